@@ -1,0 +1,184 @@
+//! Data sets, models and the machine, as written in a pipeline file.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "format", rename_all = "snake_case")]
+pub enum Data {
+    ImageFolder(ImageFolder),
+}
+
+/// A folder of images with one folder per class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageFolder {
+    /// The folder, relative to the pipeline file. `${VAR}` is replaced from the environment.
+    pub root: String,
+    /// The classes to use, in this order; all folders in the order of their names if left out.
+    #[schemars(length(min = 2))]
+    pub classes: Option<Vec<String>>,
+    /// The side of the square images in pixels.
+    #[serde(default = "default_image_size")]
+    #[schemars(range(min = 1))]
+    pub image_size: usize,
+    /// The shorter side in pixels before the centre crop; `image_size` / 0.875 if left out.
+    #[schemars(range(min = 1))]
+    pub resize: Option<usize>,
+    /// Mean and standard deviation of each channel, by a name or as `{ mean = [r, g, b], std = [r, g, b] }`.
+    #[serde(default)]
+    pub normalize: Normalize,
+    /// How the images are parted into training, validation and test.
+    #[serde(default)]
+    pub split: Split,
+    /// What happens when an image cannot be decoded.
+    #[serde(default)]
+    pub broken: Broken,
+}
+
+fn default_image_size() -> usize {
+    224
+}
+
+/// How the images of a data set are parted: by fractions, or by given folders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Split {
+    /// The share of images (or groups) held out for validation.
+    #[schemars(range(min = 0, max = 1))]
+    pub validation: f64,
+    /// The share of images (or groups) held out for the final test.
+    #[schemars(range(min = 0, max = 1))]
+    pub test: f64,
+    /// Splits each class by itself, so that all have the same shares.
+    pub stratify: bool,
+    /// Another seed, another split. Independent of the pipeline's seed.
+    pub seed: u64,
+    /// A regular expression over the path below `root`; images with the same first capture stay together.
+    pub group: Option<String>,
+    /// Folders below `root` that hold the parts, instead of fractions.
+    pub folders: Option<SplitFolders>,
+}
+
+impl Default for Split {
+    fn default() -> Self {
+        Self { validation: 0.0, test: 0.0, stratify: true, seed: 0, group: None, folders: None }
+    }
+}
+
+/// The folders that hold the parts of a data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SplitFolders {
+    /// The folder of the training images.
+    pub train: String,
+    /// The folder of the validation images.
+    pub validation: Option<String>,
+    /// The folder of the test images.
+    pub test: Option<String>,
+}
+
+/// What happens when an image cannot be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Broken {
+    /// The stage fails and names the file.
+    #[default]
+    Error,
+    /// The image is left out and counted in the metrics.
+    Skip,
+}
+
+/// Mean and standard deviation of each channel, for pixels in [0, 1].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Normalize {
+    /// (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225), as torchvision's ImageNet weights expect.
+    #[default]
+    ImageNet,
+    /// 0.5 and 0.5: pixels in [−1, 1].
+    Inception,
+    /// 127/255 and 128/255: EfficientNet-Lite's (x − 127) / 128.
+    EfficientNetLite,
+    /// 0 and 1: pixels in [0, 1].
+    None,
+    Custom {
+        mean: [f64; 3],
+        std: [f64; 3],
+    },
+}
+
+/// A model: an architecture and its head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The architecture, by torchvision's or timm's name.
+    pub arch: Arch,
+    /// What turns features into class scores.
+    #[serde(default)]
+    pub head: Head,
+}
+
+/// The architectures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Arch {
+    #[serde(rename = "resnet18")]
+    ResNet18,
+    #[serde(rename = "resnet34")]
+    ResNet34,
+    #[serde(rename = "resnet50")]
+    ResNet50,
+    #[serde(rename = "resnet101")]
+    ResNet101,
+    #[serde(rename = "resnet152")]
+    ResNet152,
+    #[serde(rename = "efficientnet_lite0")]
+    EfficientNetLite0,
+}
+
+/// What turns features into class scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Head {
+    Linear(LinearHead),
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self::Linear(LinearHead { dropout: 0.0 })
+    }
+}
+
+/// One linear layer, under the name the architecture gives it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinearHead {
+    /// The share of features set to zero in training.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
+    pub dropout: f64,
+}
+
+/// Where and how fast: nothing here changes a result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Run {
+    /// `auto`, `cpu`, or `cuda:N`.
+    pub device: String,
+    /// Threads for computing; all processors if left out.
+    #[schemars(range(min = 1))]
+    pub threads: Option<usize>,
+    /// Threads that read and decode images; as many as `threads` if left out.
+    #[schemars(range(min = 1))]
+    pub workers: Option<usize>,
+    /// At most this many seconds of work are lost when a run is killed.
+    #[schemars(range(min = 0))]
+    pub checkpoint_seconds: f64,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { device: "auto".into(), threads: None, workers: None, checkpoint_seconds: 60.0 }
+    }
+}

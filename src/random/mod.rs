@@ -1,0 +1,145 @@
+//! A leaf room: counter-based random numbers.
+//!
+//! Every draw is a pure function of (seed, purpose, epoch, sample, counter). No generator is shared or carried
+//! along, so order of execution, number of threads and a resume in the middle cannot change a draw.
+//!
+//! The generator is Philox 4x32-10: Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3* (SC 2011), §3.
+
+/// What a stream of draws is for. The numbers enter results: never renumber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Purpose {
+    Initialize = 1,
+    Shuffle = 2,
+    Augment = 3,
+    Dropout = 4,
+}
+
+/// An endless stream of draws, addressed by its key.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    key: [u32; 2],
+    counter: [u32; 4],
+    block: [u32; 4],
+    used: usize,
+}
+
+impl Stream {
+    /// `sample` is whatever tells the streams of one purpose and epoch apart: an index, or [`name_hash`] of a name.
+    pub fn new(seed: u64, purpose: Purpose, epoch: u32, sample: u64) -> Self {
+        // The key mixes seed and purpose through Philox itself, so that near seeds give unrelated streams.
+        let mixed = philox([seed as u32, (seed >> 32) as u32, purpose as u32, epoch], [0x6465_6672, 0x6f73_7400]);
+        Self {
+            key: [mixed[0], mixed[1]],
+            counter: [0, mixed[2], sample as u32, (sample >> 32) as u32],
+            block: [0; 4],
+            used: 4,
+        }
+    }
+
+    pub fn next_u32(&mut self) -> u32 {
+        if self.used == 4 {
+            self.block = philox(self.counter, self.key);
+            self.counter[0] = self.counter[0].wrapping_add(1);
+            self.used = 0;
+        }
+        self.used += 1;
+        self.block[self.used - 1]
+    }
+
+    /// Uniform in [0, 1), 24 bits.
+    pub fn uniform(&mut self) -> f32 {
+        (self.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
+    }
+
+    /// Uniform in [0, 1), 53 bits.
+    pub fn uniform_f64(&mut self) -> f64 {
+        let high = u64::from(self.next_u32() >> 5);
+        let low = u64::from(self.next_u32() >> 6);
+        ((high << 26) | low) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// Uniform in 0..bound without bias (Lemire 2019, *Fast Random Integer Generation in an Interval*).
+    pub fn below(&mut self, bound: u32) -> u32 {
+        assert!(bound > 0, "an empty range has no draw");
+        let threshold = bound.wrapping_neg() % bound;
+        loop {
+            let product = u64::from(self.next_u32()) * u64::from(bound);
+            if product as u32 >= threshold {
+                return (product >> 32) as u32;
+            }
+        }
+    }
+
+    /// Standard normal (Box and Muller 1958), computed in f64 with a portable `libm`.
+    pub fn normal(&mut self) -> f64 {
+        let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.uniform_f64()));
+        radius * libm::cos(2.0 * std::f64::consts::PI * self.uniform_f64())
+    }
+
+    /// A uniformly drawn order of 0..length (Fisher and Yates).
+    pub fn permutation(&mut self, length: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..length).collect();
+        for last in (1..length).rev() {
+            order.swap(last, self.below(last as u32 + 1) as usize);
+        }
+        order
+    }
+}
+
+/// A stable 64-bit hash of a name, to address a stream by it.
+pub fn name_hash(name: &str) -> u64 {
+    let hash = blake3::hash(name.as_bytes());
+    u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a digest has 32 bytes"))
+}
+
+fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    const MULTIPLIER: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
+    const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+    for _ in 0..10 {
+        let first = MULTIPLIER[0] * u64::from(counter[0]);
+        let second = MULTIPLIER[1] * u64::from(counter[2]);
+        counter = [
+            (second >> 32) as u32 ^ counter[1] ^ key[0],
+            second as u32,
+            (first >> 32) as u32 ^ counter[3] ^ key[1],
+            first as u32,
+        ];
+        key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+    }
+    counter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn philox_matches_the_known_answer() {
+        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+    }
+
+    #[test]
+    fn streams_differ_by_every_part_of_their_address() {
+        let first = |seed, purpose, epoch, sample| Stream::new(seed, purpose, epoch, sample).next_u32();
+        let base = first(1, Purpose::Shuffle, 0, 0);
+        assert_eq!(base, first(1, Purpose::Shuffle, 0, 0));
+        assert_ne!(base, first(2, Purpose::Shuffle, 0, 0));
+        assert_ne!(base, first(1, Purpose::Augment, 0, 0));
+        assert_ne!(base, first(1, Purpose::Shuffle, 1, 0));
+        assert_ne!(base, first(1, Purpose::Shuffle, 0, 1));
+    }
+
+    #[test]
+    fn draws_have_the_moments_they_should() {
+        let mut stream = Stream::new(7, Purpose::Initialize, 0, name_hash("fc.weight"));
+        let normals: Vec<f64> = (0..20_000).map(|_| stream.normal()).collect();
+        let mean = normals.iter().sum::<f64>() / 20_000.0;
+        let variance = normals.iter().map(|x| x * x).sum::<f64>() / 20_000.0;
+        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "mean {mean}, variance {variance}");
+        let mut order = stream.permutation(100);
+        assert_ne!(order, (0..100).collect::<Vec<_>>());
+        order.sort_unstable();
+        assert_eq!(order, (0..100).collect::<Vec<_>>());
+    }
+}
