@@ -32,9 +32,13 @@ pub enum Init {
     Zeros,
     Ones,
     /// Normal with mean 0.
-    Normal { std: f64 },
+    Normal {
+        std: f64,
+    },
     /// Uniform in [−bound, bound].
-    Uniform { bound: f64 },
+    Uniform {
+        bound: f64,
+    },
 }
 
 /// One tensor of a state dict.

@@ -35,13 +35,23 @@ impl<'a> Pass<'a> {
 
     /// Training: `trainable[id]` says which parameters are leaves, `norms[i]` what norm `i` of the description does.
     /// Dropout draws from (seed, epoch, sample) streams, one sample index for each row of the batch.
-    pub fn training(state: &'a State, trainable: &'a [bool], norms: &'a [NormMode], seed: u64, epoch: u32, samples: &[u64]) -> Self {
+    pub fn training(
+        state: &'a State,
+        trainable: &'a [bool],
+        norms: &'a [NormMode],
+        seed: u64,
+        epoch: u32,
+        samples: &[u64],
+    ) -> Self {
         todo!()
     }
 
     /// Walks back from `loss`: the gradient of each trainable parameter (None where the loss does not depend on it),
     /// and the new values of running statistics, to be applied by the caller.
-    pub fn backward(self, loss: &Value) -> Result<(Vec<(TensorId, Option<Tensor>)>, Vec<(TensorId, Tensor)>)> {
+    pub fn backward(
+        self,
+        loss: &Value,
+    ) -> Result<(Vec<(TensorId, Option<Tensor>)>, Vec<(TensorId, Tensor)>)> {
         todo!()
     }
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Normalize;
+
 /// A data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "format", rename_all = "snake_case")]
@@ -88,24 +90,6 @@ pub enum Broken {
     Error,
     /// The image is left out and counted in the metrics.
     Skip,
-}
-
-/// Mean and standard deviation of each channel, for pixels in [0, 1].
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Normalize {
-    /// (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225), as torchvision's ImageNet weights expect.
-    #[default]
-    ImageNet,
-    /// 0.5 and 0.5: pixels in [−1, 1].
-    Inception,
-    /// 127/255 and 128/255: EfficientNet-Lite's (x − 127) / 128.
-    EfficientNetLite,
-    /// 0 and 1: pixels in [0, 1].
-    None,
-    Custom {
-        mean: [f64; 3],
-        std: [f64; 3],
-    },
 }
 
 /// A model: an architecture and its head.

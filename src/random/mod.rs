@@ -28,7 +28,8 @@ impl Stream {
     /// `sample` is whatever tells the streams of one purpose and epoch apart: an index, or [`name_hash`] of a name.
     pub fn new(seed: u64, purpose: Purpose, epoch: u32, sample: u64) -> Self {
         // The key mixes seed and purpose through Philox itself, so that near seeds give unrelated streams.
-        let mixed = philox([seed as u32, (seed >> 32) as u32, purpose as u32, epoch], [0x6465_6672, 0x6f73_7400]);
+        let mixed =
+            philox([seed as u32, (seed >> 32) as u32, purpose as u32, epoch], [0x6465_6672, 0x6f73_7400]);
         Self {
             key: [mixed[0], mixed[1]],
             counter: [0, mixed[2], sample as u32, (sample >> 32) as u32],

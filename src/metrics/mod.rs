@@ -1,0 +1,1 @@
+//! Metrics: from predictions to numbers. Pure functions; nothing here draws, writes or trains.

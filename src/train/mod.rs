@@ -1,0 +1,3 @@
+//! Training: the loop, optimizers, schedules, early stopping, checkpoints.
+//!
+//! The loop knows no tasks and no files: it is given batches, a loss, and a place to put checkpoints.
