@@ -35,7 +35,7 @@ impl Model {
     }
 
     /// Runs the layers `range` of the chain.
-    pub fn forward(&self, pass: &mut Pass, range: std::ops::Range<usize>, input: Value) -> Result<Value> {
+    pub fn forward(&self, pass: &mut Pass, mut range: std::ops::Range<usize>, input: Value) -> Result<Value> {
         range.try_fold(input, |value, index| self.network.layer(index, pass, value))
     }
 }

@@ -6,10 +6,7 @@
 //! What an operation promises: a row of its result in inference depends on neither batch size, position in the batch,
 //! nor threads; a result in training depends on no thread count. Work is cut by shape alone.
 
-use candle_core::{DType, Tensor};
-
-use crate::autograd::{Tape, Value};
-use crate::error::Result;
+pub mod float;
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,113 @@
+//! The two working types, and the way from a tensor to its numbers and back.
+
+use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
+
+use crate::error::{Error, Result};
+
+/// f32, what training runs in, or f64, what tests compare against.
+pub trait Float:
+    WithDType
+    + bytemuck::Pod
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
+    + std::ops::AddAssign
+    + PartialOrd
+    + Default
+    + Send
+    + Sync
+{
+    const ZERO: Self;
+    const ONE: Self;
+
+    /// self · a + b with one rounding.
+    fn fused_multiply_add(self, a: Self, b: Self) -> Self;
+
+    /// The numbers of a storage, if they are of this type and on the CPU.
+    fn storage(storage: &CpuStorage) -> Option<&[Self]>;
+}
+
+macro_rules! float {
+    ($type:ident, $variant:ident) => {
+        impl Float for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+
+            #[inline(always)]
+            fn fused_multiply_add(self, a: Self, b: Self) -> Self {
+                self.mul_add(a, b)
+            }
+
+            fn storage(storage: &CpuStorage) -> Option<&[Self]> {
+                match storage {
+                    CpuStorage::$variant(data) => Some(data),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+float!(f32, F32);
+float!(f64, F64);
+
+/// Calls `f` with the numbers of a contiguous CPU tensor, in row-major order, without a copy.
+pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        return Err(Error::failed(format!(
+            "internal: a tensor of shape {:?} is not contiguous",
+            tensor.shape()
+        )));
+    };
+    let Storage::Cpu(storage) = &*storage else {
+        return Err(Error::failed("internal: a CPU kernel was given a tensor of another device"));
+    };
+    let Some(data) = T::storage(storage) else {
+        return Err(Error::failed(format!("internal: expected {:?}, found {:?}", T::DTYPE, tensor.dtype())));
+    };
+    Ok(f(&data[start..end]))
+}
+
+/// A CPU tensor from its numbers in row-major order, without a copy.
+pub fn tensor<T: Float>(data: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
+    Ok(Tensor::from_vec(data, shape.into(), &Device::Cpu)?)
+}
+
+/// Runs `$body` with `$float` standing for the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
+macro_rules! by_dtype {
+    ($tensor:expr, $float:ident => $body:expr) => {
+        match $tensor.dtype() {
+            candle_core::DType::F32 => {
+                type $float = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $float = f64;
+                $body
+            }
+            other => Err($crate::ops::float::unsupported(other)),
+        }
+    };
+}
+pub(crate) use by_dtype;
+
+pub(crate) fn unsupported(dtype: DType) -> Error {
+    Error::failed(format!("internal: no operation computes in {dtype:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_the_tensor_row_by_row() {
+        let x = tensor(vec![1f32, 2., 3., 4., 5., 6.], (2, 3)).unwrap();
+        assert_eq!(with_slice(&x, |data: &[f32]| data.to_vec()).unwrap(), [1., 2., 3., 4., 5., 6.]);
+        let second = x.narrow(0, 1, 1).unwrap();
+        assert_eq!(with_slice(&second, |data: &[f32]| data.to_vec()).unwrap(), [4., 5., 6.]);
+        assert!(with_slice(&x.t().unwrap(), |_: &[f32]| ()).is_err());
+        assert!(with_slice(&x, |_: &[f64]| ()).is_err());
+    }
+}
