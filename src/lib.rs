@@ -1,7 +1,7 @@
 //! defrost: declarative transfer learning. What the file says is what happened.
 //!
 //! A pipeline file is read by [`pipeline`], resolved by [`plan`] into stages with recipes and keys, and carried out by
-//! [`run`], which asks [`stage`] for each one's work and keeps the results in its store. A train stage joins [`data`]
+//! [`run`], which asks [`stage`] for each one's work and keeps the results in [`store`]. A train stage joins [`data`]
 //! (images to batches), [`model`] (architectures), [`freeze`] (who trains) and [`train`] (the loop), all computing
 //! through [`ops`] on the tape of [`autograd`]. [`weights`] reads and writes tensors, [`metrics`] and [`report`] say how
 //! it went, and [`events`] tells whoever watches.
@@ -25,6 +25,7 @@ pub mod random;
 pub mod report;
 pub mod run;
 pub mod stage;
+pub mod store;
 pub mod train;
 pub mod weights;
 
