@@ -2,6 +2,7 @@
 
 mod console;
 mod options;
+mod progress;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::tables::{HistoryRow, Prediction, read_history, read_predictions};
+use crate::digest::Difference;
 use crate::error::{Error, Result};
 use crate::metrics::Classification;
 
@@ -32,16 +33,7 @@ pub struct ReportData {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Previous {
     pub id: String,
-    pub changes: Vec<Change>,
-}
-
-/// A setting that differs; absent on one side, it has no value there.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// The dotted path: `stage.finetune.optimizer.lr`.
-    pub field: String,
-    pub old: Option<Value>,
-    pub new: Option<Value>,
+    pub changes: Vec<Difference>,
 }
 
 /// One stage of a run. What a kind of stage does not have is empty.
@@ -87,8 +79,9 @@ pub struct BatchNormCounts {
     pub eval: u64,
 }
 
-/// What a run directory may hold for people, and below it for each stage, in the order of the links.
-const RUN_FILES: [&str; 5] = ["pipeline.toml", "resolved.toml", "plan.json", "manifest.json", "log.txt"];
+/// What a run directory holds for people, and below it for each stage, in the order of the links. What is written after
+/// the report, such as the manifest, is not among them: the page would change by being written again.
+const RUN_FILES: [&str; 3] = ["pipeline.toml", "resolved.toml", "plan.json"];
 const STAGE_FILES: [&str; 11] = [
     "metrics.json",
     "history.csv",

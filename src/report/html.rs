@@ -153,9 +153,10 @@ fn address(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::{BatchNormCounts, Change, ParameterCounts, Training};
+    use super::super::data::{BatchNormCounts, ParameterCounts, Training};
     use super::super::tables::{HistoryRow, Prediction};
     use super::*;
+    use crate::digest::Difference;
     use crate::metrics::ClassificationMetrics;
     use serde_json::json;
 
@@ -205,7 +206,7 @@ mod tests {
             files: vec!["stages/test & more/metrics.json".into()],
             ..StageReport::default()
         };
-        let change = Change {
+        let change = Difference {
             field: "stage.frozen.optimizer.lr".into(),
             old: Some(json!(1e-4)),
             new: Some(json!(1e-3)),

@@ -16,10 +16,11 @@ mod text;
 
 pub use confusion::confusion_matrix;
 pub use curves::curves;
-pub use data::{BatchNormCounts, Change, ParameterCounts, Previous, ReportData, StageReport, Training};
+pub use data::{BatchNormCounts, ParameterCounts, Previous, ReportData, StageReport, Training};
 pub use html::report_html;
 pub use png::png;
 pub use svg::Svg;
 pub use tables::{
     HistoryRow, Prediction, confusion_csv, history_csv, predictions_csv, read_history, read_predictions,
 };
+pub use text::{count, number, percent};
