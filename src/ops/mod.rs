@@ -7,6 +7,8 @@
 //! nor threads; a result in training depends on no thread count. Work is cut by shape alone.
 
 pub mod float;
+pub mod gemm;
+pub mod profile;
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
