@@ -6,7 +6,11 @@
 //! What an operation promises: a row of its result in inference depends on neither batch size, position in the batch,
 //! nor threads; a result in training depends on no thread count. Work is cut by shape alone.
 
+mod buffer;
 pub mod float;
+mod multiversion;
+#[cfg(test)]
+pub(crate) mod testing;
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
