@@ -12,7 +12,9 @@ mod batch_norm;
 mod buffer;
 mod channels;
 pub mod float;
+pub mod gemm;
 mod multiversion;
+pub mod profile;
 #[cfg(test)]
 pub(crate) mod testing;
 
