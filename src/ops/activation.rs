@@ -93,7 +93,7 @@ mod tests {
                 let (x, weights) = (fixture.input("x", dtype), fixture.input("weights", dtype));
                 let (y, grads) = gradients(&[x], &weights, |tape, inputs| activation(tape, &inputs[0], kind));
                 fixture.assert(&format!("{name}.y"), &y);
-                fixture.assert(&format!("{name}.grad"), &grads[0]);
+                fixture.assert(&format!("{name}.x"), &grads[0]);
             }
         }
         let x = Value::constant(

@@ -10,9 +10,9 @@ use super::float::Float;
 /// It decides where sums are cut, so it enters results: a change is a change of version.
 pub const TASK: usize = 1 << 14;
 
-/// How many rows of `width` numbers one task handles. At most 256, which bounds the error of sums within a task.
+/// How many rows of `width` numbers one task handles.
 pub fn rows_per_task(width: usize) -> usize {
-    (TASK / width.max(1)).clamp(1, 256)
+    (TASK / width.max(1)).max(1)
 }
 
 /// A new vector of `length` numbers, cut into chunks of `chunk` that are written in parallel:

@@ -1,68 +1,53 @@
 //! The loops under batch normalisation: rows of numbers, one column for each channel, vectorised over channels.
 //!
-//! Each handles the rows of one task. What they sum within a task is in the working type; tasks are joined in f64.
+//! Each handles the rows of one task. What they sum is joined in the order of the tasks.
 
 use std::mem::MaybeUninit;
 
 use super::float::Float;
 use super::multiversion::multiversion;
 
-/// One task's sums over its rows, per channel, around a shift close to the task's mean.
-///
-/// The corrected two-pass algorithm of Chan, Golub and LeVeque, *Algorithms for Computing the Sample Variance*
-/// (1983), eq. 1.7: the second pass, over rows still in the cache, takes out the rounding of the first.
-pub struct Moments<T> {
-    pub rows: usize,
-    pub shift: Vec<T>,
-    /// Σ (x − shift)
-    pub sum: Vec<T>,
-    /// Σ (x − shift)²
-    pub square: Vec<T>,
+/// Two sums per channel. In f64, so that neither the number of rows nor where they are cut costs digits; the loops wait
+/// for memory either way.
+pub struct Sums {
+    pub first: Vec<f64>,
+    pub second: Vec<f64>,
+}
+
+impl Sums {
+    pub fn zero(channels: usize) -> Self {
+        Self { first: vec![0.0; channels], second: vec![0.0; channels] }
+    }
+
+    /// Adds up the sums of all tasks, in their order.
+    pub fn total(tasks: impl IntoIterator<Item = Self>, channels: usize) -> Self {
+        let mut total = Self::zero(channels);
+        for task in tasks {
+            for channel in 0..channels {
+                total.first[channel] += task.first[channel];
+                total.second[channel] += task.second[channel];
+            }
+        }
+        total
+    }
 }
 
 multiversion! {
-    pub fn moments<T: Float>(x: &[T], channels: usize) -> Moments<T> {
-        let rows = x.len() / channels;
-        let mut shift = vec![T::ZERO; channels];
-        for row in x.chunks_exact(channels) {
-            for (shift, x) in shift.iter_mut().zip(row) {
-                *shift += *x;
-            }
-        }
-        let count = T::from_f64(rows as f64);
-        for shift in &mut shift {
-            *shift = *shift / count;
-        }
-        let (mut sum, mut square) = (vec![T::ZERO; channels], vec![T::ZERO; channels]);
-        for row in x.chunks_exact(channels) {
-            let (shift, sum, square) = (&shift[..channels], &mut sum[..channels], &mut square[..channels]);
+    /// Σ (x − shift) and Σ (x − shift)². With any number of the channel as its shift, the variance loses nothing to the
+    /// mean's size (Chan, Golub and LeVeque, *Algorithms for Computing the Sample Variance*, 1983, §3).
+    pub fn moments<T: Float>(x: &[T], shift: &[T]) -> Sums {
+        let channels = shift.len();
+        let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
+        for x in x.chunks_exact(channels) {
+            let (shift, first, second) = (&shift[..channels], &mut first[..channels], &mut second[..channels]);
             for channel in 0..channels {
-                let deviation = row[channel] - shift[channel];
-                sum[channel] += deviation;
-                square[channel] += deviation * deviation;
+                let deviation = x[channel].widen() - shift[channel].widen();
+                first[channel] += deviation;
+                second[channel] += deviation * deviation;
             }
         }
-        Moments { rows, shift, sum, square }
+        Sums { first, second }
     }
-}
-
-/// Joins the moments of all tasks, in their order: mean and Σ (x − mean)², per channel (ibid., eq. 2.1).
-pub fn join_moments<T: Float>(tasks: &[Moments<T>], channels: usize) -> (Vec<f64>, Vec<f64>) {
-    let (mut mean, mut square) = (vec![0.0; channels], vec![0.0; channels]);
-    let mut seen = 0.0;
-    for task in tasks {
-        let rows = task.rows as f64;
-        for channel in 0..channels {
-            let sum = task.sum[channel].to_f64();
-            let task_mean = task.shift[channel].to_f64() + sum / rows;
-            let task_square = task.square[channel].to_f64() - sum * sum / rows;
-            let step = task_mean - mean[channel];
-            mean[channel] += step * (rows / (seen + rows));
-            square[channel] += task_square + step * step * (seen * rows / (seen + rows));
-        }
-        seen += rows;
-    }
-    (mean, square)
 }
 
 /// Per channel, y = (x − centre) · scale + offset. Subtracting first keeps what a product with a large mean would lose.
@@ -115,40 +100,21 @@ pub fn unclamp<T: Float>(grad: T, output: T, (low, high): (T, T)) -> T {
     if low < output && output < high { grad } else { T::ZERO }
 }
 
-/// One task's sums over its rows, per channel, of what batch normalisation's gradients are made of.
-pub struct GradientSums<T> {
-    /// Σ grad
-    pub grad: Vec<T>,
-    /// Σ grad · (x − centre)
-    pub product: Vec<T>,
-}
-
 multiversion! {
-    /// `grad` is that of the output before any clamp.
-    pub fn gradient_sums<T: Float>(grad: &[T], x: &[T], centre: &[T]) -> GradientSums<T> {
+    /// Σ grad and Σ grad · (x − centre), for the gradient of the output before any clamp.
+    pub fn gradient_sums<T: Float>(grad: &[T], x: &[T], centre: &[f64]) -> Sums {
         let channels = centre.len();
-        let (mut sums, mut products) = (vec![T::ZERO; channels], vec![T::ZERO; channels]);
+        let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
         for (grad, x) in grad.chunks_exact(channels).zip(x.chunks_exact(channels)) {
-            let (centre, sums, products) = (&centre[..channels], &mut sums[..channels], &mut products[..channels]);
+            let (centre, first, second) = (&centre[..channels], &mut first[..channels], &mut second[..channels]);
             for channel in 0..channels {
-                sums[channel] += grad[channel];
-                products[channel] += grad[channel] * (x[channel] - centre[channel]);
+                let grad = grad[channel].widen();
+                first[channel] += grad;
+                second[channel] += grad * (x[channel].widen() - centre[channel]);
             }
         }
-        GradientSums { grad: sums, product: products }
+        Sums { first, second }
     }
-}
-
-/// Joins the sums of all tasks, in their order.
-pub fn join_gradient_sums<T: Float>(tasks: &[GradientSums<T>], channels: usize) -> (Vec<f64>, Vec<f64>) {
-    let (mut grad, mut product) = (vec![0.0; channels], vec![0.0; channels]);
-    for task in tasks {
-        for channel in 0..channels {
-            grad[channel] += task.grad[channel].to_f64();
-            product[channel] += task.product[channel].to_f64();
-        }
-    }
-    (grad, product)
 }
 
 multiversion! {

@@ -24,6 +24,9 @@ pub trait Float:
     /// self · a + b with one rounding.
     fn fused_multiply_add(self, a: Self, b: Self) -> Self;
 
+    /// The same number in f64. Unlike `to_f64` it is sure to be inlined, so loops over it vectorise.
+    fn widen(self) -> f64;
+
     /// The numbers of a storage, if they are of this type and on the CPU.
     fn storage(storage: &CpuStorage) -> Option<&[Self]>;
 }
@@ -37,6 +40,12 @@ macro_rules! float {
             #[inline(always)]
             fn fused_multiply_add(self, a: Self, b: Self) -> Self {
                 self.mul_add(a, b)
+            }
+
+            #[inline(always)]
+            #[allow(clippy::useless_conversion)]
+            fn widen(self) -> f64 {
+                f64::from(self)
             }
 
             fn storage(storage: &CpuStorage) -> Option<&[Self]> {
@@ -106,7 +115,7 @@ pub fn tensor<T: Float>(data: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor>
 
 /// The numbers of a small tensor, such as one per channel, in f64.
 pub fn widened(tensor: &Tensor) -> Result<Vec<f64>> {
-    by_dtype!(tensor, T => with_slice(tensor, |data: &[T]| data.iter().map(|x| x.to_f64()).collect()))
+    by_dtype!(tensor, T => with_slice(tensor, |data: &[T]| data.iter().map(|x| x.widen()).collect()))
 }
 
 /// Rounds numbers to the working type.

@@ -10,7 +10,7 @@ use super::forward::Norm;
 use crate::autograd::Backward;
 use crate::error::Result;
 use crate::ops::buffer::{build, build_with, rows_per_task};
-use crate::ops::channels::{self, Affine};
+use crate::ops::channels::{self, Affine, Sums};
 use crate::ops::float::{Float, by_dtype, narrowed, tensor, with_optional_slice, with_slice};
 
 pub struct BatchNorm {
@@ -62,11 +62,10 @@ impl BatchNorm {
     ) -> Parts<T> {
         let channels = self.norm.weight.len();
         let chunk = rows_per_task(channels) * channels;
-        let (centre, lost) = self.norm.centre::<T>();
         let rows = |task: usize, length: usize| task * chunk..task * chunk + length;
 
         // First pass: what the activation cut off, and the sums over what it let through.
-        let sum = |grad: &[T], x: &[T]| channels::gradient_sums(grad, x, &centre);
+        let sum = |grad: &[T], x: &[T]| channels::gradient_sums(grad, x, &self.norm.mean);
         let (mut cut, sums) = match output {
             Some(output) => {
                 let bounds = self.norm.activation.bounds();
@@ -87,16 +86,14 @@ impl BatchNorm {
                 (None, sums)
             }
         };
-        let sums: Vec<_> = sums.into_iter().flatten().collect();
-        let (bias, mut weight) = channels::join_gradient_sums(&sums, channels);
-        for channel in 0..channels {
-            let product = weight[channel] + lost[channel] * bias[channel];
-            weight[channel] = product * self.norm.inverse_deviation[channel];
+        let Sums { first: bias, second: mut weight } = Sums::total(sums.into_iter().flatten(), channels);
+        for (weight, inverse_deviation) in weight.iter_mut().zip(&self.norm.inverse_deviation) {
+            *weight *= inverse_deviation;
         }
 
         // Second pass, in place if the first one's result is for nobody else.
         let x_gradient = wants_x.then(|| {
-            let towards_x = self.towards_x(centre.clone(), &lost, &weight, &bias, grad.len() / channels);
+            let towards_x = self.towards_x(&weight, &bias, grad.len() / channels);
             match cut.take_if(|_| !wants_residual) {
                 Some(mut cut) => {
                     let tasks = cut.par_chunks_mut(chunk).enumerate();
@@ -121,12 +118,11 @@ impl BatchNorm {
     /// weight / deviation · (g − Σg / m − norm(x) · Σ(g · norm(x)) / m); without the sums where statistics are given.
     fn towards_x<T: Float>(
         &self,
-        centre: Vec<T>,
-        lost: &[f64],
         weight_gradient: &[f64],
         bias_gradient: &[f64],
         rows: usize,
     ) -> TowardsX<T> {
+        let (centre, lost) = self.norm.centre::<T>();
         let scale = self.norm.scale();
         if !self.norm.of_batch {
             return TowardsX::Frozen { scale: narrowed(&scale) };

@@ -10,7 +10,7 @@ use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::ops::Activation;
 use crate::ops::buffer::{build, rows_per_task};
-use crate::ops::channels::{self, Affine};
+use crate::ops::channels::{self, Affine, Sums};
 use crate::ops::float::{Float, by_dtype, narrowed, tensor, widened, with_optional_slice, with_slice};
 
 /// The statistics of one batch, [C] each, from which running statistics are updated.
@@ -94,11 +94,16 @@ fn check_shapes(x: &Value, per_channel: &[&Tensor], residual: Option<&Value>) ->
 /// Mean and Σ (x − mean)² of each channel.
 fn moments<T: Float>(x: &Tensor, channels: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     with_slice(x, |x: &[T]| {
-        let tasks: Vec<_> = x
-            .par_chunks(rows_per_task(channels) * channels)
-            .map(|rows| channels::moments(rows, channels))
-            .collect();
-        channels::join_moments(&tasks, channels)
+        let rows = (x.len() / channels) as f64;
+        let shift = &x[..channels];
+        let tasks = x.par_chunks(rows_per_task(channels) * channels);
+        let tasks: Vec<_> = tasks.map(|x| channels::moments(x, shift)).collect();
+        let Sums { first, second } = Sums::total(tasks, channels);
+        let mean = first.iter().zip(shift).map(|(sum, shift)| shift.widen() + sum / rows).collect();
+        // Rounding may leave a constant channel a hair below zero; a NaN must stay one.
+        let square = first.iter().zip(&second).map(|(sum, square)| square - sum * sum / rows);
+        let square = square.map(|square| if square < 0.0 { 0.0 } else { square }).collect();
+        (mean, square)
     })
 }
 
@@ -138,7 +143,7 @@ impl Norm {
     /// whose mean is large against its deviation keeps its digits.
     pub fn centre<T: Float>(&self) -> (Vec<T>, Vec<f64>) {
         let centre: Vec<T> = narrowed(&self.mean);
-        let lost = centre.iter().zip(&self.mean).map(|(centre, mean)| centre.to_f64() - mean).collect();
+        let lost = centre.iter().zip(&self.mean).map(|(centre, mean)| centre.widen() - mean).collect();
         (centre, lost)
     }
 
