@@ -13,6 +13,7 @@ mod buffer;
 mod channels;
 pub mod float;
 pub mod gemm;
+mod linear;
 mod multiversion;
 pub mod profile;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub(crate) mod testing;
 pub use activation::activation;
 pub use add::add;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
+pub use linear::linear;
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
