@@ -8,21 +8,31 @@
 
 mod activation;
 mod add;
+mod average_pool;
 mod batch_norm;
 mod buffer;
 mod channels;
+mod cross_entropy;
+mod dropout;
 pub mod float;
 pub mod gemm;
 mod linear;
+mod max_pool;
 mod multiversion;
 pub mod profile;
+mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use activation::activation;
 pub use add::add;
+pub use average_pool::global_average_pool;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
+pub use cross_entropy::cross_entropy;
+pub use dropout::dropout;
 pub use linear::linear;
+pub use max_pool::max_pool2d;
+pub use softmax::softmax;
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
