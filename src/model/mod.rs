@@ -17,5 +17,6 @@ mod scope;
 pub use build::{Model, Network};
 pub use description::{Description, Init, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
 pub use pass::{NormMode, Pass, State};
+pub(crate) use pattern::nearest;
 pub use pattern::{Pattern, PatternError};
 pub use rules::{RuleError, Selection, Sight, select};
