@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::RunDirectory;
 use super::directory::{LATEST, PLAN};
 use crate::error::{Error, Result};
+use crate::pipeline::suggest::closest;
 use crate::store::disk;
 
 /// The folder of all runs for a pipeline file: `runs` at the nearest folder above it that has `runs` or `.git`, else
@@ -120,13 +121,8 @@ fn unknown(argument: &str, runs: &Path, all: &[RunDirectory]) -> Error {
     let error = Error::usage(format!("no run `{argument}` in `{}`", runs.display()));
     let mut names: Vec<String> = all.iter().map(name_of).collect();
     names.dedup();
-    let near = names
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(name, argument), name))
-        .filter(|(distance, name)| *distance <= name.len() / 3)
-        .min();
-    match near {
-        Some((_, name)) => error.hint(format!("did you mean `{name}`?")),
+    match closest(argument, names.iter().map(String::as_str)) {
+        Some(name) => error.hint(format!("did you mean `{name}`?")),
         None if names.is_empty() => error.hint("there are no runs yet: `defrost run FILE` makes one"),
         None => error.hint("a run is a path, the first digits of an id, a name, or a pipeline file; `defrost list` shows all"),
     }

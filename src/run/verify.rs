@@ -1,16 +1,15 @@
 //! Whether a run directory still tells the truth: its bytes are those it was sealed with, and what was frozen did not move.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
 
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
 use serde::Serialize;
 
 use super::{RunDirectory, StageRecord, State};
 use crate::error::{Error, Result};
+use crate::freeze::{self, Change};
 use crate::store::disk;
+use crate::weights::Source;
 
 /// What was looked at, and what is wrong.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,10 +39,11 @@ pub enum Problem {
     Unexpected { file: String },
     /// A file has other bytes than when the run was sealed.
     Changed { file: String },
-    /// A frozen tensor differs from the one the stage started from, first at this element in row-major order.
-    Moved { file: String, tensor: String, element: usize },
-    /// A frozen tensor cannot be compared: one of the two lacks it, or it has another shape or type.
-    Incomparable { file: String, tensor: String, reason: String },
+    /// A frozen tensor differs from the one the stage started from: first at this element, in row-major order, unless
+    /// one of the two lacks it or it has another shape.
+    Moved { file: String, tensor: String, element: Option<usize>, reason: String },
+    /// A checkpoint cannot be read, so nothing can be proved of it.
+    Unreadable { file: String, reason: String },
 }
 
 impl fmt::Display for Problem {
@@ -52,10 +52,8 @@ impl fmt::Display for Problem {
             Self::Missing { file } => write!(f, "`{file}` is missing"),
             Self::Unexpected { file } => write!(f, "`{file}` is not of this run"),
             Self::Changed { file } => write!(f, "`{file}` has other bytes than when the run ended"),
-            Self::Moved { file, tensor, element } => {
-                write!(f, "`{file}`: frozen `{tensor}` moved, first at element {element}")
-            }
-            Self::Incomparable { file, tensor, reason } => write!(f, "`{file}`: frozen `{tensor}` {reason}"),
+            Self::Moved { file, reason, .. } => write!(f, "`{file}`: frozen {reason}"),
+            Self::Unreadable { file, reason } => write!(f, "`{file}` cannot be read: {reason}"),
         }
     }
 }
@@ -109,54 +107,30 @@ fn prove_frozen(
     if !disk::stays_below(source) {
         return Err(Error::failed(format!("the plan names `{source}` as a checkpoint of this run")));
     }
-    // A missing checkpoint has been told already.
-    let Ok(source) = fs::read(run.path().join(source)) else { return Ok(()) };
-    for name in ["best.safetensors", "last.safetensors"] {
-        let file = format!("stages/{}/{name}", stage.name);
-        let Ok(checkpoint) = fs::read(run.path().join(&file)) else { continue };
-        let found =
-            moved(&source, &checkpoint, &stage.frozen).map_err(|error| error.within(format!("`{file}`")))?;
-        if found.is_empty() {
-            proofs.push(FrozenProof {
-                stage: stage.name.clone(),
-                checkpoint: name.into(),
-                tensors: stage.frozen.len(),
-            });
+    for checkpoint in ["best.safetensors", "last.safetensors"] {
+        let file = format!("stages/{}/{checkpoint}", stage.name);
+        // One that is missing has been told already.
+        if !run.path().join(source).exists() || !run.path().join(&file).exists() {
+            continue;
         }
-        problems.extend(found.into_iter().map(|(tensor, fault)| match fault {
-            Fault::Element(element) => Problem::Moved { file: file.clone(), tensor, element },
-            Fault::Other(reason) => {
-                Problem::Incomparable { file: file.clone(), tensor, reason: reason.into() }
+        let proof = Source::open(&run.path().join(source)).and_then(|before| {
+            freeze::moved(&before, &Source::open(&run.path().join(&file))?, &stage.frozen)
+        });
+        match proof {
+            Ok(moved) if moved.is_empty() => {
+                let (stage, tensors) = (stage.name.clone(), stage.frozen.len());
+                proofs.push(FrozenProof { stage, checkpoint: checkpoint.into(), tensors });
             }
-        }));
+            Ok(moved) => problems.extend(moved.into_iter().map(|moved| {
+                let reason = moved.to_string();
+                let element = match moved.change {
+                    Change::Value { index, .. } => Some(index),
+                    Change::Missing { .. } | Change::Shape { .. } => None,
+                };
+                Problem::Moved { file: file.clone(), tensor: moved.name, element, reason }
+            })),
+            Err(error) => problems.push(Problem::Unreadable { file, reason: error.message }),
+        }
     }
     Ok(())
-}
-
-enum Fault {
-    Element(usize),
-    Other(&'static str),
-}
-
-/// The named tensors whose bits differ between two safetensors files of one run, and where first.
-fn moved(source: &[u8], checkpoint: &[u8], names: &[String]) -> Result<BTreeMap<String, Fault>> {
-    let open = |bytes| {
-        SafeTensors::deserialize(bytes)
-            .map_err(|error| Error::failed(format!("not a safetensors file: {error}")))
-    };
-    let (source, checkpoint) = (open(source)?, open(checkpoint)?);
-    let fault = |name: &String| match (source.tensor(name), checkpoint.tensor(name)) {
-        (Ok(source), Ok(checkpoint)) => first_difference(&source, &checkpoint),
-        (Err(_), _) => Some(Fault::Other("is not in the checkpoint the stage started from")),
-        (_, Err(_)) => Some(Fault::Other("is not in it")),
-    };
-    Ok(names.iter().filter_map(|name| Some((name.clone(), fault(name)?))).collect())
-}
-
-fn first_difference(source: &TensorView, checkpoint: &TensorView) -> Option<Fault> {
-    if (source.dtype(), source.shape()) != (checkpoint.dtype(), checkpoint.shape()) {
-        return Some(Fault::Other("has another shape or type than where the stage started"));
-    }
-    let byte = source.data().iter().zip(checkpoint.data()).position(|(a, b)| a != b)?;
-    Some(Fault::Element(byte * 8 / source.dtype().bitsize()))
 }
