@@ -273,3 +273,8 @@ pub fn try_lock(file: &File) -> Result<bool> {
         Err(fs::TryLockError::Error(error)) => Err(Error::failed(format!("cannot lock a file: {error}"))),
     }
 }
+
+/// Whether someone holds the lock of a file.
+pub fn is_locked(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+}

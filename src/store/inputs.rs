@@ -154,14 +154,12 @@ impl InputIndex {
         Some(Stat::of(&probe.metadata().ok()?).changed)
     }
 
-    /// Keeps what was learnt for the next process. Also done, without a report, when the index is dropped.
-    pub fn save(&self) -> Result<()> {
+    /// Keeps what was learnt for the next process; also done on drop. A failure costs a second reading and is no error.
+    pub fn save(&self) {
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if state.changed {
-            disk::write_atomically(&self.file, &encode(&state.entries))?;
+        if state.changed && disk::write_atomically(&self.file, &encode(&state.entries)).is_ok() {
             state.changed = false;
         }
-        Ok(())
     }
 
     /// Forgets files that are no longer there.
@@ -194,8 +192,7 @@ impl InputIndex {
 
 impl Drop for InputIndex {
     fn drop(&mut self) {
-        // Losing the index costs a second reading, nothing else.
-        let _ = self.save();
+        self.save();
     }
 }
 

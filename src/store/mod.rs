@@ -12,6 +12,7 @@ mod objects;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use attempt::live_uses;
 pub use attempt::{Attempt, Begun, Work};
 pub use checkpoint::Checkpoint;
 pub use inputs::InputIndex;
