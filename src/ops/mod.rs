@@ -6,6 +6,7 @@
 //! What an operation promises: a row of its result in inference depends on neither batch size, position in the batch,
 //! nor threads; a result in training depends on no thread count. Work is cut by shape alone.
 
+pub mod conv2d;
 pub mod float;
 pub mod gemm;
 pub mod profile;
