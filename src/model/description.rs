@@ -1,5 +1,7 @@
 //! What a model is made of, without a single tensor: names, shapes, roles, layers.
 
+use std::collections::BTreeSet;
+
 /// The place of a tensor in [`Description::tensors`].
 pub type TensorId = usize;
 
@@ -23,6 +25,10 @@ impl Role {
 
     pub fn is_norm(self) -> bool {
         !matches!(self, Self::Weight | Self::Bias)
+    }
+
+    pub fn is_bias(self) -> bool {
+        matches!(self, Self::Bias | Self::NormBias)
     }
 }
 
@@ -51,6 +57,13 @@ pub struct TensorSpec {
     pub init: Init,
     /// Index into [`Description::layers`].
     pub layer: usize,
+}
+
+impl TensorSpec {
+    /// How many numbers it holds.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
 }
 
 /// One link of the chain that depth settings count.
@@ -83,7 +96,35 @@ pub struct Description {
     pub head: Vec<String>,
 }
 
-/// Where an architecture declares its tensors while it is built.
-pub struct Scope {
-    // A prefix such as `layer1.0.`, the layer being built, and the description so far.
+impl Description {
+    /// The tensor of this exact name.
+    pub fn id(&self, name: &str) -> Option<TensorId> {
+        self.tensors.iter().position(|tensor| tensor.name == name)
+    }
+
+    /// The tensors an optimizer could train, with their ids: PyTorch's `named_parameters`.
+    pub fn parameters(&self) -> impl Iterator<Item = (TensorId, &TensorSpec)> {
+        self.tensors.iter().enumerate().filter(|(_, tensor)| tensor.role.is_parameter())
+    }
+
+    /// Whether a tensor belongs to the head.
+    pub fn in_head(&self, id: TensorId) -> bool {
+        let name = &self.tensors[id].name;
+        self.head.iter().any(|module| is_within(name, module))
+    }
+
+    /// Every name that holds a tensor, and the tensors themselves: `layer1`, `layer1.0`, …, `layer1.0.conv1.weight`.
+    pub fn names(&self) -> BTreeSet<&str> {
+        let mut names = BTreeSet::new();
+        for TensorSpec { name, .. } in &self.tensors {
+            names.extend(name.match_indices('.').map(|(dot, _)| &name[..dot]));
+            names.insert(name);
+        }
+        names
+    }
+}
+
+/// Whether `name` is the module `module` or lies below it.
+pub(crate) fn is_within(name: &str, module: &str) -> bool {
+    name.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

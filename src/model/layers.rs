@@ -1,1 +1,75 @@
+//! The layers architectures are built of: places of tensors, and geometry. Their numbers come with a [`super::State`].
 
+use super::description::{NormSpec, TensorId};
+use crate::ops::Window;
+
+/// How the borders of an image are padded with zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// The same on every side, as PyTorch does.
+    Fixed(usize),
+    /// As TensorFlow's `SAME`: as much as gives ⌈size / stride⌉ outputs, the odd row or column at the bottom or right.
+    Same,
+}
+
+/// A convolution without bias.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    pub weight: TensorId,
+    pub kernel: usize,
+    pub stride: usize,
+    pub groups: usize,
+    pub padding: Padding,
+}
+
+impl Conv2d {
+    /// The window over an image of `height` by `width` pixels.
+    pub fn window(&self, height: usize, width: usize) -> Window {
+        let padding = match self.padding {
+            Padding::Fixed(padding) => [padding; 4],
+            Padding::Same => {
+                let [top, bottom] = self.same(height);
+                let [left, right] = self.same(width);
+                [top, left, bottom, right]
+            }
+        };
+        Window { kernel: [self.kernel; 2], stride: [self.stride; 2], padding }
+    }
+
+    fn same(&self, size: usize) -> [usize; 2] {
+        let outputs = size.div_ceil(self.stride);
+        let total = ((outputs - 1) * self.stride + self.kernel).saturating_sub(size);
+        [total / 2, total - total / 2]
+    }
+}
+
+/// Batch normalisation over the channels of an image.
+#[derive(Clone, Debug)]
+pub struct BatchNorm2d {
+    /// Index into [`super::Description::norms`].
+    pub index: usize,
+    pub spec: NormSpec,
+    pub eps: f64,
+    pub momentum: f64,
+}
+
+/// A linear layer with bias.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    pub weight: TensorId,
+    pub bias: TensorId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_padding_puts_the_odd_row_last_and_follows_each_side() {
+        let conv = |kernel, stride| Conv2d { weight: 0, kernel, stride, groups: 1, padding: Padding::Same };
+        assert_eq!(conv(3, 2).window(224, 225).padding, [0, 1, 1, 1]);
+        assert_eq!(conv(5, 2).window(8, 7).padding, [1, 2, 2, 2]);
+        assert_eq!(conv(3, 1).window(7, 7).padding, [1; 4]);
+        assert_eq!(conv(1, 2).window(9, 8).padding, [0; 4]);
+    }
+}

@@ -8,6 +8,7 @@ use super::Normalize;
 /// A data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "format", rename_all = "snake_case")]
+#[schemars(extend("x-reserved" = ["csv", "coco", "yolo"]))]
 pub enum Data {
     ImageFolder(ImageFolder),
 }
@@ -17,9 +18,10 @@ pub enum Data {
 #[serde(deny_unknown_fields)]
 pub struct ImageFolder {
     /// The folder, relative to the pipeline file. `${VAR}` is replaced from the environment.
+    #[schemars(length(min = 1))]
     pub root: String,
     /// The classes to use, in this order; all folders in the order of their names if left out.
-    #[schemars(length(min = 2))]
+    #[schemars(length(min = 2), inner(length(min = 1)), extend("uniqueItems" = true))]
     pub classes: Option<Vec<String>>,
     /// The side of the square images in pixels.
     #[serde(default = "default_image_size")]
@@ -30,6 +32,7 @@ pub struct ImageFolder {
     pub resize: Option<usize>,
     /// Mean and standard deviation of each channel, by a name or as `{ mean = [r, g, b], std = [r, g, b] }`.
     #[serde(default)]
+    #[schemars(extend("default" = "imagenet"))]
     pub normalize: Normalize,
     /// How the images are parted into training, validation and test.
     #[serde(default)]
@@ -37,6 +40,20 @@ pub struct ImageFolder {
     /// What happens when an image cannot be decoded.
     #[serde(default)]
     pub broken: Broken,
+}
+
+impl Data {
+    /// Whether images are held out for validation.
+    pub fn has_validation(&self) -> bool {
+        let Self::ImageFolder(ImageFolder { split, .. }) = self;
+        split.folders.as_ref().map_or(split.validation > 0.0, |folders| folders.validation.is_some())
+    }
+
+    /// Whether images are held out for the final test.
+    pub fn has_test(&self) -> bool {
+        let Self::ImageFolder(ImageFolder { split, .. }) = self;
+        split.folders.as_ref().map_or(split.test > 0.0, |folders| folders.test.is_some())
+    }
 }
 
 fn default_image_size() -> usize {
@@ -48,10 +65,10 @@ fn default_image_size() -> usize {
 #[serde(deny_unknown_fields, default)]
 pub struct Split {
     /// The share of images (or groups) held out for validation.
-    #[schemars(range(min = 0, max = 1))]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub validation: f64,
     /// The share of images (or groups) held out for the final test.
-    #[schemars(range(min = 0, max = 1))]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
     /// Splits each class by itself, so that all have the same shares.
     pub stratify: bool,
@@ -74,10 +91,13 @@ impl Default for Split {
 #[serde(deny_unknown_fields)]
 pub struct SplitFolders {
     /// The folder of the training images.
+    #[schemars(length(min = 1))]
     pub train: String,
     /// The folder of the validation images.
+    #[schemars(length(min = 1))]
     pub validation: Option<String>,
     /// The folder of the test images.
+    #[schemars(length(min = 1))]
     pub test: Option<String>,
 }
 
@@ -140,7 +160,7 @@ impl Default for Head {
 pub struct LinearHead {
     /// The share of features set to zero in training.
     #[serde(default)]
-    #[schemars(range(min = 0, max = 1))]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub dropout: f64,
 }
 
@@ -148,7 +168,8 @@ pub struct LinearHead {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Run {
-    /// `auto`, `cpu`, or `cuda:N`.
+    /// `auto`, `cpu` or `cuda:N`.
+    #[schemars(regex(pattern = r"^(auto|cpu|cuda:[0-9]+)$"))]
     pub device: String,
     /// Threads for computing; all processors if left out.
     #[schemars(range(min = 1))]

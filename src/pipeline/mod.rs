@@ -1,13 +1,35 @@
 //! The language: what a pipeline file may say, checked for shape before anything is loaded.
 //!
-//! Readable by every room; imports none but `error`. What needs the names of parameters or classes is `plan`'s.
+//! [`load`] reads a file into a tree of settings that know their places (`document`), merges what it takes from
+//! elsewhere (`merge`, `set`), holds the tree against the schema that the types generate (`schema`, `check`), and checks
+//! what no schema can say (`graph`, `shape`, `paths`). All errors of a file come in one [`Report`].
+//!
+//! Readable by every room; imports none but `error`. It never prints, and asks for environment variables through a
+//! function it is given. What needs the names of parameters or classes is `plan`'s.
 
+mod check;
 mod data;
+mod diagnostics;
+mod document;
+mod draft;
+mod graph;
+mod load;
+mod merge;
 mod normalize;
+mod paths;
+mod resolved;
+mod schema;
+mod set;
+mod shape;
 mod stage;
+pub mod suggest;
 mod training;
 
 pub use data::*;
+pub use diagnostics::{Diagnostic, Report};
+pub use load::{LoadOptions, load};
 pub use normalize::Normalize;
+pub use resolved::Resolved;
+pub use schema::schema;
 pub use stage::*;
 pub use training::*;

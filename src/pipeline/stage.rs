@@ -18,12 +18,14 @@ pub enum Stage {
 /// Reads pretrained weights, strictly: every tensor must be found, expected and of the right shape, unless a pattern says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-reserved" = ["pipeline", "stage"]))]
 pub struct LoadWeights {
     /// The model to fill, by its name under `[model]`. May be left out where the file has one.
     pub model: Option<String>,
     /// The data set whose classes the head has, by its name under `[data]`. May be left out where the file has one.
     pub data: Option<String>,
     /// The weights: a `.safetensors` file or a PyTorch `.pth` state dict. `${VAR}` is replaced from the environment.
+    #[schemars(length(min = 1))]
     pub file: String,
     /// Tensors that are not read but initialised afresh, such as `["@head"]`.
     #[serde(default)]
@@ -52,6 +54,7 @@ pub struct InitWeights {
 /// Trains the parameters that its rules leave trainable, and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-reserved" = ["accumulate", "distill", "layer_decay", "precision", "unfreeze"]))]
 pub struct Train {
     /// The stage whose weights this one starts from; after a train stage with `@best` or `@last`.
     pub from: String,
@@ -75,6 +78,7 @@ pub struct Train {
     /// Parameters to keep still; everything else trains. One of `freeze`, `train` or a depth setting may be given.
     pub freeze: Option<Vec<String>>,
     /// Parameters to train; everything else is frozen.
+    #[schemars(length(min = 1))]
     pub train: Option<Vec<String>>,
     /// Freezes the first layers, counted in the order `defrost params` prints.
     pub freeze_first: Option<usize>,
@@ -108,6 +112,7 @@ fn default_batch_size() -> usize {
 /// Measures a model on one split and draws what a person wants to see.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-reserved" = ["ensemble"]))]
 pub struct Evaluate {
     /// The stage whose weights are evaluated; after a train stage with `@best` or `@last`.
     pub from: String,
@@ -129,4 +134,82 @@ pub enum EvaluationSplit {
     Validation,
     #[default]
     Test,
+}
+
+/// The weights of a stage that a train stage leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// Of the epoch with the best monitor; ties to the earliest.
+    Best,
+    /// Of the last epoch.
+    Last,
+}
+
+/// What `from` says: a stage, and after a train stage which of its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parent<'a> {
+    pub stage: &'a str,
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl<'a> Parent<'a> {
+    /// Parses `pretrained`, `frozen@best` or `frozen@last`; nothing if another word follows the `@`.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (stage, checkpoint) = match text.split_once('@') {
+            None => (text, None),
+            Some((stage, "best")) => (stage, Some(Checkpoint::Best)),
+            Some((stage, "last")) => (stage, Some(Checkpoint::Last)),
+            Some(_) => return None,
+        };
+        Some(Self { stage, checkpoint })
+    }
+}
+
+impl Stage {
+    /// The value of `kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::LoadWeights(_) => "load_weights",
+            Self::InitWeights(_) => "init_weights",
+            Self::Train(_) => "train",
+            Self::Evaluate(_) => "evaluate",
+        }
+    }
+
+    /// The stage whose weights this one starts from; none for those that make weights.
+    pub fn parent(&self) -> Option<Parent<'_>> {
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => None,
+            Self::Train(train) => Parent::parse(&train.from),
+            Self::Evaluate(evaluate) => Parent::parse(&evaluate.from),
+        }
+    }
+
+    /// The data set it names.
+    pub fn data(&self) -> Option<&str> {
+        match self {
+            Self::LoadWeights(load) => load.data.as_deref(),
+            Self::InitWeights(init) => init.data.as_deref(),
+            Self::Train(train) => train.data.as_deref(),
+            Self::Evaluate(evaluate) => evaluate.data.as_deref(),
+        }
+    }
+
+    pub(super) fn data_mut(&mut self) -> &mut Option<String> {
+        match self {
+            Self::LoadWeights(load) => &mut load.data,
+            Self::InitWeights(init) => &mut init.data,
+            Self::Train(train) => &mut train.data,
+            Self::Evaluate(evaluate) => &mut evaluate.data,
+        }
+    }
+
+    /// The model it fills; a stage with a parent has its parent's.
+    pub(super) fn model_mut(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            Self::LoadWeights(load) => Some(&mut load.model),
+            Self::InitWeights(init) => Some(&mut init.model),
+            Self::Train(_) | Self::Evaluate(_) => None,
+        }
+    }
 }

@@ -43,6 +43,7 @@ pub struct AdamW {
     pub lr: f64,
     /// Decay of the running averages of the gradient and of its square.
     #[serde(default = "default_betas")]
+    #[schemars(extend("items" = { "type": "number", "minimum": 0, "exclusiveMaximum": 1 }))]
     pub betas: [f64; 2],
     /// Added to the denominator.
     #[serde(default = "default_eps")]
@@ -126,7 +127,7 @@ impl Default for Loss {
 pub struct CrossEntropy {
     /// The share of each target spread evenly over all classes (Szegedy et al. 2016, §7).
     #[serde(default)]
-    #[schemars(range(min = 0, max = 1))]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub label_smoothing: f64,
 }
 
@@ -190,9 +191,11 @@ pub struct Augment {
 pub struct RandomResizedCrop {
     /// Smallest and largest share of the area.
     #[serde(default = "default_scale")]
+    #[schemars(extend("items" = { "type": "number", "exclusiveMinimum": 0, "maximum": 1 }))]
     pub scale: [f64; 2],
     /// Narrowest and widest ratio of width to height.
     #[serde(default = "default_ratio")]
+    #[schemars(extend("items" = { "type": "number", "exclusiveMinimum": 0 }))]
     pub ratio: [f64; 2],
 }
 

@@ -1,3 +1,20 @@
-//! Weight files: safetensors and PyTorch zip archives in, safetensors out, and strictness about every name and shape.
+//! Weight files: safetensors and PyTorch archives in, safetensors out, and strictness about every name and shape.
 //!
 //! No code from a file is ever executed. The room knows descriptions of models, never networks or stages.
+
+mod initialize;
+mod load;
+mod pytorch;
+mod rules;
+mod save;
+mod source;
+mod unmatched;
+
+pub use initialize::{initialize, initialize_all};
+pub use load::{Origin, load, origins};
+pub use rules::LoadRules;
+pub use save::save;
+pub use source::{Entry, Source, Type};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! The proof that what was frozen did not move: bit for bit, after exact widening.
+
+use std::fmt;
+
+use candle_core::{DType, Tensor};
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::weights::Source;
+
+/// A tensor that should have stayed and did not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moved {
+    pub name: String,
+    pub change: Change,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// One of the files does not hold it.
+    Missing {
+        before: bool,
+        after: bool,
+    },
+    Shape {
+        before: Vec<usize>,
+        after: Vec<usize>,
+    },
+    /// The first element, in row-major order, whose bits differ.
+    Value {
+        index: usize,
+        before: String,
+        after: String,
+    },
+}
+
+/// Compares the tensors `frozen` of two weight files and names each that moved, in the order given.
+///
+/// # Errors
+/// A tensor whose type is not read.
+pub fn moved(before: &Source, after: &Source, frozen: &[String]) -> Result<Vec<Moved>> {
+    let compare = |name: &String| -> Result<Option<Moved>> {
+        let held = |source: &Source| source.entries().contains_key(name);
+        let change = if held(before) && held(after) {
+            difference(&before.tensor(name)?, &after.tensor(name)?)?
+        } else {
+            Some(Change::Missing { before: held(before), after: held(after) })
+        };
+        Ok(change.map(|change| Moved { name: name.clone(), change }))
+    };
+    let found: Vec<Option<Moved>> = frozen.par_iter().map(compare).collect::<Result<_>>()?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn difference(before: &Tensor, after: &Tensor) -> Result<Option<Change>> {
+    if before.dims() != after.dims() {
+        let (before, after) = (before.dims().to_vec(), after.dims().to_vec());
+        return Ok(Some(Change::Shape { before, after }));
+    }
+    let (before, after) = (before.flatten_all()?, after.flatten_all()?);
+    let value = |index, before: String, after: String| Change::Value { index, before, after };
+    Ok(match (before.dtype(), after.dtype()) {
+        (DType::F32, DType::F32) => {
+            let (before, after) = (before.to_vec1::<f32>()?, after.to_vec1::<f32>()?);
+            let differs = |(before, after): (&f32, &f32)| before.to_bits() != after.to_bits();
+            before.iter().zip(&after).position(differs).map(|index| {
+                // The bits tell NaNs and zeros apart.
+                let show = |x: f32| format!("{x:?} ({:#010x})", x.to_bits());
+                value(index, show(before[index]), show(after[index]))
+            })
+        }
+        (DType::I64, DType::I64) => {
+            let (before, after) = (before.to_vec1::<i64>()?, after.to_vec1::<i64>()?);
+            let index = before.iter().zip(&after).position(|(before, after)| before != after);
+            index.map(|index| value(index, before[index].to_string(), after[index].to_string()))
+        }
+        (before, after) => Some(value(0, format!("{before:?}"), format!("{after:?}"))),
+    })
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.change {
+            Change::Missing { before: false, .. } => write!(f, "`{name}` is missing from the source"),
+            Change::Missing { .. } => write!(f, "`{name}` is missing from the result"),
+            Change::Shape { before, after } => {
+                write!(f, "`{name}` changed shape from {before:?} to {after:?}")
+            }
+            Change::Value { index, before, after } => {
+                write!(f, "`{name}` moved: element {index} was {before} and is {after}")
+            }
+        }
+    }
+}

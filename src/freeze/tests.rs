@@ -1,0 +1,224 @@
+//! Rules over real architectures: who trains, how fast, and what is refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::*;
+use crate::digest::Digest;
+use crate::model::{Description, Model, NormMode, RuleError, State};
+use crate::pipeline::{self, Arch, Train};
+use crate::weights::{Source, initialize, save};
+
+fn describe(arch: Arch, classes: usize) -> Description {
+    Model::build(&pipeline::Model { arch, head: pipeline::Head::default() }, classes).description
+}
+
+/// A train stage with these settings.
+fn stage(settings: &str) -> Train {
+    let optimizer = "optimizer = { kind = \"adamw\", lr = 1e-3, no_decay = [\"@norm\", \"@bias\"] }";
+    let optimizer = if settings.contains("optimizer") { "" } else { optimizer };
+    toml::from_str(&format!("from = \"x\"\nepochs = 1\n{settings}\n{optimizer}")).unwrap()
+}
+
+fn table(settings: &str) -> ParameterTable {
+    ParameterTable::resolve(&describe(Arch::ResNet18, 2), &stage(settings)).unwrap()
+}
+
+fn refusals(settings: &str) -> String {
+    let line = |error: RuleError| {
+        let help = error.help.map(|help| format!("\n    help: {help}")).unwrap_or_default();
+        format!("{} [{}]: {}{help}", error.setting, error.code, error.message)
+    };
+    let errors = ParameterTable::resolve(&describe(Arch::ResNet18, 2), &stage(settings)).unwrap_err();
+    errors.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn backbone_freezing_of_resnet50_leaves_126_tensors() {
+    let description = describe(Arch::ResNet50, 1000);
+    let stage = stage("freeze = [\"*\", \"!layer2\", \"!layer3\", \"!layer4\"]");
+    let totals = ParameterTable::resolve(&description, &stage).unwrap().totals();
+    assert_eq!((totals.trainable_tensors, totals.frozen_tensors), (126, 35));
+}
+
+#[test]
+fn a_head_for_two_classes_has_4098_parameters_and_the_whole_23512130() {
+    let description = describe(Arch::ResNet50, 2);
+    let totals = |settings: &str| ParameterTable::resolve(&description, &stage(settings)).unwrap().totals();
+    assert_eq!(totals("train = [\"@head\"]").trainable_parameters, 4_098);
+    assert_eq!(totals("").trainable_parameters, 23_512_130);
+    assert_eq!(totals("freeze_first = 0").trainable_parameters, 23_512_130);
+}
+
+#[test]
+fn each_parameter_knows_its_rule_its_pace_and_its_layer() {
+    let table = table(
+        "freeze = [\"conv1\", \"bn1\", \"layer1\", \"!layer1.1\"]\n\
+         groups = [{ match = [\"layer4\"], lr_scale = 0.1 }, { match = [\"@head\"], lr = 0.5, weight_decay = 0.3 }]",
+    );
+    let show = |name: &str| {
+        let row = table.rows.iter().find(|row| row.name == name).unwrap();
+        format!(
+            "{} | {} | {:?} {:?} {:?} {}",
+            row.trainable, row.rule, row.group, row.lr, row.weight_decay, row.layer
+        )
+    };
+    assert_eq!(show("bn1.weight"), "false | freeze[1] = \"bn1\" | None None None 0");
+    assert_eq!(show("layer1.0.conv1.weight"), "false | freeze[2] = \"layer1\" | None None None 1");
+    assert_eq!(
+        show("layer1.1.conv1.weight"),
+        "true | freeze[3] = \"!layer1.1\" | None Some(0.001) Some(0.01) 2"
+    );
+    assert_eq!(show("layer2.0.bn1.bias"), "true | (default) | None Some(0.001) Some(0.0) 3");
+    assert_eq!(show("layer4.0.conv1.weight"), "true | (default) | Some(0) Some(0.0001) Some(0.01) 7");
+    assert_eq!(show("fc.weight"), "true | (default) | Some(1) Some(0.5) Some(0.3) 9");
+    assert_eq!(show("fc.bias"), "true | (default) | Some(1) Some(0.5) Some(0.0) 9");
+}
+
+#[test]
+fn depth_counts_layers_in_order() {
+    let layers = |settings: &str| -> Vec<usize> {
+        let mut layers: Vec<usize> =
+            table(settings).rows.iter().filter(|row| row.trainable).map(|row| row.layer).collect();
+        layers.dedup();
+        layers
+    };
+    assert_eq!(layers("freeze_first = 8"), [8, 9]);
+    assert_eq!(layers("train_first = 2"), [0, 1]);
+    assert_eq!(layers("train_last = 1"), [9]);
+    assert_eq!(table("train_last = 1").rows[61].rule, "train_last = 1");
+}
+
+#[test]
+fn batch_norm_follows_its_parameters_unless_told() {
+    let description = describe(Arch::ResNet18, 2);
+    let training =
+        |table: &ParameterTable| table.norms.iter().filter(|mode| **mode == NormMode::Training).count();
+    let head = table("train = [\"@head\"]");
+    assert_eq!(training(&head), 0);
+    assert_eq!(head.frozen_prefix(&description), 9);
+    assert_eq!(head.frozen(&description).len(), 120);
+    let told = table("train = [\"@head\"]\nbatch_norm = \"train\"");
+    assert_eq!((training(&told), told.frozen_prefix(&description)), (20, 0));
+    // The statistics may move; the parameters may not.
+    assert_eq!(told.frozen(&description).len(), 60);
+    assert_eq!(training(&table("batch_norm = \"eval\"")), 0);
+    assert_eq!(training(&table("freeze_first = 9")), 0);
+    assert_eq!(training(&table("train = [\"layer4.1\", \"@head\"]")), 2);
+    assert_eq!(training(&table("train = [\"@bias\"]\nbatch_norm = \"eval\"")), 0);
+}
+
+#[test]
+fn what_is_wrong_is_told_at_its_rule() {
+    insta::assert_snapshot!(refusals("train = [\"@head\", \"layr4\", \"fc.weight\", \"*.conv9\"]"), @r#"
+        train[1] [pattern-unmatched]: `layr4` matches no parameter
+            help: did you mean `layer4`?
+        train[2] [pattern-redundant]: `fc.weight` changes nothing: all that it matches is already selected by the rules before it
+            help: remove it, or move it
+        train[3] [pattern-unmatched]: `*.conv9` matches no parameter
+            help: `defrost params` lists the names of `resnet18`
+        "#);
+    insta::assert_snapshot!(refusals("freeze = [\"!layer1\", \"*.running_mean\", \"layer[10-12]\"]"), @r#"
+        freeze[0] [pattern-redundant]: `!layer1` changes nothing: it takes out, and nothing was selected before it
+            help: begin with `*`, then take out
+        freeze[1] [pattern-buffer]: `*.running_mean` matches only buffers such as `bn1.running_mean`, which are never trained
+            help: say what running statistics do with `batch_norm = "eval"` or `"train"`
+        freeze[2] [pattern-syntax]: `[10-12]` in `layer[10-12]` stands for one character, not for numbers
+            help: write numbers as a range: `{10..12}`
+        "#);
+    insta::assert_snapshot!(refusals("freeze = [\"*\"]"), @r#"
+        freeze [nothing-to-train]: this stage has nothing to train
+            help: leave something trainable, such as `train = ["@head"]`
+        "#);
+    insta::assert_snapshot!(refusals("train = []"), @r#"
+        train [nothing-to-train]: this stage has nothing to train
+            help: leave something trainable, such as `train = ["@head"]`
+        "#);
+    insta::assert_snapshot!(refusals("train_last = 0"), @r#"
+        train_last [nothing-to-train]: this stage has nothing to train
+            help: leave something trainable, such as `train = ["@head"]`
+        "#);
+    insta::assert_snapshot!(refusals("freeze_first = 11"), @r#"
+        freeze_first [depth-too-large]: `freeze_first = 11` is more than the 10 layers of `resnet18`
+            help: `defrost params` prints the layers in order
+        "#);
+    insta::assert_snapshot!(refusals("freeze = [\"layer1\"]\ntrain = [\"layer2\"]"), @r#"
+        train [rules-conflict]: `freeze` and `train` both say who trains
+            help: keep one of them
+        "#);
+    insta::assert_snapshot!(refusals("freeze = [\"*.bias\"]"), @r#"
+        freeze[0] [batch-norm-split]: `bn1` is half frozen: `bn1.bias` is frozen and `bn1.weight` trains, and so are 19 more layers
+            help: freeze both or none, or say what running statistics do with `batch_norm = "eval"` or `"train"`
+        "#);
+    insta::assert_snapshot!(refusals("train = [\"fc\", \"layer4.1.bn2.weight\"]"), @r#"
+        train[1] [batch-norm-split]: `layer4.1.bn2` is half frozen: `layer4.1.bn2.bias` is frozen and `layer4.1.bn2.weight` trains
+            help: freeze both or none, or say what running statistics do with `batch_norm = "eval"` or `"train"`
+        "#);
+    insta::assert_snapshot!(refusals(
+        "freeze = [\"layer1\"]\n\
+         groups = [{ match = [\"layer1\"], lr_scale = 0.1 }, { match = [\"layer4\"] }, { match = [\"fc\", \"layer2\"], lr = 1.0 },\n\
+         { match = [\"layer2.0\"], lr = 1.0, lr_scale = 2.0 }, { match = [\"layer2.1\"], lr = 1.0 }]\n\
+         optimizer = { kind = \"sgd\", lr = 0.1, no_decay = [\"@nrom\"] }"
+    ), @r#"
+        groups[0].match[0] [group-frozen]: `layer1` changes nothing: all that it matches is frozen in this stage
+            help: remove it, or let what it matches train
+        groups[1] [group-empty]: this group sets nothing
+            help: give it `lr`, `lr_scale` or `weight_decay`
+        groups[3].lr_scale [group-conflict]: `lr` and `lr_scale` both set the learning rate of this group
+            help: keep one
+        groups[4].match [group-overlap]: `layer2.1.conv1.weight` and 5 more would be in two groups: `groups[2]` has it too
+            help: take it out of one with a pattern after `!`
+        optimizer.no_decay[0] [pattern-syntax]: unknown alias `@nrom`
+            help: did you mean `@norm`?
+        "#);
+}
+
+#[test]
+fn the_table_is_written_as_csv() {
+    let description = describe(Arch::ResNet18, 2);
+    let digests = vec![Digest::of(b""); description.tensors.len()];
+    let text = table("train = [\"@head\"]").csv(&description, Some(&digests)).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 63);
+    assert_eq!(lines[0], "name,shape,trainable,rule,group,lr,weight_decay,layer,blake3");
+    assert!(lines[1].starts_with("conv1.weight,64x3x7x7,false,(default),,,,stem,af1349b9"), "{}", lines[1]);
+    assert!(
+        lines[61].starts_with("fc.weight,2x512,true,\"train[0] = \"\"@head\"\"\",,0.001,0.01,fc,"),
+        "{}",
+        lines[61]
+    );
+}
+
+#[test]
+fn one_flipped_bit_is_found_and_named() {
+    let mut description = describe(Arch::ResNet18, 2);
+    description.tensors.truncate(12);
+    let tensors = description.tensors.iter().map(|spec| initialize(spec, 1).unwrap()).collect();
+    let state = State { tensors };
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, state: &State| -> Source {
+        let path = folder.path().join(name);
+        save(&path, &description, state, &BTreeMap::new()).unwrap();
+        Source::open(&path).unwrap()
+    };
+    let before = write("before", &state);
+    let names: Vec<String> = description.tensors.iter().map(|spec| spec.name.clone()).collect();
+    assert_eq!(moved(&before, &write("same", &state), &names).unwrap(), []);
+
+    let path: &Path = &folder.path().join("same");
+    let mut bytes = std::fs::read(path).unwrap();
+    // The lowest bit of the last number of the last tensor, `layer1.0.bn1.num_batches_tracked` being first.
+    let last = bytes.len() - 4;
+    bytes[last] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let found = moved(&before, &Source::open(path).unwrap(), &names).unwrap();
+    let lines: Vec<String> = found.iter().map(Moved::to_string).collect();
+    assert_eq!(
+        lines,
+        ["`layer1.0.bn1.running_var` moved: element 63 was 1.0 (0x3f800000) and is 1.0000001 (0x3f800001)"]
+    );
+    // Minus zero is not zero.
+    let mut turned = state.clone();
+    turned.tensors[8] = turned.tensors[8].neg().unwrap();
+    assert_eq!(moved(&before, &write("turned", &turned), &names).unwrap()[0].name, "layer1.0.bn1.bias");
+}

@@ -1,0 +1,104 @@
+//! Who trains: `freeze`, `train`, or a depth setting.
+
+use crate::model::{Description, RuleError, Selection, Sight, TensorId, select};
+use crate::pipeline::Train;
+
+/// For each tensor whether it trains, and the rule that decided.
+pub(super) struct Trainable {
+    pub flags: Vec<bool>,
+    rules: Vec<Option<String>>,
+    /// The setting that has the say, to point at.
+    pub setting: &'static str,
+}
+
+/// What holds where no rule has a say.
+const DEFAULT: &str = "(default)";
+
+impl Trainable {
+    /// Such as `train[0] = "@head"`, or `(default)`.
+    pub(super) fn rule(&self, id: TensorId) -> &str {
+        self.rules[id].as_deref().unwrap_or(DEFAULT)
+    }
+
+    /// The place of the rule that decided, such as `train[0]`; the setting as a whole where none did.
+    pub(super) fn place(&self, id: TensorId) -> &str {
+        self.rules[id].as_deref().and_then(|rule| rule.split(" = ").next()).unwrap_or(self.setting)
+    }
+}
+
+pub(super) fn resolve(description: &Description, stage: &Train) -> Result<Trainable, Vec<RuleError>> {
+    let depth = [
+        ("freeze_first", stage.freeze_first),
+        ("train_first", stage.train_first),
+        ("train_last", stage.train_last),
+    ];
+    let given: Vec<&'static str> = [("freeze", stage.freeze.is_some()), ("train", stage.train.is_some())]
+        .into_iter()
+        .chain(depth.map(|(setting, count)| (setting, count.is_some())))
+        .filter_map(|(setting, given)| given.then_some(setting))
+        .collect();
+    if let [first, second, ..] = given[..] {
+        let message = format!("`{first}` and `{second}` both say who trains");
+        return Err(vec![RuleError::new(second, "rules-conflict", message).help("keep one of them")]);
+    }
+    let trainable = match (given.first().copied(), &stage.freeze, &stage.train) {
+        (_, Some(patterns), _) => by_names(description, "freeze", patterns)?,
+        (_, _, Some(patterns)) => by_names(description, "train", patterns)?,
+        (Some(setting), _, _) => {
+            let count = depth.into_iter().find_map(|(name, count)| count.filter(|_| name == setting));
+            by_depth(description, setting, count.unwrap_or_default()).map_err(|error| vec![error])?
+        }
+        (None, _, _) => all(description),
+    };
+    if trainable.flags.iter().any(|flag| *flag) {
+        return Ok(trainable);
+    }
+    let error = RuleError::new(trainable.setting, "nothing-to-train", "this stage has nothing to train")
+        .help("leave something trainable, such as `train = [\"@head\"]`");
+    Err(vec![error])
+}
+
+fn all(description: &Description) -> Trainable {
+    let flags = description.tensors.iter().map(|tensor| tensor.role.is_parameter()).collect();
+    Trainable { flags, rules: vec![None; description.tensors.len()], setting: "train" }
+}
+
+/// `freeze` selects what is frozen, `train` what trains; the rest does the opposite.
+fn by_names(
+    description: &Description,
+    setting: &'static str,
+    patterns: &[String],
+) -> Result<Trainable, Vec<RuleError>> {
+    let selection: Selection = select(description, setting, patterns, Sight::Parameters)?;
+    let mut trainable = Trainable { setting, ..all(description) };
+    for (id, decided) in selection.decided.iter().enumerate() {
+        if trainable.flags[id] {
+            trainable.flags[id] = selection.contains(id) == (setting == "train");
+            trainable.rules[id] =
+                decided.map(|(rule, _)| format!("{setting}[{rule}] = \"{}\"", patterns[rule]));
+        }
+    }
+    Ok(trainable)
+}
+
+/// Counts layers in the order of [`Description::layers`].
+fn by_depth(description: &Description, setting: &'static str, count: usize) -> Result<Trainable, RuleError> {
+    let layers = description.layers.len();
+    if count > layers {
+        let message =
+            format!("`{setting} = {count}` is more than the {layers} layers of `{}`", description.arch);
+        return Err(RuleError::new(setting, "depth-too-large", message)
+            .help("`defrost params` prints the layers in order"));
+    }
+    let covered = match setting {
+        "train_last" => layers - count..layers,
+        _ => 0..count,
+    };
+    let mut trainable = Trainable { setting, ..all(description) };
+    for (id, tensor) in description.parameters() {
+        let inside = covered.contains(&tensor.layer);
+        trainable.flags[id] = inside == (setting != "freeze_first");
+        trainable.rules[id] = inside.then(|| format!("{setting} = {count}"));
+    }
+    Ok(trainable)
+}

@@ -1,0 +1,117 @@
+//! From a `[model]` table to a network.
+
+use super::description::Description;
+use super::pass::Pass;
+use super::{efficientnet_lite, resnet};
+use crate::autograd::Value;
+use crate::error::Result;
+use crate::pipeline::{self, Arch};
+
+/// A network as a chain of layers, in the order that depth settings count and `params` prints.
+///
+/// The longest prefix of the chain without anything trainable is what runs as plain inference and may be cached.
+/// The layer before the head therefore ends in the pooled features, a few kilobytes for each image.
+pub trait Network: Send + Sync {
+    /// Runs layer `index` of [`Description::layers`] on [N, H, W, C]; pooled features are [N, C], the head's result
+    /// [N, classes].
+    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value>;
+}
+
+/// What an architecture needs to know to build its head.
+#[derive(Clone, Copy)]
+pub struct Head {
+    pub classes: usize,
+    /// The share of features set to zero in training.
+    pub dropout: f64,
+}
+
+/// An architecture with its head, ready to compute with any [`super::State`] of its shape.
+pub struct Model {
+    pub description: Description,
+    network: Box<dyn Network>,
+}
+
+impl Model {
+    /// Builds `spec` with a head for `classes` classes. Takes no weights and allocates none.
+    pub fn build(spec: &pipeline::Model, classes: usize) -> Model {
+        let pipeline::Head::Linear(linear) = &spec.head;
+        let head = Head { classes, dropout: linear.dropout };
+        let (description, network) = match spec.arch {
+            Arch::ResNet18 => resnet::build("resnet18", resnet::RESNET18, head),
+            Arch::ResNet34 => resnet::build("resnet34", resnet::RESNET34, head),
+            Arch::ResNet50 => resnet::build("resnet50", resnet::RESNET50, head),
+            Arch::ResNet101 => resnet::build("resnet101", resnet::RESNET101, head),
+            Arch::ResNet152 => resnet::build("resnet152", resnet::RESNET152, head),
+            Arch::EfficientNetLite0 => efficientnet_lite::build("efficientnet_lite0", head),
+        };
+        Model { description, network }
+    }
+
+    /// Runs the layers `range` of the chain.
+    pub fn forward(&self, pass: &mut Pass, mut range: std::ops::Range<usize>, input: Value) -> Result<Value> {
+        range.try_fold(input, |value, index| self.network.layer(index, pass, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Role, TensorSpec};
+
+    fn describe(arch: Arch, classes: usize) -> Description {
+        Model::build(&pipeline::Model { arch, head: pipeline::Head::default() }, classes).description
+    }
+
+    #[test]
+    fn counts_are_those_of_the_published_models() {
+        let expected = [
+            // torchvision's documented parameter counts, and the lengths of the published state dicts
+            (Arch::ResNet18, 11_689_512, 122, 10),
+            (Arch::ResNet34, 21_797_672, 218, 18),
+            (Arch::ResNet50, 25_557_032, 320, 18),
+            (Arch::ResNet101, 44_549_160, 626, 35),
+            (Arch::ResNet152, 60_192_808, 932, 52),
+            (Arch::EfficientNetLite0, 4_652_008, 296, 19),
+        ];
+        for (arch, parameters, tensors, layers) in expected {
+            let description = describe(arch, 1000);
+            let count: usize = description.parameters().map(|(_, tensor)| tensor.elements()).sum();
+            assert_eq!(
+                (count, description.tensors.len(), description.layers.len()),
+                (parameters, tensors, layers)
+            );
+            assert!(description.norms.iter().all(|norm| {
+                let role = |id: usize| description.tensors[id].role;
+                (role(norm.weight), role(norm.batch_count)) == (Role::NormWeight, Role::BatchCount)
+            }));
+        }
+    }
+
+    #[test]
+    fn tensors_stand_in_the_order_and_under_the_names_of_the_state_dict() {
+        let description = describe(Arch::ResNet50, 2);
+        let line = |tensor: &TensorSpec| {
+            format!("{} {:?} {}", tensor.name, tensor.shape, description.layers[tensor.layer].name)
+        };
+        let lines: Vec<String> = description.tensors.iter().map(line).collect();
+        assert_eq!(
+            lines[..7],
+            [
+                "conv1.weight [64, 3, 7, 7] stem",
+                "bn1.weight [64] stem",
+                "bn1.bias [64] stem",
+                "bn1.running_mean [64] stem",
+                "bn1.running_var [64] stem",
+                "bn1.num_batches_tracked [] stem",
+                "layer1.0.conv1.weight [64, 64, 1, 1] layer1.0",
+            ]
+        );
+        assert_eq!(lines[24], "layer1.0.downsample.0.weight [256, 64, 1, 1] layer1.0");
+        assert_eq!(lines[318..], ["fc.weight [2, 2048] fc", "fc.bias [2] fc"]);
+        let lite = describe(Arch::EfficientNetLite0, 5);
+        assert_eq!(lite.tensors[18].name, "_blocks.1._expand_conv.weight");
+        assert_eq!(lite.tensors[18].shape, [96, 16, 1, 1]);
+        assert_eq!(lite.tensors[24].shape, [96, 1, 3, 3]);
+        assert_eq!(lite.head, ["_fc"]);
+    }
+}

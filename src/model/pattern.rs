@@ -1,0 +1,422 @@
+//! Patterns over dotted tensor names: the language of `freeze`, `train`, `groups`, `no_decay` and the load settings.
+
+use regex::Regex;
+
+use super::description::{Description, TensorId};
+
+/// One pattern, such as `layer1`, `*.bias`, `_blocks.{0..12}`, `re:\.bn\d$`, `@head`, or any of them after `!`.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    negated: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Names(Regex),
+    Alias(Alias),
+}
+
+/// What an architecture names for all patterns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alias {
+    Head,
+    Backbone,
+    Norm,
+    Bias,
+}
+
+const ALIASES: [(&str, Alias); 4] =
+    [("@head", Alias::Head), ("@backbone", Alias::Backbone), ("@norm", Alias::Norm), ("@bias", Alias::Bias)];
+
+/// The widest numeric range: no model has a longer list of modules.
+const WIDEST_RANGE: u32 = 1000;
+
+/// Why a text is no pattern: `message` in lower case, `help` an imperative sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternError {
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl PatternError {
+    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: Some(help.into()) }
+    }
+}
+
+impl Pattern {
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let negated = text.starts_with('!');
+        let body = text.strip_prefix('!').unwrap_or(text);
+        let kind = if body.starts_with('@') {
+            Kind::Alias(alias(body)?)
+        } else if let Some(expression) = body.strip_prefix("re:") {
+            Kind::Names(regex(expression)?)
+        } else {
+            Kind::Names(translate(body)?)
+        };
+        Ok(Self { text: text.to_owned(), negated, kind })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it takes out again what it matches.
+    pub fn is_negated(&self) -> bool {
+        self.negated
+    }
+
+    /// Whether it means the tensor, leaving `!` aside.
+    pub fn matches(&self, description: &Description, id: TensorId) -> bool {
+        let tensor = &description.tensors[id];
+        match &self.kind {
+            Kind::Names(regex) => regex.is_match(&tensor.name),
+            Kind::Alias(Alias::Head) => description.in_head(id),
+            Kind::Alias(Alias::Backbone) => !description.in_head(id),
+            Kind::Alias(Alias::Norm) => tensor.role.is_norm(),
+            Kind::Alias(Alias::Bias) => tensor.role.is_bias(),
+        }
+    }
+
+    /// Whether it means a name that no description has; an alias never does.
+    pub fn matches_name(&self, name: &str) -> bool {
+        matches!(&self.kind, Kind::Names(regex) if regex.is_match(name))
+    }
+
+    /// What to write instead of a pattern that means none of `names`, the modules and tensors there are.
+    pub fn suggestion<'a>(&self, names: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
+        let body = self.text.strip_prefix('!').unwrap_or(&self.text);
+        let sign = if self.negated { "!" } else { "" };
+        if body.starts_with('@') || body.starts_with("re:") {
+            return None;
+        }
+        if body.contains('*') {
+            // The common slip: with a wildcard the whole name must match, not just a module's.
+            let below = format!("{body}.*");
+            let pattern = Self::parse(&below).ok()?;
+            let found = names.into_iter().any(|name| pattern.matches_name(name));
+            return found.then(|| format!("{sign}{below}"));
+        }
+        nearest(body, names).map(|name| format!("{sign}{name}"))
+    }
+}
+
+/// The nearest of `names`, if any is near enough to be meant.
+pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let score = |candidate: &str| {
+        // The last part alone counts too: `conv1.weigth`, `layer4.0` for `backbone.layer4.0`.
+        let tail = name.rsplit_once('.').map_or(name, |(_, tail)| tail);
+        strsim::jaro_winkler(name, candidate).max(strsim::jaro_winkler(tail, candidate) - 0.05)
+    };
+    let mut best = None;
+    for candidate in names {
+        let score = score(candidate);
+        if score > 0.8 && best.is_none_or(|(_, highest)| score > highest) {
+            best = Some((candidate, score));
+        }
+    }
+    best.map(|(candidate, _)| candidate)
+}
+
+fn alias(text: &str) -> Result<Alias, PatternError> {
+    let known = ALIASES.iter().find(|(name, _)| *name == text).map(|(_, alias)| *alias);
+    known.ok_or_else(|| {
+        let names = ALIASES.map(|(name, _)| name);
+        let help = match nearest(text, names) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("the aliases are {}", names.map(|name| format!("`{name}`")).join(", ")),
+        };
+        PatternError::new(format!("unknown alias `{text}`"), help)
+    })
+}
+
+fn regex(expression: &str) -> Result<Regex, PatternError> {
+    Regex::new(expression).map_err(|error| PatternError {
+        // The last line says what is wrong; those before repeat the expression with a mark.
+        message: format!(
+            "`re:{expression}` is no regular expression: {}",
+            error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ")
+        ),
+        help: None,
+    })
+}
+
+/// A pattern with `*` is matched against whole names; one without names a module and all below it.
+fn translate(body: &str) -> Result<Regex, PatternError> {
+    if body.is_empty() {
+        return Err(PatternError::new(
+            "an empty pattern matches nothing",
+            "name a module, or write `*` for all",
+        ));
+    }
+    let mut expression = String::from("^");
+    let mut rest = body;
+    while let Some(character) = rest.chars().next() {
+        match character {
+            '*' => expression.push_str(".*"),
+            '{' => {
+                let (inside, after) = enclosed(body, rest, '}')?;
+                if after.starts_with('*') || body[..body.len() - rest.len()].ends_with('*') {
+                    return Err(PatternError::new(
+                        format!(
+                            "in `{body}` the range `{{{inside}}}` stands next to `*` and could match a part of a number"
+                        ),
+                        "put a `.` between them",
+                    ));
+                }
+                expression.push_str(&range(body, inside)?);
+                rest = after;
+                continue;
+            }
+            '[' => {
+                let (inside, after) = enclosed(body, rest, ']')?;
+                expression.push_str(&set(body, inside)?);
+                rest = after;
+                continue;
+            }
+            '}' | ']' => {
+                return Err(PatternError::new(
+                    format!("`{character}` in `{body}` closes nothing"),
+                    "ranges are written `{0..12}`",
+                ));
+            }
+            '!' | '@' | '?' => {
+                return Err(PatternError::new(
+                    format!("`{character}` cannot stand inside a pattern: `{body}`"),
+                    if character == '?' {
+                        "write `*` for any characters"
+                    } else {
+                        "write it first, or not at all"
+                    },
+                ));
+            }
+            other => expression.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+        }
+        rest = &rest[character.len_utf8()..];
+    }
+    expression.push_str(if body.contains('*') { "$" } else { r"(\..*)?$" });
+    Regex::new(&expression).map_err(|_| PatternError {
+        message: format!("`{body}` is too large a pattern"),
+        help: Some("write it as several".to_owned()),
+    })
+}
+
+/// What stands between the bracket that `rest` begins with and the one that closes it, and what follows.
+fn enclosed<'a>(body: &str, rest: &'a str, close: char) -> Result<(&'a str, &'a str), PatternError> {
+    rest[1..].split_once(close).ok_or_else(|| {
+        PatternError::new(format!("`{}` in `{body}` is never closed", &rest[..1]), format!("add `{close}`"))
+    })
+}
+
+/// `0..12`, both ends included.
+fn range(body: &str, inside: &str) -> Result<String, PatternError> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|number| number.to_string() == text);
+    let ends = inside.split_once("..").and_then(|(first, last)| Some((number(first)?, number(last)?)));
+    match ends {
+        Some((first, last)) if first <= last && last - first < WIDEST_RANGE => {
+            let numbers: Vec<String> = (first..=last).map(|number| number.to_string()).collect();
+            Ok(format!("(?:{})", numbers.join("|")))
+        }
+        Some((first, last)) if first > last => Err(PatternError::new(
+            format!("the range `{{{inside}}}` in `{body}` runs backwards"),
+            format!("write `{{{last}..{first}}}`"),
+        )),
+        Some(_) => Err(PatternError::new(
+            format!("the range `{{{inside}}}` in `{body}` is wider than {WIDEST_RANGE}"),
+            "narrow it",
+        )),
+        None => Err(PatternError::new(
+            format!("`{{{inside}}}` in `{body}` is no numeric range"),
+            "ranges are written `{0..12}`, both ends included",
+        )),
+    }
+}
+
+/// One character of several, such as `[ab]` or `[1-4]`. Two digits in a row could be meant as a number: refused.
+fn set(body: &str, inside: &str) -> Result<String, PatternError> {
+    let is_digit = |character: char| character.is_ascii_digit();
+    if inside.as_bytes().windows(2).any(|pair| pair.iter().all(u8::is_ascii_digit)) {
+        let (first, last) = inside.split_once('-').unwrap_or(("0", "12"));
+        let numbers =
+            !first.is_empty() && !last.is_empty() && first.chars().chain(last.chars()).all(is_digit);
+        let (first, last) = if numbers { (first, last) } else { ("0", "12") };
+        return Err(PatternError::new(
+            format!("`[{inside}]` in `{body}` stands for one character, not for numbers"),
+            format!("write numbers as a range: `{{{first}..{last}}}`"),
+        ));
+    }
+    let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+    let members = format!("[{inside}]");
+    if inside.is_empty()
+        || inside.starts_with('-')
+        || !inside.chars().all(plain)
+        || Regex::new(&members).is_err()
+    {
+        return Err(PatternError::new(
+            format!("`[{inside}]` in `{body}` is no set of characters"),
+            "a set is written `[ab]` or `[1-4]`, a range of numbers `{0..12}`",
+        ));
+    }
+    Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        Pattern::parse(pattern).unwrap().matches_name(name)
+    }
+
+    fn refusal(pattern: &str) -> String {
+        let PatternError { message, help } = Pattern::parse(pattern).unwrap_err();
+        help.map_or(message.clone(), |help| format!("{message}; {help}"))
+    }
+
+    #[test]
+    fn a_name_is_a_module_and_all_below_it() {
+        assert!(matches("layer1", "layer1.0.conv1.weight") && matches("fc.weight", "fc.weight"));
+        assert!(!matches("layer1", "layer10.0.conv1.weight") && !matches("conv1", "layer1.0.conv1.weight"));
+        assert!(!matches("layer1.0.conv", "layer1.0.conv1.weight"));
+    }
+
+    #[test]
+    fn a_wildcard_crosses_dots_and_matches_the_whole_name() {
+        assert!(matches("*", "fc.bias") && matches("layer*.bias", "layer4.2.bn1.bias"));
+        assert!(
+            !matches("*.conv1", "layer1.0.conv1.weight") && matches("*.conv1.*", "layer1.0.conv1.weight")
+        );
+        // A dot is a dot.
+        assert!(!matches("fc.weight", "fcxweight"));
+    }
+
+    #[test]
+    fn ranges_count_and_sets_hold_characters() {
+        let blocks: Vec<usize> =
+            (0..16).filter(|n| matches("_blocks.{9..12}", &format!("_blocks.{n}._bn1.bias"))).collect();
+        assert_eq!(blocks, [9, 10, 11, 12]);
+        assert!(matches("layer[2-4].*", "layer3.0.bn1.bias") && !matches("layer[2-4]", "layer1.0.bn1.bias"));
+        assert!(matches("_bn[a1]", "_bn1.weight"));
+    }
+
+    #[test]
+    fn a_regular_expression_is_searched_for() {
+        assert!(matches(r"re:bn\d\.", "layer1.0.bn2.weight") && matches(r"!re:^fc\.", "fc.weight"));
+        assert!(!matches(r"re:^bn\d\.", "layer1.0.bn2.weight"));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_told_why() {
+        insta::assert_snapshot!(
+            ["", "!", "@heads", "@stem", "_blocks.[10-12]", "layer[34]", "b.[]", "b.[0..9]", "b.{3..1}", "b.{1,2}",
+             "b.{01..2}", "b.{0..5000}", "b.{1..2}*", "b.{1..2", "b]", "layer?", "a.!b", "re:(", "re:[z-a]"]
+                .map(|pattern| format!("{pattern:16} {}", refusal(pattern)))
+                .join("\n"),
+            @r#"
+                         an empty pattern matches nothing; name a module, or write `*` for all
+        !                an empty pattern matches nothing; name a module, or write `*` for all
+        @heads           unknown alias `@heads`; did you mean `@head`?
+        @stem            unknown alias `@stem`; the aliases are `@head`, `@backbone`, `@norm`, `@bias`
+        _blocks.[10-12]  `[10-12]` in `_blocks.[10-12]` stands for one character, not for numbers; write numbers as a range: `{10..12}`
+        layer[34]        `[34]` in `layer[34]` stands for one character, not for numbers; write numbers as a range: `{0..12}`
+        b.[]             `[]` in `b.[]` is no set of characters; a set is written `[ab]` or `[1-4]`, a range of numbers `{0..12}`
+        b.[0..9]         `[0..9]` in `b.[0..9]` is no set of characters; a set is written `[ab]` or `[1-4]`, a range of numbers `{0..12}`
+        b.{3..1}         the range `{3..1}` in `b.{3..1}` runs backwards; write `{1..3}`
+        b.{1,2}          `{1,2}` in `b.{1,2}` is no numeric range; ranges are written `{0..12}`, both ends included
+        b.{01..2}        `{01..2}` in `b.{01..2}` is no numeric range; ranges are written `{0..12}`, both ends included
+        b.{0..5000}      the range `{0..5000}` in `b.{0..5000}` is wider than 1000; narrow it
+        b.{1..2}*        in `b.{1..2}*` the range `{1..2}` stands next to `*` and could match a part of a number; put a `.` between them
+        b.{1..2          `{` in `b.{1..2` is never closed; add `}`
+        b]               `]` in `b]` closes nothing; ranges are written `{0..12}`
+        layer?           `?` cannot stand inside a pattern: `layer?`; write `*` for any characters
+        a.!b             `!` cannot stand inside a pattern: `a.!b`; write it first, or not at all
+        re:(             `re:(` is no regular expression: unclosed group
+        re:[z-a]         `re:[z-a]` is no regular expression: invalid character class range, the start must be <= the end
+        "#
+        );
+    }
+
+    #[test]
+    fn what_matches_nothing_is_met_with_a_suggestion() {
+        let names =
+            ["layer1", "layer1.0", "layer1.0.conv1", "layer1.0.conv1.weight", "layer4", "fc", "fc.weight"];
+        let suggestion = |text: &str| Pattern::parse(text).unwrap().suggestion(names);
+        assert_eq!(suggestion("layr4").as_deref(), Some("layer4"));
+        assert_eq!(suggestion("!layer_1").as_deref(), Some("!layer1"));
+        assert_eq!(suggestion("*.conv1").as_deref(), Some("*.conv1.*"));
+        assert_eq!(suggestion("backbone.fc").as_deref(), Some("fc"));
+        assert_eq!(suggestion("classifier"), None);
+    }
+
+    /// One piece of a pattern and, for the naive matcher, what it means.
+    #[derive(Clone, Debug)]
+    enum Piece {
+        Text(&'static str),
+        Any,
+        Range(u32, u32),
+        Set(char, char),
+    }
+
+    fn naive(pieces: &[Piece], name: &str) -> bool {
+        let Some((piece, rest)) = pieces.split_first() else { return name.is_empty() };
+        match piece {
+            Piece::Text(text) => name.strip_prefix(text).is_some_and(|name| naive(rest, name)),
+            Piece::Any => (0..=name.len()).any(|skip| naive(rest, &name[skip..])),
+            Piece::Range(first, last) => (*first..=*last)
+                .any(|n| name.strip_prefix(&n.to_string()).is_some_and(|name| naive(rest, name))),
+            Piece::Set(first, last) => {
+                name.starts_with(|c| (*first..=*last).contains(&c)) && naive(rest, &name[1..])
+            }
+        }
+    }
+
+    fn piece() -> impl Strategy<Value = Piece> {
+        prop_oneof![
+            4 => prop::sample::select(vec!["a", "b1", "1", "layer", "weight", "bn"]).prop_map(Piece::Text),
+            1 => Just(Piece::Any),
+            1 => (0u32..12, 0u32..12).prop_map(|(a, b)| Piece::Range(a.min(b), a.max(b))),
+            1 => Just(Piece::Set('1', '4')),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_naive_matcher(
+            parts in prop::collection::vec(piece(), 1..4),
+            names in prop::collection::vec("(a|b1|1|2|11|layer|weight|bn)(\\.(a|1|4|11|weight|bn)){0,3}", 1..20),
+        ) {
+            // Dots between the pieces, as in names; a dot also keeps ranges and stars apart.
+            let mut pieces = Vec::new();
+            for part in parts {
+                if !pieces.is_empty() {
+                    pieces.push(Piece::Text("."));
+                }
+                pieces.push(part);
+            }
+            let text: String = pieces.iter().map(|piece| match piece {
+                Piece::Text(text) => (*text).to_owned(),
+                Piece::Any => "*".to_owned(),
+                Piece::Range(first, last) => format!("{{{first}..{last}}}"),
+                Piece::Set(first, last) => format!("[{first}-{last}]"),
+            }).collect();
+            let below = [&pieces[..], &[Piece::Text("."), Piece::Any]].concat();
+            for name in names {
+                let expected = naive(&pieces, &name) || !text.contains('*') && naive(&below, &name);
+                prop_assert_eq!(matches(&text, &name), expected, "{} on {}", text, name);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[!@*{}.a0-9\\[\\]?é-]{0,12}|re:.{0,8}") {
+            if let Ok(pattern) = Pattern::parse(&text) {
+                pattern.suggestion(["layer1", "fc"]);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! ResNet: He et al., *Deep Residual Learning for Image Recognition* (CVPR 2016), as torchvision has it
+//! (the stride of a bottleneck sits in its 3×3 convolution), under torchvision's names.
+
+use super::build::{Head, Network};
+use super::description::Description;
+use super::layers::{BatchNorm2d, Conv2d, Linear, Padding};
+use super::pass::Pass;
+use super::scope::{ConvSettings, NormSettings, Scope};
+use crate::autograd::Value;
+use crate::error::Result;
+use crate::ops::{Activation, Window};
+
+/// The kind of block and how many of them each of the four stages has.
+#[derive(Clone, Copy)]
+pub struct Depth {
+    pub bottleneck: bool,
+    pub blocks: [usize; 4],
+}
+
+pub const RESNET18: Depth = Depth { bottleneck: false, blocks: [2, 2, 2, 2] };
+pub const RESNET34: Depth = Depth { bottleneck: false, blocks: [3, 4, 6, 3] };
+pub const RESNET50: Depth = Depth { bottleneck: true, blocks: [3, 4, 6, 3] };
+pub const RESNET101: Depth = Depth { bottleneck: true, blocks: [3, 4, 23, 3] };
+pub const RESNET152: Depth = Depth { bottleneck: true, blocks: [3, 8, 36, 3] };
+
+/// The layers are `stem`, `layer1.0` … `layer4.n`, and `fc`; the last block ends in the global average.
+struct ResNet {
+    stem: (Conv2d, BatchNorm2d),
+    blocks: Vec<Block>,
+    fc: Linear,
+    dropout: f64,
+}
+
+/// Convolutions with their norms; the last one adds the shortcut.
+struct Block {
+    convs: Vec<(Conv2d, BatchNorm2d)>,
+    downsample: Option<(Conv2d, BatchNorm2d)>,
+}
+
+const POOL: Window = Window { kernel: [3, 3], stride: [2, 2], padding: [1; 4] };
+
+pub fn build(arch: &str, depth: Depth, head: Head) -> (Description, Box<dyn Network>) {
+    let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
+    scope.layer("stem");
+    let stem = (scope.conv2d("conv1", conv(3, 64, 7, 2)), scope.batch_norm("bn1", 64));
+    let expansion = if depth.bottleneck { 4 } else { 1 };
+    let mut inputs = 64;
+    let mut blocks = Vec::new();
+    for (stage, &count) in depth.blocks.iter().enumerate() {
+        let width = 64 << stage;
+        for index in 0..count {
+            let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+            let name = format!("layer{}.{index}", stage + 1);
+            scope.layer(&name);
+            blocks.push(scope.within(&name, |scope| block(scope, inputs, width, stride, depth.bottleneck)));
+            inputs = width * expansion;
+        }
+    }
+    scope.layer("fc");
+    scope.head("fc");
+    let fc = scope.linear("fc", inputs, head.classes);
+    let network = ResNet { stem, blocks, fc, dropout: head.dropout };
+    (scope.finish(), Box::new(network))
+}
+
+fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {
+    ConvSettings { inputs, outputs, kernel, stride, groups: 1, padding: Padding::Fixed(kernel / 2) }
+}
+
+fn block(scope: &mut Scope, inputs: usize, width: usize, stride: usize, bottleneck: bool) -> Block {
+    let shapes = if bottleneck {
+        vec![conv(inputs, width, 1, 1), conv(width, width, 3, stride), conv(width, width * 4, 1, 1)]
+    } else {
+        vec![conv(inputs, width, 3, stride), conv(width, width, 3, 1)]
+    };
+    let outputs = shapes[shapes.len() - 1].outputs;
+    let convs = (1..)
+        .zip(shapes)
+        .map(|(number, shape)| {
+            let conv = scope.conv2d(&format!("conv{number}"), shape);
+            (conv, scope.batch_norm(&format!("bn{number}"), shape.outputs))
+        })
+        .collect();
+    let downsample = (stride != 1 || inputs != outputs).then(|| {
+        let shape = conv(inputs, outputs, 1, stride);
+        scope.within("downsample", |scope| (scope.conv2d("0", shape), scope.batch_norm("1", outputs)))
+    });
+    Block { convs, downsample }
+}
+
+impl Block {
+    fn forward(&self, pass: &mut Pass, input: Value) -> Result<Value> {
+        let shortcut = match &self.downsample {
+            Some((conv, norm)) => pass.conv_norm(conv, norm, Activation::None, &input, None)?,
+            None => input.clone(),
+        };
+        let last = self.convs.len() - 1;
+        self.convs.iter().enumerate().try_fold(input, |value, (index, (conv, norm))| {
+            pass.conv_norm(conv, norm, Activation::Relu, &value, (index == last).then_some(&shortcut))
+        })
+    }
+}
+
+impl Network for ResNet {
+    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+        if index == 0 {
+            let (conv, norm) = &self.stem;
+            let value = pass.conv_norm(conv, norm, Activation::Relu, &input, None)?;
+            return pass.max_pool2d(&value, POOL);
+        }
+        match self.blocks.get(index - 1) {
+            Some(block) => {
+                let value = block.forward(pass, input)?;
+                if index == self.blocks.len() { pass.global_average_pool(&value) } else { Ok(value) }
+            }
+            None => {
+                let features = pass.dropout(input, self.dropout)?;
+                pass.linear(&self.fc, &features)
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Lists of patterns read as rules: the last match wins, and every rule must change something given those before it.
+
+use super::description::{Description, TensorId};
+use super::pattern::{Pattern, PatternError};
+
+/// What is wrong with a rule of a stage, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleError {
+    /// The place inside the stage, such as `train[0]` or `groups[1].match[0]`.
+    pub setting: String,
+    /// A stable name of the kind of error, such as `pattern-unmatched`.
+    pub code: &'static str,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl RuleError {
+    pub fn new(setting: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+        Self { setting: setting.into(), code, message: message.into(), help: None }
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub fn syntax(setting: &str, error: PatternError) -> Self {
+        Self { help: error.help, ..Self::new(setting, "pattern-syntax", error.message) }
+    }
+}
+
+/// Which tensors a setting sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// `freeze`, `train`, `groups`, `no_decay`: a buffer is an error that points to `batch_norm`.
+    Parameters,
+    /// The load settings.
+    Tensors,
+}
+
+/// What a list of patterns selects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection {
+    /// For each tensor the place of the rule that decided, if any did, and whether it took it in.
+    pub decided: Vec<Option<(usize, bool)>>,
+}
+
+impl Selection {
+    pub fn contains(&self, id: TensorId) -> bool {
+        matches!(self.decided.get(id), Some(Some((_, true))))
+    }
+}
+
+/// Applies `patterns`, the value of `setting`, to a model: at first nothing is selected.
+///
+/// Every error of the list is reported, each at its own rule.
+pub fn select(
+    description: &Description,
+    setting: &str,
+    patterns: &[String],
+    sight: Sight,
+) -> Result<Selection, Vec<RuleError>> {
+    let mut selection = Selection { decided: vec![None; description.tensors.len()] };
+    let mut errors = Vec::new();
+    for (index, text) in patterns.iter().enumerate() {
+        let place = format!("{setting}[{index}]");
+        match Pattern::parse(text) {
+            Ok(pattern) => {
+                let outcome = apply(description, &pattern, sight, index, &mut selection);
+                errors.extend(outcome.err().map(|error| error.at(&place)));
+            }
+            Err(error) => errors.push(RuleError::syntax(&place, error)),
+        }
+    }
+    if errors.is_empty() { Ok(selection) } else { Err(errors) }
+}
+
+impl RuleError {
+    fn at(mut self, place: &str) -> Self {
+        place.clone_into(&mut self.setting);
+        self
+    }
+}
+
+fn apply(
+    description: &Description,
+    pattern: &Pattern,
+    sight: Sight,
+    index: usize,
+    selection: &mut Selection,
+) -> Result<(), RuleError> {
+    let text = pattern.text();
+    let matched: Vec<TensorId> =
+        (0..description.tensors.len()).filter(|&id| pattern.matches(description, id)).collect();
+    let seen: Vec<TensorId> = matched
+        .iter()
+        .copied()
+        .filter(|&id| sight == Sight::Tensors || description.tensors[id].role.is_parameter())
+        .collect();
+    if matched.is_empty() {
+        let what = if sight == Sight::Tensors { "tensor" } else { "parameter" };
+        let error = RuleError::new("", "pattern-unmatched", format!("`{text}` matches no {what}"));
+        return Err(match pattern.suggestion(description.names()) {
+            Some(suggestion) => error.help(format!("did you mean `{suggestion}`?")),
+            None => error.help(format!("`defrost params` lists the names of `{}`", description.arch)),
+        });
+    }
+    if seen.is_empty() {
+        let buffer = &description.tensors[matched[0]].name;
+        return Err(RuleError::new(
+            "",
+            "pattern-buffer",
+            format!("`{text}` matches only buffers such as `{buffer}`, which are never trained"),
+        )
+        .help("say what running statistics do with `batch_norm = \"eval\"` or `\"train\"`"));
+    }
+    let takes = !pattern.is_negated();
+    let mut changed = false;
+    for &id in &seen {
+        changed |= selection.contains(id) != takes;
+        selection.decided[id] = Some((index, takes));
+    }
+    if changed {
+        return Ok(());
+    }
+    let already = if takes { "is already selected by" } else { "is not selected by" };
+    let mut error = RuleError::new(
+        "",
+        "pattern-redundant",
+        format!("`{text}` changes nothing: all that it matches {already} the rules before it"),
+    );
+    if !takes && index == 0 {
+        error.message = format!("`{text}` changes nothing: it takes out, and nothing was selected before it");
+        error = error.help("begin with `*`, then take out");
+    } else {
+        error = error.help("remove it, or move it");
+    }
+    Err(error)
+}

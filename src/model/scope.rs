@@ -1,0 +1,105 @@
+//! Where an architecture declares its tensors while it is built.
+
+use super::description::{Description, Init, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
+use super::layers::{BatchNorm2d, Conv2d, Linear, Padding};
+
+/// Collects a [`Description`] as an architecture is built, and hands out layers that know their tensors' places.
+///
+/// Declaring in the order of the PyTorch module's definition gives the order of its `state_dict`.
+pub struct Scope {
+    description: Description,
+    /// Such as `layer1.0.`; empty at the root.
+    prefix: String,
+    norm: NormSettings,
+}
+
+/// What all batch normalisation layers of an architecture share.
+#[derive(Clone, Copy)]
+pub struct NormSettings {
+    pub eps: f64,
+    /// The share of the batch's statistics in the new running ones, as PyTorch counts it.
+    pub momentum: f64,
+}
+
+/// The geometry of a convolution without bias.
+#[derive(Clone, Copy)]
+pub struct ConvSettings {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub groups: usize,
+    pub padding: Padding,
+}
+
+impl Scope {
+    pub fn new(arch: &str, norm: NormSettings) -> Self {
+        let description = Description { arch: arch.to_owned(), ..Description::default() };
+        Self { description, prefix: String::new(), norm }
+    }
+
+    /// Begins the next link of the chain: what is declared from here on belongs to it.
+    pub fn layer(&mut self, name: &str) {
+        self.description.layers.push(LayerSpec { name: name.to_owned() });
+    }
+
+    /// Declares inside the module `name`.
+    pub fn within<T>(&mut self, name: &str, declare: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.prefix.len();
+        self.prefix.push_str(name);
+        self.prefix.push('.');
+        let result = declare(self);
+        self.prefix.truncate(length);
+        result
+    }
+
+    /// A convolution without bias: normal with variance 2 / fan-out (He et al. 2015, §2.2), fan-out counted per group.
+    pub fn conv2d(&mut self, name: &str, conv: ConvSettings) -> Conv2d {
+        let ConvSettings { inputs, outputs, kernel, stride, groups, padding } = conv;
+        let fan_out = kernel * kernel * outputs / groups;
+        let init = Init::Normal { std: (2.0 / fan_out as f64).sqrt() };
+        let shape = vec![outputs, inputs / groups, kernel, kernel];
+        let weight = self.within(name, |scope| scope.declare("weight", shape, Role::Weight, init));
+        Conv2d { weight, kernel, stride, groups, padding }
+    }
+
+    /// Batch normalisation: its two parameters and three buffers.
+    pub fn batch_norm(&mut self, name: &str, channels: usize) -> BatchNorm2d {
+        let NormSettings { eps, momentum } = self.norm;
+        let spec = self.within(name, |scope| NormSpec {
+            name: scope.prefix[..scope.prefix.len() - 1].to_owned(),
+            weight: scope.declare("weight", vec![channels], Role::NormWeight, Init::Ones),
+            bias: scope.declare("bias", vec![channels], Role::NormBias, Init::Zeros),
+            running_mean: scope.declare("running_mean", vec![channels], Role::RunningMean, Init::Zeros),
+            running_var: scope.declare("running_var", vec![channels], Role::RunningVar, Init::Ones),
+            batch_count: scope.declare("num_batches_tracked", vec![], Role::BatchCount, Init::Zeros),
+        });
+        self.description.norms.push(spec.clone());
+        BatchNorm2d { index: self.description.norms.len() - 1, spec, eps, momentum }
+    }
+
+    /// A linear layer with bias, initialised as PyTorch's `Linear`: uniform in ±1/√fan-in.
+    pub fn linear(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
+        let init = Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() };
+        self.within(name, |scope| Linear {
+            weight: scope.declare("weight", vec![outputs, inputs], Role::Weight, init),
+            bias: scope.declare("bias", vec![outputs], Role::Bias, init),
+        })
+    }
+
+    /// Names the module that turns features into class scores: `@head`.
+    pub fn head(&mut self, module: &str) {
+        self.description.head.push(module.to_owned());
+    }
+
+    pub fn finish(self) -> Description {
+        self.description
+    }
+
+    fn declare(&mut self, name: &str, shape: Vec<usize>, role: Role, init: Init) -> TensorId {
+        let layer = self.description.layers.len() - 1;
+        let name = format!("{}{name}", self.prefix);
+        self.description.tensors.push(TensorSpec { name, shape, role, init, layer });
+        self.description.tensors.len() - 1
+    }
+}

@@ -1,0 +1,301 @@
+//! Holds a tree of settings against the JSON Schema and reports every difference at its place.
+//!
+//! The checker knows exactly the keywords that the generated schema uses (a test makes sure), so that the program
+//! and an editor give the same verdict by construction.
+
+use serde_json::{Map, Value as Json};
+
+use super::diagnostics::{Diagnostic, Place};
+use super::document::{Node, Value};
+use super::suggest;
+
+/// Checks `node` against `schema`. `name` is what messages call the setting.
+pub fn check(schema: &Json, node: &Node, name: &str, diagnostics: &mut Vec<Diagnostic>) {
+    Checker { diagnostics }.node(schema, node, name);
+}
+
+struct Checker<'a> {
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn report(&mut self, place: &Place, code: &'static str, message: String, help: Option<String>) {
+        self.diagnostics.push(Diagnostic::new(place, code, message).help(help));
+    }
+
+    fn node(&mut self, schema: &Json, node: &Node, name: &str) {
+        if node.value == Value::Invalid {
+            return;
+        }
+        if let Some(choices) = schema["oneOf"].as_array() {
+            return self.one_of(schema, choices, node, name);
+        }
+        let wanted = schema["type"].as_str().expect("every schema says its type or oneOf");
+        match (&node.value, wanted) {
+            (Value::Table(entries), "object") => self.table(schema, entries, node),
+            (Value::Array(items), "array") => self.array(schema, items, node, name),
+            (Value::String(text), "string") => self.string(schema, text, node, name),
+            (Value::Boolean(_), "boolean") => {}
+            (Value::Integer(number), "integer") => self.range(schema, *number as f64, node, name),
+            (Value::Integer(number), "number") => self.range(schema, *number as f64, node, name),
+            (Value::Float(number), "number") => self.range(schema, *number, node, name),
+            _ => self.wrong_type(schema, &[wanted], node, name),
+        }
+    }
+
+    fn wrong_type(&mut self, schema: &Json, wanted: &[&str], node: &Node, name: &str) {
+        let expected = wanted.iter().map(|kind| article(kind)).collect::<Vec<_>>().join(" or ");
+        let help = match &node.value {
+            Value::String(text) => unquoted(wanted, text),
+            Value::Float(number) if wanted == ["integer"] && number.fract() == 0.0 => {
+                Some(format!("write `{number}`"))
+            }
+            _ => None,
+        };
+        let help = help.or_else(|| match (&node.value, wanted) {
+            (Value::String(text), ["array"]) => Some(format!("write `[{}]`", Json::from(text.as_str()))),
+            (Value::Integer(_) | Value::Float(_) | Value::Boolean(_), ["string"]) => {
+                let text = &node.place.source.text[node.place.range.clone()];
+                Some(format!("write `\"{text}\"`"))
+            }
+            (_, ["object"]) => variants_help(schema).or_else(|| keys_help(schema)),
+            _ => None,
+        });
+        let message = format!("wrong type for `{name}`: expected {expected}, found {}", node.value);
+        self.report(node.mark(), "wrong-type", message, help);
+    }
+
+    fn table(&mut self, schema: &Json, entries: &[(String, Node)], node: &Node) {
+        let none = Map::new();
+        let properties = schema["properties"].as_object().unwrap_or(&none);
+        for (key, child) in entries {
+            if let Some(property) = properties.get(key) {
+                self.node(property, child, key);
+            } else if schema["additionalProperties"].is_object() {
+                self.property_name(schema, key, child);
+                self.node(&schema["additionalProperties"], child, key);
+            } else {
+                self.unknown_key(schema, properties, key, child);
+            }
+        }
+        for key in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
+            if node.get(key).is_none() {
+                let about = properties.get(key).and_then(|property| property["description"].as_str());
+                let help = about.map(|about| format!("`{key}`: {about}"));
+                self.report(node.mark(), "missing-key", format!("missing key `{key}`"), help);
+            }
+        }
+        let least = schema["minProperties"].as_u64().unwrap_or(0);
+        if (entries.len() as u64) < least {
+            let help = schema["description"].as_str().map(str::to_owned);
+            self.report(node.mark(), "wrong-length", "this table may not be empty".into(), help);
+        }
+    }
+
+    fn property_name(&mut self, schema: &Json, key: &str, child: &Node) {
+        let Some(pattern) = schema["propertyNames"]["pattern"].as_str() else { return };
+        if !matches(pattern, key) {
+            let place = child.key.as_ref().unwrap_or(&child.place);
+            let help = "a name has letters, digits, `_` and `-`, and starts with a letter";
+            self.report(place, "bad-name", format!("`{key}` is not a valid name"), Some(help.into()));
+        }
+    }
+
+    fn unknown_key(&mut self, schema: &Json, properties: &Map<String, Json>, key: &str, child: &Node) {
+        let place = child.key.as_ref().unwrap_or(&child.place);
+        if reserved(schema, key) {
+            let message = format!("`{key}` is reserved for a later version");
+            return self.report(place, "reserved", message, Some(format!("remove `{key}`")));
+        }
+        let help = suggest::closest(key, properties.keys().map(String::as_str))
+            .map(|meant| format!("did you mean `{meant}`?"))
+            .or_else(|| {
+                let inner = properties.iter().find(|(_, property)| has_key(property, key));
+                inner.map(|(outer, _)| format!("`{key}` belongs in `{outer}`"))
+            })
+            .or_else(|| keys_help(schema));
+        self.report(place, "unknown-key", format!("unknown key `{key}`"), help);
+    }
+
+    fn array(&mut self, schema: &Json, items: &[Node], node: &Node, name: &str) {
+        for (index, item) in items.iter().enumerate() {
+            self.node(&schema["items"], item, &format!("{name}[{index}]"));
+        }
+        let least = schema["minItems"].as_u64();
+        let most = schema["maxItems"].as_u64();
+        let count = items.len() as u64;
+        if least.is_some_and(|least| count < least) || most.is_some_and(|most| count > most) {
+            let wanted = match (least, most) {
+                (Some(least), Some(most)) if least == most => format!("exactly {least}"),
+                (Some(least), _) => format!("at least {least}"),
+                (None, most) => format!("at most {}", most.unwrap_or_default()),
+            };
+            let noun = if wanted.ends_with(" 1") { "element" } else { "elements" };
+            let message = format!("`{name}` must have {wanted} {noun}, found {count}");
+            self.report(&node.place, "wrong-length", message, None);
+        }
+        if schema["uniqueItems"] == Json::Bool(true) {
+            for (index, item) in items.iter().enumerate() {
+                if items[..index].iter().any(|earlier| earlier.to_json() == item.to_json()) {
+                    let message = format!("{} stands twice in `{name}`", item.to_json());
+                    self.report(&item.place, "repeated", message, Some("remove one of them".into()));
+                }
+            }
+        }
+    }
+
+    fn string(&mut self, schema: &Json, text: &str, node: &Node, name: &str) {
+        if let Some(choices) = schema["enum"].as_array() {
+            let choices: Vec<&str> = choices.iter().filter_map(Json::as_str).collect();
+            return self.choice(schema, &choices, text, node, name);
+        }
+        if let Some(only) = schema["const"].as_str() {
+            return self.choice(schema, &[only], text, node, name);
+        }
+        let characters = text.chars().count() as u64;
+        let about = || schema["description"].as_str().map(str::to_owned);
+        if schema["minLength"].as_u64().is_some_and(|least| characters < least) {
+            self.report(&node.place, "bad-value", format!("`{name}` may not be empty"), about());
+        } else if schema["maxLength"].as_u64().is_some_and(|most| characters > most) {
+            let message = format!("`{name}` is longer than {} characters", schema["maxLength"]);
+            self.report(&node.place, "bad-value", message, about());
+        } else if schema["pattern"].as_str().is_some_and(|pattern| !matches(pattern, text)) {
+            self.report(&node.place, "bad-value", format!("`{text}` is not a valid `{name}`"), about());
+        }
+    }
+
+    fn choice(&mut self, schema: &Json, choices: &[&str], text: &str, node: &Node, name: &str) {
+        if !choices.contains(&text) {
+            let help = if reserved(schema, text) {
+                Some("reserved for a later version".into())
+            } else {
+                suggest::help(text, "valid values", choices.iter().copied())
+            };
+            self.report(&node.place, "unknown-value", format!("unknown value `{text}` for `{name}`"), help);
+        }
+    }
+
+    fn range(&mut self, schema: &Json, number: f64, node: &Node, name: &str) {
+        type Bound = (&'static str, fn(f64, f64) -> bool, &'static str);
+        const BOUNDS: [Bound; 4] = [
+            ("minimum", |number, bound| number >= bound, "at least"),
+            ("maximum", |number, bound| number <= bound, "at most"),
+            ("exclusiveMinimum", |number, bound| number > bound, "above"),
+            ("exclusiveMaximum", |number, bound| number < bound, "below"),
+        ];
+        for (keyword, holds, words) in BOUNDS {
+            let Some(bound) = schema[keyword].as_f64() else { continue };
+            if !holds(number, bound) {
+                let message = format!("`{name}` must be {words} {bound}, found {number}");
+                let help = schema["description"].as_str().map(|about| format!("`{name}`: {about}"));
+                self.report(&node.place, "out-of-range", message, help);
+            }
+        }
+    }
+
+    fn one_of(&mut self, schema: &Json, choices: &[Json], node: &Node, name: &str) {
+        let of_type = |kind: &str| choices.iter().filter(|c| c["type"] == kind).collect::<Vec<_>>();
+        let fitting = match &node.value {
+            Value::String(_) => of_type("string"),
+            Value::Table(_) => of_type("object"),
+            _ => Vec::new(),
+        };
+        match (fitting.as_slice(), &node.value) {
+            ([], _) => {
+                let mut wanted: Vec<&str> =
+                    choices.iter().filter_map(|choice| choice["type"].as_str()).collect();
+                wanted.dedup();
+                self.wrong_type(schema, &wanted, node, name);
+            }
+            (variants, Value::Table(_)) if tag(variants[0]).is_some() => {
+                self.variant(schema, variants, node, name)
+            }
+            (constants, Value::String(text)) if constants[0]["const"].is_string() => {
+                let choices: Vec<&str> =
+                    constants.iter().filter_map(|choice| choice["const"].as_str()).collect();
+                self.choice(schema, &choices, text, node, name);
+            }
+            (fitting, _) => self.node(fitting[0], node, name),
+        }
+    }
+
+    /// Tables that are told apart by a constant, such as a stage by its `kind`.
+    fn variant(&mut self, schema: &Json, variants: &[&Json], node: &Node, name: &str) {
+        let (key, _) = tag(variants[0]).expect("the caller looked");
+        let kinds: Vec<&str> =
+            variants.iter().filter_map(|variant| tag(variant)).map(|(_, kind)| kind).collect();
+        let Some(chosen) = node.get(key) else {
+            let help = format!("one of: {}", suggest::list(kinds));
+            return self.report(
+                node.mark(),
+                "missing-key",
+                format!("missing key `{key}` in `{name}`"),
+                Some(help),
+            );
+        };
+        let Some(text) = chosen.text() else {
+            return self.wrong_type(schema, &["string"], chosen, key);
+        };
+        match variants.iter().find(|variant| tag(variant).is_some_and(|(_, kind)| kind == text)) {
+            Some(variant) => self.node(variant, node, name),
+            None if reserved(schema, text) => {
+                let message = format!("{key} `{text}` is reserved for a later version");
+                let help = format!("valid now: {}", suggest::list(kinds));
+                self.report(&chosen.place, "reserved", message, Some(help));
+            }
+            None => {
+                let help = suggest::help(text, "one of", kinds);
+                self.report(&chosen.place, "unknown-kind", format!("unknown {key} `{text}`"), help);
+            }
+        }
+    }
+}
+
+/// The key whose constant tells a variant apart, and that constant.
+fn tag(variant: &Json) -> Option<(&str, &str)> {
+    let properties = variant["properties"].as_object()?;
+    properties.iter().find_map(|(key, property)| Some((key.as_str(), property["const"].as_str()?)))
+}
+
+fn reserved(schema: &Json, word: &str) -> bool {
+    schema["x-reserved"].as_array().is_some_and(|words| words.iter().any(|reserved| reserved == word))
+}
+
+/// Whether a table described by `schema` may have `key`.
+fn has_key(schema: &Json, key: &str) -> bool {
+    let choices = schema["oneOf"].as_array().into_iter().flatten();
+    std::iter::once(schema).chain(choices).any(|table| table["properties"].get(key).is_some())
+}
+
+fn keys_help(schema: &Json) -> Option<String> {
+    let keys = schema["properties"].as_object()?.keys().map(String::as_str);
+    Some(format!("valid keys: {}", suggest::list(keys)))
+}
+
+fn variants_help(schema: &Json) -> Option<String> {
+    let (key, kind) = tag(schema["oneOf"].as_array()?.first()?)?;
+    Some(format!("write a table such as `{{ {key} = \"{kind}\" }}`"))
+}
+
+/// Whether a string holds what was wanted, less the quotes.
+fn unquoted(wanted: &[&str], text: &str) -> Option<String> {
+    let fits = wanted.iter().any(|kind| match *kind {
+        "integer" => text.parse::<i64>().is_ok(),
+        "number" => text.parse::<f64>().is_ok_and(f64::is_finite),
+        "boolean" => text == "true" || text == "false",
+        _ => false,
+    });
+    fits.then(|| format!("remove the quotes: `{text}`"))
+}
+
+fn article(kind: &str) -> String {
+    match kind {
+        "object" => "a table".into(),
+        "integer" | "array" => format!("an {kind}"),
+        _ => format!("a {kind}"),
+    }
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    regex::Regex::new(pattern).expect("the schema's patterns compile").is_match(text)
+}

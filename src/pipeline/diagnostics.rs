@@ -1,0 +1,177 @@
+//! What is wrong, where, and what to do about it; as text with the source line underlined, and as JSON.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+/// A text that settings stand in: a file, or one argument of the command line.
+#[derive(Debug, PartialEq)]
+pub struct Source {
+    /// The file as the user named it, or the option, such as `--set`.
+    pub name: String,
+    pub text: String,
+}
+
+/// A stretch of a source, in bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub source: Arc<Source>,
+    pub range: Range<usize>,
+}
+
+impl Place {
+    pub fn new(source: &Arc<Source>, range: Range<usize>) -> Self {
+        Self { source: Arc::clone(source), range }
+    }
+
+    /// Line and column of the first character, from 1; columns count characters.
+    pub fn line_column(&self) -> (usize, usize) {
+        let start = self.line_start();
+        let text = &self.source.text;
+        let line = text[..start].matches('\n').count() + 1;
+        (line, text[start..self.start()].chars().count() + 1)
+    }
+
+    /// The first byte, moved back onto a character of the text where a parser pointed past or into one.
+    fn start(&self) -> usize {
+        floor_boundary(&self.source.text, self.range.start)
+    }
+
+    fn line_start(&self) -> usize {
+        self.source.text[..self.start()].rfind('\n').map_or(0, |newline| newline + 1)
+    }
+}
+
+fn floor_boundary(text: &str, index: usize) -> usize {
+    (0..=index.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
+}
+
+/// One thing that is wrong with a pipeline file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagnostic {
+    /// Stable and kebab-case, such as `unknown-key`.
+    pub code: &'static str,
+    /// Lowercase, without a full stop.
+    pub message: String,
+    /// The file, or the option (`--set`) the setting came from.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The bytes in the file.
+    pub span: Range<usize>,
+    /// The cure.
+    pub help: Option<String>,
+    source: Arc<Source>,
+}
+
+impl Diagnostic {
+    pub fn new(place: &Place, code: &'static str, message: impl Into<String>) -> Self {
+        let (line, column) = place.line_column();
+        Self {
+            code,
+            message: message.into(),
+            file: place.source.name.clone(),
+            line,
+            column,
+            span: place.range.clone(),
+            help: None,
+            source: Arc::clone(&place.source),
+        }
+    }
+
+    pub fn help(mut self, help: impl Into<Option<String>>) -> Self {
+        self.help = help.into();
+        self
+    }
+
+    /// The message, the source line with the place underlined, and the help. `styled` adds colors as ANSI escapes.
+    pub fn render(&self, styled: bool) -> String {
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        let message = normalize_untrusted_str(&self.message);
+        let mut group = Level::ERROR.primary_title(message).id(self.code);
+        let start = floor_boundary(&self.source.text, self.span.start);
+        let place = Place::new(&self.source, start..start);
+        let first = place.line_start();
+        let line = self.source.text[first..].lines().next().unwrap_or_default();
+        // A place that spans lines is underlined to the end of its first.
+        let end = floor_boundary(line, self.span.end.saturating_sub(first));
+        let start = floor_boundary(line, start - first);
+        let snippet = Snippet::source(line)
+            .line_start(self.line)
+            .path(normalize_untrusted_str(&self.file))
+            .annotation(AnnotationKind::Primary.span(start..end.max(start)));
+        let mut section = std::mem::replace(&mut group, Level::ERROR.primary_title("")).element(snippet);
+        if let Some(help) = &self.help {
+            section = section.element(Level::HELP.message(normalize_untrusted_str(help)));
+        }
+        renderer.render(&[section])
+    }
+}
+
+impl Serialize for Diagnostic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Diagnostic", 6)?;
+        fields.serialize_field("code", self.code)?;
+        fields.serialize_field("message", &self.message)?;
+        fields.serialize_field("file", &self.file)?;
+        fields.serialize_field("line", &self.line)?;
+        fields.serialize_field("column", &self.column)?;
+        fields.serialize_field("help", &self.help)?;
+        fields.end()
+    }
+}
+
+/// All that is wrong with a pipeline file, in the order of the text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Report {
+    /// Sorts by file and place, and keeps one of several that say the same of the same place: a default that is
+    /// merged into three stages is wrong once.
+    pub fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
+        // Files in the order of their first error, then the arguments of the command line in theirs.
+        let mut sources: Vec<Arc<Source>> = Vec::new();
+        for diagnostic in &diagnostics {
+            if !sources.iter().any(|source| Arc::ptr_eq(source, &diagnostic.source)) {
+                sources.push(Arc::clone(&diagnostic.source));
+            }
+        }
+        let rank = |d: &Diagnostic| {
+            let position = sources.iter().position(|source| Arc::ptr_eq(source, &d.source));
+            (d.file.starts_with("--"), position, d.span.start, d.span.end)
+        };
+        diagnostics.sort_by_key(rank);
+        let mut kept: Vec<Diagnostic> = Vec::new();
+        for new in diagnostics {
+            let same = |old: &Diagnostic| {
+                old.code == new.code
+                    && old.span == new.span
+                    && Arc::ptr_eq(&old.source, &new.source)
+                    && (old.message == new.message || new.code != "missing-key")
+            };
+            if !kept.iter().any(same) {
+                kept.push(new);
+            }
+        }
+        Self { diagnostics: kept }
+    }
+
+    pub fn render(&self, styled: bool) -> String {
+        self.diagnostics.iter().map(|d| d.render(styled)).collect::<Vec<_>>().join("\n\n")
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Report {}

@@ -1,0 +1,281 @@
+//! TOML as a tree of settings, each of which knows where it was written.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostics::{Diagnostic, Place, Source};
+
+/// A setting: its value and the places of value and key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Where its name stands; array elements and the root have none.
+    pub key: Option<Place>,
+    pub place: Place,
+    pub value: Value,
+}
+
+/// What TOML can say, less what a pipeline has no use for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    String(String),
+    Integer(i64),
+    /// Finite.
+    Float(f64),
+    Boolean(bool),
+    Array(Vec<Node>),
+    /// In the order of the text.
+    Table(Vec<(String, Node)>),
+    /// Not representable, and already reported.
+    Invalid,
+}
+
+impl Node {
+    /// The place that stands for the whole: of a table its name, of anything else the value.
+    pub fn mark(&self) -> &Place {
+        match (&self.value, &self.key) {
+            (Value::Table(_), Some(key)) => key,
+            _ => &self.place,
+        }
+    }
+
+    pub fn entries(&self) -> &[(String, Node)] {
+        if let Value::Table(entries) = &self.value { entries } else { &[] }
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|(name, _)| name == key).map(|(_, node)| node)
+    }
+
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.value {
+            Value::Table(entries) => entries.iter_mut().find(|(name, _)| name == key).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        if let Value::String(text) = &self.value { Some(text) } else { None }
+    }
+
+    /// The setting at a path such as `stage.frozen.train[0]`, or the innermost one that holds it.
+    pub fn nearest(&self, path: &str) -> &Node {
+        let steps = path.split(['.', '[']).map(|step| step.trim_end_matches(']'));
+        let mut node = self;
+        for step in steps {
+            let next = match &node.value {
+                Value::Table(_) => node.get(step),
+                Value::Array(items) => step.parse().ok().and_then(|index: usize| items.get(index)),
+                _ => None,
+            };
+            match next {
+                Some(next) => node = next,
+                None => break,
+            }
+        }
+        node
+    }
+
+    /// Visits every setting with its path.
+    pub fn visit<'a>(&'a self, path: &mut Vec<&'a str>, visitor: &mut dyn FnMut(&[&str], &'a Node)) {
+        visitor(path, self);
+        match &self.value {
+            Value::Table(entries) => {
+                for (key, node) in entries {
+                    path.push(key);
+                    node.visit(path, visitor);
+                    path.pop();
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| item.visit(path, visitor)),
+            _ => {}
+        }
+    }
+
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::String(text) => text.as_str().into(),
+            Value::Integer(number) => (*number).into(),
+            Value::Float(number) => (*number).into(),
+            Value::Boolean(flag) => (*flag).into(),
+            Value::Array(items) => items.iter().map(Node::to_json).collect(),
+            Value::Table(entries) => {
+                entries.iter().map(|(key, node)| (key.clone(), node.to_json())).collect()
+            }
+            Value::Invalid => serde_json::Value::Null,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    /// With its article, as messages say it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Value::String(_) => "a string",
+            Value::Integer(_) => "an integer",
+            Value::Float(_) => "a float",
+            Value::Boolean(_) => "a boolean",
+            Value::Array(_) => "an array",
+            Value::Table(_) => "a table",
+            Value::Invalid => "nothing",
+        })
+    }
+}
+
+/// Parses a file. What cannot be parsed is reported and left out of the tree.
+pub fn parse(source: &Arc<Source>, diagnostics: &mut Vec<Diagnostic>) -> Node {
+    let (table, errors) = DeTable::parse_recoverable(&source.text);
+    let mut reader = Reader { source, offset: 0, diagnostics };
+    reader.syntax_errors(errors);
+    let root = table.into_inner();
+    Node { key: None, place: Place::new(source, 0..0), value: reader.table(&root, None) }
+}
+
+/// Parses one value that stands at byte `offset` of `source`.
+pub fn parse_value(
+    source: &Arc<Source>,
+    offset: usize,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Result<Node, Vec<toml::de::Error>> {
+    let (value, errors) = DeValue::parse_recoverable(&source.text[offset..]);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(Reader { source, offset, diagnostics }.node(None, &value))
+}
+
+/// Reports what the TOML parser says of the text at byte `offset` of `source`.
+pub fn report_syntax(
+    source: &Arc<Source>,
+    offset: usize,
+    errors: Vec<toml::de::Error>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    Reader { source, offset, diagnostics }.syntax_errors(errors);
+}
+
+struct Reader<'a> {
+    source: &'a Arc<Source>,
+    offset: usize,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    fn place(&self, range: Range<usize>) -> Place {
+        Place::new(self.source, range.start + self.offset..range.end + self.offset)
+    }
+
+    fn report(&mut self, place: &Place, code: &'static str, message: impl Into<String>, help: &str) {
+        self.diagnostics.push(Diagnostic::new(place, code, message).help(help.to_owned()));
+    }
+
+    /// One per line: what follows on the same line is mostly the parser finding its feet again.
+    fn syntax_errors(&mut self, errors: Vec<toml::de::Error>) {
+        let mut lines = Vec::new();
+        for error in errors {
+            let end = self.source.text.len() - self.offset;
+            let place = self.place(error.span().unwrap_or(end..end));
+            let line = place.line_column().0;
+            if !lines.contains(&line) {
+                lines.push(line);
+                let code = if error.message() == "duplicate key" { "duplicate-key" } else { "syntax" };
+                self.diagnostics.push(Diagnostic::new(&place, code, error.message().trim()));
+            }
+        }
+    }
+
+    fn table(&mut self, table: &DeTable<'_>, inline: Option<Range<usize>>) -> Value {
+        if let Some(range) = inline {
+            self.refuse_toml_1_1(table, range);
+        }
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let node = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let name: &std::borrow::Cow<'_, str> = key.get_ref();
+            let place = self.place(key.span());
+            (name.clone().into_owned(), self.node(Some(place), value))
+        };
+        Value::Table(entries.into_iter().map(node).collect())
+    }
+
+    fn node(&mut self, key: Option<Place>, value: &Spanned<DeValue<'_>>) -> Node {
+        let place = self.place(value.span());
+        let value = match value.get_ref() {
+            DeValue::String(text) => Value::String(text.clone().into_owned()),
+            DeValue::Boolean(flag) => Value::Boolean(*flag),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Value::Integer(number),
+                Err(_) => {
+                    let message = format!("the integer {number} does not fit in 64 bits");
+                    self.report(&place, "out-of-range", message, "the largest is 9223372036854775807");
+                    Value::Invalid
+                }
+            },
+            DeValue::Float(number) => match number.as_str().parse::<f64>() {
+                Ok(number) if number.is_finite() => Value::Float(number),
+                _ => {
+                    self.report(
+                        &place,
+                        "not-finite",
+                        format!("{number} is not a finite number"),
+                        "write a number",
+                    );
+                    Value::Invalid
+                }
+            },
+            DeValue::Datetime(_) => {
+                self.report(&place, "date", "no setting is a date or a time", "write it in quotes");
+                Value::Invalid
+            }
+            DeValue::Array(items) => Value::Array(items.iter().map(|item| self.node(None, item)).collect()),
+            DeValue::Table(table) => {
+                let range = value.span();
+                let inline = self.source.text.as_bytes().get(range.start + self.offset) == Some(&b'{');
+                self.table(table, inline.then_some(range))
+            }
+        };
+        Node { key, place, value }
+    }
+
+    /// TOML 1.1 lets inline tables span lines and end in a comma, but editors and most other parsers read TOML 1.0.
+    fn refuse_toml_1_1(&mut self, table: &DeTable<'_>, range: Range<usize>) {
+        let mut leaves = Vec::new();
+        collect_leaves(table, &self.source.text[self.offset..], &mut leaves);
+        let text = &self.source.text[self.offset..];
+        let outside = |index: &usize| !leaves.iter().any(|leaf: &Range<usize>| leaf.contains(index));
+        let own: Vec<(usize, u8)> =
+            range.filter(outside).map(|index| (index, text.as_bytes()[index])).collect();
+        if own.iter().any(|(_, byte)| *byte == b'\n') {
+            let place = self.place(own[0].0..own[0].0 + 1);
+            let help = "write it on one line, or as a [table] of its own";
+            self.report(&place, "multi-line-inline-table", "an inline table may not span lines", help);
+        } else if let Some((comma, _)) = last_comma(&own) {
+            let place = self.place(comma..comma + 1);
+            let message = "an inline table may not end in a comma";
+            self.report(&place, "trailing-comma", message, "remove the comma");
+        }
+    }
+}
+
+fn last_comma(own: &[(usize, u8)]) -> Option<(usize, u8)> {
+    let mut words = own.iter().rev().filter(|(_, byte)| !byte.is_ascii_whitespace());
+    words.next().filter(|(_, byte)| *byte == b'}')?;
+    words.next().copied().filter(|(_, byte)| *byte == b',')
+}
+
+/// The spans of what stands inside an inline table and may itself hold a newline or a comma.
+fn collect_leaves(table: &DeTable<'_>, text: &str, leaves: &mut Vec<Range<usize>>) {
+    for (key, value) in table {
+        leaves.push(key.span());
+        match value.get_ref() {
+            // Of a dotted key such as `{ a.b = 1 }`: its span is that of the key.
+            DeValue::Table(inner) if text.as_bytes().get(value.span().start) != Some(&b'{') => {
+                collect_leaves(inner, text, leaves);
+            }
+            _ => leaves.push(value.span()),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a file takes from elsewhere: `extends` and `[defaults]`. Every setting keeps the place it was written at.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::diagnostics::{Diagnostic, Source};
+use super::document::{self, Node, Value};
+use super::paths::{self, Variables};
+
+/// The settings that say which parameters train. They exclude each other, so a stage that has one takes none of
+/// them from the defaults.
+pub const WHO_TRAINS: [&str; 5] = ["freeze", "train", "freeze_first", "train_first", "train_last"];
+
+/// Merges the file that `extends` names under `root`. Tables merge, all else replaces.
+pub fn extend(
+    root: Node,
+    folder: &Path,
+    variables: &mut Variables,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Node {
+    let Some((target, place)) = root.get("extends").and_then(|node| Some((node.text()?, node.place.clone())))
+    else {
+        return root;
+    };
+    let expanded = match variables.expand(target) {
+        Ok(expanded) => expanded,
+        // Reported with all other variables.
+        Err(_) => return root,
+    };
+    let path = folder.join(&expanded);
+    let text = match paths::read(&path) {
+        Ok(text) => text,
+        Err(problem) => {
+            let message = format!("cannot read `{expanded}`: {problem}");
+            diagnostics.push(
+                Diagnostic::new(&place, "missing-file", message).help(paths::missing_help(folder, &expanded)),
+            );
+            return root;
+        }
+    };
+    let source = Arc::new(Source { name: path.display().to_string(), text });
+    let mut base = document::parse(&source, diagnostics);
+    if let Some(second) = base.get("extends") {
+        let message = "a file that is extended cannot extend another";
+        let help = format!("merge the two into `{expanded}`");
+        diagnostics.push(Diagnostic::new(second.mark(), "nested-extends", message).help(help));
+    }
+    if let Some(prefix) =
+        Path::new(target).parent().and_then(Path::to_str).filter(|prefix| !prefix.is_empty())
+    {
+        rebase(&mut base, prefix, variables);
+    }
+    merge(base, root)
+}
+
+/// Makes the paths of an extended file relative to the file that extends it.
+fn rebase(base: &mut Node, prefix: &str, variables: &mut Variables) {
+    paths::for_each(base, &mut |text| {
+        let absolute = variables.expand(text).is_ok_and(|expanded| Path::new(&expanded).is_absolute());
+        if !absolute {
+            *text = format!("{prefix}/{text}");
+        }
+    });
+}
+
+fn merge(base: Node, over: Node) -> Node {
+    let (Value::Table(base_entries), Value::Table(over_entries)) = (&base.value, &over.value) else {
+        return over;
+    };
+    let mut entries = base_entries.clone();
+    for (key, node) in over_entries {
+        match entries.iter_mut().find(|(name, _)| name == key) {
+            Some((_, slot)) => *slot = merge(slot.clone(), node.clone()),
+            None => entries.push((key.clone(), node.clone())),
+        }
+    }
+    Node { value: Value::Table(entries), ..over }
+}
+
+/// Gives every train stage what `[defaults.train]` has and it has not. Tables replace whole.
+pub fn apply_defaults(root: &mut Node) {
+    let defaults = root.get("defaults").and_then(|defaults| defaults.get("train")).cloned();
+    let (Some(defaults), Some(Node { value: Value::Table(stages), .. })) = (defaults, root.get_mut("stage"))
+    else {
+        return;
+    };
+    for (_, stage) in stages {
+        if stage.get("kind").and_then(Node::text) != Some("train") {
+            continue;
+        }
+        let says_who_trains = WHO_TRAINS.iter().any(|key| stage.get(key).is_some());
+        let Value::Table(settings) = &mut stage.value else { continue };
+        for (key, value) in defaults.entries() {
+            let own = settings.iter().any(|(name, _)| name == key);
+            let excluded = says_who_trains && WHO_TRAINS.contains(&key.as_str());
+            // These two make a stage a stage; the schema refuses them among the defaults.
+            let never = key == "kind" || key == "from";
+            if !own && !excluded && !never {
+                settings.push((key.clone(), value.clone()));
+            }
+        }
+    }
+}

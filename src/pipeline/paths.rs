@@ -1,0 +1,212 @@
+//! Settings that name files and folders, and the variables that may stand in them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::diagnostics::Diagnostic;
+use super::document::{Node, Value};
+use super::suggest;
+
+/// The settings that are paths; `*` is any name.
+const PATHS: [&[&str]; 3] = [&["extends"], &["data", "*", "root"], &["stage", "*", "file"]];
+
+/// Looks up variables and remembers what it found.
+pub struct Variables<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    pub found: BTreeMap<String, String>,
+}
+
+/// Why a text cannot be expanded.
+#[derive(Debug, PartialEq)]
+pub enum Unexpandable {
+    Unset(String),
+    Malformed,
+}
+
+impl<'a> Variables<'a> {
+    pub fn new(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { env, found: BTreeMap::new() }
+    }
+
+    /// Replaces each `${VAR}` by its value.
+    pub fn expand(&mut self, text: &str) -> Result<String, Unexpandable> {
+        let Self { env, found } = self;
+        expand(text, |name| {
+            let value = env(name)?;
+            found.insert(name.to_owned(), value.clone());
+            Some(value)
+        })
+    }
+}
+
+/// Replaces each `${VAR}` by what `lookup` has for it.
+pub fn expand(text: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> Result<String, Unexpandable> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, after) = after.split_once('}').ok_or(Unexpandable::Malformed)?;
+        if !is_variable(name) {
+            return Err(Unexpandable::Malformed);
+        }
+        expanded.push_str(before);
+        expanded.push_str(&lookup(name).ok_or_else(|| Unexpandable::Unset(name.to_owned()))?);
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The first `${VAR}` of a text.
+fn first_variable(text: &str) -> Option<&str> {
+    let inside = text.split("${").skip(1).filter_map(|part| part.split_once('}'));
+    inside.map(|(name, _)| name).find(|name| is_variable(name))
+}
+
+fn is_path(path: &[&str]) -> bool {
+    let fits = |pattern: &&[&str]| {
+        pattern.len() == path.len()
+            && pattern.iter().zip(path).all(|(want, have)| *want == "*" || want == have)
+    };
+    PATHS.iter().any(|pattern| fits(pattern))
+}
+
+/// Lets `change` rewrite every path of a tree.
+pub fn for_each(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
+    fn walk(node: &mut Node, steps: &[&str], change: &mut dyn FnMut(&mut String)) {
+        match (steps, &mut node.value) {
+            ([], Value::String(text)) => change(text),
+            ([step, rest @ ..], Value::Table(entries)) => {
+                let chosen = entries.iter_mut().filter(|(key, _)| *step == "*" || key == step);
+                chosen.for_each(|(_, child)| walk(child, rest, change));
+            }
+            _ => {}
+        }
+    }
+    for steps in PATHS {
+        walk(root, steps, change);
+    }
+}
+
+/// Variables must be set, well-formed, and stand in paths only. Without `inputs`, an unset one is no error: the
+/// machine need not have the data.
+pub fn check_variables(
+    root: &Node,
+    inputs: bool,
+    variables: &mut Variables,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    root.visit(&mut Vec::new(), &mut |path, node| {
+        let Some(text) = node.text() else { return };
+        let mut report = |code, message: String, help: String| {
+            diagnostics.push(Diagnostic::new(&node.place, code, message).help(help));
+        };
+        if !is_path(path) {
+            if let Some(name) = first_variable(text) {
+                let message = format!("`${{{name}}}` stands where no path does");
+                report(
+                    "misplaced-variable",
+                    message,
+                    "variables are replaced in `root` and `file` only".into(),
+                );
+            }
+            return;
+        }
+        match variables.expand(text) {
+            Ok(_) => {}
+            Err(Unexpandable::Unset(_)) if !inputs => {}
+            Err(Unexpandable::Unset(name)) => {
+                let message = format!("the environment variable `{name}` is not set");
+                report("unset-variable", message, format!("set it: `{name}=… defrost …`"));
+            }
+            Err(Unexpandable::Malformed) => {
+                let help = "a variable is written `${NAME}`, with letters, digits and `_`".to_owned();
+                report("bad-variable", "this is not a variable".into(), help);
+            }
+        }
+    });
+}
+
+/// Reads a text file; the error is the reason, for a message.
+pub fn read(path: &Path) -> Result<String, String> {
+    let bytes = fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        _ => error.to_string(),
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not UTF-8 text")
+    })
+}
+
+/// The file of nearest name in the same folder, if near enough to be meant.
+pub fn closest_file(base: &Path, path: &str) -> Option<PathBuf> {
+    let full = base.join(path);
+    let wanted = full.file_name()?.to_str()?;
+    let folder = full.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names = fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    let near = suggest::closest(wanted, names.iter().map(String::as_str))?;
+    Some(Path::new(path).with_file_name(near))
+}
+
+/// What may have been meant by a path that does not exist, else where it was sought.
+pub fn missing_help(base: &Path, path: &str) -> String {
+    match closest_file(base, path) {
+        Some(near) => format!("did you mean `{}`?", near.display()),
+        None if Path::new(path).is_absolute() => "correct the path".into(),
+        None => {
+            let full: PathBuf = base.join(path).components().collect();
+            format!("relative paths start at the folder of the pipeline file: `{}`", full.display())
+        }
+    }
+}
+
+/// Whether what the path settings name is there.
+pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnostics: &mut Vec<Diagnostic>) {
+    let mut sought: Vec<(&Node, String, bool)> = Vec::new();
+    for (_, stage) in root.get("stage").map(Node::entries).unwrap_or_default() {
+        if let Some(node) = stage.get("file")
+            && stage.get("kind").and_then(Node::text) == Some("load_weights")
+            && let Some(Ok(path)) = node.text().map(|text| variables.expand(text))
+        {
+            sought.push((node, path, false));
+        }
+    }
+    for (_, data) in root.get("data").map(Node::entries).unwrap_or_default() {
+        let Some(node) = data.get("root") else { continue };
+        let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) else { continue };
+        let there = base.join(&path).is_dir();
+        sought.push((node, path.clone(), true));
+        let folders =
+            data.get("split").and_then(|split| split.get("folders")).map(Node::entries).unwrap_or_default();
+        for (_, folder) in folders.iter().filter(|_| there) {
+            if let Some(name) = folder.text() {
+                sought.push((folder, format!("{path}/{name}"), true));
+            }
+        }
+    }
+    for (node, path, folder) in sought {
+        let full = base.join(&path);
+        let (found, code, what) = match folder {
+            true => (full.is_dir(), "missing-folder", "folder"),
+            false => (full.is_file(), "missing-file", "file"),
+        };
+        if !found && !path.is_empty() {
+            let message = match full.exists() {
+                true => format!("`{path}` is not a {what}"),
+                false => format!("no such {what}: `{path}`"),
+            };
+            diagnostics.push(Diagnostic::new(&node.place, code, message).help(missing_help(base, &path)));
+        }
+    }
+}

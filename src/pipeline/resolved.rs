@@ -1,0 +1,110 @@
+//! A pipeline that passed every check of its shape: defaults merged, names filled in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::diagnostics::Diagnostic;
+use super::document::Node;
+use super::paths::{self, Unexpandable};
+use super::{Data, Model, Run, Stage};
+use crate::error::{Error, Result};
+
+/// A checked pipeline. Paths are kept as written: [`Resolved::path`] says where they lead.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub name: String,
+    pub seed: u64,
+    pub data: BTreeMap<String, Data>,
+    pub model: BTreeMap<String, Model>,
+    /// In the order of the file, with defaults merged, and `data` and `model` filled in.
+    pub stages: Vec<(String, Stage)>,
+    pub run: Run,
+    /// The file as the user named it.
+    pub file: PathBuf,
+    /// Its text, byte for byte.
+    pub text: String,
+    /// The folder that relative paths start from: that of the file. May be empty, for the current one.
+    pub base: PathBuf,
+    pub(super) variables: BTreeMap<String, String>,
+    pub(super) root: Node,
+}
+
+impl Resolved {
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
+        self.stages.iter().find(|(stage, _)| stage == name).map(|(_, stage)| stage)
+    }
+
+    /// Where a path setting leads: variables replaced, relative to the pipeline file.
+    ///
+    /// Fails where a variable is not set, which only a pipeline loaded without its inputs can have.
+    pub fn path(&self, text: &str) -> Result<PathBuf> {
+        match paths::expand(text, |name| self.variables.get(name).cloned()) {
+            Ok(expanded) => Ok(self.base.join(expanded)),
+            Err(Unexpandable::Unset(name)) => {
+                Err(Error::usage(format!("the environment variable `{name}` is not set"))
+                    .hint(format!("set it: `{name}=… defrost …`")))
+            }
+            Err(Unexpandable::Malformed) => Err(Error::usage(format!("`{text}` has a malformed variable"))),
+        }
+    }
+
+    /// The stages, parents first; otherwise in the order of the file.
+    pub fn order(&self) -> Vec<&str> {
+        let mut order: Vec<&str> = Vec::new();
+        while order.len() < self.stages.len() {
+            let ready = |stage: &Stage| stage.parent().is_none_or(|parent| order.contains(&parent.stage));
+            let next =
+                self.stages.iter().find(|(name, stage)| !order.contains(&name.as_str()) && ready(stage));
+            order.push(next.map(|(name, _)| name).expect("stages form no circle, which the loader checked"));
+        }
+        order
+    }
+
+    /// An error at the setting with that path, such as `stage.frozen.train[0]`; at the table that would hold it where
+    /// the file leaves it out.
+    pub fn diagnose(
+        &self,
+        path: &str,
+        code: &'static str,
+        message: impl Into<String>,
+        help: impl Into<Option<String>>,
+    ) -> Diagnostic {
+        Diagnostic::new(self.root.nearest(path).mark(), code, message).help(help)
+    }
+
+    /// The pipeline with everything merged and every default written out.
+    ///
+    /// Paths stay as the file has them (those of an extended file relative to the file that extends it), so the text
+    /// holds no absolute path unless the file does, and runs when it lies in the folder of the pipeline file. `[run]`
+    /// is left out: where and how fast changes no result, and must not change this text.
+    pub fn to_toml(&self) -> String {
+        #[derive(Serialize)]
+        struct Head<'a> {
+            name: &'a str,
+            seed: u64,
+        }
+        let mut text =
+            String::from("# Everything merged. Relative paths start at the folder of the pipeline file.\n");
+        text += &to_toml(&Head { name: &self.name, seed: self.seed });
+        for (name, data) in &self.data {
+            text += &section("data", name, data);
+        }
+        for (name, model) in &self.model {
+            text += &section("model", name, model);
+        }
+        for (name, stage) in &self.stages {
+            text += &section("stage", name, stage);
+        }
+        text
+    }
+}
+
+fn section(table: &str, name: &str, value: &impl Serialize) -> String {
+    format!("\n{}", to_toml(&BTreeMap::from([(table, BTreeMap::from([(name, value)]))])))
+}
+
+fn to_toml(value: &impl Serialize) -> String {
+    toml::to_string(value).expect("settings came from TOML and are within what it can say")
+}

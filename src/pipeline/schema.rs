@@ -1,0 +1,215 @@
+//! The JSON Schema of pipeline files, generated from the types. The checker walks the same one.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
+
+use super::{Data, Model, Run, Stage};
+
+/// One experiment: load pretrained weights, freeze by name, train, thaw, evaluate.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "defrost pipeline", extend("x-reserved" = ["matrix"]))]
+#[allow(dead_code, reason = "only its schema is used; the loader reads each table by itself")]
+struct PipelineFile {
+    /// A file whose settings this one starts from, relative to this file. Tables merge, all else replaces.
+    #[schemars(length(min = 1))]
+    extends: Option<String>,
+    /// The name of the experiment and of the folder of its runs.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), length(max = 100))]
+    name: String,
+    /// The seed of all that is random but the split. Another seed, another result.
+    #[serde(default)]
+    seed: u64,
+    /// The data sets, each under a name of its own.
+    #[schemars(schema_with = "named::<Data>")]
+    data: BTreeMap<String, Data>,
+    /// The models, each under a name of its own.
+    #[schemars(schema_with = "named::<Model>")]
+    model: BTreeMap<String, Model>,
+    /// Settings that stages take unless they have their own.
+    #[serde(default)]
+    defaults: Option<Defaults>,
+    /// The steps of the experiment, each under a name of its own.
+    #[schemars(schema_with = "named::<Stage>")]
+    stage: BTreeMap<String, Stage>,
+    /// Where and how fast: nothing here changes a result.
+    #[serde(default)]
+    run: Run,
+}
+
+/// Settings that stages take unless they have their own.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Defaults {
+    /// Settings for every train stage. What a stage has itself wins; tables replace whole.
+    #[schemars(schema_with = "train_defaults")]
+    train: Option<()>,
+}
+
+/// A table of things under names that may stand in paths, in `from` and in folders.
+fn named<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": { "pattern": "^[A-Za-z][A-Za-z0-9_-]*$" },
+        "additionalProperties": generator.subschema_for::<T>(),
+    })
+}
+
+/// The train stage's schema with nothing required, and without what makes a stage a stage.
+fn train_defaults(generator: &mut SchemaGenerator) -> Schema {
+    let mut stage = generator.subschema_for::<Stage>();
+    let variants =
+        stage.get_mut("oneOf").and_then(Value::as_array_mut).expect("stages are told apart by kind");
+    let is_train = |variant: &Value| variant.pointer("/properties/kind/const") == Some(&json!("train"));
+    let mut train = variants.iter().find(|v| is_train(v)).expect("there is a train stage").clone();
+    let fields = train.as_object_mut().expect("a stage is a table");
+    fields.remove("required");
+    let properties =
+        fields.get_mut("properties").and_then(Value::as_object_mut).expect("a stage has settings");
+    properties.remove("kind");
+    properties.remove("from");
+    Schema::try_from(train).expect("an object is a schema")
+}
+
+/// What TOML cannot say is taken out (null), what Rust's types imply is written as numbers.
+#[derive(Clone)]
+struct ForToml;
+
+impl Transform for ForToml {
+    fn transform(&mut self, schema: &mut Schema) {
+        transform_subschemas(self, schema);
+        let Some(fields) = schema.as_object_mut() else { return };
+        strip_null(fields);
+        if let Some(format) = fields.remove("format")
+            && format == "uint32"
+        {
+            fields.insert("maximum".into(), json!(u32::MAX));
+        }
+        describe_tag(fields);
+    }
+}
+
+fn strip_null(fields: &mut Map<String, Value>) {
+    match fields.get_mut("default") {
+        Some(Value::Null) => drop(fields.remove("default")),
+        Some(Value::Object(settings)) => settings.retain(|_, setting| !setting.is_null()),
+        _ => {}
+    }
+    if let Some(Value::Array(types)) = fields.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            fields.insert("type".into(), only);
+        }
+    }
+    if let Some(Value::Array(mut choices)) = fields.remove("anyOf") {
+        choices.retain(|choice| choice.get("type") != Some(&json!("null")));
+        match <[Value; 1]>::try_from(choices) {
+            Ok([Value::Object(inner)]) => {
+                for (key, value) in inner {
+                    fields.entry(key).or_insert(value);
+                }
+            }
+            Ok([other]) => drop(fields.insert("anyOf".into(), json!([other]))),
+            Err(choices) => drop(fields.insert("anyOf".into(), Value::Array(choices))),
+        }
+    }
+}
+
+/// The tag of a variant is described as the variant is.
+fn describe_tag(fields: &mut Map<String, Value>) {
+    let description = fields.get("description").cloned();
+    let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for property in properties.values_mut().filter_map(Value::as_object_mut) {
+        if let (true, Some(text)) = (property.contains_key("const"), &description) {
+            property.entry("description").or_insert_with(|| text.clone());
+        }
+    }
+}
+
+/// The schema, draft-07, everything inline: nothing to resolve for editors, nor for the checker.
+pub fn schema() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        let settings = SchemaSettings::draft07().with(|s| s.inline_subschemas = true).with_transform(ForToml);
+        settings.into_generator().into_root_schema_for::<PipelineFile>().to_value()
+    });
+    &SCHEMA
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Visits every schema of the schema, with the place it was found at.
+    fn visit(schema: &Value, place: &str, visitor: &mut dyn FnMut(&str, &Map<String, Value>)) {
+        let fields = schema.as_object().expect("a schema is an object");
+        visitor(place, fields);
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            visit(property, &format!("{place}.{name}"), visitor);
+        }
+        for key in ["additionalProperties", "items"] {
+            if schema[key].is_object() {
+                visit(&schema[key], &format!("{place}.*"), visitor);
+            }
+        }
+        for (index, choice) in schema["oneOf"].as_array().into_iter().flatten().enumerate() {
+            visit(choice, &format!("{place}|{index}"), visitor);
+        }
+    }
+
+    #[test]
+    fn the_checker_knows_every_keyword_of_the_schema() {
+        const CHECKED: [&str; 18] = [
+            "additionalProperties",
+            "const",
+            "enum",
+            "exclusiveMaximum",
+            "exclusiveMinimum",
+            "items",
+            "maxItems",
+            "maxLength",
+            "maximum",
+            "minItems",
+            "minLength",
+            "minProperties",
+            "minimum",
+            "oneOf",
+            "pattern",
+            "properties",
+            "propertyNames",
+            "uniqueItems",
+        ];
+        const SAYS_NOTHING: [&str; 5] = ["$schema", "default", "description", "title", "x-reserved"];
+        visit(schema(), "pipeline", &mut |place, fields| {
+            for (key, value) in fields {
+                let known = CHECKED.contains(&key.as_str()) || SAYS_NOTHING.contains(&key.as_str());
+                assert!(known || ["required", "type"].contains(&key.as_str()), "{place}: `{key}`");
+                assert!(key != "type" || value.is_string(), "{place}: several types");
+            }
+            let closed =
+                fields.get("additionalProperties").is_some_and(|more| *more == false || more.is_object());
+            assert!(fields.get("type") != Some(&json!("object")) || closed, "{place} takes any key");
+            assert!(
+                fields.contains_key("type") || fields.contains_key("oneOf"),
+                "{place} has neither type nor oneOf"
+            );
+        });
+    }
+
+    #[test]
+    fn every_setting_is_described() {
+        visit(schema(), "pipeline", &mut |place, fields| {
+            for (name, property) in fields.get("properties").and_then(Value::as_object).into_iter().flatten()
+            {
+                assert!(property["description"].is_string(), "{place}.{name} has no description");
+            }
+        });
+    }
+}

@@ -1,0 +1,172 @@
+//! `--set PATH=VALUE`: a setting changed from the command line, as if the file said so.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::diagnostics::{Diagnostic, Place, Source};
+use super::document::{self, Node, Value};
+use super::suggest;
+
+/// One parsed `--set`.
+pub struct Override {
+    steps: Vec<Step>,
+    value: Node,
+}
+
+struct Step {
+    name: String,
+    /// An element of an array, counted from 0.
+    index: Option<usize>,
+    place: Place,
+}
+
+impl Override {
+    /// Parses `stage.frozen.optimizer.lr=3e-4`. A value that is not TOML and has no quotes or brackets is a string.
+    pub fn parse(argument: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<Self> {
+        let source = Arc::new(Source { name: "--set".into(), text: argument.to_owned() });
+        let Some(equals) = argument.find('=') else {
+            let place = Place::new(&source, 0..argument.len());
+            let help = "write PATH=VALUE, such as `stage.frozen.epochs=3`".to_owned();
+            diagnostics.push(Diagnostic::new(&place, "bad-set", "there is no `=`").help(help));
+            return None;
+        };
+        let steps = parse_path(&source, equals, diagnostics)?;
+        let value = parse_value(&source, equals + 1, diagnostics)?;
+        Some(Self { steps, value })
+    }
+
+    /// An option that has a setting of its own: `--threads 4` is `run.threads`.
+    pub fn option(option: &str, path: [&str; 2], text: &str, value: Value) -> Self {
+        let source = Arc::new(Source { name: option.into(), text: text.to_owned() });
+        let place = Place::new(&source, 0..text.len());
+        let step = |name: &str| Step { name: name.to_owned(), index: None, place: place.clone() };
+        Self { steps: path.map(step).into(), value: Node { key: None, place: place.clone(), value } }
+    }
+
+    /// Whether it changes a default, and so goes in before the defaults are merged into the stages.
+    pub fn is_default(&self) -> bool {
+        self.steps[0].name == "defaults"
+    }
+
+    /// Puts the value in its place. Keys that no table may have are left to the checker, which knows them all.
+    pub fn apply(&self, root: &mut Node, diagnostics: &mut Vec<Diagnostic>) {
+        if let Err(diagnostic) = self.insert(root) {
+            diagnostics.push(diagnostic);
+        }
+    }
+
+    fn insert(&self, root: &mut Node) -> Result<(), Diagnostic> {
+        if self.steps[0].name == "extends" {
+            let message = "`extends` cannot be set from the command line";
+            return Err(Diagnostic::new(&self.steps[0].place, "bad-set", message));
+        }
+        let mut node = root;
+        for (depth, step) in self.steps.iter().enumerate() {
+            let named = depth == 1 && ["data", "model", "stage"].contains(&self.steps[0].name.as_str());
+            node = match step.index {
+                Some(index) => element(node, index, step)?,
+                None => entry(node, step, named.then_some(self.steps[0].name.as_str()))?,
+            };
+        }
+        node.value = self.value.value.clone();
+        node.place = self.value.place.clone();
+        if let Some(step) = self.steps.last().filter(|step| step.index.is_none()) {
+            node.key = Some(step.place.clone());
+        }
+        Ok(())
+    }
+}
+
+/// The table's setting of that name, made if need be; but data sets, models and stages are not made by a `--set`.
+fn entry<'a>(node: &'a mut Node, step: &Step, named: Option<&str>) -> Result<&'a mut Node, Diagnostic> {
+    let kind = node.value.to_string();
+    let Value::Table(entries) = &mut node.value else {
+        let message = format!("`{}` would be set in {kind}, which has no keys", step.name);
+        return Err(Diagnostic::new(&step.place, "unknown-path", message));
+    };
+    let position = match entries.iter().position(|(name, _)| *name == step.name) {
+        Some(position) => position,
+        None if named.is_some() => {
+            let what = named.unwrap_or_default();
+            let help = suggest::help(&step.name, "there are", entries.iter().map(|(name, _)| name.as_str()));
+            let message = format!("unknown {what} `{}`", step.name);
+            return Err(Diagnostic::new(&step.place, "unknown-path", message).help(help));
+        }
+        None => {
+            let table = Value::Table(Vec::new());
+            let node = Node { key: Some(step.place.clone()), place: step.place.clone(), value: table };
+            entries.push((step.name.clone(), node));
+            entries.len() - 1
+        }
+    };
+    Ok(&mut entries[position].1)
+}
+
+fn element<'a>(node: &'a mut Node, index: usize, step: &Step) -> Result<&'a mut Node, Diagnostic> {
+    let kind = node.value.to_string();
+    let count = match &mut node.value {
+        Value::Array(items) if index >= items.len() => items.len(),
+        Value::Array(items) => return Ok(&mut items[index]),
+        _ => {
+            let message = format!("{kind} has no elements");
+            return Err(Diagnostic::new(&step.place, "unknown-path", message));
+        }
+    };
+    let message = format!("there is no element {index}: the array has {count}");
+    Err(Diagnostic::new(&step.place, "unknown-path", message))
+}
+
+/// Dotted names, each with any number of `[index]`.
+fn parse_path(source: &Arc<Source>, end: usize, diagnostics: &mut Vec<Diagnostic>) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    let mut start = 0;
+    for part in source.text[..end].split('.') {
+        let name_end = part.find('[').unwrap_or(part.len());
+        let name = part[..name_end].trim();
+        let place = |range: Range<usize>| Place::new(source, start + range.start..start + range.end);
+        let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let indices: Option<Vec<usize>> = match part[name_end..].trim_end() {
+            "" => Some(Vec::new()),
+            brackets => brackets
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'))
+                .and_then(|inner| inner.split("][").map(|digits| digits.parse().ok()).collect()),
+        };
+        let (false, true, Some(indices)) = (name.is_empty(), name.chars().all(well_formed), indices) else {
+            let help = "write a dotted path, such as `stage.finetune.groups[0].lr_scale`".to_owned();
+            let message = format!("`{}` is not a path of settings", source.text[..end].trim());
+            let diagnostic = Diagnostic::new(&place(0..part.len()), "bad-set", message);
+            diagnostics.push(diagnostic.help(help));
+            return None;
+        };
+        steps.push(Step { name: name.to_owned(), index: None, place: place(0..name_end) });
+        let step =
+            |index| Step { name: String::new(), index: Some(index), place: place(name_end..part.len()) };
+        steps.extend(indices.into_iter().map(step));
+        start += part.len() + 1;
+    }
+    Some(steps)
+}
+
+fn parse_value(source: &Arc<Source>, start: usize, diagnostics: &mut Vec<Diagnostic>) -> Option<Node> {
+    let text = &source.text[start..];
+    let bare = text.trim();
+    let begin = start + (text.len() - text.trim_start().len());
+    let place = Place::new(source, begin..begin + bare.len());
+    let string = || Some(Node { key: None, place, value: Value::String(bare.to_owned()) });
+    match document::parse_value(source, begin, diagnostics) {
+        // No setting is a date, so what looks like one is a bare word.
+        Ok(node)
+            if node.value == Value::Invalid && diagnostics.last().is_some_and(|last| last.code == "date") =>
+        {
+            diagnostics.pop();
+            string()
+        }
+        Ok(node) => Some(node),
+        Err(errors) if bare.starts_with(['"', '\'', '[', '{']) => {
+            document::report_syntax(source, begin, errors, diagnostics);
+            None
+        }
+        Err(_) => string(),
+    }
+}

@@ -1,0 +1,31 @@
+//! Random weights: a pure function of the seed and each parameter's name.
+
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::model::{Description, Init, Role, State, TensorSpec};
+use crate::random::{Purpose, Stream, name_hash};
+
+/// A fresh tensor; neither the order of calls nor the other tensors of a model change it.
+pub fn initialize(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
+    if spec.role == Role::BatchCount {
+        return Ok(Tensor::zeros(spec.shape.as_slice(), DType::I64, &Device::Cpu)?);
+    }
+    let mut stream = Stream::new(seed, Purpose::Initialize, 0, name_hash(&spec.name));
+    let numbers: Vec<f32> = match spec.init {
+        Init::Zeros => vec![0.0; spec.elements()],
+        Init::Ones => vec![1.0; spec.elements()],
+        Init::Normal { std } => (0..spec.elements()).map(|_| (std * stream.normal()) as f32).collect(),
+        Init::Uniform { bound } => {
+            (0..spec.elements()).map(|_| (bound * (2.0 * stream.uniform_f64() - 1.0)) as f32).collect()
+        }
+    };
+    Ok(Tensor::from_vec(numbers, spec.shape.as_slice(), &Device::Cpu)?)
+}
+
+/// A fresh tensor for each of a description.
+pub fn initialize_all(description: &Description, seed: u64) -> Result<State> {
+    let tensors = description.tensors.par_iter().map(|spec| initialize(spec, seed)).collect::<Result<_>>()?;
+    Ok(State { tensors })
+}

@@ -1,0 +1,122 @@
+//! Strict loading: every tensor of the model is read or known to start afresh, and none of the file is ignored unseen.
+
+use rayon::prelude::*;
+
+use super::unmatched::Unmatched;
+use super::{LoadRules, Source, initialize};
+use crate::error::{Error, Result};
+use crate::model::{Description, Role, State, TensorId};
+
+/// Where a tensor's numbers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Source,
+    /// Named by `reinit`, or missing or mismatched with leave.
+    Initialized,
+}
+
+/// Reads the tensors of a description from a file; those that are not read are initialised from `seed`.
+///
+/// # Errors
+/// As [`origins`]; a tensor whose type is not read.
+pub fn load(description: &Description, source: &Source, rules: &LoadRules, seed: u64) -> Result<State> {
+    let origins = origins(description, source, rules)?;
+    let read = |(spec, origin): (&crate::model::TensorSpec, &Origin)| match origin {
+        Origin::Initialized => initialize(spec, seed),
+        Origin::Source => {
+            let tensor = source.tensor(&spec.name)?;
+            let is_count = tensor.dtype() == candle_core::DType::I64;
+            if is_count != (spec.role == Role::BatchCount) {
+                return Err(Error::usage(format!(
+                    "tensor `{}` of `{}` holds {:?} numbers",
+                    spec.name,
+                    source.path().display(),
+                    tensor.dtype()
+                )));
+            }
+            Ok(tensor)
+        }
+    };
+    let tensors = description.tensors.par_iter().zip(&origins).map(read).collect::<Result<_>>()?;
+    Ok(State { tensors })
+}
+
+/// Decides for each tensor where its numbers come from, without reading any.
+///
+/// A file may lack `num_batches_tracked`, as PyTorch before 0.4.1 and many converters leave it out and nothing that
+/// is computed depends on it; it then starts at 0.
+///
+/// # Errors
+/// All missing, unexpected and mismatched tensors that no rule allows, in one error; rules that allow what does not
+/// occur; a head trained on other classes that is not reinitialised.
+pub fn origins(description: &Description, source: &Source, rules: &LoadRules) -> Result<Vec<Origin>> {
+    check_classes(description, source, rules)?;
+    let entries = source.entries();
+    let mut origins = vec![Origin::Source; description.tensors.len()];
+    let (mut missing, mut mismatched) = (Vec::new(), Vec::new());
+    for (id, spec) in description.tensors.iter().enumerate() {
+        match entries.get(&spec.name) {
+            _ if rules.reinit.contains(id) => origins[id] = Origin::Initialized,
+            None if spec.role == Role::BatchCount => origins[id] = Origin::Initialized,
+            None => missing.push(id),
+            Some(entry) if entry.shape != spec.shape => mismatched.push(id),
+            Some(_) => {}
+        }
+    }
+    let mut unexpected: Vec<&str> =
+        entries.keys().map(String::as_str).filter(|name| description.id(name).is_none()).collect();
+
+    let (allowed, idle_missing) = rules.missing.apply_to(description, &missing);
+    missing = leave(missing, &allowed, &mut origins);
+    let (allowed, idle_mismatched) = rules.mismatched.apply_to(description, &mismatched);
+    mismatched = leave(mismatched, &allowed, &mut origins);
+    let (allowed, idle_unexpected) =
+        rules.unexpected.apply(unexpected.len(), |pattern, item| pattern.matches_name(unexpected[item]));
+    let mut allowed = allowed.into_iter();
+    unexpected.retain(|_| !allowed.next().unwrap_or(false));
+
+    if !(missing.is_empty() && mismatched.is_empty() && unexpected.is_empty()) {
+        return Err(Unmatched { description, source, missing, mismatched, unexpected }.error());
+    }
+    let idle = [idle_missing, idle_mismatched, idle_unexpected].concat();
+    if !idle.is_empty() {
+        let path = source.path().display();
+        return Err(Error::usage(format!("{} allows what does not occur in `{path}`", idle.join(" and ")))
+            .hint("remove the pattern: the file fits without it"));
+    }
+    Ok(origins)
+}
+
+/// Marks the allowed ones as initialised and returns the rest.
+fn leave(ids: Vec<TensorId>, allowed: &[bool], origins: &mut [Origin]) -> Vec<TensorId> {
+    let (allowed, refused): (Vec<_>, Vec<_>) =
+        ids.into_iter().zip(allowed).partition(|(_, allowed)| **allowed);
+    for (id, _) in allowed {
+        origins[id] = Origin::Initialized;
+    }
+    refused.into_iter().map(|(id, _)| id).collect()
+}
+
+/// Compares the classes a file says its head was trained on, by name and order.
+fn check_classes(description: &Description, source: &Source, rules: &LoadRules) -> Result<()> {
+    let recorded = source.metadata().get("defrost.classes");
+    let recorded = recorded.and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
+    let (Some(recorded), Some(wanted)) = (recorded, &rules.classes) else { return Ok(()) };
+    let fresh = description.parameters().all(|(id, _)| !description.in_head(id) || rules.reinit.contains(id));
+    if recorded == *wanted || fresh {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "the head in `{}` was trained on the classes {}, and this data set has {}",
+        source.path().display(),
+        list(&recorded),
+        list(wanted),
+    ))
+    .hint("add `reinit = [\"@head\"]` to the stage, or give `classes` in the same order"))
+}
+
+fn list(classes: &[String]) -> String {
+    let shown: Vec<String> = classes.iter().take(8).map(|class| format!("`{class}`")).collect();
+    let rest = classes.len() - shown.len();
+    if rest > 0 { format!("{} and {rest} more", shown.join(", ")) } else { shown.join(", ") }
+}

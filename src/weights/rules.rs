@@ -1,0 +1,105 @@
+//! What a `load_weights` stage allows: its patterns, resolved against the model.
+
+use crate::model::{Description, Pattern, RuleError, Selection, Sight, TensorId, select};
+use crate::pipeline::LoadWeights;
+
+/// How strict loading is. The default is wholly strict: every tensor found, expected and of the right shape.
+#[derive(Clone, Debug, Default)]
+pub struct LoadRules {
+    pub(super) reinit: Selection,
+    pub(super) missing: Allowed,
+    pub(super) mismatched: Allowed,
+    pub(super) unexpected: Allowed,
+    /// The classes the head is to have; a file that says it has others must have its head reinitialised.
+    pub classes: Option<Vec<String>>,
+}
+
+/// The patterns of one allowing setting.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Allowed {
+    setting: &'static str,
+    patterns: Vec<Pattern>,
+}
+
+impl LoadRules {
+    /// Checks the patterns of a stage against the names of its model.
+    ///
+    /// # Errors
+    /// Everything wrong with the patterns; whether they fit a file, only [`super::origins`] can tell.
+    pub fn resolve(description: &Description, stage: &LoadWeights) -> Result<Self, Vec<RuleError>> {
+        let mut errors = Vec::new();
+        let mut of_model =
+            |setting: &str, patterns: &[String]| match select(description, setting, patterns, Sight::Tensors)
+            {
+                Ok(selection) => selection,
+                Err(found) => {
+                    errors.extend(found);
+                    Selection::default()
+                }
+            };
+        let reinit = of_model("reinit", &stage.reinit);
+        of_model("allow_missing", &stage.allow_missing);
+        of_model("allow_mismatched", &stage.allow_mismatched);
+        let mut unexpected = Vec::new();
+        for (index, text) in stage.allow_unexpected.iter().enumerate() {
+            let place = format!("allow_unexpected[{index}]");
+            match Pattern::parse(text) {
+                Ok(_) if text.contains('@') => errors.push(
+                    RuleError::new(
+                        place,
+                        "pattern-unmatched",
+                        format!(
+                            "`{text}` names tensors of the model, and here those it does not have are meant"
+                        ),
+                    )
+                    .help("name the tensors as the file does"),
+                ),
+                Ok(pattern) => unexpected.push(pattern),
+                Err(error) => errors.push(RuleError::syntax(&place, error)),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let parsed = |patterns: &[String]| patterns.iter().flat_map(|text| Pattern::parse(text)).collect();
+        Ok(Self {
+            reinit,
+            missing: Allowed { setting: "allow_missing", patterns: parsed(&stage.allow_missing) },
+            mismatched: Allowed { setting: "allow_mismatched", patterns: parsed(&stage.allow_mismatched) },
+            unexpected: Allowed { setting: "allow_unexpected", patterns: unexpected },
+            classes: None,
+        })
+    }
+}
+
+impl Allowed {
+    /// Which of the `count` tensors that would be refused are allowed, and the rules that changed nothing among them,
+    /// such as `allow_missing[0] = "fc"`.
+    pub(super) fn apply(
+        &self,
+        count: usize,
+        matches: impl Fn(&Pattern, usize) -> bool,
+    ) -> (Vec<bool>, Vec<String>) {
+        let mut allowed = vec![false; count];
+        let mut idle = Vec::new();
+        for (index, pattern) in self.patterns.iter().enumerate() {
+            let takes = !pattern.is_negated();
+            let mut changed = false;
+            for (item, slot) in allowed.iter_mut().enumerate() {
+                if *slot != takes && matches(pattern, item) {
+                    *slot = takes;
+                    changed = true;
+                }
+            }
+            if !changed {
+                idle.push(format!("`{}[{index}] = \"{}\"`", self.setting, pattern.text()));
+            }
+        }
+        (allowed, idle)
+    }
+
+    /// [`Self::apply`] to tensors of the model.
+    pub(super) fn apply_to(&self, description: &Description, ids: &[TensorId]) -> (Vec<bool>, Vec<String>) {
+        self.apply(ids.len(), |pattern, item| pattern.matches(description, ids[item]))
+    }
+}

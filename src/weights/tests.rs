@@ -1,0 +1,283 @@
+//! Files of every kind, whole and damaged, and strictness about what is in them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+
+use super::*;
+use crate::error::{Error, Kind};
+use crate::model::{Description, Model, Role, State, TensorSpec};
+use crate::pipeline;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights").join(name)
+}
+
+fn open(name: &str) -> Source {
+    Source::open(&fixture(name)).unwrap()
+}
+
+/// What went wrong, without the folder.
+fn text(error: Error) -> String {
+    assert_eq!(error.kind, Kind::Usage);
+    let folder = format!("{}/", fixture("").display()).replace("//", "/");
+    let hint = error.hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    format!("{}{hint}", error.message.replace(&folder, ""))
+}
+
+fn refusal(name: &str) -> String {
+    text(Source::open(&fixture(name)).err().expect("a refused file"))
+}
+
+#[test]
+fn every_kind_of_file_holds_the_same_numbers() {
+    let plain: Vec<f32> = (0..24).map(|i| i as f32 / 2.0 - 3.0).collect();
+    let turned: Vec<f32> =
+        (0..4).flat_map(|column| (0..3).map(move |row| (12 + row * 4 + column) as f32 / 2.0 - 3.0)).collect();
+    for name in ["state_dict.safetensors", "state_dict.pth", "legacy.pth", "wrapped.pth"] {
+        let source = open(name);
+        let numbers = |tensor: &str| {
+            let tensor = source.tensor(tensor).unwrap();
+            (tensor.dims().to_vec(), tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+        };
+        for tensor in ["single", "half", "brain", "double"] {
+            assert_eq!(numbers(tensor), (vec![2, 3, 4], plain.clone()), "{tensor} of {name}");
+        }
+        assert_eq!(numbers("turned"), (vec![4, 3], turned.clone()), "{name}");
+        assert_eq!(numbers("channels").1, (0..24).map(|i| i as f32).collect::<Vec<_>>(), "{name}");
+        assert_eq!(numbers("empty"), (vec![0, 3], vec![]), "{name}");
+        assert_eq!(source.tensor("count").unwrap().to_scalar::<i64>().unwrap(), 7, "{name}");
+    }
+    assert_eq!(open("parameters.pth").tensor("bias").unwrap().to_vec1::<f32>().unwrap(), [-1.0, -1.0]);
+}
+
+#[test]
+fn a_type_that_is_not_read_is_refused_when_asked_for() {
+    for name in ["state_dict.safetensors", "bool.pth"] {
+        let error = text(open(name).tensor("flags").unwrap_err());
+        assert!(error.contains("`flags`") && error.to_lowercase().contains("bool"), "{error}");
+    }
+    assert_eq!(open("bool.pth").tensor("single").unwrap().to_vec1::<f32>().unwrap(), [1.0, 1.0]);
+}
+
+#[test]
+fn what_would_have_to_be_executed_is_refused() {
+    insta::assert_snapshot!(refusal("module.pth"), @r#"
+        cannot read `module.pth`: it is a pickled `torch.nn.modules.linear.Linear`, which would have to be executed
+        hint: save the state dict alone: `torch.save(model.state_dict(), "weights.pth")`
+        "#);
+    insta::assert_snapshot!(refusal("ultralytics.pth"), @r#"
+        cannot read `ultralytics.pth`: it is a pickled `torch.nn.modules.linear.Linear`, which would have to be executed
+        hint: save the state dict alone: `torch.save(checkpoint["model"].state_dict(), "weights.pth")`
+        "#);
+    insta::assert_snapshot!(refusal("make.py"), @r#"
+        cannot read `make.py`: it is neither a safetensors file nor a PyTorch state dict
+        hint: save the weights as safetensors, or with `torch.save(model.state_dict(), "weights.pth")`
+        "#);
+    insta::assert_snapshot!(refusal("absent.pth"), @r#"
+        cannot read `absent.pth`: no such file or folder
+        "#);
+}
+
+#[test]
+fn no_truncated_or_altered_file_panics_and_none_truncated_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights");
+    for name in ["state_dict.safetensors", "state_dict.pth", "legacy.pth"] {
+        let whole = std::fs::read(fixture(name)).unwrap();
+        for length in (0..whole.len()).step_by(whole.len() / 60) {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(Source::open(&path).is_err(), "{name} cut to {length}");
+        }
+        for place in (0..whole.len()).step_by(whole.len() / 200) {
+            let mut altered = whole.clone();
+            altered[place] ^= 0x55;
+            std::fs::write(&path, &altered).unwrap();
+            if let Ok(source) = Source::open(&path) {
+                for tensor in source.entries().keys() {
+                    let _ = source.tensor(tensor);
+                }
+            }
+        }
+    }
+}
+
+fn resnet18(classes: usize) -> Description {
+    let spec = pipeline::Model { arch: pipeline::Arch::ResNet18, head: pipeline::Head::default() };
+    Model::build(&spec, classes).description
+}
+
+fn stage(settings: &str) -> pipeline::LoadWeights {
+    toml::from_str(&format!("file = \"x\"\n{settings}")).unwrap()
+}
+
+fn metadata(classes: &str) -> BTreeMap<String, String> {
+    [("defrost.arch", "resnet18"), ("defrost.classes", classes)]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into()
+}
+
+/// A ResNet-18 for three classes with `change` made to its tensors, in a folder of its own.
+fn saved(change: impl FnOnce(&mut Description, &mut State)) -> (tempfile::TempDir, Source) {
+    let mut description = resnet18(3);
+    let number = |(id, spec): (usize, &TensorSpec)| match spec.role {
+        Role::BatchCount => initialize(spec, 0),
+        _ => Ok(Tensor::full(id as f32 / 3.0, spec.shape.as_slice(), &Device::Cpu)?),
+    };
+    let tensors = description.tensors.iter().enumerate().map(number).collect::<crate::Result<_>>();
+    let mut state = State { tensors: tensors.unwrap() };
+    change(&mut description, &mut state);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.safetensors");
+    save(&path, &description, &state, &metadata("[\"a\",\"b\",\"c\"]")).unwrap();
+    (folder, Source::open(&path).unwrap())
+}
+
+fn remove(description: &mut Description, state: &mut State, unwanted: impl Fn(&str) -> bool) {
+    for id in (0..description.tensors.len()).rev() {
+        if unwanted(&description.tensors[id].name) {
+            description.tensors.remove(id);
+            state.tensors.remove(id);
+        }
+    }
+}
+
+fn verdict(source: &Source, classes: usize, settings: &str) -> Result<usize, String> {
+    let description = resnet18(classes);
+    let rules = LoadRules::resolve(&description, &stage(settings)).unwrap();
+    match origins(&description, source, &rules) {
+        Ok(origins) => Ok(origins.iter().filter(|origin| **origin == Origin::Initialized).count()),
+        Err(error) => Err(text(error).replace(&source.path().display().to_string(), "net.safetensors")),
+    }
+}
+
+#[test]
+fn what_was_saved_is_loaded_bit_for_bit_and_saved_to_the_same_bytes() {
+    let description = resnet18(3);
+    let (folder, source) = saved(|_, _| ());
+    let state = load(&description, &source, &LoadRules::default(), 9).unwrap();
+    let again = folder.path().join("again.safetensors");
+    let digest = save(&again, &description, &state, &metadata("[\"a\",\"b\",\"c\"]")).unwrap();
+    assert_eq!(digest, source.digest());
+    assert_eq!(std::fs::read(&again).unwrap(), std::fs::read(source.path()).unwrap());
+    assert_eq!(Source::open(&again).unwrap().metadata()["defrost.arch"], "resnet18");
+    // Another reader agrees.
+    let read = candle_core::safetensors::load(&again, &Device::Cpu).unwrap();
+    assert_eq!(read["bn1.num_batches_tracked"].dtype(), candle_core::DType::I64);
+    assert_eq!(
+        read["fc.weight"].to_vec2::<f32>().unwrap(),
+        state.tensors[description.id("fc.weight").unwrap()].to_vec2::<f32>().unwrap()
+    );
+}
+
+#[test]
+fn strictness_names_everything_and_rules_allow_it() {
+    let (_folder, source) = saved(|description, state| {
+        let id = description.id("layer1.0.conv1.weight").unwrap();
+        description.tensors[id].name = "layer1.0.conv_1.weight".to_owned();
+        remove(description, state, |name| name == "bn1.bias" || name.ends_with("num_batches_tracked"));
+    });
+    insta::assert_snapshot!(verdict(&source, 2, "").unwrap_err(), @r#"
+        the weights in `net.safetensors` do not fit `resnet18`
+          missing     `bn1.bias` [64]
+          missing     `layer1.0.conv1.weight` [64, 64, 3, 3]; the file has `layer1.0.conv_1.weight`
+          mismatched  `fc.weight` [2, 512]; the file has [3, 512]
+          mismatched  `fc.bias` [2]; the file has [3]
+          unexpected  `layer1.0.conv_1.weight` [64, 64, 3, 3]; the model has `layer1.0.conv1.weight`
+        hint: if this is meant, name them in `allow_missing` and `allow_mismatched` and `allow_unexpected` of the stage
+        "#);
+    let allowed = "reinit = [\"@head\"]\nallow_missing = [\"bn1.bias\", \"layer1.0.conv1\"]\n\
+                   allow_unexpected = [\"layer1.0.conv_1.weight\"]";
+    // The head's two, the two missing ones, and the counts that the file lacks.
+    assert_eq!(verdict(&source, 2, allowed), Ok(4 + 20));
+    let idle = format!("{allowed}\nallow_mismatched = [\"conv1\"]");
+    insta::assert_snapshot!(verdict(&source, 2, &idle).unwrap_err(), @r#"
+        `allow_mismatched[0] = "conv1"` allows what does not occur in `net.safetensors`
+        hint: remove the pattern: the file fits without it
+        "#);
+}
+
+#[test]
+fn a_head_of_another_size_is_met_with_reinit() {
+    let (_folder, source) = saved(|_, _| ());
+    insta::assert_snapshot!(verdict(&source, 5, "").unwrap_err(), @r#"
+        the weights in `net.safetensors` do not fit `resnet18`
+          mismatched  `fc.weight` [5, 512]; the file has [3, 512]
+          mismatched  `fc.bias` [5]; the file has [3]
+        hint: add `reinit = ["@head"]` to the stage: a head for other classes starts afresh
+        "#);
+    assert_eq!(verdict(&source, 5, "reinit = [\"@head\"]"), Ok(2));
+    assert_eq!(verdict(&source, 5, "allow_mismatched = [\"fc\"]"), Ok(2));
+}
+
+#[test]
+fn names_behind_a_prefix_are_told_as_such() {
+    let (_folder, source) = saved(|description, _| {
+        for tensor in &mut description.tensors {
+            tensor.name.insert_str(0, "module.");
+        }
+    });
+    insta::assert_snapshot!(verdict(&source, 3, "").unwrap_err(), @r#"
+        the weights in `net.safetensors` do not fit `resnet18`: all its names begin with `module.`
+        hint: save the weights under the names of the bare model, without the wrapper around it
+        "#);
+}
+
+#[test]
+fn the_same_number_of_other_classes_needs_a_fresh_head() {
+    let description = resnet18(3);
+    let (_folder, source) = saved(|_, _| ());
+    let verdict = |classes: [&str; 3], settings: &str| {
+        let mut rules = LoadRules::resolve(&description, &stage(settings)).unwrap();
+        rules.classes = Some(classes.map(str::to_owned).to_vec());
+        origins(&description, &source, &rules).map(|_| ())
+    };
+    assert!(verdict(["a", "b", "c"], "").is_ok() && verdict(["a", "c", "b"], "reinit = [\"fc\"]").is_ok());
+    let error = verdict(["a", "c", "b"], "").unwrap_err();
+    assert!(error.message.contains("classes `a`, `b`, `c`, and this data set has `a`, `c`, `b`"), "{error}");
+}
+
+#[test]
+fn load_patterns_are_checked_against_the_model() {
+    let rules = stage(
+        "reinit = [\"@head\", \"layr1\"]\nallow_missing = [\"fc.[10-12]\"]\nallow_unexpected = [\"@norm\"]",
+    );
+    let errors = LoadRules::resolve(&resnet18(3), &rules).unwrap_err();
+    let places: Vec<_> = errors.iter().map(|error| (error.setting.as_str(), error.code)).collect();
+    assert_eq!(
+        places,
+        [
+            ("reinit[1]", "pattern-unmatched"),
+            ("allow_missing[0]", "pattern-syntax"),
+            ("allow_unexpected[0]", "pattern-unmatched")
+        ]
+    );
+    assert_eq!(errors[0].help.as_deref(), Some("did you mean `layer1`?"));
+    assert!(LoadRules::resolve(&resnet18(3), &stage("allow_missing = [\"*.running_mean\"]")).is_ok());
+}
+
+#[test]
+fn fresh_weights_depend_on_seed_and_name_alone_and_have_torchs_spread() {
+    let mut description = resnet18(10);
+    description
+        .tensors
+        .retain(|tensor| !tensor.name.starts_with("layer3") && !tensor.name.starts_with("layer4"));
+    let state = initialize_all(&description, 3).unwrap();
+    let spec = |name: &str| &description.tensors[description.id(name).unwrap()];
+    let numbers = |name: &str, seed| {
+        initialize(spec(name), seed).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let conv = numbers("layer2.0.conv1.weight", 3);
+    let id = description.id("layer2.0.conv1.weight").unwrap();
+    assert_eq!(conv, state.tensors[id].flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    assert_ne!(conv, numbers("layer2.0.conv1.weight", 4));
+    let deviation = (conv.iter().map(|x| x * x).sum::<f32>() / conv.len() as f32).sqrt();
+    let expected = (2.0f32 / (9.0 * 128.0)).sqrt();
+    assert!((deviation / expected - 1.0).abs() < 0.02, "{deviation} for {expected}");
+    let linear = numbers("fc.weight", 3);
+    let bound = 1.0 / 512f32.sqrt();
+    let largest = linear.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+    assert!(largest <= bound && largest > 0.99 * bound, "{largest} within {bound}");
+    assert_eq!(numbers("bn1.running_var", 3), [1.0; 64]);
+}

@@ -1,0 +1,107 @@
+//! What to say when a file does not fit a model: every tensor, and what may be meant.
+
+use super::Source;
+use crate::error::Error;
+use crate::model::{Description, TensorId, nearest};
+
+/// The tensors that no rule allows.
+pub(super) struct Unmatched<'a> {
+    pub description: &'a Description,
+    pub source: &'a Source,
+    pub missing: Vec<TensorId>,
+    pub mismatched: Vec<TensorId>,
+    pub unexpected: Vec<&'a str>,
+}
+
+impl Unmatched<'_> {
+    pub(super) fn error(&self) -> Error {
+        let Self { description, source, .. } = self;
+        let path = source.path().display();
+        let arch = &description.arch;
+        let message = format!("the weights in `{path}` do not fit `{arch}`");
+        if let Some(recorded) = source.metadata().get("defrost.arch").filter(|recorded| *recorded != arch) {
+            return Error::usage(format!("{message}: they are of `{recorded}`"))
+                .hint(format!("set `arch = \"{recorded}\"`, or load another file"));
+        }
+        if let Some(prefix) = self.prefix() {
+            return Error::usage(format!("{message}: all its names begin with `{prefix}`"))
+                .hint("save the weights under the names of the bare model, without the wrapper around it");
+        }
+        let fitting = description.tensors.iter().any(|spec| source.entries().contains_key(&spec.name));
+        if !fitting {
+            let names: Vec<String> =
+                source.entries().keys().take(3).map(|name| format!("`{name}`")).collect();
+            return Error::usage(format!(
+                "{message}: none of its {} tensors has a name of the model; the first are {}",
+                source.entries().len(),
+                names.join(", ")
+            ))
+            .hint(format!("load weights of `{arch}` under their published names"));
+        }
+        let lines = [self.missing_lines(), self.mismatched_lines(), self.unexpected_lines()].concat();
+        Error::usage(format!("{message}\n{}", lines.join("\n"))).hint(self.hint())
+    }
+
+    fn missing_lines(&self) -> Vec<String> {
+        let line = |&id: &TensorId| {
+            let spec = &self.description.tensors[id];
+            let candidates = self.unexpected.iter().copied();
+            let same_shape =
+                candidates.clone().filter(|name| self.source.entries()[*name].shape == spec.shape);
+            let near = nearest(&spec.name, same_shape).or_else(|| nearest(&spec.name, candidates));
+            let near = near.map(|name| format!("; the file has `{name}`")).unwrap_or_default();
+            format!("  missing     `{}` {:?}{near}", spec.name, spec.shape)
+        };
+        self.missing.iter().map(line).collect()
+    }
+
+    fn mismatched_lines(&self) -> Vec<String> {
+        let line = |&id: &TensorId| {
+            let spec = &self.description.tensors[id];
+            let found = &self.source.entries()[&spec.name].shape;
+            format!("  mismatched  `{}` {:?}; the file has {found:?}", spec.name, spec.shape)
+        };
+        self.mismatched.iter().map(line).collect()
+    }
+
+    fn unexpected_lines(&self) -> Vec<String> {
+        let line = |name: &&str| {
+            let missing = self.missing.iter().map(|&id| self.description.tensors[id].name.as_str());
+            let near = nearest(name, missing);
+            let near = near.map(|name| format!("; the model has `{name}`")).unwrap_or_default();
+            format!("  unexpected  `{name}` {:?}{near}", self.source.entries()[*name].shape)
+        };
+        self.unexpected.iter().map(line).collect()
+    }
+
+    /// A module name before every name of the file that the model would know without it.
+    fn prefix(&self) -> Option<String> {
+        let first = self.source.entries().keys().next()?;
+        let mut prefixes = first.match_indices('.').map(|(dot, _)| &first[..=dot]);
+        prefixes
+            .find(|prefix| {
+                self.source.entries().keys().all(|name| name.starts_with(*prefix))
+                    && self.source.entries().keys().any(|name| {
+                        self.description.id(&name[prefix.len()..]).is_some()
+                            && self.description.id(name).is_none()
+                    })
+            })
+            .map(str::to_owned)
+    }
+
+    fn hint(&self) -> String {
+        let all_head = self.missing.iter().chain(&self.mismatched).all(|&id| self.description.in_head(id));
+        if all_head && self.unexpected.is_empty() {
+            return "add `reinit = [\"@head\"]` to the stage: a head for other classes starts afresh"
+                .to_owned();
+        }
+        let settings = [
+            (!self.missing.is_empty(), "`allow_missing`"),
+            (!self.mismatched.is_empty(), "`allow_mismatched`"),
+            (!self.unexpected.is_empty(), "`allow_unexpected`"),
+        ];
+        let settings: Vec<&str> =
+            settings.into_iter().filter(|(needed, _)| *needed).map(|(_, setting)| setting).collect();
+        format!("if this is meant, name them in {} of the stage", settings.join(" and "))
+    }
+}
