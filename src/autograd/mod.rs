@@ -4,6 +4,7 @@
 //! A constant costs nothing: an operation whose inputs are all constants leaves no trace, and no gradient is ever
 //! computed towards a constant. The room knows no layers, names or optimizers.
 
+mod accumulate;
 mod tape;
 
 pub use tape::{Backward, Gradients, Tape, Value};

@@ -1,3 +1,28 @@
 //! Images: found, parted into splits, decoded, resized, augmented, and handed over in batches.
 //!
-//! Order and content of batches never depend on the number of workers. The room knows no models.
+//! What a sample looks like and which part it belongs to is a function of its own path and bytes: never of the other
+//! samples, of the number of workers, or of the order in which files were read. The network is shown what a person
+//! sees: photos upright, transparency on white. The room knows no models.
+
+mod augment;
+mod color;
+mod dataset;
+mod decode;
+mod resize;
+mod split;
+mod transform;
+
+#[cfg(test)]
+mod fixtures;
+
+pub use crate::pipeline::EvaluationSplit as Split;
+pub use dataset::{Dataset, Sample};
+pub use decode::decode;
+pub use resize::{Region, resize};
+pub use transform::Transform;
+
+/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
+///
+/// `jpeg` and `png` cover decoding with all conversions to RGB8, `resize` both crop and scaling, `augment` the random
+/// changes and the order of their draws, `split` which part a path belongs to.
+pub const VERSIONS: &[(&str, u32)] = &[("jpeg", 1), ("png", 1), ("resize", 1), ("augment", 1), ("split", 1)];

@@ -24,6 +24,9 @@ pub trait Float:
     /// self · a + b with one rounding.
     fn fused_multiply_add(self, a: Self, b: Self) -> Self;
 
+    /// The same number in f64. Unlike `to_f64` it is sure to be inlined, so loops over it vectorise.
+    fn widen(self) -> f64;
+
     /// The numbers of a storage, if they are of this type and on the CPU.
     fn storage(storage: &CpuStorage) -> Option<&[Self]>;
 }
@@ -39,6 +42,12 @@ macro_rules! float {
                 self.mul_add(a, b)
             }
 
+            #[inline(always)]
+            #[allow(clippy::useless_conversion)]
+            fn widen(self) -> f64 {
+                f64::from(self)
+            }
+
             fn storage(storage: &CpuStorage) -> Option<&[Self]> {
                 match storage {
                     CpuStorage::$variant(data) => Some(data),
@@ -51,6 +60,24 @@ macro_rules! float {
 
 float!(f32, F32);
 float!(f64, F64);
+
+/// Runs `$body` with `$float` standing for the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
+macro_rules! by_dtype {
+    ($tensor:expr, $float:ident => $body:expr) => {
+        match $tensor.dtype() {
+            candle_core::DType::F32 => {
+                type $float = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $float = f64;
+                $body
+            }
+            other => Err($crate::ops::float::unsupported(other)),
+        }
+    };
+}
+pub(crate) use by_dtype;
 
 /// Calls `f` with the numbers of a contiguous CPU tensor, in row-major order, without a copy.
 pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
@@ -70,28 +97,31 @@ pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Re
     Ok(f(&data[start..end]))
 }
 
+/// [`with_slice`] of a tensor that may be absent.
+pub fn with_optional_slice<T: Float, R>(
+    tensor: Option<&Tensor>,
+    f: impl FnOnce(Option<&[T]>) -> R,
+) -> Result<R> {
+    match tensor {
+        None => Ok(f(None)),
+        Some(tensor) => with_slice(tensor, |data| f(Some(data))),
+    }
+}
+
 /// A CPU tensor from its numbers in row-major order, without a copy.
 pub fn tensor<T: Float>(data: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
     Ok(Tensor::from_vec(data, shape.into(), &Device::Cpu)?)
 }
 
-/// Runs `$body` with `$float` standing for the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
-macro_rules! by_dtype {
-    ($tensor:expr, $float:ident => $body:expr) => {
-        match $tensor.dtype() {
-            candle_core::DType::F32 => {
-                type $float = f32;
-                $body
-            }
-            candle_core::DType::F64 => {
-                type $float = f64;
-                $body
-            }
-            other => Err($crate::ops::float::unsupported(other)),
-        }
-    };
+/// The numbers of a small tensor, such as one per channel, in f64.
+pub fn widened(tensor: &Tensor) -> Result<Vec<f64>> {
+    by_dtype!(tensor, T => with_slice(tensor, |data: &[T]| data.iter().map(|x| x.widen()).collect()))
 }
-pub(crate) use by_dtype;
+
+/// Rounds numbers to the working type.
+pub fn narrowed<T: Float>(data: &[f64]) -> Vec<T> {
+    data.iter().map(|x| T::from_f64(*x)).collect()
+}
 
 pub(crate) fn unsupported(dtype: DType) -> Error {
     Error::failed(format!("internal: no operation computes in {dtype:?}"))

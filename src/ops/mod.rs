@@ -6,7 +6,33 @@
 //! What an operation promises: a row of its result in inference depends on neither batch size, position in the batch,
 //! nor threads; a result in training depends on no thread count. Work is cut by shape alone.
 
+mod activation;
+mod add;
+mod average_pool;
+mod batch_norm;
+mod buffer;
+mod channels;
+mod cross_entropy;
+mod dropout;
 pub mod float;
+pub mod gemm;
+mod linear;
+mod max_pool;
+mod multiversion;
+pub mod profile;
+mod softmax;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use activation::activation;
+pub use add::add;
+pub use average_pool::global_average_pool;
+pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
+pub use cross_entropy::cross_entropy;
+pub use dropout::dropout;
+pub use linear::linear;
+pub use max_pool::max_pool2d;
+pub use softmax::softmax;
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,4 +49,16 @@ pub enum Activation {
     None,
     Relu,
     Relu6,
+}
+
+impl Activation {
+    /// An activation is a clamp; these are its ends. At them the gradient is 0, as PyTorch has it.
+    fn bounds<T: float::Float>(self) -> (T, T) {
+        let (low, high) = match self {
+            Self::None => (f64::NEG_INFINITY, f64::INFINITY),
+            Self::Relu => (0.0, f64::INFINITY),
+            Self::Relu6 => (0.0, 6.0),
+        };
+        (T::from_f64(low), T::from_f64(high))
+    }
 }

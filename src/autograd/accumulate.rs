@@ -1,0 +1,111 @@
+//! Adding gradients where they meet, in place wherever nobody else holds the tensor.
+
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::error::Result;
+
+/// A gradient on its way, and whether it is held here alone.
+pub struct Slot {
+    tensor: Tensor,
+    alone: bool,
+}
+
+impl Slot {
+    /// A gradient that nobody else holds.
+    pub fn new(tensor: Tensor) -> Self {
+        Self { tensor, alone: true }
+    }
+
+    pub fn into_tensor(self) -> Tensor {
+        self.tensor
+    }
+
+    /// What must be remembered of this gradient, to know which of those computed from it are that same tensor.
+    pub fn sharing(&self) -> Sharing {
+        Sharing { address: storage_address(&self.tensor), alone: self.alone }
+    }
+
+    /// The sum of two gradients. The addition is commutative to the bit, so which of them gives its memory is free.
+    pub fn add(self, other: Slot) -> Result<Slot> {
+        let (sum, addend) = if self.alone { (self, other) } else { (other, self) };
+        if !sum.alone {
+            return Ok(Slot::new((sum.tensor + addend.tensor)?));
+        }
+        sum.tensor.inplace_op2(&addend.tensor, &AddInPlace)?;
+        Ok(sum)
+    }
+}
+
+/// Where the gradient of an operation's output lay, and whether it was held alone.
+pub struct Sharing {
+    address: usize,
+    alone: bool,
+}
+
+impl Sharing {
+    /// Tells which of the gradients that an operation returned are held alone: new tensors are; the output's gradient
+    /// handed on is if it was, and goes to one input only.
+    ///
+    /// If the output's gradient was dropped meanwhile, another tensor may lie at its address; but then it was held
+    /// alone, and so is the new one.
+    pub fn slots(self, grads: Vec<Option<Tensor>>) -> Vec<Option<Slot>> {
+        let addresses: Vec<Option<usize>> =
+            grads.iter().map(|grad| grad.as_ref().map(storage_address)).collect();
+        let alone = |address| {
+            let holders = addresses.iter().filter(|other| **other == Some(address)).count();
+            holders == 1 && (self.alone || address != self.address)
+        };
+        let slot = |(grad, address): (Option<Tensor>, &Option<usize>)| {
+            Some(Slot { tensor: grad?, alone: alone((*address)?) })
+        };
+        grads.into_iter().zip(&addresses).map(slot).collect()
+    }
+}
+
+/// Equal for tensors that share memory, for as long as they live.
+fn storage_address(tensor: &Tensor) -> usize {
+    let (storage, _) = tensor.storage_and_layout();
+    std::ptr::from_ref(&*storage).addr()
+}
+
+struct AddInPlace;
+
+impl InplaceOp2 for AddInPlace {
+    fn name(&self) -> &'static str {
+        "add gradients in place"
+    }
+
+    fn cpu_fwd(
+        &self,
+        sum: &mut CpuStorage,
+        sum_layout: &Layout,
+        addend: &CpuStorage,
+        addend_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let offsets = (sum_layout.contiguous_offsets(), addend_layout.contiguous_offsets());
+        let (Some(to), Some(from)) = offsets else { bail!("internal: a gradient is not contiguous") };
+        if sum_layout.shape() != addend_layout.shape() {
+            bail!("internal: gradients of shapes {:?} and {:?}", sum_layout.shape(), addend_layout.shape());
+        }
+        match (sum, addend) {
+            (CpuStorage::F32(sum), CpuStorage::F32(addend)) => {
+                add(&mut sum[to.0..to.1], &addend[from.0..from.1]);
+            }
+            (CpuStorage::F64(sum), CpuStorage::F64(addend)) => {
+                add(&mut sum[to.0..to.1], &addend[from.0..from.1]);
+            }
+            _ => bail!("internal: gradients are f32 or f64, both of one type"),
+        }
+        Ok(())
+    }
+}
+
+fn add<T: Copy + Send + Sync + std::ops::AddAssign>(sum: &mut [T], addend: &[T]) {
+    const CHUNK: usize = 1 << 14;
+    sum.par_chunks_mut(CHUNK).zip(addend.par_chunks(CHUNK)).for_each(|(sum, addend)| {
+        for (sum, addend) in sum.iter_mut().zip(addend) {
+            *sum += *addend;
+        }
+    });
+}

@@ -1,0 +1,240 @@
+//! The random changes to a training image: torchvision's transforms, with draws of our own.
+//!
+//! What is drawn is decided before anything is done, each draw at its own place in the sample's stream: switching one
+//! change on or off leaves all others as they were. The order of doing is crop, flips, rotation, color jitter.
+
+use image::{RgbImage, imageops};
+
+use super::color;
+use super::resize::Region;
+use crate::pipeline::{Augment, ColorJitter, RandomResizedCrop};
+use crate::random::Stream;
+
+/// How often a random crop is tried before the central one is taken, as in torchvision.
+const CROP_TRIES: usize = 10;
+
+/// Everything drawn for one image in one epoch, but for the crop.
+#[derive(Debug, PartialEq)]
+pub struct Draws {
+    flip_horizontal: bool,
+    flip_vertical: bool,
+    /// Degrees, counter-clockwise.
+    angle: f64,
+    brightness: f64,
+    contrast: f64,
+    saturation: f64,
+    hue: f64,
+    /// The order of brightness, contrast, saturation, hue.
+    order: Vec<usize>,
+}
+
+impl Draws {
+    /// Draws in a fixed order and number, whatever is switched on. The stream then stands where the crop draws.
+    pub fn new(augment: &Augment, stream: &mut Stream) -> Self {
+        let still = ColorJitter { brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 };
+        let jitter = augment.color_jitter.as_ref().unwrap_or(&still);
+        let mut between = |low: f64, high: f64| low + (high - low) * stream.uniform_f64();
+        let mut factor = |most: f64| between((1.0 - most).max(0.0), 1.0 + most);
+        let (brightness, contrast, saturation) =
+            (factor(jitter.brightness), factor(jitter.contrast), factor(jitter.saturation));
+        Self {
+            brightness,
+            contrast,
+            saturation,
+            hue: between(-jitter.hue, jitter.hue),
+            angle: between(-augment.rotation, augment.rotation),
+            flip_horizontal: between(0.0, 1.0) < augment.horizontal_flip,
+            flip_vertical: between(0.0, 1.0) < augment.vertical_flip,
+            order: stream.permutation(4),
+        }
+    }
+
+    /// Flips, rotation and color jitter, in this order.
+    pub fn apply(&self, augment: &Augment, mut image: RgbImage) -> RgbImage {
+        if self.flip_horizontal {
+            imageops::flip_horizontal_in_place(&mut image);
+        }
+        if self.flip_vertical {
+            imageops::flip_vertical_in_place(&mut image);
+        }
+        if augment.rotation > 0.0 {
+            image = rotate(&image, self.angle);
+        }
+        if let Some(jitter) = &augment.color_jitter {
+            for change in &self.order {
+                match change {
+                    0 if jitter.brightness > 0.0 => color::brightness(&mut image, self.brightness as f32),
+                    1 if jitter.contrast > 0.0 => color::contrast(&mut image, self.contrast as f32),
+                    2 if jitter.saturation > 0.0 => color::saturation(&mut image, self.saturation as f32),
+                    3 if jitter.hue > 0.0 => color::hue(&mut image, self.hue),
+                    _ => {}
+                }
+            }
+        }
+        image
+    }
+}
+
+/// The part of an image that a random resized crop takes: torchvision's `RandomResizedCrop.get_params`.
+///
+/// The area is drawn evenly, the ratio evenly on a logarithmic scale (Szegedy et al. 2015, *Going Deeper with
+/// Convolutions*, §6); where ten tries do not fit, the largest central part of an allowed ratio is taken.
+pub fn random_region(crop: &RandomResizedCrop, width: u32, height: u32, stream: &mut Stream) -> Region {
+    let area = f64::from(width) * f64::from(height);
+    let (narrow, wide) = (libm::log(crop.ratio[0]), libm::log(crop.ratio[1]));
+    for _ in 0..CROP_TRIES {
+        let target = area * (crop.scale[0] + (crop.scale[1] - crop.scale[0]) * stream.uniform_f64());
+        let ratio = libm::exp(narrow + (wide - narrow) * stream.uniform_f64());
+        let crop_width = (target * ratio).sqrt().round_ties_even() as u32;
+        let crop_height = (target / ratio).sqrt().round_ties_even() as u32;
+        if (1..=width).contains(&crop_width) && (1..=height).contains(&crop_height) {
+            let top = stream.below(height - crop_height + 1);
+            let left = stream.below(width - crop_width + 1);
+            return Region { left, top, width: crop_width, height: crop_height };
+        }
+    }
+    central_region(crop.ratio, width, height)
+}
+
+fn central_region([narrowest, widest]: [f64; 2], width: u32, height: u32) -> Region {
+    let ratio = f64::from(width) / f64::from(height);
+    let round = |length: f64, most: u32| (length.round_ties_even() as u32).clamp(1, most);
+    let (crop_width, crop_height) = if ratio < narrowest {
+        (width, round(f64::from(width) / narrowest, height))
+    } else if ratio > widest {
+        (round(f64::from(height) * widest, width), height)
+    } else {
+        (width, height)
+    };
+    let (left, top) = ((width - crop_width) / 2, (height - crop_height) / 2);
+    Region { left, top, width: crop_width, height: crop_height }
+}
+
+/// Turns an image about its centre, counter-clockwise: torchvision's `rotate` with its defaults, that is the nearest
+/// pixel, the same size, and black where nothing was.
+fn rotate(image: &RgbImage, degrees: f64) -> RgbImage {
+    let (width, height) = image.dimensions();
+    let radians = -degrees.rem_euclid(360.0).to_radians();
+    // Pillow rounds to 15 decimals, so that right angles are exact, and walks in 16.16 fixed point.
+    let rounded = |value: f64| (value * 1e15).round_ties_even() / 1e15;
+    let (cosine, sine) = (rounded(libm::cos(radians)), rounded(libm::sin(radians)));
+    let (center_x, center_y) = (f64::from(width) / 2.0, f64::from(height) / 2.0);
+    let shift_x = cosine * -center_x + sine * -center_y + center_x;
+    let shift_y = -sine * -center_x + cosine * -center_y + center_y;
+    let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
+    let (across_x, across_y) = (fixed(cosine), fixed(-sine));
+    let (down_x, down_y) = (fixed(sine), fixed(cosine));
+    let start_x = fixed(shift_x + cosine * 0.5 + sine * 0.5);
+    let start_y = fixed(shift_y + -sine * 0.5 + cosine * 0.5);
+    RgbImage::from_fn(width, height, |x, y| {
+        let (x, y) = (i64::from(x), i64::from(y));
+        let source_x = (start_x + x * across_x + y * down_x) >> 16;
+        let source_y = (start_y + x * across_y + y * down_y) >> 16;
+        let inside = |place: i64, size: u32| u32::try_from(place).ok().filter(|place| *place < size);
+        match (inside(source_x, width), inside(source_y, height)) {
+            (Some(x), Some(y)) => *image.get_pixel(x, y),
+            _ => image::Rgb([0; 3]),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::fixtures::Fixtures;
+    use crate::data::resize::resize;
+    use crate::random::Purpose;
+
+    fn stream(sample: u64) -> Stream {
+        Stream::new(7, Purpose::Augment, 3, sample)
+    }
+
+    #[test]
+    fn rotations_and_crops_are_bit_exact_with_torchvision_on_pil() {
+        let fixtures = Fixtures::open("transformed.safetensors");
+        let source = fixtures.image("source");
+        let mut compared = 0;
+        for name in fixtures.names() {
+            let parts: Vec<&str> = name.split(':').collect();
+            let actual = match parts.as_slice() {
+                ["rotate", angle] => rotate(&source, angle.parse().unwrap()),
+                ["crop", numbers @ ..] => {
+                    let numbers: Vec<u32> = numbers.iter().map(|number| number.parse().unwrap()).collect();
+                    let [left, top, width, height] = numbers[..] else { panic!("four numbers") };
+                    resize(&source, Region { left, top, width, height }, 16, 16)
+                }
+                _ => continue,
+            };
+            assert!(actual == fixtures.image(&name), "{name} differs");
+            compared += 1;
+        }
+        assert_eq!(compared, 11);
+    }
+
+    #[test]
+    fn flips_are_torchvisions() {
+        let fixtures = Fixtures::open("transformed.safetensors");
+        let flipped = |horizontal_flip, vertical_flip| {
+            let augment = Augment { horizontal_flip, vertical_flip, ..Augment::default() };
+            Draws::new(&augment, &mut stream(0)).apply(&augment, fixtures.image("source"))
+        };
+        assert_eq!(flipped(1.0, 0.0), fixtures.image("flip_horizontal"));
+        assert_eq!(flipped(0.0, 1.0), fixtures.image("flip_vertical"));
+        assert_eq!(flipped(0.0, 0.0), fixtures.image("source"));
+    }
+
+    #[test]
+    fn switching_one_change_on_leaves_the_others_as_they_were() {
+        let jitter = ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
+        let one = Augment { rotation: 10.0, ..Augment::default() };
+        let all = Augment { horizontal_flip: 0.5, color_jitter: Some(jitter), ..one.clone() };
+        let (mut after_one, mut after_all) = (stream(1), stream(1));
+        let (one, all) = (Draws::new(&one, &mut after_one), Draws::new(&all, &mut after_all));
+        assert_eq!((one.angle, one.order), (all.angle, all.order));
+        assert_eq!(after_one.next_u32(), after_all.next_u32(), "the crop draws from the same place");
+    }
+
+    #[test]
+    fn draws_are_spread_over_their_ranges() {
+        let jitter = ColorJitter { brightness: 0.4, contrast: 2.0, saturation: 0.0, hue: 0.1 };
+        let augment = Augment {
+            horizontal_flip: 0.25,
+            rotation: 30.0,
+            color_jitter: Some(jitter),
+            ..Augment::default()
+        };
+        let draws: Vec<Draws> = (0..2000).map(|sample| Draws::new(&augment, &mut stream(sample))).collect();
+        let range = |value: fn(&Draws) -> f64| {
+            let values = draws.iter().map(value);
+            values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)))
+        };
+        let near = |(low, high): (f64, f64), (least, most): (f64, f64)| {
+            let slack = (most - least) * 0.01;
+            low >= least && low <= least + slack && high <= most && high >= most - slack
+        };
+        assert!(near(range(|draws| draws.angle), (-30.0, 30.0)));
+        assert!(near(range(|draws| draws.brightness), (0.6, 1.4)));
+        assert!(near(range(|draws| draws.contrast), (0.0, 3.0)));
+        assert!(near(range(|draws| draws.hue), (-0.1, 0.1)));
+        assert_eq!(range(|draws| draws.saturation), (1.0, 1.0));
+        let flipped = draws.iter().filter(|draws| draws.flip_horizontal).count();
+        assert!(flipped.abs_diff(500) < 70, "{flipped} of 2000");
+    }
+
+    #[test]
+    fn crops_keep_to_scale_and_ratio_and_fall_back_to_the_centre() {
+        let crop = RandomResizedCrop { scale: [0.08, 1.0], ratio: [0.75, 4.0 / 3.0] };
+        for sample in 0..500 {
+            let region = random_region(&crop, 200, 150, &mut stream(sample));
+            let (width, height) = (f64::from(region.width), f64::from(region.height));
+            let area = width * height / 30_000.0;
+            assert!((0.07..=1.01).contains(&area) && (0.73..=1.37).contains(&(width / height)), "{region:?}");
+            assert!(region.left + region.width <= 200 && region.top + region.height <= 150);
+        }
+        let whole = RandomResizedCrop { scale: [1.0, 1.0], ratio: [0.75, 4.0 / 3.0] };
+        let region = random_region(&whole, 400, 100, &mut stream(0));
+        assert_eq!(region, Region { left: 133, top: 0, width: 133, height: 100 });
+        let region = random_region(&whole, 90, 600, &mut stream(0));
+        assert_eq!(region, Region { left: 0, top: 240, width: 90, height: 120 });
+    }
+}

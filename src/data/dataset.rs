@@ -1,0 +1,434 @@
+//! The samples of an image folder: paths, classes and parts.
+//!
+//! A class is a folder below the root (or below each split folder), a sample any JPEG or PNG file in it, at any depth.
+//! Hidden files and folders are left out; links are followed, so that data may live elsewhere: a sample is its path
+//! below the root and its bytes, wherever they are kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::Split;
+use super::split::{Fractions, keys};
+use crate::digest::Digest;
+use crate::pipeline::ImageFolder;
+use crate::{Error, Result};
+
+const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// How far the search for a better split seed goes, in seeds and in hashes.
+const SEEDS_TRIED: u64 = 10_000;
+const HASHES_TRIED: usize = 2_000_000;
+
+/// One image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The path below the data set's root, with `/`.
+    pub path: String,
+    /// The position of its class in [`Dataset::classes`].
+    pub class: usize,
+    pub split: Split,
+    /// The digest its bytes must have when they are read; not known from scanning.
+    pub digest: Option<Digest>,
+}
+
+/// The images of a data set, in the order of their paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    pub root: PathBuf,
+    /// The names of the classes, in the order of the model's outputs.
+    pub classes: Vec<String>,
+    pub samples: Vec<Sample>,
+    /// Files in class folders that are neither JPEG nor PNG by their name, which are no samples.
+    pub ignored: Vec<String>,
+}
+
+impl Dataset {
+    /// Finds the samples below `root` and says which part each belongs to. Reads names, not contents.
+    ///
+    /// # Errors
+    /// A usage error that names the folder: a missing root or class, a class without images, classes that differ
+    /// between split folders, a part that would be empty, an unusable `split.group`.
+    pub fn scan(folder: &ImageFolder, root: &Path) -> Result<Self> {
+        if !root.is_dir() {
+            let what = if root.exists() { "is not a folder" } else { "does not exist" };
+            return Err(Error::usage(format!("the data folder `{}` {what}", root.display())));
+        }
+        let fractions = Fractions::new(&folder.split)?;
+        let parts = split_folders(folder, &fractions)?;
+        let classes = match &folder.classes {
+            Some(named) => named.clone(),
+            None => class_folders(root, &parts[0].1)?,
+        };
+        if let Some(twice) = classes.iter().enumerate().find(|(i, name)| classes[..*i].contains(name)) {
+            return Err(Error::usage(format!("the class `{}` is named twice", twice.1)));
+        }
+        let mut dataset = Self { root: root.to_owned(), classes, samples: Vec::new(), ignored: Vec::new() };
+        for (split, below) in &parts {
+            let found = class_folders(root, below)?;
+            if folder.classes.is_none() && found != dataset.classes {
+                return Err(differing_classes(&parts[0].1, below, &dataset.classes, &found));
+            }
+            for class in 0..dataset.classes.len() {
+                dataset.add_class(class, below, &found, *split)?;
+            }
+        }
+        dataset.samples.sort_by(|a, b| a.path.cmp(&b.path));
+        dataset.ignored.sort();
+        dataset.part_training(folder, &fractions)?;
+        Ok(dataset)
+    }
+
+    /// The indices of a part's samples, in the order of their paths.
+    pub fn split(&self, split: Split) -> Vec<usize> {
+        (0..self.samples.len()).filter(|&index| self.samples[index].split == split).collect()
+    }
+
+    /// Per class, the numbers of training, validation and test samples.
+    pub fn counts(&self) -> Vec<[usize; 3]> {
+        let mut counts = vec![[0; 3]; self.classes.len()];
+        for sample in &self.samples {
+            counts[sample.class][sample.split as usize] += 1;
+        }
+        counts
+    }
+
+    /// Where the bytes of a sample are.
+    pub fn file(&self, index: usize) -> PathBuf {
+        self.root.join(&self.samples[index].path)
+    }
+
+    fn add_class(&mut self, class: usize, below: &str, found: &[String], split: Split) -> Result<()> {
+        let name = &self.classes[class];
+        if !found.contains(name) {
+            return Err(missing_class(name, &self.root.join(below), found));
+        }
+        let folder = join(below, name);
+        let (images, others) = files(&self.root, &folder)?;
+        if images.is_empty() {
+            let error = Error::usage(format!("the class folder `{folder}` has no images"));
+            return Err(match others.first() {
+                Some(other) => error.hint(format!(
+                    "only .jpg, .jpeg and .png files are images here: convert `{other}` and its like"
+                )),
+                None => error.hint("put images into it, or name the classes to use with `classes`"),
+            });
+        }
+        self.samples.extend(images.into_iter().map(|path| Sample { path, class, split, digest: None }));
+        self.ignored.extend(others);
+        Ok(())
+    }
+
+    /// Parts the training samples by the fractions, and makes sure that no part is empty.
+    fn part_training(&mut self, folder: &ImageFolder, fractions: &Fractions) -> Result<()> {
+        if fractions.validation == 0.0 && fractions.test == 0.0 {
+            return Ok(());
+        }
+        let training = self.split(Split::Train);
+        let paths: Vec<String> = training.iter().map(|&index| self.samples[index].path.clone()).collect();
+        let keys = keys(&paths, folder.split.group.as_deref())?;
+        for (&index, key) in training.iter().zip(&keys) {
+            self.samples[index].split = fractions.part(key);
+        }
+        let class = |index: usize| if folder.split.stratify { self.samples[index].class } else { 0 };
+        let members: BTreeSet<(usize, &str)> =
+            training.iter().zip(&keys).map(|(&index, key)| (class(index), key.as_str())).collect();
+        let Some((class, part)) = gap(&members, fractions) else { return Ok(()) };
+        let what = if folder.split.stratify {
+            format!("no image of class `{}` falls into the {} part", self.classes[class], name(part))
+        } else {
+            format!("no image falls into the {} part", name(part))
+        };
+        let tries = SEEDS_TRIED.min((HASHES_TRIED / members.len()) as u64);
+        let better = (0..tries).find(|&seed| gap(&members, &Fractions { seed, ..*fractions }).is_none());
+        let hint = match better {
+            Some(seed) => format!("set `split.seed = {seed}`, which leaves no part empty"),
+            None if folder.split.stratify => {
+                "raise the share, add images, or set `split.stratify = false` to allow it".to_owned()
+            }
+            None => "raise the share or add images".to_owned(),
+        };
+        Err(Error::usage(what).hint(hint))
+    }
+}
+
+/// A class and a part without any of its members, if there is one.
+fn gap(members: &BTreeSet<(usize, &str)>, fractions: &Fractions) -> Option<(usize, Split)> {
+    let mut present: BTreeMap<usize, [bool; 3]> = BTreeMap::new();
+    for (class, key) in members {
+        present.entry(*class).or_default()[fractions.part(key) as usize] = true;
+    }
+    let wanted = fractions.wanted();
+    present.into_iter().find_map(|(class, parts)| {
+        wanted.iter().find(|part| !parts[**part as usize]).map(|part| (class, *part))
+    })
+}
+
+fn name(part: Split) -> &'static str {
+    match part {
+        Split::Train => "training",
+        Split::Validation => "validation",
+        Split::Test => "test",
+    }
+}
+
+/// The folders to look into and the part that each holds; the root itself where no split folders are given.
+fn split_folders(folder: &ImageFolder, fractions: &Fractions) -> Result<Vec<(Split, String)>> {
+    let Some(folders) = &folder.split.folders else { return Ok(vec![(Split::Train, String::new())]) };
+    for (name, given, share) in
+        [("validation", &folders.validation, fractions.validation), ("test", &folders.test, fractions.test)]
+    {
+        if given.is_some() && share > 0.0 {
+            return Err(Error::usage(format!("`split.{name}` and `split.folders.{name}` are both given"))
+                .hint("keep the one that is meant"));
+        }
+    }
+    let given = [
+        (Split::Train, Some(&folders.train)),
+        (Split::Validation, folders.validation.as_ref()),
+        (Split::Test, folders.test.as_ref()),
+    ];
+    let parts: Vec<(Split, String)> = given
+        .into_iter()
+        .filter_map(|(split, path)| path.map(|path| (split, path.trim_matches('/').replace('\\', "/"))))
+        .collect();
+    for (i, (_, a)) in parts.iter().enumerate() {
+        for (_, b) in &parts[..i] {
+            if Path::new(a).starts_with(b) || Path::new(b).starts_with(a) {
+                return Err(Error::usage(format!("the split folders `{b}` and `{a}` overlap")));
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// The names of the class folders in `root/below`, sorted.
+fn class_folders(root: &Path, below: &str) -> Result<Vec<String>> {
+    let folder = root.join(below);
+    let entries = std::fs::read_dir(&folder).map_err(|error| Error::io("read", &folder, error).as_usage())?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::io("read", &folder, error))?;
+        if !entry.path().is_dir() || is_hidden(&entry.file_name()) {
+            continue;
+        }
+        names.push(entry.file_name().into_string().map_err(|name| not_unicode(&folder.join(name)))?);
+    }
+    names.sort();
+    if names.len() < 2 {
+        let found = names.first().map_or("none".to_owned(), |only| format!("only `{only}`"));
+        return Err(Error::usage(format!(
+            "`{}` needs a folder for each of at least two classes, and has {found}",
+            folder.display()
+        ))
+        .hint("point `root` at the folder whose folders are the classes"));
+    }
+    Ok(names)
+}
+
+/// The images below a folder and the other files there, as paths below the root.
+fn files(root: &Path, folder: &str) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut images, mut others) = (Vec::new(), Vec::new());
+    let start = root.join(folder);
+    let walk = WalkDir::new(&start).min_depth(1).follow_links(true).sort_by_file_name();
+    for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry.file_name())) {
+        let entry = entry.map_err(|error| {
+            let place = error.path().unwrap_or(&start).display().to_string();
+            Error::usage(format!("cannot read `{place}`: {error}"))
+        })?;
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        let path = entry.path().strip_prefix(root).expect("the walk starts below the root");
+        let parts: Option<Vec<&str>> = path.iter().map(|part| part.to_str()).collect();
+        let path = parts.ok_or_else(|| not_unicode(entry.path()))?.join("/");
+        let extension = entry.path().extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        if EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)) {
+            images.push(path);
+        } else {
+            others.push(path);
+        }
+    }
+    Ok((images, others))
+}
+
+fn is_hidden(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn join(below: &str, name: &str) -> String {
+    if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") }
+}
+
+fn not_unicode(path: &Path) -> Error {
+    Error::usage(format!("the name `{}` is not valid Unicode", path.display()))
+        .hint("rename it: a sample's path enters keys and tables as text")
+}
+
+fn missing_class(name: &str, folder: &Path, found: &[String]) -> Error {
+    let nearest = found
+        .iter()
+        .map(|other| (strsim::jaro_winkler(name, other), other))
+        .filter(|(similarity, _)| *similarity > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let there = found.iter().map(|other| format!("`{other}`")).collect::<Vec<_>>().join(", ");
+    Error::usage(format!("the class `{name}` has no folder in `{}`", folder.display())).hint(match nearest {
+        Some((_, nearest)) => format!("did you mean `{nearest}`? there are {there}"),
+        None => format!("there are {there}"),
+    })
+}
+
+fn differing_classes(first: &str, second: &str, classes: &[String], found: &[String]) -> Error {
+    let (here, there, name) = match classes.iter().find(|name| !found.contains(name)) {
+        Some(name) => (first, second, name),
+        None => (second, first, found.iter().find(|name| !classes.contains(name)).expect("the lists differ")),
+    };
+    Error::usage(format!("the class `{name}` is in `{here}` but not in `{there}`"))
+        .hint("give every split folder the same class folders, or name the classes to use with `classes`")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::pipeline::SplitFolders;
+
+    fn folder(root: &Path, paths: &[&str]) {
+        for path in paths {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, b"").unwrap();
+        }
+    }
+
+    fn settings() -> ImageFolder {
+        serde_json::from_value(serde_json::json!({ "root": "unused" })).unwrap()
+    }
+
+    fn many(root: &Path, per_class: usize) {
+        for class in ["cat", "dog"] {
+            let paths: Vec<String> = (0..per_class).map(|i| format!("{class}/{i:03}.jpg")).collect();
+            folder(root, &paths.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn finds_images_by_class_and_leaves_out_the_rest() {
+        let root = tempfile::tempdir().unwrap();
+        folder(
+            root.path(),
+            &["b/2.JPG", "b/deep/1.png", "a/x.jpeg", "a/notes.txt", "a/.hidden.png", ".git/x.png", "top.png"],
+        );
+        let dataset = Dataset::scan(&settings(), root.path()).unwrap();
+        assert_eq!(dataset.classes, ["a", "b"]);
+        let paths: Vec<_> =
+            dataset.samples.iter().map(|sample| (sample.path.as_str(), sample.class)).collect();
+        assert_eq!(paths, [("a/x.jpeg", 0), ("b/2.JPG", 1), ("b/deep/1.png", 1)]);
+        assert_eq!(dataset.ignored, ["a/notes.txt"]);
+        assert_eq!(dataset.counts(), [[1, 0, 0], [2, 0, 0]]);
+    }
+
+    #[test]
+    fn named_classes_keep_their_order_and_must_exist() {
+        let root = tempfile::tempdir().unwrap();
+        folder(root.path(), &["green/1.jpg", "loggerhead/1.jpg", "other/1.jpg"]);
+        let mut settings = settings();
+        settings.classes = Some(vec!["loggerhead".into(), "green".into()]);
+        let dataset = Dataset::scan(&settings, root.path()).unwrap();
+        assert_eq!(dataset.classes, ["loggerhead", "green"]);
+        assert_eq!(dataset.samples.iter().map(|sample| sample.class).collect::<Vec<_>>(), [1, 0]);
+        settings.classes = Some(vec!["logerhead".into(), "green".into()]);
+        let error = Dataset::scan(&settings, root.path()).unwrap_err();
+        assert!(error.message.starts_with("the class `logerhead` has no folder in"));
+        assert_eq!(
+            error.hint.unwrap(),
+            "did you mean `loggerhead`? there are `green`, `loggerhead`, `other`"
+        );
+    }
+
+    #[test]
+    fn an_empty_class_or_a_lone_one_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        folder(root.path(), &["photos/cat/1.jpg", "photos/dog/1.webp"]);
+        let error = Dataset::scan(&settings(), root.path()).unwrap_err();
+        assert!(error.message.ends_with("of at least two classes, and has only `photos`"), "{error}");
+        let error = Dataset::scan(&settings(), &root.path().join("photos")).unwrap_err();
+        assert_eq!(error.message, "the class folder `dog` has no images");
+        assert!(error.hint.unwrap().contains("dog/1.webp"));
+    }
+
+    #[test]
+    fn adding_a_photo_moves_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        many(root.path(), 40);
+        let mut settings = settings();
+        settings.split.validation = 0.2;
+        settings.split.test = 0.2;
+        let before = Dataset::scan(&settings, root.path()).unwrap();
+        folder(root.path(), &["cat/000a.jpg", "dog/new.png", "dog/zzz.jpg"]);
+        let after = Dataset::scan(&settings, root.path()).unwrap();
+        let kept: Vec<_> = after
+            .samples
+            .iter()
+            .filter(|sample| before.samples.iter().any(|old| old.path == sample.path))
+            .collect();
+        assert_eq!(kept, before.samples.iter().collect::<Vec<_>>());
+        assert_eq!(after.samples.len(), before.samples.len() + 3);
+        settings.split.seed = 1;
+        assert_ne!(Dataset::scan(&settings, root.path()).unwrap().samples, after.samples);
+    }
+
+    #[test]
+    fn a_group_is_never_on_two_sides_even_across_classes() {
+        let root = tempfile::tempdir().unwrap();
+        for person in 0..30 {
+            folder(root.path(), &[&format!("happy/p{person}_1.jpg"), &format!("sad/p{person}_2.jpg")]);
+        }
+        let mut settings = settings();
+        settings.split.validation = 0.4;
+        settings.split.group = Some(r"^(p\d+)_".into());
+        let dataset = Dataset::scan(&settings, root.path()).unwrap();
+        let (happy, sad): (Vec<_>, Vec<_>) = dataset.samples.iter().partition(|sample| sample.class == 0);
+        assert!(happy.iter().zip(&sad).all(|(a, b)| a.path[6..8] == b.path[4..6] && a.split == b.split));
+        assert!(dataset.counts().iter().all(|[train, validation, _]| *train > 0 && *validation > 0));
+    }
+
+    #[test]
+    fn an_empty_part_is_an_error_with_a_seed_that_helps() {
+        let root = tempfile::tempdir().unwrap();
+        many(root.path(), 4);
+        let mut settings = settings();
+        settings.split.validation = 0.1;
+        let error = Dataset::scan(&settings, root.path()).unwrap_err();
+        assert_eq!(error.message, "no image of class `dog` falls into the validation part");
+        let hint = error.hint.unwrap();
+        let seed = hint.split(['=', ',']).nth(1).unwrap().trim_matches([' ', '`']).parse().unwrap();
+        settings.split.seed = seed;
+        assert!(Dataset::scan(&settings, root.path()).is_ok(), "{hint}");
+    }
+
+    #[test]
+    fn split_folders_hold_the_parts() {
+        let root = tempfile::tempdir().unwrap();
+        many(&root.path().join("train"), 20);
+        many(&root.path().join("val"), 2);
+        let mut settings = settings();
+        let folders = SplitFolders { train: "train/".into(), validation: Some("val".into()), test: None };
+        settings.split.folders = Some(folders);
+        let dataset = Dataset::scan(&settings, root.path()).unwrap();
+        assert_eq!(dataset.counts(), [[20, 2, 0], [20, 2, 0]]);
+        assert_eq!(dataset.samples[0].path, "train/cat/000.jpg");
+        settings.split.test = 0.3;
+        let parts = Dataset::scan(&settings, root.path()).unwrap().counts();
+        assert!(
+            parts.iter().all(|[train, validation, test]| train + test == 20 && *validation == 2 && *test > 0)
+        );
+        settings.split.validation = 0.1;
+        let message = |settings: &ImageFolder| Dataset::scan(settings, root.path()).unwrap_err().message;
+        assert_eq!(message(&settings), "`split.validation` and `split.folders.validation` are both given");
+        settings.split.validation = 0.0;
+        folder(root.path(), &["val/mouse/1.png"]);
+        assert_eq!(message(&settings), "the class `mouse` is in `val` but not in `train`");
+    }
+}

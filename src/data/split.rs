@@ -1,0 +1,174 @@
+//! Which part of the data a path belongs to: a pure function of the seed and the path's own name.
+//!
+//! The name's BLAKE3 hash is a number in [0, 1), and the parts are intervals of that line: first test, then validation,
+//! the rest is training. Adding or removing a photo therefore moves no other, a larger validation share moves nothing
+//! into or out of test, and groups cannot straddle. The price is that shares hold on average and not exactly: counting
+//! off exact shares would move a photo across the border whenever another is added.
+
+use regex::{Regex, RegexBuilder};
+
+use super::Split;
+use crate::pipeline;
+use crate::{Error, Result};
+
+/// The fractions, the seed and the grouping of a split, checked.
+pub struct Fractions {
+    pub seed: u64,
+    pub validation: f64,
+    pub test: f64,
+}
+
+impl Fractions {
+    pub fn new(split: &pipeline::Split) -> Result<Self> {
+        let (validation, test) = (split.validation, split.test);
+        for (name, share) in [("validation", validation), ("test", test)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(Error::usage(format!(
+                    "`split.{name}` is {share}, which is not a share between 0 and 1"
+                )));
+            }
+        }
+        if validation + test > 1.0 {
+            return Err(Error::usage(format!(
+                "`split.validation` and `split.test` add up to {}, more than all there is",
+                validation + test
+            )));
+        }
+        Ok(Self { seed: split.seed, validation, test })
+    }
+
+    /// The part that a key (a relative path, or a group's name) belongs to.
+    pub fn part(&self, key: &str) -> Split {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.seed.to_le_bytes());
+        hasher.update(key.as_bytes());
+        let bytes = hasher.finalize().as_bytes()[..8].try_into().expect("a digest has 32 bytes");
+        let place = (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64;
+        if place < self.test {
+            Split::Test
+        } else if place < self.test + self.validation {
+            Split::Validation
+        } else {
+            Split::Train
+        }
+    }
+
+    /// The parts that are meant to have samples.
+    pub fn wanted(&self) -> Vec<Split> {
+        let shares = [
+            (Split::Train, 1.0 - self.validation - self.test),
+            (Split::Validation, self.validation),
+            (Split::Test, self.test),
+        ];
+        // Shares such as 0.7 + 0.3 need not leave exactly nothing.
+        shares.into_iter().filter(|(_, share)| *share > 1e-9).map(|(part, _)| part).collect()
+    }
+}
+
+/// The keys by which samples are parted: their paths, or the names of their groups.
+///
+/// The expression sees the path below `root`; `^` and `$` also match at each `/`, so that `^(t\d+)_` finds the turtle
+/// in `green/t12_004.jpg`.
+///
+/// # Errors
+/// A bad expression, one without a group, or one that finds nothing in some path: an ungrouped image could end up on
+/// both sides of the split.
+pub fn keys(paths: &[String], group: Option<&str>) -> Result<Vec<String>> {
+    let Some(expression) = group else { return Ok(paths.to_vec()) };
+    let regex = group_regex(expression)?;
+    let mut keys = Vec::with_capacity(paths.len());
+    let mut unmatched = Vec::new();
+    for path in paths {
+        match regex.captures(path).and_then(|captures| captures.get(1)) {
+            Some(group) => keys.push(group.as_str().to_owned()),
+            None => unmatched.push(path),
+        }
+    }
+    match unmatched.as_slice() {
+        [] => Ok(keys),
+        [first, ..] => Err(Error::usage(format!(
+            "`split.group` finds no group in {} of {} paths, such as `{first}`",
+            unmatched.len(),
+            paths.len()
+        ))
+        .hint(
+            "make the expression match every path; `(…)|(…)` has two groups, of which only the first counts",
+        )),
+    }
+}
+
+fn group_regex(expression: &str) -> Result<Regex> {
+    let regex = RegexBuilder::new(expression)
+        .multi_line(true)
+        .line_terminator(b'/')
+        .dot_matches_new_line(true)
+        .build()
+        .map_err(|error| Error::usage(format!("`split.group` is not a regular expression: {error}")))?;
+    if regex.captures_len() < 2 {
+        return Err(Error::usage(format!("`split.group` has no group: `{expression}`"))
+            .hint("put parentheses around the part that names the group, as in `^(t\\d+)_`"));
+    }
+    Ok(regex)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fractions(seed: u64, validation: f64, test: f64) -> Fractions {
+        Fractions { seed, validation, test }
+    }
+
+    #[test]
+    fn the_parts_of_known_paths_never_change() {
+        let parts: Vec<Split> =
+            (0..8).map(|i| fractions(0, 0.3, 0.3).part(&format!("green/t{i}.jpg"))).collect();
+        insta::assert_compact_debug_snapshot!(parts, @"[Test, Train, Train, Validation, Train, Validation, Test, Validation]");
+    }
+
+    #[test]
+    fn shares_hold_on_average_and_seeds_differ() {
+        let keys: Vec<String> = (0..10_000).map(|i| format!("a/{i}.png")).collect();
+        let count =
+            |seed, part| keys.iter().filter(|key| fractions(seed, 0.2, 0.1).part(key) == part).count();
+        assert!(count(0, Split::Validation).abs_diff(2000) < 150);
+        assert!(count(0, Split::Test).abs_diff(1000) < 120);
+        let moved =
+            keys.iter().filter(|key| fractions(0, 0.2, 0.1).part(key) != fractions(1, 0.2, 0.1).part(key));
+        assert!(moved.count() > 3000);
+    }
+
+    proptest! {
+        #[test]
+        fn a_larger_validation_share_moves_nothing_into_or_out_of_test(
+            key in "[a-z0-9/]{1,20}", seed: u64, test in 0.0..0.5, validation in 0.0..0.25, more in 0.0..0.25,
+        ) {
+            let before = fractions(seed, validation, test).part(&key);
+            let after = fractions(seed, validation + more, test).part(&key);
+            prop_assert_eq!(before == Split::Test, after == Split::Test);
+            prop_assert!(before != Split::Validation || after == Split::Validation);
+        }
+
+        #[test]
+        fn a_group_is_found_wherever_its_files_lie(id in 0u32..1000, class in "[a-z]{1,8}", shot in 0u32..100) {
+            let paths = [format!("{class}/t{id}_{shot}.jpg"), format!("other/sub/t{id}_x.jpg")];
+            let keys = keys(&paths, Some(r"^(t\d+)_")).unwrap();
+            prop_assert_eq!(&keys[0], &format!("t{id}"));
+            prop_assert_eq!(&keys[0], &keys[1]);
+        }
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_found_is_an_error() {
+        let paths = ["green/t1_a.jpg".to_owned(), "green/turtle.jpg".to_owned()];
+        let message = |expression| keys(&paths, Some(expression)).unwrap_err().message;
+        assert_eq!(
+            message(r"^(t\d+)_"),
+            "`split.group` finds no group in 1 of 2 paths, such as `green/turtle.jpg`"
+        );
+        assert_eq!(message(r"^t\d+_"), "`split.group` has no group: `^t\\d+_`");
+        assert!(message("(").starts_with("`split.group` is not a regular expression"));
+    }
+}

@@ -1,0 +1,178 @@
+//! The backward half: two passes over the gradient, the first fused with the activation's mask.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::forward::Norm;
+use crate::autograd::Backward;
+use crate::error::Result;
+use crate::ops::buffer::{build, build_with, rows_per_task};
+use crate::ops::channels::{self, Affine, Sums};
+use crate::ops::float::{Float, by_dtype, narrowed, tensor, with_optional_slice, with_slice};
+
+pub struct BatchNorm {
+    pub norm: Norm,
+    /// Kept where sums over it are needed: for weight and bias, and for x through its own statistics.
+    pub x: Option<Tensor>,
+    /// Kept where an activation cut gradients off. The next convolution keeps it as well, so it costs nothing.
+    pub output: Option<Tensor>,
+}
+
+impl Backward for BatchNorm {
+    fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        by_dtype!(grad, T => self.gradients::<T>(grad, wanted))
+    }
+}
+
+impl BatchNorm {
+    fn gradients<T: Float>(&self, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let wants_residual = wanted.get(3).copied().unwrap_or(false);
+        let walk = |grad: &[T], x: Option<&[T]>, output: Option<&[T]>| {
+            self.walk(grad, x, output, wanted[0], wants_residual)
+        };
+        let parts = with_slice(&grad, |grad| {
+            with_optional_slice(self.x.as_ref(), |x| {
+                with_optional_slice(self.output.as_ref(), |output| walk(grad, x, output))
+            })
+        })???;
+        let shape = grad.shape().clone();
+        let mut gradients = vec![
+            parts.x.map(|x| tensor(x, shape.clone())).transpose()?,
+            per_channel::<T>(wanted[1], parts.weight)?,
+            per_channel::<T>(wanted[2], parts.bias)?,
+        ];
+        if wanted.len() == 4 {
+            // Without an activation the residual's gradient is the output's.
+            let cut = parts.cut.map(|cut| tensor(cut, shape)).transpose()?;
+            gradients.push(wants_residual.then(|| cut.unwrap_or(grad)));
+        }
+        Ok(gradients)
+    }
+
+    fn walk<T: Float>(
+        &self,
+        grad: &[T],
+        x: Option<&[T]>,
+        output: Option<&[T]>,
+        wants_x: bool,
+        wants_residual: bool,
+    ) -> Parts<T> {
+        let channels = self.norm.weight.len();
+        let chunk = rows_per_task(channels) * channels;
+        let rows = |task: usize, length: usize| task * chunk..task * chunk + length;
+
+        // First pass: what the activation cut off, and the sums over what it let through.
+        let sum = |grad: &[T], x: &[T]| channels::gradient_sums(grad, x, &self.norm.mean);
+        let (mut cut, sums) = match output {
+            Some(output) => {
+                let bounds = self.norm.activation.bounds();
+                let write = |task: usize, out: &mut [MaybeUninit<T>]| {
+                    let rows = rows(task, out.len());
+                    channels::unclamp_all(&grad[rows.clone()], &output[rows.clone()], bounds, out);
+                    // SAFETY: the line above wrote every number.
+                    let cut = unsafe { out.assume_init_ref() };
+                    x.map(|x| sum(cut, &x[rows]))
+                };
+                // SAFETY: `unclamp_all` writes every number.
+                let (cut, sums) = unsafe { build_with(grad.len(), chunk, write) };
+                (Some(cut), sums)
+            }
+            None => {
+                let tasks = grad.par_chunks(chunk).enumerate();
+                let sums = tasks.map(|(task, grad)| Some(sum(grad, &x?[rows(task, grad.len())]))).collect();
+                (None, sums)
+            }
+        };
+        let Sums { first: bias, second: mut weight } = Sums::total(sums.into_iter().flatten(), channels);
+        for (weight, inverse_deviation) in weight.iter_mut().zip(&self.norm.inverse_deviation) {
+            *weight *= inverse_deviation;
+        }
+
+        // Second pass, in place if the first one's result is for nobody else.
+        let x_gradient = wants_x.then(|| {
+            let towards_x = self.towards_x(&weight, &bias, grad.len() / channels);
+            match cut.take_if(|_| !wants_residual) {
+                Some(mut cut) => {
+                    let tasks = cut.par_chunks_mut(chunk).enumerate();
+                    tasks.for_each(|(task, cut)| towards_x.apply(x, rows(task, cut.len()), cut));
+                    cut
+                }
+                None => {
+                    let from = cut.as_deref().unwrap_or(grad);
+                    let write = |task: usize, out: &mut [MaybeUninit<T>]| {
+                        let rows = rows(task, out.len());
+                        towards_x.apply(x, rows.clone(), out.write_copy_of_slice(&from[rows]));
+                    };
+                    // SAFETY: `write_copy_of_slice` writes every number.
+                    unsafe { build(grad.len(), chunk, write) }
+                }
+            }
+        });
+        Parts { x: x_gradient, weight, bias, cut }
+    }
+
+    /// Ioffe and Szegedy, §3: with g the gradient of norm(x) · weight and m the number of rows,
+    /// weight / deviation · (g − Σg / m − norm(x) · Σ(g · norm(x)) / m); without the sums where statistics are given.
+    fn towards_x<T: Float>(
+        &self,
+        weight_gradient: &[f64],
+        bias_gradient: &[f64],
+        rows: usize,
+    ) -> TowardsX<T> {
+        let (centre, lost) = self.norm.centre::<T>();
+        let scale = self.norm.scale();
+        if !self.norm.of_batch {
+            return TowardsX::Frozen { scale: narrowed(&scale) };
+        }
+        let share = |channel: usize| -scale[channel] / rows as f64;
+        let channels = 0..scale.len();
+        let slope: Vec<f64> = channels
+            .clone()
+            .map(|channel| share(channel) * weight_gradient[channel] * self.norm.inverse_deviation[channel])
+            .collect();
+        let offset: Vec<f64> = channels
+            .map(|channel| share(channel) * bias_gradient[channel] + slope[channel] * lost[channel])
+            .collect();
+        TowardsX::Training {
+            affine: Affine { centre, scale: narrowed(&scale), offset: narrowed(&offset) },
+            slope: narrowed(&slope),
+        }
+    }
+}
+
+/// What a walk over the rows gave. `cut` is the gradient before the activation, where there is one.
+struct Parts<T> {
+    x: Option<Vec<T>>,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+    cut: Option<Vec<T>>,
+}
+
+/// From the gradient before the activation to that of x.
+enum TowardsX<T> {
+    Frozen { scale: Vec<T> },
+    Training { affine: Affine<T>, slope: Vec<T> },
+}
+
+impl<T: Float> TowardsX<T> {
+    fn apply(&self, x: Option<&[T]>, rows: Range<usize>, grad: &mut [T]) {
+        match (self, x) {
+            (Self::Training { affine, slope }, Some(x)) => {
+                channels::training_gradient(grad, &x[rows], affine, slope);
+            }
+            (Self::Frozen { scale }, _) => channels::frozen_gradient(grad, scale),
+            (Self::Training { .. }, None) => unreachable!("x is kept where the statistics are the batch's"),
+        }
+    }
+}
+
+fn per_channel<T: Float>(wanted: bool, numbers: Vec<f64>) -> Result<Option<Tensor>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let channels = numbers.len();
+    tensor::<T>(narrowed(&numbers), channels).map(Some)
+}

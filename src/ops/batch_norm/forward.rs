@@ -1,0 +1,174 @@
+//! The forward half: statistics in one pass over the data, everything else in a second.
+
+use std::mem::MaybeUninit;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::backward::BatchNorm;
+use crate::autograd::{Tape, Value};
+use crate::error::{Error, Result};
+use crate::ops::Activation;
+use crate::ops::buffer::{build, rows_per_task};
+use crate::ops::channels::{self, Affine, Sums};
+use crate::ops::float::{Float, by_dtype, narrowed, tensor, widened, with_optional_slice, with_slice};
+
+/// The statistics of one batch, [C] each, from which running statistics are updated.
+#[derive(Clone, Debug)]
+pub struct BatchStatistics {
+    pub mean: Tensor,
+    /// Unbiased, as PyTorch keeps it in `running_var`; the batch itself is normalised with the biased one.
+    pub variance: Tensor,
+}
+
+/// Normalises x [.., C] with the mean and variance that each channel has in it.
+///
+/// Fails where a channel has fewer than two values: its variance would mean nothing.
+pub fn batch_norm_training(
+    tape: &mut Tape,
+    x: &Value,
+    weight: &Value,
+    bias: &Value,
+    eps: f64,
+    activation: Activation,
+    residual: Option<&Value>,
+) -> Result<(Value, BatchStatistics)> {
+    let channels = check_shapes(x, &[weight.tensor(), bias.tensor()], residual)?;
+    let rows = x.tensor().elem_count() / channels;
+    if rows < 2 {
+        return Err(Error::failed("batch normalisation in training needs more than one value per channel")
+            .hint("use a larger batch or image, or `batch_norm = \"eval\"`"));
+    }
+    let (mean, square) = by_dtype!(x.tensor(), T => moments::<T>(x.tensor(), channels))?;
+    let count = rows as f64;
+    let statistics = by_dtype!(x.tensor(), T => Ok(BatchStatistics {
+        mean: tensor::<T>(narrowed(&mean), channels)?,
+        variance: tensor::<T>(narrowed(&square.iter().map(|square| square / (count - 1.0)).collect::<Vec<_>>()), channels)?,
+    }))?;
+    let inverse_deviation = square.iter().map(|square| 1.0 / (square / count + eps).sqrt()).collect();
+    let norm =
+        Norm { mean, inverse_deviation, weight: widened(weight.tensor())?, activation, of_batch: true };
+    Ok((norm.apply(tape, x, weight, bias, residual)?, statistics))
+}
+
+/// Normalises x [.., C] with statistics that are given and do not depend on it.
+pub fn batch_norm_frozen(
+    tape: &mut Tape,
+    x: &Value,
+    weight: &Value,
+    bias: &Value,
+    running_mean: &Tensor,
+    running_var: &Tensor,
+    eps: f64,
+    activation: Activation,
+    residual: Option<&Value>,
+) -> Result<Value> {
+    check_shapes(x, &[weight.tensor(), bias.tensor(), running_mean, running_var], residual)?;
+    let norm = Norm {
+        mean: widened(running_mean)?,
+        inverse_deviation: widened(running_var)?.iter().map(|var| 1.0 / (var + eps).sqrt()).collect(),
+        weight: widened(weight.tensor())?,
+        activation,
+        of_batch: false,
+    };
+    norm.apply(tape, x, weight, bias, residual)
+}
+
+/// The number of channels, all shapes agreeing on it.
+fn check_shapes(x: &Value, per_channel: &[&Tensor], residual: Option<&Value>) -> Result<usize> {
+    let shape = x.tensor().dims();
+    let channels = shape.last().copied().unwrap_or(0);
+    let fits = channels > 0
+        && per_channel.iter().all(|tensor| tensor.dims() == [channels])
+        && residual.is_none_or(|residual| residual.tensor().dims() == shape);
+    if !fits {
+        let residual = residual.map(|residual| residual.tensor().dims());
+        let per_channel: Vec<_> = per_channel.iter().map(|tensor| tensor.dims()).collect();
+        return Err(Error::failed(format!(
+            "internal: batch normalisation of {shape:?} with {per_channel:?} and residual {residual:?}"
+        )));
+    }
+    Ok(channels)
+}
+
+/// Mean and Σ (x − mean)² of each channel.
+fn moments<T: Float>(x: &Tensor, channels: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+    with_slice(x, |x: &[T]| {
+        let rows = (x.len() / channels) as f64;
+        let shift = &x[..channels];
+        let tasks = x.par_chunks(rows_per_task(channels) * channels);
+        let tasks: Vec<_> = tasks.map(|x| channels::moments(x, shift)).collect();
+        let Sums { first, second } = Sums::total(tasks, channels);
+        let mean = first.iter().zip(shift).map(|(sum, shift)| shift.widen() + sum / rows).collect();
+        // Rounding may leave a constant channel a hair below zero; a NaN must stay one.
+        let square = first.iter().zip(&second).map(|(sum, square)| square - sum * sum / rows);
+        let square = square.map(|square| if square < 0.0 { 0.0 } else { square }).collect();
+        (mean, square)
+    })
+}
+
+/// A normalisation whose statistics are settled. All per channel, in f64: they are few.
+pub struct Norm {
+    pub mean: Vec<f64>,
+    pub inverse_deviation: Vec<f64>,
+    pub weight: Vec<f64>,
+    pub activation: Activation,
+    /// The statistics are those of the batch, so gradients flow through them too.
+    pub of_batch: bool,
+}
+
+impl Norm {
+    fn apply(
+        self,
+        tape: &mut Tape,
+        x: &Value,
+        weight: &Value,
+        bias: &Value,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let offset = widened(bias.tensor())?;
+        let residual_tensor = residual.map(Value::tensor);
+        let output = by_dtype!(x.tensor(), T => self.forward::<T>(x.tensor(), &offset, residual_tensor))?;
+        let keep_x = !weight.is_constant() || !bias.is_constant() || (self.of_batch && !x.is_constant());
+        let mut inputs = vec![x, weight, bias];
+        inputs.extend(residual);
+        Ok(tape.record(&inputs, output.clone(), || BatchNorm {
+            x: keep_x.then(|| x.tensor().clone()),
+            output: (self.activation != Activation::None).then_some(output),
+            norm: self,
+        }))
+    }
+
+    /// The mean rounded to the working type. What rounding took from it is put back through the offsets, so a channel
+    /// whose mean is large against its deviation keeps its digits.
+    pub fn centre<T: Float>(&self) -> (Vec<T>, Vec<f64>) {
+        let centre: Vec<T> = narrowed(&self.mean);
+        let lost = centre.iter().zip(&self.mean).map(|(centre, mean)| centre.widen() - mean).collect();
+        (centre, lost)
+    }
+
+    pub fn scale(&self) -> Vec<f64> {
+        self.weight.iter().zip(&self.inverse_deviation).map(|(weight, inverse)| weight * inverse).collect()
+    }
+
+    fn forward<T: Float>(&self, x: &Tensor, bias: &[f64], residual: Option<&Tensor>) -> Result<Tensor> {
+        let (centre, lost) = self.centre::<T>();
+        let scale = self.scale();
+        let offset: Vec<f64> = (0..scale.len()).map(|c| bias[c] + scale[c] * lost[c]).collect();
+        let chunk = rows_per_task(scale.len()) * scale.len();
+        let affine = Affine { centre, scale: narrowed(&scale), offset: narrowed(&offset) };
+        let bounds = self.activation.bounds();
+        let output = with_slice(x, |x: &[T]| {
+            with_optional_slice(residual, |residual: Option<&[T]>| {
+                let write = |task: usize, out: &mut [MaybeUninit<T>]| {
+                    let rows = task * chunk..task * chunk + out.len();
+                    let residual = residual.map(|residual| &residual[rows.clone()]);
+                    channels::normalize(&x[rows], residual, &affine, bounds, out);
+                };
+                // SAFETY: `normalize` writes every row, and chunks are whole rows.
+                unsafe { build(x.len(), chunk, write) }
+            })
+        })??;
+        tensor(output, x.shape().clone())
+    }
+}

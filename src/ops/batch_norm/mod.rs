@@ -1,0 +1,12 @@
+//! Batch normalisation fused with the sum and the activation that follow it in a residual block.
+//!
+//! Ioffe and Szegedy, *Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift*
+//! (ICML 2015). With a residual, y = act(norm(x) · weight + bias + residual). Running statistics are never updated
+//! here: training returns the batch's, and their owner decides.
+
+mod backward;
+mod forward;
+#[cfg(test)]
+mod tests;
+
+pub use forward::{BatchStatistics, batch_norm_frozen, batch_norm_training};

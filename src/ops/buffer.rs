@@ -1,0 +1,56 @@
+//! New memory that is written once: zeroing it first would cost another pass over every activation.
+
+use std::mem::MaybeUninit;
+
+use rayon::prelude::*;
+
+use super::float::Float;
+
+/// About how many numbers one task handles: they fit in the second-level cache, and waking a thread for them pays.
+/// It decides where sums are cut, so it enters results: a change is a change of version.
+pub const TASK: usize = 1 << 14;
+
+/// How many rows of `width` numbers one task handles.
+pub fn rows_per_task(width: usize) -> usize {
+    (TASK / width.max(1)).max(1)
+}
+
+/// A new vector of `length` numbers, cut into chunks of `chunk` that are written in parallel:
+/// `write(index of the chunk, its memory)`.
+///
+/// # Safety
+/// `write` must initialise every number of the memory that it is given.
+pub unsafe fn build<T: Float>(
+    length: usize,
+    chunk: usize,
+    write: impl Fn(usize, &mut [MaybeUninit<T>]) + Sync,
+) -> Vec<T> {
+    let mut data: Vec<T> = Vec::with_capacity(length);
+    data.spare_capacity_mut()[..length]
+        .par_chunks_mut(chunk.max(1))
+        .enumerate()
+        .for_each(|(index, memory)| write(index, memory));
+    // SAFETY: the chunks cover 0..length, and the caller vouches for each.
+    unsafe { data.set_len(length) };
+    data
+}
+
+/// Like [`build`], with a result for each chunk, in their order.
+///
+/// # Safety
+/// As for [`build`].
+pub unsafe fn build_with<T: Float, R: Send>(
+    length: usize,
+    chunk: usize,
+    write: impl Fn(usize, &mut [MaybeUninit<T>]) -> R + Sync,
+) -> (Vec<T>, Vec<R>) {
+    let mut data: Vec<T> = Vec::with_capacity(length);
+    let results = data.spare_capacity_mut()[..length]
+        .par_chunks_mut(chunk.max(1))
+        .enumerate()
+        .map(|(index, memory)| write(index, memory))
+        .collect();
+    // SAFETY: the chunks cover 0..length, and the caller vouches for each.
+    unsafe { data.set_len(length) };
+    (data, results)
+}

@@ -1,0 +1,154 @@
+//! The loops under batch normalisation: rows of numbers, one column for each channel, vectorised over channels.
+//!
+//! Each handles the rows of one task. What they sum is joined in the order of the tasks.
+
+use std::mem::MaybeUninit;
+
+use super::float::Float;
+use super::multiversion::multiversion;
+
+/// Two sums per channel. In f64, so that neither the number of rows nor where they are cut costs digits; the loops wait
+/// for memory either way.
+pub struct Sums {
+    pub first: Vec<f64>,
+    pub second: Vec<f64>,
+}
+
+impl Sums {
+    pub fn zero(channels: usize) -> Self {
+        Self { first: vec![0.0; channels], second: vec![0.0; channels] }
+    }
+
+    /// Adds up the sums of all tasks, in their order.
+    pub fn total(tasks: impl IntoIterator<Item = Self>, channels: usize) -> Self {
+        let mut total = Self::zero(channels);
+        for task in tasks {
+            for channel in 0..channels {
+                total.first[channel] += task.first[channel];
+                total.second[channel] += task.second[channel];
+            }
+        }
+        total
+    }
+}
+
+multiversion! {
+    /// Σ (x − shift) and Σ (x − shift)². With any number of the channel as its shift, the variance loses nothing to the
+    /// mean's size (Chan, Golub and LeVeque, *Algorithms for Computing the Sample Variance*, 1983, §3).
+    pub fn moments<T: Float>(x: &[T], shift: &[T]) -> Sums {
+        let channels = shift.len();
+        let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
+        for x in x.chunks_exact(channels) {
+            let (shift, first, second) = (&shift[..channels], &mut first[..channels], &mut second[..channels]);
+            for channel in 0..channels {
+                let deviation = x[channel].widen() - shift[channel].widen();
+                first[channel] += deviation;
+                second[channel] += deviation * deviation;
+            }
+        }
+        Sums { first, second }
+    }
+}
+
+/// Per channel, y = (x − centre) · scale + offset. Subtracting first keeps what a product with a large mean would lose.
+pub struct Affine<T> {
+    pub centre: Vec<T>,
+    pub scale: Vec<T>,
+    pub offset: Vec<T>,
+}
+
+multiversion! {
+    /// out = clamp(affine(x) + residual), NaN passing through.
+    pub fn normalize<T: Float>(
+        x: &[T],
+        residual: Option<&[T]>,
+        affine: &Affine<T>,
+        bounds: (T, T),
+        out: &mut [MaybeUninit<T>],
+    ) {
+        let channels = affine.centre.len();
+        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
+        let rows = x.chunks_exact(channels).zip(out.chunks_exact_mut(channels));
+        if let Some(residual) = residual {
+            for ((x, out), residual) in rows.zip(residual.chunks_exact(channels)) {
+                for channel in 0..channels {
+                    let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
+                    out[channel].write(clamp(y + residual[channel], bounds));
+                }
+            }
+        } else {
+            for (x, out) in rows {
+                for channel in 0..channels {
+                    let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
+                    out[channel].write(clamp(y, bounds));
+                }
+            }
+        }
+    }
+}
+
+/// max(low, min(high, x)), but a NaN stays one: hiding it would hide that training has failed.
+#[inline(always)]
+pub fn clamp<T: Float>(x: T, (low, high): (T, T)) -> T {
+    let x = if x < low { low } else { x };
+    if high < x { high } else { x }
+}
+
+/// The gradient before a clamp, given its output: nothing flows where it clamped.
+#[inline(always)]
+pub fn unclamp<T: Float>(grad: T, output: T, (low, high): (T, T)) -> T {
+    if low < output && output < high { grad } else { T::ZERO }
+}
+
+multiversion! {
+    /// Σ grad and Σ grad · (x − centre), for the gradient of the output before any clamp.
+    pub fn gradient_sums<T: Float>(grad: &[T], x: &[T], centre: &[f64]) -> Sums {
+        let channels = centre.len();
+        let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
+        for (grad, x) in grad.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+            let (centre, first, second) = (&centre[..channels], &mut first[..channels], &mut second[..channels]);
+            for channel in 0..channels {
+                let grad = grad[channel].widen();
+                first[channel] += grad;
+                second[channel] += grad * (x[channel].widen() - centre[channel]);
+            }
+        }
+        Sums { first, second }
+    }
+}
+
+multiversion! {
+    /// out = the gradient before a clamp, given that of its output and the output.
+    pub fn unclamp_all<T: Float>(grad: &[T], output: &[T], bounds: (T, T), out: &mut [MaybeUninit<T>]) {
+        for ((out, grad), output) in out.iter_mut().zip(grad).zip(output) {
+            out.write(unclamp(*grad, *output, bounds));
+        }
+    }
+}
+
+multiversion! {
+    /// grad ← affine.scale · grad + slope · (x − affine.centre) + affine.offset, per channel.
+    pub fn training_gradient<T: Float>(grad: &mut [T], x: &[T], affine: &Affine<T>, slope: &[T]) {
+        let channels = affine.centre.len();
+        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
+        let slope = &slope[..channels];
+        for (grad, x) in grad.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            for channel in 0..channels {
+                let through_statistics = slope[channel] * (x[channel] - centre[channel]) + offset[channel];
+                grad[channel] = scale[channel] * grad[channel] + through_statistics;
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// grad ← scale · grad, per channel.
+    pub fn frozen_gradient<T: Float>(grad: &mut [T], scale: &[T]) {
+        let channels = scale.len();
+        for grad in grad.chunks_exact_mut(channels) {
+            for channel in 0..channels {
+                grad[channel] = scale[channel] * grad[channel];
+            }
+        }
+    }
+}

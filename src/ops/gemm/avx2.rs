@@ -1,0 +1,105 @@
+//! The f32 kernel for AVX2: 6 rows by 2 vectors of 8 columns, 12 sums in registers.
+
+use std::arch::x86_64::*;
+
+use super::kernel::{Kernel, Layout, ROW_STRIDE, Tile};
+use crate::ops::Activation;
+
+const ROWS: usize = 6;
+const LANES: usize = 8;
+
+pub(super) static KERNEL: Kernel<f32> =
+    Kernel { rows: ROWS, columns: 2 * LANES, lanes: LANES, block_rows: 16 * ROWS, run };
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run(tile: &Tile<f32>) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match (tile.layout, tile.columns > LANES) {
+            (Layout::Rows, false) => by_rows::<1, ROW_STRIDE, 1>(tile),
+            (Layout::Rows, true) => by_rows::<2, ROW_STRIDE, 1>(tile),
+            (Layout::Columns, false) => by_rows::<1, 1, LANES>(tile),
+            (Layout::Columns, true) => by_rows::<2, 1, LANES>(tile),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn by_rows<const VECTORS: usize, const ROW_STEP: usize, const DEPTH_STEP: usize>(tile: &Tile<f32>) {
+    macro_rules! dispatch {
+        ($($rows:literal)*) => {
+            match tile.rows {
+                // SAFETY: passed on to the caller.
+                $($rows => unsafe { multiply::<$rows, VECTORS, ROW_STEP, DEPTH_STEP>(tile) },)*
+                rows => unreachable!("a tile of {rows} rows"),
+            }
+        };
+    }
+    dispatch!(1 2 3 4 5 6)
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn multiply<
+    const ROWS: usize,
+    const VECTORS: usize,
+    const ROW_STEP: usize,
+    const DEPTH_STEP: usize,
+>(
+    tile: &Tile<f32>,
+) {
+    // SAFETY: the left block and the right panel are as the tile says; a right panel is padded to 2 vectors.
+    let sums = unsafe {
+        let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
+        let (mut left, mut right) = (tile.left, tile.right);
+        for _ in 0..tile.depth {
+            let columns: [__m256; VECTORS] = std::array::from_fn(
+                #[inline(always)]
+                |v| _mm256_loadu_ps(right.add(v * LANES)),
+            );
+            for row in 0..ROWS {
+                let value = _mm256_set1_ps(*left.add(row * ROW_STEP));
+                for v in 0..VECTORS {
+                    sums[row][v] = _mm256_fmadd_ps(value, columns[v], sums[row][v]);
+                }
+            }
+            left = left.add(DEPTH_STEP);
+            right = right.add(2 * LANES);
+        }
+        sums
+    };
+    let zero = _mm256_setzero_ps();
+    let six = _mm256_set1_ps(6.0);
+    let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    for v in 0..VECTORS {
+        let column = v * LANES;
+        let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((tile.columns - column) as i32), lane);
+        // SAFETY: the mask keeps to the tile's columns, masked lanes are not touched, and rows are within the tile.
+        unsafe {
+            let bias = match tile.bias.is_null() {
+                true => zero,
+                false => _mm256_maskload_ps(tile.bias.add(column), mask),
+            };
+            for row in 0..ROWS {
+                let offset = *tile.row_offsets.add(row) + column;
+                let mut value = sums[row][v];
+                if tile.accumulate {
+                    value = _mm256_add_ps(_mm256_maskload_ps(tile.output.add(offset), mask), value);
+                }
+                if !tile.bias.is_null() {
+                    value = _mm256_add_ps(value, bias);
+                }
+                if !tile.residual.is_null() {
+                    value = _mm256_add_ps(value, _mm256_maskload_ps(tile.residual.add(offset), mask));
+                }
+                // Both return the second operand where one is NaN.
+                if tile.activation != Activation::None {
+                    value = _mm256_max_ps(zero, value);
+                }
+                if tile.activation == Activation::Relu6 {
+                    value = _mm256_min_ps(six, value);
+                }
+                _mm256_maskstore_ps(tile.output.add(offset), mask, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The f32 kernel for AVX-512: 14 rows by 2 vectors of 16 columns, 28 sums in registers.
+
+use std::arch::x86_64::*;
+
+use super::kernel::{Kernel, Layout, ROW_STRIDE, Tile};
+use crate::ops::Activation;
+
+const ROWS: usize = 14;
+const LANES: usize = 16;
+
+pub(super) static KERNEL: Kernel<f32> =
+    Kernel { rows: ROWS, columns: 2 * LANES, lanes: LANES, block_rows: 8 * ROWS, run };
+
+#[target_feature(enable = "avx512f")]
+unsafe fn run(tile: &Tile<f32>) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match (tile.layout, tile.columns > LANES) {
+            (Layout::Rows, false) => by_rows::<1, ROW_STRIDE, 1>(tile),
+            (Layout::Rows, true) => by_rows::<2, ROW_STRIDE, 1>(tile),
+            (Layout::Columns, false) => by_rows::<1, 1, LANES>(tile),
+            (Layout::Columns, true) => by_rows::<2, 1, LANES>(tile),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn by_rows<const VECTORS: usize, const ROW_STEP: usize, const DEPTH_STEP: usize>(tile: &Tile<f32>) {
+    macro_rules! dispatch {
+        ($($rows:literal)*) => {
+            match tile.rows {
+                // SAFETY: passed on to the caller.
+                $($rows => unsafe { multiply::<$rows, VECTORS, ROW_STEP, DEPTH_STEP>(tile) },)*
+                rows => unreachable!("a tile of {rows} rows"),
+            }
+        };
+    }
+    dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn multiply<
+    const ROWS: usize,
+    const VECTORS: usize,
+    const ROW_STEP: usize,
+    const DEPTH_STEP: usize,
+>(
+    tile: &Tile<f32>,
+) {
+    // SAFETY: the left block and the right panel are as the tile says; a right panel is padded to 2 vectors.
+    let sums = unsafe {
+        let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+        let (mut left, mut right) = (tile.left, tile.right);
+        for _ in 0..tile.depth {
+            let columns: [__m512; VECTORS] = std::array::from_fn(
+                #[inline(always)]
+                |v| _mm512_loadu_ps(right.add(v * LANES)),
+            );
+            for row in 0..ROWS {
+                let value = _mm512_set1_ps(*left.add(row * ROW_STEP));
+                for v in 0..VECTORS {
+                    sums[row][v] = _mm512_fmadd_ps(value, columns[v], sums[row][v]);
+                }
+            }
+            left = left.add(DEPTH_STEP);
+            right = right.add(2 * LANES);
+        }
+        sums
+    };
+    let zero = _mm512_setzero_ps();
+    let six = _mm512_set1_ps(6.0);
+    for v in 0..VECTORS {
+        let column = v * LANES;
+        let mask = u16::MAX >> LANES.saturating_sub(tile.columns - column);
+        // SAFETY: the mask keeps to the tile's columns, masked lanes are not touched, and rows are within the tile.
+        unsafe {
+            let bias = match tile.bias.is_null() {
+                true => zero,
+                false => _mm512_maskz_loadu_ps(mask, tile.bias.add(column)),
+            };
+            for row in 0..ROWS {
+                let offset = *tile.row_offsets.add(row) + column;
+                let mut value = sums[row][v];
+                if tile.accumulate {
+                    value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, tile.output.add(offset)), value);
+                }
+                if !tile.bias.is_null() {
+                    value = _mm512_add_ps(value, bias);
+                }
+                if !tile.residual.is_null() {
+                    value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, tile.residual.add(offset)));
+                }
+                // Both return the second operand where one is NaN.
+                if tile.activation != Activation::None {
+                    value = _mm512_max_ps(zero, value);
+                }
+                if tile.activation == Activation::Relu6 {
+                    value = _mm512_min_ps(six, value);
+                }
+                _mm512_mask_storeu_ps(tile.output.add(offset), mask, value);
+            }
+        }
+    }
+}

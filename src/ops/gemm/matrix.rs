@@ -1,0 +1,142 @@
+//! Products of plain strided matrices.
+
+use std::ops::Range;
+
+use super::kernel::{Epilogue, Layout, ROW_STRIDE};
+use super::output::{Output, RowOffsets};
+use super::product::Product;
+use super::source::{LeftSource, Packed, Right, RightSource};
+use crate::ops::float::Float;
+use crate::ops::profile::Profile;
+
+/// A matrix somewhere in memory: element (r, c) at `r * row_stride + c * column_stride`.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a, T> {
+    pub data: &'a [T],
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// A matrix stored row after row.
+    pub fn row_major(data: &'a [T], columns: usize) -> Self {
+        Self { data, row_stride: columns, column_stride: 1 }
+    }
+
+    /// The same numbers with rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
+}
+
+/// c (+)= a · b, for a of m × k and b of k × n; c is row-major m × n. The result is the same on all profiles.
+pub fn gemm<T: Float>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    c: &mut [T],
+    accumulate: bool,
+) {
+    gemm_on(Profile::current(), m, n, k, a, b, c, accumulate);
+}
+
+#[allow(clippy::too_many_arguments)]
+pub(super) fn gemm_on<T: Float>(
+    profile: Profile,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    c: &mut [T],
+    accumulate: bool,
+) {
+    assert_eq!(c.len(), m * n, "the output holds m × n numbers");
+    let packed = Packed::new(profile, k, n, &b);
+    Product {
+        profile,
+        rows: m,
+        columns: n,
+        depth: k,
+        left: &a,
+        right: Right::Packed(&packed),
+        epilogue: Epilogue::NONE,
+    }
+    .compute(Output::onto(c, RowOffsets::Even { start: 0, stride: n }, accumulate));
+}
+
+impl<T: Float> LeftSource<T> for Matrix<'_, T> {
+    fn layout(&self) -> Layout {
+        if self.row_stride == 1 && self.column_stride != 1 { Layout::Columns } else { Layout::Rows }
+    }
+
+    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, lanes: usize, panel: &mut [T]) {
+        let &Self { data, row_stride, column_stride } = self;
+        profile.run(
+            #[inline(always)]
+            || match self.layout() {
+                Layout::Columns => {
+                    for (k, slot) in depth.clone().zip(panel.chunks_mut(lanes)) {
+                        copy_run(&mut slot[..rows.len()], &data[k * column_stride + rows.start..]);
+                    }
+                }
+                Layout::Rows => {
+                    for (row, slot) in rows.zip(panel.chunks_mut(ROW_STRIDE)) {
+                        let (slot, data) = (&mut slot[..depth.len()], &data[row * row_stride..]);
+                        if column_stride == 1 {
+                            copy_run(slot, &data[depth.start..]);
+                        } else {
+                            for (k, slot) in depth.clone().zip(slot) {
+                                *slot = data[k * column_stride];
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+impl<T: Float> RightSource<T> for Matrix<'_, T> {
+    fn pack(
+        &self,
+        profile: Profile,
+        depth: Range<usize>,
+        columns: Range<usize>,
+        width: usize,
+        panel: &mut [T],
+    ) {
+        let &Self { data, row_stride, column_stride } = self;
+        profile.run(
+            #[inline(always)]
+            || {
+                if columns.len() < width {
+                    panel.fill(T::ZERO);
+                }
+                if column_stride == 1 {
+                    for (k, slot) in depth.clone().zip(panel.chunks_exact_mut(width)) {
+                        copy_run(&mut slot[..columns.len()], &data[k * row_stride + columns.start..]);
+                    }
+                    return;
+                }
+                // Both sides stay in the cache while a few k of all columns are moved.
+                for first in depth.clone().step_by(16) {
+                    for (lane, column) in columns.clone().enumerate() {
+                        for k in first..depth.end.min(first + 16) {
+                            panel[(k - depth.start) * width + lane] =
+                                data[k * row_stride + column * column_stride];
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Copies as many numbers as `to` holds from the start of `from`.
+#[inline(always)]
+pub(in crate::ops) fn copy_run<T: Copy>(to: &mut [T], from: &[T]) {
+    to.copy_from_slice(&from[..to.len()]);
+}

@@ -1,0 +1,92 @@
+//! The kernel in plain Rust: for f64, and for machines without a kernel of their own.
+
+use super::kernel::{Kernel, Layout, ROW_STRIDE, Tile};
+use crate::ops::Activation;
+use crate::ops::float::Float;
+use crate::ops::profile::Profile;
+
+const ROWS: usize = 4;
+const COLUMNS: usize = 16;
+
+pub(super) fn kernel<T: Float>(profile: Profile) -> Kernel<T> {
+    let run = match profile {
+        Profile::X86V4 => run_x86_v4::<T>,
+        Profile::X86V3 => run_x86_v3::<T>,
+        Profile::Scalar => run_scalar::<T>,
+    };
+    Kernel { rows: ROWS, columns: COLUMNS, lanes: ROWS, block_rows: 24 * ROWS, run }
+}
+
+unsafe fn run_x86_v4<T: Float>(tile: &Tile<T>) {
+    // SAFETY: passed on to the caller.
+    Profile::X86V4.run(
+        #[inline(always)]
+        || unsafe { run(tile) },
+    );
+}
+
+unsafe fn run_x86_v3<T: Float>(tile: &Tile<T>) {
+    // SAFETY: passed on to the caller.
+    Profile::X86V3.run(
+        #[inline(always)]
+        || unsafe { run(tile) },
+    );
+}
+
+unsafe fn run_scalar<T: Float>(tile: &Tile<T>) {
+    // SAFETY: passed on to the caller.
+    unsafe { run(tile) }
+}
+
+#[inline(always)]
+unsafe fn run<T: Float>(tile: &Tile<T>) {
+    let (row_step, depth_step) = match tile.layout {
+        Layout::Rows => (ROW_STRIDE, 1),
+        Layout::Columns => (1, ROWS),
+    };
+    let mut sums = [[T::ZERO; COLUMNS]; ROWS];
+    for k in 0..tile.depth {
+        // SAFETY: a right panel has `COLUMNS` numbers for each k; a left block is readable for `ROWS` rows from any
+        // tile's first, and what the rows beyond the tile's give is not stored.
+        unsafe {
+            let right = &*tile.right.add(k * COLUMNS).cast::<[T; COLUMNS]>();
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let left = *tile.left.add(row * row_step + k * depth_step);
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = left.fused_multiply_add(*right, *sum);
+                }
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate().take(tile.rows) {
+        for (column, &sum) in sums.iter().enumerate().take(tile.columns) {
+            // SAFETY: row and column lie within the tile.
+            unsafe {
+                let offset = *tile.row_offsets.add(row) + column;
+                let mut value = sum;
+                if tile.accumulate {
+                    value = *tile.output.add(offset) + value;
+                }
+                if !tile.bias.is_null() {
+                    value = value + *tile.bias.add(column);
+                }
+                if !tile.residual.is_null() {
+                    value = value + *tile.residual.add(offset);
+                }
+                *tile.output.add(offset) = activate(value, tile.activation);
+            }
+        }
+    }
+}
+
+/// NaN stays NaN.
+#[inline(always)]
+fn activate<T: Float>(value: T, activation: Activation) -> T {
+    let clamped = if T::ZERO > value { T::ZERO } else { value };
+    match activation {
+        Activation::None => value,
+        Activation::Relu => clamped,
+        Activation::Relu6 if clamped > T::from_f64(6.0) => T::from_f64(6.0),
+        Activation::Relu6 => clamped,
+    }
+}

@@ -1,0 +1,146 @@
+//! The blocking: a product cut into tasks by its shape, and tasks into kernel calls.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::buffer::with_workspace;
+use super::kernel::{BLOCK_COLUMNS, DEPTH, Epilogue, Kernel, Layout, ROW_STRIDE, Tile, depth_blocks};
+use super::output::Output;
+use super::source::{LeftSource, Right};
+use crate::ops::Activation;
+use crate::ops::float::Float;
+use crate::ops::profile::Profile;
+
+/// Multiply-adds that are worth handing to another thread.
+const TASK: usize = 1 << 22;
+
+/// output (+)= left · right.
+pub(in crate::ops) struct Product<'a, T> {
+    pub profile: Profile,
+    pub rows: usize,
+    pub columns: usize,
+    pub depth: usize,
+    pub left: &'a dyn LeftSource<T>,
+    pub right: Right<'a, T>,
+    pub epilogue: Epilogue<'a, T>,
+}
+
+impl<T: Float> Product<'_, T> {
+    /// Computes the product, in parallel. Rows must not overlap in the output.
+    pub fn compute(&self, output: Output<'_, T>) {
+        let kernel = Kernel::<T>::of(self.profile);
+        if let Right::Packed(packed) = self.right {
+            assert_eq!(
+                (packed.profile, packed.depth, packed.columns),
+                (self.profile, self.depth, self.columns)
+            );
+        }
+        let epilogue = &self.epilogue;
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() == self.columns), "one bias for each column");
+        assert!(epilogue.residual.is_none_or(|residual| residual.len() == output.length()));
+        if self.columns == 0 {
+            return;
+        }
+        let column_blocks = self.columns.div_ceil(BLOCK_COLUMNS);
+        let blocks = self.rows.div_ceil(kernel.block_rows) * column_blocks;
+        let block_work = kernel.block_rows * self.columns.min(BLOCK_COLUMNS) * self.depth.max(1);
+        let blocks_per_task = TASK.div_ceil(block_work);
+        (0..blocks.div_ceil(blocks_per_task)).into_par_iter().with_max_len(1).for_each(|task| {
+            for block in task * blocks_per_task..blocks.min((task + 1) * blocks_per_task) {
+                let (row_block, column_block) = (block / column_blocks, block % column_blocks);
+                let first = row_block * kernel.block_rows;
+                let rows = first..self.rows.min(first + kernel.block_rows);
+                let first = column_block * BLOCK_COLUMNS;
+                let columns = first..self.columns.min(first + BLOCK_COLUMNS);
+                self.block(&kernel, rows, columns, &output);
+            }
+        });
+    }
+
+    /// One block of the output, through the whole depth.
+    fn block(&self, kernel: &Kernel<T>, rows: Range<usize>, columns: Range<usize>, output: &Output<'_, T>) {
+        let (tiles, height) = kernel.tiles(rows.len());
+        // Room for a kernel that computes all its rows whatever the tile's.
+        let left_length =
+            (rows.len() + kernel.rows) * ROW_STRIDE.max(kernel.lanes * DEPTH / kernel.rows + DEPTH);
+        let right_length = match self.right {
+            Right::Packed(_) => 0,
+            Right::Source(_) => columns.len().next_multiple_of(kernel.columns) * DEPTH,
+        };
+        let offsets: Vec<usize> = rows.clone().map(|row| output.rows.of(row)).collect();
+        with_workspace(left_length, right_length, |left: &mut [T], right: &mut [T]| {
+            for depth in depth_blocks(self.depth) {
+                let tile_stride = match self.left.layout() {
+                    Layout::Rows => height * ROW_STRIDE,
+                    Layout::Columns => depth.len() * kernel.lanes,
+                };
+                // An empty sum has nothing to pack.
+                for tile in (0..tiles).filter(|_| !depth.is_empty()) {
+                    let first = rows.start + tile * height;
+                    let tile_rows = first..rows.end.min(first + height);
+                    let panel = &mut left[tile * tile_stride..];
+                    self.left.pack(self.profile, tile_rows, depth.clone(), kernel.lanes, panel);
+                }
+                for first in columns.clone().step_by(kernel.columns) {
+                    let panel_columns = first..columns.end.min(first + kernel.columns);
+                    let panel = match self.right {
+                        Right::Packed(packed) => packed.panel(depth.clone(), first),
+                        Right::Source(source) => {
+                            let panel = &mut right[..depth.len() * kernel.columns];
+                            let width = kernel.columns;
+                            source.pack(self.profile, depth.clone(), panel_columns.clone(), width, panel);
+                            panel
+                        }
+                    };
+                    self.panel(kernel, left, tile_stride, panel, &depth, &offsets, panel_columns, output);
+                }
+            }
+        });
+    }
+
+    /// All tiles of a block against one right panel, which stays in the first-level cache.
+    #[allow(clippy::too_many_arguments)]
+    fn panel(
+        &self,
+        kernel: &Kernel<T>,
+        left: &[T],
+        tile_stride: usize,
+        right: &[T],
+        depth: &Range<usize>,
+        offsets: &[usize],
+        columns: Range<usize>,
+        output: &Output<'_, T>,
+    ) {
+        let (tiles, height) = kernel.tiles(offsets.len());
+        let last = depth.end == self.depth;
+        for tile in 0..tiles {
+            let offsets = &offsets[tile * height..offsets.len().min((tile + 1) * height)];
+            for &offset in offsets {
+                output.pointer(offset + columns.start, columns.len());
+            }
+            let pointer = |of: Option<&[T]>| match of {
+                Some(numbers) if last => numbers.as_ptr().wrapping_add(columns.start),
+                _ => std::ptr::null(),
+            };
+            let call = Tile {
+                depth: depth.len(),
+                left: left[tile * tile_stride..].as_ptr(),
+                layout: self.left.layout(),
+                right: right.as_ptr(),
+                rows: offsets.len(),
+                columns: columns.len(),
+                output: output.pointer(columns.start, 0),
+                row_offsets: offsets.as_ptr(),
+                accumulate: output.accumulate || depth.start > 0,
+                bias: pointer(self.epilogue.bias),
+                residual: pointer(self.epilogue.residual),
+                activation: if last { self.epilogue.activation } else { Activation::None },
+            };
+            // SAFETY: the left block holds the tile and room for a full one, the right panel a full one for each k;
+            // output (and the residual, as long) reach to each row's last column, checked above; the kernel is one
+            // of the machine's.
+            unsafe { (kernel.run)(&call) };
+        }
+    }
+}
