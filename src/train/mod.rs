@@ -1,3 +1,8 @@
 //! Training: the loop, optimizers, schedules, early stopping, checkpoints.
 //!
 //! The loop knows no tasks and no files: it is given batches, a loss, and a place to put checkpoints.
+
+mod early_stop;
+mod schedule;
+
+pub use early_stop::{Best, Tracker};
