@@ -3,6 +3,9 @@
 //! The loop knows no tasks and no files: it is given batches, a loss, and a place to put checkpoints.
 
 mod early_stop;
+mod optimizer;
 mod schedule;
+mod update;
 
 pub use early_stop::{Best, Tracker};
+pub use optimizer::{Optimizer, Parameter};
