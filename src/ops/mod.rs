@@ -10,7 +10,7 @@ mod activation;
 mod add;
 mod average_pool;
 mod batch_norm;
-mod buffer;
+pub(crate) mod buffer;
 mod channels;
 mod conv2d;
 mod cross_entropy;
@@ -19,7 +19,7 @@ pub mod float;
 pub mod gemm;
 mod linear;
 mod max_pool;
-mod multiversion;
+pub(crate) mod multiversion;
 pub mod profile;
 mod softmax;
 #[cfg(test)]
