@@ -135,7 +135,13 @@ impl Finished {
         ];
         named
             .iter()
-            .find_map(|(key, name)| self.metrics.get(*key).map(|&value| format!("{name} {}", percent(value))))
+            .find_map(|(key, name)| self.metric(key).map(|value| format!("{name} {}", percent(value))))
+    }
+
+    /// A number of `metrics.json`, where that nests it: a train stage's is `best.validation_accuracy`.
+    fn metric(&self, key: &str) -> Option<f64> {
+        let places = ["", "best.", "last.", "parameters."];
+        places.iter().find_map(|place| self.metrics.get(&format!("{place}{key}")).copied())
     }
 }
 
@@ -229,8 +235,7 @@ fn duration(seconds: f64) -> String {
 fn table(rows: &[Finished]) -> String {
     let head = ["stage", "status", "time", "result", "trainable", "frozen"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
-        let parameters =
-            |key: &str| row.metrics.get(key).map(|&value| count(value as u64)).unwrap_or_default();
+        let parameters = |key: &str| row.metric(key).map(|value| count(value as u64)).unwrap_or_default();
         let time = if row.outcome == Outcome::Cached { String::new() } else { duration(row.seconds) };
         [
             row.stage.clone(),
@@ -307,8 +312,9 @@ mod tests {
             seconds,
             metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
         };
-        let counts = [("trainable_parameters", 4098.0), ("frozen_parameters", 23_508_032.0)];
-        let frozen = [counts[0], counts[1], ("validation_accuracy", 0.93125)];
+        let counts =
+            [("parameters.trainable_parameters", 4098.0), ("parameters.frozen_parameters", 23_508_032.0)];
+        let frozen = [counts[0], counts[1], ("best.validation_accuracy", 0.93125)];
         insta::assert_snapshot!(table(&[
             row("pretrained", Outcome::Cached, 0.01, &[]),
             row("frozen", Outcome::Resumed, 83.0, &frozen),

@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::tables::{HistoryRow, Prediction, read_history, read_predictions};
 use crate::digest::Difference;
 use crate::error::{Error, Result};
+use crate::freeze::ParameterTable;
 use crate::metrics::Classification;
+use crate::model::NormMode;
 
 /// A run as its report shows it. Nothing here knows the time or an absolute path.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,17 +25,10 @@ pub struct ReportData {
     pub pipeline: String,
     /// In the order of the plan.
     pub stages: Vec<StageReport>,
-    /// The previous run of this name and what is different now, where the caller knows.
-    pub previous: Option<Previous>,
+    /// What is different from the run of this name before it, where the caller knows. Depends on what else has run.
+    pub changes: Option<Vec<Difference>>,
     /// Files beside the report, relative to it.
     pub files: Vec<String>,
-}
-
-/// What distinguishes a run from the one before.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Previous {
-    pub id: String,
-    pub changes: Vec<Difference>,
 }
 
 /// One stage of a run. What a kind of stage does not have is empty.
@@ -79,6 +74,24 @@ pub struct BatchNormCounts {
     pub eval: u64,
 }
 
+impl ParameterCounts {
+    pub fn of(table: &ParameterTable) -> Self {
+        let totals = table.totals();
+        let training = table.norms.iter().filter(|mode| **mode == NormMode::Training).count();
+        Self {
+            trainable_tensors: totals.trainable_tensors as u64,
+            frozen_tensors: totals.frozen_tensors as u64,
+            trainable_parameters: totals.trainable_parameters as u64,
+            frozen_parameters: totals.frozen_parameters as u64,
+            batch_norm: BatchNormCounts {
+                total: table.norms.len() as u64,
+                train: training as u64,
+                eval: (table.norms.len() - training) as u64,
+            },
+        }
+    }
+}
+
 /// What a run directory holds for people, and below it for each stage, in the order of the links. What is written after
 /// the report, such as the manifest, is not among them: the page would change by being written again.
 const RUN_FILES: [&str; 3] = ["pipeline.toml", "resolved.toml", "plan.json"];
@@ -120,7 +133,7 @@ impl ReportData {
                 .map_or_else(|| "unknown".to_owned(), |state| state.trim().to_owned()),
             pipeline,
             stages: stages.iter().map(stage).collect::<Result<_>>()?,
-            previous: None,
+            changes: None,
             files: present(run, "", &RUN_FILES),
         })
     }

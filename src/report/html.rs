@@ -3,9 +3,10 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
-use super::data::{Previous, ReportData, StageReport};
+use super::data::{ReportData, StageReport};
 use super::html_stage::{key_result, stage_card};
 use super::text::count;
+use crate::digest::Difference;
 
 /// Renders the report. Equal data give equal bytes.
 pub fn report_html(data: &ReportData) -> String {
@@ -23,7 +24,7 @@ pub fn report_html(data: &ReportData) -> String {
                 main {
                     (header(data))
                     (overview(&data.stages))
-                    @if let Some(previous) = &data.previous { (changes(previous)) }
+                    @if let Some(differences) = &data.changes { (changes(differences)) }
                     @for stage in &data.stages { (stage_card(stage)) }
                     (pipeline(data))
                 }
@@ -76,18 +77,18 @@ fn overview(stages: &[StageReport]) -> Markup {
     }
 }
 
-fn changes(previous: &Previous) -> Markup {
+fn changes(differences: &[Difference]) -> Markup {
     let shown = |value: &Option<Value>| value.as_ref().map(plain);
     html! {
         section.card {
-            h2 { "Changed since " code { (previous.id) } }
-            @if previous.changes.is_empty() {
-                p.muted { "No setting is different." }
+            h2 { "Changed since the run before" }
+            @if differences.is_empty() {
+                p.muted { "Nothing." }
             } @else {
                 div.scroll {
                     table {
                         tr { th { "setting" } th { "before" } th { "now" } }
-                        @for change in &previous.changes {
+                        @for change in differences {
                             tr {
                                 td { code { (change.field) } }
                                 td { @if let Some(old) = shown(&change.old) { del { (old) } } }
@@ -156,7 +157,6 @@ mod tests {
     use super::super::data::{BatchNormCounts, ParameterCounts, Training};
     use super::super::tables::{HistoryRow, Prediction};
     use super::*;
-    use crate::digest::Difference;
     use crate::metrics::ClassificationMetrics;
     use serde_json::json;
 
@@ -217,7 +217,7 @@ mod tests {
             state: "complete".into(),
             pipeline: "name = \"turtles <b>\"\n".into(),
             stages: vec![train, evaluate],
-            previous: Some(Previous { id: "11223344".into(), changes: vec![change] }),
+            changes: Some(vec![change]),
             files: vec!["resolved.toml".into()],
         }
     }

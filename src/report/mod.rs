@@ -16,7 +16,7 @@ mod text;
 
 pub use confusion::confusion_matrix;
 pub use curves::curves;
-pub use data::{BatchNormCounts, ParameterCounts, Previous, ReportData, StageReport, Training};
+pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, Training};
 pub use html::report_html;
 pub use png::png;
 pub use svg::Svg;
