@@ -203,11 +203,14 @@ fn an_attempt_resumes_from_its_newest_whole_checkpoint() {
     assert!(!store.resumable(&key, "scalar").unwrap());
     let written: Vec<Checkpoint> = ["one", "two", "three"].map(|text| checkpoint(&attempt, text)).into();
     assert!(!written[0].dir.exists() && written[1].dir.exists());
+    let half = written[2].dir.with_file_name(format!("{}1", disk::UNFINISHED));
+    output(&half, &[("state", "fo")]);
     drop(attempt);
     assert!(store.resumable(&key, "scalar").unwrap() && !store.resumable(&key, "x86-v4").unwrap());
 
     let mut attempt = begin(&store, work(&key));
     assert_eq!(attempt.newest_checkpoint().unwrap().as_ref(), Some(&written[2]));
+    assert!(!half.exists());
     assert_eq!(fs::read(written[2].dir.join("state")).unwrap(), b"three");
     // Torn: cut short, as after a power failure.
     fs::remove_file(written[2].dir.join("best")).unwrap();
