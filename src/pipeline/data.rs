@@ -61,6 +61,9 @@ fn default_image_size() -> usize {
 }
 
 /// How the images of a data set are parted: by fractions, or by given folders.
+///
+/// An image's part depends on its own path (or group) and the seed alone, so that adding a photo moves no other; shares
+/// therefore hold on average. Fractions part the training folder where folders are given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Split {
@@ -70,13 +73,14 @@ pub struct Split {
     /// The share of images (or groups) held out for the final test.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
-    /// Splits each class by itself, so that all have the same shares.
+    /// Demands images of every class in every part; `false` lets a part lack a class.
     pub stratify: bool,
     /// Another seed, another split. Independent of the pipeline's seed.
     pub seed: u64,
-    /// A regular expression over the path below `root`; images with the same first capture stay together.
+    /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$`
+    /// also match at each `/`.
     pub group: Option<String>,
-    /// Folders below `root` that hold the parts, instead of fractions.
+    /// Folders below `root` that hold the parts; a part with a folder has no fraction.
     pub folders: Option<SplitFolders>,
 }
 
