@@ -12,7 +12,7 @@ mod average_pool;
 mod batch_norm;
 pub(crate) mod buffer;
 mod channels;
-mod conv2d;
+pub mod conv2d;
 mod cross_entropy;
 mod dropout;
 pub mod float;

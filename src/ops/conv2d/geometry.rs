@@ -58,6 +58,11 @@ impl Geometry {
         self.groups > 1 && self.channels == [self.groups; 2]
     }
 
+    /// Every output pixel comes of the input pixel at its place alone.
+    pub fn is_pointwise(&self) -> bool {
+        (self.window.kernel, self.window.stride, self.window.padding) == ([1; 2], [1; 2], [0; 4])
+    }
+
     pub fn taps(&self) -> usize {
         self.window.kernel[0] * self.window.kernel[1]
     }

@@ -1,17 +1,19 @@
 //! The gradients of weight and bias: sums over all output pixels, in chunks cut by shape and added in order.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use super::patches::Patches;
 use crate::ops::float::Float;
-use crate::ops::gemm::{Epilogue, Matrix, Output, Product, Right, RowOffsets};
+use crate::ops::gemm::{Epilogue, Matrix, Output, Product, Right, RowOffsets, written};
 use crate::ops::profile::Profile;
 
 /// Pixels that are worth a sum of their own.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 2048;
 /// Parts of the work that keep enough threads busy.
-const PARTS: usize = 32;
+const PARTS: usize = 16;
 
 /// The gradient of a dense or grouped weight, [O, I, kH, kW].
 pub(super) fn weight_gradient<T: Float>(
@@ -23,13 +25,13 @@ pub(super) fn weight_gradient<T: Float>(
     let [inputs, outputs] = geometry.group_channels();
     let (taps, pixels) = (geometry.taps(), geometry.output_pixels());
     let columns = taps * inputs;
-    // The product itself is cut into parts of about 100 × 256.
-    let chunks = PARTS.div_ceil((outputs * columns).div_ceil(100 * 256)).min(pixels.div_ceil(CHUNK)).max(1);
+    // The product itself is cut into parts of about this size.
+    let parts = outputs.div_ceil(448) * columns.div_ceil(256);
+    let chunks = PARTS.div_ceil(parts.max(1)).min(pixels.div_ceil(CHUNK)).max(1);
     let chunk = pixels.div_ceil(chunks);
     let mut result = Vec::with_capacity(geometry.weight_length());
     for group in 0..geometry.groups {
-        let mut sums = vec![T::ZERO; chunks * outputs * columns];
-        sums.par_chunks_exact_mut(outputs * columns).enumerate().for_each(|(index, sums)| {
+        let compute = |(index, sums): (usize, &mut [MaybeUninit<T>])| {
             let first = (index * chunk).min(pixels);
             let depth = chunk.min(pixels - first);
             let left = Matrix {
@@ -47,8 +49,14 @@ pub(super) fn weight_gradient<T: Float>(
                 right: Right::Source(&right),
                 epilogue: Epilogue::NONE,
             }
-            .compute(Output::onto(sums, RowOffsets::Even { start: 0, stride: columns }, false));
-        });
+            .compute(Output::fresh(sums, RowOffsets::Even { start: 0, stride: columns }));
+        };
+        // SAFETY: each product writes its chunk whole.
+        let mut sums = unsafe {
+            written(chunks * outputs * columns, |sums| {
+                sums.par_chunks_exact_mut(outputs * columns).enumerate().for_each(compute);
+            })
+        };
         let (total, rest) = sums.split_at_mut(outputs * columns);
         for sums in rest.chunks_exact(outputs * columns) {
             add(profile, total, sums);

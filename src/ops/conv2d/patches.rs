@@ -25,66 +25,97 @@ pub(super) struct Patches<'a, T> {
     pub first: usize,
 }
 
-impl<T: Float> Patches<'_, T> {
-    /// Calls `visit` with image, y and x of the first tap of each of the positions.
+impl<'a, T: Float> Patches<'a, T> {
+    /// The patches of an image whose windows are single pixels, side by side: the image itself, as one long line.
+    pub fn pixels(image: &'a [T], pixel: usize, channels: Range<usize>) -> Self {
+        let width = image.len() / pixel;
+        let (kernel, stride, size) = ([1, 1], [1, 1], [1, width]);
+        Self { image, size, pixel, channels, kernel, stride, origin: [0, 0], grid: size, first: 0 }
+    }
+
+    /// Packs `rows` × `columns`, each row at `stride`.
     #[inline(always)]
-    fn for_each_position(&self, rows: Range<usize>, mut visit: impl FnMut(usize, isize, isize)) {
+    fn pack_rows(&self, rows: Range<usize>, columns: Range<usize>, stride: usize, panel: &mut [T]) {
         let [height, width] = self.grid;
-        let first = self.first + rows.start;
-        let (mut image, mut y, mut x) = (first / (height * width), first / width % height, first % width);
-        for _ in rows {
-            let place = |axis: usize, at: usize| (at * self.stride[axis]) as isize + self.origin[axis];
-            visit(image, place(0, y), place(1, x));
-            x += 1;
-            if x == width {
-                (x, y) = (0, y + 1);
+        let length = self.kernel[1] * self.channels.len();
+        let last = self.first + rows.end;
+        let (mut row, mut slot) = (self.first + rows.start, 0);
+        // Positions of one line of the grid, and columns of one line of the kernel, go together.
+        while row < last {
+            let (line, x) = (row / width, row % width);
+            let count = (width - x).min(last - row);
+            let mut column = columns.start;
+            while column < columns.end {
+                let (tap_y, start) = (column / length, column % length);
+                let part = start..length.min(start + columns.end - column);
+                let slots = &mut panel[slot * stride + column - columns.start..];
+                column += part.len();
+                let y = (line % height * self.stride[0] + tap_y) as isize + self.origin[0];
+                let source = (0..self.size[0] as isize)
+                    .contains(&y)
+                    .then(|| (line / height * self.size[0] + y as usize) * self.size[1]);
+                self.pack_part(source, x..x + count, part, stride, slots);
             }
-            if y == height {
-                (y, image) = (0, image + 1);
-            }
+            row += count;
+            slot += count;
         }
     }
 
-    /// Copies the `columns` of one row to `to`, the first of them being in line `line.0` of the kernel at `line.1`.
+    /// Packs a part of one line of the kernel for neighbouring positions; `source` is the first pixel of the image's
+    /// line, if it has that line.
     #[inline(always)]
-    fn gather(&self, [image, y, x]: [isize; 3], line: (usize, usize), mut to: &mut [T]) {
-        let channels = self.channels.len();
-        let length = self.kernel[1] * channels;
-        let (mut tap_y, mut start) = line;
-        while !to.is_empty() {
-            let run;
-            (run, to) = to.split_at_mut((length - start).min(to.len()));
-            let row = y + tap_y as isize;
-            if row < 0 || row >= self.size[0] as isize {
-                run.fill(T::ZERO);
-            } else {
-                let row = (image as usize * self.size[0] + row as usize) * self.size[1];
-                if channels == self.pixel {
-                    self.gather_line(row, x, start, run);
-                } else {
-                    self.gather_pixels(row, x, start, run);
-                }
+    fn pack_part(
+        &self,
+        source: Option<usize>,
+        positions: Range<usize>,
+        part: Range<usize>,
+        stride: usize,
+        slots: &mut [T],
+    ) {
+        let slots = slots.chunks_mut(stride).map(|slot| &mut slot[..part.len()]);
+        let Some(source) = source else {
+            slots.take(positions.len()).for_each(|slot| slot.fill(T::ZERO));
+            return;
+        };
+        let (step, channels) = (self.stride[1] as isize, self.channels.len());
+        let place = |position: usize| position as isize * step + self.origin[1];
+        if channels != self.pixel {
+            for (position, slot) in positions.zip(slots) {
+                self.gather_pixels(source, place(position), part.start, slot);
             }
-            (tap_y, start) = (tap_y + 1, 0);
+            return;
+        }
+        // The positions for which all taps of the part lie inside.
+        let low = -self.origin[1] - (part.start / channels) as isize;
+        let high = self.size[1] as isize - self.origin[1] - ((part.end - 1) / channels) as isize;
+        let inside = (low + step - 1).div_euclid(step)..(high + step - 1).div_euclid(step);
+        for (position, slot) in positions.zip(slots) {
+            let x = place(position);
+            if inside.contains(&(position as isize)) {
+                let at = (source as isize + x) * self.pixel as isize + part.start as isize;
+                copy_run(slot, &self.image[at as usize..]);
+            } else {
+                self.gather_line(source, x, part.start, slot);
+            }
         }
     }
 
     /// With all channels taken, neighbouring taps are neighbours in memory: one run between the borders.
-    #[inline(always)]
-    fn gather_line(&self, row: usize, x: isize, start: usize, to: &mut [T]) {
+    #[inline(never)]
+    fn gather_line(&self, source: usize, x: isize, start: usize, to: &mut [T]) {
         let end = start + to.len();
         let inside = |taps: isize| (taps.max(0) as usize * self.pixel).clamp(start, end);
         let (from, until) = (inside(-x), inside(self.size[1] as isize - x));
         to[..from - start].fill(T::ZERO);
         if from < until {
-            let at = (row as isize + x) * self.pixel as isize + from as isize;
+            let at = (source as isize + x) * self.pixel as isize + from as isize;
             copy_run(&mut to[from - start..until - start], &self.image[at as usize..]);
         }
         to[until.max(from) - start..].fill(T::ZERO);
     }
 
     #[inline(always)]
-    fn gather_pixels(&self, row: usize, x: isize, start: usize, mut to: &mut [T]) {
+    fn gather_pixels(&self, source: usize, x: isize, start: usize, mut to: &mut [T]) {
         let channels = self.channels.len();
         let (mut tap, mut channel) = (start / channels, start % channels);
         while !to.is_empty() {
@@ -94,27 +125,11 @@ impl<T: Float> Patches<'_, T> {
             if column < 0 || column >= self.size[1] as isize {
                 run.fill(T::ZERO);
             } else {
-                let at = (row + column as usize) * self.pixel + self.channels.start + channel;
+                let at = (source + column as usize) * self.pixel + self.channels.start + channel;
                 copy_run(run, &self.image[at..]);
             }
             (tap, channel) = (tap + 1, 0);
         }
-    }
-
-    /// Packs `rows` × `columns`, each row at `stride`.
-    #[inline(always)]
-    fn pack_rows(&self, rows: Range<usize>, columns: Range<usize>, stride: usize, panel: &mut [T]) {
-        let length = self.kernel[1] * self.channels.len();
-        let line = (columns.start / length, columns.start % length);
-        let mut slots = panel.chunks_mut(stride);
-        self.for_each_position(
-            rows,
-            #[inline(always)]
-            |image, y, x| {
-                let slot = slots.next().expect("a panel has a slot for each row");
-                self.gather([image as isize, y, x], line, &mut slot[..columns.len()]);
-            },
-        );
     }
 }
 

@@ -11,14 +11,18 @@ use crate::ops::profile::Profile;
 
 impl Geometry {
     /// The patches that meet the kernel, of one group.
-    pub(super) fn patches<'a, T>(&self, group: usize, x: &'a [T]) -> Patches<'a, T> {
+    pub(super) fn patches<'a, T: Float>(&self, group: usize, x: &'a [T]) -> Patches<'a, T> {
         let [channels, _] = self.group_channels();
+        let channels = group * channels..(group + 1) * channels;
+        if self.is_pointwise() {
+            return Patches::pixels(x, self.channels[0], channels);
+        }
         let [top, left, ..] = self.window.padding;
         Patches {
             image: x,
             size: self.input,
             pixel: self.channels[0],
-            channels: group * channels..(group + 1) * channels,
+            channels,
             kernel: self.window.kernel,
             stride: self.window.stride,
             origin: [-(top as isize), -(left as isize)],
@@ -98,16 +102,21 @@ pub(super) fn input_gradient<T: Float>(
                 };
                 let depth = y.taps.len() * x.taps.len() * outputs;
                 let packed = Packed::new(profile, depth, inputs, &source);
-                let patches = Patches {
-                    image: gradient,
-                    size: geometry.output,
-                    pixel: geometry.channels[1],
-                    channels: group * outputs..(group + 1) * outputs,
-                    kernel: [y.taps.len(), x.taps.len()],
-                    stride: [1, 1],
-                    origin: [y.origin, x.origin],
-                    grid: [y.count, x.count],
-                    first: 0,
+                let channels = group * outputs..(group + 1) * outputs;
+                let patches = if geometry.is_pointwise() {
+                    Patches::pixels(gradient, geometry.channels[1], channels)
+                } else {
+                    Patches {
+                        image: gradient,
+                        size: geometry.output,
+                        pixel: geometry.channels[1],
+                        channels,
+                        kernel: [y.taps.len(), x.taps.len()],
+                        stride: [1, 1],
+                        origin: [y.origin, x.origin],
+                        grid: [y.count, x.count],
+                        first: 0,
+                    }
                 };
                 Product {
                     profile,
