@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use defrost::error::{Error, Kind};
 
 pub use console::Console;
-pub use options::PipelineOptions;
+pub use options::{PipelineOptions, RunsOptions};
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $name:ident($module:ident)),* $(,)?) => {

@@ -22,5 +22,5 @@ pub use garbage::{Garbage, Survey, free, survey};
 pub use locate::{all_runs, resolve_run, runs_root, runs_root_from};
 pub use overview::{Monitored, RunSummary, StageSummary, list, summarize};
 pub use record::{RunRecord, StageRecord};
-pub use recorder::{Clock, Recorder, happened};
+pub use recorder::{Recorder, happened};
 pub use verify::{FrozenProof, Problem, Verification, verify};

@@ -15,7 +15,7 @@ use crate::events::{Event, Interrupt, Observer};
 use crate::store::disk;
 
 /// Where the time comes from; the library has no clock of its own.
-pub type Clock = fn() -> SystemTime;
+type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Steps come many times a second; one in this long is kept.
 const STEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -41,7 +41,7 @@ impl Recorder {
     /// Interrupted while waiting; or the files cannot be written.
     pub fn open(
         run: &RunDirectory,
-        clock: Clock,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
         interrupt: &Interrupt,
         waiting: &mut dyn FnMut(),
     ) -> Result<Self> {
@@ -61,7 +61,10 @@ impl Recorder {
         let path = run.path().join(LOG);
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.map_err(|error| Error::io("open", &path, error))?;
-        Ok(Self { clock, files: Mutex::new(Files { events, log, last_step: None, failure: None }) })
+        Ok(Self {
+            clock: Box::new(clock),
+            files: Mutex::new(Files { events, log, last_step: None, failure: None }),
+        })
     }
 
     /// The first failure to write, if there was one: a full disk should not pass unseen.
