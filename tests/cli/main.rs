@@ -3,6 +3,7 @@
 mod diff;
 mod gc;
 mod list;
+mod report;
 mod status;
 mod support;
 mod synthetic;
