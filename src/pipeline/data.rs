@@ -42,20 +42,6 @@ pub struct ImageFolder {
     pub broken: Broken,
 }
 
-impl Data {
-    /// Whether images are held out for validation.
-    pub fn has_validation(&self) -> bool {
-        let Self::ImageFolder(ImageFolder { split, .. }) = self;
-        split.folders.as_ref().map_or(split.validation > 0.0, |folders| folders.validation.is_some())
-    }
-
-    /// Whether images are held out for the final test.
-    pub fn has_test(&self) -> bool {
-        let Self::ImageFolder(ImageFolder { split, .. }) = self;
-        split.folders.as_ref().map_or(split.test > 0.0, |folders| folders.test.is_some())
-    }
-}
-
 fn default_image_size() -> usize {
     224
 }
@@ -87,6 +73,18 @@ pub struct Split {
 impl Default for Split {
     fn default() -> Self {
         Self { validation: 0.0, test: 0.0, stratify: true, seed: 0, group: None, folders: None }
+    }
+}
+
+impl Split {
+    /// Whether images are held out for validation.
+    pub fn has_validation(&self) -> bool {
+        self.folders.as_ref().map_or(self.validation > 0.0, |folders| folders.validation.is_some())
+    }
+
+    /// Whether images are held out for the final test.
+    pub fn has_test(&self) -> bool {
+        self.folders.as_ref().map_or(self.test > 0.0, |folders| folders.test.is_some())
     }
 }
 

@@ -40,7 +40,8 @@ impl Place {
         floor_boundary(&self.source.text, self.range.start)
     }
 
-    fn line_start(&self) -> usize {
+    /// Where the line of the first character starts, in bytes.
+    pub fn line_start(&self) -> usize {
         self.source.text[..self.start()].rfind('\n').map_or(0, |newline| newline + 1)
     }
 }

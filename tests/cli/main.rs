@@ -2,9 +2,13 @@
 
 mod diff;
 mod gc;
+mod init;
+mod language;
 mod list;
 mod report;
+mod schema;
 mod status;
 mod support;
 mod synthetic;
+mod validate;
 mod verify;
