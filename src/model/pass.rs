@@ -1,6 +1,7 @@
 //! One run of a model over a batch: where layers find their tensors and how they compute with them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use candle_core::Tensor;
 
@@ -8,7 +9,7 @@ use super::TensorId;
 use super::layers::{BatchNorm2d, Conv2d, Linear};
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
-use crate::ops::{Activation, Window};
+use crate::ops::{self, Activation, FoldedConv, FoldedNorm, Window};
 use crate::random::{Purpose, Stream};
 
 /// The numbers of a model: one tensor for each of its description, parameters and buffers alike.
@@ -36,6 +37,8 @@ pub struct Pass<'a> {
     tape: Tape,
     leaves: BTreeMap<TensorId, Value>,
     buffers: Vec<(TensorId, Tensor)>,
+    /// By weight and padding, which for some convolutions follows the size of the image.
+    folded: BTreeMap<(TensorId, [usize; 4]), FoldedConv>,
 }
 
 struct Training<'a> {
@@ -48,7 +51,7 @@ struct Training<'a> {
 impl<'a> Pass<'a> {
     /// Plain inference. Weights are folded and packed once per pass, so keep one pass over many batches.
     pub fn inference(state: &'a State) -> Self {
-        Self { state, training: None, tape: Tape::new(), leaves: BTreeMap::new(), buffers: Vec::new() }
+        Self { state, training: None, tape: Tape::new(), leaves: BTreeMap::new(), buffers: Vec::new(), folded: BTreeMap::new() }
     }
 
     /// Training: `trainable[id]` says which parameters are leaves, `norms[i]` what norm `i` of the description does.
@@ -95,25 +98,95 @@ impl<'a> Pass<'a> {
         x: &Value,
         residual: Option<&Value>,
     ) -> Result<Value> {
-        todo!()
+        let (_, height, width, _) = x.tensor().dims4()?;
+        let window = conv.window(height, width);
+        let mode = self.training.as_ref().map_or(NormMode::Frozen, |training| training.norms[norm.index]);
+        let trains = |id: TensorId| self.training.as_ref().is_some_and(|training| training.trainable[id]);
+        let parameters = [conv.weight, norm.spec.weight, norm.spec.bias];
+        let constant = x.is_constant() && residual.is_none_or(Value::is_constant);
+        if mode == NormMode::Frozen && constant && !parameters.into_iter().any(trains) {
+            let folded = self.folded(conv, norm, window)?;
+            let residual = residual.map(Value::tensor);
+            return Ok(Value::constant(folded.forward(x.tensor(), activation, residual)?));
+        }
+        let [weight, scale, shift] = parameters.map(|id| self.parameter(id));
+        let y = ops::conv2d(&mut self.tape, x, &weight, None, window, conv.groups)?;
+        let spec = &norm.spec;
+        let (mean, variance) = (&self.state.tensors[spec.running_mean], &self.state.tensors[spec.running_var]);
+        match mode {
+            NormMode::Frozen => ops::batch_norm_frozen(
+                &mut self.tape,
+                &y,
+                &scale,
+                &shift,
+                mean,
+                variance,
+                norm.eps,
+                activation,
+                residual,
+            ),
+            NormMode::Training => {
+                let (y, batch) = ops::batch_norm_training(
+                    &mut self.tape,
+                    &y,
+                    &scale,
+                    &shift,
+                    norm.eps,
+                    activation,
+                    residual,
+                )?;
+                let moved = |running: &Tensor, batch: &Tensor| -> Result<Tensor> {
+                    Ok(((running * (1.0 - norm.momentum))? + (batch * norm.momentum)?)?)
+                };
+                let count = (&self.state.tensors[spec.batch_count] + 1.0)?;
+                self.buffers.extend([
+                    (spec.running_mean, moved(mean, &batch.mean)?),
+                    (spec.running_var, moved(variance, &batch.variance)?),
+                    (spec.batch_count, count),
+                ]);
+                Ok(y)
+            }
+        }
+    }
+
+    /// The convolution with its normalisation folded in, made once per pass and image size.
+    fn folded(&mut self, conv: &Conv2d, norm: &BatchNorm2d, window: Window) -> Result<&FoldedConv> {
+        let tensors = &self.state.tensors;
+        Ok(match self.folded.entry((conv.weight, window.padding)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let folded = FoldedNorm {
+                    weight: &tensors[norm.spec.weight],
+                    bias: &tensors[norm.spec.bias],
+                    mean: &tensors[norm.spec.running_mean],
+                    variance: &tensors[norm.spec.running_var],
+                    eps: norm.eps,
+                };
+                entry.insert(FoldedConv::new(&tensors[conv.weight], Some(folded), None, window, conv.groups)?)
+            }
+        })
     }
 
     pub(super) fn linear(&mut self, linear: &Linear, x: &Value) -> Result<Value> {
-        todo!()
+        let (weight, bias) = (self.parameter(linear.weight), self.parameter(linear.bias));
+        ops::linear(&mut self.tape, x, &weight, Some(&bias))
     }
 
     pub(super) fn max_pool2d(&mut self, x: &Value, window: Window) -> Result<Value> {
-        todo!()
+        ops::max_pool2d(&mut self.tape, x, window)
     }
 
     /// [N, H, W, C] to [N, C].
     pub(super) fn global_average_pool(&mut self, x: &Value) -> Result<Value> {
-        todo!()
+        ops::global_average_pool(&mut self.tape, x)
     }
 
     /// Nothing in inference.
     pub(super) fn dropout(&mut self, x: Value, p: f64) -> Result<Value> {
-        todo!()
+        match &mut self.training {
+            Some(training) if p > 0.0 => ops::dropout(&mut self.tape, &x, p, &mut training.dropout),
+            _ => Ok(x),
+        }
     }
 
     fn parameter(&mut self, id: TensorId) -> Value {
