@@ -14,6 +14,7 @@ mod buffer;
 mod channels;
 mod cross_entropy;
 mod dropout;
+pub mod conv2d;
 pub mod float;
 pub mod gemm;
 mod linear;

@@ -17,7 +17,7 @@ pub(super) const DEPTH: usize = 256;
 
 /// The distance between two rows of a left block packed row by row: a little more than [`DEPTH`], lest rows that a
 /// kernel reads side by side share their cache sets. A constant, so that kernels address rows by displacement.
-pub(super) const ROW_STRIDE: usize = DEPTH + 16;
+pub(in crate::ops) const ROW_STRIDE: usize = DEPTH + 16;
 
 /// How a left block is packed; each source chooses the one that copies runs of its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -78,8 +78,13 @@ impl<T: Float> LeftSource<T> for Matrix<'_, T> {
             #[inline(always)]
             || match self.layout() {
                 Layout::Columns => {
-                    for (k, slot) in depth.clone().zip(panel.chunks_mut(lanes)) {
-                        copy_run(&mut slot[..rows.len()], &data[k * column_stride + rows.start..]);
+                    for (k, slot) in depth.clone().zip(panel.chunks_exact_mut(lanes)) {
+                        let data = &data[k * column_stride + rows.start..];
+                        match data.first_chunk::<16>() {
+                            // More than needed, but one vector: the lanes beyond the rows are never read.
+                            Some(data) if lanes == 16 => slot.copy_from_slice(data),
+                            _ => copy_run(&mut slot[..rows.len()], data),
+                        }
                     }
                 }
                 Layout::Rows => {
@@ -135,8 +140,42 @@ impl<T: Float> RightSource<T> for Matrix<'_, T> {
     }
 }
 
-/// Copies as many numbers as `to` holds from the start of `from`.
+/// Copies as many numbers as `to` holds from the start of `from`, in vectors of the profile it is inlined into.
+///
+/// Runs are short here, and a call of the system's copy costs as much as the copy. Two vectors a step, since a loop of
+/// single ones would be recognised and turned into that call.
 #[inline(always)]
 pub(in crate::ops) fn copy_run<T: Copy>(to: &mut [T], from: &[T]) {
-    to.copy_from_slice(&from[..to.len()]);
+    let length = to.len();
+    let from = &from[..length];
+    let mut done = 0;
+    while done + 32 <= length {
+        copy_lanes::<T, 16>(to, from, done);
+        copy_lanes::<T, 16>(to, from, done + 16);
+        done += 32;
+    }
+    if done + 16 <= length {
+        copy_lanes::<T, 16>(to, from, done);
+        done += 16;
+    }
+    // What is left lies within one more vector, counted from the end.
+    match length {
+        _ if done == length => {}
+        16.. => copy_lanes::<T, 16>(to, from, length - 16),
+        8.. => {
+            copy_lanes::<T, 8>(to, from, 0);
+            copy_lanes::<T, 8>(to, from, length - 8);
+        }
+        4.. => {
+            copy_lanes::<T, 4>(to, from, 0);
+            copy_lanes::<T, 4>(to, from, length - 4);
+        }
+        _ => (0..length).for_each(|i| to[i] = from[i]),
+    }
+}
+
+#[inline(always)]
+fn copy_lanes<T: Copy, const LANES: usize>(to: &mut [T], from: &[T], at: usize) {
+    let from: &[T; LANES] = from[at..at + LANES].try_into().expect("a slice of this length");
+    to[at..at + LANES].copy_from_slice(from);
 }

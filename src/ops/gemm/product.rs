@@ -42,15 +42,22 @@ impl<T: Float> Product<'_, T> {
         if self.columns == 0 {
             return;
         }
+        // A right operand packed on the way is packed again for each block of rows: let them be few.
+        let block_rows = match self.right {
+            Right::Packed(_) => kernel.block_rows,
+            Right::Source(_) => 4 * kernel.block_rows,
+        };
+        let row_blocks = self.rows.div_ceil(block_rows);
+        let block_rows = self.rows.div_ceil(row_blocks.max(1)).next_multiple_of(kernel.rows);
         let column_blocks = self.columns.div_ceil(BLOCK_COLUMNS);
-        let blocks = self.rows.div_ceil(kernel.block_rows) * column_blocks;
-        let block_work = kernel.block_rows * self.columns.min(BLOCK_COLUMNS) * self.depth.max(1);
-        let blocks_per_task = TASK.div_ceil(block_work);
+        let blocks = row_blocks * column_blocks;
+        let block_work = block_rows * self.columns.min(BLOCK_COLUMNS) * self.depth.max(1);
+        let blocks_per_task = TASK.div_ceil(block_work.max(1));
         (0..blocks.div_ceil(blocks_per_task)).into_par_iter().with_max_len(1).for_each(|task| {
             for block in task * blocks_per_task..blocks.min((task + 1) * blocks_per_task) {
                 let (row_block, column_block) = (block / column_blocks, block % column_blocks);
-                let first = row_block * kernel.block_rows;
-                let rows = first..self.rows.min(first + kernel.block_rows);
+                let first = (row_block * block_rows).min(self.rows);
+                let rows = first..self.rows.min(first + block_rows);
                 let first = column_block * BLOCK_COLUMNS;
                 let columns = first..self.columns.min(first + BLOCK_COLUMNS);
                 self.block(&kernel, rows, columns, &output);
