@@ -1,17 +1,20 @@
 //! defrost: declarative transfer learning. What the file says is what happened.
 //!
 //! A pipeline file is read by [`pipeline`], resolved by [`plan`] into stages with recipes and keys, and carried out by
-//! [`run`], which asks [`stage`] for each one's work and keeps the results. A train stage joins [`data`] (images to
-//! batches), [`model`] (architectures), [`freeze`] (who trains) and [`train`] (the loop), all computing through [`ops`]
-//! on the tape of [`autograd`]. [`weights`] reads and writes tensors, [`metrics`] and [`report`] say how it went.
+//! [`run`], which asks [`stage`] for each one's work and keeps the results in [`store`]. A train stage joins [`data`]
+//! (images to batches), [`model`] (architectures), [`freeze`] (who trains) and [`train`] (the loop), all computing
+//! through [`ops`] on the tape of [`autograd`]. [`weights`] reads and writes tensors, [`metrics`] and [`report`] say how
+//! it went, and [`events`] tells whoever watches.
 //!
 //! Floors run one way: `run → plan → stage → train · report → freeze · metrics → weights · model · data → ops → autograd`.
-//! `pipeline`, `digest`, `random` and `error` are leaves. The library never prints, exits or reads the environment.
+//! `pipeline`, `digest`, `random`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and `run`.
+//! The library never prints, exits or reads the environment.
 
 pub mod autograd;
 pub mod data;
 pub mod digest;
 pub mod error;
+pub mod events;
 pub mod freeze;
 pub mod metrics;
 pub mod model;
@@ -22,6 +25,7 @@ pub mod random;
 pub mod report;
 pub mod run;
 pub mod stage;
+pub mod store;
 pub mod train;
 pub mod weights;
 

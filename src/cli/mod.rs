@@ -2,6 +2,7 @@
 
 mod console;
 mod options;
+mod progress;
 
 use std::process::ExitCode;
 
@@ -9,7 +10,7 @@ use clap::{Parser, Subcommand};
 use defrost::error::{Error, Kind};
 
 pub use console::Console;
-pub use options::PipelineOptions;
+pub use options::{PipelineOptions, RunsOptions};
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $name:ident($module:ident)),* $(,)?) => {

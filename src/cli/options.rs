@@ -1,6 +1,9 @@
 //! The options that every command reading a pipeline shares.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use defrost::Result;
+use defrost::run::{self, RunDirectory};
 
 #[derive(clap::Args)]
 pub struct PipelineOptions {
@@ -16,4 +19,27 @@ pub struct PipelineOptions {
     /// The folder of all runs, instead of the nearest `runs`
     #[arg(long, value_name = "DIR")]
     pub runs_dir: Option<PathBuf>,
+}
+
+/// The option of commands that look at runs.
+#[derive(clap::Args)]
+pub struct RunsOptions {
+    /// The folder of all runs, instead of the nearest `runs`
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+}
+
+impl RunsOptions {
+    /// The folder of all runs, seen from where the user stands.
+    pub fn root(&self) -> Result<PathBuf> {
+        self.runs_dir.clone().map_or_else(|| run::runs_root_from(Path::new(".")), Ok)
+    }
+
+    /// The run an argument means: a path, an id prefix, a name (its latest) or a pipeline file.
+    pub fn resolve(&self, argument: &str) -> Result<RunDirectory> {
+        let file = Path::new(argument);
+        let runs =
+            if self.runs_dir.is_none() && file.is_file() { run::runs_root(file)? } else { self.root()? };
+        run::resolve_run(argument, &runs)
+    }
 }

@@ -2,11 +2,15 @@
 //!
 //! It never touches the disk and knows nothing of pipelines.
 
+mod difference;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+
+pub use difference::{Difference, differences};
 
 /// A 256-bit BLAKE3 digest, written as 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +29,10 @@ impl Digest {
     /// The first eight digits, as run directories are named.
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
+    }
+
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     pub fn as_bytes(&self) -> &[u8; 32] {

@@ -1,1 +1,26 @@
-//! From a plan to a run directory: the store, attempts, events, resume, verification.
+//! From a plan to a run directory: its files and state, what happened in it, and whether it still tells the truth.
+//!
+//! A run directory is a value: it holds everything it names, can be packed, moved and deleted by itself, and every
+//! file but the log is the same bytes for the same pipeline and inputs. The room never prints and reads no clock of
+//! its own.
+
+mod compare;
+mod directory;
+mod garbage;
+mod locate;
+mod overview;
+mod record;
+mod recorder;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use crate::events::{Event, Fanout, Interrupt, Observer, Outcome, Quiet};
+pub use compare::{Comparison, compare};
+pub use directory::{RunDirectory, State};
+pub use garbage::{Garbage, Survey, free, survey};
+pub use locate::{all_runs, resolve_run, runs_root, runs_root_from};
+pub use overview::{Monitored, RunSummary, StageSummary, list, summarize};
+pub use record::{RunRecord, StageRecord};
+pub use recorder::{Recorder, happened};
+pub use verify::{FrozenProof, Problem, Verification, verify};

@@ -1,0 +1,111 @@
+//! Events, and those who observe them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How a stage is come by, or a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Computed from its beginning.
+    Ran,
+    /// Found finished in the store.
+    Cached,
+    /// Continued from a checkpoint.
+    Resumed,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ran => "ran",
+            Self::Cached => "cached",
+            Self::Resumed => "resumed",
+        }
+    }
+}
+
+/// What happened. The wire form is one JSON object per event, told apart by `event`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    RunStarted {
+        name: String,
+        run_dir: String,
+        stages: Vec<String>,
+    },
+    StageStarted {
+        stage: String,
+        kind: String,
+        outcome: Outcome,
+        /// Why it is computed, or by whom it was: `optimizer.lr 1e-4 → 3e-5`.
+        reason: Option<String>,
+    },
+    /// One optimizer step, or one batch of an evaluation.
+    Step {
+        stage: String,
+        /// From 1.
+        epoch: u32,
+        epochs: u32,
+        /// From 1, within the epoch.
+        step: u64,
+        steps: u64,
+        /// The mean over the epoch so far.
+        loss: f64,
+        accuracy: Option<f64>,
+        images_per_second: f64,
+        seconds_left: f64,
+    },
+    EpochFinished {
+        stage: String,
+        epoch: u32,
+        epochs: u32,
+        /// The row of `history.csv`, column by column.
+        row: Vec<(String, f64)>,
+        /// Whether this epoch is the best so far.
+        best: bool,
+    },
+    CheckpointWritten {
+        stage: String,
+        epoch: u32,
+        step: u64,
+    },
+    Warning {
+        stage: Option<String>,
+        message: String,
+    },
+    StageFinished {
+        stage: String,
+        outcome: Outcome,
+        seconds: f64,
+        metrics: BTreeMap<String, f64>,
+    },
+    /// The state a run ends in: `complete`, `interrupted` or `failed`, and the error if there is one.
+    RunFinished {
+        state: String,
+        seconds: f64,
+        error: Option<String>,
+    },
+}
+
+/// Whoever wants to know what happens. Called from the computing thread: be quick.
+pub trait Observer: Sync {
+    fn event(&self, event: &Event);
+}
+
+/// Tells several observers, in order.
+pub struct Fanout<'a>(pub Vec<&'a dyn Observer>);
+
+impl Observer for Fanout<'_> {
+    fn event(&self, event: &Event) {
+        self.0.iter().for_each(|observer| observer.event(event));
+    }
+}
+
+/// Observes nothing.
+pub struct Quiet;
+
+impl Observer for Quiet {
+    fn event(&self, _: &Event) {}
+}

@@ -1,0 +1,9 @@
+//! A leaf room: what happens while a pipeline runs, as values; who watches; and the wish to stop.
+//!
+//! Whoever computes reports here and knows nothing of who listens. Nothing in it enters a result.
+
+mod event;
+mod interrupt;
+
+pub use event::{Event, Fanout, Observer, Outcome, Quiet};
+pub use interrupt::Interrupt;

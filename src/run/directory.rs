@@ -1,0 +1,262 @@
+//! One run directory: where it lies, what it holds, and how it is filled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::RunRecord;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::store::{Finished, Store, disk};
+
+pub(super) const PLAN: &str = "plan.json";
+pub(super) const EVENTS: &str = "events.jsonl";
+pub(super) const LOG: &str = "log.txt";
+pub(super) const LATEST: &str = "latest";
+const PIPELINE: &str = "pipeline.toml";
+const RESOLVED: &str = "resolved.toml";
+const MANIFEST: &str = "manifest.json";
+const STATE: &str = "state";
+const STAGES: &str = "stages";
+
+/// What the manifest lists, beside all below `stages`.
+const LISTED: [&str; 4] = [PIPELINE, RESOLVED, PLAN, "report.html"];
+
+/// What it leaves out: itself, and where clocks and host names may stand. The report has neither.
+const UNLISTED: [&str; 4] = [MANIFEST, STATE, EVENTS, LOG];
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Running,
+    Interrupted,
+    Failed,
+    Complete,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
+            Self::Complete => "complete",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for State {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Running, Self::Interrupted, Self::Failed, Self::Complete]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or(())
+    }
+}
+
+/// A run directory, by its path: `runs/<name>/<digits of the recipe>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDirectory {
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    files: BTreeMap<String, Digest>,
+}
+
+impl RunDirectory {
+    /// The directory of a recipe below a `runs` folder, whether or not it is there: eight digits of the recipe, more
+    /// where another recipe has the same ones. Writes nothing.
+    pub fn locate(runs: &Path, name: &str, recipe: &Digest) -> Result<Self> {
+        if !disk::stays_below(name) || name.contains('/') || name.starts_with('.') {
+            return Err(Error::usage(format!("`{name}` cannot name a folder below `{}`", runs.display())));
+        }
+        let digits = recipe.to_string();
+        let taken = |path: &Path| {
+            disk::read_json(&path.join(PLAN)).is_ok_and(|record: RunRecord| record.recipe != *recipe)
+        };
+        let path = (8..=digits.len())
+            .map(|length| runs.join(name).join(&digits[..length]))
+            .find(|path| !taken(path));
+        Ok(Self { path: path.expect("no other recipe has all the digits") })
+    }
+
+    /// An existing run directory.
+    ///
+    /// # Errors
+    /// The path holds no `plan.json`.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        if !path.join(PLAN).is_file() {
+            return Err(Error::usage(format!(
+                "`{}` is not a run directory: it has no `{PLAN}`",
+                path.display()
+            )));
+        }
+        Ok(Self { path })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The digits that name it.
+    pub fn id(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The plan it was made from.
+    pub fn record(&self) -> Result<RunRecord> {
+        disk::read_json(&self.path.join(PLAN))
+    }
+
+    /// Everything merged, as a tree of settings.
+    pub fn settings(&self) -> Result<serde_json::Value> {
+        let path = self.path.join(RESOLVED);
+        let text = fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+        toml::from_str(&text)
+            .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))
+    }
+
+    /// Begins or begins again: the plan first, since `gc` goes by it, then the pipeline, the state, and `latest`.
+    pub fn begin(&self, record: &RunRecord, pipeline: &[u8], resolved: &str) -> Result<()> {
+        self.write_record(record)?;
+        self.set_state(State::Running)?;
+        self.write(PIPELINE, pipeline)?;
+        self.write(RESOLVED, resolved.as_bytes())?;
+        let latest = self.path.parent().unwrap_or(Path::new(".")).join(LATEST);
+        disk::write_atomically(&latest, format!("{}\n", self.id()).as_bytes())
+    }
+
+    /// Writes the plan again, when a key has become known.
+    pub fn write_record(&self, record: &RunRecord) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(record).expect("a plan is plain data");
+        text.push('\n');
+        self.write(PLAN, text.as_bytes())
+    }
+
+    /// Writes a file of the run's own, such as `report.html`, unless it has these bytes already.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path.join(name);
+        if fs::read(&path).is_ok_and(|existing| existing == bytes) {
+            return Ok(());
+        }
+        disk::write_atomically(&path, bytes)
+    }
+
+    /// How far the run is. One that says it is running while nobody is at it was killed: it is interrupted.
+    pub fn state(&self) -> State {
+        let text = fs::read_to_string(self.path.join(STATE)).unwrap_or_default();
+        match text.trim().parse().unwrap_or(State::Interrupted) {
+            State::Running if !self.is_live() => State::Interrupted,
+            state => state,
+        }
+    }
+
+    pub fn set_state(&self, state: State) -> Result<()> {
+        disk::write_atomically(&self.path.join(STATE), format!("{state}\n").as_bytes())
+    }
+
+    /// Whether a process is at work in it: whoever is holds the lock of `events.jsonl`.
+    pub fn is_live(&self) -> bool {
+        disk::is_locked(&self.path.join(EVENTS))
+    }
+
+    /// The folder of a stage, for files that grow while it runs; [`RunDirectory::materialize`] replaces them.
+    pub fn stage(&self, name: &str) -> PathBuf {
+        self.path.join(STAGES).join(name)
+    }
+
+    /// Fills a stage's folder with its finished files, and with nothing else.
+    pub fn materialize(&self, store: &Store, stage: &str, finished: &Finished) -> Result<()> {
+        let folder = self.stage(stage);
+        sweep(&folder, |name| finished.files.contains_key(name))?;
+        for (name, digest) in &finished.files {
+            let target = folder.join(name);
+            let there = target.is_file()
+                && store
+                    .inputs()
+                    .digests(std::slice::from_ref(&target))
+                    .is_ok_and(|found| found == [*digest]);
+            if !there {
+                disk::duplicate(&finished.dir.join(name), &target)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a run whose stages are all materialised: removes what an earlier one left in its place, and writes the
+    /// manifest. Also called after rewriting `report.html`.
+    pub fn seal(&self, store: &Store) -> Result<()> {
+        let record = self.record()?;
+        let stages: BTreeSet<&str> = record.stages.iter().map(|stage| stage.name.as_str()).collect();
+        for name in disk::entries(&self.path.join(STAGES))? {
+            if !stages.contains(name.as_str()) {
+                disk::remove(&self.path.join(STAGES).join(name))?;
+            }
+        }
+        for name in disk::entries(&self.path)?.iter().filter(|name| name.starts_with(disk::UNFINISHED)) {
+            disk::remove(&self.path.join(name))?;
+        }
+        let mut names = disk::files_below(&self.path.join(STAGES))?;
+        names.iter_mut().for_each(|name| name.insert_str(0, "stages/"));
+        names.extend(LISTED.map(str::to_owned).into_iter().filter(|name| self.path.join(name).is_file()));
+        let paths: Vec<PathBuf> = names.iter().map(|name| self.path.join(name)).collect();
+        let files = names.into_iter().zip(store.inputs().digests(&paths)?).collect();
+        let mut text = serde_json::to_string_pretty(&Manifest { files }).expect("a manifest is plain data");
+        text.push('\n');
+        self.write(MANIFEST, text.as_bytes())
+    }
+
+    /// The files here that a manifest should list, links among them.
+    pub(super) fn listed_files(&self) -> Vec<String> {
+        let walk = walkdir::WalkDir::new(&self.path).follow_links(false).min_depth(1).sort_by_file_name();
+        let files = walk.into_iter().flatten().filter(|entry| !entry.file_type().is_dir());
+        let names = files.filter_map(|entry| relative(&self.path, entry.path()));
+        names.filter(|name| !UNLISTED.contains(&name.as_str())).collect()
+    }
+
+    /// What the manifest says of each file.
+    pub(super) fn manifest(&self) -> Result<BTreeMap<String, Digest>> {
+        let manifest: Manifest = disk::read_json(&self.path.join(MANIFEST))?;
+        Ok(manifest.files)
+    }
+}
+
+/// Removes the files below a folder that are not to stay, every link, and folders left empty.
+fn sweep(folder: &Path, stays: impl Fn(&str) -> bool) -> Result<()> {
+    if fs::symlink_metadata(folder).is_ok_and(|entry| !entry.is_dir()) {
+        return disk::remove(folder);
+    }
+    for entry in walkdir::WalkDir::new(folder).follow_links(false).min_depth(1).contents_first(true) {
+        let Ok(entry) = entry else { continue };
+        if entry.file_type().is_dir() {
+            // Fails unless it is empty, which is right.
+            let _ = fs::remove_dir(entry.path());
+            continue;
+        }
+        if entry.file_type().is_symlink() || !relative(folder, entry.path()).is_some_and(|name| stays(&name))
+        {
+            disk::remove(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn relative(folder: &Path, path: &Path) -> Option<String> {
+    Some(path.strip_prefix(folder).ok()?.to_str()?.replace(std::path::MAIN_SEPARATOR, "/"))
+}

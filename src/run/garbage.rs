@@ -1,0 +1,148 @@
+//! What takes space in the store and serves nobody.
+//!
+//! Kept is every key that the plan of a run directory names, and what a live attempt makes or reads. A run names its
+//! keys before it needs them and holds the store while it looks them up, so nothing vanishes under it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{State, all_runs};
+use crate::error::{Error, Result};
+use crate::store::{Store, disk, live_uses};
+
+/// One thing that could go.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Garbage {
+    pub path: PathBuf,
+    /// What it is, in a person's words.
+    pub what: &'static str,
+    /// What removing it would free; bytes that a run shares by hard link do not count.
+    pub bytes: u64,
+}
+
+/// What could go, and what stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Survey {
+    pub garbage: Vec<Garbage>,
+    /// Finished stages and attempts that stay.
+    pub kept: usize,
+}
+
+impl Survey {
+    pub fn bytes(&self) -> u64 {
+        self.garbage.iter().map(|item| item.bytes).sum()
+    }
+
+    fn sort(&mut self, path: PathBuf, garbage: Option<&'static str>) {
+        match garbage {
+            Some(what) => self.garbage.push(Garbage { bytes: bytes_below(&path), path, what }),
+            None => self.kept += 1,
+        }
+    }
+}
+
+/// Looks through the store of a `runs` folder. Removes nothing.
+///
+/// # Errors
+/// The plan of some run cannot be read: what it needs is not known.
+pub fn survey(store: &Store, runs: &Path) -> Result<Survey> {
+    let mut named = BTreeSet::new();
+    let mut resumable = BTreeSet::new();
+    for run in all_runs(runs)? {
+        let record = run.record().map_err(|error| {
+            error.hint("what this run needs is not known: run its pipeline again, or delete its folder")
+        })?;
+        let keys: Vec<String> =
+            record.stages.iter().filter_map(|stage| Some(stage.key?.to_string())).collect();
+        if run.state() != State::Complete {
+            resumable.extend(keys.iter().cloned());
+        }
+        named.extend(keys);
+    }
+
+    let mut survey = Survey::default();
+    let mut attempts = Vec::new();
+    for key in keys_in(store.work())? {
+        let folder = store.work().join(&key);
+        for name in disk::entries(&folder)? {
+            let path = folder.join(&name);
+            let live = live_uses(&path)?;
+            named.extend(live.iter().flatten().map(ToString::to_string));
+            let garbage = match name.as_str() {
+                _ if live.is_some() => None,
+                name if name.starts_with("conflict-") => {
+                    Some("a result with other bytes than the one in the store")
+                }
+                name if name.starts_with("damaged-") => Some("a damaged result that was computed again"),
+                name if name.starts_with(disk::UNFINISHED) => Some("left by a process that was killed"),
+                _ if resumable.contains(&key) => None,
+                _ => Some("an attempt that no run would resume"),
+            };
+            attempts.push((path, garbage));
+        }
+    }
+    for key in keys_in(store.objects())? {
+        let folder = store.objects().join(&key);
+        for name in disk::entries(&folder)? {
+            let garbage = match name.starts_with(disk::UNFINISHED) {
+                true => Some("left by a process that was killed"),
+                false if named.contains(&key) => None,
+                false => Some("a finished stage that no run has"),
+            };
+            survey.sort(folder.join(name), garbage);
+        }
+    }
+    for name in disk::entries(store.objects())?.iter().filter(|name| name.starts_with(disk::UNFINISHED)) {
+        survey.sort(store.objects().join(name), Some("left by a process that was killed"));
+    }
+    attempts.into_iter().for_each(|(path, garbage)| survey.sort(path, garbage));
+    Ok(survey)
+}
+
+/// Surveys again with the store held, and removes what could go.
+///
+/// # Errors
+/// A run is just looking through the store; or something cannot be removed.
+pub fn free(store: &Store, runs: &Path) -> Result<Survey> {
+    let Some(_hold) = store.hold_alone()? else {
+        return Err(Error::failed("a run is looking through the store at this moment").hint("try again"));
+    };
+    let survey = survey(store, runs)?;
+    for item in &survey.garbage {
+        disk::remove(&item.path)?;
+    }
+    for folder in [store.objects(), store.work()] {
+        for key in keys_in(folder)? {
+            // Fails unless it is empty, which is right.
+            let _ = std::fs::remove_dir(folder.join(key));
+        }
+    }
+    store.inputs().forget_missing();
+    Ok(survey)
+}
+
+/// The folders named by a digest.
+fn keys_in(folder: &Path) -> Result<Vec<String>> {
+    let mut names = disk::entries(folder)?;
+    names.retain(|name| name.parse::<crate::digest::Digest>().is_ok());
+    Ok(names)
+}
+
+fn bytes_below(path: &Path) -> u64 {
+    let entries = walkdir::WalkDir::new(path).follow_links(false).into_iter().flatten();
+    let metadata =
+        entries.filter(|entry| entry.file_type().is_file()).filter_map(|entry| entry.metadata().ok());
+    metadata.filter(|metadata| !is_shared(metadata)).map(|metadata| metadata.len()).sum()
+}
+
+#[cfg(unix)]
+fn is_shared(metadata: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(metadata) > 1
+}
+
+#[cfg(not(unix))]
+fn is_shared(_: &std::fs::Metadata) -> bool {
+    false
+}

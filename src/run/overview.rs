@@ -1,0 +1,193 @@
+//! What a run has come to so far, read from its files: for `list` and `status`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::locate::name_of;
+use super::{RunDirectory, State, all_runs, compare, happened};
+use crate::digest::Difference;
+use crate::error::Result;
+use crate::events::Event;
+
+/// A run at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunSummary {
+    pub name: String,
+    pub id: String,
+    pub path: String,
+    pub state: State,
+    /// When it was last started.
+    pub started: Option<String>,
+    /// Of the last train stage that has one.
+    pub monitor: Option<Monitored>,
+    pub stages: Vec<StageSummary>,
+    /// The settings, inputs and versions that differ from the run of that name before it.
+    pub changes: Vec<Difference>,
+}
+
+/// A stage at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageSummary {
+    pub name: String,
+    pub kind: String,
+    /// `waiting`, `running`, `ran`, `cached` or `resumed`; after a run that did not end well, `unfinished`.
+    pub status: &'static str,
+    pub seconds: Option<f64>,
+    /// Epochs done, and to do.
+    pub epochs: Option<(u32, u32)>,
+    pub monitor: Option<Monitored>,
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// The monitored metric where it was best.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Monitored {
+    pub stage: String,
+    /// Such as `validation/accuracy`.
+    pub metric: String,
+    pub value: f64,
+    pub epoch: u32,
+}
+
+/// All runs below a `runs` folder: by name, and of each name the latest started first.
+pub fn list(runs: &Path) -> Result<Vec<RunSummary>> {
+    let mut all: Vec<(String, Option<String>, RunDirectory)> =
+        all_runs(runs)?.into_iter().map(|run| (name_of(&run), first_started(&run), run)).collect();
+    // In the order in which they first came to be, so that "before" does not change when an old one runs again.
+    all.sort_by(|a, b| (&a.0, &a.1, a.2.id()).cmp(&(&b.0, &b.1, b.2.id())));
+    let mut summaries = Vec::new();
+    for (place, (name, _, run)) in all.iter().enumerate() {
+        let mut summary = summarize(run)?;
+        if let Some((_, _, before)) =
+            place.checked_sub(1).map(|place| &all[place]).filter(|before| before.0 == *name)
+        {
+            summary.changes = compare(before, run)?.causes;
+        }
+        summaries.push(summary);
+    }
+    summaries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| b.started.cmp(&a.started)));
+    Ok(summaries)
+}
+
+fn first_started(run: &RunDirectory) -> Option<String> {
+    happened(run).into_iter().map(|(time, _)| time).next()
+}
+
+/// What one run has come to so far.
+///
+/// # Errors
+/// Its plan cannot be read.
+pub fn summarize(run: &RunDirectory) -> Result<RunSummary> {
+    let record = run.record()?;
+    let state = run.state();
+    let settings = run.settings().unwrap_or_default();
+    let events = happened(run);
+    let start = events.iter().rposition(|(_, event)| matches!(event, Event::RunStarted { .. })).unwrap_or(0);
+    let (started, events) =
+        (events.get(start).map(|(time, _)| time.clone()), &events[start.min(events.len())..]);
+    let stages: Vec<StageSummary> = record
+        .stages
+        .iter()
+        .map(|stage| {
+            let metric = settings["stage"][&stage.name]["monitor"].as_str();
+            StageSummary {
+                monitor: metric.and_then(|metric| monitored(run, &stage.name, metric)),
+                metrics: results(run, &stage.name),
+                ..progress(&stage.name, &stage.kind, state, events)
+            }
+        })
+        .collect();
+    Ok(RunSummary {
+        name: name_of(run),
+        id: run.id(),
+        path: run.path().display().to_string(),
+        state,
+        started,
+        monitor: stages.iter().rev().find_map(|stage| stage.monitor.clone()),
+        stages,
+        changes: Vec::new(),
+    })
+}
+
+fn progress(name: &str, kind: &str, state: State, events: &[(String, Event)]) -> StageSummary {
+    let unfinished = if state == State::Running { "running" } else { "unfinished" };
+    let mut summary = StageSummary {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        status: "waiting",
+        seconds: None,
+        epochs: None,
+        monitor: None,
+        metrics: BTreeMap::new(),
+    };
+    for (_, event) in events {
+        match event {
+            Event::StageStarted { stage, .. } if stage == name => summary.status = unfinished,
+            Event::Step { stage, epoch, epochs, .. } if stage == name => {
+                summary.epochs = Some((epoch.saturating_sub(1), *epochs));
+            }
+            Event::EpochFinished { stage, epoch, epochs, .. } if stage == name => {
+                summary.epochs = Some((*epoch, *epochs));
+            }
+            Event::StageFinished { stage, outcome, seconds, .. } if stage == name => {
+                summary.status = outcome.as_str();
+                summary.seconds = Some(*seconds);
+            }
+            _ => {}
+        }
+    }
+    summary
+}
+
+/// The monitored column of `history.csv` in its best row: the last that is marked so.
+fn monitored(run: &RunDirectory, stage: &str, metric: &str) -> Option<Monitored> {
+    let row = best_row(run, stage)?;
+    let value = *row.get(&metric.replace('/', "_"))?;
+    Some(Monitored {
+        stage: stage.to_owned(),
+        metric: metric.to_owned(),
+        value,
+        epoch: *row.get("epoch")? as u32,
+    })
+}
+
+fn best_row(run: &RunDirectory, stage: &str) -> Option<BTreeMap<String, f64>> {
+    let mut reader = csv::Reader::from_path(run.stage(stage).join("history.csv")).ok()?;
+    let header = reader.headers().ok()?.clone();
+    let marked = |row: &csv::StringRecord| {
+        header.iter().zip(row).any(|(name, value)| name == "is_best" && value == "true")
+    };
+    let best = reader.records().map_while(std::result::Result::ok).filter(marked).last()?;
+    Some(
+        header
+            .iter()
+            .zip(&best)
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect(),
+    )
+}
+
+/// The numbers of a stage's `metrics.json` by dotted path, lists left out.
+pub(super) fn results(run: &RunDirectory, stage: &str) -> BTreeMap<String, f64> {
+    let text = fs::read_to_string(run.stage(stage).join("metrics.json")).unwrap_or_default();
+    let mut found = BTreeMap::new();
+    collect("", &serde_json::from_str(&text).unwrap_or_default(), &mut found);
+    found
+}
+
+fn collect(path: &str, value: &Value, found: &mut BTreeMap<String, f64>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                collect(&path, value, found);
+            }
+        }
+        Value::Number(number) => found.extend(number.as_f64().map(|number| (path.to_owned(), number))),
+        _ => {}
+    }
+}

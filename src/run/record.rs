@@ -1,0 +1,51 @@
+//! `plan.json`: what a run was to do, as `list`, `status`, `diff`, `verify` and `gc` read it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::Digest;
+
+/// A run's plan. Deterministic: no path of this machine, no time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The pipeline's name.
+    pub name: String,
+    /// What names the run directory.
+    pub recipe: Digest,
+    /// The numeric profile it runs under.
+    pub profile: String,
+    /// Parents first.
+    pub stages: Vec<StageRecord>,
+}
+
+/// One stage of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    pub name: String,
+    pub kind: String,
+    pub recipe: Digest,
+    /// Unknown until what is above exists.
+    pub key: Option<Digest>,
+    /// What the recipe is the digest of: `settings`, `inputs`, `engine`, `above`.
+    pub document: Value,
+    /// By role, the artefacts it consumes: `weights` from `frozen@best`.
+    #[serde(default)]
+    pub from: BTreeMap<String, String>,
+    /// By role, the digests of its leaf inputs.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Digest>,
+    /// Of a train stage, the parameters and buffers that may not move.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
+    /// Of a train stage, the checkpoint it starts from, below the run directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+impl RunRecord {
+    pub fn stage(&self, name: &str) -> Option<&StageRecord> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+}

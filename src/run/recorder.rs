@@ -1,0 +1,160 @@
+//! Events on the disk: `events.jsonl` for programs, `log.txt` for people. The only files with clocks in them.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::RunDirectory;
+use super::directory::{EVENTS, LOG};
+use crate::error::{Error, Result};
+use crate::events::{Event, Interrupt, Observer};
+use crate::store::disk;
+
+/// Where the time comes from; the library has no clock of its own.
+type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// Steps come many times a second; one in this long is kept.
+const STEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Appends what happens to a run's `events.jsonl` and `log.txt`. While it lives, the run is live.
+pub struct Recorder {
+    clock: Clock,
+    files: Mutex<Files>,
+}
+
+struct Files {
+    events: File,
+    log: File,
+    last_step: Option<SystemTime>,
+    failure: Option<Error>,
+}
+
+impl Recorder {
+    /// Takes a run directory for this process, making it if need be. If another process is at work there, calls
+    /// `waiting` once and waits until it is done.
+    ///
+    /// # Errors
+    /// Interrupted while waiting; or the files cannot be written.
+    pub fn open(
+        run: &RunDirectory,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+        interrupt: &Interrupt,
+        waiting: &mut dyn FnMut(),
+    ) -> Result<Self> {
+        let events = disk::open_lock(&run.path().join(EVENTS))?;
+        let mut told = false;
+        while !disk::try_lock(&events)? {
+            interrupt.check()?;
+            if !std::mem::replace(&mut told, true) {
+                waiting();
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        // A killed process may have left half a line, which must not spoil the next.
+        if !fs::read(run.path().join(EVENTS)).is_ok_and(|text| text.is_empty() || text.ends_with(b"\n")) {
+            writeln!(&events).map_err(|error| Error::io("write", &run.path().join(EVENTS), error))?;
+        }
+        let path = run.path().join(LOG);
+        let log = OpenOptions::new().create(true).append(true).open(&path);
+        let log = log.map_err(|error| Error::io("open", &path, error))?;
+        Ok(Self {
+            clock: Box::new(clock),
+            files: Mutex::new(Files { events, log, last_step: None, failure: None }),
+        })
+    }
+
+    /// The first failure to write, if there was one: a full disk should not pass unseen.
+    pub fn finish(self) -> Result<()> {
+        self.files().failure.take().map_or(Ok(()), Err)
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Observer for Recorder {
+    fn event(&self, event: &Event) {
+        let now = (self.clock)();
+        let mut files = self.files();
+        if let Event::Step { .. } = event {
+            let recent = |last: SystemTime| now.duration_since(last).is_ok_and(|since| since < STEP_INTERVAL);
+            if files.last_step.is_some_and(recent) {
+                return;
+            }
+            files.last_step = Some(now);
+        }
+        let time = timestamp(now);
+        let mut record = serde_json::to_value(event).expect("events are plain data");
+        if let Value::Object(fields) = &mut record {
+            fields.insert("time".into(), Value::String(time.clone()));
+        }
+        let written = writeln!(files.events, "{record}");
+        let logged = match sentence(event) {
+            Some(sentence) => writeln!(files.log, "{time} {sentence}"),
+            None => Ok(()),
+        };
+        if let Err(error) = written.and(logged) {
+            files.failure.get_or_insert_with(|| Error::failed(format!("cannot write `{EVENTS}`: {error}")));
+        }
+    }
+}
+
+/// What was recorded in a run, with the time of each event; lines that are torn or from another version are passed over.
+pub fn happened(run: &RunDirectory) -> Vec<(String, Event)> {
+    let text = fs::read_to_string(run.path().join(EVENTS)).unwrap_or_default();
+    let event = |line: &str| {
+        let mut value: Value = serde_json::from_str(line).ok()?;
+        let time = value.as_object_mut()?.remove("time")?.as_str()?.to_owned();
+        Some((time, serde_json::from_value(value).ok()?))
+    };
+    text.lines().filter_map(event).collect()
+}
+
+fn timestamp(time: SystemTime) -> String {
+    let time = jiff::Timestamp::try_from(time).unwrap_or_default();
+    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// The line of `log.txt`; steps have none.
+fn sentence(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::RunStarted { name, run_dir, stages } => {
+            format!("run {name} started in {run_dir}: {}", stages.join(", "))
+        }
+        Event::StageStarted { stage, kind, outcome, reason } => {
+            let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+            format!("stage {stage}: {kind}, {}{reason}", outcome.as_str())
+        }
+        Event::Step { .. } => return None,
+        Event::EpochFinished { stage, epoch, epochs, row, best } => {
+            let mut line = format!("stage {stage}: epoch {epoch}/{epochs}");
+            for (name, value) in row {
+                let _ = write!(line, " {name} {value}");
+            }
+            if *best { line + " (best so far)" } else { line }
+        }
+        Event::CheckpointWritten { stage, epoch, step } => {
+            format!("stage {stage}: checkpoint at epoch {epoch}, step {step}")
+        }
+        Event::Warning { stage, message } => match stage {
+            Some(stage) => format!("warning: stage {stage}: {message}"),
+            None => format!("warning: {message}"),
+        },
+        Event::StageFinished { stage, outcome, seconds, metrics } => {
+            let mut line = format!("stage {stage}: {} in {seconds:.1} s", outcome.as_str());
+            for (name, value) in metrics {
+                let _ = write!(line, " {name} {value}");
+            }
+            line
+        }
+        Event::RunFinished { state, seconds, error } => {
+            let error = error.as_ref().map_or(String::new(), |error| format!(": {error}"));
+            format!("run {state} after {seconds:.1} s{error}")
+        }
+    })
+}

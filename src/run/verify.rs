@@ -1,0 +1,136 @@
+//! Whether a run directory still tells the truth: its bytes are those it was sealed with, and what was frozen did not move.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{RunDirectory, StageRecord, State};
+use crate::error::{Error, Result};
+use crate::freeze::{self, Change};
+use crate::store::disk;
+use crate::weights::Source;
+
+/// What was looked at, and what is wrong.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verification {
+    /// Files whose bytes are as sealed.
+    pub files: usize,
+    pub frozen: Vec<FrozenProof>,
+    pub problems: Vec<Problem>,
+}
+
+/// A checkpoint whose frozen tensors are, bit for bit, those it started from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FrozenProof {
+    pub stage: String,
+    pub checkpoint: String,
+    /// How many tensors were compared.
+    pub tensors: usize,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "problem", rename_all = "snake_case")]
+pub enum Problem {
+    /// The manifest names a file that is not there.
+    Missing { file: String },
+    /// A file is there that the manifest does not name.
+    Unexpected { file: String },
+    /// A file has other bytes than when the run was sealed.
+    Changed { file: String },
+    /// A frozen tensor differs from the one the stage started from: first at this element, in row-major order, unless
+    /// one of the two lacks it or it has another shape.
+    Moved { file: String, tensor: String, element: Option<usize>, reason: String },
+    /// A checkpoint cannot be read, so nothing can be proved of it.
+    Unreadable { file: String, reason: String },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { file } => write!(f, "`{file}` is missing"),
+            Self::Unexpected { file } => write!(f, "`{file}` is not of this run"),
+            Self::Changed { file } => write!(f, "`{file}` has other bytes than when the run ended"),
+            Self::Moved { file, reason, .. } => write!(f, "`{file}`: frozen {reason}"),
+            Self::Unreadable { file, reason } => write!(f, "`{file}` cannot be read: {reason}"),
+        }
+    }
+}
+
+/// Reads every file of a finished run again, and proves again that what was frozen did not move.
+///
+/// # Errors
+/// The run is not complete, or its manifest or plan cannot be read.
+pub fn verify(run: &RunDirectory) -> Result<Verification> {
+    let state = run.state();
+    if state != State::Complete {
+        return Err(Error::usage(format!(
+            "`{}` is {state}: only a complete run can be verified",
+            run.path().display()
+        ))
+        .hint("run its pipeline again, which resumes it"));
+    }
+    let manifest = run.manifest()?;
+    let there = run.listed_files();
+    let present: BTreeSet<&String> = there.iter().collect();
+    let mut problems: Vec<Problem> = there
+        .iter()
+        .filter(|file| !manifest.contains_key(*file))
+        .map(|file| Problem::Unexpected { file: file.clone() })
+        .collect();
+    for (file, digest) in &manifest {
+        if !present.contains(file) {
+            problems.push(Problem::Missing { file: file.clone() });
+        } else if disk::digest_file(&run.path().join(file))? != *digest {
+            problems.push(Problem::Changed { file: file.clone() });
+        }
+    }
+    let files =
+        there.len() - problems.iter().filter(|problem| !matches!(problem, Problem::Missing { .. })).count();
+    let mut frozen = Vec::new();
+    for stage in &run.record()?.stages {
+        prove_frozen(run, stage, &mut frozen, &mut problems)?;
+    }
+    Ok(Verification { files, frozen, problems })
+}
+
+fn prove_frozen(
+    run: &RunDirectory,
+    stage: &StageRecord,
+    proofs: &mut Vec<FrozenProof>,
+    problems: &mut Vec<Problem>,
+) -> Result<()> {
+    let Some(source) = stage.source.as_ref().filter(|_| !stage.frozen.is_empty()) else {
+        return Ok(());
+    };
+    if !disk::stays_below(source) {
+        return Err(Error::failed(format!("the plan names `{source}` as a checkpoint of this run")));
+    }
+    for checkpoint in ["best.safetensors", "last.safetensors"] {
+        let file = format!("stages/{}/{checkpoint}", stage.name);
+        // One that is missing has been told already.
+        if !run.path().join(source).exists() || !run.path().join(&file).exists() {
+            continue;
+        }
+        let proof = Source::open(&run.path().join(source)).and_then(|before| {
+            freeze::moved(&before, &Source::open(&run.path().join(&file))?, &stage.frozen)
+        });
+        match proof {
+            Ok(moved) if moved.is_empty() => {
+                let (stage, tensors) = (stage.name.clone(), stage.frozen.len());
+                proofs.push(FrozenProof { stage, checkpoint: checkpoint.into(), tensors });
+            }
+            Ok(moved) => problems.extend(moved.into_iter().map(|moved| {
+                let reason = moved.to_string();
+                let element = match moved.change {
+                    Change::Value { index, .. } => Some(index),
+                    Change::Missing { .. } | Change::Shape { .. } => None,
+                };
+                Problem::Moved { file: file.clone(), tensor: moved.name, element, reason }
+            })),
+            Err(error) => problems.push(Problem::Unreadable { file, reason: error.message }),
+        }
+    }
+    Ok(())
+}

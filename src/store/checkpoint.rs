@@ -1,0 +1,90 @@
+//! Numbered, immutable checkpoints of a stage in progress. The newest whole one counts; a torn one is passed over.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::disk;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+
+const RECORD: &str = "checkpoint.json";
+const PREFIX: &str = "checkpoint-";
+
+/// The last one, and one before in case the disk damages it.
+const KEPT: usize = 2;
+
+/// A verified checkpoint: the folder that holds what was written into it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    pub number: u64,
+    pub dir: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    files: BTreeMap<String, Digest>,
+}
+
+/// Writes a new checkpoint into `folder` through `fill`, which is given an empty folder; it exists whole or not at all.
+/// Only the last two are kept.
+pub(super) fn write(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Checkpoint> {
+    let unfinished = disk::unfinished_folder(folder)?;
+    fill(unfinished.path())?;
+    let names = disk::files_below(unfinished.path())?;
+    let mut files = BTreeMap::new();
+    for name in names {
+        let digest = disk::digest_file(&unfinished.path().join(&name))?;
+        files.insert(name, digest);
+    }
+    disk::write_json(&unfinished.path().join(RECORD), &Record { files })?;
+    disk::seal_tree(unfinished.path())?;
+    let mut number = numbers(folder)?.last().map_or(1, |last| last + 1);
+    let checkpoint = loop {
+        let dir = folder.join(format!("{PREFIX}{number:06}"));
+        match fs::rename(unfinished.path(), &dir) {
+            Err(error) if disk::is_occupied(&error) => number += 1,
+            Err(error) => return Err(Error::io("write", &dir, error)),
+            Ok(()) => break Checkpoint { number, dir },
+        }
+    };
+    let _ = unfinished.keep();
+    disk::sync_folder(folder).map_err(|error| Error::io("write", &checkpoint.dir, error))?;
+    let numbers = numbers(folder)?;
+    for old in &numbers[..numbers.len().saturating_sub(KEPT)] {
+        disk::remove(&folder.join(format!("{PREFIX}{old:06}")))?;
+    }
+    Ok(checkpoint)
+}
+
+/// The newest checkpoint whose every byte is as written, and the names of newer ones that are not.
+pub(super) fn newest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<String>)> {
+    let mut torn = Vec::new();
+    for number in numbers(folder)?.into_iter().rev() {
+        let name = format!("{PREFIX}{number:06}");
+        let dir = folder.join(&name);
+        if is_whole(&dir) {
+            return Ok((Some(Checkpoint { number, dir }), torn));
+        }
+        torn.push(name);
+    }
+    Ok((None, torn))
+}
+
+fn is_whole(dir: &Path) -> bool {
+    let Ok(Record { files }) = disk::read_json(&dir.join(RECORD)) else {
+        return false;
+    };
+    files.iter().all(|(name, digest)| {
+        disk::stays_below(name) && disk::digest_file(&dir.join(name)).is_ok_and(|found| found == *digest)
+    })
+}
+
+fn numbers(folder: &Path) -> Result<Vec<u64>> {
+    let mut numbers: Vec<u64> =
+        disk::entries(folder)?.iter().filter_map(|name| name.strip_prefix(PREFIX)?.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}

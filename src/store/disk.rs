@@ -1,0 +1,280 @@
+//! Files that are there whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Result};
+
+/// Files and folders that are being written start with this; whatever still carries it after a crash is garbage.
+pub const UNFINISHED: &str = ".unfinished-";
+
+/// Replaces a file in one step: after a crash the old bytes are there, or the new ones.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || {
+        fs::create_dir_all(folder)?;
+        let mut file = unfinished_file(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        sync_folder(folder)
+    };
+    write().map_err(|error| Error::io("write", path, error))
+}
+
+/// Writes a value as indented JSON with a closing newline, in one step.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", path.display())))?;
+    text.push('\n');
+    write_atomically(path, text.as_bytes())
+}
+
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))
+}
+
+/// The digest of a file's bytes as they are now.
+pub fn digest_file(path: &Path) -> Result<Digest> {
+    let read = || -> io::Result<Digest> { digest_reader(&mut File::open(path)?) };
+    read().map_err(|error| Error::io("read", path, error))
+}
+
+pub(super) fn digest_reader(file: &mut File) -> io::Result<Digest> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+}
+
+/// All files below a folder as `/`-separated relative paths, sorted. Links are an error: what they name is not here.
+pub fn files_below(root: &Path) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(root).follow_links(false).min_depth(1) {
+        let entry =
+            entry.map_err(|error| Error::failed(format!("cannot list `{}`: {error}", root.display())))?;
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        let name = relative_name(root, entry.path())?;
+        if !entry.file_type().is_file() {
+            return Err(Error::failed(format!("`{name}` in `{}` is not a plain file", root.display())));
+        }
+        files.push(name);
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn relative_name(root: &Path, path: &Path) -> Result<String> {
+    let relative = path.strip_prefix(root).expect("a walk stays below its root");
+    let parts: Option<Vec<&str>> = relative.components().map(|part| part.as_os_str().to_str()).collect();
+    parts
+        .map(|parts| parts.join("/"))
+        .ok_or_else(|| Error::failed(format!("the name of `{}` is not UTF-8", path.display())))
+}
+
+/// Whether a relative name stays below the folder it is joined to.
+pub fn stays_below(name: &str) -> bool {
+    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Makes a tree last: every file and folder reaches the disk, and every file becomes read-only.
+///
+/// Folders stay writable, or `rm -r` of a run would fail for everyone but root.
+pub fn seal_tree(root: &Path) -> Result<()> {
+    for entry in walkdir::WalkDir::new(root).follow_links(false).contents_first(true) {
+        let entry =
+            entry.map_err(|error| Error::failed(format!("cannot list `{}`: {error}", root.display())))?;
+        let path = entry.path();
+        let seal = || {
+            if entry.file_type().is_dir() {
+                return sync_folder(path);
+            }
+            let file = File::open(path)?;
+            file.sync_all()?;
+            set_read_only(path)
+        };
+        seal().map_err(|error| Error::io("write", path, error))?;
+    }
+    Ok(())
+}
+
+fn set_read_only(path: &Path) -> io::Result<()> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(path, permissions)
+}
+
+/// Lets the name of a new or renamed file reach the disk.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// Puts the bytes of `source` at `target` without ever showing half a file: by reflink, else by read-only hard link,
+/// else by copy. Never by symlink, so a run can be packed, moved and deleted by itself.
+pub fn duplicate(source: &Path, target: &Path) -> Result<()> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let place = || {
+        fs::create_dir_all(folder)?;
+        let copy = unfinished_file(folder)?;
+        if reflink(source, copy.as_file()).is_ok() {
+            set_read_only(copy.path())?;
+            copy.persist(target).map_err(|error| error.error)?;
+            return Ok(());
+        }
+        // `link` does not replace a file: a name beside the target, then a rename over it. Where both are names of one
+        // file already, the rename does nothing, and dropping the path removes the spare name.
+        let path = copy.into_temp_path();
+        fs::remove_file(&path)?;
+        if fs::hard_link(source, &path).is_err() {
+            fs::copy(source, &path)?;
+            File::open(&path)?.sync_all()?;
+        }
+        set_read_only(&path)?;
+        fs::rename(&path, target)
+    };
+    place().map_err(|error| Error::io("write", target, error))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn reflink(source: &Path, target: &File) -> io::Result<()> {
+    rustix::fs::ioctl_ficlone(target, File::open(source)?).map_err(io::Error::from)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn reflink(_: &Path, _: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
+    // The default is for secrets; results are for everyone whom the umask lets in.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+/// A new empty folder that is renamed once it is whole. Removed again if dropped before.
+pub(super) fn unfinished_folder(parent: &Path) -> Result<tempfile::TempDir> {
+    let make = || {
+        fs::create_dir_all(parent)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(UNFINISHED);
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        builder.tempdir_in(parent)
+    };
+    // Another process may remove the parent, being empty, between the two calls.
+    let made =
+        make().or_else(|error| if error.kind() == io::ErrorKind::NotFound { make() } else { Err(error) });
+    made.map_err(|error| Error::io("make a folder in", parent, error))
+}
+
+/// Whether an open file is still the one at a path.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        file.metadata().ok().map(identity) == fs::metadata(path).ok().map(identity)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
+    }
+}
+
+/// Moves a folder to the first free name `<parent>/<label>-<n>` and says where it is now.
+pub(super) fn set_aside(folder: &Path, parent: &Path, label: &str) -> Result<PathBuf> {
+    let fail = |error| Error::io("move", folder, error);
+    fs::create_dir_all(parent).map_err(fail)?;
+    for number in 1.. {
+        let target = parent.join(format!("{label}-{number}"));
+        if fs::symlink_metadata(&target).is_ok() {
+            continue;
+        }
+        match fs::rename(folder, &target) {
+            Err(error) if is_occupied(&error) => continue,
+            moved => return moved.map(|()| target).map_err(fail),
+        }
+    }
+    unreachable!("some number is free")
+}
+
+/// Whether a rename failed because a folder of that name is already there.
+pub(super) fn is_occupied(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
+}
+
+/// Removes a folder with all it holds, or a file, or a link (never what it points to). Nothing there is fine.
+///
+/// A folder loses its name first: nobody sees it half removed, or puts something into it meanwhile.
+pub fn remove(path: &Path) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let removed = fs::symlink_metadata(path).and_then(|entry| {
+        if !entry.is_dir() {
+            return fs::remove_file(path);
+        }
+        let doomed = unfinished_folder(parent).map_err(io::Error::other)?;
+        fs::rename(path, doomed.path().join("doomed"))?;
+        doomed.close()
+    });
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// The entries of a folder by name, sorted; none if the folder is not there.
+pub fn entries(folder: &Path) -> Result<Vec<String>> {
+    let listing = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listing => listing.map_err(|error| Error::io("list", folder, error))?,
+    };
+    let mut names = Vec::new();
+    for entry in listing {
+        let entry = entry.map_err(|error| Error::io("list", folder, error))?;
+        names.extend(entry.file_name().into_string().ok());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Opens a file to lock it, making it if need be.
+pub fn open_lock(path: &Path) -> Result<File> {
+    let open = || {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        OpenOptions::new().create(true).append(true).open(path)
+    };
+    open().map_err(|error| Error::io("open", path, error))
+}
+
+/// Tries to lock a file; false if another holds it. A file system without locks grants every request, since nothing
+/// but doubled work depends on them.
+pub fn try_lock(file: &File) -> Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(fs::TryLockError::WouldBlock) => Ok(false),
+        Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(true),
+        Err(fs::TryLockError::Error(error)) => Err(Error::failed(format!("cannot lock a file: {error}"))),
+    }
+}
+
+/// Whether someone holds the lock of a file.
+pub fn is_locked(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+}

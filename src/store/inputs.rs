@@ -1,0 +1,252 @@
+//! Digests of files, remembered: a file whose size, times and inode are as they were is not read again.
+
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rayon::prelude::*;
+
+use super::disk;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+
+const MAGIC: &[u8; 16] = b"defrost inputs 1";
+
+/// A file that changed less than this before it was read may change again within the same tick of the file system's
+/// clock, leaving no trace in its times ("racy git"). It is read again next time.
+const MARGIN_NS: i64 = 2_000_000_000;
+
+/// What tells that a file has not changed. The change time cannot be set back by a program; the modification time can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    size: u64,
+    modified: i64,
+    changed: i64,
+    inode: u64,
+}
+
+impl Stat {
+    #[cfg(unix)]
+    fn of(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            size: metadata.size(),
+            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn of(metadata: &Metadata) -> Self {
+        let modified = metadata.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+        let modified = modified.map_or(i64::MAX, |since| since.as_nanos() as i64);
+        Self { size: metadata.len(), modified, changed: modified, inode: 0 }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    stat: Stat,
+    digest: Digest,
+}
+
+/// The digests of files read before, by absolute path. Only a cache: deleting it costs time, never a result.
+pub struct InputIndex {
+    file: PathBuf,
+    state: Mutex<State>,
+    margin: i64,
+}
+
+#[derive(Default)]
+struct State {
+    entries: HashMap<Vec<u8>, Entry>,
+    changed: bool,
+}
+
+impl InputIndex {
+    /// Reads the index kept in `file`. A missing, torn or damaged one starts over.
+    pub fn open(file: impl Into<PathBuf>) -> Self {
+        let file = file.into();
+        let entries = fs::read(&file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
+        Self { file, state: Mutex::new(State { entries, changed: false }), margin: MARGIN_NS }
+    }
+
+    /// The digest of each file's content, in the order asked for; files that changed since are read, all in parallel.
+    ///
+    /// # Errors
+    /// The first path, in the order given, that is not a readable file.
+    pub fn digests(&self, paths: &[PathBuf]) -> Result<Vec<Digest>> {
+        self.digests_if(paths, |entry, stat| entry.stat == *stat)
+    }
+
+    /// As [`InputIndex::digests`], but reads every file whatever is remembered of it.
+    pub fn rehash(&self, paths: &[PathBuf]) -> Result<Vec<Digest>> {
+        self.digests_if(paths, |_, _| false)
+    }
+
+    fn digests_if(&self, paths: &[PathBuf], trusted: fn(&Entry, &Stat) -> bool) -> Result<Vec<Digest>> {
+        let names = absolute_names(paths)?;
+        let remembered: Vec<Option<Digest>> = {
+            let state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let remember = |(path, name): (&PathBuf, &Vec<u8>)| {
+                let entry = state.entries.get(name)?;
+                let stat = Stat::of(&fs::metadata(path).ok()?);
+                trusted(entry, &stat).then_some(entry.digest)
+            };
+            paths.par_iter().zip(&names).map(remember).collect()
+        };
+        if remembered.iter().all(Option::is_some) {
+            return Ok(remembered.into_iter().flatten().collect());
+        }
+        let now = self.file_system_time();
+        let read: Vec<io::Result<(Digest, Option<Stat>)>> = paths
+            .par_iter()
+            .zip(&remembered)
+            .map(|(path, remembered)| match remembered {
+                Some(digest) => Ok((*digest, None)),
+                None => self.read(path, now),
+            })
+            .collect();
+        let mut digests = Vec::with_capacity(paths.len());
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for ((result, path), (name, remembered)) in
+            read.into_iter().zip(paths).zip(names.into_iter().zip(remembered))
+        {
+            let (digest, stat) = result.map_err(|error| Error::io("read", path, error).as_usage())?;
+            digests.push(digest);
+            if remembered.is_some() {
+                continue;
+            }
+            state.changed |= match stat {
+                Some(stat) => {
+                    state.entries.insert(name, Entry { stat, digest }).is_none_or(|old| old.stat != stat)
+                }
+                None => state.entries.remove(&name).is_some(),
+            };
+        }
+        Ok(digests)
+    }
+
+    /// The digest of a file, and its stat if that can be believed next time.
+    fn read(&self, path: &Path, now: Option<i64>) -> io::Result<(Digest, Option<Stat>)> {
+        let mut file = File::open(path)?;
+        let before = file.metadata()?;
+        if !before.is_file() {
+            return Err(io::Error::other("not a file"));
+        }
+        let digest = disk::digest_reader(&mut file)?;
+        let stat = Stat::of(&before);
+        let steady = Stat::of(&file.metadata()?) == stat;
+        let aged = now.is_some_and(|now| stat.changed.saturating_add(self.margin) <= now);
+        Ok((digest, (steady && aged).then_some(stat)))
+    }
+
+    /// The time by the clock that also stamps files, which on a network is not this machine's.
+    fn file_system_time(&self) -> Option<i64> {
+        let folder = self.file.parent()?;
+        fs::create_dir_all(folder).ok()?;
+        let probe = tempfile::tempfile_in(folder).ok()?;
+        Some(Stat::of(&probe.metadata().ok()?).changed)
+    }
+
+    /// Keeps what was learnt for the next process; also done on drop. A failure costs a second reading and is no error.
+    pub fn save(&self) {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if state.changed && disk::write_atomically(&self.file, &encode(&state.entries)).is_ok() {
+            state.changed = false;
+        }
+    }
+
+    /// Forgets files that are no longer there.
+    pub fn forget_missing(&self) {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let before = state.entries.len();
+        state.entries.retain(|name, _| std::str::from_utf8(name).is_ok_and(|name| Path::new(name).exists()));
+        state.changed |= state.entries.len() != before;
+    }
+}
+
+#[cfg(test)]
+impl InputIndex {
+    pub(super) fn with_margin(mut self, margin: std::time::Duration) -> Self {
+        self.margin = margin.as_nanos() as i64;
+        self
+    }
+
+    pub(super) fn remembered(&self) -> std::collections::BTreeMap<Vec<u8>, Digest> {
+        let state = self.state.lock().unwrap();
+        state.entries.iter().map(|(name, entry)| (name.clone(), entry.digest)).collect()
+    }
+
+    pub(super) fn remember(&self, path: &Path, digest: Digest) {
+        let stat = Stat::of(&fs::metadata(path).unwrap());
+        let name = absolute_names(&[path.to_owned()]).unwrap().remove(0);
+        self.state.lock().unwrap().entries.insert(name, Entry { stat, digest });
+    }
+}
+
+impl Drop for InputIndex {
+    fn drop(&mut self) {
+        self.save();
+    }
+}
+
+fn absolute_names(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
+    let name = |path: &PathBuf| {
+        let absolute = std::path::absolute(path).map_err(|error| Error::io("find", path, error))?;
+        Ok(absolute.into_os_string().into_encoded_bytes())
+    };
+    paths.iter().map(name).collect()
+}
+
+/// Magic, then per file by name: length of the name, name, size, times, inode, digest; last the digest of it all.
+fn encode(entries: &HashMap<Vec<u8>, Entry>) -> Vec<u8> {
+    let mut names: Vec<&Vec<u8>> = entries.keys().collect();
+    names.sort();
+    let mut bytes = MAGIC.to_vec();
+    for name in names {
+        let Entry { stat, digest } = &entries[name];
+        bytes.extend((name.len() as u32).to_le_bytes());
+        bytes.extend(name);
+        bytes.extend(stat.size.to_le_bytes());
+        bytes.extend(stat.modified.to_le_bytes());
+        bytes.extend(stat.changed.to_le_bytes());
+        bytes.extend(stat.inode.to_le_bytes());
+        bytes.extend(digest.as_bytes());
+    }
+    let seal = Digest::of(&bytes);
+    bytes.extend(seal.as_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<HashMap<Vec<u8>, Entry>> {
+    let (body, seal) = bytes.split_last_chunk::<32>()?;
+    if Digest::of(body).as_bytes() != seal {
+        return None;
+    }
+    let mut rest = body.strip_prefix(MAGIC)?;
+    let mut entries = HashMap::new();
+    while !rest.is_empty() {
+        let length = u32::from_le_bytes(take(&mut rest)?) as usize;
+        let (name, after) = rest.split_at_checked(length)?;
+        rest = after;
+        let size = u64::from_le_bytes(take(&mut rest)?);
+        let modified = i64::from_le_bytes(take(&mut rest)?);
+        let changed = i64::from_le_bytes(take(&mut rest)?);
+        let inode = u64::from_le_bytes(take(&mut rest)?);
+        let digest = Digest::from_bytes(take(&mut rest)?);
+        entries.insert(name.to_vec(), Entry { stat: Stat { size, modified, changed, inode }, digest });
+    }
+    Some(entries)
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*head)
+}

@@ -1,0 +1,254 @@
+//! Finished stages by key and variant: looked up, verified, published by one rename.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{InputIndex, disk};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+
+/// The file beside a stage's results that says which they are.
+const RECORD: &str = "object.json";
+
+/// The finished stages of all runs below one `runs` folder, and the index of file digests.
+pub struct Store {
+    objects: PathBuf,
+    work: PathBuf,
+    inputs: InputIndex,
+}
+
+/// Which variant of a key's result will do.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// Any, but this one first.
+    Any { preferring: &'a str },
+    /// This one alone.
+    Exactly(&'a str),
+}
+
+/// A finished stage in the store, verified: these files are in `dir`, with these digests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    pub dir: PathBuf,
+    pub variant: String,
+    /// By relative path with `/`.
+    pub files: BTreeMap<String, Digest>,
+}
+
+/// The outcome of looking for a finished stage.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lookup {
+    Found(Finished),
+    Missing,
+    /// Something is there, but not the bytes that were published; it is as good as missing.
+    Damaged {
+        dir: PathBuf,
+        reason: String,
+    },
+}
+
+impl Lookup {
+    pub fn found(self) -> Option<Finished> {
+        match self {
+            Self::Found(finished) => Some(finished),
+            Self::Missing | Self::Damaged { .. } => None,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    variant: String,
+    files: BTreeMap<String, Digest>,
+}
+
+/// While it lives, `gc` waits: what was just looked up cannot vanish before a run directory names it.
+pub struct Hold {
+    _lock: File,
+}
+
+impl Store {
+    /// The store of a `runs` folder. Makes nothing; folders come with what is first put there.
+    pub fn open(runs: &Path) -> Self {
+        let objects = runs.join(".store");
+        let inputs = InputIndex::open(objects.join("inputs.index"));
+        Self { objects, work: runs.join(".work"), inputs }
+    }
+
+    /// The remembered digests of input files.
+    pub fn inputs(&self) -> &InputIndex {
+        &self.inputs
+    }
+
+    /// Where the finished stages are: `.store`.
+    pub fn objects(&self) -> &Path {
+        &self.objects
+    }
+
+    /// Where stages in progress are: `.work`.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
+    pub(super) fn work_on(&self, key: &Digest) -> PathBuf {
+        self.work.join(key.to_string())
+    }
+
+    /// Keeps `gc` out from a lookup until the run directory that names the key is written. Hold it briefly.
+    pub fn hold(&self) -> Result<Hold> {
+        let lock = disk::open_lock(&self.objects.join("lock"))?;
+        match lock.lock_shared() {
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => {
+                Err(Error::io("lock", &self.objects.join("lock"), error))
+            }
+            _ => Ok(Hold { _lock: lock }),
+        }
+    }
+
+    /// The opposite of [`Store::hold`], for `gc`: none while someone holds the store.
+    pub fn hold_alone(&self) -> Result<Option<Hold>> {
+        let lock = disk::open_lock(&self.objects.join("lock"))?;
+        Ok(disk::try_lock(&lock)?.then_some(Hold { _lock: lock }))
+    }
+
+    /// Looks for a finished stage and verifies it; a file whose stat is not the remembered one is read again.
+    pub fn lookup(&self, key: &Digest, wanted: Wanted) -> Result<Lookup> {
+        let folder = self.objects.join(key.to_string());
+        let mut damaged = None;
+        for name in self.candidates(&folder, wanted)? {
+            let dir = folder.join(name);
+            match self.verify(&dir) {
+                Ok(finished) if wanted_admits(wanted, &finished.variant) => {
+                    return Ok(Lookup::Found(finished));
+                }
+                Ok(_) => {}
+                Err(error) => damaged = Some(Lookup::Damaged { dir, reason: error.message }),
+            }
+        }
+        Ok(damaged.unwrap_or(Lookup::Missing))
+    }
+
+    fn candidates(&self, folder: &Path, wanted: Wanted) -> Result<Vec<String>> {
+        let (Wanted::Any { preferring: first } | Wanted::Exactly(first)) = wanted;
+        let first = folder_name(first);
+        let mut names = disk::entries(folder)?;
+        names.retain(|name| !name.starts_with('.'));
+        match wanted {
+            Wanted::Any { .. } => names.sort_by_key(|name| *name != first),
+            Wanted::Exactly(_) => names.retain(|name| *name == first),
+        }
+        Ok(names)
+    }
+
+    fn verify(&self, dir: &Path) -> Result<Finished> {
+        let Record { variant, files } = disk::read_json(&dir.join(RECORD))?;
+        if let Some(name) = files.keys().find(|name| !disk::stays_below(name)) {
+            return Err(Error::failed(format!("`{name}` is no file of a stage")));
+        }
+        let paths: Vec<PathBuf> = files.keys().map(|name| dir.join(name)).collect();
+        for path in &paths {
+            let entry = fs::symlink_metadata(path).map_err(|error| Error::io("read", path, error))?;
+            if !entry.is_file() {
+                return Err(Error::failed(format!("`{}` is not a plain file", path.display())));
+            }
+        }
+        let found = self.inputs.digests(&paths)?;
+        match files.iter().zip(found).find(|((_, recorded), found)| *recorded != found) {
+            Some(((name, _), _)) => {
+                Err(Error::failed(format!("the bytes of `{name}` are not those published")))
+            }
+            None => Ok(Finished { dir: dir.to_owned(), variant, files }),
+        }
+    }
+
+    /// Moves the files below `output` into the store as the result of `key`, for good: read-only, on the disk, and
+    /// visible by one rename.
+    ///
+    /// If the result is already there it is kept and `output` removed, since both have the same bytes.
+    ///
+    /// # Errors
+    /// Other bytes than those already there; both are kept, and named.
+    pub fn publish(&self, key: &Digest, variant: &str, output: &Path) -> Result<Finished> {
+        let names = disk::files_below(output)?;
+        if names.iter().any(|name| name == RECORD) {
+            return Err(Error::failed(format!("a stage may not write `{RECORD}`")));
+        }
+        let digests = names.iter().map(|name| disk::digest_file(&output.join(name)));
+        let digests = digests.collect::<Result<Vec<Digest>>>()?;
+        let files: BTreeMap<String, Digest> = names.into_iter().zip(digests).collect();
+        disk::write_json(
+            &output.join(RECORD),
+            &Record { variant: variant.to_owned(), files: files.clone() },
+        )?;
+        disk::seal_tree(output)?;
+
+        let folder = self.objects.join(key.to_string());
+        let dir = folder.join(folder_name(variant));
+        loop {
+            fs::create_dir_all(&folder).map_err(|error| Error::io("make", &folder, error))?;
+            match fs::rename(output, &dir) {
+                Ok(()) => break,
+                Err(error) if disk::is_occupied(&error) => {}
+                // Another process, having found this folder empty, removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && output.exists() => continue,
+                Err(error) => return Err(Error::io("publish", &dir, error)),
+            }
+            match self.verify(&dir) {
+                Ok(existing) if existing.files == files && existing.variant == variant => {
+                    disk::remove(output)?;
+                    return Ok(existing);
+                }
+                Ok(existing) => return Err(self.conflict(key, &existing, &files, output)?),
+                Err(_) => {
+                    disk::set_aside(&dir, &self.work_on(key), "damaged")?;
+                }
+            }
+        }
+        for parent in [&folder, &self.objects] {
+            disk::sync_folder(parent).map_err(|error| Error::io("publish", &dir, error))?;
+        }
+        Ok(Finished { dir, variant: variant.to_owned(), files })
+    }
+
+    /// Keeps both results and says what differs.
+    fn conflict(
+        &self,
+        key: &Digest,
+        existing: &Finished,
+        files: &BTreeMap<String, Digest>,
+        output: &Path,
+    ) -> Result<Error> {
+        let names: std::collections::BTreeSet<&String> = existing.files.keys().chain(files.keys()).collect();
+        let differing: Vec<String> = names
+            .into_iter()
+            .filter(|name| existing.files.get(*name) != files.get(*name))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        let kept = disk::set_aside(output, &self.work_on(key), "conflict")?;
+        let differing = differing.join(", ");
+        Ok(Error::failed(format!(
+            "the same stage, computed again, gave other bytes in {differing}: before `{}`, now `{}`",
+            existing.dir.display(),
+            kept.display()
+        ))
+        .hint("both are kept: compare them, and delete the one in the store if it is the wrong one"))
+    }
+}
+
+fn wanted_admits(wanted: Wanted, variant: &str) -> bool {
+    match wanted {
+        Wanted::Any { .. } => true,
+        Wanted::Exactly(exact) => exact == variant,
+    }
+}
+
+/// A variant's folder: `cuda sm_90 cudnn 9.1` is `cuda-sm_90-cudnn-9.1`.
+fn folder_name(variant: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let name: String = variant.chars().map(|letter| if plain(letter) { letter } else { '-' }).collect();
+    name.trim_start_matches('.').to_owned()
+}
