@@ -29,7 +29,7 @@ pub use activation::activation;
 pub use add::add;
 pub use average_pool::global_average_pool;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
-pub use conv2d::{FoldedConv, conv2d};
+pub use conv2d::{FoldedConv, FoldedNorm, conv2d};
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
 pub use linear::linear;
