@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use defrost::pipeline::{self, Diagnostic, LoadOptions, Report, Resolved};
+use defrost::plan::parameters;
 use defrost::{Error, Result};
 use serde_json::json;
 
@@ -42,7 +43,6 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 }
 
 /// Loads the pipeline of a command that works with it. What is wrong is shown, and returned as one error.
-#[allow(dead_code, reason = "for the commands that read a pipeline")]
 pub fn load(file: &Path, options: &PipelineOptions, inputs: bool, console: &Console) -> Result<Resolved> {
     load_and_check(file, options, inputs).map_err(|report| {
         show(&report, file);
@@ -63,13 +63,8 @@ fn load_and_check(file: &Path, options: &PipelineOptions, inputs: bool) -> Resul
         env: &env,
     };
     let resolved = pipeline::load(file, &options)?;
-    let diagnostics = check(&resolved, inputs);
+    let diagnostics = parameters::check(&resolved, inputs);
     if diagnostics.is_empty() { Ok(resolved) } else { Err(Report::new(diagnostics)) }
-}
-
-/// What needs the names of parameters and, where inputs are there, of classes.
-fn check(_resolved: &Resolved, _inputs: bool) -> Vec<Diagnostic> {
-    Vec::new()
 }
 
 fn show(report: &Report, file: &Path) {

@@ -3,6 +3,7 @@
 mod diff;
 mod gc;
 mod list;
+mod params;
 mod status;
 mod support;
 mod synthetic;
