@@ -1,7 +1,6 @@
 //! One run of a model over a batch: where layers find their tensors and how they compute with them.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use candle_core::Tensor;
 
@@ -9,7 +8,7 @@ use super::TensorId;
 use super::layers::{BatchNorm2d, Conv2d, Linear};
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
-use crate::ops::{self, Activation, FoldedConv, FoldedNorm, Window};
+use crate::ops::{self, Activation, BatchStatistics, FoldedConv, FoldedNorm, Window};
 use crate::random::{Purpose, Stream};
 
 /// The numbers of a model: one tensor for each of its description, parameters and buffers alike.
@@ -36,9 +35,9 @@ pub struct Pass<'a> {
     training: Option<Training<'a>>,
     tape: Tape,
     leaves: BTreeMap<TensorId, Value>,
-    buffers: Vec<(TensorId, Tensor)>,
-    /// By weight and padding, which for some convolutions follows the size of the image.
+    /// By weight and padding, which follows the image where it is `SAME`.
     folded: BTreeMap<(TensorId, [usize; 4]), FoldedConv>,
+    buffers: Vec<(TensorId, Tensor)>,
 }
 
 struct Training<'a> {
@@ -51,7 +50,14 @@ struct Training<'a> {
 impl<'a> Pass<'a> {
     /// Plain inference. Weights are folded and packed once per pass, so keep one pass over many batches.
     pub fn inference(state: &'a State) -> Self {
-        Self { state, training: None, tape: Tape::new(), leaves: BTreeMap::new(), buffers: Vec::new(), folded: BTreeMap::new() }
+        Self {
+            state,
+            training: None,
+            tape: Tape::new(),
+            leaves: BTreeMap::new(),
+            folded: BTreeMap::new(),
+            buffers: Vec::new(),
+        }
     }
 
     /// Training: `trainable[id]` says which parameters are leaves, `norms[i]` what norm `i` of the description does.
@@ -100,71 +106,27 @@ impl<'a> Pass<'a> {
     ) -> Result<Value> {
         let (_, height, width, _) = x.tensor().dims4()?;
         let window = conv.window(height, width);
+        let weight = self.parameter(conv.weight);
+        let scale = self.parameter(norm.spec.weight);
+        let shift = self.parameter(norm.spec.bias);
         let mode = self.training.as_ref().map_or(NormMode::Frozen, |training| training.norms[norm.index]);
-        let trains = |id: TensorId| self.training.as_ref().is_some_and(|training| training.trainable[id]);
-        let parameters = [conv.weight, norm.spec.weight, norm.spec.bias];
-        let constant = x.is_constant() && residual.is_none_or(Value::is_constant);
-        if mode == NormMode::Frozen && constant && !parameters.into_iter().any(trains) {
-            let folded = self.folded(conv, norm, window)?;
-            let residual = residual.map(Value::tensor);
-            return Ok(Value::constant(folded.forward(x.tensor(), activation, residual)?));
+        if mode == NormMode::Frozen && [x, &weight, &scale, &shift].iter().all(|value| value.is_constant()) {
+            return self.folded(conv, norm, window, activation, x, residual);
         }
-        let [weight, scale, shift] = parameters.map(|id| self.parameter(id));
         let y = ops::conv2d(&mut self.tape, x, &weight, None, window, conv.groups)?;
-        let spec = &norm.spec;
-        let (mean, variance) = (&self.state.tensors[spec.running_mean], &self.state.tensors[spec.running_var]);
-        match mode {
-            NormMode::Frozen => ops::batch_norm_frozen(
-                &mut self.tape,
-                &y,
-                &scale,
-                &shift,
-                mean,
-                variance,
-                norm.eps,
-                activation,
-                residual,
-            ),
-            NormMode::Training => {
-                let (y, batch) = ops::batch_norm_training(
-                    &mut self.tape,
-                    &y,
-                    &scale,
-                    &shift,
-                    norm.eps,
-                    activation,
-                    residual,
-                )?;
-                let moved = |running: &Tensor, batch: &Tensor| -> Result<Tensor> {
-                    Ok(((running * (1.0 - norm.momentum))? + (batch * norm.momentum)?)?)
-                };
-                let count = (&self.state.tensors[spec.batch_count] + 1.0)?;
-                self.buffers.extend([
-                    (spec.running_mean, moved(mean, &batch.mean)?),
-                    (spec.running_var, moved(variance, &batch.variance)?),
-                    (spec.batch_count, count),
-                ]);
-                Ok(y)
-            }
+        if mode == NormMode::Frozen {
+            let mean = &self.state.tensors[norm.spec.running_mean];
+            let variance = &self.state.tensors[norm.spec.running_var];
+            let tape = &mut self.tape;
+            return ops::batch_norm_frozen(
+                tape, &y, &scale, &shift, mean, variance, norm.eps, activation, residual,
+            );
         }
-    }
-
-    /// The convolution with its normalisation folded in, made once per pass and image size.
-    fn folded(&mut self, conv: &Conv2d, norm: &BatchNorm2d, window: Window) -> Result<&FoldedConv> {
-        let tensors = &self.state.tensors;
-        Ok(match self.folded.entry((conv.weight, window.padding)) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let folded = FoldedNorm {
-                    weight: &tensors[norm.spec.weight],
-                    bias: &tensors[norm.spec.bias],
-                    mean: &tensors[norm.spec.running_mean],
-                    variance: &tensors[norm.spec.running_var],
-                    eps: norm.eps,
-                };
-                entry.insert(FoldedConv::new(&tensors[conv.weight], Some(folded), None, window, conv.groups)?)
-            }
-        })
+        let tape = &mut self.tape;
+        let (y, statistics) =
+            ops::batch_norm_training(tape, &y, &scale, &shift, norm.eps, activation, residual)?;
+        self.propose(norm, statistics)?;
+        Ok(y)
     }
 
     pub(super) fn linear(&mut self, linear: &Linear, x: &Value) -> Result<Value> {
@@ -195,5 +157,58 @@ impl<'a> Pass<'a> {
             return Value::constant(tensor.clone());
         }
         self.leaves.entry(id).or_insert_with(|| self.tape.leaf(tensor.clone())).clone()
+    }
+
+    /// The path of inference: one convolution with the normalisation folded in. A residual that leads to a leaf is
+    /// added on the tape.
+    fn folded(
+        &mut self,
+        conv: &Conv2d,
+        norm: &BatchNorm2d,
+        window: Window,
+        activation: Activation,
+        x: &Value,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let key = (conv.weight, window.padding);
+        if !self.folded.contains_key(&key) {
+            let tensor = |id: TensorId| &self.state.tensors[id];
+            let spec = &norm.spec;
+            let norm = FoldedNorm {
+                weight: tensor(spec.weight),
+                bias: tensor(spec.bias),
+                mean: tensor(spec.running_mean),
+                variance: tensor(spec.running_var),
+                eps: norm.eps,
+            };
+            let folded = FoldedConv::new(tensor(conv.weight), Some(norm), None, window, conv.groups)?;
+            self.folded.insert(key, folded);
+        }
+        let folded = &self.folded[&key];
+        match residual.filter(|residual| !residual.is_constant()) {
+            None => {
+                let residual = residual.map(Value::tensor);
+                Ok(Value::constant(folded.forward(x.tensor(), activation, residual)?))
+            }
+            Some(residual) => {
+                let y = Value::constant(folded.forward(x.tensor(), Activation::None, None)?);
+                let sum = ops::add(&mut self.tape, &y, residual)?;
+                ops::activation(&mut self.tape, &sum, activation)
+            }
+        }
+    }
+
+    /// The running statistics after this batch: PyTorch's update, with the unbiased variance.
+    fn propose(&mut self, norm: &BatchNorm2d, statistics: BatchStatistics) -> Result<()> {
+        let moved = |running: TensorId, batch: Tensor| -> Result<(TensorId, Tensor)> {
+            let kept = self.state.tensors[running].affine(1.0 - norm.momentum, 0.0)?;
+            Ok((running, (kept + batch.affine(norm.momentum, 0.0)?)?))
+        };
+        let mean = moved(norm.spec.running_mean, statistics.mean)?;
+        let variance = moved(norm.spec.running_var, statistics.variance)?;
+        let count = &self.state.tensors[norm.spec.batch_count];
+        let count = (norm.spec.batch_count, (count + count.ones_like()?)?);
+        self.buffers.extend([mean, variance, count]);
+        Ok(())
     }
 }

@@ -176,6 +176,10 @@ impl Resolver<'_> {
             return known.clone();
         }
         let found = self.pipeline.path(&data.root).and_then(|root| Dataset::scan(data, &root)).map(Arc::new);
+        let found = found.map_err(|error| match self.depth {
+            Depth::Names => error.hint(format!("give `classes` in `[data.{name}]`, then no data is needed here")),
+            _ => error,
+        });
         let found = self.or_diagnose(&format!("data.{name}.root"), "data", found);
         self.datasets.insert(name.to_owned(), found.clone());
         found

@@ -5,6 +5,7 @@ mod gc;
 mod init;
 mod language;
 mod list;
+mod params;
 mod report;
 mod schema;
 mod status;
