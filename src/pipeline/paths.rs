@@ -73,7 +73,7 @@ fn is_path(path: &[&str]) -> bool {
         pattern.len() == path.len()
             && pattern.iter().zip(path).all(|(want, have)| *want == "*" || want == have)
     };
-    PATHS.iter().any(|pattern| fits(pattern))
+    PATHS.iter().any(fits)
 }
 
 /// Lets `change` rewrite every path of a tree.
