@@ -153,7 +153,7 @@ pub fn closest_file(base: &Path, path: &str) -> Option<PathBuf> {
     let wanted = full.file_name()?.to_str()?;
     let folder = full.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let names = fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names: Vec<String> = names.collect();
+    let mut names: Vec<String> = names.filter(|name| name != wanted).collect();
     names.sort();
     let near = suggest::closest(wanted, names.iter().map(String::as_str))?;
     Some(Path::new(path).with_file_name(near))
