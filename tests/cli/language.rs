@@ -114,7 +114,7 @@ struct Key {
     made_up: bool,
 }
 
-fn keys(table: &DeTable, path: &str, text: &str, out: &mut Vec<Key>) {
+fn keys(table: &DeTable, path: &str, out: &mut Vec<Key>) {
     for (name, value) in table {
         let made_up = ["data", "model", "stage"].contains(&path);
         let path =
@@ -122,11 +122,11 @@ fn keys(table: &DeTable, path: &str, text: &str, out: &mut Vec<Key>) {
         let kind = value.get_ref().type_str();
         out.push(Key { path: path.clone(), name: name.span(), value: value.span(), kind, made_up });
         match value.get_ref() {
-            DeValue::Table(table) => keys(table, &path, text, out),
+            DeValue::Table(table) => keys(table, &path, out),
             DeValue::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
                     if let DeValue::Table(table) = item.get_ref() {
-                        keys(table, &format!("{path}[{index}]"), text, out);
+                        keys(table, &format!("{path}[{index}]"), out);
                     }
                 }
             }
@@ -139,7 +139,7 @@ fn full() -> (String, Vec<Key>) {
     let text =
         fs::read_to_string(corpus("valid").into_iter().find(|f| f.ends_with("full.toml")).unwrap()).unwrap();
     let mut all = Vec::new();
-    keys(DeTable::parse(&text).unwrap().get_ref(), "", &text, &mut all);
+    keys(DeTable::parse(&text).unwrap().get_ref(), "", &mut all);
     (text, all)
 }
 

@@ -71,3 +71,16 @@ fn each_valid_file_gets_a_line() {
     assert_eq!((code, document["errors"].as_array().unwrap().len()), (2, 1));
     assert!(stderr.starts_with("ok: valid/minimal.toml"), "{stderr}");
 }
+
+#[test]
+fn every_example_validates() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut examples: Vec<String> = files.filter(|file| file.ends_with(".toml")).collect();
+    examples.sort();
+    assert!(examples.contains(&"emotion-resnet50.toml".to_owned()), "{examples:?}");
+    let mut args: Vec<&str> = examples.iter().map(String::as_str).collect();
+    args.push("--no-inputs");
+    let (code, _, stderr) = validate(&folder, &args);
+    assert_eq!(code, 0, "{stderr}");
+}
