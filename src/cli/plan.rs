@@ -42,7 +42,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         let elsewhere = status.finished.as_ref().map(|finished| &finished.variant);
         let why = match elsewhere.filter(|variant| **variant != session.variant) {
             Some(variant) => format!("computed on {variant}"),
-            None => status.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            None => status.why().unwrap_or_default(),
         };
         let line = format!("{word}  {:width$}  {why}", stage.name);
         console.say(line.trim_end());

@@ -38,8 +38,28 @@ pub struct StageStatus {
     pub key: Option<Digest>,
     pub status: Status,
     pub finished: Option<Finished>,
-    /// Why it is not a hit; empty for one that is.
+    /// Why it is not a hit; empty for one that is, and for one that was never computed.
     pub reasons: Vec<Difference>,
+}
+
+/// The fields of reasons that are no settings: what a stage starts from, and what the store has of it.
+const FROM: &str = "from";
+const STORE: &str = "store";
+
+impl StageStatus {
+    /// The reasons in words: `optimizer.lr 1e-4 → 3e-5`.
+    pub fn why(&self) -> Option<String> {
+        let words = |reason: &Difference| match (reason.field.as_str(), &reason.old, &reason.new) {
+            (FROM, Some(Value::String(above)), None) => format!("`{above}` is to be computed"),
+            (STORE, _, None) => "no longer in the store".to_owned(),
+            _ => reason.to_string(),
+        };
+        match (self.status, &self.reasons[..]) {
+            (Status::Hit, _) => None,
+            (_, []) => Some("not computed before".to_owned()),
+            (_, reasons) => Some(reasons.iter().map(words).collect::<Vec<_>>().join(", ")),
+        }
+    }
 }
 
 /// Looks every stage up. `variant` is the numeric profile a stage would be computed under.
@@ -74,12 +94,9 @@ fn status(
     let mut why = earlier.map_or_else(Vec::new, |earlier| {
         reasons(&earlier.document, &stage.document, &earlier.rules, &stage.rules)
     });
-    if earlier.is_none() {
-        why.push(because("stage", None, json!(stage.name)));
-    }
     if let Some(None) = consumed {
-        let above = stage.parent.map(|parent| plan.stages[parent.stage].name.as_str());
-        why.push(because("from", above.map(Value::from), json!("stale")));
+        let above = stage.parent.map(|parent| json!(plan.stages[parent.stage].name));
+        why.push(Difference { field: FROM.to_owned(), old: above, new: None });
         return Ok(StageStatus { key: None, status: Status::Miss, finished: None, reasons: why });
     }
     let consumed = consumed.flatten();
@@ -90,15 +107,15 @@ fn status(
         }
         missing => {
             if let Lookup::Damaged { reason, .. } = missing {
-                why.push(because("store", Some(json!("whole")), json!(reason)));
+                why.push(because(STORE, Some(json!("whole")), json!(reason)));
             }
             if let Some(earlier) = earlier
                 && earlier.consumed != consumed
             {
-                why.push(because("from", earlier.consumed.map(|digest| json!(digest)), json!(consumed)));
+                why.push(because(FROM, earlier.consumed.map(|digest| json!(digest)), json!(consumed)));
             }
-            if why.is_empty() {
-                why.push(Difference { field: "store".to_owned(), old: Some(json!("finished")), new: None });
+            if why.is_empty() && earlier.is_some() {
+                why.push(Difference { field: STORE.to_owned(), old: Some(json!("finished")), new: None });
             }
             let status = if store.resumable(&key, variant)? { Status::Resume } else { Status::Miss };
             Ok(StageStatus { key: Some(key), status, finished: None, reasons: why })

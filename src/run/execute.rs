@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::directory::{RunDirectory, State};
 use super::record::{RunRecord, StageRecord};
 use super::recorder::Recorder;
-use crate::digest::{Difference, Digest};
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Fanout, Interrupt, Observer, Outcome};
 use crate::plan::{self, Plan, Planned, StageStatus};
@@ -154,7 +154,7 @@ impl Runner<'_> {
             self.directory.write_record(record)?;
             let begun = (self.options.clock)();
             let (finished, status) = self
-                .stage(stage, &key, selection.forced[index], &statuses[index].reasons)
+                .stage(stage, &key, selection.forced[index], statuses[index].why())
                 .map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
             self.directory.materialize(self.store, &stage.name, &finished)?;
             let metrics = read_metrics(&finished);
@@ -185,7 +185,7 @@ impl Runner<'_> {
         Ok(plan::key(&stage.document, Some(consumed)))
     }
 
-    fn stage(&self, stage: &Planned, key: &Digest, forced: bool, reasons: &[Difference]) -> Result<(Finished, Outcome)> {
+    fn stage(&self, stage: &Planned, key: &Digest, forced: bool, why: Option<String>) -> Result<(Finished, Outcome)> {
         let start = |outcome, reason: Option<String>| {
             self.observer.event(&Event::StageStarted {
                 stage: stage.name.clone(),
@@ -213,8 +213,7 @@ impl Runner<'_> {
                     self.warn(stage, note);
                 }
                 let outcome = if latest.is_some() { Outcome::Resumed } else { Outcome::Ran };
-                let why: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-                start(outcome, (!why.is_empty()).then(|| why.join(", ")));
+                start(outcome, why);
                 self.compute(stage, &attempt, latest)?;
                 Ok((attempt.finish(self.store)?, outcome))
             }
@@ -338,7 +337,14 @@ fn read_metrics(finished: &Finished) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| Value::Object(Default::default()))
 }
 
+/// The numbers of a document, by dotted path.
 fn numbers(metrics: &Value) -> BTreeMap<String, f64> {
-    let fields = metrics.as_object().into_iter().flatten();
-    fields.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect()
+    let mut all = BTreeMap::new();
+    for (name, value) in metrics.as_object().into_iter().flatten() {
+        if let Some(number) = value.as_f64() {
+            all.insert(name.clone(), number);
+        }
+        all.extend(numbers(value).into_iter().map(|(below, number)| (format!("{name}.{below}"), number)));
+    }
+    all
 }

@@ -15,8 +15,7 @@ fn record(name: &str, recipe: Digest, stages: &[&str]) -> RunRecord {
         recipe,
         key: Some(Digest::of(name.as_bytes())),
         document: json!({}),
-        from: Default::default(),
-        inputs: Default::default(),
+        rules: serde_json::Value::Null,
         frozen: Vec::new(),
         source: None,
     };

@@ -75,9 +75,9 @@ impl Host for StageHost<'_> {
         self.rows.push(history_row(row));
         self.context.live("history.csv", report::history_csv(&self.rows).as_bytes())?;
         let mut columns = vec![("lr".to_owned(), row.lr)];
-        columns.extend(row.train.iter().map(|(name, value)| (format!("train/{name}"), *value)));
+        columns.extend(row.train.iter().map(|(name, value)| (format!("train_{name}"), *value)));
         for (name, value) in row.validation.iter().flatten() {
-            columns.push((format!("validation/{name}"), *value));
+            columns.push((format!("validation_{name}"), *value));
         }
         self.context.observer.event(&Event::EpochFinished {
             stage: self.context.stage.to_owned(),

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fs;
 
 use defrost::digest::Digest;
@@ -18,8 +17,7 @@ fn evaluated(runs: &Runs, seed: u64) -> RunDirectory {
         recipe,
         key: None,
         document,
-        from: BTreeMap::new(),
-        inputs: BTreeMap::new(),
+        rules: serde_json::Value::Null,
         frozen: Vec::new(),
         source: None,
     };

@@ -146,32 +146,28 @@ impl Turtles {
     fn record(&self) -> RunRecord {
         let document = json!({ "lr": self.lr, "photos": self.photos });
         let recipe = Digest::of_json(&document);
-        let photos = || BTreeMap::from([("photos".to_owned(), Digest::of(self.photos.as_bytes()))]);
+        let photos = |kind: &str| match kind {
+            "load_weights" => json!({}),
+            _ => json!({ "photos": Digest::of(self.photos.as_bytes()) }),
+        };
         let stage = |name: &str, kind: &str, key: Value| StageRecord {
             name: name.into(),
             kind: kind.into(),
             recipe: Digest::of_json(&key),
             key: Some(Digest::of_json(&key)),
-            document: json!({ "settings": key, "engine": { "conv2d": 3 } }),
-            from: BTreeMap::new(),
-            inputs: BTreeMap::new(),
+            document: json!({ "settings": key, "engine": { "conv2d": 3 }, "inputs": photos(kind) }),
+            rules: Value::Null,
             frozen: Vec::new(),
             source: None,
         };
         let stages = vec![
             stage("pretrained", "load_weights", json!("weights")),
             StageRecord {
-                inputs: photos(),
-                from: BTreeMap::from([("weights".into(), "pretrained".into())]),
                 frozen: vec!["conv.weight".into(), "bn.running_mean".into()],
                 source: Some("stages/pretrained/weights.safetensors".into()),
                 ..stage("finetune", "train", json!([self.lr, self.photos]))
             },
-            StageRecord {
-                inputs: photos(),
-                from: BTreeMap::from([("weights".into(), "finetune@best".into())]),
-                ..stage("test", "evaluate", json!([self.lr, self.photos, self.accuracy, "test"]))
-            },
+            stage("test", "evaluate", json!([self.lr, self.photos, self.accuracy, "test"])),
         ];
         RunRecord { name: "turtles".into(), recipe, profile: "scalar".into(), stages }
     }
