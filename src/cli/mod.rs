@@ -3,6 +3,7 @@
 mod console;
 mod options;
 mod progress;
+mod session;
 
 use std::process::ExitCode;
 

@@ -1,14 +1,16 @@
+//! `defrost params`: which parameters train, by which rule, at which learning rate.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::freeze::{ParameterTable, Row};
 use defrost::model::{Description, NormMode};
-use defrost::pipeline::{Resolved, Stage, Train};
-use defrost::plan::parameters;
+use defrost::plan::{Depth, Draft};
+use defrost::stage::Work;
 use defrost::{Error, Result};
 use serde_json::{Value, json};
 
-use super::{Console, PipelineOptions, validate};
+use super::{Console, PipelineOptions};
 
 /// Example: defrost params turtles.toml --stage frozen
 #[derive(clap::Args)]
@@ -28,14 +30,23 @@ struct Resolution<'a> {
     stage: &'a str,
     from: &'a str,
     description: Description,
-    table: ParameterTable,
+    table: &'a ParameterTable,
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let resolved = validate::load(&args.file, &args.pipeline, false, console)?;
-    let stages = chosen(&resolved, args.stage.as_deref())?;
-    let tables: Vec<Resolution> =
-        stages.into_iter().map(|(name, train)| resolve(&resolved, name, train)).collect::<Result<_>>()?;
+    let (pipeline, drafts) = args.pipeline.load(&args.file, Depth::Names, console)?;
+    let mut tables: Vec<Resolution> = drafts.iter().filter_map(resolution).collect();
+    if let Some(wanted) = &args.stage {
+        let names: Vec<String> = tables.iter().map(|table| format!("`{}`", table.stage)).collect();
+        tables.retain(|table| table.stage == wanted);
+        if tables.is_empty() {
+            let error = match pipeline.stage(wanted) {
+                Some(_) => Error::usage(format!("stage `{wanted}` does not train")),
+                None => Error::usage(format!("there is no stage `{wanted}`")),
+            };
+            return Err(error.hint(format!("the train stages are {}", names.join(", "))));
+        }
+    }
     if console.json() {
         console.document(&json!({ "stages": tables.iter().map(document).collect::<Vec<_>>() }));
     } else {
@@ -45,32 +56,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn chosen<'a>(resolved: &'a Resolved, wanted: Option<&str>) -> Result<Vec<(&'a str, &'a Train)>> {
-    let train = |(name, stage): &'a (String, Stage)| match stage {
-        Stage::Train(train) => Some((name.as_str(), &**train)),
-        _ => None,
-    };
-    let stages: Vec<_> = resolved.stages.iter().filter_map(train).collect();
-    let Some(wanted) = wanted else { return Ok(stages) };
-    let names: Vec<String> = stages.iter().map(|(name, _)| format!("`{name}`")).collect();
-    let error = match resolved.stage(wanted) {
-        Some(Stage::Train(_)) => return Ok(stages.into_iter().filter(|(name, _)| *name == wanted).collect()),
-        Some(_) => Error::usage(format!("stage `{wanted}` does not train")),
-        None => Error::usage(format!("there is no stage `{wanted}`")),
-    };
-    Err(error.hint(format!("the train stages are {}", names.join(", "))))
-}
-
-fn resolve<'a>(resolved: &Resolved, stage: &'a str, train: &'a Train) -> Result<Resolution<'a>> {
-    let (_, data) = parameters::lineage(resolved, stage)?;
-    let classes = parameters::classes(resolved, data).map_err(|error| {
-        error.hint(format!("give `classes` in `[data.{data}]`, then the table needs no data"))
-    })?;
-    let description = parameters::describe(resolved, stage, classes.len())?;
-    // The pipeline was checked, rules and all.
-    let table = ParameterTable::resolve(&description, train)
-        .map_err(|errors| Error::usage(errors[0].message.clone()).within(format!("stage `{stage}`")))?;
-    Ok(Resolution { stage, from: &train.from, description, table })
+fn resolution(draft: &Draft) -> Option<Resolution<'_>> {
+    let Work::Train(train) = &draft.work else { return None };
+    let description = train.subject.build().description;
+    Some(Resolution { stage: &draft.name, from: &train.settings.from, description, table: &train.table })
 }
 
 fn modes(table: &ParameterTable) -> (usize, usize) {

@@ -80,6 +80,16 @@ impl Screen {
                     self.last_step = Some(Instant::now());
                 }
             }
+            Event::Features { stage, done, of, images_per_second } => {
+                let line = format!("frozen layers {done}/{of}  {images_per_second:.0} images/s");
+                if self.terminal {
+                    let live = self.live.get_or_insert_with(|| live_line(stage));
+                    live.set_message(format!("{line}  {}", bar(*done as f64 / (*of).max(1) as f64)));
+                } else if self.last_step.is_none_or(|last| last.elapsed() >= INTERVAL) {
+                    self.say(&format!("{:>10} {stage}  {line}", ""));
+                    self.last_step = Some(Instant::now());
+                }
+            }
             Event::EpochFinished { stage, epoch, epochs, row, best } => {
                 self.say(&format!("{:>10} {stage}  {}", "", epoch_line(*epoch, *epochs, row, *best)));
                 self.last_step = Some(Instant::now());

@@ -2,4 +2,14 @@
 //!
 //! Planning reads inputs and the store, and never computes or writes a result.
 
-pub mod parameters;
+mod inputs;
+mod reason;
+mod recipe;
+mod resolve;
+mod status;
+
+pub use inputs::Plan;
+pub use inputs::Planned;
+pub use recipe::key;
+pub use resolve::{Depth, Draft, Parent, resolve};
+pub use status::{Earlier, StageStatus, Status, statuses};

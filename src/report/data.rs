@@ -35,7 +35,9 @@ pub struct ReportData {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StageReport {
     pub name: String,
-    /// As in the resolved pipeline file, `kind` and `from` included.
+    /// Such as `train`.
+    pub kind: String,
+    /// As in the resolved pipeline file.
     pub settings: Value,
     pub training: Option<Training>,
     pub history: Vec<HistoryRow>,
@@ -124,7 +126,8 @@ impl ReportData {
         let stage = |stage: &Value| {
             let name =
                 stage["name"].as_str().ok_or_else(|| unreadable("plan.json", "a stage without a name"))?;
-            StageReport::read(run, name, resolved["stage"][name].clone())
+            let kind = stage["kind"].as_str().unwrap_or_default();
+            StageReport::read(run, name, kind, resolved["stage"][name].clone())
         };
         Ok(Self {
             name,
@@ -140,12 +143,12 @@ impl ReportData {
 }
 
 impl StageReport {
-    fn read(run: &Path, name: &str, settings: Value) -> Result<Self> {
+    fn read(run: &Path, name: &str, kind: &str, settings: Value) -> Result<Self> {
         let below = |file: &str| format!("stages/{name}/{file}");
-        let mut stage = Self { name: name.to_owned(), settings, ..Self::default() };
+        let mut stage = Self { name: name.to_owned(), kind: kind.to_owned(), settings, ..Self::default() };
         stage.files = present(run, &below(""), &STAGE_FILES);
         if let Some(text) = optional(run, &below("metrics.json"))? {
-            match stage.kind() {
+            match kind {
                 "train" => stage.training = Some(parse_json(&text, &below("metrics.json"))?),
                 _ => stage.metrics = Some(parse_json(&text, &below("metrics.json"))?),
             }
@@ -158,10 +161,6 @@ impl StageReport {
                 read_predictions(&text).map_err(|error| error.within(below("predictions.csv")))?;
         }
         Ok(stage)
-    }
-
-    pub fn kind(&self) -> &str {
-        self.settings["kind"].as_str().unwrap_or_default()
     }
 
     pub fn from(&self) -> Option<&str> {
@@ -219,9 +218,12 @@ mod tests {
         let error = ReportData::read(&run).unwrap_err();
         assert!(error.message.ends_with("is no run directory: it has no `plan.json`"), "{error}");
 
-        fs::write(run.join("plan.json"), r#"{"stages": [{"name": "pretrained"}, {"name": "test"}]}"#)
-            .unwrap();
-        let resolved = "name = \"turtles\"\n[stage.test]\nkind = \"evaluate\"\nfrom = \"pretrained\"\n";
+        fs::write(
+            run.join("plan.json"),
+            r#"{"stages": [{"name": "net", "kind": "load_weights"}, {"name": "test", "kind": "evaluate"}]}"#,
+        )
+        .unwrap();
+        let resolved = "name = \"turtles\"\n[stage.test]\nkind = \"evaluate\"\nfrom = \"net\"\n";
         fs::write(run.join("resolved.toml"), resolved).unwrap();
         fs::write(run.join("state"), "running\n").unwrap();
         let predictions =
@@ -233,7 +235,7 @@ mod tests {
             ("turtles", "3f9c1a2b", "running")
         );
         let test = &data.stages[1];
-        assert_eq!((test.kind(), test.from()), ("evaluate", Some("pretrained")));
+        assert_eq!((test.kind.as_str(), test.from()), ("evaluate", Some("net")));
         assert_eq!(test.files, ["stages/test/predictions.csv"]);
         let mistakes: Vec<_> = test.mistakes().iter().map(|(row, p)| (row.file.as_str(), *p)).collect();
         assert_eq!(mistakes, [("z", 0.9), ("x", 0.6)]);

@@ -59,7 +59,7 @@ fn overview(stages: &[StageReport]) -> Markup {
                     @for stage in stages {
                         tr {
                             td.name { a href={ "#" (anchor(&stage.name)) } { (stage.name) } }
-                            td { (stage.kind()) }
+                            td { (stage.kind) }
                             td { (stage.from().unwrap_or("")) }
                             @match &stage.training {
                                 Some(training) => {
@@ -181,6 +181,7 @@ mod tests {
         };
         let train = StageReport {
             name: "frozen".into(),
+            kind: "train".into(),
             settings: json!({"kind": "train", "from": "pretrained", "optimizer": {"kind": "sgd", "lr": 1e-3}}),
             training: Some(Training { best: Some(epoch.clone()), last: epoch.clone(), parameters }),
             history: vec![epoch],
@@ -197,6 +198,7 @@ mod tests {
         };
         let evaluate = StageReport {
             name: "test & more".into(),
+            kind: "evaluate".into(),
             settings: json!({"kind": "evaluate", "from": "frozen@best", "split": "test"}),
             metrics: Some(metrics.finish(&["<green>".into(), "\"logger\"".into()]).unwrap()),
             predictions: vec![

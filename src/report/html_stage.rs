@@ -20,7 +20,7 @@ pub(super) fn stage_card(stage: &StageReport) -> Markup {
         section.card id=(anchor(&stage.name)) {
             div.row {
                 h2 { (stage.name) }
-                span.tag { (stage.kind()) }
+                span.tag { (stage.kind) }
                 @if let Some(from) = stage.from() { span.muted { "from " (from) } }
             }
             @if let Some(training) = &stage.training {

@@ -81,7 +81,7 @@ impl Observer for Recorder {
     fn event(&self, event: &Event) {
         let now = (self.clock)();
         let mut files = self.files();
-        if let Event::Step { .. } = event {
+        if let Event::Step { .. } | Event::Features { .. } = event {
             let recent = |last: SystemTime| now.duration_since(last).is_ok_and(|since| since < STEP_INTERVAL);
             if files.last_step.is_some_and(recent) {
                 return;
@@ -130,7 +130,7 @@ fn sentence(event: &Event) -> Option<String> {
             let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
             format!("stage {stage}: {kind}, {}{reason}", outcome.as_str())
         }
-        Event::Step { .. } => return None,
+        Event::Step { .. } | Event::Features { .. } => return None,
         Event::EpochFinished { stage, epoch, epochs, row, best } => {
             let mut line = format!("stage {stage}: epoch {epoch}/{epochs}");
             for (name, value) in row {

@@ -2,9 +2,14 @@
 
 mod diff;
 mod gc;
+mod init;
+mod language;
 mod list;
 mod params;
+mod report;
+mod schema;
 mod status;
 mod support;
 mod synthetic;
+mod validate;
 mod verify;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::ops::float::Float;
-use crate::ops::gemm::{Layout, LeftSource, ROW_STRIDE, RightSource, copy_run};
+use crate::ops::gemm::{BLOCK_COLUMNS, Layout, LeftSource, ROW_STRIDE, RightSource, Tiles, copy_run};
 use crate::ops::profile::Profile;
 
 /// Element (position, (tap y, tap x, channel)) of the im2col matrix of some channels of [N, H, W, C]; zero where a
@@ -33,103 +33,122 @@ impl<'a, T: Float> Patches<'a, T> {
         Self { image, size, pixel, channels, kernel, stride, origin: [0, 0], grid: size, first: 0 }
     }
 
-    /// Packs `rows` × `columns`, each row at `stride`.
+    /// Packs `rows` × `columns` into panels of `width` columns.
     #[inline(always)]
-    fn pack_rows(&self, rows: Range<usize>, columns: Range<usize>, stride: usize, panel: &mut [T]) {
-        let [height, width] = self.grid;
+    fn pack_rows(&self, rows: Range<usize>, columns: Range<usize>, width: usize, panels: &mut [T]) {
+        let [grid_height, grid_width] = self.grid;
         let length = self.kernel[1] * self.channels.len();
-        let last = self.first + rows.end;
-        let (mut row, mut slot) = (self.first + rows.start, 0);
+        let (first, last) = (self.first + rows.start, self.first + rows.end);
+        let mut row = first;
         // Positions of one line of the grid, and columns of one line of the kernel, go together.
         while row < last {
-            let (line, x) = (row / width, row % width);
-            let count = (width - x).min(last - row);
+            let (line, x) = (row / grid_width, row % grid_width);
+            let count = (grid_width - x).min(last - row);
             let mut column = columns.start;
             while column < columns.end {
                 let (tap_y, start) = (column / length, column % length);
                 let part = start..length.min(start + columns.end - column);
-                let slots = &mut panel[slot * stride + column - columns.start..];
-                column += part.len();
-                let y = (line % height * self.stride[0] + tap_y) as isize + self.origin[0];
+                let y = (line % grid_height * self.stride[0] + tap_y) as isize + self.origin[0];
                 let source = (0..self.size[0] as isize)
                     .contains(&y)
-                    .then(|| (line / height * self.size[0] + y as usize) * self.size[1]);
-                self.pack_part(source, x..x + count, part, stride, slots);
+                    .then(|| (line / grid_height * self.size[0] + y as usize) * self.size[1]);
+                let (panel, lane) = ((column - columns.start) / width, (column - columns.start) % width);
+                let place =
+                    Place { panel: panel * rows.len() * width, lane, width, stride: rows.len() * width };
+                column += part.len();
+                self.pack_part(source, x..x + count, part, place, (row - first) * width, panels);
             }
             row += count;
-            slot += count;
         }
     }
 
     /// Packs a part of one line of the kernel for neighbouring positions; `source` is the first pixel of the image's
-    /// line, if it has that line.
+    /// line, if it has that line, and `slot` the place of the first position within a panel.
     #[inline(always)]
     fn pack_part(
         &self,
         source: Option<usize>,
         positions: Range<usize>,
         part: Range<usize>,
-        stride: usize,
-        slots: &mut [T],
+        place: Place,
+        slot: usize,
+        panels: &mut [T],
     ) {
-        let slots = slots.chunks_mut(stride).map(|slot| &mut slot[..part.len()]);
-        let Some(source) = source else {
-            slots.take(positions.len()).for_each(|slot| slot.fill(T::ZERO));
-            return;
-        };
         let (step, channels) = (self.stride[1] as isize, self.channels.len());
-        let place = |position: usize| position as isize * step + self.origin[1];
-        if channels != self.pixel {
-            for (position, slot) in positions.zip(slots) {
-                self.gather_pixels(source, place(position), part.start, slot);
-            }
-            return;
-        }
         // The positions for which all taps of the part lie inside.
         let low = -self.origin[1] - (part.start / channels) as isize;
         let high = self.size[1] as isize - self.origin[1] - ((part.end - 1) / channels) as isize;
-        let inside = (low + step - 1).div_euclid(step)..(high + step - 1).div_euclid(step);
-        for (position, slot) in positions.zip(slots) {
-            let x = place(position);
+        let inside = match source {
+            Some(_) if channels == self.pixel => {
+                (low + step - 1).div_euclid(step)..(high + step - 1).div_euclid(step)
+            }
+            _ => 0..0,
+        };
+        for (index, position) in positions.enumerate() {
+            let x = position as isize * step + self.origin[1];
+            let slot = slot + index * place.width;
             if inside.contains(&(position as isize)) {
-                let at = (source as isize + x) * self.pixel as isize + part.start as isize;
-                copy_run(slot, &self.image[at as usize..]);
+                let source = source.unwrap_or(0) as isize;
+                let at = (source + x) * self.pixel as isize + part.start as isize;
+                place.copy(&self.image[at as usize..][..part.len()], slot, panels);
             } else {
-                self.gather_line(source, x, part.start, slot);
+                self.pack_border(source, x, part.clone(), place, slot, panels);
             }
         }
     }
 
-    /// With all channels taken, neighbouring taps are neighbours in memory: one run between the borders.
+    /// One position near the border of the image or outside, or whose channels are not all taken: by way of a buffer.
     #[inline(never)]
-    fn gather_line(&self, source: usize, x: isize, start: usize, to: &mut [T]) {
-        let end = start + to.len();
-        let inside = |taps: isize| (taps.max(0) as usize * self.pixel).clamp(start, end);
-        let (from, until) = (inside(-x), inside(self.size[1] as isize - x));
-        to[..from - start].fill(T::ZERO);
-        if from < until {
-            let at = (source as isize + x) * self.pixel as isize + from as isize;
-            copy_run(&mut to[from - start..until - start], &self.image[at as usize..]);
-        }
-        to[until.max(from) - start..].fill(T::ZERO);
-    }
-
-    #[inline(always)]
-    fn gather_pixels(&self, source: usize, x: isize, start: usize, mut to: &mut [T]) {
+    fn pack_border(
+        &self,
+        source: Option<usize>,
+        x: isize,
+        part: Range<usize>,
+        place: Place,
+        slot: usize,
+        panels: &mut [T],
+    ) {
         let channels = self.channels.len();
-        let (mut tap, mut channel) = (start / channels, start % channels);
-        while !to.is_empty() {
-            let run;
-            (run, to) = to.split_at_mut((channels - channel).min(to.len()));
-            let column = x + tap as isize;
-            if column < 0 || column >= self.size[1] as isize {
-                run.fill(T::ZERO);
-            } else {
-                let at = (source + column as usize) * self.pixel + self.channels.start + channel;
-                copy_run(run, &self.image[at..]);
+        let mut buffer = [T::ZERO; BLOCK_COLUMNS];
+        let buffer = &mut buffer[..part.len()];
+        let mut column = part.start;
+        while let (Some(source), true) = (source, column < part.end) {
+            let (tap, channel) = (column / channels, column % channels);
+            let count = (channels - channel).min(part.end - column);
+            let pixel = x + tap as isize;
+            if (0..self.size[1] as isize).contains(&pixel) {
+                let at = (source + pixel as usize) * self.pixel + self.channels.start + channel;
+                copy_run(&mut buffer[column - part.start..][..count], &self.image[at..]);
             }
-            (tap, channel) = (tap + 1, 0);
+            column += count;
         }
+        place.copy(buffer, slot, panels);
+    }
+}
+
+/// Where a part of a row goes: from a lane of one panel on, then into the next panels.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The start of the first panel.
+    panel: usize,
+    lane: usize,
+    width: usize,
+    /// The distance of two panels.
+    stride: usize,
+}
+
+impl Place {
+    #[inline(always)]
+    fn copy<T: Copy>(self, mut from: &[T], slot: usize, panels: &mut [T]) {
+        let (mut at, mut room) = (self.panel + slot + self.lane, self.width - self.lane);
+        while from.len() > room {
+            let (run, rest) = from.split_at(room);
+            copy_run(&mut panels[at..at + room], run);
+            // The next panel's first lane.
+            at = at + room - self.width + self.stride;
+            (from, room) = (rest, self.width);
+        }
+        copy_run(&mut panels[at..at + from.len()], from);
     }
 }
 
@@ -138,17 +157,10 @@ impl<T: Float> LeftSource<T> for Patches<'_, T> {
         Layout::Rows
     }
 
-    fn pack(
-        &self,
-        profile: Profile,
-        rows: Range<usize>,
-        depth: Range<usize>,
-        _lanes: usize,
-        panel: &mut [T],
-    ) {
+    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, _: Tiles, block: &mut [T]) {
         profile.run(
             #[inline(always)]
-            || self.pack_rows(rows, depth, ROW_STRIDE, panel),
+            || self.pack_rows(rows, depth, ROW_STRIDE, block),
         );
     }
 }
@@ -160,15 +172,16 @@ impl<T: Float> RightSource<T> for Patches<'_, T> {
         depth: Range<usize>,
         columns: Range<usize>,
         width: usize,
-        panel: &mut [T],
+        block: &mut [T],
     ) {
         profile.run(
             #[inline(always)]
             || {
-                if columns.len() < width {
-                    panel.fill(T::ZERO);
+                let whole = columns.len() / width * width;
+                if whole < columns.len() {
+                    block[depth.len() * whole..][..depth.len() * width].fill(T::ZERO);
                 }
-                self.pack_rows(depth, columns, width, panel);
+                self.pack_rows(depth, columns, width, block);
             },
         );
     }

@@ -25,30 +25,32 @@ impl<T: Float> RightSource<T> for Weights<'_, T> {
         depth: Range<usize>,
         columns: Range<usize>,
         width: usize,
-        panel: &mut [T],
+        block: &mut [T],
     ) {
         let &Self { data, inner, inner_stride, column_stride, .. } = self;
+        let panels = columns.clone().step_by(width).map(|first| first..columns.end.min(first + width));
         profile.run(
             #[inline(always)]
             || {
-                if columns.len() < width {
-                    panel.fill(T::ZERO);
-                }
-                let mut slots = panel;
-                let mut k = depth.start;
-                while k < depth.end {
-                    // A few k of one tap at a time, so that what both sides touch stays in the cache.
-                    let (tap, channel) = (k / inner, k % inner);
-                    let count = (inner - channel).min(depth.end - k).min(16);
-                    let block;
-                    (block, slots) = slots.split_at_mut(count * width);
-                    for (lane, column) in columns.clone().enumerate() {
-                        let start = self.taps[tap] + channel * inner_stride + column * column_stride;
-                        for (step, slot) in block.chunks_exact_mut(width).enumerate() {
-                            slot[lane] = data[start + step * inner_stride];
-                        }
+                for (mut panel, columns) in block.chunks_exact_mut(depth.len() * width).zip(panels) {
+                    if columns.len() < width {
+                        panel.fill(T::ZERO);
                     }
-                    k += count;
+                    let mut k = depth.start;
+                    while k < depth.end {
+                        // A few k of one tap at a time, so that what both sides touch stays in the cache.
+                        let (tap, channel) = (k / inner, k % inner);
+                        let count = (inner - channel).min(depth.end - k).min(16);
+                        let slots;
+                        (slots, panel) = panel.split_at_mut(count * width);
+                        for (lane, column) in columns.clone().enumerate() {
+                            let start = self.taps[tap] + channel * inner_stride + column * column_stride;
+                            for (step, slot) in slots.chunks_exact_mut(width).enumerate() {
+                                slot[lane] = data[start + step * inner_stride];
+                            }
+                        }
+                        k += count;
+                    }
                 }
             },
         );

@@ -81,8 +81,8 @@ pub(super) struct Kernel<T> {
     pub run: unsafe fn(&Tile<T>),
 }
 
-/// The columns of one task, a multiple of every kernel's.
-pub(super) const BLOCK_COLUMNS: usize = 256;
+/// The columns of one task, a multiple of every kernel's; and so the longest part of a row that is packed at once.
+pub(in crate::ops) const BLOCK_COLUMNS: usize = 256;
 
 impl<T: Float> Kernel<T> {
     /// The kernel of a profile that the machine has.

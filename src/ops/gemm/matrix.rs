@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::kernel::{Epilogue, Layout, ROW_STRIDE};
 use super::output::{Output, RowOffsets};
 use super::product::Product;
-use super::source::{LeftSource, Packed, Right, RightSource};
+use super::source::{LeftSource, Packed, Right, RightSource, Tiles};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
@@ -72,23 +72,27 @@ impl<T: Float> LeftSource<T> for Matrix<'_, T> {
         if self.row_stride == 1 && self.column_stride != 1 { Layout::Columns } else { Layout::Rows }
     }
 
-    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, lanes: usize, panel: &mut [T]) {
+    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, tiles: Tiles, block: &mut [T]) {
         let &Self { data, row_stride, column_stride } = self;
         profile.run(
             #[inline(always)]
             || match self.layout() {
                 Layout::Columns => {
-                    for (k, slot) in depth.clone().zip(panel.chunks_exact_mut(lanes)) {
-                        let data = &data[k * column_stride + rows.start..];
-                        match data.first_chunk::<16>() {
-                            // More than needed, but one vector: the lanes beyond the rows are never read.
-                            Some(data) if lanes == 16 => slot.copy_from_slice(data),
-                            _ => copy_run(&mut slot[..rows.len()], data),
+                    for (slot, k) in depth.enumerate() {
+                        let block = &mut block[slot * tiles.lanes..];
+                        for (tile, first) in rows.clone().step_by(tiles.height).enumerate() {
+                            let data = &data[k * column_stride + first..];
+                            let slot = &mut block[tile * tiles.stride..][..tiles.lanes];
+                            match data.first_chunk::<16>() {
+                                // More than needed, but one vector: the lanes beyond the rows are never read.
+                                Some(data) if slot.len() == 16 => slot.copy_from_slice(data),
+                                _ => copy_run(&mut slot[..tiles.height.min(rows.end - first)], data),
+                            }
                         }
                     }
                 }
                 Layout::Rows => {
-                    for (row, slot) in rows.zip(panel.chunks_mut(ROW_STRIDE)) {
+                    for (row, slot) in rows.zip(block.chunks_mut(ROW_STRIDE)) {
                         let (slot, data) = (&mut slot[..depth.len()], &data[row * row_stride..]);
                         if column_stride == 1 {
                             copy_run(slot, &data[depth.start..]);
@@ -111,27 +115,30 @@ impl<T: Float> RightSource<T> for Matrix<'_, T> {
         depth: Range<usize>,
         columns: Range<usize>,
         width: usize,
-        panel: &mut [T],
+        block: &mut [T],
     ) {
         let &Self { data, row_stride, column_stride } = self;
+        let panels = columns.clone().step_by(width).map(|first| first..columns.end.min(first + width));
         profile.run(
             #[inline(always)]
             || {
-                if columns.len() < width {
-                    panel.fill(T::ZERO);
-                }
-                if column_stride == 1 {
-                    for (k, slot) in depth.clone().zip(panel.chunks_exact_mut(width)) {
-                        copy_run(&mut slot[..columns.len()], &data[k * row_stride + columns.start..]);
+                for (panel, columns) in block.chunks_exact_mut(depth.len() * width).zip(panels) {
+                    if columns.len() < width {
+                        panel.fill(T::ZERO);
                     }
-                    return;
-                }
-                // Both sides stay in the cache while a few k of all columns are moved.
-                for first in depth.clone().step_by(16) {
-                    for (lane, column) in columns.clone().enumerate() {
-                        for k in first..depth.end.min(first + 16) {
-                            panel[(k - depth.start) * width + lane] =
-                                data[k * row_stride + column * column_stride];
+                    if column_stride == 1 {
+                        for (k, slot) in depth.clone().zip(panel.chunks_exact_mut(width)) {
+                            copy_run(&mut slot[..columns.len()], &data[k * row_stride + columns.start..]);
+                        }
+                        continue;
+                    }
+                    // Both sides stay in the cache while a few k of all columns are moved.
+                    for first in depth.clone().step_by(16) {
+                        for (lane, column) in columns.clone().enumerate() {
+                            for k in first..depth.end.min(first + 16) {
+                                panel[(k - depth.start) * width + lane] =
+                                    data[k * row_stride + column * column_stride];
+                            }
                         }
                     }
                 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::buffer::with_workspace;
 use super::kernel::{BLOCK_COLUMNS, DEPTH, Epilogue, Kernel, Layout, ROW_STRIDE, Tile, depth_blocks};
 use super::output::Output;
-use super::source::{LeftSource, Right};
+use super::source::{LeftSource, Right, Tiles};
 use crate::ops::Activation;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
@@ -67,10 +67,9 @@ impl<T: Float> Product<'_, T> {
 
     /// One block of the output, through the whole depth.
     fn block(&self, kernel: &Kernel<T>, rows: Range<usize>, columns: Range<usize>, output: &Output<'_, T>) {
-        let (tiles, height) = kernel.tiles(rows.len());
+        let (count, height) = kernel.tiles(rows.len());
         // Room for a kernel that computes all its rows whatever the tile's.
-        let left_length =
-            (rows.len() + kernel.rows) * ROW_STRIDE.max(kernel.lanes * DEPTH / kernel.rows + DEPTH);
+        let left_length = (count * kernel.lanes * DEPTH).max((rows.len() + kernel.rows) * ROW_STRIDE);
         let right_length = match self.right {
             Right::Packed(_) => 0,
             Right::Source(_) => columns.len().next_multiple_of(kernel.columns) * DEPTH,
@@ -78,29 +77,25 @@ impl<T: Float> Product<'_, T> {
         let offsets: Vec<usize> = rows.clone().map(|row| output.rows.of(row)).collect();
         with_workspace(left_length, right_length, |left: &mut [T], right: &mut [T]| {
             for depth in depth_blocks(self.depth) {
-                let tile_stride = match self.left.layout() {
+                let stride = match self.left.layout() {
                     Layout::Rows => height * ROW_STRIDE,
                     Layout::Columns => depth.len() * kernel.lanes,
                 };
+                let tiles = Tiles { height, lanes: kernel.lanes, stride };
                 // An empty sum has nothing to pack.
-                for tile in (0..tiles).filter(|_| !depth.is_empty()) {
-                    let first = rows.start + tile * height;
-                    let tile_rows = first..rows.end.min(first + height);
-                    let panel = &mut left[tile * tile_stride..];
-                    self.left.pack(self.profile, tile_rows, depth.clone(), kernel.lanes, panel);
+                if !depth.is_empty() {
+                    self.left.pack(self.profile, rows.clone(), depth.clone(), tiles, left);
+                    if let Right::Source(source) = self.right {
+                        source.pack(self.profile, depth.clone(), columns.clone(), kernel.columns, right);
+                    }
                 }
                 for first in columns.clone().step_by(kernel.columns) {
-                    let panel_columns = first..columns.end.min(first + kernel.columns);
                     let panel = match self.right {
                         Right::Packed(packed) => packed.panel(depth.clone(), first),
-                        Right::Source(source) => {
-                            let panel = &mut right[..depth.len() * kernel.columns];
-                            let width = kernel.columns;
-                            source.pack(self.profile, depth.clone(), panel_columns.clone(), width, panel);
-                            panel
-                        }
+                        Right::Source(_) => &right[(first - columns.start) * depth.len()..],
                     };
-                    self.panel(kernel, left, tile_stride, panel, &depth, &offsets, panel_columns, output);
+                    let columns = first..columns.end.min(first + kernel.columns);
+                    self.panel(kernel, left, tiles, panel, &depth, &offsets, columns, output);
                 }
             }
         });
@@ -112,17 +107,16 @@ impl<T: Float> Product<'_, T> {
         &self,
         kernel: &Kernel<T>,
         left: &[T],
-        tile_stride: usize,
+        tiles: Tiles,
         right: &[T],
         depth: &Range<usize>,
         offsets: &[usize],
         columns: Range<usize>,
         output: &Output<'_, T>,
     ) {
-        let (tiles, height) = kernel.tiles(offsets.len());
         let last = depth.end == self.depth;
-        for tile in 0..tiles {
-            let offsets = &offsets[tile * height..offsets.len().min((tile + 1) * height)];
+        let right = &right[..depth.len() * kernel.columns];
+        for (tile, offsets) in offsets.chunks(tiles.height).enumerate() {
             for &offset in offsets {
                 output.pointer(offset + columns.start, columns.len());
             }
@@ -132,7 +126,7 @@ impl<T: Float> Product<'_, T> {
             };
             let call = Tile {
                 depth: depth.len(),
-                left: left[tile * tile_stride..].as_ptr(),
+                left: left[tile * tiles.stride..].as_ptr(),
                 layout: self.left.layout(),
                 right: right.as_ptr(),
                 rows: offsets.len(),
