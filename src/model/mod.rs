@@ -16,7 +16,7 @@ mod scope;
 
 pub use build::{Model, Network};
 pub use description::{Description, Init, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
-pub use pass::{NormMode, Pass, State};
+pub use pass::{BufferUpdates, NormMode, ParameterGradients, Pass, State};
 pub(crate) use pattern::nearest;
 pub use pattern::{Pattern, PatternError};
 pub use rules::{RuleError, Selection, Sight, select};

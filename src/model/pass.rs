@@ -26,6 +26,12 @@ pub enum NormMode {
     Training,
 }
 
+/// The gradient of each trainable parameter, in the order of the description.
+pub type ParameterGradients = Vec<(TensorId, Option<Tensor>)>;
+
+/// New values of running statistics.
+pub type BufferUpdates = Vec<(TensorId, Tensor)>;
+
 /// One run of a model: inference (nothing recorded, batch norm folded into convolutions), or training.
 ///
 /// In training, a convolution whose input, weights and normalisation are all constant computes as in inference, with
@@ -82,10 +88,7 @@ impl<'a> Pass<'a> {
 
     /// Walks back from `loss`: the gradient of each trainable parameter (None where the loss does not depend on it),
     /// and the new values of running statistics, to be applied by the caller.
-    pub fn backward(
-        self,
-        loss: &Value,
-    ) -> Result<(Vec<(TensorId, Option<Tensor>)>, Vec<(TensorId, Tensor)>)> {
+    pub fn backward(self, loss: &Value) -> Result<(ParameterGradients, BufferUpdates)> {
         let mut gradients = self.tape.backward(loss)?;
         let trainable = self.training.map_or(&[][..], |training| training.trainable);
         let gradients = (0..trainable.len())

@@ -281,3 +281,19 @@ fn fresh_weights_depend_on_seed_and_name_alone_and_have_torchs_spread() {
     assert!(largest <= bound && largest > 0.99 * bound, "{largest} within {bound}");
     assert_eq!(numbers("bn1.running_var", 3), [1.0; 64]);
 }
+
+#[test]
+fn the_published_lite0_fits_strictly_and_widens_exactly() {
+    let spec = pipeline::Model { arch: pipeline::Arch::EfficientNetLite0, head: pipeline::Head::default() };
+    let description = Model::build(&spec, 1000).description;
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart/efficientnet_lite0.safetensors");
+    let source = Source::open(&path).unwrap();
+    let origins = origins(&description, &source, &LoadRules::default()).unwrap();
+    assert!(origins.iter().all(|origin| *origin == Origin::Source));
+    let weight = source.tensor("_conv_stem.weight").unwrap();
+    assert_eq!(weight.dtype(), candle_core::DType::F32);
+    let back = weight.to_dtype(candle_core::DType::F16).unwrap().to_dtype(candle_core::DType::F32).unwrap();
+    let numbers = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(numbers(weight), numbers(back));
+}
