@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::depthwise;
 use super::geometry::Geometry;
 use super::gradient::{column_sums, weight_gradient};
 use super::product;
+use super::{depthwise, depthwise_gradient};
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::Result;
 use crate::ops::float::{Float, by_dtype, tensor, with_slice};
@@ -107,7 +107,7 @@ impl Conv2dBackward {
             result[0] = Some(tensor(gradient, geometry.input_shape().as_slice())?);
         }
         if let (true, Some(x)) = (wanted[1], &self.x) {
-            let compute = if depthwise { depthwise::weight_gradient } else { weight_gradient };
+            let compute = if depthwise { depthwise_gradient::weight_gradient } else { weight_gradient };
             let gradient =
                 with_slice(grad, |grad: &[T]| with_slice(x, |x: &[T]| compute(profile, geometry, x, grad)))??;
             result[1] = Some(tensor(gradient, geometry.weight_shape().as_slice())?);

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 
 use super::geometry::Geometry;
 use super::gradient::{column_sums, weight_gradient};
-use super::{FoldedConv, FoldedNorm, conv2d, depthwise, product};
+use super::{FoldedConv, FoldedNorm, conv2d, depthwise, depthwise_gradient, product};
 use crate::autograd::{Tape, Value};
 use crate::ops::float::{Float, tensor};
 use crate::ops::gemm::{Epilogue, written};
@@ -118,7 +118,7 @@ fn computed<T: Float>(
             x: write(x.len(), &|output| {
                 depthwise::input_gradient(profile, geometry, gradient, &packed, output)
             }),
-            weight: depthwise::weight_gradient(profile, geometry, x, gradient),
+            weight: depthwise_gradient::weight_gradient(profile, geometry, x, gradient),
             bias: column_sums(profile, bias.len(), gradient),
         }
     } else {
