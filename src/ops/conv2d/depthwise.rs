@@ -201,16 +201,15 @@ impl<T: Float> Correlation<'_, T> {
         let step = run.source_step * self.channels;
         for point in points {
             let weights: &[T; LANES] = lanes(self.weights, point.weights + channel);
-            for pixel in 0..PIXELS {
+            for (pixel, sums) in sums.iter_mut().enumerate() {
                 let source: &[T; LANES] = lanes(self.source, point.source + pixel * step + channel);
                 for lane in 0..LANES {
-                    sums[pixel][lane] = source[lane].fused_multiply_add(weights[lane], sums[pixel][lane]);
+                    sums[lane] = source[lane].fused_multiply_add(weights[lane], sums[lane]);
                 }
             }
         }
-        for pixel in 0..PIXELS {
+        for (pixel, mut sums) in sums.into_iter().enumerate() {
             let at = (run.first + (i + pixel) * run.step) * self.channels + channel;
-            let mut sums = sums[pixel];
             if let Some(bias) = self.epilogue.bias {
                 let bias: &[T; LANES] = lanes(bias, channel);
                 (0..LANES).for_each(|lane| sums[lane] += bias[lane]);
