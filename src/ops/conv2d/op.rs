@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::geometry::Geometry;
+use super::geometry::{Geometry, expect_shape};
 use super::gradient::{column_sums, weight_gradient};
 use super::product;
 use super::{depthwise, depthwise_gradient};
@@ -28,6 +28,9 @@ pub fn conv2d(
     groups: usize,
 ) -> Result<Value> {
     let geometry = Geometry::new(x.tensor().dims(), weight.tensor().dims(), window, groups)?;
+    if let Some(bias) = bias {
+        expect_shape("bias", bias.tensor(), &[geometry.channels[1]])?;
+    }
     let output = by_dtype!(x.tensor(), T => {
         forward::<T>(&geometry, x.tensor(), weight.tensor(), bias.map(Value::tensor))
     })?;

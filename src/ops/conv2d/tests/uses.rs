@@ -159,4 +159,12 @@ fn shapes_that_do_not_fit_are_refused() {
     assert!(Geometry::new(&[1, 5, 5, 4], &[8, 3, 3, 3], window, 1).is_err());
     assert!(Geometry::new(&[1, 5, 5, 4], &[8, 2, 3, 3], window, 2).is_ok());
     assert!(Geometry::new(&[1, 5, 5, 4], &[9, 2, 3, 3], window, 2).is_err());
+
+    let ones = |shape: &[usize]| Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let (x, weight, short) = (ones(&[1, 5, 5, 4]), ones(&[8, 4, 3, 3]), ones(&[7]));
+    assert!(FoldedConv::new(&weight, None, Some(&short), window, 1).is_err());
+    let conv = FoldedConv::new(&weight, None, None, window, 1).unwrap();
+    assert!(conv.forward(&x, Activation::None, Some(&x)).is_err());
+    let [x, weight, short] = [x, weight, short].map(Value::constant);
+    assert!(conv2d(&mut Tape::new(), &x, &weight, Some(&short), window, 1).is_err());
 }
