@@ -1,4 +1,4 @@
-//! Depthwise convolution: direct kernels over vectors of channels, a row of pixels at a time.
+//! Depthwise convolution: direct kernels over vectors of channels, a line of pixels at a time.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -6,71 +6,20 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
-use super::gradient::add;
 use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, activate};
 use crate::ops::profile::Profile;
 
-/// Channels that are summed in registers at once, and the steps down to a single one for the rest.
-const LANES: usize = 32;
-
+/// Channels that are summed at once; the rest goes by 8 and then one by one.
+const LANES: usize = 16;
+/// Pixels that are summed at once, sharing the weights.
+const PIXELS: usize = 4;
 /// Multiply-adds that are worth handing to another thread.
-const TASK: usize = 1 << 19;
+pub(super) const TASK: usize = 1 << 19;
 
 /// [C, 1, kH, kW] as [kH, kW, C].
 pub(super) fn pack<T: Float>(geometry: &Geometry, weight: &[T]) -> Vec<T> {
     (0..geometry.taps()).flat_map(|tap| weight[tap..].iter().step_by(geometry.taps()).copied()).collect()
-}
-
-/// For each position of one axis, the taps that meet a pixel of the other side, and which.
-struct Meetings {
-    pairs: Vec<Meeting>,
-    ends: Vec<usize>,
-}
-
-#[derive(Clone, Copy)]
-struct Meeting {
-    tap: usize,
-    pixel: usize,
-}
-
-impl Meetings {
-    /// Output positions meeting input pixels.
-    fn of_output(geometry: &Geometry, axis: usize) -> Self {
-        let (stride, padding) = (geometry.window.stride[axis], geometry.window.padding[axis]);
-        Self::new(geometry.output[axis], geometry.window.kernel[axis], |position, tap| {
-            (position * stride + tap).checked_sub(padding).filter(|&pixel| pixel < geometry.input[axis])
-        })
-    }
-
-    /// Input positions meeting output pixels.
-    fn of_input(geometry: &Geometry, axis: usize) -> Self {
-        let (stride, padding) = (geometry.window.stride[axis], geometry.window.padding[axis]);
-        Self::new(geometry.input[axis], geometry.window.kernel[axis], |position, tap| {
-            let distance = (position + padding).checked_sub(tap)?;
-            let pixel = distance / stride;
-            (distance % stride == 0 && pixel < geometry.output[axis]).then_some(pixel)
-        })
-    }
-
-    fn new(positions: usize, taps: usize, meet: impl Fn(usize, usize) -> Option<usize>) -> Self {
-        let (mut pairs, mut ends) = (Vec::new(), Vec::with_capacity(positions));
-        for position in 0..positions {
-            pairs.extend((0..taps).filter_map(|tap| Some(Meeting { tap, pixel: meet(position, tap)? })));
-            ends.push(pairs.len());
-        }
-        Self { pairs, ends }
-    }
-
-    #[inline(always)]
-    fn at(&self, position: usize) -> &[Meeting] {
-        let start = if position == 0 { 0 } else { self.ends[position - 1] };
-        &self.pairs[start..self.ends[position]]
-    }
-
-    fn positions(&self) -> usize {
-        self.ends.len()
-    }
 }
 
 /// Writes all of `output`, [N, H, W, C]; `weights` as [`pack`] gives them.
@@ -82,9 +31,19 @@ pub(super) fn forward<T: Float>(
     epilogue: Epilogue<'_, T>,
     output: &mut [MaybeUninit<T>],
 ) {
-    let meetings = [Meetings::of_output(geometry, 0), Meetings::of_output(geometry, 1)];
-    Correlation { profile, geometry, meetings, source: x, size: geometry.input, weights, epilogue }
-        .write(output);
+    let runs = [0, 1].map(|axis| {
+        vec![Run {
+            first: 0,
+            step: 1,
+            count: geometry.output[axis],
+            taps: (0..geometry.window.kernel[axis]).collect(),
+            origin: -(geometry.window.padding[axis] as isize),
+            source_step: geometry.window.stride[axis],
+            source_size: geometry.input[axis],
+        }]
+    });
+    Correlation { profile, channels: geometry.groups, runs, source: x, weights, epilogue }
+        .write(geometry, output);
 }
 
 /// Writes all of `output`, [N, H, W, C], from the gradient of the convolution's output.
@@ -95,197 +54,184 @@ pub(super) fn input_gradient<T: Float>(
     weights: &[T],
     output: &mut [MaybeUninit<T>],
 ) {
-    let meetings = [Meetings::of_input(geometry, 0), Meetings::of_input(geometry, 1)];
-    let (source, size, epilogue) = (gradient, geometry.output, Epilogue::NONE);
-    Correlation { profile, geometry, meetings, source, size, weights, epilogue }.write(output);
+    let runs = [0, 1].map(|axis| {
+        let run = |phase: super::geometry::Phase| Run {
+            first: phase.first,
+            step: geometry.window.stride[axis],
+            count: phase.count,
+            taps: phase.taps,
+            origin: phase.origin,
+            source_step: 1,
+            source_size: geometry.output[axis],
+        };
+        geometry.phases(axis).map(run).collect()
+    });
+    let (channels, epilogue) = (geometry.groups, Epilogue::NONE);
+    Correlation { profile, channels, runs, source: gradient, weights, epilogue }.write(geometry, output);
+}
+
+/// Positions of one axis that meet the same taps: position `first + step · i` meets, with `taps[j]`, the source's
+/// `origin + source_step · i + j`, where there is one.
+struct Run {
+    first: usize,
+    step: usize,
+    count: usize,
+    taps: Vec<usize>,
+    origin: isize,
+    source_step: usize,
+    source_size: usize,
+}
+
+impl Run {
+    /// The taps (as j) that position i meets.
+    fn meets(&self, i: usize) -> Range<usize> {
+        let start = self.origin + (self.source_step * i) as isize;
+        let end = (self.source_size as isize - start).clamp(0, self.taps.len() as isize) as usize;
+        ((-start).max(0) as usize).min(end)..end
+    }
+
+    /// The positions (as i) that meet all taps.
+    fn whole(&self) -> Range<usize> {
+        let all = 0..self.taps.len();
+        let first = (0..self.count).find(|&i| self.meets(i) == all).unwrap_or(self.count);
+        let end = (first..self.count).rev().find(|&i| self.meets(i) == all).map_or(first, |last| last + 1);
+        first..end
+    }
+
+    /// Where the source of tap 0 at position i lies, if anything there does.
+    fn start(&self, i: usize) -> isize {
+        self.origin + (self.source_step * i) as isize
+    }
 }
 
 /// Sums over taps, which both the forward pass and the input gradient are.
 struct Correlation<'a, T> {
     profile: Profile,
-    geometry: &'a Geometry,
-    meetings: [Meetings; 2],
+    channels: usize,
+    /// Of the height and of the width; together they hold each position of the output once.
+    runs: [Vec<Run>; 2],
     source: &'a [T],
-    /// Height and width of the source.
-    size: [usize; 2],
     weights: &'a [T],
     epilogue: Epilogue<'a, T>,
 }
 
+/// A line of the output, and the lines of the source and of the kernel that meet in it.
+struct Line<'a, T> {
+    /// The start of each source line, and of the weights that go with it.
+    meetings: Vec<(usize, usize)>,
+    offset: usize,
+    output: &'a mut [MaybeUninit<T>],
+}
+
 impl<T: Float> Correlation<'_, T> {
-    fn write(&self, output: &mut [MaybeUninit<T>]) {
-        let channels = self.geometry.groups;
-        let [height, width] = [self.meetings[0].positions(), self.meetings[1].positions()];
-        let rows_per_task = TASK.div_ceil(width * channels * self.geometry.taps());
-        let lines = output.par_chunks_mut(width * channels).enumerate();
-        lines.with_min_len(rows_per_task).for_each(|(line, output)| {
+    fn write(&self, geometry: &Geometry, output: &mut [MaybeUninit<T>]) {
+        let size = |axis: usize| self.runs[axis].iter().map(|run| run.count).sum::<usize>();
+        let (height, length) = (size(0), size(1) * self.channels);
+        let source_length = self.runs[1].first().map_or(0, |run| run.source_size) * self.channels;
+        let kernel_length = geometry.window.kernel[1] * self.channels;
+        let whole: Vec<Range<usize>> = self.runs[1].iter().map(Run::whole).collect();
+        let lines = output.par_chunks_mut(length).enumerate();
+        lines.with_min_len(TASK.div_ceil(length * geometry.taps())).for_each(|(line, output)| {
             let (image, y) = (line / height, line % height);
+            let step = self.runs[0].len();
+            let (run, i) = (&self.runs[0][y % step], y / step);
+            let sources = image * run.source_size;
+            let meetings = run.meets(i).map(|j| {
+                let source = sources + (run.start(i) + j as isize) as usize;
+                (source * source_length, run.taps[j] * kernel_length)
+            });
+            let line = Line { meetings: meetings.collect(), offset: line * length, output };
             self.profile.run(
                 #[inline(always)]
-                || {
-                    let mut channel = 0;
-                    while channel + LANES <= channels {
-                        self.line::<LANES>(image, y, channel, line * width * channels, output);
-                        channel += LANES;
-                    }
-                    while channel + 8 <= channels {
-                        self.line::<8>(image, y, channel, line * width * channels, output);
-                        channel += 8;
-                    }
-                    for channel in channel..channels {
-                        self.line::<1>(image, y, channel, line * width * channels, output);
-                    }
-                },
+                || self.line(line, &whole),
             );
         });
     }
 
-    /// Some channels of one row of pixels.
     #[inline(always)]
-    fn line<const LANES: usize>(
+    fn line(&self, mut line: Line<'_, T>, whole: &[Range<usize>]) {
+        let mut points = Vec::new();
+        for (run, whole) in self.runs[1].iter().zip(whole) {
+            let mut i = 0;
+            while i < run.count {
+                let pixels = if whole.start <= i && i + PIXELS <= whole.end { PIXELS } else { 1 };
+                points.clear();
+                for &(source, weights) in &line.meetings {
+                    points.extend(run.meets(i).map(|j| Point {
+                        source: source + (run.start(i) + j as isize) as usize * self.channels,
+                        weights: weights + run.taps[j] * self.channels,
+                    }));
+                }
+                match pixels {
+                    PIXELS => self.pixels::<PIXELS>(&mut line, run, i, &points),
+                    _ => self.pixels::<1>(&mut line, run, i, &points),
+                }
+                i += pixels;
+            }
+        }
+    }
+
+    /// Neighbouring pixels of a run, all of which meet the same taps.
+    #[inline(always)]
+    fn pixels<const PIXELS: usize>(&self, line: &mut Line<'_, T>, run: &Run, i: usize, points: &[Point]) {
+        let mut channel = 0;
+        while channel + LANES <= self.channels {
+            self.vector::<PIXELS, LANES>(line, run, i, points, channel);
+            channel += LANES;
+        }
+        while channel + 8 <= self.channels {
+            self.vector::<PIXELS, 8>(line, run, i, points, channel);
+            channel += 8;
+        }
+        for channel in channel..self.channels {
+            self.vector::<PIXELS, 1>(line, run, i, points, channel);
+        }
+    }
+
+    #[inline(always)]
+    fn vector<const PIXELS: usize, const LANES: usize>(
         &self,
-        image: usize,
-        y: usize,
+        line: &mut Line<'_, T>,
+        run: &Run,
+        i: usize,
+        points: &[Point],
         channel: usize,
-        offset: usize,
-        output: &mut [MaybeUninit<T>],
     ) {
-        let channels = self.geometry.groups;
-        let (rows, taps_across) = (self.meetings[0].at(y), self.geometry.window.kernel[1]);
-        let image = image * self.size[0];
-        for (x, pixel) in output.chunks_exact_mut(channels).enumerate() {
-            let mut sums = [T::ZERO; LANES];
-            let columns = self.meetings[1].at(x);
-            for row in rows {
-                let source = (image + row.pixel) * self.size[1];
-                let tap = row.tap * taps_across;
-                for column in columns {
-                    let source: &[T; LANES] =
-                        lanes(self.source, (source + column.pixel) * channels + channel);
-                    let weights: &[T; LANES] = lanes(self.weights, (tap + column.tap) * channels + channel);
-                    for lane in 0..LANES {
-                        sums[lane] = source[lane].fused_multiply_add(weights[lane], sums[lane]);
-                    }
+        let mut sums = [[T::ZERO; LANES]; PIXELS];
+        let step = run.source_step * self.channels;
+        for point in points {
+            let weights: &[T; LANES] = lanes(self.weights, point.weights + channel);
+            for (pixel, sums) in sums.iter_mut().enumerate() {
+                let source: &[T; LANES] = lanes(self.source, point.source + pixel * step + channel);
+                for lane in 0..LANES {
+                    sums[lane] = source[lane].fused_multiply_add(weights[lane], sums[lane]);
                 }
             }
+        }
+        for (pixel, mut sums) in sums.into_iter().enumerate() {
+            let at = (run.first + (i + pixel) * run.step) * self.channels + channel;
             if let Some(bias) = self.epilogue.bias {
                 let bias: &[T; LANES] = lanes(bias, channel);
                 (0..LANES).for_each(|lane| sums[lane] += bias[lane]);
             }
             if let Some(residual) = self.epilogue.residual {
-                let residual: &[T; LANES] = lanes(residual, offset + x * channels + channel);
+                let residual: &[T; LANES] = lanes(residual, line.offset + at);
                 (0..LANES).for_each(|lane| sums[lane] += residual[lane]);
             }
-            for (output, sum) in pixel[channel..channel + LANES].iter_mut().zip(sums) {
+            for (output, sum) in line.output[at..at + LANES].iter_mut().zip(sums) {
                 output.write(activate(sum, self.epilogue.activation));
             }
         }
     }
 }
 
+/// One tap: where the first channel of its source and of its weights stand.
+struct Point {
+    source: usize,
+    weights: usize,
+}
+
 #[inline(always)]
-fn lanes<T, const LANES: usize>(numbers: &[T], start: usize) -> &[T; LANES] {
+pub(super) fn lanes<T, const LANES: usize>(numbers: &[T], start: usize) -> &[T; LANES] {
     numbers[start..start + LANES].try_into().expect("a slice of this length")
-}
-
-/// The gradient of the weight, [C, 1, kH, kW].
-pub(super) fn weight_gradient<T: Float>(
-    profile: Profile,
-    geometry: &Geometry,
-    x: &[T],
-    gradient: &[T],
-) -> Vec<T> {
-    let (channels, taps) = (geometry.groups, geometry.taps());
-    let rows = [Meetings::of_output(geometry, 0), Meetings::of_output(geometry, 1)];
-    let lines = geometry.images * geometry.output[0];
-    // Cut by shape: enough parts to keep threads busy, each with work enough.
-    let per_part =
-        TASK.div_ceil((geometry.output[1] * channels * taps).max(1)).max(lines.div_ceil(64)).max(1);
-    let parts: Vec<Vec<T>> = (0..lines.div_ceil(per_part))
-        .into_par_iter()
-        .map(|part| {
-            let mut sums = vec![T::ZERO; taps * channels];
-            let lines = part * per_part..lines.min((part + 1) * per_part);
-            profile.run(
-                #[inline(always)]
-                || {
-                    for line in lines {
-                        weight_gradient_of_line(geometry, &rows, x, gradient, line, &mut sums);
-                    }
-                },
-            );
-            sums
-        })
-        .collect();
-    let mut total = vec![T::ZERO; taps * channels];
-    parts.iter().for_each(|sums| add(profile, &mut total, sums));
-    (0..channels).flat_map(|channel| total[channel..].iter().step_by(channels).copied()).collect()
-}
-
-#[inline(always)]
-fn weight_gradient_of_line<T: Float>(
-    geometry: &Geometry,
-    meetings: &[Meetings; 2],
-    x: &[T],
-    gradient: &[T],
-    line: usize,
-    sums: &mut [T],
-) {
-    let (image, y) = (line / geometry.output[0], line % geometry.output[0]);
-    let channels = geometry.groups;
-    for row in meetings[0].at(y) {
-        let source = (image * geometry.input[0] + row.pixel) * geometry.input[1];
-        for tap in 0..geometry.window.kernel[1] {
-            let sums = &mut sums[(row.tap * geometry.window.kernel[1] + tap) * channels..][..channels];
-            let columns = columns_of_tap(geometry, tap);
-            let mut channel = 0;
-            while channel + LANES <= channels {
-                let place = [source, line * geometry.output[1], channel];
-                tap_gradient::<T, LANES>(geometry, x, gradient, place, tap, &columns, sums);
-                channel += LANES;
-            }
-            while channel + 8 <= channels {
-                let place = [source, line * geometry.output[1], channel];
-                tap_gradient::<T, 8>(geometry, x, gradient, place, tap, &columns, sums);
-                channel += 8;
-            }
-            for channel in channel..channels {
-                let place = [source, line * geometry.output[1], channel];
-                tap_gradient::<T, 1>(geometry, x, gradient, place, tap, &columns, sums);
-            }
-        }
-    }
-}
-
-/// The output columns for which a tap lies within the image.
-#[inline(always)]
-fn columns_of_tap(geometry: &Geometry, tap: usize) -> Range<usize> {
-    let (stride, left) = (geometry.window.stride[1], geometry.window.padding[1]);
-    let first = left.saturating_sub(tap).div_ceil(stride);
-    let end = (geometry.input[1] + left).saturating_sub(tap).div_ceil(stride).min(geometry.output[1]);
-    first.min(end)..end
-}
-
-/// One tap's sum over a row of pixels, for some channels.
-#[inline(always)]
-fn tap_gradient<T: Float, const LANES: usize>(
-    geometry: &Geometry,
-    x: &[T],
-    gradient: &[T],
-    [source, line, channel]: [usize; 3],
-    tap: usize,
-    columns: &Range<usize>,
-    sums: &mut [T],
-) {
-    let channels = geometry.groups;
-    let mut row = [T::ZERO; LANES];
-    for column in columns.clone() {
-        let pixel = source + column * geometry.window.stride[1] + tap - geometry.window.padding[1];
-        let x: &[T; LANES] = lanes(x, pixel * channels + channel);
-        let gradient: &[T; LANES] = lanes(gradient, (line + column) * channels + channel);
-        for lane in 0..LANES {
-            row[lane] = x[lane].fused_multiply_add(gradient[lane], row[lane]);
-        }
-    }
-    (0..LANES).for_each(|lane| sums[channel + lane] += row[lane]);
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor, WithDType};
 
-use super::geometry::Geometry;
+use super::geometry::{Geometry, expect_shape};
 use super::{depthwise, product};
 use crate::error::Result;
 use crate::ops::float::{Float, by_dtype, tensor, unsupported, with_slice};
@@ -69,6 +69,9 @@ impl FoldedConv {
     /// `activation(convolution of x + residual)`, for `x` [N, H, W, C] and a residual of the result's shape.
     pub fn forward(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>) -> Result<Tensor> {
         let geometry = Geometry::new(x.dims(), &self.shape, self.window, self.groups)?;
+        if let Some(residual) = residual {
+            expect_shape("residual", residual, &geometry.output_shape())?;
+        }
         match &self.numbers {
             Numbers::F32(folded) => folded.forward(&geometry, x, activation, residual),
             Numbers::F64(folded) => folded.forward(&geometry, x, activation, residual),
@@ -86,6 +89,10 @@ impl<T: Float> Folded<T> {
         groups: usize,
     ) -> Result<Self> {
         let outputs = weight.dims().first().copied().unwrap_or(0);
+        let vectors = norm.map(|norm| [norm.weight, norm.bias, norm.mean, norm.variance]);
+        for vector in vectors.into_iter().flatten().chain(bias) {
+            expect_shape("norm or bias", vector, &[outputs])?;
+        }
         let mut numbers: Vec<T> = with_slice(weight, <[T]>::to_vec)?;
         let mut shift: Option<Vec<f64>> = bias.map(widened).transpose()?;
         if let Some(norm) = norm {

@@ -1,5 +1,7 @@
 //! The sizes of one convolution, and how taps of the kernel meet pixels.
 
+use candle_core::Tensor;
+
 use crate::error::{Error, Result};
 use crate::ops::Window;
 
@@ -127,4 +129,12 @@ pub(super) struct Phase {
     pub taps: Vec<usize>,
     /// The output position that the first tap of the first input position meets.
     pub origin: isize,
+}
+
+/// Fails unless `tensor` has this shape.
+pub(super) fn expect_shape(what: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
+    if tensor.dims() == shape {
+        return Ok(());
+    }
+    Err(Error::failed(format!("internal: a convolution's {what} is {:?}, not {shape:?}", tensor.dims())))
 }

@@ -74,19 +74,28 @@ pub(super) fn weight_gradient<T: Float>(
     result
 }
 
-/// The gradient of the bias: the sum of each column of a matrix stored row after row.
+/// The gradient of the bias: the sum of each column of a matrix stored row after row, in f64 and rounded once.
 pub(super) fn column_sums<T: Float>(profile: Profile, columns: usize, data: &[T]) -> Vec<T> {
-    let mut total = vec![T::ZERO; columns];
-    let partial: Vec<Vec<T>> = data
+    let partial: Vec<Vec<f64>> = data
         .par_chunks(CHUNK * columns)
         .map(|rows| {
-            let mut sums = vec![T::ZERO; columns];
-            rows.chunks_exact(columns).for_each(|row| add(profile, &mut sums, row));
+            let mut sums = vec![0.0; columns];
+            profile.run(
+                #[inline(always)]
+                || {
+                    for row in rows.chunks_exact(columns) {
+                        for (sum, number) in sums.iter_mut().zip(row) {
+                            *sum += number.to_f64();
+                        }
+                    }
+                },
+            );
             sums
         })
         .collect();
+    let mut total = vec![0.0; columns];
     partial.iter().for_each(|sums| add(profile, &mut total, sums));
-    total
+    total.into_iter().map(T::from_f64).collect()
 }
 
 /// to += from.

@@ -6,6 +6,7 @@
 //! cut into chunks by shape alone.
 
 mod depthwise;
+mod depthwise_gradient;
 mod folded;
 mod geometry;
 mod gradient;

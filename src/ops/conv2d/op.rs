@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::depthwise;
-use super::geometry::Geometry;
+use super::geometry::{Geometry, expect_shape};
 use super::gradient::{column_sums, weight_gradient};
 use super::product;
+use super::{depthwise, depthwise_gradient};
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::Result;
 use crate::ops::float::{Float, by_dtype, tensor, with_slice};
@@ -28,6 +28,9 @@ pub fn conv2d(
     groups: usize,
 ) -> Result<Value> {
     let geometry = Geometry::new(x.tensor().dims(), weight.tensor().dims(), window, groups)?;
+    if let Some(bias) = bias {
+        expect_shape("bias", bias.tensor(), &[geometry.channels[1]])?;
+    }
     let output = by_dtype!(x.tensor(), T => {
         forward::<T>(&geometry, x.tensor(), weight.tensor(), bias.map(Value::tensor))
     })?;
@@ -107,7 +110,7 @@ impl Conv2dBackward {
             result[0] = Some(tensor(gradient, geometry.input_shape().as_slice())?);
         }
         if let (true, Some(x)) = (wanted[1], &self.x) {
-            let compute = if depthwise { depthwise::weight_gradient } else { weight_gradient };
+            let compute = if depthwise { depthwise_gradient::weight_gradient } else { weight_gradient };
             let gradient =
                 with_slice(grad, |grad: &[T]| with_slice(x, |x: &[T]| compute(profile, geometry, x, grad)))??;
             result[1] = Some(tensor(gradient, geometry.weight_shape().as_slice())?);

@@ -97,8 +97,8 @@ unsafe fn multiply<
             }
         });
         if !tile.bias.is_null() || !tile.residual.is_null() || tile.activation != Activation::None {
-            for v in 0..VECTORS {
-                finish(tile, v * LANES, masks[v]);
+            for (v, &mask) in masks.iter().enumerate() {
+                finish(tile, v * LANES, mask);
             }
         }
     }

@@ -68,10 +68,10 @@ unsafe fn run<T: Float>(tile: &Tile<T>) {
                     value = *tile.output.add(offset) + value;
                 }
                 if !tile.bias.is_null() {
-                    value = value + *tile.bias.add(column);
+                    value += *tile.bias.add(column);
                 }
                 if !tile.residual.is_null() {
-                    value = value + *tile.residual.add(offset);
+                    value += *tile.residual.add(offset);
                 }
                 *tile.output.add(offset) = activate(value, tile.activation);
             }
