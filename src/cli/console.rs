@@ -1,8 +1,10 @@
 //! Where text goes: everything for people to standard error, one JSON document to standard output when asked.
 
 use std::io::Write;
+use std::path::Path;
 
 use defrost::error::Error;
+use defrost::pipeline::Report;
 use serde::Serialize;
 
 pub struct Console {
@@ -32,6 +34,13 @@ impl Console {
     pub fn document(&self, value: &impl Serialize) {
         let text = serde_json::to_string_pretty(value).expect("documents are plain data");
         let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// Shows everything that is wrong with a pipeline file.
+    pub fn report(&self, report: &Report, file: &Path) {
+        let count = report.diagnostics.len();
+        let noun = if count == 1 { "error" } else { "errors" };
+        anstream::eprintln!("{}\n\n{}: {count} {noun}", report.render(true), file.display());
     }
 
     pub fn error(&self, error: &Error) {

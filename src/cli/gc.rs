@@ -1,12 +1,51 @@
 use std::process::ExitCode;
 
 use defrost::Result;
+use defrost::run;
+use defrost::store::Store;
+use serde_json::json;
 
-use super::Console;
+use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = "Example: defrost gc, and once you have read what it would remove: defrost gc --yes")]
+pub struct Args {
+    /// Remove, instead of showing what would be removed
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    runs: RunsOptions,
+}
 
-pub fn run(_args: Args, _console: &Console) -> Result<ExitCode> {
-    todo!()
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let root = args.runs.root()?;
+    let store = Store::open(&root);
+    let survey = if args.yes { run::free(&store, &root)? } else { run::survey(&store, &root)? };
+    if console.json() {
+        console.document(&json!({
+            "freed": args.yes, "bytes": survey.bytes(), "garbage": survey.garbage, "kept": survey.kept,
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for item in &survey.garbage {
+        let path = item.path.strip_prefix(&root).unwrap_or(&item.path);
+        console.say(format!("{:>9}  {}  {}", size(item.bytes), item.what, path.display()));
+    }
+    let total = match (survey.garbage.is_empty(), args.yes) {
+        (true, _) => "nothing to free".to_owned(),
+        (false, true) => format!("freed {}", size(survey.bytes())),
+        (false, false) => format!("would free {}: `defrost gc --yes` does it", size(survey.bytes())),
+    };
+    console.say(format!("{total}; {} finished or resumable stages stay", survey.kept));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn size(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    match bytes {
+        _ if bytes < 1e3 => format!("{bytes} B"),
+        _ if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
+        _ if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
+        _ => format!("{:.1} GB", bytes / 1e9),
+    }
 }

@@ -1,12 +1,141 @@
+use std::fs;
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use defrost::Result;
+use defrost::{Error, Result, pipeline};
+use serde_json::json;
 
 use super::Console;
 
+/// Example: defrost init turtles --data photos --weights resnet50.safetensors
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The folder to write `pipeline.toml` to; made if need be
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The images: a folder per class, or `train`, `val` and `test` with a folder per class each
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Pretrained weights: a `.safetensors` file or a PyTorch state dict
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+}
 
-pub fn run(_args: Args, _console: &Console) -> Result<ExitCode> {
-    todo!()
+const PIPELINE: &str = "pipeline.toml";
+const SCHEMA: &str = "pipeline.schema.json";
+const TEMPLATE: &str = include_str!("init.toml");
+
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let [pipeline, schema] = [PIPELINE, SCHEMA].map(|file| args.dir.join(file));
+    let json = serde_json::to_string_pretty(pipeline::schema()).expect("a schema is plain data") + "\n";
+    let other_schema = fs::read_to_string(&schema).map_or(schema.exists(), |text| text != json);
+    if let Some((path, _)) = [(&pipeline, pipeline.exists()), (&schema, other_schema)].iter().find(|(_, kept)| *kept) {
+        let message = format!("`{}` is there already, and is not overwritten", path.display());
+        return Err(Error::usage(message).hint("choose another folder, or move the file away"));
+    }
+    for (option, path, is_there) in [
+        ("--data", &args.data, Path::is_dir as fn(&Path) -> bool),
+        ("--weights", &args.weights, Path::is_file),
+    ] {
+        if let Some(path) = path.as_deref().filter(|path| !is_there(path)) {
+            return Err(Error::usage(format!("{option}: there is no `{}`", path.display())));
+        }
+    }
+    let text = fill(&args)?;
+    fs::create_dir_all(&args.dir).map_err(|error| Error::io("make", &args.dir, error))?;
+    for (path, content) in [(&schema, &json), (&pipeline, &text)] {
+        fs::write(path, content).map_err(|error| Error::io("write", path, error))?;
+    }
+    let mut next = vec![format!("defrost validate {}", pipeline.display())];
+    if args.weights.is_none() {
+        next.insert(0, "put pretrained weights where `file` says".into());
+    }
+    if args.data.is_none() {
+        next.insert(0, "put your images where `root` says, a folder per class".into());
+    }
+    if console.json() {
+        let [pipeline, schema] = [pipeline, schema].map(|path| path.display().to_string());
+        console.document(&json!({ "pipeline": pipeline, "schema": schema, "next": next }));
+    } else {
+        console.say(format!("wrote {} and, for editors, {}", pipeline.display(), schema.display()));
+        for step in next {
+            console.say(format!("next: {step}"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The starter pipeline for what was given.
+fn fill(args: &Args) -> Result<String> {
+    let weights = args.weights.as_deref();
+    let data = args.data.as_deref();
+    let (split, evaluated) = split(data);
+    let values = [
+        ("NAME", name(&args.dir)),
+        ("ROOT", data.map_or(Ok("data".into()), |path| relative(&args.dir, path))?),
+        ("FILE", weights.map_or(Ok("weights/resnet50.safetensors".into()), |path| relative(&args.dir, path))?),
+        ("ARCH", arch(weights)),
+    ];
+    let mut text = TEMPLATE.to_owned();
+    for (word, value) in values {
+        text = text.replace(&format!("\"{word}\""), &toml::Value::String(value).to_string());
+    }
+    Ok(text.replace("{ SPLIT = true }", &split).replace("\"EVALUATED\"", &format!("\"{evaluated}\"")))
+}
+
+/// The folder's own name, if it can be that of a pipeline.
+fn name(dir: &Path) -> String {
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let usable = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let name: String = name.chars().map(|c| if usable(c) { c } else { '-' }).collect();
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    if name.is_empty() { "experiment".into() } else { name.chars().take(100).collect() }
+}
+
+/// Given folders where there are some, fractions otherwise; and the part to evaluate on.
+fn split(data: Option<&Path>) -> (String, &'static str) {
+    let has = |folder: &&&str| data.is_some_and(|data| data.join(folder).is_dir());
+    let fractions = "{ validation = 0.2, test = 0.1, seed = 0 }";
+    if !has(&&"train") {
+        return (fractions.into(), "test");
+    }
+    let validation = ["validation", "val", "valid"].iter().find(has);
+    match (validation, has(&&"test")) {
+        (Some(validation), true) => {
+            (format!("{{ folders = {{ train = \"train\", validation = \"{validation}\", test = \"test\" }} }}"), "test")
+        }
+        (Some(validation), false) => {
+            (format!("{{ folders = {{ train = \"train\", validation = \"{validation}\" }} }}"), "validation")
+        }
+        // `@best` needs a validation split: better the fractions, over all that is there.
+        (None, _) => (fractions.into(), "test"),
+    }
+}
+
+/// The architecture that the name of the weights speaks of.
+fn arch(weights: Option<&Path>) -> String {
+    let file = weights.and_then(|path| path.file_name()?.to_str()).unwrap_or_default();
+    let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
+    let known = pipeline::schema()
+        .pointer("/properties/model/additionalProperties/properties/arch/enum")
+        .and_then(serde_json::Value::as_array);
+    let mut names = known.into_iter().flatten().filter_map(serde_json::Value::as_str);
+    names.find(|name| plain(file).contains(&plain(name))).unwrap_or("resnet50").to_owned()
+}
+
+/// `path` as seen from `dir`, with `/`; an absolute path stays one.
+fn relative(dir: &Path, path: &Path) -> Result<String> {
+    let text = if path.is_absolute() {
+        path.to_owned()
+    } else {
+        let absolute = |path: &Path| std::path::absolute(path).map_err(|error| Error::io("find", path, error));
+        let (dir, path) = (absolute(dir)?, absolute(path)?);
+        let (from, to): (Vec<Component>, Vec<Component>) = (dir.components().collect(), path.components().collect());
+        let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+        let up = from[common..].iter().map(|_| Component::ParentDir);
+        up.chain(to[common..].iter().copied()).collect()
+    };
+    let text = text.to_str().ok_or_else(|| Error::usage(format!("`{}` is not UTF-8", text.display())))?;
+    Ok(if text.is_empty() { ".".into() } else { text.replace('\\', "/") })
 }

@@ -1,12 +1,64 @@
 use std::process::ExitCode;
 
 use defrost::Result;
+use defrost::run::{self, Monitored, RunSummary, State};
+use serde_json::json;
 
-use super::Console;
+use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = "Example: defrost list --runs-dir /data/runs")]
+pub struct Args {
+    #[command(flatten)]
+    runs: RunsOptions,
+}
 
-pub fn run(_args: Args, _console: &Console) -> Result<ExitCode> {
-    todo!()
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let root = args.runs.root()?;
+    let runs = run::list(&root)?;
+    if console.json() {
+        console.document(&json!({ "runs_dir": root, "runs": runs }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if runs.is_empty() {
+        console.say(format!("no runs in {}", root.display()));
+    }
+    for name in runs.chunk_by(|a, b| a.name == b.name) {
+        console.say(format!("\x1b[1m{}\x1b[0m", name[0].name));
+        name.iter().for_each(|run| console.say(entry(run)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn entry(run: &RunSummary) -> String {
+    let started = run.started.as_deref().map_or_else(String::new, minutes);
+    let mut text = format!("  {}  {}  {started}", run.id, state(run.state, 11));
+    if let Some(monitor) = &run.monitor {
+        text += &format!("  {}", monitored(monitor));
+    }
+    for change in &run.changes {
+        text += &format!("\n            {change}");
+    }
+    text
+}
+
+/// `2026-11-22 01:59 UTC` of `2026-11-22T01:59:28.123Z`.
+pub(super) fn minutes(timestamp: &str) -> String {
+    let minutes: String = timestamp.chars().take(16).collect();
+    format!("{} UTC", minutes.replace('T', " "))
+}
+
+pub(super) fn monitored(monitor: &Monitored) -> String {
+    format!("{} {:.4} (epoch {} of {})", monitor.metric, monitor.value, monitor.epoch, monitor.stage)
+}
+
+/// The state in its colour, padded to a width.
+pub(super) fn state(state: State, width: usize) -> String {
+    let color = match state {
+        State::Complete => 32,
+        State::Running => 36,
+        State::Interrupted => 33,
+        State::Failed => 31,
+    };
+    format!("\x1b[{color}m{state:width$}\x1b[0m")
 }

@@ -2,6 +2,8 @@
 
 mod console;
 mod options;
+mod progress;
+mod session;
 
 use std::process::ExitCode;
 
@@ -9,7 +11,7 @@ use clap::{Parser, Subcommand};
 use defrost::error::{Error, Kind};
 
 pub use console::Console;
-pub use options::PipelineOptions;
+pub use options::{PipelineOptions, RunsOptions};
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $name:ident($module:ident)),* $(,)?) => {

@@ -1,12 +1,172 @@
+//! `defrost params`: which parameters train, by which rule, at which learning rate.
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::Result;
+use defrost::freeze::{ParameterTable, Row};
+use defrost::model::{Description, NormMode};
+use defrost::plan::{Depth, Draft};
+use defrost::stage::Work;
+use defrost::{Error, Result};
+use serde_json::{Value, json};
 
-use super::Console;
+use super::{Console, PipelineOptions};
 
+/// Example: defrost params turtles.toml --stage frozen
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The pipeline file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Only this train stage
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    #[command(flatten)]
+    pipeline: PipelineOptions,
+}
 
-pub fn run(_args: Args, _console: &Console) -> Result<ExitCode> {
-    todo!()
+/// One train stage with all that its rules make of its model.
+struct Resolution<'a> {
+    stage: &'a str,
+    from: &'a str,
+    description: Description,
+    table: &'a ParameterTable,
+}
+
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let (pipeline, drafts) = args.pipeline.load(&args.file, Depth::Names, console)?;
+    let mut tables: Vec<Resolution> = drafts.iter().filter_map(resolution).collect();
+    if let Some(wanted) = &args.stage {
+        let names: Vec<String> = tables.iter().map(|table| format!("`{}`", table.stage)).collect();
+        tables.retain(|table| table.stage == wanted);
+        if tables.is_empty() {
+            let error = match pipeline.stage(wanted) {
+                Some(_) => Error::usage(format!("stage `{wanted}` does not train")),
+                None => Error::usage(format!("there is no stage `{wanted}`")),
+            };
+            return Err(error.hint(format!("the train stages are {}", names.join(", "))));
+        }
+    }
+    if console.json() {
+        console.document(&json!({ "stages": tables.iter().map(document).collect::<Vec<_>>() }));
+    } else {
+        let texts: Vec<String> = tables.iter().map(text).collect();
+        console.say(texts.join("\n\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn resolution(draft: &Draft) -> Option<Resolution<'_>> {
+    let Work::Train(train) = &draft.work else { return None };
+    let description = train.subject.build().description;
+    Some(Resolution { stage: &draft.name, from: &train.settings.from, description, table: &train.table })
+}
+
+fn modes(table: &ParameterTable) -> (usize, usize) {
+    let training = table.norms.iter().filter(|mode| **mode == NormMode::Training).count();
+    (training, table.norms.len() - training)
+}
+
+fn document(Resolution { stage, description, table, .. }: &Resolution) -> Value {
+    let totals = table.totals();
+    let (train, eval) = modes(table);
+    let parameter = |row: &Row| {
+        json!({
+            "name": row.name,
+            "shape": row.shape,
+            "trainable": row.trainable,
+            "lr": row.lr,
+            "weight_decay": row.weight_decay,
+            "rule": row.rule,
+            "group": row.group,
+            "layer": row.layer,
+        })
+    };
+    json!({
+        "name": stage,
+        "arch": description.arch,
+        "trainable_tensors": totals.trainable_tensors,
+        "frozen_tensors": totals.frozen_tensors,
+        "trainable_parameters": totals.trainable_parameters,
+        "frozen_parameters": totals.frozen_parameters,
+        "batch_norm": { "total": table.norms.len(), "train": train, "eval": eval },
+        "layers": description.layers.iter().map(|layer| &layer.name).collect::<Vec<_>>(),
+        "parameters": table.rows.iter().map(parameter).collect::<Vec<_>>(),
+    })
+}
+
+/// A line for each parameter, under the layers that depth settings count.
+fn text(resolution: &Resolution) -> String {
+    let Resolution { stage, from, description, table } = resolution;
+    let cells: Vec<[String; 7]> = table.rows.iter().map(|row| cells(row, description, table)).collect();
+    let header = ["parameter", "shape", "", "lr", "decay", "batch norm", "rule"];
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        cells.iter().map(|cells| cells[column].chars().count()).chain([header[column].len()]).max().unwrap_or(0)
+    });
+    let line = |cells: &[&str; 7]| {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("    {}", padded.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
+    };
+    let mut lines = vec![format!("stage {stage}: {} from {from}", description.arch), String::new(), line(&header)];
+    let mut layer = None;
+    for (row, cells) in table.rows.iter().zip(&cells) {
+        if layer != Some(row.layer) {
+            layer = Some(row.layer);
+            lines.push(format!("  {} {}", row.layer, description.layers[row.layer].name));
+        }
+        lines.push(line(&cells.each_ref().map(String::as_str)));
+    }
+    lines.push(String::new());
+    lines.extend(totals(table));
+    lines.join("\n")
+}
+
+fn cells(row: &Row, description: &Description, table: &ParameterTable) -> [String; 7] {
+    let shape: Vec<String> = row.shape.iter().map(usize::to_string).collect();
+    let norm = description.norms.iter().position(|norm| norm.weight == row.id || norm.bias == row.id);
+    let mode = norm.map_or("", |norm| match table.norms[norm] {
+        NormMode::Training => "train",
+        NormMode::Frozen => "eval",
+    });
+    [
+        row.name.clone(),
+        shape.join("×"),
+        if row.trainable { "trains" } else { "frozen" }.to_owned(),
+        row.lr.map(number).unwrap_or_default(),
+        row.weight_decay.map(number).unwrap_or_default(),
+        mode.to_owned(),
+        row.rule.clone(),
+    ]
+}
+
+fn totals(table: &ParameterTable) -> [String; 3] {
+    let totals = table.totals();
+    let count = |kind: &str, tensors: usize, parameters: usize| {
+        format!("  {kind}  {tensors:>4} tensors  {:>12} parameters", grouped(parameters))
+    };
+    let (train, eval) = modes(table);
+    [
+        count("trains", totals.trainable_tensors, totals.trainable_parameters),
+        count("frozen", totals.frozen_tensors, totals.frozen_parameters),
+        format!("  batch norm: {} layers, {train} train, {eval} eval", table.norms.len()),
+    ]
+}
+
+/// As short as it can be said: `0.001`, `1e-5`.
+fn number(number: f64) -> String {
+    let (plain, scientific) = (number.to_string(), format!("{number:e}"));
+    if scientific.len() < plain.len() { scientific } else { plain }
+}
+
+/// Thousands apart: `23,512,130`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }

@@ -1,12 +1,83 @@
+//! `defrost plan`: what a run would do, and why.
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use defrost::plan::{self, Status};
+use defrost::run::{self, RunDirectory};
+use defrost::stage::Work;
 use defrost::Result;
+use serde_json::{Value, json};
 
-use super::Console;
+use super::session::Session;
+use super::{Console, PipelineOptions};
 
+/// Example: defrost plan turtles.toml --set stage.finetune.optimizer.lr=3e-5
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The pipeline file
+    file: PathBuf,
+    /// Read every input anew instead of trusting size and times
+    #[arg(long)]
+    rehash: bool,
+    #[command(flatten)]
+    pipeline: PipelineOptions,
+}
 
-pub fn run(_args: Args, _console: &Console) -> Result<ExitCode> {
-    todo!()
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let session = Session::open(&args.file, &args.pipeline, args.rehash, console)?;
+    let plan = &session.plan;
+    let earlier = run::earlier_stages(&session.runs, &plan.name);
+    let statuses = plan::statuses(plan, &session.store, session.wanted(), session.variant, &earlier)?;
+    let directory = RunDirectory::locate(&session.runs, &plan.name, &plan.recipe)?;
+
+    let width = plan.stages.iter().map(|stage| stage.name.len()).max().unwrap_or(0);
+    let mut stages: Vec<Value> = Vec::new();
+    for (stage, status) in plan.stages.iter().zip(&statuses) {
+        let word = match status.status {
+            Status::Hit => "\x1b[32mHIT   \x1b[0m",
+            Status::Miss => "\x1b[33mMISS  \x1b[0m",
+            Status::Resume => "\x1b[36mRESUME\x1b[0m",
+        };
+        let elsewhere = status.finished.as_ref().map(|finished| &finished.variant);
+        let why = match elsewhere.filter(|variant| **variant != session.variant) {
+            Some(variant) => format!("computed on {variant}"),
+            None => status.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        let line = format!("{word}  {:width$}  {why}", stage.name);
+        console.say(line.trim_end());
+        if let Some(note) = note(&stage.work) {
+            console.say(format!("        {:width$}  {note}", ""));
+        }
+        stages.push(json!({
+            "name": stage.name,
+            "kind": stage.work.kind(),
+            "recipe": stage.recipe,
+            "key": status.key,
+            "status": status.status,
+            "variant": elsewhere,
+            "reasons": status.reasons,
+            "note": note(&stage.work),
+        }));
+    }
+    console.say(format!("\nrun directory: {}", directory.path().display()));
+    if console.json() {
+        console.document(&json!({ "run_dir": directory.path(), "stages": stages }));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is worth knowing of a train stage before it runs.
+fn note(work: &Work) -> Option<String> {
+    let Work::Train(train) = work else { return None };
+    let totals = train.table.totals();
+    let prefix = match train.prefix.recomputed {
+        None => format!("the first {} layers run once per image, their features are kept", train.prefix.layers),
+        Some(why) => format!("features are not kept: {why}"),
+    };
+    Some(format!(
+        "trains {} of {} tensors; {prefix}",
+        totals.trainable_tensors,
+        totals.trainable_tensors + totals.frozen_tensors
+    ))
 }

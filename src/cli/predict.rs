@@ -1,12 +1,52 @@
+//! `defrost predict`: class probabilities for images.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::Result;
+use defrost::run::Predictor;
+use serde_json::json;
 
-use super::Console;
+use super::{Console, RunsOptions};
 
+/// Example: defrost predict turtles photo.jpg
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// A path, an id's first digits, a run's name, or a pipeline file
+    run: String,
+    /// JPEG or PNG files
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// The train stage whose weights are used, as `frozen@best`; the last of the run otherwise
+    #[arg(long)]
+    stage: Option<String>,
+    #[command(flatten)]
+    runs: RunsOptions,
+}
 
-pub fn run(_args: Args, _console: &Console) -> Result<ExitCode> {
-    todo!()
+/// How many classes a person is shown.
+const SHOWN: usize = 3;
+
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref())?;
+    let predictions = predictor.predict(&args.images)?;
+    let mut documents = Vec::new();
+    for (file, prediction) in args.images.iter().zip(&predictions) {
+        let mut ranked: Vec<(&String, f32)> =
+            predictor.classes.iter().zip(prediction.probabilities.iter().copied()).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let shown: Vec<String> =
+            ranked.iter().take(SHOWN).map(|(class, p)| format!("{class} {:.1} %", p * 100.0)).collect();
+        console.say(format!("{}: {}", file.display(), shown.join(", ")));
+        documents.push(json!({
+            "file": file,
+            "label": prediction.label,
+            "probabilities": ranked.into_iter().collect::<BTreeMap<_, _>>(),
+        }));
+    }
+    if console.json() {
+        console.document(&json!({ "checkpoint": predictor.checkpoint, "predictions": documents }));
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,11 @@
-use std::path::{Path, PathBuf};
+//! `defrost validate`: every error of a file, and nothing else.
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::pipeline::{self, Diagnostic, LoadOptions, Report, Resolved};
-use defrost::{Error, Result};
+use defrost::Result;
+use defrost::pipeline::Diagnostic;
+use defrost::plan::Depth;
 use serde_json::json;
 
 use super::{Console, PipelineOptions};
@@ -21,63 +24,22 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let depth = if args.no_inputs { Depth::Offline } else { Depth::Inputs };
     let mut errors: Vec<Diagnostic> = Vec::new();
     for file in &args.files {
-        match load_and_check(file, &args.pipeline, !args.no_inputs) {
-            Ok(resolved) => {
-                let stages = resolved.stages.len();
-                let noun = if stages == 1 { "stage" } else { "stages" };
-                console.say(format!("ok: {}: {stages} {noun}", file.display()));
+        match args.pipeline.check(file, depth) {
+            Ok((_, stages)) => {
+                let noun = if stages.len() == 1 { "stage" } else { "stages" };
+                console.say(format!("ok: {}: {} {noun}", file.display(), stages.len()));
             }
             Err(report) => {
-                show(&report, file);
+                console.report(&report, file);
                 errors.extend(report.diagnostics);
             }
         }
     }
     if console.json() {
-        console.document(&document(&errors));
+        console.document(&json!({ "valid": errors.is_empty(), "errors": errors }));
     }
     Ok(ExitCode::from(if errors.is_empty() { 0 } else { 2 }))
-}
-
-/// Loads the pipeline of a command that works with it. What is wrong is shown, and returned as one error.
-#[allow(dead_code, reason = "for the commands that read a pipeline")]
-pub fn load(file: &Path, options: &PipelineOptions, inputs: bool, console: &Console) -> Result<Resolved> {
-    load_and_check(file, options, inputs).map_err(|report| {
-        show(&report, file);
-        if console.json() {
-            console.document(&document(&report.diagnostics));
-        }
-        Error::usage(format!("`{}` is not valid", file.display()))
-    })
-}
-
-fn load_and_check(file: &Path, options: &PipelineOptions, inputs: bool) -> Result<Resolved, Report> {
-    let env = |name: &str| std::env::var(name).ok();
-    let options = LoadOptions {
-        set: options.set.clone(),
-        device: options.device.clone(),
-        threads: options.threads,
-        inputs,
-        env: &env,
-    };
-    let resolved = pipeline::load(file, &options)?;
-    let diagnostics = check(&resolved, inputs);
-    if diagnostics.is_empty() { Ok(resolved) } else { Err(Report::new(diagnostics)) }
-}
-
-/// What needs the names of parameters and, where inputs are there, of classes.
-fn check(_resolved: &Resolved, _inputs: bool) -> Vec<Diagnostic> {
-    Vec::new()
-}
-
-fn show(report: &Report, file: &Path) {
-    let count = report.diagnostics.len();
-    let noun = if count == 1 { "error" } else { "errors" };
-    anstream::eprintln!("{}\n\n{}: {count} {noun}", report.render(true), file.display());
-}
-
-fn document(errors: &[Diagnostic]) -> serde_json::Value {
-    json!({ "valid": errors.is_empty(), "errors": errors })
 }

@@ -1,12 +1,39 @@
 use std::process::ExitCode;
 
-use defrost::Result;
+use defrost::run;
+use defrost::{Error, Result};
+use serde_json::json;
 
-use super::Console;
+use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = "Example: defrost verify turtles")]
+pub struct Args {
+    /// A path, the first digits of an id, a name (its latest run) or a pipeline file
+    run: String,
+    #[command(flatten)]
+    runs: RunsOptions,
+}
 
-pub fn run(_args: Args, _console: &Console) -> Result<ExitCode> {
-    todo!()
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let run = args.runs.resolve(&args.run)?;
+    let found = run::verify(&run)?;
+    if console.json() {
+        console.document(&json!({
+            "valid": found.problems.is_empty(), "run_dir": run.path(),
+            "files": found.files, "frozen": found.frozen, "problems": found.problems,
+        }));
+    } else {
+        console.say(format!("{}: {} files as they were when the run ended", run.path().display(), found.files));
+        for proof in &found.frozen {
+            console.say(format!(
+                "stages/{}/{}: {} frozen tensors, not a bit moved",
+                proof.stage, proof.checkpoint, proof.tensors
+            ));
+        }
+    }
+    for problem in &found.problems {
+        console.error(&Error::failed(problem.to_string()));
+    }
+    Ok(if found.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -8,16 +8,23 @@ mod augment;
 mod color;
 mod dataset;
 mod decode;
+mod folders;
+mod images;
+mod loader;
 mod resize;
 mod split;
 mod transform;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod tests;
 
 pub use crate::pipeline::EvaluationSplit as Split;
 pub use dataset::{Dataset, Sample};
 pub use decode::decode;
+pub use images::Images;
+pub use loader::{Batch, Epoch, Loader, shuffled};
 pub use resize::{Region, resize};
 pub use transform::Transform;
 

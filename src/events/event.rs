@@ -57,6 +57,13 @@ pub enum Event {
         images_per_second: f64,
         seconds_left: f64,
     },
+    /// The frozen layers' output computed for more images, once for all epochs.
+    Features {
+        stage: String,
+        done: u64,
+        of: u64,
+        images_per_second: f64,
+    },
     EpochFinished {
         stage: String,
         epoch: u32,

@@ -54,18 +54,7 @@ fn members(
 ) -> Result<Selection, Vec<RuleError>> {
     let place = format!("groups[{index}]");
     let mut errors = Vec::new();
-    if group.lr.is_some() && group.lr_scale.is_some() {
-        let message = "`lr` and `lr_scale` both set the learning rate of this group";
-        errors.push(RuleError::new(format!("{place}.lr_scale"), "group-conflict", message).help("keep one"));
-    }
-    if group.lr.is_none() && group.lr_scale.is_none() && group.weight_decay.is_none() {
-        let error = RuleError::new(place.clone(), "group-empty", "this group sets nothing");
-        errors.push(error.help("give it `lr`, `lr_scale` or `weight_decay`"));
-    }
-    let selection = match select(description, &format!("{place}.match"), &group.patterns, Sight::Parameters) {
-        Ok(selection) => selection,
-        Err(found) => return Err([errors, found].concat()),
-    };
+    let selection = select(description, &format!("{place}.match"), &group.patterns, Sight::Parameters)?;
     for (rule, pattern) in group.patterns.iter().enumerate() {
         let Some(trainable) = trainable else { break };
         let mut taken = (0..description.tensors.len())

@@ -51,7 +51,7 @@ impl ParameterTable {
     ///
     /// # Errors
     /// Everything that is wrong with them: patterns that are no patterns, match nothing, only buffers, or change
-    /// nothing; nothing to train; half-frozen batch normalisation; parameters in two groups; groups that set nothing.
+    /// nothing; nothing to train; half-frozen batch normalisation; parameters in two groups.
     pub fn resolve(description: &Description, stage: &Train) -> Result<Self, Vec<RuleError>> {
         let trainable = trainable::resolve(description, stage);
         let paces = groups::paces(description, stage, trainable.as_ref().ok());

@@ -142,10 +142,6 @@ fn what_is_wrong_is_told_at_its_rule() {
         freeze_first [depth-too-large]: `freeze_first = 11` is more than the 10 layers of `resnet18`
             help: `defrost params` prints the layers in order
         "#);
-    insta::assert_snapshot!(refusals("freeze = [\"layer1\"]\ntrain = [\"layer2\"]"), @r#"
-        train [rules-conflict]: `freeze` and `train` both say who trains
-            help: keep one of them
-        "#);
     insta::assert_snapshot!(refusals("freeze = [\"*.bias\"]"), @r#"
         freeze[0] [batch-norm-split]: `bn1` is half frozen: `bn1.bias` is frozen and `bn1.weight` trains, and so are 19 more layers
             help: freeze both or none, or say what running statistics do with `batch_norm = "eval"` or `"train"`
@@ -156,17 +152,13 @@ fn what_is_wrong_is_told_at_its_rule() {
         "#);
     insta::assert_snapshot!(refusals(
         "freeze = [\"layer1\"]\n\
-         groups = [{ match = [\"layer1\"], lr_scale = 0.1 }, { match = [\"layer4\"] }, { match = [\"fc\", \"layer2\"], lr = 1.0 },\n\
-         { match = [\"layer2.0\"], lr = 1.0, lr_scale = 2.0 }, { match = [\"layer2.1\"], lr = 1.0 }]\n\
+         groups = [{ match = [\"layer1\"], lr_scale = 0.1 }, { match = [\"fc\", \"layer2\"], lr = 1.0 },\n\
+         { match = [\"layer2.1\"], lr = 1.0 }]\n\
          optimizer = { kind = \"sgd\", lr = 0.1, no_decay = [\"@nrom\"] }"
     ), @r#"
         groups[0].match[0] [group-frozen]: `layer1` changes nothing: all that it matches is frozen in this stage
             help: remove it, or let what it matches train
-        groups[1] [group-empty]: this group sets nothing
-            help: give it `lr`, `lr_scale` or `weight_decay`
-        groups[3].lr_scale [group-conflict]: `lr` and `lr_scale` both set the learning rate of this group
-            help: keep one
-        groups[4].match [group-overlap]: `layer2.1.conv1.weight` and 5 more would be in two groups: `groups[2]` has it too
+        groups[2].match [group-overlap]: `layer2.1.conv1.weight` and 5 more would be in two groups: `groups[1]` has it too
             help: take it out of one with a pattern after `!`
         optimizer.no_decay[0] [pattern-syntax]: unknown alias `@nrom`
             help: did you mean `@norm`?

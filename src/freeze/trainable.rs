@@ -32,23 +32,15 @@ pub(super) fn resolve(description: &Description, stage: &Train) -> Result<Traina
         ("train_first", stage.train_first),
         ("train_last", stage.train_last),
     ];
-    let given: Vec<&'static str> = [("freeze", stage.freeze.is_some()), ("train", stage.train.is_some())]
-        .into_iter()
-        .chain(depth.map(|(setting, count)| (setting, count.is_some())))
-        .filter_map(|(setting, given)| given.then_some(setting))
-        .collect();
-    if let [first, second, ..] = given[..] {
-        let message = format!("`{first}` and `{second}` both say who trains");
-        return Err(vec![RuleError::new(second, "rules-conflict", message).help("keep one of them")]);
-    }
-    let trainable = match (given.first().copied(), &stage.freeze, &stage.train) {
-        (_, Some(patterns), _) => by_names(description, "freeze", patterns)?,
-        (_, _, Some(patterns)) => by_names(description, "train", patterns)?,
-        (Some(setting), _, _) => {
-            let count = depth.into_iter().find_map(|(name, count)| count.filter(|_| name == setting));
-            by_depth(description, setting, count.unwrap_or_default()).map_err(|error| vec![error])?
+    let counted = depth.into_iter().find_map(|(setting, count)| Some((setting, count?)));
+    // The shape of the file allows one of them.
+    let trainable = match (&stage.freeze, &stage.train, counted) {
+        (Some(patterns), _, _) => by_names(description, "freeze", patterns)?,
+        (_, Some(patterns), _) => by_names(description, "train", patterns)?,
+        (_, _, Some((setting, count))) => {
+            by_depth(description, setting, count).map_err(|error| vec![error])?
         }
-        (None, _, _) => all(description),
+        (None, None, None) => all(description),
     };
     if trainable.flags.iter().any(|flag| *flag) {
         return Ok(trainable);

@@ -20,3 +20,6 @@ pub use pass::{NormMode, Pass, State};
 pub(crate) use pattern::nearest;
 pub use pattern::{Pattern, PatternError};
 pub use rules::{RuleError, Selection, Sight, select};
+
+#[cfg(test)]
+mod parity;

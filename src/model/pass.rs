@@ -8,7 +8,7 @@ use super::TensorId;
 use super::layers::{BatchNorm2d, Conv2d, Linear};
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
-use crate::ops::{Activation, Window};
+use crate::ops::{self, Activation, BatchStatistics, FoldedConv, FoldedNorm, Window};
 use crate::random::{Purpose, Stream};
 
 /// The numbers of a model: one tensor for each of its description, parameters and buffers alike.
@@ -35,6 +35,8 @@ pub struct Pass<'a> {
     training: Option<Training<'a>>,
     tape: Tape,
     leaves: BTreeMap<TensorId, Value>,
+    /// By weight and padding, which follows the image where it is `SAME`.
+    folded: BTreeMap<(TensorId, [usize; 4]), FoldedConv>,
     buffers: Vec<(TensorId, Tensor)>,
 }
 
@@ -48,7 +50,14 @@ struct Training<'a> {
 impl<'a> Pass<'a> {
     /// Plain inference. Weights are folded and packed once per pass, so keep one pass over many batches.
     pub fn inference(state: &'a State) -> Self {
-        Self { state, training: None, tape: Tape::new(), leaves: BTreeMap::new(), buffers: Vec::new() }
+        Self {
+            state,
+            training: None,
+            tape: Tape::new(),
+            leaves: BTreeMap::new(),
+            folded: BTreeMap::new(),
+            buffers: Vec::new(),
+        }
     }
 
     /// Training: `trainable[id]` says which parameters are leaves, `norms[i]` what norm `i` of the description does.
@@ -95,25 +104,51 @@ impl<'a> Pass<'a> {
         x: &Value,
         residual: Option<&Value>,
     ) -> Result<Value> {
-        todo!()
+        let (_, height, width, _) = x.tensor().dims4()?;
+        let window = conv.window(height, width);
+        let weight = self.parameter(conv.weight);
+        let scale = self.parameter(norm.spec.weight);
+        let shift = self.parameter(norm.spec.bias);
+        let mode = self.training.as_ref().map_or(NormMode::Frozen, |training| training.norms[norm.index]);
+        if mode == NormMode::Frozen && [x, &weight, &scale, &shift].iter().all(|value| value.is_constant()) {
+            return self.folded(conv, norm, window, activation, x, residual);
+        }
+        let y = ops::conv2d(&mut self.tape, x, &weight, None, window, conv.groups)?;
+        if mode == NormMode::Frozen {
+            let mean = &self.state.tensors[norm.spec.running_mean];
+            let variance = &self.state.tensors[norm.spec.running_var];
+            let tape = &mut self.tape;
+            return ops::batch_norm_frozen(
+                tape, &y, &scale, &shift, mean, variance, norm.eps, activation, residual,
+            );
+        }
+        let tape = &mut self.tape;
+        let (y, statistics) =
+            ops::batch_norm_training(tape, &y, &scale, &shift, norm.eps, activation, residual)?;
+        self.propose(norm, statistics)?;
+        Ok(y)
     }
 
     pub(super) fn linear(&mut self, linear: &Linear, x: &Value) -> Result<Value> {
-        todo!()
+        let (weight, bias) = (self.parameter(linear.weight), self.parameter(linear.bias));
+        ops::linear(&mut self.tape, x, &weight, Some(&bias))
     }
 
     pub(super) fn max_pool2d(&mut self, x: &Value, window: Window) -> Result<Value> {
-        todo!()
+        ops::max_pool2d(&mut self.tape, x, window)
     }
 
     /// [N, H, W, C] to [N, C].
     pub(super) fn global_average_pool(&mut self, x: &Value) -> Result<Value> {
-        todo!()
+        ops::global_average_pool(&mut self.tape, x)
     }
 
     /// Nothing in inference.
     pub(super) fn dropout(&mut self, x: Value, p: f64) -> Result<Value> {
-        todo!()
+        match &mut self.training {
+            Some(training) if p > 0.0 => ops::dropout(&mut self.tape, &x, p, &mut training.dropout),
+            _ => Ok(x),
+        }
     }
 
     fn parameter(&mut self, id: TensorId) -> Value {
@@ -122,5 +157,58 @@ impl<'a> Pass<'a> {
             return Value::constant(tensor.clone());
         }
         self.leaves.entry(id).or_insert_with(|| self.tape.leaf(tensor.clone())).clone()
+    }
+
+    /// The path of inference: one convolution with the normalisation folded in. A residual that leads to a leaf is
+    /// added on the tape.
+    fn folded(
+        &mut self,
+        conv: &Conv2d,
+        norm: &BatchNorm2d,
+        window: Window,
+        activation: Activation,
+        x: &Value,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let key = (conv.weight, window.padding);
+        if !self.folded.contains_key(&key) {
+            let tensor = |id: TensorId| &self.state.tensors[id];
+            let spec = &norm.spec;
+            let norm = FoldedNorm {
+                weight: tensor(spec.weight),
+                bias: tensor(spec.bias),
+                mean: tensor(spec.running_mean),
+                variance: tensor(spec.running_var),
+                eps: norm.eps,
+            };
+            let folded = FoldedConv::new(tensor(conv.weight), Some(norm), None, window, conv.groups)?;
+            self.folded.insert(key, folded);
+        }
+        let folded = &self.folded[&key];
+        match residual.filter(|residual| !residual.is_constant()) {
+            None => {
+                let residual = residual.map(Value::tensor);
+                Ok(Value::constant(folded.forward(x.tensor(), activation, residual)?))
+            }
+            Some(residual) => {
+                let y = Value::constant(folded.forward(x.tensor(), Activation::None, None)?);
+                let sum = ops::add(&mut self.tape, &y, residual)?;
+                ops::activation(&mut self.tape, &sum, activation)
+            }
+        }
+    }
+
+    /// The running statistics after this batch: PyTorch's update, with the unbiased variance.
+    fn propose(&mut self, norm: &BatchNorm2d, statistics: BatchStatistics) -> Result<()> {
+        let moved = |running: TensorId, batch: Tensor| -> Result<(TensorId, Tensor)> {
+            let kept = self.state.tensors[running].affine(1.0 - norm.momentum, 0.0)?;
+            Ok((running, (kept + batch.affine(norm.momentum, 0.0)?)?))
+        };
+        let mean = moved(norm.spec.running_mean, statistics.mean)?;
+        let variance = moved(norm.spec.running_var, statistics.variance)?;
+        let count = &self.state.tensors[norm.spec.batch_count];
+        let count = (norm.spec.batch_count, (count + count.ones_like()?)?);
+        self.buffers.extend([mean, variance, count]);
+        Ok(())
     }
 }

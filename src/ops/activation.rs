@@ -81,7 +81,7 @@ mod tests {
     fn gradients_agree_with_finite_differences() {
         let x = Tensor::new(&[[-3.0f64, -0.1, 0.1, 2.0], [5.9, 6.1, 20.0, -7.0]], &Device::Cpu).unwrap();
         for kind in [Activation::Relu, Activation::Relu6] {
-            check_gradients(&[x.clone()], |tape, inputs| activation(tape, &inputs[0], kind));
+            check_gradients(std::slice::from_ref(&x), |tape, inputs| activation(tape, &inputs[0], kind));
         }
     }
 
@@ -108,8 +108,9 @@ mod tests {
     fn threads_do_not_matter() {
         let x = normal("x", &[3 * TASK + 7]).to_dtype(DType::F32).unwrap();
         assert_same_on_any_threads(|| {
-            let (y, mut grads) =
-                gradients(&[x.clone()], &x, |tape, inputs| activation(tape, &inputs[0], Activation::Relu));
+            let (y, mut grads) = gradients(std::slice::from_ref(&x), &x, |tape, inputs| {
+                activation(tape, &inputs[0], Activation::Relu)
+            });
             vec![y, grads.remove(0)]
         });
     }

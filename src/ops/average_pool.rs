@@ -115,7 +115,7 @@ mod tests {
         let x = normal("x", &[3, 15, 14, 37]).to_dtype(DType::F32).unwrap();
         let weights = normal("weights", &[3, 37]).to_dtype(DType::F32).unwrap();
         assert_same_on_any_threads(|| {
-            let (y, mut all) = gradients(&[x.clone()], &weights, run);
+            let (y, mut all) = gradients(std::slice::from_ref(&x), &weights, run);
             all.push(y);
             all
         });

@@ -25,11 +25,25 @@ pub unsafe fn build<T: Float>(
     chunk: usize,
     write: impl Fn(usize, &mut [MaybeUninit<T>]) + Sync,
 ) -> Vec<T> {
+    let chunks = length.div_ceil(chunk.max(1));
+    // SAFETY: the caller's promise is the same.
+    unsafe { build_along(length, chunk, (0..chunks).into_par_iter(), write) }
+}
+
+/// Like [`build`], each chunk with its item of `along`, such as the chunk of another vector that changes with it.
+///
+/// # Safety
+/// As for [`build`].
+pub unsafe fn build_along<T: Float, I: IndexedParallelIterator>(
+    length: usize,
+    chunk: usize,
+    along: I,
+    write: impl Fn(I::Item, &mut [MaybeUninit<T>]) + Sync,
+) -> Vec<T> {
     let mut data: Vec<T> = Vec::with_capacity(length);
-    data.spare_capacity_mut()[..length]
-        .par_chunks_mut(chunk.max(1))
-        .enumerate()
-        .for_each(|(index, memory)| write(index, memory));
+    let chunks = data.spare_capacity_mut()[..length].par_chunks_mut(chunk.max(1));
+    assert_eq!(chunks.len(), along.len(), "one item for each chunk");
+    chunks.zip(along).for_each(|(memory, item)| write(item, memory));
     // SAFETY: the chunks cover 0..length, and the caller vouches for each.
     unsafe { data.set_len(length) };
     data

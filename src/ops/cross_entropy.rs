@@ -109,7 +109,7 @@ mod tests {
             let logits = fixture.input("logits", dtype);
             for (smoothing, name) in [(0.0, "0.0"), (0.1, "0.1"), (1.0, "1.0")] {
                 let one = Tensor::ones((), dtype, &Device::Cpu).unwrap();
-                let (mean, grads) = gradients(&[logits.clone()], &one, |tape, inputs| {
+                let (mean, grads) = gradients(std::slice::from_ref(&logits), &one, |tape, inputs| {
                     Ok(cross_entropy(tape, &inputs[0], &labels, smoothing)?.0)
                 });
                 fixture.assert(&format!("{name}.y"), &mean);

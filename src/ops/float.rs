@@ -24,11 +24,15 @@ pub trait Float:
     /// self · a + b with one rounding.
     fn fused_multiply_add(self, a: Self, b: Self) -> Self;
 
+    fn square_root(self) -> Self;
+
     /// The same number in f64. Unlike `to_f64` it is sure to be inlined, so loops over it vectorise.
     fn widen(self) -> f64;
 
     /// The numbers of a storage, if they are of this type and on the CPU.
     fn storage(storage: &CpuStorage) -> Option<&[Self]>;
+
+    fn storage_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
 
 macro_rules! float {
@@ -43,12 +47,24 @@ macro_rules! float {
             }
 
             #[inline(always)]
+            fn square_root(self) -> Self {
+                self.sqrt()
+            }
+
+            #[inline(always)]
             #[allow(clippy::useless_conversion)]
             fn widen(self) -> f64 {
                 f64::from(self)
             }
 
             fn storage(storage: &CpuStorage) -> Option<&[Self]> {
+                match storage {
+                    CpuStorage::$variant(data) => Some(data),
+                    _ => None,
+                }
+            }
+
+            fn storage_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
                 match storage {
                     CpuStorage::$variant(data) => Some(data),
                     _ => None,

@@ -10,15 +10,16 @@ mod activation;
 mod add;
 mod average_pool;
 mod batch_norm;
-mod buffer;
+pub(crate) mod buffer;
 mod channels;
+pub mod conv2d;
 mod cross_entropy;
 mod dropout;
 pub mod float;
 pub mod gemm;
 mod linear;
 mod max_pool;
-mod multiversion;
+pub(crate) mod multiversion;
 pub mod profile;
 mod softmax;
 #[cfg(test)]
@@ -28,11 +29,16 @@ pub use activation::activation;
 pub use add::add;
 pub use average_pool::global_average_pool;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
+pub use conv2d::{FoldedConv, FoldedNorm, conv2d};
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
 pub use linear::linear;
 pub use max_pool::max_pool2d;
 pub use softmax::softmax;
+
+/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
+pub const VERSIONS: &[(&str, u32)] =
+    &[("conv2d", 1), ("batch_norm", 1), ("pooling", 1), ("linear", 1), ("cross_entropy", 1), ("dropout", 1)];
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

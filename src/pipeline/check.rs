@@ -78,8 +78,14 @@ impl Checker<'_> {
                 self.unknown_key(schema, properties, key, child);
             }
         }
+        // A key that is there but misspelt is one mistake, not two.
+        let meant = |(word, _): &(String, Node)| {
+            let unknown = !properties.contains_key(word);
+            unknown.then(|| suggest::closest(word, properties.keys().map(String::as_str))).flatten()
+        };
+        let misspelt: Vec<&str> = entries.iter().filter_map(meant).collect();
         for key in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
-            if node.get(key).is_none() {
+            if node.get(key).is_none() && !misspelt.contains(&key) {
                 let about = properties.get(key).and_then(|property| property["description"].as_str());
                 let help = about.map(|about| format!("`{key}`: {about}"));
                 self.report(node.mark(), "missing-key", format!("missing key `{key}`"), help);
@@ -225,13 +231,7 @@ impl Checker<'_> {
         let kinds: Vec<&str> =
             variants.iter().filter_map(|variant| tag(variant)).map(|(_, kind)| kind).collect();
         let Some(chosen) = node.get(key) else {
-            let help = format!("one of: {}", suggest::list(kinds));
-            return self.report(
-                node.mark(),
-                "missing-key",
-                format!("missing key `{key}` in `{name}`"),
-                Some(help),
-            );
+            return self.missing_tag(key, &kinds, variants, node, name);
         };
         let Some(text) = chosen.text() else {
             return self.wrong_type(schema, &["string"], chosen, key);
@@ -247,6 +247,21 @@ impl Checker<'_> {
                 let help = suggest::help(text, "one of", kinds);
                 self.report(&chosen.place, "unknown-kind", format!("unknown {key} `{text}`"), help);
             }
+        }
+    }
+
+    /// Without its tag nothing can be said of the other keys, but that one may be the tag misspelt.
+    fn missing_tag(&mut self, key: &str, kinds: &[&str], variants: &[&Json], node: &Node, name: &str) {
+        let unknown = |word: &str| !variants.iter().any(|variant| has_key(variant, word));
+        let misspelt =
+            node.entries().iter().find(|(word, _)| unknown(word) && suggest::closest(word, [key]).is_some());
+        if let Some((word, child)) = misspelt {
+            let place = child.key.as_ref().unwrap_or(&child.place);
+            let help = format!("did you mean `{key}`?");
+            self.report(place, "unknown-key", format!("unknown key `{word}`"), Some(help));
+        } else {
+            let help = format!("one of: {}", suggest::list(kinds.iter().copied()));
+            self.report(node.mark(), "missing-key", format!("missing key `{key}` in `{name}`"), Some(help));
         }
     }
 }

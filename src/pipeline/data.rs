@@ -42,25 +42,14 @@ pub struct ImageFolder {
     pub broken: Broken,
 }
 
-impl Data {
-    /// Whether images are held out for validation.
-    pub fn has_validation(&self) -> bool {
-        let Self::ImageFolder(ImageFolder { split, .. }) = self;
-        split.folders.as_ref().map_or(split.validation > 0.0, |folders| folders.validation.is_some())
-    }
-
-    /// Whether images are held out for the final test.
-    pub fn has_test(&self) -> bool {
-        let Self::ImageFolder(ImageFolder { split, .. }) = self;
-        split.folders.as_ref().map_or(split.test > 0.0, |folders| folders.test.is_some())
-    }
-}
-
 fn default_image_size() -> usize {
     224
 }
 
 /// How the images of a data set are parted: by fractions, or by given folders.
+///
+/// An image's part depends on its own path (or group) and the seed alone, so that adding a photo moves no other; shares
+/// therefore hold on average. Fractions part the training folder where folders are given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Split {
@@ -70,19 +59,32 @@ pub struct Split {
     /// The share of images (or groups) held out for the final test.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
-    /// Splits each class by itself, so that all have the same shares.
+    /// Demands images of every class in every part; `false` lets a part lack a class.
     pub stratify: bool,
     /// Another seed, another split. Independent of the pipeline's seed.
     pub seed: u64,
-    /// A regular expression over the path below `root`; images with the same first capture stay together.
+    /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$`
+    /// also match at each `/`.
     pub group: Option<String>,
-    /// Folders below `root` that hold the parts, instead of fractions.
+    /// Folders below `root` that hold the parts; a part with a folder has no fraction.
     pub folders: Option<SplitFolders>,
 }
 
 impl Default for Split {
     fn default() -> Self {
         Self { validation: 0.0, test: 0.0, stratify: true, seed: 0, group: None, folders: None }
+    }
+}
+
+impl Split {
+    /// Whether images are held out for validation.
+    pub fn has_validation(&self) -> bool {
+        self.folders.as_ref().map_or(self.validation > 0.0, |folders| folders.validation.is_some())
+    }
+
+    /// Whether images are held out for the final test.
+    pub fn has_test(&self) -> bool {
+        self.folders.as_ref().map_or(self.test > 0.0, |folders| folders.test.is_some())
     }
 }
 

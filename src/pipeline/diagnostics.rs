@@ -40,7 +40,8 @@ impl Place {
         floor_boundary(&self.source.text, self.range.start)
     }
 
-    fn line_start(&self) -> usize {
+    /// Where the line of the first character starts, in bytes.
+    pub fn line_start(&self) -> usize {
         self.source.text[..self.start()].rfind('\n').map_or(0, |newline| newline + 1)
     }
 }
@@ -92,11 +93,9 @@ impl Diagnostic {
     /// The message, the source line with the place underlined, and the help. `styled` adds colors as ANSI escapes.
     pub fn render(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
-        let message = normalize_untrusted_str(&self.message);
-        let mut group = Level::ERROR.primary_title(message).id(self.code);
+        let title = Level::ERROR.primary_title(normalize_untrusted_str(&self.message)).id(self.code);
         let start = floor_boundary(&self.source.text, self.span.start);
-        let place = Place::new(&self.source, start..start);
-        let first = place.line_start();
+        let first = Place::new(&self.source, start..start).line_start();
         let line = self.source.text[first..].lines().next().unwrap_or_default();
         // A place that spans lines is underlined to the end of its first.
         let end = floor_boundary(line, self.span.end.saturating_sub(first));
@@ -105,7 +104,7 @@ impl Diagnostic {
             .line_start(self.line)
             .path(normalize_untrusted_str(&self.file))
             .annotation(AnnotationKind::Primary.span(start..end.max(start)));
-        let mut section = std::mem::replace(&mut group, Level::ERROR.primary_title("")).element(snippet);
+        let mut section = title.element(snippet);
         if let Some(help) = &self.help {
             section = section.element(Level::HELP.message(normalize_untrusted_str(help)));
         }

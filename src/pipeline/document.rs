@@ -46,6 +46,10 @@ impl Node {
         if let Value::Table(entries) = &self.value { entries } else { &[] }
     }
 
+    pub fn items(&self) -> &[Node] {
+        if let Value::Array(items) = &self.value { items } else { &[] }
+    }
+
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entries().iter().find(|(name, _)| name == key).map(|(_, node)| node)
     }
@@ -172,18 +176,27 @@ impl Reader<'_> {
         self.diagnostics.push(Diagnostic::new(place, code, message).help(help.to_owned()));
     }
 
-    /// One per line: what follows on the same line is mostly the parser finding its feet again.
+    /// One per line, and one for a table that stands twice: the rest is the parser finding its feet again.
     fn syntax_errors(&mut self, errors: Vec<toml::de::Error>) {
+        let end = self.source.text.len() - self.offset;
         let mut lines = Vec::new();
+        let mut resume = 0;
         for error in errors {
-            let end = self.source.text.len() - self.offset;
-            let place = self.place(error.span().unwrap_or(end..end));
+            let range = error.span().unwrap_or(end..end);
+            let place = self.place(range.clone());
             let line = place.line_column().0;
-            if !lines.contains(&line) {
-                lines.push(line);
-                let code = if error.message() == "duplicate key" { "duplicate-key" } else { "syntax" };
-                self.diagnostics.push(Diagnostic::new(&place, code, error.message().trim()));
+            if lines.contains(&line) || range.start < resume {
+                continue;
             }
+            lines.push(line);
+            let duplicate = error.message() == "duplicate key";
+            let rest = &self.source.text[place.line_start()..];
+            if duplicate && rest.trim_start().starts_with('[') {
+                let next = rest.find("\n[").unwrap_or(rest.len());
+                resume = place.line_start() + next - self.offset;
+            }
+            let code = if duplicate { "duplicate-key" } else { "syntax" };
+            self.diagnostics.push(Diagnostic::new(&place, code, error.message().trim()));
         }
     }
 
@@ -210,7 +223,7 @@ impl Reader<'_> {
                 Ok(number) => Value::Integer(number),
                 Err(_) => {
                     let message = format!("the integer {number} does not fit in 64 bits");
-                    self.report(&place, "out-of-range", message, "the largest is 9223372036854775807");
+                    self.report(&place, "too-large", message, "the largest is 9223372036854775807");
                     Value::Invalid
                 }
             },

@@ -1,35 +1,37 @@
-//! A file on its way to being a pipeline: what could be read of it so far, and what is wrong.
-
-use std::collections::BTreeMap;
+//! A file on its way to being a pipeline: the merged tree, read piece by piece, and what is wrong with it.
+//!
+//! Pieces are read by themselves, so that one wrong key does not hide what is wrong elsewhere.
 
 use serde::de::DeserializeOwned;
 
 use super::diagnostics::{Diagnostic, Place};
 use super::document::Node;
 use super::suggest;
-use super::{Data, Model, Stage};
+use super::{Data, Model, Split, Stage};
 
-/// Entries that could not be read are `None`, so that one wrong key does not hide what is wrong elsewhere.
 pub struct Draft<'a> {
     pub root: &'a Node,
-    pub data: BTreeMap<String, Option<Data>>,
-    pub model: BTreeMap<String, Option<Model>>,
-    /// In the order of the file.
-    pub stages: Vec<(String, Option<Stage>)>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Draft<'a> {
     pub fn new(root: &'a Node) -> Self {
-        let mut draft = Self {
-            root,
-            data: entries(root, "data").collect(),
-            model: entries(root, "model").collect(),
-            stages: entries(root, "stage").collect(),
-            diagnostics: Vec::new(),
-        };
-        draft.fill_names();
-        draft
+        Self { root, diagnostics: Vec::new() }
+    }
+
+    /// The setting at a path, if the file has it.
+    pub fn get(&self, path: &str) -> Option<&'a Node> {
+        path.split('.').try_fold(self.root, |node, key| node.get(key))
+    }
+
+    /// The setting at a path, if the file has it and its schema held.
+    pub fn read<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
+        serde_json::from_value(self.get(path)?.to_json()).ok()
+    }
+
+    /// The entries of a table.
+    pub fn entries(&self, path: &str) -> &'a [(String, Node)] {
+        self.get(path).map(Node::entries).unwrap_or_default()
     }
 
     /// The value at a path, or the name of the innermost table that holds it.
@@ -53,52 +55,79 @@ impl<'a> Draft<'a> {
         self.diagnostics.push(Diagnostic::new(place, code, message).help(help));
     }
 
-    /// Whether the train stage of that name has a validation split; `None` where that cannot be said.
-    pub fn trains_with_validation(&self, stage: &str) -> Option<bool> {
-        let (_, stage) = self.stages.iter().find(|(name, _)| name == stage)?;
-        Some(self.data.get(stage.as_ref()?.data()?)?.as_ref()?.has_validation())
+    /// The name of the stage's data set (or model): as written, or the only one.
+    pub fn name_of(&self, stage: &str, what: &str) -> Option<&'a str> {
+        match self.get(&format!("stage.{stage}.{what}")) {
+            Some(node) => node.text(),
+            None => match self.entries(what) {
+                [(only, _)] => Some(only),
+                _ => None,
+            },
+        }
     }
 
-    /// `data` and `model` may be left out where the file has one.
-    fn fill_names(&mut self) {
-        let mut stages = std::mem::take(&mut self.stages);
-        for (name, stage) in &mut stages {
-            let Some(stage) = stage else { continue };
-            let known = self.data.keys().cloned().collect();
-            self.fill(name, "data", stage.data_mut(), known);
-            if let Some(model) = stage.model_mut() {
-                let known = self.model.keys().cloned().collect();
-                self.fill(name, "model", model, known);
+    /// How the data set of a stage is split; `None` where that cannot be said.
+    pub fn split_of(&self, stage: &str) -> Option<Split> {
+        let data = self.get(&format!("data.{}", self.name_of(stage, "data")?))?;
+        data.get("split").map_or(Some(Split::default()), |split| serde_json::from_value(split.to_json()).ok())
+    }
+
+    /// Every stage must name its data set and model, where there are several, and name one that there is.
+    pub fn check_names(&mut self) {
+        for (name, stage) in self.entries("stage") {
+            let starts =
+                matches!(stage.get("kind").and_then(Node::text), Some("load_weights" | "init_weights"));
+            self.check_name(name, stage, "data");
+            if starts {
+                self.check_name(name, stage, "model");
             }
         }
-        self.stages = stages;
     }
 
-    fn fill(&mut self, stage: &str, what: &str, named: &mut Option<String>, known: Vec<String>) {
-        let names = known.iter().map(String::as_str);
-        match (named.as_deref(), known.as_slice()) {
-            (None, [only]) => *named = Some(only.clone()),
-            (None, []) => {}
-            (None, several) => {
-                let message = format!("the file has {} `{what}` tables: say which", several.len());
+    fn check_name(&mut self, stage: &str, node: &'a Node, what: &str) {
+        let known = self.entries(what);
+        let names = known.iter().map(|(name, _)| name.as_str());
+        match node.get(what) {
+            None if known.len() > 1 => {
+                let message =
+                    format!("`{stage}` does not say which of {} {what} tables it takes", known.len());
                 let help = format!("write `{what} = …`; there are {}", suggest::list(names));
-                self.report(self.place(&format!("stage.{stage}")), "ambiguous", message, help);
+                self.report(node.mark(), "ambiguous", message, help);
             }
-            (Some(name), several) if !several.is_empty() && !known.contains(&name.to_owned()) => {
-                let help = suggest::help(name, "there are", names);
-                let place = self.place(&format!("stage.{stage}.{what}"));
-                let code = if what == "data" { "unknown-data" } else { "unknown-model" };
-                self.report(place, code, format!("unknown {what} `{name}`"), help);
+            Some(named) => {
+                let unknown = |text: &&str| !known.is_empty() && !known.iter().any(|(name, _)| name == text);
+                if let Some(text) = named.text().filter(unknown) {
+                    let help = suggest::help(text, "there are", names);
+                    let code = if what == "data" { "unknown-data" } else { "unknown-model" };
+                    self.report(&named.place, code, format!("unknown {what} `{text}`"), help);
+                }
             }
-            (Some(_), _) => {}
+            None => {}
         }
     }
-}
 
-fn entries<'a, T: DeserializeOwned>(
-    root: &'a Node,
-    key: &str,
-) -> impl Iterator<Item = (String, Option<T>)> + 'a {
-    let entries = root.get(key).map(Node::entries).unwrap_or_default();
-    entries.iter().map(|(name, node)| (name.clone(), serde_json::from_value(node.to_json()).ok()))
+    pub fn data(&self) -> impl Iterator<Item = Option<(String, Data)>> {
+        self.typed("data")
+    }
+
+    pub fn model(&self) -> impl Iterator<Item = Option<(String, Model)>> {
+        self.typed("model")
+    }
+
+    /// The stages in the order of the file, with `data` and `model` filled in.
+    pub fn stages(&self) -> impl Iterator<Item = Option<(String, Stage)>> {
+        self.typed("stage").map(|stage| {
+            let (name, mut stage): (String, Stage) = stage?;
+            *stage.data_mut() = Some(self.name_of(&name, "data")?.to_owned());
+            if let Some(model) = stage.model_mut() {
+                *model = Some(self.name_of(&name, "model")?.to_owned());
+            }
+            Some((name, stage))
+        })
+    }
+
+    fn typed<T: DeserializeOwned>(&self, what: &str) -> impl Iterator<Item = Option<(String, T)>> {
+        let typed = |node: &Node| serde_json::from_value(node.to_json()).ok();
+        self.entries(what).iter().map(move |(name, node)| Some((name.clone(), typed(node)?)))
+    }
 }

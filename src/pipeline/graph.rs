@@ -8,9 +8,8 @@ use super::suggest;
 
 /// Checks every `from`: that its stage exists, has weights to start from, and is named the way its kind asks for.
 pub fn check(draft: &mut Draft) {
-    let stages: Vec<(String, Option<&str>)> =
-        draft.root.get("stage").map(Node::entries).unwrap_or_default().iter().map(head).collect();
-    for (name, node) in draft.root.get("stage").map(Node::entries).unwrap_or_default() {
+    let stages: Vec<(String, Option<&str>)> = draft.entries("stage").iter().map(head).collect();
+    for (name, node) in draft.entries("stage") {
         if let Some(from) = node.get("from")
             && let Some(text) = from.text()
         {
@@ -60,7 +59,7 @@ fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str) -> Vec
 
 /// Whether a stage of that kind has the weights that are asked of it.
 fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent) -> Option<Problem> {
-    let validated = draft.trains_with_validation(stage);
+    let validated = draft.split_of(stage).map(|split| split.has_validation());
     match (kind, checkpoint) {
         ("evaluate", _) => {
             let message = format!("`{stage}` evaluates and has no weights to start from");

@@ -51,7 +51,7 @@ fn load_text(path: &Path, source: Source, options: &LoadOptions) -> Result<Resol
     let mut root = merge::extend(root, &base, &mut variables, &mut diagnostics);
     // What cannot be parsed is not in the tree, and everything that needs it would be called missing.
     if diagnostics.iter().any(|d| d.code == "syntax" || d.code == "duplicate-key") {
-        return Err(Report::new(diagnostics));
+        return Err(report(&source, diagnostics));
     }
 
     let overrides = overrides(options, &mut diagnostics);
@@ -60,27 +60,27 @@ fn load_text(path: &Path, source: Source, options: &LoadOptions) -> Result<Resol
     merge::apply_defaults(&mut root);
     to_stages.into_iter().for_each(|set| set.apply(&mut root, &mut diagnostics));
 
-    check::check(schema::schema(), &root, "pipeline", &mut diagnostics);
+    check::check(schema::merged(), &root, "pipeline", &mut diagnostics);
     paths::check_variables(&root, options.inputs, &mut variables, &mut diagnostics);
     let mut draft = Draft::new(&root);
+    draft.check_names();
     graph::check(&mut draft);
     shape::check(&mut draft);
     diagnostics.append(&mut draft.diagnostics);
-    let Draft { data, model, stages, .. } = draft;
     if options.inputs {
         paths::check_inputs(&root, &base, &mut variables, &mut diagnostics);
     }
     if !diagnostics.is_empty() {
-        return Err(Report::new(diagnostics));
+        return Err(report(&source, diagnostics));
     }
 
     let read = || {
         Some(Resolved {
             name: root.get("name")?.text()?.to_owned(),
             seed: root.get("seed").map_or(Some(0), integer)?,
-            data: data.into_iter().map(|(name, data)| Some((name, data?))).collect::<Option<_>>()?,
-            model: model.into_iter().map(|(name, model)| Some((name, model?))).collect::<Option<_>>()?,
-            stages: stages.into_iter().map(|(name, stage)| Some((name, stage?))).collect::<Option<_>>()?,
+            data: draft.data().collect::<Option<_>>()?,
+            model: draft.model().collect::<Option<_>>()?,
+            stages: draft.stages().collect::<Option<_>>()?,
             run: root
                 .get("run")
                 .map_or(Some(Run::default()), |run| serde_json::from_value(run.to_json()).ok())?,
@@ -96,6 +96,12 @@ fn load_text(path: &Path, source: Source, options: &LoadOptions) -> Result<Resol
         let message = "the file fits the schema and yet cannot be read; this is a bug in defrost";
         Report::new(vec![Diagnostic::new(&root.place, "internal", message)])
     })
+}
+
+/// What is wrong with the file itself stands before what is wrong with a file it extends.
+fn report(source: &Source, mut diagnostics: Vec<Diagnostic>) -> Report {
+    diagnostics.sort_by_key(|diagnostic| diagnostic.file != source.name);
+    Report::new(diagnostics)
 }
 
 fn integer(node: &Node) -> Option<u64> {

@@ -23,6 +23,8 @@ mod set;
 mod shape;
 mod stage;
 pub mod suggest;
+#[cfg(test)]
+mod tests;
 mod training;
 
 pub use data::*;

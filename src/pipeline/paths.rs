@@ -73,7 +73,7 @@ fn is_path(path: &[&str]) -> bool {
         pattern.len() == path.len()
             && pattern.iter().zip(path).all(|(want, have)| *want == "*" || want == have)
     };
-    PATHS.iter().any(|pattern| fits(pattern))
+    PATHS.iter().any(fits)
 }
 
 /// Lets `change` rewrite every path of a tree.
@@ -153,7 +153,7 @@ pub fn closest_file(base: &Path, path: &str) -> Option<PathBuf> {
     let wanted = full.file_name()?.to_str()?;
     let folder = full.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let names = fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names: Vec<String> = names.collect();
+    let mut names: Vec<String> = names.filter(|name| name != wanted).collect();
     names.sort();
     let near = suggest::closest(wanted, names.iter().map(String::as_str))?;
     Some(Path::new(path).with_file_name(near))

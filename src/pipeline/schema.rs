@@ -67,7 +67,6 @@ fn train_defaults(generator: &mut SchemaGenerator) -> Schema {
     let mut stage = generator.subschema_for::<Stage>();
     let variants =
         stage.get_mut("oneOf").and_then(Value::as_array_mut).expect("stages are told apart by kind");
-    let is_train = |variant: &Value| variant.pointer("/properties/kind/const") == Some(&json!("train"));
     let mut train = variants.iter().find(|v| is_train(v)).expect("there is a train stage").clone();
     let fields = train.as_object_mut().expect("a stage is a table");
     fields.remove("required");
@@ -134,13 +133,60 @@ fn describe_tag(fields: &mut Map<String, Value>) {
     }
 }
 
-/// The schema, draft-07, everything inline: nothing to resolve for editors, nor for the checker.
-pub fn schema() -> &'static Value {
+/// The schema of what a file says once everything is merged, draft-07, everything inline: nothing to resolve for
+/// editors, nor for the checker.
+pub(super) fn merged() -> &'static Value {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
         let settings = SchemaSettings::draft07().with(|s| s.inline_subschemas = true).with_transform(ForToml);
         settings.into_generator().into_root_schema_for::<PipelineFile>().to_value()
     });
     &SCHEMA
+}
+
+/// The schema of a file as it is written: what `extends` or `[defaults.train]` gives, the file itself need not have.
+pub fn schema() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| as_written(merged().clone()));
+    &SCHEMA
+}
+
+/// Makes what a train stage needs conditional. The conditions stand at the root, beside the stages' `oneOf`: inside
+/// it, editors would complete nothing.
+fn as_written(mut schema: Value) -> Value {
+    let root = schema.as_object_mut().expect("the root is an object");
+    let whole = root.remove("required").expect("a pipeline needs its parts");
+    let train = root["properties"]["stage"]["additionalProperties"]["oneOf"]
+        .as_array_mut()
+        .and_then(|variants| variants.iter_mut().find(|variant| is_train(variant)))
+        .expect("there is a train stage");
+    let (own, from_defaults): (Vec<Value>, Vec<Value>) = train["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .cloned()
+        .partition(|key| key == "kind" || key == "from");
+    train["required"] = own.into();
+    let extends = json!({ "required": ["extends"] });
+    let mut conditions = vec![json!({ "if": { "not": extends }, "then": { "required": whole } })];
+    for key in from_defaults {
+        let given = json!({
+            "required": ["defaults"],
+            "properties": { "defaults": { "required": ["train"], "properties": { "train": { "required": [key] } } } },
+        });
+        let needs_it = json!({
+            "if": { "properties": { "kind": { "const": "train" } }, "required": ["kind"] },
+            "then": { "required": [key] },
+        });
+        conditions.push(json!({
+            "if": { "not": { "anyOf": [extends, given] } },
+            "then": { "properties": { "stage": { "additionalProperties": needs_it } } },
+        }));
+    }
+    root.insert("allOf".into(), conditions.into());
+    schema
+}
+
+fn is_train(variant: &Value) -> bool {
+    variant.pointer("/properties/kind/const") == Some(&json!("train"))
 }
 
 #[cfg(test)]
@@ -187,7 +233,7 @@ mod tests {
             "uniqueItems",
         ];
         const SAYS_NOTHING: [&str; 5] = ["$schema", "default", "description", "title", "x-reserved"];
-        visit(schema(), "pipeline", &mut |place, fields| {
+        visit(merged(), "pipeline", &mut |place, fields| {
             for (key, value) in fields {
                 let known = CHECKED.contains(&key.as_str()) || SAYS_NOTHING.contains(&key.as_str());
                 assert!(known || ["required", "type"].contains(&key.as_str()), "{place}: `{key}`");
@@ -205,7 +251,7 @@ mod tests {
 
     #[test]
     fn every_setting_is_described() {
-        visit(schema(), "pipeline", &mut |place, fields| {
+        visit(merged(), "pipeline", &mut |place, fields| {
             for (name, property) in fields.get("properties").and_then(Value::as_object).into_iter().flatten()
             {
                 assert!(property["description"].is_string(), "{place}.{name} has no description");

@@ -31,6 +31,11 @@ impl Override {
             return None;
         };
         let steps = parse_path(&source, equals, diagnostics)?;
+        if steps[0].name == "extends" {
+            let message = "`extends` cannot be set from the command line";
+            diagnostics.push(Diagnostic::new(&steps[0].place, "bad-set", message));
+            return None;
+        }
         let value = parse_value(&source, equals + 1, diagnostics)?;
         Some(Self { steps, value })
     }
@@ -50,22 +55,20 @@ impl Override {
 
     /// Puts the value in its place. Keys that no table may have are left to the checker, which knows them all.
     pub fn apply(&self, root: &mut Node, diagnostics: &mut Vec<Diagnostic>) {
-        if let Err(diagnostic) = self.insert(root) {
-            diagnostics.push(diagnostic);
-        }
-    }
-
-    fn insert(&self, root: &mut Node) -> Result<(), Diagnostic> {
-        if self.steps[0].name == "extends" {
-            let message = "`extends` cannot be set from the command line";
-            return Err(Diagnostic::new(&self.steps[0].place, "bad-set", message));
-        }
+        let table = self.steps[0].name.as_str();
         let mut node = root;
         for (depth, step) in self.steps.iter().enumerate() {
-            let named = depth == 1 && ["data", "model", "stage"].contains(&self.steps[0].name.as_str());
-            node = match step.index {
-                Some(index) => element(node, index, step)?,
-                None => entry(node, step, named.then_some(self.steps[0].name.as_str()))?,
+            let named = depth == 1 && ["data", "model", "stage"].contains(&table);
+            let next = match step.index {
+                Some(index) => element(node, index),
+                None => entry(node, step, named.then_some(table)),
+            };
+            node = match next {
+                Ok(next) => next,
+                Err((message, help)) => {
+                    diagnostics.push(Diagnostic::new(&step.place, "unknown-path", message).help(help));
+                    return;
+                }
             };
         }
         node.value = self.value.value.clone();
@@ -73,26 +76,25 @@ impl Override {
         if let Some(step) = self.steps.last().filter(|step| step.index.is_none()) {
             node.key = Some(step.place.clone());
         }
-        Ok(())
     }
 }
 
+/// Why a step leads nowhere, and what would.
+type DeadEnd = (String, Option<String>);
+
 /// The table's setting of that name, made if need be; but data sets, models and stages are not made by a `--set`.
-fn entry<'a>(node: &'a mut Node, step: &Step, named: Option<&str>) -> Result<&'a mut Node, Diagnostic> {
+fn entry<'a>(node: &'a mut Node, step: &Step, named: Option<&str>) -> Result<&'a mut Node, DeadEnd> {
     let kind = node.value.to_string();
     let Value::Table(entries) = &mut node.value else {
-        let message = format!("`{}` would be set in {kind}, which has no keys", step.name);
-        return Err(Diagnostic::new(&step.place, "unknown-path", message));
+        return Err((format!("`{}` would be set in {kind}, which has no keys", step.name), None));
     };
-    let position = match entries.iter().position(|(name, _)| *name == step.name) {
-        Some(position) => position,
-        None if named.is_some() => {
-            let what = named.unwrap_or_default();
+    let position = match (entries.iter().position(|(name, _)| *name == step.name), named) {
+        (Some(position), _) => position,
+        (None, Some(what)) => {
             let help = suggest::help(&step.name, "there are", entries.iter().map(|(name, _)| name.as_str()));
-            let message = format!("unknown {what} `{}`", step.name);
-            return Err(Diagnostic::new(&step.place, "unknown-path", message).help(help));
+            return Err((format!("unknown {what} `{}`", step.name), help));
         }
-        None => {
+        (None, None) => {
             let table = Value::Table(Vec::new());
             let node = Node { key: Some(step.place.clone()), place: step.place.clone(), value: table };
             entries.push((step.name.clone(), node));
@@ -102,18 +104,14 @@ fn entry<'a>(node: &'a mut Node, step: &Step, named: Option<&str>) -> Result<&'a
     Ok(&mut entries[position].1)
 }
 
-fn element<'a>(node: &'a mut Node, index: usize, step: &Step) -> Result<&'a mut Node, Diagnostic> {
+fn element(node: &mut Node, index: usize) -> Result<&mut Node, DeadEnd> {
     let kind = node.value.to_string();
     let count = match &mut node.value {
         Value::Array(items) if index >= items.len() => items.len(),
         Value::Array(items) => return Ok(&mut items[index]),
-        _ => {
-            let message = format!("{kind} has no elements");
-            return Err(Diagnostic::new(&step.place, "unknown-path", message));
-        }
+        _ => return Err((format!("{kind} has no elements"), None)),
     };
-    let message = format!("there is no element {index}: the array has {count}");
-    Err(Diagnostic::new(&step.place, "unknown-path", message))
+    Err((format!("there is no element {index}: the array has {count}"), None))
 }
 
 /// Dotted names, each with any number of `[index]`.

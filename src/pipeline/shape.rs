@@ -6,46 +6,66 @@ use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
 use super::suggest;
-use super::{
-    Augment, Data, Evaluate, EvaluationSplit, Group, ImageFolder, LoadWeights, Optimizer, Schedule, Stage,
-    Train,
-};
+use super::{Augment, EarlyStop, EvaluationSplit, Group, Monitor, Optimizer, Schedule, Split};
 
-/// Checks every data set and stage that could be read.
+/// Checks every data set and stage.
 pub fn check(draft: &mut Draft) {
-    for (name, data) in draft.data.clone() {
-        if let Some(Data::ImageFolder(folder)) = data {
-            image_folder(draft, &format!("data.{name}"), &folder);
-        }
+    for (name, _) in draft.entries("data") {
+        image_folder(draft, &format!("data.{name}"));
     }
-    for (name, stage) in draft.stages.clone() {
+    for (name, stage) in draft.entries("stage") {
         let path = format!("stage.{name}");
-        match stage {
-            Some(Stage::LoadWeights(load)) => load_weights(draft, &path, &load),
-            Some(Stage::Train(stage)) => train(draft, &name, &path, &stage),
-            Some(Stage::Evaluate(stage)) => evaluate(draft, &path, &stage),
-            Some(Stage::InitWeights(_)) | None => {}
+        match stage.get("kind").and_then(Node::text) {
+            Some("load_weights") => {
+                for key in ["reinit", "allow_missing", "allow_unexpected", "allow_mismatched"] {
+                    patterns(draft, &format!("{path}.{key}"));
+                }
+            }
+            Some("train") => train(draft, name, &path),
+            Some("evaluate") => evaluate(draft, name, &path),
+            _ => {}
         }
     }
 }
 
-fn image_folder(draft: &mut Draft, path: &str, folder: &ImageFolder) {
-    let split = &folder.split;
+fn image_folder(draft: &mut Draft, path: &str) {
     let at = format!("{path}.split");
+    if let Some(split) = draft.read::<Split>(&at) {
+        parts(draft, &at, &split);
+    }
+    // The sides are the schema's to check; what is left out stands here at its default.
+    let side = |key: &str| draft.get(&format!("{path}.{key}")).map(|node| node.to_json());
+    let image_size = side("image_size").map_or(Some(224), |size| size.as_u64());
+    if let (Some(Some(resize)), Some(size)) = (side("resize").map(|resize| resize.as_u64()), image_size)
+        && resize < size
+    {
+        let message = format!("`resize` ({resize}) is smaller than `image_size` ({size})");
+        let help = "the centre crop is cut from the resized image".to_owned();
+        draft.report(draft.place(&format!("{path}.resize")), "conflict", message, help);
+    }
+}
+
+fn parts(draft: &mut Draft, at: &str, split: &Split) {
     if split.folders.is_some() {
-        for key in ["validation", "test", "stratify", "seed", "group"] {
-            if draft.root.nearest(&at).get(key).is_some() {
-                let message = format!("`{key}` has no effect: the folders say which image is where");
-                let place = draft.key(&format!("{at}.{key}"));
-                draft.report(place, "conflict", message, format!("remove `{key}` or `folders`"));
-            }
+        let usual = Split::default();
+        let changed = [
+            ("validation", split.validation != usual.validation),
+            ("test", split.test != usual.test),
+            ("stratify", split.stratify != usual.stratify),
+            ("seed", split.seed != usual.seed),
+            ("group", split.group != usual.group),
+        ];
+        for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+            let message = format!("`{key}` has no effect: the folders say which image is where");
+            let place = draft.key(&format!("{at}.{key}"));
+            draft.report(place, "conflict", message, format!("remove `{key}` or `folders`"));
         }
-    } else if split.validation + split.test >= 1.0 {
+    } else if split.validation < 1.0 && split.test < 1.0 && split.validation + split.test >= 1.0 {
         let message = format!(
             "validation ({}) and test ({}) leave no image for training",
             split.validation, split.test
         );
-        draft.report(draft.place(&at), "out-of-range", message, "their sum must be below 1".to_owned());
+        draft.report(draft.place(at), "conflict", message, "their sum must be below 1".to_owned());
     }
     if let Some(group) = &split.group {
         let place = draft.place(&format!("{at}.group"));
@@ -59,53 +79,48 @@ fn image_folder(draft: &mut Draft, path: &str, folder: &ImageFolder) {
             Ok(_) => {}
         }
     }
-    if let Some(resize) = folder.resize.filter(|resize| *resize < folder.image_size) {
-        let message = format!("`resize` ({resize}) is smaller than `image_size` ({})", folder.image_size);
-        let help = "the centre crop is cut from the resized image".to_owned();
-        draft.report(draft.place(&format!("{path}.resize")), "out-of-range", message, help);
-    }
 }
 
-fn load_weights(draft: &mut Draft, path: &str, load: &LoadWeights) {
-    let lists = [
-        ("reinit", &load.reinit),
-        ("allow_missing", &load.allow_missing),
-        ("allow_unexpected", &load.allow_unexpected),
-        ("allow_mismatched", &load.allow_mismatched),
-    ];
-    for (key, list) in lists {
-        patterns(draft, &format!("{path}.{key}"), list);
-    }
-}
-
-fn train(draft: &mut Draft, name: &str, path: &str, stage: &Train) {
+fn train(draft: &mut Draft, name: &str, path: &str) {
     who_trains(draft, path);
-    for (key, list) in [("freeze", &stage.freeze), ("train", &stage.train)] {
-        patterns(draft, &format!("{path}.{key}"), list.as_deref().unwrap_or_default());
+    patterns(draft, &format!("{path}.freeze"));
+    patterns(draft, &format!("{path}.train"));
+    optimizer(draft, &format!("{path}.optimizer"));
+    let groups = draft.get(&format!("{path}.groups")).map(Node::items).unwrap_or_default();
+    for (index, group) in groups.iter().enumerate() {
+        if let Ok(group) = serde_json::from_value(group.to_json()) {
+            parameter_group(draft, &format!("{path}.groups[{index}]"), &group);
+        }
     }
-    optimizer(draft, &format!("{path}.optimizer"), &stage.optimizer);
-    for (index, group) in stage.groups.iter().enumerate() {
-        parameter_group(draft, &format!("{path}.groups[{index}]"), group);
+    schedule(draft, path);
+    augment(draft, &format!("{path}.augment"));
+    if draft.split_of(name).is_some_and(|split| !split.has_validation()) {
+        let monitor: Option<Monitor> = draft.read(&format!("{path}.monitor"));
+        let asked = [
+            ("early_stop", draft.read::<EarlyStop>(&format!("{path}.early_stop")).is_some()),
+            ("monitor", monitor.unwrap_or_default() != Monitor::default()),
+        ];
+        for (key, _) in asked.iter().filter(|(_, asked)| *asked) {
+            let data = draft.name_of(name, "data").unwrap_or_default();
+            let message = format!("`{key}` needs a validation split, and `data.{data}` has none");
+            let help = format!("hold out images with `data.{data}.split.validation`, or remove `{key}`");
+            draft.report(draft.key(&format!("{path}.{key}")), "no-validation", message, help);
+        }
     }
-    let (Schedule::Constant(_) | Schedule::Cosine(_)) = &stage.schedule;
-    let warmup = match &stage.schedule {
+}
+
+fn schedule(draft: &mut Draft, path: &str) {
+    let schedule: Option<Schedule> = draft.read(&format!("{path}.schedule"));
+    let epochs: Option<u32> = draft.read(&format!("{path}.epochs"));
+    let (Some(schedule), Some(epochs)) = (schedule, epochs) else { return };
+    let warmup = match &schedule {
         Schedule::Constant(constant) => constant.warmup_epochs,
         Schedule::Cosine(cosine) => cosine.warmup_epochs,
     };
-    if warmup > f64::from(stage.epochs) {
-        let message = format!("the warmup ({warmup} epochs) is longer than the stage ({})", stage.epochs);
-        draft.report(draft.place(&format!("{path}.schedule.warmup_epochs")), "out-of-range", message, None);
-    }
-    augment(draft, &format!("{path}.augment"), &stage.augment);
-    if draft.trains_with_validation(name) == Some(false) {
-        for key in ["early_stop", "monitor"] {
-            if draft.root.nearest(path).get(key).is_some() {
-                let data = stage.data.as_deref().unwrap_or_default();
-                let message = format!("`{key}` needs a validation split, and `data.{data}` has none");
-                let help = format!("hold out images with `data.{data}.split.validation`, or remove `{key}`");
-                draft.report(draft.key(&format!("{path}.{key}")), "no-validation", message, help);
-            }
-        }
+    if warmup > f64::from(epochs) {
+        let message = format!("the warmup ({warmup} epochs) is longer than the stage ({epochs})");
+        let help = "shorten `warmup_epochs`, or raise `epochs`".to_owned();
+        draft.report(draft.place(&format!("{path}.schedule.warmup_epochs")), "conflict", message, help);
     }
 }
 
@@ -123,23 +138,18 @@ fn who_trains(draft: &mut Draft, path: &str) {
     }
 }
 
-fn optimizer(draft: &mut Draft, path: &str, optimizer: &Optimizer) {
-    let no_decay = match optimizer {
-        Optimizer::Sgd(sgd) => {
-            if sgd.nesterov && sgd.momentum == 0.0 {
-                let message = "Nesterov's momentum needs momentum".to_owned();
-                let help = "set `momentum` above 0, such as 0.9, or remove `nesterov`".to_owned();
-                draft.report(draft.key(&format!("{path}.nesterov")), "conflict", message, help);
-            }
-            &sgd.no_decay
-        }
-        Optimizer::Adamw(adamw) => &adamw.no_decay,
-    };
-    patterns(draft, &format!("{path}.no_decay"), no_decay);
+fn optimizer(draft: &mut Draft, path: &str) {
+    patterns(draft, &format!("{path}.no_decay"));
+    let Some(Optimizer::Sgd(sgd)) = draft.read(path) else { return };
+    if sgd.nesterov && sgd.momentum == 0.0 {
+        let message = "Nesterov's momentum needs momentum".to_owned();
+        let help = "set `momentum` above 0, such as 0.9, or remove `nesterov`".to_owned();
+        draft.report(draft.key(&format!("{path}.nesterov")), "conflict", message, help);
+    }
 }
 
 fn parameter_group(draft: &mut Draft, path: &str, group: &Group) {
-    patterns(draft, &format!("{path}.match"), &group.patterns);
+    pattern_list(draft, &format!("{path}.match"), &group.patterns);
     if group.lr.is_some() && group.lr_scale.is_some() {
         let message = "`lr` and `lr_scale` both say the learning rate".to_owned();
         draft.report(
@@ -152,38 +162,48 @@ fn parameter_group(draft: &mut Draft, path: &str, group: &Group) {
     if group.lr.is_none() && group.lr_scale.is_none() && group.weight_decay.is_none() {
         let message = "this group changes nothing".to_owned();
         let help = "set `lr`, `lr_scale` or `weight_decay`".to_owned();
-        draft.report(draft.place(path), "missing-key", message, help);
+        draft.report(draft.place(path), "no-effect", message, help);
     }
 }
 
-fn augment(draft: &mut Draft, path: &str, augment: &Augment) {
-    let Some(crop) = &augment.random_resized_crop else { return };
+fn augment(draft: &mut Draft, path: &str) {
+    let Some(Augment { random_resized_crop: Some(crop), .. }) = draft.read(path) else { return };
     for (key, [least, most]) in [("scale", crop.scale), ("ratio", crop.ratio)] {
         if least > most {
             let message = format!("`{key}` runs from {least} down to {most}");
             let place = draft.place(&format!("{path}.random_resized_crop.{key}"));
-            draft.report(place, "out-of-range", message, format!("write `[{most}, {least}]`"));
+            draft.report(place, "conflict", message, format!("write `[{most}, {least}]`"));
         }
     }
 }
 
-fn evaluate(draft: &mut Draft, path: &str, stage: &Evaluate) {
-    let Some(name) = &stage.data else { return };
-    let Some(Some(data)) = draft.data.get(name) else { return };
-    let (part, there) = match stage.split {
-        EvaluationSplit::Train => ("train", true),
-        EvaluationSplit::Validation => ("validation", data.has_validation()),
-        EvaluationSplit::Test => ("test", data.has_test()),
+fn evaluate(draft: &mut Draft, name: &str, path: &str) {
+    let Some(split) = draft.split_of(name) else { return };
+    let part = match draft.get(&format!("{path}.split")) {
+        Some(_) => draft.read(&format!("{path}.split")),
+        None => Some(EvaluationSplit::default()),
+    };
+    let (part, there) = match part {
+        Some(EvaluationSplit::Validation) => ("validation", split.has_validation()),
+        Some(EvaluationSplit::Test) => ("test", split.has_test()),
+        Some(EvaluationSplit::Train) | None => return,
     };
     if !there {
-        let message = format!("`data.{name}` has no {part} split to evaluate on");
-        let help = format!("hold out images with `data.{name}.split.{part}`, or choose another `split`");
+        let data = draft.name_of(name, "data").unwrap_or_default();
+        let message = format!("`data.{data}` has no {part} split to evaluate on");
+        let help = format!("hold out images with `data.{data}.split.{part}`, or choose another `split`");
         draft.report(draft.place(&format!("{path}.split")), "no-split", message, help);
     }
 }
 
+fn patterns(draft: &mut Draft, path: &str) {
+    if let Some(list) = draft.read::<Vec<String>>(path) {
+        pattern_list(draft, path, &list);
+    }
+}
+
 /// Only what needs no parameter names; the rest is checked where the model is known.
-fn patterns(draft: &mut Draft, path: &str, list: &[String]) {
+fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
     for (index, pattern) in list.iter().enumerate() {
         let place = draft.place(&format!("{path}[{index}]"));
         let positive = pattern.strip_prefix('!').unwrap_or(pattern);

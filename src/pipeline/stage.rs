@@ -136,6 +136,17 @@ pub enum EvaluationSplit {
     Test,
 }
 
+impl EvaluationSplit {
+    /// As the file has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
 /// The weights of a stage that a train stage leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
@@ -182,6 +193,15 @@ impl Stage {
             Self::LoadWeights(_) | Self::InitWeights(_) => None,
             Self::Train(train) => Parent::parse(&train.from),
             Self::Evaluate(evaluate) => Parent::parse(&evaluate.from),
+        }
+    }
+
+    /// The model it names; a stage with a parent has its parent's.
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::LoadWeights(load) => load.model.as_deref(),
+            Self::InitWeights(init) => init.model.as_deref(),
+            Self::Train(_) | Self::Evaluate(_) => None,
         }
     }
 

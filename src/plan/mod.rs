@@ -1,3 +1,15 @@
 //! From a pipeline to stages with recipes and keys; names and patterns resolved; why a stage is stale.
 //!
 //! Planning reads inputs and the store, and never computes or writes a result.
+
+mod inputs;
+mod reason;
+mod recipe;
+mod resolve;
+mod status;
+
+pub use inputs::Plan;
+pub use inputs::Planned;
+pub use recipe::key;
+pub use resolve::{Depth, Draft, Parent, resolve};
+pub use status::{Earlier, StageStatus, Status, statuses};

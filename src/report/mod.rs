@@ -1,1 +1,29 @@
-//! Reports: curves, confusion matrices, tables and the one-page HTML, as bytes. Nothing here touches the disk.
+//! Reports: curves, confusion matrices, tables and the one-page HTML, as bytes. Nothing here writes to the disk.
+//!
+//! A picture is drawn once, as an [`Svg`]; the PNG and the page show the same drawing. Everything is a function of the
+//! results alone: no clock, no path, no font of the machine, so that equal results give equal bytes.
+
+mod axis;
+mod confusion;
+mod curves;
+mod data;
+mod html;
+mod html_stage;
+mod png;
+mod svg;
+mod tables;
+mod text;
+
+pub use confusion::confusion_matrix;
+pub use curves::curves;
+pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, Training};
+pub use html::report_html;
+pub use png::png;
+pub use svg::Svg;
+pub use tables::{
+    HistoryRow, Prediction, confusion_csv, history_csv, predictions_csv, read_history, read_predictions,
+};
+pub use text::{count, number, percent};
+
+/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
+pub const VERSIONS: &[(&str, u32)] = &[("pictures", 1)];

@@ -35,9 +35,8 @@ pub fn compare(old: &RunDirectory, new: &RunDirectory) -> Result<Comparison> {
 fn beside_settings(record: &RunRecord) -> Value {
     let rest = |stage: &StageRecord| {
         let mut fields = stage.document.as_object().cloned().unwrap_or_default();
-        // Settings are compared as written; what is above speaks for itself.
-        fields.retain(|name, _| !["settings", "above", "inputs", "kind"].contains(&name.as_str()));
-        fields.insert("inputs".into(), json!(stage.inputs));
+        // Settings are compared as written, and what they come to follows from them.
+        fields.retain(|name, _| ["inputs", "engine"].contains(&name.as_str()));
         Value::Object(fields)
     };
     let stages: Map<String, Value> =

@@ -181,6 +181,14 @@ impl RunDirectory {
         self.path.join(STAGES).join(name)
     }
 
+    /// An empty folder for a stage that is about to be computed.
+    pub fn clear_stage(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.stage(name);
+        disk::remove(&folder)?;
+        std::fs::create_dir_all(&folder).map_err(|error| Error::io("make", &folder, error))?;
+        Ok(folder)
+    }
+
     /// Fills a stage's folder with its finished files, and with nothing else.
     pub fn materialize(&self, store: &Store, stage: &str, finished: &Finished) -> Result<()> {
         let folder = self.stage(stage);

@@ -6,9 +6,12 @@
 
 mod compare;
 mod directory;
+mod earlier;
+mod execute;
 mod garbage;
 mod locate;
 mod overview;
+mod predict;
 mod record;
 mod recorder;
 #[cfg(test)]
@@ -18,9 +21,12 @@ mod verify;
 pub use crate::events::{Event, Fanout, Interrupt, Observer, Outcome, Quiet};
 pub use compare::{Comparison, compare};
 pub use directory::{RunDirectory, State};
+pub use earlier::earlier_stages;
+pub use execute::{Options, StageSummary as Done, Summary, Texts, execute};
 pub use garbage::{Garbage, Survey, free, survey};
 pub use locate::{all_runs, resolve_run, runs_root, runs_root_from};
 pub use overview::{Monitored, RunSummary, StageSummary, list, summarize};
+pub use predict::{Prediction, Predictor};
 pub use record::{RunRecord, StageRecord};
-pub use recorder::{Clock, Recorder, happened};
+pub use recorder::{Recorder, happened};
 pub use verify::{FrozenProof, Problem, Verification, verify};

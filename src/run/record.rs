@@ -1,7 +1,5 @@
 //! `plan.json`: what a run was to do, as `list`, `status`, `diff`, `verify` and `gc` read it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,18 +26,15 @@ pub struct StageRecord {
     pub recipe: Digest,
     /// Unknown until what is above exists.
     pub key: Option<Digest>,
-    /// What the recipe is the digest of: `settings`, `inputs`, `engine`, `above`.
+    /// What the recipe is the digest of, but for what is above: `settings`, `inputs`, `engine`, …
     pub document: Value,
-    /// By role, the artefacts it consumes: `weights` from `frozen@best`.
-    #[serde(default)]
-    pub from: BTreeMap<String, String>,
-    /// By role, the digests of its leaf inputs.
-    #[serde(default)]
-    pub inputs: BTreeMap<String, Digest>,
+    /// Of a train stage, the freezing rules as written.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub rules: Value,
     /// Of a train stage, the parameters and buffers that may not move.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frozen: Vec<String>,
-    /// Of a train stage, the checkpoint it starts from, below the run directory.
+    /// The checkpoint it starts from, below the run directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }

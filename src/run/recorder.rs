@@ -15,7 +15,7 @@ use crate::events::{Event, Interrupt, Observer};
 use crate::store::disk;
 
 /// Where the time comes from; the library has no clock of its own.
-pub type Clock = fn() -> SystemTime;
+type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Steps come many times a second; one in this long is kept.
 const STEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -41,7 +41,7 @@ impl Recorder {
     /// Interrupted while waiting; or the files cannot be written.
     pub fn open(
         run: &RunDirectory,
-        clock: Clock,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
         interrupt: &Interrupt,
         waiting: &mut dyn FnMut(),
     ) -> Result<Self> {
@@ -61,7 +61,10 @@ impl Recorder {
         let path = run.path().join(LOG);
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.map_err(|error| Error::io("open", &path, error))?;
-        Ok(Self { clock, files: Mutex::new(Files { events, log, last_step: None, failure: None }) })
+        Ok(Self {
+            clock: Box::new(clock),
+            files: Mutex::new(Files { events, log, last_step: None, failure: None }),
+        })
     }
 
     /// The first failure to write, if there was one: a full disk should not pass unseen.
@@ -78,7 +81,7 @@ impl Observer for Recorder {
     fn event(&self, event: &Event) {
         let now = (self.clock)();
         let mut files = self.files();
-        if let Event::Step { .. } = event {
+        if let Event::Step { .. } | Event::Features { .. } = event {
             let recent = |last: SystemTime| now.duration_since(last).is_ok_and(|since| since < STEP_INTERVAL);
             if files.last_step.is_some_and(recent) {
                 return;
@@ -127,7 +130,7 @@ fn sentence(event: &Event) -> Option<String> {
             let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
             format!("stage {stage}: {kind}, {}{reason}", outcome.as_str())
         }
-        Event::Step { .. } => return None,
+        Event::Step { .. } | Event::Features { .. } => return None,
         Event::EpochFinished { stage, epoch, epochs, row, best } => {
             let mut line = format!("stage {stage}: epoch {epoch}/{epochs}");
             for (name, value) in row {

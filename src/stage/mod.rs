@@ -1,1 +1,24 @@
 //! One file per stage kind: what its recipe is made of, and how it is executed.
+//!
+//! A stage reads one checkpoint at most, writes files into one folder, and knows nothing of stores, keys or run
+//! directories.
+
+mod classifier;
+mod context;
+mod evaluate;
+mod features;
+mod host;
+mod init_weights;
+mod load_weights;
+mod subject;
+mod train;
+mod work;
+
+pub use context::{BEST, Checkpoints, Context, LAST, MODEL};
+pub use evaluate::Evaluate;
+pub use features::Prefix;
+pub use init_weights::InitWeights;
+pub use load_weights::LoadWeights;
+pub use subject::{Subject, View};
+pub use train::Train;
+pub use work::Work;

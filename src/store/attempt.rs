@@ -104,7 +104,14 @@ impl Store {
                 continue;
             }
             return match take_lock(&dir)? {
-                Some(lock) => Ok(Claim::Taken(self.attempt(dir, work, notes, lock))),
+                Some(lock) => {
+                    // Half-written checkpoints of a process that was killed, as large as whole ones.
+                    for name in disk::entries(&dir)?.iter().filter(|name| name.starts_with(disk::UNFINISHED))
+                    {
+                        disk::remove(&dir.join(name))?;
+                    }
+                    Ok(Claim::Taken(self.attempt(dir, work, notes, lock)))
+                }
                 None if dir.exists() => Ok(Claim::Busy),
                 None => Ok(Claim::Lost),
             };

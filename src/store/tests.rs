@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+mod index;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -154,7 +155,7 @@ fn two_at_the_same_stage_compute_it_once() {
             scope.spawn(|| {
                 let store = Store::open(root.path());
                 let key = key();
-                let mut waiting = || drop(waited.fetch_add(1, Ordering::Relaxed));
+                let mut waiting = || _ = waited.fetch_add(1, Ordering::Relaxed);
                 if let Begun::Working(attempt) =
                     store.begin(work(&key), &Interrupt::default(), &mut waiting).unwrap()
                 {
@@ -202,11 +203,14 @@ fn an_attempt_resumes_from_its_newest_whole_checkpoint() {
     assert!(!store.resumable(&key, "scalar").unwrap());
     let written: Vec<Checkpoint> = ["one", "two", "three"].map(|text| checkpoint(&attempt, text)).into();
     assert!(!written[0].dir.exists() && written[1].dir.exists());
+    let half = written[2].dir.with_file_name(format!("{}1", disk::UNFINISHED));
+    output(&half, &[("state", "fo")]);
     drop(attempt);
     assert!(store.resumable(&key, "scalar").unwrap() && !store.resumable(&key, "x86-v4").unwrap());
 
     let mut attempt = begin(&store, work(&key));
     assert_eq!(attempt.newest_checkpoint().unwrap().as_ref(), Some(&written[2]));
+    assert!(!half.exists());
     assert_eq!(fs::read(written[2].dir.join("state")).unwrap(), b"three");
     // Torn: cut short, as after a power failure.
     fs::remove_file(written[2].dir.join("best")).unwrap();
@@ -264,146 +268,4 @@ fn duplicates_share_or_copy_bytes_and_are_read_only() {
     disk::duplicate(&source, &root.path().join("old")).unwrap();
     assert_eq!(fs::read(root.path().join("old")).unwrap(), b"bytes");
     assert_eq!(disk::files_below(root.path()).unwrap(), ["new/copy", "old", "other", "source"]);
-}
-
-mod index {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Write {
-            file: usize,
-            byte: u8,
-        },
-        Touch {
-            file: usize,
-        },
-        /// Other bytes, the size and the modification time as before.
-        Disguise {
-            file: usize,
-            byte: u8,
-        },
-        Replace {
-            file: usize,
-            with: usize,
-        },
-        Reopen,
-        Spoil {
-            at: usize,
-        },
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let file = 0..3usize;
-        prop_oneof![
-            (file.clone(), any::<u8>()).prop_map(|(file, byte)| Step::Write { file, byte }),
-            file.clone().prop_map(|file| Step::Touch { file }),
-            (file.clone(), any::<u8>()).prop_map(|(file, byte)| Step::Disguise { file, byte }),
-            (file.clone(), file).prop_map(|(file, with)| Step::Replace { file, with }),
-            Just(Step::Reopen),
-            (0..1000usize).prop_map(|at| Step::Spoil { at }),
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
-        #[test]
-        fn digests_are_always_those_of_the_bytes(steps in proptest::collection::vec(step(), 1..8)) {
-            let root = tempfile::tempdir().unwrap();
-            let file = root.path().join("inputs.index");
-            let paths: Vec<PathBuf> = (0..3).map(|i| root.path().join(format!("file {i}"))).collect();
-            paths.iter().for_each(|path| fs::write(path, [7; 8]).unwrap());
-            // Small, so that entries are believed within the test, yet above the tick of the file system's clock.
-            let open = || InputIndex::open(&file).with_margin(Duration::from_millis(15));
-            let mut index = open();
-            for step in steps {
-                match step {
-                    Step::Write { file, byte } => fs::write(&paths[file], [byte; 8]).unwrap(),
-                    Step::Touch { file } => fs::File::open(&paths[file]).unwrap().set_modified(std::time::SystemTime::now()).unwrap(),
-                    Step::Disguise { file, byte } => {
-                        let time = fs::metadata(&paths[file]).unwrap().modified().unwrap();
-                        fs::write(&paths[file], [byte; 8]).unwrap();
-                        fs::File::open(&paths[file]).unwrap().set_modified(time).unwrap();
-                    }
-                    Step::Replace { file, with } => drop(fs::copy(&paths[with], root.path().join("copy")).and_then(|_| fs::rename(root.path().join("copy"), &paths[file])).unwrap()),
-                    Step::Reopen => { drop(index); index = open() }
-                    Step::Spoil { at } => {
-                        drop(index);
-                        if let Ok(mut bytes) = fs::read(&file) {
-                            let at = at % bytes.len();
-                            bytes[at] ^= 0x10;
-                            fs::write(&file, bytes).unwrap();
-                        }
-                        index = open();
-                    }
-                }
-                let expected: Vec<Digest> = paths.iter().map(|path| Digest::of(&fs::read(path).unwrap())).collect();
-                prop_assert_eq!(&index.digests(&paths).unwrap(), &expected);
-                std::thread::sleep(Duration::from_millis(30));
-                prop_assert_eq!(&index.digests(&paths).unwrap(), &expected);
-            }
-        }
-    }
-
-    #[test]
-    fn a_steady_file_is_not_read_again_and_a_young_one_is() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("photo");
-        fs::write(&path, "bytes").unwrap();
-        let remembered = |index: &InputIndex| index.remembered().into_values().collect::<Vec<Digest>>();
-        let index = InputIndex::open(root.path().join("inputs.index"));
-        index.digests(std::slice::from_ref(&path)).unwrap();
-        assert_eq!(remembered(&index), [], "younger than two seconds");
-        std::thread::sleep(Duration::from_millis(30));
-        let index = index.with_margin(Duration::from_millis(15));
-        index.digests(std::slice::from_ref(&path)).unwrap();
-        assert_eq!(remembered(&index), [Digest::of(b"bytes")]);
-        // A wrong entry shows who is asked: the memory, or the file.
-        index.remember(&path, Digest::of(b"wrong"));
-        assert_eq!(index.digests(std::slice::from_ref(&path)).unwrap(), [Digest::of(b"wrong")]);
-        assert_eq!(index.rehash(std::slice::from_ref(&path)).unwrap(), [Digest::of(b"bytes")]);
-        drop(index);
-        assert_eq!(remembered(&InputIndex::open(root.path().join("inputs.index"))), [Digest::of(b"bytes")]);
-    }
-
-    #[test]
-    fn the_first_missing_file_is_named() {
-        let root = tempfile::tempdir().unwrap();
-        let index = InputIndex::open(root.path().join("inputs.index"));
-        fs::write(root.path().join("there"), "").unwrap();
-        let error = index.digests(&["there", "gone", "lost"].map(|name| root.path().join(name))).unwrap_err();
-        assert_eq!(error.kind, crate::error::Kind::Usage);
-        assert!(
-            error.message.contains("gone") && error.message.ends_with("no such file or folder"),
-            "{error}"
-        );
-        assert!(index.digests(&[root.path().to_owned()]).unwrap_err().message.contains("not a file"));
-    }
-
-    #[test]
-    #[ignore = "a measurement: makes 100,000 files"]
-    fn a_hundred_thousand_files_take_well_under_two_seconds() {
-        let root = tempfile::tempdir().unwrap();
-        let paths: Vec<PathBuf> =
-            (0..100_000).map(|i| root.path().join(format!("{:03}/{i:06}.jpg", i % 200))).collect();
-        for (i, path) in paths.iter().enumerate() {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, i.to_string()).unwrap();
-        }
-        std::thread::sleep(Duration::from_secs(3));
-        let file = root.path().join("inputs.index");
-        let mut digests = BTreeMap::new();
-        for pass in ["cold", "warm"] {
-            let start = std::time::Instant::now();
-            let index = InputIndex::open(&file);
-            digests.insert(pass, index.digests(&paths).unwrap());
-            drop(index);
-            println!("{pass}: {:?}", start.elapsed());
-            if pass == "warm" {
-                assert!(start.elapsed() < Duration::from_secs(2));
-            }
-        }
-        assert_eq!(digests["cold"], digests["warm"]);
-    }
 }

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::digest::{Digest, Hasher};
@@ -68,6 +69,11 @@ impl Hashing {
         self.hasher.update(bytes);
         self.file.write_all(bytes)
     }
+}
+
+/// The digest of each tensor's numbers as they stand in a checkpoint.
+pub fn digests(state: &State) -> Result<Vec<Digest>> {
+    state.tensors.par_iter().map(|tensor| Ok(Digest::of(&bytes(tensor)?))).collect()
 }
 
 /// The numbers in row-major order, little-endian.

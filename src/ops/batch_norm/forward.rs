@@ -52,6 +52,7 @@ pub fn batch_norm_training(
 }
 
 /// Normalises x [.., C] with statistics that are given and do not depend on it.
+#[allow(clippy::too_many_arguments)]
 pub fn batch_norm_frozen(
     tape: &mut Tape,
     x: &Value,

@@ -38,6 +38,20 @@ unsafe fn by_rows<const VECTORS: usize, const ROW_STEP: usize, const DEPTH_STEP:
     dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
 }
 
+/// Repeats `$body` for each row as straight code: a loop over an array of sums would send them through memory.
+macro_rules! for_each_row {
+    ($rows:ident, $row:ident => $body:block) => {
+        for_each_row!(@ $rows, $row => $body; 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $rows:ident, $row:ident => $body:block; $($index:literal)*) => {
+        $(if $index < $rows {
+            let $row = $index;
+            $body
+        })*
+    };
+}
+
+#[allow(clippy::absurd_extreme_comparisons)]
 #[target_feature(enable = "avx512f")]
 unsafe fn multiply<
     const ROWS: usize,
@@ -47,58 +61,72 @@ unsafe fn multiply<
 >(
     tile: &Tile<f32>,
 ) {
-    // SAFETY: the left block and the right panel are as the tile says; a right panel is padded to 2 vectors.
-    let sums = unsafe {
-        let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-        let (mut left, mut right) = (tile.left, tile.right);
-        for _ in 0..tile.depth {
+    let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+    let (mut left, mut right) = (tile.left, tile.right);
+    for _ in 0..tile.depth {
+        // SAFETY: the left block and the right panel are as the tile says; a right panel is padded to 2 vectors.
+        unsafe {
             let columns: [__m512; VECTORS] = std::array::from_fn(
                 #[inline(always)]
                 |v| _mm512_loadu_ps(right.add(v * LANES)),
             );
-            for row in 0..ROWS {
+            for_each_row!(ROWS, row => {
                 let value = _mm512_set1_ps(*left.add(row * ROW_STEP));
                 for v in 0..VECTORS {
                     sums[row][v] = _mm512_fmadd_ps(value, columns[v], sums[row][v]);
                 }
-            }
+            });
             left = left.add(DEPTH_STEP);
             right = right.add(2 * LANES);
         }
-        sums
-    };
-    let zero = _mm512_setzero_ps();
-    let six = _mm512_set1_ps(6.0);
-    for v in 0..VECTORS {
-        let column = v * LANES;
-        let mask = u16::MAX >> LANES.saturating_sub(tile.columns - column);
-        // SAFETY: the mask keeps to the tile's columns, masked lanes are not touched, and rows are within the tile.
-        unsafe {
-            let bias = match tile.bias.is_null() {
-                true => zero,
-                false => _mm512_maskz_loadu_ps(mask, tile.bias.add(column)),
-            };
-            for row in 0..ROWS {
-                let offset = *tile.row_offsets.add(row) + column;
-                let mut value = sums[row][v];
+    }
+    let masks: [u16; VECTORS] = std::array::from_fn(
+        #[inline(always)]
+        |v| u16::MAX >> LANES.saturating_sub(tile.columns - v * LANES),
+    );
+    // SAFETY: the masks keep to the tile's columns, masked lanes are not touched, and rows are within the tile.
+    unsafe {
+        for_each_row!(ROWS, row => {
+            let output = tile.output.add(*tile.row_offsets.add(row));
+            for v in 0..VECTORS {
+                let (mask, output) = (masks[v], output.add(v * LANES));
                 if tile.accumulate {
-                    value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, tile.output.add(offset)), value);
+                    sums[row][v] = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, output), sums[row][v]);
                 }
-                if !tile.bias.is_null() {
-                    value = _mm512_add_ps(value, bias);
-                }
-                if !tile.residual.is_null() {
-                    value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, tile.residual.add(offset)));
-                }
-                // Both return the second operand where one is NaN.
-                if tile.activation != Activation::None {
-                    value = _mm512_max_ps(zero, value);
-                }
-                if tile.activation == Activation::Relu6 {
-                    value = _mm512_min_ps(six, value);
-                }
-                _mm512_mask_storeu_ps(tile.output.add(offset), mask, value);
+                _mm512_mask_storeu_ps(output, mask, sums[row][v]);
             }
+        });
+        if !tile.bias.is_null() || !tile.residual.is_null() || tile.activation != Activation::None {
+            for v in 0..VECTORS {
+                finish(tile, v * LANES, masks[v]);
+            }
+        }
+    }
+}
+
+/// The epilogue of one vector of columns, on the output just written.
+#[target_feature(enable = "avx512f")]
+unsafe fn finish(tile: &Tile<f32>, column: usize, mask: u16) {
+    let (zero, six) = (_mm512_setzero_ps(), _mm512_set1_ps(6.0));
+    // SAFETY: as above, and bias and residual reach as far as the output.
+    unsafe {
+        for row in 0..tile.rows {
+            let offset = *tile.row_offsets.add(row) + column;
+            let mut value = _mm512_maskz_loadu_ps(mask, tile.output.add(offset));
+            if !tile.bias.is_null() {
+                value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, tile.bias.add(column)));
+            }
+            if !tile.residual.is_null() {
+                value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, tile.residual.add(offset)));
+            }
+            // Both return the second operand where one is NaN.
+            if tile.activation != Activation::None {
+                value = _mm512_max_ps(zero, value);
+            }
+            if tile.activation == Activation::Relu6 {
+                value = _mm512_min_ps(six, value);
+            }
+            _mm512_mask_storeu_ps(tile.output.add(offset), mask, value);
         }
     }
 }

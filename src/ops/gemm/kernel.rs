@@ -17,7 +17,7 @@ pub(super) const DEPTH: usize = 256;
 
 /// The distance between two rows of a left block packed row by row: a little more than [`DEPTH`], lest rows that a
 /// kernel reads side by side share their cache sets. A constant, so that kernels address rows by displacement.
-pub(super) const ROW_STRIDE: usize = DEPTH + 16;
+pub(in crate::ops) const ROW_STRIDE: usize = DEPTH + 16;
 
 /// How a left block is packed; each source chooses the one that copies runs of its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +81,8 @@ pub(super) struct Kernel<T> {
     pub run: unsafe fn(&Tile<T>),
 }
 
-/// The columns of one task, a multiple of every kernel's.
-pub(super) const BLOCK_COLUMNS: usize = 256;
+/// The columns of one task, a multiple of every kernel's; and so the longest part of a row that is packed at once.
+pub(in crate::ops) const BLOCK_COLUMNS: usize = 256;
 
 impl<T: Float> Kernel<T> {
     /// The kernel of a profile that the machine has.

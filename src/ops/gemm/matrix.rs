@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::kernel::{Epilogue, Layout, ROW_STRIDE};
 use super::output::{Output, RowOffsets};
 use super::product::Product;
-use super::source::{LeftSource, Packed, Right, RightSource};
+use super::source::{LeftSource, Packed, Right, RightSource, Tiles};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
@@ -72,18 +72,27 @@ impl<T: Float> LeftSource<T> for Matrix<'_, T> {
         if self.row_stride == 1 && self.column_stride != 1 { Layout::Columns } else { Layout::Rows }
     }
 
-    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, lanes: usize, panel: &mut [T]) {
+    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, tiles: Tiles, block: &mut [T]) {
         let &Self { data, row_stride, column_stride } = self;
         profile.run(
             #[inline(always)]
             || match self.layout() {
                 Layout::Columns => {
-                    for (k, slot) in depth.clone().zip(panel.chunks_mut(lanes)) {
-                        copy_run(&mut slot[..rows.len()], &data[k * column_stride + rows.start..]);
+                    for (slot, k) in depth.enumerate() {
+                        let block = &mut block[slot * tiles.lanes..];
+                        for (tile, first) in rows.clone().step_by(tiles.height).enumerate() {
+                            let data = &data[k * column_stride + first..];
+                            let slot = &mut block[tile * tiles.stride..][..tiles.lanes];
+                            match data.first_chunk::<16>() {
+                                // More than needed, but one vector: the lanes beyond the rows are never read.
+                                Some(data) if slot.len() == 16 => slot.copy_from_slice(data),
+                                _ => copy_run(&mut slot[..tiles.height.min(rows.end - first)], data),
+                            }
+                        }
                     }
                 }
                 Layout::Rows => {
-                    for (row, slot) in rows.zip(panel.chunks_mut(ROW_STRIDE)) {
+                    for (row, slot) in rows.zip(block.chunks_mut(ROW_STRIDE)) {
                         let (slot, data) = (&mut slot[..depth.len()], &data[row * row_stride..]);
                         if column_stride == 1 {
                             copy_run(slot, &data[depth.start..]);
@@ -106,27 +115,30 @@ impl<T: Float> RightSource<T> for Matrix<'_, T> {
         depth: Range<usize>,
         columns: Range<usize>,
         width: usize,
-        panel: &mut [T],
+        block: &mut [T],
     ) {
         let &Self { data, row_stride, column_stride } = self;
+        let panels = columns.clone().step_by(width).map(|first| first..columns.end.min(first + width));
         profile.run(
             #[inline(always)]
             || {
-                if columns.len() < width {
-                    panel.fill(T::ZERO);
-                }
-                if column_stride == 1 {
-                    for (k, slot) in depth.clone().zip(panel.chunks_exact_mut(width)) {
-                        copy_run(&mut slot[..columns.len()], &data[k * row_stride + columns.start..]);
+                for (panel, columns) in block.chunks_exact_mut(depth.len() * width).zip(panels) {
+                    if columns.len() < width {
+                        panel.fill(T::ZERO);
                     }
-                    return;
-                }
-                // Both sides stay in the cache while a few k of all columns are moved.
-                for first in depth.clone().step_by(16) {
-                    for (lane, column) in columns.clone().enumerate() {
-                        for k in first..depth.end.min(first + 16) {
-                            panel[(k - depth.start) * width + lane] =
-                                data[k * row_stride + column * column_stride];
+                    if column_stride == 1 {
+                        for (k, slot) in depth.clone().zip(panel.chunks_exact_mut(width)) {
+                            copy_run(&mut slot[..columns.len()], &data[k * row_stride + columns.start..]);
+                        }
+                        continue;
+                    }
+                    // Both sides stay in the cache while a few k of all columns are moved.
+                    for first in depth.clone().step_by(16) {
+                        for (lane, column) in columns.clone().enumerate() {
+                            for k in first..depth.end.min(first + 16) {
+                                panel[(k - depth.start) * width + lane] =
+                                    data[k * row_stride + column * column_stride];
+                            }
                         }
                     }
                 }
@@ -135,8 +147,42 @@ impl<T: Float> RightSource<T> for Matrix<'_, T> {
     }
 }
 
-/// Copies as many numbers as `to` holds from the start of `from`.
+/// Copies as many numbers as `to` holds from the start of `from`, in vectors of the profile it is inlined into.
+///
+/// Runs are short here, and a call of the system's copy costs as much as the copy. Two vectors a step, since a loop of
+/// single ones would be recognised and turned into that call.
 #[inline(always)]
 pub(in crate::ops) fn copy_run<T: Copy>(to: &mut [T], from: &[T]) {
-    to.copy_from_slice(&from[..to.len()]);
+    let length = to.len();
+    let from = &from[..length];
+    let mut done = 0;
+    while done + 32 <= length {
+        copy_lanes::<T, 16>(to, from, done);
+        copy_lanes::<T, 16>(to, from, done + 16);
+        done += 32;
+    }
+    if done + 16 <= length {
+        copy_lanes::<T, 16>(to, from, done);
+        done += 16;
+    }
+    // What is left lies within one more vector, counted from the end.
+    match length {
+        _ if done == length => {}
+        16.. => copy_lanes::<T, 16>(to, from, length - 16),
+        8.. => {
+            copy_lanes::<T, 8>(to, from, 0);
+            copy_lanes::<T, 8>(to, from, length - 8);
+        }
+        4.. => {
+            copy_lanes::<T, 4>(to, from, 0);
+            copy_lanes::<T, 4>(to, from, length - 4);
+        }
+        _ => (0..length).for_each(|i| to[i] = from[i]),
+    }
+}
+
+#[inline(always)]
+fn copy_lanes<T: Copy, const LANES: usize>(to: &mut [T], from: &[T], at: usize) {
+    let from: &[T; LANES] = from[at..at + LANES].try_into().expect("a slice of this length");
+    to[at..at + LANES].copy_from_slice(from);
 }

@@ -63,3 +63,21 @@ impl<'a, T> Output<'a, T> {
         self.length
     }
 }
+
+/// A vector of `length` numbers that `fill` writes without their being zeroed first.
+///
+/// # Safety
+///
+/// `fill` must write every number. (Where assertions are on, an unwritten one reads as NaN.)
+pub(in crate::ops) unsafe fn written<T>(length: usize, fill: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
+    let mut numbers = Vec::with_capacity(length);
+    let memory = &mut numbers.spare_capacity_mut()[..length];
+    if cfg!(debug_assertions) {
+        // SAFETY: any byte may be written to memory that is not yet initialised.
+        unsafe { memory.as_mut_ptr().write_bytes(0xff, length) };
+    }
+    fill(memory);
+    // SAFETY: the caller's promise.
+    unsafe { numbers.set_len(length) };
+    numbers
+}

@@ -79,9 +79,9 @@ unsafe fn run<T: Float>(tile: &Tile<T>) {
     }
 }
 
-/// NaN stays NaN.
+/// The activation of one number; NaN stays NaN.
 #[inline(always)]
-fn activate<T: Float>(value: T, activation: Activation) -> T {
+pub(in crate::ops) fn activate<T: Float>(value: T, activation: Activation) -> T {
     let clamped = if T::ZERO > value { T::ZERO } else { value };
     match activation {
         Activation::None => value,

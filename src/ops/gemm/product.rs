@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::buffer::with_workspace;
 use super::kernel::{BLOCK_COLUMNS, DEPTH, Epilogue, Kernel, Layout, ROW_STRIDE, Tile, depth_blocks};
 use super::output::Output;
-use super::source::{LeftSource, Right};
+use super::source::{LeftSource, Right, Tiles};
 use crate::ops::Activation;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
@@ -42,15 +42,22 @@ impl<T: Float> Product<'_, T> {
         if self.columns == 0 {
             return;
         }
+        // A right operand packed on the way is packed again for each block of rows: let them be few.
+        let block_rows = match self.right {
+            Right::Packed(_) => kernel.block_rows,
+            Right::Source(_) => 4 * kernel.block_rows,
+        };
+        let row_blocks = self.rows.div_ceil(block_rows);
+        let block_rows = self.rows.div_ceil(row_blocks.max(1)).next_multiple_of(kernel.rows);
         let column_blocks = self.columns.div_ceil(BLOCK_COLUMNS);
-        let blocks = self.rows.div_ceil(kernel.block_rows) * column_blocks;
-        let block_work = kernel.block_rows * self.columns.min(BLOCK_COLUMNS) * self.depth.max(1);
-        let blocks_per_task = TASK.div_ceil(block_work);
+        let blocks = row_blocks * column_blocks;
+        let block_work = block_rows * self.columns.min(BLOCK_COLUMNS) * self.depth.max(1);
+        let blocks_per_task = TASK.div_ceil(block_work.max(1));
         (0..blocks.div_ceil(blocks_per_task)).into_par_iter().with_max_len(1).for_each(|task| {
             for block in task * blocks_per_task..blocks.min((task + 1) * blocks_per_task) {
                 let (row_block, column_block) = (block / column_blocks, block % column_blocks);
-                let first = row_block * kernel.block_rows;
-                let rows = first..self.rows.min(first + kernel.block_rows);
+                let first = (row_block * block_rows).min(self.rows);
+                let rows = first..self.rows.min(first + block_rows);
                 let first = column_block * BLOCK_COLUMNS;
                 let columns = first..self.columns.min(first + BLOCK_COLUMNS);
                 self.block(&kernel, rows, columns, &output);
@@ -60,10 +67,9 @@ impl<T: Float> Product<'_, T> {
 
     /// One block of the output, through the whole depth.
     fn block(&self, kernel: &Kernel<T>, rows: Range<usize>, columns: Range<usize>, output: &Output<'_, T>) {
-        let (tiles, height) = kernel.tiles(rows.len());
+        let (count, height) = kernel.tiles(rows.len());
         // Room for a kernel that computes all its rows whatever the tile's.
-        let left_length =
-            (rows.len() + kernel.rows) * ROW_STRIDE.max(kernel.lanes * DEPTH / kernel.rows + DEPTH);
+        let left_length = (count * kernel.lanes * DEPTH).max((rows.len() + kernel.rows) * ROW_STRIDE);
         let right_length = match self.right {
             Right::Packed(_) => 0,
             Right::Source(_) => columns.len().next_multiple_of(kernel.columns) * DEPTH,
@@ -71,29 +77,25 @@ impl<T: Float> Product<'_, T> {
         let offsets: Vec<usize> = rows.clone().map(|row| output.rows.of(row)).collect();
         with_workspace(left_length, right_length, |left: &mut [T], right: &mut [T]| {
             for depth in depth_blocks(self.depth) {
-                let tile_stride = match self.left.layout() {
+                let stride = match self.left.layout() {
                     Layout::Rows => height * ROW_STRIDE,
                     Layout::Columns => depth.len() * kernel.lanes,
                 };
+                let tiles = Tiles { height, lanes: kernel.lanes, stride };
                 // An empty sum has nothing to pack.
-                for tile in (0..tiles).filter(|_| !depth.is_empty()) {
-                    let first = rows.start + tile * height;
-                    let tile_rows = first..rows.end.min(first + height);
-                    let panel = &mut left[tile * tile_stride..];
-                    self.left.pack(self.profile, tile_rows, depth.clone(), kernel.lanes, panel);
+                if !depth.is_empty() {
+                    self.left.pack(self.profile, rows.clone(), depth.clone(), tiles, left);
+                    if let Right::Source(source) = self.right {
+                        source.pack(self.profile, depth.clone(), columns.clone(), kernel.columns, right);
+                    }
                 }
                 for first in columns.clone().step_by(kernel.columns) {
-                    let panel_columns = first..columns.end.min(first + kernel.columns);
                     let panel = match self.right {
                         Right::Packed(packed) => packed.panel(depth.clone(), first),
-                        Right::Source(source) => {
-                            let panel = &mut right[..depth.len() * kernel.columns];
-                            let width = kernel.columns;
-                            source.pack(self.profile, depth.clone(), panel_columns.clone(), width, panel);
-                            panel
-                        }
+                        Right::Source(_) => &right[(first - columns.start) * depth.len()..],
                     };
-                    self.panel(kernel, left, tile_stride, panel, &depth, &offsets, panel_columns, output);
+                    let columns = first..columns.end.min(first + kernel.columns);
+                    self.panel(kernel, left, tiles, panel, &depth, &offsets, columns, output);
                 }
             }
         });
@@ -105,17 +107,16 @@ impl<T: Float> Product<'_, T> {
         &self,
         kernel: &Kernel<T>,
         left: &[T],
-        tile_stride: usize,
+        tiles: Tiles,
         right: &[T],
         depth: &Range<usize>,
         offsets: &[usize],
         columns: Range<usize>,
         output: &Output<'_, T>,
     ) {
-        let (tiles, height) = kernel.tiles(offsets.len());
         let last = depth.end == self.depth;
-        for tile in 0..tiles {
-            let offsets = &offsets[tile * height..offsets.len().min((tile + 1) * height)];
+        let right = &right[..depth.len() * kernel.columns];
+        for (tile, offsets) in offsets.chunks(tiles.height).enumerate() {
             for &offset in offsets {
                 output.pointer(offset + columns.start, columns.len());
             }
@@ -125,7 +126,7 @@ impl<T: Float> Product<'_, T> {
             };
             let call = Tile {
                 depth: depth.len(),
-                left: left[tile * tile_stride..].as_ptr(),
+                left: left[tile * tiles.stride..].as_ptr(),
                 layout: self.left.layout(),
                 right: right.as_ptr(),
                 rows: offsets.len(),

@@ -9,25 +9,36 @@ use super::kernel::{Kernel, Layout, depth_blocks};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
+/// How a block of a left operand is cut into tiles.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Tiles {
+    /// The rows of each tile but the last.
+    pub height: usize,
+    /// The distance of two k in [`Layout::Columns`].
+    pub lanes: usize,
+    /// The distance of two tiles.
+    pub stride: usize,
+}
+
 /// A left operand, rows × depth, that can copy any part of itself into the kernel's layout.
 pub(in crate::ops) trait LeftSource<T>: Sync {
     fn layout(&self) -> Layout;
 
-    /// Writes `rows` × `depth` in [`Self::layout`] to the start of `panel`; `lanes` is the distance of two k in
-    /// [`Layout::Columns`]. What lies between need not be written.
-    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, lanes: usize, panel: &mut [T]);
+    /// Writes `rows` × `depth` in [`Self::layout`] to `block`, tile after tile. What lies between need not be written.
+    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, tiles: Tiles, block: &mut [T]);
 }
 
 /// A right operand, depth × columns, that can copy any part of itself into the kernel's layout.
 pub(in crate::ops) trait RightSource<T>: Sync {
-    /// Writes `depth` × `columns` to `panel`, k after k, each filled up with zeros to `width` numbers.
+    /// Writes `depth` × `columns` to `block`, panel after panel of `width` columns, each k after k. The columns
+    /// missing from the last panel are zeros.
     fn pack(
         &self,
         profile: Profile,
         depth: Range<usize>,
         columns: Range<usize>,
         width: usize,
-        panel: &mut [T],
+        block: &mut [T],
     );
 }
 
@@ -56,7 +67,7 @@ impl<T: Float> Packed<T> {
         let mut buffer = Buffer::zeroed::<T>(depth * panels * width);
         let mut rest = &mut buffer.as_mut_slice::<T>()[..depth * panels * width];
         let mut jobs = Vec::new();
-        for block in depth_blocks(depth) {
+        for block in depth_blocks(depth).filter(|block| !block.is_empty()) {
             for panel in 0..panels {
                 let (memory, after) = rest.split_at_mut(block.len() * width);
                 rest = after;

@@ -1,0 +1,343 @@
+//! What happens, as it happens: one live line on a terminal, plain lines every few seconds elsewhere, a table at the end.
+//!
+//! All of it goes to standard error; colours as `NO_COLOR` and the terminal have it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use defrost::events::{Event, Observer, Outcome};
+use defrost::report::{count, number, percent};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often a step is reported where lines stay.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Renders events for the person at the terminal, or whoever reads the log.
+pub struct Progress {
+    screen: Mutex<Screen>,
+}
+
+struct Screen {
+    /// Whether lines can be overwritten.
+    terminal: bool,
+    /// The live line while a stage takes steps.
+    live: Option<ProgressBar>,
+    last_step: Option<Instant>,
+    finished: Vec<Finished>,
+}
+
+/// A row of the closing table.
+struct Finished {
+    stage: String,
+    outcome: Outcome,
+    seconds: f64,
+    metrics: BTreeMap<String, f64>,
+}
+
+impl Progress {
+    pub fn new() -> Self {
+        let terminal =
+            std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self { screen: Mutex::new(Screen { terminal, live: None, last_step: None, finished: Vec::new() }) }
+    }
+}
+
+impl Observer for Progress {
+    fn event(&self, event: &Event) {
+        // A panic elsewhere must not silence the rest; the screen is whole after every event.
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner).event(event);
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.hide();
+    }
+}
+
+impl Screen {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { name, run_dir, .. } => {
+                self.say(&format!("\x1b[1m{name}\x1b[0m in {run_dir}"))
+            }
+            Event::StageStarted { stage, kind, outcome, reason } => {
+                let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                self.say(&headed(started(*outcome), &format!("{stage} ({kind}){reason}")));
+                self.last_step = None;
+            }
+            Event::Step { stage, epoch, epochs, step, steps, .. } => {
+                let line = step_line(event);
+                if self.terminal {
+                    let share = f64::from(*epoch - 1) + *step as f64 / (*steps).max(1) as f64;
+                    let live = self.live.get_or_insert_with(|| live_line(stage));
+                    live.set_message(format!("{line}  {}", bar(share / f64::from(*epochs))));
+                } else if self.last_step.is_none_or(|last| last.elapsed() >= INTERVAL) {
+                    self.say(&format!("{:>10} {stage}  {line}", ""));
+                    self.last_step = Some(Instant::now());
+                }
+            }
+            Event::Features { stage, done, of, images_per_second } => {
+                let line = format!("frozen layers {done}/{of}  {images_per_second:.0} images/s");
+                if self.terminal {
+                    let live = self.live.get_or_insert_with(|| live_line(stage));
+                    live.set_message(format!("{line}  {}", bar(*done as f64 / (*of).max(1) as f64)));
+                } else if self.last_step.is_none_or(|last| last.elapsed() >= INTERVAL) {
+                    self.say(&format!("{:>10} {stage}  {line}", ""));
+                    self.last_step = Some(Instant::now());
+                }
+            }
+            Event::EpochFinished { stage, epoch, epochs, row, best } => {
+                self.say(&format!("{:>10} {stage}  {}", "", epoch_line(*epoch, *epochs, row, *best)));
+                self.last_step = Some(Instant::now());
+            }
+            Event::CheckpointWritten { .. } => {}
+            Event::Warning { stage, message } => {
+                let stage = stage.as_ref().map(|stage| format!("stage `{stage}`: ")).unwrap_or_default();
+                self.say(&format!("\x1b[1;33mwarning\x1b[0m: {stage}{message}"));
+            }
+            Event::StageFinished { stage, outcome, seconds, metrics } => {
+                self.hide();
+                let (stage, metrics) = (stage.clone(), metrics.clone());
+                let finished = Finished { stage, outcome: *outcome, seconds: *seconds, metrics };
+                if *outcome != Outcome::Cached {
+                    let result = finished.result().map(|result| format!(": {result}")).unwrap_or_default();
+                    let text = format!("{} in {}{result}", finished.stage, duration(*seconds));
+                    self.say(&headed("finished", &text));
+                }
+                self.finished.push(finished);
+            }
+            Event::RunFinished { state, seconds, .. } => {
+                self.hide();
+                if !self.finished.is_empty() {
+                    self.say(&format!("\n{}", table(&self.finished)));
+                }
+                self.say(&format!("\x1b[1m{state}\x1b[0m after {}", duration(*seconds)));
+            }
+        }
+    }
+
+    /// Prints lines that stay, above the live one.
+    fn say(&self, text: &str) {
+        match &self.live {
+            Some(bar) => bar.suspend(|| anstream::eprintln!("{text}")),
+            None => anstream::eprintln!("{text}"),
+        }
+    }
+
+    fn hide(&mut self) {
+        if let Some(bar) = self.live.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Finished {
+    /// The one number that a person asks for first.
+    fn result(&self) -> Option<String> {
+        let named = [
+            ("validation_accuracy", "validation accuracy"),
+            ("accuracy", "accuracy"),
+            ("train_accuracy", "training accuracy"),
+        ];
+        named
+            .iter()
+            .find_map(|(key, name)| self.metric(key).map(|value| format!("{name} {}", percent(value))))
+    }
+
+    /// A number of `metrics.json`, where that nests it: a train stage's is `best.validation_accuracy`.
+    fn metric(&self, key: &str) -> Option<f64> {
+        let places = ["", "best.", "last.", "parameters."];
+        places.iter().find_map(|place| self.metrics.get(&format!("{place}{key}")).copied())
+    }
+}
+
+/// A live line without a message yet; what does not fit the terminal is cut off.
+fn live_line(stage: &str) -> ProgressBar {
+    let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    line.set_style(ProgressStyle::with_template("{prefix:>10} {wide_msg}").expect("a valid template"));
+    line.set_prefix(stage.to_owned());
+    line
+}
+
+/// Twelve characters, filled up to a share of 1.
+fn bar(share: f64) -> String {
+    let filled = (share.clamp(0.0, 1.0) * 12.0).round() as usize;
+    "━".repeat(filled) + &"╌".repeat(12 - filled)
+}
+
+fn started(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ran => "running",
+        Outcome::Cached => "cached",
+        Outcome::Resumed => "resuming",
+    }
+}
+
+/// A line with its verb in a column of its own.
+fn headed(verb: &str, text: &str) -> String {
+    format!("\x1b[1;36m{verb:>10}\x1b[0m {text}")
+}
+
+/// `epoch 3/10  step 12/40  loss 0.4102  accuracy 83.2 %  3:07 left  123 images/s`: what matters most is cut off last.
+fn step_line(event: &Event) -> String {
+    let Event::Step { epoch, epochs, step, steps, loss, accuracy, images_per_second, seconds_left, .. } =
+        event
+    else {
+        return String::new();
+    };
+    let mut line = String::new();
+    if *epochs > 1 {
+        line += &format!("epoch {epoch}/{epochs}  ");
+    }
+    line += &format!("step {step}/{steps}  loss {loss:.4}");
+    if let Some(accuracy) = accuracy {
+        line += &format!("  accuracy {}", percent(*accuracy));
+    }
+    if seconds_left.is_finite() && *seconds_left >= 0.0 {
+        line += &format!("  {} left", clock(*seconds_left));
+    }
+    if images_per_second.is_finite() && *images_per_second > 0.0 {
+        line += &format!("  {images_per_second:.0} images/s");
+    }
+    line
+}
+
+/// `epoch 3/10  training loss 0.4102, accuracy 83.2 %  validation loss 0.39, accuracy 85.0 %  best`.
+fn epoch_line(epoch: u32, epochs: u32, row: &[(String, f64)], best: bool) -> String {
+    let mut line = format!("epoch {epoch}/{epochs}");
+    for (part, name) in [("train_", "training"), ("validation_", "validation")] {
+        let column = |column: &str| {
+            row.iter().find(|(name, _)| name.strip_prefix(part) == Some(column)).map(|(_, value)| *value)
+        };
+        let loss = column("loss").map(|loss| format!("loss {loss:.4}"));
+        let accuracy = column("accuracy").map(|accuracy| format!("accuracy {}", percent(accuracy)));
+        let values: Vec<String> = loss.into_iter().chain(accuracy).collect();
+        if !values.is_empty() {
+            line += &format!("  {name} {}", values.join(", "));
+        }
+    }
+    if best { line + "  best" } else { line }
+}
+
+/// `0:42`, `3:07`, `2:05:00`.
+fn clock(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    let (hours, minutes, seconds) = (whole / 3600, whole % 3600 / 60, whole % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+/// `0.8 s`, `42 s`, `3 min 07 s`, `2 h 05 min`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match seconds {
+        ..9.95 => format!("{} s", number((seconds * 10.0).round() / 10.0)),
+        ..59.5 => format!("{whole} s"),
+        ..3599.5 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// The closing table, its columns as wide as what is in them.
+fn table(rows: &[Finished]) -> String {
+    let head = ["stage", "status", "time", "result", "trainable", "frozen"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let parameters = |key: &str| row.metric(key).map(|value| count(value as u64)).unwrap_or_default();
+        let time = if row.outcome == Outcome::Cached { String::new() } else { duration(row.seconds) };
+        [
+            row.stage.clone(),
+            row.outcome.as_str().to_owned(),
+            time,
+            row.result().unwrap_or_default(),
+            parameters("trainable_parameters"),
+            parameters("frozen_parameters"),
+        ]
+    });
+    let lines: Vec<[String; 6]> = std::iter::once(head).chain(cells).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let mut out = String::new();
+    for (place, line) in lines.iter().enumerate() {
+        let mut text = String::new();
+        for (column, cell) in line.iter().enumerate() {
+            let width = widths[column];
+            // Text to the left, numbers to the right.
+            let cell = if matches!(column, 0 | 1 | 3) {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            };
+            text += &cell;
+            text += "  ";
+        }
+        let text = text.trim_end();
+        let dim = if place == 0 { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        writeln!(out, "{}{text}{}", dim.0, dim.1).expect("a String takes any text");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_says_where_it_stands() {
+        let step = |epochs, accuracy, seconds_left| Event::Step {
+            stage: "frozen".into(),
+            epoch: 3,
+            epochs,
+            step: 12,
+            steps: 40,
+            loss: 0.41018,
+            accuracy,
+            images_per_second: 123.4,
+            seconds_left,
+        };
+        assert_eq!(
+            step_line(&step(10, Some(0.832), 187.0)),
+            "epoch 3/10  step 12/40  loss 0.4102  accuracy 83.2\u{a0}%  3:07 left  123 images/s"
+        );
+        assert_eq!(step_line(&step(1, None, f64::NAN)), "step 12/40  loss 0.4102  123 images/s");
+    }
+
+    #[test]
+    fn an_epoch_says_how_it_went() {
+        let row = [("train_loss", 0.4), ("train_accuracy", 0.8), ("lr", 0.1), ("validation_loss", 0.39)];
+        let row = row.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(
+            epoch_line(3, 10, &row, true),
+            "epoch 3/10  training loss 0.4000, accuracy 80.0\u{a0}%  validation loss 0.3900  best"
+        );
+    }
+
+    #[test]
+    fn the_closing_table_lines_up() {
+        let row = |stage: &str, outcome, seconds, metrics: &[(&str, f64)]| Finished {
+            stage: stage.into(),
+            outcome,
+            seconds,
+            metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        };
+        let counts =
+            [("parameters.trainable_parameters", 4098.0), ("parameters.frozen_parameters", 23_508_032.0)];
+        let frozen = [counts[0], counts[1], ("best.validation_accuracy", 0.93125)];
+        insta::assert_snapshot!(table(&[
+            row("pretrained", Outcome::Cached, 0.01, &[]),
+            row("frozen", Outcome::Resumed, 83.0, &frozen),
+            row("test", Outcome::Ran, 1.26, &[("accuracy", 0.9), ("loss", 0.3)]),
+        ]));
+    }
+
+    #[test]
+    fn durations_are_short() {
+        let shown = [0.04, 0.84, 9.96, 42.4, 59.7, 187.0, 3599.6, 7500.0].map(duration);
+        assert_eq!(
+            shown,
+            ["0 s", "0.8 s", "10 s", "42 s", "1 min 00 s", "3 min 07 s", "1 h 00 min", "2 h 05 min"]
+        );
+    }
+}

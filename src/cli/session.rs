@@ -1,0 +1,45 @@
+//! What every command that plans needs: the pipeline, its plan, the store, and the profile it computes under.
+
+use std::path::{Path, PathBuf};
+
+use defrost::ops::profile::Profile;
+use defrost::pipeline::Resolved;
+use defrost::plan::{Depth, Plan};
+use defrost::store::{Store, Wanted};
+use defrost::{Error, Result};
+
+use super::{Console, PipelineOptions};
+
+pub struct Session {
+    pub pipeline: Resolved,
+    pub runs: PathBuf,
+    pub store: Store,
+    pub plan: Plan,
+    /// The numeric profile of this machine.
+    pub variant: &'static str,
+    /// Whether the device was left open, so that results of any profile will do.
+    any: bool,
+}
+
+impl Session {
+    /// Loads, checks and plans a pipeline file. What is wrong with it is shown here.
+    pub fn open(file: &Path, options: &PipelineOptions, rehash: bool, console: &Console) -> Result<Self> {
+        let (pipeline, drafts) = options.load(file, Depth::Inputs, console)?;
+        let any = match pipeline.run.device.as_str() {
+            "auto" => true,
+            "cpu" => false,
+            device => {
+                return Err(Error::usage(format!("this build cannot compute on `{device}`: it computes on the CPU only"))
+                    .hint("set `device = \"auto\"`, or leave `--device` out"));
+            }
+        };
+        let runs = options.runs(file)?;
+        let store = Store::open(&runs);
+        let plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
+        Ok(Self { pipeline, runs, store, plan, variant: Profile::current().name(), any })
+    }
+
+    pub fn wanted(&self) -> Wanted<'_> {
+        if self.any { Wanted::Any { preferring: self.variant } } else { Wanted::Exactly(self.variant) }
+    }
+}

@@ -1,0 +1,153 @@
+//! Convolution for inference: the batch normalisation folded in, the weights packed once, the rest fused.
+
+use candle_core::{DType, Tensor, WithDType};
+
+use super::geometry::Geometry;
+use super::{depthwise, product};
+use crate::error::Result;
+use crate::ops::float::{Float, by_dtype, tensor, unsupported, with_slice};
+use crate::ops::gemm::{Epilogue, Packed, written};
+use crate::ops::profile::Profile;
+use crate::ops::{Activation, Window};
+
+/// A batch normalisation with running statistics, each of its tensors [O].
+#[derive(Clone, Copy)]
+pub struct FoldedNorm<'a> {
+    pub weight: &'a Tensor,
+    pub bias: &'a Tensor,
+    pub mean: &'a Tensor,
+    pub variance: &'a Tensor,
+    pub eps: f64,
+}
+
+/// A convolution whose weights no longer change.
+///
+/// The result for an image depends on neither its batch nor threads.
+pub struct FoldedConv {
+    /// Of the weight [O, C / groups, kH, kW].
+    shape: Vec<usize>,
+    window: Window,
+    groups: usize,
+    numbers: Numbers,
+}
+
+enum Numbers {
+    F32(Folded<f32>),
+    F64(Folded<f64>),
+}
+
+struct Folded<T> {
+    profile: Profile,
+    weights: Layout<T>,
+    bias: Option<Vec<T>>,
+}
+
+enum Layout<T> {
+    Dense(Vec<Packed<T>>),
+    Depthwise(Vec<T>),
+}
+
+impl FoldedConv {
+    /// Folds `norm` into the convolution with `weight` [O, C / groups, kH, kW] and `bias` [O]: computed in f64 and
+    /// rounded once.
+    pub fn new(
+        weight: &Tensor,
+        norm: Option<FoldedNorm<'_>>,
+        bias: Option<&Tensor>,
+        window: Window,
+        groups: usize,
+    ) -> Result<Self> {
+        let profile = Profile::current();
+        let numbers = match weight.dtype() {
+            DType::F32 => Numbers::F32(Folded::new(profile, weight, norm, bias, window, groups)?),
+            DType::F64 => Numbers::F64(Folded::new(profile, weight, norm, bias, window, groups)?),
+            other => return Err(unsupported(other)),
+        };
+        Ok(Self { shape: weight.dims().to_vec(), window, groups, numbers })
+    }
+
+    /// `activation(convolution of x + residual)`, for `x` [N, H, W, C] and a residual of the result's shape.
+    pub fn forward(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>) -> Result<Tensor> {
+        let geometry = Geometry::new(x.dims(), &self.shape, self.window, self.groups)?;
+        match &self.numbers {
+            Numbers::F32(folded) => folded.forward(&geometry, x, activation, residual),
+            Numbers::F64(folded) => folded.forward(&geometry, x, activation, residual),
+        }
+    }
+}
+
+impl<T: Float> Folded<T> {
+    fn new(
+        profile: Profile,
+        weight: &Tensor,
+        norm: Option<FoldedNorm<'_>>,
+        bias: Option<&Tensor>,
+        window: Window,
+        groups: usize,
+    ) -> Result<Self> {
+        let outputs = weight.dims().first().copied().unwrap_or(0);
+        let mut numbers: Vec<T> = with_slice(weight, <[T]>::to_vec)?;
+        let mut shift: Option<Vec<f64>> = bias.map(widened).transpose()?;
+        if let Some(norm) = norm {
+            let (scale, offset) = (widened(norm.weight)?, widened(norm.bias)?);
+            let (mean, variance) = (widened(norm.mean)?, widened(norm.variance)?);
+            let bias = shift.unwrap_or_else(|| vec![0.0; outputs]);
+            let scale: Vec<f64> = scale
+                .iter()
+                .zip(&variance)
+                .map(|(scale, variance)| scale / (variance + norm.eps).sqrt())
+                .collect();
+            for (numbers, scale) in numbers.chunks_exact_mut(weight.elem_count() / outputs.max(1)).zip(&scale)
+            {
+                numbers.iter_mut().for_each(|number| *number = T::from_f64(number.to_f64() * scale));
+            }
+            let folded = offset.iter().zip(&scale).zip(bias.iter().zip(&mean));
+            shift =
+                Some(folded.map(|((offset, scale), (bias, mean))| offset + (bias - mean) * scale).collect());
+        }
+        // The smallest image will do: packing depends on the weights alone.
+        let [_, inputs, height, width] = weight.dims4().map(|(o, i, h, w)| [o, i, h, w])?;
+        let geometry = Geometry::new(&[1, height, width, inputs * groups], weight.dims(), window, groups)?;
+        let weights = match geometry.is_depthwise() {
+            true => Layout::Depthwise(depthwise::pack(&geometry, &numbers)),
+            false => Layout::Dense(product::pack(profile, &geometry, &numbers)),
+        };
+        let bias = shift.map(|shift| shift.into_iter().map(T::from_f64).collect());
+        Ok(Self { profile, weights, bias })
+    }
+
+    fn forward(
+        &self,
+        geometry: &Geometry,
+        x: &Tensor,
+        activation: Activation,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let compute = |x: &[T], residual: Option<&[T]>| {
+            let epilogue = Epilogue { bias: self.bias.as_deref(), residual, activation };
+            // SAFETY: both write every pixel of every image, all channels.
+            unsafe {
+                written(geometry.output_length(), |output| match &self.weights {
+                    Layout::Dense(weights) => {
+                        product::forward(self.profile, geometry, x, weights, epilogue, output);
+                    }
+                    Layout::Depthwise(weights) => {
+                        depthwise::forward(self.profile, geometry, x, weights, epilogue, output);
+                    }
+                })
+            }
+        };
+        let output = match residual {
+            None => with_slice(x, |x| compute(x, None))?,
+            Some(residual) => {
+                with_slice(x, |x| with_slice(residual, |residual| compute(x, Some(residual))))??
+            }
+        };
+        tensor(output, geometry.output_shape().as_slice())
+    }
+}
+
+/// The numbers of a tensor, exactly.
+fn widened(tensor: &Tensor) -> Result<Vec<f64>> {
+    by_dtype!(tensor, T => with_slice(tensor, |numbers: &[T]| numbers.iter().map(|x| x.to_f64()).collect()))
+}

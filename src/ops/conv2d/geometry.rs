@@ -1,0 +1,130 @@
+//! The sizes of one convolution, and how taps of the kernel meet pixels.
+
+use crate::error::{Error, Result};
+use crate::ops::Window;
+
+/// All sizes of one convolution, checked against each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Geometry {
+    pub images: usize,
+    /// Height and width of the input.
+    pub input: [usize; 2],
+    /// Height and width of the output.
+    pub output: [usize; 2],
+    /// Channels of the input and of the output, all groups together.
+    pub channels: [usize; 2],
+    pub groups: usize,
+    pub window: Window,
+}
+
+impl Geometry {
+    /// `x` is [N, H, W, C], `weight` [O, C / groups, kH, kW].
+    pub fn new(x: &[usize], weight: &[usize], window: Window, groups: usize) -> Result<Self> {
+        let (&[images, height, width, channels], &[outputs, inputs, kernel_height, kernel_width]) =
+            (x, weight)
+        else {
+            return Err(Error::failed(format!("internal: convolution of {x:?} with {weight:?}")));
+        };
+        let fits = groups > 0
+            && inputs * groups == channels
+            && outputs % groups == 0
+            && window.kernel == [kernel_height, kernel_width]
+            && window.stride.iter().all(|&stride| stride > 0);
+        if !fits {
+            return Err(Error::failed(format!(
+                "internal: convolution of {x:?} with {weight:?} in {groups} groups, {window:?}"
+            )));
+        }
+        let [top, left, bottom, right] = window.padding;
+        let padded = [height + top + bottom, width + left + right];
+        let mut output = [0; 2];
+        for axis in 0..2 {
+            let Some(room) =
+                padded[axis].checked_sub(window.kernel[axis]).filter(|_| window.kernel[axis] > 0)
+            else {
+                return Err(Error::failed(format!(
+                    "an image of {height}×{width} is too small for a convolution of {kernel_height}×{kernel_width}"
+                ))
+                .hint("use a larger `image_size`"));
+            };
+            output[axis] = room / window.stride[axis] + 1;
+        }
+        let (input, channels) = ([height, width], [channels, outputs]);
+        Ok(Self { images, input, output, channels, groups, window })
+    }
+
+    /// One weight for each channel and tap, no sum over channels.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.channels == [self.groups; 2]
+    }
+
+    /// Every output pixel comes of the input pixel at its place alone.
+    pub fn is_pointwise(&self) -> bool {
+        (self.window.kernel, self.window.stride, self.window.padding) == ([1; 2], [1; 2], [0; 4])
+    }
+
+    pub fn taps(&self) -> usize {
+        self.window.kernel[0] * self.window.kernel[1]
+    }
+
+    /// Channels of the input and of the output within a group.
+    pub fn group_channels(&self) -> [usize; 2] {
+        self.channels.map(|channels| channels / self.groups)
+    }
+
+    pub fn output_pixels(&self) -> usize {
+        self.images * self.output[0] * self.output[1]
+    }
+
+    pub fn input_length(&self) -> usize {
+        self.images * self.input[0] * self.input[1] * self.channels[0]
+    }
+
+    pub fn output_length(&self) -> usize {
+        self.output_pixels() * self.channels[1]
+    }
+
+    pub fn weight_length(&self) -> usize {
+        self.channels[1] * self.group_channels()[0] * self.taps()
+    }
+
+    pub fn output_shape(&self) -> [usize; 4] {
+        [self.images, self.output[0], self.output[1], self.channels[1]]
+    }
+
+    pub fn input_shape(&self) -> [usize; 4] {
+        [self.images, self.input[0], self.input[1], self.channels[0]]
+    }
+
+    pub fn weight_shape(&self) -> [usize; 4] {
+        let [height, width] = self.window.kernel;
+        [self.channels[1], self.group_channels()[0], height, width]
+    }
+
+    /// The phases of an axis (0: height, 1: width): input positions r, r + stride, … meet the same taps.
+    pub fn phases(&self, axis: usize) -> impl Iterator<Item = Phase> {
+        let (size, kernel) = (self.input[axis], self.window.kernel[axis]);
+        let (stride, padding) = (self.window.stride[axis], self.window.padding[axis]);
+        (0..stride.min(size)).map(move |first| {
+            let lowest = (first + padding) % stride;
+            let taps: Vec<usize> =
+                (lowest..kernel).step_by(stride).collect::<Vec<_>>().into_iter().rev().collect();
+            // Input position first + stride · i meets output i + (first + padding − tap) / stride.
+            let origin = match taps.first() {
+                Some(&highest) => (first + padding) as isize - highest as isize,
+                None => 0,
+            } / stride as isize;
+            Phase { first, count: (size - first).div_ceil(stride), taps, origin }
+        })
+    }
+}
+
+/// The input positions of one axis whose gradients come from the same taps.
+pub(super) struct Phase {
+    pub first: usize,
+    pub count: usize,
+    /// The taps, the highest first: in this order they meet ascending output positions.
+    pub taps: Vec<usize>,
+    /// The output position that the first tap of the first input position meets.
+    pub origin: isize,
+}

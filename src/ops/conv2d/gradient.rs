@@ -1,0 +1,98 @@
+//! The gradients of weight and bias: sums over all output pixels, in chunks cut by shape and added in order.
+
+use std::mem::MaybeUninit;
+
+use rayon::prelude::*;
+
+use super::geometry::Geometry;
+use super::patches::Patches;
+use crate::ops::float::Float;
+use crate::ops::gemm::{Epilogue, Matrix, Output, Product, Right, RowOffsets, written};
+use crate::ops::profile::Profile;
+
+/// Pixels that are worth a sum of their own.
+const CHUNK: usize = 2048;
+/// Parts of the work that keep enough threads busy.
+const PARTS: usize = 16;
+
+/// The gradient of a dense or grouped weight, [O, I, kH, kW].
+pub(super) fn weight_gradient<T: Float>(
+    profile: Profile,
+    geometry: &Geometry,
+    x: &[T],
+    gradient: &[T],
+) -> Vec<T> {
+    let [inputs, outputs] = geometry.group_channels();
+    let (taps, pixels) = (geometry.taps(), geometry.output_pixels());
+    let columns = taps * inputs;
+    // The product itself is cut into parts of about this size.
+    let parts = outputs.div_ceil(448) * columns.div_ceil(256);
+    let chunks = PARTS.div_ceil(parts.max(1)).min(pixels.div_ceil(CHUNK)).max(1);
+    let chunk = pixels.div_ceil(chunks);
+    let mut result = Vec::with_capacity(geometry.weight_length());
+    for group in 0..geometry.groups {
+        let compute = |(index, sums): (usize, &mut [MaybeUninit<T>])| {
+            let first = (index * chunk).min(pixels);
+            let depth = chunk.min(pixels - first);
+            let left = Matrix {
+                data: &gradient[(first * geometry.channels[1] + group * outputs).min(gradient.len())..],
+                row_stride: 1,
+                column_stride: geometry.channels[1],
+            };
+            let right = Patches { first, ..geometry.patches(group, x) };
+            Product {
+                profile,
+                rows: outputs,
+                columns,
+                depth,
+                left: &left,
+                right: Right::Source(&right),
+                epilogue: Epilogue::NONE,
+            }
+            .compute(Output::fresh(sums, RowOffsets::Even { start: 0, stride: columns }));
+        };
+        // SAFETY: each product writes its chunk whole.
+        let mut sums = unsafe {
+            written(chunks * outputs * columns, |sums| {
+                sums.par_chunks_exact_mut(outputs * columns).enumerate().for_each(compute);
+            })
+        };
+        let (total, rest) = sums.split_at_mut(outputs * columns);
+        for sums in rest.chunks_exact(outputs * columns) {
+            add(profile, total, sums);
+        }
+        sums.truncate(outputs * columns);
+        if taps == 1 {
+            result.append(&mut sums);
+            continue;
+        }
+        // From [O, kH, kW, I] to [O, I, kH, kW].
+        for kernel in sums.chunks_exact(columns) {
+            result.extend((0..inputs).flat_map(|input| kernel[input..].iter().step_by(inputs)));
+        }
+    }
+    result
+}
+
+/// The gradient of the bias: the sum of each column of a matrix stored row after row.
+pub(super) fn column_sums<T: Float>(profile: Profile, columns: usize, data: &[T]) -> Vec<T> {
+    let mut total = vec![T::ZERO; columns];
+    let partial: Vec<Vec<T>> = data
+        .par_chunks(CHUNK * columns)
+        .map(|rows| {
+            let mut sums = vec![T::ZERO; columns];
+            rows.chunks_exact(columns).for_each(|row| add(profile, &mut sums, row));
+            sums
+        })
+        .collect();
+    partial.iter().for_each(|sums| add(profile, &mut total, sums));
+    total
+}
+
+/// to += from.
+pub(super) fn add<T: Float>(profile: Profile, to: &mut [T], from: &[T]) {
+    profile.run(
+        #[inline(always)]
+        || to.iter_mut().zip(from).for_each(|(to, &from)| *to += from),
+    );
+}

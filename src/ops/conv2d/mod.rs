@@ -1,0 +1,20 @@
+//! Convolution: dense and grouped as matrix products, depthwise as its own kernels.
+//!
+//! The product is implicit: rows of patches are packed block by block straight from the [N, H, W, C] image, and the
+//! whole im2col matrix never exists. The input gradient is again a convolution, of the output gradient with the
+//! weights turned round, one for each phase of the stride; the weight gradient is a product over all output pixels,
+//! cut into chunks by shape alone.
+
+mod depthwise;
+mod folded;
+mod geometry;
+mod gradient;
+mod op;
+mod patches;
+mod product;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+pub use folded::{FoldedConv, FoldedNorm};
+pub use op::conv2d;

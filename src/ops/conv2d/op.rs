@@ -1,0 +1,122 @@
+//! Convolution on the tape.
+
+use candle_core::Tensor;
+
+use super::depthwise;
+use super::geometry::Geometry;
+use super::gradient::{column_sums, weight_gradient};
+use super::product;
+use crate::autograd::{Backward, Tape, Value};
+use crate::error::Result;
+use crate::ops::float::{Float, by_dtype, tensor, with_slice};
+use crate::ops::gemm::{Epilogue, written};
+use crate::ops::profile::Profile;
+use crate::ops::{Activation, Window};
+
+/// The convolution (as deep learning has it: without turning the kernel round) of `x` [N, H, W, C] with `weight`
+/// [O, C / groups, kH, kW], plus `bias` [O]. The result is [N, H', W', O].
+///
+/// # Errors
+///
+/// Fails where the shapes do not fit together, or the image is smaller than the window.
+pub fn conv2d(
+    tape: &mut Tape,
+    x: &Value,
+    weight: &Value,
+    bias: Option<&Value>,
+    window: Window,
+    groups: usize,
+) -> Result<Value> {
+    let geometry = Geometry::new(x.tensor().dims(), weight.tensor().dims(), window, groups)?;
+    let output = by_dtype!(x.tensor(), T => {
+        forward::<T>(&geometry, x.tensor(), weight.tensor(), bias.map(Value::tensor))
+    })?;
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    Ok(tape.record(&inputs, output, || Conv2dBackward {
+        geometry,
+        // The input serves the weight's gradient alone: kept only where there will be one.
+        x: (!weight.is_constant()).then(|| x.tensor().clone()),
+        weight: weight.tensor().clone(),
+        bias: bias.is_some(),
+    }))
+}
+
+fn forward<T: Float>(
+    geometry: &Geometry,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let profile = Profile::current();
+    let bias: Option<Vec<T>> = bias.map(|bias| with_slice(bias, <[T]>::to_vec)).transpose()?;
+    let epilogue = Epilogue { bias: bias.as_deref(), residual: None, activation: Activation::None };
+    let output = with_slice(x, |x: &[T]| {
+        with_slice(weight, |weight: &[T]| {
+            // SAFETY: both write every pixel of every image, all channels.
+            unsafe {
+                written(geometry.output_length(), |output| {
+                    if geometry.is_depthwise() {
+                        let weights = depthwise::pack(geometry, weight);
+                        depthwise::forward(profile, geometry, x, &weights, epilogue, output);
+                    } else {
+                        let weights = product::pack(profile, geometry, weight);
+                        product::forward(profile, geometry, x, &weights, epilogue, output);
+                    }
+                })
+            }
+        })
+    })??;
+    tensor(output, geometry.output_shape().as_slice())
+}
+
+struct Conv2dBackward {
+    geometry: Geometry,
+    x: Option<Tensor>,
+    weight: Tensor,
+    bias: bool,
+}
+
+impl Backward for Conv2dBackward {
+    fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        by_dtype!(grad, T => self.gradients::<T>(&grad, wanted))
+    }
+}
+
+impl Conv2dBackward {
+    fn gradients<T: Float>(&self, grad: &Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let (profile, geometry) = (Profile::current(), &self.geometry);
+        let depthwise = geometry.is_depthwise();
+        let mut result = vec![None; wanted.len()];
+        if wanted[0] {
+            let gradient = with_slice(grad, |grad: &[T]| {
+                with_slice(&self.weight, |weight: &[T]| {
+                    // SAFETY: both write every pixel of every image, all channels, in the phases of the stride.
+                    unsafe {
+                        written(geometry.input_length(), |output| {
+                            if depthwise {
+                                let weights = depthwise::pack(geometry, weight);
+                                depthwise::input_gradient(profile, geometry, grad, &weights, output);
+                            } else {
+                                product::input_gradient(profile, geometry, grad, weight, output);
+                            }
+                        })
+                    }
+                })
+            })??;
+            result[0] = Some(tensor(gradient, geometry.input_shape().as_slice())?);
+        }
+        if let (true, Some(x)) = (wanted[1], &self.x) {
+            let compute = if depthwise { depthwise::weight_gradient } else { weight_gradient };
+            let gradient =
+                with_slice(grad, |grad: &[T]| with_slice(x, |x: &[T]| compute(profile, geometry, x, grad)))??;
+            result[1] = Some(tensor(gradient, geometry.weight_shape().as_slice())?);
+        }
+        if self.bias && wanted[2] {
+            let outputs = geometry.channels[1];
+            let gradient = with_slice(grad, |grad: &[T]| column_sums(profile, outputs, grad))?;
+            result[2] = Some(tensor(gradient, outputs)?);
+        }
+        Ok(result)
+    }
+}

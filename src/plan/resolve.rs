@@ -1,0 +1,224 @@
+//! From a checked pipeline to stages whose every name is resolved, or to the list of what cannot be.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::data::Dataset;
+use crate::freeze::ParameterTable;
+use crate::model::RuleError;
+use crate::pipeline::{self, Checkpoint, Data, Diagnostic, ImageFolder, Report, Resolved, Stage};
+use crate::stage::{Evaluate, InitWeights, LoadWeights, Subject, Train, View, Work};
+use crate::weights::{self, LoadRules, Source};
+
+/// How much of the disk may be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Nothing: shape, names and patterns only.
+    Offline,
+    /// Folder names, where the file leaves the classes to them.
+    Names,
+    /// Weights' headers and the lists of images.
+    Inputs,
+}
+
+/// A stage whose names are resolved.
+pub struct Draft {
+    pub name: String,
+    pub parent: Option<Parent>,
+    pub work: Work,
+    /// The freezing rules as written, to tell a reader what changed.
+    pub rules: Value,
+}
+
+/// The stage above, by its place in the plan, and which of its files is consumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parent {
+    pub stage: usize,
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl Parent {
+    /// The file of the parent's result.
+    pub fn file(&self) -> &'static str {
+        match self.checkpoint {
+            None => crate::stage::MODEL,
+            Some(Checkpoint::Best) => crate::stage::BEST,
+            Some(Checkpoint::Last) => crate::stage::LAST,
+        }
+    }
+}
+
+/// Resolves every stage, parents first. All errors come together.
+pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> {
+    let mut resolver = Resolver { pipeline, depth, datasets: BTreeMap::new(), diagnostics: Vec::new() };
+    let mut drafts: Vec<Option<Draft>> = Vec::new();
+    let order = pipeline.order();
+    for name in &order {
+        let stage = pipeline.stage(name).expect("the order lists the pipeline's stages");
+        let parent = stage.parent().map(|parent| Parent {
+            stage: order.iter().position(|other| *other == parent.stage).expect("parents come first"),
+            checkpoint: parent.checkpoint,
+        });
+        // Below a stage that could not be resolved nothing more can be said.
+        let above = match parent {
+            None => None,
+            Some(parent) => match &drafts[parent.stage] {
+                None => {
+                    drafts.push(None);
+                    continue;
+                }
+                Some(draft) => Some(draft.work.subject().clone()),
+            },
+        };
+        let draft = resolver
+            .stage(name, stage, above)
+            .map(|(work, rules)| Draft { name: (*name).to_owned(), parent, work, rules });
+        drafts.push(draft);
+    }
+    match (resolver.diagnostics.is_empty(), drafts.into_iter().collect::<Option<Vec<_>>>()) {
+        (true, Some(drafts)) => Ok(drafts),
+        _ => Err(Report::new(resolver.diagnostics)),
+    }
+}
+
+struct Resolver<'a> {
+    pipeline: &'a Resolved,
+    depth: Depth,
+    /// By name; none where scanning failed, which is reported once.
+    datasets: BTreeMap<String, Option<Arc<Dataset>>>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Resolver<'_> {
+    fn stage(&mut self, name: &str, stage: &Stage, above: Option<Subject>) -> Option<(Work, Value)> {
+        let seed = self.pipeline.seed;
+        let data_name = stage.data()?;
+        let Data::ImageFolder(data) = self.pipeline.data.get(data_name)?;
+        let classes = self.classes(data_name, data)?;
+        let subject = match above {
+            Some(subject) => {
+                self.same_classes(name, data_name, &subject.classes, &classes)?;
+                subject
+            }
+            None => Subject { model: self.pipeline.model.get(stage.model()?)?.clone(), classes },
+        };
+        match stage {
+            Stage::LoadWeights(load) => self.load_weights(name, load, subject, seed),
+            Stage::InitWeights(_) => Some((Work::InitWeights(InitWeights { subject, seed }), Value::Null)),
+            Stage::Train(train) => {
+                let description = subject.build().description;
+                let table = match ParameterTable::resolve(&description, train) {
+                    Ok(table) => table,
+                    Err(errors) => {
+                        self.rules(name, errors);
+                        return None;
+                    }
+                };
+                let view = View::new(data, train.image_size);
+                let dataset = self.images(data_name, data);
+                let rules = rules_of(train);
+                let work = Train::new(subject, view, dataset, (**train).clone(), table, &description, seed);
+                Some((Work::Train(Box::new(work)), rules))
+            }
+            Stage::Evaluate(evaluate) => {
+                let view = View::new(data, evaluate.image_size);
+                let dataset = self.images(data_name, data);
+                Some((Work::Evaluate(Evaluate { subject, view, dataset, split: evaluate.split }), Value::Null))
+            }
+        }
+    }
+
+    fn load_weights(
+        &mut self,
+        name: &str,
+        load: &pipeline::LoadWeights,
+        subject: Subject,
+        seed: u64,
+    ) -> Option<(Work, Value)> {
+        let description = subject.build().description;
+        let mut rules = match LoadRules::resolve(&description, load) {
+            Ok(rules) => rules,
+            Err(errors) => {
+                self.rules(name, errors);
+                return None;
+            }
+        };
+        rules.classes = Some(subject.classes.clone());
+        let at = format!("stage.{name}.file");
+        let mut file = PathBuf::new();
+        if self.depth == Depth::Inputs {
+            file = self.or_diagnose(&at, "unset-variable", self.pipeline.path(&load.file))?;
+            let fits = Source::open(&file).and_then(|source| weights::origins(&description, &source, &rules));
+            self.or_diagnose(&at, "weights", fits)?;
+        }
+        Some((Work::LoadWeights(LoadWeights { subject, file, digest: None, settings: load.clone(), rules, seed }), Value::Null))
+    }
+
+    /// The classes of a data set: those of the file, else those of the folder; two nameless ones where neither may be
+    /// looked at, so that patterns can still be checked.
+    fn classes(&mut self, name: &str, data: &ImageFolder) -> Option<Vec<String>> {
+        match (&data.classes, self.depth) {
+            (Some(classes), _) => Some(classes.clone()),
+            (None, Depth::Offline) => Some(vec!["?".to_owned(); 2]),
+            (None, _) => self.scan(name, data).map(|dataset| dataset.classes.clone()),
+        }
+    }
+
+    fn images(&mut self, name: &str, data: &ImageFolder) -> Option<Arc<Dataset>> {
+        (self.depth == Depth::Inputs).then(|| self.scan(name, data)).flatten()
+    }
+
+    fn scan(&mut self, name: &str, data: &ImageFolder) -> Option<Arc<Dataset>> {
+        if let Some(known) = self.datasets.get(name) {
+            return known.clone();
+        }
+        let found = self.pipeline.path(&data.root).and_then(|root| Dataset::scan(data, &root)).map(Arc::new);
+        let found = found.map_err(|error| match self.depth {
+            Depth::Names => error.hint(format!("give `classes` in `[data.{name}]`, then no data is needed here")),
+            _ => error,
+        });
+        let found = self.or_diagnose(&format!("data.{name}.root"), "data", found);
+        self.datasets.insert(name.to_owned(), found.clone());
+        found
+    }
+
+    fn same_classes(&mut self, stage: &str, data: &str, head: &[String], classes: &[String]) -> Option<()> {
+        if head == classes {
+            return Some(());
+        }
+        let message = format!("the head tells {} classes apart, and `{data}` has others, or in another order", head.len());
+        let help = "give both data sets the same `classes`, or load the weights anew with `reinit = [\"@head\"]`";
+        self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help.to_owned()));
+        None
+    }
+
+    fn rules(&mut self, stage: &str, errors: Vec<RuleError>) {
+        for error in errors {
+            self.diagnose(&format!("stage.{stage}.{}", error.setting), error.code, error.message, error.help);
+        }
+    }
+
+    fn or_diagnose<T>(&mut self, path: &str, code: &'static str, result: crate::Result<T>) -> Option<T> {
+        result.map_err(|error| self.diagnose(path, code, error.message, error.hint)).ok()
+    }
+
+    fn diagnose(&mut self, path: &str, code: &'static str, message: String, help: Option<String>) {
+        self.diagnostics.push(self.pipeline.diagnose(path, code, message, help));
+    }
+}
+
+/// The settings that the table of who trains is made from.
+fn rules_of(train: &pipeline::Train) -> Value {
+    json!({
+        "freeze": train.freeze,
+        "train": train.train,
+        "freeze_first": train.freeze_first,
+        "train_first": train.train_first,
+        "train_last": train.train_last,
+        "batch_norm": train.batch_norm,
+        "groups": train.groups,
+    })
+}

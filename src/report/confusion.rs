@@ -1,0 +1,186 @@
+//! The confusion matrix as a heat map, from two classes to a hundred.
+
+use super::svg::{Anchor, Font, Paint, Stroke, Svg};
+use super::text::{count, fit, percent, width};
+use crate::metrics::Classification;
+
+/// The matrix is about this large; cells shrink to [`CELLS`] and no further.
+const SIDE: f64 = 640.0;
+const CELLS: [f64; 2] = [8.0, 84.0];
+/// Cells from this size on show counts, and from the second on shares of the row, too.
+const COUNTS_FROM: f64 = 20.0;
+const SHARES_FROM: f64 = 46.0;
+/// The longest class name in pixels; longer ones lose their middle.
+const LONGEST_NAME: f64 = 170.0;
+/// From this share on the cell is so dark that its text is white: the contrast of both is 4 here.
+const DARK: f64 = 0.7;
+
+struct Layout {
+    cell: f64,
+    left: f64,
+    top: f64,
+    side: f64,
+    name_size: f64,
+    names: Vec<String>,
+    /// Degrees by which the names below the columns are turned.
+    turn: f64,
+}
+
+/// Draws the matrix of `metrics`, rows true and columns predicted, coloured by the share of each row.
+pub fn confusion_matrix(title: &str, metrics: &Classification) -> Svg {
+    let layout = Layout::new(metrics);
+    let subtitle = format!("accuracy {}, {} images", percent(metrics.accuracy), count(metrics.samples));
+    let names_below = layout.height_of_names();
+    let heading = width(title, 17.0).max(width(&subtitle, 13.0)) * 1.08;
+    let right = (layout.left + layout.side + 104.0).max(24.0 + heading + 24.0);
+    let bottom = layout.top + layout.side.max(120.0) + names_below + 44.0;
+    let mut svg = Svg::new(&format!("{title}: confusion matrix, {subtitle}"), right.ceil(), bottom.ceil());
+    svg.text([24.0, 34.0], title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
+    svg.text([24.0, 55.0], &subtitle, Font::new(13.0, Paint::Muted, Anchor::Start));
+    cells(&mut svg, &layout, metrics);
+    names(&mut svg, &layout, metrics);
+    let middle = layout.side / 2.0;
+    let axis = Font::new(13.0, Paint::Ink, Anchor::Middle).bold();
+    svg.text([layout.left + middle, layout.top + layout.side + names_below + 26.0], "predicted class", axis);
+    svg.text([32.0, layout.top + middle], "true class", axis.rotated(-90.0));
+    scale(&mut svg, &layout);
+    svg
+}
+
+impl Layout {
+    fn new(metrics: &Classification) -> Self {
+        let classes = metrics.per_class.len().max(1) as f64;
+        let cell = (SIDE / classes).floor().clamp(CELLS[0], CELLS[1]);
+        let name_size = (cell * 0.85).clamp(7.0, 13.0);
+        let names: Vec<String> =
+            metrics.per_class.iter().map(|class| fit(&class.class, name_size, LONGEST_NAME)).collect();
+        let longest = names.iter().map(|name| width(name, name_size)).fold(0.0, f64::max);
+        let turn = match cell {
+            _ if longest <= cell - 6.0 => 0.0,
+            28.0.. => -45.0,
+            _ => -90.0,
+        };
+        Self { cell, left: 52.0 + longest.ceil(), top: 76.0, side: cell * classes, name_size, names, turn }
+    }
+
+    fn height_of_names(&self) -> f64 {
+        let longest = self.names.iter().map(|name| width(name, self.name_size)).fold(0.0, f64::max);
+        match self.turn {
+            0.0 => 20.0,
+            -45.0 => (longest + self.name_size) * std::f64::consts::FRAC_1_SQRT_2 + 10.0,
+            _ => longest + 8.0,
+        }
+    }
+
+    fn corner(&self, row: usize, column: usize) -> [f64; 2] {
+        [self.left + column as f64 * self.cell, self.top + row as f64 * self.cell]
+    }
+}
+
+fn cells(svg: &mut Svg, layout: &Layout, metrics: &Classification) {
+    let gap = if layout.cell >= 14.0 { 1.0 } else { 0.0 };
+    let widest = metrics.confusion_matrix.iter().flatten().max().map_or(1, |most| count(*most).len()) as f64;
+    // Digits and commas are at most 0.65 of their size wide.
+    let share_of_cell = if layout.cell < SHARES_FROM { 0.42 } else { 0.3 };
+    let size = (layout.cell * share_of_cell).min((layout.cell - 4.0) / (widest * 0.65)).min(16.0);
+    for (row, counts) in metrics.confusion_matrix.iter().enumerate() {
+        let total: u64 = counts.iter().sum();
+        for (column, &cell) in counts.iter().enumerate().filter(|&(_, &cell)| cell > 0) {
+            let [x, y] = layout.corner(row, column);
+            let share = cell as f64 / total as f64;
+            // A single mistake among many images must still be seen, most of all where no count tells of it.
+            let opacity = share.max(if layout.cell < COUNTS_FROM { 0.1 } else { 0.03 });
+            svg.rectangle([x, y], [layout.cell - gap; 2], Paint::Heat, opacity);
+            if layout.cell < COUNTS_FROM || size < 6.0 {
+                continue;
+            }
+            let paint = if share >= DARK { Paint::OnHeat } else { Paint::Ink };
+            let middle = [x + (layout.cell - gap) / 2.0, y + (layout.cell - gap) / 2.0];
+            let font = Font::new(size, paint, Anchor::Middle);
+            if layout.cell < SHARES_FROM {
+                svg.text([middle[0], middle[1] + size * 0.36], &count(cell), font);
+            } else {
+                let small = Font { size: (layout.cell * 0.2).min(12.0), ..font };
+                svg.text([middle[0], middle[1] - 1.0], &count(cell), font.bold());
+                svg.text([middle[0], middle[1] + small.size + 3.0], &percent(share), small);
+            }
+        }
+    }
+    let stroke = Stroke::new(Paint::Axis, 1.0);
+    svg.frame([layout.left - 0.5, layout.top - 0.5], [layout.side + 1.0 - gap; 2], stroke);
+}
+
+fn names(svg: &mut Svg, layout: &Layout, metrics: &Classification) {
+    let below = layout.top + layout.side;
+    let font = Font::new(layout.name_size, Paint::Ink, Anchor::End);
+    for (i, (name, class)) in layout.names.iter().zip(&metrics.per_class).enumerate() {
+        let whole = (*name != class.class).then_some(class.class.as_str());
+        let middle = (i as f64 + 0.5) * layout.cell;
+        let lift = layout.name_size * 0.36;
+        svg.text_with_title([layout.left - 8.0, layout.top + middle + lift], name, whole, font);
+        let x = layout.left + middle;
+        match layout.turn {
+            0.0 => {
+                svg.text_with_title([x, below + 17.0], name, whole, Font { anchor: Anchor::Middle, ..font })
+            }
+            turn => svg.text_with_title([x + lift, below + 8.0 + lift], name, whole, font.rotated(turn)),
+        }
+    }
+}
+
+/// The colours' meaning: a bar from 0 to 100 % to the right of the matrix.
+fn scale(svg: &mut Svg, layout: &Layout) {
+    const STEPS: usize = 50;
+    let (x, top) = (layout.left + layout.side + 24.0, layout.top);
+    // Whole pixels for each step, so that no seams show between them.
+    let height = if layout.side < 200.0 { 100.0 } else { 200.0 };
+    for step in 0..STEPS {
+        let share = (step as f64 + 0.5) / STEPS as f64;
+        let y = top + height * (1.0 - (step + 1) as f64 / STEPS as f64);
+        svg.rectangle([x, y], [12.0, height / STEPS as f64], Paint::Heat, share);
+    }
+    svg.frame([x - 0.5, top - 0.5], [13.0, height + 1.0], Stroke::new(Paint::Axis, 1.0));
+    let font = Font::new(11.0, Paint::Muted, Anchor::Start);
+    for share in [0.0, 0.5, 1.0] {
+        let y = top + height * (1.0 - share);
+        let lift = [0.0, 4.0, 8.0][(share * 2.0) as usize];
+        svg.text([x + 18.0, y + lift], &format!("{}\u{a0}%", share * 100.0), font);
+    }
+    let middle = Font { anchor: Anchor::Middle, ..font };
+    svg.text([x + 66.0, top + height / 2.0], "share of the true class", middle.rotated(-90.0));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::ClassificationMetrics;
+
+    /// Every label predicted `hits` times right and once as the class after it.
+    fn matrix(names: &[String], hits: usize) -> Classification {
+        let classes = names.len();
+        let mut metrics = ClassificationMetrics::new(classes);
+        for label in 0..classes {
+            for sample in 0..=hits {
+                let mut scores = vec![0.0; classes];
+                scores[if sample < hits { label } else { (label + 1) % classes }] = 1.0;
+                metrics.update(&scores, &[label as u32], &[0.0]).unwrap();
+            }
+        }
+        metrics.finish(names).unwrap()
+    }
+
+    #[test]
+    fn draws_counts_and_shares() {
+        let names = ["green".to_owned(), "<loggerhead>".to_owned()];
+        insta::assert_snapshot!(confusion_matrix("test", &matrix(&names, 3)).document());
+    }
+
+    #[test]
+    fn a_hundred_classes_have_names_but_no_text_in_cells() {
+        let names: Vec<String> =
+            (0..100).map(|i| format!("species number {i} of a genus with a name of some length")).collect();
+        let text = confusion_matrix("test", &matrix(&names, 3)).document();
+        assert_eq!(text.matches("<title>species").count(), 200);
+        assert!(!text.contains(">75.0"));
+    }
+}

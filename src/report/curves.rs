@@ -1,0 +1,222 @@
+//! Loss and accuracy over the epochs of a train stage, side by side.
+
+use super::axis::Axis;
+use super::svg::{Anchor, Font, Paint, Stroke, Svg};
+use super::tables::HistoryRow;
+use super::text::{percent, significant, width};
+
+const SIZE: [f64; 2] = [960.0, 384.0];
+const TOP: f64 = 108.0;
+const BOTTOM: f64 = 332.0;
+/// The plots' left and right sides; the room to the right of each is for the values at its curves' ends.
+const PLOTS: [[f64; 2]; 2] = [[72.0, 412.0], [552.0, 888.0]];
+/// The least distance between the values at the ends of two curves.
+const LABEL_DISTANCE: f64 = 15.0;
+
+struct Panel {
+    title: &'static str,
+    unit: &'static str,
+    axis: Axis,
+    series: Vec<Series>,
+    show: fn(f64) -> String,
+}
+
+struct Series {
+    paint: Paint,
+    /// Epoch and value.
+    points: Vec<[f64; 2]>,
+}
+
+/// Draws the history of a train stage; `title` usually is the stage's name.
+pub fn curves(title: &str, history: &[HistoryRow]) -> Svg {
+    let mut svg = Svg::new(&format!("{title}: loss and accuracy by epoch"), SIZE[0], SIZE[1]);
+    svg.text([24.0, 34.0], title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
+    let validated = history.iter().any(|row| row.validation_loss.is_some());
+    let best = history.iter().rev().find(|row| row.is_best).map(|row| row.epoch);
+    legend(&mut svg, validated, best.is_some());
+
+    let epochs = Axis::epochs(history.last().map_or(1, |row| row.epoch));
+    let (loss, accuracy) = (loss(history), accuracy(history));
+    for (panel, sides) in [loss, accuracy].iter().zip(PLOTS) {
+        grid(&mut svg, panel, &epochs, sides);
+        if let Some(best) = best {
+            mark_epoch(&mut svg, &epochs, sides, best);
+        }
+        for series in &panel.series {
+            draw(&mut svg, series, panel, &epochs, sides);
+        }
+        if let Some(best) = best {
+            mark_best(&mut svg, panel, &epochs, sides, best);
+        }
+        end_values(&mut svg, panel, sides);
+    }
+    svg
+}
+
+fn loss(history: &[HistoryRow]) -> Panel {
+    let series = series(history, |row| Some(row.train_loss), |row| row.validation_loss);
+    let (low, high) = range(&series).unwrap_or((0.0, 1.0));
+    // Zero is shown where that costs less than half the height: the eye reads ratios of losses.
+    let axis = Axis::covering(if low >= 0.0 && low < high * 0.5 { 0.0 } else { low }, high, 5.0);
+    Panel { title: "Loss", unit: "mean per image", axis, series, show: |value| significant(value, 3) }
+}
+
+fn accuracy(history: &[HistoryRow]) -> Panel {
+    let series = series(history, |row| Some(row.train_accuracy), |row| row.validation_accuracy);
+    let (low, high) = range(&series).unwrap_or((0.0, 1.0));
+    // In per cent, at least five points high, and never beyond 0 and 100.
+    let (low, high) = (low * 100.0, high * 100.0);
+    let low = low.min(high - 5.0).max(0.0);
+    let axis = Axis::covering(low, high.max(low + 5.0).min(100.0), 5.0);
+    let series = series
+        .into_iter()
+        .map(|s| Series { points: s.points.into_iter().map(|[x, y]| [x, y * 100.0]).collect(), ..s });
+    let show = |value: f64| percent(value / 100.0);
+    Panel { title: "Accuracy", unit: "images classified correctly, %", axis, series: series.collect(), show }
+}
+
+fn series(
+    history: &[HistoryRow],
+    train: impl Fn(&HistoryRow) -> Option<f64>,
+    validation: impl Fn(&HistoryRow) -> Option<f64>,
+) -> Vec<Series> {
+    let points = |value: &dyn Fn(&HistoryRow) -> Option<f64>| {
+        let point = |row| value(row).filter(|y| y.is_finite()).map(|y| [f64::from(row.epoch), y]);
+        history.iter().filter_map(point).collect::<Vec<_>>()
+    };
+    let series = [(Paint::Train, points(&train)), (Paint::Validation, points(&validation))];
+    series
+        .into_iter()
+        .map(|(paint, points)| Series { paint, points })
+        .filter(|s| !s.points.is_empty())
+        .collect()
+}
+
+fn range(series: &[Series]) -> Option<(f64, f64)> {
+    let values = series.iter().flat_map(|series| &series.points).map(|point| (point[1], point[1]));
+    values.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+}
+
+/// What the colours and marks mean, in the upper right corner.
+fn legend(svg: &mut Svg, validated: bool, best: bool) {
+    let font = Font::new(13.0, Paint::Ink, Anchor::Start);
+    let entries = [("training", Paint::Train, true), ("validation", Paint::Validation, validated)];
+    let mut right = SIZE[0] - 24.0;
+    if best {
+        right -= width("best epoch", font.size);
+        svg.text([right, 34.0], "best epoch", font);
+        svg.ring([right - 13.0, 29.5], 4.5, Stroke::new(Paint::Validation, 2.0));
+        right -= 42.0;
+    }
+    for (name, paint, _) in entries.into_iter().rev().filter(|entry| entry.2) {
+        right -= width(name, font.size);
+        svg.text([right, 34.0], name, font);
+        svg.line([right - 30.0, 29.5], [right - 8.0, 29.5], Stroke::new(paint, 2.5));
+        right -= 54.0;
+    }
+}
+
+fn grid(svg: &mut Svg, panel: &Panel, epochs: &Axis, [left, right]: [f64; 2]) {
+    let label = Font::new(12.0, Paint::Muted, Anchor::End);
+    svg.text([left, TOP - 28.0], panel.title, Font::new(14.0, Paint::Ink, Anchor::Start).bold());
+    for (value, text) in &panel.axis.ticks {
+        let y = panel.axis.place(*value, [BOTTOM, TOP]);
+        svg.line([left, y], [right, y], Stroke::new(Paint::Grid, 1.0));
+        svg.text([left - 8.0, y + 4.2], text, label);
+    }
+    svg.line([left, BOTTOM], [right, BOTTOM], Stroke::new(Paint::Axis, 1.0));
+    for (epoch, text) in &epochs.ticks {
+        let x = epochs.place(*epoch, [left, right]);
+        svg.line([x, BOTTOM], [x, BOTTOM + 4.0], Stroke::new(Paint::Axis, 1.0));
+        svg.text([x, BOTTOM + 18.0], text, Font { anchor: Anchor::Middle, ..label });
+    }
+    let middle = Font { anchor: Anchor::Middle, ..label };
+    svg.text([(left + right) / 2.0, BOTTOM + 38.0], "epoch", middle);
+    svg.text([left - 48.0, (TOP + BOTTOM) / 2.0], panel.unit, middle.rotated(-90.0));
+}
+
+fn draw(svg: &mut Svg, series: &Series, panel: &Panel, epochs: &Axis, sides: [f64; 2]) {
+    let place = |&[x, y]: &[f64; 2]| [epochs.place(x, sides), panel.axis.place(y, [BOTTOM, TOP])];
+    let points: Vec<[f64; 2]> = series.points.iter().map(place).collect();
+    svg.polyline(&points, Stroke::new(series.paint, 2.0));
+    if points.len() <= 30 {
+        points.iter().for_each(|&point| svg.dot(point, 2.6, series.paint));
+    }
+}
+
+/// A dashed line at the best epoch, named above the plot.
+fn mark_epoch(svg: &mut Svg, epochs: &Axis, [left, right]: [f64; 2], best: u32) {
+    let x = epochs.place(f64::from(best), [left, right]);
+    let text = format!("best: epoch {best}");
+    let half = width(&text, 12.0) / 2.0;
+    svg.line([x, TOP - 4.0], [x, BOTTOM], Stroke::new(Paint::Axis, 1.0).dashed());
+    let at = x.clamp(left + half, right - half);
+    svg.text([at, TOP - 9.0], &text, Font::new(12.0, Paint::Muted, Anchor::Middle));
+}
+
+/// A ring on the validation curve at the best epoch.
+fn mark_best(svg: &mut Svg, panel: &Panel, epochs: &Axis, sides: [f64; 2], best: u32) {
+    let validation = panel.series.iter().find(|series| series.paint == Paint::Validation);
+    let point = validation.and_then(|series| series.points.iter().find(|point| point[0] == f64::from(best)));
+    if let Some([x, y]) = point {
+        let at = [epochs.place(*x, sides), panel.axis.place(*y, [BOTTOM, TOP])];
+        svg.ring(at, 4.5, Stroke::new(Paint::Validation, 2.0));
+    }
+}
+
+/// The last value of each curve beside its end, moved apart where they would overlap.
+fn end_values(svg: &mut Svg, panel: &Panel, [_, right]: [f64; 2]) {
+    let last = |series: &Series| {
+        let value = series.points.last().expect("series without points are left out")[1];
+        (panel.axis.place(value, [BOTTOM, TOP]), (panel.show)(value), series.paint)
+    };
+    let mut labels: Vec<(f64, String, Paint)> = panel.series.iter().map(last).collect();
+    labels.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if let [upper, lower] = labels.as_mut_slice() {
+        let overlap = (LABEL_DISTANCE - (lower.0 - upper.0)).max(0.0) / 2.0;
+        upper.0 -= overlap;
+        lower.0 += overlap;
+    }
+    for (y, text, paint) in labels {
+        svg.text([right + 9.0, y + 4.2], &text, Font::new(12.0, paint, Anchor::Start).bold());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(epoch: u32, train: f64, validation: Option<f64>, is_best: bool) -> HistoryRow {
+        HistoryRow {
+            epoch,
+            lr: 1e-3,
+            train_loss: train,
+            train_accuracy: 1.0 - train / 2.0,
+            validation_loss: validation,
+            validation_accuracy: validation.map(|loss| 1.0 - loss / 2.0),
+            validation_macro_f1: validation,
+            is_best,
+        }
+    }
+
+    #[test]
+    fn draws_curves_and_the_best_epoch() {
+        let history =
+            [row(1, 0.69, Some(0.66), true), row(2, 0.41, Some(0.45), true), row(3, 0.22, Some(0.47), false)];
+        insta::assert_snapshot!(curves("fine & tune", &history).document());
+    }
+
+    #[test]
+    fn says_nothing_of_validation_where_there_is_none() {
+        let text = curves("frozen", &[row(1, 0.69, None, false)]).document();
+        assert!(text.contains("training") && !text.contains("validation") && !text.contains("best"));
+    }
+
+    #[test]
+    fn empty_and_unfinished_histories_are_pictures_too() {
+        for history in [vec![], vec![row(1, f64::NAN, Some(f64::INFINITY), false)]] {
+            let text = curves("frozen", &history).document();
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        }
+    }
+}

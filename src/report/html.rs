@@ -1,0 +1,255 @@
+//! The one-page report: all of a run in one file that needs no network, no script and no other file.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
+
+use super::data::{ReportData, StageReport};
+use super::html_stage::{key_result, stage_card};
+use super::text::count;
+use crate::digest::Difference;
+
+/// Renders the report. Equal data give equal bytes.
+pub fn report_html(data: &ReportData) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content="defrost";
+                title { (data.name) " " (data.id) }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                main {
+                    (header(data))
+                    (overview(&data.stages))
+                    @if let Some(differences) = &data.changes { (changes(differences)) }
+                    @for stage in &data.stages { (stage_card(stage)) }
+                    (pipeline(data))
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn header(data: &ReportData) -> Markup {
+    html! {
+        header {
+            div.row {
+                h1 { (data.name) }
+                code.muted { (data.id) }
+                span class={ "tag " (data.state) } { (data.state) }
+            }
+        }
+    }
+}
+
+/// All stages at a glance, each leading to its card.
+fn overview(stages: &[StageReport]) -> Markup {
+    html! {
+        section.card {
+            div.scroll {
+                table.wide {
+                    tr {
+                        th { "stage" } th { "kind" } th { "from" }
+                        th.number { "trainable" } th.number { "frozen" } th { "result" }
+                    }
+                    @for stage in stages {
+                        tr {
+                            td.name { a href={ "#" (anchor(&stage.name)) } { (stage.name) } }
+                            td { (stage.kind) }
+                            td { (stage.from().unwrap_or("")) }
+                            @match &stage.training {
+                                Some(training) => {
+                                    td.number { (count(training.parameters.trainable_parameters)) }
+                                    td.number { (count(training.parameters.frozen_parameters)) }
+                                }
+                                None => { td {} td {} }
+                            }
+                            td.result { (key_result(stage)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn changes(differences: &[Difference]) -> Markup {
+    let shown = |value: &Option<Value>| value.as_ref().map(plain);
+    html! {
+        section.card {
+            h2 { "Changed since the run before" }
+            @if differences.is_empty() {
+                p.muted { "Nothing." }
+            } @else {
+                div.scroll {
+                    table {
+                        tr { th { "setting" } th { "before" } th { "now" } }
+                        @for change in differences {
+                            tr {
+                                td { code { (change.field) } }
+                                td { @if let Some(old) = shown(&change.old) { del { (old) } } }
+                                td { @if let Some(new) = shown(&change.new) { ins { (new) } } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pipeline(data: &ReportData) -> Markup {
+    html! {
+        section.card {
+            h2 { "Pipeline" }
+            details {
+                summary { "As it ran, everything merged" }
+                pre { (data.pipeline) }
+            }
+            (links(&data.files))
+        }
+    }
+}
+
+/// Files beside the report.
+pub(super) fn links(files: &[String]) -> Markup {
+    html! {
+        @if !files.is_empty() {
+            p.files {
+                @for file in files {
+                    a href=(address(file)) { (file.rsplit('/').next().unwrap_or(file)) }
+                }
+            }
+        }
+    }
+}
+
+/// A setting's value as a person would write it: text bare, all else as JSON.
+pub(super) fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The identifier of a stage's card.
+pub(super) fn anchor(stage: &str) -> String {
+    format!("stage-{}", address(stage))
+}
+
+/// A relative path as a reference: what a URL may not hold is percent-encoded (RFC 3986, section 2.1).
+fn address(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                out.push(char::from(byte))
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::data::{BatchNormCounts, ParameterCounts, Training};
+    use super::super::tables::{HistoryRow, Prediction};
+    use super::*;
+    use crate::metrics::ClassificationMetrics;
+    use serde_json::json;
+
+    /// A run with all that a page can show, its names full of what could break markup.
+    fn run() -> ReportData {
+        let epoch = HistoryRow {
+            epoch: 1,
+            lr: 1e-3,
+            train_loss: 0.5,
+            train_accuracy: 0.75,
+            validation_loss: Some(0.25),
+            validation_accuracy: Some(1.0),
+            validation_macro_f1: Some(1.0),
+            is_best: true,
+        };
+        let parameters = ParameterCounts {
+            trainable_tensors: 2,
+            frozen_tensors: 159,
+            trainable_parameters: 4_098,
+            frozen_parameters: 23_508_032,
+            batch_norm: BatchNormCounts { total: 53, train: 0, eval: 53 },
+        };
+        let train = StageReport {
+            name: "frozen".into(),
+            kind: "train".into(),
+            settings: json!({"kind": "train", "from": "pretrained", "optimizer": {"kind": "sgd", "lr": 1e-3}}),
+            training: Some(Training { best: Some(epoch.clone()), last: epoch.clone(), parameters }),
+            history: vec![epoch],
+            files: vec!["stages/frozen/history.csv".into()],
+            ..StageReport::default()
+        };
+        let mut metrics = ClassificationMetrics::new(2);
+        metrics.update(&[0.9, 0.1, 0.8, 0.2], &[0, 1], &[0.1, 1.6]).unwrap();
+        let prediction = |file: &str, label: &str, probabilities: [f32; 2]| Prediction {
+            file: file.into(),
+            label: label.into(),
+            predicted: "<green>".into(),
+            probabilities: probabilities.into(),
+        };
+        let evaluate = StageReport {
+            name: "test & more".into(),
+            kind: "evaluate".into(),
+            settings: json!({"kind": "evaluate", "from": "frozen@best", "split": "test"}),
+            metrics: Some(metrics.finish(&["<green>".into(), "\"logger\"".into()]).unwrap()),
+            predictions: vec![
+                prediction("a/<1>.png", "<green>", [0.9, 0.1]),
+                prediction("b/2.png", "\"logger\"", [0.8, 0.2]),
+            ],
+            files: vec!["stages/test & more/metrics.json".into()],
+            ..StageReport::default()
+        };
+        let change = Difference {
+            field: "stage.frozen.optimizer.lr".into(),
+            old: Some(json!(1e-4)),
+            new: Some(json!(1e-3)),
+        };
+        ReportData {
+            name: "turtles <b>".into(),
+            id: "3f9c1a2b".into(),
+            state: "complete".into(),
+            pipeline: "name = \"turtles <b>\"\n".into(),
+            stages: vec![train, evaluate],
+            changes: Some(vec![change]),
+            files: vec!["resolved.toml".into()],
+        }
+    }
+
+    #[test]
+    fn the_page_shows_the_run() {
+        // The style sheet and the pictures have their own tests; a reader of this one wants the text.
+        let page = report_html(&run());
+        let (head, body) = page.split_once("</style>").unwrap();
+        assert!(head.starts_with("<!DOCTYPE html>") && body.ends_with("</html>"));
+        let without_pictures = regex::Regex::new("(?s)<svg.*?</svg>").unwrap().replace_all(body, "PICTURE");
+        assert_eq!(without_pictures.matches("PICTURE").count(), 2);
+        insta::assert_snapshot!(without_pictures.replace("<section", "\n<section").replace("<tr", "\n<tr"));
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere() {
+        let page = report_html(&run());
+        for external in ["http", "src=", "url(", "@import", "<script", "<link", "//"] {
+            assert!(!page.contains(external), "`{external}` in the page");
+        }
+        for unescaped in ["<b>\"", "<green>", "a/<1>"] {
+            assert!(!page.contains(unescaped), "`{unescaped}` in the page");
+        }
+    }
+
+    #[test]
+    fn a_run_that_has_only_begun_has_a_page() {
+        let begun = StageReport { name: "frozen".into(), ..StageReport::default() };
+        let page = report_html(&ReportData { stages: vec![begun], ..ReportData::default() });
+        assert!(page.contains("id=\"stage-frozen\"") && !page.contains("<svg"));
+    }
+}

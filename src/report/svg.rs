@@ -1,0 +1,229 @@
+//! A small SVG writer: shapes and text in named paints, as deterministic text.
+//!
+//! Every paint is written twice, as the colour for a white page and as a class, so that a page that embeds the drawing
+//! can restyle it (for a dark theme) while the file alone needs no style sheet.
+
+use std::fmt::Write;
+
+use super::text::{coordinate, escape};
+
+/// What a mark means; the palette is Okabe and Ito's, which all kinds of colour vision tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    Paper,
+    /// Titles and values.
+    Ink,
+    /// Axis labels and everything else of second rank.
+    Muted,
+    Grid,
+    Axis,
+    Train,
+    Validation,
+    /// The cells of a heat map, more or less opaque.
+    Heat,
+    /// Text on an opaque cell.
+    OnHeat,
+}
+
+impl Paint {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Paper => "paper",
+            Self::Ink => "ink",
+            Self::Muted => "muted",
+            Self::Grid => "grid",
+            Self::Axis => "axis",
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Heat => "heat",
+            Self::OnHeat => "on-heat",
+        }
+    }
+
+    fn color(self) -> &'static str {
+        match self {
+            Self::Paper | Self::OnHeat => "#ffffff",
+            Self::Ink => "#1b1f24",
+            Self::Muted => "#57606a",
+            Self::Grid => "#e4e8ec",
+            Self::Axis => "#8c959f",
+            Self::Train => "#0072b2",
+            Self::Validation => "#d55e00",
+            Self::Heat => "#08519c",
+        }
+    }
+}
+
+/// Where a text hangs on its point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// How a text looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Font {
+    pub size: f64,
+    pub bold: bool,
+    pub paint: Paint,
+    pub anchor: Anchor,
+    /// Degrees, clockwise, around the point it hangs on.
+    pub rotation: f64,
+}
+
+impl Font {
+    pub fn new(size: f64, paint: Paint, anchor: Anchor) -> Self {
+        Self { size, bold: false, paint, anchor, rotation: 0.0 }
+    }
+
+    pub fn bold(self) -> Self {
+        Self { bold: true, ..self }
+    }
+
+    pub fn rotated(self, rotation: f64) -> Self {
+        Self { rotation, ..self }
+    }
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Stroke {
+    pub paint: Paint,
+    pub width: f64,
+    pub dashed: bool,
+}
+
+impl Stroke {
+    pub fn new(paint: Paint, width: f64) -> Self {
+        Self { paint, width, dashed: false }
+    }
+
+    pub fn dashed(self) -> Self {
+        Self { dashed: true, ..self }
+    }
+
+    fn attributes(self) -> String {
+        let (name, color, width) = (self.paint.name(), self.paint.color(), coordinate(self.width));
+        let dashes = if self.dashed { r#" stroke-dasharray="4 3""# } else { "" };
+        format!(r#"class="stroke-{name}" stroke="{color}" stroke-width="{width}"{dashes}"#)
+    }
+}
+
+/// A drawing. Coordinates are pixels from the upper left corner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Svg {
+    title: String,
+    width: f64,
+    height: f64,
+    body: String,
+}
+
+impl Svg {
+    /// An empty sheet; the title is what a screen reader says.
+    pub fn new(title: &str, width: f64, height: f64) -> Self {
+        let mut svg = Self { title: title.to_owned(), width, height, body: String::new() };
+        svg.rectangle([0.0, 0.0], [width, height], Paint::Paper, 1.0);
+        svg
+    }
+
+    /// A file of its own.
+    pub fn document(&self) -> String {
+        self.element(r#" xmlns="http://www.w3.org/2000/svg""#)
+    }
+
+    /// An element for an HTML page, where the name space is known.
+    pub fn inline(&self) -> String {
+        self.element("")
+    }
+
+    fn element(&self, name_space: &str) -> String {
+        let (width, height) = (coordinate(self.width), coordinate(self.height));
+        format!(
+            "<svg{name_space} width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+             font-family=\"Inter, Helvetica, Arial, sans-serif\">\n<title>{}</title>\n{}</svg>\n",
+            escape(&self.title),
+            self.body
+        )
+    }
+
+    /// A filled rectangle; `opacity` from 0 to 1.
+    pub fn rectangle(&mut self, at: [f64; 2], size: [f64; 2], paint: Paint, opacity: f64) {
+        let ([x, y], [width, height]) = (at.map(coordinate), size.map(coordinate));
+        let (name, color) = (paint.name(), paint.color());
+        let opacity = if opacity < 1.0 { format!(r#" fill-opacity="{opacity:.3}""#) } else { String::new() };
+        self.write(format_args!(
+            r#"<rect x="{x}" y="{y}" width="{width}" height="{height}" class="fill-{name}" fill="{color}"{opacity}/>"#
+        ));
+    }
+
+    /// The outline of a rectangle.
+    pub fn frame(&mut self, at: [f64; 2], size: [f64; 2], stroke: Stroke) {
+        let ([x, y], [width, height], stroke) =
+            (at.map(coordinate), size.map(coordinate), stroke.attributes());
+        self.write(format_args!(
+            r#"<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="none" {stroke}/>"#
+        ));
+    }
+
+    pub fn line(&mut self, from: [f64; 2], to: [f64; 2], stroke: Stroke) {
+        let ([x1, y1], [x2, y2], stroke) = (from.map(coordinate), to.map(coordinate), stroke.attributes());
+        self.write(format_args!(r#"<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" {stroke}/>"#));
+    }
+
+    pub fn polyline(&mut self, points: &[[f64; 2]], stroke: Stroke) {
+        let points: Vec<String> = points.iter().map(|point| point.map(coordinate).join(",")).collect();
+        let (points, stroke) = (points.join(" "), stroke.attributes());
+        self.write(format_args!(
+            r#"<polyline points="{points}" fill="none" stroke-linejoin="round" stroke-linecap="round" {stroke}/>"#
+        ));
+    }
+
+    /// A filled dot.
+    pub fn dot(&mut self, at: [f64; 2], radius: f64, paint: Paint) {
+        let ([x, y], radius, name, color) =
+            (at.map(coordinate), coordinate(radius), paint.name(), paint.color());
+        self.write(format_args!(
+            r#"<circle cx="{x}" cy="{y}" r="{radius}" class="fill-{name}" fill="{color}"/>"#
+        ));
+    }
+
+    /// A ring with the paper inside.
+    pub fn ring(&mut self, at: [f64; 2], radius: f64, stroke: Stroke) {
+        let ([x, y], radius) = (at.map(coordinate), coordinate(radius));
+        let (paper, stroke) =
+            (Paint::Paper.color(), stroke.attributes().replace("class=\"", "class=\"fill-paper "));
+        self.write(format_args!(r#"<circle cx="{x}" cy="{y}" r="{radius}" fill="{paper}" {stroke}/>"#));
+    }
+
+    /// A line of text with its baseline at the point.
+    pub fn text(&mut self, at: [f64; 2], text: &str, font: Font) {
+        self.text_with_title(at, text, None, font);
+    }
+
+    /// A text that says more when pointed at, such as the whole of a shortened name.
+    pub fn text_with_title(&mut self, at: [f64; 2], text: &str, title: Option<&str>, font: Font) {
+        let ([x, y], size) = (at.map(coordinate), coordinate(font.size));
+        let (name, color) = (font.paint.name(), font.paint.color());
+        let anchor = match font.anchor {
+            Anchor::Start => "",
+            Anchor::Middle => r#" text-anchor="middle""#,
+            Anchor::End => r#" text-anchor="end""#,
+        };
+        let weight = if font.bold { r#" font-weight="600""# } else { "" };
+        let turn = match font.rotation {
+            0.0 => String::new(),
+            degrees => format!(r#" transform="rotate({} {x} {y})""#, coordinate(degrees)),
+        };
+        let title = title.map(|title| format!("<title>{}</title>", escape(title))).unwrap_or_default();
+        let text = escape(text);
+        self.write(format_args!(
+            r#"<text x="{x}" y="{y}" font-size="{size}"{weight}{anchor}{turn} class="fill-{name}" fill="{color}">{title}{text}</text>"#
+        ));
+    }
+
+    fn write(&mut self, element: std::fmt::Arguments) {
+        writeln!(self.body, "{element}").expect("a String takes any text");
+    }
+}

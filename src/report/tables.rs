@@ -1,0 +1,154 @@
+//! The tables of a run directory as CSV, written and read back without losing a bit.
+//!
+//! Numbers are the shortest that read back as the same float; a value that does not exist is an empty field.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::metrics::Classification;
+
+/// One epoch of a train stage: a row of `history.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    /// From 1.
+    pub epoch: u32,
+    /// The optimizer's learning rate at the last step of the epoch, before any group's scale.
+    pub lr: f64,
+    /// Means over the images as they passed through training, augmentation and all.
+    pub train_loss: f64,
+    pub train_accuracy: f64,
+    /// Absent without a validation split.
+    pub validation_loss: Option<f64>,
+    pub validation_accuracy: Option<f64>,
+    pub validation_macro_f1: Option<f64>,
+    /// Whether the monitor was better than in all epochs before: the last such row is `@best`.
+    pub is_best: bool,
+}
+
+/// One image as a model saw it: a row of `predictions.csv`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The path below the data set's root.
+    pub file: String,
+    pub label: String,
+    pub predicted: String,
+    /// One for each class, in the order of the classes.
+    pub probabilities: Vec<f32>,
+}
+
+pub fn history_csv(rows: &[HistoryRow]) -> String {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    let header = [
+        "epoch",
+        "lr",
+        "train_loss",
+        "train_accuracy",
+        "validation_loss",
+        "validation_accuracy",
+        "validation_macro_f1",
+        "is_best",
+    ];
+    writer.write_record(header).expect(IN_MEMORY);
+    rows.iter().for_each(|row| writer.serialize(row).expect(IN_MEMORY));
+    text(writer)
+}
+
+/// Reads what [`history_csv`] wrote.
+pub fn read_history(text: &str) -> Result<Vec<HistoryRow>> {
+    csv::Reader::from_reader(text.as_bytes()).deserialize().map(|row| row.map_err(unreadable)).collect()
+}
+
+/// Rows are the true classes, columns the predicted ones.
+pub fn confusion_csv(metrics: &Classification) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let names = metrics.per_class.iter().map(|class| class.class.as_str());
+    writer.write_record(std::iter::once("true/predicted").chain(names.clone())).expect(IN_MEMORY);
+    for (name, row) in names.zip(&metrics.confusion_matrix) {
+        let counts = row.iter().map(u64::to_string);
+        writer.write_record(std::iter::once(name.to_owned()).chain(counts)).expect(IN_MEMORY);
+    }
+    text(writer)
+}
+
+/// `classes` are the names, in the order of each prediction's probabilities.
+pub fn predictions_csv(classes: &[String], predictions: &[Prediction]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = ["file", "label", "predicted"].map(str::to_owned).into_iter();
+    let columns = classes.iter().map(|class| format!("probability {class}"));
+    writer.write_record(header.chain(columns)).expect(IN_MEMORY);
+    for row in predictions {
+        let fields = (&row.file, &row.label, &row.predicted, &row.probabilities);
+        writer.serialize(fields).expect(IN_MEMORY);
+    }
+    text(writer)
+}
+
+/// Reads what [`predictions_csv`] wrote.
+pub fn read_predictions(text: &str) -> Result<Vec<Prediction>> {
+    let read = |row: csv::Result<(String, String, String, Vec<f32>)>| {
+        let (file, label, predicted, probabilities) = row.map_err(unreadable)?;
+        Ok(Prediction { file, label, predicted, probabilities })
+    };
+    csv::Reader::from_reader(text.as_bytes()).deserialize().map(read).collect()
+}
+
+const IN_MEMORY: &str = "a vector takes all rows, and all rows have as many fields as the header";
+
+fn text(writer: csv::Writer<Vec<u8>>) -> String {
+    String::from_utf8(writer.into_inner().expect(IN_MEMORY)).expect("fields are text")
+}
+
+fn unreadable(error: csv::Error) -> Error {
+    Error::failed(format!("unreadable table: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn history_has_empty_fields_where_nothing_was_measured() {
+        let measured = HistoryRow {
+            epoch: 1,
+            lr: 1e-5,
+            train_loss: 0.1 + 0.2,
+            train_accuracy: 1.0,
+            validation_loss: Some(0.25),
+            validation_accuracy: Some(0.5),
+            validation_macro_f1: Some(1.0 / 3.0),
+            is_best: true,
+        };
+        let unmeasured = HistoryRow {
+            epoch: 2,
+            validation_loss: None,
+            validation_accuracy: None,
+            validation_macro_f1: None,
+            is_best: false,
+            ..measured.clone()
+        };
+        let rows = [measured, unmeasured];
+        insta::assert_snapshot!(history_csv(&rows), @r"
+        epoch,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,validation_macro_f1,is_best
+        1,0.00001,0.30000000000000004,1.0,0.25,0.5,0.3333333333333333,true
+        2,0.00001,0.30000000000000004,1.0,,,,false
+        ");
+        assert_eq!(read_history(&history_csv(&rows)).unwrap(), rows);
+        assert!(history_csv(&[]).starts_with("epoch,"));
+        assert!(read_history("epoch,lr\n1,x\n").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn predictions_read_back_to_the_bit(
+            rows in prop::collection::vec((".*", ".*", ".*", prop::array::uniform2(0f32..=1.0)), 0..5)
+        ) {
+            let rows: Vec<Prediction> = rows
+                .into_iter()
+                .map(|(file, label, predicted, p)| Prediction { file, label, predicted, probabilities: p.to_vec() })
+                .collect();
+            let classes = ["a,b".to_owned(), "\"c\"\n".to_owned()];
+            prop_assert_eq!(read_predictions(&predictions_csv(&classes, &rows)).unwrap(), rows);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Text in pictures: how wide it is, how it is shortened, and how numbers are written.
+
+/// Advance widths of U+0020 to U+007E in Inter Regular, in 2048ths of the font size (its `hmtx` table).
+#[rustfmt::skip]
+const ADVANCES: [u16; 95] = [
+    576, 589, 954, 1297, 1314, 2011, 1319, 614, 747, 747, 1026, 1355, 590, 942, 590, 738, 1292, 833, 1249, 1265,
+    1323, 1215, 1270, 1159, 1267, 1270, 590, 618, 1355, 1355, 1355, 1047, 1978, 1413, 1340, 1496, 1478, 1231, 1209,
+    1528, 1522, 550, 1169, 1376, 1158, 1850, 1543, 1566, 1308, 1566, 1318, 1314, 1322, 1524, 1413, 2018, 1397, 1390,
+    1288, 747, 738, 747, 965, 934, 661, 1150, 1254, 1170, 1254, 1194, 758, 1256, 1211, 496, 496, 1124, 496, 1794,
+    1210, 1228, 1254, 1254, 771, 1081, 670, 1211, 1151, 1676, 1118, 1151, 1131, 873, 681, 873, 1355,
+];
+
+/// The width of a text in pixels, a little generous: exact for ASCII in the regular weight.
+pub fn width(text: &str, size: f64) -> f64 {
+    let advance = |c: char| match c as u32 {
+        point @ 0x20..=0x7e => f64::from(ADVANCES[point as usize - 0x20]) / 2048.0,
+        0..0x2e80 => 0.62,
+        _ => 1.0, // Chinese, Japanese, Korean and emoji stand in squares
+    };
+    text.chars().map(advance).sum::<f64>() * size
+}
+
+/// Shortens a text to a width by leaving out its middle: class names often differ at either end.
+pub fn fit(text: &str, size: f64, room: f64) -> String {
+    if width(text, size) <= room {
+        return text.to_owned();
+    }
+    let chars: Vec<char> = text.chars().collect();
+    let shortened = |kept: usize| {
+        let (front, back) = (kept.div_ceil(2), kept / 2);
+        let text = |part: &[char]| part.iter().collect::<String>();
+        format!("{}…{}", text(&chars[..front]).trim_end(), text(&chars[chars.len() - back..]).trim_start())
+    };
+    let kept = (1..chars.len()).rev().find(|&kept| width(&shortened(kept), size) <= room);
+    shortened(kept.unwrap_or(1))
+}
+
+/// Makes text safe inside XML elements and attributes; control characters, which XML forbids, become U+FFFD.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A coordinate: two decimals at most, never `-0`.
+pub fn coordinate(value: f64) -> String {
+    let text = format!("{value:.2}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+/// A number for people: four significant digits, without trailing zeros, as `0.6931`, `12.5`, `1.5e-5`.
+pub fn number(value: f64) -> String {
+    significant(value, 4)
+}
+
+/// A number of so many significant digits, without trailing zeros.
+pub fn significant(value: f64, digits: usize) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return value.to_string();
+    }
+    let fraction = digits - 1;
+    let scientific = format!("{value:.fraction$e}");
+    let (mantissa, exponent) = scientific.split_once('e').expect("`{:e}` writes an exponent");
+    let exponent: i32 = exponent.parse().expect("`{:e}` writes an integer exponent");
+    if !(-4..6).contains(&exponent) {
+        return format!("{}e{exponent}", mantissa.trim_end_matches('0').trim_end_matches('.'));
+    }
+    let decimals = (fraction as i32 - exponent).max(0) as usize;
+    let text = format!("{value:.decimals$}");
+    if decimals == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
+}
+
+/// A share of 1 as a percentage with one decimal: `91.2 %`, with a no-break space.
+pub fn percent(share: f64) -> String {
+    format!("{:.1}\u{a0}%", share * 100.0)
+}
+
+/// A count with thin groups of thousands: `23,512,130`.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_lose_their_middle_and_fit() {
+        let name = "American Staffordshire bull terrier";
+        let short = fit(name, 12.0, 120.0);
+        assert_eq!(short, "American St…ll terrier");
+        assert!(width(&short, 12.0) <= 120.0);
+        assert_eq!(fit("cat", 12.0, 120.0), "cat");
+        assert_eq!(fit("海龟海龟海龟", 10.0, 1.0), "海…");
+    }
+
+    #[test]
+    fn numbers_read_as_a_person_would_write_them() {
+        let shown = [0.693147, 12.5, 1.5e-5, 1e-3, 1234567.0, 0.99999, 0.0, -2.5, 12345.0].map(number);
+        assert_eq!(shown, ["0.6931", "12.5", "1.5e-5", "0.001", "1.235e6", "1", "0", "-2.5", "12345"]);
+        assert_eq!([999, 1000, 23512130].map(count), ["999", "1,000", "23,512,130"]);
+        assert_eq!([1.0, 2.5, -0.001, 1.456].map(coordinate), ["1", "2.5", "0", "1.46"]);
+    }
+
+    #[test]
+    fn class_names_cannot_break_out_of_the_markup() {
+        assert_eq!(escape("<a href=\"x\">&\u{1}\n"), "&lt;a href=&quot;x&quot;&gt;&amp;\u{fffd}\u{fffd}");
+    }
+}

@@ -1,0 +1,30 @@
+//! The stages of a pipeline's last run, as planning compares them with today's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::directory::RunDirectory;
+use super::locate::resolve_run;
+use super::record::StageRecord;
+use crate::digest::Digest;
+use crate::plan::Earlier;
+use crate::weights::Source;
+
+/// The stages of the latest run of a name; none if there is no run, or none that can be read.
+pub fn earlier_stages(runs: &Path, name: &str) -> BTreeMap<String, Earlier> {
+    let Ok(run) = resolve_run(name, runs) else { return BTreeMap::new() };
+    let Ok(record) = run.record() else { return BTreeMap::new() };
+    let stages = record.stages.into_iter().filter(|stage| stage.key.is_some());
+    stages.map(|stage| (stage.name.clone(), earlier(&run, stage))).collect()
+}
+
+fn earlier(run: &RunDirectory, stage: StageRecord) -> Earlier {
+    let consumed = stage.source.and_then(|file| digest(run, &file));
+    Earlier { document: stage.document, rules: stage.rules, consumed }
+}
+
+/// The digest of a checkpoint of the run, by its manifest or else by its bytes.
+fn digest(run: &RunDirectory, file: &str) -> Option<Digest> {
+    let listed = run.manifest().ok().and_then(|files| files.get(file).copied());
+    listed.or_else(|| Some(Source::open(&run.path().join(file)).ok()?.digest()))
+}

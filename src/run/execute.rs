@@ -1,0 +1,344 @@
+//! A plan carried out: what is finished is taken from the store, the rest is computed, resumed where it stopped.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::directory::{RunDirectory, State};
+use super::record::{RunRecord, StageRecord};
+use super::recorder::Recorder;
+use crate::digest::{Difference, Digest};
+use crate::error::{Error, Kind, Result};
+use crate::events::{Event, Fanout, Interrupt, Observer, Outcome};
+use crate::plan::{self, Plan, Planned, StageStatus};
+use crate::report::{self, ReportData};
+use crate::stage::{Checkpoints, Context};
+use crate::store::{self, Attempt, Begun, Finished, Store, Wanted};
+
+/// Where the time comes from; the library has no clock of its own.
+pub type Clock = fn() -> SystemTime;
+
+/// What is to be run, and how.
+pub struct Options<'a> {
+    /// Recompute this stage and all below it; all above must be finished.
+    pub from: Option<&'a str>,
+    /// Stop after this stage; only it and what is above it runs.
+    pub until: Option<&'a str>,
+    /// Recompute everything.
+    pub force: bool,
+    pub wanted: Wanted<'a>,
+    /// The numeric profile that stages are computed under.
+    pub variant: &'a str,
+    /// Threads that read and decode images.
+    pub workers: usize,
+    pub checkpoint_seconds: f64,
+    pub clock: Clock,
+}
+
+/// What became of a run.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    pub run_dir: PathBuf,
+    pub stages: Vec<StageSummary>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct StageSummary {
+    pub name: String,
+    pub kind: &'static str,
+    pub status: Outcome,
+    pub seconds: f64,
+    /// The stage's `metrics.json`, if it has one.
+    pub metrics: Value,
+}
+
+/// The pipeline's texts, as they go into the run directory.
+pub struct Texts<'a> {
+    pub pipeline: &'a str,
+    pub resolved: &'a str,
+}
+
+/// Runs a plan in its run directory below `runs`.
+///
+/// # Errors
+/// What a stage fails with, within the stage's name; [`Kind::Interrupted`] after a checkpoint when asked to stop.
+pub fn execute(
+    plan: &Plan,
+    texts: &Texts,
+    store: &Store,
+    runs: &Path,
+    options: &Options,
+    observer: &dyn Observer,
+    interrupt: &Interrupt,
+) -> Result<Summary> {
+    let selection = Selection::new(plan, options)?;
+    let earlier = super::earlier_stages(runs, &plan.name);
+    let statuses = plan::statuses(plan, store, options.wanted, options.variant, &earlier)?;
+    selection.demand_above(plan, &statuses)?;
+
+    let directory = RunDirectory::locate(runs, &plan.name, &plan.recipe)?;
+    let mut record = record(plan, options.variant);
+    let recorder = Recorder::open(&directory, options.clock, interrupt, &mut || {
+        observer.event(&Event::Warning { stage: None, message: "waiting for another process at this run".into() });
+    })?;
+    directory.begin(&record, texts.pipeline.as_bytes(), texts.resolved)?;
+    let observers = Fanout(vec![observer, &recorder]);
+    let started = (options.clock)();
+    observers.event(&Event::RunStarted {
+        name: plan.name.clone(),
+        run_dir: directory.path().display().to_string(),
+        stages: plan.stages.iter().map(|stage| stage.name.clone()).collect(),
+    });
+
+    let mut runner =
+        Runner { plan, store, directory: &directory, options, observer: &observers, interrupt, finished: Vec::new() };
+    let outcome = runner.run(&selection, &statuses, &mut record).and_then(|stages| {
+        let complete = stages.len() == plan.stages.len();
+        if complete {
+            // All stages are there: what is left is to say so.
+            let data = ReportData { state: State::Complete.as_str().to_owned(), ..ReportData::read(directory.path())? };
+            let report = report::report_html(&data);
+            directory.write("report.html", report.as_bytes())?;
+            directory.seal(store)?;
+        }
+        Ok((complete, stages))
+    });
+    let (state, error) = match &outcome {
+        Ok((true, _)) => (State::Complete, None),
+        Ok((false, _)) => (State::Interrupted, None),
+        Err(error) if error.kind == Kind::Interrupted => (State::Interrupted, Some(error.to_string())),
+        Err(error) => (State::Failed, Some(error.to_string())),
+    };
+    directory.set_state(state)?;
+    observers.event(&Event::RunFinished { state: state.as_str().to_owned(), seconds: since(options.clock, started), error });
+    recorder.finish()?;
+    let (_, stages) = outcome?;
+    Ok(Summary { run_dir: directory.path().to_owned(), stages })
+}
+
+fn since(clock: Clock, start: SystemTime) -> f64 {
+    clock().duration_since(start).unwrap_or_default().as_secs_f64()
+}
+
+struct Runner<'a> {
+    plan: &'a Plan,
+    store: &'a Store,
+    directory: &'a RunDirectory,
+    options: &'a Options<'a>,
+    observer: &'a dyn Observer,
+    interrupt: &'a Interrupt,
+    /// By stage; none for one that was not selected.
+    finished: Vec<Option<Finished>>,
+}
+
+impl Runner<'_> {
+    fn run(
+        &mut self,
+        selection: &Selection,
+        statuses: &[StageStatus],
+        record: &mut RunRecord,
+    ) -> Result<Vec<StageSummary>> {
+        let mut summaries = Vec::new();
+        for (index, stage) in self.plan.stages.iter().enumerate() {
+            if !selection.runs[index] {
+                self.finished.push(None);
+                continue;
+            }
+            self.interrupt.check()?;
+            let key = self.key(stage)?;
+            // What the run directory names, `gc` leaves alone.
+            record.stages[index].key = Some(key);
+            self.directory.write_record(record)?;
+            let begun = (self.options.clock)();
+            let (finished, status) = self
+                .stage(stage, &key, selection.forced[index], &statuses[index].reasons)
+                .map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
+            self.directory.materialize(self.store, &stage.name, &finished)?;
+            let metrics = read_metrics(&finished);
+            let seconds = since(self.options.clock, begun);
+            self.observer.event(&Event::StageFinished {
+                stage: stage.name.clone(),
+                outcome: status,
+                seconds,
+                metrics: numbers(&metrics),
+            });
+            summaries.push(StageSummary { name: stage.name.clone(), kind: stage.work.kind(), status, seconds, metrics });
+            self.finished.push(Some(finished));
+        }
+        Ok(summaries)
+    }
+
+    fn parent(&self, stage: &Planned) -> Option<&Finished> {
+        self.finished[stage.parent?.stage].as_ref()
+    }
+
+    fn key(&self, stage: &Planned) -> Result<Digest> {
+        let Some(parent) = stage.parent else { return Ok(plan::key(&stage.document, None)) };
+        let consumed = self.parent(stage).and_then(|finished| finished.files.get(parent.file()));
+        let consumed = consumed.ok_or_else(|| {
+            let above = &self.plan.stages[parent.stage].name;
+            Error::failed(format!("internal: `{above}` left no `{}` for `{}`", parent.file(), stage.name))
+        })?;
+        Ok(plan::key(&stage.document, Some(consumed)))
+    }
+
+    fn stage(&self, stage: &Planned, key: &Digest, forced: bool, reasons: &[Difference]) -> Result<(Finished, Outcome)> {
+        let start = |outcome, reason: Option<String>| {
+            self.observer.event(&Event::StageStarted {
+                stage: stage.name.clone(),
+                kind: stage.work.kind().to_owned(),
+                outcome,
+                reason,
+            });
+        };
+        if !forced && let Some(finished) = self.store.lookup(key, self.options.wanted)?.found() {
+            let elsewhere = (finished.variant != self.options.variant).then(|| format!("computed on {}", finished.variant));
+            start(Outcome::Cached, elsewhere);
+            return Ok((finished, Outcome::Cached));
+        }
+        let uses: Vec<Digest> = stage.parent.and_then(|parent| self.key(&self.plan.stages[parent.stage]).ok()).into_iter().collect();
+        let work = store::Work { key, variant: self.options.variant, uses: &uses, forced };
+        let mut waiting = || self.warn(stage, "waiting for another process that computes this stage");
+        match self.store.begin(work, self.interrupt, &mut waiting)? {
+            Begun::Published(finished) => {
+                start(Outcome::Cached, None);
+                Ok((finished, Outcome::Cached))
+            }
+            Begun::Working(mut attempt) => {
+                let latest = attempt.newest_checkpoint()?.map(|checkpoint| checkpoint.dir);
+                for note in attempt.notes() {
+                    self.warn(stage, note);
+                }
+                let outcome = if latest.is_some() { Outcome::Resumed } else { Outcome::Ran };
+                let why: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+                start(outcome, (!why.is_empty()).then(|| why.join(", ")));
+                self.compute(stage, &attempt, latest)?;
+                Ok((attempt.finish(self.store)?, outcome))
+            }
+        }
+    }
+
+    fn compute(&self, stage: &Planned, attempt: &Attempt, latest: Option<PathBuf>) -> Result<()> {
+        let output = attempt.output()?;
+        let live = self.directory.clear_stage(&stage.name)?;
+        let source = stage.parent.zip(self.parent(stage)).map(|(parent, finished)| finished.dir.join(parent.file()));
+        let zero = (self.options.clock)();
+        let context = Context {
+            stage: &stage.name,
+            source: source.as_deref(),
+            output: &output,
+            live: Some(&live),
+            checkpoints: &Kept { attempt, latest },
+            observer: self.observer,
+            interrupt: self.interrupt,
+            clock: &|| since(self.options.clock, zero),
+            workers: self.options.workers,
+            checkpoint_seconds: self.options.checkpoint_seconds,
+        };
+        stage.work.execute(&context)
+    }
+
+    fn warn(&self, stage: &Planned, message: &str) {
+        self.observer.event(&Event::Warning { stage: Some(stage.name.clone()), message: message.to_owned() });
+    }
+}
+
+/// The checkpoints of an attempt, as a stage sees them.
+struct Kept<'a> {
+    attempt: &'a Attempt,
+    latest: Option<PathBuf>,
+}
+
+impl Checkpoints for Kept<'_> {
+    fn latest(&self) -> Result<Option<PathBuf>> {
+        Ok(self.latest.clone())
+    }
+
+    fn save(&self, fill: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+        self.attempt.write_checkpoint(fill).map(drop)
+    }
+}
+
+/// Which stages run, and which of them anew.
+struct Selection {
+    runs: Vec<bool>,
+    forced: Vec<bool>,
+    /// By stage, the place of the `--from` stage it stands above.
+    above: Vec<bool>,
+}
+
+impl Selection {
+    fn new(plan: &Plan, options: &Options) -> Result<Self> {
+        let count = plan.stages.len();
+        let find = |name: &str| {
+            plan.stages.iter().position(|stage| stage.name == name).ok_or_else(|| {
+                let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
+                Error::usage(format!("there is no stage `{name}`")).hint(format!("stages: {}", names.join(", ")))
+            })
+        };
+        let ancestors = |mut index: usize| {
+            let mut above = vec![false; count];
+            while let Some(parent) = plan.stages[index].parent {
+                index = parent.stage;
+                above[index] = true;
+            }
+            above
+        };
+        let mut selection = Self { runs: vec![true; count], forced: vec![options.force; count], above: vec![false; count] };
+        if let Some(name) = options.until {
+            let last = find(name)?;
+            selection.runs = ancestors(last);
+            selection.runs[last] = true;
+        }
+        if let Some(name) = options.from {
+            let first = find(name)?;
+            selection.above = ancestors(first);
+            for index in 0..count {
+                selection.forced[index] |= index == first || ancestors(index)[first];
+            }
+        }
+        Ok(selection)
+    }
+
+    fn demand_above(&self, plan: &Plan, statuses: &[StageStatus]) -> Result<()> {
+        let missing = (0..plan.stages.len()).find(|&index| self.above[index] && statuses[index].finished.is_none());
+        match missing {
+            None => Ok(()),
+            Some(index) => {
+                let name = &plan.stages[index].name;
+                Err(Error::usage(format!("`--from` needs all stages above to be finished, and `{name}` is not"))
+                    .hint("run without `--from` first"))
+            }
+        }
+    }
+}
+
+fn record(plan: &Plan, variant: &str) -> RunRecord {
+    let stages = plan.stages.iter().map(|stage| StageRecord {
+        name: stage.name.clone(),
+        kind: stage.work.kind().to_owned(),
+        recipe: stage.recipe,
+        key: None,
+        document: stage.document.clone(),
+        rules: stage.rules.clone(),
+        source: stage.parent.map(|parent| {
+            let above = &plan.stages[parent.stage].name;
+            format!("stages/{above}/{}", parent.file())
+        }),
+        frozen: stage.work.frozen(),
+    });
+    RunRecord { name: plan.name.clone(), recipe: plan.recipe, profile: variant.to_owned(), stages: stages.collect() }
+}
+
+fn read_metrics(finished: &Finished) -> Value {
+    let text = std::fs::read_to_string(finished.dir.join("metrics.json")).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_else(|_| Value::Object(Default::default()))
+}
+
+fn numbers(metrics: &Value) -> BTreeMap<String, f64> {
+    let fields = metrics.as_object().into_iter().flatten();
+    fields.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect()
+}

@@ -1,0 +1,114 @@
+//! The model of a finished run, applied to images it has never seen.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::{RunDirectory, StageRecord};
+use crate::autograd::Value;
+use crate::data::Transform;
+use crate::error::{Error, Result};
+use crate::model::{Model, Pass, State};
+use crate::ops;
+use crate::pipeline::{self, Arch, Head, ImageFolder};
+use crate::stage::{BEST, LAST};
+use crate::weights::{self, LoadRules, Source};
+
+/// A model with its weights, its classes and its view of images.
+pub struct Predictor {
+    model: Model,
+    state: State,
+    transform: Transform,
+    pub classes: Vec<String>,
+    /// The checkpoint below the run directory.
+    pub checkpoint: PathBuf,
+}
+
+/// One image, as the model sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    pub label: String,
+    /// One for each class, in their order.
+    pub probabilities: Vec<f32>,
+}
+
+/// What a stage's recipe says of its model.
+#[derive(Deserialize)]
+struct Subject {
+    arch: Arch,
+    classes: Vec<String>,
+}
+
+impl Predictor {
+    /// The model of a train stage, with the weights of its best epoch where one was judged, else of its last.
+    ///
+    /// `stage` may name one of them, as `frozen`, `frozen@best` or `frozen@last`; the last of the run otherwise.
+    pub fn open(run: &RunDirectory, stage: Option<&str>) -> Result<Self> {
+        let record = run.record()?;
+        let trained: Vec<&StageRecord> = record.stages.iter().filter(|stage| stage.kind == "train").collect();
+        let (name, which) = match stage.map(|text| text.split_once('@').unwrap_or((text, ""))) {
+            Some((name, which)) => (Some(name), which),
+            None => (None, ""),
+        };
+        let found = match name {
+            Some(name) => trained.iter().find(|stage| stage.name == name),
+            None => trained.last(),
+        };
+        let Some(stage) = found else {
+            let names: Vec<&str> = trained.iter().map(|stage| stage.name.as_str()).collect();
+            let error = Error::usage(format!("the run has no train stage `{}`", name.unwrap_or_default()));
+            return Err(error.hint(format!("its train stages: {}", names.join(", "))));
+        };
+        let folder = run.stage(&stage.name);
+        let file = match which {
+            "best" => BEST,
+            "last" => LAST,
+            "" if folder.join(BEST).is_file() => BEST,
+            "" => LAST,
+            other => return Err(Error::usage(format!("unknown checkpoint `@{other}`")).hint("`@best` or `@last`")),
+        };
+        if !folder.join(file).is_file() {
+            return Err(Error::usage(format!("stage `{}` has no `{file}` yet", stage.name))
+                .hint("let the run finish: run its pipeline file again"));
+        }
+        Self::of_stage(&stage.document, &folder.join(file))
+            .map(|predictor| Self { checkpoint: Path::new("stages").join(&stage.name).join(file), ..predictor })
+    }
+
+    fn of_stage(document: &Json, checkpoint: &Path) -> Result<Self> {
+        let broken = |error| Error::failed(format!("the run's `plan.json` cannot be read: {error}"));
+        let subject: Subject = serde_json::from_value(document["model"].clone()).map_err(broken)?;
+        let mut images = document["images"].clone();
+        images["root"] = Json::String(String::new());
+        let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
+        let spec = pipeline::Model { arch: subject.arch, head: Head::default() };
+        let model = Model::build(&spec, subject.classes.len());
+        let mut rules = LoadRules::default();
+        rules.classes = Some(subject.classes.clone());
+        let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?;
+        let transform = Transform::evaluation(&view, None);
+        Ok(Self { model, state, transform, classes: subject.classes, checkpoint: PathBuf::new() })
+    }
+
+    /// The class probabilities of each image file.
+    ///
+    /// # Errors
+    /// The file that cannot be read or decoded.
+    pub fn predict(&self, files: &[PathBuf]) -> Result<Vec<Prediction>> {
+        let mut pass = Pass::inference(&self.state);
+        files.iter().map(|file| self.one(file, &mut pass)).collect()
+    }
+
+    fn one(&self, file: &Path, pass: &mut Pass) -> Result<Prediction> {
+        let bytes = std::fs::read(file).map_err(|error| Error::io("read", file, error).as_usage())?;
+        let image = self.transform.tensor(&bytes).map_err(|error| {
+            Error::usage(format!("cannot decode `{}`: {error}", file.display())).hint("give JPEG or PNG images")
+        })?;
+        let layers = 0..self.model.description.layers.len();
+        let logits = self.model.forward(pass, layers, Value::constant(image))?;
+        let probabilities: Vec<f32> = ops::softmax(logits.tensor())?.flatten_all()?.to_vec1()?;
+        let label = self.classes[crate::metrics::most_likely(&probabilities)].clone();
+        Ok(Prediction { label, probabilities })
+    }
+}

@@ -1,0 +1,90 @@
+//! What a stage is given: the checkpoint it starts from, the folder it writes into, and who is watching.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::Subject;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::events::{Event, Interrupt, Observer};
+use crate::model::{Description, State};
+use crate::weights::{self, LoadRules, Source};
+
+/// The weights of a `load_weights` or `init_weights` stage.
+pub const MODEL: &str = "model.safetensors";
+/// The weights of a train stage's best epoch, and of its last.
+pub const BEST: &str = "best.safetensors";
+pub const LAST: &str = "last.safetensors";
+
+/// Checkpoints of a stage in progress, each a folder, whole or not there.
+pub trait Checkpoints {
+    /// The newest one, if any.
+    fn latest(&self) -> Result<Option<PathBuf>>;
+
+    /// Makes a new one of what `fill` puts into the empty folder it is given.
+    fn save(&self, fill: &dyn Fn(&Path) -> Result<()>) -> Result<()>;
+}
+
+pub struct Context<'a> {
+    /// The stage's name, for events and messages only.
+    pub stage: &'a str,
+    /// The checkpoint consumed; absent for stages that start the graph.
+    pub source: Option<&'a Path>,
+    /// The folder that becomes the stage's result.
+    pub output: &'a Path,
+    /// Where someone may look while the stage runs; what lies there is no result.
+    pub live: Option<&'a Path>,
+    pub checkpoints: &'a dyn Checkpoints,
+    pub observer: &'a dyn Observer,
+    pub interrupt: &'a Interrupt,
+    /// Seconds since some moment, for pacing and display only.
+    pub clock: &'a (dyn Fn() -> f64 + Sync),
+    /// Threads that read and decode images.
+    pub workers: usize,
+    /// At most this much work is lost to a kill.
+    pub checkpoint_seconds: f64,
+}
+
+impl Context<'_> {
+    pub fn warn(&self, message: impl Into<String>) {
+        let stage = Some(self.stage.to_owned());
+        self.observer.event(&Event::Warning { stage, message: message.into() });
+    }
+
+    pub fn source(&self) -> Result<&Path> {
+        self.source.ok_or_else(|| Error::failed("internal: this stage was given no checkpoint to start from"))
+    }
+
+    /// Writes one file of the result.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> Result<()> {
+        let path = self.output.join(name);
+        std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// Shows a file to whoever looks while the stage runs.
+    pub fn live(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let Some(folder) = self.live else { return Ok(()) };
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// Reads the weights a stage starts from: all of them, under the very names and shapes of the model.
+    pub fn load_model(&self, description: &Description) -> Result<State> {
+        weights::load(description, &Source::open(self.source()?)?, &LoadRules::default(), 0)
+    }
+
+    pub fn save_model(&self, name: &str, subject: &Subject, description: &Description, state: &State) -> Result<Digest> {
+        weights::save(&self.output.join(name), description, state, &metadata(subject, description)?)
+    }
+}
+
+/// What a checkpoint says of itself: architecture and classes, so that a file alone can be told from another.
+fn metadata(subject: &Subject, description: &Description) -> Result<BTreeMap<String, String>> {
+    let classes = serde_json::to_string(&subject.classes)
+        .map_err(|error| Error::failed(format!("internal: cannot write the class list: {error}")))?;
+    Ok(BTreeMap::from([
+        ("defrost.arch".to_owned(), description.arch.clone()),
+        ("defrost.classes".to_owned(), classes),
+        ("format".to_owned(), "pt".to_owned()),
+    ]))
+}

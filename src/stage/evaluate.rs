@@ -1,0 +1,91 @@
+//! Evaluation: one split, one set of weights, and everything a person wants to see of it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::classifier::Classifier;
+use super::subject::{self, split_document};
+use super::work::versions;
+use super::{Context, Subject, View, features, train::pretty};
+use crate::autograd;
+use crate::data::{self, Dataset, Split};
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::metrics;
+use crate::model::Pass;
+use crate::pipeline::Loss;
+use crate::ops;
+use crate::report::{self, Prediction};
+use crate::train::Task;
+
+pub struct Evaluate {
+    pub subject: Subject,
+    pub view: View,
+    pub dataset: Option<Arc<Dataset>>,
+    pub split: Split,
+}
+
+impl Evaluate {
+    pub fn document(&self) -> Option<Value> {
+        let dataset = self.dataset.as_ref()?;
+        Some(json!({
+            "kind": "evaluate",
+            "model": self.subject.document(),
+            "images": self.view.document(),
+            "inputs": { self.split.name(): split_document(dataset, self.split)? },
+            "engine": versions(&[ops::VERSIONS, data::VERSIONS, metrics::VERSIONS, report::VERSIONS]),
+        }))
+    }
+
+    pub fn execute(&self, context: &Context) -> Result<()> {
+        let dataset = self.dataset.as_ref().ok_or_else(|| Error::failed("internal: an evaluation without images"))?;
+        let model = self.subject.build();
+        let state = context.load_model(&model.description)?;
+        let task = Classifier::new(&self.subject.classes, &Loss::default());
+        let mut meter = task.meter();
+        let mut pass = Pass::inference(&state);
+        let mut predictions = Vec::new();
+        let (loader, total) = features::evaluation_loader(dataset, self.split, &self.view, context)?;
+        let started = (context.clock)();
+        for batch in loader {
+            context.interrupt.check()?;
+            let batch = batch?;
+            let layers = 0..model.description.layers.len();
+            let logits = model.forward(&mut pass, layers, autograd::Value::constant(batch.images))?;
+            task.loss(pass.tape(), &logits, &batch.labels, &mut meter)?;
+            let rows = ops::softmax(logits.tensor())?.to_vec2::<f32>()?;
+            for (probabilities, &sample) in rows.into_iter().zip(&batch.samples) {
+                let sample = &dataset.samples[sample];
+                predictions.push(Prediction {
+                    file: sample.path.clone(),
+                    label: self.subject.classes[sample.class].clone(),
+                    predicted: self.subject.classes[metrics::most_likely(&probabilities)].clone(),
+                    probabilities,
+                });
+            }
+            let elapsed = ((context.clock)() - started).max(1e-9);
+            context.observer.event(&Event::Step {
+                stage: context.stage.to_owned(),
+                epoch: 1,
+                epochs: 1,
+                step: batch.index as u64 + 1,
+                steps: total as u64,
+                loss: meter.loss(),
+                accuracy: Some(meter.accuracy()),
+                images_per_second: predictions.len() as f64 / elapsed,
+                seconds_left: (total - batch.index - 1) as f64 * elapsed / (batch.index + 1) as f64,
+            });
+        }
+        if predictions.is_empty() {
+            return Err(Error::failed(format!("the {} split has no image that can be read", self.split.name())));
+        }
+        let all = meter.finish(&self.subject.classes)?;
+        let mut document = serde_json::to_value(&all).map_err(|error| Error::failed(format!("internal: {error}")))?;
+        document["split"] = json!(self.split.name());
+        document["broken_images"] = json!(dataset.split(self.split).len() - predictions.len());
+        context.write("metrics.json", pretty(&document))?;
+        context.write("predictions.csv", report::predictions_csv(&self.subject.classes, &predictions))?;
+        subject::write_confusion(context, &all)
+    }
+}

@@ -1,0 +1,145 @@
+//! The watcher of a training loop: live history, events, and checkpoints on the clock.
+
+use std::path::Path;
+
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::report::{self, HistoryRow};
+use crate::stage::Context;
+use crate::train::{Checkpoint, Host, Row, Setup, Step, Task};
+
+/// The two files of a checkpoint.
+const TENSORS: &str = "tensors.safetensors";
+const POSITION: &str = "position.json";
+
+pub struct StageHost<'a> {
+    context: &'a Context<'a>,
+    dataset: &'a Dataset,
+    epochs: u32,
+    steps_per_epoch: usize,
+    /// Rows so far, for the history that grows while the stage runs.
+    rows: Vec<HistoryRow>,
+    started: f64,
+    last_checkpoint: f64,
+    images: usize,
+    steps: usize,
+}
+
+impl<'a> StageHost<'a> {
+    /// Takes up the history of what was trained before.
+    pub fn new<T: Task>(
+        context: &'a Context<'a>,
+        dataset: &'a Dataset,
+        setup: &Setup<T>,
+        history: &[Row],
+    ) -> Result<Self> {
+        let now = (context.clock)();
+        let rows: Vec<HistoryRow> = history.iter().map(history_row).collect();
+        context.live("history.csv", report::history_csv(&rows).as_bytes())?;
+        Ok(Self {
+            context,
+            dataset,
+            epochs: setup.epochs,
+            steps_per_epoch: setup.feed.steps_per_epoch(),
+            rows,
+            started: now,
+            last_checkpoint: now,
+            images: 0,
+            steps: 0,
+        })
+    }
+}
+
+impl Host for StageHost<'_> {
+    fn step(&mut self, step: &Step) {
+        self.images += step.images;
+        self.steps += 1;
+        let elapsed = ((self.context.clock)() - self.started).max(1e-9);
+        let done = step.epoch as usize * self.steps_per_epoch + step.done;
+        let left = (self.epochs as usize * self.steps_per_epoch).saturating_sub(done);
+        self.context.observer.event(&Event::Step {
+            stage: self.context.stage.to_owned(),
+            epoch: step.epoch + 1,
+            epochs: self.epochs,
+            step: step.done as u64,
+            steps: step.of as u64,
+            loss: step.scores.get("loss").copied().unwrap_or(f64::NAN),
+            accuracy: step.scores.get("accuracy").copied(),
+            images_per_second: self.images as f64 / elapsed,
+            seconds_left: left as f64 * elapsed / self.steps as f64,
+        });
+    }
+
+    fn epoch(&mut self, row: &Row) -> Result<()> {
+        self.rows.push(history_row(row));
+        self.context.live("history.csv", report::history_csv(&self.rows).as_bytes())?;
+        let mut columns = vec![("lr".to_owned(), row.lr)];
+        columns.extend(row.train.iter().map(|(name, value)| (format!("train/{name}"), *value)));
+        for (name, value) in row.validation.iter().flatten() {
+            columns.push((format!("validation/{name}"), *value));
+        }
+        self.context.observer.event(&Event::EpochFinished {
+            stage: self.context.stage.to_owned(),
+            epoch: row.epoch,
+            epochs: self.epochs,
+            row: columns,
+            best: row.best,
+        });
+        Ok(())
+    }
+
+    fn describe(&self, samples: &[usize]) -> String {
+        let shown: Vec<String> =
+            samples.iter().take(4).map(|&index| format!("`{}`", self.dataset.samples[index].path)).collect();
+        match samples.len().saturating_sub(shown.len()) {
+            0 => shown.join(", "),
+            rest => format!("{} and {rest} more", shown.join(", ")),
+        }
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        (self.context.clock)() - self.last_checkpoint >= self.context.checkpoint_seconds
+    }
+
+    fn interrupted(&self) -> bool {
+        self.context.interrupt.requested()
+    }
+
+    fn save(&mut self, checkpoint: &Checkpoint, epoch: u32, step: u64) -> Result<()> {
+        self.context.checkpoints.save(&|folder| write(checkpoint, folder))?;
+        self.last_checkpoint = (self.context.clock)();
+        self.context.observer.event(&Event::CheckpointWritten { stage: self.context.stage.to_owned(), epoch, step });
+        Ok(())
+    }
+}
+
+fn write(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
+    let tensors = checkpoint.tensors.iter().cloned().collect();
+    candle_core::safetensors::save(&tensors, folder.join(TENSORS))?;
+    let path = folder.join(POSITION);
+    std::fs::write(&path, &checkpoint.position).map_err(|error| Error::io("write", &path, error))
+}
+
+/// Reads what [`StageHost::save`] wrote.
+pub fn read(folder: &Path) -> Result<Checkpoint> {
+    let tensors = candle_core::safetensors::load(folder.join(TENSORS), &candle_core::Device::Cpu)?;
+    let path = folder.join(POSITION);
+    let position = std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+    Ok(Checkpoint { tensors: tensors.into_iter().collect(), position })
+}
+
+pub fn history_row(row: &Row) -> HistoryRow {
+    let train = |name: &str| row.train.get(name).copied().unwrap_or(f64::NAN);
+    let validation = |name: &str| row.validation.as_ref().and_then(|scores| scores.get(name).copied());
+    HistoryRow {
+        epoch: row.epoch,
+        lr: row.lr,
+        train_loss: train("loss"),
+        train_accuracy: train("accuracy"),
+        validation_loss: validation("loss"),
+        validation_accuracy: validation("accuracy"),
+        validation_macro_f1: validation("macro_f1"),
+        is_best: row.best,
+    }
+}

@@ -1,0 +1,59 @@
+//! Pretrained weights, taken over strictly.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::work::versions;
+use super::{Context, MODEL, Subject};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::pipeline;
+use crate::weights::{self, LoadRules, Source};
+
+#[derive(Clone, Debug)]
+pub struct LoadWeights {
+    pub subject: Subject,
+    pub file: PathBuf,
+    /// The digest of the file as planned; absent when planned without inputs.
+    pub digest: Option<Digest>,
+    pub settings: pipeline::LoadWeights,
+    /// The settings' patterns, resolved.
+    pub rules: LoadRules,
+    pub seed: u64,
+}
+
+impl LoadWeights {
+    /// Which tensors may stay unread changes no byte, so `allow_unexpected` is left out; the seed matters only where
+    /// something is initialised.
+    pub fn document(&self) -> Option<Value> {
+        let settings = &self.settings;
+        let initializes =
+            !(settings.reinit.is_empty()
+                && settings.allow_missing.is_empty()
+                && settings.allow_mismatched.is_empty());
+        Some(json!({
+            "kind": "load_weights",
+            "model": self.subject.document(),
+            "engine": versions(&[weights::VERSIONS]),
+            "settings": {
+                "reinit": settings.reinit,
+                "allow_missing": settings.allow_missing,
+                "allow_mismatched": settings.allow_mismatched,
+                "seed": initializes.then_some(self.seed),
+            },
+            "inputs": { "file": self.digest? },
+        }))
+    }
+
+    pub fn execute(&self, context: &Context) -> Result<()> {
+        let source = Source::open(&self.file)?;
+        if self.digest.is_some_and(|planned| planned != source.digest()) {
+            return Err(Error::failed(format!("`{}` changed while the stage was running", self.file.display()))
+                .hint("run again: the new file is another input"));
+        }
+        let model = self.subject.build();
+        let state = weights::load(&model.description, &source, &self.rules, self.seed)?;
+        context.save_model(MODEL, &self.subject, &model.description, &state).map(drop)
+    }
+}

@@ -1,0 +1,77 @@
+//! What a stage works on: a model with its classes, and images as the model wants them.
+
+use serde_json::{Value, json};
+
+use crate::data::{Dataset, Split};
+use super::Context;
+use crate::digest::{Digest, Hasher};
+use crate::error::Result;
+use crate::model::Model;
+use crate::metrics::Classification;
+use crate::pipeline::{self, ImageFolder};
+use crate::report;
+
+/// A model and the classes its head tells apart, in the order of its outputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    pub model: pipeline::Model,
+    pub classes: Vec<String>,
+}
+
+impl Subject {
+    pub fn build(&self) -> Model {
+        Model::build(&self.model, self.classes.len())
+    }
+
+    /// What every recipe says of the model.
+    pub fn document(&self) -> Value {
+        json!({ "arch": self.model.arch, "classes": self.classes })
+    }
+}
+
+/// How images become tensors in a stage: the data set's settings, with the stage's own image size.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View(pub ImageFolder);
+
+impl View {
+    pub fn new(data: &ImageFolder, image_size: Option<usize>) -> Self {
+        let mut data = data.clone();
+        if let Some(size) = image_size {
+            // The crop keeps its share of the image.
+            data.resize = data.resize.map(|resize| (resize * size).div_ceil(data.image_size));
+            data.image_size = size;
+        }
+        Self(data)
+    }
+
+    /// What a recipe says of it; splits and roots are known by the images they lead to.
+    pub fn document(&self) -> Value {
+        let data = &self.0;
+        json!({
+            "image_size": data.image_size,
+            "resize": data.resize,
+            "normalize": data.normalize,
+            "broken": data.broken,
+        })
+    }
+}
+
+/// What a recipe says of the images of one split: how many, and a digest of paths, classes and contents in order.
+pub fn split_document(dataset: &Dataset, split: Split) -> Option<Value> {
+    let samples = dataset.split(split);
+    let mut hasher = Hasher::default();
+    for &index in &samples {
+        let sample = &dataset.samples[index];
+        let digest: Digest = sample.digest?;
+        hasher.update(format!("{}\0{}\0{digest}\n", sample.path, sample.class).as_bytes());
+    }
+    Some(json!({ "images": samples.len(), "digest": hasher.finish() }))
+}
+
+/// Writes the confusion matrix as numbers and as pictures.
+pub(super) fn write_confusion(context: &Context, metrics: &Classification) -> Result<()> {
+    context.write("confusion_matrix.csv", report::confusion_csv(metrics))?;
+    let picture = report::confusion_matrix(context.stage, metrics);
+    context.write("confusion_matrix.svg", picture.document())?;
+    context.write("confusion_matrix.png", report::png(&picture)?)
+}

@@ -1,0 +1,80 @@
+//! A stage of any kind, resolved and ready to be executed.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::{Context, Evaluate, InitWeights, LoadWeights, Subject, Train};
+use crate::data::Dataset;
+use crate::error::Result;
+
+/// What a stage does, with everything it needs named.
+pub enum Work {
+    LoadWeights(LoadWeights),
+    InitWeights(InitWeights),
+    Train(Box<Train>),
+    Evaluate(Evaluate),
+}
+
+impl Work {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::LoadWeights(_) => "load_weights",
+            Self::InitWeights(_) => "init_weights",
+            Self::Train(_) => "train",
+            Self::Evaluate(_) => "evaluate",
+        }
+    }
+
+    /// The tensors that a train stage may not move.
+    pub fn frozen(&self) -> Vec<String> {
+        match self {
+            Self::Train(work) => work.frozen(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub fn subject(&self) -> &Subject {
+        match self {
+            Self::LoadWeights(work) => &work.subject,
+            Self::InitWeights(work) => &work.subject,
+            Self::Train(work) => &work.subject,
+            Self::Evaluate(work) => &work.subject,
+        }
+    }
+
+    /// The images it reads, if any.
+    pub fn dataset_mut(&mut self) -> Option<&mut Option<Arc<Dataset>>> {
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => None,
+            Self::Train(work) => Some(&mut work.dataset),
+            Self::Evaluate(work) => Some(&mut work.dataset),
+        }
+    }
+
+    /// All that can change the result, as canonical data; none while inputs are not digested.
+    pub fn document(&self) -> Option<Value> {
+        match self {
+            Self::LoadWeights(work) => work.document(),
+            Self::InitWeights(work) => Some(work.document()),
+            Self::Train(work) => work.document(),
+            Self::Evaluate(work) => work.document(),
+        }
+    }
+
+    /// Computes the stage into `context.output` and nothing else.
+    pub fn execute(&self, context: &Context) -> Result<()> {
+        match self {
+            Self::LoadWeights(work) => work.execute(context),
+            Self::InitWeights(work) => work.execute(context),
+            Self::Train(work) => work.execute(context),
+            Self::Evaluate(work) => work.execute(context),
+        }
+    }
+}
+
+/// The hand-kept version of every code path whose change would change a result, for recipes.
+pub(super) fn versions(rooms: &[&[(&str, u32)]]) -> Value {
+    let all = rooms.iter().flat_map(|room| room.iter());
+    Value::Object(all.map(|(name, version)| ((*name).to_owned(), json!(version))).collect::<Map<_, _>>())
+}

@@ -1,0 +1,56 @@
+//! What the loop does not know: targets, loss and metrics of a task.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle_core::Tensor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::autograd::{Tape, Value};
+use crate::error::Result;
+
+/// Scores by name, such as `loss`, `accuracy`, `macro_f1`.
+pub type Scores = BTreeMap<String, f64>;
+
+/// One batch, ready for the first layer that the loop runs.
+pub struct Batch {
+    /// Its place in the epoch, from 0.
+    pub index: usize,
+    /// [N, H, W, C], or [N, C] where the frozen prefix ends in a vector.
+    pub input: Tensor,
+    /// The class of each row.
+    pub targets: Vec<u32>,
+    /// The place of each row's sample in its data set.
+    pub samples: Vec<usize>,
+}
+
+/// Batches in order; an error ends them.
+pub type Batches<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
+
+/// Where batches come from. The same epoch gives the same batches, from wherever it is entered.
+pub trait Feed {
+    /// Optimizer steps in one epoch.
+    fn steps_per_epoch(&self) -> usize;
+
+    /// The training batches of `epoch`, from batch `start` on.
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>>;
+
+    /// The validation batches, if there is a validation split.
+    fn validation(&self) -> Option<Result<Batches<'_>>>;
+
+    /// The samples left out so far because they cannot be read.
+    fn broken(&self) -> BTreeSet<usize>;
+}
+
+/// A task: how an output is compared with its targets, and what is counted on the way.
+pub trait Task {
+    /// Running sums over an epoch, small and serializable: they travel in checkpoints.
+    type Meter: Clone + Serialize + DeserializeOwned;
+
+    fn meter(&self) -> Self::Meter;
+
+    /// The scalar loss of a batch, on the tape where the output is, and its outcome added to `meter`.
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &[u32], meter: &mut Self::Meter) -> Result<Value>;
+
+    fn scores(&self, meter: &Self::Meter) -> Scores;
+}

@@ -1,0 +1,67 @@
+use std::collections::BTreeMap;
+use std::fs;
+
+use defrost::digest::Digest;
+use defrost::metrics::ClassificationMetrics;
+use defrost::run::{RunDirectory, RunRecord, StageRecord, State};
+use serde_json::json;
+
+use crate::synthetic::Runs;
+
+/// A run of one evaluation, sealed.
+fn evaluated(runs: &Runs, seed: u64) -> RunDirectory {
+    let document = json!({ "settings": { "seed": seed } });
+    let recipe = Digest::of_json(&document);
+    let test = StageRecord {
+        name: "test".into(),
+        kind: "evaluate".into(),
+        recipe,
+        key: None,
+        document,
+        from: BTreeMap::new(),
+        inputs: BTreeMap::new(),
+        frozen: Vec::new(),
+        source: None,
+    };
+    let record = RunRecord { name: "turtles".into(), recipe, profile: "scalar".into(), stages: vec![test] };
+    let run = RunDirectory::locate(runs.path(), "turtles", &recipe).unwrap();
+    run.begin(&record, b"", "name = \"turtles\"\n[stage.test]\nkind = \"evaluate\"\n").unwrap();
+    let mut metrics = ClassificationMetrics::new(2);
+    metrics.update(&[0.9, 0.1, 0.8, 0.2], &[0, 1], &[0.1, 1.6]).unwrap();
+    let metrics = metrics.finish(&["green".into(), "loggerhead".into()]).unwrap();
+    fs::create_dir_all(run.stage("test")).unwrap();
+    fs::write(run.stage("test").join("metrics.json"), serde_json::to_vec(&metrics).unwrap()).unwrap();
+    run.seal(&runs.store()).unwrap();
+    run.set_state(State::Complete).unwrap();
+    run
+}
+
+#[test]
+fn the_page_joins_the_run_and_the_run_still_verifies() {
+    let runs = Runs::new();
+    let run = evaluated(&runs, 0);
+    let answer = runs.json(&["report", "turtles"]);
+    assert_eq!(answer["report"], json!(run.path().join("report.html")));
+    let page = fs::read(run.path().join("report.html")).unwrap();
+    assert!(String::from_utf8_lossy(&page).contains("loggerhead"));
+    assert!(runs.defrost(&["verify", "turtles"]).status.success());
+    assert!(runs.defrost(&["report", "turtles"]).status.success());
+    assert_eq!(fs::read(run.path().join("report.html")).unwrap(), page);
+}
+
+#[test]
+fn a_page_elsewhere_also_tells_what_changed() {
+    let runs = Runs::new();
+    let (_, second) = (evaluated(&runs, 0), evaluated(&runs, 1));
+    let file = runs.path().join("turtles.html");
+    let output = runs.defrost(&["report", &second.id(), "--output", &file.to_string_lossy()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(fs::read_to_string(file).unwrap().contains("Changed since the run before"));
+    assert!(!second.path().join("report.html").exists());
+}
+
+#[test]
+fn a_run_that_is_not_there_is_a_usage_error() {
+    let runs = Runs::new();
+    assert_eq!(runs.defrost(&["report", "turtles"]).status.code(), Some(2));
+}

@@ -1,0 +1,86 @@
+//! `defrost validate`, as its users meet it.
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+const WRONG: &str = r#"name = "turtles"
+
+[data.turtles]
+format = "image_folder"
+root = "${TURTLES}"
+
+[model.net]
+arch = "resnet51"
+
+[stage.pretrained]
+kind = "load_weights"
+file = "weights.safetensors"
+reinit = ["@heads"]
+
+[stage.frozen]
+kind = "train"
+from = "pretrained@best"
+epoch = 10
+optimizer = { kind = "sgd", lr = 1e-3, nesterov = true }
+"#;
+
+fn validate(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("defrost").unwrap();
+    let command = command.current_dir(folder).env_remove("TURTLES").arg("validate").args(args);
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn every_error_is_shown_with_its_line_and_its_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("turtles.toml"), WRONG).unwrap();
+    let (code, stdout, stderr) = validate(folder.path(), &["turtles.toml"]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    insta::assert_snapshot!(stderr);
+}
+
+#[test]
+fn json_is_one_document_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("turtles.toml"), WRONG).unwrap();
+    let (code, stdout, _) = validate(folder.path(), &["turtles.toml", "--json", "--no-inputs"]);
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &document["valid"]), (2, &Value::Bool(false)));
+    insta::assert_snapshot!(document["errors"][0], @r#"{"code":"unknown-value","column":8,"file":"turtles.toml","help":"did you mean `resnet50`?","line":8,"message":"unknown value `resnet51` for `arch`"}"#);
+    let right = ["turtles.toml", "--json", "--no-inputs", "--set", "model.net.arch=resnet50"];
+    let count =
+        |stdout: &str| serde_json::from_str::<Value>(stdout).unwrap()["errors"].as_array().unwrap().len();
+    assert_eq!(count(&validate(folder.path(), &right).1), count(&stdout) - 1);
+}
+
+#[test]
+fn each_valid_file_gets_a_line() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let files = ["valid/turtles.toml", "valid/minimal.toml"];
+    let (code, stdout, stderr) = validate(&corpus, &[&files[..], &["--no-inputs"]].concat());
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(stdout, "ok: valid/turtles.toml: 4 stages\nok: valid/minimal.toml: 1 stage\n");
+    let (code, stdout, stderr) =
+        validate(&corpus, &["valid/minimal.toml", "invalid/syntax.toml", "--no-inputs", "--json"]);
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, document["errors"].as_array().unwrap().len()), (2, 1));
+    assert!(stderr.starts_with("ok: valid/minimal.toml"), "{stderr}");
+}
+
+#[test]
+fn every_example_validates() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut examples: Vec<String> = files.filter(|file| file.ends_with(".toml")).collect();
+    examples.sort();
+    assert!(examples.contains(&"emotion-resnet50.toml".to_owned()), "{examples:?}");
+    let mut args: Vec<&str> = examples.iter().map(String::as_str).collect();
+    args.push("--no-inputs");
+    let (code, _, stderr) = validate(&folder, &args);
+    assert_eq!(code, 0, "{stderr}");
+}
