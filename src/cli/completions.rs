@@ -1,12 +1,33 @@
+use std::io::Write;
 use std::process::ExitCode;
 
-use defrost::Result;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use defrost::{Error, Result};
 
-use super::Console;
+use super::{Cli, Console};
+
+const EXAMPLES: &str = "\
+Examples:
+  defrost completions bash > ~/.local/share/bash-completion/completions/defrost
+  defrost completions zsh > ~/.zfunc/_defrost    (`fpath+=~/.zfunc` stands before `compinit`)
+  defrost completions fish > ~/.config/fish/completions/defrost.fish";
 
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The shell to print completions for
+    #[arg(value_enum)]
+    shell: Shell,
+}
 
-pub fn run(_args: Args, _console: &Console) -> Result<ExitCode> {
-    todo!()
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    if console.json() {
+        return Err(Error::usage("`completions` prints a shell script, not JSON").hint("leave out `--json`"));
+    }
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "defrost", &mut script);
+    // A reader that went away, as in `defrost completions bash | head`, is no failure.
+    let _ = std::io::stdout().write_all(&script);
+    Ok(ExitCode::SUCCESS)
 }

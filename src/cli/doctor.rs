@@ -1,12 +1,202 @@
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use defrost::Result;
+use defrost::ops::profile::Profile;
+use defrost::run;
+use defrost::store::Store;
+use serde::Serialize;
+use walkdir::WalkDir;
 
 use super::Console;
 
-#[derive(clap::Args)]
-pub struct Args {}
+const EXAMPLES: &str = "\
+Examples:
+  defrost doctor
+  defrost doctor --json    (one document, to attach to a report of a problem)";
 
-pub fn run(_args: Args, _console: &Console) -> Result<ExitCode> {
-    todo!()
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The folder of all runs, instead of the nearest `runs`
+    #[arg(long, value_name = "DIR")]
+    runs_dir: Option<PathBuf>,
+}
+
+/// What a result, or a failure, may depend on. Everything is looked up now; nothing is written.
+#[derive(Serialize)]
+struct Findings {
+    version: &'static str,
+    /// Results have the same bytes on all machines of one profile.
+    profile: &'static str,
+    processor: Processor,
+    memory: Option<Memory>,
+    cuda: Cuda,
+    runs: Runs,
+}
+
+#[derive(Serialize)]
+struct Processor {
+    name: Option<String>,
+    architecture: &'static str,
+    threads: usize,
+    features: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    total_bytes: u64,
+    available_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Cuda {
+    built: bool,
+    libraries: Vec<Library>,
+}
+
+#[derive(Serialize)]
+struct Library {
+    name: &'static str,
+    /// Why it does not open; nothing if it does.
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Runs {
+    folder: PathBuf,
+    exists: bool,
+    count: usize,
+    /// What finished stages and stages in progress take.
+    store_bytes: u64,
+}
+
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let findings = Findings {
+        version: env!("CARGO_PKG_VERSION"),
+        profile: Profile::current().name(),
+        processor: processor(),
+        memory: fs::read_to_string("/proc/meminfo").ok().and_then(|text| memory(&text)),
+        cuda: Cuda { built: cfg!(feature = "cuda"), libraries: cuda_libraries() },
+        runs: runs(args.runs_dir)?,
+    };
+    if console.json() {
+        console.document(&findings);
+    } else {
+        console.say(page(&findings));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn processor() -> Processor {
+    let name = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Processor { name, architecture: std::env::consts::ARCH, threads, features: features() }
+}
+
+/// The instruction sets that decide the numeric profile.
+#[cfg(target_arch = "x86_64")]
+fn features() -> Vec<&'static str> {
+    macro_rules! detected {
+        ($($feature:tt),*) => {
+            [$(($feature, is_x86_feature_detected!($feature))),*]
+        };
+    }
+    let all = detected!["avx2", "fma", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"];
+    all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn features() -> Vec<&'static str> {
+    Vec::new()
+}
+
+/// Reads Linux's `/proc/meminfo`, in which `kB` means KiB.
+fn memory(text: &str) -> Option<Memory> {
+    let bytes = |field: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+        Some(value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    };
+    Some(Memory { total_bytes: bytes("MemTotal")?, available_bytes: bytes("MemAvailable")? })
+}
+
+/// What a build with CUDA needs while running, tried by opening it.
+#[cfg(feature = "cuda")]
+fn cuda_libraries() -> Vec<Library> {
+    let names = [
+        "libcuda.so.1",
+        "libcublas.so.13",
+        "libcublasLt.so.13",
+        "libcurand.so.10",
+        "libnvrtc.so.13",
+        "libcudnn.so.9",
+    ];
+    // SAFETY: opening runs a library's initialisers. These are NVIDIA's, which every program with CUDA runs.
+    let opened = names.map(|name| (name, unsafe { libloading::Library::new(name) }));
+    opened.into_iter().map(|(name, result)| Library { name, error: result.err().map(|e| e.to_string()) }).collect()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_libraries() -> Vec<Library> {
+    Vec::new()
+}
+
+fn runs(folder: Option<PathBuf>) -> Result<Runs> {
+    let folder = folder.map_or_else(|| run::runs_root_from(Path::new(".")), Ok)?;
+    let store = Store::open(&folder);
+    let store_bytes = bytes_below(store.objects()) + bytes_below(store.work());
+    Ok(Runs { exists: folder.is_dir(), count: run::all_runs(&folder)?.len(), store_bytes, folder })
+}
+
+/// Files that vanish or cannot be read while looking count as nothing.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = WalkDir::new(folder).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
+    entries.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()
+}
+
+fn page(findings: &Findings) -> String {
+    let Findings { version, profile, processor, memory, cuda, runs } = findings;
+    let mut lines = vec![format!("defrost {version}")];
+    let mut line = |label: &str, text: String| lines.push(format!("{label:<16} {text}"));
+    line("numeric profile", (*profile).to_owned());
+    let name = processor.name.as_deref().unwrap_or("unknown");
+    line("processor", format!("{name} ({}), {} threads", processor.architecture, processor.threads));
+    if !processor.features.is_empty() {
+        line("features", processor.features.join(" "));
+    }
+    line("memory", match memory {
+        Some(memory) => format!(
+            "{:.1} GB, of which {:.1} GB available",
+            memory.total_bytes as f64 / 1e9,
+            memory.available_bytes as f64 / 1e9
+        ),
+        None => "unknown".to_owned(),
+    });
+    if !cuda.built {
+        line("CUDA", "not in this build, which computes on the CPU (docs/cuda.md)".to_owned());
+    }
+    for library in &cuda.libraries {
+        let state = library.error.as_ref().map_or_else(|| "opens".to_owned(), |error| format!("missing: {error}"));
+        line("CUDA", format!("{:<18} {state}", library.name));
+    }
+    let there = if runs.exists { "" } else { " (not there yet)" };
+    line("runs", format!("{}{there}", runs.folder.display()));
+    line("", format!("{} runs, {:.1} MB in the store", runs.count, runs.store_bytes as f64 / 1e6));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_kib_and_unknown_text_is_no_memory() {
+        let found = memory("MemTotal:       24678000 kB\nMemFree: 1 kB\nMemAvailable:   2 kB\n").unwrap();
+        assert_eq!((found.total_bytes, found.available_bytes), (24_678_000 * 1024, 2048));
+        assert!(memory("MemTotal: many\n").is_none());
+    }
 }
