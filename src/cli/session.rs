@@ -29,8 +29,10 @@ impl Session {
             "auto" => true,
             "cpu" => false,
             device => {
-                return Err(Error::usage(format!("this build cannot compute on `{device}`: it computes on the CPU only"))
-                    .hint("set `device = \"auto\"`, or leave `--device` out"));
+                return Err(Error::usage(format!(
+                    "this build cannot compute on `{device}`: it computes on the CPU only"
+                ))
+                .hint("set `device = \"auto\"`, or leave `--device` out"));
             }
         };
         let runs = options.runs(file)?;

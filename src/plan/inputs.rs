@@ -60,9 +60,9 @@ impl Plan {
 
         let mut stages: Vec<Planned> = Vec::new();
         for Draft { name, parent, work, rules } in drafts {
-            let document = work
-                .document()
-                .ok_or_else(|| Error::failed(format!("internal: stage `{name}` was planned without its inputs")))?;
+            let document = work.document().ok_or_else(|| {
+                Error::failed(format!("internal: stage `{name}` was planned without its inputs"))
+            })?;
             let above = parent.map(|parent| (&stages[parent.stage].recipe, parent.file()));
             let recipe = recipe(&document, above);
             stages.push(Planned { name, parent, work, document, recipe, rules });

@@ -73,9 +73,12 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
                 Some(draft) => Some(draft.work.subject().clone()),
             },
         };
-        let draft = resolver
-            .stage(name, stage, above)
-            .map(|(work, rules)| Draft { name: (*name).to_owned(), parent, work, rules });
+        let draft = resolver.stage(name, stage, above).map(|(work, rules)| Draft {
+            name: (*name).to_owned(),
+            parent,
+            work,
+            rules,
+        });
         drafts.push(draft);
     }
     match (resolver.diagnostics.is_empty(), drafts.into_iter().collect::<Option<Vec<_>>>()) {
@@ -126,7 +129,10 @@ impl Resolver<'_> {
             Stage::Evaluate(evaluate) => {
                 let view = View::new(data, evaluate.image_size);
                 let dataset = self.images(data_name, data);
-                Some((Work::Evaluate(Evaluate { subject, view, dataset, split: evaluate.split }), Value::Null))
+                Some((
+                    Work::Evaluate(Evaluate { subject, view, dataset, split: evaluate.split }),
+                    Value::Null,
+                ))
             }
         }
     }
@@ -154,7 +160,17 @@ impl Resolver<'_> {
             let fits = Source::open(&file).and_then(|source| weights::origins(&description, &source, &rules));
             self.or_diagnose(&at, "weights", fits)?;
         }
-        Some((Work::LoadWeights(LoadWeights { subject, file, digest: None, settings: load.clone(), rules, seed }), Value::Null))
+        Some((
+            Work::LoadWeights(LoadWeights {
+                subject,
+                file,
+                digest: None,
+                settings: load.clone(),
+                rules,
+                seed,
+            }),
+            Value::Null,
+        ))
     }
 
     /// The classes of a data set: those of the file, else those of the folder; two nameless ones where neither may be
@@ -177,7 +193,9 @@ impl Resolver<'_> {
         }
         let found = self.pipeline.path(&data.root).and_then(|root| Dataset::scan(data, &root)).map(Arc::new);
         let found = found.map_err(|error| match self.depth {
-            Depth::Names => error.hint(format!("give `classes` in `[data.{name}]`, then no data is needed here")),
+            Depth::Names => {
+                error.hint(format!("give `classes` in `[data.{name}]`, then no data is needed here"))
+            }
             _ => error,
         });
         let found = self.or_diagnose(&format!("data.{name}.root"), "data", found);
@@ -189,8 +207,12 @@ impl Resolver<'_> {
         if head == classes {
             return Some(());
         }
-        let message = format!("the head tells {} classes apart, and `{data}` has others, or in another order", head.len());
-        let help = "give both data sets the same `classes`, or load the weights anew with `reinit = [\"@head\"]`";
+        let message = format!(
+            "the head tells {} classes apart, and `{data}` has others, or in another order",
+            head.len()
+        );
+        let help =
+            "give both data sets the same `classes`, or load the weights anew with `reinit = [\"@head\"]`";
         self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help.to_owned()));
         None
     }

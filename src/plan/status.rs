@@ -102,9 +102,12 @@ fn status(
     let consumed = consumed.flatten();
     let key = key(&stage.document, consumed.as_ref());
     match store.lookup(&key, wanted)? {
-        Lookup::Found(finished) => {
-            Ok(StageStatus { key: Some(key), status: Status::Hit, finished: Some(finished), reasons: Vec::new() })
-        }
+        Lookup::Found(finished) => Ok(StageStatus {
+            key: Some(key),
+            status: Status::Hit,
+            finished: Some(finished),
+            reasons: Vec::new(),
+        }),
         missing => {
             if let Lookup::Damaged { reason, .. } = missing {
                 why.push(because(STORE, Some(json!("whole")), json!(reason)));

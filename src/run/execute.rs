@@ -82,7 +82,10 @@ pub fn execute(
     let directory = RunDirectory::locate(runs, &plan.name, &plan.recipe)?;
     let mut record = record(plan, options.variant);
     let recorder = Recorder::open(&directory, options.clock, interrupt, &mut || {
-        observer.event(&Event::Warning { stage: None, message: "waiting for another process at this run".into() });
+        observer.event(&Event::Warning {
+            stage: None,
+            message: "waiting for another process at this run".into(),
+        });
     })?;
     directory.begin(&record, texts.pipeline.as_bytes(), texts.resolved)?;
     let observers = Fanout(vec![observer, &recorder]);
@@ -93,13 +96,23 @@ pub fn execute(
         stages: plan.stages.iter().map(|stage| stage.name.clone()).collect(),
     });
 
-    let mut runner =
-        Runner { plan, store, directory: &directory, options, observer: &observers, interrupt, finished: Vec::new() };
+    let mut runner = Runner {
+        plan,
+        store,
+        directory: &directory,
+        options,
+        observer: &observers,
+        interrupt,
+        finished: Vec::new(),
+    };
     let outcome = runner.run(&selection, &statuses, &mut record).and_then(|stages| {
         let complete = stages.len() == plan.stages.len();
         if complete {
             // All stages are there: what is left is to say so.
-            let data = ReportData { state: State::Complete.as_str().to_owned(), ..ReportData::read(directory.path())? };
+            let data = ReportData {
+                state: State::Complete.as_str().to_owned(),
+                ..ReportData::read(directory.path())?
+            };
             let report = report::report_html(&data);
             directory.write("report.html", report.as_bytes())?;
             directory.seal(store)?;
@@ -113,7 +126,11 @@ pub fn execute(
         Err(error) => (State::Failed, Some(error.to_string())),
     };
     directory.set_state(state)?;
-    observers.event(&Event::RunFinished { state: state.as_str().to_owned(), seconds: since(options.clock, started), error });
+    observers.event(&Event::RunFinished {
+        state: state.as_str().to_owned(),
+        seconds: since(options.clock, started),
+        error,
+    });
     recorder.finish()?;
     let (_, stages) = outcome?;
     Ok(Summary { run_dir: directory.path().to_owned(), stages })
@@ -165,7 +182,13 @@ impl Runner<'_> {
                 seconds,
                 metrics: numbers(&metrics),
             });
-            summaries.push(StageSummary { name: stage.name.clone(), kind: stage.work.kind(), status, seconds, metrics });
+            summaries.push(StageSummary {
+                name: stage.name.clone(),
+                kind: stage.work.kind(),
+                status,
+                seconds,
+                metrics,
+            });
             self.finished.push(Some(finished));
         }
         Ok(summaries)
@@ -185,7 +208,13 @@ impl Runner<'_> {
         Ok(plan::key(&stage.document, Some(consumed)))
     }
 
-    fn stage(&self, stage: &Planned, key: &Digest, forced: bool, why: Option<String>) -> Result<(Finished, Outcome)> {
+    fn stage(
+        &self,
+        stage: &Planned,
+        key: &Digest,
+        forced: bool,
+        why: Option<String>,
+    ) -> Result<(Finished, Outcome)> {
         let start = |outcome, reason: Option<String>| {
             self.observer.event(&Event::StageStarted {
                 stage: stage.name.clone(),
@@ -195,11 +224,16 @@ impl Runner<'_> {
             });
         };
         if !forced && let Some(finished) = self.store.lookup(key, self.options.wanted)?.found() {
-            let elsewhere = (finished.variant != self.options.variant).then(|| format!("computed on {}", finished.variant));
+            let elsewhere = (finished.variant != self.options.variant)
+                .then(|| format!("computed on {}", finished.variant));
             start(Outcome::Cached, elsewhere);
             return Ok((finished, Outcome::Cached));
         }
-        let uses: Vec<Digest> = stage.parent.and_then(|parent| self.key(&self.plan.stages[parent.stage]).ok()).into_iter().collect();
+        let uses: Vec<Digest> = stage
+            .parent
+            .and_then(|parent| self.key(&self.plan.stages[parent.stage]).ok())
+            .into_iter()
+            .collect();
         let work = store::Work { key, variant: self.options.variant, uses: &uses, forced };
         let mut waiting = || self.warn(stage, "waiting for another process that computes this stage");
         match self.store.begin(work, self.interrupt, &mut waiting)? {
@@ -223,7 +257,8 @@ impl Runner<'_> {
     fn compute(&self, stage: &Planned, attempt: &Attempt, latest: Option<PathBuf>) -> Result<()> {
         let output = attempt.output()?;
         let live = self.directory.clear_stage(&stage.name)?;
-        let source = stage.parent.zip(self.parent(stage)).map(|(parent, finished)| finished.dir.join(parent.file()));
+        let source =
+            stage.parent.zip(self.parent(stage)).map(|(parent, finished)| finished.dir.join(parent.file()));
         let zero = (self.options.clock)();
         let context = Context {
             stage: &stage.name,
@@ -275,7 +310,8 @@ impl Selection {
         let find = |name: &str| {
             plan.stages.iter().position(|stage| stage.name == name).ok_or_else(|| {
                 let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
-                Error::usage(format!("there is no stage `{name}`")).hint(format!("stages: {}", names.join(", ")))
+                Error::usage(format!("there is no stage `{name}`"))
+                    .hint(format!("stages: {}", names.join(", ")))
             })
         };
         let ancestors = |mut index: usize| {
@@ -286,7 +322,8 @@ impl Selection {
             }
             above
         };
-        let mut selection = Self { runs: vec![true; count], forced: vec![options.force; count], above: vec![false; count] };
+        let mut selection =
+            Self { runs: vec![true; count], forced: vec![options.force; count], above: vec![false; count] };
         if let Some(name) = options.until {
             let last = find(name)?;
             selection.runs = ancestors(last);
@@ -303,13 +340,16 @@ impl Selection {
     }
 
     fn demand_above(&self, plan: &Plan, statuses: &[StageStatus]) -> Result<()> {
-        let missing = (0..plan.stages.len()).find(|&index| self.above[index] && statuses[index].finished.is_none());
+        let missing =
+            (0..plan.stages.len()).find(|&index| self.above[index] && statuses[index].finished.is_none());
         match missing {
             None => Ok(()),
             Some(index) => {
                 let name = &plan.stages[index].name;
-                Err(Error::usage(format!("`--from` needs all stages above to be finished, and `{name}` is not"))
-                    .hint("run without `--from` first"))
+                Err(Error::usage(format!(
+                    "`--from` needs all stages above to be finished, and `{name}` is not"
+                ))
+                .hint("run without `--from` first"))
             }
         }
     }
@@ -329,7 +369,12 @@ fn record(plan: &Plan, variant: &str) -> RunRecord {
         }),
         frozen: stage.work.frozen(),
     });
-    RunRecord { name: plan.name.clone(), recipe: plan.recipe, profile: variant.to_owned(), stages: stages.collect() }
+    RunRecord {
+        name: plan.name.clone(),
+        recipe: plan.recipe,
+        profile: variant.to_owned(),
+        stages: stages.collect(),
+    }
 }
 
 fn read_metrics(finished: &Finished) -> Value {

@@ -66,14 +66,18 @@ impl Predictor {
             "last" => LAST,
             "" if folder.join(BEST).is_file() => BEST,
             "" => LAST,
-            other => return Err(Error::usage(format!("unknown checkpoint `@{other}`")).hint("`@best` or `@last`")),
+            other => {
+                return Err(Error::usage(format!("unknown checkpoint `@{other}`")).hint("`@best` or `@last`"));
+            }
         };
         if !folder.join(file).is_file() {
             return Err(Error::usage(format!("stage `{}` has no `{file}` yet", stage.name))
                 .hint("let the run finish: run its pipeline file again"));
         }
-        Self::of_stage(&stage.document, &folder.join(file))
-            .map(|predictor| Self { checkpoint: Path::new("stages").join(&stage.name).join(file), ..predictor })
+        Self::of_stage(&stage.document, &folder.join(file)).map(|predictor| Self {
+            checkpoint: Path::new("stages").join(&stage.name).join(file),
+            ..predictor
+        })
     }
 
     fn of_stage(document: &Json, checkpoint: &Path) -> Result<Self> {
@@ -103,7 +107,8 @@ impl Predictor {
     fn one(&self, file: &Path, pass: &mut Pass) -> Result<Prediction> {
         let bytes = std::fs::read(file).map_err(|error| Error::io("read", file, error).as_usage())?;
         let image = self.transform.tensor(&bytes).map_err(|error| {
-            Error::usage(format!("cannot decode `{}`: {error}", file.display())).hint("give JPEG or PNG images")
+            Error::usage(format!("cannot decode `{}`: {error}", file.display()))
+                .hint("give JPEG or PNG images")
         })?;
         let layers = 0..self.model.description.layers.len();
         let logits = self.model.forward(pass, layers, Value::constant(image))?;

@@ -40,10 +40,8 @@ impl Task for Classifier<'_> {
     }
 
     fn scores(&self, meter: &ClassificationMetrics) -> Scores {
-        let mut scores = Scores::from([
-            ("loss".to_owned(), meter.loss()),
-            ("accuracy".to_owned(), meter.accuracy()),
-        ]);
+        let mut scores =
+            Scores::from([("loss".to_owned(), meter.loss()), ("accuracy".to_owned(), meter.accuracy())]);
         if let Ok(all) = meter.finish(self.classes) {
             scores.insert("macro_f1".to_owned(), all.macro_f1);
         }

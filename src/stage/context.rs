@@ -73,7 +73,13 @@ impl Context<'_> {
         weights::load(description, &Source::open(self.source()?)?, &LoadRules::default(), 0)
     }
 
-    pub fn save_model(&self, name: &str, subject: &Subject, description: &Description, state: &State) -> Result<Digest> {
+    pub fn save_model(
+        &self,
+        name: &str,
+        subject: &Subject,
+        description: &Description,
+        state: &State,
+    ) -> Result<Digest> {
         weights::save(&self.output.join(name), description, state, &metadata(subject, description)?)
     }
 }

@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::metrics;
 use crate::model::Pass;
-use crate::pipeline::Loss;
 use crate::ops;
+use crate::pipeline::Loss;
 use crate::report::{self, Prediction};
 use crate::train::Task;
 
@@ -39,7 +39,8 @@ impl Evaluate {
     }
 
     pub fn execute(&self, context: &Context) -> Result<()> {
-        let dataset = self.dataset.as_ref().ok_or_else(|| Error::failed("internal: an evaluation without images"))?;
+        let dataset =
+            self.dataset.as_ref().ok_or_else(|| Error::failed("internal: an evaluation without images"))?;
         let model = self.subject.build();
         let state = context.load_model(&model.description)?;
         let task = Classifier::new(&self.subject.classes, &Loss::default());
@@ -78,10 +79,14 @@ impl Evaluate {
             });
         }
         if predictions.is_empty() {
-            return Err(Error::failed(format!("the {} split has no image that can be read", self.split.name())));
+            return Err(Error::failed(format!(
+                "the {} split has no image that can be read",
+                self.split.name()
+            )));
         }
         let all = meter.finish(&self.subject.classes)?;
-        let mut document = serde_json::to_value(&all).map_err(|error| Error::failed(format!("internal: {error}")))?;
+        let mut document =
+            serde_json::to_value(&all).map_err(|error| Error::failed(format!("internal: {error}")))?;
         document["split"] = json!(self.split.name());
         document["broken_images"] = json!(dataset.split(self.split).len() - predictions.len());
         context.write("metrics.json", pretty(&document))?;

@@ -170,9 +170,12 @@ impl Features {
         for batch in source.in_order(&samples)? {
             source.context.interrupt.check()?;
             let batch = batch?;
-            let row_bytes = batch.input.elem_count() / batch.samples.len() * batch.input.dtype().size_in_bytes();
+            let row_bytes =
+                batch.input.elem_count() / batch.samples.len() * batch.input.dtype().size_in_bytes();
             if row_bytes * samples.len() > FEATURE_MEMORY {
-                source.context.warn("the features of the frozen layers do not fit in memory; they are recomputed every epoch");
+                source.context.warn(
+                    "the features of the frozen layers do not fit in memory; they are recomputed every epoch",
+                );
                 return Ok(None);
             }
             for (&sample, &target) in batch.samples.iter().zip(&batch.targets) {

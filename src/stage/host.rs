@@ -109,7 +109,11 @@ impl Host for StageHost<'_> {
     fn save(&mut self, checkpoint: &Checkpoint, epoch: u32, step: u64) -> Result<()> {
         self.context.checkpoints.save(&|folder| write(checkpoint, folder))?;
         self.last_checkpoint = (self.context.clock)();
-        self.context.observer.event(&Event::CheckpointWritten { stage: self.context.stage.to_owned(), epoch, step });
+        self.context.observer.event(&Event::CheckpointWritten {
+            stage: self.context.stage.to_owned(),
+            epoch,
+            step,
+        });
         Ok(())
     }
 }

@@ -28,10 +28,9 @@ impl LoadWeights {
     /// something is initialised.
     pub fn document(&self) -> Option<Value> {
         let settings = &self.settings;
-        let initializes =
-            !(settings.reinit.is_empty()
-                && settings.allow_missing.is_empty()
-                && settings.allow_mismatched.is_empty());
+        let initializes = !(settings.reinit.is_empty()
+            && settings.allow_missing.is_empty()
+            && settings.allow_mismatched.is_empty());
         Some(json!({
             "kind": "load_weights",
             "model": self.subject.document(),
@@ -49,8 +48,11 @@ impl LoadWeights {
     pub fn execute(&self, context: &Context) -> Result<()> {
         let source = Source::open(&self.file)?;
         if self.digest.is_some_and(|planned| planned != source.digest()) {
-            return Err(Error::failed(format!("`{}` changed while the stage was running", self.file.display()))
-                .hint("run again: the new file is another input"));
+            return Err(Error::failed(format!(
+                "`{}` changed while the stage was running",
+                self.file.display()
+            ))
+            .hint("run again: the new file is another input"));
         }
         let model = self.subject.build();
         let state = weights::load(&model.description, &source, &self.rules, self.seed)?;

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::data::{Dataset, Split};
 use super::Context;
+use crate::data::{Dataset, Split};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
-use crate::model::Model;
 use crate::metrics::Classification;
+use crate::model::Model;
 use crate::pipeline::{self, ImageFolder};
 use crate::report;
 

@@ -18,10 +18,10 @@ use crate::freeze::{self, ParameterTable};
 use crate::metrics::{self, ClassificationMetrics};
 use crate::model::{Description, Model, NormMode, State};
 use crate::pipeline;
-use crate::{ops, report};
-use crate::weights::{self, Source};
 use crate::report::{BatchNormCounts, ParameterCounts, Training};
 use crate::train::{self, Optimizer, Parameter, Progress, Setup, Task, Tracker};
+use crate::weights::{self, Source};
+use crate::{ops, report};
 
 pub struct Train {
     pub subject: Subject,
@@ -84,7 +84,8 @@ impl Train {
     }
 
     pub fn execute(&self, context: &Context) -> Result<()> {
-        let dataset = self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
+        let dataset =
+            self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
         let model = self.subject.build();
         let source = context.load_model(&model.description)?;
         let task = Classifier::new(&self.subject.classes, &self.settings.loss);
@@ -110,8 +111,10 @@ impl Train {
         let mut host = StageHost::new(context, dataset, &setup, &progress.history)?;
         train::fit(&setup, &mut progress, &mut host)?;
         if feed.validation().is_some() && progress.best.is_none() {
-            return Err(Error::failed("no epoch was the best: the monitored value was never a finite number")
-                .hint("lower the learning rate, or monitor another value"));
+            return Err(Error::failed(
+                "no epoch was the best: the monitored value was never a finite number",
+            )
+            .hint("lower the learning rate, or monitor another value"));
         }
         self.publish(context, &model, &progress)
     }
@@ -177,7 +180,12 @@ impl Train {
 
 fn optimizer(settings: &pipeline::Optimizer, table: &ParameterTable) -> Result<Optimizer> {
     let parameters = table.rows.iter().filter_map(|row| {
-        Some(Parameter { tensor: row.id, name: row.name.clone(), lr: row.lr?, weight_decay: row.weight_decay? })
+        Some(Parameter {
+            tensor: row.id,
+            name: row.name.clone(),
+            lr: row.lr?,
+            weight_decay: row.weight_decay?,
+        })
     });
     Optimizer::new(settings, parameters)
 }

@@ -113,9 +113,13 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             .map(|id| (format!("model/{}", name(id)), self.state.tensors[id].clone()))
             .collect();
         if let Some(best) = &self.best {
-            tensors.extend(best.tensors.iter().map(|(id, tensor)| (format!("best/{}", name(*id)), tensor.clone())));
+            tensors.extend(
+                best.tensors.iter().map(|(id, tensor)| (format!("best/{}", name(*id)), tensor.clone())),
+            );
         }
-        tensors.extend(self.optimizer.state()?.into_iter().map(|(name, tensor)| (format!("optimizer/{name}"), tensor)));
+        tensors.extend(
+            self.optimizer.state()?.into_iter().map(|(name, tensor)| (format!("optimizer/{name}"), tensor)),
+        );
         let position = serde_json::to_string(&Position {
             epoch: self.epoch,
             batch: self.batch,
@@ -131,7 +135,12 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
     }
 
     /// Takes up a checkpoint in a progress that [`Progress::start`] made from the same settings and weights.
-    pub fn resume(&mut self, checkpoint: Checkpoint, description: &Description, table: &ParameterTable) -> Result<()> {
+    pub fn resume(
+        &mut self,
+        checkpoint: Checkpoint,
+        description: &Description,
+        table: &ParameterTable,
+    ) -> Result<()> {
         let position: Position<M> = serde_json::from_str(&checkpoint.position)
             .map_err(|error| Error::failed(format!("the checkpoint cannot be read: {error}")))?;
         let mut tensors: BTreeMap<String, Tensor> = checkpoint.tensors.into_iter().collect();

@@ -135,20 +135,27 @@ fn require_gradients(model: &Model, gradients: &[(usize, Option<Tensor>)]) -> Re
     for (id, gradient) in gradients {
         let name = &model.description.tensors[*id].name;
         let Some(gradient) = gradient else {
-            return Err(Error::failed(format!("trainable parameter `{name}` receives no gradient: the loss does not depend on it"))
-                .hint("freeze it, or train something that uses it"));
+            return Err(Error::failed(format!(
+                "trainable parameter `{name}` receives no gradient: the loss does not depend on it"
+            ))
+            .hint("freeze it, or train something that uses it"));
         };
         let sum = gradient.abs()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
         if !sum.is_finite() {
-            return Err(Error::failed(format!("the first gradient of `{name}` is not finite"))
-                .hint("lower the learning rate, check the normalisation of the data, or look for broken images"));
+            return Err(Error::failed(format!("the first gradient of `{name}` is not finite")).hint(
+                "lower the learning rate, check the normalisation of the data, or look for broken images",
+            ));
         }
     }
     Ok(())
 }
 
 /// Validates, writes the history row, and lets the tracker judge it.
-fn close_epoch<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut dyn Host) -> Result<()> {
+fn close_epoch<T: Task>(
+    setup: &Setup<T>,
+    progress: &mut Progress<T::Meter>,
+    host: &mut dyn Host,
+) -> Result<()> {
     let steps = setup.feed.steps_per_epoch() as u64;
     let validation = match setup.feed.validation() {
         Some(batches) => Some(validate(setup, &progress.state, batches?)?),
@@ -162,7 +169,9 @@ fn close_epoch<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, hos
         best: false,
     };
     if let (Some(scores), Some(meter)) = (&row.validation, validation) {
-        row.best = progress.tracker.observe(row.epoch, scores.get(score(setup.monitor)).copied().unwrap_or(f64::NAN));
+        row.best = progress
+            .tracker
+            .observe(row.epoch, scores.get(score(setup.monitor)).copied().unwrap_or(f64::NAN));
         if row.best {
             progress.keep_best(&setup.model.description, setup.table, meter);
         }

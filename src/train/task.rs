@@ -50,7 +50,13 @@ pub trait Task {
     fn meter(&self) -> Self::Meter;
 
     /// The scalar loss of a batch, on the tape where the output is, and its outcome added to `meter`.
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &[u32], meter: &mut Self::Meter) -> Result<Value>;
+    fn loss(
+        &self,
+        tape: &mut Tape,
+        output: &Value,
+        targets: &[u32],
+        meter: &mut Self::Meter,
+    ) -> Result<Value>;
 
     fn scores(&self, meter: &Self::Meter) -> Scores;
 }
