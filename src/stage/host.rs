@@ -11,7 +11,7 @@ use crate::train::{Checkpoint, Host, Row, Setup, Step, Task};
 
 /// The two files of a checkpoint.
 const TENSORS: &str = "tensors.safetensors";
-const POSITION: &str = "position.json";
+const POSITION: &str = "position.toml";
 
 pub struct StageHost<'a> {
     context: &'a Context<'a>,

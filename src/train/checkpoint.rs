@@ -1,6 +1,8 @@
 //! Everything that changes while a stage trains, and its way into and out of a checkpoint.
 //!
 //! A checkpoint holds all of it and nothing that cannot change: frozen tensors come from the source weights again.
+//! What is not a tensor is written as TOML, which unlike JSON has words for numbers that are not finite: the validation
+//! loss of a stage about to diverge is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,13 +55,13 @@ pub struct Progress<M> {
     pub best: Option<Best<M>>,
 }
 
-/// A checkpoint as data: named tensors, and everything else as JSON.
+/// A checkpoint as data: named tensors, and everything else as TOML.
 pub struct Checkpoint {
     pub tensors: Vec<(String, Tensor)>,
     pub position: String,
 }
 
-/// The JSON half of a checkpoint.
+/// The half of a checkpoint that is not tensors.
 #[derive(Serialize, Deserialize)]
 struct Position<M> {
     epoch: u32,
@@ -120,7 +122,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         tensors.extend(
             self.optimizer.state()?.into_iter().map(|(name, tensor)| (format!("optimizer/{name}"), tensor)),
         );
-        let position = serde_json::to_string(&Position {
+        let position = toml::to_string(&Position {
             epoch: self.epoch,
             batch: self.batch,
             step: self.step,
@@ -141,7 +143,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         description: &Description,
         table: &ParameterTable,
     ) -> Result<()> {
-        let position: Position<M> = serde_json::from_str(&checkpoint.position)
+        let position: Position<M> = toml::from_str(&checkpoint.position)
             .map_err(|error| Error::failed(format!("the checkpoint cannot be read: {error}")))?;
         let mut tensors: BTreeMap<String, Tensor> = checkpoint.tensors.into_iter().collect();
         let moving = moving(description, table);

@@ -16,7 +16,7 @@ pub struct Tracker {
     waited: u32,
 }
 
-/// An epoch, counted from 0, and its monitored value.
+/// An epoch and its monitored value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     pub epoch: u32,
