@@ -18,6 +18,7 @@ use crate::events::Event;
 use crate::freeze::ParameterTable;
 use crate::model::{Description, Model, Pass, State};
 use crate::pipeline::{self, Augment};
+use crate::random::name_hash;
 use crate::train::{Batch, Batches, Feed};
 
 /// Images per inference batch: a matter of memory alone.
@@ -59,16 +60,17 @@ pub(super) fn feed<'a>(
     context: &'a Context<'a>,
 ) -> Result<Box<dyn Feed + 'a>> {
     let folder = &stage.view.0;
-    let images = |augment: &Augment| {
+    let images = |augment: &Augment, memory: usize| {
         let transform = Transform::training(folder, None, augment);
-        Arc::new(Images::new(Arc::clone(dataset), transform, folder.broken, IMAGE_MEMORY))
+        Arc::new(Images::new(Arc::clone(dataset), transform, folder.broken, memory))
     };
     let source = Source {
+        dataset: Arc::clone(dataset),
         model,
         state,
         layers: stage.prefix.layers,
-        train: images(&stage.settings.augment),
-        validation: images(&Augment::default()),
+        train: images(&stage.settings.augment, IMAGE_MEMORY),
+        validation: images(&Augment::default(), IMAGE_MEMORY),
         train_samples: dataset.split(Split::Train),
         validation_samples: dataset.split(Split::Validation),
         batch_size: stage.settings.batch_size,
@@ -80,7 +82,7 @@ pub(super) fn feed<'a>(
         return Err(Error::failed("there are no training images"));
     }
     if stage.prefix.recomputed.is_none()
-        && let Some(features) = Features::compute(&source)?
+        && let Some(features) = Features::compute(&source, &images(&Augment::default(), 0))?
     {
         return Ok(Box::new(Kept { source, features }));
     }
@@ -89,6 +91,7 @@ pub(super) fn feed<'a>(
 
 /// Images, decoded for every epoch, and the prefix run on each batch.
 struct Source<'a> {
+    dataset: Arc<Dataset>,
     model: &'a Model,
     state: &'a State,
     layers: usize,
@@ -99,7 +102,8 @@ struct Source<'a> {
     batch_size: usize,
     seed: u64,
     context: &'a Context<'a>,
-    broken: RefCell<BTreeSet<usize>>,
+    /// Paths of images that cannot be read.
+    broken: RefCell<BTreeSet<String>>,
 }
 
 impl Source<'_> {
@@ -108,13 +112,15 @@ impl Source<'_> {
         let mut pass = Pass::inference(self.state);
         Ok(Box::new(std::iter::from_fn(move || {
             let batch = loader.next();
-            self.broken.borrow_mut().extend(loader.skipped().keys());
+            let path = |sample: &usize| self.dataset.samples[*sample].path.clone();
+            self.broken.borrow_mut().extend(loader.skipped().keys().map(path));
             let through = |batch: crate::data::Batch| {
                 let input = self.model.forward(&mut pass, 0..self.layers, Value::constant(batch.images))?;
                 Ok(Batch {
                     index: batch.index,
                     input: input.into_tensor(),
                     targets: batch.labels,
+                    streams: self.streams(&batch.samples),
                     samples: batch.samples,
                 })
             };
@@ -122,9 +128,9 @@ impl Source<'_> {
         })))
     }
 
-    /// Samples in the order of their data set.
-    fn in_order(&self, samples: &[usize]) -> Result<Batches<'_>> {
-        self.batches(&self.validation, in_order(samples.to_vec()))
+    /// By path, as an image is one in a recipe: its place among all images moves when a test image is added.
+    fn streams(&self, samples: &[usize]) -> Vec<u64> {
+        samples.iter().map(|&sample| name_hash(&self.dataset.samples[sample].path)).collect()
     }
 }
 
@@ -144,10 +150,11 @@ impl Feed for Source<'_> {
     }
 
     fn validation(&self) -> Option<Result<Batches<'_>>> {
-        (!self.validation_samples.is_empty()).then(|| self.in_order(&self.validation_samples))
+        (!self.validation_samples.is_empty())
+            .then(|| self.batches(&self.validation, in_order(self.validation_samples.clone())))
     }
 
-    fn broken(&self) -> BTreeSet<usize> {
+    fn broken(&self) -> BTreeSet<String> {
         self.broken.borrow().clone()
     }
 }
@@ -161,13 +168,13 @@ struct Features {
 }
 
 impl Features {
-    /// None where they would not fit.
-    fn compute(source: &Source) -> Result<Option<Self>> {
+    /// None where they would not fit. Each of `images` is asked for once.
+    fn compute(source: &Source, images: &Arc<Images>) -> Result<Option<Self>> {
         let samples = [&source.train_samples[..], &source.validation_samples[..]].concat();
         let mut place = vec![None; samples.iter().max().map_or(0, |last| last + 1)];
         let mut parts: Vec<Tensor> = Vec::new();
         let (mut rows, started) = (0, (source.context.clock)());
-        for batch in source.in_order(&samples)? {
+        for batch in source.batches(images, in_order(samples.clone()))? {
             source.context.interrupt.check()?;
             let batch = batch?;
             let row_bytes =
@@ -198,7 +205,7 @@ impl Features {
     }
 
     /// The readable ones of some samples.
-    fn batch(&self, index: usize, samples: &[usize]) -> Option<Result<Batch>> {
+    fn batch(&self, source: &Source, index: usize, samples: &[usize]) -> Option<Result<Batch>> {
         let readable: Vec<(usize, u32, u32)> = samples
             .iter()
             .filter_map(|&sample| self.place[sample].map(|(row, target)| (sample, row, target)))
@@ -208,19 +215,27 @@ impl Features {
         }
         let rows: Vec<u32> = readable.iter().map(|(_, row, _)| *row).collect();
         let gather = || Ok(self.rows.index_select(&Tensor::new(rows, self.rows.device())?, 0)?);
+        let samples: Vec<usize> = readable.iter().map(|(sample, _, _)| *sample).collect();
         Some(gather().map(|input| Batch {
             index,
             input,
             targets: readable.iter().map(|(_, _, target)| *target).collect(),
-            samples: readable.iter().map(|(sample, _, _)| *sample).collect(),
+            streams: source.streams(&samples),
+            samples,
         }))
     }
 
-    fn batches(&self, order: Vec<usize>, batch_size: usize, start: usize) -> Batches<'_> {
+    fn batches<'a>(
+        &'a self,
+        source: &'a Source,
+        order: Vec<usize>,
+        batch_size: usize,
+        start: usize,
+    ) -> Batches<'a> {
         let count = order.len().div_ceil(batch_size);
         Box::new((start..count).filter_map(move |index| {
             let end = order.len().min((index + 1) * batch_size);
-            self.batch(index, &order[index * batch_size..end])
+            self.batch(source, index, &order[index * batch_size..end])
         }))
     }
 }
@@ -238,15 +253,16 @@ impl Feed for Kept<'_> {
 
     fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
         let order = shuffled(&self.source.train_samples, self.source.seed, epoch);
-        Ok(self.features.batches(order, self.source.batch_size, start))
+        Ok(self.features.batches(&self.source, order, self.source.batch_size, start))
     }
 
     fn validation(&self) -> Option<Result<Batches<'_>>> {
         let samples = &self.source.validation_samples;
-        (!samples.is_empty()).then(|| Ok(self.features.batches(samples.clone(), INFERENCE_BATCH, 0)))
+        (!samples.is_empty())
+            .then(|| Ok(self.features.batches(&self.source, samples.clone(), INFERENCE_BATCH, 0)))
     }
 
-    fn broken(&self) -> BTreeSet<usize> {
+    fn broken(&self) -> BTreeSet<String> {
         self.source.broken()
     }
 }

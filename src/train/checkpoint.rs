@@ -50,8 +50,8 @@ pub struct Progress<M> {
     pub meter: M,
     pub history: Vec<Row>,
     pub tracker: Tracker,
-    /// Samples left out because they cannot be read.
-    pub broken: BTreeSet<usize>,
+    /// The names of samples left out because they cannot be read.
+    pub broken: BTreeSet<String>,
     pub best: Option<Best<M>>,
 }
 
@@ -70,7 +70,7 @@ struct Position<M> {
     meter: M,
     history: Vec<Row>,
     tracker: Tracker,
-    broken: BTreeSet<usize>,
+    broken: BTreeSet<String>,
     best: Option<M>,
 }
 

@@ -90,10 +90,15 @@ fn train_step<T: Task>(
 ) -> Result<()> {
     let steps = setup.feed.steps_per_epoch();
     let factor = setup.schedule.lr_factor(progress.step, steps as u64, setup.epochs);
-    let streams: Vec<u64> = batch.samples.iter().map(|&sample| sample as u64).collect();
     let table = setup.table;
-    let mut pass =
-        Pass::training(&progress.state, &table.trainable, &table.norms, setup.seed, progress.epoch, &streams);
+    let mut pass = Pass::training(
+        &progress.state,
+        &table.trainable,
+        &table.norms,
+        setup.seed,
+        progress.epoch,
+        &batch.streams,
+    );
     let layers = setup.first_layer..setup.model.description.layers.len();
     let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input.clone()))?;
     let loss = setup.task.loss(pass.tape(), &output, &batch.targets, &mut progress.meter)?;

@@ -22,6 +22,8 @@ pub struct Batch {
     pub targets: Vec<u32>,
     /// The place of each row's sample in its data set.
     pub samples: Vec<usize>,
+    /// What addresses each row's random draws: of the sample's own name, so that no other sample moves them.
+    pub streams: Vec<u64>,
 }
 
 /// Batches in order; an error ends them.
@@ -38,8 +40,8 @@ pub trait Feed {
     /// The validation batches, if there is a validation split.
     fn validation(&self) -> Option<Result<Batches<'_>>>;
 
-    /// The samples left out so far because they cannot be read.
-    fn broken(&self) -> BTreeSet<usize>;
+    /// The names of the samples left out so far because they cannot be read.
+    fn broken(&self) -> BTreeSet<String>;
 }
 
 /// A task: how an output is compared with its targets, and what is counted on the way.
