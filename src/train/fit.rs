@@ -67,6 +67,9 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
                 save(setup, progress, host)?;
             }
         }
+        if progress.step == 0 {
+            return Err(unreadable("training"));
+        }
         close_epoch(setup, progress, host)?;
         if host.checkpoint_due() {
             save(setup, progress, host)?;
@@ -189,6 +192,12 @@ fn close_epoch<T: Task>(
     Ok(())
 }
 
+/// Nothing seen is no loss of 0.
+fn unreadable(split: &str) -> Error {
+    Error::failed(format!("none of the {split} images can be read"))
+        .hint("open some of them in an image viewer: the files may be damaged or of another type than their names say")
+}
+
 /// The validation score a monitor looks at.
 fn score(monitor: Monitor) -> &'static str {
     match monitor {
@@ -201,6 +210,10 @@ fn score(monitor: Monitor) -> &'static str {
 fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: super::Batches) -> Result<T::Meter> {
     let mut meter = setup.task.meter();
     let mut pass = Pass::inference(state);
+    let mut batches = batches.peekable();
+    if batches.peek().is_none() {
+        return Err(unreadable("validation"));
+    }
     for batch in batches {
         let batch = batch?;
         let layers = setup.first_layer..setup.model.description.layers.len();
