@@ -11,6 +11,8 @@ mod host;
 mod init_weights;
 mod load_weights;
 mod subject;
+#[cfg(test)]
+mod tests;
 mod train;
 mod work;
 

@@ -8,6 +8,8 @@ mod fit;
 mod optimizer;
 mod schedule;
 mod task;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use checkpoint::{Best, Checkpoint, Progress, Row};
