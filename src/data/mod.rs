@@ -31,5 +31,6 @@ pub use transform::Transform;
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
 ///
 /// `jpeg` and `png` cover decoding with all conversions to RGB8, `resize` both crop and scaling, `augment` the random
-/// changes and the order of their draws, `split` which part a path belongs to.
-pub const VERSIONS: &[(&str, u32)] = &[("jpeg", 1), ("png", 1), ("resize", 1), ("augment", 1), ("split", 1)];
+/// changes and the order of their draws, `shuffle` the order of an epoch, `split` which part a path belongs to.
+pub const VERSIONS: &[(&str, u32)] =
+    &[("jpeg", 1), ("png", 1), ("resize", 1), ("normalize", 1), ("augment", 1), ("shuffle", 1), ("split", 1)];

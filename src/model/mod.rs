@@ -23,3 +23,8 @@ pub use rules::{RuleError, Selection, Sight, select};
 
 #[cfg(test)]
 mod parity;
+
+/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
+///
+/// `architectures` covers what an architecture computes in training and inference, and how running statistics move.
+pub const VERSIONS: &[(&str, u32)] = &[("architectures", 1)];

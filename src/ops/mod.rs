@@ -37,8 +37,16 @@ pub use max_pool::max_pool2d;
 pub use softmax::softmax;
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-pub const VERSIONS: &[(&str, u32)] =
-    &[("conv2d", 1), ("batch_norm", 1), ("pooling", 1), ("linear", 1), ("cross_entropy", 1), ("dropout", 1)];
+pub const VERSIONS: &[(&str, u32)] = &[
+    ("conv2d", 1),
+    ("batch_norm", 1),
+    ("pooling", 1),
+    ("linear", 1),
+    ("elementwise", 1),
+    ("cross_entropy", 1),
+    ("softmax", 1),
+    ("dropout", 1),
+];
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

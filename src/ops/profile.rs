@@ -6,6 +6,10 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use crate::error::{Error, Result};
+
+static CURRENT: OnceLock<Profile> = OnceLock::new();
+
 /// The instruction set that kernels run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
@@ -18,12 +22,22 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The best profile of this machine.
+    /// The profile of this process: the best of this machine, unless another was chosen.
     pub fn current() -> Self {
-        static CURRENT: OnceLock<Profile> = OnceLock::new();
         *CURRENT.get_or_init(|| {
             [Self::X86V4, Self::X86V3].into_iter().find(|p| p.is_supported()).unwrap_or(Self::Scalar)
         })
+    }
+
+    /// Has this process compute as a lesser machine would, to the bit. To be called before anything is computed.
+    ///
+    /// # Errors
+    /// The machine lacks the profile, or the process has another already.
+    pub fn choose(self) -> Result<()> {
+        if self.is_supported() && *CURRENT.get_or_init(|| self) == self {
+            return Ok(());
+        }
+        Err(Error::failed(format!("this process cannot compute under the profile `{self}`")))
     }
 
     /// All profiles that this machine can run, the best first.

@@ -13,7 +13,7 @@ use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::metrics;
-use crate::model::Pass;
+use crate::model::{self, Pass};
 use crate::ops;
 use crate::pipeline::Loss;
 use crate::report::{self, Prediction};
@@ -34,7 +34,13 @@ impl Evaluate {
             "model": self.subject.document(),
             "images": self.view.document(),
             "inputs": { self.split.name(): split_document(dataset, self.split)? },
-            "engine": versions(&[ops::VERSIONS, data::VERSIONS, metrics::VERSIONS, report::VERSIONS]),
+            "engine": versions(&[
+                ops::VERSIONS,
+                model::VERSIONS,
+                data::VERSIONS,
+                metrics::VERSIONS,
+                report::VERSIONS,
+            ]),
         }))
     }
 

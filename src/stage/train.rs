@@ -16,7 +16,7 @@ use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable};
 use crate::metrics::{self, ClassificationMetrics};
-use crate::model::{Description, Model, NormMode, State};
+use crate::model::{self, Description, Model, NormMode, State};
 use crate::pipeline;
 use crate::report::{BatchNormCounts, ParameterCounts, Training};
 use crate::train::{self, Optimizer, Parameter, Progress, Setup, Task, Tracker};
@@ -73,7 +73,15 @@ impl Train {
                 "train": split_document(dataset, Split::Train)?,
                 "validation": split_document(dataset, Split::Validation)?,
             },
-            "engine": versions(&[ops::VERSIONS, data::VERSIONS, train::VERSIONS, metrics::VERSIONS, report::VERSIONS]),
+            "engine": versions(&[
+                ops::VERSIONS,
+                model::VERSIONS,
+                data::VERSIONS,
+                train::VERSIONS,
+                metrics::VERSIONS,
+                report::VERSIONS,
+                weights::VERSIONS,
+            ]),
         }))
     }
 

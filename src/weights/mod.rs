@@ -20,4 +20,4 @@ pub use source::{Entry, Source, Type};
 mod tests;
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-pub const VERSIONS: &[(&str, u32)] = &[("initialize", 1), ("widen", 1)];
+pub const VERSIONS: &[(&str, u32)] = &[("initialize", 1), ("widen", 1), ("save", 1)];

@@ -1,0 +1,108 @@
+//! The bits of every numeric code path, pinned: per profile, one digest for each name and number of the `VERSIONS`.
+//!
+//! Recipes count on those numbers: bits that change under the same number would let a store hand out what the program
+//! at hand does not compute. So here a change of bits fails until the number is raised, and a raised number until its
+//! digests are taken with `UPDATE_GOLDEN=1 cargo test --test engine golden` (for profiles that a machine lacks, on one
+//! that has them).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use defrost::ops::profile::Profile;
+use defrost::{data, metrics, model, ops, report, train, weights};
+
+use super::paths::PATHS;
+
+const PROFILE: &str = "DEFROST_GOLDEN_PROFILE";
+const UPDATE: &str = "UPDATE_GOLDEN";
+const HEADER: &str =
+    "# What each numeric code path computes, by profile, name and version: tests/engine/golden.rs.\n\n";
+
+/// By name and version, such as `conv2d 1`.
+type Digests = BTreeMap<String, String>;
+
+fn versions() -> BTreeMap<&'static str, u32> {
+    let rooms = [
+        ops::VERSIONS,
+        model::VERSIONS,
+        data::VERSIONS,
+        weights::VERSIONS,
+        train::VERSIONS,
+        metrics::VERSIONS,
+        report::VERSIONS,
+    ];
+    let all: Vec<_> = rooms.concat();
+    let by_name: BTreeMap<_, _> = all.iter().copied().collect();
+    assert_eq!(by_name.len(), all.len(), "a name stands in two rooms");
+    by_name
+}
+
+/// A process has one profile, so each is computed by a process of its own.
+fn computed(profile: Profile) -> Digests {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["golden::digests_under_one_profile", "--exact", "--ignored", "--nocapture"])
+        .env(PROFILE, profile.name())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{profile}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    let line = |line: &str| {
+        let (name, digest) = line.strip_prefix("golden: ")?.split_once(" = ")?;
+        Some((name.to_owned(), digest.to_owned()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+#[test]
+#[ignore = "run by the test below, once for each profile"]
+fn digests_under_one_profile() {
+    let Ok(name) = std::env::var(PROFILE) else { return };
+    let profile = Profile::supported().find(|profile| profile.name() == name).unwrap();
+    profile.choose().unwrap();
+    let versions = versions();
+    println!();
+    for (name, digest) in PATHS {
+        println!("golden: {name} {} = {}", versions[name], digest());
+    }
+}
+
+#[test]
+fn bits_change_only_with_their_version() {
+    let named: BTreeSet<&str> = versions().into_keys().collect();
+    assert_eq!(
+        PATHS.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(),
+        named,
+        "every version has its path"
+    );
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/digests.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut golden: BTreeMap<String, Digests> = toml::from_str(&text).unwrap();
+    let update = std::env::var(UPDATE).is_ok();
+    let mut wrong = Vec::new();
+    for profile in Profile::supported() {
+        let computed = computed(profile);
+        assert_eq!(computed.len(), PATHS.len());
+        let pinned = golden.entry(profile.name().to_owned()).or_default();
+        for (path, digest) in &computed {
+            match pinned.get(path) {
+                Some(pinned) if pinned == digest => (),
+                None if update => (),
+                None => wrong.push(format!(
+                    "{profile}: `{path}` has no digest yet: run `{UPDATE}=1 cargo test --test engine golden`"
+                )),
+                Some(_) => wrong.push(format!(
+                    "{profile}: `{path}` computes other bits: raise its number in `VERSIONS`, then run \
+                     `{UPDATE}=1 cargo test --test engine golden`"
+                )),
+            }
+        }
+        *pinned = computed;
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    if update {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, format!("{HEADER}{}", toml::to_string(&golden).unwrap())).unwrap();
+    }
+}

@@ -1,0 +1,448 @@
+//! One small computation for each numeric code path, on numbers that are drawn by name.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use candle_core::{CpuStorage, Device, Storage, Tensor};
+use defrost::Result;
+use defrost::autograd::{Backward, Tape, Value};
+use defrost::data::{self, Dataset, Region, Transform};
+use defrost::digest::Hasher;
+use defrost::metrics::ClassificationMetrics;
+use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
+use defrost::ops::{self, Activation, FoldedConv, FoldedNorm, Window};
+use defrost::pipeline::{self, Arch, Augment, ImageFolder, Schedule};
+use defrost::random::{Purpose, Stream, name_hash};
+use defrost::report::{self, HistoryRow, Prediction};
+use defrost::train::{Optimizer, Parameter};
+use defrost::weights::{self, Source};
+
+/// The digest of what a code path makes.
+pub type Path = fn() -> String;
+
+pub const PATHS: &[(&str, Path)] = &[
+    ("conv2d", conv2d),
+    ("batch_norm", batch_norm),
+    ("pooling", pooling),
+    ("linear", linear),
+    ("elementwise", elementwise),
+    ("cross_entropy", cross_entropy),
+    ("softmax", softmax),
+    ("dropout", dropout),
+    ("architectures", architectures),
+    ("jpeg", || {
+        decode(&[
+            "baseline_420.jpg",
+            "baseline_422.jpg",
+            "progressive_420.jpg",
+            "cmyk.jpg",
+            "orientation_6.jpg",
+        ])
+    }),
+    ("png", || decode(&["rgb8.png", "palette_alpha.png", "grey16.png", "grey_alpha8.png"])),
+    ("resize", resize),
+    ("normalize", normalize),
+    ("augment", augment),
+    ("shuffle", shuffle),
+    ("split", split),
+    ("initialize", initialize),
+    ("widen", widen),
+    ("save", save),
+    ("optimizer", optimizer),
+    ("schedule", schedule),
+    ("classification", classification),
+    ("pictures", pictures),
+];
+
+/// Uniform numbers in [−1, 1).
+fn numbers(name: &str, count: usize) -> Vec<f32> {
+    let mut stream = Stream::new(0, Purpose::Initialize, 0, name_hash(name));
+    (0..count).map(|_| 2.0 * stream.uniform() - 1.0).collect()
+}
+
+fn tensor(name: &str, shape: &[usize]) -> Tensor {
+    Tensor::from_vec(numbers(name, shape.iter().product()), shape, &Device::Cpu).unwrap()
+}
+
+/// Uniform in [0.5, 1.5).
+fn positive(name: &str, shape: &[usize]) -> Tensor {
+    tensor(name, shape).affine(0.5, 1.0).unwrap()
+}
+
+/// Hashes the bytes of tensors.
+fn digest<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> String {
+    let mut hasher = Hasher::default();
+    for tensor in tensors {
+        let tensor = tensor.contiguous().unwrap();
+        let (storage, layout) = tensor.storage_and_layout();
+        let (start, end) = layout.contiguous_offsets().unwrap();
+        let Storage::Cpu(storage) = &*storage else { unreachable!("tensors are on the CPU") };
+        match storage {
+            CpuStorage::F32(numbers) => hasher.update(bytemuck::cast_slice(&numbers[start..end])),
+            CpuStorage::I64(numbers) => hasher.update(bytemuck::cast_slice(&numbers[start..end])),
+            _ => unreachable!("tensors are f32 or i64"),
+        }
+    }
+    hasher.finish().to_string()
+}
+
+fn digest_of(bytes: impl AsRef<[u8]>) -> String {
+    defrost::digest::Digest::of(bytes.as_ref()).to_string()
+}
+
+/// Σ weights · output, whose gradient is different for every number.
+struct WeightedSum(Tensor);
+
+impl Backward for WeightedSum {
+    fn backward(self: Box<Self>, _: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(self.0)])
+    }
+}
+
+/// The output of an operation, and the gradients towards its inputs.
+fn both_ways(inputs: &[Tensor], op: impl Fn(&mut Tape, &[Value]) -> Result<Value>) -> Vec<Tensor> {
+    let mut tape = Tape::new();
+    let leaves: Vec<Value> = inputs.iter().map(|input| tape.leaf(input.clone())).collect();
+    let output = op(&mut tape, &leaves).unwrap();
+    let weights = tensor("weights of the output", output.tensor().dims());
+    let zero = Tensor::new(0f32, &Device::Cpu).unwrap();
+    let loss = tape.record(&[&output], zero, || WeightedSum(weights));
+    let mut gradients = tape.backward(&loss).unwrap();
+    let mut all = vec![output.into_tensor()];
+    all.extend(leaves.iter().map(|leaf| gradients.take(leaf).unwrap()));
+    all
+}
+
+/// Input [N, H, W, C], outputs, kernel, stride, padding, groups.
+type Case = ([usize; 4], usize, usize, usize, [usize; 4], usize);
+
+const CONVOLUTIONS: [Case; 8] = [
+    ([2, 21, 19, 3], 20, 7, 2, [3; 4], 1),
+    ([1, 50, 50, 17], 33, 3, 1, [1; 4], 1),
+    ([3, 13, 12, 24], 40, 3, 2, [0, 0, 1, 1], 1),
+    ([2, 11, 10, 67], 35, 1, 1, [0; 4], 1),
+    ([2, 11, 10, 16], 24, 1, 2, [0; 4], 1),
+    ([2, 9, 9, 12], 18, 3, 1, [1; 4], 2),
+    ([2, 17, 15, 37], 37, 3, 1, [1; 4], 37),
+    ([1, 52, 50, 40], 40, 5, 2, [1, 1, 2, 2], 40),
+];
+
+fn conv2d() -> String {
+    let mut all = Vec::new();
+    for (x, outputs, kernel, stride, padding, groups) in CONVOLUTIONS {
+        let window = Window { kernel: [kernel; 2], stride: [stride; 2], padding };
+        let x = tensor("x", &x);
+        let weight = tensor("weight", &[outputs, x.dims()[3] / groups, kernel, kernel]);
+        let [bias, scale, shift, mean] =
+            ["bias", "scale", "shift", "mean"].map(|name| tensor(name, &[outputs]));
+        let plain = both_ways(&[x.clone(), weight.clone(), bias], |tape, inputs| {
+            ops::conv2d(tape, &inputs[0], &inputs[1], Some(&inputs[2]), window, groups)
+        });
+        let variance = &positive("variance", &[outputs]);
+        let norm = FoldedNorm { weight: &scale, bias: &shift, mean: &mean, variance, eps: 1e-3 };
+        let folded = FoldedConv::new(&weight, Some(norm), None, window, groups).unwrap();
+        let residual = tensor("residual", plain[0].dims());
+        all.push(folded.forward(&x, Activation::Relu6, Some(&residual)).unwrap());
+        all.extend(plain);
+    }
+    digest(&all)
+}
+
+fn batch_norm() -> String {
+    let shape = [3, 11, 9, 37];
+    let inputs =
+        [tensor("x", &shape), positive("weight", &[37]), tensor("bias", &[37]), tensor("residual", &shape)];
+    let (mean, variance) = (tensor("mean", &[37]), positive("variance", &[37]));
+    let mut all = Vec::new();
+    for activation in [Activation::None, Activation::Relu, Activation::Relu6] {
+        all.extend(both_ways(&inputs, |tape, inputs| {
+            let [x, weight, bias, residual] = inputs else { unreachable!("there are four") };
+            let (y, _) = ops::batch_norm_training(tape, x, weight, bias, 1e-3, activation, Some(residual))?;
+            Ok(y)
+        }));
+        all.extend(both_ways(&inputs[..3], |tape, inputs| {
+            ops::batch_norm_frozen(
+                tape, &inputs[0], &inputs[1], &inputs[2], &mean, &variance, 1e-3, activation, None,
+            )
+        }));
+    }
+    let [x, weight, bias, _] = inputs.map(Value::constant);
+    let (_, statistics) =
+        ops::batch_norm_training(&mut Tape::new(), &x, &weight, &bias, 1e-3, Activation::None, None).unwrap();
+    all.extend([statistics.mean, statistics.variance]);
+    digest(&all)
+}
+
+fn pooling() -> String {
+    let x = [tensor("x", &[2, 13, 12, 35])];
+    let window = Window { kernel: [3; 2], stride: [2; 2], padding: [1; 4] };
+    let mut all = both_ways(&x, |tape, inputs| ops::max_pool2d(tape, &inputs[0], window));
+    all.extend(both_ways(&x, |tape, inputs| ops::global_average_pool(tape, &inputs[0])));
+    digest(&all)
+}
+
+fn linear() -> String {
+    let inputs = [tensor("x", &[33, 130]), tensor("weight", &[37, 130]), tensor("bias", &[37])];
+    digest(&both_ways(&inputs, |tape, inputs| ops::linear(tape, &inputs[0], &inputs[1], Some(&inputs[2]))))
+}
+
+fn elementwise() -> String {
+    let inputs = ["a", "b"].map(|name| tensor(name, &[3, 7, 5, 21]).affine(8.0, 0.0).unwrap());
+    digest(&both_ways(&inputs, |tape, inputs| {
+        let sum = ops::add(tape, &inputs[0], &inputs[1])?;
+        ops::activation(tape, &sum, Activation::Relu6)
+    }))
+}
+
+fn logits() -> (Tensor, Vec<u32>) {
+    (tensor("logits", &[19, 11]).affine(9.0, 0.0).unwrap(), (0..19).map(|row| row * 7 % 11).collect())
+}
+
+fn cross_entropy() -> String {
+    let (logits, labels) = logits();
+    let mut all = Vec::new();
+    for smoothing in [0.0, 0.1] {
+        all.extend(both_ways(std::slice::from_ref(&logits), |tape, inputs| {
+            Ok(ops::cross_entropy(tape, &inputs[0], &labels, smoothing)?.0)
+        }));
+    }
+    let (_, losses) = ops::cross_entropy(&mut Tape::new(), &Value::constant(logits), &labels, 0.1).unwrap();
+    digest(&all) + &digest_of(bytemuck::cast_slice(&losses))
+}
+
+fn softmax() -> String {
+    digest([&ops::softmax(&logits().0).unwrap()])
+}
+
+fn dropout() -> String {
+    digest(&both_ways(&[tensor("x", &[5, 40])], |tape, inputs| {
+        let mut streams: Vec<Stream> =
+            (0..5).map(|row| Stream::new(1, Purpose::Dropout, 2, name_hash(&format!("{row}.png")))).collect();
+        ops::dropout(tape, &inputs[0], 0.3, &mut streams)
+    }))
+}
+
+fn model(arch: Arch) -> Model {
+    let head = pipeline::Head::Linear(toml::from_str("dropout = 0.2").unwrap());
+    Model::build(&pipeline::Model { arch, head }, 5)
+}
+
+/// One step of training and the inference before it: topology, padding, eps, momentum, and what follows whom.
+fn architectures() -> String {
+    let mut all = Vec::new();
+    for arch in [Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0] {
+        let model = model(arch);
+        let draw = |spec: &TensorSpec| match spec.role {
+            Role::BatchCount => Tensor::new(3i64, &Device::Cpu).unwrap(),
+            Role::NormWeight | Role::RunningVar => positive(&spec.name, &spec.shape),
+            Role::Weight => {
+                let inputs: usize = spec.shape[1..].iter().product();
+                tensor(&spec.name, &spec.shape).affine(1.5 / (inputs as f64).sqrt(), 0.0).unwrap()
+            }
+            _ => tensor(&spec.name, &spec.shape).affine(0.1, 0.0).unwrap(),
+        };
+        let state = State { tensors: model.description.tensors.iter().map(draw).collect() };
+        let images = Value::constant(tensor("images", &[2, 33, 33, 3]));
+        let layers = 0..model.description.layers.len();
+        let output = model.forward(&mut Pass::inference(&state), layers.clone(), images.clone()).unwrap();
+        all.push(output.into_tensor());
+        let trainable: Vec<bool> =
+            model.description.tensors.iter().map(|spec| spec.role.is_parameter()).collect();
+        let norms: Vec<NormMode> = (0..model.description.norms.len())
+            .map(|norm| if norm % 3 == 0 { NormMode::Frozen } else { NormMode::Training })
+            .collect();
+        let mut pass = Pass::training(&state, &trainable, &norms, 1, 0, &[10, 11]);
+        let output = model.forward(&mut pass, layers, images).unwrap();
+        let (loss, _) = ops::cross_entropy(pass.tape(), &output, &[0, 3], 0.0).unwrap();
+        let (gradients, buffers) = pass.backward(&loss).unwrap();
+        all.push(loss.into_tensor());
+        all.extend(gradients.into_iter().map(|(_, gradient)| gradient.unwrap()));
+        all.extend(buffers.into_iter().map(|(_, tensor)| tensor));
+    }
+    digest(&all)
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data").join(name);
+    std::fs::read(path).unwrap()
+}
+
+fn decode(names: &[&str]) -> String {
+    let mut hasher = Hasher::default();
+    for name in names {
+        hasher.update(data::decode(&fixture(name)).unwrap().as_raw());
+    }
+    hasher.finish().to_string()
+}
+
+fn picture() -> image::RgbImage {
+    let mut stream = Stream::new(0, Purpose::Initialize, 0, name_hash("picture"));
+    image::RgbImage::from_fn(61, 47, |x, y| {
+        image::Rgb([x * 4, y * 5, x + y].map(|value| value as u8 ^ (stream.next_u32() as u8 & 31)))
+    })
+}
+
+fn resize() -> String {
+    let picture = picture();
+    let region = Region { left: 7, top: 3, width: 41, height: 40 };
+    let small = data::resize(&picture, region, 17, 16);
+    let large = data::resize(&picture, Region::of(&picture), 130, 101);
+    digest_of([small.into_raw(), large.into_raw()].concat())
+}
+
+fn folder(settings: &str) -> ImageFolder {
+    toml::from_str(&format!("root = \"x\"\n{settings}")).unwrap()
+}
+
+fn normalize() -> String {
+    let tensors = ["imagenet", "inception", "efficientnet_lite", "none"].map(|name| {
+        let folder = folder(&format!("image_size = 24\nnormalize = \"{name}\""));
+        Transform::evaluation(&folder, None).tensor(&fixture("rgb8.png")).unwrap()
+    });
+    digest(&tensors)
+}
+
+fn augment() -> String {
+    let augments = [
+        "random_resized_crop = {}\nhorizontal_flip = 0.5",
+        "vertical_flip = 0.5\nrotation = 30.0",
+        "color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.2 }\nhorizontal_flip = 0.5",
+    ];
+    let mut hasher = Hasher::default();
+    for augment in augments {
+        let augment: Augment = toml::from_str(augment).unwrap();
+        let transform = Transform::training(&folder("image_size = 24"), None, &augment);
+        let prepared = transform.prepare(picture());
+        for epoch in 0..6 {
+            let mut stream = Stream::new(4, Purpose::Augment, epoch, name_hash("cat/1.png"));
+            hasher.update(transform.finish(&prepared, &mut stream).as_raw());
+        }
+    }
+    hasher.finish().to_string()
+}
+
+fn shuffle() -> String {
+    let samples: Vec<usize> = (0..100).map(|sample| 3 * sample).collect();
+    digest_of(format!("{:?} {:?}", data::shuffled(&samples, 5, 0), data::shuffled(&samples, 5, 1)))
+}
+
+fn split() -> String {
+    let root = tempfile::tempdir().unwrap();
+    for number in 0..120 {
+        let path = root.path().join(["cat", "dog"][number % 2]).join(format!("{}__{number}.png", number / 3));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    let parts = ["", "\nsplit.group = '^(.+?)__'", "\nsplit.seed = 3"].map(|settings| {
+        let folder = folder(&format!("split.validation = 0.3\nsplit.test = 0.2{settings}"));
+        let dataset = Dataset::scan(&folder, root.path()).unwrap();
+        dataset.samples.iter().map(|sample| (sample.path.clone(), sample.split.name())).collect::<Vec<_>>()
+    });
+    digest_of(format!("{parts:?}"))
+}
+
+fn initialize() -> String {
+    let init = [Init::Zeros, Init::Ones, Init::Normal { std: 0.02 }, Init::Uniform { bound: 0.1 }];
+    let tensors = init.map(|init| {
+        let spec =
+            TensorSpec { name: "fc.weight".into(), shape: vec![13, 7], role: Role::Weight, init, layer: 0 };
+        weights::initialize(&spec, 9).unwrap()
+    });
+    digest(&tensors)
+}
+
+fn widen() -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let source = Source::open(&path.join("pipelines/quickstart/efficientnet_lite0.safetensors")).unwrap();
+    digest(&["_conv_stem.weight", "_bn1.running_var", "_fc.bias"].map(|name| source.tensor(name).unwrap()))
+}
+
+fn save() -> String {
+    let mut description = model(Arch::ResNet18).description;
+    description.tensors.truncate(6);
+    let state = weights::initialize_all(&description, 2).unwrap();
+    let metadata = BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
+    let folder = tempfile::tempdir().unwrap();
+    weights::save(&folder.path().join("x.safetensors"), &description, &state, &metadata).unwrap().to_string()
+}
+
+fn optimizer() -> String {
+    let kinds = [
+        "kind = \"sgd\"\nlr = 0.1",
+        "kind = \"sgd\"\nlr = 0.1\nmomentum = 0.9",
+        "kind = \"sgd\"\nlr = 0.1\nmomentum = 0.9\nnesterov = true",
+        "kind = \"adamw\"\nlr = 0.1",
+    ];
+    let mut all = Vec::new();
+    for kind in kinds {
+        let parameter = Parameter { tensor: 0, name: "weight".to_owned(), lr: 0.1, weight_decay: 0.05 };
+        let mut optimizer = Optimizer::new(&toml::from_str(kind).unwrap(), [parameter]).unwrap();
+        let mut tensors = [tensor("weight", &[37, 29])];
+        for step in 0..3 {
+            let gradient = tensor(&format!("gradient {step}"), &[37, 29]);
+            optimizer.step(&mut tensors, &[(0, Some(gradient))], 1.0 / f64::from(step + 1)).unwrap();
+        }
+        all.extend(tensors);
+        all.extend(optimizer.state().unwrap().into_iter().map(|(_, tensor)| tensor));
+    }
+    digest(&all)
+}
+
+fn schedule() -> String {
+    let schedules = [
+        "kind = \"constant\"\nwarmup_epochs = 1.5",
+        "kind = \"cosine\"\nwarmup_epochs = 0.5\nfinal_scale = 0.1",
+    ];
+    let factors = schedules.map(|schedule| {
+        let schedule: Schedule = toml::from_str(schedule).unwrap();
+        (0..21).map(|step| schedule.lr_factor(step, 7, 3).to_bits()).collect::<Vec<_>>()
+    });
+    digest_of(format!("{factors:?}"))
+}
+
+fn classes() -> Vec<String> {
+    (0..7).map(|class| format!("class {class}")).collect()
+}
+
+fn metrics() -> ClassificationMetrics {
+    let mut metrics = ClassificationMetrics::new(7);
+    let labels: Vec<u32> = (0..40).map(|row| row * row % 7).collect();
+    let losses: Vec<f64> = numbers("losses", 40).into_iter().map(f64::from).collect();
+    metrics.update(&numbers("scores", 40 * 7), &labels, &losses).unwrap();
+    metrics
+}
+
+fn classification() -> String {
+    digest_of(serde_json::to_string(&metrics().finish(&classes()).unwrap()).unwrap())
+}
+
+fn pictures() -> String {
+    let rows: Vec<HistoryRow> = (1..=9)
+        .map(|epoch| HistoryRow {
+            epoch,
+            lr: 1e-3 / f64::from(epoch),
+            train_loss: 2.0 / f64::from(epoch),
+            train_accuracy: 1.0 - 0.9 / f64::from(epoch),
+            validation_loss: Some(0.2 + 2.0 / f64::from(epoch)),
+            validation_accuracy: Some(0.9 - 0.8 / f64::from(epoch)),
+            validation_macro_f1: Some(0.8 - 0.7 / f64::from(epoch)),
+            is_best: epoch < 6,
+        })
+        .collect();
+    let all = metrics().finish(&classes()).unwrap();
+    let prediction = Prediction {
+        file: "cat/1.png".to_owned(),
+        label: "class 1".to_owned(),
+        predicted: "class 2".to_owned(),
+        probabilities: numbers("probabilities", 7),
+    };
+    let mut hasher = Hasher::default();
+    for picture in [report::curves("title", &rows), report::confusion_matrix("title", &all)] {
+        hasher.update(picture.document().as_bytes());
+        hasher.update(&report::png(&picture).unwrap());
+    }
+    hasher.update(report::history_csv(&rows).as_bytes());
+    hasher.update(report::confusion_csv(&all).as_bytes());
+    hasher.update(report::predictions_csv(&classes(), &[prediction]).as_bytes());
+    hasher.finish().to_string()
+}
