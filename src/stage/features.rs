@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use super::{Context, Train, View};
@@ -172,7 +172,7 @@ impl Features {
     fn compute(source: &Source, images: &Arc<Images>) -> Result<Option<Self>> {
         let samples = [&source.train_samples[..], &source.validation_samples[..]].concat();
         let mut place = vec![None; samples.iter().max().map_or(0, |last| last + 1)];
-        let mut parts: Vec<Tensor> = Vec::new();
+        let (mut numbers, mut shape): (Vec<f32>, Vec<usize>) = Default::default();
         let (mut rows, started) = (0, (source.context.clock)());
         for batch in source.batches(images, in_order(samples.clone()))? {
             source.context.interrupt.check()?;
@@ -189,7 +189,11 @@ impl Features {
                 place[sample] = Some((rows, target));
                 rows += 1;
             }
-            parts.push(batch.input);
+            if numbers.is_empty() {
+                numbers.reserve_exact(row_bytes / size_of::<f32>() * samples.len());
+                shape = batch.input.dims().to_vec();
+            }
+            numbers.extend(batch.input.flatten_all()?.to_vec1::<f32>()?);
             let elapsed = ((source.context.clock)() - started).max(1e-9);
             source.context.observer.event(&Event::Features {
                 stage: source.context.stage.to_owned(),
@@ -198,10 +202,11 @@ impl Features {
                 images_per_second: f64::from(rows) / elapsed,
             });
         }
-        if parts.is_empty() {
+        if numbers.is_empty() {
             return Err(Error::failed("none of the images can be read"));
         }
-        Ok(Some(Self { rows: Tensor::cat(&parts, 0)?, place }))
+        shape[0] = rows as usize;
+        Ok(Some(Self { rows: Tensor::from_vec(numbers, shape, &Device::Cpu)?, place }))
     }
 
     /// The readable ones of some samples.

@@ -114,7 +114,9 @@ impl Train {
         let tracker = Tracker::new(self.settings.monitor, self.settings.early_stop.clone());
         let mut progress = Progress::start(source.clone(), optimizer, tracker, task.meter());
         if let Some(folder) = context.checkpoints.latest()? {
-            progress.resume(host::read(&folder)?, &model.description, &self.table)?;
+            host::read(&folder)
+                .and_then(|checkpoint| progress.resume(checkpoint, &model.description, &self.table))
+                .map_err(|error| error.hint("`--force` starts the stages of a run from their beginning"))?;
         }
         let mut host = StageHost::new(context, dataset, &setup, &progress.history)?;
         train::fit(&setup, &mut progress, &mut host)?;

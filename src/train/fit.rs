@@ -76,7 +76,7 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
         }
     }
     progress.broken.extend(setup.feed.broken());
-    Ok(())
+    require_finite(setup, &progress.state)
 }
 
 fn save<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut dyn Host) -> Result<()> {
@@ -153,6 +153,18 @@ fn require_gradients(model: &Model, gradients: &[(usize, Option<Tensor>)]) -> Re
             return Err(Error::failed(format!("the first gradient of `{name}` is not finite")).hint(
                 "lower the learning rate, check the normalisation of the data, or look for broken images",
             ));
+        }
+    }
+    Ok(())
+}
+
+/// A step that spoils the weights is told by the next one's loss; after the last step there is none.
+fn require_finite<T: Task>(setup: &Setup<T>, state: &State) -> Result<()> {
+    for row in setup.table.rows.iter().filter(|row| row.trainable) {
+        let sum = state.tensors[row.id].to_dtype(candle_core::DType::F64)?.abs()?.sum_all()?;
+        if !sum.to_scalar::<f64>()?.is_finite() {
+            return Err(Error::failed(format!("`{}` is not finite after the last step", row.name))
+                .hint("lower the learning rate or add a warmup"));
         }
     }
     Ok(())
