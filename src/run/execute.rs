@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::directory::{RunDirectory, State};
 use super::record::{RunRecord, StageRecord};
 use super::recorder::Recorder;
+use super::selection::Selection;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Fanout, Interrupt, Observer, Outcome};
@@ -74,7 +75,7 @@ pub fn execute(
     observer: &dyn Observer,
     interrupt: &Interrupt,
 ) -> Result<Summary> {
-    let selection = Selection::new(plan, options)?;
+    let selection = Selection::new(plan, options.from, options.until, options.force)?;
     let earlier = super::earlier_stages(runs, &plan.name);
     let statuses = plan::statuses(plan, store, options.wanted, options.variant, &earlier)?;
     selection.demand_above(plan, &statuses)?;
@@ -293,65 +294,6 @@ impl Checkpoints for Kept<'_> {
 
     fn save(&self, fill: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
         self.attempt.write_checkpoint(fill).map(drop)
-    }
-}
-
-/// Which stages run, and which of them anew.
-struct Selection {
-    runs: Vec<bool>,
-    forced: Vec<bool>,
-    /// By stage, the place of the `--from` stage it stands above.
-    above: Vec<bool>,
-}
-
-impl Selection {
-    fn new(plan: &Plan, options: &Options) -> Result<Self> {
-        let count = plan.stages.len();
-        let find = |name: &str| {
-            plan.stages.iter().position(|stage| stage.name == name).ok_or_else(|| {
-                let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
-                Error::usage(format!("there is no stage `{name}`"))
-                    .hint(format!("stages: {}", names.join(", ")))
-            })
-        };
-        let ancestors = |mut index: usize| {
-            let mut above = vec![false; count];
-            while let Some(parent) = plan.stages[index].parent {
-                index = parent.stage;
-                above[index] = true;
-            }
-            above
-        };
-        let mut selection =
-            Self { runs: vec![true; count], forced: vec![options.force; count], above: vec![false; count] };
-        if let Some(name) = options.until {
-            let last = find(name)?;
-            selection.runs = ancestors(last);
-            selection.runs[last] = true;
-        }
-        if let Some(name) = options.from {
-            let first = find(name)?;
-            selection.above = ancestors(first);
-            for index in 0..count {
-                selection.forced[index] |= index == first || ancestors(index)[first];
-            }
-        }
-        Ok(selection)
-    }
-
-    fn demand_above(&self, plan: &Plan, statuses: &[StageStatus]) -> Result<()> {
-        let missing =
-            (0..plan.stages.len()).find(|&index| self.above[index] && statuses[index].finished.is_none());
-        match missing {
-            None => Ok(()),
-            Some(index) => {
-                let name = &plan.stages[index].name;
-                Err(Error::usage(format!(
-                    "`--from` needs all stages above to be finished, and `{name}` is not"
-                ))
-                .hint("run without `--from` first"))
-            }
-        }
     }
 }
 
