@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::session::Session;
 use super::{Console, PipelineOptions};
 
-/// Example: defrost plan turtles.toml --set stage.finetune.optimizer.lr=3e-5
 #[derive(clap::Args)]
+#[command(after_help = "Example: defrost plan turtles.toml --set stage.finetune.optimizer.lr=3e-5")]
 pub struct Args {
     /// The pipeline file
     file: PathBuf,
