@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::directory::{RunDirectory, State};
-use super::record::{RunRecord, StageRecord};
+use super::record::RunRecord;
 use super::recorder::Recorder;
 use super::selection::Selection;
 use crate::digest::Digest;
@@ -81,7 +81,7 @@ pub fn execute(
     selection.demand_above(plan, &statuses)?;
 
     let directory = RunDirectory::locate(runs, &plan.name, &plan.recipe)?;
-    let mut record = record(plan, options.variant);
+    let mut record = RunRecord::of(plan, options.variant);
     let recorder = Recorder::open(&directory, options.clock, interrupt, &mut || {
         observer.event(&Event::Warning {
             stage: None,
@@ -294,28 +294,6 @@ impl Checkpoints for Kept<'_> {
 
     fn save(&self, fill: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
         self.attempt.write_checkpoint(fill).map(drop)
-    }
-}
-
-fn record(plan: &Plan, variant: &str) -> RunRecord {
-    let stages = plan.stages.iter().map(|stage| StageRecord {
-        name: stage.name.clone(),
-        kind: stage.work.kind().to_owned(),
-        recipe: stage.recipe,
-        key: None,
-        document: stage.document.clone(),
-        rules: stage.rules.clone(),
-        source: stage.parent.map(|parent| {
-            let above = &plan.stages[parent.stage].name;
-            format!("stages/{above}/{}", parent.file())
-        }),
-        frozen: stage.work.frozen(),
-    });
-    RunRecord {
-        name: plan.name.clone(),
-        recipe: plan.recipe,
-        profile: variant.to_owned(),
-        stages: stages.collect(),
     }
 }
 
