@@ -81,7 +81,7 @@ pub fn execute(
     selection.demand_above(plan, &statuses)?;
 
     let directory = RunDirectory::locate(runs, &plan.name, &plan.recipe)?;
-    let mut record = RunRecord::of(plan, options.variant);
+    let mut record = RunRecord::of(plan, options.variant, &statuses);
     let recorder = Recorder::open(&directory, options.clock, interrupt, &mut || {
         observer.event(&Event::Warning {
             stage: None,
@@ -107,7 +107,7 @@ pub fn execute(
         finished: Vec::new(),
     };
     let outcome = runner.run(&selection, &statuses, &mut record).and_then(|stages| {
-        let complete = stages.len() == plan.stages.len();
+        let complete = runner.finished.iter().all(Option::is_some);
         if complete {
             // All stages are there: what is left is to say so.
             let data = ReportData {
@@ -148,7 +148,7 @@ struct Runner<'a> {
     options: &'a Options<'a>,
     observer: &'a dyn Observer,
     interrupt: &'a Interrupt,
-    /// By stage; none for one that was not selected.
+    /// By stage; none for one that was not asked for and is not there.
     finished: Vec<Option<Finished>>,
 }
 
@@ -162,7 +162,12 @@ impl Runner<'_> {
         let mut summaries = Vec::new();
         for (index, stage) in self.plan.stages.iter().enumerate() {
             if !selection.runs[index] {
-                self.finished.push(None);
+                // What is there all the same stays part of the run: a complete one is complete after a part of it.
+                let finished = self.there(stage, &statuses[index])?;
+                if let Some(finished) = &finished {
+                    self.directory.materialize(self.store, &stage.name, finished)?;
+                }
+                self.finished.push(finished);
                 continue;
             }
             self.interrupt.check()?;
@@ -193,6 +198,15 @@ impl Runner<'_> {
             self.finished.push(Some(finished));
         }
         Ok(summaries)
+    }
+
+    /// The result of a stage that was not asked for, if the store has it for what is above as it is now.
+    fn there(&self, stage: &Planned, status: &StageStatus) -> Result<Option<Finished>> {
+        if stage.parent.is_some() && self.parent(stage).is_none() {
+            return Ok(None);
+        }
+        let same = status.key == Some(self.key(stage)?);
+        Ok(status.finished.clone().filter(|_| same))
     }
 
     fn parent(&self, stage: &Planned) -> Option<&Finished> {
