@@ -1,3 +1,5 @@
+//! `defrost completions`: completions for the shells.
+
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -1,3 +1,5 @@
+//! `defrost diff`: what differs between two runs.
+
 use std::process::ExitCode;
 
 use defrost::Result;

@@ -1,3 +1,5 @@
+//! `defrost doctor`: devices and environment.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

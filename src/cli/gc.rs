@@ -1,3 +1,5 @@
+//! `defrost gc`: cache space that no run needs.
+
 use std::process::ExitCode;
 
 use defrost::Result;

@@ -1,3 +1,5 @@
+//! `defrost init`: a starter pipeline.
+
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -7,8 +9,8 @@ use serde_json::json;
 
 use super::Console;
 
-/// Example: defrost init turtles --data photos --weights resnet50.safetensors
 #[derive(clap::Args)]
+#[command(after_help = "Example: defrost init turtles --data photos --weights resnet50.safetensors")]
 pub struct Args {
     /// The folder to write `pipeline.toml` to; made if need be
     #[arg(default_value = ".")]

@@ -1,3 +1,5 @@
+//! `defrost list`: the runs there are.
+
 use std::process::ExitCode;
 
 use defrost::Result;

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::{Console, PipelineOptions};
 
-/// Example: defrost params turtles.toml --stage frozen
 #[derive(clap::Args)]
+#[command(after_help = "Example: defrost params turtles.toml --stage frozen")]
 pub struct Args {
     /// The pipeline file
     #[arg(value_name = "FILE")]

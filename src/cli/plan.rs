@@ -7,13 +7,14 @@ use defrost::plan::{self, Status};
 use defrost::run::{self, RunDirectory};
 use defrost::stage::Work;
 use defrost::Result;
+use defrost::data::Split;
 use serde_json::{Value, json};
 
 use super::session::Session;
 use super::{Console, PipelineOptions};
 
-/// Example: defrost plan turtles.toml --set stage.finetune.optimizer.lr=3e-5
 #[derive(clap::Args)]
+#[command(after_help = "Example: defrost plan turtles.toml --set stage.finetune.optimizer.lr=3e-5")]
 pub struct Args {
     /// The pipeline file
     file: PathBuf,
@@ -75,9 +76,12 @@ fn note(work: &Work) -> Option<String> {
         None => format!("the first {} layers run once per image, their features are kept", train.prefix.layers),
         Some(why) => format!("features are not kept: {why}"),
     };
+    let images = train.dataset.as_ref().map_or(0, |dataset| dataset.split(Split::Train).len());
+    let steps = images.div_ceil(train.settings.batch_size);
     Some(format!(
-        "trains {} of {} tensors; {prefix}",
+        "{} of {} tensors on {images} images, {} epochs of {steps} steps; {prefix}",
         totals.trainable_tensors,
-        totals.trainable_tensors + totals.frozen_tensors
+        totals.trainable_tensors + totals.frozen_tensors,
+        train.settings.epochs,
     ))
 }

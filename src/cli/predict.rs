@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::{Console, RunsOptions};
 
-/// Example: defrost predict turtles photo.jpg
 #[derive(clap::Args)]
+#[command(after_help = "Example: defrost predict turtles photo.jpg")]
 pub struct Args {
     /// A path, an id's first digits, a run's name, or a pipeline file
     run: String,

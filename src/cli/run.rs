@@ -11,8 +11,8 @@ use super::progress::Progress;
 use super::session::Session;
 use super::{Console, PipelineOptions};
 
-/// Example: defrost run turtles.toml --until frozen
 #[derive(clap::Args)]
+#[command(after_help = "Example: defrost run turtles.toml --until frozen")]
 pub struct Args {
     /// The pipeline file
     file: PathBuf,

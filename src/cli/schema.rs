@@ -1,11 +1,13 @@
+//! `defrost schema`: the JSON Schema of pipeline files.
+
 use std::process::ExitCode;
 
 use defrost::{Result, pipeline};
 
 use super::Console;
 
-/// Example: defrost schema > pipeline.schema.json
 #[derive(clap::Args)]
+#[command(after_help = "Example: defrost schema > pipeline.schema.json")]
 pub struct Args {}
 
 /// With and without `--json`: the schema is one JSON document.

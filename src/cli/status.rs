@@ -1,3 +1,5 @@
+//! `defrost status`: the state of one run.
+
 use std::process::ExitCode;
 
 use defrost::Result;

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::{Console, PipelineOptions};
 
-/// Example: defrost validate turtles.toml --set stage.frozen.epochs=3
 #[derive(clap::Args)]
+#[command(after_help = "Example: defrost validate turtles.toml --set stage.frozen.epochs=3")]
 pub struct Args {
     /// The pipeline files
     #[arg(required = true, value_name = "FILE")]

@@ -1,3 +1,5 @@
+//! `defrost verify`: whether a run still tells the truth.
+
 use std::process::ExitCode;
 
 use defrost::run;

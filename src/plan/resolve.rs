@@ -24,6 +24,9 @@ pub enum Depth {
     Inputs,
 }
 
+/// A class of a folder that may not be looked at.
+const UNKNOWN: &str = "?";
+
 /// A stage whose names are resolved.
 pub struct Draft {
     pub name: String,
@@ -178,7 +181,7 @@ impl Resolver<'_> {
     fn classes(&mut self, name: &str, data: &ImageFolder) -> Option<Vec<String>> {
         match (&data.classes, self.depth) {
             (Some(classes), _) => Some(classes.clone()),
-            (None, Depth::Offline) => Some(vec!["?".to_owned(); 2]),
+            (None, Depth::Offline) => Some(vec![UNKNOWN.to_owned(); 2]),
             (None, _) => self.scan(name, data).map(|dataset| dataset.classes.clone()),
         }
     }
@@ -204,7 +207,8 @@ impl Resolver<'_> {
     }
 
     fn same_classes(&mut self, stage: &str, data: &str, head: &[String], classes: &[String]) -> Option<()> {
-        if head == classes {
+        let known = |classes: &[String]| classes.iter().all(|class| class != UNKNOWN);
+        if head == classes || !(known(head) && known(classes)) {
             return Some(());
         }
         let message = format!(

@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::directory::{RunDirectory, State};
-use super::record::{RunRecord, StageRecord};
+use super::record::RunRecord;
 use super::recorder::Recorder;
+use super::selection::Selection;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Fanout, Interrupt, Observer, Outcome};
@@ -74,13 +75,13 @@ pub fn execute(
     observer: &dyn Observer,
     interrupt: &Interrupt,
 ) -> Result<Summary> {
-    let selection = Selection::new(plan, options)?;
+    let selection = Selection::new(plan, options.from, options.until, options.force)?;
     let earlier = super::earlier_stages(runs, &plan.name);
     let statuses = plan::statuses(plan, store, options.wanted, options.variant, &earlier)?;
     selection.demand_above(plan, &statuses)?;
 
     let directory = RunDirectory::locate(runs, &plan.name, &plan.recipe)?;
-    let mut record = record(plan, options.variant);
+    let mut record = RunRecord::of(plan, options.variant, &statuses);
     let recorder = Recorder::open(&directory, options.clock, interrupt, &mut || {
         observer.event(&Event::Warning {
             stage: None,
@@ -106,7 +107,7 @@ pub fn execute(
         finished: Vec::new(),
     };
     let outcome = runner.run(&selection, &statuses, &mut record).and_then(|stages| {
-        let complete = stages.len() == plan.stages.len();
+        let complete = runner.finished.iter().all(Option::is_some);
         if complete {
             // All stages are there: what is left is to say so.
             let data = ReportData {
@@ -147,7 +148,7 @@ struct Runner<'a> {
     options: &'a Options<'a>,
     observer: &'a dyn Observer,
     interrupt: &'a Interrupt,
-    /// By stage; none for one that was not selected.
+    /// By stage; none for one that was not asked for and is not there.
     finished: Vec<Option<Finished>>,
 }
 
@@ -161,7 +162,12 @@ impl Runner<'_> {
         let mut summaries = Vec::new();
         for (index, stage) in self.plan.stages.iter().enumerate() {
             if !selection.runs[index] {
-                self.finished.push(None);
+                // What is there all the same stays part of the run: a complete one is complete after a part of it.
+                let finished = self.there(stage, &statuses[index])?;
+                if let Some(finished) = &finished {
+                    self.directory.materialize(self.store, &stage.name, finished)?;
+                }
+                self.finished.push(finished);
                 continue;
             }
             self.interrupt.check()?;
@@ -192,6 +198,15 @@ impl Runner<'_> {
             self.finished.push(Some(finished));
         }
         Ok(summaries)
+    }
+
+    /// The result of a stage that was not asked for, if the store has it for what is above as it is now.
+    fn there(&self, stage: &Planned, status: &StageStatus) -> Result<Option<Finished>> {
+        if stage.parent.is_some() && self.parent(stage).is_none() {
+            return Ok(None);
+        }
+        let same = status.key == Some(self.key(stage)?);
+        Ok(status.finished.clone().filter(|_| same))
     }
 
     fn parent(&self, stage: &Planned) -> Option<&Finished> {
@@ -293,87 +308,6 @@ impl Checkpoints for Kept<'_> {
 
     fn save(&self, fill: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
         self.attempt.write_checkpoint(fill).map(drop)
-    }
-}
-
-/// Which stages run, and which of them anew.
-struct Selection {
-    runs: Vec<bool>,
-    forced: Vec<bool>,
-    /// By stage, the place of the `--from` stage it stands above.
-    above: Vec<bool>,
-}
-
-impl Selection {
-    fn new(plan: &Plan, options: &Options) -> Result<Self> {
-        let count = plan.stages.len();
-        let find = |name: &str| {
-            plan.stages.iter().position(|stage| stage.name == name).ok_or_else(|| {
-                let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
-                Error::usage(format!("there is no stage `{name}`"))
-                    .hint(format!("stages: {}", names.join(", ")))
-            })
-        };
-        let ancestors = |mut index: usize| {
-            let mut above = vec![false; count];
-            while let Some(parent) = plan.stages[index].parent {
-                index = parent.stage;
-                above[index] = true;
-            }
-            above
-        };
-        let mut selection =
-            Self { runs: vec![true; count], forced: vec![options.force; count], above: vec![false; count] };
-        if let Some(name) = options.until {
-            let last = find(name)?;
-            selection.runs = ancestors(last);
-            selection.runs[last] = true;
-        }
-        if let Some(name) = options.from {
-            let first = find(name)?;
-            selection.above = ancestors(first);
-            for index in 0..count {
-                selection.forced[index] |= index == first || ancestors(index)[first];
-            }
-        }
-        Ok(selection)
-    }
-
-    fn demand_above(&self, plan: &Plan, statuses: &[StageStatus]) -> Result<()> {
-        let missing =
-            (0..plan.stages.len()).find(|&index| self.above[index] && statuses[index].finished.is_none());
-        match missing {
-            None => Ok(()),
-            Some(index) => {
-                let name = &plan.stages[index].name;
-                Err(Error::usage(format!(
-                    "`--from` needs all stages above to be finished, and `{name}` is not"
-                ))
-                .hint("run without `--from` first"))
-            }
-        }
-    }
-}
-
-fn record(plan: &Plan, variant: &str) -> RunRecord {
-    let stages = plan.stages.iter().map(|stage| StageRecord {
-        name: stage.name.clone(),
-        kind: stage.work.kind().to_owned(),
-        recipe: stage.recipe,
-        key: None,
-        document: stage.document.clone(),
-        rules: stage.rules.clone(),
-        source: stage.parent.map(|parent| {
-            let above = &plan.stages[parent.stage].name;
-            format!("stages/{above}/{}", parent.file())
-        }),
-        frozen: stage.work.frozen(),
-    });
-    RunRecord {
-        name: plan.name.clone(),
-        recipe: plan.recipe,
-        profile: variant.to_owned(),
-        stages: stages.collect(),
     }
 }
 

@@ -14,6 +14,7 @@ mod overview;
 mod predict;
 mod record;
 mod recorder;
+mod selection;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
+use crate::plan::{Plan, StageStatus};
 
 /// A run's plan. Deterministic: no path of this machine, no time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,30 @@ pub struct StageRecord {
 }
 
 impl RunRecord {
+    /// What a plan has to be done under a numeric profile; keys become known on the way.
+    pub fn of(plan: &Plan, variant: &str, statuses: &[StageStatus]) -> Self {
+        let stages = plan.stages.iter().zip(statuses).map(|(stage, status)| StageRecord {
+            name: stage.name.clone(),
+            kind: stage.work.kind().to_owned(),
+            recipe: stage.recipe,
+            // `gc` leaves alone what a run directory names: from the start, all that is finished.
+            key: status.key.filter(|_| status.finished.is_some()),
+            document: stage.document.clone(),
+            rules: stage.rules.clone(),
+            source: stage.parent.map(|parent| {
+                let above = &plan.stages[parent.stage].name;
+                format!("stages/{above}/{}", parent.file())
+            }),
+            frozen: stage.work.frozen(),
+        });
+        RunRecord {
+            name: plan.name.clone(),
+            recipe: plan.recipe,
+            profile: variant.to_owned(),
+            stages: stages.collect(),
+        }
+    }
+
     pub fn stage(&self, name: &str) -> Option<&StageRecord> {
         self.stages.iter().find(|stage| stage.name == name)
     }

@@ -67,7 +67,7 @@ impl Train {
                 "dropout": head.dropout,
                 "seed": self.seed,
             },
-            "parameters": parameters(&self.table),
+            "parameters": parameters(&self.subject.build().description, &self.table),
             "images": self.view.document(),
             "inputs": {
                 "train": split_document(dataset, Split::Train)?,
@@ -94,6 +94,8 @@ impl Train {
     pub fn execute(&self, context: &Context) -> Result<()> {
         let dataset =
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
+        // Draws and checkpoints know samples by their number: a test image may not move the others'.
+        let dataset = &Arc::new(dataset.only(&[Split::Train, Split::Validation]));
         let model = self.subject.build();
         let source = context.load_model(&model.description)?;
         let task = Classifier::new(&self.subject.classes, &self.settings.loss);
@@ -209,18 +211,19 @@ fn base_lr(optimizer: &pipeline::Optimizer) -> f64 {
 
 /// What the rules come to, for the recipe. Rates stand only where they are not the optimizer's own, so that a changed
 /// learning rate is one change.
-fn parameters(table: &ParameterTable) -> Value {
+fn parameters(description: &Description, table: &ParameterTable) -> Value {
     let trained = table.rows.iter().filter(|row| row.trainable);
     let paces: serde_json::Map<String, Value> = trained
         .clone()
         .filter(|row| row.group.is_some() || row.weight_decay == Some(0.0))
         .map(|row| (row.name.clone(), json!({ "lr": row.lr, "weight_decay": row.weight_decay })))
         .collect();
-    let norms = table.norms.iter().map(|mode| *mode == NormMode::Training).collect::<Vec<_>>();
+    let norms = description.norms.iter().zip(&table.norms);
+    let training = norms.filter(|(_, mode)| **mode == NormMode::Training).map(|(norm, _)| &norm.name);
     json!({
         "trainable": trained.map(|row| &row.name).collect::<Vec<_>>(),
         "paces": paces,
-        "norms_in_training": norms,
+        "norms_in_training": training.collect::<Vec<_>>(),
     })
 }
 

@@ -1,12 +1,18 @@
 //! The binary as its users meet it: a module per command.
 
 mod diff;
+mod failure;
 mod gc;
 mod init;
+mod kill;
 mod language;
 mod list;
 mod params;
+mod plan;
+mod predict;
+mod project;
 mod report;
+mod run;
 mod schema;
 mod status;
 mod support;

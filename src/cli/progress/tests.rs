@@ -1,0 +1,58 @@
+use super::*;
+
+#[test]
+fn a_step_says_where_it_stands() {
+    let step = |epochs, accuracy, seconds_left| Event::Step {
+        stage: "frozen".into(),
+        epoch: 3,
+        epochs,
+        step: 12,
+        steps: 40,
+        loss: 0.41018,
+        accuracy,
+        images_per_second: 123.4,
+        seconds_left,
+    };
+    assert_eq!(
+        step_line(&step(10, Some(0.832), 187.0)),
+        "epoch 3/10  step 12/40  loss 0.4102  accuracy 83.2\u{a0}%  3:07 left  123 images/s"
+    );
+    assert_eq!(step_line(&step(1, None, f64::NAN)), "step 12/40  loss 0.4102  123 images/s");
+}
+
+#[test]
+fn an_epoch_says_how_it_went() {
+    let row = [("train_loss", 0.4), ("train_accuracy", 0.8), ("lr", 0.1), ("validation_loss", 0.39)];
+    let row = row.map(|(name, value)| (name.to_owned(), value));
+    assert_eq!(
+        epoch_line(3, 10, &row, true),
+        "epoch 3/10  training loss 0.4000, accuracy 80.0\u{a0}%  validation loss 0.3900  best"
+    );
+}
+
+#[test]
+fn the_closing_table_lines_up() {
+    let row = |stage: &str, outcome, seconds, metrics: &[(&str, f64)]| Finished {
+        stage: stage.into(),
+        outcome,
+        seconds,
+        metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+    };
+    let counts =
+        [("parameters.trainable_parameters", 4098.0), ("parameters.frozen_parameters", 23_508_032.0)];
+    let frozen = [counts[0], counts[1], ("best.validation_accuracy", 0.93125)];
+    insta::assert_snapshot!(table(&[
+        row("pretrained", Outcome::Cached, 0.01, &[]),
+        row("frozen", Outcome::Resumed, 83.0, &frozen),
+        row("test", Outcome::Ran, 1.26, &[("accuracy", 0.9), ("loss", 0.3)]),
+    ]));
+}
+
+#[test]
+fn durations_are_short() {
+    let shown = [0.04, 0.84, 9.96, 42.4, 59.7, 187.0, 3599.6, 7500.0].map(duration);
+    assert_eq!(
+        shown,
+        ["0 s", "0.8 s", "10 s", "42 s", "1 min 00 s", "3 min 07 s", "1 h 00 min", "2 h 05 min"]
+    );
+}

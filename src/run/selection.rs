@@ -1,0 +1,63 @@
+//! What `--from`, `--until` and `--force` make of a plan.
+
+use crate::error::{Error, Result};
+use crate::plan::{Plan, StageStatus};
+
+/// Which stages run, and which of them anew.
+pub(super) struct Selection {
+    pub runs: Vec<bool>,
+    pub forced: Vec<bool>,
+    /// By stage, the place of the `--from` stage it stands above.
+    above: Vec<bool>,
+}
+
+impl Selection {
+    pub fn new(plan: &Plan, from: Option<&str>, until: Option<&str>, force: bool) -> Result<Self> {
+        let count = plan.stages.len();
+        let find = |name: &str| {
+            plan.stages.iter().position(|stage| stage.name == name).ok_or_else(|| {
+                let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
+                Error::usage(format!("there is no stage `{name}`"))
+                    .hint(format!("stages: {}", names.join(", ")))
+            })
+        };
+        let ancestors = |mut index: usize| {
+            let mut above = vec![false; count];
+            while let Some(parent) = plan.stages[index].parent {
+                index = parent.stage;
+                above[index] = true;
+            }
+            above
+        };
+        let mut selection =
+            Self { runs: vec![true; count], forced: vec![force; count], above: vec![false; count] };
+        if let Some(name) = until {
+            let last = find(name)?;
+            selection.runs = ancestors(last);
+            selection.runs[last] = true;
+        }
+        if let Some(name) = from {
+            let first = find(name)?;
+            selection.above = ancestors(first);
+            for index in 0..count {
+                selection.forced[index] |= index == first || ancestors(index)[first];
+            }
+        }
+        Ok(selection)
+    }
+
+    pub fn demand_above(&self, plan: &Plan, statuses: &[StageStatus]) -> Result<()> {
+        let missing =
+            (0..plan.stages.len()).find(|&index| self.above[index] && statuses[index].finished.is_none());
+        match missing {
+            None => Ok(()),
+            Some(index) => {
+                let name = &plan.stages[index].name;
+                Err(Error::usage(format!(
+                    "`--from` needs all stages above to be finished, and `{name}` is not"
+                ))
+                .hint("run without `--from` first"))
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Runs that are stopped anywhere, by force or politely, and go on to the bytes they would have had.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use defrost::random::{Purpose, Stream};
+
+use crate::project::{Project, Run, STAGES};
+
+/// More epochs than elsewhere, so that there is more to be killed in.
+const LONG: [&str; 4] = ["--set", "stage.frozen.epochs=8", "--set", "stage.finetune.epochs=5"];
+/// Nobody waits longer for anything here.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a run wrote about itself so far.
+struct Events(std::path::PathBuf);
+
+impl Events {
+    fn of(project: &Project, arguments: &[&str]) -> Self {
+        let plan = project.plan(arguments);
+        Self(std::path::Path::new(plan["run_dir"].as_str().unwrap()).join("events.jsonl"))
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap_or_default()
+    }
+
+    /// Waits until the run has said enough, or is over.
+    fn wait(&self, child: &mut Child, enough: impl Fn(&str) -> bool) {
+        let started = Instant::now();
+        while !enough(&self.text()) && child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < PATIENCE, "nothing happens: {}", self.text());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Kills a run again and again: some moments after its start, or some moments after a few events more. Both are drawn, and
+/// the events keep the kills spread over the run on machines of any speed.
+fn kill_until_complete(checkpoint_seconds: &str, seed: u64, least: usize) {
+    let reference = Project::new().run(&LONG).manifest();
+
+    let project = Project::new();
+    let setting = format!("run.checkpoint_seconds={checkpoint_seconds}");
+    let arguments = [&LONG[..], &["--set", &setting]].concat();
+    let events = Events::of(&project, &arguments);
+    let mut draws = Stream::new(seed, Purpose::Shuffle, 0, 0);
+    let mut kills = Vec::new();
+    let run = loop {
+        let mut child = project.start(&arguments);
+        // A run that is killed too early every time would never end.
+        if kills.len() < 40 {
+            let before = events.text().lines().count();
+            if draws.below(4) == 0 {
+                std::thread::sleep(Duration::from_millis(u64::from(draws.below(400))));
+            } else {
+                let more = draws.below(14) as usize;
+                events.wait(&mut child, |text| text.lines().count() > before + more);
+                std::thread::sleep(Duration::from_millis(u64::from(draws.below(40))));
+            }
+        }
+        let over = kills.len() >= 40 || child.try_wait().unwrap().is_some();
+        if over {
+            break Run::of(&child.wait_with_output().unwrap());
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let text = events.text();
+        let last = text.lines().rev().find_map(|line| line.split("\"stage\":\"").nth(1)?.split('"').next());
+        kills.push(last.unwrap_or("nothing").to_owned());
+    };
+    assert_eq!(run.state(), "complete");
+    assert_eq!(run.manifest(), reference, "after kills in {kills:?}");
+    assert!(kills.len() >= least, "{kills:?}");
+    for stage in ["frozen", "finetune"] {
+        assert!(kills.iter().any(|killed| killed == stage), "{kills:?}");
+    }
+    let text = events.text();
+    assert!(text.contains("\"outcome\":\"resumed\""), "{text}");
+    let verified = project.defrost(&["verify", "colours"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+#[test]
+fn killed_anywhere_with_a_checkpoint_at_every_step_it_ends_in_the_same_bytes() {
+    kill_until_complete("0", 1, 10);
+}
+
+#[test]
+fn killed_anywhere_with_checkpoints_on_the_clock_it_ends_in_the_same_bytes() {
+    kill_until_complete("0.1", 2, 5);
+}
+
+#[test]
+fn asked_to_stop_it_checkpoints_and_goes_on_from_there() {
+    let reference = Project::new().run(&LONG).manifest();
+    for (signal, stage) in [("TERM", "finetune"), ("INT", "finetune"), ("USR1", "frozen")] {
+        let project = Project::new();
+        // Long enough that the end does not come first, and no checkpoint but the one that is asked for.
+        let arguments =
+            if stage == "frozen" { ["--set", "stage.frozen.epochs=3000"].to_vec() } else { LONG.to_vec() };
+        let events = Events::of(&project, &arguments);
+        let mut child = project.start(&arguments);
+        let begun = format!(
+            "\"epoch\":1,\"epochs\":{},\"event\":\"epoch_finished\"",
+            if stage == "frozen" { 3000 } else { 5 }
+        );
+        events.wait(&mut child, |text| {
+            text.contains(&begun) && text.contains(&format!("\"stage\":\"{stage}\""))
+        });
+        let id = child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{signal}: {said}");
+        assert!(said.contains("run the same command again"), "{said}");
+        assert!(output.stdout.is_empty(), "no document of a run that has not ended");
+        let folder = events.0.parent().unwrap();
+        assert_eq!(std::fs::read_to_string(folder.join("state")).unwrap().trim(), "interrupted");
+        let plan = project.plan(&arguments);
+        let index = STAGES.iter().position(|name| *name == stage).unwrap();
+        assert_eq!(plan["stages"][index]["status"], "resume", "{plan}");
+        if stage == "finetune" {
+            let run = project.run(&arguments);
+            assert_eq!(run.those("resumed"), ["finetune"], "{signal}");
+            assert_eq!(run.those("cached"), ["start", "frozen"]);
+            assert_eq!(run.manifest(), reference, "{signal}");
+        }
+    }
+}
+
+/// What was left out before the kill is still left out, and counted, after it.
+#[test]
+fn broken_images_are_counted_once_across_a_resume() {
+    let make = || {
+        let project = Project::new();
+        for number in 0..4 {
+            let path = project.path().join(format!("photos/green/broken{number}.png"));
+            std::fs::write(path, "no picture at all").unwrap();
+        }
+        project.edit("image_size = 32", "image_size = 32\nbroken     = \"skip\"");
+        // No batch may shrink to one image, of which batch normalisation makes nothing.
+        project.edit("batch_size = 5", "batch_size = 9");
+        project
+    };
+    let whole = make();
+    let reference = whole.run(&LONG);
+    let counts = |run: &Run| {
+        STAGES[1..]
+            .iter()
+            .map(|stage| run.metrics(stage)["broken_images"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let counted = counts(&reference);
+    assert!(counted[0] > 0 && counted[0] == counted[1] && counted[1] + counted[2] == 4, "{counted:?}");
+
+    let project = make();
+    let arguments = [&LONG[..], &["--set", "run.checkpoint_seconds=0"]].concat();
+    let events = Events::of(&project, &arguments);
+    for epoch in [1, 3] {
+        let mut child = project.start(&arguments);
+        let mark = format!("\"epoch\":{epoch},\"epochs\":5,");
+        events.wait(&mut child, |text| text.contains(&mark));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let run = project.run(&arguments);
+    assert_eq!(run.those("resumed"), ["finetune"]);
+    assert_eq!(counts(&run), counted);
+    assert_eq!(run.manifest(), reference.manifest());
+}

@@ -1,0 +1,156 @@
+//! `defrost plan`: a change reaches the stages that depend on it, and no other.
+
+use std::time::{Duration, SystemTime};
+
+use crate::project::{Project, STAGES, document};
+use serde_json::{Value, json};
+
+fn reasons(plan: &Value, stage: &str) -> Value {
+    let stages = plan["stages"].as_array().unwrap();
+    stages.iter().find(|found| found["name"] == stage).unwrap()["reasons"].clone()
+}
+
+#[test]
+fn comments_order_names_and_times_change_nothing() {
+    let project = Project::finished();
+    let unchanged = |what: &str| assert_eq!(project.misses(&[]), [""; 0], "{what}");
+    project.edit(
+        "optimizer = { kind = \"adamw\", lr = 1e-2 }",
+        "optimizer={lr=0.01,kind='adamw'} # the head alone",
+    );
+    unchanged("white space, order and notation in a table");
+    project
+        .edit("kind      = \"train\"\nfrom      = \"start\"\n", "\nfrom = \"start\"\nkind = \"train\"\n\n");
+    unchanged("order of keys");
+    let image = std::fs::File::options().append(true).open(project.path().join("photos/red/03.png")).unwrap();
+    image.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    unchanged("a touched image");
+    std::fs::rename(project.path().join("photos"), project.path().join("pictures")).unwrap();
+    project.edit("\"photos\"", "\"pictures\"");
+    unchanged("a moved folder");
+    let text = project.text().replace("frozen", "warmup");
+    project.write(&text);
+    unchanged("a renamed stage");
+    project.edit("name = \"colours\"", "name = \"turtles\"");
+    unchanged("a renamed pipeline");
+}
+
+#[test]
+fn a_changed_learning_rate_is_the_reason_of_its_stage_alone() {
+    let project = Project::finished();
+    let plan = project.plan(&["--set", "stage.finetune.optimizer.lr=3e-4"]);
+    let statuses: Vec<&Value> =
+        plan["stages"].as_array().unwrap().iter().map(|stage| &stage["status"]).collect();
+    assert_eq!(statuses, ["hit", "hit", "miss", "miss"]);
+    assert_eq!(reasons(&plan, "finetune"), json!([{ "field": "optimizer.lr", "old": 1e-3, "new": 3e-4 }]));
+    assert_eq!(reasons(&plan, "test")[0]["field"], "from");
+    assert_eq!(plan["stages"][3]["key"], Value::Null);
+
+    let output = project.defrost(&["plan", "colours.toml", "--set", "stage.finetune.optimizer.lr=3e-4"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("optimizer.lr 0.001 → 3e-4"), "{text}");
+    assert!(text.contains("`finetune` is to be computed"), "{text}");
+}
+
+/// An image that `split` holds, by the name of a stage's predictions.
+fn images(project: &Project, split: &str) -> Vec<String> {
+    let pipeline = format!(
+        "{}\n[stage.look]\nkind = \"evaluate\"\nfrom = \"start\"\nsplit = \"{split}\"\n",
+        project.text()
+    );
+    std::fs::write(project.path().join("look.toml"), pipeline).unwrap();
+    let run =
+        document(&project.defrost(&["run", "look.toml", "--until", "look", "--set", "name=look", "--json"]));
+    let folder = std::path::Path::new(run["run_dir"].as_str().unwrap()).join("stages/look/predictions.csv");
+    let table = std::fs::read_to_string(folder).unwrap();
+    table.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn an_image_reaches_the_stages_that_read_its_part() {
+    let project = Project::finished();
+    let below = &STAGES[1..];
+    for (split, missing) in [("train", below), ("validation", below), ("test", &["test"])] {
+        let path = project.path().join("photos").join(&images(&project, split)[1]);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&bytes[..], b"\0"].concat()).unwrap();
+        assert_eq!(project.misses(&[]), missing, "{split}");
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(project.misses(&[]), [""; 0], "{split} as before");
+    }
+}
+
+#[test]
+fn a_changed_weight_reaches_all_below_and_an_equal_one_nothing() {
+    let project = Project::finished();
+    let weights = project.path().join("weights.safetensors");
+    let run = project.run(&[]);
+    std::fs::copy(run.directory.join("stages/start/model.safetensors"), &weights).unwrap();
+    project.edit("kind = \"init_weights\"", "kind = \"load_weights\"\nfile = \"weights.safetensors\"");
+    // The recipe is another and the bytes are the same: keys go by bytes.
+    let loaded = project.run(&[]);
+    assert_eq!(loaded.those("ran"), ["start"]);
+    assert_eq!(loaded.those("cached"), STAGES[1..]);
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    // A copy of a read-only file is read-only.
+    std::fs::remove_file(&weights).unwrap();
+    std::fs::write(&weights, bytes).unwrap();
+    assert_eq!(project.misses(&[]), STAGES);
+    assert_eq!(reasons(&project.plan(&[]), "start")[0]["field"], "inputs.file");
+}
+
+#[test]
+fn a_seed_leaves_the_split_and_the_seed_of_the_split_changes_it() {
+    let project = Project::finished();
+    let inputs = |arguments: &[&str]| -> Value {
+        let run = project.run(arguments);
+        let plan: Value = serde_json::from_str(&run.read("plan.json")).unwrap();
+        plan["stages"][1]["document"]["inputs"].clone()
+    };
+    let before = inputs(&[]);
+    assert_eq!(inputs(&["--set", "seed=8", "--until", "frozen"]), before);
+    let plan = project.plan(&["--set", "data.photos.split.seed=3"]);
+    let statuses: Vec<&Value> =
+        plan["stages"].as_array().unwrap().iter().map(|stage| &stage["status"]).collect();
+    assert_eq!(statuses, ["hit", "miss", "miss", "miss"]);
+    assert_ne!(inputs(&["--set", "data.photos.split.seed=3", "--until", "frozen"]), before);
+}
+
+/// A head's outputs stand for classes by their order: weights for another order are other weights.
+#[test]
+fn weights_of_another_class_list_need_a_new_head() {
+    let project = Project::finished();
+    let run = project.run(&[]);
+    let weights = run.directory.join("stages/frozen/best.safetensors");
+    std::fs::copy(weights, project.path().join("weights.safetensors")).unwrap();
+    project.edit("kind = \"init_weights\"", "kind = \"load_weights\"\nfile = \"weights.safetensors\"");
+    assert_eq!(project.misses(&[])[0], "start");
+    project.edit("image_size = 32", "image_size = 32\nclasses = [\"green\", \"blue\", \"red\"]");
+    let output = project.defrost(&["plan", "colours.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("colours.toml:") && text.contains("weights.safetensors"), "{text}");
+    assert!(text.contains("reinit = [\"@head\"]"), "{text}");
+    project.edit("file = \"weights.safetensors\"", "file = \"weights.safetensors\"\nreinit = [\"@head\"]");
+    assert_eq!(project.misses(&[])[0], "start");
+}
+
+/// Two data sets of one model must agree on the classes; the stage that does not is named.
+#[test]
+fn a_stage_on_data_with_other_classes_is_refused() {
+    let project = Project::new();
+    let data = "\n[data.few]\nformat = \"image_folder\"\nroot = \"photos\"\nclasses = [\"red\", \"blue\"]\nimage_size = 32\n";
+    let text =
+        project.text().replace("kind = \"init_weights\"", "kind = \"init_weights\"\ndata = \"photos\"");
+    let text = text.replace("[defaults.train]", "[defaults.train]\ndata = \"photos\"");
+    project.write(&format!("{text}data = \"few\"\nsplit = \"train\"\n{data}"));
+    let report = project.defrost(&["validate", "colours.toml", "--json"]);
+    assert_eq!(report.status.code(), Some(2));
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    let errors = report["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 1, "{report}");
+    assert_eq!(errors[0]["code"], "class-list");
+    let line = errors[0]["line"].as_u64().unwrap() as usize;
+    assert_eq!(project.text().lines().nth(line - 1), Some("data = \"few\""));
+}

@@ -1,0 +1,79 @@
+//! `defrost predict`: the model of a run, applied as it was evaluated.
+
+use serde_json::Value;
+
+use crate::project::{Project, document};
+
+#[test]
+fn a_test_image_gets_the_probabilities_of_the_evaluation() {
+    let project = Project::new();
+    let run = project.run(&[]);
+    let table = run.read("stages/test/predictions.csv");
+    let mut rows = csv::Reader::from_reader(table.as_bytes());
+    let header = rows.headers().unwrap().clone();
+    let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
+    assert!(rows.len() > 3, "{table}");
+    let files: Vec<String> = rows.iter().map(|row| format!("photos/{}", &row[0])).collect();
+    let arguments: Vec<&str> =
+        ["predict", "colours", "--json"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let answer = document(&project.defrost(&arguments));
+    assert_eq!(answer["checkpoint"], "stages/finetune/best.safetensors");
+    let predictions = answer["predictions"].as_array().unwrap();
+    assert_eq!(predictions.len(), rows.len());
+    for (row, prediction) in rows.iter().zip(predictions) {
+        assert_eq!(prediction["file"], format!("photos/{}", &row[0]));
+        assert_eq!(prediction["label"], row[2], "{header:?}");
+        let probabilities = prediction["probabilities"].as_object().unwrap();
+        assert_eq!(probabilities.keys().collect::<Vec<_>>(), ["blue", "green", "red"]);
+        for (place, class) in ["blue", "green", "red"].into_iter().enumerate() {
+            let evaluated: f32 = row[3 + place].parse().unwrap();
+            let predicted: f32 = probabilities[class].to_string().parse().unwrap();
+            assert_eq!(predicted.to_bits(), evaluated.to_bits(), "{} {class}: {header:?}", &row[0]);
+        }
+        let sum: f64 = probabilities.values().map(|p| p.as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn a_run_may_be_named_in_four_ways_and_a_stage_chosen() {
+    let project = Project::new();
+    let run = project.run(&[]);
+    let image = "photos/red/00.png";
+    let id = run.directory.file_name().unwrap().to_str().unwrap();
+    let predict = |run: &str, rest: &[&str]| -> Value {
+        document(&project.defrost(&[&["predict", run, image, "--json"], rest].concat()))
+    };
+    let expected = predict("colours", &[]);
+    for name in [&id[..5], run.directory.to_str().unwrap(), "colours.toml"] {
+        assert_eq!(predict(name, &[]), expected, "{name}");
+    }
+    let other = predict("colours", &["--stage", "frozen@last"]);
+    assert_eq!(other["checkpoint"], "stages/frozen/last.safetensors");
+    assert_ne!(other["predictions"], expected["predictions"]);
+    let unknown = project.defrost(&["predict", "colours", image, "--stage", "frosen"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let text = String::from_utf8(unknown.stderr).unwrap();
+    assert!(text.contains("no train stage `frosen`") && text.contains("frozen, finetune"), "{text}");
+
+    // For people: the likeliest class first.
+    let said = String::from_utf8(project.defrost(&["predict", "colours", image]).stdout).unwrap();
+    let label = expected["predictions"][0]["label"].as_str().unwrap();
+    assert!(said.starts_with(&format!("{image}: {label} ")), "{said}");
+}
+
+#[test]
+fn what_is_no_image_is_named() {
+    let project = Project::finished();
+    std::fs::write(project.path().join("notes.txt"), "no picture").unwrap();
+    std::fs::write(project.path().join("cut.png"), b"\x89PNG\r\n\x1a\n\0\0").unwrap();
+    for (file, cause) in
+        [("notes.txt", "neither a JPEG nor a PNG"), ("cut.png", "PNG"), ("nobody.png", "cannot read")]
+    {
+        let output = project.defrost(&["predict", "colours", "photos/red/00.png", file, "--json"]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(&format!("`{file}`")) && text.contains(cause), "{text}");
+        assert!(output.stdout.is_empty(), "half an answer is none");
+    }
+}

@@ -1,0 +1,238 @@
+//! A small project of one's own: a folder with images, a pipeline and `runs/`, on which the real binary works.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use defrost::digest::Digest;
+use image::RgbImage;
+use serde_json::Value;
+
+/// Three classes of coloured noise; random weights, a trained head, a fine-tuned end, a test. Dropout, augmentation,
+/// momentum and batch normalisation in training are all there: whatever moves must survive a kill.
+const PIPELINE: &str = r#"name = "colours"
+seed = 7
+
+[data.photos]
+format     = "image_folder"
+root       = "photos"
+image_size = 32
+resize     = 32
+split      = { validation = 0.25, test = 0.25, seed = 0 }
+
+[model.net]
+arch = "efficientnet_lite0"
+head = { kind = "linear", dropout = 0.2 }
+
+[defaults.train]
+batch_size = 5
+
+[stage.start]
+kind = "init_weights"
+
+[stage.frozen]
+kind      = "train"
+from      = "start"
+train     = ["@head"]
+epochs    = 3
+optimizer = { kind = "adamw", lr = 1e-2 }
+
+[stage.finetune]
+kind       = "train"
+from       = "frozen@best"
+train_last = 2
+epochs     = 2
+augment    = { horizontal_flip = 0.5, rotation = 10 }
+optimizer  = { kind = "sgd", lr = 1e-3, momentum = 0.9 }
+schedule   = { kind = "cosine" }
+
+[stage.test]
+kind = "evaluate"
+from = "finetune@best"
+"#;
+
+pub const STAGES: [&str; 4] = ["start", "frozen", "finetune", "test"];
+const CLASSES: [(&str, [u8; 3]); 3] =
+    [("blue", [30, 40, 200]), ("green", [40, 190, 50]), ("red", [210, 40, 30])];
+const IMAGES_PER_CLASS: u32 = 12;
+
+/// Removed with the value.
+pub struct Project {
+    folder: tempfile::TempDir,
+}
+
+impl Project {
+    /// Nothing is computed yet.
+    pub fn new() -> Self {
+        let project = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        std::fs::create_dir(project.path().join("runs")).expect("the folder is ours");
+        std::fs::write(project.file(), PIPELINE).expect("the folder is ours");
+        for (class, colour) in CLASSES {
+            for number in 0..IMAGES_PER_CLASS {
+                project.image(&format!("photos/{class}/{number:02}.png"), colour, number);
+            }
+        }
+        project
+    }
+
+    /// The pipeline has run once.
+    pub fn finished() -> Self {
+        let project = Self::new();
+        project.run(&[]);
+        project
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.path().join("colours.toml")
+    }
+
+    /// Writes an image of coloured noise: the same arguments, the same bytes.
+    pub fn image(&self, path: &str, colour: [u8; 3], seed: u32) {
+        let mut state = seed;
+        let image = RgbImage::from_fn(24, 24, |_, _| {
+            image::Rgb(colour.map(|channel| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                channel.saturating_add((state >> 26) as u8)
+            }))
+        });
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("the folder is ours");
+        image.save(&path).expect("PNG can be written");
+    }
+
+    /// Replaces text of the pipeline that stands there once.
+    pub fn edit(&self, old: &str, new: &str) {
+        let text = self.text();
+        assert_eq!(text.matches(old).count(), 1, "`{old}` stands once in the pipeline");
+        self.write(&text.replace(old, new));
+    }
+
+    pub fn text(&self) -> String {
+        std::fs::read_to_string(self.file()).expect("the pipeline is there")
+    }
+
+    pub fn write(&self, pipeline: &str) {
+        std::fs::write(self.file(), pipeline).expect("the folder is ours");
+    }
+
+    /// A command, in the project's folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_defrost"));
+        command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    pub fn defrost(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("defrost starts")
+    }
+
+    /// Starts `run` and does not wait for it.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(&["run", "colours.toml", "--json"]);
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("defrost starts")
+    }
+
+    /// Runs the pipeline to its end; the document it prints.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        Run::of(&self.start(arguments).wait_with_output().expect("defrost ends"))
+    }
+
+    /// Runs the pipeline, which must end with this code; what is said of it.
+    #[track_caller]
+    pub fn run_fails(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.start(arguments).wait_with_output().expect("defrost ends");
+        let text = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        text
+    }
+
+    /// What `plan` says of each stage: `hit`, `miss` or `resume`.
+    #[track_caller]
+    pub fn plan(&self, arguments: &[&str]) -> Value {
+        let arguments = [&["plan", "colours.toml", "--json"], arguments].concat();
+        document(&self.defrost(&arguments))
+    }
+
+    /// The stages that `plan` would compute.
+    #[track_caller]
+    pub fn misses(&self, arguments: &[&str]) -> Vec<String> {
+        let plan = self.plan(arguments);
+        let stages = plan["stages"].as_array().expect("a list of stages");
+        let missing = stages.iter().filter(|stage| stage["status"] != "hit");
+        missing.map(|stage| stage["name"].as_str().expect("a name").to_owned()).collect()
+    }
+
+    /// The folder of a finished stage in the store.
+    pub fn stored(&self, key: &str) -> PathBuf {
+        let folder = self.path().join("runs/.store").join(key);
+        let mut variants = std::fs::read_dir(folder).expect("the store has it").flatten();
+        variants.next().expect("one variant").path()
+    }
+}
+
+#[track_caller]
+pub fn document(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON document on standard output")
+}
+
+/// What a run that came to its end printed with `--json`.
+pub struct Run {
+    pub directory: PathBuf,
+    pub document: Value,
+}
+
+impl Run {
+    #[track_caller]
+    pub fn of(output: &Output) -> Self {
+        let document = document(output);
+        Self { directory: document["run_dir"].as_str().expect("a path").into(), document }
+    }
+
+    /// By stage: `ran`, `cached` or `resumed`.
+    pub fn statuses(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let stages = self.document["stages"].as_array().expect("a list of stages");
+        stages.iter().map(|stage| (text(&stage["name"]), text(&stage["status"]))).collect()
+    }
+
+    /// The stages of a status.
+    pub fn those(&self, status: &str) -> Vec<String> {
+        self.statuses().into_iter().filter(|(_, found)| found == status).map(|(name, _)| name).collect()
+    }
+
+    pub fn metrics(&self, stage: &str) -> &Value {
+        let stages = self.document["stages"].as_array().expect("a list of stages");
+        &stages.iter().find(|found| found["name"] == stage).expect("the stage has run")["metrics"]
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.join(name)).expect("the run directory has it")
+    }
+
+    /// Every deterministic file with its digest, as the manifest has them.
+    pub fn manifest(&self) -> String {
+        self.read("manifest.json")
+    }
+
+    pub fn files(&self) -> BTreeMap<String, Digest> {
+        let manifest: Value = serde_json::from_str(&self.manifest()).expect("JSON");
+        serde_json::from_value(manifest["files"].clone()).expect("a digest for each file")
+    }
+
+    pub fn state(&self) -> String {
+        self.read("state").trim().to_owned()
+    }
+
+    pub fn key(&self, stage: &str) -> String {
+        let plan: Value = serde_json::from_str(&self.read("plan.json")).expect("JSON");
+        let stages = plan["stages"].as_array().expect("a list of stages");
+        let found = stages.iter().find(|found| found["name"] == stage).expect("the plan has the stage");
+        found["key"].as_str().expect("its key is known").to_owned()
+    }
+}
