@@ -82,13 +82,6 @@ impl Dataset {
         (0..self.samples.len()).filter(|&index| self.samples[index].split == split).collect()
     }
 
-    /// The data set with the samples of some parts alone.
-    pub fn only(&self, parts: &[Split]) -> Self {
-        let mut dataset = self.clone();
-        dataset.samples.retain(|sample| parts.contains(&sample.split));
-        dataset
-    }
-
     /// Per class, the numbers of training, validation and test samples.
     pub fn counts(&self) -> Vec<[usize; 3]> {
         let mut counts = vec![[0; 3]; self.classes.len()];

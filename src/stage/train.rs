@@ -94,8 +94,6 @@ impl Train {
     pub fn execute(&self, context: &Context) -> Result<()> {
         let dataset =
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
-        // Draws and checkpoints know samples by their number: a test image may not move the others'.
-        let dataset = &Arc::new(dataset.only(&[Split::Train, Split::Validation]));
         let model = self.subject.build();
         let source = context.load_model(&model.description)?;
         let task = Classifier::new(&self.subject.classes, &self.settings.loss);
