@@ -49,17 +49,30 @@ const STORE: &str = "store";
 impl StageStatus {
     /// The reasons in words: `optimizer.lr 1e-4 → 3e-5`.
     pub fn why(&self) -> Option<String> {
-        let words = |reason: &Difference| match (reason.field.as_str(), &reason.old, &reason.new) {
-            (FROM, Some(Value::String(above)), None) => format!("`{above}` is to be computed"),
-            (STORE, _, None) => "no longer in the store".to_owned(),
-            _ => reason.to_string(),
-        };
         match (self.status, &self.reasons[..]) {
             (Status::Hit, _) => None,
             (_, []) => Some("not computed before".to_owned()),
-            (_, reasons) => Some(reasons.iter().map(words).collect::<Vec<_>>().join(", ")),
+            (_, reasons) => Some(words(reasons.iter())),
         }
     }
+
+    /// The reasons that are left once what is above has been computed.
+    pub fn why_then(&self) -> Option<String> {
+        let pending = |reason: &&Difference| !(reason.field == FROM && reason.new.is_none());
+        match self.reasons.iter().filter(pending).count() {
+            0 => self.why().filter(|_| self.reasons.is_empty()),
+            _ => Some(words(self.reasons.iter().filter(pending))),
+        }
+    }
+}
+
+fn words<'a>(reasons: impl Iterator<Item = &'a Difference>) -> String {
+    let one = |reason: &Difference| match (reason.field.as_str(), &reason.old, &reason.new) {
+        (FROM, Some(Value::String(above)), None) => format!("`{above}` is to be computed"),
+        (STORE, _, None) => "no longer in the store".to_owned(),
+        _ => reason.to_string(),
+    };
+    reasons.map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Looks every stage up. `variant` is the numeric profile a stage would be computed under.

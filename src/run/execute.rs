@@ -177,7 +177,7 @@ impl Runner<'_> {
             self.directory.write_record(record)?;
             let begun = (self.options.clock)();
             let (finished, status) = self
-                .stage(stage, &key, selection.forced[index], statuses[index].why())
+                .stage(stage, &key, selection.forced[index], statuses[index].why_then())
                 .map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
             self.directory.materialize(self.store, &stage.name, &finished)?;
             let metrics = read_metrics(&finished);
