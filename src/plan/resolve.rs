@@ -211,10 +211,7 @@ impl Resolver<'_> {
         if head == classes || !(known(head) && known(classes)) {
             return Some(());
         }
-        let message = format!(
-            "the head tells {} classes apart, and `{data}` has others, or in another order",
-            head.len()
-        );
+        let message = format!("the head tells {} apart, and `{data}` has {}", list(head), list(classes));
         let help =
             "give both data sets the same `classes`, or load the weights anew with `reinit = [\"@head\"]`";
         self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help.to_owned()));
@@ -233,6 +230,16 @@ impl Resolver<'_> {
 
     fn diagnose(&mut self, path: &str, code: &'static str, message: String, help: Option<String>) {
         self.diagnostics.push(self.pipeline.diagnose(path, code, message, help));
+    }
+}
+
+/// The first names of a list, in their order.
+fn list(classes: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let shown: Vec<String> = classes.iter().take(SHOWN).map(|class| format!("`{class}`")).collect();
+    match classes.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        rest => format!("{} and {rest} more", shown.join(", ")),
     }
 }
 
