@@ -11,7 +11,7 @@ use defrost::store::Store;
 use serde::Serialize;
 use walkdir::WalkDir;
 
-use super::Console;
+use super::{Console, RunsOptions};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,9 +21,8 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The folder of all runs, instead of the nearest `runs`
-    #[arg(long, value_name = "DIR")]
-    runs_dir: Option<PathBuf>,
+    #[command(flatten)]
+    runs: RunsOptions,
 }
 
 /// What a result, or a failure, may depend on. Everything is looked up now; nothing is written.
@@ -81,7 +80,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         processor: processor(),
         memory: fs::read_to_string("/proc/meminfo").ok().and_then(|text| memory(&text)),
         cuda: Cuda { built: cfg!(feature = "cuda"), libraries: cuda_libraries() },
-        runs: runs(args.runs_dir)?,
+        runs: runs(args.runs.root()?)?,
     };
     if console.json() {
         console.document(&findings);
@@ -147,8 +146,7 @@ fn cuda_libraries() -> Vec<Library> {
     Vec::new()
 }
 
-fn runs(folder: Option<PathBuf>) -> Result<Runs> {
-    let folder = folder.map_or_else(|| run::runs_root_from(Path::new(".")), Ok)?;
+fn runs(folder: PathBuf) -> Result<Runs> {
     let store = Store::open(&folder);
     let store_bytes = bytes_below(store.objects()) + bytes_below(store.work());
     Ok(Runs { exists: folder.is_dir(), count: run::all_runs(&folder)?.len(), store_bytes, folder })

@@ -1,6 +1,7 @@
 //! The binary as its users meet it: a module per command.
 
 mod diff;
+mod environment;
 mod failure;
 mod gc;
 mod init;
