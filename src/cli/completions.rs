@@ -1,6 +1,5 @@
 //! `defrost completions`: completions for the shells.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -29,7 +28,6 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     }
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "defrost", &mut script);
-    // A reader that went away, as in `defrost completions bash | head`, is no failure.
-    let _ = std::io::stdout().write_all(&script);
+    console.raw(&script);
     Ok(ExitCode::SUCCESS)
 }

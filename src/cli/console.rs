@@ -1,5 +1,6 @@
 //! Where text goes: everything for people to standard error, one JSON document to standard output when asked.
 
+use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::path::Path;
 
@@ -9,11 +10,15 @@ use serde::Serialize;
 
 pub struct Console {
     json: bool,
+    /// Whether the one JSON document is out.
+    documented: Cell<bool>,
+    /// Why standard output could not be written to.
+    failure: RefCell<Option<std::io::Error>>,
 }
 
 impl Console {
     pub fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, documented: Cell::new(false), failure: RefCell::new(None) }
     }
 
     /// Whether the caller asked for JSON; then nothing else may go to standard output.
@@ -26,14 +31,39 @@ impl Console {
         if self.json {
             anstream::eprintln!("{text}");
         } else {
-            let _ = writeln!(anstream::stdout(), "{text}");
+            self.keep(writeln!(anstream::stdout(), "{text}"));
         }
     }
 
     /// Prints the one JSON document.
     pub fn document(&self, value: &impl Serialize) {
         let text = serde_json::to_string_pretty(value).expect("documents are plain data");
-        let _ = writeln!(std::io::stdout(), "{text}");
+        self.documented.set(true);
+        self.keep(writeln!(std::io::stdout(), "{text}"));
+    }
+
+    /// Prints what is neither, such as a script.
+    pub fn raw(&self, bytes: &[u8]) {
+        self.keep(std::io::stdout().write_all(bytes));
+    }
+
+    /// A reader that went away, as in `defrost list | head`, is no failure; a full disk is.
+    fn keep(&self, written: std::io::Result<()>) {
+        if let Err(error) = written
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            self.failure.borrow_mut().get_or_insert(error);
+        }
+    }
+
+    /// Fails if anything that was to be said was not.
+    pub fn finish(&self) -> Result<(), Error> {
+        let flushed = std::io::stdout().flush();
+        self.keep(flushed);
+        match self.failure.take() {
+            None => Ok(()),
+            Some(error) => Err(Error::failed(format!("cannot write to standard output: {error}"))),
+        }
     }
 
     /// Shows everything that is wrong with a pipeline file.
@@ -41,6 +71,18 @@ impl Console {
         let count = report.diagnostics.len();
         let noun = if count == 1 { "error" } else { "errors" };
         anstream::eprintln!("{}\n\n{}: {count} {noun}", report.render(true), file.display());
+    }
+
+    pub fn warn(&self, message: impl std::fmt::Display) {
+        anstream::eprintln!("\x1b[1;33mwarning\x1b[0m: {message}");
+    }
+
+    /// Says what failed; where JSON was asked for and none is out yet, as the one document too.
+    pub fn fail(&self, error: &Error) {
+        self.error(error);
+        if self.json && !self.documented.get() {
+            self.document(&serde_json::json!({ "error": { "message": error.message, "hint": error.hint } }));
+        }
     }
 
     pub fn error(&self, error: &Error) {

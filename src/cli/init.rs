@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
+use defrost::data::Dataset;
 use defrost::{Error, Result, pipeline};
 use serde_json::json;
 
@@ -98,9 +99,9 @@ fn name(dir: &Path) -> String {
 /// Given folders where there are some, fractions otherwise; and the part to evaluate on.
 fn split(data: Option<&Path>) -> (String, &'static str) {
     let has = |folder: &&&str| data.is_some_and(|data| data.join(folder).is_dir());
-    let fractions = "{ validation = 0.2, test = 0.1, seed = 0 }";
+    let fractions = format!("{{ validation = 0.2, test = 0.1, seed = {} }}", seed(data));
     if !has(&&"train") {
-        return (fractions.into(), "test");
+        return (fractions, "test");
     }
     let validation = ["validation", "val", "valid"].iter().find(has);
     match (validation, has(&&"test")) {
@@ -111,8 +112,19 @@ fn split(data: Option<&Path>) -> (String, &'static str) {
             (format!("{{ folders = {{ train = \"train\", validation = \"{validation}\" }} }}"), "validation")
         }
         // `@best` needs a validation split: better the fractions, over all that is there.
-        (None, _) => (fractions.into(), "test"),
+        (None, _) => (fractions, "test"),
     }
+}
+
+/// The first split seed that leaves no part without an image of some class; 0 where none does, or nothing is there yet.
+fn seed(data: Option<&Path>) -> u64 {
+    const TRIED: u64 = 200;
+    let fits = |seed: &u64| {
+        let folder = json!({ "root": "", "split": { "validation": 0.2, "test": 0.1, "seed": seed } });
+        let folder = serde_json::from_value(folder).ok();
+        folder.zip(data).is_some_and(|(folder, data)| Dataset::scan(&folder, data).is_ok())
+    };
+    (0..TRIED).find(fits).unwrap_or(0)
 }
 
 /// The architecture that the name of the weights speaks of.

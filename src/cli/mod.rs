@@ -1,6 +1,7 @@
 //! The command line: one file per command, and the only place that prints, reads the environment, or exits.
 
 mod console;
+mod images;
 mod options;
 mod progress;
 mod session;
@@ -77,10 +78,11 @@ struct Cli {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::new(cli.json);
-    match dispatch(cli.command, &console) {
+    let outcome = dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));
+    match outcome {
         Ok(code) => code,
         Err(error) => {
-            console.error(&error);
+            console.fail(&error);
             ExitCode::from(match error.kind {
                 Kind::Usage => 2,
                 Kind::Failed => 1,

@@ -11,7 +11,7 @@ use defrost::data::Split;
 use serde_json::{Value, json};
 
 use super::session::Session;
-use super::{Console, PipelineOptions};
+use super::{Console, PipelineOptions, images};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost plan turtles.toml --set stage.finetune.optimizer.lr=3e-5")]
@@ -61,7 +61,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             "note": note(&stage.work),
         }));
     }
-    console.say(format!("\nrun directory: {}", directory.path().display()));
+    console.say("");
+    images::parts(plan.stages.iter().map(|stage| &stage.work)).iter().for_each(|text| console.say(text));
+    console.say(format!("run directory: {}", directory.path().display()));
     if console.json() {
         console.document(&json!({ "run_dir": directory.path(), "stages": stages }));
     }

@@ -30,9 +30,15 @@ const SHOWN: usize = 3;
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref())?;
-    let predictions = predictor.predict(&args.images)?;
-    let mut documents = Vec::new();
-    for (file, prediction) in args.images.iter().zip(&predictions) {
+    let (mut documents, mut errors) = (Vec::new(), Vec::new());
+    for (file, prediction) in args.images.iter().zip(predictor.predict(&args.images)) {
+        let prediction = match prediction {
+            Ok(prediction) => prediction,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
         let mut ranked: Vec<(&String, f32)> =
             predictor.classes.iter().zip(prediction.probabilities.iter().copied()).collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -40,13 +46,16 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             ranked.iter().take(SHOWN).map(|(class, p)| format!("{class} {:.1} %", p * 100.0)).collect();
         console.say(format!("{}: {}", file.display(), shown.join(", ")));
         documents.push(json!({
-            "file": file,
+            "file": file.display().to_string(),
             "label": prediction.label,
             "probabilities": ranked.into_iter().collect::<BTreeMap<_, _>>(),
         }));
     }
     if console.json() {
-        console.document(&json!({ "checkpoint": predictor.checkpoint, "predictions": documents }));
+        let failures: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+        let checkpoint = &predictor.checkpoint;
+        console.document(&json!({ "checkpoint": checkpoint, "predictions": documents, "errors": failures }));
     }
-    Ok(ExitCode::SUCCESS)
+    errors.iter().for_each(|error| console.error(error));
+    Ok(ExitCode::from(if errors.is_empty() { 0 } else { 2 }))
 }

@@ -8,7 +8,7 @@ use defrost::plan::{Depth, Plan};
 use defrost::store::{Store, Wanted};
 use defrost::{Error, Result};
 
-use super::{Console, PipelineOptions};
+use super::{Console, PipelineOptions, images};
 
 pub struct Session {
     pub pipeline: Resolved,
@@ -37,6 +37,7 @@ impl Session {
         };
         let runs = options.runs(file)?;
         let store = Store::open(&runs);
+        images::left_out(drafts.iter().map(|draft| &draft.work)).iter().for_each(|text| console.warn(text));
         let plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
         Ok(Self { pipeline, runs, store, plan, variant: Profile::current().name(), any })
     }

@@ -8,7 +8,7 @@ use defrost::pipeline::Diagnostic;
 use defrost::plan::Depth;
 use serde_json::json;
 
-use super::{Console, PipelineOptions};
+use super::{Console, PipelineOptions, images};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost validate turtles.toml --set stage.frozen.epochs=3")]
@@ -29,6 +29,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     for file in &args.files {
         match args.pipeline.check(file, depth) {
             Ok((_, stages)) => {
+                images::left_out(stages.iter().map(|stage| &stage.work)).iter().for_each(|text| console.warn(text));
                 let noun = if stages.len() == 1 { "stage" } else { "stages" };
                 console.say(format!("ok: {}: {} {noun}", file.display(), stages.len()));
             }

@@ -25,10 +25,10 @@ pub struct ImageFolder {
     pub classes: Option<Vec<String>>,
     /// The side of the square images in pixels.
     #[serde(default = "default_image_size")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     pub image_size: usize,
     /// The shorter side in pixels before the centre crop; `image_size` / 0.875 if left out.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     pub resize: Option<usize>,
     /// Mean and standard deviation of each channel, by a name or as `{ mean = [r, g, b], std = [r, g, b] }`.
     #[serde(default)]

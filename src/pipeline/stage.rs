@@ -96,7 +96,7 @@ pub struct Train {
     #[serde(default)]
     pub augment: Augment,
     /// The side of the square images in pixels, instead of the data set's.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,
     /// What `@best` and early stopping look at.
     #[serde(default)]
@@ -122,7 +122,7 @@ pub struct Evaluate {
     #[serde(default)]
     pub split: EvaluationSplit,
     /// The side of the square images in pixels, instead of the data set's.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,
 }
 

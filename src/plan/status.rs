@@ -51,6 +51,7 @@ impl StageStatus {
     pub fn why(&self) -> Option<String> {
         match (self.status, &self.reasons[..]) {
             (Status::Hit, _) => None,
+            (Status::Resume, _) => Some("interrupted before".to_owned()),
             (_, []) => Some("not computed before".to_owned()),
             (_, reasons) => Some(words(reasons.iter())),
         }
@@ -58,6 +59,9 @@ impl StageStatus {
 
     /// The reasons that are left once what is above has been computed.
     pub fn why_then(&self) -> Option<String> {
+        if self.status == Status::Resume {
+            return self.why();
+        }
         let pending = |reason: &&Difference| !(reason.field == FROM && reason.new.is_none());
         match self.reasons.iter().filter(pending).count() {
             0 => self.why().filter(|_| self.reasons.is_empty()),
@@ -69,7 +73,7 @@ impl StageStatus {
 fn words<'a>(reasons: impl Iterator<Item = &'a Difference>) -> String {
     let one = |reason: &Difference| match (reason.field.as_str(), &reason.old, &reason.new) {
         (FROM, Some(Value::String(above)), None) => format!("`{above}` is to be computed"),
-        (STORE, _, None) => "no longer in the store".to_owned(),
+        (STORE, _, None) => "not in the store".to_owned(),
         _ => reason.to_string(),
     };
     reasons.map(one).collect::<Vec<_>>().join(", ")

@@ -127,11 +127,12 @@ pub fn execute(
         Err(error) => (State::Failed, Some(error.to_string())),
     };
     directory.set_state(state)?;
-    observers.event(&Event::RunFinished {
-        state: state.as_str().to_owned(),
-        seconds: since(options.clock, started),
-        error,
-    });
+    let ended = match &outcome {
+        // What was left out with `--until` is not an interruption to whoever asked for it.
+        Ok((false, _)) => "stopped as asked".to_owned(),
+        _ => state.as_str().to_owned(),
+    };
+    observers.event(&Event::RunFinished { state: ended, seconds: since(options.clock, started), error });
     recorder.finish()?;
     let (_, stages) = outcome?;
     Ok(Summary { run_dir: directory.path().to_owned(), stages })

@@ -95,11 +95,8 @@ impl Predictor {
         Ok(Self { model, state, transform, classes: subject.classes, checkpoint: PathBuf::new() })
     }
 
-    /// The class probabilities of each image file.
-    ///
-    /// # Errors
-    /// The file that cannot be read or decoded.
-    pub fn predict(&self, files: &[PathBuf]) -> Result<Vec<Prediction>> {
+    /// The class probabilities of each image file, or why it cannot be read or decoded.
+    pub fn predict(&self, files: &[PathBuf]) -> Vec<Result<Prediction>> {
         let mut pass = Pass::inference(&self.state);
         files.iter().map(|file| self.one(file, &mut pass)).collect()
     }

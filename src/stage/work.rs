@@ -44,6 +44,15 @@ impl Work {
     }
 
     /// The images it reads, if any.
+    pub fn dataset(&self) -> Option<&Arc<Dataset>> {
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => None,
+            Self::Train(work) => work.dataset.as_ref(),
+            Self::Evaluate(work) => work.dataset.as_ref(),
+        }
+    }
+
+    /// The slot of [`Self::dataset`].
     pub fn dataset_mut(&mut self) -> Option<&mut Option<Arc<Dataset>>> {
         match self {
             Self::LoadWeights(_) | Self::InitWeights(_) => None,

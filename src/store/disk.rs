@@ -15,7 +15,7 @@ pub const UNFINISHED: &str = ".unfinished-";
 
 /// Replaces a file in one step: after a crash the old bytes are there, or the new ones.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let write = || {
         fs::create_dir_all(folder)?;
         let mut file = unfinished_file(folder)?;
@@ -25,6 +25,14 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         sync_folder(folder)
     };
     write().map_err(|error| Error::io("write", path, error))
+}
+
+/// The folder a path lies in; the current one for a bare name.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Writes a value as indented JSON with a closing newline, in one step.
@@ -125,7 +133,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// Puts the bytes of `source` at `target` without ever showing half a file: by reflink, else by read-only hard link,
 /// else by copy. Never by symlink, so a run can be packed, moved and deleted by itself.
 pub fn duplicate(source: &Path, target: &Path) -> Result<()> {
-    let folder = target.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(target);
     let place = || {
         fs::create_dir_all(folder)?;
         let copy = unfinished_file(folder)?;
@@ -224,7 +232,7 @@ pub(super) fn is_occupied(error: &io::Error) -> bool {
 ///
 /// A folder loses its name first: nobody sees it half removed, or puts something into it meanwhile.
 pub fn remove(path: &Path) -> Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
+    let parent = folder_of(path);
     let removed = fs::symlink_metadata(path).and_then(|entry| {
         if !entry.is_dir() {
             return fs::remove_file(path);
@@ -257,7 +265,7 @@ pub fn entries(folder: &Path) -> Result<Vec<String>> {
 /// Opens a file to lock it, making it if need be.
 pub fn open_lock(path: &Path) -> Result<File> {
     let open = || {
-        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        fs::create_dir_all(folder_of(path))?;
         OpenOptions::new().create(true).append(true).open(path)
     };
     open().map_err(|error| Error::io("open", path, error))

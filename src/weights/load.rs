@@ -1,5 +1,6 @@
 //! Strict loading: every tensor of the model is read or known to start afresh, and none of the file is ignored unseen.
 
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::unmatched::Unmatched;
@@ -34,11 +35,24 @@ pub fn load(description: &Description, source: &Source, rules: &LoadRules, seed:
                     tensor.dtype()
                 )));
             }
+            if !is_count && !is_finite(&tensor)? {
+                return Err(Error::usage(format!(
+                    "tensor `{}` of `{}` holds numbers that are not finite",
+                    spec.name,
+                    source.path().display()
+                ))
+                .hint("the file is damaged, or its training diverged: take another checkpoint"));
+            }
             Ok(tensor)
         }
     };
     let tensors = description.tensors.par_iter().zip(&origins).map(read).collect::<Result<_>>()?;
     Ok(State { tensors })
+}
+
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    let numbers: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+    Ok(numbers.iter().all(|number| number.is_finite()))
 }
 
 /// Decides for each tensor where its numbers come from, without reading any.

@@ -297,3 +297,12 @@ fn the_published_lite0_fits_strictly_and_widens_exactly() {
     let numbers = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(numbers(weight), numbers(back));
 }
+
+#[test]
+fn numbers_that_are_not_finite_are_named() {
+    let (_folder, source) = saved(|_, state| {
+        state.tensors[0] = (&state.tensors[0] + f64::NAN).unwrap();
+    });
+    let error = load(&resnet18(3), &source, &LoadRules::default(), 0).unwrap_err();
+    assert!(error.message.contains("`conv1.weight`") && error.message.contains("not finite"), "{error}");
+}

@@ -24,3 +24,16 @@ fn runs_are_listed_with_state_monitor_and_what_differs_from_the_one_before() {
     assert_eq!(listed["runs"][1]["monitor"]["value"], 0.92);
     assert_eq!(listed["runs"][1]["changes"][0]["field"], "stage.finetune.optimizer.lr");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_defrost"))
+        .args(["schema"])
+        .stdout(full)
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+}

@@ -74,6 +74,26 @@ fn what_is_no_image_is_named() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains(&format!("`{file}`")) && text.contains(cause), "{text}");
-        assert!(output.stdout.is_empty(), "half an answer is none");
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(document["predictions"][0]["file"], "photos/red/00.png");
+        assert_eq!(document["predictions"].as_array().unwrap().len(), 1, "the good ones are answered");
+        assert!(document["errors"][0].as_str().unwrap().contains(file));
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_name_that_is_not_text_is_answered_too() {
+    use std::os::unix::ffi::OsStrExt;
+    let project = Project::finished();
+    let odd = project.path().join(std::ffi::OsStr::from_bytes(b"b\xffd.png"));
+    std::fs::copy(project.path().join("photos/red/00.png"), &odd).unwrap();
+    let output = assert_cmd::Command::cargo_bin("defrost")
+        .unwrap()
+        .current_dir(project.path())
+        .args(["predict", "colours", "--json"])
+        .arg(&odd)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,0 +1,51 @@
+//! What a person should know of the images before anything runs: how they are parted, and what was left out.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use defrost::data::Dataset;
+use defrost::stage::Work;
+
+/// The data sets that stages read, each once.
+fn datasets<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<&'a Arc<Dataset>> {
+    let mut found: Vec<&Arc<Dataset>> = Vec::new();
+    for dataset in works.filter_map(Work::dataset) {
+        if !found.iter().any(|other| Arc::ptr_eq(other, dataset)) {
+            found.push(dataset);
+        }
+    }
+    found
+}
+
+/// `photos: 221 training, 59 validation and 83 test images of 6 classes`, a line for each data set.
+pub fn parts<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
+    let line = |dataset: &&Arc<Dataset>| {
+        let [train, validation, test] = dataset.counts().into_iter().fold([0; 3], |mut sum, counts| {
+            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            sum
+        });
+        let (root, classes) = (dataset.root.display(), dataset.classes.len());
+        format!(
+            "{root}: {train} training, {validation} validation and {test} test images of {classes} classes"
+        )
+    };
+    datasets(works).iter().map(line).collect()
+}
+
+/// `photos: 27 files are left out, as they are neither JPEG nor PNG by name (.bmp, .webp)`.
+pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
+    let line = |dataset: &Arc<Dataset>| {
+        let kind = |file: &String| match Path::new(file).extension() {
+            Some(extension) => format!(".{}", extension.display()),
+            None => "no extension".to_owned(),
+        };
+        let kinds: BTreeSet<String> = dataset.ignored.iter().map(kind).collect();
+        let kinds: Vec<String> = kinds.into_iter().collect();
+        let (root, count) = (dataset.root.display(), dataset.ignored.len());
+        let files = if count == 1 { "file is" } else { "files are" };
+        format!("{root}: {count} {files} left out, being neither JPEG nor PNG by name ({})", kinds.join(", "))
+    };
+    let with_some = datasets(works).into_iter().filter(|dataset| !dataset.ignored.is_empty());
+    with_some.map(line).collect()
+}
