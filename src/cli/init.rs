@@ -77,6 +77,7 @@ fn fill(args: &Args) -> Result<String> {
         ("NAME", name(&args.dir)),
         ("ROOT", data.map_or(Ok("data".into()), |path| relative(&args.dir, path))?),
         ("FILE", weights.map_or(Ok("weights/resnet50.safetensors".into()), |path| relative(&args.dir, path))?),
+        ("NORMALIZE", normalize(&arch(weights)).to_owned()),
         ("ARCH", arch(weights)),
     ];
     let mut text = TEMPLATE.to_owned();
@@ -136,6 +137,11 @@ fn arch(weights: Option<&Path>) -> String {
         .and_then(serde_json::Value::as_array);
     let mut names = known.into_iter().flatten().filter_map(serde_json::Value::as_str);
     names.find(|name| plain(file).contains(&plain(name))).unwrap_or("resnet50").to_owned()
+}
+
+/// The channel statistics that an architecture's published weights were trained with.
+fn normalize(arch: &str) -> &'static str {
+    if arch.starts_with("efficientnet_lite") { "efficientnet_lite" } else { "imagenet" }
 }
 
 /// `path` as seen from `dir`, with `/`; an absolute path stays one.

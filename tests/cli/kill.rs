@@ -35,50 +35,59 @@ impl Events {
     }
 }
 
-/// Kills a run again and again: some moments after its start, or some moments after a few events more. Both are drawn, and
-/// the events keep the kills spread over the run on machines of any speed.
+/// Kills runs again and again until there were `least` kills, on a machine of any speed: some moments after a start, or
+/// some moments after a few events more. Every run ends with the bytes of one that nobody touched.
 fn kill_until_complete(checkpoint_seconds: &str, seed: u64, least: usize) {
     let reference = Project::new().run(&LONG).manifest();
-
-    let project = Project::new();
     let setting = format!("run.checkpoint_seconds={checkpoint_seconds}");
     let arguments = [&LONG[..], &["--set", &setting]].concat();
-    let events = Events::of(&project, &arguments);
     let mut draws = Stream::new(seed, Purpose::Shuffle, 0, 0);
-    let mut kills = Vec::new();
-    let run = loop {
-        let mut child = project.start(&arguments);
-        // A run that is killed too early every time would never end.
-        if kills.len() < 40 {
-            let before = events.text().lines().count();
-            if draws.below(4) == 0 {
-                std::thread::sleep(Duration::from_millis(u64::from(draws.below(400))));
-            } else {
-                let more = draws.below(14) as usize;
-                events.wait(&mut child, |text| text.lines().count() > before + more);
-                std::thread::sleep(Duration::from_millis(u64::from(draws.below(40))));
-            }
+    let mut kills: Vec<String> = Vec::new();
+    let mut resumed = false;
+    while kills.len() < least || !resumed {
+        let project = Project::new();
+        let events = Events::of(&project, &arguments);
+        let run = kill_one(&project, &arguments, &events, &mut draws, &mut kills);
+        assert_eq!(run.state(), "complete");
+        assert_eq!(run.manifest(), reference, "after kills in {kills:?}");
+        resumed |= events.text().contains("\"outcome\":\"resumed\"");
+        let verified = project.defrost(&["verify", "colours"]);
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    }
+    for stage in ["frozen", "finetune"] {
+        assert!(kills.iter().any(|killed| killed == stage), "{kills:?}");
+    }
+}
+
+/// Kills one run over and over, noting the stages it was killed in, until it ends by itself.
+fn kill_one(
+    project: &Project,
+    arguments: &[&str],
+    events: &Events,
+    draws: &mut Stream,
+    kills: &mut Vec<String>,
+) -> Run {
+    // A run that is killed too early every time would never end.
+    for _ in 0..40 {
+        let mut child = project.start(arguments);
+        let before = events.text().lines().count();
+        if draws.below(4) == 0 {
+            std::thread::sleep(Duration::from_millis(u64::from(draws.below(200))));
+        } else {
+            let more = draws.below(14) as usize;
+            events.wait(&mut child, |text| text.lines().count() > before + more);
+            std::thread::sleep(Duration::from_millis(u64::from(draws.below(20))));
         }
-        let over = kills.len() >= 40 || child.try_wait().unwrap().is_some();
-        if over {
-            break Run::of(&child.wait_with_output().unwrap());
+        if child.try_wait().unwrap().is_some() {
+            return Run::of(&child.wait_with_output().unwrap());
         }
         child.kill().unwrap();
         child.wait().unwrap();
         let text = events.text();
         let last = text.lines().rev().find_map(|line| line.split("\"stage\":\"").nth(1)?.split('"').next());
         kills.push(last.unwrap_or("nothing").to_owned());
-    };
-    assert_eq!(run.state(), "complete");
-    assert_eq!(run.manifest(), reference, "after kills in {kills:?}");
-    assert!(kills.len() >= least, "{kills:?}");
-    for stage in ["frozen", "finetune"] {
-        assert!(kills.iter().any(|killed| killed == stage), "{kills:?}");
     }
-    let text = events.text();
-    assert!(text.contains("\"outcome\":\"resumed\""), "{text}");
-    let verified = project.defrost(&["verify", "colours"]);
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    Run::of(&project.start(arguments).wait_with_output().unwrap())
 }
 
 #[test]
