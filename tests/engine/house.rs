@@ -1,0 +1,72 @@
+//! Invariants of the code itself: the library is quiet, and imports run one way down the floors.
+
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+use walkdir::WalkDir;
+
+/// The rooms of the library by floor, from the ground up; a room imports from lower floors alone.
+const FLOORS: [&[&str]; 11] = [
+    &["error"],
+    &["digest", "random"],
+    &["autograd", "events", "metrics", "pipeline"],
+    &["data", "ops", "store"],
+    &["model"],
+    &["weights"],
+    &["freeze"],
+    &["report", "train"],
+    &["stage"],
+    &["plan"],
+    &["run"],
+];
+
+/// Files of the library and their text, without comments and tests.
+fn library() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = WalkDir::new(&root).into_iter().map(|entry| entry.unwrap().into_path());
+    let mut library = Vec::new();
+    for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let below = path.strip_prefix(&root).unwrap().to_owned();
+        let is_test = below.iter().any(|part| part.to_string_lossy().starts_with("tests"));
+        if below.starts_with("cli") || below == Path::new("main.rs") || is_test {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        library.push((below, code.collect::<Vec<_>>().join("\n")));
+    }
+    assert!(library.len() > 100, "the library has rooms");
+    library
+}
+
+#[test]
+fn the_library_never_prints_exits_or_reads_environment_and_clock() {
+    let forbidden =
+        Regex::new(r"\b(e?println!|e?print!|dbg!|process::exit|env::var|SystemTime::now|Instant::now)")
+            .unwrap();
+    for (path, code) in library() {
+        assert_eq!(forbidden.find(&code).map(|found| found.as_str()), None, "{}", path.display());
+    }
+}
+
+#[test]
+fn imports_run_one_way_down_the_floors() {
+    let floor = |room: &str| FLOORS.iter().position(|rooms| rooms.contains(&room));
+    let one = Regex::new(r"\bcrate::([a-z_]+)").unwrap();
+    let several = Regex::new(r"\bcrate::\{([^}]*)\}").unwrap();
+    for (path, code) in library() {
+        let Some(room) = path.iter().next().and_then(|part| part.to_str()) else { continue };
+        let Some(here) = floor(room.trim_end_matches(".rs")) else { continue };
+        let groups = several.captures_iter(&code).flat_map(|list| {
+            let names =
+                list[1].split(',').map(|name| name.trim().split("::").next().unwrap_or_default().to_owned());
+            names.collect::<Vec<_>>()
+        });
+        let named = one.captures_iter(&code).map(|name| name[1].to_owned()).chain(groups);
+        for import in named.filter(|import| import != room) {
+            let Some(there) = floor(&import) else { continue };
+            assert!(there < here, "{}: `{room}` imports `{import}`, which is not below it", path.display());
+        }
+    }
+}
