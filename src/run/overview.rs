@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::locate::name_of;
+use super::locate::{label, name_of};
 use super::{RunDirectory, State, all_runs, compare, happened};
 use crate::digest::Difference;
 use crate::error::Result;
@@ -61,7 +61,8 @@ pub fn list(runs: &Path) -> Result<Vec<RunSummary>> {
     all.sort_by(|a, b| (&a.0, &a.1, a.2.id()).cmp(&(&b.0, &b.1, b.2.id())));
     let mut summaries = Vec::new();
     for (place, (name, _, run)) in all.iter().enumerate() {
-        let mut summary = summarize(run)?;
+        let mut summary = summarize(run)
+            .map_err(|error| error.within(label(run)).hint("run its pipeline again, or delete its folder"))?;
         if let Some((_, _, before)) =
             place.checked_sub(1).map(|place| &all[place]).filter(|before| before.0 == *name)
         {
