@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use defrost::freeze::{ParameterTable, Row};
 use defrost::model::{Description, NormMode};
 use defrost::plan::{Depth, Draft};
+use defrost::report;
 use defrost::stage::Work;
 use defrost::{Error, Result};
 use serde_json::{Value, json};
@@ -142,7 +143,7 @@ fn cells(row: &Row, description: &Description, table: &ParameterTable) -> [Strin
 fn totals(table: &ParameterTable) -> [String; 3] {
     let totals = table.totals();
     let count = |kind: &str, tensors: usize, parameters: usize| {
-        format!("  {kind}  {tensors:>4} tensors  {:>12} parameters", grouped(parameters))
+        format!("  {kind}  {tensors:>4} tensors  {:>12} parameters", report::count(parameters as u64))
     };
     let (train, eval) = modes(table);
     [
@@ -156,17 +157,4 @@ fn totals(table: &ParameterTable) -> [String; 3] {
 fn number(number: f64) -> String {
     let (plain, scientific) = (number.to_string(), format!("{number:e}"));
     if scientific.len() < plain.len() { scientific } else { plain }
-}
-
-/// Thousands apart: `23,512,130`.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
