@@ -47,6 +47,9 @@ pub trait Vector: Copy {
     fn at_least(self, bound: Self) -> Self;
     /// `bound` where it is less. NaN stays NaN.
     fn at_most(self, bound: Self) -> Self;
+
+    /// `function` of each lane: straight code, of which the compiler makes vectors again.
+    fn map(self, function: impl Fn(Self::Number) -> Self::Number) -> Self;
 }
 
 /// A computation over vectors of any width.
@@ -77,7 +80,7 @@ pub fn vectorised<W: Vectorised>(profile: Profile, work: W) -> W::Output {
 /// A vector of one number.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct Single<T>(T);
+pub struct Single<T>(pub T);
 
 impl<T: Float> Vector for Single<T> {
     type Number = T;
@@ -139,6 +142,11 @@ impl<T: Float> Vector for Single<T> {
     #[inline(always)]
     fn at_most(self, bound: Self) -> Self {
         Self(if bound.0 < self.0 { bound.0 } else { self.0 })
+    }
+
+    #[inline(always)]
+    fn map(self, function: impl Fn(T) -> T) -> Self {
+        Self(function(self.0))
     }
 }
 
@@ -211,6 +219,16 @@ macro_rules! vector {
             #[inline(always)]
             fn at_most(self, bound: Self) -> Self {
                 unsafe { $min(bound, self) }
+            }
+
+            #[inline(always)]
+            fn map(self, function: impl Fn($number) -> $number) -> Self {
+                // SAFETY: a register and the array of its lanes are the same bytes.
+                let mut lanes: [$number; $lanes] = unsafe { std::mem::transmute(self) };
+                for lane in &mut lanes {
+                    *lane = function(*lane);
+                }
+                unsafe { std::mem::transmute(lanes) }
             }
         }
     };
@@ -285,7 +303,10 @@ mod tests {
             let lanes = vectorised(profile, Polynomial(&x, &mut y[..x.len()]));
             assert_eq!(y.pop(), Some(-1.0), "nothing beyond the end is written");
             for (found, expected) in y.iter().zip(&expected) {
-                assert!(found.is_nan() && expected.is_nan() || *found == expected.clamp(0.0, 5.0), "{profile}");
+                assert!(
+                    found.is_nan() && expected.is_nan() || *found == expected.clamp(0.0, 5.0),
+                    "{profile}"
+                );
             }
             assert_eq!(lanes == 1, profile == Profile::Scalar);
         }

@@ -1,4 +1,4 @@
-//! The backward half: two passes over the gradient, the first fused with the activation's mask.
+//! The backward half: two passes over the gradient, the first fused with the activation's.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -9,16 +9,21 @@ use rayon::prelude::*;
 use super::forward::Norm;
 use crate::autograd::Backward;
 use crate::error::Result;
+use crate::ops::Activation;
 use crate::ops::buffer::{build, build_with, rows_per_task};
 use crate::ops::channels::{self, Affine, Sums};
+use crate::ops::curve::by_curve;
 use crate::ops::float::{Float, by_dtype, narrowed, tensor, with_optional_slice, with_slice};
 
 pub struct BatchNorm {
     pub norm: Norm,
-    /// Kept where sums over it are needed: for weight and bias, and for x through its own statistics.
+    /// Kept where sums over it are needed (for weight and bias, and for x through its own statistics), and where the
+    /// activation's argument is computed again.
     pub x: Option<Tensor>,
-    /// Kept where an activation cut gradients off. The next convolution keeps it as well, so it costs nothing.
+    /// Kept where a clamp cut gradients off. The next convolution keeps it as well, so it costs nothing.
     pub output: Option<Tensor>,
+    /// Kept where the activation's argument is computed again.
+    pub residual: Option<Tensor>,
 }
 
 impl Backward for BatchNorm {
@@ -30,14 +35,15 @@ impl Backward for BatchNorm {
 impl BatchNorm {
     fn gradients<T: Float>(&self, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let wants_residual = wanted.get(3).copied().unwrap_or(false);
-        let walk = |grad: &[T], x: Option<&[T]>, output: Option<&[T]>| {
-            self.walk(grad, x, output, wanted[0], wants_residual)
-        };
-        let parts = with_slice(&grad, |grad| {
+        let parts = with_slice(&grad, |grad: &[T]| {
             with_optional_slice(self.x.as_ref(), |x| {
-                with_optional_slice(self.output.as_ref(), |output| walk(grad, x, output))
+                with_optional_slice(self.output.as_ref(), |output| {
+                    with_optional_slice(self.residual.as_ref(), |residual| {
+                        self.walk(grad, Kept { x, output, residual }, wanted[0], wants_residual)
+                    })
+                })
             })
-        })???;
+        })????;
         let shape = grad.shape().clone();
         let mut gradients = vec![
             parts.x.map(|x| tensor(x, shape.clone())).transpose()?,
@@ -52,39 +58,30 @@ impl BatchNorm {
         Ok(gradients)
     }
 
-    fn walk<T: Float>(
-        &self,
-        grad: &[T],
-        x: Option<&[T]>,
-        output: Option<&[T]>,
-        wants_x: bool,
-        wants_residual: bool,
-    ) -> Parts<T> {
+    fn walk<T: Float>(&self, grad: &[T], kept: Kept<T>, wants_x: bool, wants_residual: bool) -> Parts<T> {
         let channels = self.norm.weight.len();
         let chunk = rows_per_task(channels) * channels;
         let rows = |task: usize, length: usize| task * chunk..task * chunk + length;
 
-        // First pass: what the activation cut off, and the sums over what it let through.
+        // First pass: the gradient before the activation, where there is one, and the sums over it.
+        let x = kept.x;
         let sum = |grad: &[T], x: &[T]| channels::gradient_sums(grad, x, &self.norm.mean);
-        let (mut cut, sums) = match output {
-            Some(output) => {
-                let bounds = self.norm.activation.bounds();
-                let write = |task: usize, out: &mut [MaybeUninit<T>]| {
-                    let rows = rows(task, out.len());
-                    channels::unclamp_all(&grad[rows.clone()], &output[rows.clone()], bounds, out);
-                    // SAFETY: the line above wrote every number.
-                    let cut = unsafe { out.assume_init_ref() };
-                    x.map(|x| sum(cut, &x[rows]))
-                };
-                // SAFETY: `unclamp_all` writes every number.
-                let (cut, sums) = unsafe { build_with(grad.len(), chunk, write) };
-                (Some(cut), sums)
-            }
-            None => {
-                let tasks = grad.par_chunks(chunk).enumerate();
-                let sums = tasks.map(|(task, grad)| Some(sum(grad, &x?[rows(task, grad.len())]))).collect();
-                (None, sums)
-            }
+        let (mut cut, sums) = if self.norm.activation == Activation::None {
+            let tasks = grad.par_chunks(chunk).enumerate();
+            let sums = tasks.map(|(task, grad)| Some(sum(grad, &x?[rows(task, grad.len())]))).collect();
+            (None, sums)
+        } else {
+            let affine = self.norm.affine();
+            let write = |task: usize, out: &mut [MaybeUninit<T>]| {
+                let rows = rows(task, out.len());
+                self.before_activation(&grad[rows.clone()], kept.rows(rows.clone()), &affine, out);
+                // SAFETY: the line above wrote every number.
+                let cut = unsafe { out.assume_init_ref() };
+                x.map(|x| sum(cut, &x[rows]))
+            };
+            // SAFETY: `before_activation` writes every number.
+            let (cut, sums) = unsafe { build_with(grad.len(), chunk, write) };
+            (Some(cut), sums)
         };
         let Sums { first: bias, second: mut weight } = Sums::total(sums.into_iter().flatten(), channels);
         for (weight, inverse_deviation) in weight.iter_mut().zip(&self.norm.inverse_deviation) {
@@ -114,6 +111,24 @@ impl BatchNorm {
         Parts { x: x_gradient, weight, bias, cut }
     }
 
+    /// Writes the gradient before the activation, for some rows. What a clamp cut off, its output tells; the argument of
+    /// the others is computed again from x.
+    fn before_activation<T: Float>(
+        &self,
+        grad: &[T],
+        kept: Kept<T>,
+        affine: &Affine<T>,
+        out: &mut [MaybeUninit<T>],
+    ) {
+        by_curve!(self.norm.activation, T, curve => match kept {
+            Kept { output: Some(output), .. } => channels::curve_gradient(grad, output, curve, out),
+            Kept { x: Some(x), residual, .. } => {
+                channels::normalized_gradient(grad, x, residual, affine, curve, out);
+            }
+            Kept { .. } => unreachable!("what the activation asks for is kept"),
+        });
+    }
+
     /// Ioffe and Szegedy, §3: with g the gradient of norm(x) · weight and m the number of rows,
     /// weight / deviation · (g − Σg / m − norm(x) · Σ(g · norm(x)) / m); without the sums where statistics are given.
     fn towards_x<T: Float>(
@@ -140,6 +155,21 @@ impl BatchNorm {
             affine: Affine { centre, scale: narrowed(&scale), offset: narrowed(&offset) },
             slope: narrowed(&slope),
         }
+    }
+}
+
+/// The numbers of what was kept.
+#[derive(Clone, Copy)]
+struct Kept<'a, T> {
+    x: Option<&'a [T]>,
+    output: Option<&'a [T]>,
+    residual: Option<&'a [T]>,
+}
+
+impl<T> Kept<'_, T> {
+    fn rows(self, rows: Range<usize>) -> Self {
+        let part = |numbers: Option<_>| numbers.map(|numbers: &[T]| &numbers[rows.clone()]);
+        Self { x: part(self.x), output: part(self.output), residual: part(self.residual) }
     }
 }
 

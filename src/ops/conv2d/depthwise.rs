@@ -6,8 +6,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
+use crate::ops::curve::{Curve, by_curve};
 use crate::ops::float::Float;
-use crate::ops::gemm::{Epilogue, activate};
+use crate::ops::gemm::Epilogue;
 use crate::ops::profile::Profile;
 
 /// Channels that are summed at once; the rest goes by 8 and then one by one.
@@ -218,8 +219,11 @@ impl<T: Float> Correlation<'_, T> {
                 let residual: &[T; LANES] = lanes(residual, line.offset + at);
                 (0..LANES).for_each(|lane| sums[lane] += residual[lane]);
             }
+            by_curve!(self.epilogue.activation, T, curve => {
+                sums.iter_mut().for_each(|sum| *sum = curve.value(*sum));
+            });
             for (output, sum) in line.output[at..at + LANES].iter_mut().zip(sums) {
-                output.write(activate(sum, self.epilogue.activation));
+                output.write(sum);
             }
         }
     }

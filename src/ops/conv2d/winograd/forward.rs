@@ -10,7 +10,6 @@ use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, LeftRows, written};
 use crate::ops::profile::Profile;
 use crate::ops::vector::{Vector, Vectorised, vectorised};
-use crate::ops::Activation;
 
 /// Tiles that are transformed and multiplied together: with 64 channels they stay in the second-level cache, and with
 /// 512 the weights are not read too often.
@@ -45,7 +44,8 @@ pub fn forward<T: Float>(
         // SAFETY: what the transform leaves unwritten is padding, which products read but never use.
         let transformed = unsafe { written(POSITIONS * length, write) };
         let multiply = |products: &mut [MaybeUninit<T>]| {
-            let along = products.par_chunks_exact_mut(rows * columns).zip(transformed.par_chunks_exact(length));
+            let along =
+                products.par_chunks_exact_mut(rows * columns).zip(transformed.par_chunks_exact(length));
             along.zip(&weights.0).for_each(|((products, transformed), weights)| {
                 left.multiply(profile, transformed, weights, products);
             });
@@ -143,7 +143,6 @@ impl<T: Float> Vectorised for Result<'_, T> {
     fn compute<V: Vector<Number = T>>(self) {
         let Self { columns, epilogue, .. } = self;
         let size = self.block.len() * columns;
-        let (zero, six) = (V::splat(T::ZERO), V::splat(T::from_f64(6.0)));
         for (row, tile) in self.block.enumerate() {
             let pixels = self.tiles.outputs(tile);
             let mut column = 0;
@@ -166,13 +165,7 @@ impl<T: Float> Vectorised for Result<'_, T> {
                         if let Some(residual) = epilogue.residual {
                             value = value.add(load(residual.as_ptr().add(at), count));
                         }
-                        if matches!(epilogue.activation, Activation::Relu | Activation::Relu6) {
-                            value = value.at_least(zero);
-                        }
-                        if epilogue.activation == Activation::Relu6 {
-                            value = value.at_most(six);
-                        }
-                        store(value, self.output.0.add(at), count);
+                        store(epilogue.activation.of(value), self.output.0.add(at), count);
                     }
                 }
                 column += count;
