@@ -74,6 +74,16 @@ pub fn vectorised<W: Vectorised>(profile: Profile, work: W) -> W::Output {
     }
 }
 
+/// An array of vectors, made one by one. (`std::array::from_fn` is not sure to be inlined.)
+#[inline(always)]
+pub fn each<V: Vector, const COUNT: usize>(mut make: impl FnMut(usize) -> V) -> [V; COUNT] {
+    let mut vectors = [V::splat(V::Number::ZERO); COUNT];
+    for (index, vector) in vectors.iter_mut().enumerate() {
+        *vector = make(index);
+    }
+    vectors
+}
+
 /// A vector of one number.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
