@@ -84,6 +84,25 @@ pub fn each<V: Vector, const COUNT: usize>(mut make: impl FnMut(usize) -> V) -> 
     vectors
 }
 
+/// The first `count` lanes; whole vectors go without a mask.
+///
+/// # Safety
+/// `count` numbers, at most all lanes, are readable at `from`.
+#[inline(always)]
+pub unsafe fn load<V: Vector>(from: *const V::Number, count: usize) -> V {
+    // SAFETY: passed on to the caller, here and below.
+    unsafe { if count == V::LANES { V::load(from) } else { V::load_some(from, count) } }
+}
+
+/// The counterpart of [`load`].
+///
+/// # Safety
+/// `count` numbers, at most all lanes, are writable at `to`.
+#[inline(always)]
+pub unsafe fn store<V: Vector>(vector: V, to: *mut V::Number, count: usize) {
+    unsafe { if count == V::LANES { vector.store(to) } else { vector.store_some(to, count) } }
+}
+
 /// A vector of one number.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -295,7 +314,10 @@ mod tests {
             let lanes = vectorised(profile, Polynomial(&x, &mut y[..x.len()]));
             assert_eq!(y.pop(), Some(-1.0), "nothing beyond the end is written");
             for (found, expected) in y.iter().zip(&expected) {
-                assert!(found.is_nan() && expected.is_nan() || *found == expected.clamp(0.0, 5.0), "{profile}");
+                assert!(
+                    found.is_nan() && expected.is_nan() || *found == expected.clamp(0.0, 5.0),
+                    "{profile}"
+                );
             }
             assert_eq!(lanes == 1, profile == Profile::Scalar);
         }

@@ -81,7 +81,7 @@ unsafe fn run<T: Float>(tile: &Tile<T>) {
 
 /// The activation of one number; NaN stays NaN.
 #[inline(always)]
-pub(in crate::ops) fn activate<T: Float>(value: T, activation: Activation) -> T {
+fn activate<T: Float>(value: T, activation: Activation) -> T {
     let clamped = if T::ZERO > value { T::ZERO } else { value };
     match activation {
         Activation::None => value,

@@ -93,9 +93,11 @@ impl<T: Float> Packed<T> {
                 jobs.push((block.clone(), panel * width..columns.min((panel + 1) * width), memory));
             }
         }
-        jobs.into_par_iter().with_min_len(4usize.div_ceil(count.max(1))).for_each(|(block, columns, mut memory)| {
-            fill(block, columns, width, &mut memory);
-        });
+        jobs.into_par_iter().with_min_len(4usize.div_ceil(count.max(1))).for_each(
+            |(block, columns, mut memory)| {
+                fill(block, columns, width, &mut memory);
+            },
+        );
         let packed =
             |buffer| Self { profile, depth, columns, width, buffer, numbers: std::marker::PhantomData };
         buffers.into_iter().map(packed).collect()

@@ -6,11 +6,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{POSITIONS, Tiles, TransformedWeights, transform};
+use crate::ops::Activation;
 use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, LeftRows, written};
 use crate::ops::profile::Profile;
-use crate::ops::vector::{Vector, Vectorised, each, vectorised};
-use crate::ops::Activation;
+use crate::ops::vector::{Vector, Vectorised, each, load, store, vectorised};
 
 /// Tiles that are transformed and multiplied together: with 64 channels they stay in the second-level cache, and with
 /// 512 the weights are not read too often.
@@ -45,7 +45,8 @@ pub fn forward<T: Float>(
         // SAFETY: what the transform leaves unwritten is padding, which products read but never use.
         let transformed = unsafe { written(POSITIONS * length, write) };
         let multiply = |products: &mut [MaybeUninit<T>]| {
-            let along = products.par_chunks_exact_mut(rows * columns).zip(transformed.par_chunks_exact(length));
+            let along =
+                products.par_chunks_exact_mut(rows * columns).zip(transformed.par_chunks_exact(length));
             along.zip(&weights.0).for_each(|((products, transformed), weights)| {
                 left.multiply(profile, transformed, weights, products);
             });
@@ -110,18 +111,6 @@ impl<T: Float> Vectorised for Input<'_, T> {
             }
         }
     }
-}
-
-/// Whole vectors go without a mask.
-#[inline(always)]
-pub(super) unsafe fn load<V: Vector>(from: *const V::Number, count: usize) -> V {
-    // SAFETY: passed on to the caller, here and below.
-    unsafe { if count == V::LANES { V::load(from) } else { V::load_some(from, count) } }
-}
-
-#[inline(always)]
-pub(super) unsafe fn store<V: Vector>(vector: V, to: *mut V::Number, count: usize) {
-    unsafe { if count == V::LANES { vector.store(to) } else { vector.store_some(to, count) } }
 }
 
 /// Transforms products into outputs.

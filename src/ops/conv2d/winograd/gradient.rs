@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::forward::{load, store};
 use super::{POSITIONS, Tiles, transform};
 use crate::ops::buffer;
 use crate::ops::conv2d::geometry::Geometry;
@@ -12,7 +11,7 @@ use crate::ops::conv2d::gradient::add;
 use crate::ops::float::Float;
 use crate::ops::gemm::{PanelShape, Panels, written};
 use crate::ops::profile::Profile;
-use crate::ops::vector::{Vector, Vectorised, each, vectorised};
+use crate::ops::vector::{Vector, Vectorised, each, load, store, vectorised};
 
 /// Sums of this many numbers are worth keeping apart, so that threads need not wait for each other.
 const PARTS_LENGTH: usize = 1 << 20;
@@ -40,7 +39,10 @@ pub fn weight_gradient<T: Float>(profile: Profile, geometry: &Geometry, x: &[T],
     let mut sums = sums.into_iter();
     let mut total = sums.next().unwrap_or_default();
     for part in sums {
-        total.par_chunks_mut(1 << 14).zip(part.par_chunks(1 << 14)).for_each(|(to, from)| add(profile, to, from));
+        total
+            .par_chunks_mut(1 << 14)
+            .zip(part.par_chunks(1 << 14))
+            .for_each(|(to, from)| add(profile, to, from));
     }
     let kernel = inputs * 9;
     let write = |output: usize, kernels: &mut [std::mem::MaybeUninit<T>]| {
@@ -86,11 +88,23 @@ fn add_block<T: Float>(
     let left = transformed(panels.left, None);
     let left_length = depth * panels.left.width;
     let right_length = POSITIONS * depth * panels.right.width;
-    let chunks = sums.par_chunks_exact_mut(POSITIONS * panels.panel_length()).zip(right.par_chunks_exact(right_length));
+    let chunks = sums
+        .par_chunks_exact_mut(POSITIONS * panels.panel_length())
+        .zip(right.par_chunks_exact(right_length));
     chunks.enumerate().for_each(|(panel, (sums, right))| {
         let positions = right.chunks_exact(depth * panels.right.width);
-        for (position, (sums, right)) in sums.chunks_exact_mut(panels.panel_length()).zip(positions).enumerate() {
-            panels.multiply(profile, depth, &left, (position * left_length, POSITIONS * left_length), right, panel, sums);
+        for (position, (sums, right)) in
+            sums.chunks_exact_mut(panels.panel_length()).zip(positions).enumerate()
+        {
+            panels.multiply(
+                profile,
+                depth,
+                &left,
+                (position * left_length, POSITIONS * left_length),
+                right,
+                panel,
+                sums,
+            );
         }
     });
 }
