@@ -11,6 +11,7 @@
 //! The library never prints, exits or reads the environment.
 
 pub mod autograd;
+pub mod bench;
 pub mod data;
 pub mod digest;
 pub mod error;
