@@ -72,6 +72,14 @@ pub fn arch(name: &str) -> Result<Arch> {
     })
 }
 
+/// Refuses what leaves nothing to time.
+pub(super) fn require(counts: &[(&str, usize)]) -> Result<()> {
+    match counts.iter().find(|(_, count)| *count == 0) {
+        None => Ok(()),
+        Some((what, _)) => Err(Error::usage(format!("a {what} of 0 leaves nothing to time"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
