@@ -17,6 +17,7 @@ pub mod digest;
 pub mod error;
 pub mod events;
 pub mod freeze;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod ops;

@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
 
+use super::vector::{Single, Vector};
 use crate::error::{Error, Result};
 
 /// f32, what training runs in, or f64, what tests compare against.
@@ -21,6 +22,10 @@ pub trait Float:
     const ZERO: Self;
     const ONE: Self;
 
+    /// The vectors of the profile x86-v4, and of x86-v3. f64 serves the tests, and needs none.
+    type Widest: Vector<Number = Self>;
+    type Wide: Vector<Number = Self>;
+
     /// self · a + b with one rounding.
     fn fused_multiply_add(self, a: Self, b: Self) -> Self;
 
@@ -36,10 +41,13 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ident, $variant:ident) => {
+    ($type:ident, $variant:ident, $widest:ty, $wide:ty) => {
         impl Float for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+
+            type Widest = $widest;
+            type Wide = $wide;
 
             #[inline(always)]
             fn fused_multiply_add(self, a: Self, b: Self) -> Self {
@@ -74,8 +82,11 @@ macro_rules! float {
     };
 }
 
-float!(f32, F32);
-float!(f64, F64);
+#[cfg(target_arch = "x86_64")]
+float!(f32, F32, std::arch::x86_64::__m512, std::arch::x86_64::__m256);
+#[cfg(not(target_arch = "x86_64"))]
+float!(f32, F32, Single<f32>, Single<f32>);
+float!(f64, F64, Single<f64>, Single<f64>);
 
 /// Runs `$body` with `$float` standing for the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
 macro_rules! by_dtype {

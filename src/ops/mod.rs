@@ -24,6 +24,7 @@ pub mod profile;
 mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod vector;
 
 pub use activation::activation;
 pub use add::add;

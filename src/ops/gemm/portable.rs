@@ -46,12 +46,12 @@ unsafe fn run<T: Float>(tile: &Tile<T>) {
     };
     let mut sums = [[T::ZERO; COLUMNS]; ROWS];
     for k in 0..tile.depth {
-        // SAFETY: a right panel has `COLUMNS` numbers for each k; a left block is readable for `ROWS` rows from any
-        // tile's first, and what the rows beyond the tile's give is not stored.
+        // SAFETY: a right panel has `COLUMNS` numbers for each k; rows beyond the tile's repeat its last, and what they
+        // give is not stored.
         unsafe {
             let right = &*tile.right.add(k * COLUMNS).cast::<[T; COLUMNS]>();
             for (row, sums) in sums.iter_mut().enumerate() {
-                let left = *tile.left.add(row * row_step + k * depth_step);
+                let left = *tile.left.add(row.min(tile.rows - 1) * row_step + k * depth_step);
                 for (sum, right) in sums.iter_mut().zip(right) {
                     *sum = left.fused_multiply_add(*right, *sum);
                 }
