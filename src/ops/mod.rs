@@ -64,3 +64,12 @@ pub struct Window {
     /// top, left, bottom, right
     pub padding: [usize; 4],
 }
+
+impl Window {
+    /// The places of the window along the height and the width of an image.
+    pub fn outputs(&self, [height, width]: [usize; 2]) -> [usize; 2] {
+        let [top, left, bottom, right] = self.padding;
+        let padded = [height + top + bottom, width + left + right];
+        std::array::from_fn(|axis| padded[axis].saturating_sub(self.kernel[axis]) / self.stride[axis] + 1)
+    }
+}

@@ -77,6 +77,35 @@ pub fn vectorised<W: Vectorised>(profile: Profile, work: W) -> W::Output {
     }
 }
 
+/// An array of vectors, made one by one. (`std::array::from_fn` is not sure to be inlined.)
+#[inline(always)]
+pub fn each<V: Vector, const COUNT: usize>(mut make: impl FnMut(usize) -> V) -> [V; COUNT] {
+    let mut vectors = [V::splat(V::Number::ZERO); COUNT];
+    for (index, vector) in vectors.iter_mut().enumerate() {
+        *vector = make(index);
+    }
+    vectors
+}
+
+/// The first `count` lanes; whole vectors go without a mask.
+///
+/// # Safety
+/// `count` numbers, at most all lanes, are readable at `from`.
+#[inline(always)]
+pub unsafe fn load<V: Vector>(from: *const V::Number, count: usize) -> V {
+    // SAFETY: passed on to the caller, here and below.
+    unsafe { if count == V::LANES { V::load(from) } else { V::load_some(from, count) } }
+}
+
+/// The counterpart of [`load`].
+///
+/// # Safety
+/// `count` numbers, at most all lanes, are writable at `to`.
+#[inline(always)]
+pub unsafe fn store<V: Vector>(vector: V, to: *mut V::Number, count: usize) {
+    unsafe { if count == V::LANES { vector.store(to) } else { vector.store_some(to, count) } }
+}
+
 /// A vector of one number.
 #[derive(Clone, Copy)]
 #[repr(transparent)]

@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 11] = [
     &["freeze"],
     &["report", "train"],
     &["stage"],
-    &["plan"],
+    &["bench", "plan"],
     &["run"],
 ];
 

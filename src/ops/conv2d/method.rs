@@ -83,7 +83,14 @@ pub(super) fn input_gradient<T: Float>(
         Method::Product => product::input_gradient(profile, geometry, gradient, weight, output),
         Method::Winograd => {
             let weights = TransformedWeights::new(profile, weight, geometry.channels, Turn::Backward);
-            winograd::forward(profile, &Tiles::backward(geometry), gradient, &weights, Epilogue::NONE, output);
+            winograd::forward(
+                profile,
+                &Tiles::backward(geometry),
+                gradient,
+                &weights,
+                Epilogue::NONE,
+                output,
+            );
         }
         Method::Depthwise => {
             let weights = depthwise::pack(geometry, weight);

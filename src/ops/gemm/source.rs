@@ -69,7 +69,7 @@ impl<T: Float> Packed<T> {
     }
 
     /// Packs `count` operands of one shape together. `fill` is given part of the depth, the columns of a panel, its
-    /// width, and each operand's memory for it: `width` numbers for each k, zeros so far.
+    /// width, and each operand's memory for it, of which it must write all: `width` numbers for each k.
     pub fn several(
         profile: Profile,
         depth: usize,
@@ -80,7 +80,7 @@ impl<T: Float> Packed<T> {
         let width = Kernel::<T>::of(profile).columns;
         let panels = columns.div_ceil(width);
         let mut buffers: Vec<Buffer> =
-            (0..count).map(|_| Buffer::zeroed::<T>(depth * panels * width)).collect();
+            (0..count).map(|_| Buffer::of_any_content::<T>(depth * panels * width)).collect();
         let mut rests: Vec<&mut [T]> =
             buffers.iter_mut().map(|buffer| &mut buffer.as_mut_slice()[..depth * panels * width]).collect();
         let mut jobs = Vec::new();
@@ -93,9 +93,11 @@ impl<T: Float> Packed<T> {
                 jobs.push((block.clone(), panel * width..columns.min((panel + 1) * width), memory));
             }
         }
-        jobs.into_par_iter().with_min_len(4usize.div_ceil(count.max(1))).for_each(|(block, columns, mut memory)| {
-            fill(block, columns, width, &mut memory);
-        });
+        jobs.into_par_iter().with_min_len(4usize.div_ceil(count.max(1))).for_each(
+            |(block, columns, mut memory)| {
+                fill(block, columns, width, &mut memory);
+            },
+        );
         let packed =
             |buffer| Self { profile, depth, columns, width, buffer, numbers: std::marker::PhantomData };
         buffers.into_iter().map(packed).collect()

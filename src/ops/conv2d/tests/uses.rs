@@ -72,10 +72,12 @@ fn a_folded_convolution_is_the_convolution_then_the_norm_then_the_rest() {
         let x = tensor(x, geometry.input_shape().as_slice()).unwrap();
         let kept = tensor(residual.clone(), geometry.output_shape().as_slice()).unwrap();
         let relu6 = |x: f64| x.clamp(0.0, 6.0);
-        let silu = |x: f64| x / (1.0 + (-x).exp());
-        let activations: [(_, fn(f64) -> f64); 3] =
-            [(Activation::Relu, |x| x.max(0.0)), (Activation::Relu6, relu6), (Activation::Silu, silu)];
-        for (activation, function) in activations {
+        let silu = |x: f64| x / (1.0 + libm::exp(-x));
+        let relu = |x: f64| x.max(0.0);
+        let functions: [&dyn Fn(f64) -> f64; 3] = [&relu, &relu6, &silu];
+        for (activation, function) in
+            [Activation::Relu, Activation::Relu6, Activation::Silu].into_iter().zip(functions)
+        {
             let expected: Vec<f64> = (0..convolved.len())
                 .map(|i| {
                     let c = i % outputs;

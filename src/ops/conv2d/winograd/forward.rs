@@ -9,7 +9,7 @@ use super::{POSITIONS, Tiles, TransformedWeights, transform};
 use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, LeftRows, written};
 use crate::ops::profile::Profile;
-use crate::ops::vector::{Vector, Vectorised, vectorised};
+use crate::ops::vector::{Vector, Vectorised, each, load, store, vectorised};
 
 /// Tiles that are transformed and multiplied together: with 64 channels they stay in the second-level cache, and with
 /// 512 the weights are not read too often.
@@ -81,15 +81,14 @@ impl<T: Float> Vectorised for Input<'_, T> {
     #[inline(always)]
     fn compute<V: Vector<Number = T>>(self) {
         let Self { channels, left, .. } = self;
-        let transformed = self.transformed.as_mut_ptr().cast::<T>();
+        let (length, transformed) = (left.length(), self.transformed.as_mut_ptr().cast::<T>());
         for (row, tile) in self.block.enumerate() {
-            let sources = self.tiles.inputs(tile).map(
-                #[inline(always)]
-                |pixel| match pixel {
-                    Some(pixel) => self.x[pixel * channels..][..channels].as_ptr(),
-                    None => self.zeros.as_ptr(),
-                },
-            );
+            let mut sources = [self.zeros.as_ptr(); POSITIONS];
+            for (source, pixel) in sources.iter_mut().zip(self.tiles.inputs(tile)) {
+                if let Some(pixel) = pixel {
+                    *source = self.x[pixel * channels..][..channels].as_ptr();
+                }
+            }
             for (depth, start) in left.depth_blocks() {
                 let mut channel = depth.start;
                 while channel < depth.end {
@@ -97,12 +96,13 @@ impl<T: Float> Vectorised for Input<'_, T> {
                     let at = start + left.row(row) + channel - depth.start;
                     // SAFETY: each source holds `channels` numbers; a row of the left operand has room for its depth.
                     unsafe {
-                        let pixels = sources.map(
+                        let pixels = each(
                             #[inline(always)]
-                            |source| load::<V>(source.add(channel), count),
+                            |pixel| load::<V>(sources[pixel].add(channel), count),
                         );
-                        for (position, value) in transform::input(pixels).into_iter().enumerate() {
-                            store(value, transformed.add(position * left.length() + at), count);
+                        let values = transform::input(pixels);
+                        for position in 0..POSITIONS {
+                            store(values[position], transformed.add(position * length + at), count);
                         }
                     }
                     channel += count;
@@ -110,18 +110,6 @@ impl<T: Float> Vectorised for Input<'_, T> {
             }
         }
     }
-}
-
-/// Whole vectors go without a mask.
-#[inline(always)]
-pub(super) unsafe fn load<V: Vector>(from: *const V::Number, count: usize) -> V {
-    // SAFETY: passed on to the caller, here and below.
-    unsafe { if count == V::LANES { V::load(from) } else { V::load_some(from, count) } }
-}
-
-#[inline(always)]
-pub(super) unsafe fn store<V: Vector>(vector: V, to: *mut V::Number, count: usize) {
-    unsafe { if count == V::LANES { vector.store(to) } else { vector.store_some(to, count) } }
 }
 
 /// Transforms products into outputs.
@@ -152,12 +140,13 @@ impl<T: Float> Vectorised for Result<'_, T> {
                 // lengths were compared; a column's bias exists.
                 unsafe {
                     let products = self.products.as_ptr().add(row * columns + column);
-                    let products: [V; POSITIONS] = std::array::from_fn(
+                    let products: [V; POSITIONS] = each(
                         #[inline(always)]
                         |position| load(products.add(position * size), count),
                     );
-                    for (pixel, mut value) in pixels.into_iter().zip(transform::output(products)) {
-                        let Some(pixel) = pixel else { continue };
+                    let values = transform::output(products);
+                    for (index, &pixel) in pixels.iter().enumerate() {
+                        let (Some(pixel), mut value) = (pixel, values[index]) else { continue };
                         let at = pixel * columns + column;
                         if let Some(bias) = epilogue.bias {
                             value = value.add(load(bias.as_ptr().add(column), count));

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::forward::{load, store};
 use super::{POSITIONS, Tiles, transform};
 use crate::ops::buffer;
 use crate::ops::conv2d::geometry::Geometry;
@@ -12,7 +11,7 @@ use crate::ops::conv2d::gradient::add;
 use crate::ops::float::Float;
 use crate::ops::gemm::{PanelShape, Panels, written};
 use crate::ops::profile::Profile;
-use crate::ops::vector::{Vector, Vectorised, vectorised};
+use crate::ops::vector::{Vector, Vectorised, each, load, store, vectorised};
 
 /// Sums of this many numbers are worth keeping apart, so that threads need not wait for each other.
 const PARTS_LENGTH: usize = 1 << 20;
@@ -40,7 +39,10 @@ pub fn weight_gradient<T: Float>(profile: Profile, geometry: &Geometry, x: &[T],
     let mut sums = sums.into_iter();
     let mut total = sums.next().unwrap_or_default();
     for part in sums {
-        total.par_chunks_mut(1 << 14).zip(part.par_chunks(1 << 14)).for_each(|(to, from)| add(profile, to, from));
+        total
+            .par_chunks_mut(1 << 14)
+            .zip(part.par_chunks(1 << 14))
+            .for_each(|(to, from)| add(profile, to, from));
     }
     let kernel = inputs * 9;
     let write = |output: usize, kernels: &mut [std::mem::MaybeUninit<T>]| {
@@ -61,7 +63,7 @@ fn add_block<T: Float>(
 ) {
     let depth = block.len();
     let transformed = |shape: PanelShape, x: Option<&[T]>| {
-        let length = POSITIONS * depth * shape.width;
+        let (length, zeros) = (POSITIONS * depth * shape.width, vec![T::ZERO; shape.width]);
         let fill = |numbers: &mut [std::mem::MaybeUninit<T>]| {
             numbers.par_chunks_exact_mut(length).enumerate().for_each(|(panel, numbers)| {
                 let channels = shape.channels(panel);
@@ -73,6 +75,7 @@ fn add_block<T: Float>(
                     channels,
                     all: shape.all,
                     width: shape.width,
+                    zeros: &zeros,
                     numbers,
                 };
                 vectorised(profile, work);
@@ -85,11 +88,23 @@ fn add_block<T: Float>(
     let left = transformed(panels.left, None);
     let left_length = depth * panels.left.width;
     let right_length = POSITIONS * depth * panels.right.width;
-    let chunks = sums.par_chunks_exact_mut(POSITIONS * panels.panel_length()).zip(right.par_chunks_exact(right_length));
+    let chunks = sums
+        .par_chunks_exact_mut(POSITIONS * panels.panel_length())
+        .zip(right.par_chunks_exact(right_length));
     chunks.enumerate().for_each(|(panel, (sums, right))| {
         let positions = right.chunks_exact(depth * panels.right.width);
-        for (position, (sums, right)) in sums.chunks_exact_mut(panels.panel_length()).zip(positions).enumerate() {
-            panels.multiply(profile, depth, &left, (position * left_length, POSITIONS * left_length), right, panel, sums);
+        for (position, (sums, right)) in
+            sums.chunks_exact_mut(panels.panel_length()).zip(positions).enumerate()
+        {
+            panels.multiply(
+                profile,
+                depth,
+                &left,
+                (position * left_length, POSITIONS * left_length),
+                right,
+                panel,
+                sums,
+            );
         }
     });
 }
@@ -104,6 +119,8 @@ struct Transform<'a, T> {
     /// The channels of the source.
     all: usize,
     width: usize,
+    /// A pixel outside the image.
+    zeros: &'a [T],
     numbers: &'a mut [std::mem::MaybeUninit<T>],
 }
 
@@ -123,29 +140,31 @@ impl<T: Float> Vectorised for Transform<'_, T> {
                 true => pixels = self.tiles.inputs(tile),
                 false => pixels[..4].copy_from_slice(&self.tiles.outputs(tile)),
             }
-            let offsets = pixels.map(|pixel| pixel.map(|pixel| &self.source[pixel * all..][..all]));
+            let mut sources = [self.zeros.as_ptr(); POSITIONS];
+            for (source, pixel) in sources.iter_mut().zip(pixels) {
+                if let Some(pixel) = pixel {
+                    *source = self.source[pixel * all..][..all][channels.start..].as_ptr();
+                }
+            }
             let mut lane = 0;
             while lane < width {
                 let count = V::LANES.min(channels.len().saturating_sub(lane));
-                let room = V::LANES.min(width - lane);
-                let value = |pixel: Option<&[T]>| match pixel {
-                    // SAFETY: the pixel has all channels of the source.
-                    Some(pixel) => unsafe { load::<V>(pixel.as_ptr().add(channels.start + lane), count) },
-                    None => V::splat(T::ZERO),
-                };
-                let values = match self.of_input {
-                    true => transform::input(std::array::from_fn(
-                        #[inline(always)]
-                        |i| value(offsets[i]),
-                    )),
-                    false => transform::output_gradient(std::array::from_fn(
-                        #[inline(always)]
-                        |i| value(offsets[i]),
-                    )),
-                };
-                for (position, value) in values.into_iter().enumerate() {
-                    // SAFETY: `numbers` holds `size` numbers for each position.
-                    unsafe { store(value, numbers.add(position * size + slot * width + lane), room) };
+                // SAFETY: the sources hold the panel's channels, and `numbers` holds `size` for each position.
+                unsafe {
+                    let values = match self.of_input {
+                        true => transform::input(each(
+                            #[inline(always)]
+                            |pixel| load::<V>(sources[pixel].wrapping_add(lane), count),
+                        )),
+                        false => transform::output_gradient(each(
+                            #[inline(always)]
+                            |pixel| load::<V>(sources[pixel].wrapping_add(lane), count),
+                        )),
+                    };
+                    let to = numbers.add(slot * width + lane);
+                    for position in 0..POSITIONS {
+                        store(values[position], to.add(position * size), V::LANES.min(width - lane));
+                    }
                 }
                 lane += V::LANES;
             }
@@ -177,13 +196,14 @@ impl<T: Float> Vectorised for Back<'_, T> {
             while lane < channels.len() {
                 let start = panel * POSITIONS * position + self.output * shape.width + lane;
                 let count = V::LANES.min(shape.width - lane);
-                let sums: [V; POSITIONS] = std::array::from_fn(
+                let sums: [V; POSITIONS] = each(
                     #[inline(always)]
                     // SAFETY: the slice has `count` numbers.
                     |i| unsafe { load(self.sums[start + i * position..][..count].as_ptr(), count) },
                 );
                 let mut taps = [[T::ZERO; MOST]; 9];
-                for (taps, value) in taps.iter_mut().zip(transform::weight_gradient(sums, half)) {
+                let values = transform::weight_gradient(sums, half);
+                for (taps, value) in taps.iter_mut().zip(&values) {
                     // SAFETY: there is room for the widest vector.
                     unsafe { value.store(taps.as_mut_ptr()) };
                 }

@@ -34,12 +34,12 @@ fn output_line<V: Vector>(m: [V; 4]) -> [V; 2] {
 /// Aᵀ m A: the 2×2 outputs of a tile.
 #[inline(always)]
 pub fn output<V: Vector>(m: [V; 16]) -> [V; 4] {
-    let columns: [[V; 2]; 4] = std::array::from_fn(
-        #[inline(always)]
-        |column| output_line([m[column], m[4 + column], m[8 + column], m[12 + column]]),
-    );
-    let row = |row: usize| output_line([columns[0][row], columns[1][row], columns[2][row], columns[3][row]]);
-    let ([a, b], [c, d]) = (row(0), row(1));
+    let mut columns = [[m[0]; 2]; 4];
+    for (column, out) in columns.iter_mut().enumerate() {
+        *out = output_line([m[column], m[4 + column], m[8 + column], m[12 + column]]);
+    }
+    let [a, b] = output_line([columns[0][0], columns[1][0], columns[2][0], columns[3][0]]);
+    let [c, d] = output_line([columns[0][1], columns[1][1], columns[2][1], columns[3][1]]);
     [a, b, c, d]
 }
 
@@ -70,10 +70,10 @@ fn weight_line<V: Vector>(g: [V; 3], half: V) -> [V; 4] {
 /// G g Gᵀ: a kernel of 3×3, row by row.
 #[inline(always)]
 pub fn weight<V: Vector>(g: [V; 9], half: V) -> [V; 16] {
-    let columns: [[V; 4]; 3] = std::array::from_fn(
-        #[inline(always)]
-        |column| weight_line([g[column], g[3 + column], g[6 + column]], half),
-    );
+    let mut columns = [[g[0]; 4]; 3];
+    for (column, out) in columns.iter_mut().enumerate() {
+        *out = weight_line([g[column], g[3 + column], g[6 + column]], half);
+    }
     let mut u = [g[0]; 16];
     for row in 0..4 {
         let line = weight_line([columns[0][row], columns[1][row], columns[2][row]], half);
@@ -92,10 +92,10 @@ fn weight_gradient_line<V: Vector>(u: [V; 4], half: V) -> [V; 3] {
 /// Gᵀ u G: from the gradient of the transformed kernel to that of the kernel.
 #[inline(always)]
 pub fn weight_gradient<V: Vector>(u: [V; 16], half: V) -> [V; 9] {
-    let columns: [[V; 3]; 4] = std::array::from_fn(
-        #[inline(always)]
-        |column| weight_gradient_line([u[column], u[4 + column], u[8 + column], u[12 + column]], half),
-    );
+    let mut columns = [[u[0]; 3]; 4];
+    for (column, out) in columns.iter_mut().enumerate() {
+        *out = weight_gradient_line([u[column], u[4 + column], u[8 + column], u[12 + column]], half);
+    }
     let mut g = [u[0]; 9];
     for row in 0..3 {
         let line = [columns[0][row], columns[1][row], columns[2][row], columns[3][row]];

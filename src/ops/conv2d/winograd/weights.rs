@@ -6,7 +6,7 @@ use super::{POSITIONS, transform};
 use crate::ops::float::Float;
 use crate::ops::gemm::Packed;
 use crate::ops::profile::Profile;
-use crate::ops::vector::{Vector, Vectorised, vectorised};
+use crate::ops::vector::{Vector, Vectorised, each, vectorised};
 
 /// Which convolution the weights are for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,13 +77,14 @@ impl<T: Float> Vectorised for Fill<'_, '_, T> {
                         taps[if turned { 8 - tap } else { tap }][place] = kernel[tap];
                     }
                 }
-                let taps: [V; 9] = std::array::from_fn(
+                let taps: [V; 9] = each(
                     #[inline(always)]
                     // SAFETY: each tap has room for the widest vector.
                     |tap| unsafe { V::load(taps[tap].as_ptr()) },
                 );
                 let count = V::LANES.min(self.width - lane);
-                for (panel, value) in self.panels.iter_mut().zip(transform::weight(taps, half)) {
+                let values = transform::weight(taps, half);
+                for (panel, value) in self.panels.iter_mut().zip(&values) {
                     // SAFETY: the panel holds `width` numbers for each k, asserted above.
                     unsafe { value.store_some(panel.as_mut_ptr().add(slot * self.width + lane), count) };
                 }
