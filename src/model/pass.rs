@@ -156,6 +156,15 @@ impl<'a> Pass<'a> {
         ops::global_average_pool(&mut self.tape, x)
     }
 
+    pub(super) fn activation(&mut self, x: &Value, activation: Activation) -> Result<Value> {
+        ops::activation(&mut self.tape, x, activation)
+    }
+
+    /// [N, H, W, C] times [N, C].
+    pub(super) fn scale_channels(&mut self, x: &Value, scale: &Value) -> Result<Value> {
+        ops::scale_channels(&mut self.tape, x, scale)
+    }
+
     /// Nothing in inference.
     pub(super) fn dropout(&mut self, x: Value, p: f64) -> Result<Value> {
         match &mut self.training {

@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
 
+use super::exponential::exponential;
 use super::vector::{Single, Vector};
 use crate::error::{Error, Result};
 
@@ -31,6 +32,9 @@ pub trait Float:
 
     fn square_root(self) -> Self;
 
+    /// e^self. In f32 it vectorises where it is inlined.
+    fn exponential(self) -> Self;
+
     /// The same number in f64. Unlike `to_f64` it is sure to be inlined, so loops over it vectorise.
     fn widen(self) -> f64;
 
@@ -41,7 +45,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ident, $variant:ident, $widest:ty, $wide:ty) => {
+    ($type:ident, $variant:ident, $exponential:path, $widest:ty, $wide:ty) => {
         impl Float for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -57,6 +61,11 @@ macro_rules! float {
             #[inline(always)]
             fn square_root(self) -> Self {
                 self.sqrt()
+            }
+
+            #[inline(always)]
+            fn exponential(self) -> Self {
+                $exponential(self)
             }
 
             #[inline(always)]
@@ -83,10 +92,10 @@ macro_rules! float {
 }
 
 #[cfg(target_arch = "x86_64")]
-float!(f32, F32, std::arch::x86_64::__m512, std::arch::x86_64::__m256);
+float!(f32, F32, exponential, std::arch::x86_64::__m512, std::arch::x86_64::__m256);
 #[cfg(not(target_arch = "x86_64"))]
-float!(f32, F32, Single<f32>, Single<f32>);
-float!(f64, F64, Single<f64>, Single<f64>);
+float!(f32, F32, exponential, Single<f32>, Single<f32>);
+float!(f64, F64, libm::exp, Single<f64>, Single<f64>);
 
 /// Runs `$body` with `$float` standing for the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
 macro_rules! by_dtype {

@@ -47,6 +47,9 @@ pub trait Vector: Copy {
     fn at_least(self, bound: Self) -> Self;
     /// `bound` where it is less. NaN stays NaN.
     fn at_most(self, bound: Self) -> Self;
+
+    /// `function` of each lane: straight code, of which the compiler makes vectors again.
+    fn map(self, function: impl Fn(Self::Number) -> Self::Number) -> Self;
 }
 
 /// A computation over vectors of any width.
@@ -106,7 +109,7 @@ pub unsafe fn store<V: Vector>(vector: V, to: *mut V::Number, count: usize) {
 /// A vector of one number.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct Single<T>(T);
+pub struct Single<T>(pub T);
 
 impl<T: Float> Vector for Single<T> {
     type Number = T;
@@ -168,6 +171,11 @@ impl<T: Float> Vector for Single<T> {
     #[inline(always)]
     fn at_most(self, bound: Self) -> Self {
         Self(if bound.0 < self.0 { bound.0 } else { self.0 })
+    }
+
+    #[inline(always)]
+    fn map(self, function: impl Fn(T) -> T) -> Self {
+        Self(function(self.0))
     }
 }
 
@@ -240,6 +248,16 @@ macro_rules! vector {
             #[inline(always)]
             fn at_most(self, bound: Self) -> Self {
                 unsafe { $min(bound, self) }
+            }
+
+            #[inline(always)]
+            fn map(self, function: impl Fn($number) -> $number) -> Self {
+                // SAFETY: a register and the array of its lanes are the same bytes.
+                let mut lanes: [$number; $lanes] = unsafe { std::mem::transmute(self) };
+                for lane in &mut lanes {
+                    *lane = function(*lane);
+                }
+                unsafe { std::mem::transmute(lanes) }
             }
         }
     };

@@ -6,7 +6,6 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
-use crate::ops::Activation;
 use crate::ops::float::Float;
 use crate::ops::gemm::Epilogue;
 use crate::ops::profile::Profile;
@@ -214,7 +213,7 @@ impl<T: Float> Line<'_, '_, T> {
         }
         let first = (run.first + i * run.step) * channels;
         assert!(first + (PIXELS - 1) * run.step * channels + channels <= self.output.len());
-        let (zero, six) = (V::splat(T::ZERO), V::splat(T::from_f64(6.0)));
+        let zero = V::splat(T::ZERO);
         let mut channel = 0;
         while channel < channels {
             let count = V::LANES.min(channels - channel);
@@ -239,12 +238,7 @@ impl<T: Float> Line<'_, '_, T> {
                     if let Some(residual) = epilogue.residual {
                         sum = sum.add(load(residual.as_ptr().add(self.offset + at), count));
                     }
-                    if matches!(epilogue.activation, Activation::Relu | Activation::Relu6) {
-                        sum = sum.at_least(zero);
-                    }
-                    if epilogue.activation == Activation::Relu6 {
-                        sum = sum.at_most(six);
-                    }
+                    let sum = epilogue.activation.of(sum);
                     store(sum, self.output.as_mut_ptr().cast::<T>().add(at), count);
                 }
             }

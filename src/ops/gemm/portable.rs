@@ -1,9 +1,9 @@
 //! The kernel in plain Rust: for f64, and for machines without a kernel of their own.
 
 use super::kernel::{Kernel, Layout, ROW_STRIDE, Tile};
-use crate::ops::Activation;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
+use crate::ops::vector::Single;
 
 const ROWS: usize = 4;
 const COLUMNS: usize = 16;
@@ -73,20 +73,8 @@ unsafe fn run<T: Float>(tile: &Tile<T>) {
                 if !tile.residual.is_null() {
                     value += *tile.residual.add(offset);
                 }
-                *tile.output.add(offset) = activate(value, tile.activation);
+                *tile.output.add(offset) = tile.activation.of(Single(value)).0;
             }
         }
-    }
-}
-
-/// The activation of one number; NaN stays NaN.
-#[inline(always)]
-fn activate<T: Float>(value: T, activation: Activation) -> T {
-    let clamped = if T::ZERO > value { T::ZERO } else { value };
-    match activation {
-        Activation::None => value,
-        Activation::Relu => clamped,
-        Activation::Relu6 if clamped > T::from_f64(6.0) => T::from_f64(6.0),
-        Activation::Relu6 => clamped,
     }
 }

@@ -6,7 +6,6 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{POSITIONS, Tiles, TransformedWeights, transform};
-use crate::ops::Activation;
 use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, LeftRows, written};
 use crate::ops::profile::Profile;
@@ -132,7 +131,6 @@ impl<T: Float> Vectorised for Result<'_, T> {
     fn compute<V: Vector<Number = T>>(self) {
         let Self { columns, epilogue, .. } = self;
         let size = self.block.len() * columns;
-        let (zero, six) = (V::splat(T::ZERO), V::splat(T::from_f64(6.0)));
         for (row, tile) in self.block.enumerate() {
             let pixels = self.tiles.outputs(tile);
             let mut column = 0;
@@ -156,13 +154,7 @@ impl<T: Float> Vectorised for Result<'_, T> {
                         if let Some(residual) = epilogue.residual {
                             value = value.add(load(residual.as_ptr().add(at), count));
                         }
-                        if matches!(epilogue.activation, Activation::Relu | Activation::Relu6) {
-                            value = value.at_least(zero);
-                        }
-                        if epilogue.activation == Activation::Relu6 {
-                            value = value.at_most(six);
-                        }
-                        store(value, self.output.0.add(at), count);
+                        store(epilogue.activation.of(value), self.output.0.add(at), count);
                     }
                 }
                 column += count;
