@@ -120,6 +120,57 @@ multiversion! {
 }
 
 multiversion! {
+    /// Σ g and Σ g · (x − centre), g being the gradient before the curve of [`normalize`] without a residual, whose
+    /// argument is computed again: cheaper than keeping it.
+    pub fn argument_sums<T: Float, C: Curve<T>>(
+        grad: &[T],
+        x: &[T],
+        affine: &Affine<T>,
+        curve: C,
+        mean: &[f64],
+    ) -> Sums {
+        let channels = mean.len();
+        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
+        let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
+        for (grad, x) in grad.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+            let (mean, first, second) = (&mean[..channels], &mut first[..channels], &mut second[..channels]);
+            for channel in 0..channels {
+                let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
+                let grad = curve.gradient(grad[channel], y).widen();
+                first[channel] += grad;
+                second[channel] += grad * (x[channel].widen() - mean[channel]);
+            }
+        }
+        Sums { first, second }
+    }
+}
+
+multiversion! {
+    /// out = scale · g + slope · (x − centre) + offset, with g as for [`argument_sums`].
+    pub fn argument_gradient<T: Float, C: Curve<T>>(
+        grad: &[T],
+        x: &[T],
+        affine: &Affine<T>,
+        curve: C,
+        slope: &[T],
+        back: &[T],
+        out: &mut [MaybeUninit<T>],
+    ) {
+        let channels = slope.len();
+        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
+        let (slope, back) = (&slope[..channels], &back[..channels]);
+        let rows = x.chunks_exact(channels).zip(grad.chunks_exact(channels)).zip(out.chunks_exact_mut(channels));
+        for ((x, grad), out) in rows {
+            for channel in 0..channels {
+                let deviation = x[channel] - centre[channel];
+                let grad = curve.gradient(grad[channel], deviation * scale[channel] + offset[channel]);
+                out[channel].write(scale[channel] * grad + (slope[channel] * deviation + back[channel]));
+            }
+        }
+    }
+}
+
+multiversion! {
     /// Σ grad and Σ grad · (x − centre), for the gradient of the output before any activation.
     pub fn gradient_sums<T: Float>(grad: &[T], x: &[T], centre: &[f64]) -> Sums {
         let channels = centre.len();

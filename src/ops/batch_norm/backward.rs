@@ -1,4 +1,7 @@
-//! The backward half: two passes over the gradient, the first fused with the activation's.
+//! The backward half: two passes over the gradient, fused with the activation's.
+//!
+//! What bounds them is memory. So the gradient before the activation is computed in both passes, from the output's and
+//! x, rather than written by the first and read by the second; only where a residual wants it too is it written.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -20,10 +23,13 @@ pub struct BatchNorm {
     /// Kept where sums over it are needed (for weight and bias, and for x through its own statistics), and where the
     /// activation's argument is computed again.
     pub x: Option<Tensor>,
-    /// Kept where a clamp cut gradients off. The next convolution keeps it as well, so it costs nothing.
+    /// Kept where a clamp cut gradients off and its argument cannot be computed again. The next convolution keeps it as
+    /// well, so it costs nothing.
     pub output: Option<Tensor>,
     /// Kept where the activation's argument is computed again.
     pub residual: Option<Tensor>,
+    /// A residual was added before the activation.
+    pub through_residual: bool,
 }
 
 impl Backward for BatchNorm {
@@ -59,6 +65,61 @@ impl BatchNorm {
     }
 
     fn walk<T: Float>(&self, grad: &[T], kept: Kept<T>, wants_x: bool, wants_residual: bool) -> Parts<T> {
+        match kept.x {
+            Some(x) if !self.through_residual => self.walk_alone(grad, x, wants_x),
+            _ => self.walk_with_residual(grad, kept, wants_x, wants_residual),
+        }
+    }
+
+    /// Where the activation is of the normalised x alone.
+    fn walk_alone<T: Float>(&self, grad: &[T], x: &[T], wants_x: bool) -> Parts<T> {
+        let (channels, affine) = (self.norm.weight.len(), self.norm.affine::<T>());
+        let chunk = rows_per_task(channels) * channels;
+        let tasks = grad.par_chunks(chunk).zip(x.par_chunks(chunk));
+        let sums = by_curve!(self.norm.activation, T, curve => {
+            let sum = |(grad, x)| channels::argument_sums(grad, x, &affine, curve, &self.norm.mean);
+            tasks.map(sum).collect::<Vec<Sums>>()
+        });
+        let (weight, bias) = self.total(sums, channels);
+        let x_gradient = wants_x.then(|| {
+            let towards_x = self.towards_x(&weight, &bias, grad.len() / channels);
+            let write = |task: usize, out: &mut [MaybeUninit<T>]| {
+                let rows = task * chunk..task * chunk + out.len();
+                let (grad, x) = (&grad[rows.clone()], &x[rows]);
+                by_curve!(self.norm.activation, T, curve => match &towards_x {
+                    TowardsX::Training { affine: back, slope } => {
+                        channels::argument_gradient(grad, x, &affine, curve, slope, &back.offset, out);
+                    }
+                    TowardsX::Frozen { scale } => {
+                        channels::normalized_gradient(grad, x, None, &affine, curve, out);
+                        // SAFETY: the line above wrote every number.
+                        channels::frozen_gradient(unsafe { out.assume_init_mut() }, scale);
+                    }
+                });
+            };
+            // SAFETY: both write every number.
+            unsafe { build(grad.len(), chunk, write) }
+        });
+        Parts { x: x_gradient, weight, bias, cut: None }
+    }
+
+    /// The sums of all tasks: the gradients of weight and bias.
+    fn total(&self, sums: impl IntoIterator<Item = Sums>, channels: usize) -> (Vec<f64>, Vec<f64>) {
+        let Sums { first: bias, second: mut weight } = Sums::total(sums, channels);
+        for (weight, inverse_deviation) in weight.iter_mut().zip(&self.norm.inverse_deviation) {
+            *weight *= inverse_deviation;
+        }
+        (weight, bias)
+    }
+
+    /// Where a residual was added before the activation, or nothing but that is asked for.
+    fn walk_with_residual<T: Float>(
+        &self,
+        grad: &[T],
+        kept: Kept<T>,
+        wants_x: bool,
+        wants_residual: bool,
+    ) -> Parts<T> {
         let channels = self.norm.weight.len();
         let chunk = rows_per_task(channels) * channels;
         let rows = |task: usize, length: usize| task * chunk..task * chunk + length;
@@ -83,10 +144,7 @@ impl BatchNorm {
             let (cut, sums) = unsafe { build_with(grad.len(), chunk, write) };
             (Some(cut), sums)
         };
-        let Sums { first: bias, second: mut weight } = Sums::total(sums.into_iter().flatten(), channels);
-        for (weight, inverse_deviation) in weight.iter_mut().zip(&self.norm.inverse_deviation) {
-            *weight *= inverse_deviation;
-        }
+        let (weight, bias) = self.total(sums.into_iter().flatten(), channels);
 
         // Second pass, in place if the first one's result is for nobody else.
         let x_gradient = wants_x.then(|| {

@@ -132,7 +132,7 @@ impl Norm {
     ) -> Result<Value> {
         let residual_tensor = residual.map(Value::tensor);
         let output = by_dtype!(x.tensor(), T => self.forward::<T>(x.tensor(), residual_tensor))?;
-        let clamped = self.activation.is_clamp() && self.activation != Activation::None;
+        let through_residual = residual.is_some() && self.activation != Activation::None;
         let keep_x = !self.activation.is_clamp()
             || !weight.is_constant()
             || !bias.is_constant()
@@ -141,7 +141,8 @@ impl Norm {
         inputs.extend(residual);
         Ok(tape.record(&inputs, output.clone(), || BatchNorm {
             x: keep_x.then(|| x.tensor().clone()),
-            output: clamped.then_some(output),
+            output: (self.activation.is_clamp() && (through_residual || !keep_x)).then_some(output),
+            through_residual,
             residual: residual_tensor.filter(|_| !self.activation.is_clamp()).cloned(),
             norm: self,
         }))

@@ -213,10 +213,11 @@ impl<T: Float> Line<'_, '_, T> {
         }
         let first = (run.first + i * run.step) * channels;
         assert!(first + (PIXELS - 1) * run.step * channels + channels <= self.output.len());
+        let zero = V::splat(T::ZERO);
         let mut channel = 0;
         while channel < channels {
             let count = V::LANES.min(channels - channel);
-            let mut sums = [V::splat(T::ZERO); PIXELS];
+            let mut sums = [zero; PIXELS];
             // SAFETY: `count` channels are left, and every pixel has them all, as asserted above; bias and residual
             // were measured before.
             unsafe {
@@ -237,7 +238,8 @@ impl<T: Float> Line<'_, '_, T> {
                     if let Some(residual) = epilogue.residual {
                         sum = sum.add(load(residual.as_ptr().add(self.offset + at), count));
                     }
-                    store(epilogue.activation.of(sum), self.output.as_mut_ptr().cast::<T>().add(at), count);
+                    let sum = epilogue.activation.of(sum);
+                    store(sum, self.output.as_mut_ptr().cast::<T>().add(at), count);
                 }
             }
             channel += count;
