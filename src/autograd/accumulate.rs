@@ -21,6 +21,10 @@ impl Slot {
         self.tensor
     }
 
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
     /// What must be remembered of this gradient, to know which of those computed from it are that same tensor.
     pub fn sharing(&self) -> Sharing {
         Sharing { address: storage_address(&self.tensor), alone: self.alone }

@@ -16,6 +16,11 @@ pub trait Backward: Send {
     /// for it, contiguous and of the input's shape. A gradient is a new tensor or `grad` itself (a clone or a
     /// reshape of it, to several inputs if need be), never a saved tensor: the tape adds to gradients in place.
     fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>>;
+
+    /// As [`Backward::backward`], of a gradient that nobody else holds: it may be changed into a result in place.
+    fn backward_in_place(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        self.backward(grad, wanted)
+    }
 }
 
 /// A tensor on its way through a model: a constant, or the output of a recorded operation or leaf.
@@ -98,7 +103,10 @@ impl Tape {
             let Some(slot) = grads[index].take() else { continue };
             let wanted: Vec<bool> = node.inputs.iter().map(Option::is_some).collect();
             let sharing = slot.sharing();
-            let input_grads = backward.backward(slot.into_tensor(), &wanted)?;
+            let input_grads = match slot.is_alone() {
+                true => backward.backward_in_place(slot.into_tensor(), &wanted)?,
+                false => backward.backward(slot.into_tensor(), &wanted)?,
+            };
             debug_assert_eq!(input_grads.len(), node.inputs.len());
             for (input, slot) in node.inputs.iter().zip(sharing.slots(input_grads)) {
                 if let (Some(input), Some(slot)) = (*input, slot) {

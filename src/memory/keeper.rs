@@ -9,7 +9,7 @@ use mimalloc::MiMalloc;
 use super::blocks::{Block, FreeBlocks, GRAIN};
 
 /// Blocks from this size on are kept here.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 1 << 18;
 /// What is asked of the system at once; it becomes real memory only where it is written to.
 const REGION: usize = 256 << 20;
 /// Regions start at a huge page, which the kernel fills with one fault instead of 512.

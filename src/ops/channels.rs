@@ -132,11 +132,17 @@ multiversion! {
         let channels = mean.len();
         let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
         let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
+        // The curve in one loop and the sums in another: vectors of T are twice as wide as those of f64.
+        let mut before = vec![T::ZERO; channels];
         for (grad, x) in grad.chunks_exact(channels).zip(x.chunks_exact(channels)) {
             let (mean, first, second) = (&mean[..channels], &mut first[..channels], &mut second[..channels]);
+            let before = &mut before[..channels];
             for channel in 0..channels {
                 let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
-                let grad = curve.gradient(grad[channel], y).widen();
+                before[channel] = curve.gradient(grad[channel], y);
+            }
+            for channel in 0..channels {
+                let grad = before[channel].widen();
                 first[channel] += grad;
                 second[channel] += grad * (x[channel].widen() - mean[channel]);
             }
@@ -146,25 +152,37 @@ multiversion! {
 }
 
 multiversion! {
-    /// out = scale · g + slope · (x − centre) + offset, with g as for [`argument_sums`].
+    /// grad ← scale · g + slope · (x − centre) + back, with g as for [`argument_sums`].
     pub fn argument_gradient<T: Float, C: Curve<T>>(
-        grad: &[T],
+        grad: &mut [T],
         x: &[T],
         affine: &Affine<T>,
         curve: C,
         slope: &[T],
         back: &[T],
-        out: &mut [MaybeUninit<T>],
     ) {
         let channels = slope.len();
         let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
         let (slope, back) = (&slope[..channels], &back[..channels]);
-        let rows = x.chunks_exact(channels).zip(grad.chunks_exact(channels)).zip(out.chunks_exact_mut(channels));
-        for ((x, grad), out) in rows {
+        for (x, grad) in x.chunks_exact(channels).zip(grad.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 let deviation = x[channel] - centre[channel];
-                let grad = curve.gradient(grad[channel], deviation * scale[channel] + offset[channel]);
-                out[channel].write(scale[channel] * grad + (slope[channel] * deviation + back[channel]));
+                let before = curve.gradient(grad[channel], deviation * scale[channel] + offset[channel]);
+                grad[channel] = scale[channel] * before + (slope[channel] * deviation + back[channel]);
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// grad ← scale · g, with g as for [`argument_sums`].
+    pub fn frozen_argument_gradient<T: Float, C: Curve<T>>(grad: &mut [T], x: &[T], affine: &Affine<T>, curve: C) {
+        let channels = affine.centre.len();
+        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
+        for (x, grad) in x.chunks_exact(channels).zip(grad.chunks_exact_mut(channels)) {
+            for channel in 0..channels {
+                let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
+                grad[channel] = scale[channel] * curve.gradient(grad[channel], y);
             }
         }
     }

@@ -1,6 +1,9 @@
 //! The two working types, and the way from a tensor to its numbers and back.
 
-use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Shape, Storage, Tensor, WithDType};
 
 use super::exponential::exponential;
 use super::vector::{Single, Vector};
@@ -141,6 +144,35 @@ pub fn with_optional_slice<T: Float, R>(
     match tensor {
         None => Ok(f(None)),
         Some(tensor) => with_slice(tensor, |data| f(Some(data))),
+    }
+}
+
+/// Calls `f` with the numbers of a contiguous CPU tensor, to be changed under everyone who holds it: so it must be held
+/// here alone.
+pub fn with_slice_mut<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+    let change = Change { function: Cell::new(Some(f)), result: Cell::new(None), number: PhantomData };
+    tensor.inplace_op1(&change)?;
+    change.result.take().ok_or_else(|| Error::failed("internal: a tensor was not changed"))
+}
+
+struct Change<T, F, R> {
+    function: Cell<Option<F>>,
+    result: Cell<Option<R>>,
+    number: PhantomData<T>,
+}
+
+impl<T: Float, R, F: FnOnce(&mut [T]) -> R> InplaceOp1 for Change<T, F, R> {
+    fn name(&self) -> &'static str {
+        "change in place"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        if let (Some(function), Some(data), Some((start, end))) =
+            (self.function.take(), T::storage_mut(storage), layout.contiguous_offsets())
+        {
+            self.result.set(Some(function(&mut data[start..end])));
+        }
+        Ok(())
     }
 }
 

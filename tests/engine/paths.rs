@@ -120,9 +120,10 @@ fn both_ways(inputs: &[Tensor], op: impl Fn(&mut Tape, &[Value]) -> Result<Value
 /// Input [N, H, W, C], outputs, kernel, stride, padding, groups.
 type Case = ([usize; 4], usize, usize, usize, [usize; 4], usize);
 
-const CONVOLUTIONS: [Case; 8] = [
+const CONVOLUTIONS: [Case; 9] = [
     ([2, 21, 19, 3], 20, 7, 2, [3; 4], 1),
     ([1, 50, 50, 17], 33, 3, 1, [1; 4], 1),
+    ([2, 15, 12, 141], 36, 3, 1, [1; 4], 1),
     ([3, 13, 12, 24], 40, 3, 2, [0, 0, 1, 1], 1),
     ([2, 11, 10, 67], 35, 1, 1, [0; 4], 1),
     ([2, 11, 10, 16], 24, 1, 2, [0; 4], 1),

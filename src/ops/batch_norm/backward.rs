@@ -34,13 +34,29 @@ pub struct BatchNorm {
 
 impl Backward for BatchNorm {
     fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        by_dtype!(grad, T => self.gradients::<T>(grad, wanted))
+        by_dtype!(grad, T => self.gradients::<T>(grad, wanted, false))
+    }
+
+    fn backward_in_place(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        by_dtype!(grad, T => self.gradients::<T>(grad, wanted, true))
     }
 }
 
 impl BatchNorm {
-    fn gradients<T: Float>(&self, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn gradients<T: Float>(
+        &self,
+        grad: Tensor,
+        wanted: &[bool],
+        in_place: bool,
+    ) -> Result<Vec<Option<Tensor>>> {
         let wants_residual = wanted.get(3).copied().unwrap_or(false);
+        if let (Some(x), false, false) = (&self.x, self.through_residual, wants_residual) {
+            let (x, weight, bias) = with_slice(x, |x| self.walk_alone::<T>(grad, x, wanted[0], in_place))??;
+            let mut gradients =
+                vec![x, per_channel::<T>(wanted[1], weight)?, per_channel::<T>(wanted[2], bias)?];
+            gradients.resize(wanted.len(), None);
+            return Ok(gradients);
+        }
         let parts = with_slice(&grad, |grad: &[T]| {
             with_optional_slice(self.x.as_ref(), |x| {
                 with_optional_slice(self.output.as_ref(), |output| {
@@ -65,61 +81,6 @@ impl BatchNorm {
     }
 
     fn walk<T: Float>(&self, grad: &[T], kept: Kept<T>, wants_x: bool, wants_residual: bool) -> Parts<T> {
-        match kept.x {
-            Some(x) if !self.through_residual => self.walk_alone(grad, x, wants_x),
-            _ => self.walk_with_residual(grad, kept, wants_x, wants_residual),
-        }
-    }
-
-    /// Where the activation is of the normalised x alone.
-    fn walk_alone<T: Float>(&self, grad: &[T], x: &[T], wants_x: bool) -> Parts<T> {
-        let (channels, affine) = (self.norm.weight.len(), self.norm.affine::<T>());
-        let chunk = rows_per_task(channels) * channels;
-        let tasks = grad.par_chunks(chunk).zip(x.par_chunks(chunk));
-        let sums = by_curve!(self.norm.activation, T, curve => {
-            let sum = |(grad, x)| channels::argument_sums(grad, x, &affine, curve, &self.norm.mean);
-            tasks.map(sum).collect::<Vec<Sums>>()
-        });
-        let (weight, bias) = self.total(sums, channels);
-        let x_gradient = wants_x.then(|| {
-            let towards_x = self.towards_x(&weight, &bias, grad.len() / channels);
-            let write = |task: usize, out: &mut [MaybeUninit<T>]| {
-                let rows = task * chunk..task * chunk + out.len();
-                let (grad, x) = (&grad[rows.clone()], &x[rows]);
-                by_curve!(self.norm.activation, T, curve => match &towards_x {
-                    TowardsX::Training { affine: back, slope } => {
-                        channels::argument_gradient(grad, x, &affine, curve, slope, &back.offset, out);
-                    }
-                    TowardsX::Frozen { scale } => {
-                        channels::normalized_gradient(grad, x, None, &affine, curve, out);
-                        // SAFETY: the line above wrote every number.
-                        channels::frozen_gradient(unsafe { out.assume_init_mut() }, scale);
-                    }
-                });
-            };
-            // SAFETY: both write every number.
-            unsafe { build(grad.len(), chunk, write) }
-        });
-        Parts { x: x_gradient, weight, bias, cut: None }
-    }
-
-    /// The sums of all tasks: the gradients of weight and bias.
-    fn total(&self, sums: impl IntoIterator<Item = Sums>, channels: usize) -> (Vec<f64>, Vec<f64>) {
-        let Sums { first: bias, second: mut weight } = Sums::total(sums, channels);
-        for (weight, inverse_deviation) in weight.iter_mut().zip(&self.norm.inverse_deviation) {
-            *weight *= inverse_deviation;
-        }
-        (weight, bias)
-    }
-
-    /// Where a residual was added before the activation, or nothing but that is asked for.
-    fn walk_with_residual<T: Float>(
-        &self,
-        grad: &[T],
-        kept: Kept<T>,
-        wants_x: bool,
-        wants_residual: bool,
-    ) -> Parts<T> {
         let channels = self.norm.weight.len();
         let chunk = rows_per_task(channels) * channels;
         let rows = |task: usize, length: usize| task * chunk..task * chunk + length;
@@ -187,9 +148,22 @@ impl BatchNorm {
         });
     }
 
+    /// The sums of all tasks: the gradients of weight and bias.
+    pub(super) fn total(
+        &self,
+        sums: impl IntoIterator<Item = Sums>,
+        channels: usize,
+    ) -> (Vec<f64>, Vec<f64>) {
+        let Sums { first: bias, second: mut weight } = Sums::total(sums, channels);
+        for (weight, inverse_deviation) in weight.iter_mut().zip(&self.norm.inverse_deviation) {
+            *weight *= inverse_deviation;
+        }
+        (weight, bias)
+    }
+
     /// Ioffe and Szegedy, §3: with g the gradient of norm(x) · weight and m the number of rows,
     /// weight / deviation · (g − Σg / m − norm(x) · Σ(g · norm(x)) / m); without the sums where statistics are given.
-    fn towards_x<T: Float>(
+    pub(super) fn towards_x<T: Float>(
         &self,
         weight_gradient: &[f64],
         bias_gradient: &[f64],
@@ -240,7 +214,7 @@ struct Parts<T> {
 }
 
 /// From the gradient before the activation to that of x.
-enum TowardsX<T> {
+pub(super) enum TowardsX<T> {
     Frozen { scale: Vec<T> },
     Training { affine: Affine<T>, slope: Vec<T> },
 }

@@ -4,6 +4,7 @@
 //! (ICML 2015). With a residual, y = act(norm(x) · weight + bias + residual). Running statistics are never updated
 //! here: training returns the batch's, and their owner decides.
 
+mod alone;
 mod backward;
 mod forward;
 #[cfg(test)]

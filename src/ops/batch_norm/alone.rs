@@ -1,0 +1,68 @@
+//! The backward half where the activation is of the normalised x alone, no residual added.
+//!
+//! What bounds it is memory. So the gradient before the activation is computed in both passes, from the output's and x,
+//! rather than written by the first and read by the second; and the result takes the place of the output's gradient
+//! where nobody else holds that.
+
+use std::mem::MaybeUninit;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::backward::{BatchNorm, TowardsX};
+use crate::error::Result;
+use crate::ops::buffer::{build, rows_per_task};
+use crate::ops::channels::{self, Sums};
+use crate::ops::curve::by_curve;
+use crate::ops::float::{Float, tensor, with_slice, with_slice_mut};
+
+impl BatchNorm {
+    /// The gradients of x, weight and bias.
+    pub(super) fn walk_alone<T: Float>(
+        &self,
+        grad: Tensor,
+        x: &[T],
+        wants_x: bool,
+        in_place: bool,
+    ) -> Result<(Option<Tensor>, Vec<f64>, Vec<f64>)> {
+        let (channels, affine) = (self.norm.weight.len(), self.norm.affine::<T>());
+        let chunk = rows_per_task(channels) * channels;
+        let sums = with_slice(&grad, |grad: &[T]| {
+            let tasks = grad.par_chunks(chunk).zip(x.par_chunks(chunk));
+            by_curve!(self.norm.activation, T, curve => {
+                let sum = |(grad, x)| channels::argument_sums(grad, x, &affine, curve, &self.norm.mean);
+                tasks.map(sum).collect::<Vec<Sums>>()
+            })
+        })?;
+        let (weight, bias) = self.total(sums, channels);
+        if !wants_x {
+            return Ok((None, weight, bias));
+        }
+        let towards_x = self.towards_x::<T>(&weight, &bias, x.len() / channels);
+        let turn = |grad: &mut [T], x: &[T]| {
+            by_curve!(self.norm.activation, T, curve => match &towards_x {
+                TowardsX::Training { affine: back, slope } => {
+                    channels::argument_gradient(grad, x, &affine, curve, slope, &back.offset);
+                }
+                TowardsX::Frozen { .. } => channels::frozen_argument_gradient(grad, x, &affine, curve),
+            });
+        };
+        let gradient = if in_place {
+            with_slice_mut(&grad, |grad: &mut [T]| {
+                grad.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(grad, x)| turn(grad, x));
+            })?;
+            grad
+        } else {
+            let turned = with_slice(&grad, |grad: &[T]| {
+                let write = |task: usize, out: &mut [MaybeUninit<T>]| {
+                    let rows = task * chunk..task * chunk + out.len();
+                    turn(out.write_copy_of_slice(&grad[rows.clone()]), &x[rows]);
+                };
+                // SAFETY: `write_copy_of_slice` writes every number.
+                unsafe { build(grad.len(), chunk, write) }
+            })?;
+            tensor(turned, grad.shape().clone())?
+        };
+        Ok((Some(gradient), weight, bias))
+    }
+}
