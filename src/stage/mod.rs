@@ -16,6 +16,7 @@ mod tests;
 mod train;
 mod work;
 
+pub(crate) use classifier::Classifier;
 pub use context::{BEST, Checkpoints, Context, LAST, MODEL};
 pub use evaluate::Evaluate;
 pub use features::Prefix;
@@ -23,4 +24,5 @@ pub use init_weights::InitWeights;
 pub use load_weights::LoadWeights;
 pub use subject::{Subject, View};
 pub use train::Train;
+pub(crate) use train::{base_lr, optimizer};
 pub use work::Work;
