@@ -49,6 +49,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         wanted: session.wanted(),
         variant: session.variant,
         workers: settings.workers.unwrap_or(threads),
+        image_cache: settings.image_cache_bytes(),
         checkpoint_seconds: settings.checkpoint_seconds,
         clock: SystemTime::now,
     };

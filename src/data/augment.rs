@@ -49,6 +49,16 @@ impl Draws {
         }
     }
 
+    /// Whether nothing but flips is ever done to a cropped image.
+    pub fn only_flip(&self, augment: &Augment) -> bool {
+        augment.rotation == 0.0 && augment.color_jitter.is_none()
+    }
+
+    /// Whether the image is flipped across and down.
+    pub fn flips(&self) -> (bool, bool) {
+        (self.flip_horizontal, self.flip_vertical)
+    }
+
     /// Flips, rotation and color jitter, in this order.
     pub fn apply(&self, augment: &Augment, mut image: RgbImage) -> RgbImage {
         if self.flip_horizontal {

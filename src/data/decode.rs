@@ -5,11 +5,10 @@
 //! - Transparency is composited on white (Pillow's `convert("RGB")` uncovers whatever colour lies beneath).
 //! - 16-bit samples keep their high byte (Pillow clips 16-bit grey to 255).
 //! - Embedded colour profiles are not applied, as in Pillow.
-//! - A file that is cut off or malformed is an error: JPEG runs in strict mode and must reach its end marker. Bits that
+//! - A file that is cut off or malformed is an error: JPEG must reach its end marker with all its data read. Bits that
 //!   flipped inside JPEG's compressed data change the picture unseen, for there is no checksum; PNG's are checked.
 //!
-//! JPEG leaves rounding to the decoder: samples are within 3 of libjpeg-turbo's on the fixtures, most of them equal (up
-//! to 5 in saturated colours of subsampled photos). The vector code gives the same bytes as the scalar code.
+//! Decoding starts with the headers, so that a caller who knows the size can ask for a part of the picture, at a scale.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,10 +16,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, Limits, RgbImage};
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
+
+use super::jpeg::{Jpeg, Scale, Workspace};
+use super::resize::Region;
 
 const JPEG_SIGNATURE: &[u8] = &[0xFF, 0xD8, 0xFF];
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -36,34 +34,117 @@ const OTHER_SIGNATURES: [(usize, &[u8], &str); 7] = [
     (4, b"ftypavif", "AVIF"),
 ];
 
-/// The longest side that is decoded; JPEG allows no more.
-const LONGEST_SIDE: usize = 65_535;
+/// A file whose kind and size are known.
+pub struct Picture<'a> {
+    content: Content<'a>,
+    orientation: Orientation,
+}
+
+enum Content<'a> {
+    Jpeg(Box<Jpeg<'a>>),
+    /// Decoded as it is opened: PNG has no part that could be left out.
+    Png(RgbImage),
+}
+
+impl<'a> Picture<'a> {
+    /// Reads a file's headers.
+    ///
+    /// # Errors
+    /// The cause, lowercase and without the file's name, which is not known here: `the JPEG data is cut off`.
+    pub fn open(bytes: &'a [u8]) -> Result<Self, String> {
+        match bytes {
+            [] => Err("the file is empty".into()),
+            _ if bytes.starts_with(JPEG_SIGNATURE) => guarded(|| open_jpeg(bytes)),
+            _ if bytes.starts_with(PNG_SIGNATURE) => guarded(|| open_png(bytes)),
+            _ => Err(not_an_image(bytes)),
+        }
+    }
+
+    /// Width and height in pixels, upright.
+    pub fn size(&self) -> (u32, u32) {
+        let (width, height) = self.stored_size();
+        if turns(self.orientation) { (height, width) } else { (width, height) }
+    }
+
+    /// Whether it can be decoded at a smaller scale than its own.
+    pub fn scales(&self) -> bool {
+        matches!(self.content, Content::Jpeg(_))
+    }
+
+    /// A part of the upright picture at a scale; the region is in pixels of that scale.
+    ///
+    /// # Errors
+    /// The cause, as of [`Picture::open`]. A damaged file is found out whatever the region.
+    pub fn decode(
+        &self,
+        scale: Scale,
+        region: Region,
+        workspace: &mut Workspace,
+    ) -> Result<RgbImage, String> {
+        let (width, height) = self.stored_size();
+        let stored = stored_region(region, self.orientation, (scale.of(width), scale.of(height)));
+        let image = match &self.content {
+            Content::Png(image) if stored == Region::of(image) => image.clone(),
+            Content::Png(image) => {
+                let Region { left, top, width, height } = stored;
+                image::imageops::crop_imm(image, left, top, width, height).to_image()
+            }
+            Content::Jpeg(jpeg) => {
+                let pixels = guarded(|| jpeg.decode(scale, stored, workspace).map_err(damaged_jpeg))?;
+                RgbImage::from_raw(stored.width, stored.height, pixels).ok_or("the image has no pixels")?
+            }
+        };
+        Ok(match self.orientation {
+            Orientation::NoTransforms => image,
+            turned => {
+                let mut image = DynamicImage::ImageRgb8(image);
+                image.apply_orientation(turned);
+                image.into_rgb8()
+            }
+        })
+    }
+
+    fn stored_size(&self) -> (u32, u32) {
+        match &self.content {
+            Content::Jpeg(jpeg) => jpeg.size(),
+            Content::Png(image) => image.dimensions(),
+        }
+    }
+}
 
 /// Decodes a JPEG or PNG file to upright, opaque RGB8.
 ///
 /// # Errors
-/// The cause, lowercase and without the file's name, which is not known here: `the JPEG data is cut off`.
+/// The cause, as of [`Picture::open`].
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    let decoder = match bytes {
-        [] => return Err("the file is empty".into()),
-        _ if bytes.starts_with(JPEG_SIGNATURE) => decode_jpeg,
-        _ if bytes.starts_with(PNG_SIGNATURE) => decode_png,
-        _ => return Err(not_an_image(bytes)),
-    };
-    // The decoders are not ours, and a broken file must not take the program down.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decoder(bytes)));
-    let (image, orientation) = decoded.unwrap_or_else(|_| Err("the decoder gave up on it".into()))?;
-    if image.width() == 0 || image.height() == 0 {
-        return Err("the image has no pixels".into());
+    let picture = Picture::open(bytes)?;
+    picture.decode(Scale::Whole, Region::whole(picture.size()), &mut Workspace::default())
+}
+
+/// A broken file must not take the program down, whatever it does to a decoder.
+fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the decoder gave up on it".into()))
+}
+
+fn turns(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
+/// Where a region of the upright picture lies in the stored one, whose size is given.
+fn stored_region(region: Region, orientation: Orientation, (width, height): (u32, u32)) -> Region {
+    use Orientation::{FlipHorizontal, FlipVertical, Rotate90, Rotate180, Rotate270, Rotate270FlipH};
+    let mut stored = region;
+    if turns(orientation) {
+        stored = Region { left: region.top, top: region.left, width: region.height, height: region.width };
     }
-    Ok(match orientation {
-        Orientation::NoTransforms => image,
-        turned => {
-            let mut image = DynamicImage::ImageRgb8(image);
-            image.apply_orientation(turned);
-            image.into_rgb8()
-        }
-    })
+    if matches!(orientation, FlipHorizontal | Rotate180 | Rotate270 | Rotate270FlipH) {
+        stored.left = width - stored.left - stored.width;
+    }
+    if matches!(orientation, FlipVertical | Rotate180 | Rotate90 | Rotate270FlipH) {
+        stored.top = height - stored.top - stored.height;
+    }
+    stored
 }
 
 fn not_an_image(bytes: &[u8]) -> String {
@@ -76,22 +157,17 @@ fn not_an_image(bytes: &[u8]) -> String {
     }
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<(RgbImage, Orientation), String> {
+fn damaged_jpeg(cause: &str) -> String {
+    format!("the JPEG data is damaged: {cause}")
+}
+
+fn open_jpeg(bytes: &[u8]) -> Result<Picture<'_>, String> {
     if !reaches_end_marker(bytes) {
         return Err("the JPEG data is cut off".into());
     }
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(LONGEST_SIDE)
-        .set_max_height(LONGEST_SIDE)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    let pixels = decoder.decode().map_err(|error| format!("the JPEG data is damaged: {error}"))?;
-    let (width, height) = decoder.dimensions().ok_or("the JPEG file has no frame")?;
-    let image =
-        RgbImage::from_raw(width as u32, height as u32, pixels).ok_or("the JPEG is not a colour image")?;
-    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
+    let jpeg = Jpeg::open(bytes).map_err(damaged_jpeg)?;
+    let orientation = jpeg.exif().and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
+    Ok(Picture { content: Content::Jpeg(Box::new(jpeg)), orientation })
 }
 
 /// Whether the end marker follows the first scan; one inside an EXIF thumbnail, ahead of the scan, does not count.
@@ -113,7 +189,7 @@ fn reaches_end_marker(bytes: &[u8]) -> bool {
     position < bytes.len()
 }
 
-fn decode_png(bytes: &[u8]) -> Result<(RgbImage, Orientation), String> {
+fn open_png(bytes: &[u8]) -> Result<Picture<'static>, String> {
     let damaged = |error: image::ImageError| format!("the PNG data is damaged: {error}");
     let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), Limits::default()).map_err(damaged)?;
     let orientation = decoder.orientation().map_err(damaged)?;
@@ -142,95 +218,11 @@ fn decode_png(bytes: &[u8]) -> Result<(RgbImage, Orientation), String> {
         _ => samples,
     };
     let image = RgbImage::from_raw(width, height, pixels).ok_or("the PNG image has an unknown layout")?;
-    Ok((image, orientation))
+    if width == 0 || height == 0 {
+        return Err("the image has no pixels".into());
+    }
+    Ok(Picture { content: Content::Png(image), orientation })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::fixtures::{Fixtures, bytes};
-
-    fn largest_difference(a: &RgbImage, b: &RgbImage) -> u8 {
-        assert_eq!(a.dimensions(), b.dimensions());
-        a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
-    }
-
-    #[test]
-    fn jpeg_is_close_to_libjpeg_turbo_and_upright() {
-        let fixtures = Fixtures::open("decoded.safetensors");
-        let bounds = [
-            ("baseline_444", 2),
-            ("baseline_422", 3),
-            ("baseline_420", 3),
-            ("progressive_420", 3),
-            ("restart", 3),
-            ("grey", 1),
-            ("cmyk", 1),
-            ("ycck", 3),
-        ];
-        let turned = (1..=8).map(|orientation| (format!("orientation_{orientation}"), 2));
-        for (name, bound) in bounds.map(|(name, bound)| (name.to_owned(), bound)).into_iter().chain(turned) {
-            let image = decode(&bytes(&format!("{name}.jpg"))).unwrap();
-            let difference = largest_difference(&image, &fixtures.image(&name));
-            assert!(difference <= bound, "{name} is {difference} off");
-        }
-    }
-
-    #[test]
-    fn vector_and_scalar_code_agree() {
-        for name in ["baseline_444", "baseline_422", "baseline_420", "progressive_420", "cmyk", "ycck"] {
-            let file = bytes(&format!("{name}.jpg"));
-            let options = DecoderOptions::default().set_use_unsafe(false);
-            let scalar = JpegDecoder::new_with_options(ZCursor::new(&file), options).decode().unwrap();
-            assert!(decode(&file).unwrap().into_raw() == scalar, "{name} differs");
-        }
-    }
-
-    #[test]
-    fn what_follows_the_end_of_a_jpeg_is_no_matter() {
-        let file = bytes("baseline_420.jpg");
-        let followed = [&file[..], b"a second picture, or nothing at all"].concat();
-        assert_eq!(decode(&followed), decode(&file));
-    }
-
-    #[test]
-    fn png_of_every_kind_is_what_a_person_sees_on_white() {
-        let fixtures = Fixtures::open("decoded.safetensors");
-        for name in [
-            "rgb8",
-            "rgba8",
-            "grey1",
-            "grey8",
-            "grey_alpha8",
-            "palette_alpha",
-            "grey16",
-            "grey_alpha16",
-            "rgb16",
-            "rgba16",
-        ] {
-            assert_eq!(decode(&bytes(&format!("{name}.png"))).unwrap(), fixtures.image(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn no_cut_of_a_file_is_taken_for_an_image() {
-        for name in
-            ["baseline_420.jpg", "progressive_420.jpg", "restart.jpg", "orientation_6.jpg", "rgba8.png"]
-        {
-            let whole = bytes(name);
-            // The last 12 bytes of a PNG are its end chunk, which adds nothing to the picture.
-            let needed = if name.ends_with("png") { whole.len() - 12 } else { whole.len() };
-            for length in (0..needed).step_by(7).chain([needed - 1]) {
-                assert!(decode(&whole[..length]).is_err(), "{name} cut to {length} bytes");
-            }
-        }
-    }
-
-    #[test]
-    fn a_strange_file_is_called_by_its_name() {
-        assert_eq!(decode(b"").unwrap_err(), "the file is empty");
-        assert_eq!(decode(b"RIFF\0\0\0\0WEBPVP8 ").unwrap_err(), "it is a WebP file, neither JPEG nor PNG");
-        assert_eq!(decode(b"hello").unwrap_err(), "it is neither a JPEG nor a PNG file");
-        assert_eq!(decode(&bytes("baseline_420.jpg")[..900]).unwrap_err(), "the JPEG data is cut off");
-    }
-}
+mod tests;

@@ -1,13 +1,15 @@
 //! A data set's images as a stage sees them: read, checked against their digests, decoded, transformed, kept in memory.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::RgbImage;
 
 use super::dataset::Dataset;
-use super::decode::decode;
-use super::transform::Transform;
+use super::decode::Picture;
+use super::memory::Memory;
+use super::transform::{Bench, Transform};
 use crate::digest::Digest;
 use crate::pipeline::Broken;
 use crate::random::{Purpose, Stream, name_hash};
@@ -22,70 +24,100 @@ pub struct Images {
     pub(super) dataset: Arc<Dataset>,
     pub(super) transform: Transform,
     broken: Broken,
-    kept: Mutex<Kept>,
-}
-
-struct Kept {
-    images: BTreeMap<usize, Arc<RgbImage>>,
-    bytes_left: usize,
+    memory: Arc<Memory>,
+    kept: Mutex<BTreeMap<usize, Arc<RgbImage>>>,
 }
 
 /// What became of a sample.
 pub(super) enum Loaded {
-    Image(Arc<RgbImage>),
+    /// Its numbers are where they were asked for.
+    Whole,
     /// It cannot be decoded, for this cause, and is to be left out.
     Broken(String),
 }
 
+/// Memory of a thread that loads images.
+#[derive(Default)]
+pub(super) struct Hands {
+    file: Vec<u8>,
+    bench: Bench,
+}
+
 impl Images {
-    /// `memory` is the number of bytes that may be spent on keeping prepared images; it changes no result.
-    pub fn new(dataset: Arc<Dataset>, transform: Transform, broken: Broken, memory: usize) -> Self {
-        let kept = Kept { images: BTreeMap::new(), bytes_left: memory };
-        Self { dataset, transform, broken, kept: Mutex::new(kept) }
+    /// `memory` is what may be spent on keeping prepared images; it changes no result.
+    pub fn new(dataset: Arc<Dataset>, transform: Transform, broken: Broken, memory: Arc<Memory>) -> Self {
+        Self { dataset, transform, broken, memory, kept: Mutex::default() }
     }
 
-    /// The finished image of a sample in an epoch.
+    /// Writes the numbers of a sample in an epoch.
     ///
     /// # Errors
     /// An unreadable file, one whose bytes are not those of its digest, and a broken image unless these are skipped.
-    pub(super) fn load(&self, index: usize, seed: u64, epoch: u32) -> Result<Loaded> {
-        let kept = self.kept().images.get(&index).cloned();
-        let prepared = match kept {
-            Some(kept) => kept,
-            None => match self.prepare(index)? {
-                Ok(prepared) => prepared,
-                Err(cause) => return self.broken(index, cause),
-            },
-        };
-        if self.transform.is_deterministic() {
-            return Ok(Loaded::Image(prepared));
-        }
+    pub(super) fn load(
+        &self,
+        index: usize,
+        seed: u64,
+        epoch: u32,
+        hands: &mut Hands,
+        out: &mut [f32],
+    ) -> Result<Loaded> {
         // By its path, so that another image joining the data set changes nothing here.
         let path = &self.dataset.samples[index].path;
         let mut stream = Stream::new(seed, Purpose::Augment, epoch, name_hash(path));
-        Ok(Loaded::Image(Arc::new(self.transform.finish(&prepared, &mut stream))))
+        let kept = self.kept().get(&index).cloned();
+        if let Some(prepared) = kept {
+            self.transform.finish(&prepared, &mut stream, &mut hands.bench, out);
+            return Ok(Loaded::Whole);
+        }
+        self.read(index, &mut hands.file)?;
+        let done = Picture::open(&hands.file)
+            .and_then(|picture| self.make(index, &picture, &mut stream, &mut hands.bench, out));
+        match done {
+            Ok(()) => Ok(Loaded::Whole),
+            Err(cause) => self.broken(index, cause),
+        }
     }
 
-    /// Reads, checks, decodes and prepares; the inner error is the cause of a broken image.
-    fn prepare(&self, index: usize) -> Result<Result<Arc<RgbImage>, String>> {
-        let sample = &self.dataset.samples[index];
+    /// Keeps what can be kept; the error is the cause of a broken image.
+    fn make(
+        &self,
+        index: usize,
+        picture: &Picture,
+        stream: &mut Stream,
+        bench: &mut Bench,
+        out: &mut [f32],
+    ) -> Result<(), String> {
+        let bytes = self.transform.kept_bytes(picture.size());
+        if !bytes.is_some_and(|bytes| self.memory.take(bytes)) {
+            return self.transform.finish_unkept(picture, stream, bench, out);
+        }
+        let prepared = self.transform.prepare(picture, bench).map(Arc::new);
+        let new = match (&prepared, self.kept().entry(index)) {
+            (Ok(prepared), Entry::Vacant(place)) => {
+                place.insert(Arc::clone(prepared));
+                true
+            }
+            _ => false,
+        };
+        if !new {
+            self.memory.give_back(bytes.unwrap_or(0));
+        }
+        self.transform.finish(&*prepared?, stream, bench, out);
+        Ok(())
+    }
+
+    /// Reads a sample's file and checks that it is the one that was planned with.
+    fn read(&self, index: usize, bytes: &mut Vec<u8>) -> Result<()> {
         let file = self.dataset.file(index);
-        let bytes = std::fs::read(&file).map_err(|error| Error::io("read", &file, error))?;
-        if sample.digest.is_some_and(|expected| expected != Digest::of(&bytes)) {
+        let cannot = |error| Error::io("read", &file, error);
+        bytes.clear();
+        std::io::Read::read_to_end(&mut std::fs::File::open(&file).map_err(cannot)?, bytes)
+            .map_err(cannot)?;
+        if self.dataset.samples[index].digest.is_some_and(|expected| expected != Digest::of(bytes)) {
             return Err(Error::failed(format!("`{}` changed while the stage was running", file.display()))
                 .hint("leave the data as it is and run again: what was computed from the old bytes is not mixed with the new"));
         }
-        let image = match decode(&bytes) {
-            Ok(image) => image,
-            Err(cause) => return Ok(Err(cause)),
-        };
-        let prepared = Arc::new(self.transform.prepare(image));
-        let mut kept = self.kept();
-        if let Some(left) = kept.bytes_left.checked_sub(prepared.as_raw().len()) {
-            kept.bytes_left = left;
-            kept.images.insert(index, prepared.clone());
-        }
-        Ok(Ok(prepared))
+        Ok(())
     }
 
     fn broken(&self, index: usize, cause: String) -> Result<Loaded> {
@@ -99,7 +131,7 @@ impl Images {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<usize, Arc<RgbImage>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

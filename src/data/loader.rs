@@ -1,7 +1,7 @@
 //! Batches, loaded ahead by a few threads and handed over in order.
 //!
-//! Threads take samples one by one and never wait for each other; the last to finish a sample of a batch puts the batch
-//! together. Which thread did what cannot be seen in the result: the order is given, each sample's random draws are its
+//! Threads take samples one by one and never wait for each other; each writes its numbers straight into the memory of the
+//! batch, and the last to finish a sample closes it. Which thread did what cannot be seen in the result: the order is given, each sample's random draws are its
 //! own, and of several errors in a batch the first by position is reported.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 
 use candle_core::{Device, Tensor};
 
-use super::images::{Images, Loaded};
+use super::canvas::Canvas;
+use super::images::{Hands, Images, Loaded};
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -88,8 +89,14 @@ struct State {
 }
 
 enum Slot {
-    Loading { missing: usize, samples: Vec<Option<Result<Loaded>>> },
+    Loading(Loading),
     Ready(Result<Assembled>),
+}
+
+struct Loading {
+    missing: usize,
+    samples: Vec<Option<Result<Loaded>>>,
+    canvas: Arc<Canvas>,
 }
 
 struct Assembled {
@@ -196,12 +203,16 @@ impl Shared {
     fn work(&self) {
         // Whatever goes wrong in here, nobody waits for it in vain.
         let _alarm = Alarm(self);
-        while let Some(position) = self.take() {
+        let mut hands = Hands::default();
+        while let Some((position, canvas)) = self.take() {
             let Epoch { ref order, batch_size, seed, epoch, .. } = self.epoch;
-            let loaded = self.images.load(order[position], seed, epoch);
-            let index = position / batch_size;
-            if let Some(samples) = self.put(index, position % batch_size, loaded) {
-                let batch = self.assemble(index, samples);
+            let (index, place) = (position / batch_size, position % batch_size);
+            // SAFETY: a position is taken once, so no one else has this place of the canvas.
+            let numbers = unsafe { canvas.place(place) };
+            let loaded = self.images.load(order[position], seed, epoch, &mut hands, numbers);
+            drop(canvas);
+            if let Some(loading) = self.put(index, place, loaded) {
+                let batch = self.assemble(index, loading);
                 let mut state = self.state();
                 let place = index - state.front;
                 state.batches[place] = Slot::Ready(batch);
@@ -210,8 +221,8 @@ impl Shared {
         }
     }
 
-    /// The position of a sample to load, when there is room for it.
-    fn take(&self) -> Option<usize> {
+    /// The position of a sample to load, when there is room for it, and the memory of its batch.
+    fn take(&self) -> Option<(usize, Arc<Canvas>)> {
         let Epoch { ref order, batch_size, .. } = self.epoch;
         let mut state = self.state();
         loop {
@@ -225,38 +236,47 @@ impl Shared {
         }
         let position = state.next;
         state.next += 1;
-        if position / batch_size == state.front + state.batches.len() {
+        let index = position / batch_size;
+        if index == state.front + state.batches.len() {
             let missing = batch_size.min(order.len() - position);
             let samples = (0..missing).map(|_| None).collect();
-            state.batches.push_back(Slot::Loading { missing, samples });
+            let side = self.images.transform.image_size();
+            let canvas = Arc::new(Canvas::new(missing, side * side * 3));
+            state.batches.push_back(Slot::Loading(Loading { missing, samples, canvas }));
         }
-        Some(position)
-    }
-
-    /// Puts a sample in its place; returns the batch's samples with the last one.
-    fn put(&self, index: usize, place: usize, loaded: Result<Loaded>) -> Option<Vec<Option<Result<Loaded>>>> {
-        let mut state = self.state();
-        let slot = index - state.front;
-        let Slot::Loading { missing, samples } = &mut state.batches[slot] else {
+        let Slot::Loading(loading) = &state.batches[index - state.front] else {
             unreachable!("a batch is not ready while a sample is missing")
         };
-        samples[place] = Some(loaded);
-        *missing -= 1;
-        (*missing == 0).then(|| std::mem::take(samples))
+        Some((position, Arc::clone(&loading.canvas)))
     }
 
-    fn assemble(&self, index: usize, loaded: Vec<Option<Result<Loaded>>>) -> Result<Assembled> {
+    /// Notes what became of a sample; returns the batch with the last one.
+    fn put(&self, index: usize, place: usize, loaded: Result<Loaded>) -> Option<Loading> {
+        let mut state = self.state();
+        let slot = index - state.front;
+        let Slot::Loading(loading) = &mut state.batches[slot] else {
+            unreachable!("a batch is not ready while a sample is missing")
+        };
+        loading.samples[place] = Some(loaded);
+        loading.missing -= 1;
+        (loading.missing == 0).then(|| Loading {
+            missing: 0,
+            samples: std::mem::take(&mut loading.samples),
+            canvas: std::mem::take(&mut loading.canvas),
+        })
+    }
+
+    fn assemble(&self, index: usize, loading: Loading) -> Result<Assembled> {
         let Images { dataset, transform, .. } = &*self.images;
         let order = &self.epoch.order[index * self.epoch.batch_size..];
-        let side = transform.image_size();
-        let mut numbers = Vec::with_capacity(loaded.len() * side * side * 3);
-        let (mut labels, mut samples, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-        for (&sample, loaded) in order.iter().zip(loaded) {
+        let (mut labels, mut samples, mut places, mut skipped) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (place, (&sample, loaded)) in order.iter().zip(loading.samples).enumerate() {
             match loaded.expect("no sample of a finished batch is missing")? {
-                Loaded::Image(image) => {
-                    transform.normalize_into(&image, &mut numbers);
+                Loaded::Whole => {
                     labels.push(dataset.samples[sample].class as u32);
                     samples.push(sample);
+                    places.push(place);
                 }
                 Loaded::Broken(cause) => skipped.push((sample, cause)),
             }
@@ -264,7 +284,10 @@ impl Shared {
         let batch = if samples.is_empty() {
             None
         } else {
-            let images = Tensor::from_vec(numbers, (samples.len(), side, side, 3), &Device::Cpu)?;
+            let canvas = Arc::into_inner(loading.canvas).expect("who has finished a sample has let go");
+            let side = transform.image_size();
+            let images =
+                Tensor::from_vec(canvas.keep(&places), (samples.len(), side, side, 3), &Device::Cpu)?;
             Some(Batch { index, images, labels, samples })
         };
         Ok(Assembled { batch, skipped })

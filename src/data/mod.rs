@@ -5,12 +5,18 @@
 //! sees: photos upright, transparency on white. The room knows no models.
 
 mod augment;
+mod canvas;
 mod color;
 mod dataset;
 mod decode;
 mod folders;
 mod images;
+mod jpeg;
 mod loader;
+mod memory;
+mod resample;
+#[cfg(target_arch = "x86_64")]
+mod resample_avx2;
 mod resize;
 mod split;
 mod transform;
@@ -22,15 +28,17 @@ mod tests;
 
 pub use crate::pipeline::EvaluationSplit as Split;
 pub use dataset::{Dataset, Sample};
-pub use decode::decode;
+pub use decode::{Picture, decode};
 pub use images::Images;
+pub use jpeg::{Scale, Workspace};
 pub use loader::{Batch, Epoch, Loader, shuffled};
+pub use memory::Memory;
 pub use resize::{Region, resize};
-pub use transform::Transform;
+pub use transform::{Bench, Transform};
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
 ///
-/// `jpeg` and `png` cover decoding with all conversions to RGB8, `resize` both crop and scaling, `augment` the random
+/// `jpeg` (at every scale) and `png` cover decoding with all conversions to RGB8, `resize` both crop and scaling, `augment` the random
 /// changes and the order of their draws, `shuffle` the order of an epoch, `split` which part a path belongs to.
 pub const VERSIONS: &[(&str, u32)] =
-    &[("jpeg", 1), ("png", 1), ("resize", 1), ("normalize", 1), ("augment", 1), ("shuffle", 1), ("split", 1)];
+    &[("jpeg", 2), ("png", 1), ("resize", 1), ("normalize", 1), ("augment", 1), ("shuffle", 1), ("split", 1)];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use tempfile::TempDir;
 
-use super::{Batch, Dataset, Epoch, Images, Loader, Split, Transform, shuffled};
+use super::{Batch, Dataset, Epoch, Images, Loader, Memory, Split, Transform, shuffled};
 use crate::digest::Digest;
 use crate::pipeline::{Augment, Broken, ImageFolder, RandomResizedCrop};
 use crate::{Error, Result};
@@ -43,6 +43,7 @@ fn augmented() -> Transform {
 }
 
 fn images(dataset: &Dataset, broken: Broken, memory: usize) -> Arc<Images> {
+    let memory = Arc::new(Memory::new(memory));
     Arc::new(Images::new(Arc::new(dataset.clone()), augmented(), broken, memory))
 }
 

@@ -1,16 +1,18 @@
-//! From a decoded image to the numbers a network reads.
+//! From a picture to the numbers a network reads.
 //!
 //! Evaluation is torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize`, bit for bit; training puts the random
 //! changes of a stage between crop and normalisation. Each has a first half that is the same in every epoch and may be
-//! kept ([`Transform::prepare`]), and a second half that is drawn anew ([`Transform::finish`]).
+//! kept ([`Transform::prepare`]), and a second half that is drawn anew ([`Transform::finish`]). Of a picture that is
+//! not kept, only the part that a random crop takes is decoded ([`Transform::finish_unkept`]).
 
 use candle_core::{Device, Tensor};
-use image::{RgbImage, imageops};
+use image::RgbImage;
 
 use super::augment::{Draws, random_region};
-use super::decode::decode;
-use super::resize::{Region, resize, resize_window};
-use crate::pipeline::{Augment, ImageFolder, Normalize};
+use super::decode::Picture;
+use super::jpeg::{Scale, Workspace};
+use super::resize::{Region, Resizing};
+use crate::pipeline::{Augment, Decode, ImageFolder, Normalize};
 use crate::random::Stream;
 use crate::{Error, Result};
 
@@ -21,8 +23,33 @@ pub struct Transform {
     /// The shorter side before the centre crop.
     resize: u32,
     augment: Augment,
+    decode: Decode,
     /// `(value / 255 − mean) / std` for every value of a byte, per channel.
     normalized: [[f32; 256]; 3],
+}
+
+/// Memory that the work on an image needs, kept by each thread from one image to the next.
+#[derive(Default)]
+pub struct Bench {
+    jpeg: Workspace,
+    between: Vec<u8>,
+    part: Vec<u8>,
+    square: Vec<u8>,
+}
+
+/// A part of a picture that is brought to a size, of which a window is put into a square.
+struct Framing {
+    region: Region,
+    size: (u32, u32),
+    window: Region,
+    /// Where the window is in the square.
+    place: (u32, u32),
+}
+
+/// Pixels to resize from.
+enum Source<'a> {
+    File(&'a Picture<'a>),
+    Decoded(&'a RgbImage),
 }
 
 impl Transform {
@@ -39,6 +66,7 @@ impl Transform {
             size: size as u32,
             resize: resize as u32,
             augment: augment.clone(),
+            decode: folder.decode,
             normalized: normalized(&folder.normalize),
         }
     }
@@ -61,37 +89,64 @@ impl Transform {
             })
     }
 
-    /// What is done to an image before anything random: resize and centre crop, or nothing ahead of a random crop.
-    pub fn prepare(&self, image: RgbImage) -> RgbImage {
-        if self.augment.random_resized_crop.is_some() {
-            return image;
-        }
-        self.central_square(&image)
+    /// The bytes of what [`Transform::prepare`] makes of a picture of some size; none where it is not worth keeping,
+    /// which are whole pictures that are cheaper to decode as small as each crop allows.
+    pub fn kept_bytes(&self, (width, height): (u32, u32)) -> Option<usize> {
+        let (width, height) = match (&self.augment.random_resized_crop, self.decode) {
+            (None, _) => (self.size, self.size),
+            (Some(_), Decode::Full) => (width, height),
+            (Some(_), Decode::Scaled) => return None,
+        };
+        Some(width as usize * height as usize * 3)
     }
 
-    /// The random changes to a prepared image, drawn from the sample's stream of this epoch.
-    pub fn finish(&self, prepared: &RgbImage, stream: &mut Stream) -> RgbImage {
+    /// What is done to a picture before anything random: resize and centre crop, or decoding alone ahead of a random
+    /// crop.
+    ///
+    /// # Errors
+    /// Why it cannot be decoded; the caller knows the file's name.
+    pub fn prepare(&self, picture: &Picture, bench: &mut Bench) -> Result<RgbImage, String> {
+        if self.augment.random_resized_crop.is_some() {
+            return picture.decode(Scale::Whole, Region::whole(picture.size()), &mut bench.jpeg);
+        }
+        self.frame(Source::File(picture), &self.central(picture.size()), bench)?;
+        Ok(square(std::mem::take(&mut bench.square), self.size))
+    }
+
+    /// The random changes to a prepared image, drawn from the sample's stream of this epoch, and normalisation: the
+    /// numbers of the square, channels last.
+    pub fn finish(&self, prepared: &RgbImage, stream: &mut Stream, bench: &mut Bench, out: &mut [f32]) {
         if self.is_deterministic() {
-            return prepared.clone();
+            return self.normalize(prepared.as_raw(), (false, false), out);
         }
         let draws = Draws::new(&self.augment, stream);
-        let cropped = match &self.augment.random_resized_crop {
-            Some(crop) => {
-                let region = random_region(crop, prepared.width(), prepared.height(), stream);
-                resize(prepared, region, self.size, self.size)
+        match self.cropped(prepared.dimensions(), stream) {
+            Some(framing) => {
+                let framed = self.frame(Source::Decoded(prepared), &framing, bench);
+                framed.expect("what is decoded already cannot fail to be");
             }
-            None => prepared.clone(),
-        };
-        draws.apply(&self.augment, cropped)
+            None => prepared.as_raw().clone_into(&mut bench.square),
+        }
+        self.change(&draws, bench, out);
     }
 
-    /// Appends an image's numbers, channels last.
-    pub fn normalize_into(&self, image: &RgbImage, numbers: &mut Vec<f32>) {
-        let [red, green, blue] = &self.normalized;
-        numbers.extend(image.pixels().flat_map(|pixel| {
-            let [r, g, b] = pixel.0.map(usize::from);
-            [red[r], green[g], blue[b]]
-        }));
+    /// [`Transform::prepare`] and [`Transform::finish`] in one, without what is not needed.
+    ///
+    /// # Errors
+    /// As of [`Transform::prepare`].
+    pub fn finish_unkept(
+        &self,
+        picture: &Picture,
+        stream: &mut Stream,
+        bench: &mut Bench,
+        out: &mut [f32],
+    ) -> Result<(), String> {
+        let draws = Draws::new(&self.augment, stream);
+        let cropped = self.cropped(picture.size(), stream);
+        let framing = cropped.unwrap_or_else(|| self.central(picture.size()));
+        self.frame(Source::File(picture), &framing, bench)?;
+        self.change(&draws, bench, out);
+        Ok(())
     }
 
     /// The bytes of one image file to a tensor [1, size, size, 3], without random changes.
@@ -99,28 +154,111 @@ impl Transform {
     /// # Errors
     /// Why the image cannot be decoded; the caller knows the file's name.
     pub fn tensor(&self, bytes: &[u8]) -> Result<Tensor> {
-        let image = decode(bytes).map_err(Error::failed)?;
         let side = self.image_size();
-        let mut numbers = Vec::with_capacity(side * side * 3);
-        self.normalize_into(&self.central_square(&image), &mut numbers);
+        let mut numbers = vec![0.0; side * side * 3];
+        let mut bench = Bench::default();
+        let picture = Picture::open(bytes).map_err(Error::failed)?;
+        self.frame(Source::File(&picture), &self.central(picture.size()), &mut bench)
+            .map_err(Error::failed)?;
+        self.normalize(&bench.square, (false, false), &mut numbers);
         Ok(Tensor::from_vec(numbers, (1, side, side, 3), &Device::Cpu)?)
+    }
+
+    /// The changes that were drawn for the square on the bench, and normalisation.
+    fn change(&self, draws: &Draws, bench: &mut Bench, out: &mut [f32]) {
+        if draws.only_flip(&self.augment) {
+            return self.normalize(&bench.square, draws.flips(), out);
+        }
+        let image = draws.apply(&self.augment, square(std::mem::take(&mut bench.square), self.size));
+        self.normalize(image.as_raw(), (false, false), out);
+        bench.square = image.into_raw();
+    }
+
+    /// Resizes a part of a source into the square on the bench, black where nothing is.
+    fn frame(&self, source: Source, framing: &Framing, bench: &mut Bench) -> Result<(), String> {
+        let Framing { region, size, window, place } = *framing;
+        let whole = (window.width, window.height) == (self.size, self.size);
+        let part = if whole { &mut bench.square } else { &mut bench.part };
+        match source {
+            Source::Decoded(image) => {
+                let resizing = Resizing::new(region, 1, size, window);
+                resizing.run(image, (0, 0), &mut bench.between, part);
+            }
+            Source::File(picture) => {
+                let scale = self.scale(picture, region, size);
+                let resizing = Resizing::new(region, scale.divisor(), size, window);
+                let needed = resizing.source();
+                let image = picture.decode(scale, needed, &mut bench.jpeg)?;
+                resizing.run(&image, (needed.left, needed.top), &mut bench.between, part);
+                bench.jpeg.reuse(image.into_raw());
+            }
+        }
+        if !whole {
+            let side = self.size as usize * 3;
+            bench.square.clear();
+            bench.square.resize(side * self.size as usize, 0);
+            let rows = bench.square.chunks_exact_mut(side).skip(place.1 as usize);
+            for (row, part) in rows.zip(bench.part.chunks_exact(window.width as usize * 3)) {
+                row[place.0 as usize * 3..][..part.len()].copy_from_slice(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// The smallest scale at which a region still has as many pixels each way as it is brought to.
+    fn scale(&self, picture: &Picture, region: Region, size: (u32, u32)) -> Scale {
+        let suffices = |scale: &Scale| {
+            region.width >= size.0 * scale.divisor() && region.height >= size.1 * scale.divisor()
+        };
+        match self.decode {
+            Decode::Scaled if picture.scales() => {
+                Scale::ALL.into_iter().find(suffices).unwrap_or(Scale::Whole)
+            }
+            _ => Scale::Whole,
+        }
+    }
+
+    /// A random crop, if there is one.
+    fn cropped(&self, (width, height): (u32, u32), stream: &mut Stream) -> Option<Framing> {
+        let size = (self.size, self.size);
+        let region = random_region(self.augment.random_resized_crop.as_ref()?, width, height, stream);
+        Some(Framing { region, size, window: Region::whole(size), place: (0, 0) })
     }
 
     /// Shorter side resized, then the central square, padded with black where the image is smaller: torchvision's
     /// `Resize` and `CenterCrop`. Only the pixels inside the square are computed.
-    fn central_square(&self, image: &RgbImage) -> RgbImage {
-        let size = resized(image.dimensions(), self.resize);
+    fn central(&self, dimensions: (u32, u32)) -> Framing {
+        let size = resized(dimensions, self.resize);
         let (left, width, pad_left) = central(size.0, self.size);
         let (top, height, pad_top) = central(size.1, self.size);
         let window = Region { left, top, width, height };
-        let part = resize_window(image, Region::of(image), size, window);
-        if (width, height) == (self.size, self.size) {
-            return part;
-        }
-        let mut square = RgbImage::new(self.size, self.size);
-        imageops::replace(&mut square, &part, pad_left.into(), pad_top.into());
-        square
+        Framing { region: Region::whole(dimensions), size, window, place: (pad_left, pad_top) }
     }
+
+    /// Normalises a square, flipped across or down by the order it is written in.
+    fn normalize(&self, square: &[u8], (across, down): (bool, bool), out: &mut [f32]) {
+        let [red, green, blue] = &self.normalized;
+        let length = self.image_size() * 3;
+        let numbers = |out: &mut [f32], pixel: &[u8]| {
+            out[0] = red[usize::from(pixel[0])];
+            out[1] = green[usize::from(pixel[1])];
+            out[2] = blue[usize::from(pixel[2])];
+        };
+        for (y, out) in out.chunks_exact_mut(length).enumerate() {
+            let y = if down { self.image_size() - 1 - y } else { y };
+            let row = square[y * length..][..length].chunks_exact(3);
+            let places = out.chunks_exact_mut(3);
+            if across {
+                places.rev().zip(row).for_each(|(out, pixel)| numbers(out, pixel));
+            } else {
+                places.zip(row).for_each(|(out, pixel)| numbers(out, pixel));
+            }
+        }
+    }
+}
+
+fn square(pixels: Vec<u8>, side: u32) -> RgbImage {
+    RgbImage::from_raw(side, side, pixels).expect("a square of this side")
 }
 
 /// Three f32 operations in torchvision's order: `ToTensor` divides by 255, `Normalize` subtracts, then divides.
@@ -148,73 +286,4 @@ fn central(length: u32, size: u32) -> (u32, u32, u32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::fixtures::{Fixtures, bytes};
-    use crate::pipeline::{ColorJitter, RandomResizedCrop};
-    use crate::random::Purpose;
-
-    fn folder(image_size: usize, resize: Option<usize>) -> ImageFolder {
-        serde_json::from_value(serde_json::json!({ "root": "", "image_size": image_size, "resize": resize }))
-            .unwrap()
-    }
-
-    #[test]
-    fn evaluation_is_bit_exact_with_torchvision() {
-        let fixtures = Fixtures::open("evaluated.safetensors");
-        let mut compared = 0;
-        for name in fixtures.names() {
-            let Some(case) = name.strip_suffix(":source") else { continue };
-            let numbers: Vec<usize> = case.split(':').skip(1).map(|number| number.parse().unwrap()).collect();
-            let transform = Transform::evaluation(&folder(numbers[1], Some(numbers[0])), None);
-            assert!(transform.is_deterministic());
-            let mut actual = Vec::new();
-            transform.normalize_into(&transform.prepare(fixtures.image(&name)), &mut actual);
-            assert_eq!(actual, fixtures.floats(&format!("{case}:tensor")), "{case}");
-            compared += 1;
-        }
-        assert_eq!(compared, 7);
-    }
-
-    #[test]
-    fn the_shorter_side_defaults_to_an_eighth_more() {
-        assert_eq!(Transform::evaluation(&folder(224, None), None).resize, 256);
-        assert_eq!(Transform::evaluation(&folder(224, None), Some(64)).resize, 73);
-        assert_eq!(Transform::evaluation(&folder(224, Some(240)), Some(64)).resize, 240);
-    }
-
-    #[test]
-    fn a_file_becomes_a_tensor_without_random_changes() {
-        let augment = Augment { horizontal_flip: 1.0, ..Augment::default() };
-        let file = bytes("baseline_420.jpg");
-        let tensor = |transform: Transform| transform.tensor(&file).unwrap();
-        let plain = tensor(Transform::evaluation(&folder(16, None), None));
-        assert_eq!(plain.dims(), [1, 16, 16, 3]);
-        let training = tensor(Transform::training(&folder(16, None), None, &augment));
-        let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(numbers(&plain), numbers(&training));
-    }
-
-    #[test]
-    fn random_changes_depend_on_seed_epoch_and_sample_alone() {
-        let augment = Augment {
-            random_resized_crop: Some(RandomResizedCrop { scale: [0.1, 1.0], ratio: [0.75, 1.3] }),
-            horizontal_flip: 0.5,
-            rotation: 20.0,
-            color_jitter: Some(ColorJitter { brightness: 0.3, contrast: 0.3, saturation: 0.3, hue: 0.1 }),
-            ..Augment::default()
-        };
-        let transform = Transform::training(&folder(16, None), None, &augment);
-        let source = Fixtures::open("transformed.safetensors").image("source");
-        let make = |epoch, sample| {
-            transform.finish(
-                &transform.prepare(source.clone()),
-                &mut Stream::new(1, Purpose::Augment, epoch, sample),
-            )
-        };
-        assert_eq!(make(0, 0), make(0, 0));
-        assert_ne!(make(0, 0), make(1, 0));
-        assert_ne!(make(0, 0), make(0, 1));
-        assert_eq!(make(0, 0).dimensions(), (16, 16));
-    }
-}
+mod tests;

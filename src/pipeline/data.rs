@@ -40,6 +40,9 @@ pub struct ImageFolder {
     /// What happens when an image cannot be decoded.
     #[serde(default)]
     pub broken: Broken,
+    /// At which size JPEG files are decoded before they are resized.
+    #[serde(default)]
+    pub decode: Decode,
 }
 
 fn default_image_size() -> usize {
@@ -114,6 +117,18 @@ pub enum Broken {
     Skip,
 }
 
+/// At which size JPEG files are decoded before they are resized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Decode {
+    /// At their own: results are Pillow's, bit for bit.
+    #[default]
+    Full,
+    /// At a half, a quarter or an eighth where what is cropped stays as large as it is needed, as Pillow's `draft`:
+    /// faster, and slightly other pixels.
+    Scaled,
+}
+
 /// A model: an architecture and its head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -186,10 +201,33 @@ pub struct Run {
     /// At most this many seconds of work are lost when a run is killed.
     #[schemars(range(min = 0))]
     pub checkpoint_seconds: f64,
+    /// Memory that a stage may spend on keeping decoded images from epoch to epoch: `512MiB`, `2GiB`, or `0`.
+    #[schemars(regex(pattern = r"^[0-9]{1,9}(KiB|MiB|GiB)?$"))]
+    pub image_cache: String,
+}
+
+impl Run {
+    /// `image_cache` in bytes.
+    pub fn image_cache_bytes(&self) -> usize {
+        let digits = self.image_cache.trim_end_matches(char::is_alphabetic);
+        let unit = match &self.image_cache[digits.len()..] {
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => 1,
+        };
+        digits.parse::<usize>().unwrap_or(0).saturating_mul(unit)
+    }
 }
 
 impl Default for Run {
     fn default() -> Self {
-        Self { device: "auto".into(), threads: None, workers: None, checkpoint_seconds: 60.0 }
+        Self {
+            device: "auto".into(),
+            threads: None,
+            workers: None,
+            checkpoint_seconds: 60.0,
+            image_cache: "1GiB".into(),
+        }
     }
 }

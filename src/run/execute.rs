@@ -35,6 +35,8 @@ pub struct Options<'a> {
     pub variant: &'a str,
     /// Threads that read and decode images.
     pub workers: usize,
+    /// Bytes that a stage may spend on keeping decoded images.
+    pub image_cache: usize,
     pub checkpoint_seconds: f64,
     pub clock: Clock,
 }
@@ -286,6 +288,7 @@ impl Runner<'_> {
             interrupt: self.interrupt,
             clock: &|| since(self.options.clock, zero),
             workers: self.options.workers,
+            image_cache: self.options.image_cache,
             checkpoint_seconds: self.options.checkpoint_seconds,
         };
         stage.work.execute(&context)

@@ -41,6 +41,8 @@ pub struct Context<'a> {
     pub clock: &'a (dyn Fn() -> f64 + Sync),
     /// Threads that read and decode images.
     pub workers: usize,
+    /// Bytes that may be spent on keeping decoded images; it changes no result.
+    pub image_cache: usize,
     /// At most this much work is lost to a kill.
     pub checkpoint_seconds: f64,
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Context, Train, View};
 use crate::autograd::Value;
-use crate::data::{Dataset, Epoch, Images, Loader, Split, Transform, shuffled};
+use crate::data::{Dataset, Epoch, Images, Loader, Memory, Split, Transform, shuffled};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::freeze::ParameterTable;
@@ -23,8 +23,7 @@ use crate::train::{Batch, Batches, Feed};
 
 /// Images per inference batch: a matter of memory alone.
 const INFERENCE_BATCH: usize = 32;
-/// Bytes that may be spent on keeping decoded images, and on keeping features.
-const IMAGE_MEMORY: usize = 1 << 30;
+/// Bytes that may be spent on keeping features.
 const FEATURE_MEMORY: usize = 2 << 30;
 
 /// The layers that run as plain inference because nothing in them trains, and whether they run once or every epoch.
@@ -60,17 +59,18 @@ pub(super) fn feed<'a>(
     context: &'a Context<'a>,
 ) -> Result<Box<dyn Feed + 'a>> {
     let folder = &stage.view.0;
-    let images = |augment: &Augment, memory: usize| {
+    let memory = Arc::new(Memory::new(context.image_cache));
+    let images = |augment: &Augment, memory: &Arc<Memory>| {
         let transform = Transform::training(folder, None, augment);
-        Arc::new(Images::new(Arc::clone(dataset), transform, folder.broken, memory))
+        Arc::new(Images::new(Arc::clone(dataset), transform, folder.broken, Arc::clone(memory)))
     };
     let source = Source {
         dataset: Arc::clone(dataset),
         model,
         state,
         layers: stage.prefix.layers,
-        train: images(&stage.settings.augment, IMAGE_MEMORY),
-        validation: images(&Augment::default(), IMAGE_MEMORY),
+        train: images(&stage.settings.augment, &memory),
+        validation: images(&Augment::default(), &memory),
         train_samples: dataset.split(Split::Train),
         validation_samples: dataset.split(Split::Validation),
         batch_size: stage.settings.batch_size,
@@ -82,7 +82,8 @@ pub(super) fn feed<'a>(
         return Err(Error::failed("there are no training images"));
     }
     if stage.prefix.recomputed.is_none()
-        && let Some(features) = Features::compute(&source, &images(&Augment::default(), 0))?
+        && let Some(features) =
+            Features::compute(&source, &images(&Augment::default(), &Arc::new(Memory::new(0))))?
     {
         return Ok(Box::new(Kept { source, features }));
     }
@@ -280,7 +281,7 @@ pub(super) fn evaluation_loader(
     context: &Context,
 ) -> Result<(Loader, usize)> {
     let transform = Transform::evaluation(&view.0, None);
-    let images = Images::new(Arc::clone(dataset), transform, view.0.broken, 0);
+    let images = Images::new(Arc::clone(dataset), transform, view.0.broken, Arc::new(Memory::new(0)));
     let epoch = in_order(dataset.split(split));
     let batches = epoch.batches();
     Ok((Loader::new(Arc::new(images), epoch, context.workers)?, batches))

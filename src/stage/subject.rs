@@ -52,6 +52,7 @@ impl View {
             "resize": data.resize,
             "normalize": data.normalize,
             "broken": data.broken,
+            "decode": data.decode,
         })
     }
 }

@@ -73,6 +73,7 @@ impl Scene {
             clock: &|| 0.0,
             workers: 2,
             checkpoint_seconds: f64::INFINITY,
+            image_cache: 1 << 20,
         }
     }
 

@@ -197,8 +197,11 @@ impl Drop for InputIndex {
 }
 
 fn absolute_names(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
+    // Asked for once, not once a path.
+    let here = std::path::absolute(".").map_err(|error| Error::io("find", Path::new("."), error))?;
     let name = |path: &PathBuf| {
-        let absolute = std::path::absolute(path).map_err(|error| Error::io("find", path, error))?;
+        let absolute =
+            std::path::absolute(here.join(path)).map_err(|error| Error::io("find", path, error))?;
         Ok(absolute.into_os_string().into_encoded_bytes())
     };
     paths.iter().map(name).collect()

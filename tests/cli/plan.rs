@@ -52,6 +52,16 @@ fn a_changed_learning_rate_is_the_reason_of_its_stage_alone() {
     assert!(text.contains("`finetune` is to be computed"), "{text}");
 }
 
+#[test]
+fn decoding_at_a_scale_is_a_reason_and_the_image_cache_is_none() {
+    let project = Project::finished();
+    project.edit("\"photos\"", "\"photos\"\ndecode = \"scaled\"");
+    let found = reasons(&project.plan(&[]), "frozen");
+    assert_eq!(found, json!([{ "field": "images.decode", "old": "full", "new": "scaled" }]));
+    project.edit("decode = \"scaled\"", "");
+    assert_eq!(project.misses(&["--set", "run.image_cache=\"64MiB\""]), [""; 0]);
+}
+
 /// An image that `split` holds, by the name of a stage's predictions.
 fn images(project: &Project, split: &str) -> Vec<String> {
     let pipeline = format!(

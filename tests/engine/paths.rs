@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 use defrost::Result;
 use defrost::autograd::{Backward, Tape, Value};
-use defrost::data::{self, Dataset, Region, Transform};
+use defrost::data::{self, Bench, Dataset, Picture, Region, Scale, Transform, Workspace};
 use defrost::digest::Hasher;
 use defrost::metrics::ClassificationMetrics;
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
@@ -312,7 +312,13 @@ fn fixture(name: &str) -> Vec<u8> {
 fn decode(names: &[&str]) -> String {
     let mut hasher = Hasher::default();
     for name in names {
-        hasher.update(data::decode(&fixture(name)).unwrap().as_raw());
+        let file = fixture(name);
+        let picture = Picture::open(&file).unwrap();
+        let (width, height) = picture.size();
+        for scale in Scale::ALL.into_iter().filter(|scale| picture.scales() || *scale == Scale::Whole) {
+            let region = Region::whole((scale.of(width), scale.of(height)));
+            hasher.update(picture.decode(scale, region, &mut Workspace::default()).unwrap().as_raw());
+        }
     }
     hasher.finish().to_string()
 }
@@ -353,11 +359,16 @@ fn augment() -> String {
     let mut hasher = Hasher::default();
     for augment in augments {
         let augment: Augment = toml::from_str(augment).unwrap();
-        let transform = Transform::training(&folder("image_size = 24"), None, &augment);
-        let prepared = transform.prepare(picture());
+        let folder = folder("image_size = 24\nnormalize = \"none\"");
+        let transform = Transform::training(&folder, None, &augment);
+        let mut file = std::io::Cursor::new(Vec::new());
+        picture().write_to(&mut file, image::ImageFormat::Png).unwrap();
         for epoch in 0..6 {
             let mut stream = Stream::new(4, Purpose::Augment, epoch, name_hash("cat/1.png"));
-            hasher.update(transform.finish(&prepared, &mut stream).as_raw());
+            let mut numbers = vec![0.0; 24 * 24 * 3];
+            let picture = Picture::open(file.get_ref()).unwrap();
+            transform.finish_unkept(&picture, &mut stream, &mut Bench::default(), &mut numbers).unwrap();
+            hasher.update(&numbers.iter().map(|number| (number * 255.0).round() as u8).collect::<Vec<_>>());
         }
     }
     hasher.finish().to_string()

@@ -1,0 +1,125 @@
+//! Entropy-coded bytes as bits.
+
+use super::Damage;
+
+/// Zeros behind the data, so that the last codes can be looked up without a test for the end.
+const PADDING: usize = 16;
+
+/// One run of entropy-coded data, from a scan header or restart marker to the next marker, without stuffed zeros.
+#[derive(Default)]
+pub struct Segment {
+    bytes: Vec<u8>,
+}
+
+impl Segment {
+    /// Takes what lies at the start of `source` up to a marker; returns its length there. Without a marker the data
+    /// ends early.
+    pub fn fill(&mut self, source: &[u8]) -> Result<usize, Damage> {
+        self.bytes.clear();
+        let mut position = 0;
+        loop {
+            // Eight bytes at a time while none of them is 0xFF.
+            let plain = source[position..].as_chunks::<8>().0.iter().take_while(|chunk| !has_marker(**chunk));
+            let start = position;
+            position += 8 * plain.count();
+            let rest = &source[position..];
+            position += rest.iter().position(|byte| *byte == 0xFF).ok_or("it has no end")?;
+            self.bytes.extend_from_slice(&source[start..position]);
+            match source.get(position + 1) {
+                Some(0) => {
+                    self.bytes.push(0xFF);
+                    position += 2;
+                }
+                // Fill bytes ahead of a marker.
+                Some(0xFF) => position += 1,
+                Some(_) => break,
+                None => return Err("it has no end"),
+            }
+        }
+        self.bytes.extend_from_slice(&[0; PADDING]);
+        Ok(position)
+    }
+
+    pub fn bits(&self) -> Bits<'_> {
+        Bits { bytes: &self.bytes, position: 0, buffer: 0, count: 0 }
+    }
+}
+
+fn has_marker(chunk: [u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let inverted = !u64::from_ne_bytes(chunk);
+    inverted.wrapping_sub(ONES) & !inverted & (ONES << 7) != 0
+}
+
+/// Reads a segment, the highest bit of each byte first.
+pub struct Bits<'a> {
+    bytes: &'a [u8],
+    position: usize,
+    /// The next bits, from the top down.
+    buffer: u64,
+    count: u32,
+}
+
+impl Bits<'_> {
+    /// Has at least 56 bits ready, which are two symbols with their values.
+    #[inline(always)]
+    pub fn refill(&mut self) -> Result<(), Damage> {
+        let Some(Ok(chunk)) = self.bytes.get(self.position..self.position + 8).map(<[u8; 8]>::try_from)
+        else {
+            return self.refill_at_end();
+        };
+        self.buffer |= u64::from_be_bytes(chunk) >> self.count;
+        self.position += ((63 - self.count) >> 3) as usize;
+        self.count |= 56;
+        Ok(())
+    }
+
+    #[cold]
+    fn refill_at_end(&mut self) -> Result<(), Damage> {
+        // The padding is being read: what is left of it serves as long as nothing is asked beyond.
+        while self.count <= 56 && self.position < self.bytes.len() {
+            self.buffer |= u64::from(self.bytes[self.position]) << (56 - self.count);
+            self.position += 1;
+            self.count += 8;
+        }
+        if self.count < 48 { Err("a scan ends early") } else { Ok(()) }
+    }
+
+    #[inline(always)]
+    pub fn peek(&self, count: u32) -> usize {
+        (self.buffer >> (64 - count)) as usize
+    }
+
+    #[inline(always)]
+    pub fn skip(&mut self, count: u32) {
+        self.buffer <<= count;
+        self.count -= count;
+    }
+
+    /// The next bits as a number; `count` may be 0.
+    #[inline(always)]
+    pub fn take(&mut self, count: u32) -> i32 {
+        let value = (self.buffer >> 1 >> (63 - count)) as i32;
+        self.skip(count);
+        value
+    }
+
+    /// The next bits as a signed number of that many bits (T.81, F.2.2.1, EXTEND).
+    #[inline(always)]
+    pub fn signed(&mut self, count: u32) -> i32 {
+        extend(self.take(count), count)
+    }
+
+    /// Whether no more was read than there is.
+    pub fn finish(&self) -> Result<(), Damage> {
+        let read = 8 * self.position as i64 - i64::from(self.count);
+        if read > 8 * (self.bytes.len() - PADDING) as i64 { Err("a scan ends early") } else { Ok(()) }
+    }
+}
+
+/// Half of the values of a size are negative: those whose highest bit is not set.
+#[inline(always)]
+pub fn extend(value: i32, size: u32) -> i32 {
+    let negative = ((value << 1) >> size) - 1;
+    value + (negative & ((-1i32 << size) + 1))
+}

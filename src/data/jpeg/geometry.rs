@@ -1,0 +1,145 @@
+//! Where the samples of each component lie, at a scale, for a region of the picture.
+
+use std::ops::Range;
+
+use super::Damage;
+use super::header::Frame;
+use crate::data::Region;
+
+/// By how much the picture is made smaller inside the inverse DCT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scale {
+    Whole = 1,
+    Half = 2,
+    Quarter = 4,
+    Eighth = 8,
+}
+
+impl Scale {
+    /// The smallest first.
+    pub const ALL: [Self; 4] = [Self::Eighth, Self::Quarter, Self::Half, Self::Whole];
+
+    /// How many pixels become one, along each axis.
+    pub fn divisor(self) -> u32 {
+        self as u32
+    }
+
+    /// The length of an axis at this scale.
+    pub fn of(self, length: u32) -> u32 {
+        length.div_ceil(self.divisor())
+    }
+
+    /// The side of a block in pixels.
+    fn block(self) -> usize {
+        8 / self as usize
+    }
+}
+
+/// The units that a scan is made of: how many blocks of each component, and how many of them.
+pub struct Units {
+    pub across: usize,
+    pub down: usize,
+}
+
+/// One component at a scale.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Samples along a side of a block: 8, 4, 2 or 1.
+    pub size: usize,
+    /// Pixels along each axis for one sample.
+    pub across: usize,
+    pub down: usize,
+    /// Whether samples between samples are interpolated; else they are repeated.
+    pub smooth: bool,
+    /// The samples that belong to the picture; blocks reach beyond.
+    pub width: usize,
+    pub height: usize,
+    /// Blocks in the file, with those that only fill up the last units.
+    pub blocks_across: usize,
+    pub blocks_down: usize,
+    /// Blocks in a scan of this component alone.
+    pub alone: (usize, usize),
+    /// Blocks that the region needs.
+    pub columns: Range<usize>,
+    pub rows: Range<usize>,
+}
+
+impl Layout {
+    pub fn is_needed(&self, column: usize, row: usize) -> bool {
+        self.columns.contains(&column) && self.rows.contains(&row)
+    }
+
+    /// Samples from one row of the plane to the next.
+    pub fn stride(&self) -> usize {
+        self.columns.len() * self.size
+    }
+
+    /// The first row and column of the plane.
+    pub fn origin(&self) -> (usize, usize) {
+        (self.columns.start * self.size, self.rows.start * self.size)
+    }
+
+    pub fn samples(&self) -> usize {
+        self.stride() * self.rows.len() * self.size
+    }
+}
+
+/// The units of a scan of all components.
+pub fn units(frame: &Frame) -> Units {
+    let (across, down) = most(frame);
+    Units { across: frame.width.div_ceil(8 * across), down: frame.height.div_ceil(8 * down) }
+}
+
+/// The largest sampling factors.
+fn most(frame: &Frame) -> (usize, usize) {
+    let factors = frame.components.iter().map(|component| (component.across, component.down));
+    factors.fold((1, 1), |most, factor| (most.0.max(factor.0), most.1.max(factor.1)))
+}
+
+/// Lays out all components for a region in pixels of the scale.
+pub fn layouts(frame: &Frame, scale: Scale, region: Region) -> Result<Vec<Layout>, Damage> {
+    let (most_across, most_down) = most(frame);
+    let units = units(frame);
+    let block = scale.block();
+    let layout = |component: &super::header::Component| {
+        // As libjpeg: a subsampled component is shrunk less in its transform, rather than enlarged after it.
+        let mut size = block;
+        while size < 8
+            && (most_across * block).is_multiple_of(component.across * size * 2)
+            && (most_down * block).is_multiple_of(component.down * size * 2)
+        {
+            size *= 2;
+        }
+        let (wide, high) = (most_across * block, most_down * block);
+        if !wide.is_multiple_of(component.across * size) || !high.is_multiple_of(component.down * size) {
+            return Err("its sampling factors are not supported");
+        }
+        let (across, down) = (wide / (component.across * size), high / (component.down * size));
+        let width = (frame.width * component.across * size).div_ceil(8 * most_across);
+        let height = (frame.height * component.down * size).div_ceil(8 * most_down);
+        let alone = |length: usize, factor: usize, most: usize| (length * factor).div_ceil(8 * most);
+        // One sample more on each side, to interpolate from.
+        let blocks = |first: u32, length: u32, ratio: usize, samples: usize| {
+            let first = first as usize;
+            let end = (first + length as usize - 1) / ratio + 2;
+            (first / ratio).saturating_sub(1) / size..end.min(samples).div_ceil(size)
+        };
+        Ok(Layout {
+            size,
+            across,
+            down,
+            smooth: block > 1 && (across == 1 || width > 2),
+            width,
+            height,
+            blocks_across: units.across * component.across,
+            blocks_down: units.down * component.down,
+            alone: (
+                alone(frame.width, component.across, most_across),
+                alone(frame.height, component.down, most_down),
+            ),
+            columns: blocks(region.left, region.width, across, width),
+            rows: blocks(region.top, region.height, down, height),
+        })
+    };
+    frame.components.iter().map(layout).collect()
+}

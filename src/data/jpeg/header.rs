@@ -1,0 +1,268 @@
+//! The marker segments of a file: tables, the frame, and scans (T.81, annex B).
+
+use std::sync::Arc;
+
+use super::Damage;
+use super::huffman::Table;
+use super::inverse::Quantization;
+
+/// Place of each coefficient of a block, in the order of the file.
+pub const ZIGZAG: [u8; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
+    14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
+    46, 53, 60, 61, 54, 47, 55, 62, 63,
+];
+
+pub const START_OF_SCAN: u8 = 0xDA;
+pub const END_OF_IMAGE: u8 = 0xD9;
+const EXIF: &[u8] = b"Exif\0\0";
+
+/// What the components of an image mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colors {
+    Grey,
+    Rgb,
+    /// Luma and two colour differences, of JFIF.
+    Ycc,
+    /// As Adobe writes it: inverted.
+    Cmyk,
+    /// CMYK whose first three are turned into luma and colour differences.
+    Ycck,
+}
+
+/// A component as the frame declares it.
+#[derive(Clone, Copy, Debug)]
+pub struct Component {
+    pub id: u8,
+    /// Sampling factors, 1 to 4.
+    pub across: usize,
+    pub down: usize,
+    pub quantization: usize,
+}
+
+/// The frame header.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub width: usize,
+    pub height: usize,
+    pub progressive: bool,
+    pub components: Vec<Component>,
+    pub colors: Colors,
+}
+
+/// Tables as they stand at some place in the file.
+#[derive(Clone, Default)]
+pub struct Tables {
+    pub quantization: [Option<Quantization>; 4],
+    pub dc: [Option<Arc<Table>>; 4],
+    pub ac: [Option<Arc<Table>>; 4],
+    /// Units between restart markers; none if 0.
+    pub restart_interval: usize,
+}
+
+/// A scan header: components with their DC and AC tables, the band of coefficients, and the bits of them.
+pub struct Scan {
+    pub components: Vec<(usize, usize, usize)>,
+    pub start: usize,
+    pub end: usize,
+    pub high: u8,
+    pub low: u8,
+}
+
+/// The segments from some place on.
+#[derive(Clone)]
+pub struct Segments<'a> {
+    pub bytes: &'a [u8],
+    pub position: usize,
+}
+
+impl<'a> Segments<'a> {
+    /// The next marker, and what is in its segment.
+    pub fn next(&mut self) -> Result<(u8, &'a [u8]), Damage> {
+        const EARLY: Damage = "it ends in a header";
+        if self.bytes.get(self.position) != Some(&0xFF) {
+            return Err(if self.position >= self.bytes.len() {
+                EARLY
+            } else {
+                "there are stray bytes between its headers"
+            });
+        }
+        while self.bytes.get(self.position) == Some(&0xFF) {
+            self.position += 1;
+        }
+        let marker = *self.bytes.get(self.position).ok_or(EARLY)?;
+        self.position += 1;
+        if marker == END_OF_IMAGE {
+            return Ok((marker, &[]));
+        }
+        let &[high, low] = self.bytes.get(self.position..self.position + 2).ok_or(EARLY)? else {
+            return Err(EARLY);
+        };
+        let end = self.position + usize::from(u16::from_be_bytes([high, low]));
+        let content = self.bytes.get(self.position + 2..end).ok_or(EARLY)?;
+        self.position = end;
+        Ok((marker, content))
+    }
+}
+
+/// All ahead of the first scan.
+pub struct Header<'a> {
+    pub frame: Frame,
+    pub tables: Tables,
+    pub exif: Option<&'a [u8]>,
+    /// Where the first scan header is.
+    pub scans: Segments<'a>,
+}
+
+impl<'a> Header<'a> {
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Damage> {
+        let mut segments = Segments { bytes, position: 2 };
+        let (mut tables, mut frame, mut exif) = (Tables::default(), None, None);
+        let (mut jfif, mut adobe) = (false, None);
+        loop {
+            let before = segments.clone();
+            let (marker, content) = segments.next()?;
+            match marker {
+                START_OF_SCAN => {
+                    let mut frame: Frame = frame.ok_or("it has no frame")?;
+                    frame.colors = colors(&frame.components, jfif, adobe)?;
+                    return Ok(Self { frame, tables, exif, scans: before });
+                }
+                END_OF_IMAGE => return Err("it has no picture"),
+                0xC0..=0xC2 if frame.is_some() => return Err("it has two frames"),
+                0xC0..=0xC2 => frame = Some(read_frame(content, marker == 0xC2)?),
+                0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
+                    return Err("its kind of coding is not supported");
+                }
+                0xE0 => jfif |= content.starts_with(b"JFIF\0"),
+                0xE1 if exif.is_none() => exif = content.strip_prefix(EXIF),
+                0xEE if content.starts_with(b"Adobe") && content.len() >= 12 => adobe = Some(content[11]),
+                _ => tables.read(marker, content)?,
+            }
+        }
+    }
+}
+
+impl Tables {
+    /// Takes up a segment that may stand anywhere between scans; comments and the like are passed over.
+    pub fn read(&mut self, marker: u8, content: &[u8]) -> Result<(), Damage> {
+        match marker {
+            0xDB => self.read_quantization(content),
+            0xC4 => self.read_huffman(content),
+            0xDD => {
+                let &[high, low] = content else { return Err("a restart interval is wrong") };
+                self.restart_interval = u16::from_be_bytes([high, low]).into();
+                Ok(())
+            }
+            0xE0..=0xEF | 0xFE => Ok(()),
+            _ => Err("it has a marker where none belongs"),
+        }
+    }
+
+    fn read_quantization(&mut self, mut content: &[u8]) -> Result<(), Damage> {
+        const WRONG: Damage = "a quantisation table is wrong";
+        while let Some((&first, rest)) = content.split_first() {
+            let (wide, table) = (usize::from(first >> 4), self.quantization.get_mut(usize::from(first & 15)));
+            let (values, rest) = rest.split_at_checked(64 * (wide + 1)).filter(|_| wide < 2).ok_or(WRONG)?;
+            let mut quantization = [0; 64];
+            for (value, place) in values.chunks_exact(wide + 1).zip(ZIGZAG) {
+                quantization[usize::from(place)] =
+                    value.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte));
+            }
+            *table.ok_or(WRONG)? = Some(quantization);
+            content = rest;
+        }
+        Ok(())
+    }
+
+    fn read_huffman(&mut self, mut content: &[u8]) -> Result<(), Damage> {
+        const WRONG: Damage = "a Huffman table is wrong";
+        while let Some((&first, rest)) = content.split_first() {
+            let (counts, rest) = rest.split_first_chunk::<16>().ok_or(WRONG)?;
+            let total = counts.iter().map(|count| usize::from(*count)).sum();
+            let (symbols, rest) = rest.split_at_checked(total).ok_or(WRONG)?;
+            let tables = match first >> 4 {
+                0 if symbols.iter().all(|symbol| *symbol < 16) => &mut self.dc,
+                1 => &mut self.ac,
+                _ => return Err(WRONG),
+            };
+            let table = tables.get_mut(usize::from(first & 15)).ok_or(WRONG)?;
+            *table = Some(Arc::new(Table::new(counts, symbols)?));
+            content = rest;
+        }
+        Ok(())
+    }
+}
+
+impl Scan {
+    pub fn read(content: &[u8], frame: &Frame) -> Result<Self, Damage> {
+        const WRONG: Damage = "a scan header is wrong";
+        let (&count, rest) = content.split_first().ok_or(WRONG)?;
+        let (named, rest) = rest.split_at_checked(2 * usize::from(count)).ok_or(WRONG)?;
+        let &[start, end, bits] = rest else { return Err(WRONG) };
+        let mut components: Vec<(usize, usize, usize)> = Vec::new();
+        for pair in named.chunks_exact(2) {
+            let place = frame.components.iter().position(|component| component.id == pair[0]).ok_or(WRONG)?;
+            // In the order of the frame, each once (T.81, B.2.3).
+            if components.last().is_some_and(|last| last.0 >= place) || pair[1] >> 4 > 3 || pair[1] & 15 > 3 {
+                return Err(WRONG);
+            }
+            components.push((place, usize::from(pair[1] >> 4), usize::from(pair[1] & 15)));
+        }
+        let scan = Self { components, start: start.into(), end: end.into(), high: bits >> 4, low: bits & 15 };
+        let whole = (scan.start, scan.end, bits) == (0, 63, 0);
+        let banded = scan.start <= scan.end
+            && scan.end < 64
+            && scan.low < 14
+            && (scan.high == 0 || scan.high == scan.low + 1)
+            && if scan.start == 0 { scan.end == 0 } else { scan.components.len() == 1 };
+        let right = if frame.progressive { banded } else { whole };
+        if right && !scan.components.is_empty() { Ok(scan) } else { Err(WRONG) }
+    }
+}
+
+fn read_frame(content: &[u8], progressive: bool) -> Result<Frame, Damage> {
+    const WRONG: Damage = "its frame is wrong";
+    let (&[precision, h1, h0, w1, w0, count], rest) = content.split_first_chunk::<6>().ok_or(WRONG)?;
+    if precision != 8 {
+        return Err("its samples are not of 8 bits");
+    }
+    if ![1, 3, 4].contains(&count) {
+        return Err("it has neither one, three nor four components");
+    }
+    if rest.len() != 3 * usize::from(count) {
+        return Err(WRONG);
+    }
+    let mut components: Vec<Component> = Vec::new();
+    for part in rest.chunks_exact(3) {
+        let (across, down) = (usize::from(part[1] >> 4), usize::from(part[1] & 15));
+        let twice = components.iter().any(|other| other.id == part[0]);
+        if !(1..=4).contains(&across) || !(1..=4).contains(&down) || part[2] > 3 || twice {
+            return Err(WRONG);
+        }
+        components.push(Component { id: part[0], across, down, quantization: part[2].into() });
+    }
+    if let [only] = &mut components[..] {
+        // The blocks of a lone component follow each other whatever its factors say.
+        (only.across, only.down) = (1, 1);
+    }
+    let (width, height) = (u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
+    if width == 0 || height == 0 {
+        return Err("its frame has no size");
+    }
+    Ok(Frame { width, height, progressive, components, colors: Colors::Grey })
+}
+
+/// As libjpeg tells colours: by JFIF's and Adobe's markers, else by the components' names.
+fn colors(components: &[Component], jfif: bool, adobe: Option<u8>) -> Result<Colors, Damage> {
+    let ids: Vec<u8> = components.iter().map(|component| component.id).collect();
+    Ok(match (ids.len(), adobe) {
+        (1, _) => Colors::Grey,
+        (3, _) if jfif => Colors::Ycc,
+        (3, Some(0)) => Colors::Rgb,
+        (3, None) if ids == *b"RGB" => Colors::Rgb,
+        (3, _) => Colors::Ycc,
+        (_, Some(0) | None) => Colors::Cmyk,
+        (_, _) => Colors::Ycck,
+    })
+}

@@ -1,0 +1,101 @@
+//! Rows of pixels to another width on AVX2: four pixels of the source at once.
+
+use std::arch::x86_64::*;
+
+use super::resample::{CHANNELS, Filter, HALF, PRECISION_BITS};
+
+/// Pixels of the source taken at once.
+const GROUP: usize = 4;
+/// Weights are of 22 bits and factors of 15: they are split in two, and so are the sums.
+const LOW_BITS: u32 = PRECISION_BITS / 2;
+
+/// The weights of four pixels, in pairs as the products take them: of the upper bits, of the lower bits.
+#[repr(align(32))]
+struct Group([[i16; 16]; 2]);
+
+/// A filter's weights, laid out for vectors.
+pub struct Weights {
+    groups: Vec<Group>,
+    /// Per output position, the first pixel.
+    starts: Vec<usize>,
+    per_position: usize,
+}
+
+impl Weights {
+    pub fn new(filter: &Filter) -> Self {
+        let most = filter.taps().map(|(_, weights)| weights.len()).max().unwrap_or(0);
+        let per_position = most.div_ceil(GROUP);
+        let mut groups = Vec::with_capacity(per_position * filter.len());
+        let mut starts = Vec::with_capacity(filter.len());
+        for (start, weights) in filter.taps() {
+            starts.push(start);
+            for group in 0..per_position {
+                let weight = |tap: usize| weights.get(group * GROUP + tap).copied().unwrap_or(0);
+                let part = |part: fn(i32) -> i32| {
+                    std::array::from_fn(|lane| part(weight(lane / 8 * 2 + lane % 2)) as i16)
+                };
+                groups.push(Group([
+                    part(|weight| weight >> LOW_BITS),
+                    part(|weight| weight & ((1 << LOW_BITS) - 1)),
+                ]));
+            }
+        }
+        Self { groups, starts, per_position }
+    }
+
+    /// Filters a row, which starts at `samples` and may be followed by anything, as far as there is enough to be read;
+    /// returns how many pixels are done.
+    #[target_feature(enable = "avx2")]
+    pub fn row(&self, samples: &[u8], out: &mut [u8]) -> usize {
+        let bytes = (GROUP * self.per_position - GROUP) * CHANNELS + 16;
+        // A pixel is written as four bytes, the fourth overwritten by the next: the last is not done here.
+        let most = (out.len() / CHANNELS).saturating_sub(1);
+        let done =
+            self.starts.partition_point(|start| start * CHANNELS + bytes <= samples.len()).min(most) & !1;
+        for position in (0..done).step_by(2) {
+            // SAFETY: what is read from the starts of all positions done was counted above.
+            let sums = unsafe { [self.sums(position, samples), self.sums(position + 1, samples)] };
+            let sums = _mm256_add_epi32(
+                _mm256_permute2x128_si256::<0x20>(sums[0], sums[1]),
+                _mm256_permute2x128_si256::<0x31>(sums[0], sums[1]),
+            );
+            let rounded = _mm256_add_epi32(sums, _mm256_set1_epi32(HALF));
+            let rounded = _mm256_srai_epi32::<{ PRECISION_BITS as i32 }>(rounded);
+            let words = _mm256_packs_epi32(rounded, rounded);
+            let pixels = _mm256_packus_epi16(words, words);
+            let out = &mut out[position * CHANNELS..][..2 * CHANNELS + 1];
+            out[..4].copy_from_slice(&_mm256_extract_epi32::<0>(pixels).to_le_bytes());
+            out[3..].copy_from_slice(&_mm256_extract_epi32::<4>(pixels).to_le_bytes());
+        }
+        done
+    }
+
+    /// The weighted sums of a pixel's channels, in two parts that are yet to be added.
+    ///
+    /// # Safety
+    /// All groups of the position must lie within `samples`, with 4 bytes more.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn sums(&self, position: usize, samples: &[u8]) -> __m256i {
+        // Two pixels side by side, as 16-bit pairs of a channel: the first two in the lower half, the next in the upper.
+        let order = _mm256_setr_epi8(
+            0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, //
+            6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
+        );
+        let groups = &self.groups[position * self.per_position..][..self.per_position];
+        let mut pixels = samples[self.starts[position] * CHANNELS..].as_ptr();
+        let (mut high, mut low) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+        for Group([upper, lower]) in groups {
+            // SAFETY: the caller vouches for the pixels; each array of weights has the 32 bytes that are loaded.
+            let (four, upper, lower) = unsafe {
+                let four = _mm_loadu_si128(pixels.cast());
+                pixels = pixels.add(GROUP * CHANNELS);
+                (four, _mm256_load_si256(upper.as_ptr().cast()), _mm256_load_si256(lower.as_ptr().cast()))
+            };
+            let pairs = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(four), order);
+            high = _mm256_add_epi32(high, _mm256_madd_epi16(pairs, upper));
+            low = _mm256_add_epi32(low, _mm256_madd_epi16(pairs, lower));
+        }
+        _mm256_add_epi32(_mm256_slli_epi32::<{ LOW_BITS as i32 }>(high), low)
+    }
+}
