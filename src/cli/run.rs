@@ -50,6 +50,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         variant: session.variant,
         workers: settings.workers.unwrap_or(threads),
         checkpoint_seconds: settings.checkpoint_seconds,
+        feature_bytes: settings.feature_bytes(),
         clock: SystemTime::now,
     };
     let resolved = session.pipeline.to_toml();

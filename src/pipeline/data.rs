@@ -182,10 +182,41 @@ pub struct Run {
     /// At most this many seconds of work are lost when a run is killed.
     #[schemars(range(min = 0))]
     pub checkpoint_seconds: f64,
+    /// The most disk that the features of frozen layers may take, such as `32GiB`; or `on` (no limit), or `off`.
+    #[schemars(regex(pattern = r"^(on|off|[0-9]+ ?(MB|GB|TB|MiB|GiB|TiB))$"))]
+    pub feature_cache: String,
+}
+
+impl Run {
+    /// The most bytes that features of frozen layers may take; none where they are not kept.
+    pub fn feature_bytes(&self) -> Option<u64> {
+        const UNITS: [(&str, u64); 6] = [
+            ("MB", 1_000_000),
+            ("GB", 1_000_000_000),
+            ("TB", 1_000_000_000_000),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("TiB", 1 << 40),
+        ];
+        match self.feature_cache.as_str() {
+            "off" => None,
+            "on" => Some(u64::MAX),
+            size => UNITS.iter().find_map(|(unit, bytes)| {
+                let number: u64 = size.strip_suffix(unit)?.trim_end().parse().unwrap_or(u64::MAX);
+                Some(number.saturating_mul(*bytes))
+            }),
+        }
+    }
 }
 
 impl Default for Run {
     fn default() -> Self {
-        Self { device: "auto".into(), threads: None, workers: None, checkpoint_seconds: 60.0 }
+        Self {
+            device: "auto".into(),
+            threads: None,
+            workers: None,
+            checkpoint_seconds: 60.0,
+            feature_cache: "32GiB".into(),
+        }
     }
 }

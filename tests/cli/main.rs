@@ -3,6 +3,7 @@
 mod diff;
 mod environment;
 mod failure;
+mod features;
 mod gc;
 mod init;
 mod kill;

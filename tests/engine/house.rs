@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 11] = [
     &["digest", "random"],
     &["autograd", "events", "metrics", "pipeline"],
     &["data", "ops", "store"],
-    &["model"],
+    &["features", "model"],
     &["weights"],
     &["freeze"],
     &["report", "train"],
