@@ -11,7 +11,7 @@ use defrost::ops::conv2d::{FoldedConv, conv2d};
 use defrost::ops::{Activation, Window};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: defrost::memory::PageKeeper = defrost::memory::PageKeeper::new();
 
 /// Seconds by the wall clock, and of processor time: the latter tells more on a busy machine.
 #[derive(Clone, Copy)]

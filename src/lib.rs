@@ -4,7 +4,7 @@
 //! [`run`], which asks [`stage`] for each one's work and keeps the results in [`store`]. A train stage joins [`data`]
 //! (images to batches), [`model`] (architectures), [`freeze`] (who trains) and [`train`] (the loop), all computing
 //! through [`ops`] on the tape of [`autograd`]. [`weights`] reads and writes tensors, [`metrics`] and [`report`] say how
-//! it went, and [`events`] tells whoever watches.
+//! it went, and [`events`] tells whoever watches. [`bench`] times what stages are made of.
 //!
 //! Floors run one way: `run → plan → stage → train · report → freeze · metrics → weights · model · data → ops → autograd`.
 //! `pipeline`, `digest`, `random`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and `run`,
@@ -12,12 +12,14 @@
 //! The library never prints, exits or reads the environment.
 
 pub mod autograd;
+pub mod bench;
 pub mod data;
 pub mod digest;
 pub mod error;
 pub mod events;
 pub mod features;
 pub mod freeze;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod ops;

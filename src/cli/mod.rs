@@ -58,6 +58,8 @@ commands! {
     Gc(gc),
     /// Print the JSON Schema of pipeline files
     Schema(schema),
+    /// Time training and inference steps of an architecture on synthetic images
+    Bench(bench),
     /// Show devices and environment
     Doctor(doctor),
     /// Print shell completions

@@ -16,7 +16,9 @@ const TOP: usize = 5;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassificationMetrics {
     classes: usize,
+    samples: u64,
     loss_sum: f64,
+    correct: u64,
     top_correct: u64,
     /// Row-major: `confusion[label * classes + predicted]`.
     confusion: Vec<u64>,
@@ -55,7 +57,8 @@ pub struct ClassMetrics {
 
 impl ClassificationMetrics {
     pub fn new(classes: usize) -> Self {
-        Self { classes, loss_sum: 0.0, top_correct: 0, confusion: vec![0; classes * classes] }
+        let confusion = vec![0; classes * classes];
+        Self { classes, samples: 0, loss_sum: 0.0, correct: 0, top_correct: 0, confusion }
     }
 
     /// Adds a batch: `scores` are logits or probabilities, [N, K] row by row; `losses` one loss per sample.
@@ -68,25 +71,28 @@ impl ClassificationMetrics {
         }
         for ((row, &label), &loss) in rows.zip(labels).zip(losses) {
             let label = label as usize;
+            let predicted = most_likely(row);
+            self.samples += 1;
             self.loss_sum += loss;
+            self.correct += u64::from(predicted == label);
             self.top_correct += u64::from(rank(row, label) < TOP);
-            self.confusion[label * self.classes + most_likely(row)] += 1;
+            self.confusion[label * self.classes + predicted] += 1;
         }
         Ok(())
     }
 
     pub fn samples(&self) -> u64 {
-        self.confusion.iter().sum()
+        self.samples
     }
 
     /// The mean loss of the samples so far; 0 before the first.
     pub fn loss(&self) -> f64 {
-        if self.samples() == 0 { 0.0 } else { self.loss_sum / self.samples() as f64 }
+        if self.samples == 0 { 0.0 } else { self.loss_sum / self.samples as f64 }
     }
 
     /// The share of samples so far whose most likely class is the right one; 0 before the first.
     pub fn accuracy(&self) -> f64 {
-        ratio((0..self.classes).map(|class| self.count(class, class)).sum(), self.samples())
+        ratio(self.correct, self.samples)
     }
 
     /// The numbers, with the classes' names in the order of the labels.
@@ -114,10 +120,10 @@ impl ClassificationMetrics {
             per_class.iter().map(of).sum::<f64>() / per_class.len().max(1) as f64
         };
         Ok(Classification {
-            samples: self.samples(),
+            samples: self.samples,
             loss: self.loss(),
             accuracy: self.accuracy(),
-            top5_accuracy: (self.classes > TOP).then(|| ratio(self.top_correct, self.samples())),
+            top5_accuracy: (self.classes > TOP).then(|| ratio(self.top_correct, self.samples)),
             macro_precision: mean(|class| class.precision),
             macro_recall: mean(|class| class.recall),
             macro_f1: mean(|class| class.f1),

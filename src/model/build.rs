@@ -2,7 +2,7 @@
 
 use super::description::Description;
 use super::pass::Pass;
-use super::{efficientnet_lite, resnet};
+use super::{efficientnet, efficientnet_lite, mobilenet_v2, resnet};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::pipeline::{self, Arch};
@@ -42,6 +42,8 @@ impl Model {
             Arch::ResNet50 => resnet::build("resnet50", resnet::RESNET50, head),
             Arch::ResNet101 => resnet::build("resnet101", resnet::RESNET101, head),
             Arch::ResNet152 => resnet::build("resnet152", resnet::RESNET152, head),
+            Arch::MobileNetV2 => mobilenet_v2::build("mobilenet_v2", head),
+            Arch::EfficientNetB0 => efficientnet::build("efficientnet_b0", efficientnet::B0, head),
             Arch::EfficientNetLite0 => efficientnet_lite::build("efficientnet_lite0", head),
         };
         Model { description, network }
@@ -71,6 +73,8 @@ mod tests {
             (Arch::ResNet50, 25_557_032, 320, 18),
             (Arch::ResNet101, 44_549_160, 626, 35),
             (Arch::ResNet152, 60_192_808, 932, 52),
+            (Arch::MobileNetV2, 3_504_872, 314, 20),
+            (Arch::EfficientNetB0, 5_288_548, 360, 19),
             (Arch::EfficientNetLite0, 4_652_008, 296, 19),
         ];
         for (arch, parameters, tensors, layers) in expected {

@@ -53,7 +53,7 @@ pub struct BatchNorm2d {
     pub momentum: f64,
 }
 
-/// A linear layer with bias.
+/// A linear layer with bias, or a 1×1 convolution with bias on images of one pixel.
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub weight: TensorId,

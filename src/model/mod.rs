@@ -6,8 +6,10 @@
 
 mod build;
 mod description;
+mod efficientnet;
 mod efficientnet_lite;
 mod layers;
+mod mobilenet_v2;
 mod pass;
 mod pattern;
 mod resnet;
@@ -26,5 +28,6 @@ mod parity;
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
 ///
-/// `architectures` covers what an architecture computes in training and inference, and how running statistics move.
-pub const VERSIONS: &[(&str, u32)] = &[("architectures", 1)];
+/// `architectures` covers what ResNets and EfficientNet-Lite compute in training and inference, and how running statistics
+/// move; the others, what theirs do.
+pub const VERSIONS: &[(&str, u32)] = &[("architectures", 1), ("mobilenet_v2", 1), ("efficientnet", 1)];

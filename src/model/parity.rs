@@ -15,6 +15,8 @@ use crate::pipeline::{self, Arch};
 
 #[derive(Deserialize)]
 struct Fixture {
+    /// Names and shapes, with a head for 1000 classes.
+    state_dict: Option<Vec<String>>,
     inference: Inference,
     training: Option<Training>,
 }
@@ -124,13 +126,27 @@ fn logits_are_pytorchs() {
         (Arch::ResNet50, "resnet50"),
         (Arch::ResNet101, "resnet101"),
         (Arch::ResNet152, "resnet152"),
+        (Arch::MobileNetV2, "mobilenet_v2"),
+        (Arch::EfficientNetB0, "efficientnet_b0"),
         (Arch::EfficientNetLite0, "efficientnet_lite0"),
     ] {
         check_inference(arch, name, DType::F32);
     }
     check_inference(Arch::ResNet18, "resnet18", DType::F64);
     check_inference(Arch::ResNet50, "resnet50", DType::F64);
+    check_inference(Arch::MobileNetV2, "mobilenet_v2", DType::F64);
+    check_inference(Arch::EfficientNetB0, "efficientnet_b0", DType::F64);
     check_inference(Arch::EfficientNetLite0, "efficientnet_lite0", DType::F64);
+}
+
+#[test]
+fn tensors_are_those_of_torchvisions_state_dicts() {
+    for (arch, name) in [(Arch::MobileNetV2, "mobilenet_v2"), (Arch::EfficientNetB0, "efficientnet_b0")] {
+        let model = Model::build(&pipeline::Model { arch, head: pipeline::Head::default() }, 1000);
+        let line = |tensor: &TensorSpec| format!("{} {:?}", tensor.name, tensor.shape);
+        let lines: Vec<String> = model.description.tensors.iter().map(line).collect();
+        assert_eq!(lines, fixture(name).state_dict.unwrap());
+    }
 }
 
 /// The worst of a tensor's stored elements and of its norm, as a share of what is allowed. `floor` is an error that
@@ -186,6 +202,8 @@ fn check_training(arch: Arch, name: &str, dtype: DType) {
 fn a_training_step_is_pytorchs() {
     for dtype in [DType::F64, DType::F32] {
         check_training(Arch::ResNet18, "resnet18", dtype);
+        check_training(Arch::MobileNetV2, "mobilenet_v2", dtype);
+        check_training(Arch::EfficientNetB0, "efficientnet_b0", dtype);
         check_training(Arch::EfficientNetLite0, "efficientnet_lite0", dtype);
     }
 }

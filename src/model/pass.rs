@@ -44,6 +44,7 @@ pub struct Pass<'a> {
     /// By weight and padding, which follows the image where it is `SAME`.
     folded: BTreeMap<(TensorId, [usize; 4]), FoldedConv>,
     buffers: Vec<(TensorId, Tensor)>,
+    multiply_adds: u64,
 }
 
 struct Training<'a> {
@@ -63,6 +64,7 @@ impl<'a> Pass<'a> {
             leaves: BTreeMap::new(),
             folded: BTreeMap::new(),
             buffers: Vec::new(),
+            multiply_adds: 0,
         }
     }
 
@@ -84,6 +86,12 @@ impl<'a> Pass<'a> {
     /// The tape, to put a loss on.
     pub fn tape(&mut self) -> &mut Tape {
         &mut self.tape
+    }
+
+    /// The products that convolutions and linear layers have summed so far, and those that the walk back will: as many
+    /// again for each gradient that is wanted, of weights and of inputs.
+    pub fn multiply_adds(&self) -> u64 {
+        self.multiply_adds
     }
 
     /// Walks back from `loss`: the gradient of each trainable parameter (None where the loss does not depend on it),
@@ -110,6 +118,7 @@ impl<'a> Pass<'a> {
         let (_, height, width, _) = x.tensor().dims4()?;
         let window = conv.window(height, width);
         let weight = self.parameter(conv.weight);
+        self.count(&weight, x, window.outputs([height, width]).iter().product());
         let scale = self.parameter(norm.spec.weight);
         let shift = self.parameter(norm.spec.bias);
         let mode = self.training.as_ref().map_or(NormMode::Frozen, |training| training.norms[norm.index]);
@@ -134,6 +143,7 @@ impl<'a> Pass<'a> {
 
     pub(super) fn linear(&mut self, linear: &Linear, x: &Value) -> Result<Value> {
         let (weight, bias) = (self.parameter(linear.weight), self.parameter(linear.bias));
+        self.count(&weight, x, 1);
         ops::linear(&mut self.tape, x, &weight, Some(&bias))
     }
 
@@ -146,12 +156,29 @@ impl<'a> Pass<'a> {
         ops::global_average_pool(&mut self.tape, x)
     }
 
+    pub(super) fn activation(&mut self, x: &Value, activation: Activation) -> Result<Value> {
+        ops::activation(&mut self.tape, x, activation)
+    }
+
+    /// [N, H, W, C] times [N, C].
+    pub(super) fn scale_channels(&mut self, x: &Value, scale: &Value) -> Result<Value> {
+        ops::scale_channels(&mut self.tape, x, scale)
+    }
+
     /// Nothing in inference.
     pub(super) fn dropout(&mut self, x: Value, p: f64) -> Result<Value> {
         match &mut self.training {
             Some(training) if p > 0.0 => ops::dropout(&mut self.tape, &x, p, &mut training.dropout),
             _ => Ok(x),
         }
+    }
+
+    /// Counts a layer in which every weight meets the input at `places` of each image.
+    fn count(&mut self, weight: &Value, x: &Value, places: usize) {
+        let images = x.tensor().dims().first().copied().unwrap_or(0);
+        let products = images * places * weight.tensor().elem_count();
+        let gradients = [weight, x].iter().filter(|value| !value.is_constant()).count();
+        self.multiply_adds += (products * (1 + gradients)) as u64;
     }
 
     fn parameter(&mut self, id: TensorId) -> Value {

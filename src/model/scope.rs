@@ -87,6 +87,16 @@ impl Scope {
         })
     }
 
+    /// A 1×1 convolution with bias, for images of one pixel, [N, C]: a linear layer but for its weight's shape. Initialised
+    /// as the other convolutions, the bias with zeros.
+    pub fn pointwise(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
+        let init = Init::Normal { std: (2.0 / outputs as f64).sqrt() };
+        self.within(name, |scope| Linear {
+            weight: scope.declare("weight", vec![outputs, inputs, 1, 1], Role::Weight, init),
+            bias: scope.declare("bias", vec![outputs], Role::Bias, Init::Zeros),
+        })
+    }
+
     /// Names the module that turns features into class scores: `@head`.
     pub fn head(&mut self, module: &str) {
         self.description.head.push(module.to_owned());

@@ -6,7 +6,8 @@ use candle_core::Tensor;
 
 use super::Activation;
 use super::buffer::{TASK, build};
-use super::channels::{clamp, unclamp_all};
+use super::channels::curve_gradient;
+use super::curve::{Curve, by_curve};
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::multiversion::multiversion;
 use crate::autograd::{Backward, Tape, Value};
@@ -18,42 +19,45 @@ pub fn activation(tape: &mut Tape, x: &Value, activation: Activation) -> Result<
         return Ok(x.clone());
     }
     let output = by_dtype!(x.tensor(), T => forward::<T>(x.tensor(), activation))?;
-    Ok(tape.record(&[x], output.clone(), || Clamp { output, activation }))
+    Ok(tape.record(&[x], output.clone(), || {
+        let kept = if activation.is_clamp() { output } else { x.tensor().clone() };
+        Activate { kept, activation }
+    }))
 }
 
-/// Saves its output, which what follows it keeps as well.
-struct Clamp {
-    output: Tensor,
+/// Saves its output where that will do, since what follows keeps it as well; its input otherwise.
+struct Activate {
+    kept: Tensor,
     activation: Activation,
 }
 
-impl Backward for Clamp {
+impl Backward for Activate {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        by_dtype!(grad, T => Ok(vec![Some(backward::<T>(&grad, &self.output, self.activation)?)]))
+        by_dtype!(grad, T => Ok(vec![Some(backward::<T>(&grad, &self.kept, self.activation)?)]))
     }
 }
 
 fn forward<T: Float>(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    let bounds = activation.bounds();
     let output = with_slice(x, |x: &[T]| {
         let write = |task: usize, out: &mut [MaybeUninit<T>]| {
-            clamp_all(&x[task * TASK..task * TASK + out.len()], bounds, out)
+            let x = &x[task * TASK..task * TASK + out.len()];
+            by_curve!(activation, T, curve => values(x, curve, out));
         };
-        // SAFETY: `clamp_all` writes every number.
+        // SAFETY: `values` writes every number.
         unsafe { build(x.len(), TASK, write) }
     })?;
     tensor(output, x.shape())
 }
 
-fn backward<T: Float>(grad: &Tensor, output: &Tensor, activation: Activation) -> Result<Tensor> {
-    let bounds = activation.bounds();
+fn backward<T: Float>(grad: &Tensor, kept: &Tensor, activation: Activation) -> Result<Tensor> {
     let before = with_slice(grad, |grad: &[T]| {
-        with_slice(output, |output: &[T]| {
+        with_slice(kept, |kept: &[T]| {
             let write = |task: usize, out: &mut [MaybeUninit<T>]| {
                 let range = task * TASK..task * TASK + out.len();
-                unclamp_all(&grad[range.clone()], &output[range], bounds, out);
+                let (grad, kept) = (&grad[range.clone()], &kept[range]);
+                by_curve!(activation, T, curve => curve_gradient(grad, kept, curve, out));
             };
-            // SAFETY: `unclamp_all` writes every number.
+            // SAFETY: `curve_gradient` writes every number.
             unsafe { build(grad.len(), TASK, write) }
         })
     })??;
@@ -61,9 +65,9 @@ fn backward<T: Float>(grad: &Tensor, output: &Tensor, activation: Activation) ->
 }
 
 multiversion! {
-    fn clamp_all<T: Float>(x: &[T], bounds: (T, T), out: &mut [MaybeUninit<T>]) {
+    fn values<T: Float, C: Curve<T>>(x: &[T], curve: C, out: &mut [MaybeUninit<T>]) {
         for (out, x) in out.iter_mut().zip(x) {
-            out.write(clamp(*x, bounds));
+            out.write(curve.value(*x));
         }
     }
 }
@@ -80,7 +84,7 @@ mod tests {
     #[test]
     fn gradients_agree_with_finite_differences() {
         let x = Tensor::new(&[[-3.0f64, -0.1, 0.1, 2.0], [5.9, 6.1, 20.0, -7.0]], &Device::Cpu).unwrap();
-        for kind in [Activation::Relu, Activation::Relu6] {
+        for kind in [Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid] {
             check_gradients(std::slice::from_ref(&x), |tape, inputs| activation(tape, &inputs[0], kind));
         }
     }
@@ -88,7 +92,12 @@ mod tests {
     #[test]
     fn kinks_and_non_finite_numbers_are_as_in_pytorch() {
         let fixture = Fixture::open("activation");
-        for (kind, name) in [(Activation::Relu, "relu"), (Activation::Relu6, "relu6")] {
+        for (kind, name) in [
+            (Activation::Relu, "relu"),
+            (Activation::Relu6, "relu6"),
+            (Activation::Silu, "silu"),
+            (Activation::Sigmoid, "sigmoid"),
+        ] {
             for dtype in [DType::F32, DType::F64] {
                 let (x, weights) = (fixture.input("x", dtype), fixture.input("weights", dtype));
                 let (y, grads) = gradients(&[x], &weights, |tape, inputs| activation(tape, &inputs[0], kind));
@@ -107,11 +116,13 @@ mod tests {
     #[test]
     fn threads_do_not_matter() {
         let x = normal("x", &[3 * TASK + 7]).to_dtype(DType::F32).unwrap();
-        assert_same_on_any_threads(|| {
-            let (y, mut grads) = gradients(std::slice::from_ref(&x), &x, |tape, inputs| {
-                activation(tape, &inputs[0], Activation::Relu)
+        for kind in [Activation::Relu, Activation::Silu] {
+            assert_same_on_any_threads(|| {
+                let (y, mut grads) = gradients(std::slice::from_ref(&x), &x, |tape, inputs| {
+                    activation(tape, &inputs[0], kind)
+                });
+                vec![y, grads.remove(0)]
             });
-            vec![y, grads.remove(0)]
-        });
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::curve::Curve;
 use super::float::Float;
 use super::multiversion::multiversion;
 
@@ -58,12 +59,12 @@ pub struct Affine<T> {
 }
 
 multiversion! {
-    /// out = clamp(affine(x) + residual), NaN passing through.
-    pub fn normalize<T: Float>(
+    /// out = curve(affine(x) + residual).
+    pub fn normalize<T: Float, C: Curve<T>>(
         x: &[T],
         residual: Option<&[T]>,
         affine: &Affine<T>,
-        bounds: (T, T),
+        curve: C,
         out: &mut [MaybeUninit<T>],
     ) {
         let channels = affine.centre.len();
@@ -73,35 +74,104 @@ multiversion! {
             for ((x, out), residual) in rows.zip(residual.chunks_exact(channels)) {
                 for channel in 0..channels {
                     let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
-                    out[channel].write(clamp(y + residual[channel], bounds));
+                    out[channel].write(curve.value(y + residual[channel]));
                 }
             }
         } else {
             for (x, out) in rows {
                 for channel in 0..channels {
                     let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
-                    out[channel].write(clamp(y, bounds));
+                    out[channel].write(curve.value(y));
                 }
             }
         }
     }
 }
 
-/// max(low, min(high, x)), but a NaN stays one: hiding it would hide that training has failed.
-#[inline(always)]
-pub fn clamp<T: Float>(x: T, (low, high): (T, T)) -> T {
-    let x = if x < low { low } else { x };
-    if high < x { high } else { x }
-}
-
-/// The gradient before a clamp, given its output: nothing flows where it clamped.
-#[inline(always)]
-pub fn unclamp<T: Float>(grad: T, output: T, (low, high): (T, T)) -> T {
-    if low < output && output < high { grad } else { T::ZERO }
+multiversion! {
+    /// out = the gradient before the curve of [`normalize`], whose argument is computed again.
+    pub fn normalized_gradient<T: Float, C: Curve<T>>(
+        grad: &[T],
+        x: &[T],
+        residual: Option<&[T]>,
+        affine: &Affine<T>,
+        curve: C,
+        out: &mut [MaybeUninit<T>],
+    ) {
+        let channels = affine.centre.len();
+        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
+        let rows = x.chunks_exact(channels).zip(grad.chunks_exact(channels)).zip(out.chunks_exact_mut(channels));
+        if let Some(residual) = residual {
+            for (((x, grad), out), residual) in rows.zip(residual.chunks_exact(channels)) {
+                for channel in 0..channels {
+                    let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
+                    out[channel].write(curve.gradient(grad[channel], y + residual[channel]));
+                }
+            }
+        } else {
+            for ((x, grad), out) in rows {
+                for channel in 0..channels {
+                    let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
+                    out[channel].write(curve.gradient(grad[channel], y));
+                }
+            }
+        }
+    }
 }
 
 multiversion! {
-    /// Σ grad and Σ grad · (x − centre), for the gradient of the output before any clamp.
+    /// Σ g and Σ g · (x − centre), g being the gradient before the curve of [`normalize`] without a residual, whose
+    /// argument is computed again: cheaper than keeping it.
+    pub fn argument_sums<T: Float, C: Curve<T>>(
+        grad: &[T],
+        x: &[T],
+        affine: &Affine<T>,
+        curve: C,
+        mean: &[f64],
+    ) -> Sums {
+        let channels = mean.len();
+        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
+        let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
+        for (grad, x) in grad.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+            let (mean, first, second) = (&mean[..channels], &mut first[..channels], &mut second[..channels]);
+            for channel in 0..channels {
+                let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
+                let grad = curve.gradient(grad[channel], y).widen();
+                first[channel] += grad;
+                second[channel] += grad * (x[channel].widen() - mean[channel]);
+            }
+        }
+        Sums { first, second }
+    }
+}
+
+multiversion! {
+    /// out = scale · g + slope · (x − centre) + offset, with g as for [`argument_sums`].
+    pub fn argument_gradient<T: Float, C: Curve<T>>(
+        grad: &[T],
+        x: &[T],
+        affine: &Affine<T>,
+        curve: C,
+        slope: &[T],
+        back: &[T],
+        out: &mut [MaybeUninit<T>],
+    ) {
+        let channels = slope.len();
+        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
+        let (slope, back) = (&slope[..channels], &back[..channels]);
+        let rows = x.chunks_exact(channels).zip(grad.chunks_exact(channels)).zip(out.chunks_exact_mut(channels));
+        for ((x, grad), out) in rows {
+            for channel in 0..channels {
+                let deviation = x[channel] - centre[channel];
+                let grad = curve.gradient(grad[channel], deviation * scale[channel] + offset[channel]);
+                out[channel].write(scale[channel] * grad + (slope[channel] * deviation + back[channel]));
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// Σ grad and Σ grad · (x − centre), for the gradient of the output before any activation.
     pub fn gradient_sums<T: Float>(grad: &[T], x: &[T], centre: &[f64]) -> Sums {
         let channels = centre.len();
         let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
@@ -118,10 +188,10 @@ multiversion! {
 }
 
 multiversion! {
-    /// out = the gradient before a clamp, given that of its output and the output.
-    pub fn unclamp_all<T: Float>(grad: &[T], output: &[T], bounds: (T, T), out: &mut [MaybeUninit<T>]) {
-        for ((out, grad), output) in out.iter_mut().zip(grad).zip(output) {
-            out.write(unclamp(*grad, *output, bounds));
+    /// out = the gradient before a curve, given that of its value and what it was a curve of (for a clamp, its value).
+    pub fn curve_gradient<T: Float, C: Curve<T>>(grad: &[T], x: &[T], curve: C, out: &mut [MaybeUninit<T>]) {
+        for ((out, grad), x) in out.iter_mut().zip(grad).zip(x) {
+            out.write(curve.gradient(*grad, *x));
         }
     }
 }

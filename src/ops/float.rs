@@ -2,6 +2,8 @@
 
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType};
 
+use super::exponential::exponential;
+use super::vector::{Single, Vector};
 use crate::error::{Error, Result};
 
 /// f32, what training runs in, or f64, what tests compare against.
@@ -21,10 +23,17 @@ pub trait Float:
     const ZERO: Self;
     const ONE: Self;
 
+    /// The vectors of the profile x86-v4, and of x86-v3. f64 serves the tests, and needs none.
+    type Widest: Vector<Number = Self>;
+    type Wide: Vector<Number = Self>;
+
     /// self · a + b with one rounding.
     fn fused_multiply_add(self, a: Self, b: Self) -> Self;
 
     fn square_root(self) -> Self;
+
+    /// e^self. In f32 it vectorises where it is inlined.
+    fn exponential(self) -> Self;
 
     /// The same number in f64. Unlike `to_f64` it is sure to be inlined, so loops over it vectorise.
     fn widen(self) -> f64;
@@ -36,10 +45,13 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ident, $variant:ident) => {
+    ($type:ident, $variant:ident, $exponential:path, $widest:ty, $wide:ty) => {
         impl Float for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+
+            type Widest = $widest;
+            type Wide = $wide;
 
             #[inline(always)]
             fn fused_multiply_add(self, a: Self, b: Self) -> Self {
@@ -49,6 +61,11 @@ macro_rules! float {
             #[inline(always)]
             fn square_root(self) -> Self {
                 self.sqrt()
+            }
+
+            #[inline(always)]
+            fn exponential(self) -> Self {
+                $exponential(self)
             }
 
             #[inline(always)]
@@ -74,8 +91,11 @@ macro_rules! float {
     };
 }
 
-float!(f32, F32);
-float!(f64, F64);
+#[cfg(target_arch = "x86_64")]
+float!(f32, F32, exponential, std::arch::x86_64::__m512, std::arch::x86_64::__m256);
+#[cfg(not(target_arch = "x86_64"))]
+float!(f32, F32, exponential, Single<f32>, Single<f32>);
+float!(f64, F64, libm::exp, Single<f64>, Single<f64>);
 
 /// Runs `$body` with `$float` standing for the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
 macro_rules! by_dtype {

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use candle_core::Tensor;
+use candle_core::{Shape, Tensor};
 
 use super::Activation;
 use super::buffer::build;
@@ -13,10 +13,12 @@ use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
 /// x [N, in] · weightᵀ + bias, for a weight of [out, in] and a bias of [out].
+///
+/// The weight may be that of a 1×1 convolution, [out, in, 1, 1]: on one pixel the two are the same.
 pub fn linear(tape: &mut Tape, x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> {
     let dims = (x.tensor().dims(), weight.tensor().dims(), bias.map(|bias| bias.tensor().dims()));
     let fits = match dims {
-        ([_, inputs], [outputs, width], bias) => {
+        ([_, inputs], [outputs, width] | [outputs, width, 1, 1], bias) => {
             inputs == width && bias.is_none_or(|bias| bias == [*outputs])
         }
         _ => false,
@@ -32,6 +34,7 @@ pub fn linear(tape: &mut Tape, x: &Value, weight: &Value, bias: Option<&Value>) 
     Ok(tape.record(&inputs, output, || Linear {
         x: keep(!weight.is_constant(), x),
         weight: keep(!x.is_constant(), weight),
+        weight_shape: weight.tensor().shape().clone(),
     }))
 }
 
@@ -72,6 +75,7 @@ fn product<T: Float>(
 struct Linear {
     x: Option<Tensor>,
     weight: Option<Tensor>,
+    weight_shape: Shape,
 }
 
 impl Backward for Linear {
@@ -102,7 +106,7 @@ impl Linear {
                     product([outputs, inputs, rows], &grad, &Matrix::row_major(x, inputs), None)
                 })
             })??;
-            tensor(gradient, (outputs, inputs))
+            tensor(gradient, self.weight_shape.clone())
         };
         let towards_bias = || -> Result<Tensor> {
             let mut sums = vec![0.0; outputs];
@@ -142,6 +146,8 @@ mod tests {
         let inputs = [normal("x", &[3, 5]), normal("weight", &[4, 5]), normal("bias", &[4])];
         check_gradients(&inputs, run);
         check_gradients(&inputs[..2], run);
+        let pointwise = [normal("x", &[3, 5]), normal("weight", &[4, 5, 1, 1]), normal("bias", &[4])];
+        check_gradients(&pointwise, run);
     }
 
     #[test]
@@ -176,6 +182,8 @@ mod tests {
     #[test]
     fn shapes_must_agree() {
         let values = [normal("x", &[3, 5]), normal("weight", &[4, 6])].map(Value::constant);
+        assert!(run(&mut Tape::new(), &values).is_err());
+        let values = [normal("x", &[3, 5]), normal("weight", &[4, 5, 3, 3])].map(Value::constant);
         assert!(run(&mut Tape::new(), &values).is_err());
     }
 }

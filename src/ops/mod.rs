@@ -14,16 +14,20 @@ pub(crate) mod buffer;
 mod channels;
 pub mod conv2d;
 mod cross_entropy;
+mod curve;
 mod dropout;
+mod exponential;
 pub mod float;
 pub mod gemm;
 mod linear;
 mod max_pool;
 pub(crate) mod multiversion;
 pub mod profile;
+mod scale_channels;
 mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod vector;
 
 pub use activation::activation;
 pub use add::add;
@@ -31,9 +35,11 @@ pub use average_pool::global_average_pool;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d};
 pub use cross_entropy::cross_entropy;
+pub use curve::Activation;
 pub use dropout::dropout;
 pub use linear::linear;
 pub use max_pool::max_pool2d;
+pub use scale_channels::scale_channels;
 pub use softmax::softmax;
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
@@ -43,6 +49,8 @@ pub const VERSIONS: &[(&str, u32)] = &[
     ("pooling", 1),
     ("linear", 1),
     ("elementwise", 1),
+    ("silu", 1),
+    ("scale_channels", 1),
     ("cross_entropy", 1),
     ("softmax", 1),
     ("dropout", 1),
@@ -57,22 +65,11 @@ pub struct Window {
     pub padding: [usize; 4],
 }
 
-/// The activation fused into a normalisation or a folded convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    None,
-    Relu,
-    Relu6,
-}
-
-impl Activation {
-    /// An activation is a clamp; these are its ends. At them the gradient is 0, as PyTorch has it.
-    fn bounds<T: float::Float>(self) -> (T, T) {
-        let (low, high) = match self {
-            Self::None => (f64::NEG_INFINITY, f64::INFINITY),
-            Self::Relu => (0.0, f64::INFINITY),
-            Self::Relu6 => (0.0, 6.0),
-        };
-        (T::from_f64(low), T::from_f64(high))
+impl Window {
+    /// The places of the window along the height and the width of an image.
+    pub fn outputs(&self, [height, width]: [usize; 2]) -> [usize; 2] {
+        let [top, left, bottom, right] = self.padding;
+        let padded = [height + top + bottom, width + left + right];
+        std::array::from_fn(|axis| padded[axis].saturating_sub(self.kernel[axis]) / self.stride[axis] + 1)
     }
 }

@@ -11,23 +11,23 @@
 macro_rules! multiversion {
     (
         $(#[$meta:meta])*
-        $vis:vis fn $name:ident<$T:ident: $Bound:path>($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block
+        $vis:vis fn $name:ident<$($T:ident: $Bound:path),+>($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block
     ) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
-        $vis fn $name<$T: $Bound>($($arg: $type),*) $(-> $ret)? {
+        $vis fn $name<$($T: $Bound),+>($($arg: $type),*) $(-> $ret)? {
             #[inline(always)]
-            fn body<$T: $Bound>($($arg: $type),*) $(-> $ret)? $body
+            fn body<$($T: $Bound),+>($($arg: $type),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
-                fn v4<$T: $Bound>($($arg: $type),*) $(-> $ret)? {
+                fn v4<$($T: $Bound),+>($($arg: $type),*) $(-> $ret)? {
                     body($($arg),*)
                 }
 
                 #[target_feature(enable = "avx2,fma")]
-                fn v3<$T: $Bound>($($arg: $type),*) $(-> $ret)? {
+                fn v3<$($T: $Bound),+>($($arg: $type),*) $(-> $ret)? {
                     body($($arg),*)
                 }
 

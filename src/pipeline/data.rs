@@ -139,6 +139,10 @@ pub enum Arch {
     ResNet101,
     #[serde(rename = "resnet152")]
     ResNet152,
+    #[serde(rename = "mobilenet_v2")]
+    MobileNetV2,
+    #[serde(rename = "efficientnet_b0")]
+    EfficientNetB0,
     #[serde(rename = "efficientnet_lite0")]
     EfficientNetLite0,
 }

@@ -39,9 +39,12 @@ impl Task for Classifier<'_> {
         Ok(loss)
     }
 
+    fn running(&self, meter: &ClassificationMetrics) -> Scores {
+        Scores::from([("loss".to_owned(), meter.loss()), ("accuracy".to_owned(), meter.accuracy())])
+    }
+
     fn scores(&self, meter: &ClassificationMetrics) -> Scores {
-        let mut scores =
-            Scores::from([("loss".to_owned(), meter.loss()), ("accuracy".to_owned(), meter.accuracy())]);
+        let mut scores = self.running(meter);
         if let Ok(all) = meter.finish(self.classes) {
             scores.insert("macro_f1".to_owned(), all.macro_f1);
         }

@@ -20,6 +20,7 @@ mod tests;
 mod train;
 mod work;
 
+pub(crate) use classifier::Classifier;
 pub use context::{BEST, Checkpoints, Context, LAST, MODEL};
 pub use evaluate::Evaluate;
 pub use found::FeaturesFound;
@@ -28,4 +29,5 @@ pub use load_weights::LoadWeights;
 pub use prefix::Prefix;
 pub use subject::{Subject, View};
 pub use train::Train;
+pub(crate) use train::{base_lr, optimizer};
 pub use work::Work;

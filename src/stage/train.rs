@@ -195,7 +195,7 @@ impl Train {
     }
 }
 
-fn optimizer(settings: &pipeline::Optimizer, table: &ParameterTable) -> Result<Optimizer> {
+pub(crate) fn optimizer(settings: &pipeline::Optimizer, table: &ParameterTable) -> Result<Optimizer> {
     let parameters = table.rows.iter().filter_map(|row| {
         Some(Parameter {
             tensor: row.id,
@@ -207,7 +207,7 @@ fn optimizer(settings: &pipeline::Optimizer, table: &ParameterTable) -> Result<O
     Optimizer::new(settings, parameters)
 }
 
-fn base_lr(optimizer: &pipeline::Optimizer) -> f64 {
+pub(crate) fn base_lr(optimizer: &pipeline::Optimizer) -> f64 {
     match optimizer {
         pipeline::Optimizer::Sgd(sgd) => sgd.lr,
         pipeline::Optimizer::Adamw(adamw) => adamw.lr,

@@ -133,7 +133,7 @@ fn train_step<T: Task>(
         done: batch.index + 1,
         of: steps,
         images: batch.samples.len(),
-        scores: &setup.task.scores(&progress.meter),
+        scores: &setup.task.running(&progress.meter),
     });
     Ok(())
 }

@@ -60,5 +60,9 @@ pub trait Task {
         meter: &mut Self::Meter,
     ) -> Result<Value>;
 
+    /// The scores that are shown after every step: those that cost nothing to know.
+    fn running(&self, meter: &Self::Meter) -> Scores;
+
+    /// All scores.
     fn scores(&self, meter: &Self::Meter) -> Scores;
 }

@@ -126,6 +126,10 @@ impl Task for Classify {
         })
     }
 
+    fn running(&self, meter: &ClassificationMetrics) -> Scores {
+        self.scores(meter)
+    }
+
     fn scores(&self, meter: &ClassificationMetrics) -> Scores {
         Scores::from([("loss".to_owned(), meter.loss()), ("accuracy".to_owned(), meter.accuracy())])
     }

@@ -1,5 +1,6 @@
 //! The binary as its users meet it: a module per command.
 
+mod bench;
 mod diff;
 mod environment;
 mod failure;

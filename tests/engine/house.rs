@@ -8,7 +8,7 @@ use walkdir::WalkDir;
 /// The rooms of the library by floor, from the ground up; a room imports from lower floors alone.
 const FLOORS: [&[&str]; 11] = [
     &["error"],
-    &["digest", "random"],
+    &["digest", "memory", "random"],
     &["autograd", "events", "metrics", "pipeline"],
     &["data", "ops", "store"],
     &["features", "model"],
@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 11] = [
     &["freeze"],
     &["report", "train"],
     &["stage"],
-    &["plan"],
+    &["bench", "plan"],
     &["run"],
 ];
 

@@ -28,10 +28,14 @@ pub const PATHS: &[(&str, Path)] = &[
     ("pooling", pooling),
     ("linear", linear),
     ("elementwise", elementwise),
+    ("silu", silu),
+    ("scale_channels", scale_channels),
     ("cross_entropy", cross_entropy),
     ("softmax", softmax),
     ("dropout", dropout),
-    ("architectures", architectures),
+    ("architectures", || architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])),
+    ("mobilenet_v2", || architectures(&[Arch::MobileNetV2])),
+    ("efficientnet", || architectures(&[Arch::EfficientNetB0])),
     ("jpeg", || {
         decode(&[
             "baseline_420.jpg",
@@ -221,6 +225,43 @@ fn elementwise() -> String {
     }))
 }
 
+/// SiLU and sigmoid by themselves, and SiLU at the end of normalisations and of both kinds of folded convolution.
+fn silu() -> String {
+    let x = tensor("x", &[2, 9, 7, 37]).affine(20.0, 0.0).unwrap();
+    let mut all = Vec::new();
+    for activation in [Activation::Silu, Activation::Sigmoid] {
+        all.extend(both_ways(std::slice::from_ref(&x), |tape, inputs| {
+            ops::activation(tape, &inputs[0], activation)
+        }));
+    }
+    let inputs = [x.clone(), positive("weight", &[37]), tensor("bias", &[37]), tensor("residual", x.dims())];
+    let (mean, variance) = (tensor("mean", &[37]), positive("variance", &[37]));
+    for inputs in [&inputs[..3], &inputs[..]] {
+        all.extend(both_ways(inputs, |tape, inputs| {
+            let [x, weight, bias] = [0, 1, 2].map(|index| &inputs[index]);
+            let (activation, residual) = (Activation::Silu, inputs.get(3));
+            Ok(ops::batch_norm_training(tape, x, weight, bias, 1e-3, activation, residual)?.0)
+        }));
+        all.extend(both_ways(inputs, |tape, inputs| {
+            let [x, weight, bias] = [0, 1, 2].map(|index| &inputs[index]);
+            let (activation, residual) = (Activation::Silu, inputs.get(3));
+            ops::batch_norm_frozen(tape, x, weight, bias, &mean, &variance, 1e-3, activation, residual)
+        }));
+    }
+    for groups in [1, 37] {
+        let window = Window { kernel: [3; 2], stride: [1; 2], padding: [1; 4] };
+        let weight = tensor("weight", &[37, 37 / groups, 3, 3]);
+        let folded = FoldedConv::new(&weight, None, Some(&tensor("bias", &[37])), window, groups).unwrap();
+        all.push(folded.forward(&x, Activation::Silu, Some(&inputs[3])).unwrap());
+    }
+    digest(&all)
+}
+
+fn scale_channels() -> String {
+    let inputs = [tensor("x", &[2, 31, 29, 37]), tensor("scale", &[2, 37])];
+    digest(&both_ways(&inputs, |tape, inputs| ops::scale_channels(tape, &inputs[0], &inputs[1])))
+}
+
 fn logits() -> (Tensor, Vec<u32>) {
     (tensor("logits", &[19, 11]).affine(9.0, 0.0).unwrap(), (0..19).map(|row| row * 7 % 11).collect())
 }
@@ -255,9 +296,9 @@ fn model(arch: Arch) -> Model {
 }
 
 /// One step of training and the inference before it: topology, padding, eps, momentum, and what follows whom.
-fn architectures() -> String {
+fn architectures(archs: &[Arch]) -> String {
     let mut all = Vec::new();
-    for arch in [Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0] {
+    for &arch in archs {
         let model = model(arch);
         let draw = |spec: &TensorSpec| match spec.role {
             Role::BatchCount => Tensor::new(3i64, &Device::Cpu).unwrap(),

@@ -1,4 +1,7 @@
-//! The backward half: two passes over the gradient, the first fused with the activation's mask.
+//! The backward half: two passes over the gradient, fused with the activation's.
+//!
+//! What bounds them is memory. So the gradient before the activation is computed in both passes, from the output's and
+//! x, rather than written by the first and read by the second; only where a residual wants it too is it written.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -9,16 +12,24 @@ use rayon::prelude::*;
 use super::forward::Norm;
 use crate::autograd::Backward;
 use crate::error::Result;
+use crate::ops::Activation;
 use crate::ops::buffer::{build, build_with, rows_per_task};
 use crate::ops::channels::{self, Affine, Sums};
+use crate::ops::curve::by_curve;
 use crate::ops::float::{Float, by_dtype, narrowed, tensor, with_optional_slice, with_slice};
 
 pub struct BatchNorm {
     pub norm: Norm,
-    /// Kept where sums over it are needed: for weight and bias, and for x through its own statistics.
+    /// Kept where sums over it are needed (for weight and bias, and for x through its own statistics), and where the
+    /// activation's argument is computed again.
     pub x: Option<Tensor>,
-    /// Kept where an activation cut gradients off. The next convolution keeps it as well, so it costs nothing.
+    /// Kept where a clamp cut gradients off and its argument cannot be computed again. The next convolution keeps it as
+    /// well, so it costs nothing.
     pub output: Option<Tensor>,
+    /// Kept where the activation's argument is computed again.
+    pub residual: Option<Tensor>,
+    /// A residual was added before the activation.
+    pub through_residual: bool,
 }
 
 impl Backward for BatchNorm {
@@ -30,14 +41,15 @@ impl Backward for BatchNorm {
 impl BatchNorm {
     fn gradients<T: Float>(&self, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let wants_residual = wanted.get(3).copied().unwrap_or(false);
-        let walk = |grad: &[T], x: Option<&[T]>, output: Option<&[T]>| {
-            self.walk(grad, x, output, wanted[0], wants_residual)
-        };
-        let parts = with_slice(&grad, |grad| {
+        let parts = with_slice(&grad, |grad: &[T]| {
             with_optional_slice(self.x.as_ref(), |x| {
-                with_optional_slice(self.output.as_ref(), |output| walk(grad, x, output))
+                with_optional_slice(self.output.as_ref(), |output| {
+                    with_optional_slice(self.residual.as_ref(), |residual| {
+                        self.walk(grad, Kept { x, output, residual }, wanted[0], wants_residual)
+                    })
+                })
             })
-        })???;
+        })????;
         let shape = grad.shape().clone();
         let mut gradients = vec![
             parts.x.map(|x| tensor(x, shape.clone())).transpose()?,
@@ -52,11 +64,59 @@ impl BatchNorm {
         Ok(gradients)
     }
 
-    fn walk<T: Float>(
+    fn walk<T: Float>(&self, grad: &[T], kept: Kept<T>, wants_x: bool, wants_residual: bool) -> Parts<T> {
+        match kept.x {
+            Some(x) if !self.through_residual => self.walk_alone(grad, x, wants_x),
+            _ => self.walk_with_residual(grad, kept, wants_x, wants_residual),
+        }
+    }
+
+    /// Where the activation is of the normalised x alone.
+    fn walk_alone<T: Float>(&self, grad: &[T], x: &[T], wants_x: bool) -> Parts<T> {
+        let (channels, affine) = (self.norm.weight.len(), self.norm.affine::<T>());
+        let chunk = rows_per_task(channels) * channels;
+        let tasks = grad.par_chunks(chunk).zip(x.par_chunks(chunk));
+        let sums = by_curve!(self.norm.activation, T, curve => {
+            let sum = |(grad, x)| channels::argument_sums(grad, x, &affine, curve, &self.norm.mean);
+            tasks.map(sum).collect::<Vec<Sums>>()
+        });
+        let (weight, bias) = self.total(sums, channels);
+        let x_gradient = wants_x.then(|| {
+            let towards_x = self.towards_x(&weight, &bias, grad.len() / channels);
+            let write = |task: usize, out: &mut [MaybeUninit<T>]| {
+                let rows = task * chunk..task * chunk + out.len();
+                let (grad, x) = (&grad[rows.clone()], &x[rows]);
+                by_curve!(self.norm.activation, T, curve => match &towards_x {
+                    TowardsX::Training { affine: back, slope } => {
+                        channels::argument_gradient(grad, x, &affine, curve, slope, &back.offset, out);
+                    }
+                    TowardsX::Frozen { scale } => {
+                        channels::normalized_gradient(grad, x, None, &affine, curve, out);
+                        // SAFETY: the line above wrote every number.
+                        channels::frozen_gradient(unsafe { out.assume_init_mut() }, scale);
+                    }
+                });
+            };
+            // SAFETY: both write every number.
+            unsafe { build(grad.len(), chunk, write) }
+        });
+        Parts { x: x_gradient, weight, bias, cut: None }
+    }
+
+    /// The sums of all tasks: the gradients of weight and bias.
+    fn total(&self, sums: impl IntoIterator<Item = Sums>, channels: usize) -> (Vec<f64>, Vec<f64>) {
+        let Sums { first: bias, second: mut weight } = Sums::total(sums, channels);
+        for (weight, inverse_deviation) in weight.iter_mut().zip(&self.norm.inverse_deviation) {
+            *weight *= inverse_deviation;
+        }
+        (weight, bias)
+    }
+
+    /// Where a residual was added before the activation, or nothing but that is asked for.
+    fn walk_with_residual<T: Float>(
         &self,
         grad: &[T],
-        x: Option<&[T]>,
-        output: Option<&[T]>,
+        kept: Kept<T>,
         wants_x: bool,
         wants_residual: bool,
     ) -> Parts<T> {
@@ -64,32 +124,27 @@ impl BatchNorm {
         let chunk = rows_per_task(channels) * channels;
         let rows = |task: usize, length: usize| task * chunk..task * chunk + length;
 
-        // First pass: what the activation cut off, and the sums over what it let through.
+        // First pass: the gradient before the activation, where there is one, and the sums over it.
+        let x = kept.x;
         let sum = |grad: &[T], x: &[T]| channels::gradient_sums(grad, x, &self.norm.mean);
-        let (mut cut, sums) = match output {
-            Some(output) => {
-                let bounds = self.norm.activation.bounds();
-                let write = |task: usize, out: &mut [MaybeUninit<T>]| {
-                    let rows = rows(task, out.len());
-                    channels::unclamp_all(&grad[rows.clone()], &output[rows.clone()], bounds, out);
-                    // SAFETY: the line above wrote every number.
-                    let cut = unsafe { out.assume_init_ref() };
-                    x.map(|x| sum(cut, &x[rows]))
-                };
-                // SAFETY: `unclamp_all` writes every number.
-                let (cut, sums) = unsafe { build_with(grad.len(), chunk, write) };
-                (Some(cut), sums)
-            }
-            None => {
-                let tasks = grad.par_chunks(chunk).enumerate();
-                let sums = tasks.map(|(task, grad)| Some(sum(grad, &x?[rows(task, grad.len())]))).collect();
-                (None, sums)
-            }
+        let (mut cut, sums) = if self.norm.activation == Activation::None {
+            let tasks = grad.par_chunks(chunk).enumerate();
+            let sums = tasks.map(|(task, grad)| Some(sum(grad, &x?[rows(task, grad.len())]))).collect();
+            (None, sums)
+        } else {
+            let affine = self.norm.affine();
+            let write = |task: usize, out: &mut [MaybeUninit<T>]| {
+                let rows = rows(task, out.len());
+                self.before_activation(&grad[rows.clone()], kept.rows(rows.clone()), &affine, out);
+                // SAFETY: the line above wrote every number.
+                let cut = unsafe { out.assume_init_ref() };
+                x.map(|x| sum(cut, &x[rows]))
+            };
+            // SAFETY: `before_activation` writes every number.
+            let (cut, sums) = unsafe { build_with(grad.len(), chunk, write) };
+            (Some(cut), sums)
         };
-        let Sums { first: bias, second: mut weight } = Sums::total(sums.into_iter().flatten(), channels);
-        for (weight, inverse_deviation) in weight.iter_mut().zip(&self.norm.inverse_deviation) {
-            *weight *= inverse_deviation;
-        }
+        let (weight, bias) = self.total(sums.into_iter().flatten(), channels);
 
         // Second pass, in place if the first one's result is for nobody else.
         let x_gradient = wants_x.then(|| {
@@ -112,6 +167,24 @@ impl BatchNorm {
             }
         });
         Parts { x: x_gradient, weight, bias, cut }
+    }
+
+    /// Writes the gradient before the activation, for some rows. What a clamp cut off, its output tells; the argument of
+    /// the others is computed again from x.
+    fn before_activation<T: Float>(
+        &self,
+        grad: &[T],
+        kept: Kept<T>,
+        affine: &Affine<T>,
+        out: &mut [MaybeUninit<T>],
+    ) {
+        by_curve!(self.norm.activation, T, curve => match kept {
+            Kept { output: Some(output), .. } => channels::curve_gradient(grad, output, curve, out),
+            Kept { x: Some(x), residual, .. } => {
+                channels::normalized_gradient(grad, x, residual, affine, curve, out);
+            }
+            Kept { .. } => unreachable!("what the activation asks for is kept"),
+        });
     }
 
     /// Ioffe and Szegedy, §3: with g the gradient of norm(x) · weight and m the number of rows,
@@ -140,6 +213,21 @@ impl BatchNorm {
             affine: Affine { centre, scale: narrowed(&scale), offset: narrowed(&offset) },
             slope: narrowed(&slope),
         }
+    }
+}
+
+/// The numbers of what was kept.
+#[derive(Clone, Copy)]
+struct Kept<'a, T> {
+    x: Option<&'a [T]>,
+    output: Option<&'a [T]>,
+    residual: Option<&'a [T]>,
+}
+
+impl<T> Kept<'_, T> {
+    fn rows(self, rows: Range<usize>) -> Self {
+        let part = |numbers: Option<_>| numbers.map(|numbers: &[T]| &numbers[rows.clone()]);
+        Self { x: part(self.x), output: part(self.output), residual: part(self.residual) }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::ops::Activation;
 use crate::ops::buffer::{build, rows_per_task};
 use crate::ops::channels::{self, Affine, Sums};
+use crate::ops::curve::by_curve;
 use crate::ops::float::{Float, by_dtype, narrowed, tensor, widened, with_optional_slice, with_slice};
 
 /// The statistics of one batch, [C] each, from which running statistics are updated.
@@ -46,8 +47,8 @@ pub fn batch_norm_training(
         variance: tensor::<T>(narrowed(&square.iter().map(|square| square / (count - 1.0)).collect::<Vec<_>>()), channels)?,
     }))?;
     let inverse_deviation = square.iter().map(|square| 1.0 / (square / count + eps).sqrt()).collect();
-    let norm =
-        Norm { mean, inverse_deviation, weight: widened(weight.tensor())?, activation, of_batch: true };
+    let (weights, biases) = (widened(weight.tensor())?, widened(bias.tensor())?);
+    let norm = Norm { mean, inverse_deviation, weight: weights, bias: biases, activation, of_batch: true };
     Ok((norm.apply(tape, x, weight, bias, residual)?, statistics))
 }
 
@@ -69,6 +70,7 @@ pub fn batch_norm_frozen(
         mean: widened(running_mean)?,
         inverse_deviation: widened(running_var)?.iter().map(|var| 1.0 / (var + eps).sqrt()).collect(),
         weight: widened(weight.tensor())?,
+        bias: widened(bias.tensor())?,
         activation,
         of_batch: false,
     };
@@ -113,6 +115,7 @@ pub struct Norm {
     pub mean: Vec<f64>,
     pub inverse_deviation: Vec<f64>,
     pub weight: Vec<f64>,
+    pub bias: Vec<f64>,
     pub activation: Activation,
     /// The statistics are those of the batch, so gradients flow through them too.
     pub of_batch: bool,
@@ -127,15 +130,20 @@ impl Norm {
         bias: &Value,
         residual: Option<&Value>,
     ) -> Result<Value> {
-        let offset = widened(bias.tensor())?;
         let residual_tensor = residual.map(Value::tensor);
-        let output = by_dtype!(x.tensor(), T => self.forward::<T>(x.tensor(), &offset, residual_tensor))?;
-        let keep_x = !weight.is_constant() || !bias.is_constant() || (self.of_batch && !x.is_constant());
+        let output = by_dtype!(x.tensor(), T => self.forward::<T>(x.tensor(), residual_tensor))?;
+        let through_residual = residual.is_some() && self.activation != Activation::None;
+        let keep_x = !self.activation.is_clamp()
+            || !weight.is_constant()
+            || !bias.is_constant()
+            || (self.of_batch && !x.is_constant());
         let mut inputs = vec![x, weight, bias];
         inputs.extend(residual);
         Ok(tape.record(&inputs, output.clone(), || BatchNorm {
             x: keep_x.then(|| x.tensor().clone()),
-            output: (self.activation != Activation::None).then_some(output),
+            output: (self.activation.is_clamp() && (through_residual || !keep_x)).then_some(output),
+            through_residual,
+            residual: residual_tensor.filter(|_| !self.activation.is_clamp()).cloned(),
             norm: self,
         }))
     }
@@ -152,19 +160,25 @@ impl Norm {
         self.weight.iter().zip(&self.inverse_deviation).map(|(weight, inverse)| weight * inverse).collect()
     }
 
-    fn forward<T: Float>(&self, x: &Tensor, bias: &[f64], residual: Option<&Tensor>) -> Result<Tensor> {
+    /// All of it but the activation.
+    pub fn affine<T: Float>(&self) -> Affine<T> {
         let (centre, lost) = self.centre::<T>();
         let scale = self.scale();
-        let offset: Vec<f64> = (0..scale.len()).map(|c| bias[c] + scale[c] * lost[c]).collect();
-        let chunk = rows_per_task(scale.len()) * scale.len();
-        let affine = Affine { centre, scale: narrowed(&scale), offset: narrowed(&offset) };
-        let bounds = self.activation.bounds();
+        let offset: Vec<f64> = (0..scale.len()).map(|c| self.bias[c] + scale[c] * lost[c]).collect();
+        Affine { centre, scale: narrowed(&scale), offset: narrowed(&offset) }
+    }
+
+    fn forward<T: Float>(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let affine = self.affine::<T>();
+        let chunk = rows_per_task(affine.scale.len()) * affine.scale.len();
         let output = with_slice(x, |x: &[T]| {
             with_optional_slice(residual, |residual: Option<&[T]>| {
                 let write = |task: usize, out: &mut [MaybeUninit<T>]| {
                     let rows = task * chunk..task * chunk + out.len();
-                    let residual = residual.map(|residual| &residual[rows.clone()]);
-                    channels::normalize(&x[rows], residual, &affine, bounds, out);
+                    let (x, residual) = (&x[rows.clone()], residual.map(|residual| &residual[rows]));
+                    by_curve!(self.activation, T, curve => {
+                        channels::normalize(x, residual, &affine, curve, out)
+                    });
                 };
                 // SAFETY: `normalize` writes every row, and chunks are whole rows.
                 unsafe { build(x.len(), chunk, write) }

@@ -9,8 +9,12 @@ use crate::ops::testing::{
 };
 
 const EPS: f64 = 1e-5;
-const ACTIVATIONS: [(Activation, &str); 3] =
-    [(Activation::None, "none"), (Activation::Relu, "relu"), (Activation::Relu6, "relu6")];
+const ACTIVATIONS: [(Activation, &str); 4] = [
+    (Activation::None, "none"),
+    (Activation::Relu, "relu"),
+    (Activation::Relu6, "relu6"),
+    (Activation::Silu, "silu"),
+];
 
 fn training(tape: &mut Tape, inputs: &[Value], activation: Activation) -> Result<Value> {
     Ok(batch_norm_training(tape, &inputs[0], &inputs[1], &inputs[2], EPS, activation, inputs.get(3))?.0)

@@ -7,13 +7,10 @@ use rayon::prelude::*;
 
 use super::geometry::Geometry;
 use crate::ops::float::Float;
-use crate::ops::gemm::{Epilogue, activate};
+use crate::ops::gemm::Epilogue;
 use crate::ops::profile::Profile;
+use crate::ops::vector::{Vector, Vectorised, load, store, vectorised};
 
-/// Channels that are summed at once; the rest goes by 8 and then one by one.
-const LANES: usize = 16;
-/// Pixels that are summed at once, sharing the weights.
-const PIXELS: usize = 4;
 /// Multiply-adds that are worth handing to another thread.
 pub(super) const TASK: usize = 1 << 19;
 
@@ -115,21 +112,14 @@ struct Correlation<'a, T> {
     epilogue: Epilogue<'a, T>,
 }
 
-/// A line of the output, and the lines of the source and of the kernel that meet in it.
-struct Line<'a, T> {
-    /// The start of each source line, and of the weights that go with it.
-    meetings: Vec<(usize, usize)>,
-    offset: usize,
-    output: &'a mut [MaybeUninit<T>],
-}
-
 impl<T: Float> Correlation<'_, T> {
     fn write(&self, geometry: &Geometry, output: &mut [MaybeUninit<T>]) {
         let size = |axis: usize| self.runs[axis].iter().map(|run| run.count).sum::<usize>();
         let (height, length) = (size(0), size(1) * self.channels);
         let source_length = self.runs[1].first().map_or(0, |run| run.source_size) * self.channels;
         let kernel_length = geometry.window.kernel[1] * self.channels;
-        let whole: Vec<Range<usize>> = self.runs[1].iter().map(Run::whole).collect();
+        assert!(self.epilogue.bias.is_none_or(|bias| bias.len() == self.channels));
+        assert!(self.epilogue.residual.is_none_or(|residual| residual.len() == output.len()));
         let lines = output.par_chunks_mut(length).enumerate();
         lines.with_min_len(TASK.div_ceil(length * geometry.taps())).for_each(|(line, output)| {
             let (image, y) = (line / height, line % height);
@@ -140,89 +130,20 @@ impl<T: Float> Correlation<'_, T> {
                 let source = sources + (run.start(i) + j as isize) as usize;
                 (source * source_length, run.taps[j] * kernel_length)
             });
-            let line = Line { meetings: meetings.collect(), offset: line * length, output };
-            self.profile.run(
-                #[inline(always)]
-                || self.line(line, &whole),
-            );
+            let line = Line { of: self, meetings: meetings.collect(), offset: line * length, output };
+            vectorised(self.profile, line);
         });
     }
+}
 
-    #[inline(always)]
-    fn line(&self, mut line: Line<'_, T>, whole: &[Range<usize>]) {
-        let mut points = Vec::new();
-        for (run, whole) in self.runs[1].iter().zip(whole) {
-            let mut i = 0;
-            while i < run.count {
-                let pixels = if whole.start <= i && i + PIXELS <= whole.end { PIXELS } else { 1 };
-                points.clear();
-                for &(source, weights) in &line.meetings {
-                    points.extend(run.meets(i).map(|j| Point {
-                        source: source + (run.start(i) + j as isize) as usize * self.channels,
-                        weights: weights + run.taps[j] * self.channels,
-                    }));
-                }
-                match pixels {
-                    PIXELS => self.pixels::<PIXELS>(&mut line, run, i, &points),
-                    _ => self.pixels::<1>(&mut line, run, i, &points),
-                }
-                i += pixels;
-            }
-        }
-    }
-
-    /// Neighbouring pixels of a run, all of which meet the same taps.
-    #[inline(always)]
-    fn pixels<const PIXELS: usize>(&self, line: &mut Line<'_, T>, run: &Run, i: usize, points: &[Point]) {
-        let mut channel = 0;
-        while channel + LANES <= self.channels {
-            self.vector::<PIXELS, LANES>(line, run, i, points, channel);
-            channel += LANES;
-        }
-        while channel + 8 <= self.channels {
-            self.vector::<PIXELS, 8>(line, run, i, points, channel);
-            channel += 8;
-        }
-        for channel in channel..self.channels {
-            self.vector::<PIXELS, 1>(line, run, i, points, channel);
-        }
-    }
-
-    #[inline(always)]
-    fn vector<const PIXELS: usize, const LANES: usize>(
-        &self,
-        line: &mut Line<'_, T>,
-        run: &Run,
-        i: usize,
-        points: &[Point],
-        channel: usize,
-    ) {
-        let mut sums = [[T::ZERO; LANES]; PIXELS];
-        let step = run.source_step * self.channels;
-        for point in points {
-            let weights: &[T; LANES] = lanes(self.weights, point.weights + channel);
-            for (pixel, sums) in sums.iter_mut().enumerate() {
-                let source: &[T; LANES] = lanes(self.source, point.source + pixel * step + channel);
-                for lane in 0..LANES {
-                    sums[lane] = source[lane].fused_multiply_add(weights[lane], sums[lane]);
-                }
-            }
-        }
-        for (pixel, mut sums) in sums.into_iter().enumerate() {
-            let at = (run.first + (i + pixel) * run.step) * self.channels + channel;
-            if let Some(bias) = self.epilogue.bias {
-                let bias: &[T; LANES] = lanes(bias, channel);
-                (0..LANES).for_each(|lane| sums[lane] += bias[lane]);
-            }
-            if let Some(residual) = self.epilogue.residual {
-                let residual: &[T; LANES] = lanes(residual, line.offset + at);
-                (0..LANES).for_each(|lane| sums[lane] += residual[lane]);
-            }
-            for (output, sum) in line.output[at..at + LANES].iter_mut().zip(sums) {
-                output.write(activate(sum, self.epilogue.activation));
-            }
-        }
-    }
+/// A line of the output.
+struct Line<'a, 'o, T> {
+    of: &'a Correlation<'a, T>,
+    /// The lines of the source and of the kernel that meet in it: where each starts.
+    meetings: Vec<(usize, usize)>,
+    /// Where the line itself starts.
+    offset: usize,
+    output: &'o mut [MaybeUninit<T>],
 }
 
 /// One tap: where the first channel of its source and of its weights stand.
@@ -231,7 +152,97 @@ struct Point {
     weights: usize,
 }
 
-#[inline(always)]
-pub(super) fn lanes<T, const LANES: usize>(numbers: &[T], start: usize) -> &[T; LANES] {
-    numbers[start..start + LANES].try_into().expect("a slice of this length")
+impl<T: Float> Vectorised for Line<'_, '_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(mut self) {
+        let mut points = Vec::new();
+        for run in &self.of.runs[1] {
+            let whole = run.whole();
+            for i in (0..whole.start).chain(whole.end..run.count) {
+                self.meet(run, i, &mut points);
+                self.pixels::<V, 1>(run, i, &points);
+            }
+            let mut i = whole.start;
+            self.meet(run, i, &mut points);
+            // Pixels that meet all taps share their weights, and differ in where they stand alone.
+            while i < whole.end {
+                let pixels = [8, 4, 2, 1].into_iter().find(|pixels| i + pixels <= whole.end);
+                match pixels {
+                    Some(8) => self.pixels::<V, 8>(run, i, &points),
+                    Some(4) => self.pixels::<V, 4>(run, i, &points),
+                    Some(2) => self.pixels::<V, 2>(run, i, &points),
+                    _ => self.pixels::<V, 1>(run, i, &points),
+                }
+                let pixels = pixels.unwrap_or(1);
+                points
+                    .iter_mut()
+                    .for_each(|point| point.source += pixels * run.source_step * self.of.channels);
+                i += pixels;
+            }
+        }
+    }
+}
+
+impl<T: Float> Line<'_, '_, T> {
+    /// The taps that position `i` meets, in the order they are summed.
+    #[inline(always)]
+    fn meet(&self, run: &Run, i: usize, points: &mut Vec<Point>) {
+        let channels = self.of.channels;
+        points.clear();
+        for &(source, weights) in &self.meetings {
+            for j in run.meets(i) {
+                points.push(Point {
+                    source: source + (run.start(i) + j as isize) as usize * channels,
+                    weights: weights + run.taps[j] * channels,
+                });
+            }
+        }
+    }
+
+    /// Neighbouring pixels of a run, all of which meet the same taps.
+    #[inline(always)]
+    fn pixels<V: Vector<Number = T>, const PIXELS: usize>(&mut self, run: &Run, i: usize, points: &[Point]) {
+        let Correlation { channels, source, weights, epilogue, .. } = *self.of;
+        let step = run.source_step * channels;
+        for point in points {
+            assert!(point.source + (PIXELS - 1) * step + channels <= source.len());
+            assert!(point.weights + channels <= weights.len());
+        }
+        let first = (run.first + i * run.step) * channels;
+        assert!(first + (PIXELS - 1) * run.step * channels + channels <= self.output.len());
+        let zero = V::splat(T::ZERO);
+        let mut channel = 0;
+        while channel < channels {
+            let count = V::LANES.min(channels - channel);
+            let mut sums = [zero; PIXELS];
+            // SAFETY: `count` channels are left, and every pixel has them all, as asserted above; bias and residual
+            // were measured before.
+            unsafe {
+                for point in points {
+                    let weights = load::<V>(weights.as_ptr().add(point.weights + channel), count);
+                    let source = source.as_ptr().add(point.source + channel);
+                    for pixel in 0..PIXELS {
+                        let source = load::<V>(source.add(pixel * step), count);
+                        sums[pixel] = source.fused_multiply_add(weights, sums[pixel]);
+                    }
+                }
+                for pixel in 0..PIXELS {
+                    let at = first + pixel * run.step * channels + channel;
+                    let mut sum = sums[pixel];
+                    if let Some(bias) = epilogue.bias {
+                        sum = sum.add(load(bias.as_ptr().add(channel), count));
+                    }
+                    if let Some(residual) = epilogue.residual {
+                        sum = sum.add(load(residual.as_ptr().add(self.offset + at), count));
+                    }
+                    let sum = epilogue.activation.of(sum);
+                    store(sum, self.output.as_mut_ptr().cast::<T>().add(at), count);
+                }
+            }
+            channel += count;
+        }
+    }
 }

@@ -3,10 +3,10 @@
 use candle_core::{DType, Tensor, WithDType};
 
 use super::geometry::{Geometry, expect_shape};
-use super::{depthwise, product};
+use super::method::Prepared;
 use crate::error::Result;
 use crate::ops::float::{Float, by_dtype, tensor, unsupported, with_slice};
-use crate::ops::gemm::{Epilogue, Packed, written};
+use crate::ops::gemm::{Epilogue, written};
 use crate::ops::profile::Profile;
 use crate::ops::{Activation, Window};
 
@@ -38,13 +38,8 @@ enum Numbers {
 
 struct Folded<T> {
     profile: Profile,
-    weights: Layout<T>,
+    weights: Prepared<T>,
     bias: Option<Vec<T>>,
-}
-
-enum Layout<T> {
-    Dense(Vec<Packed<T>>),
-    Depthwise(Vec<T>),
 }
 
 impl FoldedConv {
@@ -112,13 +107,10 @@ impl<T: Float> Folded<T> {
             shift =
                 Some(folded.map(|((offset, scale), (bias, mean))| offset + (bias - mean) * scale).collect());
         }
-        // The smallest image will do: packing depends on the weights alone.
+        // The smallest image will do: preparing depends on the weights alone.
         let [_, inputs, height, width] = weight.dims4().map(|(o, i, h, w)| [o, i, h, w])?;
         let geometry = Geometry::new(&[1, height, width, inputs * groups], weight.dims(), window, groups)?;
-        let weights = match geometry.is_depthwise() {
-            true => Layout::Depthwise(depthwise::pack(&geometry, &numbers)),
-            false => Layout::Dense(product::pack(profile, &geometry, &numbers)),
-        };
+        let weights = Prepared::new(profile, &geometry, &numbers);
         let bias = shift.map(|shift| shift.into_iter().map(T::from_f64).collect());
         Ok(Self { profile, weights, bias })
     }
@@ -132,15 +124,10 @@ impl<T: Float> Folded<T> {
     ) -> Result<Tensor> {
         let compute = |x: &[T], residual: Option<&[T]>| {
             let epilogue = Epilogue { bias: self.bias.as_deref(), residual, activation };
-            // SAFETY: both write every pixel of every image, all channels.
+            // SAFETY: the forward pass writes every pixel of every image, all channels.
             unsafe {
-                written(geometry.output_length(), |output| match &self.weights {
-                    Layout::Dense(weights) => {
-                        product::forward(self.profile, geometry, x, weights, epilogue, output);
-                    }
-                    Layout::Depthwise(weights) => {
-                        depthwise::forward(self.profile, geometry, x, weights, epilogue, output);
-                    }
+                written(geometry.output_length(), |output| {
+                    self.weights.forward(self.profile, geometry, x, epilogue, output);
                 })
             }
         };

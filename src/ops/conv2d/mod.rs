@@ -10,12 +10,14 @@ mod depthwise_gradient;
 mod folded;
 mod geometry;
 mod gradient;
+mod method;
 mod op;
 mod patches;
 mod product;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod winograd;
 
 pub use folded::{FoldedConv, FoldedNorm};
 pub use op::conv2d;

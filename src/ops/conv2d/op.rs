@@ -3,9 +3,8 @@
 use candle_core::Tensor;
 
 use super::geometry::{Geometry, expect_shape};
-use super::gradient::{column_sums, weight_gradient};
-use super::product;
-use super::{depthwise, depthwise_gradient};
+use super::gradient::column_sums;
+use super::method::{Prepared, input_gradient, weight_gradient};
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::Result;
 use crate::ops::float::{Float, by_dtype, tensor, with_slice};
@@ -56,16 +55,11 @@ fn forward<T: Float>(
     let epilogue = Epilogue { bias: bias.as_deref(), residual: None, activation: Activation::None };
     let output = with_slice(x, |x: &[T]| {
         with_slice(weight, |weight: &[T]| {
-            // SAFETY: both write every pixel of every image, all channels.
+            let weights = Prepared::new(profile, geometry, weight);
+            // SAFETY: the forward pass writes every pixel of every image, all channels.
             unsafe {
                 written(geometry.output_length(), |output| {
-                    if geometry.is_depthwise() {
-                        let weights = depthwise::pack(geometry, weight);
-                        depthwise::forward(profile, geometry, x, &weights, epilogue, output);
-                    } else {
-                        let weights = product::pack(profile, geometry, weight);
-                        product::forward(profile, geometry, x, &weights, epilogue, output);
-                    }
+                    weights.forward(profile, geometry, x, epilogue, output);
                 })
             }
         })
@@ -89,20 +83,14 @@ impl Backward for Conv2dBackward {
 impl Conv2dBackward {
     fn gradients<T: Float>(&self, grad: &Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let (profile, geometry) = (Profile::current(), &self.geometry);
-        let depthwise = geometry.is_depthwise();
         let mut result = vec![None; wanted.len()];
         if wanted[0] {
             let gradient = with_slice(grad, |grad: &[T]| {
                 with_slice(&self.weight, |weight: &[T]| {
-                    // SAFETY: both write every pixel of every image, all channels, in the phases of the stride.
+                    // SAFETY: it writes every pixel of every image, all channels, in the phases of the stride.
                     unsafe {
                         written(geometry.input_length(), |output| {
-                            if depthwise {
-                                let weights = depthwise::pack(geometry, weight);
-                                depthwise::input_gradient(profile, geometry, grad, &weights, output);
-                            } else {
-                                product::input_gradient(profile, geometry, grad, weight, output);
-                            }
+                            input_gradient(profile, geometry, grad, weight, output);
                         })
                     }
                 })
@@ -110,9 +98,8 @@ impl Conv2dBackward {
             result[0] = Some(tensor(gradient, geometry.input_shape().as_slice())?);
         }
         if let (true, Some(x)) = (wanted[1], &self.x) {
-            let compute = if depthwise { depthwise_gradient::weight_gradient } else { weight_gradient };
-            let gradient =
-                with_slice(grad, |grad: &[T]| with_slice(x, |x: &[T]| compute(profile, geometry, x, grad)))??;
+            let compute = |x: &[T], grad: &[T]| weight_gradient(profile, geometry, x, grad);
+            let gradient = with_slice(grad, |grad| with_slice(x, |x| compute(x, grad)))??;
             result[1] = Some(tensor(gradient, geometry.weight_shape().as_slice())?);
         }
         if self.bias && wanted[2] {

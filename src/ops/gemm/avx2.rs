@@ -108,7 +108,6 @@ unsafe fn multiply<
 /// The epilogue of one vector of columns, on the output just written.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn finish(tile: &Tile<f32>, column: usize, mask: __m256i) {
-    let (zero, six) = (_mm256_setzero_ps(), _mm256_set1_ps(6.0));
     // SAFETY: as above, and bias and residual reach as far as the output.
     unsafe {
         for row in 0..tile.rows {
@@ -120,14 +119,7 @@ unsafe fn finish(tile: &Tile<f32>, column: usize, mask: __m256i) {
             if !tile.residual.is_null() {
                 value = _mm256_add_ps(value, _mm256_maskload_ps(tile.residual.add(offset), mask));
             }
-            // Both return the second operand where one is NaN.
-            if tile.activation != Activation::None {
-                value = _mm256_max_ps(zero, value);
-            }
-            if tile.activation == Activation::Relu6 {
-                value = _mm256_min_ps(six, value);
-            }
-            _mm256_maskstore_ps(tile.output.add(offset), mask, value);
+            _mm256_maskstore_ps(tile.output.add(offset), mask, tile.activation.of(value));
         }
     }
 }

@@ -107,7 +107,6 @@ unsafe fn multiply<
 /// The epilogue of one vector of columns, on the output just written.
 #[target_feature(enable = "avx512f")]
 unsafe fn finish(tile: &Tile<f32>, column: usize, mask: u16) {
-    let (zero, six) = (_mm512_setzero_ps(), _mm512_set1_ps(6.0));
     // SAFETY: as above, and bias and residual reach as far as the output.
     unsafe {
         for row in 0..tile.rows {
@@ -119,14 +118,7 @@ unsafe fn finish(tile: &Tile<f32>, column: usize, mask: u16) {
             if !tile.residual.is_null() {
                 value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, tile.residual.add(offset)));
             }
-            // Both return the second operand where one is NaN.
-            if tile.activation != Activation::None {
-                value = _mm512_max_ps(zero, value);
-            }
-            if tile.activation == Activation::Relu6 {
-                value = _mm512_min_ps(six, value);
-            }
-            _mm512_mask_storeu_ps(tile.output.add(offset), mask, value);
+            _mm512_mask_storeu_ps(tile.output.add(offset), mask, tile.activation.of(value));
         }
     }
 }

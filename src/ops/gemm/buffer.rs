@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C, align(64))]
 struct Line([u64; 8]);
 
-/// Zeroed numbers, the first at the start of a cache line.
+/// Numbers, the first at the start of a cache line.
 pub(super) struct Buffer {
     lines: Vec<Line>,
 }
@@ -19,8 +19,13 @@ impl Buffer {
         Self { lines: Vec::new() }
     }
 
-    pub fn zeroed<T: Pod>(length: usize) -> Self {
-        Self { lines: bytemuck::zeroed_vec(lines::<T>(length)) }
+    /// Numbers of any value, to be written before they are read.
+    #[allow(clippy::uninit_vec)]
+    pub fn of_any_content<T: Pod>(length: usize) -> Self {
+        let mut buffer = Vec::with_capacity(lines::<T>(length));
+        // SAFETY: a line is bytes of which any will do, and who asks for the buffer writes it before reading it.
+        unsafe { buffer.set_len(lines::<T>(length)) };
+        Self { lines: buffer }
     }
 
     pub fn as_slice<T: Pod>(&self) -> &[T] {

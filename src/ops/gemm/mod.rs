@@ -17,6 +17,7 @@ mod kernel;
 mod matrix;
 mod output;
 mod portable;
+mod prepared;
 mod product;
 mod source;
 #[cfg(test)]
@@ -26,6 +27,6 @@ pub(in crate::ops) use kernel::{BLOCK_COLUMNS, Epilogue, Layout, ROW_STRIDE};
 pub(in crate::ops) use matrix::copy_run;
 pub use matrix::{Matrix, gemm};
 pub(in crate::ops) use output::{Output, RowOffsets, written};
-pub(in crate::ops) use portable::activate;
+pub(in crate::ops) use prepared::{LeftRows, PanelShape, Panels};
 pub(in crate::ops) use product::Product;
 pub(in crate::ops) use source::{LeftSource, Packed, Right, RightSource, Tiles};

@@ -1,9 +1,9 @@
 //! The kernel in plain Rust: for f64, and for machines without a kernel of their own.
 
 use super::kernel::{Kernel, Layout, ROW_STRIDE, Tile};
-use crate::ops::Activation;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
+use crate::ops::vector::Single;
 
 const ROWS: usize = 4;
 const COLUMNS: usize = 16;
@@ -46,12 +46,12 @@ unsafe fn run<T: Float>(tile: &Tile<T>) {
     };
     let mut sums = [[T::ZERO; COLUMNS]; ROWS];
     for k in 0..tile.depth {
-        // SAFETY: a right panel has `COLUMNS` numbers for each k; a left block is readable for `ROWS` rows from any
-        // tile's first, and what the rows beyond the tile's give is not stored.
+        // SAFETY: a right panel has `COLUMNS` numbers for each k; rows beyond the tile's repeat its last, and what they
+        // give is not stored.
         unsafe {
             let right = &*tile.right.add(k * COLUMNS).cast::<[T; COLUMNS]>();
             for (row, sums) in sums.iter_mut().enumerate() {
-                let left = *tile.left.add(row * row_step + k * depth_step);
+                let left = *tile.left.add(row.min(tile.rows - 1) * row_step + k * depth_step);
                 for (sum, right) in sums.iter_mut().zip(right) {
                     *sum = left.fused_multiply_add(*right, *sum);
                 }
@@ -73,20 +73,8 @@ unsafe fn run<T: Float>(tile: &Tile<T>) {
                 if !tile.residual.is_null() {
                     value += *tile.residual.add(offset);
                 }
-                *tile.output.add(offset) = activate(value, tile.activation);
+                *tile.output.add(offset) = tile.activation.of(Single(value)).0;
             }
         }
-    }
-}
-
-/// The activation of one number; NaN stays NaN.
-#[inline(always)]
-pub(in crate::ops) fn activate<T: Float>(value: T, activation: Activation) -> T {
-    let clamped = if T::ZERO > value { T::ZERO } else { value };
-    match activation {
-        Activation::None => value,
-        Activation::Relu => clamped,
-        Activation::Relu6 if clamped > T::from_f64(6.0) => T::from_f64(6.0),
-        Activation::Relu6 => clamped,
     }
 }

@@ -68,8 +68,7 @@ impl<T: Float> Product<'_, T> {
     /// One block of the output, through the whole depth.
     fn block(&self, kernel: &Kernel<T>, rows: Range<usize>, columns: Range<usize>, output: &Output<'_, T>) {
         let (count, height) = kernel.tiles(rows.len());
-        // Room for a kernel that computes all its rows whatever the tile's.
-        let left_length = (count * kernel.lanes * DEPTH).max((rows.len() + kernel.rows) * ROW_STRIDE);
+        let left_length = (count * kernel.lanes * DEPTH).max(rows.len() * ROW_STRIDE);
         let right_length = match self.right {
             Right::Packed(_) => 0,
             Right::Source(_) => columns.len().next_multiple_of(kernel.columns) * DEPTH,

@@ -62,22 +62,53 @@ pub(in crate::ops) struct Packed<T> {
 
 impl<T: Float> Packed<T> {
     pub fn new(profile: Profile, depth: usize, columns: usize, source: &dyn RightSource<T>) -> Self {
+        let fill = |block, columns, width, panels: &mut [&mut [T]]| {
+            source.pack(profile, block, columns, width, panels[0]);
+        };
+        Self::several(profile, depth, columns, 1, fill).remove(0)
+    }
+
+    /// Packs `count` operands of one shape together. `fill` is given part of the depth, the columns of a panel, its
+    /// width, and each operand's memory for it, of which it must write all: `width` numbers for each k.
+    pub fn several(
+        profile: Profile,
+        depth: usize,
+        columns: usize,
+        count: usize,
+        fill: impl Fn(Range<usize>, Range<usize>, usize, &mut [&mut [T]]) + Sync,
+    ) -> Vec<Self> {
         let width = Kernel::<T>::of(profile).columns;
         let panels = columns.div_ceil(width);
-        let mut buffer = Buffer::zeroed::<T>(depth * panels * width);
-        let mut rest = &mut buffer.as_mut_slice::<T>()[..depth * panels * width];
+        let mut buffers: Vec<Buffer> =
+            (0..count).map(|_| Buffer::of_any_content::<T>(depth * panels * width)).collect();
+        let mut rests: Vec<&mut [T]> =
+            buffers.iter_mut().map(|buffer| &mut buffer.as_mut_slice()[..depth * panels * width]).collect();
         let mut jobs = Vec::new();
         for block in depth_blocks(depth).filter(|block| !block.is_empty()) {
             for panel in 0..panels {
-                let (memory, after) = rest.split_at_mut(block.len() * width);
-                rest = after;
+                let mut memory = Vec::with_capacity(count);
+                for rest in &mut rests {
+                    memory.push(rest.split_off_mut(..block.len() * width).expect("memory for every panel"));
+                }
                 jobs.push((block.clone(), panel * width..columns.min((panel + 1) * width), memory));
             }
         }
-        jobs.into_par_iter().with_min_len(4).for_each(|(block, columns, memory)| {
-            source.pack(profile, block, columns, width, memory);
-        });
-        Self { profile, depth, columns, width, buffer, numbers: std::marker::PhantomData }
+        jobs.into_par_iter().with_min_len(4usize.div_ceil(count.max(1))).for_each(
+            |(block, columns, mut memory)| {
+                fill(block, columns, width, &mut memory);
+            },
+        );
+        let packed =
+            |buffer| Self { profile, depth, columns, width, buffer, numbers: std::marker::PhantomData };
+        buffers.into_iter().map(packed).collect()
+    }
+
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
     }
 
     /// The panel that starts at `column`, for one block of the depth.

@@ -4,8 +4,8 @@ use std::mem::MaybeUninit;
 
 use crate::ops::Window;
 use crate::ops::conv2d::geometry::Geometry;
-use crate::ops::conv2d::gradient::{column_sums, weight_gradient};
-use crate::ops::conv2d::{depthwise, depthwise_gradient, product};
+use crate::ops::conv2d::gradient::column_sums;
+use crate::ops::conv2d::method::{Prepared, input_gradient, weight_gradient};
 use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, written};
 use crate::ops::profile::Profile;
@@ -24,7 +24,7 @@ pub fn numbers<T: Float>(seed: u64, count: usize) -> Vec<T> {
 /// Images, height, width, channels in and out, groups, kernel, stride, padding.
 pub type Case = (usize, [usize; 2], [usize; 2], usize, [usize; 2], [usize; 2], [usize; 4]);
 
-pub const CASES: [Case; 14] = [
+pub const CASES: [Case; 17] = [
     (2, [5, 7], [3, 4], 1, [3, 3], [1, 1], [1, 1, 1, 1]),
     (3, [6, 5], [20, 33], 1, [1, 1], [1, 1], [0, 0, 0, 0]),
     (2, [7, 10], [17, 70], 1, [1, 1], [2, 2], [0, 0, 0, 0]),
@@ -39,6 +39,9 @@ pub const CASES: [Case; 14] = [
     (2, [8, 5], [8, 8], 8, [3, 2], [2, 1], [0, 1, 1, 0]),
     (3, [20, 19], [2, 1], 1, [3, 3], [1, 1], [1, 1, 1, 1]),
     (1, [2, 2], [300, 260], 1, [1, 1], [1, 1], [0, 0, 0, 0]),
+    (3, [6, 9], [35, 40], 1, [3, 3], [1, 1], [1, 1, 1, 1]),
+    (1, [5, 7], [32, 51], 1, [3, 3], [1, 1], [0, 2, 1, 0]),
+    (2, [4, 4], [140, 33], 1, [3, 3], [1, 1], [2, 1, 0, 1]),
 ];
 
 pub fn geometry(&(images, [h, w], [inputs, outputs], groups, kernel, stride, padding): &Case) -> Geometry {
@@ -111,28 +114,14 @@ pub fn computed<T: Float>(
         // SAFETY: what is not written reads as NaN here, and fails the test.
         unsafe { written(length, |output| fill(output)) }
     };
-    if geometry.is_depthwise() {
-        let packed = depthwise::pack(geometry, weight);
-        Results {
-            output: write(geometry.output_length(), &|output| {
-                depthwise::forward(profile, geometry, x, &packed, epilogue, output)
-            }),
-            x: write(x.len(), &|output| {
-                depthwise::input_gradient(profile, geometry, gradient, &packed, output)
-            }),
-            weight: depthwise_gradient::weight_gradient(profile, geometry, x, gradient),
-            bias: column_sums(profile, bias.len(), gradient),
-        }
-    } else {
-        let packed = product::pack(profile, geometry, weight);
-        Results {
-            output: write(geometry.output_length(), &|output| {
-                product::forward(profile, geometry, x, &packed, epilogue, output)
-            }),
-            x: write(x.len(), &|output| product::input_gradient(profile, geometry, gradient, weight, output)),
-            weight: weight_gradient(profile, geometry, x, gradient),
-            bias: column_sums(profile, bias.len(), gradient),
-        }
+    let prepared = Prepared::new(profile, geometry, weight);
+    Results {
+        output: write(geometry.output_length(), &|output| {
+            prepared.forward(profile, geometry, x, epilogue, output)
+        }),
+        x: write(x.len(), &|output| input_gradient(profile, geometry, gradient, weight, output)),
+        weight: weight_gradient(profile, geometry, x, gradient),
+        bias: column_sums(profile, bias.len(), gradient),
     }
 }
 

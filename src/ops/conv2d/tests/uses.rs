@@ -71,12 +71,16 @@ fn a_folded_convolution_is_the_convolution_then_the_norm_then_the_rest() {
         .unwrap();
         let x = tensor(x, geometry.input_shape().as_slice()).unwrap();
         let kept = tensor(residual.clone(), geometry.output_shape().as_slice()).unwrap();
-        for (activation, high) in [(Activation::Relu, f64::INFINITY), (Activation::Relu6, 6.0)] {
+        let relu6 = |x: f64| x.clamp(0.0, 6.0);
+        let silu = |x: f64| x / (1.0 + (-x).exp());
+        let activations: [(_, fn(f64) -> f64); 3] =
+            [(Activation::Relu, |x| x.max(0.0)), (Activation::Relu6, relu6), (Activation::Silu, silu)];
+        for (activation, function) in activations {
             let expected: Vec<f64> = (0..convolved.len())
                 .map(|i| {
                     let c = i % outputs;
                     let normal = (convolved[i] - mean[c]) / (variance[c] + 1e-3).sqrt();
-                    (normal * scale[c] + shift[c] + residual[i]).clamp(0.0, high)
+                    function(normal * scale[c] + shift[c] + residual[i])
                 })
                 .collect();
             let found = conv.forward(&x, activation, Some(&kept)).unwrap().flatten_all().unwrap();

@@ -1,0 +1,70 @@
+//! Images of a folder on their way into batches: read, decoded, cropped at random, flipped, normalised.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::settings::require;
+use super::synthetic::Stopwatch;
+use super::timing::{Clock, Timing};
+use crate::data::{Dataset, Epoch, Images, Loader, Split, Transform, shuffled};
+use crate::error::{Error, Result};
+use crate::pipeline::{Augment, ImageFolder};
+
+/// Batches of images, and how often they are timed.
+#[derive(Clone, Debug)]
+pub struct ImagesSettings<'a> {
+    /// A folder with one folder of images per class.
+    pub root: &'a Path,
+    pub batch: usize,
+    /// The side of the square images in pixels.
+    pub image_size: usize,
+    /// Threads that load images, each one image at a time.
+    pub workers: usize,
+    /// Batches ahead of the timed ones; the loader works two batches ahead, so that fewer flatter it.
+    pub warmup: usize,
+    /// Batches timed.
+    pub steps: usize,
+}
+
+/// Times the arrival of augmented batches, as a train stage with `random_resized_crop` and `horizontal_flip = 0.5`
+/// asks for them. No image is kept; where there are fewer than asked for, they come again.
+///
+/// # Errors
+/// A folder that is no data set, or an image that cannot be read.
+pub fn time_images(settings: &ImagesSettings, clock: Clock) -> Result<Timing> {
+    require(&[
+        ("batch", settings.batch),
+        ("image size", settings.image_size),
+        ("number of batches", settings.steps),
+    ])?;
+    let internal =
+        |error: serde_json::Error| Error::failed(format!("internal: the data set to time: {error}"));
+    let folder: ImageFolder = serde_json::from_value(serde_json::json!({
+        "root": "",
+        "image_size": settings.image_size,
+    }))
+    .map_err(internal)?;
+    let augment: Augment = serde_json::from_value(serde_json::json!({
+        "random_resized_crop": {},
+        "horizontal_flip": 0.5,
+    }))
+    .map_err(internal)?;
+    let dataset = Arc::new(Dataset::scan(&folder, settings.root)?);
+    let samples = shuffled(&dataset.split(Split::Train), 0, 0);
+    let transform = Transform::training(&folder, None, &augment);
+    let images = Arc::new(Images::new(dataset, transform, folder.broken, 0));
+    let count = (settings.warmup + settings.steps) * settings.batch;
+    let epoch = Epoch {
+        order: samples.into_iter().cycle().take(count).collect(),
+        batch_size: settings.batch,
+        first_batch: 0,
+        seed: 0,
+        epoch: 0,
+    };
+    let mut stopwatch = Stopwatch::start(clock);
+    for batch in Loader::new(images, epoch, settings.workers)? {
+        batch?;
+        stopwatch.lap();
+    }
+    Timing::between(&stopwatch.moments, settings.warmup)
+}

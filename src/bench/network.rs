@@ -1,0 +1,160 @@
+//! Steps of a network: the training loop as stages run it, or the inference pass.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::settings::{Mode, NetworkSettings, require};
+use super::synthetic::{FrozenPrefix, Repeated, Stopwatch, images};
+use super::timing::{Clock, Timing};
+use crate::autograd::Value;
+use crate::error::{Error, Result};
+use crate::freeze::ParameterTable;
+use crate::model::{Model, Pass, State};
+use crate::pipeline::Train;
+use crate::stage::{Classifier, base_lr, optimizer};
+use crate::train::{self, Progress, Setup, Task, Tracker};
+use crate::weights;
+
+/// A network with random weights, ready to be timed.
+pub struct NetworkBench {
+    settings: NetworkSettings,
+    model: Model,
+    stage: Train,
+    table: ParameterTable,
+}
+
+impl NetworkBench {
+    /// # Errors
+    /// Settings that leave nothing to time.
+    pub fn new(settings: NetworkSettings) -> Result<Self> {
+        require(&[
+            ("batch", settings.batch),
+            ("image size", settings.image_size),
+            ("number of classes", settings.classes),
+            ("number of steps", settings.steps),
+        ])?;
+        let model = Model::build(&settings.model(), settings.classes);
+        let stage = settings.stage()?;
+        let table = ParameterTable::resolve(&model.description, &stage)
+            .map_err(|_| Error::failed("internal: the rules of the train stage to time do not hold"))?;
+        Ok(Self { settings, model, stage, table })
+    }
+
+    /// The number of parameters that train.
+    pub fn trainable(&self) -> usize {
+        match self.settings.mode {
+            Mode::Infer => 0,
+            Mode::Train | Mode::Frozen => self.table.totals().trainable_parameters,
+        }
+    }
+
+    /// Runs and times the steps.
+    ///
+    /// # Errors
+    /// Images too small for the architecture, or too few of them for batch normalisation.
+    pub fn time(&self, clock: Clock) -> Result<Timing> {
+        let images = images(self.settings.batch, self.settings.image_size)?;
+        let state = weights::initialize_all(&self.model.description, 0)?;
+        let moments = match self.settings.mode {
+            Mode::Infer => self.infer(images, &state, clock)?,
+            Mode::Train | Mode::Frozen => self.train(images, state, clock)?,
+        };
+        Timing::between(&moments, self.settings.warmup)
+    }
+
+    /// The multiply-adds of one step: of all convolutions and linear layers, forward and backward.
+    ///
+    /// They are counted on the way of two images through the network, with zeros for weights.
+    pub fn multiply_adds(&self) -> Result<u64> {
+        const IMAGES: usize = 2;
+        let Self { settings, model, table, .. } = self;
+        let tensors = model.description.tensors.iter();
+        let zeros = tensors.map(|spec| Ok(Tensor::zeros(spec.shape.as_slice(), DType::F32, &Device::Cpu)?));
+        let state = State { tensors: zeros.collect::<Result<_>>()? };
+        let layers = model.description.layers.len();
+        let trained = match settings.mode {
+            Mode::Infer => layers,
+            Mode::Train | Mode::Frozen => table.frozen_prefix(&model.description),
+        };
+        let mut prefix = Pass::inference(&state);
+        let mut rest = Pass::training(&state, &table.trainable, &table.norms, 0, 0, &[0; IMAGES]);
+        let images = Value::constant(images(IMAGES, settings.image_size)?);
+        let features = model.forward(&mut prefix, 0..trained, images)?.into_tensor();
+        model.forward(&mut rest, trained..layers, Value::constant(features))?;
+        let counted = prefix.multiply_adds() + rest.multiply_adds();
+        Ok(counted / IMAGES as u64 * settings.batch as u64)
+    }
+
+    fn steps(&self) -> usize {
+        self.settings.warmup + self.settings.steps
+    }
+
+    fn infer(&self, images: Tensor, state: &State, clock: Clock) -> Result<Vec<f64>> {
+        let mut pass = Pass::inference(state);
+        let mut stopwatch = Stopwatch::start(clock);
+        for _ in 0..self.steps() {
+            let layers = 0..self.model.description.layers.len();
+            self.model.forward(&mut pass, layers, Value::constant(images.clone()))?;
+            stopwatch.lap();
+        }
+        Ok(stopwatch.moments)
+    }
+
+    fn train(&self, images: Tensor, state: State, clock: Clock) -> Result<Vec<f64>> {
+        let Self { settings, model, stage, table } = self;
+        let classes: Vec<String> = (0..settings.classes).map(|class| class.to_string()).collect();
+        let task = Classifier::new(&classes, &stage.loss);
+        let layers = table.frozen_prefix(&model.description);
+        let feed = Repeated {
+            images,
+            targets: (0..settings.batch).map(|image| (image % settings.classes) as u32).collect(),
+            steps: self.steps(),
+            prefix: (layers > 0).then(|| FrozenPrefix { model, state: state.clone(), layers }),
+        };
+        let setup = Setup {
+            model,
+            table,
+            task: &task,
+            feed: &feed,
+            first_layer: layers,
+            seed: 0,
+            epochs: stage.epochs,
+            base_lr: base_lr(&stage.optimizer),
+            schedule: &stage.schedule,
+            monitor: stage.monitor,
+        };
+        let tracker = Tracker::new(stage.monitor, None);
+        let optimizer = optimizer(&stage.optimizer, table)?;
+        let mut progress = Progress::start(state, optimizer, tracker, task.meter());
+        let mut stopwatch = Stopwatch::start(clock);
+        train::fit(&setup, &mut progress, &mut stopwatch)?;
+        Ok(stopwatch.moments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Arch;
+
+    fn giga(arch: Arch, mode: Mode, batch: usize) -> f64 {
+        let settings =
+            NetworkSettings { arch, mode, batch, image_size: 224, classes: 1000, warmup: 0, steps: 1 };
+        NetworkBench::new(settings).unwrap().multiply_adds().unwrap() as f64 / 1e9
+    }
+
+    /// He et al. 2016 say 1.8 and 3.8 G; torchvision, whose bottlenecks stride later, says 1.81 and 4.09 G.
+    #[test]
+    fn multiply_adds_are_the_published_ones() {
+        assert_eq!(format!("{:.2}", giga(Arch::ResNet18, Mode::Infer, 1)), "1.81");
+        assert_eq!(format!("{:.2}", giga(Arch::ResNet50, Mode::Infer, 1)), "4.09");
+        assert_eq!(format!("{:.2}", giga(Arch::EfficientNetLite0, Mode::Infer, 1)), "0.38");
+    }
+
+    /// Each weight and each input but the image asks for as much again; a frozen backbone asks for nothing.
+    #[test]
+    fn a_step_counts_the_gradients_that_are_computed() {
+        let (forward, stem, head) = (giga(Arch::ResNet18, Mode::Infer, 1), 0.118_013_952, 0.000_512);
+        assert!((giga(Arch::ResNet18, Mode::Train, 2) - 2.0 * (3.0 * forward - stem)).abs() < 1e-8);
+        assert!((giga(Arch::ResNet18, Mode::Frozen, 1) - (forward + head)).abs() < 1e-8);
+    }
+}

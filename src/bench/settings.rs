@@ -1,0 +1,94 @@
+//! What is to be timed.
+
+use schemars::schema_for;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::pipeline::{self, Arch, Train, suggest};
+
+/// Which step of a network is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Every parameter trains.
+    Train,
+    /// The head trains; the backbone is computed anew in each step, as it is where images are augmented.
+    Frozen,
+    /// Nothing trains: evaluation, with batch normalisation folded into the convolutions.
+    Infer,
+}
+
+/// A step of a network, and how often it is timed.
+#[derive(Clone, Debug)]
+pub struct NetworkSettings {
+    pub arch: Arch,
+    pub mode: Mode,
+    /// Images in each step.
+    pub batch: usize,
+    /// The side of the square images in pixels.
+    pub image_size: usize,
+    pub classes: usize,
+    /// Steps ahead of the timed ones.
+    pub warmup: usize,
+    /// Steps timed.
+    pub steps: usize,
+}
+
+impl NetworkSettings {
+    pub(super) fn model(&self) -> pipeline::Model {
+        pipeline::Model { arch: self.arch, head: pipeline::Head::default() }
+    }
+
+    /// The train stage whose step is timed: SGD with momentum, over one epoch of all steps.
+    ///
+    /// The learning rate takes no time; it is small enough for random weights and one batch over and over.
+    pub(super) fn stage(&self) -> Result<Train> {
+        let mut stage = serde_json::json!({
+            "from": "synthetic",
+            "epochs": 1,
+            "batch_size": self.batch,
+            "optimizer": { "kind": "sgd", "lr": 1e-4, "momentum": 0.9 },
+        });
+        if self.mode == Mode::Frozen {
+            stage["train"] = serde_json::json!(["@head"]);
+        }
+        serde_json::from_value(stage)
+            .map_err(|error| Error::failed(format!("internal: the train stage to time: {error}")))
+    }
+}
+
+/// The architecture of this name.
+///
+/// # Errors
+/// An unknown name, with the one that may have been meant.
+pub fn arch(name: &str) -> Result<Arch> {
+    serde_json::from_value(Value::from(name)).map_err(|_| {
+        let error = Error::usage(format!("there is no architecture `{name}`"));
+        let schema = schema_for!(Arch);
+        let names = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
+        match suggest::help(name, "architectures", names.filter_map(Value::as_str)) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    })
+}
+
+/// Refuses what leaves nothing to time.
+pub(super) fn require(counts: &[(&str, usize)]) -> Result<()> {
+    match counts.iter().find(|(_, count)| *count == 0) {
+        None => Ok(()),
+        Some((what, _)) => Err(Error::usage(format!("a {what} of 0 leaves nothing to time"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_architecture_is_answered_with_the_one_meant_and_a_strange_one_with_all() {
+        assert_eq!(arch("resnet50").unwrap(), Arch::ResNet50);
+        assert_eq!(arch("resnet-18").unwrap_err().hint.unwrap(), "did you mean `resnet18`?");
+        let hint = arch("transformer").unwrap_err().hint.unwrap();
+        assert!(hint.starts_with("architectures: `resnet18`, `resnet34`"), "{hint}");
+    }
+}

@@ -1,0 +1,116 @@
+//! Synthetic images as a training loop's feed, and the watcher that notes when each step ended.
+
+use std::collections::BTreeSet;
+
+use candle_core::{Device, Tensor};
+
+use super::timing::Clock;
+use crate::autograd::Value;
+use crate::error::{Error, Result};
+use crate::model::{Model, Pass, State};
+use crate::random::{Purpose, Stream};
+use crate::train::{Batch, Batches, Checkpoint, Feed, Host, Row, Step};
+
+/// Noise of the size of normalised images: [batch, side, side, 3].
+pub fn images(batch: usize, side: usize) -> Result<Tensor> {
+    let mut stream = Stream::new(0, Purpose::Augment, 0, 0);
+    let numbers: Vec<f32> = (0..batch * side * side * 3).map(|_| 4.0 * stream.uniform() - 2.0).collect();
+    Ok(Tensor::from_vec(numbers, (batch, side, side, 3), &Device::Cpu)?)
+}
+
+/// The layers that run as plain inference in front of those the loop runs.
+pub struct FrozenPrefix<'a> {
+    pub model: &'a Model,
+    pub state: State,
+    pub layers: usize,
+}
+
+/// The same images in every step.
+pub struct Repeated<'a> {
+    pub images: Tensor,
+    pub targets: Vec<u32>,
+    pub steps: usize,
+    /// Nothing where the first layer trains: its weights would be held for no use.
+    pub prefix: Option<FrozenPrefix<'a>>,
+}
+
+impl Repeated<'_> {
+    fn batch(&self, pass: &mut Option<Pass>, index: usize) -> Result<Batch> {
+        let input = match (&self.prefix, pass) {
+            (Some(prefix), Some(pass)) => {
+                let images = Value::constant(self.images.clone());
+                prefix.model.forward(pass, 0..prefix.layers, images)?.into_tensor()
+            }
+            _ => self.images.clone(),
+        };
+        Ok(Batch {
+            index,
+            input,
+            targets: self.targets.clone(),
+            samples: (0..self.targets.len()).collect(),
+            streams: (0..self.targets.len() as u64).collect(),
+        })
+    }
+}
+
+impl Feed for Repeated<'_> {
+    fn steps_per_epoch(&self) -> usize {
+        self.steps
+    }
+
+    fn train(&self, _: u32, start: usize) -> Result<Batches<'_>> {
+        let mut pass = self.prefix.as_ref().map(|prefix| Pass::inference(&prefix.state));
+        Ok(Box::new((start..self.steps).map(move |index| self.batch(&mut pass, index))))
+    }
+
+    fn validation(&self) -> Option<Result<Batches<'_>>> {
+        None
+    }
+
+    fn broken(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+}
+
+/// Notes the moments at which steps end.
+pub struct Stopwatch<'a> {
+    clock: Clock<'a>,
+    pub moments: Vec<f64>,
+}
+
+impl<'a> Stopwatch<'a> {
+    /// The first moment is now.
+    pub fn start(clock: Clock<'a>) -> Self {
+        Self { clock, moments: vec![clock()] }
+    }
+
+    pub fn lap(&mut self) {
+        self.moments.push((self.clock)());
+    }
+}
+
+impl Host for Stopwatch<'_> {
+    fn step(&mut self, _: &Step) {
+        self.lap();
+    }
+
+    fn epoch(&mut self, _: &Row) -> Result<()> {
+        Ok(())
+    }
+
+    fn describe(&self, _: &[usize]) -> String {
+        "synthetic images".to_owned()
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        false
+    }
+
+    fn interrupted(&self) -> bool {
+        false
+    }
+
+    fn save(&mut self, _: &Checkpoint, _: u32, _: u64) -> Result<()> {
+        Err(Error::failed("internal: a timing keeps no checkpoints"))
+    }
+}

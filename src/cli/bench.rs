@@ -1,0 +1,244 @@
+//! `defrost bench`: how long steps of an architecture, and the loading of images, take on this machine.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use defrost::bench::{self, Clock, ImagesSettings, NetworkBench, NetworkSettings, Timing};
+use defrost::{Error, Result};
+use serde::Serialize;
+
+use super::Console;
+
+const EXAMPLES: &str = "\
+Examples:
+  defrost bench --arch resnet50
+  defrost bench --arch resnet18 --mode infer --batch 1 --threads 1 --json
+  defrost bench --mode data --images photos";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The architecture, by its name in pipeline files
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
+    /// What is timed
+    #[arg(long, value_enum, default_value_t = Mode::Train)]
+    mode: Mode,
+    /// Images in each step
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// The side of the square images in pixels
+    #[arg(long, default_value_t = 224)]
+    image_size: usize,
+    /// Outputs of the head
+    #[arg(long, default_value_t = 1000)]
+    classes: usize,
+    /// Steps that are timed
+    #[arg(long, default_value_t = 10)]
+    steps: usize,
+    /// Steps ahead of them
+    #[arg(long, default_value_t = 2)]
+    warmup: usize,
+    /// The images of `--mode data`: a folder with one folder per class
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Threads for computing, or for loading images; all there are if left out
+    #[arg(long)]
+    threads: Option<usize>,
+    /// `auto` or `cpu`
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    /// One optimizer step on all parameters: forward, backward, SGD with momentum
+    Train,
+    /// One optimizer step on the head, the frozen backbone computed anew
+    Frozen,
+    /// The forward pass of evaluation
+    Infer,
+    /// Images to a batch: read, decoded, cropped at random, flipped, normalised
+    Data,
+}
+
+/// What was measured, as the one JSON document.
+#[derive(Serialize)]
+struct Measured {
+    /// Nothing where no network is timed.
+    arch: Option<String>,
+    mode: Mode,
+    device: &'static str,
+    dtype: &'static str,
+    batch: usize,
+    image_size: usize,
+    threads: usize,
+    steps: usize,
+    step_ms: Spread,
+    images_per_s: f64,
+    /// The most memory this process has held so far, in units of 10⁶ bytes; unknown but on Linux.
+    peak_rss_mb: Option<f64>,
+    network: Option<Network>,
+}
+
+/// What a step of a network comes to.
+#[derive(Serialize)]
+struct Network {
+    classes: usize,
+    /// Parameters that train.
+    trainable: usize,
+    /// Of the convolutions and linear layers of one step, forward and backward.
+    multiply_adds: u64,
+    /// Two operations for each multiply-add, in 10⁹ a second.
+    gflops: f64,
+}
+
+#[derive(Serialize)]
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let device = device(&args.device)?;
+    let threads = threads(args.threads)?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
+    let started = Instant::now();
+    let clock = || started.elapsed().as_secs_f64();
+    let (timing, peak_rss_mb, network) = match &args.arch {
+        _ if args.mode == Mode::Data => (time_images(&args, threads, &clock)?, peak_rss_mb(), None),
+        Some(name) => pool.install(|| time_network(&args, name, &clock))?,
+        None => {
+            let error = Error::usage("`bench` needs to know which network to time");
+            return Err(error.hint("name an architecture, such as `--arch resnet50`"));
+        }
+    };
+    let measured = Measured {
+        arch: args.arch,
+        mode: args.mode,
+        device,
+        dtype: "f32",
+        batch: args.batch,
+        image_size: args.image_size,
+        threads,
+        steps: args.steps,
+        images_per_s: args.batch as f64 / timing.median(),
+        step_ms: spread(&timing),
+        peak_rss_mb,
+        network,
+    };
+    if console.json() {
+        console.document(&measured);
+    } else {
+        console.say(page(&measured));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The memory is that of the steps; what comes after them does not count.
+fn time_network(args: &Args, name: &str, clock: Clock) -> Result<(Timing, Option<f64>, Option<Network>)> {
+    if args.images.is_some() {
+        return Err(Error::usage("networks are timed on synthetic images")
+            .hint("leave `--images` out, or time the images themselves with `--mode data`"));
+    }
+    let bench = NetworkBench::new(NetworkSettings {
+        arch: bench::arch(name)?,
+        mode: match args.mode {
+            Mode::Frozen => bench::Mode::Frozen,
+            Mode::Infer => bench::Mode::Infer,
+            Mode::Train | Mode::Data => bench::Mode::Train,
+        },
+        batch: args.batch,
+        image_size: args.image_size,
+        classes: args.classes,
+        warmup: args.warmup,
+        steps: args.steps,
+    })?;
+    let timing = bench.time(clock)?;
+    let peak = peak_rss_mb();
+    let multiply_adds = bench.multiply_adds()?;
+    let network = Network {
+        classes: args.classes,
+        trainable: bench.trainable(),
+        multiply_adds,
+        gflops: 2.0 * multiply_adds as f64 / timing.median() / 1e9,
+    };
+    Ok((timing, peak, Some(network)))
+}
+
+fn time_images(args: &Args, workers: usize, clock: Clock) -> Result<Timing> {
+    if args.arch.is_some() {
+        return Err(Error::usage("`--mode data` runs no network").hint("leave `--arch` out"));
+    }
+    let root: &Path = args.images.as_deref().ok_or_else(|| {
+        Error::usage("`--mode data` needs images").hint("name a folder with one folder per class: `--images DIR`")
+    })?;
+    let (batch, image_size) = (args.batch, args.image_size);
+    let (warmup, steps) = (args.warmup, args.steps);
+    bench::time_images(&ImagesSettings { root, batch, image_size, workers, warmup, steps }, clock)
+}
+
+fn device(wanted: &str) -> Result<&'static str> {
+    match wanted {
+        "auto" | "cpu" => Ok("cpu"),
+        other => Err(Error::usage(format!("this build cannot compute on `{other}`: it computes on the CPU only"))
+            .hint("leave `--device` out, or say `--device cpu`")),
+    }
+}
+
+fn threads(wanted: Option<usize>) -> Result<usize> {
+    match wanted {
+        Some(0) => Err(Error::usage("0 threads compute nothing").hint("leave `--threads` out to use all there are")),
+        Some(threads) => Ok(threads),
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+    }
+}
+
+fn spread(timing: &Timing) -> Spread {
+    Spread { median: timing.median() * 1e3, min: timing.min() * 1e3, max: timing.max() * 1e3 }
+}
+
+/// Linux's count of the most pages ever resident.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024.0 / 1e6)
+}
+
+fn page(measured: &Measured) -> String {
+    let Measured { arch, batch, image_size, threads, step_ms, images_per_s, .. } = measured;
+    let what = match measured.mode {
+        Mode::Train => "train step, all parameters",
+        Mode::Frozen => "train step, backbone frozen",
+        Mode::Infer => "inference",
+        Mode::Data => "images to augmented tensors",
+    };
+    let name = arch.as_ref().map_or_else(String::new, |arch| format!("{arch}: "));
+    let plural = if *threads == 1 { "" } else { "s" };
+    let mut lines =
+        vec![format!("{name}{what}, batch {batch} at {image_size}×{image_size}, {threads} thread{plural}, f32")];
+    let mut line = |label: &str, text: String| lines.push(format!("  {label:<14}{text}"));
+    let step = if arch.is_some() { "step" } else { "batch" };
+    line(step, format!("{:.1} ms  ({:.1} to {:.1})", step_ms.median, step_ms.min, step_ms.max));
+    let each = match *threads > 1 && arch.is_none() {
+        true => format!(", {:.1} a thread", images_per_s / *threads as f64),
+        false => String::new(),
+    };
+    line("throughput", format!("{images_per_s:.1} images/s{each}"));
+    if let Some(network) = &measured.network {
+        let giga = network.multiply_adds as f64 / 1e9;
+        line("arithmetic", format!("{giga:.2} G multiply-adds a step, {:.0} GFLOP/s", network.gflops));
+    }
+    if let Some(peak) = measured.peak_rss_mb {
+        line("peak memory", format!("{peak:.0} MB"));
+    }
+    lines.join("\n")
+}

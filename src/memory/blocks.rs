@@ -1,0 +1,123 @@
+//! Free memory by size and by place: best fit, and neighbours that are free become one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Blocks are multiples of this many bytes, so that pieces left over stay usable.
+pub const GRAIN: usize = 1 << 12;
+
+/// The free blocks of some regions of memory. Places are addresses; nothing here touches what lies there.
+pub struct FreeBlocks {
+    /// (size, place) of every free block.
+    by_size: BTreeSet<(usize, usize)>,
+    /// Place → (size, the region it lies in). Regions may touch, but a block never spans two.
+    by_place: BTreeMap<usize, (usize, usize)>,
+}
+
+impl FreeBlocks {
+    pub const fn new() -> Self {
+        Self { by_size: BTreeSet::new(), by_place: BTreeMap::new() }
+    }
+
+    /// Takes `size` bytes, a multiple of the grain, from the smallest block that holds them, the lowest of several.
+    pub fn take(&mut self, size: usize) -> Option<Block> {
+        let &(found, place) = self.by_size.range((size, 0)..).next()?;
+        let region = self.remove(place)?.1;
+        if found > size {
+            self.insert(place + size, found - size, region);
+        }
+        Some(Block { place, size, region })
+    }
+
+    /// Gives a block back.
+    pub fn give(&mut self, block: Block) {
+        let Block { mut place, mut size, region } = block;
+        if let Some((&after, &(length, of))) = self.by_place.range(place..).next()
+            && after == place + size
+            && of == region
+        {
+            self.remove(after);
+            size += length;
+        }
+        if let Some((&before, &(length, of))) = self.by_place.range(..place).next_back()
+            && before + length == place
+            && of == region
+        {
+            self.remove(before);
+            place = before;
+            size += length;
+        }
+        self.insert(place, size, region);
+    }
+
+    fn insert(&mut self, place: usize, size: usize, region: usize) {
+        self.by_size.insert((size, place));
+        self.by_place.insert(place, (size, region));
+    }
+
+    fn remove(&mut self, place: usize) -> Option<(usize, usize)> {
+        let (size, region) = self.by_place.remove(&place)?;
+        self.by_size.remove(&(size, place));
+        Some((size, region))
+    }
+}
+
+/// A piece of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub place: usize,
+    pub size: usize,
+    pub region: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SIZE: usize = 64 * GRAIN;
+
+    fn two_regions() -> FreeBlocks {
+        let mut free = FreeBlocks::new();
+        for region in 0..2 {
+            free.give(Block { place: (region + 1) * SIZE, size: SIZE, region });
+        }
+        free
+    }
+
+    #[test]
+    fn the_smallest_block_that_fits_is_taken_and_regions_stay_apart() {
+        let mut free = two_regions();
+        let first = free.take(40 * GRAIN).unwrap();
+        assert_eq!((first.place, first.region), (SIZE, 0));
+        assert_eq!(free.take(20 * GRAIN).unwrap().place, SIZE + 40 * GRAIN);
+        assert_eq!(free.take(65 * GRAIN), None, "neighbouring regions are not one");
+        free.give(first);
+        assert_eq!(free.take(40 * GRAIN), Some(first));
+    }
+
+    proptest! {
+        /// Whatever is taken and given back: blocks never overlap, and in the end all is whole again.
+        #[test]
+        fn blocks_never_overlap_and_nothing_is_lost(
+            steps in prop::collection::vec((any::<bool>(), 1..30usize), 1..200),
+        ) {
+            let mut free = two_regions();
+            let mut taken: Vec<Block> = Vec::new();
+            for (take, number) in steps {
+                if take {
+                    let Some(block) = free.take(number * GRAIN) else { continue };
+                    for other in &taken {
+                        let apart = block.place + block.size <= other.place || other.place + other.size <= block.place;
+                        prop_assert!(apart, "{block:?} and {other:?}");
+                    }
+                    taken.push(block);
+                } else if !taken.is_empty() {
+                    free.give(taken.swap_remove(number % taken.len()));
+                }
+            }
+            taken.into_iter().for_each(|block| free.give(block));
+            prop_assert_eq!(free.by_size.iter().copied().collect::<Vec<_>>(), [(SIZE, SIZE), (SIZE, 2 * SIZE)]);
+        }
+    }
+}

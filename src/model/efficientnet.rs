@@ -1,0 +1,197 @@
+//! EfficientNet: Tan and Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks* (ICML 2019), as
+//! torchvision has it, under torchvision's names. The published weights were trained with a `dropout` of 0.2 in the head
+//! (B0), and with stochastic depth, which is left out for now: in training, every block counts in full for every image.
+
+use super::build::{Head, Network};
+use super::description::Description;
+use super::layers::{BatchNorm2d, Conv2d, Linear, Padding};
+use super::pass::Pass;
+use super::scope::{ConvSettings, NormSettings, Scope};
+use crate::autograd::Value;
+use crate::error::Result;
+use crate::ops::Activation;
+
+/// What the base network's channels and repeats are multiplied by (§3.3).
+#[derive(Clone, Copy)]
+pub struct Scaling {
+    pub width: f64,
+    pub depth: f64,
+}
+
+pub const B0: Scaling = Scaling { width: 1.0, depth: 1.0 };
+
+/// Expansion, kernel, stride of the first, outputs and repeats of each run of blocks (table 1).
+const RUNS: [[usize; 5]; 7] = [
+    [1, 3, 1, 16, 1],
+    [6, 3, 2, 24, 2],
+    [6, 5, 2, 40, 2],
+    [6, 3, 2, 80, 3],
+    [6, 5, 1, 112, 3],
+    [6, 5, 2, 192, 4],
+    [6, 3, 1, 320, 1],
+];
+const STEM: usize = 32;
+/// The last convolution's outputs for each of its inputs.
+const FEATURES: usize = 4;
+/// A block's inputs for each number that its excitation is squeezed to (MnasNet, Tan et al. 2019, §4).
+const SQUEEZE: usize = 4;
+
+impl Scaling {
+    /// The multiple of 8 nearest to the scaled channels, unless that takes more than a tenth of them away.
+    fn channels(self, channels: usize) -> usize {
+        let scaled = channels as f64 * self.width;
+        let rounded = ((scaled + 4.0) as usize / 8 * 8).max(8);
+        if (rounded as f64) < 0.9 * scaled { rounded + 8 } else { rounded }
+    }
+
+    fn repeats(self, repeats: usize) -> usize {
+        (repeats as f64 * self.depth).ceil() as usize
+    }
+}
+
+/// The layers are `features.0` (the stem), the blocks `features.1.0` … `features.7.n`, `features.8`, which ends in the
+/// global average, and `classifier.1`.
+struct EfficientNet {
+    stem: (Conv2d, BatchNorm2d),
+    blocks: Vec<Block>,
+    last: (Conv2d, BatchNorm2d),
+    classifier: Linear,
+    dropout: f64,
+}
+
+/// An inverted bottleneck (MobileNetV2, Sandler et al. 2018, §3.3) whose filtered features are weighed before they are
+/// projected.
+struct Block {
+    expand: Option<(Conv2d, BatchNorm2d)>,
+    depthwise: (Conv2d, BatchNorm2d),
+    excitation: Excitation,
+    project: (Conv2d, BatchNorm2d),
+    shortcut: bool,
+}
+
+/// Weighs each channel by what an image shows in all of them: Hu et al., *Squeeze-and-Excitation Networks* (CVPR 2018).
+struct Excitation {
+    squeeze: Linear,
+    excite: Linear,
+}
+
+pub fn build(arch: &str, scaling: Scaling, head: Head) -> (Description, Box<dyn Network>) {
+    let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
+    let mut inputs = scaling.channels(STEM);
+    scope.layer("features.0");
+    let stem = scope.within("features.0", |scope| conv_norm(scope, conv(3, inputs, 3, 2)));
+    let mut blocks = Vec::new();
+    for (run, [expansion, kernel, stride, outputs, repeats]) in (1..).zip(RUNS) {
+        let outputs = scaling.channels(outputs);
+        for repeat in 0..scaling.repeats(repeats) {
+            let stride = if repeat == 0 { stride } else { 1 };
+            let name = format!("features.{run}.{repeat}");
+            scope.layer(&name);
+            blocks.push(scope.within(&format!("{name}.block"), |scope| {
+                block(scope, inputs, outputs, expansion, kernel, stride)
+            }));
+            inputs = outputs;
+        }
+    }
+    let name = format!("features.{}", RUNS.len() + 1);
+    let features = FEATURES * inputs;
+    scope.layer(&name);
+    let last = scope.within(&name, |scope| conv_norm(scope, conv(inputs, features, 1, 1)));
+    scope.layer("classifier.1");
+    scope.head("classifier.1");
+    let classifier = scope.linear("classifier.1", features, head.classes);
+    let network = EfficientNet { stem, blocks, last, classifier, dropout: head.dropout };
+    (scope.finish(), Box::new(network))
+}
+
+fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {
+    ConvSettings { inputs, outputs, kernel, stride, groups: 1, padding: Padding::Fixed(kernel / 2) }
+}
+
+fn conv_norm(scope: &mut Scope, settings: ConvSettings) -> (Conv2d, BatchNorm2d) {
+    (scope.conv2d("0", settings), scope.batch_norm("1", settings.outputs))
+}
+
+fn block(
+    scope: &mut Scope,
+    inputs: usize,
+    outputs: usize,
+    expansion: usize,
+    kernel: usize,
+    stride: usize,
+) -> Block {
+    let width = inputs * expansion;
+    // torchvision numbers the modules of a block through, the expansion only where there is one.
+    let number = |later: usize| (usize::from(expansion != 1) + later).to_string();
+    let expand =
+        (expansion != 1).then(|| scope.within("0", |scope| conv_norm(scope, conv(inputs, width, 1, 1))));
+    let depthwise = ConvSettings { groups: width, ..conv(width, width, kernel, stride) };
+    let depthwise = scope.within(&number(0), |scope| conv_norm(scope, depthwise));
+    let squeezed = (inputs / SQUEEZE).max(1);
+    let excitation = scope.within(&number(1), |scope| Excitation {
+        squeeze: scope.pointwise("fc1", width, squeezed),
+        excite: scope.pointwise("fc2", squeezed, width),
+    });
+    let project = scope.within(&number(2), |scope| conv_norm(scope, conv(width, outputs, 1, 1)));
+    Block { expand, depthwise, excitation, project, shortcut: stride == 1 && inputs == outputs }
+}
+
+impl Block {
+    fn forward(&self, pass: &mut Pass, input: Value) -> Result<Value> {
+        let expanded = match &self.expand {
+            Some((conv, norm)) => pass.conv_norm(conv, norm, Activation::Silu, &input, None)?,
+            None => input.clone(),
+        };
+        let (conv, norm) = &self.depthwise;
+        let filtered = pass.conv_norm(conv, norm, Activation::Silu, &expanded, None)?;
+        let weighed = self.excitation.forward(pass, &filtered)?;
+        let (conv, norm) = &self.project;
+        pass.conv_norm(conv, norm, Activation::None, &weighed, self.shortcut.then_some(&input))
+    }
+}
+
+impl Excitation {
+    fn forward(&self, pass: &mut Pass, x: &Value) -> Result<Value> {
+        let averages = pass.global_average_pool(x)?;
+        let squeezed = pass.linear(&self.squeeze, &averages)?;
+        let squeezed = pass.activation(&squeezed, Activation::Silu)?;
+        let excited = pass.linear(&self.excite, &squeezed)?;
+        let weights = pass.activation(&excited, Activation::Sigmoid)?;
+        pass.scale_channels(x, &weights)
+    }
+}
+
+impl Network for EfficientNet {
+    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+        if index == 0 {
+            let (conv, norm) = &self.stem;
+            return pass.conv_norm(conv, norm, Activation::Silu, &input, None);
+        }
+        if let Some(block) = self.blocks.get(index - 1) {
+            return block.forward(pass, input);
+        }
+        if index == self.blocks.len() + 1 {
+            let (conv, norm) = &self.last;
+            let value = pass.conv_norm(conv, norm, Activation::Silu, &input, None)?;
+            return pass.global_average_pool(&value);
+        }
+        let features = pass.dropout(input, self.dropout)?;
+        pass.linear(&self.classifier, &features)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scaled_up_it_has_the_parameters_of_the_published_models() {
+        for (width, depth, expected) in [(1.0, 1.1, 7_794_184), (1.1, 1.2, 9_109_994), (1.2, 1.4, 12_233_232)]
+        {
+            let head = Head { classes: 1000, dropout: 0.0 };
+            let (description, _) = build("efficientnet", Scaling { width, depth }, head);
+            let count: usize = description.parameters().map(|(_, tensor)| tensor.elements()).sum();
+            assert_eq!(count, expected, "width {width}, depth {depth}");
+        }
+    }
+}

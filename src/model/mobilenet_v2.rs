@@ -1,0 +1,122 @@
+//! MobileNetV2: Sandler et al., *MobileNetV2: Inverted Residuals and Linear Bottlenecks* (CVPR 2018), as torchvision has it,
+//! under torchvision's names. The published weights were trained with a `dropout` of 0.2 in the head.
+
+use super::build::{Head, Network};
+use super::description::Description;
+use super::layers::{BatchNorm2d, Conv2d, Linear, Padding};
+use super::pass::Pass;
+use super::scope::{ConvSettings, NormSettings, Scope};
+use crate::autograd::Value;
+use crate::error::Result;
+use crate::ops::Activation;
+
+/// Expansion, outputs, repeats and stride of the first of each run of blocks (the paper's table 2).
+const RUNS: [[usize; 4]; 7] = [
+    [1, 16, 1, 1],
+    [6, 24, 2, 2],
+    [6, 32, 3, 2],
+    [6, 64, 4, 2],
+    [6, 96, 3, 1],
+    [6, 160, 3, 2],
+    [6, 320, 1, 1],
+];
+const STEM: usize = 32;
+const FEATURES: usize = 1280;
+
+/// The layers are `features.0` (the stem) … `features.18`, which ends in the global average, and `classifier.1`.
+struct MobileNetV2 {
+    stem: (Conv2d, BatchNorm2d),
+    blocks: Vec<Block>,
+    last: (Conv2d, BatchNorm2d),
+    classifier: Linear,
+    dropout: f64,
+}
+
+/// An inverted bottleneck (§3.3): expand, convolve each channel by itself, project without an activation.
+struct Block {
+    expand: Option<(Conv2d, BatchNorm2d)>,
+    depthwise: (Conv2d, BatchNorm2d),
+    project: (Conv2d, BatchNorm2d),
+    shortcut: bool,
+}
+
+pub fn build(arch: &str, head: Head) -> (Description, Box<dyn Network>) {
+    let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
+    scope.layer("features.0");
+    let stem = scope.within("features.0", |scope| conv_norm(scope, "0", "1", conv(3, STEM, 3, 2)));
+    let mut inputs = STEM;
+    let mut blocks = Vec::new();
+    for [expansion, outputs, repeats, stride] in RUNS {
+        for repeat in 0..repeats {
+            let stride = if repeat == 0 { stride } else { 1 };
+            let name = format!("features.{}", blocks.len() + 1);
+            scope.layer(&name);
+            blocks.push(
+                scope.within(&format!("{name}.conv"), |scope| {
+                    block(scope, inputs, outputs, expansion, stride)
+                }),
+            );
+            inputs = outputs;
+        }
+    }
+    let name = format!("features.{}", blocks.len() + 1);
+    scope.layer(&name);
+    let last = scope.within(&name, |scope| conv_norm(scope, "0", "1", conv(inputs, FEATURES, 1, 1)));
+    scope.layer("classifier.1");
+    scope.head("classifier.1");
+    let classifier = scope.linear("classifier.1", FEATURES, head.classes);
+    let network = MobileNetV2 { stem, blocks, last, classifier, dropout: head.dropout };
+    (scope.finish(), Box::new(network))
+}
+
+fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {
+    ConvSettings { inputs, outputs, kernel, stride, groups: 1, padding: Padding::Fixed(kernel / 2) }
+}
+
+fn conv_norm(scope: &mut Scope, conv: &str, norm: &str, settings: ConvSettings) -> (Conv2d, BatchNorm2d) {
+    (scope.conv2d(conv, settings), scope.batch_norm(norm, settings.outputs))
+}
+
+/// torchvision numbers the modules of a block through; only those with an activation hold theirs in a module of their own.
+fn block(scope: &mut Scope, inputs: usize, outputs: usize, expansion: usize, stride: usize) -> Block {
+    let width = inputs * expansion;
+    let expand = (expansion != 1).then(|| conv_norm(scope, "0.0", "0.1", conv(inputs, width, 1, 1)));
+    let number = |later: usize| usize::from(expansion != 1) + later;
+    let depthwise = ConvSettings { groups: width, ..conv(width, width, 3, stride) };
+    let depthwise = conv_norm(scope, &format!("{}.0", number(0)), &format!("{}.1", number(0)), depthwise);
+    let project = conv(width, outputs, 1, 1);
+    let project = conv_norm(scope, &number(1).to_string(), &number(2).to_string(), project);
+    Block { expand, depthwise, project, shortcut: stride == 1 && inputs == outputs }
+}
+
+impl Block {
+    fn forward(&self, pass: &mut Pass, input: Value) -> Result<Value> {
+        let expanded = match &self.expand {
+            Some((conv, norm)) => pass.conv_norm(conv, norm, Activation::Relu6, &input, None)?,
+            None => input.clone(),
+        };
+        let (conv, norm) = &self.depthwise;
+        let filtered = pass.conv_norm(conv, norm, Activation::Relu6, &expanded, None)?;
+        let (conv, norm) = &self.project;
+        pass.conv_norm(conv, norm, Activation::None, &filtered, self.shortcut.then_some(&input))
+    }
+}
+
+impl Network for MobileNetV2 {
+    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+        if index == 0 {
+            let (conv, norm) = &self.stem;
+            return pass.conv_norm(conv, norm, Activation::Relu6, &input, None);
+        }
+        if let Some(block) = self.blocks.get(index - 1) {
+            return block.forward(pass, input);
+        }
+        if index == self.blocks.len() + 1 {
+            let (conv, norm) = &self.last;
+            let value = pass.conv_norm(conv, norm, Activation::Relu6, &input, None)?;
+            return pass.global_average_pool(&value);
+        }
+        let features = pass.dropout(input, self.dropout)?;
+        pass.linear(&self.classifier, &features)
+    }
+}

@@ -1,0 +1,114 @@
+//! Which way a convolution is computed, and its three passes by whichever it is.
+
+use std::mem::MaybeUninit;
+
+use super::geometry::Geometry;
+use super::winograd::{self, Tiles, TransformedWeights, Turn};
+use super::{depthwise, depthwise_gradient, gradient, product};
+use crate::ops::float::Float;
+use crate::ops::gemm::{Epilogue, Packed};
+use crate::ops::profile::Profile;
+
+/// Channels from which the sums that Winograd's transforms cost are less than the products they save.
+const WINOGRAD_CHANNELS: usize = 32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Product,
+    Winograd,
+    Depthwise,
+}
+
+impl Method {
+    /// By the shape of weights and window alone, so that it is the same for every image and batch.
+    fn of(geometry: &Geometry) -> Self {
+        if geometry.is_depthwise() {
+            return Self::Depthwise;
+        }
+        let window = &geometry.window;
+        let winograd = (window.kernel, window.stride, geometry.groups) == ([3; 2], [1; 2], 1)
+            && window.padding.iter().all(|&padding| padding <= 2)
+            && geometry.channels.iter().all(|&channels| channels >= WINOGRAD_CHANNELS);
+        if winograd { Self::Winograd } else { Self::Product }
+    }
+}
+
+/// Weights in the layout that the forward pass wants them.
+pub(super) enum Prepared<T> {
+    Product(Vec<Packed<T>>),
+    Winograd(TransformedWeights<T>),
+    Depthwise(Vec<T>),
+}
+
+impl<T: Float> Prepared<T> {
+    /// Of a weight [O, I, kH, kW]; the size of the image does not matter.
+    pub fn new(profile: Profile, geometry: &Geometry, weight: &[T]) -> Self {
+        match Method::of(geometry) {
+            Method::Product => Self::Product(product::pack(profile, geometry, weight)),
+            Method::Winograd => {
+                Self::Winograd(TransformedWeights::new(profile, weight, geometry.channels, Turn::Forward))
+            }
+            Method::Depthwise => Self::Depthwise(depthwise::pack(geometry, weight)),
+        }
+    }
+
+    /// Writes all of `output`, [N, H', W', O], from `x`, [N, H, W, C].
+    pub fn forward(
+        &self,
+        profile: Profile,
+        geometry: &Geometry,
+        x: &[T],
+        epilogue: Epilogue<'_, T>,
+        output: &mut [MaybeUninit<T>],
+    ) {
+        match self {
+            Self::Product(weights) => product::forward(profile, geometry, x, weights, epilogue, output),
+            Self::Winograd(weights) => {
+                winograd::forward(profile, &Tiles::forward(geometry), x, weights, epilogue, output);
+            }
+            Self::Depthwise(weights) => depthwise::forward(profile, geometry, x, weights, epilogue, output),
+        }
+    }
+}
+
+/// Writes all of `output`, [N, H, W, C], from the gradient of the convolution's output.
+pub(super) fn input_gradient<T: Float>(
+    profile: Profile,
+    geometry: &Geometry,
+    gradient: &[T],
+    weight: &[T],
+    output: &mut [MaybeUninit<T>],
+) {
+    match Method::of(geometry) {
+        Method::Product => product::input_gradient(profile, geometry, gradient, weight, output),
+        Method::Winograd => {
+            let weights = TransformedWeights::new(profile, weight, geometry.channels, Turn::Backward);
+            winograd::forward(
+                profile,
+                &Tiles::backward(geometry),
+                gradient,
+                &weights,
+                Epilogue::NONE,
+                output,
+            );
+        }
+        Method::Depthwise => {
+            let weights = depthwise::pack(geometry, weight);
+            depthwise::input_gradient(profile, geometry, gradient, &weights, output);
+        }
+    }
+}
+
+/// The gradient of the weight, [O, I, kH, kW].
+pub(super) fn weight_gradient<T: Float>(
+    profile: Profile,
+    geometry: &Geometry,
+    x: &[T],
+    gradient: &[T],
+) -> Vec<T> {
+    match Method::of(geometry) {
+        Method::Product => gradient::weight_gradient(profile, geometry, x, gradient),
+        Method::Winograd => winograd::weight_gradient(profile, geometry, x, gradient),
+        Method::Depthwise => depthwise_gradient::weight_gradient(profile, geometry, x, gradient),
+    }
+}

@@ -1,0 +1,164 @@
+//! The forward pass and, with weights turned round, the input gradient.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{POSITIONS, Tiles, TransformedWeights, transform};
+use crate::ops::float::Float;
+use crate::ops::gemm::{Epilogue, LeftRows, written};
+use crate::ops::profile::Profile;
+use crate::ops::vector::{Vector, Vectorised, each, load, store, vectorised};
+
+/// Tiles that are transformed and multiplied together: with 64 channels they stay in the second-level cache, and with
+/// 512 the weights are not read too often.
+const FEW: usize = 56;
+const MANY: usize = 112;
+
+/// Writes all of `output`, [N, H', W', columns], from `x`, [N, H, W, channels].
+pub fn forward<T: Float>(
+    profile: Profile,
+    tiles: &Tiles,
+    x: &[T],
+    weights: &TransformedWeights<T>,
+    epilogue: Epilogue<'_, T>,
+    output: &mut [MaybeUninit<T>],
+) {
+    let (channels, columns) = (weights.0[0].depth(), weights.0[0].columns());
+    let pixels = |size: [usize; 2]| tiles.images * size[0] * size[1];
+    assert_eq!((x.len(), output.len()), (pixels(tiles.input) * channels, pixels(tiles.output) * columns));
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == columns));
+    assert!(epilogue.residual.is_none_or(|residual| residual.len() == output.len()));
+    let zeros = vec![T::ZERO; channels];
+    let output = Shared(output.as_mut_ptr().cast::<T>());
+    let most = if channels * columns > 1 << 14 { MANY } else { FEW };
+    tiles.blocks(most).into_par_iter().with_max_len(1).for_each(|block| {
+        let rows = block.len();
+        let left = LeftRows::new(rows, channels);
+        let length = left.length();
+        let write = |transformed: &mut [MaybeUninit<T>]| {
+            let input = Input { tiles, block: block.clone(), x, zeros: &zeros, channels, left, transformed };
+            vectorised(profile, input);
+        };
+        // SAFETY: what the transform leaves unwritten is padding, which products read but never use.
+        let transformed = unsafe { written(POSITIONS * length, write) };
+        let multiply = |products: &mut [MaybeUninit<T>]| {
+            let along =
+                products.par_chunks_exact_mut(rows * columns).zip(transformed.par_chunks_exact(length));
+            along.zip(&weights.0).for_each(|((products, transformed), weights)| {
+                left.multiply(profile, transformed, weights, products);
+            });
+        };
+        // SAFETY: each product writes its chunk whole.
+        let products = unsafe { written(POSITIONS * rows * columns, multiply) };
+        vectorised(profile, Result { tiles, block, products: &products, columns, epilogue, output: &output });
+    });
+}
+
+/// The output, of which each block writes other pixels.
+struct Shared<T>(*mut T);
+
+// SAFETY: a pixel belongs to one tile, and a tile to one block.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+/// Transforms the input tiles of a block into left operands, one for each position.
+struct Input<'a, T> {
+    tiles: &'a Tiles,
+    block: Range<usize>,
+    x: &'a [T],
+    /// A pixel outside the image.
+    zeros: &'a [T],
+    channels: usize,
+    left: LeftRows,
+    transformed: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Float> Vectorised for Input<'_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) {
+        let Self { channels, left, .. } = self;
+        let (length, transformed) = (left.length(), self.transformed.as_mut_ptr().cast::<T>());
+        for (row, tile) in self.block.enumerate() {
+            let mut sources = [self.zeros.as_ptr(); POSITIONS];
+            for (source, pixel) in sources.iter_mut().zip(self.tiles.inputs(tile)) {
+                if let Some(pixel) = pixel {
+                    *source = self.x[pixel * channels..][..channels].as_ptr();
+                }
+            }
+            for (depth, start) in left.depth_blocks() {
+                let mut channel = depth.start;
+                while channel < depth.end {
+                    let count = V::LANES.min(depth.end - channel);
+                    let at = start + left.row(row) + channel - depth.start;
+                    // SAFETY: each source holds `channels` numbers; a row of the left operand has room for its depth.
+                    unsafe {
+                        let pixels = each(
+                            #[inline(always)]
+                            |pixel| load::<V>(sources[pixel].add(channel), count),
+                        );
+                        let values = transform::input(pixels);
+                        for position in 0..POSITIONS {
+                            store(values[position], transformed.add(position * length + at), count);
+                        }
+                    }
+                    channel += count;
+                }
+            }
+        }
+    }
+}
+
+/// Transforms products into outputs.
+struct Result<'a, T> {
+    tiles: &'a Tiles,
+    block: Range<usize>,
+    /// [positions, tiles, columns]
+    products: &'a [T],
+    columns: usize,
+    epilogue: Epilogue<'a, T>,
+    output: &'a Shared<T>,
+}
+
+impl<T: Float> Vectorised for Result<'_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) {
+        let Self { columns, epilogue, .. } = self;
+        let size = self.block.len() * columns;
+        for (row, tile) in self.block.enumerate() {
+            let pixels = self.tiles.outputs(tile);
+            let mut column = 0;
+            while column < columns {
+                let count = V::LANES.min(columns - column);
+                // SAFETY: the products of a position are `size` numbers; pixels lie within output and residual, whose
+                // lengths were compared; a column's bias exists.
+                unsafe {
+                    let products = self.products.as_ptr().add(row * columns + column);
+                    let products: [V; POSITIONS] = each(
+                        #[inline(always)]
+                        |position| load(products.add(position * size), count),
+                    );
+                    let values = transform::output(products);
+                    for (index, &pixel) in pixels.iter().enumerate() {
+                        let (Some(pixel), mut value) = (pixel, values[index]) else { continue };
+                        let at = pixel * columns + column;
+                        if let Some(bias) = epilogue.bias {
+                            value = value.add(load(bias.as_ptr().add(column), count));
+                        }
+                        if let Some(residual) = epilogue.residual {
+                            value = value.add(load(residual.as_ptr().add(at), count));
+                        }
+                        store(epilogue.activation.of(value), self.output.0.add(at), count);
+                    }
+                }
+                column += count;
+            }
+        }
+    }
+}

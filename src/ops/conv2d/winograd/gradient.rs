@@ -1,0 +1,220 @@
+//! The weight gradient: products of transformed inputs and transformed output gradients, summed over all tiles.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{POSITIONS, Tiles, transform};
+use crate::ops::buffer;
+use crate::ops::conv2d::geometry::Geometry;
+use crate::ops::conv2d::gradient::add;
+use crate::ops::float::Float;
+use crate::ops::gemm::{PanelShape, Panels, written};
+use crate::ops::profile::Profile;
+use crate::ops::vector::{Vector, Vectorised, each, load, store, vectorised};
+
+/// Sums of this many numbers are worth keeping apart, so that threads need not wait for each other.
+const PARTS_LENGTH: usize = 1 << 20;
+const MOST_PARTS: usize = 16;
+
+/// The gradient of the weight, [O, I, 3, 3].
+pub fn weight_gradient<T: Float>(profile: Profile, geometry: &Geometry, x: &[T], gradient: &[T]) -> Vec<T> {
+    let [inputs, outputs] = geometry.channels;
+    let tiles = Tiles::forward(geometry);
+    let panels = Panels::of::<T>(profile, outputs, inputs);
+    let length = POSITIONS * panels.output_length();
+    let blocks = tiles.blocks(panels.depth());
+    let parts = (PARTS_LENGTH / length).clamp(1, MOST_PARTS).min(blocks.len());
+    let sums: Vec<Vec<T>> = (0..parts)
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|part| {
+            let mut sums = vec![T::ZERO; length];
+            for block in &blocks[part * blocks.len() / parts..(part + 1) * blocks.len() / parts] {
+                add_block(profile, &tiles, &panels, block.clone(), [x, gradient], &mut sums);
+            }
+            sums
+        })
+        .collect();
+    let mut sums = sums.into_iter();
+    let mut total = sums.next().unwrap_or_default();
+    for part in sums {
+        total
+            .par_chunks_mut(1 << 14)
+            .zip(part.par_chunks(1 << 14))
+            .for_each(|(to, from)| add(profile, to, from));
+    }
+    let kernel = inputs * 9;
+    let write = |output: usize, kernels: &mut [std::mem::MaybeUninit<T>]| {
+        vectorised(profile, Back { panels: &panels, sums: &total, output, kernels });
+    };
+    // SAFETY: every kernel of every output is written.
+    unsafe { buffer::build(outputs * kernel, kernel, write) }
+}
+
+/// Adds the products of one block of tiles to `sums`: for each right panel, for each position, [outputs, width].
+fn add_block<T: Float>(
+    profile: Profile,
+    tiles: &Tiles,
+    panels: &Panels,
+    block: Range<usize>,
+    [x, gradient]: [&[T]; 2],
+    sums: &mut [T],
+) {
+    let depth = block.len();
+    let transformed = |shape: PanelShape, x: Option<&[T]>| {
+        let (length, zeros) = (POSITIONS * depth * shape.width, vec![T::ZERO; shape.width]);
+        let fill = |numbers: &mut [std::mem::MaybeUninit<T>]| {
+            numbers.par_chunks_exact_mut(length).enumerate().for_each(|(panel, numbers)| {
+                let channels = shape.channels(panel);
+                let work = Transform {
+                    tiles,
+                    block: block.clone(),
+                    source: x.unwrap_or(gradient),
+                    of_input: x.is_some(),
+                    channels,
+                    all: shape.all,
+                    width: shape.width,
+                    zeros: &zeros,
+                    numbers,
+                };
+                vectorised(profile, work);
+            });
+        };
+        // SAFETY: the transform writes each panel whole.
+        unsafe { written(shape.count() * length, fill) }
+    };
+    let right = transformed(panels.right, Some(x));
+    let left = transformed(panels.left, None);
+    let left_length = depth * panels.left.width;
+    let right_length = POSITIONS * depth * panels.right.width;
+    let chunks = sums
+        .par_chunks_exact_mut(POSITIONS * panels.panel_length())
+        .zip(right.par_chunks_exact(right_length));
+    chunks.enumerate().for_each(|(panel, (sums, right))| {
+        let positions = right.chunks_exact(depth * panels.right.width);
+        for (position, (sums, right)) in
+            sums.chunks_exact_mut(panels.panel_length()).zip(positions).enumerate()
+        {
+            panels.multiply(
+                profile,
+                depth,
+                &left,
+                (position * left_length, POSITIONS * left_length),
+                right,
+                panel,
+                sums,
+            );
+        }
+    });
+}
+
+/// Transforms the tiles of a block for one panel of channels: [positions, tiles, width], zeros beyond the channels.
+struct Transform<'a, T> {
+    tiles: &'a Tiles,
+    block: Range<usize>,
+    source: &'a [T],
+    of_input: bool,
+    channels: Range<usize>,
+    /// The channels of the source.
+    all: usize,
+    width: usize,
+    /// A pixel outside the image.
+    zeros: &'a [T],
+    numbers: &'a mut [std::mem::MaybeUninit<T>],
+}
+
+impl<T: Float> Vectorised for Transform<'_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) {
+        let Self { width, all, channels, .. } = self;
+        let size = self.block.len() * width;
+        assert!(self.numbers.len() == POSITIONS * size);
+        let numbers = self.numbers.as_mut_ptr().cast::<T>();
+        for (slot, tile) in self.block.enumerate() {
+            let mut pixels: [Option<usize>; POSITIONS] = [None; POSITIONS];
+            match self.of_input {
+                true => pixels = self.tiles.inputs(tile),
+                false => pixels[..4].copy_from_slice(&self.tiles.outputs(tile)),
+            }
+            let mut sources = [self.zeros.as_ptr(); POSITIONS];
+            for (source, pixel) in sources.iter_mut().zip(pixels) {
+                if let Some(pixel) = pixel {
+                    *source = self.source[pixel * all..][..all][channels.start..].as_ptr();
+                }
+            }
+            let mut lane = 0;
+            while lane < width {
+                let count = V::LANES.min(channels.len().saturating_sub(lane));
+                // SAFETY: the sources hold the panel's channels, and `numbers` holds `size` for each position.
+                unsafe {
+                    let values = match self.of_input {
+                        true => transform::input(each(
+                            #[inline(always)]
+                            |pixel| load::<V>(sources[pixel].wrapping_add(lane), count),
+                        )),
+                        false => transform::output_gradient(each(
+                            #[inline(always)]
+                            |pixel| load::<V>(sources[pixel].wrapping_add(lane), count),
+                        )),
+                    };
+                    let to = numbers.add(slot * width + lane);
+                    for position in 0..POSITIONS {
+                        store(values[position], to.add(position * size), V::LANES.min(width - lane));
+                    }
+                }
+                lane += V::LANES;
+            }
+        }
+    }
+}
+
+/// From the gradients of transformed kernels to those of the kernels of one output, [I, 3, 3].
+struct Back<'a, T> {
+    panels: &'a Panels,
+    sums: &'a [T],
+    output: usize,
+    kernels: &'a mut [std::mem::MaybeUninit<T>],
+}
+
+impl<T: Float> Vectorised for Back<'_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) {
+        const MOST: usize = 16;
+        let (shape, position) = (self.panels.right, self.panels.panel_length());
+        let half = V::splat(T::from_f64(0.5));
+        assert!(V::LANES <= MOST);
+        for panel in 0..shape.count() {
+            let channels = shape.channels(panel);
+            let mut lane = 0;
+            while lane < channels.len() {
+                let start = panel * POSITIONS * position + self.output * shape.width + lane;
+                let count = V::LANES.min(shape.width - lane);
+                let sums: [V; POSITIONS] = each(
+                    #[inline(always)]
+                    // SAFETY: the slice has `count` numbers.
+                    |i| unsafe { load(self.sums[start + i * position..][..count].as_ptr(), count) },
+                );
+                let mut taps = [[T::ZERO; MOST]; 9];
+                let values = transform::weight_gradient(sums, half);
+                for (taps, value) in taps.iter_mut().zip(&values) {
+                    // SAFETY: there is room for the widest vector.
+                    unsafe { value.store(taps.as_mut_ptr()) };
+                }
+                for place in 0..count.min(channels.len() - lane) {
+                    let kernel = &mut self.kernels[(channels.start + lane + place) * 9..][..9];
+                    for (number, taps) in kernel.iter_mut().zip(&taps) {
+                        number.write(taps[place]);
+                    }
+                }
+                lane += V::LANES;
+            }
+        }
+    }
+}

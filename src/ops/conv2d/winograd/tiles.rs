@@ -1,0 +1,75 @@
+//! Which pixels a tile covers.
+
+use std::ops::Range;
+
+use crate::ops::conv2d::geometry::Geometry;
+
+/// The tiles of all images, row by row: each makes 2×2 outputs out of 4×4 pixels.
+#[derive(Clone, Copy)]
+pub struct Tiles {
+    pub images: usize,
+    /// Height and width of what is read, and of what is written.
+    pub input: [usize; 2],
+    pub output: [usize; 2],
+    /// How far the first tile begins before the first pixel: above, and to the left.
+    pub padding: [usize; 2],
+}
+
+impl Tiles {
+    /// Those of the forward pass.
+    pub fn forward(geometry: &Geometry) -> Self {
+        let [top, left, ..] = geometry.window.padding;
+        let (images, input, output) = (geometry.images, geometry.input, geometry.output);
+        Self { images, input, output, padding: [top, left] }
+    }
+
+    /// Those of the input gradient, which is a convolution of the output's gradient with the weights turned round.
+    pub fn backward(geometry: &Geometry) -> Self {
+        let [top, left, ..] = geometry.window.padding;
+        let (images, input, output) = (geometry.images, geometry.output, geometry.input);
+        Self { images, input, output, padding: [2 - top, 2 - left] }
+    }
+
+    pub fn count(&self) -> usize {
+        let [rows, columns] = self.grid();
+        self.images * rows * columns
+    }
+
+    fn grid(&self) -> [usize; 2] {
+        self.output.map(|size| size.div_ceil(2))
+    }
+
+    /// Image, and row and column of the first output, of a tile.
+    fn place(&self, tile: usize) -> (usize, usize, usize) {
+        let [rows, columns] = self.grid();
+        (tile / (rows * columns), tile / columns % rows * 2, tile % columns * 2)
+    }
+
+    /// The 16 input pixels of a tile, counted through all images; `None` outside.
+    pub fn inputs(&self, tile: usize) -> [Option<usize>; 16] {
+        let (image, y, x) = self.place(tile);
+        let [height, width] = self.input;
+        std::array::from_fn(|position| {
+            let row = (y + position / 4).wrapping_sub(self.padding[0]);
+            let column = (x + position % 4).wrapping_sub(self.padding[1]);
+            (row < height && column < width).then(|| (image * height + row) * width + column)
+        })
+    }
+
+    /// The 4 output pixels of a tile; `None` outside.
+    pub fn outputs(&self, tile: usize) -> [Option<usize>; 4] {
+        let (image, y, x) = self.place(tile);
+        let [height, width] = self.output;
+        std::array::from_fn(|position| {
+            let (row, column) = (y + position / 2, x + position % 2);
+            (row < height && column < width).then(|| (image * height + row) * width + column)
+        })
+    }
+
+    /// Cuts the tiles into blocks of at most `most`, as even as can be.
+    pub fn blocks(&self, most: usize) -> Vec<Range<usize>> {
+        let count = self.count();
+        let blocks = count.div_ceil(most).max(1);
+        (0..blocks).map(|block| block * count / blocks..(block + 1) * count / blocks).collect()
+    }
+}

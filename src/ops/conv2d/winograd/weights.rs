@@ -1,0 +1,95 @@
+//! Kernels transformed, and packed as the right operands of 16 products.
+
+use std::ops::Range;
+
+use super::{POSITIONS, transform};
+use crate::ops::float::Float;
+use crate::ops::gemm::Packed;
+use crate::ops::profile::Profile;
+use crate::ops::vector::{Vector, Vectorised, each, vectorised};
+
+/// Which convolution the weights are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// From inputs to outputs.
+    Forward,
+    /// From the outputs' gradients to the inputs': inner and outer channels exchanged, kernels turned round.
+    Backward,
+}
+
+/// One packed operand for each position of a transformed tile.
+pub struct TransformedWeights<T>(pub(super) Vec<Packed<T>>);
+
+impl<T: Float> TransformedWeights<T> {
+    /// `weight` is [O, I, 3, 3].
+    pub fn new(profile: Profile, weight: &[T], [inputs, outputs]: [usize; 2], turn: Turn) -> Self {
+        let (depth, columns, inner, outer) = match turn {
+            Turn::Forward => (inputs, outputs, 9, inputs * 9),
+            Turn::Backward => (outputs, inputs, inputs * 9, 9),
+        };
+        let kernels = Kernels { weight, inner, outer, turned: turn == Turn::Backward };
+        let fill = |depth: Range<usize>, columns: Range<usize>, width: usize, panels: &mut [&mut [T]]| {
+            vectorised(profile, Fill { kernels, depth, columns, width, panels });
+        };
+        Self(Packed::several(profile, depth, columns, POSITIONS, fill))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Kernels<'a, T> {
+    weight: &'a [T],
+    /// The distance of two kernels along the inner dimension of the product, and along its columns.
+    inner: usize,
+    outer: usize,
+    turned: bool,
+}
+
+/// Writes some k of one panel at all positions.
+struct Fill<'a, 'p, T> {
+    kernels: Kernels<'a, T>,
+    depth: Range<usize>,
+    columns: Range<usize>,
+    width: usize,
+    panels: &'a mut [&'p mut [T]],
+}
+
+impl<T: Float> Vectorised for Fill<'_, '_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) {
+        const MOST: usize = 16;
+        let Kernels { weight, inner, outer, turned } = self.kernels;
+        let half = V::splat(T::from_f64(0.5));
+        for panel in self.panels.iter() {
+            assert!(panel.len() >= self.depth.len() * self.width && V::LANES <= MOST);
+        }
+        for (slot, k) in self.depth.enumerate() {
+            let mut lane = 0;
+            while lane < self.width {
+                // One kernel for each lane, tap by tap.
+                let mut taps = [[T::ZERO; MOST]; 9];
+                let first = self.columns.start + lane;
+                for (place, column) in (first..self.columns.end.min(first + V::LANES)).enumerate() {
+                    let kernel = &weight[k * inner + column * outer..][..9];
+                    for tap in 0..9 {
+                        taps[if turned { 8 - tap } else { tap }][place] = kernel[tap];
+                    }
+                }
+                let taps: [V; 9] = each(
+                    #[inline(always)]
+                    // SAFETY: each tap has room for the widest vector.
+                    |tap| unsafe { V::load(taps[tap].as_ptr()) },
+                );
+                let count = V::LANES.min(self.width - lane);
+                let values = transform::weight(taps, half);
+                for (panel, value) in self.panels.iter_mut().zip(&values) {
+                    // SAFETY: the panel holds `width` numbers for each k, asserted above.
+                    unsafe { value.store_some(panel.as_mut_ptr().add(slot * self.width + lane), count) };
+                }
+                lane += V::LANES;
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The activations as functions of one number, which every loop that has one fused into it shares.
+
+use candle_core::WithDType;
+
+use super::float::Float;
+use super::vector::Vector;
+
+/// The activation fused into a normalisation or a folded convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    None,
+    Relu,
+    Relu6,
+    /// x · sigmoid(x): Elfwing et al., *Sigmoid-Weighted Linear Units for Neural Network Function Approximation* (2018);
+    /// also known as swish.
+    Silu,
+    /// 1 / (1 + e^−x)
+    Sigmoid,
+}
+
+impl Activation {
+    /// Whether it is a clamp. Its gradient can be told from its output, which what comes next keeps in any case; that of
+    /// the others asks for its input.
+    pub fn is_clamp(self) -> bool {
+        matches!(self, Self::None | Self::Relu | Self::Relu6)
+    }
+
+    /// The activation of a few numbers at once, for the ends of kernels; of any width, the same bits.
+    #[inline(always)]
+    pub fn of<V: Vector>(self, x: V) -> V {
+        let zero = V::splat(V::Number::ZERO);
+        match self {
+            Self::None => x,
+            Self::Relu => x.at_least(zero),
+            Self::Relu6 => x.at_least(zero).at_most(V::splat(V::Number::from_f64(6.0))),
+            Self::Silu => x.map(
+                #[inline(always)]
+                |x| Silu.value(x),
+            ),
+            Self::Sigmoid => x.map(
+                #[inline(always)]
+                |x| Sigmoid.value(x),
+            ),
+        }
+    }
+}
+
+/// One activation as a type of its own, so that a loop over it is compiled for it and vectorises.
+pub trait Curve<T>: Copy + Send + Sync {
+    fn value(self, x: T) -> T;
+
+    /// The gradient of x, given that of the value. A clamp may be given its value in place of x.
+    fn gradient(self, grad: T, x: T) -> T;
+}
+
+/// Runs `$body` with `$curve` standing for the activation's [`Curve`] over `$float`.
+macro_rules! by_curve {
+    ($activation:expr, $float:ty, $curve:ident => $body:expr) => {{
+        use $crate::ops::curve::{Activation, Clamp, Sigmoid, Silu};
+        match $activation {
+            Activation::Silu => {
+                let $curve = Silu;
+                $body
+            }
+            Activation::Sigmoid => {
+                let $curve = Sigmoid;
+                $body
+            }
+            clamp => {
+                let $curve = Clamp::<$float>::of(clamp);
+                $body
+            }
+        }
+    }};
+}
+pub(crate) use by_curve;
+
+/// max(low, min(high, x)), but a NaN stays one: hiding it would hide that training has failed.
+#[derive(Clone, Copy)]
+pub struct Clamp<T> {
+    low: T,
+    high: T,
+}
+
+impl<T: Float> Clamp<T> {
+    /// No activation is a clamp that cuts nothing off.
+    #[inline(always)]
+    pub fn of(activation: Activation) -> Self {
+        let infinity = T::from_f64(f64::INFINITY);
+        match activation {
+            Activation::Relu => Self { low: T::ZERO, high: infinity },
+            Activation::Relu6 => Self { low: T::ZERO, high: T::from_f64(6.0) },
+            _ => Self { low: T::ZERO - infinity, high: infinity },
+        }
+    }
+}
+
+impl<T: Float> Curve<T> for Clamp<T> {
+    #[inline(always)]
+    fn value(self, x: T) -> T {
+        let x = if x < self.low { self.low } else { x };
+        if self.high < x { self.high } else { x }
+    }
+
+    /// Nothing flows where it clamps, nor at its ends, as PyTorch has it.
+    #[inline(always)]
+    fn gradient(self, grad: T, x: T) -> T {
+        if self.low < x && x < self.high { grad } else { T::ZERO }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Sigmoid;
+
+impl<T: Float> Curve<T> for Sigmoid {
+    #[inline(always)]
+    fn value(self, x: T) -> T {
+        T::ONE / (T::ONE + (T::ZERO - x).exponential())
+    }
+
+    #[inline(always)]
+    fn gradient(self, grad: T, x: T) -> T {
+        let sigmoid = self.value(x);
+        grad * (T::ONE - sigmoid) * sigmoid
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Silu;
+
+impl<T: Float> Curve<T> for Silu {
+    #[inline(always)]
+    fn value(self, x: T) -> T {
+        x / (T::ONE + (T::ZERO - x).exponential())
+    }
+
+    #[inline(always)]
+    fn gradient(self, grad: T, x: T) -> T {
+        let sigmoid: T = Sigmoid.value(x);
+        grad * sigmoid * (T::ONE + x * (T::ONE - sigmoid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::profile::Profile;
+    use crate::ops::vector::{Vectorised, vectorised};
+
+    fn value<T: Float>(activation: Activation, x: T) -> T {
+        by_curve!(activation, T, curve => curve.value(x))
+    }
+
+    const ALL: [Activation; 5] =
+        [Activation::None, Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid];
+
+    #[test]
+    fn in_f32_they_are_what_they_are_in_f64() {
+        for activation in ALL {
+            let (mut largest, mut slope) = (0.0f64, 0.0f64);
+            for step in -4000..=4000 {
+                let x = step as f32 / 160.0;
+                let error = |found: f32, exact: f64| (f64::from(found) - exact).abs() / (1e-30 + exact.abs());
+                largest = largest.max(error(value(activation, x), value(activation, f64::from(x))));
+                let found = by_curve!(activation, f32, curve => curve.gradient(1.0, x));
+                let exact: f64 = by_curve!(activation, f64, curve => curve.gradient(1.0, f64::from(x)));
+                // SiLU's slope passes through zero, and has the sigmoid's rounding x times, as PyTorch's has.
+                slope = slope.max((f64::from(found) - exact).abs());
+            }
+            let unit = f64::from(f32::EPSILON);
+            assert!(largest <= 1.5 * unit && slope <= 10.0 * unit, "{activation:?}: {largest:e}, {slope:e}");
+        }
+    }
+
+    #[test]
+    fn far_out_they_are_level() {
+        let ends = [f32::NEG_INFINITY, -200.0, 200.0, f32::INFINITY];
+        assert_eq!(ends.map(|x| value(Activation::Sigmoid, x)), [0.0, 0.0, 1.0, 1.0]);
+        assert_eq!([-200f32, 200.0].map(|x| value(Activation::Silu, x)), [0.0, 200.0]);
+        assert_eq!([-200f32, 200.0].map(|x| Silu.gradient(1.0, x)), [0.0, 1.0]);
+        for activation in ALL {
+            assert!(value(activation, f32::NAN).is_nan(), "{activation:?}");
+        }
+    }
+
+    struct Kernel<'a>(Activation, &'a mut [f32]);
+
+    impl Vectorised for Kernel<'_> {
+        type Number = f32;
+        type Output = ();
+
+        #[inline(always)]
+        fn compute<V: Vector<Number = f32>>(self) {
+            for numbers in self.1.chunks_exact_mut(V::LANES) {
+                let numbers = numbers.as_mut_ptr();
+                // SAFETY: a chunk is as long as a vector.
+                unsafe { self.0.of(V::load(numbers)).store(numbers) };
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_of_every_width_have_the_bits_of_single_numbers() {
+        let x: Vec<f32> = (-800..800).map(|step| step as f32 / 40.0).collect();
+        for activation in ALL {
+            let expected: Vec<f32> = x.iter().map(|x| value(activation, *x)).collect();
+            for profile in Profile::supported() {
+                let mut found = x.clone();
+                vectorised(profile, Kernel(activation, &mut found));
+                assert_eq!(found, expected, "{activation:?}, {profile}");
+            }
+        }
+    }
+}

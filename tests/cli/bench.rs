@@ -1,0 +1,77 @@
+//! `defrost bench`: the document that tools read, and what it refuses.
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn bench(args: &str) -> std::process::Output {
+    Command::cargo_bin("defrost").unwrap().arg("bench").args(args.split(' ')).output().unwrap()
+}
+
+fn measured(args: &str) -> Value {
+    let output = bench(&format!("{args} --image-size 32 --batch 2 --steps 2 --warmup 1 --threads 1 --json"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |field: &Value| field.as_f64().unwrap();
+    let step = &document["step_ms"];
+    let [min, median, max] = ["min", "median", "max"].map(|name| number(&step[name]));
+    assert!(0.0 < min && min <= median && median <= max, "{step}");
+    assert!((number(&document["images_per_s"]) - 2000.0 / median).abs() < 1e-6);
+    assert!(!cfg!(target_os = "linux") || number(&document["peak_rss_mb"]) > 1.0);
+    for (name, value) in [("batch", 2), ("image_size", 32), ("threads", 1), ("steps", 2)] {
+        assert_eq!(document[name], value, "{name}");
+    }
+    assert_eq!((&document["device"], &document["dtype"]), (&"cpu".into(), &"f32".into()));
+    document
+}
+
+#[test]
+fn each_mode_measures_what_it_says() {
+    let train = measured("--arch resnet18");
+    assert_eq!((&train["arch"], &train["mode"]), (&"resnet18".into(), &"train".into()));
+    assert_eq!(train["network"]["trainable"], 11_689_512);
+
+    let frozen = measured("--arch resnet18 --mode frozen --classes 10");
+    assert_eq!(frozen["network"]["trainable"], 5130);
+    let infer = measured("--arch resnet18 --mode infer --classes 10");
+    assert_eq!((&infer["mode"], &infer["network"]["trainable"]), (&"infer".into(), &0.into()));
+    let work = |document: &Value| document["network"]["multiply_adds"].as_u64().unwrap();
+    assert_eq!(work(&frozen), work(&infer) + 2 * 5120);
+    assert!(work(&train) > 5 * work(&infer) / 2);
+
+    let images = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/quickstart/emoji");
+    let data = measured(&format!("--mode data --images {images}"));
+    assert_eq!((&data["arch"], &data["mode"]), (&Value::Null, &"data".into()));
+}
+
+#[test]
+fn people_read_step_throughput_and_arithmetic() {
+    let output = bench("--arch resnet18 --mode infer --image-size 32 --batch 1 --steps 1 --warmup 0");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("resnet18: inference, batch 1 at 32×32, "), "{text}");
+    for part in [" ms  (", " images/s\n", "0.04 G multiply-adds a step, ", " GFLOP/s\n"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_timed_is_refused_with_the_cure() {
+    let cases = [
+        ("--mode train", "needs to know which network", "--arch resnet50"),
+        ("--arch resnet81", "no architecture `resnet81`", "did you mean `resnet18`?"),
+        ("--arch resnet18 --batch 0", "a batch of 0", ""),
+        ("--arch resnet18 --steps 0", "a number of steps of 0", ""),
+        ("--arch resnet18 --threads 0", "0 threads", "leave `--threads` out"),
+        ("--arch resnet18 --device cuda:0", "cannot compute on `cuda:0`", "leave `--device` out"),
+        ("--arch resnet18 --images .", "synthetic images", "--mode data"),
+        ("--mode data", "needs images", "--images DIR"),
+        ("--mode data --arch resnet18 --images .", "runs no network", "leave `--arch` out"),
+        ("--mode data --images no/such/folder", "does not exist", ""),
+    ];
+    for (args, message, hint) in cases {
+        let output = bench(&format!("{args} --json"));
+        assert_eq!(output.status.code(), Some(2), "{args}");
+        let error = serde_json::from_slice::<Value>(&output.stdout).unwrap()["error"].take();
+        assert!(error["message"].as_str().unwrap().contains(message), "{args}: {error}");
+        assert!(error["hint"].as_str().unwrap_or_default().contains(hint), "{args}: {error}");
+    }
+}
