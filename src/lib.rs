@@ -7,7 +7,8 @@
 //! it went, and [`events`] tells whoever watches. [`bench`] times what stages are made of.
 //!
 //! Floors run one way: `run → plan → stage → train · report → freeze · metrics → weights · model · data → ops → autograd`.
-//! `pipeline`, `digest`, `random`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and `run`.
+//! `pipeline`, `digest`, `random`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and `run`,
+//! and `features` on it.
 //! The library never prints, exits or reads the environment.
 
 pub mod autograd;
@@ -16,6 +17,7 @@ pub mod data;
 pub mod digest;
 pub mod error;
 pub mod events;
+pub mod features;
 pub mod freeze;
 pub mod memory;
 pub mod metrics;

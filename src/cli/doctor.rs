@@ -69,8 +69,10 @@ struct Runs {
     folder: PathBuf,
     exists: bool,
     count: usize,
-    /// What finished stages and stages in progress take.
+    /// What finished stages, stages in progress and features take.
     store_bytes: u64,
+    /// The features' share of it.
+    feature_bytes: u64,
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
@@ -149,7 +151,9 @@ fn cuda_libraries() -> Vec<Library> {
 fn runs(folder: PathBuf) -> Result<Runs> {
     let store = Store::open(&folder);
     let store_bytes = bytes_below(store.objects()) + bytes_below(store.work());
-    Ok(Runs { exists: folder.is_dir(), count: run::all_runs(&folder)?.len(), store_bytes, folder })
+    let feature_bytes = bytes_below(&store.features());
+    let count = run::all_runs(&folder)?.len();
+    Ok(Runs { exists: folder.is_dir(), count, store_bytes, feature_bytes, folder })
 }
 
 /// Files that vanish or cannot be read while looking count as nothing.
@@ -185,7 +189,8 @@ fn page(findings: &Findings) -> String {
     }
     let there = if runs.exists { "" } else { " (not there yet)" };
     line("runs", format!("{}{there}", runs.folder.display()));
-    line("", format!("{} runs, {:.1} MB in the store", runs.count, runs.store_bytes as f64 / 1e6));
+    let (store, features) = (runs.store_bytes as f64 / 1e6, runs.feature_bytes as f64 / 1e6);
+    line("", format!("{} runs, {store:.1} MB in the store, of which {features:.1} MB features", runs.count));
     lines.join("\n")
 }
 

@@ -1,13 +1,15 @@
 //! `defrost plan`: what a run would do, and why.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use defrost::Result;
+use defrost::data::Split;
+use defrost::features::FeatureStore;
 use defrost::plan::{self, Status};
 use defrost::run::{self, RunDirectory};
 use defrost::stage::Work;
-use defrost::Result;
-use defrost::data::Split;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::session::Session;
@@ -32,6 +34,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let statuses = plan::statuses(plan, &session.store, session.wanted(), session.variant, &earlier)?;
     let directory = RunDirectory::locate(&session.runs, &plan.name, &plan.recipe)?;
 
+    let limit = session.pipeline.run.feature_bytes();
+    let (folder, index) = (session.store.features(), session.store.inputs());
+    let store = limit.map(|limit| FeatureStore::new(folder, index, session.variant, limit));
     let width = plan.stages.iter().map(|stage| stage.name.len()).max().unwrap_or(0);
     let mut stages: Vec<Value> = Vec::new();
     for (stage, status) in plan.stages.iter().zip(&statuses) {
@@ -47,7 +52,16 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         };
         let line = format!("{word}  {:width$}  {why}", stage.name);
         console.say(line.trim_end());
-        if let Some(note) = note(&stage.work) {
+        let source = stage.parent.and_then(|parent| {
+            let finished = statuses[parent.stage].finished.as_ref()?;
+            Some(finished.dir.join(parent.file()))
+        });
+        let features = match status.status {
+            Status::Hit => None,
+            _ => Features::of(&stage.work, source.as_deref(), store.as_ref())?,
+        };
+        let notes = [note(&stage.work), features.as_ref().map(Features::sentence)];
+        for note in notes.iter().flatten() {
             console.say(format!("        {:width$}  {note}", ""));
         }
         stages.push(json!({
@@ -59,6 +73,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             "variant": elsewhere,
             "reasons": status.reasons,
             "note": note(&stage.work),
+            "features": features,
         }));
     }
     console.say("");
@@ -74,16 +89,59 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 fn note(work: &Work) -> Option<String> {
     let Work::Train(train) = work else { return None };
     let totals = train.table.totals();
-    let prefix = match train.prefix.recomputed {
-        None => format!("the first {} layers run once per image, their features are kept", train.prefix.layers),
-        Some(why) => format!("features are not kept: {why}"),
-    };
     let images = train.dataset.as_ref().map_or(0, |dataset| dataset.split(Split::Train).len());
     let steps = images.div_ceil(train.settings.batch_size);
     Some(format!(
-        "{} of {} tensors on {images} images, {} epochs of {steps} steps; {prefix}",
+        "{} of {} tensors on {images} images, {} epochs of {steps} steps",
         totals.trainable_tensors,
         totals.trainable_tensors + totals.frozen_tensors,
         train.settings.epochs,
     ))
+}
+
+/// What a stage that is to be computed does with the features of its frozen layers.
+#[derive(Serialize)]
+struct Features {
+    /// How many layers run as plain inference.
+    layers: usize,
+    kept: bool,
+    /// Why they are computed anew every time.
+    reason: Option<&'static str>,
+    /// How many it needs: one for each image, or for each of its views.
+    images: Option<usize>,
+    /// How many of them are there already; unknown until the stage above is finished.
+    stored: Option<usize>,
+    /// How many are to be computed.
+    missing: Option<usize>,
+}
+
+impl Features {
+    fn of(work: &Work, source: Option<&Path>, store: Option<&FeatureStore>) -> Result<Option<Self>> {
+        let Some(prefix) = work.prefix() else { return Ok(None) };
+        let off = store.is_none().then_some("`run.feature_cache` is off");
+        let reason = prefix.recomputed.or(off);
+        let found = match (source, store) {
+            (Some(source), Some(store)) => work.features_found(source, store)?,
+            _ => None,
+        };
+        Ok(Some(Self {
+            layers: prefix.layers,
+            kept: reason.is_none(),
+            reason,
+            images: found.as_ref().map(|found| found.images),
+            stored: found.as_ref().map(|found| found.stored),
+            missing: found.as_ref().map(|found| found.images - found.stored),
+        }))
+    }
+
+    fn sentence(&self) -> String {
+        match (self.reason, self.images.zip(self.stored)) {
+            (Some(why), _) => format!("features are not kept: {why}"),
+            (None, None) => format!("the first {} layers run once per image, their features are kept", self.layers),
+            (None, Some((images, stored))) => format!(
+                "the first {} layers run once per image: features of {images}, {stored} of them from the store",
+                self.layers
+            ),
+        }
+    }
 }

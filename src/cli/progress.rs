@@ -90,6 +90,17 @@ impl Screen {
                     self.last_step = Some(Instant::now());
                 }
             }
+            Event::FeaturesFound { stage, images, stored } => {
+                let stored = if stored == images { "all".to_owned() } else { count(*stored) };
+                self.say(&format!(
+                    "{:>10} {stage}  features of {} images: {stored} from the store",
+                    "",
+                    count(*images)
+                ));
+            }
+            Event::FeaturesRecomputed { stage, reason } => {
+                self.say(&format!("{:>10} {stage}  features are not kept: {reason}", ""));
+            }
             Event::EpochFinished { stage, epoch, epochs, row, best } => {
                 self.say(&format!("{:>10} {stage}  {}", "", epoch_line(*epoch, *epochs, row, *best)));
                 self.last_step = Some(Instant::now());

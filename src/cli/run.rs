@@ -49,8 +49,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         wanted: session.wanted(),
         variant: session.variant,
         workers: settings.workers.unwrap_or(threads),
-        image_cache: settings.image_cache_bytes(),
+        image_cache: settings.image_bytes(),
         checkpoint_seconds: settings.checkpoint_seconds,
+        feature_bytes: settings.feature_bytes(),
         clock: SystemTime::now,
     };
     let resolved = session.pipeline.to_toml();

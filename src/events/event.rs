@@ -64,6 +64,17 @@ pub enum Event {
         of: u64,
         images_per_second: f64,
     },
+    /// How many of the images that a stage needs have their features already.
+    FeaturesFound {
+        stage: String,
+        images: u64,
+        stored: u64,
+    },
+    /// The frozen layers run anew for every batch, and why.
+    FeaturesRecomputed {
+        stage: String,
+        reason: String,
+    },
     EpochFinished {
         stage: String,
         epoch: u32,

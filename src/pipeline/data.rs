@@ -201,22 +201,43 @@ pub struct Run {
     /// At most this many seconds of work are lost when a run is killed.
     #[schemars(range(min = 0))]
     pub checkpoint_seconds: f64,
-    /// Memory that a stage may spend on keeping decoded images from epoch to epoch: `512MiB`, `2GiB`, or `0`.
-    #[schemars(regex(pattern = r"^[0-9]{1,9}(KiB|MiB|GiB)?$"))]
+    /// Memory that a stage may spend on keeping decoded images from epoch to epoch, such as `512MiB`; or `off`.
+    #[schemars(regex(pattern = r"^(off|[0-9]{1,6} ?(MB|GB|TB|MiB|GiB|TiB))$"))]
     pub image_cache: String,
+    /// The most disk that the features of frozen layers may take, such as `32GiB`; or `on` (no limit), or `off`.
+    #[schemars(regex(pattern = r"^(on|off|[0-9]{1,6} ?(MB|GB|TB|MiB|GiB|TiB))$"))]
+    pub feature_cache: String,
 }
 
 impl Run {
-    /// `image_cache` in bytes.
-    pub fn image_cache_bytes(&self) -> usize {
-        let digits = self.image_cache.trim_end_matches(char::is_alphabetic);
-        let unit = match &self.image_cache[digits.len()..] {
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            _ => 1,
-        };
-        digits.parse::<usize>().unwrap_or(0).saturating_mul(unit)
+    /// The bytes that decoded images may take.
+    pub fn image_bytes(&self) -> usize {
+        bytes(&self.image_cache).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// The most bytes that features of frozen layers may take; none where they are not kept.
+    pub fn feature_bytes(&self) -> Option<u64> {
+        bytes(&self.feature_cache)
+    }
+}
+
+/// A size as the schema lets it be written: without a limit where it is `on`, none where it is `off`.
+fn bytes(size: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 6] = [
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+    ];
+    match size {
+        "off" => None,
+        "on" => Some(u64::MAX),
+        size => UNITS.iter().find_map(|(unit, bytes)| {
+            let number: u64 = size.strip_suffix(unit)?.trim_end().parse().unwrap_or(u64::MAX);
+            Some(number.saturating_mul(*bytes))
+        }),
     }
 }
 
@@ -228,6 +249,7 @@ impl Default for Run {
             workers: None,
             checkpoint_seconds: 60.0,
             image_cache: "1GiB".into(),
+            feature_cache: "32GiB".into(),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
 use super::suggest;
-use super::{Augment, EarlyStop, EvaluationSplit, Group, Monitor, Optimizer, Schedule, Split};
+use super::{Augment, EarlyStop, EvaluationSplit, Features, Group, Monitor, Optimizer, Schedule, Split};
 
 /// Checks every data set and stage.
 pub fn check(draft: &mut Draft) {
@@ -94,6 +94,7 @@ fn train(draft: &mut Draft, name: &str, path: &str) {
     }
     schedule(draft, path);
     augment(draft, &format!("{path}.augment"));
+    features(draft, path);
     if draft.split_of(name).is_some_and(|split| !split.has_validation()) {
         let monitor: Option<Monitor> = draft.read(&format!("{path}.monitor"));
         let asked = [
@@ -175,6 +176,32 @@ fn augment(draft: &mut Draft, path: &str) {
             draft.report(place, "conflict", message, format!("write `[{most}, {least}]`"));
         }
     }
+}
+
+fn features(draft: &mut Draft, path: &str) {
+    let Some(features) = draft.read::<Features>(&format!("{path}.features")) else { return };
+    let augment = draft.get(&format!("{path}.augment"));
+    let random = match augment {
+        Some(_) => match draft.read::<Augment>(&format!("{path}.augment")) {
+            Some(augment) => augment != Augment::default(),
+            None => return,
+        },
+        None => false,
+    };
+    let (key, message, help) = match (random, features.views) {
+        (true, None) => (
+            "features",
+            "the augmentation changes the images every epoch, so that no features are kept",
+            "say how many views of each image are kept with `views`, or remove `features`",
+        ),
+        (false, Some(_)) => (
+            "features.views",
+            "without `augment` all views of an image are the same",
+            "remove `views`, or say with `augment` what changes",
+        ),
+        _ => return,
+    };
+    draft.report(draft.key(&format!("{path}.{key}")), "no-effect", message.to_owned(), help.to_owned());
 }
 
 fn evaluate(draft: &mut Draft, name: &str, path: &str) {

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::training::{Augment, BatchNormPolicy, EarlyStop, Group, Loss, Monitor, Optimizer, Schedule};
+use super::training::{
+    Augment, BatchNormPolicy, EarlyStop, Features, Group, Loss, Monitor, Optimizer, Schedule,
+};
 
 /// One step of the experiment. Stages form a graph through `from`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +97,8 @@ pub struct Train {
     /// Random changes to training images; none if left out.
     #[serde(default)]
     pub augment: Augment,
+    /// How the features of the frozen layers are kept from epoch to epoch.
+    pub features: Option<Features>,
     /// The side of the square images in pixels, instead of the data set's.
     #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,

@@ -229,6 +229,37 @@ pub struct ColorJitter {
     pub hue: f64,
 }
 
+/// How the features of the frozen layers are kept: their output for each image, computed once and used in every epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Features {
+    /// The numbers they are kept in: `bf16` takes half the space of `f32`, and rounds.
+    #[serde(default)]
+    pub dtype: FeatureType,
+    /// How many augmented views of each training image are kept, one for each epoch in turn: epoch 1 sees the first.
+    #[schemars(range(min = 1))]
+    pub views: Option<u32>,
+}
+
+/// The numbers that features are kept in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureType {
+    #[default]
+    F32,
+    Bf16,
+}
+
+impl FeatureType {
+    /// What a number takes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
 /// What `@best` and early stopping look at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Monitor {

@@ -73,7 +73,7 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
                     drafts.push(None);
                     continue;
                 }
-                Some(draft) => Some(draft.work.subject().clone()),
+                Some(draft) => Some(&draft.work),
             },
         };
         let draft = resolver.stage(name, stage, above).map(|(work, rules)| Draft {
@@ -99,15 +99,15 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn stage(&mut self, name: &str, stage: &Stage, above: Option<Subject>) -> Option<(Work, Value)> {
+    fn stage(&mut self, name: &str, stage: &Stage, above: Option<&Work>) -> Option<(Work, Value)> {
         let seed = self.pipeline.seed;
         let data_name = stage.data()?;
         let Data::ImageFolder(data) = self.pipeline.data.get(data_name)?;
         let classes = self.classes(data_name, data)?;
-        let subject = match above {
+        let subject = match above.map(Work::subject) {
             Some(subject) => {
                 self.same_classes(name, data_name, &subject.classes, &classes)?;
-                subject
+                subject.clone()
             }
             None => Subject { model: self.pipeline.model.get(stage.model()?)?.clone(), classes },
         };
@@ -123,6 +123,12 @@ impl Resolver<'_> {
                         return None;
                     }
                 };
+                if train.features.is_some() && table.frozen_prefix(&description) == 0 {
+                    let message = "no features are kept where the first layer trains".to_owned();
+                    let help = "freeze the first layers, or remove `features`".to_owned();
+                    self.diagnose(&format!("stage.{name}.features"), "no-effect", message, Some(help));
+                    return None;
+                }
                 let view = View::new(data, train.image_size);
                 let dataset = self.images(data_name, data);
                 let rules = rules_of(train);
@@ -133,7 +139,13 @@ impl Resolver<'_> {
                 let view = View::new(data, evaluate.image_size);
                 let dataset = self.images(data_name, data);
                 Some((
-                    Work::Evaluate(Evaluate { subject, view, dataset, split: evaluate.split }),
+                    Work::Evaluate(Evaluate {
+                        subject,
+                        view,
+                        dataset,
+                        split: evaluate.split,
+                        layers: above.map_or(0, Work::shared_layers),
+                    }),
                     Value::Null,
                 ))
             }

@@ -14,6 +14,7 @@ use super::selection::Selection;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Fanout, Interrupt, Observer, Outcome};
+use crate::features::FeatureStore;
 use crate::plan::{self, Plan, Planned, StageStatus};
 use crate::report::{self, ReportData};
 use crate::stage::{Checkpoints, Context};
@@ -38,6 +39,8 @@ pub struct Options<'a> {
     /// Bytes that a stage may spend on keeping decoded images.
     pub image_cache: usize,
     pub checkpoint_seconds: f64,
+    /// The most bytes that features of frozen layers may take; none where they are not to be kept.
+    pub feature_bytes: Option<u64>,
     pub clock: Clock,
 }
 
@@ -266,17 +269,30 @@ impl Runner<'_> {
                 }
                 let outcome = if latest.is_some() { Outcome::Resumed } else { Outcome::Ran };
                 start(outcome, why);
-                self.compute(stage, &attempt, latest)?;
+                self.compute(stage, key, &attempt, latest, forced)?;
                 Ok((attempt.finish(self.store)?, outcome))
             }
         }
     }
 
-    fn compute(&self, stage: &Planned, attempt: &Attempt, latest: Option<PathBuf>) -> Result<()> {
+    fn compute(
+        &self,
+        stage: &Planned,
+        key: &Digest,
+        attempt: &Attempt,
+        latest: Option<PathBuf>,
+        forced: bool,
+    ) -> Result<()> {
         let output = attempt.output()?;
         let live = self.directory.clear_stage(&stage.name)?;
         let source =
             stage.parent.zip(self.parent(stage)).map(|(parent, finished)| finished.dir.join(parent.file()));
+        let features = self.options.feature_bytes.map(|limit| {
+            let store =
+                FeatureStore::new(self.store.features(), self.store.inputs(), self.options.variant, limit);
+            // Whoever wants everything computed again wants the features too.
+            if forced { store.elsewhere(attempt.scratch()) } else { store.used_by(key) }
+        });
         let zero = (self.options.clock)();
         let context = Context {
             stage: &stage.name,
@@ -284,6 +300,7 @@ impl Runner<'_> {
             output: &output,
             live: Some(&live),
             checkpoints: &Kept { attempt, latest },
+            features: features.as_ref(),
             observer: self.observer,
             interrupt: self.interrupt,
             clock: &|| since(self.options.clock, zero),

@@ -1,6 +1,7 @@
 //! What takes space in the store and serves nobody.
 //!
-//! Kept is every key that the plan of a run directory names, and what a live attempt makes or reads. A run names its
+//! Kept is every key that the plan of a run directory names with the features it used, and what a live attempt makes or
+//! reads. A run names its
 //! keys before it needs them and holds the store while it looks them up, so nothing vanishes under it.
 
 use std::collections::BTreeSet;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use super::{State, all_runs};
 use crate::error::{Error, Result};
+use crate::features::FeatureStore;
 use crate::store::{Store, disk, live_uses};
 
 /// One thing that could go.
@@ -33,6 +35,24 @@ pub struct Survey {
 impl Survey {
     pub fn bytes(&self) -> u64 {
         self.garbage.iter().map(|item| item.bytes).sum()
+    }
+
+    /// A set of features stays while the plan of some run names a stage that used it, or while someone adds to it.
+    fn features(&mut self, store: &Store, named: &BTreeSet<String>) -> Result<()> {
+        for name in disk::entries(&store.features())? {
+            let set = store.features().join(name);
+            if FeatureStore::is_live(&set) {
+                continue;
+            }
+            if !FeatureStore::users(&set)?.iter().any(|user| named.contains(user)) {
+                self.sort(set, Some("features of frozen layers that no run uses"));
+                continue;
+            }
+            for name in disk::entries(&set)?.iter().filter(|name| name.starts_with(disk::UNFINISHED)) {
+                self.sort(set.join(name), Some("left by a process that was killed"));
+            }
+        }
+        Ok(())
     }
 
     fn sort(&mut self, path: PathBuf, garbage: Option<&'static str>) {
@@ -97,6 +117,7 @@ pub fn survey(store: &Store, runs: &Path) -> Result<Survey> {
     for name in disk::entries(store.objects())?.iter().filter(|name| name.starts_with(disk::UNFINISHED)) {
         survey.sort(store.objects().join(name), Some("left by a process that was killed"));
     }
+    survey.features(store, &named)?;
     attempts.into_iter().for_each(|(path, garbage)| survey.sort(path, garbage));
     Ok(survey)
 }

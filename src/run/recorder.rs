@@ -131,6 +131,12 @@ fn sentence(event: &Event) -> Option<String> {
             format!("stage {stage}: {kind}, {}{reason}", outcome.as_str())
         }
         Event::Step { .. } | Event::Features { .. } => return None,
+        Event::FeaturesFound { stage, images, stored } => {
+            format!("stage {stage}: features of {images} images: {stored} from the store")
+        }
+        Event::FeaturesRecomputed { stage, reason } => {
+            format!("stage {stage}: features are not kept: {reason}")
+        }
         Event::EpochFinished { stage, epoch, epochs, row, best } => {
             let mut line = format!("stage {stage}: epoch {epoch}/{epochs}");
             for (name, value) in row {

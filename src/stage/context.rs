@@ -7,6 +7,7 @@ use super::Subject;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
+use crate::features::FeatureStore;
 use crate::model::{Description, State};
 use crate::weights::{self, LoadRules, Source};
 
@@ -35,6 +36,8 @@ pub struct Context<'a> {
     /// Where someone may look while the stage runs; what lies there is no result.
     pub live: Option<&'a Path>,
     pub checkpoints: &'a dyn Checkpoints,
+    /// Where features of frozen layers are kept; absent where they are not to be.
+    pub features: Option<&'a FeatureStore<'a>>,
     pub observer: &'a dyn Observer,
     pub interrupt: &'a Interrupt,
     /// Seconds since some moment, for pacing and display only.

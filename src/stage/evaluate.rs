@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::classifier::Classifier;
+use super::feed::{self, Material};
 use super::subject::{self, split_document};
 use super::work::versions;
-use super::{Context, Subject, View, features, train::pretty};
+use super::{Context, Subject, View, train::pretty};
 use crate::autograd;
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
@@ -24,6 +25,9 @@ pub struct Evaluate {
     pub view: View,
     pub dataset: Option<Arc<Dataset>>,
     pub split: Split,
+    /// How many layers were frozen where the weights come from: their features are shared with that stage. No part of
+    /// the recipe, since the result is the same.
+    pub layers: usize,
 }
 
 impl Evaluate {
@@ -53,37 +57,40 @@ impl Evaluate {
         let mut meter = task.meter();
         let mut pass = Pass::inference(&state);
         let mut predictions = Vec::new();
-        let (loader, total) = features::evaluation_loader(dataset, self.split, &self.view, context)?;
-        let started = (context.clock)();
-        for batch in loader {
-            context.interrupt.check()?;
-            let batch = batch?;
-            let layers = 0..model.description.layers.len();
-            let logits = model.forward(&mut pass, layers, autograd::Value::constant(batch.images))?;
-            task.loss(pass.tape(), &logits, &batch.labels, &mut meter)?;
-            let rows = ops::softmax(logits.tensor())?.to_vec2::<f32>()?;
-            for (probabilities, &sample) in rows.into_iter().zip(&batch.samples) {
-                let sample = &dataset.samples[sample];
-                predictions.push(Prediction {
-                    file: sample.path.clone(),
-                    label: self.subject.classes[sample.class].clone(),
-                    predicted: self.subject.classes[metrics::most_likely(&probabilities)].clone(),
-                    probabilities,
+        let material = Material::of_evaluation(self, dataset, &model, &state, context);
+        feed::evaluation(&material, self.split, |batches, total| {
+            let started = (context.clock)();
+            for batch in batches {
+                context.interrupt.check()?;
+                let batch = batch?;
+                let layers = self.layers..model.description.layers.len();
+                let logits = model.forward(&mut pass, layers, autograd::Value::constant(batch.input))?;
+                task.loss(pass.tape(), &logits, &batch.targets, &mut meter)?;
+                let rows = ops::softmax(logits.tensor())?.to_vec2::<f32>()?;
+                for (probabilities, &sample) in rows.into_iter().zip(&batch.samples) {
+                    let sample = &dataset.samples[sample];
+                    predictions.push(Prediction {
+                        file: sample.path.clone(),
+                        label: self.subject.classes[sample.class].clone(),
+                        predicted: self.subject.classes[metrics::most_likely(&probabilities)].clone(),
+                        probabilities,
+                    });
+                }
+                let elapsed = ((context.clock)() - started).max(1e-9);
+                context.observer.event(&Event::Step {
+                    stage: context.stage.to_owned(),
+                    epoch: 1,
+                    epochs: 1,
+                    step: batch.index as u64 + 1,
+                    steps: total as u64,
+                    loss: meter.loss(),
+                    accuracy: Some(meter.accuracy()),
+                    images_per_second: predictions.len() as f64 / elapsed,
+                    seconds_left: (total - batch.index - 1) as f64 * elapsed / (batch.index + 1) as f64,
                 });
             }
-            let elapsed = ((context.clock)() - started).max(1e-9);
-            context.observer.event(&Event::Step {
-                stage: context.stage.to_owned(),
-                epoch: 1,
-                epochs: 1,
-                step: batch.index as u64 + 1,
-                steps: total as u64,
-                loss: meter.loss(),
-                accuracy: Some(meter.accuracy()),
-                images_per_second: predictions.len() as f64 / elapsed,
-                seconds_left: (total - batch.index - 1) as f64 * elapsed / (batch.index + 1) as f64,
-            });
-        }
+            Ok(())
+        })?;
         if predictions.is_empty() {
             return Err(Error::failed(format!(
                 "the {} split has no image that can be read",

@@ -1,288 +1,235 @@
-//! Where a train stage's batches come from: images through the frozen prefix, or the prefix's features computed once.
+//! Features of the frozen layers: computed once for each image, kept in the store, and handed over in batches.
 //!
-//! The two give the same bytes. A prefix runs as plain inference, in which a sample's result depends on nothing but
-//! the sample, so it does not matter when or beside whom it was computed.
+//! Training on them gives the bytes of training on images: a row is what the layers make of the image, whoever computed
+//! it and when.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
-use serde::Serialize;
+use serde_json::Value;
 
-use super::{Context, Train, View};
-use crate::autograd::Value;
-use crate::data::{Dataset, Epoch, Images, Loader, Memory, Split, Transform, shuffled};
-use crate::error::{Error, Result};
+use super::frozen::{Frozen, in_order};
+use crate::data::{Dataset, Epoch, Images};
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Kind, Result};
 use crate::events::Event;
-use crate::freeze::ParameterTable;
-use crate::model::{Description, Model, Pass, State};
-use crate::pipeline::{self, Augment};
+use crate::features::{FeatureSet, FeatureStore, Found, Place};
+use crate::pipeline::Broken;
 use crate::random::name_hash;
-use crate::train::{Batch, Batches, Feed};
+use crate::train::{Batch, Batches};
 
-/// Images per inference batch: a matter of memory alone.
-const INFERENCE_BATCH: usize = 32;
-/// Bytes that may be spent on keeping features.
-const FEATURE_MEMORY: usize = 2 << 30;
+/// What is computed reaches the store in pieces of about this size.
+const SEGMENT: usize = 64 << 20;
 
-/// The layers that run as plain inference because nothing in them trains, and whether they run once or every epoch.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Prefix {
-    pub layers: usize,
-    /// Why its features are not kept from epoch to epoch, if they are not.
-    pub recomputed: Option<&'static str>,
+/// What the frozen layers make of the images of one transform.
+pub(super) struct Features<'a> {
+    frozen: &'a Frozen<'a>,
+    images: Arc<Images>,
+    broken: Broken,
+    /// Of the draws; only where images are changed at random.
+    seed: Option<u64>,
+    store: &'a FeatureStore<'a>,
+    made_of: Value,
+    set: RefCell<FeatureSet>,
+    /// The views whose rows are all there.
+    complete: RefCell<BTreeSet<u32>>,
+    /// Whether there is no room for them.
+    refused: Cell<bool>,
 }
 
-impl Prefix {
-    pub fn new(description: &Description, table: &ParameterTable, settings: &pipeline::Train) -> Self {
-        let layers = table.frozen_prefix(description);
-        let recomputed = if layers == 0 {
-            Some("the first layer trains")
-        } else if settings.augment != Augment::default() {
-            Some("the augmentation changes the images every epoch")
-        } else if settings.epochs < 2 {
-            Some("there is one epoch only")
-        } else {
-            None
-        };
-        Self { layers, recomputed }
+impl<'a> Features<'a> {
+    /// `seed` addresses the random changes of `images`, if they make any.
+    pub fn open(
+        frozen: &'a Frozen<'a>,
+        images: Arc<Images>,
+        broken: Broken,
+        seed: Option<u64>,
+        store: &'a FeatureStore<'a>,
+        made_of: Value,
+    ) -> Result<Self> {
+        let set = RefCell::new(store.open(&made_of, frozen.prefix.kind)?);
+        let (complete, refused) = Default::default();
+        Ok(Self { frozen, images, broken, seed, store, made_of, set, complete, refused })
     }
-}
 
-/// The batches of a train stage, from behind its frozen prefix.
-pub(super) fn feed<'a>(
-    stage: &'a Train,
-    dataset: &Arc<Dataset>,
-    model: &'a Model,
-    state: &'a State,
-    context: &'a Context<'a>,
-) -> Result<Box<dyn Feed + 'a>> {
-    let folder = &stage.view.0;
-    let memory = Arc::new(Memory::new(context.image_cache));
-    let images = |augment: &Augment, memory: &Arc<Memory>| {
-        let transform = Transform::training(folder, None, augment);
-        Arc::new(Images::new(Arc::clone(dataset), transform, folder.broken, Arc::clone(memory)))
-    };
-    let source = Source {
-        dataset: Arc::clone(dataset),
-        model,
-        state,
-        layers: stage.prefix.layers,
-        train: images(&stage.settings.augment, &memory),
-        validation: images(&Augment::default(), &memory),
-        train_samples: dataset.split(Split::Train),
-        validation_samples: dataset.split(Split::Validation),
-        batch_size: stage.settings.batch_size,
-        seed: stage.seed,
-        context,
-        broken: RefCell::default(),
-    };
-    if source.train_samples.is_empty() {
-        return Err(Error::failed("there are no training images"));
+    /// Computes the rows of a view that are not there yet, and says whether all are there then: not where they cannot
+    /// be kept.
+    ///
+    /// # Errors
+    /// An image that changed, or that cannot be read and may not be skipped; interrupted. What was computed is kept.
+    pub fn complete(&self, samples: &[usize], view: u32) -> Result<bool> {
+        if self.refused.get() || self.complete.borrow().contains(&view) {
+            return Ok(!self.refused.get());
+        }
+        let context = self.frozen.context;
+        let (mut missing, mut stored) = self.missing(samples, view)?;
+        let mut lock = None;
+        if !missing.is_empty() {
+            let mut waiting = || context.warn("waiting for another process that computes these features");
+            lock = Some(self.store.lock(&self.made_of, context.interrupt, &mut waiting)?);
+            // Whoever had the lock may have computed them.
+            *self.set.borrow_mut() = self.store.open(&self.made_of, self.frozen.prefix.kind)?;
+            (missing, stored) = self.missing(samples, view)?;
+        }
+        context.observer.event(&Event::FeaturesFound {
+            stage: context.stage.to_owned(),
+            images: samples.len() as u64,
+            stored: stored as u64,
+        });
+        if !missing.is_empty() && !self.compute(missing, view)? {
+            self.refused.set(true);
+            return Ok(false);
+        }
+        drop(lock);
+        for &sample in samples {
+            if self.found(sample, view)? == Some(Found::Unreadable) {
+                self.frozen.note_broken(sample);
+            }
+        }
+        self.complete.borrow_mut().insert(view);
+        Ok(true)
     }
-    if stage.prefix.recomputed.is_none()
-        && let Some(features) =
-            Features::compute(&source, &images(&Augment::default(), &Arc::new(Memory::new(0))))?
-    {
-        return Ok(Box::new(Kept { source, features }));
-    }
-    Ok(Box::new(source))
-}
 
-/// Images, decoded for every epoch, and the prefix run on each batch.
-struct Source<'a> {
-    dataset: Arc<Dataset>,
-    model: &'a Model,
-    state: &'a State,
-    layers: usize,
-    train: Arc<Images>,
-    validation: Arc<Images>,
-    train_samples: Vec<usize>,
-    validation_samples: Vec<usize>,
-    batch_size: usize,
-    seed: u64,
-    context: &'a Context<'a>,
-    /// Paths of images that cannot be read.
-    broken: RefCell<BTreeSet<String>>,
-}
-
-impl Source<'_> {
-    fn batches(&self, images: &Arc<Images>, epoch: Epoch) -> Result<Batches<'_>> {
-        let mut loader = Loader::new(Arc::clone(images), epoch, self.context.workers)?;
-        let mut pass = Pass::inference(self.state);
-        Ok(Box::new(std::iter::from_fn(move || {
-            let batch = loader.next();
-            let path = |sample: &usize| self.dataset.samples[*sample].path.clone();
-            self.broken.borrow_mut().extend(loader.skipped().keys().map(path));
-            let through = |batch: crate::data::Batch| {
-                let input = self.model.forward(&mut pass, 0..self.layers, Value::constant(batch.images))?;
-                Ok(Batch {
-                    index: batch.index,
-                    input: input.into_tensor(),
-                    targets: batch.labels,
-                    streams: self.streams(&batch.samples),
-                    samples: batch.samples,
-                })
+    /// The samples without a row, each content once, and how many have theirs.
+    fn missing(&self, samples: &[usize], view: u32) -> Result<(Vec<usize>, usize)> {
+        let mut seen = BTreeSet::new();
+        let (mut missing, mut stored) = (Vec::new(), 0);
+        for &sample in samples {
+            // One that cannot be read must be tried again where that is an error, to say why.
+            let kept = match self.found(sample, view)? {
+                Some(Found::Row(_)) => true,
+                Some(Found::Unreadable) => self.broken == Broken::Skip,
+                None => false,
             };
-            Some(batch?.and_then(through))
-        })))
-    }
-
-    /// By path, as an image is one in a recipe: its place among all images moves when a test image is added.
-    fn streams(&self, samples: &[usize]) -> Vec<u64> {
-        samples.iter().map(|&sample| name_hash(&self.dataset.samples[sample].path)).collect()
-    }
-}
-
-fn in_order(order: Vec<usize>) -> Epoch {
-    Epoch { order, batch_size: INFERENCE_BATCH, first_batch: 0, seed: 0, epoch: 0 }
-}
-
-impl Feed for Source<'_> {
-    fn steps_per_epoch(&self) -> usize {
-        self.train_samples.len().div_ceil(self.batch_size)
-    }
-
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
-        let order = shuffled(&self.train_samples, self.seed, epoch);
-        let epoch = Epoch { order, batch_size: self.batch_size, first_batch: start, seed: self.seed, epoch };
-        self.batches(&self.train, epoch)
-    }
-
-    fn validation(&self) -> Option<Result<Batches<'_>>> {
-        (!self.validation_samples.is_empty())
-            .then(|| self.batches(&self.validation, in_order(self.validation_samples.clone())))
-    }
-
-    fn broken(&self) -> BTreeSet<String> {
-        self.broken.borrow().clone()
-    }
-}
-
-/// The prefix's output for every sample, computed once.
-struct Features {
-    /// [samples, …], one row for each readable sample.
-    rows: Tensor,
-    /// By sample of the data set: its row and its class.
-    place: Vec<Option<(u32, u32)>>,
-}
-
-impl Features {
-    /// None where they would not fit. Each of `images` is asked for once.
-    fn compute(source: &Source, images: &Arc<Images>) -> Result<Option<Self>> {
-        let samples = [&source.train_samples[..], &source.validation_samples[..]].concat();
-        let mut place = vec![None; samples.iter().max().map_or(0, |last| last + 1)];
-        let (mut numbers, mut shape): (Vec<f32>, Vec<usize>) = Default::default();
-        let (mut rows, started) = (0, (source.context.clock)());
-        for batch in source.batches(images, in_order(samples.clone()))? {
-            source.context.interrupt.check()?;
-            let batch = batch?;
-            let row_bytes =
-                batch.input.elem_count() / batch.samples.len() * batch.input.dtype().size_in_bytes();
-            if row_bytes * samples.len() > FEATURE_MEMORY {
-                source.context.warn(
-                    "the features of the frozen layers do not fit in memory; they are recomputed every epoch",
-                );
-                return Ok(None);
+            if kept {
+                stored += 1;
+            } else if seen.insert(self.key(sample, view)?) {
+                missing.push(sample);
             }
-            for (&sample, &target) in batch.samples.iter().zip(&batch.targets) {
-                place[sample] = Some((rows, target));
-                rows += 1;
+        }
+        Ok((missing, stored))
+    }
+
+    fn key(&self, sample: usize, view: u32) -> Result<Digest> {
+        key(&self.frozen.dataset, sample, self.seed.map(|_| view))
+            .ok_or_else(|| Error::failed("internal: features of an image without a digest"))
+    }
+
+    fn found(&self, sample: usize, view: u32) -> Result<Option<Found>> {
+        Ok(self.set.borrow().find(&self.key(sample, view)?))
+    }
+
+    /// Computes and keeps rows; false where there is no room for them.
+    fn compute(&self, missing: Vec<usize>, view: u32) -> Result<bool> {
+        let context = self.frozen.context;
+        let refuse = |why: &str| {
+            context.warn(format!(
+                "the features of the frozen layers are not kept: {why}; they are computed anew every time"
+            ));
+            Ok(false)
+        };
+        let room = self.store.room()?;
+        let fits = |row: usize| (row * missing.len()) as u64 <= room;
+        let full = "they would take more than `run.feature_cache` allows";
+        if self.set.borrow().row_bytes().is_some_and(|row| !fits(row)) {
+            return refuse(full);
+        }
+        let epoch = Epoch { seed: self.seed.unwrap_or(0), epoch: view, ..in_order(missing.clone()) };
+        let mut draft = self.set.borrow().draft();
+        let mut done = 0;
+        let (started, mut published) = ((context.clock)(), (context.clock)());
+        let mut unreadable: BTreeSet<usize> = missing.iter().copied().collect();
+        let mut failed = None;
+        for batch in self.frozen.batches(&self.images, epoch)? {
+            let batch = match context.interrupt.check().and(batch) {
+                Ok(batch) => batch,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
+            let keys =
+                batch.samples.iter().map(|&sample| self.key(sample, view)).collect::<Result<Vec<_>>>()?;
+            draft.push(&keys, &batch.input)?;
+            batch.samples.iter().for_each(|sample| _ = unreadable.remove(sample));
+            if done == 0 && !fits(draft.bytes() / keys.len()) {
+                return refuse(full);
             }
-            if numbers.is_empty() {
-                numbers.reserve_exact(row_bytes / size_of::<f32>() * samples.len());
-                shape = batch.input.dims().to_vec();
-            }
-            numbers.extend(batch.input.flatten_all()?.to_vec1::<f32>()?);
-            let elapsed = ((source.context.clock)() - started).max(1e-9);
-            source.context.observer.event(&Event::Features {
-                stage: source.context.stage.to_owned(),
-                done: rows as u64,
-                of: samples.len() as u64,
-                images_per_second: f64::from(rows) / elapsed,
+            done += keys.len();
+            let now = (context.clock)();
+            context.observer.event(&Event::Features {
+                stage: context.stage.to_owned(),
+                done: done as u64,
+                of: missing.len() as u64,
+                images_per_second: done as f64 / (now - started).max(1e-9),
             });
+            if draft.bytes() >= SEGMENT || now - published >= context.checkpoint_seconds {
+                let rows = std::mem::replace(&mut draft, self.set.borrow().draft());
+                if let Err(error) = self.store.publish(&self.made_of, &mut self.set.borrow_mut(), rows) {
+                    return refuse(&error.message);
+                }
+                published = now;
+            }
         }
-        if numbers.is_empty() {
-            return Err(Error::failed("none of the images can be read"));
+        if failed.is_none() {
+            for sample in unreadable {
+                draft.push_unreadable(self.key(sample, view)?);
+            }
         }
-        shape[0] = rows as usize;
-        Ok(Some(Self { rows: Tensor::from_vec(numbers, shape, &Device::Cpu)?, place }))
+        let kept = self.store.publish(&self.made_of, &mut self.set.borrow_mut(), draft);
+        match (failed, kept) {
+            (Some(error), _) if error.kind == Kind::Interrupted => {
+                Err(error.hint("run the same command again to go on from there"))
+            }
+            (Some(error), _) => Err(error),
+            (None, Err(error)) => refuse(&error.message),
+            (None, Ok(())) => Ok(true),
+        }
     }
 
-    /// The readable ones of some samples.
-    fn batch(&self, source: &Source, index: usize, samples: &[usize]) -> Option<Result<Batch>> {
-        let readable: Vec<(usize, u32, u32)> = samples
-            .iter()
-            .filter_map(|&sample| self.place[sample].map(|(row, target)| (sample, row, target)))
-            .collect();
-        if readable.is_empty() {
-            return None;
-        }
-        let rows: Vec<u32> = readable.iter().map(|(_, row, _)| *row).collect();
-        let gather = || Ok(self.rows.index_select(&Tensor::new(rows, self.rows.device())?, 0)?);
-        let samples: Vec<usize> = readable.iter().map(|(sample, _, _)| *sample).collect();
-        Some(gather().map(|input| Batch {
-            index,
-            input,
-            targets: readable.iter().map(|(_, _, target)| *target).collect(),
-            streams: source.streams(&samples),
-            samples,
-        }))
-    }
-
-    fn batches<'a>(
-        &'a self,
-        source: &'a Source,
-        order: Vec<usize>,
-        batch_size: usize,
-        start: usize,
-    ) -> Batches<'a> {
+    /// Rows of a complete view, in batches.
+    pub fn batches(&self, order: Vec<usize>, batch_size: usize, start: usize, view: u32) -> Batches<'_> {
         let count = order.len().div_ceil(batch_size);
         Box::new((start..count).filter_map(move |index| {
             let end = order.len().min((index + 1) * batch_size);
-            self.batch(source, index, &order[index * batch_size..end])
+            self.batch(index, &order[index * batch_size..end], view).transpose()
+        }))
+    }
+
+    /// The readable ones of some samples.
+    fn batch(&self, index: usize, samples: &[usize], view: u32) -> Result<Option<Batch>> {
+        let (mut places, mut readable): (Vec<Place>, Vec<usize>) = Default::default();
+        for &sample in samples {
+            if let Some(Found::Row(place)) = self.found(sample, view)? {
+                places.push(place);
+                readable.push(sample);
+            }
+        }
+        if readable.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Batch {
+            index,
+            input: self.set.borrow().gather(&places)?,
+            targets: readable
+                .iter()
+                .map(|&sample| self.frozen.dataset.samples[sample].class as u32)
+                .collect(),
+            streams: self.frozen.streams(&readable),
+            samples: readable,
         }))
     }
 }
 
-/// A source whose features are kept.
-struct Kept<'a> {
-    source: Source<'a>,
-    features: Features,
-}
-
-impl Feed for Kept<'_> {
-    fn steps_per_epoch(&self) -> usize {
-        self.source.steps_per_epoch()
-    }
-
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
-        let order = shuffled(&self.source.train_samples, self.source.seed, epoch);
-        Ok(self.features.batches(&self.source, order, self.source.batch_size, start))
-    }
-
-    fn validation(&self) -> Option<Result<Batches<'_>>> {
-        let samples = &self.source.validation_samples;
-        (!samples.is_empty())
-            .then(|| Ok(self.features.batches(&self.source, samples.clone(), INFERENCE_BATCH, 0)))
-    }
-
-    fn broken(&self) -> BTreeSet<String> {
-        self.source.broken()
-    }
-}
-
-/// The images of a split in the order of their data set, as an evaluation sees them.
-pub(super) fn evaluation_loader(
-    dataset: &Arc<Dataset>,
-    split: Split,
-    view: &View,
-    context: &Context,
-) -> Result<(Loader, usize)> {
-    let transform = Transform::evaluation(&view.0, None);
-    let images = Images::new(Arc::clone(dataset), transform, view.0.broken, Arc::new(Memory::new(0)));
-    let epoch = in_order(dataset.split(split));
-    let batches = epoch.batches();
-    Ok((Loader::new(Arc::new(images), epoch, context.workers)?, batches))
+/// What addresses the row of an image: its content. A view is drawn by the image's path as well, so its row is
+/// addressed by both. None for an image that has no digest.
+pub(super) fn key(dataset: &Dataset, sample: usize, view: Option<u32>) -> Option<Digest> {
+    let sample = &dataset.samples[sample];
+    let (content, Some(view)) = (sample.digest?, view) else { return sample.digest };
+    let mut hasher = Hasher::default();
+    hasher.update(content.as_bytes());
+    hasher.update(&name_hash(&sample.path).to_le_bytes());
+    hasher.update(&view.to_le_bytes());
+    Some(hasher.finish())
 }

@@ -1,15 +1,19 @@
 //! One file per stage kind: what its recipe is made of, and how it is executed.
 //!
 //! A stage reads one checkpoint at most, writes files into one folder, and knows nothing of stores, keys or run
-//! directories.
+//! directories, but for the features it shares with other stages.
 
 mod classifier;
 mod context;
 mod evaluate;
 mod features;
+mod feed;
+mod found;
+mod frozen;
 mod host;
 mod init_weights;
 mod load_weights;
+mod prefix;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -19,9 +23,10 @@ mod work;
 pub(crate) use classifier::Classifier;
 pub use context::{BEST, Checkpoints, Context, LAST, MODEL};
 pub use evaluate::Evaluate;
-pub use features::Prefix;
+pub use found::FeaturesFound;
 pub use init_weights::InitWeights;
 pub use load_weights::LoadWeights;
+pub use prefix::Prefix;
 pub use subject::{Subject, View};
 pub use train::Train;
 pub(crate) use train::{base_lr, optimizer};

@@ -4,20 +4,24 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::*;
 use crate::data::Dataset;
 use crate::error::{Kind, Result};
 use crate::events::{Event, Interrupt, Observer, Quiet};
+use crate::features::FeatureStore;
 use crate::freeze::ParameterTable;
-use crate::pipeline::{Arch, Head, ImageFolder, Model};
+use crate::pipeline::{Arch, FeatureType, Head, ImageFolder, Model};
 use crate::random::{Purpose, Stream};
+use crate::store::{InputIndex, disk};
 
 /// Seven training and four validation images of two classes, one of each broken, and the weights to start from.
 struct Scene(tempfile::TempDir);
 
 type Files = BTreeMap<String, Vec<u8>>;
+/// What a test makes of a stage.
+type Change<'a> = &'a dyn Fn(&mut Train);
 
 impl Scene {
     fn new() -> Self {
@@ -33,7 +37,8 @@ impl Scene {
         let start = scene.path("start");
         std::fs::create_dir(&start).unwrap();
         let weights = InitWeights { subject: scene.subject(), seed: 5 };
-        weights.execute(&scene.context(&start, &Folders::default(), &Quiet, &Interrupt::default())).unwrap();
+        let (folders, interrupt) = (Folders::default(), Interrupt::default());
+        weights.execute(&scene.context(&start, &folders, None, &Quiet, &interrupt)).unwrap();
         scene
     }
 
@@ -59,6 +64,7 @@ impl Scene {
         &self,
         output: &'a Path,
         checkpoints: &'a Folders,
+        features: Option<&'a FeatureStore<'a>>,
         observer: &'a dyn Observer,
         interrupt: &'a Interrupt,
     ) -> Context<'a> {
@@ -68,6 +74,7 @@ impl Scene {
             output,
             live: None,
             checkpoints,
+            features,
             observer,
             interrupt,
             clock: &|| 0.0,
@@ -77,20 +84,22 @@ impl Scene {
         }
     }
 
-    /// Two epochs of the head alone. `change` is made to the stage.
-    fn execute(
-        &self,
-        checkpoints: &Folders,
-        observer: &dyn Observer,
-        interrupt: &Interrupt,
-        change: &dyn Fn(&mut Train),
-    ) -> Result<Files> {
+    fn images(&self) -> (ImageFolder, Arc<Dataset>) {
         let folder: ImageFolder = toml::from_str(
             "root = \"\"\nimage_size = 32\nbroken = \"skip\"\n\
              split.folders = { train = \"learn\", validation = \"judge\", test = \"final\" }",
         )
         .unwrap();
-        let dataset = Arc::new(Dataset::scan(&folder, &self.path("images")).unwrap());
+        let mut dataset = Dataset::scan(&folder, &self.path("images")).unwrap();
+        for index in 0..dataset.samples.len() {
+            dataset.samples[index].digest = Some(disk::digest_file(&dataset.file(index)).unwrap());
+        }
+        (folder, Arc::new(dataset))
+    }
+
+    /// Two epochs of the head alone. `change` is made to the stage.
+    fn stage(&self, change: Change) -> Train {
+        let (folder, dataset) = self.images();
         let settings = toml::from_str(
             "from = \"start\"\nepochs = 2\nbatch_size = 3\noptimizer = { kind = \"adamw\", lr = 1e-2 }\n\
              train = [\"@head\"]",
@@ -100,24 +109,43 @@ impl Scene {
         let table = ParameterTable::resolve(&description, &settings).unwrap();
         let view = View::new(&folder, None);
         let mut train = Train::new(self.subject(), view, Some(dataset), settings, table, &description, 11);
-        assert_eq!(train.prefix, Prefix { layers: 18, recomputed: None });
+        assert_eq!(train.prefix, Prefix { layers: 18, ..Prefix::plain(18) });
         change(&mut train);
+        train
+    }
+
+    /// Executes a stage, with features kept in the scene where `folders` say so.
+    fn execute(
+        &self,
+        folders: &Folders,
+        observer: &dyn Observer,
+        interrupt: &Interrupt,
+        work: &dyn Fn(&Context) -> Result<()>,
+    ) -> Result<Files> {
+        let index = InputIndex::open(self.path("inputs.index"));
+        let store = FeatureStore::new(self.path("features"), &index, "scalar", folders.room.unwrap_or(0));
+        let store = folders.room.map(|_| &store);
         let output = tempfile::tempdir().unwrap();
-        train.execute(&self.context(output.path(), checkpoints, observer, interrupt))?;
+        work(&self.context(output.path(), folders, store, observer, interrupt))?;
         let files = std::fs::read_dir(output.path()).unwrap().map(|file| file.unwrap());
         let name = |file: &std::fs::DirEntry| file.file_name().into_string().unwrap();
         Ok(files.map(|file| (name(&file), std::fs::read(file.path()).unwrap())).collect())
     }
 
-    fn checkpoints(&self) -> Folders {
+    fn folders(&self, room: Option<u64>) -> Folders {
         let source = Some(self.path("start").join(MODEL));
-        Folders { source, folder: Some(tempfile::tempdir().unwrap()), ..Folders::default() }
+        Folders { source, folder: Some(tempfile::tempdir().unwrap()), room, ..Folders::default() }
     }
 
-    fn files(&self, change: impl Fn(&mut Train)) -> Files {
-        self.execute(&self.checkpoints(), &Quiet, &Interrupt::default(), &change).unwrap()
+    /// The files of a train stage, with or without room for features.
+    fn files(&self, room: Option<u64>, change: impl Fn(&mut Train)) -> Files {
+        let stage = self.stage(&change);
+        let work = |context: &Context| stage.execute(context);
+        self.execute(&self.folders(room), &Quiet, &Interrupt::default(), &work).unwrap()
     }
 }
+
+const ROOM: Option<u64> = Some(u64::MAX);
 
 /// Checkpoints in folders, the last of which counts.
 #[derive(Default)]
@@ -125,6 +153,8 @@ struct Folders {
     /// The weights that the stage starts from.
     source: Option<PathBuf>,
     folder: Option<tempfile::TempDir>,
+    /// The most bytes that features may take, if they are kept at all.
+    room: Option<u64>,
     saved: RefCell<Vec<PathBuf>>,
 }
 
@@ -165,36 +195,203 @@ fn assert_same(one: &Files, other: &Files, what: &str) {
     assert!(differing.is_empty(), "{what}: {differing:?} differ");
 }
 
+/// How many features were computed, and how many found.
+#[derive(Default)]
+struct Counting {
+    images: AtomicU64,
+    stored: AtomicU64,
+    warnings: AtomicU64,
+}
+
+impl Observer for Counting {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::FeaturesFound { images, stored, .. } => {
+                self.images.fetch_add(*images, Ordering::Relaxed);
+                self.stored.fetch_add(*stored, Ordering::Relaxed);
+            }
+            Event::Warning { .. } => _ = self.warnings.fetch_add(1, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+}
+
+impl Counting {
+    fn counts(&self) -> (u64, u64) {
+        (self.images.load(Ordering::Relaxed), self.stored.load(Ordering::Relaxed))
+    }
+}
+
+/// Rotation and flips, of which two views are kept: the first of three epochs' views comes back in the last.
+fn views(train: &mut Train) {
+    train.settings.augment = toml::from_str("rotation = 20\nhorizontal_flip = 0.5").unwrap();
+    train.settings.epochs = 3;
+    train.prefix.views = Some(2);
+}
+
 #[test]
 fn features_kept_or_computed_anew_or_on_the_tape_give_the_same_files() {
     let scene = Scene::new();
-    let kept = scene.files(|_| ());
+    let kept = scene.files(ROOM, |_| ());
     let metrics: serde_json::Value = serde_json::from_slice(&kept["metrics.json"]).unwrap();
     assert_eq!(metrics["broken_images"], 2);
     assert!(kept.contains_key("best.safetensors") && kept.contains_key("last.safetensors"));
-    let anew = scene.files(|train| train.prefix.recomputed = Some("the test wants it"));
-    assert_same(&kept, &anew, "computed anew");
-    let on_tape = scene.files(|train| {
-        train.prefix = Prefix { layers: 0, recomputed: Some("the test wants it") };
-    });
-    assert_same(&kept, &on_tape, "on the tape");
+    assert_same(&kept, &scene.files(ROOM, |_| ()), "from the store");
+    assert_same(&kept, &scene.files(None, |_| ()), "computed anew");
+    assert_same(&kept, &scene.files(None, |train| train.prefix = Prefix::plain(0)), "on the tape");
     // The recipe does not count test images, and this one comes first of all images.
     scene.image("final/cat/0.5.png");
-    assert_same(&kept, &scene.files(|_| ()), "with one more test image");
+    assert_same(&kept, &scene.files(ROOM, |_| ()), "with one more test image");
+}
+
+#[test]
+fn views_and_half_precision_are_the_same_whether_or_not_they_are_kept() {
+    let scene = Scene::new();
+    let plain = scene.files(None, |_| ());
+    let half = |train: &mut Train| train.prefix.kind = FeatureType::Bf16;
+    let changes: [(&str, Change); 3] = [
+        ("bf16", &half),
+        ("views", &views),
+        ("views in bf16", &|train| {
+            views(train);
+            half(train);
+        }),
+    ];
+    let mut all = vec![plain["last.safetensors"].clone()];
+    for (what, change) in changes {
+        let kept = scene.files(ROOM, change);
+        assert_same(&kept, &scene.files(None, change), what);
+        assert_same(&kept, &scene.files(ROOM, change), what);
+        assert!(!all.contains(&kept["last.safetensors"]), "{what} is a result of its own");
+        all.push(kept["last.safetensors"].clone());
+    }
+    // As many views as epochs are the augmentation itself.
+    let enough = |train: &mut Train| {
+        views(train);
+        train.prefix.views = Some(3);
+    };
+    let augmented = |train: &mut Train| {
+        views(train);
+        train.prefix.views = None;
+        train.prefix.recomputed = Some("the augmentation changes the images every epoch");
+    };
+    assert_same(&scene.files(ROOM, enough), &scene.files(None, augmented), "a view for each epoch");
+}
+
+#[test]
+fn what_is_in_the_store_needs_no_image() {
+    let scene = Scene::new();
+    let (first, again) = (Counting::default(), Counting::default());
+    let count = |counting: &Counting, stage: Train, folders: &Folders| {
+        scene.execute(folders, counting, &Interrupt::default(), &|context| stage.execute(context)).unwrap()
+    };
+    count(&first, scene.stage(&|_| ()), &scene.folders(ROOM));
+    assert_eq!(first.counts(), (11, 0));
+    let other = |train: &mut Train| train.settings.batch_size = 4;
+    let expected = scene.files(None, other);
+    let stage = scene.stage(&other);
+    let (folder, dataset) = scene.images();
+    let evaluate = |layers| {
+        let view = View::new(&folder, None);
+        let (dataset, split) = (Some(Arc::clone(&dataset)), crate::data::Split::Train);
+        Evaluate { subject: scene.subject(), view, dataset, split, layers }
+    };
+    let judged = |room, layers| {
+        let work = evaluate(layers);
+        let work = |context: &Context| work.execute(context);
+        scene.execute(&scene.folders(room), &Quiet, &Interrupt::default(), &work).unwrap()
+    };
+    let uncached = judged(None, 0);
+    assert_same(&uncached, &judged(None, 18), "an evaluation in two parts");
+
+    std::fs::remove_dir_all(scene.path("images")).unwrap();
+    assert_same(&expected, &count(&again, stage, &scene.folders(ROOM)), "another stage");
+    assert_eq!(again.counts(), (11, 11));
+    assert_same(&uncached, &judged(ROOM, 18), "an evaluation from the store");
+}
+
+#[test]
+fn a_new_photo_is_one_row_and_a_broken_one_is_an_error_where_it_may_not_be_skipped() {
+    let scene = Scene::new();
+    scene.files(ROOM, |_| ());
+    scene.image("learn/dog/new.png");
+    // The same content elsewhere has its row.
+    std::fs::copy(scene.path("images/learn/dog/1.png"), scene.path("images/learn/dog/copy.png")).unwrap();
+    let counting = Counting::default();
+    let execute = |change: Change| {
+        let stage = scene.stage(change);
+        let work = |context: &Context| stage.execute(context);
+        scene.execute(&scene.folders(ROOM), &counting, &Interrupt::default(), &work)
+    };
+    execute(&|_| ()).unwrap();
+    assert_eq!(counting.counts(), (13, 12));
+    let error = execute(&|train| train.view.0.broken = crate::pipeline::Broken::Error).unwrap_err();
+    assert!(error.message.starts_with("cannot decode `"), "{error}");
+}
+
+#[test]
+fn features_without_room_are_computed_anew_after_a_warning() {
+    let scene = Scene::new();
+    let counting = Counting::default();
+    let changes: [Change; 2] = [&|_| (), &views];
+    for change in changes {
+        let stage = scene.stage(change);
+        let work = |context: &Context| stage.execute(context);
+        let files =
+            scene.execute(&scene.folders(Some(999)), &counting, &Interrupt::default(), &work).unwrap();
+        assert_same(&files, &scene.files(None, change), "without room");
+    }
+    assert_eq!(counting.warnings.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn features_interrupted_in_the_middle_go_on_from_there() {
+    struct Stopping(Interrupt, Counting);
+    impl Observer for Stopping {
+        fn event(&self, event: &Event) {
+            self.1.event(event);
+            if let Event::Features { .. } = event {
+                self.0.request();
+            }
+        }
+    }
+    let scene = Scene::new();
+    for number in 7..80 {
+        scene.image(&format!("learn/{}/{number}.png", ["cat", "dog"][number % 2]));
+    }
+    let expected = scene.files(None, |_| ());
+    let stage = scene.stage(&|_| ());
+    let work = |context: &Context| stage.execute(context);
+    let mut stored = Vec::new();
+    for stop in [true, true, false] {
+        let stopping = Stopping(Interrupt::default(), Counting::default());
+        let quiet = Interrupt::default();
+        let interrupt = if stop { &stopping.0 } else { &quiet };
+        let outcome = scene.execute(&scene.folders(ROOM), &stopping, interrupt, &work);
+        match outcome {
+            Ok(files) => assert_same(&expected, &files, "after two interruptions"),
+            Err(error) => assert_eq!(error.kind, Kind::Interrupted),
+        }
+        stored.push(stopping.1.counts().1);
+    }
+    assert_eq!(stored[0], 0);
+    assert!(0 < stored[1] && stored[1] < stored[2] && stored[2] < 84, "{stored:?}");
 }
 
 #[test]
 fn a_stage_stopped_twice_leaves_the_same_files() {
     let scene = Scene::new();
-    let whole = scene.files(|_| ());
-    for recomputed in [None, Some("the test wants it")] {
-        let change = |train: &mut Train| train.prefix.recomputed = recomputed;
-        let checkpoints = scene.checkpoints();
+    let changes: [Change; 2] = [&|_| (), &views];
+    for (change, room) in changes.into_iter().flat_map(|change| [(change, ROOM), (change, None)]) {
+        let whole = scene.files(None, change);
+        let folders = scene.folders(room);
         let mut stops = 0;
         let files = loop {
             let impatient = Impatient::default();
             impatient.steps.store(stops % 2, Ordering::Relaxed);
-            match scene.execute(&checkpoints, &impatient, &impatient.interrupt, &change) {
+            let stage = scene.stage(change);
+            let work = |context: &Context| stage.execute(context);
+            match scene.execute(&folders, &impatient, &impatient.interrupt, &work) {
                 Ok(files) => break files,
                 Err(error) => assert_eq!(error.kind, Kind::Interrupted),
             }

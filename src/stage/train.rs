@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::classifier::Classifier;
 use super::context::{BEST, LAST};
-use super::features::{self, Prefix};
+use super::feed::{self, Material};
 use super::host::{self, StageHost};
 use super::subject::{self, split_document};
 use super::work::versions;
-use super::{Context, Subject, View};
+use super::{Context, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable};
@@ -52,7 +52,7 @@ impl Train {
         let dataset = self.dataset.as_ref()?;
         let settings = &self.settings;
         let pipeline::Head::Linear(head) = &self.subject.model.head;
-        Some(json!({
+        let mut document = json!({
             "kind": "train",
             "model": self.subject.document(),
             "settings": {
@@ -77,12 +77,18 @@ impl Train {
                 ops::VERSIONS,
                 model::VERSIONS,
                 data::VERSIONS,
+                crate::features::VERSIONS,
                 train::VERSIONS,
                 metrics::VERSIONS,
                 report::VERSIONS,
                 weights::VERSIONS,
             ]),
-        }))
+        });
+        if let Some(features) = settings.features.as_ref().filter(|features| **features != Default::default())
+        {
+            document["settings"]["features"] = json!(features);
+        }
+        Some(document)
     }
 
     /// The tensors that may not move: frozen parameters, and buffers of norms that do not train.
@@ -97,7 +103,8 @@ impl Train {
         let model = self.subject.build();
         let source = context.load_model(&model.description)?;
         let task = Classifier::new(&self.subject.classes, &self.settings.loss);
-        let feed = features::feed(self, dataset, &model, &source, context)?;
+        let material = Material::of_training(self, dataset, &model, &source, context);
+        let feed = feed::training(self, &material)?;
         let setup = Setup {
             model: &model,
             table: &self.table,

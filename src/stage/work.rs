@@ -34,6 +34,14 @@ impl Work {
         }
     }
 
+    /// How many layers have features that are kept and stay the same in the weights that come out.
+    pub fn shared_layers(&self) -> usize {
+        match self {
+            Self::Train(work) if work.prefix.recomputed.is_none() => work.prefix.layers,
+            _ => 0,
+        }
+    }
+
     pub fn subject(&self) -> &Subject {
         match self {
             Self::LoadWeights(work) => &work.subject,

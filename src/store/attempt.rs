@@ -14,6 +14,7 @@ use crate::events::Interrupt;
 const RECORD: &str = "attempt.json";
 const LOCK: &str = "lock";
 const OUTPUT: &str = "output";
+const SCRATCH: &str = "scratch";
 
 /// What is to be computed.
 #[derive(Clone, Copy, Debug)]
@@ -184,6 +185,11 @@ impl Attempt {
         disk::remove(&output)?;
         fs::create_dir_all(&output).map_err(|error| Error::io("make", &output, error))?;
         Ok(output)
+    }
+
+    /// A folder for what is of use while the attempt lasts, and goes with it. Not made yet.
+    pub fn scratch(&self) -> PathBuf {
+        self.dir.join(SCRATCH)
     }
 
     /// Publishes what is in the output folder and removes the attempt.

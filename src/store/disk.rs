@@ -166,7 +166,8 @@ fn reflink(_: &Path, _: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+/// A new file that gets its name once it is whole. Removed again if dropped before.
+pub fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED);
     // The default is for secrets; results are for everyone whom the umask lets in.

@@ -94,6 +94,11 @@ impl Store {
         &self.work
     }
 
+    /// Where the features of frozen layers are: `.store/features`.
+    pub fn features(&self) -> PathBuf {
+        self.objects.join("features")
+    }
+
     pub(super) fn work_on(&self, key: &Digest) -> PathBuf {
         self.work.join(key.to_string())
     }

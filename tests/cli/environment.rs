@@ -19,6 +19,7 @@ fn doctor_tells_the_profile_and_what_the_store_takes() {
     assert_eq!(document["version"], env!("CARGO_PKG_VERSION"));
     assert!(["x86-v4", "x86-v3", "scalar"].contains(&document["profile"].as_str().unwrap()));
     assert_eq!(document["runs"]["store_bytes"], 1000);
+    assert_eq!(document["runs"]["feature_bytes"], 0);
     assert_eq!(document["runs"]["count"], 0);
     assert_eq!(document["cuda"]["built"], cfg!(feature = "cuda"));
 }

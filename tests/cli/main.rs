@@ -4,6 +4,7 @@ mod bench;
 mod diff;
 mod environment;
 mod failure;
+mod features;
 mod gc;
 mod init;
 mod kill;

@@ -68,22 +68,6 @@ fn threads_and_workers_change_no_byte() {
     }
 }
 
-/// With one epoch features are not kept, with two they are: up to the end of the first, all numbers must be the same.
-#[test]
-fn kept_features_train_as_recomputed_ones() {
-    let project = Project::new();
-    let first_epoch = |epochs: &str| {
-        let run = project.run(&["--until", "frozen", "--set", epochs]);
-        let history = run.read("stages/frozen/history.csv");
-        let kept = run.read("events.jsonl").contains("\"event\":\"features\"");
-        (kept, history.lines().nth(1).unwrap().to_owned())
-    };
-    let (kept, expected) = first_epoch("stage.frozen.epochs=2");
-    let (recomputed, found) = first_epoch("stage.frozen.epochs=1");
-    assert!(kept && !recomputed);
-    assert_eq!(found, expected);
-}
-
 /// One of them computes, whoever comes first at each stage; all have the result.
 #[test]
 fn processes_side_by_side_compute_each_stage_once() {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use defrost::ops::profile::Profile;
-use defrost::{data, metrics, model, ops, report, train, weights};
+use defrost::{data, features, metrics, model, ops, report, train, weights};
 
 use super::paths::PATHS;
 
@@ -27,6 +27,7 @@ fn versions() -> BTreeMap<&'static str, u32> {
         ops::VERSIONS,
         model::VERSIONS,
         data::VERSIONS,
+        features::VERSIONS,
         weights::VERSIONS,
         train::VERSIONS,
         metrics::VERSIONS,

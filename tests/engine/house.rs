@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 12] = [
     &["autograd", "events", "metrics", "pipeline"],
     &["ops", "store"],
     &["data"],
-    &["model"],
+    &["features", "model"],
     &["weights"],
     &["freeze"],
     &["report", "train"],

@@ -7,13 +7,15 @@ use candle_core::{CpuStorage, Device, Storage, Tensor};
 use defrost::Result;
 use defrost::autograd::{Backward, Tape, Value};
 use defrost::data::{self, Bench, Dataset, Picture, Region, Scale, Transform, Workspace};
-use defrost::digest::Hasher;
+use defrost::digest::{Digest, Hasher};
+use defrost::features::{FeatureStore, Found};
 use defrost::metrics::ClassificationMetrics;
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{self, Activation, FoldedConv, FoldedNorm, Window};
-use defrost::pipeline::{self, Arch, Augment, ImageFolder, Schedule};
+use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Schedule};
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
+use defrost::store::InputIndex;
 use defrost::train::{Optimizer, Parameter};
 use defrost::weights::{self, Source};
 
@@ -49,6 +51,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("augment", augment),
     ("shuffle", shuffle),
     ("split", split),
+    ("features", features),
     ("initialize", initialize),
     ("widen", widen),
     ("save", save),
@@ -189,6 +192,30 @@ fn pooling() -> String {
 fn linear() -> String {
     let inputs = [tensor("x", &[33, 130]), tensor("weight", &[37, 130]), tensor("bias", &[37])];
     digest(&both_ways(&inputs, |tape, inputs| ops::linear(tape, &inputs[0], &inputs[1], Some(&inputs[2]))))
+}
+
+fn features() -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let index = InputIndex::open(folder.path().join("inputs.index"));
+    let store = FeatureStore::new(folder.path().to_owned(), &index, "any", u64::MAX);
+    let mut hasher = Hasher::default();
+    for kind in [FeatureType::F32, FeatureType::Bf16] {
+        let made_of = serde_json::json!({ "dtype": kind });
+        let mut set = store.open(&made_of, kind).unwrap();
+        let mut draft = set.draft();
+        let keys: Vec<Digest> = (0..5u8).map(|image| Digest::of(&[image])).collect();
+        draft.push(&keys, &tensor("features", &[5, 3, 7])).unwrap();
+        store.publish(&made_of, &mut set, draft).unwrap();
+        let places = keys.iter().rev().map(|key| match set.find(key) {
+            Some(Found::Row(place)) => place,
+            other => panic!("{other:?}"),
+        });
+        let rows = set.gather(&places.collect::<Vec<_>>()).unwrap();
+        for number in rows.flatten_all().unwrap().to_vec1::<f32>().unwrap() {
+            hasher.update(&number.to_le_bytes());
+        }
+    }
+    hasher.finish().to_string()
 }
 
 fn elementwise() -> String {

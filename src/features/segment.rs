@@ -1,0 +1,199 @@
+//! One immutable file of rows, named by the digest of its bytes.
+//!
+//! Little-endian: magic; type (0 is f32, 1 is bf16) and rank as u32; the shape of a row, the number of keys and that of
+//! rows as u64; for each key its 32 bytes and the number of its row as u64, all ones where there is none; zeros up to a
+//! multiple of 64; the rows.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Tensor};
+use half::bf16;
+use memmap2::Mmap;
+
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Result};
+use crate::pipeline::FeatureType;
+use crate::store::disk;
+
+const MAGIC: &[u8; 16] = b"defrost rows 1\n\0";
+const SUFFIX: &str = ".rows";
+/// The row of a key that has none: its image cannot be read.
+const UNREADABLE: u64 = u64::MAX;
+/// Rows begin on cache lines.
+const ALIGNMENT: usize = 64;
+const KEY: usize = 40;
+
+/// Rows on their way to the disk.
+pub struct Rows {
+    kind: FeatureType,
+    shape: Option<Vec<usize>>,
+    keys: Vec<(Digest, u64)>,
+    count: u64,
+    bytes: Vec<u8>,
+}
+
+impl Rows {
+    pub(super) fn new(kind: FeatureType) -> Self {
+        Self { kind, shape: None, keys: Vec::new(), count: 0, bytes: Vec::new() }
+    }
+
+    /// What the rows take so far.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Adds the rows of `features`, [N, …] in f32, under one key each.
+    pub fn push(&mut self, keys: &[Digest], features: &Tensor) -> Result<()> {
+        let shape = &features.dims()[1..];
+        if features.dim(0)? != keys.len() || self.shape.get_or_insert_with(|| shape.to_vec()) != shape {
+            return Err(Error::failed("internal: features of another shape than those before"));
+        }
+        if features.dtype() != DType::F32 {
+            return Err(Error::failed(format!("internal: features of {:?} numbers", features.dtype())));
+        }
+        let numbers = features.flatten_all()?.to_vec1::<f32>()?;
+        self.bytes.reserve(numbers.len() * self.kind.bytes());
+        for number in numbers {
+            match self.kind {
+                FeatureType::F32 => self.bytes.extend_from_slice(&number.to_le_bytes()),
+                FeatureType::Bf16 => self.bytes.extend_from_slice(&bf16::from_f32(number).to_le_bytes()),
+            }
+        }
+        self.keys.extend(keys.iter().copied().zip(self.count..));
+        self.count += keys.len() as u64;
+        Ok(())
+    }
+
+    /// Notes that the image of a key cannot be read.
+    pub fn push_unreadable(&mut self, key: Digest) {
+        self.keys.push((key, UNREADABLE));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Writes the file into `folder`: whole and on the disk, or not at all. Where the same rows are there already, that
+    /// file is replaced by its equal. `shape` is that of a row where only unreadable images are noted.
+    pub(super) fn write(&self, folder: &Path, shape: &[usize]) -> Result<PathBuf> {
+        let shape = self.shape.as_deref().unwrap_or(shape);
+        let mut head = MAGIC.to_vec();
+        head.extend((self.kind as u32).to_le_bytes());
+        head.extend((shape.len() as u32).to_le_bytes());
+        for number in shape.iter().map(|side| *side as u64).chain([self.keys.len() as u64, self.count]) {
+            head.extend(number.to_le_bytes());
+        }
+        for (key, row) in &self.keys {
+            head.extend(key.as_bytes());
+            head.extend(row.to_le_bytes());
+        }
+        head.resize(head.len().next_multiple_of(ALIGNMENT), 0);
+        let mut hasher = Hasher::default();
+        hasher.update(&head);
+        hasher.update(&self.bytes);
+        let path = folder.join(format!("{}{SUFFIX}", hasher.finish()));
+        let write = || {
+            fs::create_dir_all(folder)?;
+            let mut file = disk::unfinished_file(folder)?;
+            file.write_all(&head)?;
+            file.write_all(&self.bytes)?;
+            let mut permissions = file.as_file().metadata()?.permissions();
+            permissions.set_readonly(true);
+            file.as_file().set_permissions(permissions)?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            disk::sync_folder(folder)
+        };
+        write().map_err(|error| Error::io("write", &path, error))?;
+        Ok(path)
+    }
+}
+
+/// The digest a file of rows is named by; none for other names.
+pub(super) fn named(name: &str) -> Option<Digest> {
+    name.strip_suffix(SUFFIX)?.parse().ok()
+}
+
+/// A file of rows, mapped.
+pub(super) struct Segment {
+    map: Mmap,
+    pub kind: FeatureType,
+    pub shape: Vec<usize>,
+    keys: usize,
+    keys_at: usize,
+    rows_at: usize,
+    row_bytes: usize,
+}
+
+impl Segment {
+    /// Maps a file. That its bytes are those of its name is for the caller to know.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |error| Error::io("read", path, error);
+        let file = File::open(path).map_err(failed)?;
+        // SAFETY: the file is read-only and has its name since it was whole; nobody writes into it, and one that is
+        // removed stays as long as it is mapped.
+        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        Self::parse(map).ok_or_else(|| failed(io::Error::other("not a file of features")))
+    }
+
+    fn parse(map: Mmap) -> Option<Self> {
+        let mut rest = map.strip_prefix(MAGIC)?;
+        let kind = match take_u32(&mut rest)? {
+            0 => FeatureType::F32,
+            1 => FeatureType::Bf16,
+            _ => return None,
+        };
+        let rank = take_u32(&mut rest)?;
+        let shape = (0..rank).map(|_| take(&mut rest)).collect::<Option<Vec<usize>>>()?;
+        let (keys, rows) = (take(&mut rest)?, take(&mut rest)?);
+        let numbers = shape.iter().try_fold(1usize, |all, side| all.checked_mul(*side))?;
+        let row_bytes = numbers.checked_mul(kind.bytes())?;
+        let keys_at = map.len() - rest.len();
+        let rows_at = keys.checked_mul(KEY)?.checked_add(keys_at)?.checked_next_multiple_of(ALIGNMENT)?;
+        let whole = rows.checked_mul(row_bytes)?.checked_add(rows_at)? == map.len();
+        let segment = Self { map, kind, shape, keys, keys_at, rows_at, row_bytes };
+        (whole && segment.keys().all(|(_, row)| row.is_none_or(|row| (row as usize) < rows)))
+            .then_some(segment)
+    }
+
+    /// Every key, and the number of its row.
+    pub fn keys(&self) -> impl Iterator<Item = (Digest, Option<u32>)> {
+        self.map[self.keys_at..][..self.keys * KEY].chunks_exact(KEY).map(|entry| {
+            let (key, row) = entry.split_at(32);
+            let row = u64::from_le_bytes(row.try_into().expect("eight of forty bytes"));
+            let row = (row != UNREADABLE).then(|| u32::try_from(row).unwrap_or(u32::MAX));
+            (Digest::from_bytes(key.try_into().expect("32 of forty bytes")), row)
+        })
+    }
+
+    /// Copies a row's numbers, widened to f32.
+    pub fn read(&self, row: u32, numbers: &mut [f32]) {
+        let bytes = &self.map[self.rows_at + row as usize * self.row_bytes..][..self.row_bytes];
+        match self.kind {
+            FeatureType::F32 => {
+                for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *number = f32::from_le_bytes(*bytes);
+                }
+            }
+            FeatureType::Bf16 => {
+                for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *number = bf16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+        }
+    }
+}
+
+fn take(rest: &mut &[u8]) -> Option<usize> {
+    let (head, after) = rest.split_first_chunk()?;
+    *rest = after;
+    usize::try_from(u64::from_le_bytes(*head)).ok()
+}
+
+fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    let (head, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(u32::from_le_bytes(*head))
+}

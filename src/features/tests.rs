@@ -1,0 +1,192 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::digest::Digest;
+use crate::events::Interrupt;
+use crate::pipeline::FeatureType;
+use crate::random::{Purpose, Stream};
+use crate::store::{InputIndex, disk};
+
+const WIDTH: usize = 3 * 3 * 5;
+
+struct World {
+    root: tempfile::TempDir,
+    index: InputIndex,
+    kind: FeatureType,
+}
+
+impl World {
+    fn new(kind: FeatureType) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let index = InputIndex::open(root.path().join("inputs.index"));
+        Self { root, index, kind }
+    }
+
+    fn store(&self) -> FeatureStore<'_> {
+        FeatureStore::new(self.root.path().join("features"), &self.index, "scalar", 1 << 30)
+    }
+
+    fn open(&self) -> FeatureSet {
+        self.store().open(&made_of(), self.kind).unwrap()
+    }
+
+    fn publish(&self, set: &mut FeatureSet, images: std::ops::Range<u32>) {
+        let mut draft = set.draft();
+        let keys: Vec<Digest> = images.clone().map(key).collect();
+        let numbers: Vec<f32> = images.clone().flat_map(row).collect();
+        let rows = Tensor::from_vec(numbers, (images.len(), 3, 3, 5), &Device::Cpu).unwrap();
+        draft.push(&keys, &rows).unwrap();
+        self.store().publish(&made_of(), set, draft).unwrap();
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        let set = self.root.path().join("features").join(Digest::of_json(&document()).to_string());
+        let names = disk::entries(&set).unwrap().into_iter().filter(|name| name.ends_with(".rows"));
+        names.map(|name| set.join(name)).collect()
+    }
+}
+
+fn made_of() -> Value {
+    json!({ "layers": 3 })
+}
+
+fn document() -> Value {
+    json!({ "made_of": made_of(), "profile": "scalar" })
+}
+
+fn key(image: u32) -> Digest {
+    Digest::of(&image.to_le_bytes())
+}
+
+/// Numbers as prefixes make them: many zeros, all magnitudes.
+fn row(image: u32) -> Vec<f32> {
+    let mut stream = Stream::new(1, Purpose::Initialize, 0, image.into());
+    (0..WIDTH)
+        .map(|_| (stream.normal() * f64::from(10f32.powi(stream.below(9) as i32 - 4))).max(0.0) as f32)
+        .collect()
+}
+
+#[track_caller]
+fn assert_row(set: &FeatureSet, images: &[u32], kind: FeatureType) {
+    let places: Vec<Place> = images
+        .iter()
+        .map(|&image| match set.find(&key(image)) {
+            Some(Found::Row(place)) => place,
+            other => panic!("image {image}: {other:?}"),
+        })
+        .collect();
+    let found = set.gather(&places).unwrap();
+    assert_eq!(found.dims(), [images.len(), 3, 3, 5]);
+    let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let rounded = |number: f32| match kind {
+        FeatureType::F32 => number,
+        FeatureType::Bf16 => half::bf16::from_f32(number).to_f32(),
+    };
+    let expected: Vec<f32> = images.iter().flat_map(|&image| row(image)).map(rounded).collect();
+    assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()));
+}
+
+fn damage(path: &Path, at: usize) {
+    #[allow(clippy::permissions_set_readonly_false)]
+    let writable = |path: &Path| {
+        let mut permissions = fs::metadata(path).unwrap().permissions();
+        permissions.set_readonly(false);
+        fs::set_permissions(path, permissions).unwrap();
+    };
+    writable(path);
+    let mut bytes = fs::read(path).unwrap();
+    let at = at % bytes.len();
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn rows_come_back_from_any_segment_in_any_order() {
+    for kind in [FeatureType::F32, FeatureType::Bf16] {
+        let world = World::new(kind);
+        let mut set = world.open();
+        assert_eq!((set.shape(), set.find(&key(0))), (None, None));
+        world.publish(&mut set, 0..7);
+        world.publish(&mut set, 7..8);
+        let mut draft = set.draft();
+        draft.push_unreadable(key(99));
+        world.store().publish(&made_of(), &mut set, draft).unwrap();
+        let again = world.open();
+        for set in [&set, &again] {
+            assert_row(set, &[7, 0, 3, 3, 6], kind);
+            assert_row(set, &[2], kind);
+            assert_eq!(set.find(&key(99)), Some(Found::Unreadable));
+            assert_eq!(set.find(&key(8)), None);
+        }
+        assert_eq!(again.row_bytes(), Some(WIDTH * kind.bytes()));
+        let elsewhere = json!({ "layers": 4 });
+        assert_eq!(world.store().open(&elsewhere, kind).unwrap().find(&key(0)), None);
+        let profile = FeatureStore::new(world.root.path().join("features"), &world.index, "x86-v4", 0);
+        assert_eq!(profile.open(&made_of(), kind).unwrap().find(&key(0)), None);
+        assert_eq!(profile.room().unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_segment_that_is_not_what_its_name_says_is_not_used() {
+    let world = World::new(FeatureType::F32);
+    world.publish(&mut world.open(), 0..5);
+    let bytes = fs::read(&world.segments()[0]).unwrap();
+    for at in (0..bytes.len()).step_by(61).chain([bytes.len() - 1]) {
+        let path = world.segments().remove(0);
+        damage(&path, at);
+        let set = world.open();
+        assert_eq!((set.find(&key(0)), world.segments()), (None, vec![]), "a bit at {at}");
+        world.publish(&mut world.open(), 0..5);
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+    // Cut short, and something else altogether.
+    let path = world.segments().remove(0);
+    fs::remove_file(&path).unwrap();
+    for other in [&bytes[..bytes.len() - 4], &bytes[..20], b""] {
+        let named = path.with_file_name(format!("{}.rows", Digest::of(other)));
+        fs::write(&named, other).unwrap();
+        assert_eq!(world.open().find(&key(0)), None);
+        assert!(!named.exists());
+    }
+}
+
+#[test]
+fn two_who_compute_the_same_rows_leave_one_file() {
+    let world = World::new(FeatureType::F32);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut set = world.open();
+                world.publish(&mut set, 0..6);
+                assert_row(&set, &[5, 1], FeatureType::F32);
+            });
+        }
+    });
+    assert_eq!(world.segments().len(), 1);
+    // Overlapping ones are two files, and either is right.
+    world.publish(&mut world.open(), 4..9);
+    assert_eq!(world.segments().len(), 2);
+    assert_row(&world.open(), &[0, 4, 5, 8], FeatureType::F32);
+}
+
+#[test]
+fn who_computes_is_waited_for() {
+    let world = World::new(FeatureType::F32);
+    let (store, interrupt) = (world.store(), Interrupt::default());
+    let held = store.lock(&made_of(), &interrupt, &mut || panic!("nobody else is there")).unwrap();
+    let mut held = Some(held);
+    let mut waited = 0;
+    drop(store.lock(&made_of(), &interrupt, &mut || {
+        waited += 1;
+        drop(held.take());
+    }));
+    assert_eq!(waited, 1);
+    let _held = store.lock(&made_of(), &interrupt, &mut || {}).unwrap();
+    let stopped = store.lock(&made_of(), &interrupt, &mut || interrupt.request());
+    assert_eq!(stopped.err().unwrap().kind, crate::error::Kind::Interrupted);
+}

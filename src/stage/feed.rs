@@ -1,0 +1,221 @@
+//! Where a stage's batches come from: images through the frozen layers, or their features from the store.
+//!
+//! The two give the same bytes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::features::Features;
+use super::frozen::{Frozen, INFERENCE_BATCH, in_order};
+use super::prefix::made_of;
+use super::{Context, Evaluate, Prefix, Subject, Train, View};
+use crate::data::{Dataset, Epoch, Images, Memory, Split, Transform, shuffled};
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::features::FeatureStore;
+use crate::model::{Model, State};
+use crate::pipeline::Augment;
+use crate::train::{Batches, Feed};
+
+/// What a stage makes batches of.
+pub(super) struct Material<'a> {
+    subject: &'a Subject,
+    view: &'a View,
+    prefix: Prefix,
+    frozen: Frozen<'a>,
+}
+
+impl<'a> Material<'a> {
+    pub fn of_training(
+        stage: &'a Train,
+        dataset: &Arc<Dataset>,
+        model: &'a Model,
+        state: &'a State,
+        context: &'a Context<'a>,
+    ) -> Self {
+        let frozen = Frozen::new(dataset, model, state, &stage.prefix, context);
+        Self { subject: &stage.subject, view: &stage.view, prefix: stage.prefix.clone(), frozen }
+    }
+
+    pub fn of_evaluation(
+        stage: &'a Evaluate,
+        dataset: &Arc<Dataset>,
+        model: &'a Model,
+        state: &'a State,
+        context: &'a Context<'a>,
+    ) -> Self {
+        let prefix = Prefix::plain(stage.layers);
+        let frozen = Frozen::new(dataset, model, state, &prefix, context);
+        Self { subject: &stage.subject, view: &stage.view, prefix, frozen }
+    }
+
+    fn images(&self, augment: &Augment, memory: &Arc<Memory>) -> Arc<Images> {
+        let transform = Transform::training(&self.view.0, None, augment);
+        let (dataset, memory) = (Arc::clone(&self.frozen.dataset), Arc::clone(memory));
+        Arc::new(Images::new(dataset, transform, self.view.0.broken, memory))
+    }
+
+    /// What decoded images of this stage may take, those of training and of validation together.
+    fn memory(&self) -> Arc<Memory> {
+        Arc::new(Memory::new(self.frozen.context.image_cache))
+    }
+
+    /// For images that are read once.
+    fn no_memory() -> Arc<Memory> {
+        Arc::new(Memory::new(0))
+    }
+
+    /// The store of features, where they are to be kept; else says once why not.
+    fn store(&self) -> Option<&'a FeatureStore<'a>> {
+        let context = self.frozen.context;
+        let digested = self.frozen.dataset.samples.iter().all(|sample| sample.digest.is_some());
+        let why = match (self.prefix.recomputed, context.features) {
+            (None, Some(store)) if digested => return Some(store),
+            (Some(why), _) => why,
+            (None, _) => "`run.feature_cache` is off",
+        };
+        if self.prefix.layers > 0 {
+            let (stage, reason) = (context.stage.to_owned(), why.to_owned());
+            context.observer.event(&Event::FeaturesRecomputed { stage, reason });
+        }
+        None
+    }
+
+    fn features(
+        &'a self,
+        store: &'a FeatureStore<'a>,
+        random: Option<(&Augment, u64)>,
+    ) -> Result<Features<'a>> {
+        let Frozen { model, state, .. } = self.frozen;
+        let made_of = made_of(self.subject, &model.description, state, &self.prefix, self.view, random)?;
+        let images = match random {
+            // What is ahead of the random changes is the same for every view.
+            Some((augment, _)) => self.images(augment, &self.memory()),
+            None => self.images(&Augment::default(), &Self::no_memory()),
+        };
+        Features::open(&self.frozen, images, self.view.0.broken, random.map(|(_, seed)| seed), store, made_of)
+    }
+}
+
+/// The batches of a train stage, from behind its frozen layers.
+pub(super) fn training<'a>(stage: &'a Train, material: &'a Material<'a>) -> Result<Box<dyn Feed + 'a>> {
+    let (dataset, memory) = (&material.frozen.dataset, material.memory());
+    let source = Source {
+        material,
+        train: material.images(&stage.settings.augment, &memory),
+        validation: material.images(&Augment::default(), &memory),
+        train_samples: dataset.split(Split::Train),
+        validation_samples: dataset.split(Split::Validation),
+        batch_size: stage.settings.batch_size,
+        seed: stage.seed,
+    };
+    if source.train_samples.is_empty() {
+        return Err(Error::failed("there are no training images"));
+    }
+    let Some(store) = material.store() else { return Ok(Box::new(source)) };
+    let plain = material.features(store, None)?;
+    let views = match material.prefix.views {
+        Some(_) => Some(material.features(store, Some((&stage.settings.augment, stage.seed)))?),
+        None => None,
+    };
+    let mut samples = source.validation_samples.clone();
+    if views.is_none() {
+        samples = [&source.train_samples[..], &samples].concat();
+    }
+    // Told here and now, rather than after an epoch.
+    if !samples.is_empty() && !plain.complete(&samples, 0)? {
+        return Ok(Box::new(source));
+    }
+    Ok(Box::new(Kept { source, plain, views }))
+}
+
+/// Images, decoded for every epoch, and the frozen layers run on each batch.
+struct Source<'a> {
+    material: &'a Material<'a>,
+    train: Arc<Images>,
+    validation: Arc<Images>,
+    train_samples: Vec<usize>,
+    validation_samples: Vec<usize>,
+    batch_size: usize,
+    seed: u64,
+}
+
+impl Feed for Source<'_> {
+    fn steps_per_epoch(&self) -> usize {
+        self.train_samples.len().div_ceil(self.batch_size)
+    }
+
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+        let order = shuffled(&self.train_samples, self.seed, epoch);
+        let view = self.material.prefix.view(epoch);
+        let epoch =
+            Epoch { order, batch_size: self.batch_size, first_batch: start, seed: self.seed, epoch: view };
+        self.material.frozen.batches(&self.train, epoch)
+    }
+
+    fn validation(&self) -> Option<Result<Batches<'_>>> {
+        (!self.validation_samples.is_empty()).then(|| {
+            self.material.frozen.batches(&self.validation, in_order(self.validation_samples.clone()))
+        })
+    }
+
+    fn broken(&self) -> BTreeSet<String> {
+        self.material.frozen.broken()
+    }
+}
+
+/// A source whose features are kept: those of images as they are, and those of augmented views.
+struct Kept<'a> {
+    source: Source<'a>,
+    plain: Features<'a>,
+    views: Option<Features<'a>>,
+}
+
+impl Feed for Kept<'_> {
+    fn steps_per_epoch(&self) -> usize {
+        self.source.steps_per_epoch()
+    }
+
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+        let Source { train_samples, batch_size, seed, .. } = &self.source;
+        let (features, view) = match &self.views {
+            None => (&self.plain, 0),
+            Some(views) => {
+                let view = self.source.material.prefix.view(epoch);
+                if !views.complete(train_samples, view)? {
+                    return self.source.train(epoch, start);
+                }
+                (views, view)
+            }
+        };
+        Ok(features.batches(shuffled(train_samples, *seed, epoch), *batch_size, start, view))
+    }
+
+    fn validation(&self) -> Option<Result<Batches<'_>>> {
+        let samples = &self.source.validation_samples;
+        (!samples.is_empty()).then(|| Ok(self.plain.batches(samples.clone(), INFERENCE_BATCH, 0, 0)))
+    }
+
+    fn broken(&self) -> BTreeSet<String> {
+        self.source.broken()
+    }
+}
+
+/// The images of a split in the order of their data set, as an evaluation sees them: `read` is given the batches from
+/// behind the frozen layers, and how many there are.
+pub(super) fn evaluation<T>(
+    material: &Material,
+    split: Split,
+    read: impl FnOnce(Batches, usize) -> Result<T>,
+) -> Result<T> {
+    let samples = material.frozen.dataset.split(split);
+    let total = samples.len().div_ceil(INFERENCE_BATCH);
+    if let Some(store) = material.store() {
+        let features = material.features(store, None)?;
+        if features.complete(&samples, 0)? {
+            return read(features.batches(samples, INFERENCE_BATCH, 0, 0), total);
+        }
+    }
+    let images = material.images(&Augment::default(), &Material::no_memory());
+    read(material.frozen.batches(&images, in_order(samples))?, total)
+}

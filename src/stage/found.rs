@@ -1,0 +1,95 @@
+//! Which features a stage would find in the store, for whoever plans.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::features::key;
+use super::prefix::made_of;
+use super::{Evaluate, Prefix, Train, Work};
+use crate::data::{Dataset, Split};
+use crate::error::Result;
+use crate::features::FeatureStore;
+use crate::pipeline::Augment;
+use crate::weights::{self, LoadRules, Source};
+
+/// How far the features of a stage are there already.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FeaturesFound {
+    /// How many rows the stage wants: one for each image, or for each of its views.
+    pub images: usize,
+    /// How many of them are in the store.
+    pub stored: usize,
+}
+
+/// The rows a stage asks of one set of features.
+struct Wanted<'a> {
+    /// The random changes and their seed.
+    random: Option<(&'a Augment, u64)>,
+    samples: Vec<usize>,
+    views: Vec<Option<u32>>,
+}
+
+impl Work {
+    /// The layers whose features the stage keeps, or why it does not; none for a stage without such layers.
+    pub fn prefix(&self) -> Option<Prefix> {
+        match self {
+            Self::Train(work) => Some(work.prefix.clone()),
+            Self::Evaluate(work) if work.layers > 0 => Some(Prefix::plain(work.layers)),
+            _ => None,
+        }
+    }
+
+    /// What the store has of the features that the stage would ask for with the weights in `source`. None for a stage
+    /// that asks for none.
+    ///
+    /// # Errors
+    /// The weights cannot be read.
+    pub fn features_found(&self, source: &Path, store: &FeatureStore) -> Result<Option<FeaturesFound>> {
+        let Some(prefix) = self.prefix().filter(|prefix| prefix.recomputed.is_none()) else {
+            return Ok(None);
+        };
+        let Some(dataset) = self.dataset() else { return Ok(None) };
+        let (subject, view, wanted) = match self {
+            Self::Train(work) => (&work.subject, &work.view, work.wanted(dataset)),
+            Self::Evaluate(work) => (&work.subject, &work.view, work.wanted(dataset)),
+            Self::LoadWeights(_) | Self::InitWeights(_) => return Ok(None),
+        };
+        let description = subject.build().description;
+        let state = weights::load(&description, &Source::open(source)?, &LoadRules::default(), 0)?;
+        let mut found = FeaturesFound { images: 0, stored: 0 };
+        for wanted in wanted {
+            let made_of = made_of(subject, &description, &state, &prefix, view, wanted.random)?;
+            let set = store.look(&made_of, prefix.kind)?;
+            let there = |sample: &usize, view: Option<u32>| {
+                key(dataset, *sample, view).and_then(|key| set.find(&key)).is_some()
+            };
+            for view in wanted.views {
+                found.images += wanted.samples.len();
+                found.stored += wanted.samples.iter().filter(|sample| there(sample, view)).count();
+            }
+        }
+        Ok(Some(found))
+    }
+}
+
+impl Train {
+    fn wanted(&self, dataset: &Dataset) -> Vec<Wanted<'_>> {
+        let (train, validation) = (dataset.split(Split::Train), dataset.split(Split::Validation));
+        let plain = |samples| Wanted { random: None, samples, views: vec![None] };
+        match self.prefix.views {
+            None => vec![plain([train, validation].concat())],
+            Some(views) => {
+                let random = Some((&self.settings.augment, self.seed));
+                let views = (0..views.min(self.settings.epochs)).map(Some).collect();
+                vec![plain(validation), Wanted { random, samples: train, views }]
+            }
+        }
+    }
+}
+
+impl Evaluate {
+    fn wanted(&self, dataset: &Dataset) -> Vec<Wanted<'_>> {
+        vec![Wanted { random: None, samples: dataset.split(self.split), views: vec![None] }]
+    }
+}

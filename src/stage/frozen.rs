@@ -1,0 +1,94 @@
+//! Images through the frozen layers.
+//!
+//! They run as plain inference, in which a sample's result depends on nothing but the sample: it does not matter when
+//! or beside whom it is computed.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use super::{Context, Prefix};
+use crate::autograd::Value;
+use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Loader};
+use crate::error::Result;
+use crate::model::{Model, Pass, State};
+use crate::pipeline::FeatureType;
+use crate::random::name_hash;
+use crate::train::{Batch, Batches};
+
+/// Images per inference batch: a matter of memory alone.
+pub(super) const INFERENCE_BATCH: usize = 32;
+
+/// The first layers of a model and the images they are shown.
+pub(super) struct Frozen<'a> {
+    pub dataset: Arc<Dataset>,
+    pub model: &'a Model,
+    pub state: &'a State,
+    pub prefix: Prefix,
+    pub context: &'a Context<'a>,
+    /// Paths of images that cannot be read.
+    broken: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Frozen<'a> {
+    pub fn new(
+        dataset: &Arc<Dataset>,
+        model: &'a Model,
+        state: &'a State,
+        prefix: &Prefix,
+        context: &'a Context<'a>,
+    ) -> Self {
+        let (dataset, prefix) = (Arc::clone(dataset), prefix.clone());
+        Self { dataset, model, state, prefix, context, broken: RefCell::default() }
+    }
+
+    /// What the layers make of images, batch by batch.
+    pub fn batches(&self, images: &Arc<Images>, epoch: Epoch) -> Result<Batches<'_>> {
+        let mut loader = Loader::new(Arc::clone(images), epoch, self.context.workers)?;
+        let mut pass = Pass::inference(self.state);
+        Ok(Box::new(std::iter::from_fn(move || {
+            let batch = loader.next();
+            loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
+            let through = |batch: ImageBatch| {
+                Ok(Batch {
+                    index: batch.index,
+                    input: self.through(&mut pass, batch.images)?,
+                    targets: batch.labels,
+                    streams: self.streams(&batch.samples),
+                    samples: batch.samples,
+                })
+            };
+            Some(batch?.and_then(through))
+        })))
+    }
+
+    fn through(&self, pass: &mut Pass, images: Tensor) -> Result<Tensor> {
+        let layers = 0..self.prefix.layers;
+        let features = self.model.forward(pass, layers, Value::constant(images))?.into_tensor();
+        match self.prefix.kind {
+            FeatureType::F32 => Ok(features),
+            // As they come back from where they are kept, whether or not they are.
+            FeatureType::Bf16 => Ok(features.to_dtype(DType::BF16)?.to_dtype(DType::F32)?),
+        }
+    }
+
+    /// By path, as an image is one in a recipe: its place among all images moves when a test image is added.
+    pub fn streams(&self, samples: &[usize]) -> Vec<u64> {
+        samples.iter().map(|&sample| name_hash(&self.dataset.samples[sample].path)).collect()
+    }
+
+    pub fn note_broken(&self, sample: usize) {
+        self.broken.borrow_mut().insert(self.dataset.samples[sample].path.clone());
+    }
+
+    pub fn broken(&self) -> BTreeSet<String> {
+        self.broken.borrow().clone()
+    }
+}
+
+/// Samples in the order given, without anything random.
+pub(super) fn in_order(order: Vec<usize>) -> Epoch {
+    Epoch { order, batch_size: INFERENCE_BATCH, first_batch: 0, seed: 0, epoch: 0 }
+}

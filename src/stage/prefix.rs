@@ -1,0 +1,84 @@
+//! The frozen layers ahead of all that trains: how many they are, and whether what they make of an image is kept.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::work::versions;
+use super::{Subject, View};
+use crate::error::Result;
+use crate::freeze::ParameterTable;
+use crate::model::{Description, Role, State};
+use crate::pipeline::{self, Augment, FeatureType};
+use crate::{data, model, ops, weights};
+
+/// The layers that run as plain inference because nothing in them trains, and whether they run once or every epoch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prefix {
+    pub layers: usize,
+    /// The numbers their features come in.
+    pub kind: FeatureType,
+    /// How many augmented views of a training image are kept; none where it looks the same in every epoch.
+    pub views: Option<u32>,
+    /// Why the features are not kept from epoch to epoch, if they are not.
+    pub recomputed: Option<&'static str>,
+}
+
+impl Prefix {
+    pub fn new(description: &Description, table: &ParameterTable, settings: &pipeline::Train) -> Self {
+        let layers = table.frozen_prefix(description);
+        let features = settings.features.clone().unwrap_or_default();
+        let recomputed = if layers == 0 {
+            Some("the first layer trains")
+        } else if settings.augment != Augment::default() && features.views.is_none() {
+            Some("the augmentation changes the images every epoch")
+        } else {
+            None
+        };
+        Self { layers, kind: features.dtype, views: features.views, recomputed }
+    }
+
+    /// The first layers of a model, for images that look the same every time.
+    pub fn plain(layers: usize) -> Self {
+        let recomputed = (layers == 0).then_some("no layer is known to be frozen");
+        Self { layers, kind: FeatureType::F32, views: None, recomputed }
+    }
+
+    /// The number that draws the augmentation of an epoch: the view's where views are kept, else the epoch's own.
+    pub fn view(&self, epoch: u32) -> u32 {
+        self.views.map_or(epoch, |views| epoch % views)
+    }
+}
+
+/// What the features of images are made of, but for the images and the numeric profile: the address of a set.
+///
+/// Only what the layers read enters: a head that trains, or a statistic that counts batches, makes no other features.
+/// `random` are the random changes and their seed, where there are any.
+pub(super) fn made_of(
+    subject: &Subject,
+    description: &Description,
+    state: &State,
+    prefix: &Prefix,
+    view: &View,
+    random: Option<(&Augment, u64)>,
+) -> Result<Value> {
+    let read = description.tensors.iter().zip(&state.tensors);
+    let read: Vec<_> =
+        read.filter(|(spec, _)| spec.layer < prefix.layers && spec.role != Role::BatchCount).collect();
+    let tensors = State { tensors: read.iter().map(|(_, tensor)| (*tensor).clone()).collect() };
+    let digests = weights::digests(&tensors)?;
+    let names = read.iter().map(|(spec, _)| spec.name.clone());
+    let mut images = view.document();
+    if let Some(fields) = images.as_object_mut() {
+        // Whether an image that cannot be read is an error does not change those that can.
+        fields.remove("broken");
+    }
+    Ok(json!({
+        "arch": subject.model.arch,
+        "layers": prefix.layers,
+        "tensors": names.zip(digests.iter().map(|digest| json!(digest))).collect::<serde_json::Map<_, _>>(),
+        "images": images,
+        "random": random.map(|(augment, seed)| json!({ "augment": augment, "seed": seed })),
+        "dtype": prefix.kind,
+        "engine": versions(&[ops::VERSIONS, model::VERSIONS, data::VERSIONS, crate::features::VERSIONS]),
+    }))
+}
