@@ -4,9 +4,10 @@
 
 use std::mem::MaybeUninit;
 
-use super::curve::Curve;
+use super::curve::{Activation, Curve};
 use super::float::Float;
 use super::multiversion::multiversion;
+use super::vector::{Vector, Vectorised, load, store};
 
 /// Two sums per channel. In f64, so that neither the number of rows nor where they are cut costs digits; the loops wait
 /// for memory either way.
@@ -56,6 +57,58 @@ pub struct Affine<T> {
     pub centre: Vec<T>,
     pub scale: Vec<T>,
     pub offset: Vec<T>,
+}
+
+/// [`normalize`] for a clamp, with the same bits, of rows that the caches will not keep until they are read again.
+pub struct NormalizeClamped<'a, T> {
+    pub x: &'a [T],
+    pub residual: Option<&'a [T]>,
+    pub affine: &'a Affine<T>,
+    pub activation: Activation,
+    pub out: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Float> Vectorised for NormalizeClamped<'_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) {
+        let Self { x, residual, affine: Affine { centre, scale, offset }, activation, out } = self;
+        let channels = centre.len();
+        assert!(scale.len() == channels && offset.len() == channels && out.len() == x.len());
+        assert!(
+            x.len().is_multiple_of(channels) && residual.is_none_or(|residual| residual.len() == x.len())
+        );
+        let out = out.as_mut_ptr().cast::<T>();
+        let stream = channels.is_multiple_of(V::LANES) && out.addr().is_multiple_of(size_of::<V>());
+        for row in (0..x.len()).step_by(channels) {
+            let mut channel = 0;
+            while channel < channels {
+                let (count, at) = (V::LANES.min(channels - channel), row + channel);
+                // SAFETY: `count` channels are left in the row, and all slices hold as many rows or one; where results
+                // are streamed, rows start at multiples of the vector's size.
+                unsafe {
+                    let deviation =
+                        load::<V>(x.as_ptr().add(at), count).sub(load(centre.as_ptr().add(channel), count));
+                    let mut y = deviation
+                        .mul(load(scale.as_ptr().add(channel), count))
+                        .add(load(offset.as_ptr().add(channel), count));
+                    if let Some(residual) = residual {
+                        y = y.add(load(residual.as_ptr().add(at), count));
+                    }
+                    let y = match activation {
+                        Activation::Relu => Activation::Relu.of(y),
+                        Activation::Relu6 => Activation::Relu6.of(y),
+                        _ => y,
+                    };
+                    if stream { y.stream(out.add(at)) } else { store(y, out.add(at), count) }
+                }
+                channel += count;
+            }
+        }
+        V::fence();
+    }
 }
 
 multiversion! {

@@ -115,7 +115,7 @@ pub struct Sigmoid;
 impl<T: Float> Curve<T> for Sigmoid {
     #[inline(always)]
     fn value(self, x: T) -> T {
-        T::ONE / (T::ONE + (T::ZERO - x).exponential())
+        (T::ONE + (T::ZERO - x).exponential()).reciprocal()
     }
 
     #[inline(always)]
@@ -131,7 +131,7 @@ pub struct Silu;
 impl<T: Float> Curve<T> for Silu {
     #[inline(always)]
     fn value(self, x: T) -> T {
-        x / (T::ONE + (T::ZERO - x).exponential())
+        x * (T::ONE + (T::ZERO - x).exponential()).reciprocal()
     }
 
     #[inline(always)]

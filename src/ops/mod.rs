@@ -9,6 +9,7 @@
 mod activation;
 mod add;
 mod average_pool;
+mod awake;
 mod batch_norm;
 pub(crate) mod buffer;
 mod channels;
@@ -32,6 +33,7 @@ pub mod vector;
 pub use activation::activation;
 pub use add::add;
 pub use average_pool::global_average_pool;
+pub use awake::Awake;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d};
 pub use cross_entropy::cross_entropy;

@@ -34,6 +34,19 @@ pub trait Vector: Copy {
     /// `LANES` numbers are writable at `to`.
     unsafe fn store(self, to: *mut Self::Number);
 
+    /// Stores past the caches, what the memory keeps of this cache line never having been read: for results that are
+    /// larger than the caches. Such stores may be seen late: [`Vector::fence`] ends them.
+    ///
+    /// # Safety
+    /// As for `store`, and `to` is a multiple of the vector's size.
+    unsafe fn stream(self, to: *mut Self::Number) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.store(to) }
+    }
+
+    /// All that was streamed on this thread is seen before all that is stored after.
+    fn fence() {}
+
     /// # Safety
     /// `count` numbers, at most `LANES`, are writable at `to`.
     unsafe fn store_some(self, to: *mut Self::Number, count: usize);
@@ -184,7 +197,7 @@ impl<T: Float> Vector for Single<T> {
 macro_rules! vector {
     (
         $register:ty, $number:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident,
-        $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident, $min:ident,
+        $stream:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident, $min:ident,
         some: |$from:ident, $to:ident, $count:ident, $vector:ident| $load_some:expr, $store_some:expr
     ) => {
         impl Vector for $register {
@@ -211,6 +224,17 @@ macro_rules! vector {
             #[inline(always)]
             unsafe fn store(self, to: *mut $number) {
                 unsafe { $store(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn stream(self, to: *mut $number) {
+                unsafe { $stream(to, self) }
+            }
+
+            #[inline(always)]
+            fn fence() {
+                // SAFETY: part of SSE, which every x86-64 has.
+                unsafe { _mm_sfence() }
             }
 
             #[inline(always)]
@@ -266,7 +290,7 @@ macro_rules! vector {
 #[cfg(target_arch = "x86_64")]
 vector! {
     __m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
-    _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps,
+    _mm512_stream_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps,
     some: |from, to, count, vector|
         _mm512_maskz_loadu_ps(((1u32 << count) - 1) as u16, from),
         _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as u16, vector)
@@ -275,7 +299,7 @@ vector! {
 #[cfg(target_arch = "x86_64")]
 vector! {
     __m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
-    _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
+    _mm256_stream_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
     some: |from, to, count, vector|
         _mm256_maskload_ps(from, first_lanes(count)),
         _mm256_maskstore_ps(to, first_lanes(count), vector)

@@ -10,9 +10,11 @@ use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::ops::Activation;
 use crate::ops::buffer::{build, rows_per_task};
-use crate::ops::channels::{self, Affine, Sums};
+use crate::ops::channels::{self, Affine, NormalizeClamped, Sums};
 use crate::ops::curve::by_curve;
 use crate::ops::float::{Float, by_dtype, narrowed, tensor, widened, with_optional_slice, with_slice};
+use crate::ops::profile::Profile;
+use crate::ops::vector::vectorised;
 
 /// The statistics of one batch, [C] each, from which running statistics are updated.
 #[derive(Clone, Debug)]
@@ -169,16 +171,19 @@ impl Norm {
     }
 
     fn forward<T: Float>(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
-        let affine = self.affine::<T>();
+        let (profile, affine) = (Profile::current(), self.affine::<T>());
         let chunk = rows_per_task(affine.scale.len()) * affine.scale.len();
         let output = with_slice(x, |x: &[T]| {
             with_optional_slice(residual, |residual: Option<&[T]>| {
                 let write = |task: usize, out: &mut [MaybeUninit<T>]| {
                     let rows = task * chunk..task * chunk + out.len();
                     let (x, residual) = (&x[rows.clone()], residual.map(|residual| &residual[rows]));
-                    by_curve!(self.activation, T, curve => {
-                        channels::normalize(x, residual, &affine, curve, out)
-                    });
+                    let (affine, activation) = (&affine, self.activation);
+                    if activation.is_clamp() {
+                        let work = NormalizeClamped { x, residual, affine, activation, out };
+                        return vectorised(profile, work);
+                    }
+                    by_curve!(activation, T, curve => channels::normalize(x, residual, affine, curve, out));
                 };
                 // SAFETY: `normalize` writes every row, and chunks are whole rows.
                 unsafe { build(x.len(), chunk, write) }
