@@ -12,6 +12,7 @@ mod average_pool;
 mod awake;
 mod batch_norm;
 pub(crate) mod buffer;
+mod channel_sums;
 mod channels;
 pub mod conv2d;
 mod cross_entropy;
@@ -29,6 +30,8 @@ mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vector;
+#[cfg(target_arch = "x86_64")]
+mod vector_x86;
 
 pub use activation::activation;
 pub use add::add;
