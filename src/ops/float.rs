@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Shape, Storage, Tensor, WithDType};
 
-use super::exponential::{exponential, reciprocal};
+use super::sigmoid::sigmoid;
 use super::vector::{Single, Vector};
 use crate::error::{Error, Result};
 
@@ -35,11 +35,8 @@ pub trait Float:
 
     fn square_root(self) -> Self;
 
-    /// e^self. In f32 it vectorises where it is inlined.
-    fn exponential(self) -> Self;
-
-    /// 1 / self, for numbers from 1 on.
-    fn reciprocal(self) -> Self;
+    /// 1 / (1 + e^−self). In f32 it vectorises where it is inlined.
+    fn sigmoid(self) -> Self;
 
     /// The same number in f64. Unlike `to_f64` it is sure to be inlined, so loops over it vectorise.
     fn widen(self) -> f64;
@@ -51,7 +48,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ident, $variant:ident, $exponential:path, $reciprocal:expr, $widest:ty, $wide:ty) => {
+    ($type:ident, $variant:ident, $sigmoid:expr, $widest:ty, $wide:ty) => {
         impl Float for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -70,13 +67,8 @@ macro_rules! float {
             }
 
             #[inline(always)]
-            fn exponential(self) -> Self {
-                $exponential(self)
-            }
-
-            #[inline(always)]
-            fn reciprocal(self) -> Self {
-                $reciprocal(self)
+            fn sigmoid(self) -> Self {
+                $sigmoid(self)
             }
 
             #[inline(always)]
@@ -103,10 +95,10 @@ macro_rules! float {
 }
 
 #[cfg(target_arch = "x86_64")]
-float!(f32, F32, exponential, reciprocal, std::arch::x86_64::__m512, std::arch::x86_64::__m256);
+float!(f32, F32, sigmoid, std::arch::x86_64::__m512, std::arch::x86_64::__m256);
 #[cfg(not(target_arch = "x86_64"))]
-float!(f32, F32, exponential, reciprocal, Single<f32>, Single<f32>);
-float!(f64, F64, libm::exp, f64::recip, Single<f64>, Single<f64>);
+float!(f32, F32, sigmoid, Single<f32>, Single<f32>);
+float!(f64, F64, |x: f64| 1.0 / (1.0 + libm::exp(-x)), Single<f64>, Single<f64>);
 
 /// Runs `$body` with `$float` standing for the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
 macro_rules! by_dtype {

@@ -18,7 +18,6 @@ pub mod conv2d;
 mod cross_entropy;
 mod curve;
 mod dropout;
-mod exponential;
 pub mod float;
 pub mod gemm;
 mod linear;
@@ -26,6 +25,7 @@ mod max_pool;
 pub(crate) mod multiversion;
 pub mod profile;
 mod scale_channels;
+mod sigmoid;
 mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -7,10 +7,10 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-#[cfg(target_arch = "x86_64")]
-use super::exponential::{exponential_of, reciprocal_of};
 use super::float::Float;
 use super::profile::Profile;
+#[cfg(target_arch = "x86_64")]
+use super::sigmoid::sigmoid_of;
 #[cfg(target_arch = "x86_64")]
 use super::vector_x86::{between_256, between_512, halves_256, halves_512};
 
@@ -65,11 +65,8 @@ pub trait Vector: Copy {
     /// `bound` where it is less. NaN stays NaN.
     fn at_most(self, bound: Self) -> Self;
 
-    /// e^self, as [`Float::exponential`].
-    fn exponential(self) -> Self;
-
-    /// 1 / self, as [`Float::reciprocal`].
-    fn reciprocal(self) -> Self;
+    /// 1 / (1 + e^−self), as [`Float::sigmoid`].
+    fn sigmoid(self) -> Self;
 
     /// self where x lies between the bounds, 0 at them and beyond.
     fn between(self, x: Self, low: Self, high: Self) -> Self;
@@ -215,13 +212,8 @@ impl<T: Float> Vector for Single<T> {
     }
 
     #[inline(always)]
-    fn exponential(self) -> Self {
-        Self(self.0.exponential())
-    }
-
-    #[inline(always)]
-    fn reciprocal(self) -> Self {
-        Self(self.0.reciprocal())
+    fn sigmoid(self) -> Self {
+        Self(self.0.sigmoid())
     }
 
     #[inline(always)]
@@ -333,13 +325,8 @@ macro_rules! vector {
             }
 
             #[inline(always)]
-            fn exponential(self) -> Self {
-                exponential_of(self)
-            }
-
-            #[inline(always)]
-            fn reciprocal(self) -> Self {
-                reciprocal_of(self)
+            fn sigmoid(self) -> Self {
+                sigmoid_of(self)
             }
 
             #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::exponential::Bits;
+use super::sigmoid::Bits;
 
 /// Both halves, widened to f64.
 ///
@@ -45,12 +45,10 @@ pub unsafe fn between_256(value: __m256, x: __m256, low: __m256, high: __m256) -
 
 impl Bits for __m512 {
     #[inline(always)]
-    fn times_power_of_two(self, rounded: Self, round: i32) -> Self {
+    fn power_of_two(self, one: i32) -> Self {
         unsafe {
-            let k = _mm512_sub_epi32(_mm512_castps_si512(rounded), _mm512_set1_epi32(round));
-            let half = _mm512_srai_epi32::<1>(k);
-            let (first, second) = (power_512(half), power_512(_mm512_sub_epi32(k, half)));
-            _mm512_mul_ps(_mm512_mul_ps(self, first), second)
+            let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(self));
+            _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(one)))
         }
     }
 
@@ -58,21 +56,14 @@ impl Bits for __m512 {
     fn of_bits_missing_to(self, total: i32) -> Self {
         unsafe { _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32(total), _mm512_castps_si512(self))) }
     }
-
-    #[inline(always)]
-    fn zero_from(self, x: Self, limit: Self) -> Self {
-        unsafe { _mm512_maskz_mov_ps(!_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, limit), self) }
-    }
 }
 
 impl Bits for __m256 {
     #[inline(always)]
-    fn times_power_of_two(self, rounded: Self, round: i32) -> Self {
+    fn power_of_two(self, one: i32) -> Self {
         unsafe {
-            let k = _mm256_sub_epi32(_mm256_castps_si256(rounded), _mm256_set1_epi32(round));
-            let half = _mm256_srai_epi32::<1>(k);
-            let (first, second) = (power_256(half), power_256(_mm256_sub_epi32(k, half)));
-            _mm256_mul_ps(_mm256_mul_ps(self, first), second)
+            let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(self));
+            _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(one)))
         }
     }
 
@@ -80,20 +71,4 @@ impl Bits for __m256 {
     fn of_bits_missing_to(self, total: i32) -> Self {
         unsafe { _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_set1_epi32(total), _mm256_castps_si256(self))) }
     }
-
-    #[inline(always)]
-    fn zero_from(self, x: Self, limit: Self) -> Self {
-        unsafe { _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x, limit), self) }
-    }
-}
-
-/// 2^k
-#[inline(always)]
-unsafe fn power_512(k: __m512i) -> __m512 {
-    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(k, _mm512_set1_epi32(127)))) }
-}
-
-#[inline(always)]
-unsafe fn power_256(k: __m256i) -> __m256 {
-    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(k, _mm256_set1_epi32(127)))) }
 }
