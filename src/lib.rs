@@ -4,12 +4,12 @@
 //! [`run`], which asks [`stage`] for each one's work and keeps the results in [`store`]. A train stage joins [`data`]
 //! (images to batches), [`model`] (architectures), [`freeze`] (who trains) and [`train`] (the loop), all computing
 //! through [`ops`] on the tape of [`autograd`]. [`weights`] reads and writes tensors, [`metrics`] and [`report`] say how
-//! it went, and [`events`] tells whoever watches. [`bench`] times what stages are made of.
+//! it went, and [`events`] tells whoever watches. [`features`] keeps what frozen layers say of an image, [`memory`] is the
+//! program's allocator, and [`bench`] times what stages are made of.
 //!
 //! Floors run one way: `run → plan → stage → train · report → freeze · metrics → weights · model · data → ops → autograd`.
-//! `pipeline`, `digest`, `random`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and `run`,
-//! and `features` on it.
-//! The library never prints, exits or reads the environment.
+//! `pipeline`, `digest`, `random`, `memory`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and
+//! `run`, and `features` on it; `bench` stands on `stage`. The library never prints, exits or reads the environment.
 
 pub mod autograd;
 pub mod bench;

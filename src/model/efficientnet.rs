@@ -4,11 +4,9 @@
 
 use super::build::{Head, Network};
 use super::description::Description;
-use super::layers::{BatchNorm2d, Conv2d, Linear, Padding};
-use super::pass::Pass;
+use super::inverted_bottleneck::{Block, Excitation, InvertedBottlenecks};
+use super::layers::{BatchNorm2d, Conv2d, Padding};
 use super::scope::{ConvSettings, NormSettings, Scope};
-use crate::autograd::Value;
-use crate::error::Result;
 use crate::ops::Activation;
 
 /// What the base network's channels and repeats are multiplied by (§3.3).
@@ -51,30 +49,6 @@ impl Scaling {
 
 /// The layers are `features.0` (the stem), the blocks `features.1.0` … `features.7.n`, `features.8`, which ends in the
 /// global average, and `classifier.1`.
-struct EfficientNet {
-    stem: (Conv2d, BatchNorm2d),
-    blocks: Vec<Block>,
-    last: (Conv2d, BatchNorm2d),
-    classifier: Linear,
-    dropout: f64,
-}
-
-/// An inverted bottleneck (MobileNetV2, Sandler et al. 2018, §3.3) whose filtered features are weighed before they are
-/// projected.
-struct Block {
-    expand: Option<(Conv2d, BatchNorm2d)>,
-    depthwise: (Conv2d, BatchNorm2d),
-    excitation: Excitation,
-    project: (Conv2d, BatchNorm2d),
-    shortcut: bool,
-}
-
-/// Weighs each channel by what an image shows in all of them: Hu et al., *Squeeze-and-Excitation Networks* (CVPR 2018).
-struct Excitation {
-    squeeze: Linear,
-    excite: Linear,
-}
-
 pub fn build(arch: &str, scaling: Scaling, head: Head) -> (Description, Box<dyn Network>) {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     let mut inputs = scaling.channels(STEM);
@@ -100,7 +74,8 @@ pub fn build(arch: &str, scaling: Scaling, head: Head) -> (Description, Box<dyn 
     scope.layer("classifier.1");
     scope.head("classifier.1");
     let classifier = scope.linear("classifier.1", features, head.classes);
-    let network = EfficientNet { stem, blocks, last, classifier, dropout: head.dropout };
+    let (dropout, activation) = (head.dropout, Activation::Silu);
+    let network = InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation };
     (scope.finish(), Box::new(network))
 }
 
@@ -133,50 +108,12 @@ fn block(
         excite: scope.pointwise("fc2", squeezed, width),
     });
     let project = scope.within(&number(2), |scope| conv_norm(scope, conv(width, outputs, 1, 1)));
-    Block { expand, depthwise, excitation, project, shortcut: stride == 1 && inputs == outputs }
-}
-
-impl Block {
-    fn forward(&self, pass: &mut Pass, input: Value) -> Result<Value> {
-        let expanded = match &self.expand {
-            Some((conv, norm)) => pass.conv_norm(conv, norm, Activation::Silu, &input, None)?,
-            None => input.clone(),
-        };
-        let (conv, norm) = &self.depthwise;
-        let filtered = pass.conv_norm(conv, norm, Activation::Silu, &expanded, None)?;
-        let weighed = self.excitation.forward(pass, &filtered)?;
-        let (conv, norm) = &self.project;
-        pass.conv_norm(conv, norm, Activation::None, &weighed, self.shortcut.then_some(&input))
-    }
-}
-
-impl Excitation {
-    fn forward(&self, pass: &mut Pass, x: &Value) -> Result<Value> {
-        let averages = pass.global_average_pool(x)?;
-        let squeezed = pass.linear(&self.squeeze, &averages)?;
-        let squeezed = pass.activation(&squeezed, Activation::Silu)?;
-        let excited = pass.linear(&self.excite, &squeezed)?;
-        let weights = pass.activation(&excited, Activation::Sigmoid)?;
-        pass.scale_channels(x, &weights)
-    }
-}
-
-impl Network for EfficientNet {
-    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
-        if index == 0 {
-            let (conv, norm) = &self.stem;
-            return pass.conv_norm(conv, norm, Activation::Silu, &input, None);
-        }
-        if let Some(block) = self.blocks.get(index - 1) {
-            return block.forward(pass, input);
-        }
-        if index == self.blocks.len() + 1 {
-            let (conv, norm) = &self.last;
-            let value = pass.conv_norm(conv, norm, Activation::Silu, &input, None)?;
-            return pass.global_average_pool(&value);
-        }
-        let features = pass.dropout(input, self.dropout)?;
-        pass.linear(&self.classifier, &features)
+    Block {
+        expand,
+        depthwise,
+        excitation: Some(excitation),
+        project,
+        shortcut: stride == 1 && inputs == outputs,
     }
 }
 

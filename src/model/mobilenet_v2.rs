@@ -3,11 +3,9 @@
 
 use super::build::{Head, Network};
 use super::description::Description;
-use super::layers::{BatchNorm2d, Conv2d, Linear, Padding};
-use super::pass::Pass;
+use super::inverted_bottleneck::{Block, InvertedBottlenecks};
+use super::layers::{BatchNorm2d, Conv2d, Padding};
 use super::scope::{ConvSettings, NormSettings, Scope};
-use crate::autograd::Value;
-use crate::error::Result;
 use crate::ops::Activation;
 
 /// Expansion, outputs, repeats and stride of the first of each run of blocks (the paper's table 2).
@@ -24,22 +22,6 @@ const STEM: usize = 32;
 const FEATURES: usize = 1280;
 
 /// The layers are `features.0` (the stem) … `features.18`, which ends in the global average, and `classifier.1`.
-struct MobileNetV2 {
-    stem: (Conv2d, BatchNorm2d),
-    blocks: Vec<Block>,
-    last: (Conv2d, BatchNorm2d),
-    classifier: Linear,
-    dropout: f64,
-}
-
-/// An inverted bottleneck (§3.3): expand, convolve each channel by itself, project without an activation.
-struct Block {
-    expand: Option<(Conv2d, BatchNorm2d)>,
-    depthwise: (Conv2d, BatchNorm2d),
-    project: (Conv2d, BatchNorm2d),
-    shortcut: bool,
-}
-
 pub fn build(arch: &str, head: Head) -> (Description, Box<dyn Network>) {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     scope.layer("features.0");
@@ -65,7 +47,8 @@ pub fn build(arch: &str, head: Head) -> (Description, Box<dyn Network>) {
     scope.layer("classifier.1");
     scope.head("classifier.1");
     let classifier = scope.linear("classifier.1", FEATURES, head.classes);
-    let network = MobileNetV2 { stem, blocks, last, classifier, dropout: head.dropout };
+    let (dropout, activation) = (head.dropout, Activation::Relu6);
+    let network = InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation };
     (scope.finish(), Box::new(network))
 }
 
@@ -86,37 +69,5 @@ fn block(scope: &mut Scope, inputs: usize, outputs: usize, expansion: usize, str
     let depthwise = conv_norm(scope, &format!("{}.0", number(0)), &format!("{}.1", number(0)), depthwise);
     let project = conv(width, outputs, 1, 1);
     let project = conv_norm(scope, &number(1).to_string(), &number(2).to_string(), project);
-    Block { expand, depthwise, project, shortcut: stride == 1 && inputs == outputs }
-}
-
-impl Block {
-    fn forward(&self, pass: &mut Pass, input: Value) -> Result<Value> {
-        let expanded = match &self.expand {
-            Some((conv, norm)) => pass.conv_norm(conv, norm, Activation::Relu6, &input, None)?,
-            None => input.clone(),
-        };
-        let (conv, norm) = &self.depthwise;
-        let filtered = pass.conv_norm(conv, norm, Activation::Relu6, &expanded, None)?;
-        let (conv, norm) = &self.project;
-        pass.conv_norm(conv, norm, Activation::None, &filtered, self.shortcut.then_some(&input))
-    }
-}
-
-impl Network for MobileNetV2 {
-    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
-        if index == 0 {
-            let (conv, norm) = &self.stem;
-            return pass.conv_norm(conv, norm, Activation::Relu6, &input, None);
-        }
-        if let Some(block) = self.blocks.get(index - 1) {
-            return block.forward(pass, input);
-        }
-        if index == self.blocks.len() + 1 {
-            let (conv, norm) = &self.last;
-            let value = pass.conv_norm(conv, norm, Activation::Relu6, &input, None)?;
-            return pass.global_average_pool(&value);
-        }
-        let features = pass.dropout(input, self.dropout)?;
-        pass.linear(&self.classifier, &features)
-    }
+    Block { expand, depthwise, excitation: None, project, shortcut: stride == 1 && inputs == outputs }
 }

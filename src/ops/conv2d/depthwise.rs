@@ -1,5 +1,8 @@
 //! Depthwise convolution: direct kernels over vectors of channels, a line of pixels at a time.
 
+// Loops count over arrays of vectors on purpose: iterators over several of them at once read worse.
+#![allow(clippy::needless_range_loop)]
+
 use std::mem::MaybeUninit;
 use std::ops::Range;
 

@@ -1,5 +1,8 @@
 //! The weight gradient of depthwise convolution: sums over all pixels, line by line, in parts cut by shape.
 
+// Loops count over arrays of vectors on purpose: iterators over several of them at once read worse.
+#![allow(clippy::needless_range_loop)]
+
 use std::ops::Range;
 
 use rayon::prelude::*;

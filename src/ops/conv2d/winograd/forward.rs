@@ -1,5 +1,8 @@
 //! The forward pass and, with weights turned round, the input gradient.
 
+// Loops count over arrays of vectors on purpose: iterators over several of them at once read worse.
+#![allow(clippy::needless_range_loop)]
+
 use std::mem::MaybeUninit;
 use std::ops::Range;
 

@@ -1,5 +1,8 @@
 //! The weight gradient: products of transformed inputs and transformed output gradients, summed over all tiles.
 
+// Loops count over arrays of vectors on purpose: iterators over several of them at once read worse.
+#![allow(clippy::needless_range_loop)]
+
 use std::ops::Range;
 
 use rayon::prelude::*;

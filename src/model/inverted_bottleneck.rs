@@ -1,0 +1,81 @@
+//! Chains of inverted bottlenecks, as MobileNetV2 and the EfficientNets are: how they compute. Which tensors they have,
+//! under which names, stands in the file of each architecture.
+
+use super::build::Network;
+use super::layers::{BatchNorm2d, Conv2d, Linear};
+use super::pass::Pass;
+use crate::autograd::Value;
+use crate::error::Result;
+use crate::ops::Activation;
+
+/// The layers are the stem, the blocks, the last convolution, which ends in the global average, and the classifier.
+pub struct InvertedBottlenecks {
+    pub stem: (Conv2d, BatchNorm2d),
+    pub blocks: Vec<Block>,
+    pub last: (Conv2d, BatchNorm2d),
+    pub classifier: Linear,
+    /// Ahead of the classifier.
+    pub dropout: f64,
+    /// After every convolution but those that project.
+    pub activation: Activation,
+}
+
+/// An inverted bottleneck: expand, convolve each channel by itself, project without an activation (MobileNetV2, Sandler
+/// et al. 2018, §3.3). Where there is an excitation, what was convolved is weighed before it is projected.
+pub struct Block {
+    pub expand: Option<(Conv2d, BatchNorm2d)>,
+    pub depthwise: (Conv2d, BatchNorm2d),
+    pub excitation: Option<Excitation>,
+    pub project: (Conv2d, BatchNorm2d),
+    pub shortcut: bool,
+}
+
+/// Weighs each channel by what an image shows in all of them: Hu et al., *Squeeze-and-Excitation Networks* (CVPR 2018).
+pub struct Excitation {
+    pub squeeze: Linear,
+    pub excite: Linear,
+}
+
+impl Block {
+    fn forward(&self, pass: &mut Pass, input: Value, activation: Activation) -> Result<Value> {
+        let mut value = input.clone();
+        for (conv, norm) in self.expand.iter().chain([&self.depthwise]) {
+            value = pass.conv_norm(conv, norm, activation, &value, None)?;
+        }
+        if let Some(excitation) = &self.excitation {
+            value = excitation.forward(pass, &value, activation)?;
+        }
+        let (conv, norm) = &self.project;
+        pass.conv_norm(conv, norm, Activation::None, &value, self.shortcut.then_some(&input))
+    }
+}
+
+impl Excitation {
+    fn forward(&self, pass: &mut Pass, x: &Value, activation: Activation) -> Result<Value> {
+        let averages = pass.global_average_pool(x)?;
+        let squeezed = pass.linear(&self.squeeze, &averages)?;
+        let squeezed = pass.activation(&squeezed, activation)?;
+        let excited = pass.linear(&self.excite, &squeezed)?;
+        let weights = pass.activation(&excited, Activation::Sigmoid)?;
+        pass.scale_channels(x, &weights)
+    }
+}
+
+impl Network for InvertedBottlenecks {
+    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+        if index == 0 {
+            let (conv, norm) = &self.stem;
+            return pass.conv_norm(conv, norm, self.activation, &input, None);
+        }
+        if let Some(block) = self.blocks.get(index - 1) {
+            return block.forward(pass, input, self.activation);
+        }
+        if index == self.blocks.len() + 1 {
+            let (conv, norm) = &self.last;
+            let value = pass.conv_norm(conv, norm, self.activation, &input, None)?;
+            return pass.global_average_pool(&value);
+        }
+        let features = pass.dropout(input, self.dropout)?;
+        pass.linear(&self.classifier, &features)
+    }
+}
