@@ -31,4 +31,4 @@ mod parity;
 ///
 /// `architectures` covers what ResNets and EfficientNet-Lite compute in training and inference, and how running statistics
 /// move; the others, what theirs do.
-pub const VERSIONS: &[(&str, u32)] = &[("architectures", 2), ("mobilenet_v2", 1), ("efficientnet", 1)];
+pub const VERSIONS: &[(&str, u32)] = &[("architectures", 2), ("mobilenet_v2", 1), ("efficientnet", 2)];

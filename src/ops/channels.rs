@@ -53,7 +53,9 @@ impl<T: Float> Normalize<'_, T> {
         );
         let out = out.as_mut_ptr().cast::<T>();
         // A clamp waits for memory. The others compute meanwhile, and lose by it (EfficientNet-B0's step: 8 %).
-        let stream = activation.is_clamp() && channels.is_multiple_of(V::LANES) && out.addr().is_multiple_of(size_of::<V>());
+        let stream = activation.is_clamp()
+            && channels.is_multiple_of(V::LANES)
+            && out.addr().is_multiple_of(size_of::<V>());
         for row in (0..x.len()).step_by(channels) {
             let mut channel = 0;
             while channel < channels {

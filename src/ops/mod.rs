@@ -54,7 +54,7 @@ pub const VERSIONS: &[(&str, u32)] = &[
     ("pooling", 1),
     ("linear", 1),
     ("elementwise", 1),
-    ("silu", 1),
+    ("silu", 2),
     ("scale_channels", 1),
     ("cross_entropy", 1),
     ("softmax", 1),
