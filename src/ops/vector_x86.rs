@@ -1,15 +1,176 @@
-//! What the vectors of x86-64 do beyond single instructions.
+//! The vectors of x86-64: [`Vector`] by intrinsics, of 16 and of 8 numbers.
 
 use std::arch::x86_64::*;
 
-use super::sigmoid::Bits;
+use super::sigmoid::{Bits, sigmoid_of};
+use super::vector::Vector;
+
+/// Implements [`Vector`] by the intrinsics of one register type.
+macro_rules! vector {
+    (
+        $register:ty, $number:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident,
+        $stream:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident, $min:ident,
+        $between:ident, $halves:ident, $load_wide:ident, $store_wide:ident, $add_wide:ident, $sub_wide:ident, $mul_wide:ident,
+        some: |$from:ident, $to:ident, $count:ident, $vector:ident| $load_some:expr, $store_some:expr
+    ) => {
+        impl Vector for $register {
+            type Number = $number;
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn splat(number: $number) -> Self {
+                // SAFETY: `vectorised` saw that the machine has these registers, here and below; pointers are the
+                // caller's concern.
+                unsafe { $splat(number) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const $number) -> Self {
+                unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_some($from: *const $number, $count: usize) -> Self {
+                unsafe { $load_some }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $number) {
+                unsafe { $store(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn stream(self, to: *mut $number) {
+                unsafe { $stream(to, self) }
+            }
+
+            #[inline(always)]
+            fn fence() {
+                // SAFETY: part of SSE, which every x86-64 has.
+                unsafe { _mm_sfence() }
+            }
+
+            #[inline(always)]
+            unsafe fn store_some(self, $to: *mut $number, $count: usize) {
+                let $vector = self;
+                unsafe { $store_some }
+            }
+
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                unsafe { $add(self, other) }
+            }
+
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                unsafe { $sub(self, other) }
+            }
+
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                unsafe { $mul(self, other) }
+            }
+
+            #[inline(always)]
+            fn fused_multiply_add(self, a: Self, b: Self) -> Self {
+                unsafe { $fma(self, a, b) }
+            }
+
+            #[inline(always)]
+            fn at_least(self, bound: Self) -> Self {
+                // The instruction gives its second operand where one is NaN, here and below.
+                unsafe { $max(bound, self) }
+            }
+
+            #[inline(always)]
+            fn at_most(self, bound: Self) -> Self {
+                unsafe { $min(bound, self) }
+            }
+
+            #[inline(always)]
+            fn sigmoid(self) -> Self {
+                sigmoid_of(self)
+            }
+
+            #[inline(always)]
+            fn between(self, x: Self, low: Self, high: Self) -> Self {
+                unsafe { $between(self, x, low, high) }
+            }
+
+            #[inline(always)]
+            unsafe fn add_to(self, sums: *mut f64) {
+                unsafe {
+                    let mut at = sums;
+                    for half in $halves(self) {
+                        $store_wide(at, $add_wide($load_wide(at), half));
+                        at = at.add($lanes / 2);
+                    }
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn add_product_to(self, x: Self, centre: *const f64, sums: *mut f64) {
+                unsafe {
+                    let (own, x) = ($halves(self), $halves(x));
+                    for half in 0..2 {
+                        let (centre, sums) = (centre.add(half * $lanes / 2), sums.add(half * $lanes / 2));
+                        let product = $mul_wide(own[half], $sub_wide(x[half], $load_wide(centre)));
+                        $store_wide(sums, $add_wide($load_wide(sums), product));
+                    }
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn add_moments_to(self, centre: *const f64, first: *mut f64, second: *mut f64) {
+                unsafe {
+                    let own = $halves(self);
+                    for half in 0..2 {
+                        let at = half * $lanes / 2;
+                        let deviation = $sub_wide(own[half], $load_wide(centre.add(at)));
+                        $store_wide(first.add(at), $add_wide($load_wide(first.add(at)), deviation));
+                        let square = $mul_wide(deviation, deviation);
+                        $store_wide(second.add(at), $add_wide($load_wide(second.add(at)), square));
+                    }
+                }
+            }
+        }
+    };
+}
+
+vector! {
+    __m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
+    _mm512_stream_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps,
+    between_512, halves_512, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd,
+    some: |from, to, count, vector|
+        _mm512_maskz_loadu_ps(((1u32 << count) - 1) as u16, from),
+        _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as u16, vector)
+}
+
+vector! {
+    __m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
+    _mm256_stream_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
+    between_256, halves_256, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd,
+    some: |from, to, count, vector|
+        _mm256_maskload_ps(from, first_lanes(count)),
+        _mm256_maskstore_ps(to, first_lanes(count), vector)
+}
+
+/// All bits of the first `count` of 8 lanes.
+#[inline(always)]
+unsafe fn first_lanes(count: usize) -> __m256i {
+    // SAFETY: the machine has AVX2, as the caller knows.
+    unsafe {
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
+    }
+}
 
 /// Both halves, widened to f64.
 ///
 /// # Safety
 /// The machine has AVX-512, here and in the others of 512 bits; AVX2 in those of 256.
 #[inline(always)]
-pub unsafe fn halves_512(x: __m512) -> [__m512d; 2] {
+unsafe fn halves_512(x: __m512) -> [__m512d; 2] {
     // SAFETY: as above, for all that follows.
     unsafe { [_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(x))] }
 }
@@ -17,7 +178,7 @@ pub unsafe fn halves_512(x: __m512) -> [__m512d; 2] {
 /// # Safety
 /// As for [`halves_512`].
 #[inline(always)]
-pub unsafe fn halves_256(x: __m256) -> [__m256d; 2] {
+unsafe fn halves_256(x: __m256) -> [__m256d; 2] {
     unsafe { [_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(x))] }
 }
 
@@ -26,7 +187,7 @@ pub unsafe fn halves_256(x: __m256) -> [__m256d; 2] {
 /// # Safety
 /// As for [`halves_512`].
 #[inline(always)]
-pub unsafe fn between_512(value: __m512, x: __m512, low: __m512, high: __m512) -> __m512 {
+unsafe fn between_512(value: __m512, x: __m512, low: __m512, high: __m512) -> __m512 {
     unsafe {
         let above = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(low, x);
         _mm512_maskz_mov_ps(above & _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, high), value)
@@ -36,7 +197,7 @@ pub unsafe fn between_512(value: __m512, x: __m512, low: __m512, high: __m512) -
 /// # Safety
 /// As for [`halves_512`].
 #[inline(always)]
-pub unsafe fn between_256(value: __m256, x: __m256, low: __m256, high: __m256) -> __m256 {
+unsafe fn between_256(value: __m256, x: __m256, low: __m256, high: __m256) -> __m256 {
     unsafe {
         let (above, below) = (_mm256_cmp_ps::<_CMP_LT_OQ>(low, x), _mm256_cmp_ps::<_CMP_LT_OQ>(x, high));
         _mm256_and_ps(value, _mm256_and_ps(above, below))
