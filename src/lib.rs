@@ -4,7 +4,8 @@
 //! [`run`], which asks [`stage`] for each one's work and keeps the results in [`store`]. A train stage joins [`data`]
 //! (images to batches), [`model`] (architectures), [`freeze`] (who trains) and [`train`] (the loop), all computing
 //! through [`ops`] on the tape of [`autograd`]. [`weights`] reads and writes tensors, [`metrics`] and [`report`] say how
-//! it went, and [`events`] tells whoever watches. [`bench`] times what stages are made of.
+//! it went, and [`events`] tells whoever watches. [`bench`] times what stages are made of,
+//! and [`estimate`] says from it what they will take.
 //!
 //! Floors run one way: `run → plan → stage → train · report → freeze · metrics → weights · model · data → ops → autograd`.
 //! `pipeline`, `digest`, `random`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and `run`,
@@ -16,6 +17,7 @@ pub mod bench;
 pub mod data;
 pub mod digest;
 pub mod error;
+pub mod estimate;
 pub mod events;
 pub mod features;
 pub mod freeze;
