@@ -10,8 +10,8 @@ const FILE_RATE: f64 = 400e6;
 const STAGE_SECONDS: f64 = 0.15;
 /// Blocks of memory that are free but too small: what lies between those in use.
 const BETWEEN: f64 = 1.05;
-/// Rows of features are gathered in memory until about so many bytes are there.
-const SEGMENT: u64 = 64 << 20;
+/// Threads with their small blocks, and the fonts of pictures.
+const PROCESS: f64 = 20e6;
 
 /// What a stage will take.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,17 +54,17 @@ pub fn forecast(work: &Workload, known: &Calibration, machine: &Machine, baselin
     if work.phases.is_empty() && known.learnt(&work.beside).is_none() {
         source = Source::Measured;
     }
-    let mapped = match &work.mapped {
-        Some(mapped) => {
-            (known.measured(&mapped.piece)?.outputs * mapped.rows * mapped.bytes_per_number) as u64
-        }
-        None => 0,
-    };
-    let drafts =
-        if work.phases.iter().any(|phase| phase.name == "features") { mapped.min(SEGMENT) } else { 0 };
     let held = (work.weight_bytes as f64 + largest) * BETWEEN;
-    let memory_bytes = baseline + held as u64 + mapped.max(drafts) + work.cache_bytes;
+    let alike = known.learnt(&work.memory_key()).unwrap_or(baseline as f64 + PROCESS + held);
+    let memory_bytes = alike as u64 + mapped_bytes(work, known)? + work.cache_bytes;
     Some(Estimate { seconds, memory_bytes, source })
+}
+
+/// Rows of features in memory; none where it was never measured how long one is.
+pub(super) fn mapped_bytes(work: &Workload, known: &Calibration) -> Option<u64> {
+    let Some(mapped) = &work.mapped else { return Some(0) };
+    let row = known.measured(&mapped.piece)?.outputs * mapped.bytes_per_number;
+    Some((row * mapped.rows) as u64)
 }
 
 fn measured_seconds(phase: &Phase, known: &Calibration, machine: &Machine) -> Option<f64> {
@@ -150,7 +150,7 @@ mod tests {
         // Files and pictures, features computed and read on the same processors, steps.
         let expected = (1.0 + 0.15) + (2.0 + 1.0) + (7.0 + 10.0);
         assert!((estimate.seconds - expected).abs() < 1e-9, "{estimate:?}");
-        assert_eq!(estimate.memory_bytes, 10_000 + ((4000.0 + 8000.0) * BETWEEN) as u64 + 4000 + 7);
+        assert_eq!(estimate.memory_bytes, 20_010_000 + 12_600 + 4000 + 7);
         assert_eq!(estimate.source, Source::Measured);
 
         known.learn("steps", 0.04);
@@ -159,9 +159,10 @@ mod tests {
         assert!((estimate.seconds - (0.25 + 3.0 + 40.0)).abs() < 1e-9, "{estimate:?}");
         assert_eq!(estimate.source, Source::Measured, "the features were never seen");
         known.learn("features", 0.02);
+        known.learn(&workload().memory_key(), 9000.0);
         let estimate = forecast(&workload(), &known, &MACHINE, 0).unwrap();
         assert!((estimate.seconds - (0.25 + 2.0 + 40.0)).abs() < 1e-9, "{estimate:?}");
-        assert_eq!(estimate.source, Source::Learnt);
+        assert_eq!((estimate.source, estimate.memory_bytes), (Source::Learnt, 9000 + 4000 + 7));
     }
 
     #[test]

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use super::forecast::mapped_bytes;
 use super::{Calibration, Workload};
 use crate::events::{Event, Observer, Outcome};
+
+/// How much more memory than before tells that a stage needed it.
+const CLEARLY: f64 = 1.05;
 
 /// An observer that learns what the phases of the stages take.
 pub struct Learner<'a> {
@@ -17,6 +21,10 @@ pub struct Learner<'a> {
 #[derive(Default)]
 struct Seen {
     stage: Watched,
+    /// The most memory of the process before.
+    memory: u64,
+    /// The memory of stages that asked for more than those before.
+    memories: Vec<(String, u64)>,
     /// What was learnt, in order.
     learnt: Vec<(String, f64)>,
 }
@@ -43,6 +51,13 @@ impl<'a> Learner<'a> {
     pub fn teach(self, known: &mut Calibration) {
         let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
         seen.learnt.iter().for_each(|(key, seconds)| known.learn(key, *seconds));
+        for (stage, bytes) in &seen.memories {
+            let Some(work) = self.workloads.get(stage).filter(|work| !work.phases.is_empty()) else {
+                continue;
+            };
+            let Some(mapped) = mapped_bytes(work, known) else { continue };
+            known.learn(&work.memory_key(), bytes.saturating_sub(mapped + work.cache_bytes) as f64);
+        }
     }
 }
 
@@ -72,6 +87,13 @@ impl Observer for Learner<'_> {
                     let watched = std::mem::take(watched);
                     seen.learnt.extend(watched.learnt(workload, *seconds));
                 }
+            }
+            Event::StageCost { stage, memory_bytes: Some(bytes), .. } => {
+                // Memory is never given back: only of a stage that asked for clearly more it is known what it takes.
+                if *bytes as f64 > CLEARLY * seen.memory as f64 {
+                    seen.memories.push((stage.clone(), *bytes));
+                }
+                seen.memory = *bytes;
             }
             _ => {}
         }
@@ -106,5 +128,73 @@ impl Watched {
         }
         learnt.push((workload.beside.clone(), beside.max(0.0)));
         learnt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::super::Phase;
+    use super::*;
+
+    /// Two epochs of three steps and a validation.
+    #[test]
+    fn a_run_teaches_what_its_phases_took() {
+        let phase = |name, batches, images| Phase {
+            name,
+            epochs: 2,
+            batches,
+            images,
+            batch: 8,
+            pieces: Vec::new(),
+            reading: None,
+            key: name.to_owned(),
+        };
+        let work = Workload {
+            phases: vec![phase("step", 6, 48), phase("validation", 2, 20)],
+            beside: "beside".to_owned(),
+            cache_bytes: 100,
+            ..Workload::default()
+        };
+        let now = AtomicU32::new(0);
+        let clock = || f64::from(now.load(Ordering::Relaxed));
+        let learner = Learner::new(BTreeMap::from([("one".to_owned(), work.clone())]), &clock);
+        let at = |moment: u32, event: serde_json::Value| {
+            now.store(moment, Ordering::Relaxed);
+            learner.event(&serde_json::from_value(event).unwrap());
+        };
+        let json = |event: &str, rest: serde_json::Value| {
+            let mut event = serde_json::json!({ "event": event, "stage": "one" });
+            event.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            event
+        };
+        at(
+            0,
+            json("stage_started", serde_json::json!({ "kind": "train", "outcome": "ran", "reason": null })),
+        );
+        for epoch in 0..2 {
+            for step in 1..=3 {
+                let rest = serde_json::json!({ "epoch": epoch + 1, "epochs": 2, "step": step, "steps": 3, "loss": 0.0,
+                    "accuracy": null, "images_per_second": 1.0, "seconds_left": 0.0 });
+                at(10 + 40 * epoch + 8 * step, json("step", rest));
+            }
+            let rest = serde_json::json!({ "epoch": epoch + 1, "epochs": 2, "row": [], "best": true });
+            at(50 + 40 * epoch, json("epoch_finished", rest));
+        }
+        at(
+            100,
+            json("stage_finished", serde_json::json!({ "outcome": "ran", "seconds": 100.0, "metrics": {} })),
+        );
+        let cost = serde_json::json!({ "seconds": 100.0, "expected_seconds": null, "memory_bytes": 5000,
+            "expected_memory_bytes": null });
+        at(100, json("stage_cost", cost));
+        let folder = tempfile::tempdir().unwrap();
+        let mut known = Calibration::open(folder.path(), "machine");
+        learner.teach(&mut known);
+        assert_eq!(known.learnt("step"), Some(1.0), "8 s for 8 images");
+        assert_eq!(known.learnt("validation"), Some(1.6), "16 s for 10 images");
+        assert_eq!(known.learnt("beside"), Some(100.0 - 48.0 - 32.0));
+        assert_eq!(known.learnt(&work.memory_key()), Some(4900.0));
     }
 }

@@ -10,7 +10,7 @@ use crate::stage::Work;
 /// The first batch: enough for batch normalisation.
 const FEW: usize = 2;
 /// What the largest batch may take, in seconds; a step runs twice.
-const LONGEST: f64 = 0.6;
+const LONGEST: f64 = 0.4;
 const EXAMPLES: usize = 16;
 
 /// The keys of what a workload is made of and nothing is known of.

@@ -16,6 +16,14 @@ pub struct Workload {
     pub beside: String,
 }
 
+impl Workload {
+    /// Under which the memory of the process is learnt, but for what grows with the number of images.
+    pub fn memory_key(&self) -> String {
+        let phases: Vec<&str> = self.phases.iter().map(|phase| phase.key.as_str()).collect();
+        format!("memory {}: {}", self.beside, phases.join("; "))
+    }
+}
+
 /// Rows of features in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapped {
