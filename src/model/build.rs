@@ -5,6 +5,7 @@ use super::pass::Pass;
 use super::{efficientnet, efficientnet_lite, mobilenet_v2, resnet};
 use crate::autograd::Value;
 use crate::error::Result;
+use crate::ops::Awake;
 use crate::pipeline::{self, Arch};
 
 /// A network as a chain of layers, in the order that depth settings count and `params` prints.
@@ -51,6 +52,7 @@ impl Model {
 
     /// Runs the layers `range` of the chain.
     pub fn forward(&self, pass: &mut Pass, mut range: std::ops::Range<usize>, input: Value) -> Result<Value> {
+        let _awake = Awake::new();
         range.try_fold(input, |value, index| self.network.layer(index, pass, value))
     }
 }

@@ -8,7 +8,7 @@ use super::TensorId;
 use super::layers::{BatchNorm2d, Conv2d, Linear};
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
-use crate::ops::{self, Activation, BatchStatistics, FoldedConv, FoldedNorm, Window};
+use crate::ops::{self, Activation, Awake, BatchStatistics, FoldedConv, FoldedNorm, Window};
 use crate::random::{Purpose, Stream};
 
 /// The numbers of a model: one tensor for each of its description, parameters and buffers alike.
@@ -97,6 +97,7 @@ impl<'a> Pass<'a> {
     /// Walks back from `loss`: the gradient of each trainable parameter (None where the loss does not depend on it),
     /// and the new values of running statistics, to be applied by the caller.
     pub fn backward(self, loss: &Value) -> Result<(ParameterGradients, BufferUpdates)> {
+        let _awake = Awake::new();
         let mut gradients = self.tape.backward(loss)?;
         let trainable = self.training.map_or(&[][..], |training| training.trainable);
         let gradients = (0..trainable.len())

@@ -1,55 +1,13 @@
-//! The loops under batch normalisation: rows of numbers, one column for each channel, vectorised over channels.
+//! The loops under batch normalisation that make rows out of rows: one column for each channel, vectorised over channels.
 //!
-//! Each handles the rows of one task. What they sum is joined in the order of the tasks.
+//! Each handles the rows of one task.
 
 use std::mem::MaybeUninit;
 
-use super::curve::Curve;
+use super::curve::{Activation, Curve};
 use super::float::Float;
 use super::multiversion::multiversion;
-
-/// Two sums per channel. In f64, so that neither the number of rows nor where they are cut costs digits; the loops wait
-/// for memory either way.
-pub struct Sums {
-    pub first: Vec<f64>,
-    pub second: Vec<f64>,
-}
-
-impl Sums {
-    pub fn zero(channels: usize) -> Self {
-        Self { first: vec![0.0; channels], second: vec![0.0; channels] }
-    }
-
-    /// Adds up the sums of all tasks, in their order.
-    pub fn total(tasks: impl IntoIterator<Item = Self>, channels: usize) -> Self {
-        let mut total = Self::zero(channels);
-        for task in tasks {
-            for channel in 0..channels {
-                total.first[channel] += task.first[channel];
-                total.second[channel] += task.second[channel];
-            }
-        }
-        total
-    }
-}
-
-multiversion! {
-    /// Σ (x − shift) and Σ (x − shift)². With any number of the channel as its shift, the variance loses nothing to the
-    /// mean's size (Chan, Golub and LeVeque, *Algorithms for Computing the Sample Variance*, 1983, §3).
-    pub fn moments<T: Float>(x: &[T], shift: &[T]) -> Sums {
-        let channels = shift.len();
-        let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
-        for x in x.chunks_exact(channels) {
-            let (shift, first, second) = (&shift[..channels], &mut first[..channels], &mut second[..channels]);
-            for channel in 0..channels {
-                let deviation = x[channel].widen() - shift[channel].widen();
-                first[channel] += deviation;
-                second[channel] += deviation * deviation;
-            }
-        }
-        Sums { first, second }
-    }
-}
+use super::vector::{Vector, Vectorised, load, store};
 
 /// Per channel, y = (x − centre) · scale + offset. Subtracting first keeps what a product with a large mean would lose.
 pub struct Affine<T> {
@@ -58,38 +16,131 @@ pub struct Affine<T> {
     pub offset: Vec<T>,
 }
 
-multiversion! {
-    /// out = curve(affine(x) + residual).
-    pub fn normalize<T: Float, C: Curve<T>>(
-        x: &[T],
-        residual: Option<&[T]>,
-        affine: &Affine<T>,
-        curve: C,
-        out: &mut [MaybeUninit<T>],
-    ) {
-        let channels = affine.centre.len();
-        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
-        let rows = x.chunks_exact(channels).zip(out.chunks_exact_mut(channels));
-        if let Some(residual) = residual {
-            for ((x, out), residual) in rows.zip(residual.chunks_exact(channels)) {
-                for channel in 0..channels {
-                    let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
-                    out[channel].write(curve.value(y + residual[channel]));
+/// out = activation(affine(x) + residual), of rows that the caches will not keep until they are read again.
+pub struct Normalize<'a, T> {
+    pub x: &'a [T],
+    pub residual: Option<&'a [T]>,
+    pub affine: &'a Affine<T>,
+    pub activation: Activation,
+    pub out: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Float> Vectorised for Normalize<'_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) {
+        // One loop for each activation.
+        match self.activation {
+            Activation::None => self.rows::<V>(Activation::None),
+            Activation::Relu => self.rows::<V>(Activation::Relu),
+            Activation::Relu6 => self.rows::<V>(Activation::Relu6),
+            Activation::Silu => self.rows::<V>(Activation::Silu),
+            Activation::Sigmoid => self.rows::<V>(Activation::Sigmoid),
+        }
+    }
+}
+
+impl<T: Float> Normalize<'_, T> {
+    #[inline(always)]
+    fn rows<V: Vector<Number = T>>(self, activation: Activation) {
+        let Self { x, residual, affine: Affine { centre, scale, offset }, out, .. } = self;
+        let channels = centre.len();
+        assert!(scale.len() == channels && offset.len() == channels && out.len() == x.len());
+        assert!(
+            x.len().is_multiple_of(channels) && residual.is_none_or(|residual| residual.len() == x.len())
+        );
+        let out = out.as_mut_ptr().cast::<T>();
+        let stream = channels.is_multiple_of(V::LANES) && out.addr().is_multiple_of(size_of::<V>());
+        for row in (0..x.len()).step_by(channels) {
+            let mut channel = 0;
+            while channel < channels {
+                let (count, at) = (V::LANES.min(channels - channel), row + channel);
+                // SAFETY: `count` channels are left in the row, and all slices hold as many rows or one; where results
+                // are streamed, rows start at multiples of the vector's size.
+                unsafe {
+                    let deviation =
+                        load::<V>(x.as_ptr().add(at), count).sub(load(centre.as_ptr().add(channel), count));
+                    let mut y = deviation
+                        .mul(load(scale.as_ptr().add(channel), count))
+                        .add(load(offset.as_ptr().add(channel), count));
+                    if let Some(residual) = residual {
+                        y = y.add(load(residual.as_ptr().add(at), count));
+                    }
+                    let y = activation.of(y);
+                    if stream { y.stream(out.add(at)) } else { store(y, out.add(at), count) }
                 }
+                channel += count;
             }
-        } else {
-            for (x, out) in rows {
-                for channel in 0..channels {
-                    let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
-                    out[channel].write(curve.value(y));
+        }
+        V::fence();
+    }
+}
+
+/// grad ← scale · g + slope · (x − centre) + back, g being the gradient before the activation of [`Normalize`] without a
+/// residual, whose argument is computed again; where the statistics are given, grad ← scale · g.
+pub struct ArgumentGradient<'a, T> {
+    pub grad: &'a mut [T],
+    pub x: &'a [T],
+    pub affine: &'a Affine<T>,
+    pub activation: Activation,
+    /// Slope and back.
+    pub statistics: Option<(&'a [T], &'a [T])>,
+}
+
+impl<T: Float> Vectorised for ArgumentGradient<'_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) {
+        match self.activation {
+            Activation::None => self.rows::<V>(Activation::None),
+            Activation::Relu => self.rows::<V>(Activation::Relu),
+            Activation::Relu6 => self.rows::<V>(Activation::Relu6),
+            Activation::Silu => self.rows::<V>(Activation::Silu),
+            Activation::Sigmoid => self.rows::<V>(Activation::Sigmoid),
+        }
+    }
+}
+
+impl<T: Float> ArgumentGradient<'_, T> {
+    #[inline(always)]
+    fn rows<V: Vector<Number = T>>(self, activation: Activation) {
+        let Self { grad, x, affine: Affine { centre, scale, offset }, statistics, .. } = self;
+        let channels = centre.len();
+        assert!(scale.len() == channels && offset.len() == channels && grad.len() == x.len());
+        assert!(x.len().is_multiple_of(channels));
+        assert!(statistics.is_none_or(|(slope, back)| slope.len() == channels && back.len() == channels));
+        let grad = grad.as_mut_ptr();
+        for row in (0..x.len()).step_by(channels) {
+            let mut channel = 0;
+            while channel < channels {
+                let (count, at) = (V::LANES.min(channels - channel), row + channel);
+                // SAFETY: `count` channels are left in the row, and all slices hold as many rows or one.
+                unsafe {
+                    let scale = load::<V>(scale.as_ptr().add(channel), count);
+                    let deviation =
+                        load::<V>(x.as_ptr().add(at), count).sub(load(centre.as_ptr().add(channel), count));
+                    let argument = deviation.mul(scale).add(load(offset.as_ptr().add(channel), count));
+                    let before = activation.gradient_of(load(grad.add(at), count), argument);
+                    let mut gradient = scale.mul(before);
+                    if let Some((slope, back)) = statistics {
+                        let slope = load::<V>(slope.as_ptr().add(channel), count);
+                        let back = load::<V>(back.as_ptr().add(channel), count);
+                        gradient = gradient.add(slope.mul(deviation).add(back));
+                    }
+                    store(gradient, grad.add(at), count);
                 }
+                channel += count;
             }
         }
     }
 }
 
 multiversion! {
-    /// out = the gradient before the curve of [`normalize`], whose argument is computed again.
+    /// out = the gradient before the activation of [`Normalize`], whose argument is computed again.
     pub fn normalized_gradient<T: Float, C: Curve<T>>(
         grad: &[T],
         x: &[T],
@@ -116,92 +167,6 @@ multiversion! {
                 }
             }
         }
-    }
-}
-
-multiversion! {
-    /// Σ g and Σ g · (x − centre), g being the gradient before the curve of [`normalize`] without a residual, whose
-    /// argument is computed again: cheaper than keeping it.
-    pub fn argument_sums<T: Float, C: Curve<T>>(
-        grad: &[T],
-        x: &[T],
-        affine: &Affine<T>,
-        curve: C,
-        mean: &[f64],
-    ) -> Sums {
-        let channels = mean.len();
-        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
-        let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
-        // The curve in one loop and the sums in another: vectors of T are twice as wide as those of f64.
-        let mut before = vec![T::ZERO; channels];
-        for (grad, x) in grad.chunks_exact(channels).zip(x.chunks_exact(channels)) {
-            let (mean, first, second) = (&mean[..channels], &mut first[..channels], &mut second[..channels]);
-            let before = &mut before[..channels];
-            for channel in 0..channels {
-                let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
-                before[channel] = curve.gradient(grad[channel], y);
-            }
-            for channel in 0..channels {
-                let grad = before[channel].widen();
-                first[channel] += grad;
-                second[channel] += grad * (x[channel].widen() - mean[channel]);
-            }
-        }
-        Sums { first, second }
-    }
-}
-
-multiversion! {
-    /// grad ← scale · g + slope · (x − centre) + back, with g as for [`argument_sums`].
-    pub fn argument_gradient<T: Float, C: Curve<T>>(
-        grad: &mut [T],
-        x: &[T],
-        affine: &Affine<T>,
-        curve: C,
-        slope: &[T],
-        back: &[T],
-    ) {
-        let channels = slope.len();
-        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
-        let (slope, back) = (&slope[..channels], &back[..channels]);
-        for (x, grad) in x.chunks_exact(channels).zip(grad.chunks_exact_mut(channels)) {
-            for channel in 0..channels {
-                let deviation = x[channel] - centre[channel];
-                let before = curve.gradient(grad[channel], deviation * scale[channel] + offset[channel]);
-                grad[channel] = scale[channel] * before + (slope[channel] * deviation + back[channel]);
-            }
-        }
-    }
-}
-
-multiversion! {
-    /// grad ← scale · g, with g as for [`argument_sums`].
-    pub fn frozen_argument_gradient<T: Float, C: Curve<T>>(grad: &mut [T], x: &[T], affine: &Affine<T>, curve: C) {
-        let channels = affine.centre.len();
-        let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
-        for (x, grad) in x.chunks_exact(channels).zip(grad.chunks_exact_mut(channels)) {
-            for channel in 0..channels {
-                let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
-                grad[channel] = scale[channel] * curve.gradient(grad[channel], y);
-            }
-        }
-    }
-}
-
-multiversion! {
-    /// Σ grad and Σ grad · (x − centre), for the gradient of the output before any activation.
-    pub fn gradient_sums<T: Float>(grad: &[T], x: &[T], centre: &[f64]) -> Sums {
-        let channels = centre.len();
-        let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
-        for (grad, x) in grad.chunks_exact(channels).zip(x.chunks_exact(channels)) {
-            let (centre, first, second) = (&centre[..channels], &mut first[..channels], &mut second[..channels]);
-            for channel in 0..channels {
-                let grad = grad[channel].widen();
-                first[channel] += grad;
-                second[channel] += grad * (x[channel].widen() - centre[channel]);
-            }
-        }
-        Sums { first, second }
     }
 }
 

@@ -33,16 +33,33 @@ impl Activation {
             Self::None => x,
             Self::Relu => x.at_least(zero),
             Self::Relu6 => x.at_least(zero).at_most(V::splat(V::Number::from_f64(6.0))),
-            Self::Silu => x.map(
-                #[inline(always)]
-                |x| Silu.value(x),
-            ),
-            Self::Sigmoid => x.map(
-                #[inline(always)]
-                |x| Sigmoid.value(x),
-            ),
+            Self::Silu => x.mul(sigmoid(x)),
+            Self::Sigmoid => sigmoid(x),
         }
     }
+
+    /// The gradient of x, given that of the activation: as [`Curve::gradient`], with its bits.
+    #[inline(always)]
+    pub fn gradient_of<V: Vector>(self, grad: V, x: V) -> V {
+        let one = V::splat(V::Number::ONE);
+        let clamp = Clamp::<V::Number>::of(self);
+        match self {
+            Self::Silu => {
+                let sigmoid = sigmoid(x);
+                grad.mul(sigmoid).mul(one.add(x.mul(one.sub(sigmoid))))
+            }
+            Self::Sigmoid => {
+                let sigmoid = sigmoid(x);
+                grad.mul(one.sub(sigmoid)).mul(sigmoid)
+            }
+            _ => grad.between(x, V::splat(clamp.low), V::splat(clamp.high)),
+        }
+    }
+}
+
+#[inline(always)]
+fn sigmoid<V: Vector>(x: V) -> V {
+    V::splat(V::Number::ONE).add(V::splat(V::Number::ZERO).sub(x).exponential()).reciprocal()
 }
 
 /// One activation as a type of its own, so that a loop over it is compiled for it and vectorises.
@@ -115,7 +132,7 @@ pub struct Sigmoid;
 impl<T: Float> Curve<T> for Sigmoid {
     #[inline(always)]
     fn value(self, x: T) -> T {
-        T::ONE / (T::ONE + (T::ZERO - x).exponential())
+        (T::ONE + (T::ZERO - x).exponential()).reciprocal()
     }
 
     #[inline(always)]
@@ -131,7 +148,7 @@ pub struct Silu;
 impl<T: Float> Curve<T> for Silu {
     #[inline(always)]
     fn value(self, x: T) -> T {
-        x / (T::ONE + (T::ZERO - x).exponential())
+        x * (T::ONE + (T::ZERO - x).exponential()).reciprocal()
     }
 
     #[inline(always)]

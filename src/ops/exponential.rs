@@ -1,5 +1,7 @@
 //! e^x in f32, of our own: the system's differs from one to the next, and none vectorises inside our loops.
 
+use super::vector::Vector;
+
 /// log₂ e
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts, the first short enough for its multiples to be exact.
@@ -36,6 +38,67 @@ fn power_of_two(k: i32) -> f32 {
     f32::from_bits((k.wrapping_add(127) << 23) as u32)
 }
 
+/// 1 / x for x ≥ 1, off by less than one unit in the last place, and 0 from 10³⁷ on; NaN for NaN.
+///
+/// A division takes as long as ten of these: a first guess from the exponent, and three steps of Newton's, each of which
+/// squares the relative error of at most an eighth.
+#[inline(always)]
+pub fn reciprocal(x: f32) -> f32 {
+    let near = if x > LARGEST { LARGEST } else { x };
+    let mut y = f32::from_bits(GUESS.wrapping_sub(near.to_bits() as i32) as u32);
+    for _ in 0..3 {
+        y = y.mul_add((-near).mul_add(y, 1.0), y);
+    }
+    if x >= LARGEST { 0.0 } else { y }
+}
+
+/// The bits of x and of the first guess at 1 / x add up to this.
+const GUESS: i32 = 0x7EF3_11C7;
+/// Beyond it the guess would be no number.
+const LARGEST: f32 = 1e37;
+
+/// What the two functions need of a register of f32 besides arithmetic.
+pub trait Bits: Vector<Number = f32> {
+    /// self · 2^k, with k in the lowest bits of `rounded`, in the steps of [`exponential`].
+    fn times_power_of_two(self, rounded: Self, round: i32) -> Self;
+
+    /// The number whose bits are `total` less those of self.
+    fn of_bits_missing_to(self, total: i32) -> Self;
+
+    /// self, but 0 where `x` is `limit` or more.
+    fn zero_from(self, x: Self, limit: Self) -> Self;
+}
+
+/// [`exponential`] of every lane, with its bits.
+#[inline(always)]
+pub fn exponential_of<V: Bits>(x: V) -> V {
+    let x = x.at_least(V::splat(RANGE[0])).at_most(V::splat(RANGE[1]));
+    let rounded = x.fused_multiply_add(V::splat(LOG2_E), V::splat(ROUND));
+    let k = rounded.sub(V::splat(ROUND));
+    let r = k.fused_multiply_add(V::splat(-LN_2[0]), x);
+    let r = k.fused_multiply_add(V::splat(-LN_2[1]), r);
+    let mut polynomial = V::splat(POLYNOMIAL[4]);
+    for degree in [3, 2, 1, 0] {
+        polynomial = polynomial.fused_multiply_add(r, V::splat(POLYNOMIAL[degree]));
+    }
+    let one = V::splat(1.0);
+    let power = polynomial.fused_multiply_add(r, one).fused_multiply_add(r, one);
+    power.times_power_of_two(rounded, ROUND.to_bits() as i32)
+}
+
+/// [`reciprocal`] of every lane, with its bits.
+#[inline(always)]
+pub fn reciprocal_of<V: Bits>(x: V) -> V {
+    let (one, largest) = (V::splat(1.0), V::splat(LARGEST));
+    let near = x.at_most(largest);
+    let minus = V::splat(-0.0).sub(near);
+    let mut y = near.of_bits_missing_to(GUESS);
+    for _ in 0..3 {
+        y = y.fused_multiply_add(minus.fused_multiply_add(y, one), y);
+    }
+    y.zero_from(x, largest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +108,18 @@ mod tests {
     fn samples() -> Vec<f32> {
         let sizes = (0..0x42D0_0000).step_by(1009).map(f32::from_bits);
         sizes.flat_map(|x| [x, -x]).filter(|x| (-87.3..88.7).contains(x)).collect()
+    }
+
+    #[test]
+    fn reciprocals_are_right_to_one_unit() {
+        let mut worst = 0.0f64;
+        for x in (0x3F80_0000..0x7CF0_0000).step_by(997).map(f32::from_bits) {
+            let exact = 1.0 / f64::from(x);
+            let unit = f64::from((exact as f32).next_up()) - f64::from(exact as f32);
+            worst = worst.max((f64::from(reciprocal(x)) - exact).abs() / unit);
+        }
+        assert!(worst < 1.0, "{worst} units");
+        assert!(reciprocal(f32::INFINITY) == 0.0 && reciprocal(f32::NAN).is_nan());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Shape, Storage, Tensor, WithDType};
 
-use super::exponential::exponential;
+use super::exponential::{exponential, reciprocal};
 use super::vector::{Single, Vector};
 use crate::error::{Error, Result};
 
@@ -38,6 +38,9 @@ pub trait Float:
     /// e^self. In f32 it vectorises where it is inlined.
     fn exponential(self) -> Self;
 
+    /// 1 / self, for numbers from 1 on.
+    fn reciprocal(self) -> Self;
+
     /// The same number in f64. Unlike `to_f64` it is sure to be inlined, so loops over it vectorise.
     fn widen(self) -> f64;
 
@@ -48,7 +51,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ident, $variant:ident, $exponential:path, $widest:ty, $wide:ty) => {
+    ($type:ident, $variant:ident, $exponential:path, $reciprocal:expr, $widest:ty, $wide:ty) => {
         impl Float for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -69,6 +72,11 @@ macro_rules! float {
             #[inline(always)]
             fn exponential(self) -> Self {
                 $exponential(self)
+            }
+
+            #[inline(always)]
+            fn reciprocal(self) -> Self {
+                $reciprocal(self)
             }
 
             #[inline(always)]
@@ -95,10 +103,10 @@ macro_rules! float {
 }
 
 #[cfg(target_arch = "x86_64")]
-float!(f32, F32, exponential, std::arch::x86_64::__m512, std::arch::x86_64::__m256);
+float!(f32, F32, exponential, reciprocal, std::arch::x86_64::__m512, std::arch::x86_64::__m256);
 #[cfg(not(target_arch = "x86_64"))]
-float!(f32, F32, exponential, Single<f32>, Single<f32>);
-float!(f64, F64, libm::exp, Single<f64>, Single<f64>);
+float!(f32, F32, exponential, reciprocal, Single<f32>, Single<f32>);
+float!(f64, F64, libm::exp, f64::recip, Single<f64>, Single<f64>);
 
 /// Runs `$body` with `$float` standing for the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
 macro_rules! by_dtype {

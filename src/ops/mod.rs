@@ -9,8 +9,10 @@
 mod activation;
 mod add;
 mod average_pool;
+mod awake;
 mod batch_norm;
 pub(crate) mod buffer;
+mod channel_sums;
 mod channels;
 pub mod conv2d;
 mod cross_entropy;
@@ -28,10 +30,13 @@ mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vector;
+#[cfg(target_arch = "x86_64")]
+mod vector_x86;
 
 pub use activation::activation;
 pub use add::add;
 pub use average_pool::global_average_pool;
+pub use awake::Awake;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d};
 pub use cross_entropy::cross_entropy;

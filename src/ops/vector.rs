@@ -7,8 +7,12 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::exponential::{exponential_of, reciprocal_of};
 use super::float::Float;
 use super::profile::Profile;
+#[cfg(target_arch = "x86_64")]
+use super::vector_x86::{between_256, between_512, halves_256, halves_512};
 
 /// Some numbers side by side, in one register.
 ///
@@ -34,6 +38,19 @@ pub trait Vector: Copy {
     /// `LANES` numbers are writable at `to`.
     unsafe fn store(self, to: *mut Self::Number);
 
+    /// Stores past the caches, what the memory keeps of this cache line never having been read: for results that are
+    /// larger than the caches. Such stores may be seen late: [`Vector::fence`] ends them.
+    ///
+    /// # Safety
+    /// As for `store`, and `to` is a multiple of the vector's size.
+    unsafe fn stream(self, to: *mut Self::Number) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.store(to) }
+    }
+
+    /// All that was streamed on this thread is seen before all that is stored after.
+    fn fence() {}
+
     /// # Safety
     /// `count` numbers, at most `LANES`, are writable at `to`.
     unsafe fn store_some(self, to: *mut Self::Number, count: usize);
@@ -48,8 +65,32 @@ pub trait Vector: Copy {
     /// `bound` where it is less. NaN stays NaN.
     fn at_most(self, bound: Self) -> Self;
 
-    /// `function` of each lane: straight code, of which the compiler makes vectors again.
-    fn map(self, function: impl Fn(Self::Number) -> Self::Number) -> Self;
+    /// e^self, as [`Float::exponential`].
+    fn exponential(self) -> Self;
+
+    /// 1 / self, as [`Float::reciprocal`].
+    fn reciprocal(self) -> Self;
+
+    /// self where x lies between the bounds, 0 at them and beyond.
+    fn between(self, x: Self, low: Self, high: Self) -> Self;
+
+    /// sums += self
+    ///
+    /// # Safety
+    /// There are `LANES` sums.
+    unsafe fn add_to(self, sums: *mut f64);
+
+    /// sums += self · (x − centre)
+    ///
+    /// # Safety
+    /// There are `LANES` sums and centres.
+    unsafe fn add_product_to(self, x: Self, centre: *const f64, sums: *mut f64);
+
+    /// first += self − centre, and second += (self − centre)²
+    ///
+    /// # Safety
+    /// There are `LANES` sums of each and centres.
+    unsafe fn add_moments_to(self, centre: *const f64, first: *mut f64, second: *mut f64);
 }
 
 /// A computation over vectors of any width.
@@ -174,8 +215,37 @@ impl<T: Float> Vector for Single<T> {
     }
 
     #[inline(always)]
-    fn map(self, function: impl Fn(T) -> T) -> Self {
-        Self(function(self.0))
+    fn exponential(self) -> Self {
+        Self(self.0.exponential())
+    }
+
+    #[inline(always)]
+    fn reciprocal(self) -> Self {
+        Self(self.0.reciprocal())
+    }
+
+    #[inline(always)]
+    fn between(self, x: Self, low: Self, high: Self) -> Self {
+        if low.0 < x.0 && x.0 < high.0 { self } else { Self(T::ZERO) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_to(self, sums: *mut f64) {
+        unsafe { *sums += self.0.widen() }
+    }
+
+    #[inline(always)]
+    unsafe fn add_product_to(self, x: Self, centre: *const f64, sums: *mut f64) {
+        unsafe { *sums += self.0.widen() * (x.0.widen() - *centre) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_moments_to(self, centre: *const f64, first: *mut f64, second: *mut f64) {
+        unsafe {
+            let deviation = self.0.widen() - *centre;
+            *first += deviation;
+            *second += deviation * deviation;
+        }
     }
 }
 
@@ -184,7 +254,8 @@ impl<T: Float> Vector for Single<T> {
 macro_rules! vector {
     (
         $register:ty, $number:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident,
-        $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident, $min:ident,
+        $stream:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident, $min:ident,
+        $between:ident, $halves:ident, $load_wide:ident, $store_wide:ident, $add_wide:ident, $sub_wide:ident, $mul_wide:ident,
         some: |$from:ident, $to:ident, $count:ident, $vector:ident| $load_some:expr, $store_some:expr
     ) => {
         impl Vector for $register {
@@ -211,6 +282,17 @@ macro_rules! vector {
             #[inline(always)]
             unsafe fn store(self, to: *mut $number) {
                 unsafe { $store(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn stream(self, to: *mut $number) {
+                unsafe { $stream(to, self) }
+            }
+
+            #[inline(always)]
+            fn fence() {
+                // SAFETY: part of SSE, which every x86-64 has.
+                unsafe { _mm_sfence() }
             }
 
             #[inline(always)]
@@ -251,13 +333,55 @@ macro_rules! vector {
             }
 
             #[inline(always)]
-            fn map(self, function: impl Fn($number) -> $number) -> Self {
-                // SAFETY: a register and the array of its lanes are the same bytes.
-                let mut lanes: [$number; $lanes] = unsafe { std::mem::transmute(self) };
-                for lane in &mut lanes {
-                    *lane = function(*lane);
+            fn exponential(self) -> Self {
+                exponential_of(self)
+            }
+
+            #[inline(always)]
+            fn reciprocal(self) -> Self {
+                reciprocal_of(self)
+            }
+
+            #[inline(always)]
+            fn between(self, x: Self, low: Self, high: Self) -> Self {
+                unsafe { $between(self, x, low, high) }
+            }
+
+            #[inline(always)]
+            unsafe fn add_to(self, sums: *mut f64) {
+                unsafe {
+                    let mut at = sums;
+                    for half in $halves(self) {
+                        $store_wide(at, $add_wide($load_wide(at), half));
+                        at = at.add($lanes / 2);
+                    }
                 }
-                unsafe { std::mem::transmute(lanes) }
+            }
+
+            #[inline(always)]
+            unsafe fn add_product_to(self, x: Self, centre: *const f64, sums: *mut f64) {
+                unsafe {
+                    let (own, x) = ($halves(self), $halves(x));
+                    for half in 0..2 {
+                        let (centre, sums) = (centre.add(half * $lanes / 2), sums.add(half * $lanes / 2));
+                        let product = $mul_wide(own[half], $sub_wide(x[half], $load_wide(centre)));
+                        $store_wide(sums, $add_wide($load_wide(sums), product));
+                    }
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn add_moments_to(self, centre: *const f64, first: *mut f64, second: *mut f64) {
+                unsafe {
+                    let own = $halves(self);
+                    for half in 0..2 {
+                        let at = half * $lanes / 2;
+                        let deviation = $sub_wide(own[half], $load_wide(centre.add(at)));
+                        $store_wide(first.add(at), $add_wide($load_wide(first.add(at)), deviation));
+                        let square = $mul_wide(deviation, deviation);
+                        $store_wide(second.add(at), $add_wide($load_wide(second.add(at)), square));
+                    }
+                }
             }
         }
     };
@@ -266,7 +390,8 @@ macro_rules! vector {
 #[cfg(target_arch = "x86_64")]
 vector! {
     __m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
-    _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps,
+    _mm512_stream_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps,
+    between_512, halves_512, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd,
     some: |from, to, count, vector|
         _mm512_maskz_loadu_ps(((1u32 << count) - 1) as u16, from),
         _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as u16, vector)
@@ -275,7 +400,8 @@ vector! {
 #[cfg(target_arch = "x86_64")]
 vector! {
     __m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
-    _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
+    _mm256_stream_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
+    between_256, halves_256, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd,
     some: |from, to, count, vector|
         _mm256_maskload_ps(from, first_lanes(count)),
         _mm256_maskstore_ps(to, first_lanes(count), vector)

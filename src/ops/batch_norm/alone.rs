@@ -12,9 +12,11 @@ use rayon::prelude::*;
 use super::backward::{BatchNorm, TowardsX};
 use crate::error::Result;
 use crate::ops::buffer::{build, rows_per_task};
-use crate::ops::channels::{self, Sums};
-use crate::ops::curve::by_curve;
+use crate::ops::channel_sums::{Sums, padded};
+use crate::ops::channels::ArgumentGradient;
 use crate::ops::float::{Float, tensor, with_slice, with_slice_mut};
+use crate::ops::profile::Profile;
+use crate::ops::vector::vectorised;
 
 impl BatchNorm {
     /// The gradients of x, weight and bias.
@@ -25,14 +27,14 @@ impl BatchNorm {
         wants_x: bool,
         in_place: bool,
     ) -> Result<(Option<Tensor>, Vec<f64>, Vec<f64>)> {
-        let (channels, affine) = (self.norm.weight.len(), self.norm.affine::<T>());
+        let (profile, affine) = (Profile::current(), self.norm.affine::<T>());
+        let channels = self.norm.weight.len();
         let chunk = rows_per_task(channels) * channels;
+        let mean = &padded(&self.norm.mean);
         let sums = with_slice(&grad, |grad: &[T]| {
             let tasks = grad.par_chunks(chunk).zip(x.par_chunks(chunk));
-            by_curve!(self.norm.activation, T, curve => {
-                let sum = |(grad, x)| channels::argument_sums(grad, x, &affine, curve, &self.norm.mean);
-                tasks.map(sum).collect::<Vec<Sums>>()
-            })
+            let sum = |(grad, x)| self.norm.gradient_sums(grad, x, mean, Some(&affine));
+            tasks.map(sum).collect::<Vec<Sums>>()
         })?;
         let (weight, bias) = self.total(sums, channels);
         if !wants_x {
@@ -40,12 +42,12 @@ impl BatchNorm {
         }
         let towards_x = self.towards_x::<T>(&weight, &bias, x.len() / channels);
         let turn = |grad: &mut [T], x: &[T]| {
-            by_curve!(self.norm.activation, T, curve => match &towards_x {
-                TowardsX::Training { affine: back, slope } => {
-                    channels::argument_gradient(grad, x, &affine, curve, slope, &back.offset);
-                }
-                TowardsX::Frozen { .. } => channels::frozen_argument_gradient(grad, x, &affine, curve),
-            });
+            let (affine, activation) = (&affine, self.norm.activation);
+            let statistics = match &towards_x {
+                TowardsX::Training { affine: back, slope } => Some((&slope[..], &back.offset[..])),
+                TowardsX::Frozen { .. } => None,
+            };
+            vectorised(profile, ArgumentGradient { grad, x, affine, activation, statistics });
         };
         let gradient = if in_place {
             with_slice_mut(&grad, |grad: &mut [T]| {

@@ -14,7 +14,8 @@ use crate::autograd::Backward;
 use crate::error::Result;
 use crate::ops::Activation;
 use crate::ops::buffer::{build, build_with, rows_per_task};
-use crate::ops::channels::{self, Affine, Sums};
+use crate::ops::channel_sums::{Sums, padded};
+use crate::ops::channels::{self, Affine};
 use crate::ops::curve::by_curve;
 use crate::ops::float::{Float, by_dtype, narrowed, tensor, with_optional_slice, with_slice};
 
@@ -87,7 +88,8 @@ impl BatchNorm {
 
         // First pass: the gradient before the activation, where there is one, and the sums over it.
         let x = kept.x;
-        let sum = |grad: &[T], x: &[T]| channels::gradient_sums(grad, x, &self.norm.mean);
+        let mean = &padded(&self.norm.mean);
+        let sum = |grad: &[T], x: &[T]| self.norm.gradient_sums(grad, x, mean, None);
         let (mut cut, sums) = if self.norm.activation == Activation::None {
             let tasks = grad.par_chunks(chunk).enumerate();
             let sums = tasks.map(|(task, grad)| Some(sum(grad, &x?[rows(task, grad.len())]))).collect();

@@ -10,9 +10,11 @@ use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::ops::Activation;
 use crate::ops::buffer::{build, rows_per_task};
-use crate::ops::channels::{self, Affine, Sums};
-use crate::ops::curve::by_curve;
+use crate::ops::channel_sums::{GradientSums, Moments, Sums, padded};
+use crate::ops::channels::{Affine, Normalize};
 use crate::ops::float::{Float, by_dtype, narrowed, tensor, widened, with_optional_slice, with_slice};
+use crate::ops::profile::Profile;
+use crate::ops::vector::vectorised;
 
 /// The statistics of one batch, [C] each, from which running statistics are updated.
 #[derive(Clone, Debug)]
@@ -98,11 +100,14 @@ fn check_shapes(x: &Value, per_channel: &[&Tensor], residual: Option<&Value>) ->
 fn moments<T: Float>(x: &Tensor, channels: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     with_slice(x, |x: &[T]| {
         let rows = (x.len() / channels) as f64;
-        let shift = &x[..channels];
+        let profile = Profile::current();
+        let shift: Vec<f64> = x[..channels].iter().map(|x| x.widen()).collect();
+        let shifts = &padded(&shift);
         let tasks = x.par_chunks(rows_per_task(channels) * channels);
-        let tasks: Vec<_> = tasks.map(|x| channels::moments(x, shift)).collect();
+        let tasks: Vec<_> =
+            tasks.map(|x| vectorised(profile, Moments { x, channels, shift: shifts })).collect();
         let Sums { first, second } = Sums::total(tasks, channels);
-        let mean = first.iter().zip(shift).map(|(sum, shift)| shift.widen() + sum / rows).collect();
+        let mean = first.iter().zip(&shift).map(|(sum, shift)| shift + sum / rows).collect();
         // Rounding may leave a constant channel a hair below zero; a NaN must stay one.
         let square = first.iter().zip(&second).map(|(sum, square)| square - sum * sum / rows);
         let square = square.map(|square| if square < 0.0 { 0.0 } else { square }).collect();
@@ -160,6 +165,18 @@ impl Norm {
         self.weight.iter().zip(&self.inverse_deviation).map(|(weight, inverse)| weight * inverse).collect()
     }
 
+    /// The sums over some rows that gradients need: see [`GradientSums`]. `mean` is this one's, padded.
+    pub fn gradient_sums<T: Float>(
+        &self,
+        grad: &[T],
+        x: &[T],
+        mean: &[f64],
+        affine: Option<&Affine<T>>,
+    ) -> Sums {
+        let (channels, activation) = (self.mean.len(), self.activation);
+        vectorised(Profile::current(), GradientSums { grad, x, channels, mean, activation, affine })
+    }
+
     /// All of it but the activation.
     pub fn affine<T: Float>(&self) -> Affine<T> {
         let (centre, lost) = self.centre::<T>();
@@ -169,18 +186,17 @@ impl Norm {
     }
 
     fn forward<T: Float>(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
-        let affine = self.affine::<T>();
+        let (profile, affine) = (Profile::current(), self.affine::<T>());
         let chunk = rows_per_task(affine.scale.len()) * affine.scale.len();
         let output = with_slice(x, |x: &[T]| {
             with_optional_slice(residual, |residual: Option<&[T]>| {
                 let write = |task: usize, out: &mut [MaybeUninit<T>]| {
                     let rows = task * chunk..task * chunk + out.len();
                     let (x, residual) = (&x[rows.clone()], residual.map(|residual| &residual[rows]));
-                    by_curve!(self.activation, T, curve => {
-                        channels::normalize(x, residual, &affine, curve, out)
-                    });
+                    let (affine, activation) = (&affine, self.activation);
+                    vectorised(profile, Normalize { x, residual, affine, activation, out });
                 };
-                // SAFETY: `normalize` writes every row, and chunks are whole rows.
+                // SAFETY: `Normalize` writes every row, and chunks are whole rows.
                 unsafe { build(x.len(), chunk, write) }
             })
         })??;

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{POSITIONS, Tiles, transform};
+use super::tiles::{Pixels, Tiles};
+use super::{POSITIONS, transform};
 use crate::ops::buffer;
 use crate::ops::conv2d::geometry::Geometry;
 use crate::ops::conv2d::gradient::add;
@@ -62,30 +63,20 @@ fn add_block<T: Float>(
     sums: &mut [T],
 ) {
     let depth = block.len();
-    let transformed = |shape: PanelShape, x: Option<&[T]>| {
-        let (length, zeros) = (POSITIONS * depth * shape.width, vec![T::ZERO; shape.width]);
+    let transformed = |shape: PanelShape, of_input: bool, source: &[T]| {
+        let (length, outside) = (POSITIONS * depth * shape.width, vec![T::ZERO; shape.all]);
+        let pixels = &tiles.pixels(block.clone(), of_input, source, &outside);
         let fill = |numbers: &mut [std::mem::MaybeUninit<T>]| {
             numbers.par_chunks_exact_mut(length).enumerate().for_each(|(panel, numbers)| {
-                let channels = shape.channels(panel);
-                let work = Transform {
-                    tiles,
-                    block: block.clone(),
-                    source: x.unwrap_or(gradient),
-                    of_input: x.is_some(),
-                    channels,
-                    all: shape.all,
-                    width: shape.width,
-                    zeros: &zeros,
-                    numbers,
-                };
-                vectorised(profile, work);
+                let (channels, width) = (shape.channels(panel), shape.width);
+                vectorised(profile, Transform { pixels, of_input, channels, width, numbers });
             });
         };
         // SAFETY: the transform writes each panel whole.
         unsafe { written(shape.count() * length, fill) }
     };
-    let right = transformed(panels.right, Some(x));
-    let left = transformed(panels.left, None);
+    let right = transformed(panels.right, true, x);
+    let left = transformed(panels.left, false, gradient);
     let left_length = depth * panels.left.width;
     let right_length = POSITIONS * depth * panels.right.width;
     let chunks = sums
@@ -111,16 +102,10 @@ fn add_block<T: Float>(
 
 /// Transforms the tiles of a block for one panel of channels: [positions, tiles, width], zeros beyond the channels.
 struct Transform<'a, T> {
-    tiles: &'a Tiles,
-    block: Range<usize>,
-    source: &'a [T],
+    pixels: &'a Pixels<'a, T>,
     of_input: bool,
     channels: Range<usize>,
-    /// The channels of the source.
-    all: usize,
     width: usize,
-    /// A pixel outside the image.
-    zeros: &'a [T],
     numbers: &'a mut [std::mem::MaybeUninit<T>],
 }
 
@@ -130,35 +115,24 @@ impl<T: Float> Vectorised for Transform<'_, T> {
 
     #[inline(always)]
     fn compute<V: Vector<Number = T>>(self) {
-        let Self { width, all, channels, .. } = self;
-        let size = self.block.len() * width;
+        let Self { width, channels, .. } = self;
+        let size = self.pixels.places.len() * width;
         assert!(self.numbers.len() == POSITIONS * size);
         let numbers = self.numbers.as_mut_ptr().cast::<T>();
-        for (slot, tile) in self.block.enumerate() {
-            let mut pixels: [Option<usize>; POSITIONS] = [None; POSITIONS];
-            match self.of_input {
-                true => pixels = self.tiles.inputs(tile),
-                false => pixels[..4].copy_from_slice(&self.tiles.outputs(tile)),
-            }
-            let mut sources = [self.zeros.as_ptr(); POSITIONS];
-            for (source, pixel) in sources.iter_mut().zip(pixels) {
-                if let Some(pixel) = pixel {
-                    *source = self.source[pixel * all..][..all][channels.start..].as_ptr();
-                }
-            }
+        for (slot, sources) in self.pixels.places.iter().enumerate() {
             let mut lane = 0;
             while lane < width {
                 let count = V::LANES.min(channels.len().saturating_sub(lane));
-                // SAFETY: the sources hold the panel's channels, and `numbers` holds `size` for each position.
+                // SAFETY: the sources hold all channels, and `numbers` holds `size` for each position.
                 unsafe {
                     let values = match self.of_input {
                         true => transform::input(each(
                             #[inline(always)]
-                            |pixel| load::<V>(sources[pixel].wrapping_add(lane), count),
+                            |pixel| load::<V>(sources[pixel].wrapping_add(channels.start + lane), count),
                         )),
                         false => transform::output_gradient(each(
                             #[inline(always)]
-                            |pixel| load::<V>(sources[pixel].wrapping_add(lane), count),
+                            |pixel| load::<V>(sources[pixel].wrapping_add(channels.start + lane), count),
                         )),
                     };
                     let to = numbers.add(slot * width + lane);

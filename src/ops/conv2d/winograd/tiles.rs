@@ -1,5 +1,6 @@
 //! Which pixels a tile covers.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::ops::conv2d::geometry::Geometry;
@@ -66,6 +67,34 @@ impl Tiles {
         })
     }
 
+    /// Where the pixels that a transform reads begin, tile by tile: those of [`Tiles::inputs`], or those of
+    /// [`Tiles::outputs`] and then nothing. `source` has `channels` numbers a pixel; `outside` stands for the pixels that
+    /// do not exist.
+    pub fn pixels<'a, T>(
+        &self,
+        block: Range<usize>,
+        of_input: bool,
+        source: &'a [T],
+        outside: &'a [T],
+    ) -> Pixels<'a, T> {
+        let channels = outside.len();
+        let mut places = vec![[outside.as_ptr(); 16]; block.len()];
+        for (places, tile) in places.iter_mut().zip(block) {
+            let mut put = |pixels: &[Option<usize>]| {
+                for (place, pixel) in places.iter_mut().zip(pixels) {
+                    if let Some(pixel) = pixel {
+                        *place = source[pixel * channels..][..channels].as_ptr();
+                    }
+                }
+            };
+            match of_input {
+                true => put(&self.inputs(tile)),
+                false => put(&self.outputs(tile)),
+            }
+        }
+        Pixels { places, source: PhantomData }
+    }
+
     /// Cuts the tiles into blocks of at most `most`, as even as can be.
     pub fn blocks(&self, most: usize) -> Vec<Range<usize>> {
         let count = self.count();
@@ -73,3 +102,12 @@ impl Tiles {
         (0..blocks).map(|block| block * count / blocks..(block + 1) * count / blocks).collect()
     }
 }
+
+/// The places of some pixels, all of whose channels can be read.
+pub struct Pixels<'a, T> {
+    pub places: Vec<[*const T; 16]>,
+    source: PhantomData<&'a [T]>,
+}
+
+// SAFETY: they stand for a `&[T]`.
+unsafe impl<T: Sync> Sync for Pixels<'_, T> {}

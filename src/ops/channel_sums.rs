@@ -1,0 +1,151 @@
+//! The loops under batch normalisation that sum over rows: one column for each channel, vectorised over channels.
+//!
+//! Each handles the rows of one task. What they sum is joined in the order of the tasks.
+
+use super::channels::Affine;
+use super::curve::Activation;
+use super::float::Float;
+use super::vector::{Vector, Vectorised, load};
+
+/// Sums are as many as whole vectors need, whatever the channels.
+const WIDEST: usize = 16;
+
+/// Two sums per channel. In f64, so that neither the number of rows nor where they are cut costs digits; the loops wait
+/// for memory either way.
+pub struct Sums {
+    pub first: Vec<f64>,
+    pub second: Vec<f64>,
+}
+
+impl Sums {
+    pub fn zero(channels: usize) -> Self {
+        Self { first: vec![0.0; channels], second: vec![0.0; channels] }
+    }
+
+    /// Those of the first `channels`, which are all.
+    fn of(mut self, channels: usize) -> Self {
+        self.first.truncate(channels);
+        self.second.truncate(channels);
+        self
+    }
+
+    /// Adds up the sums of all tasks, in their order.
+    pub fn total(tasks: impl IntoIterator<Item = Self>, channels: usize) -> Self {
+        let mut total = Self::zero(channels);
+        for task in tasks {
+            for channel in 0..channels {
+                total.first[channel] += task.first[channel];
+                total.second[channel] += task.second[channel];
+            }
+        }
+        total
+    }
+}
+
+/// One number for each channel, and zeros up to whole vectors.
+pub fn padded(numbers: &[f64]) -> Vec<f64> {
+    let mut padded = numbers.to_vec();
+    padded.resize(numbers.len().next_multiple_of(WIDEST), 0.0);
+    padded
+}
+
+/// Σ (x − shift) and Σ (x − shift)². With any number of the channel as its shift, the variance loses nothing to the mean's
+/// size (Chan, Golub and LeVeque, *Algorithms for Computing the Sample Variance*, 1983, §3).
+pub struct Moments<'a, T> {
+    pub x: &'a [T],
+    pub channels: usize,
+    /// [`padded`]
+    pub shift: &'a [f64],
+}
+
+impl<T: Float> Vectorised for Moments<'_, T> {
+    type Number = T;
+    type Output = Sums;
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) -> Sums {
+        let Self { x, channels, shift } = self;
+        let mut sums = Sums::zero(shift.len());
+        assert!(shift.len() == channels.next_multiple_of(WIDEST) && V::LANES <= WIDEST);
+        for row in x.chunks_exact(channels) {
+            let mut channel = 0;
+            while channel < channels {
+                let count = V::LANES.min(channels - channel);
+                // SAFETY: `count` channels are left in the row; sums and shifts are for whole vectors.
+                unsafe {
+                    load::<V>(row.as_ptr().add(channel), count).add_moments_to(
+                        shift.as_ptr().add(channel),
+                        sums.first.as_mut_ptr().add(channel),
+                        sums.second.as_mut_ptr().add(channel),
+                    );
+                }
+                channel += V::LANES;
+            }
+        }
+        sums.of(channels)
+    }
+}
+
+/// Σ g and Σ g · (x − mean), g being the gradient before the activation. Where that is of an affine function of x, it is
+/// computed from the gradient after it, which is cheaper than to have kept it.
+pub struct GradientSums<'a, T> {
+    pub grad: &'a [T],
+    pub x: &'a [T],
+    pub channels: usize,
+    /// [`padded`]
+    pub mean: &'a [f64],
+    pub activation: Activation,
+    /// None where `grad` is before the activation already.
+    pub affine: Option<&'a Affine<T>>,
+}
+
+impl<T: Float> Vectorised for GradientSums<'_, T> {
+    type Number = T;
+    type Output = Sums;
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) -> Sums {
+        match self.activation {
+            Activation::None => self.rows::<V>(Activation::None),
+            Activation::Relu => self.rows::<V>(Activation::Relu),
+            Activation::Relu6 => self.rows::<V>(Activation::Relu6),
+            Activation::Silu => self.rows::<V>(Activation::Silu),
+            Activation::Sigmoid => self.rows::<V>(Activation::Sigmoid),
+        }
+    }
+}
+
+impl<T: Float> GradientSums<'_, T> {
+    #[inline(always)]
+    fn rows<V: Vector<Number = T>>(self, activation: Activation) -> Sums {
+        let Self { grad, x, channels, mean, affine, .. } = self;
+        let mut sums = Sums::zero(mean.len());
+        assert!(mean.len() == channels.next_multiple_of(WIDEST) && V::LANES <= WIDEST);
+        let fits = |affine: &Affine<T>| affine.centre.len() == channels && affine.scale.len() == channels;
+        assert!(affine.is_none_or(|affine| fits(affine) && affine.offset.len() == channels));
+        for (grad, x) in grad.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+            let mut channel = 0;
+            while channel < channels {
+                let count = V::LANES.min(channels - channel);
+                // SAFETY: `count` channels are left in each row; sums and means are for whole vectors, and lanes beyond
+                // the channels are zero.
+                unsafe {
+                    let mut grad = load::<V>(grad.as_ptr().add(channel), count);
+                    let x = load::<V>(x.as_ptr().add(channel), count);
+                    if let Some(Affine { centre, scale, offset }) = affine {
+                        let argument = x
+                            .sub(load(centre.as_ptr().add(channel), count))
+                            .mul(load(scale.as_ptr().add(channel), count))
+                            .add(load(offset.as_ptr().add(channel), count));
+                        grad = activation.gradient_of(grad, argument);
+                    }
+                    grad.add_to(sums.first.as_mut_ptr().add(channel));
+                    let products = sums.second.as_mut_ptr().add(channel);
+                    grad.add_product_to(x, mean.as_ptr().add(channel), products);
+                }
+                channel += V::LANES;
+            }
+        }
+        sums.of(channels)
+    }
+}
