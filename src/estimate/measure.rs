@@ -9,7 +9,7 @@ use crate::stage::Work;
 
 /// The first batch: enough for batch normalisation.
 const FEW: usize = 2;
-/// What the largest batch may take, in seconds; a step runs twice.
+/// What the largest batch may take, in seconds; it runs two or three times.
 const LONGEST: f64 = 0.4;
 const EXAMPLES: usize = 16;
 
@@ -68,13 +68,14 @@ fn workload_size(work: &Work) -> usize {
     }
 }
 
-/// A few images, then as many of the batch as the time allows.
+/// A few images, then as many of the batch as the time allows, but twice as many at least: one point makes no line.
 fn sampled(network: &Pieces, piece: Piece, batch: usize, meter: &dyn Meter) -> Result<Cost> {
-    let mut samples: Vec<Sample> = vec![network.sample(piece, FEW, meter)?];
+    let mut samples: Vec<Sample> = vec![network.sample(piece, FEW, 2, meter)?];
     let each = samples[0].seconds.max(1e-9) / FEW as f64;
-    let affordable = ((LONGEST / each) as usize).clamp(FEW, batch);
+    let affordable = ((LONGEST / each) as usize).max(2 * FEW).min(batch);
     if affordable > FEW {
-        samples.push(network.sample(piece, affordable, meter)?);
+        let rounds = if each * affordable as f64 > LONGEST / 2.0 { 2 } else { 3 };
+        samples.push(network.sample(piece, affordable, rounds, meter)?);
     }
     Ok(Cost::of(&samples))
 }
