@@ -178,7 +178,8 @@ fn estimates_are_measured_once_and_change_nothing() {
     let project = Project::finished();
     let calibration = project.path().join("runs/.store/calibration.json");
     let run = project.plan(&[])["run_dir"].clone();
-    let changed = ["plan", "colours.toml", "--json", "--set", "stage.finetune.batch_size=4"];
+    let changed =
+        ["plan", "colours.toml", "--json", "--threads", "1", "--set", "stage.finetune.batch_size=4"];
     let plan = |arguments: &[&str]| {
         let output = project.defrost(&[&changed[..], arguments].concat());
         let measured = String::from_utf8_lossy(&output.stderr).contains("measuring");
