@@ -5,11 +5,13 @@
 
 mod images;
 mod network;
+mod pieces;
 mod settings;
 mod synthetic;
 mod timing;
 
 pub use images::{ImagesSettings, time_images};
 pub use network::NetworkBench;
+pub use pieces::{Meter, Piece, Pieces, Sample, Sight};
 pub use settings::{Mode, NetworkSettings, arch};
 pub use timing::{Clock, Timing};

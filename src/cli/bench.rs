@@ -9,7 +9,7 @@ use defrost::bench::{self, Clock, ImagesSettings, NetworkBench, NetworkSettings,
 use defrost::{Error, Result};
 use serde::Serialize;
 
-use super::Console;
+use super::{Console, estimates};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -205,12 +205,9 @@ fn spread(timing: &Timing) -> Spread {
     Spread { median: timing.median() * 1e3, min: timing.min() * 1e3, max: timing.max() * 1e3 }
 }
 
-/// Linux's count of the most pages ever resident.
+/// Linux's count of the most memory ever resident.
 fn peak_rss_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024.0 / 1e6)
+    Some(estimates::peak_bytes()? as f64 / 1e6)
 }
 
 fn page(measured: &Measured) -> String {

@@ -73,6 +73,11 @@ impl Console {
         anstream::eprintln!("{}\n\n{}: {count} {noun}", report.render(true), file.display());
     }
 
+    /// What goes on meanwhile, for whoever waits.
+    pub fn aside(&self, message: impl std::fmt::Display) {
+        anstream::eprintln!("{message}");
+    }
+
     pub fn warn(&self, message: impl std::fmt::Display) {
         anstream::eprintln!("\x1b[1;33mwarning\x1b[0m: {message}");
     }

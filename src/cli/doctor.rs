@@ -11,7 +11,7 @@ use defrost::store::Store;
 use serde::Serialize;
 use walkdir::WalkDir;
 
-use super::{Console, RunsOptions};
+use super::{Console, RunsOptions, estimates};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -93,10 +93,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 }
 
 fn processor() -> Processor {
-    let name = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
+    let name = estimates::processor_name();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     Processor { name, architecture: std::env::consts::ARCH, threads, features: features() }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per command, and the only place that prints, reads the environment, or exits.
 
 mod console;
+mod estimates;
 mod images;
 mod options;
 mod progress;

@@ -1,17 +1,19 @@
 //! `defrost plan`: what a run would do, and why.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::Result;
 use defrost::data::Split;
-use defrost::features::FeatureStore;
-use defrost::plan::{self, Status};
-use defrost::run::{self, RunDirectory};
-use defrost::stage::Work;
+use defrost::estimate::{self, Estimate};
+use defrost::plan::{Planned, Status};
+use defrost::run::RunDirectory;
+use defrost::stage::{FeaturesFound, Work};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::estimates::{self, Estimates};
+use super::progress::duration;
 use super::session::Session;
 use super::{Console, PipelineOptions, images};
 
@@ -23,6 +25,9 @@ pub struct Args {
     /// Read every input anew instead of trusting size and times
     #[arg(long)]
     rehash: bool,
+    /// Say nothing of time and memory, and measure nothing
+    #[arg(long)]
+    no_estimates: bool,
     #[command(flatten)]
     pipeline: PipelineOptions,
 }
@@ -30,13 +35,11 @@ pub struct Args {
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let session = Session::open(&args.file, &args.pipeline, args.rehash, console)?;
     let plan = &session.plan;
-    let earlier = run::earlier_stages(&session.runs, &plan.name);
-    let statuses = plan::statuses(plan, &session.store, session.wanted(), session.variant, &earlier)?;
+    let statuses = session.statuses()?;
     let directory = RunDirectory::locate(&session.runs, &plan.name, &plan.recipe)?;
 
-    let limit = session.pipeline.run.feature_bytes();
-    let (folder, index) = (session.store.features(), session.store.inputs());
-    let store = limit.map(|limit| FeatureStore::new(folder, index, session.variant, limit));
+    let mut estimates = (!args.no_estimates).then(|| Estimates::open(&session));
+    let mut all: Vec<Option<Estimate>> = Vec::new();
     let width = plan.stages.iter().map(|stage| stage.name.len()).max().unwrap_or(0);
     let mut stages: Vec<Value> = Vec::new();
     for (stage, status) in plan.stages.iter().zip(&statuses) {
@@ -52,15 +55,19 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         };
         let line = format!("{word}  {:width$}  {why}", stage.name);
         console.say(line.trim_end());
-        let source = stage.parent.and_then(|parent| {
-            let finished = statuses[parent.stage].finished.as_ref()?;
-            Some(finished.dir.join(parent.file()))
-        });
-        let features = match status.status {
-            Status::Hit => None,
-            _ => Features::of(&stage.work, source.as_deref(), store.as_ref())?,
-        };
-        let notes = [note(&stage.work), features.as_ref().map(Features::sentence)];
+        let (mut features, mut estimate) = (None, None);
+        if status.status != Status::Hit {
+            let found = estimates::found(&session, stage, &statuses)?;
+            estimate = estimates.as_mut().and_then(|estimates| estimated(estimates, stage, found.as_ref(), console));
+            features = Features::of(&stage.work, found, session.pipeline.run.feature_bytes().is_some());
+            all.push(estimate);
+        }
+        let most = stage.work.may_stop_early();
+        let notes = [
+            note(&stage.work),
+            features.as_ref().map(Features::sentence),
+            estimate.as_ref().map(|estimate| sentence(estimate, most)),
+        ];
         for note in notes.iter().flatten() {
             console.say(format!("        {:width$}  {note}", ""));
         }
@@ -74,9 +81,16 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             "reasons": status.reasons,
             "note": note(&stage.work),
             "features": features,
+            "estimate": estimate,
         }));
     }
+    if let Some(estimates) = &mut estimates {
+        estimates.known.save();
+    }
     console.say("");
+    if let Some(total) = total(&all) {
+        console.say(format!("estimate in all: {}", amount(&total)));
+    }
     images::parts(plan.stages.iter().map(|stage| &stage.work)).iter().for_each(|text| console.say(text));
     console.say(format!("run directory: {}", directory.path().display()));
     if console.json() {
@@ -99,6 +113,44 @@ fn note(work: &Work) -> Option<String> {
     ))
 }
 
+/// What a stage will take; measured, where that was never done. None where it cannot be: why is told, and no error.
+fn estimated(
+    estimates: &mut Estimates,
+    stage: &Planned,
+    found: Option<&FeaturesFound>,
+    console: &Console,
+) -> Option<Estimate> {
+    let workload = estimates.workload(stage, found);
+    if !estimate::missing(&workload, &estimates.known).is_empty() {
+        console.aside(format!("measuring the work of `{}` on this machine, once", stage.name));
+        if let Err(error) = estimates.measure(stage, &workload) {
+            console.warn(format!("no estimate of `{}`: {error}", stage.name));
+            return None;
+        }
+    }
+    estimates.forecast(&workload)
+}
+
+/// All stages one after the other; none where there is no stage, or one without an estimate.
+fn total(all: &[Option<Estimate>]) -> Option<Estimate> {
+    let one = |sum: Estimate, next: Estimate| Estimate {
+        seconds: sum.seconds + next.seconds,
+        memory_bytes: sum.memory_bytes.max(next.memory_bytes),
+        source: sum.source,
+    };
+    all.iter().copied().collect::<Option<Vec<_>>>()?.into_iter().reduce(one)
+}
+
+fn sentence(estimate: &Estimate, most: bool) -> String {
+    format!("estimate: {}{}", if most { "at most " } else { "" }, amount(estimate))
+}
+
+fn amount(estimate: &Estimate) -> String {
+    let gib = estimate.memory_bytes as f64 / (1u64 << 30) as f64;
+    let memory = if gib < 1.0 { format!("{:.0} MiB", gib * 1024.0) } else { format!("{gib:.1} GiB") };
+    format!("{}, {memory}", duration(estimate.seconds))
+}
+
 /// What a stage that is to be computed does with the features of its frozen layers.
 #[derive(Serialize)]
 struct Features {
@@ -116,22 +168,17 @@ struct Features {
 }
 
 impl Features {
-    fn of(work: &Work, source: Option<&Path>, store: Option<&FeatureStore>) -> Result<Option<Self>> {
-        let Some(prefix) = work.prefix() else { return Ok(None) };
-        let off = store.is_none().then_some("`run.feature_cache` is off");
-        let reason = prefix.recomputed.or(off);
-        let found = match (source, store) {
-            (Some(source), Some(store)) => work.features_found(source, store)?,
-            _ => None,
-        };
-        Ok(Some(Self {
+    fn of(work: &Work, found: Option<FeaturesFound>, kept: bool) -> Option<Self> {
+        let prefix = work.prefix()?;
+        let reason = prefix.recomputed.or((!kept).then_some("`run.feature_cache` is off"));
+        Some(Self {
             layers: prefix.layers,
             kept: reason.is_none(),
             reason,
             images: found.as_ref().map(|found| found.images),
             stored: found.as_ref().map(|found| found.stored),
             missing: found.as_ref().map(|found| found.images - found.stored),
-        }))
+        })
     }
 
     fn sentence(&self) -> String {

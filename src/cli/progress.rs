@@ -105,7 +105,7 @@ impl Screen {
                 self.say(&format!("{:>10} {stage}  {}", "", epoch_line(*epoch, *epochs, row, *best)));
                 self.last_step = Some(Instant::now());
             }
-            Event::CheckpointWritten { .. } => {}
+            Event::CheckpointWritten { .. } | Event::StageCost { .. } => {}
             Event::Warning { stage, message } => {
                 let stage = stage.as_ref().map(|stage| format!("stage `{stage}`: ")).unwrap_or_default();
                 self.say(&format!("\x1b[1;33mwarning\x1b[0m: {stage}{message}"));
@@ -242,7 +242,7 @@ fn clock(seconds: f64) -> String {
 }
 
 /// `0.8 s`, `42 s`, `3 min 07 s`, `2 h 05 min`.
-fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match seconds {
         ..9.95 => format!("{} s", number((seconds * 10.0).round() / 10.0)),

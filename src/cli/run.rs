@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
+use defrost::estimate::Learner;
+use defrost::events::Fanout;
 use defrost::run::{self, Interrupt, Options, Texts};
 use defrost::{Error, Result};
 
+use super::estimates::{self, Estimates};
 use super::progress::Progress;
 use super::session::Session;
 use super::{Console, PipelineOptions};
@@ -42,6 +45,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         .num_threads(threads)
         .build()
         .map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
+    let mut estimates = Estimates::open(&session);
+    let (expected, workloads) = estimates::expected(&session, &session.statuses()?, &estimates)?;
     let options = Options {
         from: args.from.as_deref(),
         until: args.until.as_deref(),
@@ -53,13 +58,21 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         checkpoint_seconds: settings.checkpoint_seconds,
         feature_bytes: settings.feature_bytes(),
         clock: SystemTime::now,
+        expected,
+        peak_bytes: estimates::peak_bytes,
     };
     let resolved = session.pipeline.to_toml();
     let texts = Texts { pipeline: &session.pipeline.text, resolved: &resolved };
-    let progress = Progress::new();
+    let (progress, started) = (Progress::new(), Instant::now());
+    let clock = || started.elapsed().as_secs_f64();
+    let learner = Learner::new(workloads, &clock);
+    let observer = Fanout(vec![&progress, &learner]);
     let summary = pool.install(|| {
-        run::execute(&session.plan, &texts, &session.store, &session.runs, &options, &progress, &interrupt)
-    })?;
+        run::execute(&session.plan, &texts, &session.store, &session.runs, &options, &observer, &interrupt)
+    });
+    learner.teach(&mut estimates.known);
+    estimates.known.save();
+    let summary = summary?;
     if console.json() {
         console.document(&summary);
     }

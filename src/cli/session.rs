@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use defrost::ops::profile::Profile;
 use defrost::pipeline::Resolved;
-use defrost::plan::{Depth, Plan};
+use defrost::plan::{self, Depth, Plan, StageStatus};
+use defrost::run;
 use defrost::store::{Store, Wanted};
 use defrost::{Error, Result};
 
@@ -40,6 +41,12 @@ impl Session {
         images::left_out(drafts.iter().map(|draft| &draft.work)).iter().for_each(|text| console.warn(text));
         let plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
         Ok(Self { pipeline, runs, store, plan, variant: Profile::current().name(), any })
+    }
+
+    /// What a run would do with each stage.
+    pub fn statuses(&self) -> Result<Vec<StageStatus>> {
+        let earlier = run::earlier_stages(&self.runs, &self.plan.name);
+        plan::statuses(&self.plan, &self.store, self.wanted(), self.variant, &earlier)
     }
 
     pub fn wanted(&self) -> Wanted<'_> {

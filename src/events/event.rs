@@ -99,6 +99,15 @@ pub enum Event {
         seconds: f64,
         metrics: BTreeMap<String, f64>,
     },
+    /// What a computed stage took, and what was expected where something was.
+    StageCost {
+        stage: String,
+        seconds: f64,
+        expected_seconds: Option<f64>,
+        /// The most memory of the process so far; unknown on some systems.
+        memory_bytes: Option<u64>,
+        expected_memory_bytes: Option<u64>,
+    },
     /// The state a run ends in: `complete`, `interrupted` or `failed`, and the error if there is one.
     RunFinished {
         state: String,

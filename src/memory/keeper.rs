@@ -27,12 +27,28 @@ struct Kept {
     /// The region of every block in use.
     used: BTreeMap<usize, usize>,
     regions: usize,
+    /// Bytes of the blocks in use, and the most since somebody began to watch.
+    live: usize,
+    peak: usize,
 }
 
 impl PageKeeper {
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
-        Self { kept: Mutex::new(Kept { free: FreeBlocks::new(), used: BTreeMap::new(), regions: 0 }) }
+        let kept = Kept { free: FreeBlocks::new(), used: BTreeMap::new(), regions: 0, live: 0, peak: 0 };
+        Self { kept: Mutex::new(kept) }
+    }
+
+    /// The bytes of large blocks in use; from now on the most of them is watched.
+    pub fn watch(&self) -> usize {
+        let mut kept = self.kept();
+        kept.peak = kept.live;
+        kept.live
+    }
+
+    /// The most bytes of large blocks that were in use at once since [`PageKeeper::watch`].
+    pub fn peak(&self) -> usize {
+        self.kept().peak
     }
 
     /// The books are in order after every step, whoever panicked.
@@ -58,6 +74,8 @@ impl Kept {
             }
         };
         self.used.insert(block.place, block.region);
+        self.live += size;
+        self.peak = self.peak.max(self.live);
         std::ptr::with_exposed_provenance_mut(block.place)
     }
 
@@ -65,6 +83,7 @@ impl Kept {
         let (place, size) = (pointer.expose_provenance(), size.next_multiple_of(GRAIN));
         if let Some(region) = self.used.remove(&place) {
             self.free.give(Block { place, size, region });
+            self.live -= size;
         }
     }
 
@@ -146,7 +165,9 @@ mod tests {
         unsafe {
             let first = keeper.alloc(layout);
             first.write_bytes(7, layout.size());
+            assert_eq!(keeper.watch(), layout.size().next_multiple_of(GRAIN));
             keeper.dealloc(first, layout);
+            assert_eq!(keeper.watch(), 0);
             let second = keeper.alloc_zeroed(layout);
             assert_eq!(first, second, "the pages are used again");
             assert!(std::slice::from_raw_parts(second, layout.size()).iter().all(|&byte| byte == 0));
@@ -158,6 +179,8 @@ mod tests {
             assert!(std::slice::from_raw_parts(large, 1000).iter().all(|&byte| byte == 5));
             keeper.dealloc(large, Layout::from_size_align(2 * LARGE, 64).unwrap());
             assert!(keeper.kept().used.is_empty());
+            assert_eq!(keeper.peak(), (3 * LARGE + 17).next_multiple_of(GRAIN));
+            assert_eq!(keeper.watch(), 0, "the peak is that of what is watched");
         }
     }
 }

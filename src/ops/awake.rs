@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// A pass is hundreds of short parallel loops with a little work between them, in which a thread without work would go
 /// to sleep, and waking it takes longer than many a loop. Made for the length of a pass, and not for waiting: what looks
-/// for work takes a whole processor.
+/// for work takes every processor that nobody else wants.
 pub struct Awake {
     over: Arc<AtomicBool>,
 }
@@ -21,7 +21,8 @@ impl Awake {
             // The thread that the pass runs on must not wait for itself.
             while Some(thread.index()) != here && here.is_some() && !flag.load(Ordering::Acquire) {
                 if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                    std::hint::spin_loop();
+                    // Another process may need the processor more.
+                    std::thread::yield_now();
                 }
             }
         });

@@ -13,6 +13,7 @@ use super::recorder::Recorder;
 use super::selection::Selection;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::estimate::Estimate;
 use crate::events::{Event, Fanout, Interrupt, Observer, Outcome};
 use crate::features::FeatureStore;
 use crate::plan::{self, Plan, Planned, StageStatus};
@@ -42,6 +43,10 @@ pub struct Options<'a> {
     /// The most bytes that features of frozen layers may take; none where they are not to be kept.
     pub feature_bytes: Option<u64>,
     pub clock: Clock,
+    /// What stages are expected to take, by name, to be recorded beside what they took.
+    pub expected: BTreeMap<String, Estimate>,
+    /// The most memory that the process has held so far, where the system tells.
+    pub peak_bytes: fn() -> Option<u64>,
 }
 
 /// What became of a run.
@@ -194,6 +199,16 @@ impl Runner<'_> {
                 seconds,
                 metrics: numbers(&metrics),
             });
+            if status != Outcome::Cached {
+                let expected = self.options.expected.get(&stage.name);
+                self.observer.event(&Event::StageCost {
+                    stage: stage.name.clone(),
+                    seconds,
+                    expected_seconds: expected.map(|expected| expected.seconds),
+                    memory_bytes: (self.options.peak_bytes)(),
+                    expected_memory_bytes: expected.map(|expected| expected.memory_bytes),
+                });
+            }
             summaries.push(StageSummary {
                 name: stage.name.clone(),
                 kind: stage.work.kind(),

@@ -158,6 +158,15 @@ fn sentence(event: &Event) -> Option<String> {
             }
             line
         }
+        Event::StageCost { stage, seconds, expected_seconds, memory_bytes, expected_memory_bytes } => {
+            let mib = |bytes: &Option<u64>| bytes.map_or("?".to_owned(), |bytes| (bytes >> 20).to_string());
+            let expected = expected_seconds.map_or("?".to_owned(), |seconds| format!("{seconds:.1}"));
+            format!(
+                "stage {stage}: took {seconds:.1} s, expected {expected} s; memory so far {} MiB, expected {} MiB",
+                mib(memory_bytes),
+                mib(expected_memory_bytes),
+            )
+        }
         Event::RunFinished { state, seconds, error } => {
             let error = error.as_ref().map_or(String::new(), |error| format!(": {error}"));
             format!("run {state} after {seconds:.1} s{error}")

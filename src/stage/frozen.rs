@@ -19,7 +19,7 @@ use crate::random::name_hash;
 use crate::train::{Batch, Batches};
 
 /// Images per inference batch: a matter of memory alone.
-pub(super) const INFERENCE_BATCH: usize = 32;
+pub(crate) const INFERENCE_BATCH: usize = 32;
 
 /// The first layers of a model and the images they are shown.
 pub(super) struct Frozen<'a> {

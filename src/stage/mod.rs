@@ -24,6 +24,7 @@ pub(crate) use classifier::Classifier;
 pub use context::{BEST, Checkpoints, Context, LAST, MODEL};
 pub use evaluate::Evaluate;
 pub use found::FeaturesFound;
+pub(crate) use frozen::INFERENCE_BATCH;
 pub use init_weights::InitWeights;
 pub use load_weights::LoadWeights;
 pub use prefix::Prefix;

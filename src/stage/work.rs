@@ -42,6 +42,11 @@ impl Work {
         }
     }
 
+    /// Whether its end depends on how training goes.
+    pub fn may_stop_early(&self) -> bool {
+        matches!(self, Self::Train(work) if work.settings.early_stop.is_some())
+    }
+
     pub fn subject(&self) -> &Subject {
         match self {
             Self::LoadWeights(work) => &work.subject,

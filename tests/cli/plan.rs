@@ -46,7 +46,13 @@ fn a_changed_learning_rate_is_the_reason_of_its_stage_alone() {
     assert_eq!(reasons(&plan, "test")[0]["field"], "from");
     assert_eq!(plan["stages"][3]["key"], Value::Null);
 
-    let output = project.defrost(&["plan", "colours.toml", "--set", "stage.finetune.optimizer.lr=3e-4"]);
+    let output = project.defrost(&[
+        "plan",
+        "colours.toml",
+        "--no-estimates",
+        "--set",
+        "stage.finetune.optimizer.lr=3e-4",
+    ]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("optimizer.lr 0.001 → 3e-4"), "{text}");
     assert!(text.contains("`finetune` is to be computed"), "{text}");
@@ -163,4 +169,64 @@ fn a_stage_on_data_with_other_classes_is_refused() {
     assert_eq!(errors[0]["code"], "class-list");
     let line = errors[0]["line"].as_u64().unwrap() as usize;
     assert_eq!(project.text().lines().nth(line - 1), Some("data = \"few\""));
+}
+
+/// What is to be computed has an estimate and what is there has none; a damaged calibration is measured anew, and no
+/// recipe or key knows of any of it.
+#[test]
+fn estimates_are_measured_once_and_change_nothing() {
+    let project = Project::finished();
+    let calibration = project.path().join("runs/.store/calibration.json");
+    let run = project.plan(&[])["run_dir"].clone();
+    let changed =
+        ["plan", "colours.toml", "--json", "--threads", "1", "--set", "stage.finetune.batch_size=4"];
+    let plan = |arguments: &[&str]| {
+        let output = project.defrost(&[&changed[..], arguments].concat());
+        let measured = String::from_utf8_lossy(&output.stderr).contains("measuring");
+        (document(&output), measured)
+    };
+    let (without, measured) = plan(&["--no-estimates"]);
+    assert!(!measured);
+    let (first, measured) = plan(&[]);
+    assert!(measured);
+    for index in 0..4 {
+        let (stage, without) = (&first["stages"][index], &without["stages"][index]);
+        assert_eq!((&stage["recipe"], &stage["key"]), (&without["recipe"], &without["key"]));
+        assert_eq!(without["estimate"], Value::Null);
+        match index {
+            0 | 1 => assert_eq!(stage["estimate"], Value::Null, "{stage}"),
+            _ => {
+                assert!(stage["estimate"]["seconds"].as_f64().unwrap() > 0.0, "{stage}");
+                assert!(stage["estimate"]["memory_bytes"].as_u64().unwrap() > 1 << 20, "{stage}");
+            }
+        }
+    }
+    assert_eq!(first["run_dir"], without["run_dir"]);
+    let (again, measured) = plan(&[]);
+    assert!(!measured, "what is known is not measured again");
+    assert_eq!(again["stages"][3]["estimate"]["seconds"], first["stages"][3]["estimate"]["seconds"]);
+
+    std::fs::write(&calibration, "{").unwrap();
+    assert!(plan(&[]).1, "a damaged file is no knowledge");
+    assert!(!plan(&[]).1, "and is written anew");
+    std::fs::remove_file(&calibration).unwrap();
+    let all = project.defrost(&["plan", "colours.toml", "--json"]);
+    assert!(!String::from_utf8_lossy(&all.stderr).contains("measuring"), "all is there: nothing to measure");
+    assert_eq!(document(&all)["run_dir"], run);
+}
+
+/// A run learns what its stages take, and records what was expected.
+#[test]
+fn a_run_is_compared_with_its_estimate() {
+    let project = Project::new();
+    document(&project.defrost(&["plan", "colours.toml", "--json"]));
+    let run = project.run(&[]);
+    let events = run.read("events.jsonl");
+    let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let costs: Vec<&Value> = events.iter().filter(|event| event["event"] == "stage_cost").collect();
+    assert_eq!(costs.iter().map(|cost| cost["stage"].as_str().unwrap()).collect::<Vec<_>>(), STAGES);
+    assert!(costs.iter().all(|cost| cost["expected_seconds"].as_f64() > Some(0.0)), "{costs:?}");
+    let changed = ["plan", "colours.toml", "--json", "--set", "stage.finetune.optimizer.lr=3e-4"];
+    let plan = document(&project.defrost(&changed));
+    assert_eq!(plan["stages"][2]["estimate"]["source"], "learnt", "{plan}");
 }

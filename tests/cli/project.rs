@@ -151,10 +151,10 @@ impl Project {
         text
     }
 
-    /// What `plan` says of each stage: `hit`, `miss` or `resume`.
+    /// What `plan` says of each stage: `hit`, `miss` or `resume`. It measures nothing.
     #[track_caller]
     pub fn plan(&self, arguments: &[&str]) -> Value {
-        let arguments = [&["plan", "colours.toml", "--json"], arguments].concat();
+        let arguments = [&["plan", "colours.toml", "--json", "--no-estimates"], arguments].concat();
         document(&self.defrost(&arguments))
     }
 

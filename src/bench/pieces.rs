@@ -1,0 +1,187 @@
+//! What stages are made of, measured piece by piece: steps behind a frozen prefix, passes of some layers, images read.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::synthetic::{Repeated, Stopwatch, images};
+use super::timing::Timing;
+use crate::autograd::Value;
+use crate::data::{Dataset, Epoch, Images, Loader, Memory, Transform};
+use crate::error::{Error, Result};
+use crate::freeze::ParameterTable;
+use crate::model::{Model, Pass, State};
+use crate::pipeline::{Augment, ImageFolder, Train};
+use crate::stage::{Classifier, base_lr, optimizer};
+use crate::train::{self, Progress, Setup, Task, Tracker};
+use crate::weights;
+
+/// A clock, and a count of the memory that tensors hold.
+pub trait Meter: Sync {
+    /// Seconds since some moment.
+    fn seconds(&self) -> f64;
+
+    /// The bytes in use; from now on the most of them is watched.
+    fn watch(&self) -> u64;
+
+    /// The most bytes that were in use since [`Meter::watch`].
+    fn peak(&self) -> u64;
+}
+
+/// A piece of a stage's work on one batch.
+#[derive(Clone, Copy)]
+pub enum Piece<'a> {
+    /// Layers as plain inference.
+    Pass { from: usize, to: usize },
+    /// An optimizer step of a stage whose first layers are frozen.
+    Step { from: usize, stage: &'a Train, table: &'a ParameterTable },
+}
+
+/// What a piece took on one batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    pub images: usize,
+    pub seconds: f64,
+    /// Of memory at the most, beyond the weights and the batch itself.
+    pub bytes: u64,
+    /// Numbers that come out for each image.
+    pub outputs: usize,
+}
+
+/// A network with random weights, on synthetic images.
+pub struct Pieces {
+    model: Model,
+    classes: usize,
+    image_size: usize,
+    state: State,
+}
+
+impl Pieces {
+    /// # Errors
+    /// No memory for the weights.
+    pub fn new(model: Model, classes: usize, image_size: usize) -> Result<Self> {
+        let state = weights::initialize_all(&model.description, 0)?;
+        Ok(Self { model, classes, image_size, state })
+    }
+
+    /// Runs a piece for some rounds, two at least, on a batch of so many images. The first is to warm up, and of the
+    /// others the fastest counts: what else the machine does only ever slows down.
+    ///
+    /// # Errors
+    /// Images too small for the architecture.
+    pub fn sample(&self, piece: Piece, images: usize, rounds: usize, meter: &dyn Meter) -> Result<Sample> {
+        let (Piece::Pass { from, .. } | Piece::Step { from, .. }) = piece;
+        let input = self.behind(from, images)?;
+        let before = meter.watch();
+        let (seconds, outputs) = match piece {
+            Piece::Pass { from, to } => self.pass(from..to, input, rounds, meter)?,
+            Piece::Step { from, stage, table } => (self.step(from, stage, table, input, rounds, meter)?, 0),
+        };
+        Ok(Sample { images, seconds, bytes: meter.peak().saturating_sub(before), outputs })
+    }
+
+    /// What reaches a layer.
+    fn behind(&self, layer: usize, count: usize) -> Result<Tensor> {
+        let images = Value::constant(images(count, self.image_size)?);
+        Ok(self.model.forward(&mut Pass::inference(&self.state), 0..layer, images)?.into_tensor())
+    }
+
+    fn pass(
+        &self,
+        layers: Range<usize>,
+        input: Tensor,
+        rounds: usize,
+        meter: &dyn Meter,
+    ) -> Result<(f64, usize)> {
+        let mut pass = Pass::inference(&self.state);
+        let mut moments = vec![meter.seconds()];
+        let mut outputs = 0;
+        for _ in 0..rounds {
+            let input = Value::constant(input.clone());
+            let output = self.model.forward(&mut pass, layers.clone(), input)?;
+            outputs = output.tensor().elem_count();
+            moments.push(meter.seconds());
+        }
+        Ok((Timing::between(&moments, 1)?.min(), outputs / input.dim(0)?.max(1)))
+    }
+
+    fn step(
+        &self,
+        from: usize,
+        stage: &Train,
+        table: &ParameterTable,
+        input: Tensor,
+        rounds: usize,
+        meter: &dyn Meter,
+    ) -> Result<f64> {
+        // Random weights learn from noise: they shall not get far. The rate takes no time.
+        let mut table = table.clone();
+        table.rows.iter_mut().for_each(|row| row.lr = row.lr.map(|_| 1e-9));
+        let classes: Vec<String> = (0..self.classes).map(|class| class.to_string()).collect();
+        let task = Classifier::new(&classes, &stage.loss);
+        let targets = (0..input.dim(0)?).map(|image| (image % self.classes) as u32).collect();
+        let feed = Repeated { images: input, targets, steps: rounds, prefix: None };
+        let setup = Setup {
+            model: &self.model,
+            table: &table,
+            task: &task,
+            feed: &feed,
+            first_layer: from,
+            seed: 0,
+            epochs: 1,
+            base_lr: base_lr(&stage.optimizer),
+            schedule: &stage.schedule,
+            monitor: stage.monitor,
+        };
+        let optimizer = optimizer(&stage.optimizer, &table)?;
+        let tracker = Tracker::new(stage.monitor, None);
+        let mut progress = Progress::start(self.state.clone(), optimizer, tracker, task.meter());
+        let clock = || meter.seconds();
+        let mut stopwatch = Stopwatch::start(&clock);
+        train::fit(&setup, &mut progress, &mut stopwatch)?;
+        Ok(Timing::between(&stopwatch.moments, 1)?.min())
+    }
+}
+
+/// Images on their way into batches.
+pub struct Sight<'a> {
+    pub dataset: &'a Arc<Dataset>,
+    pub folder: &'a ImageFolder,
+    pub augment: &'a Augment,
+    pub workers: usize,
+    /// Whether images are kept once decoded.
+    pub kept: bool,
+}
+
+impl Sight<'_> {
+    /// Seconds for one image, all workers at it: the first time, and again.
+    ///
+    /// # Errors
+    /// Images that cannot be read.
+    pub fn seconds(&self, samples: &[usize], meter: &dyn Meter) -> Result<[f64; 2]> {
+        let transform = Transform::training(self.folder, None, self.augment);
+        let memory = Arc::new(Memory::new(if self.kept { usize::MAX } else { 0 }));
+        let images = Images::new(Arc::clone(self.dataset), transform, self.folder.broken, memory);
+        let images = Arc::new(images);
+        let mut seconds = [0.0; 2];
+        for (epoch, seconds) in seconds.iter_mut().enumerate() {
+            let epoch = Epoch {
+                order: samples.to_vec(),
+                batch_size: samples.len(),
+                first_batch: 0,
+                seed: 0,
+                epoch: epoch as u32,
+            };
+            let begun = meter.seconds();
+            for batch in Loader::new(Arc::clone(&images), epoch, self.workers)? {
+                batch?;
+            }
+            *seconds = (meter.seconds() - begun) / samples.len().max(1) as f64;
+        }
+        if !seconds.iter().all(|seconds| seconds.is_finite()) {
+            return Err(Error::failed("internal: a clock that does not tell the time"));
+        }
+        Ok(seconds)
+    }
+}

@@ -1,0 +1,135 @@
+//! What `plan` and `run` know of the machine: its name, its clock and memory, and what was measured on it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use defrost::bench::Meter;
+use defrost::estimate::{self, Calibration, Estimate, Machine, Settings, Workload};
+use defrost::features::FeatureStore;
+use defrost::plan::{Planned, StageStatus, Status};
+use defrost::stage::FeaturesFound;
+use defrost::{Error, Result};
+
+use super::session::Session;
+
+/// The estimates of a session's stages.
+pub struct Estimates {
+    pub known: Calibration,
+    pub settings: Settings,
+    machine: Machine,
+    /// What the process holds before a stage begins.
+    baseline: u64,
+}
+
+impl Estimates {
+    pub fn open(session: &Session) -> Self {
+        let run = &session.pipeline.run;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = run.threads.unwrap_or(processors);
+        let workers = run.workers.unwrap_or(threads);
+        let processor = processor_name().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+        let build = if cfg!(debug_assertions) { ", unoptimised" } else { "" };
+        let name = format!("{processor}, {}, {threads} of {processors} threads{build}", session.variant);
+        Self {
+            known: Calibration::open(session.store.objects(), &name),
+            settings: Settings {
+                workers,
+                image_cache: run.image_bytes(),
+                features: run.feature_bytes().is_some(),
+            },
+            machine: Machine { processors, threads, workers },
+            baseline: memory("VmRSS:").unwrap_or(0),
+        }
+    }
+
+    pub fn workload(&self, stage: &Planned, found: Option<&FeaturesFound>) -> Workload {
+        estimate::workload(&stage.work, found, &self.settings)
+    }
+
+    /// None where something was never measured.
+    pub fn forecast(&self, workload: &Workload) -> Option<Estimate> {
+        estimate::forecast(workload, &self.known, &self.machine, self.baseline)
+    }
+
+    /// Measures what is missing for a stage, on the threads that stages compute on.
+    pub fn measure(&mut self, stage: &Planned, workload: &Workload) -> Result<()> {
+        let threads = self.machine.threads;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
+        let Self { known, settings, .. } = self;
+        let started = Instant::now();
+        pool.install(|| estimate::measure(&stage.work, workload, settings, known, &Here(started)))
+    }
+}
+
+/// What the stages of a session that are to be computed are expected to take, as far as it is known, and their
+/// workloads for whoever learns from the run.
+pub fn expected(
+    session: &Session,
+    statuses: &[StageStatus],
+    estimates: &Estimates,
+) -> Result<(BTreeMap<String, Estimate>, BTreeMap<String, Workload>)> {
+    let (mut expected, mut workloads) = (BTreeMap::new(), BTreeMap::new());
+    for (stage, status) in session.plan.stages.iter().zip(statuses) {
+        let mut workload = estimates.workload(stage, None);
+        if status.status != Status::Hit && estimates.forecast(&workload).is_some() {
+            if let Some(found) = found(session, stage, statuses)? {
+                workload = estimates.workload(stage, Some(&found));
+            }
+            expected.extend(estimates.forecast(&workload).map(|estimate| (stage.name.clone(), estimate)));
+        }
+        workloads.insert(stage.name.clone(), workload);
+    }
+    Ok((expected, workloads))
+}
+
+/// The features that a stage would find, where the stage above is finished and features are kept.
+pub fn found(session: &Session, stage: &Planned, statuses: &[StageStatus]) -> Result<Option<FeaturesFound>> {
+    let source: Option<PathBuf> = stage.parent.and_then(|parent| {
+        let finished = statuses[parent.stage].finished.as_ref()?;
+        Some(finished.dir.join(parent.file()))
+    });
+    let (Some(source), Some(limit)) = (source, session.pipeline.run.feature_bytes()) else { return Ok(None) };
+    let (folder, index) = (session.store.features(), session.store.inputs());
+    let store = FeatureStore::new(folder, index, session.variant, limit);
+    stage.work.features_found(&source, &store)
+}
+
+/// The clock of this process and its large blocks of memory.
+struct Here(Instant);
+
+impl Meter for Here {
+    fn seconds(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+
+    fn watch(&self) -> u64 {
+        crate::ALLOCATOR.watch() as u64
+    }
+
+    fn peak(&self) -> u64 {
+        crate::ALLOCATOR.peak() as u64
+    }
+}
+
+/// The processor as Linux names it.
+pub fn processor_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// Linux's count of the most bytes ever resident.
+pub fn peak_bytes() -> Option<u64> {
+    memory("VmHWM:")
+}
+
+fn memory(what: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

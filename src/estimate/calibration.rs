@@ -1,0 +1,160 @@
+//! What is known of this machine: a small file beside the store, shared by all its runs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Cost;
+use crate::store::disk;
+use crate::{data, model, ops, train};
+
+const FILE: &str = "calibration.json";
+/// Of the file's form and of what its numbers mean.
+const FORM: u32 = 1;
+/// How much of what was learnt gives way to the newest run.
+const NEWS: f64 = 0.5;
+
+/// What pieces of work take on a machine, measured, and what phases took in its runs.
+///
+/// Only a cache: a missing or damaged file starts over.
+pub struct Calibration {
+    file: PathBuf,
+    machine: String,
+    known: Known,
+    changed: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Known {
+    /// By piece.
+    measured: BTreeMap<String, Cost>,
+    /// Seconds for one image, by what is read: the first time, and again.
+    read: BTreeMap<String, [f64; 2]>,
+    /// Seconds of an image by phase, and of what is beside the phases.
+    learnt: BTreeMap<String, f64>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Stored {
+    form: u32,
+    machines: BTreeMap<String, Known>,
+}
+
+impl Calibration {
+    /// What is kept in the folder of a store. `machine` names processor and threads; the versions of the code that is
+    /// timed are added.
+    pub fn open(folder: &std::path::Path, machine: &str) -> Self {
+        let rooms = [ops::VERSIONS, model::VERSIONS, data::VERSIONS, train::VERSIONS];
+        let engine: Vec<String> =
+            rooms.concat().iter().map(|(name, version)| format!("{name} {version}")).collect();
+        let machine = format!("{machine}, defrost {}, {}", env!("CARGO_PKG_VERSION"), engine.join(", "));
+        let file = folder.join(FILE);
+        let known = read(&file).machines.remove(&machine).unwrap_or_default();
+        Self { file, machine, known, changed: false }
+    }
+
+    pub fn measured(&self, piece: &str) -> Option<&Cost> {
+        self.known.measured.get(piece)
+    }
+
+    pub fn reading(&self, piece: &str) -> Option<[f64; 2]> {
+        self.known.read.get(piece).copied()
+    }
+
+    pub fn learnt(&self, phase: &str) -> Option<f64> {
+        self.known.learnt.get(phase).copied()
+    }
+
+    pub fn set_measured(&mut self, piece: &str, cost: Cost) {
+        self.known.measured.insert(piece.to_owned(), cost);
+        self.changed = true;
+    }
+
+    pub fn set_reading(&mut self, piece: &str, seconds: [f64; 2]) {
+        self.known.read.insert(piece.to_owned(), seconds);
+        self.changed = true;
+    }
+
+    /// Takes up what a phase took in a run.
+    pub fn learn(&mut self, phase: &str, seconds: f64) {
+        if seconds.is_finite() && seconds >= 0.0 {
+            let known = self.known.learnt.entry(phase.to_owned()).or_insert(seconds);
+            *known += NEWS * (seconds - *known);
+            self.changed = true;
+        }
+    }
+
+    /// Keeps what is new for the next process. Another machine's knowledge stays; a failure costs a measurement and is
+    /// no error.
+    pub fn save(&mut self) {
+        if !self.changed {
+            return;
+        }
+        let mut stored = read(&self.file);
+        stored.form = FORM;
+        // What another process found out meanwhile stays where this one knows nothing.
+        let mut all = stored.machines.remove(&self.machine).unwrap_or_default();
+        all.measured.extend(self.known.measured.clone());
+        all.read.extend(self.known.read.clone());
+        all.learnt.extend(self.known.learnt.clone());
+        stored.machines.insert(self.machine.clone(), all);
+        let folder = self.file.parent().map(std::fs::create_dir_all);
+        if matches!(folder, Some(Ok(()))) && disk::write_json(&self.file, &stored).is_ok() {
+            self.changed = false;
+        }
+    }
+}
+
+/// The file as it is, or nothing where it is not there, torn, damaged or of another form.
+fn read(file: &std::path::Path) -> Stored {
+    let stored: Stored = disk::read_json(file).unwrap_or_default();
+    let sound = |known: &Known| {
+        let lines = known.measured.values().flat_map(|cost| [cost.seconds, cost.bytes]);
+        let numbers = lines.flat_map(|line| [line.fixed, line.each]);
+        let read = known.read.values().flatten().copied();
+        numbers
+            .chain(read)
+            .chain(known.learnt.values().copied())
+            .all(|number| number.is_finite() && number >= 0.0)
+    };
+    if stored.form == FORM && stored.machines.values().all(sound) { stored } else { Stored::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::estimate::Line;
+
+    #[test]
+    fn machines_know_each_their_own_and_a_damaged_file_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let cost = Cost { seconds: Line { fixed: 0.5, each: 0.25 }, ..Cost::default() };
+        let mut one = Calibration::open(folder.path(), "one");
+        one.set_measured("step", cost);
+        one.learn("epoch", 2.0);
+        one.learn("epoch", 3.0);
+        one.learn("epoch", f64::NAN);
+        one.save();
+        let mut two = Calibration::open(folder.path(), "two");
+        assert_eq!(two.measured("step"), None);
+        two.set_reading("photos", [0.5, 0.125]);
+        two.save();
+        let one = Calibration::open(folder.path(), "one");
+        assert_eq!((one.measured("step"), one.learnt("epoch")), (Some(&cost), Some(2.5)));
+
+        for damage in [
+            &b"{"[..],
+            b"",
+            br#"{"form":1,"machines":{"one":{"measured":3}}}"#,
+            br#"{"form":9,"machines":{}}"#,
+        ] {
+            std::fs::write(folder.path().join(FILE), damage).unwrap();
+            let mut one = Calibration::open(folder.path(), "one");
+            assert_eq!(one.measured("step"), None);
+            one.set_measured("step", cost);
+            one.save();
+            assert_eq!(Calibration::open(folder.path(), "one").measured("step"), Some(&cost));
+        }
+    }
+}

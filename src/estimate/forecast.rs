@@ -1,0 +1,175 @@
+//! From a workload and what is known of the machine to seconds and bytes.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Calibration, Machine, Phase, Workload};
+
+/// Bytes a second of reading, digesting and writing files, safely on the slow side of a disk of today.
+const FILE_RATE: f64 = 400e6;
+/// Pictures, tables, and folders that are made.
+const STAGE_SECONDS: f64 = 0.15;
+/// Blocks of memory that are free but too small: what lies between those in use.
+const BETWEEN: f64 = 1.05;
+/// Threads with their small blocks, and the fonts of pictures.
+const PROCESS: f64 = 20e6;
+
+/// What a stage will take.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// At most, where the stage may stop early.
+    pub seconds: f64,
+    /// The most memory of the process.
+    pub memory_bytes: u64,
+    pub source: Source,
+}
+
+/// What the seconds of an estimate stand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Pieces of the work, measured on synthetic images.
+    Measured,
+    /// All of it was seen in runs on this machine.
+    Learnt,
+}
+
+/// What the work will take in a process that holds `baseline` bytes to begin with. None where something of it was never
+/// measured.
+pub fn forecast(work: &Workload, known: &Calibration, machine: &Machine, baseline: u64) -> Option<Estimate> {
+    let mut seconds =
+        known.learnt(&work.beside).unwrap_or(work.file_bytes as f64 / FILE_RATE + STAGE_SECONDS);
+    let mut source = Source::Learnt;
+    let mut largest: f64 = 0.0;
+    for phase in &work.phases {
+        let measured = measured_seconds(phase, known, machine)?;
+        seconds += match known.learnt(&phase.key) {
+            Some(each) => each * phase.images as f64,
+            None => {
+                source = Source::Measured;
+                measured
+            }
+        };
+        largest = largest.max(phase_bytes(phase, known)?);
+    }
+    if work.phases.is_empty() && known.learnt(&work.beside).is_none() {
+        source = Source::Measured;
+    }
+    let held = (work.weight_bytes as f64 + largest) * BETWEEN;
+    let alike = known.learnt(&work.memory_key()).unwrap_or(baseline as f64 + PROCESS + held);
+    let memory_bytes = alike as u64 + mapped_bytes(work, known)? + work.cache_bytes;
+    Some(Estimate { seconds, memory_bytes, source })
+}
+
+/// Rows of features in memory; none where it was never measured how long one is.
+pub(super) fn mapped_bytes(work: &Workload, known: &Calibration) -> Option<u64> {
+    let Some(mapped) = &work.mapped else { return Some(0) };
+    let row = known.measured(&mapped.piece)?.outputs * mapped.bytes_per_number;
+    Some((row * mapped.rows) as u64)
+}
+
+fn measured_seconds(phase: &Phase, known: &Calibration, machine: &Machine) -> Option<f64> {
+    let mut compute = 0.0;
+    for piece in &phase.pieces {
+        let line = known.measured(piece)?.seconds;
+        compute += line.fixed * phase.batches as f64 + line.each * phase.images as f64;
+    }
+    let Some(reading) = &phase.reading else { return Some(compute) };
+    let [first, again] = known.reading(&reading.piece)?;
+    Some(machine.together(compute, first * reading.fresh as f64 + again * reading.again as f64))
+}
+
+/// One batch on its way: what a piece holds is free when the next begins, but for packed weights. Two more batches of
+/// images are read ahead.
+fn phase_bytes(phase: &Phase, known: &Calibration) -> Option<f64> {
+    let mut largest: f64 = 0.0;
+    for piece in &phase.pieces {
+        largest = largest.max(known.measured(piece)?.bytes.at(phase.batch));
+    }
+    Some(largest + phase.reading.as_ref().map_or(0.0, |reading| 3.0 * reading.batch_bytes as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::phase::Mapped;
+    use super::super::{Cost, Line, Reading};
+    use super::*;
+
+    const MACHINE: Machine = Machine { processors: 2, threads: 2, workers: 2 };
+
+    fn workload() -> Workload {
+        Workload {
+            phases: vec![
+                Phase {
+                    name: "features",
+                    epochs: 1,
+                    batches: 4,
+                    images: 100,
+                    batch: 32,
+                    pieces: vec!["pass".into()],
+                    reading: Some(Reading {
+                        piece: "photos".into(),
+                        fresh: 100,
+                        again: 0,
+                        batch_bytes: 1000,
+                    }),
+                    key: "features".into(),
+                },
+                Phase {
+                    name: "step",
+                    epochs: 10,
+                    batches: 70,
+                    images: 1000,
+                    batch: 16,
+                    pieces: vec!["step".into()],
+                    reading: None,
+                    key: "steps".into(),
+                },
+            ],
+            weight_bytes: 4000,
+            file_bytes: 400_000_000,
+            mapped: Some(Mapped { piece: "pass".into(), rows: 100, bytes_per_number: 4 }),
+            cache_bytes: 7,
+            beside: "beside".into(),
+        }
+    }
+
+    fn known(folder: &std::path::Path) -> Calibration {
+        let mut known = Calibration::open(folder, "machine");
+        let line = |fixed, each| Line { fixed, each };
+        known.set_measured("pass", Cost { seconds: line(0.0, 0.02), bytes: line(500.0, 100.0), outputs: 10 });
+        known.set_measured("step", Cost { seconds: line(0.1, 0.01), bytes: line(0.0, 500.0), outputs: 0 });
+        known.set_reading("photos", [0.01, 0.001]);
+        known
+    }
+
+    #[test]
+    fn phases_add_up_and_the_largest_sets_the_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut known = known(folder.path());
+        let estimate = forecast(&workload(), &known, &MACHINE, 10_000).unwrap();
+        // Files and pictures, features computed and read on the same processors, steps.
+        let expected = (1.0 + 0.15) + (2.0 + 1.0) + (7.0 + 10.0);
+        assert!((estimate.seconds - expected).abs() < 1e-9, "{estimate:?}");
+        assert_eq!(estimate.memory_bytes, 20_010_000 + 12_600 + 4000 + 7);
+        assert_eq!(estimate.source, Source::Measured);
+
+        known.learn("steps", 0.04);
+        known.learn("beside", 0.25);
+        let estimate = forecast(&workload(), &known, &MACHINE, 0).unwrap();
+        assert!((estimate.seconds - (0.25 + 3.0 + 40.0)).abs() < 1e-9, "{estimate:?}");
+        assert_eq!(estimate.source, Source::Measured, "the features were never seen");
+        known.learn("features", 0.02);
+        known.learn(&workload().memory_key(), 9000.0);
+        let estimate = forecast(&workload(), &known, &MACHINE, 0).unwrap();
+        assert!((estimate.seconds - (0.25 + 2.0 + 40.0)).abs() < 1e-9, "{estimate:?}");
+        assert_eq!((estimate.source, estimate.memory_bytes), (Source::Learnt, 9000 + 4000 + 7));
+    }
+
+    #[test]
+    fn what_was_never_measured_is_not_guessed() {
+        let folder = tempfile::tempdir().unwrap();
+        let nothing = Calibration::open(folder.path(), "machine");
+        assert_eq!(forecast(&workload(), &nothing, &MACHINE, 0), None);
+        assert!(forecast(&Workload::default(), &nothing, &MACHINE, 0).is_some(), "files alone need nothing");
+    }
+}

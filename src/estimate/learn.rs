@@ -1,0 +1,200 @@
+//! Watching a run to know better next time: what its phases took.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::forecast::mapped_bytes;
+use super::{Calibration, Workload};
+use crate::events::{Event, Observer, Outcome};
+
+/// How much more memory than before tells that a stage needed it.
+const CLEARLY: f64 = 1.05;
+
+/// An observer that learns what the phases of the stages take.
+pub struct Learner<'a> {
+    /// By stage.
+    workloads: BTreeMap<String, Workload>,
+    clock: &'a (dyn Fn() -> f64 + Sync),
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    stage: Watched,
+    /// The most memory of the process before.
+    memory: u64,
+    /// The memory of stages that asked for more than those before.
+    memories: Vec<(String, u64)>,
+    /// What was learnt, in order.
+    learnt: Vec<(String, f64)>,
+}
+
+/// A stage in progress.
+#[derive(Default)]
+struct Watched {
+    /// Seconds and images of the features so far.
+    features: (f64, u64),
+    /// When the last step or the last epoch ended.
+    last: Option<f64>,
+    /// Seconds of steps, and how many of them were timed.
+    steps: (f64, u64),
+    /// Seconds of validation, and how many epochs.
+    validation: (f64, u64),
+}
+
+impl<'a> Learner<'a> {
+    pub fn new(workloads: BTreeMap<String, Workload>, clock: &'a (dyn Fn() -> f64 + Sync)) -> Self {
+        Self { workloads, clock, seen: Mutex::default() }
+    }
+
+    /// Hands over what was learnt.
+    pub fn teach(self, known: &mut Calibration) {
+        let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        seen.learnt.iter().for_each(|(key, seconds)| known.learn(key, *seconds));
+        for (stage, bytes) in &seen.memories {
+            let Some(work) = self.workloads.get(stage).filter(|work| !work.phases.is_empty()) else {
+                continue;
+            };
+            let Some(mapped) = mapped_bytes(work, known) else { continue };
+            known.learn(&work.memory_key(), bytes.saturating_sub(mapped + work.cache_bytes) as f64);
+        }
+    }
+}
+
+impl Observer for Learner<'_> {
+    fn event(&self, event: &Event) {
+        let now = (self.clock)();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = &mut seen.stage;
+        match event {
+            Event::StageStarted { .. } => *watched = Watched::default(),
+            Event::Features { done, images_per_second, .. } => {
+                watched.features = (*done as f64 / images_per_second.max(1e-9), *done);
+            }
+            Event::Step { .. } => {
+                // The first one has no beginning that could be seen.
+                if let Some(last) = watched.last.replace(now) {
+                    watched.steps = (watched.steps.0 + now - last, watched.steps.1 + 1);
+                }
+            }
+            Event::EpochFinished { .. } => {
+                if let Some(last) = watched.last.replace(now) {
+                    watched.validation = (watched.validation.0 + now - last, watched.validation.1 + 1);
+                }
+            }
+            Event::StageFinished { stage, outcome: Outcome::Ran, seconds, .. } => {
+                if let Some(workload) = self.workloads.get(stage) {
+                    let watched = std::mem::take(watched);
+                    seen.learnt.extend(watched.learnt(workload, *seconds));
+                }
+            }
+            Event::StageCost { stage, memory_bytes: Some(bytes), .. } => {
+                // Memory is never given back: only of a stage that asked for clearly more it is known what it takes.
+                if *bytes as f64 > CLEARLY * seen.memory as f64 {
+                    seen.memories.push((stage.clone(), *bytes));
+                }
+                seen.memory = *bytes;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Watched {
+    /// Seconds of an image in each phase, and of all that is beside the phases.
+    fn learnt(&self, workload: &Workload, seconds: f64) -> Vec<(String, f64)> {
+        let mut learnt = Vec::new();
+        let mut beside = seconds;
+        let features = workload.phases.iter().filter(|phase| phase.name == "features").count();
+        for phase in &workload.phases {
+            let images = phase.images as f64 / phase.batches.max(1) as f64;
+            let (spent, each) = match phase.name {
+                // Of several sets it is not known whose they were.
+                "features" if features == 1 && self.features.1 > 0 => {
+                    (self.features.0, self.features.0 / self.features.1 as f64)
+                }
+                "step" | "evaluation" if self.steps.1 > 0 => {
+                    let step = self.steps.0 / self.steps.1 as f64;
+                    (step * (self.steps.1 + 1) as f64, step / images)
+                }
+                "validation" if self.validation.1 > 0 => {
+                    let epoch = self.validation.0 / self.validation.1 as f64;
+                    (self.validation.0, epoch * phase.epochs as f64 / phase.images.max(1) as f64)
+                }
+                _ => continue,
+            };
+            beside -= spent;
+            learnt.push((phase.key.clone(), each));
+        }
+        learnt.push((workload.beside.clone(), beside.max(0.0)));
+        learnt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::super::Phase;
+    use super::*;
+
+    /// Two epochs of three steps and a validation.
+    #[test]
+    fn a_run_teaches_what_its_phases_took() {
+        let phase = |name, batches, images| Phase {
+            name,
+            epochs: 2,
+            batches,
+            images,
+            batch: 8,
+            pieces: Vec::new(),
+            reading: None,
+            key: name.to_owned(),
+        };
+        let work = Workload {
+            phases: vec![phase("step", 6, 48), phase("validation", 2, 20)],
+            beside: "beside".to_owned(),
+            cache_bytes: 100,
+            ..Workload::default()
+        };
+        let now = AtomicU32::new(0);
+        let clock = || f64::from(now.load(Ordering::Relaxed));
+        let learner = Learner::new(BTreeMap::from([("one".to_owned(), work.clone())]), &clock);
+        let at = |moment: u32, event: serde_json::Value| {
+            now.store(moment, Ordering::Relaxed);
+            learner.event(&serde_json::from_value(event).unwrap());
+        };
+        let json = |event: &str, rest: serde_json::Value| {
+            let mut event = serde_json::json!({ "event": event, "stage": "one" });
+            event.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            event
+        };
+        at(
+            0,
+            json("stage_started", serde_json::json!({ "kind": "train", "outcome": "ran", "reason": null })),
+        );
+        for epoch in 0..2 {
+            for step in 1..=3 {
+                let rest = serde_json::json!({ "epoch": epoch + 1, "epochs": 2, "step": step, "steps": 3, "loss": 0.0,
+                    "accuracy": null, "images_per_second": 1.0, "seconds_left": 0.0 });
+                at(10 + 40 * epoch + 8 * step, json("step", rest));
+            }
+            let rest = serde_json::json!({ "epoch": epoch + 1, "epochs": 2, "row": [], "best": true });
+            at(50 + 40 * epoch, json("epoch_finished", rest));
+        }
+        at(
+            100,
+            json("stage_finished", serde_json::json!({ "outcome": "ran", "seconds": 100.0, "metrics": {} })),
+        );
+        let cost = serde_json::json!({ "seconds": 100.0, "expected_seconds": null, "memory_bytes": 5000,
+            "expected_memory_bytes": null });
+        at(100, json("stage_cost", cost));
+        let folder = tempfile::tempdir().unwrap();
+        let mut known = Calibration::open(folder.path(), "machine");
+        learner.teach(&mut known);
+        assert_eq!(known.learnt("step"), Some(1.0), "8 s for 8 images");
+        assert_eq!(known.learnt("validation"), Some(1.6), "16 s for 10 images");
+        assert_eq!(known.learnt("beside"), Some(100.0 - 48.0 - 32.0));
+        assert_eq!(known.learnt(&work.memory_key()), Some(4900.0));
+    }
+}

@@ -1,0 +1,81 @@
+//! Measuring what was never measured: a few batches on synthetic images, and a few images of the stage's own.
+
+use super::work::{Settings, examples, pieces, sights};
+use super::{Calibration, Cost, Workload};
+use crate::bench::{Meter, Piece, Pieces, Sample};
+use crate::error::Result;
+use crate::pipeline::Augment;
+use crate::stage::Work;
+
+/// The first batch: enough for batch normalisation.
+const FEW: usize = 2;
+/// What the largest batch may take, in seconds; it runs two or three times.
+const LONGEST: f64 = 0.4;
+const EXAMPLES: usize = 16;
+
+/// The keys of what a workload is made of and nothing is known of.
+pub fn missing(workload: &Workload, known: &Calibration) -> Vec<String> {
+    let pieces = workload.phases.iter().flat_map(|phase| &phase.pieces);
+    let pieces = pieces.chain(workload.mapped.iter().map(|mapped| &mapped.piece));
+    let mut missing: Vec<String> = pieces.filter(|piece| known.measured(piece).is_none()).cloned().collect();
+    let readings = workload.phases.iter().filter_map(|phase| phase.reading.as_ref());
+    let unknown = readings.filter(|reading| known.reading(&reading.piece).is_none());
+    missing.extend(unknown.map(|reading| reading.piece.clone()));
+    missing.sort();
+    missing.dedup();
+    missing
+}
+
+/// Measures what is missing for the workload of a stage. It takes one or two seconds for a piece at the most.
+///
+/// # Errors
+/// Images too small for the architecture, or such as cannot be read.
+pub fn measure(
+    work: &Work,
+    workload: &Workload,
+    settings: &Settings,
+    known: &mut Calibration,
+    meter: &dyn Meter,
+) -> Result<()> {
+    let missing = missing(workload, known);
+    let largest = |key: &String| {
+        let phases = workload.phases.iter().filter(|phase| phase.pieces.contains(key));
+        phases.map(|phase| phase.batch).max().unwrap_or(FEW).max(FEW)
+    };
+    let wanted: Vec<_> = pieces(work).into_iter().filter(|(key, _)| missing.contains(key)).collect();
+    if !wanted.is_empty() {
+        let subject = work.subject();
+        let size = workload_size(work);
+        let network = Pieces::new(subject.build(), subject.classes.len(), size)?;
+        for (key, piece) in wanted {
+            known.set_measured(&key, sampled(&network, piece, largest(&key), meter)?);
+        }
+    }
+    let plain = Augment::default();
+    for (key, sight) in sights(work, settings, &plain) {
+        if missing.contains(&key) && known.reading(&key).is_none() {
+            known.set_reading(&key, sight.seconds(&examples(work, EXAMPLES), meter)?);
+        }
+    }
+    Ok(())
+}
+
+fn workload_size(work: &Work) -> usize {
+    match work {
+        Work::Train(train) => train.view.0.image_size,
+        Work::Evaluate(evaluate) => evaluate.view.0.image_size,
+        Work::LoadWeights(_) | Work::InitWeights(_) => 0,
+    }
+}
+
+/// A few images, then as many of the batch as the time allows, but twice as many at least: one point makes no line.
+fn sampled(network: &Pieces, piece: Piece, batch: usize, meter: &dyn Meter) -> Result<Cost> {
+    let mut samples: Vec<Sample> = vec![network.sample(piece, FEW, 2, meter)?];
+    let each = samples[0].seconds.max(1e-9) / FEW as f64;
+    let affordable = ((LONGEST / each) as usize).max(2 * FEW).min(batch);
+    if affordable > FEW {
+        let rounds = if each * affordable as f64 > LONGEST / 2.0 { 2 } else { 3 };
+        samples.push(network.sample(piece, affordable, rounds, meter)?);
+    }
+    Ok(Cost::of(&samples))
+}

@@ -1,0 +1,312 @@
+//! A stage's work, counted: which phases it has, of which pieces, on how many images.
+
+use serde_json::json;
+
+use super::phase::{Mapped, Phase, Reading, Workload};
+use crate::bench::{Piece, Sight};
+use crate::data::Split;
+use crate::digest::Digest;
+use crate::model::Description;
+use crate::pipeline::{Augment, Decode, FeatureType};
+use crate::stage::{FeaturesFound, INFERENCE_BATCH, Prefix, Subject, Train, View, Work};
+
+/// What is not in a stage but bears on its time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Threads that read images.
+    pub workers: usize,
+    /// Bytes that decoded images may take.
+    pub image_cache: usize,
+    /// Whether features of frozen layers are kept.
+    pub features: bool,
+}
+
+/// What a stage will do; `found` says which features are there already, where that is known.
+pub fn workload(work: &Work, found: Option<&FeaturesFound>, settings: &Settings) -> Workload {
+    let subject = work.subject();
+    let description = subject.build().description;
+    let weights = bytes(&description, |_| true);
+    let beside = format!("beside {} of {}", work.kind(), names(subject));
+    let base = Workload { weight_bytes: weights, beside, ..Workload::default() };
+    match work {
+        Work::LoadWeights(load) => {
+            let file = std::fs::metadata(&load.file).map_or(weights, |metadata| metadata.len());
+            Workload { weight_bytes: weights + file, file_bytes: file + 2 * weights, ..base }
+        }
+        Work::InitWeights(_) => Workload { file_bytes: 2 * weights, ..base },
+        Work::Train(_) | Work::Evaluate(_) => Counting::new(work, description, settings).count(found, base),
+    }
+}
+
+/// What may have to be measured for a stage: pieces by their keys.
+pub(super) fn pieces(work: &Work) -> Vec<(String, Piece<'_>)> {
+    let (subject, layers) = (work.subject(), work.subject().build().description.layers.len());
+    let from = work.prefix().map_or(0, |prefix| prefix.layers);
+    let pass = |from, to| (pass_key(subject, size(work), from, to), Piece::Pass { from, to });
+    let mut all = vec![pass(0, from), pass(from, layers)];
+    if let Work::Train(train) = work {
+        let piece = Piece::Step { from, stage: &train.settings, table: &train.table };
+        all.push((step_key(train), piece));
+    }
+    all
+}
+
+/// As [`pieces`], images on their way.
+pub(super) fn sights<'a>(
+    work: &'a Work,
+    settings: &Settings,
+    plain: &'a Augment,
+) -> Vec<(String, Sight<'a>)> {
+    let (Some(dataset), Some(view)) = (work.dataset(), view(work)) else { return Vec::new() };
+    let augments = match work {
+        Work::Train(train) => vec![plain, &train.settings.augment],
+        _ => vec![plain],
+    };
+    let sight = |augment| {
+        let kept = keeps(work) && settings.image_cache > 0;
+        let sight = Sight { dataset, folder: &view.0, augment, workers: settings.workers, kept };
+        (sight_key(work, augment, settings), sight)
+    };
+    augments.into_iter().map(sight).collect()
+}
+
+/// The images that tell how long reading takes, from all over those of a stage.
+pub(super) fn examples(work: &Work, count: usize) -> Vec<usize> {
+    let Some(dataset) = work.dataset() else { return Vec::new() };
+    let samples = match work {
+        Work::Evaluate(evaluate) => dataset.split(evaluate.split),
+        _ => dataset.split(Split::Train),
+    };
+    let every = samples.len().div_ceil(count).max(1);
+    samples.into_iter().step_by(every).collect()
+}
+
+fn view(work: &Work) -> Option<&View> {
+    match work {
+        Work::Train(train) => Some(&train.view),
+        Work::Evaluate(evaluate) => Some(&evaluate.view),
+        Work::LoadWeights(_) | Work::InitWeights(_) => None,
+    }
+}
+
+fn size(work: &Work) -> usize {
+    view(work).map_or(0, |view| view.0.image_size)
+}
+
+/// Whether decoded images are worth keeping: an evaluation reads them once.
+fn keeps(work: &Work) -> bool {
+    matches!(work, Work::Train(_))
+}
+
+fn bytes(description: &Description, which: impl Fn(usize) -> bool) -> u64 {
+    let tensors = description.tensors.iter().enumerate().filter(|(id, _)| which(*id));
+    tensors.map(|(_, tensor)| 4 * tensor.elements() as u64).sum()
+}
+
+fn names(subject: &Subject) -> String {
+    let arch = serde_json::to_value(subject.model.arch).unwrap_or_default();
+    format!("{} with {} classes", arch.as_str().unwrap_or_default(), subject.classes.len())
+}
+
+fn pass_key(subject: &Subject, size: usize, from: usize, to: usize) -> String {
+    format!("pass of {}, layers {from} to {to}, at {size}", names(subject))
+}
+
+/// Which tensors train, and how, decides; by what rates does not.
+fn step_key(train: &Train) -> String {
+    let kind = match &train.settings.optimizer {
+        crate::pipeline::Optimizer::Sgd(sgd) if sgd.momentum == 0.0 => "plain sgd",
+        crate::pipeline::Optimizer::Sgd(_) => "sgd",
+        crate::pipeline::Optimizer::Adamw(_) => "adamw",
+    };
+    let training = train.table.norms.iter().map(|mode| *mode == crate::model::NormMode::Training);
+    let trains = json!({ "trainable": train.table.trainable, "norms": training.collect::<Vec<_>>() });
+    let (from, size) = (train.prefix.layers, train.view.0.image_size);
+    let digest = Digest::of_json(&trains).short();
+    format!("{kind} step of {}, layers from {from}, trainable {digest}, at {size}", names(&train.subject))
+}
+
+fn sight_key(work: &Work, augment: &Augment, settings: &Settings) -> String {
+    let root = work.dataset().map(|dataset| dataset.root.display().to_string());
+    let view = view(work).map(View::document);
+    let digest = Digest::of_json(&json!({ "root": root, "view": view, "augment": augment })).short();
+    let kept = keeps(work) && settings.image_cache > 0;
+    format!("images {digest} at {}, {} workers, kept {kept}", size(work), settings.workers)
+}
+
+/// A stage that reads images.
+struct Counting<'a> {
+    work: &'a Work,
+    description: Description,
+    settings: &'a Settings,
+    prefix: Option<Prefix>,
+    /// The first layer behind the frozen ones, and the end.
+    layers: [usize; 2],
+    /// The share of images that stay decoded.
+    stays: f64,
+    cache_bytes: u64,
+}
+
+impl<'a> Counting<'a> {
+    fn new(work: &'a Work, description: Description, settings: &'a Settings) -> Self {
+        let prefix = work.prefix();
+        let layers = [prefix.as_ref().map_or(0, |prefix| prefix.layers), description.layers.len()];
+        let all = split(work, Split::Train) + split(work, Split::Validation);
+        let wanted = (all * kept_bytes(work)) as u64;
+        let cache_bytes = wanted.min(settings.image_cache as u64);
+        let stays = if wanted == 0 { 0.0 } else { cache_bytes as f64 / wanted as f64 };
+        Self { work, description, settings, prefix, layers, stays, cache_bytes }
+    }
+
+    fn count(&self, found: Option<&FeaturesFound>, base: Workload) -> Workload {
+        let kept =
+            self.prefix.as_ref().filter(|prefix| prefix.recomputed.is_none() && self.settings.features);
+        let mut workload = base;
+        let plain = Augment::default();
+        let [first, end] = self.layers;
+        let ahead = (kept.is_none() && first > 0).then(|| self.pass(0, first));
+        let behind = |piece: String| ahead.iter().cloned().chain([piece]).collect::<Vec<_>>();
+        if let Some(prefix) = kept {
+            self.features(prefix, found, &mut workload);
+        }
+        match self.work {
+            Work::Train(train) => {
+                let (images, validation) =
+                    (split(self.work, Split::Train), split(self.work, Split::Validation));
+                let (epochs, batch) = (train.settings.epochs as usize, train.settings.batch_size);
+                let reading = |augment, images| match kept {
+                    Some(_) => None,
+                    None => Some(self.reading(augment, images, epochs)),
+                };
+                let step = Phase {
+                    name: "step",
+                    epochs,
+                    batches: images.div_ceil(batch) * epochs,
+                    images: images * epochs,
+                    batch: batch.min(images),
+                    pieces: behind(step_key(train)),
+                    reading: reading(&train.settings.augment, images),
+                    key: String::new(),
+                };
+                let check = Phase {
+                    name: "validation",
+                    epochs,
+                    batches: validation.div_ceil(INFERENCE_BATCH) * epochs,
+                    images: validation * epochs,
+                    batch: INFERENCE_BATCH.min(validation),
+                    pieces: behind(self.pass(first, end)),
+                    reading: reading(&plain, validation),
+                    key: String::new(),
+                };
+                let best =
+                    if validation > 0 { bytes(&self.description, |id| train.table.trainable[id]) } else { 0 };
+                // Read once, written as the last and the best, and each read again: to be proven, and digested.
+                workload.file_bytes = workload.weight_bytes * if validation > 0 { 7 } else { 4 };
+                workload.weight_bytes += best;
+                workload.cache_bytes = if kept.is_none() { self.cache_bytes } else { 0 };
+                workload.phases.extend([step, check]);
+            }
+            _ => {
+                let images = self.images();
+                workload.file_bytes = workload.weight_bytes;
+                workload.phases.push(Phase {
+                    name: "evaluation",
+                    epochs: 1,
+                    batches: images.div_ceil(INFERENCE_BATCH),
+                    images,
+                    batch: INFERENCE_BATCH.min(images),
+                    pieces: behind(self.pass(first, end)),
+                    reading: if kept.is_some() { None } else { Some(self.reading(&plain, images, 1)) },
+                    key: String::new(),
+                });
+            }
+        }
+        workload.phases.retain(|phase| phase.images > 0);
+        for phase in &mut workload.phases {
+            let read = phase.reading.as_ref().map_or("", |reading| &reading.piece);
+            phase.key =
+                format!("{} by {} through {} {read}", phase.name, phase.batch, phase.pieces.join(" and "));
+        }
+        workload
+    }
+
+    /// Rows of features: those of images as they are, and those of random views.
+    fn features(&self, prefix: &Prefix, found: Option<&FeaturesFound>, workload: &mut Workload) {
+        let missing = found.map_or(1.0, |found| 1.0 - found.stored as f64 / found.images.max(1) as f64);
+        let [first, _] = self.layers;
+        let (mut plain, mut views, mut random, mut rounds) = (self.images(), 0, Augment::default(), 1);
+        if let (Work::Train(train), Some(count)) = (self.work, prefix.views) {
+            plain = split(self.work, Split::Validation);
+            views = split(self.work, Split::Train);
+            random = train.settings.augment.clone();
+            rounds = count.min(train.settings.epochs) as usize;
+        }
+        let phase = |augment: &Augment, images: usize, rounds: usize| {
+            let computed = ((images * rounds) as f64 * missing).round() as usize;
+            Phase {
+                name: "features",
+                epochs: 1,
+                batches: computed.div_ceil(INFERENCE_BATCH),
+                images: computed,
+                batch: INFERENCE_BATCH.min(computed),
+                pieces: vec![self.pass(0, first)],
+                reading: Some(self.reading(augment, computed / rounds, rounds)),
+                key: String::new(),
+            }
+        };
+        workload.phases.extend([phase(&Augment::default(), plain, 1), phase(&random, views, rounds)]);
+        workload.mapped = Some(Mapped {
+            piece: self.pass(0, first),
+            rows: plain + views * rounds,
+            bytes_per_number: match prefix.kind {
+                FeatureType::F32 => 4,
+                FeatureType::Bf16 => 2,
+            },
+        });
+    }
+
+    fn reading(&self, augment: &Augment, images: usize, epochs: usize) -> Reading {
+        let again = ((images * (epochs - epochs.min(1))) as f64 * self.stays) as usize;
+        let batch = match self.work {
+            Work::Train(train) => train.settings.batch_size.max(INFERENCE_BATCH),
+            _ => INFERENCE_BATCH,
+        };
+        Reading {
+            piece: sight_key(self.work, augment, self.settings),
+            fresh: images * epochs - again,
+            again,
+            batch_bytes: (batch.min(images) * size(self.work).pow(2) * 3 * 4) as u64,
+        }
+    }
+
+    fn pass(&self, from: usize, to: usize) -> String {
+        pass_key(self.work.subject(), size(self.work), from, to)
+    }
+
+    /// The images that the stage looks at.
+    fn images(&self) -> usize {
+        match self.work {
+            Work::Evaluate(evaluate) => split(self.work, evaluate.split),
+            _ => split(self.work, Split::Train) + split(self.work, Split::Validation),
+        }
+    }
+}
+
+fn split(work: &Work, split: Split) -> usize {
+    work.dataset().map_or(0, |dataset| dataset.split(split).len())
+}
+
+/// What an image takes that is kept decoded: its square, or all of it ahead of random crops.
+fn kept_bytes(work: &Work) -> usize {
+    let (Work::Train(train), Some(dataset)) = (work, work.dataset()) else { return 0 };
+    match (&train.settings.augment.random_resized_crop, train.view.0.decode) {
+        (None, _) => size(work).pow(2) * 3,
+        (Some(_), Decode::Scaled) => 0,
+        (Some(_), Decode::Full) if dataset.samples.is_empty() => 0,
+        // One stands for all.
+        (Some(_), Decode::Full) => {
+            let size = image::image_dimensions(dataset.file(0)).unwrap_or_default();
+            size.0 as usize * size.1 as usize * 3
+        }
+    }
+}
