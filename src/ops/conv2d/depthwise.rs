@@ -123,6 +123,7 @@ impl<T: Float> Correlation<'_, T> {
         let kernel_length = geometry.window.kernel[1] * self.channels;
         assert!(self.epilogue.bias.is_none_or(|bias| bias.len() == self.channels));
         assert!(self.epilogue.residual.is_none_or(|residual| residual.len() == output.len()));
+        let whole: Vec<Range<usize>> = self.runs[1].iter().map(Run::whole).collect();
         let lines = output.par_chunks_mut(length).enumerate();
         lines.with_min_len(TASK.div_ceil(length * geometry.taps())).for_each(|(line, output)| {
             let (image, y) = (line / height, line % height);
@@ -133,7 +134,8 @@ impl<T: Float> Correlation<'_, T> {
                 let source = sources + (run.start(i) + j as isize) as usize;
                 (source * source_length, run.taps[j] * kernel_length)
             });
-            let line = Line { of: self, meetings: meetings.collect(), offset: line * length, output };
+            let (meetings, offset) = (meetings.collect(), line * length);
+            let line = Line { of: self, whole: &whole, meetings, offset, output };
             vectorised(self.profile, line);
         });
     }
@@ -142,6 +144,8 @@ impl<T: Float> Correlation<'_, T> {
 /// A line of the output.
 struct Line<'a, 'o, T> {
     of: &'a Correlation<'a, T>,
+    /// For each run of the width, the positions that meet all taps.
+    whole: &'a [Range<usize>],
     /// The lines of the source and of the kernel that meet in it: where each starts.
     meetings: Vec<(usize, usize)>,
     /// Where the line itself starts.
@@ -162,8 +166,7 @@ impl<T: Float> Vectorised for Line<'_, '_, T> {
     #[inline(always)]
     fn compute<V: Vector<Number = T>>(mut self) {
         let mut points = Vec::new();
-        for run in &self.of.runs[1] {
-            let whole = run.whole();
+        for (run, whole) in self.of.runs[1].iter().zip(self.whole) {
             for i in (0..whole.start).chain(whole.end..run.count) {
                 self.meet(run, i, &mut points);
                 self.pixels::<V, 1>(run, i, &points);
