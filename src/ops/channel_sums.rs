@@ -3,7 +3,7 @@
 //! Each handles the rows of one task. What they sum is joined in the order of the tasks.
 
 use super::channels::Affine;
-use super::curve::Activation;
+use super::curve::{Activation, specialised};
 use super::float::Float;
 use super::vector::{Vector, Vectorised, load};
 
@@ -105,13 +105,7 @@ impl<T: Float> Vectorised for GradientSums<'_, T> {
 
     #[inline(always)]
     fn compute<V: Vector<Number = T>>(self) -> Sums {
-        match self.activation {
-            Activation::None => self.rows::<V>(Activation::None),
-            Activation::Relu => self.rows::<V>(Activation::Relu),
-            Activation::Relu6 => self.rows::<V>(Activation::Relu6),
-            Activation::Silu => self.rows::<V>(Activation::Silu),
-            Activation::Sigmoid => self.rows::<V>(Activation::Sigmoid),
-        }
+        specialised!(self.activation, activation => self.rows::<V>(activation))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::curve::{Activation, Curve};
+use super::curve::{Activation, Curve, specialised};
 use super::float::Float;
 use super::multiversion::multiversion;
 use super::vector::{Vector, Vectorised, load, store};
@@ -31,14 +31,7 @@ impl<T: Float> Vectorised for Normalize<'_, T> {
 
     #[inline(always)]
     fn compute<V: Vector<Number = T>>(self) {
-        // One loop for each activation.
-        match self.activation {
-            Activation::None => self.rows::<V>(Activation::None),
-            Activation::Relu => self.rows::<V>(Activation::Relu),
-            Activation::Relu6 => self.rows::<V>(Activation::Relu6),
-            Activation::Silu => self.rows::<V>(Activation::Silu),
-            Activation::Sigmoid => self.rows::<V>(Activation::Sigmoid),
-        }
+        specialised!(self.activation, activation => self.rows::<V>(activation))
     }
 }
 
@@ -98,13 +91,7 @@ impl<T: Float> Vectorised for ArgumentGradient<'_, T> {
 
     #[inline(always)]
     fn compute<V: Vector<Number = T>>(self) {
-        match self.activation {
-            Activation::None => self.rows::<V>(Activation::None),
-            Activation::Relu => self.rows::<V>(Activation::Relu),
-            Activation::Relu6 => self.rows::<V>(Activation::Relu6),
-            Activation::Silu => self.rows::<V>(Activation::Silu),
-            Activation::Sigmoid => self.rows::<V>(Activation::Sigmoid),
-        }
+        specialised!(self.activation, activation => self.rows::<V>(activation))
     }
 }
 

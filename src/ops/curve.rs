@@ -87,6 +87,28 @@ macro_rules! by_curve {
 }
 pub(crate) use by_curve;
 
+/// Runs `$body` with `$fixed` standing for the activation, known to the compiler: so a loop over vectors is compiled once
+/// for each.
+macro_rules! specialised {
+    ($activation:expr, $fixed:ident => $body:expr) => {{
+        use $crate::ops::curve::Activation;
+        macro_rules! one {
+            ($name:ident) => {{
+                let $fixed = Activation::$name;
+                $body
+            }};
+        }
+        match $activation {
+            Activation::None => one!(None),
+            Activation::Relu => one!(Relu),
+            Activation::Relu6 => one!(Relu6),
+            Activation::Silu => one!(Silu),
+            Activation::Sigmoid => one!(Sigmoid),
+        }
+    }};
+}
+pub(crate) use specialised;
+
 /// max(low, min(high, x)), but a NaN stays one: hiding it would hide that training has failed.
 #[derive(Clone, Copy)]
 pub struct Clamp<T> {

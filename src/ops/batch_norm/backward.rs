@@ -1,7 +1,5 @@
-//! The backward half: two passes over the gradient, fused with the activation's.
-//!
-//! What bounds them is memory. So the gradient before the activation is computed in both passes, from the output's and
-//! x, rather than written by the first and read by the second; only where a residual wants it too is it written.
+//! The backward half: two passes over the gradient, fused with the activation's. Without a residual they go another way
+//! (`alone`); with one the first pass writes the gradient before the activation, since the residual wants it too.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
