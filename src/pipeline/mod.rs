@@ -7,6 +7,7 @@
 //! Readable by every room; imports none but `error`. It never prints, and asks for environment variables through a
 //! function it is given. What needs the names of parameters or classes is `plan`'s.
 
+mod augment;
 mod check;
 mod data;
 mod diagnostics;
@@ -14,10 +15,15 @@ mod document;
 mod draft;
 mod graph;
 mod load;
+mod loss;
+mod machine;
 mod merge;
+mod model;
 mod normalize;
+mod optimizer;
 mod paths;
 mod resolved;
+mod schedule;
 mod schema;
 mod set;
 mod shape;
@@ -27,11 +33,17 @@ pub mod suggest;
 mod tests;
 mod training;
 
+pub use augment::*;
 pub use data::*;
 pub use diagnostics::{Diagnostic, Report};
 pub use load::{LoadOptions, load};
+pub use loss::*;
+pub use machine::*;
+pub use model::*;
 pub use normalize::Normalize;
+pub use optimizer::*;
 pub use resolved::Resolved;
+pub use schedule::*;
 pub use schema::schema;
 pub use stage::*;
 pub use training::*;

@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::training::{
-    Augment, BatchNormPolicy, EarlyStop, Features, Group, Loss, Monitor, Optimizer, Schedule,
-};
+use super::augment::Augment;
+use super::loss::Loss;
+use super::optimizer::{Group, Optimizer};
+use super::schedule::Schedule;
+use super::training::{BatchNormPolicy, EarlyStop, Features, Monitor};
 
 /// One step of the experiment. Stages form a graph through `from`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,0 +1,60 @@
+//! Models, as written in a pipeline file.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A model: an architecture and its head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The architecture, by torchvision's or timm's name.
+    pub arch: Arch,
+    /// What turns features into class scores.
+    #[serde(default)]
+    pub head: Head,
+}
+
+/// The architectures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Arch {
+    #[serde(rename = "resnet18")]
+    ResNet18,
+    #[serde(rename = "resnet34")]
+    ResNet34,
+    #[serde(rename = "resnet50")]
+    ResNet50,
+    #[serde(rename = "resnet101")]
+    ResNet101,
+    #[serde(rename = "resnet152")]
+    ResNet152,
+    #[serde(rename = "mobilenet_v2")]
+    MobileNetV2,
+    #[serde(rename = "efficientnet_b0")]
+    EfficientNetB0,
+    #[serde(rename = "efficientnet_lite0")]
+    EfficientNetLite0,
+}
+
+/// What turns features into class scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Head {
+    Linear(LinearHead),
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self::Linear(LinearHead { dropout: 0.0 })
+    }
+}
+
+/// One linear layer, under the name the architecture gives it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinearHead {
+    /// The share of features set to zero in training.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub dropout: f64,
+}
