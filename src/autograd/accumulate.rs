@@ -34,7 +34,16 @@ impl Slot {
     pub fn add(self, other: Slot) -> Result<Slot> {
         let (sum, addend) = if self.alone { (self, other) } else { (other, self) };
         if !sum.alone {
+            #[cfg(feature = "cuda")]
+            if sum.tensor.device().is_cuda() {
+                return Ok(Slot::new(crate::cuda::add(&sum.tensor, &addend.tensor)?));
+            }
             return Ok(Slot::new((sum.tensor + addend.tensor)?));
+        }
+        #[cfg(feature = "cuda")]
+        if sum.tensor.device().is_cuda() {
+            crate::cuda::add_in_place(&sum.tensor, &addend.tensor)?;
+            return Ok(sum);
         }
         sum.tensor.inplace_op2(&addend.tensor, &AddInPlace)?;
         Ok(sum)

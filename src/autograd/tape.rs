@@ -1,6 +1,6 @@
 //! The tape, its values, and the walk back.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::accumulate::Slot;
 use crate::error::Result;
@@ -94,7 +94,7 @@ impl Tape {
     pub fn backward(mut self, loss: &Value) -> Result<Gradients> {
         let mut grads: Vec<Option<Slot>> = self.nodes.iter().map(|_| None).collect();
         let Some(last) = loss.node else { return Ok(Gradients { grads }) };
-        grads[last] = Some(Slot::new(loss.tensor.ones_like()?));
+        grads[last] = Some(Slot::new(one(&loss.tensor)?));
         // What was recorded after the loss has no part in it, and may hold activations.
         self.nodes.truncate(last + 1);
         for index in (0..=last).rev() {
@@ -121,6 +121,11 @@ impl Tape {
     }
 }
 
+/// 1, of the type and on the device of a scalar.
+fn one(like: &Tensor) -> Result<Tensor> {
+    Ok(Tensor::ones(like.shape(), like.dtype(), &Device::Cpu)?.to_device(like.device())?)
+}
+
 /// The gradients of the leaves of one tape.
 pub struct Gradients {
     grads: Vec<Option<Slot>>,
@@ -136,8 +141,6 @@ impl Gradients {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
-
-    use candle_core::Device;
 
     use super::*;
 

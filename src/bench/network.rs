@@ -6,6 +6,7 @@ use super::settings::{Mode, NetworkSettings, require};
 use super::synthetic::{FrozenPrefix, Repeated, Stopwatch, images};
 use super::timing::{Clock, Timing};
 use crate::autograd::Value;
+use crate::device::placed;
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Model, Pass, State};
@@ -17,6 +18,7 @@ use crate::weights;
 /// A network with random weights, ready to be timed.
 pub struct NetworkBench {
     settings: NetworkSettings,
+    device: Device,
     model: Model,
     stage: Train,
     table: ParameterTable,
@@ -25,7 +27,7 @@ pub struct NetworkBench {
 impl NetworkBench {
     /// # Errors
     /// Settings that leave nothing to time.
-    pub fn new(settings: NetworkSettings) -> Result<Self> {
+    pub fn new(settings: NetworkSettings, device: &Device) -> Result<Self> {
         require(&[
             ("batch", settings.batch),
             ("image size", settings.image_size),
@@ -36,7 +38,7 @@ impl NetworkBench {
         let stage = settings.stage()?;
         let table = ParameterTable::resolve(&model.description, &stage)
             .map_err(|_| Error::failed("internal: the rules of the train stage to time do not hold"))?;
-        Ok(Self { settings, model, stage, table })
+        Ok(Self { settings, device: device.clone(), model, stage, table })
     }
 
     /// The number of parameters that train.
@@ -52,8 +54,8 @@ impl NetworkBench {
     /// # Errors
     /// Images too small for the architecture, or too few of them for batch normalisation.
     pub fn time(&self, clock: Clock) -> Result<Timing> {
-        let images = images(self.settings.batch, self.settings.image_size)?;
-        let state = weights::initialize_all(&self.model.description, 0)?;
+        let images = placed(&images(self.settings.batch, self.settings.image_size)?, &self.device)?;
+        let state = weights::initialize_all(&self.model.description, 0)?.on(&self.device)?;
         let moments = match self.settings.mode {
             Mode::Infer => self.infer(images, &state, clock)?,
             Mode::Train | Mode::Frozen => self.train(images, state, clock)?,
@@ -93,14 +95,16 @@ impl NetworkBench {
         let mut stopwatch = Stopwatch::start(clock);
         for _ in 0..self.steps() {
             let layers = 0..self.model.description.layers.len();
-            self.model.forward(&mut pass, layers, Value::constant(images.clone()))?;
+            let output = self.model.forward(&mut pass, layers, Value::constant(images.clone()))?;
+            // A GPU is done when its numbers can be read.
+            output.tensor().to_device(&Device::Cpu)?;
             stopwatch.lap();
         }
         Ok(stopwatch.moments)
     }
 
     fn train(&self, images: Tensor, state: State, clock: Clock) -> Result<Vec<f64>> {
-        let Self { settings, model, stage, table } = self;
+        let Self { settings, model, stage, table, .. } = self;
         let classes: Vec<String> = (0..settings.classes).map(|class| class.to_string()).collect();
         let task = Classifier::new(&classes, &stage.loss);
         let layers = table.frozen_prefix(&model.description);
@@ -139,7 +143,7 @@ mod tests {
     fn giga(arch: Arch, mode: Mode, batch: usize) -> f64 {
         let settings =
             NetworkSettings { arch, mode, batch, image_size: 224, classes: 1000, warmup: 0, steps: 1 };
-        NetworkBench::new(settings).unwrap().multiply_adds().unwrap() as f64 / 1e9
+        NetworkBench::new(settings, &Device::Cpu).unwrap().multiply_adds().unwrap() as f64 / 1e9
     }
 
     /// He et al. 2016 say 1.8 and 3.8 G; torchvision, whose bottlenecks stride later, says 1.81 and 4.09 G.

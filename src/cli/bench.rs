@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use candle_core::Device;
 use clap::ValueEnum;
 use defrost::device;
 use defrost::bench::{self, Clock, ImagesSettings, NetworkBench, NetworkSettings, Timing};
@@ -48,7 +49,7 @@ pub struct Args {
     /// Threads for computing, or for loading images; all there are if left out
     #[arg(long)]
     threads: Option<usize>,
-    /// `auto` or `cpu`
+    /// `auto`, `cpu` or `cuda:N`
     #[arg(long, default_value = "auto")]
     device: String,
 }
@@ -72,7 +73,8 @@ struct Measured {
     /// Nothing where no network is timed.
     arch: Option<String>,
     mode: Mode,
-    device: &'static str,
+    /// `cpu`, or the numeric profile of a GPU.
+    device: String,
     dtype: &'static str,
     batch: usize,
     image_size: usize,
@@ -105,7 +107,8 @@ struct Spread {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let device = device(&args.device)?;
+    let choice = device::choose(&args.device)?;
+    choice.note.iter().for_each(|note| console.warn(note));
     let threads = threads(args.threads)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
@@ -115,7 +118,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let clock = || started.elapsed().as_secs_f64();
     let (timing, peak_rss_mb, network) = match &args.arch {
         _ if args.mode == Mode::Data => (time_images(&args, threads, &clock)?, peak_rss_mb(), None),
-        Some(name) => pool.install(|| time_network(&args, name, &clock))?,
+        Some(name) => pool.install(|| time_network(&args, name, &choice.device, &clock))?,
         None => {
             let error = Error::usage("`bench` needs to know which network to time");
             return Err(error.hint("name an architecture, such as `--arch resnet50`"));
@@ -124,7 +127,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let measured = Measured {
         arch: args.arch,
         mode: args.mode,
-        device,
+        device: if choice.device.is_cpu() { "cpu".to_owned() } else { choice.variant.clone() },
         dtype: "f32",
         batch: args.batch,
         image_size: args.image_size,
@@ -144,7 +147,12 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 }
 
 /// The memory is that of the steps; what comes after them does not count.
-fn time_network(args: &Args, name: &str, clock: Clock) -> Result<(Timing, Option<f64>, Option<Network>)> {
+fn time_network(
+    args: &Args,
+    name: &str,
+    device: &Device,
+    clock: Clock,
+) -> Result<(Timing, Option<f64>, Option<Network>)> {
     if args.images.is_some() {
         return Err(Error::usage("networks are timed on synthetic images")
             .hint("leave `--images` out, or time the images themselves with `--mode data`"));
@@ -161,7 +169,7 @@ fn time_network(args: &Args, name: &str, clock: Clock) -> Result<(Timing, Option
         classes: args.classes,
         warmup: args.warmup,
         steps: args.steps,
-    })?;
+    }, device)?;
     let timing = bench.time(clock)?;
     let peak = peak_rss_mb();
     let multiply_adds = bench.multiply_adds()?;
@@ -184,14 +192,6 @@ fn time_images(args: &Args, workers: usize, clock: Clock) -> Result<Timing> {
     let (batch, image_size) = (args.batch, args.image_size);
     let (warmup, steps) = (args.warmup, args.steps);
     bench::time_images(&ImagesSettings { root, batch, image_size, workers, warmup, steps }, clock)
-}
-
-/// Steps are timed on the CPU, whatever `auto` would come to for a pipeline.
-fn device(wanted: &str) -> Result<&'static str> {
-    if !matches!(wanted, "auto" | "cpu") {
-        device::choose(wanted)?;
-    }
-    Ok("cpu")
 }
 
 fn threads(wanted: Option<usize>) -> Result<usize> {

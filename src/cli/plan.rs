@@ -58,7 +58,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         let (mut features, mut estimate) = (None, None);
         if status.status != Status::Hit {
             let found = estimates::found(&session, stage, &statuses)?;
-            estimate = estimates.as_mut().and_then(|estimates| estimated(estimates, stage, found.as_ref(), console));
+            estimate = estimates.as_mut().and_then(|estimates| estimated(estimates, stage, found.as_ref(), session.choice.device.is_cpu(), console));
             features = Features::of(&stage.work, found, session.pipeline.run.feature_bytes().is_some());
             all.push(estimate);
         }
@@ -118,10 +118,16 @@ fn estimated(
     estimates: &mut Estimates,
     stage: &Planned,
     found: Option<&FeaturesFound>,
+    on_cpu: bool,
     console: &Console,
 ) -> Option<Estimate> {
     let workload = estimates.workload(stage, found);
-    if !estimate::missing(&workload, &estimates.known).is_empty() {
+    let missing = !estimate::missing(&workload, &estimates.known).is_empty();
+    // Pieces are measured on the CPU; of a GPU, runs alone tell.
+    if missing && !on_cpu {
+        return None;
+    }
+    if missing {
         console.aside(format!("measuring the work of `{}` on this machine, once", stage.name));
         if let Err(error) = estimates.measure(stage, &workload) {
             console.warn(format!("no estimate of `{}`: {error}", stage.name));

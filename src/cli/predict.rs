@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::Result;
+use defrost::{Result, device};
 use defrost::run::Predictor;
 use serde_json::json;
 
@@ -21,6 +21,9 @@ pub struct Args {
     /// The train stage whose weights are used, as `frozen@best`; the last of the run otherwise
     #[arg(long)]
     stage: Option<String>,
+    /// `auto`, `cpu` or `cuda:N`; a few images do not pay for the start of a GPU
+    #[arg(long, default_value = "cpu")]
+    device: String,
     #[command(flatten)]
     runs: RunsOptions,
 }
@@ -29,7 +32,9 @@ pub struct Args {
 const SHOWN: usize = 3;
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref())?;
+    let choice = device::choose(&args.device)?;
+    choice.note.iter().for_each(|note| console.warn(note));
+    let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref(), &choice.device)?;
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
     for (file, prediction) in args.images.iter().zip(predictor.predict(&args.images)) {
         let prediction = match prediction {

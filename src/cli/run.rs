@@ -48,6 +48,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let mut estimates = Estimates::open(&session);
     let (expected, workloads) = estimates::expected(&session, &session.statuses()?, &estimates)?;
     let options = Options {
+        device: &session.choice.device,
         from: args.from.as_deref(),
         until: args.until.as_deref(),
         force: args.force,

@@ -19,7 +19,12 @@ pub struct Library {
 pub fn libraries() -> Vec<Library> {
     // SAFETY: opening runs a library's initialisers. These are NVIDIA's, which every program with CUDA runs.
     let open = |name: &'static str| unsafe { Opened::new(name) };
-    NAMES.map(|name| Library { name, error: open(name).err().map(|error| error.to_string()) }).to_vec()
+    NAMES.map(|name| Library { name, error: open(name).err().map(reason) }).to_vec()
+}
+
+/// The loader's own words where there are any.
+fn reason(error: libloading::Error) -> String {
+    std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Fails unless all are there: the binding panics at the first call into one that is not.

@@ -2,10 +2,26 @@
 //! cuDNN. In builds with the `cuda` feature alone.
 //!
 //! Nothing is linked: NVIDIA's libraries are opened while running, so that one binary serves machines with and without
-//! them. The room knows no operation's mathematics, only how to have it computed.
+//! them. The room knows how to have something computed; which kernels make an operation stands beside its CPU half.
 
+mod blas;
+mod convolution;
 mod device;
+mod engine;
+mod launch;
 mod library;
+mod rows;
+mod sums;
+mod upload;
 
+pub use blas::{Operand, Product};
+pub use convolution::{Convolution, Pass};
 pub use device::{Gpu, Versions, gpus, open, versions};
+pub use engine::{Address, Engine, OUT_OF_MEMORY, Settings, address, optional};
+pub use launch::{Chunks, Frame, Grid, kernel};
 pub use library::{Library, libraries, require_libraries};
+
+pub use rows::{block, joined};
+pub use sums::{add, add_in_place};
+
+pub(crate) use launch::arguments;

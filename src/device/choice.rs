@@ -62,8 +62,12 @@ fn automatic() -> Choice {
 
 #[cfg(feature = "cuda")]
 fn cuda(ordinal: usize) -> Result<Choice> {
-    crate::cuda::open(ordinal)?;
-    Err(Error::usage("pipelines do not compute on GPUs yet").hint("set `device = \"auto\"` or `\"cpu\"`"))
+    let (device, gpu) = crate::cuda::open(ordinal)?;
+    crate::cuda::Engine::on(&device)?;
+    let (versions, [major, minor]) = (crate::cuda::versions()?, gpu.capability);
+    let crate::cuda::Versions { cudnn, cublas, .. } = versions;
+    let variant = format!("cuda sm_{major}{minor} cudnn {cudnn} cublas {cublas}");
+    Ok(Choice { device, variant, any: false, note: None })
 }
 
 #[cfg(test)]

@@ -53,8 +53,36 @@ impl Model {
 
     /// Runs the layers `range` of the chain.
     pub fn forward(&self, pass: &mut Pass, mut range: std::ops::Range<usize>, input: Value) -> Result<Value> {
-        let _awake = Awake::new();
+        #[cfg(feature = "cuda")]
+        if pass.is_inference() && input.tensor().device().is_cuda() {
+            return self.forward_in_blocks(pass, &range, input.tensor());
+        }
+        let _awake = input.tensor().device().is_cpu().then(Awake::new);
         range.try_fold(input, |value, index| self.network.layer(index, pass, value))
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Model {
+    /// On a GPU, which way a layer is computed follows from the number of images as well. So inference goes in blocks of
+    /// so many, the last one filled up with zeros: an image's result depends on nothing beside it.
+    fn forward_in_blocks(
+        &self,
+        pass: &mut Pass,
+        range: &std::ops::Range<usize>,
+        input: &candle_core::Tensor,
+    ) -> Result<Value> {
+        const BLOCK: usize = 32;
+        let rows = input.dim(0)?;
+        let mut pieces = Vec::new();
+        for start in (0..rows).step_by(BLOCK) {
+            let count = BLOCK.min(rows - start);
+            let block = Value::constant(crate::cuda::block(input, start, count, BLOCK)?);
+            let result =
+                range.clone().try_fold(block, |value, index| self.network.layer(index, pass, value))?;
+            pieces.push(result.tensor().narrow(0, 0, count)?);
+        }
+        Ok(Value::constant(crate::cuda::joined(&pieces)?))
     }
 }
 

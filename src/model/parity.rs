@@ -50,6 +50,15 @@ struct Sample {
     error: f64,
 }
 
+thread_local! {
+    /// Where a test's networks compute.
+    static DEVICE: std::cell::RefCell<Device> = const { std::cell::RefCell::new(Device::Cpu) };
+}
+
+fn device() -> Device {
+    DEVICE.with_borrow(Clone::clone)
+}
+
 fn fixture(arch: &str) -> Fixture {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/model/{arch}.json"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -89,17 +98,17 @@ fn weights(spec: &TensorSpec, dtype: DType) -> Tensor {
 fn images(name: &str, shape: [usize; 4], dtype: DType) -> Value {
     let numbers: Vec<f64> = uniform(name, shape.iter().product()).map(|u| 2.0 * u).collect();
     let tensor = Tensor::from_vec(numbers, shape.as_slice(), &Device::Cpu).unwrap();
-    Value::constant(tensor.to_dtype(dtype).unwrap())
+    Value::constant(tensor.to_dtype(dtype).unwrap().to_device(&device()).unwrap())
 }
 
 fn model(arch: Arch, dtype: DType) -> (Model, State) {
     let model = Model::build(&pipeline::Model::of(arch), 10);
     let tensors = model.description.tensors.iter().map(|spec| weights(spec, dtype)).collect();
-    (model, State { tensors })
+    (model, State { tensors }.on(&device()).unwrap())
 }
 
 fn numbers(tensor: &Tensor) -> Vec<f64> {
-    tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+    tensor.to_device(&Device::Cpu).unwrap().flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
 
 fn all_layers(model: &Model) -> std::ops::Range<usize> {
@@ -205,6 +214,26 @@ fn a_training_step_is_pytorchs() {
         check_training(Arch::MobileNetV2, "mobilenet_v2", dtype);
         check_training(Arch::EfficientNetB0, "efficientnet_b0", dtype);
         check_training(Arch::EfficientNetLite0, "efficientnet_lite0", dtype);
+    }
+}
+
+/// `cuda/cargo test --lib -- --ignored cuda`, with a GPU or tests/cuda/emulated.
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "asks for a GPU"]
+fn cuda_networks_are_pytorchs() {
+    DEVICE.set(crate::device::choose("cuda:0").unwrap().device);
+    for (arch, name) in [
+        (Arch::ResNet18, "resnet18"),
+        (Arch::ResNet50, "resnet50"),
+        (Arch::MobileNetV2, "mobilenet_v2"),
+        (Arch::EfficientNetB0, "efficientnet_b0"),
+        (Arch::EfficientNetLite0, "efficientnet_lite0"),
+    ] {
+        check_inference(arch, name, DType::F32);
+        if name != "resnet50" {
+            check_training(arch, name, DType::F32);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use super::TensorId;
 use super::layers::{BatchNorm2d, Conv2d, Linear};
@@ -56,6 +56,17 @@ struct Training<'a> {
     stochastic_depth: Vec<Stream>,
 }
 
+impl State {
+    /// The same numbers on a device to compute on. Counts of batches stay where they are: nothing is computed with them.
+    pub fn on(&self, device: &Device) -> Result<Self> {
+        let place = |tensor: &Tensor| match tensor.dtype() {
+            DType::I64 => Ok(tensor.clone()),
+            _ => Ok(tensor.to_device(device)?),
+        };
+        Ok(Self { tensors: self.tensors.iter().map(place).collect::<Result<_>>()? })
+    }
+}
+
 impl<'a> Pass<'a> {
     /// Plain inference. Weights are folded and packed once per pass, so keep one pass over many batches.
     pub fn inference(state: &'a State) -> Self {
@@ -88,6 +99,10 @@ impl<'a> Pass<'a> {
         Self { training: Some(training), ..Self::inference(state) }
     }
 
+    pub(super) fn is_inference(&self) -> bool {
+        self.training.is_none()
+    }
+
     /// The tape, to put a loss on.
     pub fn tape(&mut self) -> &mut Tape {
         &mut self.tape
@@ -102,7 +117,7 @@ impl<'a> Pass<'a> {
     /// Walks back from `loss`: the gradient of each trainable parameter (None where the loss does not depend on it),
     /// and the new values of running statistics, to be applied by the caller.
     pub fn backward(self, loss: &Value) -> Result<(ParameterGradients, BufferUpdates)> {
-        let _awake = Awake::new();
+        let _awake = loss.tensor().device().is_cpu().then(Awake::new);
         let mut gradients = self.tape.backward(loss)?;
         let trainable = self.training.map_or(&[][..], |training| training.trainable);
         let gradients = (0..trainable.len())
@@ -277,8 +292,8 @@ impl<'a> Pass<'a> {
     /// The running statistics after this batch: PyTorch's update, with the unbiased variance.
     fn propose(&mut self, norm: &BatchNorm2d, statistics: BatchStatistics) -> Result<()> {
         let moved = |running: TensorId, batch: Tensor| -> Result<(TensorId, Tensor)> {
-            let kept = self.state.tensors[running].affine(1.0 - norm.momentum, 0.0)?;
-            Ok((running, (kept + batch.affine(norm.momentum, 0.0)?)?))
+            let tensor = &self.state.tensors[running];
+            Ok((running, ops::running_statistic(tensor, &batch, norm.momentum)?))
         };
         let mean = moved(norm.spec.running_mean, statistics.mean)?;
         let variance = moved(norm.spec.running_var, statistics.variance)?;

@@ -1,5 +1,8 @@
 //! An activation on its own; where one follows a normalisation, it is fused with it instead.
 
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
+
 use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
@@ -10,6 +13,7 @@ use super::channels::curve_gradient;
 use super::curve::{Curve, by_curve};
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::multiversion::multiversion;
+use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::Result;
 
@@ -18,11 +22,16 @@ pub fn activation(tape: &mut Tape, x: &Value, activation: Activation) -> Result<
     if activation == Activation::None {
         return Ok(x.clone());
     }
-    let output = by_dtype!(x.tensor(), T => forward::<T>(x.tensor(), activation))?;
+    let output = values_of(x.tensor(), activation)?;
     Ok(tape.record(&[x], output.clone(), || {
         let kept = if activation.is_clamp() { output } else { x.tensor().clone() };
         Activate { kept, activation }
     }))
+}
+
+fn values_of(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    on_cuda!(x, cuda::forward(x, activation));
+    by_dtype!(x, T => forward::<T>(x, activation))
 }
 
 /// Saves its output where that will do, since what follows keeps it as well; its input otherwise.
@@ -33,6 +42,7 @@ struct Activate {
 
 impl Backward for Activate {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        on_cuda!(grad, Ok(vec![Some(cuda::backward(&grad, &self.kept, self.activation)?)]));
         by_dtype!(grad, T => Ok(vec![Some(backward::<T>(&grad, &self.kept, self.activation)?)]))
     }
 }

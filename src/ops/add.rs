@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use super::buffer::{TASK, build};
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::multiversion::multiversion;
+use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
@@ -16,8 +17,13 @@ pub fn add(tape: &mut Tape, a: &Value, b: &Value) -> Result<Value> {
     if left.dims() != right.dims() {
         return Err(Error::failed(format!("internal: a sum of {:?} and {:?}", left.dims(), right.dims())));
     }
-    let sum = by_dtype!(left, T => forward::<T>(left, right))?;
+    let sum = sum_of(left, right)?;
     Ok(tape.record(&[a, b], sum, || Add))
+}
+
+fn sum_of(left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    on_cuda!(left, crate::cuda::add(left, right));
+    by_dtype!(left, T => forward::<T>(left, right))
 }
 
 struct Add;

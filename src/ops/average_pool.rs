@@ -1,5 +1,8 @@
 //! Global average pooling, from feature maps to one vector per image.
 
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
+
 use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
@@ -7,25 +10,31 @@ use candle_core::Tensor;
 use super::buffer::build;
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::multiversion::multiversion;
+use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
 /// The average of each channel over the image: [N, H, W, C] to [N, C].
 pub fn global_average_pool(tape: &mut Tape, x: &Value) -> Result<Value> {
     let [images, height, width, channels] = image_dims(x)?;
-    let size = height * width * channels;
-    if size == 0 {
+    if height * width * channels == 0 {
         return Err(Error::failed(format!("internal: an average over {:?}", x.tensor().shape())));
     }
-    let output = by_dtype!(x.tensor(), T => {
-        let output = with_slice(x.tensor(), |x: &[T]| {
+    let output = averages(x.tensor(), [images, height * width, channels])?;
+    Ok(tape.record(&[x], output, || AveragePool { height, width }))
+}
+
+fn averages(x: &Tensor, [images, pixels, channels]: [usize; 3]) -> Result<Tensor> {
+    on_cuda!(x, cuda::pixel_sums(x, None, 1.0 / pixels as f64));
+    let size = pixels * channels;
+    by_dtype!(x, T => {
+        let output = with_slice(x, |x: &[T]| {
             let write = |image: usize, out: &mut [MaybeUninit<T>]| average(&x[image * size..][..size], out);
             // SAFETY: `average` writes every channel.
             unsafe { build(images * channels, channels, write) }
         })?;
         tensor(output, (images, channels))
-    })?;
-    Ok(tape.record(&[x], output, || AveragePool { height, width }))
+    })
 }
 
 /// The four dimensions of a batch of images.
@@ -60,6 +69,7 @@ struct AveragePool {
 
 impl Backward for AveragePool {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        on_cuda!(grad, Ok(vec![Some(cuda::spread(&grad, self.height, self.width)?)]));
         by_dtype!(grad, T => Ok(vec![Some(self.spread::<T>(&grad)?)]))
     }
 }

@@ -1,9 +1,13 @@
 //! Softmax cross-entropy with label smoothing.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::float::{Float, by_dtype, tensor, with_slice};
+use super::on_cuda::on_cuda;
 use super::softmax::Row;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
@@ -19,6 +23,12 @@ pub fn cross_entropy(
     labels: &[u32],
     label_smoothing: f64,
 ) -> Result<(Value, Vec<f64>)> {
+    let (rows, classes) = logits.tensor().dims2()?;
+    if rows == 0 || rows != labels.len() || labels.iter().any(|label| *label as usize >= classes) {
+        let labels = labels.len();
+        return Err(Error::failed(format!("internal: {labels} labels for {rows} rows of {classes} logits")));
+    }
+    on_cuda!(logits.tensor(), cuda::forward(tape, logits, labels, label_smoothing));
     by_dtype!(logits.tensor(), T => forward::<T>(tape, logits, labels, label_smoothing))
 }
 
@@ -29,10 +39,6 @@ fn forward<T: Float>(
     smoothing: f64,
 ) -> Result<(Value, Vec<f64>)> {
     let (rows, classes) = logits.tensor().dims2()?;
-    if rows == 0 || rows != labels.len() || labels.iter().any(|label| *label as usize >= classes) {
-        let labels = labels.len();
-        return Err(Error::failed(format!("internal: {labels} labels for {rows} rows of {classes} logits")));
-    }
     let share = 1.0 / rows as f64;
     // The gradient is all that the backward pass needs, and costs next to nothing beside the loss.
     let mut gradient = vec![T::ZERO; if logits.is_constant() { 0 } else { rows * classes }];

@@ -1,8 +1,12 @@
 //! Dropout: Srivastava et al., *Dropout: A Simple Way to Prevent Neural Networks from Overfitting* (JMLR 2014).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::Tensor;
 
 use super::float::{Float, by_dtype, tensor, with_slice};
+use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 use crate::random::Stream;
@@ -22,6 +26,7 @@ pub fn dropout(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Stream]) -> Re
     if p == 0.0 {
         return Ok(x.clone());
     }
+    on_cuda!(x.tensor(), cuda::forward(tape, x, p, streams));
     let draw = |stream: &mut Stream| -> Vec<bool> {
         (0..columns).map(|_| f64::from(stream.uniform()) >= p).collect()
     };

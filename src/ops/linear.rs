@@ -1,5 +1,8 @@
 //! The linear layer: a matrix product with a bias.
 
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
+
 use std::mem::MaybeUninit;
 
 use candle_core::{Shape, Tensor};
@@ -8,6 +11,7 @@ use super::Activation;
 use super::buffer::build;
 use super::float::{Float, by_dtype, narrowed, tensor, with_optional_slice, with_slice};
 use super::gemm::{Epilogue, Matrix, Output, Product, Right, RowOffsets};
+use super::on_cuda::on_cuda;
 use super::profile::Profile;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
@@ -27,7 +31,7 @@ pub fn linear(tape: &mut Tape, x: &Value, weight: &Value, bias: Option<&Value>) 
         return Err(Error::failed(format!("internal: a linear layer over x, weight and bias of {dims:?}")));
     }
     let bias_tensor = bias.map(Value::tensor);
-    let output = by_dtype!(x.tensor(), T => forward::<T>(x.tensor(), weight.tensor(), bias_tensor))?;
+    let output = output(x.tensor(), weight.tensor(), bias_tensor)?;
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     let keep = |needed: bool, value: &Value| needed.then(|| value.tensor().clone());
@@ -36,6 +40,11 @@ pub fn linear(tape: &mut Tape, x: &Value, weight: &Value, bias: Option<&Value>) 
         weight: keep(!x.is_constant(), weight),
         weight_shape: weight.tensor().shape().clone(),
     }))
+}
+
+fn output(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    on_cuda!(x, cuda::forward(x, weight, bias));
+    by_dtype!(x, T => forward::<T>(x, weight, bias))
 }
 
 fn forward<T: Float>(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -80,6 +89,7 @@ struct Linear {
 
 impl Backward for Linear {
     fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        on_cuda!(grad, self.gradients_on_cuda(&grad, wanted));
         by_dtype!(grad, T => self.gradients::<T>(&grad, wanted))
     }
 }

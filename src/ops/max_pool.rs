@@ -1,5 +1,8 @@
 //! Max pooling: the largest number of each window.
 
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
+
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -39,6 +42,13 @@ pub fn max_pool2d(tape: &mut Tape, x: &Value, window: Window) -> Result<Value> {
         ],
         channels,
     };
+    #[cfg(feature = "cuda")]
+    if x.tensor().device().is_cuda() {
+        return match cuda::forward(&grid, x.tensor(), !x.is_constant())? {
+            (output, Some(backward)) => Ok(tape.record(&[x], output, || backward)),
+            (output, None) => Ok(Value::constant(output)),
+        };
+    }
     let shape = (images, grid.output[0], grid.output[1], channels);
     let record = !x.is_constant();
     let (output, chosen) = by_dtype!(x.tensor(), T => {

@@ -1,4 +1,4 @@
-//! The differentiable operations: one file each, the CPU half beside it, the CUDA half to come beside that.
+//! The differentiable operations: one file each with its CPU half, and a file `cuda.rs` for the other.
 //!
 //! Activations are contiguous and channels-last, [N, H, W, C] or [N, C]; convolution weights are [O, I, kH, kW] as in
 //! the files they come from. f32 is the working type; every operation also runs in f64, which the tests lean on.
@@ -16,6 +16,8 @@ mod channel_sums;
 mod channels;
 pub mod conv2d;
 mod cross_entropy;
+#[cfg(all(test, feature = "cuda"))]
+mod cuda_tests;
 mod curve;
 mod dropout;
 pub mod float;
@@ -23,6 +25,7 @@ pub mod gemm;
 mod linear;
 mod max_pool;
 pub(crate) mod multiversion;
+pub(crate) mod on_cuda;
 pub mod profile;
 mod scale_channels;
 mod sigmoid;
@@ -38,7 +41,7 @@ pub use activation::activation;
 pub use add::add;
 pub use average_pool::global_average_pool;
 pub use awake::Awake;
-pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
+pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training, running_statistic};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d};
 pub use cross_entropy::cross_entropy;
 pub use curve::Activation;

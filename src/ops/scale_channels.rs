@@ -1,5 +1,8 @@
 //! Images times one number for each of their channels: how squeeze-and-excitation weighs features.
 
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
+
 use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
@@ -9,6 +12,7 @@ use super::average_pool::image_dims;
 use super::buffer::{build, rows_per_task};
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::multiversion::multiversion;
+use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
@@ -20,13 +24,18 @@ pub fn scale_channels(tape: &mut Tape, x: &Value, scale: &Value) -> Result<Value
         return Err(Error::failed(format!("internal: {x:?} scaled by {scale:?}")));
     }
     let pixels = height * width;
-    let output = by_dtype!(x.tensor(), T => product::<T>(x.tensor(), scale.tensor(), pixels))?;
+    let output = scaled(x.tensor(), scale.tensor(), pixels)?;
     let keep = |needed: bool, value: &Value| needed.then(|| value.tensor().clone());
     Ok(tape.record(&[x, scale], output, || Scale {
         x: keep(!scale.is_constant(), x),
         scale: keep(!x.is_constant(), scale),
         pixels,
     }))
+}
+
+fn scaled(x: &Tensor, scale: &Tensor, pixels: usize) -> Result<Tensor> {
+    on_cuda!(x, cuda::product(x, scale, pixels));
+    by_dtype!(x, T => product::<T>(x, scale, pixels))
 }
 
 /// Saves each operand for the other's gradient, where that flows.
@@ -40,6 +49,13 @@ impl Backward for Scale {
     fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let scale = self.scale.as_ref().filter(|_| wanted[0]);
         let x = self.x.as_ref().filter(|_| wanted[1]);
+        on_cuda!(
+            grad,
+            Ok(vec![
+                scale.map(|scale| cuda::product(&grad, scale, self.pixels)).transpose()?,
+                x.map(|x| super::average_pool::cuda::pixel_sums(&grad, Some(x), 1.0)).transpose()?,
+            ])
+        );
         by_dtype!(grad, T => Ok(vec![
             scale.map(|scale| product::<T>(&grad, scale, self.pixels)).transpose()?,
             x.map(|x| towards_scale::<T>(&grad, x, self.pixels)).transpose()?,

@@ -1,13 +1,18 @@
 //! Softmax over classes, and the log-sum-exp under it and the loss, stable for logits of any size.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::float::{Float, by_dtype, tensor, with_slice};
+use super::on_cuda::on_cuda;
 use crate::error::Result;
 
 /// The probabilities of logits [N, K], row by row. For inference: nothing is recorded.
 pub fn softmax(logits: &Tensor) -> Result<Tensor> {
+    on_cuda!(logits, cuda::rows(logits));
     by_dtype!(logits, T => rows::<T>(logits))
 }
 

@@ -1,6 +1,9 @@
 //! Stochastic depth: Huang et al., *Deep Networks with Stochastic Depth* (ECCV 2016), drawn for each image by itself, as
 //! torchvision does in its `row` mode.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
@@ -8,6 +11,7 @@ use candle_core::Tensor;
 use super::buffer::{build, rows_per_task};
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::multiversion::multiversion;
+use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 use crate::random::Stream;
@@ -40,6 +44,7 @@ struct Rows {
 
 impl Rows {
     fn scale(&self, x: &Tensor) -> Result<Tensor> {
+        on_cuda!(x, cuda::scale(x, &self.factors));
         by_dtype!(x, T => self.product::<T>(x))
     }
 

@@ -49,6 +49,25 @@ impl Stream {
         self.block[self.used - 1]
     }
 
+    /// What draws are made from, for who makes them elsewhere: the key, the counter without its first word, and how many
+    /// draws there were before; draw d is word d % 4 of block d / 4.
+    pub fn address(&self) -> [u32; 6] {
+        let ([first, second], [block, one, two, three]) = (self.key, self.counter);
+        let drawn = block.wrapping_mul(4).wrapping_sub(4 - self.used as u32);
+        [first, second, one, two, three, drawn]
+    }
+
+    /// Goes on as if `draws` of [`Self::next_u32`] had been made.
+    pub fn skip(&mut self, draws: u32) {
+        let [.., drawn] = self.address();
+        let next = drawn.wrapping_add(draws);
+        self.counter[0] = next / 4;
+        self.used = 4;
+        for _ in 0..next % 4 {
+            self.next_u32();
+        }
+    }
+
     /// Uniform in [0, 1), 24 bits.
     pub fn uniform(&mut self) -> f32 {
         (self.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
@@ -119,6 +138,22 @@ mod tests {
     #[test]
     fn philox_matches_the_known_answer() {
         assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+    }
+
+    #[test]
+    fn an_address_tells_the_draws_to_come_and_a_skip_makes_them() {
+        let mut stream = Stream::new(1, Purpose::Dropout, 2, 3);
+        let fresh = stream.clone();
+        for draws in 0..9 {
+            let [first, second, one, two, three, drawn] = stream.address();
+            assert_eq!(drawn, draws);
+            let mut skipped = fresh.clone();
+            skipped.skip(draws);
+            assert_eq!(skipped.address(), stream.address());
+            let next = stream.next_u32();
+            assert_eq!(next, philox([drawn / 4, one, two, three], [first, second])[drawn as usize % 4]);
+            assert_eq!(next, skipped.next_u32());
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use candle_core::Device;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,6 +27,8 @@ pub type Clock = fn() -> SystemTime;
 
 /// What is to be run, and how.
 pub struct Options<'a> {
+    /// Where stages compute.
+    pub device: &'a Device,
     /// Recompute this stage and all below it; all above must be finished.
     pub from: Option<&'a str>,
     /// Stop after this stage; only it and what is above it runs.
@@ -310,6 +313,7 @@ impl Runner<'_> {
         });
         let zero = (self.options.clock)();
         let context = Context {
+            device: self.options.device,
             stage: &stage.name,
             source: source.as_deref(),
             output: &output,

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::{RunDirectory, StageRecord};
 use crate::autograd::Value;
 use crate::data::Transform;
+use crate::device::placed;
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
 use crate::ops;
@@ -20,6 +22,7 @@ pub struct Predictor {
     model: Model,
     state: State,
     transform: Transform,
+    device: Device,
     pub classes: Vec<String>,
     /// The checkpoint below the run directory.
     pub checkpoint: PathBuf,
@@ -44,7 +47,7 @@ impl Predictor {
     /// The model of a train stage, with the weights of its best epoch where one was judged, else of its last.
     ///
     /// `stage` may name one of them, as `frozen`, `frozen@best` or `frozen@last`; the last of the run otherwise.
-    pub fn open(run: &RunDirectory, stage: Option<&str>) -> Result<Self> {
+    pub fn open(run: &RunDirectory, stage: Option<&str>, device: &Device) -> Result<Self> {
         let record = run.record()?;
         let trained: Vec<&StageRecord> = record.stages.iter().filter(|stage| stage.kind == "train").collect();
         let (name, which) = match stage.map(|text| text.split_once('@').unwrap_or((text, ""))) {
@@ -74,13 +77,13 @@ impl Predictor {
             return Err(Error::usage(format!("stage `{}` has no `{file}` yet", stage.name))
                 .hint("let the run finish: run its pipeline file again"));
         }
-        Self::of_stage(&stage.document, &folder.join(file)).map(|predictor| Self {
+        Self::of_stage(&stage.document, &folder.join(file), device).map(|predictor| Self {
             checkpoint: Path::new("stages").join(&stage.name).join(file),
             ..predictor
         })
     }
 
-    fn of_stage(document: &Json, checkpoint: &Path) -> Result<Self> {
+    fn of_stage(document: &Json, checkpoint: &Path, device: &Device) -> Result<Self> {
         let broken = |error| Error::failed(format!("the run's `plan.json` cannot be read: {error}"));
         let subject: Subject = serde_json::from_value(document["model"].clone()).map_err(broken)?;
         let mut images = document["images"].clone();
@@ -89,9 +92,9 @@ impl Predictor {
         let model = Model::build(&pipeline::Model::of(subject.arch), subject.classes.len());
         let mut rules = LoadRules::default();
         rules.classes = Some(subject.classes.clone());
-        let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?;
-        let transform = Transform::evaluation(&view, None);
-        Ok(Self { model, state, transform, classes: subject.classes, checkpoint: PathBuf::new() })
+        let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?.on(device)?;
+        let (transform, device) = (Transform::evaluation(&view, None), device.clone());
+        Ok(Self { model, state, transform, device, classes: subject.classes, checkpoint: PathBuf::new() })
     }
 
     /// The class probabilities of each image file, or why it cannot be read or decoded.
@@ -106,6 +109,7 @@ impl Predictor {
             Error::usage(format!("cannot decode `{}`: {error}", file.display()))
                 .hint("give JPEG or PNG images")
         })?;
+        let image = placed(&image, &self.device)?;
         let layers = 0..self.model.description.layers.len();
         let logits = self.model.forward(pass, layers, Value::constant(image))?;
         let probabilities: Vec<f32> = ops::softmax(logits.tensor())?.flatten_all()?.to_vec1()?;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
+
 use super::Subject;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -27,6 +29,8 @@ pub trait Checkpoints {
 }
 
 pub struct Context<'a> {
+    /// Where the stage computes.
+    pub device: &'a Device,
     /// The stage's name, for events and messages only.
     pub stage: &'a str,
     /// The checkpoint consumed; absent for stages that start the graph.
@@ -75,7 +79,7 @@ impl Context<'_> {
 
     /// Reads the weights a stage starts from: all of them, under the very names and shapes of the model.
     pub fn load_model(&self, description: &Description) -> Result<State> {
-        weights::load(description, &Source::open(self.source()?)?, &LoadRules::default(), 0)
+        weights::load(description, &Source::open(self.source()?)?, &LoadRules::default(), 0)?.on(self.device)
     }
 
     pub fn save_model(

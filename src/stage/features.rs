@@ -7,10 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use candle_core::Device;
 use serde_json::Value;
 
 use super::frozen::{Frozen, in_order};
 use crate::data::{Dataset, Epoch, Images};
+use crate::device::placed;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
 use crate::events::Event;
@@ -151,7 +153,7 @@ impl<'a> Features<'a> {
             };
             let keys =
                 batch.samples.iter().map(|&sample| self.key(sample, view)).collect::<Result<Vec<_>>>()?;
-            draft.push(&keys, &batch.input)?;
+            draft.push(&keys, &batch.input.to_device(&Device::Cpu)?)?;
             batch.samples.iter().for_each(|sample| _ = unreadable.remove(sample));
             if done == 0 && !fits(draft.bytes() / keys.len()) {
                 return refuse(full);
@@ -211,7 +213,7 @@ impl<'a> Features<'a> {
         }
         Ok(Some(Batch {
             index,
-            input: self.set.borrow().gather(&places)?,
+            input: placed(&self.set.borrow().gather(&places)?, self.frozen.context.device)?,
             targets: readable
                 .iter()
                 .map(|&sample| self.frozen.dataset.samples[sample].class as u32)

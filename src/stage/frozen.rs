@@ -12,6 +12,7 @@ use candle_core::{DType, Tensor};
 use super::{Context, Prefix};
 use crate::autograd::Value;
 use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Loader};
+use crate::device::placed;
 use crate::error::Result;
 use crate::model::{Model, Pass, State};
 use crate::pipeline::FeatureType;
@@ -66,6 +67,7 @@ impl<'a> Frozen<'a> {
 
     fn through(&self, pass: &mut Pass, images: Tensor) -> Result<Tensor> {
         let layers = 0..self.prefix.layers;
+        let images = placed(&images, self.context.device)?;
         let features = self.model.forward(pass, layers, Value::constant(images))?.into_tensor();
         match self.prefix.kind {
             FeatureType::F32 => Ok(features),

@@ -69,6 +69,7 @@ impl Scene {
         interrupt: &'a Interrupt,
     ) -> Context<'a> {
         Context {
+            device: &candle_core::Device::Cpu,
             stage: "stage",
             source: checkpoints.source.as_deref(),
             output,

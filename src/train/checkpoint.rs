@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -147,9 +147,13 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             .map_err(|error| Error::failed(format!("the checkpoint cannot be read: {error}")))?;
         let mut tensors: BTreeMap<String, Tensor> = checkpoint.tensors.into_iter().collect();
         let moving = moving(description, table);
+        // A checkpoint is read on the CPU; the state it continues is where the stage computes.
+        let devices: Vec<Device> = self.state.tensors.iter().map(|tensor| tensor.device().clone()).collect();
         let mut take = |prefix: &str, id: TensorId| {
             let name = format!("{prefix}/{}", description.tensors[id].name);
-            tensors.remove(&name).ok_or_else(|| Error::failed(format!("the checkpoint lacks `{name}`")))
+            let tensor = tensors.remove(&name);
+            let tensor = tensor.ok_or_else(|| Error::failed(format!("the checkpoint lacks `{name}`")))?;
+            Ok::<Tensor, Error>(tensor.to_device(&devices[id])?)
         };
         for &id in &moving {
             self.state.tensors[id] = take("model", id)?;

@@ -1,6 +1,6 @@
 //! The training loop.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use super::checkpoint::{Checkpoint, Progress, Row};
 use super::task::{Batch, Feed, Scores, Task};
@@ -107,7 +107,7 @@ fn train_step<T: Task>(
     let loss = setup.task.loss(pass.tape(), &output, &batch.targets, &mut progress.meter)?;
     drop(output);
 
-    let value = loss.tensor().to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+    let value = on_host(loss.tensor())?.to_scalar::<f64>()?;
     if !value.is_finite() {
         return Err(Error::failed(format!(
             "the loss is {value} in epoch {}, step {}, at a learning rate of {:e}, on {}",
@@ -138,6 +138,11 @@ fn train_step<T: Task>(
     Ok(())
 }
 
+/// In f64, where it can be read.
+fn on_host(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
+}
+
 /// On the first step every trainable parameter must receive a finite gradient: else it would silently not train.
 fn require_gradients(model: &Model, gradients: &[(usize, Option<Tensor>)]) -> Result<()> {
     for (id, gradient) in gradients {
@@ -148,7 +153,8 @@ fn require_gradients(model: &Model, gradients: &[(usize, Option<Tensor>)]) -> Re
             ))
             .hint("freeze it, or train something that uses it"));
         };
-        let sum = gradient.abs()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+        let sum = gradient.to_device(&Device::Cpu)?.abs()?.sum_all()?;
+        let sum = on_host(&sum)?.to_scalar::<f64>()?;
         if !sum.is_finite() {
             return Err(Error::failed(format!("the first gradient of `{name}` is not finite")).hint(
                 "lower the learning rate, check the normalisation of the data, or look for broken images",
@@ -161,7 +167,7 @@ fn require_gradients(model: &Model, gradients: &[(usize, Option<Tensor>)]) -> Re
 /// A step that spoils the weights is told by the next one's loss; after the last step there is none.
 fn require_finite<T: Task>(setup: &Setup<T>, state: &State) -> Result<()> {
     for row in setup.table.rows.iter().filter(|row| row.trainable) {
-        let sum = state.tensors[row.id].to_dtype(candle_core::DType::F64)?.abs()?.sum_all()?;
+        let sum = on_host(&state.tensors[row.id])?.abs()?.sum_all()?;
         if !sum.to_scalar::<f64>()?.is_finite() {
             return Err(Error::failed(format!("`{}` is not finite after the last step", row.name))
                 .hint("lower the learning rate or add a warmup"));

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{CpuStorage, Device, Tensor, WithDType};
+use candle_core::{Device, Tensor};
 
 use super::update::Rule;
 use crate::error::{Error, Result};
 use crate::model::TensorId;
-use crate::ops::float::{Float, by_dtype, tensor, with_slice};
 use crate::pipeline;
 
 /// A parameter that trains.
@@ -33,7 +32,7 @@ struct Slot {
     steps: u64,
     shape: Vec<usize>,
     /// In the order of [`Rule::buffers`].
-    buffers: Vec<CpuStorage>,
+    buffers: Vec<Tensor>,
 }
 
 impl Optimizer {
@@ -88,7 +87,8 @@ impl Optimizer {
             let name = &slot.parameter.name;
             state.push((format!("{name}.step"), Tensor::new(slot.steps as i64, &Device::Cpu)?));
             for (field, buffer) in self.rule.buffers().iter().zip(&slot.buffers) {
-                state.push((format!("{name}.{field}"), export(buffer, &slot.shape)?));
+                // They change in place, so what is handed out must be a copy.
+                state.push((format!("{name}.{field}"), buffer.to_device(&Device::Cpu)?.copy()?));
             }
         }
         Ok(state)
@@ -110,7 +110,7 @@ impl Optimizer {
                     .remove(format!("{name}.{field}").as_str())
                     .ok_or_else(|| Error::failed(format!("the optimizer state has no `{name}.{field}`")))?;
                 slot.shape = buffer.dims().to_vec();
-                slot.buffers.push(import(buffer)?);
+                slot.buffers.push(buffer.copy()?);
             }
         }
         match state.keys().next() {
@@ -126,7 +126,7 @@ impl Slot {
     fn update(&mut self, rule: &Rule, value: &Tensor, gradient: &Tensor, lr_factor: f64) -> Result<Tensor> {
         if self.steps == 0 {
             self.shape = value.dims().to_vec();
-            self.buffers = rule.buffers().iter().map(|_| zeros(value)).collect::<Result<_>>()?;
+            self.buffers = rule.buffers().iter().map(|_| Ok(value.zeros_like()?)).collect::<Result<_>>()?;
         }
         if !self.buffers.is_empty() && self.shape != value.dims() {
             let (state, value) = (&self.shape, value.dims());
@@ -134,26 +134,17 @@ impl Slot {
                 "the optimizer state has shape {state:?}, the parameter {value:?}"
             )));
         }
+        for buffer in &mut self.buffers {
+            // A restored one comes from the CPU.
+            if !buffer.device().same_device(value.device()) {
+                *buffer = buffer.to_device(value.device())?;
+            }
+        }
         let (lr, weight_decay) = (self.parameter.lr * lr_factor, self.parameter.weight_decay);
-        let changed = rule.update(value, gradient, &mut self.buffers, self.steps + 1, lr, weight_decay)?;
+        let changed = rule.update(value, gradient, &self.buffers, self.steps + 1, lr, weight_decay)?;
         self.steps += 1;
         Ok(changed)
     }
-}
-
-fn zeros(like: &Tensor) -> Result<CpuStorage> {
-    by_dtype!(like, T => Ok(T::to_cpu_storage_owned(vec![T::ZERO; like.elem_count()])))
-}
-
-fn export(buffer: &CpuStorage, shape: &[usize]) -> Result<Tensor> {
-    match buffer {
-        CpuStorage::F64(data) => tensor(data.clone(), shape),
-        other => tensor(f32::storage(other).map(<[f32]>::to_vec).unwrap_or_default(), shape),
-    }
-}
-
-fn import(buffer: &Tensor) -> Result<CpuStorage> {
-    by_dtype!(buffer, T => with_slice(buffer, |data: &[T]| T::to_cpu_storage(data)))
 }
 
 #[cfg(test)]

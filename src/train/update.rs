@@ -2,15 +2,19 @@
 //!
 //! The formulas and their order of operations are PyTorch's (`torch/optim/sgd.py`, `adam.py`).
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::mem::MaybeUninit;
 
-use candle_core::{CpuStorage, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::ops::buffer::{TASK, build_along};
-use crate::ops::float::{Float, by_dtype, tensor, with_slice};
+use crate::ops::float::{Float, by_dtype, tensor, with_slice, with_slice_mut};
 use crate::ops::multiversion::multiversion;
+use crate::ops::on_cuda::on_cuda;
 
 /// What turns gradients into changes.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +42,19 @@ impl Rule {
         &self,
         value: &Tensor,
         gradient: &Tensor,
-        buffers: &mut [CpuStorage],
+        buffers: &[Tensor],
         step: u64,
         lr: f64,
         weight_decay: f64,
     ) -> Result<Tensor> {
+        let fits = buffers.len() == self.buffers().len()
+            && buffers.iter().chain([gradient]).all(|tensor| tensor.dims() == value.dims());
+        if !fits {
+            return Err(Error::failed(
+                "internal: a parameter, its gradient and its optimizer state do not fit",
+            ));
+        }
+        on_cuda!(value, self.update_on_cuda(value, gradient, buffers, step, lr, weight_decay));
         by_dtype!(value, T => self.update_in::<T>(value, gradient, buffers, step, lr, weight_decay))
     }
 
@@ -50,33 +62,26 @@ impl Rule {
         &self,
         value: &Tensor,
         gradient: &Tensor,
-        buffers: &mut [CpuStorage],
+        buffers: &[Tensor],
         step: u64,
         lr: f64,
         weight_decay: f64,
     ) -> Result<Tensor> {
-        let mut buffers: Vec<&mut [T]> = buffers.iter_mut().filter_map(T::storage_mut).collect();
-        let fits = buffers.len() == self.buffers().len()
-            && buffers.iter().all(|buffer| buffer.len() == value.elem_count())
-            && value.dims() == gradient.dims();
-        if !fits {
-            return Err(Error::failed(
-                "internal: a parameter, its gradient and its optimizer state do not fit",
-            ));
-        }
         let changed = with_slice(value, |value: &[T]| {
-            with_slice(gradient, |gradient: &[T]| match (*self, &mut buffers[..]) {
+            with_slice(gradient, |gradient: &[T]| match (*self, buffers) {
                 (Self::AdamW { betas, eps }, [mean, square]) => {
                     let factors = AdamW::new(betas, eps, step, lr, weight_decay).map(T::from_f64);
-                    adamw(value, gradient, mean, square, &factors)
+                    with_slice_mut(mean, |mean: &mut [T]| {
+                        with_slice_mut(square, |square| adamw(value, gradient, mean, square, &factors))
+                    })?
                 }
                 (Self::Sgd { momentum, nesterov }, [velocity]) => {
                     let factors = [momentum, weight_decay, lr].map(T::from_f64);
-                    sgd(value, gradient, velocity, factors, nesterov)
+                    with_slice_mut(velocity, |velocity| sgd(value, gradient, velocity, factors, nesterov))
                 }
-                _ => plain_sgd(value, gradient, [weight_decay, lr].map(T::from_f64)),
+                _ => Ok(plain_sgd(value, gradient, [weight_decay, lr].map(T::from_f64))),
             })
-        })??;
+        })???;
         tensor(changed, value.shape())
     }
 }
@@ -128,6 +133,7 @@ multiversion! {
 }
 
 /// What one step of AdamW multiplies and divides by, the same for all numbers of a parameter.
+#[repr(C)]
 struct AdamW<T> {
     shrink: T,
     mean_step: T,

@@ -37,10 +37,11 @@ impl Events {
 
 /// Kills runs again and again until there were `least` kills, on a machine of any speed: some moments after a start, or
 /// some moments after a few events more, in both train stages. Every run ends with the bytes of one that nobody touched.
-fn kill_until_complete(checkpoint_seconds: &str, seed: u64, least: usize) {
-    let reference = Project::new().run(&LONG).manifest();
+fn kill_until_complete(device: &str, checkpoint_seconds: &str, seed: u64, least: usize) {
+    let long = [&LONG[..], &["--device", device]].concat();
+    let reference = Project::new().run(&long).manifest();
     let setting = format!("run.checkpoint_seconds={checkpoint_seconds}");
-    let arguments = [&LONG[..], &["--set", &setting]].concat();
+    let arguments = [&long[..], &["--set", &setting]].concat();
     let mut draws = Stream::new(seed, Purpose::Shuffle, 0, 0);
     let mut kills: Vec<String> = Vec::new();
     let mut resumed = false;
@@ -92,12 +93,19 @@ fn kill_one(
 
 #[test]
 fn killed_anywhere_with_a_checkpoint_at_every_step_it_ends_in_the_same_bytes() {
-    kill_until_complete("0", 1, 10);
+    kill_until_complete("auto", "0", 1, 10);
 }
 
 #[test]
 fn killed_anywhere_with_checkpoints_on_the_clock_it_ends_in_the_same_bytes() {
-    kill_until_complete("0.1", 2, 5);
+    kill_until_complete("auto", "0.1", 2, 5);
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "asks for a GPU, or tests/cuda/emulated"]
+fn cuda_killed_anywhere_it_ends_in_the_same_bytes() {
+    kill_until_complete("cuda:0", "0", 3, 4);
 }
 
 #[test]

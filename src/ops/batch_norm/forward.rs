@@ -6,6 +6,8 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::backward::BatchNorm;
+#[cfg(feature = "cuda")]
+use super::cuda;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::ops::Activation;
@@ -13,6 +15,7 @@ use crate::ops::buffer::{build, rows_per_task};
 use crate::ops::channel_sums::{GradientSums, Moments, Sums, padded};
 use crate::ops::channels::{Affine, Normalize};
 use crate::ops::float::{Float, by_dtype, narrowed, tensor, widened, with_optional_slice, with_slice};
+use crate::ops::on_cuda::on_cuda;
 use crate::ops::profile::Profile;
 use crate::ops::vector::vectorised;
 
@@ -42,6 +45,7 @@ pub fn batch_norm_training(
         return Err(Error::failed("batch normalisation in training needs more than one value per channel")
             .hint("use a larger batch or image, or `batch_norm = \"eval\"`"));
     }
+    on_cuda!(x.tensor(), cuda::training(tape, [x, weight, bias], eps, activation, residual));
     let (mean, square) = by_dtype!(x.tensor(), T => moments::<T>(x.tensor(), channels))?;
     let count = rows as f64;
     let statistics = by_dtype!(x.tensor(), T => Ok(BatchStatistics {
@@ -68,6 +72,10 @@ pub fn batch_norm_frozen(
     residual: Option<&Value>,
 ) -> Result<Value> {
     check_shapes(x, &[weight.tensor(), bias.tensor(), running_mean, running_var], residual)?;
+    on_cuda!(
+        x.tensor(),
+        cuda::frozen(tape, [x, weight, bias], [running_mean, running_var], eps, activation, residual)
+    );
     let norm = Norm {
         mean: widened(running_mean)?,
         inverse_deviation: widened(running_var)?.iter().map(|var| 1.0 / (var + eps).sqrt()).collect(),
@@ -77,6 +85,13 @@ pub fn batch_norm_frozen(
         of_batch: false,
     };
     norm.apply(tape, x, weight, bias, residual)
+}
+
+/// A running statistic after a batch with the statistic `batch`: PyTorch's update.
+pub fn running_statistic(running: &Tensor, batch: &Tensor, momentum: f64) -> Result<Tensor> {
+    on_cuda!(running, cuda::moved(running, batch, momentum));
+    let kept = running.affine(1.0 - momentum, 0.0)?;
+    Ok((kept + batch.affine(momentum, 0.0)?)?)
 }
 
 /// The number of channels, all shapes agreeing on it.

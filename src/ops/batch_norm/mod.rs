@@ -6,8 +6,10 @@
 
 mod alone;
 mod backward;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod forward;
 #[cfg(test)]
 mod tests;
 
-pub use forward::{BatchStatistics, batch_norm_frozen, batch_norm_training};
+pub use forward::{BatchStatistics, batch_norm_frozen, batch_norm_training, running_statistic};

@@ -2,11 +2,14 @@
 
 use candle_core::{DType, Tensor, WithDType};
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::geometry::{Geometry, expect_shape};
 use super::method::Prepared;
 use crate::error::Result;
 use crate::ops::float::{Float, by_dtype, tensor, unsupported, with_slice};
 use crate::ops::gemm::{Epilogue, written};
+use crate::ops::on_cuda::on_cuda;
 use crate::ops::profile::Profile;
 use crate::ops::{Activation, Window};
 
@@ -32,8 +35,28 @@ pub struct FoldedConv {
 }
 
 enum Numbers {
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Folded),
     F32(Folded<f32>),
     F64(Folded<f64>),
+}
+
+impl Numbers {
+    fn new(
+        weight: &Tensor,
+        norm: Option<FoldedNorm<'_>>,
+        bias: Option<&Tensor>,
+        window: Window,
+        groups: usize,
+    ) -> Result<Self> {
+        on_cuda!(weight, Ok(Self::Cuda(cuda::Folded::new(weight, norm, bias)?)));
+        let profile = Profile::current();
+        match weight.dtype() {
+            DType::F32 => Ok(Self::F32(Folded::new(profile, weight, norm, bias, window, groups)?)),
+            DType::F64 => Ok(Self::F64(Folded::new(profile, weight, norm, bias, window, groups)?)),
+            other => Err(unsupported(other)),
+        }
+    }
 }
 
 struct Folded<T> {
@@ -52,12 +75,7 @@ impl FoldedConv {
         window: Window,
         groups: usize,
     ) -> Result<Self> {
-        let profile = Profile::current();
-        let numbers = match weight.dtype() {
-            DType::F32 => Numbers::F32(Folded::new(profile, weight, norm, bias, window, groups)?),
-            DType::F64 => Numbers::F64(Folded::new(profile, weight, norm, bias, window, groups)?),
-            other => return Err(unsupported(other)),
-        };
+        let numbers = Numbers::new(weight, norm, bias, window, groups)?;
         Ok(Self { shape: weight.dims().to_vec(), window, groups, numbers })
     }
 
@@ -68,6 +86,8 @@ impl FoldedConv {
             expect_shape("residual", residual, &geometry.output_shape())?;
         }
         match &self.numbers {
+            #[cfg(feature = "cuda")]
+            Numbers::Cuda(folded) => folded.forward(&geometry, x, activation, residual),
             Numbers::F32(folded) => folded.forward(&geometry, x, activation, residual),
             Numbers::F64(folded) => folded.forward(&geometry, x, activation, residual),
         }

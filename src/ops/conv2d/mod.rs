@@ -5,6 +5,8 @@
 //! weights turned round, one for each phase of the stride; the weight gradient is a product over all output pixels,
 //! cut into chunks by shape alone.
 
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
 mod depthwise;
 mod depthwise_gradient;
 mod folded;

@@ -2,6 +2,8 @@
 
 use candle_core::Tensor;
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::geometry::{Geometry, expect_shape};
 use super::gradient::column_sums;
 use super::method::{Prepared, input_gradient, weight_gradient};
@@ -9,6 +11,7 @@ use crate::autograd::{Backward, Tape, Value};
 use crate::error::Result;
 use crate::ops::float::{Float, by_dtype, tensor, with_slice};
 use crate::ops::gemm::{Epilogue, written};
+use crate::ops::on_cuda::on_cuda;
 use crate::ops::profile::Profile;
 use crate::ops::{Activation, Window};
 
@@ -30,11 +33,12 @@ pub fn conv2d(
     if let Some(bias) = bias {
         expect_shape("bias", bias.tensor(), &[geometry.channels[1]])?;
     }
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    on_cuda!(x.tensor(), cuda::convolution(tape, geometry, &inputs));
     let output = by_dtype!(x.tensor(), T => {
         forward::<T>(&geometry, x.tensor(), weight.tensor(), bias.map(Value::tensor))
     })?;
-    let mut inputs = vec![x, weight];
-    inputs.extend(bias);
     Ok(tape.record(&inputs, output, || Conv2dBackward {
         geometry,
         // The input serves the weight's gradient alone: kept only where there will be one.

@@ -1,0 +1,104 @@
+//! Matrix products through cuBLAS.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result, sys};
+use candle_core::{CudaDevice, DType};
+
+use super::engine::{Address, Engine};
+use crate::error::{Error, Result};
+
+pub struct Blas(Arc<CudaBlas>);
+
+impl Blas {
+    pub(super) fn new(device: &CudaDevice) -> Self {
+        Self(device.cublas_handle())
+    }
+}
+
+/// A matrix in row-major order, or the transpose of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand {
+    pub address: Address,
+    pub transposed: bool,
+}
+
+impl Operand {
+    pub fn plain(address: Address) -> Self {
+        Self { address, transposed: false }
+    }
+
+    pub fn transposed(address: Address) -> Self {
+        Self { address, transposed: true }
+    }
+}
+
+/// out [m, n] = left [m, k] · right [k, n], all row-major, summed in f32. Each is of `dtype`.
+pub struct Product {
+    pub dtype: DType,
+    pub dimensions: [usize; 3],
+    pub left: Operand,
+    pub right: Operand,
+    pub out: Address,
+    /// Adds to what `out` holds.
+    pub accumulate: bool,
+}
+
+impl Engine {
+    /// # Errors
+    /// Dimensions beyond cuBLAS's, or a type that it is not asked for.
+    pub fn product(&self, product: &Product) -> Result<()> {
+        let [m, n, k] = product.dimensions;
+        if m == 0 || n == 0 || k == 0 {
+            return Err(Error::failed(format!("internal: a product of [{m}, {k}] and [{k}, {n}]")));
+        }
+        let size = |size: usize| {
+            i32::try_from(size).map_err(|_| Error::failed(format!("a matrix of {size} rows is too large")))
+        };
+        let (rows, columns, depth) = (size(m)?, size(n)?, size(k)?);
+        let numbers = match product.dtype {
+            DType::F32 => sys::cudaDataType_t::CUDA_R_32F,
+            DType::BF16 => sys::cudaDataType_t::CUDA_R_16BF,
+            other => return Err(Error::failed(format!("internal: no product of {other:?}"))),
+        };
+        let compute = match (product.dtype, self.settings().tf32) {
+            (DType::F32, true) => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            _ => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
+        let way = |transposed| match transposed {
+            true => sys::cublasOperation_t::CUBLAS_OP_T,
+            false => sys::cublasOperation_t::CUBLAS_OP_N,
+        };
+        // cuBLAS goes by columns: it is given the transposes of all, out^T = right^T · left^T.
+        let (left, right) = (product.left, product.right);
+        let leading =
+            |operand: Operand, rows: i32, columns: i32| if operand.transposed { rows } else { columns };
+        let (one, before) = (1f32, if product.accumulate { 1f32 } else { 0f32 });
+        // SAFETY: the addresses are of matrices of these sizes, by the callers in `ops`.
+        unsafe {
+            result::gemm_ex(
+                *self.blas.0.handle(),
+                way(right.transposed),
+                way(left.transposed),
+                columns,
+                rows,
+                depth,
+                std::ptr::from_ref(&one).cast(),
+                right.address as *const c_void,
+                numbers,
+                leading(right, depth, columns),
+                left.address as *const c_void,
+                numbers,
+                leading(left, rows, depth),
+                std::ptr::from_ref(&before).cast(),
+                product.out as *mut c_void,
+                numbers,
+                columns,
+                compute,
+                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        }
+        .map_err(|error| Error::failed(format!("cuBLAS: {error} in a product of [{m}, {k}] and [{k}, {n}]")))
+    }
+}

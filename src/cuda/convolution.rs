@@ -1,0 +1,274 @@
+//! Convolutions through cuDNN: channels-last, with algorithms chosen by a fixed rule.
+//!
+//! The rule asks for each pass's one deterministic algorithm and never for timings or free memory, so that the same
+//! convolution has the same bits wherever the library is the same. What it does not support is computed otherwise.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use candle_core::DType;
+use candle_core::cuda_backend::cudarc::cudnn::sys::{self, cudnnStatus_t};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream};
+
+use super::engine::{Address, Engine, locked};
+use crate::error::{Error, Result};
+
+/// The sizes of a convolution of [N, H, W, C] with weights [O, kH, kW, C / groups].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Convolution {
+    pub images: usize,
+    /// Height and width of the input, and of the output.
+    pub input: [usize; 2],
+    pub output: [usize; 2],
+    /// Channels of the input, and of the output.
+    pub channels: [usize; 2],
+    pub groups: usize,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    /// Zeros above and below, left and right.
+    pub padding: [usize; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    /// Output from input and weight.
+    Forward,
+    /// Input's gradient from weight and output's gradient.
+    Input,
+    /// Weight's gradient from input and output's gradient.
+    Weight,
+}
+
+/// cuDNN's handle, the convolutions seen so far, and the memory that algorithms work in.
+pub struct Dnn {
+    handle: sys::cudnnHandle_t,
+    plans: HashMap<(Convolution, DType, bool), Plan>,
+    workspace: Option<CudaSlice<u8>>,
+}
+
+// SAFETY: cuDNN's handles may go from thread to thread, one at a time, which the engine's lock sees to.
+unsafe impl Send for Dnn {}
+
+struct Plan {
+    input: sys::cudnnTensorDescriptor_t,
+    output: sys::cudnnTensorDescriptor_t,
+    weight: sys::cudnnFilterDescriptor_t,
+    convolution: sys::cudnnConvolutionDescriptor_t,
+    /// Bytes that each pass works in; none where cuDNN does not support it.
+    workspace: [Option<usize>; 3],
+}
+
+use sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1 as INPUT;
+use sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1 as WEIGHT;
+use sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM as FORWARD;
+
+impl Dnn {
+    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: cuDNN writes the handle; the stream lives as long as the engine that holds both.
+        unsafe {
+            check(sys::cudnnCreate(&mut handle))?;
+            check(sys::cudnnSetStream(handle, stream.cu_stream().cast()))?;
+        }
+        Ok(Self { handle, plans: HashMap::new(), workspace: None })
+    }
+}
+
+impl Plan {
+    fn new(handle: sys::cudnnHandle_t, sizes: &Convolution, dtype: DType, tf32: bool) -> Result<Self> {
+        use sys::cudnnDataType_t as Numbers;
+        use sys::cudnnMathType_t as Math;
+        let (numbers, math) = match (dtype, tf32) {
+            (DType::F32, false) => (Numbers::CUDNN_DATA_FLOAT, Math::CUDNN_FMA_MATH),
+            (DType::F32, true) => (Numbers::CUDNN_DATA_FLOAT, Math::CUDNN_DEFAULT_MATH),
+            (DType::BF16, _) => (Numbers::CUDNN_DATA_BFLOAT16, Math::CUDNN_TENSOR_OP_MATH),
+            (other, _) => return Err(Error::failed(format!("internal: no convolution of {other:?}"))),
+        };
+        let layout = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
+        let size = |size: usize| {
+            i32::try_from(size).map_err(|_| Error::failed(format!("a convolution over {size} is too large")))
+        };
+        let images = size(sizes.images)?;
+        let tensor = |channels: usize, [height, width]: [usize; 2]| -> Result<_> {
+            let mut descriptor = std::ptr::null_mut();
+            let (channels, height, width) = (size(channels)?, size(height)?, size(width)?);
+            // SAFETY: cuDNN writes the descriptor and fills it.
+            unsafe {
+                check(sys::cudnnCreateTensorDescriptor(&mut descriptor))?;
+                check(sys::cudnnSetTensor4dDescriptor(
+                    descriptor, layout, numbers, images, channels, height, width,
+                ))?;
+            }
+            Ok(descriptor)
+        };
+        let [inputs, outputs] = sizes.channels;
+        let (input, output) = (tensor(inputs, sizes.input)?, tensor(outputs, sizes.output)?);
+        let (mut weight, mut convolution) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let [height, width] = [size(sizes.kernel[0])?, size(sizes.kernel[1])?];
+        let [padding, stride] = [sizes.padding, sizes.stride];
+        // SAFETY: as above.
+        unsafe {
+            check(sys::cudnnCreateFilterDescriptor(&mut weight))?;
+            let (outputs, each) = (size(outputs)?, size(inputs / sizes.groups)?);
+            check(sys::cudnnSetFilter4dDescriptor(weight, numbers, layout, outputs, each, height, width))?;
+            check(sys::cudnnCreateConvolutionDescriptor(&mut convolution))?;
+            check(sys::cudnnSetConvolution2dDescriptor(
+                convolution,
+                size(padding[0])?,
+                size(padding[1])?,
+                size(stride[0])?,
+                size(stride[1])?,
+                1,
+                1,
+                sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
+                Numbers::CUDNN_DATA_FLOAT,
+            ))?;
+            check(sys::cudnnSetConvolutionGroupCount(convolution, size(sizes.groups)?))?;
+            check(sys::cudnnSetConvolutionMathType(convolution, math))?;
+        }
+        let mut plan = Self { input, output, weight, convolution, workspace: [None; 3] };
+        let mut bytes = [0; 3];
+        let [forward, towards_input, towards_weight] = &mut bytes;
+        // SAFETY: cuDNN reads descriptors that it filled, and writes a size.
+        let supported = unsafe {
+            [
+                sys::cudnnGetConvolutionForwardWorkspaceSize(
+                    handle,
+                    input,
+                    weight,
+                    convolution,
+                    output,
+                    FORWARD,
+                    forward,
+                ),
+                sys::cudnnGetConvolutionBackwardDataWorkspaceSize(
+                    handle,
+                    weight,
+                    output,
+                    convolution,
+                    input,
+                    INPUT,
+                    towards_input,
+                ),
+                sys::cudnnGetConvolutionBackwardFilterWorkspaceSize(
+                    handle,
+                    input,
+                    output,
+                    convolution,
+                    weight,
+                    WEIGHT,
+                    towards_weight,
+                ),
+            ]
+        };
+        for (pass, status) in supported.into_iter().enumerate() {
+            plan.workspace[pass] = (status == cudnnStatus_t::CUDNN_STATUS_SUCCESS).then_some(bytes[pass]);
+        }
+        Ok(plan)
+    }
+}
+
+impl Engine {
+    /// Computes one pass: `first` and `second` as [`Pass`] names them. Whether cuDNN supports it.
+    ///
+    /// # Errors
+    /// Sizes beyond cuDNN's, or a failure of the library.
+    pub fn convolve(
+        &self,
+        sizes: &Convolution,
+        dtype: DType,
+        pass: Pass,
+        [first, second, out]: [Address; 3],
+    ) -> Result<bool> {
+        let mut dnn = locked(&self.dnn);
+        let dnn = &mut *dnn;
+        let key = (*sizes, dtype, self.settings().tf32);
+        if !dnn.plans.contains_key(&key) {
+            let plan = Plan::new(dnn.handle, sizes, dtype, key.2)?;
+            dnn.plans.insert(key, plan);
+        }
+        let (handle, plan) = (dnn.handle, &dnn.plans[&key]);
+        let Some(bytes) = plan.workspace[pass as usize] else { return Ok(false) };
+        if dnn.workspace.as_ref().is_none_or(|workspace| workspace.len() < bytes) {
+            dnn.workspace = None;
+            dnn.workspace = Some(self.buffer::<u8>(bytes)?);
+        }
+        let workspace = dnn.workspace.as_ref().map_or(0, |workspace| self.address(workspace)) as *mut c_void;
+        let (one, zero) = (1f32, 0f32);
+        let (one, zero) = (std::ptr::from_ref(&one).cast(), std::ptr::from_ref(&zero).cast());
+        let [first, second] = [first, second].map(|address| address as *const c_void);
+        let out = out as *mut c_void;
+        let Plan { input, output, weight, convolution, .. } = *plan;
+        // SAFETY: the addresses are of tensors of the sizes that the descriptors were made with, by the caller in `ops`.
+        let status = unsafe {
+            match pass {
+                Pass::Forward => sys::cudnnConvolutionForward(
+                    handle,
+                    one,
+                    input,
+                    first,
+                    weight,
+                    second,
+                    convolution,
+                    FORWARD,
+                    workspace,
+                    bytes,
+                    zero,
+                    output,
+                    out,
+                ),
+                Pass::Input => sys::cudnnConvolutionBackwardData(
+                    handle,
+                    one,
+                    weight,
+                    first,
+                    output,
+                    second,
+                    convolution,
+                    INPUT,
+                    workspace,
+                    bytes,
+                    zero,
+                    input,
+                    out,
+                ),
+                Pass::Weight => sys::cudnnConvolutionBackwardFilter(
+                    handle,
+                    one,
+                    input,
+                    first,
+                    output,
+                    second,
+                    convolution,
+                    WEIGHT,
+                    workspace,
+                    bytes,
+                    zero,
+                    weight,
+                    out,
+                ),
+            }
+        };
+        match status {
+            cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(true),
+            // Some versions tell only now.
+            status if format!("{status:?}").contains("NOT_SUPPORTED") => {
+                if let Some(plan) = dnn.plans.get_mut(&key) {
+                    plan.workspace[pass as usize] = None;
+                }
+                Ok(false)
+            }
+            status => {
+                Err(Error::failed(format!("cuDNN: {status:?} in a convolution ({pass:?}) of {sizes:?}")))
+            }
+        }
+    }
+}
+
+fn check(status: cudnnStatus_t) -> Result<()> {
+    match status {
+        cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(()),
+        status => Err(Error::failed(format!("cuDNN: {status:?}"))),
+    }
+}

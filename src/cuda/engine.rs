@@ -1,0 +1,256 @@
+//! A GPU in use: its stream, its kernels, and memory on it.
+//!
+//! One stream carries all that computes, so what is launched later sees what was launched earlier, and memory that is given
+//! back is not reused before the kernels that read it are through.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use candle_core::cuda_backend::cudarc::driver::{
+    self, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr, sys,
+};
+use candle_core::cuda_backend::{CudaDType, CudaStorage, DeviceId};
+use candle_core::op::BackpropOp;
+use candle_core::{CudaDevice, DType, Device, Shape, Storage, Tensor};
+
+use super::blas::Blas;
+use super::convolution::Dnn;
+use super::upload::Upload;
+use crate::error::{Error, Result};
+
+/// All kernels, compiled by build.rs; empty where that had no compiler.
+const KERNELS: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
+
+/// An address on the device; 0 for what is not there.
+pub type Address = sys::CUdeviceptr;
+
+/// What operations compute through: one for each device, found by any of its tensors.
+pub struct Engine {
+    device: CudaDevice,
+    stream: Arc<CudaStream>,
+    module: Arc<CudaModule>,
+    functions: Mutex<HashMap<String, CudaFunction>>,
+    settings: Mutex<Settings>,
+    pub(super) blas: Blas,
+    pub(super) dnn: Mutex<Dnn>,
+    upload: Mutex<Upload>,
+}
+
+/// How products of f32 are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Operands rounded to 10 bits of mantissa, as Ampere's and later tensor cores take them.
+    pub tf32: bool,
+}
+
+type Engines = Mutex<HashMap<DeviceId, Arc<Engine>>>;
+
+fn engines() -> MutexGuard<'static, HashMap<DeviceId, Arc<Engine>>> {
+    static ENGINES: OnceLock<Engines> = OnceLock::new();
+    locked(ENGINES.get_or_init(Engines::default))
+}
+
+/// A panic elsewhere leaves nothing half done under these locks.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// That of the device on which a tensor lies, made current for this thread.
+    pub fn of(tensor: &Tensor) -> Result<Arc<Self>> {
+        Self::on(tensor.device())
+    }
+
+    pub fn on(device: &Device) -> Result<Arc<Self>> {
+        let Device::Cuda(device) = device else {
+            return Err(Error::failed("internal: a CUDA kernel was given a tensor of another device"));
+        };
+        let engine = engines().get(&device.id()).cloned();
+        let engine = match engine {
+            Some(engine) => engine,
+            None => {
+                let engine = Arc::new(Self::new(device)?);
+                engines().insert(device.id(), engine.clone());
+                engine
+            }
+        };
+        engine.stream.context().bind_to_thread().map_err(failed)?;
+        Ok(engine)
+    }
+
+    fn new(device: &CudaDevice) -> Result<Self> {
+        if KERNELS.is_empty() && !driver_is_emulated(device) {
+            return Err(Error::usage("this build has no kernels: it was made without nvcc")
+                .hint("build with `cuda/cargo build --release` (docs/cuda.md)"));
+        }
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        keep_memory(context)?;
+        // SAFETY: all that computes shares one stream; `Upload` orders its own by events.
+        unsafe { device.disable_event_tracking() };
+        let module = context.load_module(KERNELS.into()).map_err(failed)?;
+        Ok(Self {
+            blas: Blas::new(device),
+            dnn: Mutex::new(Dnn::new(&stream)?),
+            upload: Mutex::new(Upload::new(context)?),
+            functions: Mutex::default(),
+            settings: Mutex::default(),
+            device: device.clone(),
+            stream,
+            module,
+        })
+    }
+
+    pub fn settings(&self) -> Settings {
+        *locked(&self.settings)
+    }
+
+    /// For all products from now on.
+    pub fn set(&self, settings: Settings) {
+        *locked(&self.settings) = settings;
+    }
+
+    pub(super) fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    /// Free and total bytes.
+    pub fn memory(&self) -> Result<(usize, usize)> {
+        self.stream.context().mem_get_info().map_err(failed)
+    }
+
+    /// Waits until all that was launched is done.
+    pub fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().map_err(failed)
+    }
+
+    /// Memory for numbers that are not tensors of a model; whatever lies there.
+    pub fn buffer<T: DeviceRepr>(&self, length: usize) -> Result<CudaSlice<T>> {
+        // SAFETY: kernels write it before they read it.
+        unsafe { self.stream.alloc::<T>(length.max(1)) }.map_err(failed)
+    }
+
+    /// A copy of some numbers of the host.
+    pub fn copied<T: DeviceRepr>(&self, numbers: &[T]) -> Result<CudaSlice<T>> {
+        self.stream.clone_htod(numbers).map_err(failed)
+    }
+
+    /// The numbers on the host, once all that was launched is done.
+    pub fn read<T: DeviceRepr>(&self, buffer: &CudaSlice<T>) -> Result<Vec<T>> {
+        self.stream.clone_dtoh(buffer).map_err(failed)
+    }
+
+    /// A tensor of whatever lies there, and its address.
+    pub fn tensor(&self, dtype: DType, shape: impl Into<Shape>) -> Result<(Tensor, Address)> {
+        match dtype {
+            DType::F32 => self.uninitialised::<f32>(shape.into()),
+            DType::BF16 => self.uninitialised::<half::bf16>(shape.into()),
+            other => Err(Error::failed(format!("internal: no kernel writes {other:?}"))),
+        }
+    }
+
+    fn uninitialised<T: DeviceRepr + CudaDType>(&self, shape: Shape) -> Result<(Tensor, Address)> {
+        let slice = self.buffer::<T>(shape.elem_count())?;
+        let address = self.address(&slice);
+        let storage = CudaStorage::wrap_cuda_slice(slice, self.device.clone());
+        Ok((Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false), address))
+    }
+
+    pub fn address<T>(&self, slice: &CudaSlice<T>) -> Address {
+        slice.device_ptr(&self.stream).0
+    }
+
+    /// A tensor of the host on this device, copied beside what is being computed.
+    pub fn upload(&self, tensor: &Tensor) -> Result<Tensor> {
+        locked(&self.upload).tensor(self, tensor)
+    }
+
+    /// Launches one of the kernels.
+    pub(super) fn launch(
+        &self,
+        kernel: &str,
+        grid: [usize; 3],
+        block: [u32; 2],
+        arguments: &mut [*mut c_void],
+    ) -> Result<()> {
+        let mut functions = locked(&self.functions);
+        if !functions.contains_key(kernel) {
+            let function = self.module.load_function(kernel).map_err(failed)?;
+            functions.insert(kernel.to_owned(), function);
+        }
+        let grid = grid.map(|blocks| u32::try_from(blocks).unwrap_or(u32::MAX));
+        // SAFETY: `launch.rs` gives each kernel the arguments of its signature, and tests run each.
+        unsafe {
+            driver::result::launch_kernel(
+                functions[kernel].cu_function(),
+                (grid[0], grid[1], grid[2]),
+                (block[0], block[1], 1),
+                0,
+                self.stream.cu_stream(),
+                arguments,
+            )
+        }
+        .map_err(|error| failed(error).within(format_args!("kernel `{kernel}`")))
+    }
+}
+
+/// The address of a contiguous tensor's numbers, good for as long as the tensor lives.
+///
+/// # Errors
+/// A tensor of another device, or one that is not contiguous.
+pub fn address(tensor: &Tensor) -> Result<Address> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((start, _)) = layout.contiguous_offsets() else {
+        let shape = tensor.shape();
+        return Err(Error::failed(format!("internal: a tensor of shape {shape:?} is not contiguous")));
+    };
+    let Storage::Cuda(storage) = &*storage else {
+        return Err(Error::failed("internal: a CUDA kernel was given a tensor of another device"));
+    };
+    let stream = storage.device.cuda_stream();
+    let first = match tensor.dtype() {
+        DType::F32 => storage.as_cuda_slice::<f32>()?.device_ptr(&stream).0,
+        DType::BF16 => storage.as_cuda_slice::<half::bf16>()?.device_ptr(&stream).0,
+        DType::U32 => storage.as_cuda_slice::<u32>()?.device_ptr(&stream).0,
+        other => return Err(Error::failed(format!("internal: no kernel reads {other:?}"))),
+    };
+    Ok(first + (start * tensor.dtype().size_in_bytes()) as Address)
+}
+
+/// [`address`] of a tensor that may be absent.
+pub fn optional(tensor: Option<&Tensor>) -> Result<Address> {
+    tensor.map_or(Ok(0), address)
+}
+
+/// Has the driver keep what is given back: a training step takes the same memory over and over.
+fn keep_memory(context: &driver::CudaContext) -> Result<()> {
+    if !context.has_async_alloc() {
+        return Ok(());
+    }
+    let mut everything = u64::MAX;
+    let mut pool = std::ptr::null_mut();
+    let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the driver writes the pool's handle, and reads one number of the type that the attribute has.
+    unsafe {
+        sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device()).result().map_err(failed)?;
+        sys::cuMemPoolSetAttribute(pool, threshold, std::ptr::from_mut(&mut everything).cast())
+            .result()
+            .map_err(failed)
+    }
+}
+
+/// Whether this is the tests' driver, which computes on the processor and has kernels of its own.
+fn driver_is_emulated(device: &CudaDevice) -> bool {
+    device.cuda_stream().context().name().is_ok_and(|name| name.contains("emulated"))
+}
+
+/// What begins the message of an error that memory was too small for.
+pub const OUT_OF_MEMORY: &str = "the GPU's memory is full";
+
+pub(super) fn failed(error: driver::DriverError) -> Error {
+    if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        return Error::failed(OUT_OF_MEMORY).hint("use a smaller `batch_size` or `image_size`");
+    }
+    Error::failed(format!("NVIDIA's driver: {error}"))
+}

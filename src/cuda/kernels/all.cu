@@ -1,0 +1,7 @@
+// All kernels, as one module.
+#include "batch_norm.cuh"
+#include "classes.cuh"
+#include "convolution.cuh"
+#include "elementwise.cuh"
+#include "optimizer.cuh"
+#include "pooling.cuh"

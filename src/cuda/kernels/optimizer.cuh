@@ -1,0 +1,35 @@
+// One optimizer step on the numbers of one parameter, in the order of operations of train::update, to its bits.
+#pragma once
+#include "common.cuh"
+
+// Without momentum `velocity` is missing.
+extern "C" __global__ void sgd(
+    index_t count, const float* value, const float* gradient, float* velocity, float momentum, float weight_decay,
+    float lr, int nesterov, float* out) {
+    for (index_t i = first_index(); i < count; i += stride()) {
+        float step = gradient[i] + value[i] * weight_decay;
+        if (velocity) {
+            float moved = velocity[i] * momentum + step;
+            velocity[i] = moved;
+            step = nesterov ? step + momentum * moved : moved;
+        }
+        out[i] = value[i] - lr * step;
+    }
+}
+
+struct AdamW {
+    float shrink, mean_step, square_decay, square_step, size, root_correction, eps;
+};
+
+extern "C" __global__ void adamw(
+    index_t count, const float* value, const float* gradient, float* mean, float* square, AdamW factors, float* out) {
+    for (index_t i = first_index(); i < count; i += stride()) {
+        float g = gradient[i];
+        float average = mean[i] + factors.mean_step * (g - mean[i]);
+        float energy = square[i] * factors.square_decay + factors.square_step * g * g;
+        mean[i] = average;
+        square[i] = energy;
+        float denominator = sqrtf(energy) / factors.root_correction + factors.eps;
+        out[i] = value[i] * factors.shrink - factors.size * average / denominator;
+    }
+}

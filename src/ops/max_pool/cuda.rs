@@ -1,0 +1,63 @@
+//! Max pooling on CUDA.
+
+use candle_core::Tensor;
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
+
+use super::Grid;
+use crate::autograd::Backward;
+use crate::cuda::{self, Engine, address, arguments, kernel};
+use crate::error::Result;
+
+/// Pools `x`, and says where in its window each number was found if that is to be recorded.
+pub(super) fn forward(grid: &Grid, x: &Tensor, record: bool) -> Result<(Tensor, Option<MaxPool>)> {
+    let engine = Engine::of(x)?;
+    let shape = (x.dim(0)?, grid.output[0], grid.output[1], grid.channels);
+    let (out, to) = engine.tensor(x.dtype(), shape)?;
+    let count = out.elem_count();
+    let chosen = record.then(|| engine.buffer::<u16>(count)).transpose()?;
+    let places = chosen.as_ref().map_or(0, |chosen| engine.address(chosen));
+    let grid = grid.on_cuda();
+    engine.numbers(
+        &kernel("max_pool", x.dtype())?,
+        count,
+        arguments![count as i64, grid, address(x)?, to, places],
+    )?;
+    Ok((out, chosen.map(|chosen| MaxPool { grid, chosen })))
+}
+
+impl Grid {
+    fn on_cuda(&self) -> cuda::Grid {
+        let pair = |[first, second]: [usize; 2]| [first as i32, second as i32];
+        let [top, left, ..] = self.window.padding;
+        cuda::Grid {
+            channels: self.channels as i32,
+            input: pair(self.input),
+            output: pair(self.output),
+            kernel: pair(self.window.kernel),
+            stride: pair(self.window.stride),
+            padding: pair([top, left]),
+        }
+    }
+}
+
+pub struct MaxPool {
+    grid: cuda::Grid,
+    /// The place in its window where each number of the output was found.
+    chosen: CudaSlice<u16>,
+}
+
+impl Backward for MaxPool {
+    fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let engine = Engine::of(&grad)?;
+        let [height, width] = self.grid.input.map(|size| size as usize);
+        let (out, to) =
+            engine.tensor(grad.dtype(), (grad.dim(0)?, height, width, self.grid.channels as usize))?;
+        let (count, chosen) = (out.elem_count(), engine.address(&self.chosen));
+        engine.numbers(
+            &kernel("max_pool_backward", grad.dtype())?,
+            count,
+            arguments![count as i64, self.grid, address(&grad)?, chosen, to],
+        )?;
+        Ok(vec![Some(out)])
+    }
+}

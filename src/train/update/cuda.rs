@@ -1,0 +1,43 @@
+//! Optimizer steps on CUDA, to the bits of those on the CPU.
+
+use candle_core::{DType, Tensor};
+
+use super::{AdamW, Rule};
+use crate::cuda::{Engine, address, arguments};
+use crate::error::{Error, Result};
+
+impl Rule {
+    /// As [`Rule::update`], which has checked that all fits.
+    pub(super) fn update_on_cuda(
+        &self,
+        value: &Tensor,
+        gradient: &Tensor,
+        buffers: &[Tensor],
+        step: u64,
+        lr: f64,
+        weight_decay: f64,
+    ) -> Result<Tensor> {
+        let engine = Engine::of(value)?;
+        let count = value.elem_count();
+        let (out, to) = engine.tensor(DType::F32, value.shape())?;
+        let (from, slope) = (address(value)?, address(gradient)?);
+        match (*self, buffers) {
+            (Self::AdamW { betas, eps }, [mean, square]) => {
+                let factors = AdamW::new(betas, eps, step, lr, weight_decay).map(|factor| factor as f32);
+                let (mean, square) = (address(mean)?, address(square)?);
+                let arguments = arguments![count as i64, from, slope, mean, square, factors, to];
+                engine.numbers("adamw", count, arguments)?;
+            }
+            (Self::Sgd { momentum, nesterov }, [] | [_]) => {
+                let velocity = buffers.first().map_or(Ok(0), address)?;
+                let [momentum, weight_decay, lr] = [momentum, weight_decay, lr].map(|factor| factor as f32);
+                let nesterov = i32::from(nesterov);
+                let arguments =
+                    arguments![count as i64, from, slope, velocity, momentum, weight_decay, lr, nesterov, to];
+                engine.numbers("sgd", count, arguments)?;
+            }
+            _ => return Err(Error::failed("internal: an optimizer without its state")),
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,69 @@
+//! A build with CUDA: without a GPU it falls back or explains, with one (`-- --ignored cuda`, or tests/cuda/emulated) it
+//! keeps every promise that the CPU keeps.
+
+use serde_json::Value;
+
+use crate::project::{Project, STAGES};
+
+/// The libraries are looked for in an empty folder, whatever the machine has.
+#[test]
+fn without_a_driver_it_computes_on_the_cpu_and_says_why() {
+    let project = Project::new();
+    let run = |arguments: &[&str]| {
+        let arguments = [&["plan", "colours.toml", "--no-estimates", "--json"], arguments].concat();
+        project.command(&arguments).env("LD_LIBRARY_PATH", "/nonexistent").output().unwrap()
+    };
+    let refused = run(&["--device", "cuda:7"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("cannot compute on `cuda:7`") && said.contains("hint: "), "{said}");
+    let fallen = run(&[]);
+    assert!(fallen.status.success());
+    let said = String::from_utf8_lossy(&fallen.stderr);
+    let doctor = project.command(&["doctor", "--json"]).env("LD_LIBRARY_PATH", "/nonexistent").output().unwrap();
+    let doctor: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    if doctor["cuda"]["gpus"].as_array().unwrap().is_empty() {
+        assert_eq!(said.contains("computing on the CPU: "), cfg!(feature = "cuda"), "{said}");
+    }
+}
+
+#[test]
+#[ignore = "asks for a GPU, or tests/cuda/emulated"]
+fn cuda_runs_have_the_same_bytes_and_a_variant_of_their_own() {
+    let gpu = ["--device", "cuda:0"];
+    let (one, other) = (Project::new(), Project::new());
+    let run = one.run(&gpu);
+    assert_eq!(run.those("ran"), STAGES);
+    assert_eq!(other.run(&gpu).manifest(), run.manifest());
+    assert!(one.defrost(&["verify", "colours"]).status.success());
+    assert_eq!(one.run(&gpu).those("cached"), STAGES);
+    // Kept features change nothing.
+    let without = Project::new();
+    let off = [&gpu[..], &["--set", "run.feature_cache=false"]].concat();
+    assert_eq!(without.run(&off).manifest(), run.manifest());
+    // Another device demands results of its own, and a device that is left open takes what is there.
+    assert_eq!(one.misses(&["--device", "cpu"]), STAGES);
+    assert!(other.misses(&["--device", "auto"]).is_empty());
+    let predicted = one.defrost(&["predict", "colours", "photos/red/00.png", "--device", "cuda:0", "--json"]);
+    let document: Value = serde_json::from_slice(&predicted.stdout).unwrap();
+    assert!(document["predictions"][0]["label"].is_string(), "{document}");
+}
+
+/// Training on the GPU goes where it goes on the CPU.
+#[test]
+#[ignore = "asks for a GPU, or tests/cuda/emulated"]
+fn cuda_histories_are_near_the_cpus() {
+    let losses = |device: &str| {
+        let project = Project::new();
+        let run = project.run(&["--device", device]);
+        let text = std::fs::read_to_string(run.directory.join("stages/finetune/history.csv")).unwrap();
+        let column = text.lines().next().unwrap().split(',').position(|name| name == "train_loss").unwrap();
+        let loss = |line: &str| line.split(',').nth(column).unwrap().parse::<f64>().unwrap();
+        text.lines().skip(1).map(loss).collect::<Vec<f64>>()
+    };
+    let (cpu, gpu) = (losses("cpu"), losses("cuda:0"));
+    assert!(cpu.len() == gpu.len() && !cpu.is_empty());
+    for (cpu, gpu) in cpu.iter().zip(&gpu) {
+        assert!((cpu - gpu).abs() <= 1e-3 * cpu.abs(), "{cpu} on the CPU, {gpu} on the GPU");
+    }
+}
