@@ -32,6 +32,7 @@ fn versions() -> BTreeMap<&'static str, u32> {
         weights::VERSIONS,
         train::VERSIONS,
         metrics::VERSIONS,
+        metrics::EMBEDDING_VERSIONS,
         report::VERSIONS,
     ];
     let all: Vec<_> = rooms.concat();

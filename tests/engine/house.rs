@@ -9,9 +9,9 @@ use walkdir::WalkDir;
 const FLOORS: [&[&str]; 13] = [
     &["error"],
     &["digest", "memory", "random"],
-    &["autograd", "events", "metrics", "pipeline"],
+    &["autograd", "events", "pipeline"],
     &["ops", "store"],
-    &["data"],
+    &["data", "metrics"],
     &["features", "model"],
     &["weights"],
     &["freeze"],

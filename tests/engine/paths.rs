@@ -9,7 +9,7 @@ use defrost::autograd::{Backward, Tape, Value};
 use defrost::data::{self, Bench, Dataset, Picture, Region, Scale, Transform, Workspace};
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
-use defrost::metrics::ClassificationMetrics;
+use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, Similarities};
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{self, Activation, FoldedConv, FoldedNorm, Window};
 use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Schedule};
@@ -59,6 +59,8 @@ pub const PATHS: &[(&str, Path)] = &[
     ("optimizer", optimizer),
     ("schedule", schedule),
     ("classification", classification),
+    ("verification", verification),
+    ("identification", identification),
     ("pictures", pictures),
 ];
 
@@ -503,6 +505,29 @@ fn metrics() -> ClassificationMetrics {
 
 fn classification() -> String {
     digest_of(serde_json::to_string(&metrics().finish(&classes()).unwrap()).unwrap())
+}
+
+/// Noisy images of a few identities.
+fn embeddings(name: &str) -> Embeddings {
+    const IMAGES: usize = 300;
+    let centres = numbers("centres of identities", 30 * 140);
+    let noise = numbers(name, IMAGES * 140);
+    let identities: Vec<u32> = (0..IMAGES as u32).map(|image| image % 30).collect();
+    let near = |(at, noise): (usize, f32)| centres[at % centres.len()] + 2.0 * noise;
+    let rows = noise.into_iter().enumerate().map(near).collect();
+    Embeddings::new(rows, 140, identities).unwrap()
+}
+
+fn verification() -> String {
+    let similarities = Similarities::of_all(&embeddings("images")).unwrap();
+    let found = similarities.verification(&[1e-3, 1e-2]).unwrap();
+    let curve: Vec<f64> = similarities.roc().iter().flat_map(|point| [point.far, point.tar]).collect();
+    digest_of(serde_json::to_string(&(found, curve)).unwrap())
+}
+
+fn identification() -> String {
+    let found = Identification::of(&embeddings("queries"), &embeddings("images")).unwrap();
+    digest_of(serde_json::to_string(&(&found, &found.cmc)).unwrap())
 }
 
 fn pictures() -> String {
