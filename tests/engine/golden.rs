@@ -28,6 +28,7 @@ fn versions() -> BTreeMap<&'static str, u32> {
         ops::RARE_VERSIONS,
         model::VERSIONS,
         data::VERSIONS,
+        data::RARE_VERSIONS,
         features::VERSIONS,
         weights::VERSIONS,
         train::VERSIONS,

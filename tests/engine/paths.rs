@@ -49,7 +49,15 @@ pub const PATHS: &[(&str, Path)] = &[
     ("png", || decode(&["rgb8.png", "palette_alpha.png", "grey16.png", "grey_alpha8.png"])),
     ("resize", resize),
     ("normalize", normalize),
-    ("augment", augment),
+    ("augment", || {
+        augmented(&[
+            "random_resized_crop = {}\nhorizontal_flip = 0.5",
+            "vertical_flip = 0.5\nrotation = 30.0",
+            "color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.2 }\nhorizontal_flip = 0.5",
+        ])
+    }),
+    ("rand_augment", || augmented(&["rand_augment = { num_ops = 3 }", "rand_augment = { magnitude = 30 }"])),
+    ("random_erasing", || augmented(&["random_erasing = {}", "random_erasing = { value = \"random\" }"])),
     ("shuffle", shuffle),
     ("split", split),
     ("features", features),
@@ -388,12 +396,7 @@ fn normalize() -> String {
     digest(&tensors)
 }
 
-fn augment() -> String {
-    let augments = [
-        "random_resized_crop = {}\nhorizontal_flip = 0.5",
-        "vertical_flip = 0.5\nrotation = 30.0",
-        "color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.2 }\nhorizontal_flip = 0.5",
-    ];
+fn augmented(augments: &[&str]) -> String {
     let mut hasher = Hasher::default();
     for augment in augments {
         let augment: Augment = toml::from_str(augment).unwrap();
