@@ -5,13 +5,16 @@ use regex::Regex;
 use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
-use super::{Augment, EarlyStop, EvaluationSplit, Features, Group, Monitor, Optimizer, Split};
+use super::{Augment, EarlyStop, EvaluationSplit, Features, Group, Model, Monitor, Optimizer, Split};
 use super::{schedule_checks, suggest};
 
-/// Checks every data set and stage.
+/// Checks every data set, model and stage.
 pub fn check(draft: &mut Draft) {
     for (name, _) in draft.entries("data") {
         image_folder(draft, &format!("data.{name}"));
+    }
+    for (name, _) in draft.entries("model") {
+        model(draft, &format!("model.{name}"));
     }
     for (name, stage) in draft.entries("stage") {
         let path = format!("stage.{name}");
@@ -42,6 +45,17 @@ fn image_folder(draft: &mut Draft, path: &str) {
         let message = format!("`resize` ({resize}) is smaller than `image_size` ({size})");
         let help = "the centre crop is cut from the resized image".to_owned();
         draft.report(draft.place(&format!("{path}.resize")), "conflict", message, help);
+    }
+}
+
+fn model(draft: &mut Draft, path: &str) {
+    let Some(model) = draft.read::<Model>(path) else { return };
+    if model.stochastic_depth > 0.0 && !model.arch.has_stochastic_depth() {
+        let arch = draft.get(&format!("{path}.arch")).and_then(Node::text).unwrap_or_default();
+        let message = format!("`{arch}` has no stochastic depth");
+        let place = draft.key(&format!("{path}.stochastic_depth"));
+        let help = "remove `stochastic_depth`, or choose an architecture that is trained with it".to_owned();
+        draft.report(place, "no-effect", message, help);
     }
 }
 

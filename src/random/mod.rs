@@ -13,6 +13,7 @@ pub enum Purpose {
     Shuffle = 2,
     Augment = 3,
     Dropout = 4,
+    StochasticDepth = 5,
 }
 
 /// An endless stream of draws, addressed by its key.

@@ -193,7 +193,10 @@ impl Stage {
         let epochs = if settings.contains("\nepochs") { "" } else { "epochs = 2\n" };
         let settings: pipeline::Train = toml::from_str(&format!("{ADAMW}{epochs}{settings}")).unwrap();
         let head = pipeline::Head::Linear(toml::from_str("dropout = 0.25").unwrap());
-        let model = Model::build(&pipeline::Model { arch, head }, CLASSES);
+        let model = Model::build(
+            &pipeline::Model { head, stochastic_depth: 0.5, ..pipeline::Model::of(arch) },
+            CLASSES,
+        );
         let table = ParameterTable::resolve(&model.description, &settings).unwrap();
         let source = weights::initialize_all(&model.description, 7).unwrap();
         let (twist, feed) = (Twist::None, Noise::images());
@@ -265,7 +268,7 @@ fn bits(progress: &Progress<ClassificationMetrics>) -> String {
     )
 }
 
-/// Warm-up, dropout, norms in both modes and AdamW's averages all move from step to step.
+/// Warm-up, dropout, stochastic depth, norms in both modes and AdamW's averages all move from step to step.
 #[test]
 fn a_stage_resumed_after_any_step_ends_with_the_same_bits() {
     let settings = "train = [\"@head\", \"_conv_head\", \"_bn1\", \"_blocks.1[2-5]\"]\n\

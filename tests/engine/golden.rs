@@ -25,6 +25,7 @@ type Digests = BTreeMap<String, String>;
 fn versions() -> BTreeMap<&'static str, u32> {
     let rooms = [
         ops::VERSIONS,
+        ops::RARE_VERSIONS,
         model::VERSIONS,
         data::VERSIONS,
         features::VERSIONS,

@@ -33,6 +33,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("cross_entropy", cross_entropy),
     ("softmax", softmax),
     ("dropout", dropout),
+    ("stochastic_depth", stochastic_depth),
     ("architectures", || architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])),
     ("mobilenet_v2", || architectures(&[Arch::MobileNetV2])),
     ("efficientnet", || architectures(&[Arch::EfficientNetB0])),
@@ -292,9 +293,17 @@ fn dropout() -> String {
     }))
 }
 
+fn stochastic_depth() -> String {
+    digest(&both_ways(&[tensor("x", &[7, 30, 20, 37])], |tape, inputs| {
+        let mut streams: Vec<Stream> =
+            (0..7).map(|row| Stream::new(1, Purpose::StochasticDepth, 2, row)).collect();
+        ops::stochastic_depth(tape, &inputs[0], 0.3, &mut streams)
+    }))
+}
+
 fn model(arch: Arch) -> Model {
     let head = pipeline::Head::Linear(toml::from_str("dropout = 0.2").unwrap());
-    Model::build(&pipeline::Model { arch, head }, 5)
+    Model::build(&pipeline::Model { head, ..pipeline::Model::of(arch) }, 5)
 }
 
 /// One step of training and the inference before it: topology, padding, eps, momentum, and what follows whom.
