@@ -124,6 +124,7 @@ impl NetworkBench {
             epochs: stage.epochs,
             base_lr: base_lr(&stage.optimizer),
             schedule: &stage.schedule,
+            precision: stage.precision,
             monitor: stage.monitor,
         };
         let tracker = Tracker::new(stage.monitor, None);

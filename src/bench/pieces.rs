@@ -132,6 +132,7 @@ impl Pieces {
             epochs: 1,
             base_lr: base_lr(&stage.optimizer),
             schedule: &stage.schedule,
+            precision: stage.precision,
             monitor: stage.monitor,
         };
         let optimizer = optimizer(&stage.optimizer, &table)?;

@@ -45,8 +45,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         .num_threads(threads)
         .build()
         .map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
+    let statuses = session.statuses()?;
+    session.require_precision(&statuses)?;
     let mut estimates = Estimates::open(&session);
-    let (expected, workloads) = estimates::expected(&session, &session.statuses()?, &estimates)?;
+    let (expected, workloads) = estimates::expected(&session, &statuses, &estimates)?;
     let options = Options {
         device: &session.choice.device,
         from: args.from.as_deref(),

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use defrost::Result;
 use defrost::device::{self, Choice};
 use defrost::pipeline::Resolved;
-use defrost::plan::{self, Depth, Plan, StageStatus};
+use defrost::plan::{self, Depth, Plan, StageStatus, Status};
 use defrost::run;
+use defrost::stage::Work;
 use defrost::store::{Store, Wanted};
 
 use super::{Console, PipelineOptions, images};
@@ -37,6 +38,17 @@ impl Session {
     pub fn statuses(&self) -> Result<Vec<StageStatus>> {
         let earlier = run::earlier_stages(&self.runs, &self.plan.name);
         plan::statuses(&self.plan, &self.store, self.wanted(), &self.choice.variant, &earlier)
+    }
+
+    /// Refuses stages whose precision the device does not have, before anything is computed.
+    pub fn require_precision(&self, statuses: &[StageStatus]) -> Result<()> {
+        for (stage, status) in self.plan.stages.iter().zip(statuses) {
+            if let (Work::Train(work), true) = (&stage.work, status.status != Status::Hit) {
+                device::products(&self.choice.device, work.settings.precision)
+                    .map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
+            }
+        }
+        Ok(())
     }
 
     pub fn wanted(&self) -> Wanted<'_> {

@@ -7,21 +7,21 @@
 mod blas;
 mod convolution;
 mod device;
+mod elementwise;
 mod engine;
 mod launch;
 mod library;
 mod rows;
-mod sums;
 mod upload;
 
 pub use blas::{Operand, Product};
 pub use convolution::{Convolution, Pass};
 pub use device::{Gpu, Versions, gpus, open, versions};
+pub use elementwise::{add, add_in_place, as_type};
 pub use engine::{Address, Engine, OUT_OF_MEMORY, Settings, address, optional};
 pub use launch::{Chunks, Frame, Grid, kernel};
 pub use library::{Library, libraries, require_libraries};
 
 pub use rows::{block, joined};
-pub use sums::{add, add_in_place};
 
 pub(crate) use launch::arguments;

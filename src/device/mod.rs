@@ -2,6 +2,8 @@
 
 mod choice;
 mod place;
+mod precision;
 
 pub use choice::{Choice, choose};
 pub use place::placed;
+pub use precision::{Products, products, rounded};

@@ -108,7 +108,15 @@ fn model(arch: Arch, dtype: DType) -> (Model, State) {
 }
 
 fn numbers(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_device(&Device::Cpu).unwrap().flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+    tensor
+        .to_device(&Device::Cpu)
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_dtype(DType::F64)
+        .unwrap()
+        .to_vec1()
+        .unwrap()
 }
 
 fn all_layers(model: &Model) -> std::ops::Range<usize> {

@@ -7,7 +7,7 @@ use super::augment::Augment;
 use super::loss::Loss;
 use super::optimizer::{Group, Optimizer};
 use super::schedule::Schedule;
-use super::training::{BatchNormPolicy, EarlyStop, Features, Monitor};
+use super::training::{BatchNormPolicy, EarlyStop, Features, Monitor, Precision};
 
 /// One step of the experiment. Stages form a graph through `from`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,7 +58,7 @@ pub struct InitWeights {
 /// Trains the parameters that its rules leave trainable, and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-reserved" = ["accumulate", "distill", "layer_decay", "precision", "unfreeze"]))]
+#[schemars(extend("x-reserved" = ["accumulate", "distill", "layer_decay", "unfreeze"]))]
 pub struct Train {
     /// The stage whose weights this one starts from; after a train stage with `@best` or `@last`.
     pub from: String,
@@ -99,6 +99,9 @@ pub struct Train {
     /// Random changes to training images; none if left out.
     #[serde(default)]
     pub augment: Augment,
+    /// The numbers that a training step computes with; `tf32` and `bf16` on GPUs alone.
+    #[serde(default)]
+    pub precision: Precision,
     /// How the features of the frozen layers are kept from epoch to epoch.
     pub features: Option<Features>,
     /// The side of the square images in pixels, instead of the data set's.

@@ -1,5 +1,7 @@
 //! The task of telling classes apart: cross-entropy on logits, counted by the classification metrics.
 
+use candle_core::{DType, Device};
+
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
 use crate::metrics::ClassificationMetrics;
@@ -34,7 +36,8 @@ impl Task for Classifier<'_> {
         meter: &mut ClassificationMetrics,
     ) -> Result<Value> {
         let (loss, losses) = ops::cross_entropy(tape, logits, targets, self.label_smoothing)?;
-        let scores: Vec<f32> = logits.tensor().flatten_all()?.to_vec1()?;
+        let scores = logits.tensor().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+        let scores: Vec<f32> = scores.flatten_all()?.to_vec1()?;
         meter.update(&scores, targets, &losses)?;
         Ok(loss)
     }

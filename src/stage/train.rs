@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable};
 use crate::metrics::{self, ClassificationMetrics};
 use crate::model::{self, Description, Model, NormMode, State};
-use crate::pipeline;
+use crate::pipeline::{self, Precision};
 use crate::report::{BatchNormCounts, ParameterCounts, Training};
 use crate::train::{self, Optimizer, Parameter, Progress, Setup, Task, Tracker};
 use crate::weights::{self, Source};
@@ -79,6 +79,7 @@ impl Train {
                 data::VERSIONS,
                 crate::features::VERSIONS,
                 train::VERSIONS,
+                &train::optional_versions(settings),
                 metrics::VERSIONS,
                 report::VERSIONS,
                 weights::VERSIONS,
@@ -88,10 +89,16 @@ impl Train {
         {
             document["settings"]["features"] = json!(features);
         }
+        if settings.precision != Precision::F32 {
+            document["settings"]["precision"] = json!(settings.precision);
+        }
         // What few files use stands here only where they do: the keys of the others stay as they were.
         if self.subject.model.stochastic_depth > 0.0 {
             document["settings"]["stochastic_depth"] = json!(self.subject.model.stochastic_depth);
             document["engine"]["stochastic_depth"] = json!(rare_version("stochastic_depth"));
+        }
+        for name in settings.augment.rare() {
+            document["engine"][name] = json!(rare_version(name));
         }
         Some(document)
     }
@@ -120,6 +127,7 @@ impl Train {
             epochs: self.settings.epochs,
             base_lr: base_lr(&self.settings.optimizer),
             schedule: &self.settings.schedule,
+            precision: self.settings.precision,
             monitor: self.settings.monitor,
         };
         let optimizer = optimizer(&self.settings.optimizer, &self.table)?;

@@ -5,10 +5,11 @@ use candle_core::{DType, Device, Tensor};
 use super::checkpoint::{Checkpoint, Progress, Row};
 use super::task::{Batch, Feed, Scores, Task};
 use crate::autograd::Value;
+use crate::device;
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Model, Pass, State};
-use crate::pipeline::{Monitor, Schedule};
+use crate::pipeline::{Monitor, Precision, Schedule};
 
 /// Everything that stays the same while a stage trains.
 pub struct Setup<'a, T: Task> {
@@ -23,6 +24,7 @@ pub struct Setup<'a, T: Task> {
     /// The optimizer's learning rate, before the schedule.
     pub base_lr: f64,
     pub schedule: &'a Schedule,
+    pub precision: Precision,
     pub monitor: Monitor,
 }
 
@@ -92,7 +94,7 @@ fn train_step<T: Task>(
     host: &mut dyn Host,
 ) -> Result<()> {
     let steps = setup.feed.steps_per_epoch();
-    let factor = setup.schedule.lr_factor(progress.step, steps as u64, setup.epochs);
+    let factor = lr_factor(setup, progress, progress.step);
     let table = setup.table;
     let mut pass = Pass::training(
         &progress.state,
@@ -103,7 +105,9 @@ fn train_step<T: Task>(
         &batch.streams,
     );
     let layers = setup.first_layer..setup.model.description.layers.len();
-    let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input.clone()))?;
+    let _products = device::products(batch.input.device(), setup.precision)?;
+    let input = device::rounded(&batch.input, setup.precision)?;
+    let output = setup.model.forward(&mut pass, layers, Value::constant(input))?;
     let loss = setup.task.loss(pass.tape(), &output, &batch.targets, &mut progress.meter)?;
     drop(output);
 
@@ -141,6 +145,12 @@ fn train_step<T: Task>(
 /// In f64, where it can be read.
 fn on_host(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
+}
+
+/// What the learning rate is multiplied by in a step of the present epoch.
+fn lr_factor<T: Task>(setup: &Setup<T>, progress: &Progress<T::Meter>, step: u64) -> f64 {
+    let steps = setup.feed.steps_per_epoch() as u64;
+    setup.schedule.lr_factor(step, steps, setup.epochs) * progress.plateau.scale()
 }
 
 /// On the first step every trainable parameter must receive a finite gradient: else it would silently not train.
@@ -182,22 +192,23 @@ fn close_epoch<T: Task>(
     progress: &mut Progress<T::Meter>,
     host: &mut dyn Host,
 ) -> Result<()> {
-    let steps = setup.feed.steps_per_epoch() as u64;
     let validation = match setup.feed.validation() {
         Some(batches) => Some(validate(setup, &progress.state, batches?)?),
         None => None,
     };
     let mut row = Row {
         epoch: progress.epoch + 1,
-        lr: setup.base_lr * setup.schedule.lr_factor(progress.step.saturating_sub(1), steps, setup.epochs),
+        lr: setup.base_lr * lr_factor(setup, progress, progress.step.saturating_sub(1)),
         train: setup.task.scores(&progress.meter),
         validation: validation.as_ref().map(|meter| setup.task.scores(meter)),
         best: false,
     };
     if let (Some(scores), Some(meter)) = (&row.validation, validation) {
-        row.best = progress
-            .tracker
-            .observe(row.epoch, scores.get(score(setup.monitor)).copied().unwrap_or(f64::NAN));
+        let value = scores.get(score(setup.monitor)).copied().unwrap_or(f64::NAN);
+        row.best = progress.tracker.observe(row.epoch, value);
+        if let Schedule::ReduceOnPlateau(rule) = setup.schedule {
+            progress.plateau.observe(rule, setup.monitor, value);
+        }
         if row.best {
             progress.keep_best(&setup.model.description, setup.table, meter);
         }

@@ -20,7 +20,8 @@ fn without_a_driver_it_computes_on_the_cpu_and_says_why() {
     let fallen = run(&[]);
     assert!(fallen.status.success());
     let said = String::from_utf8_lossy(&fallen.stderr);
-    let doctor = project.command(&["doctor", "--json"]).env("LD_LIBRARY_PATH", "/nonexistent").output().unwrap();
+    let doctor =
+        project.command(&["doctor", "--json"]).env("LD_LIBRARY_PATH", "/nonexistent").output().unwrap();
     let doctor: Value = serde_json::from_slice(&doctor.stdout).unwrap();
     if doctor["cuda"]["gpus"].as_array().unwrap().is_empty() {
         assert_eq!(said.contains("computing on the CPU: "), cfg!(feature = "cuda"), "{said}");

@@ -76,22 +76,6 @@ fn swapped(name: &str, x: &Tensor, dtype: DType, [outer, a, b]: [usize; 3]) -> R
     Ok(out)
 }
 
-/// A tensor of f32 in the type that a product takes.
-pub fn as_type(x: &Tensor, dtype: DType) -> Result<Tensor> {
-    if x.dtype() == dtype {
-        return Ok(x.clone());
-    }
-    let engine = Engine::of(x)?;
-    let (out, to) = engine.tensor(dtype, x.shape())?;
-    let name = if dtype == DType::F32 { "to_f32" } else { "to_bf16" };
-    engine.numbers(name, x.elem_count(), arguments![x.elem_count() as i64, address(x)?, to])?;
-    Ok(out)
-}
-
-pub fn as_f32(x: &Tensor) -> Result<Tensor> {
-    as_type(x, DType::F32)
-}
-
 /// The convolution with packed weights, nothing added.
 fn forward(geometry: &Geometry, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
     let (engine, dtype) = (Engine::of(x)?, x.dtype());

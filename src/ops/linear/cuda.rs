@@ -3,9 +3,8 @@
 use candle_core::{DType, Shape, Tensor};
 
 use super::Linear;
-use crate::cuda::{Chunks, Engine, Operand, Product, address, arguments, kernel};
+use crate::cuda::{Chunks, Engine, Operand, Product, address, arguments, as_type, kernel};
 use crate::error::Result;
-use crate::ops::conv2d::cuda::{as_f32, as_type};
 
 impl Linear {
     pub(super) fn gradients_on_cuda(&self, grad: &Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
@@ -72,7 +71,7 @@ fn towards_weight(grad: &Tensor, x: &Tensor, shape: &Shape) -> Result<Tensor> {
         out: to,
         accumulate: false,
     })?;
-    as_f32(&out)
+    as_type(&out, DType::F32)
 }
 
 /// Σ over the rows of `grad` [.., columns]: the gradient of a bias, in f32.

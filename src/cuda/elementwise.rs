@@ -1,6 +1,6 @@
-//! The sum of two tensors, which the tape needs as well.
+//! What the tape and several rooms need of tensors: sums, and another type of number.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::{Engine, address, arguments, kernel};
 use crate::error::Result;
@@ -20,4 +20,16 @@ pub fn add_in_place(sum: &Tensor, addend: &Tensor) -> Result<()> {
     let (engine, count) = (Engine::of(sum)?, sum.elem_count());
     let arguments = arguments![count as i64, address(sum)?, address(addend)?, address(sum)?];
     engine.numbers(&kernel("add", sum.dtype())?, count, arguments)
+}
+
+/// The same numbers in f32 or bf16, rounded to the nearest.
+pub fn as_type(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    if x.dtype() == dtype {
+        return Ok(x.clone());
+    }
+    let engine = Engine::of(x)?;
+    let (out, to) = engine.tensor(dtype, x.shape())?;
+    let name = if dtype == DType::F32 { "to_f32" } else { "to_bf16" };
+    engine.numbers(name, x.elem_count(), arguments![x.elem_count() as i64, address(x)?, to])?;
+    Ok(out)
 }
