@@ -13,5 +13,5 @@ mod timing;
 pub use images::{ImagesSettings, time_images};
 pub use network::NetworkBench;
 pub use pieces::{Meter, Piece, Pieces, Sample, Sight};
-pub use settings::{Mode, NetworkSettings, arch};
+pub use settings::{Mode, NetworkSettings, arch, precision};
 pub use timing::{Clock, Timing};

@@ -139,11 +139,19 @@ impl NetworkBench {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::Arch;
+    use crate::pipeline::{Arch, Precision};
 
     fn giga(arch: Arch, mode: Mode, batch: usize) -> f64 {
-        let settings =
-            NetworkSettings { arch, mode, batch, image_size: 224, classes: 1000, warmup: 0, steps: 1 };
+        let settings = NetworkSettings {
+            arch,
+            mode,
+            precision: Precision::F32,
+            batch,
+            image_size: 224,
+            classes: 1000,
+            warmup: 0,
+            steps: 1,
+        };
         NetworkBench::new(settings, &Device::Cpu).unwrap().multiply_adds().unwrap() as f64 / 1e9
     }
 

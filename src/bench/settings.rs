@@ -4,7 +4,7 @@ use schemars::schema_for;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::pipeline::{self, Arch, Train, suggest};
+use crate::pipeline::{self, Arch, Precision, Train, suggest};
 
 /// Which step of a network is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Mode {
 pub struct NetworkSettings {
     pub arch: Arch,
     pub mode: Mode,
+    /// Of training steps.
+    pub precision: Precision,
     /// Images in each step.
     pub batch: usize,
     /// The side of the square images in pixels.
@@ -46,6 +48,7 @@ impl NetworkSettings {
             "from": "synthetic",
             "epochs": 1,
             "batch_size": self.batch,
+            "precision": self.precision,
             "optimizer": { "kind": "sgd", "lr": 1e-4, "momentum": 0.9 },
         });
         if self.mode == Mode::Frozen {
@@ -70,6 +73,15 @@ pub fn arch(name: &str) -> Result<Arch> {
             None => error,
         }
     })
+}
+
+/// The precision of this name.
+///
+/// # Errors
+/// An unknown name.
+pub fn precision(name: &str) -> Result<Precision> {
+    serde_json::from_value(Value::from(name))
+        .map_err(|_| Error::usage(format!("there is no precision `{name}`")).hint("`f32`, `tf32` or `bf16`"))
 }
 
 /// Refuses what leaves nothing to time.

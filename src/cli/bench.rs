@@ -52,6 +52,9 @@ pub struct Args {
     /// `auto`, `cpu` or `cuda:N`
     #[arg(long, default_value = "auto")]
     device: String,
+    /// What training steps compute with; all but `f32` on GPUs alone
+    #[arg(long, default_value = "f32", value_name = "f32|tf32|bf16")]
+    precision: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Serialize, ValueEnum)]
@@ -75,7 +78,7 @@ struct Measured {
     mode: Mode,
     /// `cpu`, or the numeric profile of a GPU.
     device: String,
-    dtype: &'static str,
+    dtype: String,
     batch: usize,
     image_size: usize,
     threads: usize,
@@ -128,7 +131,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         arch: args.arch,
         mode: args.mode,
         device: if choice.device.is_cpu() { "cpu".to_owned() } else { choice.variant.clone() },
-        dtype: "f32",
+        dtype: args.precision.clone(),
         batch: args.batch,
         image_size: args.image_size,
         threads,
@@ -164,6 +167,7 @@ fn time_network(
             Mode::Infer => bench::Mode::Infer,
             Mode::Train | Mode::Data => bench::Mode::Train,
         },
+        precision: bench::precision(&args.precision)?,
         batch: args.batch,
         image_size: args.image_size,
         classes: args.classes,
@@ -222,7 +226,7 @@ fn page(measured: &Measured) -> String {
     let name = arch.as_ref().map_or_else(String::new, |arch| format!("{arch}: "));
     let plural = if *threads == 1 { "" } else { "s" };
     let mut lines =
-        vec![format!("{name}{what}, batch {batch} at {image_size}×{image_size}, {threads} thread{plural}, f32")];
+        vec![format!("{name}{what}, batch {batch} at {image_size}×{image_size}, {threads} thread{plural}, {}", measured.dtype)];
     let mut line = |label: &str, text: String| lines.push(format!("  {label:<14}{text}"));
     let step = if arch.is_some() { "step" } else { "batch" };
     line(step, format!("{:.1} ms  ({:.1} to {:.1})", step_ms.median, step_ms.min, step_ms.max));

@@ -86,6 +86,7 @@ impl Engine {
         }
         let stream = device.cuda_stream();
         let context = stream.context();
+        context.bind_to_thread().map_err(failed)?;
         keep_memory(context)?;
         // SAFETY: all that computes shares one stream; `Upload` orders its own by events.
         unsafe { device.disable_event_tracking() };
@@ -118,6 +119,19 @@ impl Engine {
     /// Free and total bytes.
     pub fn memory(&self) -> Result<(usize, usize)> {
         self.stream.context().mem_get_info().map_err(failed)
+    }
+
+    /// The most bytes that were in use at a time; unknown where the driver keeps no pool of them.
+    fn most_bytes(&self) -> Option<usize> {
+        let (mut bytes, mut pool) = (0u64, std::ptr::null_mut());
+        let high = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        let device = self.stream.context().cu_device();
+        // SAFETY: the driver writes the pool's handle, and one number of the type that the attribute has.
+        unsafe {
+            sys::cuDeviceGetDefaultMemPool(&mut pool, device).result().ok()?;
+            sys::cuMemPoolGetAttribute(pool, high, std::ptr::from_mut(&mut bytes).cast()).result().ok()?;
+        }
+        usize::try_from(bytes).ok()
     }
 
     /// Waits until all that was launched is done.
@@ -246,7 +260,18 @@ fn driver_is_emulated(device: &CudaDevice) -> bool {
 }
 
 /// What begins the message of an error that memory was too small for.
-pub const OUT_OF_MEMORY: &str = "the GPU's memory is full";
+const OUT_OF_MEMORY: &str = "the GPU's memory is full";
+
+/// The bytes that this process has held at most and those of the GPU, if the error is that there are no more.
+pub fn out_of_memory(error: &Error, device: &Device) -> Option<(usize, usize)> {
+    // candle's own errors of copying to the device have the driver's word for it.
+    if !error.message.contains(OUT_OF_MEMORY) && !error.message.contains("OUT_OF_MEMORY") {
+        return None;
+    }
+    let engine = Engine::on(device).ok()?;
+    let (free, total) = engine.memory().ok()?;
+    Some((engine.most_bytes().unwrap_or(total - free), total))
+}
 
 pub(super) fn failed(error: driver::DriverError) -> Error {
     if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {

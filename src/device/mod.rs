@@ -1,9 +1,11 @@
 //! Where tensors are computed: what `device` in a file or on the command line comes to on this machine.
 
 mod choice;
+mod memory;
 mod place;
 mod precision;
 
 pub use choice::{Choice, choose};
+pub use memory::explained;
 pub use place::placed;
 pub use precision::{Products, products, rounded};

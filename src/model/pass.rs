@@ -99,6 +99,7 @@ impl<'a> Pass<'a> {
         Self { training: Some(training), ..Self::inference(state) }
     }
 
+    #[cfg(feature = "cuda")]
     pub(super) fn is_inference(&self) -> bool {
         self.training.is_none()
     }

@@ -26,10 +26,9 @@ type Op<'a> = &'a dyn Fn(&mut Tape, &[Value]) -> Result<Value>;
 /// The output and all gradients of `op` on the GPU, beside those in f64.
 #[track_caller]
 fn check(what: &str, inputs: &[Tensor], bound: f64, op: Op) {
-    let weights = normal("weights of the output", {
-        let constants: Vec<Value> = inputs.iter().cloned().map(Value::constant).collect();
-        op(&mut Tape::new(), &constants).unwrap().tensor().dims()
-    });
+    let constants: Vec<Value> = inputs.iter().cloned().map(Value::constant).collect();
+    let output = op(&mut Tape::new(), &constants).unwrap();
+    let weights = normal("weights of the output", output.tensor().dims());
     let run = |dtype: DType, device: &Device| {
         let place = |tensor: &Tensor| tensor.to_dtype(dtype).unwrap().to_device(device).unwrap();
         let inputs: Vec<Tensor> = inputs.iter().map(place).collect();
@@ -153,8 +152,9 @@ fn cuda_folded_convolution() {
     let device = gpu();
     for groups in [1, 12] {
         let window = Window { kernel: [3, 3], stride: [1, 1], padding: [1; 4] };
-        let place =
-            |tensor: &Tensor, dtype, device| tensor.to_dtype(dtype).unwrap().to_device(device).unwrap();
+        let place = |tensor: &Tensor, dtype: DType, device: &Device| {
+            tensor.to_dtype(dtype).unwrap().to_device(device).unwrap()
+        };
         let x = normal("x", &[2, 7, 6, 12]);
         let weight = normal("w", &[12, 12 / groups, 3, 3]);
         let vectors = ["weight", "bias", "mean", "variance"].map(|name| normal(name, &[12]).abs().unwrap());
@@ -179,7 +179,7 @@ fn cuda_folded_convolution() {
 fn cuda_batch_norm() {
     for (shape, name) in [([2, 5, 4, 37], "few rows"), ([5, 17, 13, 3], "some chunks")] {
         let channels = shape[3];
-        let x = (normal("x", &shape) * 2.0 + 3.0).unwrap();
+        let x = normal("x", &shape).affine(2.0, 3.0).unwrap();
         let inputs =
             [x, normal("weight", &[channels]), normal("bias", &[channels]), normal("residual", &shape)];
         let (mean, variance) = (normal("mean", &[channels]), normal("variance", &[channels]).abs().unwrap());

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::panic::Location;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Shape, Storage, Tensor, WithDType};
 
@@ -119,6 +120,7 @@ macro_rules! by_dtype {
 pub(crate) use by_dtype;
 
 /// Calls `f` with the numbers of a contiguous CPU tensor, in row-major order, without a copy.
+#[track_caller]
 pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {
@@ -128,7 +130,7 @@ pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Re
         )));
     };
     let Storage::Cpu(storage) = &*storage else {
-        return Err(Error::failed("internal: a CPU kernel was given a tensor of another device"));
+        return Err(cpu_only(Location::caller()));
     };
     let Some(data) = T::storage(storage) else {
         return Err(Error::failed(format!("internal: expected {:?}, found {:?}", T::DTYPE, tensor.dtype())));
@@ -136,7 +138,16 @@ pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Re
     Ok(f(&data[start..end]))
 }
 
+/// An operation without a CUDA half is told by the file that asks for numbers: `src/ops/NAME.rs`, or one below `NAME/`.
+fn cpu_only(caller: &Location) -> Error {
+    let parts: Vec<&str> = caller.file().split(['/', '\\']).collect();
+    let name = parts.iter().skip_while(|part| **part != "ops").nth(1).unwrap_or(&"this operation");
+    Error::usage(format!("`{}` does not compute on GPUs yet", name.trim_end_matches(".rs")))
+        .hint("set `device = \"cpu\"`")
+}
+
 /// [`with_slice`] of a tensor that may be absent.
+#[track_caller]
 pub fn with_optional_slice<T: Float, R>(
     tensor: Option<&Tensor>,
     f: impl FnOnce(Option<&[T]>) -> R,

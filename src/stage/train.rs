@@ -13,6 +13,7 @@ use super::subject::{self, split_document};
 use super::work::{rare_version, versions};
 use super::{Context, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
+use crate::device::explained;
 use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable};
 use crate::metrics::{self, ClassificationMetrics};
@@ -139,7 +140,8 @@ impl Train {
                 .map_err(|error| error.hint("`--force` starts the stages of a run from their beginning"))?;
         }
         let mut host = StageHost::new(context, dataset, &setup, &progress.history)?;
-        train::fit(&setup, &mut progress, &mut host)?;
+        train::fit(&setup, &mut progress, &mut host)
+            .map_err(|error| explained(error, context.device, self.settings.batch_size))?;
         if feed.validation().is_some() && progress.best.is_none() {
             return Err(Error::failed(
                 "no epoch was the best: the monitored value was never a finite number",

@@ -40,7 +40,7 @@ fn cuda_runs_have_the_same_bytes_and_a_variant_of_their_own() {
     assert_eq!(one.run(&gpu).those("cached"), STAGES);
     // Kept features change nothing.
     let without = Project::new();
-    let off = [&gpu[..], &["--set", "run.feature_cache=false"]].concat();
+    let off = [&gpu[..], &["--set", "run.feature_cache=off"]].concat();
     assert_eq!(without.run(&off).manifest(), run.manifest());
     // Another device demands results of its own, and a device that is left open takes what is there.
     assert_eq!(one.misses(&["--device", "cpu"]), STAGES);
@@ -48,6 +48,42 @@ fn cuda_runs_have_the_same_bytes_and_a_variant_of_their_own() {
     let predicted = one.defrost(&["predict", "colours", "photos/red/00.png", "--device", "cuda:0", "--json"]);
     let document: Value = serde_json::from_slice(&predicted.stdout).unwrap();
     assert!(document["predictions"][0]["label"].is_string(), "{document}");
+}
+
+/// The emulated GPU may be given little memory; a real one has enough.
+#[test]
+#[ignore = "asks for a GPU, or tests/cuda/emulated"]
+fn cuda_memory_that_is_full_says_what_would_fit() {
+    let project = Project::new();
+    let doctor: Value = serde_json::from_slice(&project.defrost(&["doctor", "--json"]).stdout).unwrap();
+    if !doctor["cuda"]["gpus"][0]["name"].as_str().unwrap().contains("emulated") {
+        return;
+    }
+    let mut command = project.command(&["run", "colours.toml", "--device", "cuda:0"]);
+    let output = command.env("EMULATED_GPU_BYTES", (40 << 20).to_string()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the GPU's memory is full") && said.contains("hint: "), "{said}");
+}
+
+#[test]
+#[ignore = "asks for a GPU, or tests/cuda/emulated"]
+fn cuda_trains_in_every_precision_and_the_cpu_refuses() {
+    let loss = |precision: &str| {
+        let project = Project::new();
+        project.edit("[defaults.train]\n", &format!("[defaults.train]\nprecision = \"{precision}\"\n"));
+        if precision != "f32" {
+            let said = project.run_fails(2, &["--device", "cpu"]);
+            assert!(said.contains(&format!("CPUs do not train in `{precision}`")), "{said}");
+        }
+        let run = project.run(&["--device", "cuda:0"]);
+        run.metrics("finetune")["last"]["train_loss"].as_f64().unwrap()
+    };
+    let exact = loss("f32");
+    for (precision, bound) in [("tf32", 0.02), ("bf16", 0.1)] {
+        let loss = loss(precision);
+        assert!((loss - exact).abs() <= bound * exact, "{loss} in {precision}, {exact} in f32");
+    }
 }
 
 /// Training on the GPU goes where it goes on the CPU.

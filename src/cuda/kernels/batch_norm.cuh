@@ -95,7 +95,7 @@ template <typename T>
 __device__ void normalize(
     index_t count, int channels, const T* x, const T* residual, const float* affine, int activation, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        float y = normalized(channels, affine, (int)(i % channels), widen(x[i]));
+        float y = normalized(channels, affine, remainder(i, channels), widen(x[i]));
         if (residual) y += widen(residual[i]);
         narrow(activated(activation, y), out + i);
     }
@@ -187,7 +187,7 @@ __device__ void towards_x(
     index_t count, int channels, const T* grad, const T* x, const T* residual, const T* output, const float* affine,
     const float* back, int activation, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        int channel = (int)(i % channels);
+        int channel = remainder(i, channels);
         float g = before_activation(i, channel, channels, grad, x, residual, output, affine, activation);
         float gradient = affine[channels + channel] * g;
         if (back) gradient += back[channel] * (widen(x[i]) - affine[channel]) + back[channels + channel];

@@ -31,6 +31,23 @@ __device__ __forceinline__ index_t first_index() { return (index_t)blockIdx.x * 
 
 __device__ __forceinline__ index_t stride() { return (index_t)gridDim.x * blockDim.x; }
 
+// i / by, and what is left: in 32 bits where that will do, since a division in 64 takes four times as long.
+__device__ __forceinline__ index_t divide(index_t i, int by, int* rest) {
+    if (i <= 0x7fffffff) {
+        unsigned int quotient = (unsigned int)i / (unsigned int)by;
+        *rest = (int)((unsigned int)i - quotient * (unsigned int)by);
+        return quotient;
+    }
+    *rest = (int)(i % by);
+    return i / by;
+}
+
+__device__ __forceinline__ int remainder(index_t i, int by) {
+    int rest;
+    divide(i, by, &rest);
+    return rest;
+}
+
 // In the order of ops::Activation.
 enum { NONE = 0, RELU = 1, RELU6 = 2, SILU = 3, SIGMOID = 4 };
 

@@ -8,8 +8,8 @@
 template <typename From, typename To>
 __device__ void swap_axes(index_t count, int a, int b, const From* x, To* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        index_t outer = i / a / b;
-        int first = (int)(i % a), second = (int)(i / a % b);
+        int first, second;
+        index_t outer = divide(divide(i, a, &first), b, &second);
         narrow(widen(x[(outer * a + first) * b + second]), out + i);
     }
 }
@@ -32,12 +32,12 @@ struct Frame {
 template <typename T>
 __device__ void reframe(index_t count, Frame frame, const T* x, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        index_t place = i / frame.channels;
-        int column = (int)(place % frame.to[1]) - frame.offset[1];
-        int row = (int)(place / frame.to[1] % frame.to[0]) - frame.offset[0];
-        index_t image = place / frame.to[1] / frame.to[0];
+        int channel, row, column;
+        index_t image = place_of(i, frame.channels, frame.to, &row, &column, &channel);
+        row -= frame.offset[0];
+        column -= frame.offset[1];
         bool inside = 0 <= row && row < frame.from[0] && 0 <= column && column < frame.from[1];
-        index_t from = ((image * frame.from[0] + row) * frame.from[1] + column) * frame.channels + i % frame.channels;
+        index_t from = ((image * frame.from[0] + row) * frame.from[1] + column) * frame.channels + channel;
         narrow(inside ? widen(x[from]) : 0.0f, out + i);
     }
 }
@@ -49,7 +49,8 @@ BOTH(reframe, PARAMETERS, (count, frame, x, out))
 extern "C" __global__ void fold_weights(
     index_t count, int per_output, const float* x, const float* weight, const float* variance, double eps, float* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        index_t output = i / per_output;
+        int place;
+        index_t output = divide(i, per_output, &place);
         double scale = (double)weight[output] / sqrt((double)variance[output] + eps);
         out[i] = (float)((double)x[i] * scale);
     }
@@ -70,11 +71,10 @@ extern "C" __global__ void fold_bias(
 template <typename T>
 __device__ void depthwise(index_t count, Grid grid, const T* x, const T* weight, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        int channel = (int)(i % grid.channels);
-        index_t place = i / grid.channels;
-        int left = (int)(place % grid.output[1]) * grid.stride[1] - grid.padding[1];
-        int top = (int)(place / grid.output[1] % grid.output[0]) * grid.stride[0] - grid.padding[0];
-        index_t image = place / grid.output[1] / grid.output[0];
+        int channel, top, left;
+        index_t image = place_of(i, grid.channels, grid.output, &top, &left, &channel);
+        top = top * grid.stride[0] - grid.padding[0];
+        left = left * grid.stride[1] - grid.padding[1];
         float sum = 0.0f;
         for (int a = max(0, -top); a < grid.kernel[0] && top + a < grid.input[0]; a++) {
             index_t row = (image * grid.input[0] + top + a) * grid.input[1];
@@ -93,11 +93,10 @@ BOTH(depthwise, PARAMETERS, (count, grid, x, weight, out))
 template <typename T>
 __device__ void depthwise_input(index_t count, Grid grid, const T* grad, const T* weight, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        int channel = (int)(i % grid.channels);
-        index_t place = i / grid.channels;
-        int column = (int)(place % grid.input[1]) + grid.padding[1];
-        int row = (int)(place / grid.input[1] % grid.input[0]) + grid.padding[0];
-        index_t image = place / grid.input[1] / grid.input[0];
+        int channel, row, column;
+        index_t image = place_of(i, grid.channels, grid.input, &row, &column, &channel);
+        row += grid.padding[0];
+        column += grid.padding[1];
         float sum = 0.0f;
         for (int a = row % grid.stride[0]; a < grid.kernel[0] && a <= row; a += grid.stride[0]) {
             int y = (row - a) / grid.stride[0];
@@ -130,9 +129,10 @@ __device__ void depthwise_weight(
     if (channel < grid.channels) {
         index_t end = min(pixels, (blockIdx.y + 1) * chunk);
         for (index_t place = blockIdx.y * chunk + threadIdx.y; place < end; place += LANES) {
-            int left = (int)(place % grid.output[1]) * grid.stride[1] - grid.padding[1];
-            int row = (int)(place / grid.output[1] % grid.output[0]) * grid.stride[0] - grid.padding[0] + line;
-            index_t image = place / grid.output[1] / grid.output[0];
+            int row, left;
+            index_t image = divide(divide(place, grid.output[1], &left), grid.output[0], &row);
+            row = row * grid.stride[0] - grid.padding[0] + line;
+            left = left * grid.stride[1] - grid.padding[1];
             if (row < 0 || row >= grid.input[0]) continue;
             double g = widen(grad[place * grid.channels + channel]);
             index_t start = (image * grid.input[0] + row) * grid.input[1];
@@ -159,11 +159,11 @@ template <typename T>
 __device__ void patches(index_t count, Grid grid, const T* x, T* out) {
     int taps = grid.kernel[0] * grid.kernel[1];
     for (index_t i = first_index(); i < count; i += stride()) {
-        int channel = (int)(i % grid.channels), tap = (int)(i / grid.channels % taps);
-        index_t place = i / grid.channels / taps;
-        int column = (int)(place % grid.output[1]) * grid.stride[1] - grid.padding[1] + tap % grid.kernel[1];
-        int row = (int)(place / grid.output[1] % grid.output[0]) * grid.stride[0] - grid.padding[0] + tap / grid.kernel[1];
-        index_t image = place / grid.output[1] / grid.output[0];
+        int channel, tap, row, column;
+        index_t place = divide(divide(i, grid.channels, &channel), taps, &tap);
+        index_t image = divide(divide(place, grid.output[1], &column), grid.output[0], &row);
+        row = row * grid.stride[0] - grid.padding[0] + tap / grid.kernel[1];
+        column = column * grid.stride[1] - grid.padding[1] + tap % grid.kernel[1];
         bool inside = 0 <= row && row < grid.input[0] && 0 <= column && column < grid.input[1];
         index_t from = ((image * grid.input[0] + row) * grid.input[1] + column) * grid.channels + channel;
         narrow(inside ? widen(x[from]) : 0.0f, out + i);
@@ -178,11 +178,10 @@ template <typename T>
 __device__ void gather_patches(index_t count, Grid grid, const T* x, T* out) {
     int taps = grid.kernel[0] * grid.kernel[1];
     for (index_t i = first_index(); i < count; i += stride()) {
-        int channel = (int)(i % grid.channels);
-        index_t place = i / grid.channels;
-        int column = (int)(place % grid.input[1]) + grid.padding[1];
-        int row = (int)(place / grid.input[1] % grid.input[0]) + grid.padding[0];
-        index_t image = place / grid.input[1] / grid.input[0];
+        int channel, row, column;
+        index_t image = place_of(i, grid.channels, grid.input, &row, &column, &channel);
+        row += grid.padding[0];
+        column += grid.padding[1];
         float sum = 0.0f;
         for (int a = row % grid.stride[0]; a < grid.kernel[0] && a <= row; a += grid.stride[0]) {
             int y = (row - a) / grid.stride[0];

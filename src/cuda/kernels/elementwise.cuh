@@ -35,7 +35,7 @@ template <typename T>
 __device__ void finish(index_t count, int columns, T* out, const float* bias, const T* residual, int activation) {
     for (index_t i = first_index(); i < count; i += stride()) {
         float y = widen(out[i]);
-        if (bias) y += bias[i % columns];
+        if (bias) y += bias[remainder(i, columns)];
         if (residual) y += widen(residual[i]);
         narrow(activated(activation, y), out + i);
     }
@@ -82,8 +82,9 @@ template <typename T>
 __device__ void dropout(
     index_t count, int columns, const T* x, const unsigned int* streams, double p, float scale, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        const unsigned int* stream = streams + i / columns * 6;
-        unsigned int drawn = philox(stream, stream[5] + (unsigned int)(i % columns));
+        int column;
+        const unsigned int* stream = streams + divide(i, columns, &column) * 6;
+        unsigned int drawn = philox(stream, stream[5] + (unsigned int)column);
         float uniform = (float)(drawn >> 8) * (1.0f / 16777216.0f);
         narrow((double)uniform >= p ? widen(x[i]) * scale : 0.0f, out + i);
     }
@@ -96,8 +97,9 @@ BOTH(dropout, PARAMETERS, (count, columns, x, streams, p, scale, out))
 template <typename T>
 __device__ void scale_channels(index_t count, int pixels, int channels, const T* x, const T* scale, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        index_t image = i / channels / pixels;
-        narrow(widen(x[i]) * widen(scale[image * channels + i % channels]), out + i);
+        int channel, pixel;
+        index_t image = divide(divide(i, channels, &channel), pixels, &pixel);
+        narrow(widen(x[i]) * widen(scale[image * channels + channel]), out + i);
     }
 }
 #define PARAMETERS(T) (index_t count, int pixels, int channels, const T* x, const T* scale, T* out)

@@ -7,16 +7,19 @@ struct Grid {
     int channels, input[2], output[2], kernel[2], stride[2], padding[2];
 };
 
+// The image that number i lies in, and where there.
+__device__ __forceinline__ index_t place_of(
+    index_t i, int channels, const int* size, int* row, int* column, int* channel) {
+    return divide(divide(divide(i, channels, channel), size[1], column), size[0], row);
+}
+
 // The largest number of each window, the first of equals, a NaN before all; `chosen`, which may be missing, says where in
 // its window it was found.
 template <typename T>
 __device__ void max_pool(index_t count, Grid grid, const T* x, T* out, unsigned short* chosen) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        int channel = (int)(i % grid.channels);
-        index_t place = i / grid.channels;
-        int column = (int)(place % grid.output[1]);
-        int row = (int)(place / grid.output[1] % grid.output[0]);
-        index_t image = place / grid.output[1] / grid.output[0];
+        int channel, row, column;
+        index_t image = place_of(i, grid.channels, grid.output, &row, &column, &channel);
         int top = row * grid.stride[0] - grid.padding[0], left = column * grid.stride[1] - grid.padding[1];
         bool found = false;
         float best = 0.0f;
@@ -47,11 +50,10 @@ template <typename T>
 __device__ void max_pool_backward(
     index_t count, Grid grid, const T* grad, const unsigned short* chosen, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
-        int channel = (int)(i % grid.channels);
-        index_t place = i / grid.channels;
-        int column = (int)(place % grid.input[1]) + grid.padding[1];
-        int row = (int)(place / grid.input[1] % grid.input[0]) + grid.padding[0];
-        index_t image = place / grid.input[1] / grid.input[0];
+        int channel, row, column;
+        index_t image = place_of(i, grid.channels, grid.input, &row, &column, &channel);
+        row += grid.padding[0];
+        column += grid.padding[1];
         int first_row = row < grid.kernel[0] ? 0 : (row - grid.kernel[0]) / grid.stride[0] + 1;
         int first_column = column < grid.kernel[1] ? 0 : (column - grid.kernel[1]) / grid.stride[1] + 1;
         float sum = 0.0f;
@@ -93,8 +95,11 @@ BOTH(pixel_sums, PARAMETERS, (pixels, channels, x, y, share, out))
 // The gradient of an average: its share at every pixel.
 template <typename T>
 __device__ void spread(index_t count, int pixels, int channels, const T* grad, float share, T* out) {
-    for (index_t i = first_index(); i < count; i += stride())
-        narrow(widen(grad[i / channels / pixels * channels + i % channels]) * share, out + i);
+    for (index_t i = first_index(); i < count; i += stride()) {
+        int channel, pixel;
+        index_t image = divide(divide(i, channels, &channel), pixels, &pixel);
+        narrow(widen(grad[image * channels + channel]) * share, out + i);
+    }
 }
 #define PARAMETERS(T) (index_t count, int pixels, int channels, const T* grad, float share, T* out)
 BOTH(spread, PARAMETERS, (count, pixels, channels, grad, share, out))

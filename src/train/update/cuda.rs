@@ -41,3 +41,38 @@ impl Rule {
         Ok(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::ops::testing::{normal, numbers};
+
+    #[test]
+    #[ignore = "asks for a GPU, or tests/cuda/emulated"]
+    fn cuda_steps_have_the_bits_of_the_cpus() {
+        let rules = [
+            Rule::Sgd { momentum: 0.0, nesterov: false },
+            Rule::Sgd { momentum: 0.9, nesterov: false },
+            Rule::Sgd { momentum: 0.9, nesterov: true },
+            Rule::AdamW { betas: [0.8, 0.99], eps: 1e-6 },
+        ];
+        let run = |rule: &Rule, device: &Device| {
+            let place =
+                |name: &str| normal(name, &[1031]).to_dtype(DType::F32).unwrap().to_device(device).unwrap();
+            let mut value = place("value");
+            let buffers: Vec<Tensor> = rule.buffers().iter().map(|_| value.zeros_like().unwrap()).collect();
+            for step in 1..4 {
+                let gradient = place(&format!("gradient {step}"));
+                value = rule.update(&value, &gradient, &buffers, step, 0.1, 0.05).unwrap();
+            }
+            let all = buffers.into_iter().chain([value]);
+            all.map(|tensor| numbers(&tensor.to_device(&Device::Cpu).unwrap())).collect::<Vec<_>>()
+        };
+        let gpu = crate::device::choose("cuda:0").unwrap().device;
+        for rule in rules {
+            assert_eq!(run(&rule, &gpu), run(&rule, &Device::Cpu), "{rule:?}");
+        }
+    }
+}

@@ -31,7 +31,7 @@ size_t limit() {
     return bytes ? strtoull(bytes, nullptr, 10) : (size_t)8 << 30;
 }
 
-size_t in_use = 0;
+size_t in_use = 0, most = 0;
 
 int allocate(unsigned long long* out, size_t bytes) {
     if (in_use + bytes > limit()) return 2;  // out of memory
@@ -40,6 +40,7 @@ int allocate(unsigned long long* out, size_t bytes) {
     memset(memory + bytes, MARK, GUARD);
     blocks()[memory] = bytes;
     in_use += bytes;
+    most = std::max(most, in_use);
     *out = (unsigned long long)memory;
     return 0;
 }
@@ -103,6 +104,7 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
 }
 int cuDeviceGetDefaultMemPool(void** pool, int) { return *pool = &handle, 0; }
 int cuMemPoolSetAttribute(void*, int, void*) { return 0; }
+int cuMemPoolGetAttribute(void*, int, void* value) { return *(unsigned long long*)value = most, 0; }
 int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &handle, 0; }
 int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 int cuCtxSetCurrent(void*) { return 0; }
