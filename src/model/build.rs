@@ -46,6 +46,9 @@ impl Model {
             Arch::ResNet152 => resnet::build("resnet152", resnet::RESNET152, head),
             Arch::MobileNetV2 => mobilenet_v2::build("mobilenet_v2", head),
             Arch::EfficientNetB0 => efficientnet::build("efficientnet_b0", efficientnet::B0, head, depth),
+            Arch::EfficientNetB1 => efficientnet::build("efficientnet_b1", efficientnet::B1, head, depth),
+            Arch::EfficientNetB2 => efficientnet::build("efficientnet_b2", efficientnet::B2, head, depth),
+            Arch::EfficientNetB3 => efficientnet::build("efficientnet_b3", efficientnet::B3, head, depth),
             Arch::EfficientNetLite0 => efficientnet_lite::build("efficientnet_lite0", head, depth),
         };
         Model { description, network }
@@ -78,6 +81,9 @@ mod tests {
             (Arch::ResNet152, 60_192_808, 932, 52),
             (Arch::MobileNetV2, 3_504_872, 314, 20),
             (Arch::EfficientNetB0, 5_288_548, 360, 19),
+            (Arch::EfficientNetB1, 7_794_184, 508, 26),
+            (Arch::EfficientNetB2, 9_109_994, 508, 26),
+            (Arch::EfficientNetB3, 12_233_232, 574, 29),
             (Arch::EfficientNetLite0, 4_652_008, 296, 19),
         ];
         for (arch, parameters, tensors, layers) in expected {

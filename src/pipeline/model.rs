@@ -43,6 +43,12 @@ pub enum Arch {
     MobileNetV2,
     #[serde(rename = "efficientnet_b0")]
     EfficientNetB0,
+    #[serde(rename = "efficientnet_b1")]
+    EfficientNetB1,
+    #[serde(rename = "efficientnet_b2")]
+    EfficientNetB2,
+    #[serde(rename = "efficientnet_b3")]
+    EfficientNetB3,
     #[serde(rename = "efficientnet_lite0")]
     EfficientNetLite0,
 }
@@ -50,7 +56,14 @@ pub enum Arch {
 impl Arch {
     /// Whether `stochastic_depth` means something to it: whether the published network was trained with it.
     pub fn has_stochastic_depth(self) -> bool {
-        matches!(self, Self::EfficientNetB0 | Self::EfficientNetLite0)
+        matches!(
+            self,
+            Self::EfficientNetB0
+                | Self::EfficientNetB1
+                | Self::EfficientNetB2
+                | Self::EfficientNetB3
+                | Self::EfficientNetLite0
+        )
     }
 }
 
