@@ -169,11 +169,14 @@ impl Resolver<'_> {
         };
         rules.classes = Some(subject.classes.clone());
         let at = format!("stage.{name}.file");
-        let mut file = PathBuf::new();
+        let (mut file, mut names) = (PathBuf::new(), None);
         if self.depth == Depth::Inputs {
             file = self.or_diagnose(&at, "unset-variable", self.pipeline.path(&load.file))?;
-            let fits = Source::open(&file).and_then(|source| weights::origins(&description, &source, &rules));
-            self.or_diagnose(&at, "weights", fits)?;
+            let fits = Source::open(&file).and_then(|source| {
+                let source = source.translated(&description)?;
+                weights::origins(&description, &source, &rules).map(|_| source.names_in_words())
+            });
+            names = self.or_diagnose(&at, "weights", fits)?;
         }
         Some((
             Work::LoadWeights(LoadWeights {
@@ -182,6 +185,7 @@ impl Resolver<'_> {
                 digest: None,
                 settings: load.clone(),
                 rules,
+                names,
                 seed,
             }),
             Value::Null,

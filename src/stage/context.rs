@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
 use crate::features::FeatureStore;
 use crate::model::{Description, State};
-use crate::weights::{self, LoadRules, Source};
+use crate::weights::{self, Dialect, LoadRules, Source};
 
 /// The weights of a `load_weights` or `init_weights` stage.
 pub const MODEL: &str = "model.safetensors";
@@ -78,14 +78,16 @@ impl Context<'_> {
         weights::load(description, &Source::open(self.source()?)?, &LoadRules::default(), 0)
     }
 
+    /// Writes a checkpoint, under the names that the weights came with.
     pub fn save_model(
         &self,
         name: &str,
         subject: &Subject,
         description: &Description,
         state: &State,
+        dialect: Dialect,
     ) -> Result<Digest> {
-        weights::save(&self.output.join(name), description, state, &metadata(subject, description)?)
+        weights::save(&self.output.join(name), description, state, dialect, &metadata(subject, description)?)
     }
 }
 

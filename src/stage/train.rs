@@ -152,8 +152,9 @@ impl Train {
         let mut results: Vec<(&str, State)> = vec![(LAST, progress.state.clone())];
         results.extend(progress.best_state().map(|state| (BEST, state)));
         let frozen = self.frozen();
+        let dialect = Source::open(context.source()?)?.dialect();
         for (name, state) in &results {
-            context.save_model(name, &self.subject, description, state)?;
+            context.save_model(name, &self.subject, description, state, dialect)?;
             prove(context.source()?, &context.output.join(name), &frozen)?;
         }
         let chosen = progress.best_state().unwrap_or_else(|| progress.state.clone());

@@ -17,7 +17,7 @@ use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
 use defrost::train::{Optimizer, Parameter};
-use defrost::weights::{self, Source};
+use defrost::weights::{self, Dialect, Source};
 
 /// The digest of what a code path makes.
 pub type Path = fn() -> String;
@@ -452,7 +452,9 @@ fn save() -> String {
     let state = weights::initialize_all(&description, 2).unwrap();
     let metadata = BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
     let folder = tempfile::tempdir().unwrap();
-    weights::save(&folder.path().join("x.safetensors"), &description, &state, &metadata).unwrap().to_string()
+    weights::save(&folder.path().join("x.safetensors"), &description, &state, Dialect::Own, &metadata)
+        .unwrap()
+        .to_string()
 }
 
 fn optimizer() -> String {
