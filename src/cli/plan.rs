@@ -49,7 +49,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             Status::Resume => "\x1b[36mRESUME\x1b[0m",
         };
         let elsewhere = status.finished.as_ref().map(|finished| &finished.variant);
-        let why = match elsewhere.filter(|variant| **variant != session.variant) {
+        let why = match elsewhere.filter(|variant| **variant != session.choice.variant) {
             Some(variant) => format!("computed on {variant}"),
             None => status.why().unwrap_or_default(),
         };

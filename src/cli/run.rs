@@ -52,7 +52,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         until: args.until.as_deref(),
         force: args.force,
         wanted: session.wanted(),
-        variant: session.variant,
+        variant: &session.choice.variant,
         workers: settings.workers.unwrap_or(threads),
         image_cache: settings.image_bytes(),
         checkpoint_seconds: settings.checkpoint_seconds,

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use defrost::ops::profile::Profile;
+use defrost::Result;
+use defrost::device::{self, Choice};
 use defrost::pipeline::Resolved;
 use defrost::plan::{self, Depth, Plan, StageStatus};
 use defrost::run;
 use defrost::store::{Store, Wanted};
-use defrost::{Error, Result};
 
 use super::{Console, PipelineOptions, images};
 
@@ -16,40 +16,31 @@ pub struct Session {
     pub runs: PathBuf,
     pub store: Store,
     pub plan: Plan,
-    /// The numeric profile of this machine.
-    pub variant: &'static str,
-    /// Whether the device was left open, so that results of any profile will do.
-    any: bool,
+    /// The device to compute on, and its numeric profile.
+    pub choice: Choice,
 }
 
 impl Session {
     /// Loads, checks and plans a pipeline file. What is wrong with it is shown here.
     pub fn open(file: &Path, options: &PipelineOptions, rehash: bool, console: &Console) -> Result<Self> {
         let (pipeline, drafts) = options.load(file, Depth::Inputs, console)?;
-        let any = match pipeline.run.device.as_str() {
-            "auto" => true,
-            "cpu" => false,
-            device => {
-                return Err(Error::usage(format!(
-                    "this build cannot compute on `{device}`: it computes on the CPU only"
-                ))
-                .hint("set `device = \"auto\"`, or leave `--device` out"));
-            }
-        };
+        let choice = device::choose(&pipeline.run.device)?;
+        choice.note.iter().for_each(|note| console.warn(note));
         let runs = options.runs(file)?;
         let store = Store::open(&runs);
         images::left_out(drafts.iter().map(|draft| &draft.work)).iter().for_each(|text| console.warn(text));
         let plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
-        Ok(Self { pipeline, runs, store, plan, variant: Profile::current().name(), any })
+        Ok(Self { pipeline, runs, store, plan, choice })
     }
 
     /// What a run would do with each stage.
     pub fn statuses(&self) -> Result<Vec<StageStatus>> {
         let earlier = run::earlier_stages(&self.runs, &self.plan.name);
-        plan::statuses(&self.plan, &self.store, self.wanted(), self.variant, &earlier)
+        plan::statuses(&self.plan, &self.store, self.wanted(), &self.choice.variant, &earlier)
     }
 
     pub fn wanted(&self) -> Wanted<'_> {
-        if self.any { Wanted::Any { preferring: self.variant } } else { Wanted::Exactly(self.variant) }
+        let variant = &self.choice.variant;
+        if self.choice.any { Wanted::Any { preferring: variant } } else { Wanted::Exactly(variant) }
     }
 }

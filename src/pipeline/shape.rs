@@ -5,10 +5,8 @@ use regex::Regex;
 use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
-use super::suggest;
-use super::{
-    Augment, EarlyStop, EvaluationSplit, Features, Group, Model, Monitor, Optimizer, Schedule, Split,
-};
+use super::{Augment, EarlyStop, EvaluationSplit, Features, Group, Model, Monitor, Optimizer, Split};
+use super::{schedule_checks, suggest};
 
 /// Checks every data set, model and stage.
 pub fn check(draft: &mut Draft) {
@@ -108,7 +106,7 @@ fn train(draft: &mut Draft, name: &str, path: &str) {
             parameter_group(draft, &format!("{path}.groups[{index}]"), &group);
         }
     }
-    schedule(draft, path);
+    schedule_checks::check(draft, name, path);
     augment(draft, &format!("{path}.augment"));
     features(draft, path);
     if draft.split_of(name).is_some_and(|split| !split.has_validation()) {
@@ -123,21 +121,6 @@ fn train(draft: &mut Draft, name: &str, path: &str) {
             let help = format!("hold out images with `data.{data}.split.validation`, or remove `{key}`");
             draft.report(draft.key(&format!("{path}.{key}")), "no-validation", message, help);
         }
-    }
-}
-
-fn schedule(draft: &mut Draft, path: &str) {
-    let schedule: Option<Schedule> = draft.read(&format!("{path}.schedule"));
-    let epochs: Option<u32> = draft.read(&format!("{path}.epochs"));
-    let (Some(schedule), Some(epochs)) = (schedule, epochs) else { return };
-    let warmup = match &schedule {
-        Schedule::Constant(constant) => constant.warmup_epochs,
-        Schedule::Cosine(cosine) => cosine.warmup_epochs,
-    };
-    if warmup > f64::from(epochs) {
-        let message = format!("the warmup ({warmup} epochs) is longer than the stage ({epochs})");
-        let help = "shorten `warmup_epochs`, or raise `epochs`".to_owned();
-        draft.report(draft.place(&format!("{path}.schedule.warmup_epochs")), "conflict", message, help);
     }
 }
 

@@ -79,6 +79,7 @@ impl Train {
                 data::VERSIONS,
                 crate::features::VERSIONS,
                 train::VERSIONS,
+                &train::optional_versions(settings),
                 metrics::VERSIONS,
                 report::VERSIONS,
                 weights::VERSIONS,

@@ -254,12 +254,13 @@ fn bits(progress: &Progress<ClassificationMetrics>) -> String {
     let optimizer: Vec<_> = progress.optimizer.state().unwrap();
     let (names, tensors): (Vec<_>, Vec<_>) = optimizer.into_iter().unzip();
     format!(
-        "{:?} {best:?} {names:?} {:?} {:?} {:?} {:?} {} {} {} {:?}",
+        "{:?} {best:?} {names:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {:?}",
         weights::digests(&progress.state).unwrap(),
         weights::digests(&State { tensors }).unwrap(),
         progress.history,
         progress.best.as_ref().map(|best| &best.meter),
         progress.tracker,
+        progress.plateau,
         progress.epoch,
         progress.batch,
         progress.step,
@@ -296,6 +297,23 @@ fn a_stage_resumed_after_any_step_ends_with_the_same_bits() {
     for (place, checkpoint) in checkpoints.iter().enumerate() {
         let resumed = stage.fit(Some(checkpoint), &mut Notes::default()).unwrap();
         assert!(bits(&whole) == bits(&resumed), "from checkpoint {place}: {}", checkpoint.position);
+    }
+}
+
+/// The loss of noise does not fall by half, so that every epoch but the first is on a plateau.
+#[test]
+fn a_plateau_lowers_the_rate_of_later_epochs_also_when_resumed() {
+    let stage = Stage::lite0(
+        "train = [\"@head\"]\nepochs = 4\nearly_stop = { patience = 2, min_delta = 0.5 }\n\
+         schedule = { kind = \"reduce_on_plateau\", patience = 0, threshold = 0.5 }",
+    );
+    let mut notes = Notes { always_due: true, ..Notes::default() };
+    let whole = stage.fit(None, &mut notes).unwrap();
+    let rates: Vec<f64> = whole.history.iter().map(|row| row.lr).collect();
+    assert_eq!(rates, [1e-3, 1e-3, 1e-3 * 0.1], "and the second epoch in vain is the last");
+    for checkpoint in &notes.checkpoints {
+        let resumed = stage.fit(Some(checkpoint), &mut Notes::default()).unwrap();
+        assert!(bits(&whole) == bits(&resumed));
     }
 }
 

@@ -31,6 +31,7 @@ fn versions() -> BTreeMap<&'static str, u32> {
         features::VERSIONS,
         weights::VERSIONS,
         train::VERSIONS,
+        train::OPTIONAL_VERSIONS,
         metrics::VERSIONS,
         report::VERSIONS,
     ];

@@ -12,11 +12,11 @@ use defrost::features::{FeatureStore, Found};
 use defrost::metrics::ClassificationMetrics;
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{self, Activation, FoldedConv, FoldedNorm, Window};
-use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Schedule};
+use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Monitor, ReduceOnPlateau, Schedule};
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
-use defrost::train::{Optimizer, Parameter};
+use defrost::train::{Optimizer, Parameter, Plateau};
 use defrost::weights::{self, Dialect, Source};
 
 /// The digest of what a code path makes.
@@ -58,6 +58,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("save", save),
     ("optimizer", optimizer),
     ("schedule", schedule),
+    ("schedules", schedules),
     ("classification", classification),
     ("pictures", pictures),
 ];
@@ -480,15 +481,41 @@ fn optimizer() -> String {
 }
 
 fn schedule() -> String {
-    let schedules = [
+    factors(&[
         "kind = \"constant\"\nwarmup_epochs = 1.5",
         "kind = \"cosine\"\nwarmup_epochs = 0.5\nfinal_scale = 0.1",
-    ];
-    let factors = schedules.map(|schedule| {
+    ])
+}
+
+fn schedules() -> String {
+    let scales = {
+        let rule = "patience = 0\nfactor = 0.3\nthreshold = 0.01\ncooldown = 1";
+        let rule: ReduceOnPlateau = toml::from_str(rule).unwrap();
+        let mut plateau = Plateau::default();
+        let observe = |value: f64| {
+            plateau.observe(&rule, Monitor::ValidationAccuracy, value);
+            plateau.scale().to_bits()
+        };
+        [0.5, 0.502, 0.51, 0.5, 0.5, 0.5, 0.6, 0.6].map(observe)
+    };
+    let factors = factors(&[
+        "kind = \"step\"\nstep_size = 1\ngamma = 0.3\nwarmup_epochs = 0.5\nwarmup_start = 0.1",
+        "kind = \"multi_step\"\nmilestones = [1, 2]\ngamma = 0.7",
+        "kind = \"exponential\"\ngamma = 0.9",
+        "kind = \"polynomial\"\npower = 1.7\nfinal_scale = 0.1",
+        "kind = \"cosine\"\nrestart_epochs = 1\nrestart_multiplier = 2",
+        "kind = \"one_cycle\"\npct_start = 0.4",
+    ]);
+    digest_of(format!("{factors} {scales:?}"))
+}
+
+/// Of 21 steps each.
+fn factors(schedules: &[&str]) -> String {
+    let factors = schedules.iter().map(|schedule| {
         let schedule: Schedule = toml::from_str(schedule).unwrap();
         (0..21).map(|step| schedule.lr_factor(step, 7, 3).to_bits()).collect::<Vec<_>>()
     });
-    digest_of(format!("{factors:?}"))
+    digest_of(format!("{:?}", factors.collect::<Vec<_>>()))
 }
 
 fn classes() -> Vec<String> {
