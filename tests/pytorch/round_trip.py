@@ -33,6 +33,7 @@ PIPELINE = """name = "trip"
 format = "image_folder"
 root = "images"
 image_size = {size}
+resize = {size}
 normalize = "imagenet"
 split = {{ validation = 0, test = 0 }}
 [model.net]
