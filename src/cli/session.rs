@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use defrost::ops::profile::Profile;
 use defrost::pipeline::Resolved;
-use defrost::plan::{self, Depth, Plan, StageStatus};
+use defrost::plan::{self, Depth, Draft, Plan, StageStatus};
 use defrost::run;
 use defrost::store::{Store, Wanted};
 use defrost::{Error, Result};
@@ -23,9 +23,21 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads, checks and plans a pipeline file. What is wrong with it is shown here.
-    pub fn open(file: &Path, options: &PipelineOptions, rehash: bool, console: &Console) -> Result<Self> {
-        let (pipeline, drafts) = options.load(file, Depth::Inputs, console)?;
+    /// Loads, checks and plans the runs of a pipeline file: one, or those of its matrix. What is wrong is shown here.
+    pub fn open(
+        file: &Path,
+        options: &PipelineOptions,
+        rehash: bool,
+        console: &Console,
+    ) -> Result<Vec<Self>> {
+        let runs = options.load_all(file, Depth::Inputs, console)?;
+        let works = runs.iter().flat_map(|(_, drafts)| drafts.iter().map(|draft| &draft.work));
+        images::left_out(works).iter().for_each(|text| console.warn(text));
+        let folder = options.runs(file)?;
+        runs.into_iter().map(|(pipeline, drafts)| Self::of(pipeline, drafts, &folder, rehash)).collect()
+    }
+
+    fn of(pipeline: Resolved, drafts: Vec<Draft>, runs: &Path, rehash: bool) -> Result<Self> {
         let any = match pipeline.run.device.as_str() {
             "auto" => true,
             "cpu" => false,
@@ -36,16 +48,15 @@ impl Session {
                 .hint("set `device = \"auto\"`, or leave `--device` out"));
             }
         };
-        let runs = options.runs(file)?;
-        let store = Store::open(&runs);
-        images::left_out(drafts.iter().map(|draft| &draft.work)).iter().for_each(|text| console.warn(text));
-        let plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
-        Ok(Self { pipeline, runs, store, plan, variant: Profile::current().name(), any })
+        let store = Store::open(runs);
+        let mut plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
+        plan.label = pipeline.label.clone();
+        Ok(Self { pipeline, runs: runs.to_owned(), store, plan, variant: Profile::current().name(), any })
     }
 
     /// What a run would do with each stage.
     pub fn statuses(&self) -> Result<Vec<StageStatus>> {
-        let earlier = run::earlier_stages(&self.runs, &self.plan.name);
+        let earlier = run::earlier_stages(&self.runs, &self.plan.name, self.plan.label.as_deref());
         plan::statuses(&self.plan, &self.store, self.wanted(), self.variant, &earlier)
     }
 

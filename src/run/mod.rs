@@ -25,7 +25,7 @@ pub use directory::{RunDirectory, State};
 pub use earlier::earlier_stages;
 pub use execute::{Options, StageSummary as Done, Summary, Texts, execute};
 pub use garbage::{Garbage, Survey, free, survey};
-pub use locate::{all_runs, resolve_run, runs_root, runs_root_from};
+pub use locate::{all_runs, resolve_run, resolve_runs, runs_root, runs_root_from};
 pub use overview::{Monitored, RunSummary, StageSummary, list, summarize};
 pub use predict::{Prediction, Predictor};
 pub use record::{RunRecord, StageRecord};
