@@ -103,6 +103,11 @@ impl RunsOptions {
         run::resolve_run(argument, &self.root_of(argument)?)
     }
 
+    /// The runs an argument means, which may be several: those of a matrix, or of a pattern.
+    pub fn resolve_all(&self, argument: &str) -> Result<Vec<RunDirectory>> {
+        run::resolve_runs(argument, &self.root_of(argument)?)
+    }
+
     /// The folder of all runs, seen from an argument that may be a pipeline file.
     fn root_of(&self, argument: &str) -> Result<PathBuf> {
         let file = Path::new(argument);

@@ -57,6 +57,8 @@ fn every_run_is_that_of_the_file_with_its_settings_and_shared_stages_are_compute
         assert_eq!(of_stages(run, "status"), ["hit"; 4], "{label}");
     }
 
+    compares(&project, &ran);
+
     // The same run from the plain file: the same folder, and the same bytes but for the texts that name the matrix.
     let plain = Project::new();
     let arguments =
@@ -71,6 +73,34 @@ fn every_run_is_that_of_the_file_with_its_settings_and_shared_stages_are_compute
         assert_eq!(differs, ["pipeline.toml", "plan.json"].contains(&file.as_str()), "{file}");
     }
     assert_eq!(std::fs::read_to_string(folder.join("pipeline.toml")).unwrap(), project.text());
+}
+
+/// `compare` of the file takes all its runs, seeds together, and tells of each stage what it took where it was computed.
+fn compares(project: &Project, ran: &BTreeMap<String, Value>) {
+    let compared = document(&project.defrost(&["compare", "colours.toml", "--out", "shown", "--json"]));
+    let groups = compared["groups"].as_array().unwrap();
+    let labels: Vec<&str> = groups.iter().map(|group| group["label"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["tune=short", "tune=head"]);
+    let accuracy = |label: &str| ran[label]["stages"][3]["metrics"]["accuracy"].as_f64().unwrap();
+    let (one, two) = (accuracy(LABELS[0]), accuracy(LABELS[2]));
+    let measure = &groups[0]["metrics"]["test/accuracy"];
+    assert_eq!(measure["n"], 2);
+    assert!((measure["mean"].as_f64().unwrap() - (one + two) / 2.0).abs() < 1e-12);
+    assert!((measure["sd"].as_f64().unwrap() - (one - two).abs() / 2f64.sqrt()).abs() < 1e-12);
+    for group in groups {
+        assert_eq!(group["seconds"]["n"], 2, "shared stages have a time too: {group}");
+        assert_eq!(group["runs"][1]["curve"].as_array().unwrap().len(), 4, "three epochs and one");
+    }
+    assert!(groups[0]["trainable_parameters"].as_u64() > groups[1]["trainable_parameters"].as_u64());
+    assert_eq!(groups[0]["parameters"], groups[1]["parameters"]);
+    assert_eq!(compared["of_machine"], json!(["time", "memory"]));
+    for file in compared["files"].as_array().unwrap() {
+        assert!(project.path().join(file.as_str().unwrap()).is_file(), "{file}");
+    }
+    let page = std::fs::read_to_string(project.path().join("shown/compare.html")).unwrap();
+    assert!(page.contains("tune=head") && !page.contains("src="), "the page stands alone");
+    let one = document(&project.defrost(&["compare", "colours/seed=1", "--json"]));
+    assert_eq!(one["groups"].as_array().unwrap().len(), 2, "{one}");
 }
 
 #[test]
