@@ -5,7 +5,7 @@
 //! (images to batches), [`model`] (architectures), [`freeze`] (who trains) and [`train`] (the loop), all computing
 //! through [`ops`] on the tape of [`autograd`]. [`weights`] reads and writes tensors, [`metrics`] and [`report`] say how
 //! it went, and [`events`] tells whoever watches. [`features`] keeps what frozen layers say of an image, [`memory`] is the
-//! program's allocator, [`bench`] times what stages are made of, and [`estimate`] says from it what they will take.
+//! program's allocator, [`device`] says where to compute, [`bench`] times what stages are made of, and [`estimate`] says from it what they will take.
 //!
 //! Floors run one way: `run → plan → stage → train · report → freeze · metrics → weights · model · data → ops → autograd`.
 //! `pipeline`, `digest`, `random`, `memory`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and
@@ -13,7 +13,10 @@
 
 pub mod autograd;
 pub mod bench;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod data;
+pub mod device;
 pub mod digest;
 pub mod error;
 pub mod estimate;

@@ -35,7 +35,7 @@ pub struct NetworkSettings {
 
 impl NetworkSettings {
     pub(super) fn model(&self) -> pipeline::Model {
-        pipeline::Model { arch: self.arch, head: pipeline::Head::default() }
+        pipeline::Model::of(self.arch)
     }
 
     /// The train stage whose step is timed: SGD with momentum, over one epoch of all steps.

@@ -55,6 +55,28 @@ struct Memory {
 struct Cuda {
     built: bool,
     libraries: Vec<Library>,
+    versions: Option<Versions>,
+    gpus: Vec<Gpu>,
+    /// Why there are no versions and no GPUs to tell of.
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Versions {
+    /// The highest CUDA that the driver knows.
+    driver: String,
+    cudnn: String,
+    cublas: String,
+}
+
+#[derive(Serialize)]
+struct Gpu {
+    /// As in `device = "cuda:0"`.
+    device: String,
+    name: String,
+    capability: String,
+    total_bytes: u64,
+    free_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -81,7 +103,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         profile: Profile::current().name(),
         processor: processor(),
         memory: fs::read_to_string("/proc/meminfo").ok().and_then(|text| memory(&text)),
-        cuda: Cuda { built: cfg!(feature = "cuda"), libraries: cuda_libraries() },
+        cuda: cuda(),
         runs: runs(args.runs.root()?)?,
     };
     if console.json() {
@@ -124,25 +146,34 @@ fn memory(text: &str) -> Option<Memory> {
     Some(Memory { total_bytes: bytes("MemTotal")?, available_bytes: bytes("MemAvailable")? })
 }
 
-/// What a build with CUDA needs while running, tried by opening it.
+/// What a build with CUDA finds here: each library, and the GPUs where all of them open.
 #[cfg(feature = "cuda")]
-fn cuda_libraries() -> Vec<Library> {
-    let names = [
-        "libcuda.so.1",
-        "libcublas.so.13",
-        "libcublasLt.so.13",
-        "libcurand.so.10",
-        "libnvrtc.so.13",
-        "libcudnn.so.9",
-    ];
-    // SAFETY: opening runs a library's initialisers. These are NVIDIA's, which every program with CUDA runs.
-    let opened = names.map(|name| (name, unsafe { libloading::Library::new(name) }));
-    opened.into_iter().map(|(name, result)| Library { name, error: result.err().map(|e| e.to_string()) }).collect()
+fn cuda() -> Cuda {
+    use defrost::cuda;
+    let libraries = cuda::libraries().into_iter().map(|library| Library { name: library.name, error: library.error });
+    let found = cuda::versions().and_then(|versions| Ok((versions, cuda::gpus()?)));
+    let (versions, gpus, error) = match found {
+        Ok((versions, gpus)) => (Some(versions), gpus, None),
+        Err(error) => (None, Vec::new(), Some(error.to_string())),
+    };
+    let gpus = gpus.into_iter().map(|gpu| Gpu {
+        device: format!("cuda:{}", gpu.ordinal),
+        name: gpu.name,
+        capability: format!("sm_{}{}", gpu.capability[0], gpu.capability[1]),
+        total_bytes: gpu.total_bytes,
+        free_bytes: gpu.free_bytes,
+    });
+    let versions = versions.map(|versions| Versions {
+        driver: versions.driver,
+        cudnn: versions.cudnn,
+        cublas: versions.cublas,
+    });
+    Cuda { built: true, libraries: libraries.collect(), versions, gpus: gpus.collect(), error }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda_libraries() -> Vec<Library> {
-    Vec::new()
+fn cuda() -> Cuda {
+    Cuda { built: false, libraries: Vec::new(), versions: None, gpus: Vec::new(), error: None }
 }
 
 fn runs(folder: PathBuf) -> Result<Runs> {
@@ -177,18 +208,36 @@ fn page(findings: &Findings) -> String {
         ),
         None => "unknown".to_owned(),
     });
-    if !cuda.built {
-        line("CUDA", "not in this build, which computes on the CPU (docs/cuda.md)".to_owned());
-    }
-    for library in &cuda.libraries {
-        let state = library.error.as_ref().map_or_else(|| "opens".to_owned(), |error| format!("missing: {error}"));
-        line("CUDA", format!("{:<18} {state}", library.name));
-    }
+    cuda_lines(cuda).into_iter().for_each(|text| line("CUDA", text));
     let there = if runs.exists { "" } else { " (not there yet)" };
     line("runs", format!("{}{there}", runs.folder.display()));
     let (store, features) = (runs.store_bytes as f64 / 1e6, runs.feature_bytes as f64 / 1e6);
     line("", format!("{} runs, {store:.1} MB in the store, of which {features:.1} MB features", runs.count));
     lines.join("\n")
+}
+
+fn cuda_lines(cuda: &Cuda) -> Vec<String> {
+    if !cuda.built {
+        return vec!["not in this build, which computes on the CPU (docs/cuda.md)".to_owned()];
+    }
+    let mut lines = Vec::new();
+    for Library { name, error } in &cuda.libraries {
+        let state = error.as_ref().map_or_else(|| "opens".to_owned(), |error| format!("missing: {error}"));
+        lines.push(format!("{name:<18} {state}"));
+    }
+    if let Some(Versions { driver, cudnn, cublas }) = &cuda.versions {
+        lines.push(format!("driver for CUDA {driver}, cuDNN {cudnn}, cuBLAS {cublas}"));
+    }
+    for Gpu { device, name, capability, total_bytes, free_bytes } in &cuda.gpus {
+        let (free, total) = (*free_bytes as f64 / 1e9, *total_bytes as f64 / 1e9);
+        lines.push(format!("{device}: {name}, {capability}, {free:.1} of {total:.1} GB free"));
+    }
+    match (&cuda.error, cuda.gpus.is_empty()) {
+        (Some(error), _) => lines.push(format!("no GPU can be used: {error}")),
+        (None, true) => lines.push("the driver shows no GPU".to_owned()),
+        (None, false) => {}
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -31,7 +31,8 @@ impl Estimates {
         let workers = run.workers.unwrap_or(threads);
         let processor = processor_name().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
         let build = if cfg!(debug_assertions) { ", unoptimised" } else { "" };
-        let name = format!("{processor}, {}, {threads} of {processors} threads{build}", session.variant);
+        let name =
+            format!("{processor}, {}, {threads} of {processors} threads{build}", session.choice.variant);
         Self {
             known: Calibration::open(session.store.objects(), &name),
             settings: Settings {
@@ -95,7 +96,7 @@ pub fn found(session: &Session, stage: &Planned, statuses: &[StageStatus]) -> Re
     });
     let (Some(source), Some(limit)) = (source, session.pipeline.run.feature_bytes()) else { return Ok(None) };
     let (folder, index) = (session.store.features(), session.store.inputs());
-    let store = FeatureStore::new(folder, index, session.variant, limit);
+    let store = FeatureStore::new(folder, index, &session.choice.variant, limit);
     stage.work.features_found(&source, &store)
 }
 

@@ -115,7 +115,7 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
         };
         let elsewhere = status.finished.as_ref().map(|finished| &finished.variant);
         let shared = known.elsewhere(&stage.recipe).filter(|_| status.status != Status::Hit);
-        let why = match (elsewhere.filter(|variant| **variant != session.variant), &shared) {
+        let why = match (elsewhere.filter(|variant| **variant != session.choice.variant), &shared) {
             (Some(variant), _) => format!("computed on {variant}"),
             (None, Some(label)) => format!("computed once, in `{label}`"),
             (None, None) => status.why().unwrap_or_default(),

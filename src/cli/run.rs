@@ -96,7 +96,7 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt) -> Result<Summary>
         until: args.until.as_deref(),
         force: args.force,
         wanted: session.wanted(),
-        variant: session.variant,
+        variant: &session.choice.variant,
         workers: settings.workers.unwrap_or(threads),
         image_cache: settings.image_bytes(),
         checkpoint_seconds: settings.checkpoint_seconds,

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use defrost::ops::profile::Profile;
+use defrost::Result;
+use defrost::device::{self, Choice};
 use defrost::pipeline::Resolved;
-use defrost::plan::{self, Depth, Draft, Plan, StageStatus};
+use defrost::plan::{self, Depth, Plan, StageStatus};
 use defrost::run;
 use defrost::store::{Store, Wanted};
-use defrost::{Error, Result};
 
 use super::{Console, PipelineOptions, images};
 
@@ -16,10 +16,8 @@ pub struct Session {
     pub runs: PathBuf,
     pub store: Store,
     pub plan: Plan,
-    /// The numeric profile of this machine.
-    pub variant: &'static str,
-    /// Whether the device was left open, so that results of any profile will do.
-    any: bool,
+    /// The device to compute on, and its numeric profile.
+    pub choice: Choice,
 }
 
 impl Session {
@@ -32,35 +30,31 @@ impl Session {
     ) -> Result<Vec<Self>> {
         let runs = options.load_all(file, Depth::Inputs, console)?;
         let works = runs.iter().flat_map(|(_, drafts)| drafts.iter().map(|draft| &draft.work));
-        images::left_out(works).iter().for_each(|text| console.warn(text));
+        let left_out = images::left_out(works);
         let folder = options.runs(file)?;
-        runs.into_iter().map(|(pipeline, drafts)| Self::of(pipeline, drafts, &folder, rehash)).collect()
-    }
-
-    fn of(pipeline: Resolved, drafts: Vec<Draft>, runs: &Path, rehash: bool) -> Result<Self> {
-        let any = match pipeline.run.device.as_str() {
-            "auto" => true,
-            "cpu" => false,
-            device => {
-                return Err(Error::usage(format!(
-                    "this build cannot compute on `{device}`: it computes on the CPU only"
-                ))
-                .hint("set `device = \"auto\"`, or leave `--device` out"));
+        let mut sessions: Vec<Self> = Vec::new();
+        for (pipeline, drafts) in runs {
+            let choice = device::choose(&pipeline.run.device)?;
+            // A matrix cannot vary the device, so its note is the same for all.
+            if sessions.is_empty() {
+                choice.note.iter().chain(&left_out).for_each(|note| console.warn(note));
             }
-        };
-        let store = Store::open(runs);
-        let mut plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
-        plan.label = pipeline.label.clone();
-        Ok(Self { pipeline, runs: runs.to_owned(), store, plan, variant: Profile::current().name(), any })
+            let store = Store::open(&folder);
+            let mut plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
+            plan.label.clone_from(&pipeline.label);
+            sessions.push(Self { pipeline, runs: folder.clone(), store, plan, choice });
+        }
+        Ok(sessions)
     }
 
     /// What a run would do with each stage.
     pub fn statuses(&self) -> Result<Vec<StageStatus>> {
         let earlier = run::earlier_stages(&self.runs, &self.plan.name, self.plan.label.as_deref());
-        plan::statuses(&self.plan, &self.store, self.wanted(), self.variant, &earlier)
+        plan::statuses(&self.plan, &self.store, self.wanted(), &self.choice.variant, &earlier)
     }
 
     pub fn wanted(&self) -> Wanted<'_> {
-        if self.any { Wanted::Any { preferring: self.variant } } else { Wanted::Exactly(self.variant) }
+        let variant = &self.choice.variant;
+        if self.choice.any { Wanted::Any { preferring: variant } } else { Wanted::Exactly(variant) }
     }
 }

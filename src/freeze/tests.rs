@@ -10,7 +10,7 @@ use crate::pipeline::{self, Arch, Train};
 use crate::weights::{Source, initialize, save};
 
 fn describe(arch: Arch, classes: usize) -> Description {
-    Model::build(&pipeline::Model { arch, head: pipeline::Head::default() }, classes).description
+    Model::build(&pipeline::Model::of(arch), classes).description
 }
 
 /// A train stage with these settings.

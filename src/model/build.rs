@@ -37,6 +37,7 @@ impl Model {
     pub fn build(spec: &pipeline::Model, classes: usize) -> Model {
         let pipeline::Head::Linear(linear) = &spec.head;
         let head = Head { classes, dropout: linear.dropout };
+        let depth = spec.stochastic_depth;
         let (description, network) = match spec.arch {
             Arch::ResNet18 => resnet::build("resnet18", resnet::RESNET18, head),
             Arch::ResNet34 => resnet::build("resnet34", resnet::RESNET34, head),
@@ -44,8 +45,8 @@ impl Model {
             Arch::ResNet101 => resnet::build("resnet101", resnet::RESNET101, head),
             Arch::ResNet152 => resnet::build("resnet152", resnet::RESNET152, head),
             Arch::MobileNetV2 => mobilenet_v2::build("mobilenet_v2", head),
-            Arch::EfficientNetB0 => efficientnet::build("efficientnet_b0", efficientnet::B0, head),
-            Arch::EfficientNetLite0 => efficientnet_lite::build("efficientnet_lite0", head),
+            Arch::EfficientNetB0 => efficientnet::build("efficientnet_b0", efficientnet::B0, head, depth),
+            Arch::EfficientNetLite0 => efficientnet_lite::build("efficientnet_lite0", head, depth),
         };
         Model { description, network }
     }
@@ -63,7 +64,7 @@ mod tests {
     use crate::model::{Role, TensorSpec};
 
     fn describe(arch: Arch, classes: usize) -> Description {
-        Model::build(&pipeline::Model { arch, head: pipeline::Head::default() }, classes).description
+        Model::build(&pipeline::Model::of(arch), classes).description
     }
 
     #[test]

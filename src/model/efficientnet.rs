@@ -1,6 +1,6 @@
 //! EfficientNet: Tan and Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks* (ICML 2019), as
 //! torchvision has it, under torchvision's names. The published weights were trained with a `dropout` of 0.2 in the head
-//! (B0), and with stochastic depth, which is left out for now: in training, every block counts in full for every image.
+//! (B0), and with a `stochastic_depth` of 0.2.
 
 use super::build::{Head, Network};
 use super::description::Description;
@@ -49,7 +49,12 @@ impl Scaling {
 
 /// The layers are `features.0` (the stem), the blocks `features.1.0` … `features.7.n`, `features.8`, which ends in the
 /// global average, and `classifier.1`.
-pub fn build(arch: &str, scaling: Scaling, head: Head) -> (Description, Box<dyn Network>) {
+pub fn build(
+    arch: &str,
+    scaling: Scaling,
+    head: Head,
+    stochastic_depth: f64,
+) -> (Description, Box<dyn Network>) {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     let mut inputs = scaling.channels(STEM);
     scope.layer("features.0");
@@ -75,7 +80,8 @@ pub fn build(arch: &str, scaling: Scaling, head: Head) -> (Description, Box<dyn 
     scope.head("classifier.1");
     let classifier = scope.linear("classifier.1", features, head.classes);
     let (dropout, activation) = (head.dropout, Activation::Silu);
-    let network = InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation };
+    let network =
+        InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation, stochastic_depth };
     (scope.finish(), Box::new(network))
 }
 
@@ -126,7 +132,7 @@ mod tests {
         for (width, depth, expected) in [(1.0, 1.1, 7_794_184), (1.1, 1.2, 9_109_994), (1.2, 1.4, 12_233_232)]
         {
             let head = Head { classes: 1000, dropout: 0.0 };
-            let (description, _) = build("efficientnet", Scaling { width, depth }, head);
+            let (description, _) = build("efficientnet", Scaling { width, depth }, head, 0.0);
             let count: usize = description.parameters().map(|(_, tensor)| tensor.elements()).sum();
             assert_eq!(count, expected, "width {width}, depth {depth}");
         }

@@ -1,6 +1,6 @@
 //! EfficientNet-Lite0: Tan and Le, *EfficientNet* (ICML 2019), in the variant for small devices: no squeeze-and-excitation,
 //! ReLU6, a stem and head of fixed width. Names, TensorFlow's padding, eps and momentum are those of the published
-//! checkpoint `efficientnet-lite0-57934424`. The stochastic depth it was trained with is left out.
+//! checkpoint `efficientnet-lite0-57934424`, which was trained with a `dropout` and a `stochastic_depth` of 0.2.
 
 use super::build::{Head, Network};
 use super::description::Description;
@@ -23,7 +23,7 @@ const STEM: usize = 32;
 const FEATURES: usize = 1280;
 
 /// The layers are `stem`, `_blocks.0` … `_blocks.15`, `_conv_head`, which ends in the global average, and `_fc`.
-pub fn build(arch: &str, head: Head) -> (Description, Box<dyn Network>) {
+pub fn build(arch: &str, head: Head, stochastic_depth: f64) -> (Description, Box<dyn Network>) {
     // TensorFlow's momentum of 0.99 keeps that share of the old value; PyTorch counts the other share.
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-3, momentum: 0.01 });
     scope.layer("stem");
@@ -46,7 +46,8 @@ pub fn build(arch: &str, head: Head) -> (Description, Box<dyn Network>) {
     scope.head("_fc");
     let classifier = scope.linear("_fc", FEATURES, head.classes);
     let (dropout, activation) = (head.dropout, Activation::Relu6);
-    let network = InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation };
+    let network =
+        InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation, stochastic_depth };
     (scope.finish(), Box::new(network))
 }
 

@@ -18,6 +18,9 @@ pub struct InvertedBottlenecks {
     pub dropout: f64,
     /// After every convolution but those that project.
     pub activation: Activation,
+    /// The share of images that the block after the last would leave out in training; it rises to it from none ahead
+    /// of the first (Huang et al. 2016, §3, counted from 0 as torchvision does).
+    pub stochastic_depth: f64,
 }
 
 /// An inverted bottleneck: expand, convolve each channel by itself, project without an activation (MobileNetV2, Sandler
@@ -37,7 +40,8 @@ pub struct Excitation {
 }
 
 impl Block {
-    fn forward(&self, pass: &mut Pass, input: Value, activation: Activation) -> Result<Value> {
+    /// `left_out` is the share of images that take the shortcut alone.
+    fn forward(&self, pass: &mut Pass, input: Value, activation: Activation, left_out: f64) -> Result<Value> {
         let mut value = input.clone();
         for (conv, norm) in self.expand.iter().chain([&self.depthwise]) {
             value = pass.conv_norm(conv, norm, activation, &value, None)?;
@@ -46,7 +50,10 @@ impl Block {
             value = excitation.forward(pass, &value, activation)?;
         }
         let (conv, norm) = &self.project;
-        pass.conv_norm(conv, norm, Activation::None, &value, self.shortcut.then_some(&input))
+        if self.shortcut {
+            return pass.conv_norm_residual(conv, norm, &value, &input, left_out);
+        }
+        pass.conv_norm(conv, norm, Activation::None, &value, None)
     }
 }
 
@@ -68,7 +75,8 @@ impl Network for InvertedBottlenecks {
             return pass.conv_norm(conv, norm, self.activation, &input, None);
         }
         if let Some(block) = self.blocks.get(index - 1) {
-            return block.forward(pass, input, self.activation);
+            let left_out = self.stochastic_depth * (index - 1) as f64 / self.blocks.len() as f64;
+            return block.forward(pass, input, self.activation, left_out);
         }
         if index == self.blocks.len() + 1 {
             let (conv, norm) = &self.last;

@@ -48,7 +48,9 @@ pub fn build(arch: &str, head: Head) -> (Description, Box<dyn Network>) {
     scope.head("classifier.1");
     let classifier = scope.linear("classifier.1", FEATURES, head.classes);
     let (dropout, activation) = (head.dropout, Activation::Relu6);
-    let network = InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation };
+    let stochastic_depth = 0.0;
+    let network =
+        InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation, stochastic_depth };
     (scope.finish(), Box::new(network))
 }
 

@@ -93,7 +93,7 @@ fn images(name: &str, shape: [usize; 4], dtype: DType) -> Value {
 }
 
 fn model(arch: Arch, dtype: DType) -> (Model, State) {
-    let model = Model::build(&pipeline::Model { arch, head: pipeline::Head::default() }, 10);
+    let model = Model::build(&pipeline::Model::of(arch), 10);
     let tensors = model.description.tensors.iter().map(|spec| weights(spec, dtype)).collect();
     (model, State { tensors })
 }
@@ -142,7 +142,7 @@ fn logits_are_pytorchs() {
 #[test]
 fn tensors_are_those_of_torchvisions_state_dicts() {
     for (arch, name) in [(Arch::MobileNetV2, "mobilenet_v2"), (Arch::EfficientNetB0, "efficientnet_b0")] {
-        let model = Model::build(&pipeline::Model { arch, head: pipeline::Head::default() }, 1000);
+        let model = Model::build(&pipeline::Model::of(arch), 1000);
         let line = |tensor: &TensorSpec| format!("{} {:?}", tensor.name, tensor.shape);
         let lines: Vec<String> = model.description.tensors.iter().map(line).collect();
         assert_eq!(lines, fixture(name).state_dict.unwrap());
@@ -234,6 +234,36 @@ fn a_frozen_prefix_has_the_bits_of_inference_and_gets_no_gradient() {
     assert_eq!(gradients.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
     assert!(gradients.iter().all(|(_, gradient)| gradient.is_some()));
     assert_eq!(buffers.len(), 2 * 3);
+}
+
+#[test]
+fn stochastic_depth_draws_above_frozen_layers_and_leaves_them_alone() {
+    let spec = pipeline::Model { stochastic_depth: 0.9, ..pipeline::Model::of(Arch::EfficientNetB0) };
+    let model = Model::build(&spec, 10);
+    let tensors = model.description.tensors.iter().map(|spec| weights(spec, DType::F32)).collect();
+    let state = State { tensors };
+    let (frozen, layers) = (9, model.description.layers.len());
+    let trainable: Vec<bool> = model
+        .description
+        .tensors
+        .iter()
+        .map(|tensor| tensor.role.is_parameter() && tensor.layer >= frozen)
+        .collect();
+    let norms = vec![NormMode::Frozen; model.description.norms.len()];
+    let x = images("input7", [2, 61, 46, 3], DType::F32);
+    let plain = |layers: std::ops::Range<usize>, x: Value| {
+        numbers(model.forward(&mut Pass::inference(&state), layers, x).unwrap().tensor())
+    };
+    let run = |epoch| {
+        let mut pass = Pass::training(&state, &trainable, &norms, 0, epoch, &[0, 1]);
+        let prefix = model.forward(&mut pass, 0..frozen, x.clone()).unwrap();
+        let output = model.forward(&mut pass, frozen..layers, prefix.clone()).unwrap();
+        (numbers(prefix.tensor()), numbers(output.tensor()))
+    };
+    let ((prefix, first), (_, second)) = (run(0), run(1));
+    assert_eq!(prefix, plain(0..frozen, x.clone()));
+    assert_eq!(run(0).1, first);
+    assert!(first != second && first != plain(0..layers, x), "blocks are left out anew in every epoch");
 }
 
 #[test]

@@ -52,6 +52,8 @@ struct Training<'a> {
     norms: &'a [NormMode],
     /// One for each row of the batch; a second dropout layer draws on where the first stopped.
     dropout: Vec<Stream>,
+    /// The same for the blocks that are left out.
+    stochastic_depth: Vec<Stream>,
 }
 
 impl<'a> Pass<'a> {
@@ -69,7 +71,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Training: `trainable[id]` says which parameters are leaves, `norms[i]` what norm `i` of the description does.
-    /// Dropout draws from (seed, epoch, sample) streams, one sample index for each row of the batch.
+    /// Dropout and stochastic depth draw from (seed, epoch, sample) streams, one sample index for each row of the batch.
     pub fn training(
         state: &'a State,
         trainable: &'a [bool],
@@ -78,9 +80,12 @@ impl<'a> Pass<'a> {
         epoch: u32,
         samples: &[u64],
     ) -> Self {
-        let stream = |&sample| Stream::new(seed, Purpose::Dropout, epoch, sample);
-        let dropout = samples.iter().map(stream).collect();
-        Self { training: Some(Training { trainable, norms, dropout }), ..Self::inference(state) }
+        let streams = |purpose| -> Vec<Stream> {
+            samples.iter().map(|&sample| Stream::new(seed, purpose, epoch, sample)).collect()
+        };
+        let (dropout, stochastic_depth) = (streams(Purpose::Dropout), streams(Purpose::StochasticDepth));
+        let training = Training { trainable, norms, dropout, stochastic_depth };
+        Self { training: Some(training), ..Self::inference(state) }
     }
 
     /// The tape, to put a loss on.
@@ -122,12 +127,11 @@ impl<'a> Pass<'a> {
         self.count(&weight, x, window.outputs([height, width]).iter().product());
         let scale = self.parameter(norm.spec.weight);
         let shift = self.parameter(norm.spec.bias);
-        let mode = self.training.as_ref().map_or(NormMode::Frozen, |training| training.norms[norm.index]);
-        if mode == NormMode::Frozen && [x, &weight, &scale, &shift].iter().all(|value| value.is_constant()) {
+        if self.is_plain(conv, norm, x) {
             return self.folded(conv, norm, window, activation, x, residual);
         }
         let y = ops::conv2d(&mut self.tape, x, &weight, None, window, conv.groups)?;
-        if mode == NormMode::Frozen {
+        if self.norm_mode(norm) == NormMode::Frozen {
             let mean = &self.state.tensors[norm.spec.running_mean];
             let variance = &self.state.tensors[norm.spec.running_var];
             let tape = &mut self.tape;
@@ -140,6 +144,23 @@ impl<'a> Pass<'a> {
             ops::batch_norm_training(tape, &y, &scale, &shift, norm.eps, activation, residual)?;
         self.propose(norm, statistics)?;
         Ok(y)
+    }
+
+    /// The end of a residual block: norm(conv(x)), in training left out of some images with probability `p`, + shortcut.
+    pub(super) fn conv_norm_residual(
+        &mut self,
+        conv: &Conv2d,
+        norm: &BatchNorm2d,
+        x: &Value,
+        shortcut: &Value,
+        p: f64,
+    ) -> Result<Value> {
+        if p == 0.0 || self.training.is_none() || self.is_plain(conv, norm, x) {
+            return self.conv_norm(conv, norm, Activation::None, x, Some(shortcut));
+        }
+        let branch = self.conv_norm(conv, norm, Activation::None, x, None)?;
+        let branch = self.stochastic_depth(branch, p)?;
+        ops::add(&mut self.tape, &branch, shortcut)
     }
 
     pub(super) fn linear(&mut self, linear: &Linear, x: &Value) -> Result<Value> {
@@ -172,6 +193,30 @@ impl<'a> Pass<'a> {
             Some(training) if p > 0.0 => ops::dropout(&mut self.tape, &x, p, &mut training.dropout),
             _ => Ok(x),
         }
+    }
+
+    /// Leaves the branch of a residual block out of some images of the batch, with probability `p`.
+    ///
+    /// Nothing in inference, nor for a branch in and below which nothing trains: the features of frozen layers are no
+    /// matter of chance, whether they are kept or computed anew.
+    pub(super) fn stochastic_depth(&mut self, branch: Value, p: f64) -> Result<Value> {
+        match &mut self.training {
+            Some(training) if p > 0.0 && !branch.is_constant() => {
+                ops::stochastic_depth(&mut self.tape, &branch, p, &mut training.stochastic_depth)
+            }
+            _ => Ok(branch),
+        }
+    }
+
+    fn norm_mode(&self, norm: &BatchNorm2d) -> NormMode {
+        self.training.as_ref().map_or(NormMode::Frozen, |training| training.norms[norm.index])
+    }
+
+    /// Whether a convolution and its normalisation compute as in inference: nothing in or below them trains.
+    fn is_plain(&self, conv: &Conv2d, norm: &BatchNorm2d, x: &Value) -> bool {
+        let trains = |id: &TensorId| self.training.as_ref().is_some_and(|training| training.trainable[*id]);
+        let parameters = [conv.weight, norm.spec.weight, norm.spec.bias];
+        self.norm_mode(norm) == NormMode::Frozen && x.is_constant() && !parameters.iter().any(trains)
     }
 
     /// Counts a layer in which every weight meets the input at `places` of each image.

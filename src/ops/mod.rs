@@ -27,6 +27,7 @@ pub mod profile;
 mod scale_channels;
 mod sigmoid;
 mod softmax;
+mod stochastic_depth;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vector;
@@ -46,6 +47,7 @@ pub use linear::linear;
 pub use max_pool::max_pool2d;
 pub use scale_channels::scale_channels;
 pub use softmax::softmax;
+pub use stochastic_depth::stochastic_depth;
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
 pub const VERSIONS: &[(&str, u32)] = &[
@@ -60,6 +62,9 @@ pub const VERSIONS: &[(&str, u32)] = &[
     ("softmax", 1),
     ("dropout", 1),
 ];
+
+/// The same of paths that few stages take: they enter the recipes of those stages alone.
+pub const RARE_VERSIONS: &[(&str, u32)] = &[("stochastic_depth", 1)];
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod optimizer;
 mod paths;
 mod resolved;
 mod schedule;
+mod schedule_checks;
 mod schema;
 mod set;
 mod shape;

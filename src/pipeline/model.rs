@@ -12,6 +12,17 @@ pub struct Model {
     /// What turns features into class scores.
     #[serde(default)]
     pub head: Head,
+    /// In training, the share of images that skip the last residual block; it falls to 0 towards the first.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub stochastic_depth: f64,
+}
+
+impl Model {
+    /// An architecture with all else at its default.
+    pub fn of(arch: Arch) -> Self {
+        Self { arch, head: Head::default(), stochastic_depth: 0.0 }
+    }
 }
 
 /// The architectures.
@@ -34,6 +45,13 @@ pub enum Arch {
     EfficientNetB0,
     #[serde(rename = "efficientnet_lite0")]
     EfficientNetLite0,
+}
+
+impl Arch {
+    /// Whether `stochastic_depth` means something to it: whether the published network was trained with it.
+    pub fn has_stochastic_depth(self) -> bool {
+        matches!(self, Self::EfficientNetB0 | Self::EfficientNetLite0)
+    }
 }
 
 /// What turns features into class scores.

@@ -5,13 +5,16 @@ use regex::Regex;
 use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
-use super::suggest;
-use super::{Augment, EarlyStop, EvaluationSplit, Features, Group, Monitor, Optimizer, Schedule, Split};
+use super::{Augment, EarlyStop, EvaluationSplit, Features, Group, Model, Monitor, Optimizer, Split};
+use super::{schedule_checks, suggest};
 
-/// Checks every data set and stage.
+/// Checks every data set, model and stage.
 pub fn check(draft: &mut Draft) {
     for (name, _) in draft.entries("data") {
         image_folder(draft, &format!("data.{name}"));
+    }
+    for (name, _) in draft.entries("model") {
+        model(draft, &format!("model.{name}"));
     }
     for (name, stage) in draft.entries("stage") {
         let path = format!("stage.{name}");
@@ -42,6 +45,17 @@ fn image_folder(draft: &mut Draft, path: &str) {
         let message = format!("`resize` ({resize}) is smaller than `image_size` ({size})");
         let help = "the centre crop is cut from the resized image".to_owned();
         draft.report(draft.place(&format!("{path}.resize")), "conflict", message, help);
+    }
+}
+
+fn model(draft: &mut Draft, path: &str) {
+    let Some(model) = draft.read::<Model>(path) else { return };
+    if model.stochastic_depth > 0.0 && !model.arch.has_stochastic_depth() {
+        let arch = draft.get(&format!("{path}.arch")).and_then(Node::text).unwrap_or_default();
+        let message = format!("`{arch}` has no stochastic depth");
+        let place = draft.key(&format!("{path}.stochastic_depth"));
+        let help = "remove `stochastic_depth`, or choose an architecture that is trained with it".to_owned();
+        draft.report(place, "no-effect", message, help);
     }
 }
 
@@ -92,7 +106,7 @@ fn train(draft: &mut Draft, name: &str, path: &str) {
             parameter_group(draft, &format!("{path}.groups[{index}]"), &group);
         }
     }
-    schedule(draft, path);
+    schedule_checks::check(draft, name, path);
     augment(draft, &format!("{path}.augment"));
     features(draft, path);
     if draft.split_of(name).is_some_and(|split| !split.has_validation()) {
@@ -107,21 +121,6 @@ fn train(draft: &mut Draft, name: &str, path: &str) {
             let help = format!("hold out images with `data.{data}.split.validation`, or remove `{key}`");
             draft.report(draft.key(&format!("{path}.{key}")), "no-validation", message, help);
         }
-    }
-}
-
-fn schedule(draft: &mut Draft, path: &str) {
-    let schedule: Option<Schedule> = draft.read(&format!("{path}.schedule"));
-    let epochs: Option<u32> = draft.read(&format!("{path}.epochs"));
-    let (Some(schedule), Some(epochs)) = (schedule, epochs) else { return };
-    let warmup = match &schedule {
-        Schedule::Constant(constant) => constant.warmup_epochs,
-        Schedule::Cosine(cosine) => cosine.warmup_epochs,
-    };
-    if warmup > f64::from(epochs) {
-        let message = format!("the warmup ({warmup} epochs) is longer than the stage ({epochs})");
-        let help = "shorten `warmup_epochs`, or raise `epochs`".to_owned();
-        draft.report(draft.place(&format!("{path}.schedule.warmup_epochs")), "conflict", message, help);
     }
 }
 
@@ -168,13 +167,29 @@ fn parameter_group(draft: &mut Draft, path: &str, group: &Group) {
 }
 
 fn augment(draft: &mut Draft, path: &str) {
-    let Some(Augment { random_resized_crop: Some(crop), .. }) = draft.read(path) else { return };
-    for (key, [least, most]) in [("scale", crop.scale), ("ratio", crop.ratio)] {
-        if least > most {
-            let message = format!("`{key}` runs from {least} down to {most}");
-            let place = draft.place(&format!("{path}.random_resized_crop.{key}"));
-            draft.report(place, "conflict", message, format!("write `[{most}, {least}]`"));
-        }
+    let Some(augment) = draft.read::<Augment>(path) else { return };
+    let mut ranges = Vec::new();
+    if let Some(crop) = &augment.random_resized_crop {
+        ranges.extend([("random_resized_crop.scale", crop.scale), ("random_resized_crop.ratio", crop.ratio)]);
+    }
+    if let Some(erasing) = &augment.random_erasing {
+        ranges.extend([("random_erasing.scale", erasing.scale), ("random_erasing.ratio", erasing.ratio)]);
+    }
+    for (key, [least, most]) in ranges.into_iter().filter(|(_, [least, most])| least > most) {
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let message = format!("`{name}` runs from {least} down to {most}");
+        draft.report(
+            draft.place(&format!("{path}.{key}")),
+            "conflict",
+            message,
+            format!("write `[{most}, {least}]`"),
+        );
+    }
+    if let Some(drawn) = augment.rand_augment.filter(|drawn| drawn.magnitude >= drawn.num_magnitude_bins) {
+        let (magnitude, bins) = (drawn.magnitude, drawn.num_magnitude_bins);
+        let message = format!("`magnitude` is {magnitude}, and there are {bins} strengths from 0 on");
+        let place = draft.place(&format!("{path}.rand_augment.magnitude"));
+        draft.report(place, "conflict", message, format!("the strongest is {}", bins - 1));
     }
 }
 

@@ -10,7 +10,7 @@ use super::context::{BEST, LAST};
 use super::feed::{self, Material};
 use super::host::{self, StageHost};
 use super::subject::{self, split_document};
-use super::work::versions;
+use super::work::{rare_version, versions};
 use super::{Context, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
@@ -79,6 +79,7 @@ impl Train {
                 data::VERSIONS,
                 crate::features::VERSIONS,
                 train::VERSIONS,
+                &train::optional_versions(settings),
                 metrics::VERSIONS,
                 report::VERSIONS,
                 weights::VERSIONS,
@@ -87,6 +88,14 @@ impl Train {
         if let Some(features) = settings.features.as_ref().filter(|features| **features != Default::default())
         {
             document["settings"]["features"] = json!(features);
+        }
+        // What few files use stands here only where they do: the keys of the others stay as they were.
+        if self.subject.model.stochastic_depth > 0.0 {
+            document["settings"]["stochastic_depth"] = json!(self.subject.model.stochastic_depth);
+            document["engine"]["stochastic_depth"] = json!(rare_version("stochastic_depth"));
+        }
+        for name in settings.augment.rare() {
+            document["engine"][name] = json!(rare_version(name));
         }
         Some(document)
     }

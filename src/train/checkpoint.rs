@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::task::Scores;
-use super::{Optimizer, Tracker};
+use super::{Optimizer, Plateau, Tracker};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, State, TensorId};
@@ -50,6 +50,7 @@ pub struct Progress<M> {
     pub meter: M,
     pub history: Vec<Row>,
     pub tracker: Tracker,
+    pub plateau: Plateau,
     /// The names of samples left out because they cannot be read.
     pub broken: BTreeSet<String>,
     pub best: Option<Best<M>>,
@@ -70,6 +71,7 @@ struct Position<M> {
     meter: M,
     history: Vec<Row>,
     tracker: Tracker,
+    plateau: Plateau,
     broken: BTreeSet<String>,
     best: Option<M>,
 }
@@ -86,6 +88,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             meter,
             history: Vec::new(),
             tracker,
+            plateau: Plateau::default(),
             broken: BTreeSet::new(),
             best: None,
         }
@@ -129,6 +132,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             meter: self.meter.clone(),
             history: self.history.clone(),
             tracker: self.tracker.clone(),
+            plateau: self.plateau.clone(),
             broken: self.broken.clone(),
             best: self.best.as_ref().map(|best| best.meter.clone()),
         })
@@ -172,6 +176,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         self.meter = position.meter;
         self.history = position.history;
         self.tracker = position.tracker;
+        self.plateau = position.plateau;
         self.broken = position.broken;
         Ok(())
     }

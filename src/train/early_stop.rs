@@ -31,12 +31,13 @@ impl Tracker {
     /// Takes in the value after an epoch; true if it is the best so far. Ties go to the earlier epoch, and a value that
     /// is not finite is never the best.
     pub fn observe(&mut self, epoch: u32, value: f64) -> bool {
-        let improved = value.is_finite() && self.best.is_none_or(|best| self.gain(value, best.value) > 0.0);
+        let improved =
+            value.is_finite() && self.best.is_none_or(|best| self.monitor.gain(value, best.value) > 0.0);
         if improved {
             self.best = Some(Best { epoch, value });
         }
         let min_delta = self.early_stop.as_ref().map_or(0.0, |stop| stop.min_delta);
-        let counts = self.reference.is_none_or(|reference| self.gain(value, reference) > min_delta);
+        let counts = self.reference.is_none_or(|reference| self.monitor.gain(value, reference) > min_delta);
         if value.is_finite() && counts {
             self.reference = Some(value);
             self.waited = 0;
@@ -55,12 +56,14 @@ impl Tracker {
     pub fn should_stop(&self) -> bool {
         self.early_stop.as_ref().is_some_and(|stop| self.waited >= stop.patience)
     }
+}
 
+impl Monitor {
     /// How much better `value` is than `than`.
-    fn gain(&self, value: f64, than: f64) -> f64 {
-        match self.monitor {
-            Monitor::ValidationLoss => than - value,
-            Monitor::ValidationAccuracy | Monitor::ValidationMacroF1 => value - than,
+    pub(super) fn gain(self, value: f64, than: f64) -> f64 {
+        match self {
+            Self::ValidationLoss => than - value,
+            Self::ValidationAccuracy | Self::ValidationMacroF1 => value - than,
         }
     }
 }

@@ -92,7 +92,7 @@ fn train_step<T: Task>(
     host: &mut dyn Host,
 ) -> Result<()> {
     let steps = setup.feed.steps_per_epoch();
-    let factor = setup.schedule.lr_factor(progress.step, steps as u64, setup.epochs);
+    let factor = lr_factor(setup, progress, progress.step);
     let table = setup.table;
     let mut pass = Pass::training(
         &progress.state,
@@ -138,6 +138,12 @@ fn train_step<T: Task>(
     Ok(())
 }
 
+/// What the learning rate is multiplied by in a step of the present epoch.
+fn lr_factor<T: Task>(setup: &Setup<T>, progress: &Progress<T::Meter>, step: u64) -> f64 {
+    let steps = setup.feed.steps_per_epoch() as u64;
+    setup.schedule.lr_factor(step, steps, setup.epochs) * progress.plateau.scale()
+}
+
 /// On the first step every trainable parameter must receive a finite gradient: else it would silently not train.
 fn require_gradients(model: &Model, gradients: &[(usize, Option<Tensor>)]) -> Result<()> {
     for (id, gradient) in gradients {
@@ -176,22 +182,23 @@ fn close_epoch<T: Task>(
     progress: &mut Progress<T::Meter>,
     host: &mut dyn Host,
 ) -> Result<()> {
-    let steps = setup.feed.steps_per_epoch() as u64;
     let validation = match setup.feed.validation() {
         Some(batches) => Some(validate(setup, &progress.state, batches?)?),
         None => None,
     };
     let mut row = Row {
         epoch: progress.epoch + 1,
-        lr: setup.base_lr * setup.schedule.lr_factor(progress.step.saturating_sub(1), steps, setup.epochs),
+        lr: setup.base_lr * lr_factor(setup, progress, progress.step.saturating_sub(1)),
         train: setup.task.scores(&progress.meter),
         validation: validation.as_ref().map(|meter| setup.task.scores(meter)),
         best: false,
     };
     if let (Some(scores), Some(meter)) = (&row.validation, validation) {
-        row.best = progress
-            .tracker
-            .observe(row.epoch, scores.get(score(setup.monitor)).copied().unwrap_or(f64::NAN));
+        let value = scores.get(score(setup.monitor)).copied().unwrap_or(f64::NAN);
+        row.best = progress.tracker.observe(row.epoch, value);
+        if let Schedule::ReduceOnPlateau(rule) = setup.schedule {
+            progress.plateau.observe(rule, setup.monitor, value);
+        }
         if row.best {
             progress.keep_best(&setup.model.description, setup.table, meter);
         }

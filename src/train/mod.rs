@@ -6,17 +6,18 @@ mod checkpoint;
 mod early_stop;
 mod fit;
 mod optimizer;
+mod plateau;
 mod schedule;
 mod task;
 #[cfg(test)]
 mod tests;
 mod update;
+mod versions;
 
 pub use checkpoint::{Best, Checkpoint, Progress, Row};
 pub use early_stop::Tracker;
 pub use fit::{Host, Setup, Step, fit};
 pub use optimizer::{Optimizer, Parameter};
+pub use plateau::Plateau;
 pub use task::{Batch, Batches, Feed, Scores, Task};
-
-/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-pub const VERSIONS: &[(&str, u32)] = &[("optimizer", 1), ("schedule", 1)];
+pub use versions::{OPTIONAL_VERSIONS, VERSIONS, optional_versions};

@@ -193,7 +193,10 @@ impl Stage {
         let epochs = if settings.contains("\nepochs") { "" } else { "epochs = 2\n" };
         let settings: pipeline::Train = toml::from_str(&format!("{ADAMW}{epochs}{settings}")).unwrap();
         let head = pipeline::Head::Linear(toml::from_str("dropout = 0.25").unwrap());
-        let model = Model::build(&pipeline::Model { arch, head }, CLASSES);
+        let model = Model::build(
+            &pipeline::Model { head, stochastic_depth: 0.5, ..pipeline::Model::of(arch) },
+            CLASSES,
+        );
         let table = ParameterTable::resolve(&model.description, &settings).unwrap();
         let source = weights::initialize_all(&model.description, 7).unwrap();
         let (twist, feed) = (Twist::None, Noise::images());
@@ -251,12 +254,13 @@ fn bits(progress: &Progress<ClassificationMetrics>) -> String {
     let optimizer: Vec<_> = progress.optimizer.state().unwrap();
     let (names, tensors): (Vec<_>, Vec<_>) = optimizer.into_iter().unzip();
     format!(
-        "{:?} {best:?} {names:?} {:?} {:?} {:?} {:?} {} {} {} {:?}",
+        "{:?} {best:?} {names:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {:?}",
         weights::digests(&progress.state).unwrap(),
         weights::digests(&State { tensors }).unwrap(),
         progress.history,
         progress.best.as_ref().map(|best| &best.meter),
         progress.tracker,
+        progress.plateau,
         progress.epoch,
         progress.batch,
         progress.step,
@@ -264,7 +268,7 @@ fn bits(progress: &Progress<ClassificationMetrics>) -> String {
     )
 }
 
-/// Warm-up, dropout, norms in both modes and AdamW's averages all move from step to step.
+/// Warm-up, dropout, stochastic depth, norms in both modes and AdamW's averages all move from step to step.
 #[test]
 fn a_stage_resumed_after_any_step_ends_with_the_same_bits() {
     let settings = "train = [\"@head\", \"_conv_head\", \"_bn1\", \"_blocks.1[2-5]\"]\n\
@@ -293,6 +297,23 @@ fn a_stage_resumed_after_any_step_ends_with_the_same_bits() {
     for (place, checkpoint) in checkpoints.iter().enumerate() {
         let resumed = stage.fit(Some(checkpoint), &mut Notes::default()).unwrap();
         assert!(bits(&whole) == bits(&resumed), "from checkpoint {place}: {}", checkpoint.position);
+    }
+}
+
+/// The loss of noise does not fall by half, so that every epoch but the first is on a plateau.
+#[test]
+fn a_plateau_lowers_the_rate_of_later_epochs_also_when_resumed() {
+    let stage = Stage::lite0(
+        "train = [\"@head\"]\nepochs = 4\nearly_stop = { patience = 2, min_delta = 0.5 }\n\
+         schedule = { kind = \"reduce_on_plateau\", patience = 0, threshold = 0.5 }",
+    );
+    let mut notes = Notes { always_due: true, ..Notes::default() };
+    let whole = stage.fit(None, &mut notes).unwrap();
+    let rates: Vec<f64> = whole.history.iter().map(|row| row.lr).collect();
+    assert_eq!(rates, [1e-3, 1e-3, 1e-3 * 0.1], "and the second epoch in vain is the last");
+    for checkpoint in &notes.checkpoints {
+        let resumed = stage.fit(Some(checkpoint), &mut Notes::default()).unwrap();
+        assert!(bits(&whole) == bits(&resumed));
     }
 }
 

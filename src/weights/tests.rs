@@ -104,7 +104,7 @@ fn no_truncated_or_altered_file_panics_and_none_truncated_is_read() {
 }
 
 fn resnet18(classes: usize) -> Description {
-    let spec = pipeline::Model { arch: pipeline::Arch::ResNet18, head: pipeline::Head::default() };
+    let spec = pipeline::Model::of(pipeline::Arch::ResNet18);
     Model::build(&spec, classes).description
 }
 
@@ -284,7 +284,7 @@ fn fresh_weights_depend_on_seed_and_name_alone_and_have_torchs_spread() {
 
 #[test]
 fn the_published_lite0_fits_strictly_and_widens_exactly() {
-    let spec = pipeline::Model { arch: pipeline::Arch::EfficientNetLite0, head: pipeline::Head::default() };
+    let spec = pipeline::Model::of(pipeline::Arch::EfficientNetLite0);
     let description = Model::build(&spec, 1000).description;
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart/efficientnet_lite0.safetensors");

@@ -61,7 +61,7 @@ fn what_cannot_be_timed_is_refused_with_the_cure() {
         ("--arch resnet18 --batch 0", "a batch of 0", ""),
         ("--arch resnet18 --steps 0", "a number of steps of 0", ""),
         ("--arch resnet18 --threads 0", "0 threads", "leave `--threads` out"),
-        ("--arch resnet18 --device cuda:0", "cannot compute on `cuda:0`", "leave `--device` out"),
+        ("--arch resnet18 --device cuda:0", "cannot compute on `cuda:0`", "docs/cuda.md"),
         ("--arch resnet18 --images .", "synthetic images", "--mode data"),
         ("--mode data", "needs images", "--images DIR"),
         ("--mode data --arch resnet18 --images .", "runs no network", "leave `--arch` out"),

@@ -25,12 +25,16 @@ type Digests = BTreeMap<String, String>;
 fn versions() -> BTreeMap<&'static str, u32> {
     let rooms = [
         ops::VERSIONS,
+        ops::RARE_VERSIONS,
         model::VERSIONS,
         data::VERSIONS,
+        data::RARE_VERSIONS,
         features::VERSIONS,
         weights::VERSIONS,
         train::VERSIONS,
+        train::OPTIONAL_VERSIONS,
         metrics::VERSIONS,
+        metrics::EMBEDDING_VERSIONS,
         report::VERSIONS,
     ];
     let all: Vec<_> = rooms.concat();

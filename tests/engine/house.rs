@@ -8,10 +8,10 @@ use walkdir::WalkDir;
 /// The rooms of the library by floor, from the ground up; a room imports from lower floors alone.
 const FLOORS: [&[&str]; 13] = [
     &["error"],
-    &["digest", "memory", "random"],
-    &["autograd", "events", "metrics", "pipeline"],
+    &["cuda", "digest", "memory", "random"],
+    &["autograd", "events", "pipeline"],
     &["ops", "store"],
-    &["data"],
+    &["data", "device", "metrics"],
     &["features", "model"],
     &["weights"],
     &["freeze"],

@@ -48,7 +48,7 @@ fn relative_error(actual: &Tensor, expected: &Tensor) -> f64 {
 #[test]
 fn the_quickstarts_logits_are_pytorchs() {
     let (images, expected) = fixture();
-    let spec = pipeline::Model { arch: Arch::EfficientNetLite0, head: pipeline::Head::default() };
+    let spec = pipeline::Model::of(Arch::EfficientNetLite0);
     let model = Model::build(&spec, 1000);
     let source = Source::open(&path("pipelines/quickstart/efficientnet_lite0.safetensors")).unwrap();
     let state = load(&model.description, &source, &LoadRules::default(), 0).unwrap();

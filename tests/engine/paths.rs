@@ -9,14 +9,14 @@ use defrost::autograd::{Backward, Tape, Value};
 use defrost::data::{self, Bench, Dataset, Picture, Region, Scale, Transform, Workspace};
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
-use defrost::metrics::ClassificationMetrics;
+use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, Similarities};
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{self, Activation, FoldedConv, FoldedNorm, Window};
-use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Schedule};
+use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Monitor, ReduceOnPlateau, Schedule};
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
-use defrost::train::{Optimizer, Parameter};
+use defrost::train::{Optimizer, Parameter, Plateau};
 use defrost::weights::{self, Source};
 
 /// The digest of what a code path makes.
@@ -33,6 +33,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("cross_entropy", cross_entropy),
     ("softmax", softmax),
     ("dropout", dropout),
+    ("stochastic_depth", stochastic_depth),
     ("architectures", || architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])),
     ("mobilenet_v2", || architectures(&[Arch::MobileNetV2])),
     ("efficientnet", || architectures(&[Arch::EfficientNetB0])),
@@ -48,7 +49,15 @@ pub const PATHS: &[(&str, Path)] = &[
     ("png", || decode(&["rgb8.png", "palette_alpha.png", "grey16.png", "grey_alpha8.png"])),
     ("resize", resize),
     ("normalize", normalize),
-    ("augment", augment),
+    ("augment", || {
+        augmented(&[
+            "random_resized_crop = {}\nhorizontal_flip = 0.5",
+            "vertical_flip = 0.5\nrotation = 30.0",
+            "color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.2 }\nhorizontal_flip = 0.5",
+        ])
+    }),
+    ("rand_augment", || augmented(&["rand_augment = { num_ops = 3 }", "rand_augment = { magnitude = 30 }"])),
+    ("random_erasing", || augmented(&["random_erasing = {}", "random_erasing = { value = \"random\" }"])),
     ("shuffle", shuffle),
     ("split", split),
     ("features", features),
@@ -57,7 +66,10 @@ pub const PATHS: &[(&str, Path)] = &[
     ("save", save),
     ("optimizer", optimizer),
     ("schedule", schedule),
+    ("schedules", schedules),
     ("classification", classification),
+    ("verification", verification),
+    ("identification", identification),
     ("pictures", pictures),
 ];
 
@@ -291,9 +303,17 @@ fn dropout() -> String {
     }))
 }
 
+fn stochastic_depth() -> String {
+    digest(&both_ways(&[tensor("x", &[7, 30, 20, 37])], |tape, inputs| {
+        let mut streams: Vec<Stream> =
+            (0..7).map(|row| Stream::new(1, Purpose::StochasticDepth, 2, row)).collect();
+        ops::stochastic_depth(tape, &inputs[0], 0.3, &mut streams)
+    }))
+}
+
 fn model(arch: Arch) -> Model {
     let head = pipeline::Head::Linear(toml::from_str("dropout = 0.2").unwrap());
-    Model::build(&pipeline::Model { arch, head }, 5)
+    Model::build(&pipeline::Model { head, ..pipeline::Model::of(arch) }, 5)
 }
 
 /// One step of training and the inference before it: topology, padding, eps, momentum, and what follows whom.
@@ -377,12 +397,7 @@ fn normalize() -> String {
     digest(&tensors)
 }
 
-fn augment() -> String {
-    let augments = [
-        "random_resized_crop = {}\nhorizontal_flip = 0.5",
-        "vertical_flip = 0.5\nrotation = 30.0",
-        "color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.2 }\nhorizontal_flip = 0.5",
-    ];
+fn augmented(augments: &[&str]) -> String {
     let mut hasher = Hasher::default();
     for augment in augments {
         let augment: Augment = toml::from_str(augment).unwrap();
@@ -469,15 +484,41 @@ fn optimizer() -> String {
 }
 
 fn schedule() -> String {
-    let schedules = [
+    factors(&[
         "kind = \"constant\"\nwarmup_epochs = 1.5",
         "kind = \"cosine\"\nwarmup_epochs = 0.5\nfinal_scale = 0.1",
-    ];
-    let factors = schedules.map(|schedule| {
+    ])
+}
+
+fn schedules() -> String {
+    let scales = {
+        let rule = "patience = 0\nfactor = 0.3\nthreshold = 0.01\ncooldown = 1";
+        let rule: ReduceOnPlateau = toml::from_str(rule).unwrap();
+        let mut plateau = Plateau::default();
+        let observe = |value: f64| {
+            plateau.observe(&rule, Monitor::ValidationAccuracy, value);
+            plateau.scale().to_bits()
+        };
+        [0.5, 0.502, 0.51, 0.5, 0.5, 0.5, 0.6, 0.6].map(observe)
+    };
+    let factors = factors(&[
+        "kind = \"step\"\nstep_size = 1\ngamma = 0.3\nwarmup_epochs = 0.5\nwarmup_start = 0.1",
+        "kind = \"multi_step\"\nmilestones = [1, 2]\ngamma = 0.7",
+        "kind = \"exponential\"\ngamma = 0.9",
+        "kind = \"polynomial\"\npower = 1.7\nfinal_scale = 0.1",
+        "kind = \"cosine\"\nrestart_epochs = 1\nrestart_multiplier = 2",
+        "kind = \"one_cycle\"\npct_start = 0.4",
+    ]);
+    digest_of(format!("{factors} {scales:?}"))
+}
+
+/// Of 21 steps each.
+fn factors(schedules: &[&str]) -> String {
+    let factors = schedules.iter().map(|schedule| {
         let schedule: Schedule = toml::from_str(schedule).unwrap();
         (0..21).map(|step| schedule.lr_factor(step, 7, 3).to_bits()).collect::<Vec<_>>()
     });
-    digest_of(format!("{factors:?}"))
+    digest_of(format!("{:?}", factors.collect::<Vec<_>>()))
 }
 
 fn classes() -> Vec<String> {
@@ -494,6 +535,29 @@ fn metrics() -> ClassificationMetrics {
 
 fn classification() -> String {
     digest_of(serde_json::to_string(&metrics().finish(&classes()).unwrap()).unwrap())
+}
+
+/// Noisy images of a few identities.
+fn embeddings(name: &str) -> Embeddings {
+    const IMAGES: usize = 300;
+    let centres = numbers("centres of identities", 30 * 140);
+    let noise = numbers(name, IMAGES * 140);
+    let identities: Vec<u32> = (0..IMAGES as u32).map(|image| image % 30).collect();
+    let near = |(at, noise): (usize, f32)| centres[at % centres.len()] + 2.0 * noise;
+    let rows = noise.into_iter().enumerate().map(near).collect();
+    Embeddings::new(rows, 140, identities).unwrap()
+}
+
+fn verification() -> String {
+    let similarities = Similarities::of_all(&embeddings("images")).unwrap();
+    let found = similarities.verification(&[1e-3, 1e-2]).unwrap();
+    let curve: Vec<f64> = similarities.roc().iter().flat_map(|point| [point.far, point.tar]).collect();
+    digest_of(serde_json::to_string(&(found, curve)).unwrap())
+}
+
+fn identification() -> String {
+    let found = Identification::of(&embeddings("queries"), &embeddings("images")).unwrap();
+    digest_of(serde_json::to_string(&(&found, &found.cmc)).unwrap())
 }
 
 fn pictures() -> String {

@@ -1,0 +1,103 @@
+//! The GPUs of this machine, and the way to compute on one.
+
+use candle_core::cuda_backend::cudarc::{cublas, cudnn, driver};
+use candle_core::{CudaDevice, Device};
+
+use super::require_libraries;
+use crate::error::{Error, Result};
+
+/// One GPU as the driver describes it.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    /// Its number, as in `cuda:0`.
+    pub ordinal: usize,
+    pub name: String,
+    /// The compute capability: [9, 0] is sm_90.
+    pub capability: [i32; 2],
+    pub total_bytes: u64,
+    pub free_bytes: u64,
+}
+
+/// Which libraries there are, as far as results depend on them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Versions {
+    /// The highest CUDA that the driver knows: `13.0`.
+    pub driver: String,
+    pub cudnn: String,
+    pub cublas: String,
+}
+
+/// The GPUs that the driver shows, in its order.
+///
+/// # Errors
+/// A library that does not open, or a driver that does not answer.
+pub fn gpus() -> Result<Vec<Gpu>> {
+    require_libraries()?;
+    driver::result::init().map_err(driver_error)?;
+    let count = driver::CudaContext::device_count().map_err(driver_error)?;
+    (0..usize::try_from(count).unwrap_or(0)).map(gpu).collect()
+}
+
+fn gpu(ordinal: usize) -> Result<Gpu> {
+    let describe = || -> std::result::Result<Gpu, driver::DriverError> {
+        let context = driver::CudaContext::new(ordinal)?;
+        let (free, total) = context.mem_get_info()?;
+        let (major, minor) = context.compute_capability()?;
+        let name = context.name()?;
+        let (total_bytes, free_bytes) = (total as u64, free as u64);
+        Ok(Gpu { ordinal, name, capability: [major, minor], total_bytes, free_bytes })
+    };
+    describe().map_err(driver_error)
+}
+
+/// The versions of the libraries that open here.
+///
+/// # Errors
+/// A library that does not open.
+pub fn versions() -> Result<Versions> {
+    require_libraries()?;
+    let mut cuda = 0;
+    // SAFETY: the driver writes one number.
+    unsafe { driver::sys::cuDriverGetVersion(&mut cuda) }.result().map_err(driver_error)?;
+    // SAFETY: it reads a constant of the library.
+    let cudnn = unsafe { cudnn::sys::cudnnGetVersion() };
+    let part = |property| {
+        let mut value = 0;
+        // SAFETY: cuBLAS writes one number.
+        unsafe { cublas::sys::cublasGetProperty(property, &mut value) }
+            .result()
+            .map_err(|error| Error::failed(format!("cuBLAS does not tell its version: {error:?}")))?;
+        Ok::<i32, Error>(value)
+    };
+    use cublas::sys::libraryPropertyType_t as Property;
+    let parts = [Property::MAJOR_VERSION, Property::MINOR_VERSION, Property::PATCH_LEVEL].map(part);
+    let [major, minor, patch] = parts;
+    Ok(Versions {
+        driver: format!("{}.{}", cuda / 1000, cuda % 1000 / 10),
+        cudnn: format!("{}.{}.{}", cudnn / 10_000, cudnn / 100 % 100, cudnn % 100),
+        cublas: format!("{}.{}.{}", major?, minor?, patch?),
+    })
+}
+
+/// The device `cuda:ordinal`, to make tensors on.
+///
+/// # Errors
+/// No such GPU, a library that does not open, or a GPU that refuses.
+pub fn open(ordinal: usize) -> Result<(Device, Gpu)> {
+    let gpus = gpus()?;
+    let Some(gpu) = gpus.get(ordinal) else {
+        let error = Error::usage(format!("there is no `cuda:{ordinal}`"));
+        return Err(error.hint(match gpus.len() {
+            0 => "the driver shows no GPU".to_owned(),
+            1 => "the driver shows one GPU, `cuda:0`".to_owned(),
+            count => format!("the driver shows {count} GPUs, `cuda:0` to `cuda:{}`", count - 1),
+        }));
+    };
+    let refused = |error| Error::failed(format!("`cuda:{ordinal}` cannot be used: {error}"));
+    let device = CudaDevice::new_with_stream(ordinal).map_err(refused)?;
+    Ok((Device::Cuda(device), gpu.clone()))
+}
+
+fn driver_error(error: driver::DriverError) -> Error {
+    Error::failed(format!("NVIDIA's driver: {error}"))
+}

@@ -1,0 +1,56 @@
+//! NVIDIA's libraries, opened by name while running.
+
+use libloading::Library as Opened;
+
+use crate::error::{Error, Result};
+
+/// What a computation on a GPU opens, the driver's first.
+const NAMES: [&str; 5] =
+    ["libcuda.so.1", "libcublas.so.13", "libcublasLt.so.13", "libcurand.so.10", "libcudnn.so.9"];
+
+/// A library that is needed, and why it does not open; nothing if it does.
+#[derive(Clone, Debug)]
+pub struct Library {
+    pub name: &'static str,
+    pub error: Option<String>,
+}
+
+/// All that is needed, each tried by opening it.
+pub fn libraries() -> Vec<Library> {
+    // SAFETY: opening runs a library's initialisers. These are NVIDIA's, which every program with CUDA runs.
+    let open = |name: &'static str| unsafe { Opened::new(name) };
+    NAMES.map(|name| Library { name, error: open(name).err().map(|error| error.to_string()) }).to_vec()
+}
+
+/// Fails unless all are there: the binding panics at the first call into one that is not.
+pub fn require_libraries() -> Result<()> {
+    let Some(Library { name, error: Some(error) }) =
+        libraries().into_iter().find(|library| library.error.is_some())
+    else {
+        return Ok(());
+    };
+    let hint = match name {
+        "libcuda.so.1" => "install NVIDIA's driver; `defrost doctor` shows what else is missing",
+        _ => "put the folders of CUDA's libraries and of cuDNN on LD_LIBRARY_PATH (docs/cuda.md)",
+    };
+    Err(Error::usage(format!("`{name}` does not open: {}", cause(name, &error))).hint(hint))
+}
+
+/// What the loader says, without the name once more.
+fn cause<'a>(name: &str, error: &'a str) -> &'a str {
+    error.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loaders_words_stand_without_the_name() {
+        assert_eq!(
+            cause("liba.so", "liba.so: cannot open shared object file"),
+            "cannot open shared object file"
+        );
+        assert_eq!(cause("liba.so", "another fault"), "another fault");
+    }
+}
