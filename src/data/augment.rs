@@ -1,14 +1,18 @@
 //! The random changes to a training image: torchvision's transforms, with draws of our own.
 //!
 //! What is drawn is decided before anything is done, each draw at its own place in the sample's stream: switching one
-//! change on or off leaves all others as they were. The order of doing is crop, flips, rotation, color jitter.
+//! change on or off leaves all others as they were. The order of doing is crop, flips, rotation, color jitter, RandAugment;
+//! erasing comes behind normalisation. The last two draw from streams of their own.
 
 use image::{RgbImage, imageops};
 
+use super::affine::rotate;
 use super::color;
+use super::erase::Erasure;
+use super::rand_augment::Change;
 use super::resize::Region;
 use crate::pipeline::{Augment, ColorJitter, RandomResizedCrop};
-use crate::random::Stream;
+use crate::random::{Purpose, Stream};
 
 /// How often a random crop is tried before the central one is taken, as in torchvision.
 const CROP_TRIES: usize = 10;
@@ -26,11 +30,20 @@ pub struct Draws {
     hue: f64,
     /// The order of brightness, contrast, saturation, hue.
     order: Vec<usize>,
+    changes: Vec<Change>,
+    erasure: Option<Erasure>,
 }
 
 impl Draws {
-    /// Draws in a fixed order and number, whatever is switched on. The stream then stands where the crop draws.
-    pub fn new(augment: &Augment, stream: &mut Stream) -> Self {
+    /// Draws in a fixed order and number, whatever is switched on. The stream then stands where the crop draws. `side`
+    /// is that of the square.
+    pub fn new(augment: &Augment, side: usize, stream: &mut Stream) -> Self {
+        let changes = augment.rand_augment.as_ref().map_or_else(Vec::new, |settings| {
+            Change::draw(settings, &mut stream.beside(Purpose::RandAugment))
+        });
+        let erasing = augment.random_erasing.as_ref();
+        let erasure =
+            erasing.and_then(|settings| Erasure::draw(settings, side, stream.beside(Purpose::Erase)));
         let still = ColorJitter { brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 };
         let jitter = augment.color_jitter.as_ref().unwrap_or(&still);
         let mut between = |low: f64, high: f64| low + (high - low) * stream.uniform_f64();
@@ -46,12 +59,14 @@ impl Draws {
             flip_horizontal: between(0.0, 1.0) < augment.horizontal_flip,
             flip_vertical: between(0.0, 1.0) < augment.vertical_flip,
             order: stream.permutation(4),
+            changes,
+            erasure,
         }
     }
 
-    /// Whether nothing but flips is ever done to a cropped image.
+    /// Whether nothing but flips is ever done to the pixels of a cropped image.
     pub fn only_flip(&self, augment: &Augment) -> bool {
-        augment.rotation == 0.0 && augment.color_jitter.is_none()
+        augment.rotation == 0.0 && augment.color_jitter.is_none() && augment.rand_augment.is_none()
     }
 
     /// Whether the image is flipped across and down.
@@ -59,7 +74,14 @@ impl Draws {
         (self.flip_horizontal, self.flip_vertical)
     }
 
-    /// Flips, rotation and color jitter, in this order.
+    /// Erases from the normalised numbers of the square.
+    pub fn erase(&self, side: usize, numbers: &mut [f32]) {
+        if let Some(erasure) = &self.erasure {
+            erasure.clone().apply(side, numbers);
+        }
+    }
+
+    /// Flips, rotation, color jitter and RandAugment, in this order.
     pub fn apply(&self, augment: &Augment, mut image: RgbImage) -> RgbImage {
         if self.flip_horizontal {
             imageops::flip_horizontal_in_place(&mut image);
@@ -81,7 +103,7 @@ impl Draws {
                 }
             }
         }
-        image
+        self.changes.iter().fold(image, |image, change| change.apply(image))
     }
 }
 
@@ -118,34 +140,6 @@ fn central_region([narrowest, widest]: [f64; 2], width: u32, height: u32) -> Reg
     };
     let (left, top) = ((width - crop_width) / 2, (height - crop_height) / 2);
     Region { left, top, width: crop_width, height: crop_height }
-}
-
-/// Turns an image about its centre, counter-clockwise: torchvision's `rotate` with its defaults, that is the nearest
-/// pixel, the same size, and black where nothing was.
-fn rotate(image: &RgbImage, degrees: f64) -> RgbImage {
-    let (width, height) = image.dimensions();
-    let radians = -degrees.rem_euclid(360.0).to_radians();
-    // Pillow rounds to 15 decimals, so that right angles are exact, and walks in 16.16 fixed point.
-    let rounded = |value: f64| (value * 1e15).round_ties_even() / 1e15;
-    let (cosine, sine) = (rounded(libm::cos(radians)), rounded(libm::sin(radians)));
-    let (center_x, center_y) = (f64::from(width) / 2.0, f64::from(height) / 2.0);
-    let shift_x = cosine * -center_x + sine * -center_y + center_x;
-    let shift_y = -sine * -center_x + cosine * -center_y + center_y;
-    let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
-    let (across_x, across_y) = (fixed(cosine), fixed(-sine));
-    let (down_x, down_y) = (fixed(sine), fixed(cosine));
-    let start_x = fixed(shift_x + cosine * 0.5 + sine * 0.5);
-    let start_y = fixed(shift_y + -sine * 0.5 + cosine * 0.5);
-    RgbImage::from_fn(width, height, |x, y| {
-        let (x, y) = (i64::from(x), i64::from(y));
-        let source_x = (start_x + x * across_x + y * down_x) >> 16;
-        let source_y = (start_y + x * across_y + y * down_y) >> 16;
-        let inside = |place: i64, size: u32| u32::try_from(place).ok().filter(|place| *place < size);
-        match (inside(source_x, width), inside(source_y, height)) {
-            (Some(x), Some(y)) => *image.get_pixel(x, y),
-            _ => image::Rgb([0; 3]),
-        }
-    })
 }
 
 #[cfg(test)]
@@ -186,7 +180,7 @@ mod tests {
         let fixtures = Fixtures::open("transformed.safetensors");
         let flipped = |horizontal_flip, vertical_flip| {
             let augment = Augment { horizontal_flip, vertical_flip, ..Augment::default() };
-            Draws::new(&augment, &mut stream(0)).apply(&augment, fixtures.image("source"))
+            Draws::new(&augment, 16, &mut stream(0)).apply(&augment, fixtures.image("source"))
         };
         assert_eq!(flipped(1.0, 0.0), fixtures.image("flip_horizontal"));
         assert_eq!(flipped(0.0, 1.0), fixtures.image("flip_vertical"));
@@ -197,9 +191,10 @@ mod tests {
     fn switching_one_change_on_leaves_the_others_as_they_were() {
         let jitter = ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
         let one = Augment { rotation: 10.0, ..Augment::default() };
-        let all = Augment { horizontal_flip: 0.5, color_jitter: Some(jitter), ..one.clone() };
+        let more = toml::from_str("rand_augment = {}\nrandom_erasing = {}").unwrap();
+        let all = Augment { horizontal_flip: 0.5, rotation: 10.0, color_jitter: Some(jitter), ..more };
         let (mut after_one, mut after_all) = (stream(1), stream(1));
-        let (one, all) = (Draws::new(&one, &mut after_one), Draws::new(&all, &mut after_all));
+        let (one, all) = (Draws::new(&one, 16, &mut after_one), Draws::new(&all, 16, &mut after_all));
         assert_eq!((one.angle, one.order), (all.angle, all.order));
         assert_eq!(after_one.next_u32(), after_all.next_u32(), "the crop draws from the same place");
     }
@@ -213,7 +208,8 @@ mod tests {
             color_jitter: Some(jitter),
             ..Augment::default()
         };
-        let draws: Vec<Draws> = (0..2000).map(|sample| Draws::new(&augment, &mut stream(sample))).collect();
+        let draws: Vec<Draws> =
+            (0..2000).map(|sample| Draws::new(&augment, 16, &mut stream(sample))).collect();
         let range = |value: fn(&Draws) -> f64| {
             let values = draws.iter().map(value);
             values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)))

@@ -4,21 +4,25 @@
 //! samples, of the number of workers, or of the order in which files were read. The network is shown what a person
 //! sees: photos upright, transparency on white. The room knows no models.
 
+mod affine;
 mod augment;
 mod canvas;
 mod color;
 mod dataset;
 mod decode;
+mod erase;
 mod folders;
 mod images;
 mod jpeg;
 mod loader;
 mod memory;
+mod rand_augment;
 mod resample;
 #[cfg(target_arch = "x86_64")]
 mod resample_avx2;
 mod resize;
 mod split;
+mod tones;
 mod transform;
 
 #[cfg(test)]
@@ -42,3 +46,6 @@ pub use transform::{Bench, Transform};
 /// changes and the order of their draws, `shuffle` the order of an epoch, `split` which part a path belongs to.
 pub const VERSIONS: &[(&str, u32)] =
     &[("jpeg", 2), ("png", 1), ("resize", 1), ("normalize", 1), ("augment", 1), ("shuffle", 1), ("split", 1)];
+
+/// Those of changes that few stages make: by the setting's name.
+pub const RARE_VERSIONS: &[(&str, u32)] = &[("rand_augment", 1), ("random_erasing", 1)];

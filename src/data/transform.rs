@@ -84,6 +84,8 @@ impl Transform {
             && augment.horizontal_flip == 0.0
             && augment.vertical_flip == 0.0
             && augment.rotation == 0.0
+            && augment.rand_augment.is_none()
+            && augment.random_erasing.is_none()
             && jitter.is_none_or(|jitter| {
                 [jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue] == [0.0; 4]
             })
@@ -119,7 +121,7 @@ impl Transform {
         if self.is_deterministic() {
             return self.normalize(prepared.as_raw(), (false, false), out);
         }
-        let draws = Draws::new(&self.augment, stream);
+        let draws = Draws::new(&self.augment, self.image_size(), stream);
         match self.cropped(prepared.dimensions(), stream) {
             Some(framing) => {
                 let framed = self.frame(Source::Decoded(prepared), &framing, bench);
@@ -141,7 +143,7 @@ impl Transform {
         bench: &mut Bench,
         out: &mut [f32],
     ) -> Result<(), String> {
-        let draws = Draws::new(&self.augment, stream);
+        let draws = Draws::new(&self.augment, self.image_size(), stream);
         let cropped = self.cropped(picture.size(), stream);
         let framing = cropped.unwrap_or_else(|| self.central(picture.size()));
         self.frame(Source::File(picture), &framing, bench)?;
@@ -164,14 +166,16 @@ impl Transform {
         Ok(Tensor::from_vec(numbers, (1, side, side, 3), &Device::Cpu)?)
     }
 
-    /// The changes that were drawn for the square on the bench, and normalisation.
+    /// The changes that were drawn for the square on the bench, with normalisation among them.
     fn change(&self, draws: &Draws, bench: &mut Bench, out: &mut [f32]) {
         if draws.only_flip(&self.augment) {
-            return self.normalize(&bench.square, draws.flips(), out);
+            self.normalize(&bench.square, draws.flips(), out);
+        } else {
+            let image = draws.apply(&self.augment, square(std::mem::take(&mut bench.square), self.size));
+            self.normalize(image.as_raw(), (false, false), out);
+            bench.square = image.into_raw();
         }
-        let image = draws.apply(&self.augment, square(std::mem::take(&mut bench.square), self.size));
-        self.normalize(image.as_raw(), (false, false), out);
-        bench.square = image.into_raw();
+        draws.erase(self.image_size(), out);
     }
 
     /// Resizes a part of a source into the square on the bench, black where nothing is.

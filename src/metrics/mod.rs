@@ -1,8 +1,20 @@
-//! Metrics: from predictions to numbers. Pure functions; nothing here draws, writes or trains.
+//! Metrics: from predictions and embeddings to numbers. Pure functions; nothing here draws, writes or trains.
 
 mod classification;
+mod embeddings;
+mod identification;
+mod similarities;
+#[cfg(test)]
+mod tests;
+mod verification;
 
 pub use classification::{ClassMetrics, Classification, ClassificationMetrics, cross_entropy, most_likely};
+pub use embeddings::Embeddings;
+pub use identification::Identification;
+pub use similarities::{Pair, Similarities};
+pub use verification::{RocPoint, TarAtFar, Verification};
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
 pub const VERSIONS: &[(&str, u32)] = &[("classification", 1)];
+/// Those of evaluations that compare embeddings.
+pub const EMBEDDING_VERSIONS: &[(&str, u32)] = &[("verification", 1), ("identification", 1)];

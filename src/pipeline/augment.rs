@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Random changes to training images, in this order: crop, flips, rotation, color jitter.
+/// Random changes to training images, in this order: crop, flips, rotation, color jitter, RandAugment, and erasing behind
+/// normalisation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {
@@ -23,6 +24,23 @@ pub struct Augment {
     pub rotation: f64,
     /// Random brightness, contrast, saturation and hue.
     pub color_jitter: Option<ColorJitter>,
+    /// A few changes drawn from a fixed list, all of one strength.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rand_augment: Option<RandAugment>,
+    /// A rectangle that is erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random_erasing: Option<RandomErasing>,
+}
+
+impl Augment {
+    /// The changes that few files ask for, by name: their versions enter a recipe only where they are made.
+    pub fn rare(&self) -> Vec<&'static str> {
+        let made = [
+            ("rand_augment", self.rand_augment.is_some()),
+            ("random_erasing", self.random_erasing.is_some()),
+        ];
+        made.into_iter().filter(|(_, made)| *made).map(|(name, _)| name).collect()
+    }
 }
 
 /// As torchvision's `RandomResizedCrop`.
@@ -67,4 +85,78 @@ pub struct ColorJitter {
     #[serde(default)]
     #[schemars(range(min = 0, max = 0.5))]
     pub hue: f64,
+}
+
+/// As torchvision's `RandAugment` on PIL images (Cubuk et al. 2020): of 14 changes of place, colour and tone, each as
+/// likely as the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RandAugment {
+    /// How many changes are made, one after the other.
+    #[serde(default = "default_num_ops")]
+    #[schemars(range(min = 1))]
+    pub num_ops: u32,
+    /// The strength of the changes, below `num_magnitude_bins`.
+    #[serde(default = "default_magnitude")]
+    pub magnitude: u32,
+    /// How many strengths there are, from 0 to the strongest.
+    #[serde(default = "default_bins")]
+    #[schemars(range(min = 2))]
+    pub num_magnitude_bins: u32,
+}
+
+fn default_num_ops() -> u32 {
+    2
+}
+
+fn default_magnitude() -> u32 {
+    9
+}
+
+fn default_bins() -> u32 {
+    31
+}
+
+/// As torchvision's `RandomErasing` behind its `Normalize` (Zhong et al. 2020).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RandomErasing {
+    /// The probability that something is erased.
+    #[serde(default = "default_probability")]
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub probability: f64,
+    /// Smallest and largest share of the area.
+    #[serde(default = "default_erased")]
+    #[schemars(extend("items" = { "type": "number", "exclusiveMinimum": 0, "maximum": 1 }))]
+    pub scale: [f64; 2],
+    /// Narrowest and widest ratio of height to width.
+    #[serde(default = "default_erased_ratio")]
+    #[schemars(extend("items" = { "type": "number", "exclusiveMinimum": 0 }))]
+    pub ratio: [f64; 2],
+    /// What stands there instead.
+    #[serde(default)]
+    pub value: ErasedValue,
+}
+
+fn default_probability() -> f64 {
+    0.5
+}
+
+fn default_erased() -> [f64; 2] {
+    [0.02, 0.33]
+}
+
+fn default_erased_ratio() -> [f64; 2] {
+    [0.3, 3.3]
+}
+
+/// What stands in an erased rectangle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErasedValue {
+    /// The mean of `normalize`: zero, behind normalisation.
+    #[default]
+    Mean,
+    /// Normal noise, drawn for each number.
+    Random,
 }

@@ -167,13 +167,29 @@ fn parameter_group(draft: &mut Draft, path: &str, group: &Group) {
 }
 
 fn augment(draft: &mut Draft, path: &str) {
-    let Some(Augment { random_resized_crop: Some(crop), .. }) = draft.read(path) else { return };
-    for (key, [least, most]) in [("scale", crop.scale), ("ratio", crop.ratio)] {
-        if least > most {
-            let message = format!("`{key}` runs from {least} down to {most}");
-            let place = draft.place(&format!("{path}.random_resized_crop.{key}"));
-            draft.report(place, "conflict", message, format!("write `[{most}, {least}]`"));
-        }
+    let Some(augment) = draft.read::<Augment>(path) else { return };
+    let mut ranges = Vec::new();
+    if let Some(crop) = &augment.random_resized_crop {
+        ranges.extend([("random_resized_crop.scale", crop.scale), ("random_resized_crop.ratio", crop.ratio)]);
+    }
+    if let Some(erasing) = &augment.random_erasing {
+        ranges.extend([("random_erasing.scale", erasing.scale), ("random_erasing.ratio", erasing.ratio)]);
+    }
+    for (key, [least, most]) in ranges.into_iter().filter(|(_, [least, most])| least > most) {
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let message = format!("`{name}` runs from {least} down to {most}");
+        draft.report(
+            draft.place(&format!("{path}.{key}")),
+            "conflict",
+            message,
+            format!("write `[{most}, {least}]`"),
+        );
+    }
+    if let Some(drawn) = augment.rand_augment.filter(|drawn| drawn.magnitude >= drawn.num_magnitude_bins) {
+        let (magnitude, bins) = (drawn.magnitude, drawn.num_magnitude_bins);
+        let message = format!("`magnitude` is {magnitude}, and there are {bins} strengths from 0 on");
+        let place = draft.place(&format!("{path}.rand_augment.magnitude"));
+        draft.report(place, "conflict", message, format!("the strongest is {}", bins - 1));
     }
 }
 

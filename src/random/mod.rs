@@ -14,10 +14,12 @@ pub enum Purpose {
     Augment = 3,
     Dropout = 4,
     StochasticDepth = 5,
+    RandAugment = 6,
+    Erase = 7,
 }
 
 /// An endless stream of draws, addressed by its key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stream {
     key: [u32; 2],
     counter: [u32; 4],
@@ -37,6 +39,14 @@ impl Stream {
             block: [0; 4],
             used: 4,
         }
+    }
+
+    /// The stream of another purpose at the same address, wherever this one stands.
+    pub fn beside(&self, purpose: Purpose) -> Self {
+        let mixed =
+            philox([self.key[0], self.key[1], purpose as u32, self.counter[1]], [0x6265_7369, 0x6465_0000]);
+        let counter = [0, mixed[2], self.counter[2], self.counter[3]];
+        Self { key: [mixed[0], mixed[1]], counter, block: [0; 4], used: 4 }
     }
 
     pub fn next_u32(&mut self) -> u32 {
@@ -130,6 +140,16 @@ mod tests {
         assert_ne!(base, first(1, Purpose::Augment, 0, 0));
         assert_ne!(base, first(1, Purpose::Shuffle, 1, 0));
         assert_ne!(base, first(1, Purpose::Shuffle, 0, 1));
+    }
+
+    #[test]
+    fn a_stream_beside_another_stands_still_while_that_one_is_drawn_from() {
+        let mut stream = Stream::new(1, Purpose::Augment, 2, 3);
+        let before = stream.beside(Purpose::Erase).next_u32();
+        assert_ne!(before, stream.next_u32());
+        assert_eq!(before, stream.beside(Purpose::Erase).next_u32());
+        assert_ne!(before, stream.beside(Purpose::RandAugment).next_u32());
+        assert_ne!(before, Stream::new(1, Purpose::Augment, 2, 4).beside(Purpose::Erase).next_u32());
     }
 
     #[test]

@@ -94,6 +94,9 @@ impl Train {
             document["settings"]["stochastic_depth"] = json!(self.subject.model.stochastic_depth);
             document["engine"]["stochastic_depth"] = json!(rare_version("stochastic_depth"));
         }
+        for name in settings.augment.rare() {
+            document["engine"][name] = json!(rare_version(name));
+        }
         Some(document)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{Context, Evaluate, InitWeights, LoadWeights, Subject, Train};
-use crate::data::Dataset;
+use crate::data::{self, Dataset};
 use crate::error::Result;
 use crate::ops;
 
@@ -98,7 +98,11 @@ impl Work {
 
 /// The version of a code path that few stages take.
 pub(super) fn rare_version(name: &str) -> Option<u32> {
-    ops::RARE_VERSIONS.iter().find(|(known, _)| *known == name).map(|(_, version)| *version)
+    ops::RARE_VERSIONS
+        .iter()
+        .chain(data::RARE_VERSIONS)
+        .find(|(known, _)| *known == name)
+        .map(|(_, version)| *version)
 }
 
 /// The hand-kept version of every code path whose change would change a result, for recipes.

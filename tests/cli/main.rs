@@ -10,6 +10,7 @@ mod init;
 mod kill;
 mod language;
 mod list;
+mod matrix;
 mod params;
 mod plan;
 mod predict;

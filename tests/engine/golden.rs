@@ -28,11 +28,13 @@ fn versions() -> BTreeMap<&'static str, u32> {
         ops::RARE_VERSIONS,
         model::VERSIONS,
         data::VERSIONS,
+        data::RARE_VERSIONS,
         features::VERSIONS,
         weights::VERSIONS,
         train::VERSIONS,
         train::OPTIONAL_VERSIONS,
         metrics::VERSIONS,
+        metrics::EMBEDDING_VERSIONS,
         report::VERSIONS,
     ];
     let all: Vec<_> = rooms.concat();

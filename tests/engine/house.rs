@@ -9,9 +9,9 @@ use walkdir::WalkDir;
 const FLOORS: [&[&str]; 13] = [
     &["error"],
     &["cuda", "digest", "memory", "random"],
-    &["autograd", "events", "metrics", "pipeline"],
+    &["autograd", "events", "pipeline"],
     &["ops", "store"],
-    &["data", "device"],
+    &["data", "device", "metrics"],
     &["features", "model"],
     &["weights"],
     &["freeze"],

@@ -9,7 +9,7 @@ use defrost::autograd::{Backward, Tape, Value};
 use defrost::data::{self, Bench, Dataset, Picture, Region, Scale, Transform, Workspace};
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
-use defrost::metrics::ClassificationMetrics;
+use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, Similarities};
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{self, Activation, FoldedConv, FoldedNorm, Window};
 use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Monitor, ReduceOnPlateau, Schedule};
@@ -49,7 +49,15 @@ pub const PATHS: &[(&str, Path)] = &[
     ("png", || decode(&["rgb8.png", "palette_alpha.png", "grey16.png", "grey_alpha8.png"])),
     ("resize", resize),
     ("normalize", normalize),
-    ("augment", augment),
+    ("augment", || {
+        augmented(&[
+            "random_resized_crop = {}\nhorizontal_flip = 0.5",
+            "vertical_flip = 0.5\nrotation = 30.0",
+            "color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.2 }\nhorizontal_flip = 0.5",
+        ])
+    }),
+    ("rand_augment", || augmented(&["rand_augment = { num_ops = 3 }", "rand_augment = { magnitude = 30 }"])),
+    ("random_erasing", || augmented(&["random_erasing = {}", "random_erasing = { value = \"random\" }"])),
     ("shuffle", shuffle),
     ("split", split),
     ("features", features),
@@ -60,6 +68,8 @@ pub const PATHS: &[(&str, Path)] = &[
     ("schedule", schedule),
     ("schedules", schedules),
     ("classification", classification),
+    ("verification", verification),
+    ("identification", identification),
     ("pictures", pictures),
 ];
 
@@ -387,12 +397,7 @@ fn normalize() -> String {
     digest(&tensors)
 }
 
-fn augment() -> String {
-    let augments = [
-        "random_resized_crop = {}\nhorizontal_flip = 0.5",
-        "vertical_flip = 0.5\nrotation = 30.0",
-        "color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.2 }\nhorizontal_flip = 0.5",
-    ];
+fn augmented(augments: &[&str]) -> String {
     let mut hasher = Hasher::default();
     for augment in augments {
         let augment: Augment = toml::from_str(augment).unwrap();
@@ -532,6 +537,29 @@ fn metrics() -> ClassificationMetrics {
 
 fn classification() -> String {
     digest_of(serde_json::to_string(&metrics().finish(&classes()).unwrap()).unwrap())
+}
+
+/// Noisy images of a few identities.
+fn embeddings(name: &str) -> Embeddings {
+    const IMAGES: usize = 300;
+    let centres = numbers("centres of identities", 30 * 140);
+    let noise = numbers(name, IMAGES * 140);
+    let identities: Vec<u32> = (0..IMAGES as u32).map(|image| image % 30).collect();
+    let near = |(at, noise): (usize, f32)| centres[at % centres.len()] + 2.0 * noise;
+    let rows = noise.into_iter().enumerate().map(near).collect();
+    Embeddings::new(rows, 140, identities).unwrap()
+}
+
+fn verification() -> String {
+    let similarities = Similarities::of_all(&embeddings("images")).unwrap();
+    let found = similarities.verification(&[1e-3, 1e-2]).unwrap();
+    let curve: Vec<f64> = similarities.roc().iter().flat_map(|point| [point.far, point.tar]).collect();
+    digest_of(serde_json::to_string(&(found, curve)).unwrap())
+}
+
+fn identification() -> String {
+    let found = Identification::of(&embeddings("queries"), &embeddings("images")).unwrap();
+    digest_of(serde_json::to_string(&(&found, &found.cmc)).unwrap())
 }
 
 fn pictures() -> String {

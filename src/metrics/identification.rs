@@ -1,0 +1,115 @@
+//! Identification: which images of a gallery show whom a query shows, told by their order of similarity.
+//!
+//! As is usual in re-identification (Zheng et al. 2015, *Scalable Person Re-identification: A Benchmark*), without
+//! its filter by camera: a query whose identity the gallery lacks is left out and counted as unmatched.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::embeddings::Embeddings;
+use crate::error::{Error, Result};
+
+/// The ranks that the cumulative match characteristic is given for, at most.
+const RANKS: usize = 50;
+
+/// What identification comes to; part of the content of `metrics.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identification {
+    /// Queries with a match in the gallery: those that the rates are of.
+    pub queries: u64,
+    pub unmatched_queries: u64,
+    /// The images that each query is compared with.
+    pub gallery: u64,
+    pub rank1: f64,
+    pub rank5: f64,
+    pub rank10: f64,
+    /// The mean over queries of the average precision, scikit-learn's `average_precision_score`.
+    pub mean_average_precision: f64,
+    /// The cumulative match characteristic: at place k − 1 the share of queries with a match among the k most similar
+    /// images of the gallery. An image of another identity that is as similar as the best match stands ahead of it, so
+    /// that embeddings which are all the same find nobody.
+    #[serde(skip)]
+    pub cmc: Vec<f64>,
+}
+
+/// How one query fared.
+struct Found {
+    /// The rank of the best match, from 1.
+    rank: usize,
+    average_precision: f64,
+}
+
+impl Identification {
+    /// Looks every query up in the gallery.
+    ///
+    /// # Errors
+    /// No query has a match in the gallery.
+    pub fn of(queries: &Embeddings, gallery: &Embeddings) -> Result<Self> {
+        Self::looked_up(queries, gallery, false)
+    }
+
+    /// Looks every image up among all others.
+    ///
+    /// # Errors
+    /// No two images are of one identity.
+    pub fn among(images: &Embeddings) -> Result<Self> {
+        Self::looked_up(images, images, true)
+    }
+
+    /// Similarities are held a block of queries at a time.
+    fn looked_up(queries: &Embeddings, gallery: &Embeddings, without_itself: bool) -> Result<Self> {
+        let mut found = Vec::with_capacity(queries.count());
+        queries.blocks(
+            gallery,
+            |_| 0,
+            |rows, similarities| {
+                let lines = rows.into_par_iter().zip(similarities.par_chunks_exact(gallery.count().max(1)));
+                found.par_extend(lines.map(|(query, line)| {
+                    let itself = without_itself.then_some(query);
+                    look_up(queries.identities()[query], line, gallery.identities(), itself)
+                }));
+            },
+        )?;
+        let matched: Vec<&Found> = found.iter().flatten().collect();
+        if matched.is_empty() {
+            return Err(Error::failed("no query has another image of its identity in the gallery")
+                .hint("give identities with two images at least, one in the gallery"));
+        }
+        let compared = gallery.count() - usize::from(without_itself);
+        let share = |hits: usize| hits as f64 / matched.len() as f64;
+        let rank = |k: usize| share(matched.iter().filter(|found| found.rank <= k).count());
+        let precisions: f64 = matched.iter().map(|found| found.average_precision).sum();
+        Ok(Self {
+            queries: matched.len() as u64,
+            unmatched_queries: (found.len() - matched.len()) as u64,
+            gallery: compared as u64,
+            rank1: rank(1),
+            rank5: rank(5),
+            rank10: rank(10),
+            mean_average_precision: precisions / matched.len() as f64,
+            cmc: (1..=RANKS.min(compared)).map(rank).collect(),
+        })
+    }
+}
+
+/// None where the gallery lacks the identity.
+fn look_up(identity: u32, similarities: &[f32], gallery: &[u32], itself: Option<usize>) -> Option<Found> {
+    let others = |image: &usize| Some(*image) != itself;
+    let (matches, rest): (Vec<usize>, Vec<usize>) =
+        (0..gallery.len()).filter(others).partition(|&image| gallery[image] == identity);
+    let mut matches: Vec<f32> = matches.into_iter().map(|image| similarities[image]).collect();
+    matches.sort_unstable_by(|a, b| b.total_cmp(a));
+    // How many of other identities are at least as similar as each match, but not as the one before it.
+    let mut ahead = vec![0usize; matches.len() + 1];
+    for image in rest {
+        ahead[matches.partition_point(|&own| own > similarities[image])] += 1;
+    }
+    let (mut right, mut wrong, mut precision) = (0usize, 0usize, 0.0);
+    for equals in matches.chunk_by(|a, b| a == b) {
+        wrong += ahead[right..right + equals.len()].iter().sum::<usize>();
+        right += equals.len();
+        precision += equals.len() as f64 * right as f64 / (right + wrong) as f64;
+    }
+    let rank = 1 + ahead[0];
+    (!matches.is_empty()).then(|| Found { rank, average_precision: precision / matches.len() as f64 })
+}
