@@ -98,7 +98,7 @@ impl Source {
     }
 
     /// The same for a file that says itself what it is of, and whose names it has.
-    pub(super) fn as_recorded(self) -> Self {
+    pub(super) fn with_recorded_names(self) -> Self {
         let dialect = [Dialect::Timm].into_iter().find(|dialect| {
             let recorded = self.metadata().get(RECORD).map(String::as_str);
             recorded.is_some() && recorded == dialect.record()

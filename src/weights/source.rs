@@ -76,7 +76,8 @@ impl Source {
             None => Err(unknown(&map)),
         }
         .map_err(within)?;
-        Ok(Self { path: path.to_owned(), map, entries, metadata, names: Names::default() }.as_recorded())
+        Ok(Self { path: path.to_owned(), map, entries, metadata, names: Names::default() }
+            .with_recorded_names())
     }
 
     pub fn path(&self) -> &Path {
