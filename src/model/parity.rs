@@ -189,13 +189,15 @@ fn check_training(arch: Arch, name: &str, dtype: DType) {
     ];
     let (found, updated) = pass.backward(&value).unwrap();
     assert_eq!(found.len(), gradients.len());
-    // What PyTorch's float32 loses in most gradients: in one of a few numbers it may have lost less by luck.
+    // What PyTorch's float32 loses in half of the gradients, and in nine of ten: in a few numbers it may have lost less by luck.
     let mut errors: Vec<f64> = gradients.values().map(|sample| sample.error).collect();
     errors.sort_by(f64::total_cmp);
-    let usual = logits.error.max(errors[errors.len() / 2]);
+    let [usual, high] = [5, 9].map(|tenths| logits.error.max(errors[errors.len() * tenths / 10]));
     for (id, gradient) in found {
-        let name = &model.description.tensors[id].name;
-        strains.push((strain(&gradient.unwrap(), &gradients[name], usual, dtype), name.clone()));
+        let spec = &model.description.tensors[id];
+        let floor = if spec.elements() < 16 { high } else { usual };
+        let strain = strain(&gradient.unwrap(), &gradients[&spec.name], floor, dtype);
+        strains.push((strain, spec.name.clone()));
     }
     assert_eq!(updated.len(), 3 * norms.len());
     for (id, tensor) in updated {

@@ -5,7 +5,8 @@ head for one epoch, and what it saved is loaded by the same library with `strict
 
 torch 2.15.0, torchvision 0.29.2, timm 1.0.31, safetensors 0.8, pillow. A row of the table says for each file that frozen
 tensors came back bit for bit, and how far the class probabilities of `defrost predict` are from PyTorch's softmax on the
-same images: the greatest difference of their logarithms (logits but for a constant), as a share of the greatest logarithm.
+same images, in float64: the greatest difference of their logarithms (logits but for a constant), as a share of the
+greatest logarithm. Beside it, what PyTorch's own float32 differs by.
 
 Weights are random, with running statistics of real batches: no package carries published ones of these networks.
 """
@@ -128,9 +129,11 @@ def trip(binary, library, name, arch, kind):
         back = build().eval()
         back.load_state_dict(state, strict=True)
         with torch.no_grad():
-            expected = back(batch).double().log_softmax(1)
+            single = back(batch).double().log_softmax(1)
+            expected = back.double()(batch.double()).log_softmax(1)
         found = torch.tensor([[row["probabilities"][name] for name in CLASSES] for row in found]).double().log()
-        return frozen, len(state), float((found - expected).abs().max() / expected.abs().max())
+        differs = lambda other: float((other - expected).abs().max() / expected.abs().max())
+        return frozen, len(state), differs(found), differs(single)
 
 
 if __name__ == "__main__":
@@ -138,13 +141,13 @@ if __name__ == "__main__":
     parser.add_argument("archs", nargs="*", help="all if none is given")
     parser.add_argument("--binary", default="target/debug/defrost")
     arguments = parser.parse_args()
-    print("| library | model | file | tensors unmoved | difference of log-probabilities |")
-    print("| --- | --- | --- | --- | --- |")
+    print("| library | model | file | tensors unmoved | defrost | PyTorch float32 |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for library, name, arch in TRIPS:
         if arguments.archs and arch not in arguments.archs:
             continue
         for kind in ["safetensors", "pth"]:
-            frozen, count, difference = trip(arguments.binary, library, name, arch, kind)
-            print(f"| {library} | {name} | {kind} | {frozen} of {count} | {difference:.1e} |", flush=True)
+            frozen, count, ours, theirs = trip(arguments.binary, library, name, arch, kind)
+            print(f"| {library} | {name} | {kind} | {frozen} of {count} | {ours:.1e} | {theirs:.1e} |", flush=True)
             assert frozen == count - 2, "only the head's weight and bias train"
-            assert difference < 2e-5
+            assert ours <= 4 * theirs + 1e-6
