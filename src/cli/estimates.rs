@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use defrost::bench::Meter;
@@ -123,9 +124,18 @@ pub fn processor_name() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// Linux's count of the most bytes ever resident.
+/// What the process had held at most when the present run began.
+static HELD_BEFORE: AtomicU64 = AtomicU64::new(0);
+
+/// Marks the beginning of one run of several in a process.
+pub fn begin_run() {
+    HELD_BEFORE.store(memory("VmHWM:").unwrap_or(0), Ordering::Relaxed);
+}
+
+/// Linux's count of the most bytes ever resident; unknown while it is what another run left, since large blocks are
+/// never given back.
 pub fn peak_bytes() -> Option<u64> {
-    memory("VmHWM:")
+    memory("VmHWM:").filter(|&peak| peak > HELD_BEFORE.load(Ordering::Relaxed))
 }
 
 fn memory(what: &str) -> Option<u64> {

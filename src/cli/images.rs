@@ -30,7 +30,7 @@ pub fn parts<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
             "{root}: {train} training, {validation} validation and {test} test images of {classes} classes"
         )
     };
-    datasets(works).iter().map(line).collect()
+    once(datasets(works).iter().map(line))
 }
 
 /// `photos: 27 files are left out, as they are neither JPEG nor PNG by name (.bmp, .webp)`.
@@ -47,5 +47,16 @@ pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
         format!("{root}: {count} {files} left out, being neither JPEG nor PNG by name ({})", kinds.join(", "))
     };
     let with_some = datasets(works).into_iter().filter(|dataset| !dataset.ignored.is_empty());
-    with_some.map(line).collect()
+    once(with_some.map(line))
+}
+
+/// Each line once: the runs of a matrix look at one folder each for themselves.
+fn once(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    lines.for_each(|line| {
+        if !all.contains(&line) {
+            all.push(line)
+        }
+    });
+    all
 }

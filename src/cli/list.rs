@@ -38,6 +38,9 @@ fn entry(run: &RunSummary) -> String {
     if let Some(monitor) = &run.monitor {
         text += &format!("  {}", monitored(monitor));
     }
+    if let Some(label) = &run.label {
+        text += &format!("  \x1b[1m{label}\x1b[0m");
+    }
     for change in &run.changes {
         text += &format!("\n            {change}");
     }

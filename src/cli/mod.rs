@@ -51,6 +51,8 @@ commands! {
     Verify(verify),
     /// Show what differs between two runs, settings and results
     Diff(diff),
+    /// Show runs side by side in one table and one picture, mean and deviation over seeds
+    Compare(compare),
     /// Class probabilities for images
     Predict(predict),
     /// Write the self-contained HTML report of a run

@@ -21,28 +21,39 @@ pub struct PipelineOptions {
     /// Threads for computing, instead of the file's
     #[arg(long)]
     pub threads: Option<usize>,
+    /// Of a file with a matrix, only these runs: a label, or parts of one such as `arch=resnet*`
+    #[arg(long, value_name = "LABEL")]
+    pub only: Vec<String>,
     /// The folder of all runs, instead of the nearest `runs`
     #[arg(long, value_name = "DIR")]
     pub runs_dir: Option<PathBuf>,
 }
 
 impl PipelineOptions {
-    /// Reads a pipeline file and resolves its names, with all that is wrong in one report.
-    pub fn check(&self, file: &Path, depth: Depth) -> Result<(Resolved, Vec<Draft>), Report> {
+    /// Reads the runs of a pipeline file and resolves their names, with all that is wrong in one report: one run, or
+    /// those of its matrix.
+    pub fn check(&self, file: &Path, depth: Depth) -> Result<Vec<(Resolved, Vec<Draft>)>, Report> {
         let options = LoadOptions {
             set: self.set.clone(),
             device: self.device.clone(),
             threads: self.threads,
+            only: self.only.clone(),
             inputs: depth == Depth::Inputs,
             env: &|name| std::env::var(name).ok(),
         };
-        let pipeline = pipeline::load(file, &options)?;
-        let drafts = plan::resolve(&pipeline, depth)?;
-        Ok((pipeline, drafts))
+        let runs = pipeline::load_all(file, &options)?;
+        let resolved: Vec<_> = runs.iter().map(|run| plan::resolve(run, depth)).collect();
+        let drafts = Report::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(resolved))?;
+        Ok(runs.into_iter().zip(drafts).collect())
     }
 
-    /// [`Self::check`] for a command that goes on with the pipeline: what is wrong is shown, and returned as one error.
-    pub fn load(&self, file: &Path, depth: Depth, console: &Console) -> Result<(Resolved, Vec<Draft>)> {
+    /// [`Self::check`] for a command that goes on with the runs: what is wrong is shown, and returned as one error.
+    pub fn load_all(
+        &self,
+        file: &Path,
+        depth: Depth,
+        console: &Console,
+    ) -> Result<Vec<(Resolved, Vec<Draft>)>> {
         self.check(file, depth).map_err(|report| {
             console.report(&report, file);
             if console.json() {
@@ -50,6 +61,21 @@ impl PipelineOptions {
             }
             Error::usage(format!("`{}` is not valid", file.display()))
         })
+    }
+
+    /// [`Self::load_all`] for a command that works on one run: of a file with a matrix, `--only` says on which.
+    pub fn load(&self, file: &Path, depth: Depth, console: &Console) -> Result<(Resolved, Vec<Draft>)> {
+        let mut runs = self.load_all(file, depth, console)?;
+        if let [(first, _), _, ..] = runs.as_slice() {
+            let label = first.label.as_deref().unwrap_or_default();
+            return Err(Error::usage(format!(
+                "`{}` has {} runs, and this is of one",
+                file.display(),
+                runs.len()
+            ))
+            .hint(format!("choose one, as `--only \"{label}\"`; `defrost validate` lists them")));
+        }
+        Ok(runs.remove(0))
     }
 
     /// The folder of all runs for a pipeline file.
@@ -74,9 +100,17 @@ impl RunsOptions {
 
     /// The run an argument means: a path, an id prefix, a name (its latest) or a pipeline file.
     pub fn resolve(&self, argument: &str) -> Result<RunDirectory> {
+        run::resolve_run(argument, &self.root_of(argument)?)
+    }
+
+    /// The runs an argument means, which may be several: those of a matrix, or of a pattern.
+    pub fn resolve_all(&self, argument: &str) -> Result<Vec<RunDirectory>> {
+        run::resolve_runs(argument, &self.root_of(argument)?)
+    }
+
+    /// The folder of all runs, seen from an argument that may be a pipeline file.
+    fn root_of(&self, argument: &str) -> Result<PathBuf> {
         let file = Path::new(argument);
-        let runs =
-            if self.runs_dir.is_none() && file.is_file() { run::runs_root(file)? } else { self.root()? };
-        run::resolve_run(argument, &runs)
+        if self.runs_dir.is_none() && file.is_file() { run::runs_root(file) } else { self.root() }
     }
 }

@@ -1,10 +1,12 @@
 //! `defrost plan`: what a run would do, and why.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::Result;
 use defrost::data::Split;
+use defrost::digest::Digest;
 use defrost::estimate::{self, Estimate};
 use defrost::plan::{Planned, Status};
 use defrost::run::RunDirectory;
@@ -33,13 +35,76 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let session = Session::open(&args.file, &args.pipeline, args.rehash, console)?;
+    let sessions = Session::open(&args.file, &args.pipeline, args.rehash, console)?;
+    let mut known = Known::default();
+    let mut documents = Vec::new();
+    for session in &sessions {
+        if let Some(label) = &session.pipeline.label {
+            console.say(format!("\x1b[1m{label}\x1b[0m"));
+            known.label.clone_from(label);
+        }
+        documents.push(one(session, &args, &mut known, console)?);
+        if session.pipeline.label.is_some() {
+            console.say("");
+        }
+    }
+    if sessions.iter().all(|session| session.pipeline.label.is_none()) {
+        console.say("");
+    } else {
+        console.say(known.sentence(sessions.len()));
+    }
+    if let Some(total) = total(&known.estimates) {
+        console.say(format!("estimate in all: {}", amount(&total)));
+    }
+    let works = sessions.iter().flat_map(|session| session.plan.stages.iter().map(|stage| &stage.work));
+    images::parts(works).iter().for_each(|text| console.say(text));
+    for document in &documents {
+        console.say(format!("run directory: {}", document["run_dir"].as_str().unwrap_or_default()));
+    }
+    if console.json() {
+        match &sessions[..] {
+            [session] if session.pipeline.label.is_none() => console.document(&documents[0]),
+            _ => console.document(&json!({ "runs": documents })),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the runs before this one of a matrix will have computed.
+#[derive(Default)]
+struct Known {
+    label: String,
+    /// Stages that are to be computed, by recipe, each with the run that does it.
+    computed: BTreeMap<Digest, String>,
+    /// Of those, what they will take.
+    estimates: Vec<Option<Estimate>>,
+    hits: usize,
+    shared: usize,
+}
+
+impl Known {
+    /// The run before this one that computes a stage.
+    fn elsewhere(&self, recipe: &Digest) -> Option<String> {
+        self.computed.get(recipe).filter(|label| **label != self.label).cloned()
+    }
+
+    fn sentence(&self, runs: usize) -> String {
+        let (noun, stages) = (if runs == 1 { "run" } else { "runs" }, self.hits + self.shared + self.computed.len());
+        format!(
+            "{runs} {noun} of {stages} stages: {} to be computed, {} of them in the store, {} shared with a run before",
+            self.computed.len(),
+            self.hits,
+            self.shared
+        )
+    }
+}
+
+/// The stages of one run, said line by line; returned as a document.
+fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> Result<Value> {
     let plan = &session.plan;
     let statuses = session.statuses()?;
     let directory = RunDirectory::locate(&session.runs, &plan.name, &plan.recipe)?;
-
-    let mut estimates = (!args.no_estimates).then(|| Estimates::open(&session));
-    let mut all: Vec<Option<Estimate>> = Vec::new();
+    let mut estimates = (!args.no_estimates).then(|| Estimates::open(session));
     let width = plan.stages.iter().map(|stage| stage.name.len()).max().unwrap_or(0);
     let mut stages: Vec<Value> = Vec::new();
     for (stage, status) in plan.stages.iter().zip(&statuses) {
@@ -49,18 +114,27 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             Status::Resume => "\x1b[36mRESUME\x1b[0m",
         };
         let elsewhere = status.finished.as_ref().map(|finished| &finished.variant);
-        let why = match elsewhere.filter(|variant| **variant != session.choice.variant) {
-            Some(variant) => format!("computed on {variant}"),
-            None => status.why().unwrap_or_default(),
+        let shared = known.elsewhere(&stage.recipe).filter(|_| status.status != Status::Hit);
+        let why = match (elsewhere.filter(|variant| **variant != session.choice.variant), &shared) {
+            (Some(variant), _) => format!("computed on {variant}"),
+            (None, Some(label)) => format!("computed once, in `{label}`"),
+            (None, None) => status.why().unwrap_or_default(),
         };
         let line = format!("{word}  {:width$}  {why}", stage.name);
         console.say(line.trim_end());
         let (mut features, mut estimate) = (None, None);
-        if status.status != Status::Hit {
-            let found = estimates::found(&session, stage, &statuses)?;
-            estimate = estimates.as_mut().and_then(|estimates| estimated(estimates, stage, found.as_ref(), session.choice.device.is_cpu(), console));
-            features = Features::of(&stage.work, found, session.pipeline.run.feature_bytes().is_some());
-            all.push(estimate);
+        match (status.status, &shared) {
+            (Status::Hit, _) => known.hits += 1,
+            (_, Some(_)) => known.shared += 1,
+            (_, None) => {
+                let on_cpu = session.choice.device.is_cpu();
+                let found = estimates::found(session, stage, &statuses)?;
+                estimate =
+                    estimates.as_mut().and_then(|estimates| estimated(estimates, stage, found.as_ref(), on_cpu, console));
+                features = Features::of(&stage.work, found, session.pipeline.run.feature_bytes().is_some());
+                known.estimates.push(estimate);
+                known.computed.insert(stage.recipe, known.label.clone());
+            }
         }
         let most = stage.work.may_stop_early();
         let notes = [
@@ -71,7 +145,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         for note in notes.iter().flatten() {
             console.say(format!("        {:width$}  {note}", ""));
         }
-        stages.push(json!({
+        let mut document = json!({
             "name": stage.name,
             "kind": stage.work.kind(),
             "recipe": stage.recipe,
@@ -82,26 +156,29 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             "note": note(&stage.work),
             "features": features,
             "estimate": estimate,
-        }));
+        });
+        if let Some(label) = shared {
+            document["shared_with"] = json!(label);
+        }
+        stages.push(document);
     }
     if let Some(estimates) = &mut estimates {
         estimates.known.save();
     }
-    console.say("");
-    if let Some(total) = total(&all) {
-        console.say(format!("estimate in all: {}", amount(&total)));
+    let mut document = json!({ "run_dir": directory.path(), "stages": stages });
+    if let Some(label) = &session.pipeline.label {
+        document["label"] = json!(label);
     }
-    images::parts(plan.stages.iter().map(|stage| &stage.work)).iter().for_each(|text| console.say(text));
-    console.say(format!("run directory: {}", directory.path().display()));
-    if console.json() {
-        console.document(&json!({ "run_dir": directory.path(), "stages": stages }));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(document)
 }
 
-/// What is worth knowing of a train stage before it runs.
+/// What is worth knowing of a stage before it runs.
 fn note(work: &Work) -> Option<String> {
-    let Work::Train(train) = work else { return None };
+    let train = match work {
+        Work::Train(train) => train,
+        Work::LoadWeights(load) => return load.names.as_ref().map(|names| format!("the weights have {names}")),
+        _ => return None,
+    };
     let totals = train.table.totals();
     let images = train.dataset.as_ref().map_or(0, |dataset| dataset.split(Split::Train).len());
     let steps = images.div_ceil(train.settings.batch_size);

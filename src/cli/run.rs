@@ -6,8 +6,10 @@ use std::time::{Instant, SystemTime};
 
 use defrost::estimate::Learner;
 use defrost::events::Fanout;
-use defrost::run::{self, Interrupt, Options, Texts};
+use defrost::run::{self, Interrupt, Options, Summary, Texts};
+use defrost::error::Kind;
 use defrost::{Error, Result};
+use serde_json::json;
 
 use super::estimates::{self, Estimates};
 use super::progress::Progress;
@@ -36,10 +38,52 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let session = Session::open(&args.file, &args.pipeline, args.rehash, console)?;
-    let settings = &session.pipeline.run;
+    let sessions = Session::open(&args.file, &args.pipeline, args.rehash, console)?;
     let interrupt = Interrupt::default();
     stop_on_signals(&interrupt)?;
+    if let [session] = &sessions[..]
+        && session.pipeline.label.is_none()
+    {
+        let summary = one(session, &args, &interrupt)?;
+        if console.json() {
+            console.document(&summary);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    all(&sessions, &args, &interrupt, console)
+}
+
+/// The runs of a matrix, one after the other. One that fails does not keep the others from running.
+fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Console) -> Result<ExitCode> {
+    let (mut documents, mut failed) = (Vec::new(), Vec::new());
+    for (index, session) in sessions.iter().enumerate() {
+        let label = session.pipeline.label.as_deref().unwrap_or_default();
+        estimates::begin_run();
+        console.aside(format!("\n\x1b[1m{label}\x1b[0m ({} of {})", index + 1, sessions.len()));
+        let mut document = match one(session, args, interrupt) {
+            Ok(summary) => json!(summary),
+            Err(error) if error.kind == Kind::Interrupted => return Err(error),
+            Err(error) => {
+                console.error(&error);
+                failed.push(label);
+                json!({ "error": { "message": error.message, "hint": error.hint } })
+            }
+        };
+        document["label"] = json!(label);
+        documents.push(document);
+    }
+    if console.json() {
+        console.document(&json!({ "runs": documents }));
+    }
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Error::failed(format!("{} of {} runs failed: {}", failed.len(), sessions.len(), failed.join("; ")))
+        .hint("run the same command again: what is finished is taken from the store"))
+}
+
+fn one(session: &Session, args: &Args, interrupt: &Interrupt) -> Result<Summary> {
+    let settings = &session.pipeline.run;
     let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
@@ -47,8 +91,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         .map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
     let statuses = session.statuses()?;
     session.require_precision(&statuses)?;
-    let mut estimates = Estimates::open(&session);
-    let (expected, workloads) = estimates::expected(&session, &statuses, &estimates)?;
+    let mut estimates = Estimates::open(session);
+    let (expected, workloads) = estimates::expected(session, &statuses, &estimates)?;
     let options = Options {
         device: &session.choice.device,
         from: args.from.as_deref(),
@@ -71,15 +115,11 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let learner = Learner::new(workloads, &clock);
     let observer = Fanout(vec![&progress, &learner]);
     let summary = pool.install(|| {
-        run::execute(&session.plan, &texts, &session.store, &session.runs, &options, &observer, &interrupt)
+        run::execute(&session.plan, &texts, &session.store, &session.runs, &options, &observer, interrupt)
     });
     learner.teach(&mut estimates.known);
     estimates.known.save();
-    let summary = summary?;
-    if console.json() {
-        console.document(&summary);
-    }
-    Ok(ExitCode::SUCCESS)
+    summary
 }
 
 /// Ctrl-C, SIGTERM and SIGUSR1 ask for a checkpoint and an orderly end; a second Ctrl-C does not wait for it.

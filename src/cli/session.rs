@@ -22,21 +22,35 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads, checks and plans a pipeline file. What is wrong with it is shown here.
-    pub fn open(file: &Path, options: &PipelineOptions, rehash: bool, console: &Console) -> Result<Self> {
-        let (pipeline, drafts) = options.load(file, Depth::Inputs, console)?;
-        let choice = device::choose(&pipeline.run.device)?;
-        choice.note.iter().for_each(|note| console.warn(note));
-        let runs = options.runs(file)?;
-        let store = Store::open(&runs);
-        images::left_out(drafts.iter().map(|draft| &draft.work)).iter().for_each(|text| console.warn(text));
-        let plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
-        Ok(Self { pipeline, runs, store, plan, choice })
+    /// Loads, checks and plans the runs of a pipeline file: one, or those of its matrix. What is wrong is shown here.
+    pub fn open(
+        file: &Path,
+        options: &PipelineOptions,
+        rehash: bool,
+        console: &Console,
+    ) -> Result<Vec<Self>> {
+        let runs = options.load_all(file, Depth::Inputs, console)?;
+        let works = runs.iter().flat_map(|(_, drafts)| drafts.iter().map(|draft| &draft.work));
+        let left_out = images::left_out(works);
+        let folder = options.runs(file)?;
+        let mut sessions: Vec<Self> = Vec::new();
+        for (pipeline, drafts) in runs {
+            let choice = device::choose(&pipeline.run.device)?;
+            // A matrix cannot vary the device, so its note is the same for all.
+            if sessions.is_empty() {
+                choice.note.iter().chain(&left_out).for_each(|note| console.warn(note));
+            }
+            let store = Store::open(&folder);
+            let mut plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
+            plan.label.clone_from(&pipeline.label);
+            sessions.push(Self { pipeline, runs: folder.clone(), store, plan, choice });
+        }
+        Ok(sessions)
     }
 
     /// What a run would do with each stage.
     pub fn statuses(&self) -> Result<Vec<StageStatus>> {
-        let earlier = run::earlier_stages(&self.runs, &self.plan.name);
+        let earlier = run::earlier_stages(&self.runs, &self.plan.name, self.plan.label.as_deref());
         plan::statuses(&self.plan, &self.store, self.wanted(), &self.choice.variant, &earlier)
     }
 

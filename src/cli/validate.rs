@@ -28,10 +28,19 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let mut errors: Vec<Diagnostic> = Vec::new();
     for file in &args.files {
         match args.pipeline.check(file, depth) {
-            Ok((_, stages)) => {
-                images::left_out(stages.iter().map(|stage| &stage.work)).iter().for_each(|text| console.warn(text));
-                let noun = if stages.len() == 1 { "stage" } else { "stages" };
-                console.say(format!("ok: {}: {} {noun}", file.display(), stages.len()));
+            Ok(runs) => {
+                let works = runs.iter().flat_map(|(_, stages)| stages.iter().map(|stage| &stage.work));
+                images::left_out(works).iter().for_each(|text| console.warn(text));
+                let stages = runs.first().map_or(0, |(_, stages)| stages.len());
+                let noun = if stages == 1 { "stage" } else { "stages" };
+                let labels: Vec<&str> = runs.iter().filter_map(|(run, _)| run.label.as_deref()).collect();
+                let runs = match labels.len() {
+                    0 => String::new(),
+                    1 => ", 1 run".to_owned(),
+                    count => format!(", {count} runs"),
+                };
+                console.say(format!("ok: {}: {stages} {noun}{runs}", file.display()));
+                labels.iter().for_each(|label| console.say(format!("    {label}")));
             }
             Err(report) => {
                 console.report(&report, file);

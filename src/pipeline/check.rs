@@ -74,7 +74,7 @@ impl Checker<'_> {
             } else if schema["additionalProperties"].is_object() {
                 self.property_name(schema, key, child);
                 self.node(&schema["additionalProperties"], child, key);
-            } else {
+            } else if schema["additionalProperties"] != Json::Bool(true) {
                 self.unknown_key(schema, properties, key, child);
             }
         }
@@ -124,7 +124,8 @@ impl Checker<'_> {
     }
 
     fn array(&mut self, schema: &Json, items: &[Node], node: &Node, name: &str) {
-        for (index, item) in items.iter().enumerate() {
+        // An array that says nothing of its elements takes any.
+        for (index, item) in items.iter().enumerate().filter(|_| schema["items"].is_object()) {
             self.node(&schema["items"], item, &format!("{name}[{index}]"));
         }
         let least = schema["minItems"].as_u64();
@@ -204,7 +205,10 @@ impl Checker<'_> {
         let fitting = match &node.value {
             Value::String(_) => of_type("string"),
             Value::Table(_) => of_type("object"),
-            _ => Vec::new(),
+            Value::Array(_) => of_type("array"),
+            Value::Boolean(_) => of_type("boolean"),
+            Value::Integer(_) | Value::Float(_) => of_type("number"),
+            Value::Invalid => Vec::new(),
         };
         match (fitting.as_slice(), &node.value) {
             ([], _) => {

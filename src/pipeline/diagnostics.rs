@@ -134,21 +134,9 @@ pub struct Report {
 impl Report {
     /// Sorts by file and place, and keeps one of several that say the same of the same place: a default that is
     /// merged into three stages is wrong once.
-    pub fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
-        // Files in the order of their first error, then the arguments of the command line in theirs.
-        let mut sources: Vec<Arc<Source>> = Vec::new();
-        for diagnostic in &diagnostics {
-            if !sources.iter().any(|source| Arc::ptr_eq(source, &diagnostic.source)) {
-                sources.push(Arc::clone(&diagnostic.source));
-            }
-        }
-        let rank = |d: &Diagnostic| {
-            let position = sources.iter().position(|source| Arc::ptr_eq(source, &d.source));
-            (d.file.starts_with("--"), position, d.span.start, d.span.end)
-        };
-        diagnostics.sort_by_key(rank);
+    pub fn new(diagnostics: Vec<Diagnostic>) -> Self {
         let mut kept: Vec<Diagnostic> = Vec::new();
-        for new in diagnostics {
+        for new in sorted(diagnostics) {
             let same = |old: &Diagnostic| {
                 old.code == new.code
                     && old.span == new.span
@@ -162,9 +150,57 @@ impl Report {
         Self { diagnostics: kept }
     }
 
+    /// All runs of a file, or what is wrong with them, each once: what is wrong with some alone says with which.
+    pub fn of_runs<'a, T>(
+        runs: impl Iterator<Item = (Option<&'a str>, Result<T, Self>)>,
+    ) -> Result<Vec<T>, Self> {
+        let (mut right, mut count) = (Vec::new(), 0);
+        let mut found: Vec<(Diagnostic, Vec<&str>)> = Vec::new();
+        for (label, run) in runs {
+            count += 1;
+            for diagnostic in
+                run.map(|run| right.push(run)).err().into_iter().flat_map(|report| report.diagnostics)
+            {
+                let label = label.unwrap_or_default();
+                match found.iter_mut().find(|(known, _)| *known == diagnostic) {
+                    Some((_, labels)) => labels.push(label),
+                    None => found.push((diagnostic, vec![label])),
+                }
+            }
+        }
+        if found.is_empty() {
+            return Ok(right);
+        }
+        let named = |(mut diagnostic, labels): (Diagnostic, Vec<&str>)| {
+            diagnostic.message += &match labels.len() {
+                all if all == count => String::new(),
+                1 => format!(" (in the run `{}`)", labels[0]),
+                several => format!(" (in {several} of {count} runs, such as `{}`)", labels[0]),
+            };
+            diagnostic
+        };
+        Err(Self { diagnostics: sorted(found.into_iter().map(named).collect()) })
+    }
+
     pub fn render(&self, styled: bool) -> String {
         self.diagnostics.iter().map(|d| d.render(styled)).collect::<Vec<_>>().join("\n\n")
     }
+}
+
+/// By file and place: files in the order of their first error, then the arguments of the command line in theirs.
+fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut sources: Vec<Arc<Source>> = Vec::new();
+    for diagnostic in &diagnostics {
+        if !sources.iter().any(|source| Arc::ptr_eq(source, &diagnostic.source)) {
+            sources.push(Arc::clone(&diagnostic.source));
+        }
+    }
+    let rank = |d: &Diagnostic| {
+        let position = sources.iter().position(|source| Arc::ptr_eq(source, &d.source));
+        (d.file.starts_with("--"), position, d.span.start, d.span.end)
+    };
+    diagnostics.sort_by_key(rank);
+    diagnostics
 }
 
 impl fmt::Display for Report {

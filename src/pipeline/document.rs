@@ -50,6 +50,10 @@ impl Node {
         if let Value::Array(items) = &self.value { items } else { &[] }
     }
 
+    pub fn items_mut(&mut self) -> &mut [Node] {
+        if let Value::Array(items) = &mut self.value { items } else { &mut [] }
+    }
+
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entries().iter().find(|(name, _)| name == key).map(|(_, node)| node)
     }
@@ -58,6 +62,12 @@ impl Node {
         match &mut self.value {
             Value::Table(entries) => entries.iter_mut().find(|(name, _)| name == key).map(|(_, node)| node),
             _ => None,
+        }
+    }
+
+    pub fn remove(&mut self, key: &str) {
+        if let Value::Table(entries) = &mut self.value {
+            entries.retain(|(name, _)| name != key);
         }
     }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::diagnostics::{Diagnostic, Place, Report, Source};
 use super::document::{self, Node, Value};
 use super::draft::Draft;
+use super::matrix::{Combination, Matrix};
 use super::paths::{self, Variables};
 use super::resolved::Resolved;
 use super::set::Override;
-use super::{Run, check, graph, merge, schema, shape};
+use super::{Run, check, graph, label, merge, schema, shape};
 
 /// What the command line and the machine add to a file.
 pub struct LoadOptions<'a> {
@@ -19,14 +20,29 @@ pub struct LoadOptions<'a> {
     pub device: Option<String>,
     /// Instead of `run.threads`.
     pub threads: Option<usize>,
+    /// Of a file with a matrix, the runs whose labels one of these patterns selects; all if there is none.
+    pub only: Vec<String>,
     /// Whether variables, files and folders must be there.
     pub inputs: bool,
     /// Environment variables.
     pub env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Reads and checks a pipeline file. The report has every error that can be found without parameter and class names.
+/// Reads and checks a pipeline file that is one run; of one with a matrix, the first of its runs.
+///
+/// # Errors
+/// As [`load_all`].
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Resolved, Report> {
+    let first = load_all(path, options)?.into_iter().next();
+    Ok(first.expect("a file is one run at least"))
+}
+
+/// Reads and checks a pipeline file: one run, or all that its matrix makes, in the order of the file.
+///
+/// # Errors
+/// The report has every error that can be found without parameter and class names; what is wrong with some of a
+/// matrix's runs alone says with which.
+pub fn load_all(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
     let name = path.display().to_string();
     match paths::read(path) {
         Ok(text) => load_text(path, Source { name, text }, options),
@@ -42,60 +58,141 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Resolved, Report> {
     }
 }
 
-fn load_text(path: &Path, source: Source, options: &LoadOptions) -> Result<Resolved, Report> {
+fn load_text(path: &Path, source: Source, options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
     let base: PathBuf = path.parent().unwrap_or(Path::new("")).to_owned();
     let source = Arc::new(source);
     let mut diagnostics = Vec::new();
     let mut variables = Variables::new(options.env);
     let root = document::parse(&source, &mut diagnostics);
-    let mut root = merge::extend(root, &base, &mut variables, &mut diagnostics);
+    let root = merge::extend(root, &base, &mut variables, &mut diagnostics);
     // What cannot be parsed is not in the tree, and everything that needs it would be called missing.
     if diagnostics.iter().any(|d| d.code == "syntax" || d.code == "duplicate-key") {
         return Err(report(&source, diagnostics));
     }
-
     let overrides = overrides(options, &mut diagnostics);
-    let (to_defaults, to_stages): (Vec<_>, Vec<_>) = overrides.iter().partition(|set| set.is_default());
-    to_defaults.into_iter().for_each(|set| set.apply(&mut root, &mut diagnostics));
-    merge::apply_defaults(&mut root);
-    to_stages.into_iter().for_each(|set| set.apply(&mut root, &mut diagnostics));
-
-    check::check(schema::merged(), &root, "pipeline", &mut diagnostics);
-    paths::check_variables(&root, options.inputs, &mut variables, &mut diagnostics);
-    let mut draft = Draft::new(&root);
-    draft.check_names();
-    graph::check(&mut draft);
-    shape::check(&mut draft);
-    diagnostics.append(&mut draft.diagnostics);
-    if options.inputs {
-        paths::check_inputs(&root, &base, &mut variables, &mut diagnostics);
+    let matrix = Matrix::read(&root, &overrides, &mut diagnostics);
+    let runs = matrix.combinations();
+    let runs = chosen(runs, &options.only, &mut diagnostics);
+    if root.get("matrix").is_some() {
+        // Editors see the file as it is written, so it has to fit the schema without its matrix too.
+        let mut root = root.clone();
+        settle(&mut root, overrides.iter(), &mut diagnostics);
+        check::check(schema::merged(), &root, "pipeline", &mut diagnostics);
     }
-    if !diagnostics.is_empty() {
-        return Err(report(&source, diagnostics));
-    }
-
-    let read = || {
-        Some(Resolved {
-            name: root.get("name")?.text()?.to_owned(),
-            seed: root.get("seed").map_or(Some(0), integer)?,
-            data: draft.data().collect::<Option<_>>()?,
-            model: draft.model().collect::<Option<_>>()?,
-            stages: draft.stages().collect::<Option<_>>()?,
-            run: root
-                .get("run")
-                .map_or(Some(Run::default()), |run| serde_json::from_value(run.to_json()).ok())?,
-            file: path.to_owned(),
-            text: source.text.clone(),
-            base,
-            variables: variables.found,
-            root: root.clone(),
+    let file = File { path, base, source: &source, root: &root, variables: &variables, options };
+    let read: Vec<Result<Resolved, Report>> = runs
+        .iter()
+        .map(|run| {
+            let mut found = diagnostics.clone();
+            file.read(run, &overrides, &mut found)
+                .filter(|_| found.is_empty())
+                .ok_or_else(|| report(&source, found))
         })
+        .collect();
+    Report::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(read))
+}
+
+/// The runs that one of the patterns selects. A pattern that selects none is an error.
+fn chosen<'a>(
+    runs: Vec<Combination<'a>>,
+    only: &[String],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Combination<'a>> {
+    let selects = |pattern: &String, run: &Combination| {
+        run.label.as_deref().is_some_and(|label| label::selects(pattern, label))
     };
-    // The checker and the types agree (tests hold them to it); if ever they do not, better a poor message than a panic.
-    read().ok_or_else(|| {
-        let message = "the file fits the schema and yet cannot be read; this is a bug in defrost";
-        Report::new(vec![Diagnostic::new(&root.place, "internal", message)])
-    })
+    let idle: Vec<&String> =
+        only.iter().filter(|pattern| !runs.iter().any(|run| selects(pattern, run))).collect();
+    for pattern in &idle {
+        let source = Arc::new(Source { name: "--only".into(), text: (*pattern).clone() });
+        let place = Place::new(&source, 0..pattern.len());
+        let labels = runs.iter().filter_map(|run| run.label.as_deref());
+        let (message, help) = match runs.iter().any(|run| run.label.is_some()) {
+            true => (format!("no run of the matrix fits `{pattern}`"), label::help(pattern, labels)),
+            false => ("the file has no matrix to choose from".to_owned(), None),
+        };
+        diagnostics.push(Diagnostic::new(&place, "unknown-run", message).help(help));
+    }
+    if only.is_empty() || !idle.is_empty() {
+        return runs;
+    }
+    runs.into_iter().filter(|run| only.iter().any(|pattern| selects(pattern, run))).collect()
+}
+
+/// Puts settings in their places: those of `[defaults]` before stages take them from there, all others after.
+fn settle<'a>(root: &mut Node, sets: impl Iterator<Item = &'a Override>, diagnostics: &mut Vec<Diagnostic>) {
+    let (to_defaults, to_stages): (Vec<_>, Vec<_>) = sets.partition(|set| set.is_default());
+    to_defaults.into_iter().for_each(|set| set.apply(root, diagnostics));
+    merge::apply_defaults(root);
+    to_stages.into_iter().for_each(|set| set.apply(root, diagnostics));
+}
+
+/// A file with what it extends.
+struct File<'a> {
+    path: &'a Path,
+    base: PathBuf,
+    source: &'a Source,
+    root: &'a Node,
+    /// Those that the file it extends is found by.
+    variables: &'a Variables<'a>,
+    options: &'a LoadOptions<'a>,
+}
+
+impl File<'_> {
+    /// One run of the file; none where something is wrong with it, which is reported.
+    fn read(
+        &self,
+        run: &Combination,
+        overrides: &[Override],
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<Resolved> {
+        let inputs = self.options.inputs;
+        let mut root = self.root.clone();
+        root.remove("matrix");
+        let mut variables = self.variables.clone();
+        settle(&mut root, run.sets.iter().copied().chain(overrides), diagnostics);
+
+        check::check(schema::merged(), &root, "pipeline", diagnostics);
+        paths::check_variables(&root, inputs, &mut variables, diagnostics);
+        let mut draft = Draft::new(&root);
+        draft.check_names();
+        graph::check(&mut draft);
+        shape::check(&mut draft);
+        diagnostics.append(&mut draft.diagnostics);
+        if inputs {
+            paths::check_inputs(&root, &self.base, &mut variables, diagnostics);
+        }
+        if !diagnostics.is_empty() {
+            return None;
+        }
+
+        let read = || {
+            Some(Resolved {
+                name: root.get("name")?.text()?.to_owned(),
+                label: run.label.clone(),
+                seed: root.get("seed").map_or(Some(0), integer)?,
+                data: draft.data().collect::<Option<_>>()?,
+                model: draft.model().collect::<Option<_>>()?,
+                stages: draft.stages().collect::<Option<_>>()?,
+                run: root
+                    .get("run")
+                    .map_or(Some(Run::default()), |run| serde_json::from_value(run.to_json()).ok())?,
+                file: self.path.to_owned(),
+                text: self.source.text.clone(),
+                base: self.base.clone(),
+                variables: variables.found,
+                root: root.clone(),
+            })
+        };
+        let resolved = read();
+        if resolved.is_none() {
+            // The checker and the types agree (tests hold them to it); if ever they do not, better a poor message than
+            // a panic.
+            let message = "the file fits the schema and yet cannot be read; this is a bug in defrost";
+            diagnostics.push(Diagnostic::new(&root.place, "internal", message));
+        }
+        resolved
+    }
 }
 
 /// What is wrong with the file itself stands before what is wrong with a file it extends.

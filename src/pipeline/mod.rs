@@ -9,14 +9,17 @@
 
 mod augment;
 mod check;
+mod class_weights;
 mod data;
 mod diagnostics;
 mod document;
 mod draft;
 mod graph;
+pub mod label;
 mod load;
 mod loss;
 mod machine;
+mod matrix;
 mod merge;
 mod model;
 mod normalize;
@@ -35,9 +38,10 @@ mod tests;
 mod training;
 
 pub use augment::*;
+pub use class_weights::ClassWeights;
 pub use data::*;
 pub use diagnostics::{Diagnostic, Report};
-pub use load::{LoadOptions, load};
+pub use load::{LoadOptions, load, load_all};
 pub use loss::*;
 pub use machine::*;
 pub use model::*;

@@ -12,6 +12,7 @@ use super::suggest;
 const PATHS: [&[&str]; 3] = [&["extends"], &["data", "*", "root"], &["stage", "*", "file"]];
 
 /// Looks up variables and remembers what it found.
+#[derive(Clone)]
 pub struct Variables<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     pub found: BTreeMap<String, String>,
@@ -90,6 +91,27 @@ pub fn for_each(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
     }
     for steps in PATHS {
         walk(root, steps, change);
+    }
+    for_each_in_matrix(root, change);
+}
+
+/// What a matrix sets may be paths as well.
+fn for_each_in_matrix(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
+    let mut rewrite = |path: &str, node: &mut Node| {
+        let steps: Vec<&str> = path.split('.').collect();
+        if let (true, Value::String(text)) = (is_path(&steps), &mut node.value) {
+            change(text);
+        }
+    };
+    for table in root.get_mut("matrix").map(Node::items_mut).unwrap_or_default() {
+        let path = table.get("path").and_then(Node::text).unwrap_or_default().to_owned();
+        let values = table.get_mut("values").map(Node::items_mut).unwrap_or_default();
+        values.iter_mut().for_each(|value| rewrite(&path, value));
+        for case in table.get_mut("cases").map(Node::items_mut).unwrap_or_default() {
+            if let Some(Value::Table(settings)) = case.get_mut("set").map(|set| &mut set.value) {
+                settings.iter_mut().for_each(|(path, value)| rewrite(path, value));
+            }
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct Resolved {
     pub name: String,
+    /// Which run of the file's matrix it is, as `arch=resnet50, seed=1`; none where the file has no matrix.
+    pub label: Option<String>,
     pub seed: u64,
     pub data: BTreeMap<String, Data>,
     pub model: BTreeMap<String, Model>,

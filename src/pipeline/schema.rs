@@ -8,12 +8,13 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::matrix::MatrixTable;
 use super::{Data, Model, Run, Stage};
 
 /// One experiment: load pretrained weights, freeze by name, train, thaw, evaluate.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "defrost pipeline", extend("x-reserved" = ["matrix"]))]
+#[schemars(title = "defrost pipeline")]
 #[allow(dead_code, reason = "only its schema is used; the loader reads each table by itself")]
 struct PipelineFile {
     /// A file whose settings this one starts from, relative to this file. Tables merge, all else replaces.
@@ -37,6 +38,9 @@ struct PipelineFile {
     /// The steps of the experiment, each under a name of its own.
     #[schemars(schema_with = "named::<Stage>")]
     stage: BTreeMap<String, Stage>,
+    /// Makes several runs of one file: one for each value, or each combination where there are several tables.
+    #[schemars(length(min = 1))]
+    matrix: Option<Vec<MatrixTable>>,
     /// Where and how fast: nothing here changes a result.
     #[serde(default)]
     run: Run,
@@ -149,7 +153,7 @@ pub fn schema() -> &'static Value {
     &SCHEMA
 }
 
-/// Makes what a train stage needs conditional. The conditions stand at the root, beside the stages' `oneOf`: inside
+/// Makes what a train stage needs conditional, and says which keys of a matrix go together. The conditions stand at the root, beside the stages' `oneOf`: inside
 /// it, editors would complete nothing.
 fn as_written(mut schema: Value) -> Value {
     let root = schema.as_object_mut().expect("the root is an object");
@@ -182,6 +186,10 @@ fn as_written(mut schema: Value) -> Value {
         }));
     }
     root.insert("allOf".into(), conditions.into());
+    root["properties"]["matrix"]["items"]["oneOf"] = json!([
+        { "required": ["path", "values"], "not": { "required": ["cases"] } },
+        { "required": ["cases"], "not": { "anyOf": [{ "required": ["path"] }, { "required": ["values"] }] } },
+    ]);
     schema
 }
 
@@ -239,8 +247,9 @@ mod tests {
                 assert!(known || ["required", "type"].contains(&key.as_str()), "{place}: `{key}`");
                 assert!(key != "type" || value.is_string(), "{place}: several types");
             }
-            let closed =
-                fields.get("additionalProperties").is_some_and(|more| *more == false || more.is_object());
+            let more = fields.get("additionalProperties");
+            let closed = more.is_some_and(|more| *more == false || more.is_object())
+                || place.starts_with("pipeline.matrix.*.cases.*.set.*");
             assert!(fields.get("type") != Some(&json!("object")) || closed, "{place} takes any key");
             assert!(
                 fields.contains_key("type") || fields.contains_key("oneOf"),

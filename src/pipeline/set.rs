@@ -30,7 +30,8 @@ impl Override {
             diagnostics.push(Diagnostic::new(&place, "bad-set", "there is no `=`").help(help));
             return None;
         };
-        let steps = parse_path(&source, equals, diagnostics)?;
+        let place = |range| Place::new(&source, range);
+        let steps = parse_path(&source.text[..equals], "bad-set", &place, diagnostics)?;
         if steps[0].name == "extends" {
             let message = "`extends` cannot be set from the command line";
             diagnostics.push(Diagnostic::new(&steps[0].place, "bad-set", message));
@@ -38,6 +39,12 @@ impl Override {
         }
         let value = parse_value(&source, equals + 1, diagnostics)?;
         Some(Self { steps, value })
+    }
+
+    /// A setting changed from within a file: the place is that of the whole path.
+    pub fn at(path: &str, place: &Place, value: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Self> {
+        let steps = parse_path(path, "bad-path", &|_| place.clone(), diagnostics)?;
+        Some(Self { steps, value: value.clone() })
     }
 
     /// An option that has a setting of its own: `--threads 4` is `run.threads`.
@@ -51,6 +58,31 @@ impl Override {
     /// Whether it changes a default, and so goes in before the defaults are merged into the stages.
     pub fn is_default(&self) -> bool {
         self.steps[0].name == "defaults"
+    }
+
+    /// The first name of its path.
+    pub fn first(&self) -> &str {
+        &self.steps[0].name
+    }
+
+    /// Its path, as it would be written.
+    pub fn path(&self) -> String {
+        let step = |step: &Step| match step.index {
+            Some(index) => format!("[{index}]"),
+            None => format!(".{}", step.name),
+        };
+        self.steps.iter().map(step).collect::<String>().trim_start_matches('.').to_owned()
+    }
+
+    /// Where its path begins.
+    pub fn place(&self) -> &Place {
+        &self.steps[0].place
+    }
+
+    /// Whether both change the same setting, or one a part of what the other does.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Step, &Step)| a.name == b.name && a.index == b.index;
+        self.steps.iter().zip(&other.steps).all(same)
     }
 
     /// Puts the value in its place. Keys that no table may have are left to the checker, which knows them all.
@@ -115,13 +147,18 @@ fn element(node: &mut Node, index: usize) -> Result<&mut Node, DeadEnd> {
 }
 
 /// Dotted names, each with any number of `[index]`.
-fn parse_path(source: &Arc<Source>, end: usize, diagnostics: &mut Vec<Diagnostic>) -> Option<Vec<Step>> {
+fn parse_path(
+    text: &str,
+    code: &'static str,
+    place_of: &dyn Fn(Range<usize>) -> Place,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     let mut start = 0;
-    for part in source.text[..end].split('.') {
+    for part in text.split('.') {
         let name_end = part.find('[').unwrap_or(part.len());
         let name = part[..name_end].trim();
-        let place = |range: Range<usize>| Place::new(source, start + range.start..start + range.end);
+        let place = |range: Range<usize>| place_of(start + range.start..start + range.end);
         let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let indices: Option<Vec<usize>> = match part[name_end..].trim_end() {
             "" => Some(Vec::new()),
@@ -132,8 +169,8 @@ fn parse_path(source: &Arc<Source>, end: usize, diagnostics: &mut Vec<Diagnostic
         };
         let (false, true, Some(indices)) = (name.is_empty(), name.chars().all(well_formed), indices) else {
             let help = "write a dotted path, such as `stage.finetune.groups[0].lr_scale`".to_owned();
-            let message = format!("`{}` is not a path of settings", source.text[..end].trim());
-            let diagnostic = Diagnostic::new(&place(0..part.len()), "bad-set", message);
+            let message = format!("`{}` is not a path of settings", text.trim());
+            let diagnostic = Diagnostic::new(&place(0..part.len()), code, message);
             diagnostics.push(diagnostic.help(help));
             return None;
         };

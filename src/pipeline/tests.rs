@@ -58,7 +58,7 @@ impl Folder {
         let env = |name: &str| (name == "WEIGHTS").then(|| "w".to_owned());
         load(
             &self.0.path().join("p.toml"),
-            &LoadOptions { set, device: None, threads: None, inputs, env: &env },
+            &LoadOptions { set, device: None, threads: None, only: vec![], inputs, env: &env },
         )
     }
 
@@ -147,8 +147,14 @@ fn set_is_checked_like_the_file_and_points_into_the_argument() {
         assert_eq!(file.errors(&[set]), [expected], "{set}");
     }
     let env = |_: &str| None;
-    let options =
-        LoadOptions { set: vec![], device: Some("gpu".into()), threads: Some(0), inputs: false, env: &env };
+    let options = LoadOptions {
+        set: vec![],
+        device: Some("gpu".into()),
+        threads: Some(0),
+        only: vec![],
+        inputs: false,
+        env: &env,
+    };
     let report = load(&file.0.path().join("p.toml"), &options);
     assert_eq!(errors(report), ["bad-value --device:1:1", "out-of-range --threads:1:1"]);
 }
@@ -199,7 +205,8 @@ fn the_resolved_text_says_the_same_and_says_it_all() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/valid");
     for entry in fs::read_dir(corpus).unwrap() {
         let env = |_: &str| None;
-        let options = LoadOptions { set: vec![], device: None, threads: None, inputs: false, env: &env };
+        let options =
+            LoadOptions { set: vec![], device: None, threads: None, only: vec![], inputs: false, env: &env };
         let first = load(&entry.unwrap().path(), &options).unwrap();
         let text = first.to_toml();
         let second = one(&text).load(&[]).unwrap_or_else(|report| panic!("{report}\n{text}"));
@@ -239,7 +246,8 @@ fn places_count_characters_and_survive_odd_line_ends() {
 fn a_file_that_is_not_there_or_not_text_is_an_error_not_a_panic() {
     let folder = one(PIPELINE);
     let env = |_: &str| None;
-    let options = LoadOptions { set: vec![], device: None, threads: None, inputs: true, env: &env };
+    let options =
+        LoadOptions { set: vec![], device: None, threads: None, only: vec![], inputs: true, env: &env };
     let report = load(&folder.0.path().join("pp.toml"), &options).unwrap_err();
     assert_eq!(report.diagnostics[0].help.as_deref(), Some("did you mean `p.toml`?"));
     assert!(!report.render(false).is_empty());

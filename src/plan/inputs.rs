@@ -16,6 +16,8 @@ use crate::store::InputIndex;
 /// A pipeline with everything known that can be known before it runs.
 pub struct Plan {
     pub name: String,
+    /// Which run of a matrix it is; it changes no recipe.
+    pub label: Option<String>,
     /// Parents first.
     pub stages: Vec<Planned>,
     /// Names the run directory: same file, same inputs, same place.
@@ -68,7 +70,7 @@ impl Plan {
             stages.push(Planned { name, parent, work, document, recipe, rules });
         }
         let recipe = run_recipe(name, stages.iter().map(|stage| (stage.name.as_str(), &stage.recipe)));
-        Ok(Self { name: name.to_owned(), stages, recipe })
+        Ok(Self { name: name.to_owned(), label: None, stages, recipe })
     }
 }
 

@@ -4,20 +4,26 @@
 //! results alone: no clock, no path, no font of the machine, so that equal results give equal bytes.
 
 mod axis;
+mod comparison;
 mod confusion;
 mod curves;
 mod data;
 mod html;
 mod html_stage;
+mod overlay;
+mod overlay_html;
 mod png;
 mod svg;
 mod tables;
 mod text;
 
+pub use comparison::{Column, ComparedRun, Measure, Overlay, RunGroup, overlay_csv};
 pub use confusion::confusion_matrix;
 pub use curves::curves;
 pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, Training};
 pub use html::report_html;
+pub use overlay::overlay;
+pub use overlay_html::overlay_html;
 pub use png::png;
 pub use svg::Svg;
 pub use tables::{

@@ -23,7 +23,20 @@ pub enum Paint {
     Heat,
     /// Text on an opaque cell.
     OnHeat,
+    /// One of several runs; the colours begin again after [`SERIES`].
+    Series(usize),
 }
+
+/// How many runs have a colour of their own: name and colour.
+pub const SERIES: [(&str, &str); 7] = [
+    ("series-0", "#0072b2"),
+    ("series-1", "#d55e00"),
+    ("series-2", "#009e73"),
+    ("series-3", "#cc79a7"),
+    ("series-4", "#e69f00"),
+    ("series-5", "#56b4e9"),
+    ("series-6", "#57606a"),
+];
 
 impl Paint {
     fn name(self) -> &'static str {
@@ -37,6 +50,7 @@ impl Paint {
             Self::Validation => "validation",
             Self::Heat => "heat",
             Self::OnHeat => "on-heat",
+            Self::Series(index) => SERIES[index % SERIES.len()].0,
         }
     }
 
@@ -50,6 +64,7 @@ impl Paint {
             Self::Train => "#0072b2",
             Self::Validation => "#d55e00",
             Self::Heat => "#08519c",
+            Self::Series(index) => SERIES[index % SERIES.len()].1,
         }
     }
 }

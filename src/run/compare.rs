@@ -32,7 +32,7 @@ pub fn compare(old: &RunDirectory, new: &RunDirectory) -> Result<Comparison> {
 }
 
 /// What a plan holds that decides results and is no setting: inputs and versions of each stage, and the profile.
-fn beside_settings(record: &RunRecord) -> Value {
+pub(super) fn beside_settings(record: &RunRecord) -> Value {
     let rest = |stage: &StageRecord| {
         let mut fields = stage.document.as_object().cloned().unwrap_or_default();
         // Settings are compared as written, and what they come to follows from them.

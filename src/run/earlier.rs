@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::directory::RunDirectory;
-use super::locate::resolve_run;
+use super::locate::{labelled, latest_of};
 use super::record::StageRecord;
 use crate::digest::Digest;
 use crate::plan::Earlier;
 use crate::weights::Source;
 
-/// The stages of the latest run of a name; none if there is no run, or none that can be read.
-pub fn earlier_stages(runs: &Path, name: &str) -> BTreeMap<String, Earlier> {
-    let Ok(run) = resolve_run(name, runs) else { return BTreeMap::new() };
+/// The stages of the latest run of a name, or of a label where the pipeline has a matrix; none if there is no such run,
+/// or none that can be read.
+pub fn earlier_stages(runs: &Path, name: &str, label: Option<&str>) -> BTreeMap<String, Earlier> {
+    let run = match label {
+        Some(label) => labelled(runs, name, label).ok().flatten(),
+        None => latest_of(runs, name).ok(),
+    };
+    let Some(run) = run else { return BTreeMap::new() };
     let Ok(record) = run.record() else { return BTreeMap::new() };
     let stages = record.stages.into_iter().filter(|stage| stage.key.is_some());
     stages.map(|stage| (stage.name.clone(), earlier(&run, stage))).collect()

@@ -89,7 +89,7 @@ pub fn execute(
     interrupt: &Interrupt,
 ) -> Result<Summary> {
     let selection = Selection::new(plan, options.from, options.until, options.force)?;
-    let earlier = super::earlier_stages(runs, &plan.name);
+    let earlier = super::earlier_stages(runs, &plan.name, plan.label.as_deref());
     let statuses = plan::statuses(plan, store, options.wanted, options.variant, &earlier)?;
     selection.demand_above(plan, &statuses)?;
 

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::RunDirectory;
 use super::directory::{LATEST, PLAN};
+use super::{RunDirectory, happened};
 use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::pipeline::label;
 use crate::pipeline::suggest::closest;
 use crate::store::disk;
 
@@ -36,23 +38,42 @@ pub fn all_runs(runs: &Path) -> Result<Vec<RunDirectory>> {
     Ok(found)
 }
 
-/// The run that an argument means: a path, a pipeline file, a run's name (its latest), or the first digits of an id,
-/// alone or as `name/digits`.
+/// The run that an argument means: a path, a pipeline file, a run's name (its latest), the first digits of an id, alone
+/// or as `name/digits`, or `name/label` of a run of a matrix.
 ///
 /// A pipeline file means the run with these very bytes, else the latest of its name.
+///
+/// # Errors
+/// It names no run, or several.
 pub fn resolve_run(argument: &str, runs: &Path) -> Result<RunDirectory> {
+    let found = resolve_runs(argument, runs)?;
+    match &found[..] {
+        [run] => Ok(run.clone()),
+        _ => {
+            let candidates: Vec<String> = found.iter().map(described).collect();
+            Err(Error::usage(format!("`{argument}` names several runs: {}", candidates.join(", ")))
+                .hint("give more digits, or name and label: `defrost list` shows them"))
+        }
+    }
+}
+
+/// The runs that an argument means: one as with [`resolve_run`], or several: all of a pipeline file with a matrix, all
+/// that `name/pattern` selects by their labels, all whose ids begin with the digits.
+///
+/// Of each label it is the latest run.
+pub fn resolve_runs(argument: &str, runs: &Path) -> Result<Vec<RunDirectory>> {
     let path = Path::new(argument);
     if path.join(PLAN).is_file() {
-        return RunDirectory::open(path);
+        return Ok(vec![RunDirectory::open(path)?]);
     }
     if path.join(LATEST).is_file() {
-        return latest(path);
+        return Ok(vec![latest(path)?]);
     }
     if path.is_file() {
         return of_pipeline(path, runs);
     }
     if disk::stays_below(argument) && runs.join(argument).join(LATEST).is_file() {
-        return latest(&runs.join(argument));
+        return Ok(vec![latest(&runs.join(argument))?]);
     }
     let (name, digits) = match argument.split_once('/') {
         Some((name, digits)) => (Some(name), digits),
@@ -62,20 +83,72 @@ pub fn resolve_run(argument: &str, runs: &Path) -> Result<RunDirectory> {
     let matches = |run: &&RunDirectory| {
         !digits.is_empty() && run.id().starts_with(digits) && name.is_none_or(|name| name == name_of(run))
     };
-    let found: Vec<&RunDirectory> = all.iter().filter(matches).collect();
-    match found[..] {
-        [run] => Ok(run.clone()),
-        [] => Err(unknown(argument, runs, &all)),
-        _ => {
-            let candidates: Vec<String> = found.iter().map(|run| label(run)).collect();
-            Err(Error::usage(format!("`{argument}` names several runs: {}", candidates.join(", ")))
-                .hint("give more digits, or the name before them"))
+    let found: Vec<RunDirectory> = all.iter().filter(matches).cloned().collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    if let Some(name) = name {
+        let of_name = all.iter().filter(|run| name_of(run) == name).cloned().collect();
+        let mut selected = latest_by_label(of_name);
+        selected.retain(|(label, _)| label.as_deref().is_some_and(|label| label::selects(digits, label)));
+        if !selected.is_empty() {
+            return Ok(selected.into_iter().map(|(_, run)| run).collect());
         }
+    }
+    Err(unknown(argument, runs, &all))
+}
+
+/// The latest run of each label, in the order of their first start; those without one are one run.
+fn latest_by_label(runs: Vec<RunDirectory>) -> Vec<(Option<String>, RunDirectory)> {
+    let mut dated = Vec::new();
+    for run in runs {
+        let starts = started(&run);
+        dated.push((starts.first().cloned(), starts.last().cloned(), label_of(&run), run));
+    }
+    dated.sort_by(|a, b| (&a.0, a.3.id()).cmp(&(&b.0, b.3.id())));
+    let mut found: Vec<(Option<String>, Option<String>, RunDirectory)> = Vec::new();
+    for (_, last, label, run) in dated {
+        match found.iter_mut().find(|(known, ..)| *known == label) {
+            Some(slot) if slot.1 <= last => *slot = (label, last, run),
+            Some(_) => {}
+            None => found.push((label, last, run)),
+        }
+    }
+    found.into_iter().map(|(label, _, run)| (label, run)).collect()
+}
+
+/// The latest run of a name that has this label.
+pub(super) fn labelled(runs: &Path, name: &str, label: &str) -> Result<Option<RunDirectory>> {
+    let of_name = all_runs(runs)?.into_iter().filter(|run| name_of(run) == name);
+    let of_label = of_name.filter(|run| label_of(run).as_deref() == Some(label));
+    Ok(latest_by_label(of_label.collect()).pop().map(|(_, run)| run))
+}
+
+/// The latest run of a name.
+pub(super) fn latest_of(runs: &Path, name: &str) -> Result<RunDirectory> {
+    latest(&runs.join(name))
+}
+
+/// When a run was started, each time.
+fn started(run: &RunDirectory) -> Vec<String> {
+    let starts = happened(run).into_iter().filter(|(_, event)| matches!(event, Event::RunStarted { .. }));
+    starts.map(|(time, _)| time).collect()
+}
+
+fn label_of(run: &RunDirectory) -> Option<String> {
+    run.record().ok()?.label
+}
+
+/// `turtles/3f9c1a2b`, and its label where it has one.
+fn described(run: &RunDirectory) -> String {
+    match label_of(run) {
+        Some(of) => format!("{} ({of})", place(run)),
+        None => place(run),
     }
 }
 
 /// `turtles/3f9c1a2b`.
-pub(super) fn label(run: &RunDirectory) -> String {
+pub(super) fn place(run: &RunDirectory) -> String {
     format!("{}/{}", name_of(run), run.id())
 }
 
@@ -99,19 +172,21 @@ fn latest(folder: &Path) -> Result<RunDirectory> {
     })
 }
 
-fn of_pipeline(file: &Path, runs: &Path) -> Result<RunDirectory> {
+/// All runs with the very bytes of a pipeline file, the latest of each label; else the latest run of its name.
+fn of_pipeline(file: &Path, runs: &Path) -> Result<Vec<RunDirectory>> {
     let bytes = fs::read(file).map_err(|error| Error::io("read", file, error))?;
     let written =
         |run: &RunDirectory| fs::read(run.path().join("pipeline.toml")).is_ok_and(|there| there == bytes);
-    if let Some(run) = all_runs(runs)?.into_iter().find(written) {
-        return Ok(run);
+    let found: Vec<RunDirectory> = all_runs(runs)?.into_iter().filter(written).collect();
+    if !found.is_empty() {
+        return Ok(latest_by_label(found).into_iter().map(|(_, run)| run).collect());
     }
     let table: Option<toml::Table> = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
     let name = table.and_then(|table| Some(table.get("name")?.as_str()?.to_owned()));
     let stem = || file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = name.unwrap_or_else(stem);
     if disk::stays_below(&name) && runs.join(&name).join(LATEST).is_file() {
-        return latest(&runs.join(&name));
+        return Ok(vec![latest(&runs.join(&name))?]);
     }
     Err(Error::usage(format!("`{}` has no run in `{}`", file.display(), runs.display()))
         .hint(format!("run it first: `defrost run {}`", file.display())))

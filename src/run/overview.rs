@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::locate::{label, name_of};
+use super::locate::{name_of, place};
 use super::{RunDirectory, State, all_runs, compare, happened};
 use crate::digest::Difference;
 use crate::error::Result;
@@ -18,6 +18,8 @@ use crate::events::Event;
 pub struct RunSummary {
     pub name: String,
     pub id: String,
+    /// Which run of the pipeline's matrix it is.
+    pub label: Option<String>,
     pub path: String,
     pub state: State,
     /// When it was last started.
@@ -25,7 +27,7 @@ pub struct RunSummary {
     /// Of the last train stage that has one.
     pub monitor: Option<Monitored>,
     pub stages: Vec<StageSummary>,
-    /// The settings, inputs and versions that differ from the run of that name before it.
+    /// The settings, inputs and versions that differ from the run of that name, and of its label, before it.
     pub changes: Vec<Difference>,
 }
 
@@ -59,14 +61,13 @@ pub fn list(runs: &Path) -> Result<Vec<RunSummary>> {
         all_runs(runs)?.into_iter().map(|run| (name_of(&run), first_started(&run), run)).collect();
     // In the order in which they first came to be, so that "before" does not change when an old one runs again.
     all.sort_by(|a, b| (&a.0, &a.1, a.2.id()).cmp(&(&b.0, &b.1, b.2.id())));
-    let mut summaries = Vec::new();
-    for (place, (name, _, run)) in all.iter().enumerate() {
+    let mut summaries: Vec<RunSummary> = Vec::new();
+    for (index, (name, _, run)) in all.iter().enumerate() {
         let mut summary = summarize(run)
-            .map_err(|error| error.within(label(run)).hint("run its pipeline again, or delete its folder"))?;
-        if let Some((_, _, before)) =
-            place.checked_sub(1).map(|place| &all[place]).filter(|before| before.0 == *name)
-        {
-            summary.changes = compare(before, run)?.causes;
+            .map_err(|error| error.within(place(run)).hint("run its pipeline again, or delete its folder"))?;
+        let same = |other: &RunSummary| other.name == *name && other.label == summary.label;
+        if let Some(before) = summaries.iter().rposition(same) {
+            summary.changes = compare(&all[before].2, &all[index].2)?.causes;
         }
         summaries.push(summary);
     }
@@ -105,6 +106,7 @@ pub fn summarize(run: &RunDirectory) -> Result<RunSummary> {
     Ok(RunSummary {
         name: name_of(run),
         id: run.id(),
+        label: record.label,
         path: run.path().display().to_string(),
         state,
         started,

@@ -11,6 +11,9 @@ use crate::plan::{Plan, StageStatus};
 pub struct RunRecord {
     /// The pipeline's name.
     pub name: String,
+    /// Which run of the pipeline's matrix it is, as `arch=resnet50, seed=1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// What names the run directory.
     pub recipe: Digest,
     /// The numeric profile it runs under.
@@ -59,6 +62,7 @@ impl RunRecord {
         });
         RunRecord {
             name: plan.name.clone(),
+            label: plan.label.clone(),
             recipe: plan.recipe,
             profile: variant.to_owned(),
             stages: stages.collect(),

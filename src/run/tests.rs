@@ -21,6 +21,7 @@ fn record(name: &str, recipe: Digest, stages: &[&str]) -> RunRecord {
     };
     RunRecord {
         name: name.into(),
+        label: None,
         recipe,
         profile: "scalar".into(),
         stages: stages.iter().map(stage).collect(),

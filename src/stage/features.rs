@@ -214,10 +214,7 @@ impl<'a> Features<'a> {
         Ok(Some(Batch {
             index,
             input: placed(&self.set.borrow().gather(&places)?, self.frozen.context.device)?,
-            targets: readable
-                .iter()
-                .map(|&sample| self.frozen.dataset.samples[sample].class as u32)
-                .collect(),
+            targets: self.frozen.targets(&readable),
             streams: self.frozen.streams(&readable),
             samples: readable,
         }))

@@ -21,7 +21,13 @@ fn evaluated(runs: &Runs, seed: u64) -> RunDirectory {
         frozen: Vec::new(),
         source: None,
     };
-    let record = RunRecord { name: "turtles".into(), recipe, profile: "scalar".into(), stages: vec![test] };
+    let record = RunRecord {
+        name: "turtles".into(),
+        label: None,
+        recipe,
+        profile: "scalar".into(),
+        stages: vec![test],
+    };
     let run = RunDirectory::locate(runs.path(), "turtles", &recipe).unwrap();
     run.begin(&record, b"", "name = \"turtles\"\n[stage.test]\nkind = \"evaluate\"\n").unwrap();
     let mut metrics = ClassificationMetrics::new(2);

@@ -101,6 +101,14 @@ fn value(schema: &Value) -> String {
     if let Some(only) = schema.get("const") {
         return format!("`{only}`");
     }
+    let any_type = |choices: &&Vec<Value>| {
+        choices.iter().all(|choice| {
+            choice.get("enum").or(choice.get("const")).is_none() && choice["properties"].is_null()
+        })
+    };
+    if schema["oneOf"].as_array().filter(any_type).is_some() {
+        return "value".into();
+    }
     if let Some(choices) = schema["oneOf"].as_array() {
         let constants: Vec<&Value> = choices.iter().filter_map(|choice| choice.get("const")).collect();
         let strings = choices.iter().filter_map(|choice| choice["enum"].as_array()).flatten();

@@ -169,7 +169,7 @@ impl Turtles {
             },
             stage("test", "evaluate", json!([self.lr, self.photos, self.accuracy, "test"])),
         ];
-        RunRecord { name: "turtles".into(), recipe, profile: "scalar".into(), stages }
+        RunRecord { name: "turtles".into(), label: None, recipe, profile: "scalar".into(), stages }
     }
 
     fn resolved(&self) -> String {

@@ -1,0 +1,94 @@
+//! `defrost compare`: runs side by side in one table and one picture.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use defrost::report::{self, Column, Overlay};
+use defrost::run::{self, RunDirectory};
+use defrost::store::disk;
+use defrost::{Error, Result};
+use serde_json::json;
+
+use super::{Console, RunsOptions};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: defrost compare turtle-compare.toml --out comparison")]
+pub struct Args {
+    /// Runs: paths, first digits of ids, names (their latest run), pipeline files (of one with a matrix, all its runs),
+    /// or `NAME/LABEL`, where `NAME/*` are all labelled runs of a name
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<String>,
+    /// Write `compare.svg`, `.png`, `.html`, `.csv` and `.json` into this folder
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    folder: RunsOptions,
+}
+
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let mut runs: Vec<RunDirectory> = Vec::new();
+    for argument in &args.runs {
+        for run in args.folder.resolve_all(argument)? {
+            if !runs.contains(&run) {
+                runs.push(run);
+            }
+        }
+    }
+    let overlay = run::overlay(&runs)?;
+    let columns = overlay.columns();
+    console.say(table(&overlay, &columns));
+    for run in overlay.groups.iter().flat_map(|group| &group.runs).filter(|run| run.state != "complete") {
+        console.warn(format!("{}/{} is {}: what it has so far is compared", run.name, run.id, run.state));
+    }
+    let machine: Vec<&str> =
+        columns.iter().filter(|column| column.of_machine).map(|column| column.name.as_str()).collect();
+    let mut document = json!(overlay);
+    document["of_machine"] = json!(machine);
+    if let Some(folder) = &args.out {
+        document["files"] = json!(write(folder, &overlay, &document)?);
+        console.say(format!("written to {}", folder.display()));
+    }
+    if console.json() {
+        console.document(&document);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(folder: &std::path::Path, overlay: &Overlay, document: &serde_json::Value) -> Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
+    let picture = report::overlay(overlay);
+    let files = [
+        ("compare.svg", picture.document().into_bytes()),
+        ("compare.png", report::png(&picture)?),
+        ("compare.html", report::overlay_html(overlay).into_bytes()),
+        ("compare.csv", report::overlay_csv(overlay).into_bytes()),
+        ("compare.json", format!("{document:#}\n").into_bytes()),
+    ];
+    let mut written = Vec::new();
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        disk::write_atomically(&path, &bytes)?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+/// A line for each group, the columns set to the right.
+fn table(overlay: &Overlay, columns: &[Column]) -> String {
+    let first = overlay.groups.iter().map(|group| group.label.chars().count()).max().unwrap_or(0);
+    let shown = |column: &Column, row: usize| column.cells[row].replace('\u{a0}', " ");
+    let width = |column: &Column| {
+        let cells = (0..column.cells.len()).map(|row| shown(column, row).chars().count());
+        cells.chain([column.name.chars().count()]).max().unwrap_or(0)
+    };
+    let mut lines = vec![columns.iter().fold(" ".repeat(first), |line, column| {
+        format!("{line}  {:>1$}", column.name, width(column))
+    })];
+    for (row, group) in overlay.groups.iter().enumerate() {
+        lines.push(columns.iter().fold(format!("{:first$}", group.label), |line, column| {
+            format!("{line}  {:>1$}", shown(column, row), width(column))
+        }));
+    }
+    lines[0] = format!("\x1b[1m{}\x1b[0m", lines[0]);
+    lines.join("\n")
+}

@@ -1,0 +1,270 @@
+//! `[[matrix]]`: one file, several runs. Each is the file with some settings changed, exactly as `--set` would.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::check;
+use super::diagnostics::{Diagnostic, Place};
+use super::document::{Node, Value};
+use super::label;
+use super::schema;
+use super::set::Override;
+
+/// One axis of the matrix. Several tables multiply, in the order of the file: the last one turns fastest.
+///
+/// Only its schema is used: the loader reads the tree itself, where every value knows its place.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only its schema is used")]
+pub(super) struct MatrixTable {
+    /// What its labels begin with, as `arch` in `arch=resnet50`; the last word of `path` if left out.
+    #[schemars(regex(pattern = r"^[A-Za-z][A-Za-z0-9_-]*$"))]
+    name: Option<String>,
+    /// The setting that takes each of `values`: a dotted path, as for `--set`.
+    #[schemars(length(min = 1))]
+    path: Option<String>,
+    /// The values of `path`, one for each run.
+    #[serde(default)]
+    #[schemars(schema_with = "scalars")]
+    values: Option<()>,
+    /// Settings that change together, one table for each run; instead of `path` and `values`.
+    #[schemars(length(min = 1))]
+    cases: Option<Vec<Case>>,
+}
+
+/// Settings that change together.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Case {
+    /// What the run is called by. It has no `,` and no `*`.
+    #[schemars(regex(pattern = r"^[^\s,*]([^,*\n]*[^\s,*])?$"))]
+    label: String,
+    /// The settings, each a quoted path with its value: `{ "model.net.arch" = "resnet50" }`.
+    #[schemars(schema_with = "settings")]
+    set: (),
+}
+
+fn scalars(_: &mut SchemaGenerator) -> Schema {
+    let one = json_schema!({ "oneOf": [{ "type": "string" }, { "type": "number" }, { "type": "boolean" }] });
+    json_schema!({ "type": "array", "items": one, "minItems": 1 })
+}
+
+fn settings(_: &mut SchemaGenerator) -> Schema {
+    let any = json_schema!({ "oneOf": [
+        { "type": "string" },
+        { "type": "number" },
+        { "type": "boolean" },
+        { "type": "array" },
+        { "type": "object", "additionalProperties": true },
+    ] });
+    json_schema!({ "type": "object", "minProperties": 1, "additionalProperties": any })
+}
+
+/// The most runs that one file may have.
+const MOST_RUNS: usize = 1000;
+
+/// The axes of a file; none where it has no matrix, and is one run.
+#[derive(Default)]
+pub struct Matrix {
+    axes: Vec<Vec<Choice>>,
+}
+
+/// One value of an axis.
+struct Choice {
+    label: String,
+    sets: Vec<Override>,
+}
+
+/// One run of a matrix: its label, and what it changes.
+pub struct Combination<'a> {
+    pub label: Option<String>,
+    pub sets: Vec<&'a Override>,
+}
+
+impl Matrix {
+    /// Reads the matrix of a merged file. `arguments` are the settings of the command line, which may not change what
+    /// the matrix does. Where something is wrong with it, which is reported, the file counts as one without.
+    pub fn read(root: &Node, arguments: &[Override], diagnostics: &mut Vec<Diagnostic>) -> Self {
+        let Some(node) = root.get("matrix") else { return Self::default() };
+        let mut shape = Vec::new();
+        check::check(&schema::merged()["properties"]["matrix"], node, "matrix", &mut shape);
+        if !shape.is_empty() {
+            diagnostics.append(&mut shape);
+            return Self::default();
+        }
+        let mut reader = Reader::default();
+        let axes: Vec<Vec<Choice>> = node.items().iter().map(|table| reader.axis(table)).collect();
+        reader.disjoint(&axes);
+        for argument in arguments {
+            let mut sets = axes.iter().flatten().flat_map(|choice| &choice.sets);
+            if let Some(set) = sets.find(|set| set.overlaps(argument)) {
+                let message = format!("`{}` is what the matrix varies", set.path());
+                let help = "choose among its runs with `--only`".to_owned();
+                reader.report(argument.place(), "bad-set", message, help);
+            }
+        }
+        let runs = axes.iter().try_fold(1usize, |runs, axis| runs.checked_mul(axis.len()));
+        if runs.is_none_or(|runs| runs > MOST_RUNS) {
+            let message = format!("the matrix has more than {MOST_RUNS} runs");
+            let help = "leave out values, or part it into several files".to_owned();
+            reader.report(node.mark(), "too-many-runs", message, help);
+        }
+        let right = reader.diagnostics.is_empty();
+        diagnostics.append(&mut reader.diagnostics);
+        if right { Self { axes } } else { Self::default() }
+    }
+
+    /// Every run; one without a label where there is no matrix.
+    pub fn combinations(&self) -> Vec<Combination<'_>> {
+        let mut all = vec![Combination { label: None, sets: Vec::new() }];
+        for axis in &self.axes {
+            let mut longer = Vec::new();
+            for run in &all {
+                longer.extend(axis.iter().map(|choice| Combination {
+                    label: Some(label::join(run.label.as_deref(), &choice.label)),
+                    sets: run.sets.iter().copied().chain(&choice.sets).collect(),
+                }));
+            }
+            all = longer;
+        }
+        all
+    }
+}
+
+/// What is wrong so far, and what the axes before have taken.
+#[derive(Default)]
+struct Reader {
+    names: Vec<String>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Reader {
+    fn report(
+        &mut self,
+        place: &Place,
+        code: &'static str,
+        message: String,
+        help: impl Into<Option<String>>,
+    ) {
+        self.diagnostics.push(Diagnostic::new(place, code, message).help(help));
+    }
+
+    fn axis(&mut self, table: &Node) -> Vec<Choice> {
+        let choices = match (table.get("path"), table.get("values"), table.get("cases")) {
+            (path, values, Some(cases)) => {
+                for key in [path, values].into_iter().flatten().filter_map(|node| node.key.as_ref()) {
+                    let message = "`path` and `values` have no place beside `cases`".to_owned();
+                    self.report(key, "unknown-key", message, "make it a `[[matrix]]` of its own".to_owned());
+                }
+                self.cases(table, cases)
+            }
+            (Some(path), Some(values), None) => self.values(table, path, values),
+            (path, _, None) => {
+                let missing = if path.is_some() { "values" } else { "path" };
+                let help = "an axis has `path` and `values`, or `cases`".to_owned();
+                self.report(table.mark(), "missing-key", format!("missing key `{missing}`"), help);
+                Vec::new()
+            }
+        };
+        for (index, (choice, place)) in choices.iter().enumerate() {
+            if choices[..index].iter().any(|(earlier, _)| earlier.label == choice.label) {
+                let message = format!("two runs would be called `{}`", choice.label);
+                self.report(place, "duplicate-label", message, "give each a label of its own".to_owned());
+            }
+        }
+        choices.into_iter().map(|(choice, _)| choice).collect()
+    }
+
+    /// The name of an axis, which no other may have; none where its labels stand by themselves.
+    fn name(&mut self, table: &Node, fallback: Option<(&str, &Place)>) -> Option<String> {
+        let given = table.get("name").and_then(|node| Some((node.text()?, &node.place)));
+        let (name, place) = given.or(fallback)?;
+        if self.names.iter().any(|other| other == name) {
+            let help = "tell them apart with `name`".to_owned();
+            self.report(place, "duplicate-label", format!("two axes are called `{name}`"), help);
+        }
+        self.names.push(name.to_owned());
+        Some(name.to_owned())
+    }
+
+    fn values<'a>(&mut self, table: &Node, path: &'a Node, values: &'a Node) -> Vec<(Choice, &'a Place)> {
+        let text = path.text().unwrap_or_default();
+        let last = text.rsplit('.').next().unwrap_or_default();
+        let name = self.name(table, Some((last, &path.place)));
+        let mut choices = Vec::new();
+        for value in values.items() {
+            let label = match &value.value {
+                Value::String(text) => text.clone(),
+                _ => value.place.source.text[value.place.range.clone()].to_owned(),
+            };
+            if !label::is_label(&label) {
+                let help = "write it as one of `cases`, with a `label` that has no `,` and no `*`".to_owned();
+                self.report(&value.place, "bad-label", format!("`{label}` cannot stand in a label"), help);
+            }
+            let Some(set) = self.set(text, &path.place, value) else { break };
+            choices.push((
+                Choice { label: label::part(name.as_deref(), &label), sets: vec![set] },
+                &value.place,
+            ));
+        }
+        choices
+    }
+
+    fn cases<'a>(&mut self, table: &Node, cases: &'a Node) -> Vec<(Choice, &'a Place)> {
+        let name = self.name(table, None);
+        let mut choices = Vec::new();
+        for case in cases.items() {
+            let Some((label, place)) = case.get("label").and_then(|node| Some((node.text()?, &node.place)))
+            else {
+                continue;
+            };
+            let mut sets: Vec<Override> = Vec::new();
+            for (path, value) in case.get("set").map(Node::entries).unwrap_or_default() {
+                let place = value.key.as_ref().unwrap_or(&value.place);
+                let Some(set) = self.set(path, place, value) else { continue };
+                if let Some(other) = sets.iter().find(|other| other.overlaps(&set)) {
+                    self.twice(&set, other);
+                }
+                sets.push(set);
+            }
+            choices.push((Choice { label: label::part(name.as_deref(), label), sets }, place));
+        }
+        choices
+    }
+
+    /// One changed setting, if a matrix may change it.
+    fn set(&mut self, path: &str, place: &Place, value: &Node) -> Option<Override> {
+        let set = Override::at(path, place, value, &mut self.diagnostics)?;
+        let (message, help) = match set.first() {
+            "name" => ("the runs of a matrix share their name", "the label tells them apart"),
+            "run" => ("`run` says where and how fast, and changes no result", "set it for all with `--set`"),
+            "extends" | "matrix" => ("a matrix changes settings alone", "write it into the file itself"),
+            "data" | "model" | "stage" | "defaults" if set.path() == set.first() => {
+                ("this would replace a whole table of the file", "quote the path: `\"model.net.arch\" = …`")
+            }
+            _ => return Some(set),
+        };
+        self.report(place, "bad-path", message.to_owned(), help.to_owned());
+        None
+    }
+
+    fn twice(&mut self, set: &Override, other: &Override) {
+        let message = match set.path() == other.path() {
+            true => format!("`{}` is set twice", set.path()),
+            false => format!("`{}` is part of what `{}` sets", set.path(), other.path()),
+        };
+        self.report(set.place(), "conflict", message, "let one table of the matrix set it".to_owned());
+    }
+
+    /// No axis may change what another does: the run would depend on which of them comes last.
+    fn disjoint(&mut self, axes: &[Vec<Choice>]) {
+        for (index, axis) in axes.iter().enumerate() {
+            for set in axis.iter().flat_map(|choice| &choice.sets) {
+                let mut before = axes[..index].iter().flatten().flat_map(|choice| &choice.sets);
+                if let Some(other) = before.find(|other| other.overlaps(set)) {
+                    self.twice(set, other);
+                }
+            }
+        }
+    }
+}

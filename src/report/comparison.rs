@@ -1,0 +1,223 @@
+//! Runs side by side: what each took and came to, runs that differ in their seed alone as one.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::text::{count, percent, significant};
+
+/// Runs to be compared, in the order they are shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Overlay {
+    pub title: String,
+    pub groups: Vec<RunGroup>,
+}
+
+/// Runs that differ in nothing but their seed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RunGroup {
+    pub label: String,
+    pub runs: Vec<ComparedRun>,
+    /// Of the last train stage: how many parameters trained, and how many the model has.
+    pub trainable_parameters: Option<u64>,
+    pub parameters: Option<u64>,
+    /// What computing all its stages took, wherever that was done; it differs from machine to machine.
+    pub seconds: Option<Measure>,
+    /// The most memory of the process while its stages were computed; it differs from machine to machine.
+    pub memory_bytes: Option<Measure>,
+    /// By stage and metric: `test/accuracy`.
+    pub metrics: BTreeMap<String, Measure>,
+}
+
+/// One run of a group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ComparedRun {
+    pub run_dir: String,
+    pub name: String,
+    pub id: String,
+    pub label: Option<String>,
+    pub seed: u64,
+    pub state: String,
+    pub seconds: Option<f64>,
+    pub memory_bytes: Option<u64>,
+    pub metrics: BTreeMap<String, f64>,
+    /// The epochs of its last train stage and of those above it, counted on: validation accuracy, or training
+    /// accuracy where nothing was held out.
+    pub curve: Vec<[f64; 2]>,
+}
+
+/// The mean over runs, and their sample standard deviation where there are several.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Measure {
+    pub mean: f64,
+    pub sd: Option<f64>,
+    pub n: usize,
+}
+
+impl Measure {
+    /// None of no values.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let n = values.len();
+        if n == 0 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / n as f64;
+        let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+        Some(Self { mean, sd: (n > 1).then(|| libm::sqrt(squares / (n - 1) as f64)), n })
+    }
+
+    /// `0.71 ± 0.02`, each written by `show`.
+    pub fn text(&self, show: impl Fn(f64) -> String) -> String {
+        match self.sd {
+            Some(sd) => format!("{} ± {}", show(self.mean), show(sd)),
+            None => show(self.mean),
+        }
+    }
+}
+
+impl RunGroup {
+    /// What its runs are together.
+    pub fn new(label: String, runs: Vec<ComparedRun>, parameters: Option<(u64, u64)>) -> Self {
+        let measure = |value: &dyn Fn(&ComparedRun) -> Option<f64>| {
+            Measure::of(&runs.iter().filter_map(value).collect::<Vec<_>>())
+        };
+        let names = runs.iter().flat_map(|run| run.metrics.keys().cloned());
+        let metrics = names.map(|name| (name.clone(), measure(&|run| run.metrics.get(&name).copied())));
+        Self {
+            metrics: metrics.filter_map(|(name, measure)| Some((name, measure?))).collect(),
+            seconds: measure(&|run| run.seconds),
+            memory_bytes: measure(&|run| Some(run.memory_bytes? as f64)),
+            trainable_parameters: parameters.map(|(trainable, _)| trainable),
+            parameters: parameters.map(|(_, all)| all),
+            label,
+            runs,
+        }
+    }
+}
+
+/// One column of the table: its heading, and what stands in it for each group.
+pub struct Column {
+    pub name: String,
+    pub cells: Vec<String>,
+    /// The values as they are drawn.
+    pub values: Vec<Option<Measure>>,
+    /// Whether the machine decides it: two runs of one pipeline differ here.
+    pub of_machine: bool,
+}
+
+/// The metrics that are shown where a stage has them; all are in the document.
+const SHOWN: [&str; 8] = ["accuracy", "macro_f1", "map", "auc", "eer", "rank_1", "top_1", "loss"];
+/// The most columns of metrics.
+const METRIC_COLUMNS: usize = 4;
+
+impl Overlay {
+    /// The columns of the table, after the label: runs, parameters, metrics, time and memory.
+    pub fn columns(&self) -> Vec<Column> {
+        let shown = |value: Option<u64>| value.map(count).unwrap_or_default();
+        let alone = |value: Option<u64>| value.and_then(|value| Measure::of(&[value as f64]));
+        let plain = |name: &str, value: fn(&RunGroup) -> Option<u64>| Column {
+            name: name.to_owned(),
+            cells: self.groups.iter().map(|group| shown(value(group))).collect(),
+            values: self.groups.iter().map(|group| alone(value(group))).collect(),
+            of_machine: false,
+        };
+        let mut columns = vec![
+            plain("runs", |group| Some(group.runs.len() as u64)),
+            plain("trainable", |group| group.trainable_parameters),
+            plain("parameters", |group| group.parameters),
+        ];
+        columns.extend(self.shown_metrics().into_iter().map(|name| {
+            let is_share = name.ends_with("accuracy");
+            let show = |value: f64| if is_share { percent(value) } else { significant(value, 3) };
+            self.measured(&name, false, |group| group.metrics.get(&name).copied(), &show)
+        }));
+        let gib = |bytes: f64| format!("{} GiB", significant(bytes / (1u64 << 30) as f64, 3));
+        let seconds = |seconds: f64| format!("{} s", significant(seconds, 3));
+        columns.push(self.measured("time", true, |group| group.seconds, &seconds));
+        columns.push(self.measured("memory", true, |group| group.memory_bytes, &gib));
+        columns
+    }
+
+    fn measured(
+        &self,
+        name: &str,
+        of_machine: bool,
+        value: impl Fn(&RunGroup) -> Option<Measure>,
+        show: &dyn Fn(f64) -> String,
+    ) -> Column {
+        let values: Vec<Option<Measure>> = self.groups.iter().map(value).collect();
+        let cell = |value: &Option<Measure>| value.map_or_else(String::new, |value| value.text(show));
+        Column { name: name.replace('/', " "), cells: values.iter().map(cell).collect(), values, of_machine }
+    }
+
+    /// The metrics of the table, accuracies first.
+    fn shown_metrics(&self) -> Vec<String> {
+        let mut names: Vec<&String> = self.groups.iter().flat_map(|group| group.metrics.keys()).collect();
+        names.sort();
+        names.dedup();
+        let mut ranked: Vec<(usize, &String)> = names
+            .into_iter()
+            .filter_map(|name| {
+                Some((SHOWN.iter().position(|shown| name.ends_with(&format!("/{shown}")))?, name))
+            })
+            .collect();
+        ranked.sort();
+        ranked.into_iter().take(METRIC_COLUMNS).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// The table as CSV: mean, standard deviation and number of runs of everything, metrics not shown included.
+pub fn overlay_csv(overlay: &Overlay) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["runs", "measure", "mean", "sd", "n"]).expect(IN_MEMORY);
+    for group in &overlay.groups {
+        let alone = |value: Option<u64>| value.and_then(|value| Measure::of(&[value as f64]));
+        let own = [
+            ("trainable_parameters", alone(group.trainable_parameters)),
+            ("parameters", alone(group.parameters)),
+            ("seconds", group.seconds),
+            ("memory_bytes", group.memory_bytes),
+        ];
+        let metrics = group.metrics.iter().map(|(name, measure)| (name.as_str(), Some(*measure)));
+        for (name, measure) in own.into_iter().chain(metrics) {
+            let Some(Measure { mean, sd, n }) = measure else { continue };
+            let sd = sd.map(|sd| sd.to_string()).unwrap_or_default();
+            let row = [&group.label, name, &mean.to_string(), &sd, &n.to_string()];
+            writer.write_record(row).expect(IN_MEMORY);
+        }
+    }
+    String::from_utf8(writer.into_inner().expect(IN_MEMORY)).expect("fields are text")
+}
+
+const IN_MEMORY: &str = "a vector takes all rows, and all rows have as many fields as the header";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::number;
+
+    fn run(seed: u64, accuracy: f64) -> ComparedRun {
+        let metrics = BTreeMap::from([("test/accuracy".to_owned(), accuracy), ("test/odd".to_owned(), 1.0)]);
+        ComparedRun { seed, metrics, curve: vec![[1.0, accuracy]], ..ComparedRun::default() }
+    }
+
+    #[test]
+    fn seeds_come_to_mean_and_sample_deviation() {
+        let group = RunGroup::new("a".into(), vec![run(1, 0.7), run(2, 0.8), run(3, 0.9)], Some((10, 1000)));
+        let accuracy = group.metrics["test/accuracy"];
+        assert!((accuracy.mean - 0.8).abs() < 1e-12 && (accuracy.sd.unwrap() - 0.1).abs() < 1e-12);
+        assert_eq!(accuracy.n, 3);
+        assert_eq!(accuracy.text(number), "0.8 ± 0.1");
+        let overlay = Overlay {
+            title: "t".into(),
+            groups: vec![group, RunGroup::new("b".into(), vec![run(1, 0.5)], None)],
+        };
+        let columns = overlay.columns();
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["runs", "trainable", "parameters", "test accuracy", "time", "memory"]);
+        assert_eq!(columns[3].cells, ["80.0\u{a0}% ± 10.0\u{a0}%", "50.0\u{a0}%"]);
+        assert_eq!(columns[1].cells, ["10", ""]);
+        let csv = overlay_csv(&overlay);
+        assert!(csv.contains("b,test/accuracy,0.5,,1\n") && csv.contains("a,test/odd,1,0,3\n"), "{csv}");
+    }
+}

@@ -1,0 +1,159 @@
+//! The picture of a comparison: the curves of all runs over each other, and below them a bar for each column of the table.
+
+use super::axis::Axis;
+use super::comparison::{Column, Measure, Overlay};
+use super::svg::{Anchor, Font, Paint, SERIES, Stroke, Svg};
+use super::text::{fit, width};
+
+const WIDTH: f64 = 960.0;
+/// The curves' plot.
+const PLOT: [f64; 2] = [72.0, 928.0];
+const TOP: f64 = 84.0;
+const BOTTOM: f64 = 324.0;
+/// The rows below it: where they begin, how high each is, and where its label ends and its bars begin.
+const ROWS: f64 = 412.0;
+const ROW: f64 = 34.0;
+const LABELS: [f64; 2] = [24.0, 236.0];
+const BARS: [f64; 2] = [252.0, 936.0];
+/// Between two columns of bars.
+const GAP: f64 = 18.0;
+
+/// Draws runs over each other: validation accuracy by epoch, and a row for each group with mean and standard deviation.
+///
+/// Everything but the columns `time` and `memory` follows from the results alone.
+pub fn overlay(data: &Overlay) -> Svg {
+    let height = ROWS + ROW * data.groups.len() as f64 + 20.0;
+    let mut svg = Svg::new(&format!("{}: runs compared", data.title), WIDTH, height);
+    svg.text([24.0, 34.0], &data.title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
+    curves(&mut svg, data);
+    // One bar for a number of runs says nothing that its text does not.
+    let columns: Vec<Column> = data.columns().into_iter().filter(|column| column.name != "runs").collect();
+    rows(&mut svg, data, &columns);
+    svg
+}
+
+fn curves(svg: &mut Svg, data: &Overlay) {
+    let points = || data.groups.iter().flat_map(|group| &group.runs).flat_map(|run| &run.curve);
+    let last = points().map(|point| point[0]).fold(1.0, f64::max);
+    let low = points().map(|point| point[1] * 100.0).fold(100.0, f64::min);
+    let high = points().map(|point| point[1] * 100.0).fold(0.0, f64::max);
+    let (low, high) = if low > high { (0.0, 100.0) } else { (low.min(high - 5.0).max(0.0), high) };
+    let accuracy = Axis::covering(low, high.max(low + 5.0).min(100.0), 5.0);
+    let epochs = Axis::epochs(last as u32);
+
+    let label = Font::new(12.0, Paint::Muted, Anchor::End);
+    svg.text([PLOT[0], TOP - 22.0], "Accuracy", Font::new(14.0, Paint::Ink, Anchor::Start).bold());
+    let unit = "validation images classified correctly, %; a line for each run";
+    svg.text([PLOT[0] + 76.0, TOP - 22.0], unit, Font { anchor: Anchor::Start, ..label });
+    for (value, text) in &accuracy.ticks {
+        let y = accuracy.place(*value, [BOTTOM, TOP]);
+        svg.line([PLOT[0], y], [PLOT[1], y], Stroke::new(Paint::Grid, 1.0));
+        svg.text([PLOT[0] - 8.0, y + 4.2], text, label);
+    }
+    svg.line([PLOT[0], BOTTOM], [PLOT[1], BOTTOM], Stroke::new(Paint::Axis, 1.0));
+    let middle = Font { anchor: Anchor::Middle, ..label };
+    for (epoch, text) in &epochs.ticks {
+        let x = epochs.place(*epoch, PLOT);
+        svg.line([x, BOTTOM], [x, BOTTOM + 4.0], Stroke::new(Paint::Axis, 1.0));
+        svg.text([x, BOTTOM + 18.0], text, middle);
+    }
+    let ends = "epoch, train stages one after the other";
+    svg.text([(PLOT[0] + PLOT[1]) / 2.0, BOTTOM + 38.0], ends, middle);
+    for (index, group) in data.groups.iter().enumerate() {
+        for run in &group.runs {
+            let place =
+                |&[x, y]: &[f64; 2]| [epochs.place(x, PLOT), accuracy.place(y * 100.0, [BOTTOM, TOP])];
+            let line: Vec<[f64; 2]> = run.curve.iter().map(place).collect();
+            svg.polyline(&line, stroke(index, 1.8));
+            if let [point] = line[..] {
+                svg.dot(point, 2.6, Paint::Series(index));
+            }
+        }
+    }
+}
+
+/// The line of a group; those whose colour is taken already are dashed.
+fn stroke(index: usize, width: f64) -> Stroke {
+    let stroke = Stroke::new(Paint::Series(index), width);
+    if index < SERIES.len() { stroke } else { stroke.dashed() }
+}
+
+fn rows(svg: &mut Svg, data: &Overlay, columns: &[Column]) {
+    let room = (BARS[1] - BARS[0] + GAP) / columns.len() as f64;
+    let heading = Font::new(12.0, Paint::Muted, Anchor::Start);
+    for (place, column) in columns.iter().enumerate() {
+        let left = BARS[0] + room * place as f64;
+        svg.text([left, ROWS - 16.0], &fit(&column.name, 12.0, room - GAP), heading);
+    }
+    for (index, group) in data.groups.iter().enumerate() {
+        let y = ROWS + ROW * index as f64;
+        svg.line([LABELS[0], y + 8.0], [LABELS[0] + 20.0, y + 8.0], stroke(index, 3.0));
+        let label = match group.runs.len() {
+            1 => group.label.clone(),
+            runs => format!("{} (n = {runs})", group.label),
+        };
+        let text = fit(&label, 12.5, LABELS[1] - LABELS[0] - 30.0);
+        let font = Font::new(12.5, Paint::Ink, Anchor::Start);
+        svg.text_with_title([LABELS[0] + 30.0, y + 12.4], &text, Some(&label), font);
+        for (place, column) in columns.iter().enumerate() {
+            let left = BARS[0] + room * place as f64;
+            bar(svg, column, index, [left, left + room - GAP], y);
+        }
+    }
+}
+
+/// A group's bar in one column, from zero to the column's largest value, with a whisker of one standard deviation.
+fn bar(svg: &mut Svg, column: &Column, index: usize, [left, right]: [f64; 2], y: f64) {
+    let reach = |measure: &Measure| measure.mean + measure.sd.unwrap_or(0.0);
+    let most = column.values.iter().flatten().map(reach).fold(0.0, f64::max);
+    let font = Font::new(11.5, Paint::Ink, Anchor::Start);
+    let Some(measure) = &column.values[index] else {
+        return svg.text([left, y + 12.4], "–", Font { paint: Paint::Muted, ..font });
+    };
+    let cell = &column.cells[index];
+    svg.text_with_title([left, y + 6.0], &fit(cell, font.size, right - left), Some(cell), font);
+    if most <= 0.0 || !most.is_finite() || width(cell, font.size) <= 0.0 {
+        return;
+    }
+    let x = |value: f64| left + (value / most).clamp(0.0, 1.0) * (right - left);
+    svg.rectangle([left, y + 11.0], [right - left, 7.0], Paint::Grid, 1.0);
+    svg.rectangle([left, y + 11.0], [x(measure.mean) - left, 7.0], Paint::Series(index), 1.0);
+    if let Some(sd) = measure.sd {
+        let ends = [x(measure.mean - sd), x(measure.mean + sd)];
+        svg.line([ends[0], y + 14.5], [ends[1], y + 14.5], Stroke::new(Paint::Ink, 1.5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::comparison::{ComparedRun, RunGroup};
+    use super::*;
+
+    fn group(label: &str, accuracies: &[f64]) -> RunGroup {
+        let run = |&accuracy: &f64| ComparedRun {
+            metrics: [("test/accuracy".to_owned(), accuracy)].into(),
+            curve: vec![[1.0, accuracy / 2.0], [2.0, accuracy]],
+            seconds: Some(12.0),
+            ..ComparedRun::default()
+        };
+        RunGroup::new(label.into(), accuracies.iter().map(run).collect(), Some((2_000, 11_000_000)))
+    }
+
+    #[test]
+    fn draws_a_line_for_each_run_and_a_row_for_each_group() {
+        let groups = vec![group("arch=resnet18", &[0.8, 0.9]), group("arch=<lite>", &[0.7])];
+        let text = overlay(&Overlay { title: "turtles".into(), groups }).document();
+        assert_eq!(text.matches("<polyline").count(), 3);
+        assert!(text.contains("arch=resnet18 (n = 2)") && text.contains("arch=&lt;lite&gt;"), "{text}");
+        assert!(text.contains("85.0\u{a0}% ± 7.1\u{a0}%") && text.contains(">–<"), "{text}");
+    }
+
+    #[test]
+    fn runs_without_results_are_a_picture_too() {
+        let empty = RunGroup::new("a".into(), vec![ComparedRun::default()], None);
+        for groups in [vec![], vec![empty]] {
+            let text = overlay(&Overlay { title: "t".into(), groups }).document();
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        }
+    }
+}
