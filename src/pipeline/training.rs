@@ -47,16 +47,15 @@ impl FeatureType {
     }
 }
 
-/// The numbers that a training step computes with. Weights, statistics, sums and the optimizer are in f32 whatever this says,
-/// and so is all that is not a training step: frozen layers ahead of the trainable ones, validation, evaluation.
+/// The numbers that a training step computes with. GPUs round what they multiply to 10 bits of mantissa in `tf32`; in `bf16`,
+/// activations and their gradients have 8. Weights, statistics, sums and the optimizer are in f32 whatever this says, and so
+/// is all that is not a training step: frozen layers ahead of the trainable ones, validation, evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     #[default]
     F32,
-    /// GPUs round what they multiply to 10 bits of mantissa. Not on CPUs.
     Tf32,
-    /// Activations and their gradients have 8 bits of mantissa. Not on CPUs.
     Bf16,
 }
 
