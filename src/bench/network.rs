@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Model, Pass, State};
 use crate::pipeline::Train;
-use crate::stage::{Classifier, base_lr, optimizer};
-use crate::train::{self, Progress, Setup, Task, Tracker};
+use crate::stage::{Classifier, optimizer};
+use crate::train::{self, Progress, Setup};
 use crate::weights;
 
 /// A network with random weights, ready to be timed.
@@ -110,21 +110,10 @@ impl NetworkBench {
             steps: self.steps(),
             prefix: (layers > 0).then(|| FrozenPrefix { model, state: state.clone(), layers }),
         };
-        let setup = Setup {
-            model,
-            table,
-            task: &task,
-            feed: &feed,
-            first_layer: layers,
-            seed: 0,
-            epochs: stage.epochs,
-            base_lr: base_lr(&stage.optimizer),
-            schedule: &stage.schedule,
-            monitor: stage.monitor,
-        };
-        let tracker = Tracker::new(stage.monitor, None);
+        let setup =
+            Setup { model, table, task: &task, feed: &feed, first_layer: layers, seed: 0, settings: stage };
         let optimizer = optimizer(&stage.optimizer, table)?;
-        let mut progress = Progress::start(state, optimizer, tracker, task.meter());
+        let mut progress = Progress::start(&setup, state, optimizer);
         let mut stopwatch = Stopwatch::start(clock);
         train::fit(&setup, &mut progress, &mut stopwatch)?;
         Ok(stopwatch.moments)

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Model, Pass, State};
 use crate::pipeline::{self, Augment, ImageFolder, Train};
-use crate::stage::{Classifier, Subject, base_lr, optimizer};
-use crate::train::{self, Progress, Setup, Task, Tracker};
+use crate::stage::{Classifier, Subject, optimizer};
+use crate::train::{self, Progress, Setup};
 use crate::weights;
 
 /// A clock, and a count of the memory that tensors hold.
@@ -132,14 +132,10 @@ impl Pieces {
             feed: &feed,
             first_layer: from,
             seed: 0,
-            epochs: 1,
-            base_lr: base_lr(&stage.optimizer),
-            schedule: &stage.schedule,
-            monitor: stage.monitor,
+            settings: &Train { epochs: 1, ..stage.clone() },
         };
         let optimizer = optimizer(&stage.optimizer, &table)?;
-        let tracker = Tracker::new(stage.monitor, None);
-        let mut progress = Progress::start(self.state.clone(), optimizer, tracker, task.meter());
+        let mut progress = Progress::start(&setup, self.state.clone(), optimizer);
         let clock = || meter.seconds();
         let mut stopwatch = Stopwatch::start(&clock);
         train::fit(&setup, &mut progress, &mut stopwatch)?;

@@ -55,7 +55,7 @@ impl Repeated<'_> {
 }
 
 impl Feed for Repeated<'_> {
-    fn steps_per_epoch(&self) -> usize {
+    fn batches_per_epoch(&self) -> usize {
         self.steps
     }
 

@@ -180,7 +180,8 @@ fn note(work: &Work) -> Option<String> {
     };
     let totals = train.table.totals();
     let images = train.dataset.as_ref().map_or(0, |dataset| dataset.split(Split::Train).len());
-    let steps = images.div_ceil(train.settings.batch_size);
+    let batches = images.div_ceil(train.settings.batch_size);
+    let steps = batches.div_ceil(train.settings.accumulate as usize);
     Some(format!(
         "{} of {} tensors on {images} images, {} epochs of {steps} steps",
         totals.trainable_tensors,

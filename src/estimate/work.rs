@@ -127,7 +127,14 @@ fn step_key(train: &Train) -> String {
     let trains = json!({ "trainable": train.table.trainable, "norms": training.collect::<Vec<_>>() });
     let (from, size) = (train.prefix.layers, train.view.0.image_size);
     let digest = Digest::of_json(&trains).short();
-    format!("{kind} step of {}, layers from {from}, trainable {digest}, at {size}", names(&train.subject))
+    let stage = &train.settings;
+    let beside = [(stage.accumulate > 1, " accumulated"), (stage.clip_norm.is_some(), " clipped")];
+    let beside = beside.into_iter().chain([(stage.ema.is_some(), " averaged")]);
+    let beside: String = beside.filter(|(there, _)| *there).map(|(_, name)| name).collect();
+    format!(
+        "{kind}{beside} step of {}, layers from {from}, trainable {digest}, at {size}",
+        names(&train.subject)
+    )
 }
 
 fn sight_key(work: &Work, augment: &Augment, settings: &Settings) -> String {

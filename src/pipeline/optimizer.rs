@@ -11,6 +11,16 @@ pub enum Optimizer {
     Adamw(AdamW),
 }
 
+impl Optimizer {
+    /// The learning rate, before the schedule.
+    pub fn lr(&self) -> f64 {
+        match self {
+            Self::Sgd(sgd) => sgd.lr,
+            Self::Adamw(adamw) => adamw.lr,
+        }
+    }
+}
+
 /// Stochastic gradient descent with momentum, as PyTorch's `SGD`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use super::augment::Augment;
 use super::loss::Loss;
 use super::optimizer::{Group, Optimizer};
 use super::schedule::Schedule;
-use super::training::{BatchNormPolicy, EarlyStop, Features, Monitor};
+use super::training::{BatchNormPolicy, EarlyStop, Ema, Features, Monitor};
 
 /// One step of the experiment. Stages form a graph through `from`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,7 +58,7 @@ pub struct InitWeights {
 /// Trains the parameters that its rules leave trainable, and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-reserved" = ["accumulate", "distill", "layer_decay", "precision", "unfreeze"]))]
+#[schemars(extend("x-reserved" = ["distill", "layer_decay", "precision", "unfreeze"]))]
 pub struct Train {
     /// The stage whose weights this one starts from; after a train stage with `@best` or `@last`.
     pub from: String,
@@ -67,12 +67,21 @@ pub struct Train {
     /// How often every training image is seen.
     #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// Images per optimizer step.
+    /// Images per batch; per optimizer step unless `accumulate` says otherwise.
     #[serde(default = "default_batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: usize,
+    /// Batches per optimizer step: their gradients are averaged over all their images.
+    #[serde(default = "one_batch")]
+    #[schemars(range(min = 1))]
+    pub accumulate: u32,
     /// The optimizer and its settings.
     pub optimizer: Optimizer,
+    /// The most that the L2 norm of all gradients together may be; longer ones are scaled down to it.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub clip_norm: Option<f64>,
+    /// Averages the weights over the steps: these are validated, and kept as `@best` and `@last`.
+    pub ema: Option<Ema>,
     /// How the learning rate moves over the stage; constant if left out.
     #[serde(default)]
     pub schedule: Schedule,
@@ -113,6 +122,10 @@ pub struct Train {
 
 fn default_batch_size() -> usize {
     32
+}
+
+fn one_batch() -> u32 {
+    1
 }
 
 /// Measures a model on one split and draws what a person wants to see.

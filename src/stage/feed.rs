@@ -141,7 +141,7 @@ struct Source<'a> {
 }
 
 impl Feed for Source<'_> {
-    fn steps_per_epoch(&self) -> usize {
+    fn batches_per_epoch(&self) -> usize {
         self.train_samples.len().div_ceil(self.batch_size)
     }
 
@@ -172,8 +172,8 @@ struct Kept<'a> {
 }
 
 impl Feed for Kept<'_> {
-    fn steps_per_epoch(&self) -> usize {
-        self.source.steps_per_epoch()
+    fn batches_per_epoch(&self) -> usize {
+        self.source.batches_per_epoch()
     }
 
     fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {

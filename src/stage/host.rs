@@ -17,13 +17,13 @@ pub struct StageHost<'a> {
     context: &'a Context<'a>,
     dataset: &'a Dataset,
     epochs: u32,
-    steps_per_epoch: usize,
+    batches_per_epoch: usize,
     /// Rows so far, for the history that grows while the stage runs.
     rows: Vec<HistoryRow>,
     started: f64,
     last_checkpoint: f64,
     images: usize,
-    steps: usize,
+    batches: usize,
 }
 
 impl<'a> StageHost<'a> {
@@ -40,13 +40,13 @@ impl<'a> StageHost<'a> {
         Ok(Self {
             context,
             dataset,
-            epochs: setup.epochs,
-            steps_per_epoch: setup.feed.steps_per_epoch(),
+            epochs: setup.settings.epochs,
+            batches_per_epoch: setup.feed.batches_per_epoch(),
             rows,
             started: now,
             last_checkpoint: now,
             images: 0,
-            steps: 0,
+            batches: 0,
         })
     }
 }
@@ -54,10 +54,10 @@ impl<'a> StageHost<'a> {
 impl Host for StageHost<'_> {
     fn step(&mut self, step: &Step) {
         self.images += step.images;
-        self.steps += 1;
+        self.batches += 1;
         let elapsed = ((self.context.clock)() - self.started).max(1e-9);
-        let done = step.epoch as usize * self.steps_per_epoch + step.done;
-        let left = (self.epochs as usize * self.steps_per_epoch).saturating_sub(done);
+        let done = step.epoch as usize * self.batches_per_epoch + step.done;
+        let left = (self.epochs as usize * self.batches_per_epoch).saturating_sub(done);
         self.context.observer.event(&Event::Step {
             stage: self.context.stage.to_owned(),
             epoch: step.epoch + 1,
@@ -67,7 +67,7 @@ impl Host for StageHost<'_> {
             loss: step.scores.get("loss").copied().unwrap_or(f64::NAN),
             accuracy: step.scores.get("accuracy").copied(),
             images_per_second: self.images as f64 / elapsed,
-            seconds_left: left as f64 * elapsed / self.steps as f64,
+            seconds_left: left as f64 * elapsed / self.batches as f64,
         });
     }
 

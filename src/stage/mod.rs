@@ -30,5 +30,5 @@ pub use load_weights::LoadWeights;
 pub use prefix::Prefix;
 pub use subject::{Subject, View};
 pub use train::Train;
-pub(crate) use train::{base_lr, optimizer};
+pub(crate) use train::optimizer;
 pub use work::Work;

@@ -19,7 +19,7 @@ use crate::metrics::{self, ClassificationMetrics};
 use crate::model::{self, Description, Model, NormMode, State};
 use crate::pipeline;
 use crate::report::{BatchNormCounts, ParameterCounts, Training};
-use crate::train::{self, Optimizer, Parameter, Progress, Setup, Task, Tracker};
+use crate::train::{self, Optimizer, Parameter, Progress, Setup};
 use crate::weights::{self, Source};
 use crate::{ops, report};
 
@@ -79,7 +79,7 @@ impl Train {
                 data::VERSIONS,
                 crate::features::VERSIONS,
                 train::VERSIONS,
-                &train::optional_versions(settings),
+                &train::rare_versions(settings),
                 metrics::VERSIONS,
                 report::VERSIONS,
                 weights::VERSIONS,
@@ -92,6 +92,15 @@ impl Train {
         // What few files use stands here only where they do: the keys of the others stay as they were.
         if self.subject.model.stochastic_depth > 0.0 {
             document["settings"]["stochastic_depth"] = json!(self.subject.model.stochastic_depth);
+        }
+        if settings.accumulate > 1 {
+            document["settings"]["accumulate"] = json!(settings.accumulate);
+        }
+        if let Some(clip_norm) = settings.clip_norm {
+            document["settings"]["clip_norm"] = json!(clip_norm);
+        }
+        if let Some(ema) = &settings.ema {
+            document["settings"]["ema"] = json!(ema);
         }
         Some(document)
     }
@@ -127,14 +136,10 @@ impl Train {
             feed: &*feed,
             first_layer: self.prefix.layers,
             seed: self.seed,
-            epochs: self.settings.epochs,
-            base_lr: base_lr(&self.settings.optimizer),
-            schedule: &self.settings.schedule,
-            monitor: self.settings.monitor,
+            settings: &self.settings,
         };
         let optimizer = optimizer(&self.settings.optimizer, &self.table)?;
-        let tracker = Tracker::new(self.settings.monitor, self.settings.early_stop.clone());
-        let mut progress = Progress::start(source.clone(), optimizer, tracker, task.meter());
+        let mut progress = Progress::start(&setup, source.clone(), optimizer);
         if let Some(folder) = context.checkpoints.latest()? {
             host::read(&folder)
                 .and_then(|checkpoint| progress.resume(checkpoint, &model.description, &self.table))
@@ -159,7 +164,7 @@ impl Train {
         progress: &Progress<ClassificationMetrics>,
     ) -> Result<()> {
         let description = &model.description;
-        let mut results: Vec<(&str, State)> = vec![(LAST, progress.state.clone())];
+        let mut results: Vec<(&str, State)> = vec![(LAST, progress.result())];
         results.extend(progress.best_state().map(|state| (BEST, state)));
         let frozen = self.frozen();
         let dialect = Source::open(context.source()?)?.dialect();
@@ -167,7 +172,7 @@ impl Train {
             context.save_model(name, &self.subject, description, state, dialect)?;
             prove(context.source()?, &context.output.join(name), &frozen)?;
         }
-        let chosen = progress.best_state().unwrap_or_else(|| progress.state.clone());
+        let chosen = progress.best_state().unwrap_or_else(|| progress.result());
         let digests = weights::digests(&chosen)?;
         context.write("parameters.csv", self.table.csv(description, Some(&digests))?)?;
 
@@ -221,13 +226,6 @@ pub(crate) fn optimizer(settings: &pipeline::Optimizer, table: &ParameterTable) 
         })
     });
     Optimizer::new(settings, parameters)
-}
-
-pub(crate) fn base_lr(optimizer: &pipeline::Optimizer) -> f64 {
-    match optimizer {
-        pipeline::Optimizer::Sgd(sgd) => sgd.lr,
-        pipeline::Optimizer::Adamw(adamw) => adamw.lr,
-    }
 }
 
 /// What the rules come to, for the recipe. Rates stand only where they are not the optimizer's own, so that a changed

@@ -59,6 +59,15 @@ impl Tracker {
 }
 
 impl Monitor {
+    /// The validation score that it looks at.
+    pub(super) fn score(self) -> &'static str {
+        match self {
+            Self::ValidationLoss => "loss",
+            Self::ValidationAccuracy => "accuracy",
+            Self::ValidationMacroF1 => "macro_f1",
+        }
+    }
+
     /// How much better `value` is than `than`.
     pub(super) fn gain(self, value: f64, than: f64) -> f64 {
         match self {

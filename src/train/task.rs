@@ -59,8 +59,8 @@ pub type Batches<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 
 /// Where batches come from. The same epoch gives the same batches, from wherever it is entered.
 pub trait Feed {
-    /// Optimizer steps in one epoch.
-    fn steps_per_epoch(&self) -> usize;
+    /// Training batches in one epoch.
+    fn batches_per_epoch(&self) -> usize;
 
     /// The training batches of `epoch`, from batch `start` on.
     fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>>;

@@ -32,7 +32,7 @@ fn versions() -> BTreeMap<&'static str, u32> {
         features::VERSIONS,
         weights::VERSIONS,
         train::VERSIONS,
-        train::OPTIONAL_VERSIONS,
+        train::RARE_VERSIONS,
         metrics::VERSIONS,
         metrics::EMBEDDING_VERSIONS,
         report::VERSIONS,

@@ -9,6 +9,7 @@ use defrost::autograd::{Backward, Tape, Value};
 use defrost::data::{self, Bench, Dataset, Picture, Region, Scale, Transform, Workspace};
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
+use defrost::freeze::ParameterTable;
 use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, Similarities};
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{
@@ -18,7 +19,7 @@ use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Monitor, 
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
-use defrost::train::{Optimizer, Parameter, Plateau};
+use defrost::train::{Average, Gradients, Optimizer, Parameter, Plateau};
 use defrost::weights::{self, Dialect, Source};
 
 /// The digest of what a code path makes.
@@ -73,6 +74,9 @@ pub const PATHS: &[(&str, Path)] = &[
     ("optimizer", optimizer),
     ("schedule", schedule),
     ("schedules", schedules),
+    ("accumulation", accumulation),
+    ("clipping", clipping),
+    ("averaging", averaging),
     ("classification", classification),
     ("verification", verification),
     ("identification", identification),
@@ -545,6 +549,37 @@ fn schedules() -> String {
         "kind = \"one_cycle\"\npct_start = 0.4",
     ]);
     digest_of(format!("{factors} {scales:?}"))
+}
+
+fn accumulation() -> String {
+    let mut mean = Gradients::default();
+    for (part, images) in [("first", 5), ("second", 5), ("third", 2)] {
+        mean.add(vec![(0, Some(tensor(part, &[37, 29])))], images).unwrap();
+    }
+    digest(mean.mean.values())
+}
+
+fn clipping() -> String {
+    let mut mean = Gradients::default();
+    let gradient = |name, shape: &[usize]| Some(tensor(name, shape));
+    mean.add(vec![(0, gradient("first", &[150, 290])), (1, gradient("second", &[29]))], 3).unwrap();
+    let norm = mean.clip(0.7).unwrap();
+    format!("{}{}", digest(mean.mean.values()), digest_of(norm.to_bits().to_le_bytes()))
+}
+
+fn averaging() -> String {
+    let model = model(Arch::ResNet18);
+    let settings = "from = \"x\"\nepochs = 1\noptimizer = { kind = \"sgd\", lr = 1 }\ntrain = [\"@head\"]";
+    let table = ParameterTable::resolve(&model.description, &toml::from_str(settings).unwrap()).unwrap();
+    let mut state = weights::initialize_all(&model.description, 2).unwrap();
+    let ema = toml::from_str("decay = 0.4").unwrap();
+    let mut average = Average::start(&ema, &state, &model.description, &table);
+    let head = model.description.id("fc.weight").unwrap();
+    for step in 1..=3 {
+        state.tensors[head] = tensor(&format!("step {step}"), state.tensors[head].dims());
+        average.update(&state, step).unwrap();
+    }
+    digest([&average.applied_to(&state).tensors[head]])
 }
 
 /// Of 21 steps each.
