@@ -60,6 +60,15 @@ impl Model {
         Model { description: scope.finish(), network, head }
     }
 
+    /// A ResNet of two blocks and few channels: small enough for training to be followed in PyTorch to the last digits.
+    #[cfg(test)]
+    pub(crate) fn tiny(classes: usize) -> Model {
+        let depth = resnet::Depth { bottleneck: false, width: 4, blocks: [1, 1, 0, 0] };
+        let Backbone { mut scope, network, features, head } = resnet::build("tiny", depth);
+        let head = Head::declare(&mut scope, head, features, classes, &Default::default());
+        Model { description: scope.finish(), network, head }
+    }
+
     /// Runs the layers `range` of the chain.
     pub fn forward(&self, pass: &mut Pass, mut range: Range<usize>, input: Value) -> Result<Value> {
         let _awake = Awake::new();

@@ -16,6 +16,8 @@ mod setup;
 mod task;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trajectory;
 mod update;
 mod versions;
 
