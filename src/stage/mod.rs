@@ -14,6 +14,7 @@ mod host;
 mod init_weights;
 mod load_weights;
 mod prefix;
+mod range_test;
 mod subject;
 #[cfg(test)]
 mod tests;

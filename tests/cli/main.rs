@@ -11,6 +11,7 @@ mod init;
 mod kill;
 mod language;
 mod list;
+mod lr_find;
 mod matrix;
 mod params;
 mod plan;
