@@ -43,6 +43,29 @@ impl Conv2d {
     }
 }
 
+/// A convolution with bias.
+#[derive(Clone, Debug)]
+pub struct BiasedConv2d {
+    pub conv: Conv2d,
+    pub bias: TensorId,
+}
+
+/// Layer normalisation over the channels of each pixel or token.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    pub weight: TensorId,
+    pub bias: TensorId,
+    pub eps: f64,
+}
+
+/// Multi-head self-attention: the layer that makes queries, keys and values, and the one that mixes the heads.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    pub input: Linear,
+    pub output: Linear,
+    pub heads: usize,
+}
+
 /// Batch normalisation over the channels of an image.
 #[derive(Clone, Debug)]
 pub struct BatchNorm2d {

@@ -1,7 +1,7 @@
 //! Where an architecture declares its tensors while it is built.
 
 use super::description::{Description, Init, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
-use super::layers::{BatchNorm2d, Conv2d, Linear, Padding};
+use super::layers::{BatchNorm2d, BiasedConv2d, Conv2d, LayerNorm, Linear, Padding};
 
 /// Collects a [`Description`] as an architecture is built, and hands out layers that know their tensors' places.
 ///
@@ -21,7 +21,7 @@ pub struct NormSettings {
     pub momentum: f64,
 }
 
-/// The geometry of a convolution without bias.
+/// The geometry of a convolution.
 #[derive(Clone, Copy)]
 pub struct ConvSettings {
     pub inputs: usize,
@@ -63,6 +63,26 @@ impl Scope {
         Conv2d { weight, kernel, stride, groups, padding }
     }
 
+    /// A convolution with bias: its weight as `init` says, the bias zeros.
+    pub fn biased_conv2d(&mut self, name: &str, conv: ConvSettings, init: Init) -> BiasedConv2d {
+        let ConvSettings { inputs, outputs, kernel, stride, groups, padding } = conv;
+        let shape = vec![outputs, inputs / groups, kernel, kernel];
+        self.within(name, |scope| {
+            let weight = scope.declare("weight", shape, Role::Weight, init);
+            let bias = scope.declare("bias", vec![outputs], Role::Bias, Init::Zeros);
+            BiasedConv2d { conv: Conv2d { weight, kernel, stride, groups, padding }, bias }
+        })
+    }
+
+    /// Layer normalisation: a weight and a bias.
+    pub fn layer_norm(&mut self, name: &str, channels: usize, eps: f64) -> LayerNorm {
+        self.within(name, |scope| LayerNorm {
+            weight: scope.declare("weight", vec![channels], Role::NormWeight, Init::Ones),
+            bias: scope.declare("bias", vec![channels], Role::NormBias, Init::Zeros),
+            eps,
+        })
+    }
+
     /// Batch normalisation: its two parameters and three buffers.
     pub fn batch_norm(&mut self, name: &str, channels: usize) -> BatchNorm2d {
         let NormSettings { eps, momentum } = self.norm;
@@ -81,10 +101,20 @@ impl Scope {
     /// A linear layer with bias, initialised as PyTorch's `Linear`: uniform in ±1/√fan-in.
     pub fn linear(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
         let init = Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() };
+        self.linear_from(name, [inputs, outputs], [init; 2])
+    }
+
+    /// A linear layer from its inputs and outputs; `init` is that of its weight and of its bias.
+    pub fn linear_from(&mut self, name: &str, [inputs, outputs]: [usize; 2], init: [Init; 2]) -> Linear {
         self.within(name, |scope| Linear {
-            weight: scope.declare("weight", vec![outputs, inputs], Role::Weight, init),
-            bias: scope.declare("bias", vec![outputs], Role::Bias, init),
+            weight: scope.declare("weight", vec![outputs, inputs], Role::Weight, init[0]),
+            bias: scope.declare("bias", vec![outputs], Role::Bias, init[1]),
         })
+    }
+
+    /// A parameter that belongs to no layer of a kind.
+    pub fn tensor(&mut self, name: &str, shape: Vec<usize>, role: Role, init: Init) -> TensorId {
+        self.declare(name, shape, role, init)
     }
 
     /// A 1×1 convolution with bias, for images of one pixel, [N, C]: a linear layer but for its weight's shape. Initialised

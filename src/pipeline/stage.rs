@@ -212,6 +212,15 @@ impl Stage {
     }
 
     /// The data set it names.
+    /// Its own image size, in place of the data set's.
+    pub fn image_size(&self) -> Option<usize> {
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => None,
+            Self::Train(train) => train.image_size,
+            Self::Evaluate(evaluate) => evaluate.image_size,
+        }
+    }
+
     pub fn data(&self) -> Option<&str> {
         match self {
             Self::LoadWeights(load) => load.data.as_deref(),

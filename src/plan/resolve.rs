@@ -109,7 +109,10 @@ impl Resolver<'_> {
                 self.same_classes(name, data_name, &subject.classes, &classes)?;
                 subject.clone()
             }
-            None => Subject { model: self.pipeline.model.get(stage.model()?)?.clone(), classes },
+            None => {
+                let (model, image_size) = (self.pipeline.model.get(stage.model()?)?.clone(), data.image_size);
+                Subject { model, classes, image_size }
+            }
         };
         match stage {
             Stage::LoadWeights(load) => self.load_weights(name, load, subject, seed),
@@ -130,6 +133,7 @@ impl Resolver<'_> {
                     return None;
                 }
                 let view = View::new(data, train.image_size);
+                self.same_patches(name, data_name, &subject, &view)?;
                 let dataset = self.images(data_name, data);
                 let rules = rules_of(train);
                 let work = Train::new(subject, view, dataset, (**train).clone(), table, &description, seed);
@@ -137,6 +141,7 @@ impl Resolver<'_> {
             }
             Stage::Evaluate(evaluate) => {
                 let view = View::new(data, evaluate.image_size);
+                self.same_patches(name, data_name, &subject, &view)?;
                 let dataset = self.images(data_name, data);
                 Some((
                     Work::Evaluate(Evaluate {
@@ -231,6 +236,27 @@ impl Resolver<'_> {
         let help =
             "give both data sets the same `classes`, or load the weights anew with `reinit = [\"@head\"]`";
         self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help.to_owned()));
+        None
+    }
+
+    /// Position embeddings are for images of one size, which the model's first stage gives.
+    fn same_patches(&mut self, stage: &str, data: &str, subject: &Subject, view: &View) -> Option<()> {
+        let (known, found) = (subject.image_size, view.0.image_size);
+        let Some(patch) = subject.model.arch.patch() else { return Some(()) };
+        let (message, help) = if known != found {
+            let help =
+                format!("`image_size = {known}` here, or `{found}` where the model's weights come from");
+            (format!("the model has position embeddings for `image_size` {known}, not {found}"), help)
+        } else if !found.is_multiple_of(patch) {
+            let near = (found / patch).max(1) * patch;
+            let help = format!("`image_size = {near}`, or another multiple of {patch}");
+            (format!("an `image_size` of {found} is no whole number of patches of {patch} pixels"), help)
+        } else {
+            return Some(());
+        };
+        let own = self.pipeline.stage(stage).and_then(Stage::image_size).is_some();
+        let at = if own { format!("stage.{stage}.image_size") } else { format!("data.{data}.image_size") };
+        self.diagnose(&at, "image-size", message, Some(help));
         None
     }
 

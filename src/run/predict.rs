@@ -86,7 +86,8 @@ impl Predictor {
         let mut images = document["images"].clone();
         images["root"] = Json::String(String::new());
         let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
-        let model = Model::build(&pipeline::Model::of(subject.arch), subject.classes.len());
+        let spec = pipeline::Model::of(subject.arch);
+        let model = Model::build_for(&spec, subject.classes.len(), view.image_size);
         let mut rules = LoadRules::default();
         rules.classes = Some(subject.classes.clone());
         let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::classifier::Classifier;
 use super::feed::{self, Material};
 use super::subject::{self, split_document};
-use super::work::versions;
+use super::work::versions_of;
 use super::{Context, Subject, View, train::pretty};
 use crate::autograd;
 use crate::data::{self, Dataset, Split};
@@ -38,7 +38,7 @@ impl Evaluate {
             "model": self.subject.document(),
             "images": self.view.document(),
             "inputs": { self.split.name(): split_document(dataset, self.split)? },
-            "engine": versions(&[
+            "engine": versions_of(self.subject.model.arch, &[
                 ops::VERSIONS,
                 model::VERSIONS,
                 data::VERSIONS,

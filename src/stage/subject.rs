@@ -16,16 +16,22 @@ use crate::report;
 pub struct Subject {
     pub model: pipeline::Model,
     pub classes: Vec<String>,
+    /// The side of the images that position embeddings are for, where the architecture has any.
+    pub image_size: usize,
 }
 
 impl Subject {
     pub fn build(&self) -> Model {
-        Model::build(&self.model, self.classes.len())
+        Model::build_for(&self.model, self.classes.len(), self.image_size)
     }
 
     /// What every recipe says of the model.
     pub fn document(&self) -> Value {
-        json!({ "arch": self.model.arch, "classes": self.classes })
+        let mut document = json!({ "arch": self.model.arch, "classes": self.classes });
+        if self.model.arch.patch().is_some() {
+            document["image_size"] = json!(self.image_size);
+        }
+        document
     }
 }
 

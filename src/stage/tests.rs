@@ -57,7 +57,7 @@ impl Scene {
     fn subject(&self) -> Subject {
         let head = Head::Linear(toml::from_str("dropout = 0.4").unwrap());
         let classes = vec!["cat".to_owned(), "dog".to_owned()];
-        Subject { model: Model { head, ..Model::of(Arch::EfficientNetLite0) }, classes }
+        Subject { model: Model { head, ..Model::of(Arch::EfficientNetLite0) }, classes, image_size: 32 }
     }
 
     fn context<'a>(

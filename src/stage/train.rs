@@ -10,7 +10,7 @@ use super::context::{BEST, LAST};
 use super::feed::{self, Material};
 use super::host::{self, StageHost};
 use super::subject::{self, split_document};
-use super::work::{rare_version, versions};
+use super::work::{rare_version, versions_of};
 use super::{Context, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
@@ -73,7 +73,7 @@ impl Train {
                 "train": split_document(dataset, Split::Train)?,
                 "validation": split_document(dataset, Split::Validation)?,
             },
-            "engine": versions(&[
+            "engine": versions_of(self.subject.model.arch, &[
                 ops::VERSIONS,
                 model::VERSIONS,
                 data::VERSIONS,

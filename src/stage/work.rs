@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 use super::{Context, Evaluate, InitWeights, LoadWeights, Subject, Train};
 use crate::data::{self, Dataset};
 use crate::error::Result;
+use crate::model;
 use crate::ops;
+use crate::pipeline::Arch;
 
 /// What a stage does, with everything it needs named.
 pub enum Work {
@@ -98,11 +100,20 @@ impl Work {
 
 /// The version of a code path that few stages take.
 pub(super) fn rare_version(name: &str) -> Option<u32> {
-    ops::RARE_VERSIONS
+    [ops::RARE_VERSIONS, model::RARE_VERSIONS, data::RARE_VERSIONS]
+        .concat()
         .iter()
-        .chain(data::RARE_VERSIONS)
         .find(|(known, _)| *known == name)
         .map(|(_, version)| *version)
+}
+
+/// As [`versions`], with those of the code paths that this architecture takes and others do not.
+pub(super) fn versions_of(arch: Arch, rooms: &[&[(&str, u32)]]) -> Value {
+    let mut all = versions(rooms);
+    for name in model::rare_paths(arch) {
+        all[*name] = json!(rare_version(name));
+    }
+    all
 }
 
 /// The hand-kept version of every code path whose change would change a result, for recipes.

@@ -27,6 +27,7 @@ fn versions() -> BTreeMap<&'static str, u32> {
         ops::VERSIONS,
         ops::RARE_VERSIONS,
         model::VERSIONS,
+        model::RARE_VERSIONS,
         data::VERSIONS,
         data::RARE_VERSIONS,
         features::VERSIONS,
