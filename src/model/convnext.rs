@@ -3,9 +3,9 @@
 //!
 //! A block's `layer_scale` is a weight like any other to `@norm` and `@bias`: it decays with the rest, as in torchvision's recipe.
 
-use super::build::{Head, Network};
-use super::description::{Description, Init, Role, TensorId};
-use super::layers::{BiasedConv2d, LayerNorm, Linear, Padding};
+use super::build::{Backbone, Network};
+use super::description::{Init, Role, TensorId};
+use super::layers::{BiasedConv2d, Dense, LayerNorm, Padding};
 use super::pass::Pass;
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::autograd::Value;
@@ -23,14 +23,12 @@ const EXPANSION: usize = 4;
 /// torchvision cuts its normal numbers off at ±2, a hundred deviations out: never.
 const INIT: Init = Init::Normal { std: 0.02 };
 
-/// The layers are `features.0` (the stem), each block and each `features.2`, `.4` and `.6`, which halve the image,
-/// `classifier.0` and `classifier.2`; the last block ends in the global average.
+/// The layers are `features.0` (the stem), each block and each `features.2`, `.4` and `.6`, which halve the image, and
+/// `classifier.0`. The last block ends in the global average; the head is `classifier.2`.
 struct ConvNeXt {
     stem: (BiasedConv2d, LayerNorm),
     body: Vec<Part>,
     norm: LayerNorm,
-    classifier: Linear,
-    dropout: f64,
     /// The share of images that skip a block in training, for each block ahead of it (torchvision's count).
     stochastic_depth: f64,
 }
@@ -47,15 +45,10 @@ struct Block {
     gain: TensorId,
     depthwise: BiasedConv2d,
     norm: LayerNorm,
-    perceptron: [Linear; 2],
+    perceptron: [Dense; 2],
 }
 
-pub fn build(
-    arch: &str,
-    stages: [[usize; 2]; 4],
-    head: Head,
-    stochastic_depth: f64,
-) -> (Description, Box<dyn Network>) {
+pub fn build(arch: &str, stages: [[usize; 2]; 4], stochastic_depth: f64) -> Backbone {
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
     scope.layer("features.0");
@@ -83,12 +76,8 @@ pub fn build(
     }
     scope.layer("classifier.0");
     let norm = scope.layer_norm("classifier.0", inputs, EPS);
-    scope.layer("classifier.2");
-    scope.head("classifier.2");
-    let classifier = scope.linear_from("classifier.2", [inputs, head.classes], [INIT, Init::Zeros]);
-    let stochastic_depth = stochastic_depth / (number - 1) as f64;
-    let network = ConvNeXt { stem, body, norm, classifier, dropout: head.dropout, stochastic_depth };
-    (scope.finish(), Box::new(network))
+    let network = ConvNeXt { stem, body, norm, stochastic_depth: stochastic_depth / (number - 1) as f64 };
+    Backbone { scope, network: Box::new(network), features: inputs, head: "classifier.2" }
 }
 
 /// A convolution of patches that do not overlap.
@@ -114,8 +103,8 @@ fn block(scope: &mut Scope, channels: usize, number: usize) -> Block {
             depthwise: scope.biased_conv2d("0", depthwise, INIT),
             norm: scope.layer_norm("2", channels, EPS),
             perceptron: [
-                scope.linear_from("3", [channels, EXPANSION * channels], [INIT, Init::Zeros]),
-                scope.linear_from("5", [EXPANSION * channels, channels], [INIT, Init::Zeros]),
+                scope.dense("3", [channels, EXPANSION * channels], [INIT, Init::Zeros]),
+                scope.dense("5", [EXPANSION * channels, channels], [INIT, Init::Zeros]),
             ],
         }
     })
@@ -151,10 +140,6 @@ impl Network for ConvNeXt {
             let value = part.forward(pass, &input, self.stochastic_depth)?;
             return if index == self.body.len() { pass.global_average_pool(&value) } else { Ok(value) };
         }
-        if index == self.body.len() + 1 {
-            return pass.layer_norm(&self.norm, &input);
-        }
-        let features = pass.dropout(input, self.dropout)?;
-        pass.linear(&self.classifier, &features)
+        pass.layer_norm(&self.norm, &input)
     }
 }

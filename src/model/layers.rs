@@ -58,17 +58,24 @@ pub struct LayerNorm {
     pub eps: f64,
 }
 
+/// A linear layer over every pixel or token.
+#[derive(Clone, Debug)]
+pub struct Dense {
+    pub weight: TensorId,
+    pub bias: TensorId,
+}
+
 /// Multi-head self-attention: the layer that makes queries, keys and values, and the one that mixes the heads.
 #[derive(Clone, Debug)]
 pub struct Attention {
-    pub input: Linear,
-    pub output: Linear,
+    pub input: Dense,
+    pub output: Dense,
     pub heads: usize,
 }
 
-/// Batch normalisation over the channels of an image.
+/// Batch normalisation over the channels of images, or over the columns of vectors.
 #[derive(Clone, Debug)]
-pub struct BatchNorm2d {
+pub struct BatchNorm {
     /// Index into [`super::Description::norms`].
     pub index: usize,
     pub spec: NormSpec,
@@ -76,11 +83,11 @@ pub struct BatchNorm2d {
     pub momentum: f64,
 }
 
-/// A linear layer with bias, or a 1×1 convolution with bias on images of one pixel.
+/// A linear layer, or a 1×1 convolution with bias on images of one pixel.
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub weight: TensorId,
-    pub bias: TensorId,
+    pub bias: Option<TensorId>,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod convnext;
 mod description;
 mod efficientnet;
 mod efficientnet_lite;
+mod head;
 mod inverted_bottleneck;
 mod layers;
 mod mobilenet_v2;

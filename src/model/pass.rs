@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use candle_core::Tensor;
 
 use super::TensorId;
-use super::layers::{Attention, BatchNorm2d, BiasedConv2d, Conv2d, LayerNorm, Linear};
+use super::layers::{Attention, BatchNorm, BiasedConv2d, Conv2d, Dense, LayerNorm, Linear};
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
 use crate::ops::{self, Activation, Awake, BatchStatistics, FoldedConv, FoldedNorm, Window};
@@ -117,7 +117,7 @@ impl<'a> Pass<'a> {
     pub(super) fn conv_norm(
         &mut self,
         conv: &Conv2d,
-        norm: &BatchNorm2d,
+        norm: &BatchNorm,
         activation: Activation,
         x: &Value,
         residual: Option<&Value>,
@@ -126,23 +126,38 @@ impl<'a> Pass<'a> {
         let window = conv.window(height, width);
         let weight = self.parameter(conv.weight);
         self.count(&weight, x, window.outputs([height, width]).iter().product());
-        let scale = self.parameter(norm.spec.weight);
-        let shift = self.parameter(norm.spec.bias);
         if self.is_plain(conv, norm, x) {
             return self.folded(conv, norm, window, activation, x, residual);
         }
         let y = ops::conv2d(&mut self.tape, x, &weight, None, window, conv.groups)?;
+        self.norm(norm, activation, &y, residual)
+    }
+
+    /// y = norm(x), on [N, C].
+    pub(super) fn batch_norm(&mut self, norm: &BatchNorm, x: &Value) -> Result<Value> {
+        self.norm(norm, Activation::None, x, None)
+    }
+
+    fn norm(
+        &mut self,
+        norm: &BatchNorm,
+        activation: Activation,
+        x: &Value,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let scale = self.parameter(norm.spec.weight);
+        let shift = self.parameter(norm.spec.bias);
         if self.norm_mode(norm) == NormMode::Frozen {
             let mean = &self.state.tensors[norm.spec.running_mean];
             let variance = &self.state.tensors[norm.spec.running_var];
             let tape = &mut self.tape;
             return ops::batch_norm_frozen(
-                tape, &y, &scale, &shift, mean, variance, norm.eps, activation, residual,
+                tape, x, &scale, &shift, mean, variance, norm.eps, activation, residual,
             );
         }
         let tape = &mut self.tape;
         let (y, statistics) =
-            ops::batch_norm_training(tape, &y, &scale, &shift, norm.eps, activation, residual)?;
+            ops::batch_norm_training(tape, x, &scale, &shift, norm.eps, activation, residual)?;
         self.propose(norm, statistics)?;
         Ok(y)
     }
@@ -151,7 +166,7 @@ impl<'a> Pass<'a> {
     pub(super) fn conv_norm_residual(
         &mut self,
         conv: &Conv2d,
-        norm: &BatchNorm2d,
+        norm: &BatchNorm,
         x: &Value,
         shortcut: &Value,
         p: f64,
@@ -165,9 +180,23 @@ impl<'a> Pass<'a> {
     }
 
     pub(super) fn linear(&mut self, linear: &Linear, x: &Value) -> Result<Value> {
-        let (weight, bias) = (self.parameter(linear.weight), self.parameter(linear.bias));
+        let weight = self.parameter(linear.weight);
+        let bias = linear.bias.map(|bias| self.parameter(bias));
         self.count(&weight, x, 1);
-        ops::linear(&mut self.tape, x, &weight, Some(&bias))
+        ops::linear(&mut self.tape, x, &weight, bias.as_ref())
+    }
+
+    /// The products of x with the directions of a layer's rows: their cosines, times the lengths of x.
+    pub(super) fn cosines(&mut self, directions: &Linear, x: &Value) -> Result<Value> {
+        let weight = self.parameter(directions.weight);
+        self.count(&weight, x, 1);
+        let weight = ops::normalize_rows(&mut self.tape, &weight, 1.0)?;
+        ops::linear(&mut self.tape, x, &weight, None)
+    }
+
+    /// Scales each row of [N, C] to a length.
+    pub(super) fn normalize_rows(&mut self, x: &Value, length: f64) -> Result<Value> {
+        ops::normalize_rows(&mut self.tape, x, length)
     }
 
     /// A convolution with bias, on [N, H, W, C].
@@ -186,15 +215,15 @@ impl<'a> Pass<'a> {
         ops::conv2d(&mut self.tape, x, &weight, Some(&bias), window, conv.groups)
     }
 
-    /// activation(linear(x) + residual) of every pixel or token: [.., in] to [.., out].
+    /// activation(dense(x) + residual) of every pixel or token: [.., in] to [.., out].
     pub(super) fn pointwise(
         &mut self,
-        linear: &Linear,
+        dense: &Dense,
         x: &Value,
         activation: Activation,
         residual: Option<&Value>,
     ) -> Result<Value> {
-        let (weight, bias) = (self.parameter(linear.weight), self.parameter(linear.bias));
+        let (weight, bias) = (self.parameter(dense.weight), self.parameter(dense.bias));
         let (rows, inputs) = x.tensor().flatten_to(candle_core::D::Minus2)?.dims2()?;
         self.count(&weight, x, rows / x.tensor().dim(0)?.max(1));
         let constant = [x, &weight, &bias].iter().all(|value| value.is_constant());
@@ -209,7 +238,7 @@ impl<'a> Pass<'a> {
             let weight = weight.tensor().reshape((outputs, inputs, 1, 1))?;
             FoldedConv::new(&weight, None, Some(bias.tensor()), window, 1)
         };
-        let folded = kept(&mut self.folded, (linear.weight, window.padding), fold)?;
+        let folded = kept(&mut self.folded, (dense.weight, window.padding), fold)?;
         let line = |tensor: &Tensor, width: usize| tensor.reshape((1, 1, rows, width));
         let residual = residual.map(|residual| line(residual.tensor(), outputs)).transpose()?;
         let y = folded.forward(&line(x.tensor(), inputs)?, activation, residual.as_ref())?;
@@ -304,12 +333,12 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn norm_mode(&self, norm: &BatchNorm2d) -> NormMode {
+    fn norm_mode(&self, norm: &BatchNorm) -> NormMode {
         self.training.as_ref().map_or(NormMode::Frozen, |training| training.norms[norm.index])
     }
 
     /// Whether a convolution and its normalisation compute as in inference: nothing in or below them trains.
-    fn is_plain(&self, conv: &Conv2d, norm: &BatchNorm2d, x: &Value) -> bool {
+    fn is_plain(&self, conv: &Conv2d, norm: &BatchNorm, x: &Value) -> bool {
         let trains = |id: &TensorId| self.training.as_ref().is_some_and(|training| training.trainable[*id]);
         let parameters = [conv.weight, norm.spec.weight, norm.spec.bias];
         self.norm_mode(norm) == NormMode::Frozen && x.is_constant() && !parameters.iter().any(trains)
@@ -336,7 +365,7 @@ impl<'a> Pass<'a> {
     fn folded(
         &mut self,
         conv: &Conv2d,
-        norm: &BatchNorm2d,
+        norm: &BatchNorm,
         window: Window,
         activation: Activation,
         x: &Value,
@@ -371,7 +400,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The running statistics after this batch: PyTorch's update, with the unbiased variance.
-    fn propose(&mut self, norm: &BatchNorm2d, statistics: BatchStatistics) -> Result<()> {
+    fn propose(&mut self, norm: &BatchNorm, statistics: BatchStatistics) -> Result<()> {
         let moved = |running: TensorId, batch: Tensor| -> Result<(TensorId, Tensor)> {
             let kept = self.state.tensors[running].affine(1.0 - norm.momentum, 0.0)?;
             Ok((running, (kept + batch.affine(norm.momentum, 0.0)?)?))

@@ -4,9 +4,9 @@
 //!
 //! The position embeddings and the class token are weights like any other to `@norm` and `@bias`: they decay with the rest.
 
-use super::build::{Head, Network};
-use super::description::{Description, Init, Role, TensorId};
-use super::layers::{Attention, BiasedConv2d, LayerNorm, Linear, Padding};
+use super::build::{Backbone, Network};
+use super::description::{Init, Role, TensorId};
+use super::layers::{Attention, BiasedConv2d, Dense, LayerNorm, Padding};
 use super::pass::Pass;
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::autograd::Value;
@@ -31,25 +31,23 @@ const EXPANSION: usize = 4;
 const EPS: f64 = 1e-6;
 
 /// The layers are `conv_proj` (patches, class token and positions), `encoder.layers.encoder_layer_0` … `_11`, the last of
-/// which ends in the class token, `encoder.ln` and `heads.head`.
+/// which ends in the class token, and `encoder.ln`; the head is `heads.head`.
 struct VisionTransformer {
     patches: BiasedConv2d,
     class_token: TensorId,
     positions: TensorId,
     blocks: Vec<Block>,
     norm: LayerNorm,
-    head: Linear,
-    dropout: f64,
 }
 
 struct Block {
     norms: [LayerNorm; 2],
     attention: Attention,
-    perceptron: [Linear; 2],
+    perceptron: [Dense; 2],
 }
 
 /// For square images of `image_size` pixels, a multiple of [`PATCH`].
-pub fn build(arch: &str, width: Width, image_size: usize, head: Head) -> (Description, Box<dyn Network>) {
+pub fn build(arch: &str, width: Width, image_size: usize) -> Backbone {
     let Width { channels, heads } = width;
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
@@ -78,26 +76,14 @@ pub fn build(arch: &str, width: Width, image_size: usize, head: Head) -> (Descri
     }
     scope.layer("encoder.ln");
     let norm = scope.layer_norm("encoder.ln", channels, EPS);
-    scope.layer("heads.head");
-    scope.head("heads.head");
-    // All classes begin alike.
-    let head_layer = scope.linear_from("heads.head", [channels, head.classes], [Init::Zeros, Init::Zeros]);
-    let network = VisionTransformer {
-        patches,
-        class_token,
-        positions,
-        blocks,
-        norm,
-        head: head_layer,
-        dropout: head.dropout,
-    };
-    (scope.finish(), Box::new(network))
+    let network = VisionTransformer { patches, class_token, positions, blocks, norm };
+    Backbone { scope, network: Box::new(network), features: channels, head: "heads.head" }
 }
 
 fn block(scope: &mut Scope, channels: usize, heads: usize) -> Block {
     let before = scope.layer_norm("ln_1", channels, EPS);
     let attention = scope.within("self_attention", |scope| Attention {
-        input: Linear {
+        input: Dense {
             weight: scope.tensor(
                 "in_proj_weight",
                 vec![3 * channels, channels],
@@ -106,7 +92,7 @@ fn block(scope: &mut Scope, channels: usize, heads: usize) -> Block {
             ),
             bias: scope.tensor("in_proj_bias", vec![3 * channels], Role::Bias, Init::Zeros),
         },
-        output: scope.linear_from(
+        output: scope.dense(
             "out_proj",
             [channels, channels],
             [Init::Uniform { bound: (channels as f64).recip().sqrt() }, Init::Zeros],
@@ -117,7 +103,7 @@ fn block(scope: &mut Scope, channels: usize, heads: usize) -> Block {
     let hidden = EXPANSION * channels;
     let mut layer = |name: &str, inputs, outputs| {
         let init = [xavier(inputs, outputs), Init::Normal { std: 1e-6 }];
-        scope.linear_from(name, [inputs, outputs], init)
+        scope.dense(name, [inputs, outputs], init)
     };
     let perceptron = [layer("mlp.0", channels, hidden), layer("mlp.3", hidden, channels)];
     Block { norms: [before, after], attention, perceptron }
@@ -154,10 +140,6 @@ impl Network for VisionTransformer {
         if let Some(block) = self.blocks.get(index - 1) {
             return block.forward(pass, &input, index == self.blocks.len());
         }
-        if index == self.blocks.len() + 1 {
-            return pass.layer_norm(&self.norm, &input);
-        }
-        let features = pass.dropout(input, self.dropout)?;
-        pass.linear(&self.head, &features)
+        pass.layer_norm(&self.norm, &input)
     }
 }

@@ -16,19 +16,23 @@ mod batch_norm;
 pub(crate) mod buffer;
 mod channel_sums;
 mod channels;
+mod class_loss;
 pub mod conv2d;
 mod cross_entropy;
 mod curve;
 mod dropout;
 mod exponential;
 pub mod float;
+mod focal;
 pub mod gemm;
 mod layer_norm;
 mod layer_scale;
 mod linear;
+mod margin;
 mod max_pool;
 pub(crate) mod multiversion;
 mod normal;
+mod normalize_rows;
 pub mod profile;
 mod rows;
 mod scale_channels;
@@ -48,14 +52,18 @@ pub use attention::attention;
 pub use average_pool::global_average_pool;
 pub use awake::Awake;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
+pub use class_loss::{ClassLoss, Losses, Mixture, class_loss};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d, pointwise};
-pub use cross_entropy::cross_entropy;
+pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use curve::Activation;
 pub use dropout::dropout;
+pub use focal::Focal;
 pub use layer_norm::layer_norm;
 pub use layer_scale::layer_scale;
 pub use linear::linear;
+pub use margin::{Margin, MarginLoss};
 pub use max_pool::max_pool2d;
+pub use normalize_rows::normalize_rows;
 pub use scale_channels::scale_channels;
 pub use softmax::softmax;
 pub use stochastic_depth::stochastic_depth;
@@ -77,6 +85,10 @@ pub const VERSIONS: &[(&str, u32)] = &[
 
 /// The same of paths that few stages take: they enter the recipes of those stages alone.
 pub const RARE_VERSIONS: &[(&str, u32)] = &[
+    ("class_loss", 1),
+    ("focal", 1),
+    ("margin", 1),
+    ("normalize_rows", 1),
     ("stochastic_depth", 1),
     ("layer_norm", 1),
     ("gelu", 1),

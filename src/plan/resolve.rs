@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Split};
 use crate::freeze::ParameterTable;
-use crate::model::RuleError;
-use crate::pipeline::{self, Checkpoint, Data, Diagnostic, ImageFolder, Report, Resolved, Stage};
+use crate::model::{Description, NormMode, RuleError};
+use crate::pipeline::{
+    self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageFolder, Loss, Report, Resolved, Stage,
+    suggest,
+};
 use crate::stage::{Evaluate, InitWeights, LoadWeights, Subject, Train, View, Work};
 use crate::weights::{self, LoadRules, Source};
 
@@ -135,6 +138,8 @@ impl Resolver<'_> {
                 let view = View::new(data, train.image_size);
                 self.same_patches(name, data_name, &subject, &view)?;
                 let dataset = self.images(data_name, data);
+                self.loss(name, &train.loss, &subject)?;
+                self.last_batch(name, train, &description, &table, dataset.as_deref())?;
                 let rules = rules_of(train);
                 let work = Train::new(subject, view, dataset, (**train).clone(), table, &description, seed);
                 Some((Work::Train(Box::new(work)), rules))
@@ -257,6 +262,60 @@ impl Resolver<'_> {
         let own = self.pipeline.stage(stage).and_then(Stage::image_size).is_some();
         let at = if own { format!("stage.{stage}.image_size") } else { format!("data.{data}.image_size") };
         self.diagnose(&at, "image-size", message, Some(help));
+        None
+    }
+
+    /// What a loss asks of the head and the classes.
+    fn loss(&mut self, stage: &str, loss: &Loss, subject: &Subject) -> Option<()> {
+        let at = format!("stage.{stage}.loss");
+        if loss.needs_cosines() && !matches!(subject.model.head, Head::Embedding(_)) {
+            let message = "a margin is on cosines, and this head has none".to_owned();
+            let help =
+                "give the model `head = { kind = \"embedding\", dimension = 512 }`, or take another loss";
+            self.diagnose(&at, "conflict", message, Some(help.to_owned()));
+            return None;
+        }
+        let Some(ClassWeights::ByName(weights)) = loss.class_weights() else { return Some(()) };
+        let classes = &subject.classes;
+        if classes.iter().any(|class| class == UNKNOWN) {
+            return Some(());
+        }
+        let at = format!("{at}.class_weights");
+        if let Some(stranger) = weights.keys().find(|name| !classes.contains(name)) {
+            let help = suggest::help(stranger, "classes", classes.iter().map(String::as_str));
+            self.diagnose(&at, "class-list", format!("there is no class `{stranger}`"), help);
+            return None;
+        }
+        let Some(missing) = classes.iter().find(|class| !weights.contains_key(*class)) else {
+            return Some(());
+        };
+        let message = format!("class `{missing}` has no weight");
+        self.diagnose(&at, "class-list", message, Some("give every class one; 1 is the usual".to_owned()));
+        None
+    }
+
+    /// One image alone has no variance: a head's batch normalisation, unlike one over an image's pixels, needs two.
+    fn last_batch(
+        &mut self,
+        stage: &str,
+        train: &pipeline::Train,
+        description: &Description,
+        table: &ParameterTable,
+        dataset: Option<&Dataset>,
+    ) -> Option<()> {
+        let mut norms = description.norms.iter().zip(&table.norms);
+        let sensitive =
+            norms.any(|(norm, mode)| *mode == NormMode::Training && description.in_head(norm.weight));
+        let images = dataset.map_or(0, |dataset| dataset.split(Split::Train).len());
+        if !sensitive || images % train.batch_size != 1 % train.batch_size || images == 0 {
+            return Some(());
+        }
+        let message = format!(
+            "of {images} images the last batch has one, and the head's batch normalisation needs two"
+        );
+        let better = (train.batch_size + 1..=images + 1).find(|size| images % size != 1);
+        let help = better.map_or("add images".to_owned(), |size| format!("take `batch_size = {size}`"));
+        self.diagnose(&format!("stage.{stage}.batch_size"), "batch-of-one", message, Some(help));
         None
     }
 

@@ -11,7 +11,7 @@ use crate::data::Transform;
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
 use crate::ops;
-use crate::pipeline::{self, Arch, ImageFolder};
+use crate::pipeline::{self, Arch, Head, ImageFolder};
 use crate::stage::{BEST, LAST};
 use crate::weights::{self, LoadRules, Source};
 
@@ -38,6 +38,8 @@ pub struct Prediction {
 struct Subject {
     arch: Arch,
     classes: Vec<String>,
+    #[serde(default)]
+    head: Head,
 }
 
 impl Predictor {
@@ -86,7 +88,7 @@ impl Predictor {
         let mut images = document["images"].clone();
         images["root"] = Json::String(String::new());
         let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
-        let spec = pipeline::Model::of(subject.arch);
+        let spec = pipeline::Model { head: subject.head, ..pipeline::Model::of(subject.arch) };
         let model = Model::build_for(&spec, subject.classes.len(), view.image_size);
         let mut rules = LoadRules::default();
         rules.classes = Some(subject.classes.clone());

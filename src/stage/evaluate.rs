@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::classifier::Classifier;
 use super::feed::{self, Material};
 use super::subject::{self, split_document};
-use super::work::versions_of;
+use super::work::{rare_versions, versions};
 use super::{Context, Subject, View, train::pretty};
 use crate::autograd;
 use crate::data::{self, Dataset, Split};
@@ -16,7 +16,6 @@ use crate::events::Event;
 use crate::metrics;
 use crate::model::{self, Pass};
 use crate::ops;
-use crate::pipeline::Loss;
 use crate::report::{self, Prediction};
 use crate::train::Task;
 
@@ -38,8 +37,9 @@ impl Evaluate {
             "model": self.subject.document(),
             "images": self.view.document(),
             "inputs": { self.split.name(): split_document(dataset, self.split)? },
-            "engine": versions_of(self.subject.model.arch, &[
+            "engine": versions(&[
                 ops::VERSIONS,
+                &rare_versions(&self.subject.rare_paths()),
                 model::VERSIONS,
                 data::VERSIONS,
                 metrics::VERSIONS,
@@ -53,7 +53,7 @@ impl Evaluate {
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: an evaluation without images"))?;
         let model = self.subject.build();
         let state = context.load_model(&model.description)?;
-        let task = Classifier::new(&self.subject.classes, &Loss::default());
+        let task = Classifier::new(&self.subject.classes);
         let mut meter = task.meter();
         let mut pass = Pass::inference(&state);
         let mut predictions = Vec::new();

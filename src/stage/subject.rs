@@ -7,8 +7,8 @@ use crate::data::{Dataset, Split};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
 use crate::metrics::Classification;
-use crate::model::Model;
-use crate::pipeline::{self, ImageFolder};
+use crate::model::{Model, rare_paths};
+use crate::pipeline::{self, Head, ImageFolder};
 use crate::report;
 
 /// A model and the classes its head tells apart, in the order of its outputs.
@@ -25,13 +25,25 @@ impl Subject {
         Model::build_for(&self.model, self.classes.len(), self.image_size)
     }
 
-    /// What every recipe says of the model.
+    /// What every recipe says of the model: of its head only where it is not one linear layer. Dropout is training's.
     pub fn document(&self) -> Value {
         let mut document = json!({ "arch": self.model.arch, "classes": self.classes });
         if self.model.arch.patch().is_some() {
             document["image_size"] = json!(self.image_size);
         }
+        if !matches!(self.model.head, Head::Linear(_)) {
+            let mut head = json!(self.model.head);
+            head.as_object_mut().map(|fields| fields.remove("dropout"));
+            document["head"] = head;
+        }
         document
+    }
+
+    /// The code paths that few models take and this one does, by name.
+    pub(super) fn rare_paths(&self) -> Vec<&'static str> {
+        let mut paths = rare_paths(self.model.arch).to_vec();
+        paths.extend(matches!(self.model.head, Head::Embedding(_)).then_some("normalize_rows"));
+        paths
     }
 }
 

@@ -9,7 +9,6 @@ use crate::data::{self, Dataset};
 use crate::error::Result;
 use crate::model;
 use crate::ops;
-use crate::pipeline::Arch;
 
 /// What a stage does, with everything it needs named.
 pub enum Work {
@@ -98,22 +97,10 @@ impl Work {
     }
 }
 
-/// The version of a code path that few stages take.
-pub(super) fn rare_version(name: &str) -> Option<u32> {
-    [ops::RARE_VERSIONS, model::RARE_VERSIONS, data::RARE_VERSIONS]
-        .concat()
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, version)| *version)
-}
-
-/// As [`versions`], with those of the code paths that this architecture takes and others do not.
-pub(super) fn versions_of(arch: Arch, rooms: &[&[(&str, u32)]]) -> Value {
-    let mut all = versions(rooms);
-    for name in model::rare_paths(arch) {
-        all[*name] = json!(rare_version(name));
-    }
-    all
+/// The versions of those code paths that few stages take.
+pub(super) fn rare_versions(paths: &[&str]) -> Vec<(&'static str, u32)> {
+    let all = ops::RARE_VERSIONS.iter().chain(model::RARE_VERSIONS).chain(data::RARE_VERSIONS).copied();
+    all.filter(|(name, _)| paths.contains(name)).collect()
 }
 
 /// The hand-kept version of every code path whose change would change a result, for recipes.
