@@ -51,6 +51,12 @@ impl Model {
         Model { description, network }
     }
 
+    /// The embeddings [N, D] of what reaches layer `from`, which is images where that is 0: the features that reach the
+    /// head. In an inference pass an image's embedding depends on that image alone.
+    pub fn embed(&self, pass: &mut Pass, from: usize, input: Value) -> Result<Value> {
+        self.forward(pass, from..self.description.layers.len() - 1, input)
+    }
+
     /// Runs the layers `range` of the chain.
     pub fn forward(&self, pass: &mut Pass, mut range: std::ops::Range<usize>, input: Value) -> Result<Value> {
         let _awake = Awake::new();

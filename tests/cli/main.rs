@@ -2,6 +2,7 @@
 
 mod bench;
 mod diff;
+mod embed;
 mod environment;
 mod failure;
 mod features;
@@ -15,6 +16,7 @@ mod params;
 mod plan;
 mod predict;
 mod project;
+mod recognition;
 mod report;
 mod run;
 mod schema;
