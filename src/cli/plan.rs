@@ -171,9 +171,13 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
     Ok(document)
 }
 
-/// What is worth knowing of a train stage before it runs.
+/// What is worth knowing of a stage before it runs.
 fn note(work: &Work) -> Option<String> {
-    let Work::Train(train) = work else { return None };
+    let train = match work {
+        Work::Train(train) => train,
+        Work::LoadWeights(load) => return load.names.as_ref().map(|names| format!("the weights have {names}")),
+        _ => return None,
+    };
     let totals = train.table.totals();
     let images = train.dataset.as_ref().map_or(0, |dataset| dataset.split(Split::Train).len());
     let steps = images.div_ceil(train.settings.batch_size);

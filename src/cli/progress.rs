@@ -98,6 +98,9 @@ impl Screen {
                     count(*images)
                 ));
             }
+            Event::WeightsNamed { stage, names } => {
+                self.say(&format!("{:>10} {stage}  the weights have {names}", ""));
+            }
             Event::FeaturesRecomputed { stage, reason } => {
                 self.say(&format!("{:>10} {stage}  features are not kept: {reason}", ""));
             }

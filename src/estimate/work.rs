@@ -7,7 +7,7 @@ use crate::bench::{Piece, Sight};
 use crate::data::Split;
 use crate::digest::Digest;
 use crate::model::Description;
-use crate::pipeline::{Augment, Decode, FeatureType};
+use crate::pipeline::{Augment, Decode, FeatureType, Head};
 use crate::stage::{FeaturesFound, INFERENCE_BATCH, Prefix, Subject, Train, View, Work};
 
 /// What is not in a stage but bears on its time.
@@ -105,7 +105,11 @@ fn bytes(description: &Description, which: impl Fn(usize) -> bool) -> u64 {
 
 fn names(subject: &Subject) -> String {
     let arch = serde_json::to_value(subject.model.arch).unwrap_or_default();
-    format!("{} with {} classes", arch.as_str().unwrap_or_default(), subject.classes.len())
+    let head = match &subject.model.head {
+        Head::Linear(_) => String::new(),
+        other => format!(" under {}", json!(other)),
+    };
+    format!("{} with {} classes{head}", arch.as_str().unwrap_or_default(), subject.classes.len())
 }
 
 fn pass_key(subject: &Subject, size: usize, from: usize, to: usize) -> String {

@@ -57,6 +57,11 @@ pub enum Event {
         images_per_second: f64,
         seconds_left: f64,
     },
+    /// The weights that are loaded have other names than the model's own: whose.
+    WeightsNamed {
+        stage: String,
+        names: String,
+    },
     /// The frozen layers' output computed for more images, once for all epochs.
     Features {
         stage: String,

@@ -7,7 +7,7 @@ use super::*;
 use crate::digest::Digest;
 use crate::model::{Description, Model, NormMode, RuleError, State};
 use crate::pipeline::{self, Arch, Train};
-use crate::weights::{Source, initialize, save};
+use crate::weights::{Dialect, Source, initialize, save};
 
 fn describe(arch: Arch, classes: usize) -> Description {
     Model::build(&pipeline::Model::of(arch), classes).description
@@ -190,7 +190,7 @@ fn one_flipped_bit_is_found_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, state: &State| -> Source {
         let path = folder.path().join(name);
-        save(&path, &description, state, &BTreeMap::new()).unwrap();
+        save(&path, &description, state, Dialect::Own, &BTreeMap::new()).unwrap();
         Source::open(&path).unwrap()
     };
     let before = write("before", &state);

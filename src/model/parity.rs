@@ -74,7 +74,8 @@ fn weights(spec: &TensorSpec, dtype: DType) -> Tensor {
         return Tensor::new(3i64, &Device::Cpu).unwrap();
     }
     let (name, shape) = (spec.name.as_str(), spec.shape.as_slice());
-    let half = if name.contains("bn2.") || name.contains("bn3.") { 0.5 } else { 1.0 };
+    let ends_block = ["bn2.", "bn3.", "block.2.1.", "block.3.1."].iter().any(|part| name.contains(part));
+    let half = if ends_block { 0.5 } else { 1.0 };
     let number = |u: f64| match (spec.role, shape) {
         (Role::Weight, [_, inputs, height, width]) => u * (6.0 / (inputs * height * width) as f64).sqrt(),
         (Role::Weight, _) => u * (3.0 / shape[1] as f64).sqrt(),
@@ -129,6 +130,9 @@ fn logits_are_pytorchs() {
         (Arch::MobileNetV2, "mobilenet_v2"),
         (Arch::EfficientNetB0, "efficientnet_b0"),
         (Arch::EfficientNetLite0, "efficientnet_lite0"),
+        (Arch::EfficientNetB1, "efficientnet_b1"),
+        (Arch::EfficientNetB2, "efficientnet_b2"),
+        (Arch::EfficientNetB3, "efficientnet_b3"),
     ] {
         check_inference(arch, name, DType::F32);
     }
@@ -141,7 +145,13 @@ fn logits_are_pytorchs() {
 
 #[test]
 fn tensors_are_those_of_torchvisions_state_dicts() {
-    for (arch, name) in [(Arch::MobileNetV2, "mobilenet_v2"), (Arch::EfficientNetB0, "efficientnet_b0")] {
+    for (arch, name) in [
+        (Arch::MobileNetV2, "mobilenet_v2"),
+        (Arch::EfficientNetB0, "efficientnet_b0"),
+        (Arch::EfficientNetB1, "efficientnet_b1"),
+        (Arch::EfficientNetB2, "efficientnet_b2"),
+        (Arch::EfficientNetB3, "efficientnet_b3"),
+    ] {
         let model = Model::build(&pipeline::Model::of(arch), 1000);
         let line = |tensor: &TensorSpec| format!("{} {:?}", tensor.name, tensor.shape);
         let lines: Vec<String> = model.description.tensors.iter().map(line).collect();
@@ -179,9 +189,15 @@ fn check_training(arch: Arch, name: &str, dtype: DType) {
     ];
     let (found, updated) = pass.backward(&value).unwrap();
     assert_eq!(found.len(), gradients.len());
+    // What PyTorch's float32 loses in half of the gradients, and in nine of ten: in a few numbers it may have lost less by luck.
+    let mut errors: Vec<f64> = gradients.values().map(|sample| sample.error).collect();
+    errors.sort_by(f64::total_cmp);
+    let [usual, high] = [5, 9].map(|tenths| logits.error.max(errors[errors.len() * tenths / 10]));
     for (id, gradient) in found {
-        let name = &model.description.tensors[id].name;
-        strains.push((strain(&gradient.unwrap(), &gradients[name], logits.error, dtype), name.clone()));
+        let spec = &model.description.tensors[id];
+        let floor = if spec.elements() < 16 { high } else { usual };
+        let strain = strain(&gradient.unwrap(), &gradients[&spec.name], floor, dtype);
+        strains.push((strain, spec.name.clone()));
     }
     assert_eq!(updated.len(), 3 * norms.len());
     for (id, tensor) in updated {
@@ -205,6 +221,9 @@ fn a_training_step_is_pytorchs() {
         check_training(Arch::MobileNetV2, "mobilenet_v2", dtype);
         check_training(Arch::EfficientNetB0, "efficientnet_b0", dtype);
         check_training(Arch::EfficientNetLite0, "efficientnet_lite0", dtype);
+        check_training(Arch::EfficientNetB1, "efficientnet_b1", dtype);
+        check_training(Arch::EfficientNetB2, "efficientnet_b2", dtype);
+        check_training(Arch::EfficientNetB3, "efficientnet_b3", dtype);
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod augment;
 mod check;
+mod class_weights;
 mod data;
 mod diagnostics;
 mod document;
@@ -38,6 +39,7 @@ mod tests;
 mod training;
 
 pub use augment::*;
+pub use class_weights::ClassWeights;
 pub use data::*;
 pub use diagnostics::{Diagnostic, Report};
 pub use load::{LoadOptions, load, load_all};

@@ -12,7 +12,7 @@ use crate::data::Transform;
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
 use crate::ops;
-use crate::pipeline::{self, Arch, ImageFolder};
+use crate::pipeline::{self, Arch, Head, ImageFolder};
 use crate::stage::{BEST, LAST};
 use crate::weights::{self, LoadRules, Source};
 
@@ -39,6 +39,8 @@ pub struct Prediction {
 struct Subject {
     arch: Arch,
     classes: Vec<String>,
+    #[serde(default)]
+    head: Head,
 }
 
 impl Predictor {
@@ -87,7 +89,8 @@ impl Predictor {
         let mut images = document["images"].clone();
         images["root"] = Json::String(String::new());
         let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
-        let model = Model::build(&pipeline::Model::of(subject.arch), subject.classes.len());
+        let spec = pipeline::Model { head: subject.head, ..pipeline::Model::of(subject.arch) };
+        let model = Model::build(&spec, subject.classes.len());
         let mut rules = LoadRules::default();
         rules.classes = Some(subject.classes.clone());
         let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?;

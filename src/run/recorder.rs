@@ -130,6 +130,7 @@ fn sentence(event: &Event) -> Option<String> {
             let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
             format!("stage {stage}: {kind}, {}{reason}", outcome.as_str())
         }
+        Event::WeightsNamed { stage, names } => format!("stage {stage}: the weights have {names}"),
         Event::Step { .. } | Event::Features { .. } => return None,
         Event::FeaturesFound { stage, images, stored } => {
             format!("stage {stage}: features of {images} images: {stored} from the store")

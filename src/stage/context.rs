@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
 use crate::features::FeatureStore;
 use crate::model::{Description, State};
-use crate::weights::{self, LoadRules, Source};
+use crate::weights::{self, Dialect, LoadRules, Source};
 
 /// The weights of a `load_weights` or `init_weights` stage.
 pub const MODEL: &str = "model.safetensors";
@@ -78,24 +78,30 @@ impl Context<'_> {
         weights::load(description, &Source::open(self.source()?)?, &LoadRules::default(), 0)
     }
 
+    /// Writes a checkpoint, under the names that the weights came with.
     pub fn save_model(
         &self,
         name: &str,
         subject: &Subject,
         description: &Description,
         state: &State,
+        dialect: Dialect,
     ) -> Result<Digest> {
-        weights::save(&self.output.join(name), description, state, &metadata(subject, description)?)
+        weights::save(&self.output.join(name), description, state, dialect, &metadata(subject, description)?)
     }
 }
 
-/// What a checkpoint says of itself: architecture and classes, so that a file alone can be told from another.
+/// What a checkpoint says of itself: architecture, classes, and a head that is not one linear layer, so that a file alone can be told from another.
 fn metadata(subject: &Subject, description: &Description) -> Result<BTreeMap<String, String>> {
     let classes = serde_json::to_string(&subject.classes)
         .map_err(|error| Error::failed(format!("internal: cannot write the class list: {error}")))?;
-    Ok(BTreeMap::from([
+    let mut metadata = BTreeMap::from([
         ("defrost.arch".to_owned(), description.arch.clone()),
         ("defrost.classes".to_owned(), classes),
         ("format".to_owned(), "pt".to_owned()),
-    ]))
+    ]);
+    if let Some(head) = subject.document().get("head") {
+        metadata.insert("defrost.head".to_owned(), head.to_string());
+    }
+    Ok(metadata)
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::classifier::Classifier;
 use super::feed::{self, Material};
 use super::subject::{self, split_document};
-use super::work::versions;
+use super::work::{rare_versions, versions};
 use super::{Context, Recognition, Subject, View, train::pretty};
 use crate::autograd;
 use crate::data::{self, Dataset, Split};
@@ -16,7 +16,6 @@ use crate::events::Event;
 use crate::metrics;
 use crate::model::{self, Pass};
 use crate::ops;
-use crate::pipeline::Loss;
 use crate::report::{self, Prediction};
 use crate::train::Task;
 
@@ -56,6 +55,7 @@ impl Evaluate {
             "inputs": { self.split.name(): split_document(dataset, self.split)? },
             "engine": versions(&[
                 ops::VERSIONS,
+                &rare_versions(self.subject.rare_paths()),
                 model::VERSIONS,
                 data::VERSIONS,
                 metrics::VERSIONS,
@@ -77,6 +77,7 @@ impl Evaluate {
             "inputs": inputs.collect::<Option<Map<_, _>>>()?,
             "engine": versions(&[
                 ops::VERSIONS,
+                &rare_versions(self.subject.rare_paths()),
                 model::VERSIONS,
                 data::VERSIONS,
                 metrics::EMBEDDING_VERSIONS,
@@ -93,7 +94,7 @@ impl Evaluate {
         }
         let model = self.subject.build();
         let state = context.load_model(&model.description)?;
-        let task = Classifier::new(&self.subject.classes, &Loss::default());
+        let task = Classifier::new(&self.subject.classes);
         let mut meter = task.meter();
         let mut pass = Pass::inference(&state);
         let mut predictions = Vec::new();

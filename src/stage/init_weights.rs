@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::work::versions;
 use super::{Context, MODEL, Subject};
 use crate::error::Result;
-use crate::weights;
+use crate::weights::{self, Dialect};
 
 #[derive(Clone, Debug)]
 pub struct InitWeights {
@@ -26,6 +26,6 @@ impl InitWeights {
     pub fn execute(&self, context: &Context) -> Result<()> {
         let model = self.subject.build();
         let state = weights::initialize_all(&model.description, self.seed)?;
-        context.save_model(MODEL, &self.subject, &model.description, &state).map(drop)
+        context.save_model(MODEL, &self.subject, &model.description, &state, Dialect::Own).map(drop)
     }
 }

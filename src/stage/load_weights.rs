@@ -8,6 +8,7 @@ use super::work::versions;
 use super::{Context, MODEL, Subject};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::pipeline;
 use crate::weights::{self, LoadRules, Source};
 
@@ -20,6 +21,8 @@ pub struct LoadWeights {
     pub settings: pipeline::LoadWeights,
     /// The settings' patterns, resolved.
     pub rules: LoadRules,
+    /// Whose names the file has, in words, where they are not the model's own.
+    pub names: Option<String>,
     pub seed: u64,
 }
 
@@ -55,7 +58,11 @@ impl LoadWeights {
             .hint("run again: the new file is another input"));
         }
         let model = self.subject.build();
+        let source = source.translated(&model.description)?;
+        if let Some(names) = source.names_in_words() {
+            context.observer.event(&Event::WeightsNamed { stage: context.stage.to_owned(), names });
+        }
         let state = weights::load(&model.description, &source, &self.rules, self.seed)?;
-        context.save_model(MODEL, &self.subject, &model.description, &state).map(drop)
+        context.save_model(MODEL, &self.subject, &model.description, &state, source.dialect()).map(drop)
     }
 }

@@ -30,7 +30,7 @@ pub fn load(description: &Description, source: &Source, rules: &LoadRules, seed:
             if is_count != (spec.role == Role::BatchCount) {
                 return Err(Error::usage(format!(
                     "tensor `{}` of `{}` holds {:?} numbers",
-                    spec.name,
+                    source.written(&spec.name),
                     source.path().display(),
                     tensor.dtype()
                 )));
@@ -38,7 +38,7 @@ pub fn load(description: &Description, source: &Source, rules: &LoadRules, seed:
             if !is_count && !is_finite(&tensor)? {
                 return Err(Error::usage(format!(
                     "tensor `{}` of `{}` holds numbers that are not finite",
-                    spec.name,
+                    source.written(&spec.name),
                     source.path().display()
                 ))
                 .hint("the file is damaged, or its training diverged: take another checkpoint"));
@@ -84,8 +84,9 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
     missing = leave(missing, &allowed, &mut origins);
     let (allowed, idle_mismatched) = rules.mismatched.apply_to(description, &mismatched);
     mismatched = leave(mismatched, &allowed, &mut origins);
-    let (allowed, idle_unexpected) =
-        rules.unexpected.apply(unexpected.len(), |pattern, item| pattern.matches_name(unexpected[item]));
+    let (allowed, idle_unexpected) = rules
+        .unexpected
+        .apply(unexpected.len(), |pattern, item| pattern.matches_name(&source.written(unexpected[item])));
     let mut allowed = allowed.into_iter();
     unexpected.retain(|_| !allowed.next().unwrap_or(false));
 

@@ -2,14 +2,17 @@
 //!
 //! No code from a file is ever executed. The room knows descriptions of models, never networks or stages.
 
+mod dialect;
 mod initialize;
 mod load;
 mod pytorch;
 mod rules;
 mod save;
 mod source;
+mod timm;
 mod unmatched;
 
+pub use dialect::Dialect;
 pub use initialize::{initialize, initialize_all};
 pub use load::{Origin, load, origins};
 pub use rules::LoadRules;

@@ -16,8 +16,10 @@ use crate::error::{Error, Result};
 /// The pickled number that files of PyTorch before 1.6 begin with.
 pub(super) const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
-/// Where checkpoints of training scripts keep the state dict.
-const WRAPPERS: [&str; 3] = ["state_dict", "model", "model_state_dict"];
+/// Where checkpoints of training scripts keep the state dict: the first of these that is there is read. Averaged weights
+/// (the last two) are read where there are no others; to have them in any case, they are saved alone.
+const WRAPPERS: [&str; 6] =
+    ["state_dict", "model", "model_state_dict", "model_state", "state_dict_ema", "model_ema"];
 
 const CURE: &str = "save the state dict alone: `torch.save(model.state_dict(), \"weights.pth\")`";
 
@@ -119,10 +121,13 @@ fn state_dict(object: Object) -> Result<Vec<Pickled>> {
     let Object::Dict(items) = object else {
         return Err(Error::usage("it holds no state dict").hint(CURE));
     };
-    let wrapper = items.iter().find_map(|(key, value)| match key {
-        Object::Unicode(key) if WRAPPERS.contains(&key.as_str()) => Some((key, value)),
-        _ => None,
-    });
+    let under = |wrapper: &&str| {
+        items.iter().find_map(|(key, value)| match key {
+            Object::Unicode(key) if key == wrapper => Some((key, value)),
+            _ => None,
+        })
+    };
+    let wrapper = WRAPPERS.iter().find_map(under);
     if let Some((key, value)) = wrapper {
         return match module_class(value) {
             Some(class) => Err(executable(&class).hint(format!(

@@ -9,11 +9,12 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::dialect::{Dialect, RECORD};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::model::{Description, State};
 
-/// Writes a state, syncs it to the disk, and returns the digest of the file.
+/// Writes a state under the names of `dialect`, syncs it to the disk, and returns the digest of the file.
 ///
 /// Counts (i64) come before numbers (f32), each in the order of the description, so that every tensor is aligned.
 /// The file is written by hand because the safetensors crate writes `metadata` in random order.
@@ -21,8 +22,12 @@ pub fn save(
     path: &Path,
     description: &Description,
     state: &State,
+    dialect: Dialect,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Digest> {
+    let names = dialect.names(description);
+    let recorded = dialect.record().map(|dialect| (RECORD.to_owned(), dialect.to_owned()));
+    let metadata: BTreeMap<String, String> = metadata.clone().into_iter().chain(recorded).collect();
     let mut order: Vec<usize> = (0..state.tensors.len()).collect();
     order.sort_by_key(|&id| state.tensors[id].dtype() != DType::I64);
     let mut header = Map::new();
@@ -39,7 +44,7 @@ pub fn save(
         };
         let end = offset + tensor.elem_count() * tensor.dtype().size_in_bytes();
         let entry = json!({ "dtype": dtype, "shape": tensor.dims(), "data_offsets": [offset, end] });
-        header.insert(description.tensors[id].name.clone(), entry);
+        header.insert(names[id].clone(), entry);
         offset = end;
     }
     let mut header = Value::Object(header).to_string().into_bytes();

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
+use super::dialect::Names;
 use super::pytorch;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -18,8 +19,10 @@ use crate::error::{Error, Result};
 pub struct Source {
     path: PathBuf,
     map: Mmap,
-    entries: BTreeMap<String, Entry>,
+    /// By the names of the model, where they are known to be others.
+    pub(super) entries: BTreeMap<String, Entry>,
     metadata: BTreeMap<String, String>,
+    pub(super) names: Names,
 }
 
 /// Where a tensor lies in its file.
@@ -73,7 +76,8 @@ impl Source {
             None => Err(unknown(&map)),
         }
         .map_err(within)?;
-        Ok(Self { path: path.to_owned(), map, entries, metadata })
+        Ok(Self { path: path.to_owned(), map, entries, metadata, names: Names::default() }
+            .with_recorded_names())
     }
 
     pub fn path(&self) -> &Path {
@@ -85,7 +89,7 @@ impl Source {
         &self.entries
     }
 
-    /// What the file says of itself; `defrost.arch` and `defrost.classes` in files that defrost wrote.
+    /// What the file says of itself; `defrost.arch`, `defrost.classes` and `defrost.names` in files that defrost wrote.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
@@ -102,8 +106,10 @@ impl Source {
     /// # Errors
     /// No tensor of this name; numbers of a type that is not read.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        let fail =
-            |what: String| Error::usage(format!("tensor `{name}` of `{}` {what}", self.path.display()));
+        let fail = |what: String| {
+            let (name, path) = (self.written(name), self.path.display());
+            Error::usage(format!("tensor `{name}` of `{path}` {what}"))
+        };
         let entry = self.entries.get(name).ok_or_else(|| fail("does not exist".to_owned()))?;
         let bytes = &self.map[entry.bytes.clone()];
         let shape = entry.shape.as_slice();

@@ -130,7 +130,7 @@ fn saved(change: impl FnOnce(&mut Description, &mut State)) -> (tempfile::TempDi
     change(&mut description, &mut state);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.safetensors");
-    save(&path, &description, &state, &metadata("[\"a\",\"b\",\"c\"]")).unwrap();
+    save(&path, &description, &state, Dialect::Own, &metadata("[\"a\",\"b\",\"c\"]")).unwrap();
     (folder, Source::open(&path).unwrap())
 }
 
@@ -158,7 +158,7 @@ fn what_was_saved_is_loaded_bit_for_bit_and_saved_to_the_same_bytes() {
     let (folder, source) = saved(|_, _| ());
     let state = load(&description, &source, &LoadRules::default(), 9).unwrap();
     let again = folder.path().join("again.safetensors");
-    let digest = save(&again, &description, &state, &metadata("[\"a\",\"b\",\"c\"]")).unwrap();
+    let digest = save(&again, &description, &state, Dialect::Own, &metadata("[\"a\",\"b\",\"c\"]")).unwrap();
     assert_eq!(digest, source.digest());
     assert_eq!(std::fs::read(&again).unwrap(), std::fs::read(source.path()).unwrap());
     assert_eq!(Source::open(&again).unwrap().metadata()["defrost.arch"], "resnet18");

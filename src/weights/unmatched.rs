@@ -4,7 +4,7 @@ use super::Source;
 use crate::error::Error;
 use crate::model::{Description, TensorId, nearest};
 
-/// The tensors that no rule allows.
+/// The tensors that no rule allows. They are told by the names that the file has for them, or would have.
 pub(super) struct Unmatched<'a> {
     pub description: &'a Description,
     pub source: &'a Source,
@@ -30,7 +30,7 @@ impl Unmatched<'_> {
         let fitting = description.tensors.iter().any(|spec| source.entries().contains_key(&spec.name));
         if !fitting {
             let names: Vec<String> =
-                source.entries().keys().take(3).map(|name| format!("`{name}`")).collect();
+                source.entries().keys().take(3).map(|name| format!("`{}`", source.written(name))).collect();
             return Error::usage(format!(
                 "{message}: none of its {} tensors has a name of the model; the first are {}",
                 source.entries().len(),
@@ -45,12 +45,15 @@ impl Unmatched<'_> {
     fn missing_lines(&self) -> Vec<String> {
         let line = |&id: &TensorId| {
             let spec = &self.description.tensors[id];
-            let candidates = self.unexpected.iter().copied();
+            let name = self.source.written(&spec.name);
+            let candidates: Vec<(&str, String)> =
+                self.unexpected.iter().map(|&name| (name, self.source.written(name))).collect();
             let same_shape =
-                candidates.clone().filter(|name| self.source.entries()[*name].shape == spec.shape);
-            let near = nearest(&spec.name, same_shape).or_else(|| nearest(&spec.name, candidates));
+                candidates.iter().filter(|(key, _)| self.source.entries()[*key].shape == spec.shape);
+            let near = nearest(&name, same_shape.map(|(_, written)| written.as_str()))
+                .or_else(|| nearest(&name, candidates.iter().map(|(_, written)| written.as_str())));
             let near = near.map(|name| format!("; the file has `{name}`")).unwrap_or_default();
-            format!("  missing     `{}` {:?}{near}", spec.name, spec.shape)
+            format!("  missing     `{name}` {:?}{near}", spec.shape)
         };
         self.missing.iter().map(line).collect()
     }
@@ -59,17 +62,21 @@ impl Unmatched<'_> {
         let line = |&id: &TensorId| {
             let spec = &self.description.tensors[id];
             let found = &self.source.entries()[&spec.name].shape;
-            format!("  mismatched  `{}` {:?}; the file has {found:?}", spec.name, spec.shape)
+            let name = self.source.written(&spec.name);
+            format!("  mismatched  `{name}` {:?}; the file has {found:?}", spec.shape)
         };
         self.mismatched.iter().map(line).collect()
     }
 
     fn unexpected_lines(&self) -> Vec<String> {
         let line = |name: &&str| {
-            let missing = self.missing.iter().map(|&id| self.description.tensors[id].name.as_str());
-            let near = nearest(name, missing);
+            let written = self.source.written(name);
+            let missing =
+                self.missing.iter().map(|&id| self.source.written(&self.description.tensors[id].name));
+            let missing: Vec<String> = missing.collect();
+            let near = nearest(&written, missing.iter().map(String::as_str));
             let near = near.map(|name| format!("; the model has `{name}`")).unwrap_or_default();
-            format!("  unexpected  `{name}` {:?}{near}", self.source.entries()[*name].shape)
+            format!("  unexpected  `{written}` {:?}{near}", self.source.entries()[*name].shape)
         };
         self.unexpected.iter().map(line).collect()
     }

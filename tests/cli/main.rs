@@ -7,6 +7,7 @@ mod environment;
 mod failure;
 mod features;
 mod gc;
+mod heads;
 mod init;
 mod kill;
 mod language;

@@ -11,13 +11,15 @@ use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
 use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, Similarities};
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
-use defrost::ops::{self, Activation, FoldedConv, FoldedNorm, Window};
+use defrost::ops::{
+    self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
+};
 use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Monitor, ReduceOnPlateau, Schedule};
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
 use defrost::train::{Optimizer, Parameter, Plateau};
-use defrost::weights::{self, Source};
+use defrost::weights::{self, Dialect, Source};
 
 /// The digest of what a code path makes.
 pub type Path = fn() -> String;
@@ -33,6 +35,10 @@ pub const PATHS: &[(&str, Path)] = &[
     ("cross_entropy", cross_entropy),
     ("softmax", softmax),
     ("dropout", dropout),
+    ("class_loss", class_loss),
+    ("focal", focal),
+    ("margin", margin),
+    ("normalize_rows", normalize_rows),
     ("stochastic_depth", stochastic_depth),
     ("architectures", || architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])),
     ("mobilenet_v2", || architectures(&[Arch::MobileNetV2])),
@@ -205,6 +211,33 @@ fn pooling() -> String {
 fn linear() -> String {
     let inputs = [tensor("x", &[33, 130]), tensor("weight", &[37, 130]), tensor("bias", &[37])];
     digest(&both_ways(&inputs, |tape, inputs| ops::linear(tape, &inputs[0], &inputs[1], Some(&inputs[2]))))
+}
+
+fn normalize_rows() -> String {
+    digest(&both_ways(&[tensor("x", &[9, 37])], |tape, inputs| ops::normalize_rows(tape, &inputs[0], 64.0)))
+}
+
+const CLASS_WEIGHTS: [f64; 5] = [0.5, 2.0, 1.0, 1.5, 0.25];
+
+fn of_classes(loss: &dyn ClassLoss) -> Vec<Tensor> {
+    let targets = [Mixture { classes: [0, 3], share: 0.3 }, Mixture::of(1), Mixture::of(4)];
+    both_ways(&[tensor("logits", &[3, 5])], |tape, inputs| {
+        Ok(ops::class_loss(tape, &inputs[0], &targets, loss)?.mean)
+    })
+}
+
+fn class_loss() -> String {
+    digest(&of_classes(&ops::CrossEntropy { label_smoothing: 0.1, class_weights: Some(&CLASS_WEIGHTS) }))
+}
+
+fn focal() -> String {
+    digest(&of_classes(&ops::Focal { gamma: 1.5, class_weights: Some(&CLASS_WEIGHTS) }))
+}
+
+fn margin() -> String {
+    let margins = [Margin::Angle { margin: 0.5, easy: false }, Margin::Cosine { margin: 0.35 }];
+    let loss = |margin| of_classes(&MarginLoss { margin, scale: 16.0, class_weights: None });
+    digest(&margins.map(loss).concat())
 }
 
 fn features() -> String {
@@ -459,7 +492,9 @@ fn save() -> String {
     let state = weights::initialize_all(&description, 2).unwrap();
     let metadata = BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
     let folder = tempfile::tempdir().unwrap();
-    weights::save(&folder.path().join("x.safetensors"), &description, &state, &metadata).unwrap().to_string()
+    weights::save(&folder.path().join("x.safetensors"), &description, &state, Dialect::Own, &metadata)
+        .unwrap()
+        .to_string()
 }
 
 fn optimizer() -> String {
