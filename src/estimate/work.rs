@@ -74,7 +74,7 @@ pub(super) fn sights<'a>(
 pub(super) fn examples(work: &Work, count: usize) -> Vec<usize> {
     let Some(dataset) = work.dataset() else { return Vec::new() };
     let samples = match work {
-        Work::Evaluate(evaluate) => dataset.split(evaluate.split),
+        Work::Evaluate(evaluate) => evaluate.samples(dataset),
         _ => dataset.split(Split::Train),
     };
     let every = samples.len().div_ceil(count).max(1);
@@ -290,7 +290,9 @@ impl<'a> Counting<'a> {
     /// The images that the stage looks at.
     fn images(&self) -> usize {
         match self.work {
-            Work::Evaluate(evaluate) => split(self.work, evaluate.split),
+            Work::Evaluate(evaluate) => {
+                self.work.dataset().map_or(0, |dataset| evaluate.samples(dataset).len())
+            }
             _ => split(self.work, Split::Train) + split(self.work, Split::Validation),
         }
     }

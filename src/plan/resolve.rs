@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::data::{Dataset, Split};
+use crate::data::{self, Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, RuleError};
 use crate::pipeline::{
     self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageFolder, Loss, Report, Resolved, Stage,
     suggest,
 };
-use crate::stage::{Evaluate, InitWeights, LoadWeights, Subject, Train, View, Work};
+use crate::stage::{Evaluate, InitWeights, LoadWeights, Recognition, Subject, Train, View, Work};
 use crate::weights::{self, LoadRules, Source};
 
 /// How much of the disk may be looked at.
@@ -109,7 +109,10 @@ impl Resolver<'_> {
         let classes = self.classes(data_name, data)?;
         let subject = match above.map(Work::subject) {
             Some(subject) => {
-                self.same_classes(name, data_name, &subject.classes, &classes)?;
+                // Embeddings of anyone may be compared.
+                if !matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings()) {
+                    self.same_classes(name, data_name, &subject.classes, &classes)?;
+                }
                 subject.clone()
             }
             None => {
@@ -148,18 +151,40 @@ impl Resolver<'_> {
                 let view = View::new(data, evaluate.image_size);
                 self.same_patches(name, data_name, &subject, &view)?;
                 let dataset = self.images(data_name, data);
+                let recognition = self.recognition(name, evaluate, dataset.as_deref())?;
                 Some((
                     Work::Evaluate(Evaluate {
                         subject,
                         view,
                         dataset,
                         split: evaluate.split,
+                        recognition,
                         layers: above.map_or(0, Work::shared_layers),
                     }),
                     Value::Null,
                 ))
             }
         }
+    }
+
+    /// What is asked of embeddings, if anything is: the list of pairs is read here.
+    fn recognition(
+        &mut self,
+        stage: &str,
+        evaluate: &pipeline::Evaluate,
+        dataset: Option<&Dataset>,
+    ) -> Option<Option<Recognition>> {
+        let mut pairs = None;
+        let listed = evaluate.verification.as_ref().and_then(|verification| verification.pairs.as_ref());
+        if let (Some(file), Some(dataset)) = (listed, dataset) {
+            let at = format!("stage.{stage}.verification.pairs");
+            let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(file))?;
+            let read = std::fs::read_to_string(&path)
+                .map_err(|error| crate::Error::io("read", &path, error))
+                .and_then(|text| data::read_pairs(&text, dataset, evaluate.split));
+            pairs = Some(self.or_diagnose(&at, "pairs", read)?);
+        }
+        Some(evaluate.compares_embeddings().then(|| Recognition::new(evaluate, pairs)))
     }
 
     fn load_weights(

@@ -2,6 +2,7 @@
 
 mod bench;
 mod diff;
+mod embed;
 mod environment;
 mod failure;
 mod features;
@@ -16,6 +17,7 @@ mod params;
 mod plan;
 mod predict;
 mod project;
+mod recognition;
 mod report;
 mod run;
 mod schema;

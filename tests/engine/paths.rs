@@ -84,6 +84,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("verification", verification),
     ("identification", identification),
     ("pictures", pictures),
+    ("recognition_pictures", recognition_pictures),
 ];
 
 /// Uniform numbers in [−1, 1).
@@ -679,5 +680,23 @@ fn pictures() -> String {
     hasher.update(report::history_csv(&rows).as_bytes());
     hasher.update(report::confusion_csv(&all).as_bytes());
     hasher.update(report::predictions_csv(&classes(), &[prediction]).as_bytes());
+    hasher.finish().to_string()
+}
+
+fn recognition_pictures() -> String {
+    let similarities = Similarities::of_all(&embeddings("images")).unwrap();
+    let (verified, curve) = (similarities.verification(&[1e-3, 1e-2]).unwrap(), similarities.roc());
+    let found = Identification::among(&embeddings("queries")).unwrap();
+    let mut hasher = Hasher::default();
+    let matches = report::match_curve("title", found.mean_average_precision, &found.cmc);
+    for picture in [report::roc_curve("title", &verified, &curve), matches] {
+        hasher.update(picture.document().as_bytes());
+        hasher.update(&report::png(&picture).unwrap());
+    }
+    hasher.update(report::roc_csv(&curve).as_bytes());
+    hasher.update(report::match_csv(&found.cmc).as_bytes());
+    let (first, second) = ("a/1.jpg".to_owned(), "b/1.jpg".to_owned());
+    let pair = report::HardPair { risk: "false accept".to_owned(), similarity: 0.9, first, second };
+    hasher.update(report::hard_pairs_csv(&[pair]).as_bytes());
     hasher.finish().to_string()
 }
