@@ -92,7 +92,7 @@ impl Context<'_> {
 }
 
 /// What a checkpoint says of itself: architecture and classes, so that a file alone can be told from another.
-fn metadata(subject: &Subject, description: &Description) -> Result<BTreeMap<String, String>> {
+pub(super) fn metadata(subject: &Subject, description: &Description) -> Result<BTreeMap<String, String>> {
     let classes = serde_json::to_string(&subject.classes)
         .map_err(|error| Error::failed(format!("internal: cannot write the class list: {error}")))?;
     Ok(BTreeMap::from([

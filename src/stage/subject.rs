@@ -10,6 +10,7 @@ use crate::metrics::Classification;
 use crate::model::Model;
 use crate::pipeline::{self, ImageFolder};
 use crate::report;
+use crate::weights::Source;
 
 /// A model and the classes its head tells apart, in the order of its outputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,14 @@ pub struct Subject {
 impl Subject {
     pub fn build(&self) -> Model {
         Model::build(&self.model, self.classes.len())
+    }
+
+    /// Its weights before they are there, by name and shape, for whoever checks whether they will fit; `name` is what
+    /// messages call them.
+    pub fn source(&self, name: &str) -> Result<Source> {
+        let description = self.build().description;
+        let metadata = super::context::metadata(self, &description)?;
+        Source::planned(name, &description, metadata)
     }
 
     /// What every recipe says of the model.

@@ -21,5 +21,6 @@ mod schema;
 mod status;
 mod support;
 mod synthetic;
+mod transfer;
 mod validate;
 mod verify;
