@@ -102,11 +102,11 @@ impl NetworkBench {
     fn train(&self, images: Tensor, state: State, clock: Clock) -> Result<Vec<f64>> {
         let Self { settings, model, stage, table } = self;
         let classes: Vec<String> = (0..settings.classes).map(|class| class.to_string()).collect();
-        let task = Classifier::new(&classes, &stage.loss);
+        let task = Classifier::new(&classes);
         let layers = table.frozen_prefix(&model.description);
         let feed = Repeated {
             images,
-            targets: (0..settings.batch).map(|image| (image % settings.classes) as u32).collect(),
+            classes: (0..settings.batch).map(|image| (image % settings.classes) as u32).collect(),
             steps: self.steps(),
             prefix: (layers > 0).then(|| FrozenPrefix { model, state: state.clone(), layers }),
         };

@@ -12,8 +12,8 @@ use crate::data::{Dataset, Epoch, Images, Loader, Memory, Transform};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Model, Pass, State};
-use crate::pipeline::{Augment, ImageFolder, Train};
-use crate::stage::{Classifier, base_lr, optimizer};
+use crate::pipeline::{self, Augment, ImageFolder, Train};
+use crate::stage::{Classifier, Subject, base_lr, optimizer};
 use crate::train::{self, Progress, Setup, Task, Tracker};
 use crate::weights;
 
@@ -51,6 +51,7 @@ pub struct Sample {
 
 /// A network with random weights, on synthetic images.
 pub struct Pieces {
+    spec: pipeline::Model,
     model: Model,
     classes: usize,
     image_size: usize,
@@ -60,9 +61,10 @@ pub struct Pieces {
 impl Pieces {
     /// # Errors
     /// No memory for the weights.
-    pub fn new(model: Model, classes: usize, image_size: usize) -> Result<Self> {
+    pub fn new(subject: &Subject, image_size: usize) -> Result<Self> {
+        let (spec, model, classes) = (subject.model.clone(), subject.build(), subject.classes.len());
         let state = weights::initialize_all(&model.description, 0)?;
-        Ok(Self { model, classes, image_size, state })
+        Ok(Self { spec, model, classes, image_size, state })
     }
 
     /// Runs a piece for some rounds, two at least, on a batch of so many images. The first is to warm up, and of the
@@ -119,9 +121,10 @@ impl Pieces {
         let mut table = table.clone();
         table.rows.iter_mut().for_each(|row| row.lr = row.lr.map(|_| 1e-9));
         let classes: Vec<String> = (0..self.classes).map(|class| class.to_string()).collect();
-        let task = Classifier::new(&classes, &stage.loss);
-        let targets = (0..input.dim(0)?).map(|image| (image % self.classes) as u32).collect();
-        let feed = Repeated { images: input, targets, steps: rounds, prefix: None };
+        let subject = Subject { model: self.spec.clone(), classes };
+        let task = Classifier::of_training(&subject, &stage.loss, None);
+        let shown = (0..input.dim(0)?).map(|image| (image % self.classes) as u32).collect();
+        let feed = Repeated { images: input, classes: shown, steps: rounds, prefix: None };
         let setup = Setup {
             model: &self.model,
             table: &table,

@@ -9,7 +9,7 @@ use crate::autograd::Value;
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
 use crate::random::{Purpose, Stream};
-use crate::train::{Batch, Batches, Checkpoint, Feed, Host, Row, Step};
+use crate::train::{Batch, Batches, Checkpoint, Feed, Host, Row, Step, Targets};
 
 /// Noise of the size of normalised images: [batch, side, side, 3].
 pub fn images(batch: usize, side: usize) -> Result<Tensor> {
@@ -28,7 +28,8 @@ pub struct FrozenPrefix<'a> {
 /// The same images in every step.
 pub struct Repeated<'a> {
     pub images: Tensor,
-    pub targets: Vec<u32>,
+    /// The class of each.
+    pub classes: Vec<u32>,
     pub steps: usize,
     /// Nothing where the first layer trains: its weights would be held for no use.
     pub prefix: Option<FrozenPrefix<'a>>,
@@ -46,9 +47,9 @@ impl Repeated<'_> {
         Ok(Batch {
             index,
             input,
-            targets: self.targets.clone(),
-            samples: (0..self.targets.len()).collect(),
-            streams: (0..self.targets.len() as u64).collect(),
+            targets: Targets::Classes(self.classes.clone()),
+            samples: (0..self.classes.len()).collect(),
+            streams: (0..self.classes.len() as u64).collect(),
         })
     }
 }

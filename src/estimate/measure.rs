@@ -46,7 +46,7 @@ pub fn measure(
     if !wanted.is_empty() {
         let subject = work.subject();
         let size = workload_size(work);
-        let network = Pieces::new(subject.build(), subject.classes.len(), size)?;
+        let network = Pieces::new(subject, size)?;
         for (key, piece) in wanted {
             known.set_measured(&key, sampled(&network, piece, largest(&key), meter)?);
         }

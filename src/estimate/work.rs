@@ -7,7 +7,7 @@ use crate::bench::{Piece, Sight};
 use crate::data::Split;
 use crate::digest::Digest;
 use crate::model::Description;
-use crate::pipeline::{Augment, Decode, FeatureType};
+use crate::pipeline::{Augment, Decode, FeatureType, Head};
 use crate::stage::{FeaturesFound, INFERENCE_BATCH, Prefix, Subject, Train, View, Work};
 
 /// What is not in a stage but bears on its time.
@@ -75,7 +75,7 @@ pub(super) fn sights<'a>(
 pub(super) fn examples(work: &Work, count: usize) -> Vec<usize> {
     let Some(dataset) = work.dataset() else { return Vec::new() };
     let samples = match work {
-        Work::Evaluate(evaluate) => dataset.split(evaluate.split),
+        Work::Evaluate(evaluate) => evaluate.samples(dataset),
         _ => dataset.split(Split::Train),
     };
     let every = samples.len().div_ceil(count).max(1);
@@ -106,7 +106,11 @@ fn bytes(description: &Description, which: impl Fn(usize) -> bool) -> u64 {
 
 fn names(subject: &Subject) -> String {
     let arch = serde_json::to_value(subject.model.arch).unwrap_or_default();
-    format!("{} with {} classes", arch.as_str().unwrap_or_default(), subject.classes.len())
+    let head = match &subject.model.head {
+        Head::Linear(_) => String::new(),
+        other => format!(" under {}", json!(other)),
+    };
+    format!("{} with {} classes{head}", arch.as_str().unwrap_or_default(), subject.classes.len())
 }
 
 fn pass_key(subject: &Subject, size: usize, from: usize, to: usize) -> String {
@@ -287,7 +291,9 @@ impl<'a> Counting<'a> {
     /// The images that the stage looks at.
     fn images(&self) -> usize {
         match self.work {
-            Work::Evaluate(evaluate) => split(self.work, evaluate.split),
+            Work::Evaluate(evaluate) => {
+                self.work.dataset().map_or(0, |dataset| evaluate.samples(dataset).len())
+            }
             _ => split(self.work, Split::Train) + split(self.work, Split::Validation),
         }
     }

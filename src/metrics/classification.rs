@@ -18,6 +18,9 @@ pub struct ClassificationMetrics {
     classes: usize,
     samples: u64,
     loss_sum: f64,
+    /// What the losses count; none where each counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loss_weight: Option<f64>,
     correct: u64,
     top_correct: u64,
     /// Row-major: `confusion[label * classes + predicted]`.
@@ -58,7 +61,7 @@ pub struct ClassMetrics {
 impl ClassificationMetrics {
     pub fn new(classes: usize) -> Self {
         let confusion = vec![0; classes * classes];
-        Self { classes, samples: 0, loss_sum: 0.0, correct: 0, top_correct: 0, confusion }
+        Self { classes, samples: 0, loss_sum: 0.0, loss_weight: None, correct: 0, top_correct: 0, confusion }
     }
 
     /// Adds a batch: `scores` are logits or probabilities, [N, K] row by row; `losses` one loss per sample.
@@ -81,13 +84,29 @@ impl ClassificationMetrics {
         Ok(())
     }
 
+    /// As [`ClassificationMetrics::update`], of losses that count by weight and have it in them.
+    pub fn update_weighted(
+        &mut self,
+        scores: &[f32],
+        labels: &[u32],
+        losses: &[f64],
+        weights: &[f64],
+    ) -> Result<()> {
+        self.update(scores, labels, losses)?;
+        // One by one, so that batches make no difference.
+        let sum = weights.iter().fold(self.loss_weight.unwrap_or(0.0), |sum, weight| sum + weight);
+        self.loss_weight = Some(sum);
+        Ok(())
+    }
+
     pub fn samples(&self) -> u64 {
         self.samples
     }
 
-    /// The mean loss of the samples so far; 0 before the first.
+    /// The mean loss of the samples so far, by weight where they have any; 0 before the first.
     pub fn loss(&self) -> f64 {
-        if self.samples == 0 { 0.0 } else { self.loss_sum / self.samples as f64 }
+        let weight = self.loss_weight.unwrap_or(self.samples as f64);
+        if weight == 0.0 { 0.0 } else { self.loss_sum / weight }
     }
 
     /// The share of samples so far whose most likely class is the right one; 0 before the first.
@@ -243,6 +262,14 @@ mod tests {
             parts = serde_json::from_str(&serde_json::to_string(&parts).unwrap()).unwrap();
         }
         assert_eq!(parts, whole);
+    }
+
+    #[test]
+    fn weights_say_what_a_loss_counts() {
+        let mut metrics = ClassificationMetrics::new(2);
+        metrics.update_weighted(&[0.1, 0.9], &[1], &[3.0], &[2.0]).unwrap();
+        metrics.update_weighted(&[0.1, 0.9], &[0], &[1.0], &[0.5]).unwrap();
+        assert_eq!((metrics.loss(), metrics.accuracy()), (4.0 / 2.5, 0.5));
     }
 
     #[test]

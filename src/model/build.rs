@@ -1,63 +1,89 @@
 //! From a `[model]` table to a network.
 
+use std::ops::Range;
+
 use super::description::Description;
+use super::head::Head;
 use super::pass::Pass;
+use super::scope::Scope;
 use super::{efficientnet, efficientnet_lite, mobilenet_v2, resnet};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Awake;
 use crate::pipeline::{self, Arch};
 
-/// A network as a chain of layers, in the order that depth settings count and `params` prints.
+/// The layers of an architecture ahead of its head, as a chain in the order that depth settings count and `params` prints.
 ///
 /// The longest prefix of the chain without anything trainable is what runs as plain inference and may be cached.
-/// The layer before the head therefore ends in the pooled features, a few kilobytes for each image.
+/// The last layer therefore ends in the pooled features, a few kilobytes for each image.
 pub trait Network: Send + Sync {
-    /// Runs layer `index` of [`Description::layers`] on [N, H, W, C]; pooled features are [N, C], the head's result
-    /// [N, classes].
+    /// Runs layer `index` of [`Description::layers`] on [N, H, W, C]; the last one's features are [N, C].
     fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value>;
 }
 
-/// What an architecture needs to know to build its head.
-#[derive(Clone, Copy)]
-pub struct Head {
-    pub classes: usize,
-    /// The share of features set to zero in training.
-    pub dropout: f64,
+/// An architecture without its head.
+pub struct Backbone {
+    /// What it has declared.
+    pub scope: Scope,
+    pub network: Box<dyn Network>,
+    /// How many numbers its last layer makes of an image.
+    pub features: usize,
+    /// The module that the architecture calls its head.
+    pub head: &'static str,
 }
 
 /// An architecture with its head, ready to compute with any [`super::State`] of its shape.
 pub struct Model {
     pub description: Description,
     network: Box<dyn Network>,
+    head: Head,
 }
 
 impl Model {
     /// Builds `spec` with a head for `classes` classes. Takes no weights and allocates none.
     pub fn build(spec: &pipeline::Model, classes: usize) -> Model {
-        let pipeline::Head::Linear(linear) = &spec.head;
-        let head = Head { classes, dropout: linear.dropout };
         let depth = spec.stochastic_depth;
-        let (description, network) = match spec.arch {
-            Arch::ResNet18 => resnet::build("resnet18", resnet::RESNET18, head),
-            Arch::ResNet34 => resnet::build("resnet34", resnet::RESNET34, head),
-            Arch::ResNet50 => resnet::build("resnet50", resnet::RESNET50, head),
-            Arch::ResNet101 => resnet::build("resnet101", resnet::RESNET101, head),
-            Arch::ResNet152 => resnet::build("resnet152", resnet::RESNET152, head),
-            Arch::MobileNetV2 => mobilenet_v2::build("mobilenet_v2", head),
-            Arch::EfficientNetB0 => efficientnet::build("efficientnet_b0", efficientnet::B0, head, depth),
-            Arch::EfficientNetB1 => efficientnet::build("efficientnet_b1", efficientnet::B1, head, depth),
-            Arch::EfficientNetB2 => efficientnet::build("efficientnet_b2", efficientnet::B2, head, depth),
-            Arch::EfficientNetB3 => efficientnet::build("efficientnet_b3", efficientnet::B3, head, depth),
-            Arch::EfficientNetLite0 => efficientnet_lite::build("efficientnet_lite0", head, depth),
+        let Backbone { mut scope, network, features, head } = match spec.arch {
+            Arch::ResNet18 => resnet::build("resnet18", resnet::RESNET18),
+            Arch::ResNet34 => resnet::build("resnet34", resnet::RESNET34),
+            Arch::ResNet50 => resnet::build("resnet50", resnet::RESNET50),
+            Arch::ResNet101 => resnet::build("resnet101", resnet::RESNET101),
+            Arch::ResNet152 => resnet::build("resnet152", resnet::RESNET152),
+            Arch::MobileNetV2 => mobilenet_v2::build("mobilenet_v2"),
+            Arch::EfficientNetB0 => efficientnet::build("efficientnet_b0", efficientnet::B0, depth),
+            Arch::EfficientNetB1 => efficientnet::build("efficientnet_b1", efficientnet::B1, depth),
+            Arch::EfficientNetB2 => efficientnet::build("efficientnet_b2", efficientnet::B2, depth),
+            Arch::EfficientNetB3 => efficientnet::build("efficientnet_b3", efficientnet::B3, depth),
+            Arch::EfficientNetLite0 => efficientnet_lite::build("efficientnet_lite0", depth),
         };
-        Model { description, network }
+        let head = Head::declare(&mut scope, head, features, classes, &spec.head);
+        Model { description: scope.finish(), network, head }
     }
 
     /// Runs the layers `range` of the chain.
-    pub fn forward(&self, pass: &mut Pass, mut range: std::ops::Range<usize>, input: Value) -> Result<Value> {
+    pub fn forward(&self, pass: &mut Pass, mut range: Range<usize>, input: Value) -> Result<Value> {
         let _awake = Awake::new();
-        range.try_fold(input, |value, index| self.network.layer(index, pass, value))
+        let head = self.head_layer();
+        range.try_fold(input, |value, index| match index == head {
+            true => self.head.forward(pass, value),
+            false => self.network.layer(index, pass, value),
+        })
+    }
+
+    /// The embeddings [N, D] of what reaches layer `from`: of images with `from` 0, or of the features of that many first
+    /// layers, whether kept or computed.
+    ///
+    /// Those of an embedding head have unit length, so that their products are cosines; of any other head they are the
+    /// pooled features that reach it, as they are: a linear head's weights tell how to weigh them, not their lengths.
+    /// In an inference pass an image's embedding depends on that image alone.
+    pub fn embed(&self, pass: &mut Pass, from: usize, input: Value) -> Result<Value> {
+        let features = self.forward(pass, from..self.head_layer(), input)?;
+        self.head.embed(pass, features)
+    }
+
+    /// The place of the head among the layers: the last.
+    pub fn head_layer(&self) -> usize {
+        self.description.layers.len() - 1
     }
 }
 

@@ -2,10 +2,9 @@
 //! torchvision has it, under torchvision's names. The published weights were trained with a `dropout` of 0.2 in the head
 //! (B0 and B1; 0.3 in B2 and B3), and with a `stochastic_depth` of 0.2.
 
-use super::build::{Head, Network};
-use super::description::Description;
+use super::build::Backbone;
 use super::inverted_bottleneck::{Block, Excitation, InvertedBottlenecks};
-use super::layers::{BatchNorm2d, Conv2d, Padding};
+use super::layers::{BatchNorm, Conv2d, Padding};
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::ops::Activation;
 
@@ -51,13 +50,8 @@ impl Scaling {
 }
 
 /// The layers are `features.0` (the stem), the blocks `features.1.0` … `features.7.n`, `features.8`, which ends in the
-/// global average, and `classifier.1`.
-pub fn build(
-    arch: &str,
-    scaling: Scaling,
-    head: Head,
-    stochastic_depth: f64,
-) -> (Description, Box<dyn Network>) {
+/// global average; the head is `classifier.1`.
+pub fn build(arch: &str, scaling: Scaling, stochastic_depth: f64) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     let mut inputs = scaling.channels(STEM);
     scope.layer("features.0");
@@ -79,20 +73,16 @@ pub fn build(
     let features = FEATURES * inputs;
     scope.layer(&name);
     let last = scope.within(&name, |scope| conv_norm(scope, conv(inputs, features, 1, 1)));
-    scope.layer("classifier.1");
-    scope.head("classifier.1");
-    let classifier = scope.linear("classifier.1", features, head.classes);
-    let (dropout, activation) = (head.dropout, Activation::Silu);
-    let network =
-        InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation, stochastic_depth };
-    (scope.finish(), Box::new(network))
+    let activation = Activation::Silu;
+    let network = Box::new(InvertedBottlenecks { stem, blocks, last, activation, stochastic_depth });
+    Backbone { scope, network, features, head: "classifier.1" }
 }
 
 fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {
     ConvSettings { inputs, outputs, kernel, stride, groups: 1, padding: Padding::Fixed(kernel / 2) }
 }
 
-fn conv_norm(scope: &mut Scope, settings: ConvSettings) -> (Conv2d, BatchNorm2d) {
+fn conv_norm(scope: &mut Scope, settings: ConvSettings) -> (Conv2d, BatchNorm) {
     (scope.conv2d("0", settings), scope.batch_norm("1", settings.outputs))
 }
 

@@ -2,8 +2,7 @@
 //! ReLU6, a stem and head of fixed width. Names, TensorFlow's padding, eps and momentum are those of the published
 //! checkpoint `efficientnet-lite0-57934424`, which was trained with a `dropout` and a `stochastic_depth` of 0.2.
 
-use super::build::{Head, Network};
-use super::description::Description;
+use super::build::Backbone;
 use super::inverted_bottleneck::{Block, InvertedBottlenecks};
 use super::layers::Padding;
 use super::scope::{ConvSettings, NormSettings, Scope};
@@ -22,8 +21,8 @@ const RUNS: [[usize; 5]; 7] = [
 const STEM: usize = 32;
 const FEATURES: usize = 1280;
 
-/// The layers are `stem`, `_blocks.0` … `_blocks.15`, `_conv_head`, which ends in the global average, and `_fc`.
-pub fn build(arch: &str, head: Head, stochastic_depth: f64) -> (Description, Box<dyn Network>) {
+/// The layers are `stem`, `_blocks.0` … `_blocks.15`, `_conv_head`, which ends in the global average; the head is `_fc`.
+pub fn build(arch: &str, stochastic_depth: f64) -> Backbone {
     // TensorFlow's momentum of 0.99 keeps that share of the old value; PyTorch counts the other share.
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-3, momentum: 0.01 });
     scope.layer("stem");
@@ -42,13 +41,9 @@ pub fn build(arch: &str, head: Head, stochastic_depth: f64) -> (Description, Box
     }
     scope.layer("_conv_head");
     let last = (scope.conv2d("_conv_head", conv(inputs, FEATURES, 1, 1)), scope.batch_norm("_bn1", FEATURES));
-    scope.layer("_fc");
-    scope.head("_fc");
-    let classifier = scope.linear("_fc", FEATURES, head.classes);
-    let (dropout, activation) = (head.dropout, Activation::Relu6);
-    let network =
-        InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation, stochastic_depth };
-    (scope.finish(), Box::new(network))
+    let activation = Activation::Relu6;
+    let network = Box::new(InvertedBottlenecks { stem, blocks, last, activation, stochastic_depth });
+    Backbone { scope, network, features: FEATURES, head: "_fc" }
 }
 
 fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {

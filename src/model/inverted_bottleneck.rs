@@ -2,20 +2,17 @@
 //! under which names, stands in the file of each architecture.
 
 use super::build::Network;
-use super::layers::{BatchNorm2d, Conv2d, Linear};
+use super::layers::{BatchNorm, Conv2d, Linear};
 use super::pass::Pass;
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Activation;
 
-/// The layers are the stem, the blocks, the last convolution, which ends in the global average, and the classifier.
+/// The layers are the stem, the blocks, and the last convolution, which ends in the global average.
 pub struct InvertedBottlenecks {
-    pub stem: (Conv2d, BatchNorm2d),
+    pub stem: (Conv2d, BatchNorm),
     pub blocks: Vec<Block>,
-    pub last: (Conv2d, BatchNorm2d),
-    pub classifier: Linear,
-    /// Ahead of the classifier.
-    pub dropout: f64,
+    pub last: (Conv2d, BatchNorm),
     /// After every convolution but those that project.
     pub activation: Activation,
     /// The share of images that the block after the last would leave out in training; it rises to it from none ahead
@@ -26,10 +23,10 @@ pub struct InvertedBottlenecks {
 /// An inverted bottleneck: expand, convolve each channel by itself, project without an activation (MobileNetV2, Sandler
 /// et al. 2018, §3.3). Where there is an excitation, what was convolved is weighed before it is projected.
 pub struct Block {
-    pub expand: Option<(Conv2d, BatchNorm2d)>,
-    pub depthwise: (Conv2d, BatchNorm2d),
+    pub expand: Option<(Conv2d, BatchNorm)>,
+    pub depthwise: (Conv2d, BatchNorm),
     pub excitation: Option<Excitation>,
-    pub project: (Conv2d, BatchNorm2d),
+    pub project: (Conv2d, BatchNorm),
     pub shortcut: bool,
 }
 
@@ -78,12 +75,8 @@ impl Network for InvertedBottlenecks {
             let left_out = self.stochastic_depth * (index - 1) as f64 / self.blocks.len() as f64;
             return block.forward(pass, input, self.activation, left_out);
         }
-        if index == self.blocks.len() + 1 {
-            let (conv, norm) = &self.last;
-            let value = pass.conv_norm(conv, norm, self.activation, &input, None)?;
-            return pass.global_average_pool(&value);
-        }
-        let features = pass.dropout(input, self.dropout)?;
-        pass.linear(&self.classifier, &features)
+        let (conv, norm) = &self.last;
+        let value = pass.conv_norm(conv, norm, self.activation, &input, None)?;
+        pass.global_average_pool(&value)
     }
 }

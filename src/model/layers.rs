@@ -43,9 +43,9 @@ impl Conv2d {
     }
 }
 
-/// Batch normalisation over the channels of an image.
+/// Batch normalisation over the channels of images, or over the columns of vectors.
 #[derive(Clone, Debug)]
-pub struct BatchNorm2d {
+pub struct BatchNorm {
     /// Index into [`super::Description::norms`].
     pub index: usize,
     pub spec: NormSpec,
@@ -53,11 +53,11 @@ pub struct BatchNorm2d {
     pub momentum: f64,
 }
 
-/// A linear layer with bias, or a 1×1 convolution with bias on images of one pixel.
+/// A linear layer, or a 1×1 convolution with bias on images of one pixel.
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub weight: TensorId,
-    pub bias: TensorId,
+    pub bias: Option<TensorId>,
 }
 
 #[cfg(test)]

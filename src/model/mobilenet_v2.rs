@@ -1,10 +1,9 @@
 //! MobileNetV2: Sandler et al., *MobileNetV2: Inverted Residuals and Linear Bottlenecks* (CVPR 2018), as torchvision has it,
 //! under torchvision's names. The published weights were trained with a `dropout` of 0.2 in the head.
 
-use super::build::{Head, Network};
-use super::description::Description;
+use super::build::Backbone;
 use super::inverted_bottleneck::{Block, InvertedBottlenecks};
-use super::layers::{BatchNorm2d, Conv2d, Padding};
+use super::layers::{BatchNorm, Conv2d, Padding};
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::ops::Activation;
 
@@ -21,8 +20,8 @@ const RUNS: [[usize; 4]; 7] = [
 const STEM: usize = 32;
 const FEATURES: usize = 1280;
 
-/// The layers are `features.0` (the stem) … `features.18`, which ends in the global average, and `classifier.1`.
-pub fn build(arch: &str, head: Head) -> (Description, Box<dyn Network>) {
+/// The layers are `features.0` (the stem) … `features.18`, which ends in the global average; the head is `classifier.1`.
+pub fn build(arch: &str) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     scope.layer("features.0");
     let stem = scope.within("features.0", |scope| conv_norm(scope, "0", "1", conv(3, STEM, 3, 2)));
@@ -44,21 +43,16 @@ pub fn build(arch: &str, head: Head) -> (Description, Box<dyn Network>) {
     let name = format!("features.{}", blocks.len() + 1);
     scope.layer(&name);
     let last = scope.within(&name, |scope| conv_norm(scope, "0", "1", conv(inputs, FEATURES, 1, 1)));
-    scope.layer("classifier.1");
-    scope.head("classifier.1");
-    let classifier = scope.linear("classifier.1", FEATURES, head.classes);
-    let (dropout, activation) = (head.dropout, Activation::Relu6);
-    let stochastic_depth = 0.0;
-    let network =
-        InvertedBottlenecks { stem, blocks, last, classifier, dropout, activation, stochastic_depth };
-    (scope.finish(), Box::new(network))
+    let (activation, stochastic_depth) = (Activation::Relu6, 0.0);
+    let network = Box::new(InvertedBottlenecks { stem, blocks, last, activation, stochastic_depth });
+    Backbone { scope, network, features: FEATURES, head: "classifier.1" }
 }
 
 fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {
     ConvSettings { inputs, outputs, kernel, stride, groups: 1, padding: Padding::Fixed(kernel / 2) }
 }
 
-fn conv_norm(scope: &mut Scope, conv: &str, norm: &str, settings: ConvSettings) -> (Conv2d, BatchNorm2d) {
+fn conv_norm(scope: &mut Scope, conv: &str, norm: &str, settings: ConvSettings) -> (Conv2d, BatchNorm) {
     (scope.conv2d(conv, settings), scope.batch_norm(norm, settings.outputs))
 }
 

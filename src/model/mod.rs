@@ -8,6 +8,7 @@ mod build;
 mod description;
 mod efficientnet;
 mod efficientnet_lite;
+mod head;
 mod inverted_bottleneck;
 mod layers;
 mod mobilenet_v2;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::TensorId;
-use super::layers::{BatchNorm2d, Conv2d, Linear};
+use super::layers::{BatchNorm, Conv2d, Linear};
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
 use crate::ops::{self, Activation, Awake, BatchStatistics, FoldedConv, FoldedNorm, Window};
@@ -116,7 +116,7 @@ impl<'a> Pass<'a> {
     pub(super) fn conv_norm(
         &mut self,
         conv: &Conv2d,
-        norm: &BatchNorm2d,
+        norm: &BatchNorm,
         activation: Activation,
         x: &Value,
         residual: Option<&Value>,
@@ -125,23 +125,38 @@ impl<'a> Pass<'a> {
         let window = conv.window(height, width);
         let weight = self.parameter(conv.weight);
         self.count(&weight, x, window.outputs([height, width]).iter().product());
-        let scale = self.parameter(norm.spec.weight);
-        let shift = self.parameter(norm.spec.bias);
         if self.is_plain(conv, norm, x) {
             return self.folded(conv, norm, window, activation, x, residual);
         }
         let y = ops::conv2d(&mut self.tape, x, &weight, None, window, conv.groups)?;
+        self.norm(norm, activation, &y, residual)
+    }
+
+    /// y = norm(x), on [N, C].
+    pub(super) fn batch_norm(&mut self, norm: &BatchNorm, x: &Value) -> Result<Value> {
+        self.norm(norm, Activation::None, x, None)
+    }
+
+    fn norm(
+        &mut self,
+        norm: &BatchNorm,
+        activation: Activation,
+        x: &Value,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let scale = self.parameter(norm.spec.weight);
+        let shift = self.parameter(norm.spec.bias);
         if self.norm_mode(norm) == NormMode::Frozen {
             let mean = &self.state.tensors[norm.spec.running_mean];
             let variance = &self.state.tensors[norm.spec.running_var];
             let tape = &mut self.tape;
             return ops::batch_norm_frozen(
-                tape, &y, &scale, &shift, mean, variance, norm.eps, activation, residual,
+                tape, x, &scale, &shift, mean, variance, norm.eps, activation, residual,
             );
         }
         let tape = &mut self.tape;
         let (y, statistics) =
-            ops::batch_norm_training(tape, &y, &scale, &shift, norm.eps, activation, residual)?;
+            ops::batch_norm_training(tape, x, &scale, &shift, norm.eps, activation, residual)?;
         self.propose(norm, statistics)?;
         Ok(y)
     }
@@ -150,7 +165,7 @@ impl<'a> Pass<'a> {
     pub(super) fn conv_norm_residual(
         &mut self,
         conv: &Conv2d,
-        norm: &BatchNorm2d,
+        norm: &BatchNorm,
         x: &Value,
         shortcut: &Value,
         p: f64,
@@ -164,9 +179,23 @@ impl<'a> Pass<'a> {
     }
 
     pub(super) fn linear(&mut self, linear: &Linear, x: &Value) -> Result<Value> {
-        let (weight, bias) = (self.parameter(linear.weight), self.parameter(linear.bias));
+        let weight = self.parameter(linear.weight);
+        let bias = linear.bias.map(|bias| self.parameter(bias));
         self.count(&weight, x, 1);
-        ops::linear(&mut self.tape, x, &weight, Some(&bias))
+        ops::linear(&mut self.tape, x, &weight, bias.as_ref())
+    }
+
+    /// The products of x with the directions of a layer's rows: their cosines, times the lengths of x.
+    pub(super) fn cosines(&mut self, directions: &Linear, x: &Value) -> Result<Value> {
+        let weight = self.parameter(directions.weight);
+        self.count(&weight, x, 1);
+        let weight = ops::normalize_rows(&mut self.tape, &weight, 1.0)?;
+        ops::linear(&mut self.tape, x, &weight, None)
+    }
+
+    /// Scales each row of [N, C] to a length.
+    pub(super) fn normalize_rows(&mut self, x: &Value, length: f64) -> Result<Value> {
+        ops::normalize_rows(&mut self.tape, x, length)
     }
 
     pub(super) fn max_pool2d(&mut self, x: &Value, window: Window) -> Result<Value> {
@@ -208,12 +237,12 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn norm_mode(&self, norm: &BatchNorm2d) -> NormMode {
+    fn norm_mode(&self, norm: &BatchNorm) -> NormMode {
         self.training.as_ref().map_or(NormMode::Frozen, |training| training.norms[norm.index])
     }
 
     /// Whether a convolution and its normalisation compute as in inference: nothing in or below them trains.
-    fn is_plain(&self, conv: &Conv2d, norm: &BatchNorm2d, x: &Value) -> bool {
+    fn is_plain(&self, conv: &Conv2d, norm: &BatchNorm, x: &Value) -> bool {
         let trains = |id: &TensorId| self.training.as_ref().is_some_and(|training| training.trainable[*id]);
         let parameters = [conv.weight, norm.spec.weight, norm.spec.bias];
         self.norm_mode(norm) == NormMode::Frozen && x.is_constant() && !parameters.iter().any(trains)
@@ -240,7 +269,7 @@ impl<'a> Pass<'a> {
     fn folded(
         &mut self,
         conv: &Conv2d,
-        norm: &BatchNorm2d,
+        norm: &BatchNorm,
         window: Window,
         activation: Activation,
         x: &Value,
@@ -275,7 +304,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The running statistics after this batch: PyTorch's update, with the unbiased variance.
-    fn propose(&mut self, norm: &BatchNorm2d, statistics: BatchStatistics) -> Result<()> {
+    fn propose(&mut self, norm: &BatchNorm, statistics: BatchStatistics) -> Result<()> {
         let moved = |running: TensorId, batch: Tensor| -> Result<(TensorId, Tensor)> {
             let kept = self.state.tensors[running].affine(1.0 - norm.momentum, 0.0)?;
             Ok((running, (kept + batch.affine(norm.momentum, 0.0)?)?))

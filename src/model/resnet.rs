@@ -1,9 +1,8 @@
 //! ResNet: He et al., *Deep Residual Learning for Image Recognition* (CVPR 2016), as torchvision has it
 //! (the stride of a bottleneck sits in its 3×3 convolution), under torchvision's names.
 
-use super::build::{Head, Network};
-use super::description::Description;
-use super::layers::{BatchNorm2d, Conv2d, Linear, Padding};
+use super::build::{Backbone, Network};
+use super::layers::{BatchNorm, Conv2d, Padding};
 use super::pass::Pass;
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::autograd::Value;
@@ -23,23 +22,21 @@ pub const RESNET50: Depth = Depth { bottleneck: true, blocks: [3, 4, 6, 3] };
 pub const RESNET101: Depth = Depth { bottleneck: true, blocks: [3, 4, 23, 3] };
 pub const RESNET152: Depth = Depth { bottleneck: true, blocks: [3, 8, 36, 3] };
 
-/// The layers are `stem`, `layer1.0` … `layer4.n`, and `fc`; the last block ends in the global average.
+/// The layers are `stem`, and `layer1.0` … `layer4.n`, the last of which ends in the global average; the head is `fc`.
 struct ResNet {
-    stem: (Conv2d, BatchNorm2d),
+    stem: (Conv2d, BatchNorm),
     blocks: Vec<Block>,
-    fc: Linear,
-    dropout: f64,
 }
 
 /// Convolutions with their norms; the last one adds the shortcut.
 struct Block {
-    convs: Vec<(Conv2d, BatchNorm2d)>,
-    downsample: Option<(Conv2d, BatchNorm2d)>,
+    convs: Vec<(Conv2d, BatchNorm)>,
+    downsample: Option<(Conv2d, BatchNorm)>,
 }
 
 const POOL: Window = Window { kernel: [3, 3], stride: [2, 2], padding: [1; 4] };
 
-pub fn build(arch: &str, depth: Depth, head: Head) -> (Description, Box<dyn Network>) {
+pub fn build(arch: &str, depth: Depth) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     scope.layer("stem");
     let stem = (scope.conv2d("conv1", conv(3, 64, 7, 2)), scope.batch_norm("bn1", 64));
@@ -56,11 +53,7 @@ pub fn build(arch: &str, depth: Depth, head: Head) -> (Description, Box<dyn Netw
             inputs = width * expansion;
         }
     }
-    scope.layer("fc");
-    scope.head("fc");
-    let fc = scope.linear("fc", inputs, head.classes);
-    let network = ResNet { stem, blocks, fc, dropout: head.dropout };
-    (scope.finish(), Box::new(network))
+    Backbone { scope, network: Box::new(ResNet { stem, blocks }), features: inputs, head: "fc" }
 }
 
 fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {
@@ -108,15 +101,7 @@ impl Network for ResNet {
             let value = pass.conv_norm(conv, norm, Activation::Relu, &input, None)?;
             return pass.max_pool2d(&value, POOL);
         }
-        match self.blocks.get(index - 1) {
-            Some(block) => {
-                let value = block.forward(pass, input)?;
-                if index == self.blocks.len() { pass.global_average_pool(&value) } else { Ok(value) }
-            }
-            None => {
-                let features = pass.dropout(input, self.dropout)?;
-                pass.linear(&self.fc, &features)
-            }
-        }
+        let value = self.blocks[index - 1].forward(pass, input)?;
+        if index == self.blocks.len() { pass.global_average_pool(&value) } else { Ok(value) }
     }
 }

@@ -1,7 +1,7 @@
 //! Where an architecture declares its tensors while it is built.
 
 use super::description::{Description, Init, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
-use super::layers::{BatchNorm2d, Conv2d, Linear, Padding};
+use super::layers::{BatchNorm, Conv2d, Linear, Padding};
 
 /// Collects a [`Description`] as an architecture is built, and hands out layers that know their tensors' places.
 ///
@@ -63,9 +63,18 @@ impl Scope {
         Conv2d { weight, kernel, stride, groups, padding }
     }
 
-    /// Batch normalisation: its two parameters and three buffers.
-    pub fn batch_norm(&mut self, name: &str, channels: usize) -> BatchNorm2d {
-        let NormSettings { eps, momentum } = self.norm;
+    /// Batch normalisation as all of the architecture: two parameters and three buffers.
+    pub fn batch_norm(&mut self, name: &str, channels: usize) -> BatchNorm {
+        self.declare_norm(name, channels, self.norm)
+    }
+
+    /// Batch normalisation of vectors, with the settings that PyTorch's `BatchNorm1d` has by itself.
+    pub fn batch_norm_1d(&mut self, name: &str, columns: usize) -> BatchNorm {
+        self.declare_norm(name, columns, NormSettings { eps: 1e-5, momentum: 0.1 })
+    }
+
+    fn declare_norm(&mut self, name: &str, channels: usize, settings: NormSettings) -> BatchNorm {
+        let NormSettings { eps, momentum } = settings;
         let spec = self.within(name, |scope| NormSpec {
             name: scope.prefix[..scope.prefix.len() - 1].to_owned(),
             weight: scope.declare("weight", vec![channels], Role::NormWeight, Init::Ones),
@@ -75,7 +84,7 @@ impl Scope {
             batch_count: scope.declare("num_batches_tracked", vec![], Role::BatchCount, Init::Zeros),
         });
         self.description.norms.push(spec.clone());
-        BatchNorm2d { index: self.description.norms.len() - 1, spec, eps, momentum }
+        BatchNorm { index: self.description.norms.len() - 1, spec, eps, momentum }
     }
 
     /// A linear layer with bias, initialised as PyTorch's `Linear`: uniform in ±1/√fan-in.
@@ -83,8 +92,24 @@ impl Scope {
         let init = Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() };
         self.within(name, |scope| Linear {
             weight: scope.declare("weight", vec![outputs, inputs], Role::Weight, init),
-            bias: scope.declare("bias", vec![outputs], Role::Bias, init),
+            bias: Some(scope.declare("bias", vec![outputs], Role::Bias, init)),
         })
+    }
+
+    /// As [`Scope::linear`], without bias.
+    pub fn linear_without_bias(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
+        self.declare_weight(name, inputs, outputs, Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() })
+    }
+
+    /// A linear layer without bias whose rows are directions: normal, of about unit length, so that none is preferred.
+    pub fn directions(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
+        self.declare_weight(name, inputs, outputs, Init::Normal { std: 1.0 / (inputs as f64).sqrt() })
+    }
+
+    fn declare_weight(&mut self, name: &str, inputs: usize, outputs: usize, init: Init) -> Linear {
+        let shape = vec![outputs, inputs];
+        let weight = self.within(name, |scope| scope.declare("weight", shape, Role::Weight, init));
+        Linear { weight, bias: None }
     }
 
     /// A 1×1 convolution with bias, for images of one pixel, [N, C]: a linear layer but for its weight's shape. Initialised
@@ -93,7 +118,7 @@ impl Scope {
         let init = Init::Normal { std: (2.0 / outputs as f64).sqrt() };
         self.within(name, |scope| Linear {
             weight: scope.declare("weight", vec![outputs, inputs, 1, 1], Role::Weight, init),
-            bias: scope.declare("bias", vec![outputs], Role::Bias, Init::Zeros),
+            bias: Some(scope.declare("bias", vec![outputs], Role::Bias, Init::Zeros)),
         })
     }
 

@@ -3,9 +3,10 @@
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use super::class_loss::{ByGradient, ClassLoss};
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::softmax::Row;
-use crate::autograd::{Backward, Tape, Value};
+use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 
 /// The loss of logits [N, K] against one label for each row: its mean over the rows as a scalar, and each row's.
@@ -59,7 +60,7 @@ fn forward<T: Float>(
     let mean = T::from_f64(losses.iter().sum::<f64>() * share);
     let mean = Tensor::new(mean, &Device::Cpu)?;
     let gradient = tensor(gradient, if logits.is_constant() { (0, classes) } else { (rows, classes) })?;
-    Ok((tape.record(&[logits], mean, || CrossEntropy { gradient }), losses))
+    Ok((tape.record(&[logits], mean, || ByGradient { gradient }), losses))
 }
 
 /// One row's loss: log Σ exp(logits) less the logits averaged with the weights of the smoothed target.
@@ -75,13 +76,36 @@ fn loss<T: Float>(logits: &[T], label: usize, smoothing: f64) -> (f64, Row) {
     (loss, row)
 }
 
-struct CrossEntropy {
-    gradient: Tensor,
+/// The loss of single rows, for targets that are mixtures and classes that weigh differently: as PyTorch has it with
+/// `weight`, where each class is weighed in what is smoothed, and the mean is by the weights of the targets.
+pub struct CrossEntropy<'a> {
+    pub label_smoothing: f64,
+    /// One for each class; 1 for all if there are none.
+    pub class_weights: Option<&'a [f64]>,
 }
 
-impl Backward for CrossEntropy {
-    fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![Some(self.gradient.broadcast_mul(&grad)?)])
+impl ClassLoss for CrossEntropy<'_> {
+    fn weight(&self, class: usize) -> f64 {
+        self.class_weights.map_or(1.0, |weights| weights[class])
+    }
+
+    fn loss(&self, logits: &[f64], class: usize, share: f64, gradient: &mut [f64]) -> f64 {
+        let row = Row::new(logits);
+        let log_sum = libm::log(row.sum);
+        let spread = self.label_smoothing / logits.len() as f64;
+        // What each class counts in the loss: its share of the smoothed target times its weight.
+        let counts: Vec<f64> = (0..logits.len())
+            .map(|other| {
+                let right = if other == class { 1.0 - self.label_smoothing } else { 0.0 };
+                (right + spread) * self.weight(other)
+            })
+            .collect();
+        let total: f64 = counts.iter().sum();
+        for ((gradient, exponential), count) in gradient.iter_mut().zip(&row.exponentials).zip(&counts) {
+            *gradient += share * (total * (exponential / row.sum) - count);
+        }
+        let counted = counts.iter().zip(logits).filter(|(count, _)| **count > 0.0);
+        counted.map(|(count, logit)| count * (log_sum - (logit - row.maximum))).sum()
     }
 }
 
@@ -90,6 +114,7 @@ mod tests {
     use candle_core::DType;
 
     use super::*;
+    use crate::ops::class_loss::{Mixture, class_loss};
     use crate::ops::testing::{Fixture, check_gradients, gradients, normal, numbers};
 
     #[test]
@@ -119,6 +144,39 @@ mod tests {
                 fixture.assert(&format!("{name}.samples"), &Tensor::new(losses, &Device::Cpu).unwrap());
             }
         }
+    }
+
+    #[test]
+    fn weights_and_mixtures_have_their_gradients_and_pytorch_agrees() {
+        let weights = [0.5, 2.0, 1.25, 0.0];
+        let mixture = |classes, share| Mixture { classes, share };
+        let targets = [mixture([2, 0], 0.3), Mixture::of(1), mixture([3, 3], 0.6)];
+        for (label_smoothing, class_weights) in [(0.0, None), (0.2, None), (0.2, Some(&weights[..]))] {
+            let loss = CrossEntropy { label_smoothing, class_weights };
+            check_gradients(&[normal("logits", &[3, 4])], |tape, inputs| {
+                Ok(class_loss(tape, &inputs[0], &targets, &loss)?.mean)
+            });
+        }
+        let fixture = Fixture::open("losses");
+        let labels = numbers(&fixture.get("labels"));
+        let targets: Vec<Mixture> = labels.iter().map(|label| Mixture::of(*label as u32)).collect();
+        let weights = numbers(&fixture.get("class_weights"));
+        let loss = CrossEntropy { label_smoothing: 0.1, class_weights: Some(&weights) };
+        fixture.assert_gradients("weighted", &["logits"], |tape, inputs| {
+            Ok(class_loss(tape, &inputs[0], &targets, &loss)?.mean)
+        });
+    }
+
+    /// The two ways to the same loss must not part.
+    #[test]
+    fn a_plain_target_is_a_mixture_of_one() {
+        let mut tape = Tape::new();
+        let logits = tape.leaf(normal("logits", &[3, 4]));
+        let (labels, loss) = ([2, 0, 3], CrossEntropy { label_smoothing: 0.1, class_weights: None });
+        let (plain, rows) = cross_entropy(&mut tape, &logits, &labels, 0.1).unwrap();
+        let mixed = class_loss(&mut tape, &logits, &labels.map(Mixture::of), &loss).unwrap();
+        let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-14);
+        assert!(close(&rows, &mixed.rows) && close(&numbers(plain.tensor()), &numbers(mixed.mean.tensor())));
     }
 
     #[test]

@@ -14,15 +14,19 @@ mod batch_norm;
 pub(crate) mod buffer;
 mod channel_sums;
 mod channels;
+mod class_loss;
 pub mod conv2d;
 mod cross_entropy;
 mod curve;
 mod dropout;
 pub mod float;
+mod focal;
 pub mod gemm;
 mod linear;
+mod margin;
 mod max_pool;
 pub(crate) mod multiversion;
+mod normalize_rows;
 pub mod profile;
 mod scale_channels;
 mod sigmoid;
@@ -39,12 +43,16 @@ pub use add::add;
 pub use average_pool::global_average_pool;
 pub use awake::Awake;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
+pub use class_loss::{ClassLoss, Losses, Mixture, class_loss};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d};
-pub use cross_entropy::cross_entropy;
+pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use curve::Activation;
 pub use dropout::dropout;
+pub use focal::Focal;
 pub use linear::linear;
+pub use margin::{Margin, MarginLoss};
 pub use max_pool::max_pool2d;
+pub use normalize_rows::normalize_rows;
 pub use scale_channels::scale_channels;
 pub use softmax::softmax;
 pub use stochastic_depth::stochastic_depth;
@@ -64,7 +72,8 @@ pub const VERSIONS: &[(&str, u32)] = &[
 ];
 
 /// The same of paths that few stages take: they enter the recipes of those stages alone.
-pub const RARE_VERSIONS: &[(&str, u32)] = &[("stochastic_depth", 1)];
+pub const RARE_VERSIONS: &[(&str, u32)] =
+    &[("class_loss", 1), ("focal", 1), ("margin", 1), ("normalize_rows", 1), ("stochastic_depth", 1)];
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -139,6 +139,25 @@ impl Fixture {
         self.get(name).to_dtype(dtype).unwrap()
     }
 
+    /// Asserts the scalar `op` of the named inputs, `PREFIX.y`, and its gradients, `PREFIX.INPUT`, in both types.
+    #[track_caller]
+    pub fn assert_gradients(
+        &self,
+        prefix: &str,
+        inputs: &[&str],
+        op: impl Fn(&mut Tape, &[Value]) -> Result<Value>,
+    ) {
+        for dtype in [DType::F32, DType::F64] {
+            let one = Tensor::ones((), dtype, &Device::Cpu).unwrap();
+            let tensors: Vec<Tensor> = inputs.iter().map(|name| self.input(name, dtype)).collect();
+            let (y, grads) = gradients(&tensors, &one, &op);
+            self.assert(&format!("{prefix}.y"), &y);
+            for (name, grad) in inputs.iter().zip(&grads) {
+                self.assert(&format!("{prefix}.{name}"), grad);
+            }
+        }
+    }
+
     /// Asserts that `actual` is as close to PyTorch's f64 as it should: to 1e-12 in f64; in f32 at most twice as far as
     /// PyTorch's own f32, or 4 units in the last place of the largest number where PyTorch was lucky.
     #[track_caller]

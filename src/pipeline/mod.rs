@@ -9,6 +9,7 @@
 
 mod augment;
 mod check;
+mod class_weights;
 mod data;
 mod diagnostics;
 mod document;
@@ -24,6 +25,7 @@ mod model;
 mod normalize;
 mod optimizer;
 mod paths;
+mod recognition;
 mod resolved;
 mod schedule;
 mod schedule_checks;
@@ -37,6 +39,7 @@ mod tests;
 mod training;
 
 pub use augment::*;
+pub use class_weights::ClassWeights;
 pub use data::*;
 pub use diagnostics::{Diagnostic, Report};
 pub use load::{LoadOptions, load, load_all};
@@ -45,6 +48,7 @@ pub use machine::*;
 pub use model::*;
 pub use normalize::Normalize;
 pub use optimizer::*;
+pub use recognition::*;
 pub use resolved::Resolved;
 pub use schedule::*;
 pub use schema::schema;

@@ -72,11 +72,24 @@ impl Arch {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Head {
     Linear(LinearHead),
+    Mlp(MlpHead),
+    Embedding(EmbeddingHead),
 }
 
 impl Default for Head {
     fn default() -> Self {
         Self::Linear(LinearHead { dropout: 0.0 })
+    }
+}
+
+impl Head {
+    /// The share of numbers that dropout sets to zero in training.
+    pub fn dropout(&self) -> f64 {
+        match self {
+            Self::Linear(linear) => linear.dropout,
+            Self::Mlp(mlp) => mlp.dropout,
+            Self::Embedding(embedding) => embedding.dropout,
+        }
     }
 }
 
@@ -88,4 +101,57 @@ pub struct LinearHead {
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub dropout: f64,
+}
+
+/// Linear layers with an activation and dropout after each but the last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MlpHead {
+    /// The widths of the hidden layers, in their order.
+    #[schemars(length(min = 1), inner(range(min = 1)))]
+    pub hidden: Vec<usize>,
+    /// What follows each hidden layer.
+    #[serde(default)]
+    pub activation: HeadActivation,
+    /// The share of each hidden layer's outputs set to zero in training.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub dropout: f64,
+}
+
+/// The activations of hidden layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadActivation {
+    #[default]
+    Relu,
+    Silu,
+}
+
+/// An embedding of each image, and one direction for each class: scores are their cosines times `scale`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingHead {
+    /// How many numbers an embedding has.
+    #[schemars(range(min = 1))]
+    pub dimension: usize,
+    /// Whether batch normalisation follows the linear layer, which then has no bias.
+    #[serde(default = "yes")]
+    pub batch_norm: bool,
+    /// What cosines are multiplied by before the softmax: the sharpness of probabilities, in every loss and ever after.
+    #[serde(default = "default_scale")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub scale: f64,
+    /// The share of features set to zero in training.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub dropout: f64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_scale() -> f64 {
+    64.0
 }

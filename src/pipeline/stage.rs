@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::augment::Augment;
 use super::loss::Loss;
 use super::optimizer::{Group, Optimizer};
+use super::recognition::{Identification, Verification};
 use super::schedule::Schedule;
 use super::training::{BatchNormPolicy, EarlyStop, Features, Monitor};
 
@@ -130,9 +131,22 @@ pub struct Evaluate {
     /// The part of the data set.
     #[serde(default)]
     pub split: EvaluationSplit,
+    /// Compares images by their embeddings, two at a time, instead of telling their classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// Looks images up in a gallery by their embeddings, instead of telling their classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identification: Option<Identification>,
     /// The side of the square images in pixels, instead of the data set's.
     #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,
+}
+
+impl Evaluate {
+    /// Whether it compares embeddings instead of telling classes.
+    pub fn compares_embeddings(&self) -> bool {
+        self.verification.is_some() || self.identification.is_some()
+    }
 }
 
 /// A part of a data set.

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::data::Dataset;
+use crate::data::{self, Dataset, Split};
 use crate::freeze::ParameterTable;
-use crate::model::RuleError;
-use crate::pipeline::{self, Checkpoint, Data, Diagnostic, ImageFolder, Report, Resolved, Stage};
-use crate::stage::{Evaluate, InitWeights, LoadWeights, Subject, Train, View, Work};
+use crate::model::{Description, NormMode, RuleError};
+use crate::pipeline::{
+    self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageFolder, Loss, Report, Resolved, Stage,
+    suggest,
+};
+use crate::stage::{Evaluate, InitWeights, LoadWeights, Recognition, Subject, Train, View, Work};
 use crate::weights::{self, LoadRules, Source};
 
 /// How much of the disk may be looked at.
@@ -105,7 +108,10 @@ impl Resolver<'_> {
         let classes = self.classes(data_name, data)?;
         let subject = match above.map(Work::subject) {
             Some(subject) if !matches!(stage, Stage::LoadWeights(_)) => {
-                self.same_classes(name, data_name, &subject.classes, &classes)?;
+                // Embeddings of anyone may be compared.
+                if !matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings()) {
+                    self.same_classes(name, data_name, &subject.classes, &classes)?;
+                }
                 subject.clone()
             }
             // Weights are read into a model of the stage's own.
@@ -131,6 +137,8 @@ impl Resolver<'_> {
                 }
                 let view = View::new(data, train.image_size);
                 let dataset = self.images(data_name, data);
+                self.loss(name, &train.loss, &subject)?;
+                self.last_batch(name, train, &description, &table, dataset.as_deref())?;
                 let rules = rules_of(train);
                 let work = Train::new(subject, view, dataset, (**train).clone(), table, &description, seed);
                 Some((Work::Train(Box::new(work)), rules))
@@ -138,18 +146,40 @@ impl Resolver<'_> {
             Stage::Evaluate(evaluate) => {
                 let view = View::new(data, evaluate.image_size);
                 let dataset = self.images(data_name, data);
+                let recognition = self.recognition(name, evaluate, dataset.as_deref())?;
                 Some((
                     Work::Evaluate(Evaluate {
                         subject,
                         view,
                         dataset,
                         split: evaluate.split,
+                        recognition,
                         layers: above.map_or(0, Work::shared_layers),
                     }),
                     Value::Null,
                 ))
             }
         }
+    }
+
+    /// What is asked of embeddings, if anything is: the list of pairs is read here.
+    fn recognition(
+        &mut self,
+        stage: &str,
+        evaluate: &pipeline::Evaluate,
+        dataset: Option<&Dataset>,
+    ) -> Option<Option<Recognition>> {
+        let mut pairs = None;
+        let listed = evaluate.verification.as_ref().and_then(|verification| verification.pairs.as_ref());
+        if let (Some(file), Some(dataset)) = (listed, dataset) {
+            let at = format!("stage.{stage}.verification.pairs");
+            let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(file))?;
+            let read = std::fs::read_to_string(&path)
+                .map_err(|error| crate::Error::io("read", &path, error))
+                .and_then(|text| data::read_pairs(&text, dataset, evaluate.split));
+            pairs = Some(self.or_diagnose(&at, "pairs", read)?);
+        }
+        Some(evaluate.compares_embeddings().then(|| Recognition::new(evaluate, pairs)))
     }
 
     fn load_weights(
@@ -244,6 +274,60 @@ impl Resolver<'_> {
         let help =
             "give both data sets the same `classes`, or load the weights anew with `reinit = [\"@head\"]`";
         self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help.to_owned()));
+        None
+    }
+
+    /// What a loss asks of the head and the classes.
+    fn loss(&mut self, stage: &str, loss: &Loss, subject: &Subject) -> Option<()> {
+        let at = format!("stage.{stage}.loss");
+        if loss.needs_cosines() && !matches!(subject.model.head, Head::Embedding(_)) {
+            let message = "a margin is on cosines, and this head has none".to_owned();
+            let help =
+                "give the model `head = { kind = \"embedding\", dimension = 512 }`, or take another loss";
+            self.diagnose(&at, "conflict", message, Some(help.to_owned()));
+            return None;
+        }
+        let Some(ClassWeights::ByName(weights)) = loss.class_weights() else { return Some(()) };
+        let classes = &subject.classes;
+        if classes.iter().any(|class| class == UNKNOWN) {
+            return Some(());
+        }
+        let at = format!("{at}.class_weights");
+        if let Some(stranger) = weights.keys().find(|name| !classes.contains(name)) {
+            let help = suggest::help(stranger, "classes", classes.iter().map(String::as_str));
+            self.diagnose(&at, "class-list", format!("there is no class `{stranger}`"), help);
+            return None;
+        }
+        let Some(missing) = classes.iter().find(|class| !weights.contains_key(*class)) else {
+            return Some(());
+        };
+        let message = format!("class `{missing}` has no weight");
+        self.diagnose(&at, "class-list", message, Some("give every class one; 1 is the usual".to_owned()));
+        None
+    }
+
+    /// One image alone has no variance: a head's batch normalisation, unlike one over an image's pixels, needs two.
+    fn last_batch(
+        &mut self,
+        stage: &str,
+        train: &pipeline::Train,
+        description: &Description,
+        table: &ParameterTable,
+        dataset: Option<&Dataset>,
+    ) -> Option<()> {
+        let mut norms = description.norms.iter().zip(&table.norms);
+        let sensitive =
+            norms.any(|(norm, mode)| *mode == NormMode::Training && description.in_head(norm.weight));
+        let images = dataset.map_or(0, |dataset| dataset.split(Split::Train).len());
+        if !sensitive || images % train.batch_size != 1 % train.batch_size || images == 0 {
+            return Some(());
+        }
+        let message = format!(
+            "of {images} images the last batch has one, and the head's batch normalisation needs two"
+        );
+        let better = (train.batch_size + 1..=images + 1).find(|size| images % size != 1);
+        let help = better.map_or("add images".to_owned(), |size| format!("take `batch_size = {size}`"));
+        self.diagnose(&format!("stage.{stage}.batch_size"), "batch-of-one", message, Some(help));
         None
     }
 

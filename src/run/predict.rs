@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Tensor;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
@@ -11,14 +12,14 @@ use crate::data::Transform;
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
 use crate::ops;
-use crate::pipeline::{self, Arch, ImageFolder};
+use crate::pipeline::{self, Arch, Head, ImageFolder};
 use crate::stage::{BEST, LAST};
 use crate::weights::{self, LoadRules, Source};
 
 /// A model with its weights, its classes and its view of images.
 pub struct Predictor {
-    model: Model,
-    state: State,
+    pub(super) model: Model,
+    pub(super) state: State,
     transform: Transform,
     pub classes: Vec<String>,
     /// The checkpoint below the run directory.
@@ -38,6 +39,8 @@ pub struct Prediction {
 struct Subject {
     arch: Arch,
     classes: Vec<String>,
+    #[serde(default)]
+    head: Head,
 }
 
 impl Predictor {
@@ -86,7 +89,8 @@ impl Predictor {
         let mut images = document["images"].clone();
         images["root"] = Json::String(String::new());
         let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
-        let model = Model::build(&pipeline::Model::of(subject.arch), subject.classes.len());
+        let spec = pipeline::Model { head: subject.head, ..pipeline::Model::of(subject.arch) };
+        let model = Model::build(&spec, subject.classes.len());
         let mut rules = LoadRules::default();
         rules.classes = Some(subject.classes.clone());
         let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?;
@@ -100,12 +104,17 @@ impl Predictor {
         files.iter().map(|file| self.one(file, &mut pass)).collect()
     }
 
-    fn one(&self, file: &Path, pass: &mut Pass) -> Result<Prediction> {
+    /// An image file as the model sees it: [1, size, size, 3].
+    pub(super) fn image(&self, file: &Path) -> Result<Tensor> {
         let bytes = std::fs::read(file).map_err(|error| Error::io("read", file, error).as_usage())?;
-        let image = self.transform.tensor(&bytes).map_err(|error| {
+        self.transform.tensor(&bytes).map_err(|error| {
             Error::usage(format!("cannot decode `{}`: {error}", file.display()))
                 .hint("give JPEG or PNG images")
-        })?;
+        })
+    }
+
+    fn one(&self, file: &Path, pass: &mut Pass) -> Result<Prediction> {
+        let image = self.image(file)?;
         let layers = 0..self.model.description.layers.len();
         let logits = self.model.forward(pass, layers, Value::constant(image))?;
         let probabilities: Vec<f32> = ops::softmax(logits.tensor())?.flatten_all()?.to_vec1()?;

@@ -1,21 +1,51 @@
-//! The task of telling classes apart: cross-entropy on logits, counted by the classification metrics.
+//! The task of telling classes apart: a loss on scores, counted by the classification metrics.
 
 use crate::autograd::{Tape, Value};
+use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::metrics::ClassificationMetrics;
-use crate::ops;
-use crate::pipeline::Loss;
-use crate::train::{Scores, Task};
+use crate::ops::{self, Margin};
+use crate::pipeline::{Head, Loss};
+use crate::stage::Subject;
+use crate::train::{Scores, Targets, Task};
 
 pub struct Classifier<'a> {
-    pub classes: &'a [String],
-    pub label_smoothing: f64,
+    classes: &'a [String],
+    loss: Loss,
+    /// What cosines were multiplied by; 1 where scores are none.
+    scale: f64,
+    class_weights: Option<Vec<f64>>,
 }
 
 impl<'a> Classifier<'a> {
-    pub fn new(classes: &'a [String], loss: &Loss) -> Self {
-        let Loss::CrossEntropy(cross_entropy) = loss;
-        Self { classes, label_smoothing: cross_entropy.label_smoothing }
+    /// By plain cross-entropy, as evaluations measure.
+    pub fn new(classes: &'a [String]) -> Self {
+        Self { classes, loss: Loss::default(), scale: 1.0, class_weights: None }
+    }
+
+    /// By the loss of a train stage; `dataset` says how many training images each class has, where that is known.
+    pub fn of_training(subject: &'a Subject, loss: &Loss, dataset: Option<&Dataset>) -> Self {
+        let classes = &subject.classes[..];
+        let images: Vec<usize> = match dataset {
+            Some(dataset) => dataset.counts().iter().map(|counts| counts[Split::Train as usize]).collect(),
+            None => vec![1; classes.len()],
+        };
+        let scale = match &subject.model.head {
+            Head::Embedding(embedding) => embedding.scale,
+            Head::Linear(_) | Head::Mlp(_) => 1.0,
+        };
+        let class_weights = loss.class_weights().map(|weights| weights.resolve(classes, &images));
+        Self { classes, loss: loss.clone(), scale, class_weights }
+    }
+}
+
+/// The code paths that few stages take and one with this loss does, by name.
+pub(super) fn rare_paths(loss: &Loss) -> &'static [&'static str] {
+    match loss {
+        Loss::CrossEntropy(loss) if loss.class_weights.is_none() => &[],
+        Loss::CrossEntropy(_) => &["class_loss"],
+        Loss::Focal(_) => &["class_loss", "focal"],
+        Loss::Arcface(_) | Loss::Cosface(_) => &["class_loss", "margin"],
     }
 }
 
@@ -29,14 +59,41 @@ impl Task for Classifier<'_> {
     fn loss(
         &self,
         tape: &mut Tape,
-        logits: &Value,
-        targets: &[u32],
+        output: &Value,
+        targets: &Targets,
         meter: &mut ClassificationMetrics,
     ) -> Result<Value> {
-        let (loss, losses) = ops::cross_entropy(tape, logits, targets, self.label_smoothing)?;
-        let scores: Vec<f32> = logits.tensor().flatten_all()?.to_vec1()?;
-        meter.update(&scores, targets, &losses)?;
-        Ok(loss)
+        let scores: Vec<f32> = output.tensor().flatten_all()?.to_vec1()?;
+        let class_weights = self.class_weights.as_deref();
+        let margin_loss = |margin| ops::MarginLoss { margin, scale: self.scale, class_weights };
+        let losses = match (&self.loss, targets) {
+            (Loss::CrossEntropy(loss), Targets::Classes(labels)) if class_weights.is_none() => {
+                let (mean, rows) = ops::cross_entropy(tape, output, labels, loss.label_smoothing)?;
+                meter.update(&scores, labels, &rows)?;
+                return Ok(mean);
+            }
+            (Loss::CrossEntropy(loss), _) => {
+                let loss = ops::CrossEntropy { label_smoothing: loss.label_smoothing, class_weights };
+                ops::class_loss(tape, output, &targets.mixtures(), &loss)
+            }
+            (Loss::Focal(loss), _) => {
+                let loss = ops::Focal { gamma: loss.gamma, class_weights };
+                ops::class_loss(tape, output, &targets.mixtures(), &loss)
+            }
+            (Loss::Arcface(loss), _) => {
+                let margin = Margin::Angle { margin: loss.margin, easy: loss.easy_margin };
+                ops::class_loss(tape, output, &targets.mixtures(), &margin_loss(margin))
+            }
+            (Loss::Cosface(loss), _) => {
+                let margin = Margin::Cosine { margin: loss.margin };
+                ops::class_loss(tape, output, &targets.mixtures(), &margin_loss(margin))
+            }
+        }?;
+        match class_weights {
+            Some(_) => meter.update_weighted(&scores, &targets.most(), &losses.rows, &losses.weights)?,
+            None => meter.update(&scores, &targets.most(), &losses.rows)?,
+        }
+        Ok(losses.mean)
     }
 
     fn running(&self, meter: &ClassificationMetrics) -> Scores {

@@ -91,13 +91,18 @@ impl Context<'_> {
     }
 }
 
-/// What a checkpoint says of itself: architecture and classes, so that a file alone can be told from another.
+/// What a checkpoint says of itself: architecture, classes, and a head that is not one linear layer, so that a file
+/// alone can be told from another.
 pub(super) fn metadata(subject: &Subject, description: &Description) -> Result<BTreeMap<String, String>> {
     let classes = serde_json::to_string(&subject.classes)
         .map_err(|error| Error::failed(format!("internal: cannot write the class list: {error}")))?;
-    Ok(BTreeMap::from([
+    let mut metadata = BTreeMap::from([
         ("defrost.arch".to_owned(), description.arch.clone()),
         ("defrost.classes".to_owned(), classes),
         ("format".to_owned(), "pt".to_owned()),
-    ]))
+    ]);
+    if let Some(head) = subject.document().get("head") {
+        metadata.insert("defrost.head".to_owned(), head.to_string());
+    }
+    Ok(metadata)
 }

@@ -212,10 +212,7 @@ impl<'a> Features<'a> {
         Ok(Some(Batch {
             index,
             input: self.set.borrow().gather(&places)?,
-            targets: readable
-                .iter()
-                .map(|&sample| self.frozen.dataset.samples[sample].class as u32)
-                .collect(),
+            targets: self.frozen.targets(&readable),
             streams: self.frozen.streams(&readable),
             samples: readable,
         }))

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::model::{Model, Pass, State};
 use crate::pipeline::FeatureType;
 use crate::random::name_hash;
-use crate::train::{Batch, Batches};
+use crate::train::{Batch, Batches, Targets};
 
 /// Images per inference batch: a matter of memory alone.
 pub(crate) const INFERENCE_BATCH: usize = 32;
@@ -55,7 +55,7 @@ impl<'a> Frozen<'a> {
                 Ok(Batch {
                     index: batch.index,
                     input: self.through(&mut pass, batch.images)?,
-                    targets: batch.labels,
+                    targets: Targets::Classes(batch.labels),
                     streams: self.streams(&batch.samples),
                     samples: batch.samples,
                 })
@@ -77,6 +77,12 @@ impl<'a> Frozen<'a> {
     /// By path, as an image is one in a recipe: its place among all images moves when a test image is added.
     pub fn streams(&self, samples: &[usize]) -> Vec<u64> {
         samples.iter().map(|&sample| name_hash(&self.dataset.samples[sample].path)).collect()
+    }
+
+    /// What some samples show, unmixed.
+    pub fn targets(&self, samples: &[usize]) -> Targets {
+        let class = |&sample: &usize| self.dataset.samples[sample].class as u32;
+        Targets::Classes(samples.iter().map(class).collect())
     }
 
     pub fn note_broken(&self, sample: usize) {

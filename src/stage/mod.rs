@@ -14,6 +14,7 @@ mod host;
 mod init_weights;
 mod load_weights;
 mod prefix;
+mod recognition;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub(crate) use frozen::INFERENCE_BATCH;
 pub use init_weights::InitWeights;
 pub use load_weights::LoadWeights;
 pub use prefix::Prefix;
+pub use recognition::{Comparison, Recognition, Search};
 pub use subject::{Subject, View};
 pub use train::Train;
 pub(crate) use train::{base_lr, optimizer};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::work::{rare_version, versions};
+use super::work::{rare_versions, versions};
 use super::{Subject, View};
 use crate::error::Result;
 use crate::freeze::ParameterTable;
@@ -72,10 +72,14 @@ pub(super) fn made_of(
         // Whether an image that cannot be read is an error does not change those that can.
         fields.remove("broken");
     }
-    let mut engine = versions(&[ops::VERSIONS, model::VERSIONS, data::VERSIONS, crate::features::VERSIONS]);
-    for name in random.map(|(augment, _)| augment.rare()).unwrap_or_default() {
-        engine[name] = json!(rare_version(name));
-    }
+    let rare = random.map(|(augment, _)| augment.rare()).unwrap_or_default();
+    let engine = versions(&[
+        ops::VERSIONS,
+        model::VERSIONS,
+        data::VERSIONS,
+        crate::features::VERSIONS,
+        &rare_versions(&rare),
+    ]);
     Ok(json!({
         "arch": subject.model.arch,
         "layers": prefix.layers,

@@ -8,7 +8,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::Result;
 use crate::metrics::Classification;
 use crate::model::Model;
-use crate::pipeline::{self, ImageFolder};
+use crate::pipeline::{self, Head, ImageFolder};
 use crate::report;
 use crate::weights::Source;
 
@@ -32,9 +32,23 @@ impl Subject {
         Source::planned(name, &description, metadata)
     }
 
-    /// What every recipe says of the model.
+    /// What every recipe says of the model: of its head only where it is not one linear layer. Dropout is training's.
     pub fn document(&self) -> Value {
-        json!({ "arch": self.model.arch, "classes": self.classes })
+        let mut document = json!({ "arch": self.model.arch, "classes": self.classes });
+        if !matches!(self.model.head, Head::Linear(_)) {
+            let mut head = json!(self.model.head);
+            head.as_object_mut().map(|fields| fields.remove("dropout"));
+            document["head"] = head;
+        }
+        document
+    }
+
+    /// The code paths that few models take and this one does, by name.
+    pub(super) fn rare_paths(&self) -> &'static [&'static str] {
+        match self.model.head {
+            Head::Linear(_) | Head::Mlp(_) => &[],
+            Head::Embedding(_) => &["normalize_rows"],
+        }
     }
 }
 

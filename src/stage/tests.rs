@@ -294,7 +294,7 @@ fn what_is_in_the_store_needs_no_image() {
     let evaluate = |layers| {
         let view = View::new(&folder, None);
         let (dataset, split) = (Some(Arc::clone(&dataset)), crate::data::Split::Train);
-        Evaluate { subject: scene.subject(), view, dataset, split, layers }
+        Evaluate { subject: scene.subject(), view, dataset, split, recognition: None, layers }
     };
     let judged = |room, layers| {
         let work = evaluate(layers);

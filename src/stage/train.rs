@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::classifier::Classifier;
+use super::classifier::{self, Classifier};
 use super::context::{BEST, LAST};
 use super::feed::{self, Material};
 use super::host::{self, StageHost};
 use super::subject::{self, split_document};
-use super::work::{rare_version, versions};
+use super::work::{rare_versions, versions};
 use super::{Context, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
@@ -51,7 +51,6 @@ impl Train {
     pub fn document(&self) -> Option<Value> {
         let dataset = self.dataset.as_ref()?;
         let settings = &self.settings;
-        let pipeline::Head::Linear(head) = &self.subject.model.head;
         let mut document = json!({
             "kind": "train",
             "model": self.subject.document(),
@@ -64,7 +63,7 @@ impl Train {
                 "augment": settings.augment,
                 "monitor": settings.monitor,
                 "early_stop": settings.early_stop,
-                "dropout": head.dropout,
+                "dropout": self.subject.model.head.dropout(),
                 "seed": self.seed,
             },
             "parameters": parameters(&self.subject.build().description, &self.table),
@@ -75,6 +74,7 @@ impl Train {
             },
             "engine": versions(&[
                 ops::VERSIONS,
+                &rare_versions(&self.rare_paths()),
                 model::VERSIONS,
                 data::VERSIONS,
                 crate::features::VERSIONS,
@@ -92,12 +92,18 @@ impl Train {
         // What few files use stands here only where they do: the keys of the others stay as they were.
         if self.subject.model.stochastic_depth > 0.0 {
             document["settings"]["stochastic_depth"] = json!(self.subject.model.stochastic_depth);
-            document["engine"]["stochastic_depth"] = json!(rare_version("stochastic_depth"));
-        }
-        for name in settings.augment.rare() {
-            document["engine"][name] = json!(rare_version(name));
         }
         Some(document)
+    }
+
+    /// The code paths that few stages take and this one does, by name.
+    fn rare_paths(&self) -> Vec<&'static str> {
+        let depth = (self.subject.model.stochastic_depth > 0.0).then_some("stochastic_depth");
+        let mut paths = self.settings.augment.rare();
+        paths.extend(self.subject.rare_paths());
+        paths.extend(classifier::rare_paths(&self.settings.loss));
+        paths.extend(depth);
+        paths
     }
 
     /// The tensors that may not move: frozen parameters, and buffers of norms that do not train.
@@ -111,7 +117,7 @@ impl Train {
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
         let model = self.subject.build();
         let source = context.load_model(&model.description)?;
-        let task = Classifier::new(&self.subject.classes, &self.settings.loss);
+        let task = Classifier::of_training(&self.subject, &self.settings.loss, Some(dataset));
         let material = Material::of_training(self, dataset, &model, &source, context);
         let feed = feed::training(self, &material)?;
         let setup = Setup {

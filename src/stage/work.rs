@@ -96,13 +96,10 @@ impl Work {
     }
 }
 
-/// The version of a code path that few stages take.
-pub(super) fn rare_version(name: &str) -> Option<u32> {
-    ops::RARE_VERSIONS
-        .iter()
-        .chain(data::RARE_VERSIONS)
-        .find(|(known, _)| *known == name)
-        .map(|(_, version)| *version)
+/// The versions of those code paths that few stages take.
+pub(super) fn rare_versions(paths: &[&str]) -> Vec<(&'static str, u32)> {
+    let all = ops::RARE_VERSIONS.iter().chain(data::RARE_VERSIONS).copied();
+    all.filter(|(name, _)| paths.contains(name)).collect()
 }
 
 /// The hand-kept version of every code path whose change would change a result, for recipes.

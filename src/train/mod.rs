@@ -19,5 +19,5 @@ pub use early_stop::Tracker;
 pub use fit::{Host, Setup, Step, fit};
 pub use optimizer::{Optimizer, Parameter};
 pub use plateau::Plateau;
-pub use task::{Batch, Batches, Feed, Scores, Task};
+pub use task::{Batch, Batches, Feed, Scores, Targets, Task};
 pub use versions::{OPTIONAL_VERSIONS, VERSIONS, optional_versions};

@@ -1,5 +1,6 @@
 //! What the loop does not know: targets, loss and metrics of a task.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
@@ -8,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
+use crate::ops::Mixture;
 
 /// Scores by name, such as `loss`, `accuracy`, `macro_f1`.
 pub type Scores = BTreeMap<String, f64>;
@@ -18,12 +20,38 @@ pub struct Batch {
     pub index: usize,
     /// [N, H, W, C], or [N, C] where the frozen prefix ends in a vector.
     pub input: Tensor,
-    /// The class of each row.
-    pub targets: Vec<u32>,
+    pub targets: Targets,
     /// The place of each row's sample in its data set.
     pub samples: Vec<usize>,
     /// What addresses each row's random draws: of the sample's own name, so that no other sample moves them.
     pub streams: Vec<u64>,
+}
+
+/// What the rows of a batch show.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// The class of each row.
+    Classes(Vec<u32>),
+    /// Two classes and their shares for each row: images that were mixed (mixup, cutmix).
+    Mixtures(Vec<Mixture>),
+}
+
+impl Targets {
+    /// The class of each row; of a mixture, the one with the greater share.
+    pub fn most(&self) -> Cow<'_, [u32]> {
+        match self {
+            Self::Classes(classes) => Cow::Borrowed(classes),
+            Self::Mixtures(mixtures) => mixtures.iter().map(Mixture::most).collect(),
+        }
+    }
+
+    /// All rows as mixtures.
+    pub fn mixtures(&self) -> Cow<'_, [Mixture]> {
+        match self {
+            Self::Classes(classes) => classes.iter().copied().map(Mixture::of).collect(),
+            Self::Mixtures(mixtures) => Cow::Borrowed(mixtures),
+        }
+    }
 }
 
 /// Batches in order; an error ends them.
@@ -56,7 +84,7 @@ pub trait Task {
         &self,
         tape: &mut Tape,
         output: &Value,
-        targets: &[u32],
+        targets: &Targets,
         meter: &mut Self::Meter,
     ) -> Result<Value>;
 

@@ -39,7 +39,7 @@ impl Noise {
         Ok(Batch {
             index,
             input: Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?,
-            targets: samples.iter().map(|sample| (sample % CLASSES) as u32).collect(),
+            targets: Targets::Classes(samples.iter().map(|sample| (sample % CLASSES) as u32).collect()),
             samples: samples.to_vec(),
             streams: samples.iter().map(|sample| name_hash(&sample.to_string())).collect(),
         })
@@ -105,9 +105,10 @@ impl Task for Classify {
         &self,
         tape: &mut Tape,
         output: &Value,
-        targets: &[u32],
+        targets: &Targets,
         meter: &mut ClassificationMetrics,
     ) -> Result<Value> {
+        let Targets::Classes(targets) = targets else { unreachable!("no image is mixed") };
         let (loss, mut losses) = ops::cross_entropy(tape, output, targets, 0.0)?;
         if self.0 == Twist::InfiniteValidation && output.is_constant() {
             losses[0] = f64::INFINITY;

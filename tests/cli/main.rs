@@ -2,10 +2,12 @@
 
 mod bench;
 mod diff;
+mod embed;
 mod environment;
 mod failure;
 mod features;
 mod gc;
+mod heads;
 mod init;
 mod kill;
 mod language;
@@ -15,6 +17,7 @@ mod params;
 mod plan;
 mod predict;
 mod project;
+mod recognition;
 mod report;
 mod run;
 mod schema;

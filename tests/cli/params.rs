@@ -49,6 +49,18 @@ fn emotion_trains_a_head_of_4098_and_the_whole_of_23512130() {
 }
 
 #[test]
+fn an_embedding_of_512_over_nine_people_trains_267_776() {
+    let stages = &document(&["pipelines/face-arcface.toml"])["stages"];
+    let of = |stage: usize, key: &str| stages[stage][key].as_u64().unwrap();
+    assert_eq!(
+        [of(0, "frozen_parameters"), of(0, "trainable_parameters")],
+        [11_176_512, 512 * 512 + 2 * 512 + 9 * 512]
+    );
+    assert_eq!(of(0, "frozen_parameters") + of(0, "trainable_parameters"), 11_444_288);
+    assert_eq!(stages[0]["batch_norm"], serde_json::json!({ "total": 21, "train": 1, "eval": 20 }));
+}
+
+#[test]
 fn the_table_for_people_is_aligned_under_its_layers() {
     let output = params(&["pipelines/emotion-resnet50.toml", "--stage", "frozen"]);
     let text = String::from_utf8(output.stdout).unwrap();

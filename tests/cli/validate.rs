@@ -72,6 +72,43 @@ fn each_valid_file_gets_a_line() {
     assert!(stderr.starts_with("ok: valid/minimal.toml"), "{stderr}");
 }
 
+/// What a loss asks of a head and of class names is known only where stages come together.
+#[test]
+fn a_loss_must_fit_its_head_and_its_classes() {
+    let minimal = r#"name = "t"
+[data.d]
+format = "image_folder"
+root = "images"
+classes = ["cat", "dog"]
+[model.m]
+arch = "resnet18"
+[stage.a]
+kind = "init_weights"
+[stage.b]
+kind = "train"
+from = "a"
+epochs = 1
+optimizer = { kind = "sgd", lr = 0.1 }
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("t.toml"), minimal).unwrap();
+    let embedding = "model.m.head={ kind = \"embedding\", dimension = 8 }";
+    let found = |head: &str, loss: &str| {
+        let loss = format!("stage.b.loss={{ kind = {loss} }}");
+        let (_, stdout, _) =
+            validate(folder.path(), &["t.toml", "--no-inputs", "--json", "--set", head, "--set", &loss]);
+        let errors = serde_json::from_str::<Value>(&stdout).unwrap()["errors"].clone();
+        let text = |error: &Value| error["message"].as_str().unwrap().to_owned();
+        errors.as_array().unwrap().iter().map(text).collect::<Vec<_>>().join("; ")
+    };
+    let mlp = "model.m.head={ kind = \"mlp\", hidden = [8] }";
+    assert_eq!(found(mlp, "\"arcface\""), "a margin is on cosines, and this head has none");
+    assert_eq!(found(embedding, "\"cosface\", margin = 0.2"), "");
+    assert_eq!(found(embedding, "\"focal\", class_weights = { cat = 1, dog = 2 }"), "");
+    assert_eq!(found(mlp, "\"focal\", class_weights = { cat = 1, dgo = 2 }"), "there is no class `dgo`");
+    assert_eq!(found(mlp, "\"focal\", class_weights = { cat = 1 }"), "class `dog` has no weight");
+}
+
 #[test]
 fn every_example_validates() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");

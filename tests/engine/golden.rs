@@ -36,6 +36,7 @@ fn versions() -> BTreeMap<&'static str, u32> {
         metrics::VERSIONS,
         metrics::EMBEDDING_VERSIONS,
         report::VERSIONS,
+        report::RECOGNITION_VERSIONS,
     ];
     let all: Vec<_> = rooms.concat();
     let by_name: BTreeMap<_, _> = all.iter().copied().collect();

@@ -11,7 +11,9 @@ use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
 use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, Similarities};
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
-use defrost::ops::{self, Activation, FoldedConv, FoldedNorm, Window};
+use defrost::ops::{
+    self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
+};
 use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Monitor, ReduceOnPlateau, Schedule};
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
@@ -33,6 +35,10 @@ pub const PATHS: &[(&str, Path)] = &[
     ("cross_entropy", cross_entropy),
     ("softmax", softmax),
     ("dropout", dropout),
+    ("class_loss", class_loss),
+    ("focal", focal),
+    ("margin", margin),
+    ("normalize_rows", normalize_rows),
     ("stochastic_depth", stochastic_depth),
     ("architectures", || architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])),
     ("mobilenet_v2", || architectures(&[Arch::MobileNetV2])),
@@ -71,6 +77,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("verification", verification),
     ("identification", identification),
     ("pictures", pictures),
+    ("recognition_pictures", recognition_pictures),
 ];
 
 /// Uniform numbers in [−1, 1).
@@ -204,6 +211,33 @@ fn pooling() -> String {
 fn linear() -> String {
     let inputs = [tensor("x", &[33, 130]), tensor("weight", &[37, 130]), tensor("bias", &[37])];
     digest(&both_ways(&inputs, |tape, inputs| ops::linear(tape, &inputs[0], &inputs[1], Some(&inputs[2]))))
+}
+
+fn normalize_rows() -> String {
+    digest(&both_ways(&[tensor("x", &[9, 37])], |tape, inputs| ops::normalize_rows(tape, &inputs[0], 64.0)))
+}
+
+const CLASS_WEIGHTS: [f64; 5] = [0.5, 2.0, 1.0, 1.5, 0.25];
+
+fn of_classes(loss: &dyn ClassLoss) -> Vec<Tensor> {
+    let targets = [Mixture { classes: [0, 3], share: 0.3 }, Mixture::of(1), Mixture::of(4)];
+    both_ways(&[tensor("logits", &[3, 5])], |tape, inputs| {
+        Ok(ops::class_loss(tape, &inputs[0], &targets, loss)?.mean)
+    })
+}
+
+fn class_loss() -> String {
+    digest(&of_classes(&ops::CrossEntropy { label_smoothing: 0.1, class_weights: Some(&CLASS_WEIGHTS) }))
+}
+
+fn focal() -> String {
+    digest(&of_classes(&ops::Focal { gamma: 1.5, class_weights: Some(&CLASS_WEIGHTS) }))
+}
+
+fn margin() -> String {
+    let margins = [Margin::Angle { margin: 0.5, easy: false }, Margin::Cosine { margin: 0.35 }];
+    let loss = |margin| of_classes(&MarginLoss { margin, scale: 16.0, class_weights: None });
+    digest(&margins.map(loss).concat())
 }
 
 fn features() -> String {
@@ -590,5 +624,23 @@ fn pictures() -> String {
     hasher.update(report::history_csv(&rows).as_bytes());
     hasher.update(report::confusion_csv(&all).as_bytes());
     hasher.update(report::predictions_csv(&classes(), &[prediction]).as_bytes());
+    hasher.finish().to_string()
+}
+
+fn recognition_pictures() -> String {
+    let similarities = Similarities::of_all(&embeddings("images")).unwrap();
+    let (verified, curve) = (similarities.verification(&[1e-3, 1e-2]).unwrap(), similarities.roc());
+    let found = Identification::among(&embeddings("queries")).unwrap();
+    let mut hasher = Hasher::default();
+    let matches = report::match_curve("title", found.mean_average_precision, &found.cmc);
+    for picture in [report::roc_curve("title", &verified, &curve), matches] {
+        hasher.update(picture.document().as_bytes());
+        hasher.update(&report::png(&picture).unwrap());
+    }
+    hasher.update(report::roc_csv(&curve).as_bytes());
+    hasher.update(report::match_csv(&found.cmc).as_bytes());
+    let (first, second) = ("a/1.jpg".to_owned(), "b/1.jpg".to_owned());
+    let pair = report::HardPair { risk: "false accept".to_owned(), similarity: 0.9, first, second };
+    hasher.update(report::hard_pairs_csv(&[pair]).as_bytes());
     hasher.finish().to_string()
 }

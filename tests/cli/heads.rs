@@ -1,0 +1,55 @@
+//! Heads and losses beyond a linear layer under cross-entropy, through whole runs.
+
+use serde_json::Value;
+
+use super::project::{Project, document};
+
+const HEAD: &str = "head = { kind = \"linear\", dropout = 0.2 }";
+const EMBEDDING: &str = "head = { kind = \"embedding\", dimension = 8, scale = 16, dropout = 0.2 }";
+
+/// The features of the frozen layers are kept although the head ahead of the loss is another, and what was trained with a
+/// margin is evaluated and predicted without one.
+#[test]
+fn an_embedding_trained_with_a_margin_tells_colours_apart() {
+    let project = Project::new();
+    project.edit(HEAD, EMBEDDING);
+    project.edit("epochs    = 3", "epochs    = 12");
+    let text = project.text();
+    let loss = "batch_size = 5\nloss = { kind = \"arcface\", margin = 0.3, class_weights = \"balanced\" }";
+    project.write(&text.replace("batch_size = 5", loss));
+    let run = project.run(&[]);
+    let history = run.read("stages/frozen/history.csv");
+    let column = history.lines().next().unwrap().split(',').position(|name| name == "train_loss").unwrap();
+    let losses: Vec<f64> =
+        history.lines().skip(1).map(|row| row.split(',').nth(column).unwrap().parse().unwrap()).collect();
+    assert!(losses.len() == 12 && losses[11] < 0.7 * losses[0], "{history}");
+    let accuracy = run.metrics("frozen")["best"]["validation_accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.5 && run.metrics("test")["loss"].as_f64().unwrap() > 0.0, "{history}");
+
+    let colours = document(&project.defrost(&["predict", "colours", "photos/red/00.png", "--json"]));
+    let probabilities = colours["predictions"][0]["probabilities"].as_object().unwrap();
+    let sum: f64 = probabilities.values().filter_map(Value::as_f64).sum();
+    assert!((sum - 1.0).abs() < 1e-6 && probabilities.len() == 3, "{colours}");
+
+    // The head's shape is everybody's; its margin is training's alone.
+    project.edit("margin = 0.3", "margin = 0.4");
+    assert_eq!(project.misses(&[]), ["frozen", "finetune", "test"]);
+    project.edit("margin = 0.4", "margin = 0.3");
+    project.edit("dimension = 8", "dimension = 9");
+    assert_eq!(project.misses(&[]).len(), 4);
+}
+
+#[test]
+fn one_image_alone_is_no_batch_for_the_heads_normalisation() {
+    let project = Project::new();
+    project.edit(HEAD, EMBEDDING);
+    let images = |size: usize| {
+        let set = format!("stage.frozen.batch_size={size}");
+        let output = project.defrost(&["validate", "colours.toml", "--json", "--set", &set]);
+        let errors = serde_json::from_slice::<Value>(&output.stdout).unwrap()["errors"].clone();
+        errors.as_array().unwrap().iter().any(|error| error["code"] == "batch-of-one")
+    };
+    // Of so many images as there are some sizes leave one, and one of them is the size below their number.
+    let refused: Vec<usize> = (2..30).filter(|size| images(*size)).collect();
+    assert!(!refused.is_empty() && refused.len() < 14, "{refused:?}");
+}
