@@ -30,7 +30,8 @@ pub fn workload(work: &Work, found: Option<&FeaturesFound>, settings: &Settings)
     let base = Workload { weight_bytes: weights, beside, ..Workload::default() };
     match work {
         Work::LoadWeights(load) => {
-            let file = std::fs::metadata(&load.file).map_or(weights, |metadata| metadata.len());
+            let file = load.file.as_ref().and_then(|file| std::fs::metadata(file).ok());
+            let file = file.map_or(weights, |metadata| metadata.len());
             Workload { weight_bytes: weights + file, file_bytes: file + 2 * weights, ..base }
         }
         Work::InitWeights(_) => Workload { file_bytes: 2 * weights, ..base },

@@ -20,6 +20,7 @@ pub fn check(draft: &mut Draft) {
         let path = format!("stage.{name}");
         match stage.get("kind").and_then(Node::text) {
             Some("load_weights") => {
+                origin_of_weights(draft, stage, &path);
                 for key in ["reinit", "allow_missing", "allow_unexpected", "allow_mismatched"] {
                     patterns(draft, &format!("{path}.{key}"));
                 }
@@ -28,6 +29,23 @@ pub fn check(draft: &mut Draft) {
             Some("evaluate") => evaluate(draft, name, &path),
             _ => {}
         }
+    }
+}
+
+/// Weights come from a file or from a stage.
+fn origin_of_weights(draft: &mut Draft, stage: &Node, path: &str) {
+    match (stage.get("file"), stage.get("from")) {
+        (None, None) => {
+            let help =
+                "say where the weights are: in a `file`, or `from` a stage of this pipeline".to_owned();
+            draft.report(stage.mark(), "missing-key", "missing key `file`".to_owned(), help);
+        }
+        (Some(_), Some(_)) => {
+            let message = "`file` and `from` both say where the weights are".to_owned();
+            let place = draft.key(&format!("{path}.from"));
+            draft.report(place, "conflict", message, "keep one of them".to_owned());
+        }
+        _ => {}
     }
 }
 

@@ -31,7 +31,10 @@ pub struct LoadWeights {
     pub data: Option<String>,
     /// The weights: a `.safetensors` file or a PyTorch `.pth` state dict. `${VAR}` is replaced from the environment.
     #[schemars(length(min = 1))]
-    pub file: String,
+    pub file: Option<String>,
+    /// Instead of `file`, a stage of this pipeline whose weights are taken over, such as `domain@best`: into a model of
+    /// other classes, or of another head.
+    pub from: Option<String>,
     /// Tensors that are not read but initialised afresh, such as `["@head"]`.
     #[serde(default)]
     pub reinit: Vec<String>,
@@ -207,16 +210,17 @@ impl Stage {
         }
     }
 
-    /// The stage whose weights this one starts from; none for those that make weights.
+    /// The stage whose weights this one starts from; none for those that make or read weights.
     pub fn parent(&self) -> Option<Parent<'_>> {
         match self {
-            Self::LoadWeights(_) | Self::InitWeights(_) => None,
+            Self::LoadWeights(load) => Parent::parse(load.from.as_deref()?),
+            Self::InitWeights(_) => None,
             Self::Train(train) => Parent::parse(&train.from),
             Self::Evaluate(evaluate) => Parent::parse(&evaluate.from),
         }
     }
 
-    /// The model it names; a stage with a parent has its parent's.
+    /// The model it names; a stage that trains or evaluates has its parent's.
     pub fn model(&self) -> Option<&str> {
         match self {
             Self::LoadWeights(load) => load.model.as_deref(),
@@ -253,7 +257,7 @@ impl Stage {
         }
     }
 
-    /// The model it fills; a stage with a parent has its parent's.
+    /// The model it fills; a stage that trains or evaluates has its parent's.
     pub(super) fn model_mut(&mut self) -> Option<&mut Option<String>> {
         match self {
             Self::LoadWeights(load) => Some(&mut load.model),

@@ -1,7 +1,6 @@
 //! From a checked pipeline to stages whose every name is resolved, or to the list of what cannot be.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -108,20 +107,21 @@ impl Resolver<'_> {
         let Data::ImageFolder(data) = self.pipeline.data.get(data_name)?;
         let classes = self.classes(data_name, data)?;
         let subject = match above.map(Work::subject) {
-            Some(subject) => {
+            Some(subject) if !matches!(stage, Stage::LoadWeights(_)) => {
                 // Embeddings of anyone may be compared.
                 if !matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings()) {
                     self.same_classes(name, data_name, &subject.classes, &classes)?;
                 }
                 subject.clone()
             }
-            None => {
+            // Weights are read into a model of the stage's own.
+            _ => {
                 let (model, image_size) = (self.pipeline.model.get(stage.model()?)?.clone(), data.image_size);
                 Subject { model, classes, image_size }
             }
         };
         match stage {
-            Stage::LoadWeights(load) => self.load_weights(name, load, subject, seed),
+            Stage::LoadWeights(load) => self.load_weights(name, load, above, subject, seed),
             Stage::InitWeights(_) => Some((Work::InitWeights(InitWeights { subject, seed }), Value::Null)),
             Stage::Train(train) => {
                 let description = subject.build().description;
@@ -191,6 +191,7 @@ impl Resolver<'_> {
         &mut self,
         name: &str,
         load: &pipeline::LoadWeights,
+        above: Option<&Work>,
         subject: Subject,
         seed: u64,
     ) -> Option<(Work, Value)> {
@@ -203,12 +204,25 @@ impl Resolver<'_> {
             }
         };
         rules.classes = Some(subject.classes.clone());
-        let at = format!("stage.{name}.file");
-        let (mut file, mut names) = (PathBuf::new(), None);
-        if self.depth == Depth::Inputs {
-            file = self.or_diagnose(&at, "unset-variable", self.pipeline.path(&load.file))?;
-            let fits = Source::open(&file).and_then(|source| {
-                let source = source.translated(&description)?;
+        let (mut file, mut names) = (None, None);
+        let source = match (&load.file, above, &load.from) {
+            (None, Some(above), Some(from)) => {
+                let at = format!("stage.{name}.from");
+                // Of classes that are not known here nothing can be said.
+                let known = [above.subject(), &subject].iter().all(|subject| is_known(&subject.classes));
+                known.then(|| (at, above.subject().source(from)))
+            }
+            (Some(text), ..) if self.depth == Depth::Inputs => {
+                let at = format!("stage.{name}.file");
+                let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(text))?;
+                let source = Source::open(&path).and_then(|source| source.translated(&description));
+                file = Some(path);
+                Some((at, source))
+            }
+            _ => None,
+        };
+        if let Some((at, source)) = source {
+            let fits = source.and_then(|source| {
                 weights::origins(&description, &source, &rules).map(|_| source.names_in_words())
             });
             names = self.or_diagnose(&at, "weights", fits)?;
@@ -258,8 +272,7 @@ impl Resolver<'_> {
     }
 
     fn same_classes(&mut self, stage: &str, data: &str, head: &[String], classes: &[String]) -> Option<()> {
-        let known = |classes: &[String]| classes.iter().all(|class| class != UNKNOWN);
-        if head == classes || !(known(head) && known(classes)) {
+        if head == classes || !(is_known(head) && is_known(classes)) {
             return Some(());
         }
         let message = format!("the head tells {} apart, and `{data}` has {}", list(head), list(classes));
@@ -357,6 +370,11 @@ impl Resolver<'_> {
     fn diagnose(&mut self, path: &str, code: &'static str, message: String, help: Option<String>) {
         self.diagnostics.push(self.pipeline.diagnose(path, code, message, help));
     }
+}
+
+/// Whether the names of classes could be looked at.
+fn is_known(classes: &[String]) -> bool {
+    classes.iter().all(|class| class != UNKNOWN)
 }
 
 /// The first names of a list, in their order.

@@ -77,7 +77,7 @@ impl Evaluate {
             "inputs": inputs.collect::<Option<Map<_, _>>>()?,
             "engine": versions(&[
                 ops::VERSIONS,
-                &rare_versions(self.subject.rare_paths()),
+                &rare_versions(&self.subject.rare_paths()),
                 model::VERSIONS,
                 data::VERSIONS,
                 metrics::EMBEDDING_VERSIONS,

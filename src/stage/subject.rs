@@ -10,6 +10,7 @@ use crate::metrics::Classification;
 use crate::model::{Model, rare_paths};
 use crate::pipeline::{self, Head, ImageFolder};
 use crate::report;
+use crate::weights::Source;
 
 /// A model and the classes its head tells apart, in the order of its outputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,14 @@ pub struct Subject {
 impl Subject {
     pub fn build(&self) -> Model {
         Model::build_for(&self.model, self.classes.len(), self.image_size)
+    }
+
+    /// Its weights before they are there, by name and shape, for whoever checks whether they will fit; `name` is what
+    /// messages call them.
+    pub fn source(&self, name: &str) -> Result<Source> {
+        let description = self.build().description;
+        let metadata = super::context::metadata(self, &description)?;
+        Source::planned(name, &description, metadata)
     }
 
     /// What every recipe says of the model: of its head only where it is not one linear layer. Dropout is training's.

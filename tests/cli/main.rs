@@ -24,5 +24,6 @@ mod schema;
 mod status;
 mod support;
 mod synthetic;
+mod transfer;
 mod validate;
 mod verify;
