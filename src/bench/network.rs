@@ -32,7 +32,7 @@ impl NetworkBench {
             ("number of classes", settings.classes),
             ("number of steps", settings.steps),
         ])?;
-        let model = Model::build(&settings.model(), settings.classes);
+        let model = Model::build_for(&settings.model(), settings.classes, settings.image_size);
         let stage = settings.stage()?;
         let table = ParameterTable::resolve(&model.description, &stage)
             .map_err(|_| Error::failed("internal: the rules of the train stage to time do not hold"))?;

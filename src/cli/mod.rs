@@ -57,6 +57,8 @@ commands! {
     Compare(compare),
     /// Class probabilities for images
     Predict(predict),
+    /// Embeddings of images, to compare them by
+    Embed(embed),
     /// Write the self-contained HTML report of a run
     Report(report),
     /// Preview, then free, cache space that no run needs

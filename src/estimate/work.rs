@@ -30,7 +30,8 @@ pub fn workload(work: &Work, found: Option<&FeaturesFound>, settings: &Settings)
     let base = Workload { weight_bytes: weights, beside, ..Workload::default() };
     match work {
         Work::LoadWeights(load) => {
-            let file = std::fs::metadata(&load.file).map_or(weights, |metadata| metadata.len());
+            let file = load.file.as_ref().and_then(|file| std::fs::metadata(file).ok());
+            let file = file.map_or(weights, |metadata| metadata.len());
             Workload { weight_bytes: weights + file, file_bytes: file + 2 * weights, ..base }
         }
         Work::InitWeights(_) => Workload { file_bytes: 2 * weights, ..base },
@@ -74,7 +75,7 @@ pub(super) fn sights<'a>(
 pub(super) fn examples(work: &Work, count: usize) -> Vec<usize> {
     let Some(dataset) = work.dataset() else { return Vec::new() };
     let samples = match work {
-        Work::Evaluate(evaluate) => dataset.split(evaluate.split),
+        Work::Evaluate(evaluate) => evaluate.samples(dataset),
         _ => dataset.split(Split::Train),
     };
     let every = samples.len().div_ceil(count).max(1);
@@ -297,7 +298,9 @@ impl<'a> Counting<'a> {
     /// The images that the stage looks at.
     fn images(&self) -> usize {
         match self.work {
-            Work::Evaluate(evaluate) => split(self.work, evaluate.split),
+            Work::Evaluate(evaluate) => {
+                self.work.dataset().map_or(0, |dataset| evaluate.samples(dataset).len())
+            }
             _ => split(self.work, Split::Train) + split(self.work, Split::Validation),
         }
     }

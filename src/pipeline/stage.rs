@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::augment::Augment;
 use super::loss::Loss;
 use super::optimizer::{Group, Optimizer};
+use super::recognition::{Identification, Verification};
 use super::schedule::Schedule;
 use super::training::{BatchNormPolicy, EarlyStop, Ema, Features, Monitor};
 
@@ -30,7 +31,10 @@ pub struct LoadWeights {
     pub data: Option<String>,
     /// The weights: a `.safetensors` file or a PyTorch `.pth` state dict. `${VAR}` is replaced from the environment.
     #[schemars(length(min = 1))]
-    pub file: String,
+    pub file: Option<String>,
+    /// Instead of `file`, a stage of this pipeline whose weights are taken over, such as `domain@best`: into a model of
+    /// other classes, or of another head.
+    pub from: Option<String>,
     /// Tensors that are not read but initialised afresh, such as `["@head"]`.
     #[serde(default)]
     pub reinit: Vec<String>,
@@ -140,9 +144,22 @@ pub struct Evaluate {
     /// The part of the data set.
     #[serde(default)]
     pub split: EvaluationSplit,
+    /// Compares images by their embeddings, two at a time, instead of telling their classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// Looks images up in a gallery by their embeddings, instead of telling their classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identification: Option<Identification>,
     /// The side of the square images in pixels, instead of the data set's.
     #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,
+}
+
+impl Evaluate {
+    /// Whether it compares embeddings instead of telling classes.
+    pub fn compares_embeddings(&self) -> bool {
+        self.verification.is_some() || self.identification.is_some()
+    }
 }
 
 /// A part of a data set.
@@ -206,16 +223,17 @@ impl Stage {
         }
     }
 
-    /// The stage whose weights this one starts from; none for those that make weights.
+    /// The stage whose weights this one starts from; none for those that make or read weights.
     pub fn parent(&self) -> Option<Parent<'_>> {
         match self {
-            Self::LoadWeights(_) | Self::InitWeights(_) => None,
+            Self::LoadWeights(load) => Parent::parse(load.from.as_deref()?),
+            Self::InitWeights(_) => None,
             Self::Train(train) => Parent::parse(&train.from),
             Self::Evaluate(evaluate) => Parent::parse(&evaluate.from),
         }
     }
 
-    /// The model it names; a stage with a parent has its parent's.
+    /// The model it names; a stage that trains or evaluates has its parent's.
     pub fn model(&self) -> Option<&str> {
         match self {
             Self::LoadWeights(load) => load.model.as_deref(),
@@ -225,6 +243,15 @@ impl Stage {
     }
 
     /// The data set it names.
+    /// Its own image size, in place of the data set's.
+    pub fn image_size(&self) -> Option<usize> {
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => None,
+            Self::Train(train) => train.image_size,
+            Self::Evaluate(evaluate) => evaluate.image_size,
+        }
+    }
+
     pub fn data(&self) -> Option<&str> {
         match self {
             Self::LoadWeights(load) => load.data.as_deref(),
@@ -243,7 +270,7 @@ impl Stage {
         }
     }
 
-    /// The model it fills; a stage with a parent has its parent's.
+    /// The model it fills; a stage that trains or evaluates has its parent's.
     pub(super) fn model_mut(&mut self) -> Option<&mut Option<String>> {
         match self {
             Self::LoadWeights(load) => Some(&mut load.model),

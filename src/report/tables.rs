@@ -92,13 +92,13 @@ pub fn read_predictions(text: &str) -> Result<Vec<Prediction>> {
     csv::Reader::from_reader(text.as_bytes()).deserialize().map(read).collect()
 }
 
-const IN_MEMORY: &str = "a vector takes all rows, and all rows have as many fields as the header";
+pub(super) const IN_MEMORY: &str = "a vector takes all rows, and all rows have as many fields as the header";
 
-fn text(writer: csv::Writer<Vec<u8>>) -> String {
+pub(super) fn text(writer: csv::Writer<Vec<u8>>) -> String {
     String::from_utf8(writer.into_inner().expect(IN_MEMORY)).expect("fields are text")
 }
 
-fn unreadable(error: csv::Error) -> Error {
+pub(super) fn unreadable(error: csv::Error) -> Error {
     Error::failed(format!("unreadable table: {error}"))
 }
 

@@ -201,14 +201,13 @@ impl Feed for Kept<'_> {
     }
 }
 
-/// The images of a split in the order of their data set, as an evaluation sees them: `read` is given the batches from
-/// behind the frozen layers, and how many there are.
+/// Images as an evaluation sees them: `read` is given the batches from behind the frozen layers, and how many there
+/// are.
 pub(super) fn evaluation<T>(
     material: &Material,
-    split: Split,
+    samples: Vec<usize>,
     read: impl FnOnce(Batches, usize) -> Result<T>,
 ) -> Result<T> {
-    let samples = material.frozen.dataset.split(split);
     let total = samples.len().div_ceil(INFERENCE_BATCH);
     if let Some(store) = material.store() {
         let features = material.features(store, None)?;

@@ -90,6 +90,6 @@ impl Train {
 
 impl Evaluate {
     fn wanted(&self, dataset: &Dataset) -> Vec<Wanted<'_>> {
-        vec![Wanted { random: None, samples: dataset.split(self.split), views: vec![None] }]
+        vec![Wanted { random: None, samples: self.samples(dataset), views: vec![None] }]
     }
 }

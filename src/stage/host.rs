@@ -64,7 +64,7 @@ impl Host for StageHost<'_> {
             epochs: self.epochs,
             step: step.done as u64,
             steps: step.of as u64,
-            loss: step.scores.get("loss").copied().unwrap_or(f64::NAN),
+            loss: step.scores.get("loss").copied(),
             accuracy: step.scores.get("accuracy").copied(),
             images_per_second: self.images as f64 / elapsed,
             seconds_left: left as f64 * elapsed / self.batches as f64,

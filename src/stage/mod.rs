@@ -15,6 +15,7 @@ mod init_weights;
 mod load_weights;
 mod prefix;
 mod range_test;
+mod recognition;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub(crate) use frozen::INFERENCE_BATCH;
 pub use init_weights::InitWeights;
 pub use load_weights::LoadWeights;
 pub use prefix::Prefix;
+pub use recognition::{Comparison, Recognition, Search};
 pub use subject::{Subject, View};
 pub use train::Train;
 pub(crate) use train::optimizer;

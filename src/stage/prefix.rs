@@ -72,7 +72,8 @@ pub(super) fn made_of(
         // Whether an image that cannot be read is an error does not change those that can.
         fields.remove("broken");
     }
-    let rare = random.map(|(augment, _)| augment.rare()).unwrap_or_default();
+    let mut rare = random.map(|(augment, _)| augment.rare()).unwrap_or_default();
+    rare.extend(model::rare_paths(subject.model.arch));
     let engine = versions(&[
         ops::VERSIONS,
         model::VERSIONS,

@@ -41,7 +41,7 @@ impl Train {
                 epochs: 1,
                 step: done,
                 steps: range.steps as u64,
-                loss: point.loss,
+                loss: Some(point.loss),
                 accuracy: None,
                 images_per_second: (done * images as u64) as f64 / elapsed,
                 seconds_left: (range.steps as u64 - done) as f64 * elapsed / done as f64,

@@ -57,7 +57,7 @@ impl Scene {
     fn subject(&self) -> Subject {
         let head = Head::Linear(toml::from_str("dropout = 0.4").unwrap());
         let classes = vec!["cat".to_owned(), "dog".to_owned()];
-        Subject { model: Model { head, ..Model::of(Arch::EfficientNetLite0) }, classes }
+        Subject { model: Model { head, ..Model::of(Arch::EfficientNetLite0) }, classes, image_size: 32 }
     }
 
     fn context<'a>(
@@ -294,7 +294,7 @@ fn what_is_in_the_store_needs_no_image() {
     let evaluate = |layers| {
         let view = View::new(&folder, None);
         let (dataset, split) = (Some(Arc::clone(&dataset)), crate::data::Split::Train);
-        Evaluate { subject: scene.subject(), view, dataset, split, layers }
+        Evaluate { subject: scene.subject(), view, dataset, split, recognition: None, layers }
     };
     let judged = |room, layers| {
         let work = evaluate(layers);

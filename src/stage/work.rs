@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Context, Evaluate, InitWeights, LoadWeights, Subject, Train};
 use crate::data::{self, Dataset};
 use crate::error::Result;
+use crate::model;
 use crate::ops;
 
 /// What a stage does, with everything it needs named.
@@ -98,7 +99,7 @@ impl Work {
 
 /// The versions of those code paths that few stages take.
 pub(super) fn rare_versions(paths: &[&str]) -> Vec<(&'static str, u32)> {
-    let all = ops::RARE_VERSIONS.iter().chain(data::RARE_VERSIONS).copied();
+    let all = ops::RARE_VERSIONS.iter().chain(model::RARE_VERSIONS).chain(data::RARE_VERSIONS).copied();
     all.filter(|(name, _)| paths.contains(name)).collect()
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod diff;
+mod embed;
 mod environment;
 mod failure;
 mod features;
@@ -17,11 +18,13 @@ mod params;
 mod plan;
 mod predict;
 mod project;
+mod recognition;
 mod report;
 mod run;
 mod schema;
 mod status;
 mod support;
 mod synthetic;
+mod transfer;
 mod validate;
 mod verify;

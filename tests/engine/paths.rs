@@ -44,6 +44,13 @@ pub const PATHS: &[(&str, Path)] = &[
     ("architectures", || architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])),
     ("mobilenet_v2", || architectures(&[Arch::MobileNetV2])),
     ("efficientnet", || architectures(&[Arch::EfficientNetB0])),
+    ("layer_norm", layer_norm),
+    ("gelu", gelu),
+    ("attention", attention),
+    ("layer_scale", layer_scale),
+    ("tokens", tokens),
+    ("convnext", || architectures(&[Arch::ConvNextTiny])),
+    ("vit", || architectures(&[Arch::VitS16])),
     ("jpeg", || {
         decode(&[
             "baseline_420.jpg",
@@ -81,6 +88,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("verification", verification),
     ("identification", identification),
     ("pictures", pictures),
+    ("recognition_pictures", recognition_pictures),
 ];
 
 /// Uniform numbers in [−1, 1).
@@ -307,6 +315,52 @@ fn silu() -> String {
     digest(&all)
 }
 
+fn gelu() -> String {
+    let x = tensor("x", &[2, 9, 7, 37]).affine(12.0, 0.0).unwrap();
+    let mut all = both_ways(std::slice::from_ref(&x), |tape, inputs| {
+        ops::activation(tape, &inputs[0], Activation::Gelu)
+    });
+    let window = Window { kernel: [1; 2], stride: [1; 2], padding: [0; 4] };
+    let (weight, bias) = (tensor("weight", &[37, 37, 1, 1]), tensor("bias", &[37]));
+    let folded = FoldedConv::new(&weight, None, Some(&bias), window, 1).unwrap();
+    all.push(folded.forward(&x, Activation::Gelu, None).unwrap());
+    digest(&all)
+}
+
+fn layer_norm() -> String {
+    let inputs = [tensor("x", &[3, 50, 91]), positive("weight", &[91]), tensor("bias", &[91])];
+    digest(&both_ways(&inputs, |tape, inputs| {
+        ops::layer_norm(tape, &inputs[0], &inputs[1], &inputs[2], 1e-6)
+    }))
+}
+
+fn attention() -> String {
+    let x = tensor("x", &[2, 37, 3 * 4 * 9]).affine(3.0, 0.0).unwrap();
+    digest(&both_ways(&[x], |tape, inputs| ops::attention(tape, &inputs[0], 4)))
+}
+
+fn layer_scale() -> String {
+    let inputs =
+        [tensor("x", &[2, 31, 29, 37]), tensor("gain", &[37, 1, 1]), tensor("residual", &[2, 31, 29, 37])];
+    digest(&both_ways(&inputs, |tape, inputs| ops::layer_scale(tape, &inputs[0], &inputs[1], &inputs[2])))
+}
+
+/// Patches as tokens, and linear layers over them.
+fn tokens() -> String {
+    let inputs = [
+        tensor("patches", &[3, 5, 7, 20]),
+        tensor("class token", &[1, 1, 20]),
+        tensor("positions", &[1, 36, 20]),
+        tensor("weight", &[20, 20]),
+        tensor("bias", &[20]),
+    ];
+    digest(&both_ways(&inputs, |tape, inputs| {
+        let tokens = ops::tokens(tape, &inputs[0], &inputs[1], &inputs[2])?;
+        let tokens = ops::pointwise(tape, &tokens, &inputs[3], &inputs[4], Some(&tokens))?;
+        ops::first_token(tape, &tokens)
+    }))
+}
+
 fn scale_channels() -> String {
     let inputs = [tensor("x", &[2, 31, 29, 37]), tensor("scale", &[2, 37])];
     digest(&both_ways(&inputs, |tape, inputs| ops::scale_channels(tape, &inputs[0], &inputs[1])))
@@ -350,8 +404,11 @@ fn stochastic_depth() -> String {
 
 fn model(arch: Arch) -> Model {
     let head = pipeline::Head::Linear(toml::from_str("dropout = 0.2").unwrap());
-    Model::build(&pipeline::Model { head, ..pipeline::Model::of(arch) }, 5)
+    Model::build_for(&pipeline::Model { head, ..pipeline::Model::of(arch) }, 5, IMAGE)
 }
+
+/// The side of the images that go through the architectures.
+const IMAGE: usize = 33;
 
 /// One step of training and the inference before it: topology, padding, eps, momentum, and what follows whom.
 fn architectures(archs: &[Arch]) -> String {
@@ -368,7 +425,7 @@ fn architectures(archs: &[Arch]) -> String {
             _ => tensor(&spec.name, &spec.shape).affine(0.1, 0.0).unwrap(),
         };
         let state = State { tensors: model.description.tensors.iter().map(draw).collect() };
-        let images = Value::constant(tensor("images", &[2, 33, 33, 3]));
+        let images = Value::constant(tensor("images", &[2, IMAGE, IMAGE, 3]));
         let layers = 0..model.description.layers.len();
         let output = model.forward(&mut Pass::inference(&state), layers.clone(), images.clone()).unwrap();
         all.push(output.into_tensor());
@@ -658,5 +715,23 @@ fn pictures() -> String {
     hasher.update(report::history_csv(&rows).as_bytes());
     hasher.update(report::confusion_csv(&all).as_bytes());
     hasher.update(report::predictions_csv(&classes(), &[prediction]).as_bytes());
+    hasher.finish().to_string()
+}
+
+fn recognition_pictures() -> String {
+    let similarities = Similarities::of_all(&embeddings("images")).unwrap();
+    let (verified, curve) = (similarities.verification(&[1e-3, 1e-2]).unwrap(), similarities.roc());
+    let found = Identification::among(&embeddings("queries")).unwrap();
+    let mut hasher = Hasher::default();
+    let matches = report::match_curve("title", found.mean_average_precision, &found.cmc);
+    for picture in [report::roc_curve("title", &verified, &curve), matches] {
+        hasher.update(picture.document().as_bytes());
+        hasher.update(&report::png(&picture).unwrap());
+    }
+    hasher.update(report::roc_csv(&curve).as_bytes());
+    hasher.update(report::match_csv(&found.cmc).as_bytes());
+    let (first, second) = ("a/1.jpg".to_owned(), "b/1.jpg".to_owned());
+    let pair = report::HardPair { risk: "false accept".to_owned(), similarity: 0.9, first, second };
+    hasher.update(report::hard_pairs_csv(&[pair]).as_bytes());
     hasher.finish().to_string()
 }
