@@ -73,10 +73,11 @@ impl NetworkBench {
         let layers = model.description.layers.len();
         let trained = match settings.mode {
             Mode::Infer => layers,
-            Mode::Train | Mode::Frozen => table.frozen_prefix(&model.description),
+            Mode::Train | Mode::Frozen => table.first().frozen_prefix(&model.description),
         };
         let mut prefix = Pass::inference(&state);
-        let mut rest = Pass::training(&state, &table.trainable, &table.norms, 0, 0, &[0; IMAGES]);
+        let mut rest =
+            Pass::training(&state, &table.first().trainable, &table.first().norms, 0, 0, &[0; IMAGES]);
         let images = Value::constant(images(IMAGES, settings.image_size)?);
         let features = model.forward(&mut prefix, 0..trained, images)?.into_tensor();
         model.forward(&mut rest, trained..layers, Value::constant(features))?;
@@ -103,16 +104,16 @@ impl NetworkBench {
         let Self { settings, model, stage, table } = self;
         let classes: Vec<String> = (0..settings.classes).map(|class| class.to_string()).collect();
         let task = Classifier::new(&classes);
-        let layers = table.frozen_prefix(&model.description);
+        let layers = table.first().frozen_prefix(&model.description);
         let feed = Repeated {
             images,
             classes: (0..settings.batch).map(|image| (image % settings.classes) as u32).collect(),
             steps: self.steps(),
+            layer: layers,
             prefix: (layers > 0).then(|| FrozenPrefix { model, state: state.clone(), layers }),
         };
-        let setup =
-            Setup { model, table, task: &task, feed: &feed, first_layer: layers, seed: 0, settings: stage };
-        let optimizer = optimizer(&stage.optimizer, table)?;
+        let setup = Setup { model, table, task: &task, feed: &feed, seed: 0, settings: stage };
+        let optimizer = optimizer(&stage.optimizer, table, setup.steps_per_epoch())?;
         let mut progress = Progress::start(&setup, state, optimizer);
         let mut stopwatch = Stopwatch::start(clock);
         train::fit(&setup, &mut progress, &mut stopwatch)?;

@@ -15,6 +15,7 @@ mod diagnostics;
 mod document;
 mod draft;
 mod graph;
+mod group_checks;
 pub mod label;
 mod load;
 mod loss;

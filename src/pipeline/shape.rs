@@ -5,8 +5,8 @@ use regex::Regex;
 use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
-use super::{Augment, EarlyStop, EvaluationSplit, Features, Group, Model, Monitor, Optimizer, Split};
-use super::{schedule_checks, suggest};
+use super::{Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Split};
+use super::{group_checks, schedule_checks, suggest};
 
 /// Checks every data set, model and stage.
 pub fn check(draft: &mut Draft) {
@@ -118,12 +118,7 @@ fn train(draft: &mut Draft, name: &str, path: &str) {
     patterns(draft, &format!("{path}.freeze"));
     patterns(draft, &format!("{path}.train"));
     optimizer(draft, &format!("{path}.optimizer"));
-    let groups = draft.get(&format!("{path}.groups")).map(Node::items).unwrap_or_default();
-    for (index, group) in groups.iter().enumerate() {
-        if let Ok(group) = serde_json::from_value(group.to_json()) {
-            parameter_group(draft, &format!("{path}.groups[{index}]"), &group);
-        }
-    }
+    group_checks::check(draft, path);
     schedule_checks::check(draft, name, path);
     augment(draft, &format!("{path}.augment"));
     features(draft, path);
@@ -163,24 +158,6 @@ fn optimizer(draft: &mut Draft, path: &str) {
         let message = "Nesterov's momentum needs momentum".to_owned();
         let help = "set `momentum` above 0, such as 0.9, or remove `nesterov`".to_owned();
         draft.report(draft.key(&format!("{path}.nesterov")), "conflict", message, help);
-    }
-}
-
-fn parameter_group(draft: &mut Draft, path: &str, group: &Group) {
-    pattern_list(draft, &format!("{path}.match"), &group.patterns);
-    if group.lr.is_some() && group.lr_scale.is_some() {
-        let message = "`lr` and `lr_scale` both say the learning rate".to_owned();
-        draft.report(
-            draft.key(&format!("{path}.lr_scale")),
-            "conflict",
-            message,
-            "keep one of them".to_owned(),
-        );
-    }
-    if group.lr.is_none() && group.lr_scale.is_none() && group.weight_decay.is_none() {
-        let message = "this group changes nothing".to_owned();
-        let help = "set `lr`, `lr_scale` or `weight_decay`".to_owned();
-        draft.report(draft.place(path), "no-effect", message, help);
     }
 }
 
@@ -282,7 +259,7 @@ fn patterns(draft: &mut Draft, path: &str) {
 }
 
 /// Only what needs no parameter names; the rest is checked where the model is known.
-fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
+pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
     for (index, pattern) in list.iter().enumerate() {
         let place = draft.place(&format!("{path}[{index}]"));
         let positive = pattern.strip_prefix('!').unwrap_or(pattern);

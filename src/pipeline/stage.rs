@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::augment::Augment;
 use super::loss::Loss;
-use super::optimizer::{Group, Optimizer};
+use super::optimizer::{Group, Optimizer, Unfreeze};
 use super::recognition::{Identification, Verification};
 use super::schedule::Schedule;
 use super::training::{BatchNormPolicy, EarlyStop, Ema, Features, Monitor};
@@ -62,7 +62,7 @@ pub struct InitWeights {
 /// Trains the parameters that its rules leave trainable, and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-reserved" = ["distill", "layer_decay", "precision", "unfreeze"]))]
+#[schemars(extend("x-reserved" = ["distill", "precision"]))]
 pub struct Train {
     /// The stage whose weights this one starts from; after a train stage with `@best` or `@last`.
     pub from: String,
@@ -106,9 +106,15 @@ pub struct Train {
     /// What batch normalisation does in this stage.
     #[serde(default)]
     pub batch_norm: BatchNormPolicy,
-    /// Parameter groups with a learning rate or weight decay of their own; a parameter may be in one at most.
+    /// Parameter groups with a learning rate, weight decay or warmup of their own; a parameter may be in one at most.
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// Frozen parameters that begin to train after some epochs, in the order they do.
+    #[serde(default)]
+    pub unfreeze: Vec<Unfreeze>,
+    /// The share that each layer has of the learning rate of the layer above it; the head has the full one.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub layer_decay: Option<f64>,
     /// Random changes to training images; none if left out.
     #[serde(default)]
     pub augment: Augment,

@@ -132,7 +132,7 @@ impl Resolver<'_> {
                         return None;
                     }
                 };
-                if train.features.is_some() && table.frozen_prefix(&description) == 0 {
+                if train.features.is_some() && table.first().frozen_prefix(&description) == 0 {
                     let message = "no features are kept where the first layer trains".to_owned();
                     let help = "freeze the first layers, or remove `features`".to_owned();
                     self.diagnose(&format!("stage.{name}.features"), "no-effect", message, Some(help));
@@ -341,7 +341,7 @@ impl Resolver<'_> {
         table: &ParameterTable,
         dataset: Option<&Dataset>,
     ) -> Option<()> {
-        let mut norms = description.norms.iter().zip(&table.norms);
+        let mut norms = description.norms.iter().zip(&table.last().norms);
         let sensitive =
             norms.any(|(norm, mode)| *mode == NormMode::Training && description.in_head(norm.weight));
         let images = dataset.map_or(0, |dataset| dataset.split(Split::Train).len());
@@ -389,7 +389,7 @@ fn list(classes: &[String]) -> String {
 
 /// The settings that the table of who trains is made from.
 fn rules_of(train: &pipeline::Train) -> Value {
-    json!({
+    let mut rules = json!({
         "freeze": train.freeze,
         "train": train.train,
         "freeze_first": train.freeze_first,
@@ -397,5 +397,12 @@ fn rules_of(train: &pipeline::Train) -> Value {
         "train_last": train.train_last,
         "batch_norm": train.batch_norm,
         "groups": train.groups,
-    })
+    });
+    if !train.unfreeze.is_empty() {
+        rules["unfreeze"] = json!(train.unfreeze);
+    }
+    if let Some(decay) = train.layer_decay {
+        rules["layer_decay"] = json!(decay);
+    }
+    rules
 }

@@ -10,9 +10,9 @@ use super::recognition::{HardPair, read_hard_pairs, read_matches, read_roc};
 use super::tables::{HistoryRow, Prediction, read_history, read_predictions};
 use crate::digest::Difference;
 use crate::error::{Error, Result};
-use crate::freeze::ParameterTable;
+use crate::freeze::{Joining, ParameterTable};
 use crate::metrics::{Classification, Identification, RocPoint, Verification};
-use crate::model::NormMode;
+use crate::model::Description;
 
 /// A run as its report shows it. Nothing here knows the time or an absolute path.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,6 +83,9 @@ pub struct ParameterCounts {
     pub trainable_parameters: u64,
     pub frozen_parameters: u64,
     pub batch_norm: BatchNormCounts,
+    /// What joined when; nothing where all of it trained from the start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Joining>,
 }
 
 /// How many batch normalisation layers use the batch's statistics, and how many their running ones.
@@ -94,19 +97,21 @@ pub struct BatchNormCounts {
 }
 
 impl ParameterCounts {
-    pub fn of(table: &ParameterTable) -> Self {
+    pub fn of(table: &ParameterTable, description: &Description) -> Self {
         let totals = table.totals();
-        let training = table.norms.iter().filter(|mode| **mode == NormMode::Training).count();
+        let (train, eval) = table.last().norm_counts();
+        let phases = if table.phases.len() > 1 { table.joining(description) } else { Vec::new() };
         Self {
             trainable_tensors: totals.trainable_tensors as u64,
             frozen_tensors: totals.frozen_tensors as u64,
             trainable_parameters: totals.trainable_parameters as u64,
             frozen_parameters: totals.frozen_parameters as u64,
             batch_norm: BatchNormCounts {
-                total: table.norms.len() as u64,
-                train: training as u64,
-                eval: (table.norms.len() - training) as u64,
+                total: (train + eval) as u64,
+                train: train as u64,
+                eval: eval as u64,
             },
+            phases,
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::data::{ParameterCounts, StageReport};
 use super::html::{anchor, links, plain};
 use super::tables::HistoryRow;
-use super::text::{count, number, percent, significant};
+use super::text::{count, joining, number, percent, significant};
 use super::{confusion_matrix, curves, html_recognition};
 use crate::metrics::Classification;
 
@@ -100,6 +100,9 @@ fn parameters(counts: &ParameterCounts) -> Markup {
             b { (count(counts.trainable_parameters)) } " trainable in " (counts.trainable_tensors) " tensors ("
             (significant(share, 3)) "\u{a0}%), "
             b { (count(counts.frozen_parameters)) } " frozen in " (counts.frozen_tensors) " tensors"
+        }
+        @if !counts.phases.is_empty() {
+            ul { @for joined in &counts.phases { li { (joining(joined)) } } }
         }
         @if norms.total > 0 {
             p.muted {

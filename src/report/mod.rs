@@ -38,7 +38,7 @@ pub use svg::Svg;
 pub use tables::{
     HistoryRow, Prediction, confusion_csv, history_csv, predictions_csv, read_history, read_predictions,
 };
-pub use text::{count, number, percent};
+pub use text::{count, joining, number, percent, plainly};
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
 pub const VERSIONS: &[(&str, u32)] = &[("pictures", 1)];

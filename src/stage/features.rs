@@ -212,6 +212,7 @@ impl<'a> Features<'a> {
         Ok(Some(Batch {
             index,
             input: self.set.borrow().gather(&places)?,
+            layer: self.frozen.prefix.layers,
             targets: self.frozen.targets(&readable),
             streams: self.frozen.streams(&readable),
             samples: readable,

@@ -13,6 +13,7 @@ mod frozen;
 mod host;
 mod init_weights;
 mod load_weights;
+mod parameters;
 mod prefix;
 mod range_test;
 mod recognition;

@@ -1,7 +1,7 @@
 //! A learning rate range test on a train stage: its images, rules and loss, and nothing that is kept.
 
 use super::classifier::Classifier;
-use super::feed::{self, Material};
+use super::feed::{Material, Training as Batches};
 use super::{Context, Train, optimizer};
 use crate::error::{Error, Result};
 use crate::events::Event;
@@ -19,14 +19,14 @@ impl Train {
         let model = self.subject.build();
         let source = context.load_model(&model.description)?;
         let task = Classifier::of_training(&self.subject, &self.settings.loss, Some(dataset));
-        let material = Material::of_training(self, dataset, &model, &source, context);
-        let feed = feed::training(self, &material)?;
+        // Only who trains from the start does here.
+        let materials = Material::of_training(self, dataset, &model, &source, context);
+        let feed = Batches::new(self, &materials[..1])?;
         let setup = Setup {
             model: &model,
             table: &self.table,
             task: &task,
-            feed: &*feed,
-            first_layer: self.prefix.layers,
+            feed: &feed,
             seed: self.seed,
             settings: &self.settings,
         };
@@ -48,7 +48,8 @@ impl Train {
             });
             context.interrupt.requested()
         };
-        let optimizer = |table: &_| optimizer(&self.settings.optimizer, table);
+        let steps_per_epoch = setup.steps_per_epoch();
+        let optimizer = |table: &_| optimizer(&self.settings.optimizer, table, steps_per_epoch);
         train::range_test(&setup, range, source.clone(), optimizer, &mut watch)
     }
 }

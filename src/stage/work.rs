@@ -39,7 +39,7 @@ impl Work {
     /// How many layers have features that are kept and stay the same in the weights that come out.
     pub fn shared_layers(&self) -> usize {
         match self {
-            Self::Train(work) if work.prefix.recomputed.is_none() => work.prefix.layers,
+            Self::Train(work) => work.shared_layers(),
             _ => 0,
         }
     }

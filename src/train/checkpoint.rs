@@ -203,6 +203,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             .into_iter()
             .filter_map(|(name, tensor)| Some((name.strip_prefix("optimizer/")?.to_owned(), tensor)))
             .collect();
+        self.optimizer.begin_epoch(position.epoch)?;
         self.optimizer.restore(&optimizer)?;
         self.epoch = position.epoch;
         self.batch = position.batch;

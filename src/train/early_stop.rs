@@ -56,6 +56,11 @@ impl Tracker {
     pub fn should_stop(&self) -> bool {
         self.early_stop.as_ref().is_some_and(|stop| self.waited >= stop.patience)
     }
+
+    /// Restores patience: what was waited for so far does not count against what comes.
+    pub fn restore_patience(&mut self) {
+        self.waited = 0;
+    }
 }
 
 impl Monitor {

@@ -15,7 +15,8 @@ use crate::pipeline::Schedule;
 /// the same bytes either way.
 pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut dyn Host) -> Result<()> {
     let batches = setup.feed.batches_per_epoch();
-    while progress.epoch < setup.settings.epochs && !progress.tracker.should_stop() {
+    while progress.epoch < setup.settings.epochs && !should_stop(setup, progress) {
+        begin_phase(setup, progress, host)?;
         for batch in setup.feed.train(progress.epoch, progress.batch)? {
             let batch = batch?;
             train_batch(setup, progress, &batch, host)?;
@@ -52,6 +53,28 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
     require_finite(setup.table, &progress.state)
 }
 
+/// What the file says thaws does thaw: a stage does not stop early ahead of its last phase.
+fn should_stop<T: Task>(setup: &Setup<T>, progress: &Progress<T::Meter>) -> bool {
+    progress.epoch > setup.table.last().after_epochs && progress.tracker.should_stop()
+}
+
+/// Where a phase begins, patience starts anew and its parameters join. To come here again, as after a resume, changes
+/// nothing.
+fn begin_phase<T: Task>(
+    setup: &Setup<T>,
+    progress: &mut Progress<T::Meter>,
+    host: &mut dyn Host,
+) -> Result<()> {
+    if progress.epoch > 0 && setup.table.phase(progress.epoch).after_epochs == progress.epoch {
+        progress.tracker.restore_patience();
+        if progress.batch == 0 {
+            // The feed may have much to compute for the layers that are still frozen.
+            save(setup, progress, host)?;
+        }
+    }
+    progress.optimizer.begin_epoch(progress.epoch)
+}
+
 fn save<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut dyn Host) -> Result<()> {
     progress.broken.extend(setup.feed.broken());
     let checkpoint = progress.checkpoint(&setup.model.description, setup.table)?;
@@ -65,16 +88,16 @@ fn train_batch<T: Task>(
     batch: &Batch,
     host: &dyn Host,
 ) -> Result<()> {
-    let table = setup.table;
+    let phase = setup.table.phase(progress.epoch);
     let mut pass = Pass::training(
         &progress.state,
-        &table.trainable,
-        &table.norms,
+        &phase.trainable,
+        &phase.norms,
         setup.seed,
         progress.epoch,
         &batch.streams,
     );
-    let layers = setup.first_layer..setup.model.description.layers.len();
+    let layers = batch.layer..setup.model.description.layers.len();
     let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input.clone()))?;
     let loss = setup.task.loss(pass.tape(), &output, &batch.targets, &mut progress.meter)?;
     drop(output);
@@ -92,7 +115,7 @@ fn train_batch<T: Task>(
     }
     let (gradients, running_statistics) = pass.backward(&loss)?;
     drop(loss);
-    if progress.step == 0 {
+    if progress.optimizer.has_newcomers() {
         require_gradients(setup.model, &gradients)?;
     }
     for (id, tensor) in running_statistics {
@@ -134,7 +157,7 @@ fn close_epoch<T: Task>(
     progress: &mut Progress<T::Meter>,
     host: &mut dyn Host,
 ) -> Result<()> {
-    let validation = match setup.feed.validation() {
+    let validation = match setup.feed.validation(progress.epoch) {
         Some(batches) => Some(validate(setup, &progress.result(), batches?)?),
         None => None,
     };
@@ -173,7 +196,7 @@ fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: Batches) -> Resul
     }
     for batch in batches {
         let batch = batch?;
-        let layers = setup.first_layer..setup.model.description.layers.len();
+        let layers = batch.layer..setup.model.description.layers.len();
         let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input))?;
         setup.task.loss(pass.tape(), &output, &batch.targets, &mut meter)?;
     }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Model, State, TensorId};
 
-/// On the first step every trainable parameter must receive a finite gradient: else it would silently not train.
+/// On its first step every trainable parameter must receive a finite gradient: else it would silently not train.
 pub fn require_gradients(model: &Model, gradients: &[(TensorId, Option<Tensor>)]) -> Result<()> {
     for (id, gradient) in gradients {
         let name = &model.description.tensors[*id].name;

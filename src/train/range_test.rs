@@ -122,12 +122,16 @@ pub fn range_test<T: Task>(
         schedule: Schedule::Exponential(growth),
         early_stop: None,
         ema: None,
+        unfreeze: Vec::new(),
         ..setup.settings.clone()
     };
-    // All rates keep their ratio to the optimizer's own, which begins at the lowest.
-    let mut table = setup.table.clone();
+    // Those who train from the start, without warmups. All rates keep their ratio to the optimizer's own, which begins at
+    // the lowest.
+    let mut table = setup.table.during(setup.table.first());
     let scale = range.low / settings.optimizer.lr();
-    table.rows.iter_mut().for_each(|row| row.lr = row.lr.map(|lr| lr * scale));
+    for row in &mut table.rows {
+        (row.lr, row.warmup_epochs) = (row.lr.map(|lr| lr * scale), 0.0);
+    }
     let task = Noted { task: setup.task, losses: RefCell::default() };
     let feed = TrainingOnly(setup.feed);
     let setup = Setup {
@@ -135,7 +139,6 @@ pub fn range_test<T: Task>(
         table: &table,
         task: &task,
         feed: &feed,
-        first_layer: setup.first_layer,
         seed: setup.seed,
         settings: &settings,
     };
@@ -212,7 +215,7 @@ impl Feed for TrainingOnly<'_> {
         self.0.train(epoch, start)
     }
 
-    fn validation(&self) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
         None
     }
 

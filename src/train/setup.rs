@@ -13,15 +13,13 @@ pub struct Setup<'a, T: Task> {
     pub table: &'a ParameterTable,
     pub task: &'a T,
     pub feed: &'a dyn Feed,
-    /// The first layer the loop runs; those before it are the frozen prefix, already behind the feed's batches.
-    pub first_layer: usize,
     pub seed: u64,
     pub settings: &'a pipeline::Train,
 }
 
 impl<T: Task> Setup<'_, T> {
     /// Optimizer steps in one epoch: the last takes what batches are left.
-    pub(super) fn steps_per_epoch(&self) -> u64 {
+    pub fn steps_per_epoch(&self) -> u64 {
         (self.feed.batches_per_epoch() as u64).div_ceil(u64::from(self.settings.accumulate))
     }
 

@@ -18,6 +18,8 @@ use crate::pipeline;
 use crate::random::name_hash;
 use crate::weights;
 
+mod gradual;
+
 const SIDE: usize = 32;
 const CLASSES: usize = 3;
 const BATCH: usize = 4;
@@ -26,6 +28,7 @@ const BATCH: usize = 4;
 /// not run: rows are what the first layer of the loop takes.
 struct Noise {
     shape: Vec<usize>,
+    layer: usize,
     /// The split that is empty, or none.
     unreadable: &'static str,
     batch_size: usize,
@@ -33,7 +36,7 @@ struct Noise {
 
 impl Noise {
     fn images() -> Self {
-        Self { shape: vec![SIDE, SIDE, 3], unreadable: "", batch_size: BATCH }
+        Self { shape: vec![SIDE, SIDE, 3], layer: 0, unreadable: "", batch_size: BATCH }
     }
 
     fn batch(&self, index: usize, samples: &[usize]) -> Result<Batch> {
@@ -43,6 +46,7 @@ impl Noise {
         Ok(Batch {
             index,
             input: Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?,
+            layer: self.layer,
             targets: Targets::Classes(samples.iter().map(|sample| (sample % CLASSES) as u32).collect()),
             samples: samples.to_vec(),
             streams: samples.iter().map(|sample| name_hash(&sample.to_string())).collect(),
@@ -63,7 +67,7 @@ impl Feed for Noise {
         Ok(Box::new(batches.into_iter().skip(skipped)))
     }
 
-    fn validation(&self) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
         let count = usize::from(self.unreadable != "validation");
         Some(Ok(Box::new((0..count).map(|index| self.batch(index, &[6, 7, 8])))))
     }
@@ -188,7 +192,6 @@ struct Stage {
     source: State,
     twist: Twist,
     feed: Noise,
-    first_layer: usize,
 }
 
 const ADAMW: &str = "from = \"x\"\noptimizer = { kind = \"adamw\", lr = 1e-3 }\n";
@@ -206,7 +209,7 @@ impl Stage {
         let table = ParameterTable::resolve(&model.description, &settings).unwrap();
         let source = weights::initialize_all(&model.description, 7).unwrap();
         let (twist, feed) = (Twist::None, Noise::images());
-        Self { model, settings, table, source, twist, feed, first_layer: 0 }
+        Self { model, settings, table, source, twist, feed }
     }
 
     fn lite0(settings: &str) -> Self {
@@ -221,7 +224,8 @@ impl Stage {
         let task = Classify(self.twist);
         let parameters = self.table.rows.iter().filter_map(|row| {
             let (name, lr, weight_decay) = (row.name.clone(), row.lr?, row.weight_decay?);
-            Some(Parameter { tensor: row.id, name, lr, weight_decay })
+            let (after_epochs, warmup_steps) = (row.after_epochs, 2 * row.warmup_epochs as u64);
+            Some(Parameter { tensor: row.id, name, lr, weight_decay, after_epochs, warmup_steps })
         });
         let optimizer = Optimizer::new(&self.settings.optimizer, parameters)?;
         let setup = Setup {
@@ -229,7 +233,6 @@ impl Stage {
             table: &self.table,
             task: &task,
             feed: &self.feed,
-            first_layer: self.first_layer,
             seed: 3,
             settings: &self.settings,
         };
@@ -432,8 +435,7 @@ fn a_parameter_that_would_not_train_is_named() {
         @"trainable parameter `_conv_head.weight` receives no gradient: the loss does not depend on it"
     );
     let cut_off = Stage {
-        feed: Noise { shape: vec![1280], ..Noise::images() },
-        first_layer: 18,
+        feed: Noise { shape: vec![1280], layer: 18, ..Noise::images() },
         ..Stage::lite0("train = [\"@head\", \"_bn1\"]\nbatch_norm = \"eval\"")
     };
     insta::assert_snapshot!(
@@ -482,7 +484,7 @@ fn ties_go_to_the_first_epoch_and_a_stage_out_of_patience_stays_stopped() {
 fn the_frozen_enters_only_as_a_constant_whatever_norms_do() {
     for policy in ["follow", "eval", "train"] {
         let settings = format!("train = [\"@head\", \"_blocks.15\"]\nbatch_norm = \"{policy}\"");
-        let stage = Stage { first_layer: 0, ..Stage::lite0(&settings) };
+        let stage = Stage::lite0(&settings);
         let (description, progress) = (&stage.model.description, stage.finished());
         let frozen: BTreeSet<usize> = stage.table.frozen(description).into_iter().collect();
         for (id, spec) in description.tensors.iter().enumerate() {

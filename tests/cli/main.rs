@@ -26,5 +26,6 @@ mod status;
 mod support;
 mod synthetic;
 mod transfer;
+mod unfreeze;
 mod validate;
 mod verify;

@@ -84,6 +84,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("accumulation", accumulation),
     ("clipping", clipping),
     ("averaging", averaging),
+    ("joining", joining),
     ("classification", classification),
     ("verification", verification),
     ("identification", identification),
@@ -557,6 +558,32 @@ fn save() -> String {
         .to_string()
 }
 
+fn parameter(tensor: usize, after_epochs: u32) -> Parameter {
+    let name = format!("weight {tensor}");
+    Parameter {
+        tensor,
+        name,
+        lr: 0.1,
+        weight_decay: 0.05,
+        after_epochs,
+        warmup_steps: 2 * u64::from(after_epochs),
+    }
+}
+
+/// Two epochs of two steps; the second parameter joins with the second.
+fn joining() -> String {
+    let kind = toml::from_str("kind = \"adamw\"\nlr = 0.1").unwrap();
+    let mut optimizer = Optimizer::new(&kind, [parameter(0, 0), parameter(1, 1)]).unwrap();
+    let mut tensors = ["first", "second"].map(|name| tensor(name, &[37, 29]));
+    for step in 0..4 {
+        optimizer.begin_epoch(step / 2).unwrap();
+        let gradient = |id: usize| (id, Some(tensor(&format!("gradient {id} {step}"), &[37, 29])));
+        let gradients = [gradient(0), gradient(1)];
+        optimizer.step(&mut tensors, &gradients[..if step < 2 { 1 } else { 2 }], 1.0).unwrap();
+    }
+    digest(&tensors)
+}
+
 fn optimizer() -> String {
     let kinds = [
         "kind = \"sgd\"\nlr = 0.1",
@@ -566,8 +593,7 @@ fn optimizer() -> String {
     ];
     let mut all = Vec::new();
     for kind in kinds {
-        let parameter = Parameter { tensor: 0, name: "weight".to_owned(), lr: 0.1, weight_decay: 0.05 };
-        let mut optimizer = Optimizer::new(&toml::from_str(kind).unwrap(), [parameter]).unwrap();
+        let mut optimizer = Optimizer::new(&toml::from_str(kind).unwrap(), [parameter(0, 0)]).unwrap();
         let mut tensors = [tensor("weight", &[37, 29])];
         for step in 0..3 {
             let gradient = tensor(&format!("gradient {step}"), &[37, 29]);
@@ -698,6 +724,7 @@ fn pictures() -> String {
             validation_accuracy: Some(0.9 - 0.8 / f64::from(epoch)),
             validation_macro_f1: Some(0.8 - 0.7 / f64::from(epoch)),
             is_best: epoch < 6,
+            trainable_parameters: None,
         })
         .collect();
     let all = metrics().finish(&classes()).unwrap();
