@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Model, Pass, State};
 use crate::pipeline::Train;
-use crate::stage::{Classifier, base_lr, optimizer};
-use crate::train::{self, Progress, Setup, Task, Tracker};
+use crate::stage::{Classifier, optimizer};
+use crate::train::{self, Progress, Setup};
 use crate::weights;
 
 /// A network with random weights, ready to be timed.
@@ -34,7 +34,7 @@ impl NetworkBench {
             ("number of classes", settings.classes),
             ("number of steps", settings.steps),
         ])?;
-        let model = Model::build(&settings.model(), settings.classes);
+        let model = Model::build_for(&settings.model(), settings.classes, settings.image_size);
         let stage = settings.stage()?;
         let table = ParameterTable::resolve(&model.description, &stage)
             .map_err(|_| Error::failed("internal: the rules of the train stage to time do not hold"))?;
@@ -75,10 +75,11 @@ impl NetworkBench {
         let layers = model.description.layers.len();
         let trained = match settings.mode {
             Mode::Infer => layers,
-            Mode::Train | Mode::Frozen => table.frozen_prefix(&model.description),
+            Mode::Train | Mode::Frozen => table.first().frozen_prefix(&model.description),
         };
         let mut prefix = Pass::inference(&state);
-        let mut rest = Pass::training(&state, &table.trainable, &table.norms, 0, 0, &[0; IMAGES]);
+        let mut rest =
+            Pass::training(&state, &table.first().trainable, &table.first().norms, 0, 0, &[0; IMAGES]);
         let images = Value::constant(images(IMAGES, settings.image_size)?);
         let features = model.forward(&mut prefix, 0..trained, images)?.into_tensor();
         model.forward(&mut rest, trained..layers, Value::constant(features))?;
@@ -107,29 +108,17 @@ impl NetworkBench {
         let Self { settings, model, stage, table, .. } = self;
         let classes: Vec<String> = (0..settings.classes).map(|class| class.to_string()).collect();
         let task = Classifier::new(&classes);
-        let layers = table.frozen_prefix(&model.description);
+        let layers = table.first().frozen_prefix(&model.description);
         let feed = Repeated {
             images,
             classes: (0..settings.batch).map(|image| (image % settings.classes) as u32).collect(),
             steps: self.steps(),
+            layer: layers,
             prefix: (layers > 0).then(|| FrozenPrefix { model, state: state.clone(), layers }),
         };
-        let setup = Setup {
-            model,
-            table,
-            task: &task,
-            feed: &feed,
-            first_layer: layers,
-            seed: 0,
-            epochs: stage.epochs,
-            base_lr: base_lr(&stage.optimizer),
-            schedule: &stage.schedule,
-            precision: stage.precision,
-            monitor: stage.monitor,
-        };
-        let tracker = Tracker::new(stage.monitor, None);
-        let optimizer = optimizer(&stage.optimizer, table)?;
-        let mut progress = Progress::start(state, optimizer, tracker, task.meter());
+        let setup = Setup { model, table, task: &task, feed: &feed, seed: 0, settings: stage };
+        let optimizer = optimizer(&stage.optimizer, table, setup.steps_per_epoch())?;
+        let mut progress = Progress::start(&setup, state, optimizer);
         let mut stopwatch = Stopwatch::start(clock);
         train::fit(&setup, &mut progress, &mut stopwatch)?;
         Ok(stopwatch.moments)

@@ -10,11 +10,11 @@ use super::timing::Timing;
 use crate::autograd::Value;
 use crate::data::{Dataset, Epoch, Images, Loader, Memory, Transform};
 use crate::error::{Error, Result};
-use crate::freeze::ParameterTable;
+use crate::freeze::{ParameterTable, Phase};
 use crate::model::{Model, Pass, State};
 use crate::pipeline::{self, Augment, ImageFolder, Train};
-use crate::stage::{Classifier, Subject, base_lr, optimizer};
-use crate::train::{self, Progress, Setup, Task, Tracker};
+use crate::stage::{Classifier, Subject, optimizer};
+use crate::train::{self, Progress, Setup};
 use crate::weights;
 
 /// A clock, and a count of the memory that tensors hold.
@@ -34,8 +34,8 @@ pub trait Meter: Sync {
 pub enum Piece<'a> {
     /// Layers as plain inference.
     Pass { from: usize, to: usize },
-    /// An optimizer step of a stage whose first layers are frozen.
-    Step { from: usize, stage: &'a Train, table: &'a ParameterTable },
+    /// An optimizer step in a phase of a stage whose first layers are frozen.
+    Step { from: usize, stage: &'a Train, table: &'a ParameterTable, phase: &'a Phase },
 }
 
 /// What a piece took on one batch.
@@ -78,7 +78,9 @@ impl Pieces {
         let before = meter.watch();
         let (seconds, outputs) = match piece {
             Piece::Pass { from, to } => self.pass(from..to, input, rounds, meter)?,
-            Piece::Step { from, stage, table } => (self.step(from, stage, table, input, rounds, meter)?, 0),
+            Piece::Step { from, stage, table, phase } => {
+                (self.step(from, stage, table.during(phase), input, rounds, meter)?, 0)
+            }
         };
         Ok(Sample { images, seconds, bytes: meter.peak().saturating_sub(before), outputs })
     }
@@ -112,35 +114,28 @@ impl Pieces {
         &self,
         from: usize,
         stage: &Train,
-        table: &ParameterTable,
+        mut table: ParameterTable,
         input: Tensor,
         rounds: usize,
         meter: &dyn Meter,
     ) -> Result<f64> {
         // Random weights learn from noise: they shall not get far. The rate takes no time.
-        let mut table = table.clone();
         table.rows.iter_mut().for_each(|row| row.lr = row.lr.map(|_| 1e-9));
         let classes: Vec<String> = (0..self.classes).map(|class| class.to_string()).collect();
-        let subject = Subject { model: self.spec.clone(), classes };
+        let subject = Subject { model: self.spec.clone(), classes, image_size: self.image_size };
         let task = Classifier::of_training(&subject, &stage.loss, None);
         let shown = (0..input.dim(0)?).map(|image| (image % self.classes) as u32).collect();
-        let feed = Repeated { images: input, classes: shown, steps: rounds, prefix: None };
+        let feed = Repeated { images: input, classes: shown, steps: rounds, layer: from, prefix: None };
         let setup = Setup {
             model: &self.model,
             table: &table,
             task: &task,
             feed: &feed,
-            first_layer: from,
             seed: 0,
-            epochs: 1,
-            base_lr: base_lr(&stage.optimizer),
-            schedule: &stage.schedule,
-            precision: stage.precision,
-            monitor: stage.monitor,
+            settings: &Train { epochs: 1, ..stage.clone() },
         };
-        let optimizer = optimizer(&stage.optimizer, &table)?;
-        let tracker = Tracker::new(stage.monitor, None);
-        let mut progress = Progress::start(self.state.clone(), optimizer, tracker, task.meter());
+        let optimizer = optimizer(&stage.optimizer, &table, setup.steps_per_epoch())?;
+        let mut progress = Progress::start(&setup, self.state.clone(), optimizer);
         let clock = || meter.seconds();
         let mut stopwatch = Stopwatch::start(&clock);
         train::fit(&setup, &mut progress, &mut stopwatch)?;

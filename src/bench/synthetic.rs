@@ -31,7 +31,10 @@ pub struct Repeated<'a> {
     /// The class of each.
     pub classes: Vec<u32>,
     pub steps: usize,
-    /// Nothing where the first layer trains: its weights would be held for no use.
+    /// The first layer that the loop runs.
+    pub layer: usize,
+    /// What runs ahead of it on the images; nothing where they are behind it already, or where it is the first of all, for
+    /// whose sake no weights need be held.
     pub prefix: Option<FrozenPrefix<'a>>,
 }
 
@@ -47,6 +50,7 @@ impl Repeated<'_> {
         Ok(Batch {
             index,
             input,
+            layer: self.layer,
             targets: Targets::Classes(self.classes.clone()),
             samples: (0..self.classes.len()).collect(),
             streams: (0..self.classes.len() as u64).collect(),
@@ -55,7 +59,7 @@ impl Repeated<'_> {
 }
 
 impl Feed for Repeated<'_> {
-    fn steps_per_epoch(&self) -> usize {
+    fn batches_per_epoch(&self) -> usize {
         self.steps
     }
 
@@ -64,7 +68,7 @@ impl Feed for Repeated<'_> {
         Ok(Box::new((start..self.steps).map(move |index| self.batch(&mut pass, index))))
     }
 
-    fn validation(&self) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
         None
     }
 

@@ -45,7 +45,7 @@ impl Estimates {
         }
     }
 
-    pub fn workload(&self, stage: &Planned, found: Option<&FeaturesFound>) -> Workload {
+    pub fn workload(&self, stage: &Planned, found: &[Option<FeaturesFound>]) -> Workload {
         estimate::workload(&stage.work, found, &self.settings)
     }
 
@@ -76,11 +76,9 @@ pub fn expected(
 ) -> Result<(BTreeMap<String, Estimate>, BTreeMap<String, Workload>)> {
     let (mut expected, mut workloads) = (BTreeMap::new(), BTreeMap::new());
     for (stage, status) in session.plan.stages.iter().zip(statuses) {
-        let mut workload = estimates.workload(stage, None);
+        let mut workload = estimates.workload(stage, &[]);
         if status.status != Status::Hit && estimates.forecast(&workload).is_some() {
-            if let Some(found) = found(session, stage, statuses)? {
-                workload = estimates.workload(stage, Some(&found));
-            }
+            workload = estimates.workload(stage, &found(session, stage, statuses)?);
             expected.extend(estimates.forecast(&workload).map(|estimate| (stage.name.clone(), estimate)));
         }
         workloads.insert(stage.name.clone(), workload);
@@ -88,13 +86,19 @@ pub fn expected(
     Ok((expected, workloads))
 }
 
-/// The features that a stage would find, where the stage above is finished and features are kept.
-pub fn found(session: &Session, stage: &Planned, statuses: &[StageStatus]) -> Result<Option<FeaturesFound>> {
+/// The features that a stage would find for each of its prefixes, where the stage above is finished and features are kept.
+pub fn found(
+    session: &Session,
+    stage: &Planned,
+    statuses: &[StageStatus],
+) -> Result<Vec<Option<FeaturesFound>>> {
     let source: Option<PathBuf> = stage.parent.and_then(|parent| {
         let finished = statuses[parent.stage].finished.as_ref()?;
         Some(finished.dir.join(parent.file()))
     });
-    let (Some(source), Some(limit)) = (source, session.pipeline.run.feature_bytes()) else { return Ok(None) };
+    let (Some(source), Some(limit)) = (source, session.pipeline.run.feature_bytes()) else {
+        return Ok(Vec::new());
+    };
     let (folder, index) = (session.store.features(), session.store.inputs());
     let store = FeatureStore::new(folder, index, &session.choice.variant, limit);
     stage.work.features_found(&source, &store)

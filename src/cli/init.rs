@@ -1,5 +1,7 @@
 //! `defrost init`: a starter pipeline.
 
+mod gradual;
+
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -22,11 +24,26 @@ pub struct Args {
     /// Pretrained weights: a `.safetensors` file or a PyTorch state dict
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// The architecture; by default the one that the name of the weights speaks of
+    #[arg(long, value_name = "NAME")]
+    arch: Option<String>,
+    /// How the network thaws
+    #[arg(long, value_enum, default_value_t = Schedule::Stages)]
+    schedule: Schedule,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Schedule {
+    /// First the head alone, then everything, as two stages
+    Stages,
+    /// From the head down within one stage
+    Gradual,
 }
 
 const PIPELINE: &str = "pipeline.toml";
 const SCHEMA: &str = "pipeline.schema.json";
-const TEMPLATE: &str = include_str!("init.toml");
+const TEMPLATE: &str = include_str!("init/start.toml");
+const TWO_STAGES: &str = include_str!("init/two_stages.toml");
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let [pipeline, schema] = [PIPELINE, SCHEMA].map(|file| args.dir.join(file));
@@ -73,14 +90,19 @@ fn fill(args: &Args) -> Result<String> {
     let weights = args.weights.as_deref();
     let data = args.data.as_deref();
     let (split, evaluated) = split(data);
+    let arch = arch(args)?;
+    let stages = match args.schedule {
+        Schedule::Stages => TWO_STAGES.to_owned(),
+        Schedule::Gradual => gradual::stages(parsed(&arch)?),
+    };
     let values = [
         ("NAME", name(&args.dir)),
         ("ROOT", data.map_or(Ok("data".into()), |path| relative(&args.dir, path))?),
-        ("FILE", weights.map_or(Ok("weights/resnet50.safetensors".into()), |path| relative(&args.dir, path))?),
-        ("NORMALIZE", normalize(&arch(weights)).to_owned()),
-        ("ARCH", arch(weights)),
+        ("FILE", weights.map_or(Ok(format!("weights/{arch}.safetensors")), |path| relative(&args.dir, path))?),
+        ("NORMALIZE", normalize(&arch).to_owned()),
+        ("ARCH", arch),
     ];
-    let mut text = TEMPLATE.to_owned();
+    let mut text = TEMPLATE.replace("STAGES", stages.trim_end());
     for (word, value) in values {
         text = text.replace(&format!("\"{word}\""), &toml::Value::String(value).to_string());
     }
@@ -128,15 +150,23 @@ fn seed(data: Option<&Path>) -> u64 {
     (0..TRIED).find(fits).unwrap_or(0)
 }
 
-/// The architecture that the name of the weights speaks of.
-fn arch(weights: Option<&Path>) -> String {
-    let file = weights.and_then(|path| path.file_name()?.to_str()).unwrap_or_default();
+/// The architecture asked for, or the one that the name of the weights speaks of.
+fn arch(args: &Args) -> Result<String> {
+    if let Some(arch) = &args.arch {
+        return parsed(arch).map(|_| arch.clone());
+    }
+    let file = args.weights.as_deref().and_then(|path| path.file_name()?.to_str()).unwrap_or_default();
     let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
     let known = pipeline::schema()
         .pointer("/properties/model/additionalProperties/properties/arch/enum")
         .and_then(serde_json::Value::as_array);
     let mut names = known.into_iter().flatten().filter_map(serde_json::Value::as_str);
-    names.find(|name| plain(file).contains(&plain(name))).unwrap_or("resnet50").to_owned()
+    Ok(names.find(|name| plain(file).contains(&plain(name))).unwrap_or("resnet50").to_owned())
+}
+
+fn parsed(arch: &str) -> Result<pipeline::Arch> {
+    serde_json::from_value(json!(arch))
+        .map_err(|_| Error::usage(format!("--arch: there is no architecture `{arch}`")).hint("`defrost schema` lists them"))
 }
 
 /// The channel statistics that an architecture's published weights were trained with.

@@ -41,6 +41,8 @@ commands! {
     Plan(plan),
     /// Show which parameters train, by which rule, at which learning rate
     Params(params),
+    /// Find a learning rate: the loss of a train stage while the rate grows
+    LrFind(lr_find),
     /// Run what is not cached, resume what was interrupted
     Run(run),
     /// List the runs
@@ -55,6 +57,8 @@ commands! {
     Compare(compare),
     /// Class probabilities for images
     Predict(predict),
+    /// Embeddings of images, to compare them by
+    Embed(embed),
     /// Write the self-contained HTML report of a run
     Report(report),
     /// Preview, then free, cache space that no run needs

@@ -63,21 +63,18 @@ fn resolution(draft: &Draft) -> Option<Resolution<'_>> {
     Some(Resolution { stage: &draft.name, from: &train.settings.from, description, table: &train.table })
 }
 
-fn modes(table: &ParameterTable) -> (usize, usize) {
-    let training = table.norms.iter().filter(|mode| **mode == NormMode::Training).count();
-    (training, table.norms.len() - training)
-}
-
 fn document(Resolution { stage, description, table, .. }: &Resolution) -> Value {
     let totals = table.totals();
-    let (train, eval) = modes(table);
+    let (train, eval) = table.last().norm_counts();
     let parameter = |row: &Row| {
         json!({
             "name": row.name,
             "shape": row.shape,
             "trainable": row.trainable,
+            "after_epochs": row.trainable.then_some(row.after_epochs),
             "lr": row.lr,
             "weight_decay": row.weight_decay,
+            "warmup_epochs": row.warmup_epochs,
             "rule": row.rule,
             "group": row.group,
             "layer": row.layer,
@@ -90,7 +87,8 @@ fn document(Resolution { stage, description, table, .. }: &Resolution) -> Value 
         "frozen_tensors": totals.frozen_tensors,
         "trainable_parameters": totals.trainable_parameters,
         "frozen_parameters": totals.frozen_parameters,
-        "batch_norm": { "total": table.norms.len(), "train": train, "eval": eval },
+        "batch_norm": { "total": train + eval, "train": train, "eval": eval },
+        "phases": table.joining(description),
         "layers": description.layers.iter().map(|layer| &layer.name).collect::<Vec<_>>(),
         "parameters": table.rows.iter().map(parameter).collect::<Vec<_>>(),
     })
@@ -119,22 +117,29 @@ fn text(resolution: &Resolution) -> String {
     }
     lines.push(String::new());
     lines.extend(totals(table));
+    if table.phases.len() > 1 {
+        lines.extend(table.joining(description).iter().map(|joining| format!("  {}", report::joining(joining))));
+    }
     lines.join("\n")
 }
 
 fn cells(row: &Row, description: &Description, table: &ParameterTable) -> [String; 7] {
     let shape: Vec<String> = row.shape.iter().map(usize::to_string).collect();
     let norm = description.norms.iter().position(|norm| norm.weight == row.id || norm.bias == row.id);
-    let mode = norm.map_or("", |norm| match table.norms[norm] {
+    let mode = norm.map_or("", |norm| match table.last().norms[norm] {
         NormMode::Training => "train",
         NormMode::Frozen => "eval",
     });
     [
         row.name.clone(),
         shape.join("×"),
-        if row.trainable { "trains" } else { "frozen" }.to_owned(),
-        row.lr.map(number).unwrap_or_default(),
-        row.weight_decay.map(number).unwrap_or_default(),
+        match (row.trainable, row.after_epochs) {
+            (false, _) => "frozen".to_owned(),
+            (true, 0) => "trains".to_owned(),
+            (true, after) => format!("from epoch {}", after + 1),
+        },
+        row.lr.map(report::plainly).unwrap_or_default(),
+        row.weight_decay.map(report::plainly).unwrap_or_default(),
         mode.to_owned(),
         row.rule.clone(),
     ]
@@ -145,16 +150,10 @@ fn totals(table: &ParameterTable) -> [String; 3] {
     let count = |kind: &str, tensors: usize, parameters: usize| {
         format!("  {kind}  {tensors:>4} tensors  {:>12} parameters", report::count(parameters as u64))
     };
-    let (train, eval) = modes(table);
+    let (train, eval) = table.last().norm_counts();
     [
         count("trains", totals.trainable_tensors, totals.trainable_parameters),
         count("frozen", totals.frozen_tensors, totals.frozen_parameters),
-        format!("  batch norm: {} layers, {train} train, {eval} eval", table.norms.len()),
+        format!("  batch norm: {} layers, {train} train, {eval} eval", train + eval),
     ]
-}
-
-/// As short as it can be said: `0.001`, `1e-5`.
-fn number(number: f64) -> String {
-    let (plain, scientific) = (number.to_string(), format!("{number:e}"));
-    if scientific.len() < plain.len() { scientific } else { plain }
 }

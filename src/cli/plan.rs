@@ -8,9 +8,11 @@ use defrost::Result;
 use defrost::data::Split;
 use defrost::digest::Digest;
 use defrost::estimate::{self, Estimate};
+use defrost::freeze::Joining;
 use defrost::plan::{Planned, Status};
+use defrost::report;
 use defrost::run::RunDirectory;
-use defrost::stage::{FeaturesFound, Work};
+use defrost::stage::{FeaturesFound, Prefix, Work};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -122,7 +124,7 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
         };
         let line = format!("{word}  {:width$}  {why}", stage.name);
         console.say(line.trim_end());
-        let (mut features, mut estimate) = (None, None);
+        let (mut features, mut estimate) = (Vec::new(), None);
         match (status.status, &shared) {
             (Status::Hit, _) => known.hits += 1,
             (_, Some(_)) => known.shared += 1,
@@ -130,19 +132,18 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
                 let on_cpu = session.choice.device.is_cpu();
                 let found = estimates::found(session, stage, &statuses)?;
                 estimate =
-                    estimates.as_mut().and_then(|estimates| estimated(estimates, stage, found.as_ref(), on_cpu, console));
-                features = Features::of(&stage.work, found, session.pipeline.run.feature_bytes().is_some());
+                    estimates.as_mut().and_then(|estimates| estimated(estimates, stage, &found, on_cpu, console));
+                features = Features::of(&stage.work, &found, session.pipeline.run.feature_bytes().is_some());
                 known.estimates.push(estimate);
                 known.computed.insert(stage.recipe, known.label.clone());
             }
         }
         let most = stage.work.may_stop_early();
-        let notes = [
-            note(&stage.work),
-            features.as_ref().map(Features::sentence),
-            estimate.as_ref().map(|estimate| sentence(estimate, most)),
-        ];
-        for note in notes.iter().flatten() {
+        let mut notes: Vec<String> = note(&stage.work).into_iter().collect();
+        notes.extend(schedule(&stage.work));
+        notes.extend(features.iter().map(Features::sentence));
+        notes.extend(estimate.as_ref().map(|estimate| sentence(estimate, most)));
+        for note in &notes {
             console.say(format!("        {:width$}  {note}", ""));
         }
         let mut document = json!({
@@ -154,7 +155,9 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
             "variant": elsewhere,
             "reasons": status.reasons,
             "note": note(&stage.work),
-            "features": features,
+            "features": features.first(),
+            "later_features": features.get(1..),
+            "phases": phases(&stage.work),
             "estimate": estimate,
         });
         if let Some(label) = shared {
@@ -181,7 +184,8 @@ fn note(work: &Work) -> Option<String> {
     };
     let totals = train.table.totals();
     let images = train.dataset.as_ref().map_or(0, |dataset| dataset.split(Split::Train).len());
-    let steps = images.div_ceil(train.settings.batch_size);
+    let batches = images.div_ceil(train.settings.batch_size);
+    let steps = batches.div_ceil(train.settings.accumulate as usize);
     Some(format!(
         "{} of {} tensors on {images} images, {} epochs of {steps} steps",
         totals.trainable_tensors,
@@ -190,11 +194,26 @@ fn note(work: &Work) -> Option<String> {
     ))
 }
 
+/// Who joins when, where somebody does.
+fn schedule(work: &Work) -> Vec<String> {
+    let Work::Train(train) = work else { return Vec::new() };
+    if train.table.phases.len() == 1 && train.settings.layer_decay.is_none() {
+        return Vec::new();
+    }
+    let description = train.subject.build().description;
+    train.table.joining(&description).iter().map(report::joining).collect()
+}
+
+fn phases(work: &Work) -> Option<Vec<Joining>> {
+    let Work::Train(train) = work else { return None };
+    Some(train.table.joining(&train.subject.build().description))
+}
+
 /// What a stage will take; measured, where that was never done. None where it cannot be: why is told, and no error.
 fn estimated(
     estimates: &mut Estimates,
     stage: &Planned,
-    found: Option<&FeaturesFound>,
+    found: &[Option<FeaturesFound>],
     on_cpu: bool,
     console: &Console,
 ) -> Option<Estimate> {
@@ -237,6 +256,8 @@ fn amount(estimate: &Estimate) -> String {
 /// What a stage that is to be computed does with the features of its frozen layers.
 #[derive(Serialize)]
 struct Features {
+    /// How many epochs are over when these layers are the frozen ones.
+    after_epochs: u32,
     /// How many layers run as plain inference.
     layers: usize,
     kept: bool,
@@ -251,20 +272,30 @@ struct Features {
 }
 
 impl Features {
-    fn of(work: &Work, found: Option<FeaturesFound>, kept: bool) -> Option<Self> {
-        let prefix = work.prefix()?;
-        let reason = prefix.recomputed.or((!kept).then_some("`run.feature_cache` is off"));
-        Some(Self {
-            layers: prefix.layers,
-            kept: reason.is_none(),
-            reason,
-            images: found.as_ref().map(|found| found.images),
-            stored: found.as_ref().map(|found| found.stored),
-            missing: found.as_ref().map(|found| found.images - found.stored),
-        })
+    /// One for each of its prefixes.
+    fn of(work: &Work, found: &[Option<FeaturesFound>], kept: bool) -> Vec<Self> {
+        let of = |(place, prefix): (usize, Prefix)| {
+            let reason = prefix.recomputed.or((!kept).then_some("`run.feature_cache` is off"));
+            let found = found.get(place).and_then(Option::as_ref);
+            Self {
+                after_epochs: prefix.after_epochs,
+                layers: prefix.layers,
+                kept: reason.is_none(),
+                reason,
+                images: found.map(|found| found.images),
+                stored: found.map(|found| found.stored),
+                missing: found.map(|found| found.images - found.stored),
+            }
+        };
+        work.prefixes().into_iter().enumerate().map(of).collect()
     }
 
     fn sentence(&self) -> String {
+        let sentence = self.whatever_the_epoch();
+        if self.after_epochs == 0 { sentence } else { format!("from epoch {}: {sentence}", self.after_epochs + 1) }
+    }
+
+    fn whatever_the_epoch(&self) -> String {
         match (self.reason, self.images.zip(self.stored)) {
             (Some(why), _) => format!("features are not kept: {why}"),
             (None, None) => format!("the first {} layers run once per image, their features are kept", self.layers),

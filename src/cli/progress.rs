@@ -155,6 +155,8 @@ impl Finished {
         let named = [
             ("validation_accuracy", "validation accuracy"),
             ("accuracy", "accuracy"),
+            ("verification.auc", "AUC"),
+            ("identification.rank1", "rank 1"),
             ("train_accuracy", "training accuracy"),
         ];
         named
@@ -207,7 +209,10 @@ fn step_line(event: &Event) -> String {
     if *epochs > 1 {
         line += &format!("epoch {epoch}/{epochs}  ");
     }
-    line += &format!("step {step}/{steps}  loss {loss:.4}");
+    line += &format!("step {step}/{steps}");
+    if let Some(loss) = loss {
+        line += &format!("  loss {loss:.4}");
+    }
     if let Some(accuracy) = accuracy {
         line += &format!("  accuracy {}", percent(*accuracy));
     }

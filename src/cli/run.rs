@@ -6,14 +6,14 @@ use std::time::{Instant, SystemTime};
 
 use defrost::estimate::Learner;
 use defrost::events::Fanout;
-use defrost::run::{self, Interrupt, Options, Summary, Texts};
 use defrost::error::Kind;
+use defrost::run::{self, Interrupt, Options, Summary, Texts};
 use defrost::{Error, Result};
 use serde_json::json;
 
 use super::estimates::{self, Estimates};
 use super::progress::Progress;
-use super::session::Session;
+use super::session::{Session, stop_on_signals};
 use super::{Console, PipelineOptions};
 
 #[derive(clap::Args)]
@@ -84,11 +84,7 @@ fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Conso
 
 fn one(session: &Session, args: &Args, interrupt: &Interrupt) -> Result<Summary> {
     let settings = &session.pipeline.run;
-    let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
+    let (threads, pool) = session.threads()?;
     let statuses = session.statuses()?;
     session.require_precision(&statuses)?;
     let mut estimates = Estimates::open(session);
@@ -120,15 +116,4 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt) -> Result<Summary>
     learner.teach(&mut estimates.known);
     estimates.known.save();
     summary
-}
-
-/// Ctrl-C, SIGTERM and SIGUSR1 ask for a checkpoint and an orderly end; a second Ctrl-C does not wait for it.
-fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-    let failed = |error| Error::failed(format!("cannot listen for signals: {error}"));
-    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, interrupt.flag()).map_err(failed)?;
-    for signal in [SIGINT, SIGTERM, SIGUSR1] {
-        signal_hook::flag::register(signal, interrupt.flag()).map_err(failed)?;
-    }
-    Ok(())
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use defrost::Result;
 use defrost::device::{self, Choice};
 use defrost::pipeline::Resolved;
 use defrost::plan::{self, Depth, Plan, StageStatus, Status};
-use defrost::run;
+use defrost::run::{self, Interrupt};
 use defrost::stage::Work;
 use defrost::store::{Store, Wanted};
+use defrost::{Error, Result};
 
 use super::{Console, PipelineOptions, images};
 
@@ -48,6 +48,19 @@ impl Session {
         Ok(sessions)
     }
 
+    /// [`Self::open`] for a command that works on one run: of a file with a matrix, `--only` says on which.
+    pub fn open_one(file: &Path, options: &PipelineOptions, console: &Console) -> Result<Self> {
+        let mut sessions = Self::open(file, options, false, console)?;
+        match (sessions.len(), sessions.pop()) {
+            (1, Some(only)) => Ok(only),
+            (count, last) => {
+                let label = last.and_then(|session| session.pipeline.label).unwrap_or_default();
+                Err(Error::usage(format!("`{}` has {count} runs, and this is of one", file.display()))
+                    .hint(format!("choose one, as `--only \"{label}\"`; `defrost validate` lists them")))
+            }
+        }
+    }
+
     /// What a run would do with each stage.
     pub fn statuses(&self) -> Result<Vec<StageStatus>> {
         let earlier = run::earlier_stages(&self.runs, &self.plan.name, self.plan.label.as_deref());
@@ -69,4 +82,24 @@ impl Session {
         let variant = &self.choice.variant;
         if self.choice.any { Wanted::Any { preferring: variant } } else { Wanted::Exactly(variant) }
     }
+
+    /// The threads to compute on, and how many they are.
+    pub fn threads(&self) -> Result<(usize, rayon::ThreadPool)> {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.pipeline.run.threads.unwrap_or_else(all);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
+        Ok((threads, pool))
+    }
+}
+
+/// Ctrl-C, SIGTERM and SIGUSR1 ask for a checkpoint and an orderly end; a second Ctrl-C does not wait for it.
+pub fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+    let failed = |error| Error::failed(format!("cannot listen for signals: {error}"));
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, interrupt.flag()).map_err(failed)?;
+    for signal in [SIGINT, SIGTERM, SIGUSR1] {
+        signal_hook::flag::register(signal, interrupt.flag()).map_err(failed)?;
+    }
+    Ok(())
 }

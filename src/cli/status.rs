@@ -50,7 +50,15 @@ fn details(stage: &StageSummary) -> String {
         parts.push(format!("best {} {:.4} at epoch {}", monitor.metric, monitor.value, monitor.epoch));
     }
     if stage.kind == "evaluate" {
-        let shown = ["accuracy", "macro_f1", "loss"];
+        let shown = [
+            "accuracy",
+            "macro_f1",
+            "loss",
+            "verification.auc",
+            "verification.eer",
+            "identification.rank1",
+            "identification.mean_average_precision",
+        ];
         let metrics = shown.into_iter().filter_map(|name| Some((name, stage.metrics.get(name)?)));
         parts.extend(metrics.map(|(name, value)| format!("{name} {value:.4}")));
     }

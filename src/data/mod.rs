@@ -16,6 +16,7 @@ mod images;
 mod jpeg;
 mod loader;
 mod memory;
+mod pairs;
 mod rand_augment;
 mod resample;
 #[cfg(target_arch = "x86_64")]
@@ -33,10 +34,12 @@ mod tests;
 pub use crate::pipeline::EvaluationSplit as Split;
 pub use dataset::{Dataset, Sample};
 pub use decode::{Picture, decode};
+pub use folders::files;
 pub use images::Images;
 pub use jpeg::{Scale, Workspace};
 pub use loader::{Batch, Epoch, Loader, shuffled};
 pub use memory::Memory;
+pub use pairs::read_pairs;
 pub use resize::{Region, resize};
 pub use transform::{Bench, Transform};
 

@@ -7,5 +7,5 @@ mod precision;
 
 pub use choice::{Choice, choose};
 pub use memory::explained;
-pub use place::placed;
+pub use place::{on_host, placed};
 pub use precision::{Products, products, rounded};

@@ -12,3 +12,8 @@ pub fn placed(tensor: &Tensor, device: &Device) -> Result<Tensor> {
     }
     Ok(tensor.to_device(device)?)
 }
+
+/// The tensor in f64, where its numbers can be read.
+pub fn on_host(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F64)?)
+}

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::phase::Mapped;
 use super::{Calibration, Machine, Phase, Workload};
 
 /// Bytes a second of reading, digesting and writing files, safely on the slow side of a disk of today.
@@ -62,9 +63,11 @@ pub fn forecast(work: &Workload, known: &Calibration, machine: &Machine, baselin
 
 /// Rows of features in memory; none where it was never measured how long one is.
 pub(super) fn mapped_bytes(work: &Workload, known: &Calibration) -> Option<u64> {
-    let Some(mapped) = &work.mapped else { return Some(0) };
-    let row = known.measured(&mapped.piece)?.outputs * mapped.bytes_per_number;
-    Some((row * mapped.rows) as u64)
+    let bytes = |mapped: &Mapped| {
+        let row = known.measured(&mapped.piece)?.outputs * mapped.bytes_per_number;
+        Some((row * mapped.rows) as u64)
+    };
+    work.mapped.iter().map(bytes).sum()
 }
 
 fn measured_seconds(phase: &Phase, known: &Calibration, machine: &Machine) -> Option<f64> {
@@ -90,7 +93,6 @@ fn phase_bytes(phase: &Phase, known: &Calibration) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::phase::Mapped;
     use super::super::{Cost, Line, Reading};
     use super::*;
 
@@ -127,7 +129,7 @@ mod tests {
             ],
             weight_bytes: 4000,
             file_bytes: 400_000_000,
-            mapped: Some(Mapped { piece: "pass".into(), rows: 100, bytes_per_number: 4 }),
+            mapped: vec![Mapped { piece: "pass".into(), rows: 100, bytes_per_number: 4 }],
             cache_bytes: 7,
             beside: "beside".into(),
         }

@@ -9,7 +9,7 @@ pub struct Workload {
     /// Files read and written, proven and digested.
     pub file_bytes: u64,
     /// Rows of features that the stage reads, of a piece's outputs; they lie mapped in memory.
-    pub mapped: Option<Mapped>,
+    pub mapped: Vec<Mapped>,
     /// Decoded images that are kept in memory.
     pub cache_bytes: u64,
     /// Of what is learnt of the time beside the phases.

@@ -6,8 +6,9 @@ use super::phase::{Mapped, Phase, Reading, Workload};
 use crate::bench::{Piece, Sight};
 use crate::data::Split;
 use crate::digest::Digest;
+use crate::freeze;
 use crate::model::Description;
-use crate::pipeline::{Augment, Decode, FeatureType, Head};
+use crate::pipeline::{Augment, Decode, Head};
 use crate::stage::{FeaturesFound, INFERENCE_BATCH, Prefix, Subject, Train, View, Work};
 
 /// What is not in a stage but bears on its time.
@@ -21,8 +22,8 @@ pub struct Settings {
     pub features: bool,
 }
 
-/// What a stage will do; `found` says which features are there already, where that is known.
-pub fn workload(work: &Work, found: Option<&FeaturesFound>, settings: &Settings) -> Workload {
+/// What a stage will do; `found` says for each of its prefixes which features are there already, where that is known.
+pub fn workload(work: &Work, found: &[Option<FeaturesFound>], settings: &Settings) -> Workload {
     let subject = work.subject();
     let description = subject.build().description;
     let weights = bytes(&description, |_| true);
@@ -30,7 +31,8 @@ pub fn workload(work: &Work, found: Option<&FeaturesFound>, settings: &Settings)
     let base = Workload { weight_bytes: weights, beside, ..Workload::default() };
     match work {
         Work::LoadWeights(load) => {
-            let file = std::fs::metadata(&load.file).map_or(weights, |metadata| metadata.len());
+            let file = load.file.as_ref().and_then(|file| std::fs::metadata(file).ok());
+            let file = file.map_or(weights, |metadata| metadata.len());
             Workload { weight_bytes: weights + file, file_bytes: file + 2 * weights, ..base }
         }
         Work::InitWeights(_) => Workload { file_bytes: 2 * weights, ..base },
@@ -41,12 +43,22 @@ pub fn workload(work: &Work, found: Option<&FeaturesFound>, settings: &Settings)
 /// What may have to be measured for a stage: pieces by their keys.
 pub(super) fn pieces(work: &Work) -> Vec<(String, Piece<'_>)> {
     let (subject, layers) = (work.subject(), work.subject().build().description.layers.len());
-    let from = work.prefix().map_or(0, |prefix| prefix.layers);
     let pass = |from, to| (pass_key(subject, size(work), from, to), Piece::Pass { from, to });
-    let mut all = vec![pass(0, from), pass(from, layers)];
+    let prefixes = work.prefixes();
+    let mut all: Vec<_> = prefixes
+        .iter()
+        .map(|prefix| prefix.layers)
+        .flat_map(|from| [pass(0, from), pass(from, layers)])
+        .collect();
+    if prefixes.is_empty() {
+        all.extend([pass(0, 0), pass(0, layers)]);
+    }
     if let Work::Train(train) = work {
-        let piece = Piece::Step { from, stage: &train.settings, table: &train.table };
-        all.push((step_key(train), piece));
+        for (phase, _, prefix) in train.phases() {
+            let piece =
+                Piece::Step { from: prefix.layers, stage: &train.settings, table: &train.table, phase };
+            all.push((step_key(train, phase, prefix), piece));
+        }
     }
     all
 }
@@ -74,7 +86,7 @@ pub(super) fn sights<'a>(
 pub(super) fn examples(work: &Work, count: usize) -> Vec<usize> {
     let Some(dataset) = work.dataset() else { return Vec::new() };
     let samples = match work {
-        Work::Evaluate(evaluate) => dataset.split(evaluate.split),
+        Work::Evaluate(evaluate) => evaluate.samples(dataset),
         _ => dataset.split(Split::Train),
     };
     let every = samples.len().div_ceil(count).max(1);
@@ -117,17 +129,24 @@ fn pass_key(subject: &Subject, size: usize, from: usize, to: usize) -> String {
 }
 
 /// Which tensors train, and how, decides; by what rates does not.
-fn step_key(train: &Train) -> String {
+fn step_key(train: &Train, phase: &freeze::Phase, prefix: &Prefix) -> String {
     let kind = match &train.settings.optimizer {
         crate::pipeline::Optimizer::Sgd(sgd) if sgd.momentum == 0.0 => "plain sgd",
         crate::pipeline::Optimizer::Sgd(_) => "sgd",
         crate::pipeline::Optimizer::Adamw(_) => "adamw",
     };
-    let training = train.table.norms.iter().map(|mode| *mode == crate::model::NormMode::Training);
-    let trains = json!({ "trainable": train.table.trainable, "norms": training.collect::<Vec<_>>() });
-    let (from, size) = (train.prefix.layers, train.view.0.image_size);
+    let training = phase.norms.iter().map(|mode| *mode == crate::model::NormMode::Training);
+    let trains = json!({ "trainable": phase.trainable, "norms": training.collect::<Vec<_>>() });
+    let (from, size) = (prefix.layers, train.view.0.image_size);
     let digest = Digest::of_json(&trains).short();
-    format!("{kind} step of {}, layers from {from}, trainable {digest}, at {size}", names(&train.subject))
+    let stage = &train.settings;
+    let beside = [(stage.accumulate > 1, " accumulated"), (stage.clip_norm.is_some(), " clipped")];
+    let beside = beside.into_iter().chain([(stage.ema.is_some(), " averaged")]);
+    let beside: String = beside.filter(|(there, _)| *there).map(|(_, name)| name).collect();
+    format!(
+        "{kind}{beside} step of {}, layers from {from}, trainable {digest}, at {size}",
+        names(&train.subject)
+    )
 }
 
 fn sight_key(work: &Work, augment: &Augment, settings: &Settings) -> String {
@@ -143,9 +162,8 @@ struct Counting<'a> {
     work: &'a Work,
     description: Description,
     settings: &'a Settings,
-    prefix: Option<Prefix>,
-    /// The first layer behind the frozen ones, and the end.
-    layers: [usize; 2],
+    /// How many there are.
+    layers: usize,
     /// The share of images that stay decoded.
     stays: f64,
     cache_bytes: u64,
@@ -153,77 +171,19 @@ struct Counting<'a> {
 
 impl<'a> Counting<'a> {
     fn new(work: &'a Work, description: Description, settings: &'a Settings) -> Self {
-        let prefix = work.prefix();
-        let layers = [prefix.as_ref().map_or(0, |prefix| prefix.layers), description.layers.len()];
+        let layers = description.layers.len();
         let all = split(work, Split::Train) + split(work, Split::Validation);
         let wanted = (all * kept_bytes(work)) as u64;
         let cache_bytes = wanted.min(settings.image_cache as u64);
         let stays = if wanted == 0 { 0.0 } else { cache_bytes as f64 / wanted as f64 };
-        Self { work, description, settings, prefix, layers, stays, cache_bytes }
+        Self { work, description, settings, layers, stays, cache_bytes }
     }
 
-    fn count(&self, found: Option<&FeaturesFound>, base: Workload) -> Workload {
-        let kept =
-            self.prefix.as_ref().filter(|prefix| prefix.recomputed.is_none() && self.settings.features);
+    fn count(&self, found: &[Option<FeaturesFound>], base: Workload) -> Workload {
         let mut workload = base;
-        let plain = Augment::default();
-        let [first, end] = self.layers;
-        let ahead = (kept.is_none() && first > 0).then(|| self.pass(0, first));
-        let behind = |piece: String| ahead.iter().cloned().chain([piece]).collect::<Vec<_>>();
-        if let Some(prefix) = kept {
-            self.features(prefix, found, &mut workload);
-        }
         match self.work {
-            Work::Train(train) => {
-                let (images, validation) =
-                    (split(self.work, Split::Train), split(self.work, Split::Validation));
-                let (epochs, batch) = (train.settings.epochs as usize, train.settings.batch_size);
-                let reading = |augment, images| match kept {
-                    Some(_) => None,
-                    None => Some(self.reading(augment, images, epochs)),
-                };
-                let step = Phase {
-                    name: "step",
-                    epochs,
-                    batches: images.div_ceil(batch) * epochs,
-                    images: images * epochs,
-                    batch: batch.min(images),
-                    pieces: behind(step_key(train)),
-                    reading: reading(&train.settings.augment, images),
-                    key: String::new(),
-                };
-                let check = Phase {
-                    name: "validation",
-                    epochs,
-                    batches: validation.div_ceil(INFERENCE_BATCH) * epochs,
-                    images: validation * epochs,
-                    batch: INFERENCE_BATCH.min(validation),
-                    pieces: behind(self.pass(first, end)),
-                    reading: reading(&plain, validation),
-                    key: String::new(),
-                };
-                let best =
-                    if validation > 0 { bytes(&self.description, |id| train.table.trainable[id]) } else { 0 };
-                // Read once, written as the last and the best, and each read again: to be proven, and digested.
-                workload.file_bytes = workload.weight_bytes * if validation > 0 { 7 } else { 4 };
-                workload.weight_bytes += best;
-                workload.cache_bytes = if kept.is_none() { self.cache_bytes } else { 0 };
-                workload.phases.extend([step, check]);
-            }
-            _ => {
-                let images = self.images();
-                workload.file_bytes = workload.weight_bytes;
-                workload.phases.push(Phase {
-                    name: "evaluation",
-                    epochs: 1,
-                    batches: images.div_ceil(INFERENCE_BATCH),
-                    images,
-                    batch: INFERENCE_BATCH.min(images),
-                    pieces: behind(self.pass(first, end)),
-                    reading: if kept.is_some() { None } else { Some(self.reading(&plain, images, 1)) },
-                    key: String::new(),
-                });
-            }
+            Work::Train(train) => self.training(train, found, &mut workload),
+            _ => self.evaluation(found, &mut workload),
         }
         workload.phases.retain(|phase| phase.images > 0);
         for phase in &mut workload.phases {
@@ -234,16 +194,91 @@ impl<'a> Counting<'a> {
         workload
     }
 
+    /// Steps and validations of each phase, and the features that it wants where its prefix is a new one.
+    fn training(&self, train: &Train, found: &[Option<FeaturesFound>], workload: &mut Workload) {
+        let (images, validation) = (split(self.work, Split::Train), split(self.work, Split::Validation));
+        let batch = train.settings.batch_size;
+        let mut cache_bytes = 0;
+        for (phase, epochs, prefix) in train.phases() {
+            let (kept, epochs) = (self.keeps_features(prefix), epochs as usize);
+            if kept && phase.after_epochs == prefix.after_epochs {
+                let place = train.prefixes.iter().position(|other| other == prefix);
+                let found = place.and_then(|place| found.get(place)?.as_ref());
+                self.features(prefix, found, workload);
+            }
+            let reading = |augment, images| match kept {
+                true => None,
+                false => Some(self.reading(augment, images, epochs)),
+            };
+            workload.phases.push(Phase {
+                name: "step",
+                epochs,
+                batches: images.div_ceil(batch) * epochs,
+                images: images * epochs,
+                batch: batch.min(images),
+                pieces: self.behind(prefix, step_key(train, phase, prefix)),
+                reading: reading(&train.settings.augment, images),
+                key: String::new(),
+            });
+            workload.phases.push(Phase {
+                name: "validation",
+                epochs,
+                batches: validation.div_ceil(INFERENCE_BATCH) * epochs,
+                images: validation * epochs,
+                batch: INFERENCE_BATCH.min(validation),
+                pieces: self.behind(prefix, self.pass(prefix.layers, self.layers)),
+                reading: reading(&Augment::default(), validation),
+                key: String::new(),
+            });
+            cache_bytes = if kept { cache_bytes } else { self.cache_bytes };
+        }
+        let moving = &train.table.last().trainable;
+        let best = if validation > 0 { bytes(&self.description, |id| moving[id]) } else { 0 };
+        // Read once, written as the last and the best, and each read again: to be proven, and digested.
+        workload.file_bytes = workload.weight_bytes * if validation > 0 { 7 } else { 4 };
+        workload.weight_bytes += best;
+        workload.cache_bytes = cache_bytes;
+    }
+
+    fn evaluation(&self, found: &[Option<FeaturesFound>], workload: &mut Workload) {
+        let prefix = self.work.prefixes().pop().unwrap_or_else(|| Prefix::plain(0));
+        let (kept, images) = (self.keeps_features(&prefix), self.images());
+        if kept {
+            self.features(&prefix, found.first().and_then(Option::as_ref), workload);
+        }
+        workload.file_bytes = workload.weight_bytes;
+        workload.phases.push(Phase {
+            name: "evaluation",
+            epochs: 1,
+            batches: images.div_ceil(INFERENCE_BATCH),
+            images,
+            batch: INFERENCE_BATCH.min(images),
+            pieces: self.behind(&prefix, self.pass(prefix.layers, self.layers)),
+            reading: if kept { None } else { Some(self.reading(&Augment::default(), images, 1)) },
+            key: String::new(),
+        });
+    }
+
+    fn keeps_features(&self, prefix: &Prefix) -> bool {
+        prefix.recomputed.is_none() && self.settings.features
+    }
+
+    /// The layers of a prefix that run every time, and what comes behind them.
+    fn behind(&self, prefix: &Prefix, piece: String) -> Vec<String> {
+        let runs = !self.keeps_features(prefix) && prefix.layers > 0;
+        runs.then(|| self.pass(0, prefix.layers)).into_iter().chain([piece]).collect()
+    }
+
     /// Rows of features: those of images as they are, and those of random views.
     fn features(&self, prefix: &Prefix, found: Option<&FeaturesFound>, workload: &mut Workload) {
         let missing = found.map_or(1.0, |found| 1.0 - found.stored as f64 / found.images.max(1) as f64);
-        let [first, _] = self.layers;
+        let first = prefix.layers;
         let (mut plain, mut views, mut random, mut rounds) = (self.images(), 0, Augment::default(), 1);
         if let (Work::Train(train), Some(count)) = (self.work, prefix.views) {
             plain = split(self.work, Split::Validation);
             views = split(self.work, Split::Train);
             random = train.settings.augment.clone();
-            rounds = count.min(train.settings.epochs) as usize;
+            rounds = (count as usize).min(train.epochs_of(prefix).len());
         }
         let phase = |augment: &Augment, images: usize, rounds: usize| {
             let computed = ((images * rounds) as f64 * missing).round() as usize;
@@ -259,13 +294,10 @@ impl<'a> Counting<'a> {
             }
         };
         workload.phases.extend([phase(&Augment::default(), plain, 1), phase(&random, views, rounds)]);
-        workload.mapped = Some(Mapped {
+        workload.mapped.push(Mapped {
             piece: self.pass(0, first),
             rows: plain + views * rounds,
-            bytes_per_number: match prefix.kind {
-                FeatureType::F32 => 4,
-                FeatureType::Bf16 => 2,
-            },
+            bytes_per_number: prefix.kind.bytes(),
         });
     }
 
@@ -290,7 +322,9 @@ impl<'a> Counting<'a> {
     /// The images that the stage looks at.
     fn images(&self) -> usize {
         match self.work {
-            Work::Evaluate(evaluate) => split(self.work, evaluate.split),
+            Work::Evaluate(evaluate) => {
+                self.work.dataset().map_or(0, |dataset| evaluate.samples(dataset).len())
+            }
             _ => split(self.work, Split::Train) + split(self.work, Split::Validation),
         }
     }

@@ -51,8 +51,8 @@ pub enum Event {
         /// From 1, within the epoch.
         step: u64,
         steps: u64,
-        /// The mean over the epoch so far.
-        loss: f64,
+        /// The mean over the epoch so far; none where embeddings are compared.
+        loss: Option<f64>,
         accuracy: Option<f64>,
         images_per_second: f64,
         seconds_left: f64,

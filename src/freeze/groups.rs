@@ -1,8 +1,9 @@
-//! How fast each parameter trains: the optimizer's settings, groups, and what is left without decay.
+//! How fast each parameter trains: the optimizer's settings, the layer's share, groups, what is said of those that join
+//! later, and what is left without decay.
 
 use super::trainable::Trainable;
 use crate::model::{Description, RuleError, Selection, Sight, TensorId, select};
-use crate::pipeline::{Group, Optimizer, Train};
+use crate::pipeline::{Group, Optimizer, Rates, Train};
 
 /// What the optimizer does with one parameter.
 #[derive(Clone, Copy)]
@@ -11,26 +12,45 @@ pub(super) struct Pace {
     /// Before the schedule.
     pub lr: f64,
     pub weight_decay: f64,
+    /// Of its own, beside the schedule's.
+    pub warmup_epochs: f64,
 }
 
-/// The pace of every tensor; what is frozen has one too, to no effect.
+impl Pace {
+    /// A learning rate of its own stands for itself; a scale multiplies what the optimizer and the layer come to.
+    fn take(&mut self, rates: Rates) {
+        self.lr = rates.lr.unwrap_or(self.lr * rates.lr_scale.unwrap_or(1.0));
+        self.weight_decay = rates.weight_decay.unwrap_or(self.weight_decay);
+        self.warmup_epochs = rates.warmup_epochs.unwrap_or(self.warmup_epochs);
+    }
+}
+
+/// The pace of every tensor; what is frozen has one too, to no effect. `phases` say who trains when, where that is known.
 pub(super) fn paces(
     description: &Description,
     stage: &Train,
-    trainable: Option<&Trainable>,
+    phases: Option<&[Trainable]>,
 ) -> Result<Vec<Pace>, Vec<RuleError>> {
     let (lr, weight_decay, no_decay) = match &stage.optimizer {
         Optimizer::Sgd(sgd) => (sgd.lr, sgd.weight_decay, &sgd.no_decay),
         Optimizer::Adamw(adamw) => (adamw.lr, adamw.weight_decay, &adamw.no_decay),
     };
-    let mut paces = vec![Pace { group: None, lr, weight_decay }; description.tensors.len()];
+    let pace = Pace { group: None, lr, weight_decay, warmup_epochs: 0.0 };
+    let mut paces = vec![pace; description.tensors.len()];
+    if let Some(decay) = stage.layer_decay {
+        for (pace, share) in paces.iter_mut().zip(layer_shares(description, decay)) {
+            pace.lr *= share;
+        }
+    }
     let mut errors = Vec::new();
+    let trainable = phases.and_then(<[Trainable]>::last);
     for (index, group) in stage.groups.iter().enumerate() {
         match members(description, index, group, trainable) {
             Ok(selection) => errors.extend(join(description, &mut paces, index, group, &selection)),
             Err(found) => errors.extend(found),
         }
     }
+    errors.extend(phases.into_iter().flat_map(|phases| later(description, stage, &mut paces, phases)));
     // Not asked to change something that trains: the same list suits every stage.
     match select(description, "optimizer.no_decay", no_decay, Sight::Parameters) {
         Ok(selection) => {
@@ -43,6 +63,53 @@ pub(super) fn paces(
         Err(found) => errors.extend(found),
     }
     if errors.is_empty() { Ok(paces) } else { Err(errors) }
+}
+
+/// The share of the learning rate that each tensor's layer has: decay^(L − i) in layer i, where L is the first layer of the
+/// head. Layer-wise decay as in Clark et al., *ELECTRA* (ICLR 2020), §3.1, and Bao et al., *BEiT* (ICLR 2022), §3.
+fn layer_shares(description: &Description, decay: f64) -> impl Iterator<Item = f64> {
+    let tensors = || description.tensors.iter().enumerate();
+    let head = tensors().filter(|(id, _)| description.in_head(*id)).map(|(_, tensor)| tensor.layer).min();
+    let top = head.unwrap_or(description.layers.len());
+    tensors().map(move |(_, tensor)| libm::pow(decay, top.saturating_sub(tensor.layer) as f64))
+}
+
+/// Sets the pace of what joins later, where `unfreeze` says one; a parameter whose group says one too is an error.
+fn later(
+    description: &Description,
+    stage: &Train,
+    paces: &mut [Pace],
+    phases: &[Trainable],
+) -> Vec<RuleError> {
+    let mut errors = Vec::new();
+    for (index, unfreeze) in stage.unfreeze.iter().enumerate() {
+        let (before, after, rates) = (&phases[index], &phases[index + 1], unfreeze.rates());
+        if rates.is_empty() {
+            continue;
+        }
+        let joins = |id: &TensorId| after.flags[*id] && !before.flags[*id];
+        let mut grouped = Vec::new();
+        for id in (0..paces.len()).filter(joins) {
+            match paces[id].group {
+                Some(group) => grouped.push((id, group)),
+                None => paces[id].take(rates),
+            }
+        }
+        if let Some(&(id, group)) = grouped.first() {
+            let message = format!(
+                "the pace of `{}`{} is said twice: `groups[{group}]` has it too",
+                description.tensors[id].name,
+                and_more(grouped.len() - 1)
+            );
+            let error = RuleError::new(format!("unfreeze[{index}]"), "group-overlap", message);
+            errors.push(error.help("say it in one of the two"));
+        }
+    }
+    errors
+}
+
+fn and_more(others: usize) -> String {
+    if others > 0 { format!(" and {others} more") } else { String::new() }
 }
 
 /// The parameters of a group; each of its patterns must reach one that trains.
@@ -84,11 +151,10 @@ fn join(
             continue;
         }
         pace.group = Some(index);
-        pace.lr = group.lr.unwrap_or(pace.lr * group.lr_scale.unwrap_or(1.0));
-        pace.weight_decay = group.weight_decay.unwrap_or(pace.weight_decay);
+        pace.take(group.rates());
     }
     let (id, other) = *shared.first()?;
-    let more = if shared.len() > 1 { format!(" and {} more", shared.len() - 1) } else { String::new() };
+    let more = and_more(shared.len() - 1);
     let message = format!(
         "`{}`{more} would be in two groups: `groups[{other}]` has it too",
         description.tensors[id].name

@@ -1,7 +1,9 @@
-//! The parameter table: what a stage does with every parameter, and why.
+//! The parameter table: what a stage does with every parameter, from when on, and why.
 
 use super::groups::Pace;
-use super::{batch_norm, groups, trainable};
+use super::phase::Phase;
+use super::trainable::Trainable;
+use super::{batch_norm, groups, trainable, unfreeze};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::model::{Description, NormMode, RuleError, TensorId};
@@ -13,7 +15,10 @@ pub struct Row {
     pub id: TensorId,
     pub name: String,
     pub shape: Vec<usize>,
+    /// Whether it ever trains in this stage.
     pub trainable: bool,
+    /// How many epochs are over when it begins to train; 0 where it does from the start, or never.
+    pub after_epochs: u32,
     /// What decided it, such as `train[0] = "@head"`, or `(default)`.
     pub rule: String,
     /// Index into the stage's `groups`.
@@ -22,19 +27,26 @@ pub struct Row {
     pub lr: Option<f64>,
     /// None where frozen.
     pub weight_decay: Option<f64>,
+    /// Epochs over which its learning rate rises from 0, beside the schedule's warmup.
+    pub warmup_epochs: f64,
     /// Index into [`Description::layers`].
     pub layer: usize,
 }
 
-/// Who trains in a stage, how fast, and what batch normalisation does.
+impl Row {
+    /// How many numbers it holds.
+    pub fn numbers(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Who trains in a stage, from when on, how fast, and what batch normalisation does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterTable {
     /// The parameters in the order of the description; buffers have no row.
     pub rows: Vec<Row>,
-    /// By [`TensorId`]; false for every buffer.
-    pub trainable: Vec<bool>,
-    /// By place in [`Description::norms`].
-    pub norms: Vec<NormMode>,
+    /// In order; the first begins with the stage. More than one where `unfreeze` lets parameters join.
+    pub phases: Vec<Phase>,
 }
 
 /// Tensors and numbers of the two kinds.
@@ -53,27 +65,56 @@ impl ParameterTable {
     /// Everything that is wrong with them: patterns that are no patterns, match nothing, only buffers, or change
     /// nothing; nothing to train; half-frozen batch normalisation; parameters in two groups.
     pub fn resolve(description: &Description, stage: &Train) -> Result<Self, Vec<RuleError>> {
-        let trainable = trainable::resolve(description, stage);
-        let paces = groups::paces(description, stage, trainable.as_ref().ok());
-        let norms = trainable.as_ref().ok().map(|it| batch_norm::modes(description, it, stage.batch_norm));
-        match (trainable, norms, paces) {
-            (Ok(trainable), Some(Ok(norms)), Ok(paces)) => {
-                let row = |id| row(description, id, &trainable, paces[id]);
+        let start = trainable::resolve(description, stage);
+        let states = start.and_then(|start| unfreeze::phases(description, stage, start));
+        let paces = groups::paces(description, stage, states.as_deref().ok());
+        let phases = states.as_deref().ok().map(|states| phases(description, stage, states));
+        match (states, phases, paces) {
+            (Ok(states), Some(Ok(phases)), Ok(paces)) => {
+                let row = |id| row(description, id, &states, &phases, paces[id]);
                 let rows = description.parameters().map(|(id, _)| row(id)).collect();
-                Ok(Self { rows, trainable: trainable.flags, norms })
+                Ok(Self { rows, phases })
             }
-            (trainable, norms, paces) => {
-                let mut errors = trainable.err().unwrap_or_default();
-                errors.extend(norms.and_then(Result::err));
+            (states, phases, paces) => {
+                let mut errors = states.err().unwrap_or_default();
+                errors.extend(phases.and_then(Result::err));
                 errors.extend(paces.err().unwrap_or_default());
                 Err(errors)
             }
         }
     }
 
+    /// The phase that an epoch, counted from 0, belongs to.
+    pub fn phase(&self, epoch: u32) -> &Phase {
+        let begun = self.phases.iter().rev().find(|phase| phase.after_epochs <= epoch);
+        begun.unwrap_or_else(|| self.first())
+    }
+
+    pub fn first(&self) -> &Phase {
+        &self.phases[0]
+    }
+
+    /// In it trains all that ever does.
+    pub fn last(&self) -> &Phase {
+        &self.phases[self.phases.len() - 1]
+    }
+
+    /// The table of a stage that is in this phase from start to end.
+    pub fn during(&self, phase: &Phase) -> Self {
+        let mut rows = self.rows.clone();
+        for row in &mut rows {
+            row.trainable = phase.trainable[row.id];
+            row.after_epochs = 0;
+            (row.lr, row.weight_decay) =
+                if row.trainable { (row.lr, row.weight_decay) } else { (None, None) };
+        }
+        Self { rows, phases: vec![Phase { after_epochs: 0, ..phase.clone() }] }
+    }
+
+    /// Of all that ever trains, and of what never does.
     pub fn totals(&self) -> Totals {
         self.rows.iter().fold(Totals::default(), |mut totals, row| {
-            let numbers = row.shape.iter().product::<usize>();
+            let numbers = row.numbers();
             if row.trainable {
                 totals.trainable_tensors += 1;
                 totals.trainable_parameters += numbers;
@@ -85,11 +126,17 @@ impl ParameterTable {
         })
     }
 
+    /// How many numbers train in an epoch, counted from 0.
+    pub fn trainable_in(&self, epoch: u32) -> usize {
+        let phase = self.phase(epoch);
+        self.rows.iter().filter(|row| phase.trainable[row.id]).map(Row::numbers).sum()
+    }
+
     /// All that must not move by a bit: frozen parameters, and the buffers of normalisations in frozen mode.
     pub fn frozen(&self, description: &Description) -> Vec<TensorId> {
         let mut ids: Vec<TensorId> =
             self.rows.iter().filter(|row| !row.trainable).map(|row| row.id).collect();
-        for (norm, mode) in description.norms.iter().zip(&self.norms) {
+        for (norm, mode) in description.norms.iter().zip(&self.last().norms) {
             if *mode == NormMode::Frozen {
                 ids.extend([norm.running_mean, norm.running_var, norm.batch_count]);
             }
@@ -98,20 +145,14 @@ impl ParameterTable {
         ids
     }
 
-    /// How many layers from the first on hold nothing that trains or updates: they run as plain inference.
-    pub fn frozen_prefix(&self, description: &Description) -> usize {
-        let trained = self.rows.iter().filter(|row| row.trainable).map(|row| row.layer);
-        let updating =
-            description.norms.iter().zip(&self.norms).filter(|(_, mode)| **mode == NormMode::Training);
-        let updated = updating.map(|(norm, _)| description.tensors[norm.weight].layer);
-        trained.chain(updated).min().unwrap_or(description.layers.len())
-    }
-
-    /// The table as CSV; with `digests`, by [`TensorId`], also that of each tensor's numbers.
+    /// The table as CSV, with the epochs after which parameters join where some do; with `digests`, by [`TensorId`], also
+    /// that of each tensor's numbers.
     pub fn csv(&self, description: &Description, digests: Option<&[Digest]>) -> Result<String> {
         let mut out = csv::Writer::from_writer(Vec::new());
         let failed = |error: csv::Error| Error::failed(format!("cannot write the parameter table: {error}"));
         let mut header = vec!["name", "shape", "trainable", "rule", "group", "lr", "weight_decay", "layer"];
+        let joining = self.phases.len() > 1;
+        header.extend(joining.then_some("after_epochs"));
         header.extend(digests.map(|_| "blake3"));
         out.write_record(&header).map_err(failed)?;
         for row in &self.rows {
@@ -127,6 +168,9 @@ impl ParameterTable {
                 number(row.weight_decay),
                 description.layers[row.layer].name.clone(),
             ];
+            if joining {
+                record.push(if row.trainable { row.after_epochs.to_string() } else { String::new() });
+            }
             record.extend(digests.map(|digests| digests[row.id].to_string()));
             out.write_record(&record).map_err(failed)?;
         }
@@ -135,18 +179,31 @@ impl ParameterTable {
     }
 }
 
-fn row(description: &Description, id: TensorId, trainable: &trainable::Trainable, pace: Pace) -> Row {
+/// What batch normalisation does in each phase.
+fn phases(description: &Description, stage: &Train, states: &[Trainable]) -> Result<Vec<Phase>, RuleError> {
+    let begins = std::iter::once(0).chain(stage.unfreeze.iter().map(|unfreeze| unfreeze.after_epochs));
+    let phase = |(after_epochs, state): (u32, &Trainable)| {
+        let norms = batch_norm::modes(description, state, stage.batch_norm)?;
+        Ok(Phase { after_epochs, trainable: state.flags.clone(), norms })
+    };
+    begins.zip(states).map(phase).collect()
+}
+
+fn row(description: &Description, id: TensorId, states: &[Trainable], phases: &[Phase], pace: Pace) -> Row {
     let spec = &description.tensors[id];
-    let trains = trainable.flags[id];
+    let joined = phases.iter().find(|phase| phase.trainable[id]);
+    let trains = joined.is_some();
     Row {
         id,
         name: spec.name.clone(),
         shape: spec.shape.clone(),
         trainable: trains,
-        rule: trainable.rule(id).to_owned(),
+        after_epochs: joined.map_or(0, |phase| phase.after_epochs),
+        rule: states[states.len() - 1].rule(id).to_owned(),
         group: pace.group.filter(|_| trains),
         lr: trains.then_some(pace.lr),
         weight_decay: trains.then_some(pace.weight_decay),
+        warmup_epochs: if trains { pace.warmup_epochs } else { 0.0 },
         layer: spec.layer,
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::digest::Digest;
-use crate::model::{Description, Model, NormMode, RuleError, State};
+use crate::model::{Description, Model, RuleError, State};
 use crate::pipeline::{self, Arch, Train};
 use crate::weights::{Dialect, Source, initialize, save};
 
@@ -92,20 +92,79 @@ fn depth_counts_layers_in_order() {
 #[test]
 fn batch_norm_follows_its_parameters_unless_told() {
     let description = describe(Arch::ResNet18, 2);
-    let training =
-        |table: &ParameterTable| table.norms.iter().filter(|mode| **mode == NormMode::Training).count();
+    let training = |table: &ParameterTable| table.first().norm_counts().0;
     let head = table("train = [\"@head\"]");
     assert_eq!(training(&head), 0);
-    assert_eq!(head.frozen_prefix(&description), 9);
+    assert_eq!(head.first().frozen_prefix(&description), 9);
     assert_eq!(head.frozen(&description).len(), 120);
     let told = table("train = [\"@head\"]\nbatch_norm = \"train\"");
-    assert_eq!((training(&told), told.frozen_prefix(&description)), (20, 0));
+    assert_eq!((training(&told), told.first().frozen_prefix(&description)), (20, 0));
     // The statistics may move; the parameters may not.
     assert_eq!(told.frozen(&description).len(), 60);
     assert_eq!(training(&table("batch_norm = \"eval\"")), 0);
     assert_eq!(training(&table("freeze_first = 9")), 0);
     assert_eq!(training(&table("train = [\"layer4.1\", \"@head\"]")), 2);
     assert_eq!(training(&table("train = [\"@bias\"]\nbatch_norm = \"eval\"")), 0);
+}
+
+#[test]
+fn phases_add_parameters_and_their_norms_and_shorten_the_prefix() {
+    let description = describe(Arch::ResNet18, 2);
+    let table = table(
+        "train = [\"@head\"]\n\
+         unfreeze = [{ after_epochs = 2, match = [\"layer4.1\"], lr = 1e-4, warmup_epochs = 1.5 },\n\
+         { after_epochs = 3, last = 4, weight_decay = 0.5 }, { after_epochs = 7, match = [\"conv1\"] }]",
+    );
+    let of = |epoch: u32| {
+        let phase = table.phase(epoch);
+        let trainable = phase.trainable.iter().filter(|flag| **flag).count();
+        (phase.after_epochs, trainable, phase.norm_counts().0, phase.frozen_prefix(&description))
+    };
+    assert_eq!([of(0), of(1), of(2)], [(0, 2, 0, 9), (0, 2, 0, 9), (2, 8, 2, 8)]);
+    assert_eq!([of(6), of(7), of(8)], [(3, 23, 7, 6), (7, 24, 7, 0), (7, 24, 7, 0)]);
+    let row = |name: &str| table.rows.iter().find(|row| row.name == name).unwrap();
+    let show = |name: &str| {
+        let Row { after_epochs, rule, lr, weight_decay, warmup_epochs, .. } = row(name);
+        format!("{after_epochs} | {rule} | {lr:?} {weight_decay:?} {warmup_epochs}")
+    };
+    assert_eq!(show("fc.weight"), "0 | train[0] = \"@head\" | Some(0.001) Some(0.01) 0");
+    assert_eq!(
+        show("layer4.1.conv1.weight"),
+        "2 | unfreeze[0].match[0] = \"layer4.1\" | Some(0.0001) Some(0.01) 1.5"
+    );
+    assert_eq!(show("layer3.1.conv1.weight"), "3 | unfreeze[1].last = 4 | Some(0.001) Some(0.5) 0");
+    assert_eq!(show("conv1.weight"), "7 | unfreeze[2].match[0] = \"conv1\" | Some(0.001) Some(0.01) 0");
+    assert_eq!(show("bn1.weight"), "0 | (default) | None None 0");
+    // The proof counts what never thaws: `bn1`, `layer1`, `layer2` and `layer3.0`, of which 12 parameters are convolutions.
+    let never = table.frozen(&description);
+    assert_eq!(never.len(), 62 - 24 + 3 * 13);
+    let during = table.during(table.phase(3));
+    assert_eq!((during.totals().trainable_tensors, during.phases.len()), (23, 1));
+    let text = table.csv(&description, None).unwrap();
+    assert!(
+        text.starts_with("name,shape,trainable,rule,group,lr,weight_decay,layer,after_epochs\n"),
+        "{text}"
+    );
+}
+
+/// Clark et al. 2020: the rate of layer i is that of the head times decay^(L − i).
+#[test]
+fn the_rate_decays_from_layer_to_layer_and_groups_have_the_last_word() {
+    let table = table(
+        "layer_decay = 0.5\nfreeze = [\"layer1\"]\n\
+         groups = [{ match = [\"layer4.1\"], lr = 0.25 }, { match = [\"layer4.0\"], lr_scale = 0.1 }]\n\
+         unfreeze = [{ after_epochs = 1, match = [\"layer1\"], lr_scale = 8.0 }]",
+    );
+    let lr = |name: &str| table.rows.iter().find(|row| row.name == name).unwrap().lr.unwrap() / 1e-3;
+    let near = |name: &str, expected: f64| {
+        assert!((lr(name) / expected - 1.0).abs() < 1e-12, "{name}: {}", lr(name))
+    };
+    near("fc.weight", 1.0);
+    near("layer4.1.conv1.weight", 250.0);
+    near("layer4.0.conv1.weight", 0.025);
+    near("layer3.1.conv1.weight", 0.125);
+    near("layer1.0.conv1.weight", 8.0 / 256.0);
+    near("conv1.weight", 1.0 / 512.0);
 }
 
 #[test]
@@ -162,6 +221,48 @@ fn what_is_wrong_is_told_at_its_rule() {
             help: take it out of one with a pattern after `!`
         optimizer.no_decay[0] [pattern-syntax]: unknown alias `@nrom`
             help: did you mean `@norm`?
+        "#);
+}
+
+#[test]
+fn what_is_wrong_with_what_joins_later_is_told_at_its_entry() {
+    let all = refusals(
+        "train = [\"fc\", \"layer4.1\"]\n\
+         groups = [{ match = [\"layer3.0\"], lr_scale = 0.1 }]\n\
+         unfreeze = [{ after_epochs = 1, match = [\"layer4\"] }, { after_epochs = 2, match = [\"layer3\", \"layr2\"] },\n\
+         { after_epochs = 3, last = 2 }, { after_epochs = 4, last = 11 }]",
+    );
+    insta::assert_snapshot!(all, @r#"
+        unfreeze[0].match[0] [unfreeze-trains]: `layer4.1.conv1.weight` and 5 more train from the start of the stage
+            help: freeze what is to join later, or take it out with a pattern after `!`
+        unfreeze[1].match[1] [pattern-unmatched]: `layr2` matches no parameter
+            help: did you mean `layer2`?
+        unfreeze[2].last [unfreeze-trains]: `last = 2` changes nothing: these layers train already
+            help: raise it, or remove the entry
+        unfreeze[3].last [depth-too-large]: `last = 11` is more than the 10 layers of `resnet18`
+            help: `defrost params` prints the layers in order
+        "#);
+    let later = refusals(
+        "train = [\"fc\"]\ngroups = [{ match = [\"layer3.0\"], lr_scale = 0.1 }]\n\
+         unfreeze = [{ after_epochs = 1, match = [\"layer4\", \"layer3\"], lr = 0.5 }]",
+    );
+    insta::assert_snapshot!(later, @r#"
+        unfreeze[0] [group-overlap]: the pace of `layer3.0.conv1.weight` and 8 more is said twice: `groups[0]` has it too
+            help: say it in one of the two
+        "#);
+    let twice = refusals(
+        "train = [\"fc\"]\n\
+         unfreeze = [{ after_epochs = 1, match = [\"layer4\"] }, { after_epochs = 2, match = [\"layer4.1\"] }]",
+    );
+    insta::assert_snapshot!(twice, @r#"
+        unfreeze[1].match[0] [unfreeze-twice]: `layer4.1.conv1.weight` and 5 more would join twice: `unfreeze[0].match[0]` has it too
+            help: take it out of one with a pattern after `!`
+        "#);
+    let split =
+        refusals("train = [\"fc\"]\nunfreeze = [{ after_epochs = 1, match = [\"layer4.1.bn2.weight\"] }]");
+    insta::assert_snapshot!(split, @r#"
+        unfreeze[0].match[0] [batch-norm-split]: `layer4.1.bn2` is half frozen: `layer4.1.bn2.bias` is frozen and `layer4.1.bn2.weight` trains
+            help: freeze both or none, or say what running statistics do with `batch_norm = "eval"` or `"train"`
         "#);
 }
 

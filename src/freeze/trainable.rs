@@ -4,6 +4,7 @@ use crate::model::{Description, RuleError, Selection, Sight, TensorId, select};
 use crate::pipeline::Train;
 
 /// For each tensor whether it trains, and the rule that decided.
+#[derive(Clone)]
 pub(super) struct Trainable {
     pub flags: Vec<bool>,
     rules: Vec<Option<String>>,
@@ -15,6 +16,12 @@ pub(super) struct Trainable {
 const DEFAULT: &str = "(default)";
 
 impl Trainable {
+    /// Lets a tensor train from now on, by this rule.
+    pub(super) fn thaw(&mut self, id: TensorId, rule: String) {
+        self.flags[id] = true;
+        self.rules[id] = Some(rule);
+    }
+
     /// Such as `train[0] = "@head"`, or `(default)`.
     pub(super) fn rule(&self, id: TensorId) -> &str {
         self.rules[id].as_deref().unwrap_or(DEFAULT)

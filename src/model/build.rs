@@ -6,7 +6,7 @@ use super::description::Description;
 use super::head::Head;
 use super::pass::Pass;
 use super::scope::Scope;
-use super::{efficientnet, efficientnet_lite, mobilenet_v2, resnet};
+use super::{convnext, efficientnet, efficientnet_lite, mobilenet_v2, resnet, vit};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Awake;
@@ -32,6 +32,9 @@ pub struct Backbone {
     pub head: &'static str,
 }
 
+/// The side in pixels of the images that published weights are for.
+const PUBLISHED_SIZE: usize = 224;
+
 /// An architecture with its head, ready to compute with any [`super::State`] of its shape.
 pub struct Model {
     pub description: Description,
@@ -41,7 +44,14 @@ pub struct Model {
 
 impl Model {
     /// Builds `spec` with a head for `classes` classes. Takes no weights and allocates none.
+    ///
+    /// Where the architecture has weights for the positions in an image, they are for the published size.
     pub fn build(spec: &pipeline::Model, classes: usize) -> Model {
+        Self::build_for(spec, classes, PUBLISHED_SIZE)
+    }
+
+    /// As [`Model::build`], for square images of `image_size` pixels.
+    pub fn build_for(spec: &pipeline::Model, classes: usize, image_size: usize) -> Model {
         let depth = spec.stochastic_depth;
         let Backbone { mut scope, network, features, head } = match spec.arch {
             Arch::ResNet18 => resnet::build("resnet18", resnet::RESNET18),
@@ -55,8 +65,20 @@ impl Model {
             Arch::EfficientNetB2 => efficientnet::build("efficientnet_b2", efficientnet::B2, depth),
             Arch::EfficientNetB3 => efficientnet::build("efficientnet_b3", efficientnet::B3, depth),
             Arch::EfficientNetLite0 => efficientnet_lite::build("efficientnet_lite0", depth),
+            Arch::ConvNextTiny => convnext::build("convnext_tiny", convnext::TINY, depth),
+            Arch::VitS16 => vit::build("vit_s_16", vit::SMALL, image_size),
+            Arch::VitB16 => vit::build("vit_b_16", vit::BASE, image_size),
         };
         let head = Head::declare(&mut scope, head, features, classes, &spec.head);
+        Model { description: scope.finish(), network, head }
+    }
+
+    /// A ResNet of two blocks and few channels: small enough for training to be followed in PyTorch to the last digits.
+    #[cfg(test)]
+    pub(crate) fn tiny(classes: usize) -> Model {
+        let depth = resnet::Depth { bottleneck: false, width: 4, blocks: [1, 1, 0, 0] };
+        let Backbone { mut scope, network, features, head } = resnet::build("tiny", depth);
+        let head = Head::declare(&mut scope, head, features, classes, &Default::default());
         Model { description: scope.finish(), network, head }
     }
 
@@ -141,6 +163,9 @@ mod tests {
             (Arch::EfficientNetB2, 9_109_994, 508, 26),
             (Arch::EfficientNetB3, 12_233_232, 574, 29),
             (Arch::EfficientNetLite0, 4_652_008, 296, 19),
+            (Arch::ConvNextTiny, 28_589_128, 182, 24),
+            (Arch::VitS16, 22_050_664, 152, 15),
+            (Arch::VitB16, 86_567_656, 152, 15),
         ];
         for (arch, parameters, tensors, layers) in expected {
             let description = describe(arch, 1000);

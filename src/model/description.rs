@@ -37,6 +37,9 @@ impl Role {
 pub enum Init {
     Zeros,
     Ones,
+    Constant {
+        value: f64,
+    },
     /// Normal with mean 0.
     Normal {
         std: f64,

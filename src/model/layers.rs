@@ -43,6 +43,36 @@ impl Conv2d {
     }
 }
 
+/// A convolution with bias.
+#[derive(Clone, Debug)]
+pub struct BiasedConv2d {
+    pub conv: Conv2d,
+    pub bias: TensorId,
+}
+
+/// Layer normalisation over the channels of each pixel or token.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    pub weight: TensorId,
+    pub bias: TensorId,
+    pub eps: f64,
+}
+
+/// A linear layer over every pixel or token.
+#[derive(Clone, Debug)]
+pub struct Dense {
+    pub weight: TensorId,
+    pub bias: TensorId,
+}
+
+/// Multi-head self-attention: the layer that makes queries, keys and values, and the one that mixes the heads.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    pub input: Dense,
+    pub output: Dense,
+    pub heads: usize,
+}
+
 /// Batch normalisation over the channels of images, or over the columns of vectors.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {

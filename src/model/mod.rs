@@ -5,6 +5,7 @@
 //! The room reads no files and knows no stages.
 
 mod build;
+mod convnext;
 mod description;
 mod efficientnet;
 mod efficientnet_lite;
@@ -17,6 +18,7 @@ mod pattern;
 mod resnet;
 mod rules;
 mod scope;
+mod vit;
 
 pub use build::{Model, Network};
 pub use description::{Description, Init, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
@@ -24,6 +26,8 @@ pub use pass::{BufferUpdates, NormMode, ParameterGradients, Pass, State};
 pub(crate) use pattern::nearest;
 pub use pattern::{Pattern, PatternError};
 pub use rules::{RuleError, Selection, Sight, select};
+
+use crate::pipeline::Arch;
 
 #[cfg(test)]
 mod parity;
@@ -33,3 +37,15 @@ mod parity;
 /// `architectures` covers what ResNets and EfficientNet-Lite compute in training and inference, and how running statistics
 /// move; the others, what theirs do.
 pub const VERSIONS: &[(&str, u32)] = &[("architectures", 2), ("mobilenet_v2", 1), ("efficientnet", 2)];
+
+/// The same of architectures that came later: they enter the recipes of their own stages alone.
+pub const RARE_VERSIONS: &[(&str, u32)] = &[("convnext", 1), ("vit", 1)];
+
+/// The rare code paths, of this room and of the operations, that an architecture takes.
+pub fn rare_paths(arch: Arch) -> &'static [&'static str] {
+    match arch {
+        Arch::ConvNextTiny => &["convnext", "layer_norm", "gelu", "layer_scale"],
+        Arch::VitS16 | Arch::VitB16 => &["vit", "layer_norm", "gelu", "attention", "tokens"],
+        _ => &[],
+    }
+}

@@ -87,6 +87,7 @@ fn weights(spec: &TensorSpec, dtype: DType) -> Tensor {
     let half = if ends_block { 0.5 } else { 1.0 };
     let number = |u: f64| match (spec.role, shape) {
         (Role::Weight, [_, inputs, height, width]) => u * (6.0 / (inputs * height * width) as f64).sqrt(),
+        (Role::Weight, [_, _, _]) => 0.2 * u,
         (Role::Weight, _) => u * (3.0 / shape[1] as f64).sqrt(),
         (Role::RunningVar, _) => 0.5 + u * u,
         (Role::NormWeight, _) => (1.0 + 0.2 * u) * half,
@@ -103,7 +104,7 @@ fn images(name: &str, shape: [usize; 4], dtype: DType) -> Value {
 }
 
 fn model(arch: Arch, dtype: DType) -> (Model, State) {
-    let model = Model::build(&pipeline::Model::of(arch), 10);
+    let model = Model::build_for(&pipeline::Model::of(arch), 10, 32);
     let tensors = model.description.tensors.iter().map(|spec| weights(spec, dtype)).collect();
     (model, State { tensors }.on(&device()).unwrap())
 }
@@ -150,6 +151,9 @@ fn logits_are_pytorchs() {
         (Arch::EfficientNetB1, "efficientnet_b1"),
         (Arch::EfficientNetB2, "efficientnet_b2"),
         (Arch::EfficientNetB3, "efficientnet_b3"),
+        (Arch::ConvNextTiny, "convnext_tiny"),
+        (Arch::VitS16, "vit_s_16"),
+        (Arch::VitB16, "vit_b_16"),
     ] {
         check_inference(arch, name, DType::F32);
     }
@@ -158,6 +162,8 @@ fn logits_are_pytorchs() {
     check_inference(Arch::MobileNetV2, "mobilenet_v2", DType::F64);
     check_inference(Arch::EfficientNetB0, "efficientnet_b0", DType::F64);
     check_inference(Arch::EfficientNetLite0, "efficientnet_lite0", DType::F64);
+    check_inference(Arch::ConvNextTiny, "convnext_tiny", DType::F64);
+    check_inference(Arch::VitS16, "vit_s_16", DType::F64);
 }
 
 #[test]
@@ -168,6 +174,9 @@ fn tensors_are_those_of_torchvisions_state_dicts() {
         (Arch::EfficientNetB1, "efficientnet_b1"),
         (Arch::EfficientNetB2, "efficientnet_b2"),
         (Arch::EfficientNetB3, "efficientnet_b3"),
+        (Arch::ConvNextTiny, "convnext_tiny"),
+        (Arch::VitS16, "vit_s_16"),
+        (Arch::VitB16, "vit_b_16"),
     ] {
         let model = Model::build(&pipeline::Model::of(arch), 1000);
         let line = |tensor: &TensorSpec| format!("{} {:?}", tensor.name, tensor.shape);
@@ -241,6 +250,8 @@ fn a_training_step_is_pytorchs() {
         check_training(Arch::EfficientNetB1, "efficientnet_b1", dtype);
         check_training(Arch::EfficientNetB2, "efficientnet_b2", dtype);
         check_training(Arch::EfficientNetB3, "efficientnet_b3", dtype);
+        check_training(Arch::ConvNextTiny, "convnext_tiny", dtype);
+        check_training(Arch::VitS16, "vit_s_16", dtype);
     }
 }
 
@@ -266,30 +277,37 @@ fn cuda_networks_are_pytorchs() {
 
 #[test]
 fn a_frozen_prefix_has_the_bits_of_inference_and_gets_no_gradient() {
-    let (model, state) = model(Arch::ResNet18, DType::F32);
+    for arch in [Arch::ResNet18, Arch::ConvNextTiny, Arch::VitS16] {
+        check_frozen_prefix(arch);
+    }
+}
+
+fn check_frozen_prefix(arch: Arch) {
+    let (model, state) = model(arch, DType::F32);
     let layers = model.description.layers.len();
     let trainable: Vec<bool> = model
         .description
         .tensors
         .iter()
-        .map(|tensor| tensor.role.is_parameter() && tensor.layer >= layers - 2)
+        .map(|tensor| tensor.role.is_parameter() && tensor.layer >= layers - 3)
         .collect();
     let mode = |norm: &NormSpec| if trainable[norm.weight] { NormMode::Training } else { NormMode::Frozen };
     let norms: Vec<NormMode> = model.description.norms.iter().map(mode).collect();
     let x = images("input0", [2, 32, 32, 3], DType::F32);
     let mut inference = Pass::inference(&state);
-    let expected = model.forward(&mut inference, 0..layers - 2, x.clone()).unwrap();
+    let expected = model.forward(&mut inference, 0..layers - 3, x.clone()).unwrap();
     let mut pass = Pass::training(&state, &trainable, &norms, 0, 0, &[0, 1]);
-    let prefix = model.forward(&mut pass, 0..layers - 2, x).unwrap();
+    let prefix = model.forward(&mut pass, 0..layers - 3, x).unwrap();
     assert!(prefix.is_constant());
     assert_eq!(numbers(prefix.tensor()), numbers(expected.tensor()));
-    let output = model.forward(&mut pass, layers - 2..layers, prefix).unwrap();
+    let output = model.forward(&mut pass, layers - 3..layers, prefix).unwrap();
     let (loss, _) = ops::cross_entropy(pass.tape(), &output, &[0, 1], 0.0).unwrap();
     let (gradients, buffers) = pass.backward(&loss).unwrap();
     let ids: Vec<TensorId> = (0..trainable.len()).filter(|&id| trainable[id]).collect();
     assert_eq!(gradients.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
     assert!(gradients.iter().all(|(_, gradient)| gradient.is_some()));
-    assert_eq!(buffers.len(), 2 * 3);
+    let training = norms.iter().filter(|norm| **norm == NormMode::Training).count();
+    assert_eq!(buffers.len(), training * 3);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! One run of a model over a batch: where layers find their tensors and how they compute with them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use candle_core::{DType, Device, Tensor};
 
 use super::TensorId;
-use super::layers::{BatchNorm, Conv2d, Linear};
+use super::layers::{Attention, BatchNorm, BiasedConv2d, Conv2d, Dense, LayerNorm, Linear};
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
 use crate::ops::{self, Activation, Awake, BatchStatistics, FoldedConv, FoldedNorm, Window};
@@ -214,6 +215,101 @@ impl<'a> Pass<'a> {
         ops::normalize_rows(&mut self.tape, x, length)
     }
 
+    /// A convolution with bias, on [N, H, W, C].
+    pub(super) fn conv(&mut self, conv: &BiasedConv2d, x: &Value) -> Result<Value> {
+        let BiasedConv2d { conv, bias } = conv;
+        let (_, height, width, _) = x.tensor().dims4()?;
+        let window = conv.window(height, width);
+        let (weight, bias) = (self.parameter(conv.weight), self.parameter(*bias));
+        self.count(&weight, x, window.outputs([height, width]).iter().product());
+        if [x, &weight, &bias].iter().all(|value| value.is_constant()) {
+            let key = (conv.weight, window.padding);
+            let fold = || FoldedConv::new(weight.tensor(), None, Some(bias.tensor()), window, conv.groups);
+            let folded = kept(&mut self.folded, key, fold)?;
+            return Ok(Value::constant(folded.forward(x.tensor(), Activation::None, None)?));
+        }
+        ops::conv2d(&mut self.tape, x, &weight, Some(&bias), window, conv.groups)
+    }
+
+    /// activation(dense(x) + residual) of every pixel or token: [.., in] to [.., out].
+    pub(super) fn pointwise(
+        &mut self,
+        dense: &Dense,
+        x: &Value,
+        activation: Activation,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let (weight, bias) = (self.parameter(dense.weight), self.parameter(dense.bias));
+        let (rows, inputs) = x.tensor().flatten_to(candle_core::D::Minus2)?.dims2()?;
+        self.count(&weight, x, rows / x.tensor().dim(0)?.max(1));
+        let constant = [x, &weight, &bias].iter().all(|value| value.is_constant());
+        if !constant || residual.is_some_and(|residual| !residual.is_constant()) {
+            let y = ops::pointwise(&mut self.tape, x, &weight, &bias, residual)?;
+            return ops::activation(&mut self.tape, &y, activation);
+        }
+        // A convolution of one pixel, over one line.
+        let outputs = weight.tensor().dim(0)?;
+        let window = Window { kernel: [1; 2], stride: [1; 2], padding: [0; 4] };
+        let fold = || {
+            let weight = weight.tensor().reshape((outputs, inputs, 1, 1))?;
+            FoldedConv::new(&weight, None, Some(bias.tensor()), window, 1)
+        };
+        let folded = kept(&mut self.folded, (dense.weight, window.padding), fold)?;
+        let line = |tensor: &Tensor, width: usize| tensor.reshape((1, 1, rows, width));
+        let residual = residual.map(|residual| line(residual.tensor(), outputs)).transpose()?;
+        let y = folded.forward(&line(x.tensor(), inputs)?, activation, residual.as_ref())?;
+        let mut shape = x.tensor().dims().to_vec();
+        shape.pop();
+        shape.push(outputs);
+        Ok(Value::constant(y.reshape(shape)?))
+    }
+
+    pub(super) fn layer_norm(&mut self, norm: &LayerNorm, x: &Value) -> Result<Value> {
+        let (weight, bias) = (self.parameter(norm.weight), self.parameter(norm.bias));
+        ops::layer_norm(&mut self.tape, x, &weight, &bias, norm.eps)
+    }
+
+    /// The heads of self-attention side by side, [N, T, C], before they are mixed.
+    pub(super) fn attention(&mut self, attention: &Attention, x: &Value) -> Result<Value> {
+        let x = self.pointwise(&attention.input, x, Activation::None, None)?;
+        let (images, tokens, width) = x.tensor().dims3()?;
+        // Each token meets each, once as query and key and once as probability and value.
+        let products = images * 2 * tokens * tokens * width / 3;
+        self.multiply_adds += (products * if x.is_constant() { 1 } else { 3 }) as u64;
+        ops::attention(&mut self.tape, &x, attention.heads)
+    }
+
+    /// residual + gain · x; in training the share `left_out` of images keep the residual alone. What does not train is
+    /// never left out.
+    pub(super) fn layer_scale(
+        &mut self,
+        x: &Value,
+        gain: TensorId,
+        residual: &Value,
+        left_out: f64,
+    ) -> Result<Value> {
+        let gain = self.parameter(gain);
+        let frozen = x.is_constant() && gain.is_constant();
+        let x = if frozen { x.clone() } else { self.stochastic_depth(x.clone(), left_out)? };
+        ops::layer_scale(&mut self.tape, &x, &gain, residual)
+    }
+
+    /// Patches behind a class token, each with its position.
+    pub(super) fn tokens(
+        &mut self,
+        patches: &Value,
+        class_token: TensorId,
+        positions: TensorId,
+    ) -> Result<Value> {
+        let (class_token, positions) = (self.parameter(class_token), self.parameter(positions));
+        ops::tokens(&mut self.tape, patches, &class_token, &positions)
+    }
+
+    /// [N, T, C] to [N, C].
+    pub(super) fn first_token(&mut self, x: &Value) -> Result<Value> {
+        ops::first_token(&mut self.tape, x)
+    }
+
     pub(super) fn max_pool2d(&mut self, x: &Value, window: Window) -> Result<Value> {
         ops::max_pool2d(&mut self.tape, x, window)
     }
@@ -332,4 +428,12 @@ impl<'a> Pass<'a> {
         self.buffers.extend([mean, variance, count]);
         Ok(())
     }
+}
+
+/// What is kept under a key, made once.
+fn kept<K: Ord, V>(all: &mut BTreeMap<K, V>, key: K, make: impl FnOnce() -> Result<V>) -> Result<&V> {
+    Ok(match all.entry(key) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => place.insert(make()?),
+    })
 }

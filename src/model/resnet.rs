@@ -9,18 +9,19 @@ use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::{Activation, Window};
 
-/// The kind of block and how many of them each of the four stages has.
+/// The kind of block, how many of them each of the four stages has, and the channels of the first.
 #[derive(Clone, Copy)]
 pub struct Depth {
     pub bottleneck: bool,
+    pub width: usize,
     pub blocks: [usize; 4],
 }
 
-pub const RESNET18: Depth = Depth { bottleneck: false, blocks: [2, 2, 2, 2] };
-pub const RESNET34: Depth = Depth { bottleneck: false, blocks: [3, 4, 6, 3] };
-pub const RESNET50: Depth = Depth { bottleneck: true, blocks: [3, 4, 6, 3] };
-pub const RESNET101: Depth = Depth { bottleneck: true, blocks: [3, 4, 23, 3] };
-pub const RESNET152: Depth = Depth { bottleneck: true, blocks: [3, 8, 36, 3] };
+pub const RESNET18: Depth = Depth { bottleneck: false, width: 64, blocks: [2, 2, 2, 2] };
+pub const RESNET34: Depth = Depth { bottleneck: false, width: 64, blocks: [3, 4, 6, 3] };
+pub const RESNET50: Depth = Depth { bottleneck: true, width: 64, blocks: [3, 4, 6, 3] };
+pub const RESNET101: Depth = Depth { bottleneck: true, width: 64, blocks: [3, 4, 23, 3] };
+pub const RESNET152: Depth = Depth { bottleneck: true, width: 64, blocks: [3, 8, 36, 3] };
 
 /// The layers are `stem`, and `layer1.0` … `layer4.n`, the last of which ends in the global average; the head is `fc`.
 struct ResNet {
@@ -39,12 +40,12 @@ const POOL: Window = Window { kernel: [3, 3], stride: [2, 2], padding: [1; 4] };
 pub fn build(arch: &str, depth: Depth) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     scope.layer("stem");
-    let stem = (scope.conv2d("conv1", conv(3, 64, 7, 2)), scope.batch_norm("bn1", 64));
+    let stem = (scope.conv2d("conv1", conv(3, depth.width, 7, 2)), scope.batch_norm("bn1", depth.width));
     let expansion = if depth.bottleneck { 4 } else { 1 };
-    let mut inputs = 64;
+    let mut inputs = depth.width;
     let mut blocks = Vec::new();
     for (stage, &count) in depth.blocks.iter().enumerate() {
-        let width = 64 << stage;
+        let width = depth.width << stage;
         for index in 0..count {
             let stride = if stage > 0 && index == 0 { 2 } else { 1 };
             let name = format!("layer{}.{index}", stage + 1);

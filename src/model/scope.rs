@@ -1,7 +1,7 @@
 //! Where an architecture declares its tensors while it is built.
 
 use super::description::{Description, Init, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
-use super::layers::{BatchNorm, Conv2d, Linear, Padding};
+use super::layers::{BatchNorm, BiasedConv2d, Conv2d, Dense, LayerNorm, Linear, Padding};
 
 /// Collects a [`Description`] as an architecture is built, and hands out layers that know their tensors' places.
 ///
@@ -21,7 +21,7 @@ pub struct NormSettings {
     pub momentum: f64,
 }
 
-/// The geometry of a convolution without bias.
+/// The geometry of a convolution.
 #[derive(Clone, Copy)]
 pub struct ConvSettings {
     pub inputs: usize,
@@ -63,6 +63,26 @@ impl Scope {
         Conv2d { weight, kernel, stride, groups, padding }
     }
 
+    /// A convolution with bias: its weight as `init` says, the bias zeros.
+    pub fn biased_conv2d(&mut self, name: &str, conv: ConvSettings, init: Init) -> BiasedConv2d {
+        let ConvSettings { inputs, outputs, kernel, stride, groups, padding } = conv;
+        let shape = vec![outputs, inputs / groups, kernel, kernel];
+        self.within(name, |scope| {
+            let weight = scope.declare("weight", shape, Role::Weight, init);
+            let bias = scope.declare("bias", vec![outputs], Role::Bias, Init::Zeros);
+            BiasedConv2d { conv: Conv2d { weight, kernel, stride, groups, padding }, bias }
+        })
+    }
+
+    /// Layer normalisation: a weight and a bias.
+    pub fn layer_norm(&mut self, name: &str, channels: usize, eps: f64) -> LayerNorm {
+        self.within(name, |scope| LayerNorm {
+            weight: scope.declare("weight", vec![channels], Role::NormWeight, Init::Ones),
+            bias: scope.declare("bias", vec![channels], Role::NormBias, Init::Zeros),
+            eps,
+        })
+    }
+
     /// Batch normalisation as all of the architecture: two parameters and three buffers.
     pub fn batch_norm(&mut self, name: &str, channels: usize) -> BatchNorm {
         self.declare_norm(name, channels, self.norm)
@@ -94,6 +114,19 @@ impl Scope {
             weight: scope.declare("weight", vec![outputs, inputs], Role::Weight, init),
             bias: Some(scope.declare("bias", vec![outputs], Role::Bias, init)),
         })
+    }
+
+    /// A linear layer over pixels or tokens; `init` is that of its weight and of its bias.
+    pub fn dense(&mut self, name: &str, [inputs, outputs]: [usize; 2], init: [Init; 2]) -> Dense {
+        self.within(name, |scope| Dense {
+            weight: scope.declare("weight", vec![outputs, inputs], Role::Weight, init[0]),
+            bias: scope.declare("bias", vec![outputs], Role::Bias, init[1]),
+        })
+    }
+
+    /// A parameter that belongs to no layer of a kind.
+    pub fn tensor(&mut self, name: &str, shape: Vec<usize>, role: Role, init: Init) -> TensorId {
+        self.declare(name, shape, role, init)
     }
 
     /// As [`Scope::linear`], without bias.

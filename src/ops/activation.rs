@@ -94,7 +94,9 @@ mod tests {
     #[test]
     fn gradients_agree_with_finite_differences() {
         let x = Tensor::new(&[[-3.0f64, -0.1, 0.1, 2.0], [5.9, 6.1, 20.0, -7.0]], &Device::Cpu).unwrap();
-        for kind in [Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid] {
+        for kind in
+            [Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid, Activation::Gelu]
+        {
             check_gradients(std::slice::from_ref(&x), |tape, inputs| activation(tape, &inputs[0], kind));
         }
     }
@@ -107,6 +109,7 @@ mod tests {
             (Activation::Relu6, "relu6"),
             (Activation::Silu, "silu"),
             (Activation::Sigmoid, "sigmoid"),
+            (Activation::Gelu, "gelu"),
         ] {
             for dtype in [DType::F32, DType::F64] {
                 let (x, weights) = (fixture.input("x", dtype), fixture.input("weights", dtype));

@@ -5,10 +5,8 @@
 use super::channels::Affine;
 use super::curve::{Activation, specialised};
 use super::float::Float;
+use super::rows::WIDEST;
 use super::vector::{Vector, Vectorised, load};
-
-/// Sums are as many as whole vectors need, whatever the channels.
-const WIDEST: usize = 16;
 
 /// Two sums per channel. In f64, so that neither the number of rows nor where they are cut costs digits; the loops wait
 /// for memory either way.
@@ -23,7 +21,7 @@ impl Sums {
     }
 
     /// Those of the first `channels`, which are all.
-    fn of(mut self, channels: usize) -> Self {
+    pub fn of(mut self, channels: usize) -> Self {
         self.first.truncate(channels);
         self.second.truncate(channels);
         self
@@ -42,7 +40,7 @@ impl Sums {
     }
 }
 
-/// One number for each channel, and zeros up to whole vectors.
+/// One number for each channel, and zeros up to whole vectors of any width.
 pub fn padded(numbers: &[f64]) -> Vec<f64> {
     let mut padded = numbers.to_vec();
     padded.resize(numbers.len().next_multiple_of(WIDEST), 0.0);

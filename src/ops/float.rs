@@ -6,7 +6,9 @@ use std::panic::Location;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Shape, Storage, Tensor, WithDType};
 
-use super::sigmoid::sigmoid;
+use super::exponential::exponential_of;
+use super::normal::normal_of;
+use super::sigmoid::sigmoid_of;
 use super::vector::{Single, Vector};
 use crate::error::{Error, Result};
 
@@ -39,6 +41,12 @@ pub trait Float:
     /// 1 / (1 + e^−self). In f32 it vectorises where it is inlined.
     fn sigmoid(self) -> Self;
 
+    /// e^self, level beyond ±87 in f32.
+    fn exponential(self) -> Self;
+
+    /// The standard normal distribution: the share below self, and the density there.
+    fn normal(self) -> [Self; 2];
+
     /// The same number in f64. Unlike `to_f64` it is sure to be inlined, so loops over it vectorise.
     fn widen(self) -> f64;
 
@@ -49,7 +57,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ident, $variant:ident, $sigmoid:expr, $widest:ty, $wide:ty) => {
+    ($type:ident, $variant:ident, [$sigmoid:expr, $exponential:expr, $normal:expr], $widest:ty, $wide:ty) => {
         impl Float for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -70,6 +78,16 @@ macro_rules! float {
             #[inline(always)]
             fn sigmoid(self) -> Self {
                 $sigmoid(self)
+            }
+
+            #[inline(always)]
+            fn exponential(self) -> Self {
+                $exponential(self)
+            }
+
+            #[inline(always)]
+            fn normal(self) -> [Self; 2] {
+                $normal(self)
             }
 
             #[inline(always)]
@@ -96,10 +114,29 @@ macro_rules! float {
 }
 
 #[cfg(target_arch = "x86_64")]
-float!(f32, F32, sigmoid, std::arch::x86_64::__m512, std::arch::x86_64::__m256);
+float!(
+    f32,
+    F32,
+    [|x| sigmoid_of(Single(x)).0, |x| exponential_of(Single(x)).0, |x| normal_of(Single(x)).map(|x| x.0)],
+    std::arch::x86_64::__m512,
+    std::arch::x86_64::__m256
+);
 #[cfg(not(target_arch = "x86_64"))]
-float!(f32, F32, sigmoid, Single<f32>, Single<f32>);
-float!(f64, F64, |x: f64| 1.0 / (1.0 + libm::exp(-x)), Single<f64>, Single<f64>);
+float!(
+    f32,
+    F32,
+    [|x| sigmoid_of(Single(x)).0, |x| exponential_of(Single(x)).0, |x| normal_of(Single(x)).map(|x| x.0)],
+    Single<f32>,
+    Single<f32>
+);
+float!(f64, F64, [|x: f64| 1.0 / (1.0 + libm::exp(-x)), libm::exp, normal], Single<f64>, Single<f64>);
+
+/// The standard normal distribution in f64.
+fn normal(x: f64) -> [f64; 2] {
+    use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+    let density = libm::exp(-0.5 * x * x) * (0.5 * FRAC_1_SQRT_2 * FRAC_2_SQRT_PI);
+    [0.5 * libm::erfc(-x * FRAC_1_SQRT_2), density]
+}
 
 /// Runs `$body` with `$float` standing for the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
 macro_rules! by_dtype {

@@ -8,6 +8,8 @@
 
 mod activation;
 mod add;
+mod attention;
+mod attention_rows;
 mod average_pool;
 mod awake;
 mod batch_norm;
@@ -21,37 +23,46 @@ mod cross_entropy;
 mod cuda_tests;
 mod curve;
 mod dropout;
+mod exponential;
 pub mod float;
 mod focal;
 pub mod gemm;
+mod layer_norm;
+mod layer_scale;
 mod linear;
 mod margin;
 mod max_pool;
 pub(crate) mod multiversion;
+mod normal;
 mod normalize_rows;
 pub(crate) mod on_cuda;
 pub mod profile;
+mod rows;
 mod scale_channels;
 mod sigmoid;
 mod softmax;
 mod stochastic_depth;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tokens;
 pub mod vector;
 #[cfg(target_arch = "x86_64")]
 mod vector_x86;
 
 pub use activation::activation;
 pub use add::add;
+pub use attention::attention;
 pub use average_pool::global_average_pool;
 pub use awake::Awake;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training, running_statistic};
 pub use class_loss::{ClassLoss, Losses, Mixture, class_loss};
-pub use conv2d::{FoldedConv, FoldedNorm, conv2d};
+pub use conv2d::{FoldedConv, FoldedNorm, conv2d, pointwise};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use curve::Activation;
 pub use dropout::dropout;
 pub use focal::Focal;
+pub use layer_norm::layer_norm;
+pub use layer_scale::layer_scale;
 pub use linear::linear;
 pub use margin::{Margin, MarginLoss};
 pub use max_pool::max_pool2d;
@@ -59,6 +70,7 @@ pub use normalize_rows::normalize_rows;
 pub use scale_channels::scale_channels;
 pub use softmax::softmax;
 pub use stochastic_depth::stochastic_depth;
+pub use tokens::{first_token, tokens};
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
 pub const VERSIONS: &[(&str, u32)] = &[
@@ -75,8 +87,18 @@ pub const VERSIONS: &[(&str, u32)] = &[
 ];
 
 /// The same of paths that few stages take: they enter the recipes of those stages alone.
-pub const RARE_VERSIONS: &[(&str, u32)] =
-    &[("class_loss", 1), ("focal", 1), ("margin", 1), ("normalize_rows", 1), ("stochastic_depth", 1)];
+pub const RARE_VERSIONS: &[(&str, u32)] = &[
+    ("class_loss", 1),
+    ("focal", 1),
+    ("margin", 1),
+    ("normalize_rows", 1),
+    ("stochastic_depth", 1),
+    ("layer_norm", 1),
+    ("gelu", 1),
+    ("attention", 1),
+    ("layer_scale", 1),
+    ("tokens", 1),
+];
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -61,6 +61,12 @@ pub trait Vector: Copy {
     /// 1 / (1 + e^−self), as [`Float::sigmoid`].
     fn sigmoid(self) -> Self;
 
+    /// e^self, as [`Float::exponential`].
+    fn exponential(self) -> Self;
+
+    /// The standard normal distribution, as [`Float::normal`].
+    fn normal(self) -> [Self; 2];
+
     /// self where x lies between the bounds, 0 at them and beyond.
     fn between(self, x: Self, low: Self, high: Self) -> Self;
 
@@ -207,6 +213,17 @@ impl<T: Float> Vector for Single<T> {
     #[inline(always)]
     fn sigmoid(self) -> Self {
         Self(self.0.sigmoid())
+    }
+
+    #[inline(always)]
+    fn exponential(self) -> Self {
+        Self(self.0.exponential())
+    }
+
+    #[inline(always)]
+    fn normal(self) -> [Self; 2] {
+        let [share, density] = self.0.normal();
+        [Self(share), Self(density)]
     }
 
     #[inline(always)]

@@ -2,7 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::sigmoid::{Bits, sigmoid_of};
+use super::exponential::{Bits, exponential_of};
+use super::normal::normal_of;
+use super::sigmoid::sigmoid_of;
 use super::vector::Vector;
 
 /// Implements [`Vector`] by the intrinsics of one register type.
@@ -90,6 +92,16 @@ macro_rules! vector {
             #[inline(always)]
             fn sigmoid(self) -> Self {
                 sigmoid_of(self)
+            }
+
+            #[inline(always)]
+            fn exponential(self) -> Self {
+                exponential_of(self)
+            }
+
+            #[inline(always)]
+            fn normal(self) -> [Self; 2] {
+                normal_of(self)
             }
 
             #[inline(always)]

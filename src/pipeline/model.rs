@@ -51,6 +51,12 @@ pub enum Arch {
     EfficientNetB3,
     #[serde(rename = "efficientnet_lite0")]
     EfficientNetLite0,
+    #[serde(rename = "convnext_tiny")]
+    ConvNextTiny,
+    #[serde(rename = "vit_s_16")]
+    VitS16,
+    #[serde(rename = "vit_b_16")]
+    VitB16,
 }
 
 impl Arch {
@@ -63,7 +69,13 @@ impl Arch {
                 | Self::EfficientNetB2
                 | Self::EfficientNetB3
                 | Self::EfficientNetLite0
+                | Self::ConvNextTiny
         )
+    }
+
+    /// The side in pixels of the patches whose positions it has weights for: such weights are for one `image_size`.
+    pub fn patch(self) -> Option<usize> {
+        matches!(self, Self::VitS16 | Self::VitB16).then_some(16)
     }
 }
 

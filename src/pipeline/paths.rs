@@ -9,7 +9,8 @@ use super::document::{Node, Value};
 use super::suggest;
 
 /// The settings that are paths; `*` is any name.
-const PATHS: [&[&str]; 3] = [&["extends"], &["data", "*", "root"], &["stage", "*", "file"]];
+const PATHS: [&[&str]; 4] =
+    [&["extends"], &["data", "*", "root"], &["stage", "*", "file"], &["stage", "*", "verification", "pairs"]];
 
 /// Looks up variables and remembers what it found.
 #[derive(Clone)]

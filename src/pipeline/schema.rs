@@ -185,6 +185,14 @@ fn as_written(mut schema: Value) -> Value {
             "then": { "properties": { "stage": { "additionalProperties": needs_it } } },
         }));
     }
+    let has_weights = json!({
+        "if": { "properties": { "kind": { "const": "load_weights" } }, "required": ["kind"] },
+        "then": { "anyOf": [{ "required": ["file"] }, { "required": ["from"] }] },
+    });
+    conditions.push(json!({
+        "if": { "not": extends },
+        "then": { "properties": { "stage": { "additionalProperties": has_weights } } },
+    }));
     root.insert("allOf".into(), conditions.into());
     root["properties"]["matrix"]["items"]["oneOf"] = json!([
         { "required": ["path", "values"], "not": { "required": ["cases"] } },

@@ -5,8 +5,8 @@ use regex::Regex;
 use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
-use super::{Augment, EarlyStop, EvaluationSplit, Features, Group, Model, Monitor, Optimizer, Split};
-use super::{schedule_checks, suggest};
+use super::{Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Split};
+use super::{group_checks, schedule_checks, suggest};
 
 /// Checks every data set, model and stage.
 pub fn check(draft: &mut Draft) {
@@ -20,6 +20,7 @@ pub fn check(draft: &mut Draft) {
         let path = format!("stage.{name}");
         match stage.get("kind").and_then(Node::text) {
             Some("load_weights") => {
+                origin_of_weights(draft, stage, &path);
                 for key in ["reinit", "allow_missing", "allow_unexpected", "allow_mismatched"] {
                     patterns(draft, &format!("{path}.{key}"));
                 }
@@ -28,6 +29,23 @@ pub fn check(draft: &mut Draft) {
             Some("evaluate") => evaluate(draft, name, &path),
             _ => {}
         }
+    }
+}
+
+/// Weights come from a file or from a stage.
+fn origin_of_weights(draft: &mut Draft, stage: &Node, path: &str) {
+    match (stage.get("file"), stage.get("from")) {
+        (None, None) => {
+            let help =
+                "say where the weights are: in a `file`, or `from` a stage of this pipeline".to_owned();
+            draft.report(stage.mark(), "missing-key", "missing key `file`".to_owned(), help);
+        }
+        (Some(_), Some(_)) => {
+            let message = "`file` and `from` both say where the weights are".to_owned();
+            let place = draft.key(&format!("{path}.from"));
+            draft.report(place, "conflict", message, "keep one of them".to_owned());
+        }
+        _ => {}
     }
 }
 
@@ -100,12 +118,7 @@ fn train(draft: &mut Draft, name: &str, path: &str) {
     patterns(draft, &format!("{path}.freeze"));
     patterns(draft, &format!("{path}.train"));
     optimizer(draft, &format!("{path}.optimizer"));
-    let groups = draft.get(&format!("{path}.groups")).map(Node::items).unwrap_or_default();
-    for (index, group) in groups.iter().enumerate() {
-        if let Ok(group) = serde_json::from_value(group.to_json()) {
-            parameter_group(draft, &format!("{path}.groups[{index}]"), &group);
-        }
-    }
+    group_checks::check(draft, path);
     schedule_checks::check(draft, name, path);
     augment(draft, &format!("{path}.augment"));
     features(draft, path);
@@ -145,24 +158,6 @@ fn optimizer(draft: &mut Draft, path: &str) {
         let message = "Nesterov's momentum needs momentum".to_owned();
         let help = "set `momentum` above 0, such as 0.9, or remove `nesterov`".to_owned();
         draft.report(draft.key(&format!("{path}.nesterov")), "conflict", message, help);
-    }
-}
-
-fn parameter_group(draft: &mut Draft, path: &str, group: &Group) {
-    pattern_list(draft, &format!("{path}.match"), &group.patterns);
-    if group.lr.is_some() && group.lr_scale.is_some() {
-        let message = "`lr` and `lr_scale` both say the learning rate".to_owned();
-        draft.report(
-            draft.key(&format!("{path}.lr_scale")),
-            "conflict",
-            message,
-            "keep one of them".to_owned(),
-        );
-    }
-    if group.lr.is_none() && group.lr_scale.is_none() && group.weight_decay.is_none() {
-        let message = "this group changes nothing".to_owned();
-        let help = "set `lr`, `lr_scale` or `weight_decay`".to_owned();
-        draft.report(draft.place(path), "no-effect", message, help);
     }
 }
 
@@ -220,9 +215,28 @@ fn features(draft: &mut Draft, path: &str) {
 }
 
 fn evaluate(draft: &mut Draft, name: &str, path: &str) {
-    let Some(split) = draft.split_of(name) else { return };
-    let part = match draft.get(&format!("{path}.split")) {
-        Some(_) => draft.read(&format!("{path}.split")),
+    let given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
+    let sides = ["identification.gallery", "identification.query"];
+    // The stage's own split is not asked for where nothing but two others are.
+    let replaced = sides.into_iter().all(given) && !given("verification");
+    let idle = replaced && given("split");
+    let mut asked: Vec<&str> = sides.into_iter().filter(|key| given(key)).collect();
+    if !replaced {
+        asked.push("split");
+    }
+    if idle {
+        let message = "`split` has no effect: `identification` names both parts".to_owned();
+        draft.report(draft.key(&format!("{path}.split")), "no-effect", message, "remove `split`".to_owned());
+    }
+    for key in asked {
+        part_is_there(draft, name, &format!("{path}.{key}"));
+    }
+}
+
+fn part_is_there(draft: &mut Draft, stage: &str, at: &str) {
+    let Some(split) = draft.split_of(stage) else { return };
+    let part = match draft.get(at) {
+        Some(_) => draft.read(at),
         None => Some(EvaluationSplit::default()),
     };
     let (part, there) = match part {
@@ -231,10 +245,10 @@ fn evaluate(draft: &mut Draft, name: &str, path: &str) {
         Some(EvaluationSplit::Train) | None => return,
     };
     if !there {
-        let data = draft.name_of(name, "data").unwrap_or_default();
+        let data = draft.name_of(stage, "data").unwrap_or_default();
         let message = format!("`data.{data}` has no {part} split to evaluate on");
-        let help = format!("hold out images with `data.{data}.split.{part}`, or choose another `split`");
-        draft.report(draft.place(&format!("{path}.split")), "no-split", message, help);
+        let help = format!("hold out images with `data.{data}.split.{part}`, or choose another part");
+        draft.report(draft.place(at), "no-split", message, help);
     }
 }
 
@@ -245,7 +259,7 @@ fn patterns(draft: &mut Draft, path: &str) {
 }
 
 /// Only what needs no parameter names; the rest is checked where the model is known.
-fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
+pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
     for (index, pattern) in list.iter().enumerate() {
         let place = draft.place(&format!("{path}[{index}]"));
         let positive = pattern.strip_prefix('!').unwrap_or(pattern);

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::augment::Augment;
 use super::loss::Loss;
-use super::optimizer::{Group, Optimizer};
+use super::optimizer::{Group, Optimizer, Unfreeze};
+use super::recognition::{Identification, Verification};
 use super::schedule::Schedule;
-use super::training::{BatchNormPolicy, EarlyStop, Features, Monitor, Precision};
+use super::training::{BatchNormPolicy, EarlyStop, Ema, Features, Monitor, Precision};
 
 /// One step of the experiment. Stages form a graph through `from`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,7 +31,10 @@ pub struct LoadWeights {
     pub data: Option<String>,
     /// The weights: a `.safetensors` file or a PyTorch `.pth` state dict. `${VAR}` is replaced from the environment.
     #[schemars(length(min = 1))]
-    pub file: String,
+    pub file: Option<String>,
+    /// Instead of `file`, a stage of this pipeline whose weights are taken over, such as `domain@best`: into a model of
+    /// other classes, or of another head.
+    pub from: Option<String>,
     /// Tensors that are not read but initialised afresh, such as `["@head"]`.
     #[serde(default)]
     pub reinit: Vec<String>,
@@ -58,7 +62,7 @@ pub struct InitWeights {
 /// Trains the parameters that its rules leave trainable, and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-reserved" = ["accumulate", "distill", "layer_decay", "unfreeze"]))]
+#[schemars(extend("x-reserved" = ["distill"]))]
 pub struct Train {
     /// The stage whose weights this one starts from; after a train stage with `@best` or `@last`.
     pub from: String,
@@ -67,12 +71,21 @@ pub struct Train {
     /// How often every training image is seen.
     #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// Images per optimizer step.
+    /// Images per batch; per optimizer step unless `accumulate` says otherwise.
     #[serde(default = "default_batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: usize,
+    /// Batches per optimizer step: their gradients are averaged over all their images.
+    #[serde(default = "one_batch")]
+    #[schemars(range(min = 1))]
+    pub accumulate: u32,
     /// The optimizer and its settings.
     pub optimizer: Optimizer,
+    /// The most that the L2 norm of all gradients together may be; longer ones are scaled down to it.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub clip_norm: Option<f64>,
+    /// Averages the weights over the steps: these are validated, and kept as `@best` and `@last`.
+    pub ema: Option<Ema>,
     /// How the learning rate moves over the stage; constant if left out.
     #[serde(default)]
     pub schedule: Schedule,
@@ -93,9 +106,15 @@ pub struct Train {
     /// What batch normalisation does in this stage.
     #[serde(default)]
     pub batch_norm: BatchNormPolicy,
-    /// Parameter groups with a learning rate or weight decay of their own; a parameter may be in one at most.
+    /// Parameter groups with a learning rate, weight decay or warmup of their own; a parameter may be in one at most.
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// Frozen parameters that begin to train after some epochs, in the order they do.
+    #[serde(default)]
+    pub unfreeze: Vec<Unfreeze>,
+    /// The share that each layer has of the learning rate of the layer above it; the head has the full one.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub layer_decay: Option<f64>,
     /// Random changes to training images; none if left out.
     #[serde(default)]
     pub augment: Augment,
@@ -118,6 +137,10 @@ fn default_batch_size() -> usize {
     32
 }
 
+fn one_batch() -> u32 {
+    1
+}
+
 /// Measures a model on one split and draws what a person wants to see.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -130,9 +153,22 @@ pub struct Evaluate {
     /// The part of the data set.
     #[serde(default)]
     pub split: EvaluationSplit,
+    /// Compares images by their embeddings, two at a time, instead of telling their classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// Looks images up in a gallery by their embeddings, instead of telling their classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identification: Option<Identification>,
     /// The side of the square images in pixels, instead of the data set's.
     #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,
+}
+
+impl Evaluate {
+    /// Whether it compares embeddings instead of telling classes.
+    pub fn compares_embeddings(&self) -> bool {
+        self.verification.is_some() || self.identification.is_some()
+    }
 }
 
 /// A part of a data set.
@@ -196,16 +232,17 @@ impl Stage {
         }
     }
 
-    /// The stage whose weights this one starts from; none for those that make weights.
+    /// The stage whose weights this one starts from; none for those that make or read weights.
     pub fn parent(&self) -> Option<Parent<'_>> {
         match self {
-            Self::LoadWeights(_) | Self::InitWeights(_) => None,
+            Self::LoadWeights(load) => Parent::parse(load.from.as_deref()?),
+            Self::InitWeights(_) => None,
             Self::Train(train) => Parent::parse(&train.from),
             Self::Evaluate(evaluate) => Parent::parse(&evaluate.from),
         }
     }
 
-    /// The model it names; a stage with a parent has its parent's.
+    /// The model it names; a stage that trains or evaluates has its parent's.
     pub fn model(&self) -> Option<&str> {
         match self {
             Self::LoadWeights(load) => load.model.as_deref(),
@@ -215,6 +252,15 @@ impl Stage {
     }
 
     /// The data set it names.
+    /// Its own image size, in place of the data set's.
+    pub fn image_size(&self) -> Option<usize> {
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => None,
+            Self::Train(train) => train.image_size,
+            Self::Evaluate(evaluate) => evaluate.image_size,
+        }
+    }
+
     pub fn data(&self) -> Option<&str> {
         match self {
             Self::LoadWeights(load) => load.data.as_deref(),
@@ -233,7 +279,7 @@ impl Stage {
         }
     }
 
-    /// The model it fills; a stage with a parent has its parent's.
+    /// The model it fills; a stage that trains or evaluates has its parent's.
     pub(super) fn model_mut(&mut self) -> Option<&mut Option<String>> {
         match self {
             Self::LoadWeights(load) => Some(&mut load.model),

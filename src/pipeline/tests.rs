@@ -177,8 +177,9 @@ fn extends_merges_tables_and_rebases_paths() {
     assert_eq!((data.image_size, data.root.as_str()), (96, "shared/images"));
     assert_eq!(train(&resolved, "fit").train, Some(vec!["fc".to_owned()]));
     let Some(Stage::LoadWeights(start)) = resolved.stage("start") else { panic!() };
-    assert_eq!(start.file, "shared/${WEIGHTS}/resnet18.safetensors");
-    assert_eq!(resolved.path(&start.file).unwrap(), folder.0.path().join("shared/w/resnet18.safetensors"));
+    let file = start.file.as_deref().unwrap();
+    assert_eq!(file, "shared/${WEIGHTS}/resnet18.safetensors");
+    assert_eq!(resolved.path(file).unwrap(), folder.0.path().join("shared/w/resnet18.safetensors"));
     let twice = Folder::new(&[("p.toml", over), ("shared/base.toml", "extends = \"x.toml\"\n")]);
     assert!(twice.errors(&[]).contains(&"nested-extends base.toml:1:11".to_owned()));
     let broken = Folder::new(&[("p.toml", over), ("shared/base.toml", "a = \n")]);

@@ -94,3 +94,24 @@ pub struct EarlyStop {
     #[schemars(range(min = 0))]
     pub min_delta: f64,
 }
+
+/// An exponential moving average of the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ema {
+    /// The share of the average that each optimizer step leaves.
+    #[serde(default = "default_decay")]
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+    pub decay: f64,
+    /// Begins with a smaller share, (1 + step) / (10 + step), so that the first weights do not weigh for long.
+    #[serde(default = "default_warmup")]
+    pub warmup: bool,
+}
+
+fn default_decay() -> f64 {
+    0.999
+}
+
+fn default_warmup() -> bool {
+    true
+}

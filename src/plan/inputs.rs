@@ -42,8 +42,10 @@ impl Plan {
         let digest = |paths: &[PathBuf]| if rehash { index.rehash(paths) } else { index.digests(paths) };
         let mut digested: Vec<(Arc<Dataset>, Arc<Dataset>)> = Vec::new();
         for draft in &mut drafts {
-            if let Work::LoadWeights(work) = &mut draft.work {
-                work.digest = digest(std::slice::from_ref(&work.file))?.pop();
+            if let Work::LoadWeights(work) = &mut draft.work
+                && let Some(file) = &work.file
+            {
+                work.digest = digest(std::slice::from_ref(file))?.pop();
             }
             let Some(slot) = draft.work.dataset_mut() else { continue };
             let Some(scanned) = slot.take() else { continue };

@@ -1,19 +1,18 @@
 //! From a checked pipeline to stages whose every name is resolved, or to the list of what cannot be.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::data::{Dataset, Split};
+use crate::data::{self, Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, RuleError};
 use crate::pipeline::{
     self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageFolder, Loss, Report, Resolved, Stage,
     suggest,
 };
-use crate::stage::{Evaluate, InitWeights, LoadWeights, Subject, Train, View, Work};
+use crate::stage::{Evaluate, InitWeights, LoadWeights, Recognition, Subject, Train, View, Work};
 use crate::weights::{self, LoadRules, Source};
 
 /// How much of the disk may be looked at.
@@ -108,14 +107,21 @@ impl Resolver<'_> {
         let Data::ImageFolder(data) = self.pipeline.data.get(data_name)?;
         let classes = self.classes(data_name, data)?;
         let subject = match above.map(Work::subject) {
-            Some(subject) => {
-                self.same_classes(name, data_name, &subject.classes, &classes)?;
+            Some(subject) if !matches!(stage, Stage::LoadWeights(_)) => {
+                // Embeddings of anyone may be compared.
+                if !matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings()) {
+                    self.same_classes(name, data_name, &subject.classes, &classes)?;
+                }
                 subject.clone()
             }
-            None => Subject { model: self.pipeline.model.get(stage.model()?)?.clone(), classes },
+            // Weights are read into a model of the stage's own.
+            _ => {
+                let (model, image_size) = (self.pipeline.model.get(stage.model()?)?.clone(), data.image_size);
+                Subject { model, classes, image_size }
+            }
         };
         match stage {
-            Stage::LoadWeights(load) => self.load_weights(name, load, subject, seed),
+            Stage::LoadWeights(load) => self.load_weights(name, load, above, subject, seed),
             Stage::InitWeights(_) => Some((Work::InitWeights(InitWeights { subject, seed }), Value::Null)),
             Stage::Train(train) => {
                 let description = subject.build().description;
@@ -126,13 +132,14 @@ impl Resolver<'_> {
                         return None;
                     }
                 };
-                if train.features.is_some() && table.frozen_prefix(&description) == 0 {
+                if train.features.is_some() && table.first().frozen_prefix(&description) == 0 {
                     let message = "no features are kept where the first layer trains".to_owned();
                     let help = "freeze the first layers, or remove `features`".to_owned();
                     self.diagnose(&format!("stage.{name}.features"), "no-effect", message, Some(help));
                     return None;
                 }
                 let view = View::new(data, train.image_size);
+                self.same_patches(name, data_name, &subject, &view)?;
                 let dataset = self.images(data_name, data);
                 self.loss(name, &train.loss, &subject)?;
                 self.last_batch(name, train, &description, &table, dataset.as_deref())?;
@@ -142,13 +149,16 @@ impl Resolver<'_> {
             }
             Stage::Evaluate(evaluate) => {
                 let view = View::new(data, evaluate.image_size);
+                self.same_patches(name, data_name, &subject, &view)?;
                 let dataset = self.images(data_name, data);
+                let recognition = self.recognition(name, evaluate, dataset.as_deref())?;
                 Some((
                     Work::Evaluate(Evaluate {
                         subject,
                         view,
                         dataset,
                         split: evaluate.split,
+                        recognition,
                         layers: above.map_or(0, Work::shared_layers),
                     }),
                     Value::Null,
@@ -157,10 +167,31 @@ impl Resolver<'_> {
         }
     }
 
+    /// What is asked of embeddings, if anything is: the list of pairs is read here.
+    fn recognition(
+        &mut self,
+        stage: &str,
+        evaluate: &pipeline::Evaluate,
+        dataset: Option<&Dataset>,
+    ) -> Option<Option<Recognition>> {
+        let mut pairs = None;
+        let listed = evaluate.verification.as_ref().and_then(|verification| verification.pairs.as_ref());
+        if let (Some(file), Some(dataset)) = (listed, dataset) {
+            let at = format!("stage.{stage}.verification.pairs");
+            let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(file))?;
+            let read = std::fs::read_to_string(&path)
+                .map_err(|error| crate::Error::io("read", &path, error))
+                .and_then(|text| data::read_pairs(&text, dataset, evaluate.split));
+            pairs = Some(self.or_diagnose(&at, "pairs", read)?);
+        }
+        Some(evaluate.compares_embeddings().then(|| Recognition::new(evaluate, pairs)))
+    }
+
     fn load_weights(
         &mut self,
         name: &str,
         load: &pipeline::LoadWeights,
+        above: Option<&Work>,
         subject: Subject,
         seed: u64,
     ) -> Option<(Work, Value)> {
@@ -173,12 +204,25 @@ impl Resolver<'_> {
             }
         };
         rules.classes = Some(subject.classes.clone());
-        let at = format!("stage.{name}.file");
-        let (mut file, mut names) = (PathBuf::new(), None);
-        if self.depth == Depth::Inputs {
-            file = self.or_diagnose(&at, "unset-variable", self.pipeline.path(&load.file))?;
-            let fits = Source::open(&file).and_then(|source| {
-                let source = source.translated(&description)?;
+        let (mut file, mut names) = (None, None);
+        let source = match (&load.file, above, &load.from) {
+            (None, Some(above), Some(from)) => {
+                let at = format!("stage.{name}.from");
+                // Of classes that are not known here nothing can be said.
+                let known = [above.subject(), &subject].iter().all(|subject| is_known(&subject.classes));
+                known.then(|| (at, above.subject().source(from)))
+            }
+            (Some(text), ..) if self.depth == Depth::Inputs => {
+                let at = format!("stage.{name}.file");
+                let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(text))?;
+                let source = Source::open(&path).and_then(|source| source.translated(&description));
+                file = Some(path);
+                Some((at, source))
+            }
+            _ => None,
+        };
+        if let Some((at, source)) = source {
+            let fits = source.and_then(|source| {
                 weights::origins(&description, &source, &rules).map(|_| source.names_in_words())
             });
             names = self.or_diagnose(&at, "weights", fits)?;
@@ -228,14 +272,34 @@ impl Resolver<'_> {
     }
 
     fn same_classes(&mut self, stage: &str, data: &str, head: &[String], classes: &[String]) -> Option<()> {
-        let known = |classes: &[String]| classes.iter().all(|class| class != UNKNOWN);
-        if head == classes || !(known(head) && known(classes)) {
+        if head == classes || !(is_known(head) && is_known(classes)) {
             return Some(());
         }
         let message = format!("the head tells {} apart, and `{data}` has {}", list(head), list(classes));
         let help =
             "give both data sets the same `classes`, or load the weights anew with `reinit = [\"@head\"]`";
         self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help.to_owned()));
+        None
+    }
+
+    /// Position embeddings are for images of one size, which the model's first stage gives.
+    fn same_patches(&mut self, stage: &str, data: &str, subject: &Subject, view: &View) -> Option<()> {
+        let (known, found) = (subject.image_size, view.0.image_size);
+        let Some(patch) = subject.model.arch.patch() else { return Some(()) };
+        let (message, help) = if known != found {
+            let help =
+                format!("`image_size = {known}` here, or `{found}` where the model's weights come from");
+            (format!("the model has position embeddings for `image_size` {known}, not {found}"), help)
+        } else if !found.is_multiple_of(patch) {
+            let near = (found / patch).max(1) * patch;
+            let help = format!("`image_size = {near}`, or another multiple of {patch}");
+            (format!("an `image_size` of {found} is no whole number of patches of {patch} pixels"), help)
+        } else {
+            return Some(());
+        };
+        let own = self.pipeline.stage(stage).and_then(Stage::image_size).is_some();
+        let at = if own { format!("stage.{stage}.image_size") } else { format!("data.{data}.image_size") };
+        self.diagnose(&at, "image-size", message, Some(help));
         None
     }
 
@@ -277,7 +341,7 @@ impl Resolver<'_> {
         table: &ParameterTable,
         dataset: Option<&Dataset>,
     ) -> Option<()> {
-        let mut norms = description.norms.iter().zip(&table.norms);
+        let mut norms = description.norms.iter().zip(&table.last().norms);
         let sensitive =
             norms.any(|(norm, mode)| *mode == NormMode::Training && description.in_head(norm.weight));
         let images = dataset.map_or(0, |dataset| dataset.split(Split::Train).len());
@@ -308,6 +372,11 @@ impl Resolver<'_> {
     }
 }
 
+/// Whether the names of classes could be looked at.
+fn is_known(classes: &[String]) -> bool {
+    classes.iter().all(|class| class != UNKNOWN)
+}
+
 /// The first names of a list, in their order.
 fn list(classes: &[String]) -> String {
     const SHOWN: usize = 6;
@@ -320,7 +389,7 @@ fn list(classes: &[String]) -> String {
 
 /// The settings that the table of who trains is made from.
 fn rules_of(train: &pipeline::Train) -> Value {
-    json!({
+    let mut rules = json!({
         "freeze": train.freeze,
         "train": train.train,
         "freeze_first": train.freeze_first,
@@ -328,5 +397,12 @@ fn rules_of(train: &pipeline::Train) -> Value {
         "train_last": train.train_last,
         "batch_norm": train.batch_norm,
         "groups": train.groups,
-    })
+    });
+    if !train.unfreeze.is_empty() {
+        rules["unfreeze"] = json!(train.unfreeze);
+    }
+    if let Some(decay) = train.layer_decay {
+        rules["layer_decay"] = json!(decay);
+    }
+    rules
 }

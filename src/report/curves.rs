@@ -39,6 +39,9 @@ pub fn curves(title: &str, history: &[HistoryRow]) -> Svg {
     let (loss, accuracy) = (loss(history), accuracy(history));
     for (panel, sides) in [loss, accuracy].iter().zip(PLOTS) {
         grid(&mut svg, panel, &epochs, sides);
+        for (epoch, joined) in thaws(history) {
+            mark_thaw(&mut svg, &epochs, sides, epoch, joined);
+        }
         if let Some(best) = best {
             mark_epoch(&mut svg, &epochs, sides, best);
         }
@@ -154,6 +157,33 @@ fn mark_epoch(svg: &mut Svg, epochs: &Axis, [left, right]: [f64; 2], best: u32) 
     svg.text([at, TOP - 9.0], &text, Font::new(12.0, Paint::Muted, Anchor::Middle));
 }
 
+/// The epochs with which parameters joined, and how many they were.
+fn thaws(history: &[HistoryRow]) -> Vec<(u32, u64)> {
+    let joined = |pair: &[HistoryRow]| {
+        let (before, now) = (pair[0].trainable_parameters?, pair[1].trainable_parameters?);
+        (now > before).then_some((pair[1].epoch, now - before))
+    };
+    history.windows(2).filter_map(joined).collect()
+}
+
+/// A line between the epoch before and the first in which more trains, with what joined written along it.
+fn mark_thaw(svg: &mut Svg, epochs: &Axis, sides: [f64; 2], epoch: u32, joined: u64) {
+    let x = epochs.place(f64::from(epoch) - 0.5, sides);
+    svg.line([x, TOP], [x, BOTTOM], Stroke::new(Paint::Axis, 1.0));
+    let text = format!("thaws {}", short(joined));
+    let middle = TOP + 6.0 + width(&text, 11.0) / 2.0;
+    svg.text([x - 4.0, middle], &text, Font::new(11.0, Paint::Muted, Anchor::Middle).rotated(-90.0));
+}
+
+/// A count in as few letters as a curve has room for: `1.2k`, `8.39M`.
+fn short(count: u64) -> String {
+    match count {
+        0..1_000 => count.to_string(),
+        1_000..1_000_000 => format!("{}k", significant(count as f64 / 1e3, 3)),
+        _ => format!("{}M", significant(count as f64 / 1e6, 3)),
+    }
+}
+
 /// A ring on the validation curve at the best epoch.
 fn mark_best(svg: &mut Svg, panel: &Panel, epochs: &Axis, sides: [f64; 2], best: u32) {
     let validation = panel.series.iter().find(|series| series.paint == Paint::Validation);
@@ -196,6 +226,7 @@ mod tests {
             validation_accuracy: validation.map(|loss| 1.0 - loss / 2.0),
             validation_macro_f1: validation,
             is_best,
+            trainable_parameters: None,
         }
     }
 
@@ -204,6 +235,17 @@ mod tests {
         let history =
             [row(1, 0.69, Some(0.66), true), row(2, 0.41, Some(0.45), true), row(3, 0.22, Some(0.47), false)];
         insta::assert_snapshot!(curves("fine & tune", &history).document());
+    }
+
+    #[test]
+    fn a_line_stands_where_more_began_to_train() {
+        let mut history = [0.69, 0.41, 0.22].map(|loss| row(1, loss, None, false));
+        for (place, (row, trainable)) in history.iter_mut().zip([5_130, 5_130, 8_398_858]).enumerate() {
+            (row.epoch, row.trainable_parameters) = (place as u32 + 1, Some(trainable));
+        }
+        let text = curves("gradual", &history).document();
+        assert_eq!(text.matches("thaws 8.39M").count(), 2, "{text}");
+        assert_eq!(text.matches("thaws").count(), 2);
     }
 
     #[test]

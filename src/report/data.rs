@@ -6,12 +6,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::recognition::{HardPair, read_hard_pairs, read_matches, read_roc};
 use super::tables::{HistoryRow, Prediction, read_history, read_predictions};
 use crate::digest::Difference;
 use crate::error::{Error, Result};
-use crate::freeze::ParameterTable;
-use crate::metrics::Classification;
-use crate::model::NormMode;
+use crate::freeze::{Joining, ParameterTable};
+use crate::metrics::{Classification, Identification, RocPoint, Verification};
+use crate::model::Description;
 
 /// A run as its report shows it. Nothing here knows the time or an absolute path.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,9 +43,25 @@ pub struct StageReport {
     pub training: Option<Training>,
     pub history: Vec<HistoryRow>,
     pub metrics: Option<Classification>,
+    pub recognition: Option<Recognition>,
     pub predictions: Vec<Prediction>,
     /// Relative to the report.
     pub files: Vec<String>,
+}
+
+/// How well embeddings tell identities apart: the `metrics.json` of such an evaluation, and its tables.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Recognition {
+    pub images: u64,
+    /// How many numbers an embedding has.
+    pub dimension: u64,
+    pub verification: Option<Verification>,
+    #[serde(skip)]
+    pub roc: Vec<RocPoint>,
+    #[serde(skip)]
+    pub hardest: Vec<HardPair>,
+    /// Its `cmc` is that of the table.
+    pub identification: Option<Identification>,
 }
 
 /// How a train stage went: its `metrics.json`.
@@ -66,6 +83,9 @@ pub struct ParameterCounts {
     pub trainable_parameters: u64,
     pub frozen_parameters: u64,
     pub batch_norm: BatchNormCounts,
+    /// What joined when; nothing where all of it trained from the start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Joining>,
 }
 
 /// How many batch normalisation layers use the batch's statistics, and how many their running ones.
@@ -77,19 +97,21 @@ pub struct BatchNormCounts {
 }
 
 impl ParameterCounts {
-    pub fn of(table: &ParameterTable) -> Self {
+    pub fn of(table: &ParameterTable, description: &Description) -> Self {
         let totals = table.totals();
-        let training = table.norms.iter().filter(|mode| **mode == NormMode::Training).count();
+        let (train, eval) = table.last().norm_counts();
+        let phases = if table.phases.len() > 1 { table.joining(description) } else { Vec::new() };
         Self {
             trainable_tensors: totals.trainable_tensors as u64,
             frozen_tensors: totals.frozen_tensors as u64,
             trainable_parameters: totals.trainable_parameters as u64,
             frozen_parameters: totals.frozen_parameters as u64,
             batch_norm: BatchNormCounts {
-                total: table.norms.len() as u64,
-                train: training as u64,
-                eval: (table.norms.len() - training) as u64,
+                total: (train + eval) as u64,
+                train: train as u64,
+                eval: eval as u64,
             },
+            phases,
         }
     }
 }
@@ -97,7 +119,7 @@ impl ParameterCounts {
 /// What a run directory holds for people, and below it for each stage, in the order of the links. What is written after
 /// the report, such as the manifest, is not among them: the page would change by being written again.
 const RUN_FILES: [&str; 3] = ["pipeline.toml", "resolved.toml", "plan.json"];
-const STAGE_FILES: [&str; 11] = [
+const STAGE_FILES: [&str; 18] = [
     "metrics.json",
     "history.csv",
     "parameters.csv",
@@ -105,6 +127,13 @@ const STAGE_FILES: [&str; 11] = [
     "confusion_matrix.csv",
     "confusion_matrix.svg",
     "confusion_matrix.png",
+    "roc.csv",
+    "roc.svg",
+    "roc.png",
+    "hardest_pairs.csv",
+    "cmc.csv",
+    "cmc.svg",
+    "cmc.png",
     "curves.svg",
     "curves.png",
     "best.safetensors",
@@ -148,8 +177,14 @@ impl StageReport {
         let mut stage = Self { name: name.to_owned(), kind: kind.to_owned(), settings, ..Self::default() };
         stage.files = present(run, &below(""), &STAGE_FILES);
         if let Some(text) = optional(run, &below("metrics.json"))? {
+            let asks = |key: &str| stage.settings.get(key).is_some();
             match kind {
                 "train" => stage.training = Some(parse_json(&text, &below("metrics.json"))?),
+                "evaluate" if asks("verification") || asks("identification") => {
+                    let mut recognition: Recognition = parse_json(&text, &below("metrics.json"))?;
+                    recognition.read_tables(run, &below)?;
+                    stage.recognition = Some(recognition);
+                }
                 _ => stage.metrics = Some(parse_json(&text, &below("metrics.json"))?),
             }
         }
@@ -174,6 +209,22 @@ impl StageReport {
         let mut wrong: Vec<_> = wrong.map(|row| (row, sureness(row))).collect();
         wrong.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.file.cmp(&b.0.file)));
         wrong
+    }
+}
+
+impl Recognition {
+    fn read_tables(&mut self, run: &Path, below: &dyn Fn(&str) -> String) -> Result<()> {
+        if let Some(text) = optional(run, &below("roc.csv"))? {
+            self.roc = read_roc(&text).map_err(|error| error.within(below("roc.csv")))?;
+        }
+        if let Some(text) = optional(run, &below("hardest_pairs.csv"))? {
+            self.hardest =
+                read_hard_pairs(&text).map_err(|error| error.within(below("hardest_pairs.csv")))?;
+        }
+        if let (Some(found), Some(text)) = (&mut self.identification, optional(run, &below("cmc.csv"))?) {
+            found.cmc = read_matches(&text).map_err(|error| error.within(below("cmc.csv")))?;
+        }
+        Ok(())
     }
 }
 

@@ -171,6 +171,7 @@ mod tests {
             validation_accuracy: Some(1.0),
             validation_macro_f1: Some(1.0),
             is_best: true,
+            trainable_parameters: None,
         };
         let parameters = ParameterCounts {
             trainable_tensors: 2,
@@ -178,6 +179,7 @@ mod tests {
             trainable_parameters: 4_098,
             frozen_parameters: 23_508_032,
             batch_norm: BatchNormCounts { total: 53, train: 0, eval: 53 },
+            phases: Vec::new(),
         };
         let train = StageReport {
             name: "frozen".into(),

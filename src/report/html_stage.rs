@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::data::{ParameterCounts, StageReport};
 use super::html::{anchor, links, plain};
 use super::tables::HistoryRow;
-use super::text::{count, number, percent, significant};
-use super::{confusion_matrix, curves};
+use super::text::{count, joining, number, percent, significant};
+use super::{confusion_matrix, curves, html_recognition};
 use crate::metrics::Classification;
 
 /// Tables with more rows than this are folded.
@@ -28,6 +28,7 @@ pub(super) fn stage_card(stage: &StageReport) -> Markup {
                 (parameters(&training.parameters))
             }
             @if let Some(metrics) = &stage.metrics { (metric_tiles(metrics)) }
+            @if let Some(recognition) = &stage.recognition { (html_recognition::card(&stage.name, recognition)) }
             @if !stage.history.is_empty() {
                 div.picture { (PreEscaped(curves(&stage.name, &stage.history).inline())) }
                 (history(&stage.history))
@@ -48,6 +49,9 @@ pub(super) fn key_result(stage: &StageReport) -> String {
     if let Some(metrics) = &stage.metrics {
         return format!("accuracy {}, macro F1 {}", percent(metrics.accuracy), percent(metrics.macro_f1));
     }
+    if let Some(recognition) = &stage.recognition {
+        return html_recognition::key_result(recognition);
+    }
     let Some(training) = &stage.training else { return String::new() };
     match training.best.as_ref().and_then(|best| Some((best.epoch, best.validation_accuracy?))) {
         Some((epoch, accuracy)) => format!("validation accuracy {} at epoch {epoch}", percent(accuracy)),
@@ -55,7 +59,7 @@ pub(super) fn key_result(stage: &StageReport) -> String {
     }
 }
 
-fn tile(value: &str, name: &str) -> Markup {
+pub(super) fn tile(value: &str, name: &str) -> Markup {
     html! { div.tile { b { (value) } span { (name) } } }
 }
 
@@ -96,6 +100,9 @@ fn parameters(counts: &ParameterCounts) -> Markup {
             b { (count(counts.trainable_parameters)) } " trainable in " (counts.trainable_tensors) " tensors ("
             (significant(share, 3)) "\u{a0}%), "
             b { (count(counts.frozen_parameters)) } " frozen in " (counts.frozen_tensors) " tensors"
+        }
+        @if !counts.phases.is_empty() {
+            ul { @for joined in &counts.phases { li { (joining(joined)) } } }
         }
         @if norms.total > 0 {
             p.muted {

@@ -9,10 +9,14 @@ mod confusion;
 mod curves;
 mod data;
 mod html;
+mod html_recognition;
 mod html_stage;
+mod lr_curve;
 mod overlay;
 mod overlay_html;
+mod plot;
 mod png;
+mod recognition;
 mod svg;
 mod tables;
 mod text;
@@ -20,16 +24,23 @@ mod text;
 pub use comparison::{Column, ComparedRun, Measure, Overlay, RunGroup, overlay_csv};
 pub use confusion::confusion_matrix;
 pub use curves::curves;
-pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, Training};
+pub use data::{BatchNormCounts, ParameterCounts, Recognition, ReportData, StageReport, Training};
 pub use html::report_html;
+pub use lr_curve::lr_curve;
 pub use overlay::overlay;
 pub use overlay_html::overlay_html;
 pub use png::png;
+pub use recognition::{
+    HardPair, hard_pairs_csv, match_csv, match_curve, read_hard_pairs, read_matches, read_roc, roc_csv,
+    roc_curve,
+};
 pub use svg::Svg;
 pub use tables::{
     HistoryRow, Prediction, confusion_csv, history_csv, predictions_csv, read_history, read_predictions,
 };
-pub use text::{count, number, percent};
+pub use text::{count, joining, number, percent, plainly};
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
 pub const VERSIONS: &[(&str, u32)] = &[("pictures", 1)];
+/// Those of evaluations that compare embeddings.
+pub const RECOGNITION_VERSIONS: &[(&str, u32)] = &[("recognition_pictures", 1)];

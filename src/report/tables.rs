@@ -23,6 +23,9 @@ pub struct HistoryRow {
     pub validation_macro_f1: Option<f64>,
     /// Whether the monitor was better than in all epochs before: the last such row is `@best`.
     pub is_best: bool,
+    /// How many numbers trained in this epoch, where some joined on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trainable_parameters: Option<u64>,
 }
 
 /// One image as a model saw it: a row of `predictions.csv`.
@@ -38,7 +41,7 @@ pub struct Prediction {
 
 pub fn history_csv(rows: &[HistoryRow]) -> String {
     let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-    let header = [
+    let mut header = vec![
         "epoch",
         "lr",
         "train_loss",
@@ -48,6 +51,7 @@ pub fn history_csv(rows: &[HistoryRow]) -> String {
         "validation_macro_f1",
         "is_best",
     ];
+    header.extend(rows.iter().find_map(|row| row.trainable_parameters).map(|_| "trainable_parameters"));
     writer.write_record(header).expect(IN_MEMORY);
     rows.iter().for_each(|row| writer.serialize(row).expect(IN_MEMORY));
     text(writer)
@@ -92,13 +96,13 @@ pub fn read_predictions(text: &str) -> Result<Vec<Prediction>> {
     csv::Reader::from_reader(text.as_bytes()).deserialize().map(read).collect()
 }
 
-const IN_MEMORY: &str = "a vector takes all rows, and all rows have as many fields as the header";
+pub(super) const IN_MEMORY: &str = "a vector takes all rows, and all rows have as many fields as the header";
 
-fn text(writer: csv::Writer<Vec<u8>>) -> String {
+pub(super) fn text(writer: csv::Writer<Vec<u8>>) -> String {
     String::from_utf8(writer.into_inner().expect(IN_MEMORY)).expect("fields are text")
 }
 
-fn unreadable(error: csv::Error) -> Error {
+pub(super) fn unreadable(error: csv::Error) -> Error {
     Error::failed(format!("unreadable table: {error}"))
 }
 
@@ -118,6 +122,7 @@ mod tests {
             validation_accuracy: Some(0.5),
             validation_macro_f1: Some(1.0 / 3.0),
             is_best: true,
+            trainable_parameters: None,
         };
         let unmeasured = HistoryRow {
             epoch: 2,
@@ -135,6 +140,9 @@ mod tests {
         ");
         assert_eq!(read_history(&history_csv(&rows)).unwrap(), rows);
         assert!(history_csv(&[]).starts_with("epoch,"));
+        let gradual =
+            rows.map(|row| HistoryRow { trainable_parameters: Some(2 * u64::from(row.epoch)), ..row });
+        assert_eq!(read_history(&history_csv(&gradual)).unwrap(), gradual);
         assert!(read_history("epoch,lr\n1,x\n").is_err());
     }
 

@@ -1,4 +1,6 @@
-//! Text in pictures: how wide it is, how it is shortened, and how numbers are written.
+//! Text: how wide it is in pictures, how it is shortened, and how numbers are written.
+
+use crate::freeze::Joining;
 
 /// Advance widths of U+0020 to U+007E in Inter Regular, in 2048ths of the font size (its `hmtx` table).
 #[rustfmt::skip]
@@ -62,6 +64,29 @@ pub fn coordinate(value: f64) -> String {
 /// A number for people: four significant digits, without trailing zeros, as `0.6931`, `12.5`, `1.5e-5`.
 pub fn number(value: f64) -> String {
     significant(value, 4)
+}
+
+/// A setting as short as it can be said without losing a digit: `0.001`, `1e-5`.
+pub fn plainly(value: f64) -> String {
+    let (plain, scientific) = (value.to_string(), format!("{value:e}"));
+    if scientific.len() < plain.len() { scientific } else { plain }
+}
+
+/// Such as `from epoch 4: 15 tensors, 8,393,728 parameters at lr 1e-4, layer4.0 … layer4.1`.
+pub fn joining(joining: &Joining) -> String {
+    let rates = match joining.lr {
+        None => String::new(),
+        Some([low, high]) if low == high => format!(" at lr {}", plainly(low)),
+        Some([low, high]) => format!(" at lr {} to {}", number(low), number(high)),
+    };
+    let layers = match &joining.layers[..] {
+        [] => String::new(),
+        [only] => format!(", {only}"),
+        [first, second] => format!(", {first} and {second}"),
+        [first, .., last] => format!(", {first} … {last}"),
+    };
+    let (epoch, tensors) = (joining.after_epochs + 1, joining.tensors);
+    format!("from epoch {epoch}: {tensors} tensors, {} parameters{rates}{layers}", count(joining.parameters))
 }
 
 /// A number of so many significant digits, without trailing zeros.

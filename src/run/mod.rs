@@ -7,6 +7,7 @@
 mod compare;
 mod directory;
 mod earlier;
+mod embed;
 mod execute;
 mod garbage;
 mod locate;
@@ -24,6 +25,7 @@ pub use crate::events::{Event, Fanout, Interrupt, Observer, Outcome, Quiet};
 pub use compare::{Comparison, compare};
 pub use directory::{RunDirectory, State};
 pub use earlier::earlier_stages;
+pub use embed::{Embedded, image_files};
 pub use execute::{Options, StageSummary as Done, Summary, Texts, execute};
 pub use garbage::{Garbage, Survey, free, survey};
 pub use locate::{all_runs, resolve_run, resolve_runs, runs_root, runs_root_from};

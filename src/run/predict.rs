@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
@@ -19,10 +19,10 @@ use crate::weights::{self, LoadRules, Source};
 
 /// A model with its weights, its classes and its view of images.
 pub struct Predictor {
-    model: Model,
-    state: State,
+    pub(super) model: Model,
+    pub(super) state: State,
     transform: Transform,
-    device: Device,
+    pub(super) device: Device,
     pub classes: Vec<String>,
     /// The checkpoint below the run directory.
     pub checkpoint: PathBuf,
@@ -92,7 +92,7 @@ impl Predictor {
         images["root"] = Json::String(String::new());
         let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
         let spec = pipeline::Model { head: subject.head, ..pipeline::Model::of(subject.arch) };
-        let model = Model::build(&spec, subject.classes.len());
+        let model = Model::build_for(&spec, subject.classes.len(), view.image_size);
         let mut rules = LoadRules::default();
         rules.classes = Some(subject.classes.clone());
         let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?.on(device)?;
@@ -106,13 +106,17 @@ impl Predictor {
         files.iter().map(|file| self.one(file, &mut pass)).collect()
     }
 
-    fn one(&self, file: &Path, pass: &mut Pass) -> Result<Prediction> {
+    /// An image file as the model sees it: [1, size, size, 3].
+    pub(super) fn image(&self, file: &Path) -> Result<Tensor> {
         let bytes = std::fs::read(file).map_err(|error| Error::io("read", file, error).as_usage())?;
-        let image = self.transform.tensor(&bytes).map_err(|error| {
+        self.transform.tensor(&bytes).map_err(|error| {
             Error::usage(format!("cannot decode `{}`: {error}", file.display()))
                 .hint("give JPEG or PNG images")
-        })?;
-        let image = placed(&image, &self.device)?;
+        })
+    }
+
+    fn one(&self, file: &Path, pass: &mut Pass) -> Result<Prediction> {
+        let image = placed(&self.image(file)?, &self.device)?;
         let layers = 0..self.model.description.layers.len();
         let logits = self.model.forward(pass, layers, Value::constant(image))?;
         let probabilities: Vec<f32> = ops::softmax(logits.tensor())?.flatten_all()?.to_vec1()?;

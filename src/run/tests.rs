@@ -181,7 +181,7 @@ fn events_are_recorded_and_read_back_over_torn_lines() {
         epochs: 2,
         step: 3,
         steps: 4,
-        loss: 0.5,
+        loss: Some(0.5),
         accuracy: None,
         images_per_second: 1e3,
         seconds_left: 9.0,

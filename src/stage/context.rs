@@ -95,8 +95,9 @@ impl Context<'_> {
     }
 }
 
-/// What a checkpoint says of itself: architecture, classes, and a head that is not one linear layer, so that a file alone can be told from another.
-fn metadata(subject: &Subject, description: &Description) -> Result<BTreeMap<String, String>> {
+/// What a checkpoint says of itself: architecture, classes, and a head that is not one linear layer, so that a file
+/// alone can be told from another.
+pub(super) fn metadata(subject: &Subject, description: &Description) -> Result<BTreeMap<String, String>> {
     let classes = serde_json::to_string(&subject.classes)
         .map_err(|error| Error::failed(format!("internal: cannot write the class list: {error}")))?;
     let mut metadata = BTreeMap::from([

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::classifier::Classifier;
 use super::feed::{self, Material};
 use super::subject::{self, split_document};
 use super::work::{rare_versions, versions};
-use super::{Context, Subject, View, train::pretty};
+use super::{Context, Recognition, Subject, View, train::pretty};
 use crate::autograd;
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
@@ -24,14 +24,30 @@ pub struct Evaluate {
     pub view: View,
     pub dataset: Option<Arc<Dataset>>,
     pub split: Split,
+    /// What is asked of embeddings; else classes are told.
+    pub recognition: Option<Recognition>,
     /// How many layers were frozen where the weights come from: their features are shared with that stage. No part of
     /// the recipe, since the result is the same.
     pub layers: usize,
 }
 
 impl Evaluate {
+    /// The parts of the data set that are looked at.
+    fn parts(&self) -> Vec<Split> {
+        self.recognition.as_ref().map_or_else(|| vec![self.split], |asked| asked.parts(self.split))
+    }
+
+    /// The places of the images that are looked at, in order.
+    pub fn samples(&self, dataset: &Dataset) -> Vec<usize> {
+        let parts = self.parts();
+        (0..dataset.samples.len()).filter(|&sample| parts.contains(&dataset.samples[sample].split)).collect()
+    }
+
     pub fn document(&self) -> Option<Value> {
         let dataset = self.dataset.as_ref()?;
+        if let Some(recognition) = &self.recognition {
+            return self.recognition_document(recognition, dataset);
+        }
         Some(json!({
             "kind": "evaluate",
             "model": self.subject.document(),
@@ -39,7 +55,7 @@ impl Evaluate {
             "inputs": { self.split.name(): split_document(dataset, self.split)? },
             "engine": versions(&[
                 ops::VERSIONS,
-                &rare_versions(self.subject.rare_paths()),
+                &rare_versions(&self.subject.rare_paths()),
                 model::VERSIONS,
                 data::VERSIONS,
                 metrics::VERSIONS,
@@ -48,9 +64,34 @@ impl Evaluate {
         }))
     }
 
+    fn recognition_document(&self, recognition: &Recognition, dataset: &Dataset) -> Option<Value> {
+        let inputs = self
+            .parts()
+            .into_iter()
+            .map(|part| Some((part.name().to_owned(), split_document(dataset, part)?)));
+        Some(json!({
+            "kind": "evaluate",
+            "model": self.subject.document(),
+            "images": self.view.document(),
+            "recognition": recognition.document(self.split, dataset),
+            "inputs": inputs.collect::<Option<Map<_, _>>>()?,
+            "engine": versions(&[
+                ops::VERSIONS,
+                &rare_versions(&self.subject.rare_paths()),
+                model::VERSIONS,
+                data::VERSIONS,
+                metrics::EMBEDDING_VERSIONS,
+                report::RECOGNITION_VERSIONS,
+            ]),
+        }))
+    }
+
     pub fn execute(&self, context: &Context) -> Result<()> {
         let dataset =
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: an evaluation without images"))?;
+        if let Some(recognition) = &self.recognition {
+            return recognition.execute(self, dataset, context);
+        }
         let model = self.subject.build();
         let state = context.load_model(&model.description)?;
         let task = Classifier::new(&self.subject.classes);
@@ -58,7 +99,7 @@ impl Evaluate {
         let mut pass = Pass::inference(&state);
         let mut predictions = Vec::new();
         let material = Material::of_evaluation(self, dataset, &model, &state, context);
-        feed::evaluation(&material, self.split, |batches, total| {
+        feed::evaluation(&material, self.samples(dataset), |batches, total| {
             let started = (context.clock)();
             for batch in batches {
                 context.interrupt.check()?;
@@ -83,7 +124,7 @@ impl Evaluate {
                     epochs: 1,
                     step: batch.index as u64 + 1,
                     steps: total as u64,
-                    loss: meter.loss(),
+                    loss: Some(meter.loss()),
                     accuracy: Some(meter.accuracy()),
                     images_per_second: predictions.len() as f64 / elapsed,
                     seconds_left: (total - batch.index - 1) as f64 * elapsed / (batch.index + 1) as f64,

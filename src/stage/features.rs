@@ -214,6 +214,7 @@ impl<'a> Features<'a> {
         Ok(Some(Batch {
             index,
             input: placed(&self.set.borrow().gather(&places)?, self.frozen.context.device)?,
+            layer: self.frozen.prefix.layers,
             targets: self.frozen.targets(&readable),
             streams: self.frozen.streams(&readable),
             samples: readable,

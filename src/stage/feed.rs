@@ -2,6 +2,7 @@
 //!
 //! The two give the same bytes.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -26,15 +27,19 @@ pub(super) struct Material<'a> {
 }
 
 impl<'a> Material<'a> {
+    /// One for each prefix of the stage.
     pub fn of_training(
         stage: &'a Train,
         dataset: &Arc<Dataset>,
         model: &'a Model,
         state: &'a State,
         context: &'a Context<'a>,
-    ) -> Self {
-        let frozen = Frozen::new(dataset, model, state, &stage.prefix, context);
-        Self { subject: &stage.subject, view: &stage.view, prefix: stage.prefix.clone(), frozen }
+    ) -> Vec<Self> {
+        let material = |prefix: &Prefix| {
+            let frozen = Frozen::new(dataset, model, state, prefix, context);
+            Self { subject: &stage.subject, view: &stage.view, prefix: prefix.clone(), frozen }
+        };
+        stage.prefixes.iter().map(material).collect()
     }
 
     pub fn of_evaluation(
@@ -97,39 +102,131 @@ impl<'a> Material<'a> {
     }
 }
 
-/// The batches of a train stage, from behind its frozen layers.
-pub(super) fn training<'a>(stage: &'a Train, material: &'a Material<'a>) -> Result<Box<dyn Feed + 'a>> {
-    let (dataset, memory) = (&material.frozen.dataset, material.memory());
-    let source = Source {
-        material,
-        train: material.images(&stage.settings.augment, &memory),
-        validation: material.images(&Augment::default(), &memory),
-        train_samples: dataset.split(Split::Train),
-        validation_samples: dataset.split(Split::Validation),
-        batch_size: stage.settings.batch_size,
-        seed: stage.seed,
-    };
-    if source.train_samples.is_empty() {
-        return Err(Error::failed("there are no training images"));
+/// The batches of a train stage, from behind the layers that are frozen in their epoch.
+pub(super) struct Training<'a> {
+    /// In order, one for each prefix.
+    stretches: Vec<Stretch<'a>>,
+}
+
+impl<'a> Training<'a> {
+    /// `materials` are those of the stage's prefixes.
+    pub fn new(stage: &'a Train, materials: &'a [Material<'a>]) -> Result<Self> {
+        let Some(first) = materials.first() else {
+            return Err(Error::failed("internal: a train stage without a prefix"));
+        };
+        let (dataset, memory) = (&first.frozen.dataset, first.memory());
+        let source = Source {
+            material: first,
+            train: first.images(&stage.settings.augment, &memory),
+            validation: first.images(&Augment::default(), &memory),
+            train_samples: dataset.split(Split::Train),
+            validation_samples: dataset.split(Split::Validation),
+            batch_size: stage.settings.batch_size,
+            seed: stage.seed,
+        };
+        if source.train_samples.is_empty() {
+            return Err(Error::failed("there are no training images"));
+        }
+        let stretch = |material| Stretch {
+            source: Source { material, ..source.clone() },
+            augment: &stage.settings.augment,
+            kept: OnceCell::new(),
+        };
+        Ok(Self { stretches: materials.iter().map(stretch).collect() })
     }
-    let Some(store) = material.store() else { return Ok(Box::new(source)) };
-    let plain = material.features(store, None)?;
-    let views = match material.prefix.views {
-        Some(_) => Some(material.features(store, Some((&stage.settings.augment, stage.seed)))?),
-        None => None,
-    };
-    let mut samples = source.validation_samples.clone();
-    if views.is_none() {
-        samples = [&source.train_samples[..], &samples].concat();
+
+    /// Computes what the stage will want of its features when it goes on with `epoch`: told here and now, rather than
+    /// after an epoch.
+    pub fn prepare(&self, epoch: u32) -> Result<()> {
+        self.stretch(epoch).kept().map(|_| ())
     }
-    // Told here and now, rather than after an epoch.
-    if !samples.is_empty() && !plain.complete(&samples, 0)? {
-        return Ok(Box::new(source));
+
+    fn stretch(&self, epoch: u32) -> &Stretch<'a> {
+        let begun = |stretch: &&Stretch| stretch.source.material.prefix.after_epochs <= epoch;
+        self.stretches.iter().rev().find(begun).unwrap_or(&self.stretches[0])
     }
-    Ok(Box::new(Kept { source, plain, views }))
+}
+
+impl Feed for Training<'_> {
+    fn batches_per_epoch(&self) -> usize {
+        let source = &self.stretches[0].source;
+        source.train_samples.len().div_ceil(source.batch_size)
+    }
+
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+        self.stretch(epoch).train(epoch, start)
+    }
+
+    fn validation(&self, epoch: u32) -> Option<Result<Batches<'_>>> {
+        let stretch = self.stretch(epoch);
+        (!stretch.source.validation_samples.is_empty()).then(|| stretch.validation())
+    }
+
+    fn broken(&self) -> BTreeSet<String> {
+        self.stretches.iter().flat_map(|stretch| stretch.source.material.frozen.broken()).collect()
+    }
+}
+
+/// The epochs in which the same layers are frozen.
+struct Stretch<'a> {
+    source: Source<'a>,
+    augment: &'a Augment,
+    /// Features, where they are kept; found out when its first epoch comes.
+    kept: OnceCell<Option<Kept<'a>>>,
+}
+
+impl<'a> Stretch<'a> {
+    fn kept(&self) -> Result<Option<&Kept<'a>>> {
+        if self.kept.get().is_none() {
+            // Nobody else can have set it.
+            _ = self.kept.set(self.open()?);
+        }
+        Ok(self.kept.get().and_then(Option::as_ref))
+    }
+
+    fn open(&self) -> Result<Option<Kept<'a>>> {
+        let Source { material, train_samples, validation_samples, seed, .. } = &self.source;
+        let Some(store) = material.store() else { return Ok(None) };
+        let plain = material.features(store, None)?;
+        let views = match material.prefix.views {
+            Some(_) => Some(material.features(store, Some((self.augment, *seed)))?),
+            None => None,
+        };
+        let mut samples = validation_samples.clone();
+        if views.is_none() {
+            samples = [&train_samples[..], &samples].concat();
+        }
+        let all = samples.is_empty() || plain.complete(&samples, 0)?;
+        Ok(all.then_some(Kept { plain, views }))
+    }
+
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+        let Source { material, train_samples, batch_size, seed, .. } = &self.source;
+        let (features, view) = match self.kept()? {
+            None => return self.source.train(epoch, start),
+            Some(Kept { plain, views: None }) => (plain, 0),
+            Some(Kept { views: Some(views), .. }) => {
+                let view = material.prefix.view(epoch);
+                if !views.complete(train_samples, view)? {
+                    return self.source.train(epoch, start);
+                }
+                (views, view)
+            }
+        };
+        Ok(features.batches(shuffled(train_samples, *seed, epoch), *batch_size, start, view))
+    }
+
+    fn validation(&self) -> Result<Batches<'_>> {
+        let samples = self.source.validation_samples.clone();
+        match self.kept()? {
+            Some(kept) => Ok(kept.plain.batches(samples, INFERENCE_BATCH, 0, 0)),
+            None => self.source.validation(samples),
+        }
+    }
 }
 
 /// Images, decoded for every epoch, and the frozen layers run on each batch.
+#[derive(Clone)]
 struct Source<'a> {
     material: &'a Material<'a>,
     train: Arc<Images>,
@@ -140,11 +237,7 @@ struct Source<'a> {
     seed: u64,
 }
 
-impl Feed for Source<'_> {
-    fn steps_per_epoch(&self) -> usize {
-        self.train_samples.len().div_ceil(self.batch_size)
-    }
-
+impl Source<'_> {
     fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
         let order = shuffled(&self.train_samples, self.seed, epoch);
         let view = self.material.prefix.view(epoch);
@@ -153,62 +246,24 @@ impl Feed for Source<'_> {
         self.material.frozen.batches(&self.train, epoch)
     }
 
-    fn validation(&self) -> Option<Result<Batches<'_>>> {
-        (!self.validation_samples.is_empty()).then(|| {
-            self.material.frozen.batches(&self.validation, in_order(self.validation_samples.clone()))
-        })
-    }
-
-    fn broken(&self) -> BTreeSet<String> {
-        self.material.frozen.broken()
+    fn validation(&self, samples: Vec<usize>) -> Result<Batches<'_>> {
+        self.material.frozen.batches(&self.validation, in_order(samples))
     }
 }
 
-/// A source whose features are kept: those of images as they are, and those of augmented views.
+/// Features that are kept: those of images as they are, and those of augmented views.
 struct Kept<'a> {
-    source: Source<'a>,
     plain: Features<'a>,
     views: Option<Features<'a>>,
 }
 
-impl Feed for Kept<'_> {
-    fn steps_per_epoch(&self) -> usize {
-        self.source.steps_per_epoch()
-    }
-
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
-        let Source { train_samples, batch_size, seed, .. } = &self.source;
-        let (features, view) = match &self.views {
-            None => (&self.plain, 0),
-            Some(views) => {
-                let view = self.source.material.prefix.view(epoch);
-                if !views.complete(train_samples, view)? {
-                    return self.source.train(epoch, start);
-                }
-                (views, view)
-            }
-        };
-        Ok(features.batches(shuffled(train_samples, *seed, epoch), *batch_size, start, view))
-    }
-
-    fn validation(&self) -> Option<Result<Batches<'_>>> {
-        let samples = &self.source.validation_samples;
-        (!samples.is_empty()).then(|| Ok(self.plain.batches(samples.clone(), INFERENCE_BATCH, 0, 0)))
-    }
-
-    fn broken(&self) -> BTreeSet<String> {
-        self.source.broken()
-    }
-}
-
-/// The images of a split in the order of their data set, as an evaluation sees them: `read` is given the batches from
-/// behind the frozen layers, and how many there are.
+/// Images as an evaluation sees them: `read` is given the batches from behind the frozen layers, and how many there
+/// are.
 pub(super) fn evaluation<T>(
     material: &Material,
-    split: Split,
+    samples: Vec<usize>,
     read: impl FnOnce(Batches, usize) -> Result<T>,
 ) -> Result<T> {
-    let samples = material.frozen.dataset.split(split);
     let total = samples.len().div_ceil(INFERENCE_BATCH);
     if let Some(store) = material.store() {
         let features = material.features(store, None)?;

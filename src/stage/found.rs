@@ -1,5 +1,6 @@
 //! Which features a stage would find in the store, for whoever plans.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use super::{Evaluate, Prefix, Train, Work};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::features::FeatureStore;
+use crate::model::{Description, State};
 use crate::pipeline::Augment;
 use crate::weights::{self, LoadRules, Source};
 
@@ -31,35 +33,53 @@ struct Wanted<'a> {
 }
 
 impl Work {
-    /// The layers whose features the stage keeps, or why it does not; none for a stage without such layers.
-    pub fn prefix(&self) -> Option<Prefix> {
+    /// The layers whose features the stage keeps, or why it does not, one after the other where deeper ones thaw on the way;
+    /// none for a stage without such layers.
+    pub fn prefixes(&self) -> Vec<Prefix> {
         match self {
-            Self::Train(work) => Some(work.prefix.clone()),
-            Self::Evaluate(work) if work.layers > 0 => Some(Prefix::plain(work.layers)),
-            _ => None,
+            Self::Train(work) => work.prefixes.clone(),
+            Self::Evaluate(work) if work.layers > 0 => vec![Prefix::plain(work.layers)],
+            _ => Vec::new(),
         }
     }
 
-    /// What the store has of the features that the stage would ask for with the weights in `source`. None for a stage
-    /// that asks for none.
+    /// What the store has of the features that the stage would ask for with the weights in `source`, for each of its prefixes;
+    /// none where they are not kept.
     ///
     /// # Errors
     /// The weights cannot be read.
-    pub fn features_found(&self, source: &Path, store: &FeatureStore) -> Result<Option<FeaturesFound>> {
-        let Some(prefix) = self.prefix().filter(|prefix| prefix.recomputed.is_none()) else {
-            return Ok(None);
+    pub fn features_found(&self, source: &Path, store: &FeatureStore) -> Result<Vec<Option<FeaturesFound>>> {
+        let prefixes = self.prefixes();
+        let Some(dataset) =
+            self.dataset().filter(|_| prefixes.iter().any(|prefix| prefix.recomputed.is_none()))
+        else {
+            return Ok(vec![None; prefixes.len()]);
         };
-        let Some(dataset) = self.dataset() else { return Ok(None) };
-        let (subject, view, wanted) = match self {
-            Self::Train(work) => (&work.subject, &work.view, work.wanted(dataset)),
-            Self::Evaluate(work) => (&work.subject, &work.view, work.wanted(dataset)),
-            Self::LoadWeights(_) | Self::InitWeights(_) => return Ok(None),
-        };
-        let description = subject.build().description;
+        let description = self.subject().build().description;
         let state = weights::load(&description, &Source::open(source)?, &LoadRules::default(), 0)?;
+        let found = |prefix: &Prefix| match prefix.recomputed {
+            None => self.found_behind(prefix, dataset, &description, &state, store).map(Some),
+            Some(_) => Ok(None),
+        };
+        prefixes.iter().map(found).collect()
+    }
+
+    fn found_behind(
+        &self,
+        prefix: &Prefix,
+        dataset: &Dataset,
+        description: &Description,
+        state: &State,
+        store: &FeatureStore,
+    ) -> Result<FeaturesFound> {
         let mut found = FeaturesFound { images: 0, stored: 0 };
+        let (subject, view, wanted) = match self {
+            Self::Train(work) => (&work.subject, &work.view, work.wanted(prefix, dataset)),
+            Self::Evaluate(work) => (&work.subject, &work.view, work.wanted(dataset)),
+            Self::LoadWeights(_) | Self::InitWeights(_) => return Ok(found),
+        };
         for wanted in wanted {
-            let made_of = made_of(subject, &description, &state, &prefix, view, wanted.random)?;
+            let made_of = made_of(subject, description, state, prefix, view, wanted.random)?;
             let set = store.look(&made_of, prefix.kind)?;
             let there = |sample: &usize, view: Option<u32>| {
                 key(dataset, *sample, view).and_then(|key| set.find(&key)).is_some()
@@ -69,19 +89,20 @@ impl Work {
                 found.stored += wanted.samples.iter().filter(|sample| there(sample, view)).count();
             }
         }
-        Ok(Some(found))
+        Ok(found)
     }
 }
 
 impl Train {
-    fn wanted(&self, dataset: &Dataset) -> Vec<Wanted<'_>> {
+    fn wanted(&self, prefix: &Prefix, dataset: &Dataset) -> Vec<Wanted<'_>> {
         let (train, validation) = (dataset.split(Split::Train), dataset.split(Split::Validation));
         let plain = |samples| Wanted { random: None, samples, views: vec![None] };
-        match self.prefix.views {
+        match prefix.views {
             None => vec![plain([train, validation].concat())],
             Some(views) => {
                 let random = Some((&self.settings.augment, self.seed));
-                let views = (0..views.min(self.settings.epochs)).map(Some).collect();
+                let views = self.epochs_of(prefix).map(|epoch| epoch % views).collect::<BTreeSet<u32>>();
+                let views = views.into_iter().map(Some).collect();
                 vec![plain(validation), Wanted { random, samples: train, views }]
             }
         }
@@ -90,6 +111,6 @@ impl Train {
 
 impl Evaluate {
     fn wanted(&self, dataset: &Dataset) -> Vec<Wanted<'_>> {
-        vec![Wanted { random: None, samples: dataset.split(self.split), views: vec![None] }]
+        vec![Wanted { random: None, samples: self.samples(dataset), views: vec![None] }]
     }
 }

@@ -56,6 +56,7 @@ impl<'a> Frozen<'a> {
                 Ok(Batch {
                     index: batch.index,
                     input: self.through(&mut pass, batch.images)?,
+                    layer: self.prefix.layers,
                     targets: Targets::Classes(batch.labels),
                     streams: self.streams(&batch.samples),
                     samples: batch.samples,

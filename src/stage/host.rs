@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::events::Event;
+use crate::freeze::ParameterTable;
 use crate::report::{self, HistoryRow};
 use crate::stage::Context;
 use crate::train::{Checkpoint, Host, Row, Setup, Step, Task};
@@ -16,14 +17,15 @@ const POSITION: &str = "position.toml";
 pub struct StageHost<'a> {
     context: &'a Context<'a>,
     dataset: &'a Dataset,
+    table: &'a ParameterTable,
     epochs: u32,
-    steps_per_epoch: usize,
+    batches_per_epoch: usize,
     /// Rows so far, for the history that grows while the stage runs.
     rows: Vec<HistoryRow>,
     started: f64,
     last_checkpoint: f64,
     images: usize,
-    steps: usize,
+    batches: usize,
 }
 
 impl<'a> StageHost<'a> {
@@ -31,22 +33,23 @@ impl<'a> StageHost<'a> {
     pub fn new<T: Task>(
         context: &'a Context<'a>,
         dataset: &'a Dataset,
-        setup: &Setup<T>,
+        setup: &Setup<'a, T>,
         history: &[Row],
     ) -> Result<Self> {
         let now = (context.clock)();
-        let rows: Vec<HistoryRow> = history.iter().map(history_row).collect();
+        let rows: Vec<HistoryRow> = history.iter().map(|row| history_row(row, setup.table)).collect();
         context.live("history.csv", report::history_csv(&rows).as_bytes())?;
         Ok(Self {
             context,
             dataset,
-            epochs: setup.epochs,
-            steps_per_epoch: setup.feed.steps_per_epoch(),
+            table: setup.table,
+            epochs: setup.settings.epochs,
+            batches_per_epoch: setup.feed.batches_per_epoch(),
             rows,
             started: now,
             last_checkpoint: now,
             images: 0,
-            steps: 0,
+            batches: 0,
         })
     }
 }
@@ -54,25 +57,25 @@ impl<'a> StageHost<'a> {
 impl Host for StageHost<'_> {
     fn step(&mut self, step: &Step) {
         self.images += step.images;
-        self.steps += 1;
+        self.batches += 1;
         let elapsed = ((self.context.clock)() - self.started).max(1e-9);
-        let done = step.epoch as usize * self.steps_per_epoch + step.done;
-        let left = (self.epochs as usize * self.steps_per_epoch).saturating_sub(done);
+        let done = step.epoch as usize * self.batches_per_epoch + step.done;
+        let left = (self.epochs as usize * self.batches_per_epoch).saturating_sub(done);
         self.context.observer.event(&Event::Step {
             stage: self.context.stage.to_owned(),
             epoch: step.epoch + 1,
             epochs: self.epochs,
             step: step.done as u64,
             steps: step.of as u64,
-            loss: step.scores.get("loss").copied().unwrap_or(f64::NAN),
+            loss: step.scores.get("loss").copied(),
             accuracy: step.scores.get("accuracy").copied(),
             images_per_second: self.images as f64 / elapsed,
-            seconds_left: left as f64 * elapsed / self.steps as f64,
+            seconds_left: left as f64 * elapsed / self.batches as f64,
         });
     }
 
     fn epoch(&mut self, row: &Row) -> Result<()> {
-        self.rows.push(history_row(row));
+        self.rows.push(history_row(row, self.table));
         self.context.live("history.csv", report::history_csv(&self.rows).as_bytes())?;
         let mut columns = vec![("lr".to_owned(), row.lr)];
         columns.extend(row.train.iter().map(|(name, value)| (format!("train_{name}"), *value)));
@@ -133,9 +136,10 @@ pub fn read(folder: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint { tensors: tensors.into_iter().collect(), position })
 }
 
-pub fn history_row(row: &Row) -> HistoryRow {
+pub fn history_row(row: &Row, table: &ParameterTable) -> HistoryRow {
     let train = |name: &str| row.train.get(name).copied().unwrap_or(f64::NAN);
     let validation = |name: &str| row.validation.as_ref().and_then(|scores| scores.get(name).copied());
+    let joining = table.phases.len() > 1;
     HistoryRow {
         epoch: row.epoch,
         lr: row.lr,
@@ -145,5 +149,6 @@ pub fn history_row(row: &Row) -> HistoryRow {
         validation_accuracy: validation("accuracy"),
         validation_macro_f1: validation("macro_f1"),
         is_best: row.best,
+        trainable_parameters: joining.then(|| table.trainable_in(row.epoch - 1) as u64),
     }
 }

@@ -15,7 +15,8 @@ use crate::weights::{self, LoadRules, Source};
 #[derive(Clone, Debug)]
 pub struct LoadWeights {
     pub subject: Subject,
-    pub file: PathBuf,
+    /// Absent where the weights are those of a stage above, or when planned without inputs.
+    pub file: Option<PathBuf>,
     /// The digest of the file as planned; absent when planned without inputs.
     pub digest: Option<Digest>,
     pub settings: pipeline::LoadWeights,
@@ -34,7 +35,7 @@ impl LoadWeights {
         let initializes = !(settings.reinit.is_empty()
             && settings.allow_missing.is_empty()
             && settings.allow_mismatched.is_empty());
-        Some(json!({
+        let mut document = json!({
             "kind": "load_weights",
             "model": self.subject.document(),
             "engine": versions(&[weights::VERSIONS]),
@@ -44,18 +45,20 @@ impl LoadWeights {
                 "allow_mismatched": settings.allow_mismatched,
                 "seed": initializes.then_some(self.seed),
             },
-            "inputs": { "file": self.digest? },
-        }))
+        });
+        // The weights of a stage above are what the stage consumes.
+        if settings.from.is_none() {
+            document["inputs"] = json!({ "file": self.digest? });
+        }
+        Some(document)
     }
 
     pub fn execute(&self, context: &Context) -> Result<()> {
-        let source = Source::open(&self.file)?;
+        let file = self.file.as_deref().map_or_else(|| context.source(), Ok)?;
+        let source = Source::open(file)?;
         if self.digest.is_some_and(|planned| planned != source.digest()) {
-            return Err(Error::failed(format!(
-                "`{}` changed while the stage was running",
-                self.file.display()
-            ))
-            .hint("run again: the new file is another input"));
+            return Err(Error::failed(format!("`{}` changed while the stage was running", file.display()))
+                .hint("run again: the new file is another input"));
         }
         let model = self.subject.build();
         let source = source.translated(&model.description)?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::work::{rare_versions, versions};
 use super::{Subject, View};
 use crate::error::Result;
-use crate::freeze::ParameterTable;
+use crate::freeze::{ParameterTable, Phase};
 use crate::model::{Description, Role, State};
 use crate::pipeline::{self, Augment, FeatureType};
 use crate::{data, model, ops, weights};
@@ -14,6 +14,8 @@ use crate::{data, model, ops, weights};
 /// The layers that run as plain inference because nothing in them trains, and whether they run once or every epoch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prefix {
+    /// How many epochs of the stage are over when it is these layers.
+    pub after_epochs: u32,
     pub layers: usize,
     /// The numbers their features come in.
     pub kind: FeatureType,
@@ -24,8 +26,20 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    pub fn new(description: &Description, table: &ParameterTable, settings: &pipeline::Train) -> Self {
-        let layers = table.frozen_prefix(description);
+    /// The prefixes of a train stage in order: it gets shorter where something deeper thaws.
+    pub fn of_training(
+        description: &Description,
+        table: &ParameterTable,
+        settings: &pipeline::Train,
+    ) -> Vec<Self> {
+        let mut prefixes: Vec<Self> =
+            table.phases.iter().map(|phase| Self::new(description, phase, settings)).collect();
+        prefixes.dedup_by_key(|prefix| prefix.layers);
+        prefixes
+    }
+
+    fn new(description: &Description, phase: &Phase, settings: &pipeline::Train) -> Self {
+        let layers = phase.frozen_prefix(description);
         let features = settings.features.clone().unwrap_or_default();
         let recomputed = if layers == 0 {
             Some("the first layer trains")
@@ -34,13 +48,15 @@ impl Prefix {
         } else {
             None
         };
-        Self { layers, kind: features.dtype, views: features.views, recomputed }
+        // Images themselves are not rounded.
+        let kind = if layers == 0 { FeatureType::F32 } else { features.dtype };
+        Self { after_epochs: phase.after_epochs, layers, kind, views: features.views, recomputed }
     }
 
     /// The first layers of a model, for images that look the same every time.
     pub fn plain(layers: usize) -> Self {
         let recomputed = (layers == 0).then_some("no layer is known to be frozen");
-        Self { layers, kind: FeatureType::F32, views: None, recomputed }
+        Self { after_epochs: 0, layers, kind: FeatureType::F32, views: None, recomputed }
     }
 
     /// The number that draws the augmentation of an epoch: the view's where views are kept, else the epoch's own.
@@ -72,7 +88,8 @@ pub(super) fn made_of(
         // Whether an image that cannot be read is an error does not change those that can.
         fields.remove("broken");
     }
-    let rare = random.map(|(augment, _)| augment.rare()).unwrap_or_default();
+    let mut rare = random.map(|(augment, _)| augment.rare()).unwrap_or_default();
+    rare.extend(model::rare_paths(subject.model.arch));
     let engine = versions(&[
         ops::VERSIONS,
         model::VERSIONS,

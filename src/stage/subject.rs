@@ -7,25 +7,39 @@ use crate::data::{Dataset, Split};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
 use crate::metrics::Classification;
-use crate::model::Model;
+use crate::model::{Model, rare_paths};
 use crate::pipeline::{self, Head, ImageFolder};
 use crate::report;
+use crate::weights::Source;
 
 /// A model and the classes its head tells apart, in the order of its outputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
     pub model: pipeline::Model,
     pub classes: Vec<String>,
+    /// The side of the images that position embeddings are for, where the architecture has any.
+    pub image_size: usize,
 }
 
 impl Subject {
     pub fn build(&self) -> Model {
-        Model::build(&self.model, self.classes.len())
+        Model::build_for(&self.model, self.classes.len(), self.image_size)
+    }
+
+    /// Its weights before they are there, by name and shape, for whoever checks whether they will fit; `name` is what
+    /// messages call them.
+    pub fn source(&self, name: &str) -> Result<Source> {
+        let description = self.build().description;
+        let metadata = super::context::metadata(self, &description)?;
+        Source::planned(name, &description, metadata)
     }
 
     /// What every recipe says of the model: of its head only where it is not one linear layer. Dropout is training's.
     pub fn document(&self) -> Value {
         let mut document = json!({ "arch": self.model.arch, "classes": self.classes });
+        if self.model.arch.patch().is_some() {
+            document["image_size"] = json!(self.image_size);
+        }
         if !matches!(self.model.head, Head::Linear(_)) {
             let mut head = json!(self.model.head);
             head.as_object_mut().map(|fields| fields.remove("dropout"));
@@ -35,11 +49,10 @@ impl Subject {
     }
 
     /// The code paths that few models take and this one does, by name.
-    pub(super) fn rare_paths(&self) -> &'static [&'static str] {
-        match self.model.head {
-            Head::Linear(_) | Head::Mlp(_) => &[],
-            Head::Embedding(_) => &["normalize_rows"],
-        }
+    pub(super) fn rare_paths(&self) -> Vec<&'static str> {
+        let mut paths = rare_paths(self.model.arch).to_vec();
+        paths.extend(matches!(self.model.head, Head::Embedding(_)).then_some("normalize_rows"));
+        paths
     }
 }
 

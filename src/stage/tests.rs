@@ -57,7 +57,7 @@ impl Scene {
     fn subject(&self) -> Subject {
         let head = Head::Linear(toml::from_str("dropout = 0.4").unwrap());
         let classes = vec!["cat".to_owned(), "dog".to_owned()];
-        Subject { model: Model { head, ..Model::of(Arch::EfficientNetLite0) }, classes }
+        Subject { model: Model { head, ..Model::of(Arch::EfficientNetLite0) }, classes, image_size: 32 }
     }
 
     fn context<'a>(
@@ -110,7 +110,7 @@ impl Scene {
         let table = ParameterTable::resolve(&description, &settings).unwrap();
         let view = View::new(&folder, None);
         let mut train = Train::new(self.subject(), view, Some(dataset), settings, table, &description, 11);
-        assert_eq!(train.prefix, Prefix { layers: 18, ..Prefix::plain(18) });
+        assert_eq!(train.prefixes, [Prefix::plain(18)]);
         change(&mut train);
         train
     }
@@ -227,7 +227,7 @@ impl Counting {
 fn views(train: &mut Train) {
     train.settings.augment = toml::from_str("rotation = 20\nhorizontal_flip = 0.5").unwrap();
     train.settings.epochs = 3;
-    train.prefix.views = Some(2);
+    train.prefixes[0].views = Some(2);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn features_kept_or_computed_anew_or_on_the_tape_give_the_same_files() {
     assert!(kept.contains_key("best.safetensors") && kept.contains_key("last.safetensors"));
     assert_same(&kept, &scene.files(ROOM, |_| ()), "from the store");
     assert_same(&kept, &scene.files(None, |_| ()), "computed anew");
-    assert_same(&kept, &scene.files(None, |train| train.prefix = Prefix::plain(0)), "on the tape");
+    assert_same(&kept, &scene.files(None, |train| train.prefixes = vec![Prefix::plain(0)]), "on the tape");
     // The recipe does not count test images, and this one comes first of all images.
     scene.image("final/cat/0.5.png");
     assert_same(&kept, &scene.files(ROOM, |_| ()), "with one more test image");
@@ -249,7 +249,7 @@ fn features_kept_or_computed_anew_or_on_the_tape_give_the_same_files() {
 fn views_and_half_precision_are_the_same_whether_or_not_they_are_kept() {
     let scene = Scene::new();
     let plain = scene.files(None, |_| ());
-    let half = |train: &mut Train| train.prefix.kind = FeatureType::Bf16;
+    let half = |train: &mut Train| train.prefixes[0].kind = FeatureType::Bf16;
     let changes: [(&str, Change); 3] = [
         ("bf16", &half),
         ("views", &views),
@@ -269,14 +269,66 @@ fn views_and_half_precision_are_the_same_whether_or_not_they_are_kept() {
     // As many views as epochs are the augmentation itself.
     let enough = |train: &mut Train| {
         views(train);
-        train.prefix.views = Some(3);
+        train.prefixes[0].views = Some(3);
     };
     let augmented = |train: &mut Train| {
         views(train);
-        train.prefix.views = None;
-        train.prefix.recomputed = Some("the augmentation changes the images every epoch");
+        train.prefixes[0].views = None;
+        train.prefixes[0].recomputed = Some("the augmentation changes the images every epoch");
     };
     assert_same(&scene.files(ROOM, enough), &scene.files(None, augmented), "a view for each epoch");
+}
+
+/// The head, then the layer below it, then the last block: the prefix gets shorter twice.
+fn gradual(train: &mut Train) {
+    train.settings.epochs = 4;
+    // No batch may shrink to one image, of which batch normalisation makes nothing.
+    train.settings.batch_size = 16;
+    train.settings.unfreeze = [(1, 2), (2, 3)]
+        .map(|(after_epochs, last)| {
+            toml::from_str(&format!("after_epochs = {after_epochs}\nlast = {last}")).unwrap()
+        })
+        .into();
+    let description = train.subject.build().description;
+    train.table = ParameterTable::resolve(&description, &train.settings).unwrap();
+    train.prefixes = Prefix::of_training(&description, &train.table, &train.settings);
+}
+
+#[test]
+fn a_prefix_that_gets_shorter_gives_the_files_of_none_at_all() {
+    let scene = Scene::new();
+    let layers = |train: &Train| train.prefixes.iter().map(|prefix| prefix.layers).collect::<Vec<_>>();
+    assert_eq!(layers(&scene.stage(&gradual)), [18, 17, 16]);
+    let kept = scene.files(ROOM, gradual);
+    assert_same(&kept, &scene.files(ROOM, gradual), "from the store");
+    assert_same(&kept, &scene.files(None, gradual), "computed anew");
+    let no_prefix = |train: &mut Train| {
+        gradual(train);
+        train.prefixes = vec![Prefix::plain(0)];
+    };
+    assert_same(&kept, &scene.files(None, no_prefix), "on the tape");
+    let counting = Counting::default();
+    let stage = scene.stage(&gradual);
+    let work = |context: &Context| stage.execute(context);
+    scene.execute(&scene.folders(ROOM), &counting, &Interrupt::default(), &work).unwrap();
+    assert_eq!(counting.counts(), (33, 33), "eleven images behind each of three prefixes");
+}
+
+#[test]
+fn interrupted_as_a_prefix_gets_shorter_it_ends_in_the_same_files() {
+    let scene = Scene::new();
+    let stage = scene.stage(&gradual);
+    let work = |context: &Context| stage.execute(context);
+    let whole = scene.files(ROOM, gradual);
+    let folders = scene.folders(ROOM);
+    loop {
+        let impatient = Impatient::default();
+        match scene.execute(&folders, &impatient, &impatient.interrupt, &work) {
+            Ok(files) => break assert_same(&whole, &files, "resumed"),
+            Err(error) => assert_eq!(error.kind, crate::error::Kind::Interrupted, "{error}"),
+        }
+    }
+    assert_eq!(folders.saved.borrow().len(), 4, "twice where a phase began, twice on request");
 }
 
 #[test]
@@ -295,7 +347,7 @@ fn what_is_in_the_store_needs_no_image() {
     let evaluate = |layers| {
         let view = View::new(&folder, None);
         let (dataset, split) = (Some(Arc::clone(&dataset)), crate::data::Split::Train);
-        Evaluate { subject: scene.subject(), view, dataset, split, layers }
+        Evaluate { subject: scene.subject(), view, dataset, split, recognition: None, layers }
     };
     let judged = |room, layers| {
         let work = evaluate(layers);

@@ -1,5 +1,6 @@
 //! Training: what trains, on what, from which weights; then the proof that nothing else moved.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,20 +8,21 @@ use serde_json::{Value, json};
 
 use super::classifier::{self, Classifier};
 use super::context::{BEST, LAST};
-use super::feed::{self, Material};
+use super::feed::{Material, Training as Batches};
 use super::host::{self, StageHost};
+use super::parameters;
 use super::subject::{self, split_document};
 use super::work::{rare_versions, versions};
 use super::{Context, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
 use crate::device::explained;
 use crate::error::{Error, Result};
-use crate::freeze::{self, ParameterTable};
+use crate::freeze::{self, ParameterTable, Phase};
 use crate::metrics::{self, ClassificationMetrics};
-use crate::model::{self, Description, Model, NormMode, State};
+use crate::model::{self, Description, Model, State};
 use crate::pipeline::{self, Precision};
-use crate::report::{BatchNormCounts, ParameterCounts, Training};
-use crate::train::{self, Optimizer, Parameter, Progress, Setup, Task, Tracker};
+use crate::report::{ParameterCounts, Training};
+use crate::train::{self, Optimizer, Parameter, Progress, Setup};
 use crate::weights::{self, Source};
 use crate::{ops, report};
 
@@ -30,7 +32,8 @@ pub struct Train {
     pub dataset: Option<Arc<Dataset>>,
     pub settings: pipeline::Train,
     pub table: ParameterTable,
-    pub prefix: Prefix,
+    /// The frozen layers ahead of all that trains, in order: fewer where deeper ones thaw on the way.
+    pub prefixes: Vec<Prefix>,
     pub seed: u64,
 }
 
@@ -44,8 +47,32 @@ impl Train {
         description: &Description,
         seed: u64,
     ) -> Self {
-        let prefix = Prefix::new(description, &table, &settings);
-        Self { subject, view, dataset, settings, table, prefix, seed }
+        let prefixes = Prefix::of_training(description, &table, &settings);
+        Self { subject, view, dataset, settings, table, prefixes, seed }
+    }
+
+    /// The epochs, counted from 0, in which a prefix holds.
+    pub fn epochs_of(&self, prefix: &Prefix) -> Range<u32> {
+        let next = self.prefixes.iter().map(|prefix| prefix.after_epochs);
+        let end = next.filter(|begin| *begin > prefix.after_epochs).min();
+        prefix.after_epochs..end.unwrap_or(self.settings.epochs)
+    }
+
+    /// The phases in order, each with how many epochs it lasts and its prefix.
+    pub fn phases(&self) -> Vec<(&Phase, u32, &Prefix)> {
+        let phases = &self.table.phases;
+        let ends = phases[1..].iter().map(|next| next.after_epochs).chain([self.settings.epochs]);
+        let mut found = Vec::new();
+        for (phase, end) in phases.iter().zip(ends) {
+            let begun = self.prefixes.iter().rev().find(|prefix| prefix.after_epochs <= phase.after_epochs);
+            found.push((phase, end - phase.after_epochs, begun.unwrap_or(&self.prefixes[0])));
+        }
+        found
+    }
+
+    /// How many layers have features that are kept and stay the same in the weights that come out.
+    pub(super) fn shared_layers(&self) -> usize {
+        self.prefixes.last().filter(|prefix| prefix.recomputed.is_none()).map_or(0, |prefix| prefix.layers)
     }
 
     /// The settings as written decide what is reported; what enters here is what they come to.
@@ -67,7 +94,7 @@ impl Train {
                 "dropout": self.subject.model.head.dropout(),
                 "seed": self.seed,
             },
-            "parameters": parameters(&self.subject.build().description, &self.table),
+            "parameters": parameters::document(&self.subject.build().description, settings, &self.table),
             "images": self.view.document(),
             "inputs": {
                 "train": split_document(dataset, Split::Train)?,
@@ -80,7 +107,7 @@ impl Train {
                 data::VERSIONS,
                 crate::features::VERSIONS,
                 train::VERSIONS,
-                &train::optional_versions(settings),
+                &train::rare_versions(settings),
                 metrics::VERSIONS,
                 report::VERSIONS,
                 weights::VERSIONS,
@@ -96,6 +123,15 @@ impl Train {
         // What few files use stands here only where they do: the keys of the others stay as they were.
         if self.subject.model.stochastic_depth > 0.0 {
             document["settings"]["stochastic_depth"] = json!(self.subject.model.stochastic_depth);
+        }
+        if settings.accumulate > 1 {
+            document["settings"]["accumulate"] = json!(settings.accumulate);
+        }
+        if let Some(clip_norm) = settings.clip_norm {
+            document["settings"]["clip_norm"] = json!(clip_norm);
+        }
+        if let Some(ema) = &settings.ema {
+            document["settings"]["ema"] = json!(ema);
         }
         Some(document)
     }
@@ -122,33 +158,28 @@ impl Train {
         let model = self.subject.build();
         let source = context.load_model(&model.description)?;
         let task = Classifier::of_training(&self.subject, &self.settings.loss, Some(dataset));
-        let material = Material::of_training(self, dataset, &model, &source, context);
-        let feed = feed::training(self, &material)?;
+        let materials = Material::of_training(self, dataset, &model, &source, context);
+        let feed = Batches::new(self, &materials)?;
         let setup = Setup {
             model: &model,
             table: &self.table,
             task: &task,
-            feed: &*feed,
-            first_layer: self.prefix.layers,
+            feed: &feed,
             seed: self.seed,
-            epochs: self.settings.epochs,
-            base_lr: base_lr(&self.settings.optimizer),
-            schedule: &self.settings.schedule,
-            precision: self.settings.precision,
-            monitor: self.settings.monitor,
+            settings: &self.settings,
         };
-        let optimizer = optimizer(&self.settings.optimizer, &self.table)?;
-        let tracker = Tracker::new(self.settings.monitor, self.settings.early_stop.clone());
-        let mut progress = Progress::start(source.clone(), optimizer, tracker, task.meter());
+        let optimizer = optimizer(&self.settings.optimizer, &self.table, setup.steps_per_epoch())?;
+        let mut progress = Progress::start(&setup, source.clone(), optimizer);
         if let Some(folder) = context.checkpoints.latest()? {
             host::read(&folder)
                 .and_then(|checkpoint| progress.resume(checkpoint, &model.description, &self.table))
                 .map_err(|error| error.hint("`--force` starts the stages of a run from their beginning"))?;
         }
+        feed.prepare(progress.epoch)?;
         let mut host = StageHost::new(context, dataset, &setup, &progress.history)?;
         train::fit(&setup, &mut progress, &mut host)
             .map_err(|error| explained(error, context.device, self.settings.batch_size))?;
-        if feed.validation().is_some() && progress.best.is_none() {
+        if !dataset.split(Split::Validation).is_empty() && progress.best.is_none() {
             return Err(Error::failed(
                 "no epoch was the best: the monitored value was never a finite number",
             )
@@ -165,7 +196,7 @@ impl Train {
         progress: &Progress<ClassificationMetrics>,
     ) -> Result<()> {
         let description = &model.description;
-        let mut results: Vec<(&str, State)> = vec![(LAST, progress.state.clone())];
+        let mut results: Vec<(&str, State)> = vec![(LAST, progress.result())];
         results.extend(progress.best_state().map(|state| (BEST, state)));
         let frozen = self.frozen();
         let dialect = Source::open(context.source()?)?.dialect();
@@ -173,16 +204,16 @@ impl Train {
             context.save_model(name, &self.subject, description, state, dialect)?;
             prove(context.source()?, &context.output.join(name), &frozen)?;
         }
-        let chosen = progress.best_state().unwrap_or_else(|| progress.state.clone());
+        let chosen = progress.best_state().unwrap_or_else(|| progress.result());
         let digests = weights::digests(&chosen)?;
         context.write("parameters.csv", self.table.csv(description, Some(&digests))?)?;
 
-        let rows: Vec<_> = progress.history.iter().map(host::history_row).collect();
+        let rows: Vec<_> = progress.history.iter().map(|row| host::history_row(row, &self.table)).collect();
         context.write("history.csv", report::history_csv(&rows))?;
         let curves = report::curves(context.stage, &rows);
         context.write("curves.svg", curves.document())?;
         context.write("curves.png", report::png(&curves)?)?;
-        context.write("metrics.json", pretty(&self.metrics(progress)?))?;
+        context.write("metrics.json", pretty(&self.metrics(description, progress)?))?;
         if let Some(best) = &progress.best {
             let validation = best.meter.finish(&self.subject.classes)?;
             subject::write_confusion(context, &validation)?;
@@ -190,25 +221,17 @@ impl Train {
         Ok(())
     }
 
-    fn metrics(&self, progress: &Progress<ClassificationMetrics>) -> Result<Value> {
+    fn metrics(
+        &self,
+        description: &Description,
+        progress: &Progress<ClassificationMetrics>,
+    ) -> Result<Value> {
         let rows = &progress.history;
         let last = rows.last().ok_or_else(|| Error::failed("internal: a stage without an epoch"))?;
-        let totals = self.table.totals();
-        let training = self.table.norms.iter().filter(|mode| **mode == NormMode::Training).count();
         let metrics = Training {
-            best: rows.iter().rev().find(|row| row.best).map(host::history_row),
-            last: host::history_row(last),
-            parameters: ParameterCounts {
-                trainable_tensors: totals.trainable_tensors as u64,
-                frozen_tensors: totals.frozen_tensors as u64,
-                trainable_parameters: totals.trainable_parameters as u64,
-                frozen_parameters: totals.frozen_parameters as u64,
-                batch_norm: BatchNormCounts {
-                    total: self.table.norms.len() as u64,
-                    train: training as u64,
-                    eval: (self.table.norms.len() - training) as u64,
-                },
-            },
+            best: rows.iter().rev().find(|row| row.best).map(|row| host::history_row(row, &self.table)),
+            last: host::history_row(last, &self.table),
+            parameters: ParameterCounts::of(&self.table, description),
         };
         let mut document = json!(metrics);
         document["stopped_early"] = json!(progress.epoch < self.settings.epochs);
@@ -217,41 +240,22 @@ impl Train {
     }
 }
 
-pub(crate) fn optimizer(settings: &pipeline::Optimizer, table: &ParameterTable) -> Result<Optimizer> {
+pub(crate) fn optimizer(
+    settings: &pipeline::Optimizer,
+    table: &ParameterTable,
+    steps_per_epoch: u64,
+) -> Result<Optimizer> {
     let parameters = table.rows.iter().filter_map(|row| {
         Some(Parameter {
             tensor: row.id,
             name: row.name.clone(),
             lr: row.lr?,
             weight_decay: row.weight_decay?,
+            after_epochs: row.after_epochs,
+            warmup_steps: (row.warmup_epochs * steps_per_epoch as f64).round() as u64,
         })
     });
     Optimizer::new(settings, parameters)
-}
-
-pub(crate) fn base_lr(optimizer: &pipeline::Optimizer) -> f64 {
-    match optimizer {
-        pipeline::Optimizer::Sgd(sgd) => sgd.lr,
-        pipeline::Optimizer::Adamw(adamw) => adamw.lr,
-    }
-}
-
-/// What the rules come to, for the recipe. Rates stand only where they are not the optimizer's own, so that a changed
-/// learning rate is one change.
-fn parameters(description: &Description, table: &ParameterTable) -> Value {
-    let trained = table.rows.iter().filter(|row| row.trainable);
-    let paces: serde_json::Map<String, Value> = trained
-        .clone()
-        .filter(|row| row.group.is_some() || row.weight_decay == Some(0.0))
-        .map(|row| (row.name.clone(), json!({ "lr": row.lr, "weight_decay": row.weight_decay })))
-        .collect();
-    let norms = description.norms.iter().zip(&table.norms);
-    let training = norms.filter(|(_, mode)| **mode == NormMode::Training).map(|(norm, _)| &norm.name);
-    json!({
-        "trainable": trained.map(|row| &row.name).collect::<Vec<_>>(),
-        "paces": paces,
-        "norms_in_training": training.collect::<Vec<_>>(),
-    })
 }
 
 /// Fails by name if a frozen tensor of the result is not bit for bit that of the source.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Context, Evaluate, InitWeights, LoadWeights, Subject, Train};
 use crate::data::{self, Dataset};
 use crate::error::Result;
+use crate::model;
 use crate::ops;
 
 /// What a stage does, with everything it needs named.
@@ -38,7 +39,7 @@ impl Work {
     /// How many layers have features that are kept and stay the same in the weights that come out.
     pub fn shared_layers(&self) -> usize {
         match self {
-            Self::Train(work) if work.prefix.recomputed.is_none() => work.prefix.layers,
+            Self::Train(work) => work.shared_layers(),
             _ => 0,
         }
     }
@@ -98,7 +99,7 @@ impl Work {
 
 /// The versions of those code paths that few stages take.
 pub(super) fn rare_versions(paths: &[&str]) -> Vec<(&'static str, u32)> {
-    let all = ops::RARE_VERSIONS.iter().chain(data::RARE_VERSIONS).copied();
+    let all = ops::RARE_VERSIONS.iter().chain(model::RARE_VERSIONS).chain(data::RARE_VERSIONS).copied();
     all.filter(|(name, _)| paths.contains(name)).collect()
 }
 

@@ -10,8 +10,10 @@ use candle_core::{Device, Tensor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::task::Scores;
-use super::{Optimizer, Plateau, Tracker};
+use super::average::Average;
+use super::gradients::Gradients;
+use super::task::{Scores, Task};
+use super::{Optimizer, Plateau, Setup, Tracker};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, State, TensorId};
@@ -40,6 +42,10 @@ pub struct Best<M> {
 pub struct Progress<M> {
     pub state: State,
     pub optimizer: Optimizer,
+    /// The gradients since the last optimizer step.
+    pub(super) gradients: Gradients,
+    /// The average of the weights, where the stage keeps one.
+    pub(super) average: Option<Average>,
     /// Epochs completed.
     pub epoch: u32,
     /// Batches completed in the current epoch.
@@ -68,6 +74,8 @@ struct Position<M> {
     epoch: u32,
     batch: usize,
     step: u64,
+    /// Images that the gradients since the last step are of.
+    accumulated: usize,
     meter: M,
     history: Vec<Row>,
     tracker: Tracker,
@@ -78,27 +86,40 @@ struct Position<M> {
 
 impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
     /// The beginning of a stage.
-    pub fn start(state: State, optimizer: Optimizer, tracker: Tracker, meter: M) -> Self {
+    pub fn start<T: Task<Meter = M>>(setup: &Setup<T>, state: State, optimizer: Optimizer) -> Self {
+        let settings = setup.settings;
+        let average = settings.ema.as_ref();
+        let average = average.map(|ema| Average::start(ema, &state, &setup.model.description, setup.table));
         Self {
             state,
             optimizer,
+            gradients: Gradients::default(),
+            average,
             epoch: 0,
             batch: 0,
             step: 0,
-            meter,
+            meter: setup.task.meter(),
             history: Vec::new(),
-            tracker,
+            tracker: Tracker::new(settings.monitor, settings.early_stop.clone()),
             plateau: Plateau::default(),
             broken: BTreeSet::new(),
             best: None,
         }
     }
 
-    /// Remembers the present weights as the best, with the outcome that made them so.
+    /// The weights that count: the average where there is one, else those that train.
+    pub fn result(&self) -> State {
+        match &self.average {
+            Some(average) => average.applied_to(&self.state),
+            None => self.state.clone(),
+        }
+    }
+
+    /// Remembers the present result as the best, with the outcome that made them so.
     /// Training replaces tensors and never changes one, so holding on to them is enough.
     pub fn keep_best(&mut self, description: &Description, table: &ParameterTable, meter: M) {
-        let moving = moving(description, table).into_iter();
-        let tensors = moving.map(|id| (id, self.state.tensors[id].clone())).collect();
+        let (result, moving) = (self.result(), moving(description, table).into_iter());
+        let tensors = moving.map(|id| (id, result.tensors[id].clone())).collect();
         self.best = Some(Best { tensors, meter });
     }
 
@@ -113,15 +134,17 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
 
     pub fn checkpoint(&self, description: &Description, table: &ParameterTable) -> Result<Checkpoint> {
         let name = |id: TensorId| &description.tensors[id].name;
-        let mut tensors: Vec<(String, Tensor)> = moving(description, table)
-            .into_iter()
-            .map(|id| (format!("model/{}", name(id)), self.state.tensors[id].clone()))
-            .collect();
-        if let Some(best) = &self.best {
-            tensors.extend(
-                best.tensors.iter().map(|(id, tensor)| (format!("best/{}", name(*id)), tensor.clone())),
-            );
-        }
+        let named =
+            |part: &str, id: TensorId, tensor: &Tensor| (format!("{part}/{}", name(id)), tensor.clone());
+        let moving = moving(description, table).into_iter();
+        let mut tensors: Vec<(String, Tensor)> =
+            moving.map(|id| named("model", id, &self.state.tensors[id])).collect();
+        let best = self.best.iter().flat_map(|best| &best.tensors);
+        tensors.extend(best.map(|(id, tensor)| named("best", *id, tensor)));
+        let average = self.average.iter().flat_map(|average| &average.tensors);
+        tensors.extend(average.map(|(id, tensor)| named("ema", *id, tensor)));
+        let gradients = self.gradients.mean.iter();
+        tensors.extend(gradients.map(|(id, tensor)| named("gradients", *id, tensor)));
         tensors.extend(
             self.optimizer.state()?.into_iter().map(|(name, tensor)| (format!("optimizer/{name}"), tensor)),
         );
@@ -129,6 +152,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             epoch: self.epoch,
             batch: self.batch,
             step: self.step,
+            accumulated: self.gradients.images,
             meter: self.meter.clone(),
             history: self.history.clone(),
             tracker: self.tracker.clone(),
@@ -169,10 +193,21 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             }
             None => None,
         };
+        if let Some(average) = &mut self.average {
+            for (id, tensor) in &mut average.tensors {
+                *tensor = take("ema", *id)?;
+            }
+        }
+        self.gradients = Gradients { images: position.accumulated, ..Gradients::default() };
+        for &id in moving.iter().filter(|_| position.accumulated > 0) {
+            // A parameter that no batch reached has none.
+            self.gradients.mean.extend(take("gradients", id).ok().map(|gradient| (id, gradient)));
+        }
         let optimizer: Vec<(String, Tensor)> = tensors
             .into_iter()
             .filter_map(|(name, tensor)| Some((name.strip_prefix("optimizer/")?.to_owned(), tensor)))
             .collect();
+        self.optimizer.begin_epoch(position.epoch)?;
         self.optimizer.restore(&optimizer)?;
         self.epoch = position.epoch;
         self.batch = position.batch;
@@ -187,7 +222,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
 }
 
 /// The tensors a stage can change: trainable parameters, and the running statistics of norms in training mode.
-fn moving(description: &Description, table: &ParameterTable) -> Vec<TensorId> {
+pub(super) fn moving(description: &Description, table: &ParameterTable) -> Vec<TensorId> {
     let frozen: BTreeSet<TensorId> = table.frozen(description).into_iter().collect();
     (0..description.tensors.len()).filter(|id| !frozen.contains(id)).collect()
 }

@@ -56,9 +56,23 @@ impl Tracker {
     pub fn should_stop(&self) -> bool {
         self.early_stop.as_ref().is_some_and(|stop| self.waited >= stop.patience)
     }
+
+    /// Restores patience: what was waited for so far does not count against what comes.
+    pub fn restore_patience(&mut self) {
+        self.waited = 0;
+    }
 }
 
 impl Monitor {
+    /// The validation score that it looks at.
+    pub(super) fn score(self) -> &'static str {
+        match self {
+            Self::ValidationLoss => "loss",
+            Self::ValidationAccuracy => "accuracy",
+            Self::ValidationMacroF1 => "macro_f1",
+        }
+    }
+
     /// How much better `value` is than `than`.
     pub(super) fn gain(self, value: f64, than: f64) -> f64 {
         match self {

@@ -1,74 +1,45 @@
 //! The training loop.
 
-use candle_core::{DType, Device, Tensor};
-
-use super::checkpoint::{Checkpoint, Progress, Row};
-use super::task::{Batch, Feed, Scores, Task};
+use super::checkpoint::{Progress, Row};
+use super::guards::{require_finite, require_gradients, unreadable};
+use super::setup::{Host, Setup, Step};
+use super::task::{Batch, Batches, Task};
 use crate::autograd::Value;
-use crate::device;
+use crate::device::{self, on_host};
 use crate::error::{Error, Result};
-use crate::freeze::ParameterTable;
-use crate::model::{Model, Pass, State};
-use crate::pipeline::{Monitor, Precision, Schedule};
-
-/// Everything that stays the same while a stage trains.
-pub struct Setup<'a, T: Task> {
-    pub model: &'a Model,
-    pub table: &'a ParameterTable,
-    pub task: &'a T,
-    pub feed: &'a dyn Feed,
-    /// The first layer the loop runs; those before it are the frozen prefix, already behind the feed's batches.
-    pub first_layer: usize,
-    pub seed: u64,
-    pub epochs: u32,
-    /// The optimizer's learning rate, before the schedule.
-    pub base_lr: f64,
-    pub schedule: &'a Schedule,
-    pub precision: Precision,
-    pub monitor: Monitor,
-}
-
-/// Who watches the loop and keeps its checkpoints.
-pub trait Host {
-    fn step(&mut self, step: &Step);
-    fn epoch(&mut self, row: &Row) -> Result<()>;
-    /// Names the samples of a batch, for an error about it.
-    fn describe(&self, samples: &[usize]) -> String;
-    fn checkpoint_due(&self) -> bool;
-    fn interrupted(&self) -> bool;
-    /// Keeps a checkpoint taken after `step` optimizer steps, `epoch` epochs being complete.
-    fn save(&mut self, checkpoint: &Checkpoint, epoch: u32, step: u64) -> Result<()>;
-}
-
-/// What one optimizer step did.
-pub struct Step<'a> {
-    pub epoch: u32,
-    /// Steps done in this epoch, and in a whole one.
-    pub done: usize,
-    pub of: usize,
-    pub images: usize,
-    /// Running scores of the epoch so far.
-    pub scores: &'a Scores,
-}
+use crate::model::{Pass, State};
+use crate::pipeline::Schedule;
 
 /// Trains to the end, or to the next checkpoint if interrupted. `progress` may come from a checkpoint: the result is
 /// the same bytes either way.
 pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut dyn Host) -> Result<()> {
-    let steps = setup.feed.steps_per_epoch();
-    while progress.epoch < setup.epochs && !progress.tracker.should_stop() {
+    let batches = setup.feed.batches_per_epoch();
+    while progress.epoch < setup.settings.epochs && !should_stop(setup, progress) {
+        begin_phase(setup, progress, host)?;
         for batch in setup.feed.train(progress.epoch, progress.batch)? {
             let batch = batch?;
-            train_step(setup, progress, &batch, host)?;
+            train_batch(setup, progress, &batch, host)?;
             progress.batch = batch.index + 1;
+            if progress.batch.is_multiple_of(setup.settings.accumulate as usize) {
+                optimizer_step(setup, progress)?;
+            }
+            host.step(&Step {
+                epoch: progress.epoch,
+                done: progress.batch,
+                of: batches,
+                images: batch.samples.len(),
+                scores: &setup.task.running(&progress.meter),
+            });
             if host.interrupted() {
                 save(setup, progress, host)?;
                 return Err(Error::interrupted("stopped on request after a checkpoint")
                     .hint("run the same command again to go on from there"));
             }
-            if progress.batch < steps && host.checkpoint_due() {
+            if progress.batch < batches && host.checkpoint_due() {
                 save(setup, progress, host)?;
             }
         }
+        optimizer_step(setup, progress)?;
         if progress.step == 0 {
             return Err(unreadable("training"));
         }
@@ -78,7 +49,29 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
         }
     }
     progress.broken.extend(setup.feed.broken());
-    require_finite(setup, &progress.state)
+    require_finite(setup.table, &progress.state)
+}
+
+/// What the file says thaws does thaw: a stage does not stop early ahead of its last phase.
+fn should_stop<T: Task>(setup: &Setup<T>, progress: &Progress<T::Meter>) -> bool {
+    progress.epoch > setup.table.last().after_epochs && progress.tracker.should_stop()
+}
+
+/// Where a phase begins, patience starts anew and its parameters join. To come here again, as after a resume, changes
+/// nothing.
+fn begin_phase<T: Task>(
+    setup: &Setup<T>,
+    progress: &mut Progress<T::Meter>,
+    host: &mut dyn Host,
+) -> Result<()> {
+    if progress.epoch > 0 && setup.table.phase(progress.epoch).after_epochs == progress.epoch {
+        progress.tracker.restore_patience();
+        if progress.batch == 0 {
+            // The feed may have much to compute for the layers that are still frozen.
+            save(setup, progress, host)?;
+        }
+    }
+    progress.optimizer.begin_epoch(progress.epoch)
 }
 
 fn save<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut dyn Host) -> Result<()> {
@@ -87,26 +80,25 @@ fn save<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut
     host.save(&checkpoint, progress.epoch, progress.step)
 }
 
-fn train_step<T: Task>(
+/// Forward and backward: gradients for the next optimizer step, and running statistics, which move with every batch.
+fn train_batch<T: Task>(
     setup: &Setup<T>,
     progress: &mut Progress<T::Meter>,
     batch: &Batch,
-    host: &mut dyn Host,
+    host: &dyn Host,
 ) -> Result<()> {
-    let steps = setup.feed.steps_per_epoch();
-    let factor = lr_factor(setup, progress, progress.step);
-    let table = setup.table;
+    let phase = setup.table.phase(progress.epoch);
     let mut pass = Pass::training(
         &progress.state,
-        &table.trainable,
-        &table.norms,
+        &phase.trainable,
+        &phase.norms,
         setup.seed,
         progress.epoch,
         &batch.streams,
     );
-    let layers = setup.first_layer..setup.model.description.layers.len();
-    let _products = device::products(batch.input.device(), setup.precision)?;
-    let input = device::rounded(&batch.input, setup.precision)?;
+    let layers = batch.layer..setup.model.description.layers.len();
+    let _products = device::products(batch.input.device(), setup.settings.precision)?;
+    let input = device::rounded(&batch.input, setup.settings.precision)?;
     let output = setup.model.forward(&mut pass, layers, Value::constant(input))?;
     let loss = setup.task.loss(pass.tape(), &output, &batch.targets, &mut progress.meter)?;
     drop(output);
@@ -117,71 +109,45 @@ fn train_step<T: Task>(
             "the loss is {value} in epoch {}, step {}, at a learning rate of {:e}, on {}",
             progress.epoch + 1,
             batch.index + 1,
-            setup.base_lr * factor,
+            setup.lr(progress, progress.step),
             host.describe(&batch.samples),
         ))
         .hint("lower the learning rate or add a warmup; the last checkpoint before this step is kept"));
     }
     let (gradients, running_statistics) = pass.backward(&loss)?;
     drop(loss);
-    if progress.step == 0 {
+    if progress.optimizer.has_newcomers() {
         require_gradients(setup.model, &gradients)?;
     }
-    progress.optimizer.step(&mut progress.state.tensors, &gradients, factor)?;
     for (id, tensor) in running_statistics {
         progress.state.tensors[id] = tensor;
     }
-    progress.step += 1;
-    host.step(&Step {
-        epoch: progress.epoch,
-        done: batch.index + 1,
-        of: steps,
-        images: batch.samples.len(),
-        scores: &setup.task.running(&progress.meter),
-    });
-    Ok(())
+    progress.gradients.add(gradients, batch.samples.len())
 }
 
-/// In f64, where it can be read.
-fn on_host(tensor: &Tensor) -> Result<Tensor> {
-    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
-}
-
-/// What the learning rate is multiplied by in a step of the present epoch.
-fn lr_factor<T: Task>(setup: &Setup<T>, progress: &Progress<T::Meter>, step: u64) -> f64 {
-    let steps = setup.feed.steps_per_epoch() as u64;
-    setup.schedule.lr_factor(step, steps, setup.epochs) * progress.plateau.scale()
-}
-
-/// On the first step every trainable parameter must receive a finite gradient: else it would silently not train.
-fn require_gradients(model: &Model, gradients: &[(usize, Option<Tensor>)]) -> Result<()> {
-    for (id, gradient) in gradients {
-        let name = &model.description.tensors[*id].name;
-        let Some(gradient) = gradient else {
+/// One step on the gradients since the last, if there are any.
+fn optimizer_step<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>) -> Result<()> {
+    if progress.gradients.is_empty() {
+        return Ok(());
+    }
+    let mut gradients = std::mem::take(&mut progress.gradients);
+    if let Some(most) = setup.settings.clip_norm {
+        let norm = gradients.clip(most)?;
+        if !norm.is_finite() {
             return Err(Error::failed(format!(
-                "trainable parameter `{name}` receives no gradient: the loss does not depend on it"
+                "the norm of the gradients is {norm} in epoch {}, step {}",
+                progress.epoch + 1,
+                progress.batch,
             ))
-            .hint("freeze it, or train something that uses it"));
-        };
-        let sum = gradient.to_device(&Device::Cpu)?.abs()?.sum_all()?;
-        let sum = on_host(&sum)?.to_scalar::<f64>()?;
-        if !sum.is_finite() {
-            return Err(Error::failed(format!("the first gradient of `{name}` is not finite")).hint(
-                "lower the learning rate, check the normalisation of the data, or look for broken images",
-            ));
+            .hint("lower the learning rate or add a warmup; the last checkpoint before this step is kept"));
         }
     }
-    Ok(())
-}
-
-/// A step that spoils the weights is told by the next one's loss; after the last step there is none.
-fn require_finite<T: Task>(setup: &Setup<T>, state: &State) -> Result<()> {
-    for row in setup.table.rows.iter().filter(|row| row.trainable) {
-        let sum = on_host(&state.tensors[row.id])?.abs()?.sum_all()?;
-        if !sum.to_scalar::<f64>()?.is_finite() {
-            return Err(Error::failed(format!("`{}` is not finite after the last step", row.name))
-                .hint("lower the learning rate or add a warmup"));
-        }
+    let gradients: Vec<_> = gradients.mean.into_iter().map(|(id, mean)| (id, Some(mean))).collect();
+    let factor = setup.lr_factor(progress, progress.step);
+    progress.optimizer.step(&mut progress.state.tensors, &gradients, factor)?;
+    progress.step += 1;
+    if let Some(average) = &mut progress.average {
+        average.update(&progress.state, progress.step)?;
     }
     Ok(())
 }
@@ -192,22 +158,23 @@ fn close_epoch<T: Task>(
     progress: &mut Progress<T::Meter>,
     host: &mut dyn Host,
 ) -> Result<()> {
-    let validation = match setup.feed.validation() {
-        Some(batches) => Some(validate(setup, &progress.state, batches?)?),
+    let validation = match setup.feed.validation(progress.epoch) {
+        Some(batches) => Some(validate(setup, &progress.result(), batches?)?),
         None => None,
     };
     let mut row = Row {
         epoch: progress.epoch + 1,
-        lr: setup.base_lr * lr_factor(setup, progress, progress.step.saturating_sub(1)),
+        lr: setup.lr(progress, progress.step.saturating_sub(1)),
         train: setup.task.scores(&progress.meter),
         validation: validation.as_ref().map(|meter| setup.task.scores(meter)),
         best: false,
     };
     if let (Some(scores), Some(meter)) = (&row.validation, validation) {
-        let value = scores.get(score(setup.monitor)).copied().unwrap_or(f64::NAN);
+        let settings = setup.settings;
+        let value = scores.get(settings.monitor.score()).copied().unwrap_or(f64::NAN);
         row.best = progress.tracker.observe(row.epoch, value);
-        if let Schedule::ReduceOnPlateau(rule) = setup.schedule {
-            progress.plateau.observe(rule, setup.monitor, value);
+        if let Schedule::ReduceOnPlateau(rule) = &settings.schedule {
+            progress.plateau.observe(rule, settings.monitor, value);
         }
         if row.best {
             progress.keep_best(&setup.model.description, setup.table, meter);
@@ -221,22 +188,7 @@ fn close_epoch<T: Task>(
     Ok(())
 }
 
-/// Nothing seen is no loss of 0.
-fn unreadable(split: &str) -> Error {
-    Error::failed(format!("none of the {split} images can be read"))
-        .hint("open some of them in an image viewer: the files may be damaged or of another type than their names say")
-}
-
-/// The validation score a monitor looks at.
-fn score(monitor: Monitor) -> &'static str {
-    match monitor {
-        Monitor::ValidationLoss => "loss",
-        Monitor::ValidationAccuracy => "accuracy",
-        Monitor::ValidationMacroF1 => "macro_f1",
-    }
-}
-
-fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: super::Batches) -> Result<T::Meter> {
+fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: Batches) -> Result<T::Meter> {
     let mut meter = setup.task.meter();
     let mut pass = Pass::inference(state);
     let mut batches = batches.peekable();
@@ -245,7 +197,7 @@ fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: super::Batches) -
     }
     for batch in batches {
         let batch = batch?;
-        let layers = setup.first_layer..setup.model.description.layers.len();
+        let layers = batch.layer..setup.model.description.layers.len();
         let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input))?;
         setup.task.loss(pass.tape(), &output, &batch.targets, &mut meter)?;
     }

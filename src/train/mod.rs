@@ -1,23 +1,35 @@
-//! Training: the loop, optimizers, schedules, early stopping, checkpoints.
+//! Training: the loop, optimizers, schedules, accumulation, averaging, early stopping, checkpoints.
 //!
 //! The loop knows no tasks and no files: it is given batches, a loss, and a place to put checkpoints.
 
+mod arithmetic;
+mod average;
 mod checkpoint;
 mod early_stop;
 mod fit;
+mod gradients;
+mod guards;
 mod optimizer;
 mod plateau;
+mod range_test;
 mod schedule;
+mod setup;
 mod task;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trajectory;
 mod update;
 mod versions;
 
+pub use average::Average;
 pub use checkpoint::{Best, Checkpoint, Progress, Row};
 pub use early_stop::Tracker;
-pub use fit::{Host, Setup, Step, fit};
+pub use fit::fit;
+pub use gradients::Gradients;
 pub use optimizer::{Optimizer, Parameter};
 pub use plateau::Plateau;
+pub use range_test::{Point, Range, RangeTest, range_test};
+pub use setup::{Host, Setup, Step};
 pub use task::{Batch, Batches, Feed, Scores, Targets, Task};
-pub use versions::{OPTIONAL_VERSIONS, VERSIONS, optional_versions};
+pub use versions::{RARE_VERSIONS, VERSIONS, rare_versions};

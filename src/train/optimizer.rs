@@ -18,11 +18,17 @@ pub struct Parameter {
     /// The learning rate that the schedule scales.
     pub lr: f64,
     pub weight_decay: f64,
+    /// How many epochs are over when it joins.
+    pub after_epochs: u32,
+    /// Its own first steps, over which its learning rate rises linearly: (step + 1) / warmup_steps.
+    pub warmup_steps: u64,
 }
 
 /// SGD or AdamW, as PyTorch's, over the parameters that train and no others.
 pub struct Optimizer {
     rule: Rule,
+    /// Those whose epoch has not come.
+    waiting: Vec<Parameter>,
     slots: BTreeMap<TensorId, Slot>,
 }
 
@@ -42,13 +48,27 @@ impl Optimizer {
             pipeline::Optimizer::Sgd(sgd) => Rule::Sgd { momentum: sgd.momentum, nesterov: sgd.nesterov },
             pipeline::Optimizer::Adamw(adamw) => Rule::AdamW { betas: adamw.betas, eps: adamw.eps },
         };
-        let mut optimizer = Self { rule, slots: BTreeMap::new() };
-        parameters.into_iter().try_for_each(|parameter| optimizer.join(parameter))?;
+        let waiting = parameters.into_iter().collect();
+        let mut optimizer = Self { rule, waiting, slots: BTreeMap::new() };
+        optimizer.begin_epoch(0)?;
         Ok(optimizer)
     }
 
-    /// Adds a parameter, which may come late: its state is fresh, and its steps count from its own first.
-    pub fn join(&mut self, parameter: Parameter) -> Result<()> {
+    /// Lets those join whose epoch it is, counted from 0. The others keep what is remembered of them.
+    pub fn begin_epoch(&mut self, epoch: u32) -> Result<()> {
+        let (joining, waiting): (Vec<Parameter>, Vec<Parameter>) =
+            self.waiting.drain(..).partition(|parameter| parameter.after_epochs <= epoch);
+        self.waiting = waiting;
+        joining.into_iter().try_for_each(|parameter| self.join(parameter))
+    }
+
+    /// Whether some parameter has yet to make its first step.
+    pub fn has_newcomers(&self) -> bool {
+        self.slots.values().any(|slot| slot.steps == 0)
+    }
+
+    /// Adds a parameter: its state is fresh, and its steps count from its own first.
+    fn join(&mut self, parameter: Parameter) -> Result<()> {
         let name = parameter.name.clone();
         let slot = Slot { parameter, steps: 0, shape: Vec::new(), buffers: Vec::new() };
         match self.slots.insert(slot.parameter.tensor, slot) {
@@ -140,7 +160,10 @@ impl Slot {
                 *buffer = buffer.to_device(value.device())?;
             }
         }
-        let (lr, weight_decay) = (self.parameter.lr * lr_factor, self.parameter.weight_decay);
+        let Parameter { lr, weight_decay, warmup_steps, .. } = self.parameter;
+        let warmup =
+            if self.steps < warmup_steps { (self.steps + 1) as f64 / warmup_steps as f64 } else { 1.0 };
+        let lr = lr * lr_factor * warmup;
         let changed = rule.update(value, gradient, &self.buffers, self.steps + 1, lr, weight_decay)?;
         self.steps += 1;
         Ok(changed)
@@ -167,10 +190,19 @@ mod tests {
     /// Tensors 1 and 2 of three.
     fn parameters() -> [Parameter; 2] {
         [
-            Parameter { tensor: 1, name: "a".to_owned(), lr: 0.1, weight_decay: 0.05 },
-            Parameter { tensor: 2, name: "b".to_owned(), lr: 0.02, weight_decay: 0.0 },
+            Parameter { tensor: 1, name: "a".to_owned(), lr: 0.1, weight_decay: 0.05, ..AT_ONCE },
+            Parameter { tensor: 2, name: "b".to_owned(), lr: 0.02, weight_decay: 0.0, ..AT_ONCE },
         ]
     }
+
+    const AT_ONCE: Parameter = Parameter {
+        tensor: 0,
+        name: String::new(),
+        lr: 0.0,
+        weight_decay: 0.0,
+        after_epochs: 0,
+        warmup_steps: 0,
+    };
 
     struct Trajectory {
         fixture: Fixture,
@@ -256,25 +288,32 @@ mod tests {
         assert!(error.contains("parameter `b`: the optimizer state has shape [2, 3]"), "{error}");
     }
 
-    /// Bias correction counts a late parameter's own steps: its first is of size lr, as any first step of Adam is.
+    /// Bias correction counts a late parameter's own steps: its first is of size lr, as any first step of Adam is, or of
+    /// the part of it that its own warmup allows.
     #[test]
     fn a_parameter_may_join_late_and_one_without_gradient_stays() {
-        let [first, mut late] = parameters();
-        late.lr = 0.1;
+        let [first, late] = parameters();
+        let late = Parameter { lr: 0.1, after_epochs: 2, warmup_steps: 2, ..late };
         let one = Tensor::new(&[1f64], &Device::Cpu).unwrap();
         let mut tensors = vec![one.clone(); 3];
-        let mut optimizer = Optimizer::new(&adamw(), [first.clone()]).unwrap();
-        for _ in 0..5 {
+        let mut optimizer = Optimizer::new(&adamw(), [first.clone(), late]).unwrap();
+        assert!(optimizer.has_newcomers());
+        for epoch in 0..2 {
+            optimizer.begin_epoch(epoch).unwrap();
             optimizer.step(&mut tensors, &[(1, Some(one.clone())), (2, None)], 1.0).unwrap();
+            assert!(!optimizer.has_newcomers());
         }
         assert_eq!(numbers(&tensors[2]), [1.0]);
         assert!(
             optimizer.step(&mut tensors, &[(2, Some(one.clone()))], 1.0).is_err(),
             "it does not train yet"
         );
-        optimizer.join(late).unwrap();
-        optimizer.step(&mut tensors, &[(2, Some(one.clone()))], 1.0).unwrap();
-        assert!((numbers(&tensors[2])[0] - 0.9).abs() < 1e-6);
+        optimizer.begin_epoch(2).unwrap();
+        assert!(optimizer.has_newcomers());
+        for expected in [0.95, 0.85, 0.75] {
+            optimizer.step(&mut tensors, &[(2, Some(one.clone()))], 1.0).unwrap();
+            assert!((numbers(&tensors[2])[0] - expected).abs() < 1e-6, "{}", tensors[2]);
+        }
         assert!(optimizer.join(first).is_err(), "none joins twice");
     }
 

@@ -14,12 +14,14 @@ use crate::ops::Mixture;
 /// Scores by name, such as `loss`, `accuracy`, `macro_f1`.
 pub type Scores = BTreeMap<String, f64>;
 
-/// One batch, ready for the first layer that the loop runs.
+/// One batch, behind the layers that are frozen in its epoch.
 pub struct Batch {
     /// Its place in the epoch, from 0.
     pub index: usize,
     /// [N, H, W, C], or [N, C] where the frozen prefix ends in a vector.
     pub input: Tensor,
+    /// The layer that takes `input`: those ahead of it are the frozen prefix, and were run.
+    pub layer: usize,
     pub targets: Targets,
     /// The place of each row's sample in its data set.
     pub samples: Vec<usize>,
@@ -59,14 +61,14 @@ pub type Batches<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 
 /// Where batches come from. The same epoch gives the same batches, from wherever it is entered.
 pub trait Feed {
-    /// Optimizer steps in one epoch.
-    fn steps_per_epoch(&self) -> usize;
+    /// Training batches in one epoch.
+    fn batches_per_epoch(&self) -> usize;
 
     /// The training batches of `epoch`, from batch `start` on.
     fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>>;
 
-    /// The validation batches, if there is a validation split.
-    fn validation(&self) -> Option<Result<Batches<'_>>>;
+    /// The validation batches at the end of `epoch`, if there is a validation split.
+    fn validation(&self, epoch: u32) -> Option<Result<Batches<'_>>>;
 
     /// The names of the samples left out so far because they cannot be read.
     fn broken(&self) -> BTreeSet<String>;

@@ -10,10 +10,15 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::metrics::ClassificationMetrics;
 use crate::model::{Model, State};
-use crate::ops::{self, testing::normal};
+use crate::ops::{
+    self,
+    testing::{normal, numbers, relative_error},
+};
 use crate::pipeline;
 use crate::random::name_hash;
 use crate::weights;
+
+mod gradual;
 
 const SIDE: usize = 32;
 const CLASSES: usize = 3;
@@ -23,13 +28,15 @@ const BATCH: usize = 4;
 /// not run: rows are what the first layer of the loop takes.
 struct Noise {
     shape: Vec<usize>,
+    layer: usize,
     /// The split that is empty, or none.
     unreadable: &'static str,
+    batch_size: usize,
 }
 
 impl Noise {
     fn images() -> Self {
-        Self { shape: vec![SIDE, SIDE, 3], unreadable: "" }
+        Self { shape: vec![SIDE, SIDE, 3], layer: 0, unreadable: "", batch_size: BATCH }
     }
 
     fn batch(&self, index: usize, samples: &[usize]) -> Result<Batch> {
@@ -39,6 +46,7 @@ impl Noise {
         Ok(Batch {
             index,
             input: Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?,
+            layer: self.layer,
             targets: Targets::Classes(samples.iter().map(|sample| (sample % CLASSES) as u32).collect()),
             samples: samples.to_vec(),
             streams: samples.iter().map(|sample| name_hash(&sample.to_string())).collect(),
@@ -47,18 +55,19 @@ impl Noise {
 }
 
 impl Feed for Noise {
-    fn steps_per_epoch(&self) -> usize {
-        2
+    fn batches_per_epoch(&self) -> usize {
+        6usize.div_ceil(self.batch_size)
     }
 
     fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
         let order: Vec<usize> = (0..6).map(|place| (place * 5 + epoch as usize) % 6).collect();
-        let batches: Vec<_> = order.chunks(BATCH).enumerate().map(|(i, part)| self.batch(i, part)).collect();
+        let batches: Vec<_> =
+            order.chunks(self.batch_size).enumerate().map(|(i, part)| self.batch(i, part)).collect();
         let skipped = if self.unreadable == "training" { batches.len() } else { start };
         Ok(Box::new(batches.into_iter().skip(skipped)))
     }
 
-    fn validation(&self) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
         let count = usize::from(self.unreadable != "validation");
         Some(Ok(Box::new((0..count).map(|index| self.batch(index, &[6, 7, 8])))))
     }
@@ -183,7 +192,6 @@ struct Stage {
     source: State,
     twist: Twist,
     feed: Noise,
-    first_layer: usize,
 }
 
 const ADAMW: &str = "from = \"x\"\noptimizer = { kind = \"adamw\", lr = 1e-3 }\n";
@@ -201,7 +209,7 @@ impl Stage {
         let table = ParameterTable::resolve(&model.description, &settings).unwrap();
         let source = weights::initialize_all(&model.description, 7).unwrap();
         let (twist, feed) = (Twist::None, Noise::images());
-        Self { model, settings, table, source, twist, feed, first_layer: 0 }
+        Self { model, settings, table, source, twist, feed }
     }
 
     fn lite0(settings: &str) -> Self {
@@ -216,28 +224,23 @@ impl Stage {
         let task = Classify(self.twist);
         let parameters = self.table.rows.iter().filter_map(|row| {
             let (name, lr, weight_decay) = (row.name.clone(), row.lr?, row.weight_decay?);
-            Some(Parameter { tensor: row.id, name, lr, weight_decay })
+            let (after_epochs, warmup_steps) = (row.after_epochs, 2 * row.warmup_epochs as u64);
+            Some(Parameter { tensor: row.id, name, lr, weight_decay, after_epochs, warmup_steps })
         });
         let optimizer = Optimizer::new(&self.settings.optimizer, parameters)?;
-        let tracker = Tracker::new(self.settings.monitor, self.settings.early_stop.clone());
-        let mut progress = Progress::start(self.source.clone(), optimizer, tracker, task.meter());
-        if let Some(Checkpoint { tensors, position }) = from {
-            let checkpoint = Checkpoint { tensors: tensors.clone(), position: position.clone() };
-            progress.resume(checkpoint, &self.model.description, &self.table)?;
-        }
         let setup = Setup {
             model: &self.model,
             table: &self.table,
             task: &task,
             feed: &self.feed,
-            first_layer: self.first_layer,
             seed: 3,
-            epochs: self.settings.epochs,
-            base_lr: 1e-3,
-            schedule: &self.settings.schedule,
-            precision: self.settings.precision,
-            monitor: self.settings.monitor,
+            settings: &self.settings,
         };
+        let mut progress = Progress::start(&setup, self.source.clone(), optimizer);
+        if let Some(Checkpoint { tensors, position }) = from {
+            let checkpoint = Checkpoint { tensors: tensors.clone(), position: position.clone() };
+            progress.resume(checkpoint, &self.model.description, &self.table)?;
+        }
         fit(&setup, &mut progress, host).map(|()| progress)
     }
 
@@ -256,8 +259,9 @@ fn bits(progress: &Progress<ClassificationMetrics>) -> String {
     let optimizer: Vec<_> = progress.optimizer.state().unwrap();
     let (names, tensors): (Vec<_>, Vec<_>) = optimizer.into_iter().unzip();
     format!(
-        "{:?} {best:?} {names:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {:?}",
+        "{:?} {:?} {best:?} {names:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {:?}",
         weights::digests(&progress.state).unwrap(),
+        weights::digests(&progress.result()).unwrap(),
         weights::digests(&State { tensors }).unwrap(),
         progress.history,
         progress.best.as_ref().map(|best| &best.meter),
@@ -302,6 +306,99 @@ fn a_stage_resumed_after_any_step_ends_with_the_same_bits() {
     }
 }
 
+/// Six images are batches of 2, 2 and 2: an optimizer step on two of them, and one on the last.
+#[test]
+fn a_stage_resumed_between_batches_of_one_step_ends_with_the_same_bits() {
+    let settings = "train = [\"@head\", \"_conv_head\", \"_bn1\"]\naccumulate = 2\nclip_norm = 0.1\n\
+                    ema = { decay = 0.9 }\nschedule = { kind = \"one_cycle\" }";
+    let feed = Noise { batch_size: 2, ..Noise::images() };
+    let stage = Stage { feed, ..Stage::lite0(settings) };
+    let whole = stage.finished();
+    assert_eq!((whole.step, whole.history.len()), (4, 2));
+    for batch in 1..=6 {
+        let mut notes = Notes { stop_after: Some(batch), ..Notes::default() };
+        assert!(stage.fit(None, &mut notes).is_err(), "it was interrupted");
+        let resumed = stage.fit(notes.checkpoints.last(), &mut Notes::default()).unwrap();
+        assert!(bits(&whole) == bits(&resumed), "after batch {batch}");
+    }
+}
+
+/// Dropout draws by sample, and all norms are frozen: only rounding is left between the two.
+#[test]
+fn accumulated_batches_make_the_step_of_one_large_batch() {
+    let after = |batch_size: usize, accumulate: u32| {
+        let feed = Noise { batch_size, ..Noise::images() };
+        let settings = format!("train = [\"@head\"]\naccumulate = {accumulate}");
+        let stage = Stage { feed, ..Stage::lite0(&settings) };
+        let (head, progress) = (stage.model.description.id("_fc.weight").unwrap(), stage.finished());
+        (progress.step, progress.state.tensors[head].clone())
+    };
+    let (large, accumulated, apart) = (after(6, 1), after(4, 2), after(4, 1));
+    assert_eq!((large.0, accumulated.0, apart.0), (2, 2, 4));
+    assert!(relative_error(&accumulated.1, &large.1) < 1e-5);
+    assert!(relative_error(&apart.1, &large.1) > 1e-3);
+}
+
+#[test]
+fn a_norm_that_is_never_reached_clips_no_bit_and_one_that_is_not_finite_is_an_error() {
+    let settings = "\nepochs = 1\ntrain = [\"@head\"]";
+    let clipped = |clip: &str| bits(&Stage::lite0(&format!("{settings}\n{clip}")).finished());
+    assert!(clipped("") == clipped("clip_norm = 1e9"));
+    assert!(clipped("") != clipped("clip_norm = 1e-3"));
+    let stage = Stage { twist: Twist::LateNan, ..Stage::lite0(&format!("{settings}\nclip_norm = 1.0")) };
+    insta::assert_snapshot!(
+        stage.error().message,
+        @"the norm of the gradients is NaN in epoch 1, step 2"
+    );
+}
+
+/// The weights of three steps, averaged by hand; the running statistics of `_bn1` go with them.
+#[test]
+fn an_average_follows_what_trains_and_shares_what_does_not() {
+    let stage = Stage::lite0("train = [\"_bn1\", \"@head\"]");
+    let description = &stage.model.description;
+    let id = |name: &str| description.id(name).unwrap();
+    let (head, mean, count) = (id("_fc.bias"), id("_bn1.running_mean"), id("_bn1.num_batches_tracked"));
+    for (warmup, decays) in [(false, [0.75; 3]), (true, [2.0 / 11.0, 0.25, 4.0 / 13.0])] {
+        let ema = pipeline::Ema { decay: 0.75, warmup };
+        let mut average = average::Average::start(&ema, &stage.source, description, &stage.table);
+        let mut state = stage.source.clone();
+        let mut expected = [head, mean].map(|id| numbers(&state.tensors[id]));
+        for (step, decay) in (1..).zip(decays) {
+            for (id, expected) in [head, mean].into_iter().zip(&mut expected) {
+                state.tensors[id] = (&state.tensors[id] + f64::from(step)).unwrap();
+                let present = numbers(&state.tensors[id]).into_iter();
+                *expected =
+                    expected.iter().zip(present).map(|(e, p)| decay * e + (1.0 - decay) * p).collect();
+            }
+            state.tensors[count] = (&state.tensors[count] + 1.0).unwrap();
+            average.update(&state, step as u64).unwrap();
+        }
+        let result = average.applied_to(&state);
+        for (id, expected) in [head, mean].into_iter().zip(&expected) {
+            let actual = numbers(&result.tensors[id]).into_iter();
+            assert!(actual.zip(expected).all(|(a, e)| (a - e).abs() < 1e-5), "warmup {warmup}");
+        }
+        assert_eq!(result.tensors[count].to_scalar::<i64>().unwrap(), 3);
+        for id in stage.table.frozen(description) {
+            assert_eq!(result.tensors[id].id(), stage.source.tensors[id].id());
+        }
+    }
+}
+
+#[test]
+fn the_average_is_what_is_validated_and_kept() {
+    let stage = Stage::lite0("\nepochs = 1\ntrain = [\"@head\"]\nema = { decay = 0.5, warmup = false }");
+    let averaged = stage.finished();
+    let plain = Stage::lite0("\nepochs = 1\ntrain = [\"@head\"]").finished();
+    let digests = |state: &State| weights::digests(state).unwrap();
+    assert_eq!(digests(&averaged.state), digests(&plain.state), "training itself is the same");
+    assert_eq!(digests(&averaged.best_state().unwrap()), digests(&averaged.result()));
+    assert_ne!(digests(&averaged.result()), digests(&plain.result()));
+    assert_ne!(averaged.history[0].validation, plain.history[0].validation);
+    assert_eq!(averaged.history[0].train, plain.history[0].train);
+}
+
 /// The loss of noise does not fall by half, so that every epoch but the first is on a plateau.
 #[test]
 fn a_plateau_lowers_the_rate_of_later_epochs_also_when_resumed() {
@@ -338,8 +435,7 @@ fn a_parameter_that_would_not_train_is_named() {
         @"trainable parameter `_conv_head.weight` receives no gradient: the loss does not depend on it"
     );
     let cut_off = Stage {
-        feed: Noise { shape: vec![1280], ..Noise::images() },
-        first_layer: 18,
+        feed: Noise { shape: vec![1280], layer: 18, ..Noise::images() },
         ..Stage::lite0("train = [\"@head\", \"_bn1\"]\nbatch_norm = \"eval\"")
     };
     insta::assert_snapshot!(
@@ -388,7 +484,7 @@ fn ties_go_to_the_first_epoch_and_a_stage_out_of_patience_stays_stopped() {
 fn the_frozen_enters_only_as_a_constant_whatever_norms_do() {
     for policy in ["follow", "eval", "train"] {
         let settings = format!("train = [\"@head\", \"_blocks.15\"]\nbatch_norm = \"{policy}\"");
-        let stage = Stage { first_layer: 0, ..Stage::lite0(&settings) };
+        let stage = Stage::lite0(&settings);
         let (description, progress) = (&stage.model.description, stage.finished());
         let frozen: BTreeSet<usize> = stage.table.frozen(description).into_iter().collect();
         for (id, spec) in description.tensors.iter().enumerate() {

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 use safetensors::{Dtype, SafeTensors};
 
 use super::dialect::Names;
 use super::pytorch;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::model::{Description, TensorSpec};
 
 /// A safetensors file or a PyTorch archive, mapped into memory.
 pub struct Source {
@@ -78,6 +79,24 @@ impl Source {
         .map_err(within)?;
         Ok(Self { path: path.to_owned(), map, entries, metadata, names: Names::default() }
             .with_recorded_names())
+    }
+
+    /// Weights that are not there yet, by name and shape alone: what a stage will leave, for [`super::origins`].
+    pub fn planned(
+        name: &str,
+        description: &Description,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let failed = |error| Error::io("plan the weights of", Path::new(name), error);
+        let map = MmapMut::map_anon(1).and_then(MmapMut::make_read_only).map_err(failed)?;
+        let entry = |spec: &TensorSpec| Entry {
+            shape: spec.shape.clone(),
+            dtype: Type::F32,
+            bytes: 0..0,
+            strides: Vec::new(),
+        };
+        let entries = description.tensors.iter().map(|spec| (spec.name.clone(), entry(spec))).collect();
+        Ok(Self { path: name.into(), map, entries, metadata, names: Names::default() })
     }
 
     pub fn path(&self) -> &Path {

@@ -14,7 +14,7 @@ import images
 
 HERE = Path(__file__).parent
 STEPS = {
-    "train": ("resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0"),
+    "train": ("resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "convnext_tiny", "vit_s_16"),
     "infer": ("resnet18", "resnet50", "mobilenet_v2"),
     "frozen": ("resnet50",),
 }

@@ -20,7 +20,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def build(arch, classes, channels_last=False):
-    model = torchvision.models.get_model(arch, weights=None, num_classes=classes)
+    if arch == "vit_s_16":  # which torchvision lacks
+        model = torchvision.models.VisionTransformer(224, 16, 12, 6, 384, 1536, num_classes=classes)
+    else:
+        model = torchvision.models.get_model(arch, weights=None, num_classes=classes)
     return model.to(memory_format=torch.channels_last) if channels_last else model
 
 

@@ -59,3 +59,51 @@ fn nothing_is_overwritten() {
     assert_eq!(code, 2);
     assert!(text.contains("there is no `nowhere`") && !folder.path().join("new").exists(), "{text}");
 }
+
+#[test]
+fn a_gradual_schedule_thaws_any_architecture_from_its_head_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let entries = |arch: &str| {
+        let (code, text) = defrost(folder.path(), &["init", arch, "--schedule", "gradual", "--arch", arch]);
+        assert_eq!(code, 0, "{text}");
+        let file = format!("{arch}/pipeline.toml");
+        let (code, text) = defrost(folder.path(), &["validate", &file, "--no-inputs"]);
+        assert_eq!((code, text), (0, format!("ok: {file}: 3 stages\n")));
+        // With classes its table can be made without a photo, and in the end everything trains.
+        let set = "data.images.classes=[\"a\", \"b\"]";
+        let (code, text) = defrost(folder.path(), &["params", &file, "--set", set]);
+        assert!(code == 0 && text.contains("frozen     0 tensors"), "{text}");
+        let text = fs::read_to_string(folder.path().join(file)).unwrap();
+        text.lines().filter(|line| line.contains("after_epochs")).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(entries("resnet50"), @r#"
+        { after_epochs = 2, last = 4, lr = 3.8e-4 },          # layer4.0 … layer4.2
+        { after_epochs = 4, last = 10, lr = 1.5e-4 },         # layer3.0 … layer3.5
+        { after_epochs = 6, last = 14, lr = 5.7e-5 },         # layer2.0 … layer2.3
+        { after_epochs = 8, last = 17, lr = 2.2e-5 },         # layer1.0 … layer1.2
+        { after_epochs = 10, last = 18, lr = 8.4e-6 },        # stem
+        "#);
+    insta::assert_snapshot!(entries("efficientnet_lite0"), @r#"
+        { after_epochs = 2, last = 2, lr = 3.8e-4 },          # _conv_head
+        { after_epochs = 4, last = 6, lr = 1.5e-4 },          # _blocks.12 … _blocks.15
+        { after_epochs = 6, last = 10, lr = 5.7e-5 },         # _blocks.8 … _blocks.11
+        { after_epochs = 8, last = 14, lr = 2.2e-5 },         # _blocks.4 … _blocks.7
+        { after_epochs = 10, last = 19, lr = 8.4e-6 },        # stem … _blocks.3
+        "#);
+    insta::assert_snapshot!(entries("efficientnet_b0"), @r#"
+        { after_epochs = 2, last = 2, lr = 3.8e-4 },          # features.8
+        { after_epochs = 4, last = 3, lr = 1.5e-4 },          # features.7.0
+        { after_epochs = 6, last = 7, lr = 5.7e-5 },          # features.6.0 … features.6.3
+        { after_epochs = 8, last = 10, lr = 2.2e-5 },         # features.5.0 … features.5.2
+        { after_epochs = 10, last = 19, lr = 8.4e-6 },        # features.0 … features.4.2
+        "#);
+    insta::assert_snapshot!(entries("mobilenet_v2"), @r#"
+        { after_epochs = 2, last = 6, lr = 3.8e-4 },          # features.14 … features.18
+        { after_epochs = 4, last = 11, lr = 1.5e-4 },         # features.9 … features.13
+        { after_epochs = 6, last = 16, lr = 5.7e-5 },         # features.4 … features.8
+        { after_epochs = 8, last = 20, lr = 2.2e-5 },         # features.0 … features.3
+        "#);
+    let (code, text) = defrost(folder.path(), &["init", "x", "--arch", "resnet51"]);
+    assert_eq!(code, 2);
+    assert!(text.contains("there is no architecture `resnet51`"), "{text}");
+}

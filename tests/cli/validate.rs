@@ -121,3 +121,45 @@ fn every_example_validates() {
     let (code, _, stderr) = validate(&folder, &args);
     assert_eq!(code, 0, "{stderr}");
 }
+
+#[test]
+fn position_embeddings_are_for_one_image_size_of_whole_patches() {
+    const PIPELINE: &str = r#"name = "positions"
+
+[data.d]
+format = "image_folder"
+root = "images"
+classes = ["cat", "dog"]
+image_size = 64
+
+[model.m]
+arch = "vit_s_16"
+
+[stage.start]
+kind = "init_weights"
+
+[stage.fit]
+kind = "train"
+from = "start"
+train = ["encoder.layers.encoder_layer_11", "@head"]
+image_size = 96
+epochs = 1
+optimizer = { kind = "adamw", lr = 1e-3, no_decay = ["@norm", "@bias"] }
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("p.toml"), PIPELINE).unwrap();
+    let errors = |set: &[&str]| {
+        let (code, stdout, _) =
+            validate(folder.path(), &[&["p.toml", "--json", "--no-inputs"][..], set].concat());
+        let document: Value = serde_json::from_str(&stdout).unwrap();
+        let all = document["errors"].as_array().unwrap().iter();
+        (code, all.map(|error| error["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+    };
+    let other = "the model has position embeddings for `image_size` 64, not 96".to_owned();
+    assert_eq!(errors(&[]), (2, vec![other]));
+    assert_eq!(errors(&["--set", "data.d.image_size=96"]), (0, vec![]));
+    let uneven = "an `image_size` of 100 is no whole number of patches of 16 pixels".to_owned();
+    let both = ["--set", "data.d.image_size=100", "--set", "stage.fit.image_size=100"];
+    assert_eq!(errors(&both), (2, vec![uneven]));
+    assert_eq!(errors(&["--set", "model.m.arch=convnext_tiny"]).0, 2, "its layers have other names");
+}

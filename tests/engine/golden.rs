@@ -27,15 +27,17 @@ fn versions() -> BTreeMap<&'static str, u32> {
         ops::VERSIONS,
         ops::RARE_VERSIONS,
         model::VERSIONS,
+        model::RARE_VERSIONS,
         data::VERSIONS,
         data::RARE_VERSIONS,
         features::VERSIONS,
         weights::VERSIONS,
         train::VERSIONS,
-        train::OPTIONAL_VERSIONS,
+        train::RARE_VERSIONS,
         metrics::VERSIONS,
         metrics::EMBEDDING_VERSIONS,
         report::VERSIONS,
+        report::RECOGNITION_VERSIONS,
     ];
     let all: Vec<_> = rooms.concat();
     let by_name: BTreeMap<_, _> = all.iter().copied().collect();

@@ -9,6 +9,7 @@ use defrost::autograd::{Backward, Tape, Value};
 use defrost::data::{self, Bench, Dataset, Picture, Region, Scale, Transform, Workspace};
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
+use defrost::freeze::ParameterTable;
 use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, Similarities};
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{
@@ -18,7 +19,7 @@ use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Monitor, 
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
-use defrost::train::{Optimizer, Parameter, Plateau};
+use defrost::train::{Average, Gradients, Optimizer, Parameter, Plateau};
 use defrost::weights::{self, Dialect, Source};
 
 /// The digest of what a code path makes.
@@ -43,6 +44,13 @@ pub const PATHS: &[(&str, Path)] = &[
     ("architectures", || architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])),
     ("mobilenet_v2", || architectures(&[Arch::MobileNetV2])),
     ("efficientnet", || architectures(&[Arch::EfficientNetB0])),
+    ("layer_norm", layer_norm),
+    ("gelu", gelu),
+    ("attention", attention),
+    ("layer_scale", layer_scale),
+    ("tokens", tokens),
+    ("convnext", || architectures(&[Arch::ConvNextTiny])),
+    ("vit", || architectures(&[Arch::VitS16])),
     ("jpeg", || {
         decode(&[
             "baseline_420.jpg",
@@ -73,10 +81,15 @@ pub const PATHS: &[(&str, Path)] = &[
     ("optimizer", optimizer),
     ("schedule", schedule),
     ("schedules", schedules),
+    ("accumulation", accumulation),
+    ("clipping", clipping),
+    ("averaging", averaging),
+    ("joining", joining),
     ("classification", classification),
     ("verification", verification),
     ("identification", identification),
     ("pictures", pictures),
+    ("recognition_pictures", recognition_pictures),
 ];
 
 /// Uniform numbers in [−1, 1).
@@ -303,6 +316,52 @@ fn silu() -> String {
     digest(&all)
 }
 
+fn gelu() -> String {
+    let x = tensor("x", &[2, 9, 7, 37]).affine(12.0, 0.0).unwrap();
+    let mut all = both_ways(std::slice::from_ref(&x), |tape, inputs| {
+        ops::activation(tape, &inputs[0], Activation::Gelu)
+    });
+    let window = Window { kernel: [1; 2], stride: [1; 2], padding: [0; 4] };
+    let (weight, bias) = (tensor("weight", &[37, 37, 1, 1]), tensor("bias", &[37]));
+    let folded = FoldedConv::new(&weight, None, Some(&bias), window, 1).unwrap();
+    all.push(folded.forward(&x, Activation::Gelu, None).unwrap());
+    digest(&all)
+}
+
+fn layer_norm() -> String {
+    let inputs = [tensor("x", &[3, 50, 91]), positive("weight", &[91]), tensor("bias", &[91])];
+    digest(&both_ways(&inputs, |tape, inputs| {
+        ops::layer_norm(tape, &inputs[0], &inputs[1], &inputs[2], 1e-6)
+    }))
+}
+
+fn attention() -> String {
+    let x = tensor("x", &[2, 37, 3 * 4 * 9]).affine(3.0, 0.0).unwrap();
+    digest(&both_ways(&[x], |tape, inputs| ops::attention(tape, &inputs[0], 4)))
+}
+
+fn layer_scale() -> String {
+    let inputs =
+        [tensor("x", &[2, 31, 29, 37]), tensor("gain", &[37, 1, 1]), tensor("residual", &[2, 31, 29, 37])];
+    digest(&both_ways(&inputs, |tape, inputs| ops::layer_scale(tape, &inputs[0], &inputs[1], &inputs[2])))
+}
+
+/// Patches as tokens, and linear layers over them.
+fn tokens() -> String {
+    let inputs = [
+        tensor("patches", &[3, 5, 7, 20]),
+        tensor("class token", &[1, 1, 20]),
+        tensor("positions", &[1, 36, 20]),
+        tensor("weight", &[20, 20]),
+        tensor("bias", &[20]),
+    ];
+    digest(&both_ways(&inputs, |tape, inputs| {
+        let tokens = ops::tokens(tape, &inputs[0], &inputs[1], &inputs[2])?;
+        let tokens = ops::pointwise(tape, &tokens, &inputs[3], &inputs[4], Some(&tokens))?;
+        ops::first_token(tape, &tokens)
+    }))
+}
+
 fn scale_channels() -> String {
     let inputs = [tensor("x", &[2, 31, 29, 37]), tensor("scale", &[2, 37])];
     digest(&both_ways(&inputs, |tape, inputs| ops::scale_channels(tape, &inputs[0], &inputs[1])))
@@ -346,8 +405,11 @@ fn stochastic_depth() -> String {
 
 fn model(arch: Arch) -> Model {
     let head = pipeline::Head::Linear(toml::from_str("dropout = 0.2").unwrap());
-    Model::build(&pipeline::Model { head, ..pipeline::Model::of(arch) }, 5)
+    Model::build_for(&pipeline::Model { head, ..pipeline::Model::of(arch) }, 5, IMAGE)
 }
+
+/// The side of the images that go through the architectures.
+const IMAGE: usize = 33;
 
 /// One step of training and the inference before it: topology, padding, eps, momentum, and what follows whom.
 fn architectures(archs: &[Arch]) -> String {
@@ -364,7 +426,7 @@ fn architectures(archs: &[Arch]) -> String {
             _ => tensor(&spec.name, &spec.shape).affine(0.1, 0.0).unwrap(),
         };
         let state = State { tensors: model.description.tensors.iter().map(draw).collect() };
-        let images = Value::constant(tensor("images", &[2, 33, 33, 3]));
+        let images = Value::constant(tensor("images", &[2, IMAGE, IMAGE, 3]));
         let layers = 0..model.description.layers.len();
         let output = model.forward(&mut Pass::inference(&state), layers.clone(), images.clone()).unwrap();
         all.push(output.into_tensor());
@@ -496,6 +558,32 @@ fn save() -> String {
         .to_string()
 }
 
+fn parameter(tensor: usize, after_epochs: u32) -> Parameter {
+    let name = format!("weight {tensor}");
+    Parameter {
+        tensor,
+        name,
+        lr: 0.1,
+        weight_decay: 0.05,
+        after_epochs,
+        warmup_steps: 2 * u64::from(after_epochs),
+    }
+}
+
+/// Two epochs of two steps; the second parameter joins with the second.
+fn joining() -> String {
+    let kind = toml::from_str("kind = \"adamw\"\nlr = 0.1").unwrap();
+    let mut optimizer = Optimizer::new(&kind, [parameter(0, 0), parameter(1, 1)]).unwrap();
+    let mut tensors = ["first", "second"].map(|name| tensor(name, &[37, 29]));
+    for step in 0..4 {
+        optimizer.begin_epoch(step / 2).unwrap();
+        let gradient = |id: usize| (id, Some(tensor(&format!("gradient {id} {step}"), &[37, 29])));
+        let gradients = [gradient(0), gradient(1)];
+        optimizer.step(&mut tensors, &gradients[..if step < 2 { 1 } else { 2 }], 1.0).unwrap();
+    }
+    digest(&tensors)
+}
+
 fn optimizer() -> String {
     let kinds = [
         "kind = \"sgd\"\nlr = 0.1",
@@ -505,8 +593,7 @@ fn optimizer() -> String {
     ];
     let mut all = Vec::new();
     for kind in kinds {
-        let parameter = Parameter { tensor: 0, name: "weight".to_owned(), lr: 0.1, weight_decay: 0.05 };
-        let mut optimizer = Optimizer::new(&toml::from_str(kind).unwrap(), [parameter]).unwrap();
+        let mut optimizer = Optimizer::new(&toml::from_str(kind).unwrap(), [parameter(0, 0)]).unwrap();
         let mut tensors = [tensor("weight", &[37, 29])];
         for step in 0..3 {
             let gradient = tensor(&format!("gradient {step}"), &[37, 29]);
@@ -545,6 +632,37 @@ fn schedules() -> String {
         "kind = \"one_cycle\"\npct_start = 0.4",
     ]);
     digest_of(format!("{factors} {scales:?}"))
+}
+
+fn accumulation() -> String {
+    let mut mean = Gradients::default();
+    for (part, images) in [("first", 5), ("second", 5), ("third", 2)] {
+        mean.add(vec![(0, Some(tensor(part, &[37, 29])))], images).unwrap();
+    }
+    digest(mean.mean.values())
+}
+
+fn clipping() -> String {
+    let mut mean = Gradients::default();
+    let gradient = |name, shape: &[usize]| Some(tensor(name, shape));
+    mean.add(vec![(0, gradient("first", &[150, 290])), (1, gradient("second", &[29]))], 3).unwrap();
+    let norm = mean.clip(0.7).unwrap();
+    format!("{}{}", digest(mean.mean.values()), digest_of(norm.to_bits().to_le_bytes()))
+}
+
+fn averaging() -> String {
+    let model = model(Arch::ResNet18);
+    let settings = "from = \"x\"\nepochs = 1\noptimizer = { kind = \"sgd\", lr = 1 }\ntrain = [\"@head\"]";
+    let table = ParameterTable::resolve(&model.description, &toml::from_str(settings).unwrap()).unwrap();
+    let mut state = weights::initialize_all(&model.description, 2).unwrap();
+    let ema = toml::from_str("decay = 0.4").unwrap();
+    let mut average = Average::start(&ema, &state, &model.description, &table);
+    let head = model.description.id("fc.weight").unwrap();
+    for step in 1..=3 {
+        state.tensors[head] = tensor(&format!("step {step}"), state.tensors[head].dims());
+        average.update(&state, step).unwrap();
+    }
+    digest([&average.applied_to(&state).tensors[head]])
 }
 
 /// Of 21 steps each.
@@ -606,6 +724,7 @@ fn pictures() -> String {
             validation_accuracy: Some(0.9 - 0.8 / f64::from(epoch)),
             validation_macro_f1: Some(0.8 - 0.7 / f64::from(epoch)),
             is_best: epoch < 6,
+            trainable_parameters: None,
         })
         .collect();
     let all = metrics().finish(&classes()).unwrap();
@@ -623,5 +742,23 @@ fn pictures() -> String {
     hasher.update(report::history_csv(&rows).as_bytes());
     hasher.update(report::confusion_csv(&all).as_bytes());
     hasher.update(report::predictions_csv(&classes(), &[prediction]).as_bytes());
+    hasher.finish().to_string()
+}
+
+fn recognition_pictures() -> String {
+    let similarities = Similarities::of_all(&embeddings("images")).unwrap();
+    let (verified, curve) = (similarities.verification(&[1e-3, 1e-2]).unwrap(), similarities.roc());
+    let found = Identification::among(&embeddings("queries")).unwrap();
+    let mut hasher = Hasher::default();
+    let matches = report::match_curve("title", found.mean_average_precision, &found.cmc);
+    for picture in [report::roc_curve("title", &verified, &curve), matches] {
+        hasher.update(picture.document().as_bytes());
+        hasher.update(&report::png(&picture).unwrap());
+    }
+    hasher.update(report::roc_csv(&curve).as_bytes());
+    hasher.update(report::match_csv(&found.cmc).as_bytes());
+    let (first, second) = ("a/1.jpg".to_owned(), "b/1.jpg".to_owned());
+    let pair = report::HardPair { risk: "false accept".to_owned(), similarity: 0.9, first, second };
+    hasher.update(report::hard_pairs_csv(&[pair]).as_bytes());
     hasher.finish().to_string()
 }

@@ -8,7 +8,7 @@ fn a_step_says_where_it_stands() {
         epochs,
         step: 12,
         steps: 40,
-        loss: 0.41018,
+        loss: Some(0.41018),
         accuracy,
         images_per_second: 123.4,
         seconds_left,

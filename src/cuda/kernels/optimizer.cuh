@@ -1,4 +1,5 @@
-// One optimizer step on the numbers of one parameter, in the order of operations of train::update, to its bits.
+// One optimizer step on the numbers of one parameter, in the order of operations of train::update, to its bits; and what
+// becomes of gradients before it.
 #pragma once
 #include "common.cuh"
 
@@ -32,4 +33,23 @@ extern "C" __global__ void adamw(
         float denominator = sqrtf(energy) / factors.root_correction + factors.eps;
         out[i] = value[i] * factors.shrink - factors.size * average / denominator;
     }
+}
+
+// Of train::arithmetic.
+extern "C" __global__ void blend(index_t count, const float* from, const float* to, float share, float* out) {
+    for (index_t i = first_index(); i < count; i += stride()) out[i] = from[i] + share * (to[i] - from[i]);
+}
+
+extern "C" __global__ void scale(index_t count, const float* x, float factor, float* out) {
+    for (index_t i = first_index(); i < count; i += stride()) out[i] = x[i] * factor;
+}
+
+// A block sums the squares of one chunk.
+extern "C" __global__ void squares(index_t count, index_t chunk, const float* x, double* sums) {
+    __shared__ double values[THREADS];
+    index_t begin = blockIdx.x * chunk, end = begin + chunk < count ? begin + chunk : count;
+    double sum = 0.0;
+    for (index_t i = begin + threadIdx.x; i < end; i += THREADS) sum += (double)x[i] * (double)x[i];
+    sum = over_block<Sum>(sum, values);
+    if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }

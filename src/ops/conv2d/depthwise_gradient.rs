@@ -79,6 +79,7 @@ impl<T: Float> Vectorised for Line<'_, T> {
             while tap < kernel_width {
                 // The taps of usual kernels share the reading of the gradient.
                 let taps = match kernel_width - tap {
+                    7 => 7,
                     5 => 5,
                     3 => 3,
                     _ => 1,
@@ -86,6 +87,7 @@ impl<T: Float> Vectorised for Line<'_, T> {
                 let sums = &mut sums[(tap_y * kernel_width + tap) * channels..][..taps * channels];
                 let neighbours = Taps { geometry, x, gradient, tap };
                 match taps {
+                    7 => neighbours.add::<V, 7>(sums),
                     5 => neighbours.add::<V, 5>(sums),
                     3 => neighbours.add::<V, 3>(sums),
                     _ => neighbours.add::<V, 1>(sums),

@@ -12,6 +12,8 @@ use crate::ops::profile::Profile;
 
 /// Pixels that are worth a sum of their own.
 const CHUNK: usize = 2048;
+/// Columns that one thread sums up.
+const COLUMNS: usize = 64;
 /// Parts of the work that keep enough threads busy.
 const PARTS: usize = 16;
 
@@ -76,25 +78,26 @@ pub(super) fn weight_gradient<T: Float>(
 
 /// The gradient of the bias: the sum of each column of a matrix stored row after row, in f64 and rounded once.
 pub(super) fn column_sums<T: Float>(profile: Profile, columns: usize, data: &[T]) -> Vec<T> {
-    let partial: Vec<Vec<f64>> = data
-        .par_chunks(CHUNK * columns)
-        .map(|rows| {
-            let mut sums = vec![0.0; columns];
+    let mut total = vec![0.0; columns];
+    // Few rows may be wide: threads share the columns, none of which knows of the others.
+    total.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, total)| {
+        let first = block * COLUMNS;
+        let mut sums = vec![0.0; total.len()];
+        for rows in data.chunks(CHUNK * columns) {
+            sums.fill(0.0);
             profile.run(
                 #[inline(always)]
                 || {
                     for row in rows.chunks_exact(columns) {
-                        for (sum, number) in sums.iter_mut().zip(row) {
-                            *sum += number.to_f64();
+                        for (sum, number) in sums.iter_mut().zip(&row[first..]) {
+                            *sum += number.widen();
                         }
                     }
                 },
             );
-            sums
-        })
-        .collect();
-    let mut total = vec![0.0; columns];
-    partial.iter().for_each(|sums| add(profile, &mut total, sums));
+            add(profile, total, &sums);
+        }
+    });
     total.into_iter().map(T::from_f64).collect()
 }
 

@@ -15,6 +15,7 @@ mod gradient;
 mod method;
 mod op;
 mod patches;
+mod pointwise;
 mod product;
 #[cfg(test)]
 mod tests;
@@ -23,3 +24,4 @@ mod winograd;
 
 pub use folded::{FoldedConv, FoldedNorm};
 pub use op::conv2d;
+pub use pointwise::pointwise;

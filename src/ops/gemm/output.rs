@@ -53,6 +53,15 @@ impl<'a, T> Output<'a, T> {
         Self { data: data.as_mut_ptr(), length: data.len(), rows, accumulate, lifetime: PhantomData }
     }
 
+    /// The same memory with other rows, for products that run side by side.
+    ///
+    /// # Safety
+    ///
+    /// No two of them that run at the same time write to the same number.
+    pub unsafe fn at(&self, rows: RowOffsets) -> Output<'_, T> {
+        Output { data: self.data, length: self.length, rows, accumulate: false, lifetime: PhantomData }
+    }
+
     /// The number at `offset`, of which `columns` from there on are within the output.
     pub(super) fn pointer(&self, offset: usize, columns: usize) -> *mut T {
         assert!(offset + columns <= self.length, "an output row ends within the output");

@@ -1,0 +1,74 @@
+//! `defrost embed`: embeddings of images, to compare them by.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use defrost::error::Error;
+use defrost::run::{Embedded, Predictor, image_files};
+use defrost::{Result, device};
+use serde_json::{Value, json};
+
+use super::{Console, RunsOptions};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: defrost embed faces photos/ --out embeddings.safetensors")]
+pub struct Args {
+    /// A path, an id's first digits, a run's name, or a pipeline file
+    run: String,
+    /// JPEG or PNG files, or folders of them
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// The `.safetensors` or `.csv` file to write; without it, `--json` prints the embeddings
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// The train stage whose weights are used, as `frozen@best`; the last of the run otherwise
+    #[arg(long)]
+    stage: Option<String>,
+    /// `auto`, `cpu` or `cuda:N`
+    #[arg(long, default_value = "auto")]
+    device: String,
+    #[command(flatten)]
+    runs: RunsOptions,
+}
+
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    if args.out.is_none() && !console.json() {
+        return Err(Error::usage("nothing says where the embeddings go")
+            .hint("write them to a file with `--out embeddings.safetensors`, or print them with `--json`"));
+    }
+    let choice = device::choose(&args.device)?;
+    choice.note.iter().for_each(|note| console.warn(note));
+    let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref(), &choice.device)?;
+    let files = image_files(&args.images)?;
+    let (mut embedded, mut errors) = (Embedded::default(), Vec::new());
+    for (file, embedding) in files.iter().zip(predictor.embed(&files)) {
+        match embedding {
+            Ok(row) => {
+                embedded.files.push(file.display().to_string());
+                embedded.rows.push(row);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if let Some(out) = args.out.as_ref().filter(|_| !embedded.rows.is_empty()) {
+        embedded.write(out)?;
+        let (count, dimension) = (embedded.rows.len(), embedded.dimension());
+        console.say(format!("{}: {count} embeddings of {dimension} numbers", out.display()));
+    }
+    if console.json() {
+        let failures: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+        let entries = embedded.files.iter().zip(&embedded.rows).map(|(file, row)| match args.out {
+            Some(_) => json!({ "file": file }),
+            None => json!({ "file": file, "embedding": row }),
+        });
+        console.document(&json!({
+            "checkpoint": predictor.checkpoint,
+            "dimension": embedded.dimension(),
+            "out": args.out,
+            "embeddings": entries.collect::<Vec<Value>>(),
+            "errors": failures,
+        }));
+    }
+    errors.iter().for_each(|error| console.error(error));
+    Ok(ExitCode::from(if errors.is_empty() { 0 } else { 2 }))
+}

@@ -1,0 +1,247 @@
+//! `defrost lr-find`: the loss of a train stage over the learning rate, and which rate it suggests.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use defrost::events::{Event, Interrupt, Observer};
+use defrost::plan::Planned;
+use defrost::report;
+use defrost::stage::{Checkpoints, Context, Train, Work};
+use defrost::train::{Range, RangeTest};
+use defrost::{Error, Result};
+use serde_json::json;
+
+use super::progress::Progress;
+use super::session::{Session, stop_on_signals};
+use super::{Console, PipelineOptions};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example: defrost lr-find turtles.toml --stage finetune --out lr")]
+pub struct Args {
+    /// The pipeline file
+    file: PathBuf,
+    /// The train stage; may be left out where the file has one
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    /// The lowest learning rate
+    #[arg(long, value_name = "LR", default_value_t = 1e-7)]
+    low: f64,
+    /// The highest learning rate
+    #[arg(long, value_name = "LR", default_value_t = 10.0)]
+    high: f64,
+    /// Optimizer steps from the one to the other
+    #[arg(long, default_value_t = 100)]
+    steps: usize,
+    /// Write `lr_find.csv`, `lr_find.svg` and `lr_find.png` into this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    pipeline: PipelineOptions,
+}
+
+pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let range = range(&args)?;
+    let session = Session::open_one(&args.file, &args.pipeline, console)?;
+    let (planned, train) = stage(&session, args.stage.as_deref())?;
+    let source = source(&session, planned, &args.file)?;
+    let settings = &session.pipeline.run;
+    let interrupt = Interrupt::default();
+    stop_on_signals(&interrupt)?;
+    let (threads, pool) = session.threads()?;
+    let (progress, started) = (Progress::new(), Instant::now());
+    let test = pool.install(|| {
+        train.range_test(
+            &Context {
+                device: &session.choice.device,
+                stage: &planned.name,
+                source: Some(&source),
+                output: Path::new(""),
+                live: None,
+                checkpoints: &NoCheckpoints,
+                features: None,
+                observer: &StepsOnly(&progress),
+                interrupt: &interrupt,
+                clock: &|| started.elapsed().as_secs_f64(),
+                workers: settings.workers.unwrap_or(threads),
+                image_cache: settings.image_bytes(),
+                checkpoint_seconds: f64::INFINITY,
+            },
+            &range,
+        )
+    })?;
+    drop(progress);
+
+    let files = match &args.out {
+        Some(folder) => write(folder, &planned.name, &test)?,
+        None => Vec::new(),
+    };
+    let present = train.settings.optimizer.lr();
+    if console.json() {
+        console.document(&json!({
+            "stage": planned.name,
+            "lr": present,
+            "suggested": test.steepest(),
+            "tenth_of_lowest": test.tenth_of_lowest(),
+            "diverged": test.diverged,
+            "points": points(&test).iter().map(|[lr, loss, smoothed]| {
+                json!({ "lr": lr, "loss": loss, "smoothed": smoothed })
+            }).collect::<Vec<_>>(),
+            "files": files,
+        }));
+    } else {
+        console.say(text(&planned.name, present, &test));
+        files.iter().for_each(|file| console.say(format!("  written: {}", file.display())));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn range(args: &Args) -> Result<Range> {
+    let Args { low, high, steps, .. } = *args;
+    if !(low > 0.0 && low < high && high.is_finite()) {
+        let error = Error::usage(format!("there are no learning rates from {low:e} to {high:e}"));
+        return Err(error.hint("`--low` must be above 0, and `--high` above `--low`"));
+    }
+    if steps < 10 {
+        return Err(Error::usage(format!("{steps} steps make no curve")).hint("take 10 at least, such as 100"));
+    }
+    Ok(Range { low, high, steps })
+}
+
+/// The train stage meant.
+fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<(&'a Planned, &'a Train)> {
+    let trains = |stage: &'a Planned| match &stage.work {
+        Work::Train(train) => Some((stage, &**train)),
+        _ => None,
+    };
+    let all: Vec<(&Planned, &Train)> = session.plan.stages.iter().filter_map(trains).collect();
+    let names = || all.iter().map(|(stage, _)| format!("`{}`", stage.name)).collect::<Vec<_>>().join(", ");
+    let error = match (wanted, &all[..]) {
+        (None, [only]) => return Ok(*only),
+        (None, []) => return Err(Error::usage("no stage of this pipeline trains")),
+        (None, _) => Error::usage("this pipeline has several train stages"),
+        (Some(name), _) => match all.iter().find(|(stage, _)| stage.name == name) {
+            Some(found) => return Ok(*found),
+            None if session.pipeline.stage(name).is_some() => {
+                Error::usage(format!("stage `{name}` does not train"))
+            }
+            None => Error::usage(format!("there is no stage `{name}`")),
+        },
+    };
+    Err(error.hint(format!("name one with `--stage`: {}", names())))
+}
+
+/// The weights that the stage starts from, which must be there.
+fn source(session: &Session, stage: &Planned, file: &Path) -> Result<PathBuf> {
+    let parent = stage.parent.ok_or_else(|| Error::failed("internal: a train stage without a parent"))?;
+    let statuses = session.statuses()?;
+    match &statuses[parent.stage].finished {
+        Some(finished) => Ok(finished.dir.join(parent.file())),
+        None => {
+            let above = &session.plan.stages[parent.stage].name;
+            Err(Error::usage(format!("stage `{above}`, which `{}` starts from, is not computed", stage.name))
+                .hint(format!("run `defrost run {} --until {above}` first", file.display())))
+        }
+    }
+}
+
+fn points(test: &RangeTest) -> Vec<[f64; 3]> {
+    test.points.iter().map(|point| [point.lr, point.loss, point.smoothed]).collect()
+}
+
+fn write(folder: &Path, stage: &str, test: &RangeTest) -> Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))?;
+    let points = points(test);
+    let mut csv = "lr,loss,smoothed\n".to_owned();
+    for [lr, loss, smoothed] in &points {
+        csv.push_str(&format!("{lr:e},{loss},{smoothed}\n"));
+    }
+    let picture = report::lr_curve(stage, &points, test.steepest());
+    let contents = [
+        ("lr_find.csv", csv.into_bytes()),
+        ("lr_find.svg", picture.document().into_bytes()),
+        ("lr_find.png", report::png(&picture)?),
+    ];
+    let file = |(name, bytes): (&str, Vec<u8>)| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))?;
+        Ok(path)
+    };
+    contents.into_iter().map(file).collect()
+}
+
+fn text(stage: &str, present: f64, test: &RangeTest) -> String {
+    let mut out = format!("stage {stage}: smoothed loss by learning rate\n\n");
+    chart(&mut out, test);
+    let last = test.points.last().map_or(0.0, |point| point.lr);
+    out.push('\n');
+    if test.diverged {
+        out.push_str(&format!("  the loss was lost at {last:.1e}\n"));
+    }
+    match test.steepest() {
+        Some(rate) => out.push_str(&format!("  suggested: lr = {rate:.1e}, where the loss falls fastest\n")),
+        None => out.push_str("  no suggestion: the loss falls nowhere in this range\n"),
+    }
+    if let Some(rate) = test.tenth_of_lowest() {
+        out.push_str(&format!("  a tenth of where it is lowest: {rate:.1e}\n"));
+    }
+    let _ = write!(out, "  in the file: lr = {present:.1e}");
+    out
+}
+
+/// A curve of dots, the suggested rate as a line.
+fn chart(out: &mut String, test: &RangeTest) {
+    const ROWS: usize = 12;
+    const COLUMNS: usize = 64;
+    let Some([first, last]) = test.points.first().zip(test.points.last()).map(|(a, b)| [a, b]) else { return };
+    let smoothed = || test.points.iter().map(|point| point.smoothed);
+    let (low, high) = (smoothed().fold(f64::INFINITY, f64::min), smoothed().fold(f64::NEG_INFINITY, f64::max));
+    let column = |lr: f64| {
+        let share = libm::log(lr / first.lr) / libm::log(last.lr / first.lr).max(f64::MIN_POSITIVE);
+        ((share * (COLUMNS - 1) as f64).round() as usize).min(COLUMNS - 1)
+    };
+    let mut cells = [[' '; COLUMNS]; ROWS];
+    if let Some(rate) = test.steepest() {
+        cells.iter_mut().for_each(|row| row[column(rate)] = '│');
+    }
+    for point in &test.points {
+        let share = (high - point.smoothed) / (high - low).max(f64::MIN_POSITIVE);
+        cells[((share * (ROWS - 1) as f64).round() as usize).min(ROWS - 1)][column(point.lr)] = '•';
+    }
+    for (index, row) in cells.iter().enumerate() {
+        let label = match index {
+            0 => report::number(high),
+            _ if index == ROWS - 1 => report::number(low),
+            _ => String::new(),
+        };
+        let line: String = row.iter().collect();
+        let _ = writeln!(out, "  {label:>9} ┤{}", line.trim_end());
+    }
+    let (left, right) = (format!("{:.0e}", first.lr), format!("{:.0e}", last.lr));
+    let _ = writeln!(out, "  {:9} └{}", "", "─".repeat(COLUMNS));
+    let _ = writeln!(out, "  {:10}{left}{right:>width$}", "", width = COLUMNS + 1 - left.len());
+}
+
+/// Only what moves: nothing is kept here, which needs not be told.
+struct StepsOnly<'a>(&'a Progress);
+
+impl Observer for StepsOnly<'_> {
+    fn event(&self, event: &Event) {
+        if matches!(event, Event::Step { .. } | Event::Warning { .. }) {
+            self.0.event(event);
+        }
+    }
+}
+
+struct NoCheckpoints;
+
+impl Checkpoints for NoCheckpoints {
+    fn latest(&self) -> Result<Option<PathBuf>> {
+        Ok(None)
+    }
+
+    fn save(&self, _: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
+}

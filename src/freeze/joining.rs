@@ -1,0 +1,41 @@
+//! What begins to train with each phase, summed up for people.
+
+use serde::{Deserialize, Serialize};
+
+use super::table::{ParameterTable, Row};
+use crate::model::Description;
+
+/// The parameters that begin to train at the same time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Joining {
+    /// How many epochs are over then.
+    pub after_epochs: u32,
+    pub tensors: u64,
+    pub parameters: u64,
+    /// The lowest and the highest learning rate, before the schedule; none where nothing joins.
+    pub lr: Option<[f64; 2]>,
+    /// The layers that hold them, in the architecture's order.
+    pub layers: Vec<String>,
+}
+
+impl ParameterTable {
+    /// What joins with each phase, in order.
+    pub fn joining(&self, description: &Description) -> Vec<Joining> {
+        let joining = |after_epochs: u32| {
+            let joins = |row: &&Row| row.trainable && row.after_epochs == after_epochs;
+            let rows: Vec<&Row> = self.rows.iter().filter(joins).collect();
+            let rates = rows.iter().filter_map(|row| row.lr.map(|lr| [lr, lr]));
+            let mut layers: Vec<usize> = rows.iter().map(|row| row.layer).collect();
+            layers.sort_unstable();
+            layers.dedup();
+            Joining {
+                after_epochs,
+                tensors: rows.len() as u64,
+                parameters: rows.iter().map(|row| row.numbers() as u64).sum(),
+                lr: rates.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1])]),
+                layers: layers.into_iter().map(|layer| description.layers[layer].name.clone()).collect(),
+            }
+        };
+        self.phases.iter().map(|phase| joining(phase.after_epochs)).collect()
+    }
+}

@@ -1,0 +1,106 @@
+//! Who joins later: what `unfreeze` makes of those who train from the start.
+
+use super::trainable::Trainable;
+use crate::model::{Description, RuleError, Sight, TensorId, select};
+use crate::pipeline::{Train, Unfreeze};
+
+/// Who trains in each phase of a stage: `start` in the first, and more from one `unfreeze` to the next.
+pub(super) fn phases(
+    description: &Description,
+    stage: &Train,
+    start: Trainable,
+) -> Result<Vec<Trainable>, Vec<RuleError>> {
+    let mut phases = vec![start];
+    let mut errors = Vec::new();
+    for (index, unfreeze) in stage.unfreeze.iter().enumerate() {
+        let mut next = phases[index].clone();
+        match joining(description, index, unfreeze, &phases) {
+            Ok(joining) => joining.into_iter().for_each(|(id, rule)| next.thaw(id, rule)),
+            Err(found) => errors.extend(found),
+        }
+        phases.push(next);
+    }
+    if errors.is_empty() { Ok(phases) } else { Err(errors) }
+}
+
+/// The parameters that join with entry `index`, and the rules that say so; `phases` are those before it.
+fn joining(
+    description: &Description,
+    index: usize,
+    unfreeze: &Unfreeze,
+    phases: &[Trainable],
+) -> Result<Vec<(TensorId, String)>, Vec<RuleError>> {
+    // The shape of the file demands one of the two.
+    match (&unfreeze.patterns, unfreeze.last) {
+        (Some(patterns), _) => by_names(description, &format!("unfreeze[{index}].match"), patterns, phases),
+        (None, last) => {
+            let (setting, last) = (format!("unfreeze[{index}].last"), last.unwrap_or_default());
+            by_depth(description, setting, last, phases).map_err(|error| vec![error])
+        }
+    }
+}
+
+/// All that the patterns select must be frozen until then.
+fn by_names(
+    description: &Description,
+    setting: &str,
+    patterns: &[String],
+    phases: &[Trainable],
+) -> Result<Vec<(TensorId, String)>, Vec<RuleError>> {
+    let selection = select(description, setting, patterns, Sight::Parameters)?;
+    let rule = |id: TensorId| selection.decided[id].map_or(0, |(rule, _)| rule);
+    let selected: Vec<TensorId> =
+        (0..description.tensors.len()).filter(|&id| selection.contains(id)).collect();
+    let before = &phases[phases.len() - 1];
+    let training: Vec<TensorId> = selected.iter().copied().filter(|&id| before.flags[id]).collect();
+    if let Some(&first) = training.first() {
+        let place = format!("{setting}[{}]", rule(first));
+        return Err(vec![trains_already(description, place, first, training.len() - 1, phases)]);
+    }
+    let named = |id| (id, format!("{setting}[{}] = \"{}\"", rule(id), patterns[rule(id)]));
+    Ok(selected.into_iter().map(named).collect())
+}
+
+/// The last layers, counted in the order of [`Description::layers`]; those that train already go on.
+fn by_depth(
+    description: &Description,
+    setting: String,
+    count: usize,
+    phases: &[Trainable],
+) -> Result<Vec<(TensorId, String)>, RuleError> {
+    let layers = description.layers.len();
+    if count > layers {
+        let message = format!("`last = {count}` is more than the {layers} layers of `{}`", description.arch);
+        return Err(RuleError::new(setting, "depth-too-large", message)
+            .help("`defrost params` prints the layers in order"));
+    }
+    let before = &phases[phases.len() - 1];
+    let inside = description.parameters().filter(|(_, tensor)| tensor.layer >= layers - count);
+    let joining: Vec<TensorId> = inside.map(|(id, _)| id).filter(|&id| !before.flags[id]).collect();
+    if joining.is_empty() {
+        let message = format!("`last = {count}` changes nothing: these layers train already");
+        return Err(RuleError::new(setting, "unfreeze-trains", message).help("raise it, or remove the entry"));
+    }
+    let rule = format!("{setting} = {count}");
+    Ok(joining.into_iter().map(|id| (id, rule.clone())).collect())
+}
+
+fn trains_already(
+    description: &Description,
+    place: String,
+    first: TensorId,
+    others: usize,
+    phases: &[Trainable],
+) -> RuleError {
+    let name = &description.tensors[first].name;
+    let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+    if phases[0].flags[first] {
+        let verb = if others > 0 { "train" } else { "trains" };
+        let message = format!("`{name}`{more} {verb} from the start of the stage");
+        return RuleError::new(place, "unfreeze-trains", message)
+            .help("freeze what is to join later, or take it out with a pattern after `!`");
+    }
+    let rule = phases[phases.len() - 1].place(first).to_owned();
+    let message = format!("`{name}`{more} would join twice: `{rule}` has it too");
+    RuleError::new(place, "unfreeze-twice", message).help("take it out of one with a pattern after `!`")
+}

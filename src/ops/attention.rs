@@ -1,0 +1,288 @@
+//! Multi-head attention: Vaswani et al., *Attention Is All You Need* (2017), §3.2.
+//!
+//! Each head of each image is one task. It computes its [T, T] probabilities in a buffer that stays in the cache, and
+//! the walk back computes them again rather than having kept them: they would be by far the largest thing kept, and cost
+//! a fiftieth of a transformer's step.
+
+use std::mem::MaybeUninit;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::attention_rows::{ScoreGradient, Softmax, padded};
+use super::float::{Float, by_dtype, tensor, with_slice};
+use super::gemm::{Epilogue, Matrix, Output, Product, Right, RowOffsets, written};
+use super::profile::Profile;
+use super::vector::vectorised;
+use crate::autograd::{Backward, Tape, Value};
+use crate::error::{Error, Result};
+
+/// softmax(q · kᵀ / √d) · v for each of `heads` heads of d numbers, q, k and v standing side by side in x [N, T, 3 · C]; the
+/// result is [N, T, C], head beside head.
+pub fn attention(tape: &mut Tape, x: &Value, heads: usize) -> Result<Value> {
+    let shape = Heads::new(x.tensor().dims(), heads)?;
+    let output = by_dtype!(x.tensor(), T => {
+        let output = with_slice(x.tensor(), |x: &[T]| shape.forward(x))?;
+        tensor(output, (shape.images, shape.tokens, shape.channels))
+    })?;
+    Ok(tape.record(&[x], output, || Attention { x: x.tensor().clone(), shape }))
+}
+
+struct Attention {
+    x: Tensor,
+    shape: Heads,
+}
+
+impl Backward for Attention {
+    fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        by_dtype!(grad, T => {
+            let gradient = with_slice(&grad, |grad: &[T]| with_slice(&self.x, |x| self.shape.backward(x, grad)))??;
+            Ok(vec![Some(tensor(gradient, self.x.shape())?)])
+        })
+    }
+}
+
+/// The sizes of an attention, and how it is computed.
+#[derive(Clone, Copy)]
+struct Heads {
+    images: usize,
+    tokens: usize,
+    /// Of all heads together.
+    channels: usize,
+    heads: usize,
+}
+
+/// Which third of x.
+#[derive(Clone, Copy)]
+enum Part {
+    Query,
+    Key,
+    Value,
+}
+
+impl Heads {
+    fn new(dims: &[usize], heads: usize) -> Result<Self> {
+        match *dims {
+            [images, tokens, width] if heads > 0 && width > 0 && width % (3 * heads) == 0 && tokens > 0 => {
+                Ok(Self { images, tokens, channels: width / 3, heads })
+            }
+            _ => Err(Error::failed(format!("internal: attention with {heads} heads over {dims:?}"))),
+        }
+    }
+
+    /// The numbers of a head.
+    fn width(&self) -> usize {
+        self.channels / self.heads
+    }
+
+    /// What the products of queries and keys are multiplied by.
+    fn scale<T: Float>(&self) -> T {
+        T::from_f64(1.0 / (self.width() as f64).sqrt())
+    }
+
+    /// Runs `work` for every head of every image.
+    fn each(&self, work: impl Fn(Head) + Sync) {
+        (0..self.images * self.heads).into_par_iter().with_max_len(1).for_each(|task| {
+            work(Head { of: *self, image: task / self.heads, head: task % self.heads });
+        });
+    }
+
+    fn forward<T: Float>(&self, x: &[T]) -> Vec<T> {
+        let write = |output: &mut [MaybeUninit<T>]| {
+            let output = Output::fresh(output, RowOffsets::Even { start: 0, stride: 0 });
+            self.each(|head| {
+                let probabilities = head.probabilities(x);
+                let values = head.part(x, Part::Value);
+                // SAFETY: each head of each image writes its own numbers.
+                let output = unsafe { output.at(head.result()) };
+                head.product(head.scores(&probabilities), values, self.width(), output);
+            });
+        };
+        // SAFETY: the heads of all images make up the whole output.
+        unsafe { written(self.images * self.tokens * self.channels, write) }
+    }
+
+    /// With P the probabilities and G the gradient of the output: V̇ = Pᵀ · G, and through Ṡ, the gradient of the scores,
+    /// Q̇ = Ṡ · K and K̇ = Ṡᵀ · Q.
+    fn backward<T: Float>(&self, x: &[T], grad: &[T]) -> Vec<T> {
+        let write = |output: &mut [MaybeUninit<T>]| {
+            let output = Output::fresh(output, RowOffsets::Even { start: 0, stride: 0 });
+            self.each(|head| {
+                let to = |part, left, right| {
+                    // SAFETY: each head of each image writes its own numbers, part by part.
+                    let output = unsafe { output.at(head.place(part)) };
+                    head.product(left, right, self.width(), output);
+                };
+                let probabilities = head.probabilities(x);
+                let grad = head.of_result(grad);
+                to(Part::Value, head.scores(&probabilities).transposed(), grad);
+                let mut scores = head.empty_scores();
+                head.score_product(grad, head.part(x, Part::Value).transposed(), &mut scores);
+                let rows = padded(self.tokens);
+                let kernel = ScoreGradient {
+                    probabilities: &probabilities,
+                    gradients: &mut scores,
+                    columns: rows,
+                    scale: self.scale(),
+                };
+                vectorised(Profile::current(), kernel);
+                to(Part::Query, head.scores(&scores), head.part(x, Part::Key));
+                to(Part::Key, head.scores(&scores).transposed(), head.part(x, Part::Query));
+            });
+        };
+        // SAFETY: the three parts of all heads of all images make up the whole output.
+        unsafe { written(3 * self.images * self.tokens * self.channels, write) }
+    }
+}
+
+/// One head of one image.
+#[derive(Clone, Copy)]
+struct Head {
+    of: Heads,
+    image: usize,
+    head: usize,
+}
+
+impl Head {
+    /// Where a part stands in x, row by row.
+    fn start(&self, part: Part) -> usize {
+        let Heads { tokens, channels, .. } = self.of;
+        (3 * self.image * tokens + part as usize) * channels + self.head * self.of.width()
+    }
+
+    fn place(&self, part: Part) -> RowOffsets {
+        RowOffsets::Even { start: self.start(part), stride: 3 * self.of.channels }
+    }
+
+    /// [T, d] of q, k or v.
+    fn part<'a, T>(&self, x: &'a [T], part: Part) -> Matrix<'a, T> {
+        Matrix { data: &x[self.start(part)..], row_stride: 3 * self.of.channels, column_stride: 1 }
+    }
+
+    fn result(&self) -> RowOffsets {
+        let Heads { tokens, channels, .. } = self.of;
+        let start = self.image * tokens * channels + self.head * self.of.width();
+        RowOffsets::Even { start, stride: channels }
+    }
+
+    /// [T, d] of what has the result's shape.
+    fn of_result<'a, T>(&self, grad: &'a [T]) -> Matrix<'a, T> {
+        let Heads { tokens, channels, .. } = self.of;
+        let start = self.image * tokens * channels + self.head * self.of.width();
+        Matrix { data: &grad[start..], row_stride: channels, column_stride: 1 }
+    }
+
+    /// [T, T] as [`Self::empty_scores`] has them.
+    fn scores<'a, T>(&self, scores: &'a [T]) -> Matrix<'a, T> {
+        Matrix::row_major(scores, padded(self.of.tokens))
+    }
+
+    /// Rows of scores, each as long as whole vectors. What lies beyond the last token counts as nothing.
+    fn empty_scores<T: Float>(&self) -> Vec<T> {
+        vec![T::ZERO; self.of.tokens * padded(self.of.tokens)]
+    }
+
+    /// The probabilities of this head: for each query those of all keys.
+    fn probabilities<T: Float>(&self, x: &[T]) -> Vec<T> {
+        let mut scores = self.empty_scores();
+        let (queries, keys) = (self.part(x, Part::Query), self.part(x, Part::Key));
+        self.score_product(queries, keys.transposed(), &mut scores);
+        let kernel = Softmax {
+            scores: &mut scores,
+            tokens: self.of.tokens,
+            columns: padded(self.of.tokens),
+            scale: self.of.scale(),
+        };
+        vectorised(Profile::current(), kernel);
+        scores
+    }
+
+    /// scores = left [T, d] · right [d, T]
+    fn score_product<T: Float>(&self, left: Matrix<T>, right: Matrix<T>, scores: &mut [T]) {
+        let Heads { tokens, .. } = self.of;
+        Product {
+            profile: Profile::current(),
+            rows: tokens,
+            columns: tokens,
+            depth: self.of.width(),
+            left: &left,
+            right: Right::Source(&right),
+            epilogue: Epilogue::NONE,
+        }
+        .compute(Output::onto(scores, RowOffsets::Even { start: 0, stride: padded(tokens) }, false));
+    }
+
+    /// output = left [T, T] · right [T, d]
+    fn product<T: Float>(&self, left: Matrix<T>, right: Matrix<T>, columns: usize, output: Output<'_, T>) {
+        let Heads { tokens, .. } = self.of;
+        Product {
+            profile: Profile::current(),
+            rows: tokens,
+            columns,
+            depth: tokens,
+            left: &left,
+            right: Right::Source(&right),
+            epilogue: Epilogue::NONE,
+        }
+        .compute(output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+    use crate::ops::testing::{
+        Fixture, assert_same_on_any_threads, check_gradients, gradients, normal, numbers,
+    };
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        check_gradients(&[normal("x", &[2, 5, 3 * 2 * 3])], |tape, inputs| attention(tape, &inputs[0], 2));
+    }
+
+    #[test]
+    fn pytorch_agrees() {
+        let fixture = Fixture::open("attention");
+        for dtype in [DType::F32, DType::F64] {
+            let x = fixture.input("x", dtype);
+            let (y, grads) = gradients(&[x], &fixture.input("weights", dtype), |tape, inputs| {
+                attention(tape, &inputs[0], 3)
+            });
+            fixture.assert("all.y", &y);
+            fixture.assert("all.x", &grads[0]);
+        }
+    }
+
+    #[test]
+    fn an_image_depends_on_no_other_and_threads_do_not_matter() {
+        let x = normal("x", &[3, 50, 3 * 4 * 16]).to_dtype(DType::F32).unwrap();
+        let run = |tape: &mut Tape, inputs: &[Value]| attention(tape, &inputs[0], 4);
+        let whole = run(&mut Tape::new(), &[Value::constant(x.clone())]).unwrap().into_tensor();
+        let alone = run(&mut Tape::new(), &[Value::constant(x.narrow(0, 2, 1).unwrap())]).unwrap();
+        assert_eq!(numbers(&whole.narrow(0, 2, 1).unwrap()), numbers(alone.tensor()));
+        assert_same_on_any_threads(|| gradients(std::slice::from_ref(&x), &whole, run).1);
+    }
+
+    #[test]
+    fn scores_of_any_size_are_stable_and_every_width_of_vectors_has_the_same_bits() {
+        let scores: Vec<f32> = numbers(&normal("s", &[4 * 32])).into_iter().map(|x| 1e4 * x as f32).collect();
+        let results = Profile::supported().map(|profile| {
+            let mut scores = scores.clone();
+            vectorised(profile, Softmax { scores: &mut scores, tokens: 19, columns: 32, scale: 0.3 });
+            scores
+        });
+        let results: Vec<_> = results.collect();
+        assert!(results.iter().all(|result| *result == results[0]));
+        let sums = results[0].chunks(32).map(|row| row[..19].iter().sum::<f32>());
+        assert!(sums.into_iter().all(|sum| (sum - 1.0).abs() < 1e-6));
+    }
+
+    #[test]
+    fn heads_must_divide_the_channels() {
+        let x = Value::constant(normal("x", &[1, 4, 30]));
+        assert!(attention(&mut Tape::new(), &x, 3).is_err());
+        assert!(attention(&mut Tape::new(), &x, 0).is_err());
+    }
+}

@@ -1,0 +1,107 @@
+//! The loops of attention over rows of scores: the softmax, and the way back through it.
+
+use super::float::Float;
+use super::rows::{WIDEST, joined};
+use super::vector::{Vector, Vectorised};
+
+/// The length of a row of scores: `tokens`, up to whole vectors of any width.
+pub fn padded(tokens: usize) -> usize {
+    tokens.next_multiple_of(WIDEST)
+}
+
+/// Makes probabilities of rows of scores: p = e^(scale · (s − the largest)), divided by the sum of all.
+pub struct Softmax<'a, T> {
+    pub scores: &'a mut [T],
+    pub tokens: usize,
+    /// The length of a row, at least `tokens`, of whole vectors.
+    pub columns: usize,
+    pub scale: T,
+}
+
+impl<T: Float> Vectorised for Softmax<'_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) {
+        let Self { scores, tokens, columns, scale } = self;
+        assert!(columns.is_multiple_of(WIDEST) && tokens <= columns && tokens > 0);
+        let nothing = T::ZERO - T::from_f64(f64::INFINITY);
+        for row in scores.chunks_exact_mut(columns) {
+            row[tokens..].fill(nothing);
+            let mut largest = [nothing; WIDEST];
+            over::<V>(row, |at, x| {
+                // SAFETY: as many lanes as the widest vector has, here and below.
+                unsafe {
+                    let lanes = largest.as_mut_ptr().add(at % WIDEST);
+                    V::load(x).at_least(V::load(lanes)).store(lanes);
+                }
+            });
+            let largest = largest.into_iter().fold(nothing, |most, x| if x > most { x } else { most });
+            let (largest, scale) = (V::splat(largest), V::splat(scale));
+            let mut sums = [T::ZERO; WIDEST];
+            over::<V>(row, |at, x| unsafe {
+                let exponential = V::load(x).sub(largest).mul(scale).exponential();
+                exponential.store(x);
+                let lanes = sums.as_mut_ptr().add(at % WIDEST);
+                V::load(lanes).add(exponential).store(lanes);
+            });
+            let share = V::splat(T::ONE / joined(sums));
+            over::<V>(row, |_, x| unsafe { V::load(x).mul(share).store(x) });
+        }
+    }
+}
+
+/// From the gradients of probabilities p to those of the scores under them: scale · p · (g − Σ p · g).
+pub struct ScoreGradient<'a, T> {
+    pub probabilities: &'a [T],
+    /// Those of the probabilities, to become those of the scores.
+    pub gradients: &'a mut [T],
+    /// The length of a row, of whole vectors.
+    pub columns: usize,
+    pub scale: T,
+}
+
+impl<T: Float> Vectorised for ScoreGradient<'_, T> {
+    type Number = T;
+    type Output = ();
+
+    #[inline(always)]
+    fn compute<V: Vector<Number = T>>(self) {
+        let Self { probabilities, gradients, columns, scale } = self;
+        assert!(columns.is_multiple_of(WIDEST) && probabilities.len() == gradients.len());
+        let rows = probabilities.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns));
+        for (probabilities, gradients) in rows {
+            let probabilities = probabilities.as_ptr();
+            let mut sums = [T::ZERO; WIDEST];
+            over::<V>(gradients, |at, gradient| {
+                // SAFETY: both rows are as long; as many lanes as the widest vector has.
+                unsafe {
+                    let lanes = sums.as_mut_ptr().add(at % WIDEST);
+                    let sum =
+                        V::load(probabilities.add(at)).fused_multiply_add(V::load(gradient), V::load(lanes));
+                    sum.store(lanes);
+                }
+            });
+            let (sum, scale) = (V::splat(joined(sums)), V::splat(scale));
+            over::<V>(gradients, |at, gradient| {
+                // SAFETY: both rows are as long.
+                unsafe {
+                    let weighed = V::load(probabilities.add(at)).mul(V::load(gradient).sub(sum));
+                    weighed.mul(scale).store(gradient);
+                }
+            });
+        }
+    }
+}
+
+/// Hands over a row vector by vector, with its place; the row is of whole widest vectors.
+#[inline(always)]
+fn over<V: Vector>(row: &mut [V::Number], mut take: impl FnMut(usize, *mut V::Number)) {
+    let start = row.as_mut_ptr();
+    for at in (0..row.len() / WIDEST * WIDEST).step_by(WIDEST) {
+        for lane in (0..WIDEST).step_by(V::LANES) {
+            take(at + lane, start.wrapping_add(at + lane));
+        }
+    }
+}

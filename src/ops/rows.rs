@@ -1,0 +1,93 @@
+//! Sums along a row, where lanes meet: in an order that no vector's width decides.
+
+use super::float::Float;
+use super::vector::Vector;
+
+/// The lanes of the widest vector. Number i of a row goes to sum i modulo this many, whatever the vectors; the sums are
+/// joined in one order.
+pub const WIDEST: usize = 16;
+
+/// A row of numbers that is summed.
+pub struct Row<'a, T>(pub &'a [T]);
+
+impl<T: Float> Row<'_, T> {
+    /// Σ (x − shift) and Σ (x − shift)², in f64.
+    #[inline(always)]
+    pub fn moments<V: Vector<Number = T>>(&self, shift: T) -> [f64; 2] {
+        let centre = [shift.widen(); WIDEST];
+        let (mut first, mut second) = ([0.0; WIDEST], [0.0; WIDEST]);
+        self.chunks(shift, |_, x| {
+            for lane in (0..WIDEST).step_by(V::LANES) {
+                // SAFETY: there are as many numbers, sums and centres as lanes of the widest vector.
+                unsafe {
+                    V::load(x.add(lane)).add_moments_to(
+                        centre.as_ptr().add(lane),
+                        first.as_mut_ptr().add(lane),
+                        second.as_mut_ptr().add(lane),
+                    );
+                }
+            }
+        });
+        [joined(first), joined(second)]
+    }
+
+    /// Σ grad · weight and Σ grad · weight · (x − mean) · scale, for the moments [mean, scale], in f64.
+    #[inline(always)]
+    pub fn weighted_sums<V: Vector<Number = T>>(
+        &self,
+        grad: &[T],
+        weight: &[T],
+        [mean, scale]: [T; 2],
+    ) -> [f64; 2] {
+        let (mut first, mut second) = ([0.0; WIDEST], [0.0; WIDEST]);
+        let length = self.0.len();
+        assert!(grad.len() == length && weight.len() == length);
+        let mut padded = [[T::ZERO; WIDEST]; 2];
+        self.chunks(mean, |at, x| {
+            let [grad, weight] = if at + WIDEST <= length {
+                [grad[at..].as_ptr(), weight[at..].as_ptr()]
+            } else {
+                padded[0][..length - at].copy_from_slice(&grad[at..]);
+                padded[1][..length - at].copy_from_slice(&weight[at..]);
+                [padded[0].as_ptr(), padded[1].as_ptr()]
+            };
+            for lane in (0..WIDEST).step_by(V::LANES) {
+                // SAFETY: as above.
+                unsafe {
+                    let product = V::load(grad.add(lane)).mul(V::load(weight.add(lane)));
+                    let normal = V::load(x.add(lane)).sub(V::splat(mean)).mul(V::splat(scale));
+                    product.add_to(first.as_mut_ptr().add(lane));
+                    product.mul(normal).add_to(second.as_mut_ptr().add(lane));
+                }
+            }
+        });
+        [joined(first), joined(second)]
+    }
+
+    /// Hands the row over in pieces of [`WIDEST`], with their places; the last is filled up with `rest`.
+    #[inline(always)]
+    fn chunks(&self, rest: T, mut take: impl FnMut(usize, *const T)) {
+        let whole = self.0.len() / WIDEST * WIDEST;
+        for at in (0..whole).step_by(WIDEST) {
+            take(at, self.0[at..at + WIDEST].as_ptr());
+        }
+        if whole < self.0.len() {
+            let mut last = [rest; WIDEST];
+            last[..self.0.len() - whole].copy_from_slice(&self.0[whole..]);
+            take(whole, last.as_ptr());
+        }
+    }
+}
+
+/// The sum of all lanes, halves first.
+#[inline(always)]
+pub fn joined<S: Copy + std::ops::Add<Output = S>>(mut sums: [S; WIDEST]) -> S {
+    let mut half = WIDEST / 2;
+    while half > 0 {
+        for lane in 0..half {
+            sums[lane] = sums[lane] + sums[lane + half];
+        }
+        half /= 2;
+    }
+    sums[0]
+}

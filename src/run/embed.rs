@@ -1,0 +1,131 @@
+//! The embeddings that the model of a finished run makes of images, and the files they go to.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::Predictor;
+use crate::autograd::Value;
+use crate::data;
+use crate::device::placed;
+use crate::error::{Error, Result};
+use crate::model::Pass;
+use crate::stage::INFERENCE_BATCH;
+
+/// Embeddings with the files they are of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Embedded {
+    /// As they were named, in order.
+    pub files: Vec<String>,
+    /// As many numbers for each.
+    pub rows: Vec<Vec<f32>>,
+}
+
+impl Predictor {
+    /// The embedding of each image file, or why it cannot be read or decoded. No other image changes it.
+    ///
+    /// Of an embedding head it has unit length; of any other it is the features that reach the head.
+    pub fn embed(&self, files: &[PathBuf]) -> Vec<Result<Vec<f32>>> {
+        let mut pass = Pass::inference(&self.state);
+        let batches = files.chunks(INFERENCE_BATCH);
+        batches.flat_map(|files| self.embed_batch(files, &mut pass)).collect()
+    }
+
+    fn embed_batch(&self, files: &[PathBuf], pass: &mut Pass) -> Vec<Result<Vec<f32>>> {
+        let images: Vec<Result<Tensor>> = files.par_iter().map(|file| self.image(file)).collect();
+        let readable: Vec<&Tensor> = images.iter().flatten().collect();
+        let mut embed = || -> Result<Vec<Vec<f32>>> {
+            if readable.is_empty() {
+                return Ok(Vec::new());
+            }
+            let input = Value::constant(placed(&Tensor::cat(&readable, 0)?, &self.device)?);
+            let embeddings = self.model.embed(pass, 0, input)?.into_tensor();
+            Ok(embeddings.to_device(&Device::Cpu)?.to_vec2()?)
+        };
+        match embed() {
+            Ok(rows) => {
+                let mut rows = rows.into_iter();
+                let next = |image: Result<Tensor>| image.map(|_| rows.next().expect("a row for each image"));
+                images.into_iter().map(next).collect()
+            }
+            Err(error) => files.iter().map(|_| Err(Error::failed(error.message.clone()))).collect(),
+        }
+    }
+}
+
+/// The image files that are meant: files as given, and of each folder the JPEG and PNG files at any depth, by name.
+///
+/// # Errors
+/// A folder without images, or one that cannot be read.
+pub fn image_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in given {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let (images, _) = data::files(path, "")?;
+        if images.is_empty() {
+            return Err(Error::usage(format!("`{}` has no JPEG or PNG file", path.display())));
+        }
+        files.extend(images.into_iter().map(|image| path.join(image)));
+    }
+    Ok(files)
+}
+
+impl Embedded {
+    /// How many numbers an embedding has; 0 where there is none.
+    pub fn dimension(&self) -> usize {
+        self.rows.first().map_or(0, Vec::len)
+    }
+
+    /// Writes them to a `.safetensors` or a `.csv` file.
+    ///
+    /// # Errors
+    /// Another kind of file, or one that cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let bytes = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("safetensors") => self.safetensors()?,
+            Some("csv") => self.csv()?,
+            _ => {
+                return Err(Error::usage(format!(
+                    "`{}` is neither a .safetensors nor a .csv file",
+                    path.display()
+                ))
+                .hint("end its name in one of these"));
+            }
+        };
+        std::fs::write(path, bytes).map_err(|error| Error::io("write", path, error).as_usage())
+    }
+
+    /// One tensor `embeddings` [N, D], and the files as a JSON list in the metadata `defrost.files`.
+    fn safetensors(&self) -> Result<Vec<u8>> {
+        let bytes: Vec<u8> = self.rows.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
+        let internal = |error: String| Error::failed(format!("internal: cannot write embeddings: {error}"));
+        let shape = vec![self.rows.len(), self.dimension()];
+        let tensor =
+            TensorView::new(Dtype::F32, shape, &bytes).map_err(|error| internal(error.to_string()))?;
+        // A single entry: the crate writes several in random order.
+        let files = serde_json::to_string(&self.files).map_err(|error| internal(error.to_string()))?;
+        let metadata = HashMap::from([("defrost.files".to_owned(), files)]);
+        safetensors::serialize([("embeddings", tensor)], Some(metadata))
+            .map_err(|error| internal(error.to_string()))
+    }
+
+    /// A row for each file: its name, then its numbers, which read back to the bit.
+    fn csv(&self) -> Result<Vec<u8>> {
+        let failed = |error: String| Error::failed(format!("internal: cannot write embeddings: {error}"));
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let columns = (0..self.dimension()).map(|place| format!("embedding {place}"));
+        writer
+            .write_record(std::iter::once("file".to_owned()).chain(columns))
+            .map_err(|error| failed(error.to_string()))?;
+        for (file, row) in self.files.iter().zip(&self.rows) {
+            writer.serialize((file, row)).map_err(|error| failed(error.to_string()))?;
+        }
+        writer.into_inner().map_err(|error| failed(error.to_string()))
+    }
+}

@@ -1,0 +1,55 @@
+//! A learning rate range test on a train stage: its images, rules and loss, and nothing that is kept.
+
+use super::classifier::Classifier;
+use super::feed::{Material, Training as Batches};
+use super::{Context, Train, optimizer};
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::train::{self, Point, Range, RangeTest, Setup};
+
+impl Train {
+    /// Trains from the weights that the stage starts from, while the learning rate grows; neither weights nor features
+    /// are kept.
+    ///
+    /// # Errors
+    /// What the stage itself would fail with; [`Interrupted`](crate::error::Kind::Interrupted) when asked to stop.
+    pub fn range_test(&self, context: &Context, range: &Range) -> Result<RangeTest> {
+        let dataset =
+            self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
+        let model = self.subject.build();
+        let source = context.load_model(&model.description)?;
+        let task = Classifier::of_training(&self.subject, &self.settings.loss, Some(dataset));
+        // Only who trains from the start does here.
+        let materials = Material::of_training(self, dataset, &model, &source, context);
+        let feed = Batches::new(self, &materials[..1])?;
+        let setup = Setup {
+            model: &model,
+            table: &self.table,
+            task: &task,
+            feed: &feed,
+            seed: self.seed,
+            settings: &self.settings,
+        };
+        let (started, mut done) = ((context.clock)(), 0);
+        let images = self.settings.batch_size * self.settings.accumulate as usize;
+        let mut watch = |point: &Point| {
+            done += 1;
+            let elapsed = ((context.clock)() - started).max(1e-9);
+            context.observer.event(&Event::Step {
+                stage: context.stage.to_owned(),
+                epoch: 1,
+                epochs: 1,
+                step: done,
+                steps: range.steps as u64,
+                loss: Some(point.loss),
+                accuracy: None,
+                images_per_second: (done * images as u64) as f64 / elapsed,
+                seconds_left: (range.steps as u64 - done) as f64 * elapsed / done as f64,
+            });
+            context.interrupt.requested()
+        };
+        let steps_per_epoch = setup.steps_per_epoch();
+        let optimizer = |table: &_| optimizer(&self.settings.optimizer, table, steps_per_epoch);
+        train::range_test(&setup, range, source.clone(), optimizer, &mut watch)
+    }
+}

@@ -1,0 +1,142 @@
+//! The gradients of an optimizer step: averaged over the batches that make it up, and clipped.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::arithmetic::{blend, scaled, sum_of_squares};
+use crate::error::Result;
+use crate::model::TensorId;
+
+/// The mean gradient over the images since the last optimizer step: what one batch of them all would give, but for
+/// batch normalisation, which sees each batch by itself. Part of every checkpoint.
+#[derive(Default)]
+pub struct Gradients {
+    /// Of each parameter that had one in some batch.
+    pub mean: BTreeMap<TensorId, Tensor>,
+    /// Images so far.
+    pub images: usize,
+}
+
+impl Gradients {
+    /// Takes in the mean gradients over the images of a batch. The first batch's are taken as they are.
+    pub fn add(&mut self, gradients: Vec<(TensorId, Option<Tensor>)>, images: usize) -> Result<()> {
+        self.images += images;
+        let share = images as f64 / self.images.max(1) as f64;
+        for (id, gradient) in gradients {
+            let mean = match (self.mean.remove(&id), gradient) {
+                (Some(mean), Some(gradient)) => blend(&mean, &gradient, share)?,
+                (None, Some(gradient)) if share == 1.0 => gradient,
+                // One of the two was zero.
+                (None, Some(gradient)) => scaled(&gradient, share)?,
+                (Some(mean), None) => scaled(&mean, 1.0 - share)?,
+                (None, None) => continue,
+            };
+            self.mean.insert(id, mean);
+        }
+        Ok(())
+    }
+
+    /// Whether no batch was added since the last step.
+    pub fn is_empty(&self) -> bool {
+        self.images == 0
+    }
+
+    /// Scales all gradients so that their global L2 norm is `most` at most, as PyTorch's `clip_grad_norm_`
+    /// (Pascanu et al., *On the Difficulty of Training Recurrent Neural Networks*, ICML 2013). Gives the norm before;
+    /// where it is not finite nothing is scaled.
+    pub fn clip(&mut self, most: f64) -> Result<f64> {
+        let mut squares = 0.0;
+        for gradient in self.mean.values() {
+            squares += sum_of_squares(gradient)?;
+        }
+        let norm = squares.sqrt();
+        let factor = most / (norm + 1e-6);
+        if factor < 1.0 && norm.is_finite() {
+            for gradient in self.mean.values_mut() {
+                *gradient = scaled(gradient, factor)?;
+            }
+        }
+        Ok(norm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+    use crate::ops::testing::{assert_close, assert_same_on_any_threads, normal, numbers};
+
+    /// The gradients of a batch.
+    type Part = Vec<(TensorId, Option<Tensor>)>;
+
+    fn gradients(names: [&str; 2]) -> Part {
+        names.iter().enumerate().map(|(id, name)| (id, Some(normal(name, &[40, 1000])))).collect()
+    }
+
+    fn mean(parts: &[(Part, usize)]) -> Gradients {
+        let mut mean = Gradients::default();
+        parts.iter().for_each(|(part, images)| mean.add(part.clone(), *images).unwrap());
+        mean
+    }
+
+    #[test]
+    fn batches_count_by_their_images() {
+        let (first, second, third) = (gradients(["a", "b"]), gradients(["c", "d"]), gradients(["e", "f"]));
+        let mean = mean(&[(first.clone(), 4), (second.clone(), 4), (third.clone(), 1)]);
+        assert_eq!(mean.images, 9);
+        for id in 0..2 {
+            let of = |part: &[(TensorId, Option<Tensor>)], images: f64| {
+                part[id].1.as_ref().unwrap().affine(images / 9.0, 0.0).unwrap()
+            };
+            let expected = ((of(&first, 4.0) + of(&second, 4.0)).unwrap() + of(&third, 1.0)).unwrap();
+            assert_close("mean", &mean.mean[&id], &expected, 1e-14);
+        }
+    }
+
+    #[test]
+    fn a_batch_without_a_gradient_counts_as_zero() {
+        let some = gradients(["a", "b"]);
+        let none = vec![(0, None), (1, some[1].1.clone())];
+        let half = some[0].1.as_ref().unwrap().affine(0.5, 0.0).unwrap();
+        for order in [[some.clone(), none.clone()], [none, some.clone()]] {
+            let [first, second] = order;
+            let mean = mean(&[(first, 3), (second, 3)]);
+            assert_eq!(numbers(&mean.mean[&0]), numbers(&half));
+            assert_eq!(numbers(&mean.mean[&1]), numbers(some[1].1.as_ref().unwrap()));
+        }
+        assert!(mean(&[(vec![(0, None)], 1)]).mean.is_empty());
+    }
+
+    /// The norm over both parameters together.
+    #[test]
+    fn clipping_keeps_the_direction() {
+        let given = gradients(["a", "b"]);
+        let squares = given.iter().flat_map(|(_, gradient)| numbers(gradient.as_ref().unwrap()));
+        let norm = squares.map(|x| x * x).sum::<f64>().sqrt();
+        for most in [norm * 2.0, norm / 3.0] {
+            let mut clipped = mean(&[(given.clone(), 8)]);
+            assert!((clipped.clip(most).unwrap() / norm - 1.0).abs() < 1e-12);
+            let factor = (most / (norm + 1e-6)).min(1.0);
+            for (id, gradient) in &given {
+                let expected = gradient.as_ref().unwrap().affine(factor, 0.0).unwrap();
+                assert_close("clipped", &clipped.mean[id], &expected, 1e-12);
+            }
+        }
+        let mut broken = mean(&[(vec![(0, Some(normal("a", &[2]).affine(f64::INFINITY, 0.0).unwrap()))], 1)]);
+        assert!(!broken.clip(1.0).unwrap().is_finite());
+    }
+
+    #[test]
+    fn threads_do_not_matter() {
+        let single = |name: &str| Some(normal(name, &[70, 1000]).to_dtype(DType::F32).unwrap());
+        assert_same_on_any_threads(|| {
+            let mut mean = Gradients::default();
+            mean.add(vec![(0, single("a"))], 3).unwrap();
+            mean.add(vec![(0, single("b"))], 5).unwrap();
+            mean.clip(1.0).unwrap();
+            mean.mean.into_values().collect()
+        });
+    }
+}

@@ -1,0 +1,46 @@
+//! What must hold for a result to mean anything.
+
+use candle_core::Tensor;
+
+use crate::device::on_host;
+use crate::error::{Error, Result};
+use crate::freeze::ParameterTable;
+use crate::model::{Model, State, TensorId};
+
+/// On its first step every trainable parameter must receive a finite gradient: else it would silently not train.
+pub fn require_gradients(model: &Model, gradients: &[(TensorId, Option<Tensor>)]) -> Result<()> {
+    for (id, gradient) in gradients {
+        let name = &model.description.tensors[*id].name;
+        let Some(gradient) = gradient else {
+            return Err(Error::failed(format!(
+                "trainable parameter `{name}` receives no gradient: the loss does not depend on it"
+            ))
+            .hint("freeze it, or train something that uses it"));
+        };
+        let sum = on_host(gradient)?.abs()?.sum_all()?.to_scalar::<f64>()?;
+        if !sum.is_finite() {
+            return Err(Error::failed(format!("the first gradient of `{name}` is not finite")).hint(
+                "lower the learning rate, check the normalisation of the data, or look for broken images",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A step that spoils the weights is told by the next one's loss; after the last step there is none.
+pub fn require_finite(table: &ParameterTable, state: &State) -> Result<()> {
+    for row in table.rows.iter().filter(|row| row.trainable) {
+        let sum = on_host(&state.tensors[row.id])?.abs()?.sum_all()?;
+        if !sum.to_scalar::<f64>()?.is_finite() {
+            return Err(Error::failed(format!("`{}` is not finite after the last step", row.name))
+                .hint("lower the learning rate or add a warmup"));
+        }
+    }
+    Ok(())
+}
+
+/// Nothing seen is no loss of 0.
+pub fn unreadable(split: &str) -> Error {
+    Error::failed(format!("none of the {split} images can be read"))
+        .hint("open some of them in an image viewer: the files may be damaged or of another type than their names say")
+}

@@ -1,0 +1,317 @@
+//! The learning rate range test: Smith, *Cyclical Learning Rates for Training Neural Networks* (WACV 2017), §3.3.
+//!
+//! The loop itself runs, with the stage's own rules and batches, while the learning rate grows from step to step; what
+//! comes of the weights is thrown away. Smoothing and the suggestions are fastai's.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use super::{
+    Batches, Checkpoint, Feed, Host, Optimizer, Progress, Row, Scores, Setup, Step, Targets, Task, fit,
+};
+use crate::autograd::{Tape, Value};
+use crate::device::on_host;
+use crate::error::{Error, Kind, Result};
+use crate::freeze::ParameterTable;
+use crate::model::State;
+use crate::pipeline::{self, Exponential, Schedule};
+
+/// How much of the smoothed loss a step leaves.
+const SMOOTHING: f64 = 0.98;
+/// A smoothed loss so many times the least is a divergence.
+const DIVERGED: f64 = 4.0;
+
+/// The learning rates to be tried, each in one optimizer step, evenly in their logarithm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    pub low: f64,
+    pub high: f64,
+    /// At least 2.
+    pub steps: usize,
+}
+
+impl Range {
+    fn lr(&self, step: usize) -> f64 {
+        self.low * libm::pow(self.high / self.low, step as f64 / (self.steps - 1) as f64)
+    }
+}
+
+/// One optimizer step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    pub lr: f64,
+    /// Of the weights that the step found.
+    pub loss: f64,
+    /// The mean of this loss and those before, the later the more.
+    pub smoothed: f64,
+}
+
+/// What the test saw.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RangeTest {
+    pub points: Vec<Point>,
+    /// Whether it ended before the highest rate because the loss was lost.
+    pub diverged: bool,
+}
+
+impl RangeTest {
+    /// Takes in the loss of the next step; false once it has diverged.
+    fn push(&mut self, lr: f64, loss: f64) -> bool {
+        if !loss.is_finite() {
+            self.diverged = true;
+            return false;
+        }
+        // A mean of what there is: the weights of the steps so far add up to 1.
+        let seen = self.points.len() as f64;
+        let weight = |steps: f64| 1.0 - libm::pow(SMOOTHING, steps);
+        let before = self.points.last().map_or(0.0, |point| point.smoothed * weight(seen));
+        let smoothed = (SMOOTHING * before + (1.0 - SMOOTHING) * loss) / weight(seen + 1.0);
+        self.points.push(Point { lr, loss, smoothed });
+        let least = self.points.iter().map(|point| point.smoothed).fold(f64::INFINITY, f64::min);
+        self.diverged = smoothed > DIVERGED * least;
+        !self.diverged
+    }
+
+    /// The rate at which the smoothed loss falls fastest over the rate's logarithm, before it is at its least; none if
+    /// it never falls. The first tenth is left out, in which the smoothing has little to go by.
+    pub fn steepest(&self) -> Option<f64> {
+        let points = &self.points;
+        let slope = |at: usize| {
+            let (before, after) = (&points[at - 1], &points[at + 1]);
+            (after.smoothed - before.smoothed) / libm::log(after.lr / before.lr)
+        };
+        let inner = (points.len() / 10).max(1)..self.lowest()?.min(points.len().checked_sub(1)?);
+        let steepest = inner.map(|at| (at, slope(at))).min_by(|a, b| a.1.total_cmp(&b.1))?;
+        (steepest.1 < 0.0).then(|| points[steepest.0].lr)
+    }
+
+    /// A tenth of the rate at which the smoothed loss is least.
+    pub fn tenth_of_lowest(&self) -> Option<f64> {
+        Some(self.points[self.lowest()?].lr / 10.0)
+    }
+
+    fn lowest(&self) -> Option<usize> {
+        let smoothed = |at: &usize| self.points[*at].smoothed;
+        (0..self.points.len()).min_by(|a, b| smoothed(a).total_cmp(&smoothed(b)))
+    }
+}
+
+/// Runs the test from `state` on; `watch` sees every point and is asked whether to stop.
+///
+/// # Errors
+/// Those of the loop, but for a loss that is no number: with that the rates to be tried end. [`Kind::Interrupted`] when
+/// `watch` asked for it.
+pub fn range_test<T: Task>(
+    setup: &Setup<T>,
+    range: &Range,
+    state: State,
+    optimizer: impl FnOnce(&ParameterTable) -> Result<Optimizer>,
+    watch: &mut dyn FnMut(&Point) -> bool,
+) -> Result<RangeTest> {
+    let steps_per_epoch = setup.steps_per_epoch().max(1);
+    let per_epoch = steps_per_epoch as f64 / (range.steps - 1) as f64;
+    let growth = Exponential {
+        gamma: libm::pow(range.high / range.low, per_epoch),
+        warmup_epochs: 0.0,
+        warmup_start: 0.0,
+    };
+    let settings = pipeline::Train {
+        // One more than it takes: the last step is not to be the stage's.
+        epochs: (range.steps as u64).div_ceil(steps_per_epoch) as u32 + 1,
+        schedule: Schedule::Exponential(growth),
+        early_stop: None,
+        ema: None,
+        unfreeze: Vec::new(),
+        ..setup.settings.clone()
+    };
+    // Those who train from the start, without warmups. All rates keep their ratio to the optimizer's own, which begins at
+    // the lowest.
+    let mut table = setup.table.during(setup.table.first());
+    let scale = range.low / settings.optimizer.lr();
+    for row in &mut table.rows {
+        (row.lr, row.warmup_epochs) = (row.lr.map(|lr| lr * scale), 0.0);
+    }
+    let task = Noted { task: setup.task, losses: RefCell::default() };
+    let feed = TrainingOnly(setup.feed);
+    let setup = Setup {
+        model: setup.model,
+        table: &table,
+        task: &task,
+        feed: &feed,
+        seed: setup.seed,
+        settings: &settings,
+    };
+    let mut progress = Progress::start(&setup, state, optimizer(&table)?);
+    let accumulate = settings.accumulate as usize;
+    let mut sweep = Sweep {
+        range,
+        accumulate,
+        losses: &task.losses,
+        test: RangeTest::default(),
+        over: false,
+        stopped: false,
+        watch,
+    };
+    let outcome = fit(&setup, &mut progress, &mut sweep);
+    let Sweep { mut test, over, stopped, .. } = sweep;
+    let lost = task.losses.borrow().last().is_some_and(|loss| !loss.is_finite());
+    match outcome {
+        Err(error) if error.kind == Kind::Interrupted && !stopped => Ok(test),
+        Err(error) if error.kind == Kind::Interrupted => Err(Error::interrupted("stopped on request")),
+        Err(_) if lost => {
+            test.diverged = true;
+            Ok(test)
+        }
+        Ok(()) if !over => Err(Error::failed("internal: the range test ended before its steps")),
+        outcome => outcome.map(|()| test),
+    }
+}
+
+/// A task whose losses are noted.
+struct Noted<'a, T> {
+    task: &'a T,
+    /// Of the batches since the last optimizer step.
+    losses: RefCell<Vec<f64>>,
+}
+
+impl<T: Task> Task for Noted<'_, T> {
+    type Meter = T::Meter;
+
+    fn meter(&self) -> T::Meter {
+        self.task.meter()
+    }
+
+    fn loss(
+        &self,
+        tape: &mut Tape,
+        output: &Value,
+        targets: &Targets,
+        meter: &mut T::Meter,
+    ) -> Result<Value> {
+        let loss = self.task.loss(tape, output, targets, meter)?;
+        self.losses.borrow_mut().push(on_host(loss.tensor())?.to_scalar()?);
+        Ok(loss)
+    }
+
+    fn running(&self, meter: &T::Meter) -> Scores {
+        self.task.running(meter)
+    }
+
+    fn scores(&self, meter: &T::Meter) -> Scores {
+        self.task.scores(meter)
+    }
+}
+
+/// A feed without its validation batches.
+struct TrainingOnly<'a>(&'a dyn Feed);
+
+impl Feed for TrainingOnly<'_> {
+    fn batches_per_epoch(&self) -> usize {
+        self.0.batches_per_epoch()
+    }
+
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+        self.0.train(epoch, start)
+    }
+
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
+        None
+    }
+
+    fn broken(&self) -> BTreeSet<String> {
+        self.0.broken()
+    }
+}
+
+/// Makes points of the losses, and stops the loop where the test is over.
+struct Sweep<'a> {
+    range: &'a Range,
+    /// Batches per optimizer step.
+    accumulate: usize,
+    losses: &'a RefCell<Vec<f64>>,
+    test: RangeTest,
+    over: bool,
+    /// Whether the watcher wants no more.
+    stopped: bool,
+    watch: &'a mut dyn FnMut(&Point) -> bool,
+}
+
+impl Host for Sweep<'_> {
+    fn step(&mut self, step: &Step) {
+        if !step.done.is_multiple_of(self.accumulate) && step.done < step.of {
+            return;
+        }
+        let losses = std::mem::take(&mut *self.losses.borrow_mut());
+        let loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
+        let goes_on = self.test.push(self.range.lr(self.test.points.len()), loss);
+        self.over = !goes_on || self.test.points.len() == self.range.steps;
+        if let Some(point) = self.test.points.last() {
+            self.stopped = (self.watch)(point);
+        }
+    }
+
+    fn epoch(&mut self, _: &Row) -> Result<()> {
+        Ok(())
+    }
+
+    fn describe(&self, _: &[usize]) -> String {
+        "these images".to_owned()
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        false
+    }
+
+    fn interrupted(&self) -> bool {
+        self.over || self.stopped
+    }
+
+    fn save(&mut self, _: &Checkpoint, _: u32, _: u64) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test(range: &Range, loss: impl Fn(f64) -> f64) -> RangeTest {
+        let mut test = RangeTest::default();
+        let _ = (0..range.steps).map(|step| range.lr(step)).all(|lr| test.push(lr, loss(lr)));
+        test
+    }
+
+    /// A loss that falls along a logistic curve with its middle at 10⁻³, and explodes from 0.1 on.
+    #[test]
+    fn the_steepest_fall_is_found_and_a_divergence_ends_it() {
+        let range = Range { low: 1e-6, high: 10.0, steps: 200 };
+        let fall = |lr: f64| 2.0 / (1.0 + lr / 1e-3);
+        let test = test(&range, |lr| fall(lr) + if lr > 0.1 { libm::exp(60.0 * (lr - 0.1)) } else { 0.0 });
+        assert!(test.diverged && test.points.len() < 200);
+        let steepest = test.steepest().unwrap();
+        // The smoothing lags behind by some decades of such a steep range.
+        assert!((1e-3..3e-2).contains(&steepest), "{steepest}");
+        assert!((3e-3..0.1).contains(&test.tenth_of_lowest().unwrap()));
+    }
+
+    #[test]
+    fn a_loss_that_never_falls_suggests_nothing() {
+        let range = Range { low: 1e-6, high: 1.0, steps: 30 };
+        assert_eq!(test(&range, |lr| 1.0 + lr).steepest(), None);
+        let one = test(&range, |_| f64::NAN);
+        assert!(one.points.is_empty() && one.diverged);
+        assert_eq!((one.steepest(), one.tenth_of_lowest()), (None, None));
+    }
+
+    #[test]
+    fn smoothing_is_a_mean_of_what_there_is() {
+        let test = test(&Range { low: 1e-3, high: 1.0, steps: 3 }, |lr| if lr < 0.01 { 1.0 } else { 2.0 });
+        let smoothed: Vec<f64> = test.points.iter().map(|point| point.smoothed).collect();
+        let weights = [0.98f64 * 0.98, 0.98, 1.0];
+        let mean = |losses: &[f64], weights: &[f64]| {
+            losses.iter().zip(weights).map(|(l, w)| l * w).sum::<f64>() / weights.iter().sum::<f64>()
+        };
+        let expected = [1.0, mean(&[1.0, 2.0], &weights[1..]), mean(&[1.0, 2.0, 2.0], &weights)];
+        assert!(smoothed.iter().zip(expected).all(|(s, e)| (s - e).abs() < 1e-12), "{smoothed:?}");
+    }
+}

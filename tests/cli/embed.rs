@@ -1,0 +1,82 @@
+//! `defrost embed`: what a run's model makes of images, in files that other tools read.
+
+use safetensors::SafeTensors;
+
+use crate::project::{Project, document};
+
+/// The tensor of a file and the names in its metadata.
+fn read(project: &Project, file: &str) -> (Vec<usize>, Vec<f32>, Vec<String>) {
+    let bytes = std::fs::read(project.path().join(file)).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let names = serde_json::from_str(&header.metadata().as_ref().unwrap()["defrost.files"]).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = tensors.tensor("embeddings").unwrap();
+    let numbers = tensor.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+    (tensor.shape().to_vec(), numbers.collect(), names)
+}
+
+#[test]
+fn a_folder_becomes_a_tensor_a_table_or_a_document_with_the_same_numbers() {
+    let project = Project::finished();
+    let embed = |rest: &[&str]| project.defrost(&[&["embed", "colours"], rest].concat());
+    let output = embed(&["photos", "--out", "all.safetensors"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let (shape, numbers, names) = read(&project, "all.safetensors");
+    assert_eq!(shape[0], names.len());
+    assert!(names.is_sorted() && names.len() > 32, "more than a batch: {names:?}");
+    let dimension = shape[1];
+    assert!(
+        String::from_utf8(output.stdout).unwrap().contains(&format!("embeddings of {dimension} numbers"))
+    );
+
+    // One alone, and in another place of another batch: the same bits.
+    let last = names.last().unwrap();
+    let answer = document(&embed(&[last.as_str(), names[0].as_str(), "--json"]));
+    assert_eq!(answer["dimension"], dimension);
+    for (entry, name) in answer["embeddings"].as_array().unwrap().iter().zip([last, &names[0]]) {
+        assert_eq!(entry["file"], name.as_str());
+        let at = names.iter().position(|other| other == name).unwrap();
+        let printed: Vec<f32> = serde_json::from_value(entry["embedding"].clone()).unwrap();
+        assert_eq!(printed, numbers[at * dimension..(at + 1) * dimension]);
+    }
+
+    assert_eq!(embed(&["photos", "--out", "all.csv"]).status.code(), Some(0));
+    let table = std::fs::read_to_string(project.path().join("all.csv")).unwrap();
+    let mut rows = csv::Reader::from_reader(table.as_bytes());
+    assert_eq!(&rows.headers().unwrap()[1], "embedding 0");
+    let read: Vec<(String, Vec<f32>)> = rows.deserialize().map(Result::unwrap).collect();
+    assert_eq!(read.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), names);
+    assert_eq!(read.into_iter().flat_map(|(_, row)| row).collect::<Vec<f32>>(), numbers);
+}
+
+#[test]
+fn what_cannot_be_embedded_is_named() {
+    let project = Project::finished();
+    std::fs::write(project.path().join("notes.png"), "no picture").unwrap();
+    let output = project.defrost(&[
+        "embed",
+        "colours",
+        "notes.png",
+        "photos/red/00.png",
+        "--out",
+        "some.csv",
+        "--json",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["embeddings"][0]["file"], "photos/red/00.png", "the good ones are answered");
+    assert!(answer["errors"][0].as_str().unwrap().contains("notes.png"));
+    std::fs::create_dir(project.path().join("empty")).unwrap();
+    let cases: [(&[&str], &str); 4] = [
+        (&["photos/red/00.png"], "nothing says where the embeddings go"),
+        (&["photos/red/00.png", "--out", "some.npy"], "neither a .safetensors nor a .csv file"),
+        (&["empty", "--out", "some.csv"], "`empty` has no JPEG or PNG file"),
+        (&["photos", "--out", "some.csv", "--stage", "frosen"], "no train stage `frosen`"),
+    ];
+    for (arguments, mistake) in cases {
+        let output = project.defrost(&[&["embed", "colours"], arguments].concat());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(mistake), "{text}");
+    }
+}
