@@ -1,9 +1,13 @@
 //! What the losses over classes share: rows of scores against one class each, or against a mixture of two, averaged.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::float::{Float, by_dtype, tensor, with_slice};
+use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
@@ -62,6 +66,7 @@ pub fn class_loss(
     targets: &[Mixture],
     loss: &dyn ClassLoss,
 ) -> Result<Losses> {
+    on_cuda!(scores.tensor(), cuda::forward(tape, scores, targets, loss));
     by_dtype!(scores.tensor(), T => forward::<T>(tape, scores, targets, loss))
 }
 
@@ -109,6 +114,7 @@ pub(super) struct ByGradient {
 
 impl Backward for ByGradient {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        on_cuda!(grad, Ok(vec![Some(cuda::scaled(&self.gradient, &grad)?)]));
         Ok(vec![Some(self.gradient.broadcast_mul(&grad)?)])
     }
 }

@@ -272,6 +272,24 @@ fn cuda_losses_and_probabilities() {
 
 #[test]
 #[ignore = "asks for a GPU"]
+fn cuda_cosines_and_their_losses() {
+    let mut rows = normal("x", &[6, 300]);
+    check("rows of a length", &[rows.clone()], SHORT, &|tape, x| normalize_rows(tape, &x[0], 16.0));
+    rows = (normal("scores", &[6, 9]).tanh().unwrap() * 12.0).unwrap();
+    let targets: Vec<Mixture> =
+        (0..6).map(|row| Mixture { classes: [row, row + 3], share: 1.0 / f64::from(row + 1) }).collect();
+    let arcface = Margin::Angle { margin: 0.5, easy: false };
+    check("arcface", &[rows.clone()], LONG, &|tape, x| {
+        let loss = MarginLoss { margin: arcface, scale: 16.0, class_weights: None };
+        Ok(class_loss(tape, &x[0], &targets, &loss)?.mean)
+    });
+    check("focal", &[rows], LONG, &|tape, x| {
+        Ok(class_loss(tape, &x[0], &targets, &Focal { gamma: 2.0, class_weights: None })?.mean)
+    });
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
 fn cuda_draws_are_those_of_the_cpu() {
     let x = normal("x", &[7, 45]).to_dtype(DType::F32).unwrap();
     let run = |device: &Device| {

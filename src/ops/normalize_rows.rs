@@ -1,9 +1,13 @@
 //! Rows scaled to a given length, so that products of them are cosines.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::float::{Float, by_dtype, tensor, with_slice};
+use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::Result;
 
@@ -12,9 +16,14 @@ const LEAST: f64 = 1e-12;
 
 /// length · x / |x| for each row of x [N, C]. Lengths are computed in f64.
 pub fn normalize_rows(tape: &mut Tape, x: &Value, length: f64) -> Result<Value> {
-    let output = by_dtype!(x.tensor(), T => forward::<T>(x.tensor(), length))?;
+    let output = scaled(x.tensor(), length)?;
     let saved = x.tensor().clone();
     Ok(tape.record(&[x], output, || NormalizeRows { x: saved, length }))
+}
+
+fn scaled(x: &Tensor, length: f64) -> Result<Tensor> {
+    on_cuda!(x, cuda::scaled(x, length));
+    by_dtype!(x, T => forward::<T>(x, length))
 }
 
 fn forward<T: Float>(x: &Tensor, length: f64) -> Result<Tensor> {
@@ -45,6 +54,7 @@ struct NormalizeRows {
 
 impl Backward for NormalizeRows {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        on_cuda!(grad, Ok(vec![Some(cuda::gradient(&self.x, &grad, self.length)?)]));
         Ok(vec![Some(by_dtype!(grad, T => self.gradient::<T>(&grad))?)])
     }
 }

@@ -5,3 +5,4 @@
 #include "elementwise.cuh"
 #include "optimizer.cuh"
 #include "pooling.cuh"
+#include "rows.cuh"

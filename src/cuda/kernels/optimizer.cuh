@@ -40,7 +40,7 @@ extern "C" __global__ void blend(index_t count, const float* from, const float* 
     for (index_t i = first_index(); i < count; i += stride()) out[i] = from[i] + share * (to[i] - from[i]);
 }
 
-extern "C" __global__ void scale(index_t count, const float* x, float factor, float* out) {
+extern "C" __global__ void scaled(index_t count, const float* x, float factor, float* out) {
     for (index_t i = first_index(); i < count; i += stride()) out[i] = x[i] * factor;
 }
 

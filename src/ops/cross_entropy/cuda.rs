@@ -1,10 +1,11 @@
 //! Cross-entropy on CUDA.
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
-use crate::autograd::{Backward, Tape, Value};
+use crate::autograd::{Tape, Value};
 use crate::cuda::{Engine, address, arguments, kernel};
 use crate::error::Result;
+use crate::ops::class_loss::ByGradient;
 
 /// The mean loss, and each row's. Reading these is where a step waits for the GPU, once; the walk back and the update are
 /// launched behind it, and the next batch is on its way before they are done.
@@ -24,23 +25,8 @@ pub fn forward(tape: &mut Tape, logits: &Value, labels: &[u32], smoothing: f64) 
     engine.rows(&name, rows, arguments)?;
     engine.rows("mean_loss", 1, arguments![rows as i32, each, share, to])?;
     let value = match gradient {
-        Some((gradient, _)) => tape.record(&[logits], mean, || CrossEntropy { gradient }),
+        Some((gradient, _)) => tape.record(&[logits], mean, || ByGradient { gradient }),
         None => Value::constant(mean),
     };
     Ok((value, engine.read(&losses)?))
-}
-
-struct CrossEntropy {
-    gradient: Tensor,
-}
-
-impl Backward for CrossEntropy {
-    fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        let engine = Engine::of(&grad)?;
-        let (out, to) = engine.tensor(self.gradient.dtype(), self.gradient.shape())?;
-        let count = out.elem_count();
-        let arguments = arguments![count as i64, address(&self.gradient)?, address(&grad)?, to];
-        engine.numbers(&kernel("scale", out.dtype())?, count, arguments)?;
-        Ok(vec![Some(out)])
-    }
 }

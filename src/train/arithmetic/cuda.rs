@@ -21,7 +21,7 @@ pub(super) fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
 pub(super) fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
     let (engine, count) = (Engine::of(x)?, x.elem_count());
     let (out, to) = engine.tensor(DType::F32, x.shape())?;
-    engine.numbers("scale", count, arguments![count as i64, address(x)?, factor as f32, to])?;
+    engine.numbers("scaled", count, arguments![count as i64, address(x)?, factor as f32, to])?;
     Ok(out)
 }
 
