@@ -49,19 +49,20 @@ impl Engine {
     /// # Errors
     /// Dimensions beyond cuBLAS's, or a type that it is not asked for.
     pub fn product(&self, product: &Product) -> Result<()> {
+        self.products(product, 1, product.dtype)
+    }
+
+    /// As many products of matrices that lie one behind the other, with a result of type `sums`.
+    pub fn products(&self, product: &Product, count: usize, sums: DType) -> Result<()> {
         let [m, n, k] = product.dimensions;
-        if m == 0 || n == 0 || k == 0 {
-            return Err(Error::failed(format!("internal: a product of [{m}, {k}] and [{k}, {n}]")));
+        if m == 0 || n == 0 || k == 0 || count == 0 {
+            return Err(Error::failed(format!("internal: {count} products of [{m}, {k}] and [{k}, {n}]")));
         }
         let size = |size: usize| {
             i32::try_from(size).map_err(|_| Error::failed(format!("a matrix of {size} rows is too large")))
         };
-        let (rows, columns, depth) = (size(m)?, size(n)?, size(k)?);
-        let numbers = match product.dtype {
-            DType::F32 => sys::cudaDataType_t::CUDA_R_32F,
-            DType::BF16 => sys::cudaDataType_t::CUDA_R_16BF,
-            other => return Err(Error::failed(format!("internal: no product of {other:?}"))),
-        };
+        let (rows, columns, depth, count) = (size(m)?, size(n)?, size(k)?, size(count)?);
+        let (numbers, sums) = (numbers(product.dtype)?, numbers(sums)?);
         let compute = match (product.dtype, self.settings().tf32) {
             (DType::F32, true) => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
             _ => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
@@ -77,7 +78,7 @@ impl Engine {
         let (one, before) = (1f32, if product.accumulate { 1f32 } else { 0f32 });
         // SAFETY: the addresses are of matrices of these sizes, by the callers in `ops`.
         unsafe {
-            result::gemm_ex(
+            result::gemm_strided_batched_ex(
                 *self.blas.0.handle(),
                 way(right.transposed),
                 way(left.transposed),
@@ -88,17 +89,29 @@ impl Engine {
                 right.address as *const c_void,
                 numbers,
                 leading(right, depth, columns),
+                (k * n) as i64,
                 left.address as *const c_void,
                 numbers,
                 leading(left, rows, depth),
+                (m * k) as i64,
                 std::ptr::from_ref(&before).cast(),
                 product.out as *mut c_void,
-                numbers,
+                sums,
                 columns,
+                (m * n) as i64,
+                count,
                 compute,
                 sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
         }
         .map_err(|error| Error::failed(format!("cuBLAS: {error} in a product of [{m}, {k}] and [{k}, {n}]")))
+    }
+}
+
+fn numbers(dtype: DType) -> Result<sys::cudaDataType_t> {
+    match dtype {
+        DType::F32 => Ok(sys::cudaDataType_t::CUDA_R_32F),
+        DType::BF16 => Ok(sys::cudaDataType_t::CUDA_R_16BF),
+        other => Err(Error::failed(format!("internal: no product of {other:?}"))),
     }
 }

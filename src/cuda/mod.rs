@@ -5,6 +5,7 @@
 //! them. The room knows how to have something computed; which kernels make an operation stands beside its CPU half.
 
 mod blas;
+mod columns;
 mod convolution;
 mod device;
 mod elementwise;
@@ -15,6 +16,7 @@ mod rows;
 mod upload;
 
 pub use blas::{Operand, Product};
+pub use columns::{column_products, column_sums};
 pub use convolution::{Convolution, Pass};
 pub use device::{Gpu, Versions, gpus, open, versions};
 pub use elementwise::{add, add_in_place, as_type};

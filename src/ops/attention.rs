@@ -4,6 +4,9 @@
 //! the walk back computes them again rather than having kept them: they would be by far the largest thing kept, and cost
 //! a fiftieth of a transformer's step.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
@@ -12,6 +15,7 @@ use rayon::prelude::*;
 use super::attention_rows::{ScoreGradient, Softmax, padded};
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::gemm::{Epilogue, Matrix, Output, Product, Right, RowOffsets, written};
+use super::on_cuda::on_cuda;
 use super::profile::Profile;
 use super::vector::vectorised;
 use crate::autograd::{Backward, Tape, Value};
@@ -21,10 +25,7 @@ use crate::error::{Error, Result};
 /// result is [N, T, C], head beside head.
 pub fn attention(tape: &mut Tape, x: &Value, heads: usize) -> Result<Value> {
     let shape = Heads::new(x.tensor().dims(), heads)?;
-    let output = by_dtype!(x.tensor(), T => {
-        let output = with_slice(x.tensor(), |x: &[T]| shape.forward(x))?;
-        tensor(output, (shape.images, shape.tokens, shape.channels))
-    })?;
+    let output = shape.attend(x.tensor())?;
     Ok(tape.record(&[x], output, || Attention { x: x.tensor().clone(), shape }))
 }
 
@@ -35,6 +36,7 @@ struct Attention {
 
 impl Backward for Attention {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        on_cuda!(grad, Ok(vec![Some(self.shape.backward_on_cuda(&self.x, &grad)?)]));
         by_dtype!(grad, T => {
             let gradient = with_slice(&grad, |grad: &[T]| with_slice(&self.x, |x| self.shape.backward(x, grad)))??;
             Ok(vec![Some(tensor(gradient, self.x.shape())?)])
@@ -85,6 +87,14 @@ impl Heads {
         (0..self.images * self.heads).into_par_iter().with_max_len(1).for_each(|task| {
             work(Head { of: *self, image: task / self.heads, head: task % self.heads });
         });
+    }
+
+    fn attend(&self, x: &Tensor) -> Result<Tensor> {
+        on_cuda!(x, self.forward_on_cuda(x));
+        by_dtype!(x, T => {
+            let output = with_slice(x, |x: &[T]| self.forward(x))?;
+            tensor(output, (self.images, self.tokens, self.channels))
+        })
     }
 
     fn forward<T: Float>(&self, x: &[T]) -> Vec<T> {

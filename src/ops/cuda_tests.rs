@@ -71,8 +71,14 @@ impl crate::autograd::Backward for Given {
     }
 }
 
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::None, Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid];
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::None,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::Silu,
+    Activation::Sigmoid,
+    Activation::Gelu,
+];
 
 #[test]
 #[ignore = "asks for a GPU"]
@@ -268,6 +274,34 @@ fn cuda_losses_and_probabilities() {
     assert!(
         extreme([f32::NAN, 0.0, 0.0], &gpu).is_nan() && extreme([0.0, f32::INFINITY, 0.0], &gpu).is_nan()
     );
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
+fn cuda_transformers() {
+    let rows = normal("x", &[3, 11, 70]).affine(2.0, 5.0).unwrap();
+    let (weight, bias) = (normal("weight", &[70]), normal("bias", &[70]));
+    check("layer norm", &[rows.clone(), weight.clone(), bias], LONG, &|tape, x| {
+        layer_norm(tape, &x[0], &x[1], &x[2], 1e-6)
+    });
+    let gain = weight.reshape((70, 1, 1)).unwrap();
+    check("layer scale", &[rows.clone(), gain, normal("residual", &[3, 11, 70])], LONG, &|tape, x| {
+        layer_scale(tape, &x[0], &x[1], &x[2])
+    });
+    let inputs = [rows, normal("w", &[40, 70]), normal("b", &[40]), normal("r", &[3, 11, 40])];
+    check("rows", &inputs, LONG, &|tape, x| pointwise(tape, &x[0], &x[1], &x[2], x.get(3)));
+    check("rows without a residual", &inputs[..3], LONG, &|tape, x| {
+        pointwise(tape, &x[0], &x[1], &x[2], None)
+    });
+    let inputs =
+        [normal("patches", &[3, 2, 4, 24]), normal("token", &[1, 1, 24]), normal("places", &[1, 9, 24])];
+    check("tokens", &inputs, SHORT, &|tape, x| tokens(tape, &x[0], &x[1], &x[2]));
+    check("the first token", &[normal("tokens", &[3, 9, 24])], 0.0, &|tape, x| first_token(tape, &x[0]));
+    for (tokens, heads) in [(9, 4), (150, 1), (1, 2)] {
+        check(&format!("attention of {heads} heads"), &[normal("x", &[3, tokens, 72])], LONG, &|tape, x| {
+            attention(tape, &x[0], heads)
+        });
+    }
 }
 
 #[test]

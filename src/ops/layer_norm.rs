@@ -1,5 +1,8 @@
 //! Layer normalisation: Ba, Kiros and Hinton, *Layer Normalization* (2016), over the last dimension.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
@@ -8,6 +11,7 @@ use rayon::prelude::*;
 use super::buffer::{build_with, rows_per_task};
 use super::channel_sums::Sums;
 use super::float::{Float, by_dtype, narrowed, tensor, with_slice};
+use super::on_cuda::on_cuda;
 use super::profile::Profile;
 use super::rows::{Row, WIDEST};
 use super::vector::{Vector, Vectorised, load, store, vectorised};
@@ -24,6 +28,7 @@ pub fn layer_norm(tape: &mut Tape, x: &Value, weight: &Value, bias: &Value, eps:
         let dims = [x, weight, bias].map(|value| value.tensor().dims().to_vec());
         return Err(Error::failed(format!("internal: layer normalisation of {dims:?}")));
     }
+    on_cuda!(x.tensor(), cuda::forward(tape, x, weight, bias, eps));
     by_dtype!(x.tensor(), T => {
         let (output, moments) = with_slice(x.tensor(), |x: &[T]| {
             with_slice(weight.tensor(), |weight| {

@@ -1,5 +1,8 @@
 //! A residual branch weighed channel by channel: Touvron et al., *Going deeper with Image Transformers* (ICCV 2021), §2.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::mem::MaybeUninit;
 
 use candle_core::{Shape, Tensor};
@@ -9,6 +12,7 @@ use super::buffer::{build, rows_per_task};
 use super::channel_sums::Sums;
 use super::float::{Float, by_dtype, narrowed, tensor, with_slice};
 use super::multiversion::multiversion;
+use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
@@ -19,13 +23,18 @@ pub fn layer_scale(tape: &mut Tape, x: &Value, gain: &Value, residual: &Value) -
     if channels == 0 || dims[0].last() != Some(&channels) || dims[0] != dims[2] {
         return Err(Error::failed(format!("internal: a layer scale of x, gain and residual of {dims:?}")));
     }
-    let output = by_dtype!(x.tensor(), T => forward::<T>(x.tensor(), gain.tensor(), residual.tensor()))?;
+    let output = scaled(x.tensor(), gain.tensor(), residual.tensor())?;
     let keep = |needed: bool, value: &Value| needed.then(|| value.tensor().clone());
     Ok(tape.record(&[x, gain, residual], output, || LayerScale {
         x: keep(!gain.is_constant(), x),
         gain: keep(!x.is_constant(), gain),
         shape: gain.tensor().shape().clone(),
     }))
+}
+
+fn scaled(x: &Tensor, gain: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    on_cuda!(x, cuda::scaled(x, gain, Some(residual)));
+    by_dtype!(x, T => forward::<T>(x, gain, residual))
 }
 
 fn forward<T: Float>(x: &Tensor, gain: &Tensor, residual: &Tensor) -> Result<Tensor> {
@@ -54,6 +63,7 @@ struct LayerScale {
 
 impl Backward for LayerScale {
     fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        on_cuda!(grad, self.gradients_on_cuda(grad, wanted));
         by_dtype!(grad, T => {
             Ok(vec![
                 self.gain.as_ref().filter(|_| wanted[0]).map(|gain| towards_x::<T>(&grad, gain)).transpose()?,

@@ -43,7 +43,7 @@ pub fn linear(tape: &mut Tape, x: &Value, weight: &Value, bias: Option<&Value>) 
 }
 
 fn output(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    on_cuda!(x, cuda::forward(x, weight, bias));
+    on_cuda!(x, cuda::forward(x, weight, bias, None));
     by_dtype!(x, T => forward::<T>(x, weight, bias))
 }
 

@@ -1,6 +1,9 @@
 //! Images as sequences of tokens, as a vision transformer has them (Dosovitskiy et al., *An Image is Worth 16x16 Words*, ICLR
 //! 2021, §3.1): patches behind a class token, each with its position; and that token by itself.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
@@ -9,6 +12,7 @@ use super::average_pool::image_dims;
 use super::buffer::build;
 use super::float::{Float, by_dtype, narrowed, tensor, with_slice};
 use super::multiversion::multiversion;
+use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
@@ -31,10 +35,19 @@ pub fn tokens(tape: &mut Tape, patches: &Value, class_token: &Value, positions: 
         ))
         .hint("give every stage of the model the same `image_size`"));
     }
-    let output = by_dtype!(patches.tensor(), T => {
-        let output = with_slice(patches.tensor(), |patches: &[T]| {
-            with_slice(class_token.tensor(), |class_token: &[T]| {
-                with_slice(positions.tensor(), |positions: &[T]| {
+    let output = joined(patches.tensor(), class_token.tensor(), positions.tensor(), images)?;
+    Ok(tape.record(&[patches, class_token, positions], output, || Tokens {
+        grid: [images, height, width, channels],
+    }))
+}
+
+fn joined(patches: &Tensor, class_token: &Tensor, positions: &Tensor, images: usize) -> Result<Tensor> {
+    on_cuda!(patches, cuda::tokens(patches, class_token, positions, images));
+    let (_, count, channels) = positions.dims3()?;
+    by_dtype!(patches, T => {
+        let output = with_slice(patches, |patches: &[T]| {
+            with_slice(class_token, |class_token: &[T]| {
+                with_slice(positions, |positions: &[T]| {
                     let size = count * channels;
                     let write = |image: usize, out: &mut [MaybeUninit<T>]| {
                         let (first, rest) = out.split_at_mut(channels);
@@ -48,10 +61,7 @@ pub fn tokens(tape: &mut Tape, patches: &Value, class_token: &Value, positions: 
             })
         })???;
         tensor(output, (images, count, channels))
-    })?;
-    Ok(tape.record(&[patches, class_token, positions], output, || Tokens {
-        grid: [images, height, width, channels],
-    }))
+    })
 }
 
 struct Tokens {
@@ -61,6 +71,7 @@ struct Tokens {
 
 impl Backward for Tokens {
     fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        on_cuda!(grad, self.gradients_on_cuda(&grad, wanted));
         by_dtype!(grad, T => self.gradients::<T>(&grad, wanted))
     }
 }
@@ -96,14 +107,20 @@ impl Tokens {
 
 /// The first token of each image: [N, T, C] to [N, C].
 pub fn first_token(tape: &mut Tape, x: &Value) -> Result<Value> {
-    let (images, tokens, channels) = x.tensor().dims3()?;
-    let output = by_dtype!(x.tensor(), T => {
-        let output = with_slice(x.tensor(), |x: &[T]| {
+    let tokens = x.tensor().dims3()?.1;
+    let output = first_of(x.tensor())?;
+    Ok(tape.record(&[x], output, || FirstToken { tokens }))
+}
+
+fn first_of(x: &Tensor) -> Result<Tensor> {
+    on_cuda!(x, cuda::first_token(x));
+    let (images, tokens, channels) = x.dims3()?;
+    by_dtype!(x, T => {
+        let output = with_slice(x, |x: &[T]| {
             x.chunks_exact((tokens * channels).max(1)).flat_map(|image| image[..channels].iter().copied()).collect()
         })?;
         tensor::<T>(output, (images, channels))
-    })?;
-    Ok(tape.record(&[x], output, || FirstToken { tokens }))
+    })
 }
 
 struct FirstToken {
@@ -112,6 +129,7 @@ struct FirstToken {
 
 impl Backward for FirstToken {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        on_cuda!(grad, Ok(vec![Some(self.gradient_on_cuda(&grad)?)]));
         let (images, channels) = grad.dims2()?;
         let zeros = Tensor::zeros((images, self.tokens - 1, channels), grad.dtype(), grad.device())?;
         Ok(vec![Some(Tensor::cat(&[&grad.unsqueeze(1)?, &zeros], 1)?.contiguous()?)])

@@ -6,3 +6,4 @@
 #include "optimizer.cuh"
 #include "pooling.cuh"
 #include "rows.cuh"
+#include "transformer.cuh"

@@ -49,7 +49,10 @@ __device__ __forceinline__ int remainder(index_t i, int by) {
 }
 
 // In the order of ops::Activation.
-enum { NONE = 0, RELU = 1, RELU6 = 2, SILU = 3, SIGMOID = 4 };
+enum { NONE = 0, RELU = 1, RELU6 = 2, SILU = 3, SIGMOID = 4, GELU = 5 };
+
+// Φ(x), the share of the standard normal distribution below x.
+__device__ __forceinline__ float normal_share(float x) { return 0.5f * erfcf(-0.70710678f * x); }
 
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
@@ -60,6 +63,7 @@ __device__ __forceinline__ float activated(int activation, float x) {
         case RELU6: return x < 0.0f ? 0.0f : (6.0f < x ? 6.0f : x);
         case SILU: return x * sigmoid(x);
         case SIGMOID: return sigmoid(x);
+        case GELU: return x * normal_share(x);
         default: return x;
     }
 }
@@ -78,6 +82,7 @@ __device__ __forceinline__ float activation_gradient(int activation, float grad,
             float level = sigmoid(x);
             return grad * (1.0f - level) * level;
         }
+        case GELU: return grad * (normal_share(x) + x * (0.39894228f * expf(-0.5f * x * x)));
         default: return grad;
     }
 }

@@ -110,7 +110,7 @@ impl Norm {
         let (output, to) = engine.tensor(tensor.dtype(), tensor.shape())?;
         let (count, added) = (tensor.elem_count(), optional(residual.map(Value::tensor))?);
         let affine = engine.address(&self.affine);
-        let code = code(self.activation)?;
+        let code = code(self.activation);
         let arguments =
             arguments![count as i64, self.channels as i32, address(tensor)?, added, affine, code, to];
         engine.numbers(&kernel("normalize", tensor.dtype())?, count, arguments)?;
@@ -154,7 +154,7 @@ impl Backward for BatchNorm {
         let [norm, affine] = [engine.address(&self.norm.norm), engine.address(&self.norm.affine)];
         let [x, output] = [optional(self.x.as_ref())?, optional(self.output.as_ref())?];
         let residual = optional(self.residual.as_ref())?;
-        let activation = code(self.norm.activation)?;
+        let activation = code(self.norm.activation);
 
         let needs_sums = wanted[1] || wanted[2] || (wanted[0] && self.norm.of_batch) || cut.is_some();
         let (totals, to) = engine.tensor(DType::F32, (4, channels))?;

@@ -6,13 +6,12 @@ use candle_core::{DType, Tensor};
 use super::geometry::Geometry;
 use crate::autograd::{Backward, Tape, Value};
 use crate::cuda::{
-    self, Chunks, Convolution, Engine, Frame, Grid, Operand, Pass, Product, address, arguments, kernel,
-    optional,
+    self, Chunks, Convolution, Engine, Frame, Grid, Operand, Pass, Product, address, arguments, column_sums,
+    kernel, optional,
 };
 use crate::error::{Error, Result};
 use crate::ops::Activation;
 use crate::ops::activation::cuda::code;
-use crate::ops::linear::cuda::column_sums;
 
 /// The widest kernel that the depthwise gradient is made for: TAPS of kernels/convolution.cuh.
 const TAPS: usize = 8;
@@ -121,7 +120,7 @@ fn finish(
     }
     let engine = Engine::of(out)?;
     let columns = out.dims().last().copied().unwrap_or(1) as i32;
-    let (count, activation) = (out.elem_count(), code(activation)?);
+    let (count, activation) = (out.elem_count(), code(activation));
     let [bias, residual] = [optional(bias)?, optional(residual)?];
     let arguments = arguments![count as i64, columns, address(out)?, bias, residual, activation];
     engine.numbers(&kernel("finish", out.dtype())?, count, arguments)

@@ -1,5 +1,8 @@
 //! The linear layer over every pixel or token: a convolution of 1×1 under another name.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Shape, Tensor};
 
 use super::geometry::Geometry;
@@ -9,6 +12,7 @@ use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 use crate::ops::float::{Float, by_dtype, tensor, with_optional_slice, with_slice};
 use crate::ops::gemm::{Epilogue, written};
+use crate::ops::on_cuda::on_cuda;
 use crate::ops::profile::Profile;
 use crate::ops::{Activation, Window};
 
@@ -33,10 +37,7 @@ pub fn pointwise(
         return Err(Error::failed(format!("internal: bias or residual of a linear layer to {shape:?}")));
     }
     let residual_tensor = residual.map(Value::tensor);
-    let output = by_dtype!(x.tensor(), T => {
-        let output = forward::<T>(&geometry, x.tensor(), weight.tensor(), bias.tensor(), residual_tensor)?;
-        tensor(output, shape)
-    })?;
+    let output = output(&geometry, shape, [x.tensor(), weight.tensor(), bias.tensor()], residual_tensor)?;
     let mut inputs = vec![x, weight, bias];
     inputs.extend(residual);
     let keep = |needed: bool, value: &Value| needed.then(|| value.tensor().clone());
@@ -59,6 +60,16 @@ pub(super) fn of_rows(x: &Tensor, weight: &Tensor) -> Result<(Geometry, Shape)> 
         Some((&last, rest)) if last == inputs => Ok((geometry, Shape::from([rest, &[outputs]].concat()))),
         _ => Err(Error::failed(format!("internal: a linear layer of {dims:?} with {:?}", weight.dims()))),
     }
+}
+
+fn output(
+    geometry: &Geometry,
+    shape: Shape,
+    [x, weight, bias]: [&Tensor; 3],
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    on_cuda!(x, cuda::forward([x, weight, bias], residual)?.reshape(shape).map_err(Error::from));
+    by_dtype!(x, T => tensor(forward::<T>(geometry, x, weight, bias, residual)?, shape))
 }
 
 fn forward<T: Float>(
@@ -96,6 +107,7 @@ struct Pointwise {
 
 impl Backward for Pointwise {
     fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        on_cuda!(grad, self.gradients_on_cuda(grad, wanted));
         by_dtype!(grad, T => self.gradients::<T>(grad, wanted))
     }
 }

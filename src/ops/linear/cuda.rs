@@ -3,7 +3,7 @@
 use candle_core::{DType, Shape, Tensor};
 
 use super::Linear;
-use crate::cuda::{Chunks, Engine, Operand, Product, address, arguments, as_type, kernel};
+use crate::cuda::{Engine, Operand, Product, address, arguments, as_type, column_sums, kernel, optional};
 use crate::error::Result;
 
 impl Linear {
@@ -22,7 +22,13 @@ impl Linear {
     }
 }
 
-pub fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+/// x [rows, in] · weightᵀ + bias + residual.
+pub fn forward(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
     let (rows, inputs) = x.dims2()?;
     let (outputs, dtype, engine) = (weight.dim(0)?, x.dtype(), Engine::of(x)?);
     let (out, to) = engine.tensor(dtype, (rows, outputs))?;
@@ -35,15 +41,16 @@ pub fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Ten
         out: to,
         accumulate: false,
     })?;
-    if let Some(bias) = bias {
+    if bias.is_some() || residual.is_some() {
         let count = out.elem_count();
-        let arguments = arguments![count as i64, outputs as i32, to, address(bias)?, 0u64, 0i32];
+        let [bias, residual] = [optional(bias)?, optional(residual)?];
+        let arguments = arguments![count as i64, outputs as i32, to, bias, residual, 0i32];
         engine.numbers(&kernel("finish", dtype)?, count, arguments)?;
     }
     Ok(out)
 }
 
-fn towards_x(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub fn towards_x(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (rows, outputs) = grad.dims2()?;
     let (inputs, dtype, engine) = (weight.dim(1)?, grad.dtype(), Engine::of(grad)?);
     let (out, to) = engine.tensor(dtype, (rows, inputs))?;
@@ -59,7 +66,7 @@ fn towards_x(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-fn towards_weight(grad: &Tensor, x: &Tensor, shape: &Shape) -> Result<Tensor> {
+pub fn towards_weight(grad: &Tensor, x: &Tensor, shape: &Shape) -> Result<Tensor> {
     let (rows, outputs) = grad.dims2()?;
     let (inputs, dtype, engine) = (x.dim(1)?, grad.dtype(), Engine::of(grad)?);
     let (out, to) = engine.tensor(dtype, shape)?;
@@ -72,18 +79,4 @@ fn towards_weight(grad: &Tensor, x: &Tensor, shape: &Shape) -> Result<Tensor> {
         accumulate: false,
     })?;
     as_type(&out, DType::F32)
-}
-
-/// Σ over the rows of `grad` [.., columns]: the gradient of a bias, in f32.
-pub fn column_sums(grad: &Tensor) -> Result<Tensor> {
-    let columns = grad.dims().last().copied().unwrap_or(1);
-    let (rows, engine) = (grad.elem_count() / columns.max(1), Engine::of(grad)?);
-    let Chunks { rows: chunk, count } = Chunks::of(rows, columns);
-    let partial = engine.buffer::<f64>(count as usize * columns)?;
-    let (out, to) = engine.tensor(DType::F32, columns)?;
-    let sums = engine.address(&partial);
-    let arguments = arguments![rows as i64, columns as i32, chunk, address(grad)?, sums];
-    engine.columns(&kernel("column_sums", grad.dtype())?, columns, [count as usize, 1], arguments)?;
-    engine.columns("total", columns, [1, 1], arguments![columns as i64, count, sums, to])?;
-    Ok(out)
 }

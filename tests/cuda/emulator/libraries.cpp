@@ -73,12 +73,10 @@ int cublasDestroy_v2(void*) { return 0; }
 int cublasSetStream_v2(void*, void*) { return 0; }
 int cublasGetProperty(int part, int* value) { return *value = part == 0 ? 13 : 0, 0; }
 
-int cublasGemmEx(
-    void*, int transpose_a, int transpose_b, int m, int n, int k, const void* alpha, const void* a, int a_type, int lda,
-    const void* b, int b_type, int ldb, const void* beta, void* c, int c_type, int ldc, int, int) {
-    if (a_type != b_type || a_type != c_type || *(const float*)alpha != 1.0f) return 7;
+static int product(
+    bool transpose_a, bool transpose_b, int m, int n, int k, const void* a, int lda, const void* b, int ldb, bool half,
+    float beta, void* c, int ldc, bool half_sums) {
     if (lda < (transpose_a ? k : m) || ldb < (transpose_b ? n : k) || ldc < m) return 7;
-    bool half = a_type == 14;
     std::vector<float> left((size_t)m * k), right((size_t)k * n);
     for (int i = 0; i < m; i++)
         for (int l = 0; l < k; l++)
@@ -97,9 +95,23 @@ int cublasGemmEx(
             float sum = 0;
             for (float part : sums) sum += part;
             size_t at = (size_t)j * ldc + i;
-            store(c, at, half, *(const float*)beta == 0.0f ? sum : sum + load(c, at, half));
+            store(c, at, half_sums, beta == 0.0f ? sum : sum + load(c, at, half_sums));
         }
     return 0;
+}
+
+int cublasGemmStridedBatchedEx(
+    void*, int transpose_a, int transpose_b, int m, int n, int k, const void* alpha, const void* a, int a_type, int lda,
+    long long step_a, const void* b, int b_type, int ldb, long long step_b, const void* beta, void* c, int c_type, int ldc,
+    long long step_c, int count, int, int) {
+    bool known = (a_type == 0 && c_type == 0) || (a_type == 14 && (c_type == 14 || c_type == 0));
+    if (a_type != b_type || !known || *(const float*)alpha != 1.0f) return 7;
+    int size = a_type == 14 ? 2 : 4, sum_size = c_type == 14 ? 2 : 4, status = 0;
+    for (int i = 0; i < count && !status; i++)
+        status = product(
+            transpose_a, transpose_b, m, n, k, (const char*)a + i * step_a * size, lda, (const char*)b + i * step_b * size,
+            ldb, size == 2, *(const float*)beta, (char*)c + i * step_c * sum_size, ldc, sum_size == 2);
+    return status;
 }
 
 int curandCreateGenerator(void** out, int) { return *out = &handle, 0; }
