@@ -4,7 +4,6 @@
 //! back is not reused before the kernels that read it are through.
 
 use std::collections::HashMap;
-use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use candle_core::cuda_backend::cudarc::driver::{
@@ -16,6 +15,7 @@ use candle_core::{CudaDevice, DType, Device, Shape, Storage, Tensor};
 
 use super::blas::Blas;
 use super::convolution::Dnn;
+use super::launch::Arguments;
 use super::upload::Upload;
 use crate::error::{Error, Result};
 
@@ -186,7 +186,7 @@ impl Engine {
         kernel: &str,
         grid: [usize; 3],
         block: [u32; 2],
-        arguments: &mut [*mut c_void],
+        mut arguments: Arguments,
     ) -> Result<()> {
         let mut functions = locked(&self.functions);
         if !functions.contains_key(kernel) {
@@ -202,7 +202,7 @@ impl Engine {
                 (block[0], block[1], 1),
                 0,
                 self.stream.cu_stream(),
-                arguments,
+                &mut arguments.addresses(),
             )
         }
         .map_err(|error| failed(error).within(format_args!("kernel `{kernel}`")))

@@ -21,11 +21,39 @@ const BLOCKS: usize = 1 << 14;
 const SUMMING_BLOCKS: usize = 1024;
 const CHUNK: usize = 128;
 
-/// What a kernel is given: pointers to numbers of exactly the types of its signature.
+/// What a kernel is given: numbers of exactly the types of its signature.
+#[derive(Default)]
+pub struct Arguments {
+    words: Vec<u64>,
+    /// Where each begins.
+    places: Vec<usize>,
+}
+
+impl Arguments {
+    /// Keeps a copy: what is launched reads it by address, when whatever it was made of is gone.
+    pub fn push<T: Copy>(&mut self, value: T) {
+        const { assert!(align_of::<T>() <= align_of::<u64>()) };
+        let place = self.words.len();
+        self.words.resize(place + size_of::<T>().div_ceil(size_of::<u64>()), 0);
+        // SAFETY: there is room for the value, aligned to words.
+        unsafe { self.words.as_mut_ptr().add(place).cast::<T>().write(value) };
+        self.places.push(place);
+    }
+
+    /// The address of each, good for as long as nothing is added.
+    pub(super) fn addresses(&mut self) -> Vec<*mut c_void> {
+        let words = self.words.as_mut_ptr();
+        // SAFETY: places are within the words.
+        self.places.iter().map(|place| unsafe { words.add(*place) }.cast()).collect()
+    }
+}
+
 macro_rules! arguments {
-    ($($value:expr),* $(,)?) => {
-        &mut [$(std::ptr::from_ref(&$value).cast_mut().cast::<std::ffi::c_void>()),*]
-    };
+    ($($value:expr),* $(,)?) => {{
+        let mut arguments = $crate::cuda::Arguments::default();
+        $(arguments.push($value);)*
+        arguments
+    }};
 }
 pub(crate) use arguments;
 
@@ -88,7 +116,7 @@ impl Frame {
 
 impl Engine {
     /// A kernel that goes over `count` numbers.
-    pub fn numbers(&self, kernel: &str, count: usize, arguments: &mut [*mut c_void]) -> Result<()> {
+    pub fn numbers(&self, kernel: &str, count: usize, arguments: Arguments) -> Result<()> {
         if count == 0 {
             return Ok(());
         }
@@ -102,14 +130,14 @@ impl Engine {
         kernel: &str,
         columns: usize,
         rest: [usize; 2],
-        arguments: &mut [*mut c_void],
+        arguments: Arguments,
     ) -> Result<()> {
         let grid = [columns.div_ceil(COLUMNS), rest[0], rest[1]];
         self.launch(kernel, grid, [COLUMNS as u32, LANES as u32], arguments)
     }
 
     /// A kernel with a block for each row.
-    pub fn rows(&self, kernel: &str, rows: usize, arguments: &mut [*mut c_void]) -> Result<()> {
+    pub fn rows(&self, kernel: &str, rows: usize, arguments: Arguments) -> Result<()> {
         self.launch(kernel, [rows, 1, 1], [THREADS, 1], arguments)
     }
 }

@@ -21,7 +21,7 @@ pub use convolution::{Convolution, Pass};
 pub use device::{Gpu, Versions, gpus, open, versions};
 pub use elementwise::{add, add_in_place, as_type};
 pub use engine::{Address, Engine, Settings, address, optional, out_of_memory};
-pub use launch::{Chunks, Frame, Grid, kernel};
+pub use launch::{Arguments, Chunks, Frame, Grid, kernel};
 pub use library::{Library, libraries, require_libraries};
 
 pub use rows::{block, joined};

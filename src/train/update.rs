@@ -134,6 +134,7 @@ multiversion! {
 
 /// What one step of AdamW multiplies and divides by, the same for all numbers of a parameter.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct AdamW<T> {
     shrink: T,
     mean_step: T,
