@@ -99,8 +99,9 @@ impl Work {
 
 /// The versions of those code paths that few stages take.
 pub(super) fn rare_versions(paths: &[&str]) -> Vec<(&'static str, u32)> {
-    let all = ops::RARE_VERSIONS.iter().chain(model::RARE_VERSIONS).chain(data::RARE_VERSIONS).copied();
-    all.filter(|(name, _)| paths.contains(name)).collect()
+    let all =
+        [ops::RARE_VERSIONS, model::RARE_VERSIONS, model::CANDLE_VERSIONS, data::RARE_VERSIONS].concat();
+    all.into_iter().filter(|(name, _)| paths.contains(name)).collect()
 }
 
 /// The hand-kept version of every code path whose change would change a result, for recipes.
