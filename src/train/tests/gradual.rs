@@ -1,9 +1,9 @@
-//! Parameters that join on the way: they have not moved before, and a resume around it changes nothing.
+//! Parameters that join on the way: neither they nor their average moved before, and a resume around it changes nothing.
 
 use super::*;
 
 /// The head from the start, a norm after one epoch, its convolution after two, each on its own warmup.
-const GRADUAL: &str = "train = [\"@head\"]\nepochs = 4\n\
+const GRADUAL: &str = "train = [\"@head\"]\nepochs = 4\nema = { decay = 0.5 }\n\
     unfreeze = [{ after_epochs = 1, match = [\"_bn1\"], warmup_epochs = 2 },\n\
     { after_epochs = 2, match = [\"_conv_head\"], lr_scale = 0.1 }]";
 
@@ -29,6 +29,12 @@ fn what_thaws_had_not_moved_before_and_begins_afresh() {
             let held = |kind: &str| tensors.iter().find(|(found, _)| *found == format!("{kind}{name}"));
             let (_, now) = held("model/").expect("all that ever moves is kept");
             assert_eq!(now.id() == source(name).id(), epoch <= joins, "`{name}` after epoch {epoch}");
+            let (_, average) = held("ema/").expect("the average knows all that ever moves");
+            assert_eq!(
+                numbers(average) == numbers(source(name)),
+                epoch <= joins,
+                "the average of `{name}` after epoch {epoch}"
+            );
             let own_steps = tensors.iter().find(|(found, _)| *found == format!("optimizer/{name}.step"));
             let own_steps = own_steps.map_or(0, |(_, steps)| steps.to_scalar::<i64>().unwrap());
             let expected =
