@@ -9,10 +9,10 @@ use crate::data::{self, Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, RuleError};
 use crate::pipeline::{
-    self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageFolder, Loss, Report, Resolved, Stage,
-    suggest,
+    self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageFolder, ImageSizes, Loss, Report, Resolved,
+    Stage, suggest,
 };
-use crate::stage::{Evaluate, InitWeights, LoadWeights, Recognition, Subject, Train, View, Work};
+use crate::stage::{Evaluate, InitWeights, LoadWeights, Member, Recognition, Subject, Train, View, Work};
 use crate::weights::{self, LoadRules, Source};
 
 /// How much of the disk may be looked at.
@@ -32,13 +32,14 @@ const UNKNOWN: &str = "?";
 /// A stage whose names are resolved.
 pub struct Draft {
     pub name: String,
-    pub parent: Option<Parent>,
+    /// The stages whose weights it reads, in order.
+    pub parents: Vec<Parent>,
     pub work: Work,
     /// The freezing rules as written, to tell a reader what changed.
     pub rules: Value,
 }
 
-/// The stage above, by its place in the plan, and which of its files is consumed.
+/// A stage above, by its place in the plan, and which of its files is consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent {
     pub stage: usize,
@@ -63,28 +64,19 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
     let order = pipeline.order();
     for name in &order {
         let stage = pipeline.stage(name).expect("the order lists the pipeline's stages");
-        let parent = stage.parent().map(|parent| Parent {
-            stage: order.iter().position(|other| *other == parent.stage).expect("parents come first"),
+        let place = |stage: &str| order.iter().position(|other| *other == stage);
+        let parent = |parent: pipeline::Parent| Parent {
+            stage: place(parent.stage).expect("parents come first"),
             checkpoint: parent.checkpoint,
-        });
-        // Below a stage that could not be resolved nothing more can be said.
-        let above = match parent {
-            None => None,
-            Some(parent) => match &drafts[parent.stage] {
-                None => {
-                    drafts.push(None);
-                    continue;
-                }
-                Some(draft) => Some(&draft.work),
-            },
         };
-        let draft = resolver.stage(name, stage, above).map(|(work, rules)| Draft {
-            name: (*name).to_owned(),
-            parent,
-            work,
-            rules,
-        });
-        drafts.push(draft);
+        let parents: Vec<Parent> = stage.parents().into_iter().map(parent).collect();
+        let above = parents.iter().map(|parent| drafts[parent.stage].as_ref().map(|draft| &draft.work));
+        // Below a stage that could not be resolved nothing more can be said.
+        let resolved = above
+            .collect::<Option<Vec<&Work>>>()
+            .and_then(|above| resolver.stage(name, stage, &above))
+            .map(|(work, rules)| Draft { name: (*name).to_owned(), parents, work, rules });
+        drafts.push(resolved);
     }
     match (resolver.diagnostics.is_empty(), drafts.into_iter().collect::<Option<Vec<_>>>()) {
         (true, Some(drafts)) => Ok(drafts),
@@ -92,7 +84,7 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
     }
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     pipeline: &'a Resolved,
     depth: Depth,
     /// By name; none where scanning failed, which is reported once.
@@ -101,12 +93,14 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn stage(&mut self, name: &str, stage: &Stage, above: Option<&Work>) -> Option<(Work, Value)> {
+    /// `above` are the stages whose weights it reads, in order.
+    fn stage(&mut self, name: &str, stage: &Stage, above: &[&Work]) -> Option<(Work, Value)> {
         let seed = self.pipeline.seed;
         let data_name = stage.data()?;
         let Data::ImageFolder(data) = self.pipeline.data.get(data_name)?;
         let classes = self.classes(data_name, data)?;
-        let subject = match above.map(Work::subject) {
+        let first = above.first().copied();
+        let subject = match first.map(Work::subject) {
             Some(subject) if !matches!(stage, Stage::LoadWeights(_)) => {
                 // Embeddings of anyone may be compared.
                 if !matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings()) {
@@ -121,7 +115,7 @@ impl Resolver<'_> {
             }
         };
         match stage {
-            Stage::LoadWeights(load) => self.load_weights(name, load, above, subject, seed),
+            Stage::LoadWeights(load) => self.load_weights(name, load, first, subject, seed),
             Stage::InitWeights(_) => Some((Work::InitWeights(InitWeights { subject, seed }), Value::Null)),
             Stage::Train(train) => {
                 let description = subject.build().description;
@@ -132,13 +126,14 @@ impl Resolver<'_> {
                         return None;
                     }
                 };
+                self.features_only(name, &subject, &description, &table)?;
                 if train.features.is_some() && table.first().frozen_prefix(&description) == 0 {
                     let message = "no features are kept where the first layer trains".to_owned();
                     let help = "freeze the first layers, or remove `features`".to_owned();
                     self.diagnose(&format!("stage.{name}.features"), "no-effect", message, Some(help));
                     return None;
                 }
-                let view = View::new(data, train.image_size);
+                let view = View::new(data, train.image_size, subject.model.arch);
                 self.same_patches(name, data_name, &subject, &view)?;
                 let dataset = self.images(data_name, data);
                 self.loss(name, &train.loss, &subject)?;
@@ -148,18 +143,22 @@ impl Resolver<'_> {
                 Some((Work::Train(Box::new(work)), rules))
             }
             Stage::Evaluate(evaluate) => {
-                let view = View::new(data, evaluate.image_size);
-                self.same_patches(name, data_name, &subject, &view)?;
+                let view = View::new(data, evaluate.image_size, subject.model.arch);
+                for work in above {
+                    self.same_patches(name, data_name, work.subject(), &view)?;
+                }
+                self.ensemble(name, evaluate, &view, above)?;
                 let dataset = self.images(data_name, data);
                 let recognition = self.recognition(name, evaluate, dataset.as_deref())?;
+                let member =
+                    |work: &&Work| Member { subject: work.subject().clone(), layers: work.shared_layers() };
                 Some((
                     Work::Evaluate(Evaluate {
-                        subject,
+                        members: above.iter().map(member).collect(),
                         view,
                         dataset,
                         split: evaluate.split,
                         recognition,
-                        layers: above.map_or(0, Work::shared_layers),
                     }),
                     Value::Null,
                 ))
@@ -282,20 +281,53 @@ impl Resolver<'_> {
         None
     }
 
-    /// Position embeddings are for images of one size, which the model's first stage gives.
+    /// An encoder without gradients stays frozen.
+    fn features_only(
+        &mut self,
+        stage: &str,
+        subject: &Subject,
+        description: &Description,
+        table: &ParameterTable,
+    ) -> Option<()> {
+        if !subject.model.arch.is_encoder() {
+            return Some(());
+        }
+        let Some(row) = table.rows.iter().find(|row| row.trainable && !description.in_head(row.id)) else {
+            return Some(());
+        };
+        // Such as `train[0] = "*"`; a parameter that no rule names trains because the stage says nothing else.
+        let rule = row.rule.split_once(" = ").map(|(rule, _)| format!(".{rule}"));
+        let at = format!("stage.{stage}{}", rule.unwrap_or_default());
+        let message = format!(
+            "`{}` is a feature extractor only, and its `{}` would train here",
+            description.arch, row.name
+        );
+        let help = "train the head alone: `train = [\"@head\"]`".to_owned();
+        self.diagnose(&at, "feature-extractor", message, Some(help));
+        None
+    }
+
+    /// An architecture may take images of some sizes alone; position embeddings are for the one that the model's first stage
+    /// gives.
     fn same_patches(&mut self, stage: &str, data: &str, subject: &Subject, view: &View) -> Option<()> {
         let (known, found) = (subject.image_size, view.0.image_size);
-        let Some(patch) = subject.model.arch.patch() else { return Some(()) };
-        let (message, help) = if known != found {
-            let help =
-                format!("`image_size = {known}` here, or `{found}` where the model's weights come from");
-            (format!("the model has position embeddings for `image_size` {known}, not {found}"), help)
-        } else if !found.is_multiple_of(patch) {
-            let near = (found / patch).max(1) * patch;
-            let help = format!("`image_size = {near}`, or another multiple of {patch}");
-            (format!("an `image_size` of {found} is no whole number of patches of {patch} pixels"), help)
-        } else {
-            return Some(());
+        let arch = subject.model.arch;
+        let (message, help) = match arch.image_sizes() {
+            _ if arch.has_sized_positions() && known != found => {
+                let help =
+                    format!("`image_size = {known}` here, or `{found}` where the model's weights come from");
+                (format!("the model has position embeddings for `image_size` {known}, not {found}"), help)
+            }
+            ImageSizes::MultipleOf(patch) if !found.is_multiple_of(patch) => {
+                let near = (found / patch).max(1) * patch;
+                let help = format!("`image_size = {near}`, or another multiple of {patch}");
+                (format!("an `image_size` of {found} is no whole number of patches of {patch} pixels"), help)
+            }
+            ImageSizes::Only(side) if found != side => {
+                let help = format!("`image_size = {side}`");
+                (format!("the model has position embeddings for `image_size` {side}, not {found}"), help)
+            }
+            _ => return Some(()),
         };
         let own = self.pipeline.stage(stage).and_then(Stage::image_size).is_some();
         let at = if own { format!("stage.{stage}.image_size") } else { format!("data.{data}.image_size") };
@@ -367,18 +399,18 @@ impl Resolver<'_> {
         result.map_err(|error| self.diagnose(path, code, error.message, error.hint)).ok()
     }
 
-    fn diagnose(&mut self, path: &str, code: &'static str, message: String, help: Option<String>) {
+    pub(super) fn diagnose(&mut self, path: &str, code: &'static str, message: String, help: Option<String>) {
         self.diagnostics.push(self.pipeline.diagnose(path, code, message, help));
     }
 }
 
 /// Whether the names of classes could be looked at.
-fn is_known(classes: &[String]) -> bool {
+pub(super) fn is_known(classes: &[String]) -> bool {
     classes.iter().all(|class| class != UNKNOWN)
 }
 
 /// The first names of a list, in their order.
-fn list(classes: &[String]) -> String {
+pub(super) fn list(classes: &[String]) -> String {
     const SHOWN: usize = 6;
     let shown: Vec<String> = classes.iter().take(SHOWN).map(|class| format!("`{class}`")).collect();
     match classes.len().saturating_sub(SHOWN) {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::features::Features;
 use super::frozen::{Frozen, INFERENCE_BATCH, in_order};
 use super::prefix::made_of;
-use super::{Context, Evaluate, Prefix, Subject, Train, View};
-use crate::data::{Dataset, Epoch, Images, Memory, Split, Transform, shuffled};
+use super::{Context, Evaluate, Member, Prefix, Subject, Train, View};
+use crate::data::{Dataset, Epoch, Images, Memory, Mixer, Split, Transform, shuffled};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::features::FeatureStore;
@@ -42,16 +42,19 @@ impl<'a> Material<'a> {
         stage.prefixes.iter().map(material).collect()
     }
 
+    /// What one of the models is shown.
     pub fn of_evaluation(
         stage: &'a Evaluate,
+        member: usize,
         dataset: &Arc<Dataset>,
         model: &'a Model,
         state: &'a State,
         context: &'a Context<'a>,
     ) -> Self {
-        let prefix = Prefix::plain(stage.layers);
+        let Member { subject, layers } = &stage.members[member];
+        let prefix = Prefix::plain(*layers);
         let frozen = Frozen::new(dataset, model, state, &prefix, context);
-        Self { subject: &stage.subject, view: &stage.view, prefix, frozen }
+        Self { subject, view: &stage.view, prefix, frozen }
     }
 
     fn images(&self, augment: &Augment, memory: &Arc<Memory>) -> Arc<Images> {
@@ -119,6 +122,7 @@ impl<'a> Training<'a> {
             material: first,
             train: first.images(&stage.settings.augment, &memory),
             validation: first.images(&Augment::default(), &memory),
+            mixer: Mixer::new(&stage.settings.augment, stage.seed),
             train_samples: dataset.split(Split::Train),
             validation_samples: dataset.split(Split::Validation),
             batch_size: stage.settings.batch_size,
@@ -230,6 +234,7 @@ impl<'a> Stretch<'a> {
 struct Source<'a> {
     material: &'a Material<'a>,
     train: Arc<Images>,
+    mixer: Option<Mixer>,
     validation: Arc<Images>,
     train_samples: Vec<usize>,
     validation_samples: Vec<usize>,
@@ -243,11 +248,11 @@ impl Source<'_> {
         let view = self.material.prefix.view(epoch);
         let epoch =
             Epoch { order, batch_size: self.batch_size, first_batch: start, seed: self.seed, epoch: view };
-        self.material.frozen.batches(&self.train, epoch)
+        self.material.frozen.batches(&self.train, epoch, self.mixer.as_ref())
     }
 
     fn validation(&self, samples: Vec<usize>) -> Result<Batches<'_>> {
-        self.material.frozen.batches(&self.validation, in_order(samples))
+        self.material.frozen.batches(&self.validation, in_order(samples), None)
     }
 }
 
@@ -272,5 +277,5 @@ pub(super) fn evaluation<T>(
         }
     }
     let images = material.images(&Augment::default(), &Material::no_memory());
-    read(material.frozen.batches(&images, in_order(samples))?, total)
+    read(material.frozen.batches(&images, in_order(samples), None)?, total)
 }

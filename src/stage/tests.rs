@@ -71,7 +71,7 @@ impl Scene {
         Context {
             device: &candle_core::Device::Cpu,
             stage: "stage",
-            source: checkpoints.source.as_deref(),
+            sources: &checkpoints.sources,
             output,
             live: None,
             checkpoints,
@@ -108,7 +108,7 @@ impl Scene {
         .unwrap();
         let description = self.subject().build().description;
         let table = ParameterTable::resolve(&description, &settings).unwrap();
-        let view = View::new(&folder, None);
+        let view = View::new(&folder, None, Arch::ResNet18);
         let mut train = Train::new(self.subject(), view, Some(dataset), settings, table, &description, 11);
         assert_eq!(train.prefixes, [Prefix::plain(18)]);
         change(&mut train);
@@ -134,8 +134,8 @@ impl Scene {
     }
 
     fn folders(&self, room: Option<u64>) -> Folders {
-        let source = Some(self.path("start").join(MODEL));
-        Folders { source, folder: Some(tempfile::tempdir().unwrap()), room, ..Folders::default() }
+        let sources = vec![self.path("start").join(MODEL)];
+        Folders { sources, folder: Some(tempfile::tempdir().unwrap()), room, ..Folders::default() }
     }
 
     /// The files of a train stage, with or without room for features.
@@ -151,8 +151,8 @@ const ROOM: Option<u64> = Some(u64::MAX);
 /// Checkpoints in folders, the last of which counts.
 #[derive(Default)]
 struct Folders {
-    /// The weights that the stage starts from.
-    source: Option<PathBuf>,
+    /// The weights that the stage reads.
+    sources: Vec<PathBuf>,
     folder: Option<tempfile::TempDir>,
     /// The most bytes that features may take, if they are kept at all.
     room: Option<u64>,
@@ -228,6 +228,12 @@ fn views(train: &mut Train) {
     train.settings.augment = toml::from_str("rotation = 20\nhorizontal_flip = 0.5").unwrap();
     train.settings.epochs = 3;
     train.prefixes[0].views = Some(2);
+}
+
+/// Images of a batch mixed with each other.
+fn mixing(train: &mut Train) {
+    train.settings.augment = toml::from_str("mixup = {}\ncutmix = {}\nhorizontal_flip = 0.5").unwrap();
+    train.prefixes[0].recomputed = Some("the augmentation changes the images every epoch");
 }
 
 #[test]
@@ -345,9 +351,10 @@ fn what_is_in_the_store_needs_no_image() {
     let stage = scene.stage(&other);
     let (folder, dataset) = scene.images();
     let evaluate = |layers| {
-        let view = View::new(&folder, None);
+        let view = View::new(&folder, None, Arch::ResNet18);
         let (dataset, split) = (Some(Arc::clone(&dataset)), crate::data::Split::Train);
-        Evaluate { subject: scene.subject(), view, dataset, split, recognition: None, layers }
+        let members = vec![Member { subject: scene.subject(), layers }];
+        Evaluate { members, view, dataset, split, recognition: None }
     };
     let judged = |room, layers| {
         let work = evaluate(layers);
@@ -434,7 +441,7 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
 #[test]
 fn a_stage_stopped_twice_leaves_the_same_files() {
     let scene = Scene::new();
-    let changes: [Change; 2] = [&|_| (), &views];
+    let changes: [Change; 3] = [&|_| (), &views, &mixing];
     for (change, room) in changes.into_iter().flat_map(|change| [(change, ROOM), (change, None)]) {
         let whole = scene.files(None, change);
         let folders = scene.folders(room);

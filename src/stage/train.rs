@@ -141,7 +141,7 @@ impl Train {
         let depth = (self.subject.model.stochastic_depth > 0.0).then_some("stochastic_depth");
         let mut paths = self.settings.augment.rare();
         paths.extend(self.subject.rare_paths());
-        paths.extend(classifier::rare_paths(&self.settings.loss));
+        paths.extend(classifier::rare_paths(&self.settings.loss, self.settings.augment.mixes()));
         paths.extend(depth);
         paths
     }
@@ -156,7 +156,7 @@ impl Train {
         let dataset =
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
         let model = self.subject.build();
-        let source = context.load_model(&model.description)?;
+        let source = context.load_model(0, &model.description)?;
         let task = Classifier::of_training(&self.subject, &self.settings.loss, Some(dataset));
         let materials = Material::of_training(self, dataset, &model, &source, context);
         let feed = Batches::new(self, &materials)?;

@@ -4,6 +4,8 @@ mod bench;
 mod cuda;
 mod diff;
 mod embed;
+mod encoders;
+mod ensemble;
 mod environment;
 mod failure;
 mod features;

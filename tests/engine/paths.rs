@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use candle_core::{CpuStorage, Device, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use defrost::Result;
 use defrost::autograd::{Backward, Tape, Value};
-use defrost::data::{self, Bench, Dataset, Picture, Region, Scale, Transform, Workspace};
+use defrost::data::{self, Bench, Dataset, Mixer, Picture, Region, Scale, Transform, Workspace};
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
 use defrost::freeze::ParameterTable;
-use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, Similarities};
+use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, MeanProbabilities, Similarities};
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{
     self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
@@ -51,6 +51,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("tokens", tokens),
     ("convnext", || architectures(&[Arch::ConvNextTiny])),
     ("vit", || architectures(&[Arch::VitS16])),
+    ("dinov2", || architectures(&[Arch::DinoV2VitS14])),
     ("jpeg", || {
         decode(&[
             "baseline_420.jpg",
@@ -72,6 +73,8 @@ pub const PATHS: &[(&str, Path)] = &[
     }),
     ("rand_augment", || augmented(&["rand_augment = { num_ops = 3 }", "rand_augment = { magnitude = 30 }"])),
     ("random_erasing", || augmented(&["random_erasing = {}", "random_erasing = { value = \"random\" }"])),
+    ("mixup", || mixed("mixup = { alpha = 0.4 }")),
+    ("cutmix", || mixed("cutmix = {}")),
     ("shuffle", shuffle),
     ("split", split),
     ("features", features),
@@ -86,6 +89,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("averaging", averaging),
     ("joining", joining),
     ("classification", classification),
+    ("ensemble", ensemble),
     ("verification", verification),
     ("identification", identification),
     ("pictures", pictures),
@@ -430,8 +434,11 @@ fn architectures(archs: &[Arch]) -> String {
         let layers = 0..model.description.layers.len();
         let output = model.forward(&mut Pass::inference(&state), layers.clone(), images.clone()).unwrap();
         all.push(output.into_tensor());
-        let trainable: Vec<bool> =
-            model.description.tensors.iter().map(|spec| spec.role.is_parameter()).collect();
+        let trains = |id: usize, spec: &TensorSpec| {
+            spec.role.is_parameter() && (!arch.is_encoder() || model.description.in_head(id))
+        };
+        let specs = model.description.tensors.iter().enumerate();
+        let trainable: Vec<bool> = specs.map(|(id, spec)| trains(id, spec)).collect();
         let norms: Vec<NormMode> = (0..model.description.norms.len())
             .map(|norm| if norm % 3 == 0 { NormMode::Frozen } else { NormMode::Training })
             .collect();
@@ -509,6 +516,16 @@ fn augmented(augments: &[&str]) -> String {
         }
     }
     hasher.finish().to_string()
+}
+
+fn mixed(augment: &str) -> String {
+    let mixer = Mixer::new(&toml::from_str(augment).unwrap(), 4).unwrap();
+    let images = tensor("images", &[3, 9, 9, 3]);
+    let mix = |epoch| {
+        let (mixed, shares) = mixer.mix(&images, epoch, &[1, 2, 3]).unwrap();
+        [mixed, Tensor::new(shares, &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap()]
+    };
+    digest(&(0..4).flat_map(mix).collect::<Vec<_>>())
 }
 
 fn shuffle() -> String {
@@ -688,6 +705,15 @@ fn metrics() -> ClassificationMetrics {
 
 fn classification() -> String {
     digest_of(serde_json::to_string(&metrics().finish(&classes()).unwrap()).unwrap())
+}
+
+fn ensemble() -> String {
+    let mut mean = MeanProbabilities::default();
+    for model in ["one", "another", "a third"] {
+        mean.add(&numbers(model, 7), 3);
+    }
+    let bits: Vec<u32> = mean.probabilities().into_iter().map(f32::to_bits).collect();
+    digest_of(format!("{bits:?} {:x}", mean.loss().to_bits()))
 }
 
 /// Noisy images of a few identities.

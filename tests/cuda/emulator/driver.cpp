@@ -1,7 +1,8 @@
 // A driver of CUDA that computes on the processor: what cudarc and src/cuda ask of libcuda.so.1, and no more.
 //
 // Device memory is the host's, everything happens at once, and kernels are those of src/cuda/kernels by name, whatever PTX
-// is loaded. New memory is filled with NaN, so that what reads before it writes shows.
+// is loaded. New memory is filled with NaN, so that what reads before it writes shows. Threads of the program take turns:
+// one kernel, one allocation at a time.
 #include "language.h"
 
 #include <stdint.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 
 #include <map>
+#include <mutex>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -16,6 +18,11 @@
 #include "all.cu"
 
 namespace {
+
+std::mutex& turns() {
+    static std::mutex turns;
+    return turns;
+}
 
 // What was allocated, to find leaks of bounds and frees of what is not there.
 std::map<char*, size_t>& blocks() {
@@ -34,6 +41,7 @@ size_t limit() {
 size_t in_use = 0, most = 0;
 
 int allocate(unsigned long long* out, size_t bytes) {
+    std::lock_guard<std::mutex> turn(turns());
     if (in_use + bytes > limit()) return 2;  // out of memory
     char* memory = (char*)aligned_alloc(256, (bytes + GUARD + 255) / 256 * 256);
     memset(memory, 0xFF, bytes);
@@ -46,6 +54,7 @@ int allocate(unsigned long long* out, size_t bytes) {
 }
 
 int release(unsigned long long address) {
+    std::lock_guard<std::mutex> turn(turns());
     char* memory = (char*)address;
     auto block = blocks().find(memory);
     if (block == blocks().end()) {
@@ -155,6 +164,7 @@ int cuLaunchKernel(
     unsigned block_z, unsigned, void*, void** parameters, void**) {
     if (block_z != 1 || block_x * block_y > 1024 || grid_y > 65535 || grid_z > 65535 || !grid_x || !grid_y || !grid_z)
         return 1;  // invalid value
+    std::lock_guard<std::mutex> turn(turns());
     gridDim = {grid_x, grid_y, grid_z};
     blockDim = {block_x, block_y, 1};
     for (unsigned z = 0; z < grid_z; z++) {
