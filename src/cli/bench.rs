@@ -110,7 +110,10 @@ struct Spread {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let choice = device::choose(&args.device)?;
+    let mut choice = device::choose(&args.device)?;
+    if let Some(name) = &args.arch {
+        choice = choice.with(bench::arch(name)?, &format!("`{name}`"))?;
+    }
     choice.note.iter().for_each(|note| console.warn(note));
     let threads = threads(args.threads)?;
     let pool = rayon::ThreadPoolBuilder::new()

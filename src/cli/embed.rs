@@ -37,8 +37,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             .hint("write them to a file with `--out embeddings.safetensors`, or print them with `--json`"));
     }
     let choice = device::choose(&args.device)?;
-    choice.note.iter().for_each(|note| console.warn(note));
-    let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref(), &choice.device)?;
+    let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref(), choice)?;
+    predictor.choice.note.iter().for_each(|note| console.warn(note));
     let files = image_files(&args.images)?;
     let (mut embedded, mut errors) = (Embedded::default(), Vec::new());
     for (file, embedding) in files.iter().zip(predictor.embed(&files)) {

@@ -33,8 +33,8 @@ const SHOWN: usize = 3;
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let choice = device::choose(&args.device)?;
-    choice.note.iter().for_each(|note| console.warn(note));
-    let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref(), &choice.device)?;
+    let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref(), choice)?;
+    predictor.choice.note.iter().for_each(|note| console.warn(note));
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
     for (file, prediction) in args.images.iter().zip(predictor.predict(&args.images)) {
         let prediction = match prediction {

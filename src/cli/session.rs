@@ -31,14 +31,17 @@ impl Session {
     ) -> Result<Vec<Self>> {
         let runs = options.load_all(file, Depth::Inputs, console)?;
         let works = runs.iter().flat_map(|(_, drafts)| drafts.iter().map(|draft| &draft.work));
-        let left_out = images::left_out(works);
+        images::left_out(works).iter().for_each(|note| console.warn(note));
         let folder = options.runs(file)?;
         let mut sessions: Vec<Self> = Vec::new();
         for (pipeline, drafts) in runs {
-            let choice = device::choose(&pipeline.run.device)?;
-            // A matrix cannot vary the device, so its note is the same for all.
-            if sessions.is_empty() {
-                choice.note.iter().chain(&left_out).for_each(|note| console.warn(note));
+            let mut choice = device::choose(&pipeline.run.device)?;
+            for draft in drafts.iter().filter(|draft| draft.work.dataset().is_some()) {
+                choice = choice.with(draft.work.subject().model.arch, &format!("stage `{}`", draft.name))?;
+            }
+            // Said once, and not of each run of a matrix.
+            if sessions.iter().all(|session| session.choice.note != choice.note) {
+                choice.note.iter().for_each(|note| console.warn(note));
             }
             let store = Store::open(&folder);
             let mut plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;

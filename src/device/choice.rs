@@ -4,6 +4,7 @@ use candle_core::Device;
 
 use crate::error::{Error, Result};
 use crate::ops::profile::Profile;
+use crate::pipeline::Arch;
 
 /// A device to compute on.
 #[derive(Clone, Debug)]
@@ -20,6 +21,23 @@ pub struct Choice {
 impl Choice {
     fn cpu(any: bool, note: Option<String>) -> Self {
         Self { device: Device::Cpu, variant: Profile::current().name().to_owned(), any, note }
+    }
+
+    /// The device to compute a model of this architecture on, which `whose` is: where that takes a CPU and the device was
+    /// left open, it is the CPU, and the note says why.
+    ///
+    /// # Errors
+    /// A GPU was asked for.
+    pub fn with(self, arch: Arch, whose: &str) -> Result<Self> {
+        if self.device.is_cpu() || arch.computes_on_gpus() {
+            return Ok(self);
+        }
+        let why = format!("the encoder of {whose} computes on CPUs alone");
+        if self.any {
+            return Ok(Self::cpu(true, Some(format!("computing on the CPU: {why}"))));
+        }
+        Err(Error::usage(why)
+            .hint("set `device = \"cpu\"`; of the encoders, `dinov2_vits14` computes on GPUs"))
     }
 }
 

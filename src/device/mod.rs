@@ -8,4 +8,4 @@ mod precision;
 pub use choice::{Choice, choose};
 pub use memory::explained;
 pub use place::{on_host, placed};
-pub use precision::{Products, products, rounded};
+pub use precision::{Products, products, rounded, through_bf16};

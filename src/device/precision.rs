@@ -1,6 +1,6 @@
 //! The numbers that a training step computes with.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::pipeline::Precision;
@@ -51,10 +51,19 @@ pub fn refusal(precision: Precision) -> Error {
 pub fn rounded(x: &Tensor, precision: Precision) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if precision == Precision::Bf16 && x.device().is_cuda() {
-        return crate::cuda::as_type(x, candle_core::DType::BF16);
+        return crate::cuda::as_type(x, DType::BF16);
     }
     _ = precision;
     Ok(x.clone())
+}
+
+/// f32 as it comes back from where it is kept as bfloat16.
+pub fn through_bf16(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::as_type(&crate::cuda::as_type(x, DType::BF16)?, DType::F32);
+    }
+    Ok(x.to_dtype(DType::BF16)?.to_dtype(DType::F32)?)
 }
 
 #[cfg(test)]

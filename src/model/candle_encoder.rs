@@ -46,6 +46,11 @@ impl CandleEncoder {
 
 impl Network for CandleEncoder {
     fn layer(&self, _index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+        if input.tensor().device().is_cuda() {
+            return Err(Error::failed(
+                "internal: an encoder of candle-transformers was given images on a GPU",
+            ));
+        }
         let tensors = self.parameters.iter().map(|(name, id)| Ok((name.clone(), pass.frozen(*id)?.clone())));
         let tensors: HashMap<String, Tensor> = tensors.collect::<Result<_>>()?;
         let images = input.tensor().permute((0, 3, 1, 2))?.contiguous()?;

@@ -1,8 +1,9 @@
 //! Position embeddings for another number of patches, as facebookresearch's DINOv2 makes them: bicubic, by PyTorch's
 //! `interpolate` with the scale factor that its `interpolate_pos_encoding` gives.
 
-use candle_core::{DType, Tensor};
+use candle_core::{Device, Tensor};
 
+use crate::device::{on_host, placed};
 use crate::error::Result;
 
 /// Keys' parameter as PyTorch has it (Keys 1981; `get_cubic_upsample_coefficients` in ATen's `UpSample.h`).
@@ -18,7 +19,7 @@ pub(super) fn resized(positions: &Tensor, side: usize, grid: [usize; 2]) -> Resu
         return Ok(positions.clone());
     }
     let (_, _, channels) = positions.dims3()?;
-    let numbers: Vec<f64> = positions.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    let numbers: Vec<f64> = on_host(positions)?.flatten_all()?.to_vec1()?;
     let (class_token, patches) = numbers.split_at(channels);
     let [rows, columns] =
         grid.map(|count| (0..count).map(|place| taps(place, count, side)).collect::<Vec<_>>());
@@ -36,7 +37,8 @@ pub(super) fn resized(positions: &Tensor, side: usize, grid: [usize; 2]) -> Resu
         }
     }
     let shape = (1, 1 + grid[0] * grid[1], channels);
-    Ok(Tensor::from_vec(result, shape, positions.device())?.to_dtype(positions.dtype())?)
+    let result = Tensor::from_vec(result, shape, &Device::Cpu)?.to_dtype(positions.dtype())?;
+    placed(&result, positions.device())
 }
 
 /// The four places of `side` that make place `place` of `count`, and their weights.

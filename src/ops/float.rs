@@ -179,7 +179,7 @@ pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Re
 fn cpu_only(caller: &Location) -> Error {
     let parts: Vec<&str> = caller.file().split(['/', '\\']).collect();
     let name = parts.iter().skip_while(|part| **part != "ops").nth(1).unwrap_or(&"this operation");
-    Error::usage(format!("`{}` does not compute on GPUs yet", name.trim_end_matches(".rs")))
+    Error::failed(format!("`{}` does not compute on GPUs yet", name.trim_end_matches(".rs")))
         .hint("set `device = \"cpu\"`")
 }
 

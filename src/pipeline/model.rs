@@ -94,6 +94,11 @@ impl Arch {
         matches!(self, Self::DinoV2VitS14 | Self::ClipVitB32 | Self::SiglipBase16)
     }
 
+    /// Whether it computes on GPUs: what candle-transformers computes does so on CPUs alone.
+    pub fn computes_on_gpus(self) -> bool {
+        !matches!(self, Self::ClipVitB32 | Self::SiglipBase16)
+    }
+
     /// Whether it has weights for the positions in an image, made for the `image_size` of the model's first stage.
     pub fn has_sized_positions(self) -> bool {
         matches!(self, Self::VitS16 | Self::VitB16)

@@ -41,7 +41,7 @@ impl Predictor {
             if readable.is_empty() {
                 return Ok(Vec::new());
             }
-            let input = Value::constant(placed(&Tensor::cat(&readable, 0)?, &self.device)?);
+            let input = Value::constant(placed(&Tensor::cat(&readable, 0)?, &self.choice.device)?);
             let embeddings = self.model.embed(pass, 0, input)?.into_tensor();
             Ok(embeddings.to_device(&Device::Cpu)?.to_vec2()?)
         };

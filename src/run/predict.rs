@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::{RunDirectory, StageRecord};
 use crate::autograd::Value;
 use crate::data::Transform;
-use crate::device::placed;
+use crate::device::{Choice, placed};
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
 use crate::ops;
@@ -22,7 +22,8 @@ pub struct Predictor {
     pub(super) model: Model,
     pub(super) state: State,
     transform: Transform,
-    pub(super) device: Device,
+    /// Where it computes.
+    pub choice: Choice,
     pub classes: Vec<String>,
     /// The checkpoint below the run directory.
     pub checkpoint: PathBuf,
@@ -49,7 +50,10 @@ impl Predictor {
     /// The model of a train stage, with the weights of its best epoch where one was judged, else of its last.
     ///
     /// `stage` may name one of them, as `frozen`, `frozen@best` or `frozen@last`; the last of the run otherwise.
-    pub fn open(run: &RunDirectory, stage: Option<&str>, device: &Device) -> Result<Self> {
+    ///
+    /// # Errors
+    /// No such stage, no weights of it yet, or a model that does not compute on the GPU that was asked for.
+    pub fn open(run: &RunDirectory, stage: Option<&str>, choice: Choice) -> Result<Self> {
         let record = run.record()?;
         let trained: Vec<&StageRecord> = record.stages.iter().filter(|stage| stage.kind == "train").collect();
         let (name, which) = match stage.map(|text| text.split_once('@').unwrap_or((text, ""))) {
@@ -84,15 +88,17 @@ impl Predictor {
             return Err(Error::usage(format!("stage `{}` has no `{file}` yet", stage.name))
                 .hint("let the run finish: run its pipeline file again"));
         }
-        Self::of_stage(&stage.document, &folder.join(file), device).map(|predictor| Self {
+        Self::of_stage(stage, &folder.join(file), choice).map(|predictor| Self {
             checkpoint: Path::new("stages").join(&stage.name).join(file),
             ..predictor
         })
     }
 
-    fn of_stage(document: &Json, checkpoint: &Path, device: &Device) -> Result<Self> {
+    fn of_stage(stage: &StageRecord, checkpoint: &Path, choice: Choice) -> Result<Self> {
+        let document = &stage.document;
         let broken = |error| Error::failed(format!("the run's `plan.json` cannot be read: {error}"));
         let subject: Subject = serde_json::from_value(document["model"].clone()).map_err(broken)?;
+        let choice = choice.with(subject.arch, &format!("stage `{}`", stage.name))?;
         let mut images = document["images"].clone();
         images["root"] = Json::String(String::new());
         let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
@@ -100,9 +106,15 @@ impl Predictor {
         let model = Model::build_for(&spec, subject.classes.len(), view.image_size);
         let mut rules = LoadRules::default();
         rules.classes = Some(subject.classes.clone());
-        let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?.on(device)?;
-        let (transform, device) = (Transform::evaluation(&view, None), device.clone());
-        Ok(Self { model, state, transform, device, classes: subject.classes, checkpoint: PathBuf::new() })
+        let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?;
+        Ok(Self {
+            model,
+            state: state.on(&choice.device)?,
+            transform: Transform::evaluation(&view, None),
+            choice,
+            classes: subject.classes,
+            checkpoint: PathBuf::new(),
+        })
     }
 
     /// The class probabilities of each image file, or why it cannot be read or decoded.
@@ -121,7 +133,7 @@ impl Predictor {
     }
 
     fn one(&self, file: &Path, pass: &mut Pass) -> Result<Prediction> {
-        let image = placed(&self.image(file)?, &self.device)?;
+        let image = placed(&self.image(file)?, &self.choice.device)?;
         let layers = 0..self.model.description.layers.len();
         let logits = self.model.forward(pass, layers, Value::constant(image))?;
         let probabilities: Vec<f32> = ops::softmax(logits.tensor())?.flatten_all()?.to_vec1()?;

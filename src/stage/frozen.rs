@@ -7,12 +7,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::{Context, Prefix};
 use crate::autograd::Value;
 use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Loader, Mixer};
-use crate::device::placed;
+use crate::device::{placed, through_bf16};
 use crate::error::Result;
 use crate::model::{Model, Pass, State};
 use crate::pipeline::FeatureType;
@@ -85,7 +85,7 @@ impl<'a> Frozen<'a> {
         match self.prefix.kind {
             FeatureType::F32 => Ok(features),
             // As they come back from where they are kept, whether or not they are.
-            FeatureType::Bf16 => Ok(features.to_dtype(DType::BF16)?.to_dtype(DType::F32)?),
+            FeatureType::Bf16 => through_bf16(&features),
         }
     }
 

@@ -104,3 +104,43 @@ fn cuda_histories_are_near_the_cpus() {
         assert!((cpu - gpu).abs() <= 1e-3 * cpu.abs(), "{cpu} on the CPU, {gpu} on the GPU");
     }
 }
+
+/// DINOv2 is made of our own operations; what candle-transformers computes is refused before anything runs.
+#[test]
+#[ignore = "asks for a GPU, or tests/cuda/emulated"]
+fn cuda_computes_our_own_encoders_and_leaves_candles_to_the_cpu() {
+    let project = Project::new();
+    let write = |arch: &str, image_size: usize| {
+        project.write(&format!(
+            r#"name = "colours"
+data.photos = {{ format = "image_folder", root = "photos", image_size = {image_size}, split = {{ validation = 0.3 }} }}
+model.net = {{ arch = "{arch}" }}
+
+[stage.start]
+kind = "init_weights"
+
+[stage.head]
+kind = "train"
+from = "start"
+train = ["@head"]
+features = {{ dtype = "bf16" }}
+epochs = 1
+batch_size = 5
+optimizer = {{ kind = "adamw", lr = 1e-2 }}
+"#
+        ));
+    };
+    write("dinov2_vits14", 28);
+    let run = project.run(&["--device", "cuda:0"]);
+    assert!(run.metrics("head")["last"]["train_loss"].as_f64().unwrap().is_finite());
+    for arch in ["clip_vit_b32", "siglip_base_patch16_224"] {
+        write(arch, 224);
+        let plan =
+            |device: &str| project.defrost(&["plan", "colours.toml", "--no-estimates", "--device", device]);
+        let (asked, open) = (plan("cuda:0"), plan("auto"));
+        let [refusal, note] = [&asked, &open].map(|output| String::from_utf8_lossy(&output.stderr));
+        assert_eq!(asked.status.code(), Some(2), "{refusal}");
+        assert!(refusal.contains("stage `head` computes on CPUs alone"), "{refusal}");
+        assert!(open.status.success() && note.contains("computing on the CPU: "), "{note}");
+    }
+}
