@@ -8,6 +8,7 @@ mod reason;
 mod recipe;
 mod resolve;
 mod status;
+mod tables;
 
 pub use inputs::Plan;
 pub use inputs::Planned;
