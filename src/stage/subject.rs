@@ -7,7 +7,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::Result;
 use crate::metrics;
 use crate::model::{Model, rare_paths};
-use crate::pipeline::{self, Head, ImageFolder};
+use crate::pipeline::{self, Arch, Head, ImageFolder};
 use crate::weights::Source;
 
 /// A model and the classes its head tells apart, in the order of its outputs.
@@ -40,7 +40,7 @@ impl Subject {
         if self.multi_label {
             document["multi_label"] = json!(true);
         }
-        if self.model.arch.patch().is_some() {
+        if self.model.arch.has_sized_positions() {
             document["image_size"] = json!(self.image_size);
         }
         if !matches!(self.model.head, Head::Linear(_)) {
@@ -67,13 +67,15 @@ impl Subject {
     }
 }
 
-/// How images become tensors in a stage: the data set's settings, with the stage's own image size.
+/// How images become tensors in a stage: the data set's settings, with the stage's own image size, and the channel statistics
+/// of the model where the data set has none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View(pub ImageFolder);
 
 impl View {
-    pub fn new(data: &ImageFolder, image_size: Option<usize>) -> Self {
+    pub fn new(data: &ImageFolder, image_size: Option<usize>, arch: Arch) -> Self {
         let mut data = data.clone();
+        data.normalize = data.normalize.or_else(|| Some(arch.normalize()));
         if let Some(size) = image_size {
             // The crop keeps its share of the image.
             data.resize = data.resize.map(|resize| (resize * size).div_ceil(data.image_size));
@@ -88,7 +90,7 @@ impl View {
         json!({
             "image_size": data.image_size,
             "resize": data.resize,
-            "normalize": data.normalize,
+            "normalize": data.normalize.unwrap_or_default(),
             "broken": data.broken,
             "decode": data.decode,
         })
