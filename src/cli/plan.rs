@@ -178,7 +178,12 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
 fn note(work: &Work) -> Option<String> {
     let train = match work {
         Work::Train(train) => train,
-        Work::LoadWeights(load) => return load.names.as_ref().map(|names| format!("the weights have {names}")),
+        Work::LoadWeights(load) => {
+            let settings = &load.settings;
+            let elsewhere = settings.stage.as_ref().zip(settings.pipeline.as_ref());
+            let elsewhere = elsewhere.map(|(stage, file)| format!("the weights of `{stage}` in `{file}`"));
+            return elsewhere.or(load.names.as_ref().map(|names| format!("the weights have {names}")));
+        }
         _ => return None,
     };
     let totals = train.table.totals();

@@ -42,7 +42,7 @@ struct Reference<'a> {
 
 /// What the weights of a stage are wanted for.
 #[derive(Clone, Copy, PartialEq)]
-enum Role {
+pub enum Role {
     /// To go on from, or to be measured.
     Start,
     /// To be one of several models whose predictions are averaged.
@@ -69,9 +69,11 @@ fn head((name, node): &(String, Node)) -> (String, Option<&str>) {
     (name.clone(), node.get("kind").and_then(Node::text))
 }
 
-type Problem = (&'static str, String, Option<String>);
+/// A code, a message, and the cure.
+pub type Problem = (&'static str, String, Option<String>);
 
-fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str, role: Role) -> Vec<Problem> {
+/// What is wrong with a reference to one of the stages of a file, which stand with their kinds.
+pub fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str, role: Role) -> Vec<Problem> {
     let (stage, word) = text.split_once('@').map_or((text, None), |(stage, word)| (stage, Some(word)));
     let mut problems = Vec::new();
     match stages.iter().find(|(name, _)| name == stage) {

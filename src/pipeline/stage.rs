@@ -23,7 +23,6 @@ pub enum Stage {
 /// Reads pretrained weights, strictly: every tensor must be found, expected and of the right shape, unless a pattern says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-reserved" = ["pipeline", "stage"]))]
 pub struct LoadWeights {
     /// The model to fill, by its name under `[model]`. May be left out where the file has one.
     pub model: Option<String>,
@@ -35,6 +34,13 @@ pub struct LoadWeights {
     /// Instead of `file`, a stage of this pipeline whose weights are taken over, such as `domain@best`: into a model of
     /// other classes, or of another head.
     pub from: Option<String>,
+    /// Instead of `file`, another pipeline file, one of whose stages the weights are taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub pipeline: Option<String>,
+    /// The stage of that pipeline, such as `domain@best`. It must have been run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// Tensors that are not read but initialised afresh, such as `["@head"]`.
     #[serde(default)]
     pub reinit: Vec<String>,

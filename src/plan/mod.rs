@@ -2,6 +2,7 @@
 //!
 //! Planning reads inputs and the store, and never computes or writes a result.
 
+mod elsewhere;
 mod ensemble;
 mod inputs;
 mod reason;
@@ -9,6 +10,7 @@ mod recipe;
 mod resolve;
 mod status;
 
+pub use elsewhere::{Elsewhere, fetch};
 pub use inputs::Plan;
 pub use inputs::Planned;
 pub use recipe::key;
