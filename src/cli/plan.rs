@@ -190,11 +190,13 @@ fn note(work: &Work) -> Option<String> {
     let images = train.dataset.as_ref().map_or(0, |dataset| dataset.split(Split::Train).len());
     let batches = images.div_ceil(train.settings.batch_size);
     let steps = batches.div_ceil(train.settings.accumulate as usize);
+    let taught = train.settings.distill.as_ref().map(|distill| format!(", taught by `{}`", distill.teacher));
     Some(format!(
-        "{} of {} tensors on {images} images, {} epochs of {steps} steps",
+        "{} of {} tensors on {images} images, {} epochs of {steps} steps{}",
         totals.trainable_tensors,
         totals.trainable_tensors + totals.frozen_tensors,
         train.settings.epochs,
+        taught.unwrap_or_default(),
     ))
 }
 

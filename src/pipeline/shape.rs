@@ -211,6 +211,11 @@ fn augment(draft: &mut Draft, path: &str) {
 
 fn features(draft: &mut Draft, path: &str) {
     let Some(features) = draft.read::<Features>(&format!("{path}.features")) else { return };
+    if draft.get(&format!("{path}.distill")).is_some() {
+        let message = "the teacher sees every image in every epoch, so that no features are kept".to_owned();
+        let help = "remove `features` or `distill`".to_owned();
+        return draft.report(draft.key(&format!("{path}.features")), "no-effect", message, help);
+    }
     let augment = draft.get(&format!("{path}.augment"));
     let (random, mixes) = match augment {
         Some(_) => match draft.read::<Augment>(&format!("{path}.augment")) {

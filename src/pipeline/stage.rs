@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::augment::Augment;
+use super::distill::Distill;
 use super::loss::Loss;
 use super::optimizer::{Group, Optimizer, Unfreeze};
 use super::recognition::{Identification, Verification};
@@ -68,7 +69,7 @@ pub struct InitWeights {
 /// Trains the parameters that its rules leave trainable, and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-reserved" = ["distill", "precision"]))]
+#[schemars(extend("x-reserved" = ["precision"]))]
 pub struct Train {
     /// The stage whose weights this one starts from; after a train stage with `@best` or `@last`.
     pub from: String,
@@ -98,6 +99,9 @@ pub struct Train {
     /// The loss; cross-entropy if left out.
     #[serde(default)]
     pub loss: Loss,
+    /// A frozen teacher beside the labels; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<Distill>,
     /// Parameters to keep still; everything else trains. One of `freeze`, `train` or a depth setting may be given.
     pub freeze: Option<Vec<String>>,
     /// Parameters to train; everything else is frozen.
@@ -243,7 +247,9 @@ impl Stage {
         let written: Vec<&String> = match self {
             Self::LoadWeights(load) => load.from.iter().collect(),
             Self::InitWeights(_) => Vec::new(),
-            Self::Train(train) => vec![&train.from],
+            Self::Train(train) => std::iter::once(&train.from)
+                .chain(train.distill.iter().map(|distill| &distill.teacher))
+                .collect(),
             Self::Evaluate(evaluate) => {
                 evaluate.from.iter().chain(evaluate.ensemble.iter().flatten()).collect()
             }

@@ -9,6 +9,7 @@ mod reason;
 mod recipe;
 mod resolve;
 mod status;
+mod teacher;
 
 pub use elsewhere::{Elsewhere, fetch};
 pub use inputs::Plan;

@@ -142,12 +142,16 @@ impl Resolver<'_> {
                     return None;
                 }
                 let view = View::new(data, train.image_size);
-                self.same_patches(name, data_name, &subject, &view)?;
+                for work in above {
+                    self.same_patches(name, data_name, work.subject(), &view)?;
+                }
                 let dataset = self.images(data_name, data);
                 self.loss(name, &train.loss, &subject)?;
                 self.last_batch(name, train, &description, &table, dataset.as_deref())?;
                 let rules = rules_of(train);
+                let teacher = self.teacher(name, train, &subject, &view, above)?;
                 let work = Train::new(subject, view, dataset, (**train).clone(), table, &description, seed);
+                let work = Train { teacher, ..work };
                 Some((Work::Train(Box::new(work)), rules))
             }
             Stage::Evaluate(evaluate) => {
