@@ -4,6 +4,7 @@ mod bench;
 mod diff;
 mod distill;
 mod embed;
+mod encoders;
 mod ensemble;
 mod environment;
 mod failure;
