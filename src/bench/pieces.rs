@@ -123,11 +123,11 @@ impl Pieces {
         let (images, classes) = (input.dim(0)?, self.subject.classes.len());
         let feed = |targets| Repeated { images: input, targets, steps: rounds, layer: from, prefix: None };
         if self.subject.multi_label {
-            let task = Labeller::of_training(&self.subject, &stage.loss, None);
+            let task = Labeller::of_training(&self.subject, stage, None);
             let feed = feed(Targets::Labels(vec![0.0; images * classes]));
             return self.steps(&task, &feed, stage, &table, meter);
         }
-        let task = Classifier::of_training(&self.subject, &stage.loss, None);
+        let task = Classifier::of_training(&self.subject, stage, None);
         let feed = feed(Targets::Classes((0..images).map(|image| (image % classes) as u32).collect()));
         self.steps(&task, &feed, stage, &table, meter)
     }

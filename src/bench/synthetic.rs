@@ -55,6 +55,7 @@ impl Repeated<'_> {
             targets: self.targets.clone(),
             samples: (0..images).collect(),
             streams: (0..images as u64).collect(),
+            teacher: None,
         })
     }
 }

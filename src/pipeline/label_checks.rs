@@ -66,6 +66,12 @@ pub fn train(draft: &mut Draft, name: &str, path: &str) {
         };
         draft.report(draft.key(&at), "conflict", message, help.to_owned());
     }
+    let at = format!("{path}.distill");
+    if several && draft.get(&at).is_some() {
+        let message =
+            format!("a teacher tells one class each, and images of `data.{data}` have any number of labels");
+        draft.report(draft.key(&at), "conflict", message, "remove `distill`".to_owned());
+    }
     let at = format!("{path}.monitor");
     if !several && draft.read(&at) == Some(Monitor::ValidationMap) {
         let message =

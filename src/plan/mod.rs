@@ -2,6 +2,7 @@
 //!
 //! Planning reads inputs and the store, and never computes or writes a result.
 
+mod elsewhere;
 mod ensemble;
 mod inputs;
 mod reason;
@@ -9,7 +10,9 @@ mod recipe;
 mod resolve;
 mod status;
 mod tables;
+mod teacher;
 
+pub use elsewhere::{Elsewhere, fetch};
 pub use inputs::Plan;
 pub use inputs::Planned;
 pub use recipe::key;

@@ -9,7 +9,7 @@ use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::metrics::{MultiLabelMetrics, THRESHOLD};
 use crate::ops;
-use crate::pipeline::{ClassWeights, Loss};
+use crate::pipeline::{ClassWeights, Loss, Train};
 use crate::report;
 use crate::train::{Scores, Targets, Task};
 
@@ -25,7 +25,7 @@ impl<'a> Labeller<'a> {
     }
 
     /// By the loss of a train stage; `dataset` says how many training images have each label, where that is known.
-    pub fn of_training(subject: &'a Subject, loss: &Loss, dataset: Option<&Dataset>) -> Self {
+    pub fn of_training(subject: &'a Subject, settings: &Train, dataset: Option<&Dataset>) -> Self {
         let labels = &subject.classes[..];
         let (with, images) = match dataset {
             Some(dataset) => {
@@ -34,7 +34,7 @@ impl<'a> Labeller<'a> {
             }
             None => (vec![1; labels.len()], 2),
         };
-        let positive_weights = match loss {
+        let positive_weights = match &settings.loss {
             Loss::Bce(loss) => loss.positive_weights.as_ref(),
             _ => None,
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::classifier::Classifier;
 use super::feed::{Material, Training as Batches};
+use super::teacher::Teacher;
 use super::{Context, Labeller, Train, optimizer};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -19,12 +20,17 @@ impl Train {
     pub fn range_test(&self, context: &Context, range: &Range) -> Result<RangeTest> {
         let dataset =
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
-        let (subject, loss) = (&self.subject, &self.settings.loss);
+        let (subject, settings) = (&self.subject, &self.settings);
         match subject.multi_label {
-            true => self.raise(&Labeller::of_training(subject, loss, Some(dataset)), dataset, context, range),
-            false => {
-                self.raise(&Classifier::of_training(subject, loss, Some(dataset)), dataset, context, range)
+            true => {
+                self.raise(&Labeller::of_training(subject, settings, Some(dataset)), dataset, context, range)
             }
+            false => self.raise(
+                &Classifier::of_training(subject, settings, Some(dataset)),
+                dataset,
+                context,
+                range,
+            ),
         }
     }
 
@@ -39,7 +45,8 @@ impl Train {
         let source = context.load_model(0, &model.description)?;
         // Only who trains from the start does here.
         let materials = Material::of_training(self, dataset, &model, &source, context);
-        let feed = Batches::new(self, &materials[..1])?;
+        let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
+        let feed = Batches::new(self, &materials[..1], teacher.as_ref())?;
         let setup = Setup {
             model: &model,
             table: &self.table,

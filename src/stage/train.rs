@@ -14,13 +14,14 @@ use super::feed::{Material, Training as Batches};
 use super::host::{self, StageHost};
 use super::parameters;
 use super::subject::split_document;
+use super::teacher::Teacher;
 use super::work::{rare_versions, versions};
 use super::{Context, Labeller, Outcome, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable, Phase};
 use crate::model::{self, Description, Model, State};
-use crate::pipeline;
+use crate::pipeline::{self, Distill};
 use crate::report::{ParameterCounts, Training};
 use crate::train::{self, Optimizer, Parameter, Progress, Setup};
 use crate::weights::{self, Source};
@@ -32,6 +33,8 @@ pub struct Train {
     pub dataset: Option<Arc<Dataset>>,
     pub settings: pipeline::Train,
     pub table: ParameterTable,
+    /// The model that teaches, where one does.
+    pub teacher: Option<Subject>,
     /// The frozen layers ahead of all that trains, in order: fewer where deeper ones thaw on the way.
     pub prefixes: Vec<Prefix>,
     pub seed: u64,
@@ -48,7 +51,7 @@ impl Train {
         seed: u64,
     ) -> Self {
         let prefixes = Prefix::of_training(description, &table, &settings);
-        Self { subject, view, dataset, settings, table, prefixes, seed }
+        Self { subject, view, dataset, settings, table, teacher: None, prefixes, seed }
     }
 
     /// The epochs, counted from 0, in which a prefix holds.
@@ -127,6 +130,11 @@ impl Train {
         if let Some(clip_norm) = settings.clip_norm {
             document["settings"]["clip_norm"] = json!(clip_norm);
         }
+        if let Some((distill, teacher)) = settings.distill.as_ref().zip(self.teacher.as_ref()) {
+            let Distill { temperature, weight, .. } = distill;
+            document["settings"]["distill"] = json!({ "temperature": temperature, "weight": weight });
+            document["teacher"] = teacher.document();
+        }
         if let Some(ema) = &settings.ema {
             document["settings"]["ema"] = json!(ema);
         }
@@ -140,6 +148,8 @@ impl Train {
         paths.extend(self.subject.rare_paths());
         paths.extend(classifier::rare_paths(&self.settings.loss, self.settings.augment.mixes()));
         paths.extend(depth);
+        paths.extend(self.teacher.as_ref().map(|_| "distillation"));
+        paths.extend(self.teacher.iter().flat_map(Subject::rare_paths));
         paths
     }
 
@@ -152,10 +162,10 @@ impl Train {
     pub fn execute(&self, context: &Context) -> Result<()> {
         let dataset =
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
-        let (subject, loss) = (&self.subject, &self.settings.loss);
+        let (subject, settings) = (&self.subject, &self.settings);
         match subject.multi_label {
-            true => self.fit(&Labeller::of_training(subject, loss, Some(dataset)), dataset, context),
-            false => self.fit(&Classifier::of_training(subject, loss, Some(dataset)), dataset, context),
+            true => self.fit(&Labeller::of_training(subject, settings, Some(dataset)), dataset, context),
+            false => self.fit(&Classifier::of_training(subject, settings, Some(dataset)), dataset, context),
         }
     }
 
@@ -163,7 +173,8 @@ impl Train {
         let model = self.subject.build();
         let source = context.load_model(0, &model.description)?;
         let materials = Material::of_training(self, dataset, &model, &source, context);
-        let feed = Batches::new(self, &materials)?;
+        let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
+        let feed = Batches::new(self, &materials, teacher.as_ref())?;
         let setup = Setup {
             model: &model,
             table: &self.table,
