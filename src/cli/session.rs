@@ -34,16 +34,20 @@ impl Session {
         images::left_out(works).iter().for_each(|note| console.warn(note));
         let folder = options.runs(file)?;
         let mut sessions: Vec<Self> = Vec::new();
-        for (pipeline, drafts) in runs {
+        for (pipeline, mut drafts) in runs {
             let mut choice = device::choose(&pipeline.run.device)?;
-            for draft in drafts.iter().filter(|draft| draft.work.dataset().is_some()) {
-                choice = choice.with(draft.work.subject().model.arch, &format!("stage `{}`", draft.name))?;
+            for draft in &drafts {
+                for subject in draft.work.computed() {
+                    choice = choice.with(subject.model.arch, &format!("stage `{}`", draft.name))?;
+                }
             }
             // Said once, and not of each run of a matrix.
             if sessions.iter().all(|session| session.choice.note != choice.note) {
                 choice.note.iter().for_each(|note| console.warn(note));
             }
             let store = Store::open(&folder);
+            let wanted = wanted(&choice);
+            plan::fetch(&mut drafts, &store, wanted, &choice.variant, rehash)?;
             let mut plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
             plan.label.clone_from(&pipeline.label);
             sessions.push(Self { pipeline, runs: folder.clone(), store, plan, choice });
@@ -82,8 +86,7 @@ impl Session {
     }
 
     pub fn wanted(&self) -> Wanted<'_> {
-        let variant = &self.choice.variant;
-        if self.choice.any { Wanted::Any { preferring: variant } } else { Wanted::Exactly(variant) }
+        wanted(&self.choice)
     }
 
     /// The threads to compute on, and how many they are.
@@ -94,6 +97,11 @@ impl Session {
         let pool = pool.map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
         Ok((threads, pool))
     }
+}
+
+fn wanted(choice: &Choice) -> Wanted<'_> {
+    let variant = &choice.variant;
+    if choice.any { Wanted::Any { preferring: variant } } else { Wanted::Exactly(variant) }
 }
 
 /// Ctrl-C, SIGTERM and SIGUSR1 ask for a checkpoint and an orderly end; a second Ctrl-C does not wait for it.

@@ -22,6 +22,14 @@ pub fn add_in_place(sum: &Tensor, addend: &Tensor) -> Result<()> {
     engine.numbers(&kernel("add", sum.dtype())?, count, arguments)
 }
 
+/// factor · x, in f32.
+pub fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
+    let (engine, count) = (Engine::of(x)?, x.elem_count());
+    let (out, to) = engine.tensor(DType::F32, x.shape())?;
+    engine.numbers("scaled", count, arguments![count as i64, address(x)?, factor as f32, to])?;
+    Ok(out)
+}
+
 /// The same numbers in f32 or bf16, rounded to the nearest.
 pub fn as_type(x: &Tensor, dtype: DType) -> Result<Tensor> {
     if x.dtype() == dtype {

@@ -19,7 +19,7 @@ pub use blas::{Operand, Product};
 pub use columns::{column_products, column_sums};
 pub use convolution::{Convolution, Pass};
 pub use device::{Gpu, Versions, gpus, open, versions};
-pub use elementwise::{add, add_in_place, as_type};
+pub use elementwise::{add, add_in_place, as_type, scaled};
 pub use engine::{Address, Engine, Settings, address, optional, out_of_memory};
 pub use launch::{Arguments, Chunks, Frame, Grid, kernel};
 pub use library::{Library, libraries, require_libraries};

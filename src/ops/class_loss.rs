@@ -1,7 +1,7 @@
 //! What the losses over classes share: rows of scores against one class each, or against a mixture of two, averaged.
 
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(super) mod cuda;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -66,7 +66,14 @@ pub fn class_loss(
     targets: &[Mixture],
     loss: &dyn ClassLoss,
 ) -> Result<Losses> {
-    on_cuda!(scores.tensor(), cuda::forward(tape, scores, targets, loss));
+    on_cuda!(scores.tensor(), {
+        let on_host = |tape: &mut Tape, scores: &Value| {
+            let Losses { mean, rows, weights } = forward::<f32>(tape, scores, targets, loss)?;
+            Ok((mean, (rows, weights)))
+        };
+        let (mean, (rows, weights)) = cuda::through_host(tape, scores, on_host)?;
+        Ok(Losses { mean, rows, weights })
+    });
     by_dtype!(scores.tensor(), T => forward::<T>(tape, scores, targets, loss))
 }
 

@@ -324,6 +324,30 @@ fn cuda_cosines_and_their_losses() {
 
 #[test]
 #[ignore = "asks for a GPU"]
+fn cuda_losses_of_labels_and_of_teachers() {
+    let logits = (normal("logits", &[5, 7]) * 4.0).unwrap();
+    let targets: Vec<f32> = (0..35u8).map(|place| f32::from(place % 3) / 2.0).collect();
+    let weights = [0.5, 1.0, 2.0, 3.0, 1.0, 0.1, 7.0];
+    check("binary cross-entropy", &[logits.clone()], LONG, &|tape, x| {
+        Ok(binary_cross_entropy(tape, &x[0], &targets, Some(&weights))?.0)
+    });
+    let teacher = (normal("teacher", &[5, 7]) * 3.0).unwrap();
+    check("a blend with a teacher's", &[logits.clone()], LONG, &|tape, x| {
+        let like = x[0].tensor();
+        let teacher = teacher.to_dtype(like.dtype()).unwrap().to_device(like.device()).unwrap();
+        let taught = distillation(tape, &x[0], &teacher, 2.0)?;
+        let told = cross_entropy(tape, &x[0], &[1, 0, 6, 3, 2], 0.1)?.0;
+        blended(tape, &told, &taught, 0.3)
+    });
+    let run = |device: &Device| {
+        let logits = logits.to_dtype(DType::F32).unwrap().to_device(device).unwrap();
+        sigmoid(&logits).unwrap().to_device(&Device::Cpu).unwrap()
+    };
+    assert!(relative_error(&run(&gpu()), &run(&Device::Cpu)) <= SHORT);
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
 fn cuda_draws_are_those_of_the_cpu() {
     let x = normal("x", &[7, 45]).to_dtype(DType::F32).unwrap();
     let run = |device: &Device| {

@@ -13,6 +13,7 @@ mod attention_rows;
 mod average_pool;
 mod awake;
 mod batch_norm;
+mod binary_cross_entropy;
 pub(crate) mod buffer;
 mod channel_sums;
 mod channels;
@@ -22,6 +23,7 @@ mod cross_entropy;
 #[cfg(all(test, feature = "cuda"))]
 mod cuda_tests;
 mod curve;
+mod distillation;
 mod dropout;
 mod exponential;
 pub mod float;
@@ -55,10 +57,12 @@ pub use attention::attention;
 pub use average_pool::global_average_pool;
 pub use awake::Awake;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training, running_statistic};
+pub use binary_cross_entropy::binary_cross_entropy;
 pub use class_loss::{ClassLoss, Losses, Mixture, class_loss};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d, pointwise};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use curve::Activation;
+pub use distillation::{blended, distillation};
 pub use dropout::dropout;
 pub use focal::Focal;
 pub use layer_norm::layer_norm;
@@ -68,6 +72,7 @@ pub use margin::{Margin, MarginLoss};
 pub use max_pool::max_pool2d;
 pub use normalize_rows::normalize_rows;
 pub use scale_channels::scale_channels;
+pub use sigmoid::sigmoid;
 pub use softmax::softmax;
 pub use stochastic_depth::stochastic_depth;
 pub use tokens::{first_token, tokens};
@@ -91,6 +96,7 @@ pub const RARE_VERSIONS: &[(&str, u32)] = &[
     ("class_loss", 1),
     ("focal", 1),
     ("margin", 1),
+    ("distillation", 1),
     ("normalize_rows", 1),
     ("stochastic_depth", 1),
     ("layer_norm", 1),
@@ -98,6 +104,8 @@ pub const RARE_VERSIONS: &[(&str, u32)] = &[
     ("attention", 1),
     ("layer_scale", 1),
     ("tokens", 1),
+    ("binary_cross_entropy", 1),
+    ("sigmoid", 1),
 ];
 
 /// How a window moves over an image: stride, and zero padding on each side.

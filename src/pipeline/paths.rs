@@ -9,8 +9,16 @@ use super::document::{Node, Value};
 use super::suggest;
 
 /// The settings that are paths; `*` is any name.
-const PATHS: [&[&str]; 4] =
-    [&["extends"], &["data", "*", "root"], &["stage", "*", "file"], &["stage", "*", "verification", "pairs"]];
+const PATHS: [&[&str]; 8] = [
+    &["extends"],
+    &["data", "*", "root"],
+    &["data", "*", "file"],
+    &["data", "*", "split", "files", "validation"],
+    &["data", "*", "split", "files", "test"],
+    &["stage", "*", "file"],
+    &["stage", "*", "pipeline"],
+    &["stage", "*", "verification", "pairs"],
+];
 
 /// Looks up variables and remembers what it found.
 #[derive(Clone)]
@@ -135,7 +143,7 @@ pub fn check_variables(
                 report(
                     "misplaced-variable",
                     message,
-                    "variables are replaced in `root` and `file` only".into(),
+                    "variables are replaced in paths only, such as `root` and `file`".into(),
                 );
             }
             return;
@@ -198,14 +206,23 @@ pub fn missing_help(base: &Path, path: &str) -> String {
 pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnostics: &mut Vec<Diagnostic>) {
     let mut sought: Vec<(&Node, String, bool)> = Vec::new();
     for (_, stage) in root.get("stage").map(Node::entries).unwrap_or_default() {
-        if let Some(node) = stage.get("file")
-            && stage.get("kind").and_then(Node::text) == Some("load_weights")
-            && let Some(Ok(path)) = node.text().map(|text| variables.expand(text))
-        {
-            sought.push((node, path, false));
+        if stage.get("kind").and_then(Node::text) != Some("load_weights") {
+            continue;
+        }
+        for node in ["file", "pipeline"].into_iter().filter_map(|key| stage.get(key)) {
+            if let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) {
+                sought.push((node, path, false));
+            }
         }
     }
     for (_, data) in root.get("data").map(Node::entries).unwrap_or_default() {
+        let files = data.get("split").and_then(|split| split.get("files"));
+        let files = files.map(Node::entries).unwrap_or_default().iter().map(|(_, file)| file);
+        for node in data.get("file").into_iter().chain(files) {
+            if let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) {
+                sought.push((node, path, false));
+            }
+        }
         let Some(node) = data.get("root") else { continue };
         let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) else { continue };
         let there = base.join(&path).is_dir();

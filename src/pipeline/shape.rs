@@ -5,13 +5,18 @@ use regex::Regex;
 use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
-use super::{Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Split};
-use super::{group_checks, schedule_checks, suggest};
+use super::{Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer};
+use super::{data_checks, group_checks, label_checks, schedule_checks, suggest};
 
 /// Checks every data set, model and stage.
 pub fn check(draft: &mut Draft) {
-    for (name, _) in draft.entries("data") {
-        image_folder(draft, &format!("data.{name}"));
+    for (name, data) in draft.entries("data") {
+        let path = format!("data.{name}");
+        image_sizes(draft, &path);
+        match data.get("format").and_then(Node::text) {
+            Some("csv") => data_checks::table(draft, &path),
+            _ => data_checks::folder(draft, &path),
+        }
     }
     for (name, _) in draft.entries("model") {
         model(draft, &format!("model.{name}"));
@@ -20,8 +25,9 @@ pub fn check(draft: &mut Draft) {
         let path = format!("stage.{name}");
         match stage.get("kind").and_then(Node::text) {
             Some("load_weights") => {
-                let help = "say where the weights are: in a `file`, or `from` a stage of this pipeline";
-                one_origin(draft, stage, &path, &["file", "from"], "where the weights are", help);
+                let help = "say where the weights are: in a `file`, or `from` a stage of this pipeline, or in another `pipeline`";
+                one_origin(draft, stage, &path, &["file", "from", "pipeline"], "where the weights are", help);
+                stage_of_another(draft, stage);
                 for key in ["reinit", "allow_missing", "allow_unexpected", "allow_mismatched"] {
                     patterns(draft, &format!("{path}.{key}"));
                 }
@@ -55,12 +61,22 @@ fn one_origin(draft: &mut Draft, stage: &Node, path: &str, keys: &[&str], what: 
     }
 }
 
-fn image_folder(draft: &mut Draft, path: &str) {
-    let at = format!("{path}.split");
-    if let Some(split) = draft.read::<Split>(&at) {
-        parts(draft, &at, &split);
-    }
-    // The sides are the schema's to check; what is left out stands here at its default.
+/// Another pipeline and the stage of it go together.
+fn stage_of_another(draft: &mut Draft, stage: &Node) {
+    let (place, missing, help) = match (stage.get("pipeline"), stage.get("stage")) {
+        (Some(pipeline), None) => {
+            (pipeline, "stage", "name the stage of that pipeline, such as `stage = \"domain@best\"`")
+        }
+        (None, Some(of)) => {
+            (of, "pipeline", "name its file with `pipeline`; `from` names a stage of this one")
+        }
+        _ => return,
+    };
+    draft.report(place.mark(), "missing-key", format!("missing key `{missing}`"), help.to_owned());
+}
+
+/// The sides are the schema's to check; what is left out stands here at its default.
+fn image_sizes(draft: &mut Draft, path: &str) {
     let side = |key: &str| draft.get(&format!("{path}.{key}")).map(|node| node.to_json());
     let image_size = side("image_size").map_or(Some(224), |size| size.as_u64());
     if let (Some(Some(resize)), Some(size)) = (side("resize").map(|resize| resize.as_u64()), image_size)
@@ -83,42 +99,6 @@ fn model(draft: &mut Draft, path: &str) {
     }
 }
 
-fn parts(draft: &mut Draft, at: &str, split: &Split) {
-    if split.folders.is_some() {
-        let usual = Split::default();
-        let changed = [
-            ("validation", split.validation != usual.validation),
-            ("test", split.test != usual.test),
-            ("stratify", split.stratify != usual.stratify),
-            ("seed", split.seed != usual.seed),
-            ("group", split.group != usual.group),
-        ];
-        for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
-            let message = format!("`{key}` has no effect: the folders say which image is where");
-            let place = draft.key(&format!("{at}.{key}"));
-            draft.report(place, "conflict", message, format!("remove `{key}` or `folders`"));
-        }
-    } else if split.validation < 1.0 && split.test < 1.0 && split.validation + split.test >= 1.0 {
-        let message = format!(
-            "validation ({}) and test ({}) leave no image for training",
-            split.validation, split.test
-        );
-        draft.report(draft.place(at), "conflict", message, "their sum must be below 1".to_owned());
-    }
-    if let Some(group) = &split.group {
-        let place = draft.place(&format!("{at}.group"));
-        match Regex::new(group) {
-            Err(error) => draft.report(place, "bad-regex", reason(&error), None),
-            Ok(regex) if regex.captures_len() < 2 => {
-                let message = "`group` captures nothing, so no images stay together".to_owned();
-                let help = format!("put what they share in parentheses, such as `({group})`");
-                draft.report(place, "bad-regex", message, help);
-            }
-            Ok(_) => {}
-        }
-    }
-}
-
 fn train(draft: &mut Draft, name: &str, path: &str) {
     who_trains(draft, path);
     patterns(draft, &format!("{path}.freeze"));
@@ -128,7 +108,8 @@ fn train(draft: &mut Draft, name: &str, path: &str) {
     schedule_checks::check(draft, name, path);
     augment(draft, &format!("{path}.augment"));
     features(draft, path);
-    if draft.split_of(name).is_some_and(|split| !split.has_validation()) {
+    label_checks::train(draft, name, path);
+    if draft.parts_of(name).is_some_and(|parts| !parts.validation) {
         let monitor: Option<Monitor> = draft.read(&format!("{path}.monitor"));
         let asked = [
             ("early_stop", draft.read::<EarlyStop>(&format!("{path}.early_stop")).is_some()),
@@ -196,6 +177,11 @@ fn augment(draft: &mut Draft, path: &str) {
 
 fn features(draft: &mut Draft, path: &str) {
     let Some(features) = draft.read::<Features>(&format!("{path}.features")) else { return };
+    if draft.get(&format!("{path}.distill")).is_some() {
+        let message = "the teacher sees every image in every epoch, so that no features are kept".to_owned();
+        let help = "remove `features` or `distill`".to_owned();
+        return draft.report(draft.key(&format!("{path}.features")), "no-effect", message, help);
+    }
     let augment = draft.get(&format!("{path}.augment"));
     let (random, mixes) = match augment {
         Some(_) => match draft.read::<Augment>(&format!("{path}.augment")) {
@@ -235,6 +221,7 @@ fn ensemble(draft: &mut Draft, stage: &Node, path: &str) {
 }
 
 fn evaluate(draft: &mut Draft, name: &str, path: &str) {
+    label_checks::evaluate(draft, name, path);
     let given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
     let sides = ["identification.gallery", "identification.query"];
     // The stage's own split is not asked for where nothing but two others are.
@@ -254,14 +241,14 @@ fn evaluate(draft: &mut Draft, name: &str, path: &str) {
 }
 
 fn part_is_there(draft: &mut Draft, stage: &str, at: &str) {
-    let Some(split) = draft.split_of(stage) else { return };
+    let Some(parts) = draft.parts_of(stage) else { return };
     let part = match draft.get(at) {
         Some(_) => draft.read(at),
         None => Some(EvaluationSplit::default()),
     };
     let (part, there) = match part {
-        Some(EvaluationSplit::Validation) => ("validation", split.has_validation()),
-        Some(EvaluationSplit::Test) => ("test", split.has_test()),
+        Some(EvaluationSplit::Validation) => ("validation", parts.validation),
+        Some(EvaluationSplit::Test) => ("test", parts.test),
         Some(EvaluationSplit::Train) | None => return,
     };
     if !there {
@@ -304,7 +291,7 @@ pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
 }
 
 /// The last line of a regex error says why; those before it draw the pattern.
-fn reason(error: &regex::Error) -> String {
+pub(super) fn reason(error: &regex::Error) -> String {
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default();
     format!("not a regular expression: {}", last.trim_start_matches("error: "))

@@ -1,13 +1,16 @@
 //! The task of telling classes apart: a loss on scores, counted by the classification metrics.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
+use serde_json::json;
 
+use super::{Context, Outcome};
 use crate::autograd::{Tape, Value};
 use crate::data::{Dataset, Split};
-use crate::error::Result;
-use crate::metrics::ClassificationMetrics;
+use crate::error::{Error, Result};
+use crate::metrics::{ClassificationMetrics, most_likely};
 use crate::ops::{self, Margin};
-use crate::pipeline::{Head, Loss};
+use crate::pipeline::{Distill, Head, Loss, Train};
+use crate::report;
 use crate::stage::Subject;
 use crate::train::{Scores, Targets, Task};
 
@@ -17,16 +20,18 @@ pub struct Classifier<'a> {
     /// What cosines were multiplied by; 1 where scores are none.
     scale: f64,
     class_weights: Option<Vec<f64>>,
+    distill: Option<Distill>,
 }
 
 impl<'a> Classifier<'a> {
     /// By plain cross-entropy, as evaluations measure.
     pub fn new(classes: &'a [String]) -> Self {
-        Self { classes, loss: Loss::default(), scale: 1.0, class_weights: None }
+        Self { classes, loss: Loss::default(), scale: 1.0, class_weights: None, distill: None }
     }
 
     /// By the loss of a train stage; `dataset` says how many training images each class has, where that is known.
-    pub fn of_training(subject: &'a Subject, loss: &Loss, dataset: Option<&Dataset>) -> Self {
+    pub fn of_training(subject: &'a Subject, settings: &Train, dataset: Option<&Dataset>) -> Self {
+        let loss = &settings.loss;
         let classes = &subject.classes[..];
         let images: Vec<usize> = match dataset {
             Some(dataset) => dataset.counts().iter().map(|counts| counts[Split::Train as usize]).collect(),
@@ -37,7 +42,7 @@ impl<'a> Classifier<'a> {
             Head::Linear(_) | Head::Mlp(_) => 1.0,
         };
         let class_weights = loss.class_weights().map(|weights| weights.resolve(classes, &images));
-        Self { classes, loss: loss.clone(), scale, class_weights }
+        Self { classes, loss: loss.clone(), scale, class_weights, distill: settings.distill.clone() }
     }
 }
 
@@ -48,6 +53,8 @@ pub(super) fn rare_paths(loss: &Loss, mixes: bool) -> &'static [&'static str] {
         Loss::CrossEntropy(_) => &["class_loss"],
         Loss::Focal(_) => &["class_loss", "focal"],
         Loss::Arcface(_) | Loss::Cosface(_) => &["class_loss", "margin"],
+        // Those are of all that tells labels.
+        Loss::Bce(_) => &[],
     }
 }
 
@@ -75,28 +82,38 @@ impl Task for Classifier<'_> {
                 meter.update(&scores, labels, &rows)?;
                 return Ok(mean);
             }
+            (Loss::Bce(_), _) => return Err(Error::failed("internal: a loss of labels for one class each")),
             (Loss::CrossEntropy(loss), _) => {
                 let loss = ops::CrossEntropy { label_smoothing: loss.label_smoothing, class_weights };
-                ops::class_loss(tape, output, &targets.mixtures(), &loss)
+                ops::class_loss(tape, output, &targets.mixtures()?, &loss)
             }
             (Loss::Focal(loss), _) => {
                 let loss = ops::Focal { gamma: loss.gamma, class_weights };
-                ops::class_loss(tape, output, &targets.mixtures(), &loss)
+                ops::class_loss(tape, output, &targets.mixtures()?, &loss)
             }
             (Loss::Arcface(loss), _) => {
                 let margin = Margin::Angle { margin: loss.margin, easy: loss.easy_margin };
-                ops::class_loss(tape, output, &targets.mixtures(), &margin_loss(margin))
+                ops::class_loss(tape, output, &targets.mixtures()?, &margin_loss(margin))
             }
             (Loss::Cosface(loss), _) => {
                 let margin = Margin::Cosine { margin: loss.margin };
-                ops::class_loss(tape, output, &targets.mixtures(), &margin_loss(margin))
+                ops::class_loss(tape, output, &targets.mixtures()?, &margin_loss(margin))
             }
         }?;
         match class_weights {
-            Some(_) => meter.update_weighted(&scores, &targets.most(), &losses.rows, &losses.weights)?,
-            None => meter.update(&scores, &targets.most(), &losses.rows)?,
+            Some(_) => meter.update_weighted(&scores, &targets.most()?, &losses.rows, &losses.weights)?,
+            None => meter.update(&scores, &targets.most()?, &losses.rows)?,
         }
         Ok(losses.mean)
+    }
+
+    /// The meter counts what labels say, in training as in validation, where nobody teaches: the two can be compared.
+    fn taught(&self, tape: &mut Tape, loss: Value, output: &Value, teacher: &Tensor) -> Result<Value> {
+        let Some(distill) = &self.distill else {
+            return Err(Error::failed("internal: a teacher that nobody asked for"));
+        };
+        let taught = ops::distillation(tape, output, teacher, distill.temperature)?;
+        ops::blended(tape, &loss, &taught, distill.weight)
     }
 
     fn running(&self, meter: &ClassificationMetrics) -> Scores {
@@ -109,5 +126,28 @@ impl Task for Classifier<'_> {
             scores.insert("macro_f1".to_owned(), all.macro_f1);
         }
         scores
+    }
+}
+
+impl Outcome for Classifier<'_> {
+    fn probabilities(&self, scores: &Tensor) -> Result<Tensor> {
+        ops::softmax(scores)
+    }
+
+    fn told(&self, probabilities: &[f32]) -> Vec<u32> {
+        vec![most_likely(probabilities) as u32]
+    }
+
+    fn document(&self, meter: &ClassificationMetrics) -> Result<serde_json::Value> {
+        Ok(json!(meter.finish(self.classes)?))
+    }
+
+    /// The confusion matrix, as numbers and as pictures.
+    fn write(&self, context: &Context, meter: &ClassificationMetrics) -> Result<()> {
+        let metrics = meter.finish(self.classes)?;
+        context.write("confusion_matrix.csv", report::confusion_csv(&metrics))?;
+        let picture = report::confusion_matrix(context.stage, &metrics);
+        context.write("confusion_matrix.svg", picture.document())?;
+        context.write("confusion_matrix.png", report::png(&picture)?)
     }
 }

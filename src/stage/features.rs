@@ -143,7 +143,7 @@ impl<'a> Features<'a> {
         let (started, mut published) = ((context.clock)(), (context.clock)());
         let mut unreadable: BTreeSet<usize> = missing.iter().copied().collect();
         let mut failed = None;
-        for batch in self.frozen.batches(&self.images, epoch, None)? {
+        for batch in self.frozen.batches(&self.images, epoch, None, None)? {
             let batch = match context.interrupt.check().and(batch) {
                 Ok(batch) => batch,
                 Err(error) => {
@@ -218,6 +218,7 @@ impl<'a> Features<'a> {
             targets: self.frozen.targets(&readable),
             streams: self.frozen.streams(&readable),
             samples: readable,
+            teacher: None,
         }))
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::teacher::Teacher;
 use super::{Context, Prefix};
 use crate::autograd::Value;
 use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Loader, Mixer};
@@ -45,28 +46,34 @@ impl<'a> Frozen<'a> {
         Self { dataset, model, state, prefix, context, broken: RefCell::default() }
     }
 
-    /// What the layers make of images, batch by batch; of mixed ones where there is a mixer.
+    /// What the layers make of images, batch by batch; of mixed ones where there is a mixer, and with what a teacher says
+    /// of them where there is one.
     pub fn batches<'b>(
         &'b self,
         images: &Arc<Images>,
         epoch: Epoch,
         mixer: Option<&'b Mixer>,
+        teacher: Option<&'b Teacher>,
     ) -> Result<Batches<'b>> {
         let number = epoch.epoch;
         let mut loader = Loader::new(Arc::clone(images), epoch, self.context.workers)?;
         let mut pass = Pass::inference(self.state);
+        let mut taught = teacher.map(|teacher| (teacher, teacher.pass()));
         Ok(Box::new(std::iter::from_fn(move || {
             let batch = loader.next();
             loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
             let through = |batch: ImageBatch| {
-                let (mut images, mut targets) = (batch.images, Targets::Classes(batch.labels));
+                let (mut images, mut targets) = (batch.images, self.targets(&batch.samples));
                 let streams = self.streams(&batch.samples);
                 if let Some(mixer) = mixer {
                     let (mixed, shares) = mixer.mix(&images, number, &streams)?;
-                    (images, targets) = (mixed, targets.mixed(&shares));
+                    (images, targets) = (mixed, targets.mixed(&shares)?);
                 }
+                let teacher =
+                    taught.as_mut().map(|(teacher, pass)| teacher.scores(pass, &images)).transpose()?;
                 Ok(Batch {
                     index: batch.index,
+                    teacher,
                     input: self.through(&mut pass, images)?,
                     layer: self.prefix.layers,
                     targets,
@@ -96,8 +103,16 @@ impl<'a> Frozen<'a> {
 
     /// What some samples show, unmixed.
     pub fn targets(&self, samples: &[usize]) -> Targets {
-        let class = |&sample: &usize| self.dataset.samples[sample].class as u32;
-        Targets::Classes(samples.iter().map(class).collect())
+        let shown = samples.iter().map(|&sample| &self.dataset.samples[sample].classes);
+        if !self.dataset.multi_label {
+            return Targets::Classes(shown.flatten().copied().collect());
+        }
+        let width = self.dataset.classes.len();
+        let mut labels = vec![0.0; width * samples.len()];
+        for (row, shown) in labels.chunks_exact_mut(width).zip(shown) {
+            shown.iter().for_each(|label| row[*label as usize] = 1.0);
+        }
+        Targets::Labels(labels)
     }
 
     pub fn note_broken(&self, sample: usize) {

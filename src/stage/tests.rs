@@ -12,11 +12,12 @@ use crate::error::{Kind, Result};
 use crate::events::{Event, Interrupt, Observer, Quiet};
 use crate::features::FeatureStore;
 use crate::freeze::ParameterTable;
-use crate::pipeline::{Arch, FeatureType, Head, ImageFolder, Model};
+use crate::pipeline::{Arch, FeatureType, Head, ImageFolder, Model, Monitor};
 use crate::random::{Purpose, Stream};
 use crate::store::{InputIndex, disk};
 
-/// Seven training and four validation images of two classes, one of each broken, and the weights to start from.
+/// Seven training and four validation images of two classes, one of each broken, the weights to start from, and those of
+/// a teacher.
 struct Scene(tempfile::TempDir);
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -34,11 +35,13 @@ impl Scene {
         for broken in ["judge/dog/3.png", "learn/cat/4.png"] {
             std::fs::write(scene.path("images").join(broken), "no image").unwrap();
         }
-        let start = scene.path("start");
-        std::fs::create_dir(&start).unwrap();
-        let weights = InitWeights { subject: scene.subject(), seed: 5 };
-        let (folders, interrupt) = (Folders::default(), Interrupt::default());
-        weights.execute(&scene.context(&start, &folders, None, &Quiet, &interrupt)).unwrap();
+        for (name, seed) in [("start", 5), ("teacher", 6)] {
+            let folder = scene.path(name);
+            std::fs::create_dir(&folder).unwrap();
+            let weights = InitWeights { subject: scene.subject(), seed };
+            let (folders, interrupt) = (Folders::default(), Interrupt::default());
+            weights.execute(&scene.context(&folder, &folders, None, &Quiet, &interrupt)).unwrap();
+        }
         scene
     }
 
@@ -57,7 +60,8 @@ impl Scene {
     fn subject(&self) -> Subject {
         let head = Head::Linear(toml::from_str("dropout = 0.4").unwrap());
         let classes = vec!["cat".to_owned(), "dog".to_owned()];
-        Subject { model: Model { head, ..Model::of(Arch::EfficientNetLite0) }, classes, image_size: 32 }
+        let model = Model { head, ..Model::of(Arch::EfficientNetLite0) };
+        Subject { model, classes, multi_label: false, image_size: 32 }
     }
 
     fn context<'a>(
@@ -134,7 +138,7 @@ impl Scene {
     }
 
     fn folders(&self, room: Option<u64>) -> Folders {
-        let sources = vec![self.path("start").join(MODEL)];
+        let sources = ["start", "teacher"].map(|name| self.path(name).join(MODEL)).into();
         Folders { sources, folder: Some(tempfile::tempdir().unwrap()), room, ..Folders::default() }
     }
 
@@ -151,7 +155,7 @@ const ROOM: Option<u64> = Some(u64::MAX);
 /// Checkpoints in folders, the last of which counts.
 #[derive(Default)]
 struct Folders {
-    /// The weights that the stage reads.
+    /// The weights that the stage may read: those it starts from, and its teacher's.
     sources: Vec<PathBuf>,
     folder: Option<tempfile::TempDir>,
     /// The most bytes that features may take, if they are kept at all.
@@ -234,6 +238,38 @@ fn views(train: &mut Train) {
 fn mixing(train: &mut Train) {
     train.settings.augment = toml::from_str("mixup = {}\ncutmix = {}\nhorizontal_flip = 0.5").unwrap();
     train.prefixes[0].recomputed = Some("the augmentation changes the images every epoch");
+}
+
+/// Every image has a label, one of them two.
+fn labels(train: &mut Train) {
+    let mut dataset = Dataset::clone(train.dataset.as_ref().unwrap());
+    dataset.multi_label = true;
+    dataset.samples[3].classes = vec![0, 1];
+    train.dataset = Some(Arc::new(dataset));
+    train.subject.multi_label = true;
+    train.settings.loss = toml::from_str("kind = \"bce\"\npositive_weights = \"balanced\"").unwrap();
+    train.settings.monitor = Monitor::ValidationMap;
+}
+
+/// Taught by a model of other weights, on changed and mixed images.
+fn taught(train: &mut Train) {
+    mixing(train);
+    train.settings.distill = toml::from_str("teacher = \"teacher\"\ntemperature = 2").ok();
+    train.teacher = Some(train.subject.clone());
+}
+
+#[test]
+fn a_teacher_says_the_same_whatever_is_frozen_and_stays_as_it_is() {
+    let scene = Scene::new();
+    let before = std::fs::read(scene.path("teacher").join(MODEL)).unwrap();
+    let files = scene.files(ROOM, taught);
+    let on_the_tape = |train: &mut Train| {
+        taught(train);
+        train.prefixes = vec![Prefix::plain(0)];
+    };
+    assert_same(&files, &scene.files(None, on_the_tape), "on the tape");
+    assert_ne!(files["last.safetensors"], scene.files(None, mixing)["last.safetensors"]);
+    assert_eq!(std::fs::read(scene.path("teacher").join(MODEL)).unwrap(), before);
 }
 
 #[test]
@@ -441,7 +477,7 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
 #[test]
 fn a_stage_stopped_twice_leaves_the_same_files() {
     let scene = Scene::new();
-    let changes: [Change; 3] = [&|_| (), &views, &mixing];
+    let changes: [Change; 5] = [&|_| (), &views, &mixing, &taught, &labels];
     for (change, room) in changes.into_iter().flat_map(|change| [(change, ROOM), (change, None)]) {
         let whole = scene.files(None, change);
         let folders = scene.folders(room);

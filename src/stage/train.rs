@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::classifier::{self, Classifier};
@@ -11,16 +13,16 @@ use super::context::{BEST, LAST};
 use super::feed::{Material, Training as Batches};
 use super::host::{self, StageHost};
 use super::parameters;
-use super::subject::{self, split_document};
+use super::subject::split_document;
+use super::teacher::Teacher;
 use super::work::{rare_versions, versions};
-use super::{Context, Prefix, Subject, View};
+use super::{Context, Labeller, Outcome, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
 use crate::device::explained;
 use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable, Phase};
-use crate::metrics::{self, ClassificationMetrics};
 use crate::model::{self, Description, Model, State};
-use crate::pipeline::{self, Precision};
+use crate::pipeline::{self, Distill, Precision};
 use crate::report::{ParameterCounts, Training};
 use crate::train::{self, Optimizer, Parameter, Progress, Setup};
 use crate::weights::{self, Source};
@@ -32,6 +34,8 @@ pub struct Train {
     pub dataset: Option<Arc<Dataset>>,
     pub settings: pipeline::Train,
     pub table: ParameterTable,
+    /// The model that teaches, where one does.
+    pub teacher: Option<Subject>,
     /// The frozen layers ahead of all that trains, in order: fewer where deeper ones thaw on the way.
     pub prefixes: Vec<Prefix>,
     pub seed: u64,
@@ -48,7 +52,7 @@ impl Train {
         seed: u64,
     ) -> Self {
         let prefixes = Prefix::of_training(description, &table, &settings);
-        Self { subject, view, dataset, settings, table, prefixes, seed }
+        Self { subject, view, dataset, settings, table, teacher: None, prefixes, seed }
     }
 
     /// The epochs, counted from 0, in which a prefix holds.
@@ -108,7 +112,7 @@ impl Train {
                 crate::features::VERSIONS,
                 train::VERSIONS,
                 &train::rare_versions(settings),
-                metrics::VERSIONS,
+                self.subject.metrics_versions(),
                 report::VERSIONS,
                 weights::VERSIONS,
             ]),
@@ -130,6 +134,11 @@ impl Train {
         if let Some(clip_norm) = settings.clip_norm {
             document["settings"]["clip_norm"] = json!(clip_norm);
         }
+        if let Some((distill, teacher)) = settings.distill.as_ref().zip(self.teacher.as_ref()) {
+            let Distill { temperature, weight, .. } = distill;
+            document["settings"]["distill"] = json!({ "temperature": temperature, "weight": weight });
+            document["teacher"] = teacher.document();
+        }
         if let Some(ema) = &settings.ema {
             document["settings"]["ema"] = json!(ema);
         }
@@ -143,6 +152,8 @@ impl Train {
         paths.extend(self.subject.rare_paths());
         paths.extend(classifier::rare_paths(&self.settings.loss, self.settings.augment.mixes()));
         paths.extend(depth);
+        paths.extend(self.teacher.as_ref().map(|_| "distillation"));
+        paths.extend(self.teacher.iter().flat_map(Subject::rare_paths));
         paths
     }
 
@@ -155,15 +166,23 @@ impl Train {
     pub fn execute(&self, context: &Context) -> Result<()> {
         let dataset =
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
+        let (subject, settings) = (&self.subject, &self.settings);
+        match subject.multi_label {
+            true => self.fit(&Labeller::of_training(subject, settings, Some(dataset)), dataset, context),
+            false => self.fit(&Classifier::of_training(subject, settings, Some(dataset)), dataset, context),
+        }
+    }
+
+    fn fit<T: Outcome>(&self, task: &T, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
         let model = self.subject.build();
         let source = context.load_model(0, &model.description)?;
-        let task = Classifier::of_training(&self.subject, &self.settings.loss, Some(dataset));
         let materials = Material::of_training(self, dataset, &model, &source, context);
-        let feed = Batches::new(self, &materials)?;
+        let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
+        let feed = Batches::new(self, &materials, teacher.as_ref())?;
         let setup = Setup {
             model: &model,
             table: &self.table,
-            task: &task,
+            task,
             feed: &feed,
             seed: self.seed,
             settings: &self.settings,
@@ -185,15 +204,16 @@ impl Train {
             )
             .hint("lower the learning rate, or monitor another value"));
         }
-        self.publish(context, &model, &progress)
+        self.publish(context, &model, task, &progress)
     }
 
     /// Writes the result, and proves on the files themselves that what was frozen is bit for bit what it was.
-    fn publish(
+    fn publish<T: Outcome>(
         &self,
         context: &Context,
         model: &Model,
-        progress: &Progress<ClassificationMetrics>,
+        task: &T,
+        progress: &Progress<T::Meter>,
     ) -> Result<()> {
         let description = &model.description;
         let mut results: Vec<(&str, State)> = vec![(LAST, progress.result())];
@@ -214,17 +234,16 @@ impl Train {
         context.write("curves.svg", curves.document())?;
         context.write("curves.png", report::png(&curves)?)?;
         context.write("metrics.json", pretty(&self.metrics(description, progress)?))?;
-        if let Some(best) = &progress.best {
-            let validation = best.meter.finish(&self.subject.classes)?;
-            subject::write_confusion(context, &validation)?;
+        match &progress.best {
+            Some(best) => task.write(context, &best.meter),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn metrics(
+    fn metrics<M: Clone + Serialize + DeserializeOwned>(
         &self,
         description: &Description,
-        progress: &Progress<ClassificationMetrics>,
+        progress: &Progress<M>,
     ) -> Result<Value> {
         let rows = &progress.history;
         let last = rows.last().ok_or_else(|| Error::failed("internal: a stage without an epoch"))?;

@@ -13,10 +13,10 @@ use crate::ops;
 
 /// What a stage does, with everything it needs named.
 pub enum Work {
-    LoadWeights(LoadWeights),
+    LoadWeights(Box<LoadWeights>),
     InitWeights(InitWeights),
     Train(Box<Train>),
-    Evaluate(Evaluate),
+    Evaluate(Box<Evaluate>),
 }
 
 impl Work {
@@ -56,6 +56,15 @@ impl Work {
             Self::InitWeights(work) => &work.subject,
             Self::Train(work) => &work.subject,
             Self::Evaluate(work) => work.subject(),
+        }
+    }
+
+    /// The models that it computes with.
+    pub fn computed(&self) -> Vec<&Subject> {
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => Vec::new(),
+            Self::Train(work) => std::iter::once(&work.subject).chain(&work.teacher).collect(),
+            Self::Evaluate(work) => work.members.iter().map(|member| &member.subject).collect(),
         }
     }
 

@@ -42,7 +42,7 @@ multiversion! {
 
 /// factor · x.
 pub fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
-    on_cuda!(x, cuda::scaled(x, factor));
+    on_cuda!(x, crate::cuda::scaled(x, factor));
     by_dtype!(x, T => {
         let scaled = with_slice(x, |x: &[T]| {
             let factor = T::from_f64(factor);

@@ -100,7 +100,10 @@ fn train_batch<T: Task>(
     let _products = device::products(batch.input.device(), setup.settings.precision)?;
     let input = device::rounded(&batch.input, setup.settings.precision)?;
     let output = setup.model.forward(&mut pass, layers, Value::constant(input))?;
-    let loss = setup.task.loss(pass.tape(), &output, &batch.targets, &mut progress.meter)?;
+    let mut loss = setup.task.loss(pass.tape(), &output, &batch.targets, &mut progress.meter)?;
+    if let Some(teacher) = &batch.teacher {
+        loss = setup.task.taught(pass.tape(), loss, &output, teacher)?;
+    }
     drop(output);
 
     let value = on_host(loss.tensor())?.to_scalar::<f64>()?;
@@ -189,7 +192,7 @@ fn close_epoch<T: Task>(
 }
 
 fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: Batches) -> Result<T::Meter> {
-    let mut meter = setup.task.meter();
+    let mut meter = setup.task.validation_meter();
     let mut pass = Pass::inference(state);
     let mut batches = batches.peekable();
     if batches.peek().is_none() {
@@ -201,5 +204,5 @@ fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: Batches) -> Resul
         let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input))?;
         setup.task.loss(pass.tape(), &output, &batch.targets, &mut meter)?;
     }
-    Ok(meter)
+    Ok(setup.task.settled(meter))
 }

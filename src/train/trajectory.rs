@@ -47,6 +47,7 @@ impl Feed for Images {
                 targets: Targets::Classes(samples.iter().map(|sample| sample % CLASSES as u32).collect()),
                 samples: samples.iter().map(|&sample| sample as usize).collect(),
                 streams: samples.iter().map(|&sample| u64::from(sample)).collect(),
+                teacher: None,
             })
         });
         Ok(Box::new(batches))
@@ -73,7 +74,7 @@ impl Task for Noted {
     }
 
     fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets, _: &mut u32) -> Result<Value> {
-        let (loss, _) = ops::cross_entropy(tape, output, &targets.most(), 0.0)?;
+        let (loss, _) = ops::cross_entropy(tape, output, &targets.most()?, 0.0)?;
         self.0.borrow_mut().push(loss.tensor().to_dtype(DType::F64)?.to_scalar()?);
         Ok(loss)
     }

@@ -1,37 +1,32 @@
-//! Losses over classes where the scores lie on a GPU.
+//! Losses where the scores lie on a GPU.
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{ClassLoss, Losses, Mixture};
 use crate::autograd::{Tape, Value};
 use crate::cuda::{Engine, address, arguments, as_type, kernel};
 use crate::device::placed;
 use crate::error::Result;
 
-/// As [`super::class_loss`], computed on the host and to its bits: scores are few, each row's loss is read in any case,
-/// and the losses that come here are many and seldom used. Cross-entropy has kernels of its own.
-pub(super) fn forward(
+/// A loss of scores, computed on the host and to its bits, with whatever else comes of it: scores are few, each row's loss is
+/// read in any case, and the losses that come here are many and seldom used. Cross-entropy has kernels of its own.
+pub fn through_host<R>(
     tape: &mut Tape,
     scores: &Value,
-    targets: &[Mixture],
-    loss: &dyn ClassLoss,
-) -> Result<Losses> {
+    loss: impl FnOnce(&mut Tape, &Value) -> Result<(Value, R)>,
+) -> Result<(Value, R)> {
     let (dtype, device) = (scores.tensor().dtype(), scores.tensor().device());
     let mut own = Tape::new();
     let on_host = as_type(scores.tensor(), DType::F32)?.to_device(&Device::Cpu)?;
     let leaf = if scores.is_constant() { Value::constant(on_host) } else { own.leaf(on_host) };
-    let Losses { mean, rows, weights } = super::forward::<f32>(&mut own, &leaf, targets, loss)?;
+    let (mean, rest) = loss(&mut own, &leaf)?;
     let value = placed(mean.tensor(), device)?;
-    let mean = match scores.is_constant() {
-        true => Value::constant(value),
-        false => {
-            let gradient = own.backward(&mean)?.take(&leaf);
-            let gradient = gradient.map_or_else(|| Ok(leaf.tensor().zeros_like()?), Ok::<_, crate::Error>)?;
-            let gradient = as_type(&placed(&gradient, device)?, dtype)?;
-            tape.record(&[scores], value, || super::ByGradient { gradient })
-        }
-    };
-    Ok(Losses { mean, rows, weights })
+    if scores.is_constant() {
+        return Ok((Value::constant(value), rest));
+    }
+    let gradient = own.backward(&mean)?.take(&leaf);
+    let gradient = gradient.map_or_else(|| Ok(leaf.tensor().zeros_like()?), Ok::<_, crate::Error>)?;
+    let gradient = as_type(&placed(&gradient, device)?, dtype)?;
+    Ok((tape.record(&[scores], value, || super::ByGradient { gradient }), rest))
 }
 
 /// `gradient` times the number that `grad` is.

@@ -17,14 +17,6 @@ pub(super) fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
     Ok(out)
 }
 
-/// As [`super::scaled`].
-pub(super) fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
-    let (engine, count) = (Engine::of(x)?, x.elem_count());
-    let (out, to) = engine.tensor(DType::F32, x.shape())?;
-    engine.numbers("scaled", count, arguments![count as i64, address(x)?, factor as f32, to])?;
-    Ok(out)
-}
-
 /// As [`super::sum_of_squares`]: waits for the GPU, since whether a gradient is too long is for the host to say.
 pub(super) fn sum_of_squares(x: &Tensor) -> Result<f64> {
     let (engine, count) = (Engine::of(x)?, x.elem_count());
