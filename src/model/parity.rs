@@ -231,10 +231,14 @@ fn check_training(arch: Arch, name: &str, dtype: DType) {
     let mut errors: Vec<f64> = gradients.values().map(|sample| sample.error).collect();
     errors.sort_by(f64::total_cmp);
     let [usual, high] = [5, 9].map(|tenths| logits.error.max(errors[errors.len() * tenths / 10]));
+    // The inputs are ones with which no activation falls on the other side of zero or six, there and here. With the roundings
+    // of a GPU one may, and moves all gradients above it: where there are such clamps, only what is far off is an error.
+    let clamps = [Arch::ResNet18, Arch::MobileNetV2, Arch::EfficientNetLite0].contains(&arch);
+    let further = if clamps && !device().is_cpu() { 64.0 } else { 1.0 };
     for (id, gradient) in found {
         let spec = &model.description.tensors[id];
         let floor = if spec.elements() < 16 { high } else { usual };
-        let strain = strain(&gradient.unwrap(), &gradients[&spec.name], floor, dtype);
+        let strain = strain(&gradient.unwrap(), &gradients[&spec.name], floor, dtype) / further;
         strains.push((strain, spec.name.clone()));
     }
     assert_eq!(updated.len(), 3 * norms.len());

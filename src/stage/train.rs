@@ -197,7 +197,7 @@ impl Train {
         feed.prepare(progress.epoch)?;
         let mut host = StageHost::new(context, dataset, &setup, &progress.history)?;
         train::fit(&setup, &mut progress, &mut host)
-            .map_err(|error| explained(error, context.device, self.settings.batch_size))?;
+            .map_err(|error| explained(error, context.device, Some(self.settings.batch_size)))?;
         if !dataset.split(Split::Validation).is_empty() && progress.best.is_none() {
             return Err(Error::failed(
                 "no epoch was the best: the monitored value was never a finite number",

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Evaluate, InitWeights, LoadWeights, Subject, Train};
 use crate::data::{self, Dataset};
+use crate::device::explained;
 use crate::error::Result;
 use crate::metrics;
 use crate::model;
@@ -104,6 +105,7 @@ impl Work {
             Self::Train(work) => work.execute(context),
             Self::Evaluate(work) => work.execute(context),
         }
+        .map_err(|error| explained(error, context.device, None))
     }
 }
 
