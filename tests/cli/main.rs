@@ -4,6 +4,7 @@ mod bench;
 mod diff;
 mod embed;
 mod environment;
+mod examples;
 mod failure;
 mod features;
 mod gc;
