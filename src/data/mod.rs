@@ -1,8 +1,8 @@
 //! Images: found, parted into splits, decoded, resized, augmented, and handed over in batches.
 //!
 //! What a sample looks like and which part it belongs to is a function of its own path and bytes: never of the other
-//! samples, of the number of workers, or of the order in which files were read. The network is shown what a person
-//! sees: photos upright, transparency on white. The room knows no models.
+//! samples (unless it is mixed with one), of the number of workers, or of the order in which files were read. The
+//! network is shown what a person sees: photos upright, transparency on white. The room knows no models.
 
 mod affine;
 mod augment;
@@ -16,6 +16,7 @@ mod images;
 mod jpeg;
 mod loader;
 mod memory;
+mod mix;
 mod pairs;
 mod rand_augment;
 mod resample;
@@ -39,6 +40,7 @@ pub use images::Images;
 pub use jpeg::{Scale, Workspace};
 pub use loader::{Batch, Epoch, Loader, shuffled};
 pub use memory::Memory;
+pub use mix::Mixer;
 pub use pairs::read_pairs;
 pub use resize::{Region, resize};
 pub use transform::{Bench, Transform};
@@ -51,4 +53,5 @@ pub const VERSIONS: &[(&str, u32)] =
     &[("jpeg", 2), ("png", 1), ("resize", 1), ("normalize", 1), ("augment", 1), ("shuffle", 1), ("split", 1)];
 
 /// Those of changes that few stages make: by the setting's name.
-pub const RARE_VERSIONS: &[(&str, u32)] = &[("rand_augment", 1), ("random_erasing", 1)];
+pub const RARE_VERSIONS: &[(&str, u32)] =
+    &[("rand_augment", 1), ("random_erasing", 1), ("mixup", 1), ("cutmix", 1)];

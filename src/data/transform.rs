@@ -76,7 +76,7 @@ impl Transform {
         self.size as usize
     }
 
-    /// Whether an image comes out the same in every epoch.
+    /// Whether an image comes out the same in every epoch. What is mixed of it and another comes later.
     pub fn is_deterministic(&self) -> bool {
         let augment = &self.augment;
         let jitter = augment.color_jitter.as_ref();

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Random changes to training images, in this order: crop, flips, rotation, color jitter, RandAugment, and erasing behind
-/// normalisation.
+/// Random changes to training images, in this order: crop, flips, rotation, color jitter, RandAugment, and behind
+/// normalisation erasing, then mixing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {
@@ -30,6 +30,12 @@ pub struct Augment {
     /// A rectangle that is erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_erasing: Option<RandomErasing>,
+    /// Each image blended with another of its batch, and its class with that one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixup: Option<Mixup>,
+    /// A rectangle of each image replaced by that of another of its batch, and its class as much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutmix: Option<Cutmix>,
 }
 
 impl Augment {
@@ -38,8 +44,15 @@ impl Augment {
         let made = [
             ("rand_augment", self.rand_augment.is_some()),
             ("random_erasing", self.random_erasing.is_some()),
+            ("mixup", self.mixup.is_some()),
+            ("cutmix", self.cutmix.is_some()),
         ];
         made.into_iter().filter(|(_, made)| *made).map(|(name, _)| name).collect()
+    }
+
+    /// Whether images are mixed with others, and no longer of one class.
+    pub fn mixes(&self) -> bool {
+        self.mixup.is_some() || self.cutmix.is_some()
     }
 }
 
@@ -159,4 +172,33 @@ pub enum ErasedValue {
     Mean,
     /// Normal noise, drawn for each number.
     Random,
+}
+
+/// Zhang et al. 2018, *mixup: Beyond Empirical Risk Minimization*. Where `cutmix` is there too, each image gets one of
+/// the two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mixup {
+    /// The image's own share is drawn from Beta(alpha, alpha): small for almost whole images, 1 for any share alike.
+    #[serde(default = "default_mixup")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub alpha: f64,
+}
+
+fn default_mixup() -> f64 {
+    0.2
+}
+
+/// Yun et al. 2019, *CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features*.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cutmix {
+    /// The share of the area that stays is drawn from Beta(alpha, alpha).
+    #[serde(default = "default_cutmix")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub alpha: f64,
+}
+
+fn default_cutmix() -> f64 {
+    1.0
 }

@@ -191,14 +191,19 @@ fn augment(draft: &mut Draft, path: &str) {
 fn features(draft: &mut Draft, path: &str) {
     let Some(features) = draft.read::<Features>(&format!("{path}.features")) else { return };
     let augment = draft.get(&format!("{path}.augment"));
-    let random = match augment {
+    let (random, mixes) = match augment {
         Some(_) => match draft.read::<Augment>(&format!("{path}.augment")) {
-            Some(augment) => augment != Augment::default(),
+            Some(augment) => (augment != Augment::default(), augment.mixes()),
             None => return,
         },
-        None => false,
+        None => (false, false),
     };
     let (key, message, help) = match (random, features.views) {
+        (true, _) if mixes => (
+            "features",
+            "mixed images have no features to keep: each is of two images, and of other two in every epoch",
+            "remove `features`, or `mixup` and `cutmix`",
+        ),
         (true, None) => (
             "features",
             "the augmentation changes the images every epoch, so that no features are kept",

@@ -16,6 +16,7 @@ pub enum Purpose {
     StochasticDepth = 5,
     RandAugment = 6,
     Erase = 7,
+    Mix = 8,
 }
 
 /// An endless stream of draws, addressed by its key.
@@ -89,6 +90,36 @@ impl Stream {
         radius * libm::cos(2.0 * std::f64::consts::PI * self.uniform_f64())
     }
 
+    /// Beta(α, α), as the share of one of two gamma draws. α is above 0.
+    pub fn beta(&mut self, alpha: f64) -> f64 {
+        // In logarithms: where α is small the draws themselves may both be too small for a float.
+        let (one, other) = (self.log_gamma(alpha), self.log_gamma(alpha));
+        1.0 / (1.0 + libm::exp(other - one))
+    }
+
+    /// The logarithm of a draw from Gamma(shape, 1): Marsaglia and Tsang 2000, *A Simple Method for Generating Gamma
+    /// Variables*, and for shapes below 1 their §6.
+    fn log_gamma(&mut self, shape: f64) -> f64 {
+        if shape < 1.0 {
+            let boost = libm::log(1.0 - self.uniform_f64()) / shape;
+            return self.log_gamma(shape + 1.0) + boost;
+        }
+        let d = shape - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.normal();
+            let root = 1.0 + c * x;
+            if root <= 0.0 {
+                continue;
+            }
+            let v = root * root * root;
+            let uniform = 1.0 - self.uniform_f64();
+            if libm::log(uniform) < 0.5 * x * x + d - d * v + d * libm::log(v) {
+                return libm::log(d * v);
+            }
+        }
+    }
+
     /// A uniformly drawn order of 0..length (Fisher and Yates).
     pub fn permutation(&mut self, length: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..length).collect();
@@ -159,6 +190,12 @@ mod tests {
         let mean = normals.iter().sum::<f64>() / 20_000.0;
         let variance = normals.iter().map(|x| x * x).sum::<f64>() / 20_000.0;
         assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "mean {mean}, variance {variance}");
+        for alpha in [0.1, 0.2, 1.0, 4.0] {
+            let shares: Vec<f64> = (0..20_000).map(|_| stream.beta(alpha) - 0.5).collect();
+            let mean = shares.iter().sum::<f64>() / 20_000.0;
+            let variance = shares.iter().map(|x| x * x).sum::<f64>() / 20_000.0 * 4.0 * (2.0 * alpha + 1.0);
+            assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.03, "{alpha}: {mean}, {variance}");
+        }
         let mut order = stream.permutation(100);
         assert_ne!(order, (0..100).collect::<Vec<_>>());
         order.sort_unstable();

@@ -39,10 +39,10 @@ impl<'a> Classifier<'a> {
     }
 }
 
-/// The code paths that few stages take and one with this loss does, by name.
-pub(super) fn rare_paths(loss: &Loss) -> &'static [&'static str] {
+/// The code paths that few stages take and one with this loss does, by name; `mixes` if targets are mixtures.
+pub(super) fn rare_paths(loss: &Loss, mixes: bool) -> &'static [&'static str] {
     match loss {
-        Loss::CrossEntropy(loss) if loss.class_weights.is_none() => &[],
+        Loss::CrossEntropy(loss) if loss.class_weights.is_none() && !mixes => &[],
         Loss::CrossEntropy(_) => &["class_loss"],
         Loss::Focal(_) => &["class_loss", "focal"],
         Loss::Arcface(_) | Loss::Cosface(_) => &["class_loss", "margin"],

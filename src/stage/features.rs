@@ -141,7 +141,7 @@ impl<'a> Features<'a> {
         let (started, mut published) = ((context.clock)(), (context.clock)());
         let mut unreadable: BTreeSet<usize> = missing.iter().copied().collect();
         let mut failed = None;
-        for batch in self.frozen.batches(&self.images, epoch)? {
+        for batch in self.frozen.batches(&self.images, epoch, None)? {
             let batch = match context.interrupt.check().and(batch) {
                 Ok(batch) => batch,
                 Err(error) => {

@@ -10,7 +10,7 @@ use super::features::Features;
 use super::frozen::{Frozen, INFERENCE_BATCH, in_order};
 use super::prefix::made_of;
 use super::{Context, Evaluate, Prefix, Subject, Train, View};
-use crate::data::{Dataset, Epoch, Images, Memory, Split, Transform, shuffled};
+use crate::data::{Dataset, Epoch, Images, Memory, Mixer, Split, Transform, shuffled};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::features::FeatureStore;
@@ -119,6 +119,7 @@ impl<'a> Training<'a> {
             material: first,
             train: first.images(&stage.settings.augment, &memory),
             validation: first.images(&Augment::default(), &memory),
+            mixer: Mixer::new(&stage.settings.augment, stage.seed),
             train_samples: dataset.split(Split::Train),
             validation_samples: dataset.split(Split::Validation),
             batch_size: stage.settings.batch_size,
@@ -230,6 +231,7 @@ impl<'a> Stretch<'a> {
 struct Source<'a> {
     material: &'a Material<'a>,
     train: Arc<Images>,
+    mixer: Option<Mixer>,
     validation: Arc<Images>,
     train_samples: Vec<usize>,
     validation_samples: Vec<usize>,
@@ -243,11 +245,11 @@ impl Source<'_> {
         let view = self.material.prefix.view(epoch);
         let epoch =
             Epoch { order, batch_size: self.batch_size, first_batch: start, seed: self.seed, epoch: view };
-        self.material.frozen.batches(&self.train, epoch)
+        self.material.frozen.batches(&self.train, epoch, self.mixer.as_ref())
     }
 
     fn validation(&self, samples: Vec<usize>) -> Result<Batches<'_>> {
-        self.material.frozen.batches(&self.validation, in_order(samples))
+        self.material.frozen.batches(&self.validation, in_order(samples), None)
     }
 }
 
@@ -272,5 +274,5 @@ pub(super) fn evaluation<T>(
         }
     }
     let images = material.images(&Augment::default(), &Material::no_memory());
-    read(material.frozen.batches(&images, in_order(samples))?, total)
+    read(material.frozen.batches(&images, in_order(samples), None)?, total)
 }

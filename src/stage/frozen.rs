@@ -11,7 +11,7 @@ use candle_core::{DType, Tensor};
 
 use super::{Context, Prefix};
 use crate::autograd::Value;
-use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Loader};
+use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Loader, Mixer};
 use crate::error::Result;
 use crate::model::{Model, Pass, State};
 use crate::pipeline::FeatureType;
@@ -44,20 +44,32 @@ impl<'a> Frozen<'a> {
         Self { dataset, model, state, prefix, context, broken: RefCell::default() }
     }
 
-    /// What the layers make of images, batch by batch.
-    pub fn batches(&self, images: &Arc<Images>, epoch: Epoch) -> Result<Batches<'_>> {
+    /// What the layers make of images, batch by batch; of mixed ones where there is a mixer.
+    pub fn batches<'b>(
+        &'b self,
+        images: &Arc<Images>,
+        epoch: Epoch,
+        mixer: Option<&'b Mixer>,
+    ) -> Result<Batches<'b>> {
+        let number = epoch.epoch;
         let mut loader = Loader::new(Arc::clone(images), epoch, self.context.workers)?;
         let mut pass = Pass::inference(self.state);
         Ok(Box::new(std::iter::from_fn(move || {
             let batch = loader.next();
             loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
             let through = |batch: ImageBatch| {
+                let (mut images, mut targets) = (batch.images, Targets::Classes(batch.labels));
+                let streams = self.streams(&batch.samples);
+                if let Some(mixer) = mixer {
+                    let (mixed, shares) = mixer.mix(&images, number, &streams)?;
+                    (images, targets) = (mixed, targets.mixed(&shares));
+                }
                 Ok(Batch {
                     index: batch.index,
-                    input: self.through(&mut pass, batch.images)?,
+                    input: self.through(&mut pass, images)?,
                     layer: self.prefix.layers,
-                    targets: Targets::Classes(batch.labels),
-                    streams: self.streams(&batch.samples),
+                    targets,
+                    streams,
                     samples: batch.samples,
                 })
             };

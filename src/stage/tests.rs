@@ -229,6 +229,12 @@ fn views(train: &mut Train) {
     train.prefixes[0].views = Some(2);
 }
 
+/// Images of a batch mixed with each other.
+fn mixing(train: &mut Train) {
+    train.settings.augment = toml::from_str("mixup = {}\ncutmix = {}\nhorizontal_flip = 0.5").unwrap();
+    train.prefixes[0].recomputed = Some("the augmentation changes the images every epoch");
+}
+
 #[test]
 fn features_kept_or_computed_anew_or_on_the_tape_give_the_same_files() {
     let scene = Scene::new();
@@ -433,7 +439,7 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
 #[test]
 fn a_stage_stopped_twice_leaves_the_same_files() {
     let scene = Scene::new();
-    let changes: [Change; 2] = [&|_| (), &views];
+    let changes: [Change; 3] = [&|_| (), &views, &mixing];
     for (change, room) in changes.into_iter().flat_map(|change| [(change, ROOM), (change, None)]) {
         let whole = scene.files(None, change);
         let folders = scene.folders(room);

@@ -137,7 +137,7 @@ impl Train {
         let depth = (self.subject.model.stochastic_depth > 0.0).then_some("stochastic_depth");
         let mut paths = self.settings.augment.rare();
         paths.extend(self.subject.rare_paths());
-        paths.extend(classifier::rare_paths(&self.settings.loss));
+        paths.extend(classifier::rare_paths(&self.settings.loss, self.settings.augment.mixes()));
         paths.extend(depth);
         paths
     }

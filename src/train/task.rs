@@ -47,6 +47,16 @@ impl Targets {
         }
     }
 
+    /// What is left of each row by its share when the row ahead of it, of the first row the last, has the rest.
+    pub fn mixed(&self, shares: &[f64]) -> Self {
+        let classes = self.most();
+        let rows = shares.iter().enumerate().map(|(row, &share)| {
+            let other = row.checked_sub(1).unwrap_or(shares.len() - 1);
+            Mixture { classes: [classes[row], classes[other]], share }
+        });
+        Self::Mixtures(rows.collect())
+    }
+
     /// All rows as mixtures.
     pub fn mixtures(&self) -> Cow<'_, [Mixture]> {
         match self {

@@ -155,7 +155,7 @@ fn plan_says_what_is_there_and_why_not() {
         let stages = plan["stages"].as_array().unwrap();
         stages.iter().find(|found| found["name"] == stage).unwrap()["features"].clone()
     };
-    let expected = |images: Value, stored: Value, missing: Value| json!({ "layers": 18, "kept": true, "reason": null, "images": images, "stored": stored, "missing": missing });
+    let expected = |images: Value, stored: Value, missing: Value| json!({ "after_epochs": 0, "layers": 18, "kept": true, "reason": null, "images": images, "stored": stored, "missing": missing });
     assert_eq!(features(&[], "start"), Value::Null);
     assert_eq!(features(&[], "frozen"), expected(json!(null), json!(null), json!(null)));
     project.run(&["--until", "start"]);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::project::{Project, document};
+use super::project::{Project, Run, document};
 
 const HEAD: &str = "head = { kind = \"linear\", dropout = 0.2 }";
 const EMBEDDING: &str = "head = { kind = \"embedding\", dimension = 8, scale = 16, dropout = 0.2 }";
@@ -52,4 +52,20 @@ fn one_image_alone_is_no_batch_for_the_heads_normalisation() {
     // Of so many images as there are some sizes leave one, and one of them is the size below their number.
     let refused: Vec<usize> = (2..30).filter(|size| images(*size)).collect();
     assert!(!refused.is_empty() && refused.len() < 14, "{refused:?}");
+}
+
+/// Mixing leaves the recipes of other files alone, and no part of a run depends on the number of threads.
+#[test]
+fn mixed_images_train_to_the_same_bytes_with_any_number_of_threads() {
+    let project = Project::new();
+    let plain = project.run(&[]);
+    project.edit("rotation = 10 }", "rotation = 10, mixup = { alpha = 0.4 }, cutmix = {} }");
+    assert_eq!(project.misses(&[]), ["finetune", "test"]);
+    let mixed = project.run(&["--threads", "1"]);
+    assert_eq!(mixed.those("cached"), ["start", "frozen"]);
+    // A loss of mixtures is above that of whole images.
+    let loss = |run: &Run| run.metrics("finetune")["last"]["train_loss"].as_f64().unwrap();
+    assert!(loss(&mixed) > 1.05 * loss(&plain), "{} {}", loss(&mixed), loss(&plain));
+    // Other bytes than before would be an error.
+    assert_eq!(project.run(&["--threads", "3", "--force"]).manifest(), mixed.manifest());
 }

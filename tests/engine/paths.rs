@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use candle_core::{CpuStorage, Device, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use defrost::Result;
 use defrost::autograd::{Backward, Tape, Value};
-use defrost::data::{self, Bench, Dataset, Picture, Region, Scale, Transform, Workspace};
+use defrost::data::{self, Bench, Dataset, Mixer, Picture, Region, Scale, Transform, Workspace};
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
 use defrost::freeze::ParameterTable;
@@ -72,6 +72,8 @@ pub const PATHS: &[(&str, Path)] = &[
     }),
     ("rand_augment", || augmented(&["rand_augment = { num_ops = 3 }", "rand_augment = { magnitude = 30 }"])),
     ("random_erasing", || augmented(&["random_erasing = {}", "random_erasing = { value = \"random\" }"])),
+    ("mixup", || mixed("mixup = { alpha = 0.4 }")),
+    ("cutmix", || mixed("cutmix = {}")),
     ("shuffle", shuffle),
     ("split", split),
     ("features", features),
@@ -509,6 +511,16 @@ fn augmented(augments: &[&str]) -> String {
         }
     }
     hasher.finish().to_string()
+}
+
+fn mixed(augment: &str) -> String {
+    let mixer = Mixer::new(&toml::from_str(augment).unwrap(), 4).unwrap();
+    let images = tensor("images", &[3, 9, 9, 3]);
+    let mix = |epoch| {
+        let (mixed, shares) = mixer.mix(&images, epoch, &[1, 2, 3]).unwrap();
+        [mixed, Tensor::new(shares, &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap()]
+    };
+    digest(&(0..4).flat_map(mix).collect::<Vec<_>>())
 }
 
 fn shuffle() -> String {

@@ -1,0 +1,199 @@
+//! Images of a batch mixed with each other: mixup (Zhang et al. 2018, *mixup: Beyond Empirical Risk Minimization*) and
+//! CutMix (Yun et al. 2019), on normalised numbers.
+//!
+//! Each image is mixed with the one ahead of it in the batch, the first with the last, as torchvision rolls a batch by
+//! one. How it is mixed is drawn for each image (what timm calls `elem`) from a stream of its own: no other image
+//! moves its draws.
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result};
+use crate::ops::float::with_slice;
+use crate::pipeline::Augment;
+use crate::random::{Purpose, Stream};
+
+/// Mixes the batches of a train stage.
+#[derive(Clone, Debug)]
+pub struct Mixer {
+    /// α of each.
+    mixup: Option<f64>,
+    cutmix: Option<f64>,
+    seed: u64,
+}
+
+/// What was drawn for one image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mixing {
+    /// The image counts for this share of every number.
+    Blend(f64),
+    /// A box of the other image: top, left, bottom, right.
+    Patch([usize; 4]),
+}
+
+impl Mixer {
+    /// None where nothing is mixed.
+    pub fn new(augment: &Augment, seed: u64) -> Option<Self> {
+        let mixup = augment.mixup.as_ref().map(|mixup| mixup.alpha);
+        let cutmix = augment.cutmix.as_ref().map(|cutmix| cutmix.alpha);
+        (mixup.is_some() || cutmix.is_some()).then_some(Self { mixup, cutmix, seed })
+    }
+
+    /// The mixed images of a batch [N, side, side, 3], and of each the share of the one in its own place; the image
+    /// ahead of it has the rest. `streams` address the draws of each.
+    pub fn mix(&self, images: &Tensor, epoch: u32, streams: &[u64]) -> Result<(Tensor, Vec<f64>)> {
+        let (count, side, _, channels) = images.dims4()?;
+        if count != streams.len() {
+            return Err(Error::failed(format!("internal: {count} images with {} streams", streams.len())));
+        }
+        let drawn: Vec<Mixing> = streams.iter().map(|&name| self.draw(side, epoch, name)).collect();
+        let mixed = with_slice(images, |numbers: &[f32]| {
+            let length = side * side * channels;
+            let others = (0..count).map(|place| &numbers[(place + count - 1) % count * length..][..length]);
+            let mut mixed = numbers.to_vec();
+            for ((mixing, own), other) in drawn.iter().zip(mixed.chunks_exact_mut(length)).zip(others) {
+                mixing.apply(own, other, side * channels, channels);
+            }
+            mixed
+        })?;
+        let shares = drawn.iter().map(|mixing| mixing.share(side)).collect();
+        Ok((Tensor::from_vec(mixed, images.shape(), images.device())?, shares))
+    }
+
+    /// Which of the two, evenly where both are asked for; then how much.
+    fn draw(&self, side: usize, epoch: u32, name: u64) -> Mixing {
+        let mut stream = Stream::new(self.seed, Purpose::Mix, epoch, name);
+        let blend = stream.below(2) == 0;
+        match (self.mixup, self.cutmix) {
+            (Some(alpha), None) => Mixing::Blend(stream.beta(alpha)),
+            (Some(alpha), Some(_)) if blend => Mixing::Blend(stream.beta(alpha)),
+            (_, Some(alpha)) => Mixing::patch(side, alpha, &mut stream),
+            (None, None) => Mixing::Blend(1.0),
+        }
+    }
+}
+
+impl Mixing {
+    /// A box with its middle anywhere, whose area is 1 − λ of the image where the edge does not cut it off.
+    fn patch(side: usize, alpha: f64, stream: &mut Stream) -> Self {
+        let half = (0.5 * (1.0 - stream.beta(alpha)).sqrt() * side as f64) as usize;
+        let mut ends = || {
+            let middle = stream.below(side as u32) as usize;
+            (middle.saturating_sub(half), side.min(middle + half))
+        };
+        let ((left, right), (top, bottom)) = (ends(), ends());
+        Self::Patch([top, left, bottom, right])
+    }
+
+    /// Mixes `other` into `own`, both of lines of `line` numbers.
+    fn apply(self, own: &mut [f32], other: &[f32], line: usize, channels: usize) {
+        match self {
+            Self::Blend(share) => {
+                let (share, rest) = (share as f32, (1.0 - share) as f32);
+                own.iter_mut().zip(other).for_each(|(own, other)| *own = *own * share + other * rest);
+            }
+            Self::Patch([top, left, bottom, right]) => {
+                let lines = own.chunks_exact_mut(line).zip(other.chunks_exact(line));
+                for (own, other) in lines.skip(top).take(bottom - top) {
+                    let part = left * channels..right * channels;
+                    own[part.clone()].copy_from_slice(&other[part]);
+                }
+            }
+        }
+    }
+
+    /// What the image keeps of itself.
+    fn share(self, side: usize) -> f64 {
+        match self {
+            Self::Blend(share) => share,
+            Self::Patch([top, left, bottom, right]) => {
+                1.0 - ((bottom - top) * (right - left)) as f64 / (side * side) as f64
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::data::fixtures::Fixtures;
+    use crate::train::Targets;
+
+    const SIDE: usize = 12;
+
+    /// Images of one number each: 0, 1, 2, ….
+    fn batch(count: usize) -> Tensor {
+        let numbers = (0..count).flat_map(|image| [image as f32; SIDE * SIDE * 3]);
+        Tensor::from_vec(numbers.collect::<Vec<f32>>(), (count, SIDE, SIDE, 3), &Device::Cpu).unwrap()
+    }
+
+    fn mixer(augment: &str) -> Mixer {
+        Mixer::new(&toml::from_str(augment).unwrap(), 3).unwrap()
+    }
+
+    fn mix(augment: &str, count: usize) -> (Vec<Vec<f32>>, Vec<f64>) {
+        let streams: Vec<u64> = (0..count as u64).collect();
+        let (images, shares) = mixer(augment).mix(&batch(count), 1, &streams).unwrap();
+        let numbers = images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        (numbers.chunks(SIDE * SIDE * 3).map(<[f32]>::to_vec).collect(), shares)
+    }
+
+    #[test]
+    fn each_image_has_its_share_and_the_one_ahead_the_rest() {
+        const COUNT: usize = 40;
+        for augment in ["mixup = {}", "cutmix = {}", "mixup = { alpha = 1.0 }\ncutmix = { alpha = 0.5 }"] {
+            let (images, shares) = mix(augment, COUNT);
+            for (place, (image, share)) in images.iter().zip(&shares).enumerate() {
+                let other = (place + COUNT - 1) % COUNT;
+                let mean = image.iter().map(|&number| f64::from(number)).sum::<f64>() / image.len() as f64;
+                let expected = share * place as f64 + (1.0 - share) * other as f64;
+                assert!((mean - expected).abs() < 1e-4, "{augment} {place}: {mean} {expected}");
+            }
+            let whole = |image: &Vec<f32>| image.iter().all(|number| *number == image[0]);
+            let patched = images.iter().filter(|image| !whole(image)).count();
+            match augment.matches("alpha").count() {
+                2 => assert!((8..32).contains(&patched), "{patched}"),
+                _ => assert_eq!(patched > 25, augment.starts_with("cutmix"), "{augment} {patched}"),
+            }
+        }
+    }
+
+    #[test]
+    fn torchvision_mixes_the_same_bits_and_the_same_classes() {
+        let fixture = Fixtures::open("mixed.safetensors");
+        let images = fixture.floats("images");
+        let side = 7;
+        let length = side * side * 3;
+        for (name, mixing) in [("mixup", Mixing::Blend(0.3)), ("cutmix", Mixing::Patch([1, 2, 4, 6]))] {
+            let mut mixed = images.clone();
+            let others = images[2 * length..].chunks(length).chain(images.chunks(length));
+            for (own, other) in mixed.chunks_mut(length).zip(others) {
+                mixing.apply(own, other, side * 3, 3);
+            }
+            assert_eq!(mixed, fixture.floats(name), "{name}");
+            let targets = Targets::Classes(vec![0, 1, 2]).mixed(&[mixing.share(side); 3]);
+            let expected = fixture.floats(&format!("{name}.targets"));
+            for (mixture, shares) in targets.mixtures().iter().zip(expected.chunks(3)) {
+                let [own, other] = mixture.classes.map(|class| f64::from(shares[class as usize]));
+                assert!((own - mixture.share).abs() < 1e-6 && (own + other - 1.0).abs() < 1e-6, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_draws_of_an_image_depend_on_no_other() {
+        for augment in ["mixup = {}", "cutmix = {}"] {
+            let mixer = mixer(augment);
+            let (_, shares) = mixer.mix(&batch(4), 1, &[10, 11, 12, 13]).unwrap();
+            let (_, others) = mixer.mix(&batch(3), 1, &[13, 7, 11]).unwrap();
+            assert_eq!((others[0], others[2]), (shares[3], shares[1]));
+            assert_ne!(mixer.mix(&batch(4), 2, &[10, 11, 12, 13]).unwrap().1, shares);
+            // Alone in its batch, an image is mixed with itself.
+            let (alone, _) = mixer.mix(&batch(2).narrow(0, 1, 1).unwrap(), 1, &[5]).unwrap();
+            assert!(
+                alone.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().all(|n| (n - 1.0).abs() < 1e-6)
+            );
+        }
+    }
+}
