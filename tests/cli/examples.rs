@@ -12,7 +12,7 @@ use defrost::pipeline;
 use serde_json::{Map, Value, json};
 
 /// What the pipelines ask the environment for: folders of images, and files of weights by architecture.
-const IMAGES: [&str; 5] = ["FACES", "PHOTOS", "TURTLES", "DOMAIN", "TASK"];
+const IMAGES: [&str; 6] = ["FACES", "STRANGERS", "PHOTOS", "TURTLES", "DOMAIN", "TASK"];
 const WEIGHTS: [(&str, &str); 3] =
     [("RESNET18", "resnet18"), ("RESNET50", "resnet50"), ("EFFICIENTNET_B0", "efficientnet_b0")];
 
