@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::source::Entry;
 use super::{Source, timm};
 use crate::error::{Error, Result};
-use crate::model::{Description, Model};
+use crate::model::{Description, Model, TensorSpec};
 use crate::pipeline::{self, Arch};
+
+#[cfg(test)]
+mod tests;
 
 /// Whose names a weight file has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,14 @@ impl Dialect {
         match self {
             Self::Own => own(),
             Self::Timm => timm::names(description).unwrap_or_else(own),
+        }
+    }
+
+    /// The shape in which a file has a tensor of the description.
+    pub(super) fn shape(self, spec: &TensorSpec) -> &[usize] {
+        match self {
+            Self::Own => &spec.shape,
+            Self::Timm => timm::shape(spec),
         }
     }
 }
@@ -94,7 +106,7 @@ impl Source {
         let bare = |name: &String| name[prefix.len()..].to_owned();
         let dialect = recognise(description, &self.entries().keys().map(bare).collect())
             .map_err(|error| error.within(format!("cannot read `{}`", self.path().display())))?;
-        Ok(self.renamed(Names::new(dialect, prefix, description)))
+        Ok(self.renamed(Names::new(dialect, prefix, description), description))
     }
 
     /// The same for a file that says itself what it is of, and whose names it has.
@@ -109,7 +121,7 @@ impl Source {
         // Names of the backbone and the plain head; of another head, they are the model's own.
         const CLASSES: usize = 2;
         let description = Model::build(&pipeline::Model::of(arch), CLASSES).description;
-        self.renamed(Names::new(dialect, String::new(), &description))
+        self.renamed(Names::new(dialect, String::new(), &description), &description)
     }
 
     pub fn dialect(&self) -> Dialect {
@@ -126,7 +138,7 @@ impl Source {
         self.names.sentence()
     }
 
-    fn renamed(mut self, names: Names) -> Self {
+    fn renamed(mut self, names: Names, description: &Description) -> Self {
         let own: BTreeMap<&str, &str> =
             names.written.iter().map(|(own, written)| (written.as_str(), own.as_str())).collect();
         let rename = |name: String| {
@@ -135,8 +147,23 @@ impl Source {
         };
         let entries = std::mem::take(&mut self.entries);
         self.entries = entries.into_iter().map(|(name, entry)| (rename(name), entry)).collect();
+        for spec in &description.tensors {
+            let written = names.dialect.shape(spec);
+            match self.entries.get_mut(&spec.name) {
+                Some(entry) if entry.shape == written => entry.append_ones(spec.shape.len()),
+                _ => {}
+            }
+        }
         self.names = names;
         self
+    }
+}
+
+impl Entry {
+    /// Dimensions of one element behind those that are there, until they are `count`.
+    fn append_ones(&mut self, count: usize) {
+        self.shape.resize(count, 1);
+        self.strides.resize(count, 1);
     }
 }
 
@@ -168,114 +195,5 @@ fn recognise(description: &Description, found: &BTreeSet<String>) -> Result<Dial
             description.arch
         ))
         .hint("save it under the names of one")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::weights::{LoadRules, digests, initialize_all, load, origins, save};
-
-    fn describe(arch: Arch) -> Description {
-        Model::build(&pipeline::Model::of(arch), 1000).description
-    }
-
-    /// A file with the tensors of a network under other names.
-    fn file(folder: &Path, description: &Description, names: &[String]) -> Source {
-        let mut renamed = description.clone();
-        for (tensor, name) in renamed.tensors.iter_mut().zip(names) {
-            tensor.name.clone_from(name);
-        }
-        let path = folder.join("x.safetensors");
-        let state = initialize_all(description, 3).unwrap();
-        save(&path, &renamed, &state, Dialect::Own, &BTreeMap::new()).unwrap();
-        Source::open(&path).unwrap()
-    }
-
-    #[test]
-    fn every_network_of_timm_has_the_names_and_shapes_that_timm_gives_it() {
-        for (timm, arch) in [
-            ("mobilenetv2_100", Arch::MobileNetV2),
-            ("efficientnet_b0", Arch::EfficientNetB0),
-            ("efficientnet_b3", Arch::EfficientNetB3),
-            ("tf_efficientnet_lite0", Arch::EfficientNetLite0),
-        ] {
-            let fixture = format!("tests/fixtures/weights/timm/{timm}.txt");
-            let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join(fixture);
-            let fixture = std::fs::read_to_string(fixture).unwrap();
-            let expected: BTreeSet<String> = fixture.lines().map(str::to_owned).collect();
-            let description = describe(arch);
-            let names = Dialect::Timm.names(&description);
-            let line =
-                |(name, spec): (&String, &crate::model::TensorSpec)| format!("{name} {:?}", spec.shape);
-            let found = names.iter().zip(&description.tensors).filter(|(_, spec)| spec.role.is_parameter());
-            assert_eq!(found.map(line).collect::<BTreeSet<_>>(), expected, "{timm}");
-            assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{timm}");
-        }
-        let resnet = describe(Arch::ResNet18);
-        assert_eq!(Dialect::Timm.names(&resnet), Dialect::Own.names(&resnet));
-    }
-
-    #[test]
-    fn weights_are_read_under_timms_names_and_saved_under_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let description = describe(Arch::EfficientNetB0);
-        let names = Dialect::Timm.names(&description);
-        let wrapped: Vec<String> = names.iter().map(|name| format!("module._orig_mod.{name}")).collect();
-        let source = file(folder.path(), &description, &wrapped).translated(&description).unwrap();
-        assert_eq!(source.dialect(), Dialect::Timm);
-        assert_eq!(source.names_in_words().unwrap(), "timm's names, each behind `module._orig_mod.`");
-        let state = load(&description, &source, &LoadRules::default(), 0).unwrap();
-        let expected = digests(&initialize_all(&description, 3).unwrap()).unwrap();
-        assert_eq!(digests(&state).unwrap(), expected);
-
-        let path = folder.path().join("y.safetensors");
-        let metadata = BTreeMap::from([("defrost.arch".to_owned(), "efficientnet_b0".to_owned())]);
-        save(&path, &description, &state, source.dialect(), &metadata).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-        let written: BTreeSet<String> = header.tensors().into_keys().collect();
-        assert_eq!(written, names.into_iter().collect());
-        let again = Source::open(&path).unwrap();
-        assert_eq!(again.dialect(), Dialect::Timm);
-        assert_eq!(
-            digests(&load(&description, &again, &LoadRules::default(), 0).unwrap()).unwrap(),
-            expected
-        );
-    }
-
-    #[test]
-    fn what_does_not_fit_is_told_in_the_names_of_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let description = describe(Arch::EfficientNetB0);
-        let mut names = Dialect::Timm.names(&description);
-        names[0] = "conv_stm.weight".to_owned();
-        let names: Vec<String> = names.iter().map(|name| format!("module.{name}")).collect();
-        let source = file(folder.path(), &description, &names).translated(&description).unwrap();
-        let error = origins(&description, &source, &LoadRules::default()).unwrap_err().message;
-        let lines: Vec<&str> = error.lines().skip(1).collect();
-        assert_eq!(
-            lines,
-            [
-                "  missing     `module.conv_stem.weight` [32, 3, 3, 3]; the file has `module.conv_stm.weight`",
-                "  unexpected  `module.conv_stm.weight` [32, 3, 3, 3]; the model has `module.conv_stem.weight`",
-            ]
-        );
-    }
-
-    #[test]
-    fn names_of_two_libraries_in_one_file_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let description = describe(Arch::MobileNetV2);
-        let mut names = Dialect::Timm.names(&description);
-        let last = names.len() - 1;
-        names[last].clone_from(&description.tensors[last].name);
-        let error = file(folder.path(), &description, &names).translated(&description).err().unwrap();
-        assert!(
-            error.message.contains("`classifier.1.bias` is torchvision's, `conv_stem.weight` timm's"),
-            "{error}"
-        );
     }
 }

@@ -43,7 +43,11 @@ pub fn save(
             other => return Err(Error::failed(format!("internal: a checkpoint of {other:?} numbers"))),
         };
         let end = offset + tensor.elem_count() * tensor.dtype().size_in_bytes();
-        let entry = json!({ "dtype": dtype, "shape": tensor.dims(), "data_offsets": [offset, end] });
+        let entry = json!({
+            "dtype": dtype,
+            "shape": dialect.shape(&description.tensors[id]),
+            "data_offsets": [offset, end],
+        });
         header.insert(names[id].clone(), entry);
         offset = end;
     }

@@ -35,8 +35,17 @@ fn every_kind_of_file_holds_the_same_numbers() {
     let plain: Vec<f32> = (0..24).map(|i| i as f32 / 2.0 - 3.0).collect();
     let turned: Vec<f32> =
         (0..4).flat_map(|column| (0..3).map(move |row| (12 + row * 4 + column) as f32 / 2.0 - 3.0)).collect();
-    for name in ["state_dict.safetensors", "state_dict.pth", "legacy.pth", "wrapped.pth"] {
-        let source = open(name);
+    let files = [
+        "state_dict.safetensors",
+        "state_dict.pth",
+        "legacy.pth",
+        "wrapped.pth",
+        "nested.pth",
+        "nested_2.pth",
+    ];
+    for name in files {
+        // Wrapped modules put a prefix before each name, whichever way the checkpoint nests what it saves.
+        let source = open(name).translated(&Description::default()).unwrap();
         let numbers = |tensor: &str| {
             let tensor = source.tensor(tensor).unwrap();
             (tensor.dims().to_vec(), tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap())

@@ -4,25 +4,39 @@
 //! TensorFlow does and has another eps than `efficientnet_b0`, and which of the two a file is of, no name says
 //! (docs/weights.md).
 
-use crate::model::Description;
+use crate::model::{Description, TensorSpec};
 
 /// timm's name of each tensor of the description, in its order; none where timm has the same names, or not this network.
 ///
 /// A tensor that is not of the published network, such as one of another head, keeps its name.
 pub(super) fn names(description: &Description) -> Option<Vec<String>> {
-    let module: fn(&[&str]) -> Option<String> = match description.arch.as_str() {
-        "mobilenet_v2" => mobilenet_v2,
-        "efficientnet_b0" | "efficientnet_b1" | "efficientnet_b2" | "efficientnet_b3" => efficientnet,
-        "efficientnet_lite0" => efficientnet_lite,
+    let name: fn(&[&str]) -> Option<String> = match description.arch.as_str() {
+        "mobilenet_v2" => |path| of_module(path, mobilenet_v2),
+        "efficientnet_b0" | "efficientnet_b1" | "efficientnet_b2" | "efficientnet_b3" => {
+            |path| of_module(path, efficientnet)
+        }
+        "efficientnet_lite0" => |path| of_module(path, efficientnet_lite),
+        "convnext_tiny" => convnext,
+        "vit_s_16" | "vit_b_16" => vision_transformer,
         _ => return None,
     };
-    let name = |name: &str| {
-        let (path, leaf) = name.rsplit_once('.')?;
-        let path: Vec<&str> = path.split('.').collect();
-        Some(format!("{}.{leaf}", module(&path)?))
-    };
     let names = description.tensors.iter().map(|tensor| &tensor.name);
-    Some(names.map(|own| name(own).unwrap_or_else(|| own.clone())).collect())
+    let renamed = |own: &String| name(&own.split('.').collect::<Vec<_>>()).unwrap_or_else(|| own.clone());
+    Some(names.map(renamed).collect())
+}
+
+/// The shape that timm gives a tensor: torchvision's scales of a ConvNeXt's blocks are [C, 1, 1], timm's [C].
+pub(super) fn shape(spec: &TensorSpec) -> &[usize] {
+    match spec.name.rsplit('.').next() {
+        Some("layer_scale") => &spec.shape[..1],
+        _ => &spec.shape,
+    }
+}
+
+/// Where only modules have other names: that of a tensor in one.
+fn of_module(path: &[&str], module: fn(&[&str]) -> Option<String>) -> Option<String> {
+    let (leaf, path) = path.split_last()?;
+    Some(format!("{}.{leaf}", module(path)?))
 }
 
 /// The convolutions of a block and their normalisations, in the order in which they compute.
@@ -103,6 +117,60 @@ fn efficientnet_lite(path: &[&str]) -> Option<String> {
         _ => return None,
     };
     Some(part)
+}
+
+fn convnext(path: &[&str]) -> Option<String> {
+    let name = match path {
+        ["features", "0", part, leaf] => format!("stem.{part}.{leaf}"),
+        ["classifier", "0", leaf] => format!("head.norm.{leaf}"),
+        ["classifier", "2", leaf] => format!("head.fc.{leaf}"),
+        // What halves the image has an even number, the blocks behind it the next.
+        ["features", stage, place, rest @ ..] => {
+            let stage = index(stage)?;
+            match (stage % 2, rest) {
+                (0, [leaf]) => format!("stages.{}.downsample.{place}.{leaf}", stage / 2),
+                (1, ["layer_scale"]) => format!("stages.{}.blocks.{place}.gamma", stage / 2),
+                (1, ["block", part, leaf]) => {
+                    let part = match *part {
+                        "0" => "conv_dw",
+                        "2" => "norm",
+                        "3" => "mlp.fc1",
+                        "5" => "mlp.fc2",
+                        _ => return None,
+                    };
+                    format!("stages.{}.blocks.{place}.{part}.{leaf}", stage / 2)
+                }
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    Some(name)
+}
+
+fn vision_transformer(path: &[&str]) -> Option<String> {
+    let name = match path {
+        ["class_token"] => "cls_token".to_owned(),
+        ["encoder", "pos_embedding"] => "pos_embed".to_owned(),
+        ["conv_proj", leaf] => format!("patch_embed.proj.{leaf}"),
+        ["encoder", "ln", leaf] => format!("norm.{leaf}"),
+        ["heads", "head", leaf] => format!("head.{leaf}"),
+        ["encoder", "layers", block, rest @ ..] => {
+            let part = match rest {
+                ["ln_1", leaf] => format!("norm1.{leaf}"),
+                ["self_attention", "in_proj_weight"] => "attn.qkv.weight".to_owned(),
+                ["self_attention", "in_proj_bias"] => "attn.qkv.bias".to_owned(),
+                ["self_attention", "out_proj", leaf] => format!("attn.proj.{leaf}"),
+                ["ln_2", leaf] => format!("norm2.{leaf}"),
+                ["mlp", "0", leaf] => format!("mlp.fc1.{leaf}"),
+                ["mlp", "3", leaf] => format!("mlp.fc2.{leaf}"),
+                _ => return None,
+            };
+            format!("blocks.{}.{part}", index(block.strip_prefix("encoder_layer_")?)?)
+        }
+        _ => return None,
+    };
+    Some(name)
 }
 
 fn index(text: &str) -> Option<usize> {

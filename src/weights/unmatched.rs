@@ -2,7 +2,7 @@
 
 use super::Source;
 use crate::error::Error;
-use crate::model::{Description, TensorId, nearest};
+use crate::model::{Description, TensorId, TensorSpec, nearest};
 
 /// The tensors that no rule allows. They are told by the names that the file has for them, or would have.
 pub(super) struct Unmatched<'a> {
@@ -49,11 +49,11 @@ impl Unmatched<'_> {
             let candidates: Vec<(&str, String)> =
                 self.unexpected.iter().map(|&name| (name, self.source.written(name))).collect();
             let same_shape =
-                candidates.iter().filter(|(key, _)| self.source.entries()[*key].shape == spec.shape);
+                candidates.iter().filter(|(key, _)| self.source.entries()[*key].shape == self.shape(spec));
             let near = nearest(&name, same_shape.map(|(_, written)| written.as_str()))
                 .or_else(|| nearest(&name, candidates.iter().map(|(_, written)| written.as_str())));
             let near = near.map(|name| format!("; the file has `{name}`")).unwrap_or_default();
-            format!("  missing     `{name}` {:?}{near}", spec.shape)
+            format!("  missing     `{name}` {:?}{near}", self.shape(spec))
         };
         self.missing.iter().map(line).collect()
     }
@@ -63,7 +63,7 @@ impl Unmatched<'_> {
             let spec = &self.description.tensors[id];
             let found = &self.source.entries()[&spec.name].shape;
             let name = self.source.written(&spec.name);
-            format!("  mismatched  `{name}` {:?}; the file has {found:?}", spec.shape)
+            format!("  mismatched  `{name}` {:?}; the file has {found:?}", self.shape(spec))
         };
         self.mismatched.iter().map(line).collect()
     }
@@ -79,6 +79,11 @@ impl Unmatched<'_> {
             format!("  unexpected  `{written}` {:?}{near}", self.source.entries()[*name].shape)
         };
         self.unexpected.iter().map(line).collect()
+    }
+
+    /// The shape that the file would have it in.
+    fn shape<'a>(&self, spec: &'a TensorSpec) -> &'a [usize] {
+        self.source.dialect().shape(spec)
     }
 
     /// A module name before every name of the file that the model would know without it.
