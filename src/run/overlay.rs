@@ -64,7 +64,11 @@ fn read(run: &RunDirectory, costs: &Costs) -> Result<Read> {
     });
     let evaluated = record.stages.iter().filter(|stage| stage.kind == "evaluate");
     let metrics = evaluated.flat_map(|stage| {
-        let found = results(run, &stage.name).into_iter().filter(|(name, _)| !name.contains('.'));
+        let whole = |name: &str| {
+            let parts = ["verification.", "identification."];
+            !parts.iter().fold(name, |name, part| name.strip_prefix(part).unwrap_or(name)).contains('.')
+        };
+        let found = results(run, &stage.name).into_iter().filter(|(name, _)| whole(name));
         found.map(|(name, value)| (format!("{}/{name}", stage.name), value)).collect::<Vec<_>>()
     });
     let mut metrics: BTreeMap<String, f64> = metrics.collect();
