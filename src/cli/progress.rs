@@ -159,9 +159,12 @@ impl Finished {
             ("identification.rank1", "rank 1"),
             ("train_accuracy", "training accuracy"),
         ];
-        named
-            .iter()
-            .find_map(|(key, name)| self.metric(key).map(|value| format!("{name} {}", percent(value))))
+        named.iter().find_map(|(key, name)| {
+            let value = self.metric(key)?;
+            // An area is no share of anything.
+            let shown = if *name == "AUC" { format!("{value:.3}") } else { percent(value) };
+            Some(format!("{name} {shown}"))
+        })
     }
 
     /// A number of `metrics.json`, where that nests it: a train stage's is `best.validation_accuracy`.
