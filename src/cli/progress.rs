@@ -169,7 +169,7 @@ impl Finished {
 
     /// A number of `metrics.json`, where that nests it: a train stage's is `best.validation_accuracy`.
     fn metric(&self, key: &str) -> Option<f64> {
-        let places = ["", "best.", "last.", "parameters."];
+        let places = ["", "best.", "last."];
         places.iter().find_map(|place| self.metrics.get(&format!("{place}{key}")).copied())
     }
 }
@@ -267,7 +267,11 @@ pub fn duration(seconds: f64) -> String {
 fn table(rows: &[Finished]) -> String {
     let head = ["stage", "status", "time", "result", "trainable", "frozen"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
-        let parameters = |key: &str| row.metric(key).map(|value| count(value as u64)).unwrap_or_default();
+        // Of the whole stage: where layers thaw on the way, an epoch has fewer.
+        let parameters = |key: &str| {
+            let value = row.metrics.get(&format!("parameters.{key}"));
+            value.map(|value| count(*value as u64)).unwrap_or_default()
+        };
         let time = if row.outcome == Outcome::Cached { String::new() } else { duration(row.seconds) };
         [
             row.stage.clone(),

@@ -7,7 +7,7 @@
 
 DOWNLOADS is the folder with the two archives. IMAGES is made anew, the same on every machine, byte for byte:
 
-    fashion/train, fashion/test    28×28 photos of ten kinds of clothing, 600 and 100 of each
+    fashion/train, fashion/test    28×28 photos of ten kinds of clothing, 200 and 100 of each
     people/CLASS                   drawings of people by what they do: nine occupations, to be trained on
     strangers/CLASS                the other seven, never trained on
     emotion/happy, emotion/sad     faces of both drawing styles
@@ -51,7 +51,7 @@ NOT_SAD = "astonished hushed open_mouth flushed yawning_face"
 
 def main(downloads: Path, images: Path) -> None:
     shutil.rmtree(images, ignore_errors=True)
-    for part, file, count in (("train", "train", 600), ("test", "t10k", 100)):
+    for part, file, count in (("train", "train", 200), ("test", "t10k", 100)):
         fashion(images / "fashion" / part, file, count)
     for style, sha256 in ARCHIVES.items():
         content = (downloads / f"emoji-datasource-{style}-16.0.0.tgz").read_bytes()
