@@ -8,7 +8,7 @@ use std::time::Instant;
 use defrost::bench::Meter;
 use defrost::estimate::{self, Calibration, Estimate, Machine, Settings, Workload};
 use defrost::features::FeatureStore;
-use defrost::plan::{Planned, StageStatus, Status};
+use defrost::plan::{Parent, Planned, StageStatus, Status};
 use defrost::stage::FeaturesFound;
 use defrost::{Error, Result};
 
@@ -86,22 +86,24 @@ pub fn expected(
     Ok((expected, workloads))
 }
 
-/// The features that a stage would find for each of its prefixes, where the stage above is finished and features are kept.
+/// The features that a stage would find for each of its prefixes, where the stages above are finished and features are
+/// kept.
 pub fn found(
     session: &Session,
     stage: &Planned,
     statuses: &[StageStatus],
 ) -> Result<Vec<Option<FeaturesFound>>> {
-    let source: Option<PathBuf> = stage.parent.and_then(|parent| {
+    let source = |parent: &Parent| {
         let finished = statuses[parent.stage].finished.as_ref()?;
         Some(finished.dir.join(parent.file()))
-    });
-    let (Some(source), Some(limit)) = (source, session.pipeline.run.feature_bytes()) else {
+    };
+    let sources: Option<Vec<PathBuf>> = stage.parents.iter().map(source).collect();
+    let (Some(sources), Some(limit)) = (sources, session.pipeline.run.feature_bytes()) else {
         return Ok(Vec::new());
     };
     let (folder, index) = (session.store.features(), session.store.inputs());
     let store = FeatureStore::new(folder, index, &session.choice.variant, limit);
-    stage.work.features_found(&source, &store)
+    stage.work.features_found(&sources, &store)
 }
 
 /// The clock of this process and its large blocks of memory.

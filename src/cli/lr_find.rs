@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use defrost::events::{Event, Interrupt, Observer};
-use defrost::plan::Planned;
+use defrost::plan::{Parent, Planned};
 use defrost::report;
 use defrost::stage::{Checkpoints, Context, Train, Work};
 use defrost::train::{Range, RangeTest};
@@ -45,7 +45,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let range = range(&args)?;
     let session = Session::open_one(&args.file, &args.pipeline, console)?;
     let (planned, train) = stage(&session, args.stage.as_deref())?;
-    let source = source(&session, planned, &args.file)?;
+    let sources = sources(&session, planned, &args.file)?;
     let settings = &session.pipeline.run;
     let interrupt = Interrupt::default();
     stop_on_signals(&interrupt)?;
@@ -55,7 +55,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         train.range_test(
             &Context {
                 stage: &planned.name,
-                source: Some(&source),
+                sources: &sources,
                 output: Path::new(""),
                 live: None,
                 checkpoints: &NoCheckpoints,
@@ -131,18 +131,18 @@ fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<(&'a Planned,
     Err(error.hint(format!("name one with `--stage`: {}", names())))
 }
 
-/// The weights that the stage starts from, which must be there.
-fn source(session: &Session, stage: &Planned, file: &Path) -> Result<PathBuf> {
-    let parent = stage.parent.ok_or_else(|| Error::failed("internal: a train stage without a parent"))?;
+/// The weights that the stage reads, which must be there.
+fn sources(session: &Session, stage: &Planned, file: &Path) -> Result<Vec<PathBuf>> {
     let statuses = session.statuses()?;
-    match &statuses[parent.stage].finished {
+    let source = |parent: &Parent| match &statuses[parent.stage].finished {
         Some(finished) => Ok(finished.dir.join(parent.file())),
         None => {
             let above = &session.plan.stages[parent.stage].name;
             Err(Error::usage(format!("stage `{above}`, which `{}` starts from, is not computed", stage.name))
                 .hint(format!("run `defrost run {} --until {above}` first", file.display())))
         }
-    }
+    };
+    stage.parents.iter().map(source).collect()
 }
 
 fn points(test: &RangeTest) -> Vec<[f64; 3]> {

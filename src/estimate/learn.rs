@@ -104,8 +104,8 @@ impl Watched {
     /// Seconds of an image in each phase, and of all that is beside the phases.
     fn learnt(&self, workload: &Workload, seconds: f64) -> Vec<(String, f64)> {
         let mut learnt = Vec::new();
-        // Of several phases of a schedule it is not known which took what.
-        if workload.phases.iter().filter(|phase| phase.name == "step").count() > 1 {
+        // Of several phases of a schedule, or several models, it is not known which took what.
+        if workload.phases.iter().filter(|phase| ["step", "evaluation"].contains(&phase.name)).count() > 1 {
             return learnt;
         }
         let mut beside = seconds;

@@ -42,11 +42,14 @@ pub fn measure(
         let phases = workload.phases.iter().filter(|phase| phase.pieces.contains(key));
         phases.map(|phase| phase.batch).max().unwrap_or(FEW).max(FEW)
     };
-    let wanted: Vec<_> = pieces(work).into_iter().filter(|(key, _)| missing.contains(key)).collect();
-    if !wanted.is_empty() {
-        let subject = work.subject();
-        let size = workload_size(work);
-        let network = Pieces::new(subject, size)?;
+    for (subject, pieces) in pieces(work) {
+        // Members of an ensemble may be alike: what the first was measured by is known of the next.
+        let unknown = |key: &String| missing.contains(key) && known.measured(key).is_none();
+        let wanted: Vec<_> = pieces.into_iter().filter(|(key, _)| unknown(key)).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let network = Pieces::new(subject, workload_size(work))?;
         for (key, piece) in wanted {
             known.set_measured(&key, sampled(&network, piece, largest(&key), meter)?);
         }

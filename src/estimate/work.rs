@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::freeze;
 use crate::model::Description;
 use crate::pipeline::{Augment, Decode, Head};
-use crate::stage::{FeaturesFound, INFERENCE_BATCH, Prefix, Subject, Train, View, Work};
+use crate::stage::{Evaluate, FeaturesFound, INFERENCE_BATCH, Member, Prefix, Subject, Train, View, Work};
 
 /// What is not in a stage but bears on its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,31 +36,35 @@ pub fn workload(work: &Work, found: &[Option<FeaturesFound>], settings: &Setting
             Workload { weight_bytes: weights + file, file_bytes: file + 2 * weights, ..base }
         }
         Work::InitWeights(_) => Workload { file_bytes: 2 * weights, ..base },
-        Work::Train(_) | Work::Evaluate(_) => Counting::new(work, description, settings).count(found, base),
+        Work::Train(_) | Work::Evaluate(_) => Counting::new(work, subject, settings).count(found, base),
     }
 }
 
-/// What may have to be measured for a stage: pieces by their keys.
-pub(super) fn pieces(work: &Work) -> Vec<(String, Piece<'_>)> {
-    let (subject, layers) = (work.subject(), work.subject().build().description.layers.len());
-    let pass = |from, to| (pass_key(subject, size(work), from, to), Piece::Pass { from, to });
-    let prefixes = work.prefixes();
-    let mut all: Vec<_> = prefixes
-        .iter()
-        .map(|prefix| prefix.layers)
-        .flat_map(|from| [pass(0, from), pass(from, layers)])
-        .collect();
-    if prefixes.is_empty() {
-        all.extend([pass(0, 0), pass(0, layers)]);
-    }
-    if let Work::Train(train) = work {
-        for (phase, _, prefix) in train.phases() {
-            let piece =
-                Piece::Step { from: prefix.layers, stage: &train.settings, table: &train.table, phase };
-            all.push((step_key(train, phase, prefix), piece));
+/// What may have to be measured for a stage: of each of its models the pieces by their keys.
+pub(super) fn pieces<'a>(work: &'a Work) -> Vec<(&'a Subject, Vec<(String, Piece<'a>)>)> {
+    let parted = |subject: &'a Subject, prefixes: &[usize]| {
+        let layers = subject.build().description.layers.len();
+        let pass = |from, to| (pass_key(subject, size(work), from, to), Piece::Pass { from, to });
+        let passes: Vec<_> = prefixes.iter().flat_map(|&from| [pass(0, from), pass(from, layers)]).collect();
+        (subject, passes)
+    };
+    match work {
+        Work::LoadWeights(_) | Work::InitWeights(_) => Vec::new(),
+        Work::Evaluate(evaluate) => {
+            let member = |member: &'a Member| parted(&member.subject, &[member.layers]);
+            evaluate.members.iter().map(member).collect()
+        }
+        Work::Train(train) => {
+            let prefixes: Vec<usize> = train.prefixes.iter().map(|prefix| prefix.layers).collect();
+            let (subject, mut pieces) = parted(&train.subject, &prefixes);
+            for (phase, _, prefix) in train.phases() {
+                let piece =
+                    Piece::Step { from: prefix.layers, stage: &train.settings, table: &train.table, phase };
+                pieces.push((step_key(train, phase, prefix), piece));
+            }
+            vec![(subject, pieces)]
         }
     }
-    all
 }
 
 /// As [`pieces`], images on their way.
@@ -160,6 +164,7 @@ fn sight_key(work: &Work, augment: &Augment, settings: &Settings) -> String {
 /// A stage that reads images.
 struct Counting<'a> {
     work: &'a Work,
+    subject: &'a Subject,
     description: Description,
     settings: &'a Settings,
     /// How many there are.
@@ -170,20 +175,23 @@ struct Counting<'a> {
 }
 
 impl<'a> Counting<'a> {
-    fn new(work: &'a Work, description: Description, settings: &'a Settings) -> Self {
+    /// With `subject` for its model.
+    fn new(work: &'a Work, subject: &'a Subject, settings: &'a Settings) -> Self {
+        let description = subject.build().description;
         let layers = description.layers.len();
         let all = split(work, Split::Train) + split(work, Split::Validation);
         let wanted = (all * kept_bytes(work)) as u64;
         let cache_bytes = wanted.min(settings.image_cache as u64);
         let stays = if wanted == 0 { 0.0 } else { cache_bytes as f64 / wanted as f64 };
-        Self { work, description, settings, layers, stays, cache_bytes }
+        Self { work, subject, description, settings, layers, stays, cache_bytes }
     }
 
     fn count(&self, found: &[Option<FeaturesFound>], base: Workload) -> Workload {
         let mut workload = base;
         match self.work {
             Work::Train(train) => self.training(train, found, &mut workload),
-            _ => self.evaluation(found, &mut workload),
+            Work::Evaluate(evaluate) => self.evaluation(evaluate, found, &mut workload),
+            Work::LoadWeights(_) | Work::InitWeights(_) => {}
         }
         workload.phases.retain(|phase| phase.images > 0);
         for phase in &mut workload.phases {
@@ -240,23 +248,33 @@ impl<'a> Counting<'a> {
         workload.cache_bytes = cache_bytes;
     }
 
-    fn evaluation(&self, found: &[Option<FeaturesFound>], workload: &mut Workload) {
-        let prefix = self.work.prefixes().pop().unwrap_or_else(|| Prefix::plain(0));
-        let (kept, images) = (self.keeps_features(&prefix), self.images());
-        if kept {
-            self.features(&prefix, found.first().and_then(Option::as_ref), workload);
+    /// Its models one after the other, with one of them in memory at a time.
+    fn evaluation(&self, evaluate: &Evaluate, found: &[Option<FeaturesFound>], workload: &mut Workload) {
+        let images = self.images();
+        (workload.file_bytes, workload.weight_bytes) = (0, 0);
+        let mut found = found.iter();
+        for Member { subject, layers } in &evaluate.members {
+            let prefix = Prefix::plain(*layers);
+            let found = if *layers > 0 { found.next().and_then(Option::as_ref) } else { None };
+            let model = Counting::new(self.work, subject, self.settings);
+            let kept = self.keeps_features(&prefix);
+            if kept {
+                model.features(&prefix, found, workload);
+            }
+            let weights = bytes(&model.description, |_| true);
+            workload.file_bytes += weights;
+            workload.weight_bytes = workload.weight_bytes.max(weights);
+            workload.phases.push(Phase {
+                name: "evaluation",
+                epochs: 1,
+                batches: images.div_ceil(INFERENCE_BATCH),
+                images,
+                batch: INFERENCE_BATCH.min(images),
+                pieces: model.behind(&prefix, model.pass(prefix.layers, model.layers)),
+                reading: if kept { None } else { Some(self.reading(&Augment::default(), images, 1)) },
+                key: String::new(),
+            });
         }
-        workload.file_bytes = workload.weight_bytes;
-        workload.phases.push(Phase {
-            name: "evaluation",
-            epochs: 1,
-            batches: images.div_ceil(INFERENCE_BATCH),
-            images,
-            batch: INFERENCE_BATCH.min(images),
-            pieces: self.behind(&prefix, self.pass(prefix.layers, self.layers)),
-            reading: if kept { None } else { Some(self.reading(&Augment::default(), images, 1)) },
-            key: String::new(),
-        });
     }
 
     fn keeps_features(&self, prefix: &Prefix) -> bool {
@@ -316,7 +334,7 @@ impl<'a> Counting<'a> {
     }
 
     fn pass(&self, from: usize, to: usize) -> String {
-        pass_key(self.work.subject(), size(self.work), from, to)
+        pass_key(self.subject, size(self.work), from, to)
     }
 
     /// The images that the stage looks at.

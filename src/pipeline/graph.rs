@@ -1,4 +1,6 @@
-//! The graph that stages form through `from`.
+//! The graph that stages form through `from` and `ensemble`.
+
+use std::collections::VecDeque;
 
 use super::diagnostics::Diagnostic;
 use super::document::Node;
@@ -6,22 +8,23 @@ use super::draft::Draft;
 use super::stage::{Checkpoint, Parent};
 use super::suggest;
 
-/// Checks every `from`: that its stage exists, has weights to start from, and is named the way its kind asks for.
+/// Checks every reference to a stage: that it exists, has the weights that are asked of it, and is named the way its
+/// kind asks for.
 pub fn check(draft: &mut Draft) {
     let stages: Vec<(String, Option<&str>)> = draft.entries("stage").iter().map(head).collect();
     for (name, node) in draft.entries("stage") {
-        if let Some(from) = node.get("from")
-            && let Some(text) = from.text()
-        {
-            for (code, message, help) in problems(draft, &stages, text) {
-                draft.diagnostics.push(Diagnostic::new(&from.place, code, message).help(help));
+        for Reference { node: place, text, role } in references(node) {
+            for (code, message, help) in problems(draft, &stages, text, role) {
+                draft.diagnostics.push(Diagnostic::new(&place.place, code, message).help(help));
             }
         }
         if let Some(circle) = circle(draft.root, name) {
             // One of a circle's stages speaks for all: the first in the file.
             let first = stages.iter().find(|(stage, _)| circle.contains(stage)).map(|(stage, _)| stage);
             if first == Some(name) {
-                let place = &draft.root.nearest(&format!("stage.{name}.from")).place;
+                let next = circle.get(1).unwrap_or(name);
+                let leads = references(node).into_iter().find(|reference| reference.stage() == next);
+                let place = leads.map_or(node.mark(), |reference| &reference.node.place);
                 let message = format!("`{name}` starts from itself: {} → {name}", circle.join(" → "));
                 let help = "start one of them from another stage".to_owned();
                 draft.diagnostics.push(Diagnostic::new(place, "cycle", message).help(help));
@@ -30,13 +33,45 @@ pub fn check(draft: &mut Draft) {
     }
 }
 
+/// A stage named by another one, where it stands.
+struct Reference<'a> {
+    node: &'a Node,
+    text: &'a str,
+    role: Role,
+}
+
+/// What the weights of a stage are wanted for.
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    /// To go on from, or to be measured.
+    Start,
+    /// To be one of several models whose predictions are averaged.
+    Member,
+}
+
+impl Reference<'_> {
+    fn stage(&self) -> &str {
+        self.text.split_once('@').map_or(self.text, |(stage, _)| stage)
+    }
+}
+
+/// All that a stage names.
+fn references(stage: &Node) -> Vec<Reference<'_>> {
+    let from = stage.get("from").into_iter().map(|node| (node, Role::Start));
+    let members = stage.get("ensemble").map(Node::items).unwrap_or_default();
+    let members = members.iter().map(|node| (node, Role::Member));
+    from.chain(members)
+        .filter_map(|(node, role)| Some(Reference { node, text: node.text()?, role }))
+        .collect()
+}
+
 fn head((name, node): &(String, Node)) -> (String, Option<&str>) {
     (name.clone(), node.get("kind").and_then(Node::text))
 }
 
 type Problem = (&'static str, String, Option<String>);
 
-fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str) -> Vec<Problem> {
+fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str, role: Role) -> Vec<Problem> {
     let (stage, word) = text.split_once('@').map_or((text, None), |(stage, word)| (stage, Some(word)));
     let mut problems = Vec::new();
     match stages.iter().find(|(name, _)| name == stage) {
@@ -46,7 +81,7 @@ fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str) -> Vec
         }
         Some((_, kind)) => {
             if let Some(parent) = Parent::parse(text) {
-                problems.extend(kind.and_then(|kind| mismatch(draft, kind, parent)));
+                problems.extend(kind.and_then(|kind| mismatch(draft, kind, parent, role)));
             }
         }
     }
@@ -58,9 +93,13 @@ fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str) -> Vec
 }
 
 /// Whether a stage of that kind has the weights that are asked of it.
-fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent) -> Option<Problem> {
+fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent, role: Role) -> Option<Problem> {
     let validated = draft.split_of(stage).map(|split| split.has_validation());
     match (kind, checkpoint) {
+        ("load_weights" | "init_weights", _) if role == Role::Member => {
+            let message = format!("`{stage}` does not train, and an ensemble is of trained stages");
+            Some(("not-trained", message, Some("name a train stage, such as `frozen@best`".into())))
+        }
         ("evaluate", _) => {
             let message = format!("`{stage}` evaluates and has no weights to start from");
             Some(("no-weights", message, Some("name the stage that it evaluates".into())))
@@ -86,22 +125,22 @@ fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent) -> 
     }
 }
 
-fn parent<'a>(root: &'a Node, name: &str) -> Option<&'a str> {
-    let from = root.get("stage")?.get(name)?.get("from")?.text()?;
-    Some(from.split_once('@').map_or(from, |(stage, _)| stage))
-}
-
-/// The stages from `name` up to `name` again.
+/// The shortest way from `name` up to `name` again, if there is one.
 fn circle(root: &Node, name: &str) -> Option<Vec<String>> {
-    let mut path = vec![name.to_owned()];
-    loop {
-        let next = parent(root, path.last()?)?;
-        if next == name {
-            return Some(path);
+    let stages = root.get("stage")?;
+    let mut paths = VecDeque::from([vec![name.to_owned()]]);
+    let mut seen = Vec::new();
+    while let Some(path) = paths.pop_front() {
+        for reference in path.last().and_then(|last| stages.get(last)).map(references).into_iter().flatten() {
+            let next = reference.stage().to_owned();
+            if next == name {
+                return Some(path);
+            }
+            if !seen.contains(&next) {
+                paths.push_back([&path[..], std::slice::from_ref(&next)].concat());
+                seen.push(next);
+            }
         }
-        if path.iter().any(|seen| seen == next) {
-            return None;
-        }
-        path.push(next.to_owned());
     }
+    None
 }

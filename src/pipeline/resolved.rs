@@ -56,7 +56,7 @@ impl Resolved {
     pub fn order(&self) -> Vec<&str> {
         let mut order: Vec<&str> = Vec::new();
         while order.len() < self.stages.len() {
-            let ready = |stage: &Stage| stage.parent().is_none_or(|parent| order.contains(&parent.stage));
+            let ready = |stage: &Stage| stage.parents().iter().all(|parent| order.contains(&parent.stage));
             let next =
                 self.stages.iter().find(|(name, stage)| !order.contains(&name.as_str()) && ready(stage));
             order.push(next.map(|(name, _)| name).expect("stages form no circle, which the loader checked"));

@@ -185,14 +185,16 @@ fn as_written(mut schema: Value) -> Value {
             "then": { "properties": { "stage": { "additionalProperties": needs_it } } },
         }));
     }
-    let has_weights = json!({
-        "if": { "properties": { "kind": { "const": "load_weights" } }, "required": ["kind"] },
-        "then": { "anyOf": [{ "required": ["file"] }, { "required": ["from"] }] },
-    });
-    conditions.push(json!({
-        "if": { "not": extends },
-        "then": { "properties": { "stage": { "additionalProperties": has_weights } } },
-    }));
+    for (kind, origins) in [("load_weights", ["file", "from"]), ("evaluate", ["from", "ensemble"])] {
+        let has_weights = json!({
+            "if": { "properties": { "kind": { "const": kind } }, "required": ["kind"] },
+            "then": { "anyOf": origins.map(|origin| json!({ "required": [origin] })) },
+        });
+        conditions.push(json!({
+            "if": { "not": extends },
+            "then": { "properties": { "stage": { "additionalProperties": has_weights } } },
+        }));
+    }
     root.insert("allOf".into(), conditions.into());
     root["properties"]["matrix"]["items"]["oneOf"] = json!([
         { "required": ["path", "values"], "not": { "required": ["cases"] } },

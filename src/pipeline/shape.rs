@@ -20,32 +20,38 @@ pub fn check(draft: &mut Draft) {
         let path = format!("stage.{name}");
         match stage.get("kind").and_then(Node::text) {
             Some("load_weights") => {
-                origin_of_weights(draft, stage, &path);
+                let help = "say where the weights are: in a `file`, or `from` a stage of this pipeline";
+                one_origin(draft, stage, &path, &["file", "from"], "where the weights are", help);
                 for key in ["reinit", "allow_missing", "allow_unexpected", "allow_mismatched"] {
                     patterns(draft, &format!("{path}.{key}"));
                 }
             }
             Some("train") => train(draft, name, &path),
-            Some("evaluate") => evaluate(draft, name, &path),
+            Some("evaluate") => {
+                let help = "say what is evaluated: the weights `from` one stage, or an `ensemble` of several";
+                one_origin(draft, stage, &path, &["from", "ensemble"], "what is evaluated", help);
+                ensemble(draft, stage, &path);
+                evaluate(draft, name, &path);
+            }
             _ => {}
         }
     }
 }
 
-/// Weights come from a file or from a stage.
-fn origin_of_weights(draft: &mut Draft, stage: &Node, path: &str) {
-    match (stage.get("file"), stage.get("from")) {
-        (None, None) => {
-            let help =
-                "say where the weights are: in a `file`, or `from` a stage of this pipeline".to_owned();
-            draft.report(stage.mark(), "missing-key", "missing key `file`".to_owned(), help);
+/// Weights come from one place: exactly one of several keys says from which.
+fn one_origin(draft: &mut Draft, stage: &Node, path: &str, keys: &[&str], what: &str, help: &str) {
+    let given: Vec<&str> = keys.iter().copied().filter(|key| stage.get(key).is_some()).collect();
+    match given[..] {
+        [] => {
+            let message = format!("missing key `{}`", keys[0]);
+            draft.report(stage.mark(), "missing-key", message, help.to_owned());
         }
-        (Some(_), Some(_)) => {
-            let message = "`file` and `from` both say where the weights are".to_owned();
-            let place = draft.key(&format!("{path}.from"));
+        [_] => {}
+        [first, second, ..] => {
+            let message = format!("`{first}` and `{second}` both say {what}");
+            let place = draft.key(&format!("{path}.{second}"));
             draft.report(place, "conflict", message, "keep one of them".to_owned());
         }
-        _ => {}
     }
 }
 
@@ -217,6 +223,15 @@ fn features(draft: &mut Draft, path: &str) {
         _ => return,
     };
     draft.report(draft.key(&format!("{path}.{key}")), "no-effect", message.to_owned(), help.to_owned());
+}
+
+fn ensemble(draft: &mut Draft, stage: &Node, path: &str) {
+    let compares = ["verification", "identification"].into_iter().find(|key| stage.get(key).is_some());
+    if let (Some(_), Some(key)) = (stage.get("ensemble"), compares) {
+        let message = format!("`{key}` compares embeddings, and those of several models have no mean");
+        let help = "evaluate one stage, with `from`".to_owned();
+        draft.report(draft.key(&format!("{path}.{key}")), "conflict", message, help);
+    }
 }
 
 fn evaluate(draft: &mut Draft, name: &str, path: &str) {

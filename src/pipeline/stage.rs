@@ -141,10 +141,13 @@ fn one_batch() -> u32 {
 /// Measures a model on one split and draws what a person wants to see.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-reserved" = ["ensemble"]))]
 pub struct Evaluate {
     /// The stage whose weights are evaluated; after a train stage with `@best` or `@last`.
-    pub from: String,
+    pub from: Option<String>,
+    /// Instead of `from`, trained stages whose class probabilities are averaged: `["frozen@best", "finetune@best"]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2), extend("uniqueItems" = true))]
+    pub ensemble: Option<Vec<String>>,
     /// The data set to evaluate on, by its name under `[data]`. May be left out where the file has one.
     pub data: Option<String>,
     /// The part of the data set.
@@ -229,14 +232,17 @@ impl Stage {
         }
     }
 
-    /// The stage whose weights this one starts from; none for those that make or read weights.
-    pub fn parent(&self) -> Option<Parent<'_>> {
-        match self {
-            Self::LoadWeights(load) => Parent::parse(load.from.as_deref()?),
-            Self::InitWeights(_) => None,
-            Self::Train(train) => Parent::parse(&train.from),
-            Self::Evaluate(evaluate) => Parent::parse(&evaluate.from),
-        }
+    /// The stages whose weights this one reads, in order; none for those that make weights or read a file.
+    pub fn parents(&self) -> Vec<Parent<'_>> {
+        let written: Vec<&String> = match self {
+            Self::LoadWeights(load) => load.from.iter().collect(),
+            Self::InitWeights(_) => Vec::new(),
+            Self::Train(train) => vec![&train.from],
+            Self::Evaluate(evaluate) => {
+                evaluate.from.iter().chain(evaluate.ensemble.iter().flatten()).collect()
+            }
+        };
+        written.into_iter().filter_map(|text| Parent::parse(text)).collect()
     }
 
     /// The model it names; a stage that trains or evaluates has its parent's.
@@ -248,7 +254,6 @@ impl Stage {
         }
     }
 
-    /// The data set it names.
     /// Its own image size, in place of the data set's.
     pub fn image_size(&self) -> Option<usize> {
         match self {
@@ -258,6 +263,7 @@ impl Stage {
         }
     }
 
+    /// The data set it names.
     pub fn data(&self) -> Option<&str> {
         match self {
             Self::LoadWeights(load) => load.data.as_deref(),

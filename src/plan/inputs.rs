@@ -27,7 +27,8 @@ pub struct Plan {
 /// A stage and its recipe.
 pub struct Planned {
     pub name: String,
-    pub parent: Option<Parent>,
+    /// The stages whose weights it reads, in order.
+    pub parents: Vec<Parent>,
     pub work: Work,
     /// All that can change its result, but for what is above.
     pub document: Value,
@@ -63,13 +64,13 @@ impl Plan {
         index.save();
 
         let mut stages: Vec<Planned> = Vec::new();
-        for Draft { name, parent, work, rules } in drafts {
+        for Draft { name, parents, work, rules } in drafts {
             let document = work.document().ok_or_else(|| {
                 Error::failed(format!("internal: stage `{name}` was planned without its inputs"))
             })?;
-            let above = parent.map(|parent| (&stages[parent.stage].recipe, parent.file()));
-            let recipe = recipe(&document, above);
-            stages.push(Planned { name, parent, work, document, recipe, rules });
+            let above = parents.iter().map(|parent| (&stages[parent.stage].recipe, parent.file()));
+            let recipe = recipe(&document, &above.collect::<Vec<_>>());
+            stages.push(Planned { name, parents, work, document, recipe, rules });
         }
         let recipe = run_recipe(name, stages.iter().map(|stage| (stage.name.as_str(), &stage.recipe)));
         Ok(Self { name: name.to_owned(), label: None, stages, recipe })

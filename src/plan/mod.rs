@@ -2,6 +2,7 @@
 //!
 //! Planning reads inputs and the store, and never computes or writes a result.
 
+mod ensemble;
 mod inputs;
 mod reason;
 mod recipe;

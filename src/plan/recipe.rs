@@ -4,18 +4,27 @@ use serde_json::{Value, json};
 
 use crate::digest::Digest;
 
-/// The recipe of a stage: its own document, and the recipe above it with the checkpoint consumed.
+/// The recipe of a stage: its own document, and the recipes above it, each with the checkpoint consumed.
 ///
 /// Names of stages, pipelines and paths are not in it: the same work under another name is the same work.
-pub fn recipe(document: &Value, above: Option<(&Digest, &str)>) -> Digest {
-    let above = above.map(|(recipe, file)| json!({ "recipe": recipe, "file": file }));
-    Digest::of_json(&json!({ "document": document, "above": above }))
+pub fn recipe(document: &Value, above: &[(&Digest, &str)]) -> Digest {
+    let above = above.iter().map(|(recipe, file)| json!({ "recipe": recipe, "file": file }));
+    Digest::of_json(&json!({ "document": document, "above": none_one_or_list(above.collect()) }))
 }
 
-/// The key of a stage: its own document, and the digest of the very file consumed. What is above may be recomputed,
+/// The key of a stage: its own document, and the digests of the very files consumed. What is above may be recomputed,
 /// or reached another way: the same bytes lead to the same key.
-pub fn key(document: &Value, consumed: Option<&Digest>) -> Digest {
-    Digest::of_json(&json!({ "document": document, "consumed": consumed }))
+pub fn key(document: &Value, consumed: &[Digest]) -> Digest {
+    let consumed = consumed.iter().map(|digest| json!(digest)).collect();
+    Digest::of_json(&json!({ "document": document, "consumed": none_one_or_list(consumed) }))
+}
+
+/// One stands by itself, so that only stages with several sources have a list.
+fn none_one_or_list(mut all: Vec<Value>) -> Value {
+    match all.len() {
+        0 | 1 => all.pop().unwrap_or_default(),
+        _ => Value::Array(all),
+    }
 }
 
 /// The recipe of a run: its name and those of its stages, for they are in its directory, and their recipes.
@@ -33,10 +42,24 @@ mod tests {
     fn recipes_follow_what_is_above_and_keys_what_is_consumed() {
         let document = json!({ "kind": "train", "settings": { "epochs": 3 } });
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
-        assert_ne!(recipe(&document, Some((&a, "best"))), recipe(&document, Some((&b, "best"))));
-        assert_ne!(recipe(&document, Some((&a, "best"))), recipe(&document, Some((&a, "last"))));
-        assert_ne!(key(&document, Some(&a)), key(&document, Some(&b)));
-        assert_eq!(key(&document, Some(&a)), key(&document.clone(), Some(&a)));
-        assert_ne!(key(&document, None), recipe(&document, None));
+        assert_ne!(recipe(&document, &[(&a, "best")]), recipe(&document, &[(&b, "best")]));
+        assert_ne!(recipe(&document, &[(&a, "best")]), recipe(&document, &[(&a, "last")]));
+        assert_ne!(key(&document, &[a]), key(&document, &[b]));
+        assert_eq!(key(&document, &[a]), key(&document.clone(), &[a]));
+        assert_ne!(key(&document, &[]), recipe(&document, &[]));
+        assert_ne!(key(&document, &[a, b]), key(&document, &[b, a]));
+    }
+
+    #[test]
+    fn stages_of_one_source_or_none_are_addressed_as_they_always_were() {
+        let document = json!({ "kind": "evaluate" });
+        let a = Digest::of(b"a");
+        let of = |value| Digest::of_json(&value);
+        assert_eq!(key(&document, &[]), of(json!({ "document": document, "consumed": null })));
+        assert_eq!(key(&document, &[a]), of(json!({ "document": document, "consumed": a })));
+        assert_eq!(recipe(&document, &[]), of(json!({ "document": document, "above": null })));
+        let above = json!({ "recipe": a, "file": "best.safetensors" });
+        let one = recipe(&document, &[(&a, "best.safetensors")]);
+        assert_eq!(one, of(json!({ "document": document, "above": above })));
     }
 }

@@ -12,7 +12,7 @@ use crate::pipeline::{
     self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageFolder, Loss, Report, Resolved, Stage,
     suggest,
 };
-use crate::stage::{Evaluate, InitWeights, LoadWeights, Recognition, Subject, Train, View, Work};
+use crate::stage::{Evaluate, InitWeights, LoadWeights, Member, Recognition, Subject, Train, View, Work};
 use crate::weights::{self, LoadRules, Source};
 
 /// How much of the disk may be looked at.
@@ -32,13 +32,14 @@ const UNKNOWN: &str = "?";
 /// A stage whose names are resolved.
 pub struct Draft {
     pub name: String,
-    pub parent: Option<Parent>,
+    /// The stages whose weights it reads, in order.
+    pub parents: Vec<Parent>,
     pub work: Work,
     /// The freezing rules as written, to tell a reader what changed.
     pub rules: Value,
 }
 
-/// The stage above, by its place in the plan, and which of its files is consumed.
+/// A stage above, by its place in the plan, and which of its files is consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent {
     pub stage: usize,
@@ -63,28 +64,19 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
     let order = pipeline.order();
     for name in &order {
         let stage = pipeline.stage(name).expect("the order lists the pipeline's stages");
-        let parent = stage.parent().map(|parent| Parent {
-            stage: order.iter().position(|other| *other == parent.stage).expect("parents come first"),
+        let place = |stage: &str| order.iter().position(|other| *other == stage);
+        let parent = |parent: pipeline::Parent| Parent {
+            stage: place(parent.stage).expect("parents come first"),
             checkpoint: parent.checkpoint,
-        });
-        // Below a stage that could not be resolved nothing more can be said.
-        let above = match parent {
-            None => None,
-            Some(parent) => match &drafts[parent.stage] {
-                None => {
-                    drafts.push(None);
-                    continue;
-                }
-                Some(draft) => Some(&draft.work),
-            },
         };
-        let draft = resolver.stage(name, stage, above).map(|(work, rules)| Draft {
-            name: (*name).to_owned(),
-            parent,
-            work,
-            rules,
-        });
-        drafts.push(draft);
+        let parents: Vec<Parent> = stage.parents().into_iter().map(parent).collect();
+        let above = parents.iter().map(|parent| drafts[parent.stage].as_ref().map(|draft| &draft.work));
+        // Below a stage that could not be resolved nothing more can be said.
+        let resolved = above
+            .collect::<Option<Vec<&Work>>>()
+            .and_then(|above| resolver.stage(name, stage, &above))
+            .map(|(work, rules)| Draft { name: (*name).to_owned(), parents, work, rules });
+        drafts.push(resolved);
     }
     match (resolver.diagnostics.is_empty(), drafts.into_iter().collect::<Option<Vec<_>>>()) {
         (true, Some(drafts)) => Ok(drafts),
@@ -92,7 +84,7 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
     }
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     pipeline: &'a Resolved,
     depth: Depth,
     /// By name; none where scanning failed, which is reported once.
@@ -101,12 +93,14 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn stage(&mut self, name: &str, stage: &Stage, above: Option<&Work>) -> Option<(Work, Value)> {
+    /// `above` are the stages whose weights it reads, in order.
+    fn stage(&mut self, name: &str, stage: &Stage, above: &[&Work]) -> Option<(Work, Value)> {
         let seed = self.pipeline.seed;
         let data_name = stage.data()?;
         let Data::ImageFolder(data) = self.pipeline.data.get(data_name)?;
         let classes = self.classes(data_name, data)?;
-        let subject = match above.map(Work::subject) {
+        let first = above.first().copied();
+        let subject = match first.map(Work::subject) {
             Some(subject) if !matches!(stage, Stage::LoadWeights(_)) => {
                 // Embeddings of anyone may be compared.
                 if !matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings()) {
@@ -121,7 +115,7 @@ impl Resolver<'_> {
             }
         };
         match stage {
-            Stage::LoadWeights(load) => self.load_weights(name, load, above, subject, seed),
+            Stage::LoadWeights(load) => self.load_weights(name, load, first, subject, seed),
             Stage::InitWeights(_) => Some((Work::InitWeights(InitWeights { subject, seed }), Value::Null)),
             Stage::Train(train) => {
                 let description = subject.build().description;
@@ -149,17 +143,21 @@ impl Resolver<'_> {
             }
             Stage::Evaluate(evaluate) => {
                 let view = View::new(data, evaluate.image_size);
-                self.same_patches(name, data_name, &subject, &view)?;
+                for work in above {
+                    self.same_patches(name, data_name, work.subject(), &view)?;
+                }
+                self.ensemble(name, evaluate, &view, above)?;
                 let dataset = self.images(data_name, data);
                 let recognition = self.recognition(name, evaluate, dataset.as_deref())?;
+                let member =
+                    |work: &&Work| Member { subject: work.subject().clone(), layers: work.shared_layers() };
                 Some((
                     Work::Evaluate(Evaluate {
-                        subject,
+                        members: above.iter().map(member).collect(),
                         view,
                         dataset,
                         split: evaluate.split,
                         recognition,
-                        layers: above.map_or(0, Work::shared_layers),
                     }),
                     Value::Null,
                 ))
@@ -367,18 +365,18 @@ impl Resolver<'_> {
         result.map_err(|error| self.diagnose(path, code, error.message, error.hint)).ok()
     }
 
-    fn diagnose(&mut self, path: &str, code: &'static str, message: String, help: Option<String>) {
+    pub(super) fn diagnose(&mut self, path: &str, code: &'static str, message: String, help: Option<String>) {
         self.diagnostics.push(self.pipeline.diagnose(path, code, message, help));
     }
 }
 
 /// Whether the names of classes could be looked at.
-fn is_known(classes: &[String]) -> bool {
+pub(super) fn is_known(classes: &[String]) -> bool {
     classes.iter().all(|class| class != UNKNOWN)
 }
 
 /// The first names of a list, in their order.
-fn list(classes: &[String]) -> String {
+pub(super) fn list(classes: &[String]) -> String {
     const SHOWN: usize = 6;
     let shown: Vec<String> = classes.iter().take(SHOWN).map(|class| format!("`{class}`")).collect();
     match classes.len().saturating_sub(SHOWN) {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::inputs::{Plan, Planned};
 use super::reason::reasons;
 use super::recipe::key;
+use super::resolve::Parent;
 use crate::digest::{Difference, Digest};
 use crate::error::Result;
 use crate::store::{Finished, Lookup, Store, Wanted};
@@ -28,8 +29,8 @@ pub enum Status {
 pub struct Earlier {
     pub document: Value,
     pub rules: Value,
-    /// The digest of the checkpoint it started from.
-    pub consumed: Option<Digest>,
+    /// The digests of the checkpoints it read, in order; none of one that is not there any more.
+    pub consumed: Vec<Option<Digest>>,
 }
 
 #[derive(Debug)]
@@ -89,35 +90,36 @@ pub fn statuses(
 ) -> Result<Vec<StageStatus>> {
     let mut all: Vec<StageStatus> = Vec::new();
     for stage in &plan.stages {
-        let above = stage.parent.map(|parent| &all[parent.stage]);
-        let status = status(plan, stage, above, store, wanted, variant, earlier.get(&stage.name))?;
+        let status = status(plan, stage, &all, store, wanted, variant, earlier.get(&stage.name))?;
         all.push(status);
     }
     Ok(all)
 }
 
+/// `before` are the stages ahead of it in the plan.
 fn status(
     plan: &Plan,
     stage: &Planned,
-    above: Option<&StageStatus>,
+    before: &[StageStatus],
     store: &Store,
     wanted: Wanted,
     variant: &str,
     earlier: Option<&Earlier>,
 ) -> Result<StageStatus> {
-    let consumed = stage.parent.zip(above).map(|(parent, above)| {
-        above.finished.as_ref().and_then(|finished| finished.files.get(parent.file()).copied())
-    });
+    let digest = |parent: &Parent| before[parent.stage].finished.as_ref()?.files.get(parent.file()).copied();
+    let consumed: Vec<Option<Digest>> = stage.parents.iter().map(digest).collect();
     let mut why = earlier.map_or_else(Vec::new, |earlier| {
         reasons(&earlier.document, &stage.document, &earlier.rules, &stage.rules)
     });
-    if let Some(None) = consumed {
-        let above = stage.parent.map(|parent| json!(plan.stages[parent.stage].name));
-        why.push(Difference { field: FROM.to_owned(), old: above, new: None });
+    let Some(read) = consumed.iter().copied().collect::<Option<Vec<Digest>>>() else {
+        let pending = stage.parents.iter().zip(&consumed).filter(|(_, digest)| digest.is_none());
+        let mut names: Vec<&str> = pending.map(|(parent, _)| &*plan.stages[parent.stage].name).collect();
+        names.dedup();
+        let to_be_computed = |name| Difference { field: FROM.to_owned(), old: Some(json!(name)), new: None };
+        why.extend(names.into_iter().map(to_be_computed));
         return Ok(StageStatus { key: None, status: Status::Miss, finished: None, reasons: why });
-    }
-    let consumed = consumed.flatten();
-    let key = key(&stage.document, consumed.as_ref());
+    };
+    let key = key(&stage.document, &read);
     match store.lookup(&key, wanted)? {
         Lookup::Found(finished) => Ok(StageStatus {
             key: Some(key),
@@ -129,10 +131,11 @@ fn status(
             if let Lookup::Damaged { reason, .. } = missing {
                 why.push(because(STORE, Some(json!("whole")), json!(reason)));
             }
-            if let Some(earlier) = earlier
-                && earlier.consumed != consumed
-            {
-                why.push(because(FROM, earlier.consumed.map(|digest| json!(digest)), json!(consumed)));
+            // Another number of sources is told by the document.
+            for (old, new) in earlier.iter().flat_map(|earlier| earlier.consumed.iter().zip(&consumed)) {
+                if old != new {
+                    why.push(because(FROM, old.map(|digest| json!(digest)), json!(new)));
+                }
             }
             if why.is_empty() && earlier.is_some() {
                 why.push(Difference { field: STORE.to_owned(), old: Some(json!("finished")), new: None });

@@ -202,6 +202,12 @@ impl StageReport {
         self.settings["from"].as_str()
     }
 
+    /// The stages whose weights it reads, as the file has them.
+    pub fn sources(&self) -> Vec<&str> {
+        let members = self.settings["ensemble"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        self.from().into_iter().chain(members).collect()
+    }
+
     /// The wrong predictions, the surest first.
     pub fn mistakes(&self) -> Vec<(&Prediction, f32)> {
         let sureness = |row: &Prediction| row.probabilities.iter().copied().fold(0.0, f32::max);

@@ -60,7 +60,7 @@ fn overview(stages: &[StageReport]) -> Markup {
                         tr {
                             td.name { a href={ "#" (anchor(&stage.name)) } { (stage.name) } }
                             td { (stage.kind) }
-                            td { (stage.from().unwrap_or("")) }
+                            td { (stage.sources().join(", ")) }
                             @match &stage.training {
                                 Some(training) => {
                                     td.number { (count(training.parameters.trainable_parameters)) }

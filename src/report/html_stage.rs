@@ -21,7 +21,7 @@ pub(super) fn stage_card(stage: &StageReport) -> Markup {
             div.row {
                 h2 { (stage.name) }
                 span.tag { (stage.kind) }
-                @if let Some(from) = stage.from() { span.muted { "from " (from) } }
+                @if !stage.sources().is_empty() { span.muted { "from " (stage.sources().join(", ")) } }
             }
             @if let Some(training) = &stage.training {
                 (epoch_tiles(training.best.as_ref().unwrap_or(&training.last), training.last.epoch))
@@ -207,7 +207,7 @@ fn mistakes(stage: &StageReport) -> Markup {
 fn settings(settings: &Value) -> Markup {
     let mut rows = Vec::new();
     flatten("", settings, &mut rows);
-    rows.retain(|(path, _)| path != "kind" && path != "from");
+    rows.retain(|(path, _)| !["kind", "from", "ensemble"].contains(&path.as_str()));
     html! {
         @if !rows.is_empty() {
             details {

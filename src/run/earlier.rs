@@ -24,7 +24,7 @@ pub fn earlier_stages(runs: &Path, name: &str, label: Option<&str>) -> BTreeMap<
 }
 
 fn earlier(run: &RunDirectory, stage: StageRecord) -> Earlier {
-    let consumed = stage.source.and_then(|file| digest(run, &file));
+    let consumed = stage.sources().map(|file| digest(run, file)).collect();
     Earlier { document: stage.document, rules: stage.rules, consumed }
 }
 

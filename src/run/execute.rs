@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::estimate::Estimate;
 use crate::events::{Event, Fanout, Interrupt, Observer, Outcome};
 use crate::features::FeatureStore;
-use crate::plan::{self, Plan, Planned, StageStatus};
+use crate::plan::{self, Parent, Plan, Planned, StageStatus};
 use crate::report::{self, ReportData};
 use crate::stage::{Checkpoints, Context};
 use crate::store::{self, Attempt, Begun, Finished, Store, Wanted};
@@ -223,25 +223,23 @@ impl Runner<'_> {
 
     /// The result of a stage that was not asked for, if the store has it for what is above as it is now.
     fn there(&self, stage: &Planned, status: &StageStatus) -> Result<Option<Finished>> {
-        if stage.parent.is_some() && self.parent(stage).is_none() {
+        if stage.parents.iter().any(|parent| self.finished[parent.stage].is_none()) {
             return Ok(None);
         }
         let same = status.key == Some(self.key(stage)?);
         Ok(status.finished.clone().filter(|_| same))
     }
 
-    fn parent(&self, stage: &Planned) -> Option<&Finished> {
-        self.finished[stage.parent?.stage].as_ref()
-    }
-
     fn key(&self, stage: &Planned) -> Result<Digest> {
-        let Some(parent) = stage.parent else { return Ok(plan::key(&stage.document, None)) };
-        let consumed = self.parent(stage).and_then(|finished| finished.files.get(parent.file()));
-        let consumed = consumed.ok_or_else(|| {
-            let above = &self.plan.stages[parent.stage].name;
-            Error::failed(format!("internal: `{above}` left no `{}` for `{}`", parent.file(), stage.name))
-        })?;
-        Ok(plan::key(&stage.document, Some(consumed)))
+        let consumed = |parent: &Parent| {
+            let finished = self.finished[parent.stage].as_ref();
+            finished.and_then(|finished| finished.files.get(parent.file()).copied()).ok_or_else(|| {
+                let above = &self.plan.stages[parent.stage].name;
+                Error::failed(format!("internal: `{above}` left no `{}` for `{}`", parent.file(), stage.name))
+            })
+        };
+        let consumed = stage.parents.iter().map(consumed).collect::<Result<Vec<_>>>()?;
+        Ok(plan::key(&stage.document, &consumed))
     }
 
     fn stage(
@@ -265,11 +263,8 @@ impl Runner<'_> {
             start(Outcome::Cached, elsewhere);
             return Ok((finished, Outcome::Cached));
         }
-        let uses: Vec<Digest> = stage
-            .parent
-            .and_then(|parent| self.key(&self.plan.stages[parent.stage]).ok())
-            .into_iter()
-            .collect();
+        let above = stage.parents.iter().map(|parent| &self.plan.stages[parent.stage]);
+        let uses: Vec<Digest> = above.filter_map(|above| self.key(above).ok()).collect();
         let work = store::Work { key, variant: self.options.variant, uses: &uses, forced };
         let mut waiting = || self.warn(stage, "waiting for another process that computes this stage");
         match self.store.begin(work, self.interrupt, &mut waiting)? {
@@ -300,8 +295,8 @@ impl Runner<'_> {
     ) -> Result<()> {
         let output = attempt.output()?;
         let live = self.directory.clear_stage(&stage.name)?;
-        let source =
-            stage.parent.zip(self.parent(stage)).map(|(parent, finished)| finished.dir.join(parent.file()));
+        let source = |parent: &Parent| Some(self.finished[parent.stage].as_ref()?.dir.join(parent.file()));
+        let sources: Vec<PathBuf> = stage.parents.iter().filter_map(source).collect();
         let features = self.options.feature_bytes.map(|limit| {
             let store =
                 FeatureStore::new(self.store.features(), self.store.inputs(), self.options.variant, limit);
@@ -311,7 +306,7 @@ impl Runner<'_> {
         let zero = (self.options.clock)();
         let context = Context {
             stage: &stage.name,
-            source: source.as_deref(),
+            sources: &sources,
             output: &output,
             live: Some(&live),
             checkpoints: &Kept { attempt, latest },

@@ -60,7 +60,12 @@ impl Predictor {
         };
         let Some(stage) = found else {
             let names: Vec<&str> = trained.iter().map(|stage| stage.name.as_str()).collect();
-            let error = Error::usage(format!("the run has no train stage `{}`", name.unwrap_or_default()));
+            let error = match name.filter(|name| record.stage(name).is_some()) {
+                Some(name) => {
+                    Error::usage(format!("stage `{name}` does not train: it has no model of its own"))
+                }
+                None => Error::usage(format!("the run has no train stage `{}`", name.unwrap_or_default())),
+            };
             return Err(error.hint(format!("its train stages: {}", names.join(", "))));
         };
         let folder = run.stage(&stage.name);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::plan::{Plan, StageStatus};
+use crate::plan::{Parent, Plan, StageStatus};
 
 /// A run's plan. Deterministic: no path of this machine, no time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,24 +41,36 @@ pub struct StageRecord {
     /// The checkpoint it starts from, below the run directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Those it reads besides: of the other members of an ensemble.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_sources: Vec<String>,
+}
+
+impl StageRecord {
+    /// All checkpoints that it reads, in order.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.source.iter().chain(&self.other_sources).map(String::as_str)
+    }
 }
 
 impl RunRecord {
     /// What a plan has to be done under a numeric profile; keys become known on the way.
     pub fn of(plan: &Plan, variant: &str, statuses: &[StageStatus]) -> Self {
-        let stages = plan.stages.iter().zip(statuses).map(|(stage, status)| StageRecord {
-            name: stage.name.clone(),
-            kind: stage.work.kind().to_owned(),
-            recipe: stage.recipe,
-            // `gc` leaves alone what a run directory names: from the start, all that is finished.
-            key: status.key.filter(|_| status.finished.is_some()),
-            document: stage.document.clone(),
-            rules: stage.rules.clone(),
-            source: stage.parent.map(|parent| {
-                let above = &plan.stages[parent.stage].name;
-                format!("stages/{above}/{}", parent.file())
-            }),
-            frozen: stage.work.frozen(),
+        let source = |parent: &Parent| format!("stages/{}/{}", plan.stages[parent.stage].name, parent.file());
+        let stages = plan.stages.iter().zip(statuses).map(|(stage, status)| {
+            let mut sources = stage.parents.iter().map(source);
+            StageRecord {
+                name: stage.name.clone(),
+                kind: stage.work.kind().to_owned(),
+                recipe: stage.recipe,
+                // `gc` leaves alone what a run directory names: from the start, all that is finished.
+                key: status.key.filter(|_| status.finished.is_some()),
+                document: stage.document.clone(),
+                rules: stage.rules.clone(),
+                source: sources.next(),
+                other_sources: sources.collect(),
+                frozen: stage.work.frozen(),
+            }
         });
         RunRecord {
             name: plan.name.clone(),

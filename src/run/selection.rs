@@ -21,11 +21,13 @@ impl Selection {
                     .hint(format!("stages: {}", names.join(", ")))
             })
         };
-        let ancestors = |mut index: usize| {
-            let mut above = vec![false; count];
-            while let Some(parent) = plan.stages[index].parent {
-                index = parent.stage;
-                above[index] = true;
+        let ancestors = |index: usize| {
+            let (mut above, mut next) = (vec![false; count], vec![index]);
+            while let Some(index) = next.pop() {
+                for parent in &plan.stages[index].parents {
+                    above[parent.stage] = true;
+                    next.push(parent.stage);
+                }
             }
             above
         };

@@ -18,6 +18,7 @@ fn record(name: &str, recipe: Digest, stages: &[&str]) -> RunRecord {
         rules: serde_json::Value::Null,
         frozen: Vec::new(),
         source: None,
+        other_sources: Vec::new(),
     };
     RunRecord {
         name: name.into(),

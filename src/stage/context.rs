@@ -29,8 +29,8 @@ pub trait Checkpoints {
 pub struct Context<'a> {
     /// The stage's name, for events and messages only.
     pub stage: &'a str,
-    /// The checkpoint consumed; absent for stages that start the graph.
-    pub source: Option<&'a Path>,
+    /// The checkpoints consumed, in order; none for stages that start the graph.
+    pub sources: &'a [PathBuf],
     /// The folder that becomes the stage's result.
     pub output: &'a Path,
     /// Where someone may look while the stage runs; what lies there is no result.
@@ -56,8 +56,14 @@ impl Context<'_> {
         self.observer.event(&Event::Warning { stage, message: message.into() });
     }
 
+    /// The checkpoint that the stage starts from.
     pub fn source(&self) -> Result<&Path> {
-        self.source.ok_or_else(|| Error::failed("internal: this stage was given no checkpoint to start from"))
+        self.source_at(0)
+    }
+
+    fn source_at(&self, place: usize) -> Result<&Path> {
+        let missing = || Error::failed("internal: this stage was not given a checkpoint that it reads");
+        self.sources.get(place).map(PathBuf::as_path).ok_or_else(missing)
     }
 
     /// Writes one file of the result.
@@ -73,9 +79,9 @@ impl Context<'_> {
         std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))
     }
 
-    /// Reads the weights a stage starts from: all of them, under the very names and shapes of the model.
-    pub fn load_model(&self, description: &Description) -> Result<State> {
-        weights::load(description, &Source::open(self.source()?)?, &LoadRules::default(), 0)
+    /// Reads one of the checkpoints consumed: all of it, under the very names and shapes of the model.
+    pub fn load_model(&self, place: usize, description: &Description) -> Result<State> {
+        weights::load(description, &Source::open(self.source_at(place)?)?, &LoadRules::default(), 0)
     }
 
     /// Writes a checkpoint, under the names that the weights came with.

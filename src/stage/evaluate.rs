@@ -1,37 +1,64 @@
-//! Evaluation: one split, one set of weights, and everything a person wants to see of it.
+//! Evaluation: one split, one set of weights or several, and everything a person wants to see of it.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::classifier::Classifier;
+use super::ensemble;
 use super::feed::{self, Material};
 use super::subject::{self, split_document};
 use super::work::{rare_versions, versions};
 use super::{Context, Recognition, Subject, View, train::pretty};
-use crate::autograd;
-use crate::data::{self, Dataset, Split};
+use crate::autograd::{self, Tape};
+use crate::data::{self, Dataset, Sample, Split};
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::metrics;
+use crate::metrics::{self, ClassificationMetrics};
 use crate::model::{self, Pass};
 use crate::ops;
 use crate::report::{self, Prediction};
-use crate::train::Task;
+use crate::train::{Batch, Scores, Targets, Task};
 
 pub struct Evaluate {
-    pub subject: Subject,
+    /// One model, or those whose probabilities are averaged: all tell the same classes apart.
+    pub members: Vec<Member>,
     pub view: View,
     pub dataset: Option<Arc<Dataset>>,
     pub split: Split,
     /// What is asked of embeddings; else classes are told.
     pub recognition: Option<Recognition>,
+}
+
+/// A model that is evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub subject: Subject,
     /// How many layers were frozen where the weights come from: their features are shared with that stage. No part of
     /// the recipe, since the result is the same.
     pub layers: usize,
 }
 
+/// What one of the models makes of a batch.
+pub(super) struct Shown<'a> {
+    pub tape: &'a mut Tape,
+    /// [N, K]
+    pub logits: autograd::Value,
+    pub targets: Targets,
+    /// The place of each row's sample in the data set.
+    pub samples: &'a [usize],
+}
+
 impl Evaluate {
+    /// Of its only model, or the first of several.
+    pub fn subject(&self) -> &Subject {
+        &self.members[0].subject
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.subject().classes
+    }
+
     /// The parts of the data set that are looked at.
     fn parts(&self) -> Vec<Split> {
         self.recognition.as_ref().map_or_else(|| vec![self.split], |asked| asked.parts(self.split))
@@ -48,20 +75,29 @@ impl Evaluate {
         if let Some(recognition) = &self.recognition {
             return self.recognition_document(recognition, dataset);
         }
-        Some(json!({
+        let mut rare: Vec<&str> =
+            self.members.iter().flat_map(|member| member.subject.rare_paths()).collect();
+        rare.extend((self.members.len() > 1).then_some("ensemble"));
+        let mut document = json!({
             "kind": "evaluate",
-            "model": self.subject.document(),
             "images": self.view.document(),
             "inputs": { self.split.name(): split_document(dataset, self.split)? },
             "engine": versions(&[
                 ops::VERSIONS,
-                &rare_versions(&self.subject.rare_paths()),
+                &rare_versions(&rare),
                 model::VERSIONS,
                 data::VERSIONS,
                 metrics::VERSIONS,
                 report::VERSIONS,
             ]),
-        }))
+        });
+        match &self.members[..] {
+            [only] => document["model"] = only.subject.document(),
+            several => {
+                document["ensemble"] = several.iter().map(|member| member.subject.document()).collect();
+            }
+        }
+        Some(document)
     }
 
     fn recognition_document(&self, recognition: &Recognition, dataset: &Dataset) -> Option<Value> {
@@ -71,13 +107,13 @@ impl Evaluate {
             .map(|part| Some((part.name().to_owned(), split_document(dataset, part)?)));
         Some(json!({
             "kind": "evaluate",
-            "model": self.subject.document(),
+            "model": self.subject().document(),
             "images": self.view.document(),
             "recognition": recognition.document(self.split, dataset),
             "inputs": inputs.collect::<Option<Map<_, _>>>()?,
             "engine": versions(&[
                 ops::VERSIONS,
-                &rare_versions(&self.subject.rare_paths()),
+                &rare_versions(&self.subject().rare_paths()),
                 model::VERSIONS,
                 data::VERSIONS,
                 metrics::EMBEDDING_VERSIONS,
@@ -92,59 +128,92 @@ impl Evaluate {
         if let Some(recognition) = &self.recognition {
             return recognition.execute(self, dataset, context);
         }
-        let model = self.subject.build();
-        let state = context.load_model(&model.description)?;
-        let task = Classifier::new(&self.subject.classes);
+        if self.members.len() > 1 {
+            return ensemble::execute(self, dataset, context);
+        }
+        let task = Classifier::new(self.classes());
         let mut meter = task.meter();
-        let mut pass = Pass::inference(&state);
         let mut predictions = Vec::new();
-        let material = Material::of_evaluation(self, dataset, &model, &state, context);
+        self.show(0, dataset, context, &mut |Shown { tape, logits, targets, samples }| {
+            task.loss(tape, &logits, &targets, &mut meter)?;
+            let rows = ops::softmax(logits.tensor())?.to_vec2::<f32>()?;
+            let rows = rows.into_iter().zip(samples);
+            predictions.extend(rows.map(|(row, &sample)| self.prediction(&dataset.samples[sample], row)));
+            Ok(task.running(&meter))
+        })?;
+        self.publish(dataset, &predictions, &meter, context)
+    }
+
+    /// Shows all images to one of the models. `read` is given the scores of each batch, and says what is known so far.
+    pub(super) fn show(
+        &self,
+        member: usize,
+        dataset: &Arc<Dataset>,
+        context: &Context,
+        read: &mut dyn FnMut(Shown) -> Result<Scores>,
+    ) -> Result<()> {
+        let Member { subject, layers } = &self.members[member];
+        let model = subject.build();
+        let state = context.load_model(member, &model.description)?;
+        let mut pass = Pass::inference(&state);
+        let material = Material::of_evaluation(self, member, dataset, &model, &state, context);
         feed::evaluation(&material, self.samples(dataset), |batches, total| {
-            let started = (context.clock)();
+            let (started, mut images) = ((context.clock)(), 0);
+            let (before, total) = (member * total, self.members.len() * total);
             for batch in batches {
                 context.interrupt.check()?;
-                let batch = batch?;
-                let layers = self.layers..model.description.layers.len();
-                let logits = model.forward(&mut pass, layers, autograd::Value::constant(batch.input))?;
-                task.loss(pass.tape(), &logits, &batch.targets, &mut meter)?;
-                let rows = ops::softmax(logits.tensor())?.to_vec2::<f32>()?;
-                for (probabilities, &sample) in rows.into_iter().zip(&batch.samples) {
-                    let sample = &dataset.samples[sample];
-                    predictions.push(Prediction {
-                        file: sample.path.clone(),
-                        label: self.subject.classes[sample.class].clone(),
-                        predicted: self.subject.classes[metrics::most_likely(&probabilities)].clone(),
-                        probabilities,
-                    });
-                }
+                let Batch { index, input, targets, samples, .. } = batch?;
+                let behind = *layers..model.description.layers.len();
+                let logits = model.forward(&mut pass, behind, autograd::Value::constant(input))?;
+                let scores = read(Shown { tape: pass.tape(), logits, targets, samples: &samples })?;
+                images += samples.len();
                 let elapsed = ((context.clock)() - started).max(1e-9);
+                let done = before + index + 1;
                 context.observer.event(&Event::Step {
                     stage: context.stage.to_owned(),
                     epoch: 1,
                     epochs: 1,
-                    step: batch.index as u64 + 1,
+                    step: done as u64,
                     steps: total as u64,
-                    loss: Some(meter.loss()),
-                    accuracy: Some(meter.accuracy()),
-                    images_per_second: predictions.len() as f64 / elapsed,
-                    seconds_left: (total - batch.index - 1) as f64 * elapsed / (batch.index + 1) as f64,
+                    loss: scores.get("loss").copied(),
+                    accuracy: scores.get("accuracy").copied(),
+                    images_per_second: images as f64 / elapsed,
+                    seconds_left: (total - done) as f64 * elapsed / (index + 1) as f64,
                 });
             }
             Ok(())
-        })?;
-        if predictions.is_empty() {
-            return Err(Error::failed(format!(
-                "the {} split has no image that can be read",
-                self.split.name()
-            )));
+        })
+    }
+
+    pub(super) fn prediction(&self, sample: &Sample, probabilities: Vec<f32>) -> Prediction {
+        let classes = self.classes();
+        Prediction {
+            file: sample.path.clone(),
+            label: classes[sample.class].clone(),
+            predicted: classes[metrics::most_likely(&probabilities)].clone(),
+            probabilities,
         }
-        let all = meter.finish(&self.subject.classes)?;
+    }
+
+    /// Writes the result.
+    pub(super) fn publish(
+        &self,
+        dataset: &Dataset,
+        predictions: &[Prediction],
+        meter: &ClassificationMetrics,
+        context: &Context,
+    ) -> Result<()> {
+        if predictions.is_empty() {
+            let part = self.split.name();
+            return Err(Error::failed(format!("the {part} split has no image that can be read")));
+        }
+        let all = meter.finish(self.classes())?;
         let mut document =
             serde_json::to_value(&all).map_err(|error| Error::failed(format!("internal: {error}")))?;
         document["split"] = json!(self.split.name());
         document["broken_images"] = json!(dataset.split(self.split).len() - predictions.len());
         context.write("metrics.json", pretty(&document))?;
-        context.write("predictions.csv", report::predictions_csv(&self.subject.classes, &predictions))?;
+        context.write("predictions.csv", report::predictions_csv(self.classes(), predictions))?;
         subject::write_confusion(context, &all)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::features::Features;
 use super::frozen::{Frozen, INFERENCE_BATCH, in_order};
 use super::prefix::made_of;
-use super::{Context, Evaluate, Prefix, Subject, Train, View};
+use super::{Context, Evaluate, Member, Prefix, Subject, Train, View};
 use crate::data::{Dataset, Epoch, Images, Memory, Mixer, Split, Transform, shuffled};
 use crate::error::{Error, Result};
 use crate::events::Event;
@@ -42,16 +42,19 @@ impl<'a> Material<'a> {
         stage.prefixes.iter().map(material).collect()
     }
 
+    /// What one of the models is shown.
     pub fn of_evaluation(
         stage: &'a Evaluate,
+        member: usize,
         dataset: &Arc<Dataset>,
         model: &'a Model,
         state: &'a State,
         context: &'a Context<'a>,
     ) -> Self {
-        let prefix = Prefix::plain(stage.layers);
+        let Member { subject, layers } = &stage.members[member];
+        let prefix = Prefix::plain(*layers);
         let frozen = Frozen::new(dataset, model, state, &prefix, context);
-        Self { subject: &stage.subject, view: &stage.view, prefix, frozen }
+        Self { subject, view: &stage.view, prefix, frozen }
     }
 
     fn images(&self, augment: &Augment, memory: &Arc<Memory>) -> Arc<Images> {

@@ -1,13 +1,13 @@
 //! Which features a stage would find in the store, for whoever plans.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::features::key;
 use super::prefix::made_of;
-use super::{Evaluate, Prefix, Train, Work};
+use super::{Evaluate, Member, Prefix, Subject, Train, View, Work};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::features::FeatureStore;
@@ -38,48 +38,76 @@ impl Work {
     pub fn prefixes(&self) -> Vec<Prefix> {
         match self {
             Self::Train(work) => work.prefixes.clone(),
-            Self::Evaluate(work) if work.layers > 0 => vec![Prefix::plain(work.layers)],
+            Self::Evaluate(work) => work.prefixed().map(|(_, member)| Prefix::plain(member.layers)).collect(),
             _ => Vec::new(),
         }
     }
 
-    /// What the store has of the features that the stage would ask for with the weights in `source`, for each of its prefixes;
-    /// none where they are not kept.
+    /// What the store has of the features that the stage would ask for with the weights in `sources`, for each of its
+    /// prefixes; none where they are not kept.
     ///
     /// # Errors
     /// The weights cannot be read.
-    pub fn features_found(&self, source: &Path, store: &FeatureStore) -> Result<Vec<Option<FeaturesFound>>> {
+    pub fn features_found(
+        &self,
+        sources: &[PathBuf],
+        store: &FeatureStore,
+    ) -> Result<Vec<Option<FeaturesFound>>> {
         let prefixes = self.prefixes();
         let Some(dataset) =
             self.dataset().filter(|_| prefixes.iter().any(|prefix| prefix.recomputed.is_none()))
         else {
             return Ok(vec![None; prefixes.len()]);
         };
-        let description = self.subject().build().description;
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => Ok(Vec::new()),
+            Self::Train(work) => {
+                let network = Network::open(&work.subject, &sources[0])?;
+                let found = |prefix: &Prefix| match prefix.recomputed {
+                    None => {
+                        let wanted = work.wanted(prefix, dataset);
+                        network.found(prefix, &work.view, dataset, wanted, store).map(Some)
+                    }
+                    Some(_) => Ok(None),
+                };
+                prefixes.iter().map(found).collect()
+            }
+            Self::Evaluate(work) => {
+                let found = |((place, member), prefix): ((usize, &Member), &Prefix)| {
+                    let network = Network::open(&member.subject, &sources[place])?;
+                    network.found(prefix, &work.view, dataset, work.wanted(dataset), store).map(Some)
+                };
+                work.prefixed().zip(&prefixes).map(found).collect()
+            }
+        }
+    }
+}
+
+/// A model with the weights that its features are made by.
+struct Network<'a> {
+    subject: &'a Subject,
+    description: Description,
+    state: State,
+}
+
+impl<'a> Network<'a> {
+    fn open(subject: &'a Subject, source: &Path) -> Result<Self> {
+        let description = subject.build().description;
         let state = weights::load(&description, &Source::open(source)?, &LoadRules::default(), 0)?;
-        let found = |prefix: &Prefix| match prefix.recomputed {
-            None => self.found_behind(prefix, dataset, &description, &state, store).map(Some),
-            Some(_) => Ok(None),
-        };
-        prefixes.iter().map(found).collect()
+        Ok(Self { subject, description, state })
     }
 
-    fn found_behind(
+    fn found(
         &self,
         prefix: &Prefix,
+        view: &View,
         dataset: &Dataset,
-        description: &Description,
-        state: &State,
+        wanted: Vec<Wanted>,
         store: &FeatureStore,
     ) -> Result<FeaturesFound> {
         let mut found = FeaturesFound { images: 0, stored: 0 };
-        let (subject, view, wanted) = match self {
-            Self::Train(work) => (&work.subject, &work.view, work.wanted(prefix, dataset)),
-            Self::Evaluate(work) => (&work.subject, &work.view, work.wanted(dataset)),
-            Self::LoadWeights(_) | Self::InitWeights(_) => return Ok(found),
-        };
         for wanted in wanted {
-            let made_of = made_of(subject, description, state, prefix, view, wanted.random)?;
+            let made_of = made_of(self.subject, &self.description, &self.state, prefix, view, wanted.random)?;
             let set = store.look(&made_of, prefix.kind)?;
             let there = |sample: &usize, view: Option<u32>| {
                 key(dataset, *sample, view).and_then(|key| set.find(&key)).is_some()
@@ -110,6 +138,11 @@ impl Train {
 }
 
 impl Evaluate {
+    /// The models whose first layers have features that are kept, with their places among all.
+    pub fn prefixed(&self) -> impl Iterator<Item = (usize, &Member)> {
+        self.members.iter().enumerate().filter(|(_, member)| member.layers > 0)
+    }
+
     fn wanted(&self, dataset: &Dataset) -> Vec<Wanted<'_>> {
         vec![Wanted { random: None, samples: self.samples(dataset), views: vec![None] }]
     }

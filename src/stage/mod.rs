@@ -5,6 +5,7 @@
 
 mod classifier;
 mod context;
+mod ensemble;
 mod evaluate;
 mod features;
 mod feed;
@@ -25,7 +26,7 @@ mod work;
 
 pub(crate) use classifier::Classifier;
 pub use context::{BEST, Checkpoints, Context, LAST, MODEL};
-pub use evaluate::Evaluate;
+pub use evaluate::{Evaluate, Member};
 pub use found::FeaturesFound;
 pub(crate) use frozen::INFERENCE_BATCH;
 pub use init_weights::InitWeights;

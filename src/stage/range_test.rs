@@ -17,7 +17,7 @@ impl Train {
         let dataset =
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
         let model = self.subject.build();
-        let source = context.load_model(&model.description)?;
+        let source = context.load_model(0, &model.description)?;
         let task = Classifier::of_training(&self.subject, &self.settings.loss, Some(dataset));
         // Only who trains from the start does here.
         let materials = Material::of_training(self, dataset, &model, &source, context);

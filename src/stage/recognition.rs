@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::feed::{self, Material};
-use super::{Context, Evaluate, train::pretty};
+use super::{Context, Evaluate, Member, train::pretty};
 use crate::autograd;
 use crate::data::{Dataset, Split};
 use crate::digest::Digest;
@@ -114,17 +114,18 @@ impl Recognition {
 }
 
 fn embed(stage: &Evaluate, dataset: &Arc<Dataset>, context: &Context) -> Result<Embedded> {
-    let model = stage.subject.build();
-    let state = context.load_model(&model.description)?;
+    let Member { subject, layers } = &stage.members[0];
+    let model = subject.build();
+    let state = context.load_model(0, &model.description)?;
     let mut pass = Pass::inference(&state);
     let mut embedded = Embedded { dimension: 0, rows: BTreeMap::new() };
-    let material = Material::of_evaluation(stage, dataset, &model, &state, context);
+    let material = Material::of_evaluation(stage, 0, dataset, &model, &state, context);
     feed::evaluation(&material, stage.samples(dataset), |batches, total| {
         let started = (context.clock)();
         for batch in batches {
             context.interrupt.check()?;
             let batch = batch?;
-            let rows = model.embed(&mut pass, stage.layers, autograd::Value::constant(batch.input))?;
+            let rows = model.embed(&mut pass, *layers, autograd::Value::constant(batch.input))?;
             for (row, sample) in rows.tensor().to_vec2::<f32>()?.into_iter().zip(batch.samples) {
                 embedded.dimension = row.len();
                 embedded.rows.insert(sample, row);

@@ -70,7 +70,7 @@ impl Scene {
     ) -> Context<'a> {
         Context {
             stage: "stage",
-            source: checkpoints.source.as_deref(),
+            sources: &checkpoints.sources,
             output,
             live: None,
             checkpoints,
@@ -133,8 +133,8 @@ impl Scene {
     }
 
     fn folders(&self, room: Option<u64>) -> Folders {
-        let source = Some(self.path("start").join(MODEL));
-        Folders { source, folder: Some(tempfile::tempdir().unwrap()), room, ..Folders::default() }
+        let sources = vec![self.path("start").join(MODEL)];
+        Folders { sources, folder: Some(tempfile::tempdir().unwrap()), room, ..Folders::default() }
     }
 
     /// The files of a train stage, with or without room for features.
@@ -150,8 +150,8 @@ const ROOM: Option<u64> = Some(u64::MAX);
 /// Checkpoints in folders, the last of which counts.
 #[derive(Default)]
 struct Folders {
-    /// The weights that the stage starts from.
-    source: Option<PathBuf>,
+    /// The weights that the stage reads.
+    sources: Vec<PathBuf>,
     folder: Option<tempfile::TempDir>,
     /// The most bytes that features may take, if they are kept at all.
     room: Option<u64>,
@@ -352,7 +352,8 @@ fn what_is_in_the_store_needs_no_image() {
     let evaluate = |layers| {
         let view = View::new(&folder, None);
         let (dataset, split) = (Some(Arc::clone(&dataset)), crate::data::Split::Train);
-        Evaluate { subject: scene.subject(), view, dataset, split, recognition: None, layers }
+        let members = vec![Member { subject: scene.subject(), layers }];
+        Evaluate { members, view, dataset, split, recognition: None }
     };
     let judged = |room, layers| {
         let work = evaluate(layers);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Context, Evaluate, InitWeights, LoadWeights, Subject, Train};
 use crate::data::{self, Dataset};
 use crate::error::Result;
+use crate::metrics;
 use crate::model;
 use crate::ops;
 
@@ -54,7 +55,7 @@ impl Work {
             Self::LoadWeights(work) => &work.subject,
             Self::InitWeights(work) => &work.subject,
             Self::Train(work) => &work.subject,
-            Self::Evaluate(work) => &work.subject,
+            Self::Evaluate(work) => work.subject(),
         }
     }
 
@@ -99,7 +100,8 @@ impl Work {
 
 /// The versions of those code paths that few stages take.
 pub(super) fn rare_versions(paths: &[&str]) -> Vec<(&'static str, u32)> {
-    let all = ops::RARE_VERSIONS.iter().chain(model::RARE_VERSIONS).chain(data::RARE_VERSIONS).copied();
+    let rooms = [ops::RARE_VERSIONS, model::RARE_VERSIONS, data::RARE_VERSIONS, metrics::RARE_VERSIONS];
+    let all = rooms.into_iter().flatten().copied();
     all.filter(|(name, _)| paths.contains(name)).collect()
 }
 

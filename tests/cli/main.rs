@@ -3,6 +3,7 @@
 mod bench;
 mod diff;
 mod embed;
+mod ensemble;
 mod environment;
 mod examples;
 mod failure;

@@ -20,6 +20,7 @@ fn evaluated(runs: &Runs, seed: u64) -> RunDirectory {
         rules: serde_json::Value::Null,
         frozen: Vec::new(),
         source: None,
+        other_sources: Vec::new(),
     };
     let record = RunRecord {
         name: "turtles".into(),

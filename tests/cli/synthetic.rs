@@ -159,6 +159,7 @@ impl Turtles {
             rules: Value::Null,
             frozen: Vec::new(),
             source: None,
+            other_sources: Vec::new(),
         };
         let stages = vec![
             stage("pretrained", "load_weights", json!("weights")),

@@ -35,6 +35,7 @@ fn versions() -> BTreeMap<&'static str, u32> {
         train::VERSIONS,
         train::RARE_VERSIONS,
         metrics::VERSIONS,
+        metrics::RARE_VERSIONS,
         metrics::EMBEDDING_VERSIONS,
         report::VERSIONS,
         report::RECOGNITION_VERSIONS,

@@ -10,7 +10,7 @@ use defrost::data::{self, Bench, Dataset, Mixer, Picture, Region, Scale, Transfo
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
 use defrost::freeze::ParameterTable;
-use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, Similarities};
+use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, MeanProbabilities, Similarities};
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{
     self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
@@ -88,6 +88,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("averaging", averaging),
     ("joining", joining),
     ("classification", classification),
+    ("ensemble", ensemble),
     ("verification", verification),
     ("identification", identification),
     ("pictures", pictures),
@@ -700,6 +701,15 @@ fn metrics() -> ClassificationMetrics {
 
 fn classification() -> String {
     digest_of(serde_json::to_string(&metrics().finish(&classes()).unwrap()).unwrap())
+}
+
+fn ensemble() -> String {
+    let mut mean = MeanProbabilities::default();
+    for model in ["one", "another", "a third"] {
+        mean.add(&numbers(model, 7), 3);
+    }
+    let bits: Vec<u32> = mean.probabilities().into_iter().map(f32::to_bits).collect();
+    digest_of(format!("{bits:?} {:x}", mean.loss().to_bits()))
 }
 
 /// Noisy images of a few identities.

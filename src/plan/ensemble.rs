@@ -1,0 +1,70 @@
+//! What the members of an ensemble must have in common: the classes they tell apart, and how they see images.
+
+use super::resolve::{Resolver, is_known, list};
+use crate::pipeline::Evaluate;
+use crate::stage::{View, Work};
+
+impl Resolver<'_> {
+    /// Holds the members of an evaluation against one another and against the images that all are shown; one alone
+    /// sees images as the evaluation says.
+    pub(super) fn ensemble(
+        &mut self,
+        stage: &str,
+        evaluate: &Evaluate,
+        view: &View,
+        above: &[&Work],
+    ) -> Option<()> {
+        let names = evaluate.ensemble.as_deref().unwrap_or_default();
+        let mut first: Option<(&str, &Work)> = None;
+        for (place, (name, work)) in names.iter().zip(above).enumerate() {
+            let at = format!("stage.{stage}.ensemble[{place}]");
+            let found = match first {
+                None => trained_for(name, work, view),
+                Some(first) => trained_for(name, work, view)
+                    .or_else(|| other_classes(first, (name, work)))
+                    .or_else(|| other_size(first, (name, work)).filter(|_| evaluate.image_size.is_none())),
+            };
+            if let Some((code, message, help)) = found {
+                self.diagnose(&at, code, message, Some(help.to_owned()));
+                return None;
+            }
+            first = first.or(Some((name, work)));
+        }
+        Some(())
+    }
+}
+
+type Problem = (&'static str, String, &'static str);
+
+/// Pixels in another range would make one member's probabilities noise, and the mean would hide it.
+fn trained_for(name: &str, work: &Work, view: &View) -> Option<Problem> {
+    let Work::Train(train) = work else { return None };
+    if train.view.0.normalize == view.0.normalize {
+        return None;
+    }
+    let message = format!("`{name}` was trained on images with another `normalize` than these");
+    Some(("normalize", message, "give both data sets the same `normalize`"))
+}
+
+fn other_classes((first, one): (&str, &Work), (name, other): (&str, &Work)) -> Option<Problem> {
+    let (one, other) = (&one.subject().classes, &other.subject().classes);
+    if one == other || !(is_known(one) && is_known(other)) {
+        return None;
+    }
+    let message = format!("`{name}` tells {} apart, and `{first}` {}", list(other), list(one));
+    Some((
+        "class-list",
+        message,
+        "probabilities are averaged class by class: train both on the same `classes`",
+    ))
+}
+
+fn other_size((first, one): (&str, &Work), (name, other): (&str, &Work)) -> Option<Problem> {
+    let (Work::Train(one), Work::Train(other)) = (one, other) else { return None };
+    let (one, other) = (one.view.0.image_size, other.view.0.image_size);
+    if one == other {
+        return None;
+    }
+    let message = format!("`{name}` was trained on images of {other} pixels, and `{first}` of {one}");
+    Some(("image-size", message, "say with `image_size` how large the images are that both are shown"))
+}

@@ -1,0 +1,36 @@
+//! Several models asked about the same images: what they say on average.
+//!
+//! They run one after the other, so that no more than one is in memory, each on the features that its own train stage
+//! left; what stays of each image is one number for each class.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::classifier::Classifier;
+use super::{Context, Evaluate};
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::metrics::MeanProbabilities;
+use crate::train::{Scores, Task};
+
+pub(super) fn execute(stage: &Evaluate, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
+    let mut means: BTreeMap<usize, MeanProbabilities> = BTreeMap::new();
+    for member in 0..stage.members.len() {
+        stage.show(member, dataset, context, &mut |shown| {
+            for (row, &sample) in shown.logits.tensor().to_vec2::<f32>()?.iter().zip(shown.samples) {
+                means.entry(sample).or_default().add(row, dataset.samples[sample].class);
+            }
+            // Before the last has spoken nothing is known of the mean.
+            Ok(Scores::new())
+        })?;
+    }
+    let mut meter = Classifier::new(&stage.subject().classes).meter();
+    let mut predictions = Vec::new();
+    for (sample, mean) in means {
+        let sample = &dataset.samples[sample];
+        let probabilities = mean.probabilities();
+        meter.update(&probabilities, &[sample.class as u32], &[mean.loss()])?;
+        predictions.push(stage.prediction(sample, probabilities));
+    }
+    stage.publish(dataset, &predictions, &meter, context)
+}
