@@ -32,6 +32,10 @@ impl NetworkBench {
             ("number of classes", settings.classes),
             ("number of steps", settings.steps),
         ])?;
+        if settings.mode == Mode::Train && settings.arch.is_encoder() {
+            return Err(Error::usage("a feature extractor has no step in which all of it trains")
+                .hint("time `--mode frozen`, in which the head trains, or `--mode infer`"));
+        }
         let model = Model::build_for(&settings.model(), settings.classes, settings.image_size);
         let stage = settings.stage()?;
         let table = ParameterTable::resolve(&model.description, &stage)

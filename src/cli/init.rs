@@ -44,6 +44,7 @@ const PIPELINE: &str = "pipeline.toml";
 const SCHEMA: &str = "pipeline.schema.json";
 const TEMPLATE: &str = include_str!("init/start.toml");
 const TWO_STAGES: &str = include_str!("init/two_stages.toml");
+const HEAD_ALONE: &str = include_str!("init/head_alone.toml");
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let [pipeline, schema] = [PIPELINE, SCHEMA].map(|file| args.dir.join(file));
@@ -91,8 +92,14 @@ fn fill(args: &Args) -> Result<String> {
     let data = args.data.as_deref();
     let (split, evaluated) = split(data);
     let arch = arch(args)?;
+    let encoder = parsed(&arch)?.is_encoder();
     let stages = match args.schedule {
+        Schedule::Stages if encoder => HEAD_ALONE.to_owned(),
         Schedule::Stages => TWO_STAGES.to_owned(),
+        Schedule::Gradual if encoder => {
+            let error = Error::usage(format!("`{arch}` is a feature extractor only: nothing of it thaws"));
+            return Err(error.hint("leave `--schedule` out: the head alone trains"));
+        }
         Schedule::Gradual => gradual::stages(parsed(&arch)?),
     };
     let values = [
@@ -171,7 +178,12 @@ fn parsed(arch: &str) -> Result<pipeline::Arch> {
 
 /// The channel statistics that an architecture's published weights were trained with.
 fn normalize(arch: &str) -> &'static str {
-    if arch.starts_with("efficientnet_lite") { "efficientnet_lite" } else { "imagenet" }
+    match arch {
+        "efficientnet_lite0" => "efficientnet_lite",
+        "clip_vit_b32" => "clip",
+        "siglip_base_patch16_224" => "inception",
+        _ => "imagenet",
+    }
 }
 
 /// `path` as seen from `dir`, with `/`; an absolute path stays one.

@@ -67,7 +67,7 @@ impl Transform {
             resize: resize as u32,
             augment: augment.clone(),
             decode: folder.decode,
-            normalized: normalized(&folder.normalize),
+            normalized: normalized(&folder.normalize.unwrap_or_default()),
         }
     }
 

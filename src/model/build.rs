@@ -6,7 +6,7 @@ use super::description::Description;
 use super::head::Head;
 use super::pass::Pass;
 use super::scope::Scope;
-use super::{convnext, efficientnet, efficientnet_lite, mobilenet_v2, resnet, vit};
+use super::{clip, convnext, dinov2, efficientnet, efficientnet_lite, mobilenet_v2, resnet, siglip, vit};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Awake;
@@ -68,6 +68,9 @@ impl Model {
             Arch::ConvNextTiny => convnext::build("convnext_tiny", convnext::TINY, depth),
             Arch::VitS16 => vit::build("vit_s_16", vit::SMALL, image_size),
             Arch::VitB16 => vit::build("vit_b_16", vit::BASE, image_size),
+            Arch::DinoV2VitS14 => dinov2::build("dinov2_vits14", vit::SMALL),
+            Arch::ClipVitB32 => clip::build("clip_vit_b32", clip::BASE_32),
+            Arch::SiglipBase16 => siglip::build("siglip_base_patch16_224", siglip::BASE_16),
         };
         let head = Head::declare(&mut scope, head, features, classes, &spec.head);
         Model { description: scope.finish(), network, head }
@@ -136,6 +139,10 @@ mod tests {
             (Arch::ConvNextTiny, 28_589_128, 182, 24),
             (Arch::VitS16, 22_050_664, 152, 15),
             (Arch::VitB16, 86_567_656, 152, 15),
+            // The encoders as published, without their text towers and the mask token; and a head for 1000 classes.
+            (Arch::DinoV2VitS14, 22_056_192 + 385_000, 174 + 2, 15),
+            (Arch::ClipVitB32, 87_456_000 + 769_000, 199 + 2, 2),
+            (Arch::SiglipBase16, 92_884_224 + 769_000, 208 + 2, 2),
         ];
         for (arch, parameters, tensors, layers) in expected {
             let description = describe(arch, 1000);

@@ -97,6 +97,8 @@ pub struct Description {
     pub layers: Vec<LayerSpec>,
     /// The module names of the head: what `@head` means; `@backbone` is all else.
     pub head: Vec<String>,
+    /// Modules and tensors that published files have beside those of the model, and that loading leaves out.
+    pub ignored: Vec<String>,
 }
 
 impl Description {
@@ -114,6 +116,11 @@ impl Description {
     pub fn in_head(&self, id: TensorId) -> bool {
         let name = &self.tensors[id].name;
         self.head.iter().any(|module| is_within(name, module))
+    }
+
+    /// Whether a published file has this name for something that is not of the model, such as a text encoder.
+    pub fn ignores(&self, name: &str) -> bool {
+        self.ignored.iter().any(|module| is_within(name, module))
     }
 
     /// Every name that holds a tensor, and the tensors themselves: `layer1`, `layer1.0`, …, `layer1.0.conv1.weight`.

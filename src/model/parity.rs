@@ -78,7 +78,7 @@ fn weights(spec: &TensorSpec, dtype: DType) -> Tensor {
     let half = if ends_block { 0.5 } else { 1.0 };
     let number = |u: f64| match (spec.role, shape) {
         (Role::Weight, [_, inputs, height, width]) => u * (6.0 / (inputs * height * width) as f64).sqrt(),
-        (Role::Weight, [_, _, _]) => 0.2 * u,
+        (Role::Weight, [_] | [_, _, _]) => 0.2 * u,
         (Role::Weight, _) => u * (3.0 / shape[1] as f64).sqrt(),
         (Role::RunningVar, _) => 0.5 + u * u,
         (Role::NormWeight, _) => (1.0 + 0.2 * u) * half,
@@ -137,6 +137,9 @@ fn logits_are_pytorchs() {
         (Arch::ConvNextTiny, "convnext_tiny"),
         (Arch::VitS16, "vit_s_16"),
         (Arch::VitB16, "vit_b_16"),
+        (Arch::DinoV2VitS14, "dinov2_vits14"),
+        (Arch::ClipVitB32, "clip_vit_b32"),
+        (Arch::SiglipBase16, "siglip_base_patch16_224"),
     ] {
         check_inference(arch, name, DType::F32);
     }
@@ -147,10 +150,11 @@ fn logits_are_pytorchs() {
     check_inference(Arch::EfficientNetLite0, "efficientnet_lite0", DType::F64);
     check_inference(Arch::ConvNextTiny, "convnext_tiny", DType::F64);
     check_inference(Arch::VitS16, "vit_s_16", DType::F64);
+    check_inference(Arch::DinoV2VitS14, "dinov2_vits14", DType::F64);
 }
 
 #[test]
-fn tensors_are_those_of_torchvisions_state_dicts() {
+fn tensors_are_those_of_the_published_state_dicts() {
     for (arch, name) in [
         (Arch::MobileNetV2, "mobilenet_v2"),
         (Arch::EfficientNetB0, "efficientnet_b0"),
@@ -160,6 +164,9 @@ fn tensors_are_those_of_torchvisions_state_dicts() {
         (Arch::ConvNextTiny, "convnext_tiny"),
         (Arch::VitS16, "vit_s_16"),
         (Arch::VitB16, "vit_b_16"),
+        (Arch::DinoV2VitS14, "dinov2_vits14"),
+        (Arch::ClipVitB32, "clip_vit_b32"),
+        (Arch::SiglipBase16, "siglip_base_patch16_224"),
     ] {
         let model = Model::build(&pipeline::Model::of(arch), 1000);
         let line = |tensor: &TensorSpec| format!("{} {:?}", tensor.name, tensor.shape);
@@ -240,7 +247,7 @@ fn a_training_step_is_pytorchs() {
 
 #[test]
 fn a_frozen_prefix_has_the_bits_of_inference_and_gets_no_gradient() {
-    for arch in [Arch::ResNet18, Arch::ConvNextTiny, Arch::VitS16] {
+    for arch in [Arch::ResNet18, Arch::ConvNextTiny, Arch::VitS16, Arch::DinoV2VitS14] {
         check_frozen_prefix(arch);
     }
 }

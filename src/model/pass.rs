@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use super::TensorId;
 use super::layers::{Attention, BatchNorm, BiasedConv2d, Conv2d, Dense, LayerNorm, Linear};
 use crate::autograd::{Tape, Value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::{self, Activation, Awake, BatchStatistics, FoldedConv, FoldedNorm, Window};
 use crate::random::{Purpose, Stream};
 
@@ -282,11 +282,10 @@ impl<'a> Pass<'a> {
     pub(super) fn tokens(
         &mut self,
         patches: &Value,
-        class_token: TensorId,
-        positions: TensorId,
+        class_token: &Value,
+        positions: &Value,
     ) -> Result<Value> {
-        let (class_token, positions) = (self.parameter(class_token), self.parameter(positions));
-        ops::tokens(&mut self.tape, patches, &class_token, &positions)
+        ops::tokens(&mut self.tape, patches, class_token, positions)
     }
 
     /// [N, T, C] to [N, C].
@@ -352,7 +351,23 @@ impl<'a> Pass<'a> {
         self.multiply_adds += (products * (1 + gradients)) as u64;
     }
 
-    fn parameter(&mut self, id: TensorId) -> Value {
+    /// Counts products that are not of a layer above.
+    pub(super) fn count_products(&mut self, products: usize) {
+        self.multiply_adds += products as u64;
+    }
+
+    /// The numbers of a parameter for a computation that has no gradient.
+    ///
+    /// # Errors
+    /// The parameter is to train: plans refuse that, since [`Arch::is_encoder`](crate::pipeline::Arch::is_encoder).
+    pub(super) fn frozen(&self, id: TensorId) -> Result<&'a Tensor> {
+        if self.training.as_ref().is_some_and(|training| training.trainable[id]) {
+            return Err(Error::failed("internal: a parameter of an encoder without gradients is to train"));
+        }
+        Ok(&self.state.tensors[id])
+    }
+
+    pub(super) fn parameter(&mut self, id: TensorId) -> Value {
         let tensor = &self.state.tensors[id];
         if !self.training.as_ref().is_some_and(|training| training.trainable[id]) {
             return Value::constant(tensor.clone());

@@ -160,6 +160,16 @@ impl Scope {
         self.description.head.push(module.to_owned());
     }
 
+    /// Names what published files have beside the model.
+    pub fn ignore(&mut self, modules: &[&str]) {
+        self.description.ignored.extend(modules.iter().map(|module| (*module).to_owned()));
+    }
+
+    /// All that is declared so far.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
     pub fn finish(self) -> Description {
         self.description
     }

@@ -135,7 +135,8 @@ impl Network for VisionTransformer {
     fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
         if index == 0 {
             let patches = pass.conv(&self.patches, &input)?;
-            return pass.tokens(&patches, self.class_token, self.positions);
+            let [class_token, positions] = [self.class_token, self.positions].map(|id| pass.parameter(id));
+            return pass.tokens(&patches, &class_token, &positions);
         }
         if let Some(block) = self.blocks.get(index - 1) {
             return block.forward(pass, &input, index == self.blocks.len());

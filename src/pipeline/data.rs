@@ -30,10 +30,8 @@ pub struct ImageFolder {
     /// The shorter side in pixels before the centre crop; `image_size` / 0.875 if left out.
     #[schemars(range(min = 1, max = 4096))]
     pub resize: Option<usize>,
-    /// Mean and standard deviation of each channel, by a name or as `{ mean = [r, g, b], std = [r, g, b] }`.
-    #[serde(default)]
-    #[schemars(extend("default" = "imagenet"))]
-    pub normalize: Normalize,
+    /// Mean and standard deviation of each channel, by a name or as `{ mean = [r, g, b], std = [r, g, b] }`; the architecture's if left out.
+    pub normalize: Option<Normalize>,
     /// How the images are parted into training, validation and test.
     #[serde(default)]
     pub split: Split,

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Normalize;
+
 /// A model: an architecture and its head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +59,20 @@ pub enum Arch {
     VitS16,
     #[serde(rename = "vit_b_16")]
     VitB16,
+    #[serde(rename = "dinov2_vits14")]
+    DinoV2VitS14,
+    #[serde(rename = "clip_vit_b32")]
+    ClipVitB32,
+    #[serde(rename = "siglip_base_patch16_224")]
+    SiglipBase16,
+}
+
+/// The sides in pixels of the square images that an architecture takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageSizes {
+    Any,
+    MultipleOf(usize),
+    Only(usize),
 }
 
 impl Arch {
@@ -73,9 +89,33 @@ impl Arch {
         )
     }
 
-    /// The side in pixels of the patches whose positions it has weights for: such weights are for one `image_size`.
-    pub fn patch(self) -> Option<usize> {
-        matches!(self, Self::VitS16 | Self::VitB16).then_some(16)
+    /// Whether it is a feature extractor only: it is frozen in every stage, and the head behind it is what trains.
+    pub fn is_encoder(self) -> bool {
+        matches!(self, Self::DinoV2VitS14 | Self::ClipVitB32 | Self::SiglipBase16)
+    }
+
+    /// Whether it has weights for the positions in an image, made for the `image_size` of the model's first stage.
+    pub fn has_sized_positions(self) -> bool {
+        matches!(self, Self::VitS16 | Self::VitB16)
+    }
+
+    pub fn image_sizes(self) -> ImageSizes {
+        match self {
+            Self::VitS16 | Self::VitB16 => ImageSizes::MultipleOf(16),
+            Self::DinoV2VitS14 => ImageSizes::MultipleOf(14),
+            Self::ClipVitB32 | Self::SiglipBase16 => ImageSizes::Only(224),
+            _ => ImageSizes::Any,
+        }
+    }
+
+    /// The channel statistics of the images that its published weights were trained with, where a data set gives none. The
+    /// encoders' are their own; of the others a name may have weights of several kinds, and most are ImageNet's.
+    pub fn normalize(self) -> Normalize {
+        match self {
+            Self::ClipVitB32 => Normalize::named("clip"),
+            Self::SiglipBase16 => Normalize::named("inception"),
+            _ => Normalize::default(),
+        }
     }
 }
 

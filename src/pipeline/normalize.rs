@@ -13,17 +13,29 @@ pub struct Normalize {
     pub std: [f64; 3],
 }
 
-/// The names: torchvision's ImageNet statistics; pixels in [−1, 1]; EfficientNet-Lite's (x − 127) / 128; pixels in [0, 1].
-const NAMED: [(&str, Normalize); 4] = [
+/// The names: torchvision's ImageNet statistics; pixels in [−1, 1]; EfficientNet-Lite's (x − 127) / 128;
+/// CLIP's, those of its own images; pixels in [0, 1].
+const NAMED: [(&str, Normalize); 5] = [
     ("imagenet", Normalize { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }),
     ("inception", Normalize { mean: [0.5; 3], std: [0.5; 3] }),
     ("efficientnet_lite", Normalize { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] }),
+    (
+        "clip",
+        Normalize { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711] },
+    ),
     ("none", Normalize { mean: [0.0; 3], std: [1.0; 3] }),
 ];
 
 impl Default for Normalize {
     fn default() -> Self {
         NAMED[0].1
+    }
+}
+
+impl Normalize {
+    /// ImageNet's where there is no such name.
+    pub(super) fn named(name: &str) -> Self {
+        NAMED.iter().find(|(known, _)| *known == name).map_or(Self::default(), |(_, numbers)| *numbers)
     }
 }
 

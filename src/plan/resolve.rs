@@ -9,8 +9,8 @@ use crate::data::{self, Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, RuleError};
 use crate::pipeline::{
-    self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageFolder, Loss, Report, Resolved, Stage,
-    suggest,
+    self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageFolder, ImageSizes, Loss, Report, Resolved,
+    Stage, suggest,
 };
 use crate::stage::{Evaluate, InitWeights, LoadWeights, Member, Recognition, Subject, Train, View, Work};
 use crate::weights::{self, LoadRules, Source};
@@ -126,13 +126,14 @@ impl Resolver<'_> {
                         return None;
                     }
                 };
+                self.features_only(name, &subject, &description, &table)?;
                 if train.features.is_some() && table.first().frozen_prefix(&description) == 0 {
                     let message = "no features are kept where the first layer trains".to_owned();
                     let help = "freeze the first layers, or remove `features`".to_owned();
                     self.diagnose(&format!("stage.{name}.features"), "no-effect", message, Some(help));
                     return None;
                 }
-                let view = View::new(data, train.image_size);
+                let view = View::new(data, train.image_size, subject.model.arch);
                 self.same_patches(name, data_name, &subject, &view)?;
                 let dataset = self.images(data_name, data);
                 self.loss(name, &train.loss, &subject)?;
@@ -142,7 +143,7 @@ impl Resolver<'_> {
                 Some((Work::Train(Box::new(work)), rules))
             }
             Stage::Evaluate(evaluate) => {
-                let view = View::new(data, evaluate.image_size);
+                let view = View::new(data, evaluate.image_size, subject.model.arch);
                 for work in above {
                     self.same_patches(name, data_name, work.subject(), &view)?;
                 }
@@ -280,20 +281,53 @@ impl Resolver<'_> {
         None
     }
 
-    /// Position embeddings are for images of one size, which the model's first stage gives.
+    /// An encoder without gradients stays frozen.
+    fn features_only(
+        &mut self,
+        stage: &str,
+        subject: &Subject,
+        description: &Description,
+        table: &ParameterTable,
+    ) -> Option<()> {
+        if !subject.model.arch.is_encoder() {
+            return Some(());
+        }
+        let Some(row) = table.rows.iter().find(|row| row.trainable && !description.in_head(row.id)) else {
+            return Some(());
+        };
+        // Such as `train[0] = "*"`; a parameter that no rule names trains because the stage says nothing else.
+        let rule = row.rule.split_once(" = ").map(|(rule, _)| format!(".{rule}"));
+        let at = format!("stage.{stage}{}", rule.unwrap_or_default());
+        let message = format!(
+            "`{}` is a feature extractor only, and its `{}` would train here",
+            description.arch, row.name
+        );
+        let help = "train the head alone: `train = [\"@head\"]`".to_owned();
+        self.diagnose(&at, "feature-extractor", message, Some(help));
+        None
+    }
+
+    /// An architecture may take images of some sizes alone; position embeddings are for the one that the model's first stage
+    /// gives.
     fn same_patches(&mut self, stage: &str, data: &str, subject: &Subject, view: &View) -> Option<()> {
         let (known, found) = (subject.image_size, view.0.image_size);
-        let Some(patch) = subject.model.arch.patch() else { return Some(()) };
-        let (message, help) = if known != found {
-            let help =
-                format!("`image_size = {known}` here, or `{found}` where the model's weights come from");
-            (format!("the model has position embeddings for `image_size` {known}, not {found}"), help)
-        } else if !found.is_multiple_of(patch) {
-            let near = (found / patch).max(1) * patch;
-            let help = format!("`image_size = {near}`, or another multiple of {patch}");
-            (format!("an `image_size` of {found} is no whole number of patches of {patch} pixels"), help)
-        } else {
-            return Some(());
+        let arch = subject.model.arch;
+        let (message, help) = match arch.image_sizes() {
+            _ if arch.has_sized_positions() && known != found => {
+                let help =
+                    format!("`image_size = {known}` here, or `{found}` where the model's weights come from");
+                (format!("the model has position embeddings for `image_size` {known}, not {found}"), help)
+            }
+            ImageSizes::MultipleOf(patch) if !found.is_multiple_of(patch) => {
+                let near = (found / patch).max(1) * patch;
+                let help = format!("`image_size = {near}`, or another multiple of {patch}");
+                (format!("an `image_size` of {found} is no whole number of patches of {patch} pixels"), help)
+            }
+            ImageSizes::Only(side) if found != side => {
+                let help = format!("`image_size = {side}`");
+                (format!("the model has position embeddings for `image_size` {side}, not {found}"), help)
+            }
+            _ => return Some(()),
         };
         let own = self.pipeline.stage(stage).and_then(Stage::image_size).is_some();
         let at = if own { format!("stage.{stage}.image_size") } else { format!("data.{data}.image_size") };

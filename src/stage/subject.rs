@@ -8,7 +8,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::Result;
 use crate::metrics::Classification;
 use crate::model::{Model, rare_paths};
-use crate::pipeline::{self, Head, ImageFolder};
+use crate::pipeline::{self, Arch, Head, ImageFolder};
 use crate::report;
 use crate::weights::Source;
 
@@ -37,7 +37,7 @@ impl Subject {
     /// What every recipe says of the model: of its head only where it is not one linear layer. Dropout is training's.
     pub fn document(&self) -> Value {
         let mut document = json!({ "arch": self.model.arch, "classes": self.classes });
-        if self.model.arch.patch().is_some() {
+        if self.model.arch.has_sized_positions() {
             document["image_size"] = json!(self.image_size);
         }
         if !matches!(self.model.head, Head::Linear(_)) {
@@ -56,13 +56,15 @@ impl Subject {
     }
 }
 
-/// How images become tensors in a stage: the data set's settings, with the stage's own image size.
+/// How images become tensors in a stage: the data set's settings, with the stage's own image size, and the channel statistics
+/// of the model where the data set has none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View(pub ImageFolder);
 
 impl View {
-    pub fn new(data: &ImageFolder, image_size: Option<usize>) -> Self {
+    pub fn new(data: &ImageFolder, image_size: Option<usize>, arch: Arch) -> Self {
         let mut data = data.clone();
+        data.normalize = data.normalize.or_else(|| Some(arch.normalize()));
         if let Some(size) = image_size {
             // The crop keeps its share of the image.
             data.resize = data.resize.map(|resize| (resize * size).div_ceil(data.image_size));
@@ -77,7 +79,7 @@ impl View {
         json!({
             "image_size": data.image_size,
             "resize": data.resize,
-            "normalize": data.normalize,
+            "normalize": data.normalize.unwrap_or_default(),
             "broken": data.broken,
             "decode": data.decode,
         })

@@ -107,7 +107,7 @@ impl Scene {
         .unwrap();
         let description = self.subject().build().description;
         let table = ParameterTable::resolve(&description, &settings).unwrap();
-        let view = View::new(&folder, None);
+        let view = View::new(&folder, None, Arch::ResNet18);
         let mut train = Train::new(self.subject(), view, Some(dataset), settings, table, &description, 11);
         assert_eq!(train.prefixes, [Prefix::plain(18)]);
         change(&mut train);
@@ -350,7 +350,7 @@ fn what_is_in_the_store_needs_no_image() {
     let stage = scene.stage(&other);
     let (folder, dataset) = scene.images();
     let evaluate = |layers| {
-        let view = View::new(&folder, None);
+        let view = View::new(&folder, None, Arch::ResNet18);
         let (dataset, split) = (Some(Arc::clone(&dataset)), crate::data::Split::Train);
         let members = vec![Member { subject: scene.subject(), layers }];
         Evaluate { members, view, dataset, split, recognition: None }

@@ -100,7 +100,8 @@ impl Work {
 
 /// The versions of those code paths that few stages take.
 pub(super) fn rare_versions(paths: &[&str]) -> Vec<(&'static str, u32)> {
-    let rooms = [ops::RARE_VERSIONS, model::RARE_VERSIONS, data::RARE_VERSIONS, metrics::RARE_VERSIONS];
+    let models = [model::RARE_VERSIONS, model::CANDLE_VERSIONS].concat();
+    let rooms = [ops::RARE_VERSIONS, &models, data::RARE_VERSIONS, metrics::RARE_VERSIONS];
     let all = rooms.into_iter().flatten().copied();
     all.filter(|(name, _)| paths.contains(name)).collect()
 }

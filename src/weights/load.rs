@@ -58,7 +58,7 @@ fn is_finite(tensor: &Tensor) -> Result<bool> {
 /// Decides for each tensor where its numbers come from, without reading any.
 ///
 /// A file may lack `num_batches_tracked`, as PyTorch before 0.4.1 and many converters leave it out and nothing that
-/// is computed depends on it; it then starts at 0.
+/// is computed depends on it; it then starts at 0. What [`Description::ignores`] names is left out without a word.
 ///
 /// # Errors
 /// All missing, unexpected and mismatched tensors that no rule allows, in one error; rules that allow what does not
@@ -77,8 +77,8 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
             Some(_) => {}
         }
     }
-    let mut unexpected: Vec<&str> =
-        entries.keys().map(String::as_str).filter(|name| description.id(name).is_none()).collect();
+    let strange = |name: &&str| description.id(name).is_none() && !description.ignores(name);
+    let mut unexpected: Vec<&str> = entries.keys().map(String::as_str).filter(strange).collect();
 
     let (allowed, idle_missing) = rules.missing.apply_to(description, &missing);
     missing = leave(missing, &allowed, &mut origins);

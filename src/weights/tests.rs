@@ -315,3 +315,28 @@ fn numbers_that_are_not_finite_are_named() {
     let error = load(&resnet18(3), &source, &LoadRules::default(), 0).unwrap_err();
     assert!(error.message.contains("`conv1.weight`") && error.message.contains("not finite"), "{error}");
 }
+
+#[test]
+fn what_a_published_file_has_beside_an_encoder_is_left_out_and_nothing_else_is() {
+    let spec = pipeline::Model::of(pipeline::Arch::ClipVitB32);
+    let mut description = Model::build(&spec, 2).description;
+    // Some of its tensors will do.
+    description.tensors.truncate(5);
+    let beside = ["text_model.embeddings.token_embedding.weight", "logit_scale", "visual_projection.weight"];
+    let fits = |strange: &[&str]| {
+        let mut whole = description.clone();
+        let spec = whole.tensors[0].clone();
+        whole
+            .tensors
+            .extend(strange.iter().map(|name| TensorSpec { name: (*name).to_owned(), ..spec.clone() }));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let state = initialize_all(&whole, 0).unwrap();
+        save(&path, &whole, &state, Dialect::Own, &BTreeMap::new()).unwrap();
+        let source = Source::open(&path).unwrap().translated(&description).unwrap();
+        origins(&description, &source, &LoadRules::default()).map_err(|error| error.message)
+    };
+    assert_eq!(fits(&beside), Ok(vec![Origin::Source; 5]));
+    let error = fits(&["text_model.x", "text_modell.y"]).unwrap_err();
+    assert!(error.contains("unexpected  `text_modell.y`") && !error.contains("text_model.x"), "{error}");
+}

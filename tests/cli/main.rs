@@ -3,6 +3,7 @@
 mod bench;
 mod diff;
 mod embed;
+mod encoders;
 mod ensemble;
 mod environment;
 mod examples;

@@ -51,6 +51,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("tokens", tokens),
     ("convnext", || architectures(&[Arch::ConvNextTiny])),
     ("vit", || architectures(&[Arch::VitS16])),
+    ("dinov2", || architectures(&[Arch::DinoV2VitS14])),
     ("jpeg", || {
         decode(&[
             "baseline_420.jpg",
@@ -433,8 +434,11 @@ fn architectures(archs: &[Arch]) -> String {
         let layers = 0..model.description.layers.len();
         let output = model.forward(&mut Pass::inference(&state), layers.clone(), images.clone()).unwrap();
         all.push(output.into_tensor());
-        let trainable: Vec<bool> =
-            model.description.tensors.iter().map(|spec| spec.role.is_parameter()).collect();
+        let trains = |id: usize, spec: &TensorSpec| {
+            spec.role.is_parameter() && (!arch.is_encoder() || model.description.in_head(id))
+        };
+        let specs = model.description.tensors.iter().enumerate();
+        let trainable: Vec<bool> = specs.map(|(id, spec)| trains(id, spec)).collect();
         let norms: Vec<NormMode> = (0..model.description.norms.len())
             .map(|norm| if norm % 3 == 0 { NormMode::Frozen } else { NormMode::Training })
             .collect();

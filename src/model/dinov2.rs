@@ -1,0 +1,132 @@
+//! DINOv2: Oquab et al., *DINOv2: Learning Robust Visual Features without Supervision* (TMLR 2024), under the names of
+//! facebookresearch's checkpoints, which are timm's too. Feature extractor only: its features are the class token.
+//!
+//! It has position embeddings for 37 × 37 patches, and makes those for other images of them.
+
+use super::build::{Backbone, Network};
+use super::description::{Init, Role, TensorId};
+use super::layers::{Attention, BiasedConv2d, Dense, LayerNorm, Padding};
+use super::pass::Pass;
+use super::positions;
+use super::scope::{ConvSettings, NormSettings, Scope};
+use super::vit::Width;
+use crate::autograd::Value;
+use crate::error::Result;
+use crate::ops::Activation;
+
+/// The side of a patch in pixels.
+const PATCH: usize = 14;
+/// How many patches an image of pretraining's last phase has along each side.
+const SIDE: usize = 37;
+const DEPTH: usize = 12;
+const EXPANSION: usize = 4;
+const EPS: f64 = 1e-6;
+const INIT: Init = Init::Normal { std: 0.02 };
+
+/// What pretraining alone uses.
+const IGNORED: [&str; 1] = ["mask_token"];
+
+/// The layers are `patch_embed` (patches, class token and positions), `blocks.0` … `blocks.11`, the last of which ends in
+/// the class token, and `norm`; the head is `head`.
+struct DinoV2 {
+    class_token: TensorId,
+    positions: TensorId,
+    patches: BiasedConv2d,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+}
+
+struct Block {
+    norms: [LayerNorm; 2],
+    attention: Attention,
+    perceptron: [Dense; 2],
+    /// Of what attention and perceptron add.
+    gains: [TensorId; 2],
+}
+
+pub fn build(arch: &str, width: Width) -> Backbone {
+    let Width { channels, heads } = width;
+    // There is no batch normalisation here.
+    let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
+    scope.ignore(&IGNORED);
+    scope.layer("patch_embed");
+    let class_token = scope.tensor("cls_token", vec![1, 1, channels], Role::Weight, INIT);
+    let positions = scope.tensor("pos_embed", vec![1, 1 + SIDE * SIDE, channels], Role::Weight, INIT);
+    let patches = ConvSettings {
+        inputs: 3,
+        outputs: channels,
+        kernel: PATCH,
+        stride: PATCH,
+        groups: 1,
+        padding: Padding::Fixed(0),
+    };
+    let patches = scope.biased_conv2d("patch_embed.proj", patches, INIT);
+    let mut blocks = Vec::new();
+    for index in 0..DEPTH {
+        let name = format!("blocks.{index}");
+        scope.layer(&name);
+        blocks.push(scope.within(&name, |scope| block(scope, channels, heads)));
+    }
+    scope.layer("norm");
+    let norm = scope.layer_norm("norm", channels, EPS);
+    let network = DinoV2 { class_token, positions, patches, blocks, norm };
+    Backbone { scope, network: Box::new(network), features: channels, head: "head" }
+}
+
+fn block(scope: &mut Scope, channels: usize, heads: usize) -> Block {
+    let dense = |scope: &mut Scope, name: &str, inputs, outputs| {
+        scope.dense(name, [inputs, outputs], [INIT, Init::Zeros])
+    };
+    let gain = |scope: &mut Scope, name: &str| {
+        scope.tensor(name, vec![channels], Role::Weight, Init::Constant { value: 1e-5 })
+    };
+    let hidden = EXPANSION * channels;
+    let before = scope.layer_norm("norm1", channels, EPS);
+    let input = dense(scope, "attn.qkv", channels, 3 * channels);
+    let output = dense(scope, "attn.proj", channels, channels);
+    let first = gain(scope, "ls1.gamma");
+    let after = scope.layer_norm("norm2", channels, EPS);
+    let perceptron = [dense(scope, "mlp.fc1", channels, hidden), dense(scope, "mlp.fc2", hidden, channels)];
+    let second = gain(scope, "ls2.gamma");
+    Block {
+        norms: [before, after],
+        attention: Attention { input, output, heads },
+        perceptron,
+        gains: [first, second],
+    }
+}
+
+impl Block {
+    /// Of the last block only the class token is read: the rest of it need not be computed.
+    fn forward(&self, pass: &mut Pass, x: &Value, last: bool) -> Result<Value> {
+        let normal = pass.layer_norm(&self.norms[0], x)?;
+        let attended = pass.attention(&self.attention, &normal)?;
+        let (x, attended) = match last {
+            true => (pass.first_token(x)?, pass.first_token(&attended)?),
+            false => (x.clone(), attended),
+        };
+        let y = pass.pointwise(&self.attention.output, &attended, Activation::None, None)?;
+        let x = pass.layer_scale(&y, self.gains[0], &x, 0.0)?;
+        let normal = pass.layer_norm(&self.norms[1], &x)?;
+        let [expand, project] = &self.perceptron;
+        let hidden = pass.pointwise(expand, &normal, Activation::Gelu, None)?;
+        let y = pass.pointwise(project, &hidden, Activation::None, None)?;
+        pass.layer_scale(&y, self.gains[1], &x, 0.0)
+    }
+}
+
+impl Network for DinoV2 {
+    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+        if index == 0 {
+            let patches = pass.conv(&self.patches, &input)?;
+            let (_, height, width, _) = patches.tensor().dims4()?;
+            let positions = positions::resized(pass.frozen(self.positions)?, SIDE, [height, width])?;
+            let class_token = pass.parameter(self.class_token);
+            return pass.tokens(&patches, &class_token, &Value::constant(positions));
+        }
+        if let Some(block) = self.blocks.get(index - 1) {
+            return block.forward(pass, &input, index == self.blocks.len());
+        }
+        pass.layer_norm(&self.norm, &input)
+    }
+}
