@@ -123,7 +123,7 @@ impl Pieces {
         table.rows.iter_mut().for_each(|row| row.lr = row.lr.map(|_| 1e-9));
         let classes: Vec<String> = (0..self.classes).map(|class| class.to_string()).collect();
         let subject = Subject { model: self.spec.clone(), classes, image_size: self.image_size };
-        let task = Classifier::of_training(&subject, &stage.loss, None);
+        let task = Classifier::of_training(&subject, stage, None);
         let shown = (0..input.dim(0)?).map(|image| (image % self.classes) as u32).collect();
         let feed = Repeated { images: input, classes: shown, steps: rounds, layer: from, prefix: None };
         let setup = Setup {

@@ -54,6 +54,7 @@ impl Repeated<'_> {
             targets: Targets::Classes(self.classes.clone()),
             samples: (0..self.classes.len()).collect(),
             streams: (0..self.classes.len() as u64).collect(),
+            teacher: None,
         })
     }
 }

@@ -178,18 +178,25 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
 fn note(work: &Work) -> Option<String> {
     let train = match work {
         Work::Train(train) => train,
-        Work::LoadWeights(load) => return load.names.as_ref().map(|names| format!("the weights have {names}")),
+        Work::LoadWeights(load) => {
+            let settings = &load.settings;
+            let elsewhere = settings.stage.as_ref().zip(settings.pipeline.as_ref());
+            let elsewhere = elsewhere.map(|(stage, file)| format!("the weights of `{stage}` in `{file}`"));
+            return elsewhere.or(load.names.as_ref().map(|names| format!("the weights have {names}")));
+        }
         _ => return None,
     };
     let totals = train.table.totals();
     let images = train.dataset.as_ref().map_or(0, |dataset| dataset.split(Split::Train).len());
     let batches = images.div_ceil(train.settings.batch_size);
     let steps = batches.div_ceil(train.settings.accumulate as usize);
+    let taught = train.settings.distill.as_ref().map(|distill| format!(", taught by `{}`", distill.teacher));
     Some(format!(
-        "{} of {} tensors on {images} images, {} epochs of {steps} steps",
+        "{} of {} tensors on {images} images, {} epochs of {steps} steps{}",
         totals.trainable_tensors,
         totals.trainable_tensors + totals.frozen_tensors,
         train.settings.epochs,
+        taught.unwrap_or_default(),
     ))
 }
 

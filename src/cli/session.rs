@@ -33,13 +33,15 @@ impl Session {
         let left_out = images::left_out(works);
         let folder = options.runs(file)?;
         let mut sessions: Vec<Self> = Vec::new();
-        for (pipeline, drafts) in runs {
+        for (pipeline, mut drafts) in runs {
             let choice = device::choose(&pipeline.run.device)?;
             // A matrix cannot vary the device, so its note is the same for all.
             if sessions.is_empty() {
                 choice.note.iter().chain(&left_out).for_each(|note| console.warn(note));
             }
             let store = Store::open(&folder);
+            let wanted = wanted(&choice);
+            plan::fetch(&mut drafts, &store, wanted, &choice.variant, rehash)?;
             let mut plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
             plan.label.clone_from(&pipeline.label);
             sessions.push(Self { pipeline, runs: folder.clone(), store, plan, choice });
@@ -67,8 +69,7 @@ impl Session {
     }
 
     pub fn wanted(&self) -> Wanted<'_> {
-        let variant = &self.choice.variant;
-        if self.choice.any { Wanted::Any { preferring: variant } } else { Wanted::Exactly(variant) }
+        wanted(&self.choice)
     }
 
     /// The threads to compute on, and how many they are.
@@ -79,6 +80,11 @@ impl Session {
         let pool = pool.map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
         Ok((threads, pool))
     }
+}
+
+fn wanted(choice: &Choice) -> Wanted<'_> {
+    let variant = &choice.variant;
+    if choice.any { Wanted::Any { preferring: variant } } else { Wanted::Exactly(variant) }
 }
 
 /// Ctrl-C, SIGTERM and SIGUSR1 ask for a checkpoint and an orderly end; a second Ctrl-C does not wait for it.

@@ -62,7 +62,8 @@ pub(super) fn pieces<'a>(work: &'a Work) -> Vec<(&'a Subject, Vec<(String, Piece
                     Piece::Step { from: prefix.layers, stage: &train.settings, table: &train.table, phase };
                 pieces.push((step_key(train, phase, prefix), piece));
             }
-            vec![(subject, pieces)]
+            let teacher = train.teacher.iter().map(|teacher| parted(teacher, &[0]));
+            std::iter::once((subject, pieces)).chain(teacher).collect()
         }
     }
 }
@@ -207,6 +208,7 @@ impl<'a> Counting<'a> {
         let (images, validation) = (split(self.work, Split::Train), split(self.work, Split::Validation));
         let batch = train.settings.batch_size;
         let mut cache_bytes = 0;
+        let teacher = train.teacher.as_ref().map(|teacher| Counting::new(self.work, teacher, self.settings));
         for (phase, epochs, prefix) in train.phases() {
             let (kept, epochs) = (self.keeps_features(prefix), epochs as usize);
             if kept && phase.after_epochs == prefix.after_epochs {
@@ -218,13 +220,15 @@ impl<'a> Counting<'a> {
                 true => None,
                 false => Some(self.reading(augment, images, epochs)),
             };
+            let mut pieces = self.behind(prefix, step_key(train, phase, prefix));
+            pieces.extend(teacher.as_ref().map(|teacher| teacher.pass(0, teacher.layers)));
             workload.phases.push(Phase {
                 name: "step",
                 epochs,
                 batches: images.div_ceil(batch) * epochs,
                 images: images * epochs,
                 batch: batch.min(images),
-                pieces: self.behind(prefix, step_key(train, phase, prefix)),
+                pieces,
                 reading: reading(&train.settings.augment, images),
                 key: String::new(),
             });
@@ -245,6 +249,11 @@ impl<'a> Counting<'a> {
         // Read once, written as the last and the best, and each read again: to be proven, and digested.
         workload.file_bytes = workload.weight_bytes * if validation > 0 { 7 } else { 4 };
         workload.weight_bytes += best;
+        if let Some(teacher) = &teacher {
+            let weights = bytes(&teacher.description, |_| true);
+            workload.weight_bytes += weights;
+            workload.file_bytes += weights;
+        }
         workload.cache_bytes = cache_bytes;
     }
 

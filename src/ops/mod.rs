@@ -20,6 +20,7 @@ mod class_loss;
 pub mod conv2d;
 mod cross_entropy;
 mod curve;
+mod distillation;
 mod dropout;
 mod exponential;
 pub mod float;
@@ -56,6 +57,7 @@ pub use class_loss::{ClassLoss, Losses, Mixture, class_loss};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d, pointwise};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use curve::Activation;
+pub use distillation::{blended, distillation};
 pub use dropout::dropout;
 pub use focal::Focal;
 pub use layer_norm::layer_norm;
@@ -88,6 +90,7 @@ pub const RARE_VERSIONS: &[(&str, u32)] = &[
     ("class_loss", 1),
     ("focal", 1),
     ("margin", 1),
+    ("distillation", 1),
     ("normalize_rows", 1),
     ("stochastic_depth", 1),
     ("layer_norm", 1),

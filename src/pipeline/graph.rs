@@ -1,4 +1,4 @@
-//! The graph that stages form through `from` and `ensemble`.
+//! The graph that stages form through `from`, `ensemble` and teachers.
 
 use std::collections::VecDeque;
 
@@ -42,11 +42,13 @@ struct Reference<'a> {
 
 /// What the weights of a stage are wanted for.
 #[derive(Clone, Copy, PartialEq)]
-enum Role {
+pub enum Role {
     /// To go on from, or to be measured.
     Start,
     /// To be one of several models whose predictions are averaged.
     Member,
+    /// To teach another.
+    Teacher,
 }
 
 impl Reference<'_> {
@@ -60,7 +62,10 @@ fn references(stage: &Node) -> Vec<Reference<'_>> {
     let from = stage.get("from").into_iter().map(|node| (node, Role::Start));
     let members = stage.get("ensemble").map(Node::items).unwrap_or_default();
     let members = members.iter().map(|node| (node, Role::Member));
+    let teacher = stage.get("distill").and_then(|distill| distill.get("teacher"));
+    let teacher = teacher.into_iter().map(|node| (node, Role::Teacher));
     from.chain(members)
+        .chain(teacher)
         .filter_map(|(node, role)| Some(Reference { node, text: node.text()?, role }))
         .collect()
 }
@@ -69,9 +74,11 @@ fn head((name, node): &(String, Node)) -> (String, Option<&str>) {
     (name.clone(), node.get("kind").and_then(Node::text))
 }
 
-type Problem = (&'static str, String, Option<String>);
+/// A code, a message, and the cure.
+pub type Problem = (&'static str, String, Option<String>);
 
-fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str, role: Role) -> Vec<Problem> {
+/// What is wrong with a reference to one of the stages of a file, which stand with their kinds.
+pub fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str, role: Role) -> Vec<Problem> {
     let (stage, word) = text.split_once('@').map_or((text, None), |(stage, word)| (stage, Some(word)));
     let mut problems = Vec::new();
     match stages.iter().find(|(name, _)| name == stage) {
@@ -99,6 +106,10 @@ fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent, rol
         ("load_weights" | "init_weights", _) if role == Role::Member => {
             let message = format!("`{stage}` does not train, and an ensemble is of trained stages");
             Some(("not-trained", message, Some("name a train stage, such as `frozen@best`".into())))
+        }
+        ("init_weights", None) if role == Role::Teacher => {
+            let message = format!("`{stage}` has random weights, of which nothing can be learnt");
+            Some(("not-trained", message, Some("name a train stage, such as `teacher@best`".into())))
         }
         ("evaluate", _) => {
             let message = format!("`{stage}` evaluates and has no weights to start from");

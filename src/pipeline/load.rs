@@ -1,5 +1,6 @@
 //! From a file to a pipeline, or to the list of all that is wrong with it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::matrix::{Combination, Matrix};
 use super::paths::{self, Variables};
 use super::resolved::Resolved;
 use super::set::Override;
-use super::{Run, check, graph, label, merge, schema, shape};
+use super::{Run, check, elsewhere, graph, label, merge, schema, shape};
 
 /// What the command line and the machine add to a file.
 pub struct LoadOptions<'a> {
@@ -43,9 +44,19 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Resolved, Report> {
 /// The report has every error that can be found without parameter and class names; what is wrong with some of a
 /// matrix's runs alone says with which.
 pub fn load_all(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
+    load_chain(path, &[], options)
+}
+
+/// [`load_all`] of a file that others take weights from: `above` are these others, each with its full path, the one that
+/// asks last.
+pub(super) fn load_chain(
+    path: &Path,
+    above: &[PathBuf],
+    options: &LoadOptions,
+) -> Result<Vec<Resolved>, Report> {
     let name = path.display().to_string();
     match paths::read(path) {
-        Ok(text) => load_text(path, Source { name, text }, options),
+        Ok(text) => load_text(path, Source { name, text }, above, options),
         Err(problem) => {
             let place = Place::new(&Arc::new(Source { name: name.clone(), text: String::new() }), 0..0);
             let folder = path.parent().unwrap_or(Path::new(""));
@@ -58,7 +69,13 @@ pub fn load_all(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, Rep
     }
 }
 
-fn load_text(path: &Path, source: Source, options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
+fn load_text(
+    path: &Path,
+    source: Source,
+    above: &[PathBuf],
+    options: &LoadOptions,
+) -> Result<Vec<Resolved>, Report> {
+    let chain = [above, &path.canonicalize().into_iter().collect::<Vec<_>>()].concat();
     let base: PathBuf = path.parent().unwrap_or(Path::new("")).to_owned();
     let source = Arc::new(source);
     let mut diagnostics = Vec::new();
@@ -79,7 +96,7 @@ fn load_text(path: &Path, source: Source, options: &LoadOptions) -> Result<Vec<R
         settle(&mut root, overrides.iter(), &mut diagnostics);
         check::check(schema::merged(), &root, "pipeline", &mut diagnostics);
     }
-    let file = File { path, base, source: &source, root: &root, variables: &variables, options };
+    let file = File { path, base, source: &source, root: &root, variables: &variables, chain, options };
     let read: Vec<Result<Resolved, Report>> = runs
         .iter()
         .map(|run| {
@@ -135,6 +152,8 @@ struct File<'a> {
     root: &'a Node,
     /// Those that the file it extends is found by.
     variables: &'a Variables<'a>,
+    /// The full paths of the files that take weights from one another up to this one, which is the last.
+    chain: Vec<PathBuf>,
     options: &'a LoadOptions<'a>,
 }
 
@@ -159,8 +178,11 @@ impl File<'_> {
         graph::check(&mut draft);
         shape::check(&mut draft);
         diagnostics.append(&mut draft.diagnostics);
+        let mut elsewhere = BTreeMap::new();
         if inputs {
             paths::check_inputs(&root, &self.base, &mut variables, diagnostics);
+            let here = elsewhere::Here { base: &self.base, chain: &self.chain, options: self.options };
+            elsewhere = here.load(&root, &mut variables, diagnostics);
         }
         if !diagnostics.is_empty() {
             return None;
@@ -180,6 +202,7 @@ impl File<'_> {
                 file: self.path.to_owned(),
                 text: self.source.text.clone(),
                 base: self.base.clone(),
+                elsewhere,
                 variables: variables.found,
                 root: root.clone(),
             })

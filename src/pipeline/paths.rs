@@ -9,8 +9,13 @@ use super::document::{Node, Value};
 use super::suggest;
 
 /// The settings that are paths; `*` is any name.
-const PATHS: [&[&str]; 4] =
-    [&["extends"], &["data", "*", "root"], &["stage", "*", "file"], &["stage", "*", "verification", "pairs"]];
+const PATHS: [&[&str]; 5] = [
+    &["extends"],
+    &["data", "*", "root"],
+    &["stage", "*", "file"],
+    &["stage", "*", "pipeline"],
+    &["stage", "*", "verification", "pairs"],
+];
 
 /// Looks up variables and remembers what it found.
 #[derive(Clone)]
@@ -135,7 +140,7 @@ pub fn check_variables(
                 report(
                     "misplaced-variable",
                     message,
-                    "variables are replaced in `root` and `file` only".into(),
+                    "variables are replaced in paths only, such as `root` and `file`".into(),
                 );
             }
             return;
@@ -198,11 +203,13 @@ pub fn missing_help(base: &Path, path: &str) -> String {
 pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnostics: &mut Vec<Diagnostic>) {
     let mut sought: Vec<(&Node, String, bool)> = Vec::new();
     for (_, stage) in root.get("stage").map(Node::entries).unwrap_or_default() {
-        if let Some(node) = stage.get("file")
-            && stage.get("kind").and_then(Node::text) == Some("load_weights")
-            && let Some(Ok(path)) = node.text().map(|text| variables.expand(text))
-        {
-            sought.push((node, path, false));
+        if stage.get("kind").and_then(Node::text) != Some("load_weights") {
+            continue;
+        }
+        for node in ["file", "pipeline"].into_iter().filter_map(|key| stage.get(key)) {
+            if let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) {
+                sought.push((node, path, false));
+            }
         }
     }
     for (_, data) in root.get("data").map(Node::entries).unwrap_or_default() {

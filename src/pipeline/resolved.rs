@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::diagnostics::Diagnostic;
 use super::document::Node;
 use super::paths::{self, Unexpandable};
-use super::{Data, Model, Run, Stage};
+use super::{Data, Elsewhere, Model, Run, Stage};
 use crate::error::{Error, Result};
 
 /// A checked pipeline. Paths are kept as written: [`Resolved::path`] says where they lead.
@@ -29,6 +29,9 @@ pub struct Resolved {
     pub text: String,
     /// The folder that relative paths start from: that of the file. May be empty, for the current one.
     pub base: PathBuf,
+    /// The stages of other pipelines that load stages take their weights from, by the names of the latter; empty where
+    /// the pipeline was loaded without its inputs.
+    pub elsewhere: BTreeMap<String, Elsewhere>,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) root: Node,
 }
@@ -62,6 +65,21 @@ impl Resolved {
             order.push(next.map(|(name, _)| name).expect("stages form no circle, which the loader checked"));
         }
         order
+    }
+
+    /// The same pipeline with one stage and those above it alone.
+    pub(super) fn only(mut self, stage: &str) -> Self {
+        let mut wanted = vec![stage.to_owned()];
+        let mut place = 0;
+        while let Some(stage) = wanted.get(place).and_then(|name| self.stage(name)) {
+            let parents = stage.parents().into_iter().map(|parent| parent.stage.to_owned());
+            let more: Vec<String> = parents.filter(|parent| !wanted.contains(parent)).collect();
+            wanted.extend(more);
+            place += 1;
+        }
+        self.stages.retain(|(name, _)| wanted.contains(name));
+        self.elsewhere.retain(|name, _| wanted.contains(name));
+        self
     }
 
     /// An error at the setting with that path, such as `stage.frozen.train[0]`; at the table that would hold it where

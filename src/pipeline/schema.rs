@@ -185,10 +185,16 @@ fn as_written(mut schema: Value) -> Value {
             "then": { "properties": { "stage": { "additionalProperties": needs_it } } },
         }));
     }
-    for (kind, origins) in [("load_weights", ["file", "from"]), ("evaluate", ["from", "ensemble"])] {
+    let one_of = |keys: &[&str]| keys.iter().map(|key| json!({ "required": [key] })).collect::<Vec<_>>();
+    let loaded = json!({
+        "anyOf": one_of(&["file", "from", "pipeline"]),
+        "dependencies": { "pipeline": ["stage"], "stage": ["pipeline"] },
+    });
+    let evaluated = json!({ "anyOf": one_of(&["from", "ensemble"]) });
+    for (kind, demands) in [("load_weights", loaded), ("evaluate", evaluated)] {
         let has_weights = json!({
             "if": { "properties": { "kind": { "const": kind } }, "required": ["kind"] },
-            "then": { "anyOf": origins.map(|origin| json!({ "required": [origin] })) },
+            "then": demands,
         });
         conditions.push(json!({
             "if": { "not": extends },

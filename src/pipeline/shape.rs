@@ -20,8 +20,9 @@ pub fn check(draft: &mut Draft) {
         let path = format!("stage.{name}");
         match stage.get("kind").and_then(Node::text) {
             Some("load_weights") => {
-                let help = "say where the weights are: in a `file`, or `from` a stage of this pipeline";
-                one_origin(draft, stage, &path, &["file", "from"], "where the weights are", help);
+                let help = "say where the weights are: in a `file`, or `from` a stage of this pipeline, or in another `pipeline`";
+                one_origin(draft, stage, &path, &["file", "from", "pipeline"], "where the weights are", help);
+                stage_of_another(draft, stage);
                 for key in ["reinit", "allow_missing", "allow_unexpected", "allow_mismatched"] {
                     patterns(draft, &format!("{path}.{key}"));
                 }
@@ -53,6 +54,20 @@ fn one_origin(draft: &mut Draft, stage: &Node, path: &str, keys: &[&str], what: 
             draft.report(place, "conflict", message, "keep one of them".to_owned());
         }
     }
+}
+
+/// Another pipeline and the stage of it go together.
+fn stage_of_another(draft: &mut Draft, stage: &Node) {
+    let (place, missing, help) = match (stage.get("pipeline"), stage.get("stage")) {
+        (Some(pipeline), None) => {
+            (pipeline, "stage", "name the stage of that pipeline, such as `stage = \"domain@best\"`")
+        }
+        (None, Some(of)) => {
+            (of, "pipeline", "name its file with `pipeline`; `from` names a stage of this one")
+        }
+        _ => return,
+    };
+    draft.report(place.mark(), "missing-key", format!("missing key `{missing}`"), help.to_owned());
 }
 
 fn image_folder(draft: &mut Draft, path: &str) {
@@ -196,6 +211,11 @@ fn augment(draft: &mut Draft, path: &str) {
 
 fn features(draft: &mut Draft, path: &str) {
     let Some(features) = draft.read::<Features>(&format!("{path}.features")) else { return };
+    if draft.get(&format!("{path}.distill")).is_some() {
+        let message = "the teacher sees every image in every epoch, so that no features are kept".to_owned();
+        let help = "remove `features` or `distill`".to_owned();
+        return draft.report(draft.key(&format!("{path}.features")), "no-effect", message, help);
+    }
     let augment = draft.get(&format!("{path}.augment"));
     let (random, mixes) = match augment {
         Some(_) => match draft.read::<Augment>(&format!("{path}.augment")) {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::augment::Augment;
+use super::distill::Distill;
 use super::loss::Loss;
 use super::optimizer::{Group, Optimizer, Unfreeze};
 use super::recognition::{Identification, Verification};
@@ -23,7 +24,6 @@ pub enum Stage {
 /// Reads pretrained weights, strictly: every tensor must be found, expected and of the right shape, unless a pattern says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-reserved" = ["pipeline", "stage"]))]
 pub struct LoadWeights {
     /// The model to fill, by its name under `[model]`. May be left out where the file has one.
     pub model: Option<String>,
@@ -35,6 +35,13 @@ pub struct LoadWeights {
     /// Instead of `file`, a stage of this pipeline whose weights are taken over, such as `domain@best`: into a model of
     /// other classes, or of another head.
     pub from: Option<String>,
+    /// Instead of `file`, another pipeline file, one of whose stages the weights are taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub pipeline: Option<String>,
+    /// The stage of that pipeline, such as `domain@best`. It must have been run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// Tensors that are not read but initialised afresh, such as `["@head"]`.
     #[serde(default)]
     pub reinit: Vec<String>,
@@ -62,7 +69,7 @@ pub struct InitWeights {
 /// Trains the parameters that its rules leave trainable, and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-reserved" = ["distill", "precision"]))]
+#[schemars(extend("x-reserved" = ["precision"]))]
 pub struct Train {
     /// The stage whose weights this one starts from; after a train stage with `@best` or `@last`.
     pub from: String,
@@ -92,6 +99,9 @@ pub struct Train {
     /// The loss; cross-entropy if left out.
     #[serde(default)]
     pub loss: Loss,
+    /// A frozen teacher beside the labels; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<Distill>,
     /// Parameters to keep still; everything else trains. One of `freeze`, `train` or a depth setting may be given.
     pub freeze: Option<Vec<String>>,
     /// Parameters to train; everything else is frozen.
@@ -237,7 +247,9 @@ impl Stage {
         let written: Vec<&String> = match self {
             Self::LoadWeights(load) => load.from.iter().collect(),
             Self::InitWeights(_) => Vec::new(),
-            Self::Train(train) => vec![&train.from],
+            Self::Train(train) => std::iter::once(&train.from)
+                .chain(train.distill.iter().map(|distill| &distill.teacher))
+                .collect(),
             Self::Evaluate(evaluate) => {
                 evaluate.from.iter().chain(evaluate.ensemble.iter().flatten()).collect()
             }

@@ -37,7 +37,7 @@ impl Resolver<'_> {
 type Problem = (&'static str, String, &'static str);
 
 /// Pixels in another range would make one member's probabilities noise, and the mean would hide it.
-fn trained_for(name: &str, work: &Work, view: &View) -> Option<Problem> {
+pub(super) fn trained_for(name: &str, work: &Work, view: &View) -> Option<Problem> {
     let Work::Train(train) = work else { return None };
     if train.view.0.normalize == view.0.normalize {
         return None;

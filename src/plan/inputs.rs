@@ -44,6 +44,7 @@ impl Plan {
         let mut digested: Vec<(Arc<Dataset>, Arc<Dataset>)> = Vec::new();
         for draft in &mut drafts {
             if let Work::LoadWeights(work) = &mut draft.work
+                && work.digest.is_none()
                 && let Some(file) = &work.file
             {
                 work.digest = digest(std::slice::from_ref(file))?.pop();
@@ -64,7 +65,7 @@ impl Plan {
         index.save();
 
         let mut stages: Vec<Planned> = Vec::new();
-        for Draft { name, parents, work, rules } in drafts {
+        for Draft { name, parents, work, rules, .. } in drafts {
             let document = work.document().ok_or_else(|| {
                 Error::failed(format!("internal: stage `{name}` was planned without its inputs"))
             })?;

@@ -2,13 +2,16 @@
 //!
 //! Planning reads inputs and the store, and never computes or writes a result.
 
+mod elsewhere;
 mod ensemble;
 mod inputs;
 mod reason;
 mod recipe;
 mod resolve;
 mod status;
+mod teacher;
 
+pub use elsewhere::{Elsewhere, fetch};
 pub use inputs::Plan;
 pub use inputs::Planned;
 pub use recipe::key;

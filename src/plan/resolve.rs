@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::Elsewhere;
 use crate::data::{self, Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, RuleError};
@@ -37,6 +38,8 @@ pub struct Draft {
     pub work: Work,
     /// The freezing rules as written, to tell a reader what changed.
     pub rules: Value,
+    /// Where the weights are that it takes from another pipeline; none once they are found in the store.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// A stage above, by its place in the plan, and which of its files is consumed.
@@ -59,7 +62,8 @@ impl Parent {
 
 /// Resolves every stage, parents first. All errors come together.
 pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> {
-    let mut resolver = Resolver { pipeline, depth, datasets: BTreeMap::new(), diagnostics: Vec::new() };
+    let (datasets, elsewhere) = Default::default();
+    let mut resolver = Resolver { pipeline, depth, datasets, elsewhere, diagnostics: Vec::new() };
     let mut drafts: Vec<Option<Draft>> = Vec::new();
     let order = pipeline.order();
     for name in &order {
@@ -75,7 +79,10 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
         let resolved = above
             .collect::<Option<Vec<&Work>>>()
             .and_then(|above| resolver.stage(name, stage, &above))
-            .map(|(work, rules)| Draft { name: (*name).to_owned(), parents, work, rules });
+            .map(|(work, rules)| {
+                let (name, elsewhere) = ((*name).to_owned(), resolver.elsewhere.remove(*name));
+                Draft { name, parents, work, rules, elsewhere }
+            });
         drafts.push(resolved);
     }
     match (resolver.diagnostics.is_empty(), drafts.into_iter().collect::<Option<Vec<_>>>()) {
@@ -86,9 +93,11 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
 
 pub(super) struct Resolver<'a> {
     pipeline: &'a Resolved,
-    depth: Depth,
+    pub(super) depth: Depth,
     /// By name; none where scanning failed, which is reported once.
     datasets: BTreeMap<String, Option<Arc<Dataset>>>,
+    /// By the stage that takes weights from there.
+    pub(super) elsewhere: BTreeMap<String, Elsewhere>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -135,12 +144,16 @@ impl Resolver<'_> {
                     return None;
                 }
                 let view = View::new(data, train.image_size, subject.model.arch);
-                self.same_patches(name, data_name, &subject, &view)?;
+                for work in above {
+                    self.same_patches(name, data_name, work.subject(), &view)?;
+                }
                 let dataset = self.images(data_name, data);
                 self.loss(name, &train.loss, &subject)?;
                 self.last_batch(name, train, &description, &table, dataset.as_deref())?;
                 let rules = rules_of(train);
+                let teacher = self.teacher(name, train, &subject, &view, above)?;
                 let work = Train::new(subject, view, dataset, (**train).clone(), table, &description, seed);
+                let work = Train { teacher, ..work };
                 Some((Work::Train(Box::new(work)), rules))
             }
             Stage::Evaluate(evaluate) => {
@@ -154,13 +167,13 @@ impl Resolver<'_> {
                 let member =
                     |work: &&Work| Member { subject: work.subject().clone(), layers: work.shared_layers() };
                 Some((
-                    Work::Evaluate(Evaluate {
+                    Work::Evaluate(Box::new(Evaluate {
                         members: above.iter().map(member).collect(),
                         view,
                         dataset,
                         split: evaluate.split,
                         recognition,
-                    }),
+                    })),
                     Value::Null,
                 ))
             }
@@ -212,6 +225,10 @@ impl Resolver<'_> {
                 let known = [above.subject(), &subject].iter().all(|subject| is_known(&subject.classes));
                 known.then(|| (at, above.subject().source(from)))
             }
+            (None, None, None) => match self.pipeline.elsewhere.get(name) {
+                Some(other) => Some((format!("stage.{name}.stage"), self.other_pipeline(name, other)?)),
+                None => None,
+            },
             (Some(text), ..) if self.depth == Depth::Inputs => {
                 let at = format!("stage.{name}.file");
                 let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(text))?;
@@ -228,7 +245,7 @@ impl Resolver<'_> {
             names = self.or_diagnose(&at, "weights", fits)?;
         }
         Some((
-            Work::LoadWeights(LoadWeights {
+            Work::LoadWeights(Box::new(LoadWeights {
                 subject,
                 file,
                 digest: None,
@@ -236,7 +253,7 @@ impl Resolver<'_> {
                 rules,
                 names,
                 seed,
-            }),
+            })),
             Value::Null,
         ))
     }

@@ -205,7 +205,8 @@ impl StageReport {
     /// The stages whose weights it reads, as the file has them.
     pub fn sources(&self) -> Vec<&str> {
         let members = self.settings["ensemble"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        self.from().into_iter().chain(members).collect()
+        let teacher = self.settings["distill"]["teacher"].as_str();
+        self.from().into_iter().chain(members).chain(teacher).collect()
     }
 
     /// The wrong predictions, the surest first.

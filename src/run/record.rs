@@ -41,7 +41,7 @@ pub struct StageRecord {
     /// The checkpoint it starts from, below the run directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Those it reads besides: of the other members of an ensemble.
+    /// Those it reads besides: of the other members of an ensemble, or of a teacher.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_sources: Vec<String>,
 }

@@ -24,9 +24,11 @@ impl Selection {
         let ancestors = |index: usize| {
             let (mut above, mut next) = (vec![false; count], vec![index]);
             while let Some(index) = next.pop() {
-                for parent in &plan.stages[index].parents {
-                    above[parent.stage] = true;
-                    next.push(parent.stage);
+                let parents = plan.stages[index].parents.iter().map(|parent| parent.stage);
+                for parent in parents {
+                    if !std::mem::replace(&mut above[parent], true) {
+                        next.push(parent);
+                    }
                 }
             }
             above

@@ -1,11 +1,13 @@
 //! The task of telling classes apart: a loss on scores, counted by the classification metrics.
 
+use candle_core::Tensor;
+
 use crate::autograd::{Tape, Value};
 use crate::data::{Dataset, Split};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::ClassificationMetrics;
 use crate::ops::{self, Margin};
-use crate::pipeline::{Head, Loss};
+use crate::pipeline::{Distill, Head, Loss, Train};
 use crate::stage::Subject;
 use crate::train::{Scores, Targets, Task};
 
@@ -15,16 +17,18 @@ pub struct Classifier<'a> {
     /// What cosines were multiplied by; 1 where scores are none.
     scale: f64,
     class_weights: Option<Vec<f64>>,
+    distill: Option<Distill>,
 }
 
 impl<'a> Classifier<'a> {
     /// By plain cross-entropy, as evaluations measure.
     pub fn new(classes: &'a [String]) -> Self {
-        Self { classes, loss: Loss::default(), scale: 1.0, class_weights: None }
+        Self { classes, loss: Loss::default(), scale: 1.0, class_weights: None, distill: None }
     }
 
     /// By the loss of a train stage; `dataset` says how many training images each class has, where that is known.
-    pub fn of_training(subject: &'a Subject, loss: &Loss, dataset: Option<&Dataset>) -> Self {
+    pub fn of_training(subject: &'a Subject, settings: &Train, dataset: Option<&Dataset>) -> Self {
+        let loss = &settings.loss;
         let classes = &subject.classes[..];
         let images: Vec<usize> = match dataset {
             Some(dataset) => dataset.counts().iter().map(|counts| counts[Split::Train as usize]).collect(),
@@ -35,7 +39,7 @@ impl<'a> Classifier<'a> {
             Head::Linear(_) | Head::Mlp(_) => 1.0,
         };
         let class_weights = loss.class_weights().map(|weights| weights.resolve(classes, &images));
-        Self { classes, loss: loss.clone(), scale, class_weights }
+        Self { classes, loss: loss.clone(), scale, class_weights, distill: settings.distill.clone() }
     }
 }
 
@@ -94,6 +98,15 @@ impl Task for Classifier<'_> {
             None => meter.update(&scores, &targets.most(), &losses.rows)?,
         }
         Ok(losses.mean)
+    }
+
+    /// The meter counts what labels say, in training as in validation, where nobody teaches: the two can be compared.
+    fn taught(&self, tape: &mut Tape, loss: Value, output: &Value, teacher: &Tensor) -> Result<Value> {
+        let Some(distill) = &self.distill else {
+            return Err(Error::failed("internal: a teacher that nobody asked for"));
+        };
+        let taught = ops::distillation(tape, output, teacher, distill.temperature)?;
+        ops::blended(tape, &loss, &taught, distill.weight)
     }
 
     fn running(&self, meter: &ClassificationMetrics) -> Scores {

@@ -141,7 +141,7 @@ impl<'a> Features<'a> {
         let (started, mut published) = ((context.clock)(), (context.clock)());
         let mut unreadable: BTreeSet<usize> = missing.iter().copied().collect();
         let mut failed = None;
-        for batch in self.frozen.batches(&self.images, epoch, None)? {
+        for batch in self.frozen.batches(&self.images, epoch, None, None)? {
             let batch = match context.interrupt.check().and(batch) {
                 Ok(batch) => batch,
                 Err(error) => {
@@ -216,6 +216,7 @@ impl<'a> Features<'a> {
             targets: self.frozen.targets(&readable),
             streams: self.frozen.streams(&readable),
             samples: readable,
+            teacher: None,
         }))
     }
 }

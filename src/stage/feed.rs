@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::features::Features;
 use super::frozen::{Frozen, INFERENCE_BATCH, in_order};
 use super::prefix::made_of;
+use super::teacher::Teacher;
 use super::{Context, Evaluate, Member, Prefix, Subject, Train, View};
 use crate::data::{Dataset, Epoch, Images, Memory, Mixer, Split, Transform, shuffled};
 use crate::error::{Error, Result};
@@ -113,7 +114,11 @@ pub(super) struct Training<'a> {
 
 impl<'a> Training<'a> {
     /// `materials` are those of the stage's prefixes.
-    pub fn new(stage: &'a Train, materials: &'a [Material<'a>]) -> Result<Self> {
+    pub fn new(
+        stage: &'a Train,
+        materials: &'a [Material<'a>],
+        teacher: Option<&'a Teacher>,
+    ) -> Result<Self> {
         let Some(first) = materials.first() else {
             return Err(Error::failed("internal: a train stage without a prefix"));
         };
@@ -123,6 +128,7 @@ impl<'a> Training<'a> {
             train: first.images(&stage.settings.augment, &memory),
             validation: first.images(&Augment::default(), &memory),
             mixer: Mixer::new(&stage.settings.augment, stage.seed),
+            teacher,
             train_samples: dataset.split(Split::Train),
             validation_samples: dataset.split(Split::Validation),
             batch_size: stage.settings.batch_size,
@@ -235,6 +241,7 @@ struct Source<'a> {
     material: &'a Material<'a>,
     train: Arc<Images>,
     mixer: Option<Mixer>,
+    teacher: Option<&'a Teacher>,
     validation: Arc<Images>,
     train_samples: Vec<usize>,
     validation_samples: Vec<usize>,
@@ -248,11 +255,11 @@ impl Source<'_> {
         let view = self.material.prefix.view(epoch);
         let epoch =
             Epoch { order, batch_size: self.batch_size, first_batch: start, seed: self.seed, epoch: view };
-        self.material.frozen.batches(&self.train, epoch, self.mixer.as_ref())
+        self.material.frozen.batches(&self.train, epoch, self.mixer.as_ref(), self.teacher)
     }
 
     fn validation(&self, samples: Vec<usize>) -> Result<Batches<'_>> {
-        self.material.frozen.batches(&self.validation, in_order(samples), None)
+        self.material.frozen.batches(&self.validation, in_order(samples), None, None)
     }
 }
 
@@ -277,5 +284,5 @@ pub(super) fn evaluation<T>(
         }
     }
     let images = material.images(&Augment::default(), &Material::no_memory());
-    read(material.frozen.batches(&images, in_order(samples), None)?, total)
+    read(material.frozen.batches(&images, in_order(samples), None, None)?, total)
 }

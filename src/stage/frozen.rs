@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
+use super::teacher::Teacher;
 use super::{Context, Prefix};
 use crate::autograd::Value;
 use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Loader, Mixer};
@@ -44,16 +45,19 @@ impl<'a> Frozen<'a> {
         Self { dataset, model, state, prefix, context, broken: RefCell::default() }
     }
 
-    /// What the layers make of images, batch by batch; of mixed ones where there is a mixer.
+    /// What the layers make of images, batch by batch; of mixed ones where there is a mixer, and with what a teacher says
+    /// of them where there is one.
     pub fn batches<'b>(
         &'b self,
         images: &Arc<Images>,
         epoch: Epoch,
         mixer: Option<&'b Mixer>,
+        teacher: Option<&'b Teacher>,
     ) -> Result<Batches<'b>> {
         let number = epoch.epoch;
         let mut loader = Loader::new(Arc::clone(images), epoch, self.context.workers)?;
         let mut pass = Pass::inference(self.state);
+        let mut taught = teacher.map(|teacher| (teacher, teacher.pass()));
         Ok(Box::new(std::iter::from_fn(move || {
             let batch = loader.next();
             loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
@@ -64,8 +68,11 @@ impl<'a> Frozen<'a> {
                     let (mixed, shares) = mixer.mix(&images, number, &streams)?;
                     (images, targets) = (mixed, targets.mixed(&shares));
                 }
+                let teacher =
+                    taught.as_mut().map(|(teacher, pass)| teacher.scores(pass, &images)).transpose()?;
                 Ok(Batch {
                     index: batch.index,
+                    teacher,
                     input: self.through(&mut pass, images)?,
                     layer: self.prefix.layers,
                     targets,

@@ -15,7 +15,8 @@ use crate::weights::{self, LoadRules, Source};
 #[derive(Clone, Debug)]
 pub struct LoadWeights {
     pub subject: Subject,
-    /// Absent where the weights are those of a stage above, or when planned without inputs.
+    /// Absent where the weights are those of a stage above, or of another pipeline and not looked up yet, or when planned
+    /// without inputs.
     pub file: Option<PathBuf>,
     /// The digest of the file as planned; absent when planned without inputs.
     pub digest: Option<Digest>,

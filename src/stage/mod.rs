@@ -19,6 +19,7 @@ mod prefix;
 mod range_test;
 mod recognition;
 mod subject;
+mod teacher;
 #[cfg(test)]
 mod tests;
 mod train;

@@ -43,6 +43,8 @@ impl Prefix {
         let features = settings.features.clone().unwrap_or_default();
         let recomputed = if layers == 0 {
             Some("the first layer trains")
+        } else if settings.distill.is_some() {
+            Some("the teacher sees every image in every epoch")
         } else if settings.augment != Augment::default() && features.views.is_none() {
             Some("the augmentation changes the images every epoch")
         } else {

@@ -2,6 +2,7 @@
 
 use super::classifier::Classifier;
 use super::feed::{Material, Training as Batches};
+use super::teacher::Teacher;
 use super::{Context, Train, optimizer};
 use crate::error::{Error, Result};
 use crate::events::Event;
@@ -18,10 +19,11 @@ impl Train {
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
         let model = self.subject.build();
         let source = context.load_model(0, &model.description)?;
-        let task = Classifier::of_training(&self.subject, &self.settings.loss, Some(dataset));
+        let task = Classifier::of_training(&self.subject, &self.settings, Some(dataset));
         // Only who trains from the start does here.
         let materials = Material::of_training(self, dataset, &model, &source, context);
-        let feed = Batches::new(self, &materials[..1])?;
+        let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
+        let feed = Batches::new(self, &materials[..1], teacher.as_ref())?;
         let setup = Setup {
             model: &model,
             table: &self.table,

@@ -16,7 +16,8 @@ use crate::pipeline::{Arch, FeatureType, Head, ImageFolder, Model};
 use crate::random::{Purpose, Stream};
 use crate::store::{InputIndex, disk};
 
-/// Seven training and four validation images of two classes, one of each broken, and the weights to start from.
+/// Seven training and four validation images of two classes, one of each broken, the weights to start from, and those of
+/// a teacher.
 struct Scene(tempfile::TempDir);
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -34,11 +35,13 @@ impl Scene {
         for broken in ["judge/dog/3.png", "learn/cat/4.png"] {
             std::fs::write(scene.path("images").join(broken), "no image").unwrap();
         }
-        let start = scene.path("start");
-        std::fs::create_dir(&start).unwrap();
-        let weights = InitWeights { subject: scene.subject(), seed: 5 };
-        let (folders, interrupt) = (Folders::default(), Interrupt::default());
-        weights.execute(&scene.context(&start, &folders, None, &Quiet, &interrupt)).unwrap();
+        for (name, seed) in [("start", 5), ("teacher", 6)] {
+            let folder = scene.path(name);
+            std::fs::create_dir(&folder).unwrap();
+            let weights = InitWeights { subject: scene.subject(), seed };
+            let (folders, interrupt) = (Folders::default(), Interrupt::default());
+            weights.execute(&scene.context(&folder, &folders, None, &Quiet, &interrupt)).unwrap();
+        }
         scene
     }
 
@@ -133,7 +136,7 @@ impl Scene {
     }
 
     fn folders(&self, room: Option<u64>) -> Folders {
-        let sources = vec![self.path("start").join(MODEL)];
+        let sources = ["start", "teacher"].map(|name| self.path(name).join(MODEL)).into();
         Folders { sources, folder: Some(tempfile::tempdir().unwrap()), room, ..Folders::default() }
     }
 
@@ -150,7 +153,7 @@ const ROOM: Option<u64> = Some(u64::MAX);
 /// Checkpoints in folders, the last of which counts.
 #[derive(Default)]
 struct Folders {
-    /// The weights that the stage reads.
+    /// The weights that the stage may read: those it starts from, and its teacher's.
     sources: Vec<PathBuf>,
     folder: Option<tempfile::TempDir>,
     /// The most bytes that features may take, if they are kept at all.
@@ -233,6 +236,27 @@ fn views(train: &mut Train) {
 fn mixing(train: &mut Train) {
     train.settings.augment = toml::from_str("mixup = {}\ncutmix = {}\nhorizontal_flip = 0.5").unwrap();
     train.prefixes[0].recomputed = Some("the augmentation changes the images every epoch");
+}
+
+/// Taught by a model of other weights, on changed and mixed images.
+fn taught(train: &mut Train) {
+    mixing(train);
+    train.settings.distill = toml::from_str("teacher = \"teacher\"\ntemperature = 2").ok();
+    train.teacher = Some(train.subject.clone());
+}
+
+#[test]
+fn a_teacher_says_the_same_whatever_is_frozen_and_stays_as_it_is() {
+    let scene = Scene::new();
+    let before = std::fs::read(scene.path("teacher").join(MODEL)).unwrap();
+    let files = scene.files(ROOM, taught);
+    let on_the_tape = |train: &mut Train| {
+        taught(train);
+        train.prefixes = vec![Prefix::plain(0)];
+    };
+    assert_same(&files, &scene.files(None, on_the_tape), "on the tape");
+    assert_ne!(files["last.safetensors"], scene.files(None, mixing)["last.safetensors"]);
+    assert_eq!(std::fs::read(scene.path("teacher").join(MODEL)).unwrap(), before);
 }
 
 #[test]
@@ -440,7 +464,7 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
 #[test]
 fn a_stage_stopped_twice_leaves_the_same_files() {
     let scene = Scene::new();
-    let changes: [Change; 3] = [&|_| (), &views, &mixing];
+    let changes: [Change; 4] = [&|_| (), &views, &mixing, &taught];
     for (change, room) in changes.into_iter().flat_map(|change| [(change, ROOM), (change, None)]) {
         let whole = scene.files(None, change);
         let folders = scene.folders(room);

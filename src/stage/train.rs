@@ -12,6 +12,7 @@ use super::feed::{Material, Training as Batches};
 use super::host::{self, StageHost};
 use super::parameters;
 use super::subject::{self, split_document};
+use super::teacher::Teacher;
 use super::work::{rare_versions, versions};
 use super::{Context, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable, Phase};
 use crate::metrics::{self, ClassificationMetrics};
 use crate::model::{self, Description, Model, State};
-use crate::pipeline;
+use crate::pipeline::{self, Distill};
 use crate::report::{ParameterCounts, Training};
 use crate::train::{self, Optimizer, Parameter, Progress, Setup};
 use crate::weights::{self, Source};
@@ -31,6 +32,8 @@ pub struct Train {
     pub dataset: Option<Arc<Dataset>>,
     pub settings: pipeline::Train,
     pub table: ParameterTable,
+    /// The model that teaches, where one does.
+    pub teacher: Option<Subject>,
     /// The frozen layers ahead of all that trains, in order: fewer where deeper ones thaw on the way.
     pub prefixes: Vec<Prefix>,
     pub seed: u64,
@@ -47,7 +50,7 @@ impl Train {
         seed: u64,
     ) -> Self {
         let prefixes = Prefix::of_training(description, &table, &settings);
-        Self { subject, view, dataset, settings, table, prefixes, seed }
+        Self { subject, view, dataset, settings, table, teacher: None, prefixes, seed }
     }
 
     /// The epochs, counted from 0, in which a prefix holds.
@@ -126,6 +129,11 @@ impl Train {
         if let Some(clip_norm) = settings.clip_norm {
             document["settings"]["clip_norm"] = json!(clip_norm);
         }
+        if let Some((distill, teacher)) = settings.distill.as_ref().zip(self.teacher.as_ref()) {
+            let Distill { temperature, weight, .. } = distill;
+            document["settings"]["distill"] = json!({ "temperature": temperature, "weight": weight });
+            document["teacher"] = teacher.document();
+        }
         if let Some(ema) = &settings.ema {
             document["settings"]["ema"] = json!(ema);
         }
@@ -139,6 +147,8 @@ impl Train {
         paths.extend(self.subject.rare_paths());
         paths.extend(classifier::rare_paths(&self.settings.loss, self.settings.augment.mixes()));
         paths.extend(depth);
+        paths.extend(self.teacher.as_ref().map(|_| "distillation"));
+        paths.extend(self.teacher.iter().flat_map(Subject::rare_paths));
         paths
     }
 
@@ -153,9 +163,10 @@ impl Train {
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
         let model = self.subject.build();
         let source = context.load_model(0, &model.description)?;
-        let task = Classifier::of_training(&self.subject, &self.settings.loss, Some(dataset));
+        let task = Classifier::of_training(&self.subject, &self.settings, Some(dataset));
         let materials = Material::of_training(self, dataset, &model, &source, context);
-        let feed = Batches::new(self, &materials)?;
+        let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
+        let feed = Batches::new(self, &materials, teacher.as_ref())?;
         let setup = Setup {
             model: &model,
             table: &self.table,

@@ -13,10 +13,10 @@ use crate::ops;
 
 /// What a stage does, with everything it needs named.
 pub enum Work {
-    LoadWeights(LoadWeights),
+    LoadWeights(Box<LoadWeights>),
     InitWeights(InitWeights),
     Train(Box<Train>),
-    Evaluate(Evaluate),
+    Evaluate(Box<Evaluate>),
 }
 
 impl Work {

@@ -99,7 +99,10 @@ fn train_batch<T: Task>(
     );
     let layers = batch.layer..setup.model.description.layers.len();
     let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input.clone()))?;
-    let loss = setup.task.loss(pass.tape(), &output, &batch.targets, &mut progress.meter)?;
+    let mut loss = setup.task.loss(pass.tape(), &output, &batch.targets, &mut progress.meter)?;
+    if let Some(teacher) = &batch.teacher {
+        loss = setup.task.taught(pass.tape(), loss, &output, teacher)?;
+    }
     drop(output);
 
     let value = loss.tensor().to_dtype(DType::F64)?.to_scalar::<f64>()?;

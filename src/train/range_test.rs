@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 
 use super::{
     Batches, Checkpoint, Feed, Host, Optimizer, Progress, Row, Scores, Setup, Step, Targets, Task, fit,
@@ -190,6 +190,14 @@ impl<T: Task> Task for Noted<'_, T> {
         meter: &mut T::Meter,
     ) -> Result<Value> {
         let loss = self.task.loss(tape, output, targets, meter)?;
+        self.losses.borrow_mut().push(loss.tensor().to_dtype(DType::F64)?.to_scalar()?);
+        Ok(loss)
+    }
+
+    fn taught(&self, tape: &mut Tape, loss: Value, output: &Value, teacher: &Tensor) -> Result<Value> {
+        let loss = self.task.taught(tape, loss, output, teacher)?;
+        // What is descended on is the two together.
+        self.losses.borrow_mut().pop();
         self.losses.borrow_mut().push(loss.tensor().to_dtype(DType::F64)?.to_scalar()?);
         Ok(loss)
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::autograd::{Tape, Value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Mixture;
 
 /// Scores by name, such as `loss`, `accuracy`, `macro_f1`.
@@ -27,6 +27,8 @@ pub struct Batch {
     pub samples: Vec<usize>,
     /// What addresses each row's random draws: of the sample's own name, so that no other sample moves them.
     pub streams: Vec<u64>,
+    /// What a teacher says of each row, [N, K]; none where nobody teaches.
+    pub teacher: Option<Tensor>,
 }
 
 /// What the rows of a batch show.
@@ -99,6 +101,14 @@ pub trait Task {
         targets: &Targets,
         meter: &mut Self::Meter,
     ) -> Result<Value>;
+
+    /// The loss of a batch, as [`Task::loss`] has it, with what a teacher says of each row: scores [N, K].
+    ///
+    /// # Errors
+    /// The task has nobody to learn from.
+    fn taught(&self, _: &mut Tape, _: Value, _: &Value, _: &Tensor) -> Result<Value> {
+        Err(Error::failed("internal: a teacher for a task that cannot be taught"))
+    }
 
     /// The scores that are shown after every step: those that cost nothing to know.
     fn running(&self, meter: &Self::Meter) -> Scores;

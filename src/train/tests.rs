@@ -50,6 +50,7 @@ impl Noise {
             targets: Targets::Classes(samples.iter().map(|sample| (sample % CLASSES) as u32).collect()),
             samples: samples.to_vec(),
             streams: samples.iter().map(|sample| name_hash(&sample.to_string())).collect(),
+            teacher: None,
         })
     }
 }

@@ -47,6 +47,7 @@ impl Feed for Images {
                 targets: Targets::Classes(samples.iter().map(|sample| sample % CLASSES as u32).collect()),
                 samples: samples.iter().map(|&sample| sample as usize).collect(),
                 streams: samples.iter().map(|&sample| u64::from(sample)).collect(),
+                teacher: None,
             })
         });
         Ok(Box::new(batches))

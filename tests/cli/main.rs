@@ -2,6 +2,7 @@
 
 mod bench;
 mod diff;
+mod distill;
 mod embed;
 mod encoders;
 mod ensemble;

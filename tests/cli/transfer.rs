@@ -1,6 +1,6 @@
 //! Weights of one stage taken over for another data set: trained on one, with a fresh head on the other.
 
-use crate::project::{Project, document};
+use crate::project::{Project, Run, document};
 use serde_json::Value;
 
 const TRANSFER: &str = r#"name = "colours"
@@ -102,4 +102,95 @@ fn weights_that_will_not_fit_are_refused_before_anything_runs() {
     project.edit("kind = \"init_weights\"", "kind = \"init_weights\"\nmodel = \"net\"");
     let found = error(&project);
     assert!(found["message"].as_str().unwrap().contains("they are of `efficientnet_lite0`"), "{found}");
+}
+
+/// The first stages of [`TRANSFER`] in a file of their own, and the others on the weights they left.
+fn two_files() -> Project {
+    let (head, rest) = TRANSFER.split_once("[stage.start]").unwrap();
+    let (before, after) = rest.split_once("[stage.transfer]").unwrap();
+    let project = Project::new();
+    let domain = format!("{}[stage.start]{before}", head.replace("colours", "domain"));
+    std::fs::write(project.path().join("domain.toml"), domain).unwrap();
+    project.write(&format!("{head}[stage.transfer]{after}"));
+    project.edit("from   = \"pretrain@best\"\n", "pipeline = \"domain.toml\"\nstage = \"pretrain@best\"\n");
+    project
+}
+
+#[test]
+fn weights_of_another_pipeline_are_found_by_key_and_never_trained_from_here() {
+    let project = two_files();
+    let text = project.run_fails(2, &[]);
+    assert!(text.contains("stage `transfer` takes the weights of `pretrain` in `domain.toml`"), "{text}");
+    assert!(text.contains("`defrost run domain.toml --until pretrain`"), "{text}");
+    assert!(!project.path().join("runs/domain").exists());
+
+    let domain = |arguments: &[&str]| {
+        Run::of(&project.defrost(&[&["run", "domain.toml", "--json"], arguments].concat()))
+    };
+    assert_eq!(domain(&["--until", "pretrain"]).those("ran"), ["start", "pretrain"]);
+    let run = project.run(&[]);
+    assert_eq!(run.those("ran"), ["transfer", "frozen", "test"]);
+    // The same bytes as in one file.
+    let in_one = self::project();
+    let whole = in_one.run(&[]);
+    for file in ["stages/transfer/model.safetensors", "stages/test/predictions.csv"] {
+        assert_eq!(run.files()[file], whole.files()[file], "{file}");
+    }
+    assert_eq!(project.misses(&[]), Vec::<String>::new());
+    assert_eq!(document(&project.defrost(&["verify", "colours", "--json"]))["valid"], true);
+
+    // Another recipe over there is another file, which is not there yet.
+    let edited = std::fs::read_to_string(project.path().join("domain.toml")).unwrap();
+    std::fs::write(project.path().join("domain.toml"), edited.replace("lr = 1e-2", "lr = 1e-3")).unwrap();
+    assert!(project.run_fails(2, &[]).contains("is not computed"));
+    domain(&[]);
+    let plan = project.plan(&[]);
+    assert_eq!(project.misses(&[]), ["transfer", "frozen", "test"]);
+    assert_eq!(plan["stages"][0]["reasons"][0]["field"], "inputs.file", "{plan}");
+}
+
+#[test]
+fn what_cannot_be_taken_from_another_pipeline_is_told_at_its_place() {
+    let project = two_files();
+    let domain = std::fs::read_to_string(project.path().join("domain.toml")).unwrap();
+    let write = |text: &str| std::fs::write(project.path().join("domain.toml"), text).unwrap();
+    let check = |code: &str, key: &str, message: &str| {
+        let output = project.defrost(&["validate", "colours.toml", "--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let errors = report["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), 1, "{code}: {report}");
+        let line = 1 + project.text().lines().position(|line| line.starts_with(key)).unwrap();
+        assert_eq!((&errors[0]["code"], &errors[0]["line"]), (&code.into(), &line.into()), "{report}");
+        assert!(errors[0]["message"].as_str().unwrap().contains(message), "{report}");
+    };
+    let stage = |name: &str| {
+        let text = project.text();
+        let line = text.lines().find(|line| line.starts_with("stage =")).unwrap();
+        project.edit(line, &format!("stage = \"{name}\""));
+    };
+    for (name, code, message) in [
+        ("pretain@best", "unknown-stage", "`pretain`"),
+        ("pretrain", "missing-checkpoint", "say which of its weights"),
+        ("start@best", "needless-checkpoint", "does not train"),
+    ] {
+        stage(name);
+        check(code, "stage =", message);
+    }
+    stage("pretrain@best");
+    write(&domain.replace("epochs     = 1", "epoch     = 1"));
+    check("other-pipeline", "pipeline =", "`domain.toml` is not valid: unknown key `epoch`");
+    write(&format!("{domain}\n[[matrix]]\npath = \"seed\"\nvalues = [1, 2]\n"));
+    check("other-pipeline", "pipeline =", "has a matrix");
+    write(&domain);
+    project.edit("reinit = [\"@head\"]\n", "");
+    check("weights", "stage =", "`pretrain@best` was trained on");
+    project.edit("data   = \"target\"\n", "data   = \"target\"\nreinit = [\"@head\"]\n");
+    project.edit("pipeline = \"domain.toml\"", "pipeline = \"colours.toml\"");
+    check("cycle", "pipeline =", "the file itself");
+    project.edit("pipeline = \"colours.toml\"", "pipeline = \"domain.toml\"");
+    write(&domain.replace(
+        "kind = \"init_weights\"\n",
+        "kind = \"load_weights\"\npipeline = \"./colours.toml\"\nstage = \"transfer\"\n",
+    ));
+    check("other-pipeline", "pipeline =", "from one another: colours.toml → domain.toml → colours.toml");
 }

@@ -39,6 +39,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("class_loss", class_loss),
     ("focal", focal),
     ("margin", margin),
+    ("distillation", distillation),
     ("normalize_rows", normalize_rows),
     ("stochastic_depth", stochastic_depth),
     ("architectures", || architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])),
@@ -254,6 +255,15 @@ fn margin() -> String {
     let margins = [Margin::Angle { margin: 0.5, easy: false }, Margin::Cosine { margin: 0.35 }];
     let loss = |margin| of_classes(&MarginLoss { margin, scale: 16.0, class_weights: None });
     digest(&margins.map(loss).concat())
+}
+
+fn distillation() -> String {
+    let (logits, teacher) = (tensor("logits of 9", &[17, 9]), tensor("teacher of 9", &[17, 9]));
+    let found = both_ways(&[logits], |tape, inputs| {
+        let taught = ops::distillation(tape, &inputs[0], &teacher, 4.0)?;
+        ops::blended(tape, &taught, &taught, 0.3)
+    });
+    digest(&found)
 }
 
 fn features() -> String {

@@ -1,0 +1,121 @@
+//! Weights that are those of a stage of another pipeline file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::diagnostics::{Diagnostic, Report};
+use super::document::Node;
+use super::draft::Draft;
+use super::graph::{self, Problem, Role};
+use super::load::{LoadOptions, load_chain};
+use super::paths::Variables;
+use super::resolved::Resolved;
+use super::stage::Parent;
+
+/// A stage of another pipeline, with all that it needs.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    /// The other pipeline: the stage and those above it alone.
+    pub pipeline: Resolved,
+    /// The stage with its checkpoint, as the file has it.
+    pub stage: String,
+}
+
+impl Elsewhere {
+    pub fn parent(&self) -> Parent<'_> {
+        Parent::parse(&self.stage).expect("checked when it was loaded")
+    }
+}
+
+/// The file at hand, as it was come by.
+pub struct Here<'a> {
+    /// Its folder.
+    pub base: &'a Path,
+    /// The full paths of the files that take weights from one another up to this one, which is the last.
+    pub chain: &'a [PathBuf],
+    pub options: &'a LoadOptions<'a>,
+}
+
+impl Here<'_> {
+    /// Reads the pipelines that load stages take weights from, by the names of these stages.
+    pub fn load(
+        &self,
+        root: &Node,
+        variables: &mut Variables,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> BTreeMap<String, Elsewhere> {
+        let mut all = BTreeMap::new();
+        for (name, stage) in root.get("stage").map(Node::entries).unwrap_or_default() {
+            let (Some(file), Some(wanted)) = (stage.get("pipeline"), stage.get("stage")) else { continue };
+            let (Some(path), Some(text)) = (file.text(), wanted.text()) else { continue };
+            // Variables that are not set and files that are not there are reported with all others.
+            let Ok(path) = variables.expand(path).map(|path| self.base.join(path)) else { continue };
+            let Ok(full) = path.canonicalize() else { continue };
+            let (place, problems) = match self.other(&path, &full, text) {
+                Err(problem) => (file, vec![problem]),
+                Ok(other) => {
+                    let problems = problems(&other, text);
+                    if let (Some(parent), true) = (Parent::parse(text), problems.is_empty()) {
+                        let pipeline = other.only(parent.stage);
+                        all.insert(name.clone(), Elsewhere { pipeline, stage: text.to_owned() });
+                    }
+                    (wanted, problems)
+                }
+            };
+            for (code, message, help) in problems {
+                diagnostics.push(Diagnostic::new(&place.place, code, message).help(help));
+            }
+        }
+        all
+    }
+
+    /// The one run of another pipeline file.
+    fn other(&self, path: &Path, full: &PathBuf, stage: &str) -> Result<Resolved, Problem> {
+        if let Some(place) = self.chain.iter().position(|file| file == full) {
+            return Err(circle(&self.chain[place..], stage));
+        }
+        let name = path.display();
+        let options = LoadOptions {
+            set: Vec::new(),
+            device: None,
+            threads: None,
+            only: Vec::new(),
+            inputs: self.options.inputs,
+            env: self.options.env,
+        };
+        let mut runs = load_chain(path, self.chain, &options).map_err(|Report { diagnostics }| {
+            let first = diagnostics.first().map_or(String::new(), |first| format!(": {}", first.message));
+            let help = format!("`defrost validate {name}` says where");
+            ("other-pipeline", format!("`{name}` is not valid{first}"), Some(help))
+        })?;
+        if runs.len() > 1 || runs[0].label.is_some() {
+            let help = "train what is wanted here in a pipeline without a matrix".to_owned();
+            return Err(("other-pipeline", format!("`{name}` has a matrix: it is not one run"), Some(help)));
+        }
+        Ok(runs.remove(0))
+    }
+}
+
+/// Files that take weights from one another, the first of them from the last.
+fn circle(files: &[PathBuf], stage: &str) -> Problem {
+    let name = |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (message, help) = match files {
+        [_] => ("this is the file itself".to_owned(), format!("write `from = \"{stage}\"` instead")),
+        _ => {
+            let names: Vec<String> = files.iter().map(name).collect();
+            let circle = format!("{} → {}", names.join(" → "), names[0]);
+            (
+                format!("pipelines take weights from one another: {circle}"),
+                "part what both need from them".to_owned(),
+            )
+        }
+    };
+    ("cycle", message, Some(help))
+}
+
+/// What is wrong with a name of a stage in another pipeline.
+fn problems(other: &Resolved, text: &str) -> Vec<Problem> {
+    let stages: Vec<(String, Option<&str>)> =
+        other.stages.iter().map(|(name, stage)| (name.clone(), Some(stage.kind()))).collect();
+    graph::problems(&Draft::new(&other.root), &stages, text, Role::Start)
+}

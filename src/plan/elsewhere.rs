@@ -1,0 +1,78 @@
+//! Weights that are those of a stage of another pipeline: found in the store by key, never computed from here.
+
+use std::collections::BTreeMap;
+
+use super::inputs::Plan;
+use super::resolve::{Draft, Parent, Resolver, resolve};
+use super::status::statuses;
+use crate::error::{Error, Result};
+use crate::pipeline::{self, Report};
+use crate::stage::Work;
+use crate::store::{Store, Wanted};
+use crate::weights::Source;
+
+/// A stage of another pipeline whose weights a stage takes over.
+pub struct Elsewhere {
+    /// The stage and those above it.
+    pub drafts: Vec<Draft>,
+    /// Which of them it is, and which of its files is taken.
+    pub parent: Parent,
+    /// The other pipeline's file, as messages name it.
+    pub file: String,
+}
+
+impl Resolver<'_> {
+    /// Resolves what another pipeline does up to a stage whose weights are taken over by one of this: what these weights
+    /// will be, by name and shape.
+    pub(super) fn other_pipeline(
+        &mut self,
+        name: &str,
+        other: &pipeline::Elsewhere,
+    ) -> Option<Result<Source>> {
+        let file = other.pipeline.file.display().to_string();
+        let drafts = match resolve(&other.pipeline, self.depth) {
+            Ok(drafts) => drafts,
+            Err(Report { diagnostics }) => {
+                let first = diagnostics.first().map_or(String::new(), |first| format!(": {}", first.message));
+                let help = format!("`defrost validate {file}` says where");
+                let message = format!("`{file}` is not valid{first}");
+                self.diagnose(&format!("stage.{name}.pipeline"), "other-pipeline", message, Some(help));
+                return None;
+            }
+        };
+        let wanted = other.parent();
+        let stage = drafts.iter().position(|draft| draft.name == wanted.stage)?;
+        let source = drafts[stage].work.subject().source(&other.stage);
+        let parent = Parent { stage, checkpoint: wanted.checkpoint };
+        self.elsewhere.insert(name.to_owned(), Elsewhere { drafts, parent, file });
+        Some(source)
+    }
+}
+
+/// Finds the weights of other pipelines, for the stages that take them over.
+///
+/// # Errors
+/// They are not in the store, or not those of the other pipeline as it stands now.
+pub fn fetch(drafts: &mut [Draft], store: &Store, wanted: Wanted, variant: &str, rehash: bool) -> Result<()> {
+    for draft in drafts {
+        let Some(Elsewhere { mut drafts, parent, file }) = draft.elsewhere.take() else { continue };
+        fetch(&mut drafts, store, wanted, variant, rehash)?;
+        let plan = Plan::new(&file, drafts, store.inputs(), rehash)?;
+        let statuses = statuses(&plan, store, wanted, variant, &BTreeMap::new())?;
+        let found = statuses[parent.stage].finished.as_ref().and_then(|finished| {
+            Some((finished.dir.join(parent.file()), *finished.files.get(parent.file())?))
+        });
+        let Some((path, digest)) = found else {
+            let stage = &plan.stages[parent.stage].name;
+            return Err(Error::usage(format!(
+                "stage `{}` takes the weights of `{stage}` in `{file}`, which is not computed",
+                draft.name
+            ))
+            .hint(format!("run it first: `defrost run {file} --until {stage}`")));
+        };
+        if let Work::LoadWeights(work) = &mut draft.work {
+            (work.file, work.digest) = (Some(path), Some(digest));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! What a teacher and its student must have in common: the classes they tell apart, and how they see images.
+
+use super::ensemble::trained_for;
+use super::resolve::{Resolver, is_known, list};
+use crate::pipeline::Train;
+use crate::stage::{Subject, View, Work};
+
+impl Resolver<'_> {
+    /// The model that teaches a train stage, if one does: the second that it reads.
+    pub(super) fn teacher(
+        &mut self,
+        stage: &str,
+        train: &Train,
+        student: &Subject,
+        view: &View,
+        above: &[&Work],
+    ) -> Option<Option<Subject>> {
+        let (Some(distill), Some(work)) = (&train.distill, above.get(1)) else { return Some(None) };
+        let (name, teacher) = (&distill.teacher, work.subject());
+        let at = format!("stage.{stage}.distill.teacher");
+        if teacher.classes != student.classes && is_known(&teacher.classes) && is_known(&student.classes) {
+            let message = format!(
+                "`{name}` tells {} apart, and this stage {}",
+                list(&teacher.classes),
+                list(&student.classes)
+            );
+            let help = "a teacher says something of each class: train both on the same `classes`".to_owned();
+            self.diagnose(&at, "class-list", message, Some(help));
+            return None;
+        }
+        if let Some((code, message, help)) = trained_for(name, work, view) {
+            self.diagnose(&at, code, message, Some(help.to_owned()));
+            return None;
+        }
+        Some(Some(teacher.clone()))
+    }
+}

@@ -1,0 +1,34 @@
+//! A model that teaches another: frozen, and shown the very images that the other learns from, changed and mixed as they
+//! are.
+
+use candle_core::Tensor;
+
+use super::{Context, Subject};
+use crate::autograd::Value;
+use crate::error::Result;
+use crate::model::{Model, Pass, State};
+
+pub(super) struct Teacher {
+    model: Model,
+    state: State,
+}
+
+impl Teacher {
+    /// With the weights that a train stage reads beside those it starts from.
+    pub fn open(subject: &Subject, context: &Context) -> Result<Self> {
+        let model = subject.build();
+        let state = context.load_model(1, &model.description)?;
+        Ok(Self { model, state })
+    }
+
+    /// One for a series of batches.
+    pub fn pass(&self) -> Pass<'_> {
+        Pass::inference(&self.state)
+    }
+
+    /// The scores [N, K] of images [N, H, W, 3], each as if it were alone.
+    pub fn scores(&self, pass: &mut Pass, images: &Tensor) -> Result<Tensor> {
+        let layers = 0..self.model.description.layers.len();
+        Ok(self.model.forward(pass, layers, Value::constant(images.clone()))?.into_tensor())
+    }
+}
