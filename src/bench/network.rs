@@ -11,7 +11,7 @@ use crate::freeze::ParameterTable;
 use crate::model::{Model, Pass, State};
 use crate::pipeline::Train;
 use crate::stage::{Classifier, optimizer};
-use crate::train::{self, Progress, Setup};
+use crate::train::{self, Progress, Setup, Targets};
 use crate::weights;
 
 /// A network with random weights, ready to be timed.
@@ -111,7 +111,9 @@ impl NetworkBench {
         let layers = table.first().frozen_prefix(&model.description);
         let feed = Repeated {
             images,
-            classes: (0..settings.batch).map(|image| (image % settings.classes) as u32).collect(),
+            targets: Targets::Classes(
+                (0..settings.batch).map(|image| (image % settings.classes) as u32).collect(),
+            ),
             steps: self.steps(),
             layer: layers,
             prefix: (layers > 0).then(|| FrozenPrefix { model, state: state.clone(), layers }),

@@ -12,9 +12,9 @@ use crate::data::{Dataset, Epoch, Images, Loader, Memory, Transform};
 use crate::error::{Error, Result};
 use crate::freeze::{ParameterTable, Phase};
 use crate::model::{Model, Pass, State};
-use crate::pipeline::{self, Augment, ImageFolder, Train};
-use crate::stage::{Classifier, Subject, optimizer};
-use crate::train::{self, Progress, Setup};
+use crate::pipeline::{Augment, ImageFolder, Train};
+use crate::stage::{Classifier, Labeller, Subject, optimizer};
+use crate::train::{self, Progress, Setup, Targets, Task};
 use crate::weights;
 
 /// A clock, and a count of the memory that tensors hold.
@@ -51,9 +51,8 @@ pub struct Sample {
 
 /// A network with random weights, on synthetic images.
 pub struct Pieces {
-    spec: pipeline::Model,
+    subject: Subject,
     model: Model,
-    classes: usize,
     image_size: usize,
     state: State,
 }
@@ -62,9 +61,9 @@ impl Pieces {
     /// # Errors
     /// No memory for the weights.
     pub fn new(subject: &Subject, image_size: usize) -> Result<Self> {
-        let (spec, model, classes) = (subject.model.clone(), subject.build(), subject.classes.len());
+        let (subject, model) = (subject.clone(), subject.build());
         let state = weights::initialize_all(&model.description, 0)?;
-        Ok(Self { spec, model, classes, image_size, state })
+        Ok(Self { subject, model, image_size, state })
     }
 
     /// Runs a piece for some rounds, two at least, on a batch of so many images. The first is to warm up, and of the
@@ -121,20 +120,35 @@ impl Pieces {
     ) -> Result<f64> {
         // Random weights learn from noise: they shall not get far. The rate takes no time.
         table.rows.iter_mut().for_each(|row| row.lr = row.lr.map(|_| 1e-9));
-        let classes: Vec<String> = (0..self.classes).map(|class| class.to_string()).collect();
-        let subject = Subject { model: self.spec.clone(), classes, image_size: self.image_size };
-        let task = Classifier::of_training(&subject, stage, None);
-        let shown = (0..input.dim(0)?).map(|image| (image % self.classes) as u32).collect();
-        let feed = Repeated { images: input, classes: shown, steps: rounds, layer: from, prefix: None };
+        let (images, classes) = (input.dim(0)?, self.subject.classes.len());
+        let feed = |targets| Repeated { images: input, targets, steps: rounds, layer: from, prefix: None };
+        if self.subject.multi_label {
+            let task = Labeller::of_training(&self.subject, stage, None);
+            let feed = feed(Targets::Labels(vec![0.0; images * classes]));
+            return self.steps(&task, &feed, stage, &table, meter);
+        }
+        let task = Classifier::of_training(&self.subject, stage, None);
+        let feed = feed(Targets::Classes((0..images).map(|image| (image % classes) as u32).collect()));
+        self.steps(&task, &feed, stage, &table, meter)
+    }
+
+    fn steps<T: Task>(
+        &self,
+        task: &T,
+        feed: &Repeated,
+        stage: &Train,
+        table: &ParameterTable,
+        meter: &dyn Meter,
+    ) -> Result<f64> {
         let setup = Setup {
             model: &self.model,
-            table: &table,
-            task: &task,
-            feed: &feed,
+            table,
+            task,
+            feed,
             seed: 0,
             settings: &Train { epochs: 1, ..stage.clone() },
         };
-        let optimizer = optimizer(&stage.optimizer, &table, setup.steps_per_epoch())?;
+        let optimizer = optimizer(&stage.optimizer, table, setup.steps_per_epoch())?;
         let mut progress = Progress::start(&setup, self.state.clone(), optimizer);
         let clock = || meter.seconds();
         let mut stopwatch = Stopwatch::start(&clock);

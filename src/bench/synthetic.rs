@@ -28,8 +28,8 @@ pub struct FrozenPrefix<'a> {
 /// The same images in every step.
 pub struct Repeated<'a> {
     pub images: Tensor,
-    /// The class of each.
-    pub classes: Vec<u32>,
+    /// What each shows.
+    pub targets: Targets,
     pub steps: usize,
     /// The first layer that the loop runs.
     pub layer: usize,
@@ -47,13 +47,14 @@ impl Repeated<'_> {
             }
             _ => self.images.clone(),
         };
+        let images = self.images.dim(0)?;
         Ok(Batch {
             index,
             input,
             layer: self.layer,
-            targets: Targets::Classes(self.classes.clone()),
-            samples: (0..self.classes.len()).collect(),
-            streams: (0..self.classes.len() as u64).collect(),
+            targets: self.targets.clone(),
+            samples: (0..images).collect(),
+            streams: (0..images as u64).collect(),
             teacher: None,
         })
     }

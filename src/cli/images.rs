@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use defrost::data::Dataset;
+use defrost::data::{Dataset, Split};
 use defrost::stage::Work;
 
 /// The data sets that stages read, each once.
@@ -21,13 +21,12 @@ fn datasets<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<&'a Arc<Dataset>> 
 /// `photos: 221 training, 59 validation and 83 test images of 6 classes`, a line for each data set.
 pub fn parts<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
     let line = |dataset: &&Arc<Dataset>| {
-        let [train, validation, test] = dataset.counts().into_iter().fold([0; 3], |mut sum, counts| {
-            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-            sum
-        });
+        let parts = [Split::Train, Split::Validation, Split::Test];
+        let [train, validation, test] = parts.map(|part| dataset.split(part).len());
         let (root, classes) = (dataset.root.display(), dataset.classes.len());
+        let what = if dataset.multi_label { "labels" } else { "classes" };
         format!(
-            "{root}: {train} training, {validation} validation and {test} test images of {classes} classes"
+            "{root}: {train} training, {validation} validation and {test} test images of {classes} {what}"
         )
     };
     once(datasets(works).iter().map(line))

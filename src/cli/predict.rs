@@ -45,11 +45,15 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         let shown: Vec<String> =
             ranked.iter().take(SHOWN).map(|(class, p)| format!("{class} {:.1} %", p * 100.0)).collect();
         console.say(format!("{}: {}", file.display(), shown.join(", ")));
-        documents.push(json!({
+        let mut document = json!({
             "file": file.display().to_string(),
             "label": prediction.label,
             "probabilities": ranked.into_iter().collect::<BTreeMap<_, _>>(),
-        }));
+        });
+        if predictor.multi_label {
+            document["labels"] = json!(prediction.labels);
+        }
+        documents.push(document);
     }
     if console.json() {
         let failures: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();

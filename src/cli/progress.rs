@@ -153,6 +153,8 @@ impl Finished {
     /// The one number that a person asks for first.
     fn result(&self) -> Option<String> {
         let named = [
+            ("validation_map", "validation mAP"),
+            ("map", "mAP"),
             ("validation_accuracy", "validation accuracy"),
             ("accuracy", "accuracy"),
             ("verification.auc", "AUC"),

@@ -51,8 +51,10 @@ fn details(stage: &StageSummary) -> String {
     }
     if stage.kind == "evaluate" {
         let shown = [
+            "map",
             "accuracy",
             "macro_f1",
+            "micro_f1",
             "loss",
             "verification.auc",
             "verification.eer",

@@ -1,4 +1,4 @@
-//! The samples of an image folder: paths, classes and parts.
+//! The samples of a data set: paths, classes and parts; those of an image folder are found here.
 //!
 //! A class is a folder below the root (or below each split folder), a sample any JPEG or PNG file in it, at any depth.
 //! Hidden files and folders are left out; links are followed, so that data may live elsewhere: a sample is its path
@@ -11,7 +11,7 @@ use super::Split;
 use super::folders::{class_folders, differing_classes, files, join, missing_class, split_folders};
 use super::split::{Fractions, keys};
 use crate::digest::Digest;
-use crate::pipeline::ImageFolder;
+use crate::pipeline::{self, ImageFolder};
 use crate::{Error, Result};
 
 /// How far the search for a better split seed goes, in seeds and in hashes.
@@ -23,8 +23,8 @@ const HASHES_TRIED: usize = 2_000_000;
 pub struct Sample {
     /// The path below the data set's root, with `/`.
     pub path: String,
-    /// The position of its class in [`Dataset::classes`].
-    pub class: usize,
+    /// What it shows, as positions in [`Dataset::classes`], ascending: one class, or any number of labels.
+    pub classes: Vec<u32>,
     pub split: Split,
     /// The digest its bytes must have when they are read; not known from scanning.
     pub digest: Option<Digest>,
@@ -34,8 +34,10 @@ pub struct Sample {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
     pub root: PathBuf,
-    /// The names of the classes, in the order of the model's outputs.
+    /// The names of the classes or labels, in the order of the model's outputs.
     pub classes: Vec<String>,
+    /// Whether samples have any number of labels, rather than one class each.
+    pub multi_label: bool,
     pub samples: Vec<Sample>,
     /// Files in class folders that are neither JPEG nor PNG by their name, which are no samples.
     pub ignored: Vec<String>,
@@ -48,10 +50,7 @@ impl Dataset {
     /// A usage error that names the folder: a missing root or class, a class without images, classes that differ
     /// between split folders, a part that would be empty, an unusable `split.group`.
     pub fn scan(folder: &ImageFolder, root: &Path) -> Result<Self> {
-        if !root.is_dir() {
-            let what = if root.exists() { "is not a folder" } else { "does not exist" };
-            return Err(Error::usage(format!("the data folder `{}` {what}", root.display())));
-        }
+        require_folder(root)?;
         let fractions = Fractions::new(&folder.split)?;
         let parts = split_folders(folder, &fractions)?;
         let classes = match &folder.classes {
@@ -61,7 +60,13 @@ impl Dataset {
         if let Some(twice) = classes.iter().enumerate().find(|(i, name)| classes[..*i].contains(name)) {
             return Err(Error::usage(format!("the class `{}` is named twice", twice.1)));
         }
-        let mut dataset = Self { root: root.to_owned(), classes, samples: Vec::new(), ignored: Vec::new() };
+        let mut dataset = Self {
+            root: root.to_owned(),
+            classes,
+            multi_label: false,
+            samples: Vec::new(),
+            ignored: Vec::new(),
+        };
         for (split, below) in &parts {
             let found = class_folders(root, below)?;
             if folder.classes.is_none() && found != dataset.classes {
@@ -73,7 +78,7 @@ impl Dataset {
         }
         dataset.samples.sort_by(|a, b| a.path.cmp(&b.path));
         dataset.ignored.sort();
-        dataset.part_training(folder, &fractions)?;
+        dataset.part_training(&folder.split, &fractions)?;
         Ok(dataset)
     }
 
@@ -82,11 +87,11 @@ impl Dataset {
         (0..self.samples.len()).filter(|&index| self.samples[index].split == split).collect()
     }
 
-    /// Per class, the numbers of training, validation and test samples.
+    /// Per class or label, the numbers of training, validation and test samples.
     pub fn counts(&self) -> Vec<[usize; 3]> {
         let mut counts = vec![[0; 3]; self.classes.len()];
         for sample in &self.samples {
-            counts[sample.class][sample.split as usize] += 1;
+            sample.classes.iter().for_each(|class| counts[*class as usize][sample.split as usize] += 1);
         }
         counts
     }
@@ -112,36 +117,39 @@ impl Dataset {
                 None => error.hint("put images into it, or name the classes to use with `classes`"),
             });
         }
-        self.samples.extend(images.into_iter().map(|path| Sample { path, class, split, digest: None }));
+        let sample = |path| Sample { path, classes: vec![class as u32], split, digest: None };
+        self.samples.extend(images.into_iter().map(sample));
         self.ignored.extend(others);
         Ok(())
     }
 
     /// Parts the training samples by the fractions, and makes sure that no part is empty.
-    fn part_training(&mut self, folder: &ImageFolder, fractions: &Fractions) -> Result<()> {
+    pub(super) fn part_training(&mut self, settings: &pipeline::Split, fractions: &Fractions) -> Result<()> {
         if fractions.validation == 0.0 && fractions.test == 0.0 {
             return Ok(());
         }
         let training = self.split(Split::Train);
         let paths: Vec<String> = training.iter().map(|&index| self.samples[index].path.clone()).collect();
-        let keys = keys(&paths, folder.split.group.as_deref())?;
+        let keys = keys(&paths, settings.group.as_deref())?;
         for (&index, key) in training.iter().zip(&keys) {
             self.samples[index].split = fractions.part(key);
         }
-        let class = |index: usize| if folder.split.stratify { self.samples[index].class } else { 0 };
-        let members: BTreeSet<(usize, &str)> =
-            training.iter().zip(&keys).map(|(&index, key)| (class(index), key.as_str())).collect();
+        let classes = |index: usize| if settings.stratify { &self.samples[index].classes[..] } else { &[0] };
+        let mut members: BTreeSet<(u32, &str)> = BTreeSet::new();
+        for (&index, key) in training.iter().zip(&keys) {
+            members.extend(classes(index).iter().map(|class| (*class, key.as_str())));
+        }
         let Some((class, part)) = gap(&members, fractions) else { return Ok(()) };
-        let what = if folder.split.stratify {
-            format!("no image of class `{}` falls into the {} part", self.classes[class], name(part))
+        let what = if settings.stratify {
+            format!("no image of class `{}` falls into the {} part", self.classes[class as usize], name(part))
         } else {
             format!("no image falls into the {} part", name(part))
         };
-        let tries = SEEDS_TRIED.min((HASHES_TRIED / members.len()) as u64);
+        let tries = SEEDS_TRIED.min((HASHES_TRIED / members.len().max(1)) as u64);
         let better = (0..tries).find(|&seed| gap(&members, &Fractions { seed, ..*fractions }).is_none());
         let hint = match better {
             Some(seed) => format!("set `split.seed = {seed}`, which leaves no part empty"),
-            None if folder.split.stratify => {
+            None if settings.stratify => {
                 "raise the share, add images, or set `split.stratify = false` to allow it".to_owned()
             }
             None => "raise the share or add images".to_owned(),
@@ -150,9 +158,17 @@ impl Dataset {
     }
 }
 
+pub(super) fn require_folder(root: &Path) -> Result<()> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    let what = if root.exists() { "is not a folder" } else { "does not exist" };
+    Err(Error::usage(format!("the data folder `{}` {what}", root.display())))
+}
+
 /// A class and a part without any of its members, if there is one.
-fn gap(members: &BTreeSet<(usize, &str)>, fractions: &Fractions) -> Option<(usize, Split)> {
-    let mut present: BTreeMap<usize, [bool; 3]> = BTreeMap::new();
+fn gap(members: &BTreeSet<(u32, &str)>, fractions: &Fractions) -> Option<(u32, Split)> {
+    let mut present: BTreeMap<u32, [bool; 3]> = BTreeMap::new();
     for (class, key) in members {
         present.entry(*class).or_default()[fractions.part(key) as usize] = true;
     }
@@ -206,7 +222,7 @@ mod tests {
         let dataset = Dataset::scan(&settings(), root.path()).unwrap();
         assert_eq!(dataset.classes, ["a", "b"]);
         let paths: Vec<_> =
-            dataset.samples.iter().map(|sample| (sample.path.as_str(), sample.class)).collect();
+            dataset.samples.iter().map(|sample| (sample.path.as_str(), sample.classes[0])).collect();
         assert_eq!(paths, [("a/x.jpeg", 0), ("b/2.JPG", 1), ("b/deep/1.png", 1)]);
         assert_eq!(dataset.ignored, ["a/notes.txt"]);
         assert_eq!(dataset.counts(), [[1, 0, 0], [2, 0, 0]]);
@@ -220,7 +236,7 @@ mod tests {
         settings.classes = Some(vec!["loggerhead".into(), "green".into()]);
         let dataset = Dataset::scan(&settings, root.path()).unwrap();
         assert_eq!(dataset.classes, ["loggerhead", "green"]);
-        assert_eq!(dataset.samples.iter().map(|sample| sample.class).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(dataset.samples.iter().map(|sample| sample.classes[0]).collect::<Vec<_>>(), [1, 0]);
         settings.classes = Some(vec!["logerhead".into(), "green".into()]);
         let error = Dataset::scan(&settings, root.path()).unwrap_err();
         assert!(error.message.starts_with("the class `logerhead` has no folder in"));
@@ -272,7 +288,7 @@ mod tests {
         settings.split.validation = 0.4;
         settings.split.group = Some(r"^(p\d+)_".into());
         let dataset = Dataset::scan(&settings, root.path()).unwrap();
-        let (happy, sad): (Vec<_>, Vec<_>) = dataset.samples.iter().partition(|sample| sample.class == 0);
+        let (happy, sad): (Vec<_>, Vec<_>) = dataset.samples.iter().partition(|sample| sample.classes == [0]);
         assert!(happy.iter().zip(&sad).all(|(a, b)| a.path[6..8] == b.path[4..6] && a.split == b.split));
         assert!(dataset.counts().iter().all(|[train, validation, _]| *train > 0 && *validation > 0));
     }

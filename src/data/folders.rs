@@ -81,14 +81,19 @@ pub fn files(root: &Path, folder: &str) -> Result<(Vec<String>, Vec<String>)> {
         let path = entry.path().strip_prefix(root).expect("the walk starts below the root");
         let parts: Option<Vec<&str>> = path.iter().map(|part| part.to_str()).collect();
         let path = parts.ok_or_else(|| not_unicode(entry.path()))?.join("/");
-        let extension = entry.path().extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        if EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)) {
+        if is_image(entry.path()) {
             images.push(path);
         } else {
             others.push(path);
         }
     }
     Ok((images, others))
+}
+
+/// By its name.
+pub fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
 fn is_hidden(name: &std::ffi::OsStr) -> bool {

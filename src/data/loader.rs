@@ -42,15 +42,13 @@ pub fn shuffled(samples: &[usize], seed: u64, epoch: u32) -> Vec<usize> {
     order.into_iter().map(|position| samples[position]).collect()
 }
 
-/// Images with their labels.
+/// Images and where they are from.
 #[derive(Debug)]
 pub struct Batch {
     /// The position in the epoch, from 0.
     pub index: usize,
     /// [N, size, size, 3] in f32, normalised.
     pub images: Tensor,
-    /// The class of each image.
-    pub labels: Vec<u32>,
     /// The sample of each image; broken ones are left out.
     pub samples: Vec<usize>,
 }
@@ -267,14 +265,12 @@ impl Shared {
     }
 
     fn assemble(&self, index: usize, loading: Loading) -> Result<Assembled> {
-        let Images { dataset, transform, .. } = &*self.images;
+        let transform = &self.images.transform;
         let order = &self.epoch.order[index * self.epoch.batch_size..];
-        let (mut labels, mut samples, mut places, mut skipped) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut samples, mut places, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
         for (place, (&sample, loaded)) in order.iter().zip(loading.samples).enumerate() {
             match loaded.expect("no sample of a finished batch is missing")? {
                 Loaded::Whole => {
-                    labels.push(dataset.samples[sample].class as u32);
                     samples.push(sample);
                     places.push(place);
                 }
@@ -288,7 +284,7 @@ impl Shared {
             let side = transform.image_size();
             let images =
                 Tensor::from_vec(canvas.keep(&places), (samples.len(), side, side, 3), &Device::Cpu)?;
-            Some(Batch { index, images, labels, samples })
+            Some(Batch { index, images, samples })
         };
         Ok(Assembled { batch, skipped })
     }

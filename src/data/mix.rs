@@ -172,9 +172,14 @@ mod tests {
                 mixing.apply(own, other, side * 3, 3);
             }
             assert_eq!(mixed, fixture.floats(name), "{name}");
-            let targets = Targets::Classes(vec![0, 1, 2]).mixed(&[mixing.share(side); 3]);
+            let targets = Targets::Classes(vec![0, 1, 2]).mixed(&[mixing.share(side); 3]).unwrap();
             let expected = fixture.floats(&format!("{name}.targets"));
-            for (mixture, shares) in targets.mixtures().iter().zip(expected.chunks(3)) {
+            let one_of_each = Targets::Labels(vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+            assert_eq!(
+                one_of_each.mixed(&[mixing.share(side); 3]).unwrap(),
+                Targets::Labels(expected.clone())
+            );
+            for (mixture, shares) in targets.mixtures().unwrap().iter().zip(expected.chunks(3)) {
                 let [own, other] = mixture.classes.map(|class| f64::from(shares[class as usize]));
                 assert!((own - mixture.share).abs() < 1e-6 && (own + other - 1.0).abs() < 1e-6, "{name}");
             }

@@ -23,7 +23,9 @@ mod resample;
 #[cfg(target_arch = "x86_64")]
 mod resample_avx2;
 mod resize;
+mod rows;
 mod split;
+mod table;
 mod tones;
 mod transform;
 
@@ -43,6 +45,7 @@ pub use memory::Memory;
 pub use mix::Mixer;
 pub use pairs::read_pairs;
 pub use resize::{Region, resize};
+pub use table::LABELS_BETWEEN;
 pub use transform::{Bench, Transform};
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.

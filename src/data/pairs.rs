@@ -59,10 +59,16 @@ mod tests {
 
     #[test]
     fn pairs_are_images_of_the_part_and_every_mistake_is_at_its_line() {
-        let sample = |path: &str, class, split| Sample { path: path.to_owned(), class, split, digest: None };
+        let sample = |path: &str, class, split| Sample {
+            path: path.to_owned(),
+            classes: vec![class],
+            split,
+            digest: None,
+        };
         let dataset = Dataset {
             root: PathBuf::new(),
             classes: vec!["ada".to_owned(), "bo".to_owned()],
+            multi_label: false,
             samples: vec![
                 sample("ada/1.jpg", 0, Split::Test),
                 sample("ada/2.jpg", 0, Split::Train),

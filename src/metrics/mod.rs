@@ -4,6 +4,7 @@ mod classification;
 mod embeddings;
 mod ensemble;
 mod identification;
+mod multi_label;
 mod similarities;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ pub use classification::{ClassMetrics, Classification, ClassificationMetrics, cr
 pub use embeddings::Embeddings;
 pub use ensemble::MeanProbabilities;
 pub use identification::Identification;
+pub use multi_label::{LabelMetrics, MultiLabel, MultiLabelMetrics, THRESHOLD};
 pub use similarities::{Pair, Similarities};
 pub use verification::{RocPoint, TarAtFar, Verification};
 
@@ -22,3 +24,5 @@ pub const VERSIONS: &[(&str, u32)] = &[("classification", 1)];
 pub const RARE_VERSIONS: &[(&str, u32)] = &[("ensemble", 1)];
 /// Those of evaluations that compare embeddings.
 pub const EMBEDDING_VERSIONS: &[(&str, u32)] = &[("verification", 1), ("identification", 1)];
+/// Those of stages on images with any number of labels.
+pub const LABEL_VERSIONS: &[(&str, u32)] = &[("multi_label", 1)];

@@ -13,6 +13,7 @@ mod attention_rows;
 mod average_pool;
 mod awake;
 mod batch_norm;
+mod binary_cross_entropy;
 pub(crate) mod buffer;
 mod channel_sums;
 mod channels;
@@ -53,6 +54,7 @@ pub use attention::attention;
 pub use average_pool::global_average_pool;
 pub use awake::Awake;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training};
+pub use binary_cross_entropy::binary_cross_entropy;
 pub use class_loss::{ClassLoss, Losses, Mixture, class_loss};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d, pointwise};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
@@ -67,6 +69,7 @@ pub use margin::{Margin, MarginLoss};
 pub use max_pool::max_pool2d;
 pub use normalize_rows::normalize_rows;
 pub use scale_channels::scale_channels;
+pub use sigmoid::sigmoid;
 pub use softmax::softmax;
 pub use stochastic_depth::stochastic_depth;
 pub use tokens::{first_token, tokens};
@@ -98,6 +101,8 @@ pub const RARE_VERSIONS: &[(&str, u32)] = &[
     ("attention", 1),
     ("layer_scale", 1),
     ("tokens", 1),
+    ("binary_cross_entropy", 1),
+    ("sigmoid", 1),
 ];
 
 /// How a window moves over an image: stride, and zero padding on each side.

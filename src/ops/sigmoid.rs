@@ -1,6 +1,18 @@
-//! 1 / (1 + e^−x) in f32.
+//! 1 / (1 + e^−x).
+
+use candle_core::Tensor;
 
 use super::exponential::{Bits, FAR, factors_of, reciprocal_of};
+use super::float::{Float, by_dtype, tensor, with_slice};
+use crate::error::Result;
+
+/// The probability of each logit by itself, of any shape. For inference: nothing is recorded.
+pub fn sigmoid(logits: &Tensor) -> Result<Tensor> {
+    by_dtype!(logits, T => {
+        let probabilities = with_slice(logits, |logits: &[T]| logits.iter().map(|x| Float::sigmoid(*x)).collect());
+        tensor::<T>(probabilities?, logits.shape())
+    })
+}
 
 /// The sigmoid, off by at most 2.5 units in the last place within ±87; beyond, it stays what it is there: 1, or less than
 /// 10⁻³⁷. NaN for NaN.
@@ -30,6 +42,20 @@ mod tests {
             worst = worst.max((f64::from(sigmoid(x)) - exact).abs() / unit);
         }
         assert!(worst < 2.5, "{worst} units");
+    }
+
+    #[test]
+    fn tensors_have_the_same_numbers_in_both_types() {
+        let logits = [[-30.0, -0.5, 0.0], [0.25, 3.0, 40.0]];
+        let wide = Tensor::new(&logits, &candle_core::Device::Cpu).unwrap();
+        let narrow = super::sigmoid(&wide.to_dtype(candle_core::DType::F32).unwrap()).unwrap();
+        let wide = super::sigmoid(&wide).unwrap();
+        assert_eq!(narrow.dims(), [2, 3]);
+        let rows = narrow.to_vec2::<f32>().unwrap().concat();
+        assert_eq!(rows, logits.concat().iter().map(|x| sigmoid(*x as f32)).collect::<Vec<_>>());
+        for (narrow, wide) in rows.iter().zip(wide.to_vec2::<f64>().unwrap().concat()) {
+            assert!((f64::from(*narrow) / wide - 1.0).abs() < 1e-6);
+        }
     }
 
     #[test]

@@ -30,11 +30,27 @@ impl ClassWeights {
         };
         match self {
             Self::Balanced => images.iter().copied().map(balanced).collect(),
-            Self::ByName(weights) => {
-                classes.iter().map(|class| weights.get(class).copied().unwrap_or(1.0)).collect()
-            }
+            Self::ByName(weights) => by_name(weights, classes),
         }
     }
+
+    /// What an image with a label counts beside one without, from how many of `images` training images have each label.
+    ///
+    /// Balanced, both sides of a label count the same: images without it / images with it. 1 where none has it.
+    pub fn resolve_positive(&self, labels: &[String], with: &[usize], images: usize) -> Vec<f64> {
+        let balanced = |with: usize| match with {
+            0 => 1.0,
+            with => (images - with) as f64 / with as f64,
+        };
+        match self {
+            Self::Balanced => with.iter().copied().map(balanced).collect(),
+            Self::ByName(weights) => by_name(weights, labels),
+        }
+    }
+}
+
+fn by_name(weights: &BTreeMap<String, f64>, classes: &[String]) -> Vec<f64> {
+    classes.iter().map(|class| weights.get(class).copied().unwrap_or(1.0)).collect()
 }
 
 impl Serialize for ClassWeights {
@@ -89,5 +105,13 @@ mod tests {
         assert_eq!(ClassWeights::Balanced.resolve(&classes, &[2, 2, 0])[2], 0.0);
         let named: ClassWeights = serde_json::from_str(r#"{ "b": 2.0, "a": 0.5, "c": 1 }"#).unwrap();
         assert_eq!(named.resolve(&classes, &[1, 1, 1]), [0.5, 2.0, 1.0]);
+    }
+
+    #[test]
+    fn balanced_labels_count_as_much_where_they_are_as_where_they_are_not() {
+        let labels = ["a", "b", "c"].map(str::to_owned);
+        // PyTorch's example: 100 with the label and 300 without it make 3.
+        let weights = ClassWeights::Balanced.resolve_positive(&labels, &[100, 0, 400], 400);
+        assert_eq!(weights, [3.0, 1.0, 0.0]);
     }
 }

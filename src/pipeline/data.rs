@@ -1,16 +1,49 @@
 //! Data sets, as written in a pipeline file.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Normalize;
+use super::{Csv, Normalize};
 
 /// A data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "format", rename_all = "snake_case")]
-#[schemars(extend("x-reserved" = ["csv", "coco", "yolo"]))]
+#[schemars(extend("x-reserved" = ["coco", "yolo"]))]
 pub enum Data {
     ImageFolder(ImageFolder),
+    Csv(Csv),
+}
+
+impl Data {
+    /// The classes it names, if it does.
+    pub fn classes(&self) -> Option<&Vec<String>> {
+        match self {
+            Self::ImageFolder(folder) => folder.classes.as_ref(),
+            Self::Csv(table) => table.label_columns.as_ref().or(table.classes.as_ref()),
+        }
+    }
+
+    /// Whether images have any number of labels, rather than one class each.
+    pub fn is_multi_label(&self) -> bool {
+        matches!(self, Self::Csv(table) if table.is_multi_label())
+    }
+
+    /// How its images are parted and become tensors, as a folder has it.
+    pub fn images(&self) -> Cow<'_, ImageFolder> {
+        match self {
+            Self::ImageFolder(folder) => Cow::Borrowed(folder),
+            Self::Csv(table) => Cow::Owned(table.images()),
+        }
+    }
+}
+
+/// Which parts a data set has beside training, as far as its settings say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    pub validation: bool,
+    pub test: bool,
 }
 
 /// A folder of images with one folder per class.
@@ -43,7 +76,7 @@ pub struct ImageFolder {
     pub decode: Decode,
 }
 
-fn default_image_size() -> usize {
+pub(super) fn default_image_size() -> usize {
     224
 }
 
@@ -64,8 +97,7 @@ pub struct Split {
     pub stratify: bool,
     /// Another seed, another split. Independent of the pipeline's seed.
     pub seed: u64,
-    /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$`
-    /// also match at each `/`.
+    /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$` also match at each `/`.
     pub group: Option<String>,
     /// Folders below `root` that hold the parts; a part with a folder has no fraction.
     pub folders: Option<SplitFolders>,
@@ -78,14 +110,12 @@ impl Default for Split {
 }
 
 impl Split {
-    /// Whether images are held out for validation.
-    pub fn has_validation(&self) -> bool {
-        self.folders.as_ref().map_or(self.validation > 0.0, |folders| folders.validation.is_some())
-    }
-
-    /// Whether images are held out for the final test.
-    pub fn has_test(&self) -> bool {
-        self.folders.as_ref().map_or(self.test > 0.0, |folders| folders.test.is_some())
+    /// The parts it makes.
+    pub fn parts(&self) -> Parts {
+        match &self.folders {
+            Some(folders) => Parts { validation: folders.validation.is_some(), test: folders.test.is_some() },
+            None => Parts { validation: self.validation > 0.0, test: self.test > 0.0 },
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::diagnostics::{Diagnostic, Place};
 use super::document::Node;
 use super::suggest;
-use super::{Data, Model, Split, Stage};
+use super::{Data, Model, Parts, Split, Stage, TableSplit};
 
 pub struct Draft<'a> {
     pub root: &'a Node,
@@ -66,10 +66,21 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// How the data set of a stage is split; `None` where that cannot be said.
-    pub fn split_of(&self, stage: &str) -> Option<Split> {
+    /// Which parts the data set of a stage has; `None` where that cannot be said.
+    pub fn parts_of(&self, stage: &str) -> Option<Parts> {
+        let path = format!("data.{}", self.name_of(stage, "data")?);
+        let split = format!("{path}.split");
+        match (self.get(&path)?.get("format").and_then(Node::text)?, self.get(&split)) {
+            (_, None) => Some(Split::default().parts()),
+            ("csv", _) => self.read(&split).map(|split: TableSplit| split.parts()),
+            _ => self.read(&split).map(|split: Split| split.parts()),
+        }
+    }
+
+    /// Whether the images of a stage have any number of labels; `None` where that cannot be said.
+    pub fn is_multi_label(&self, stage: &str) -> Option<bool> {
         let data = self.get(&format!("data.{}", self.name_of(stage, "data")?))?;
-        data.get("split").map_or(Some(Split::default()), |split| serde_json::from_value(split.to_json()).ok())
+        Some(["labels_column", "label_columns"].iter().any(|key| data.get(key).is_some()))
     }
 
     /// Every stage must name its data set and model, where there are several, and name one that there is.

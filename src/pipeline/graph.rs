@@ -101,7 +101,7 @@ pub fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str, ro
 
 /// Whether a stage of that kind has the weights that are asked of it.
 fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent, role: Role) -> Option<Problem> {
-    let validated = draft.split_of(stage).map(|split| split.has_validation());
+    let validated = draft.parts_of(stage).map(|parts| parts.validation);
     match (kind, checkpoint) {
         ("load_weights" | "init_weights", _) if role == Role::Member => {
             let message = format!("`{stage}` does not train, and an ensemble is of trained stages");

@@ -13,6 +13,7 @@ pub enum Loss {
     Focal(Focal),
     Arcface(Arcface),
     Cosface(Cosface),
+    Bce(Bce),
 }
 
 impl Default for Loss {
@@ -29,7 +30,13 @@ impl Loss {
             | Self::Focal(Focal { class_weights, .. })
             | Self::Arcface(Arcface { class_weights, .. })
             | Self::Cosface(Cosface { class_weights, .. }) => class_weights.as_ref(),
+            Self::Bce(_) => None,
         }
+    }
+
+    /// Whether it tells labels, of which an image has any number.
+    pub fn is_multi_label(&self) -> bool {
+        matches!(self, Self::Bce(_))
     }
 
     /// Whether it puts a margin on cosines, which only an embedding head has.
@@ -103,4 +110,13 @@ pub struct Cosface {
 
 fn default_cosine() -> f64 {
     0.35
+}
+
+/// Binary cross-entropy of each label by itself, averaged over images and labels; for images with any number of labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bce {
+    /// What an image with a label counts where one without counts 1, as a table by label or `"balanced"`: PyTorch's `pos_weight`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive_weights: Option<ClassWeights>,
 }

@@ -9,9 +9,12 @@ use super::document::{Node, Value};
 use super::suggest;
 
 /// The settings that are paths; `*` is any name.
-const PATHS: [&[&str]; 5] = [
+const PATHS: [&[&str]; 8] = [
     &["extends"],
     &["data", "*", "root"],
+    &["data", "*", "file"],
+    &["data", "*", "split", "files", "validation"],
+    &["data", "*", "split", "files", "test"],
     &["stage", "*", "file"],
     &["stage", "*", "pipeline"],
     &["stage", "*", "verification", "pairs"],
@@ -213,6 +216,13 @@ pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnos
         }
     }
     for (_, data) in root.get("data").map(Node::entries).unwrap_or_default() {
+        let files = data.get("split").and_then(|split| split.get("files"));
+        let files = files.map(Node::entries).unwrap_or_default().iter().map(|(_, file)| file);
+        for node in data.get("file").into_iter().chain(files) {
+            if let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) {
+                sought.push((node, path, false));
+            }
+        }
         let Some(node) = data.get("root") else { continue };
         let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) else { continue };
         let there = base.join(&path).is_dir();

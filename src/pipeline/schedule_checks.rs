@@ -13,7 +13,7 @@ pub fn check(draft: &mut Draft, name: &str, path: &str) {
     }
     alone(draft, &at, &schedule);
     let plateau = matches!(schedule, Schedule::ReduceOnPlateau(_));
-    if plateau && draft.split_of(name).is_some_and(|split| !split.has_validation()) {
+    if plateau && draft.parts_of(name).is_some_and(|parts| !parts.validation) {
         let data = draft.name_of(name, "data").unwrap_or_default();
         let message = format!("`reduce_on_plateau` needs a validation split, and `data.{data}` has none");
         let help =

@@ -5,13 +5,18 @@ use regex::Regex;
 use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
-use super::{Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Split};
-use super::{group_checks, schedule_checks, suggest};
+use super::{Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer};
+use super::{data_checks, group_checks, label_checks, schedule_checks, suggest};
 
 /// Checks every data set, model and stage.
 pub fn check(draft: &mut Draft) {
-    for (name, _) in draft.entries("data") {
-        image_folder(draft, &format!("data.{name}"));
+    for (name, data) in draft.entries("data") {
+        let path = format!("data.{name}");
+        image_sizes(draft, &path);
+        match data.get("format").and_then(Node::text) {
+            Some("csv") => data_checks::table(draft, &path),
+            _ => data_checks::folder(draft, &path),
+        }
     }
     for (name, _) in draft.entries("model") {
         model(draft, &format!("model.{name}"));
@@ -70,12 +75,8 @@ fn stage_of_another(draft: &mut Draft, stage: &Node) {
     draft.report(place.mark(), "missing-key", format!("missing key `{missing}`"), help.to_owned());
 }
 
-fn image_folder(draft: &mut Draft, path: &str) {
-    let at = format!("{path}.split");
-    if let Some(split) = draft.read::<Split>(&at) {
-        parts(draft, &at, &split);
-    }
-    // The sides are the schema's to check; what is left out stands here at its default.
+/// The sides are the schema's to check; what is left out stands here at its default.
+fn image_sizes(draft: &mut Draft, path: &str) {
     let side = |key: &str| draft.get(&format!("{path}.{key}")).map(|node| node.to_json());
     let image_size = side("image_size").map_or(Some(224), |size| size.as_u64());
     if let (Some(Some(resize)), Some(size)) = (side("resize").map(|resize| resize.as_u64()), image_size)
@@ -98,42 +99,6 @@ fn model(draft: &mut Draft, path: &str) {
     }
 }
 
-fn parts(draft: &mut Draft, at: &str, split: &Split) {
-    if split.folders.is_some() {
-        let usual = Split::default();
-        let changed = [
-            ("validation", split.validation != usual.validation),
-            ("test", split.test != usual.test),
-            ("stratify", split.stratify != usual.stratify),
-            ("seed", split.seed != usual.seed),
-            ("group", split.group != usual.group),
-        ];
-        for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
-            let message = format!("`{key}` has no effect: the folders say which image is where");
-            let place = draft.key(&format!("{at}.{key}"));
-            draft.report(place, "conflict", message, format!("remove `{key}` or `folders`"));
-        }
-    } else if split.validation < 1.0 && split.test < 1.0 && split.validation + split.test >= 1.0 {
-        let message = format!(
-            "validation ({}) and test ({}) leave no image for training",
-            split.validation, split.test
-        );
-        draft.report(draft.place(at), "conflict", message, "their sum must be below 1".to_owned());
-    }
-    if let Some(group) = &split.group {
-        let place = draft.place(&format!("{at}.group"));
-        match Regex::new(group) {
-            Err(error) => draft.report(place, "bad-regex", reason(&error), None),
-            Ok(regex) if regex.captures_len() < 2 => {
-                let message = "`group` captures nothing, so no images stay together".to_owned();
-                let help = format!("put what they share in parentheses, such as `({group})`");
-                draft.report(place, "bad-regex", message, help);
-            }
-            Ok(_) => {}
-        }
-    }
-}
-
 fn train(draft: &mut Draft, name: &str, path: &str) {
     who_trains(draft, path);
     patterns(draft, &format!("{path}.freeze"));
@@ -143,7 +108,8 @@ fn train(draft: &mut Draft, name: &str, path: &str) {
     schedule_checks::check(draft, name, path);
     augment(draft, &format!("{path}.augment"));
     features(draft, path);
-    if draft.split_of(name).is_some_and(|split| !split.has_validation()) {
+    label_checks::train(draft, name, path);
+    if draft.parts_of(name).is_some_and(|parts| !parts.validation) {
         let monitor: Option<Monitor> = draft.read(&format!("{path}.monitor"));
         let asked = [
             ("early_stop", draft.read::<EarlyStop>(&format!("{path}.early_stop")).is_some()),
@@ -255,6 +221,7 @@ fn ensemble(draft: &mut Draft, stage: &Node, path: &str) {
 }
 
 fn evaluate(draft: &mut Draft, name: &str, path: &str) {
+    label_checks::evaluate(draft, name, path);
     let given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
     let sides = ["identification.gallery", "identification.query"];
     // The stage's own split is not asked for where nothing but two others are.
@@ -274,14 +241,14 @@ fn evaluate(draft: &mut Draft, name: &str, path: &str) {
 }
 
 fn part_is_there(draft: &mut Draft, stage: &str, at: &str) {
-    let Some(split) = draft.split_of(stage) else { return };
+    let Some(parts) = draft.parts_of(stage) else { return };
     let part = match draft.get(at) {
         Some(_) => draft.read(at),
         None => Some(EvaluationSplit::default()),
     };
     let (part, there) = match part {
-        Some(EvaluationSplit::Validation) => ("validation", split.has_validation()),
-        Some(EvaluationSplit::Test) => ("test", split.has_test()),
+        Some(EvaluationSplit::Validation) => ("validation", parts.validation),
+        Some(EvaluationSplit::Test) => ("test", parts.test),
         Some(EvaluationSplit::Train) | None => return,
     };
     if !there {
@@ -324,7 +291,7 @@ pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
 }
 
 /// The last line of a regex error says why; those before it draw the pattern.
-fn reason(error: &regex::Error) -> String {
+pub(super) fn reason(error: &regex::Error) -> String {
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default();
     format!("not a regular expression: {}", last.trim_start_matches("error: "))

@@ -57,6 +57,9 @@ pub enum Monitor {
     ValidationAccuracy,
     #[serde(rename = "validation/macro_f1")]
     ValidationMacroF1,
+    // The mean average precision, of images with any number of labels.
+    #[serde(rename = "validation/map")]
+    ValidationMap,
 }
 
 /// Ends a stage when the monitor has not improved for a while.

@@ -9,6 +9,7 @@ mod reason;
 mod recipe;
 mod resolve;
 mod status;
+mod tables;
 mod teacher;
 
 pub use elsewhere::{Elsewhere, fetch};

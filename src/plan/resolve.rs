@@ -10,8 +10,8 @@ use crate::data::{self, Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, RuleError};
 use crate::pipeline::{
-    self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageFolder, ImageSizes, Loss, Report, Resolved,
-    Stage, suggest,
+    self, Checkpoint, ClassWeights, Data, Diagnostic, Head, ImageSizes, Loss, Report, Resolved, Stage,
+    suggest,
 };
 use crate::stage::{Evaluate, InitWeights, LoadWeights, Member, Recognition, Subject, Train, View, Work};
 use crate::weights::{self, LoadRules, Source};
@@ -92,7 +92,7 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
 }
 
 pub(super) struct Resolver<'a> {
-    pipeline: &'a Resolved,
+    pub(super) pipeline: &'a Resolved,
     pub(super) depth: Depth,
     /// By name; none where scanning failed, which is reported once.
     datasets: BTreeMap<String, Option<Arc<Dataset>>>,
@@ -106,7 +106,8 @@ impl Resolver<'_> {
     fn stage(&mut self, name: &str, stage: &Stage, above: &[&Work]) -> Option<(Work, Value)> {
         let seed = self.pipeline.seed;
         let data_name = stage.data()?;
-        let Data::ImageFolder(data) = self.pipeline.data.get(data_name)?;
+        let data = self.pipeline.data.get(data_name)?;
+        let images = data.images();
         // Embeddings of anyone may be compared.
         let anyone = matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings());
         let classes = if anyone { Vec::new() } else { self.classes(data_name, data)? };
@@ -115,13 +116,17 @@ impl Resolver<'_> {
             Some(subject) if !matches!(stage, Stage::LoadWeights(_)) => {
                 if !anyone {
                     self.same_classes(name, data_name, &subject.classes, &classes)?;
+                    for work in above {
+                        self.same_targets(name, data_name, work.subject(), data)?;
+                    }
                 }
                 subject.clone()
             }
             // Weights are read into a model of the stage's own.
             _ => {
-                let (model, image_size) = (self.pipeline.model.get(stage.model()?)?.clone(), data.image_size);
-                Subject { model, classes, image_size }
+                let (model, image_size) =
+                    (self.pipeline.model.get(stage.model()?)?.clone(), images.image_size);
+                Subject { model, classes, multi_label: data.is_multi_label(), image_size }
             }
         };
         match stage {
@@ -143,11 +148,12 @@ impl Resolver<'_> {
                     self.diagnose(&format!("stage.{name}.features"), "no-effect", message, Some(help));
                     return None;
                 }
-                let view = View::new(data, train.image_size, subject.model.arch);
+                let view = View::new(&images, train.image_size, subject.model.arch);
                 for work in above {
                     self.same_patches(name, data_name, work.subject(), &view)?;
                 }
                 let dataset = self.images(data_name, data);
+                self.validation(name, train, dataset.as_deref())?;
                 self.loss(name, &train.loss, &subject)?;
                 self.last_batch(name, train, &description, &table, dataset.as_deref())?;
                 let rules = rules_of(train);
@@ -157,13 +163,14 @@ impl Resolver<'_> {
                 Some((Work::Train(Box::new(work)), rules))
             }
             Stage::Evaluate(evaluate) => {
-                let view = View::new(data, evaluate.image_size, subject.model.arch);
+                let view = View::new(&images, evaluate.image_size, subject.model.arch);
                 for work in above {
                     self.same_patches(name, data_name, work.subject(), &view)?;
                 }
                 self.ensemble(name, evaluate, &view, above)?;
                 let dataset = self.images(data_name, data);
                 let recognition = self.recognition(name, evaluate, dataset.as_deref())?;
+                self.part(name, evaluate, recognition.as_ref(), dataset.as_deref())?;
                 let member =
                     |work: &&Work| Member { subject: work.subject().clone(), layers: work.shared_layers() };
                 Some((
@@ -260,30 +267,37 @@ impl Resolver<'_> {
 
     /// The classes of a data set: those of the file, else those of the folder; two nameless ones where neither may be
     /// looked at, so that patterns can still be checked.
-    fn classes(&mut self, name: &str, data: &ImageFolder) -> Option<Vec<String>> {
-        match (&data.classes, self.depth) {
+    fn classes(&mut self, name: &str, data: &Data) -> Option<Vec<String>> {
+        match (data.classes(), self.depth) {
             (Some(classes), _) => Some(classes.clone()),
             (None, Depth::Offline) => Some(vec![UNKNOWN.to_owned(); 2]),
             (None, _) => self.scan(name, data).map(|dataset| dataset.classes.clone()),
         }
     }
 
-    fn images(&mut self, name: &str, data: &ImageFolder) -> Option<Arc<Dataset>> {
+    fn images(&mut self, name: &str, data: &Data) -> Option<Arc<Dataset>> {
         (self.depth == Depth::Inputs).then(|| self.scan(name, data)).flatten()
     }
 
-    fn scan(&mut self, name: &str, data: &ImageFolder) -> Option<Arc<Dataset>> {
+    fn scan(&mut self, name: &str, data: &Data) -> Option<Arc<Dataset>> {
         if let Some(known) = self.datasets.get(name) {
             return known.clone();
         }
-        let found = self.pipeline.path(&data.root).and_then(|root| Dataset::scan(data, &root)).map(Arc::new);
+        let (found, key) = match data {
+            Data::ImageFolder(folder) => {
+                let root = self.pipeline.path(&folder.root);
+                (root.and_then(|root| Dataset::scan(folder, &root)), "root")
+            }
+            Data::Csv(table) => (self.tables(table), "file"),
+        };
+        let found = found.map(Arc::new);
         let found = found.map_err(|error| match self.depth {
             Depth::Names => {
                 error.hint(format!("give `classes` in `[data.{name}]`, then no data is needed here"))
             }
             _ => error,
         });
-        let found = self.or_diagnose(&format!("data.{name}.root"), "data", found);
+        let found = self.or_diagnose(&format!("data.{name}.{key}"), "data", found);
         self.datasets.insert(name.to_owned(), found.clone());
         found
     }
@@ -296,6 +310,19 @@ impl Resolver<'_> {
         let help =
             "give both data sets the same `classes`, or load the weights anew with `reinit = [\"@head\"]`";
         self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help.to_owned()));
+        None
+    }
+
+    /// Classes that exclude each other and labels that do not are told by other heads.
+    fn same_targets(&mut self, stage: &str, data: &str, head: &Subject, found: &Data) -> Option<()> {
+        if head.multi_label == found.is_multi_label() {
+            return Some(());
+        }
+        let (one, any) = ("one class each", "any number of labels");
+        let (known, found) = if head.multi_label { (any, one) } else { (one, any) };
+        let message = format!("the head is for images of {known}, and those of `{data}` have {found}");
+        let help = "load the weights anew for this data set with `reinit = [\"@head\"]`".to_owned();
+        self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help));
         None
     }
 
@@ -363,12 +390,16 @@ impl Resolver<'_> {
             self.diagnose(&at, "conflict", message, Some(help.to_owned()));
             return None;
         }
-        let Some(ClassWeights::ByName(weights)) = loss.class_weights() else { return Some(()) };
+        let (weights, key) = match loss {
+            Loss::Bce(loss) => (loss.positive_weights.as_ref(), "positive_weights"),
+            _ => (loss.class_weights(), "class_weights"),
+        };
+        let Some(ClassWeights::ByName(weights)) = weights else { return Some(()) };
         let classes = &subject.classes;
         if classes.iter().any(|class| class == UNKNOWN) {
             return Some(());
         }
-        let at = format!("{at}.class_weights");
+        let at = format!("{at}.{key}");
         if let Some(stranger) = weights.keys().find(|name| !classes.contains(name)) {
             let help = suggest::help(stranger, "classes", classes.iter().map(String::as_str));
             self.diagnose(&at, "class-list", format!("there is no class `{stranger}`"), help);

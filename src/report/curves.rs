@@ -36,8 +36,7 @@ pub fn curves(title: &str, history: &[HistoryRow]) -> Svg {
     legend(&mut svg, validated, best.is_some());
 
     let epochs = Axis::epochs(history.last().map_or(1, |row| row.epoch));
-    let (loss, accuracy) = (loss(history), accuracy(history));
-    for (panel, sides) in [loss, accuracy].iter().zip(PLOTS) {
+    for (panel, sides) in [loss(history), quality(history)].iter().zip(PLOTS) {
         grid(&mut svg, panel, &epochs, sides);
         for (epoch, joined) in thaws(history) {
             mark_thaw(&mut svg, &epochs, sides, epoch, joined);
@@ -64,8 +63,19 @@ fn loss(history: &[HistoryRow]) -> Panel {
     Panel { title: "Loss", unit: "mean per image", axis, series, show: |value| significant(value, 3) }
 }
 
-fn accuracy(history: &[HistoryRow]) -> Panel {
-    let series = series(history, |row| Some(row.train_accuracy), |row| row.validation_accuracy);
+/// Accuracy; where images have any number of labels, how well these are ranked.
+fn quality(history: &[HistoryRow]) -> Panel {
+    let labels = history.iter().any(|row| row.validation_map.is_some());
+    let (title, unit, series) = match labels {
+        true => {
+            let series = series(history, |_| None, |row| row.validation_map);
+            ("Mean average precision", "mean over the labels, %", series)
+        }
+        false => {
+            let series = series(history, |row| Some(row.train_accuracy), |row| row.validation_accuracy);
+            ("Accuracy", "images classified correctly, %", series)
+        }
+    };
     let (low, high) = range(&series).unwrap_or((0.0, 1.0));
     // In per cent, at least five points high, and never beyond 0 and 100.
     let (low, high) = (low * 100.0, high * 100.0);
@@ -75,7 +85,7 @@ fn accuracy(history: &[HistoryRow]) -> Panel {
         .into_iter()
         .map(|s| Series { points: s.points.into_iter().map(|[x, y]| [x, y * 100.0]).collect(), ..s });
     let show = |value: f64| percent(value / 100.0);
-    Panel { title: "Accuracy", unit: "images classified correctly, %", axis, series: series.collect(), show }
+    Panel { title, unit, axis, series: series.collect(), show }
 }
 
 fn series(
@@ -225,6 +235,7 @@ mod tests {
             validation_loss: validation,
             validation_accuracy: validation.map(|loss| 1.0 - loss / 2.0),
             validation_macro_f1: validation,
+            validation_map: None,
             is_best,
             trainable_parameters: None,
         }

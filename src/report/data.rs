@@ -11,7 +11,7 @@ use super::tables::{HistoryRow, Prediction, read_history, read_predictions};
 use crate::digest::Difference;
 use crate::error::{Error, Result};
 use crate::freeze::{Joining, ParameterTable};
-use crate::metrics::{Classification, Identification, RocPoint, Verification};
+use crate::metrics::{Classification, Identification, MultiLabel, RocPoint, Verification};
 use crate::model::Description;
 
 /// A run as its report shows it. Nothing here knows the time or an absolute path.
@@ -43,6 +43,7 @@ pub struct StageReport {
     pub training: Option<Training>,
     pub history: Vec<HistoryRow>,
     pub metrics: Option<Classification>,
+    pub labels: Option<MultiLabel>,
     pub recognition: Option<Recognition>,
     pub predictions: Vec<Prediction>,
     /// Relative to the report.
@@ -119,7 +120,7 @@ impl ParameterCounts {
 /// What a run directory holds for people, and below it for each stage, in the order of the links. What is written after
 /// the report, such as the manifest, is not among them: the page would change by being written again.
 const RUN_FILES: [&str; 3] = ["pipeline.toml", "resolved.toml", "plan.json"];
-const STAGE_FILES: [&str; 18] = [
+const STAGE_FILES: [&str; 19] = [
     "metrics.json",
     "history.csv",
     "parameters.csv",
@@ -127,6 +128,7 @@ const STAGE_FILES: [&str; 18] = [
     "confusion_matrix.csv",
     "confusion_matrix.svg",
     "confusion_matrix.png",
+    "labels.csv",
     "roc.csv",
     "roc.svg",
     "roc.png",
@@ -185,7 +187,14 @@ impl StageReport {
                     recognition.read_tables(run, &below)?;
                     stage.recognition = Some(recognition);
                 }
-                _ => stage.metrics = Some(parse_json(&text, &below("metrics.json"))?),
+                _ => {
+                    // Which of the two it is stands in the metrics alone.
+                    let metrics: Value = parse_json(&text, &below("metrics.json"))?;
+                    match metrics.get("micro_f1") {
+                        Some(_) => stage.labels = Some(parse_json(&text, &below("metrics.json"))?),
+                        None => stage.metrics = Some(parse_json(&text, &below("metrics.json"))?),
+                    }
+                }
             }
         }
         if let Some(text) = optional(run, &below("history.csv"))? {
@@ -209,9 +218,12 @@ impl StageReport {
         self.from().into_iter().chain(members).chain(teacher).collect()
     }
 
-    /// The wrong predictions, the surest first.
+    /// The wrong predictions, the surest first: those with the likeliest class, or with the surest error about a label.
     pub fn mistakes(&self) -> Vec<(&Prediction, f32)> {
-        let sureness = |row: &Prediction| row.probabilities.iter().copied().fold(0.0, f32::max);
+        let sureness = |row: &Prediction| match &self.labels {
+            None => row.probabilities.iter().copied().fold(0.0, f32::max),
+            Some(metrics) => row.worst_of(metrics.per_class.iter().map(|label| label.class.as_str())),
+        };
         let wrong = self.predictions.iter().filter(|row| row.predicted != row.label);
         let mut wrong: Vec<_> = wrong.map(|row| (row, sureness(row))).collect();
         wrong.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.file.cmp(&b.0.file)));

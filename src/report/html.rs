@@ -170,6 +170,7 @@ mod tests {
             validation_loss: Some(0.25),
             validation_accuracy: Some(1.0),
             validation_macro_f1: Some(1.0),
+            validation_map: None,
             is_best: true,
             trainable_parameters: None,
         };

@@ -7,11 +7,11 @@ use super::data::{ParameterCounts, StageReport};
 use super::html::{anchor, links, plain};
 use super::tables::HistoryRow;
 use super::text::{count, joining, number, percent, significant};
-use super::{confusion_matrix, curves, html_recognition};
+use super::{confusion_matrix, curves, html_labels, html_recognition};
 use crate::metrics::Classification;
 
 /// Tables with more rows than this are folded.
-const OPEN_ROWS: usize = 25;
+pub(super) const OPEN_ROWS: usize = 25;
 /// How many mistakes are shown.
 const MISTAKES: usize = 12;
 
@@ -28,6 +28,7 @@ pub(super) fn stage_card(stage: &StageReport) -> Markup {
                 (parameters(&training.parameters))
             }
             @if let Some(metrics) = &stage.metrics { (metric_tiles(metrics)) }
+            @if let Some(labels) = &stage.labels { (html_labels::tiles(labels)) (html_labels::table(labels)) }
             @if let Some(recognition) = &stage.recognition { (html_recognition::card(&stage.name, recognition)) }
             @if !stage.history.is_empty() {
                 div.picture { (PreEscaped(curves(&stage.name, &stage.history).inline())) }
@@ -49,11 +50,18 @@ pub(super) fn key_result(stage: &StageReport) -> String {
     if let Some(metrics) = &stage.metrics {
         return format!("accuracy {}, macro F1 {}", percent(metrics.accuracy), percent(metrics.macro_f1));
     }
+    if let Some(labels) = &stage.labels {
+        return html_labels::key_result(labels);
+    }
     if let Some(recognition) = &stage.recognition {
         return html_recognition::key_result(recognition);
     }
     let Some(training) = &stage.training else { return String::new() };
-    match training.best.as_ref().and_then(|best| Some((best.epoch, best.validation_accuracy?))) {
+    let best = training.best.as_ref();
+    if let Some((epoch, map)) = best.and_then(|best| Some((best.epoch, best.validation_map?))) {
+        return format!("validation mAP {} at epoch {epoch}", percent(map));
+    }
+    match best.and_then(|best| Some((best.epoch, best.validation_accuracy?))) {
         Some((epoch, accuracy)) => format!("validation accuracy {} at epoch {epoch}", percent(accuracy)),
         None => format!("training accuracy {}", percent(training.last.train_accuracy)),
     }
@@ -67,6 +75,7 @@ fn epoch_tiles(row: &HistoryRow, epochs: u32) -> Markup {
     html! {
         div.tiles {
             @if let Some(accuracy) = row.validation_accuracy { (tile(&percent(accuracy), "validation accuracy")) }
+            @if let Some(map) = row.validation_map { (tile(&percent(map), "validation mAP")) }
             @if let Some(f1) = row.validation_macro_f1 { (tile(&percent(f1), "validation macro F1")) }
             @if let Some(loss) = row.validation_loss { (tile(&number(loss), "validation loss")) }
             (tile(&percent(row.train_accuracy), "training accuracy"))
@@ -120,6 +129,7 @@ fn loss(value: f64) -> String {
 
 fn history(rows: &[HistoryRow]) -> Markup {
     let best = rows.iter().rev().find(|row| row.is_best).map(|row| row.epoch);
+    let labels = rows.iter().any(|row| row.validation_map.is_some());
     let measured = |value: Option<f64>, show: fn(f64) -> String| value.map(show).unwrap_or_default();
     html! {
         details open[rows.len() <= OPEN_ROWS] {
@@ -131,6 +141,7 @@ fn history(rows: &[HistoryRow]) -> Markup {
                         th.number { "training loss" } th.number { "training accuracy" }
                         th.number { "validation loss" } th.number { "validation accuracy" }
                         th.number { "validation macro F1" }
+                        @if labels { th.number { "validation mAP" } }
                     }
                     @for row in rows {
                         tr.best[Some(row.epoch) == best] {
@@ -141,6 +152,7 @@ fn history(rows: &[HistoryRow]) -> Markup {
                             td.number { (measured(row.validation_loss, loss)) }
                             td.number { (measured(row.validation_accuracy, percent)) }
                             td.number { (measured(row.validation_macro_f1, percent)) }
+                            @if labels { td.number { (measured(row.validation_map, percent)) } }
                         }
                     }
                 }
@@ -182,19 +194,23 @@ fn mistakes(stage: &StageReport) -> Markup {
         0..=MISTAKES => "Mistakes, the surest first".to_owned(),
         more => format!("The {MISTAKES} surest of {} mistakes", count(more as u64)),
     };
+    let (truth, probability) = match stage.labels {
+        None => ("true class", "probability"),
+        Some(_) => ("true labels", "of the surest error"),
+    };
     html! {
         @if !mistakes.is_empty() {
             details open {
                 summary { (summary) }
                 div.scroll {
                     table.wide {
-                        tr { th { "file" } th { "true class" } th { "predicted" } th.number { "probability" } }
-                        @for (row, probability) in mistakes.into_iter().take(MISTAKES) {
+                        tr { th { "file" } th { (truth) } th { "predicted" } th.number { (probability) } }
+                        @for (row, sureness) in mistakes.into_iter().take(MISTAKES) {
                             tr {
                                 td.name { code { (row.file) } }
                                 td { (row.label) }
                                 td { (row.predicted) }
-                                td.number { (percent(f64::from(probability))) }
+                                td.number { (percent(f64::from(sureness))) }
                             }
                         }
                     }

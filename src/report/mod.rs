@@ -9,6 +9,7 @@ mod confusion;
 mod curves;
 mod data;
 mod html;
+mod html_labels;
 mod html_recognition;
 mod html_stage;
 mod lr_curve;
@@ -36,7 +37,8 @@ pub use recognition::{
 };
 pub use svg::Svg;
 pub use tables::{
-    HistoryRow, Prediction, confusion_csv, history_csv, predictions_csv, read_history, read_predictions,
+    HistoryRow, Prediction, confusion_csv, history_csv, labels_csv, predictions_csv, read_history,
+    read_predictions,
 };
 pub use text::{count, joining, number, percent, plainly};
 

@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::LABELS_BETWEEN;
 use crate::error::{Error, Result};
-use crate::metrics::Classification;
+use crate::metrics::{Classification, LabelMetrics, MultiLabel};
 
 /// One epoch of a train stage: a row of `history.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct HistoryRow {
     pub validation_loss: Option<f64>,
     pub validation_accuracy: Option<f64>,
     pub validation_macro_f1: Option<f64>,
+    /// The mean average precision, of images with any number of labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_map: Option<f64>,
     /// Whether the monitor was better than in all epochs before: the last such row is `@best`.
     pub is_best: bool,
     /// How many numbers trained in this epoch, where some joined on the way.
@@ -33,10 +37,21 @@ pub struct HistoryRow {
 pub struct Prediction {
     /// The path below the data set's root.
     pub file: String,
+    /// Its class; of labels, all of them with [`LABELS_BETWEEN`] two.
     pub label: String,
     pub predicted: String,
     /// One for each class, in the order of the classes.
     pub probabilities: Vec<f32>,
+}
+
+impl Prediction {
+    /// Of labels, each told by itself: how sure the surest error is, or what comes nearest to one.
+    pub(super) fn worst_of<'a>(&self, labels: impl Iterator<Item = &'a str>) -> f32 {
+        let shown: Vec<&str> = self.label.split(LABELS_BETWEEN).collect();
+        let errors = labels.zip(&self.probabilities);
+        let errors = errors.map(|(label, p)| if shown.contains(&label) { 1.0 - p } else { *p });
+        errors.fold(0.0, f32::max)
+    }
 }
 
 pub fn history_csv(rows: &[HistoryRow]) -> String {
@@ -49,8 +64,9 @@ pub fn history_csv(rows: &[HistoryRow]) -> String {
         "validation_loss",
         "validation_accuracy",
         "validation_macro_f1",
-        "is_best",
     ];
+    header.extend(rows.iter().find_map(|row| row.validation_map).map(|_| "validation_map"));
+    header.push("is_best");
     header.extend(rows.iter().find_map(|row| row.trainable_parameters).map(|_| "trainable_parameters"));
     writer.write_record(header).expect(IN_MEMORY);
     rows.iter().for_each(|row| writer.serialize(row).expect(IN_MEMORY));
@@ -70,6 +86,18 @@ pub fn confusion_csv(metrics: &Classification) -> String {
     for (name, row) in names.zip(&metrics.confusion_matrix) {
         let counts = row.iter().map(u64::to_string);
         writer.write_record(std::iter::once(name.to_owned()).chain(counts)).expect(IN_MEMORY);
+    }
+    text(writer)
+}
+
+/// A row for each label.
+pub fn labels_csv(metrics: &MultiLabel) -> String {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    let header = ["label", "images", "precision", "recall", "f1", "average_precision"];
+    writer.write_record(header).expect(IN_MEMORY);
+    for label in &metrics.per_class {
+        let LabelMetrics { class, precision, recall, f1, average_precision, support } = label;
+        writer.serialize((class, support, precision, recall, f1, average_precision)).expect(IN_MEMORY);
     }
     text(writer)
 }
@@ -121,6 +149,7 @@ mod tests {
             validation_loss: Some(0.25),
             validation_accuracy: Some(0.5),
             validation_macro_f1: Some(1.0 / 3.0),
+            validation_map: None,
             is_best: true,
             trainable_parameters: None,
         };
@@ -140,6 +169,8 @@ mod tests {
         ");
         assert_eq!(read_history(&history_csv(&rows)).unwrap(), rows);
         assert!(history_csv(&[]).starts_with("epoch,"));
+        let labelled = rows.clone().map(|row| HistoryRow { validation_map: Some(0.75), ..row });
+        assert_eq!(read_history(&history_csv(&labelled)).unwrap(), labelled);
         let gradual =
             rows.map(|row| HistoryRow { trainable_parameters: Some(2 * u64::from(row.epoch)), ..row });
         assert_eq!(read_history(&history_csv(&gradual)).unwrap(), gradual);

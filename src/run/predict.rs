@@ -8,12 +8,11 @@ use serde_json::Value as Json;
 
 use super::{RunDirectory, StageRecord};
 use crate::autograd::Value;
-use crate::data::Transform;
+use crate::data::{LABELS_BETWEEN, Transform};
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
-use crate::ops;
 use crate::pipeline::{self, Arch, Head, ImageFolder};
-use crate::stage::{BEST, LAST};
+use crate::stage::{BEST, Classifier, LAST, Labeller, Outcome};
 use crate::weights::{self, LoadRules, Source};
 
 /// A model with its weights, its classes and its view of images.
@@ -22,6 +21,8 @@ pub struct Predictor {
     pub(super) state: State,
     transform: Transform,
     pub classes: Vec<String>,
+    /// Whether an image shows any number of them, each told by itself, rather than one.
+    pub multi_label: bool,
     /// The checkpoint below the run directory.
     pub checkpoint: PathBuf,
 }
@@ -29,7 +30,10 @@ pub struct Predictor {
 /// One image, as the model sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
+    /// The likeliest class; of labels, all that are told, with `;` between them.
     pub label: String,
+    /// What is told of the image: one class, or any number of labels.
+    pub labels: Vec<String>,
     /// One for each class, in their order.
     pub probabilities: Vec<f32>,
 }
@@ -39,6 +43,8 @@ pub struct Prediction {
 struct Subject {
     arch: Arch,
     classes: Vec<String>,
+    #[serde(default)]
+    multi_label: bool,
     #[serde(default)]
     head: Head,
 }
@@ -100,7 +106,8 @@ impl Predictor {
         rules.classes = Some(subject.classes.clone());
         let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?;
         let transform = Transform::evaluation(&view, None);
-        Ok(Self { model, state, transform, classes: subject.classes, checkpoint: PathBuf::new() })
+        let Subject { classes, multi_label, .. } = subject;
+        Ok(Self { model, state, transform, classes, multi_label, checkpoint: PathBuf::new() })
     }
 
     /// The class probabilities of each image file, or why it cannot be read or decoded.
@@ -122,8 +129,19 @@ impl Predictor {
         let image = self.image(file)?;
         let layers = 0..self.model.description.layers.len();
         let logits = self.model.forward(pass, layers, Value::constant(image))?;
-        let probabilities: Vec<f32> = ops::softmax(logits.tensor())?.flatten_all()?.to_vec1()?;
-        let label = self.classes[crate::metrics::most_likely(&probabilities)].clone();
-        Ok(Prediction { label, probabilities })
+        let (classes, scores) = (&self.classes[..], logits.tensor());
+        match self.multi_label {
+            true => Prediction::of(&Labeller::new(classes), classes, scores),
+            false => Prediction::of(&Classifier::new(classes), classes, scores),
+        }
+    }
+}
+
+impl Prediction {
+    fn of(task: &impl Outcome, classes: &[String], scores: &Tensor) -> Result<Self> {
+        let probabilities: Vec<f32> = task.probabilities(scores)?.flatten_all()?.to_vec1()?;
+        let told = task.told(&probabilities).into_iter();
+        let labels: Vec<String> = told.map(|place| classes[place as usize].clone()).collect();
+        Ok(Self { label: labels.join(LABELS_BETWEEN), labels, probabilities })
     }
 }

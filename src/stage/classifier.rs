@@ -1,13 +1,16 @@
 //! The task of telling classes apart: a loss on scores, counted by the classification metrics.
 
 use candle_core::Tensor;
+use serde_json::json;
 
+use super::{Context, Outcome};
 use crate::autograd::{Tape, Value};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
-use crate::metrics::ClassificationMetrics;
+use crate::metrics::{ClassificationMetrics, most_likely};
 use crate::ops::{self, Margin};
 use crate::pipeline::{Distill, Head, Loss, Train};
+use crate::report;
 use crate::stage::Subject;
 use crate::train::{Scores, Targets, Task};
 
@@ -50,6 +53,8 @@ pub(super) fn rare_paths(loss: &Loss, mixes: bool) -> &'static [&'static str] {
         Loss::CrossEntropy(_) => &["class_loss"],
         Loss::Focal(_) => &["class_loss", "focal"],
         Loss::Arcface(_) | Loss::Cosface(_) => &["class_loss", "margin"],
+        // Those are of all that tells labels.
+        Loss::Bce(_) => &[],
     }
 }
 
@@ -76,26 +81,27 @@ impl Task for Classifier<'_> {
                 meter.update(&scores, labels, &rows)?;
                 return Ok(mean);
             }
+            (Loss::Bce(_), _) => return Err(Error::failed("internal: a loss of labels for one class each")),
             (Loss::CrossEntropy(loss), _) => {
                 let loss = ops::CrossEntropy { label_smoothing: loss.label_smoothing, class_weights };
-                ops::class_loss(tape, output, &targets.mixtures(), &loss)
+                ops::class_loss(tape, output, &targets.mixtures()?, &loss)
             }
             (Loss::Focal(loss), _) => {
                 let loss = ops::Focal { gamma: loss.gamma, class_weights };
-                ops::class_loss(tape, output, &targets.mixtures(), &loss)
+                ops::class_loss(tape, output, &targets.mixtures()?, &loss)
             }
             (Loss::Arcface(loss), _) => {
                 let margin = Margin::Angle { margin: loss.margin, easy: loss.easy_margin };
-                ops::class_loss(tape, output, &targets.mixtures(), &margin_loss(margin))
+                ops::class_loss(tape, output, &targets.mixtures()?, &margin_loss(margin))
             }
             (Loss::Cosface(loss), _) => {
                 let margin = Margin::Cosine { margin: loss.margin };
-                ops::class_loss(tape, output, &targets.mixtures(), &margin_loss(margin))
+                ops::class_loss(tape, output, &targets.mixtures()?, &margin_loss(margin))
             }
         }?;
         match class_weights {
-            Some(_) => meter.update_weighted(&scores, &targets.most(), &losses.rows, &losses.weights)?,
-            None => meter.update(&scores, &targets.most(), &losses.rows)?,
+            Some(_) => meter.update_weighted(&scores, &targets.most()?, &losses.rows, &losses.weights)?,
+            None => meter.update(&scores, &targets.most()?, &losses.rows)?,
         }
         Ok(losses.mean)
     }
@@ -119,5 +125,28 @@ impl Task for Classifier<'_> {
             scores.insert("macro_f1".to_owned(), all.macro_f1);
         }
         scores
+    }
+}
+
+impl Outcome for Classifier<'_> {
+    fn probabilities(&self, scores: &Tensor) -> Result<Tensor> {
+        ops::softmax(scores)
+    }
+
+    fn told(&self, probabilities: &[f32]) -> Vec<u32> {
+        vec![most_likely(probabilities) as u32]
+    }
+
+    fn document(&self, meter: &ClassificationMetrics) -> Result<serde_json::Value> {
+        Ok(json!(meter.finish(self.classes)?))
+    }
+
+    /// The confusion matrix, as numbers and as pictures.
+    fn write(&self, context: &Context, meter: &ClassificationMetrics) -> Result<()> {
+        let metrics = meter.finish(self.classes)?;
+        context.write("confusion_matrix.csv", report::confusion_csv(&metrics))?;
+        let picture = report::confusion_matrix(context.stage, &metrics);
+        context.write("confusion_matrix.svg", picture.document())?;
+        context.write("confusion_matrix.png", report::png(&picture)?)
     }
 }

@@ -18,19 +18,20 @@ pub(super) fn execute(stage: &Evaluate, dataset: &Arc<Dataset>, context: &Contex
     for member in 0..stage.members.len() {
         stage.show(member, dataset, context, &mut |shown| {
             for (row, &sample) in shown.logits.tensor().to_vec2::<f32>()?.iter().zip(shown.samples) {
-                means.entry(sample).or_default().add(row, dataset.samples[sample].class);
+                means.entry(sample).or_default().add(row, dataset.samples[sample].classes[0] as usize);
             }
             // Before the last has spoken nothing is known of the mean.
             Ok(Scores::new())
         })?;
     }
-    let mut meter = Classifier::new(&stage.subject().classes).meter();
+    let task = Classifier::new(&stage.subject().classes);
+    let mut meter = task.meter();
     let mut predictions = Vec::new();
     for (sample, mean) in means {
         let sample = &dataset.samples[sample];
         let probabilities = mean.probabilities();
-        meter.update(&probabilities, &[sample.class as u32], &[mean.loss()])?;
-        predictions.push(stage.prediction(sample, probabilities));
+        meter.update(&probabilities, &sample.classes, &[mean.loss()])?;
+        predictions.push(stage.prediction(&task, sample, probabilities));
     }
-    stage.publish(dataset, &predictions, &meter, context)
+    stage.publish(dataset, &predictions, &task, &meter, context)
 }

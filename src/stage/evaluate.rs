@@ -7,18 +7,19 @@ use serde_json::{Map, Value, json};
 use super::classifier::Classifier;
 use super::ensemble;
 use super::feed::{self, Material};
-use super::subject::{self, split_document};
+use super::outcome::names;
+use super::subject::split_document;
 use super::work::{rare_versions, versions};
-use super::{Context, Recognition, Subject, View, train::pretty};
+use super::{Context, Labeller, Outcome, Recognition, Subject, View, train::pretty};
 use crate::autograd::{self, Tape};
 use crate::data::{self, Dataset, Sample, Split};
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::metrics::{self, ClassificationMetrics};
+use crate::metrics;
 use crate::model::{self, Pass};
 use crate::ops;
 use crate::report::{self, Prediction};
-use crate::train::{Batch, Scores, Targets, Task};
+use crate::train::{Batch, Scores, Targets};
 
 pub struct Evaluate {
     /// One model, or those whose probabilities are averaged: all tell the same classes apart.
@@ -87,7 +88,7 @@ impl Evaluate {
                 &rare_versions(&rare),
                 model::VERSIONS,
                 data::VERSIONS,
-                metrics::VERSIONS,
+                self.subject().metrics_versions(),
                 report::VERSIONS,
             ]),
         });
@@ -131,17 +132,24 @@ impl Evaluate {
         if self.members.len() > 1 {
             return ensemble::execute(self, dataset, context);
         }
-        let task = Classifier::new(self.classes());
-        let mut meter = task.meter();
+        match self.subject().multi_label {
+            true => self.judge(&Labeller::new(self.classes()), dataset, context),
+            false => self.judge(&Classifier::new(self.classes()), dataset, context),
+        }
+    }
+
+    fn judge<T: Outcome>(&self, task: &T, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
+        let mut meter = task.validation_meter();
         let mut predictions = Vec::new();
         self.show(0, dataset, context, &mut |Shown { tape, logits, targets, samples }| {
             task.loss(tape, &logits, &targets, &mut meter)?;
-            let rows = ops::softmax(logits.tensor())?.to_vec2::<f32>()?;
+            let rows = task.probabilities(logits.tensor())?.to_vec2::<f32>()?;
             let rows = rows.into_iter().zip(samples);
-            predictions.extend(rows.map(|(row, &sample)| self.prediction(&dataset.samples[sample], row)));
+            predictions
+                .extend(rows.map(|(row, &sample)| self.prediction(task, &dataset.samples[sample], row)));
             Ok(task.running(&meter))
         })?;
-        self.publish(dataset, &predictions, &meter, context)
+        self.publish(dataset, &predictions, task, &meter, context)
     }
 
     /// Shows all images to one of the models. `read` is given the scores of each batch, and says what is known so far.
@@ -185,35 +193,39 @@ impl Evaluate {
         })
     }
 
-    pub(super) fn prediction(&self, sample: &Sample, probabilities: Vec<f32>) -> Prediction {
+    pub(super) fn prediction(
+        &self,
+        task: &impl Outcome,
+        sample: &Sample,
+        probabilities: Vec<f32>,
+    ) -> Prediction {
         let classes = self.classes();
         Prediction {
             file: sample.path.clone(),
-            label: classes[sample.class].clone(),
-            predicted: classes[metrics::most_likely(&probabilities)].clone(),
+            label: names(classes, &sample.classes),
+            predicted: names(classes, &task.told(&probabilities)),
             probabilities,
         }
     }
 
     /// Writes the result.
-    pub(super) fn publish(
+    pub(super) fn publish<T: Outcome>(
         &self,
         dataset: &Dataset,
         predictions: &[Prediction],
-        meter: &ClassificationMetrics,
+        task: &T,
+        meter: &T::Meter,
         context: &Context,
     ) -> Result<()> {
         if predictions.is_empty() {
             let part = self.split.name();
             return Err(Error::failed(format!("the {part} split has no image that can be read")));
         }
-        let all = meter.finish(self.classes())?;
-        let mut document =
-            serde_json::to_value(&all).map_err(|error| Error::failed(format!("internal: {error}")))?;
+        let mut document = task.document(meter)?;
         document["split"] = json!(self.split.name());
         document["broken_images"] = json!(dataset.split(self.split).len() - predictions.len());
         context.write("metrics.json", pretty(&document))?;
         context.write("predictions.csv", report::predictions_csv(self.classes(), predictions))?;
-        subject::write_confusion(context, &all)
+        task.write(context, meter)
     }
 }

@@ -62,11 +62,11 @@ impl<'a> Frozen<'a> {
             let batch = loader.next();
             loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
             let through = |batch: ImageBatch| {
-                let (mut images, mut targets) = (batch.images, Targets::Classes(batch.labels));
+                let (mut images, mut targets) = (batch.images, self.targets(&batch.samples));
                 let streams = self.streams(&batch.samples);
                 if let Some(mixer) = mixer {
                     let (mixed, shares) = mixer.mix(&images, number, &streams)?;
-                    (images, targets) = (mixed, targets.mixed(&shares));
+                    (images, targets) = (mixed, targets.mixed(&shares)?);
                 }
                 let teacher =
                     taught.as_mut().map(|(teacher, pass)| teacher.scores(pass, &images)).transpose()?;
@@ -101,8 +101,16 @@ impl<'a> Frozen<'a> {
 
     /// What some samples show, unmixed.
     pub fn targets(&self, samples: &[usize]) -> Targets {
-        let class = |&sample: &usize| self.dataset.samples[sample].class as u32;
-        Targets::Classes(samples.iter().map(class).collect())
+        let shown = samples.iter().map(|&sample| &self.dataset.samples[sample].classes);
+        if !self.dataset.multi_label {
+            return Targets::Classes(shown.flatten().copied().collect());
+        }
+        let width = self.dataset.classes.len();
+        let mut labels = vec![0.0; width * samples.len()];
+        for (row, shown) in labels.chunks_exact_mut(width).zip(shown) {
+            shown.iter().for_each(|label| row[*label as usize] = 1.0);
+        }
+        Targets::Labels(labels)
     }
 
     pub fn note_broken(&self, sample: usize) {

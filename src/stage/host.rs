@@ -148,6 +148,7 @@ pub fn history_row(row: &Row, table: &ParameterTable) -> HistoryRow {
         validation_loss: validation("loss"),
         validation_accuracy: validation("accuracy"),
         validation_macro_f1: validation("macro_f1"),
+        validation_map: validation("map"),
         is_best: row.best,
         trainable_parameters: joining.then(|| table.trainable_in(row.epoch - 1) as u64),
     }

@@ -1,12 +1,15 @@
 //! A learning rate range test on a train stage: its images, rules and loss, and nothing that is kept.
 
+use std::sync::Arc;
+
 use super::classifier::Classifier;
 use super::feed::{Material, Training as Batches};
 use super::teacher::Teacher;
-use super::{Context, Train, optimizer};
+use super::{Context, Labeller, Train, optimizer};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::train::{self, Point, Range, RangeTest, Setup};
+use crate::train::{self, Point, Range, RangeTest, Setup, Task};
 
 impl Train {
     /// Trains from the weights that the stage starts from, while the learning rate grows; neither weights nor features
@@ -17,9 +20,29 @@ impl Train {
     pub fn range_test(&self, context: &Context, range: &Range) -> Result<RangeTest> {
         let dataset =
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
+        let (subject, settings) = (&self.subject, &self.settings);
+        match subject.multi_label {
+            true => {
+                self.raise(&Labeller::of_training(subject, settings, Some(dataset)), dataset, context, range)
+            }
+            false => self.raise(
+                &Classifier::of_training(subject, settings, Some(dataset)),
+                dataset,
+                context,
+                range,
+            ),
+        }
+    }
+
+    fn raise<T: Task>(
+        &self,
+        task: &T,
+        dataset: &Arc<Dataset>,
+        context: &Context,
+        range: &Range,
+    ) -> Result<RangeTest> {
         let model = self.subject.build();
         let source = context.load_model(0, &model.description)?;
-        let task = Classifier::of_training(&self.subject, &self.settings, Some(dataset));
         // Only who trains from the start does here.
         let materials = Material::of_training(self, dataset, &model, &source, context);
         let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
@@ -27,7 +50,7 @@ impl Train {
         let setup = Setup {
             model: &model,
             table: &self.table,
-            task: &task,
+            task,
             feed: &feed,
             seed: self.seed,
             settings: &self.settings,

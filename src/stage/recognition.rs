@@ -157,7 +157,7 @@ impl Embedded {
             return Err(Error::failed(format!("the {} split has no image that can be read", split.name())));
         }
         let rows = samples.iter().flat_map(|sample| self.rows[sample].iter().copied()).collect();
-        let identities = samples.iter().map(|&sample| dataset.samples[sample].class as u32).collect();
+        let identities = samples.iter().map(|&sample| dataset.samples[sample].classes[0]).collect();
         Ok((Embeddings::new(rows, self.dimension, identities)?, samples))
     }
 }

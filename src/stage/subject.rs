@@ -2,14 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::Context;
 use crate::data::{Dataset, Split};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
-use crate::metrics::Classification;
+use crate::metrics;
 use crate::model::{Model, rare_paths};
 use crate::pipeline::{self, Arch, Head, ImageFolder};
-use crate::report;
 use crate::weights::Source;
 
 /// A model and the classes its head tells apart, in the order of its outputs.
@@ -17,6 +15,8 @@ use crate::weights::Source;
 pub struct Subject {
     pub model: pipeline::Model,
     pub classes: Vec<String>,
+    /// Whether an image shows any number of them, each told by itself, rather than one.
+    pub multi_label: bool,
     /// The side of the images that position embeddings are for, where the architecture has any.
     pub image_size: usize,
 }
@@ -37,6 +37,9 @@ impl Subject {
     /// What every recipe says of the model: of its head only where it is not one linear layer. Dropout is training's.
     pub fn document(&self) -> Value {
         let mut document = json!({ "arch": self.model.arch, "classes": self.classes });
+        if self.multi_label {
+            document["multi_label"] = json!(true);
+        }
         if self.model.arch.has_sized_positions() {
             document["image_size"] = json!(self.image_size);
         }
@@ -52,7 +55,15 @@ impl Subject {
     pub(super) fn rare_paths(&self) -> Vec<&'static str> {
         let mut paths = rare_paths(self.model.arch).to_vec();
         paths.extend(matches!(self.model.head, Head::Embedding(_)).then_some("normalize_rows"));
+        if self.multi_label {
+            paths.extend(["binary_cross_entropy", "sigmoid"]);
+        }
         paths
+    }
+
+    /// The versions of what measures its predictions.
+    pub(super) fn metrics_versions(&self) -> &'static [(&'static str, u32)] {
+        if self.multi_label { metrics::LABEL_VERSIONS } else { metrics::VERSIONS }
     }
 }
 
@@ -93,15 +104,8 @@ pub fn split_document(dataset: &Dataset, split: Split) -> Option<Value> {
     for &index in &samples {
         let sample = &dataset.samples[index];
         let digest: Digest = sample.digest?;
-        hasher.update(format!("{}\0{}\0{digest}\n", sample.path, sample.class).as_bytes());
+        let classes: Vec<String> = sample.classes.iter().map(u32::to_string).collect();
+        hasher.update(format!("{}\0{}\0{digest}\n", sample.path, classes.join(",")).as_bytes());
     }
     Some(json!({ "images": samples.len(), "digest": hasher.finish() }))
-}
-
-/// Writes the confusion matrix as numbers and as pictures.
-pub(super) fn write_confusion(context: &Context, metrics: &Classification) -> Result<()> {
-    context.write("confusion_matrix.csv", report::confusion_csv(metrics))?;
-    let picture = report::confusion_matrix(context.stage, metrics);
-    context.write("confusion_matrix.svg", picture.document())?;
-    context.write("confusion_matrix.png", report::png(&picture)?)
 }

@@ -12,7 +12,7 @@ use crate::error::{Kind, Result};
 use crate::events::{Event, Interrupt, Observer, Quiet};
 use crate::features::FeatureStore;
 use crate::freeze::ParameterTable;
-use crate::pipeline::{Arch, FeatureType, Head, ImageFolder, Model};
+use crate::pipeline::{Arch, FeatureType, Head, ImageFolder, Model, Monitor};
 use crate::random::{Purpose, Stream};
 use crate::store::{InputIndex, disk};
 
@@ -60,7 +60,8 @@ impl Scene {
     fn subject(&self) -> Subject {
         let head = Head::Linear(toml::from_str("dropout = 0.4").unwrap());
         let classes = vec!["cat".to_owned(), "dog".to_owned()];
-        Subject { model: Model { head, ..Model::of(Arch::EfficientNetLite0) }, classes, image_size: 32 }
+        let model = Model { head, ..Model::of(Arch::EfficientNetLite0) };
+        Subject { model, classes, multi_label: false, image_size: 32 }
     }
 
     fn context<'a>(
@@ -236,6 +237,17 @@ fn views(train: &mut Train) {
 fn mixing(train: &mut Train) {
     train.settings.augment = toml::from_str("mixup = {}\ncutmix = {}\nhorizontal_flip = 0.5").unwrap();
     train.prefixes[0].recomputed = Some("the augmentation changes the images every epoch");
+}
+
+/// Every image has a label, one of them two.
+fn labels(train: &mut Train) {
+    let mut dataset = Dataset::clone(train.dataset.as_ref().unwrap());
+    dataset.multi_label = true;
+    dataset.samples[3].classes = vec![0, 1];
+    train.dataset = Some(Arc::new(dataset));
+    train.subject.multi_label = true;
+    train.settings.loss = toml::from_str("kind = \"bce\"\npositive_weights = \"balanced\"").unwrap();
+    train.settings.monitor = Monitor::ValidationMap;
 }
 
 /// Taught by a model of other weights, on changed and mixed images.
@@ -464,7 +476,7 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
 #[test]
 fn a_stage_stopped_twice_leaves_the_same_files() {
     let scene = Scene::new();
-    let changes: [Change; 4] = [&|_| (), &views, &mixing, &taught];
+    let changes: [Change; 5] = [&|_| (), &views, &mixing, &taught, &labels];
     for (change, room) in changes.into_iter().flat_map(|change| [(change, ROOM), (change, None)]) {
         let whole = scene.files(None, change);
         let folders = scene.folders(room);

@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::classifier::{self, Classifier};
@@ -11,14 +13,13 @@ use super::context::{BEST, LAST};
 use super::feed::{Material, Training as Batches};
 use super::host::{self, StageHost};
 use super::parameters;
-use super::subject::{self, split_document};
+use super::subject::split_document;
 use super::teacher::Teacher;
 use super::work::{rare_versions, versions};
-use super::{Context, Prefix, Subject, View};
+use super::{Context, Labeller, Outcome, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable, Phase};
-use crate::metrics::{self, ClassificationMetrics};
 use crate::model::{self, Description, Model, State};
 use crate::pipeline::{self, Distill};
 use crate::report::{ParameterCounts, Training};
@@ -110,7 +111,7 @@ impl Train {
                 crate::features::VERSIONS,
                 train::VERSIONS,
                 &train::rare_versions(settings),
-                metrics::VERSIONS,
+                self.subject.metrics_versions(),
                 report::VERSIONS,
                 weights::VERSIONS,
             ]),
@@ -161,16 +162,23 @@ impl Train {
     pub fn execute(&self, context: &Context) -> Result<()> {
         let dataset =
             self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
+        let (subject, settings) = (&self.subject, &self.settings);
+        match subject.multi_label {
+            true => self.fit(&Labeller::of_training(subject, settings, Some(dataset)), dataset, context),
+            false => self.fit(&Classifier::of_training(subject, settings, Some(dataset)), dataset, context),
+        }
+    }
+
+    fn fit<T: Outcome>(&self, task: &T, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
         let model = self.subject.build();
         let source = context.load_model(0, &model.description)?;
-        let task = Classifier::of_training(&self.subject, &self.settings, Some(dataset));
         let materials = Material::of_training(self, dataset, &model, &source, context);
         let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
         let feed = Batches::new(self, &materials, teacher.as_ref())?;
         let setup = Setup {
             model: &model,
             table: &self.table,
-            task: &task,
+            task,
             feed: &feed,
             seed: self.seed,
             settings: &self.settings,
@@ -191,15 +199,16 @@ impl Train {
             )
             .hint("lower the learning rate, or monitor another value"));
         }
-        self.publish(context, &model, &progress)
+        self.publish(context, &model, task, &progress)
     }
 
     /// Writes the result, and proves on the files themselves that what was frozen is bit for bit what it was.
-    fn publish(
+    fn publish<T: Outcome>(
         &self,
         context: &Context,
         model: &Model,
-        progress: &Progress<ClassificationMetrics>,
+        task: &T,
+        progress: &Progress<T::Meter>,
     ) -> Result<()> {
         let description = &model.description;
         let mut results: Vec<(&str, State)> = vec![(LAST, progress.result())];
@@ -220,17 +229,16 @@ impl Train {
         context.write("curves.svg", curves.document())?;
         context.write("curves.png", report::png(&curves)?)?;
         context.write("metrics.json", pretty(&self.metrics(description, progress)?))?;
-        if let Some(best) = &progress.best {
-            let validation = best.meter.finish(&self.subject.classes)?;
-            subject::write_confusion(context, &validation)?;
+        match &progress.best {
+            Some(best) => task.write(context, &best.meter),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn metrics(
+    fn metrics<M: Clone + Serialize + DeserializeOwned>(
         &self,
         description: &Description,
-        progress: &Progress<ClassificationMetrics>,
+        progress: &Progress<M>,
     ) -> Result<Value> {
         let rows = &progress.history;
         let last = rows.last().ok_or_else(|| Error::failed("internal: a stage without an epoch"))?;

@@ -70,6 +70,7 @@ impl Monitor {
             Self::ValidationLoss => "loss",
             Self::ValidationAccuracy => "accuracy",
             Self::ValidationMacroF1 => "macro_f1",
+            Self::ValidationMap => "map",
         }
     }
 
@@ -77,7 +78,7 @@ impl Monitor {
     pub(super) fn gain(self, value: f64, than: f64) -> f64 {
         match self {
             Self::ValidationLoss => than - value,
-            Self::ValidationAccuracy | Self::ValidationMacroF1 => value - than,
+            Self::ValidationAccuracy | Self::ValidationMacroF1 | Self::ValidationMap => value - than,
         }
     }
 }

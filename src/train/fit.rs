@@ -191,7 +191,7 @@ fn close_epoch<T: Task>(
 }
 
 fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: Batches) -> Result<T::Meter> {
-    let mut meter = setup.task.meter();
+    let mut meter = setup.task.validation_meter();
     let mut pass = Pass::inference(state);
     let mut batches = batches.peekable();
     if batches.peek().is_none() {
@@ -203,5 +203,5 @@ fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: Batches) -> Resul
         let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input))?;
         setup.task.loss(pass.tape(), &output, &batch.targets, &mut meter)?;
     }
-    Ok(meter)
+    Ok(setup.task.settled(meter))
 }

@@ -1,7 +1,7 @@
 //! The learning rate range test: Smith, *Cyclical Learning Rates for Training Neural Networks* (WACV 2017), §3.3.
 //!
 //! The loop itself runs, with the stage's own rules and batches, while the learning rate grows from step to step; what
-//! comes of the weights is thrown away. Smoothing and the suggestions are fastai's.
+//! comes of the weights is thrown away. The suggestions are fastai's.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,8 +17,9 @@ use crate::freeze::ParameterTable;
 use crate::model::State;
 use crate::pipeline::{self, Exponential, Schedule};
 
-/// How much of the smoothed loss a step leaves.
-const SMOOTHING: f64 = 0.98;
+/// How much of the smoothed loss a step leaves: its mean is of some ten steps. fastai's 0.98, of some fifty, lags behind
+/// by half of a test's range, and the suggestion is several times too high.
+const SMOOTHING: f64 = 0.9;
 /// A smoothed loss so many times the least is a divergence.
 const DIVERGED: f64 = 4.0;
 
@@ -298,8 +299,8 @@ mod tests {
         let test = test(&range, |lr| fall(lr) + if lr > 0.1 { libm::exp(60.0 * (lr - 0.1)) } else { 0.0 });
         assert!(test.diverged && test.points.len() < 200);
         let steepest = test.steepest().unwrap();
-        // The smoothing lags behind by some decades of such a steep range.
-        assert!((1e-3..3e-2).contains(&steepest), "{steepest}");
+        // The smoothing lags behind by nine steps, which here are a factor of two.
+        assert!((1e-3..2.5e-3).contains(&steepest), "{steepest}");
         assert!((3e-3..0.1).contains(&test.tenth_of_lowest().unwrap()));
     }
 
@@ -316,7 +317,7 @@ mod tests {
     fn smoothing_is_a_mean_of_what_there_is() {
         let test = test(&Range { low: 1e-3, high: 1.0, steps: 3 }, |lr| if lr < 0.01 { 1.0 } else { 2.0 });
         let smoothed: Vec<f64> = test.points.iter().map(|point| point.smoothed).collect();
-        let weights = [0.98f64 * 0.98, 0.98, 1.0];
+        let weights = [SMOOTHING * SMOOTHING, SMOOTHING, 1.0];
         let mean = |losses: &[f64], weights: &[f64]| {
             losses.iter().zip(weights).map(|(l, w)| l * w).sum::<f64>() / weights.iter().sum::<f64>()
         };

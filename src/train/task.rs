@@ -38,33 +38,47 @@ pub enum Targets {
     Classes(Vec<u32>),
     /// Two classes and their shares for each row: images that were mixed (mixup, cutmix).
     Mixtures(Vec<Mixture>),
+    /// How much of each class each row shows, [N, K] row by row: 1 or 0, or a share where images were mixed.
+    Labels(Vec<f32>),
 }
 
 impl Targets {
     /// The class of each row; of a mixture, the one with the greater share.
-    pub fn most(&self) -> Cow<'_, [u32]> {
+    pub fn most(&self) -> Result<Cow<'_, [u32]>> {
         match self {
-            Self::Classes(classes) => Cow::Borrowed(classes),
-            Self::Mixtures(mixtures) => mixtures.iter().map(Mixture::most).collect(),
+            Self::Classes(classes) => Ok(Cow::Borrowed(classes)),
+            Self::Mixtures(mixtures) => Ok(mixtures.iter().map(Mixture::most).collect()),
+            Self::Labels(_) => Err(Error::failed("internal: labels where one class is asked for")),
+        }
+    }
+
+    /// All rows as mixtures.
+    pub fn mixtures(&self) -> Result<Cow<'_, [Mixture]>> {
+        match self {
+            Self::Mixtures(mixtures) => Ok(Cow::Borrowed(mixtures)),
+            _ => Ok(self.most()?.iter().copied().map(Mixture::of).collect()),
         }
     }
 
     /// What is left of each row by its share when the row ahead of it, of the first row the last, has the rest.
-    pub fn mixed(&self, shares: &[f64]) -> Self {
-        let classes = self.most();
-        let rows = shares.iter().enumerate().map(|(row, &share)| {
-            let other = row.checked_sub(1).unwrap_or(shares.len() - 1);
-            Mixture { classes: [classes[row], classes[other]], share }
-        });
-        Self::Mixtures(rows.collect())
-    }
-
-    /// All rows as mixtures.
-    pub fn mixtures(&self) -> Cow<'_, [Mixture]> {
-        match self {
-            Self::Classes(classes) => classes.iter().copied().map(Mixture::of).collect(),
-            Self::Mixtures(mixtures) => Cow::Borrowed(mixtures),
+    pub fn mixed(&self, shares: &[f64]) -> Result<Self> {
+        let rows = shares.len();
+        let others = (0..rows).map(|row| (row + rows - 1) % rows);
+        if let Self::Labels(labels) = self {
+            let width = labels.len() / rows;
+            let of = |row: usize| &labels[row * width..][..width];
+            let row = |((row, other), share): ((usize, usize), &f64)| {
+                let (share, rest) = (*share as f32, (1.0 - share) as f32);
+                of(row).iter().zip(of(other)).map(move |(own, other)| own * share + other * rest)
+            };
+            return Ok(Self::Labels(others.enumerate().zip(shares).flat_map(row).collect()));
         }
+        let classes = self.most()?;
+        let row = |((row, other), &share): ((usize, usize), &f64)| Mixture {
+            classes: [classes[row], classes[other]],
+            share,
+        };
+        Ok(Self::Mixtures(others.enumerate().zip(shares).map(row).collect()))
     }
 }
 
@@ -92,6 +106,16 @@ pub trait Task {
     type Meter: Clone + Serialize + DeserializeOwned;
 
     fn meter(&self) -> Self::Meter;
+
+    /// That of validation, where more is asked than of images in training.
+    fn validation_meter(&self) -> Self::Meter {
+        self.meter()
+    }
+
+    /// What is kept of a meter to which nothing more is added.
+    fn settled(&self, meter: Self::Meter) -> Self::Meter {
+        meter
+    }
 
     /// The scalar loss of a batch, on the tape where the output is, and its outcome added to `meter`.
     fn loss(

@@ -74,7 +74,7 @@ impl Task for Noted {
     }
 
     fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets, _: &mut u32) -> Result<Value> {
-        let (loss, _) = ops::cross_entropy(tape, output, &targets.most(), 0.0)?;
+        let (loss, _) = ops::cross_entropy(tape, output, &targets.most()?, 0.0)?;
         self.0.borrow_mut().push(loss.tensor().to_dtype(DType::F64)?.to_scalar()?);
         Ok(loss)
     }

@@ -37,6 +37,7 @@ fn versions() -> BTreeMap<&'static str, u32> {
         metrics::VERSIONS,
         metrics::RARE_VERSIONS,
         metrics::EMBEDDING_VERSIONS,
+        metrics::LABEL_VERSIONS,
         report::VERSIONS,
         report::RECOGNITION_VERSIONS,
     ];

@@ -10,7 +10,9 @@ use defrost::data::{self, Bench, Dataset, Mixer, Picture, Region, Scale, Transfo
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
 use defrost::freeze::ParameterTable;
-use defrost::metrics::{ClassificationMetrics, Embeddings, Identification, MeanProbabilities, Similarities};
+use defrost::metrics::{
+    ClassificationMetrics, Embeddings, Identification, MeanProbabilities, MultiLabelMetrics, Similarities,
+};
 use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{
     self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
@@ -50,6 +52,8 @@ pub const PATHS: &[(&str, Path)] = &[
     ("attention", attention),
     ("layer_scale", layer_scale),
     ("tokens", tokens),
+    ("binary_cross_entropy", binary_cross_entropy),
+    ("sigmoid", || digest([&ops::sigmoid(&tensor("logits", &[40, 9]).affine(12.0, 0.0).unwrap()).unwrap()])),
     ("convnext", || architectures(&[Arch::ConvNextTiny])),
     ("vit", || architectures(&[Arch::VitS16])),
     ("dinov2", || architectures(&[Arch::DinoV2VitS14])),
@@ -90,6 +94,7 @@ pub const PATHS: &[(&str, Path)] = &[
     ("averaging", averaging),
     ("joining", joining),
     ("classification", classification),
+    ("multi_label", multi_label),
     ("ensemble", ensemble),
     ("verification", verification),
     ("identification", identification),
@@ -249,6 +254,13 @@ fn class_loss() -> String {
 
 fn focal() -> String {
     digest(&of_classes(&ops::Focal { gamma: 1.5, class_weights: Some(&CLASS_WEIGHTS) }))
+}
+
+fn binary_cross_entropy() -> String {
+    let shares: Vec<f32> = numbers("targets", 8 * 5).iter().map(|x| x.max(0.0)).collect();
+    digest(&both_ways(&[tensor("logits", &[8, 5])], |tape, inputs| {
+        Ok(ops::binary_cross_entropy(tape, &inputs[0], &shares, Some(&CLASS_WEIGHTS))?.0)
+    }))
 }
 
 fn margin() -> String {
@@ -717,6 +729,16 @@ fn classification() -> String {
     digest_of(serde_json::to_string(&metrics().finish(&classes()).unwrap()).unwrap())
 }
 
+fn multi_label() -> String {
+    let mut metrics = MultiLabelMetrics::new(3, true);
+    let scores: Vec<f32> = numbers("scores", 50 * 3).iter().map(|x| 0.5 + 0.5 * x).collect();
+    let truths: Vec<bool> = numbers("truths", 50 * 3).iter().map(|x| *x > 0.3).collect();
+    let losses: Vec<f64> = numbers("losses", 50).iter().map(|x| f64::from(x.abs())).collect();
+    metrics.update(&scores, &truths, &losses).unwrap();
+    let found = metrics.finish(&["a", "b", "c"].map(str::to_owned)).unwrap();
+    digest_of(serde_json::to_string(&found).unwrap() + &report::labels_csv(&found))
+}
+
 fn ensemble() -> String {
     let mut mean = MeanProbabilities::default();
     for model in ["one", "another", "a third"] {
@@ -759,6 +781,7 @@ fn pictures() -> String {
             validation_loss: Some(0.2 + 2.0 / f64::from(epoch)),
             validation_accuracy: Some(0.9 - 0.8 / f64::from(epoch)),
             validation_macro_f1: Some(0.8 - 0.7 / f64::from(epoch)),
+            validation_map: None,
             is_best: epoch < 6,
             trainable_parameters: None,
         })

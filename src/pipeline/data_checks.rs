@@ -1,0 +1,71 @@
+//! What no schema can say of data sets: settings of a split that exclude each other.
+
+use regex::Regex;
+
+use super::draft::Draft;
+use super::shape::reason;
+use super::{Split, TableSplit, label_checks};
+
+/// The split of an image folder.
+pub fn folder(draft: &mut Draft, path: &str) {
+    let at = format!("{path}.split");
+    let Some(split) = draft.read::<Split>(&at) else { return };
+    let given = split.folders.is_some().then_some(("folders", "the folders say which image is where"));
+    parts(draft, &at, &split, given);
+}
+
+/// The split of a table.
+pub fn table(draft: &mut Draft, path: &str) {
+    label_checks::table(draft, path);
+    let at = format!("{path}.split");
+    let Some(split) = draft.read::<TableSplit>(&at) else { return };
+    let given = match (&split.column, &split.files) {
+        (Some(_), Some(_)) => {
+            let message = "`column` and `files` both say which image is where".to_owned();
+            let place = draft.key(&format!("{at}.files"));
+            draft.report(place, "conflict", message, "keep one of them".to_owned());
+            return;
+        }
+        (Some(_), None) => Some(("column", "the column says which image is where")),
+        (None, Some(_)) => Some(("files", "the tables say which image is where")),
+        (None, None) => None,
+    };
+    parts(draft, &at, &split.shares(), given);
+}
+
+/// `given` is the setting that parts images otherwise than by share, and what it does.
+fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<(&str, &str)>) {
+    if let Some((other, does)) = given {
+        let usual = Split::default();
+        let changed = [
+            ("validation", split.validation != usual.validation),
+            ("test", split.test != usual.test),
+            ("stratify", split.stratify != usual.stratify),
+            ("seed", split.seed != usual.seed),
+            ("group", split.group != usual.group),
+        ];
+        for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+            let message = format!("`{key}` has no effect: {does}");
+            let place = draft.key(&format!("{at}.{key}"));
+            draft.report(place, "conflict", message, format!("remove `{key}` or `{other}`"));
+        }
+    } else if split.validation < 1.0 && split.test < 1.0 && split.validation + split.test >= 1.0 {
+        let message = format!(
+            "validation ({}) and test ({}) leave no image for training",
+            split.validation, split.test
+        );
+        draft.report(draft.place(at), "conflict", message, "their sum must be below 1".to_owned());
+    }
+    if let Some(group) = &split.group {
+        let place = draft.place(&format!("{at}.group"));
+        match Regex::new(group) {
+            Err(error) => draft.report(place, "bad-regex", reason(&error), None),
+            Ok(regex) if regex.captures_len() < 2 => {
+                let message = "`group` captures nothing, so no images stay together".to_owned();
+                let help = format!("put what they share in parentheses, such as `({group})`");
+                draft.report(place, "bad-regex", message, help);
+            }
+            Ok(_) => {}
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Data sets listed in a table, as written in a pipeline file.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::data::{Broken, Decode, ImageFolder, Parts, Split, default_image_size};
+use super::normalize::Normalize;
+
+/// A CSV file with a row for each image: its path, and its class or its labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Csv {
+    /// The table, relative to the pipeline file; its first line names the columns. `${VAR}` is replaced from the environment.
+    #[schemars(length(min = 1))]
+    pub file: String,
+    /// The folder that the paths in the table start from; the table's own if left out.
+    #[schemars(length(min = 1))]
+    pub root: Option<String>,
+    /// The column that has each image's path below `root`.
+    #[serde(default = "default_path_column")]
+    #[schemars(length(min = 1))]
+    pub path_column: String,
+    /// The column that has each image's class, where it has one class.
+    #[schemars(length(min = 1))]
+    pub class_column: Option<String>,
+    /// The column that has each image's labels, where it has any number of them, or none.
+    #[schemars(length(min = 1))]
+    pub labels_column: Option<String>,
+    /// What stands between two labels of that column.
+    #[schemars(length(min = 1), extend("default" = ";"))]
+    pub separator: Option<String>,
+    /// Instead of that, columns that each stand for one label: 1 where an image has it, 0 where it does not.
+    #[schemars(length(min = 1), inner(length(min = 1)), extend("uniqueItems" = true))]
+    pub label_columns: Option<Vec<String>>,
+    /// The classes (or labels) to use, in this order; rows of other classes, and other labels, are left out. All of the table in the order of their names if left out.
+    #[schemars(length(min = 1), inner(length(min = 1)), extend("uniqueItems" = true))]
+    pub classes: Option<Vec<String>>,
+    /// The side of the square images in pixels.
+    #[serde(default = "default_image_size")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub image_size: usize,
+    /// The shorter side in pixels before the centre crop; `image_size` / 0.875 if left out.
+    #[schemars(range(min = 1, max = 4096))]
+    pub resize: Option<usize>,
+    /// Mean and standard deviation of each channel, by a name or as `{ mean = [r, g, b], std = [r, g, b] }`; the architecture's if left out.
+    pub normalize: Option<Normalize>,
+    /// How the images are parted into training, validation and test.
+    #[serde(default)]
+    pub split: TableSplit,
+    /// What happens when an image cannot be decoded.
+    #[serde(default)]
+    pub broken: Broken,
+    /// At which size JPEG files are decoded before they are resized.
+    #[serde(default)]
+    pub decode: Decode,
+}
+
+fn default_path_column() -> String {
+    "path".to_owned()
+}
+
+impl Csv {
+    /// Whether images have any number of labels, rather than one class each.
+    pub fn is_multi_label(&self) -> bool {
+        self.labels_column.is_some() || self.label_columns.is_some()
+    }
+
+    pub fn separator(&self) -> &str {
+        self.separator.as_deref().unwrap_or(";")
+    }
+
+    /// Its images, as those of a folder are described.
+    pub fn images(&self) -> ImageFolder {
+        ImageFolder {
+            root: self.root.clone().unwrap_or_default(),
+            classes: None,
+            image_size: self.image_size,
+            resize: self.resize,
+            normalize: self.normalize,
+            split: self.split.shares(),
+            broken: self.broken,
+            decode: self.decode,
+        }
+    }
+}
+
+/// How the images of a table are parted: by fractions, by a column, or by tables of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TableSplit {
+    /// The share of images (or groups) held out for validation.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub validation: f64,
+    /// The share of images (or groups) held out for the final test.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub test: f64,
+    /// Demands images of every class (or label) in every part; `false` lets a part lack one.
+    pub stratify: bool,
+    /// Another seed, another split. Independent of the pipeline's seed.
+    pub seed: u64,
+    /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$` also match at each `/`.
+    pub group: Option<String>,
+    /// A column that says of each image `train`, `validation` (or `val`, `valid`) or `test`.
+    #[schemars(length(min = 1))]
+    pub column: Option<String>,
+    /// Tables of the same columns for other parts; all of `file` is for training then.
+    pub files: Option<SplitFiles>,
+}
+
+impl Default for TableSplit {
+    fn default() -> Self {
+        let Split { validation, test, stratify, seed, group, folders: _ } = Split::default();
+        Self { validation, test, stratify, seed, group, column: None, files: None }
+    }
+}
+
+impl TableSplit {
+    /// What of it is parted by share.
+    pub fn shares(&self) -> Split {
+        let Self { validation, test, stratify, seed, group, .. } = self.clone();
+        Split { validation, test, stratify, seed, group, folders: None }
+    }
+
+    /// The parts it makes. A column may have any, which only the table itself can tell.
+    pub fn parts(&self) -> Parts {
+        match (&self.column, &self.files) {
+            (Some(_), _) => Parts { validation: true, test: true },
+            (None, Some(files)) => {
+                Parts { validation: files.validation.is_some(), test: files.test.is_some() }
+            }
+            (None, None) => self.shares().parts(),
+        }
+    }
+}
+
+/// The tables of parts other than training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SplitFiles {
+    /// The table of the validation images.
+    #[schemars(length(min = 1))]
+    pub validation: Option<String>,
+    /// The table of the test images.
+    #[schemars(length(min = 1))]
+    pub test: Option<String>,
+}

@@ -1,0 +1,76 @@
+//! Data sets listed in tables, and what only the tables can tell: which parts there are.
+
+use std::path::Path;
+
+use super::resolve::Resolver;
+use crate::data::{Dataset, Split};
+use crate::pipeline::{self, Checkpoint, Csv, Monitor, Parent, Schedule, Stage};
+use crate::stage::Recognition;
+
+impl Resolver<'_> {
+    /// The samples that the tables of a data set list.
+    pub(super) fn tables(&self, settings: &Csv) -> crate::Result<Dataset> {
+        let file = self.pipeline.path(&settings.file)?;
+        let root = match &settings.root {
+            Some(root) => self.pipeline.path(root)?,
+            None => file.parent().map(Path::to_owned).unwrap_or_default(),
+        };
+        let mut tables = vec![(Split::Train, file)];
+        let files = settings.split.files.iter();
+        let parts =
+            files.flat_map(|files| [(Split::Validation, &files.validation), (Split::Test, &files.test)]);
+        for (part, file) in parts {
+            if let Some(file) = file {
+                tables.push((part, self.pipeline.path(file)?));
+            }
+        }
+        Dataset::of_tables(settings, &tables, &root)
+    }
+
+    /// Whether a table has the validation images that its column was trusted to name.
+    pub(super) fn validation(
+        &mut self,
+        stage: &str,
+        train: &pipeline::Train,
+        dataset: Option<&Dataset>,
+    ) -> Option<()> {
+        if dataset.is_none_or(|dataset| !dataset.split(Split::Validation).is_empty()) {
+            return Some(());
+        }
+        let best = Parent { stage, checkpoint: Some(Checkpoint::Best) };
+        let follows = |(_, other): &&(String, Stage)| other.parents().contains(&best);
+        let at = if train.early_stop.is_some() {
+            format!("stage.{stage}.early_stop")
+        } else if train.monitor != Monitor::default() {
+            format!("stage.{stage}.monitor")
+        } else if matches!(train.schedule, Schedule::ReduceOnPlateau(_)) {
+            format!("stage.{stage}.schedule")
+        } else if let Some((follower, asks)) = self.pipeline.stages.iter().find(follows) {
+            let several = matches!(asks, Stage::Evaluate(evaluate) if evaluate.ensemble.is_some());
+            format!("stage.{follower}.{}", if several { "ensemble" } else { "from" })
+        } else {
+            return Some(());
+        };
+        let message = format!("`{stage}` has no validation images, by which its epochs are judged");
+        let help = "say of some rows that they are for `validation`".to_owned();
+        self.diagnose(&at, "no-validation", message, Some(help));
+        None
+    }
+
+    /// The same of the parts that an evaluation looks at.
+    pub(super) fn part(
+        &mut self,
+        stage: &str,
+        evaluate: &pipeline::Evaluate,
+        recognition: Option<&Recognition>,
+        dataset: Option<&Dataset>,
+    ) -> Option<()> {
+        let parts = recognition.map_or_else(|| vec![evaluate.split], |asked| asked.parts(evaluate.split));
+        let empty = parts.into_iter().find(|part| dataset.is_some_and(|data| data.split(*part).is_empty()));
+        let Some(empty) = empty else { return Some(()) };
+        let message = format!("there is no image of the {} part to evaluate on", empty.name());
+        let help = format!("say of some rows that they are for `{}`, or choose another part", empty.name());
+        self.diagnose(&format!("stage.{stage}.split"), "no-split", message, Some(help));
+        None
+    }
+}

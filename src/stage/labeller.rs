@@ -1,0 +1,112 @@
+//! The task of telling labels, of which an image has any number: each by itself, counted by the metrics of labels.
+
+use candle_core::Tensor;
+use serde_json::json;
+
+use super::{Context, Outcome, Subject};
+use crate::autograd::{Tape, Value};
+use crate::data::{Dataset, Split};
+use crate::error::{Error, Result};
+use crate::metrics::{MultiLabelMetrics, THRESHOLD};
+use crate::ops;
+use crate::pipeline::{ClassWeights, Loss, Train};
+use crate::report;
+use crate::train::{Scores, Targets, Task};
+
+pub struct Labeller<'a> {
+    labels: &'a [String],
+    positive_weights: Option<Vec<f64>>,
+}
+
+impl<'a> Labeller<'a> {
+    /// By plain binary cross-entropy, as evaluations measure.
+    pub fn new(labels: &'a [String]) -> Self {
+        Self { labels, positive_weights: None }
+    }
+
+    /// By the loss of a train stage; `dataset` says how many training images have each label, where that is known.
+    pub fn of_training(subject: &'a Subject, settings: &Train, dataset: Option<&Dataset>) -> Self {
+        let labels = &subject.classes[..];
+        let (with, images) = match dataset {
+            Some(dataset) => {
+                let with = dataset.counts().iter().map(|counts| counts[Split::Train as usize]).collect();
+                (with, dataset.split(Split::Train).len())
+            }
+            None => (vec![1; labels.len()], 2),
+        };
+        let positive_weights = match &settings.loss {
+            Loss::Bce(loss) => loss.positive_weights.as_ref(),
+            _ => None,
+        };
+        let resolve = |weights: &ClassWeights| weights.resolve_positive(labels, &with, images);
+        Self { labels, positive_weights: positive_weights.map(resolve) }
+    }
+}
+
+impl Task for Labeller<'_> {
+    type Meter = MultiLabelMetrics;
+
+    fn meter(&self) -> MultiLabelMetrics {
+        MultiLabelMetrics::new(self.labels.len(), false)
+    }
+
+    fn validation_meter(&self) -> MultiLabelMetrics {
+        MultiLabelMetrics::new(self.labels.len(), true)
+    }
+
+    fn settled(&self, meter: MultiLabelMetrics) -> MultiLabelMetrics {
+        meter.settled()
+    }
+
+    fn loss(
+        &self,
+        tape: &mut Tape,
+        output: &Value,
+        targets: &Targets,
+        meter: &mut MultiLabelMetrics,
+    ) -> Result<Value> {
+        let Targets::Labels(targets) = targets else {
+            return Err(Error::failed("internal: a loss of labels where images have one class each"));
+        };
+        let weights = self.positive_weights.as_deref();
+        let (mean, losses) = ops::binary_cross_entropy(tape, output, targets, weights)?;
+        let probabilities: Vec<f32> = ops::sigmoid(output.tensor())?.flatten_all()?.to_vec1()?;
+        // Of a mixed image, what it shows the most of.
+        let truths: Vec<bool> = targets.iter().map(|share| *share >= 0.5).collect();
+        meter.update(&probabilities, &truths, &losses)?;
+        Ok(mean)
+    }
+
+    fn running(&self, meter: &MultiLabelMetrics) -> Scores {
+        Scores::from([("loss".to_owned(), meter.loss()), ("accuracy".to_owned(), meter.accuracy())])
+    }
+
+    fn scores(&self, meter: &MultiLabelMetrics) -> Scores {
+        let mut scores = self.running(meter);
+        if let Ok(all) = meter.finish(self.labels) {
+            scores.insert("macro_f1".to_owned(), all.macro_f1);
+            scores.extend(all.map.map(|map| ("map".to_owned(), map)));
+        }
+        scores
+    }
+}
+
+impl Outcome for Labeller<'_> {
+    fn probabilities(&self, scores: &Tensor) -> Result<Tensor> {
+        ops::sigmoid(scores)
+    }
+
+    fn told(&self, probabilities: &[f32]) -> Vec<u32> {
+        let told = (0..).zip(probabilities).filter(|(_, probability)| **probability >= THRESHOLD);
+        told.map(|(label, _)| label).collect()
+    }
+
+    fn document(&self, meter: &MultiLabelMetrics) -> Result<serde_json::Value> {
+        Ok(json!(meter.finish(self.labels)?))
+    }
+
+    /// A row for each label: there is no confusion of one with another where each is told by itself.
+    fn write(&self, context: &Context, meter: &MultiLabelMetrics) -> Result<()> {
+        context.write("labels.csv", report::labels_csv(&meter.finish(self.labels)?))
+    }
+}
