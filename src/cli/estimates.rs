@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use defrost::bench::Meter;
@@ -130,18 +130,19 @@ pub fn processor_name() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// What the process had held at most when the present run began.
-static HELD_BEFORE: AtomicU64 = AtomicU64::new(0);
+/// Whether no other run went before in this process.
+static ALONE: AtomicBool = AtomicBool::new(true);
 
 /// Marks the beginning of one run of several in a process.
 pub fn begin_run() {
-    HELD_BEFORE.store(memory("VmHWM:").unwrap_or(0), Ordering::Relaxed);
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    ALONE.store(!BEGUN.swap(true, Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// Linux's count of the most bytes ever resident; unknown while it is what another run left, since large blocks are
-/// never given back.
+/// Linux's count of the most bytes ever resident; unknown where another run went before in this process, since large
+/// blocks are never given back.
 pub fn peak_bytes() -> Option<u64> {
-    memory("VmHWM:").filter(|&peak| peak > HELD_BEFORE.load(Ordering::Relaxed))
+    memory("VmHWM:").filter(|_| ALONE.load(Ordering::Relaxed))
 }
 
 fn memory(what: &str) -> Option<u64> {

@@ -161,14 +161,17 @@ impl Finished {
             ("identification.rank1", "rank 1"),
             ("train_accuracy", "training accuracy"),
         ];
-        named
-            .iter()
-            .find_map(|(key, name)| self.metric(key).map(|value| format!("{name} {}", percent(value))))
+        named.iter().find_map(|(key, name)| {
+            let value = self.metric(key)?;
+            // An area is no share of anything.
+            let shown = if *name == "AUC" { format!("{value:.3}") } else { percent(value) };
+            Some(format!("{name} {shown}"))
+        })
     }
 
     /// A number of `metrics.json`, where that nests it: a train stage's is `best.validation_accuracy`.
     fn metric(&self, key: &str) -> Option<f64> {
-        let places = ["", "best.", "last.", "parameters."];
+        let places = ["", "best.", "last."];
         places.iter().find_map(|place| self.metrics.get(&format!("{place}{key}")).copied())
     }
 }
@@ -266,7 +269,11 @@ pub fn duration(seconds: f64) -> String {
 fn table(rows: &[Finished]) -> String {
     let head = ["stage", "status", "time", "result", "trainable", "frozen"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
-        let parameters = |key: &str| row.metric(key).map(|value| count(value as u64)).unwrap_or_default();
+        // Of the whole stage: where layers thaw on the way, an epoch has fewer.
+        let parameters = |key: &str| {
+            let value = row.metrics.get(&format!("parameters.{key}"));
+            value.map(|value| count(*value as u64)).unwrap_or_default()
+        };
         let time = if row.outcome == Outcome::Cached { String::new() } else { duration(row.seconds) };
         [
             row.stage.clone(),

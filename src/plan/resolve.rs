@@ -108,12 +108,13 @@ impl Resolver<'_> {
         let data_name = stage.data()?;
         let data = self.pipeline.data.get(data_name)?;
         let images = data.images();
-        let classes = self.classes(data_name, data)?;
+        // Embeddings of anyone may be compared.
+        let anyone = matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings());
+        let classes = if anyone { Vec::new() } else { self.classes(data_name, data)? };
         let first = above.first().copied();
         let subject = match first.map(Work::subject) {
             Some(subject) if !matches!(stage, Stage::LoadWeights(_)) => {
-                // Embeddings of anyone may be compared.
-                if !matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings()) {
+                if !anyone {
                     self.same_classes(name, data_name, &subject.classes, &classes)?;
                     for work in above {
                         self.same_targets(name, data_name, work.subject(), data)?;

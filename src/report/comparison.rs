@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::text::{count, percent, significant};
+use super::text::count;
 
 /// Runs to be compared, in the order they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -66,12 +66,35 @@ impl Measure {
         Some(Self { mean, sd: (n > 1).then(|| libm::sqrt(squares / (n - 1) as f64)), n })
     }
 
-    /// `0.71 ± 0.02`, each written by `show`.
-    pub fn text(&self, show: impl Fn(f64) -> String) -> String {
-        match self.sd {
-            Some(sd) => format!("{} ± {}", show(self.mean), show(sd)),
-            None => show(self.mean),
-        }
+    /// `71.2 ± 1.6 %`: both to the same decimals, and the unit once.
+    fn text(&self, unit: &Unit) -> String {
+        let decimals = unit.decimals.unwrap_or_else(|| decimals(self.mean * unit.factor));
+        let number = |value: f64| format!("{:.decimals$}", value * unit.factor);
+        let sd = self.sd.map(|sd| format!(" ± {}", number(sd))).unwrap_or_default();
+        format!("{}{sd}{}", number(self.mean), unit.symbol)
+    }
+}
+
+/// How the numbers of a column are written.
+struct Unit {
+    factor: f64,
+    /// As many as three significant digits take, unless they are given.
+    decimals: Option<usize>,
+    symbol: &'static str,
+}
+
+const PLAIN: Unit = Unit { factor: 1.0, decimals: None, symbol: "" };
+const PERCENT: Unit = Unit { factor: 100.0, decimals: Some(1), symbol: "\u{a0}%" };
+const SECONDS: Unit = Unit { factor: 1.0, decimals: None, symbol: "\u{a0}s" };
+const MEBIBYTES: Unit = Unit { factor: 1.0 / (1u64 << 20) as f64, decimals: Some(0), symbol: "\u{a0}MiB" };
+
+/// The decimals that show three significant digits of a number.
+fn decimals(value: f64) -> usize {
+    match value.abs() {
+        value if value >= 100.0 => 0,
+        value if value >= 10.0 => 1,
+        value if value >= 1.0 => 2,
+        _ => 3,
     }
 }
 
@@ -105,8 +128,16 @@ pub struct Column {
     pub of_machine: bool,
 }
 
-/// The metrics that are shown where a stage has them; all are in the document.
-const SHOWN: [&str; 8] = ["accuracy", "macro_f1", "map", "auc", "eer", "rank_1", "top_1", "loss"];
+/// The metrics that are shown where a stage has them, those before that say the most; all are in the document.
+static SHOWN: [(&str, Unit); 7] = [
+    ("/accuracy", PERCENT),
+    ("/mean_average_precision", PLAIN),
+    ("verification.auc", PLAIN),
+    ("identification.rank1", PERCENT),
+    ("/micro_f1", PLAIN),
+    ("/macro_f1", PLAIN),
+    ("/loss", PLAIN),
+];
 /// The most columns of metrics.
 const METRIC_COLUMNS: usize = 4;
 
@@ -126,15 +157,12 @@ impl Overlay {
             plain("trainable", |group| group.trainable_parameters),
             plain("parameters", |group| group.parameters),
         ];
-        columns.extend(self.shown_metrics().into_iter().map(|name| {
-            let is_share = name.ends_with("accuracy");
-            let show = |value: f64| if is_share { percent(value) } else { significant(value, 3) };
-            self.measured(&name, false, |group| group.metrics.get(&name).copied(), &show)
+        columns.extend(self.shown_metrics().into_iter().map(|(name, unit)| {
+            let heading = name.replace("verification.", "").replace("identification.", "").replace('/', " ");
+            self.measured(&heading, false, |group| group.metrics.get(&name).copied(), unit)
         }));
-        let gib = |bytes: f64| format!("{} GiB", significant(bytes / (1u64 << 30) as f64, 3));
-        let seconds = |seconds: f64| format!("{} s", significant(seconds, 3));
-        columns.push(self.measured("time", true, |group| group.seconds, &seconds));
-        columns.push(self.measured("memory", true, |group| group.memory_bytes, &gib));
+        columns.push(self.measured("time", true, |group| group.seconds, &SECONDS));
+        columns.push(self.measured("memory", true, |group| group.memory_bytes, &MEBIBYTES));
         columns
     }
 
@@ -143,26 +171,25 @@ impl Overlay {
         name: &str,
         of_machine: bool,
         value: impl Fn(&RunGroup) -> Option<Measure>,
-        show: &dyn Fn(f64) -> String,
+        unit: &Unit,
     ) -> Column {
         let values: Vec<Option<Measure>> = self.groups.iter().map(value).collect();
-        let cell = |value: &Option<Measure>| value.map_or_else(String::new, |value| value.text(show));
-        Column { name: name.replace('/', " "), cells: values.iter().map(cell).collect(), values, of_machine }
+        let cell = |value: &Option<Measure>| value.map_or_else(String::new, |value| value.text(unit));
+        Column { name: name.to_owned(), cells: values.iter().map(cell).collect(), values, of_machine }
     }
 
     /// The metrics of the table, accuracies first.
-    fn shown_metrics(&self) -> Vec<String> {
+    fn shown_metrics(&self) -> Vec<(String, &'static Unit)> {
         let mut names: Vec<&String> = self.groups.iter().flat_map(|group| group.metrics.keys()).collect();
         names.sort();
         names.dedup();
         let mut ranked: Vec<(usize, &String)> = names
             .into_iter()
-            .filter_map(|name| {
-                Some((SHOWN.iter().position(|shown| name.ends_with(&format!("/{shown}")))?, name))
-            })
+            .filter_map(|name| Some((SHOWN.iter().position(|(shown, _)| name.ends_with(shown))?, name)))
             .collect();
         ranked.sort();
-        ranked.into_iter().take(METRIC_COLUMNS).map(|(_, name)| name.clone()).collect()
+        let shown = ranked.into_iter().take(METRIC_COLUMNS);
+        shown.map(|(rank, name)| (name.clone(), &SHOWN[rank].1)).collect()
     }
 }
 
@@ -194,7 +221,6 @@ const IN_MEMORY: &str = "a vector takes all rows, and all rows have as many fiel
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::number;
 
     fn run(seed: u64, accuracy: f64) -> ComparedRun {
         let metrics = BTreeMap::from([("test/accuracy".to_owned(), accuracy), ("test/odd".to_owned(), 1.0)]);
@@ -207,7 +233,8 @@ mod tests {
         let accuracy = group.metrics["test/accuracy"];
         assert!((accuracy.mean - 0.8).abs() < 1e-12 && (accuracy.sd.unwrap() - 0.1).abs() < 1e-12);
         assert_eq!(accuracy.n, 3);
-        assert_eq!(accuracy.text(number), "0.8 ± 0.1");
+        assert_eq!(accuracy.text(&PLAIN), "0.800 ± 0.100");
+        assert_eq!(Measure::of(&[31.25]).unwrap().text(&SECONDS), "31.2\u{a0}s");
         let overlay = Overlay {
             title: "t".into(),
             groups: vec![group, RunGroup::new("b".into(), vec![run(1, 0.5)], None)],
@@ -215,7 +242,7 @@ mod tests {
         let columns = overlay.columns();
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(names, ["runs", "trainable", "parameters", "test accuracy", "time", "memory"]);
-        assert_eq!(columns[3].cells, ["80.0\u{a0}% ± 10.0\u{a0}%", "50.0\u{a0}%"]);
+        assert_eq!(columns[3].cells, ["80.0 ± 10.0\u{a0}%", "50.0\u{a0}%"]);
         assert_eq!(columns[1].cells, ["10", ""]);
         let csv = overlay_csv(&overlay);
         assert!(csv.contains("b,test/accuracy,0.5,,1\n") && csv.contains("a,test/odd,1,0,3\n"), "{csv}");

@@ -11,12 +11,12 @@ const PLOT: [f64; 2] = [72.0, 928.0];
 const TOP: f64 = 84.0;
 const BOTTOM: f64 = 324.0;
 /// The rows below it: where they begin, how high each is, and where its label ends and its bars begin.
-const ROWS: f64 = 412.0;
+const ROWS: f64 = 424.0;
 const ROW: f64 = 34.0;
-const LABELS: [f64; 2] = [24.0, 236.0];
-const BARS: [f64; 2] = [252.0, 936.0];
+const LABELS: [f64; 2] = [24.0, 210.0];
+const BARS: [f64; 2] = [218.0, 936.0];
 /// Between two columns of bars.
-const GAP: f64 = 18.0;
+const GAP: f64 = 14.0;
 
 /// Draws runs over each other: validation accuracy by epoch, and a row for each group with mean and standard deviation.
 ///
@@ -83,7 +83,11 @@ fn rows(svg: &mut Svg, data: &Overlay, columns: &[Column]) {
     let heading = Font::new(12.0, Paint::Muted, Anchor::Start);
     for (place, column) in columns.iter().enumerate() {
         let left = BARS[0] + room * place as f64;
-        svg.text([left, ROWS - 16.0], &fit(&column.name, 12.0, room - GAP), heading);
+        // A stage, and below it what was measured.
+        let (above, below) = column.name.split_once(' ').unwrap_or(("", &column.name));
+        for (line, y) in [(above, ROWS - 30.0), (below, ROWS - 15.0)] {
+            svg.text_with_title([left, y], &fit(line, 12.0, room - GAP / 2.0), Some(&column.name), heading);
+        }
     }
     for (index, group) in data.groups.iter().enumerate() {
         let y = ROWS + ROW * index as f64;
@@ -111,7 +115,7 @@ fn bar(svg: &mut Svg, column: &Column, index: usize, [left, right]: [f64; 2], y:
         return svg.text([left, y + 12.4], "–", Font { paint: Paint::Muted, ..font });
     };
     let cell = &column.cells[index];
-    svg.text_with_title([left, y + 6.0], &fit(cell, font.size, right - left), Some(cell), font);
+    svg.text_with_title([left, y + 6.0], &fit(cell, font.size, right - left + GAP / 2.0), Some(cell), font);
     if most <= 0.0 || !most.is_finite() || width(cell, font.size) <= 0.0 {
         return;
     }
@@ -145,7 +149,7 @@ mod tests {
         let text = overlay(&Overlay { title: "turtles".into(), groups }).document();
         assert_eq!(text.matches("<polyline").count(), 3);
         assert!(text.contains("arch=resnet18 (n = 2)") && text.contains("arch=&lt;lite&gt;"), "{text}");
-        assert!(text.contains("85.0\u{a0}% ± 7.1\u{a0}%") && text.contains(">–<"), "{text}");
+        assert!(text.contains("85.0 ± 7.1\u{a0}%") && text.contains(">–<"), "{text}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Runs read for a comparison: parameters, metrics, curves, and what their stages took wherever they were computed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -64,7 +64,11 @@ fn read(run: &RunDirectory, costs: &Costs) -> Result<Read> {
     });
     let evaluated = record.stages.iter().filter(|stage| stage.kind == "evaluate");
     let metrics = evaluated.flat_map(|stage| {
-        let found = results(run, &stage.name).into_iter().filter(|(name, _)| !name.contains('.'));
+        let whole = |name: &str| {
+            let parts = ["verification.", "identification."];
+            !parts.iter().fold(name, |name, part| name.strip_prefix(part).unwrap_or(name)).contains('.')
+        };
+        let found = results(run, &stage.name).into_iter().filter(|(name, _)| whole(name));
         found.map(|(name, value)| (format!("{}/{name}", stage.name), value)).collect::<Vec<_>>()
     });
     let mut metrics: BTreeMap<String, f64> = metrics.collect();
@@ -165,7 +169,23 @@ fn labels(groups: &[Vec<Read>]) -> Vec<String> {
             _ => format!("{}/{}", run.name, run.id),
         })
     };
-    groups.iter().map(of_group).collect()
+    without_the_axis(groups.iter().map(of_group).collect())
+}
+
+/// Where all labels are values of one and the same axis, that need not be said each time.
+fn without_the_axis(labels: Vec<String>) -> Vec<String> {
+    let axes: Option<BTreeSet<&str>> =
+        labels.iter().map(|label| label.split_once('=').map(|(axis, _)| axis)).collect();
+    if labels.len() < 2
+        || axes.is_none_or(|axes| axes.len() != 1)
+        || labels.iter().any(|label| label.contains(", "))
+    {
+        return labels;
+    }
+    labels
+        .iter()
+        .map(|label| label.split_once('=').map_or(label.as_str(), |(_, value)| value).to_owned())
+        .collect()
 }
 
 /// What stages took where they were computed, by key: a run that found one in the store did not pay for it.
@@ -202,7 +222,10 @@ impl Costs {
         record.stages.iter().map(|stage| Some(self.by_key.get(&stage.key?)?.0)).sum()
     }
 
+    /// None where some stage's peak is not known: it might be the highest.
     fn memory(&self, record: &RunRecord) -> Option<u64> {
-        record.stages.iter().filter_map(|stage| self.by_key.get(&stage.key?)?.1).max()
+        let peaks: Option<Vec<u64>> =
+            record.stages.iter().map(|stage| self.by_key.get(&stage.key?)?.1).collect();
+        peaks?.into_iter().max()
     }
 }

@@ -8,6 +8,7 @@ mod embed;
 mod encoders;
 mod ensemble;
 mod environment;
+mod examples;
 mod failure;
 mod features;
 mod gc;

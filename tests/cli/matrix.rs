@@ -80,7 +80,7 @@ fn compares(project: &Project, ran: &BTreeMap<String, Value>) {
     let compared = document(&project.defrost(&["compare", "colours.toml", "--out", "shown", "--json"]));
     let groups = compared["groups"].as_array().unwrap();
     let labels: Vec<&str> = groups.iter().map(|group| group["label"].as_str().unwrap()).collect();
-    assert_eq!(labels, ["tune=short", "tune=head"]);
+    assert_eq!(labels, ["short", "head"]);
     let accuracy = |label: &str| ran[label]["stages"][3]["metrics"]["accuracy"].as_f64().unwrap();
     let (one, two) = (accuracy(LABELS[0]), accuracy(LABELS[2]));
     let measure = &groups[0]["metrics"]["test/accuracy"];
@@ -98,7 +98,7 @@ fn compares(project: &Project, ran: &BTreeMap<String, Value>) {
         assert!(project.path().join(file.as_str().unwrap()).is_file(), "{file}");
     }
     let page = std::fs::read_to_string(project.path().join("shown/compare.html")).unwrap();
-    assert!(page.contains("tune=head") && !page.contains("src="), "the page stands alone");
+    assert!(page.contains("head (n") && !page.contains("src="), "the page stands alone");
     let one = document(&project.defrost(&["compare", "colours/seed=1", "--json"]));
     assert_eq!(one["groups"].as_array().unwrap().len(), 2, "{one}");
 }

@@ -56,6 +56,10 @@ fn what_joins_when_is_in_the_plan_the_table_the_history_and_the_pictures() {
     assert_eq!(run.read("stages/frozen/curves.svg").matches(">thaws ").count(), 4);
     assert!(run.read("report.html").contains("<li>from epoch 2: 3 tensors, "));
     assert!(!run.read("stages/finetune/history.csv").contains("trainable_parameters"));
+    // The table at the end counts what trains in all, whichever epoch was the best.
+    let shown = String::from_utf8(project.defrost(&["run", "colours.toml"]).stderr).unwrap();
+    let line = shown.lines().find(|line| line.starts_with("frozen ")).expect("a row for each stage");
+    assert!(line.split_whitespace().any(|word| word == "1,021,443"), "{shown}");
     assert_eq!(run.metrics("frozen")["broken_images"], 0);
     assert_eq!(run.metrics("frozen")["parameters"]["phases"][2]["after_epochs"], 2);
     let verified = project.defrost(&["verify", "colours"]);

@@ -51,7 +51,8 @@ def convert(file):
         state[f"{norm}.num_batches_tracked"] = np.array(0, dtype=np.int64)
     state["classifier.1.weight"] = head["kernel"][()].T
     state["classifier.1.bias"] = head["bias"][()]
-    return {name: np.ascontiguousarray(tensor) for name, tensor in state.items()}
+    # Contiguous and of the same shape: `np.ascontiguousarray` would make a count of batches a list of one.
+    return {name: np.array(tensor, order="C") for name, tensor in state.items()}
 
 
 def check(path, images):

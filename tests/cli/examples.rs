@@ -1,0 +1,117 @@
+//! The pipelines of `pipelines/`: each is one that a person could run as it stands, given images and published weights.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::project::{Project, document};
+use defrost::model::Model;
+use defrost::pipeline;
+use serde_json::{Map, Value, json};
+
+/// What the pipelines ask the environment for: folders of images, and files of weights by architecture.
+const IMAGES: [&str; 6] = ["FACES", "STRANGERS", "PHOTOS", "TURTLES", "DOMAIN", "TASK"];
+const WEIGHTS: [(&str, &str); 3] =
+    [("RESNET18", "resnet18"), ("RESNET50", "resnet50"), ("EFFICIENTNET_B0", "efficientnet_b0")];
+
+/// It takes its weights from a stage of another of these pipelines.
+const ASKING: &str = "transfer";
+
+#[test]
+fn every_pipeline_of_the_folder_plans_all_its_stages() {
+    let world = World::new();
+    let mut runs = BTreeMap::new();
+    for entry in fs::read_dir(pipelines()).expect("the folder is there").flatten() {
+        let name = entry.file_name().into_string().expect("UTF-8");
+        if let Some(name) = name.strip_suffix(".toml").filter(|name| *name != ASKING) {
+            runs.insert(name.to_owned(), world.plan(name));
+        }
+    }
+    // Its weights are those of a stage that was not run, and it says which.
+    let refused =
+        String::from_utf8(world.command(ASKING).output().expect("defrost starts").stderr).expect("UTF-8");
+    assert!(refused.contains("pretrain-transfer.toml --until domain"), "{refused}");
+    for (name, runs) in &runs {
+        for stage in runs.iter().flat_map(|run| run["stages"].as_array().expect("a list of stages")) {
+            assert_eq!(stage["status"], "miss", "{name}: {stage}");
+        }
+    }
+    let count = |name: &str| runs[name].len();
+    assert_eq!([count("turtle-compare"), count("turtle-progressive"), count("face-arcface")], [15, 1, 1]);
+}
+
+fn pipelines() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines")
+}
+
+/// Images of whatever classes a pipeline names, and weights of the right names and shapes that are all zero.
+struct World(Project);
+
+impl World {
+    fn new() -> Self {
+        let world = Self(Project::new());
+        let folder = world.0.path().join("weights");
+        fs::create_dir(&folder).expect("the folder is ours");
+        for arch in ["resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "efficientnet_b2"] {
+            zeros(&folder.join(arch).with_extension("pth"), arch);
+        }
+        world
+    }
+
+    /// The runs that `plan` shows.
+    fn plan(&self, name: &str) -> Vec<Value> {
+        let document = document(&self.command(name).output().expect("defrost starts"));
+        document.get("runs").and_then(Value::as_array).cloned().unwrap_or_else(|| vec![document.clone()])
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let file = pipelines().join(name).with_extension("toml");
+        let images = self.images(&fs::read_to_string(&file).expect("the file is there"), name);
+        let weights = self.0.path().join("weights");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_defrost"));
+        command
+            .args(["plan", "--json", "--no-estimates", "--runs-dir"])
+            .arg(self.0.path().join("runs"))
+            .arg(file);
+        command.env("WEIGHTS", &weights).envs(IMAGES.map(|variable| (variable, &images)));
+        command.envs(WEIGHTS.map(|(variable, arch)| (variable, weights.join(arch).with_extension("pth"))));
+        command
+    }
+
+    /// A folder with a folder for each class of the pipeline, three where it names none.
+    fn images(&self, text: &str, name: &str) -> PathBuf {
+        let document: toml::Table = text.parse().expect("TOML");
+        let data =
+            document.get("data").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
+        let named = data.filter_map(|data| data.get("classes")?.as_array()).flatten();
+        let mut classes: Vec<&str> = named.filter_map(toml::Value::as_str).collect();
+        if classes.is_empty() {
+            classes = vec!["leatherback", "loggerhead", "ridley"];
+        }
+        for class in classes {
+            for number in 0..60 {
+                self.0.image(&format!("{name}/{class}/{number}.png"), [90, 120, 150], number);
+            }
+        }
+        self.0.path().join(name)
+    }
+}
+
+/// Writes weights as torchvision publishes them, by name and shape: the numbers are a hole in the file.
+fn zeros(path: &Path, arch: &str) {
+    let spec: pipeline::Model = serde_json::from_value(json!({ "arch": arch })).expect("an architecture");
+    let (mut header, mut end) = (Map::new(), 0);
+    for tensor in &Model::build(&spec, 1000).description.tensors {
+        let begin = end;
+        end += 4 * tensor.elements() as u64;
+        let entry = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end] });
+        header.insert(tensor.name.clone(), entry);
+    }
+    let header = Value::from(header).to_string();
+    let mut file = File::create(path).expect("the folder is ours");
+    file.write_all(&(header.len() as u64).to_le_bytes()).expect("the file is ours");
+    file.write_all(header.as_bytes()).expect("the file is ours");
+    file.set_len(8 + header.len() as u64 + end).expect("the file is ours");
+}
