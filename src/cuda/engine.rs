@@ -260,7 +260,7 @@ fn driver_is_emulated(device: &CudaDevice) -> bool {
 }
 
 /// What begins the message of an error that memory was too small for.
-const OUT_OF_MEMORY: &str = "the GPU's memory is full";
+const OUT_OF_MEMORY: &str = "the GPU has no more memory";
 
 /// The bytes that this process has held at most and those of the GPU, if the error is that there are no more.
 pub fn out_of_memory(error: &Error, device: &Device) -> Option<(usize, usize)> {
