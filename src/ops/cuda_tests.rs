@@ -4,6 +4,8 @@
 //! Both halves compute in f32 from the same numbers, and f64 on the CPU says what is right. The GPU's error, max|Δ| /
 //! max|expected|, may be twice the CPU's, or what is stated where sums are long.
 
+use std::slice::from_ref;
+
 use candle_core::{DType, Device, Tensor};
 
 use super::*;
@@ -85,10 +87,10 @@ const ACTIVATIONS: [Activation; 6] = [
 fn cuda_elementwise() {
     let x = normal("x", &[3, 4, 5, 37]);
     for kind in &ACTIVATIONS[1..] {
-        check(&format!("{kind:?}"), &[x.clone()], SHORT, &|tape, x| activation(tape, &x[0], *kind));
+        check(&format!("{kind:?}"), from_ref(&x), SHORT, &|tape, x| activation(tape, &x[0], *kind));
     }
     check("sum", &[x.clone(), normal("y", &[3, 4, 5, 37])], 0.0, &|tape, x| add(tape, &x[0], &x[1]));
-    check("a sum of one", &[x.clone()], 0.0, &|tape, x| {
+    check("a sum of one", from_ref(&x), 0.0, &|tape, x| {
         let twice = add(tape, &x[0], &x[0])?;
         add(tape, &twice, &x[0])
     });
@@ -106,7 +108,7 @@ fn cuda_pooling() {
         ([3, 2], [2, 1], [0, 0, 2, 1]),
     ] {
         let window = Window { kernel, stride, padding };
-        check(&format!("{window:?}"), &[x.clone()], 0.0, &|tape, x| max_pool2d(tape, &x[0], window));
+        check(&format!("{window:?}"), from_ref(&x), 0.0, &|tape, x| max_pool2d(tape, &x[0], window));
     }
     check("average", &[x], SHORT, &|tape, x| global_average_pool(tape, &x[0]));
 }
@@ -124,8 +126,8 @@ fn cuda_linear() {
 #[test]
 #[ignore = "asks for a GPU"]
 fn cuda_convolution() {
-    // images, height, width, inputs, outputs, kernel, stride, padding, groups
-    let cases: [([usize; 5], [usize; 2], [usize; 2], [usize; 4], usize); 10] = [
+    // [images, height, width, inputs, outputs], kernel, stride, padding, groups
+    let cases = [
         ([2, 9, 7, 3, 8], [7, 7], [2, 2], [3; 4], 1),
         ([2, 8, 6, 12, 20], [1, 1], [1, 1], [0; 4], 1),
         ([2, 8, 6, 12, 20], [1, 1], [2, 2], [0; 4], 1),
@@ -247,7 +249,7 @@ fn cuda_losses_and_probabilities() {
     let labels = [2, 0, 299, 150, 7];
     for smoothing in [0.0, 0.1, 1.0] {
         let logits = (normal("logits", &[5, 300]) * 5.0).unwrap();
-        check("cross-entropy", &[logits.clone()], LONG, &|tape, x| {
+        check("cross-entropy", from_ref(&logits), LONG, &|tape, x| {
             Ok(cross_entropy(tape, &x[0], &labels, smoothing)?.0)
         });
         let run = |device: &Device| {
@@ -328,11 +330,11 @@ fn cuda_losses_of_labels_and_of_teachers() {
     let logits = (normal("logits", &[5, 7]) * 4.0).unwrap();
     let targets: Vec<f32> = (0..35u8).map(|place| f32::from(place % 3) / 2.0).collect();
     let weights = [0.5, 1.0, 2.0, 3.0, 1.0, 0.1, 7.0];
-    check("binary cross-entropy", &[logits.clone()], LONG, &|tape, x| {
+    check("binary cross-entropy", from_ref(&logits), LONG, &|tape, x| {
         Ok(binary_cross_entropy(tape, &x[0], &targets, Some(&weights))?.0)
     });
     let teacher = (normal("teacher", &[5, 7]) * 3.0).unwrap();
-    check("a blend with a teacher's", &[logits.clone()], LONG, &|tape, x| {
+    check("a blend with a teacher's", from_ref(&logits), LONG, &|tape, x| {
         let like = x[0].tensor();
         let teacher = teacher.to_dtype(like.dtype()).unwrap().to_device(like.device()).unwrap();
         let taught = distillation(tape, &x[0], &teacher, 2.0)?;

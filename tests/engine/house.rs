@@ -29,7 +29,10 @@ fn library() -> Vec<(PathBuf, String)> {
     let mut library = Vec::new();
     for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
         let below = path.strip_prefix(&root).unwrap().to_owned();
-        let is_test = below.iter().any(|part| part.to_string_lossy().starts_with("tests"));
+        let is_test = below
+            .iter()
+            .map(|part| part.to_string_lossy())
+            .any(|part| part.starts_with("tests") || part.ends_with("tests.rs"));
         if below.starts_with("cli") || below == Path::new("main.rs") || is_test {
             continue;
         }

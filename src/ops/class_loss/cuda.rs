@@ -4,7 +4,6 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::autograd::{Tape, Value};
 use crate::cuda::{Engine, address, arguments, as_type, kernel};
-use crate::device::placed;
 use crate::error::Result;
 
 /// A loss of scores, computed on the host and to its bits, with whatever else comes of it: scores are few, each row's loss is
@@ -14,18 +13,18 @@ pub fn through_host<R>(
     scores: &Value,
     loss: impl FnOnce(&mut Tape, &Value) -> Result<(Value, R)>,
 ) -> Result<(Value, R)> {
-    let (dtype, device) = (scores.tensor().dtype(), scores.tensor().device());
+    let (dtype, engine) = (scores.tensor().dtype(), Engine::of(scores.tensor())?);
     let mut own = Tape::new();
     let on_host = as_type(scores.tensor(), DType::F32)?.to_device(&Device::Cpu)?;
     let leaf = if scores.is_constant() { Value::constant(on_host) } else { own.leaf(on_host) };
     let (mean, rest) = loss(&mut own, &leaf)?;
-    let value = placed(mean.tensor(), device)?;
+    let value = engine.upload(mean.tensor())?;
     if scores.is_constant() {
         return Ok((Value::constant(value), rest));
     }
     let gradient = own.backward(&mean)?.take(&leaf);
     let gradient = gradient.map_or_else(|| Ok(leaf.tensor().zeros_like()?), Ok::<_, crate::Error>)?;
-    let gradient = as_type(&placed(&gradient, device)?, dtype)?;
+    let gradient = as_type(&engine.upload(&gradient)?, dtype)?;
     Ok((tape.record(&[scores], value, || super::ByGradient { gradient }), rest))
 }
 
