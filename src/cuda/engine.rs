@@ -16,6 +16,7 @@ use candle_core::{CudaDevice, DType, Device, Shape, Storage, Tensor};
 use super::blas::Blas;
 use super::convolution::Dnn;
 use super::launch::Arguments;
+use super::readback::Landing;
 use super::upload::Upload;
 use crate::error::{Error, Result};
 
@@ -35,6 +36,8 @@ pub struct Engine {
     pub(super) blas: Blas,
     pub(super) dnn: Mutex<Dnn>,
     upload: Mutex<Upload>,
+    /// Memory for numbers on their way to the host, while none are.
+    pub(super) landings: Mutex<Vec<Landing>>,
 }
 
 /// How products of f32 are computed.
@@ -96,6 +99,7 @@ impl Engine {
             dnn: Mutex::new(Dnn::new(&stream)?),
             upload: Mutex::new(Upload::new(context)?),
             functions: Mutex::default(),
+            landings: Mutex::default(),
             settings: Mutex::default(),
             device: device.clone(),
             stream,

@@ -12,6 +12,7 @@ mod elementwise;
 mod engine;
 mod launch;
 mod library;
+mod readback;
 mod rows;
 mod upload;
 
@@ -23,7 +24,7 @@ pub use elementwise::{add, add_in_place, as_type, scaled};
 pub use engine::{Address, Engine, Settings, address, optional, out_of_memory};
 pub use launch::{Arguments, Chunks, Frame, Grid, kernel};
 pub use library::{Library, libraries, require_libraries};
-
+pub use readback::{Readback, read_back};
 pub use rows::{block, joined};
 
 pub(crate) use launch::arguments;

@@ -1,12 +1,14 @@
 //! Binary cross-entropy of each class by itself: images of several classes, or of none.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::class_loss::ByGradient;
-#[cfg(feature = "cuda")]
-use super::class_loss::cuda::through_host;
 use super::float::{Float, by_dtype, tensor, with_slice};
+use super::later::Later;
 use super::on_cuda::on_cuda;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
@@ -21,12 +23,19 @@ pub fn binary_cross_entropy(
     logits: &Value,
     targets: &[f32],
     positive_weights: Option<&[f64]>,
-) -> Result<(Value, Vec<f64>)> {
-    on_cuda!(
-        logits.tensor(),
-        through_host(tape, logits, |tape, logits| forward::<f32>(tape, logits, targets, positive_weights))
-    );
-    by_dtype!(logits.tensor(), T => forward::<T>(tape, logits, targets, positive_weights))
+) -> Result<(Value, Later<f64>)> {
+    let (rows, classes) = logits.tensor().dims2()?;
+    if rows * classes == 0 || targets.len() != rows * classes {
+        let targets = targets.len();
+        return Err(Error::failed(format!(
+            "internal: {targets} targets for {rows} rows of {classes} logits"
+        )));
+    }
+    on_cuda!(logits.tensor(), cuda::forward(tape, logits, targets, positive_weights));
+    by_dtype!(logits.tensor(), T => {
+        let (mean, losses) = forward::<T>(tape, logits, targets, positive_weights)?;
+        Ok((mean, Later::here(losses)))
+    })
 }
 
 fn forward<T: Float>(
@@ -36,12 +45,6 @@ fn forward<T: Float>(
     positive_weights: Option<&[f64]>,
 ) -> Result<(Value, Vec<f64>)> {
     let (rows, classes) = logits.tensor().dims2()?;
-    if rows * classes == 0 || targets.len() != rows * classes {
-        let targets = targets.len();
-        return Err(Error::failed(format!(
-            "internal: {targets} targets for {rows} rows of {classes} logits"
-        )));
-    }
     let part = 1.0 / (rows * classes) as f64;
     let width = if logits.is_constant() { 0 } else { classes };
     let (losses, gradient): (Vec<f64>, Vec<Vec<T>>) = with_slice(logits.tensor(), |logits: &[T]| {
@@ -108,11 +111,12 @@ mod tests {
         let logits = Value::constant(Tensor::new(&[[1e30f32, -1e30], [-1e30, 1e30]], &Device::Cpu).unwrap());
         let targets = [1.0, 0.0, 0.0, 0.0];
         let (_, losses) = binary_cross_entropy(&mut Tape::new(), &logits, &targets, None).unwrap();
+        let losses = losses.read().unwrap();
         assert_eq!(losses[0], 0.0);
         assert!((losses[1] / 0.5e30 - 1.0).abs() < 1e-6);
         let (_, losses) =
             binary_cross_entropy(&mut Tape::new(), &logits, &[0.0, 1.0, 1.0, 0.0], None).unwrap();
-        assert!(losses.iter().all(|loss| (loss / 1e30 - 1.0).abs() < 1e-6));
+        assert!(losses.read().unwrap().iter().all(|loss| (loss / 1e30 - 1.0).abs() < 1e-6));
         assert!(binary_cross_entropy(&mut Tape::new(), &logits, &[1.0], None).is_err());
     }
 }

@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::float::{Float, by_dtype, tensor, with_slice};
+use super::later::Later;
 use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
@@ -45,6 +46,10 @@ pub trait ClassLoss: Sync {
     /// The loss of `scores` [K], times the weight of its class; `share` times its gradient is added to `gradient` [K],
     /// unless that is empty.
     fn loss(&self, scores: &[f64], class: usize, share: f64, gradient: &mut [f64]) -> f64;
+
+    /// The same on a GPU.
+    #[cfg(feature = "cuda")]
+    fn kernel(&self) -> cuda::Kernel<'_>;
 }
 
 /// A loss over a batch.
@@ -52,7 +57,7 @@ pub struct Losses {
     /// Σ losses / Σ weights, as PyTorch's weighted mean: a scalar on the tape.
     pub mean: Value,
     /// Of each row, its weight included.
-    pub rows: Vec<f64>,
+    pub rows: Later<f64>,
     /// What each row counts.
     pub weights: Vec<f64>,
 }
@@ -61,23 +66,6 @@ pub struct Losses {
 ///
 /// Computed in f64 whatever the scores are. A loss that is not finite is returned as it is.
 pub fn class_loss(
-    tape: &mut Tape,
-    scores: &Value,
-    targets: &[Mixture],
-    loss: &dyn ClassLoss,
-) -> Result<Losses> {
-    on_cuda!(scores.tensor(), {
-        let on_host = |tape: &mut Tape, scores: &Value| {
-            let Losses { mean, rows, weights } = forward::<f32>(tape, scores, targets, loss)?;
-            Ok((mean, (rows, weights)))
-        };
-        let (mean, (rows, weights)) = cuda::through_host(tape, scores, on_host)?;
-        Ok(Losses { mean, rows, weights })
-    });
-    by_dtype!(scores.tensor(), T => forward::<T>(tape, scores, targets, loss))
-}
-
-fn forward<T: Float>(
     tape: &mut Tape,
     scores: &Value,
     targets: &[Mixture],
@@ -96,6 +84,25 @@ fn forward<T: Float>(
     let weight = |target: &Mixture| target.parts().map(|(class, share)| share * loss.weight(class)).sum();
     let weights: Vec<f64> = targets.iter().map(weight).collect();
     let part = 1.0 / weights.iter().sum::<f64>();
+    on_cuda!(scores.tensor(), {
+        let (mean, rows) = cuda::against_mixtures(tape, scores, targets, loss, part)?;
+        Ok(Losses { mean, rows: rows.later()?, weights })
+    });
+    by_dtype!(scores.tensor(), T => {
+        let (mean, rows) = forward::<T>(tape, scores, targets, loss, part)?;
+        Ok(Losses { mean, rows: Later::here(rows), weights })
+    })
+}
+
+/// The mean loss, and each row's.
+fn forward<T: Float>(
+    tape: &mut Tape,
+    scores: &Value,
+    targets: &[Mixture],
+    loss: &dyn ClassLoss,
+    part: f64,
+) -> Result<(Value, Vec<f64>)> {
+    let (rows, classes) = scores.tensor().dims2()?;
     let width = if scores.is_constant() { 0 } else { classes };
     let (losses, gradient): (Vec<f64>, Vec<Vec<T>>) = with_slice(scores.tensor(), |scores: &[T]| {
         let rows = scores.par_chunks(classes).zip(targets);
@@ -110,8 +117,7 @@ fn forward<T: Float>(
     })?;
     let mean = Tensor::new(T::from_f64(losses.iter().sum::<f64>() * part), &Device::Cpu)?;
     let gradient = tensor(gradient.concat(), (if width == 0 { 0 } else { rows }, classes))?;
-    let mean = tape.record(&[scores], mean, || ByGradient { gradient });
-    Ok(Losses { mean, rows: losses, weights })
+    Ok((tape.record(&[scores], mean, || ByGradient { gradient }), losses))
 }
 
 /// The gradient is all that the backward pass needs, and costs next to nothing beside the loss.

@@ -6,8 +6,11 @@ mod cuda;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use super::class_loss::cuda::Kernel;
 use super::class_loss::{ByGradient, ClassLoss};
 use super::float::{Float, by_dtype, tensor, with_slice};
+use super::later::Later;
 use super::on_cuda::on_cuda;
 use super::softmax::Row;
 use crate::autograd::{Tape, Value};
@@ -23,14 +26,17 @@ pub fn cross_entropy(
     logits: &Value,
     labels: &[u32],
     label_smoothing: f64,
-) -> Result<(Value, Vec<f64>)> {
+) -> Result<(Value, Later<f64>)> {
     let (rows, classes) = logits.tensor().dims2()?;
     if rows == 0 || rows != labels.len() || labels.iter().any(|label| *label as usize >= classes) {
         let labels = labels.len();
         return Err(Error::failed(format!("internal: {labels} labels for {rows} rows of {classes} logits")));
     }
     on_cuda!(logits.tensor(), cuda::forward(tape, logits, labels, label_smoothing));
-    by_dtype!(logits.tensor(), T => forward::<T>(tape, logits, labels, label_smoothing))
+    by_dtype!(logits.tensor(), T => {
+        let (mean, losses) = forward::<T>(tape, logits, labels, label_smoothing)?;
+        Ok((mean, Later::here(losses)))
+    })
 }
 
 fn forward<T: Float>(
@@ -113,6 +119,12 @@ impl ClassLoss for CrossEntropy<'_> {
         let counted = counts.iter().zip(logits).filter(|(count, _)| **count > 0.0);
         counted.map(|(count, logit)| count * (log_sum - (logit - row.maximum))).sum()
     }
+
+    #[cfg(feature = "cuda")]
+    fn kernel(&self) -> Kernel<'_> {
+        let (settings, class_weights) = ([self.label_smoothing, 0.0, 0.0], self.class_weights);
+        Kernel { name: "weighted_cross_entropy", settings, class_weights }
+    }
 }
 
 #[cfg(test)]
@@ -147,7 +159,8 @@ mod tests {
                 fixture.assert(&format!("{name}.logits"), &grads[0]);
                 let constant = Value::constant(logits.clone());
                 let (_, losses) = cross_entropy(&mut Tape::new(), &constant, &labels, smoothing).unwrap();
-                fixture.assert(&format!("{name}.samples"), &Tensor::new(losses, &Device::Cpu).unwrap());
+                let losses = Tensor::new(losses.read().unwrap(), &Device::Cpu).unwrap();
+                fixture.assert(&format!("{name}.samples"), &losses);
             }
         }
     }
@@ -182,14 +195,15 @@ mod tests {
         let (plain, rows) = cross_entropy(&mut tape, &logits, &labels, 0.1).unwrap();
         let mixed = class_loss(&mut tape, &logits, &labels.map(Mixture::of), &loss).unwrap();
         let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-14);
-        assert!(close(&rows, &mixed.rows) && close(&numbers(plain.tensor()), &numbers(mixed.mean.tensor())));
+        let rows = [rows, mixed.rows].map(|rows| rows.read().unwrap());
+        assert!(close(&rows[0], &rows[1]) && close(&numbers(plain.tensor()), &numbers(mixed.mean.tensor())));
     }
 
     #[test]
     fn extremes_are_finite_where_mathematics_says_so_and_honest_where_not() {
         let run = |logits: [f32; 3], label| {
             let logits = Value::constant(Tensor::new(&[logits], &Device::Cpu).unwrap());
-            cross_entropy(&mut Tape::new(), &logits, &[label], 0.0).unwrap().1[0]
+            cross_entropy(&mut Tape::new(), &logits, &[label], 0.0).unwrap().1.read().unwrap()[0]
         };
         assert_eq!(run([1e38, -1e38, 0.0], 0), 0.0);
         assert_eq!(run([f32::MAX, f32::MIN, 0.0], 1), 2.0 * f64::from(f32::MAX));

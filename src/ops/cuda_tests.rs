@@ -258,7 +258,7 @@ fn cuda_losses_and_probabilities() {
                 cross_entropy(&mut Tape::new(), &Value::constant(logits.clone()), &labels, smoothing)
                     .unwrap()
                     .1;
-            (losses, softmax(&logits).unwrap().to_device(&Device::Cpu).unwrap())
+            (losses.read().unwrap(), softmax(&logits).unwrap().to_device(&Device::Cpu).unwrap())
         };
         let ((losses, probabilities), (expected, exact)) = (run(&gpu()), run(&Device::Cpu));
         assert!(
@@ -269,7 +269,7 @@ fn cuda_losses_and_probabilities() {
     let extreme = |logits: [f32; 3], device: &Device| {
         let logits =
             Value::constant(Tensor::new(&[logits], &Device::Cpu).unwrap().to_device(device).unwrap());
-        cross_entropy(&mut Tape::new(), &logits, &[0], 0.0).unwrap().1[0]
+        cross_entropy(&mut Tape::new(), &logits, &[0], 0.0).unwrap().1.read().unwrap()[0]
     };
     let gpu = gpu();
     assert_eq!(extreme([1e38, -1e38, 0.0], &gpu), 0.0);

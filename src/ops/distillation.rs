@@ -1,11 +1,12 @@
 //! Distillation: Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network* (2015), §2.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::class_loss::ByGradient;
-#[cfg(feature = "cuda")]
-use super::class_loss::cuda::through_host;
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::on_cuda::on_cuda;
 use super::softmax::Row;
@@ -20,12 +21,7 @@ pub fn distillation(tape: &mut Tape, logits: &Value, teacher: &Tensor, temperatu
         let shapes = (logits.tensor().dims(), teacher.dims());
         return Err(Error::failed(format!("internal: a student's and a teacher's logits of {shapes:?}")));
     }
-    on_cuda!(logits.tensor(), {
-        let teacher = teacher.to_device(&Device::Cpu)?;
-        let on_host =
-            |tape: &mut Tape, logits: &Value| Ok((forward::<f32>(tape, logits, &teacher, temperature)?, ()));
-        Ok(through_host(tape, logits, on_host)?.0)
-    });
+    on_cuda!(logits.tensor(), cuda::forward(tape, logits, teacher, temperature));
     by_dtype!(logits.tensor(), T => forward::<T>(tape, logits, teacher, temperature))
 }
 

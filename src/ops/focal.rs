@@ -1,6 +1,8 @@
 //! The focal loss: Lin et al., *Focal Loss for Dense Object Detection* (ICCV 2017), eq. 5, over a softmax.
 
 use super::class_loss::ClassLoss;
+#[cfg(feature = "cuda")]
+use super::class_loss::cuda::Kernel;
 use super::softmax::Row;
 
 /// −weight · (1 − p)^gamma · log p for the probability p of the right class: what is told well already counts less. With a
@@ -40,6 +42,12 @@ impl ClassLoss for Focal<'_> {
             };
         }
         weight * focus * surprise
+    }
+
+    #[cfg(feature = "cuda")]
+    fn kernel(&self) -> Kernel<'_> {
+        let (settings, class_weights) = ([self.gamma, 0.0, 0.0], self.class_weights);
+        Kernel { name: "focal", settings, class_weights }
     }
 }
 

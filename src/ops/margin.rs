@@ -1,6 +1,8 @@
 //! Cross-entropy with a margin on the cosine of the right class: ArcFace and CosFace.
 
 use super::class_loss::ClassLoss;
+#[cfg(feature = "cuda")]
+use super::class_loss::cuda::Kernel;
 use super::softmax::Row;
 
 /// sin² is not believed below this: f32 cannot tell cosines nearer to 1 or −1 from them.
@@ -63,6 +65,16 @@ impl ClassLoss for MarginLoss<'_> {
             *gradient += share * weight * towards;
         }
         weight * (libm::log(row.sum) - (scores[class] - row.maximum))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn kernel(&self) -> Kernel<'_> {
+        let (margin, kind) = match self.margin {
+            Margin::Cosine { margin } => (margin, 0.0),
+            Margin::Angle { margin, easy: false } => (margin, 1.0),
+            Margin::Angle { margin, easy: true } => (margin, 2.0),
+        };
+        Kernel { name: "margin", settings: [margin, self.scale, kind], class_weights: self.class_weights }
     }
 }
 

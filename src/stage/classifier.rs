@@ -1,6 +1,6 @@
 //! The task of telling classes apart: a loss on scores, counted by the classification metrics.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use serde_json::json;
 
 use super::{Context, Outcome};
@@ -8,7 +8,7 @@ use crate::autograd::{Tape, Value};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::metrics::{ClassificationMetrics, most_likely};
-use crate::ops::{self, Margin};
+use crate::ops::{self, Later, Margin};
 use crate::pipeline::{Distill, Head, Loss, Train};
 use crate::report;
 use crate::stage::Subject;
@@ -58,29 +58,31 @@ pub(super) fn rare_paths(loss: &Loss, mixes: bool) -> &'static [&'static str] {
     }
 }
 
+/// What is counted of a batch.
+pub struct Reading {
+    scores: Later<f32>,
+    labels: Vec<u32>,
+    losses: Later<f64>,
+    /// What each image counts, where classes count differently.
+    weights: Option<Vec<f64>>,
+}
+
 impl Task for Classifier<'_> {
     type Meter = ClassificationMetrics;
+    type Reading = Reading;
 
     fn meter(&self) -> ClassificationMetrics {
         ClassificationMetrics::new(self.classes.len())
     }
 
-    fn loss(
-        &self,
-        tape: &mut Tape,
-        output: &Value,
-        targets: &Targets,
-        meter: &mut ClassificationMetrics,
-    ) -> Result<Value> {
-        let scores = output.tensor().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-        let scores: Vec<f32> = scores.flatten_all()?.to_vec1()?;
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, Reading)> {
+        let scores = Later::of(output.tensor())?;
         let class_weights = self.class_weights.as_deref();
         let margin_loss = |margin| ops::MarginLoss { margin, scale: self.scale, class_weights };
         let losses = match (&self.loss, targets) {
             (Loss::CrossEntropy(loss), Targets::Classes(labels)) if class_weights.is_none() => {
-                let (mean, rows) = ops::cross_entropy(tape, output, labels, loss.label_smoothing)?;
-                meter.update(&scores, labels, &rows)?;
-                return Ok(mean);
+                let (mean, losses) = ops::cross_entropy(tape, output, labels, loss.label_smoothing)?;
+                return Ok((mean, Reading { scores, labels: labels.clone(), losses, weights: None }));
             }
             (Loss::Bce(_), _) => return Err(Error::failed("internal: a loss of labels for one class each")),
             (Loss::CrossEntropy(loss), _) => {
@@ -100,11 +102,17 @@ impl Task for Classifier<'_> {
                 ops::class_loss(tape, output, &targets.mixtures()?, &margin_loss(margin))
             }
         }?;
-        match class_weights {
-            Some(_) => meter.update_weighted(&scores, &targets.most()?, &losses.rows, &losses.weights)?,
-            None => meter.update(&scores, &targets.most()?, &losses.rows)?,
+        let ops::Losses { mean, rows: losses, weights } = losses;
+        let (labels, weights) = (targets.most()?.into_owned(), class_weights.map(|_| weights));
+        Ok((mean, Reading { scores, labels, losses, weights }))
+    }
+
+    fn count(&self, meter: &mut ClassificationMetrics, reading: Reading) -> Result<()> {
+        let (scores, losses) = (reading.scores.read()?, reading.losses.read()?);
+        match &reading.weights {
+            Some(weights) => meter.update_weighted(&scores, &reading.labels, &losses, weights),
+            None => meter.update(&scores, &reading.labels, &losses),
         }
-        Ok(losses.mean)
     }
 
     /// The meter counts what labels say, in training as in validation, where nobody teaches: the two can be compared.

@@ -142,7 +142,8 @@ impl Evaluate {
         let mut meter = task.validation_meter();
         let mut predictions = Vec::new();
         self.show(0, dataset, context, &mut |Shown { tape, logits, targets, samples }| {
-            task.loss(tape, &logits, &targets, &mut meter)?;
+            let (_, reading) = task.loss(tape, &logits, &targets)?;
+            task.count(&mut meter, reading)?;
             let rows = task.probabilities(logits.tensor())?.to_vec2::<f32>()?;
             let rows = rows.into_iter().zip(samples);
             predictions

@@ -8,7 +8,7 @@ use crate::autograd::{Tape, Value};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::metrics::{MultiLabelMetrics, THRESHOLD};
-use crate::ops;
+use crate::ops::{self, Later};
 use crate::pipeline::{ClassWeights, Loss, Train};
 use crate::report;
 use crate::train::{Scores, Targets, Task};
@@ -43,8 +43,16 @@ impl<'a> Labeller<'a> {
     }
 }
 
+/// What is counted of a batch.
+pub struct Reading {
+    probabilities: Later<f32>,
+    truths: Vec<bool>,
+    losses: Later<f64>,
+}
+
 impl Task for Labeller<'_> {
     type Meter = MultiLabelMetrics;
+    type Reading = Reading;
 
     fn meter(&self) -> MultiLabelMetrics {
         MultiLabelMetrics::new(self.labels.len(), false)
@@ -58,23 +66,20 @@ impl Task for Labeller<'_> {
         meter.settled()
     }
 
-    fn loss(
-        &self,
-        tape: &mut Tape,
-        output: &Value,
-        targets: &Targets,
-        meter: &mut MultiLabelMetrics,
-    ) -> Result<Value> {
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, Reading)> {
         let Targets::Labels(targets) = targets else {
             return Err(Error::failed("internal: a loss of labels where images have one class each"));
         };
         let weights = self.positive_weights.as_deref();
         let (mean, losses) = ops::binary_cross_entropy(tape, output, targets, weights)?;
-        let probabilities: Vec<f32> = ops::sigmoid(output.tensor())?.flatten_all()?.to_vec1()?;
+        let probabilities = Later::of(&ops::sigmoid(output.tensor())?)?;
         // Of a mixed image, what it shows the most of.
-        let truths: Vec<bool> = targets.iter().map(|share| *share >= 0.5).collect();
-        meter.update(&probabilities, &truths, &losses)?;
-        Ok(mean)
+        let truths = targets.iter().map(|share| *share >= 0.5).collect();
+        Ok((mean, Reading { probabilities, truths, losses }))
+    }
+
+    fn count(&self, meter: &mut MultiLabelMetrics, reading: Reading) -> Result<()> {
+        meter.update(&reading.probabilities.read()?, &reading.truths, &reading.losses.read()?)
     }
 
     fn running(&self, meter: &MultiLabelMetrics) -> Scores {

@@ -1,7 +1,7 @@
 //! Arithmetic over whole tensors of weights or gradients: in parallel, cut by shape alone.
 
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(super) mod cuda;
 
 use std::mem::MaybeUninit;
 
@@ -62,9 +62,8 @@ multiversion! {
     }
 }
 
-/// Σ x², in f64.
+/// Σ x², in f64, of a tensor of the host.
 pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    on_cuda!(x, cuda::sum_of_squares(x));
     by_dtype!(x, T => with_slice(x, |x: &[T]| {
         let parts: Vec<f64> = x.par_chunks(TASK).map(squares_chunk).collect();
         parts.iter().sum()

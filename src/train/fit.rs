@@ -5,9 +5,10 @@ use super::guards::{require_finite, require_gradients, unreadable};
 use super::setup::{Host, Setup, Step};
 use super::task::{Batch, Batches, Task};
 use crate::autograd::Value;
-use crate::device::{self, on_host};
+use crate::device;
 use crate::error::{Error, Result};
 use crate::model::{Pass, State};
+use crate::ops::Later;
 use crate::pipeline::Schedule;
 
 /// Trains to the end, or to the next checkpoint if interrupted. `progress` may come from a checkpoint: the result is
@@ -18,18 +19,28 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
         begin_phase(setup, progress, host)?;
         for batch in setup.feed.train(progress.epoch, progress.batch)? {
             let batch = batch?;
-            train_batch(setup, progress, &batch, host)?;
+            let lr = setup.lr(progress, progress.step);
+            let (loss, reading) = train_batch(setup, progress, &batch)?;
             progress.batch = batch.index + 1;
-            if progress.batch.is_multiple_of(setup.settings.accumulate as usize) {
-                optimizer_step(setup, progress)?;
-            }
+            let whole = progress.batch.is_multiple_of(setup.settings.accumulate as usize);
+            let norm = if whole { optimizer_step(setup, progress)? } else { None };
+            // Only here does the host wait for a GPU, which has the walk back and the update still ahead of it.
+            let loss = only(loss)?;
+            setup.task.count(&mut progress.meter, reading)?;
             host.step(&Step {
                 epoch: progress.epoch,
                 done: progress.batch,
                 of: batches,
                 images: batch.samples.len(),
+                loss,
                 scores: &setup.task.running(&progress.meter),
             });
+            if !loss.is_finite() {
+                let samples = host.describe(&batch.samples);
+                let at = format!("at a learning rate of {lr:e}, on {samples}");
+                return Err(diverged(progress, format_args!("the loss is {loss}"), &at));
+            }
+            require_norm(norm, progress)?;
             if host.interrupted() {
                 save(setup, progress, host)?;
                 return Err(Error::interrupted("stopped on request after a checkpoint")
@@ -39,7 +50,8 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
                 save(setup, progress, host)?;
             }
         }
-        optimizer_step(setup, progress)?;
+        let norm = optimizer_step(setup, progress)?;
+        require_norm(norm, progress)?;
         if progress.step == 0 {
             return Err(unreadable("training"));
         }
@@ -81,12 +93,12 @@ fn save<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut
 }
 
 /// Forward and backward: gradients for the next optimizer step, and running statistics, which move with every batch.
+/// Gives the loss, and what is to be counted; nothing here waits for a GPU.
 fn train_batch<T: Task>(
     setup: &Setup<T>,
     progress: &mut Progress<T::Meter>,
     batch: &Batch,
-    host: &dyn Host,
-) -> Result<()> {
+) -> Result<(Later<f64>, T::Reading)> {
     let phase = setup.table.phase(progress.epoch);
     let mut pass = Pass::training(
         &progress.state,
@@ -100,23 +112,13 @@ fn train_batch<T: Task>(
     let _products = device::products(batch.input.device(), setup.settings.precision)?;
     let input = device::rounded(&batch.input, setup.settings.precision)?;
     let output = setup.model.forward(&mut pass, layers, Value::constant(input))?;
-    let mut loss = setup.task.loss(pass.tape(), &output, &batch.targets, &mut progress.meter)?;
+    let (mut loss, reading) = setup.task.loss(pass.tape(), &output, &batch.targets)?;
     if let Some(teacher) = &batch.teacher {
         loss = setup.task.taught(pass.tape(), loss, &output, teacher)?;
     }
     drop(output);
 
-    let value = on_host(loss.tensor())?.to_scalar::<f64>()?;
-    if !value.is_finite() {
-        return Err(Error::failed(format!(
-            "the loss is {value} in epoch {}, step {}, at a learning rate of {:e}, on {}",
-            progress.epoch + 1,
-            batch.index + 1,
-            setup.lr(progress, progress.step),
-            host.describe(&batch.samples),
-        ))
-        .hint("lower the learning rate or add a warmup; the last checkpoint before this step is kept"));
-    }
+    let value = Later::scalar(loss.tensor())?;
     let (gradients, running_statistics) = pass.backward(&loss)?;
     drop(loss);
     if progress.optimizer.has_newcomers() {
@@ -125,26 +127,20 @@ fn train_batch<T: Task>(
     for (id, tensor) in running_statistics {
         progress.state.tensors[id] = tensor;
     }
-    progress.gradients.add(gradients, batch.samples.len())
+    progress.gradients.add(gradients, batch.samples.len())?;
+    Ok((value, reading))
 }
 
-/// One step on the gradients since the last, if there are any.
-fn optimizer_step<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>) -> Result<()> {
+/// One step on the gradients since the last, if there are any. Gives their norm, where it is asked for.
+fn optimizer_step<T: Task>(
+    setup: &Setup<T>,
+    progress: &mut Progress<T::Meter>,
+) -> Result<Option<Later<f64>>> {
     if progress.gradients.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let mut gradients = std::mem::take(&mut progress.gradients);
-    if let Some(most) = setup.settings.clip_norm {
-        let norm = gradients.clip(most)?;
-        if !norm.is_finite() {
-            return Err(Error::failed(format!(
-                "the norm of the gradients is {norm} in epoch {}, step {}",
-                progress.epoch + 1,
-                progress.batch,
-            ))
-            .hint("lower the learning rate or add a warmup; the last checkpoint before this step is kept"));
-        }
-    }
+    let norm = setup.settings.clip_norm.map(|most| gradients.clip(most)).transpose()?;
     let gradients: Vec<_> = gradients.mean.into_iter().map(|(id, mean)| (id, Some(mean))).collect();
     let factor = setup.lr_factor(progress, progress.step);
     progress.optimizer.step(&mut progress.state.tensors, &gradients, factor)?;
@@ -152,7 +148,29 @@ fn optimizer_step<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>) 
     if let Some(average) = &mut progress.average {
         average.update(&progress.state, progress.step)?;
     }
-    Ok(())
+    Ok(norm)
+}
+
+/// Ends the stage where gradients are not finite: they were not clipped, and what was made of them is thrown away.
+fn require_norm<M>(norm: Option<Later<f64>>, progress: &Progress<M>) -> Result<()> {
+    match norm.map(only).transpose()? {
+        Some(norm) if !norm.is_finite() => {
+            Err(diverged(progress, format_args!("the norm of the gradients is {norm}"), ""))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The number of a scalar.
+fn only(number: Later<f64>) -> Result<f64> {
+    number.read()?.first().copied().ok_or_else(|| Error::failed("internal: a scalar without a number"))
+}
+
+fn diverged<M>(progress: &Progress<M>, what: std::fmt::Arguments, at: &str) -> Error {
+    let (epoch, step) = (progress.epoch + 1, progress.batch);
+    let comma = if at.is_empty() { "" } else { ", " };
+    Error::failed(format!("{what} in epoch {epoch}, step {step}{comma}{at}"))
+        .hint("lower the learning rate or add a warmup; the last checkpoint before this step is kept")
 }
 
 /// Validates, writes the history row, and lets the tracker judge it.
@@ -198,11 +216,19 @@ fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: Batches) -> Resul
     if batches.peek().is_none() {
         return Err(unreadable("validation"));
     }
+    // A batch is counted when the next one is launched.
+    let mut last = None;
     for batch in batches {
         let batch = batch?;
         let layers = batch.layer..setup.model.description.layers.len();
         let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input))?;
-        setup.task.loss(pass.tape(), &output, &batch.targets, &mut meter)?;
+        let (_, reading) = setup.task.loss(pass.tape(), &output, &batch.targets)?;
+        if let Some(reading) = last.replace(reading) {
+            setup.task.count(&mut meter, reading)?;
+        }
+    }
+    if let Some(reading) = last {
+        setup.task.count(&mut meter, reading)?;
     }
     Ok(setup.task.settled(meter))
 }

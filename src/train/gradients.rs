@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use super::arithmetic::{blend, scaled, sum_of_squares};
 use crate::error::Result;
 use crate::model::TensorId;
+use crate::ops::Later;
 
 /// The mean gradient over the images since the last optimizer step: what one batch of them all would give, but for
 /// batch normalisation, which sees each batch by itself. Part of every checkpoint.
@@ -45,7 +46,11 @@ impl Gradients {
     /// Scales all gradients so that their global L2 norm is `most` at most, as PyTorch's `clip_grad_norm_`
     /// (Pascanu et al., *On the Difficulty of Training Recurrent Neural Networks*, ICML 2013). Gives the norm before;
     /// where it is not finite nothing is scaled.
-    pub fn clip(&mut self, most: f64) -> Result<f64> {
+    pub fn clip(&mut self, most: f64) -> Result<Later<f64>> {
+        #[cfg(feature = "cuda")]
+        if self.mean.values().next().is_some_and(|first| first.device().is_cuda()) {
+            return super::arithmetic::cuda::clip(&mut self.mean, most);
+        }
         let mut squares = 0.0;
         for gradient in self.mean.values() {
             squares += sum_of_squares(gradient)?;
@@ -57,7 +62,7 @@ impl Gradients {
                 *gradient = scaled(gradient, factor)?;
             }
         }
-        Ok(norm)
+        Ok(Later::here(vec![norm]))
     }
 }
 
@@ -117,7 +122,8 @@ mod tests {
         let norm = squares.map(|x| x * x).sum::<f64>().sqrt();
         for most in [norm * 2.0, norm / 3.0] {
             let mut clipped = mean(&[(given.clone(), 8)]);
-            assert!((clipped.clip(most).unwrap() / norm - 1.0).abs() < 1e-12);
+            let before = clipped.clip(most).unwrap().read().unwrap()[0];
+            assert!((before / norm - 1.0).abs() < 1e-12);
             let factor = (most / (norm + 1e-6)).min(1.0);
             for (id, gradient) in &given {
                 let expected = gradient.as_ref().unwrap().affine(factor, 0.0).unwrap();
@@ -125,7 +131,7 @@ mod tests {
             }
         }
         let mut broken = mean(&[(vec![(0, Some(normal("a", &[2]).affine(f64::INFINITY, 0.0).unwrap()))], 1)]);
-        assert!(!broken.clip(1.0).unwrap().is_finite());
+        assert!(!broken.clip(1.0).unwrap().read().unwrap()[0].is_finite());
     }
 
     #[test]

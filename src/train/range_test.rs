@@ -3,16 +3,9 @@
 //! The loop itself runs, with the stage's own rules and batches, while the learning rate grows from step to step; what
 //! comes of the weights is thrown away. The suggestions are fastai's.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use candle_core::Tensor;
-
-use super::{
-    Batches, Checkpoint, Feed, Host, Optimizer, Progress, Row, Scores, Setup, Step, Targets, Task, fit,
-};
-use crate::autograd::{Tape, Value};
-use crate::device::on_host;
+use super::{Batches, Checkpoint, Feed, Host, Optimizer, Progress, Row, Setup, Step, Task, fit};
 use crate::error::{Error, Kind, Result};
 use crate::freeze::ParameterTable;
 use crate::model::State;
@@ -134,12 +127,11 @@ pub fn range_test<T: Task>(
     for row in &mut table.rows {
         (row.lr, row.warmup_epochs) = (row.lr.map(|lr| lr * scale), 0.0);
     }
-    let task = Noted { task: setup.task, losses: RefCell::default() };
     let feed = TrainingOnly(setup.feed);
     let setup = Setup {
         model: setup.model,
         table: &table,
-        task: &task,
+        task: setup.task,
         feed: &feed,
         seed: setup.seed,
         settings: &settings,
@@ -149,15 +141,15 @@ pub fn range_test<T: Task>(
     let mut sweep = Sweep {
         range,
         accumulate,
-        losses: &task.losses,
+        losses: Vec::new(),
         test: RangeTest::default(),
         over: false,
         stopped: false,
         watch,
     };
     let outcome = fit(&setup, &mut progress, &mut sweep);
-    let Sweep { mut test, over, stopped, .. } = sweep;
-    let lost = task.losses.borrow().last().is_some_and(|loss| !loss.is_finite());
+    let Sweep { mut test, over, stopped, losses, .. } = sweep;
+    let lost = test.diverged || losses.last().is_some_and(|loss| !loss.is_finite());
     match outcome {
         Err(error) if error.kind == Kind::Interrupted && !stopped => Ok(test),
         Err(error) if error.kind == Kind::Interrupted => Err(Error::interrupted("stopped on request")),
@@ -167,49 +159,6 @@ pub fn range_test<T: Task>(
         }
         Ok(()) if !over => Err(Error::failed("internal: the range test ended before its steps")),
         outcome => outcome.map(|()| test),
-    }
-}
-
-/// A task whose losses are noted.
-struct Noted<'a, T> {
-    task: &'a T,
-    /// Of the batches since the last optimizer step.
-    losses: RefCell<Vec<f64>>,
-}
-
-impl<T: Task> Task for Noted<'_, T> {
-    type Meter = T::Meter;
-
-    fn meter(&self) -> T::Meter {
-        self.task.meter()
-    }
-
-    fn loss(
-        &self,
-        tape: &mut Tape,
-        output: &Value,
-        targets: &Targets,
-        meter: &mut T::Meter,
-    ) -> Result<Value> {
-        let loss = self.task.loss(tape, output, targets, meter)?;
-        self.losses.borrow_mut().push(on_host(loss.tensor())?.to_scalar()?);
-        Ok(loss)
-    }
-
-    fn taught(&self, tape: &mut Tape, loss: Value, output: &Value, teacher: &Tensor) -> Result<Value> {
-        let loss = self.task.taught(tape, loss, output, teacher)?;
-        // What is descended on is the two together.
-        self.losses.borrow_mut().pop();
-        self.losses.borrow_mut().push(on_host(loss.tensor())?.to_scalar()?);
-        Ok(loss)
-    }
-
-    fn running(&self, meter: &T::Meter) -> Scores {
-        self.task.running(meter)
-    }
-
-    fn scores(&self, meter: &T::Meter) -> Scores {
-        self.task.scores(meter)
     }
 }
 
@@ -239,7 +188,8 @@ struct Sweep<'a> {
     range: &'a Range,
     /// Batches per optimizer step.
     accumulate: usize,
-    losses: &'a RefCell<Vec<f64>>,
+    /// Of the batches since the last optimizer step.
+    losses: Vec<f64>,
     test: RangeTest,
     over: bool,
     /// Whether the watcher wants no more.
@@ -249,10 +199,11 @@ struct Sweep<'a> {
 
 impl Host for Sweep<'_> {
     fn step(&mut self, step: &Step) {
+        self.losses.push(step.loss);
         if !step.done.is_multiple_of(self.accumulate) && step.done < step.of {
             return;
         }
-        let losses = std::mem::take(&mut *self.losses.borrow_mut());
+        let losses = std::mem::take(&mut self.losses);
         let loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
         let goes_on = self.test.push(self.range.lr(self.test.points.len()), loss);
         self.over = !goes_on || self.test.points.len() == self.range.steps;

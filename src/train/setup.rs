@@ -55,6 +55,8 @@ pub struct Step<'a> {
     pub done: usize,
     pub of: usize,
     pub images: usize,
+    /// The loss that was descended on; the loop ends behind one that is not finite.
+    pub loss: f64,
     /// Running scores of the epoch so far.
     pub scores: &'a Scores,
 }

@@ -105,6 +105,9 @@ pub trait Task {
     /// Running sums over an epoch, small and serializable: they travel in checkpoints.
     type Meter: Clone + Serialize + DeserializeOwned;
 
+    /// What a meter counts of a batch. A GPU may still be computing it.
+    type Reading;
+
     fn meter(&self) -> Self::Meter;
 
     /// That of validation, where more is asked than of images in training.
@@ -117,14 +120,11 @@ pub trait Task {
         meter
     }
 
-    /// The scalar loss of a batch, on the tape where the output is, and its outcome added to `meter`.
-    fn loss(
-        &self,
-        tape: &mut Tape,
-        output: &Value,
-        targets: &Targets,
-        meter: &mut Self::Meter,
-    ) -> Result<Value>;
+    /// The scalar loss of a batch, on the tape where the output is, and what is to be counted of it.
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, Self::Reading)>;
+
+    /// Adds a batch to `meter`, once it is computed.
+    fn count(&self, meter: &mut Self::Meter, reading: Self::Reading) -> Result<()>;
 
     /// The loss of a batch, as [`Task::loss`] has it, with what a teacher says of each row: scores [N, K].
     ///

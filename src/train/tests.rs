@@ -106,27 +106,26 @@ impl Backward for NanBackward {
 
 impl Task for Classify {
     type Meter = ClassificationMetrics;
+    type Reading = (Vec<f32>, Vec<u32>, Vec<f64>);
 
     fn meter(&self) -> ClassificationMetrics {
         ClassificationMetrics::new(CLASSES)
     }
 
-    fn loss(
-        &self,
-        tape: &mut Tape,
-        output: &Value,
-        targets: &Targets,
-        meter: &mut ClassificationMetrics,
-    ) -> Result<Value> {
+    fn count(&self, meter: &mut Self::Meter, (scores, labels, losses): Self::Reading) -> Result<()> {
+        meter.update(&scores, &labels, &losses)
+    }
+
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, Self::Reading)> {
         let Targets::Classes(targets) = targets else { unreachable!("no image is mixed") };
-        let (loss, mut losses) = ops::cross_entropy(tape, output, targets, 0.0)?;
+        let (loss, losses) = ops::cross_entropy(tape, output, targets, 0.0)?;
+        let mut losses = losses.read()?;
         if self.0 == Twist::InfiniteValidation && output.is_constant() {
             losses[0] = f64::INFINITY;
         }
         let scores: Vec<f32> = output.tensor().flatten_all()?.to_vec1()?;
-        meter.update(&scores, targets, &losses)?;
         let tensor = loss.tensor().clone();
-        Ok(match self.0 {
+        let loss = match self.0 {
             Twist::None | Twist::InfiniteValidation => loss,
             Twist::Detached => Value::constant(tensor),
             Twist::NanGradient => tape.record(&[&loss], tensor, || NanBackward),
@@ -134,7 +133,8 @@ impl Task for Classify {
             Twist::LateNan => loss,
             Twist::Infinite if targets.len() == BATCH => loss,
             Twist::Infinite => Value::constant((tensor + f64::INFINITY)?),
-        })
+        };
+        Ok((loss, (scores, targets.clone(), losses)))
     }
 
     fn running(&self, meter: &ClassificationMetrics) -> Scores {

@@ -68,15 +68,20 @@ struct Noted(RefCell<Vec<f64>>);
 
 impl Task for Noted {
     type Meter = u32;
+    type Reading = ();
 
     fn meter(&self) -> u32 {
         0
     }
 
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets, _: &mut u32) -> Result<Value> {
+    fn count(&self, _: &mut u32, (): ()) -> Result<()> {
+        Ok(())
+    }
+
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, ())> {
         let (loss, _) = ops::cross_entropy(tape, output, &targets.most()?, 0.0)?;
         self.0.borrow_mut().push(loss.tensor().to_dtype(DType::F64)?.to_scalar()?);
-        Ok(loss)
+        Ok((loss, ()))
     }
 
     fn running(&self, _: &u32) -> Scores {

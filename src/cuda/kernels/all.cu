@@ -3,6 +3,7 @@
 #include "classes.cuh"
 #include "convolution.cuh"
 #include "elementwise.cuh"
+#include "losses.cuh"
 #include "optimizer.cuh"
 #include "pooling.cuh"
 #include "rows.cuh"

@@ -53,3 +53,16 @@ extern "C" __global__ void squares(index_t count, index_t chunk, const float* x,
     sum = over_block<Sum>(sum, values);
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
+
+// What gradients whose squares come to `sums` are multiplied by, so that their norm is `most` at most: 1, which changes no bit,
+// where it is no more than that or is not finite.
+extern "C" __global__ void clip_factor(index_t count, const double* sums, double most, double* norm, float* factor) {
+    __shared__ double values[THREADS];
+    double squares = 0.0;
+    for (index_t i = threadIdx.x; i < count; i += THREADS) squares += sums[i];
+    squares = over_block<Sum>(squares, values);
+    if (threadIdx.x != 0) return;
+    double length = sqrt(squares), scale = most / (length + 1e-6);
+    *norm = length;
+    *factor = scale < 1.0 && length < INFINITY ? (float)scale : 1.0f;
+}

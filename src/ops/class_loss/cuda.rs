@@ -1,31 +1,94 @@
-//! Losses where the scores lie on a GPU.
+//! Losses where the scores lie on a GPU: a kernel computes each row's loss and its gradient, another the mean.
 
-use candle_core::{DType, Device, Tensor};
+use std::sync::Arc;
 
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
+use candle_core::{DType, Tensor};
+
+use super::{ByGradient, ClassLoss, Mixture};
 use crate::autograd::{Tape, Value};
-use crate::cuda::{Engine, address, arguments, as_type, kernel};
+use crate::cuda::{Address, Engine, address, arguments, kernel};
 use crate::error::Result;
+use crate::ops::later::Later;
 
-/// A loss of scores, computed on the host and to its bits, with whatever else comes of it: scores are few, each row's loss is
-/// read in any case, and the losses that come here are many and seldom used. Cross-entropy has kernels of its own.
-pub fn through_host<R>(
+/// How a loss over classes is computed on a GPU.
+pub struct Kernel<'a> {
+    pub name: &'static str,
+    /// As its struct in kernels/losses.cuh reads them.
+    pub settings: [f64; 3],
+    pub class_weights: Option<&'a [f64]>,
+}
+
+/// Each row's loss, on the device.
+pub struct RowLosses {
+    engine: Arc<Engine>,
+    losses: CudaSlice<f64>,
+    rows: usize,
+}
+
+impl RowLosses {
+    /// Has them copied to the host.
+    pub fn later(self) -> Result<Later<f64>> {
+        Ok(Later::coming(self.engine.read_back(self.engine.address(&self.losses), self.rows)?))
+    }
+}
+
+/// `part` times the sum of the losses of rows that `launch` writes, and these. `launch` is given an address for the losses
+/// [N] in f64, and one for the gradient of scores [N, K] in their type, 0 where none is wanted.
+pub fn by_rows(
     tape: &mut Tape,
     scores: &Value,
-    loss: impl FnOnce(&mut Tape, &Value) -> Result<(Value, R)>,
-) -> Result<(Value, R)> {
-    let (dtype, engine) = (scores.tensor().dtype(), Engine::of(scores.tensor())?);
-    let mut own = Tape::new();
-    let on_host = as_type(scores.tensor(), DType::F32)?.to_device(&Device::Cpu)?;
-    let leaf = if scores.is_constant() { Value::constant(on_host) } else { own.leaf(on_host) };
-    let (mean, rest) = loss(&mut own, &leaf)?;
-    let value = engine.upload(mean.tensor())?;
-    if scores.is_constant() {
-        return Ok((Value::constant(value), rest));
-    }
-    let gradient = own.backward(&mean)?.take(&leaf);
-    let gradient = gradient.map_or_else(|| Ok(leaf.tensor().zeros_like()?), Ok::<_, crate::Error>)?;
-    let gradient = as_type(&engine.upload(&gradient)?, dtype)?;
-    Ok((tape.record(&[scores], value, || super::ByGradient { gradient }), rest))
+    part: f64,
+    launch: impl FnOnce(&Engine, [Address; 2]) -> Result<()>,
+) -> Result<(Value, RowLosses)> {
+    let tensor = scores.tensor();
+    let (rows, classes) = tensor.dims2()?;
+    let engine = Engine::of(tensor)?;
+    let losses = engine.buffer::<f64>(rows)?;
+    let (mean, to) = engine.tensor(DType::F32, ())?;
+    let gradient =
+        (!scores.is_constant()).then(|| engine.tensor(tensor.dtype(), (rows, classes))).transpose()?;
+    let towards = gradient.as_ref().map_or(0, |(_, address)| *address);
+    let each = engine.address(&losses);
+    launch(&engine, [each, towards])?;
+    engine.rows("mean_loss", 1, arguments![rows as i32, each, part, to])?;
+    let value = match gradient {
+        Some((gradient, _)) => tape.record(&[scores], mean, || ByGradient { gradient }),
+        None => Value::constant(mean),
+    };
+    Ok((value, RowLosses { engine, losses, rows }))
+}
+
+/// As [`super::class_loss`], for targets that fit; `part` is what a row counts in the mean.
+pub(super) fn against_mixtures(
+    tape: &mut Tape,
+    scores: &Value,
+    targets: &[Mixture],
+    loss: &dyn ClassLoss,
+    part: f64,
+) -> Result<(Value, RowLosses)> {
+    let Kernel { name, settings, class_weights } = loss.kernel();
+    let (tensor, (_, classes)) = (scores.tensor(), scores.tensor().dims2()?);
+    let pairs: Vec<u32> = targets.iter().flat_map(|target| target.classes).collect();
+    let shares: Vec<f64> = targets.iter().map(|target| target.share).collect();
+    by_rows(tape, scores, part, |engine, [losses, gradient]| {
+        let (pairs, shares) = (engine.copied(&pairs)?, engine.copied(&shares)?);
+        let weights = class_weights.map(|weights| engine.copied(weights)).transpose()?;
+        let [pairs, shares] = [engine.address(&pairs), engine.address(&shares)];
+        let weights = weights.as_ref().map_or(0, |weights| engine.address(weights));
+        let arguments = arguments![
+            classes as i32,
+            address(tensor)?,
+            pairs,
+            shares,
+            weights,
+            settings,
+            part,
+            losses,
+            gradient,
+        ];
+        engine.rows(&kernel(name, tensor.dtype())?, targets.len(), arguments)
+    })
 }
 
 /// `gradient` times the number that `grad` is.

@@ -1,9 +1,13 @@
 //! Arithmetic over whole tensors on CUDA: to the bits of the CPU's, but for the order of long sums.
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Tensor};
 
-use crate::cuda::{Engine, address, arguments};
+use crate::cuda::{Address, Engine, address, arguments};
 use crate::error::Result;
+use crate::model::TensorId;
+use crate::ops::Later;
 
 /// Numbers that one block squares and sums. It enters results.
 const CHUNK: usize = 1 << 14;
@@ -17,22 +21,43 @@ pub(super) fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
     Ok(out)
 }
 
-/// As [`super::sum_of_squares`]: waits for the GPU, since whether a gradient is too long is for the host to say.
-pub(super) fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    let (engine, count) = (Engine::of(x)?, x.elem_count());
-    let chunks = count.div_ceil(CHUNK);
-    let sums = engine.buffer::<f64>(chunks)?;
-    let arguments = arguments![count as i64, CHUNK as i64, address(x)?, engine.address(&sums)];
-    engine.rows("squares", chunks, arguments)?;
-    Ok(engine.read(&sums)?[..chunks].iter().sum())
+/// As [`Gradients::clip`]: by how much is said on the device, so that nobody waits for it.
+///
+/// [`Gradients::clip`]: crate::train::gradients::Gradients::clip
+pub(in crate::train) fn clip(gradients: &mut BTreeMap<TensorId, Tensor>, most: f64) -> Result<Later<f64>> {
+    let Some(first) = gradients.values().next() else { return Ok(Later::here(vec![0.0])) };
+    let engine = Engine::of(first)?;
+    let chunks = |gradient: &Tensor| gradient.elem_count().div_ceil(CHUNK);
+    let all = gradients.values().map(chunks).sum();
+    let (sums, norm) = (engine.buffer::<f64>(all)?, engine.buffer::<f64>(1)?);
+    let mut to = engine.address(&sums);
+    for gradient in gradients.values() {
+        let (count, chunks) = (gradient.elem_count(), chunks(gradient));
+        let arguments = arguments![count as i64, CHUNK as i64, address(gradient)?, to];
+        engine.rows("squares", chunks, arguments)?;
+        to += (chunks * size_of::<f64>()) as Address;
+    }
+    let (factor, at) = engine.tensor(DType::F32, ())?;
+    let (sums, norm_at) = (engine.address(&sums), engine.address(&norm));
+    engine.rows("clip_factor", 1, arguments![all as i64, sums, most, norm_at, at])?;
+    for gradient in gradients.values_mut() {
+        let (out, to) = engine.tensor(DType::F32, gradient.shape())?;
+        let count = out.elem_count();
+        let arguments = arguments![count as i64, address(gradient)?, address(&factor)?, to];
+        engine.numbers("scale_f32", count, arguments)?;
+        *gradient = out;
+    }
+    Ok(Later::coming(engine.read_back(norm_at, 1)?))
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
 
-    use super::super::*;
+    use super::super::{blend, scaled};
+    use super::{DType, Tensor};
     use crate::ops::testing::{normal, numbers};
+    use crate::train::gradients::Gradients;
 
     #[test]
     #[ignore = "asks for a GPU, or tests/cuda/emulated"]
@@ -45,11 +70,34 @@ mod tests {
         let run = |device: &Device| {
             let (from, to) = (on(device, "from"), on(device, "to"));
             let blends = [&to, &from].map(|to| host(blend(&from, to, 0.3).unwrap()));
-            (blends, host(scaled(&from, 0.7).unwrap()), sum_of_squares(&from).unwrap())
+            (blends, host(scaled(&from, 0.7).unwrap()))
         };
-        let ((blends, scales, squares), expected) = (run(&gpu), run(&Device::Cpu));
-        assert_eq!((blends, scales), (expected.0, expected.1));
-        assert!((squares / expected.2 - 1.0).abs() < 1e-12, "{squares} beside {}", expected.2);
-        assert_eq!(squares, sum_of_squares(&on(&gpu, "from")).unwrap(), "two runs differ");
+        assert_eq!(run(&gpu), run(&Device::Cpu));
+    }
+
+    #[test]
+    #[ignore = "asks for a GPU, or tests/cuda/emulated"]
+    fn cuda_gradients_are_clipped_as_on_the_cpu() {
+        let gpu = crate::device::choose("cuda:0").unwrap().device;
+        let run = |device: &Device, most: f64, size: f64| {
+            let of = |name: &str, factor: f64| {
+                let gradient = normal(name, &[3, 20_011]).affine(factor, 0.0).unwrap();
+                Some(gradient.to_dtype(DType::F32).unwrap().to_device(device).unwrap())
+            };
+            let mut gradients = Gradients::default();
+            gradients.add(vec![(0, of("a", 1.0)), (3, of("b", size))], 4).unwrap();
+            let norm = gradients.clip(most).unwrap().read().unwrap()[0];
+            let clipped = gradients.mean.into_values();
+            (norm, clipped.map(|x| numbers(&x.to_device(&Device::Cpu).unwrap())).collect::<Vec<_>>())
+        };
+        for most in [1.0, 1e6] {
+            let ((norm, clipped), (expected, exact)) = (run(&gpu, most, 2.0), run(&Device::Cpu, most, 2.0));
+            assert!((norm / expected - 1.0).abs() < 1e-12, "{norm} beside {expected}");
+            let pairs = clipped.concat().into_iter().zip(exact.concat());
+            // The factor may be rounded the other way.
+            assert!(pairs.into_iter().all(|(x, y)| (x - y).abs() <= 2e-7 * y.abs()));
+            assert_eq!(run(&gpu, most, 2.0), (norm, clipped), "two runs differ");
+        }
+        assert!(!run(&gpu, 1.0, f64::INFINITY).0.is_finite(), "what is not finite is told");
     }
 }

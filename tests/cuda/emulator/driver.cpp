@@ -1,8 +1,9 @@
 // A driver of CUDA that computes on the processor: what cudarc and src/cuda ask of libcuda.so.1, and no more.
 //
-// Device memory is the host's, everything happens at once, and kernels are those of src/cuda/kernels by name, whatever PTX
-// is loaded. New memory is filled with NaN, so that what reads before it writes shows. Threads of the program take turns:
-// one kernel, one allocation at a time.
+// Device memory is the host's, and kernels are those of src/cuda/kernels by name, whatever PTX is loaded. Everything happens
+// at once, but for copies from and to memory of the host that the device uses by itself: these happen as late as they may, so
+// that what does not wait for them shows. So does what reads before it writes: new memory is filled with NaN. Threads of the
+// program take turns: one kernel, one allocation at a time.
 #include "language.h"
 
 #include <stdint.h>
@@ -93,6 +94,51 @@ std::map<std::string, Kernel>& kernels() {
     return kernels;
 }
 
+// Copies that were asked for and are not yet made; each has a number, and an event is the number of the next when it was
+// recorded.
+struct Copy {
+    size_t number;
+    bool to_host;
+    char* to;
+    std::vector<char> bytes;
+};
+
+size_t next_copy = 1;
+
+std::vector<Copy>& copies() {
+    static std::vector<Copy> copies;
+    return copies;
+}
+
+// Of memory of the host that the device uses by itself: its beginning, and its bytes.
+std::map<char*, size_t>& host_blocks() {
+    static std::map<char*, size_t> blocks;
+    return blocks;
+}
+
+bool is_pinned(const void* memory) {
+    auto block = host_blocks().upper_bound((char*)memory);
+    return block != host_blocks().begin() && (--block, (char*)memory < block->first + block->second);
+}
+
+int copy(void* to, const void* from, size_t bytes, bool to_host) {
+    std::lock_guard<std::mutex> turn(turns());
+    if (!is_pinned(to_host ? to : from)) return memmove(to, from, bytes), 0;
+    copies().push_back({next_copy++, to_host, (char*)to, std::vector<char>((char*)from, (char*)from + bytes)});
+    return memset(to, 0xFF, bytes), 0;
+}
+
+// Makes the copies ahead of a number: those to the host where the host waits, the others also where a stream does.
+int settle(size_t number, bool host_waits) {
+    std::lock_guard<std::mutex> turn(turns());
+    auto due = [&](Copy& copy) {
+        if (copy.number >= number || (copy.to_host && !host_waits)) return false;
+        return memcpy(copy.to, copy.bytes.data(), copy.bytes.size()), true;
+    };
+    copies().erase(std::remove_if(copies().begin(), copies().end(), due), copies().end());
+    return 0;
+}
+
 int handle;
 
 }  // namespace
@@ -118,28 +164,34 @@ int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &handle, 0
 int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 int cuCtxSetCurrent(void*) { return 0; }
 int cuCtxGetCurrent(void** context) { return *context = &handle, 0; }
-int cuCtxSynchronize() { return 0; }
+int cuCtxSynchronize() { return settle(SIZE_MAX, true); }
 int cuStreamCreate(void** stream, unsigned) { return *stream = &handle, 0; }
 int cuStreamDestroy_v2(void*) { return 0; }
-int cuStreamSynchronize(void*) { return 0; }
-int cuStreamWaitEvent(void*, void*, unsigned) { return 0; }
+int cuStreamSynchronize(void*) { return settle(SIZE_MAX, true); }
+int cuStreamWaitEvent(void*, size_t* event, unsigned) { return settle(*event, false); }
 int cuStreamIsCapturing(void*, int* status) { return *status = 0, 0; }
-int cuEventCreate(void** event, unsigned) { return *event = &handle, 0; }
-int cuEventDestroy_v2(void*) { return 0; }
-int cuEventRecord(void*, void*) { return 0; }
-int cuEventSynchronize(void*) { return 0; }
+int cuEventCreate(size_t** event, unsigned) { return *event = new size_t(0), 0; }
+int cuEventDestroy_v2(size_t* event) { return delete event, 0; }
+int cuEventRecord(size_t* event, void*) { return *event = next_copy, 0; }
+int cuEventSynchronize(size_t* event) { return settle(*event, true); }
 int cuEventQuery(void*) { return 0; }
 int cuMemAllocAsync(unsigned long long* out, size_t bytes, void*) { return allocate(out, bytes); }
 int cuMemAlloc_v2(unsigned long long* out, size_t bytes) { return allocate(out, bytes); }
 int cuMemFreeAsync(unsigned long long address, void*) { return release(address); }
 int cuMemFree_v2(unsigned long long address) { return release(address); }
-int cuMemHostAlloc(void** out, size_t bytes, unsigned) { return *out = malloc(bytes), 0; }
-int cuMemFreeHost(void* memory) { return free(memory), 0; }
+int cuMemHostAlloc(void** out, size_t bytes, unsigned) {
+    std::lock_guard<std::mutex> turn(turns());
+    return *out = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096), host_blocks()[(char*)*out] = bytes, 0;
+}
+int cuMemFreeHost(void* memory) {
+    std::lock_guard<std::mutex> turn(turns());
+    return host_blocks().erase((char*)memory), free(memory), 0;
+}
 int cuMemcpyHtoDAsync_v2(unsigned long long to, const void* from, size_t bytes, void*) {
-    return memcpy((void*)to, from, bytes), 0;
+    return copy((void*)to, from, bytes, false);
 }
 int cuMemcpyDtoHAsync_v2(void* to, unsigned long long from, size_t bytes, void*) {
-    return memcpy(to, (void*)from, bytes), 0;
+    return copy(to, (void*)from, bytes, true);
 }
 int cuMemcpyDtoDAsync_v2(unsigned long long to, unsigned long long from, size_t bytes, void*) {
     return memmove((void*)to, (void*)from, bytes), 0;

@@ -1,0 +1,29 @@
+//! Binary cross-entropy on CUDA.
+
+use crate::autograd::{Tape, Value};
+use crate::cuda::{address, arguments, kernel};
+use crate::error::Result;
+use crate::ops::class_loss::cuda::by_rows;
+use crate::ops::later::Later;
+
+/// As [`super::binary_cross_entropy`], for targets that fit.
+pub fn forward(
+    tape: &mut Tape,
+    logits: &Value,
+    targets: &[f32],
+    positive_weights: Option<&[f64]>,
+) -> Result<(Value, Later<f64>)> {
+    let tensor = logits.tensor();
+    let (rows, classes) = tensor.dims2()?;
+    let part = 1.0 / (rows * classes) as f64;
+    let (mean, losses) = by_rows(tape, logits, 1.0 / rows as f64, |engine, [losses, gradient]| {
+        let targets = engine.copied(targets)?;
+        let weights = positive_weights.map(|weights| engine.copied(weights)).transpose()?;
+        let weights = weights.as_ref().map_or(0, |weights| engine.address(weights));
+        let targets = engine.address(&targets);
+        let arguments =
+            arguments![classes as i32, address(tensor)?, targets, weights, part, losses, gradient];
+        engine.rows(&kernel("binary_cross_entropy", tensor.dtype())?, rows, arguments)
+    })?;
+    Ok((mean, losses.later()?))
+}
