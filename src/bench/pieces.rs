@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::synthetic::{Repeated, Stopwatch, images};
 use super::timing::Timing;
 use crate::autograd::Value;
 use crate::data::{Dataset, Epoch, Images, Loader, Memory, Transform};
+use crate::device::placed;
 use crate::error::{Error, Result};
 use crate::freeze::{ParameterTable, Phase};
 use crate::model::{Model, Pass, State};
@@ -19,7 +20,7 @@ use crate::weights;
 
 /// A clock, and a count of the memory that tensors hold.
 pub trait Meter: Sync {
-    /// Seconds since some moment.
+    /// Seconds since some moment, once all that was launched on the device is done.
     fn seconds(&self) -> f64;
 
     /// The bytes in use; from now on the most of them is watched.
@@ -54,16 +55,17 @@ pub struct Pieces {
     subject: Subject,
     model: Model,
     image_size: usize,
+    device: Device,
     state: State,
 }
 
 impl Pieces {
     /// # Errors
     /// No memory for the weights.
-    pub fn new(subject: &Subject, image_size: usize) -> Result<Self> {
+    pub fn new(subject: &Subject, image_size: usize, device: &Device) -> Result<Self> {
         let (subject, model) = (subject.clone(), subject.build());
-        let state = weights::initialize_all(&model.description, 0)?;
-        Ok(Self { subject, model, image_size, state })
+        let state = weights::initialize_all(&model.description, 0)?.on(device)?;
+        Ok(Self { subject, model, image_size, device: device.clone(), state })
     }
 
     /// Runs a piece for some rounds, two at least, on a batch of so many images. The first is to warm up, and of the
@@ -86,7 +88,7 @@ impl Pieces {
 
     /// What reaches a layer.
     fn behind(&self, layer: usize, count: usize) -> Result<Tensor> {
-        let images = Value::constant(images(count, self.image_size)?);
+        let images = Value::constant(placed(&images(count, self.image_size)?, &self.device)?);
         Ok(self.model.forward(&mut Pass::inference(&self.state), 0..layer, images)?.into_tensor())
     }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use candle_core::Device;
 use defrost::bench::Meter;
+use defrost::device::Gauge;
 use defrost::estimate::{self, Calibration, Estimate, Machine, Settings, Workload};
 use defrost::features::FeatureStore;
 use defrost::plan::{Parent, Planned, StageStatus, Status};
@@ -19,6 +21,8 @@ pub struct Estimates {
     pub known: Calibration,
     pub settings: Settings,
     machine: Machine,
+    threads: usize,
+    device: Device,
     /// What the process holds before a stage begins.
     baseline: u64,
 }
@@ -40,7 +44,13 @@ impl Estimates {
                 image_cache: run.image_bytes(),
                 features: run.feature_bytes().is_some(),
             },
-            machine: Machine { processors, threads, workers },
+            machine: Machine {
+                processors,
+                threads: if session.choice.device.is_cpu() { threads } else { 0 },
+                workers,
+            },
+            threads,
+            device: session.choice.device.clone(),
             baseline: memory("VmRSS:").unwrap_or(0),
         }
     }
@@ -56,14 +66,14 @@ impl Estimates {
 
     /// Measures what is missing for a stage, on the threads that stages compute on.
     pub fn measure(&mut self, stage: &Planned, workload: &Workload) -> Result<()> {
-        let threads = self.machine.threads;
+        let threads = self.threads;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
-        let Self { known, settings, .. } = self;
-        let started = Instant::now();
-        pool.install(|| estimate::measure(&stage.work, workload, settings, known, &Here(started)))
+        let Self { known, settings, device, .. } = self;
+        let here = Here { started: Instant::now(), gauge: Gauge::of(device) };
+        pool.install(|| estimate::measure(&stage.work, workload, settings, known, device, &here))
     }
 }
 
@@ -106,20 +116,26 @@ pub fn found(
     stage.work.features_found(&sources, &store)
 }
 
-/// The clock of this process and its large blocks of memory.
-struct Here(Instant);
+/// The clock of this process, and its large blocks of memory or those of the GPU.
+struct Here {
+    started: Instant,
+    gauge: Option<Gauge>,
+}
 
 impl Meter for Here {
     fn seconds(&self) -> f64 {
-        self.0.elapsed().as_secs_f64()
+        if let Some(gauge) = &self.gauge {
+            gauge.settle();
+        }
+        self.started.elapsed().as_secs_f64()
     }
 
     fn watch(&self) -> u64 {
-        crate::ALLOCATOR.watch() as u64
+        self.gauge.as_ref().map_or_else(|| crate::ALLOCATOR.watch() as u64, Gauge::watch)
     }
 
     fn peak(&self) -> u64 {
-        crate::ALLOCATOR.peak() as u64
+        self.gauge.as_ref().map_or_else(|| crate::ALLOCATOR.peak() as u64, Gauge::peak)
     }
 }
 

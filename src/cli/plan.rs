@@ -129,10 +129,9 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
             (Status::Hit, _) => known.hits += 1,
             (_, Some(_)) => known.shared += 1,
             (_, None) => {
-                let on_cpu = session.choice.device.is_cpu();
                 let found = estimates::found(session, stage, &statuses)?;
                 estimate =
-                    estimates.as_mut().and_then(|estimates| estimated(estimates, stage, &found, on_cpu, console));
+                    estimates.as_mut().and_then(|estimates| estimated(estimates, stage, &found, console));
                 features = Features::of(&stage.work, &found, session.pipeline.run.feature_bytes().is_some());
                 known.estimates.push(estimate);
                 known.computed.insert(stage.recipe, known.label.clone());
@@ -221,15 +220,10 @@ fn estimated(
     estimates: &mut Estimates,
     stage: &Planned,
     found: &[Option<FeaturesFound>],
-    on_cpu: bool,
     console: &Console,
 ) -> Option<Estimate> {
     let workload = estimates.workload(stage, found);
     let missing = !estimate::missing(&workload, &estimates.known).is_empty();
-    // Pieces are measured on the CPU; of a GPU, runs alone tell.
-    if missing && !on_cpu {
-        return None;
-    }
     if missing {
         console.aside(format!("measuring the work of `{}` on this machine, once", stage.name));
         if let Err(error) = estimates.measure(stage, &workload) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
+use defrost::device::Gauge;
 use defrost::estimate::Learner;
 use defrost::events::Fanout;
 use defrost::error::Kind;
@@ -89,6 +90,8 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt) -> Result<Summary>
     session.require_precision(&statuses)?;
     let mut estimates = Estimates::open(session);
     let (expected, workloads) = estimates::expected(session, &statuses, &estimates)?;
+    let gauge = Gauge::of(&session.choice.device);
+    let peak_bytes = || gauge.as_ref().map_or_else(estimates::peak_bytes, |gauge| Some(gauge.peak()));
     let options = Options {
         device: &session.choice.device,
         from: args.from.as_deref(),
@@ -102,13 +105,13 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt) -> Result<Summary>
         feature_bytes: settings.feature_bytes(),
         clock: SystemTime::now,
         expected,
-        peak_bytes: estimates::peak_bytes,
+        peak_bytes: &peak_bytes,
     };
     let resolved = session.pipeline.to_toml();
     let texts = Texts { pipeline: &session.pipeline.text, resolved: &resolved };
     let (progress, started) = (Progress::new(), Instant::now());
     let clock = || started.elapsed().as_secs_f64();
-    let learner = Learner::new(workloads, &clock);
+    let learner = Learner::new(workloads, gauge.is_some(), &clock);
     let observer = Fanout(vec![&progress, &learner]);
     let summary = pool.install(|| {
         run::execute(&session.plan, &texts, &session.store, &session.runs, &options, &observer, interrupt)

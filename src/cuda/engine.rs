@@ -16,6 +16,7 @@ use candle_core::{CudaDevice, DType, Device, Shape, Storage, Tensor};
 use super::blas::Blas;
 use super::convolution::Dnn;
 use super::launch::Arguments;
+use super::memory::{self, OUT_OF_MEMORY};
 use super::readback::Landing;
 use super::upload::Upload;
 use crate::error::{Error, Result};
@@ -90,7 +91,7 @@ impl Engine {
         let stream = device.cuda_stream();
         let context = stream.context();
         context.bind_to_thread().map_err(failed)?;
-        keep_memory(context)?;
+        memory::keep(context)?;
         // SAFETY: all that computes shares one stream; `Upload` orders its own by events.
         unsafe { device.disable_event_tracking() };
         let module = context.load_module(KERNELS.into()).map_err(failed)?;
@@ -123,19 +124,6 @@ impl Engine {
     /// Free and total bytes.
     pub fn memory(&self) -> Result<(usize, usize)> {
         self.stream.context().mem_get_info().map_err(failed)
-    }
-
-    /// The most bytes that were in use at a time; unknown where the driver keeps no pool of them.
-    fn most_bytes(&self) -> Option<usize> {
-        let (mut bytes, mut pool) = (0u64, std::ptr::null_mut());
-        let high = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-        let device = self.stream.context().cu_device();
-        // SAFETY: the driver writes the pool's handle, and one number of the type that the attribute has.
-        unsafe {
-            sys::cuDeviceGetDefaultMemPool(&mut pool, device).result().ok()?;
-            sys::cuMemPoolGetAttribute(pool, high, std::ptr::from_mut(&mut bytes).cast()).result().ok()?;
-        }
-        usize::try_from(bytes).ok()
     }
 
     /// Waits until all that was launched is done.
@@ -241,40 +229,9 @@ pub fn optional(tensor: Option<&Tensor>) -> Result<Address> {
     tensor.map_or(Ok(0), address)
 }
 
-/// Has the driver keep what is given back: a training step takes the same memory over and over.
-fn keep_memory(context: &driver::CudaContext) -> Result<()> {
-    if !context.has_async_alloc() {
-        return Ok(());
-    }
-    let mut everything = u64::MAX;
-    let mut pool = std::ptr::null_mut();
-    let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-    // SAFETY: the driver writes the pool's handle, and reads one number of the type that the attribute has.
-    unsafe {
-        sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device()).result().map_err(failed)?;
-        sys::cuMemPoolSetAttribute(pool, threshold, std::ptr::from_mut(&mut everything).cast())
-            .result()
-            .map_err(failed)
-    }
-}
-
 /// Whether this is the tests' driver, which computes on the processor and has kernels of its own.
 fn driver_is_emulated(device: &CudaDevice) -> bool {
     device.cuda_stream().context().name().is_ok_and(|name| name.contains("emulated"))
-}
-
-/// What begins the message of an error that memory was too small for.
-const OUT_OF_MEMORY: &str = "the GPU has no more memory";
-
-/// The bytes that this process has held at most and those of the GPU, if the error is that there are no more.
-pub fn out_of_memory(error: &Error, device: &Device) -> Option<(usize, usize)> {
-    // candle's own errors of copying to the device have the driver's word for it.
-    if !error.message.contains(OUT_OF_MEMORY) && !error.message.contains("OUT_OF_MEMORY") {
-        return None;
-    }
-    let engine = Engine::on(device).ok()?;
-    let (free, total) = engine.memory().ok()?;
-    Some((engine.most_bytes().unwrap_or(total - free), total))
 }
 
 pub(super) fn failed(error: driver::DriverError) -> Error {

@@ -1,32 +1,81 @@
-//! What is said where a GPU's memory is too small.
+//! A GPU's memory: how much is in use, and what is said where it is too small.
 
 use candle_core::Device;
 
 use crate::error::Error;
 
-/// The error of a training step on so many images, or of images on their way through a network; one that tells of full
-/// memory says what was in use and what would fit.
-pub fn explained(error: Error, device: &Device, step: Option<usize>) -> Error {
+/// Counts the bytes of a GPU that this process uses.
+pub struct Gauge {
     #[cfg(feature = "cuda")]
-    if let Some((used, total)) = crate::cuda::out_of_memory(&error, device) {
-        let (used, total) = (used as f64 / 1e9, total as f64 / 1e9);
-        let (what, cure) = match step {
-            Some(batch) => {
-                let smaller =
-                    if batch > 1 { format!("`batch_size = {}`, ", batch / 2) } else { String::new() };
-                let cure = format!("{smaller}`precision = \"bf16\"` or a smaller `image_size`");
-                (format!("a step on {batch} images takes"), cure)
-            }
-            None => (
-                "images on their way through the network take".to_owned(),
-                "a smaller `image_size`".to_owned(),
-            ),
-        };
-        return Error::failed(format!(
-            "the GPU's memory is full: {what} more than {used:.3} GB, of {total:.3}"
-        ))
-        .hint(format!("try {cure}; the last checkpoint is kept"));
+    engine: std::sync::Arc<crate::cuda::Engine>,
+}
+
+impl Gauge {
+    /// None for a CPU.
+    pub fn of(device: &Device) -> Option<Self> {
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            return Some(Self { engine: crate::cuda::Engine::on(device).ok()? });
+        }
+        _ = device;
+        None
     }
-    _ = (device, step);
-    error
+
+    /// The bytes in use once all that was launched is done; from now on the most of them is watched.
+    pub fn watch(&self) -> u64 {
+        #[cfg(feature = "cuda")]
+        return self.engine.watch_memory().unwrap_or(0);
+        #[cfg(not(feature = "cuda"))]
+        0
+    }
+
+    /// The most bytes that were in use since [`Gauge::watch`], or ever.
+    pub fn peak(&self) -> u64 {
+        #[cfg(feature = "cuda")]
+        return self.engine.most_memory().unwrap_or(0);
+        #[cfg(not(feature = "cuda"))]
+        0
+    }
+
+    /// The bytes that this process has or may still get.
+    pub fn to_be_had(&self) -> u64 {
+        #[cfg(feature = "cuda")]
+        return self.engine.memory_to_be_had().unwrap_or(0);
+        #[cfg(not(feature = "cuda"))]
+        0
+    }
+
+    /// Waits until all that was launched is done.
+    pub fn settle(&self) {
+        #[cfg(feature = "cuda")]
+        // A device that fails here fails where its numbers are read.
+        drop(self.engine.synchronize());
+    }
+}
+
+/// The gauge of a GPU whose memory an error says was too small.
+pub fn full(error: &Error, device: &Device) -> Option<Gauge> {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::is_out_of_memory(error) {
+        return Gauge::of(device);
+    }
+    _ = error;
+    _ = device;
+    None
+}
+
+/// An error of images on their way through a network, which says so where memory was too small for them.
+pub fn explained(error: Error, device: &Device) -> Error {
+    let Some(gauge) = full(&error, device) else { return error };
+    Error::failed(format!(
+        "the GPU's memory is full: images on their way through the network take more than {}, of {}",
+        gigabytes(gauge.peak()),
+        gigabytes(gauge.to_be_had()),
+    ))
+    .hint("try a smaller `image_size`; the last checkpoint is kept")
+}
+
+/// Bytes in words.
+pub fn gigabytes(bytes: u64) -> String {
+    format!("{:.3} GB", bytes as f64 / 1e9)
 }

@@ -6,6 +6,6 @@ mod place;
 mod precision;
 
 pub use choice::{Choice, choose};
-pub use memory::explained;
+pub use memory::{Gauge, explained, full, gigabytes};
 pub use place::{on_host, placed};
 pub use precision::{Products, products, rounded, through_bf16};

@@ -19,7 +19,7 @@ const PROCESS: f64 = 20e6;
 pub struct Estimate {
     /// At most, where the stage may stop early.
     pub seconds: f64,
-    /// The most memory of the process.
+    /// The most memory of the process; on a GPU, of the GPU's.
     pub memory_bytes: u64,
     pub source: Source,
 }
@@ -56,8 +56,15 @@ pub fn forecast(work: &Workload, known: &Calibration, machine: &Machine, baselin
         source = Source::Measured;
     }
     let held = (work.weight_bytes as f64 + largest) * BETWEEN;
-    let alike = known.learnt(&work.memory_key()).unwrap_or(baseline as f64 + PROCESS + held);
-    let memory_bytes = alike as u64 + mapped_bytes(work, known)? + work.cache_bytes;
+    let memory_bytes = match machine.threads {
+        // What lies mapped and what is kept is the host's.
+        0 => known.learnt(&work.memory_key()).unwrap_or(held) as u64,
+        _ => {
+            let process = baseline as f64 + PROCESS + held;
+            let alike = known.learnt(&work.memory_key()).unwrap_or(process) as u64;
+            alike + mapped_bytes(work, known)? + work.cache_bytes
+        }
+    };
     Some(Estimate { seconds, memory_bytes, source })
 }
 

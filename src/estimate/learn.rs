@@ -14,6 +14,8 @@ const CLEARLY: f64 = 1.05;
 pub struct Learner<'a> {
     /// By stage.
     workloads: BTreeMap<String, Workload>,
+    /// Whether the memory that events tell of is a GPU's.
+    of_gpu: bool,
     clock: &'a (dyn Fn() -> f64 + Sync),
     seen: Mutex<Seen>,
 }
@@ -43,8 +45,12 @@ struct Watched {
 }
 
 impl<'a> Learner<'a> {
-    pub fn new(workloads: BTreeMap<String, Workload>, clock: &'a (dyn Fn() -> f64 + Sync)) -> Self {
-        Self { workloads, clock, seen: Mutex::default() }
+    pub fn new(
+        workloads: BTreeMap<String, Workload>,
+        of_gpu: bool,
+        clock: &'a (dyn Fn() -> f64 + Sync),
+    ) -> Self {
+        Self { workloads, of_gpu, clock, seen: Mutex::default() }
     }
 
     /// Hands over what was learnt.
@@ -55,8 +61,13 @@ impl<'a> Learner<'a> {
             let Some(work) = self.workloads.get(stage).filter(|work| !work.phases.is_empty()) else {
                 continue;
             };
-            let Some(mapped) = mapped_bytes(work, known) else { continue };
-            known.learn(&work.memory_key(), bytes.saturating_sub(mapped + work.cache_bytes) as f64);
+            let host = if self.of_gpu {
+                Some(0)
+            } else {
+                mapped_bytes(work, known).map(|bytes| bytes + work.cache_bytes)
+            };
+            let Some(host) = host else { continue };
+            known.learn(&work.memory_key(), bytes.saturating_sub(host) as f64);
         }
     }
 }
@@ -163,7 +174,7 @@ mod tests {
         };
         let now = AtomicU32::new(0);
         let clock = || f64::from(now.load(Ordering::Relaxed));
-        let learner = Learner::new(BTreeMap::from([("one".to_owned(), work.clone())]), &clock);
+        let learner = Learner::new(BTreeMap::from([("one".to_owned(), work.clone())]), false, &clock);
         let at = |moment: u32, event: serde_json::Value| {
             now.store(moment, Ordering::Relaxed);
             learner.event(&serde_json::from_value(event).unwrap());

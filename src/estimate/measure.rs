@@ -1,5 +1,7 @@
 //! Measuring what was never measured: a few batches on synthetic images, and a few images of the stage's own.
 
+use candle_core::Device;
+
 use super::work::{Settings, examples, pieces, sights};
 use super::{Calibration, Cost, Workload};
 use crate::bench::{Meter, Piece, Pieces, Sample};
@@ -26,15 +28,16 @@ pub fn missing(workload: &Workload, known: &Calibration) -> Vec<String> {
     missing
 }
 
-/// Measures what is missing for the workload of a stage. It takes one or two seconds for a piece at the most.
+/// Measures what is missing for the workload of a stage, on the device that it is to run on. It takes one or two seconds for a piece at the most.
 ///
 /// # Errors
-/// Images too small for the architecture, or such as cannot be read.
+/// Images too small for the architecture, or such as cannot be read; no memory for a few images.
 pub fn measure(
     work: &Work,
     workload: &Workload,
     settings: &Settings,
     known: &mut Calibration,
+    device: &Device,
     meter: &dyn Meter,
 ) -> Result<()> {
     let missing = missing(workload, known);
@@ -49,7 +52,7 @@ pub fn measure(
         if wanted.is_empty() {
             continue;
         }
-        let network = Pieces::new(subject, workload_size(work))?;
+        let network = Pieces::new(subject, workload_size(work), device)?;
         for (key, piece) in wanted {
             known.set_measured(&key, sampled(&network, piece, largest(&key), meter)?);
         }

@@ -68,6 +68,7 @@ pub struct Reading {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Machine {
     pub processors: usize,
+    /// That compute; none where a GPU does.
     pub threads: usize,
     pub workers: usize,
 }

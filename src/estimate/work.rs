@@ -8,7 +8,7 @@ use crate::data::Split;
 use crate::digest::Digest;
 use crate::freeze;
 use crate::model::Description;
-use crate::pipeline::{Augment, Decode, Head};
+use crate::pipeline::{Augment, Decode, Head, Precision};
 use crate::stage::{Evaluate, FeaturesFound, INFERENCE_BATCH, Member, Prefix, Subject, Train, View, Work};
 
 /// What is not in a stage but bears on its time.
@@ -145,11 +145,15 @@ fn step_key(train: &Train, phase: &freeze::Phase, prefix: &Prefix) -> String {
     let (from, size) = (prefix.layers, train.view.0.image_size);
     let digest = Digest::of_json(&trains).short();
     let stage = &train.settings;
+    let precision = match stage.precision {
+        Precision::F32 => String::new(),
+        rounded => format!(" in {}", rounded.name()),
+    };
     let beside = [(stage.accumulate > 1, " accumulated"), (stage.clip_norm.is_some(), " clipped")];
     let beside = beside.into_iter().chain([(stage.ema.is_some(), " averaged")]);
     let beside: String = beside.filter(|(there, _)| *there).map(|(_, name)| name).collect();
     format!(
-        "{kind}{beside} step of {}, layers from {from}, trainable {digest}, at {size}",
+        "{kind}{beside}{precision} step of {}, layers from {from}, trainable {digest}, at {size}",
         names(&train.subject)
     )
 }

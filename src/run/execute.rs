@@ -49,7 +49,7 @@ pub struct Options<'a> {
     /// What stages are expected to take, by name, to be recorded beside what they took.
     pub expected: BTreeMap<String, Estimate>,
     /// The most memory that the process has held so far, where the system tells.
-    pub peak_bytes: fn() -> Option<u64>,
+    pub peak_bytes: &'a (dyn Fn() -> Option<u64> + Sync),
 }
 
 /// What became of a run.

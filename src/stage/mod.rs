@@ -20,6 +20,7 @@ mod parameters;
 mod prefix;
 mod range_test;
 mod recognition;
+mod room;
 mod subject;
 mod teacher;
 #[cfg(test)]

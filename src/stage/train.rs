@@ -13,12 +13,13 @@ use super::context::{BEST, LAST};
 use super::feed::{Material, Training as Batches};
 use super::host::{self, StageHost};
 use super::parameters;
+use super::room;
 use super::subject::split_document;
 use super::teacher::Teacher;
 use super::work::{rare_versions, versions};
 use super::{Context, Labeller, Outcome, Prefix, Subject, View};
 use crate::data::{self, Dataset, Split};
-use crate::device::explained;
+use crate::device::full;
 use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable, Phase};
 use crate::model::{self, Description, Model, State};
@@ -187,8 +188,11 @@ impl Train {
             seed: self.seed,
             settings: &self.settings,
         };
-        let optimizer = optimizer(&self.settings.optimizer, &self.table, setup.steps_per_epoch())?;
-        let mut progress = Progress::start(&setup, source.clone(), optimizer);
+        let start = |setup: &Setup<T>| {
+            let optimizer = optimizer(&self.settings.optimizer, setup.table, setup.steps_per_epoch())?;
+            Ok(Progress::start(setup, source.clone(), optimizer))
+        };
+        let mut progress = start(&setup)?;
         if let Some(folder) = context.checkpoints.latest()? {
             host::read(&folder)
                 .and_then(|checkpoint| progress.resume(checkpoint, &model.description, &self.table))
@@ -196,8 +200,12 @@ impl Train {
         }
         feed.prepare(progress.epoch)?;
         let mut host = StageHost::new(context, dataset, &setup, &progress.history)?;
-        train::fit(&setup, &mut progress, &mut host)
-            .map_err(|error| explained(error, context.device, Some(self.settings.batch_size)))?;
+        if let Err(error) = train::fit(&setup, &mut progress, &mut host) {
+            let Some(gauge) = full(&error, context.device) else { return Err(error) };
+            let epoch = progress.epoch;
+            drop(progress);
+            return Err(room::too_small(&setup, epoch, &gauge, &start));
+        }
         if !dataset.split(Split::Validation).is_empty() && progress.best.is_none() {
             return Err(Error::failed(
                 "no epoch was the best: the monitored value was never a finite number",

@@ -105,7 +105,7 @@ impl Work {
             Self::Train(work) => work.execute(context),
             Self::Evaluate(work) => work.execute(context),
         }
-        .map_err(|error| explained(error, context.device, None))
+        .map_err(|error| explained(error, context.device))
     }
 }
 

@@ -60,6 +60,15 @@ impl Targets {
         }
     }
 
+    /// Those of the first `rows` of `all`.
+    pub fn first(&self, rows: usize, all: usize) -> Self {
+        match self {
+            Self::Classes(classes) => Self::Classes(classes[..rows].to_vec()),
+            Self::Mixtures(mixtures) => Self::Mixtures(mixtures[..rows].to_vec()),
+            Self::Labels(labels) => Self::Labels(labels[..rows * (labels.len() / all)].to_vec()),
+        }
+    }
+
     /// What is left of each row by its share when the row ahead of it, of the first row the last, has the rest.
     pub fn mixed(&self, shares: &[f64]) -> Result<Self> {
         let rows = shares.len();

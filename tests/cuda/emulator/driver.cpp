@@ -158,8 +158,13 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     return 0;
 }
 int cuDeviceGetDefaultMemPool(void** pool, int) { return *pool = &handle, 0; }
-int cuMemPoolSetAttribute(void*, int, void*) { return 0; }
-int cuMemPoolGetAttribute(void*, int, void* value) { return *(unsigned long long*)value = most, 0; }
+int cuMemPoolSetAttribute(void*, int attribute, void*) {
+    if (attribute == 8) most = in_use;  // the most bytes in use, from now on
+    return 0;
+}
+int cuMemPoolGetAttribute(void*, int attribute, void* value) {
+    return *(unsigned long long*)value = attribute == 8 ? most : in_use, 0;
+}
 int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &handle, 0; }
 int cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 int cuCtxSetCurrent(void*) { return 0; }

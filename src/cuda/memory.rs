@@ -1,0 +1,74 @@
+//! A GPU's memory: kept by the driver for when it is next needed, counted, and found too small.
+
+use candle_core::cuda_backend::cudarc::driver::sys::{self, CUmemPool_attribute as Attribute};
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
+
+use super::engine::{Engine, failed};
+use crate::error::{Error, Result};
+
+/// What begins the message of an error that memory was too small for.
+pub(super) const OUT_OF_MEMORY: &str = "the GPU has no more memory";
+
+/// Whether an error says that memory was too small.
+pub fn is_out_of_memory(error: &Error) -> bool {
+    // candle's own errors of copying to the device have the driver's word for it.
+    error.message.contains(OUT_OF_MEMORY) || error.message.contains("OUT_OF_MEMORY")
+}
+
+/// Has the driver keep what is given back: a training step takes the same memory over and over.
+pub(super) fn keep(context: &CudaContext) -> Result<()> {
+    if !context.has_async_alloc() {
+        return Ok(());
+    }
+    let mut everything = u64::MAX;
+    let pool = pool(context).map_err(failed)?;
+    let value = std::ptr::from_mut(&mut everything).cast();
+    // SAFETY: the driver reads one number of the type that the attribute has.
+    unsafe { sys::cuMemPoolSetAttribute(pool, Attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, value) }
+        .result()
+        .map_err(failed)
+}
+
+fn pool(context: &CudaContext) -> std::result::Result<sys::CUmemoryPool, DriverError> {
+    let mut pool = std::ptr::null_mut();
+    // SAFETY: the driver writes the pool's handle.
+    unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device()) }.result()?;
+    Ok(pool)
+}
+
+impl Engine {
+    /// The bytes in use; from now on the most of them is watched. None where the driver keeps no count.
+    pub fn watch_memory(&self) -> Option<u64> {
+        self.synchronize().ok()?;
+        let mut anew = 0u64;
+        let value = std::ptr::from_mut(&mut anew).cast();
+        let pool = pool(self.stream().context()).ok()?;
+        // SAFETY: the driver reads one number of the type that the attribute has; 0 is the only one it takes.
+        unsafe { sys::cuMemPoolSetAttribute(pool, Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, value) }
+            .result()
+            .ok()?;
+        self.counted(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+    }
+
+    /// The most bytes in use at a time, since [`Engine::watch_memory`] or ever.
+    pub fn most_memory(&self) -> Option<u64> {
+        self.counted(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+    }
+
+    /// The bytes that this process has or may still get.
+    pub fn memory_to_be_had(&self) -> Result<u64> {
+        let (free, _) = self.memory()?;
+        let kept = self.counted(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
+        Ok(free as u64 + kept.unwrap_or(0))
+    }
+
+    fn counted(&self, attribute: Attribute) -> Option<u64> {
+        let mut bytes = 0u64;
+        let pool = pool(self.stream().context()).ok()?;
+        // SAFETY: the driver writes one number of the type that the attribute has.
+        unsafe { sys::cuMemPoolGetAttribute(pool, attribute, std::ptr::from_mut(&mut bytes).cast()) }
+            .result()
+            .ok()?;
+        Some(bytes)
+    }
+}
