@@ -61,9 +61,17 @@ pub(super) fn load_chain(
             let place = Place::new(&Arc::new(Source { name: name.clone(), text: String::new() }), 0..0);
             let folder = path.parent().unwrap_or(Path::new(""));
             let file = path.file_name().and_then(|file| file.to_str()).unwrap_or(&name);
-            let help =
-                paths::closest_file(folder, file).map(|near| format!("did you mean `{}`?", near.display()));
-            let message = format!("cannot read `{name}`: {problem}");
+            let (message, help) = match path.is_dir() {
+                true => (
+                    format!("`{name}` is a folder, and a pipeline is a TOML file"),
+                    paths::pipelines_in(path),
+                ),
+                false => {
+                    let near = paths::closest_file(folder, file);
+                    let help = near.map(|near| format!("did you mean `{}`?", near.display()));
+                    (format!("cannot read `{name}`: {problem}"), help)
+                }
+            };
             Err(Report::new(vec![Diagnostic::new(&place, "unreadable", message).help(help)]))
         }
     }

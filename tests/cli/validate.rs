@@ -163,3 +163,17 @@ optimizer = { kind = "adamw", lr = 1e-3, no_decay = ["@norm", "@bias"] }
     assert_eq!(errors(&both), (2, vec![uneven]));
     assert_eq!(errors(&["--set", "model.m.arch=convnext_tiny"]).0, 2, "its layers have other names");
 }
+
+#[test]
+fn a_folder_is_no_pipeline_and_what_lies_in_it_may_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("turtles")).unwrap();
+    let said = || validate(folder.path(), &["turtles"]).2;
+    let text = said();
+    assert!(text.contains("`turtles` is a folder, and a pipeline is a TOML file"), "{text}");
+    assert!(text.contains("name a pipeline file; `defrost init` writes one"), "{text}");
+    fs::write(folder.path().join("turtles/all.toml"), WRONG).unwrap();
+    assert!(said().contains("did you mean `turtles/all.toml`?"));
+    fs::write(folder.path().join("turtles/few.toml"), WRONG).unwrap();
+    assert!(said().contains("name one of the 2 files in it, such as `turtles/all.toml`"));
+}
