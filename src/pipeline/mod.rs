@@ -36,6 +36,7 @@ mod schedule;
 mod schedule_checks;
 mod schema;
 mod set;
+mod set_paths;
 mod shape;
 mod stage;
 pub mod suggest;
