@@ -100,7 +100,7 @@ impl World {
 }
 
 /// Writes weights as torchvision publishes them, by name and shape: the numbers are a hole in the file.
-fn zeros(path: &Path, arch: &str) {
+pub fn zeros(path: &Path, arch: &str) {
     let spec: pipeline::Model = serde_json::from_value(json!({ "arch": arch })).expect("an architecture");
     let (mut header, mut end) = (Map::new(), 0);
     for tensor in &Model::build(&spec, 1000).description.tensors {
