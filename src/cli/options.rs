@@ -41,7 +41,7 @@ impl PipelineOptions {
             inputs: depth == Depth::Inputs,
             env: &|name| std::env::var(name).ok(),
         };
-        let runs = pipeline::load_all(file, &options)?;
+        let runs = pipeline::load_but_patterns(file, &options)?;
         let resolved: Vec<_> = runs.iter().map(|run| plan::resolve(run, depth)).collect();
         let drafts = Report::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(resolved))?;
         Ok(runs.into_iter().zip(drafts).collect())

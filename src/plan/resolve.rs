@@ -55,7 +55,9 @@ impl Parent {
 /// Resolves every stage, parents first. All errors come together.
 pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> {
     let (datasets, elsewhere) = Default::default();
-    let mut resolver = Resolver { pipeline, depth, datasets, elsewhere, diagnostics: Vec::new() };
+    // What is wrong with patterns in themselves was found before.
+    let diagnostics = pipeline.faults.clone();
+    let mut resolver = Resolver { pipeline, depth, datasets, elsewhere, diagnostics };
     let mut drafts: Vec<Option<Draft>> = Vec::new();
     let order = pipeline.order();
     for name in &order {
@@ -206,7 +208,8 @@ impl Resolver<'_> {
     }
 
     pub(super) fn rules(&mut self, stage: &str, errors: Vec<RuleError>) {
-        for error in errors {
+        let known = |error: &RuleError| error.code == RuleError::SYNTAX && !self.pipeline.faults.is_empty();
+        for error in errors.into_iter().filter(|error| !known(error)) {
             self.diagnose(&format!("stage.{stage}.{}", error.setting), error.code, error.message, error.help);
         }
     }

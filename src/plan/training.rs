@@ -7,7 +7,7 @@ use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode};
-use crate::pipeline::{self, ClassWeights, Data, Head, Loss, suggest};
+use crate::pipeline::{self, ClassWeights, Data, Head, Loss, Optimizer, suggest};
 use crate::stage::{Subject, Train, View, Work};
 
 impl Resolver<'_> {
@@ -25,10 +25,11 @@ impl Resolver<'_> {
             Ok(table) => table,
             Err(errors) => {
                 self.rules(name, errors);
-                return None;
+                return self.in_place_of(train, data, subject, &description);
             }
         };
         self.features_only(name, &subject, &description, &table)?;
+        self.layer_decay(name, train, &description, &table)?;
         if train.features.is_some() && table.first().frozen_prefix(&description) == 0 {
             let message = "no features are kept where the first layer trains".to_owned();
             let help = "freeze the first layers, or remove `features`".to_owned();
@@ -48,6 +49,34 @@ impl Resolver<'_> {
         let work = Train::new(subject, view, dataset, train.clone(), table, &description, self.pipeline.seed);
         let work = Train { teacher, ..work };
         Some((Work::Train(Box::new(work)), rules))
+    }
+
+    /// A stage whose rules are wrong, without them: so that what is wrong below it is found as well. It never runs.
+    fn in_place_of(
+        &self,
+        train: &pipeline::Train,
+        data: &Data,
+        subject: Subject,
+        description: &Description,
+    ) -> Option<(Work, Value)> {
+        let mut free = pipeline::Train {
+            freeze: None,
+            train: None,
+            freeze_first: None,
+            train_first: None,
+            train_last: None,
+            groups: Vec::new(),
+            unfreeze: Vec::new(),
+            ..train.clone()
+        };
+        match &mut free.optimizer {
+            Optimizer::Sgd(sgd) => sgd.no_decay.clear(),
+            Optimizer::Adamw(adamw) => adamw.no_decay.clear(),
+        }
+        let table = ParameterTable::resolve(description, &free).ok()?;
+        let view = View::new(&data.images(), train.image_size, subject.model.arch);
+        let work = Train::new(subject, view, None, free, table, description, self.pipeline.seed);
+        Some((Work::Train(Box::new(work)), Value::Null))
     }
 
     /// An encoder without gradients stays frozen.
@@ -73,6 +102,28 @@ impl Resolver<'_> {
         );
         let help = "train the head alone: `train = [\"@head\"]`".to_owned();
         self.diagnose(&at, "feature-extractor", message, Some(help));
+        None
+    }
+
+    /// Layers that decay one from another must train.
+    fn layer_decay(
+        &mut self,
+        stage: &str,
+        train: &pipeline::Train,
+        description: &Description,
+        table: &ParameterTable,
+    ) -> Option<()> {
+        // A decay of 1 is the plain way to have none, for comparison.
+        if train.layer_decay.is_none_or(|decay| decay >= 1.0) {
+            return Some(());
+        }
+        let without = pipeline::Train { layer_decay: None, ..train.clone() };
+        if ParameterTable::resolve(description, &without).is_ok_and(|plain| plain != *table) {
+            return Some(());
+        }
+        let message = "no layer that trains here has less than the full learning rate".to_owned();
+        let help = "let layers below the head train, or remove `layer_decay`".to_owned();
+        self.diagnose(&format!("stage.{stage}.layer_decay"), "no-effect", message, Some(help));
         None
     }
 

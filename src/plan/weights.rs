@@ -21,7 +21,11 @@ impl Resolver<'_> {
             Ok(rules) => rules,
             Err(errors) => {
                 self.rules(name, errors);
-                return None;
+                // Without its rules, so that what is wrong below it is found as well. It never runs.
+                let (settings, seed) = (load.clone(), self.pipeline.seed);
+                let (rules, file, digest, names) = Default::default();
+                let work = LoadWeights { subject, file, digest, settings, rules, names, seed };
+                return Some((Work::LoadWeights(Box::new(work)), Value::Null));
             }
         };
         rules.classes = Some(subject.classes.clone());
