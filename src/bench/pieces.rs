@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::synthetic::{Repeated, Stopwatch, images};
 use super::timing::Timing;
@@ -151,9 +151,9 @@ impl Pieces {
         let optimizer = optimizer(&stage.optimizer, table, setup.steps_per_epoch())?;
         let mut progress = Progress::start(&setup, self.state.clone(), optimizer);
         let clock = || meter.seconds();
-        let mut stopwatch = Stopwatch::start(&clock);
+        let mut stopwatch = Stopwatch::start(&clock, &Device::Cpu);
         train::fit(&setup, &mut progress, &mut stopwatch)?;
-        Ok(Timing::between(&stopwatch.moments, 1)?.min())
+        Ok(Timing::between(&stopwatch.moments()?, 1)?.min())
     }
 }
 
