@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::Device;
+
 use super::settings::require;
 use super::synthetic::Stopwatch;
 use super::timing::{Clock, Timing};
@@ -61,10 +63,10 @@ pub fn time_images(settings: &ImagesSettings, clock: Clock) -> Result<Timing> {
         seed: 0,
         epoch: 0,
     };
-    let mut stopwatch = Stopwatch::start(clock);
+    let mut stopwatch = Stopwatch::start(clock, &Device::Cpu);
     for batch in Loader::new(images, epoch, settings.workers)? {
         batch?;
         stopwatch.lap();
     }
-    Timing::between(&stopwatch.moments, settings.warmup)
+    Timing::between(&stopwatch.moments()?, settings.warmup)
 }

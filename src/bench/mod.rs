@@ -11,7 +11,7 @@ mod synthetic;
 mod timing;
 
 pub use images::{ImagesSettings, time_images};
-pub use network::NetworkBench;
+pub use network::{NetworkBench, StepWork};
 pub use pieces::{Meter, Piece, Pieces, Sample, Sight};
 pub use settings::{Mode, NetworkSettings, arch, precision};
 pub use timing::{Clock, Timing};

@@ -6,14 +6,23 @@ use super::settings::{Mode, NetworkSettings, require};
 use super::synthetic::{FrozenPrefix, Repeated, Stopwatch, images};
 use super::timing::{Clock, Timing};
 use crate::autograd::Value;
-use crate::device::placed;
+use crate::device::{full, gigabytes, placed};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Model, Pass, State};
-use crate::pipeline::Train;
+use crate::pipeline::{Precision, Train};
 use crate::stage::{Classifier, optimizer};
 use crate::train::{self, Progress, Setup, Targets};
 use crate::weights;
+
+/// What a step comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepWork {
+    /// Of all convolutions, linear layers and attention.
+    pub multiply_adds: u64,
+    /// Of activations that convolutions, linear layers and normalisations read and write; see [`Pass::activations_moved`].
+    pub bytes: u64,
+}
 
 /// A network with random weights, ready to be timed.
 pub struct NetworkBench {
@@ -56,8 +65,20 @@ impl NetworkBench {
     /// Runs and times the steps.
     ///
     /// # Errors
-    /// Images too small for the architecture, or too few of them for batch normalisation.
+    /// Images too small for the architecture, or too few of them for batch normalisation; a GPU whose memory is full.
     pub fn time(&self, clock: Clock) -> Result<Timing> {
+        self.timed(clock).map_err(|error| match full(&error, &self.device) {
+            Some(gauge) => Error::failed(format!(
+                "the GPU's memory is full: a step on {} images takes more than the {} that are to be had",
+                self.settings.batch,
+                gigabytes(gauge.to_be_had()),
+            ))
+            .hint("time a smaller `--batch` or `--image-size`"),
+            None => error,
+        })
+    }
+
+    fn timed(&self, clock: Clock) -> Result<Timing> {
         let images = placed(&images(self.settings.batch, self.settings.image_size)?, &self.device)?;
         let state = weights::initialize_all(&self.model.description, 0)?.on(&self.device)?;
         let moments = match self.settings.mode {
@@ -67,10 +88,10 @@ impl NetworkBench {
         Timing::between(&moments, self.settings.warmup)
     }
 
-    /// The multiply-adds of one step: of all convolutions and linear layers, forward and backward.
+    /// What one step comes to, forward and backward.
     ///
-    /// They are counted on the way of two images through the network, with zeros for weights.
-    pub fn multiply_adds(&self) -> Result<u64> {
+    /// It is counted on the way of two images through the network, with zeros for weights.
+    pub fn work(&self) -> Result<StepWork> {
         const IMAGES: usize = 2;
         let Self { settings, model, table, .. } = self;
         let tensors = model.description.tensors.iter();
@@ -87,8 +108,13 @@ impl NetworkBench {
         let images = Value::constant(images(IMAGES, settings.image_size)?);
         let features = model.forward(&mut prefix, 0..trained, images)?.into_tensor();
         model.forward(&mut rest, trained..layers, Value::constant(features))?;
-        let counted = prefix.multiply_adds() + rest.multiply_adds();
-        Ok(counted / IMAGES as u64 * settings.batch as u64)
+        let of_batch = |counted: u64| counted / IMAGES as u64 * settings.batch as u64;
+        // Ahead of what trains everything is f32.
+        let moved = 4 * prefix.activations_moved() + bytes(settings.precision) * rest.activations_moved();
+        Ok(StepWork {
+            multiply_adds: of_batch(prefix.multiply_adds() + rest.multiply_adds()),
+            bytes: of_batch(moved),
+        })
     }
 
     fn steps(&self) -> usize {
@@ -97,15 +123,15 @@ impl NetworkBench {
 
     fn infer(&self, images: Tensor, state: &State, clock: Clock) -> Result<Vec<f64>> {
         let mut pass = Pass::inference(state);
-        let mut stopwatch = Stopwatch::start(clock);
+        let mut stopwatch = Stopwatch::start(clock, &self.device);
         for _ in 0..self.steps() {
             let layers = 0..self.model.description.layers.len();
             let output = self.model.forward(&mut pass, layers, Value::constant(images.clone()))?;
-            // A GPU is done when its numbers can be read.
+            // Whoever asked wants to read the scores.
             output.tensor().to_device(&Device::Cpu)?;
             stopwatch.lap();
         }
-        Ok(stopwatch.moments)
+        stopwatch.moments()
     }
 
     fn train(&self, images: Tensor, state: State, clock: Clock) -> Result<Vec<f64>> {
@@ -125,18 +151,23 @@ impl NetworkBench {
         let setup = Setup { model, table, task: &task, feed: &feed, seed: 0, settings: stage };
         let optimizer = optimizer(&stage.optimizer, table, setup.steps_per_epoch())?;
         let mut progress = Progress::start(&setup, state, optimizer);
-        let mut stopwatch = Stopwatch::start(clock);
+        let mut stopwatch = Stopwatch::start(clock, &self.device);
         train::fit(&setup, &mut progress, &mut stopwatch)?;
-        Ok(stopwatch.moments)
+        stopwatch.moments()
     }
+}
+
+/// How many bytes an activation takes.
+fn bytes(precision: Precision) -> u64 {
+    if precision == Precision::Bf16 { 2 } else { 4 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Arch, Precision};
+    use crate::pipeline::Arch;
 
-    fn giga(arch: Arch, mode: Mode, batch: usize) -> f64 {
+    fn work(arch: Arch, mode: Mode, batch: usize) -> StepWork {
         let settings = NetworkSettings {
             arch,
             mode,
@@ -147,7 +178,11 @@ mod tests {
             warmup: 0,
             steps: 1,
         };
-        NetworkBench::new(settings, &Device::Cpu).unwrap().multiply_adds().unwrap() as f64 / 1e9
+        NetworkBench::new(settings, &Device::Cpu).unwrap().work().unwrap()
+    }
+
+    fn giga(arch: Arch, mode: Mode, batch: usize) -> f64 {
+        work(arch, mode, batch).multiply_adds as f64 / 1e9
     }
 
     /// He et al. 2016 say 1.8 and 3.8 G; torchvision, whose bottlenecks stride later, says 1.81 and 4.09 G.
@@ -164,5 +199,15 @@ mod tests {
         let (forward, stem, head) = (giga(Arch::ResNet18, Mode::Infer, 1), 0.118_013_952, 0.000_512);
         assert!((giga(Arch::ResNet18, Mode::Train, 2) - 2.0 * (3.0 * forward - stem)).abs() < 1e-8);
         assert!((giga(Arch::ResNet18, Mode::Frozen, 1) - (forward + head)).abs() < 1e-8);
+    }
+
+    /// Radosavovic et al., "Designing Network Design Spaces" (CVPR 2020): ResNet-50's convolutions put out 11.1 million
+    /// numbers of an image, and take in about as many; normalisation is folded into them.
+    #[test]
+    fn bytes_are_those_of_what_layers_take_in_and_put_out() {
+        let forward = work(Arch::ResNet50, Mode::Infer, 1).bytes as f64 / 4e6;
+        assert!((20.0..24.0).contains(&forward), "{forward}");
+        let train = work(Arch::ResNet50, Mode::Train, 2).bytes as f64 / 8e6;
+        assert!(train > 3.0 * forward + 8.0 * 11.0 - 1.0 && train < 3.0 * forward + 8.0 * 11.3, "{train}");
     }
 }

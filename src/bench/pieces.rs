@@ -153,9 +153,9 @@ impl Pieces {
         let optimizer = optimizer(&stage.optimizer, table, setup.steps_per_epoch())?;
         let mut progress = Progress::start(&setup, self.state.clone(), optimizer);
         let clock = || meter.seconds();
-        let mut stopwatch = Stopwatch::start(&clock);
+        let mut stopwatch = Stopwatch::start(&clock, &Device::Cpu);
         train::fit(&setup, &mut progress, &mut stopwatch)?;
-        Ok(Timing::between(&stopwatch.moments, 1)?.min())
+        Ok(Timing::between(&stopwatch.moments()?, 1)?.min())
     }
 }
 

@@ -79,20 +79,35 @@ impl Feed for Repeated<'_> {
     }
 }
 
-/// Notes the moments at which steps end.
+/// Notes the moments at which steps end: when the device is done, not when the last of its work was launched.
 pub struct Stopwatch<'a> {
     clock: Clock<'a>,
-    pub moments: Vec<f64>,
+    device: Device,
+    moments: Vec<f64>,
+    device_failed: Option<Error>,
 }
 
 impl<'a> Stopwatch<'a> {
     /// The first moment is now.
-    pub fn start(clock: Clock<'a>) -> Self {
-        Self { clock, moments: vec![clock()] }
+    pub fn start(clock: Clock<'a>, device: &Device) -> Self {
+        let mut stopwatch = Self { clock, device: device.clone(), moments: Vec::new(), device_failed: None };
+        stopwatch.lap();
+        stopwatch
     }
 
     pub fn lap(&mut self) {
+        if let Err(error) = self.device.synchronize() {
+            self.device_failed.get_or_insert(error.into());
+        }
         self.moments.push((self.clock)());
+    }
+
+    /// That of the start, and one for each step.
+    ///
+    /// # Errors
+    /// The device failed on the way.
+    pub fn moments(self) -> Result<Vec<f64>> {
+        self.device_failed.map_or(Ok(self.moments), Err)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use candle_core::Device;
 use clap::ValueEnum;
 use defrost::device;
-use defrost::bench::{self, Clock, ImagesSettings, NetworkBench, NetworkSettings, Timing};
+use defrost::bench::{self, Clock, ImagesSettings, NetworkBench, NetworkSettings, StepWork, Timing};
 use defrost::{Error, Result};
 use serde::Serialize;
 
@@ -100,6 +100,10 @@ struct Network {
     multiply_adds: u64,
     /// Two operations for each multiply-add, in 10⁹ a second.
     gflops: f64,
+    /// Of activations that convolutions, linear layers and normalisations of one step read and write, at the least.
+    bytes: u64,
+    /// In 10⁹ a second.
+    gbytes_per_s: f64,
 }
 
 #[derive(Serialize)]
@@ -179,12 +183,14 @@ fn time_network(
     }, device)?;
     let timing = bench.time(clock)?;
     let peak = peak_rss_mb();
-    let multiply_adds = bench.multiply_adds()?;
+    let StepWork { multiply_adds, bytes } = bench.work()?;
     let network = Network {
         classes: args.classes,
         trainable: bench.trainable(),
         multiply_adds,
         gflops: 2.0 * multiply_adds as f64 / timing.median() / 1e9,
+        bytes,
+        gbytes_per_s: bytes as f64 / timing.median() / 1e9,
     };
     Ok((timing, peak, Some(network)))
 }

@@ -46,6 +46,7 @@ pub struct Pass<'a> {
     folded: BTreeMap<(TensorId, [usize; 4]), FoldedConv>,
     buffers: Vec<(TensorId, Tensor)>,
     multiply_adds: u64,
+    activations_moved: u64,
 }
 
 struct Training<'a> {
@@ -79,6 +80,7 @@ impl<'a> Pass<'a> {
             folded: BTreeMap::new(),
             buffers: Vec::new(),
             multiply_adds: 0,
+            activations_moved: 0,
         }
     }
 
@@ -114,6 +116,12 @@ impl<'a> Pass<'a> {
     /// again for each gradient that is wanted, of weights and of inputs.
     pub fn multiply_adds(&self) -> u64 {
         self.multiply_adds
+    }
+
+    /// The numbers of activations and of their gradients that convolutions, linear layers and normalisations read and write
+    /// in passes of their own, at the least: weights, and what caches spare, are left out. Backward included, as above.
+    pub fn activations_moved(&self) -> u64 {
+        self.activations_moved
     }
 
     /// Walks back from `loss`: the gradient of each trainable parameter (None where the loss does not depend on it),
@@ -163,7 +171,17 @@ impl<'a> Pass<'a> {
     ) -> Result<Value> {
         let scale = self.parameter(norm.spec.weight);
         let shift = self.parameter(norm.spec.bias);
-        if self.norm_mode(norm) == NormMode::Frozen {
+        let frozen = self.norm_mode(norm) == NormMode::Frozen;
+        let constant = [x, &scale, &shift].iter().all(|value| value.is_constant());
+        // Statistics of a batch, and those of its gradients, take a pass over the numbers ahead of the one that uses them.
+        let passes = match (frozen, constant) {
+            (true, true) => 2,
+            (true, false) => 2 + 3,
+            (false, true) => 3,
+            (false, false) => 3 + 5,
+        };
+        self.activations_moved += (passes * x.tensor().elem_count()) as u64;
+        if frozen {
             let mean = &self.state.tensors[norm.spec.running_mean];
             let variance = &self.state.tensors[norm.spec.running_var];
             let tape = &mut self.tape;
@@ -363,8 +381,10 @@ impl<'a> Pass<'a> {
     fn count(&mut self, weight: &Value, x: &Value, places: usize) {
         let images = x.tensor().dims().first().copied().unwrap_or(0);
         let products = images * places * weight.tensor().elem_count();
-        let gradients = [weight, x].iter().filter(|value| !value.is_constant()).count();
-        self.multiply_adds += (products * (1 + gradients)) as u64;
+        let passes = 1 + [weight, x].iter().filter(|value| !value.is_constant()).count();
+        let outputs = images * places * weight.tensor().dims().first().copied().unwrap_or(1);
+        self.multiply_adds += (products * passes) as u64;
+        self.activations_moved += ((x.tensor().elem_count() + outputs) * passes) as u64;
     }
 
     /// Counts products that are not of a layer above.

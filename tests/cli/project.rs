@@ -1,6 +1,7 @@
 //! A small project of one's own: a folder with images, a pipeline and `runs/`, on which the real binary works.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -55,6 +56,11 @@ pub const STAGES: [&str; 4] = ["start", "frozen", "finetune", "test"];
 const CLASSES: [(&str, [u8; 3]); 3] =
     [("blue", [30, 40, 200]), ("green", [40, 190, 50]), ("red", [210, 40, 30])];
 const IMAGES_PER_CLASS: u32 = 12;
+
+/// The program that cargo built; where the tests were carried to another machine, the one that `DEFROST` names.
+fn program() -> OsString {
+    std::env::var_os("DEFROST").unwrap_or_else(|| env!("CARGO_BIN_EXE_defrost").into())
+}
 
 /// Removed with the value.
 pub struct Project {
@@ -121,7 +127,7 @@ impl Project {
 
     /// A command, in the project's folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_defrost"));
+        let mut command = Command::new(program());
         command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
         command
     }

@@ -32,7 +32,7 @@ fn library() -> Vec<(PathBuf, String)> {
         let is_test = below
             .iter()
             .map(|part| part.to_string_lossy())
-            .any(|part| part.starts_with("tests") || part.ends_with("tests.rs"));
+            .any(|part| part.starts_with("tests") || part.trim_end_matches(".rs").ends_with("tests"));
         if below.starts_with("cli") || below == Path::new("main.rs") || is_test {
             continue;
         }

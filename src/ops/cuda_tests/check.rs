@@ -1,0 +1,127 @@
+//! How far an operation on CUDA may be from the truth: f64 on the CPU, from the same numbers. An error is
+//! max|Δ| / max|expected|.
+//!
+//! In f32 it may be twice that of the CPU's f32, or what is stated where sums are long. In bf16, as training has it,
+//! activations and their gradients are bf16; parameters and their gradients, statistics and losses are f32. All inputs are
+//! numbers that bf16 has, so that rounding them loses nothing, and sums are of f32 or wider: what is left is the rounding of
+//! what is written as bf16, [`ROUNDING`] each time, which every test counts, beside the error of f32.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::autograd::{Backward, Tape, Value};
+use crate::error::Result;
+use crate::ops::testing::{gradients, normal, numbers, relative_error};
+
+/// Where sums are short: 8 units in the last place.
+pub const SHORT: f64 = 8.0 * f32::EPSILON as f64;
+/// Products and sums over some thousand numbers.
+pub const LONG: f64 = 4e-6;
+/// bf16 has 8 bits of mantissa, the first one not stored: a number moves by at most half a unit in the last of them.
+pub const ROUNDING: f64 = 1.0 / 256.0;
+
+pub fn gpu() -> Device {
+    crate::device::choose("cuda:0").expect("a GPU, or tests/cuda/emulated").device
+}
+
+/// f32 or bf16 on the GPU.
+pub fn placed(tensor: &Tensor, dtype: DType) -> Tensor {
+    tensor.to_dtype(DType::F32).unwrap().to_dtype(dtype).unwrap().to_device(&gpu()).unwrap()
+}
+
+/// The nearest numbers that bf16 has, in f64.
+pub fn nearest_bf16(tensor: &Tensor) -> Tensor {
+    let rounded = tensor.to_dtype(DType::F32).unwrap().to_dtype(DType::BF16).unwrap();
+    rounded.to_dtype(DType::F32).unwrap().to_dtype(DType::F64).unwrap()
+}
+
+/// A statistic or a teacher's scores where `like` is: f64 beside f64, otherwise f32.
+pub fn beside(like: &Tensor, tensor: &Tensor) -> Tensor {
+    let dtype = if like.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    tensor.to_dtype(dtype).unwrap().to_device(like.device()).unwrap()
+}
+
+/// What an operation does with bf16.
+pub struct Half<'a> {
+    /// The inputs that are f32 all the same: parameters.
+    pub f32: &'a [usize],
+    /// How often the output, and the gradient of each input, is rounded to bf16 on its way; never where it is f32, or
+    /// a copy.
+    pub roundings: &'a [u32],
+}
+
+pub type Op<'a> = &'a dyn Fn(&mut Tape, &[Value]) -> Result<Value>;
+
+/// The output and all gradients of `op` on the GPU, in f32 and in bf16, beside those in f64.
+#[track_caller]
+pub fn check(what: &str, inputs: &[Tensor], bound: f64, half: &Half, op: Op) {
+    let results = 1 + inputs.len();
+    assert_eq!(half.roundings.len(), results, "{what}: roundings of the output and of each gradient");
+    compare(&format!("{what} in f32"), inputs, &vec![DType::F32; inputs.len()], &vec![bound; results], op);
+
+    let type_of = |input| if half.f32.contains(&input) { DType::F32 } else { DType::BF16 };
+    let types: Vec<DType> = (0..inputs.len()).map(type_of).collect();
+    let inputs: Vec<Tensor> = inputs.iter().map(nearest_bf16).collect();
+    let bounds: Vec<f64> =
+        half.roundings.iter().map(|roundings| bound + f64::from(*roundings) * ROUNDING).collect();
+    compare(&format!("{what} in bf16"), &inputs, &types, &bounds, op);
+}
+
+/// The same with inputs of these types, and a bound for the output and each gradient.
+#[track_caller]
+fn compare(what: &str, inputs: &[Tensor], types: &[DType], bounds: &[f64], op: Op) {
+    let constants: Vec<Value> = inputs.iter().cloned().map(Value::constant).collect();
+    let output = op(&mut Tape::new(), &constants).unwrap();
+    let weights = nearest_bf16(&normal("weights of the output", output.tensor().dims()));
+    let on_cpu = |dtype: DType| {
+        let inputs: Vec<Tensor> = inputs.iter().map(|input| input.to_dtype(dtype).unwrap()).collect();
+        let (output, mut all) = gradients(&inputs, &weights.to_dtype(dtype).unwrap(), op);
+        all.insert(0, output);
+        all
+    };
+    let on_gpu = || -> Vec<Tensor> {
+        let mut tape = Tape::new();
+        let leaves: Vec<Value> =
+            inputs.iter().zip(types).map(|(input, dtype)| tape.leaf(placed(input, *dtype))).collect();
+        let output = op(&mut tape, &leaves).unwrap();
+        // The loss Σ weights · output has the weights for a gradient; candle's kernels are left out of it.
+        let weights = placed(&weights, output.tensor().dtype());
+        let loss = tape.record(&[&output], placed(&one(), DType::F32), || Given(weights));
+        let mut grads = tape.backward(&loss).unwrap();
+        let mut all = vec![output.into_tensor()];
+        for (leaf, dtype) in leaves.iter().zip(types) {
+            let gradient = grads.take(leaf).expect("a gradient");
+            assert_eq!(gradient.dtype(), *dtype, "{what}: a gradient is of its input's type");
+            all.push(gradient);
+        }
+        all.iter().map(|tensor| tensor.to_device(&Device::Cpu).unwrap()).collect()
+    };
+    let (exact, near) = (on_cpu(DType::F64), on_cpu(DType::F32));
+    let (found, again) = (on_gpu(), on_gpu());
+    for (index, found) in found.iter().enumerate() {
+        let (error, own) =
+            (relative_error(found, &exact[index]), relative_error(&near[index], &exact[index]));
+        let name = if index == 0 { "output".to_owned() } else { format!("gradient of input {}", index - 1) };
+        let bound = bounds[index];
+        // For `--show-output`: how near to its bound each is.
+        println!("{what}, {name}: {error:.1e} of {bound:.1e}");
+        assert!(
+            error <= bound.max(2.0 * own),
+            "{what}, {name}: {error:e}, the CPU {own:e}, allowed {bound:e}"
+        );
+        assert_eq!(numbers(found), numbers(&again[index]), "{what}, {name}: two runs differ");
+    }
+}
+
+/// A loss, to walk back from.
+pub fn one() -> Tensor {
+    Tensor::ones((), DType::F32, &Device::Cpu).unwrap()
+}
+
+/// Hands over the gradient it was given.
+pub struct Given(pub Tensor);
+
+impl Backward for Given {
+    fn backward(self: Box<Self>, _: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(self.0)])
+    }
+}

@@ -1,0 +1,116 @@
+//! Losses, which are f32 whatever the scores are, and probabilities.
+
+use std::slice::from_ref;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::check::{Half, LONG, SHORT, beside, check, gpu, nearest_bf16, placed};
+use crate::autograd::{Tape, Value};
+use crate::ops::testing::{normal, relative_error};
+use crate::ops::*;
+
+/// A loss of scores: its gradient alone is rounded.
+const OF_SCORES: Half = Half { f32: &[], roundings: &[0, 1] };
+
+#[test]
+#[ignore = "asks for a GPU"]
+fn cuda_losses_and_probabilities() {
+    let labels = [2, 0, 299, 150, 7];
+    for smoothing in [0.0, 0.1, 1.0] {
+        let logits = (normal("logits", &[5, 300]) * 5.0).unwrap();
+        check("cross-entropy", from_ref(&logits), LONG, &OF_SCORES, &|tape, x| {
+            Ok(cross_entropy(tape, &x[0], &labels, smoothing)?.0)
+        });
+        let logits = nearest_bf16(&logits);
+        let run = |logits: Tensor| {
+            let value = Value::constant(logits.clone());
+            let losses =
+                cross_entropy(&mut Tape::new(), &value, &labels, smoothing).unwrap().1.read().unwrap();
+            (losses, softmax(&logits).unwrap().to_device(&Device::Cpu).unwrap())
+        };
+        let (expected, exact) = run(logits.to_dtype(DType::F32).unwrap());
+        for dtype in [DType::F32, DType::BF16] {
+            let (losses, probabilities) = run(placed(&logits, dtype));
+            let close = |(loss, expected): (&f64, &f64)| (loss - expected).abs() <= 1e-12 * expected;
+            assert!(losses.iter().zip(&expected).all(close), "{losses:?} for {expected:?}");
+            assert!(relative_error(&probabilities, &exact) <= SHORT);
+        }
+    }
+    let extreme = |logits: [f32; 3], device: &Device| {
+        let logits =
+            Value::constant(Tensor::new(&[logits], &Device::Cpu).unwrap().to_device(device).unwrap());
+        cross_entropy(&mut Tape::new(), &logits, &[0], 0.0).unwrap().1.read().unwrap()[0]
+    };
+    let gpu = gpu();
+    assert_eq!(extreme([1e38, -1e38, 0.0], &gpu), 0.0);
+    assert!(
+        extreme([f32::NAN, 0.0, 0.0], &gpu).is_nan() && extreme([0.0, f32::INFINITY, 0.0], &gpu).is_nan()
+    );
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
+fn cuda_cosines_and_their_losses() {
+    let mut rows = normal("x", &[6, 300]);
+    let half = Half { f32: &[], roundings: &[1, 1] };
+    check("rows of a length", &[rows.clone()], SHORT, &half, &|tape, x| normalize_rows(tape, &x[0], 16.0));
+    rows = (normal("scores", &[6, 9]).tanh().unwrap() * 12.0).unwrap();
+    let targets: Vec<Mixture> =
+        (0..6).map(|row| Mixture { classes: [row, row + 3], share: 1.0 / f64::from(row + 1) }).collect();
+    let weights = [0.5, 1.0, 2.0, 3.0, 1.0, 0.1, 7.0, 1.5, 1.0];
+    let (angle, easy) =
+        (Margin::Angle { margin: 0.5, easy: false }, Margin::Angle { margin: 0.3, easy: true });
+    for class_weights in [None, Some(&weights[..])] {
+        let margin = |margin| MarginLoss { margin, scale: 16.0, class_weights };
+        let all: [(&str, &dyn ClassLoss); 6] = [
+            ("arcface", &margin(angle)),
+            ("arcface, easy", &margin(easy)),
+            ("cosface", &margin(Margin::Cosine { margin: 0.35 })),
+            ("focal", &Focal { gamma: 2.0, class_weights }),
+            ("focal of cross-entropy", &Focal { gamma: 0.0, class_weights }),
+            ("weighted cross-entropy", &CrossEntropy { label_smoothing: 0.1, class_weights }),
+        ];
+        for (name, loss) in all {
+            check(name, from_ref(&rows), LONG, &OF_SCORES, &|tape, x| {
+                Ok(class_loss(tape, &x[0], &targets, loss)?.mean)
+            });
+            let scores = nearest_bf16(&rows);
+            let each = |scores: Tensor| {
+                let value = Value::constant(scores);
+                class_loss(&mut Tape::new(), &value, &targets, loss).unwrap().rows.read().unwrap()
+            };
+            let exact = each(scores.to_dtype(DType::F64).unwrap());
+            for dtype in [DType::F32, DType::BF16] {
+                let found = each(placed(&scores, dtype));
+                let close = |(x, y): (&f64, &f64)| (x - y).abs() <= 1e-12 * y.abs().max(1.0);
+                assert!(found.iter().zip(&exact).all(close), "{name}: {found:?} for {exact:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
+fn cuda_losses_of_labels_and_of_teachers() {
+    let logits = (normal("logits", &[5, 7]) * 4.0).unwrap();
+    let targets: Vec<f32> = (0..35u8).map(|place| f32::from(place % 3) / 2.0).collect();
+    let weights = [0.5, 1.0, 2.0, 3.0, 1.0, 0.1, 7.0];
+    check("binary cross-entropy", from_ref(&logits), LONG, &OF_SCORES, &|tape, x| {
+        Ok(binary_cross_entropy(tape, &x[0], &targets, Some(&weights))?.0)
+    });
+    let teacher = (normal("teacher", &[5, 7]) * 3.0).unwrap();
+    // Two rounded gradients, each by its share, are added.
+    let half = Half { f32: &[], roundings: &[0, 3] };
+    check("a blend with a teacher's", from_ref(&logits), LONG, &half, &|tape, x| {
+        let teacher = beside(x[0].tensor(), &teacher);
+        let taught = distillation(tape, &x[0], &teacher, 2.0)?;
+        let told = cross_entropy(tape, &x[0], &[1, 0, 6, 3, 2], 0.1)?.0;
+        blended(tape, &told, &taught, 0.3)
+    });
+    let logits = nearest_bf16(&logits);
+    let exact = sigmoid(&logits).unwrap();
+    for dtype in [DType::F32, DType::BF16] {
+        let found = sigmoid(&placed(&logits, dtype)).unwrap().to_device(&Device::Cpu).unwrap();
+        assert!(relative_error(&found, &exact) <= SHORT);
+    }
+}
