@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use defrost::error::Error;
-use defrost::pipeline::Report;
+use defrost::pipeline::{Diagnostic, Report, Resolved};
 use serde::Serialize;
 
 pub struct Console {
@@ -71,6 +71,18 @@ impl Console {
         let count = report.diagnostics.len();
         let noun = if count == 1 { "error" } else { "errors" };
         anstream::eprintln!("{}\n\n{}: {count} {noun}", report.render(true), file.display());
+    }
+
+    /// Shows what is probably not meant in the runs of a pipeline file, each thing once.
+    pub fn warnings<'a>(&self, runs: impl Iterator<Item = &'a Resolved>) -> Vec<&'a Diagnostic> {
+        let mut told: Vec<&Diagnostic> = Vec::new();
+        for warning in runs.flat_map(|run| &run.warnings) {
+            if !told.contains(&warning) {
+                anstream::eprintln!("{}\n", warning.render(true));
+                told.push(warning);
+            }
+        }
+        told
     }
 
     /// What goes on meanwhile, for whoever waits.

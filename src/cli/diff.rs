@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let (old, new) = (args.runs.resolve(&args.old)?, args.runs.resolve(&args.new)?);
+    let (old, new) = (args.runs.resolve(&args.old, console)?, args.runs.resolve(&args.new, console)?);
     let difference = run::compare(&old, &new)?;
     if console.json() {
         console.document(&json!({

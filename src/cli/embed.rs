@@ -37,7 +37,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             .hint("write them to a file with `--out embeddings.safetensors`, or print them with `--json`"));
     }
     let choice = device::choose(&args.device)?;
-    let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref(), choice)?;
+    let predictor = Predictor::open(&args.runs.resolve(&args.run, console)?, args.stage.as_deref(), choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
     let files = image_files(&args.images)?;
     let (mut embedded, mut errors) = (Embedded::default(), Vec::new());

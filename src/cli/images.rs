@@ -7,12 +7,12 @@ use std::sync::Arc;
 use defrost::data::{Dataset, Split};
 use defrost::stage::Work;
 
-/// The data sets that stages read, each once.
-fn datasets<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<&'a Arc<Dataset>> {
-    let mut found: Vec<&Arc<Dataset>> = Vec::new();
-    for dataset in works.filter_map(Work::dataset) {
-        if !found.iter().any(|other| Arc::ptr_eq(other, dataset)) {
-            found.push(dataset);
+/// The data sets that stages read, each once, and whether images that cannot be decoded are left out.
+fn datasets<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<(&'a Arc<Dataset>, bool)> {
+    let mut found: Vec<(&Arc<Dataset>, bool)> = Vec::new();
+    for (work, dataset) in works.filter_map(|work| Some((work, work.dataset()?))) {
+        if !found.iter().any(|(other, _)| Arc::ptr_eq(other, dataset)) {
+            found.push((dataset, work.skips_broken()));
         }
     }
     found
@@ -20,13 +20,14 @@ fn datasets<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<&'a Arc<Dataset>> 
 
 /// `photos: 221 training, 59 validation and 83 test images of 6 classes`, a line for each data set.
 pub fn parts<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
-    let line = |dataset: &&Arc<Dataset>| {
+    let line = |(dataset, skips): &(&Arc<Dataset>, bool)| {
         let parts = [Split::Train, Split::Validation, Split::Test];
         let [train, validation, test] = parts.map(|part| dataset.split(part).len());
         let (root, classes) = (dataset.root.display(), dataset.classes.len());
         let what = if dataset.multi_label { "labels" } else { "classes" };
+        let less = if *skips { ", less those that cannot be decoded" } else { "" };
         format!(
-            "{root}: {train} training, {validation} validation and {test} test images of {classes} {what}"
+            "{root}: {train} training, {validation} validation and {test} test images of {classes} {what}{less}"
         )
     };
     once(datasets(works).iter().map(line))
@@ -45,8 +46,8 @@ pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
         let files = if count == 1 { "file is" } else { "files are" };
         format!("{root}: {count} {files} left out, being neither JPEG nor PNG by name ({})", kinds.join(", "))
     };
-    let with_some = datasets(works).into_iter().filter(|dataset| !dataset.ignored.is_empty());
-    once(with_some.map(line))
+    let all = datasets(works).into_iter().map(|(dataset, _)| dataset);
+    once(all.filter(|dataset| !dataset.ignored.is_empty()).map(line))
 }
 
 /// Each line once: the runs of a matrix look at one folder each for themselves.

@@ -1,6 +1,7 @@
 //! `defrost init`: a starter pipeline.
 
 mod gradual;
+mod weights;
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -93,6 +94,9 @@ fn fill(args: &Args) -> Result<String> {
     let (split, evaluated) = split(data);
     let arch = arch(args)?;
     let encoder = parsed(&arch)?.is_encoder();
+    if let Some(file) = weights {
+        weights::fit(file, parsed(&arch)?, &architectures())?;
+    }
     let stages = match args.schedule {
         Schedule::Stages if encoder => HEAD_ALONE.to_owned(),
         Schedule::Stages => TWO_STAGES.to_owned(),
@@ -164,11 +168,15 @@ fn arch(args: &Args) -> Result<String> {
     }
     let file = args.weights.as_deref().and_then(|path| path.file_name()?.to_str()).unwrap_or_default();
     let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
+    Ok(architectures().into_iter().find(|name| plain(file).contains(&plain(name))).unwrap_or("resnet50").to_owned())
+}
+
+/// The names of all architectures, as the schema lists them.
+fn architectures() -> Vec<&'static str> {
     let known = pipeline::schema()
         .pointer("/properties/model/additionalProperties/properties/arch/enum")
         .and_then(serde_json::Value::as_array);
-    let mut names = known.into_iter().flatten().filter_map(serde_json::Value::as_str);
-    Ok(names.find(|name| plain(file).contains(&plain(name))).unwrap_or("resnet50").to_owned())
+    known.into_iter().flatten().filter_map(serde_json::Value::as_str).collect()
 }
 
 fn parsed(arch: &str) -> Result<pipeline::Arch> {

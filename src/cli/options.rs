@@ -41,7 +41,7 @@ impl PipelineOptions {
             inputs: depth == Depth::Inputs,
             env: &|name| std::env::var(name).ok(),
         };
-        let runs = pipeline::load_all(file, &options)?;
+        let runs = pipeline::load_but_patterns(file, &options)?;
         let resolved: Vec<_> = runs.iter().map(|run| plan::resolve(run, depth)).collect();
         let drafts = Report::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(resolved))?;
         Ok(runs.into_iter().zip(drafts).collect())
@@ -98,9 +98,16 @@ impl RunsOptions {
         self.runs_dir.clone().map_or_else(|| run::runs_root_from(Path::new(".")), Ok)
     }
 
-    /// The run an argument means: a path, an id prefix, a name (its latest) or a pipeline file.
-    pub fn resolve(&self, argument: &str) -> Result<RunDirectory> {
-        run::resolve_run(argument, &self.root_of(argument)?)
+    /// The run an argument means: a path, an id prefix, a name or a pipeline file (its latest). Which one it is of a
+    /// matrix is said where the argument does not say it.
+    pub fn resolve(&self, argument: &str, console: &Console) -> Result<RunDirectory> {
+        let run = run::resolve_run(argument, &self.root_of(argument)?)?;
+        let last = argument.rsplit('/').next().unwrap_or(argument);
+        let unsaid = |label: &String| !argument.ends_with(label.as_str()) && !run.id().starts_with(last);
+        if let Some(label) = run.record()?.label.filter(unsaid) {
+            console.aside(format!("{argument}: the latest run of the matrix, `{label}`"));
+        }
+        Ok(run)
     }
 
     /// The runs an argument means, which may be several: those of a matrix, or of a pattern.

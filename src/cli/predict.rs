@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::{Result, device};
-use defrost::run::Predictor;
+use defrost::run::{Predictor, image_files};
 use serde_json::json;
 
 use super::{Console, RunsOptions};
@@ -15,7 +15,7 @@ use super::{Console, RunsOptions};
 pub struct Args {
     /// A path, an id's first digits, a run's name, or a pipeline file
     run: String,
-    /// JPEG or PNG files
+    /// JPEG or PNG files, or folders of them
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// The train stage whose weights are used, as `frozen@best`; the last of the run otherwise
@@ -33,10 +33,11 @@ const SHOWN: usize = 3;
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let choice = device::choose(&args.device)?;
-    let predictor = Predictor::open(&args.runs.resolve(&args.run)?, args.stage.as_deref(), choice)?;
+    let predictor = Predictor::open(&args.runs.resolve(&args.run, console)?, args.stage.as_deref(), choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
+    let files = image_files(&args.images)?;
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
-    for (file, prediction) in args.images.iter().zip(predictor.predict(&args.images)) {
+    for (file, prediction) in files.iter().zip(predictor.predict(&files)) {
         let prediction = match prediction {
             Ok(prediction) => prediction,
             Err(error) => {

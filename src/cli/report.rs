@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let run = args.runs.resolve(&args.run)?;
+    let run = args.runs.resolve(&args.run, console)?;
     let mut data = ReportData::read(run.path())?;
     data.state = run.state().to_string();
     let page = match args.output {

@@ -30,6 +30,7 @@ impl Session {
         console: &Console,
     ) -> Result<Vec<Self>> {
         let runs = options.load_all(file, Depth::Inputs, console)?;
+        console.warnings(runs.iter().map(|(run, _)| run));
         let works = runs.iter().flat_map(|(_, drafts)| drafts.iter().map(|draft| &draft.work));
         images::left_out(works).iter().for_each(|note| console.warn(note));
         let folder = options.runs(file)?;
@@ -47,7 +48,8 @@ impl Session {
             }
             let store = Store::open(&folder);
             let wanted = wanted(&choice);
-            plan::fetch(&mut drafts, &store, wanted, &choice.variant, rehash)?;
+            let runs_dir = options.runs_dir.as_deref();
+            plan::fetch(&mut drafts, &store, wanted, &choice.variant, rehash, runs_dir)?;
             let mut plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
             plan.label.clone_from(&pipeline.label);
             sessions.push(Self { pipeline, runs: folder.clone(), store, plan, choice });

@@ -18,7 +18,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let summary = run::summarize(&args.runs.resolve(&args.run)?)?;
+    let summary = run::summarize(&args.runs.resolve(&args.run, console)?)?;
     if console.json() {
         console.document(&summary);
     } else {
@@ -37,6 +37,12 @@ fn text(run: &RunSummary) -> String {
     for stage in &run.stages {
         let line = format!("  {:names$}  {:kinds$}  {:10}  {}", stage.name, stage.kind, stage.status, details(stage));
         text += &format!("\n{}", line.trim_end());
+    }
+    if let Some(failure) = &run.error {
+        text += &format!("\n\x1b[1;31merror\x1b[0m: {}", failure.message);
+        if let Some(hint) = &failure.hint {
+            text += &format!("\n\x1b[1;36mhint\x1b[0m: {hint}");
+        }
     }
     text
 }

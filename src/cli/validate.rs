@@ -25,11 +25,12 @@ pub struct Args {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let depth = if args.no_inputs { Depth::Offline } else { Depth::Inputs };
-    let mut errors: Vec<Diagnostic> = Vec::new();
+    let (mut errors, mut warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = Default::default();
     for file in &args.files {
         match args.pipeline.check(file, depth) {
             Ok(runs) => {
                 let works = runs.iter().flat_map(|(_, stages)| stages.iter().map(|stage| &stage.work));
+                warnings.extend(console.warnings(runs.iter().map(|(run, _)| run)).into_iter().cloned());
                 images::left_out(works).iter().for_each(|text| console.warn(text));
                 let stages = runs.first().map_or(0, |(_, stages)| stages.len());
                 let noun = if stages == 1 { "stage" } else { "stages" };
@@ -49,7 +50,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         }
     }
     if console.json() {
-        console.document(&json!({ "valid": errors.is_empty(), "errors": errors }));
+        console.document(&json!({ "valid": errors.is_empty(), "errors": errors, "warnings": warnings }));
     }
     Ok(ExitCode::from(if errors.is_empty() { 0 } else { 2 }))
 }

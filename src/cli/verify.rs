@@ -18,7 +18,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let run = args.runs.resolve(&args.run)?;
+    let run = args.runs.resolve(&args.run, console)?;
     let found = run::verify(&run)?;
     if console.json() {
         console.document(&json!({

@@ -24,7 +24,8 @@ impl Line {
             _ => steepest,
         };
         let each = each.clamp(least * steepest, steepest);
-        Self { fixed: value - each * images, each }
+        // Rounding may leave a little less than nothing where the line goes through the origin.
+        Self { fixed: (value - each * images).max(0.0), each }
     }
 
     pub fn at(&self, images: usize) -> f64 {
@@ -68,5 +69,10 @@ mod tests {
         assert_eq!(Line::through(&[(2, 1.0), (4, 8.0)], 0.0), Line { fixed: 0.0, each: 2.0 }, "noise");
         assert_eq!(Line::through(&[(8, 4.0)], 0.0), Line { fixed: 0.0, each: 0.5 });
         assert_eq!(Line::through(&[], 0.0).at(9), 0.0);
+        let through_the_origin = |tenths: u32| Line::through(&[(49, f64::from(tenths) / 10.0)], 0.7);
+        assert!(
+            (1..100).all(|tenths| through_the_origin(tenths).fixed >= 0.0),
+            "less than nothing is no cost"
+        );
     }
 }

@@ -113,11 +113,13 @@ pub enum Event {
         memory_bytes: Option<u64>,
         expected_memory_bytes: Option<u64>,
     },
-    /// The state a run ends in: `complete`, `interrupted` or `failed`, and the error if there is one.
+    /// The state a run ends in: `complete`, `interrupted` or `failed`, and the error if there is one, with its cure.
     RunFinished {
         state: String,
         seconds: f64,
         error: Option<String>,
+        #[serde(default)]
+        hint: Option<String>,
     },
 }
 

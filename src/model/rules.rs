@@ -24,8 +24,11 @@ impl RuleError {
         self
     }
 
+    /// The code of a pattern that is none, whatever the names.
+    pub const SYNTAX: &str = "pattern-syntax";
+
     pub fn syntax(setting: &str, error: PatternError) -> Self {
-        Self { help: error.help, ..Self::new(setting, "pattern-syntax", error.message) }
+        Self { help: error.help, ..Self::new(setting, Self::SYNTAX, error.message) }
     }
 }
 

@@ -59,6 +59,9 @@ impl Checker<'_> {
                 Some(format!("write `\"{text}\"`"))
             }
             (_, ["object"]) => variants_help(schema).or_else(|| keys_help(schema)),
+            (_, ["integer"]) => Some(format!("write a whole number: `{name} = 3`")),
+            (_, ["number"]) => Some(format!("write a number: `{name} = 0.5`")),
+            (_, ["boolean"]) => Some("write `true` or `false`".to_owned()),
             _ => None,
         });
         let message = format!("wrong type for `{name}`: expected {expected}, found {}", node.value);

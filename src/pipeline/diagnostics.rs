@@ -67,6 +67,8 @@ pub struct Diagnostic {
     pub span: Range<usize>,
     /// The cure.
     pub help: Option<String>,
+    /// Whether it keeps nothing from running.
+    pub warning: bool,
     source: Arc<Source>,
 }
 
@@ -81,6 +83,7 @@ impl Diagnostic {
             column,
             span: place.range.clone(),
             help: None,
+            warning: false,
             source: Arc::clone(&place.source),
         }
     }
@@ -90,10 +93,16 @@ impl Diagnostic {
         self
     }
 
+    /// As something that keeps nothing from running.
+    pub fn as_warning(self) -> Self {
+        Self { warning: true, ..self }
+    }
+
     /// The message, the source line with the place underlined, and the help. `styled` adds colors as ANSI escapes.
     pub fn render(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
-        let title = Level::ERROR.primary_title(normalize_untrusted_str(&self.message)).id(self.code);
+        let level = if self.warning { Level::WARNING } else { Level::ERROR };
+        let title = level.primary_title(normalize_untrusted_str(&self.message)).id(self.code);
         let start = floor_boundary(&self.source.text, self.span.start);
         let first = Place::new(&self.source, start..start).line_start();
         let line = self.source.text[first..].lines().next().unwrap_or_default();

@@ -12,11 +12,16 @@ use super::{Data, Model, Parts, Split, Stage, TableSplit};
 pub struct Draft<'a> {
     pub root: &'a Node,
     pub diagnostics: Vec<Diagnostic>,
+    /// What is wrong with patterns in themselves.
+    pub faults: Vec<Diagnostic>,
+    /// What keeps nothing from running.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl<'a> Draft<'a> {
     pub fn new(root: &'a Node) -> Self {
-        Self { root, diagnostics: Vec::new() }
+        let (diagnostics, faults, warnings) = Default::default();
+        Self { root, diagnostics, faults, warnings }
     }
 
     /// The setting at a path, if the file has it.
@@ -53,6 +58,10 @@ impl<'a> Draft<'a> {
         help: impl Into<Option<String>>,
     ) {
         self.diagnostics.push(Diagnostic::new(place, code, message).help(help));
+    }
+
+    pub fn warn(&mut self, place: &Place, code: &'static str, message: String, help: String) {
+        self.warnings.push(Diagnostic::new(place, code, message).help(help).as_warning());
     }
 
     /// The name of the stage's data set (or model): as written, or the only one.

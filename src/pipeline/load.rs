@@ -47,6 +47,15 @@ pub fn load_all(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, Rep
     load_chain(path, &[], options)
 }
 
+/// As [`load_all`], for whoever resolves names next: where nothing is wrong but patterns, that stands in
+/// [`Resolved::faults`], so that it comes out with what is wrong with names.
+///
+/// # Errors
+/// As [`load_all`].
+pub fn load_but_patterns(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
+    read_chain(path, &[], options)
+}
+
 /// [`load_all`] of a file that others take weights from: `above` are these others, each with its full path, the one that
 /// asks last.
 pub(super) fn load_chain(
@@ -54,6 +63,16 @@ pub(super) fn load_chain(
     above: &[PathBuf],
     options: &LoadOptions,
 ) -> Result<Vec<Resolved>, Report> {
+    let runs = read_chain(path, above, options)?;
+    let labels: Vec<Option<String>> = runs.iter().map(|run| run.label.clone()).collect();
+    let sound = runs.into_iter().map(|mut run| match std::mem::take(&mut run.faults) {
+        faults if faults.is_empty() => Ok(run),
+        faults => Err(Report::new(faults)),
+    });
+    Report::of_runs(labels.iter().map(Option::as_deref).zip(sound))
+}
+
+fn read_chain(path: &Path, above: &[PathBuf], options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
     let name = path.display().to_string();
     match paths::read(path) {
         Ok(text) => load_text(path, Source { name, text }, above, options),
@@ -61,9 +80,17 @@ pub(super) fn load_chain(
             let place = Place::new(&Arc::new(Source { name: name.clone(), text: String::new() }), 0..0);
             let folder = path.parent().unwrap_or(Path::new(""));
             let file = path.file_name().and_then(|file| file.to_str()).unwrap_or(&name);
-            let help =
-                paths::closest_file(folder, file).map(|near| format!("did you mean `{}`?", near.display()));
-            let message = format!("cannot read `{name}`: {problem}");
+            let (message, help) = match path.is_dir() {
+                true => (
+                    format!("`{name}` is a folder, and a pipeline is a TOML file"),
+                    paths::pipelines_in(path),
+                ),
+                false => {
+                    let near = paths::closest_file(folder, file);
+                    let help = near.map(|near| format!("did you mean `{}`?", near.display()));
+                    (format!("cannot read `{name}`: {problem}"), help)
+                }
+            };
             Err(Report::new(vec![Diagnostic::new(&place, "unreadable", message).help(help)]))
         }
     }
@@ -178,6 +205,7 @@ impl File<'_> {
         graph::check(&mut draft);
         shape::check(&mut draft);
         diagnostics.append(&mut draft.diagnostics);
+        let (faults, warnings) = (std::mem::take(&mut draft.faults), std::mem::take(&mut draft.warnings));
         let mut elsewhere = BTreeMap::new();
         if inputs {
             paths::check_inputs(&root, &self.base, &mut variables, diagnostics);
@@ -185,6 +213,7 @@ impl File<'_> {
             elsewhere = here.load(&root, &mut variables, diagnostics);
         }
         if !diagnostics.is_empty() {
+            diagnostics.extend(faults);
             return None;
         }
 
@@ -203,6 +232,8 @@ impl File<'_> {
                 text: self.source.text.clone(),
                 base: self.base.clone(),
                 elsewhere,
+                faults: faults.clone(),
+                warnings: warnings.clone(),
                 variables: variables.found,
                 root: root.clone(),
             })

@@ -190,6 +190,22 @@ pub fn closest_file(base: &Path, path: &str) -> Option<PathBuf> {
     Some(Path::new(path).with_file_name(near))
 }
 
+/// What may have been meant by a folder where a pipeline is asked for: the TOML files in it, but for what a run has
+/// beside its own.
+pub fn pipelines_in(folder: &Path) -> Option<String> {
+    let names = fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names
+        .filter(|name| name.ends_with(".toml") && name != "resolved.toml" && !name.starts_with('.'))
+        .collect();
+    names.sort();
+    let paths: Vec<String> = names.iter().map(|name| folder.join(name).display().to_string()).collect();
+    match &paths[..] {
+        [] => Some("name a pipeline file; `defrost init` writes one".to_owned()),
+        [only] => Some(format!("did you mean `{only}`?")),
+        [first, ..] => Some(format!("name one of the {} files in it, such as `{first}`", paths.len())),
+    }
+}
+
 /// What may have been meant by a path that does not exist, else where it was sought.
 pub fn missing_help(base: &Path, path: &str) -> String {
     match closest_file(base, path) {

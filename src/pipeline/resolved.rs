@@ -32,6 +32,10 @@ pub struct Resolved {
     /// The stages of other pipelines that load stages take their weights from, by the names of the latter; empty where
     /// the pipeline was loaded without its inputs.
     pub elsewhere: BTreeMap<String, Elsewhere>,
+    /// What is wrong with patterns in themselves: left by [`super::load_but_patterns`] to whoever resolves names.
+    pub faults: Vec<Diagnostic>,
+    /// What is probably not meant, and keeps nothing from running.
+    pub warnings: Vec<Diagnostic>,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) root: Node,
 }

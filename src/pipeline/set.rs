@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::diagnostics::{Diagnostic, Place, Source};
 use super::document::{self, Node, Value};
-use super::suggest;
+use super::{set_paths, suggest};
 
 /// One parsed `--set`.
 pub struct Override {
@@ -26,11 +26,23 @@ impl Override {
         let source = Arc::new(Source { name: "--set".into(), text: argument.to_owned() });
         let Some(equals) = argument.find('=') else {
             let place = Place::new(&source, 0..argument.len());
-            let help = "write PATH=VALUE, such as `stage.frozen.epochs=3`".to_owned();
+            let help = match argument.trim().split_once(char::is_whitespace) {
+                Some((path, value)) => format!("write `{path}={}`", value.trim()),
+                None => format!("write `{}=` and the value behind it", argument.trim()),
+            };
             diagnostics.push(Diagnostic::new(&place, "bad-set", "there is no `=`").help(help));
             return None;
         };
         let place = |range| Place::new(&source, range);
+        let example = "write PATH=VALUE, such as `stage.frozen.epochs=3`";
+        for (side, what) in [(0..equals, "path before"), (equals + 1..argument.len(), "value behind")] {
+            if argument[side].trim().is_empty() {
+                let message = format!("there is no {what} the `=`");
+                let place = place(equals..equals + 1);
+                diagnostics.push(Diagnostic::new(&place, "bad-set", message).help(example.to_owned()));
+                return None;
+            }
+        }
         let steps = parse_path(&source.text[..equals], "bad-set", &place, diagnostics)?;
         if steps[0].name == "extends" {
             let message = "`extends` cannot be set from the command line";
@@ -88,6 +100,13 @@ impl Override {
     /// Puts the value in its place. Keys that no table may have are left to the checker, which knows them all.
     pub fn apply(&self, root: &mut Node, diagnostics: &mut Vec<Diagnostic>) {
         let table = self.steps[0].name.as_str();
+        let names: Vec<&str> =
+            self.steps.iter().map(|step| step.name.as_str()).take_while(|name| !name.is_empty()).collect();
+        if let Some(help) = set_paths::help(root, &names) {
+            let message = format!("`{}` is not the whole path of a setting", names.join("."));
+            diagnostics.push(Diagnostic::new(self.place(), "unknown-path", message).help(help));
+            return;
+        }
         let mut node = root;
         for (depth, step) in self.steps.iter().enumerate() {
             let named = depth == 1 && ["data", "model", "stage"].contains(&table);
@@ -118,7 +137,8 @@ type DeadEnd = (String, Option<String>);
 fn entry<'a>(node: &'a mut Node, step: &Step, named: Option<&str>) -> Result<&'a mut Node, DeadEnd> {
     let kind = node.value.to_string();
     let Value::Table(entries) = &mut node.value else {
-        return Err((format!("`{}` would be set in {kind}, which has no keys", step.name), None));
+        let help = format!("end the path before `.{}`", step.name);
+        return Err((format!("`{}` would be set in {kind}, which has no keys", step.name), Some(help)));
     };
     let position = match (entries.iter().position(|(name, _)| *name == step.name), named) {
         (Some(position), _) => position,

@@ -2,11 +2,12 @@
 
 use regex::Regex;
 
+use super::diagnostics::Diagnostic;
 use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
 use super::{Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer};
-use super::{data_checks, group_checks, label_checks, schedule_checks, suggest};
+use super::{data_checks, effect_checks, group_checks, label_checks, schedule_checks, suggest};
 
 /// Checks every data set, model and stage.
 pub fn check(draft: &mut Draft) {
@@ -107,6 +108,7 @@ fn train(draft: &mut Draft, name: &str, path: &str) {
     group_checks::check(draft, path);
     schedule_checks::check(draft, name, path);
     augment(draft, &format!("{path}.augment"));
+    effect_checks::check(draft, path);
     features(draft, path);
     label_checks::train(draft, name, path);
     if draft.parts_of(name).is_some_and(|parts| !parts.validation) {
@@ -265,18 +267,21 @@ fn patterns(draft: &mut Draft, path: &str) {
     }
 }
 
-/// Only what needs no parameter names; the rest is checked where the model is known.
+/// Only what needs no parameter names; the rest is checked where the model is known, and with it what is found here.
 pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
     for (index, pattern) in list.iter().enumerate() {
         let place = draft.place(&format!("{path}[{index}]"));
+        let mut fault = |code, message: String, help: Option<String>| {
+            draft.faults.push(Diagnostic::new(place, code, message).help(help));
+        };
         let positive = pattern.strip_prefix('!').unwrap_or(pattern);
         if positive.trim().is_empty() {
             let help = "write a name such as `layer1`, or `*` for everything".to_owned();
-            draft.report(place, "bad-pattern", "the pattern is empty".into(), help);
+            fault("bad-pattern", "the pattern is empty".into(), Some(help));
         } else if let Some(regex) = positive.strip_prefix("re:")
             && let Err(error) = Regex::new(regex)
         {
-            draft.report(place, "bad-regex", reason(&error), None);
+            fault("bad-regex", reason(&error), None);
         } else if let Some(alias) = positive.strip_prefix('@') {
             const ALIASES: [&str; 4] = ["head", "backbone", "norm", "bias"];
             if !ALIASES.contains(&alias) {
@@ -284,7 +289,7 @@ pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
                     Some(meant) => format!("did you mean `@{meant}`?"),
                     None => "aliases: `@head`, `@backbone`, `@norm`, `@bias`".into(),
                 };
-                draft.report(place, "unknown-alias", format!("unknown alias `@{alias}`"), help);
+                fault("unknown-alias", format!("unknown alias `@{alias}`"), Some(help));
             }
         }
     }

@@ -139,12 +139,25 @@ fn set_is_checked_like_the_file_and_points_into_the_argument() {
         ("stage.fit.epochs", "bad-set --set:1:1"),
         ("stage..epochs=1", "bad-set --set:1:7"),
         ("=1", "bad-set --set:1:1"),
+        ("stage.fit.epochs=", "bad-set --set:1:17"),
+        ("epochs=7", "unknown-path --set:1:1"),
         ("extends=x", "bad-set --set:1:1"),
         ("stage.fit.train=[\"fc\"", "syntax --set:1:22"),
         ("stage.fit.optimizer.lr=nan", "not-finite --set:1:24"),
         ("stage.test.from=fit", "missing-checkpoint --set:1:17"),
     ] {
         assert_eq!(file.errors(&[set]), [expected], "{set}");
+    }
+    for (set, expected) in [
+        ("stage.fit.epochs 7", "write `stage.fit.epochs=7`"),
+        ("stage.fit.epochs", "write `stage.fit.epochs=` and the value behind it"),
+        ("fit.epochs=7", "did you mean `stage.fit.epochs`?"),
+        ("fit.batch_size=7", "did you mean `stage.fit.batch_size`?"),
+        ("threads=7", "did you mean `run.threads`?"),
+        ("stage.fit.epochs=seven", "write a whole number: `epochs = 3`"),
+    ] {
+        let report = file.load(&[set]).unwrap_err();
+        assert_eq!(report.diagnostics[0].help.as_deref(), Some(expected), "{set}");
     }
     let env = |_: &str| None;
     let options = LoadOptions {

@@ -1,6 +1,7 @@
 //! Weights that are those of a stage of another pipeline: found in the store by key, never computed from here.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::inputs::Plan;
 use super::resolve::{Draft, Parent, Resolver, resolve};
@@ -49,14 +50,22 @@ impl Resolver<'_> {
     }
 }
 
-/// Finds the weights of other pipelines, for the stages that take them over.
+/// Finds the weights of other pipelines, for the stages that take them over. `runs_dir` is the folder of all runs where
+/// the user names it.
 ///
 /// # Errors
 /// They are not in the store, or not those of the other pipeline as it stands now.
-pub fn fetch(drafts: &mut [Draft], store: &Store, wanted: Wanted, variant: &str, rehash: bool) -> Result<()> {
+pub fn fetch(
+    drafts: &mut [Draft],
+    store: &Store,
+    wanted: Wanted,
+    variant: &str,
+    rehash: bool,
+    runs_dir: Option<&Path>,
+) -> Result<()> {
     for draft in drafts {
         let Some(Elsewhere { mut drafts, parent, file }) = draft.elsewhere.take() else { continue };
-        fetch(&mut drafts, store, wanted, variant, rehash)?;
+        fetch(&mut drafts, store, wanted, variant, rehash, runs_dir)?;
         let plan = Plan::new(&file, drafts, store.inputs(), rehash)?;
         let statuses = statuses(&plan, store, wanted, variant, &BTreeMap::new())?;
         let found = statuses[parent.stage].finished.as_ref().and_then(|finished| {
@@ -64,11 +73,13 @@ pub fn fetch(drafts: &mut [Draft], store: &Store, wanted: Wanted, variant: &str,
         });
         let Some((path, digest)) = found else {
             let stage = &plan.stages[parent.stage].name;
+            let elsewhere =
+                runs_dir.map_or(String::new(), |folder| format!(" --runs-dir {}", folder.display()));
             return Err(Error::usage(format!(
                 "stage `{}` takes the weights of `{stage}` in `{file}`, which is not computed",
                 draft.name
             ))
-            .hint(format!("run it first: `defrost run {file} --until {stage}`")));
+            .hint(format!("run it first: `defrost run {file} --until {stage}{elsewhere}`")));
         };
         if let Work::LoadWeights(work) = &mut draft.work {
             (work.file, work.digest) = (Some(path), Some(digest));

@@ -1,6 +1,7 @@
 //! What the members of an ensemble must have in common: the classes they tell apart, and how they see images.
 
-use super::resolve::{Resolver, is_known, list};
+use super::datasets::{is_known, list};
+use super::resolve::Resolver;
 use crate::pipeline::Evaluate;
 use crate::stage::{View, Work};
 

@@ -2,6 +2,7 @@
 //!
 //! Planning reads inputs and the store, and never computes or writes a result.
 
+mod datasets;
 mod elsewhere;
 mod ensemble;
 mod inputs;
@@ -11,6 +12,8 @@ mod resolve;
 mod status;
 mod tables;
 mod teacher;
+mod training;
+mod weights;
 
 pub use elsewhere::{Elsewhere, fetch};
 pub use inputs::Plan;

@@ -1,7 +1,8 @@
 //! What a teacher and its student must have in common: the classes they tell apart, and how they see images.
 
+use super::datasets::{is_known, list};
 use super::ensemble::trained_for;
-use super::resolve::{Resolver, is_known, list};
+use super::resolve::Resolver;
 use crate::pipeline::Train;
 use crate::stage::{Subject, View, Work};
 

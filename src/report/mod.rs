@@ -37,7 +37,7 @@ pub use recognition::{
 };
 pub use svg::Svg;
 pub use tables::{
-    HistoryRow, Prediction, confusion_csv, history_csv, labels_csv, predictions_csv, read_history,
+    HistoryRow, Prediction, confusion_csv, files_csv, history_csv, labels_csv, predictions_csv, read_history,
     read_predictions,
 };
 pub use text::{count, joining, number, percent, plainly};

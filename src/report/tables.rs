@@ -102,6 +102,14 @@ pub fn labels_csv(metrics: &MultiLabel) -> String {
     text(writer)
 }
 
+/// A list of images.
+pub fn files_csv<'a>(files: impl IntoIterator<Item = &'a str>) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["file"]).expect(IN_MEMORY);
+    files.into_iter().for_each(|file| writer.write_record([file]).expect(IN_MEMORY));
+    text(writer)
+}
+
 /// `classes` are the names, in the order of each prediction's probabilities.
 pub fn predictions_csv(classes: &[String], predictions: &[Prediction]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());

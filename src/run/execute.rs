@@ -8,6 +8,7 @@ use candle_core::Device;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::broken;
 use super::directory::{RunDirectory, State};
 use super::record::RunRecord;
 use super::recorder::Recorder;
@@ -133,11 +134,11 @@ pub fn execute(
         }
         Ok((complete, stages))
     });
-    let (state, error) = match &outcome {
-        Ok((true, _)) => (State::Complete, None),
-        Ok((false, _)) => (State::Interrupted, None),
-        Err(error) if error.kind == Kind::Interrupted => (State::Interrupted, Some(error.to_string())),
-        Err(error) => (State::Failed, Some(error.to_string())),
+    let state = match &outcome {
+        Ok((true, _)) => State::Complete,
+        Ok((false, _)) => State::Interrupted,
+        Err(error) if error.kind == Kind::Interrupted => State::Interrupted,
+        Err(_) => State::Failed,
     };
     directory.set_state(state)?;
     let ended = match &outcome {
@@ -145,7 +146,13 @@ pub fn execute(
         Ok((false, _)) => "stopped as asked".to_owned(),
         _ => state.as_str().to_owned(),
     };
-    observers.event(&Event::RunFinished { state: ended, seconds: since(options.clock, started), error });
+    let error = outcome.as_ref().err();
+    observers.event(&Event::RunFinished {
+        state: ended,
+        seconds: since(options.clock, started),
+        error: error.map(Error::to_string),
+        hint: error.and_then(|error| error.hint.clone()),
+    });
     recorder.finish()?;
     let (_, stages) = outcome?;
     Ok(Summary { run_dir: directory.path().to_owned(), stages })
@@ -195,6 +202,9 @@ impl Runner<'_> {
                 .map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
             self.directory.materialize(self.store, &stage.name, &finished)?;
             let metrics = read_metrics(&finished);
+            if let Some(left_out) = broken::left_out(stage, &metrics, self.directory) {
+                self.warn(stage, &left_out);
+            }
             let seconds = since(self.options.clock, begun);
             self.observer.event(&Event::StageFinished {
                 stage: stage.name.clone(),

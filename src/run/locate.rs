@@ -41,12 +41,17 @@ pub fn all_runs(runs: &Path) -> Result<Vec<RunDirectory>> {
 /// The run that an argument means: a path, a pipeline file, a run's name (its latest), the first digits of an id, alone
 /// or as `name/digits`, or `name/label` of a run of a matrix.
 ///
-/// A pipeline file means the run with these very bytes, else the latest of its name.
+/// A pipeline file means the latest run with these very bytes, else the latest of its name.
 ///
 /// # Errors
 /// It names no run, or several.
 pub fn resolve_run(argument: &str, runs: &Path) -> Result<RunDirectory> {
-    let found = resolve_runs(argument, runs)?;
+    let mut found = resolve_runs(argument, runs)?;
+    if Path::new(argument).is_file() {
+        // As with a name: of the runs of a matrix, the one that was started last.
+        found.sort_by_cached_key(|run| (started(run).pop(), run.id()));
+        found = found.split_off(found.len().saturating_sub(1));
+    }
     match &found[..] {
         [run] => Ok(run.clone()),
         _ => {

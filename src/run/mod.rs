@@ -4,6 +4,7 @@
 //! file but the log is the same bytes for the same pipeline and inputs. The room never prints and reads no clock of
 //! its own.
 
+mod broken;
 mod compare;
 mod directory;
 mod earlier;
@@ -30,7 +31,7 @@ pub use execute::{Options, StageSummary as Done, Summary, Texts, execute};
 pub use garbage::{Garbage, Survey, free, survey};
 pub use locate::{all_runs, resolve_run, resolve_runs, runs_root, runs_root_from};
 pub use overlay::overlay;
-pub use overview::{Monitored, RunSummary, StageSummary, list, summarize};
+pub use overview::{Failure, Monitored, RunSummary, StageSummary, list, summarize};
 pub use predict::{Prediction, Predictor};
 pub use record::{RunRecord, StageRecord};
 pub use recorder::{Recorder, happened};

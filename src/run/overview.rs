@@ -22,6 +22,8 @@ pub struct RunSummary {
     pub label: Option<String>,
     pub path: String,
     pub state: State,
+    /// Of a run that failed, why.
+    pub error: Option<Failure>,
     /// When it was last started.
     pub started: Option<String>,
     /// Of the last train stage that has one.
@@ -29,6 +31,14 @@ pub struct RunSummary {
     pub stages: Vec<StageSummary>,
     /// The settings, inputs and versions that differ from the run of that name, and of its label, before it.
     pub changes: Vec<Difference>,
+}
+
+/// Why a run failed, as it was said then.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Failure {
+    pub message: String,
+    /// The cure, where one is known.
+    pub hint: Option<String>,
 }
 
 /// A stage at a glance.
@@ -109,10 +119,20 @@ pub fn summarize(run: &RunDirectory) -> Result<RunSummary> {
         label: record.label,
         path: run.path().display().to_string(),
         state,
+        error: if state == State::Failed { failure(events) } else { None },
         started,
         monitor: stages.iter().rev().find_map(|stage| stage.monitor.clone()),
         stages,
         changes: Vec::new(),
+    })
+}
+
+fn failure(events: &[(String, Event)]) -> Option<Failure> {
+    events.iter().rev().find_map(|(_, event)| match event {
+        Event::RunFinished { error: Some(message), hint, .. } => {
+            Some(Failure { message: message.clone(), hint: hint.clone() })
+        }
+        _ => None,
     })
 }
 

@@ -168,9 +168,10 @@ fn sentence(event: &Event) -> Option<String> {
                 mib(expected_memory_bytes),
             )
         }
-        Event::RunFinished { state, seconds, error } => {
+        Event::RunFinished { state, seconds, error, hint } => {
             let error = error.as_ref().map_or(String::new(), |error| format!(": {error}"));
-            format!("run {state} after {seconds:.1} s{error}")
+            let hint = hint.as_ref().map_or(String::new(), |hint| format!(" ({hint})"));
+            format!("run {state} after {seconds:.1} s{error}{hint}")
         }
     })
 }

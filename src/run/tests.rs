@@ -198,7 +198,7 @@ fn events_are_recorded_and_read_back_over_torn_lines() {
 
     let path = run.path().join("events.jsonl");
     fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"event\": \"run_st").unwrap();
-    let finished = Event::RunFinished { state: "complete".into(), seconds: 1.0, error: None };
+    let finished = Event::RunFinished { state: "complete".into(), seconds: 1.0, error: None, hint: None };
     open().event(&finished);
     let time = "2026-11-22T01:59:28.123Z".to_owned();
     assert_eq!(happened(&run), [(time.clone(), started), (time.clone(), step), (time, finished)]);

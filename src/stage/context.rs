@@ -1,6 +1,6 @@
 //! What a stage is given: the checkpoint it starts from, the folder it writes into, and who is watching.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
 use crate::features::FeatureStore;
 use crate::model::{Description, State};
+use crate::report;
 use crate::weights::{self, Dialect, LoadRules, Source};
 
 /// The weights of a `load_weights` or `init_weights` stage.
@@ -18,6 +19,9 @@ pub const MODEL: &str = "model.safetensors";
 /// The weights of a train stage's best epoch, and of its last.
 pub const BEST: &str = "best.safetensors";
 pub const LAST: &str = "last.safetensors";
+
+/// The images that a stage left out because they cannot be decoded, where there are any.
+pub const BROKEN_IMAGES: &str = "broken_images.csv";
 
 /// Checkpoints of a stage in progress, each a folder, whole or not there.
 pub trait Checkpoints {
@@ -74,6 +78,15 @@ impl Context<'_> {
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> Result<()> {
         let path = self.output.join(name);
         std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// Lists the images that were left out because they cannot be decoded, if there are any.
+    pub fn list_broken<'p>(&self, paths: impl IntoIterator<Item = &'p str>) -> Result<()> {
+        let paths: BTreeSet<&str> = paths.into_iter().collect();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        self.write(BROKEN_IMAGES, report::files_csv(paths))
     }
 
     /// Shows a file to whoever looks while the stage runs.

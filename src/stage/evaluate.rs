@@ -1,5 +1,6 @@
 //! Evaluation: one split, one set of weights or several, and everything a person wants to see of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -223,7 +224,11 @@ impl Evaluate {
         }
         let mut document = task.document(meter)?;
         document["split"] = json!(self.split.name());
-        document["broken_images"] = json!(dataset.split(self.split).len() - predictions.len());
+        let seen: BTreeSet<&str> = predictions.iter().map(|prediction| prediction.file.as_str()).collect();
+        let all = dataset.split(self.split).into_iter().map(|sample| dataset.samples[sample].path.as_str());
+        let broken: Vec<&str> = all.filter(|path| !seen.contains(path)).collect();
+        document["broken_images"] = json!(broken.len());
+        context.list_broken(broken)?;
         context.write("metrics.json", pretty(&document))?;
         context.write("predictions.csv", report::predictions_csv(self.classes(), predictions))?;
         task.write(context, meter)

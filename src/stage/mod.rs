@@ -28,7 +28,7 @@ mod train;
 mod work;
 
 pub(crate) use classifier::Classifier;
-pub use context::{BEST, Checkpoints, Context, LAST, MODEL};
+pub use context::{BEST, BROKEN_IMAGES, Checkpoints, Context, LAST, MODEL};
 pub use evaluate::{Evaluate, Member};
 pub use found::FeaturesFound;
 pub(crate) use frozen::INFERENCE_BATCH;

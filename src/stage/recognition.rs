@@ -96,10 +96,12 @@ impl Recognition {
 
     pub(super) fn execute(&self, stage: &Evaluate, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
         let embedded = embed(stage, dataset, context)?;
-        let wanted = stage.samples(dataset).len();
+        let all = stage.samples(dataset).into_iter();
+        let broken: Vec<usize> = all.filter(|sample| !embedded.rows.contains_key(sample)).collect();
+        context.list_broken(broken.iter().map(|&sample| dataset.samples[sample].path.as_str()))?;
         let mut document = json!({
             "images": embedded.rows.len(),
-            "broken_images": wanted - embedded.rows.len(),
+            "broken_images": broken.len(),
             "dimension": embedded.dimension,
         });
         context.interrupt.check()?;

@@ -234,6 +234,7 @@ impl Train {
         context.write("curves.svg", curves.document())?;
         context.write("curves.png", report::png(&curves)?)?;
         context.write("metrics.json", pretty(&self.metrics(description, progress)?))?;
+        context.list_broken(progress.broken.iter().map(String::as_str))?;
         match &progress.best {
             Some(best) => task.write(context, &best.meter),
             None => Ok(()),

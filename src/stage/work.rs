@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::metrics;
 use crate::model;
 use crate::ops;
+use crate::pipeline::Broken;
 
 /// What a stage does, with everything it needs named.
 pub enum Work {
@@ -76,6 +77,16 @@ impl Work {
             Self::Train(work) => work.dataset.as_ref(),
             Self::Evaluate(work) => work.dataset.as_ref(),
         }
+    }
+
+    /// Whether images that cannot be decoded are left out.
+    pub fn skips_broken(&self) -> bool {
+        let view = match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => return false,
+            Self::Train(work) => &work.view,
+            Self::Evaluate(work) => &work.view,
+        };
+        view.0.broken == Broken::Skip
     }
 
     /// The slot of [`Self::dataset`].

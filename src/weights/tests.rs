@@ -194,7 +194,7 @@ fn strictness_names_everything_and_rules_allow_it() {
           mismatched  `fc.weight` [2, 512]; the file has [3, 512]
           mismatched  `fc.bias` [2]; the file has [3]
           unexpected  `layer1.0.conv_1.weight` [64, 64, 3, 3]; the model has `layer1.0.conv1.weight`
-        hint: if this is meant, name them in `allow_missing` and `allow_mismatched` and `allow_unexpected` of the stage
+        hint: if this is meant, add to the stage `reinit = ["@head"]` and `allow_missing = ["bn1.bias", "layer1.0.conv1"]` and `allow_unexpected = ["layer1.0.conv_1"]`
         "#);
     let allowed = "reinit = [\"@head\"]\nallow_missing = [\"bn1.bias\", \"layer1.0.conv1\"]\n\
                    allow_unexpected = [\"layer1.0.conv_1.weight\"]";

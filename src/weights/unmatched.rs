@@ -101,19 +101,59 @@ impl Unmatched<'_> {
             .map(str::to_owned)
     }
 
+    /// The lines that would allow it all, where they are short enough to be meant.
     fn hint(&self) -> String {
-        let all_head = self.missing.iter().chain(&self.mismatched).all(|&id| self.description.in_head(id));
-        if all_head && self.unexpected.is_empty() {
+        let description = self.description;
+        let head = |ids: &[TensorId]| ids.iter().any(|&id| description.in_head(id));
+        let refused = [&self.missing[..], &self.mismatched].concat();
+        if refused.iter().all(|&id| description.in_head(id)) && self.unexpected.is_empty() {
             return "add `reinit = [\"@head\"]` to the stage: a head for other classes starts afresh"
                 .to_owned();
         }
+        let fits = description.tensors.iter().enumerate().filter(|(id, _)| !refused.contains(id));
+        let fits: Vec<&str> = fits.map(|(_, spec)| spec.name.as_str()).collect();
+        let of_model = |ids: &[TensorId]| {
+            let others = ids.iter().filter(|&&id| !description.in_head(id));
+            modules(others.map(|&id| description.tensors[id].name.as_str()), &fits)
+        };
+        let of_file: Vec<String> = self.unexpected.iter().map(|name| self.source.written(name)).collect();
+        let known: Vec<String> =
+            description.tensors.iter().map(|spec| self.source.written(&spec.name)).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let settings = [
-            (!self.missing.is_empty(), "`allow_missing`"),
-            (!self.mismatched.is_empty(), "`allow_mismatched`"),
-            (!self.unexpected.is_empty(), "`allow_unexpected`"),
+            ("reinit", Vec::from_iter(head(&refused).then(|| "@head".to_owned()))),
+            ("allow_missing", of_model(&self.missing)),
+            ("allow_mismatched", of_model(&self.mismatched)),
+            ("allow_unexpected", modules(of_file.iter().map(String::as_str), &known)),
         ];
-        let settings: Vec<&str> =
-            settings.into_iter().filter(|(needed, _)| *needed).map(|(_, setting)| setting).collect();
-        format!("if this is meant, name them in {} of the stage", settings.join(" and "))
+        let settings = settings.iter().filter(|(_, names)| !names.is_empty());
+        if settings.clone().any(|(_, names)| names.len() > WORTH_NAMING) {
+            let settings: Vec<String> = settings.map(|(setting, _)| format!("`{setting}`")).collect();
+            return format!("if this is meant, name them in {} of the stage", settings.join(" and "));
+        }
+        let quoted =
+            |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let lines: Vec<String> =
+            settings.map(|(setting, names)| format!("`{setting} = [{}]`", quoted(names))).collect();
+        format!("if this is meant, add to the stage {}", lines.join(" and "))
     }
+}
+
+/// More modules than anyone would name: what is meant is another file.
+const WORTH_NAMING: usize = 6;
+
+/// The shortest names of modules that hold all of `names`, and none of `others`.
+fn modules<'a>(names: impl Iterator<Item = &'a str>, others: &[&str]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for name in names {
+        let holds = |module: &str, name: &str| name == module || name.starts_with(&format!("{module}."));
+        let ends = name.match_indices('.').map(|(dot, _)| dot).chain([name.len()]);
+        let module =
+            ends.map(|end| &name[..end]).find(|module| !others.iter().any(|other| holds(module, other)));
+        let module = module.unwrap_or(name);
+        if !found.iter().any(|known| known == module) {
+            found.push(module.to_owned());
+        }
+    }
+    found
 }

@@ -1,6 +1,6 @@
 //! Runs that fail: by name, with what helps, and without harm to what was there.
 
-use crate::project::{Project, STAGES};
+use crate::project::{Project, Run, STAGES, document};
 
 #[test]
 fn a_broken_image_is_named_or_left_out_and_counted() {
@@ -13,26 +13,49 @@ fn a_broken_image_is_named_or_left_out_and_counted() {
     assert!(STAGES.iter().any(|stage| text.contains(&format!("stage `{stage}`: cannot decode"))), "{text}");
 
     project.edit("image_size = 32", "image_size = 32\nbroken     = \"skip\"");
-    let run = project.run(&[]);
-    let count = |stage| run.metrics(stage)["broken_images"].as_u64().unwrap();
-    assert_eq!((count("frozen") + count("test"), count("finetune")), (1, count("frozen")));
+    let plan = project.defrost(&["plan", "colours.toml", "--no-estimates"]);
+    assert!(String::from_utf8(plan.stdout).unwrap().contains("3 classes, less those that cannot be decoded"));
+    for status in ["ran", "cached"] {
+        let output = project.start(&[]).wait_with_output().unwrap();
+        let (run, text) = (Run::of(&output), String::from_utf8(output.stderr).unwrap());
+        assert!(run.those(status).contains(&"finetune".to_owned()));
+        let count = |stage| run.metrics(stage)["broken_images"].as_u64().unwrap();
+        assert_eq!((count("frozen") + count("test"), count("finetune")), (1, count("frozen")));
+        // Said of each stage that left it out, with the file that lists it.
+        let said = |stage: &str| {
+            let place = run.directory.join(format!("stages/{stage}/broken_images.csv"));
+            let warning =
+                format!("stage `{stage}`: 1 image of photos cannot be decoded and is left out: see `");
+            assert_eq!(std::fs::read_to_string(&place).is_ok(), text.contains(&warning), "{text}");
+            text.contains(&format!("{}`", place.display())).then(|| std::fs::read_to_string(place).unwrap())
+        };
+        let lists: Vec<Option<String>> = ["frozen", "finetune", "test"].map(said).into();
+        let list = Some("file\ngreen/05.png\n".to_owned());
+        let expected = if count("test") == 1 { [None, None, list] } else { [list.clone(), list, None] };
+        assert_eq!(lists, expected);
+    }
 }
 
 /// Planning has read an image, then someone changes it: what is computed from other bytes must not carry the plan's name.
 #[test]
 fn an_image_that_changes_while_the_run_is_under_way_fails_its_stage() {
-    let project = Project::new();
     let table = Project::new().run(&[]).read("stages/test/predictions.csv");
     let image = table.lines().nth(1).unwrap().split(',').next().unwrap();
-    let folder = std::path::PathBuf::from(project.plan(&[])["run_dir"].as_str().unwrap());
-    let mut child = project.start(&[]);
-    while !std::fs::read_to_string(folder.join("events.jsonl")).is_ok_and(|text| text.contains("\"frozen\""))
-    {
-        assert!(child.try_wait().unwrap().is_none(), "the run ended too early");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    project.image(&format!("photos/{image}"), [0, 0, 0], 7);
-    let output = child.wait_with_output().unwrap();
+    let changed = || {
+        let project = Project::new();
+        let folder = std::path::PathBuf::from(project.plan(&[])["run_dir"].as_str().unwrap());
+        let mut child = project.start(&[]);
+        let begun = |text: String| text.contains("\"frozen\"");
+        while !std::fs::read_to_string(folder.join("events.jsonl")).is_ok_and(begun) {
+            assert!(child.try_wait().unwrap().is_none(), "the run ended too early");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        project.image(&format!("photos/{image}"), [0, 0, 0], 7);
+        (project, folder, child.wait_with_output().unwrap())
+    };
+    // On a busy machine the test may have been read before the image changes.
+    let in_time = (0..20).map(|_| changed()).find(|(.., output)| !output.status.success());
+    let (project, folder, output) = in_time.expect("an image that changes in time is noticed");
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("stage `test`: `"), "{text}");
@@ -63,6 +86,15 @@ fn a_loss_that_is_not_finite_names_step_rate_and_images_and_keeps_the_checkpoint
     assert_eq!(plan["stages"][2]["status"], "resume", "{plan}");
     let folder = std::path::Path::new(plan["run_dir"].as_str().unwrap());
     assert_eq!(std::fs::read_to_string(folder.join("state")).unwrap().trim(), "failed");
+    // Whoever looks later learns why.
+    let status = document(&project.defrost(&["status", "colours", "--json"]));
+    let message = status["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("stage `finetune`: the loss is "), "{status}");
+    let said = String::from_utf8(project.defrost(&["status", "colours"]).stdout).unwrap();
+    let hint = status["error"]["hint"].as_str().unwrap();
+    assert!(hint.contains("lower the learning rate"), "{status}");
+    assert!(said.contains(&format!("error: {message}\nhint: {hint}")), "{said}");
     // The stages above are not lost to it.
     assert_eq!(project.run(&[]).those("cached"), ["start", "frozen"]);
+    assert!(document(&project.defrost(&["status", "colours", "--json"]))["error"].is_null());
 }

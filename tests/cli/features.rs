@@ -123,17 +123,24 @@ fn killed_while_computing_features_it_goes_on_from_there_to_the_same_bytes() {
     };
     let untouched = many();
     let reference = untouched.run(&[&UNTIL[..], &["--set", "run.feature_cache=off"]].concat());
-    let project = many();
     let arguments = [&UNTIL[..], &["--set", "run.checkpoint_seconds=0"]].concat();
-    let mut child = project.start(&arguments);
-    let started = Instant::now();
-    while segments(&project).is_empty() && child.try_wait().unwrap().is_none() {
-        assert!(started.elapsed() < Duration::from_secs(120), "nothing happens");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let run = project.run(&arguments);
+    let killed = || {
+        let project = many();
+        let mut child = project.start(&arguments);
+        let started = Instant::now();
+        while segments(&project).is_empty() && child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < Duration::from_secs(120), "nothing happens");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let run = project.run(&arguments);
+        (project, run)
+    };
+    // On a busy machine the stage may be over before it is killed.
+    let in_the_middle = |run: &Run| run.those("ran").contains(&"frozen".to_owned());
+    let (project, run) =
+        (0..20).map(|_| killed()).find(|(_, run)| in_the_middle(run)).expect("it is killed in time");
     let (_, images, stored) = asked(&run)[0];
     assert!(stored >= 32 && images > 100, "{:?}", asked(&run));
     for stage in ["frozen", "look"] {

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use assert_cmd::Command;
 
+use crate::examples::zeros;
+
 fn defrost(folder: &Path, args: &[&str]) -> (i32, String) {
     let output = Command::cargo_bin("defrost").unwrap().current_dir(folder).args(args).output().unwrap();
     (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
@@ -27,7 +29,7 @@ fn what_is_given_is_found_from_where_the_file_lies() {
     for part in ["train", "val"] {
         fs::create_dir_all(folder.path().join(format!("photos/{part}/a"))).unwrap();
     }
-    fs::write(folder.path().join("ResNet-34.pth"), "").unwrap();
+    zeros(&folder.path().join("ResNet-34.pth"), "resnet34");
     let (code, text) =
         defrost(folder.path(), &["init", "deep/er", "--data", "photos", "--weights", "ResNet-34.pth"]);
     assert_eq!(code, 0, "{text}");
@@ -44,6 +46,25 @@ fn what_is_given_is_found_from_where_the_file_lies() {
     }
     let resolved = defrost(folder.path(), &["validate", "deep/er/pipeline.toml", "--no-inputs"]);
     assert_eq!(resolved.0, 0, "{}", resolved.1);
+}
+
+/// What it writes would be refused, so it writes nothing.
+#[test]
+fn weights_of_another_architecture_are_refused_with_the_one_they_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    zeros(&folder.path().join("resnet18.pth"), "resnet18");
+    fs::write(folder.path().join("torn.pth"), "").unwrap();
+    let init = |args: &[&str]| defrost(folder.path(), &[&["init", "new"], args].concat());
+    let (code, text) = init(&["--arch", "vit_b_16", "--weights", "resnet18.pth"]);
+    assert!(
+        code == 2 && text.contains("--weights: the weights in `resnet18.pth` do not fit `vit_b_16`"),
+        "{text}"
+    );
+    assert!(text.contains("hint: say `--arch resnet18`, which they fit"), "{text}");
+    let (code, text) = init(&["--weights", "torn.pth"]);
+    assert!(code == 2 && text.contains("torn.pth"), "{text}");
+    assert!(!folder.path().join("new").exists());
+    assert_eq!(init(&["--weights", "resnet18.pth"]).0, 0);
 }
 
 #[test]

@@ -114,6 +114,21 @@ fn invalid_files_are_refused_at_the_exact_place_by_program_and_schema() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn what_is_probably_not_meant_is_told_at_its_place_and_keeps_nothing_from_running() {
+    for file in corpus("warned") {
+        let text = fs::read_to_string(&file).unwrap();
+        let expected: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# expect: ")).collect();
+        let warnings = load(&file, &[]).unwrap().warnings;
+        let found: Vec<String> =
+            warnings.iter().map(|d| format!("{} {}:{}", d.code, d.line, d.column)).collect();
+        assert_eq!(found, expected, "{}", file.display());
+    }
+    for file in corpus("valid") {
+        assert_eq!(load(&file, &[]).unwrap().warnings, [], "{}", file.display());
+    }
+}
+
 /// A key of the full file: where it stands, where its value does, and whether the user made it up.
 struct Key {
     path: String,

@@ -132,8 +132,18 @@ fn runs_are_chosen_and_named_by_their_labels() {
     assert!(listed["runs"].as_array().unwrap().iter().all(|run| run["changes"] == json!([])));
     let status = document(&project.defrost(&["status", "colours/seed=1", "--json"]));
     assert_eq!(status["label"], LABELS[0]);
-    let (code, text) = say(&["status", "colours.toml"]);
-    assert!(code == Some(2) && text.contains("names several runs") && text.contains(LABELS[2]), "{text}");
+    let latest = LABELS[2];
+    for argument in ["colours", "colours.toml"] {
+        let status = document(&project.defrost(&["status", argument, "--json"]));
+        assert_eq!(status["label"], latest, "{argument}");
+        let (code, text) = say(&["report", argument]);
+        let said = format!("{argument}: the latest run of the matrix, `{latest}`");
+        assert!(code == Some(0) && text.contains(&said), "{text}");
+    }
+    let (code, text) = say(&["report", &format!("colours/{latest}")]);
+    assert!(code == Some(0) && !text.contains("latest"), "{text}");
+    let (code, text) = say(&["report", "colours/tune=*"]);
+    assert!(code == Some(2) && text.contains("names several runs") && text.contains(latest), "{text}");
 }
 
 #[test]

@@ -81,6 +81,27 @@ fn what_is_no_image_is_named() {
     }
 }
 
+#[test]
+fn a_folder_is_all_its_images_by_name() {
+    let project = Project::finished();
+    std::fs::write(project.path().join("photos/red/notes.txt"), "no picture").unwrap();
+    let predicted = |images: &[&str]| -> Value {
+        document(&project.defrost(&[&["predict", "colours", "--json"], images].concat()))["predictions"]
+            .clone()
+    };
+    let all = predicted(&["photos"]);
+    assert_eq!((all.as_array().unwrap().len(), &all[0]["file"]), (36, &"photos/blue/00.png".into()));
+    let first = ["photos/red/00.png", "photos/red/01.png"];
+    assert_eq!(
+        predicted(&first).as_array().unwrap()[..],
+        predicted(&["photos/red"]).as_array().unwrap()[..2]
+    );
+    std::fs::create_dir(project.path().join("empty")).unwrap();
+    let output = project.defrost(&["predict", "colours", "empty"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("`empty` has no JPEG or PNG file"));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_name_that_is_not_text_is_answered_too() {

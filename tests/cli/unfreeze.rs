@@ -83,22 +83,26 @@ fn what_joins_when_is_in_the_plan_the_table_the_history_and_the_pictures() {
 fn killed_around_a_thaw_it_ends_in_the_same_bytes() {
     let reference = gradual().run(&[]).manifest();
     let arguments = ["--set", "run.checkpoint_seconds=0"];
-    let project = gradual();
-    let events = project.plan(&arguments)["run_dir"].as_str().unwrap().to_owned() + "/events.jsonl";
-    let mut killed = 0;
-    for epoch in [1, 2, 2, 3] {
-        let mut child = project.start(&arguments);
-        let mark = format!("\"epoch\":{epoch},\"epochs\":4,\"event\":\"epoch_finished\"");
-        wait(&events, &mark, &mut child);
-        if child.try_wait().unwrap().is_none() {
-            killed += 1;
-            child.kill().unwrap();
+    let kills = || {
+        let project = gradual();
+        let events = project.plan(&arguments)["run_dir"].as_str().unwrap().to_owned() + "/events.jsonl";
+        let mut killed = 0;
+        for epoch in [1, 2, 2, 3] {
+            let mut child = project.start(&arguments);
+            let mark = format!("\"epoch\":{epoch},\"epochs\":4,\"event\":\"epoch_finished\"");
+            wait(&events, &mark, &mut child);
+            if child.try_wait().unwrap().is_none() {
+                killed += 1;
+                child.kill().unwrap();
+            }
+            child.wait().unwrap();
         }
-        child.wait().unwrap();
-    }
-    let run: Run = project.run(&arguments);
-    assert_eq!(run.manifest(), reference);
-    assert!(killed > 1, "a run this fast is never killed in time");
+        let run: Run = project.run(&arguments);
+        assert_eq!(run.manifest(), reference);
+        killed
+    };
+    // On a busy machine a run may be over before it is killed.
+    assert!((0..20).any(|_| kills() > 1), "a run is killed in time");
 }
 
 fn wait(events: &str, mark: &str, child: &mut Child) {

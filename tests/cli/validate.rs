@@ -72,6 +72,15 @@ fn each_valid_file_gets_a_line() {
     assert!(stderr.starts_with("ok: valid/minimal.toml"), "{stderr}");
 }
 
+#[test]
+fn a_warning_is_shown_and_the_file_is_valid() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/warned");
+    let (code, stdout, stderr) = validate(&corpus, &["augment_nothing.toml", "--no-inputs", "--json"]);
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &document["valid"], &document["warnings"][0]["line"]), (0, &true.into(), &20.into()));
+    assert!(stderr.starts_with("warning[no-effect]: an empty `augment` changes no image"), "{stderr}");
+}
+
 /// What a loss asks of a head and of class names is known only where stages come together.
 #[test]
 fn a_loss_must_fit_its_head_and_its_classes() {
@@ -162,4 +171,85 @@ optimizer = { kind = "adamw", lr = 1e-3, no_decay = ["@norm", "@bias"] }
     let both = ["--set", "data.d.image_size=100", "--set", "stage.fit.image_size=100"];
     assert_eq!(errors(&both), (2, vec![uneven]));
     assert_eq!(errors(&["--set", "model.m.arch=convnext_tiny"]).0, 2, "its layers have other names");
+}
+
+#[test]
+fn a_folder_is_no_pipeline_and_what_lies_in_it_may_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("turtles")).unwrap();
+    let said = || validate(folder.path(), &["turtles"]).2;
+    let text = said();
+    assert!(text.contains("`turtles` is a folder, and a pipeline is a TOML file"), "{text}");
+    assert!(text.contains("name a pipeline file; `defrost init` writes one"), "{text}");
+    fs::write(folder.path().join("turtles/all.toml"), WRONG).unwrap();
+    assert!(said().contains("did you mean `turtles/all.toml`?"));
+    fs::write(folder.path().join("turtles/few.toml"), WRONG).unwrap();
+    assert!(said().contains("name one of the 2 files in it, such as `turtles/all.toml`"));
+}
+
+const TWO_TRAIN: &str = r#"name = "t"
+[data.d]
+format = "image_folder"
+root = "images"
+classes = ["cat", "dog"]
+[model.m]
+arch = "resnet18"
+[stage.start]
+kind = "load_weights"
+file = "resnet18.safetensors"
+reinit = ["@head"]
+[stage.frozen]
+kind = "train"
+from = "start"
+train = ["@head"]
+epochs = 1
+optimizer = { kind = "sgd", lr = 0.1 }
+[stage.finetune]
+kind = "train"
+from = "frozen@last"
+freeze = ["layer1"]
+epochs = 1
+optimizer = { kind = "sgd", lr = 0.1 }
+"#;
+
+/// The code, line and help of each error.
+fn errors(text: &str) -> Vec<(String, u64, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("t.toml"), text).unwrap();
+    let (_, stdout, _) = validate(folder.path(), &["t.toml", "--no-inputs", "--json"]);
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let error = |error: &Value| (text(&error["code"]), error["line"].as_u64().unwrap(), text(&error["help"]));
+    document["errors"].as_array().unwrap().iter().map(error).collect()
+}
+
+#[test]
+fn one_wrong_pattern_hides_none_of_those_in_its_stage_or_below() {
+    assert_eq!(errors(TWO_TRAIN), []);
+    let wrong = TWO_TRAIN
+        .replace("reinit = [\"@head\"]", "reinit = [\"@haed\", \"layr2\"]")
+        .replace("train = [\"@head\"]", "train = [\"@heads\"]")
+        .replace("freeze = [\"layer1\"]", "freeze = [\"layr1\"]");
+    let meant = |code: &str, line, name: &str| (code.to_owned(), line, format!("did you mean `{name}`?"));
+    let expected = [
+        meant("unknown-alias", 11, "@head"),
+        meant("pattern-unmatched", 11, "layer2"),
+        meant("unknown-alias", 15, "@head"),
+        meant("pattern-unmatched", 21, "layer1"),
+    ];
+    assert_eq!(errors(&wrong), expected);
+    // What is wrong with the shape of the file stands beside its patterns too, if not beside its names.
+    let codes: Vec<String> =
+        errors(&wrong.replace("epochs = 1", "epochs = 0")).into_iter().map(|(code, ..)| code).collect();
+    assert_eq!(codes, ["unknown-alias", "unknown-alias", "out-of-range", "out-of-range"]);
+}
+
+#[test]
+fn layers_decay_only_where_some_below_the_head_train() {
+    let decaying =
+        |decay: &str, stage: &str| TWO_TRAIN.replace(stage, &format!("{stage}\nlayer_decay = {decay}"));
+    let codes = |text: &str| errors(text).into_iter().map(|(code, line, _)| (code, line)).collect::<Vec<_>>();
+    assert_eq!(codes(&decaying("0.5", "train = [\"@head\"]")), [("no-effect".to_owned(), 16)]);
+    assert_eq!(codes(&decaying("1", "train = [\"@head\"]")), []);
+    assert_eq!(codes(&decaying("0.5", "freeze = [\"layer1\"]")), []);
 }

@@ -1,0 +1,36 @@
+//! Whether weights are those of an architecture, before a pipeline says that they are.
+
+use std::path::Path;
+
+use defrost::model::Model;
+use defrost::pipeline::{self, Arch};
+use defrost::weights::{LoadRules, Source, origins};
+use defrost::{Error, Result};
+use serde_json::json;
+
+/// Tries what the first stage of the starter does with it, which takes all but the head.
+///
+/// # Errors
+/// The file cannot be read, or its tensors are not those of the architecture; then the cure is the one that they fit.
+pub(super) fn fit(file: &Path, arch: Arch, names: &[&str]) -> Result<()> {
+    let Err(error) = loads(file, arch) else { return Ok(()) };
+    let mut known = names.iter().filter_map(|name| Some((name, super::parsed(name).ok()?)));
+    match known.find(|(_, other)| loads(file, *other).is_ok()) {
+        Some((name, _)) => Err(of_option(error).hint(format!("say `--arch {name}`, which they fit"))),
+        None => Err(of_option(error)),
+    }
+}
+
+fn loads(file: &Path, arch: Arch) -> Result<()> {
+    let description = Model::build(&pipeline::Model::of(arch), 2).description;
+    let stage = serde_json::from_value(json!({ "file": file, "reinit": ["@head"] }));
+    let stage = stage.map_err(|error| Error::failed(format!("internal: the stage to try: {error}")))?;
+    let rules = LoadRules::resolve(&description, &stage)
+        .map_err(|_| Error::failed("internal: an architecture without a head"))?;
+    origins(&description, &Source::open(file)?.translated(&description)?, &rules).map(drop)
+}
+
+fn of_option(mut error: Error) -> Error {
+    error.message = format!("--weights: {}", error.message);
+    error
+}

@@ -1,0 +1,114 @@
+//! Settings of a train stage that would change nothing, as far as that can be said without the names of parameters.
+//!
+//! What can only be a mistake is an error. Where a setting may stand for other stages, or another `--set`, it is a warning:
+//! whoever shortens a stage to try it does not want to shorten its patience too.
+
+use serde::Deserialize;
+
+use super::diagnostics::Place;
+use super::document::{Node, Value};
+use super::draft::Draft;
+use super::{Augment, EarlyStop, Group, Optimizer, Schedule, Unfreeze};
+
+/// Checks the train stage at `path`.
+pub fn check(draft: &mut Draft, path: &str) {
+    patience(draft, path);
+    no_decay(draft, path);
+    augment(draft, path);
+    mixing(draft, path);
+}
+
+/// Whether a setting is of the defaults and the other of the stage: then it is meant for others.
+fn for_others(draft: &Draft, path: &str, setting: &str, other: &str) -> bool {
+    let of_defaults = |key: &str| {
+        let default = draft.get(&format!("defaults.train.{key}"));
+        default.is_some_and(|default| {
+            draft.get(&format!("{path}.{key}")).is_some_and(|own| own.place == default.place)
+        })
+    };
+    of_defaults(setting) && !of_defaults(other)
+}
+
+/// Patience that outlasts the stage.
+fn patience(draft: &mut Draft, path: &str) {
+    let Some(epochs) = draft.read::<u32>(&format!("{path}.epochs")) else { return };
+    let stop = draft.read::<EarlyStop>(&format!("{path}.early_stop"));
+    if let Some(stop) = stop.filter(|_| !for_others(draft, path, "early_stop", "epochs")) {
+        let thaws = draft.get(&format!("{path}.unfreeze")).map(Node::items).unwrap_or_default();
+        let thaws = thaws.iter().filter_map(|entry| serde_json::from_value(entry.to_json()).ok());
+        let last_thaw = thaws.map(|thaw: Unfreeze| thaw.after_epochs).max();
+        // The first epoch always improves; a thaw counts patience anew, and nothing is stopped ahead of the last.
+        let soonest = last_thaw.unwrap_or(1).saturating_add(stop.patience);
+        if soonest >= epochs {
+            let at = format!("{path}.early_stop.patience");
+            outlasts(draft, &at, "`early_stop` could end the stage", soonest, epochs);
+        }
+    }
+    let at = format!("{path}.schedule");
+    if let Some(Schedule::ReduceOnPlateau(rule)) = draft.read::<Schedule>(&at) {
+        let soonest = rule.patience.saturating_add(2);
+        if soonest >= epochs && !for_others(draft, path, "schedule", "epochs") {
+            outlasts(draft, &format!("{at}.patience"), "the learning rate could fall", soonest, epochs);
+        }
+    }
+}
+
+fn outlasts(draft: &mut Draft, at: &str, what: &str, soonest: u32, epochs: u32) {
+    let message = format!("{what} after epoch {soonest} at the soonest, and the stage has {epochs}");
+    let help = "lower `patience`, or raise `epochs`".to_owned();
+    draft.warn(draft.place(at), "no-effect", message, help);
+}
+
+/// Nothing decays in SGD unless something says so; a decay of 0 that is written is a choice.
+fn no_decay(draft: &mut Draft, path: &str) {
+    let at = format!("{path}.optimizer");
+    let Some(Optimizer::Sgd(sgd)) = draft.read(&at) else { return };
+    let says = |key: &str, decays: fn(&serde_json::Value) -> bool| {
+        let entries = draft.get(&format!("{path}.{key}")).map(Node::items).unwrap_or_default();
+        entries.iter().any(|entry| decays(&entry.to_json()))
+    };
+    let decays = draft.get(&format!("{at}.weight_decay")).is_some()
+        || says("groups", |entry| Group::deserialize(entry).is_ok_and(|group| group.weight_decay.is_some()))
+        || says("unfreeze", |entry| {
+            Unfreeze::deserialize(entry).is_ok_and(|thaw| thaw.weight_decay.is_some())
+        });
+    if sgd.no_decay.is_empty() || decays {
+        return;
+    }
+    let message = "nothing decays that `no_decay` could spare".to_owned();
+    let help = "set `weight_decay`, which `sgd` has none of by itself, or remove `no_decay`".to_owned();
+    draft.report(draft.key(&format!("{at}.no_decay")), "no-effect", message, help);
+}
+
+/// An empty table says that nothing is augmented; where nothing was to be, more was meant.
+fn augment(draft: &mut Draft, path: &str) {
+    let at = format!("{path}.augment");
+    let Some(node) =
+        draft.get(&at).filter(|node| matches!(&node.value, Value::Table(keys) if keys.is_empty()))
+    else {
+        return;
+    };
+    // It may stand in for the table of the defaults, or of the file, of which a matrix or `--set` leaves no trace.
+    let instead = draft.get("defaults.train.augment").is_some_and(|default| default.place != node.place);
+    let in_the_file =
+        |key: &Place| key.source.name != "--set" && key.source.text.get(key.range.clone()) == Some("augment");
+    if instead || !node.key.as_ref().is_some_and(in_the_file) {
+        return;
+    }
+    let message = "an empty `augment` changes no image".to_owned();
+    let help = "say what changes, such as `{ horizontal_flip = 0.5 }`, or remove it".to_owned();
+    draft.warn(draft.key(&at), "no-effect", message, help);
+}
+
+/// An image alone in its batch is mixed with itself.
+fn mixing(draft: &mut Draft, path: &str) {
+    let Some(augment) = draft.read::<Augment>(&format!("{path}.augment")) else { return };
+    let alone = draft.read::<usize>(&format!("{path}.batch_size")) == Some(1);
+    if !augment.mixes() || !alone {
+        return;
+    }
+    let key = if augment.mixup.is_some() { "mixup" } else { "cutmix" };
+    let message = format!("`{key}` mixes the images of a batch, and here each is alone in its own");
+    let help = format!("raise `batch_size`, or remove `{key}`");
+    draft.report(draft.key(&format!("{path}.augment.{key}")), "no-effect", message, help);
+}

@@ -1,0 +1,101 @@
+//! Data sets of stages: their images and classes, and whether a head tells these apart.
+
+use std::sync::Arc;
+
+use super::resolve::{Depth, Resolver};
+use crate::data::Dataset;
+use crate::pipeline::Data;
+use crate::stage::Subject;
+
+/// A class of a folder that may not be looked at.
+pub(super) const UNKNOWN: &str = "?";
+
+impl Resolver<'_> {
+    /// The classes of a data set: those of the file, else those of the folder; two nameless ones where neither may be
+    /// looked at, so that patterns can still be checked.
+    pub(super) fn classes(&mut self, name: &str, data: &Data) -> Option<Vec<String>> {
+        match (data.classes(), self.depth) {
+            (Some(classes), _) => Some(classes.clone()),
+            (None, Depth::Offline) => Some(vec![UNKNOWN.to_owned(); 2]),
+            (None, _) => self.scan(name, data).map(|dataset| dataset.classes.clone()),
+        }
+    }
+
+    pub(super) fn images(&mut self, name: &str, data: &Data) -> Option<Arc<Dataset>> {
+        (self.depth == Depth::Inputs).then(|| self.scan(name, data)).flatten()
+    }
+
+    fn scan(&mut self, name: &str, data: &Data) -> Option<Arc<Dataset>> {
+        if let Some(known) = self.datasets.get(name) {
+            return known.clone();
+        }
+        let (found, key) = match data {
+            Data::ImageFolder(folder) => {
+                let root = self.pipeline.path(&folder.root);
+                (root.and_then(|root| Dataset::scan(folder, &root)), "root")
+            }
+            Data::Csv(table) => (self.tables(table), "file"),
+        };
+        let found = found.map(Arc::new);
+        let found = found.map_err(|error| match self.depth {
+            Depth::Names => {
+                error.hint(format!("give `classes` in `[data.{name}]`, then no data is needed here"))
+            }
+            _ => error,
+        });
+        let found = self.or_diagnose(&format!("data.{name}.{key}"), "data", found);
+        self.datasets.insert(name.to_owned(), found.clone());
+        found
+    }
+
+    pub(super) fn same_classes(
+        &mut self,
+        stage: &str,
+        data: &str,
+        head: &[String],
+        classes: &[String],
+    ) -> Option<()> {
+        if head == classes || !(is_known(head) && is_known(classes)) {
+            return Some(());
+        }
+        let message = format!("the head tells {} apart, and `{data}` has {}", list(head), list(classes));
+        let help =
+            "give both data sets the same `classes`, or load the weights anew with `reinit = [\"@head\"]`";
+        self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help.to_owned()));
+        None
+    }
+
+    /// Classes that exclude each other and labels that do not are told by other heads.
+    pub(super) fn same_targets(
+        &mut self,
+        stage: &str,
+        data: &str,
+        head: &Subject,
+        found: &Data,
+    ) -> Option<()> {
+        if head.multi_label == found.is_multi_label() {
+            return Some(());
+        }
+        let (one, any) = ("one class each", "any number of labels");
+        let (known, found) = if head.multi_label { (any, one) } else { (one, any) };
+        let message = format!("the head is for images of {known}, and those of `{data}` have {found}");
+        let help = "load the weights anew for this data set with `reinit = [\"@head\"]`".to_owned();
+        self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help));
+        None
+    }
+}
+
+/// Whether the names of classes could be looked at.
+pub(super) fn is_known(classes: &[String]) -> bool {
+    classes.iter().all(|class| class != UNKNOWN)
+}
+
+/// The first names of a list, in their order.
+pub(super) fn list(classes: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let shown: Vec<String> = classes.iter().take(SHOWN).map(|class| format!("`{class}`")).collect();
+    match classes.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        rest => format!("{} and {rest} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,207 @@
+//! What a train stage asks of its model, images and classes.
+
+use serde_json::{Value, json};
+
+use super::datasets::UNKNOWN;
+use super::resolve::Resolver;
+use crate::data::{Dataset, Split};
+use crate::freeze::ParameterTable;
+use crate::model::{Description, NormMode};
+use crate::pipeline::{self, ClassWeights, Data, Head, Loss, Optimizer, suggest};
+use crate::stage::{Subject, Train, View, Work};
+
+impl Resolver<'_> {
+    /// `data` goes with its name; `above` are the stages whose weights it reads, in order.
+    pub(super) fn train(
+        &mut self,
+        name: &str,
+        train: &pipeline::Train,
+        (data_name, data): (&str, &Data),
+        subject: Subject,
+        above: &[&Work],
+    ) -> Option<(Work, Value)> {
+        let description = subject.build().description;
+        let table = match ParameterTable::resolve(&description, train) {
+            Ok(table) => table,
+            Err(errors) => {
+                self.rules(name, errors);
+                return self.in_place_of(train, data, subject, &description);
+            }
+        };
+        self.features_only(name, &subject, &description, &table)?;
+        self.layer_decay(name, train, &description, &table)?;
+        if train.features.is_some() && table.first().frozen_prefix(&description) == 0 {
+            let message = "no features are kept where the first layer trains".to_owned();
+            let help = "freeze the first layers, or remove `features`".to_owned();
+            self.diagnose(&format!("stage.{name}.features"), "no-effect", message, Some(help));
+            return None;
+        }
+        let view = View::new(&data.images(), train.image_size, subject.model.arch);
+        for work in above {
+            self.same_patches(name, data_name, work.subject(), &view)?;
+        }
+        let dataset = self.images(data_name, data);
+        self.validation(name, train, dataset.as_deref())?;
+        self.loss(name, &train.loss, &subject)?;
+        self.last_batch(name, train, &description, &table, dataset.as_deref())?;
+        let rules = rules_of(train);
+        let teacher = self.teacher(name, train, &subject, &view, above)?;
+        let work = Train::new(subject, view, dataset, train.clone(), table, &description, self.pipeline.seed);
+        let work = Train { teacher, ..work };
+        Some((Work::Train(Box::new(work)), rules))
+    }
+
+    /// A stage whose rules are wrong, without them: so that what is wrong below it is found as well. It never runs.
+    fn in_place_of(
+        &self,
+        train: &pipeline::Train,
+        data: &Data,
+        subject: Subject,
+        description: &Description,
+    ) -> Option<(Work, Value)> {
+        let mut free = pipeline::Train {
+            freeze: None,
+            train: None,
+            freeze_first: None,
+            train_first: None,
+            train_last: None,
+            groups: Vec::new(),
+            unfreeze: Vec::new(),
+            ..train.clone()
+        };
+        match &mut free.optimizer {
+            Optimizer::Sgd(sgd) => sgd.no_decay.clear(),
+            Optimizer::Adamw(adamw) => adamw.no_decay.clear(),
+        }
+        let table = ParameterTable::resolve(description, &free).ok()?;
+        let view = View::new(&data.images(), train.image_size, subject.model.arch);
+        let work = Train::new(subject, view, None, free, table, description, self.pipeline.seed);
+        Some((Work::Train(Box::new(work)), Value::Null))
+    }
+
+    /// An encoder without gradients stays frozen.
+    fn features_only(
+        &mut self,
+        stage: &str,
+        subject: &Subject,
+        description: &Description,
+        table: &ParameterTable,
+    ) -> Option<()> {
+        if !subject.model.arch.is_encoder() {
+            return Some(());
+        }
+        let Some(row) = table.rows.iter().find(|row| row.trainable && !description.in_head(row.id)) else {
+            return Some(());
+        };
+        // Such as `train[0] = "*"`; a parameter that no rule names trains because the stage says nothing else.
+        let rule = row.rule.split_once(" = ").map(|(rule, _)| format!(".{rule}"));
+        let at = format!("stage.{stage}{}", rule.unwrap_or_default());
+        let message = format!(
+            "`{}` is a feature extractor only, and its `{}` would train here",
+            description.arch, row.name
+        );
+        let help = "train the head alone: `train = [\"@head\"]`".to_owned();
+        self.diagnose(&at, "feature-extractor", message, Some(help));
+        None
+    }
+
+    /// Layers that decay one from another must train.
+    fn layer_decay(
+        &mut self,
+        stage: &str,
+        train: &pipeline::Train,
+        description: &Description,
+        table: &ParameterTable,
+    ) -> Option<()> {
+        // A decay of 1 is the plain way to have none, for comparison.
+        if train.layer_decay.is_none_or(|decay| decay >= 1.0) {
+            return Some(());
+        }
+        let without = pipeline::Train { layer_decay: None, ..train.clone() };
+        if ParameterTable::resolve(description, &without).is_ok_and(|plain| plain != *table) {
+            return Some(());
+        }
+        let message = "no layer that trains here has less than the full learning rate".to_owned();
+        let help = "let layers below the head train, or remove `layer_decay`".to_owned();
+        self.diagnose(&format!("stage.{stage}.layer_decay"), "no-effect", message, Some(help));
+        None
+    }
+
+    /// What a loss asks of the head and the classes.
+    fn loss(&mut self, stage: &str, loss: &Loss, subject: &Subject) -> Option<()> {
+        let at = format!("stage.{stage}.loss");
+        if loss.needs_cosines() && !matches!(subject.model.head, Head::Embedding(_)) {
+            let message = "a margin is on cosines, and this head has none".to_owned();
+            let help =
+                "give the model `head = { kind = \"embedding\", dimension = 512 }`, or take another loss";
+            self.diagnose(&at, "conflict", message, Some(help.to_owned()));
+            return None;
+        }
+        let (weights, key) = match loss {
+            Loss::Bce(loss) => (loss.positive_weights.as_ref(), "positive_weights"),
+            _ => (loss.class_weights(), "class_weights"),
+        };
+        let Some(ClassWeights::ByName(weights)) = weights else { return Some(()) };
+        let classes = &subject.classes;
+        if classes.iter().any(|class| class == UNKNOWN) {
+            return Some(());
+        }
+        let at = format!("{at}.{key}");
+        if let Some(stranger) = weights.keys().find(|name| !classes.contains(name)) {
+            let help = suggest::help(stranger, "classes", classes.iter().map(String::as_str));
+            self.diagnose(&at, "class-list", format!("there is no class `{stranger}`"), help);
+            return None;
+        }
+        let Some(missing) = classes.iter().find(|class| !weights.contains_key(*class)) else {
+            return Some(());
+        };
+        let message = format!("class `{missing}` has no weight");
+        self.diagnose(&at, "class-list", message, Some("give every class one; 1 is the usual".to_owned()));
+        None
+    }
+
+    /// One image alone has no variance: a head's batch normalisation, unlike one over an image's pixels, needs two.
+    fn last_batch(
+        &mut self,
+        stage: &str,
+        train: &pipeline::Train,
+        description: &Description,
+        table: &ParameterTable,
+        dataset: Option<&Dataset>,
+    ) -> Option<()> {
+        let mut norms = description.norms.iter().zip(&table.last().norms);
+        let sensitive =
+            norms.any(|(norm, mode)| *mode == NormMode::Training && description.in_head(norm.weight));
+        let images = dataset.map_or(0, |dataset| dataset.split(Split::Train).len());
+        if !sensitive || images % train.batch_size != 1 % train.batch_size || images == 0 {
+            return Some(());
+        }
+        let message = format!(
+            "of {images} images the last batch has one, and the head's batch normalisation needs two"
+        );
+        let better = (train.batch_size + 1..=images + 1).find(|size| images % size != 1);
+        let help = better.map_or("add images".to_owned(), |size| format!("take `batch_size = {size}`"));
+        self.diagnose(&format!("stage.{stage}.batch_size"), "batch-of-one", message, Some(help));
+        None
+    }
+}
+
+/// The settings that the table of who trains is made from.
+fn rules_of(train: &pipeline::Train) -> Value {
+    let mut rules = json!({
+        "freeze": train.freeze,
+        "train": train.train,
+        "freeze_first": train.freeze_first,
+        "train_first": train.train_first,
+        "train_last": train.train_last,
+        "batch_norm": train.batch_norm,
+        "groups": train.groups,
+    });
+    if !train.unfreeze.is_empty() {
+        rules["unfreeze"] = json!(train.unfreeze);
+    }
+    if let Some(decay) = train.layer_decay {
+        rules["layer_decay"] = json!(decay);
+    }
+    rules
+}
