@@ -180,6 +180,19 @@ fn what_was_saved_is_loaded_bit_for_bit_and_saved_to_the_same_bytes() {
     );
 }
 
+/// The model's own name below `conv1` is not in the file, and so does not keep the file's from being named by its module.
+#[test]
+fn the_lines_that_would_allow_it_are_printed() {
+    let (_folder, source) = saved(|description, _| {
+        let id = description.id("conv1.weight").unwrap();
+        description.tensors[id].name = "conv1.0.weight".to_owned();
+    });
+    let refused = verdict(&source, 3, "").unwrap_err();
+    let lines = ["allow_missing = [\"conv1\"]", "allow_unexpected = [\"conv1\"]"];
+    assert!(refused.ends_with(&format!("add to the stage `{}` and `{}`", lines[0], lines[1])), "{refused}");
+    assert!(verdict(&source, 3, &lines.join("\n")).is_ok());
+}
+
 #[test]
 fn strictness_names_everything_and_rules_allow_it() {
     let (_folder, source) = saved(|description, state| {

@@ -117,8 +117,9 @@ impl Unmatched<'_> {
             modules(others.map(|&id| description.tensors[id].name.as_str()), &fits)
         };
         let of_file: Vec<String> = self.unexpected.iter().map(|name| self.source.written(name)).collect();
-        let known: Vec<String> =
-            description.tensors.iter().map(|spec| self.source.written(&spec.name)).collect();
+        // Names that only the model has keep no module of the file from being named.
+        let read = description.tensors.iter().filter(|spec| self.source.entries().contains_key(&spec.name));
+        let known: Vec<String> = read.map(|spec| self.source.written(&spec.name)).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let settings = [
             ("reinit", Vec::from_iter(head(&refused).then(|| "@head".to_owned()))),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::project::{Project, document};
 
+/// All files but the index of digests, which takes up a file when it is two seconds old: whenever that is.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
@@ -12,6 +13,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
             false => all.push(entry.path()),
         }
     }
+    all.retain(|file| !file.ends_with("inputs.index"));
     all.sort();
     all
 }
