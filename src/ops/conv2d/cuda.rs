@@ -192,15 +192,16 @@ fn weight_gradient(geometry: &Geometry, x: &Tensor, grad: &Tensor) -> Result<Ten
         }
         Method::Product => {
             let [inputs, outputs] = geometry.channels;
-            let (out, to) = engine.tensor(dtype, (outputs, 1, inputs))?;
-            engine.product(&Product {
+            let (out, to) = engine.tensor(DType::F32, (outputs, 1, inputs))?;
+            let product = Product {
                 dtype,
                 dimensions: [outputs, inputs, geometry.output_pixels()],
                 left: Operand::transposed(address(grad)?),
                 right: Operand::plain(address(x)?),
                 out: to,
                 accumulate: false,
-            })?;
+            };
+            engine.products(&product, 1, DType::F32)?;
             unpacked(geometry, &out)
         }
         Method::Dnn => {
@@ -209,10 +210,12 @@ fn weight_gradient(geometry: &Geometry, x: &Tensor, grad: &Tensor) -> Result<Ten
             let (sizes, frame) = framed(geometry);
             let framed = frame.map(|frame| reframe(x, geometry.images, frame)).transpose()?;
             let from = address(framed.as_ref().unwrap_or(x))?;
-            if !engine.convolve(&sizes, dtype, Pass::Weight, [from, address(grad)?, to])? {
-                by_patches(geometry, dtype, Pass::Weight, [address(x)?, address(grad)?, to], &engine)?;
+            if engine.convolve(&sizes, dtype, Pass::Weight, [from, address(grad)?, to])? {
+                return unpacked(geometry, &out);
             }
-            unpacked(geometry, &out)
+            let (sums, to) = engine.tensor(DType::F32, out.shape())?;
+            by_patches(geometry, dtype, Pass::Weight, [address(x)?, address(grad)?, to], &engine)?;
+            unpacked(geometry, &sums)
         }
     }
 }
@@ -263,7 +266,8 @@ fn grid(geometry: &Geometry) -> Grid {
     }
 }
 
-/// A pass as products over the patches of some images at a time, cut by shape alone.
+/// A pass as products over the patches of some images at a time, cut by shape alone. Weights' gradients, which grow from some
+/// images to the next, are f32 whatever activations are.
 fn by_patches(
     geometry: &Geometry,
     dtype: DType,
@@ -294,7 +298,8 @@ fn by_patches(
             engine.numbers(&kernel("patches", dtype)?, count, arguments)
         };
         let product = |dimensions, left, right, out, accumulate| {
-            engine.product(&Product { dtype, dimensions, left, right, out, accumulate })
+            let sums = if pass == Pass::Weight { DType::F32 } else { dtype };
+            engine.products(&Product { dtype, dimensions, left, right, out, accumulate }, 1, sums)
         };
         match pass {
             Pass::Forward => {

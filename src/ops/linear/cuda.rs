@@ -69,14 +69,15 @@ pub fn towards_x(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
 pub fn towards_weight(grad: &Tensor, x: &Tensor, shape: &Shape) -> Result<Tensor> {
     let (rows, outputs) = grad.dims2()?;
     let (inputs, dtype, engine) = (x.dim(1)?, grad.dtype(), Engine::of(grad)?);
-    let (out, to) = engine.tensor(dtype, shape)?;
-    engine.product(&Product {
+    let (out, to) = engine.tensor(DType::F32, shape)?;
+    let product = Product {
         dtype,
         dimensions: [outputs, inputs, rows],
         left: Operand::transposed(address(grad)?),
         right: Operand::plain(address(x)?),
         out: to,
         accumulate: false,
-    })?;
-    as_type(&out, DType::F32)
+    };
+    engine.products(&product, 1, DType::F32)?;
+    Ok(out)
 }
