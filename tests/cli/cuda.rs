@@ -59,25 +59,26 @@ fn cuda_memory_that_is_full_says_what_would_fit() {
     if !doctor["cuda"]["gpus"][0]["name"].as_str().unwrap().contains("emulated") {
         return;
     }
-    let run = |what: &str| {
-        let mut command = project.command(&["run", "colours.toml", "--device", "cuda:0"]);
-        let output = command.env("EMULATED_GPU_BYTES", (24 << 20).to_string()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("the GPU's memory is full: ") && said.contains(what), "{said}");
-        said.into_owned()
+    let run = |mebibytes: usize, settings: &[&str]| {
+        let run = ["run", "colours.toml", "--device", "cuda:0", "--until", "frozen"];
+        let mut command = project.command(&[&run, settings].concat());
+        let output = command.env("EMULATED_GPU_BYTES", (mebibytes << 20).to_string()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    run("images on their way through the network take");
-    // With half the images in a batch there is room, as the hint says.
-    project.edit("train     = [\"@head\"]\n", "");
-    let said = run("a step on 5 images takes");
-    assert!(said.contains("try `batch_size = 2` with `accumulate = 3`, which fits"), "{said}");
-    let mut command = project.command(&["run", "colours.toml", "--device", "cuda:0"]);
-    for setting in ["defaults.train.batch_size=2", "defaults.train.accumulate=3"] {
-        command.args(["--set", setting]);
-    }
-    let output = command.env("EMULATED_GPU_BYTES", (24 << 20).to_string()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (code, said) = run(24, &[]);
+    let what = "the GPU's memory is full: images on their way through the network take";
+    assert!(code == Some(1) && said.contains(what) && said.contains("hint: "), "{said}");
+
+    project.edit("train     = [\"@head\"]\nepochs    = 3\n", "epochs    = 1\n");
+    project.edit("optimizer = { kind = \"adamw\", lr = 1e-2 }", "optimizer = { kind = \"sgd\", lr = 1e-2 }");
+    project.edit("image_size = 32\nresize     = 32", "image_size = 64\nresize     = 64");
+    project.edit("batch_size = 5", "batch_size = 8");
+    let (code, said) = run(68, &[]);
+    assert!(code == Some(1) && said.contains("a step on 8 images takes some 0.08"), "{said}");
+    assert!(said.contains("try `batch_size = 4` with `accumulate = 2`, which fits"), "{said}");
+    let advised = ["--set", "defaults.train.batch_size=4", "--set", "defaults.train.accumulate=2"];
+    let (code, said) = run(68, &advised);
+    assert_eq!(code, Some(0), "{said}");
 }
 
 /// What `plan` expects of a GPU is measured on it.
