@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use candle_core::Device;
 use clap::ValueEnum;
-use defrost::device;
 use defrost::bench::{self, Clock, ImagesSettings, NetworkBench, NetworkSettings, StepWork, Timing};
+use defrost::device;
 use defrost::{Error, Result};
 use serde::Serialize;
 
@@ -167,20 +167,23 @@ fn time_network(
         return Err(Error::usage("networks are timed on synthetic images")
             .hint("leave `--images` out, or time the images themselves with `--mode data`"));
     }
-    let bench = NetworkBench::new(NetworkSettings {
-        arch: bench::arch(name)?,
-        mode: match args.mode {
-            Mode::Frozen => bench::Mode::Frozen,
-            Mode::Infer => bench::Mode::Infer,
-            Mode::Train | Mode::Data => bench::Mode::Train,
+    let bench = NetworkBench::new(
+        NetworkSettings {
+            arch: bench::arch(name)?,
+            mode: match args.mode {
+                Mode::Frozen => bench::Mode::Frozen,
+                Mode::Infer => bench::Mode::Infer,
+                Mode::Train | Mode::Data => bench::Mode::Train,
+            },
+            precision: bench::precision(&args.precision)?,
+            batch: args.batch,
+            image_size: args.image_size,
+            classes: args.classes,
+            warmup: args.warmup,
+            steps: args.steps,
         },
-        precision: bench::precision(&args.precision)?,
-        batch: args.batch,
-        image_size: args.image_size,
-        classes: args.classes,
-        warmup: args.warmup,
-        steps: args.steps,
-    }, device)?;
+        device,
+    )?;
     let timing = bench.time(clock)?;
     let peak = peak_rss_mb();
     let StepWork { multiply_adds, bytes } = bench.work()?;
@@ -200,7 +203,8 @@ fn time_images(args: &Args, workers: usize, clock: Clock) -> Result<Timing> {
         return Err(Error::usage("`--mode data` runs no network").hint("leave `--arch` out"));
     }
     let root: &Path = args.images.as_deref().ok_or_else(|| {
-        Error::usage("`--mode data` needs images").hint("name a folder with one folder per class: `--images DIR`")
+        Error::usage("`--mode data` needs images")
+            .hint("name a folder with one folder per class: `--images DIR`")
     })?;
     let (batch, image_size) = (args.batch, args.image_size);
     let (warmup, steps) = (args.warmup, args.steps);
@@ -209,7 +213,9 @@ fn time_images(args: &Args, workers: usize, clock: Clock) -> Result<Timing> {
 
 fn threads(wanted: Option<usize>) -> Result<usize> {
     match wanted {
-        Some(0) => Err(Error::usage("0 threads compute nothing").hint("leave `--threads` out to use all there are")),
+        Some(0) => {
+            Err(Error::usage("0 threads compute nothing").hint("leave `--threads` out to use all there are"))
+        }
         Some(threads) => Ok(threads),
         None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }
@@ -234,8 +240,10 @@ fn page(measured: &Measured) -> String {
     };
     let name = arch.as_ref().map_or_else(String::new, |arch| format!("{arch}: "));
     let plural = if *threads == 1 { "" } else { "s" };
-    let mut lines =
-        vec![format!("{name}{what}, batch {batch} at {image_size}×{image_size}, {threads} thread{plural}, {}", measured.dtype)];
+    let mut lines = vec![format!(
+        "{name}{what}, batch {batch} at {image_size}×{image_size}, {threads} thread{plural}, {}",
+        measured.dtype
+    )];
     let mut line = |label: &str, text: String| lines.push(format!("  {label:<14}{text}"));
     let step = if arch.is_some() { "step" } else { "batch" };
     line(step, format!("{:.1} ms  ({:.1} to {:.1})", step_ms.median, step_ms.min, step_ms.max));

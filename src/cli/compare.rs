@@ -81,9 +81,11 @@ fn table(overlay: &Overlay, columns: &[Column]) -> String {
         let cells = (0..column.cells.len()).map(|row| shown(column, row).chars().count());
         cells.chain([column.name.chars().count()]).max().unwrap_or(0)
     };
-    let mut lines = vec![columns.iter().fold(" ".repeat(first), |line, column| {
-        format!("{line}  {:>1$}", column.name, width(column))
-    })];
+    let mut lines = vec![
+        columns
+            .iter()
+            .fold(" ".repeat(first), |line, column| format!("{line}  {:>1$}", column.name, width(column))),
+    ];
     for (row, group) in overlay.groups.iter().enumerate() {
         lines.push(columns.iter().fold(format!("{:first$}", group.label), |line, column| {
             format!("{line}  {:>1$}", shown(column, row), width(column))

@@ -150,7 +150,8 @@ fn memory(text: &str) -> Option<Memory> {
 #[cfg(feature = "cuda")]
 fn cuda() -> Cuda {
     use defrost::cuda;
-    let libraries = cuda::libraries().into_iter().map(|library| Library { name: library.name, error: library.error });
+    let libraries =
+        cuda::libraries().into_iter().map(|library| Library { name: library.name, error: library.error });
     let found = cuda::versions().and_then(|versions| Ok((versions, cuda::gpus()?)));
     let (versions, gpus, error) = match found {
         Ok((versions, gpus)) => (Some(versions), gpus, None),
@@ -200,14 +201,17 @@ fn page(findings: &Findings) -> String {
     if !processor.features.is_empty() {
         line("features", processor.features.join(" "));
     }
-    line("memory", match memory {
-        Some(memory) => format!(
-            "{:.1} GB, of which {:.1} GB available",
-            memory.total_bytes as f64 / 1e9,
-            memory.available_bytes as f64 / 1e9
-        ),
-        None => "unknown".to_owned(),
-    });
+    line(
+        "memory",
+        match memory {
+            Some(memory) => format!(
+                "{:.1} GB, of which {:.1} GB available",
+                memory.total_bytes as f64 / 1e9,
+                memory.available_bytes as f64 / 1e9
+            ),
+            None => "unknown".to_owned(),
+        },
+    );
     cuda_lines(cuda).into_iter().for_each(|text| line("CUDA", text));
     let there = if runs.exists { "" } else { " (not there yet)" };
     line("runs", format!("{}{there}", runs.folder.display()));

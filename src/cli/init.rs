@@ -51,7 +51,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let [pipeline, schema] = [PIPELINE, SCHEMA].map(|file| args.dir.join(file));
     let json = serde_json::to_string_pretty(pipeline::schema()).expect("a schema is plain data") + "\n";
     let other_schema = fs::read_to_string(&schema).map_or(schema.exists(), |text| text != json);
-    if let Some((path, _)) = [(&pipeline, pipeline.exists()), (&schema, other_schema)].iter().find(|(_, kept)| *kept) {
+    if let Some((path, _)) =
+        [(&pipeline, pipeline.exists()), (&schema, other_schema)].iter().find(|(_, kept)| *kept)
+    {
         let message = format!("`{}` is there already, and is not overwritten", path.display());
         return Err(Error::usage(message).hint("choose another folder, or move the file away"));
     }
@@ -109,7 +111,10 @@ fn fill(args: &Args) -> Result<String> {
     let values = [
         ("NAME", name(&args.dir)),
         ("ROOT", data.map_or(Ok("data".into()), |path| relative(&args.dir, path))?),
-        ("FILE", weights.map_or(Ok(format!("weights/{arch}.safetensors")), |path| relative(&args.dir, path))?),
+        (
+            "FILE",
+            weights.map_or(Ok(format!("weights/{arch}.safetensors")), |path| relative(&args.dir, path))?,
+        ),
         ("NORMALIZE", normalize(&arch).to_owned()),
         ("ARCH", arch),
     ];
@@ -139,9 +144,12 @@ fn split(data: Option<&Path>) -> (String, &'static str) {
     }
     let validation = ["validation", "val", "valid"].iter().find(has);
     match (validation, has(&&"test")) {
-        (Some(validation), true) => {
-            (format!("{{ folders = {{ train = \"train\", validation = \"{validation}\", test = \"test\" }} }}"), "test")
-        }
+        (Some(validation), true) => (
+            format!(
+                "{{ folders = {{ train = \"train\", validation = \"{validation}\", test = \"test\" }} }}"
+            ),
+            "test",
+        ),
         (Some(validation), false) => {
             (format!("{{ folders = {{ train = \"train\", validation = \"{validation}\" }} }}"), "validation")
         }
@@ -168,7 +176,11 @@ fn arch(args: &Args) -> Result<String> {
     }
     let file = args.weights.as_deref().and_then(|path| path.file_name()?.to_str()).unwrap_or_default();
     let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
-    Ok(architectures().into_iter().find(|name| plain(file).contains(&plain(name))).unwrap_or("resnet50").to_owned())
+    Ok(architectures()
+        .into_iter()
+        .find(|name| plain(file).contains(&plain(name)))
+        .unwrap_or("resnet50")
+        .to_owned())
 }
 
 /// The names of all architectures, as the schema lists them.
@@ -180,8 +192,9 @@ fn architectures() -> Vec<&'static str> {
 }
 
 fn parsed(arch: &str) -> Result<pipeline::Arch> {
-    serde_json::from_value(json!(arch))
-        .map_err(|_| Error::usage(format!("--arch: there is no architecture `{arch}`")).hint("`defrost schema` lists them"))
+    serde_json::from_value(json!(arch)).map_err(|_| {
+        Error::usage(format!("--arch: there is no architecture `{arch}`")).hint("`defrost schema` lists them")
+    })
 }
 
 /// The channel statistics that an architecture's published weights were trained with.
@@ -199,9 +212,11 @@ fn relative(dir: &Path, path: &Path) -> Result<String> {
     let text = if path.is_absolute() {
         path.to_owned()
     } else {
-        let absolute = |path: &Path| std::path::absolute(path).map_err(|error| Error::io("find", path, error));
+        let absolute =
+            |path: &Path| std::path::absolute(path).map_err(|error| Error::io("find", path, error));
         let (dir, path) = (absolute(dir)?, absolute(path)?);
-        let (from, to): (Vec<Component>, Vec<Component>) = (dir.components().collect(), path.components().collect());
+        let (from, to): (Vec<Component>, Vec<Component>) =
+            (dir.components().collect(), path.components().collect());
         let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
         let up = from[common..].iter().map(|_| Component::ParentDir);
         up.chain(to[common..].iter().copied()).collect()

@@ -104,7 +104,9 @@ fn range(args: &Args) -> Result<Range> {
         return Err(error.hint("`--low` must be above 0, and `--high` above `--low`"));
     }
     if steps < 10 {
-        return Err(Error::usage(format!("{steps} steps make no curve")).hint("take 10 at least, such as 100"));
+        return Err(
+            Error::usage(format!("{steps} steps make no curve")).hint("take 10 at least, such as 100")
+        );
     }
     Ok(Range { low, high, steps })
 }
@@ -194,9 +196,12 @@ fn text(stage: &str, present: f64, test: &RangeTest) -> String {
 fn chart(out: &mut String, test: &RangeTest) {
     const ROWS: usize = 12;
     const COLUMNS: usize = 64;
-    let Some([first, last]) = test.points.first().zip(test.points.last()).map(|(a, b)| [a, b]) else { return };
+    let Some([first, last]) = test.points.first().zip(test.points.last()).map(|(a, b)| [a, b]) else {
+        return;
+    };
     let smoothed = || test.points.iter().map(|point| point.smoothed);
-    let (low, high) = (smoothed().fold(f64::INFINITY, f64::min), smoothed().fold(f64::NEG_INFINITY, f64::max));
+    let (low, high) =
+        (smoothed().fold(f64::INFINITY, f64::min), smoothed().fold(f64::NEG_INFINITY, f64::max));
     let column = |lr: f64| {
         let share = libm::log(lr / first.lr) / libm::log(last.lr / first.lr).max(f64::MIN_POSITIVE);
         ((share * (COLUMNS - 1) as f64).round() as usize).min(COLUMNS - 1)

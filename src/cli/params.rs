@@ -100,13 +100,19 @@ fn text(resolution: &Resolution) -> String {
     let cells: Vec<[String; 7]> = table.rows.iter().map(|row| cells(row, description, table)).collect();
     let header = ["parameter", "shape", "", "lr", "decay", "batch norm", "rule"];
     let widths: [usize; 7] = std::array::from_fn(|column| {
-        cells.iter().map(|cells| cells[column].chars().count()).chain([header[column].len()]).max().unwrap_or(0)
+        cells
+            .iter()
+            .map(|cells| cells[column].chars().count())
+            .chain([header[column].len()])
+            .max()
+            .unwrap_or(0)
     });
     let line = |cells: &[&str; 7]| {
         let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         format!("    {}", padded.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
     };
-    let mut lines = vec![format!("stage {stage}: {} from {from}", description.arch), String::new(), line(&header)];
+    let mut lines =
+        vec![format!("stage {stage}: {} from {from}", description.arch), String::new(), line(&header)];
     let mut layer = None;
     for (row, cells) in table.rows.iter().zip(&cells) {
         if layer != Some(row.layer) {
@@ -118,7 +124,9 @@ fn text(resolution: &Resolution) -> String {
     lines.push(String::new());
     lines.extend(totals(table));
     if table.phases.len() > 1 {
-        lines.extend(table.joining(description).iter().map(|joining| format!("  {}", report::joining(joining))));
+        lines.extend(
+            table.joining(description).iter().map(|joining| format!("  {}", report::joining(joining))),
+        );
     }
     lines.join("\n")
 }

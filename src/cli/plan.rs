@@ -91,7 +91,8 @@ impl Known {
     }
 
     fn sentence(&self, runs: usize) -> String {
-        let (noun, stages) = (if runs == 1 { "run" } else { "runs" }, self.hits + self.shared + self.computed.len());
+        let (noun, stages) =
+            (if runs == 1 { "run" } else { "runs" }, self.hits + self.shared + self.computed.len());
         format!(
             "{runs} {noun} of {stages} stages: {} to be computed, {} of them in the store, {} shared with a run before",
             self.computed.len(),
@@ -293,13 +294,19 @@ impl Features {
 
     fn sentence(&self) -> String {
         let sentence = self.whatever_the_epoch();
-        if self.after_epochs == 0 { sentence } else { format!("from epoch {}: {sentence}", self.after_epochs + 1) }
+        if self.after_epochs == 0 {
+            sentence
+        } else {
+            format!("from epoch {}: {sentence}", self.after_epochs + 1)
+        }
     }
 
     fn whatever_the_epoch(&self) -> String {
         match (self.reason, self.images.zip(self.stored)) {
             (Some(why), _) => format!("features are not kept: {why}"),
-            (None, None) => format!("the first {} layers run once per image, their features are kept", self.layers),
+            (None, None) => {
+                format!("the first {} layers run once per image, their features are kept", self.layers)
+            }
             (None, Some((images, stored))) => format!(
                 "the first {} layers run once per image: features of {images}, {stored} of them from the store",
                 self.layers

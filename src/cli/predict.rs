@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::{Result, device};
 use defrost::run::{Predictor, image_files};
+use defrost::{Result, device};
 use serde_json::json;
 
 use super::{Console, RunsOptions};

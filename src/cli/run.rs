@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
 use defrost::device::Gauge;
+use defrost::error::Kind;
 use defrost::estimate::Learner;
 use defrost::events::Fanout;
-use defrost::error::Kind;
 use defrost::run::{self, Interrupt, Options, Summary, Texts};
 use defrost::{Error, Result};
 use serde_json::json;

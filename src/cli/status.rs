@@ -28,14 +28,22 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 }
 
 fn text(run: &RunSummary) -> String {
-    let started = run.started.as_deref().map_or_else(String::new, |time| format!(", started {}", minutes(time)));
+    let started =
+        run.started.as_deref().map_or_else(String::new, |time| format!(", started {}", minutes(time)));
     let mut text = format!("\x1b[1m{}/{}\x1b[0m  {}", run.name, run.id, state(run.state, 0));
     let label = run.label.as_deref().map_or_else(String::new, |label| format!("  {label}"));
     text += &format!("{started}{label}\n{}", run.path);
-    let width = |of: fn(&StageSummary) -> &str| run.stages.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
+    let width =
+        |of: fn(&StageSummary) -> &str| run.stages.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
     let (names, kinds) = (width(|stage| &stage.name), width(|stage| &stage.kind));
     for stage in &run.stages {
-        let line = format!("  {:names$}  {:kinds$}  {:10}  {}", stage.name, stage.kind, stage.status, details(stage));
+        let line = format!(
+            "  {:names$}  {:kinds$}  {:10}  {}",
+            stage.name,
+            stage.kind,
+            stage.status,
+            details(stage)
+        );
         text += &format!("\n{}", line.trim_end());
     }
     if let Some(failure) = &run.error {

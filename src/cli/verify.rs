@@ -26,7 +26,11 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             "files": found.files, "frozen": found.frozen, "problems": found.problems,
         }));
     } else {
-        console.say(format!("{}: {} files as they were when the run ended", run.path().display(), found.files));
+        console.say(format!(
+            "{}: {} files as they were when the run ended",
+            run.path().display(),
+            found.files
+        ));
         for proof in &found.frozen {
             console.say(format!(
                 "stages/{}/{}: {} frozen tensors, not a bit moved",

@@ -22,7 +22,8 @@ pub fn stages(arch: pipeline::Arch) -> String {
     let groups = groups(&description);
     let mut lines = Vec::new();
     for (place, group) in groups.iter().enumerate() {
-        let names: Vec<&str> = description.layers[group.clone()].iter().map(|layer| layer.name.as_str()).collect();
+        let names: Vec<&str> =
+            description.layers[group.clone()].iter().map(|layer| layer.name.as_str()).collect();
         let named = match names[..] {
             [only] => only.to_owned(),
             [first, .., last] => format!("{first} … {last}"),
@@ -47,7 +48,8 @@ pub fn stages(arch: pipeline::Arch) -> String {
 fn groups(description: &Description) -> Vec<Range<usize>> {
     let in_head = |(id, tensor): (usize, &TensorSpec)| description.in_head(id).then_some(tensor.layer);
     let head = description.parameters().filter_map(in_head).min().unwrap_or(description.layers.len());
-    let module = |layer: usize| description.layers[layer].name.rsplit_once('.').map_or("", |(module, _)| module);
+    let module =
+        |layer: usize| description.layers[layer].name.rsplit_once('.').map_or("", |(module, _)| module);
     let mut groups: Vec<Range<usize>> = Vec::new();
     let mut end = head;
     while end > 0 {
