@@ -12,13 +12,11 @@ use crate::error::{Error, Result};
 use crate::pipeline::{self, Precision};
 use crate::train::{self, Batch, Batches, Checkpoint, Feed, Host, Progress, Row, Setup, Step, Task};
 
+/// What makes the moving parts of a stage as they are at its beginning.
+pub(super) type Start<'a, T> = &'a dyn Fn(&Setup<T>) -> Result<Progress<<T as Task>::Meter>>;
+
 /// The error of a stage whose step in `epoch` had no room. `start` is what the stage begins with.
-pub(super) fn too_small<T: Task>(
-    setup: &Setup<T>,
-    epoch: u32,
-    gauge: &Gauge,
-    start: &dyn Fn(&Setup<T>) -> Result<Progress<T::Meter>>,
-) -> Error {
+pub(super) fn too_small<T: Task>(setup: &Setup<T>, epoch: u32, gauge: &Gauge, start: Start<T>) -> Error {
     let (settings, batch) = (setup.settings, setup.settings.batch_size);
     let halves = std::iter::successors(Some(batch / 2), |batch| Some(batch / 2));
     let halves = halves.take_while(|images| *images > 0);
@@ -48,13 +46,7 @@ pub(super) fn too_small<T: Task>(
 }
 
 /// The most bytes in use in two steps on batches of so many images: the second one finds what the optimizer keeps.
-fn peak<T: Task>(
-    setup: &Setup<T>,
-    epoch: u32,
-    gauge: &Gauge,
-    start: &dyn Fn(&Setup<T>) -> Result<Progress<T::Meter>>,
-    images: usize,
-) -> Result<u64> {
+fn peak<T: Task>(setup: &Setup<T>, epoch: u32, gauge: &Gauge, start: Start<T>, images: usize) -> Result<u64> {
     let table = setup.table.during(setup.table.phase(epoch));
     let settings = pipeline::Train {
         epochs: 1,
