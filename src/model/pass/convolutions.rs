@@ -1,0 +1,168 @@
+//! Convolutions and their normalisation in a pass: by the operations, or folded as in inference where nothing below trains.
+
+use candle_core::Tensor;
+
+use super::{NormMode, Pass, kept};
+use crate::autograd::Value;
+use crate::error::Result;
+use crate::model::TensorId;
+use crate::model::layers::{BatchNorm, BiasedConv2d, Conv2d};
+use crate::ops::{self, Activation, BatchStatistics, FoldedConv, FoldedNorm, Window};
+
+impl Pass<'_> {
+    /// y = activation(norm(conv(x)) + residual), on [N, H, W, C].
+    pub(in crate::model) fn conv_norm(
+        &mut self,
+        conv: &Conv2d,
+        norm: &BatchNorm,
+        activation: Activation,
+        x: &Value,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let (_, height, width, _) = x.tensor().dims4()?;
+        let window = conv.window(height, width);
+        let weight = self.parameter(conv.weight);
+        self.count(&weight, x, window.outputs([height, width]).iter().product());
+        if self.is_plain(conv, norm, x) {
+            return self.folded(conv, norm, window, activation, x, residual);
+        }
+        let y = ops::conv2d(&mut self.tape, x, &weight, None, window, conv.groups)?;
+        self.norm(norm, activation, &y, residual)
+    }
+
+    /// y = norm(x), on [N, C].
+    pub(in crate::model) fn batch_norm(&mut self, norm: &BatchNorm, x: &Value) -> Result<Value> {
+        self.norm(norm, Activation::None, x, None)
+    }
+
+    fn norm(
+        &mut self,
+        norm: &BatchNorm,
+        activation: Activation,
+        x: &Value,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let scale = self.parameter(norm.spec.weight);
+        let shift = self.parameter(norm.spec.bias);
+        let frozen = self.norm_mode(norm) == NormMode::Frozen;
+        let constant = [x, &scale, &shift].iter().all(|value| value.is_constant());
+        // Statistics of a batch, and those of its gradients, take a pass over the numbers ahead of the one that uses them.
+        let passes = match (frozen, constant) {
+            (true, true) => 2,
+            (true, false) => 2 + 3,
+            (false, true) => 3,
+            (false, false) => 3 + 5,
+        };
+        self.activations_moved += (passes * x.tensor().elem_count()) as u64;
+        if frozen {
+            let mean = &self.state.tensors[norm.spec.running_mean];
+            let variance = &self.state.tensors[norm.spec.running_var];
+            let tape = &mut self.tape;
+            return ops::batch_norm_frozen(
+                tape, x, &scale, &shift, mean, variance, norm.eps, activation, residual,
+            );
+        }
+        let tape = &mut self.tape;
+        let (y, statistics) =
+            ops::batch_norm_training(tape, x, &scale, &shift, norm.eps, activation, residual)?;
+        self.propose(norm, statistics)?;
+        Ok(y)
+    }
+
+    /// The end of a residual block: norm(conv(x)), in training left out of some images with probability `p`, + shortcut.
+    pub(in crate::model) fn conv_norm_residual(
+        &mut self,
+        conv: &Conv2d,
+        norm: &BatchNorm,
+        x: &Value,
+        shortcut: &Value,
+        p: f64,
+    ) -> Result<Value> {
+        if p == 0.0 || self.training.is_none() || self.is_plain(conv, norm, x) {
+            return self.conv_norm(conv, norm, Activation::None, x, Some(shortcut));
+        }
+        let branch = self.conv_norm(conv, norm, Activation::None, x, None)?;
+        let branch = self.stochastic_depth(branch, p)?;
+        ops::add(&mut self.tape, &branch, shortcut)
+    }
+
+    /// A convolution with bias, on [N, H, W, C].
+    pub(in crate::model) fn conv(&mut self, conv: &BiasedConv2d, x: &Value) -> Result<Value> {
+        let BiasedConv2d { conv, bias } = conv;
+        let (_, height, width, _) = x.tensor().dims4()?;
+        let window = conv.window(height, width);
+        let (weight, bias) = (self.parameter(conv.weight), self.parameter(*bias));
+        self.count(&weight, x, window.outputs([height, width]).iter().product());
+        if [x, &weight, &bias].iter().all(|value| value.is_constant()) {
+            let key = (conv.weight, window.padding);
+            let fold = || FoldedConv::new(weight.tensor(), None, Some(bias.tensor()), window, conv.groups);
+            let folded = kept(&mut self.folded, key, fold)?;
+            return Ok(Value::constant(folded.forward(x.tensor(), Activation::None, None)?));
+        }
+        ops::conv2d(&mut self.tape, x, &weight, Some(&bias), window, conv.groups)
+    }
+
+    fn norm_mode(&self, norm: &BatchNorm) -> NormMode {
+        self.training.as_ref().map_or(NormMode::Frozen, |training| training.norms[norm.index])
+    }
+
+    /// Whether a convolution and its normalisation compute as in inference: nothing in or below them trains.
+    fn is_plain(&self, conv: &Conv2d, norm: &BatchNorm, x: &Value) -> bool {
+        let trains = |id: &TensorId| self.training.as_ref().is_some_and(|training| training.trainable[*id]);
+        let parameters = [conv.weight, norm.spec.weight, norm.spec.bias];
+        self.norm_mode(norm) == NormMode::Frozen && x.is_constant() && !parameters.iter().any(trains)
+    }
+
+    /// The path of inference: one convolution with the normalisation folded in. A residual that leads to a leaf is
+    /// added on the tape.
+    fn folded(
+        &mut self,
+        conv: &Conv2d,
+        norm: &BatchNorm,
+        window: Window,
+        activation: Activation,
+        x: &Value,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let key = (conv.weight, window.padding);
+        if !self.folded.contains_key(&key) {
+            let tensor = |id: TensorId| &self.state.tensors[id];
+            let spec = &norm.spec;
+            let norm = FoldedNorm {
+                weight: tensor(spec.weight),
+                bias: tensor(spec.bias),
+                mean: tensor(spec.running_mean),
+                variance: tensor(spec.running_var),
+                eps: norm.eps,
+            };
+            let folded = FoldedConv::new(tensor(conv.weight), Some(norm), None, window, conv.groups)?;
+            self.folded.insert(key, folded);
+        }
+        let folded = &self.folded[&key];
+        match residual.filter(|residual| !residual.is_constant()) {
+            None => {
+                let residual = residual.map(Value::tensor);
+                Ok(Value::constant(folded.forward(x.tensor(), activation, residual)?))
+            }
+            Some(residual) => {
+                let y = Value::constant(folded.forward(x.tensor(), Activation::None, None)?);
+                let sum = ops::add(&mut self.tape, &y, residual)?;
+                ops::activation(&mut self.tape, &sum, activation)
+            }
+        }
+    }
+
+    /// The running statistics after this batch: PyTorch's update, with the unbiased variance.
+    fn propose(&mut self, norm: &BatchNorm, statistics: BatchStatistics) -> Result<()> {
+        let moved = |running: TensorId, batch: Tensor| -> Result<(TensorId, Tensor)> {
+            let tensor = &self.state.tensors[running];
+            Ok((running, ops::running_statistic(tensor, &batch, norm.momentum)?))
+        };
+        let mean = moved(norm.spec.running_mean, statistics.mean)?;
+        let variance = moved(norm.spec.running_var, statistics.variance)?;
+        let count = &self.state.tensors[norm.spec.batch_count];
+        let count = (norm.spec.batch_count, (count + count.ones_like()?)?);
+        self.buffers.extend([mean, variance, count]);
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! What layers beside convolutions compute in a pass.
+
+use candle_core::Tensor;
+
+use super::{Pass, kept};
+use crate::autograd::Value;
+use crate::error::Result;
+use crate::model::TensorId;
+use crate::model::layers::{Attention, Dense, LayerNorm, Linear};
+use crate::ops::{self, Activation, FoldedConv, Window};
+
+impl Pass<'_> {
+    pub(in crate::model) fn linear(&mut self, linear: &Linear, x: &Value) -> Result<Value> {
+        let weight = self.parameter(linear.weight);
+        let bias = linear.bias.map(|bias| self.parameter(bias));
+        self.count(&weight, x, 1);
+        ops::linear(&mut self.tape, x, &weight, bias.as_ref())
+    }
+
+    /// The products of x with the directions of a layer's rows: their cosines, times the lengths of x.
+    pub(in crate::model) fn cosines(&mut self, directions: &Linear, x: &Value) -> Result<Value> {
+        let weight = self.parameter(directions.weight);
+        self.count(&weight, x, 1);
+        let weight = ops::normalize_rows(&mut self.tape, &weight, 1.0)?;
+        ops::linear(&mut self.tape, x, &weight, None)
+    }
+
+    /// Scales each row of [N, C] to a length.
+    pub(in crate::model) fn normalize_rows(&mut self, x: &Value, length: f64) -> Result<Value> {
+        ops::normalize_rows(&mut self.tape, x, length)
+    }
+
+    /// activation(dense(x) + residual) of every pixel or token: [.., in] to [.., out].
+    pub(in crate::model) fn pointwise(
+        &mut self,
+        dense: &Dense,
+        x: &Value,
+        activation: Activation,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let (weight, bias) = (self.parameter(dense.weight), self.parameter(dense.bias));
+        let (rows, inputs) = x.tensor().flatten_to(candle_core::D::Minus2)?.dims2()?;
+        self.count(&weight, x, rows / x.tensor().dim(0)?.max(1));
+        let constant = [x, &weight, &bias].iter().all(|value| value.is_constant());
+        if !constant || residual.is_some_and(|residual| !residual.is_constant()) {
+            let y = ops::pointwise(&mut self.tape, x, &weight, &bias, residual)?;
+            return ops::activation(&mut self.tape, &y, activation);
+        }
+        // A convolution of one pixel, over one line.
+        let outputs = weight.tensor().dim(0)?;
+        let window = Window { kernel: [1; 2], stride: [1; 2], padding: [0; 4] };
+        let fold = || {
+            let weight = weight.tensor().reshape((outputs, inputs, 1, 1))?;
+            FoldedConv::new(&weight, None, Some(bias.tensor()), window, 1)
+        };
+        let folded = kept(&mut self.folded, (dense.weight, window.padding), fold)?;
+        let line = |tensor: &Tensor, width: usize| tensor.reshape((1, 1, rows, width));
+        let residual = residual.map(|residual| line(residual.tensor(), outputs)).transpose()?;
+        let y = folded.forward(&line(x.tensor(), inputs)?, activation, residual.as_ref())?;
+        let mut shape = x.tensor().dims().to_vec();
+        shape.pop();
+        shape.push(outputs);
+        Ok(Value::constant(y.reshape(shape)?))
+    }
+
+    pub(in crate::model) fn layer_norm(&mut self, norm: &LayerNorm, x: &Value) -> Result<Value> {
+        let (weight, bias) = (self.parameter(norm.weight), self.parameter(norm.bias));
+        ops::layer_norm(&mut self.tape, x, &weight, &bias, norm.eps)
+    }
+
+    /// The heads of self-attention side by side, [N, T, C], before they are mixed.
+    pub(in crate::model) fn attention(&mut self, attention: &Attention, x: &Value) -> Result<Value> {
+        let x = self.pointwise(&attention.input, x, Activation::None, None)?;
+        let (images, tokens, width) = x.tensor().dims3()?;
+        // Each token meets each, once as query and key and once as probability and value.
+        let products = images * 2 * tokens * tokens * width / 3;
+        self.multiply_adds += (products * if x.is_constant() { 1 } else { 3 }) as u64;
+        ops::attention(&mut self.tape, &x, attention.heads)
+    }
+
+    /// residual + gain · x; in training the share `left_out` of images keep the residual alone. What does not train is
+    /// never left out.
+    pub(in crate::model) fn layer_scale(
+        &mut self,
+        x: &Value,
+        gain: TensorId,
+        residual: &Value,
+        left_out: f64,
+    ) -> Result<Value> {
+        let gain = self.parameter(gain);
+        let frozen = x.is_constant() && gain.is_constant();
+        let x = if frozen { x.clone() } else { self.stochastic_depth(x.clone(), left_out)? };
+        ops::layer_scale(&mut self.tape, &x, &gain, residual)
+    }
+
+    /// Patches behind a class token, each with its position.
+    pub(in crate::model) fn tokens(
+        &mut self,
+        patches: &Value,
+        class_token: &Value,
+        positions: &Value,
+    ) -> Result<Value> {
+        ops::tokens(&mut self.tape, patches, class_token, positions)
+    }
+
+    /// [N, T, C] to [N, C].
+    pub(in crate::model) fn first_token(&mut self, x: &Value) -> Result<Value> {
+        ops::first_token(&mut self.tape, x)
+    }
+
+    pub(in crate::model) fn max_pool2d(&mut self, x: &Value, window: Window) -> Result<Value> {
+        ops::max_pool2d(&mut self.tape, x, window)
+    }
+
+    /// [N, H, W, C] to [N, C].
+    pub(in crate::model) fn global_average_pool(&mut self, x: &Value) -> Result<Value> {
+        ops::global_average_pool(&mut self.tape, x)
+    }
+
+    pub(in crate::model) fn activation(&mut self, x: &Value, activation: Activation) -> Result<Value> {
+        ops::activation(&mut self.tape, x, activation)
+    }
+
+    /// [N, H, W, C] times [N, C].
+    pub(in crate::model) fn scale_channels(&mut self, x: &Value, scale: &Value) -> Result<Value> {
+        ops::scale_channels(&mut self.tape, x, scale)
+    }
+
+    /// Nothing in inference.
+    pub(in crate::model) fn dropout(&mut self, x: Value, p: f64) -> Result<Value> {
+        match &mut self.training {
+            Some(training) if p > 0.0 => ops::dropout(&mut self.tape, &x, p, &mut training.dropout),
+            _ => Ok(x),
+        }
+    }
+
+    /// Leaves the branch of a residual block out of some images of the batch, with probability `p`.
+    ///
+    /// Nothing in inference, nor for a branch in and below which nothing trains: the features of frozen layers are no
+    /// matter of chance, whether they are kept or computed anew.
+    pub(in crate::model) fn stochastic_depth(&mut self, branch: Value, p: f64) -> Result<Value> {
+        match &mut self.training {
+            Some(training) if p > 0.0 && !branch.is_constant() => {
+                ops::stochastic_depth(&mut self.tape, &branch, p, &mut training.stochastic_depth)
+            }
+            _ => Ok(branch),
+        }
+    }
+}
