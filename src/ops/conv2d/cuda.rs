@@ -1,22 +1,26 @@
 //! Convolution on CUDA. By the shape of weights and window alone: depthwise by kernels of our own, pointwise as a product,
 //! the rest through cuDNN; what that does not support is a product over patches.
 
+mod packing;
+mod windows;
+
+use std::sync::OnceLock;
+
 use candle_core::{DType, Tensor};
 
+use self::packing::{packed, unpacked};
+use self::windows::{by_patches, framed, grid, reframe};
 use super::geometry::Geometry;
 use crate::autograd::{Backward, Tape, Value};
 use crate::cuda::{
-    self, Chunks, Convolution, Engine, Frame, Grid, Operand, Pass, Product, address, arguments, column_sums,
-    kernel, optional,
+    Chunks, Engine, Operand, Pass, Product, address, arguments, column_sums, kernel, optional,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::Activation;
 use crate::ops::activation::cuda::code;
 
 /// The widest kernel that the depthwise gradient is made for: TAPS of kernels/convolution.cuh.
 const TAPS: usize = 8;
-/// About how many numbers the patches of a product may be.
-const PATCHES: usize = 1 << 26;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
@@ -35,44 +39,6 @@ impl Method {
             Self::Dnn
         }
     }
-}
-
-/// Weights [O, C / groups, kH, kW] in the order and type that kernels want: [O, kH, kW, C / groups], of a depthwise
-/// convolution [kH, kW, C].
-fn packed(geometry: &Geometry, weight: &Tensor, dtype: DType) -> Result<Tensor> {
-    let (outer, a, b) = axes(geometry);
-    if (a == 1 || b == 1) && dtype == DType::F32 {
-        return Ok(weight.clone());
-    }
-    let name = if dtype == DType::F32 { "swap_axes_f32" } else { "swap_axes_to_bf16" };
-    swapped(name, weight, dtype, [outer, a, b])
-}
-
-/// The way back, for gradients; in f32.
-fn unpacked(geometry: &Geometry, weight: &Tensor) -> Result<Tensor> {
-    let (outer, a, b) = axes(geometry);
-    let shape = geometry.weight_shape();
-    if (a == 1 || b == 1) && weight.dtype() == DType::F32 {
-        return Ok(weight.reshape(shape.as_slice())?);
-    }
-    let name = if weight.dtype() == DType::F32 { "swap_axes_f32" } else { "swap_axes_to_f32" };
-    Ok(swapped(name, weight, DType::F32, [outer, b, a])?.reshape(shape.as_slice())?)
-}
-
-/// Weights as [outer, a, b], to become [outer, b, a].
-fn axes(geometry: &Geometry) -> (usize, usize, usize) {
-    match Method::of(geometry) {
-        Method::Depthwise => (1, geometry.channels[1], geometry.taps()),
-        _ => (geometry.channels[1], geometry.group_channels()[0], geometry.taps()),
-    }
-}
-
-fn swapped(name: &str, x: &Tensor, dtype: DType, [outer, a, b]: [usize; 3]) -> Result<Tensor> {
-    let engine = Engine::of(x)?;
-    let (out, to) = engine.tensor(dtype, (outer, b, a))?;
-    let count = out.elem_count();
-    engine.numbers(name, count, arguments![count as i64, a as i32, b as i32, address(x)?, to])?;
-    Ok(out)
 }
 
 /// The convolution with packed weights, nothing added.
@@ -220,110 +186,6 @@ fn weight_gradient(geometry: &Geometry, x: &Tensor, grad: &Tensor) -> Result<Ten
     }
 }
 
-/// As cuDNN has it: the same padding on both sides. Where it differs, images are framed in zeros first.
-fn framed(geometry: &Geometry) -> (Convolution, Option<Frame>) {
-    let Geometry { images, input, output, channels, groups, window } = *geometry;
-    let [top, left, bottom, right] = window.padding;
-    let even = Convolution {
-        images,
-        input,
-        output,
-        channels,
-        groups,
-        kernel: window.kernel,
-        stride: window.stride,
-        padding: [top, left],
-    };
-    if top == bottom && left == right {
-        return (even, None);
-    }
-    let to = [input[0] + top + bottom, input[1] + left + right];
-    let pair = |[first, second]: [usize; 2]| [first as i32, second as i32];
-    let frame =
-        Frame { channels: channels[0] as i32, from: pair(input), to: pair(to), offset: pair([top, left]) };
-    (Convolution { input: to, padding: [0, 0], ..even }, Some(frame))
-}
-
-fn reframe(x: &Tensor, images: usize, frame: Frame) -> Result<Tensor> {
-    let engine = Engine::of(x)?;
-    let [height, width] = frame.to.map(|size| size as usize);
-    let (out, to) = engine.tensor(x.dtype(), (images, height, width, frame.channels as usize))?;
-    let arguments = arguments![out.elem_count() as i64, frame, address(x)?, to];
-    engine.numbers(&kernel("reframe", x.dtype())?, out.elem_count(), arguments)?;
-    Ok(out)
-}
-
-fn grid(geometry: &Geometry) -> Grid {
-    let pair = |[first, second]: [usize; 2]| [first as i32, second as i32];
-    let [top, left, ..] = geometry.window.padding;
-    Grid {
-        channels: geometry.channels[0] as i32,
-        input: pair(geometry.input),
-        output: pair(geometry.output),
-        kernel: pair(geometry.window.kernel),
-        stride: pair(geometry.window.stride),
-        padding: pair([top, left]),
-    }
-}
-
-/// A pass as products over the patches of some images at a time, cut by shape alone. Weights' gradients, which grow from some
-/// images to the next, are f32 whatever activations are.
-fn by_patches(
-    geometry: &Geometry,
-    dtype: DType,
-    pass: Pass,
-    [first, second, out]: [cuda::Address; 3],
-    engine: &Engine,
-) -> Result<()> {
-    if geometry.groups != 1 {
-        return Err(Error::failed(format!(
-            "cuDNN here has no deterministic algorithm for a convolution in {} groups",
-            geometry.groups
-        ))
-        .hint("set `device = \"cpu\"`"));
-    }
-    let ([inputs, outputs], depth) = (geometry.channels, geometry.taps() * geometry.channels[0]);
-    let pixels = geometry.output[0] * geometry.output[1];
-    let at_once = (PATCHES / (pixels * depth).max(1)).clamp(1, geometry.images.max(1));
-    let (patches, memory) = engine.tensor(dtype, (at_once * pixels, depth))?;
-    let bytes = patches.dtype().size_in_bytes();
-    let image = (geometry.input[0] * geometry.input[1] * inputs * bytes) as cuda::Address;
-    let result = (pixels * outputs * bytes) as cuda::Address;
-    for start in (0..geometry.images).step_by(at_once) {
-        let images = at_once.min(geometry.images - start);
-        let (rows, start) = (images * pixels, start as cuda::Address);
-        let unfold = |from: cuda::Address| {
-            let count = rows * depth;
-            let arguments = arguments![count as i64, grid(geometry), from, memory];
-            engine.numbers(&kernel("patches", dtype)?, count, arguments)
-        };
-        let product = |dimensions, left, right, out, accumulate| {
-            let sums = if pass == Pass::Weight { DType::F32 } else { dtype };
-            engine.products(&Product { dtype, dimensions, left, right, out, accumulate }, 1, sums)
-        };
-        match pass {
-            Pass::Forward => {
-                unfold(first + start * image)?;
-                let (left, right) = (Operand::plain(memory), Operand::transposed(second));
-                product([rows, outputs, depth], left, right, out + start * result, false)?;
-            }
-            Pass::Input => {
-                let (left, right) = (Operand::plain(second + start * result), Operand::plain(first));
-                product([rows, depth, outputs], left, right, memory, false)?;
-                let count = images * geometry.input[0] * geometry.input[1] * inputs;
-                let arguments = arguments![count as i64, grid(geometry), memory, out + start * image];
-                engine.numbers(&kernel("gather_patches", dtype)?, count, arguments)?;
-            }
-            Pass::Weight => {
-                unfold(first + start * image)?;
-                let (left, right) = (Operand::transposed(second + start * result), Operand::plain(memory));
-                product([outputs, depth, rows], left, right, out, start > 0)?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// A convolution on the tape, of x, weight and maybe a bias.
 pub(in crate::ops::conv2d) fn convolution(
     tape: &mut Tape,
@@ -364,12 +226,14 @@ impl Backward for Conv2dBackward {
 /// A convolution for inference, its normalisation folded in: weights in f32 and in the order of files.
 pub struct Folded {
     weight: Tensor,
+    /// As kernels want them, from the first batch on.
+    packed: OnceLock<Tensor>,
     bias: Option<Tensor>,
 }
 
 impl Folded {
     pub fn new(weight: &Tensor, norm: Option<super::FoldedNorm<'_>>, bias: Option<&Tensor>) -> Result<Self> {
-        let Some(norm) = norm else { return Ok(Self { weight: weight.clone(), bias: bias.cloned() }) };
+        let Some(norm) = norm else { return Ok(Self::of(weight.clone(), bias.cloned())) };
         let engine = Engine::of(weight)?;
         let outputs = weight.dim(0)?;
         let (folded, to) = engine.tensor(DType::F32, weight.shape())?;
@@ -381,7 +245,11 @@ impl Folded {
         let [before, offset, mean] = [optional(bias)?, address(norm.bias)?, address(norm.mean)?];
         let arguments = arguments![outputs as i32, before, scale, offset, mean, variance, norm.eps, to];
         engine.numbers("fold_bias", outputs, arguments)?;
-        Ok(Self { weight: folded, bias: Some(shift) })
+        Ok(Self::of(folded, Some(shift)))
+    }
+
+    fn of(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, packed: OnceLock::new(), bias }
     }
 
     pub(in crate::ops::conv2d) fn forward(
@@ -391,7 +259,14 @@ impl Folded {
         activation: Activation,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let out = forward(geometry, x, &packed(geometry, &self.weight, x.dtype())?)?;
+        let packed = match self.packed.get() {
+            Some(packed) => packed,
+            None => {
+                let packed = packed(geometry, &self.weight, x.dtype())?;
+                self.packed.get_or_init(|| packed)
+            }
+        };
+        let out = forward(geometry, x, packed)?;
         finish(&out, self.bias.as_ref(), residual, activation)?;
         Ok(out)
     }

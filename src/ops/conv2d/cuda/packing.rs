@@ -1,0 +1,46 @@
+//! Weights in the order and type that kernels want, and their gradients in those of files.
+
+use candle_core::{DType, Tensor};
+
+use super::Method;
+use crate::cuda::{Engine, address, arguments};
+use crate::error::Result;
+use crate::ops::conv2d::geometry::Geometry;
+
+/// Weights [O, C / groups, kH, kW] in the order and type that kernels want: [O, kH, kW, C / groups], of a depthwise
+/// convolution [kH, kW, C].
+pub fn packed(geometry: &Geometry, weight: &Tensor, dtype: DType) -> Result<Tensor> {
+    let (outer, a, b) = axes(geometry);
+    if (a == 1 || b == 1) && dtype == DType::F32 {
+        return Ok(weight.clone());
+    }
+    let name = if dtype == DType::F32 { "swap_axes_f32" } else { "swap_axes_to_bf16" };
+    swapped(name, weight, dtype, [outer, a, b])
+}
+
+/// The way back, for gradients; in f32.
+pub fn unpacked(geometry: &Geometry, weight: &Tensor) -> Result<Tensor> {
+    let (outer, a, b) = axes(geometry);
+    let shape = geometry.weight_shape();
+    if (a == 1 || b == 1) && weight.dtype() == DType::F32 {
+        return Ok(weight.reshape(shape.as_slice())?);
+    }
+    let name = if weight.dtype() == DType::F32 { "swap_axes_f32" } else { "swap_axes_to_f32" };
+    Ok(swapped(name, weight, DType::F32, [outer, b, a])?.reshape(shape.as_slice())?)
+}
+
+/// Weights as [outer, a, b], to become [outer, b, a].
+fn axes(geometry: &Geometry) -> (usize, usize, usize) {
+    match Method::of(geometry) {
+        Method::Depthwise => (1, geometry.channels[1], geometry.taps()),
+        _ => (geometry.channels[1], geometry.group_channels()[0], geometry.taps()),
+    }
+}
+
+fn swapped(name: &str, x: &Tensor, dtype: DType, [outer, a, b]: [usize; 3]) -> Result<Tensor> {
+    let engine = Engine::of(x)?;
+    let (out, to) = engine.tensor(dtype, (outer, b, a))?;
+    let count = out.elem_count();
+    engine.numbers(name, count, arguments![count as i64, a as i32, b as i32, address(x)?, to])?;
+    Ok(out)
+}
