@@ -2,8 +2,8 @@
 
 use candle_core::Device;
 
-use super::work::{Settings, examples, pieces, sights};
-use super::{Calibration, Cost, Workload};
+use super::pieces::{examples, pieces, sights};
+use super::{Calibration, Cost, Settings, Workload};
 use crate::bench::{Meter, Piece, Pieces, Sample};
 use crate::error::Result;
 use crate::pipeline::Augment;

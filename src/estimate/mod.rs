@@ -12,6 +12,7 @@ mod forecast;
 mod learn;
 mod measure;
 mod phase;
+mod pieces;
 mod work;
 
 pub use calibration::Calibration;

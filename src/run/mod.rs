@@ -17,6 +17,7 @@ mod overview;
 mod predict;
 mod record;
 mod recorder;
+mod request;
 mod selection;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ pub use compare::{Comparison, compare};
 pub use directory::{RunDirectory, State};
 pub use earlier::earlier_stages;
 pub use embed::{Embedded, image_files};
-pub use execute::{Options, StageSummary as Done, Summary, Texts, execute};
+pub use execute::execute;
 pub use garbage::{Garbage, Survey, free, survey};
 pub use locate::{all_runs, resolve_run, resolve_runs, runs_root, runs_root_from};
 pub use overlay::overlay;
@@ -35,4 +36,5 @@ pub use overview::{Failure, Monitored, RunSummary, StageSummary, list, summarize
 pub use predict::{Prediction, Predictor};
 pub use record::{RunRecord, StageRecord};
 pub use recorder::{Recorder, happened};
+pub use request::{Options, StageSummary as Done, Summary, Texts};
 pub use verify::{FrozenProof, Problem, Verification, verify};

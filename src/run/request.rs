@@ -1,0 +1,66 @@
+//! What is asked of a run, and what became of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use candle_core::Device;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::estimate::Estimate;
+use crate::events::Outcome;
+use crate::store::Wanted;
+
+/// Where the time comes from; the library has no clock of its own.
+pub type Clock = fn() -> SystemTime;
+
+/// What is to be run, and how.
+pub struct Options<'a> {
+    /// Where stages compute.
+    pub device: &'a Device,
+    /// Recompute this stage and all below it; all above must be finished.
+    pub from: Option<&'a str>,
+    /// Stop after this stage; only it and what is above it runs.
+    pub until: Option<&'a str>,
+    /// Recompute everything.
+    pub force: bool,
+    pub wanted: Wanted<'a>,
+    /// The numeric profile that stages are computed under.
+    pub variant: &'a str,
+    /// Threads that read and decode images.
+    pub workers: usize,
+    /// Bytes that a stage may spend on keeping decoded images.
+    pub image_cache: usize,
+    pub checkpoint_seconds: f64,
+    /// The most bytes that features of frozen layers may take; none where they are not to be kept.
+    pub feature_bytes: Option<u64>,
+    pub clock: Clock,
+    /// What stages are expected to take, by name, to be recorded beside what they took.
+    pub expected: BTreeMap<String, Estimate>,
+    /// The most memory that the process has held so far, where the system tells.
+    pub peak_bytes: &'a (dyn Fn() -> Option<u64> + Sync),
+}
+
+/// What became of a run.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    pub run_dir: PathBuf,
+    pub stages: Vec<StageSummary>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct StageSummary {
+    pub name: String,
+    pub kind: &'static str,
+    pub status: Outcome,
+    pub seconds: f64,
+    /// The stage's `metrics.json`, if it has one.
+    pub metrics: Value,
+}
+
+/// The pipeline's texts, as they go into the run directory.
+pub struct Texts<'a> {
+    pub pipeline: &'a str,
+    pub resolved: &'a str,
+}
