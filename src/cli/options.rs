@@ -106,6 +106,11 @@ impl RunsOptions {
         let unsaid = |label: &String| !argument.ends_with(label.as_str()) && !run.id().starts_with(last);
         if let Some(label) = run.record()?.label.filter(unsaid) {
             console.aside(format!("{argument}: the latest run of the matrix, `{label}`"));
+        } else if Path::new(argument).is_file() && differs(Path::new(argument), &run) {
+            let (name, id) = (run.record()?.name, run.id());
+            console.aside(format!(
+                "{argument}: the latest run, `{name}/{id}`, whose settings are others than the file's"
+            ));
         }
         Ok(run)
     }
@@ -120,4 +125,26 @@ impl RunsOptions {
         let file = Path::new(argument);
         if self.runs_dir.is_none() && file.is_file() { run::runs_root(file) } else { self.root() }
     }
+}
+
+/// Whether a run was made with other settings than a pipeline file has as it stands, as with `--set`. A file that cannot be
+/// read, or makes several runs, says nothing; where it computes is no matter.
+fn differs(file: &Path, run: &RunDirectory) -> bool {
+    let options = LoadOptions {
+        set: Vec::new(),
+        device: None,
+        threads: None,
+        only: Vec::new(),
+        inputs: false,
+        env: &|name| std::env::var(name).ok(),
+    };
+    let (Ok(runs), Ok(made)) = (pipeline::load_all(file, &options), run.settings()) else { return false };
+    let [stands] = runs.as_slice() else { return false };
+    let Ok(stands) = toml::from_str::<serde_json::Value>(&stands.to_toml()) else { return false };
+    let stages = |settings: &serde_json::Value| {
+        let mut settings = settings.clone();
+        settings.as_object_mut().map(|tables| tables.remove("run"));
+        settings
+    };
+    stages(&stands) != stages(&made)
 }

@@ -26,6 +26,8 @@ struct Screen {
     /// The live line while a stage takes steps.
     live: Option<ProgressBar>,
     last_step: Option<Instant>,
+    /// Of the stage in progress, the last epoch that ended, and how many there may be.
+    epoch: Option<(u32, u32)>,
     finished: Vec<Finished>,
 }
 
@@ -41,7 +43,15 @@ impl Progress {
     pub fn new() -> Self {
         let terminal =
             std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self { screen: Mutex::new(Screen { terminal, live: None, last_step: None, finished: Vec::new() }) }
+        Self {
+            screen: Mutex::new(Screen {
+                terminal,
+                live: None,
+                last_step: None,
+                epoch: None,
+                finished: Vec::new(),
+            }),
+        }
     }
 }
 
@@ -67,7 +77,7 @@ impl Screen {
             Event::StageStarted { stage, kind, outcome, reason } => {
                 let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
                 self.say(&headed(started(*outcome), &format!("{stage} ({kind}){reason}")));
-                self.last_step = None;
+                (self.last_step, self.epoch) = (None, None);
             }
             Event::Step { stage, epoch, epochs, step, steps, .. } => {
                 let line = step_line(event);
@@ -106,7 +116,7 @@ impl Screen {
             }
             Event::EpochFinished { stage, epoch, epochs, row, best } => {
                 self.say(&format!("{:>10} {stage}  {}", "", epoch_line(*epoch, *epochs, row, *best)));
-                self.last_step = Some(Instant::now());
+                (self.last_step, self.epoch) = (Some(Instant::now()), Some((*epoch, *epochs)));
             }
             Event::CheckpointWritten { .. } | Event::StageCost { .. } => {}
             Event::Warning { stage, message } => {
@@ -119,7 +129,11 @@ impl Screen {
                 let finished = Finished { stage, outcome: *outcome, seconds: *seconds, metrics };
                 if *outcome != Outcome::Cached {
                     let result = finished.result().map(|result| format!(": {result}")).unwrap_or_default();
-                    let text = format!("{} in {}{result}", finished.stage, duration(*seconds));
+                    let early = self.epoch.filter(|(epoch, epochs)| epoch < epochs);
+                    let early = early.map_or_else(String::new, |(epoch, epochs)| {
+                        format!(", stopped early after epoch {epoch} of {epochs}")
+                    });
+                    let text = format!("{} in {}{result}{early}", finished.stage, duration(*seconds));
                     self.say(&headed("finished", &text));
                 }
                 self.finished.push(finished);

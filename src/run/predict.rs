@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
 use crate::pipeline::{self, Arch, Head, ImageFolder};
 use crate::stage::{BEST, Classifier, LAST, Labeller, Outcome};
+use crate::store::disk;
 use crate::weights::{self, LoadRules, Source};
 
 /// A model with its weights, its classes and its view of images.
@@ -58,7 +59,7 @@ impl Predictor {
     /// `stage` may name one of them, as `frozen`, `frozen@best` or `frozen@last`; the last of the run otherwise.
     ///
     /// # Errors
-    /// No such stage, no weights of it yet, or a model that does not compute on the GPU that was asked for.
+    /// No such stage, no weights of it yet, weights that were altered, or a model that does not compute on the GPU that was asked for.
     pub fn open(run: &RunDirectory, stage: Option<&str>, choice: Choice) -> Result<Self> {
         let record = run.record()?;
         let trained: Vec<&StageRecord> = record.stages.iter().filter(|stage| stage.kind == "train").collect();
@@ -94,10 +95,10 @@ impl Predictor {
             return Err(Error::usage(format!("stage `{}` has no `{file}` yet", stage.name))
                 .hint("let the run finish: run its pipeline file again"));
         }
-        Self::of_stage(stage, &folder.join(file), choice).map(|predictor| Self {
-            checkpoint: Path::new("stages").join(&stage.name).join(file),
-            ..predictor
-        })
+        let checkpoint = Path::new("stages").join(&stage.name).join(file);
+        require_sealed(run, &checkpoint)?;
+        let predictor = Self::of_stage(stage, &folder.join(file), choice)?;
+        Ok(Self { checkpoint, ..predictor })
     }
 
     fn of_stage(stage: &StageRecord, checkpoint: &Path, choice: Choice) -> Result<Self> {
@@ -149,6 +150,20 @@ impl Predictor {
             true => Prediction::of(&Labeller::new(classes), classes, scores),
             false => Prediction::of(&Classifier::new(classes), classes, scores),
         }
+    }
+}
+
+/// Fails where the run is complete and the file below it has other bytes than when it ended.
+fn require_sealed(run: &RunDirectory, file: &Path) -> Result<()> {
+    let Ok(files) = run.manifest() else { return Ok(()) };
+    let digest = file.to_str().and_then(|name| files.get(name));
+    match digest {
+        Some(digest) if disk::digest_file(&run.path().join(file))? != *digest => {
+            let path = run.path().join(file);
+            Err(Error::failed(format!("`{}` has other bytes than when the run ended", path.display()))
+                .hint("`defrost verify` looks at the whole run; running its pipeline file again restores it"))
+        }
+        _ => Ok(()),
     }
 }
 

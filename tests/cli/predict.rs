@@ -118,3 +118,26 @@ fn a_file_name_that_is_not_text_is_answered_too() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn altered_weights_and_other_settings_are_told() {
+    let project = Project::new();
+    let run = project.run(&["--set", "stage.finetune.epochs=1"]);
+    let predict = || {
+        let output = project.defrost(&["predict", "colours.toml", "photos/red/00.png"]);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = predict();
+    assert!(code == Some(0) && said.contains("whose settings are others than the file's"), "{said}");
+
+    let weights = run.directory.join("stages/finetune/best.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::remove_file(&weights).unwrap();
+    std::fs::write(&weights, bytes).unwrap();
+    let (code, said) = predict();
+    assert!(code == Some(1) && said.contains("has other bytes than when the run ended"), "{said}");
+
+    project.run(&[]);
+    assert_eq!(predict(), (Some(0), String::new()), "the run of the file as it stands");
+}

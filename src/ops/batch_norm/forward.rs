@@ -43,7 +43,10 @@ pub fn batch_norm_training(
     let rows = x.tensor().elem_count() / channels;
     if rows < 2 {
         return Err(Error::failed("batch normalisation in training needs more than one value per channel")
-            .hint("use a larger batch or image, or `batch_norm = \"eval\"`"));
+            .hint(
+                "it was given one image, perhaps as what is left of an epoch: choose a `batch_size` that leaves no single \
+                 one, larger images, or `batch_norm = \"eval\"`",
+            ));
     }
     on_cuda!(x.tensor(), cuda::training(tape, [x, weight, bias], eps, activation, residual));
     let (mean, square) = by_dtype!(x.tensor(), T => moments::<T>(x.tensor(), channels))?;
