@@ -90,24 +90,32 @@ __device__ void depthwise(index_t count, Grid grid, const T* x, const T* weight,
 BOTH(depthwise, PARAMETERS, (count, grid, x, weight, out))
 #undef PARAMETERS
 
+// Calls `meet` with each window that holds a number of the input, and the tap that it is under there, in the order of taps.
+template <typename Meet>
+__device__ __forceinline__ void over_windows(const Grid& grid, index_t image, int row, int column, const Meet& meet) {
+    row += grid.padding[0];
+    column += grid.padding[1];
+    for (int a = row % grid.stride[0]; a < grid.kernel[0] && a <= row; a += grid.stride[0]) {
+        int y = (row - a) / grid.stride[0];
+        if (y >= grid.output[0]) continue;
+        for (int b = column % grid.stride[1]; b < grid.kernel[1] && b <= column; b += grid.stride[1]) {
+            int z = (column - b) / grid.stride[1];
+            if (z >= grid.output[1]) continue;
+            meet((image * grid.output[0] + y) * grid.output[1] + z, a * grid.kernel[1] + b);
+        }
+    }
+}
+
 template <typename T>
 __device__ void depthwise_input(index_t count, Grid grid, const T* grad, const T* weight, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
         int channel, row, column;
         index_t image = place_of(i, grid.channels, grid.input, &row, &column, &channel);
-        row += grid.padding[0];
-        column += grid.padding[1];
         float sum = 0.0f;
-        for (int a = row % grid.stride[0]; a < grid.kernel[0] && a <= row; a += grid.stride[0]) {
-            int y = (row - a) / grid.stride[0];
-            if (y >= grid.output[0]) continue;
-            for (int b = column % grid.stride[1]; b < grid.kernel[1] && b <= column; b += grid.stride[1]) {
-                int z = (column - b) / grid.stride[1];
-                if (z >= grid.output[1]) continue;
-                index_t from = ((image * grid.output[0] + y) * grid.output[1] + z) * grid.channels + channel;
-                sum = fmaf(widen(grad[from]), widen(weight[(a * grid.kernel[1] + b) * grid.channels + channel]), sum);
-            }
-        }
+        over_windows(grid, image, row, column, [&](index_t window, int tap) {
+            float slope = widen(grad[window * grid.channels + channel]);
+            sum = fmaf(slope, widen(weight[tap * grid.channels + channel]), sum);
+        });
         narrow(sum, out + i);
     }
 }
@@ -180,19 +188,10 @@ __device__ void gather_patches(index_t count, Grid grid, const T* x, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) {
         int channel, row, column;
         index_t image = place_of(i, grid.channels, grid.input, &row, &column, &channel);
-        row += grid.padding[0];
-        column += grid.padding[1];
         float sum = 0.0f;
-        for (int a = row % grid.stride[0]; a < grid.kernel[0] && a <= row; a += grid.stride[0]) {
-            int y = (row - a) / grid.stride[0];
-            if (y >= grid.output[0]) continue;
-            for (int b = column % grid.stride[1]; b < grid.kernel[1] && b <= column; b += grid.stride[1]) {
-                int z = (column - b) / grid.stride[1];
-                if (z >= grid.output[1]) continue;
-                index_t patch = (image * grid.output[0] + y) * grid.output[1] + z;
-                sum += widen(x[(patch * taps + a * grid.kernel[1] + b) * grid.channels + channel]);
-            }
-        }
+        over_windows(grid, image, row, column, [&](index_t window, int tap) {
+            sum += widen(x[(window * taps + tap) * grid.channels + channel]);
+        });
         narrow(sum, out + i);
     }
 }
