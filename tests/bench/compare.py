@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import head_stage
 import images
 
 HERE = Path(__file__).parent
@@ -19,25 +20,6 @@ STEPS = {
     "frozen": ("resnet50",),
 }
 TITLES = {"train": "train step, all parameters", "infer": "inference", "frozen": "train step, frozen backbone"}
-PIPELINE = """\
-name = "{name}"
-[data.images]
-format     = "image_folder"
-root       = {root}
-image_size = {image_size}
-split      = {{ folders = {{ train = "train", validation = "validation" }} }}
-[model.net]
-arch = "{arch}"
-[stage.start]
-{start}
-[stage.frozen]
-kind       = "train"
-from       = "start"
-train      = ["@head"]
-epochs     = {epochs}
-batch_size = {batch}
-optimizer  = {{ kind = "sgd", lr = 1e-4, momentum = 0.9 }}
-"""
 
 
 class Bench:
@@ -117,9 +99,8 @@ class Bench:
 
     def pipeline(self, name, root, start, arch, epochs, image_size):
         file = self.work / f"{name}.toml"
-        file.write_text(PIPELINE.format(
-            name=name, root=json.dumps(str(root)), start=start, arch=arch, epochs=epochs, image_size=image_size,
-            batch=self.args.batch))
+        file.write_text(head_stage.pipeline(
+            root, name=name, start=start, arch=arch, epochs=epochs, image_size=image_size, batch=self.args.batch))
         return file
 
     def run(self, file, fresh=False):

@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 
 import gpu_torch
+import head_stage
 import images
 
 ARCHS = ["resnet50", "efficientnet_b0", "mobilenet_v2"]
@@ -41,25 +42,6 @@ PEAKS = {
     "A100-SXM4-40GB": (19.5, 156, 312, 1.555),
     "A100-PCIE-40GB": (19.5, 156, 312, 1.555),
 }
-PIPELINE = """\
-name = "stage"
-[data.images]
-format     = "image_folder"
-root       = {root}
-image_size = {size}
-split      = {{ folders = {{ train = "train", validation = "validation" }} }}
-[model.net]
-arch = "{arch}"
-[stage.start]
-kind = "init_weights"
-[stage.frozen]
-kind       = "train"
-from       = "start"
-train      = ["@head"]
-epochs     = {epochs}
-batch_size = {batch}
-optimizer  = {{ kind = "sgd", lr = 1e-4, momentum = 0.9 }}
-"""
 
 
 class Failed(Exception):
@@ -202,8 +184,9 @@ class Bench:
         args, runs = self.args, work / "runs"
         shutil.rmtree(runs, ignore_errors=True)
         pipeline = work / "stage.toml"
-        pipeline.write_text(PIPELINE.format(root=json.dumps(str(folder)), size=args.image_size, arch=args.stage_arch,
-                                            epochs=args.epochs, batch=args.stage_batch))
+        pipeline.write_text(head_stage.pipeline(
+            folder, name="stage", start='kind = "init_weights"', arch=args.stage_arch, image_size=args.image_size,
+            epochs=args.epochs, batch=args.stage_batch))
         document = self.defrost("run", pipeline, "--runs-dir", runs)
         events = [json.loads(line) for line in (Path(document["run_dir"]) / "events.jsonl").read_text().splitlines()]
         events = [event for event in events if event.get("stage") == "frozen"]
