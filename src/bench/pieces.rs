@@ -20,7 +20,7 @@ use crate::weights;
 
 /// A clock, and a count of the memory that tensors hold.
 pub trait Meter: Sync {
-    /// Seconds since some moment, once all that was launched on the device is done.
+    /// Seconds since some moment.
     fn seconds(&self) -> f64;
 
     /// The bytes in use; from now on the most of them is watched.
@@ -100,15 +100,16 @@ impl Pieces {
         meter: &dyn Meter,
     ) -> Result<(f64, usize)> {
         let mut pass = Pass::inference(&self.state);
-        let mut moments = vec![meter.seconds()];
+        let clock = || meter.seconds();
+        let mut stopwatch = Stopwatch::start(&clock, &self.device);
         let mut outputs = 0;
         for _ in 0..rounds {
             let input = Value::constant(input.clone());
             let output = self.model.forward(&mut pass, layers.clone(), input)?;
             outputs = output.tensor().elem_count();
-            moments.push(meter.seconds());
+            stopwatch.lap();
         }
-        Ok((Timing::between(&moments, 1)?.min(), outputs / input.dim(0)?.max(1)))
+        Ok((Timing::between(&stopwatch.moments()?, 1)?.min(), outputs / input.dim(0)?.max(1)))
     }
 
     fn step(
@@ -153,7 +154,7 @@ impl Pieces {
         let optimizer = optimizer(&stage.optimizer, table, setup.steps_per_epoch())?;
         let mut progress = Progress::start(&setup, self.state.clone(), optimizer);
         let clock = || meter.seconds();
-        let mut stopwatch = Stopwatch::start(&clock, &Device::Cpu);
+        let mut stopwatch = Stopwatch::start(&clock, &self.device);
         train::fit(&setup, &mut progress, &mut stopwatch)?;
         Ok(Timing::between(&stopwatch.moments()?, 1)?.min())
     }

@@ -224,8 +224,7 @@ fn estimated(
     console: &Console,
 ) -> Option<Estimate> {
     let workload = estimates.workload(stage, found);
-    let missing = !estimate::missing(&workload, &estimates.known).is_empty();
-    if missing {
+    if !estimate::missing(&workload, &estimates.known).is_empty() {
         console.aside(format!("measuring the work of `{}` on this machine, once", stage.name));
         if let Err(error) = estimates.measure(stage, &workload) {
             console.warn(format!("no estimate of `{}`: {error}", stage.name));

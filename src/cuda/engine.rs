@@ -142,11 +142,6 @@ impl Engine {
         self.stream.clone_htod(numbers).map_err(failed)
     }
 
-    /// The numbers on the host, once all that was launched is done.
-    pub fn read<T: DeviceRepr>(&self, buffer: &CudaSlice<T>) -> Result<Vec<T>> {
-        self.stream.clone_dtoh(buffer).map_err(failed)
-    }
-
     /// A tensor of whatever lies there, and its address.
     pub fn tensor(&self, dtype: DType, shape: impl Into<Shape>) -> Result<(Tensor, Address)> {
         match dtype {

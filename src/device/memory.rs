@@ -44,13 +44,6 @@ impl Gauge {
         #[cfg(not(feature = "cuda"))]
         0
     }
-
-    /// Waits until all that was launched is done.
-    pub fn settle(&self) {
-        #[cfg(feature = "cuda")]
-        // A device that fails here fails where its numbers are read.
-        drop(self.engine.synchronize());
-    }
 }
 
 /// The gauge of a GPU whose memory an error says was too small.

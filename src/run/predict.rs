@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::{RunDirectory, StageRecord};
+use super::{Problem, RunDirectory, StageRecord};
 use crate::autograd::Value;
 use crate::data::{LABELS_BETWEEN, Transform};
 use crate::device::{Choice, placed};
@@ -159,8 +159,8 @@ fn require_sealed(run: &RunDirectory, file: &Path) -> Result<()> {
     let digest = file.to_str().and_then(|name| files.get(name));
     match digest {
         Some(digest) if disk::digest_file(&run.path().join(file))? != *digest => {
-            let path = run.path().join(file);
-            Err(Error::failed(format!("`{}` has other bytes than when the run ended", path.display()))
+            let changed = Problem::Changed { file: run.path().join(file).display().to_string() };
+            Err(Error::failed(changed.to_string())
                 .hint("`defrost verify` looks at the whole run; running its pipeline file again restores it"))
         }
         _ => Ok(()),

@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use crate::device::{Gauge, gigabytes};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Precision};
-use crate::train::{self, Batch, Batches, Checkpoint, Feed, Host, Progress, Row, Setup, Step, Task};
+use crate::train::{self, Batch, Batches, Feed, Progress, Setup, Task, Unwatched};
 
 /// What makes the moving parts of a stage as they are at its beginning.
 pub(super) type Start<'a, T> = &'a dyn Fn(&Setup<T>) -> Result<Progress<<T as Task>::Meter>>;
@@ -67,7 +67,7 @@ fn peak<T: Task>(setup: &Setup<T>, epoch: u32, gauge: &Gauge, start: Start<T>, i
         settings: &settings,
     };
     let mut progress = start(&few)?;
-    train::fit(&few, &mut progress, &mut Nobody)?;
+    train::fit(&few, &mut progress, &mut Unwatched)?;
     Ok(gauge.peak())
 }
 
@@ -112,32 +112,5 @@ impl Feed for Few<'_> {
 
     fn broken(&self) -> BTreeSet<String> {
         BTreeSet::new()
-    }
-}
-
-/// Steps that are only watched for what they take.
-struct Nobody;
-
-impl Host for Nobody {
-    fn step(&mut self, _: &Step) {}
-
-    fn epoch(&mut self, _: &Row) -> Result<()> {
-        Ok(())
-    }
-
-    fn describe(&self, _: &[usize]) -> String {
-        "a few images".to_owned()
-    }
-
-    fn checkpoint_due(&self) -> bool {
-        false
-    }
-
-    fn interrupted(&self) -> bool {
-        false
-    }
-
-    fn save(&mut self, _: &Checkpoint, _: u32, _: u64) -> Result<()> {
-        Ok(())
     }
 }

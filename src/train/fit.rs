@@ -37,7 +37,7 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
             });
             if !loss.is_finite() {
                 let samples = host.describe(&batch.samples);
-                let at = format!("at a learning rate of {lr:e}, on {samples}");
+                let at = format!(", at a learning rate of {lr:e}, on {samples}");
                 return Err(diverged(progress, format_args!("the loss is {loss}"), &at));
             }
             require_norm(norm, progress)?;
@@ -168,8 +168,7 @@ fn only(number: Later<f64>) -> Result<f64> {
 
 fn diverged<M>(progress: &Progress<M>, what: std::fmt::Arguments, at: &str) -> Error {
     let (epoch, step) = (progress.epoch + 1, progress.batch);
-    let comma = if at.is_empty() { "" } else { ", " };
-    Error::failed(format!("{what} in epoch {epoch}, step {step}{comma}{at}"))
+    Error::failed(format!("{what} in epoch {epoch}, step {step}{at}"))
         .hint("lower the learning rate or add a warmup; the last checkpoint before this step is kept")
 }
 

@@ -30,6 +30,6 @@ pub use gradients::Gradients;
 pub use optimizer::{Optimizer, Parameter};
 pub use plateau::Plateau;
 pub use range_test::{Point, Range, RangeTest, range_test};
-pub use setup::{Host, Setup, Step};
+pub use setup::{Host, Setup, Step, Unwatched};
 pub use task::{Batch, Batches, Feed, Scores, Targets, Task};
 pub use versions::{RARE_VERSIONS, VERSIONS, rare_versions};

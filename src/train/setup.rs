@@ -48,6 +48,33 @@ pub trait Host {
     fn save(&mut self, checkpoint: &Checkpoint, epoch: u32, step: u64) -> Result<()>;
 }
 
+/// Nobody watches, and nothing is kept: for a loop that runs for its own sake.
+pub struct Unwatched;
+
+impl Host for Unwatched {
+    fn step(&mut self, _: &Step) {}
+
+    fn epoch(&mut self, _: &Row) -> Result<()> {
+        Ok(())
+    }
+
+    fn describe(&self, samples: &[usize]) -> String {
+        format!("{} images", samples.len())
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        false
+    }
+
+    fn interrupted(&self) -> bool {
+        false
+    }
+
+    fn save(&mut self, _: &Checkpoint, _: u32, _: u64) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// What one batch did.
 pub struct Step<'a> {
     pub epoch: u32,

@@ -93,32 +93,6 @@ impl Task for Noted {
     }
 }
 
-struct Nobody;
-
-impl Host for Nobody {
-    fn step(&mut self, _: &Step) {}
-
-    fn epoch(&mut self, _: &Row) -> Result<()> {
-        Ok(())
-    }
-
-    fn describe(&self, _: &[usize]) -> String {
-        String::new()
-    }
-
-    fn checkpoint_due(&self) -> bool {
-        false
-    }
-
-    fn interrupted(&self) -> bool {
-        false
-    }
-
-    fn save(&mut self, _: &Checkpoint, _: u32, _: u64) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// The runs of the fixture, as stages.
 const RUNS: [(&str, &str); 3] = [
     ("sgd", "optimizer = { kind = \"sgd\", lr = 0.05, momentum = 0.9, weight_decay = 1e-3 }"),
@@ -158,7 +132,7 @@ fn train(settings: &str, dtype: DType) -> (Vec<f64>, Vec<(String, Tensor)>) {
         Setup { model: &model, table: &table, task: &task, feed: &feed, seed: 0, settings: &settings };
     let optimizer = Optimizer::new(&settings.optimizer, parameters).unwrap();
     let mut progress = Progress::start(&setup, state, optimizer);
-    fit(&setup, &mut progress, &mut Nobody).unwrap();
+    fit(&setup, &mut progress, &mut Unwatched).unwrap();
     assert_eq!(progress.step, 100);
     let names = model.description.tensors.iter().map(|spec| spec.name.clone());
     let last = names.zip(progress.state.tensors).collect();
