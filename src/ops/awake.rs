@@ -3,6 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// A thread that looked for work so often and found none goes to sleep all the same, after some milliseconds.
+///
+/// It must not stay to the end of the pass whatever happens: a thread may be sent here while it waits in the middle of a
+/// job (a pool hands broadcasts to those who wait, too), and the pass cannot end before that job does.
+const PATIENCE: u32 = 5_000;
+
 /// While this lives, the other threads of the current pool look for work without pause.
 ///
 /// A pass is hundreds of short parallel loops with a little work between them, in which a thread without work would go
@@ -19,8 +25,15 @@ impl Awake {
         let (here, flag) = (rayon::current_thread_index(), Arc::clone(&over));
         rayon::spawn_broadcast(move |thread| {
             // The thread that the pass runs on must not wait for itself.
-            while Some(thread.index()) != here && here.is_some() && !flag.load(Ordering::Acquire) {
-                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+            if here.is_none() || here == Some(thread.index()) {
+                return;
+            }
+            let mut in_vain = 0;
+            while !flag.load(Ordering::Acquire) && in_vain < PATIENCE {
+                if rayon::yield_now() == Some(rayon::Yield::Executed) {
+                    in_vain = 0;
+                } else {
+                    in_vain += 1;
                     // Another process may need the processor more.
                     std::thread::yield_now();
                 }
@@ -38,6 +51,9 @@ impl Drop for Awake {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, mpsc};
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -53,5 +69,36 @@ mod tests {
         }
         // Every thread answers: none is left looking for work that has ended.
         assert_eq!(pool.broadcast(|thread| thread.index()), [0, 1, 2]);
+    }
+
+    /// The pass waits for the job, and the job for whoever was sent to look for work from within it.
+    #[test]
+    fn a_thread_that_is_in_the_middle_of_a_job_comes_back_to_it() {
+        let (done, wait) = mpsc::channel();
+        std::thread::spawn(move || {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+            let (begun, awake) = (AtomicBool::new(false), Mutex::new(None));
+            pool.install(|| {
+                let pass = || {
+                    until(|| begun.load(Ordering::Acquire));
+                    *awake.lock().unwrap() = Some(Awake::new());
+                };
+                let job = || {
+                    begun.store(true, Ordering::Release);
+                    until(|| awake.lock().unwrap().is_some());
+                    // What a thread does that waits for another: it takes what there is for it.
+                    rayon::yield_now();
+                };
+                rayon::join(pass, job);
+            });
+            done.send(()).unwrap();
+        });
+        wait.recv_timeout(Duration::from_secs(60)).expect("the job ends, and with it the pass");
+    }
+
+    fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            std::thread::yield_now();
+        }
     }
 }
