@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use defrost::data::{Dataset, Split};
+use defrost::data::{Dataset, Split, is_image};
 use defrost::stage::Work;
 
 /// The data sets that stages read, each once, and whether images that cannot be decoded are left out.
@@ -33,21 +33,28 @@ pub fn parts<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
     once(datasets(works).iter().map(line))
 }
 
-/// `photos: 27 files are left out, as they are neither JPEG nor PNG by name (.bmp, .webp)`.
+/// `photos: 27 files are left out, being neither JPEG nor PNG by name (.bmp, .webp)`, and the same of images without a class.
 pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
-    let line = |dataset: &Arc<Dataset>| {
+    let lines = |dataset: &Arc<Dataset>| {
+        let (images, others): (Vec<&String>, Vec<&String>) =
+            dataset.ignored.iter().partition(|file| is_image(Path::new(file)));
         let kind = |file: &String| match Path::new(file).extension() {
             Some(extension) => format!(".{}", extension.display()),
             None => "no extension".to_owned(),
         };
-        let kinds: BTreeSet<String> = dataset.ignored.iter().map(kind).collect();
-        let kinds: Vec<String> = kinds.into_iter().collect();
-        let (root, count) = (dataset.root.display(), dataset.ignored.len());
-        let files = if count == 1 { "file is" } else { "files are" };
-        format!("{root}: {count} {files} left out, being neither JPEG nor PNG by name ({})", kinds.join(", "))
+        let kinds: Vec<String> =
+            others.iter().copied().map(kind).collect::<BTreeSet<_>>().into_iter().collect();
+        let line = |files: &[&String], one: &str, several: &str, why: &str| {
+            let what = if files.len() == 1 { one } else { several };
+            let line = format!("{}: {} {what} left out, {why}", dataset.root.display(), files.len());
+            (!files.is_empty()).then_some(line)
+        };
+        let kinds = format!("being neither JPEG nor PNG by name ({})", kinds.join(", "));
+        let beside =
+            images.first().map_or_else(String::new, |image| format!("having no class folder (`{image}`)"));
+        [line(&others, "file is", "files are", &kinds), line(&images, "image is", "images are", &beside)]
     };
-    let all = datasets(works).into_iter().map(|(dataset, _)| dataset);
-    once(all.filter(|dataset| !dataset.ignored.is_empty()).map(line))
+    once(datasets(works).iter().flat_map(|(dataset, _)| lines(dataset)).flatten())
 }
 
 /// Each line once: the runs of a matrix look at one folder each for themselves.

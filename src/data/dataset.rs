@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Split;
-use super::folders::{class_folders, differing_classes, files, join, missing_class, split_folders};
+use super::folders::{
+    class_folders, differing_classes, files, images_beside_classes, join, missing_class, split_folders,
+};
 use super::split::{Fractions, keys};
 use crate::digest::Digest;
 use crate::pipeline::{self, ImageFolder};
@@ -39,7 +41,7 @@ pub struct Dataset {
     /// Whether samples have any number of labels, rather than one class each.
     pub multi_label: bool,
     pub samples: Vec<Sample>,
-    /// Files in class folders that are neither JPEG nor PNG by their name, which are no samples.
+    /// Files that are no samples: in class folders, those that are neither JPEG nor PNG by their name; beside them, images.
     pub ignored: Vec<String>,
 }
 
@@ -75,6 +77,7 @@ impl Dataset {
             for class in 0..dataset.classes.len() {
                 dataset.add_class(class, below, &found, *split)?;
             }
+            dataset.ignored.extend(images_beside_classes(root, below)?);
         }
         dataset.samples.sort_by(|a, b| a.path.cmp(&b.path));
         dataset.ignored.sort();
@@ -224,7 +227,7 @@ mod tests {
         let paths: Vec<_> =
             dataset.samples.iter().map(|sample| (sample.path.as_str(), sample.classes[0])).collect();
         assert_eq!(paths, [("a/x.jpeg", 0), ("b/2.JPG", 1), ("b/deep/1.png", 1)]);
-        assert_eq!(dataset.ignored, ["a/notes.txt"]);
+        assert_eq!(dataset.ignored, ["a/notes.txt", "top.png"]);
         assert_eq!(dataset.counts(), [[1, 0, 0], [2, 0, 0]]);
     }
 

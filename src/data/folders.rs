@@ -65,6 +65,22 @@ pub fn class_folders(root: &Path, below: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The images in `root/below` itself, beside the class folders, as paths below the root.
+pub fn images_beside_classes(root: &Path, below: &str) -> Result<Vec<String>> {
+    let folder = root.join(below);
+    let entries = std::fs::read_dir(&folder).map_err(|error| Error::io("read", &folder, error).as_usage())?;
+    let mut images = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| Error::io("read", &folder, error))?.path();
+        if let Some(name) =
+            path.file_name().filter(|name| is_image(&path) && !is_hidden(name) && !path.is_dir())
+        {
+            images.push(join(below, &name.to_string_lossy()));
+        }
+    }
+    Ok(images)
+}
+
 /// The images below a folder and the other files there, as paths below the root.
 pub fn files(root: &Path, folder: &str) -> Result<(Vec<String>, Vec<String>)> {
     let (mut images, mut others) = (Vec::new(), Vec::new());

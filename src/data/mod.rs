@@ -37,7 +37,7 @@ mod tests;
 pub use crate::pipeline::EvaluationSplit as Split;
 pub use dataset::{Dataset, Sample};
 pub use decode::{Picture, decode};
-pub use folders::files;
+pub use folders::{files, is_image};
 pub use images::Images;
 pub use jpeg::{Scale, Workspace};
 pub use loader::{Batch, Epoch, Loader, shuffled};

@@ -230,3 +230,18 @@ fn a_run_is_compared_with_its_estimate() {
     let plan = document(&project.defrost(&changed));
     assert_eq!(plan["stages"][2]["estimate"]["source"], "learnt", "{plan}");
 }
+
+#[test]
+fn files_that_are_no_samples_are_told() {
+    let project = Project::new();
+    for file in ["photos/red/notes.txt", "photos/red/scan.webp", "photos/stray.png", "photos/.hidden.png"] {
+        std::fs::write(project.path().join(file), "whatever").unwrap();
+    }
+    let output = project.defrost(&["plan", "colours.toml", "--no-estimates"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("2 files are left out, being neither JPEG nor PNG by name (.txt, .webp)"),
+        "{said}"
+    );
+    assert!(said.contains("1 image is left out, having no class folder (`stray.png`)"), "{said}");
+}
