@@ -92,8 +92,7 @@ impl Predictor {
             }
         };
         if !folder.join(file).is_file() {
-            return Err(Error::usage(format!("stage `{}` has no `{file}` yet", stage.name))
-                .hint("let the run finish: run its pipeline file again"));
+            return Err(without_weights(run, stage, file, &trained));
         }
         let checkpoint = Path::new("stages").join(&stage.name).join(file);
         require_sealed(run, &checkpoint)?;
@@ -151,6 +150,24 @@ impl Predictor {
             false => Prediction::of(&Classifier::new(classes), classes, scores),
         }
     }
+}
+
+/// Why a train stage has not the file of weights that was asked for.
+fn without_weights(run: &RunDirectory, stage: &StageRecord, file: &str, trained: &[&StageRecord]) -> Error {
+    let finished = |stage: &str| run.stage(stage).join(LAST).is_file();
+    let name = &stage.name;
+    if finished(name) {
+        return Error::usage(format!("stage `{name}` has no `{file}`"))
+            .hint(format!("without validation images no epoch is the best: take `--stage {name}@last`"));
+    }
+    let others: Vec<String> = trained
+        .iter()
+        .filter(|other| finished(&other.name))
+        .map(|other| format!("`--stage {}`", other.name))
+        .collect();
+    let others = if others.is_empty() { String::new() } else { format!(", or take {}", others.join(" or ")) };
+    Error::usage(format!("stage `{name}` is not finished"))
+        .hint(format!("let the run finish: run its pipeline file again{others}"))
 }
 
 /// Fails where the run is complete and the file below it has other bytes than when it ended.

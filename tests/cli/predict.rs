@@ -141,3 +141,26 @@ fn altered_weights_and_other_settings_are_told() {
     project.run(&[]);
     assert_eq!(predict(), (Some(0), String::new()), "the run of the file as it stands");
 }
+
+#[test]
+fn an_unfinished_stage_is_told_with_those_that_are_finished() {
+    let project = Project::new();
+    project.run(&["--until", "frozen"]);
+    let refused = |stage: &[&str]| {
+        let output = project.defrost(&[&["predict", "colours", "photos/red/00.png"], stage].concat());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = refused(&[]);
+    assert!(
+        said.contains("stage `finetune` is not finished") && said.contains("or take `--stage frozen`"),
+        "{said}"
+    );
+
+    project.edit("validation = 0.25, test", "test");
+    project.edit("frozen@best", "frozen@last");
+    project.edit("finetune@best", "finetune@last");
+    project.run(&[]);
+    let said = refused(&["--stage", "finetune@best"]);
+    assert!(said.contains("has no `best.safetensors`") && said.contains("`--stage finetune@last`"), "{said}");
+}
