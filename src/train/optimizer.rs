@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use super::update::Rule;
+use super::update::{Pace, Rule};
 use crate::error::{Error, Result};
 use crate::model::TensorId;
 use crate::pipeline;
@@ -163,8 +163,8 @@ impl Slot {
         let Parameter { lr, weight_decay, warmup_steps, .. } = self.parameter;
         let warmup =
             if self.steps < warmup_steps { (self.steps + 1) as f64 / warmup_steps as f64 } else { 1.0 };
-        let lr = lr * lr_factor * warmup;
-        let changed = rule.update(value, gradient, &self.buffers, self.steps + 1, lr, weight_decay)?;
+        let pace = Pace { step: self.steps + 1, lr: lr * lr_factor * warmup, weight_decay };
+        let changed = rule.update(value, gradient, &self.buffers, pace)?;
         self.steps += 1;
         Ok(changed)
     }

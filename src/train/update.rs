@@ -26,6 +26,15 @@ pub enum Rule {
     AdamW { betas: [f64; 2], eps: f64 },
 }
 
+/// What one step does with one parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Counted from 1.
+    pub step: u64,
+    pub lr: f64,
+    pub weight_decay: f64,
+}
+
 impl Rule {
     /// The names of the buffers that it keeps for each parameter, as PyTorch calls them.
     pub fn buffers(&self) -> &'static [&'static str] {
@@ -36,16 +45,14 @@ impl Rule {
         }
     }
 
-    /// The parameter after step `step`, counted from 1. Its buffers, which start at zero, change in place; it does not,
+    /// The parameter after the step. Its buffers, which start at zero, change in place; it does not,
     /// since whoever cloned it (a snapshot of the best epoch, the stage it came from) shares its memory.
     pub fn update(
         &self,
         value: &Tensor,
         gradient: &Tensor,
         buffers: &[Tensor],
-        step: u64,
-        lr: f64,
-        weight_decay: f64,
+        pace: Pace,
     ) -> Result<Tensor> {
         let fits = buffers.len() == self.buffers().len()
             && buffers.iter().chain([gradient]).all(|tensor| tensor.dims() == value.dims());
@@ -54,8 +61,8 @@ impl Rule {
                 "internal: a parameter, its gradient and its optimizer state do not fit",
             ));
         }
-        on_cuda!(value, self.update_on_cuda(value, gradient, buffers, step, lr, weight_decay));
-        by_dtype!(value, T => self.update_in::<T>(value, gradient, buffers, step, lr, weight_decay))
+        on_cuda!(value, self.update_on_cuda(value, gradient, buffers, pace));
+        by_dtype!(value, T => self.update_in::<T>(value, gradient, buffers, pace))
     }
 
     fn update_in<T: Float>(
@@ -63,14 +70,13 @@ impl Rule {
         value: &Tensor,
         gradient: &Tensor,
         buffers: &[Tensor],
-        step: u64,
-        lr: f64,
-        weight_decay: f64,
+        pace: Pace,
     ) -> Result<Tensor> {
+        let Pace { lr, weight_decay, .. } = pace;
         let changed = with_slice(value, |value: &[T]| {
             with_slice(gradient, |gradient: &[T]| match (*self, buffers) {
                 (Self::AdamW { betas, eps }, [mean, square]) => {
-                    let factors = AdamW::new(betas, eps, step, lr, weight_decay).map(T::from_f64);
+                    let factors = AdamW::new(betas, eps, pace).map(T::from_f64);
                     with_slice_mut(mean, |mean: &mut [T]| {
                         with_slice_mut(square, |square| adamw(value, gradient, mean, square, &factors))
                     })?
@@ -146,7 +152,8 @@ struct AdamW<T> {
 }
 
 impl AdamW<f64> {
-    fn new([first, second]: [f64; 2], eps: f64, step: u64, lr: f64, weight_decay: f64) -> Self {
+    fn new([first, second]: [f64; 2], eps: f64, pace: Pace) -> Self {
+        let Pace { step, lr, weight_decay } = pace;
         let correction = |beta: f64| 1.0 - libm::pow(beta, step as f64);
         Self {
             shrink: 1.0 - lr * weight_decay,

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{AdamW, Rule};
+use super::{AdamW, Pace, Rule};
 use crate::cuda::{Engine, address, arguments};
 use crate::error::{Error, Result};
 
@@ -13,9 +13,7 @@ impl Rule {
         value: &Tensor,
         gradient: &Tensor,
         buffers: &[Tensor],
-        step: u64,
-        lr: f64,
-        weight_decay: f64,
+        pace: Pace,
     ) -> Result<Tensor> {
         let engine = Engine::of(value)?;
         let count = value.elem_count();
@@ -23,14 +21,15 @@ impl Rule {
         let (from, slope) = (address(value)?, address(gradient)?);
         match (*self, buffers) {
             (Self::AdamW { betas, eps }, [mean, square]) => {
-                let factors = AdamW::new(betas, eps, step, lr, weight_decay).map(|factor| factor as f32);
+                let factors = AdamW::new(betas, eps, pace).map(|factor| factor as f32);
                 let (mean, square) = (address(mean)?, address(square)?);
                 let arguments = arguments![count as i64, from, slope, mean, square, factors, to];
                 engine.numbers("adamw", count, arguments)?;
             }
             (Self::Sgd { momentum, nesterov }, [] | [_]) => {
                 let velocity = buffers.first().map_or(Ok(0), address)?;
-                let [momentum, weight_decay, lr] = [momentum, weight_decay, lr].map(|factor| factor as f32);
+                let [momentum, weight_decay, lr] =
+                    [momentum, pace.weight_decay, pace.lr].map(|factor| factor as f32);
                 let nesterov = i32::from(nesterov);
                 let arguments =
                     arguments![count as i64, from, slope, velocity, momentum, weight_decay, lr, nesterov, to];
@@ -65,7 +64,8 @@ mod tests {
             let buffers: Vec<Tensor> = rule.buffers().iter().map(|_| value.zeros_like().unwrap()).collect();
             for step in 1..4 {
                 let gradient = place(&format!("gradient {step}"));
-                value = rule.update(&value, &gradient, &buffers, step, 0.1, 0.05).unwrap();
+                let pace = Pace { step, lr: 0.1, weight_decay: 0.05 };
+                value = rule.update(&value, &gradient, &buffers, pace).unwrap();
             }
             let all = buffers.into_iter().chain([value]);
             all.map(|tensor| numbers(&tensor.to_device(&Device::Cpu).unwrap())).collect::<Vec<_>>()
