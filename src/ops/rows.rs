@@ -16,18 +16,22 @@ impl<T: Float> Row<'_, T> {
     pub fn moments<V: Vector<Number = T>>(&self, shift: T) -> [f64; 2] {
         let centre = [shift.widen(); WIDEST];
         let (mut first, mut second) = ([0.0; WIDEST], [0.0; WIDEST]);
-        self.chunks(shift, |_, x| {
-            for lane in (0..WIDEST).step_by(V::LANES) {
-                // SAFETY: there are as many numbers, sums and centres as lanes of the widest vector.
-                unsafe {
-                    V::load(x.add(lane)).add_moments_to(
-                        centre.as_ptr().add(lane),
-                        first.as_mut_ptr().add(lane),
-                        second.as_mut_ptr().add(lane),
-                    );
+        self.chunks(
+            shift,
+            #[inline(always)]
+            |_, x| {
+                for lane in (0..WIDEST).step_by(V::LANES) {
+                    // SAFETY: there are as many numbers, sums and centres as lanes of the widest vector.
+                    unsafe {
+                        V::load(x.add(lane)).add_moments_to(
+                            centre.as_ptr().add(lane),
+                            first.as_mut_ptr().add(lane),
+                            second.as_mut_ptr().add(lane),
+                        );
+                    }
                 }
-            }
-        });
+            },
+        );
         [joined(first), joined(second)]
     }
 
@@ -43,28 +47,33 @@ impl<T: Float> Row<'_, T> {
         let length = self.0.len();
         assert!(grad.len() == length && weight.len() == length);
         let mut padded = [[T::ZERO; WIDEST]; 2];
-        self.chunks(mean, |at, x| {
-            let [grad, weight] = if at + WIDEST <= length {
-                [grad[at..].as_ptr(), weight[at..].as_ptr()]
-            } else {
-                padded[0][..length - at].copy_from_slice(&grad[at..]);
-                padded[1][..length - at].copy_from_slice(&weight[at..]);
-                [padded[0].as_ptr(), padded[1].as_ptr()]
-            };
-            for lane in (0..WIDEST).step_by(V::LANES) {
-                // SAFETY: as above.
-                unsafe {
-                    let product = V::load(grad.add(lane)).mul(V::load(weight.add(lane)));
-                    let normal = V::load(x.add(lane)).sub(V::splat(mean)).mul(V::splat(scale));
-                    product.add_to(first.as_mut_ptr().add(lane));
-                    product.mul(normal).add_to(second.as_mut_ptr().add(lane));
+        self.chunks(
+            mean,
+            #[inline(always)]
+            |at, x| {
+                let [grad, weight] = if at + WIDEST <= length {
+                    [grad[at..].as_ptr(), weight[at..].as_ptr()]
+                } else {
+                    padded[0][..length - at].copy_from_slice(&grad[at..]);
+                    padded[1][..length - at].copy_from_slice(&weight[at..]);
+                    [padded[0].as_ptr(), padded[1].as_ptr()]
+                };
+                for lane in (0..WIDEST).step_by(V::LANES) {
+                    // SAFETY: as above.
+                    unsafe {
+                        let product = V::load(grad.add(lane)).mul(V::load(weight.add(lane)));
+                        let normal = V::load(x.add(lane)).sub(V::splat(mean)).mul(V::splat(scale));
+                        product.add_to(first.as_mut_ptr().add(lane));
+                        product.mul(normal).add_to(second.as_mut_ptr().add(lane));
+                    }
                 }
-            }
-        });
+            },
+        );
         [joined(first), joined(second)]
     }
 
-    /// Hands the row over in pieces of [`WIDEST`], with their places; the last is filled up with `rest`.
+    /// Hands the row over in pieces of [`WIDEST`], with their places; the last is filled up with `rest`. `take` is to be
+    /// `#[inline(always)]`: it is called in two places, and one that is not inlined lacks the profile's instructions.
     #[inline(always)]
     fn chunks(&self, rest: T, mut take: impl FnMut(usize, *const T)) {
         let whole = self.0.len() / WIDEST * WIDEST;
