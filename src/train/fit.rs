@@ -42,9 +42,7 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
             }
             require_norm(norm, progress)?;
             if host.interrupted() {
-                save(setup, progress, host)?;
-                return Err(Error::interrupted("stopped on request after a checkpoint")
-                    .hint("run the same command again to go on from there"));
+                return stop(setup, progress, host);
             }
             if progress.batch < batches && host.checkpoint_due() {
                 save(setup, progress, host)?;
@@ -90,6 +88,13 @@ fn save<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut
     progress.broken.extend(setup.feed.broken());
     let checkpoint = progress.checkpoint(&setup.model.description, setup.table)?;
     host.save(&checkpoint, progress.epoch, progress.step)
+}
+
+/// Leaves a checkpoint and ends the stage, as was asked.
+fn stop<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut dyn Host) -> Result<()> {
+    save(setup, progress, host)?;
+    Err(Error::interrupted("stopped on request after a checkpoint")
+        .hint("run the same command again to go on from there"))
 }
 
 /// Forward and backward: gradients for the next optimizer step, and running statistics, which move with every batch.
@@ -172,14 +177,20 @@ fn diverged<M>(progress: &Progress<M>, what: std::fmt::Arguments, at: &str) -> E
         .hint("lower the learning rate or add a warmup; the last checkpoint before this step is kept")
 }
 
-/// Validates, writes the history row, and lets the tracker judge it.
+/// Validates, writes the history row, and lets the tracker judge it. An epoch that is stopped while it is validated is
+/// one whose batches are all done: it is validated anew.
 fn close_epoch<T: Task>(
     setup: &Setup<T>,
     progress: &mut Progress<T::Meter>,
     host: &mut dyn Host,
 ) -> Result<()> {
     let validation = match setup.feed.validation(progress.epoch) {
-        Some(batches) => Some(validate(setup, &progress.result(), batches?)?),
+        Some(batches) => {
+            let Some(meter) = validate(setup, &progress.result(), batches?, host)? else {
+                return stop(setup, progress, host);
+            };
+            Some(meter)
+        }
         None => None,
     };
     let mut row = Row {
@@ -208,7 +219,13 @@ fn close_epoch<T: Task>(
     Ok(())
 }
 
-fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: Batches) -> Result<T::Meter> {
+/// None where it was to stop.
+fn validate<T: Task>(
+    setup: &Setup<T>,
+    state: &State,
+    batches: Batches,
+    host: &dyn Host,
+) -> Result<Option<T::Meter>> {
     let mut meter = setup.task.validation_meter();
     let mut pass = Pass::inference(state);
     let mut batches = batches.peekable();
@@ -218,6 +235,9 @@ fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: Batches) -> Resul
     // A batch is counted when the next one is launched.
     let mut last = None;
     for batch in batches {
+        if host.interrupted() {
+            return Ok(None);
+        }
         let batch = batch?;
         let layers = batch.layer..setup.model.description.layers.len();
         let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input))?;
@@ -229,5 +249,5 @@ fn validate<T: Task>(setup: &Setup<T>, state: &State, batches: Batches) -> Resul
     if let Some(reading) = last {
         setup.task.count(&mut meter, reading)?;
     }
-    Ok(setup.task.settled(meter))
+    Ok(Some(setup.task.settled(meter)))
 }

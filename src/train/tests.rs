@@ -1,5 +1,6 @@
 //! The loop on EfficientNet-Lite0 and six images of noise: resumed anywhere, watched, and kept off what is frozen.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use candle_core::{DType, Tensor};
@@ -151,6 +152,9 @@ impl Task for Classify {
 struct Notes {
     always_due: bool,
     stop_after: Option<u64>,
+    /// The question whether to stop that is answered with yes, of all that are asked.
+    stop_at: Option<u64>,
+    asked: Cell<u64>,
     steps: u64,
     rows: Vec<u32>,
     checkpoints: Vec<Checkpoint>,
@@ -175,7 +179,8 @@ impl Host for Notes {
     }
 
     fn interrupted(&self) -> bool {
-        self.stop_after == Some(self.steps)
+        self.asked.set(self.asked.get() + 1);
+        self.stop_after == Some(self.steps) || self.stop_at == Some(self.asked.get())
     }
 
     fn save(&mut self, checkpoint: &Checkpoint, _: u32, _: u64) -> Result<()> {
@@ -304,6 +309,22 @@ fn a_stage_resumed_after_any_step_ends_with_the_same_bits() {
     for (place, checkpoint) in checkpoints.iter().enumerate() {
         let resumed = stage.fit(Some(checkpoint), &mut Notes::default()).unwrap();
         assert!(bits(&whole) == bits(&resumed), "from checkpoint {place}: {}", checkpoint.position);
+    }
+}
+
+/// After each batch, and ahead of each batch of a validation.
+#[test]
+fn a_stage_stopped_wherever_it_may_be_ends_with_the_same_bits() {
+    let stage = Stage::lite0("train = [\"@head\", \"_conv_head\"]\naccumulate = 2");
+    let mut notes = Notes::default();
+    let whole = stage.fit(None, &mut notes).unwrap();
+    assert!(notes.asked.get() > notes.steps, "it may be stopped while it validates");
+    for stop in 1..=notes.asked.get() {
+        let mut notes = Notes { stop_at: Some(stop), ..Notes::default() };
+        let error = stage.fit(None, &mut notes).err().expect("it was interrupted");
+        assert_eq!((error.kind, notes.checkpoints.len()), (crate::error::Kind::Interrupted, 1));
+        let resumed = stage.fit(notes.checkpoints.last(), &mut Notes::default()).unwrap();
+        assert!(bits(&whole) == bits(&resumed), "stopped at {stop}");
     }
 }
 
