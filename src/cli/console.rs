@@ -16,6 +16,12 @@ pub struct Console {
     failure: RefCell<Option<std::io::Error>>,
 }
 
+/// Says something to people, on standard error. Where it cannot be said (a terminal that went away, a full disk), work
+/// goes on without.
+pub fn tell(text: impl std::fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
 impl Console {
     pub fn new(json: bool) -> Self {
         Self { json, documented: Cell::new(false), failure: RefCell::new(None) }
@@ -29,7 +35,7 @@ impl Console {
     /// The answer of an informing command, for people: on standard output unless that is kept for JSON.
     pub fn say(&self, text: impl std::fmt::Display) {
         if self.json {
-            anstream::eprintln!("{text}");
+            tell(text);
         } else {
             self.keep(writeln!(anstream::stdout(), "{text}"));
         }
@@ -70,7 +76,7 @@ impl Console {
     pub fn report(&self, report: &Report, file: &Path) {
         let count = report.diagnostics.len();
         let noun = if count == 1 { "error" } else { "errors" };
-        anstream::eprintln!("{}\n\n{}: {count} {noun}", report.render(true), file.display());
+        tell(format_args!("{}\n\n{}: {count} {noun}", report.render(true), file.display()));
     }
 
     /// Shows what is probably not meant in the runs of a pipeline file, each thing once.
@@ -78,7 +84,7 @@ impl Console {
         let mut told: Vec<&Diagnostic> = Vec::new();
         for warning in runs.flat_map(|run| &run.warnings) {
             if !told.contains(&warning) {
-                anstream::eprintln!("{}\n", warning.render(true));
+                tell(format_args!("{}\n", warning.render(true)));
                 told.push(warning);
             }
         }
@@ -87,11 +93,11 @@ impl Console {
 
     /// What goes on meanwhile, for whoever waits.
     pub fn aside(&self, message: impl std::fmt::Display) {
-        anstream::eprintln!("{message}");
+        tell(message);
     }
 
     pub fn warn(&self, message: impl std::fmt::Display) {
-        anstream::eprintln!("\x1b[1;33mwarning\x1b[0m: {message}");
+        tell(format_args!("\x1b[1;33mwarning\x1b[0m: {message}"));
     }
 
     /// Says what failed; where JSON was asked for and none is out yet, as the one document too.
@@ -103,9 +109,9 @@ impl Console {
     }
 
     pub fn error(&self, error: &Error) {
-        anstream::eprintln!("\x1b[1;31merror\x1b[0m: {error}");
+        tell(format_args!("\x1b[1;31merror\x1b[0m: {error}"));
         if let Some(hint) = &error.hint {
-            anstream::eprintln!("\x1b[1;36mhint\x1b[0m: {hint}");
+            tell(format_args!("\x1b[1;36mhint\x1b[0m: {hint}"));
         }
     }
 }

@@ -12,6 +12,8 @@ use defrost::events::{Event, Observer, Outcome};
 use defrost::report::{count, number, percent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::console::tell;
+
 /// How often a step is reported where lines stay.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -151,8 +153,8 @@ impl Screen {
     /// Prints lines that stay, above the live one.
     fn say(&self, text: &str) {
         match &self.live {
-            Some(bar) => bar.suspend(|| anstream::eprintln!("{text}")),
-            None => anstream::eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| tell(text)),
+            None => tell(text),
         }
     }
 
