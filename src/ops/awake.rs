@@ -22,10 +22,13 @@ impl Awake {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let over = Arc::new(AtomicBool::new(false));
-        let (here, flag) = (rayon::current_thread_index(), Arc::clone(&over));
+        let Some(here) = rayon::current_thread_index().filter(|_| rayon::current_num_threads() > 1) else {
+            return Self { over };
+        };
+        let flag = Arc::clone(&over);
         rayon::spawn_broadcast(move |thread| {
             // The thread that the pass runs on must not wait for itself.
-            if here.is_none() || here == Some(thread.index()) {
+            if thread.index() == here {
                 return;
             }
             let mut in_vain = 0;
