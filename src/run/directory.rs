@@ -193,6 +193,7 @@ impl RunDirectory {
     pub fn materialize(&self, store: &Store, stage: &str, finished: &Finished) -> Result<()> {
         let folder = self.stage(stage);
         sweep(&folder, |name| finished.files.contains_key(name))?;
+        let mut changed = false;
         for (name, digest) in &finished.files {
             let target = folder.join(name);
             let there = target.is_file()
@@ -202,7 +203,12 @@ impl RunDirectory {
                     .is_ok_and(|found| found == [*digest]);
             if !there {
                 disk::duplicate(&finished.dir.join(name), &target)?;
+                changed = true;
             }
+        }
+        if changed {
+            // A run that says it is complete has its files, whatever happens to the power.
+            disk::sync_folder(&folder).map_err(|error| Error::io("write", &folder, error))?;
         }
         Ok(())
     }

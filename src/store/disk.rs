@@ -138,6 +138,7 @@ pub fn duplicate(source: &Path, target: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         let copy = unfinished_file(folder)?;
         if reflink(source, copy.as_file()).is_ok() {
+            copy.as_file().sync_all()?;
             set_read_only(copy.path())?;
             copy.persist(target).map_err(|error| error.error)?;
             return Ok(());
