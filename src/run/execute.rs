@@ -35,19 +35,32 @@ pub fn execute(
     interrupt: &Interrupt,
 ) -> Result<Summary> {
     let selection = Selection::new(plan, options.from, options.until, options.force)?;
-    let earlier = super::earlier_stages(runs, &plan.name, plan.label.as_deref());
-    let statuses = plan::statuses(plan, store, options.wanted, options.variant, &earlier)?;
-    selection.demand_above(plan, &statuses)?;
-
+    let look = || {
+        let earlier = super::earlier_stages(runs, &plan.name, plan.label.as_deref());
+        let statuses = plan::statuses(plan, store, options.wanted, options.variant, &earlier)?;
+        selection.demand_above(plan, &statuses)?;
+        Ok::<_, Error>(statuses)
+    };
+    if options.from.is_some() {
+        // What is asked for in vain leaves no run directory.
+        look()?;
+    }
     let directory = RunDirectory::locate(runs, &plan.name, &plan.recipe)?;
-    let mut record = RunRecord::of(plan, options.variant, &statuses);
     let recorder = Recorder::open(&directory, options.clock, interrupt, &mut || {
         observer.event(&Event::Warning {
             stage: None,
             message: "waiting for another process at this run".into(),
         });
     })?;
+    // Only now: whoever was at it before has finished what it finished. `gc` waits until the run names what it found.
+    let hold = store.hold()?;
+    let statuses = look()?;
+    let mut record = RunRecord::of(plan, options.variant, &statuses);
+    if let Ok(before) = directory.record() {
+        record.keep_keys(&before);
+    }
     directory.begin(&record, texts.pipeline.as_bytes(), texts.resolved)?;
+    drop(hold);
     let observers = Fanout(vec![observer, &recorder]);
     let started = (options.clock)();
     observers.event(&Event::RunStarted {
@@ -215,7 +228,7 @@ impl Runner<'_> {
                 reason,
             });
         };
-        if !forced && let Some(finished) = self.store.lookup(key, self.options.wanted)?.found() {
+        if !forced && let Some(finished) = self.found(key)? {
             let elsewhere = (finished.variant != self.options.variant)
                 .then(|| format!("computed on {}", finished.variant));
             start(Outcome::Cached, elsewhere);
@@ -241,6 +254,12 @@ impl Runner<'_> {
                 Ok((attempt.finish(self.store)?, outcome))
             }
         }
+    }
+
+    /// A finished stage that the run directory names. `gc` may just be removing what it saw before that.
+    fn found(&self, key: &Digest) -> Result<Option<Finished>> {
+        let _hold = self.store.hold()?;
+        Ok(self.store.lookup(key, self.options.wanted)?.found())
     }
 
     fn compute(

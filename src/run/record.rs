@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::plan::{Parent, Plan, StageStatus};
+use crate::plan::{Parent, Plan, StageStatus, Status};
 
 /// A run's plan. Deterministic: no path of this machine, no time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,8 +63,8 @@ impl RunRecord {
                 name: stage.name.clone(),
                 kind: stage.work.kind().to_owned(),
                 recipe: stage.recipe,
-                // `gc` leaves alone what a run directory names: from the start, all that is finished.
-                key: status.key.filter(|_| status.finished.is_some()),
+                // `gc` leaves alone what a run directory names: from the start, all that is finished or begun.
+                key: status.key.filter(|_| status.status != Status::Miss),
                 document: stage.document.clone(),
                 rules: stage.rules.clone(),
                 source: sources.next(),
@@ -78,6 +78,14 @@ impl RunRecord {
             recipe: plan.recipe,
             profile: variant.to_owned(),
             stages: stages.collect(),
+        }
+    }
+
+    /// Takes over what the run had before where it is not known what it will have: until a stage is reached, `gc` is to
+    /// leave alone what there was of it, which may well be found again.
+    pub fn keep_keys(&mut self, before: &RunRecord) {
+        for stage in self.stages.iter_mut().filter(|stage| stage.key.is_none()) {
+            stage.key = before.stage(&stage.name).and_then(|before| before.key);
         }
     }
 

@@ -3,6 +3,7 @@ use defrost::run::Interrupt;
 use defrost::store::{Begun, Work};
 use insta::assert_snapshot;
 
+use crate::project::{Project, document};
 use crate::synthetic::{Runs, Turtles, objects};
 
 #[test]
@@ -72,4 +73,18 @@ fn nothing_is_freed_while_a_run_looks_through_the_store_or_its_needs_are_unknown
     hint: what this run needs is not known: run its pipeline again, or delete its folder
     ");
     assert_eq!(objects(&runs).len(), 3);
+}
+
+/// A run that is begun anew names what it had of stages that it has not come to yet.
+#[test]
+fn what_a_run_had_stays_until_it_is_reached() {
+    let project = Project::finished();
+    let damaged = project.plan(&[])["stages"][1]["key"].as_str().unwrap().to_owned();
+    std::fs::remove_dir_all(project.path().join("runs/.store").join(damaged)).unwrap();
+    project.run(&["--until", "start"]);
+    let freed = document(&project.defrost(&["gc", "--yes", "--json"]));
+    let features = |item: &serde_json::Value| item["what"].as_str().unwrap().starts_with("features");
+    assert!(freed["garbage"].as_array().unwrap().iter().all(features), "{freed}");
+    let run = project.run(&[]);
+    assert_eq!((run.those("ran"), run.those("cached").len()), (vec!["frozen".to_owned()], 3));
 }

@@ -132,7 +132,11 @@ fn asked_to_stop_it_checkpoints_and_goes_on_from_there() {
             assert!(std::process::Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
             (project, events, child.wait_with_output().unwrap())
         };
-        let in_the_middle = (0..CHANCES).map(|_| asked()).find(|(.., output)| !output.status.success());
+        // Not so late that the stage was just being finished, or the next begun.
+        let stopped = |output: &std::process::Output| {
+            String::from_utf8_lossy(&output.stderr).contains("stopped on request after a checkpoint")
+        };
+        let in_the_middle = (0..CHANCES).map(|_| asked()).find(|(.., output)| stopped(output));
         let (project, events, output) = in_the_middle.expect("a run that is asked in time stops");
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(130), "{signal}: {said}");

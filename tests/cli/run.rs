@@ -1,6 +1,7 @@
 //! `defrost run`: what is there is taken, what is not is computed, and the same file gives the same bytes.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use crate::project::{Project, Run, STAGES, document};
 use crate::synthetic::change;
@@ -222,4 +223,30 @@ fn a_bit_flipped_in_a_frozen_tensor_of_the_run_is_named() {
     // The store has the bytes as they were, and running again puts them back.
     assert_eq!(project.run(&[]).those("cached"), STAGES);
     assert!(project.defrost(&["verify", "colours"]).status.success());
+}
+
+/// What another process finishes meanwhile is there, whatever was seen of it before.
+#[test]
+fn a_run_that_waited_for_another_leaves_it_complete() {
+    let project = Project::new();
+    let events = PathBuf::from(project.plan(&[])["run_dir"].as_str().unwrap()).join("events.jsonl");
+    let mut first = project.start(&[]);
+    while !std::fs::read_to_string(&events).is_ok_and(|text| text.contains("run_started")) {
+        assert!(first.try_wait().unwrap().is_none(), "the run ended too early");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let part = project.start(&["--until", "frozen"]);
+    assert_eq!(Run::of(&first.wait_with_output().unwrap()).state(), "complete");
+    assert_eq!(Run::of(&part.wait_with_output().unwrap()).state(), "complete");
+    assert!(project.defrost(&["verify", "colours"]).status.success());
+}
+
+/// A terminal that went away, or a full disk behind a log, ends no training.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_said_keeps_nothing_from_running() {
+    let project = Project::new();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = project.command(&["run", "colours.toml", "--json"]).stderr(full).output().unwrap();
+    assert_eq!(Run::of(&output).state(), "complete");
 }
