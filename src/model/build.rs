@@ -86,12 +86,11 @@ impl Model {
     }
 
     /// Runs the layers `range` of the chain.
-    pub fn forward(&self, pass: &mut Pass, mut range: Range<usize>, input: Value) -> Result<Value> {
-        #[cfg(feature = "cuda")]
-        if pass.is_inference() && input.tensor().device().is_cuda() {
-            return self.forward_in_blocks(pass, &range, input.tensor());
-        }
-        let _awake = input.tensor().device().is_cpu().then(Awake::new);
+    pub fn forward(&self, pass: &mut Pass, range: Range<usize>, input: Value) -> Result<Value> {
+        through(pass, input, |pass, value| self.layers(range.clone(), pass, value))
+    }
+
+    fn layers(&self, mut range: Range<usize>, pass: &mut Pass, input: Value) -> Result<Value> {
         range.try_fold(input, |value, index| self.layer(index, pass, value))
     }
 
@@ -109,8 +108,10 @@ impl Model {
     /// pooled features that reach it, as they are: a linear head's weights tell how to weigh them, not their lengths.
     /// In an inference pass an image's embedding depends on that image alone.
     pub fn embed(&self, pass: &mut Pass, from: usize, input: Value) -> Result<Value> {
-        let features = self.forward(pass, from..self.head_layer(), input)?;
-        self.head.embed(pass, features)
+        through(pass, input, |pass, value| {
+            let features = self.layers(from..self.head_layer(), pass, value)?;
+            self.head.embed(pass, features)
+        })
     }
 
     /// The place of the head among the layers: the last.
@@ -119,27 +120,37 @@ impl Model {
     }
 }
 
-#[cfg(feature = "cuda")]
-impl Model {
-    /// On a GPU, which way a layer is computed follows from the number of images as well. So inference goes in blocks of
-    /// so many, the last one filled up with zeros: an image's result depends on nothing beside it.
-    fn forward_in_blocks(
-        &self,
-        pass: &mut Pass,
-        range: &Range<usize>,
-        input: &candle_core::Tensor,
-    ) -> Result<Value> {
-        const BLOCK: usize = 32;
-        let rows = input.dim(0)?;
-        let mut pieces = Vec::new();
-        for start in (0..rows).step_by(BLOCK) {
-            let count = BLOCK.min(rows - start);
-            let block = Value::constant(crate::cuda::block(input, start, count, BLOCK)?);
-            let result = range.clone().try_fold(block, |value, index| self.layer(index, pass, value))?;
-            pieces.push(result.tensor().narrow(0, 0, count)?);
-        }
-        Ok(Value::constant(crate::cuda::joined(&pieces)?))
+/// Has a part of a model computed.
+fn through(
+    pass: &mut Pass,
+    input: Value,
+    compute: impl Fn(&mut Pass, Value) -> Result<Value>,
+) -> Result<Value> {
+    #[cfg(feature = "cuda")]
+    if pass.is_inference() && input.tensor().device().is_cuda() {
+        return in_blocks(pass, input.tensor(), compute);
     }
+    let _awake = input.tensor().device().is_cpu().then(Awake::new);
+    compute(pass, input)
+}
+
+/// On a GPU, which way a layer is computed follows from the number of images as well. So inference goes in blocks of so
+/// many, the last one filled up with zeros: an image's result depends on nothing beside it.
+#[cfg(feature = "cuda")]
+fn in_blocks(
+    pass: &mut Pass,
+    input: &candle_core::Tensor,
+    compute: impl Fn(&mut Pass, Value) -> Result<Value>,
+) -> Result<Value> {
+    const BLOCK: usize = 32;
+    let rows = input.dim(0)?;
+    let mut pieces = Vec::new();
+    for start in (0..rows).step_by(BLOCK) {
+        let count = BLOCK.min(rows - start);
+        let block = Value::constant(crate::cuda::block(input, start, count, BLOCK)?);
+        pieces.push(compute(pass, block)?.tensor().narrow(0, 0, count)?);
+    }
+    Ok(Value::constant(crate::cuda::joined(&pieces)?))
 }
 
 #[cfg(test)]
@@ -214,5 +225,33 @@ mod tests {
         assert_eq!(lite.tensors[18].shape, [96, 16, 1, 1]);
         assert_eq!(lite.tensors[24].shape, [96, 1, 3, 3]);
         assert_eq!(lite.head, ["_fc"]);
+    }
+
+    /// Heads that embed, too: how cuBLAS computes a product follows from its rows.
+    #[cfg(feature = "cuda")]
+    #[test]
+    #[ignore = "asks for a GPU, or tests/cuda/emulated"]
+    fn cuda_an_image_is_what_it_is_beside_any_others() {
+        let gpu = crate::device::choose("cuda:0").unwrap().device;
+        let head = toml::from_str("kind = \"embedding\"\ndimension = 16").unwrap();
+        let spec = pipeline::Model { head, ..pipeline::Model::of(Arch::EfficientNetLite0) };
+        let model = Model::build(&spec, 5);
+        let state = crate::weights::initialize_all(&model.description, 7).unwrap().on(&gpu).unwrap();
+        let images = crate::ops::testing::normal("images", &[33, 32, 32, 3]);
+        let images = images.to_dtype(candle_core::DType::F32).unwrap().to_device(&gpu).unwrap();
+        let rows = |first: usize, count: usize| {
+            let input = Value::constant(images.narrow(0, first, count).unwrap().contiguous().unwrap());
+            let mut pass = Pass::inference(&state);
+            let scores = model.forward(&mut pass, 0..model.description.layers.len(), input.clone()).unwrap();
+            let embeddings = model.embed(&mut pass, 0, input).unwrap();
+            [scores, embeddings].map(|rows| rows.tensor().to_vec2::<f32>().unwrap())
+        };
+        let all = rows(0, 33);
+        for image in [0, 31, 32] {
+            let alone = rows(image, 1);
+            for (all, alone) in all.iter().zip(&alone) {
+                assert_eq!(all[image], alone[0], "image {image}");
+            }
+        }
     }
 }
