@@ -134,7 +134,15 @@ impl Engine {
     /// Memory for numbers that are not tensors of a model; whatever lies there.
     pub fn buffer<T: DeviceRepr>(&self, length: usize) -> Result<CudaSlice<T>> {
         // SAFETY: kernels write it before they read it.
-        unsafe { self.stream.alloc::<T>(length.max(1)) }.map_err(failed)
+        let take = || unsafe { self.stream.alloc::<T>(length.max(1)) };
+        let taken = match take() {
+            Err(error) if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+                self.collect()?;
+                take()
+            }
+            taken => taken,
+        };
+        taken.map_err(failed)
     }
 
     /// A copy of some numbers of the host.

@@ -11,8 +11,10 @@ pub(super) const OUT_OF_MEMORY: &str = "the GPU has no more memory";
 
 /// Whether an error says that memory was too small.
 pub fn is_out_of_memory(error: &Error) -> bool {
-    // candle's own errors of copying to the device have the driver's word for it.
-    error.message.contains(OUT_OF_MEMORY) || error.message.contains("OUT_OF_MEMORY")
+    // The driver's word for it, which candle's own errors have, and cuBLAS's and cuDNN's.
+    [OUT_OF_MEMORY, "OUT_OF_MEMORY", "ALLOC_FAILED", "ALLOCATION_FAILED"]
+        .iter()
+        .any(|words| error.message.contains(words))
 }
 
 /// Has the driver keep what is given back: a training step takes the same memory over and over.
@@ -37,6 +39,19 @@ fn pool(context: &CudaContext) -> std::result::Result<sys::CUmemoryPool, DriverE
 }
 
 impl Engine {
+    /// Makes one of all memory that was given back. What kernels still to run have given back counts as taken until the
+    /// host has seen them through, and pieces of several sizes are kept apart (`cuMemPoolTrimTo` in the driver's manual).
+    pub(super) fn collect(&self) -> Result<()> {
+        self.synchronize()?;
+        let context = self.stream().context();
+        if context.has_async_alloc() {
+            let pool = pool(context).map_err(failed)?;
+            // SAFETY: nothing that is in use goes back to the system.
+            unsafe { sys::cuMemPoolTrimTo(pool, 0) }.result().map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// The bytes in use; from now on the most of them is watched. None where the driver keeps no count.
     pub fn watch_memory(&self) -> Option<u64> {
         self.synchronize().ok()?;

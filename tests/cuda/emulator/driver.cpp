@@ -162,6 +162,7 @@ int cuMemPoolSetAttribute(void*, int attribute, void*) {
     if (attribute == 8) most = in_use;  // the most bytes in use, from now on
     return 0;
 }
+int cuMemPoolTrimTo(void*, size_t) { return 0; }
 int cuMemPoolGetAttribute(void*, int attribute, void* value) {
     return *(unsigned long long*)value = attribute == 8 ? most : in_use, 0;
 }
