@@ -12,8 +12,15 @@ use crate::error::{Error, Result};
 pub struct Blas(Arc<CudaBlas>);
 
 impl Blas {
-    pub(super) fn new(device: &CudaDevice) -> Self {
-        Self(device.cublas_handle())
+    /// A product that is summed in parts is summed in f32 to the end, also where the result is bf16.
+    pub(super) fn new(device: &CudaDevice) -> Result<Self> {
+        let blas = device.cublas_handle();
+        let mode = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+        // SAFETY: the handle is cuBLAS's own.
+        unsafe { sys::cublasSetMathMode(*blas.handle(), mode) }
+            .result()
+            .map_err(|error| Error::failed(format!("cuBLAS: {error}")))?;
+        Ok(Self(blas))
     }
 }
 

@@ -96,7 +96,7 @@ impl Engine {
         unsafe { device.disable_event_tracking() };
         let module = context.load_module(KERNELS.into()).map_err(failed)?;
         Ok(Self {
-            blas: Blas::new(device),
+            blas: Blas::new(device)?,
             dnn: Mutex::new(Dnn::new(&stream)?),
             upload: Mutex::new(Upload::new(context)?),
             functions: Mutex::default(),
