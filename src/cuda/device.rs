@@ -1,8 +1,13 @@
 //! The GPUs of this machine, and the way to compute on one.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute as Attribute;
 use candle_core::cuda_backend::cudarc::{cublas, cudnn, driver};
 use candle_core::{CudaDevice, Device};
 
+use super::engine::locked;
 use super::require_libraries;
 use crate::error::{Error, Result};
 
@@ -14,6 +19,8 @@ pub struct Gpu {
     pub name: String,
     /// The compute capability: [9, 0] is sm_90.
     pub capability: [i32; 2],
+    /// How many multiprocessors compute.
+    pub multiprocessors: i32,
     pub total_bytes: u64,
     pub free_bytes: u64,
 }
@@ -32,20 +39,28 @@ pub struct Versions {
 /// # Errors
 /// A library that does not open, or a driver that does not answer.
 pub fn gpus() -> Result<Vec<Gpu>> {
+    (0..count()?).map(|ordinal| described(ordinal, driver::CudaContext::new(ordinal))).collect()
+}
+
+fn count() -> Result<usize> {
     require_libraries()?;
     driver::result::init().map_err(driver_error)?;
     let count = driver::CudaContext::device_count().map_err(driver_error)?;
-    (0..usize::try_from(count).unwrap_or(0)).map(gpu).collect()
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
-fn gpu(ordinal: usize) -> Result<Gpu> {
-    let describe = || -> std::result::Result<Gpu, driver::DriverError> {
-        let context = driver::CudaContext::new(ordinal)?;
+fn described(
+    ordinal: usize,
+    context: std::result::Result<Arc<driver::CudaContext>, driver::DriverError>,
+) -> Result<Gpu> {
+    let describe = || {
+        let context = context?;
         let (free, total) = context.mem_get_info()?;
         let (major, minor) = context.compute_capability()?;
         let name = context.name()?;
+        let multiprocessors = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         let (total_bytes, free_bytes) = (total as u64, free as u64);
-        Ok(Gpu { ordinal, name, capability: [major, minor], total_bytes, free_bytes })
+        Ok(Gpu { ordinal, name, capability: [major, minor], multiprocessors, total_bytes, free_bytes })
     };
     describe().map_err(driver_error)
 }
@@ -72,30 +87,49 @@ pub fn versions() -> Result<Versions> {
     use cublas::sys::libraryPropertyType_t as Property;
     let parts = [Property::MAJOR_VERSION, Property::MINOR_VERSION, Property::PATCH_LEVEL].map(part);
     let [major, minor, patch] = parts;
-    Ok(Versions {
+    let major = major?;
+    let versions = Versions {
         driver: format!("{}.{}", cuda / 1000, cuda % 1000 / 10),
         cudnn: format!("{}.{}.{}", cudnn / 10_000, cudnn / 100 % 100, cudnn % 100),
-        cublas: format!("{}.{}.{}", major?, minor?, patch?),
-    })
+        cublas: format!("{major}.{}.{}", minor?, patch?),
+    };
+    // The binding asks for `libcudnn.so` ahead of `libcudnn.so.9`: beside the libraries that are needed may lie older ones.
+    if (major, cudnn / 10_000) != (13, 9) {
+        let Versions { cudnn, cublas, .. } = versions;
+        let error =
+            Error::usage(format!("the libraries that open first are cuBLAS {cublas} and cuDNN {cudnn}"));
+        return Err(error.hint("let cuBLAS 13 and cuDNN 9 come first on LD_LIBRARY_PATH (docs/cuda.md)"));
+    }
+    Ok(versions)
 }
 
-/// The device `cuda:ordinal`, to make tensors on.
+/// The device `cuda:ordinal`, to make tensors on; the same one whenever it is asked for. No other GPU is touched.
 ///
 /// # Errors
 /// No such GPU, a library that does not open, or a GPU that refuses.
 pub fn open(ordinal: usize) -> Result<(Device, Gpu)> {
-    let gpus = gpus()?;
-    let Some(gpu) = gpus.get(ordinal) else {
+    static OPENED: Mutex<BTreeMap<usize, CudaDevice>> = Mutex::new(BTreeMap::new());
+    let count = count()?;
+    if ordinal >= count {
         let error = Error::usage(format!("there is no `cuda:{ordinal}`"));
-        return Err(error.hint(match gpus.len() {
+        return Err(error.hint(match count {
             0 => "the driver shows no GPU".to_owned(),
             1 => "the driver shows one GPU, `cuda:0`".to_owned(),
             count => format!("the driver shows {count} GPUs, `cuda:0` to `cuda:{}`", count - 1),
         }));
+    }
+    let mut opened = locked(&OPENED);
+    let device = match opened.get(&ordinal) {
+        Some(device) => device.clone(),
+        None => {
+            let refused = |error| Error::failed(format!("`cuda:{ordinal}` cannot be used: {error}"));
+            let device = CudaDevice::new_with_stream(ordinal).map_err(refused)?;
+            opened.insert(ordinal, device.clone());
+            device
+        }
     };
-    let refused = |error| Error::failed(format!("`cuda:{ordinal}` cannot be used: {error}"));
-    let device = CudaDevice::new_with_stream(ordinal).map_err(refused)?;
-    Ok((Device::Cuda(device), gpu.clone()))
+    let gpu = described(ordinal, Ok(device.cuda_stream().context().clone()))?;
+    Ok((Device::Cuda(device), gpu))
 }
 
 fn driver_error(error: driver::DriverError) -> Error {

@@ -82,9 +82,10 @@ fn automatic() -> Choice {
 fn cuda(ordinal: usize) -> Result<Choice> {
     let (device, gpu) = crate::cuda::open(ordinal)?;
     crate::cuda::Engine::on(&device)?;
-    let (versions, [major, minor]) = (crate::cuda::versions()?, gpu.capability);
+    let (versions, [major, minor], count) = (crate::cuda::versions()?, gpu.capability, gpu.multiprocessors);
     let crate::cuda::Versions { cudnn, cublas, .. } = versions;
-    let variant = format!("cuda sm_{major}{minor} cudnn {cudnn} cublas {cublas}");
+    // cuBLAS promises equal bits on the same architecture with as many multiprocessors.
+    let variant = format!("cuda sm_{major}{minor}x{count} cudnn {cudnn} cublas {cublas}");
     Ok(Choice { device, variant, any: false, note: None })
 }
 
