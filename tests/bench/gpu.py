@@ -223,13 +223,12 @@ class Bench:
                 print(f"time is up: {len(tasks) - number} of {len(tasks)} rows left out", flush=True)
                 break
             print(line(self.rows[-1]), flush=True)
-            self.save()
+            self.save(summary(self.rows))
         means = summary(self.rows)
         for name, mean in means.items():
             print(f"{name:40} {mean:.3f}")
-        self.save(means)
 
-    def save(self, means=None):
+    def save(self, means):
         """After every row: what is stopped from outside keeps what it has."""
         if self.args.out:
             settings = {key: str(value) for key, value in vars(self.args).items()}
