@@ -30,24 +30,36 @@ impl<T: Float> Vectorised for Softmax<'_, T> {
         for row in scores.chunks_exact_mut(columns) {
             row[tokens..].fill(nothing);
             let mut largest = [nothing; WIDEST];
-            over::<V>(row, |at, x| {
-                // SAFETY: as many lanes as the widest vector has, here and below.
-                unsafe {
-                    let lanes = largest.as_mut_ptr().add(at % WIDEST);
-                    V::load(x).at_least(V::load(lanes)).store(lanes);
-                }
-            });
+            over::<V>(
+                row,
+                #[inline(always)]
+                |at, x| {
+                    // SAFETY: as many lanes as the widest vector has, here and below.
+                    unsafe {
+                        let lanes = largest.as_mut_ptr().add(at % WIDEST);
+                        V::load(x).at_least(V::load(lanes)).store(lanes);
+                    }
+                },
+            );
             let largest = largest.into_iter().fold(nothing, |most, x| if x > most { x } else { most });
             let (largest, scale) = (V::splat(largest), V::splat(scale));
             let mut sums = [T::ZERO; WIDEST];
-            over::<V>(row, |at, x| unsafe {
-                let exponential = V::load(x).sub(largest).mul(scale).exponential();
-                exponential.store(x);
-                let lanes = sums.as_mut_ptr().add(at % WIDEST);
-                V::load(lanes).add(exponential).store(lanes);
-            });
+            over::<V>(
+                row,
+                #[inline(always)]
+                |at, x| unsafe {
+                    let exponential = V::load(x).sub(largest).mul(scale).exponential();
+                    exponential.store(x);
+                    let lanes = sums.as_mut_ptr().add(at % WIDEST);
+                    V::load(lanes).add(exponential).store(lanes);
+                },
+            );
             let share = V::splat(T::ONE / joined(sums));
-            over::<V>(row, |_, x| unsafe { V::load(x).mul(share).store(x) });
+            over::<V>(
+                row,
+                #[inline(always)]
+                |_, x| unsafe { V::load(x).mul(share).store(x) },
+            );
         }
     }
 }
@@ -74,28 +86,37 @@ impl<T: Float> Vectorised for ScoreGradient<'_, T> {
         for (probabilities, gradients) in rows {
             let probabilities = probabilities.as_ptr();
             let mut sums = [T::ZERO; WIDEST];
-            over::<V>(gradients, |at, gradient| {
-                // SAFETY: both rows are as long; as many lanes as the widest vector has.
-                unsafe {
-                    let lanes = sums.as_mut_ptr().add(at % WIDEST);
-                    let sum =
-                        V::load(probabilities.add(at)).fused_multiply_add(V::load(gradient), V::load(lanes));
-                    sum.store(lanes);
-                }
-            });
+            over::<V>(
+                gradients,
+                #[inline(always)]
+                |at, gradient| {
+                    // SAFETY: both rows are as long; as many lanes as the widest vector has.
+                    unsafe {
+                        let lanes = sums.as_mut_ptr().add(at % WIDEST);
+                        let sum = V::load(probabilities.add(at))
+                            .fused_multiply_add(V::load(gradient), V::load(lanes));
+                        sum.store(lanes);
+                    }
+                },
+            );
             let (sum, scale) = (V::splat(joined(sums)), V::splat(scale));
-            over::<V>(gradients, |at, gradient| {
-                // SAFETY: both rows are as long.
-                unsafe {
-                    let weighed = V::load(probabilities.add(at)).mul(V::load(gradient).sub(sum));
-                    weighed.mul(scale).store(gradient);
-                }
-            });
+            over::<V>(
+                gradients,
+                #[inline(always)]
+                |at, gradient| {
+                    // SAFETY: both rows are as long.
+                    unsafe {
+                        let weighed = V::load(probabilities.add(at)).mul(V::load(gradient).sub(sum));
+                        weighed.mul(scale).store(gradient);
+                    }
+                },
+            );
         }
     }
 }
 
-/// Hands over a row vector by vector, with its place; the row is of whole widest vectors.
+/// Hands over a row vector by vector, with its place; the row is of whole widest vectors. `take` is to be
+/// `#[inline(always)]`: what is not inlined lacks the profile's instructions.
 #[inline(always)]
 fn over<V: Vector>(row: &mut [V::Number], mut take: impl FnMut(usize, *mut V::Number)) {
     let start = row.as_mut_ptr();

@@ -76,20 +76,21 @@ impl Profile {
     /// Runs `work` compiled for this profile's instruction set, so that plain loops vectorise to its width.
     ///
     /// `work` must be an `#[inline(always)]` closure calling only `#[inline(always)]` functions: what is not inlined
-    /// keeps the target's baseline. A profile that the machine lacks falls back to the baseline.
+    /// keeps the target's baseline, and calls a function for each instruction that this lacks.
+    ///
+    /// # Panics
+    /// The machine lacks the profile, which [`Profile::current`] and [`Profile::supported`] never give.
     #[inline(always)]
     pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        #[cfg(target_arch = "x86_64")]
-        if self != Self::Scalar && self.is_supported() {
-            // SAFETY: the machine has the features, checked on the line above (a cached load).
-            return unsafe {
-                match self {
-                    Self::X86V4 => run_x86_v4(work),
-                    _ => run_x86_v3(work),
-                }
-            };
+        assert!(self.is_supported(), "internal: this machine cannot compute under `{self}`");
+        // SAFETY: the machine has the features, as was just seen (cached loads).
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::X86V4 => unsafe { run_x86_v4(work) },
+            #[cfg(target_arch = "x86_64")]
+            Self::X86V3 => unsafe { run_x86_v3(work) },
+            _ => work(),
         }
-        work()
     }
 }
 

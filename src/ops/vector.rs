@@ -98,7 +98,7 @@ pub trait Vectorised {
     fn compute<V: Vector<Number = Self::Number>>(self) -> Self::Output;
 }
 
-/// Runs `work` with the vectors of `profile`; one that the machine lacks falls back to single numbers.
+/// Runs `work` with the vectors of `profile`, which the machine has.
 #[inline(always)]
 pub fn vectorised<W: Vectorised>(profile: Profile, work: W) -> W::Output {
     match profile {
