@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A thread that looked for work so often and found none goes to sleep all the same, after some milliseconds.
+/// A thread that looked for work so often and found none goes to sleep all the same, after a millisecond or so.
 ///
 /// It must not stay to the end of the pass whatever happens: a thread may be sent here while it waits in the middle of a
 /// job (a pool hands broadcasts to those who wait, too), and the pass cannot end before that job does.
