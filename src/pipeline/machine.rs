@@ -11,10 +11,10 @@ pub struct Run {
     #[schemars(regex(pattern = r"^(auto|cpu|cuda:[0-9]+)$"))]
     pub device: String,
     /// Threads for computing; all processors if left out.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<usize>,
     /// Threads that read and decode images; as many as `threads` if left out.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub workers: Option<usize>,
     /// At most this many seconds of work are lost when a run is killed.
     #[schemars(range(min = 0))]

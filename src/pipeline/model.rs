@@ -165,7 +165,7 @@ pub struct LinearHead {
 #[serde(deny_unknown_fields)]
 pub struct MlpHead {
     /// The widths of the hidden layers, in their order.
-    #[schemars(length(min = 1), inner(range(min = 1)))]
+    #[schemars(length(min = 1), inner(range(min = 1, max = 65536)))]
     pub hidden: Vec<usize>,
     /// What follows each hidden layer.
     #[serde(default)]
@@ -190,7 +190,7 @@ pub enum HeadActivation {
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingHead {
     /// How many numbers an embedding has.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65536))]
     pub dimension: usize,
     /// Whether batch normalisation follows the linear layer, which then has no bias.
     #[serde(default = "yes")]
