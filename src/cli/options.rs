@@ -6,7 +6,7 @@ use defrost::pipeline::{self, LoadOptions, Report, Resolved};
 use defrost::plan::{self, Depth, Draft};
 use defrost::run::{self, RunDirectory};
 use defrost::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Console;
 
@@ -98,16 +98,25 @@ impl RunsOptions {
         self.runs_dir.clone().map_or_else(|| run::runs_root_from(Path::new(".")), Ok)
     }
 
-    /// The run an argument means: a path, an id prefix, a name or a pipeline file (its latest). Which one it is of a
-    /// matrix is said where the argument does not say it.
+    /// The run an argument means: a path, an id prefix, a name (its latest) or a pipeline file (the run with its settings
+    /// as they stand, else its latest). Which one it is of a matrix is said where the argument does not say it.
     pub fn resolve(&self, argument: &str, console: &Console) -> Result<RunDirectory> {
-        let run = run::resolve_run(argument, &self.root_of(argument)?)?;
+        let runs = self.root_of(argument)?;
+        let run = run::resolve_run(argument, &runs)?;
         let last = argument.rsplit('/').next().unwrap_or(argument);
         let unsaid = |label: &String| !argument.ends_with(label.as_str()) && !run.id().starts_with(last);
         if let Some(label) = run.record()?.label.filter(unsaid) {
             console.aside(format!("{argument}: the latest run of the matrix, `{label}`"));
-        } else if Path::new(argument).is_file() && differs(Path::new(argument), &run) {
+        } else if let Some(settings) = stages_of(Path::new(argument))
+            && !made_with(&run, &settings)
+        {
             let (name, id) = (run.record()?.name, run.id());
+            let own = |other: &RunDirectory| {
+                other.record().is_ok_and(|record| record.name == name) && made_with(other, &settings)
+            };
+            if let Some(own) = run::all_runs(&runs)?.into_iter().find(own) {
+                return Ok(own);
+            }
             console.aside(format!(
                 "{argument}: the latest run, `{name}/{id}`, whose settings are others than the file's"
             ));
@@ -127,9 +136,8 @@ impl RunsOptions {
     }
 }
 
-/// Whether a run was made with other settings than a pipeline file has as it stands, as with `--set`. A file that cannot be
-/// read, or makes several runs, says nothing; where it computes is no matter.
-fn differs(file: &Path, run: &RunDirectory) -> bool {
+/// The settings of a pipeline file's one run, but for where it computes. None where it cannot be read, or makes several.
+fn stages_of(file: &Path) -> Option<Value> {
     let options = LoadOptions {
         set: Vec::new(),
         device: None,
@@ -138,13 +146,18 @@ fn differs(file: &Path, run: &RunDirectory) -> bool {
         inputs: false,
         env: &|name| std::env::var(name).ok(),
     };
-    let (Ok(runs), Ok(made)) = (pipeline::load_all(file, &options), run.settings()) else { return false };
-    let [stands] = runs.as_slice() else { return false };
-    let Ok(stands) = toml::from_str::<serde_json::Value>(&stands.to_toml()) else { return false };
-    let stages = |settings: &serde_json::Value| {
-        let mut settings = settings.clone();
-        settings.as_object_mut().map(|tables| tables.remove("run"));
-        settings
-    };
-    stages(&stands) != stages(&made)
+    match pipeline::load_all(file, &options).ok()?.as_slice() {
+        [run] => toml::from_str(&run.to_toml()).ok().map(stages),
+        _ => None,
+    }
+}
+
+fn made_with(run: &RunDirectory, settings: &Value) -> bool {
+    run.settings().is_ok_and(|made| stages(made) == *settings)
+}
+
+/// Settings without those of the machine, which change no result.
+fn stages(mut settings: Value) -> Value {
+    settings.as_object_mut().map(|tables| tables.remove("run"));
+    settings
 }

@@ -33,7 +33,8 @@ const SHOWN: usize = 3;
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let choice = device::choose(&args.device)?;
-    let predictor = Predictor::open(&args.runs.resolve(&args.run, console)?, args.stage.as_deref(), choice)?;
+    let run = args.runs.resolve(&args.run, console)?;
+    let predictor = Predictor::open(&run, args.stage.as_deref(), choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
     let files = image_files(&args.images)?;
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
@@ -64,7 +65,12 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if console.json() {
         let failures: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
         let checkpoint = &predictor.checkpoint;
-        console.document(&json!({ "checkpoint": checkpoint, "predictions": documents, "errors": failures }));
+        console.document(&json!({
+            "run_dir": run.path(),
+            "checkpoint": checkpoint,
+            "predictions": documents,
+            "errors": failures,
+        }));
     }
     errors.iter().for_each(|error| console.error(error));
     Ok(ExitCode::from(if errors.is_empty() { 0 } else { 2 }))

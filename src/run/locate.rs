@@ -74,6 +74,9 @@ pub fn resolve_runs(argument: &str, runs: &Path) -> Result<Vec<RunDirectory>> {
     if path.join(LATEST).is_file() {
         return Ok(vec![latest(path)?]);
     }
+    if path.ends_with(LATEST) && path.is_file() {
+        return Ok(vec![latest(path.parent().unwrap_or(Path::new(".")))?]);
+    }
     if path.is_file() {
         return of_pipeline(path, runs);
     }

@@ -45,7 +45,9 @@ fn a_run_may_be_named_in_four_ways_and_a_stage_chosen() {
         document(&project.defrost(&[&["predict", run, image, "--json"], rest].concat()))
     };
     let expected = predict("colours", &[]);
-    for name in [&id[..5], run.directory.to_str().unwrap(), "colours.toml"] {
+    assert_eq!(expected["run_dir"], run.directory.to_str().unwrap());
+    let latest = run.directory.parent().unwrap().join("latest");
+    for name in [&id[..5], run.directory.to_str().unwrap(), latest.to_str().unwrap(), "colours.toml"] {
         assert_eq!(predict(name, &[]), expected, "{name}");
     }
     let other = predict("colours", &["--stage", "frozen@last"]);
@@ -129,6 +131,13 @@ fn altered_weights_and_other_settings_are_told() {
     };
     let (code, said) = predict();
     assert!(code == Some(0) && said.contains("whose settings are others than the file's"), "{said}");
+    // Its own run, where there is one, whichever is the latest.
+    let own = project.run(&[]).directory;
+    let stray = project.run(&["--set", "stage.finetune.epochs=1"]).directory;
+    let answer = document(&project.defrost(&["predict", "colours.toml", "photos/red/00.png", "--json"]));
+    assert_eq!(answer["run_dir"], own.to_str().unwrap());
+    std::fs::remove_dir_all(own).unwrap();
+    assert_eq!(stray, run.directory);
 
     let weights = run.directory.join("stages/finetune/best.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();
