@@ -50,8 +50,9 @@ pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
             (!files.is_empty()).then_some(line)
         };
         let kinds = format!("being neither JPEG nor PNG by name ({})", kinds.join(", "));
-        let beside =
-            images.first().map_or_else(String::new, |image| format!("having no class folder (`{image}`)"));
+        let beside = images
+            .first()
+            .map_or_else(String::new, |image| format!("lying in no class folder of a part (`{image}`)"));
         [line(&others, "file is", "files are", &kinds), line(&images, "image is", "images are", &beside)]
     };
     once(datasets(works).iter().flat_map(|(dataset, _)| lines(dataset)).flatten())

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::Split;
 use super::folders::{
-    class_folders, differing_classes, files, images_beside_classes, join, missing_class, split_folders,
+    class_folders, differing_classes, files, images_beside_classes, images_beside_parts, join, missing_class,
+    split_folders,
 };
 use super::split::{Fractions, keys};
 use crate::digest::Digest;
@@ -41,7 +42,8 @@ pub struct Dataset {
     /// Whether samples have any number of labels, rather than one class each.
     pub multi_label: bool,
     pub samples: Vec<Sample>,
-    /// Files that are no samples: in class folders, those that are neither JPEG nor PNG by their name; beside them, images.
+    /// Files that are no samples: in class folders, those that are neither JPEG nor PNG by their name; elsewhere below
+    /// the root, images.
     pub ignored: Vec<String>,
 }
 
@@ -78,6 +80,10 @@ impl Dataset {
                 dataset.add_class(class, below, &found, *split)?;
             }
             dataset.ignored.extend(images_beside_classes(root, below)?);
+        }
+        if folder.split.folders.is_some() {
+            dataset.ignored.extend(images_beside_classes(root, "")?);
+            dataset.ignored.extend(images_beside_parts(root, &parts)?);
         }
         dataset.samples.sort_by(|a, b| a.path.cmp(&b.path));
         dataset.ignored.sort();
@@ -321,6 +327,12 @@ mod tests {
         let dataset = Dataset::scan(&settings, root.path()).unwrap();
         assert_eq!(dataset.counts(), [[20, 2, 0], [20, 2, 0]]);
         assert_eq!(dataset.samples[0].path, "train/cat/000.jpg");
+        folder(
+            root.path(),
+            &["testing/cat/9.png", "notes/today.txt", ".old/cat/1.png", "val/loose.png", "loose.png"],
+        );
+        let dataset = Dataset::scan(&settings, root.path()).unwrap();
+        assert_eq!(dataset.ignored, ["loose.png", "testing/cat/9.png", "val/loose.png"]);
         settings.split.test = 0.3;
         let parts = Dataset::scan(&settings, root.path()).unwrap().counts();
         assert!(

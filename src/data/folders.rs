@@ -81,6 +81,22 @@ pub fn images_beside_classes(root: &Path, below: &str) -> Result<Vec<String>> {
     Ok(images)
 }
 
+/// The images in folders of the root that are no parts and hold none, such as a `testing` that was not named.
+pub fn images_beside_parts(root: &Path, parts: &[(Split, String)]) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(root).map_err(|error| Error::io("read", root, error).as_usage())?;
+    let mut images = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| Error::io("read", root, error))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_dir()) else {
+            continue;
+        };
+        if !name.starts_with('.') && !parts.iter().any(|(_, part)| Path::new(part).starts_with(name)) {
+            images.extend(files(root, name)?.0);
+        }
+    }
+    Ok(images)
+}
+
 /// The images below a folder and the other files there, as paths below the root.
 pub fn files(root: &Path, folder: &str) -> Result<(Vec<String>, Vec<String>)> {
     let (mut images, mut others) = (Vec::new(), Vec::new());

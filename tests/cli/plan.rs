@@ -243,5 +243,5 @@ fn files_that_are_no_samples_are_told() {
         said.contains("2 files are left out, being neither JPEG nor PNG by name (.txt, .webp)"),
         "{said}"
     );
-    assert!(said.contains("1 image is left out, having no class folder (`stray.png`)"), "{said}");
+    assert!(said.contains("1 image is left out, lying in no class folder of a part (`stray.png`)"), "{said}");
 }
