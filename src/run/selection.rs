@@ -42,6 +42,11 @@ impl Selection {
         }
         if let Some(name) = from {
             let first = find(name)?;
+            if !selection.runs[first] {
+                let last = until.unwrap_or_default();
+                return Err(Error::usage(format!("`--from {name}` is not above `--until {last}`"))
+                    .hint("leave out one of them: only what `--until` names, and what that needs, runs"));
+            }
             selection.above = ancestors(first);
             for index in 0..count {
                 selection.forced[index] |= index == first || ancestors(index)[first];

@@ -1,6 +1,6 @@
 //! Runs that fail: by name, with what helps, and without harm to what was there.
 
-use crate::project::{Project, Run, STAGES, document};
+use crate::project::{Project, Run, STAGES, document, ended};
 
 #[test]
 fn a_broken_image_is_named_or_left_out_and_counted() {
@@ -16,7 +16,7 @@ fn a_broken_image_is_named_or_left_out_and_counted() {
     let plan = project.defrost(&["plan", "colours.toml", "--no-estimates"]);
     assert!(String::from_utf8(plan.stdout).unwrap().contains("3 classes, less those that cannot be decoded"));
     for status in ["ran", "cached"] {
-        let output = project.start(&[]).wait_with_output().unwrap();
+        let output = ended(project.start(&[]));
         let (run, text) = (Run::of(&output), String::from_utf8(output.stderr).unwrap());
         assert!(run.those(status).contains(&"finetune".to_owned()));
         let count = |stage| run.metrics(stage)["broken_images"].as_u64().unwrap();
@@ -51,7 +51,7 @@ fn an_image_that_changes_while_the_run_is_under_way_fails_its_stage() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         project.image(&format!("photos/{image}"), [0, 0, 0], 7);
-        (project, folder, child.wait_with_output().unwrap())
+        (project, folder, ended(child))
     };
     // On a busy machine the test may have been read before the image changes.
     let in_time = (0..20).map(|_| changed()).find(|(.., output)| !output.status.success());

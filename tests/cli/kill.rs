@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use defrost::random::{Purpose, Stream};
 
-use crate::project::{Project, Run, STAGES};
+use crate::project::{Project, Run, STAGES, ended};
 
 /// More epochs than elsewhere, so that there is more to be killed in.
 const LONG: [&str; 4] = ["--set", "stage.frozen.epochs=8", "--set", "stage.finetune.epochs=5"];
@@ -82,7 +82,7 @@ fn kill_one(
             std::thread::sleep(Duration::from_millis(u64::from(draws.below(20))));
         }
         if child.try_wait().unwrap().is_some() {
-            return Run::of(&child.wait_with_output().unwrap());
+            return Run::of(&ended(child));
         }
         child.kill().unwrap();
         child.wait().unwrap();
@@ -90,7 +90,7 @@ fn kill_one(
         let last = text.lines().rev().find_map(|line| line.split("\"stage\":\"").nth(1)?.split('"').next());
         kills.push(last.unwrap_or("nothing").to_owned());
     }
-    Run::of(&project.start(arguments).wait_with_output().unwrap())
+    Run::of(&ended(project.start(arguments)))
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn asked_to_stop_it_checkpoints_and_goes_on_from_there() {
             });
             let id = child.id().to_string();
             assert!(std::process::Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
-            (project, events, child.wait_with_output().unwrap())
+            (project, events, ended(child))
         };
         // Not so late that the stage was just being finished, or the next begun.
         let stopped = |output: &std::process::Output| {

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use defrost::digest::Digest;
 use image::RgbImage;
 use serde_json::Value;
+
+/// Nobody waits longer for a program to end.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Three classes of coloured noise; random weights, a trained head, a fine-tuned end, a test. Dropout, augmentation,
 /// momentum and batch normalisation in training are all there: whatever moves must survive a kill.
@@ -132,8 +137,10 @@ impl Project {
         command
     }
 
+    #[track_caller]
     pub fn defrost(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("defrost starts")
+        let mut command = self.command(arguments);
+        ended(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("defrost starts"))
     }
 
     /// Starts `run` and does not wait for it.
@@ -145,13 +152,13 @@ impl Project {
     /// Runs the pipeline to its end; the document it prints.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Run {
-        Run::of(&self.start(arguments).wait_with_output().expect("defrost ends"))
+        Run::of(&ended(self.start(arguments)))
     }
 
     /// Runs the pipeline, which must end with this code; what is said of it.
     #[track_caller]
     pub fn run_fails(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.start(arguments).wait_with_output().expect("defrost ends");
+        let output = ended(self.start(arguments));
         let text = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(code), "{text}");
         text
@@ -179,6 +186,22 @@ impl Project {
         let mut variants = std::fs::read_dir(folder).expect("the store has it").flatten();
         variants.next().expect("one variant").path()
     }
+}
+
+/// The end of a run. One that stands still is killed, and fails its test with what it said.
+#[track_caller]
+pub fn ended(child: Child) -> Output {
+    let id = child.id().to_string();
+    let (ended, end) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let still = end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
+        still && Command::new("kill").args(["-s", "KILL", &id]).status().is_ok()
+    });
+    let output = child.wait_with_output().expect("defrost ends");
+    drop(ended);
+    let still = watch.join().expect("it only waits");
+    assert!(!still, "nothing happened for {PATIENCE:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
 }
 
 #[track_caller]

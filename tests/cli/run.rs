@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::project::{Project, Run, STAGES, document};
+use crate::project::{Project, Run, STAGES, document, ended};
 use crate::synthetic::change;
 use defrost::digest::Digest;
 use serde_json::Value;
@@ -74,7 +74,7 @@ fn threads_and_workers_change_no_byte() {
 fn processes_side_by_side_compute_each_stage_once() {
     let project = Project::new();
     let children = [&[][..], &[], &["--set", "name=others"]].map(|arguments| project.start(arguments));
-    let runs = children.map(|child| Run::of(&child.wait_with_output().unwrap()));
+    let runs = children.map(|child| Run::of(&ended(child)));
     let mut ran: Vec<String> = runs.iter().flat_map(|run| run.those("ran")).collect();
     ran.sort();
     assert_eq!(ran, ["finetune", "frozen", "start", "test"]);
@@ -117,6 +117,8 @@ fn unknown_stages_are_told_with_those_there_are() {
         assert!(text.contains("there is no stage `finetun`"), "{text}");
         assert!(text.contains("start, frozen, finetune, test"), "{text}");
     }
+    let text = project.run_fails(2, &["--from", "test", "--until", "frozen"]);
+    assert!(text.contains("`--from test` is not above `--until frozen`"), "{text}");
 }
 
 #[test]
@@ -236,8 +238,8 @@ fn a_run_that_waited_for_another_leaves_it_complete() {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     let part = project.start(&["--until", "frozen"]);
-    assert_eq!(Run::of(&first.wait_with_output().unwrap()).state(), "complete");
-    assert_eq!(Run::of(&part.wait_with_output().unwrap()).state(), "complete");
+    assert_eq!(Run::of(&ended(first)).state(), "complete");
+    assert_eq!(Run::of(&ended(part)).state(), "complete");
     assert!(project.defrost(&["verify", "colours"]).status.success());
 }
 
