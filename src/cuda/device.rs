@@ -1,7 +1,7 @@
 //! The GPUs of this machine, and the way to compute on one.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute as Attribute;
 use candle_core::cuda_backend::cudarc::{cublas, cudnn, driver};
@@ -39,7 +39,11 @@ pub struct Versions {
 /// # Errors
 /// A library that does not open, or a driver that does not answer.
 pub fn gpus() -> Result<Vec<Gpu>> {
-    (0..count()?).map(|ordinal| described(ordinal, driver::CudaContext::new(ordinal))).collect()
+    let gpu = |ordinal| {
+        let context = driver::CudaContext::new(ordinal).map_err(driver_error)?;
+        described(ordinal, &context)
+    };
+    (0..count()?).map(gpu).collect()
 }
 
 fn count() -> Result<usize> {
@@ -49,12 +53,8 @@ fn count() -> Result<usize> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-fn described(
-    ordinal: usize,
-    context: std::result::Result<Arc<driver::CudaContext>, driver::DriverError>,
-) -> Result<Gpu> {
+fn described(ordinal: usize, context: &driver::CudaContext) -> Result<Gpu> {
     let describe = || {
-        let context = context?;
         let (free, total) = context.mem_get_info()?;
         let (major, minor) = context.compute_capability()?;
         let name = context.name()?;
@@ -128,7 +128,7 @@ pub fn open(ordinal: usize) -> Result<(Device, Gpu)> {
             device
         }
     };
-    let gpu = described(ordinal, Ok(device.cuda_stream().context().clone()))?;
+    let gpu = described(ordinal, device.cuda_stream().context())?;
     Ok((Device::Cuda(device), gpu))
 }
 
