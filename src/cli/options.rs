@@ -152,6 +152,7 @@ fn stages_of(file: &Path) -> Option<Value> {
     }
 }
 
+/// Whether a run has these settings; one whose own cannot be read has them not.
 fn made_with(run: &RunDirectory, settings: &Value) -> bool {
     run.settings().is_ok_and(|made| stages(made) == *settings)
 }

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::Split;
 use super::folders::{
-    class_folders, differing_classes, files, images_beside_classes, images_beside_parts, join, missing_class,
-    split_folders,
+    class_folders, differing_classes, files, images_beside, join, missing_class, split_folders,
 };
 use super::split::{Fractions, keys};
 use crate::digest::Digest;
@@ -79,12 +78,8 @@ impl Dataset {
             for class in 0..dataset.classes.len() {
                 dataset.add_class(class, below, &found, *split)?;
             }
-            dataset.ignored.extend(images_beside_classes(root, below)?);
         }
-        if folder.split.folders.is_some() {
-            dataset.ignored.extend(images_beside_classes(root, "")?);
-            dataset.ignored.extend(images_beside_parts(root, &parts)?);
-        }
+        dataset.ignored.extend(images_beside(root, &parts)?);
         dataset.samples.sort_by(|a, b| a.path.cmp(&b.path));
         dataset.ignored.sort();
         dataset.part_training(&folder.split, &fractions)?;

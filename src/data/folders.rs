@@ -1,6 +1,6 @@
 //! What lies in the folders of a data set: split folders, class folders, files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
@@ -44,14 +44,10 @@ pub fn split_folders(folder: &ImageFolder, fractions: &Fractions) -> Result<Vec<
 /// The names of the class folders in `root/below`, sorted.
 pub fn class_folders(root: &Path, below: &str) -> Result<Vec<String>> {
     let folder = root.join(below);
-    let entries = std::fs::read_dir(&folder).map_err(|error| Error::io("read", &folder, error).as_usage())?;
     let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::io("read", &folder, error))?;
-        if !entry.path().is_dir() || is_hidden(&entry.file_name()) {
-            continue;
-        }
-        names.push(entry.file_name().into_string().map_err(|name| not_unicode(&folder.join(name)))?);
+    for path in entries(&folder)?.into_iter().filter(|path| path.is_dir()) {
+        let name = path.file_name().unwrap_or_default().to_owned();
+        names.push(name.into_string().map_err(|name| not_unicode(&folder.join(name)))?);
     }
     names.sort();
     if names.len() < 2 {
@@ -65,36 +61,39 @@ pub fn class_folders(root: &Path, below: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The images in `root/below` itself, beside the class folders, as paths below the root.
-pub fn images_beside_classes(root: &Path, below: &str) -> Result<Vec<String>> {
-    let folder = root.join(below);
-    let entries = std::fs::read_dir(&folder).map_err(|error| Error::io("read", &folder, error).as_usage())?;
+/// The images that lie in no class folder of a part, as paths below the root: beside class folders, beside the parts'
+/// folders, and in folders of the root that neither are parts nor hold any, such as a `testing` that was not named.
+pub fn images_beside(root: &Path, parts: &[(Split, String)]) -> Result<Vec<String>> {
     let mut images = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| Error::io("read", &folder, error))?.path();
-        if let Some(name) =
-            path.file_name().filter(|name| is_image(&path) && !is_hidden(name) && !path.is_dir())
-        {
-            images.push(join(below, &name.to_string_lossy()));
+    for (_, part) in parts {
+        images.extend(loose_images(root, part)?);
+    }
+    if parts.iter().any(|(_, part)| part.is_empty()) {
+        return Ok(images);
+    }
+    images.extend(loose_images(root, "")?);
+    for folder in entries(root)?.iter().filter(|path| path.is_dir()) {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let used = |name: &str| parts.iter().any(|(_, part)| Path::new(part).starts_with(name));
+        if let Some(name) = name.filter(|name| !used(name)) {
+            images.extend(files(root, name)?.0);
         }
     }
     Ok(images)
 }
 
-/// The images in folders of the root that are no parts and hold none, such as a `testing` that was not named.
-pub fn images_beside_parts(root: &Path, parts: &[(Split, String)]) -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(root).map_err(|error| Error::io("read", root, error).as_usage())?;
-    let mut images = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| Error::io("read", root, error))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_dir()) else {
-            continue;
-        };
-        if !name.starts_with('.') && !parts.iter().any(|(_, part)| Path::new(part).starts_with(name)) {
-            images.extend(files(root, name)?.0);
-        }
-    }
-    Ok(images)
+/// The images in `root/below` itself, as paths below the root.
+fn loose_images(root: &Path, below: &str) -> Result<Vec<String>> {
+    let paths = entries(&root.join(below))?.into_iter().filter(|path| is_image(path) && !path.is_dir());
+    Ok(paths.filter_map(|path| Some(join(below, &path.file_name()?.to_string_lossy()))).collect())
+}
+
+/// What lies in a folder and is not hidden.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::io("read", folder, error).as_usage())?;
+    let paths = entries.map(|entry| Ok(entry.map_err(|error| Error::io("read", folder, error))?.path()));
+    let shown = |path: &PathBuf| !path.file_name().is_some_and(is_hidden);
+    paths.filter(|path| path.as_ref().map_or(true, shown)).collect()
 }
 
 /// The images below a folder and the other files there, as paths below the root.
