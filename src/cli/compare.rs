@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::report::{self, Column, Overlay};
-use defrost::run::{self, RunDirectory};
+use defrost::run::{self, Averaged, RunDirectory};
 use defrost::store::disk;
 use defrost::{Error, Result};
 use serde_json::json;
@@ -18,6 +18,9 @@ pub struct Args {
     /// or `NAME/LABEL`, where `NAME/*` are all labelled runs of a name
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
+    /// Average over this setting too, as over `seed`: a dotted path such as `data.turtles.split.seed`
+    #[arg(long, value_name = "PATH")]
+    over: Vec<String>,
     /// Write `compare.svg`, `.png`, `.html`, `.csv` and `.json` into this folder
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -26,17 +29,20 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let mut runs: Vec<RunDirectory> = Vec::new();
+    let mut arguments: Vec<Vec<RunDirectory>> = Vec::new();
     for argument in &args.runs {
-        for run in args.folder.resolve_all(argument)? {
-            if !runs.contains(&run) {
-                runs.push(run);
-            }
+        let mut runs = args.folder.resolve_all(argument, console)?;
+        let named = |run: &RunDirectory| arguments.iter().flatten().any(|known| known == run);
+        for run in runs.iter().filter(|run| named(run)) {
+            console.warn(format!("`{argument}` names {} again: it has one row", run.path().display()));
         }
+        runs.retain(|run| !named(run));
+        arguments.push(runs);
     }
-    let overlay = run::overlay(&runs)?;
+    let overlay = run::overlay(&arguments, &Averaged::over(&args.over))?;
     let columns = overlay.columns();
     console.say(table(&overlay, &columns));
+    overlay.advice().iter().for_each(|advice| console.aside(advice));
     for run in overlay.groups.iter().flat_map(|group| &group.runs).filter(|run| run.state != "complete") {
         console.warn(format!("{}/{} is {}: what it has so far is compared", run.name, run.id, run.state));
     }
@@ -73,7 +79,7 @@ fn write(folder: &std::path::Path, overlay: &Overlay, document: &serde_json::Val
     Ok(written)
 }
 
-/// A line for each group, the columns set to the right.
+/// A line for each group, the columns set to the right; those of the test stand apart behind a bar.
 fn table(overlay: &Overlay, columns: &[Column]) -> String {
     let first = overlay.groups.iter().map(|group| group.label.chars().count()).max().unwrap_or(0);
     let shown = |column: &Column, row: usize| column.cells[row].replace('\u{a0}', " ");
@@ -81,16 +87,17 @@ fn table(overlay: &Overlay, columns: &[Column]) -> String {
         let cells = (0..column.cells.len()).map(|row| shown(column, row).chars().count());
         cells.chain([column.name.chars().count()]).max().unwrap_or(0)
     };
-    let mut lines = vec![
-        columns
-            .iter()
-            .fold(" ".repeat(first), |line, column| format!("{line}  {:>1$}", column.name, width(column))),
-    ];
+    let first_of_test = columns.iter().position(|column| column.of_test);
+    let line = |label: &str, cell: &dyn Fn(&Column) -> String| {
+        let start = format!("{label:first$}");
+        columns.iter().enumerate().fold(start, |line, (place, column)| {
+            let bar = if Some(place) == first_of_test { "  │" } else { "" };
+            format!("{line}{bar}  {:>1$}", cell(column), width(column))
+        })
+    };
+    let mut lines = vec![format!("\x1b[1m{}\x1b[0m", line("", &|column| column.name.clone()))];
     for (row, group) in overlay.groups.iter().enumerate() {
-        lines.push(columns.iter().fold(format!("{:first$}", group.label), |line, column| {
-            format!("{line}  {:>1$}", shown(column, row), width(column))
-        }));
+        lines.push(line(&group.label, &|column| shown(column, row)));
     }
-    lines[0] = format!("\x1b[1m{}\x1b[0m", lines[0]);
     lines.join("\n")
 }
