@@ -264,7 +264,7 @@ fn epoch_line(epoch: u32, epochs: u32, row: &[(String, f64)], best: bool) -> Str
 }
 
 /// `0:42`, `3:07`, `2:05:00`.
-fn clock(seconds: f64) -> String {
+pub(super) fn clock(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     let (hours, minutes, seconds) = (whole / 3600, whole % 3600 / 60, whole % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }

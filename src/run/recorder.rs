@@ -17,8 +17,8 @@ use crate::store::disk;
 /// Where the time comes from; the library has no clock of its own.
 type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Steps come many times a second; one in this long is kept.
-const STEP_INTERVAL: Duration = Duration::from_secs(10);
+/// Steps come many times a second; one in this long is kept, so that `status` can show how far an epoch is.
+const STEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Appends what happens to a run's `events.jsonl` and `log.txt`. While it lives, the run is live.
 pub struct Recorder {
