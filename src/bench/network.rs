@@ -50,7 +50,7 @@ impl NetworkBench {
         let model = Model::build_for(&settings.model(), settings.classes, settings.image_size);
         let stage = settings.stage()?;
         let table = ParameterTable::resolve(&model.description, &stage)
-            .map_err(|_| Error::failed("internal: the rules of the train stage to time do not hold"))?;
+            .map_err(|_| Error::bug("the rules of the train stage to time do not hold"))?;
         Ok(Self { settings, device: device.clone(), model, stage, table })
     }
 

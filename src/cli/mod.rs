@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
             console.fail(&error);
             ExitCode::from(match error.kind {
                 Kind::Usage => 2,
-                Kind::Failed => 1,
+                Kind::Failed | Kind::OutOfMemory | Kind::Bug => 1,
                 Kind::Interrupted => 130,
             })
         }

@@ -63,7 +63,7 @@ impl Engine {
     pub fn products(&self, product: &Product, count: usize, sums: DType) -> Result<()> {
         let [m, n, k] = product.dimensions;
         if m == 0 || n == 0 || k == 0 || count == 0 {
-            return Err(Error::failed(format!("internal: {count} products of [{m}, {k}] and [{k}, {n}]")));
+            return Err(Error::bug(format!("{count} products of [{m}, {k}] and [{k}, {n}]")));
         }
         let size = |size: usize| {
             i32::try_from(size).map_err(|_| Error::failed(format!("a matrix of {size} rows is too large")))
@@ -119,6 +119,6 @@ fn numbers(dtype: DType) -> Result<sys::cudaDataType_t> {
     match dtype {
         DType::F32 => Ok(sys::cudaDataType_t::CUDA_R_32F),
         DType::BF16 => Ok(sys::cudaDataType_t::CUDA_R_16BF),
-        other => Err(Error::failed(format!("internal: no product of {other:?}"))),
+        other => Err(Error::bug(format!("no product of {other:?}"))),
     }
 }

@@ -68,7 +68,7 @@ impl Engine {
 
     pub fn on(device: &Device) -> Result<Arc<Self>> {
         let Device::Cuda(device) = device else {
-            return Err(Error::failed("internal: a CUDA kernel was given a tensor of another device"));
+            return Err(Error::bug("a CUDA kernel was given a tensor of another device"));
         };
         let engine = engines().get(&device.id()).cloned();
         let engine = match engine {
@@ -155,7 +155,7 @@ impl Engine {
         match dtype {
             DType::F32 => self.uninitialised::<f32>(shape.into()),
             DType::BF16 => self.uninitialised::<half::bf16>(shape.into()),
-            other => Err(Error::failed(format!("internal: no kernel writes {other:?}"))),
+            other => Err(Error::bug(format!("no kernel writes {other:?}"))),
         }
     }
 
@@ -212,17 +212,17 @@ pub fn address(tensor: &Tensor) -> Result<Address> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, _)) = layout.contiguous_offsets() else {
         let shape = tensor.shape();
-        return Err(Error::failed(format!("internal: a tensor of shape {shape:?} is not contiguous")));
+        return Err(Error::bug(format!("a tensor of shape {shape:?} is not contiguous")));
     };
     let Storage::Cuda(storage) = &*storage else {
-        return Err(Error::failed("internal: a CUDA kernel was given a tensor of another device"));
+        return Err(Error::bug("a CUDA kernel was given a tensor of another device"));
     };
     let stream = storage.device.cuda_stream();
     let first = match tensor.dtype() {
         DType::F32 => storage.as_cuda_slice::<f32>()?.device_ptr(&stream).0,
         DType::BF16 => storage.as_cuda_slice::<half::bf16>()?.device_ptr(&stream).0,
         DType::U32 => storage.as_cuda_slice::<u32>()?.device_ptr(&stream).0,
-        other => return Err(Error::failed(format!("internal: no kernel reads {other:?}"))),
+        other => return Err(Error::bug(format!("no kernel reads {other:?}"))),
     };
     Ok(first + (start * tensor.dtype().size_in_bytes()) as Address)
 }

@@ -78,7 +78,7 @@ pub fn kernel(name: &str, dtype: DType) -> Result<String> {
     match dtype {
         DType::F32 => Ok(format!("{name}_f32")),
         DType::BF16 => Ok(format!("{name}_bf16")),
-        other => Err(Error::failed(format!("internal: no kernel computes in {other:?}"))),
+        other => Err(Error::bug(format!("no kernel computes in {other:?}"))),
     }
 }
 

@@ -71,7 +71,7 @@ impl<T: Copy> Readback<T> {
     /// The numbers, once they are there.
     pub fn wait(mut self) -> Result<Vec<T>> {
         let Some(landing) = &self.landing else {
-            return Err(Error::failed("internal: numbers of a GPU were read twice"));
+            return Err(Error::bug("numbers of a GPU were read twice"));
         };
         let read = || {
             landing.arrived.synchronize()?;

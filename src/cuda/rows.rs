@@ -30,7 +30,7 @@ pub fn block(x: &Tensor, start: usize, count: usize, block: usize) -> Result<Ten
 /// The rows of all pieces, in their order.
 pub fn joined(pieces: &[Tensor]) -> Result<Tensor> {
     let Some(first) = pieces.first() else {
-        return Err(Error::failed("internal: nothing to join"));
+        return Err(Error::bug("nothing to join"));
     };
     if pieces.len() == 1 {
         return Ok(first.clone());

@@ -39,11 +39,11 @@ impl Upload {
         let (Storage::Cpu(CpuStorage::F32(numbers)), Some((start, end))) =
             (&*storage, layout.contiguous_offsets())
         else {
-            return Err(Error::failed("internal: only batches of f32 are copied to the GPU"));
+            return Err(Error::bug("only batches of f32 are copied to the GPU"));
         };
         let numbers = &numbers[start..end];
         if numbers.is_empty() {
-            return Err(Error::failed("internal: an empty batch"));
+            return Err(Error::bug("an empty batch"));
         }
         let slot = self.slot(engine, numbers.len())?;
         // What lay here last must be on the device, and there in its tensor, before the next takes its place.

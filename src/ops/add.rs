@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub fn add(tape: &mut Tape, a: &Value, b: &Value) -> Result<Value> {
     let (left, right) = (a.tensor(), b.tensor());
     if left.dims() != right.dims() {
-        return Err(Error::failed(format!("internal: a sum of {:?} and {:?}", left.dims(), right.dims())));
+        return Err(Error::bug(format!("a sum of {:?} and {:?}", left.dims(), right.dims())));
     }
     let sum = sum_of(left, right)?;
     Ok(tape.record(&[a, b], sum, || Add))

@@ -161,16 +161,13 @@ pub(crate) use by_dtype;
 pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {
-        return Err(Error::failed(format!(
-            "internal: a tensor of shape {:?} is not contiguous",
-            tensor.shape()
-        )));
+        return Err(Error::bug(format!("a tensor of shape {:?} is not contiguous", tensor.shape())));
     };
     let Storage::Cpu(storage) = &*storage else {
         return Err(cpu_only(Location::caller()));
     };
     let Some(data) = T::storage(storage) else {
-        return Err(Error::failed(format!("internal: expected {:?}, found {:?}", T::DTYPE, tensor.dtype())));
+        return Err(Error::bug(format!("expected {:?}, found {:?}", T::DTYPE, tensor.dtype())));
     };
     Ok(f(&data[start..end]))
 }
@@ -200,7 +197,7 @@ pub fn with_optional_slice<T: Float, R>(
 pub fn with_slice_mut<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
     let change = Change { function: Cell::new(Some(f)), result: Cell::new(None), number: PhantomData };
     tensor.inplace_op1(&change)?;
-    change.result.take().ok_or_else(|| Error::failed("internal: a tensor was not changed"))
+    change.result.take().ok_or_else(|| Error::bug("a tensor was not changed"))
 }
 
 struct Change<T, F, R> {
@@ -240,7 +237,7 @@ pub fn narrowed<T: Float>(data: &[f64]) -> Vec<T> {
 }
 
 pub(crate) fn unsupported(dtype: DType) -> Error {
-    Error::failed(format!("internal: no operation computes in {dtype:?}"))
+    Error::bug(format!("no operation computes in {dtype:?}"))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub fn layer_norm(tape: &mut Tape, x: &Value, weight: &Value, bias: &Value, eps:
     let channels = x.tensor().dims().last().copied().unwrap_or(0);
     if channels == 0 || [weight, bias].iter().any(|value| value.tensor().dims() != [channels]) {
         let dims = [x, weight, bias].map(|value| value.tensor().dims().to_vec());
-        return Err(Error::failed(format!("internal: layer normalisation of {dims:?}")));
+        return Err(Error::bug(format!("layer normalisation of {dims:?}")));
     }
     on_cuda!(x.tensor(), cuda::forward(tape, x, weight, bias, eps));
     by_dtype!(x.tensor(), T => {

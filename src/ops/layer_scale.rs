@@ -21,7 +21,7 @@ pub fn layer_scale(tape: &mut Tape, x: &Value, gain: &Value, residual: &Value) -
     let dims = [x, gain, residual].map(|value| value.tensor().dims());
     let channels = gain.tensor().elem_count();
     if channels == 0 || dims[0].last() != Some(&channels) || dims[0] != dims[2] {
-        return Err(Error::failed(format!("internal: a layer scale of x, gain and residual of {dims:?}")));
+        return Err(Error::bug(format!("a layer scale of x, gain and residual of {dims:?}")));
     }
     let output = scaled(x.tensor(), gain.tensor(), residual.tensor())?;
     let keep = |needed: bool, value: &Value| needed.then(|| value.tensor().clone());

@@ -82,7 +82,7 @@ impl Profile {
     /// The machine lacks the profile, which [`Profile::current`] and [`Profile::supported`] never give.
     #[inline(always)]
     pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        assert!(self.is_supported(), "internal: this machine cannot compute under `{self}`");
+        assert!(self.is_supported(), "this machine cannot compute under `{self}`");
         // SAFETY: the machine has the features, as was just seen (cached loads).
         match self {
             #[cfg(target_arch = "x86_64")]

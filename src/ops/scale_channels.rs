@@ -21,7 +21,7 @@ pub fn scale_channels(tape: &mut Tape, x: &Value, scale: &Value) -> Result<Value
     let [images, height, width, channels] = image_dims(x)?;
     if scale.tensor().dims() != [images, channels] {
         let (x, scale) = (x.tensor().dims(), scale.tensor().dims());
-        return Err(Error::failed(format!("internal: {x:?} scaled by {scale:?}")));
+        return Err(Error::bug(format!("{x:?} scaled by {scale:?}")));
     }
     let pixels = height * width;
     let output = scaled(x.tensor(), scale.tensor(), pixels)?;

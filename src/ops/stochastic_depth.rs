@@ -24,9 +24,7 @@ pub fn stochastic_depth(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Strea
     let rows = x.tensor().dims().first().copied();
     if rows != Some(streams.len()) || !(0.0..=1.0).contains(&p) {
         let (dims, streams) = (x.tensor().dims(), streams.len());
-        return Err(Error::failed(format!(
-            "internal: stochastic depth of {dims:?} from {streams} streams, p = {p}"
-        )));
+        return Err(Error::bug(format!("stochastic depth of {dims:?} from {streams} streams, p = {p}")));
     }
     if p == 0.0 {
         return Ok(x.clone());

@@ -101,7 +101,7 @@ impl Feed for Few<'_> {
 
     fn train(&self, _: u32, _: usize) -> Result<Batches<'_>> {
         let first = self.feed.train(self.epoch, 0)?.next();
-        let first = first.unwrap_or_else(|| Err(Error::failed("internal: an epoch without a batch")));
+        let first = first.unwrap_or_else(|| Err(Error::bug("an epoch without a batch")));
         let first = first?;
         Ok(Box::new((0..self.batches_per_epoch()).map(move |index| self.batch(index, &first))))
     }

@@ -17,7 +17,7 @@ use crate::ops::on_cuda::on_cuda;
 /// from + share · (to − from): exactly `from` where the two are equal.
 pub fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
     if from.dims() != to.dims() || from.dtype() != to.dtype() {
-        return Err(Error::failed("internal: two tensors to be blended do not fit"));
+        return Err(Error::bug("two tensors to be blended do not fit"));
     }
     on_cuda!(from, cuda::blend(from, to, share));
     by_dtype!(from, T => {

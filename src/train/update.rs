@@ -57,9 +57,7 @@ impl Rule {
         let fits = buffers.len() == self.buffers().len()
             && buffers.iter().chain([gradient]).all(|tensor| tensor.dims() == value.dims());
         if !fits {
-            return Err(Error::failed(
-                "internal: a parameter, its gradient and its optimizer state do not fit",
-            ));
+            return Err(Error::bug("a parameter, its gradient and its optimizer state do not fit"));
         }
         on_cuda!(value, self.update_on_cuda(value, gradient, buffers, pace));
         by_dtype!(value, T => self.update_in::<T>(value, gradient, buffers, pace))

@@ -35,7 +35,7 @@ impl Rule {
                     arguments![count as i64, from, slope, velocity, momentum, weight_decay, lr, nesterov, to];
                 engine.numbers("sgd", count, arguments)?;
             }
-            _ => return Err(Error::failed("internal: an optimizer without its state")),
+            _ => return Err(Error::bug("an optimizer without its state")),
         }
         Ok(out)
     }
