@@ -68,7 +68,7 @@ impl NetworkBench {
     /// Images too small for the architecture, or too few of them for batch normalisation; a GPU whose memory is full.
     pub fn time(&self, clock: Clock) -> Result<Timing> {
         self.timed(clock).map_err(|error| match full(&error, &self.device) {
-            Some(gauge) => Error::failed(format!(
+            Some(gauge) => Error::out_of_memory(format!(
                 "the GPU's memory is full: a step on {} images takes more than the {} that are to be had",
                 self.settings.batch,
                 gigabytes(gauge.to_be_had()),

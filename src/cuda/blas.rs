@@ -7,6 +7,7 @@ use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result, sys};
 use candle_core::{CudaDevice, DType};
 
 use super::engine::{Address, Engine};
+use super::memory;
 use crate::error::{Error, Result};
 
 pub struct Blas(Arc<CudaBlas>);
@@ -93,16 +94,16 @@ impl Engine {
                 rows,
                 depth,
                 std::ptr::from_ref(&one).cast(),
-                right.address as *const c_void,
+                right.address.at as *const c_void,
                 numbers,
                 leading(right, depth, columns),
                 (k * n) as i64,
-                left.address as *const c_void,
+                left.address.at as *const c_void,
                 numbers,
                 leading(left, rows, depth),
                 (m * k) as i64,
                 std::ptr::from_ref(&before).cast(),
-                product.out as *mut c_void,
+                product.out.at as *mut c_void,
                 sums,
                 columns,
                 (m * n) as i64,
@@ -111,7 +112,11 @@ impl Engine {
                 sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
         }
-        .map_err(|error| Error::failed(format!("cuBLAS: {error} in a product of [{m}, {k}] and [{k}, {n}]")))
+        .map_err(|error| match error.0 {
+            sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => memory::too_small(error),
+            _ => Error::failed(format!("cuBLAS: {error} in a product of [{m}, {k}] and [{k}, {n}]"))
+                .caused_by(error),
+        })
     }
 }
 

@@ -63,7 +63,7 @@ impl Upload {
             engine.stream().wait(&slot.arrived)?;
             let bytes = size_of_val(numbers);
             // SAFETY: the tensor was made for as many numbers, of this stream's memory.
-            unsafe { result::memcpy_dtod_async(address, staging, bytes, engine.stream().cu_stream()) }?;
+            unsafe { result::memcpy_dtod_async(address.at, staging, bytes, engine.stream().cu_stream()) }?;
             slot.taken.record(engine.stream())
         };
         copy().map_err(failed)?;

@@ -3,8 +3,10 @@
 use candle_core::{DType, Tensor};
 
 use super::{AdamW, Pace, Rule};
-use crate::cuda::{Engine, address, arguments};
+use crate::cuda::{Engine, address, argument, arguments, optional};
 use crate::error::{Error, Result};
+
+argument!(AdamW<f32> => "AdamW");
 
 impl Rule {
     /// As [`Rule::update`], which has checked that all fits.
@@ -27,7 +29,7 @@ impl Rule {
                 engine.numbers("adamw", count, arguments)?;
             }
             (Self::Sgd { momentum, nesterov }, [] | [_]) => {
-                let velocity = buffers.first().map_or(Ok(0), address)?;
+                let velocity = optional(buffers.first())?;
                 let [momentum, weight_decay, lr] =
                     [momentum, pace.weight_decay, pace.lr].map(|factor| factor as f32);
                 let nesterov = i32::from(nesterov);
