@@ -50,6 +50,7 @@ fn forward<T: Float>(left: &Tensor, right: &Tensor) -> Result<Tensor> {
 
 multiversion! {
     fn add_all<T: Float>(left: &[T], right: &[T], out: &mut [MaybeUninit<T>]) {
+        assert!(left.len() == out.len() && right.len() == out.len());
         for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
             out.write(*left + *right);
         }

@@ -118,8 +118,8 @@ float!(
     f32,
     F32,
     [|x| sigmoid_of(Single(x)).0, |x| exponential_of(Single(x)).0, |x| normal_of(Single(x)).map(|x| x.0)],
-    std::arch::x86_64::__m512,
-    std::arch::x86_64::__m256
+    super::vector_x86::Avx512,
+    super::vector_x86::Avx2
 );
 #[cfg(not(target_arch = "x86_64"))]
 float!(
@@ -164,20 +164,15 @@ pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Re
         return Err(Error::bug(format!("a tensor of shape {:?} is not contiguous", tensor.shape())));
     };
     let Storage::Cpu(storage) = &*storage else {
-        return Err(cpu_only(Location::caller()));
+        let place = Location::caller();
+        return Err(Error::bug(format!(
+            "a tensor of a GPU came to the CPU's half of an operation ({place})"
+        )));
     };
     let Some(data) = T::storage(storage) else {
         return Err(Error::bug(format!("expected {:?}, found {:?}", T::DTYPE, tensor.dtype())));
     };
     Ok(f(&data[start..end]))
-}
-
-/// An operation without a CUDA half is told by the file that asks for numbers: `src/ops/NAME.rs`, or one below `NAME/`.
-fn cpu_only(caller: &Location) -> Error {
-    let parts: Vec<&str> = caller.file().split(['/', '\\']).collect();
-    let name = parts.iter().skip_while(|part| **part != "ops").nth(1).unwrap_or(&"this operation");
-    Error::failed(format!("`{}` does not compute on GPUs yet", name.trim_end_matches(".rs")))
-        .hint("set `device = \"cpu\"`")
 }
 
 /// [`with_slice`] of a tensor that may be absent.

@@ -114,6 +114,7 @@ multiversion! {
     /// out = residual + gain · x, row by row.
     fn weigh<T: Float>(x: &[T], gain: &[T], residual: &[T], out: &mut [MaybeUninit<T>]) {
         let channels = gain.len();
+        assert!(out.len().is_multiple_of(channels) && [x.len(), residual.len()] == [out.len(); 2]);
         let rows = x.chunks_exact(channels).zip(residual.chunks_exact(channels)).zip(out.chunks_exact_mut(channels));
         for ((x, residual), out) in rows {
             for channel in 0..channels {
@@ -127,6 +128,7 @@ multiversion! {
     /// out = gain · grad, row by row.
     fn product<T: Float>(grad: &[T], gain: &[T], out: &mut [MaybeUninit<T>]) {
         let channels = gain.len();
+        assert!(out.len().is_multiple_of(channels) && grad.len() == out.len());
         for (grad, out) in grad.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 out[channel].write(gain[channel] * grad[channel]);

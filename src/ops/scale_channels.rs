@@ -114,6 +114,7 @@ multiversion! {
         pixels: usize,
         out: &mut [MaybeUninit<T>],
     ) {
+        assert!(out.len().is_multiple_of(channels) && x.len() == out.len());
         for (row, (x, out)) in x.chunks_exact(channels).zip(out.chunks_exact_mut(channels)).enumerate() {
             let scale = &scale[(first + row) / pixels * channels..][..channels];
             for ((out, x), scale) in out.iter_mut().zip(x).zip(scale) {

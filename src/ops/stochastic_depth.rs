@@ -71,6 +71,7 @@ impl Backward for Rows {
 
 multiversion! {
     fn scale_rows<T: Float>(x: &[T], factors: &[T], width: usize, out: &mut [MaybeUninit<T>]) {
+        assert!(out.len().is_multiple_of(width) && x.len() == out.len() && factors.len() >= out.len() / width);
         for ((x, factor), out) in x.chunks_exact(width).zip(factors).zip(out.chunks_exact_mut(width)) {
             let dropped = *factor == T::ZERO;
             for (out, x) in out.iter_mut().zip(x) {

@@ -138,6 +138,7 @@ impl Backward for FirstToken {
 
 multiversion! {
     fn sum<T: Float>(left: &[T], right: &[T], out: &mut [MaybeUninit<T>]) {
+        assert!(left.len() == out.len() && right.len() == out.len());
         for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
             out.write(*left + *right);
         }

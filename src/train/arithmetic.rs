@@ -34,6 +34,7 @@ pub fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
 
 multiversion! {
     fn blend_chunk<T: Float>(from: &[T], to: &[T], share: T, out: &mut [MaybeUninit<T>]) {
+        assert!(from.len() == out.len() && to.len() == out.len());
         for ((out, from), to) in out.iter_mut().zip(from).zip(to) {
             out.write(*from + share * (*to - *from));
         }
@@ -56,6 +57,7 @@ pub fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
 
 multiversion! {
     fn scale_chunk<T: Float>(x: &[T], factor: T, out: &mut [MaybeUninit<T>]) {
+        assert!(x.len() == out.len());
         for (out, x) in out.iter_mut().zip(x) {
             out.write(*x * factor);
         }
