@@ -4,6 +4,7 @@ mod console;
 mod estimates;
 mod images;
 mod options;
+mod panics;
 mod progress;
 mod session;
 
@@ -87,14 +88,15 @@ struct Cli {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::new(cli.json);
-    let outcome = dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));
+    let command = || dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));
+    let outcome = panics::guarded(command);
     match outcome {
         Ok(code) => code,
         Err(error) => {
             console.fail(&error);
             ExitCode::from(match error.kind {
                 Kind::Usage => 2,
-                Kind::Failed => 1,
+                Kind::Failed | Kind::OutOfMemory | Kind::Bug => 1,
                 Kind::Interrupted => 130,
             })
         }

@@ -12,6 +12,7 @@ use defrost::run::{self, Interrupt, Options, Summary, Texts};
 use defrost::{Error, Result};
 use serde_json::json;
 
+use super::console::described;
 use super::estimates::{self, Estimates};
 use super::progress::Progress;
 use super::session::{Session, stop_on_signals};
@@ -67,7 +68,7 @@ fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Conso
             Err(error) => {
                 console.error(&error);
                 failed.push(label);
-                json!({ "error": { "message": error.message, "hint": error.hint } })
+                described(&error)
             }
         };
         document["label"] = json!(label);

@@ -10,6 +10,7 @@
 //!
 //! Decoding starts with the headers, so that a caller who knows the size can ask for a part of the picture, at a scale.
 
+use std::cell::Cell;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -121,9 +122,21 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     picture.decode(Scale::Whole, Region::whole(picture.size()), &mut Workspace::default())
 }
 
+thread_local! {
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in a decoder, where a panic is caught and told as the fault of the file.
+pub fn is_decoding() -> bool {
+    DECODING.get()
+}
+
 /// A broken file must not take the program down, whatever it does to a decoder.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the decoder gave up on it".into()))
+    let before = DECODING.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    DECODING.set(before);
+    outcome.unwrap_or_else(|_| Err("the decoder gave up on it".into()))
 }
 
 fn turns(orientation: Orientation) -> bool {

@@ -36,7 +36,7 @@ mod tests;
 
 pub use crate::pipeline::EvaluationSplit as Split;
 pub use dataset::{Dataset, Sample};
-pub use decode::{Picture, decode};
+pub use decode::{Picture, decode, is_decoding};
 pub use folders::{files, is_image};
 pub use images::Images;
 pub use jpeg::{Scale, Workspace};

@@ -116,7 +116,7 @@ impl<'a> FeatureStore<'a> {
         let path = rows.write(&self.set(made_of), &shape.unwrap_or_default())?;
         match set.add(Segment::open(&path)?) {
             true => Ok(()),
-            false => Err(Error::failed("internal: features of another shape than those in the store")),
+            false => Err(Error::bug("features of another shape than those in the store")),
         }
     }
 

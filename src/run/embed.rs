@@ -104,7 +104,7 @@ impl Embedded {
     /// One tensor `embeddings` [N, D], and the files as a JSON list in the metadata `defrost.files`.
     fn safetensors(&self) -> Result<Vec<u8>> {
         let bytes: Vec<u8> = self.rows.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
-        let internal = |error: String| Error::failed(format!("internal: cannot write embeddings: {error}"));
+        let internal = |error: String| Error::bug(format!("cannot write embeddings: {error}"));
         let shape = vec![self.rows.len(), self.dimension()];
         let tensor =
             TensorView::new(Dtype::F32, shape, &bytes).map_err(|error| internal(error.to_string()))?;
@@ -117,7 +117,7 @@ impl Embedded {
 
     /// A row for each file: its name, then its numbers, which read back to the bit.
     fn csv(&self) -> Result<Vec<u8>> {
-        let failed = |error: String| Error::failed(format!("internal: cannot write embeddings: {error}"));
+        let failed = |error: String| Error::bug(format!("cannot write embeddings: {error}"));
         let mut writer = csv::Writer::from_writer(Vec::new());
         let columns = (0..self.dimension()).map(|place| format!("embedding {place}"));
         writer

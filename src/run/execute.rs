@@ -206,7 +206,7 @@ impl Runner<'_> {
             let finished = self.finished[parent.stage].as_ref();
             finished.and_then(|finished| finished.files.get(parent.file()).copied()).ok_or_else(|| {
                 let above = &self.plan.stages[parent.stage].name;
-                Error::failed(format!("internal: `{above}` left no `{}` for `{}`", parent.file(), stage.name))
+                Error::bug(format!("`{above}` left no `{}` for `{}`", parent.file(), stage.name))
             })
         };
         let consumed = stage.parents.iter().map(consumed).collect::<Result<Vec<_>>>()?;

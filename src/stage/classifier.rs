@@ -84,7 +84,7 @@ impl Task for Classifier<'_> {
                 let (mean, losses) = ops::cross_entropy(tape, output, labels, loss.label_smoothing)?;
                 return Ok((mean, Reading { scores, labels: labels.clone(), losses, weights: None }));
             }
-            (Loss::Bce(_), _) => return Err(Error::failed("internal: a loss of labels for one class each")),
+            (Loss::Bce(_), _) => return Err(Error::bug("a loss of labels for one class each")),
             (Loss::CrossEntropy(loss), _) => {
                 let loss = ops::CrossEntropy { label_smoothing: loss.label_smoothing, class_weights };
                 ops::class_loss(tape, output, &targets.mixtures()?, &loss)
@@ -118,7 +118,7 @@ impl Task for Classifier<'_> {
     /// The meter counts what labels say, in training as in validation, where nobody teaches: the two can be compared.
     fn taught(&self, tape: &mut Tape, loss: Value, output: &Value, teacher: &Tensor) -> Result<Value> {
         let Some(distill) = &self.distill else {
-            return Err(Error::failed("internal: a teacher that nobody asked for"));
+            return Err(Error::bug("a teacher that nobody asked for"));
         };
         let taught = ops::distillation(tape, output, teacher, distill.temperature)?;
         ops::blended(tape, &loss, &taught, distill.weight)

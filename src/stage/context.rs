@@ -70,7 +70,7 @@ impl Context<'_> {
     }
 
     fn source_at(&self, place: usize) -> Result<&Path> {
-        let missing = || Error::failed("internal: this stage was not given a checkpoint that it reads");
+        let missing = || Error::bug("this stage was not given a checkpoint that it reads");
         self.sources.get(place).map(PathBuf::as_path).ok_or_else(missing)
     }
 
@@ -119,7 +119,7 @@ impl Context<'_> {
 /// alone can be told from another.
 pub(super) fn metadata(subject: &Subject, description: &Description) -> Result<BTreeMap<String, String>> {
     let classes = serde_json::to_string(&subject.classes)
-        .map_err(|error| Error::failed(format!("internal: cannot write the class list: {error}")))?;
+        .map_err(|error| Error::bug(format!("cannot write the class list: {error}")))?;
     let mut metadata = BTreeMap::from([
         ("defrost.arch".to_owned(), description.arch.clone()),
         ("defrost.classes".to_owned(), classes),

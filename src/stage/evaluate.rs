@@ -125,8 +125,7 @@ impl Evaluate {
     }
 
     pub fn execute(&self, context: &Context) -> Result<()> {
-        let dataset =
-            self.dataset.as_ref().ok_or_else(|| Error::failed("internal: an evaluation without images"))?;
+        let dataset = self.dataset.as_ref().ok_or_else(|| Error::bug("an evaluation without images"))?;
         if let Some(recognition) = &self.recognition {
             return recognition.execute(self, dataset, context);
         }

@@ -68,7 +68,7 @@ impl Task for Labeller<'_> {
 
     fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, Reading)> {
         let Targets::Labels(targets) = targets else {
-            return Err(Error::failed("internal: a loss of labels where images have one class each"));
+            return Err(Error::bug("a loss of labels where images have one class each"));
         };
         let weights = self.positive_weights.as_deref();
         let (mean, losses) = ops::binary_cross_entropy(tape, output, targets, weights)?;

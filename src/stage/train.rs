@@ -165,8 +165,7 @@ impl Train {
     }
 
     pub fn execute(&self, context: &Context) -> Result<()> {
-        let dataset =
-            self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
+        let dataset = self.dataset.as_ref().ok_or_else(|| Error::bug("a train stage without images"))?;
         let (subject, settings) = (&self.subject, &self.settings);
         match subject.multi_label {
             true => self.fit(&Labeller::of_training(subject, settings, Some(dataset)), dataset, context),
@@ -255,7 +254,7 @@ impl Train {
         progress: &Progress<M>,
     ) -> Result<Value> {
         let rows = &progress.history;
-        let last = rows.last().ok_or_else(|| Error::failed("internal: a stage without an epoch"))?;
+        let last = rows.last().ok_or_else(|| Error::bug("a stage without an epoch"))?;
         let metrics = Training {
             best: rows.iter().rev().find(|row| row.best).map(|row| host::history_row(row, &self.table)),
             last: host::history_row(last, &self.table),

@@ -168,7 +168,7 @@ fn require_norm<M>(norm: Option<Later<f64>>, progress: &Progress<M>) -> Result<(
 
 /// The number of a scalar.
 fn only(number: Later<f64>) -> Result<f64> {
-    number.read()?.first().copied().ok_or_else(|| Error::failed("internal: a scalar without a number"))
+    number.read()?.first().copied().ok_or_else(|| Error::bug("a scalar without a number"))
 }
 
 fn diverged<M>(progress: &Progress<M>, what: std::fmt::Arguments, at: &str) -> Error {

@@ -157,7 +157,7 @@ pub fn range_test<T: Task>(
             test.diverged = true;
             Ok(test)
         }
-        Ok(()) if !over => Err(Error::failed("internal: the range test ended before its steps")),
+        Ok(()) if !over => Err(Error::bug("the range test ended before its steps")),
         outcome => outcome.map(|()| test),
     }
 }

@@ -48,7 +48,7 @@ impl Targets {
         match self {
             Self::Classes(classes) => Ok(Cow::Borrowed(classes)),
             Self::Mixtures(mixtures) => Ok(mixtures.iter().map(Mixture::most).collect()),
-            Self::Labels(_) => Err(Error::failed("internal: labels where one class is asked for")),
+            Self::Labels(_) => Err(Error::bug("labels where one class is asked for")),
         }
     }
 
@@ -140,7 +140,7 @@ pub trait Task {
     /// # Errors
     /// The task has nobody to learn from.
     fn taught(&self, _: &mut Tape, _: Value, _: &Value, _: &Tensor) -> Result<Value> {
-        Err(Error::failed("internal: a teacher for a task that cannot be taught"))
+        Err(Error::bug("a teacher for a task that cannot be taught"))
     }
 
     /// The scores that are shown after every step: those that cost nothing to know.
