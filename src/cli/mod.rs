@@ -6,6 +6,7 @@ mod images;
 mod options;
 mod progress;
 mod session;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -85,6 +86,7 @@ struct Cli {
 }
 
 pub fn main() -> ExitCode {
+    signals::report_large_files();
     let cli = Cli::parse();
     let console = Console::new(cli.json);
     let outcome = dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));
