@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-/// What stands in front of a cell that would be run.
+/// The character put in front of a cell that would be run.
 const MARK: char = '\'';
 
 /// The version of what is written in place of such names, for recipes.

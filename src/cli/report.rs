@@ -39,7 +39,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         None => {
             let (page, file) = (report_html(&data), run.path().join("report.html"));
             if !std::fs::read(&file).is_ok_and(|there| there == page.as_bytes()) {
-                run.write("report.html", page.as_bytes())?;
+                let written = run.write("report.html", page.as_bytes());
+                written.map_err(|error| error.hint("write the page elsewhere with `--output FILE`"))?;
                 // A run that is just being done again seals itself.
                 if let (State::Complete, Some(runs), false) = (run.state(), runs_of(&run), run.is_live()) {
                     run.seal(&Store::open(runs))?;

@@ -26,7 +26,7 @@ impl Outcome {
     }
 }
 
-/// How a stage ends that does not come to its end.
+/// How a stage ends without a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stopped {
@@ -123,7 +123,7 @@ pub enum Event {
         seconds: f64,
         metrics: BTreeMap<String, f64>,
     },
-    /// A stage that did not come to its end; why, the run says when it ends.
+    /// A stage ended without a result; [`Event::RunFinished`] says why.
     StageStopped {
         stage: String,
         how: Stopped,

@@ -15,8 +15,8 @@ use crate::plan::{self, Plan};
 use crate::report::{self, ReportData};
 use crate::store::Store;
 
-/// Runs a plan in its run directory below `runs`. A run that fails or is interrupted in its stages is told as one, with
-/// the error and what became of each stage.
+/// Runs a plan in its run directory below `runs`. Where a stage fails or is interrupted, the summary has the error and the
+/// status of each stage.
 ///
 /// # Errors
 /// It cannot begin: what is asked for is not in the plan or not there, or the run directory cannot be written to.
@@ -63,7 +63,10 @@ pub fn execute(
             let statuses = look().unwrap_or_default();
             let summary =
                 complete::as_it_is(plan, &selection, &statuses, &directory, store, observer, &error);
-            return summary.ok_or(error);
+            return summary.ok_or_else(|| match error.hint {
+                Some(_) => error,
+                None => error.hint("name a folder of runs that can be written to with `--runs-dir`"),
+            });
         }
         begun => begun?,
     };
@@ -107,7 +110,7 @@ pub fn execute(
         Err(_) => State::Failed,
     };
     let stages = runner.summaries;
-    // What went wrong first is told: where the disk is full, this cannot be written either.
+    // The first error counts: on a full disk, the state cannot be written either.
     let (outcome, state) = match directory.set_state(state) {
         Err(error) if outcome.is_ok() => (Err(error), State::Failed),
         _ => (outcome, state),

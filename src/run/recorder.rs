@@ -13,7 +13,6 @@ use super::RunDirectory;
 use super::directory::{EVENTS, LOG};
 use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
-use crate::store::disk;
 use crate::store::lock::{self, Asked};
 
 /// Where the time comes from; the library has no clock of its own.
@@ -50,21 +49,19 @@ impl Recorder {
         waiting: &mut dyn FnMut(),
     ) -> Result<Self> {
         let path = run.path().join(EVENTS);
-        let mut told = false;
+        let mut waited = false;
         let (events, asked) = loop {
+            // Opened each time: the file may be deleted with its run while another process holds it.
             let events = lock::open(&path)?;
             let asked = lock::try_alone(&events)?;
-            // One that was deleted while it was held is not that of the run any more.
-            if asked.go_on() && disk::is_at(&events, &path) {
+            if asked.go_on() {
                 break (events, asked);
             }
             interrupt.check()?;
-            if !asked.go_on() {
-                if !std::mem::replace(&mut told, true) {
-                    waiting();
-                }
-                std::thread::sleep(Duration::from_millis(100));
+            if !std::mem::replace(&mut waited, true) {
+                waiting();
             }
+            std::thread::sleep(Duration::from_millis(100));
         };
         // A killed process may have left half a line, which must not spoil the next.
         if !fs::read(&path).is_ok_and(|text| text.is_empty() || text.ends_with(b"\n")) {

@@ -52,7 +52,7 @@ pub struct Summary {
     pub state: State,
     /// Those that were asked for.
     pub stages: Vec<StageSummary>,
-    /// Why it did not come to its end.
+    /// Why it did not finish.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
 }
@@ -65,7 +65,7 @@ pub struct StageSummary {
     pub seconds: f64,
     /// The stage's `metrics.json`, if it has one.
     pub metrics: Value,
-    /// Why it did not come to its end.
+    /// Why it did not finish.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -85,7 +85,7 @@ pub enum Ended {
     Resumed,
     Failed,
     Interrupted,
-    /// A stage ahead of it did not come to its end.
+    /// A stage before it did not finish.
     NotRun,
 }
 

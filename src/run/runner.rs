@@ -115,7 +115,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Tells of a stage that did not come to its end.
+    /// Reports a stage that did not finish.
     fn stopped(&mut self, stage: &Planned, error: &Error, seconds: f64) {
         let how = if error.kind == Kind::Interrupted { Stopped::Interrupted } else { Stopped::Failed };
         self.observer.event(&Event::StageStopped { stage: stage.name.clone(), how, seconds });

@@ -127,7 +127,7 @@ fn write(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     candle_core::safetensors::save(&tensors, &path).map_err(|error| Error::tensors("write", &path, error))?;
     let position = folder.join(POSITION);
     let written = std::fs::write(&position, &checkpoint.position)
-        // The tensors were written as a secret: whoever may read the one may read the other.
+        // The tensors were written as a secret, for the owner alone: give them the permissions of the other file.
         .and_then(|()| std::fs::set_permissions(&path, std::fs::metadata(&position)?.permissions()));
     written.map_err(|error| Error::io("write", &position, error))
 }

@@ -294,6 +294,8 @@ fn holder(dir: &Path) -> Result<Holder> {
         Asked::Held => Holder::Somebody,
         Asked::NoLocks => Holder::Unknown,
         Asked::Granted if disk::is_at(&file, &path) => Holder::Nobody(file),
+        // The lock of another file: this one was replaced, or the file system does not number its files for good.
+        Asked::Granted if dir.exists() => Holder::Unknown,
         Asked::Granted => Holder::Gone,
     })
 }

@@ -30,8 +30,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     again(write).map_err(|error| Error::io("write", path, error))
 }
 
-/// Shows a file to whoever looks while more is to come: whole, but not yet on the disk. It takes the name, and never
-/// writes into a file that has it, which may be one of the store's.
+/// Writes a file that is read while more is to come: whole, but not yet on the disk. It takes the name by a rename, and
+/// never writes into a file of that name, which may be a link to one of the store's.
 pub fn show(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         fs::create_dir_all(folder_of(path))?;
@@ -221,7 +221,7 @@ fn new_folder(parent: &Path) -> io::Result<tempfile::TempDir> {
 }
 
 /// Whether an open file is still the one at a path.
-pub fn is_at(file: &File, path: &Path) -> bool {
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -292,7 +292,7 @@ pub fn entries(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Whether nothing at a path or below it changed for some time, by the clock that stamps files there, which on a network
-/// is not this machine's. Where that cannot be told, it may have changed.
+/// is not this machine's. False where that is not known.
 pub(super) fn unchanged_for(path: &Path, time: Duration) -> bool {
     let modified =
         |metadata: io::Result<fs::Metadata>| metadata.and_then(|metadata| metadata.modified()).ok();

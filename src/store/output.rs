@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(fs::read(at("new/other.html")).unwrap(), b"three");
         let page = fs::metadata(at("new/page.html")).unwrap();
         assert_eq!(page.permissions().mode() & 0o777, 0o640);
-        assert_ne!(page.ino(), inode, "whoever reads the old page reads it to its end");
+        assert_ne!(page.ino(), inode, "a reader of the old page reads it to its end");
         assert_eq!(disk::entries(&at("new")).unwrap(), ["other.html", "page.html"]);
         symlink("round", at("round")).unwrap();
         assert!(write_output(&at("round"), b"").is_err());

@@ -104,7 +104,7 @@ fn a_loss_that_is_not_finite_names_step_rate_and_images_and_keeps_the_checkpoint
     assert!(document(&project.defrost(&["status", "colours", "--json"]))["error"].is_null());
 }
 
-/// The limit of a file's size stands for a full disk, which is told the same way; it ends no program by a signal.
+/// A limit of the file size is reported as a full disk is; no signal ends the program.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_that_cannot_be_written_is_named_with_what_helps() {
@@ -141,13 +141,13 @@ fn a_file_that_cannot_be_written_is_named_with_what_helps() {
     assert_eq!(project.run(&[]).manifest(), Project::new().run(&[]).manifest());
 }
 
-/// A finished run is a result, whoever may write to it.
+/// A finished run is a result also for a user who may not write to it.
 #[test]
 fn a_complete_run_that_cannot_be_written_to_is_a_result() {
     let project = Project::new();
     let run = project.run(&[]);
     let events = run.directory.join("events.jsonl");
-    // Not to be opened by anybody, be it root.
+    // A folder of that name cannot be opened by root either.
     std::fs::remove_file(&events).unwrap();
     std::fs::create_dir(&events).unwrap();
     let output = ended(project.start(&[]));

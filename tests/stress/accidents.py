@@ -207,8 +207,10 @@ class Accidents:
             try:
                 end = project.run(*EVERY_STEP)
                 self.judge("disk full", f"{size} bytes", end, [0, 1], project, words=[] if end.code == 0 else ["full", str(project.runs)])
-                mount(project.runs, "-o", "remount,size=1g", "tmpfs")
+                mount(project.runs, "-o", "remount,size=150m", "tmpfs")
                 self.judge("disk full", f"run after {size} bytes", project.run(), [0], project)
+                fill(project.runs)
+                self.judge("disk full", "a finished run", project.run(), [0], project)
             finally:
                 subprocess.run(["umount", str(project.runs)], check=False)
             project.remove()
@@ -241,6 +243,16 @@ def mount(folder, *arguments):
     """Mounts something at a folder, where that is allowed."""
     done = subprocess.run(["mount", *arguments, str(folder)], capture_output=True) if os.geteuid() == 0 else None
     return done is not None and done.returncode == 0
+
+
+def fill(folder):
+    """Leaves no space on a disk."""
+    with open(folder / "fill", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
 
 
 def spoil(path: Path, how, draws):

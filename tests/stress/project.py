@@ -110,7 +110,7 @@ class Project:
         environment = dict(os.environ, NO_COLOR="1", **({"LD_PRELOAD": str(shim)} if shim else {}))
 
         def prepare():
-            # Whoever starts this script under nohup does not mean the runs.
+            # This script may be started under nohup; the runs are not.
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             if file_bytes:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes,) * 2)
@@ -155,7 +155,7 @@ def digest(data):
 
 
 def ended(child, patience=PATIENCE):
-    """Waits for the end of a program; one that stands still is killed."""
+    """Waits for the end of a program, and kills one that hangs."""
     try:
         out, err = child.communicate(timeout=patience)
         hung = False

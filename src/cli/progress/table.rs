@@ -13,7 +13,7 @@ pub struct Ended {
     pub status: &'static str,
     /// None of one that took none.
     pub seconds: Option<f64>,
-    /// How far it came, of one that did not come to its end.
+    /// Of a stage that did not finish, the last epoch that ended.
     pub reached: Option<String>,
     pub metrics: BTreeMap<String, f64>,
 }
