@@ -1,12 +1,16 @@
 //! The one error of the library: what went wrong, whose move it is, and what to do about it.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::path::Path;
+
+use serde::Serialize;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Whose move it is; the binary turns it into the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The file, an input or the command line is wrong: exit code 2.
     Usage,
@@ -20,30 +24,18 @@ pub enum Kind {
     Interrupted,
 }
 
-impl Kind {
-    /// The word for it in JSON documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Usage => "usage",
-            Self::Failed => "failed",
-            Self::OutOfMemory => "out_of_memory",
-            Self::Bug => "bug",
-            Self::Interrupted => "interrupted",
-        }
-    }
-}
-
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error that names the thing, the place and the cause, and where possible the cure.
 ///
 /// `message` is lowercase and without a full stop; `hint` is one imperative sentence. The message says all that a person
 /// needs; [`source`](std::error::Error::source) is the cause as a value, for code that asks what it was.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Error {
     pub kind: Kind,
     pub message: String,
     pub hint: Option<String>,
+    #[serde(skip)]
     source: Option<Source>,
 }
 
@@ -77,14 +69,12 @@ impl Error {
         Self::new(Kind::Interrupted, message)
     }
 
-    /// An I/O failure on a path: `cannot read `x.toml`: permission denied`.
-    pub fn io(action: &str, path: &Path, error: std::io::Error) -> Self {
-        let cause = match error.kind() {
-            std::io::ErrorKind::NotFound => "no such file or folder".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => error.to_string(),
-        };
-        Self::failed(format!("cannot {action} `{}`: {cause}", path.display())).caused_by(error)
+    /// An I/O failure on a path: `cannot read `x.toml`: permission denied`; where something is full or broken, with what
+    /// helps.
+    pub fn io(action: &str, path: &Path, error: io::Error) -> Self {
+        let (cause, cure) = cause(&error);
+        let failed = Self::failed(format!("cannot {action} `{}`: {cause}", path.display()));
+        Self { hint: cure.map(str::to_owned), ..failed.caused_by(error) }
     }
 
     /// Keeps the cause as a value.
@@ -110,6 +100,43 @@ impl Error {
     }
 }
 
+/// Why an operation on a file failed, in plain words, and what helps where the system, and not a name, is to blame.
+fn cause(error: &io::Error) -> (String, Option<&'static str>) {
+    let (cause, cure) = match error.kind() {
+        ErrorKind::NotFound => ("no such file or folder", None),
+        ErrorKind::PermissionDenied => ("permission denied", None),
+        ErrorKind::StorageFull => (
+            "the disk is full",
+            Some("free some space, such as with `defrost gc`, and run the same command again"),
+        ),
+        ErrorKind::QuotaExceeded => (
+            "the disk quota is used up",
+            Some("free some space, such as with `defrost gc`, and run the same command again"),
+        ),
+        ErrorKind::FileTooLarge => (
+            "the file is larger than the system allows",
+            Some(
+                "raise the limit, as with `ulimit -f unlimited`, or use a file system that takes larger files",
+            ),
+        ),
+        ErrorKind::ReadOnlyFilesystem => (
+            "the file system is read-only",
+            Some("name a folder that can be written to, such as with `--runs-dir`"),
+        ),
+        _ if is_device_failure(error) => (
+            "the disk reports an input/output error",
+            Some("look for failures of the disk in the system's log, and run the same command again"),
+        ),
+        _ => return (error.to_string(), None),
+    };
+    (cause.to_owned(), cure)
+}
+
+/// EIO, for which the standard library has no kind.
+fn is_device_failure(error: &io::Error) -> bool {
+    cfg!(unix) && error.raw_os_error() == Some(5)
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -120,6 +147,22 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let source: &(dyn std::error::Error + 'static) = self.source.as_deref()?;
         Some(source)
+    }
+}
+
+impl Error {
+    /// A failure to read or write tensors at a path.
+    pub fn tensors(action: &str, path: &Path, error: candle_core::Error) -> Self {
+        use candle_core::Error as Candle;
+        match error {
+            Candle::Io(error) | Candle::SafeTensor(safetensors::SafeTensorError::IoError(error)) => {
+                Self::io(action, path, error)
+            }
+            Candle::WithBacktrace { inner, .. } | Candle::WithPath { inner, .. } => {
+                Self::tensors(action, path, *inner)
+            }
+            error => Self::failed(format!("cannot {action} `{}`: {error}", path.display())),
+        }
     }
 }
 
@@ -208,5 +251,26 @@ mod tests {
         assert_eq!((error.kind, error.message.lines().count()), (Kind::Bug, 1), "{error}");
         let error = Error::from(candle_core::Error::Msg("the file ends early".into()));
         assert_eq!((error.kind, &*error.message), (Kind::Failed, "tensor error: the file ends early"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_or_broken_disk_is_named_with_a_cure() {
+        for (code, cause, cure) in [
+            (28, "the disk is full", "defrost gc"),
+            (122, "the disk quota is used up", "defrost gc"),
+            (27, "the file is larger than the system allows", "ulimit -f"),
+            (30, "the file system is read-only", "--runs-dir"),
+            (5, "the disk reports an input/output error", "log"),
+        ] {
+            let error = Error::io("write", Path::new("a/b"), io::Error::from_raw_os_error(code));
+            assert_eq!(error.message, format!("cannot write `a/b`: {cause}"));
+            assert!(error.hint.is_some_and(|hint| hint.contains(cure)), "{cause}");
+        }
+        let missing = Error::io("read", Path::new("a"), ErrorKind::NotFound.into());
+        assert_eq!(
+            (missing.message.as_str(), missing.hint),
+            ("cannot read `a`: no such file or folder", None)
+        );
     }
 }

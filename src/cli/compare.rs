@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use defrost::report::{self, Column, Overlay};
 use defrost::run::{self, Averaged, RunDirectory};
-use defrost::store::disk;
-use defrost::{Error, Result};
+use defrost::{Error, Result, store};
 use serde_json::json;
 
 use super::{Console, RunsOptions};
@@ -73,7 +72,7 @@ fn write(folder: &std::path::Path, overlay: &Overlay, document: &serde_json::Val
     let mut written = Vec::new();
     for (name, bytes) in files {
         let path = folder.join(name);
-        disk::write_atomically(&path, &bytes)?;
+        store::write_output(&path, &bytes)?;
         written.push(path);
     }
     Ok(written)

@@ -22,12 +22,6 @@ pub fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-/// An error as a JSON document has it.
-pub fn described(error: &Error) -> serde_json::Value {
-    let Error { kind, message, hint, .. } = error;
-    serde_json::json!({ "error": { "kind": kind.as_str(), "message": message, "hint": hint } })
-}
-
 impl Console {
     pub fn new(json: bool) -> Self {
         Self { json, documented: Cell::new(false), failure: RefCell::new(None) }
@@ -110,7 +104,7 @@ impl Console {
     pub fn fail(&self, error: &Error) {
         self.error(error);
         if self.json && !self.documented.get() {
-            self.document(&described(error));
+            self.document(&serde_json::json!({ "error": error }));
         }
     }
 

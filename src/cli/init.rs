@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use defrost::data::Dataset;
-use defrost::{Error, Result, pipeline};
+use defrost::{Error, Result, pipeline, store};
 use serde_json::json;
 
 use super::Console;
@@ -68,7 +68,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let text = fill(&args)?;
     fs::create_dir_all(&args.dir).map_err(|error| Error::io("make", &args.dir, error))?;
     for (path, content) in [(&schema, &json), (&pipeline, &text)] {
-        fs::write(path, content).map_err(|error| Error::io("write", path, error))?;
+        store::write_output(path, content.as_bytes())?;
     }
     let mut next = vec![format!("defrost validate {}", pipeline.display())];
     if args.weights.is_none() {

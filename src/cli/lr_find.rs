@@ -10,11 +10,12 @@ use defrost::plan::{Parent, Planned};
 use defrost::report;
 use defrost::stage::{Checkpoints, Context, Train, Work};
 use defrost::train::{Range, RangeTest};
-use defrost::{Error, Result};
+use defrost::{Error, Result, store};
 use serde_json::json;
 
 use super::progress::Progress;
-use super::session::{Session, stop_on_signals};
+use super::session::Session;
+use super::signals::stop_on_signals;
 use super::{Console, PipelineOptions};
 
 #[derive(clap::Args)]
@@ -167,7 +168,7 @@ fn write(folder: &Path, stage: &str, test: &RangeTest) -> Result<Vec<PathBuf>> {
     ];
     let file = |(name, bytes): (&str, Vec<u8>)| {
         let path = folder.join(name);
-        std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))?;
+        store::write_output(&path, &bytes)?;
         Ok(path)
     };
     contents.into_iter().map(file).collect()

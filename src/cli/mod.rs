@@ -7,6 +7,7 @@ mod options;
 mod panics;
 mod progress;
 mod session;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -86,6 +87,7 @@ struct Cli {
 }
 
 pub fn main() -> ExitCode {
+    signals::report_large_files();
     let cli = Cli::parse();
     let console = Console::new(cli.json);
     let command = || dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));

@@ -1,9 +1,10 @@
-//! A list of pairs of images, as a table with the columns `first` and `second`.
+//! A list of pairs of images, as a table with the columns `first` and `second`, such as our own `hardest_pairs.csv`.
 
 use std::collections::BTreeMap;
 
 use super::Split;
 use super::dataset::Dataset;
+use crate::cells;
 use crate::error::{Error, Result};
 
 /// The pairs that `text` lists, each as the places of two samples of one part.
@@ -32,7 +33,8 @@ pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(us
         let line = row.position().map_or(0, |position| position.line());
         let [first, second] = columns.map(|column| {
             let path = row.get(column).unwrap_or_default();
-            places.get(path).copied().ok_or_else(|| {
+            let place = places.get(path).or_else(|| places.get(cells::name(path)));
+            place.copied().ok_or_else(|| {
                 Error::usage(format!("line {line}: `{path}` is no image of the {} split", split.name()))
                     .hint("paths start below the data set's `root`, such as `ada/1.jpg`")
             })
@@ -74,12 +76,14 @@ mod tests {
                 sample("ada/2.jpg", 0, Split::Train),
                 sample("bo/1.jpg", 1, Split::Test),
                 sample("bo/2.jpg", 1, Split::Test),
+                sample("=1.jpg", 1, Split::Test),
             ],
             ignored: Vec::new(),
         };
         let read = |text: &str| read_pairs(text, &dataset, Split::Test);
-        let text = "same,first,second\nno, ada/1.jpg ,bo/2.jpg\nyes,bo/2.jpg,bo/1.jpg\n";
-        assert_eq!(read(text).unwrap(), [(0, 3), (3, 2)]);
+        let text =
+            "same,first,second\nno, ada/1.jpg ,bo/2.jpg\nyes,bo/2.jpg,bo/1.jpg\nno,ada/1.jpg,'=1.jpg\n";
+        assert_eq!(read(text).unwrap(), [(0, 3), (3, 2), (0, 4)]);
         for (text, mistake) in [
             ("first,second\nada/1.jpg,ada/2.jpg\n", "line 2: `ada/2.jpg` is no image of the test split"),
             (

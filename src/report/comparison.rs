@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::text::count;
+use crate::cells;
 
 /// Runs to be compared, in the order they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -273,7 +274,8 @@ pub fn overlay_csv(overlay: &Overlay) -> String {
             let Some(Measure { mean, sd, n }) = measure else { continue };
             let sd = sd.map(|sd| sd.to_string()).unwrap_or_default();
             let part = group.parts.get(name).map_or("", |part| part.name());
-            let row = [&group.label, name, &mean.to_string(), &sd, &n.to_string(), part];
+            let [label, name] = [group.label.as_str(), name].map(cells::text);
+            let row = [&*label, &*name, &mean.to_string(), &sd, &n.to_string(), part];
             writer.write_record(row).expect(IN_MEMORY);
         }
     }

@@ -6,6 +6,7 @@
 
 mod broken;
 mod compare;
+mod complete;
 mod directory;
 mod earlier;
 mod embed;
@@ -18,6 +19,8 @@ mod predict;
 mod record;
 mod recorder;
 mod request;
+mod results;
+mod runner;
 mod selection;
 #[cfg(test)]
 mod tests;
@@ -36,5 +39,5 @@ pub use overview::{Failure, Monitored, RunSummary, StageSummary, StepProgress, l
 pub use predict::{Prediction, Predictor};
 pub use record::{RunRecord, StageRecord};
 pub use recorder::{Recorder, happened};
-pub use request::{Options, StageSummary as Done, Summary, Texts};
+pub use request::{Ended, Options, StageSummary as Done, Summary, Texts};
 pub use verify::{FrozenProof, Problem, Verification, verify};

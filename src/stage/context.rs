@@ -12,6 +12,7 @@ use crate::events::{Event, Interrupt, Observer};
 use crate::features::FeatureStore;
 use crate::model::{Description, State};
 use crate::report;
+use crate::store::disk;
 use crate::weights::{self, Dialect, LoadRules, Source};
 
 /// The weights of a `load_weights` or `init_weights` stage.
@@ -92,8 +93,7 @@ impl Context<'_> {
     /// Shows a file to whoever looks while the stage runs.
     pub fn live(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let Some(folder) = self.live else { return Ok(()) };
-        let path = folder.join(name);
-        std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))
+        disk::show(&folder.join(name), bytes)
     }
 
     /// Reads one of the checkpoints consumed: all of it, under the very names and shapes of the model.

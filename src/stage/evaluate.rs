@@ -91,6 +91,7 @@ impl Evaluate {
                 data::VERSIONS,
                 self.subject().metrics_versions(),
                 report::VERSIONS,
+                self.subject().names_versions(dataset, &[self.split]),
             ]),
         });
         match &self.members[..] {
@@ -120,6 +121,7 @@ impl Evaluate {
                 data::VERSIONS,
                 metrics::EMBEDDING_VERSIONS,
                 report::RECOGNITION_VERSIONS,
+                self.subject().names_versions(dataset, &self.parts()),
             ]),
         }))
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::cells;
 use crate::data::{Dataset, Split};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
@@ -64,6 +65,17 @@ impl Subject {
     /// The versions of what measures its predictions.
     pub(super) fn metrics_versions(&self) -> &'static [(&'static str, u32)] {
         if self.multi_label { metrics::LABEL_VERSIONS } else { metrics::VERSIONS }
+    }
+
+    /// The versions of how the names of classes and images are written into tables.
+    pub(super) fn names_versions(
+        &self,
+        dataset: &Dataset,
+        parts: &[Split],
+    ) -> &'static [(&'static str, u32)] {
+        let shown = dataset.samples.iter().filter(|sample| parts.contains(&sample.split));
+        let paths = shown.map(|sample| sample.path.as_str());
+        cells::versions(self.classes.iter().map(String::as_str).chain(paths))
     }
 }
 

@@ -116,6 +116,7 @@ impl Train {
                 self.subject.metrics_versions(),
                 report::VERSIONS,
                 weights::VERSIONS,
+                self.subject.names_versions(dataset, &[Split::Train, Split::Validation]),
             ]),
         });
         if let Some(features) = settings.features.as_ref().filter(|features| **features != Default::default())
