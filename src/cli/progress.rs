@@ -130,6 +130,7 @@ impl Screen {
                     status: outcome.as_str(),
                     seconds: (*outcome != Outcome::Cached).then_some(*seconds),
                     reached: None,
+                    below: None,
                     metrics: metrics.clone(),
                 };
                 if *outcome != Outcome::Cached {
@@ -143,6 +144,15 @@ impl Screen {
                 }
                 self.ended.push(finished);
             }
+            Event::StageDeclined { stage, source, message, causes } => {
+                self.say(&format!("\x1b[1;33mwarning\x1b[0m: stage `{stage}` {message}"));
+                for cause in causes {
+                    self.say(&format!("{:>9}{cause}", ""));
+                }
+                if let Some(ended) = self.ended.iter_mut().find(|ended| ended.stage == *stage) {
+                    ended.below = Some(source.clone());
+                }
+            }
             Event::StageStopped { stage, how, seconds } => {
                 self.hide();
                 let reached = self.epoch.map(|(epoch, epochs)| format!("after epoch {epoch} of {epochs}"));
@@ -151,6 +161,7 @@ impl Screen {
                     status: how.as_str(),
                     seconds: Some(*seconds),
                     reached,
+                    below: None,
                     metrics: BTreeMap::new(),
                 });
             }
@@ -176,6 +187,7 @@ impl Screen {
                     status: "not run",
                     seconds: None,
                     reached: None,
+                    below: None,
                     metrics: BTreeMap::new(),
                 });
             }

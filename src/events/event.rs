@@ -129,6 +129,15 @@ pub enum Event {
         how: Stopped,
         seconds: f64,
     },
+    /// A train stage whose best epoch is worse than the weights it started from.
+    StageDeclined {
+        stage: String,
+        /// The train stage it started from.
+        source: String,
+        /// What the numbers say, and the likely causes with what to try.
+        message: String,
+        causes: Vec<String>,
+    },
     /// What a computed stage took, and what was expected where something was.
     StageCost {
         stage: String,

@@ -163,6 +163,10 @@ fn sentence(event: &Event) -> Option<String> {
         Event::CheckpointWritten { stage, epoch, step } => {
             format!("stage {stage}: checkpoint at epoch {epoch}, step {step}")
         }
+        Event::StageDeclined { stage, message, causes, .. } => {
+            let causes = causes.iter().map(|cause| format!("; {cause}")).collect::<String>();
+            format!("warning: stage {stage}: {message}{causes}")
+        }
         Event::Warning { stage, message } => match stage {
             Some(stage) => format!("warning: stage {stage}: {message}"),
             None => format!("warning: {message}"),

@@ -17,7 +17,8 @@ use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Interrupt, Observer, Outcome, Stopped};
 use crate::features::FeatureStore;
 use crate::plan::{self, Parent, Plan, Planned, StageStatus};
-use crate::stage::{Checkpoints, Context};
+use crate::report::{Decline, ReportData};
+use crate::stage::{Checkpoints, Context, Work};
 use crate::store::{self, Attempt, Begun, Finished, Store};
 
 pub(super) fn since(clock: Clock, start: SystemTime) -> f64 {
@@ -100,6 +101,7 @@ impl Runner<'_> {
             seconds,
             metrics: numbers(&metrics),
         });
+        self.report_decline(stage)?;
         if status != Outcome::Cached {
             let expected = self.options.expected.get(&stage.name);
             self.observer.event(&Event::StageCost {
@@ -112,6 +114,26 @@ impl Runner<'_> {
         }
         self.summaries.push(StageSummary::of(stage, status.into(), seconds, metrics));
         self.finished.push(Some(finished));
+        Ok(())
+    }
+
+    /// Reports a train stage that ends below the one it started from, cached or not: the weights are what they are.
+    fn report_decline(&self, stage: &Planned) -> Result<()> {
+        let starts_trained =
+            stage.parents.iter().any(|parent| matches!(self.plan.stages[parent.stage].work, Work::Train(_)));
+        if !matches!(stage.work, Work::Train(_)) || !starts_trained {
+            return Ok(());
+        }
+        let stages = ReportData::read(self.directory.path())?.stages;
+        let own = stages.iter().find(|read| read.name == stage.name);
+        if let Some(decline) = own.and_then(|own| Decline::of(own, &stages)) {
+            self.observer.event(&Event::StageDeclined {
+                stage: stage.name.clone(),
+                message: format!("ends {}", decline.headline()),
+                source: decline.source,
+                causes: decline.causes,
+            });
+        }
         Ok(())
     }
 

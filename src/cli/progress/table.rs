@@ -15,10 +15,18 @@ pub struct Ended {
     pub seconds: Option<f64>,
     /// Of a stage that did not finish, the last epoch that ended.
     pub reached: Option<String>,
+    /// The train stage it started from, where it ends below that one.
+    pub below: Option<String>,
     pub metrics: BTreeMap<String, f64>,
 }
 
 impl Ended {
+    /// How far it came, or its result and whether its source was better.
+    fn shown(&self) -> String {
+        let result = self.reached.clone().or_else(|| self.result()).unwrap_or_default();
+        self.below.iter().fold(result, |result, source| format!("{result}, below {source}"))
+    }
+
     /// The one number that a person asks for first.
     pub fn result(&self) -> Option<String> {
         let named = [
@@ -58,7 +66,7 @@ pub fn table(rows: &[Ended]) -> String {
             row.stage.clone(),
             row.status.to_owned(),
             row.seconds.map(duration).unwrap_or_default(),
-            row.reached.clone().or_else(|| row.result()).unwrap_or_default(),
+            row.shown(),
             parameters("trainable_parameters"),
             parameters("frozen_parameters"),
         ]

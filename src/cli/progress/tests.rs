@@ -37,6 +37,7 @@ fn the_closing_table_lines_up() {
         status,
         seconds,
         reached: None,
+        below: None,
         metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
     };
     let counts =
