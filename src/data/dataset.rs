@@ -138,13 +138,14 @@ impl Dataset {
         for (&index, key) in training.iter().zip(&keys) {
             self.samples[index].split = fractions.part(key);
         }
-        let classes = |index: usize| if settings.stratify { &self.samples[index].classes[..] } else { &[0] };
+        let classes =
+            |index: usize| if settings.require_classes { &self.samples[index].classes[..] } else { &[0] };
         let mut members: BTreeSet<(u32, &str)> = BTreeSet::new();
         for (&index, key) in training.iter().zip(&keys) {
             members.extend(classes(index).iter().map(|class| (*class, key.as_str())));
         }
         let Some((class, part)) = gap(&members, fractions) else { return Ok(()) };
-        let what = if settings.stratify {
+        let what = if settings.require_classes {
             format!("no image of class `{}` falls into the {} part", self.classes[class as usize], name(part))
         } else {
             format!("no image falls into the {} part", name(part))
@@ -153,8 +154,8 @@ impl Dataset {
         let better = (0..tries).find(|&seed| gap(&members, &Fractions { seed, ..*fractions }).is_none());
         let hint = match better {
             Some(seed) => format!("set `split.seed = {seed}`, which leaves no part empty"),
-            None if settings.stratify => {
-                "raise the share, add images, or set `split.stratify = false` to allow it".to_owned()
+            None if settings.require_classes => {
+                "raise the share, add images, or set `split.require_classes = false` to allow it".to_owned()
             }
             None => "raise the share or add images".to_owned(),
         };

@@ -86,6 +86,7 @@ pub(super) fn default_image_size() -> usize {
 /// therefore hold on average. Fractions part the training folder where folders are given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
 pub struct Split {
     /// The share of images (or groups) held out for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
@@ -93,8 +94,8 @@ pub struct Split {
     /// The share of images (or groups) held out for the final test.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
-    /// Demands images of every class in every part; `false` lets a part lack a class.
-    pub stratify: bool,
+    /// Demands an image of every class in every part; `false` lets a part lack a class. It balances nothing.
+    pub require_classes: bool,
     /// Another seed, another split. Independent of the pipeline's seed.
     pub seed: u64,
     /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$` also match at each `/`.
@@ -105,7 +106,7 @@ pub struct Split {
 
 impl Default for Split {
     fn default() -> Self {
-        Self { validation: 0.0, test: 0.0, stratify: true, seed: 0, group: None, folders: None }
+        Self { validation: 0.0, test: 0.0, require_classes: true, seed: 0, group: None, folders: None }
     }
 }
 

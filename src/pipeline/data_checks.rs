@@ -40,7 +40,7 @@ fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<(&str, &str)>
         let changed = [
             ("validation", split.validation != usual.validation),
             ("test", split.test != usual.test),
-            ("stratify", split.stratify != usual.stratify),
+            ("require_classes", split.require_classes != usual.require_classes),
             ("seed", split.seed != usual.seed),
             ("group", split.group != usual.group),
         ];
