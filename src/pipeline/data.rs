@@ -100,7 +100,7 @@ pub struct Split {
     pub seed: u64,
     /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$` also match at each `/`.
     pub group: Option<String>,
-    /// Folders below `root` that hold the parts; a part with a folder has no fraction.
+    /// Folders below `root` that hold the parts; a part with a folder has no fraction, one without may have a fraction of the training folder.
     pub folders: Option<SplitFolders>,
 }
 
@@ -114,7 +114,10 @@ impl Split {
     /// The parts it makes.
     pub fn parts(&self) -> Parts {
         match &self.folders {
-            Some(folders) => Parts { validation: folders.validation.is_some(), test: folders.test.is_some() },
+            Some(folders) => Parts {
+                validation: folders.validation.is_some() || self.validation > 0.0,
+                test: folders.test.is_some() || self.test > 0.0,
+            },
             None => Parts { validation: self.validation > 0.0, test: self.test > 0.0 },
         }
     }
@@ -142,7 +145,7 @@ pub enum Broken {
     /// The stage fails and names the file.
     #[default]
     Error,
-    /// The image is left out and counted in the metrics.
+    /// The image is left out and counted in the metrics; one that cannot be opened at all is left out ahead of the run, and told.
     Skip,
 }
 

@@ -65,6 +65,11 @@ impl Csv {
         self.labels_column.is_some() || self.label_columns.is_some()
     }
 
+    /// Whether the file itself says which classes or labels there are.
+    pub fn names_classes(&self) -> bool {
+        self.classes.is_some() || self.label_columns.is_some()
+    }
+
     pub fn separator(&self) -> &str {
         self.separator.as_deref().unwrap_or(";")
     }
@@ -104,7 +109,7 @@ pub struct TableSplit {
     /// A column that says of each image `train`, `validation` (or `val`, `valid`) or `test`.
     #[schemars(length(min = 1))]
     pub column: Option<String>,
-    /// Tables of the same columns for other parts; all of `file` is for training then.
+    /// Tables of the same columns for other parts; `file` is for training then, and for parts that have a fraction of it.
     pub files: Option<SplitFiles>,
 }
 
@@ -127,7 +132,11 @@ impl TableSplit {
         match (&self.column, &self.files) {
             (Some(_), _) => Parts { validation: true, test: true },
             (None, Some(files)) => {
-                Parts { validation: files.validation.is_some(), test: files.test.is_some() }
+                let shares = self.shares().parts();
+                Parts {
+                    validation: files.validation.is_some() || shares.validation,
+                    test: files.test.is_some() || shares.test,
+                }
             }
             (None, None) => self.shares().parts(),
         }
