@@ -114,6 +114,11 @@ impl Mistakes {
         self.kept.is_empty()
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.kept.len() + self.more.values().sum::<usize>()
+    }
+
     /// # Errors
     /// The first mistake with all others, if there is one.
     pub fn into_result(self) -> Result<()> {

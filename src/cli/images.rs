@@ -72,11 +72,18 @@ fn unreadable(dataset: &Dataset) -> Option<String> {
         0 => String::new(),
         more => format!("\n    and {more} more"),
     };
-    let images = if all.len() == 1 { "image" } else { "images" };
+    let (images, are) = if all.len() == 1 { ("image", "is") } else { ("images", "are") };
     let root = dataset.root.display();
     (!all.is_empty()).then(|| {
-        format!("{root}: {} {images} cannot be read and are left out{}{more}", all.len(), shown.concat())
+        format!("{root}: {} {images} cannot be read and {are} left out{}{more}", all.len(), shown.concat())
     })
+}
+
+/// All of them, for other programs.
+pub fn unreadable_of<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<serde_json::Value> {
+    let entry = |dataset: &Dataset, (file, cause): &(String, String)| serde_json::json!({ "root": dataset.root, "file": file, "cause": cause });
+    let found = datasets(works);
+    found.iter().flat_map(|(dataset, _)| dataset.unreadable.iter().map(|one| entry(dataset, one))).collect()
 }
 
 /// Each line once: the runs of a matrix look at one folder each for themselves.

@@ -26,6 +26,7 @@ mod resample;
 mod resample_avx2;
 mod resize;
 mod rows;
+mod scan;
 mod split;
 mod table;
 mod tones;

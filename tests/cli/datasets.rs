@@ -248,12 +248,31 @@ mod unix {
         let text = Verdict::of(&project).passes().to_owned();
         assert!(text.contains("photos: 3 images cannot be read and are left out"), "{text}");
         assert!(text.contains("`blue/pipe.png`: it is a pipe"), "{text}");
+        let output = project.defrost(&["validate", "colours.toml", "--json"]);
+        let unreadable = serde_json::from_slice::<Value>(&output.stdout).unwrap()["unreadable"].clone();
+        assert_eq!(unreadable.as_array().map(Vec::len), Some(3));
+        assert_eq!(
+            (&unreadable[0]["file"], &unreadable[0]["cause"]),
+            (&"blue/pipe.png".into(), &"it is a pipe".into())
+        );
         // The images that remain are the data.
         let skipping = project.plan(&[])["run_dir"].clone();
         for path in ["red/gone.png", "blue/pipe.png", "blue/zero.png"] {
             fs::remove_file(at(path)).unwrap();
         }
         assert_eq!(project.plan(&[])["run_dir"], skipping);
+    }
+
+    #[test]
+    fn what_explains_a_mistake_is_told_alone() {
+        let project = parted(&[("", TWO)]);
+        fs::create_dir(project.path().join("photos/cow")).unwrap();
+        symlink("/nowhere/x.png", project.path().join("photos/cow/gone.png")).unwrap();
+        let verdict = Verdict::of(&project);
+        assert!(verdict.error().0.contains("cow/gone.png` cannot be read"), "{}", verdict.text);
+        // Left out, it leaves the class without an image.
+        project.edit("resize     = 32", "resize     = 32\nbroken = \"skip\"");
+        assert_eq!(Verdict::of(&project).error().0, "the class folder `cow` has no images");
     }
 
     #[test]
@@ -383,6 +402,15 @@ fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_mean
     );
     let verdict = Verdict::of(&project);
     assert_eq!(verdict.error().0, "no training image shows `red`, so there is no balanced weight");
+}
+
+/// Named from its own folder, where the folder of a bare name is empty.
+#[test]
+fn the_paths_of_a_table_start_from_its_own_folder() {
+    let project = table(SPLIT);
+    listed(&project, |class, _, path| Some(format!("photos/{path},{class},x")));
+    project.edit("root       = \"photos\"\n", "");
+    Verdict::of(&project).passes();
 }
 
 #[test]
