@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Split;
 use super::dataset::{Dataset, Sample, require_folder};
 use super::folders::{Depths, Part, images_beside};
 use super::layout::{self, Layout, quoted};
@@ -48,8 +47,8 @@ impl Dataset {
         dataset.ignored.sort();
         dataset.take_unreadable(std::mem::take(&mut finds.unreadable), folder.broken, &mut finds.mistakes);
         std::mem::take(&mut finds.mistakes).into_result()?;
-        dataset.warnings.extend(dataset.found_on_the_way(&finds, &depths));
         dataset.part_training(&folder.split, &fractions)?;
+        dataset.warnings.extend(dataset.found_on_the_way(&finds, &depths));
         Ok(dataset)
     }
 

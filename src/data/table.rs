@@ -76,9 +76,9 @@ impl Dataset {
             presence::require(&dataset, &parts, &demand, &mut mistakes);
         }
         mistakes.into_result()?;
-        dataset.warnings.extend(presence::untrained(&dataset));
         let shares = settings.split.shares();
         dataset.part_training(&shares, &Fractions::new(&shares)?)?;
+        dataset.warnings.extend(presence::untrained(&dataset));
         Ok(dataset)
     }
 }
