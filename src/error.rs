@@ -1,10 +1,16 @@
 //! The one error of the library: what went wrong, whose move it is, and what to do about it.
 
+mod files;
+mod mistakes;
+mod tensors;
+
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
+
+pub use mistakes::Mistakes;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -35,13 +41,16 @@ pub struct Error {
     pub kind: Kind,
     pub message: String,
     pub hint: Option<String>,
+    /// More that is wrong, found in the same pass.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Error>,
     #[serde(skip)]
     source: Option<Source>,
 }
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None }
+        Self { kind, message: message.into(), hint: None, others: Vec::new(), source: None }
     }
 
     pub fn usage(message: impl Into<String>) -> Self {
@@ -72,7 +81,7 @@ impl Error {
     /// An I/O failure on a path: `cannot read `x.toml`: permission denied`; where something is full or broken, with what
     /// helps.
     pub fn io(action: &str, path: &Path, error: io::Error) -> Self {
-        let (cause, cure) = cause(&error);
+        let (cause, cure) = files::cause(&error);
         let failed = Self::failed(format!("cannot {action} `{}`: {cause}", path.display()));
         Self { hint: cure.map(str::to_owned), ..failed.caused_by(error) }
     }
@@ -100,43 +109,6 @@ impl Error {
     }
 }
 
-/// Why an operation on a file failed, in plain words, and what helps where the system, and not a name, is to blame.
-fn cause(error: &io::Error) -> (String, Option<&'static str>) {
-    let (cause, cure) = match error.kind() {
-        ErrorKind::NotFound => ("no such file or folder", None),
-        ErrorKind::PermissionDenied => ("permission denied", None),
-        ErrorKind::StorageFull => (
-            "the disk is full",
-            Some("free some space, such as with `defrost gc`, and run the same command again"),
-        ),
-        ErrorKind::QuotaExceeded => (
-            "the disk quota is used up",
-            Some("free some space, such as with `defrost gc`, and run the same command again"),
-        ),
-        ErrorKind::FileTooLarge => (
-            "the file is larger than the system allows",
-            Some(
-                "raise the limit, as with `ulimit -f unlimited`, or use a file system that takes larger files",
-            ),
-        ),
-        ErrorKind::ReadOnlyFilesystem => (
-            "the file system is read-only",
-            Some("name a folder that can be written to, such as with `--runs-dir`"),
-        ),
-        _ if is_device_failure(error) => (
-            "the disk reports an input/output error",
-            Some("look for failures of the disk in the system's log, and run the same command again"),
-        ),
-        _ => return (error.to_string(), None),
-    };
-    (cause.to_owned(), cure)
-}
-
-/// EIO, for which the standard library has no kind.
-fn is_device_failure(error: &io::Error) -> bool {
-    cfg!(unix) && error.raw_os_error() == Some(5)
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -150,81 +122,9 @@ impl std::error::Error for Error {
     }
 }
 
-impl Error {
-    /// A failure to read or write tensors at a path.
-    pub fn tensors(action: &str, path: &Path, error: candle_core::Error) -> Self {
-        use candle_core::Error as Candle;
-        match error {
-            Candle::Io(error) | Candle::SafeTensor(safetensors::SafeTensorError::IoError(error)) => {
-                Self::io(action, path, error)
-            }
-            Candle::WithBacktrace { inner, .. } | Candle::WithPath { inner, .. } => {
-                Self::tensors(action, path, *inner)
-            }
-            error => Self::failed(format!("cannot {action} `{}`: {error}", path.display())),
-        }
-    }
-}
-
-impl From<candle_core::Error> for Error {
-    fn from(error: candle_core::Error) -> Self {
-        use candle_core::Error as Tensor;
-        let error = match error {
-            // Where RUST_BACKTRACE is set, candle's messages are pages long.
-            Tensor::WithBacktrace { inner, .. } => *inner,
-            error => error,
-        };
-        let message = format!("tensor error: {error}");
-        let kind = match &error {
-            Tensor::Cuda(cause) if is_out_of_device_memory(&**cause) => Kind::OutOfMemory,
-            // Shapes, types and devices were checked long before: no input may lead here.
-            Tensor::UnexpectedDType { .. }
-            | Tensor::DTypeMismatchBinaryOp { .. }
-            | Tensor::UnsupportedDTypeForOp(..)
-            | Tensor::DimOutOfRange { .. }
-            | Tensor::UnexpectedNumberOfDims { .. }
-            | Tensor::UnexpectedShape { .. }
-            | Tensor::ShapeMismatch { .. }
-            | Tensor::ShapeMismatchBinaryOp { .. }
-            | Tensor::ShapeMismatchCat { .. }
-            | Tensor::DeviceMismatchBinaryOp { .. }
-            | Tensor::NarrowInvalidArgs { .. }
-            | Tensor::BroadcastIncompatibleShapes { .. }
-            | Tensor::MatMulUnexpectedStriding(_)
-            | Tensor::RequiresContiguous { .. } => Kind::Bug,
-            _ => Kind::Failed,
-        };
-        let described = match kind {
-            Kind::Bug => Self::bug(message),
-            kind => Self::new(kind, message),
-        };
-        described.caused_by(error)
-    }
-}
-
-/// Whether candle's CUDA half, or a library below it, had no memory.
-#[cfg(feature = "cuda")]
-fn is_out_of_device_memory(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    use candle_core::cuda_backend::CudaError;
-    use candle_core::cuda_backend::cudarc::{cublas::sys::cublasStatus_t, driver::sys::CUresult};
-    match error.downcast_ref() {
-        Some(CudaError::Cuda(driver)) => driver.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY,
-        Some(CudaError::Load { cuda, .. }) => cuda.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY,
-        Some(CudaError::Cublas(blas)) => blas.0 == cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED,
-        _ => false,
-    }
-}
-
-#[cfg(not(feature = "cuda"))]
-fn is_out_of_device_memory(_: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
-
-    use candle_core::{DType, Device, Tensor};
 
     use super::*;
 
@@ -242,35 +142,5 @@ mod tests {
         let error = Error::bug("features of no image").within("stage `frozen`");
         assert_eq!((error.kind, &*error.message), (Kind::Bug, "stage `frozen`: features of no image"));
         assert!(error.hint.unwrap().contains(env!("CARGO_PKG_VERSION")));
-    }
-
-    #[test]
-    fn tensors_that_do_not_fit_are_a_bug_in_one_line() {
-        let tensor = |columns| Tensor::zeros((2, columns), DType::F32, &Device::Cpu).unwrap();
-        let error = Error::from((tensor(2) + tensor(3)).unwrap_err());
-        assert_eq!((error.kind, error.message.lines().count()), (Kind::Bug, 1), "{error}");
-        let error = Error::from(candle_core::Error::Msg("the file ends early".into()));
-        assert_eq!((error.kind, &*error.message), (Kind::Failed, "tensor error: the file ends early"));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_full_or_broken_disk_is_named_with_a_cure() {
-        for (code, cause, cure) in [
-            (28, "the disk is full", "defrost gc"),
-            (122, "the disk quota is used up", "defrost gc"),
-            (27, "the file is larger than the system allows", "ulimit -f"),
-            (30, "the file system is read-only", "--runs-dir"),
-            (5, "the disk reports an input/output error", "log"),
-        ] {
-            let error = Error::io("write", Path::new("a/b"), io::Error::from_raw_os_error(code));
-            assert_eq!(error.message, format!("cannot write `a/b`: {cause}"));
-            assert!(error.hint.is_some_and(|hint| hint.contains(cure)), "{cause}");
-        }
-        let missing = Error::io("read", Path::new("a"), ErrorKind::NotFound.into());
-        assert_eq!(
-            (missing.message.as_str(), missing.hint),
-            ("cannot read `a`: no such file or folder", None)
-        );
     }
 }

@@ -8,7 +8,7 @@
 //! program's allocator, [`device`] says where to compute, [`bench`] times what stages are made of, and [`estimate`] says from it what they will take.
 //!
 //! Floors run one way: `run → plan → stage → train · report → freeze · metrics → weights · model · data → ops → autograd`.
-//! `pipeline`, `cells`, `digest`, `random`, `memory`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and
+//! `pipeline`, `cells`, `digest`, `regular`, `random`, `memory`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and
 //! `run`, and `features` on it; `bench` stands on `stage`. The library never prints, exits or reads the environment.
 
 pub mod autograd;
@@ -31,6 +31,7 @@ pub mod ops;
 pub mod pipeline;
 pub mod plan;
 pub mod random;
+pub mod regular;
 pub mod report;
 pub mod run;
 pub mod stage;

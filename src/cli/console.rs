@@ -113,5 +113,6 @@ impl Console {
         if let Some(hint) = &error.hint {
             tell(format_args!("\x1b[1;36mhint\x1b[0m: {hint}"));
         }
+        error.others.iter().for_each(|other| self.error(other));
     }
 }

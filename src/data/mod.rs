@@ -14,20 +14,24 @@ mod erase;
 mod folders;
 mod images;
 mod jpeg;
+mod layout;
 mod loader;
 mod memory;
 mod mix;
 mod pairs;
+mod presence;
 mod rand_augment;
 mod resample;
 #[cfg(target_arch = "x86_64")]
 mod resample_avx2;
 mod resize;
 mod rows;
+mod scan;
 mod split;
 mod table;
 mod tones;
 mod transform;
+mod walk;
 
 #[cfg(test)]
 mod fixtures;
@@ -37,16 +41,17 @@ mod tests;
 pub use crate::pipeline::EvaluationSplit as Split;
 pub use dataset::{Dataset, Sample};
 pub use decode::{Picture, decode, is_decoding};
-pub use folders::{files, is_image};
-pub use images::Images;
+pub use images::{Images, LARGEST_IMAGE};
 pub use jpeg::{Scale, Workspace};
+pub use layout::{part_folders, written_folders};
 pub use loader::{Batch, Epoch, Loader, shuffled};
 pub use memory::Memory;
 pub use mix::Mixer;
 pub use pairs::read_pairs;
 pub use resize::{Region, resize};
-pub use table::LABELS_BETWEEN;
+pub use table::{LABELS_BETWEEN, LARGEST_TABLE};
 pub use transform::{Bench, Transform};
+pub use walk::{images_below, is_image};
 
 /// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
 ///

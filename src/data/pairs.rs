@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::Split;
 use super::dataset::Dataset;
 use crate::cells;
-use crate::error::{Error, Result};
+use crate::error::{Error, Mistakes, Result};
 
 /// The pairs that `text` lists, each as the places of two samples of one part.
 ///
 /// # Errors
-/// No table with these columns, no row, an image that is not in the part, or one beside itself.
+/// No table with these columns, no row, images that are not in the part, or that stand beside themselves.
 pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(usize, usize)>> {
     let places: BTreeMap<&str, usize> = dataset
         .split(split)
@@ -27,11 +27,11 @@ pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(us
         })
     };
     let columns = [column("first")?, column("second")?];
-    let mut pairs = Vec::new();
+    let (mut pairs, mut mistakes) = (Vec::new(), Mistakes::default());
     for row in table.records() {
         let row = row.map_err(unreadable)?;
         let line = row.position().map_or(0, |position| position.line());
-        let [first, second] = columns.map(|column| {
+        let found = columns.map(|column| {
             let path = row.get(column).unwrap_or_default();
             let place = places.get(path).or_else(|| places.get(cells::name(path)));
             place.copied().ok_or_else(|| {
@@ -39,13 +39,20 @@ pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(us
                     .hint("paths start below the data set's `root`, such as `ada/1.jpg`")
             })
         });
-        let (first, second) = (first?, second?);
-        if first == second {
-            let path = &dataset.samples[first].path;
-            return Err(Error::usage(format!("line {line}: `{path}` stands beside itself")));
+        match found {
+            [Ok(first), Ok(second)] if first == second => {
+                let path = &dataset.samples[first].path;
+                let error = Error::usage(format!("line {line}: `{path}` stands beside itself"));
+                mistakes.add("image beside itself", error);
+            }
+            [Ok(first), Ok(second)] => pairs.push((first, second)),
+            found => found
+                .into_iter()
+                .filter_map(Result::err)
+                .for_each(|error| mistakes.add("no image of the part", error)),
         }
-        pairs.push((first, second));
     }
+    mistakes.into_result()?;
     match pairs.is_empty() {
         true => Err(Error::usage("the table lists no pair")),
         false => Ok(pairs),
@@ -78,7 +85,7 @@ mod tests {
                 sample("bo/2.jpg", 1, Split::Test),
                 sample("=1.jpg", 1, Split::Test),
             ],
-            ignored: Vec::new(),
+            ..Dataset::default()
         };
         let read = |text: &str| read_pairs(text, &dataset, Split::Test);
         let text =

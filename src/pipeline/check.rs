@@ -116,6 +116,12 @@ impl Checker<'_> {
             let message = format!("`{key}` is reserved for a later version");
             return self.report(place, "reserved", message, Some(format!("remove `{key}`")));
         }
+        if let Some(new) = schema["x-renamed"][key].as_str() {
+            let message = format!("`{key}` is called `{new}` now");
+            let about = properties.get(new).and_then(|property| property["description"].as_str());
+            let help = format!("write `{new}`: {}", about.unwrap_or_default());
+            return self.report(place, "renamed", message, Some(help));
+        }
         let help = suggest::closest(key, properties.keys().map(String::as_str))
             .map(|meant| format!("did you mean `{meant}`?"))
             .or_else(|| {

@@ -86,6 +86,7 @@ pub(super) fn default_image_size() -> usize {
 /// therefore hold on average. Fractions part the training folder where folders are given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
 pub struct Split {
     /// The share of images (or groups) held out for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
@@ -93,19 +94,19 @@ pub struct Split {
     /// The share of images (or groups) held out for the final test.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
-    /// Demands images of every class in every part; `false` lets a part lack a class.
-    pub stratify: bool,
+    /// Demands an image of every class in every part; `false` lets a part lack a class. It balances nothing.
+    pub require_classes: bool,
     /// Another seed, another split. Independent of the pipeline's seed.
     pub seed: u64,
     /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$` also match at each `/`.
     pub group: Option<String>,
-    /// Folders below `root` that hold the parts; a part with a folder has no fraction.
+    /// Folders below `root` that hold the parts; a part with a folder has no fraction, one without may have a fraction of the training folder.
     pub folders: Option<SplitFolders>,
 }
 
 impl Default for Split {
     fn default() -> Self {
-        Self { validation: 0.0, test: 0.0, stratify: true, seed: 0, group: None, folders: None }
+        Self { validation: 0.0, test: 0.0, require_classes: true, seed: 0, group: None, folders: None }
     }
 }
 
@@ -113,7 +114,10 @@ impl Split {
     /// The parts it makes.
     pub fn parts(&self) -> Parts {
         match &self.folders {
-            Some(folders) => Parts { validation: folders.validation.is_some(), test: folders.test.is_some() },
+            Some(folders) => Parts {
+                validation: folders.validation.is_some() || self.validation > 0.0,
+                test: folders.test.is_some() || self.test > 0.0,
+            },
             None => Parts { validation: self.validation > 0.0, test: self.test > 0.0 },
         }
     }
@@ -141,7 +145,7 @@ pub enum Broken {
     /// The stage fails and names the file.
     #[default]
     Error,
-    /// The image is left out and counted in the metrics.
+    /// The image is left out and counted in the metrics; one that cannot be opened at all is left out ahead of the run, and told.
     Skip,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 /// A text that settings stand in: a file, or one argument of the command line.
@@ -121,6 +121,17 @@ impl Diagnostic {
     }
 }
 
+impl Diagnostic {
+    /// What is said below another of the same place: without the source line.
+    fn render_again(&self, styled: bool) -> String {
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        let level = if self.warning { Level::WARNING } else { Level::ERROR };
+        let title = level.primary_title(normalize_untrusted_str(&self.message)).id(self.code);
+        let help = self.help.as_ref().map(|help| Level::HELP.message(normalize_untrusted_str(help)));
+        renderer.render(&[Group::with_title(title).elements(help)])
+    }
+}
+
 impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Diagnostic", 6)?;
@@ -133,6 +144,9 @@ impl Serialize for Diagnostic {
         fields.end()
     }
 }
+
+/// What may be wrong with one place several times: keys that a table lacks, mistakes of what a file or folder holds.
+const SEVERAL: [&str; 3] = ["missing-key", "data", "pairs"];
 
 /// All that is wrong with a pipeline file, in the order of the text.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -150,7 +164,7 @@ impl Report {
                 old.code == new.code
                     && old.span == new.span
                     && Arc::ptr_eq(&old.source, &new.source)
-                    && (old.message == new.message || new.code != "missing-key")
+                    && (old.message == new.message || !SEVERAL.contains(&new.code))
             };
             if !kept.iter().any(same) {
                 kept.push(new);
@@ -192,7 +206,22 @@ impl Report {
     }
 
     pub fn render(&self, styled: bool) -> String {
-        self.diagnostics.iter().map(|d| d.render(styled)).collect::<Vec<_>>().join("\n\n")
+        let mut text = String::new();
+        for (i, diagnostic) in self.diagnostics.iter().enumerate() {
+            let before = i.checked_sub(1).map(|before| &self.diagnostics[before]);
+            // The line is shown once where much is wrong with what it names.
+            let same = before.is_some_and(|before| {
+                before.code == diagnostic.code
+                    && before.span == diagnostic.span
+                    && Arc::ptr_eq(&before.source, &diagnostic.source)
+            });
+            match (before, same) {
+                (None, _) => text += &diagnostic.render(styled),
+                (_, true) => text = text + "\n" + &diagnostic.render_again(styled),
+                (_, false) => text = text + "\n\n" + &diagnostic.render(styled),
+            }
+        }
+        text
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::datasets::UNKNOWN;
+use super::datasets::{UNKNOWN, list};
 use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
 use crate::freeze::ParameterTable;
@@ -43,6 +43,7 @@ impl Resolver<'_> {
         let dataset = self.images(data_name, data);
         self.validation(name, train, dataset.as_deref())?;
         self.loss(name, &train.loss, &subject)?;
+        self.balanced(name, &train.loss, dataset.as_deref())?;
         self.last_batch(name, train, &description, &table, dataset.as_deref())?;
         let rules = rules_of(train);
         let teacher = self.teacher(name, train, &subject, &view, above)?;
@@ -157,6 +158,26 @@ impl Resolver<'_> {
         };
         let message = format!("class `{missing}` has no weight");
         self.diagnose(&at, "class-list", message, Some("give every class one; 1 is the usual".to_owned()));
+        None
+    }
+
+    /// Balanced weights are shares of training images: scikit-learn, too, has none for a class that no image shows.
+    fn balanced(&mut self, stage: &str, loss: &Loss, dataset: Option<&Dataset>) -> Option<()> {
+        let (weights, key) = match loss {
+            Loss::Bce(loss) => (loss.positive_weights.as_ref(), "positive_weights"),
+            _ => (loss.class_weights(), "class_weights"),
+        };
+        let (Some(ClassWeights::Balanced), Some(dataset)) = (weights, dataset) else { return Some(()) };
+        let counts = dataset.counts();
+        let without =
+            dataset.classes.iter().zip(&counts).filter(|(_, parts)| parts[Split::Train as usize] == 0);
+        let without: Vec<String> = without.map(|(class, _)| class.clone()).collect();
+        if without.is_empty() {
+            return Some(());
+        }
+        let message = format!("no training image shows {}, so there is no balanced weight", list(&without));
+        let help = "add training images, or give every class a weight by name".to_owned();
+        self.diagnose(&format!("stage.{stage}.loss.{key}"), "class-list", message, Some(help));
         None
     }
 

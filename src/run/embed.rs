@@ -69,7 +69,7 @@ pub fn image_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
-        let (images, _) = data::files(path, "")?;
+        let images = data::images_below(path)?;
         if images.is_empty() {
             return Err(Error::usage(format!("`{}` has no JPEG or PNG file", path.display())));
         }

@@ -8,11 +8,12 @@ use serde_json::Value as Json;
 
 use super::{Problem, RunDirectory, StageRecord};
 use crate::autograd::Value;
-use crate::data::{LABELS_BETWEEN, Transform};
+use crate::data::{LABELS_BETWEEN, LARGEST_IMAGE, Transform};
 use crate::device::{Choice, placed};
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
 use crate::pipeline::{self, Arch, Head, ImageFolder};
+use crate::regular;
 use crate::stage::{BEST, Classifier, LAST, Labeller, Outcome};
 use crate::store::disk;
 use crate::weights::{self, LoadRules, Source};
@@ -133,7 +134,8 @@ impl Predictor {
 
     /// An image file as the model sees it: [1, size, size, 3].
     pub(super) fn image(&self, file: &Path) -> Result<Tensor> {
-        let bytes = std::fs::read(file).map_err(|error| Error::io("read", file, error).as_usage())?;
+        let bytes = regular::read(file, LARGEST_IMAGE)
+            .map_err(|refused| Error::io("read", file, refused.into()).as_usage())?;
         self.transform.tensor(&bytes).map_err(|error| {
             Error::usage(format!("cannot decode `{}`: {error}", file.display()))
                 .hint("give JPEG or PNG images")

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::regular;
 
 /// Files and folders that are being written start with this; whatever still carries it after a crash is garbage.
 pub const UNFINISHED: &str = ".unfinished-";
@@ -72,18 +73,20 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
+    let bytes = regular::read(path, u64::MAX).map_err(|refused| Error::io("read", path, refused.into()))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))
 }
 
 /// The digest of a file's bytes as they are now.
 pub fn digest_file(path: &Path) -> Result<Digest> {
-    let read = || -> io::Result<Digest> { digest_reader(&mut File::open(path)?) };
+    let read = || digest_opened(&regular::open(path)?);
     read().map_err(|error| Error::io("read", path, error))
 }
 
-pub(super) fn digest_reader(file: &mut File) -> io::Result<Digest> {
+/// As many bytes of it as it has now: a file that grows has an end all the same.
+pub(super) fn digest_opened(file: &File) -> io::Result<Digest> {
+    let mut file = file.take(file.metadata()?.len());
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 1 << 18];
     loop {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cuda;
+mod datasets;
 mod diff;
 mod distill;
 mod embed;
