@@ -70,7 +70,9 @@ impl Images {
             return Ok(Loaded::Whole);
         }
         self.read(index, &mut hands.file)?;
-        let done = Picture::open(&hands.file)
+        let done = self
+            .transform
+            .open(&hands.file)
             .and_then(|picture| self.make(index, &picture, &mut stream, &mut hands.bench, out));
         match done {
             Ok(()) => Ok(Loaded::Whole),

@@ -11,6 +11,7 @@ mod color;
 mod dataset;
 mod decode;
 mod erase;
+mod exif;
 mod folders;
 mod images;
 mod jpeg;
@@ -18,6 +19,7 @@ mod loader;
 mod memory;
 mod mix;
 mod pairs;
+mod png;
 mod rand_augment;
 mod resample;
 #[cfg(target_arch = "x86_64")]
@@ -36,7 +38,7 @@ mod tests;
 
 pub use crate::pipeline::EvaluationSplit as Split;
 pub use dataset::{Dataset, Sample};
-pub use decode::{Picture, decode};
+pub use decode::{DecodeOptions, Picture, decode};
 pub use folders::{files, is_image};
 pub use images::Images;
 pub use jpeg::{Scale, Workspace};
