@@ -76,7 +76,9 @@ impl Images {
         if let Some(cause) = self.read(index, &mut hands.file)? {
             return self.broken(index, cause);
         }
-        let done = Picture::open(&hands.file)
+        let done = self
+            .transform
+            .open(&hands.file)
             .and_then(|picture| self.make(index, &picture, &mut stream, &mut hands.bench, out));
         match done {
             Ok(()) => Ok(Loaded::Whole),

@@ -74,10 +74,26 @@ pub struct ImageFolder {
     /// At which size JPEG files are decoded before they are resized.
     #[serde(default)]
     pub decode: Decode,
+    /// Whether photos are turned upright, as the orientation in their EXIF data says.
+    #[serde(default = "default_exif_orientation")]
+    pub exif_orientation: bool,
+    /// What becomes of transparency in PNG files.
+    #[serde(default)]
+    pub transparency: Transparency,
+    /// How grey PNG files of 16 bits become 8 bits.
+    #[serde(default)]
+    pub grey16: Grey16,
+    /// How the shorter side is rounded where it is computed from `image_size`.
+    #[serde(default)]
+    pub resize_rounding: ResizeRounding,
 }
 
 pub(super) fn default_image_size() -> usize {
     224
+}
+
+pub(super) fn default_exif_orientation() -> bool {
+    true
 }
 
 /// How the images of a data set are parted: by fractions, or by given folders.
@@ -159,4 +175,47 @@ pub enum Decode {
     /// At a half, a quarter or an eighth where what is cropped stays as large as it is needed, as Pillow's `draft`:
     /// faster, and slightly other pixels.
     Scaled,
+}
+
+/// What becomes of transparency in PNG files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transparency {
+    /// The image is composited on white.
+    #[default]
+    White,
+    /// Alpha is dropped, as Pillow's `convert("RGB")` does: the colour that is stored shows.
+    Drop,
+}
+
+/// How grey PNG files of 16 bits become 8 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Grey16 {
+    /// The high byte of each sample.
+    #[default]
+    HighByte,
+    /// Each sample, clipped at 255, as Pillow's `convert("RGB")` does.
+    Clip,
+}
+
+/// How the shorter side is rounded where it is computed from `image_size`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeRounding {
+    /// `image_size` / 0.875 to the nearest whole number; a stage's share of `resize` up.
+    #[default]
+    Nearest,
+    /// Down, as timm does.
+    Down,
+}
+
+impl ResizeRounding {
+    /// A quotient of `image_size`.
+    pub fn round(self, dividend: usize, divisor: usize) -> usize {
+        match self {
+            Self::Nearest => (dividend + divisor / 2) / divisor,
+            Self::Down => dividend / divisor,
+        }
+    }
 }

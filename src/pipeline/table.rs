@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::data::{Broken, Decode, ImageFolder, Parts, Split, default_image_size};
+use super::data::{
+    Broken, Decode, Grey16, ImageFolder, Parts, ResizeRounding, Split, Transparency,
+    default_exif_orientation, default_image_size,
+};
 use super::normalize::Normalize;
 
 /// A CSV file with a row for each image: its path, and its class or its labels.
@@ -53,6 +56,18 @@ pub struct Csv {
     /// At which size JPEG files are decoded before they are resized.
     #[serde(default)]
     pub decode: Decode,
+    /// Whether photos are turned upright, as the orientation in their EXIF data says.
+    #[serde(default = "default_exif_orientation")]
+    pub exif_orientation: bool,
+    /// What becomes of transparency in PNG files.
+    #[serde(default)]
+    pub transparency: Transparency,
+    /// How grey PNG files of 16 bits become 8 bits.
+    #[serde(default)]
+    pub grey16: Grey16,
+    /// How the shorter side is rounded where it is computed from `image_size`.
+    #[serde(default)]
+    pub resize_rounding: ResizeRounding,
 }
 
 fn default_path_column() -> String {
@@ -85,6 +100,10 @@ impl Csv {
             split: self.split.shares(),
             broken: self.broken,
             decode: self.decode,
+            exif_orientation: self.exif_orientation,
+            transparency: self.transparency,
+            grey16: self.grey16,
+            resize_rounding: self.resize_rounding,
         }
     }
 }

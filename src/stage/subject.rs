@@ -8,7 +8,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::Result;
 use crate::metrics;
 use crate::model::{Model, rare_paths};
-use crate::pipeline::{self, Arch, Head, ImageFolder};
+use crate::pipeline::{self, Arch, Grey16, Head, ImageFolder, ResizeRounding, Transparency};
 use crate::weights::Source;
 
 /// A model and the classes its head tells apart, in the order of its outputs.
@@ -90,22 +90,41 @@ impl View {
         data.normalize = data.normalize.or_else(|| Some(arch.normalize()));
         if let Some(size) = image_size {
             // The crop keeps its share of the image.
-            data.resize = data.resize.map(|resize| (resize * size).div_ceil(data.image_size));
+            let share = |resize: usize| match data.resize_rounding {
+                ResizeRounding::Nearest => (resize * size).div_ceil(data.image_size),
+                ResizeRounding::Down => resize * size / data.image_size,
+            };
+            data.resize = data.resize.map(share);
             data.image_size = size;
         }
         Self(data)
     }
 
     /// What a recipe says of it; splits and roots are known by the images they lead to.
+    ///
+    /// The settings that came later enter where they differ from what was always done, so that the keys of others stay.
     pub fn document(&self) -> Value {
         let data = &self.0;
-        json!({
+        let mut document = json!({
             "image_size": data.image_size,
             "resize": data.resize,
             "normalize": data.normalize.unwrap_or_default(),
             "broken": data.broken,
             "decode": data.decode,
-        })
+        });
+        if !data.exif_orientation {
+            document["exif_orientation"] = json!(false);
+        }
+        if data.transparency != Transparency::default() {
+            document["transparency"] = json!(data.transparency);
+        }
+        if data.grey16 != Grey16::default() {
+            document["grey16"] = json!(data.grey16);
+        }
+        if data.resize_rounding != ResizeRounding::default() {
+            document["resize_rounding"] = json!(data.resize_rounding);
+        }
+        document
     }
 }
 
@@ -120,4 +139,66 @@ pub fn split_document(dataset: &Dataset, split: Split) -> Option<Value> {
         hasher.update(format!("{}\0{}\0{digest}\n", sample.path, classes.join(",")).as_bytes());
     }
     Some(json!({ "images": samples.len(), "digest": hasher.finish() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(settings: Value) -> View {
+        let mut all = json!({ "root": "", "image_size": 224, "resize": 256 });
+        all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        View::new(&serde_json::from_value(all).unwrap(), None, Arch::ResNet18)
+    }
+
+    #[test]
+    fn what_changes_pixels_changes_the_recipe_and_defaults_do_not() {
+        let usual = view(json!({})).document();
+        let keys: Vec<&String> = usual.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["broken", "decode", "image_size", "normalize", "resize"]);
+        let defaults = json!({
+            "exif_orientation": true,
+            "transparency": "white",
+            "grey16": "high_byte",
+            "resize_rounding": "nearest",
+        });
+        assert_eq!(view(defaults).document(), usual);
+        for (key, value) in [
+            ("exif_orientation", json!(false)),
+            ("transparency", json!("drop")),
+            ("grey16", json!("clip")),
+            ("resize_rounding", json!("down")),
+        ] {
+            let document = view(json!({ key: value })).document();
+            assert_eq!(document[key], value);
+            assert_eq!(document.as_object().unwrap().len(), 6, "{key}");
+        }
+    }
+
+    /// Every setting of a data set is either in the recipe, or it says where images are and which, which a recipe knows
+    /// by the images.
+    #[test]
+    fn no_setting_of_a_data_set_is_left_out_of_the_recipe() {
+        let folder: ImageFolder = serde_json::from_value(json!({ "root": "" })).unwrap();
+        let document = view(json!({
+            "exif_orientation": false,
+            "transparency": "drop",
+            "grey16": "clip",
+            "resize_rounding": "down",
+        }))
+        .document();
+        for (key, _) in json!(folder).as_object().unwrap() {
+            let elsewhere = ["root", "classes", "split"].contains(&&**key);
+            assert_eq!(document.get(key).is_none(), elsewhere, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_stage_with_its_own_size_keeps_the_share_of_the_crop() {
+        let resize = |rounding: &str| {
+            let data = json!({ "root": "", "image_size": 224, "resize": 256, "resize_rounding": rounding });
+            View::new(&serde_json::from_value(data).unwrap(), Some(160), Arch::ResNet18).0.resize
+        };
+        assert_eq!((resize("nearest"), resize("down")), (Some(183), Some(182)));
+    }
 }

@@ -14,6 +14,7 @@ mod failure;
 mod features;
 mod gc;
 mod heads;
+mod images;
 mod init;
 mod kill;
 mod labels;

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use defrost::Result;
 use defrost::autograd::{Backward, Tape, Value};
-use defrost::data::{self, Bench, Dataset, Mixer, Picture, Region, Scale, Transform, Workspace};
+use defrost::data::{
+    self, Bench, Dataset, DecodeOptions, Mixer, Picture, Region, Scale, Transform, Workspace,
+};
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{FeatureStore, Found};
 use defrost::freeze::ParameterTable;
@@ -484,7 +486,7 @@ fn decode(names: &[&str]) -> String {
     let mut hasher = Hasher::default();
     for name in names {
         let file = fixture(name);
-        let picture = Picture::open(&file).unwrap();
+        let picture = Picture::open(&file, DecodeOptions::default()).unwrap();
         let (width, height) = picture.size();
         for scale in Scale::ALL.into_iter().filter(|scale| picture.scales() || *scale == Scale::Whole) {
             let region = Region::whole((scale.of(width), scale.of(height)));
@@ -532,7 +534,7 @@ fn augmented(augments: &[&str]) -> String {
         for epoch in 0..6 {
             let mut stream = Stream::new(4, Purpose::Augment, epoch, name_hash("cat/1.png"));
             let mut numbers = vec![0.0; 24 * 24 * 3];
-            let picture = Picture::open(file.get_ref()).unwrap();
+            let picture = Picture::open(file.get_ref(), DecodeOptions::default()).unwrap();
             transform.finish_unkept(&picture, &mut stream, &mut Bench::default(), &mut numbers).unwrap();
             hasher.update(&numbers.iter().map(|number| (number * 255.0).round() as u8).collect::<Vec<_>>());
         }
