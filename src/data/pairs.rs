@@ -34,7 +34,7 @@ pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(us
             let path = row.get(column).unwrap_or_default();
             places.get(path).copied().ok_or_else(|| {
                 Error::usage(format!("line {line}: `{path}` is no image of the {} split", split.name()))
-                    .hint("paths start below the data set's `root`, such as `ada/1.jpg`")
+                    .hint("paths start below the data set's `root`, such as `person_1/1.jpg`")
             })
         });
         let (first, second) = (first?, second?);
