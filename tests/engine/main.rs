@@ -4,3 +4,4 @@ mod golden;
 mod house;
 mod parity;
 mod paths;
+mod recipes;
