@@ -149,6 +149,7 @@ pub fn missing_class(name: &str, folder: &Path, found: &[String]) -> Error {
     let there = found.iter().map(|other| format!("`{other}`")).collect::<Vec<_>>().join(", ");
     Error::usage(format!("the class `{name}` has no folder in `{}`", folder.display())).hint(match nearest {
         Some((_, nearest)) => format!("did you mean `{nearest}`? there are {there}"),
+        None if found.is_empty() => "put the images of each class into a folder of its name there".to_owned(),
         None => format!("there are {there}"),
     })
 }
