@@ -5,3 +5,4 @@ mod house;
 mod parity;
 mod paths;
 mod recipes;
+mod reproducibility;
