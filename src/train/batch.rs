@@ -9,7 +9,6 @@ use crate::device;
 use crate::error::{Error, Result};
 use crate::model::{BufferUpdates, ParameterGradients, Pass};
 use crate::ops::{self, Later};
-use crate::pipeline::Train;
 
 /// Forward and backward: gradients for the next optimizer step, and running statistics, which move with every batch.
 /// Nothing here waits for a GPU.
@@ -18,7 +17,7 @@ pub(super) fn train_batch<T: Task>(
     progress: &mut Progress<T::Meter>,
     batch: &Batch,
 ) -> Result<Losses<T::Reading>> {
-    if !weighs_apart(setup, batch) {
+    if batch.teacher.is_none() || !setup.settings.weighs_teacher_apart() {
         let walked = walk(setup, progress, batch, Part::Whole)?;
         progress.apply(walked.running_statistics);
         progress.gradients.add(walked.gradients, walked.weight)?;
@@ -33,13 +32,6 @@ pub(super) fn train_batch<T: Task>(
     progress.taught.add(teacher.gradients, teacher.weight)?;
     let parts = vec![(labels.loss, labels.weight, 1.0 - share), (teacher.loss, teacher.weight, share)];
     Ok(Losses { parts, reading: labels.reading })
-}
-
-/// Whether labels and teacher are means by different weights, over the batches of an optimizer step. What each counts
-/// in the whole is known at its end alone, so their gradients are kept apart until then.
-fn weighs_apart<T: Task>(setup: &Setup<T>, batch: &Batch) -> bool {
-    let Train { accumulate, loss, .. } = setup.settings;
-    batch.teacher.is_some() && *accumulate > 1 && loss.class_weights().is_some()
 }
 
 /// The share of the loss that a teacher has.
