@@ -9,9 +9,6 @@ use std::borrow::Cow;
 /// The character put in front of a cell that would be run.
 const MARK: char = '\'';
 
-/// The version of what is written in place of such names, for recipes.
-const VERSIONS: &[(&str, u32)] = &[("text_cells", 1)];
-
 /// A name as it is written into a table.
 pub fn text(name: &str) -> Cow<'_, str> {
     if is_formula(name) { Cow::Owned(format!("{MARK}{name}")) } else { Cow::Borrowed(name) }
@@ -22,14 +19,9 @@ pub fn name(cell: &str) -> &str {
     cell.strip_prefix(MARK).filter(|_| is_formula(cell)).unwrap_or(cell)
 }
 
-/// What a recipe says of tables with these names: nothing, unless one of them is not written as it is.
-pub fn versions<'a>(mut names: impl Iterator<Item = &'a str>) -> &'static [(&'static str, u32)] {
-    if names.any(is_formula) { VERSIONS } else { &[] }
-}
-
 /// Whether a spreadsheet would run it. Names that begin with marks of their own get one more, so that each cell reads
 /// back as one name alone.
-fn is_formula(text: &str) -> bool {
+pub fn is_formula(text: &str) -> bool {
     let text = text.trim_start_matches(MARK);
     // With the full-width signs, which Excel takes as well, and what spreadsheets skip ahead of a sign.
     let begins = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
@@ -51,14 +43,12 @@ mod tests {
             ["=1", "=HYPERLINK(\"http://x\")", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "＝1", "-", "+inf"]
         {
             assert_eq!(text(formula), format!("'{formula}"));
-            assert_eq!(versions([formula].into_iter()), VERSIONS);
         }
         for plain in ["", "ant", "-1", "+1", "-0.5e-3", "1=1", "a/=b.png", "'tis", "'", "...", "−1"] {
             assert_eq!(text(plain), plain);
             assert_eq!(name(plain), plain);
         }
         assert_eq!(text("'=1"), "''=1");
-        assert_eq!(versions(["ant", "-1"].into_iter()), &[]);
     }
 
     proptest! {

@@ -187,8 +187,7 @@ fn split(data: Option<&Path>) -> Result<(String, &'static str)> {
 /// Whether the images can be a data set with this split.
 fn scan(data: &Path, split: serde_json::Value) -> Result<()> {
     let folder = json!({ "root": "", "split": split });
-    let folder = serde_json::from_value(folder)
-        .map_err(|error| Error::failed(format!("internal: the split: {error}")))?;
+    let folder = serde_json::from_value(folder).map_err(|error| Error::bug(format!("the split: {error}")))?;
     Dataset::scan(&folder, data).map(drop).map_err(|error| error.within("--data"))
 }
 

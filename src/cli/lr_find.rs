@@ -123,6 +123,16 @@ fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<(&'a Planned,
     let error = match (wanted, &all[..]) {
         (None, [only]) => return Ok(*only),
         (None, []) => return Err(Error::usage("no stage of this pipeline trains")),
+        (Some(name), []) if session.pipeline.stage(name).is_some() => {
+            return Err(Error::usage(format!(
+                "stage `{name}` does not train, nor does another of this pipeline"
+            )));
+        }
+        (Some(name), []) => {
+            return Err(Error::usage(format!(
+                "there is no stage `{name}`, and no stage of this pipeline trains"
+            )));
+        }
         (None, _) => Error::usage("this pipeline has several train stages"),
         (Some(name), _) => match all.iter().find(|(stage, _)| stage.name == name) {
             Some(found) => return Ok(*found),

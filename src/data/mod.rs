@@ -7,6 +7,7 @@
 mod affine;
 mod augment;
 mod canvas;
+pub mod code_paths;
 mod color;
 mod dataset;
 mod decode;
@@ -54,14 +55,3 @@ pub use resize::{Region, resize};
 pub use table::{LABELS_BETWEEN, LARGEST_TABLE};
 pub use transform::{Bench, Transform};
 pub use walk::{images_below, is_image};
-
-/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-///
-/// `jpeg` (at every scale) and `png` cover decoding with all conversions to RGB8, `resize` both crop and scaling, `augment` the random
-/// changes and the order of their draws, `shuffle` the order of an epoch, `split` which part a path belongs to.
-pub const VERSIONS: &[(&str, u32)] =
-    &[("jpeg", 2), ("png", 1), ("resize", 1), ("normalize", 1), ("augment", 1), ("shuffle", 1), ("split", 1)];
-
-/// Those of changes that few stages make: by the setting's name.
-pub const RARE_VERSIONS: &[(&str, u32)] =
-    &[("rand_augment", 1), ("random_erasing", 1), ("mixup", 1), ("cutmix", 1)];

@@ -36,7 +36,7 @@ pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(us
             let place = places.get(path).or_else(|| places.get(cells::name(path)));
             place.copied().ok_or_else(|| {
                 Error::usage(format!("line {line}: `{path}` is no image of the {} split", split.name()))
-                    .hint("paths start below the data set's `root`, such as `ada/1.jpg`")
+                    .hint("paths start below the data set's `root`, such as `person_1/1.jpg`")
             })
         });
         match found {

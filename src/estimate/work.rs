@@ -100,6 +100,8 @@ impl<'a> Counting<'a> {
                 false => Some(self.reading(augment, images, epochs)),
             };
             let mut pieces = self.behind(prefix, step_key(train, phase, prefix));
+            let again = train.settings.weighs_teacher_apart();
+            pieces.extend(again.then(|| step_key(train, phase, prefix)));
             pieces.extend(teacher.as_ref().map(|teacher| teacher.pass(0, teacher.layers)));
             workload.phases.push(Phase {
                 name: "step",

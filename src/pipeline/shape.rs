@@ -105,6 +105,12 @@ fn model(draft: &mut Draft, path: &str) {
         let help = "remove `stochastic_depth`, or choose an architecture that is trained with it".to_owned();
         draft.report(place, "no-effect", message, help);
     }
+    if !model.position_resampling.is_default() && !model.arch.resamples_positions() {
+        let arch = draft.get(&format!("{path}.arch")).and_then(Node::text).unwrap_or_default();
+        let message = format!("`{arch}` does not resample position embeddings");
+        let place = draft.key(&format!("{path}.position_resampling"));
+        draft.report(place, "no-effect", message, "remove `position_resampling`".to_owned());
+    }
 }
 
 fn train(draft: &mut Draft, name: &str, path: &str) {

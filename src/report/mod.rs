@@ -4,6 +4,7 @@
 //! results alone: no clock, no path, no font of the machine, so that equal results give equal bytes.
 
 mod axis;
+pub mod code_paths;
 mod comparison;
 mod confusion;
 mod curves;
@@ -43,8 +44,3 @@ pub use tables::{
     read_predictions,
 };
 pub use text::{count, joining, number, percent, plainly};
-
-/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-pub const VERSIONS: &[(&str, u32)] = &[("pictures", 1)];
-/// Those of evaluations that compare embeddings.
-pub const RECOGNITION_VERSIONS: &[(&str, u32)] = &[("recognition_pictures", 1)];

@@ -3,12 +3,16 @@
 use serde_json::{Value, json};
 
 use crate::cells;
+use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
-use crate::metrics;
-use crate::model::{Model, rare_paths};
-use crate::pipeline::{self, Arch, Grey16, Head, ImageFolder, ResizeRounding, Transparency};
+use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, MULTI_LABEL};
+use crate::model::Model;
+use crate::model::code_paths::of_backbone;
+use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, NORMALIZE_ROWS, SIGMOID};
+use crate::pipeline::{self, Arch, Broken, Grey16, Head, ImageFolder, ResizeRounding, Transparency};
+use crate::report::code_paths::TEXT_CELLS;
 use crate::weights::Source;
 
 /// A model and the classes its head tells apart, in the order of its outputs.
@@ -44,6 +48,9 @@ impl Subject {
         if self.model.arch.has_sized_positions() {
             document["image_size"] = json!(self.image_size);
         }
+        if !self.model.position_resampling.is_default() {
+            document["position_resampling"] = json!(self.model.position_resampling);
+        }
         if !matches!(self.model.head, Head::Linear(_)) {
             let mut head = json!(self.model.head);
             head.as_object_mut().map(|fields| fields.remove("dropout"));
@@ -52,30 +59,39 @@ impl Subject {
         document
     }
 
-    /// The code paths that few models take and this one does, by name.
-    pub(super) fn rare_paths(&self) -> Vec<&'static str> {
-        let mut paths = rare_paths(self.model.arch).to_vec();
-        paths.extend(matches!(self.model.head, Head::Embedding(_)).then_some("normalize_rows"));
+    /// What the model takes beyond what is common.
+    pub(super) fn code_paths(&self) -> Vec<CodePath> {
+        let mut paths = of_backbone(&self.model);
+        match &self.model.head {
+            Head::Linear(_) | Head::Mlp(_) => {}
+            Head::Embedding(_) => paths.push(NORMALIZE_ROWS),
+        }
         if self.multi_label {
-            paths.extend(["binary_cross_entropy", "sigmoid"]);
+            paths.extend([BINARY_CROSS_ENTROPY, SIGMOID]);
         }
         paths
     }
 
-    /// The versions of what measures its predictions.
-    pub(super) fn metrics_versions(&self) -> &'static [(&'static str, u32)] {
-        if self.multi_label { metrics::LABEL_VERSIONS } else { metrics::VERSIONS }
+    /// What measures its predictions of a part of the images.
+    pub(super) fn metrics(&self, view: &View, dataset: Option<&Dataset>, split: Split) -> Vec<CodePath> {
+        if self.multi_label {
+            return vec![MULTI_LABEL];
+        }
+        let counts = dataset.map(Dataset::counts).unwrap_or_default();
+        let images: Vec<usize> = counts.iter().map(|class| class[split as usize]).collect();
+        // An image that cannot be read may be the last of its class.
+        let lacks_one = view.0.broken == Broken::Skip || images.contains(&0);
+        match lacks_one && images.iter().any(|images| *images > 0) {
+            true => vec![CLASSIFICATION, ABSENT_CLASSES],
+            false => vec![CLASSIFICATION],
+        }
     }
 
-    /// The versions of how the names of classes and images are written into tables.
-    pub(super) fn names_versions(
-        &self,
-        dataset: &Dataset,
-        parts: &[Split],
-    ) -> &'static [(&'static str, u32)] {
-        let shown = dataset.samples.iter().filter(|sample| parts.contains(&sample.split));
-        let paths = shown.map(|sample| sample.path.as_str());
-        cells::versions(self.classes.iter().map(String::as_str).chain(paths))
+    /// How the names of classes and images are written into tables: a code path of its own where one is not written as it is.
+    pub(super) fn names(&self, dataset: Option<&Dataset>, parts: &[Split]) -> Option<CodePath> {
+        let samples = dataset.into_iter().flat_map(|dataset| &dataset.samples);
+        let paths = samples.filter(|sample| parts.contains(&sample.split)).map(|sample| sample.path.as_str());
+        self.classes.iter().map(String::as_str).chain(paths).any(cells::is_formula).then_some(TEXT_CELLS)
     }
 }
 

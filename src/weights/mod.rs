@@ -2,6 +2,7 @@
 //!
 //! No code from a file is ever executed. The room knows descriptions of models, never networks or stages.
 
+pub mod code_paths;
 mod dialect;
 mod initialize;
 mod load;
@@ -21,6 +22,3 @@ pub use source::{Entry, Source, Type};
 
 #[cfg(test)]
 mod tests;
-
-/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-pub const VERSIONS: &[(&str, u32)] = &[("initialize", 1), ("widen", 1), ("save", 1)];

@@ -85,7 +85,7 @@ mod tests {
                 Some(gradient.to_dtype(DType::F32).unwrap().to_device(device).unwrap())
             };
             let mut gradients = Gradients::default();
-            gradients.add(vec![(0, of("a", 1.0)), (3, of("b", size))], 4).unwrap();
+            gradients.add(vec![(0, of("a", 1.0)), (3, of("b", size))], 4.0).unwrap();
             let norm = gradients.clip(most).unwrap().read().unwrap()[0];
             let clipped = gradients.mean.into_values();
             (norm, clipped.map(|x| numbers(&x.to_device(&Device::Cpu).unwrap())).collect::<Vec<_>>())
