@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::visible;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Whose move it is; the binary turns it into the exit code.
@@ -18,7 +20,8 @@ pub enum Kind {
 
 /// An error that names the thing, the place and the cause, and where possible the cure.
 ///
-/// `message` is lowercase and without a full stop; `hint` is one imperative sentence.
+/// `message` is lowercase and without a full stop; `hint` is one imperative sentence. Names from outside stand in `message` as
+/// they are; `Display` shows it with nothing hidden.
 #[derive(Debug)]
 pub struct Error {
     pub kind: Kind,
@@ -68,7 +71,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&visible::lines(&self.message))
     }
 }
 

@@ -7,6 +7,7 @@ use super::data::{ReportData, StageReport};
 use super::html_stage::{key_result, stage_card};
 use super::text::count;
 use crate::digest::Difference;
+use crate::visible;
 
 /// Renders the report. Equal data give equal bytes.
 pub fn report_html(data: &ReportData) -> String {
@@ -31,7 +32,7 @@ pub fn report_html(data: &ReportData) -> String {
             }
         }
     };
-    page.into_string()
+    visible::document(&page.into_string()).into_owned()
 }
 
 fn header(data: &ReportData) -> Markup {

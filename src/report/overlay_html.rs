@@ -5,6 +5,7 @@ use maud::{DOCTYPE, PreEscaped, html};
 use super::comparison::Overlay;
 use super::overlay::overlay;
 use super::text::percent;
+use crate::visible;
 
 /// Renders the page. Equal data give equal bytes.
 pub fn overlay_html(data: &Overlay) -> String {
@@ -63,5 +64,5 @@ pub fn overlay_html(data: &Overlay) -> String {
             }
         }
     };
-    page.into_string()
+    visible::document(&page.into_string()).into_owned()
 }
