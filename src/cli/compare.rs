@@ -9,6 +9,7 @@ use defrost::store::disk;
 use defrost::{Error, Result};
 use serde_json::json;
 
+use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -46,7 +47,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     document["of_machine"] = json!(machine);
     if let Some(folder) = &args.out {
         document["files"] = json!(write(folder, &overlay, &document)?);
-        console.say(format!("written to {}", folder.display()));
+        console.say(format!("written to {}", shown(folder.display())));
     }
     if console.json() {
         console.document(&document);
@@ -75,20 +76,21 @@ fn write(folder: &std::path::Path, overlay: &Overlay, document: &serde_json::Val
 
 /// A line for each group, the columns set to the right.
 fn table(overlay: &Overlay, columns: &[Column]) -> String {
-    let first = overlay.groups.iter().map(|group| group.label.chars().count()).max().unwrap_or(0);
-    let shown = |column: &Column, row: usize| column.cells[row].replace('\u{a0}', " ");
+    let first = overlay.groups.iter().map(|group| shown(&group.label).chars().count()).max().unwrap_or(0);
+    let cell = |column: &Column, row: usize| shown(column.cells[row].replace('\u{a0}', " "));
+    let name = |column: &Column| shown(&column.name);
     let width = |column: &Column| {
-        let cells = (0..column.cells.len()).map(|row| shown(column, row).chars().count());
-        cells.chain([column.name.chars().count()]).max().unwrap_or(0)
+        let cells = (0..column.cells.len()).map(|row| cell(column, row).chars().count());
+        cells.chain([name(column).chars().count()]).max().unwrap_or(0)
     };
     let mut lines = vec![
         columns
             .iter()
-            .fold(" ".repeat(first), |line, column| format!("{line}  {:>1$}", column.name, width(column))),
+            .fold(" ".repeat(first), |line, column| format!("{line}  {:>1$}", name(column), width(column))),
     ];
     for (row, group) in overlay.groups.iter().enumerate() {
-        lines.push(columns.iter().fold(format!("{:first$}", group.label), |line, column| {
-            format!("{line}  {:>1$}", shown(column, row), width(column))
+        lines.push(columns.iter().fold(format!("{:first$}", shown(&group.label)), |line, column| {
+            format!("{line}  {:>1$}", cell(column, row), width(column))
         }));
     }
     lines[0] = format!("\x1b[1m{}\x1b[0m", lines[0]);

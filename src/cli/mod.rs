@@ -6,6 +6,7 @@ mod images;
 mod options;
 mod progress;
 mod session;
+mod typed;
 
 use std::process::ExitCode;
 
@@ -85,7 +86,10 @@ struct Cli {
 }
 
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return typed::refuse(error),
+    };
     let console = Console::new(cli.json);
     let outcome = dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));
     match outcome {

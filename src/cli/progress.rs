@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use defrost::events::{Event, Observer, Outcome};
 use defrost::report::{count, number, percent};
+use defrost::visible;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::console::tell;
+use super::console::{shown, tell};
 
 /// How often a step is reported where lines stay.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -74,10 +75,10 @@ impl Screen {
     fn event(&mut self, event: &Event) {
         match event {
             Event::RunStarted { name, run_dir, .. } => {
-                self.say(&format!("\x1b[1m{name}\x1b[0m in {run_dir}"))
+                self.say(&format!("\x1b[1m{}\x1b[0m in {}", shown(name), shown(run_dir)))
             }
             Event::StageStarted { stage, kind, outcome, reason } => {
-                let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                let reason = reason.as_ref().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
                 self.say(&headed(started(*outcome), &format!("{stage} ({kind}){reason}")));
                 (self.last_step, self.epoch) = (None, None);
             }
@@ -111,10 +112,10 @@ impl Screen {
                 ));
             }
             Event::WeightsNamed { stage, names } => {
-                self.say(&format!("{:>10} {stage}  the weights have {names}", ""));
+                self.say(&format!("{:>10} {stage}  the weights have {}", "", shown(names)));
             }
             Event::FeaturesRecomputed { stage, reason } => {
-                self.say(&format!("{:>10} {stage}  features are not kept: {reason}", ""));
+                self.say(&format!("{:>10} {stage}  features are not kept: {}", "", shown(reason)));
             }
             Event::EpochFinished { stage, epoch, epochs, row, best } => {
                 self.say(&format!("{:>10} {stage}  {}", "", epoch_line(*epoch, *epochs, row, *best)));
@@ -123,7 +124,7 @@ impl Screen {
             Event::CheckpointWritten { .. } | Event::StageCost { .. } => {}
             Event::Warning { stage, message } => {
                 let stage = stage.as_ref().map(|stage| format!("stage `{stage}`: ")).unwrap_or_default();
-                self.say(&format!("\x1b[1;33mwarning\x1b[0m: {stage}{message}"));
+                self.say(&format!("\x1b[1;33mwarning\x1b[0m: {stage}{}", visible::lines(message)));
             }
             Event::StageFinished { stage, outcome, seconds, metrics } => {
                 self.hide();

@@ -10,6 +10,7 @@ use defrost::run::{self, RunDirectory, State};
 use defrost::store::{Store, disk};
 use serde_json::json;
 
+use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -51,7 +52,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if console.json() {
         console.document(&json!({ "run_dir": run.path(), "report": page }));
     } else {
-        console.say(page.display());
+        console.say(shown(page.display()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use defrost::Result;
 use defrost::run::{self, RunSummary, StageSummary};
+use defrost::visible;
 
+use super::console::shown;
 use super::list::{minutes, state};
 use super::{Console, RunsOptions};
 
@@ -30,26 +32,26 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 fn text(run: &RunSummary) -> String {
     let started =
         run.started.as_deref().map_or_else(String::new, |time| format!(", started {}", minutes(time)));
-    let mut text = format!("\x1b[1m{}/{}\x1b[0m  {}", run.name, run.id, state(run.state, 0));
-    let label = run.label.as_deref().map_or_else(String::new, |label| format!("  {label}"));
-    text += &format!("{started}{label}\n{}", run.path);
+    let mut text = format!("\x1b[1m{}/{}\x1b[0m  {}", shown(&run.name), shown(&run.id), state(run.state, 0));
+    let label = run.label.as_deref().map_or_else(String::new, |label| format!("  {}", shown(label)));
+    text += &format!("{}{label}\n{}", shown(started), shown(&run.path));
     let width =
         |of: fn(&StageSummary) -> &str| run.stages.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
     let (names, kinds) = (width(|stage| &stage.name), width(|stage| &stage.kind));
     for stage in &run.stages {
         let line = format!(
             "  {:names$}  {:kinds$}  {:10}  {}",
-            stage.name,
-            stage.kind,
-            stage.status,
+            shown(&stage.name),
+            shown(&stage.kind),
+            shown(&stage.status),
             details(stage)
         );
         text += &format!("\n{}", line.trim_end());
     }
     if let Some(failure) = &run.error {
-        text += &format!("\n\x1b[1;31merror\x1b[0m: {}", failure.message);
+        text += &format!("\n\x1b[1;31merror\x1b[0m: {}", visible::lines(&failure.message));
         if let Some(hint) = &failure.hint {
-            text += &format!("\n\x1b[1;36mhint\x1b[0m: {hint}");
+            text += &format!("\n\x1b[1;36mhint\x1b[0m: {}", visible::lines(hint));
         }
     }
     text
@@ -61,7 +63,12 @@ fn details(stage: &StageSummary) -> String {
         parts.push(format!("epoch {done}/{all}"));
     }
     if let Some(monitor) = &stage.monitor {
-        parts.push(format!("best {} {:.4} at epoch {}", monitor.metric, monitor.value, monitor.epoch));
+        parts.push(format!(
+            "best {} {:.4} at epoch {}",
+            shown(&monitor.metric),
+            monitor.value,
+            monitor.epoch
+        ));
     }
     if stage.kind == "evaluate" {
         let shown = [

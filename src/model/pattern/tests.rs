@@ -81,7 +81,9 @@ fn what_matches_nothing_is_met_with_a_suggestion() {
     assert_eq!(suggestion("!layer_1").as_deref(), Some("!layer1"));
     assert_eq!(suggestion("*.conv1").as_deref(), Some("*.conv1.*"));
     assert_eq!(suggestion("backbone.fc").as_deref(), Some("fc"));
-    assert_eq!(suggestion("classifier"), None);
+    assert_eq!(suggestion("classifier").as_deref(), Some("@head"));
+    assert_eq!(suggestion("!BatchNorm").as_deref(), Some("!@norm"));
+    assert_eq!(suggestion("stem"), None);
 }
 
 /// One piece of a pattern and, for the naive matcher, what it means.
