@@ -10,6 +10,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::visible;
+
 pub use mistakes::Mistakes;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -34,8 +36,8 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error that names the thing, the place and the cause, and where possible the cure.
 ///
-/// `message` is lowercase and without a full stop; `hint` is one imperative sentence. The message says all that a person
-/// needs; [`source`](std::error::Error::source) is the cause as a value, for code that asks what it was.
+/// `message` is lowercase and without a full stop; `hint` is one imperative sentence. Names from outside are in `message` as
+/// they are; `Display` shows it with nothing hidden. The message says all that a person needs; [`source`](std::error::Error::source) is the cause as a value, for code that asks what it was.
 #[derive(Debug, Serialize)]
 pub struct Error {
     pub kind: Kind,
@@ -111,7 +113,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&visible::lines(&self.message))
     }
 }
 

@@ -8,7 +8,7 @@
 //! program's allocator, [`device`] says where to compute, [`bench`] times what stages are made of, and [`estimate`] says from it what they will take.
 //!
 //! Floors run one way: `run → plan → stage → train · report → freeze · metrics → weights · model · data → ops → autograd`.
-//! `pipeline`, `cells`, `code_path`, `digest`, `regular`, `random`, `memory`, `events` and `error` are leaves; `store` stands on these alone, for `plan` and
+//! `pipeline`, `cells`, `code_path`, `digest`, `regular`, `random`, `memory`, `events`, `error` and `visible` are leaves; `store` stands on these alone, for `plan` and
 //! `run`, and `features` on it; `bench` stands on `stage`. The library never prints, exits or reads the environment.
 
 pub mod autograd;
@@ -38,6 +38,7 @@ pub mod run;
 pub mod stage;
 pub mod store;
 pub mod train;
+pub mod visible;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -8,6 +8,7 @@ use defrost::run::{self, Averaged, RunDirectory};
 use defrost::{Error, Result, store};
 use serde_json::json;
 
+use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -51,7 +52,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     document["of_machine"] = json!(machine);
     if let Some(folder) = &args.out {
         document["files"] = json!(write(folder, &overlay, &document)?);
-        console.say(format!("written to {}", folder.display()));
+        console.say(format!("written to {}", shown(folder.display())));
     }
     if console.json() {
         console.document(&document);
@@ -80,23 +81,24 @@ fn write(folder: &std::path::Path, overlay: &Overlay, document: &serde_json::Val
 
 /// A line for each group, the columns set to the right; those of the test stand apart behind a bar.
 fn table(overlay: &Overlay, columns: &[Column]) -> String {
-    let first = overlay.groups.iter().map(|group| group.label.chars().count()).max().unwrap_or(0);
-    let shown = |column: &Column, row: usize| column.cells[row].replace('\u{a0}', " ");
+    let first = overlay.groups.iter().map(|group| shown(&group.label).chars().count()).max().unwrap_or(0);
+    let cell = |column: &Column, row: usize| shown(column.cells[row].replace('\u{a0}', " "));
+    let name = |column: &Column| shown(&column.name);
     let width = |column: &Column| {
-        let cells = (0..column.cells.len()).map(|row| shown(column, row).chars().count());
-        cells.chain([column.name.chars().count()]).max().unwrap_or(0)
+        let cells = (0..column.cells.len()).map(|row| cell(column, row).chars().count());
+        cells.chain([name(column).chars().count()]).max().unwrap_or(0)
     };
     let first_of_test = columns.iter().position(|column| column.of_test);
-    let line = |label: &str, cell: &dyn Fn(&Column) -> String| {
+    let line = |label: String, cell: &dyn Fn(&Column) -> String| {
         let start = format!("{label:first$}");
         columns.iter().enumerate().fold(start, |line, (place, column)| {
             let bar = if Some(place) == first_of_test { "  │" } else { "" };
             format!("{line}{bar}  {:>1$}", cell(column), width(column))
         })
     };
-    let mut lines = vec![format!("\x1b[1m{}\x1b[0m", line("", &|column| column.name.clone()))];
+    let mut lines = vec![format!("\x1b[1m{}\x1b[0m", line(String::new(), &|column| name(column)))];
     for (row, group) in overlay.groups.iter().enumerate() {
-        lines.push(line(&group.label, &|column| shown(column, row)));
+        lines.push(line(shown(&group.label), &|column| cell(column, row)));
     }
     lines.join("\n")
 }

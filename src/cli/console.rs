@@ -1,11 +1,13 @@
 //! Where text goes: everything for people to standard error, one JSON document to standard output when asked.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 
 use defrost::error::Error;
 use defrost::pipeline::{Diagnostic, Report, Resolved};
+use defrost::visible;
 use serde::Serialize;
 
 pub struct Console {
@@ -18,9 +20,19 @@ pub struct Console {
 
 /// Says something to people, on standard error. Where it cannot be said (a terminal that went away, a full disk), work
 /// goes on without.
+///
+/// Nothing but lines and colours reaches a terminal; names go through [`shown`] first, so that none begins a line.
 pub fn tell(text: impl std::fmt::Display) {
-    let _ = writeln!(anstream::stderr(), "{text}");
+    let _ = writeln!(anstream::stderr(), "{}", visible::printed(&text.to_string()));
 }
+
+/// A name, a path or a value from outside as it stands in a line: with nothing hidden.
+pub fn shown(name: impl std::fmt::Display) -> String {
+    visible::line(&name.to_string()).into_owned()
+}
+
+/// So many warnings of the pipeline files are shown.
+const SHOWN: usize = 50;
 
 impl Console {
     pub fn new(json: bool) -> Self {
@@ -37,7 +49,7 @@ impl Console {
         if self.json {
             tell(text);
         } else {
-            self.keep(writeln!(anstream::stdout(), "{text}"));
+            self.keep(writeln!(anstream::stdout(), "{}", visible::printed(&text.to_string())));
         }
     }
 
@@ -74,20 +86,29 @@ impl Console {
 
     /// Shows everything that is wrong with a pipeline file.
     pub fn report(&self, report: &Report, file: &Path) {
-        let count = report.diagnostics.len();
+        let count = report.count();
         let noun = if count == 1 { "error" } else { "errors" };
-        tell(format_args!("{}\n\n{}: {count} {noun}", report.render(true), file.display()));
+        let more = match report.more {
+            0 => String::new(),
+            _ => format!(", the first {} shown", report.diagnostics.len()),
+        };
+        tell(format_args!("{}\n\n{}: {count} {noun}{more}", report.render(true), shown(file.display())));
     }
 
     /// Shows what is probably not meant in the runs of a pipeline file, each thing once.
     pub fn warnings<'a>(&self, runs: impl Iterator<Item = &'a Resolved>) -> Vec<&'a Diagnostic> {
+        let mut known = HashSet::new();
         let mut told: Vec<&Diagnostic> = Vec::new();
         for warning in runs.flat_map(|run| &run.warnings) {
-            if !told.contains(&warning) {
-                tell(format_args!("{}\n", warning.render(true)));
+            if known.insert((&warning.file, warning.span.start, &warning.message)) {
                 told.push(warning);
             }
         }
+        told.iter().take(SHOWN).for_each(|warning| tell(format_args!("{}\n", warning.render(true))));
+        if told.len() > SHOWN {
+            self.warn(format!("there are {} more warnings", told.len() - SHOWN));
+        }
+        told.truncate(SHOWN);
         told
     }
 
@@ -97,7 +118,7 @@ impl Console {
     }
 
     pub fn warn(&self, message: impl std::fmt::Display) {
-        tell(format_args!("\x1b[1;33mwarning\x1b[0m: {message}"));
+        tell(format_args!("\x1b[1;33mwarning\x1b[0m: {}", visible::lines(&message.to_string())));
     }
 
     /// Says what failed; where JSON was asked for and none is out yet, as the one document too.
@@ -111,7 +132,7 @@ impl Console {
     pub fn error(&self, error: &Error) {
         tell(format_args!("\x1b[1;31merror\x1b[0m: {error}"));
         if let Some(hint) = &error.hint {
-            tell(format_args!("\x1b[1;36mhint\x1b[0m: {hint}"));
+            tell(format_args!("\x1b[1;36mhint\x1b[0m: {}", visible::lines(hint)));
         }
         error.others.iter().for_each(|other| self.error(other));
     }

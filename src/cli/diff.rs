@@ -7,6 +7,7 @@ use defrost::digest::Difference;
 use defrost::run;
 use serde_json::json;
 
+use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -40,7 +41,7 @@ fn section(console: &Console, title: &str, differences: &[Difference], note: fn(
     }
     console.say(format!("\x1b[1m{title}\x1b[0m"));
     for difference in differences {
-        console.say(format!("  {difference}{}", note(difference)));
+        console.say(format!("  {}{}", shown(difference), note(difference)));
     }
 }
 

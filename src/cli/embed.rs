@@ -8,6 +8,7 @@ use defrost::run::{Embedded, Predictor, Wanted, image_files};
 use defrost::{Result, device};
 use serde_json::{Value, json};
 
+use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -54,7 +55,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if let Some(out) = args.out.as_ref().filter(|_| !embedded.rows.is_empty()) {
         embedded.write(out)?;
         let (count, dimension) = (embedded.rows.len(), embedded.dimension());
-        console.say(format!("{}: {count} embeddings of {dimension} numbers", out.display()));
+        console.say(format!("{}: {count} embeddings of {dimension} numbers", shown(out.display())));
     }
     if console.json() {
         let failures: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();

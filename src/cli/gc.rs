@@ -7,6 +7,7 @@ use defrost::run;
 use defrost::store::Store;
 use serde_json::json;
 
+use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -31,7 +32,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     }
     for item in &survey.garbage {
         let path = item.path.strip_prefix(&root).unwrap_or(&item.path);
-        console.say(format!("{:>9}  {}  {}", size(item.bytes), item.what, path.display()));
+        console.say(format!("{:>9}  {}  {}", size(item.bytes), item.what, shown(path.display())));
     }
     let total = match (survey.garbage.is_empty(), args.yes) {
         (true, _) => "nothing to free".to_owned(),

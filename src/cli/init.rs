@@ -12,6 +12,7 @@ use defrost::{Error, Result, pipeline, regular, store};
 use serde_json::json;
 
 use super::Console;
+use super::console::shown;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost init turtles --data photos --weights resnet50.safetensors")]
@@ -84,9 +85,13 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         let [pipeline, schema] = [pipeline, schema].map(|path| path.display().to_string());
         console.document(&json!({ "pipeline": pipeline, "schema": schema, "next": next }));
     } else {
-        console.say(format!("wrote {} and, for editors, {}", pipeline.display(), schema.display()));
+        console.say(format!(
+            "wrote {} and, for editors, {}",
+            shown(pipeline.display()),
+            shown(schema.display())
+        ));
         for step in next {
-            console.say(format!("next: {step}"));
+            console.say(format!("next: {}", shown(step)));
         }
     }
     Ok(ExitCode::SUCCESS)

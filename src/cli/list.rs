@@ -6,6 +6,7 @@ use defrost::Result;
 use defrost::run::{self, Monitored, RunSummary, State};
 use serde_json::json;
 
+use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -23,10 +24,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if runs.is_empty() {
-        console.say(format!("no runs in {}", root.display()));
+        console.say(format!("no runs in {}", shown(root.display())));
     }
     for name in runs.chunk_by(|a, b| a.name == b.name) {
-        console.say(format!("\x1b[1m{}\x1b[0m", name[0].name));
+        console.say(format!("\x1b[1m{}\x1b[0m", shown(&name[0].name)));
         name.iter().for_each(|run| console.say(entry(run)));
     }
     Ok(ExitCode::SUCCESS)
@@ -34,15 +35,15 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 
 fn entry(run: &RunSummary) -> String {
     let started = run.started.as_deref().map_or_else(String::new, minutes);
-    let mut text = format!("  {}  {}  {started}", run.id, state(run.state, 11));
+    let mut text = format!("  {}  {}  {}", shown(&run.id), state(run.state, 11), shown(started));
     if let Some(monitor) = &run.monitor {
         text += &format!("  {}", monitored(monitor));
     }
     if let Some(label) = &run.label {
-        text += &format!("  \x1b[1m{label}\x1b[0m");
+        text += &format!("  \x1b[1m{}\x1b[0m", shown(label));
     }
     for change in &run.changes {
-        text += &format!("\n            {change}");
+        text += &format!("\n            {}", shown(change));
     }
     text
 }
@@ -54,7 +55,8 @@ pub(super) fn minutes(timestamp: &str) -> String {
 }
 
 pub(super) fn monitored(monitor: &Monitored) -> String {
-    format!("{} {:.4} (epoch {} of {})", monitor.metric, monitor.value, monitor.epoch, monitor.stage)
+    let (metric, stage) = (shown(&monitor.metric), shown(&monitor.stage));
+    format!("{metric} {:.4} (epoch {} of {stage})", monitor.value, monitor.epoch)
 }
 
 /// The state in its colour, padded to a width.

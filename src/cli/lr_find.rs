@@ -13,6 +13,7 @@ use defrost::train::{Range, RangeTest};
 use defrost::{Error, Result, store};
 use serde_json::json;
 
+use super::console::shown;
 use super::progress::Progress;
 use super::session::Session;
 use super::signals::stop_on_signals;
@@ -93,7 +94,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         }));
     } else {
         console.say(text(&planned.name, present, &test));
-        files.iter().for_each(|file| console.say(format!("  written: {}", file.display())));
+        files.iter().for_each(|file| console.say(format!("  written: {}", shown(file.display()))));
     }
     Ok(ExitCode::SUCCESS)
 }

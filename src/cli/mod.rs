@@ -8,6 +8,7 @@ mod panics;
 mod progress;
 mod session;
 mod signals;
+mod typed;
 
 use std::process::ExitCode;
 
@@ -88,7 +89,10 @@ struct Cli {
 
 pub fn main() -> ExitCode {
     signals::report_large_files();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return typed::refuse(error),
+    };
     let console = Console::new(cli.json);
     let command = || dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));
     let outcome = panics::guarded(command);

@@ -1,7 +1,9 @@
 //! The options that every command reading a pipeline shares.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use defrost::pipeline::{self, LoadOptions, Report, Resolved};
 use defrost::plan::{self, Depth, Draft};
 use defrost::run::{self, RunDirectory};
@@ -25,7 +27,7 @@ pub struct PipelineOptions {
     #[arg(long, value_name = "LABEL")]
     pub only: Vec<String>,
     /// The folder of all runs, instead of the nearest `runs`
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().try_map(folder))]
     pub runs_dir: Option<PathBuf>,
 }
 
@@ -41,9 +43,10 @@ impl PipelineOptions {
             inputs: depth == Depth::Inputs,
             env: &|name| std::env::var(name).ok(),
         };
-        let runs = pipeline::load_but_patterns(file, &options)?;
+        let runs = pipeline::load_but_patterns(file, &options).map_err(Report::brief)?;
         let resolved: Vec<_> = runs.iter().map(|run| plan::resolve(run, depth)).collect();
-        let drafts = Report::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(resolved))?;
+        let drafts = Report::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(resolved));
+        let drafts = drafts.map_err(Report::brief)?;
         Ok(runs.into_iter().zip(drafts).collect())
     }
 
@@ -57,7 +60,11 @@ impl PipelineOptions {
         self.check(file, depth).map_err(|report| {
             console.report(&report, file);
             if console.json() {
-                console.document(&json!({ "valid": false, "errors": report.diagnostics }));
+                console.document(&json!({
+                    "valid": false,
+                    "errors": report.diagnostics,
+                    "more": report.more,
+                }));
             }
             Error::usage(format!("`{}` is not valid", file.display()))
         })
@@ -88,7 +95,7 @@ impl PipelineOptions {
 #[derive(clap::Args)]
 pub struct RunsOptions {
     /// The folder of all runs, instead of the nearest `runs`
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().try_map(folder))]
     pub runs_dir: Option<PathBuf>,
 }
 
@@ -161,6 +168,15 @@ impl RunsOptions {
         let file = Path::new(argument);
         if self.runs_dir.is_none() && file.is_file() { run::runs_root(file) } else { self.root() }
     }
+}
+
+/// A folder of the command line. A shell leaves `~` as it is behind `=`, and it would become a folder of that name.
+fn folder(text: OsString) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(text);
+    if path.starts_with("~") {
+        return Err("a shell replaces `~` at the beginning of a word alone: put a space before it");
+    }
+    Ok(path)
 }
 
 /// The settings of a pipeline file's one run, but for where it computes. None where it cannot be read, or makes several.

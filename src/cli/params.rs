@@ -11,6 +11,7 @@ use defrost::stage::Work;
 use defrost::{Error, Result};
 use serde_json::{Value, json};
 
+use super::console::shown;
 use super::{Console, PipelineOptions};
 
 #[derive(clap::Args)]
@@ -152,7 +153,7 @@ fn cells(row: &Row, description: &Description, table: &ParameterTable) -> [Strin
         row.lr.map(report::plainly).unwrap_or_default(),
         row.weight_decay.map(report::plainly).unwrap_or_default(),
         mode.to_owned(),
-        row.rule.clone(),
+        shown(&row.rule),
     ]
 }
 

@@ -16,6 +16,7 @@ use defrost::stage::{FeaturesFound, Prefix, Work};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::console::shown;
 use super::estimates::{self, Estimates};
 use super::progress::duration;
 use super::session::Session;
@@ -42,7 +43,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let mut documents = Vec::new();
     for session in &sessions {
         if let Some(label) = &session.pipeline.label {
-            console.say(format!("\x1b[1m{label}\x1b[0m"));
+            console.say(format!("\x1b[1m{}\x1b[0m", shown(label)));
             known.label.clone_from(label);
         }
         documents.push(one(session, &args, &mut known, console)?);
@@ -59,9 +60,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         console.say(format!("estimate in all: {}", amount(&total)));
     }
     let works = sessions.iter().flat_map(|session| session.plan.stages.iter().map(|stage| &stage.work));
-    images::parts(works).iter().for_each(|text| console.say(text));
+    images::parts(works).iter().for_each(|text| console.say(shown(text)));
     for document in &documents {
-        console.say(format!("run directory: {}", document["run_dir"].as_str().unwrap_or_default()));
+        console.say(format!("run directory: {}", shown(document["run_dir"].as_str().unwrap_or_default())));
     }
     if console.json() {
         match &sessions[..] {
@@ -123,7 +124,7 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
             (None, Some(label)) => format!("computed once, in `{label}`"),
             (None, None) => status.why().unwrap_or_default(),
         };
-        let line = format!("{word}  {:width$}  {why}", stage.name);
+        let line = format!("{word}  {:width$}  {}", stage.name, shown(why));
         console.say(line.trim_end());
         let (mut features, mut estimate) = (Vec::new(), None);
         match (status.status, &shared) {
@@ -144,7 +145,7 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
         notes.extend(features.iter().map(Features::sentence));
         notes.extend(estimate.as_ref().map(|estimate| sentence(estimate, most)));
         for note in &notes {
-            console.say(format!("        {:width$}  {note}", ""));
+            console.say(format!("        {:width$}  {}", "", shown(note)));
         }
         let mut document = json!({
             "name": stage.name,

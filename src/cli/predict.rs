@@ -8,6 +8,7 @@ use defrost::run::{Predictor, Wanted, image_files};
 use defrost::{Result, device};
 use serde_json::json;
 
+use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -49,9 +50,12 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         let mut ranked: Vec<(&String, f32)> =
             predictor.classes.iter().zip(prediction.probabilities.iter().copied()).collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let shown: Vec<String> =
-            ranked.iter().take(SHOWN).map(|(class, p)| format!("{class} {:.1} %", p * 100.0)).collect();
-        console.say(format!("{}: {}", file.display(), shown.join(", ")));
+        let best: Vec<String> = ranked
+            .iter()
+            .take(SHOWN)
+            .map(|(class, p)| format!("{} {:.1} %", shown(class), p * 100.0))
+            .collect();
+        console.say(format!("{}: {}", shown(file.display()), best.join(", ")));
         let mut document = json!({
             "file": file.display().to_string(),
             "label": prediction.label,

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use defrost::events::{Event, Observer, Outcome};
 use defrost::report::{count, number, percent};
+use defrost::visible;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::console::tell;
+use super::console::{shown, tell};
 use table::{Ended, table};
 
 /// How often a step is reported where lines stay.
@@ -71,11 +72,11 @@ impl Screen {
     fn event(&mut self, event: &Event) {
         match event {
             Event::RunStarted { name, run_dir, stages } => {
-                self.say(&format!("\x1b[1m{name}\x1b[0m in {run_dir}"));
+                self.say(&format!("\x1b[1m{}\x1b[0m in {}", shown(name), shown(run_dir)));
                 self.stages.clone_from(stages);
             }
             Event::StageStarted { stage, kind, outcome, reason } => {
-                let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                let reason = reason.as_ref().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
                 self.say(&headed(started(*outcome), &format!("{stage} ({kind}){reason}")));
                 (self.last_step, self.epoch) = (None, None);
             }
@@ -109,10 +110,10 @@ impl Screen {
                 ));
             }
             Event::WeightsNamed { stage, names } => {
-                self.say(&format!("{:>10} {stage}  the weights have {names}", ""));
+                self.say(&format!("{:>10} {stage}  the weights have {}", "", shown(names)));
             }
             Event::FeaturesRecomputed { stage, reason } => {
-                self.say(&format!("{:>10} {stage}  features are not kept: {reason}", ""));
+                self.say(&format!("{:>10} {stage}  features are not kept: {}", "", shown(reason)));
             }
             Event::EpochFinished { stage, epoch, epochs, row, best } => {
                 self.say(&format!("{:>10} {stage}  {}", "", epoch_line(*epoch, *epochs, row, *best)));
@@ -121,7 +122,7 @@ impl Screen {
             Event::CheckpointWritten { .. } | Event::StageCost { .. } => {}
             Event::Warning { stage, message } => {
                 let stage = stage.as_ref().map(|stage| format!("stage `{stage}`: ")).unwrap_or_default();
-                self.say(&format!("\x1b[1;33mwarning\x1b[0m: {stage}{message}"));
+                self.say(&format!("\x1b[1;33mwarning\x1b[0m: {stage}{}", visible::lines(message)));
             }
             Event::StageFinished { stage, outcome, seconds, metrics } => {
                 self.hide();

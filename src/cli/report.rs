@@ -10,6 +10,7 @@ use defrost::run::{self, RunDirectory, State};
 use defrost::store::{self, Store};
 use serde_json::json;
 
+use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -52,10 +53,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if console.json() {
         console.document(&json!({ "run_dir": run.path(), "report": page }));
     } else if alone {
-        console.say(page.display());
+        console.say(shown(page.display()));
     } else {
         // It may be standard output, which has the page and nothing else.
-        console.aside(page.display());
+        console.aside(shown(page.display()));
     }
     Ok(ExitCode::SUCCESS)
 }

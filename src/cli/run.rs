@@ -12,6 +12,7 @@ use defrost::run::{self, Interrupt, Options, Summary, Texts};
 use defrost::{Error, Result};
 use serde_json::json;
 
+use super::console::shown;
 use super::estimates::{self, Estimates};
 use super::progress::Progress;
 use super::session::Session;
@@ -61,7 +62,7 @@ fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Conso
     for (index, session) in sessions.iter().enumerate() {
         let label = session.pipeline.label.as_deref().unwrap_or_default();
         estimates::begin_run();
-        console.aside(format!("\n\x1b[1m{label}\x1b[0m ({} of {})", index + 1, sessions.len()));
+        console.aside(format!("\n\x1b[1m{}\x1b[0m ({} of {})", shown(label), index + 1, sessions.len()));
         let (mut document, error) = match one(session, args, interrupt) {
             Ok(summary) => (json!(summary), summary.error),
             Err(error) => (json!({ "error": error }), Some(error)),

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use defrost::run::{self, RunDirectory, RunSummary, StageSummary, State, StepProgress};
-use defrost::{Error, Result};
+use defrost::{Error, Result, visible};
 
+use super::console::shown;
 use super::list::{minutes, state};
 use super::progress::clock;
 use super::{Console, RunsOptions};
@@ -54,8 +55,10 @@ fn watch(directory: &RunDirectory, console: &Console) -> Result<ExitCode> {
         if text != shown {
             // Up to the first line of what was shown, and everything below it is cleared.
             let lines = shown.lines().count();
-            let up = if in_place && lines > 0 { format!("\x1b[{lines}F\x1b[J") } else { String::new() };
-            console.say(format!("{up}{text}"));
+            if in_place && lines > 0 {
+                console.raw(format!("\x1b[{lines}F\x1b[J").as_bytes());
+            }
+            console.say(&text);
             shown = text;
         }
         if summary.state != State::Running {
@@ -68,26 +71,26 @@ fn watch(directory: &RunDirectory, console: &Console) -> Result<ExitCode> {
 fn text(run: &RunSummary, now: SystemTime) -> String {
     let started =
         run.started.as_deref().map_or_else(String::new, |time| format!(", started {}", minutes(time)));
-    let mut text = format!("\x1b[1m{}/{}\x1b[0m  {}", run.name, run.id, state(run.state, 0));
-    let label = run.label.as_deref().map_or_else(String::new, |label| format!("  {label}"));
-    text += &format!("{started}{label}\n{}", run.path);
+    let mut text = format!("\x1b[1m{}/{}\x1b[0m  {}", shown(&run.name), shown(&run.id), state(run.state, 0));
+    let label = run.label.as_deref().map_or_else(String::new, |label| format!("  {}", shown(label)));
+    text += &format!("{}{label}\n{}", shown(started), shown(&run.path));
     let width =
         |of: fn(&StageSummary) -> &str| run.stages.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
     let (names, kinds) = (width(|stage| &stage.name), width(|stage| &stage.kind));
     for stage in &run.stages {
         let line = format!(
             "  {:names$}  {:kinds$}  {:10}  {}",
-            stage.name,
-            stage.kind,
-            stage.status,
+            shown(&stage.name),
+            shown(&stage.kind),
+            shown(stage.status),
             details(stage, now)
         );
         text += &format!("\n{}", line.trim_end());
     }
     if let Some(failure) = &run.error {
-        text += &format!("\n\x1b[1;31merror\x1b[0m: {}", failure.message);
+        text += &format!("\n\x1b[1;31merror\x1b[0m: {}", visible::lines(&failure.message));
         if let Some(hint) = &failure.hint {
-            text += &format!("\n\x1b[1;36mhint\x1b[0m: {hint}");
+            text += &format!("\n\x1b[1;36mhint\x1b[0m: {}", visible::lines(hint));
         }
     }
     text
@@ -104,7 +107,12 @@ fn details(stage: &StageSummary, now: SystemTime) -> String {
         parts.push(within(step, now));
     }
     if let Some(monitor) = &stage.monitor {
-        parts.push(format!("best {} {:.4} at epoch {}", monitor.metric, monitor.value, monitor.epoch));
+        parts.push(format!(
+            "best {} {:.4} at epoch {}",
+            shown(&monitor.metric),
+            monitor.value,
+            monitor.epoch
+        ));
     }
     if stage.kind == "evaluate" {
         let shown = [

@@ -8,6 +8,7 @@ use defrost::pipeline::Diagnostic;
 use defrost::plan::Depth;
 use serde_json::json;
 
+use super::console::shown;
 use super::{Console, PipelineOptions, images};
 
 #[derive(clap::Args)]
@@ -26,7 +27,7 @@ pub struct Args {
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let depth = if args.no_inputs { Depth::Offline } else { Depth::Inputs };
     let (mut errors, mut warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = Default::default();
-    let mut unreadable = Vec::new();
+    let (mut unreadable, mut more) = (Vec::new(), 0);
     for file in &args.files {
         match args.pipeline.check(file, depth) {
             Ok(runs) => {
@@ -42,12 +43,13 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                     1 => ", 1 run".to_owned(),
                     count => format!(", {count} runs"),
                 };
-                console.say(format!("ok: {}: {stages} {noun}{runs}", file.display()));
-                labels.iter().for_each(|label| console.say(format!("    {label}")));
+                console.say(format!("ok: {}: {stages} {noun}{runs}", shown(file.display())));
+                labels.iter().for_each(|label| console.say(format!("    {}", shown(label))));
             }
             Err(report) => {
                 console.report(&report, file);
                 errors.extend(report.diagnostics);
+                more += report.more;
             }
         }
     }
@@ -55,6 +57,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         console.document(&json!({
             "valid": errors.is_empty(),
             "errors": errors,
+            "more": more,
             "warnings": warnings,
             "unreadable": unreadable,
         }));

@@ -6,6 +6,7 @@ use defrost::run;
 use defrost::{Error, Result};
 use serde_json::json;
 
+use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -28,13 +29,15 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     } else {
         console.say(format!(
             "{}: {} files as they were when the run ended",
-            run.path().display(),
+            shown(run.path().display()),
             found.files
         ));
         for proof in &found.frozen {
             console.say(format!(
                 "stages/{}/{}: {} frozen tensors, not a bit moved",
-                proof.stage, proof.checkpoint, proof.tensors
+                shown(&proof.stage),
+                shown(&proof.checkpoint),
+                proof.tensors
             ));
         }
     }

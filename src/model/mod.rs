@@ -29,7 +29,6 @@ mod vit;
 pub use build::{Model, Network};
 pub use description::{Description, Init, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
 pub use pass::{BufferUpdates, NormMode, ParameterGradients, Pass, State};
-pub(crate) use pattern::nearest;
 pub use pattern::{Pattern, PatternError};
 pub use rules::{RuleError, Selection, Sight, select};
 

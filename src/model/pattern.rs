@@ -3,6 +3,7 @@
 use regex::Regex;
 
 use super::description::{Description, TensorId};
+use crate::pipeline::suggest;
 
 /// One pattern, such as `layer1`, `*.bias`, `_blocks.{0..12}`, `re:\.bn\d$`, `@head`, or any of them after `!`.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct Pattern {
 
 #[derive(Clone, Debug)]
 enum Kind {
+    /// A module and all below it.
+    Module(String),
     Names(Regex),
     Alias(Alias),
 }
@@ -54,6 +57,8 @@ impl Pattern {
             Kind::Alias(alias(body)?)
         } else if let Some(expression) = body.strip_prefix("re:") {
             Kind::Names(regex(expression)?)
+        } else if is_plain(body) {
+            Kind::Module(body.to_owned())
         } else {
             Kind::Names(translate(body)?)
         };
@@ -74,7 +79,7 @@ impl Pattern {
     pub fn matches(&self, description: &Description, id: TensorId) -> bool {
         let tensor = &description.tensors[id];
         match &self.kind {
-            Kind::Names(regex) => regex.is_match(&tensor.name),
+            Kind::Module(_) | Kind::Names(_) => self.matches_name(&tensor.name),
             Kind::Alias(Alias::Head) => description.in_head(id),
             Kind::Alias(Alias::Backbone) => !description.in_head(id),
             Kind::Alias(Alias::Norm) => tensor.role.is_norm(),
@@ -84,10 +89,17 @@ impl Pattern {
 
     /// Whether it means a name that no description has; an alias never does.
     pub fn matches_name(&self, name: &str) -> bool {
-        matches!(&self.kind, Kind::Names(regex) if regex.is_match(name))
+        match &self.kind {
+            Kind::Module(module) => name
+                .strip_prefix(module.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
+            Kind::Names(regex) => regex.is_match(name),
+            Kind::Alias(_) => false,
+        }
     }
 
-    /// What to write instead of a pattern that means none of `names`, the modules and tensors there are.
+    /// What to write instead of a pattern that means none of `names`, the modules and tensors there are. Of words that other
+    /// tools have for parts of any network (`head`, `features`), it is an alias.
     pub fn suggestion<'a>(&self, names: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
         let body = self.text.strip_prefix('!').unwrap_or(&self.text);
         let sign = if self.negated { "!" } else { "" };
@@ -95,7 +107,8 @@ impl Pattern {
             return None;
         }
         let Some((before, last)) = body.rsplit_once("*.") else {
-            return nearest(body, names).map(|name| format!("{sign}{name}"));
+            let near = || suggest::closest_name(body, names.clone()).map(str::to_owned);
+            return synonym(body).map(str::to_owned).or_else(near).map(|name| format!("{sign}{name}"));
         };
         // What follows the last wildcard is the end of a name, of as many words.
         let words = last.split('.').count();
@@ -104,34 +117,72 @@ impl Pattern {
             let starts: Vec<usize> = starts.collect();
             starts.len().checked_sub(words).map(|first| &name[starts[first]..])
         });
-        let meant = format!("{before}*.{}", nearest(last, ends)?);
+        let meant = format!("{before}*.{}", suggest::closest_name(last, ends)?);
         let pattern = Self::parse(&meant).ok()?;
         names.into_iter().any(|name| pattern.matches_name(name)).then(|| format!("{sign}{meant}"))
     }
 }
 
-/// The nearest of `names`, if any is near enough to be meant.
-pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let score = |candidate: &str| {
-        // The last part alone counts too: `conv1.weigth`, `layer4.0` for `backbone.layer4.0`.
-        let tail = name.rsplit_once('.').map_or(name, |(_, tail)| tail);
-        strsim::jaro_winkler(name, candidate).max(strsim::jaro_winkler(tail, candidate) - 0.05)
-    };
-    let mut best = None;
-    for candidate in names {
-        let score = score(candidate);
-        if score > 0.8 && best.is_none_or(|(_, highest)| score > highest) {
-            best = Some((candidate, score));
-        }
-    }
-    best.map(|(candidate, _)| candidate)
+/// The alias, or the pattern for everything, that a word of other tools means.
+fn synonym(word: &str) -> Option<&'static str> {
+    const WORDS: [(&str, &[&str]); 5] = [
+        (
+            "@head",
+            &[
+                "head",
+                "heads",
+                "classifier",
+                "fc",
+                "top",
+                "logits",
+                "last_layer",
+                "last",
+                "linear",
+                "output",
+                "predictions",
+                "classification_head",
+                "final_layer",
+                "new_layers",
+                "dense",
+            ],
+        ),
+        (
+            "@backbone",
+            &[
+                "backbone",
+                "features",
+                "encoder",
+                "base",
+                "body",
+                "trunk",
+                "base_model",
+                "feature_extractor",
+                "pretrained",
+                "conv_base",
+                "convs",
+            ],
+        ),
+        (
+            "@norm",
+            &["norm", "norms", "bn", "batchnorm", "batch_norm", "layernorm", "layer_norm", "ln", "bns"],
+        ),
+        ("@bias", &["bias", "biases"]),
+        ("*", &["all", "everything", "full", "model", "network", "any"]),
+    ];
+    let word = suggest::fold(word);
+    WORDS.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(alias, _)| *alias)
+}
+
+/// Whether a pattern is a name, without anything that stands for something else.
+fn is_plain(body: &str) -> bool {
+    !body.is_empty() && !body.contains(['*', '{', '}', '[', ']', '!', '@', '?'])
 }
 
 fn alias(text: &str) -> Result<Alias, PatternError> {
     let known = ALIASES.iter().find(|(name, _)| *name == text).map(|(_, alias)| *alias);
     known.ok_or_else(|| {
         let names = ALIASES.map(|(name, _)| name);
-        let help = match nearest(text, names) {
+        let help = match suggest::closest(text, names).or_else(|| synonym(&text[1..])) {
             Some(name) => format!("did you mean `{name}`?"),
             None => format!("the aliases are {}", names.map(|name| format!("`{name}`")).join(", ")),
         };

@@ -64,12 +64,13 @@ pub fn select(
     sight: Sight,
 ) -> Result<Selection, Vec<RuleError>> {
     let mut selection = Selection { decided: vec![None; description.tensors.len()] };
-    let mut errors = Vec::new();
+    let mut errors: Vec<RuleError> = Vec::new();
     for (index, text) in patterns.iter().enumerate() {
         let place = format!("{setting}[{index}]");
         match Pattern::parse(text) {
             Ok(pattern) => {
-                let outcome = apply(description, &pattern, sight, index, &mut selection);
+                let hints = errors.len() < MOST_HINTS;
+                let outcome = apply(description, &pattern, sight, index, &mut selection, hints);
                 errors.extend(outcome.err().map(|error| error.at(&place)));
             }
             Err(error) => errors.push(RuleError::syntax(&place, error)),
@@ -85,12 +86,21 @@ impl RuleError {
     }
 }
 
+/// So many errors of a list come with what may be meant; looking for it takes time.
+const MOST_HINTS: usize = 200;
+
+/// What the head is called in a model.
+fn head_of(description: &Description) -> String {
+    description.head.first().map_or_else(String::new, |module| format!(", which is `{module}` here"))
+}
+
 fn apply(
     description: &Description,
     pattern: &Pattern,
     sight: Sight,
     index: usize,
     selection: &mut Selection,
+    hints: bool,
 ) -> Result<(), RuleError> {
     let text = pattern.text();
     let matched: Vec<TensorId> =
@@ -103,7 +113,13 @@ fn apply(
     if matched.is_empty() {
         let what = if sight == Sight::Tensors { "tensor" } else { "parameter" };
         let error = RuleError::new("", "pattern-unmatched", format!("`{text}` matches no {what}"));
+        if !hints {
+            return Err(error);
+        }
         return Err(match pattern.suggestion(description.names()) {
+            Some(alias) if alias.ends_with("@head") => {
+                error.help(format!("write `{alias}`{}", head_of(description)))
+            }
             Some(suggestion) => error.help(format!("did you mean `{suggestion}`?")),
             None => error.help(format!("`defrost params` lists the names of `{}`", description.arch)),
         });

@@ -3,27 +3,39 @@
 //! The checker knows exactly the keywords that the generated schema uses (a test makes sure), so that the program
 //! and an editor give the same verdict by construction.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use regex::Regex;
 use serde_json::{Map, Value as Json};
 
-use super::diagnostics::{Diagnostic, Place};
+use super::diagnostics::{Diagnostic, brief};
 use super::document::{Node, Value};
-use super::suggest;
+use super::source::Place;
+use super::{names, suggest, synonyms, syntax};
+
+/// So many unknown keys of a table are held against keys that are missing from it.
+const MOST_UNKNOWN: usize = 200;
 
 /// Checks `node` against `schema`. `name` is what messages call the setting.
-pub fn check(schema: &Json, node: &Node, name: &str, diagnostics: &mut Vec<Diagnostic>) {
-    Checker { diagnostics }.node(schema, node, name);
+pub fn check<'a>(schema: &Json, node: &'a Node, name: &'a str, diagnostics: &'a mut Vec<Diagnostic>) {
+    let path = if name == "pipeline" { Vec::new() } else { vec![name] };
+    Checker { root: node, path, diagnostics }.node(schema, node, name);
 }
 
 struct Checker<'a> {
+    root: &'a Node,
+    /// The names of the table at hand, from the top of the file.
+    path: Vec<&'a str>,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     fn report(&mut self, place: &Place, code: &'static str, message: String, help: Option<String>) {
         self.diagnostics.push(Diagnostic::new(place, code, message).help(help));
     }
 
-    fn node(&mut self, schema: &Json, node: &Node, name: &str) {
+    fn node(&mut self, schema: &Json, node: &'a Node, name: &str) {
         if node.value == Value::Invalid {
             return;
         }
@@ -52,13 +64,16 @@ impl Checker<'_> {
             }
             _ => None,
         };
-        let help = help.or_else(|| match (&node.value, wanted) {
+        let help = help.filter(|_| !self.enough()).or_else(|| match (&node.value, wanted) {
+            _ if self.enough() => None,
             (Value::String(text), ["array"]) => Some(format!("write `[{}]`", Json::from(text.as_str()))),
             (Value::Integer(_) | Value::Float(_) | Value::Boolean(_), ["string"]) => {
                 let text = &node.place.source.text[node.place.range.clone()];
                 Some(format!("write `\"{text}\"`"))
             }
-            (_, ["object"]) => variants_help(schema).or_else(|| keys_help(schema)),
+            _ if wanted.contains(&"object") => {
+                synonyms::table(&self.path, schema, node).or_else(|| keys_help(schema))
+            }
             (_, ["integer"]) => Some(format!("write a whole number: `{name} = 3`")),
             (_, ["number"]) => Some(format!("write a number: `{name} = 0.5`")),
             (_, ["boolean"]) => Some("write `true` or `false`".to_owned()),
@@ -68,31 +83,38 @@ impl Checker<'_> {
         self.report(node.mark(), "wrong-type", message, help);
     }
 
-    fn table(&mut self, schema: &Json, entries: &[(String, Node)], node: &Node) {
+    /// Whether suggestions are no longer looked for.
+    fn enough(&self) -> bool {
+        suggest::enough(&*self.diagnostics)
+    }
+
+    fn table(&mut self, schema: &Json, entries: &'a [(String, Node)], node: &'a Node) {
         let none = Map::new();
         let properties = schema["properties"].as_object().unwrap_or(&none);
         for (key, child) in entries {
             if let Some(property) = properties.get(key) {
-                self.node(property, child, key);
+                self.below(property, child, key);
             } else if schema["additionalProperties"].is_object() {
                 self.property_name(schema, key, child);
-                self.node(&schema["additionalProperties"], child, key);
+                self.below(&schema["additionalProperties"], child, key);
             } else if schema["additionalProperties"] != Json::Bool(true) {
                 self.unknown_key(schema, properties, key, child);
             }
         }
         // A key that is there but misspelt is one mistake, not two.
-        let meant = |(word, _): &(String, Node)| {
-            let unknown = !properties.contains_key(word);
-            unknown.then(|| suggest::closest(word, properties.keys().map(String::as_str))).flatten()
+        let unknown = || entries.iter().filter(|(word, _)| !properties.contains_key(word)).take(MOST_UNKNOWN);
+        let misspelt = |key: &str| {
+            unknown().any(|(word, _)| {
+                synonyms::entry(&self.path, word) == Some(key)
+                    || suggest::closest(word, properties.keys().map(String::as_str)) == Some(key)
+            })
         };
-        let misspelt: Vec<&str> = entries.iter().filter_map(meant).collect();
-        for key in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
-            if node.get(key).is_none() && !misspelt.contains(&key) {
-                let about = properties.get(key).and_then(|property| property["description"].as_str());
-                let help = about.map(|about| format!("`{key}`: {about}"));
-                self.report(node.mark(), "missing-key", format!("missing key `{key}`"), help);
-            }
+        let required = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
+        let missing: Vec<&str> = required.filter(|key| node.get(key).is_none() && !misspelt(key)).collect();
+        for key in missing {
+            let about = properties.get(key).and_then(|property| property["description"].as_str());
+            let help = about.map(|about| format!("`{key}`: {about}"));
+            self.report(node.mark(), "missing-key", format!("missing key `{key}`"), help);
         }
         let least = schema["minProperties"].as_u64().unwrap_or(0);
         if (entries.len() as u64) < least {
@@ -101,12 +123,19 @@ impl Checker<'_> {
         }
     }
 
+    /// A setting of a table.
+    fn below(&mut self, schema: &Json, child: &'a Node, key: &'a str) {
+        self.path.push(key);
+        self.node(schema, child, key);
+        self.path.pop();
+    }
+
     fn property_name(&mut self, schema: &Json, key: &str, child: &Node) {
         let Some(pattern) = schema["propertyNames"]["pattern"].as_str() else { return };
         if !matches(pattern, key) {
             let place = child.key.as_ref().unwrap_or(&child.place);
-            let help = "a name has letters, digits, `_` and `-`, and starts with a letter";
-            self.report(place, "bad-name", format!("`{key}` is not a valid name"), Some(help.into()));
+            let help = names::help(key, "_-", true);
+            self.report(place, "bad-name", format!("`{}` is not a valid name", brief(key)), Some(help));
         }
     }
 
@@ -122,17 +151,24 @@ impl Checker<'_> {
             let help = format!("write `{new}`: {}", about.unwrap_or_default());
             return self.report(place, "renamed", message, Some(help));
         }
-        let help = suggest::closest(key, properties.keys().map(String::as_str))
-            .map(|meant| format!("did you mean `{meant}`?"))
+        let message = format!("unknown key `{}`", brief(key));
+        if self.enough() {
+            return self.report(place, "unknown-key", message, None);
+        }
+        let help = synonyms::key(self.root, &self.path, key, child)
+            .or_else(|| {
+                let meant = suggest::closest(key, properties.keys().map(String::as_str));
+                meant.map(|meant| format!("did you mean `{meant}`?"))
+            })
             .or_else(|| {
                 let inner = properties.iter().find(|(_, property)| has_key(property, key));
                 inner.map(|(outer, _)| format!("`{key}` belongs in `{outer}`"))
             })
             .or_else(|| keys_help(schema));
-        self.report(place, "unknown-key", format!("unknown key `{key}`"), help);
+        self.report(place, "unknown-key", message, help);
     }
 
-    fn array(&mut self, schema: &Json, items: &[Node], node: &Node, name: &str) {
+    fn array(&mut self, schema: &Json, items: &'a [Node], node: &Node, name: &str) {
         // An array that says nothing of its elements takes any.
         for (index, item) in items.iter().enumerate().filter(|_| schema["items"].is_object()) {
             self.node(&schema["items"], item, &format!("{name}[{index}]"));
@@ -151,16 +187,19 @@ impl Checker<'_> {
             self.report(&node.place, "wrong-length", message, None);
         }
         if schema["uniqueItems"] == Json::Bool(true) {
-            for (index, item) in items.iter().enumerate() {
-                if items[..index].iter().any(|earlier| earlier.to_json() == item.to_json()) {
-                    let message = format!("{} stands twice in `{name}`", item.to_json());
+            let mut known = HashSet::new();
+            for item in items {
+                let text = item.to_json().to_string();
+                if known.contains(&text) {
+                    let message = format!("{} stands twice in `{name}`", brief(&text));
                     self.report(&item.place, "repeated", message, Some("remove one of them".into()));
                 }
+                known.insert(text);
             }
         }
     }
 
-    fn string(&mut self, schema: &Json, text: &str, node: &Node, name: &str) {
+    fn string(&mut self, schema: &Json, text: &str, node: &'a Node, name: &str) {
         if let Some(choices) = schema["enum"].as_array() {
             let choices: Vec<&str> = choices.iter().filter_map(Json::as_str).collect();
             return self.choice(schema, &choices, text, node, name);
@@ -176,22 +215,29 @@ impl Checker<'_> {
             let message = format!("`{name}` is longer than {} characters", schema["maxLength"]);
             self.report(&node.place, "bad-value", message, about());
         } else if schema["pattern"].as_str().is_some_and(|pattern| !matches(pattern, text)) {
-            self.report(&node.place, "bad-value", format!("`{text}` is not a valid `{name}`"), about());
-        }
-    }
-
-    fn choice(&mut self, schema: &Json, choices: &[&str], text: &str, node: &Node, name: &str) {
-        if !choices.contains(&text) {
-            let help = if reserved(schema, text) {
-                Some("reserved for a later version".into())
-            } else {
-                suggest::help(text, "valid values", choices.iter().copied())
+            let help = match (synonyms::value(&self.path, text), name) {
+                (Some(meant), _) => Some(format!("write `{name} = \"{meant}\"`")),
+                (None, "name") if self.path == ["name"] => Some(names::help(text, "._-", false)),
+                _ => about(),
             };
-            self.report(&node.place, "unknown-value", format!("unknown value `{text}` for `{name}`"), help);
+            self.report(&node.place, "bad-value", format!("`{}` is not a valid `{name}`", brief(text)), help);
         }
     }
 
-    fn range(&mut self, schema: &Json, number: f64, node: &Node, name: &str) {
+    fn choice(&mut self, schema: &Json, choices: &[&str], text: &str, node: &'a Node, name: &str) {
+        if !choices.contains(&text) {
+            let help = match synonyms::value(&self.path, text).filter(|meant| choices.contains(meant)) {
+                _ if self.enough() => None,
+                _ if reserved(schema, text) => Some("reserved for a later version".into()),
+                Some(meant) => Some(format!("write `{meant}`")),
+                None => suggest::help(text, "valid values", choices.iter().copied()),
+            };
+            let message = format!("unknown value `{}` for `{name}`", brief(text));
+            self.report(&node.place, "unknown-value", message, help);
+        }
+    }
+
+    fn range(&mut self, schema: &Json, number: f64, node: &'a Node, name: &str) {
         type Bound = (&'static str, fn(f64, f64) -> bool, &'static str);
         const BOUNDS: [Bound; 4] = [
             ("minimum", |number, bound| number >= bound, "at least"),
@@ -209,7 +255,7 @@ impl Checker<'_> {
         }
     }
 
-    fn one_of(&mut self, schema: &Json, choices: &[Json], node: &Node, name: &str) {
+    fn one_of(&mut self, schema: &Json, choices: &[Json], node: &'a Node, name: &str) {
         let of_type = |kind: &str| choices.iter().filter(|c| c["type"] == kind).collect::<Vec<_>>();
         let fitting = match &node.value {
             Value::String(_) => of_type("string"),
@@ -239,7 +285,7 @@ impl Checker<'_> {
     }
 
     /// Tables that are told apart by a constant, such as a stage by its `kind`.
-    fn variant(&mut self, schema: &Json, variants: &[&Json], node: &Node, name: &str) {
+    fn variant(&mut self, schema: &Json, variants: &[&Json], node: &'a Node, name: &str) {
         let (key, _) = tag(variants[0]).expect("the caller looked");
         let kinds: Vec<&str> =
             variants.iter().filter_map(|variant| tag(variant)).map(|(_, kind)| kind).collect();
@@ -257,14 +303,19 @@ impl Checker<'_> {
                 self.report(&chosen.place, "reserved", message, Some(help));
             }
             None => {
-                let help = suggest::help(text, "one of", kinds);
-                self.report(&chosen.place, "unknown-kind", format!("unknown {key} `{text}`"), help);
+                let path: Vec<&str> = self.path.iter().copied().chain([key]).collect();
+                let help = match synonyms::value(&path, text).filter(|meant| kinds.contains(meant)) {
+                    _ if self.enough() => None,
+                    Some(meant) => Some(format!("write `{meant}`")),
+                    None => suggest::help(text, "one of", kinds),
+                };
+                self.report(&chosen.place, "unknown-kind", format!("unknown {key} `{}`", brief(text)), help);
             }
         }
     }
 
     /// Without its tag nothing can be said of the other keys, but that one may be the tag misspelt.
-    fn missing_tag(&mut self, key: &str, kinds: &[&str], variants: &[&Json], node: &Node, name: &str) {
+    fn missing_tag(&mut self, key: &str, kinds: &[&str], variants: &[&Json], node: &'a Node, name: &str) {
         let unknown = |word: &str| !variants.iter().any(|variant| has_key(variant, word));
         let misspelt =
             node.entries().iter().find(|(word, _)| unknown(word) && suggest::closest(word, [key]).is_some());
@@ -300,20 +351,25 @@ fn keys_help(schema: &Json) -> Option<String> {
     Some(format!("valid keys: {}", suggest::list(keys)))
 }
 
-fn variants_help(schema: &Json) -> Option<String> {
-    let (key, kind) = tag(schema["oneOf"].as_array()?.first()?)?;
-    Some(format!("write a table such as `{{ {key} = \"{kind}\" }}`"))
-}
-
 /// Whether a string holds what was wanted, less the quotes.
 fn unquoted(wanted: &[&str], text: &str) -> Option<String> {
     let fits = wanted.iter().any(|kind| match *kind {
         "integer" => text.parse::<i64>().is_ok(),
-        "number" => text.parse::<f64>().is_ok_and(f64::is_finite),
+        "number" => text.parse::<f64>().is_ok_and(f64::is_finite) && syntax::number(text).is_none(),
         "boolean" => text == "true" || text == "false",
         _ => false,
     });
-    fits.then(|| format!("remove the quotes: `{text}`"))
+    let number = || {
+        syntax::number(text).filter(|number| match wanted {
+            ["integer"] => number.parse::<i64>().is_ok(),
+            _ => wanted.contains(&"number"),
+        })
+    };
+    if fits {
+        Some(format!("remove the quotes: `{text}`"))
+    } else {
+        number().map(|number| format!("write `{number}`"))
+    }
 }
 
 fn article(kind: &str) -> String {
@@ -324,6 +380,13 @@ fn article(kind: &str) -> String {
     }
 }
 
+/// Whether a text fits a pattern of the schema, of which there are few: each is compiled once.
 fn matches(pattern: &str, text: &str) -> bool {
-    regex::Regex::new(pattern).expect("the schema's patterns compile").is_match(text)
+    static COMPILED: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !compiled.contains_key(pattern) {
+        let regex = Regex::new(pattern).expect("the schema's patterns compile");
+        compiled.insert(pattern.to_owned(), regex);
+    }
+    compiled[pattern].is_match(text)
 }

@@ -1,54 +1,19 @@
 //! What is wrong, where, and what to do about it; as text with the source line underlined, and as JSON.
 
-use std::fmt;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-/// A text that settings stand in: a file, or one argument of the command line.
-#[derive(Debug, PartialEq)]
-pub struct Source {
-    /// The file as the user named it, or the option, such as `--set`.
-    pub name: String,
-    pub text: String,
-}
+use super::source::{Place, Source};
+use crate::visible;
 
-/// A stretch of a source, in bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Place {
-    pub source: Arc<Source>,
-    pub range: Range<usize>,
-}
-
-impl Place {
-    pub fn new(source: &Arc<Source>, range: Range<usize>) -> Self {
-        Self { source: Arc::clone(source), range }
-    }
-
-    /// Line and column of the first character, from 1; columns count characters.
-    pub fn line_column(&self) -> (usize, usize) {
-        let start = self.line_start();
-        let text = &self.source.text;
-        let line = text[..start].matches('\n').count() + 1;
-        (line, text[start..self.start()].chars().count() + 1)
-    }
-
-    /// The first byte, moved back onto a character of the text where a parser pointed past or into one.
-    fn start(&self) -> usize {
-        floor_boundary(&self.source.text, self.range.start)
-    }
-
-    /// Where the line of the first character starts, in bytes.
-    pub fn line_start(&self) -> usize {
-        self.source.text[..self.start()].rfind('\n').map_or(0, |newline| newline + 1)
-    }
-}
-
-fn floor_boundary(text: &str, index: usize) -> usize {
-    (0..=index.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
-}
+/// Of a line longer than this, only what is around the place is shown.
+const WIDE: usize = 200;
+/// So many characters ahead of the place, of it, and behind it.
+const AROUND: usize = 60;
 
 /// One thing that is wrong with a pipeline file.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +34,7 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// Whether it keeps nothing from running.
     pub warning: bool,
-    source: Arc<Source>,
+    pub(super) source: Arc<Source>,
 }
 
 impl Diagnostic {
@@ -102,34 +67,88 @@ impl Diagnostic {
     pub fn render(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let level = if self.warning { Level::WARNING } else { Level::ERROR };
-        let title = level.primary_title(normalize_untrusted_str(&self.message)).id(self.code);
-        let start = floor_boundary(&self.source.text, self.span.start);
-        let first = Place::new(&self.source, start..start).line_start();
-        let line = self.source.text[first..].lines().next().unwrap_or_default();
-        // A place that spans lines is underlined to the end of its first.
-        let end = floor_boundary(line, self.span.end.saturating_sub(first));
-        let start = floor_boundary(line, start - first);
-        let snippet = Snippet::source(line)
+        let title = level.primary_title(visible::lines(&self.message)).id(self.code);
+        let file = visible::line(&self.file);
+        let excerpt = Excerpt::new(&Place { source: Arc::clone(&self.source), range: self.span.clone() });
+        let snippet = Snippet::source(&excerpt.text)
             .line_start(self.line)
-            .path(normalize_untrusted_str(&self.file))
-            .annotation(AnnotationKind::Primary.span(start..end.max(start)));
+            .path(file.as_ref())
+            .annotation(AnnotationKind::Primary.span(excerpt.span.clone()));
         let mut section = title.element(snippet);
         if let Some(help) = &self.help {
-            section = section.element(Level::HELP.message(normalize_untrusted_str(help)));
+            section = section.element(Level::HELP.message(visible::lines(help)));
         }
-        renderer.render(&[section])
+        let text = renderer.render(&[section]);
+        // The column is the one in the file, not that of the excerpt.
+        let (shown, real) = (excerpt.column(), self.column);
+        if shown == real {
+            return text;
+        }
+        let line = self.line;
+        text.replacen(&format!("{file}:{line}:{shown}"), &format!("{file}:{line}:{real}"), 1)
     }
 }
 
 impl Diagnostic {
     /// What is said below another of the same place: without the source line.
-    fn render_again(&self, styled: bool) -> String {
+    pub(super) fn render_again(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let level = if self.warning { Level::WARNING } else { Level::ERROR };
-        let title = level.primary_title(normalize_untrusted_str(&self.message)).id(self.code);
-        let help = self.help.as_ref().map(|help| Level::HELP.message(normalize_untrusted_str(help)));
+        let title = level.primary_title(visible::line(&self.message)).id(self.code);
+        let help = self.help.as_ref().map(|help| Level::HELP.message(visible::line(help)));
         renderer.render(&[Group::with_title(title).elements(help)])
     }
+}
+
+/// A line of the source as it is shown: with nothing hidden, and not too long.
+struct Excerpt {
+    text: String,
+    /// What is underlined, in bytes of it.
+    span: Range<usize>,
+}
+
+impl Excerpt {
+    fn new(place: &Place) -> Self {
+        let (line, span) = place.line();
+        let (before, inside, after) = (&line[..span.start], &line[span.clone()], &line[span.end..]);
+        // Tabs widen as the renderer has it.
+        let shown = |part: &str| match visible::line(&part.replace('\t', "    ")) {
+            Cow::Borrowed(_) => part.to_owned(),
+            Cow::Owned(escaped) => escaped,
+        };
+        let (mut before, mut inside, mut after) = (shown(before), shown(inside), shown(after));
+        if [&before, &inside, &after].iter().map(|part| part.chars().count()).sum::<usize>() > WIDE {
+            before = last(&before, AROUND);
+            inside = first(&inside, AROUND);
+            after = first(&after, AROUND);
+        }
+        let span = before.len()..before.len() + inside.len();
+        Self { text: before + &inside + &after, span }
+    }
+
+    /// The column that the renderer counts.
+    fn column(&self) -> usize {
+        self.text[..self.span.start].chars().count() + 1
+    }
+}
+
+fn first(text: &str, count: usize) -> String {
+    match text.char_indices().nth(count) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn last(text: &str, count: usize) -> String {
+    match text.char_indices().nth_back(count) {
+        Some((start, character)) => format!("…{}", &text[start + character.len_utf8()..]),
+        None => text.to_owned(),
+    }
+}
+
+/// A text of the user as a message repeats it: not longer than anybody reads.
+pub(super) fn brief(text: &str) -> String {
+    first(text, AROUND)
 }
 
 impl Serialize for Diagnostic {
@@ -144,107 +163,3 @@ impl Serialize for Diagnostic {
         fields.end()
     }
 }
-
-/// What may be wrong with one place several times: keys that a table lacks, mistakes of what a file or folder holds.
-const SEVERAL: [&str; 3] = ["missing-key", "data", "pairs"];
-
-/// All that is wrong with a pipeline file, in the order of the text.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-impl Report {
-    /// Sorts by file and place, and keeps one of several that say the same of the same place: a default that is
-    /// merged into three stages is wrong once.
-    pub fn new(diagnostics: Vec<Diagnostic>) -> Self {
-        let mut kept: Vec<Diagnostic> = Vec::new();
-        for new in sorted(diagnostics) {
-            let same = |old: &Diagnostic| {
-                old.code == new.code
-                    && old.span == new.span
-                    && Arc::ptr_eq(&old.source, &new.source)
-                    && (old.message == new.message || !SEVERAL.contains(&new.code))
-            };
-            if !kept.iter().any(same) {
-                kept.push(new);
-            }
-        }
-        Self { diagnostics: kept }
-    }
-
-    /// All runs of a file, or what is wrong with them, each once: what is wrong with some alone says with which.
-    pub fn of_runs<'a, T>(
-        runs: impl Iterator<Item = (Option<&'a str>, Result<T, Self>)>,
-    ) -> Result<Vec<T>, Self> {
-        let (mut right, mut count) = (Vec::new(), 0);
-        let mut found: Vec<(Diagnostic, Vec<&str>)> = Vec::new();
-        for (label, run) in runs {
-            count += 1;
-            for diagnostic in
-                run.map(|run| right.push(run)).err().into_iter().flat_map(|report| report.diagnostics)
-            {
-                let label = label.unwrap_or_default();
-                match found.iter_mut().find(|(known, _)| *known == diagnostic) {
-                    Some((_, labels)) => labels.push(label),
-                    None => found.push((diagnostic, vec![label])),
-                }
-            }
-        }
-        if found.is_empty() {
-            return Ok(right);
-        }
-        let named = |(mut diagnostic, labels): (Diagnostic, Vec<&str>)| {
-            diagnostic.message += &match labels.len() {
-                all if all == count => String::new(),
-                1 => format!(" (in the run `{}`)", labels[0]),
-                several => format!(" (in {several} of {count} runs, such as `{}`)", labels[0]),
-            };
-            diagnostic
-        };
-        Err(Self { diagnostics: sorted(found.into_iter().map(named).collect()) })
-    }
-
-    pub fn render(&self, styled: bool) -> String {
-        let mut text = String::new();
-        for (i, diagnostic) in self.diagnostics.iter().enumerate() {
-            let before = i.checked_sub(1).map(|before| &self.diagnostics[before]);
-            // The line is shown once where much is wrong with what it names.
-            let same = before.is_some_and(|before| {
-                before.code == diagnostic.code
-                    && before.span == diagnostic.span
-                    && Arc::ptr_eq(&before.source, &diagnostic.source)
-            });
-            match (before, same) {
-                (None, _) => text += &diagnostic.render(styled),
-                (_, true) => text = text + "\n" + &diagnostic.render_again(styled),
-                (_, false) => text = text + "\n\n" + &diagnostic.render(styled),
-            }
-        }
-        text
-    }
-}
-
-/// By file and place: files in the order of their first error, then the arguments of the command line in theirs.
-fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let mut sources: Vec<Arc<Source>> = Vec::new();
-    for diagnostic in &diagnostics {
-        if !sources.iter().any(|source| Arc::ptr_eq(source, &diagnostic.source)) {
-            sources.push(Arc::clone(&diagnostic.source));
-        }
-    }
-    let rank = |d: &Diagnostic| {
-        let position = sources.iter().position(|source| Arc::ptr_eq(source, &d.source));
-        (d.file.starts_with("--"), position, d.span.start, d.span.end)
-    };
-    diagnostics.sort_by_key(rank);
-    diagnostics
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(false))
-    }
-}
-
-impl std::error::Error for Report {}

@@ -1,5 +1,6 @@
 //! TOML as a tree of settings, each of which knows where it was written.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +8,10 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{Diagnostic, Place, Source};
+use super::diagnostics::Diagnostic;
+use super::entries::Entries;
+use super::source::{Place, Source};
+use super::syntax;
 
 /// A setting: its value and the places of value and key.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +32,7 @@ pub enum Value {
     Boolean(bool),
     Array(Vec<Node>),
     /// In the order of the text.
-    Table(Vec<(String, Node)>),
+    Table(Entries),
     /// Not representable, and already reported.
     Invalid,
 }
@@ -55,19 +59,16 @@ impl Node {
     }
 
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries().iter().find(|(name, _)| name == key).map(|(_, node)| node)
+        if let Value::Table(entries) = &self.value { entries.get(key) } else { None }
     }
 
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        match &mut self.value {
-            Value::Table(entries) => entries.iter_mut().find(|(name, _)| name == key).map(|(_, node)| node),
-            _ => None,
-        }
+        if let Value::Table(entries) = &mut self.value { entries.get_mut(key) } else { None }
     }
 
     pub fn remove(&mut self, key: &str) {
         if let Value::Table(entries) = &mut self.value {
-            entries.retain(|(name, _)| name != key);
+            entries.remove(key);
         }
     }
 
@@ -98,7 +99,7 @@ impl Node {
         visitor(path, self);
         match &self.value {
             Value::Table(entries) => {
-                for (key, node) in entries {
+                for (key, node) in entries.iter() {
                     path.push(key);
                     node.visit(path, visitor);
                     path.pop();
@@ -142,7 +143,7 @@ impl fmt::Display for Value {
 /// Parses a file. What cannot be parsed is reported and left out of the tree.
 pub fn parse(source: &Arc<Source>, diagnostics: &mut Vec<Diagnostic>) -> Node {
     let (table, errors) = DeTable::parse_recoverable(&source.text);
-    let mut reader = Reader { source, offset: 0, diagnostics };
+    let mut reader = Reader { source, offset: 0, diagnostics, refused: BTreeSet::new() };
     reader.syntax_errors(errors);
     let root = table.into_inner();
     Node { key: None, place: Place::new(source, 0..0), value: reader.table(&root, None) }
@@ -158,7 +159,7 @@ pub fn parse_value(
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(Reader { source, offset, diagnostics }.node(None, &value))
+    Ok(Reader { source, offset, diagnostics, refused: BTreeSet::new() }.node(None, &value))
 }
 
 /// Reports what the TOML parser says of the text at byte `offset` of `source`.
@@ -168,13 +169,15 @@ pub fn report_syntax(
     errors: Vec<toml::de::Error>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    Reader { source, offset, diagnostics }.syntax_errors(errors);
+    Reader { source, offset, diagnostics, refused: BTreeSet::new() }.syntax_errors(errors);
 }
 
 struct Reader<'a> {
     source: &'a Arc<Source>,
     offset: usize,
     diagnostics: &'a mut Vec<Diagnostic>,
+    /// Lines with a syntax error. What the parser makes of them is not what was written, so nothing more is said of it.
+    refused: BTreeSet<usize>,
 }
 
 impl Reader<'_> {
@@ -183,22 +186,21 @@ impl Reader<'_> {
     }
 
     fn report(&mut self, place: &Place, code: &'static str, message: impl Into<String>, help: &str) {
-        self.diagnostics.push(Diagnostic::new(place, code, message).help(help.to_owned()));
+        if self.refused.range(place.lines()).next().is_none() {
+            self.diagnostics.push(Diagnostic::new(place, code, message).help(help.to_owned()));
+        }
     }
 
     /// One per line, and one for a table that stands twice: the rest is the parser finding its feet again.
     fn syntax_errors(&mut self, errors: Vec<toml::de::Error>) {
         let end = self.source.text.len() - self.offset;
-        let mut lines = Vec::new();
         let mut resume = 0;
         for error in errors {
             let range = error.span().unwrap_or(end..end);
             let place = self.place(range.clone());
-            let line = place.line_column().0;
-            if lines.contains(&line) || range.start < resume {
+            if range.start < resume || !self.refused.insert(place.line_column().0) {
                 continue;
             }
-            lines.push(line);
             let duplicate = error.message() == "duplicate key";
             let rest = &self.source.text[place.line_start()..];
             if duplicate && rest.trim_start().starts_with('[') {
@@ -206,7 +208,9 @@ impl Reader<'_> {
                 resume = place.line_start() + next - self.offset;
             }
             let code = if duplicate { "duplicate-key" } else { "syntax" };
-            self.diagnostics.push(Diagnostic::new(&place, code, error.message().trim()));
+            let help = if duplicate { None } else { syntax::help(&place) };
+            let message = error.message().trim().replace('\n', "; ");
+            self.diagnostics.push(Diagnostic::new(&place, code, message).help(help));
         }
     }
 
@@ -221,7 +225,7 @@ impl Reader<'_> {
             let place = self.place(key.span());
             (name.clone().into_owned(), self.node(Some(place), value))
         };
-        Value::Table(entries.into_iter().map(node).collect())
+        Value::Table(Entries::new(entries.into_iter().map(node).collect()))
     }
 
     fn node(&mut self, key: Option<Place>, value: &Spanned<DeValue<'_>>) -> Node {
@@ -265,14 +269,18 @@ impl Reader<'_> {
 
     /// TOML 1.1 lets inline tables span lines and end in a comma, but editors and most other parsers read TOML 1.0.
     fn refuse_toml_1_1(&mut self, table: &DeTable<'_>, range: Range<usize>) {
-        let mut leaves = Vec::new();
-        collect_leaves(table, &self.source.text[self.offset..], &mut leaves);
         let text = &self.source.text[self.offset..];
-        let outside = |index: &usize| !leaves.iter().any(|leaf: &Range<usize>| leaf.contains(index));
-        let own: Vec<(usize, u8)> =
-            range.filter(outside).map(|index| (index, text.as_bytes()[index])).collect();
+        let mut leaves = Vec::new();
+        collect_leaves(table, text, &mut leaves);
+        leaves.sort_by_key(|leaf| leaf.start);
+        let mut own: Vec<(usize, u8)> = Vec::new();
+        let mut next = range.start;
+        for leaf in leaves.into_iter().chain(std::iter::once(range.end..range.end)) {
+            own.extend((next..leaf.start).map(|index| (index, text.as_bytes()[index])));
+            next = next.max(leaf.end);
+        }
         if own.iter().any(|(_, byte)| *byte == b'\n') {
-            let place = self.place(own[0].0..own[0].0 + 1);
+            let place = self.place(range.start..range.start + 1);
             let help = "write it on one line, or as a [table] of its own";
             self.report(&place, "multi-line-inline-table", "an inline table may not span lines", help);
         } else if let Some((comma, _)) = last_comma(&own) {

@@ -4,8 +4,9 @@
 
 use serde::de::DeserializeOwned;
 
-use super::diagnostics::{Diagnostic, Place};
+use super::diagnostics::{Diagnostic, brief};
 use super::document::Node;
+use super::source::Place;
 use super::suggest;
 use super::{Data, Model, Parts, Split, Stage, TableSplit};
 
@@ -115,11 +116,13 @@ impl<'a> Draft<'a> {
                 self.report(node.mark(), "ambiguous", message, help);
             }
             Some(named) => {
-                let unknown = |text: &&str| !known.is_empty() && !known.iter().any(|(name, _)| name == text);
+                let tables = self.get(what);
+                let unknown = |text: &&str| tables.is_some_and(|tables| tables.get(text).is_none());
                 if let Some(text) = named.text().filter(unknown) {
-                    let help = suggest::help(text, "there are", names);
+                    let enough = suggest::enough(&self.diagnostics);
+                    let help = if enough { None } else { suggest::help(text, "there are", names) };
                     let code = if what == "data" { "unknown-data" } else { "unknown-model" };
-                    self.report(&named.place, code, format!("unknown {what} `{text}`"), help);
+                    self.report(&named.place, code, format!("unknown {what} `{}`", brief(text)), help);
                 }
             }
             None => {}

@@ -5,9 +5,9 @@
 
 use serde::Deserialize;
 
-use super::diagnostics::Place;
 use super::document::{Node, Value};
 use super::draft::Draft;
+use super::source::Place;
 use super::{Augment, EarlyStop, Group, Optimizer, Schedule, Unfreeze};
 
 /// Checks the train stage at `path`.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::diagnostics::{Diagnostic, Report};
+use super::diagnostics::Diagnostic;
 use super::document::Node;
 use super::draft::Draft;
 use super::graph::{self, Problem, Role};
 use super::load::{LoadOptions, load_chain};
 use super::paths::Variables;
+use super::report::Report;
 use super::resolved::Resolved;
 use super::stage::Parent;
 
@@ -83,7 +84,7 @@ impl Here<'_> {
             inputs: self.options.inputs,
             env: self.options.env,
         };
-        let mut runs = load_chain(path, self.chain, &options).map_err(|Report { diagnostics }| {
+        let mut runs = load_chain(path, self.chain, &options).map_err(|Report { diagnostics, .. }| {
             let first = diagnostics.first().map_or(String::new(), |first| format!(": {}", first.message));
             let help = format!("`defrost validate {name}` says where");
             ("other-pipeline", format!("`{name}` is not valid{first}"), Some(help))
@@ -115,7 +116,6 @@ fn circle(files: &[PathBuf], stage: &str) -> Problem {
 
 /// What is wrong with a name of a stage in another pipeline.
 fn problems(other: &Resolved, text: &str) -> Vec<Problem> {
-    let stages: Vec<(String, Option<&str>)> =
-        other.stages.iter().map(|(name, stage)| (name.clone(), Some(stage.kind()))).collect();
+    let stages = other.stages.iter().map(|(name, stage)| (name.as_str(), Some(stage.kind()))).collect();
     graph::problems(&Draft::new(&other.root), &stages, text, Role::Start)
 }

@@ -1,37 +1,59 @@
 //! The graph that stages form through `from`, `ensemble` and teachers.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::diagnostics::Diagnostic;
+use super::diagnostics::{Diagnostic, brief};
 use super::document::Node;
 use super::draft::Draft;
 use super::stage::{Checkpoint, Parent};
 use super::suggest;
 
+/// The stages of a file with their kinds.
+pub struct Stages<'a> {
+    by_name: HashMap<&'a str, Option<&'a str>>,
+    names: Vec<&'a str>,
+}
+
+impl<'a> FromIterator<(&'a str, Option<&'a str>)> for Stages<'a> {
+    fn from_iter<T: IntoIterator<Item = (&'a str, Option<&'a str>)>>(stages: T) -> Self {
+        let stages: Vec<_> = stages.into_iter().collect();
+        Self { names: stages.iter().map(|(name, _)| *name).collect(), by_name: stages.into_iter().collect() }
+    }
+}
+
 /// Checks every reference to a stage: that it exists, has the weights that are asked of it, and is named the way its
 /// kind asks for.
 pub fn check(draft: &mut Draft) {
-    let stages: Vec<(String, Option<&str>)> = draft.entries("stage").iter().map(head).collect();
-    for (name, node) in draft.entries("stage") {
+    let entries = draft.entries("stage");
+    let kinds = entries.iter().map(|(name, node)| (name.as_str(), node.get("kind").and_then(Node::text)));
+    let stages: Stages = kinds.collect();
+    for (_, node) in entries {
         for Reference { node: place, text, role } in references(node) {
             for (code, message, help) in problems(draft, &stages, text, role) {
                 draft.diagnostics.push(Diagnostic::new(&place.place, code, message).help(help));
             }
         }
-        if let Some(circle) = circle(draft.root, name) {
-            // One of a circle's stages speaks for all: the first in the file.
-            let first = stages.iter().find(|(stage, _)| circle.contains(stage)).map(|(stage, _)| stage);
-            if first == Some(name) {
-                let next = circle.get(1).unwrap_or(name);
-                let leads = references(node).into_iter().find(|reference| reference.stage() == next);
-                let place = leads.map_or(node.mark(), |reference| &reference.node.place);
-                let message = format!("`{name}` starts from itself: {} → {name}", circle.join(" → "));
-                let help = "start one of them from another stage".to_owned();
-                draft.diagnostics.push(Diagnostic::new(place, "cycle", message).help(help));
+    }
+    for circle in circles(entries) {
+        let (name, node) = &entries[circle[0]];
+        let names: Vec<&str> = circle.iter().map(|place| entries[*place].0.as_str()).collect();
+        let next = names.get(1).unwrap_or(&names[0]);
+        let leads = references(node).into_iter().find(|reference| reference.stage() == *next);
+        let place = leads.map_or(node.mark(), |reference| &reference.node.place);
+        let way = match &names[..] {
+            [first, second, .., last] if names.len() > MOST_SHOWN => {
+                format!("{first} → {second} → … → {last}")
             }
-        }
+            _ => names.join(" → "),
+        };
+        let message = format!("`{name}` starts from itself: {way} → {name}");
+        let help = "start one of them from another stage".to_owned();
+        draft.diagnostics.push(Diagnostic::new(place, "cycle", message).help(help));
     }
 }
+
+/// Of a longer circle only the ends are shown.
+const MOST_SHOWN: usize = 12;
 
 /// A stage named by another one, where it stands.
 struct Reference<'a> {
@@ -70,23 +92,21 @@ fn references(stage: &Node) -> Vec<Reference<'_>> {
         .collect()
 }
 
-fn head((name, node): &(String, Node)) -> (String, Option<&str>) {
-    (name.clone(), node.get("kind").and_then(Node::text))
-}
-
 /// A code, a message, and the cure.
 pub type Problem = (&'static str, String, Option<String>);
 
-/// What is wrong with a reference to one of the stages of a file, which stand with their kinds.
-pub fn problems(draft: &Draft, stages: &[(String, Option<&str>)], text: &str, role: Role) -> Vec<Problem> {
+/// What is wrong with a reference to one of the stages of a file.
+pub fn problems(draft: &Draft, stages: &Stages, text: &str, role: Role) -> Vec<Problem> {
     let (stage, word) = text.split_once('@').map_or((text, None), |(stage, word)| (stage, Some(word)));
     let mut problems = Vec::new();
-    match stages.iter().find(|(name, _)| name == stage) {
+    match stages.by_name.get(stage) {
         None => {
-            let help = suggest::help(stage, "stages", stages.iter().map(|(name, _)| name.as_str()));
-            problems.push(("unknown-stage", format!("unknown stage `{stage}`"), help));
+            let enough = suggest::enough(&draft.diagnostics);
+            let help = || suggest::help(stage, "stages", stages.names.iter().copied());
+            let help = if enough { None } else { help() };
+            problems.push(("unknown-stage", format!("unknown stage `{}`", brief(stage)), help));
         }
-        Some((_, kind)) => {
+        Some(kind) => {
             if let Some(parent) = Parent::parse(text) {
                 problems.extend(kind.and_then(|kind| mismatch(draft, kind, parent, role)));
             }
@@ -136,22 +156,81 @@ fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent, rol
     }
 }
 
-/// The shortest way from `name` up to `name` again, if there is one.
-fn circle(root: &Node, name: &str) -> Option<Vec<String>> {
-    let stages = root.get("stage")?;
-    let mut paths = VecDeque::from([vec![name.to_owned()]]);
-    let mut seen = Vec::new();
-    while let Some(path) = paths.pop_front() {
-        for reference in path.last().and_then(|last| stages.get(last)).map(references).into_iter().flatten() {
-            let next = reference.stage().to_owned();
-            if next == name {
-                return Some(path);
+/// Stages that start from themselves, by their places: of each knot of such stages the shortest circle through the one that
+/// comes first in the file.
+fn circles(stages: &[(String, Node)]) -> Vec<Vec<usize>> {
+    let places: HashMap<&str, usize> =
+        stages.iter().enumerate().map(|(place, (name, _))| (name.as_str(), place)).collect();
+    let above: Vec<Vec<usize>> = stages
+        .iter()
+        .map(|(_, node)| references(node).iter().filter_map(|r| places.get(r.stage()).copied()).collect())
+        .collect();
+    let mut left = tangled(&above);
+    let mut circles = Vec::new();
+    for first in 0..stages.len() {
+        if let Some(circle) = left[first].then(|| shortest(first, &above, &left)).flatten() {
+            // The rest of the knot says nothing new.
+            reachable(first, &above, &left).into_iter().for_each(|place| left[place] = false);
+            circles.push(circle);
+        }
+    }
+    circles
+}
+
+/// The stages that are on a circle or between two: those that are left where whoever has nothing above, and then whoever
+/// has nothing below, is taken away again and again.
+fn tangled(above: &[Vec<usize>]) -> Vec<bool> {
+    let mut below: Vec<Vec<usize>> = vec![Vec::new(); above.len()];
+    for (place, parents) in above.iter().enumerate() {
+        parents.iter().for_each(|parent| below[*parent].push(place));
+    }
+    let mut left = vec![true; above.len()];
+    for (up, down) in [(above, &below[..]), (&below[..], above)] {
+        let alive = |place: &usize| left[*place];
+        let mut waits: Vec<usize> = up.iter().map(|list| list.iter().filter(|p| alive(p)).count()).collect();
+        let mut free: Vec<usize> = (0..up.len()).filter(|place| alive(place) && waits[*place] == 0).collect();
+        while let Some(place) = free.pop() {
+            left[place] = false;
+            for &next in &down[place] {
+                waits[next] = waits[next].saturating_sub(1);
+                if left[next] && waits[next] == 0 {
+                    free.push(next);
+                }
             }
-            if !seen.contains(&next) {
-                paths.push_back([&path[..], std::slice::from_ref(&next)].concat());
-                seen.push(next);
+        }
+    }
+    left
+}
+
+/// The shortest way from a stage up to itself, if there is one.
+fn shortest(first: usize, above: &[Vec<usize>], left: &[bool]) -> Option<Vec<usize>> {
+    let mut from: HashMap<usize, usize> = HashMap::new();
+    let mut queue = VecDeque::from([first]);
+    while let Some(place) = queue.pop_front() {
+        for &next in above[place].iter().filter(|next| left[**next]) {
+            if next == first {
+                let mut circle = vec![place];
+                while let Some(before) = from.get(&circle[circle.len() - 1]) {
+                    circle.push(*before);
+                }
+                circle.reverse();
+                return Some(circle);
+            }
+            if let std::collections::hash_map::Entry::Vacant(slot) = from.entry(next) {
+                slot.insert(place);
+                queue.push_back(next);
             }
         }
     }
     None
+}
+
+/// The stages above one, and it, among those that are left.
+fn reachable(first: usize, above: &[Vec<usize>], left: &[bool]) -> HashSet<usize> {
+    let mut found = HashSet::from([first]);
+    let mut next = vec![first];
+    while let Some(place) = next.pop() {
+        next.extend(above[place].iter().copied().filter(|parent| left[*parent] && found.insert(*parent)));
+    }
+    found
 }

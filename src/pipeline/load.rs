@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostics::{Diagnostic, Place, Report, Source};
+use super::diagnostics::Diagnostic;
 use super::document::{self, Node, Value};
 use super::draft::Draft;
 use super::matrix::{Combination, Matrix};
 use super::paths::{self, Variables};
+use super::report::Report;
 use super::resolved::Resolved;
 use super::set::Override;
+use super::source::{Place, Source};
 use super::{Run, check, elsewhere, graph, label, merge, schema, shape};
 
 /// What the command line and the machine add to a file.
@@ -74,26 +76,21 @@ pub(super) fn load_chain(
 
 fn read_chain(path: &Path, above: &[PathBuf], options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
     let name = path.display().to_string();
-    match paths::read(path) {
-        Ok(text) => load_text(path, Source { name, text }, above, options),
-        Err(problem) => {
-            let place = Place::new(&Arc::new(Source { name: name.clone(), text: String::new() }), 0..0);
-            let folder = path.parent().unwrap_or(Path::new(""));
-            let file = path.file_name().and_then(|file| file.to_str()).unwrap_or(&name);
-            let (message, help) = match path.is_dir() {
-                true => (
-                    format!("`{name}` is a folder, and a pipeline is a TOML file"),
-                    paths::pipelines_in(path),
-                ),
-                false => {
-                    let near = paths::closest_file(folder, file);
-                    let help = near.map(|near| format!("did you mean `{}`?", near.display()));
-                    (format!("cannot read `{name}`: {problem}"), help)
-                }
-            };
-            Err(Report::new(vec![Diagnostic::new(&place, "unreadable", message).help(help)]))
-        }
-    }
+    let (problem, help) = match paths::read(path) {
+        Ok(text) => return load_text(path, Source::new(name, text), above, options),
+        Err(problem) => problem,
+    };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let file = path.file_name().and_then(|file| file.to_str()).unwrap_or(&name);
+    let (message, help) = if path.is_dir() {
+        (format!("`{name}` is a folder, and a pipeline is a TOML file"), paths::pipelines_in(path))
+    } else {
+        let near =
+            || paths::closest_file(folder, file).map(|near| format!("did you mean `{}`?", near.display()));
+        (format!("cannot read `{name}`: {problem}"), help.map(str::to_owned).or_else(near))
+    };
+    let place = Place::new(&Arc::new(Source::new(name, "")), 0..0);
+    Err(Report::new(vec![Diagnostic::new(&place, "unreadable", message).help(help)]))
 }
 
 fn load_text(
@@ -123,18 +120,28 @@ fn load_text(
         settle(&mut root, overrides.iter(), &mut diagnostics);
         check::check(schema::merged(), &root, "pipeline", &mut diagnostics);
     }
-    let file = File { path, base, source: &source, root: &root, variables: &variables, chain, options };
-    let read: Vec<Result<Resolved, Report>> = runs
+    let mut single = root;
+    single.remove("matrix");
+    let root = &single;
+    let file = File { path, base, source: &source, root, variables: &variables, chain, options };
+    // Where much is wrong with all runs, each of them would say so again.
+    let most = if diagnostics.len() > TOO_MANY { 1 } else { runs.len() };
+    let read: Vec<Result<Resolved, Report>> = runs[..most]
         .iter()
         .map(|run| {
-            let mut found = diagnostics.clone();
-            file.read(run, &overrides, &mut found)
-                .filter(|_| found.is_empty())
-                .ok_or_else(|| report(&source, found))
+            let mut found = Vec::new();
+            file.read(run, &overrides, &mut found).ok_or_else(|| report(&source, found))
         })
         .collect();
-    Report::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(read))
+    let runs = Report::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(read));
+    if diagnostics.is_empty() {
+        return runs;
+    }
+    Err(runs.err().unwrap_or_default().after(report(&source, diagnostics)))
 }
+
+/// With so many errors in common, the runs of a matrix are not read one by one.
+const TOO_MANY: usize = 50;
 
 /// The runs that one of the patterns selects. A pattern that selects none is an error.
 fn chosen<'a>(
@@ -148,7 +155,7 @@ fn chosen<'a>(
     let idle: Vec<&String> =
         only.iter().filter(|pattern| !runs.iter().any(|run| selects(pattern, run))).collect();
     for pattern in &idle {
-        let source = Arc::new(Source { name: "--only".into(), text: (*pattern).clone() });
+        let source = Arc::new(Source::new("--only", (*pattern).clone()));
         let place = Place::new(&source, 0..pattern.len());
         let labels = runs.iter().filter_map(|run| run.label.as_deref());
         let (message, help) = match runs.iter().any(|run| run.label.is_some()) {
@@ -194,7 +201,6 @@ impl File<'_> {
     ) -> Option<Resolved> {
         let inputs = self.options.inputs;
         let mut root = self.root.clone();
-        root.remove("matrix");
         let mut variables = self.variables.clone();
         settle(&mut root, run.sets.iter().copied().chain(overrides), diagnostics);
 

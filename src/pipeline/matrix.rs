@@ -1,13 +1,16 @@
 //! `[[matrix]]`: one file, several runs. Each is the file with some settings changed, exactly as `--set` would.
 
+use std::collections::BTreeSet;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::check;
-use super::diagnostics::{Diagnostic, Place};
+use super::diagnostics::Diagnostic;
 use super::document::{Node, Value};
 use super::label;
 use super::schema;
-use super::set::Override;
+use super::set::{Override, Taken};
+use super::source::Place;
 
 /// One axis of the matrix. Several tables multiply, in the order of the file: the last one turns fastest.
 ///
@@ -62,6 +65,8 @@ fn settings(_: &mut SchemaGenerator) -> Schema {
 
 /// The most runs that one file may have.
 const MOST_RUNS: usize = 1000;
+/// The most settings that all runs together may have: each run is checked, and kept, as a whole file.
+const MOST_SETTINGS: usize = 2_000_000;
 
 /// The axes of a file; none where it has no matrix, and is one run.
 #[derive(Default)]
@@ -93,21 +98,32 @@ impl Matrix {
             return Self::default();
         }
         let mut reader = Reader::default();
+        let mut settings = 0;
+        root.visit(&mut Vec::new(), &mut |_, _| settings += 1);
+        let most = MOST_RUNS.min(MOST_SETTINGS / settings).max(1);
+        let counts = node.items().iter().map(|table| {
+            ["values", "cases"].iter().filter_map(|key| table.get(key)).map(|list| list.items().len()).max()
+        });
+        let runs = counts.flatten().try_fold(1usize, |runs, choices| runs.checked_mul(choices));
+        if runs.is_none_or(|runs| runs > most) {
+            let message = match most {
+                MOST_RUNS => format!("the matrix has more than {MOST_RUNS} runs"),
+                most => format!("the matrix has more than {most} runs, and the file is long"),
+            };
+            let help = "leave out values, or part it into several files".to_owned();
+            diagnostics.push(Diagnostic::new(node.mark(), "too-many-runs", message).help(help));
+            return Self::default();
+        }
         let axes: Vec<Vec<Choice>> = node.items().iter().map(|table| reader.axis(table)).collect();
         reader.disjoint(&axes);
+        let mut taken = Taken::default();
+        axes.iter().flatten().flat_map(|choice| &choice.sets).for_each(|set| taken.add(set));
         for argument in arguments {
-            let mut sets = axes.iter().flatten().flat_map(|choice| &choice.sets);
-            if let Some(set) = sets.find(|set| set.overlaps(argument)) {
+            if let Some(set) = taken.overlapping(argument) {
                 let message = format!("`{}` is what the matrix varies", set.path());
                 let help = "choose among its runs with `--only`".to_owned();
                 reader.report(argument.place(), "bad-set", message, help);
             }
-        }
-        let runs = axes.iter().try_fold(1usize, |runs, axis| runs.checked_mul(axis.len()));
-        if runs.is_none_or(|runs| runs > MOST_RUNS) {
-            let message = format!("the matrix has more than {MOST_RUNS} runs");
-            let help = "leave out values, or part it into several files".to_owned();
-            reader.report(node.mark(), "too-many-runs", message, help);
         }
         let right = reader.diagnostics.is_empty();
         diagnostics.append(&mut reader.diagnostics);
@@ -134,7 +150,7 @@ impl Matrix {
 /// What is wrong so far, and what the axes before have taken.
 #[derive(Default)]
 struct Reader {
-    names: Vec<String>,
+    names: BTreeSet<String>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -166,8 +182,9 @@ impl Reader {
                 Vec::new()
             }
         };
-        for (index, (choice, place)) in choices.iter().enumerate() {
-            if choices[..index].iter().any(|(earlier, _)| earlier.label == choice.label) {
+        let mut labels = BTreeSet::new();
+        for (choice, place) in &choices {
+            if !labels.insert(&choice.label) {
                 let message = format!("two runs would be called `{}`", choice.label);
                 self.report(place, "duplicate-label", message, "give each a label of its own".to_owned());
             }
@@ -179,11 +196,10 @@ impl Reader {
     fn name(&mut self, table: &Node, fallback: Option<(&str, &Place)>) -> Option<String> {
         let given = table.get("name").and_then(|node| Some((node.text()?, &node.place)));
         let (name, place) = given.or(fallback)?;
-        if self.names.iter().any(|other| other == name) {
+        if !self.names.insert(name.to_owned()) {
             let help = "tell them apart with `name`".to_owned();
             self.report(place, "duplicate-label", format!("two axes are called `{name}`"), help);
         }
-        self.names.push(name.to_owned());
         Some(name.to_owned())
     }
 
@@ -221,11 +237,14 @@ impl Reader {
             let mut sets: Vec<Override> = Vec::new();
             for (path, value) in case.get("set").map(Node::entries).unwrap_or_default() {
                 let place = value.key.as_ref().unwrap_or(&value.place);
-                let Some(set) = self.set(path, place, value) else { continue };
-                if let Some(other) = sets.iter().find(|other| other.overlaps(&set)) {
-                    self.twice(&set, other);
+                sets.extend(self.set(path, place, value));
+            }
+            let mut taken = Taken::default();
+            for set in &sets {
+                if let Some(other) = taken.overlapping(set) {
+                    self.twice(set, other);
                 }
-                sets.push(set);
+                taken.add(set);
             }
             choices.push((Choice { label: label::part(name.as_deref(), label), sets }, place));
         }
@@ -258,13 +277,14 @@ impl Reader {
 
     /// No axis may change what another does: the run would depend on which of them comes last.
     fn disjoint(&mut self, axes: &[Vec<Choice>]) {
-        for (index, axis) in axes.iter().enumerate() {
+        let mut taken = Taken::default();
+        for axis in axes {
             for set in axis.iter().flat_map(|choice| &choice.sets) {
-                let mut before = axes[..index].iter().flatten().flat_map(|choice| &choice.sets);
-                if let Some(other) = before.find(|other| other.overlaps(set)) {
+                if let Some(other) = taken.overlapping(set) {
                     self.twice(set, other);
                 }
             }
+            axis.iter().flat_map(|choice| &choice.sets).for_each(|set| taken.add(set));
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::diagnostics::{Diagnostic, Source};
+use super::diagnostics::Diagnostic;
 use super::document::{self, Node, Value};
 use super::paths::{self, Variables};
+use super::source::Source;
 
 /// The settings that say which parameters train. They exclude each other, so a stage that has one takes none of
 /// them from the defaults.
@@ -30,15 +31,15 @@ pub fn extend(
     let path = folder.join(&expanded);
     let text = match paths::read(&path) {
         Ok(text) => text,
-        Err(problem) => {
+        Err((problem, help)) => {
             let message = format!("cannot read `{expanded}`: {problem}");
-            diagnostics.push(
-                Diagnostic::new(&place, "missing-file", message).help(paths::missing_help(folder, &expanded)),
-            );
+            let help = help.map_or_else(|| paths::missing_help(folder, &expanded), str::to_owned);
+            let code = if path.exists() { "unreadable" } else { "missing-file" };
+            diagnostics.push(Diagnostic::new(&place, code, message).help(help));
             return root;
         }
     };
-    let source = Arc::new(Source { name: path.display().to_string(), text });
+    let source = Arc::new(Source::new(path.display().to_string(), text));
     let mut base = document::parse(&source, diagnostics);
     if let Some(second) = base.get("extends") {
         let message = "a file that is extended cannot extend another";
@@ -64,17 +65,24 @@ fn rebase(base: &mut Node, prefix: &str, variables: &mut Variables) {
 }
 
 fn merge(base: Node, over: Node) -> Node {
-    let (Value::Table(base_entries), Value::Table(over_entries)) = (&base.value, &over.value) else {
-        return over;
-    };
-    let mut entries = base_entries.clone();
-    for (key, node) in over_entries {
-        match entries.iter_mut().find(|(name, _)| name == key) {
-            Some((_, slot)) => *slot = merge(slot.clone(), node.clone()),
-            None => entries.push((key.clone(), node.clone())),
+    let value = match (base.value, over.value) {
+        (Value::Table(mut entries), Value::Table(own)) => {
+            for (key, node) in own.into_list() {
+                match entries.get_mut(&key) {
+                    Some(slot) => {
+                        let empty = Node { key: None, place: node.place.clone(), value: Value::Invalid };
+                        *slot = merge(std::mem::replace(slot, empty), node);
+                    }
+                    None => {
+                        entries.push(key, node);
+                    }
+                }
+            }
+            Value::Table(entries)
         }
-    }
-    Node { value: Value::Table(entries), ..over }
+        (_, value) => value,
+    };
+    Node { key: over.key, place: over.place, value }
 }
 
 /// Gives every train stage what `[defaults.train]` has and it has not. Tables replace whole.
@@ -84,19 +92,19 @@ pub fn apply_defaults(root: &mut Node) {
     else {
         return;
     };
-    for (_, stage) in stages {
+    for (_, stage) in stages.iter_mut() {
         if stage.get("kind").and_then(Node::text) != Some("train") {
             continue;
         }
         let says_who_trains = WHO_TRAINS.iter().any(|key| stage.get(key).is_some());
         let Value::Table(settings) = &mut stage.value else { continue };
         for (key, value) in defaults.entries() {
-            let own = settings.iter().any(|(name, _)| name == key);
+            let own = settings.get(key).is_some();
             let excluded = says_who_trains && WHO_TRAINS.contains(&key.as_str());
             // These two make a stage a stage; the schema refuses them among the defaults.
             let never = key == "kind" || key == "from";
             if !own && !excluded && !never {
-                settings.push((key.clone(), value.clone()));
+                settings.push(key.clone(), value.clone());
             }
         }
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::diagnostics::Diagnostic;
 use super::document::{Node, Value};
 use super::suggest;
+use crate::regular::{self, Refused};
 
 /// The settings that are paths; `*` is any name.
 const PATHS: [&[&str]; 8] = [
@@ -163,18 +164,28 @@ pub fn check_variables(
     });
 }
 
-/// Reads a text file; the error is the reason, for a message.
-pub fn read(path: &Path) -> Result<String, String> {
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
-        _ => error.to_string(),
+/// The most bytes of a pipeline file. A list of twenty thousand classes has half a MiB.
+const LARGEST: u64 = 4 << 20;
+
+/// Reads a pipeline file; the error is the reason, for a message, and what to do about it.
+pub fn read(path: &Path) -> Result<String, (String, Option<&'static str>)> {
+    let bytes = regular::read(path, LARGEST).map_err(|refused| {
+        let help = match refused {
+            Refused::NotRegular("a pipe" | "a socket") => {
+                Some("write it into a file first: its paths and its runs start from the file's folder")
+            }
+            Refused::NotRegular(_) => Some("name a TOML file"),
+            Refused::TooLarge(_) => {
+                Some("list classes and images in a table with `format = \"csv\"`, not in the pipeline file")
+            }
+            Refused::Dangling(_) | Refused::Io(_) => None,
+        };
+        (refused.to_string(), help)
     })?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("line {line} is not UTF-8 text")
+        (format!("line {line} is not UTF-8 text"), Some("save it as UTF-8"))
     })
 }
 
@@ -208,6 +219,9 @@ pub fn pipelines_in(folder: &Path) -> Option<String> {
 
 /// What may have been meant by a path that does not exist, else where it was sought.
 pub fn missing_help(base: &Path, path: &str) -> String {
+    if let Some(help) = of_a_shell(path).or_else(|| of_windows(path)) {
+        return help;
+    }
     match closest_file(base, path) {
         Some(near) => format!("did you mean `{}`?", near.display()),
         None if Path::new(path).is_absolute() => "correct the path".into(),
@@ -216,6 +230,36 @@ pub fn missing_help(base: &Path, path: &str) -> String {
             format!("relative paths start at the folder of the pipeline file: `{}`", full.display())
         }
     }
+}
+
+/// A path with what only a shell replaces: `~/photos`, `$HOME/photos`, `%USERPROFILE%\photos`.
+fn of_a_shell(path: &str) -> Option<String> {
+    let parts = |c: char| c == '/' || c == '\\';
+    let (first, rest) = path.split_once(parts).unwrap_or((path, ""));
+    let name = match first {
+        "~" => "HOME",
+        _ => first.strip_prefix('$').or_else(|| first.strip_prefix('%')?.strip_suffix('%'))?,
+    };
+    let rest = rest.replace('\\', "/");
+    let slash = if rest.is_empty() { "" } else { "/" };
+    is_variable(name).then(|| format!("variables are written `${{NAME}}`: write `${{{name}}}{slash}{rest}`"))
+}
+
+/// A path as Windows writes it, where that is not the system; or one whose backslashes were taken for escapes.
+fn of_windows(path: &str) -> Option<String> {
+    if path.contains(char::is_control) {
+        return Some(
+            "in double quotes `\\` begins an escape: write the path in single quotes, or with `/`".into(),
+        );
+    }
+    let drive = path.as_bytes().get(1) == Some(&b':') && path.starts_with(|c: char| c.is_ascii_alphabetic());
+    if cfg!(windows) || !path.contains('\\') && !drive {
+        return None;
+    }
+    Some(match drive || path.starts_with("\\\\") {
+        true => "this is a path of Windows: write the one that the folder has on this machine".into(),
+        false => format!("write `{}`: folders are parted by `/`", path.replace('\\', "/")),
+    })
 }
 
 /// Whether what the path settings name is there.
@@ -229,6 +273,14 @@ pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnos
             if let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) {
                 sought.push((node, path, false));
             }
+        }
+    }
+    for (_, stage) in root.get("stage").map(Node::entries).unwrap_or_default() {
+        let Some(node) = stage.get("verification").and_then(|verification| verification.get("pairs")) else {
+            continue;
+        };
+        if let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) {
+            sought.push((node, path, false));
         }
     }
     for (_, data) in root.get("data").map(Node::entries).unwrap_or_default() {

@@ -1,6 +1,6 @@
 //! A pipeline that passed every check of its shape: defaults merged, names filled in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -61,25 +61,41 @@ impl Resolved {
 
     /// The stages, parents first; otherwise in the order of the file.
     pub fn order(&self) -> Vec<&str> {
-        let mut order: Vec<&str> = Vec::new();
-        while order.len() < self.stages.len() {
-            let ready = |stage: &Stage| stage.parents().iter().all(|parent| order.contains(&parent.stage));
-            let next =
-                self.stages.iter().find(|(name, stage)| !order.contains(&name.as_str()) && ready(stage));
-            order.push(next.map(|(name, _)| name).expect("stages form no circle, which the loader checked"));
+        let places: HashMap<&str, usize> =
+            self.stages.iter().enumerate().map(|(place, (name, _))| (name.as_str(), place)).collect();
+        let mut waits = vec![0; self.stages.len()];
+        let mut below: Vec<Vec<usize>> = vec![Vec::new(); self.stages.len()];
+        for (place, (_, stage)) in self.stages.iter().enumerate() {
+            for parent in stage.parents() {
+                waits[place] += 1;
+                below[places[parent.stage]].push(place);
+            }
         }
+        let mut ready: BTreeSet<usize> = (0..waits.len()).filter(|place| waits[*place] == 0).collect();
+        let mut order = Vec::new();
+        while let Some(place) = ready.pop_first() {
+            order.push(self.stages[place].0.as_str());
+            for &next in &below[place] {
+                waits[next] -= 1;
+                if waits[next] == 0 {
+                    ready.insert(next);
+                }
+            }
+        }
+        assert_eq!(order.len(), self.stages.len(), "stages form no circle, which the loader checked");
         order
     }
 
     /// The same pipeline with one stage and those above it alone.
     pub(super) fn only(mut self, stage: &str) -> Self {
-        let mut wanted = vec![stage.to_owned()];
-        let mut place = 0;
-        while let Some(stage) = wanted.get(place).and_then(|name| self.stage(name)) {
-            let parents = stage.parents().into_iter().map(|parent| parent.stage.to_owned());
-            let more: Vec<String> = parents.filter(|parent| !wanted.contains(parent)).collect();
-            wanted.extend(more);
-            place += 1;
+        let by_name: HashMap<&str, &Stage> =
+            self.stages.iter().map(|(name, stage)| (name.as_str(), stage)).collect();
+        let mut wanted: BTreeSet<String> = BTreeSet::new();
+        let mut next = vec![stage.to_owned()];
+        while let Some(name) = next.pop() {
+            if let (Some(stage), true) = (by_name.get(name.as_str()), wanted.insert(name.clone())) {
+                next.extend(stage.parents().into_iter().map(|parent| parent.stage.to_owned()));
+            }
         }
         self.stages.retain(|(name, _)| wanted.contains(name));
         self.elsewhere.retain(|name, _| wanted.contains(name));

@@ -39,7 +39,7 @@ struct PipelineFile {
     #[schemars(schema_with = "named::<Stage>")]
     stage: BTreeMap<String, Stage>,
     /// Makes several runs of one file: one for each value, or each combination where there are several tables.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 100))]
     matrix: Option<Vec<MatrixTable>>,
     /// Where and how fast: nothing here changes a result.
     #[serde(default)]

@@ -1,10 +1,13 @@
 //! `--set PATH=VALUE`: a setting changed from the command line, as if the file said so.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::diagnostics::{Diagnostic, Place, Source};
+use super::diagnostics::Diagnostic;
 use super::document::{self, Node, Value};
+use super::entries::Entries;
+use super::source::{Place, Source};
 use super::{set_paths, suggest};
 
 /// One parsed `--set`.
@@ -23,7 +26,7 @@ struct Step {
 impl Override {
     /// Parses `stage.frozen.optimizer.lr=3e-4`. A value that is not TOML and has no quotes or brackets is a string.
     pub fn parse(argument: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<Self> {
-        let source = Arc::new(Source { name: "--set".into(), text: argument.to_owned() });
+        let source = Arc::new(Source::new("--set", argument));
         let Some(equals) = argument.find('=') else {
             let place = Place::new(&source, 0..argument.len());
             let help = match argument.trim().split_once(char::is_whitespace) {
@@ -61,7 +64,7 @@ impl Override {
 
     /// An option that has a setting of its own: `--threads 4` is `run.threads`.
     pub fn option(option: &str, path: [&str; 2], text: &str, value: Value) -> Self {
-        let source = Arc::new(Source { name: option.into(), text: text.to_owned() });
+        let source = Arc::new(Source::new(option, text));
         let place = Place::new(&source, 0..text.len());
         let step = |name: &str| Step { name: name.to_owned(), index: None, place: place.clone() };
         Self { steps: path.map(step).into(), value: Node { key: None, place: place.clone(), value } }
@@ -91,10 +94,9 @@ impl Override {
         &self.steps[0].place
     }
 
-    /// Whether both change the same setting, or one a part of what the other does.
-    pub fn overlaps(&self, other: &Self) -> bool {
-        let same = |(a, b): (&Step, &Step)| a.name == b.name && a.index == b.index;
-        self.steps.iter().zip(&other.steps).all(same)
+    /// Its path, to be compared with others.
+    fn key(&self) -> Vec<(&str, Option<usize>)> {
+        self.steps.iter().map(|step| (step.name.as_str(), step.index)).collect()
     }
 
     /// Puts the value in its place. Keys that no table may have are left to the checker, which knows them all.
@@ -102,7 +104,9 @@ impl Override {
         let table = self.steps[0].name.as_str();
         let names: Vec<&str> =
             self.steps.iter().map(|step| step.name.as_str()).take_while(|name| !name.is_empty()).collect();
-        if let Some(help) = set_paths::help(root, &names) {
+        // Of many that are wrong, the rest is left to the checker.
+        let help = if suggest::enough(diagnostics) { None } else { set_paths::help(root, &names) };
+        if let Some(help) = help {
             let message = format!("`{}` is not the whole path of a setting", names.join("."));
             diagnostics.push(Diagnostic::new(self.place(), "unknown-path", message).help(help));
             return;
@@ -130,6 +134,26 @@ impl Override {
     }
 }
 
+/// Settings that are changed already: of these, one is found that changes the same as another, or a part of it, or more.
+#[derive(Default)]
+pub struct Taken<'a> {
+    by_path: BTreeMap<Vec<(&'a str, Option<usize>)>, &'a Override>,
+}
+
+impl<'a> Taken<'a> {
+    pub fn add(&mut self, set: &'a Override) {
+        self.by_path.entry(set.key()).or_insert(set);
+    }
+
+    pub fn overlapping(&self, set: &Override) -> Option<&'a Override> {
+        let key = set.key();
+        let above = (1..=key.len()).find_map(|length| self.by_path.get(&key[..length]));
+        // In order, what begins with a path comes right behind it.
+        let below = || self.by_path.range(key.clone()..).next().filter(|(path, _)| path.starts_with(&key));
+        above.or_else(|| below().map(|(_, set)| set)).copied()
+    }
+}
+
 /// Why a step leads nowhere, and what would.
 type DeadEnd = (String, Option<String>);
 
@@ -140,20 +164,19 @@ fn entry<'a>(node: &'a mut Node, step: &Step, named: Option<&str>) -> Result<&'a
         let help = format!("end the path before `.{}`", step.name);
         return Err((format!("`{}` would be set in {kind}, which has no keys", step.name), Some(help)));
     };
-    let position = match (entries.iter().position(|(name, _)| *name == step.name), named) {
+    let position = match (entries.position(&step.name), named) {
         (Some(position), _) => position,
         (None, Some(what)) => {
             let help = suggest::help(&step.name, "there are", entries.iter().map(|(name, _)| name.as_str()));
             return Err((format!("unknown {what} `{}`", step.name), help));
         }
         (None, None) => {
-            let table = Value::Table(Vec::new());
+            let table = Value::Table(Entries::default());
             let node = Node { key: Some(step.place.clone()), place: step.place.clone(), value: table };
-            entries.push((step.name.clone(), node));
-            entries.len() - 1
+            entries.push(step.name.clone(), node)
         }
     };
-    Ok(&mut entries[position].1)
+    Ok(entries.at_mut(position))
 }
 
 fn element(node: &mut Node, index: usize) -> Result<&mut Node, DeadEnd> {

@@ -33,9 +33,11 @@ pub fn help(root: &Node, path: &[&str]) -> Option<String> {
 fn written(root: &Node, path: &[&str]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     root.visit(&mut Vec::new(), &mut |whole, _| {
-        let joined = whole.join(".");
-        if whole.len() > path.len() && whole.ends_with(path) && !found.contains(&joined) {
-            found.push(joined);
+        if found.len() <= SHOWN && whole.len() > path.len() && whole.ends_with(path) {
+            let joined = whole.join(".");
+            if !found.contains(&joined) {
+                found.push(joined);
+            }
         }
     });
     found
@@ -62,13 +64,13 @@ fn possible(root: &Node, path: &[&str]) -> Vec<String> {
 }
 
 /// The kinds of table that a schema takes.
-fn variants(schema: &Json) -> impl Iterator<Item = &Json> {
+pub fn variants(schema: &Json) -> impl Iterator<Item = &Json> {
     let several = schema["oneOf"].as_array();
     several.into_iter().flatten().chain(several.is_none().then_some(schema))
 }
 
 /// Whether a table is of a kind, by its `kind` or `format`.
-fn fits(kind: &Json, node: &Node) -> bool {
+pub fn fits(kind: &Json, node: &Node) -> bool {
     let constants = kind["properties"].as_object().into_iter().flatten();
     let mut constants = constants.filter_map(|(key, property)| Some((key, property["const"].as_str()?)));
     constants.all(|(key, constant)| node.get(key).and_then(Node::text) == Some(constant))

@@ -283,8 +283,8 @@ fn patterns(draft: &mut Draft, path: &str) {
 /// Only what needs no parameter names; the rest is checked where the model is known, and with it what is found here.
 pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
     for (index, pattern) in list.iter().enumerate() {
-        let place = draft.place(&format!("{path}[{index}]"));
         let mut fault = |code, message: String, help: Option<String>| {
+            let place = draft.place(&format!("{path}[{index}]"));
             draft.faults.push(Diagnostic::new(place, code, message).help(help));
         };
         let positive = pattern.strip_prefix('!').unwrap_or(pattern);

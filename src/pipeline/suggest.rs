@@ -1,17 +1,65 @@
 //! What a person may have meant.
 
+use super::diagnostics::Diagnostic;
+
+/// So many errors get a suggestion. Of a file with more, nobody reads the rest, and looking for near words takes time.
+const MOST: usize = 200;
+/// So many names of a list are told.
+const SHOWN: usize = 40;
+/// So many candidates are looked at, and words of so many bytes: names of people's making are fewer and shorter.
+const CANDIDATES: usize = 2000;
+const LONGEST: usize = 100;
+
+/// Whether there are so many errors that no more need a suggestion.
+pub fn enough(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.len() >= MOST
+}
+
 /// The candidate closest to `word`, if close enough to be meant. Case, `-` and `_` make no distance.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let fold = |text: &str| text.to_lowercase().replace('-', "_");
+    nearest(word, candidates).map(|(candidate, _)| candidate)
+}
+
+/// As [`closest`], of dotted names: where the whole is near none, the last part of it may be (`conv1.weigth`,
+/// `backbone.layer4`).
+pub fn closest_name<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
+    let tail = || name.split_once('.').and_then(|(_, tail)| closest_name(tail, candidates.clone()));
+    closest(name, candidates.clone()).or_else(tail)
+}
+
+/// The closest candidate and its distance.
+fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, usize)> {
+    if word.len() > LONGEST {
+        return None;
+    }
     let folded = fold(word);
-    let allowed = (folded.chars().count() / 3).max(1);
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&folded, &fold(candidate)), candidate))
+    let length = folded.chars().count();
+    let allowed = (length / 3).max(1);
+    let distance = |candidate: &str| {
+        if candidate.len() > LONGEST {
+            return None;
+        }
+        let folded_candidate = fold(candidate);
+        let other = folded_candidate.chars().count();
+        // No edit makes up for more characters than it adds.
+        let near = length.abs_diff(other) <= allowed;
+        let distance = near.then(|| strsim::damerau_levenshtein(&folded, &folded_candidate))?;
         // A word of which nothing remains is not misspelt but another word.
-        .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        (distance <= allowed && distance < other).then_some(distance)
+    };
+    let near = candidates.into_iter().take(CANDIDATES).filter_map(|c| Some((c, distance(c)?)));
+    near.min_by_key(|(_, distance)| *distance)
+}
+
+/// A word as it is compared.
+pub fn fold(text: &str) -> String {
+    text.to_lowercase().replace(['-', ' '], "_")
 }
 
 /// Either "did you mean", or the list of what there is: `valid keys: …`.
@@ -25,7 +73,12 @@ pub fn help<'a>(word: &str, what: &str, candidates: impl IntoIterator<Item = &'a
 
 /// `` `a`, `b`, `c` ``
 pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    let names: Vec<&str> = names.into_iter().collect();
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -41,5 +94,21 @@ mod tests {
         assert_eq!(closest("rl", keys), Some("lr"));
         assert_eq!(closest("x", keys), None);
         assert_eq!(closest("momentum", keys), None);
+    }
+
+    #[test]
+    fn of_dotted_names_a_part_may_be_meant() {
+        let names = ["layer1", "layer1.0.conv1", "layer4", "conv1.weight", "fc"];
+        assert_eq!(closest_name("conv1.weigth", names), Some("conv1.weight"));
+        assert_eq!(closest_name("backbone.layer4", names), Some("layer4"));
+        assert_eq!(closest_name("model.layer1.0.conv_1", names), Some("layer1.0.conv1"));
+        assert_eq!(closest_name("classifier", names), None);
+    }
+
+    #[test]
+    fn of_a_long_list_the_first_are_told() {
+        let names: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+        assert!(list(names.iter().map(String::as_str)).ends_with("`39` and 10 more"));
+        assert_eq!(list(["a", "b"]), "`a`, `b`");
     }
 }

@@ -33,7 +33,7 @@ impl Resolver<'_> {
         let file = other.pipeline.file.display().to_string();
         let drafts = match resolve(&other.pipeline, self.depth) {
             Ok(drafts) => drafts,
-            Err(Report { diagnostics }) => {
+            Err(Report { diagnostics, .. }) => {
                 let first = diagnostics.first().map_or(String::new(), |first| format!(": {}", first.message));
                 let help = format!("`defrost validate {file}` says where");
                 let message = format!("`{file}` is not valid{first}");

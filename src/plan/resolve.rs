@@ -1,6 +1,6 @@
 //! From a checked pipeline to stages whose every name is resolved, or to the list of what cannot be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
@@ -62,13 +62,13 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
     let mut resolver = Resolver { pipeline, depth, datasets, elsewhere, diagnostics };
     let mut drafts: Vec<Option<Draft>> = Vec::new();
     let order = pipeline.order();
+    let places: HashMap<&str, usize> = order.iter().enumerate().map(|(place, name)| (*name, place)).collect();
+    let stages: HashMap<&str, &Stage> =
+        pipeline.stages.iter().map(|(name, stage)| (name.as_str(), stage)).collect();
     for name in &order {
-        let stage = pipeline.stage(name).expect("the order lists the pipeline's stages");
-        let place = |stage: &str| order.iter().position(|other| *other == stage);
-        let parent = |parent: pipeline::Parent| Parent {
-            stage: place(parent.stage).expect("parents come first"),
-            checkpoint: parent.checkpoint,
-        };
+        let stage = stages[name];
+        let parent =
+            |parent: pipeline::Parent| Parent { stage: places[parent.stage], checkpoint: parent.checkpoint };
         let parents: Vec<Parent> = stage.parents().into_iter().map(parent).collect();
         let above = parents.iter().map(|parent| drafts[parent.stage].as_ref().map(|draft| &draft.work));
         // Below a stage that could not be resolved nothing more can be said.

@@ -1,5 +1,7 @@
 //! What a train stage asks of its model, images and classes.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::datasets::{UNKNOWN, list};
@@ -148,7 +150,8 @@ impl Resolver<'_> {
             return Some(());
         }
         let at = format!("{at}.{key}");
-        if let Some(stranger) = weights.keys().find(|name| !classes.contains(name)) {
+        let known: HashSet<&String> = classes.iter().collect();
+        if let Some(stranger) = weights.keys().find(|name| !known.contains(name)) {
             let help = suggest::help(stranger, "classes", classes.iter().map(String::as_str));
             self.diagnose(&at, "class-list", format!("there is no class `{stranger}`"), help);
             return None;

@@ -8,6 +8,7 @@ use super::decline::Decline;
 use super::html_stage::{key_result, stage_card};
 use super::text::count;
 use crate::digest::Difference;
+use crate::visible;
 
 /// Renders the report. Equal data give equal bytes.
 pub fn report_html(data: &ReportData) -> String {
@@ -33,7 +34,7 @@ pub fn report_html(data: &ReportData) -> String {
             }
         }
     };
-    page.into_string()
+    visible::document(&page.into_string()).into_owned()
 }
 
 fn header(data: &ReportData) -> Markup {

@@ -5,6 +5,7 @@ use maud::{DOCTYPE, PreEscaped, html};
 use super::comparison::{Column, Overlay};
 use super::overlay::overlay;
 use super::text::percent;
+use crate::visible;
 
 /// Columns of the test are set apart: they are not for choosing.
 fn aside(column: &Column) -> Option<&'static str> {
@@ -70,5 +71,5 @@ pub fn overlay_html(data: &Overlay) -> String {
             }
         }
     };
-    page.into_string()
+    visible::document(&page.into_string()).into_owned()
 }

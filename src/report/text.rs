@@ -1,6 +1,7 @@
 //! Text: how wide it is in pictures, how it is shortened, and how numbers are written.
 
 use crate::freeze::Joining;
+use crate::visible;
 
 /// Advance widths of U+0020 to U+007E in Inter Regular, in 2048ths of the font size (its `hmtx` table).
 #[rustfmt::skip]
@@ -37,17 +38,16 @@ pub fn fit(text: &str, size: f64, room: f64) -> String {
     shortened(kept.unwrap_or(1))
 }
 
-/// Makes text safe inside XML elements and attributes; control characters, which XML forbids, become U+FFFD.
+/// Makes text safe inside XML elements and attributes, with nothing hidden in it.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in visible::line(text).chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            c if c.is_control() => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
@@ -148,6 +148,6 @@ mod tests {
 
     #[test]
     fn class_names_cannot_break_out_of_the_markup() {
-        assert_eq!(escape("<a href=\"x\">&\u{1}\n"), "&lt;a href=&quot;x&quot;&gt;&amp;\u{fffd}\u{fffd}");
+        assert_eq!(escape("<a href=\"x\">&\u{1}\n"), "&lt;a href=&quot;x&quot;&gt;&amp;\\u{1}\\n");
     }
 }

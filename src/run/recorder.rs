@@ -14,6 +14,7 @@ use super::directory::{EVENTS, LOG};
 use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
 use crate::store::lock::{self, Asked};
+use crate::visible;
 
 /// Where the time comes from; the library has no clock of its own.
 type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
@@ -110,7 +111,7 @@ impl Observer for Recorder {
         }
         let written = writeln!(files.events, "{record}");
         let logged = match sentence(event) {
-            Some(sentence) => writeln!(files.log, "{time} {sentence}"),
+            Some(sentence) => writeln!(files.log, "{time} {}", visible::lines(&sentence)),
             None => Ok(()),
         };
         if let Err(error) = written.and(logged) {

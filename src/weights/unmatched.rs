@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Source;
 use crate::error::Error;
-use crate::model::{Description, Role, TensorId, TensorSpec, nearest};
+use crate::model::{Description, Role, TensorId, TensorSpec};
+use crate::pipeline::suggest::closest_name;
 
 /// The tensors that no rule allows. They are told by the names that the file has for them, or would have.
 pub(super) struct Unmatched<'a> {
@@ -68,8 +69,8 @@ impl Unmatched<'_> {
             let name = self.source.written(&spec.name);
             let same_shape =
                 candidates.iter().filter(|(key, _)| self.source.entries()[*key].shape == self.shape(spec));
-            let near = nearest(&name, same_shape.map(|(_, written)| written.as_str()))
-                .or_else(|| nearest(&name, candidates.iter().map(|(_, written)| written.as_str())));
+            let near = closest_name(&name, same_shape.map(|(_, written)| written.as_str()))
+                .or_else(|| closest_name(&name, candidates.iter().map(|(_, written)| written.as_str())));
             let near = near.map(|name| format!("; the file has `{name}`")).unwrap_or_default();
             format!("  missing     `{name}` {:?}{near}", self.shape(spec))
         };
@@ -91,7 +92,7 @@ impl Unmatched<'_> {
         let missing: Vec<String> = missing.collect();
         let line = move |name: &&str| {
             let written = self.source.written(name);
-            let near = nearest(&written, missing.iter().map(String::as_str));
+            let near = closest_name(&written, missing.iter().map(String::as_str));
             let near = near.map(|name| format!("; the model has `{name}`")).unwrap_or_default();
             format!("  unexpected  `{written}` {:?}{near}", self.source.entries()[*name].shape)
         };

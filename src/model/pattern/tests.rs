@@ -87,7 +87,9 @@ fn what_matches_nothing_is_met_with_a_suggestion() {
     assert_eq!(suggestion("layer9.*.conv2"), None, "no such suggestion would match");
     assert_eq!(suggestion("conv*"), None);
     assert_eq!(suggestion("backbone.fc").as_deref(), Some("fc"));
-    assert_eq!(suggestion("classifier"), None);
+    assert_eq!(suggestion("classifier").as_deref(), Some("@head"));
+    assert_eq!(suggestion("!BatchNorm").as_deref(), Some("!@norm"));
+    assert_eq!(suggestion("stem"), None);
 }
 
 /// One piece of a pattern and, for the naive matcher, what it means.

@@ -1,0 +1,87 @@
+//! The lists of words, which are text files beside this one.
+//!
+//! An unindented line says what is meant; the indented lines below it have the words for that, parted by spaces. `#` begins a
+//! line that is a comment.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// A setting of ours that other tools call otherwise.
+pub struct Setting {
+    pub words: Vec<&'static str>,
+    /// Such as `stage.NAME.optimizer.momentum`, where `NAME` is any stage.
+    pub path: &'static str,
+    /// An example of its value.
+    pub value: &'static str,
+    /// The table around it, written out with all that it needs, where the setting alone does not make it.
+    pub whole: Option<(&'static str, &'static str)>,
+}
+
+/// One value of a setting, and what others write for it.
+pub struct Meaning {
+    pub words: Vec<&'static str>,
+    pub path: &'static str,
+    pub value: &'static str,
+}
+
+/// What other tools have a setting for and a pipeline has not, or does by itself, and what to know or to do instead.
+pub struct Remark {
+    pub words: Vec<&'static str>,
+    pub text: &'static str,
+}
+
+pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    let setting = |Entry { head, whole, words }| {
+        let (path, value) = assignment(head);
+        Setting { words, path, value, whole: whole.map(assignment) }
+    };
+    entries(include_str!("settings.txt")).into_iter().map(setting).collect()
+});
+
+pub static VALUES: LazyLock<Vec<Meaning>> = LazyLock::new(|| {
+    let meaning = |Entry { head, words, .. }| {
+        let (path, value) = assignment(head);
+        Meaning { words, path, value }
+    };
+    entries(include_str!("values.txt")).into_iter().map(meaning).collect()
+});
+
+pub static REMARKS: LazyLock<Vec<Remark>> = LazyLock::new(|| {
+    let remark = |Entry { head, words, .. }| Remark { words, text: head };
+    entries(include_str!("remarks.txt")).into_iter().map(remark).collect()
+});
+
+/// What a table is written as, by its path: an example of each kind, the first where nothing says which.
+pub static TABLES: LazyLock<HashMap<&str, Vec<&str>>> = LazyLock::new(|| {
+    let mut tables: HashMap<&str, Vec<&str>> = HashMap::new();
+    for Entry { head, .. } in entries(include_str!("tables.txt")) {
+        let (path, example) = assignment(head);
+        tables.entry(path).or_default().push(example);
+    }
+    tables
+});
+
+struct Entry {
+    head: &'static str,
+    whole: Option<&'static str>,
+    words: Vec<&'static str>,
+}
+
+fn entries(text: &'static str) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match (line.strip_prefix("    "), entries.last_mut()) {
+            (Some(below), Some(entry)) => match below.strip_prefix("in ") {
+                Some(whole) => entry.whole = Some(whole),
+                None => entry.words.extend(below.split(' ')),
+            },
+            _ => entries.push(Entry { head: line, whole: None, words: Vec::new() }),
+        }
+    }
+    entries
+}
+
+/// The path and the value of `path = value`.
+fn assignment(line: &'static str) -> (&'static str, &'static str) {
+    line.split_once(" = ").unwrap_or((line, ""))
+}

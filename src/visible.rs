@@ -1,0 +1,97 @@
+//! Text from outside, such as names of classes and files, made safe to show.
+//!
+//! A line break in a name could forge a line of its own, a terminal obeys escape sequences, and characters that change the
+//! direction of writing show other text than is there. Such characters are written as Rust escapes them: `\n`, `\u{202e}`.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// One line: a name, a path, a value. Every line break is escaped too.
+pub fn line(text: &str) -> Cow<'_, str> {
+    escaped(text, |_, _| false)
+}
+
+/// A message, whose continuation lines are indented by two spaces. Any other line break is escaped, so that no name begins
+/// a line.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |character, rest| character == '\n' && rest.starts_with("  "))
+}
+
+/// What a program prints: lines with the colours of the program. Names in it go through [`line`] first.
+pub fn printed(text: &str) -> Cow<'_, str> {
+    escaped(text, |character, rest| character == '\n' || character == '\u{1b}' && is_style(rest))
+}
+
+/// A document of many lines, such as a page: with all that lays it out.
+pub fn document(text: &str) -> Cow<'_, str> {
+    escaped(text, |character, _| matches!(character, '\n' | '\r' | '\t'))
+}
+
+/// Whether the text after an escape character sets colour or weight, and nothing else.
+fn is_style(rest: &str) -> bool {
+    let Some(codes) = rest.strip_prefix('[') else { return false };
+    codes.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
+}
+
+/// Characters that are not shown, or that change how others are.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            // Soft hyphen; marks, embeddings, overrides and isolates of direction.
+            '\u{ad}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
+            // Without width, but for the two that join letters and emoji.
+            | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}'
+            // Line and paragraph separators, annotations, tags.
+            | '\u{2028}' | '\u{2029}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn escaped(text: &str, kept: impl Fn(char, &str) -> bool) -> Cow<'_, str> {
+    // Most text has none of them.
+    if !text.chars().any(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for (place, character) in text.char_indices() {
+        if is_hidden(character) && !kept(character, &text[place + character.len_utf8()..]) {
+            write!(shown, "{}", character.escape_default()).expect("a String takes any text");
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_shown_is_escaped_and_everything_else_stays() {
+        assert_eq!(
+            line("gr\u{202e}neerf\u{1b}[2J\r\n\t\u{7f}\u{9b}"),
+            r"gr\u{202e}neerf\u{1b}[2J\r\n\t\u{7f}\u{9b}"
+        );
+        for plain in ["Grünfink", "עורב", "غراب", "鳥", "🏳️\u{200d}🌈", "a\\nb", ""] {
+            assert!(matches!(line(plain), Cow::Borrowed(same) if same == plain), "{plain}");
+        }
+    }
+
+    #[test]
+    fn a_name_begins_no_line_of_a_message() {
+        let forged = "no class `a\nerror: b`\n  missing  `c`";
+        assert_eq!(lines(forged), "no class `a\\nerror: b`\n  missing  `c`");
+    }
+
+    #[test]
+    fn a_document_keeps_its_lines() {
+        assert_eq!(document("<p>\ta\r\n\u{202e}\0</p>"), "<p>\ta\r\n\\u{202e}\\u{0}</p>");
+    }
+
+    #[test]
+    fn a_program_prints_lines_and_colours_and_nothing_else() {
+        assert_eq!(
+            printed("\x1b[1;31merror\x1b[0m:\n\ta\x1b[2J\x1b]0;t\x07"),
+            "\x1b[1;31merror\x1b[0m:\n\\ta\\u{1b}[2J\\u{1b}]0;t\\u{7}"
+        );
+    }
+}
