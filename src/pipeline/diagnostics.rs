@@ -94,8 +94,8 @@ impl Diagnostic {
     pub(super) fn render_again(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let level = if self.warning { Level::WARNING } else { Level::ERROR };
-        let title = level.primary_title(visible::line(&self.message)).id(self.code);
-        let help = self.help.as_ref().map(|help| Level::HELP.message(visible::line(help)));
+        let title = level.primary_title(visible::lines(&self.message)).id(self.code);
+        let help = self.help.as_ref().map(|help| Level::HELP.message(visible::lines(help)));
         renderer.render(&[Group::with_title(title).elements(help)])
     }
 }

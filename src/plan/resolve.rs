@@ -30,6 +30,8 @@ pub struct Draft {
     /// The stages whose weights it reads, in order.
     pub parents: Vec<Parent>,
     pub work: Work,
+    /// The name of its data set.
+    pub data: String,
     /// The freezing rules as written, to tell a reader what changed.
     pub rules: Value,
     /// Where the weights are that it takes from another pipeline; none once they are found in the store.
@@ -77,7 +79,8 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
             .and_then(|above| resolver.stage(name, stage, &above))
             .map(|(work, rules)| {
                 let (name, elsewhere) = ((*name).to_owned(), resolver.elsewhere.remove(*name));
-                Draft { name, parents, work, rules, elsewhere }
+                let data = stage.data().unwrap_or_default().to_owned();
+                Draft { name, parents, work, data, rules, elsewhere }
             });
         drafts.push(resolved);
     }

@@ -17,6 +17,8 @@ pub(super) const PLAN: &str = "plan.json";
 pub(super) const EVENTS: &str = "events.jsonl";
 pub(super) const LOG: &str = "log.txt";
 pub(super) const LATEST: &str = "latest";
+/// What its data sets hold, in numbers.
+pub(super) const DATA: &str = "data.json";
 const PIPELINE: &str = "pipeline.toml";
 pub(super) const RESOLVED: &str = "resolved.toml";
 const MANIFEST: &str = "manifest.json";
@@ -24,7 +26,7 @@ const STATE: &str = "state";
 const STAGES: &str = "stages";
 
 /// What the manifest lists, beside all below `stages`.
-const LISTED: [&str; 4] = [PIPELINE, RESOLVED, PLAN, "report.html"];
+const LISTED: [&str; 5] = [PIPELINE, RESOLVED, PLAN, DATA, "report.html"];
 
 /// What it leaves out: itself, and where clocks and host names may stand. The report has neither.
 const UNLISTED: [&str; 4] = [MANIFEST, STATE, EVENTS, LOG];

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cuda;
+mod data;
 mod datasets;
 mod diff;
 mod distill;

@@ -125,7 +125,7 @@ fn random_changes_depend_on_seed_epoch_and_sample_alone() {
         let mut out = vec![0.0; 16 * 16 * 3];
         let mut bench = Bench::default();
         let mut stream = Stream::new(1, Purpose::Augment, epoch, sample);
-        transform.finish_unkept(&Picture::open(&file).unwrap(), &mut stream, &mut bench, &mut out).unwrap();
+        transform.finish_unkept(&transform.open(&file).unwrap(), &mut stream, &mut bench, &mut out).unwrap();
         out
     };
     assert_eq!(make(0, 0), make(0, 0));
