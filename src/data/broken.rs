@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Split;
 use super::dataset::Dataset;
-use super::decode::{Picture, decode};
+use super::decode::{DecodeOptions, Picture, decode};
 use crate::digest::Digest;
 use crate::{Error, Result};
 
@@ -92,7 +92,9 @@ impl Look {
         match self {
             Self::Headers if is_whole_png(bytes) => None,
             // Of a JPEG file, opening reads the headers and looks for the end.
-            Self::Headers if bytes.starts_with(&[0xFF, 0xD8]) => Picture::open(bytes).err(),
+            Self::Headers if bytes.starts_with(&[0xFF, 0xD8]) => {
+                Picture::open(bytes, DecodeOptions::default()).err()
+            }
             // Whatever looks wrong is decoded, so that the cause is the decoder's.
             Self::Headers | Self::Whole => decode(bytes).err(),
         }

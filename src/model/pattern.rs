@@ -117,7 +117,7 @@ impl Pattern {
             let starts: Vec<usize> = starts.collect();
             starts.len().checked_sub(words).map(|first| &name[starts[first]..])
         });
-        let meant = format!("{before}*.{}", suggest::closest_name(last, ends)?);
+        let meant = format!("{before}*.{}", suggest::closest_name(last, ends.collect::<Vec<_>>())?);
         let pattern = Self::parse(&meant).ok()?;
         names.into_iter().any(|name| pattern.matches_name(name)).then(|| format!("{sign}{meant}"))
     }
