@@ -49,7 +49,7 @@ pub use memory::Memory;
 pub use mix::Mixer;
 pub use pairs::read_pairs;
 pub use resize::{Region, resize};
-pub use table::{LABELS_BETWEEN, LARGEST_TABLE};
+pub use table::LABELS_BETWEEN;
 pub use transform::{Bench, Transform};
 pub use walk::{images_below, is_image};
 

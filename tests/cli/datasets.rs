@@ -318,6 +318,14 @@ mod unix {
         assert!(text.contains("pipe.png`: it is a pipe") && text.contains("12 embeddings"), "{text}");
         fs::remove_file(at("photos/red/pipe.png")).unwrap();
 
+        // Nor in a run directory, which may come from elsewhere.
+        let state = project.run(&[]).directory.join("state");
+        fs::remove_file(&state).unwrap();
+        pipe(&state);
+        let output = project.defrost(&["status", "colours"]);
+        assert!(output.status.code().is_some(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::remove_file(&state).unwrap();
+
         // A file of the system says that it is regular, and empty.
         symlink("/proc/kmsg", at("photos/red/kernel.png")).unwrap();
         let output = project.defrost(&["run", "colours.toml"]);
