@@ -60,6 +60,6 @@ pub use near_names::{NearNames, NearWhy};
 pub use pairs::read_pairs;
 pub use resize::{Region, resize};
 pub use summary::{ClassSummary, Double, Doubles, PartSummary, Summary};
-pub use table::{LABELS_BETWEEN, LARGEST_TABLE};
+pub use table::LABELS_BETWEEN;
 pub use transform::{Bench, Transform};
 pub use walk::{images_below, is_image};

@@ -1,13 +1,12 @@
 //! From a checked pipeline to stages whose every name is resolved, or to the list of what cannot be.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::Elsewhere;
-use crate::data::{self, Dataset, LARGEST_TABLE};
+use crate::data::{self, Dataset};
 use crate::model::RuleError;
 use crate::pipeline::{self, Checkpoint, Diagnostic, ImageSizes, Report, Resolved, Stage};
 use crate::regular;
@@ -170,11 +169,7 @@ impl Resolver<'_> {
         if let (Some(file), Some(dataset)) = (listed, dataset) {
             let at = format!("stage.{stage}.verification.pairs");
             let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(file))?;
-            let read = regular::read(&path, LARGEST_TABLE)
-                .map_err(io::Error::from)
-                .and_then(|bytes| {
-                    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
-                })
+            let read = regular::read_text(&path)
                 .map_err(|error| crate::Error::io("read", &path, error))
                 .and_then(|text| data::read_pairs(&text, dataset, evaluate.split));
             pairs = Some(self.or_diagnose(&at, "pairs", read)?);

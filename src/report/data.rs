@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::freeze::{Joining, ParameterTable};
 use crate::metrics::{Classification, Identification, MultiLabel, RocPoint, Verification};
 use crate::model::Description;
+use crate::regular;
 
 /// A run as its report shows it. Nothing here knows the time or an absolute path.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -263,7 +264,7 @@ fn required(run: &Path, file: &str) -> Result<String> {
 
 fn optional(run: &Path, file: &str) -> Result<Option<String>> {
     let path = run.join(file);
-    match std::fs::read_to_string(&path) {
+    match regular::read_text(&path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", &path, error)),

@@ -22,6 +22,7 @@ mod kill;
 mod labels;
 mod language;
 mod list;
+mod listed;
 mod lr_find;
 mod matrix;
 mod params;
