@@ -26,7 +26,7 @@ pub enum Kind {
     Failed,
     /// A device has too little memory for what was asked: exit code 1.
     OutOfMemory,
-    /// The program contradicts itself, whatever the file says: exit code 1.
+    /// A mistake in the program itself, not in the file or an input: exit code 1.
     Bug,
     /// Stopped on request, resumable: exit code 130.
     Interrupted,
@@ -67,7 +67,7 @@ impl Error {
         Self::new(Kind::OutOfMemory, message)
     }
 
-    /// What cannot be, whatever the file and the inputs are: its hint asks to report it.
+    /// A state that no file and no input can cause. The hint asks to report it.
     pub fn bug(message: impl Into<String>) -> Self {
         Self::new(Kind::Bug, message).hint(concat!(
             "report this: it is a bug in defrost ",
