@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use defrost::data::{Bench, Picture, Region, Scale, Transform, Workspace, resize};
+use defrost::data::{Bench, DecodeOptions, Picture, Region, Scale, Transform, Workspace, resize};
 use defrost::pipeline::{Augment, ImageFolder};
 use defrost::random::{Purpose, Stream};
 
@@ -47,7 +47,7 @@ fn main() {
     let mut workspace = Workspace::default();
     for scale in Scale::ALL {
         time(&format!("decode at 1/{}", scale.divisor()), &files, |_, file| {
-            let picture = Picture::open(file).expect("a JPEG file");
+            let picture = Picture::open(file, DecodeOptions::default()).expect("a JPEG file");
             let (width, height) = picture.size();
             let region = Region::whole((scale.of(width), scale.of(height)));
             let image = picture.decode(scale, region, &mut workspace).expect("a whole file");
@@ -73,7 +73,7 @@ fn main() {
         time(name, &files, |index, file| {
             epoch += u32::from(index == 0);
             let mut stream = Stream::new(1, Purpose::Augment, epoch, index);
-            let picture = Picture::open(file).expect("a JPEG file");
+            let picture = Picture::open(file, DecodeOptions::default()).expect("a JPEG file");
             transform.finish_unkept(&picture, &mut stream, &mut bench, &mut numbers).expect("a whole file");
             black_box(&numbers);
         });

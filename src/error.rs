@@ -1,55 +1,98 @@
 //! The one error of the library: what went wrong, whose move it is, and what to do about it.
 
+mod files;
+mod mistakes;
+mod tensors;
+
 use std::fmt;
+use std::io;
 use std::path::Path;
+
+use serde::Serialize;
+
+pub use mistakes::Mistakes;
 
 use crate::visible;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Whose move it is; the binary turns it into the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The file, an input or the command line is wrong: exit code 2.
     Usage,
     /// Something failed while running: exit code 1.
     Failed,
+    /// A device has too little memory for what was asked: exit code 1.
+    OutOfMemory,
+    /// The program contradicts itself, whatever the file says: exit code 1.
+    Bug,
     /// Stopped on request, resumable: exit code 130.
     Interrupted,
 }
 
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
 /// An error that names the thing, the place and the cause, and where possible the cure.
 ///
-/// `message` is lowercase and without a full stop; `hint` is one imperative sentence. Names from outside stand in `message` as
-/// they are; `Display` shows it with nothing hidden.
-#[derive(Debug)]
+/// `message` is lowercase and without a full stop; `hint` is one imperative sentence. The message says all that a person
+/// needs; [`source`](std::error::Error::source) is the cause as a value, for code that asks what it was. Names from
+/// outside are in `message` as they are; `Display` shows it with nothing hidden.
+#[derive(Debug, Serialize)]
 pub struct Error {
     pub kind: Kind,
     pub message: String,
     pub hint: Option<String>,
+    /// More that is wrong, found in the same pass.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Error>,
+    #[serde(skip)]
+    source: Option<Source>,
 }
 
 impl Error {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, others: Vec::new(), source: None }
+    }
+
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Usage, message: message.into(), hint: None }
+        Self::new(Kind::Usage, message)
     }
 
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Failed, message: message.into(), hint: None }
+        Self::new(Kind::Failed, message)
+    }
+
+    pub fn out_of_memory(message: impl Into<String>) -> Self {
+        Self::new(Kind::OutOfMemory, message)
+    }
+
+    /// What cannot be, whatever the file and the inputs are: its hint asks to report it.
+    pub fn bug(message: impl Into<String>) -> Self {
+        Self::new(Kind::Bug, message).hint(concat!(
+            "report this: it is a bug in defrost ",
+            env!("CARGO_PKG_VERSION"),
+            ", not in your pipeline file"
+        ))
     }
 
     pub fn interrupted(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Interrupted, message: message.into(), hint: None }
+        Self::new(Kind::Interrupted, message)
     }
 
-    /// An I/O failure on a path: `cannot read `x.toml`: permission denied`.
-    pub fn io(action: &str, path: &Path, error: std::io::Error) -> Self {
-        let cause = match error.kind() {
-            std::io::ErrorKind::NotFound => "no such file or folder".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => error.to_string(),
-        };
-        Self::failed(format!("cannot {action} `{}`: {cause}", path.display()))
+    /// An I/O failure on a path: `cannot read `x.toml`: permission denied`; where something is full or broken, with what
+    /// helps.
+    pub fn io(action: &str, path: &Path, error: io::Error) -> Self {
+        let (cause, cure) = files::cause(&error);
+        let failed = Self::failed(format!("cannot {action} `{}`: {cause}", path.display()));
+        Self { hint: cure.map(str::to_owned), ..failed.caused_by(error) }
+    }
+
+    /// Keeps the cause as a value.
+    pub fn caused_by(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -75,10 +118,32 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source: &(dyn std::error::Error + 'static) = self.source.as_deref()?;
+        Some(source)
+    }
+}
 
-impl From<candle_core::Error> for Error {
-    fn from(error: candle_core::Error) -> Self {
-        Self::failed(format!("tensor error: {error}"))
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn the_cause_is_kept_as_a_value() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = Error::io("write", Path::new("a"), full).within("stage `b`").as_usage();
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::StorageFull));
+        assert!(Error::failed("no cause").source().is_none());
+    }
+
+    #[test]
+    fn a_bug_asks_to_be_reported_with_the_version() {
+        let error = Error::bug("features of no image").within("stage `frozen`");
+        assert_eq!((error.kind, &*error.message), (Kind::Bug, "stage `frozen`: features of no image"));
+        assert!(error.hint.unwrap().contains(env!("CARGO_PKG_VERSION")));
     }
 }

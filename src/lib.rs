@@ -8,11 +8,13 @@
 //! program's allocator, [`device`] says where to compute, [`bench`] times what stages are made of, and [`estimate`] says from it what they will take.
 //!
 //! Floors run one way: `run → plan → stage → train · report → freeze · metrics → weights · model · data → ops → autograd`.
-//! `pipeline`, `digest`, `random`, `memory`, `events`, `error`, `regular` and `visible` are leaves; `store` stands on these alone, for `plan` and
+//! `pipeline`, `cells`, `code_path`, `digest`, `regular`, `random`, `memory`, `events`, `error` and `visible` are leaves; `store` stands on these alone, for `plan` and
 //! `run`, and `features` on it; `bench` stands on `stage`. The library never prints, exits or reads the environment.
 
 pub mod autograd;
 pub mod bench;
+pub mod cells;
+pub mod code_path;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod data;

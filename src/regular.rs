@@ -1,12 +1,17 @@
-//! Files that are read whole: regular ones, of a bounded size.
+//! A leaf room: files that a user names, read so that none of them holds the program up.
 //!
-//! Opening a pipe waits for whoever writes to it, and a device such as `/dev/zero` never ends. So what a path leads to is
-//! looked at before it is opened, and no more is read than may be there.
+//! Opening a pipe waits for whoever writes to it, opening a device may do something, and one such as `/dev/zero` never
+//! ends. So only regular files are opened: what a path leads to is looked at before, and again once it is open, since it
+//! may be another by then. No more is read than the file had when it was opened: one that grows meanwhile ends, and so
+//! does one of the system (`/proc/kmsg`), which says that it is empty.
 
 use std::fmt;
 use std::fs::{File, FileType, Metadata, OpenOptions};
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
+
+/// More than any file that is meant; `/proc/kcore` says that it has 128 TiB.
+const LARGEST: u64 = 1 << 44;
 
 /// Why a file was not read.
 #[derive(Debug)]
@@ -15,41 +20,65 @@ pub enum Refused {
     NotRegular(&'static str),
     /// It has more bytes than the limit, which is given.
     TooLarge(u64),
-    Io(std::io::Error),
-}
-
-/// Reads a regular file of at most `limit` bytes; links are followed.
-pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Refused> {
-    let file = open(path)?;
-    let size = file.metadata().map_err(Refused::Io)?.len();
-    if size > limit {
-        return Err(Refused::TooLarge(limit));
-    }
-    let mut bytes = Vec::with_capacity(size as usize);
-    // Files of the system, as those in `/proc`, say that they are empty, and may not end.
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(Refused::Io)?;
-    if bytes.len() as u64 > limit { Err(Refused::TooLarge(limit)) } else { Ok(bytes) }
+    /// It is a link, which points to this and leads nowhere.
+    Dangling(String),
+    Io(io::Error),
 }
 
 /// Opens a regular file; links are followed.
 pub fn open(path: &Path) -> Result<File, Refused> {
-    regular(&std::fs::metadata(path).map_err(Refused::Io)?)?;
-    let mut options = OpenOptions::new();
-    options.read(true);
-    // Should a pipe have come in its place meanwhile, opening it does not wait.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(
-        &mut options,
-        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
-    );
-    let file = options.open(path).map_err(Refused::Io)?;
-    regular(&file.metadata().map_err(Refused::Io)?)?;
+    require(&std::fs::metadata(path).map_err(|error| of_path(path, error))?)?;
+    let file = match options().open(path) {
+        // Somebody else has a lease on it and is being asked to give it up.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => File::open(path),
+        opened => opened,
+    };
+    let file = file.map_err(Refused::Io)?;
+    require(&file.metadata().map_err(Refused::Io)?)?;
     Ok(file)
 }
 
-fn regular(metadata: &Metadata) -> Result<(), Refused> {
+/// Reads a regular file of at most `limit` bytes.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Refused> {
+    let mut bytes = Vec::new();
+    read_into(path, limit, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// As [`read`], in place of what `bytes` had.
+pub fn read_into(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> Result<(), Refused> {
+    bytes.clear();
+    let file = open(path)?;
+    let length = file.metadata().map_err(Refused::Io)?.len();
+    if length > limit {
+        return Err(Refused::TooLarge(limit));
+    }
+    bytes.try_reserve_exact(length as usize).map_err(|error| Refused::Io(error.into()))?;
+    file.take(length).read_to_end(bytes).map(drop).map_err(Refused::Io)
+}
+
+/// Why there is no regular file at a path, without opening it; none if there is one.
+pub fn refused(path: &Path) -> Option<Refused> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => require(&metadata).err(),
+        Err(error) => Some(of_path(path, error)),
+    }
+}
+
+fn of_path(path: &Path, error: io::Error) -> Refused {
+    match std::fs::read_link(path) {
+        Ok(target) if error.kind() == ErrorKind::NotFound => Refused::Dangling(target.display().to_string()),
+        _ => Refused::Io(error),
+    }
+}
+
+fn require(metadata: &Metadata) -> Result<(), Refused> {
     let kind = metadata.file_type();
-    if kind.is_file() { Ok(()) } else { Err(Refused::NotRegular(name(kind))) }
+    match kind.is_file() {
+        false => Err(Refused::NotRegular(name(kind))),
+        true if metadata.len() > LARGEST => Err(Refused::TooLarge(LARGEST)),
+        true => Ok(()),
+    }
 }
 
 /// What a file is that is not a regular one.
@@ -70,46 +99,93 @@ fn name(kind: FileType) -> &'static str {
     if kind.is_dir() { "a folder" } else { "no regular file" }
 }
 
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    // Should a pipe have come in its place meanwhile, opening it does not wait.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits().cast_signed(),
+    );
+    options
+}
+
 impl fmt::Display for Refused {
     /// The cause, as in `cannot read `x`: no such file`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRegular(what) => write!(f, "it is {what}"),
-            Self::TooLarge(limit) if limit.is_multiple_of(1 << 20) => {
+            Self::TooLarge(limit) if limit % (1 << 20) == 0 => {
                 write!(f, "it has more than {} MiB", limit >> 20)
             }
             Self::TooLarge(limit) => write!(f, "it has more than {limit} bytes"),
+            Self::Dangling(target) => write!(f, "it is a link to `{target}`, which does not exist"),
             Self::Io(error) => match error.kind() {
-                std::io::ErrorKind::NotFound => f.write_str("no such file"),
-                std::io::ErrorKind::PermissionDenied => f.write_str("permission denied"),
-                // A file of the system that has nothing to read just now.
-                std::io::ErrorKind::WouldBlock => f.write_str("it is no regular file"),
+                ErrorKind::NotFound => f.write_str("no such file"),
+                ErrorKind::PermissionDenied => f.write_str("permission denied"),
                 _ => error.fmt(f),
             },
         }
     }
 }
 
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> Self {
+        let kind = match &refused {
+            Refused::Io(_) => ErrorKind::Other,
+            Refused::NotRegular("a folder") => ErrorKind::IsADirectory,
+            Refused::NotRegular(_) => ErrorKind::InvalidInput,
+            Refused::TooLarge(_) => ErrorKind::FileTooLarge,
+            Refused::Dangling(_) => ErrorKind::NotFound,
+        };
+        match refused {
+            Refused::Io(error) => error,
+            other => Self::new(kind, other),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
+    fn cause(path: &Path, limit: u64) -> String {
+        read(path, limit).unwrap_err().to_string()
+    }
+
     #[test]
     fn only_regular_files_of_a_bounded_size_are_read() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a");
-        std::fs::write(&file, "12345").unwrap();
-        assert_eq!(read(&file, 5).unwrap(), b"12345");
-        let refused = |path: &Path, limit| read(path, limit).unwrap_err().to_string();
-        assert_eq!(refused(&file, 4), "it has more than 4 bytes");
-        assert_eq!(refused(folder.path(), 9), "it is a folder");
-        assert_eq!(refused(Path::new("/dev/zero"), 9), "it is a device");
-        assert_eq!(refused(&folder.path().join("b"), 9), "no such file");
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
-        assert_eq!(refused(&link, 9), "it is a device");
-        let pipe = folder.path().join("pipe");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        assert_eq!(refused(&pipe, 9), "it is a pipe");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("a"), "12345").unwrap();
+        assert_eq!(read(&at("a"), 5).unwrap(), b"12345");
+        assert_eq!(cause(&at("a"), 4), "it has more than 4 bytes");
+        assert_eq!(cause(folder.path(), 9), "it is a folder");
+        assert_eq!(cause(&at("b"), 9), "no such file");
+        std::os::unix::fs::symlink("/nowhere/x", at("dangling")).unwrap();
+        assert_eq!(cause(&at("dangling"), 9), "it is a link to `/nowhere/x`, which does not exist");
+        assert!(refused(&at("a")).is_none() && refused(&at("dangling")).is_some());
+    }
+
+    /// Each of these waits or reads for ever where it is opened as any file.
+    #[test]
+    fn pipes_devices_and_files_of_the_system_do_not_hold_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        assert_eq!(cause(&at("pipe"), 9), "it is a pipe");
+        // Nor where it came after a look at the path.
+        assert!(cfg!(not(target_os = "linux")) || options().open(at("pipe")).is_ok());
+        let _listener = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        assert_eq!(cause(&at("socket"), 9), "it is a socket");
+        std::os::unix::fs::symlink("/dev/zero", at("link")).unwrap();
+        assert_eq!(cause(&at("link"), 9), "it is a device");
+        if cfg!(target_os = "linux") {
+            assert_eq!(read(Path::new("/proc/self/mem"), 9).unwrap(), b"");
+            assert_eq!(read(Path::new("/proc/self/status"), 9).unwrap(), b"");
+        }
     }
 }

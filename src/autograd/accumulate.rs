@@ -1,6 +1,7 @@
 //! Adding gradients where they meet, in place wherever nobody else holds the tensor.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, bail};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, Error, InplaceOp2, Layout, Tensor};
 use rayon::prelude::*;
 
 use crate::error::Result;
@@ -96,10 +97,12 @@ impl InplaceOp2 for AddInPlace {
         addend: &CpuStorage,
         addend_layout: &Layout,
     ) -> candle_core::Result<()> {
+        let op = self.name();
         let offsets = (sum_layout.contiguous_offsets(), addend_layout.contiguous_offsets());
-        let (Some(to), Some(from)) = offsets else { bail!("internal: a gradient is not contiguous") };
-        if sum_layout.shape() != addend_layout.shape() {
-            bail!("internal: gradients of shapes {:?} and {:?}", sum_layout.shape(), addend_layout.shape());
+        let (Some(to), Some(from)) = offsets else { return Err(Error::RequiresContiguous { op }) };
+        let (lhs, rhs) = (sum_layout.shape().clone(), addend_layout.shape().clone());
+        if lhs != rhs {
+            return Err(Error::ShapeMismatchBinaryOp { lhs, rhs, op });
         }
         match (sum, addend) {
             (CpuStorage::F32(sum), CpuStorage::F32(addend)) => {
@@ -108,7 +111,10 @@ impl InplaceOp2 for AddInPlace {
             (CpuStorage::F64(sum), CpuStorage::F64(addend)) => {
                 add(&mut sum[to.0..to.1], &addend[from.0..from.1]);
             }
-            _ => bail!("internal: gradients are f32 or f64, both of one type"),
+            (sum, addend) => {
+                let (lhs, rhs) = (sum.dtype(), addend.dtype());
+                return Err(Error::DTypeMismatchBinaryOp { lhs, rhs, op });
+            }
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ impl NetworkBench {
         let model = Model::build_for(&settings.model(), settings.classes, settings.image_size);
         let stage = settings.stage()?;
         let table = ParameterTable::resolve(&model.description, &stage)
-            .map_err(|_| Error::failed("internal: the rules of the train stage to time do not hold"))?;
+            .map_err(|_| Error::bug("the rules of the train stage to time do not hold"))?;
         Ok(Self { settings, device: device.clone(), model, stage, table })
     }
 
@@ -68,7 +68,7 @@ impl NetworkBench {
     /// Images too small for the architecture, or too few of them for batch normalisation; a GPU whose memory is full.
     pub fn time(&self, clock: Clock) -> Result<Timing> {
         self.timed(clock).map_err(|error| match full(&error, &self.device) {
-            Some(gauge) => Error::failed(format!(
+            Some(gauge) => Error::out_of_memory(format!(
                 "the GPU's memory is full: a step on {} images takes more than the {} that are to be had",
                 self.settings.batch,
                 gigabytes(gauge.to_be_had()),

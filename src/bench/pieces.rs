@@ -196,7 +196,7 @@ impl Sight<'_> {
             *seconds = (meter.seconds() - begun) / samples.len().max(1) as f64;
         }
         if !seconds.iter().all(|seconds| seconds.is_finite()) {
-            return Err(Error::failed("internal: a clock that does not tell the time"));
+            return Err(Error::bug("a clock that does not tell the time"));
         }
         Ok(seconds)
     }

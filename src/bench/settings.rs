@@ -54,8 +54,7 @@ impl NetworkSettings {
         if self.mode == Mode::Frozen {
             stage["train"] = serde_json::json!(["@head"]);
         }
-        serde_json::from_value(stage)
-            .map_err(|error| Error::failed(format!("internal: the train stage to time: {error}")))
+        serde_json::from_value(stage).map_err(|error| Error::bug(format!("the train stage to time: {error}")))
     }
 }
 

@@ -133,6 +133,6 @@ impl Host for Stopwatch<'_> {
     }
 
     fn save(&mut self, _: &Checkpoint, _: u32, _: u64) -> Result<()> {
-        Err(Error::failed("internal: a timing keeps no checkpoints"))
+        Err(Error::bug("a timing keeps no checkpoints"))
     }
 }

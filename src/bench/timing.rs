@@ -21,7 +21,7 @@ impl Timing {
         let mut seconds: Vec<f64> =
             moments.windows(2).skip(warmup).map(|pair| (pair[1] - pair[0]).max(1e-9)).collect();
         if seconds.is_empty() {
-            return Err(Error::failed("internal: no step was timed"));
+            return Err(Error::bug("no step was timed"));
         }
         seconds.sort_by(f64::total_cmp);
         Ok(Self { seconds })

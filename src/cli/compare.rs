@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::report::{self, Column, Overlay};
-use defrost::run::{self, RunDirectory};
-use defrost::store::disk;
-use defrost::{Error, Result};
+use defrost::run::{self, Averaged, RunDirectory};
+use defrost::{Error, Result, store};
 use serde_json::json;
 
 use super::console::shown;
@@ -19,6 +18,9 @@ pub struct Args {
     /// or `NAME/LABEL`, where `NAME/*` are all labelled runs of a name
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
+    /// Average over this setting too, as over `seed`: a dotted path such as `data.turtles.split.seed`
+    #[arg(long, value_name = "PATH")]
+    over: Vec<String>,
     /// Write `compare.svg`, `.png`, `.html`, `.csv` and `.json` into this folder
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -27,17 +29,20 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let mut runs: Vec<RunDirectory> = Vec::new();
+    let mut arguments: Vec<Vec<RunDirectory>> = Vec::new();
     for argument in &args.runs {
-        for run in args.folder.resolve_all(argument)? {
-            if !runs.contains(&run) {
-                runs.push(run);
-            }
+        let mut runs = args.folder.resolve_all(argument, console)?;
+        let named = |run: &RunDirectory| arguments.iter().flatten().any(|known| known == run);
+        for run in runs.iter().filter(|run| named(run)) {
+            console.warn(format!("`{argument}` names {} again: it has one row", run.path().display()));
         }
+        runs.retain(|run| !named(run));
+        arguments.push(runs);
     }
-    let overlay = run::overlay(&runs)?;
+    let overlay = run::overlay(&arguments, &Averaged::over(&args.over))?;
     let columns = overlay.columns();
     console.say(table(&overlay, &columns));
+    overlay.advice().iter().for_each(|advice| console.aside(advice));
     for run in overlay.groups.iter().flat_map(|group| &group.runs).filter(|run| run.state != "complete") {
         console.warn(format!("{}/{} is {}: what it has so far is compared", run.name, run.id, run.state));
     }
@@ -68,13 +73,13 @@ fn write(folder: &std::path::Path, overlay: &Overlay, document: &serde_json::Val
     let mut written = Vec::new();
     for (name, bytes) in files {
         let path = folder.join(name);
-        disk::write_atomically(&path, &bytes)?;
+        store::write_output(&path, &bytes)?;
         written.push(path);
     }
     Ok(written)
 }
 
-/// A line for each group, the columns set to the right.
+/// A line for each group, the columns set to the right; those of the test stand apart behind a bar.
 fn table(overlay: &Overlay, columns: &[Column]) -> String {
     let first = overlay.groups.iter().map(|group| shown(&group.label).chars().count()).max().unwrap_or(0);
     let cell = |column: &Column, row: usize| shown(column.cells[row].replace('\u{a0}', " "));
@@ -83,16 +88,17 @@ fn table(overlay: &Overlay, columns: &[Column]) -> String {
         let cells = (0..column.cells.len()).map(|row| cell(column, row).chars().count());
         cells.chain([name(column).chars().count()]).max().unwrap_or(0)
     };
-    let mut lines = vec![
-        columns
-            .iter()
-            .fold(" ".repeat(first), |line, column| format!("{line}  {:>1$}", name(column), width(column))),
-    ];
+    let first_of_test = columns.iter().position(|column| column.of_test);
+    let line = |label: &str, text: &dyn Fn(&Column) -> String| {
+        let start = format!("{label:first$}");
+        columns.iter().enumerate().fold(start, |line, (place, column)| {
+            let bar = if Some(place) == first_of_test { "  │" } else { "" };
+            format!("{line}{bar}  {:>1$}", text(column), width(column))
+        })
+    };
+    let mut lines = vec![format!("\x1b[1m{}\x1b[0m", line("", &|column| name(column)))];
     for (row, group) in overlay.groups.iter().enumerate() {
-        lines.push(columns.iter().fold(format!("{:first$}", shown(&group.label)), |line, column| {
-            format!("{line}  {:>1$}", cell(column, row), width(column))
-        }));
+        lines.push(line(&shown(&group.label), &|column| cell(column, row)));
     }
-    lines[0] = format!("\x1b[1m{}\x1b[0m", lines[0]);
     lines.join("\n")
 }

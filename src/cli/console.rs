@@ -125,7 +125,7 @@ impl Console {
     pub fn fail(&self, error: &Error) {
         self.error(error);
         if self.json && !self.documented.get() {
-            self.document(&serde_json::json!({ "error": { "message": error.message, "hint": error.hint } }));
+            self.document(&serde_json::json!({ "error": error }));
         }
     }
 
@@ -134,5 +134,6 @@ impl Console {
         if let Some(hint) = &error.hint {
             tell(format_args!("\x1b[1;36mhint\x1b[0m: {}", visible::lines(hint)));
         }
+        error.others.iter().for_each(|other| self.error(other));
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::error::Error;
-use defrost::run::{Embedded, Predictor, image_files};
+use defrost::run::{Embedded, Predictor, Wanted, image_files};
 use defrost::{Result, device};
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ pub struct Args {
     /// The `.safetensors` or `.csv` file to write; without it, `--json` prints the embeddings
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The train stage whose weights are used, as `frozen@best`; the last of the run otherwise
+    /// The stage whose weights are used, as `frozen@best` or `pretrained`; the last train stage of the run otherwise
     #[arg(long)]
     stage: Option<String>,
     /// `auto`, `cpu` or `cuda:N`
@@ -38,7 +38,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             .hint("write them to a file with `--out embeddings.safetensors`, or print them with `--json`"));
     }
     let choice = device::choose(&args.device)?;
-    let predictor = Predictor::open(&args.runs.resolve(&args.run, console)?, args.stage.as_deref(), choice)?;
+    let run = args.runs.resolve(&args.run, console)?;
+    let predictor = Predictor::open(&run, args.stage.as_deref(), Wanted::Embeddings, choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
     let files = image_files(&args.images)?;
     let (mut embedded, mut errors) = (Embedded::default(), Vec::new());

@@ -53,9 +53,37 @@ pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
         let beside = images
             .first()
             .map_or_else(String::new, |image| format!("lying in no class folder of a part (`{image}`)"));
-        [line(&others, "file is", "files are", &kinds), line(&images, "image is", "images are", &beside)]
+        let root = dataset.root.display();
+        let warnings = dataset.warnings.iter().map(move |warning| format!("{root}: {warning}"));
+        let lines =
+            [line(&others, "file is", "files are", &kinds), line(&images, "image is", "images are", &beside)];
+        lines.into_iter().flatten().chain(unreadable(dataset)).chain(warnings).collect::<Vec<_>>()
     };
-    once(datasets(works).iter().flat_map(|(dataset, _)| lines(dataset)).flatten())
+    once(datasets(works).iter().flat_map(|(dataset, _)| lines(dataset)))
+}
+
+/// The images that could not be opened and that the file lets be left out, with their causes.
+fn unreadable(dataset: &Dataset) -> Option<String> {
+    const SHOWN: usize = 5;
+    let all = &dataset.unreadable;
+    let shown: Vec<String> =
+        all.iter().take(SHOWN).map(|(file, cause)| format!("\n    `{file}`: {cause}")).collect();
+    let more = match all.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("\n    and {more} more"),
+    };
+    let (images, are) = if all.len() == 1 { ("image", "is") } else { ("images", "are") };
+    let root = dataset.root.display();
+    (!all.is_empty()).then(|| {
+        format!("{root}: {} {images} cannot be read and {are} left out{}{more}", all.len(), shown.concat())
+    })
+}
+
+/// All of them, for other programs.
+pub fn unreadable_of<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<serde_json::Value> {
+    let entry = |dataset: &Dataset, (file, cause): &(String, String)| serde_json::json!({ "root": dataset.root, "file": file, "cause": cause });
+    let found = datasets(works);
+    found.iter().flat_map(|(dataset, _)| dataset.unreadable.iter().map(|one| entry(dataset, one))).collect()
 }
 
 /// Each line once: the runs of a matrix look at one folder each for themselves.

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use defrost::data::Dataset;
-use defrost::{Error, Result, pipeline};
+use defrost::data::{Dataset, part_folders, written_folders};
+use defrost::{Error, Result, pipeline, regular, store};
 use serde_json::json;
 
 use super::Console;
@@ -51,7 +51,10 @@ const HEAD_ALONE: &str = include_str!("init/head_alone.toml");
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let [pipeline, schema] = [PIPELINE, SCHEMA].map(|file| args.dir.join(file));
     let json = serde_json::to_string_pretty(pipeline::schema()).expect("a schema is plain data") + "\n";
-    let other_schema = fs::read_to_string(&schema).map_or(schema.exists(), |text| text != json);
+    let other_schema = match regular::read(&schema, json.len() as u64) {
+        Ok(bytes) => bytes != json.as_bytes(),
+        Err(_) => schema.exists(),
+    };
     if let Some((path, _)) =
         [(&pipeline, pipeline.exists()), (&schema, other_schema)].iter().find(|(_, kept)| *kept)
     {
@@ -69,7 +72,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let text = fill(&args)?;
     fs::create_dir_all(&args.dir).map_err(|error| Error::io("make", &args.dir, error))?;
     for (path, content) in [(&schema, &json), (&pipeline, &text)] {
-        fs::write(path, content).map_err(|error| Error::io("write", path, error))?;
+        store::write_output(path, content.as_bytes())?;
     }
     let mut next = vec![format!("defrost validate {}", pipeline.display())];
     if args.weights.is_none() {
@@ -98,7 +101,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 fn fill(args: &Args) -> Result<String> {
     let weights = args.weights.as_deref();
     let data = args.data.as_deref();
-    let (split, evaluated) = split(data);
+    let (split, evaluated) = split(data)?;
     let arch = arch(args)?;
     let encoder = parsed(&arch)?.is_encoder();
     if let Some(file) = weights {
@@ -141,37 +144,56 @@ fn name(dir: &Path) -> String {
 }
 
 /// Given folders where there are some, fractions otherwise; and the part to evaluate on.
-fn split(data: Option<&Path>) -> (String, &'static str) {
-    let has = |folder: &&&str| data.is_some_and(|data| data.join(folder).is_dir());
-    let fractions = format!("{{ validation = 0.2, test = 0.1, seed = {} }}", seed(data));
-    if !has(&&"train") {
-        return (fractions, "test");
-    }
-    let validation = ["validation", "val", "valid"].iter().find(has);
-    match (validation, has(&&"test")) {
-        (Some(validation), true) => (
-            format!(
-                "{{ folders = {{ train = \"train\", validation = \"{validation}\", test = \"test\" }} }}"
+///
+/// # Errors
+/// Folders that `validate` would refuse, whatever the split.
+fn split(data: Option<&Path>) -> Result<(String, &'static str)> {
+    /// Shares of validation and test, and seeds of each: the first that leave no part without a class.
+    const SHARES: [(f64, f64); 3] = [(0.2, 0.1), (0.25, 0.25), (0.3, 0.0)];
+    const SEEDS: u64 = 20;
+    let fractions = |(validation, test): (f64, f64), seed| {
+        let test = if test > 0.0 { format!(", test = {test}") } else { String::new() };
+        format!("{{ validation = {validation}{test}, seed = {seed} }}")
+    };
+    let Some(data) = data else { return Ok((fractions(SHARES[0], 0), "test")) };
+    let folders = part_folders(data);
+    let written = folders.as_ref().map(written_folders);
+    scan(data, json!({ "folders": folders }))?;
+    let given = folders.as_ref().map(|folders| (folders.validation.is_some(), folders.test.is_some()));
+    let mut refused = None;
+    for (shares @ (validation, test), seed) in
+        SHARES.iter().flat_map(|s| (0..SEEDS).map(move |seed| (*s, seed)))
+    {
+        let (settings, text, evaluated) = match (&written, given) {
+            (Some(written), Some((true, test))) => {
+                return Ok((format!("{{ {written} }}"), if test { "test" } else { "validation" }));
+            }
+            // `@best` needs validation images: a share of those for training.
+            (Some(written), Some((false, test))) => (
+                json!({ "validation": validation, "seed": seed, "folders": folders }),
+                format!("{{ validation = {validation}, seed = {seed}, {written} }}"),
+                if test { "test" } else { "validation" },
             ),
-            "test",
-        ),
-        (Some(validation), false) => {
-            (format!("{{ folders = {{ train = \"train\", validation = \"{validation}\" }} }}"), "validation")
+            _ => (
+                json!({ "validation": validation, "test": test, "seed": seed }),
+                fractions(shares, seed),
+                if test > 0.0 { "test" } else { "validation" },
+            ),
+        };
+        match scan(data, settings) {
+            Ok(()) => return Ok((text, evaluated)),
+            Err(error) => refused = Some(error),
         }
-        // `@best` needs a validation split: better the fractions, over all that is there.
-        (None, _) => (fractions, "test"),
     }
+    let error = refused.expect("some seed was tried");
+    Err(Error::usage(error.message).hint("add images: each class needs some in every part"))
 }
 
-/// The first split seed that leaves no part without an image of some class; 0 where none does, or nothing is there yet.
-fn seed(data: Option<&Path>) -> u64 {
-    const TRIED: u64 = 200;
-    let fits = |seed: &u64| {
-        let folder = json!({ "root": "", "split": { "validation": 0.2, "test": 0.1, "seed": seed } });
-        let folder = serde_json::from_value(folder).ok();
-        folder.zip(data).is_some_and(|(folder, data)| Dataset::scan(&folder, data).is_ok())
-    };
-    (0..TRIED).find(fits).unwrap_or(0)
+/// Whether the images can be a data set with this split.
+fn scan(data: &Path, split: serde_json::Value) -> Result<()> {
+    let folder = json!({ "root": "", "split": split });
+    let folder = serde_json::from_value(folder).map_err(|error| Error::bug(format!("the split: {error}")))?;
+    Dataset::scan(&folder, data).map(drop).map_err(|error| error.within("--data"))
 }
 
 /// The architecture asked for, or the one that the name of the weights speaks of.

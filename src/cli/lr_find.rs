@@ -10,12 +10,13 @@ use defrost::plan::{Parent, Planned};
 use defrost::report;
 use defrost::stage::{Checkpoints, Context, Train, Work};
 use defrost::train::{Range, RangeTest};
-use defrost::{Error, Result};
+use defrost::{Error, Result, store};
 use serde_json::json;
 
 use super::console::shown;
 use super::progress::Progress;
-use super::session::{Session, stop_on_signals};
+use super::session::Session;
+use super::signals::stop_on_signals;
 use super::{Console, PipelineOptions};
 
 #[derive(clap::Args)]
@@ -123,6 +124,16 @@ fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<(&'a Planned,
     let error = match (wanted, &all[..]) {
         (None, [only]) => return Ok(*only),
         (None, []) => return Err(Error::usage("no stage of this pipeline trains")),
+        (Some(name), []) if session.pipeline.stage(name).is_some() => {
+            return Err(Error::usage(format!(
+                "stage `{name}` does not train, nor does another of this pipeline"
+            )));
+        }
+        (Some(name), []) => {
+            return Err(Error::usage(format!(
+                "there is no stage `{name}`, and no stage of this pipeline trains"
+            )));
+        }
         (None, _) => Error::usage("this pipeline has several train stages"),
         (Some(name), _) => match all.iter().find(|(stage, _)| stage.name == name) {
             Some(found) => return Ok(*found),
@@ -168,7 +179,7 @@ fn write(folder: &Path, stage: &str, test: &RangeTest) -> Result<Vec<PathBuf>> {
     ];
     let file = |(name, bytes): (&str, Vec<u8>)| {
         let path = folder.join(name);
-        std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))?;
+        store::write_output(&path, &bytes)?;
         Ok(path)
     };
     contents.into_iter().map(file).collect()

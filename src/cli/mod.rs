@@ -4,8 +4,10 @@ mod console;
 mod estimates;
 mod images;
 mod options;
+mod panics;
 mod progress;
 mod session;
+mod signals;
 mod typed;
 
 use std::process::ExitCode;
@@ -86,19 +88,21 @@ struct Cli {
 }
 
 pub fn main() -> ExitCode {
+    signals::report_large_files();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return typed::refuse(error),
     };
     let console = Console::new(cli.json);
-    let outcome = dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));
+    let command = || dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));
+    let outcome = panics::guarded(command);
     match outcome {
         Ok(code) => code,
         Err(error) => {
             console.fail(&error);
             ExitCode::from(match error.kind {
                 Kind::Usage => 2,
-                Kind::Failed => 1,
+                Kind::Failed | Kind::OutOfMemory | Kind::Bug => 1,
                 Kind::Interrupted => 130,
             })
         }

@@ -131,9 +131,36 @@ impl RunsOptions {
         Ok(run)
     }
 
-    /// The runs an argument means, which may be several: those of a matrix, or of a pattern.
-    pub fn resolve_all(&self, argument: &str) -> Result<Vec<RunDirectory>> {
-        run::resolve_runs(argument, &self.root_of(argument)?)
+    /// The runs an argument means, which may be several: those of a matrix, or of a pattern. A pipeline file means the runs
+    /// with its settings as they are now; those that have not been run are told.
+    pub fn resolve_all(&self, argument: &str, console: &Console) -> Result<Vec<RunDirectory>> {
+        let root = self.root_of(argument)?;
+        let Some(made) = settings_of(Path::new(argument)) else { return run::resolve_runs(argument, &root) };
+        if let [(None, _)] = made.as_slice() {
+            return Ok(vec![self.resolve(argument, console)?]);
+        }
+        let all = run::all_runs(&root)?;
+        let of_run =
+            |(_, settings): &(Option<String>, Value)| all.iter().find(|run| made_with(run, settings));
+        let found: Vec<RunDirectory> = made.iter().filter_map(of_run).cloned().collect();
+        let missing: Vec<&str> = made
+            .iter()
+            .filter(|run| of_run(run).is_none())
+            .filter_map(|(label, _)| label.as_deref())
+            .collect();
+        if found.is_empty() {
+            console
+                .warn(format!("no run of {argument} has the file's settings: its latest runs are compared"));
+            return run::resolve_runs(argument, &root);
+        }
+        if !missing.is_empty() {
+            let (count, all) = (missing.len(), made.len());
+            let missing = missing.join("; ");
+            console.warn(format!(
+                "{argument}: {count} of {all} runs are missing, or have other settings: {missing}"
+            ));
+        }
+        Ok(found)
     }
 
     /// The folder of all runs, seen from an argument that may be a pipeline file.
@@ -154,6 +181,14 @@ fn folder(text: OsString) -> Result<PathBuf, &'static str> {
 
 /// The settings of a pipeline file's one run, but for where it computes. None where it cannot be read, or makes several.
 fn stages_of(file: &Path) -> Option<Value> {
+    match settings_of(file)?.as_mut_slice() {
+        [(_, settings)] => Some(settings.take()),
+        _ => None,
+    }
+}
+
+/// The label and the settings of each run of a pipeline file, but for where they compute. None where it cannot be read.
+fn settings_of(file: &Path) -> Option<Vec<(Option<String>, Value)>> {
     let options = LoadOptions {
         set: Vec::new(),
         device: None,
@@ -162,10 +197,9 @@ fn stages_of(file: &Path) -> Option<Value> {
         inputs: false,
         env: &|name| std::env::var(name).ok(),
     };
-    match pipeline::load_all(file, &options).ok()?.as_slice() {
-        [run] => toml::from_str(&run.to_toml()).ok().map(stages),
-        _ => None,
-    }
+    let runs = pipeline::load_all(file, &options).ok()?;
+    let settings = |run: &Resolved| Some((run.label.clone(), stages(toml::from_str(&run.to_toml()).ok()?)));
+    runs.iter().map(settings).collect()
 }
 
 /// Whether a run has these settings; one whose own cannot be read has them not.

@@ -46,7 +46,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                 Some(_) => Error::usage(format!("stage `{wanted}` does not train")),
                 None => Error::usage(format!("there is no stage `{wanted}`")),
             };
-            return Err(error.hint(format!("the train stages are {}", names.join(", "))));
+            return Err(error.hint(match &names[..] {
+                [] => "add a stage with `kind = \"train\"`: none of this pipeline trains".to_owned(),
+                names => format!("the train stages are {}", names.join(", ")),
+            }));
         }
     }
     if console.json() {

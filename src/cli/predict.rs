@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::run::{Predictor, image_files};
+use defrost::run::{Predictor, Wanted, image_files};
 use defrost::{Result, device};
 use serde_json::json;
 
@@ -19,7 +19,7 @@ pub struct Args {
     /// JPEG or PNG files, or folders of them
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// The train stage whose weights are used, as `frozen@best`; the last of the run otherwise
+    /// The stage whose weights are used, as `frozen@best`; the last train stage of the run otherwise
     #[arg(long)]
     stage: Option<String>,
     /// `auto`, `cpu` or `cuda:N`; a few images do not pay for the start of a GPU
@@ -35,7 +35,7 @@ const SHOWN: usize = 3;
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let choice = device::choose(&args.device)?;
     let run = args.runs.resolve(&args.run, console)?;
-    let predictor = Predictor::open(&run, args.stage.as_deref(), choice)?;
+    let predictor = Predictor::open(&run, args.stage.as_deref(), Wanted::Classes, choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
     let files = image_files(&args.images)?;
     let (mut documents, mut errors) = (Vec::new(), Vec::new());

@@ -2,8 +2,9 @@
 //!
 //! All of it goes to standard error; colours as `NO_COLOR` and the terminal have it.
 
+mod table;
+
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use defrost::visible;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::console::{shown, tell};
+use table::{Ended, table};
 
 /// How often a step is reported where lines stay.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -31,15 +33,9 @@ struct Screen {
     last_step: Option<Instant>,
     /// Of the stage in progress, the last epoch that ended, and how many there may be.
     epoch: Option<(u32, u32)>,
-    finished: Vec<Finished>,
-}
-
-/// A row of the closing table.
-struct Finished {
-    stage: String,
-    outcome: Outcome,
-    seconds: f64,
-    metrics: BTreeMap<String, f64>,
+    /// All stages of the run, in order.
+    stages: Vec<String>,
+    ended: Vec<Ended>,
 }
 
 impl Progress {
@@ -52,7 +48,8 @@ impl Progress {
                 live: None,
                 last_step: None,
                 epoch: None,
-                finished: Vec::new(),
+                stages: Vec::new(),
+                ended: Vec::new(),
             }),
         }
     }
@@ -74,8 +71,9 @@ impl Drop for Screen {
 impl Screen {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { name, run_dir, .. } => {
-                self.say(&format!("\x1b[1m{}\x1b[0m in {}", shown(name), shown(run_dir)))
+            Event::RunStarted { name, run_dir, stages } => {
+                self.say(&format!("\x1b[1m{}\x1b[0m in {}", shown(name), shown(run_dir)));
+                self.stages.clone_from(stages);
             }
             Event::StageStarted { stage, kind, outcome, reason } => {
                 let reason = reason.as_ref().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
@@ -128,8 +126,14 @@ impl Screen {
             }
             Event::StageFinished { stage, outcome, seconds, metrics } => {
                 self.hide();
-                let (stage, metrics) = (stage.clone(), metrics.clone());
-                let finished = Finished { stage, outcome: *outcome, seconds: *seconds, metrics };
+                let finished = Ended {
+                    stage: stage.clone(),
+                    status: outcome.as_str(),
+                    seconds: (*outcome != Outcome::Cached).then_some(*seconds),
+                    reached: None,
+                    below: None,
+                    metrics: metrics.clone(),
+                };
                 if *outcome != Outcome::Cached {
                     let result = finished.result().map(|result| format!(": {result}")).unwrap_or_default();
                     let early = self.epoch.filter(|(epoch, epochs)| epoch < epochs);
@@ -139,14 +143,54 @@ impl Screen {
                     let text = format!("{} in {}{result}{early}", finished.stage, duration(*seconds));
                     self.say(&headed("finished", &text));
                 }
-                self.finished.push(finished);
+                self.ended.push(finished);
             }
-            Event::RunFinished { state, seconds, .. } => {
+            Event::StageDeclined { stage, source, message, causes } => {
+                self.say(&format!("\x1b[1;33mwarning\x1b[0m: stage `{stage}` {message}"));
+                for cause in causes {
+                    self.say(&format!("{:>9}{cause}", ""));
+                }
+                if let Some(ended) = self.ended.iter_mut().find(|ended| ended.stage == *stage) {
+                    ended.below = Some(source.clone());
+                }
+            }
+            Event::StageStopped { stage, how, seconds } => {
                 self.hide();
-                if !self.finished.is_empty() {
-                    self.say(&format!("\n{}", table(&self.finished)));
+                let reached = self.epoch.map(|(epoch, epochs)| format!("after epoch {epoch} of {epochs}"));
+                self.ended.push(Ended {
+                    stage: stage.clone(),
+                    status: how.as_str(),
+                    seconds: Some(*seconds),
+                    reached,
+                    below: None,
+                    metrics: BTreeMap::new(),
+                });
+            }
+            Event::RunFinished { state, seconds, error, .. } => {
+                self.hide();
+                if error.is_some() {
+                    self.add_not_run();
+                }
+                if !self.ended.is_empty() {
+                    self.say(&format!("\n{}", table(&self.ended)));
                 }
                 self.say(&format!("\x1b[1m{state}\x1b[0m after {}", duration(*seconds)));
+            }
+        }
+    }
+
+    /// The stages that an error or a request to stop left out.
+    fn add_not_run(&mut self) {
+        for stage in &self.stages {
+            if self.ended.iter().all(|ended| ended.stage != *stage) {
+                self.ended.push(Ended {
+                    stage: stage.clone(),
+                    status: "not run",
+                    seconds: None,
+                    reached: None,
+                    below: None,
+                    metrics: BTreeMap::new(),
+                });
             }
         }
     }
@@ -163,33 +207,6 @@ impl Screen {
         if let Some(bar) = self.live.take() {
             bar.finish_and_clear();
         }
-    }
-}
-
-impl Finished {
-    /// The one number that a person asks for first.
-    fn result(&self) -> Option<String> {
-        let named = [
-            ("validation_map", "validation mAP"),
-            ("map", "mAP"),
-            ("validation_accuracy", "validation accuracy"),
-            ("accuracy", "accuracy"),
-            ("verification.auc", "AUC"),
-            ("identification.rank1", "rank 1"),
-            ("train_accuracy", "training accuracy"),
-        ];
-        named.iter().find_map(|(key, name)| {
-            let value = self.metric(key)?;
-            // An area is no share of anything.
-            let shown = if *name == "AUC" { format!("{value:.3}") } else { percent(value) };
-            Some(format!("{name} {shown}"))
-        })
-    }
-
-    /// A number of `metrics.json`, where that nests it: a train stage's is `best.validation_accuracy`.
-    fn metric(&self, key: &str) -> Option<f64> {
-        let places = ["", "best.", "last."];
-        places.iter().find_map(|place| self.metrics.get(&format!("{place}{key}")).copied())
     }
 }
 
@@ -265,7 +282,7 @@ fn epoch_line(epoch: u32, epochs: u32, row: &[(String, f64)], best: bool) -> Str
 }
 
 /// `0:42`, `3:07`, `2:05:00`.
-fn clock(seconds: f64) -> String {
+pub(super) fn clock(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     let (hours, minutes, seconds) = (whole / 3600, whole % 3600 / 60, whole % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
@@ -280,49 +297,6 @@ pub fn duration(seconds: f64) -> String {
         ..3599.5 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
-}
-
-/// The closing table, its columns as wide as what is in them.
-fn table(rows: &[Finished]) -> String {
-    let head = ["stage", "status", "time", "result", "trainable", "frozen"].map(str::to_owned);
-    let cells = rows.iter().map(|row| {
-        // Of the whole stage: where layers thaw on the way, an epoch has fewer.
-        let parameters = |key: &str| {
-            let value = row.metrics.get(&format!("parameters.{key}"));
-            value.map(|value| count(*value as u64)).unwrap_or_default()
-        };
-        let time = if row.outcome == Outcome::Cached { String::new() } else { duration(row.seconds) };
-        [
-            row.stage.clone(),
-            row.outcome.as_str().to_owned(),
-            time,
-            row.result().unwrap_or_default(),
-            parameters("trainable_parameters"),
-            parameters("frozen_parameters"),
-        ]
-    });
-    let lines: Vec<[String; 6]> = std::iter::once(head).chain(cells).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let mut out = String::new();
-    for (place, line) in lines.iter().enumerate() {
-        let mut text = String::new();
-        for (column, cell) in line.iter().enumerate() {
-            let width = widths[column];
-            // Text to the left, numbers to the right.
-            let cell = if matches!(column, 0 | 1 | 3) {
-                format!("{cell:<width$}")
-            } else {
-                format!("{cell:>width$}")
-            };
-            text += &cell;
-            text += "  ";
-        }
-        let text = text.trim_end();
-        let dim = if place == 0 { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-        writeln!(out, "{}{text}{}", dim.0, dim.1).expect("a String takes any text");
-    }
-    out
 }
 
 #[cfg(test)]

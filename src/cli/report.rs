@@ -7,7 +7,7 @@ use defrost::Result;
 use defrost::digest::Difference;
 use defrost::report::{ReportData, report_html};
 use defrost::run::{self, RunDirectory, State};
-use defrost::store::{Store, disk};
+use defrost::store::{self, Store};
 use serde_json::json;
 
 use super::console::shown;
@@ -31,28 +31,32 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let run = args.runs.resolve(&args.run, console)?;
     let mut data = ReportData::read(run.path())?;
     data.state = run.state().to_string();
-    let page = match args.output {
+    let (page, alone) = match args.output {
         Some(file) => {
             data.changes = changes(&run)?;
-            disk::write_atomically(&file, report_html(&data).as_bytes())?;
-            file
+            let alone = store::write_output(&file, report_html(&data).as_bytes())?;
+            (file, alone)
         }
         None => {
             let (page, file) = (report_html(&data), run.path().join("report.html"));
             if !std::fs::read(&file).is_ok_and(|there| there == page.as_bytes()) {
-                run.write("report.html", page.as_bytes())?;
+                let written = run.write("report.html", page.as_bytes());
+                written.map_err(|error| error.hint("write the page elsewhere with `--output FILE`"))?;
                 // A run that is just being done again seals itself.
                 if let (State::Complete, Some(runs), false) = (run.state(), runs_of(&run), run.is_live()) {
                     run.seal(&Store::open(runs))?;
                 }
             }
-            file
+            (file, true)
         }
     };
     if console.json() {
         console.document(&json!({ "run_dir": run.path(), "report": page }));
-    } else {
+    } else if alone {
         console.say(shown(page.display()));
+    } else {
+        // It may be standard output, which has the page and nothing else.
+        console.aside(shown(page.display()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,8 @@ use serde_json::json;
 use super::console::shown;
 use super::estimates::{self, Estimates};
 use super::progress::Progress;
-use super::session::{Session, stop_on_signals};
+use super::session::Session;
+use super::signals::stop_on_signals;
 use super::{Console, PipelineOptions};
 
 #[derive(clap::Args)]
@@ -50,32 +51,43 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         if console.json() {
             console.document(&summary);
         }
-        return Ok(ExitCode::SUCCESS);
+        return summary.error.map_or(Ok(ExitCode::SUCCESS), Err);
     }
     all(&sessions, &args, &interrupt, console)
 }
 
 /// The runs of a matrix, one after the other. One that fails does not keep the others from running.
 fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Console) -> Result<ExitCode> {
-    let (mut documents, mut failed) = (Vec::new(), Vec::new());
+    let (mut documents, mut failed, mut interrupted) = (Vec::new(), Vec::new(), None);
     for (index, session) in sessions.iter().enumerate() {
         let label = session.pipeline.label.as_deref().unwrap_or_default();
         estimates::begin_run();
         console.aside(format!("\n\x1b[1m{}\x1b[0m ({} of {})", shown(label), index + 1, sessions.len()));
-        let mut document = match one(session, args, interrupt) {
-            Ok(summary) => json!(summary),
-            Err(error) if error.kind == Kind::Interrupted => return Err(error),
-            Err(error) => {
-                console.error(&error);
-                failed.push(label);
-                json!({ "error": { "message": error.message, "hint": error.hint } })
-            }
+        let (mut document, error) = match one(session, args, interrupt) {
+            Ok(summary) => (json!(summary), summary.error),
+            Err(error) => (json!({ "error": error }), Some(error)),
         };
         document["label"] = json!(label);
         documents.push(document);
+        match error {
+            None => {}
+            Some(error) if error.kind == Kind::Interrupted => {
+                interrupted = Some(error);
+                break;
+            }
+            Some(error) => {
+                console.error(&error);
+                failed.push(label);
+            }
+        }
     }
     if console.json() {
-        console.document(&json!({ "runs": documents }));
+        let mut document = json!({ "runs": documents });
+        interrupted.iter().for_each(|error| document["error"] = json!(error));
+        console.document(&document);
+    }
+    if let Some(error) = interrupted {
+        return Err(error);
     }
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);

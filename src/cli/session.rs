@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use defrost::device::{self, Choice};
 use defrost::pipeline::Resolved;
 use defrost::plan::{self, Depth, Plan, StageStatus, Status};
-use defrost::run::{self, Interrupt};
+use defrost::run;
 use defrost::stage::Work;
 use defrost::store::{Store, Wanted};
 use defrost::{Error, Result};
@@ -104,15 +104,4 @@ impl Session {
 fn wanted(choice: &Choice) -> Wanted<'_> {
     let variant = &choice.variant;
     if choice.any { Wanted::Any { preferring: variant } } else { Wanted::Exactly(variant) }
-}
-
-/// Ctrl-C, SIGTERM and SIGUSR1 ask for a checkpoint and an orderly end; a second Ctrl-C does not wait for it.
-pub fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-    let failed = |error| Error::failed(format!("cannot listen for signals: {error}"));
-    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, interrupt.flag()).map_err(failed)?;
-    for signal in [SIGINT, SIGTERM, SIGUSR1] {
-        signal_hook::flag::register(signal, interrupt.flag()).map_err(failed)?;
-    }
-    Ok(())
 }

@@ -1,35 +1,74 @@
-//! `defrost status`: the state of one run.
+//! `defrost status`: the state of one run, once or as it changes.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
-use defrost::Result;
-use defrost::run::{self, RunSummary, StageSummary};
+use defrost::run::{self, RunDirectory, RunSummary, StageSummary, State, StepProgress};
 use defrost::visible;
+use defrost::{Error, Result};
 
 use super::console::shown;
 use super::list::{minutes, state};
+use super::progress::clock;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: defrost status turtles")]
+#[command(after_help = "Examples: defrost status turtles\n          defrost status turtles --watch")]
 pub struct Args {
     /// A path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
+    /// Show it anew as it changes, until the run ends
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     runs: RunsOptions,
 }
 
+/// How often a run is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let summary = run::summarize(&args.runs.resolve(&args.run, console)?)?;
+    let directory = args.runs.resolve(&args.run, console)?;
+    if args.watch {
+        if console.json() {
+            let error = Error::usage("`--watch` shows a run to people, and `--json` prints one document");
+            return Err(error.hint("leave out one of them"));
+        }
+        return watch(&directory, console);
+    }
+    let summary = run::summarize(&directory)?;
     if console.json() {
         console.document(&summary);
     } else {
-        console.say(text(&summary));
+        console.say(text(&summary, SystemTime::now()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(run: &RunSummary) -> String {
+/// Shows a run until it is no longer running: on a terminal in one place, elsewhere a block for each change.
+fn watch(directory: &RunDirectory, console: &Console) -> Result<ExitCode> {
+    let in_place = std::io::stdout().is_terminal();
+    let mut last = String::new();
+    loop {
+        let summary = run::summarize(directory)?;
+        let text = text(&summary, SystemTime::now());
+        if text != last {
+            // Up to the first line of what was shown last, and everything below it is cleared.
+            let lines = last.lines().count();
+            let up = if in_place && lines > 0 { format!("\x1b[{lines}F\x1b[J") } else { String::new() };
+            console.raw(up.as_bytes());
+            console.say(&text);
+            last = text;
+        }
+        if summary.state != State::Running {
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn text(run: &RunSummary, now: SystemTime) -> String {
     let started =
         run.started.as_deref().map_or_else(String::new, |time| format!(", started {}", minutes(time)));
     let mut text = format!("\x1b[1m{}/{}\x1b[0m  {}", shown(&run.name), shown(&run.id), state(run.state, 0));
@@ -44,7 +83,7 @@ fn text(run: &RunSummary) -> String {
             shown(&stage.name),
             shown(&stage.kind),
             shown(&stage.status),
-            details(stage)
+            details(stage, now)
         );
         text += &format!("\n{}", line.trim_end());
     }
@@ -57,10 +96,15 @@ fn text(run: &RunSummary) -> String {
     text
 }
 
-fn details(stage: &StageSummary) -> String {
+fn details(stage: &StageSummary, now: SystemTime) -> String {
     let mut parts = Vec::new();
     if let Some((done, all)) = stage.epochs.filter(|_| stage.status != "cached") {
-        parts.push(format!("epoch {done}/{all}"));
+        // Within an epoch, that one is counted, as `run` counts it.
+        let within = stage.step.as_ref().is_some_and(|step| step.of == "step");
+        parts.push(format!("epoch {}/{all}", if within { (done + 1).min(all) } else { done }));
+    }
+    if let Some(step) = &stage.step {
+        parts.push(within(step, now));
     }
     if let Some(monitor) = &stage.monitor {
         parts.push(format!(
@@ -86,4 +130,39 @@ fn details(stage: &StageSummary) -> String {
         parts.extend(metrics.map(|(name, value)| format!("{name} {value:.4}")));
     }
     parts.join(", ")
+}
+
+/// `step 12/40, 123 images/s, 3:07 left (4 s ago)`.
+fn within(step: &StepProgress, now: SystemTime) -> String {
+    let mut text = format!("{} {}/{}", step.of, step.done, step.all);
+    if step.images_per_second.is_finite() && step.images_per_second > 0.0 {
+        text += &format!(", {:.0} images/s", step.images_per_second);
+    }
+    if let Some(left) = step.seconds_left {
+        text += &format!(", {} left", clock(left));
+    }
+    let recorded: Option<SystemTime> = step.time.parse::<jiff::Timestamp>().ok().map(SystemTime::from);
+    let ago = recorded.and_then(|recorded| now.duration_since(recorded).ok()).unwrap_or_default();
+    if ago > Duration::from_secs(2) { text + &format!(" ({} s ago)", ago.as_secs()) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_says_how_far_how_fast_and_how_long_still() {
+        let step = StepProgress {
+            of: "step",
+            done: 12,
+            all: 40,
+            images_per_second: 123.4,
+            seconds_left: Some(187.0),
+            time: "2026-11-22T01:59:28.000Z".into(),
+        };
+        let now: jiff::Timestamp = "2026-11-22T01:59:32Z".parse().unwrap();
+        assert_eq!(within(&step, now.into()), "step 12/40, 123 images/s, 3:07 left (4 s ago)");
+        let features = StepProgress { of: "features", seconds_left: None, images_per_second: 0.0, ..step };
+        assert_eq!(within(&features, SystemTime::UNIX_EPOCH), "features 12/40");
+    }
 }

@@ -28,12 +28,14 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let depth = if args.no_inputs { Depth::Offline } else { Depth::Inputs };
     let (mut errors, mut warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = Default::default();
     let mut more = 0;
+    let mut unreadable = Vec::new();
     for file in &args.files {
         match args.pipeline.check(file, depth) {
             Ok(runs) => {
-                let works = runs.iter().flat_map(|(_, stages)| stages.iter().map(|stage| &stage.work));
+                let works = || runs.iter().flat_map(|(_, stages)| stages.iter().map(|stage| &stage.work));
                 warnings.extend(console.warnings(runs.iter().map(|(run, _)| run)).into_iter().cloned());
-                images::left_out(works).iter().for_each(|text| console.warn(text));
+                images::left_out(works()).iter().for_each(|text| console.warn(text));
+                unreadable.extend(images::unreadable_of(works()));
                 let stages = runs.first().map_or(0, |(_, stages)| stages.len());
                 let noun = if stages == 1 { "stage" } else { "stages" };
                 let labels: Vec<&str> = runs.iter().filter_map(|(run, _)| run.label.as_deref()).collect();
@@ -58,6 +60,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             "errors": errors,
             "more": more,
             "warnings": warnings,
+            "unreadable": unreadable,
         }));
     }
     Ok(ExitCode::from(if errors.is_empty() { 0 } else { 2 }))

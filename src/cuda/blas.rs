@@ -7,6 +7,7 @@ use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result, sys};
 use candle_core::{CudaDevice, DType};
 
 use super::engine::{Address, Engine};
+use super::memory;
 use crate::error::{Error, Result};
 
 pub struct Blas(Arc<CudaBlas>);
@@ -63,7 +64,7 @@ impl Engine {
     pub fn products(&self, product: &Product, count: usize, sums: DType) -> Result<()> {
         let [m, n, k] = product.dimensions;
         if m == 0 || n == 0 || k == 0 || count == 0 {
-            return Err(Error::failed(format!("internal: {count} products of [{m}, {k}] and [{k}, {n}]")));
+            return Err(Error::bug(format!("{count} products of [{m}, {k}] and [{k}, {n}]")));
         }
         let size = |size: usize| {
             i32::try_from(size).map_err(|_| Error::failed(format!("a matrix of {size} rows is too large")))
@@ -93,16 +94,16 @@ impl Engine {
                 rows,
                 depth,
                 std::ptr::from_ref(&one).cast(),
-                right.address as *const c_void,
+                right.address.at as *const c_void,
                 numbers,
                 leading(right, depth, columns),
                 (k * n) as i64,
-                left.address as *const c_void,
+                left.address.at as *const c_void,
                 numbers,
                 leading(left, rows, depth),
                 (m * k) as i64,
                 std::ptr::from_ref(&before).cast(),
-                product.out as *mut c_void,
+                product.out.at as *mut c_void,
                 sums,
                 columns,
                 (m * n) as i64,
@@ -111,7 +112,11 @@ impl Engine {
                 sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
         }
-        .map_err(|error| Error::failed(format!("cuBLAS: {error} in a product of [{m}, {k}] and [{k}, {n}]")))
+        .map_err(|error| match error.0 {
+            sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => memory::too_small(error),
+            _ => Error::failed(format!("cuBLAS: {error} in a product of [{m}, {k}] and [{k}, {n}]"))
+                .caused_by(error),
+        })
     }
 }
 
@@ -119,6 +124,6 @@ fn numbers(dtype: DType) -> Result<sys::cudaDataType_t> {
     match dtype {
         DType::F32 => Ok(sys::cudaDataType_t::CUDA_R_32F),
         DType::BF16 => Ok(sys::cudaDataType_t::CUDA_R_16BF),
-        other => Err(Error::failed(format!("internal: no product of {other:?}"))),
+        other => Err(Error::bug(format!("no product of {other:?}"))),
     }
 }

@@ -12,6 +12,7 @@ use candle_core::cuda_backend::cudarc::cudnn::sys::{self, cudnnStatus_t};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream};
 
 use super::engine::{Address, Engine, locked};
+use super::memory;
 use crate::error::{Error, Result};
 
 /// The sizes of a convolution of [N, H, W, C] with weights [O, kH, kW, C / groups].
@@ -42,22 +43,55 @@ pub enum Pass {
 
 /// cuDNN's handle, the convolutions seen so far, and the memory that algorithms work in.
 pub struct Dnn {
-    handle: sys::cudnnHandle_t,
     plans: HashMap<(Convolution, DType, bool), Plan>,
     workspace: Option<CudaSlice<u8>>,
+    /// Dropped after what was made with it.
+    handle: Handle,
 }
 
 // SAFETY: cuDNN's handles may go from thread to thread, one at a time, which the engine's lock sees to.
 unsafe impl Send for Dnn {}
 
 struct Plan {
-    input: sys::cudnnTensorDescriptor_t,
-    output: sys::cudnnTensorDescriptor_t,
-    weight: sys::cudnnFilterDescriptor_t,
-    convolution: sys::cudnnConvolutionDescriptor_t,
+    input: Tensor,
+    output: Tensor,
+    weight: Filter,
+    convolution: Correlation,
     /// Bytes that each pass works in; none where cuDNN does not support it.
     workspace: [Option<usize>; 3],
 }
+
+/// A descriptor of cuDNN's, given back when it is dropped: also where a later call fails.
+macro_rules! descriptor {
+    ($name:ident, $raw:ty, $create:ident, $destroy:ident) => {
+        struct $name($raw);
+
+        impl $name {
+            fn new() -> Result<Self> {
+                let mut raw = std::ptr::null_mut();
+                // SAFETY: cuDNN writes the descriptor.
+                check(unsafe { sys::$create(&mut raw) })?;
+                Ok(Self(raw))
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                // SAFETY: it was made by the counterpart of this, and nothing else has it.
+                _ = unsafe { sys::$destroy(self.0) };
+            }
+        }
+    };
+}
+descriptor!(Handle, sys::cudnnHandle_t, cudnnCreate, cudnnDestroy);
+descriptor!(Tensor, sys::cudnnTensorDescriptor_t, cudnnCreateTensorDescriptor, cudnnDestroyTensorDescriptor);
+descriptor!(Filter, sys::cudnnFilterDescriptor_t, cudnnCreateFilterDescriptor, cudnnDestroyFilterDescriptor);
+descriptor!(
+    Correlation,
+    sys::cudnnConvolutionDescriptor_t,
+    cudnnCreateConvolutionDescriptor,
+    cudnnDestroyConvolutionDescriptor
+);
 
 use sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1 as INPUT;
 use sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1 as WEIGHT;
@@ -65,12 +99,9 @@ use sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_
 
 impl Dnn {
     pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
-        let mut handle = std::ptr::null_mut();
-        // SAFETY: cuDNN writes the handle; the stream lives as long as the engine that holds both.
-        unsafe {
-            check(sys::cudnnCreate(&mut handle))?;
-            check(sys::cudnnSetStream(handle, stream.cu_stream().cast()))?;
-        }
+        let handle = Handle::new()?;
+        // SAFETY: the stream lives as long as the engine that holds both.
+        check(unsafe { sys::cudnnSetStream(handle.0, stream.cu_stream().cast()) })?;
         Ok(Self { handle, plans: HashMap::new(), workspace: None })
     }
 }
@@ -83,7 +114,7 @@ impl Plan {
             (DType::F32, false) => (Numbers::CUDNN_DATA_FLOAT, Math::CUDNN_FMA_MATH),
             (DType::F32, true) => (Numbers::CUDNN_DATA_FLOAT, Math::CUDNN_DEFAULT_MATH),
             (DType::BF16, _) => (Numbers::CUDNN_DATA_BFLOAT16, Math::CUDNN_TENSOR_OP_MATH),
-            (other, _) => return Err(Error::failed(format!("internal: no convolution of {other:?}"))),
+            (other, _) => return Err(Error::bug(format!("no convolution of {other:?}"))),
         };
         let layout = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
         let size = |size: usize| {
@@ -91,30 +122,33 @@ impl Plan {
         };
         let images = size(sizes.images)?;
         let tensor = |channels: usize, [height, width]: [usize; 2]| -> Result<_> {
-            let mut descriptor = std::ptr::null_mut();
+            let descriptor = Tensor::new()?;
             let (channels, height, width) = (size(channels)?, size(height)?, size(width)?);
-            // SAFETY: cuDNN writes the descriptor and fills it.
-            unsafe {
-                check(sys::cudnnCreateTensorDescriptor(&mut descriptor))?;
-                check(sys::cudnnSetTensor4dDescriptor(
-                    descriptor, layout, numbers, images, channels, height, width,
-                ))?;
-            }
+            // SAFETY: cuDNN fills a descriptor that it made.
+            check(unsafe {
+                sys::cudnnSetTensor4dDescriptor(
+                    descriptor.0,
+                    layout,
+                    numbers,
+                    images,
+                    channels,
+                    height,
+                    width,
+                )
+            })?;
             Ok(descriptor)
         };
         let [inputs, outputs] = sizes.channels;
         let (input, output) = (tensor(inputs, sizes.input)?, tensor(outputs, sizes.output)?);
-        let (mut weight, mut convolution) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let (weight, convolution) = (Filter::new()?, Correlation::new()?);
         let [height, width] = [size(sizes.kernel[0])?, size(sizes.kernel[1])?];
         let [padding, stride] = [sizes.padding, sizes.stride];
         // SAFETY: as above.
         unsafe {
-            check(sys::cudnnCreateFilterDescriptor(&mut weight))?;
             let (outputs, each) = (size(outputs)?, size(inputs / sizes.groups)?);
-            check(sys::cudnnSetFilter4dDescriptor(weight, numbers, layout, outputs, each, height, width))?;
-            check(sys::cudnnCreateConvolutionDescriptor(&mut convolution))?;
+            check(sys::cudnnSetFilter4dDescriptor(weight.0, numbers, layout, outputs, each, height, width))?;
             check(sys::cudnnSetConvolution2dDescriptor(
-                convolution,
+                convolution.0,
                 size(padding[0])?,
                 size(padding[1])?,
                 size(stride[0])?,
@@ -124,8 +158,8 @@ impl Plan {
                 sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
                 Numbers::CUDNN_DATA_FLOAT,
             ))?;
-            check(sys::cudnnSetConvolutionGroupCount(convolution, size(sizes.groups)?))?;
-            check(sys::cudnnSetConvolutionMathType(convolution, math))?;
+            check(sys::cudnnSetConvolutionGroupCount(convolution.0, size(sizes.groups)?))?;
+            check(sys::cudnnSetConvolutionMathType(convolution.0, math))?;
         }
         let mut plan = Self { input, output, weight, convolution, workspace: [None; 3] };
         let mut bytes = [0; 3];
@@ -135,28 +169,28 @@ impl Plan {
             [
                 sys::cudnnGetConvolutionForwardWorkspaceSize(
                     handle,
-                    input,
-                    weight,
-                    convolution,
-                    output,
+                    plan.input.0,
+                    plan.weight.0,
+                    plan.convolution.0,
+                    plan.output.0,
                     FORWARD,
                     forward,
                 ),
                 sys::cudnnGetConvolutionBackwardDataWorkspaceSize(
                     handle,
-                    weight,
-                    output,
-                    convolution,
-                    input,
+                    plan.weight.0,
+                    plan.output.0,
+                    plan.convolution.0,
+                    plan.input.0,
                     INPUT,
                     towards_input,
                 ),
                 sys::cudnnGetConvolutionBackwardFilterWorkspaceSize(
                     handle,
-                    input,
-                    output,
-                    convolution,
-                    weight,
+                    plan.input.0,
+                    plan.output.0,
+                    plan.convolution.0,
+                    plan.weight.0,
                     WEIGHT,
                     towards_weight,
                 ),
@@ -185,21 +219,23 @@ impl Engine {
         let dnn = &mut *dnn;
         let key = (*sizes, dtype, self.settings().tf32);
         if !dnn.plans.contains_key(&key) {
-            let plan = Plan::new(dnn.handle, sizes, dtype, key.2)?;
+            let plan = Plan::new(dnn.handle.0, sizes, dtype, key.2)?;
             dnn.plans.insert(key, plan);
         }
-        let (handle, plan) = (dnn.handle, &dnn.plans[&key]);
+        let (handle, plan) = (dnn.handle.0, &dnn.plans[&key]);
         let Some(bytes) = plan.workspace[pass as usize] else { return Ok(false) };
         if dnn.workspace.as_ref().is_none_or(|workspace| workspace.len() < bytes) {
             dnn.workspace = None;
             dnn.workspace = Some(self.buffer::<u8>(bytes)?);
         }
-        let workspace = dnn.workspace.as_ref().map_or(0, |workspace| self.address(workspace)) as *mut c_void;
+        let workspace =
+            dnn.workspace.as_ref().map_or(0, |workspace| self.address(workspace).at) as *mut c_void;
         let (one, zero) = (1f32, 0f32);
         let (one, zero) = (std::ptr::from_ref(&one).cast(), std::ptr::from_ref(&zero).cast());
-        let [first, second] = [first, second].map(|address| address as *const c_void);
-        let out = out as *mut c_void;
-        let Plan { input, output, weight, convolution, .. } = *plan;
+        let [first, second] = [first, second].map(|address| address.at as *const c_void);
+        let out = out.at as *mut c_void;
+        let (input, output, weight, convolution) =
+            (plan.input.0, plan.output.0, plan.weight.0, plan.convolution.0);
         // SAFETY: the addresses are of tensors of the sizes that the descriptors were made with, by the caller in `ops`.
         let status = unsafe {
             match pass {
@@ -260,7 +296,9 @@ impl Engine {
                 Ok(false)
             }
             status => {
-                Err(Error::failed(format!("cuDNN: {status:?} in a convolution ({pass:?}) of {sizes:?}")))
+                check(status)
+                    .map_err(|error| error.within(format!("a convolution ({pass:?}) of {sizes:?}")))?;
+                Ok(true)
             }
         }
     }
@@ -269,6 +307,9 @@ impl Engine {
 fn check(status: cudnnStatus_t) -> Result<()> {
     match status {
         cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(()),
+        status if format!("{status:?}").contains("ALLOC") => {
+            Err(memory::too_small(format!("cuDNN: {status:?}")))
+        }
         status => Err(Error::failed(format!("cuDNN: {status:?}"))),
     }
 }

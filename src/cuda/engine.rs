@@ -16,23 +16,38 @@ use candle_core::{CudaDevice, DType, Device, Shape, Storage, Tensor};
 use super::blas::Blas;
 use super::convolution::Dnn;
 use super::launch::Arguments;
-use super::memory::{self, OUT_OF_MEMORY};
+use super::memory;
 use super::readback::Landing;
+use super::signatures::{Pointee, Signature, compare, signature};
 use super::upload::Upload;
 use crate::error::{Error, Result};
 
 /// All kernels, compiled by build.rs; empty where that had no compiler.
 const KERNELS: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 
-/// An address on the device; 0 for what is not there.
-pub type Address = sys::CUdeviceptr;
+/// An address on the device, and what lies there.
+#[derive(Clone, Copy, Debug)]
+pub struct Address {
+    pub(super) at: sys::CUdeviceptr,
+    /// As kernels name a pointer to it.
+    pub(super) to: &'static str,
+}
+
+impl Address {
+    /// Of what is not there.
+    pub const NONE: Self = Self { at: 0, to: "nothing" };
+
+    pub fn plus(self, bytes: usize) -> Self {
+        Self { at: self.at + bytes as sys::CUdeviceptr, ..self }
+    }
+}
 
 /// What operations compute through: one for each device, found by any of its tensors.
 pub struct Engine {
     device: CudaDevice,
     stream: Arc<CudaStream>,
     module: Arc<CudaModule>,
-    functions: Mutex<HashMap<String, CudaFunction>>,
+    functions: Mutex<HashMap<String, (CudaFunction, &'static Signature)>>,
     settings: Mutex<Settings>,
     pub(super) blas: Blas,
     pub(super) dnn: Mutex<Dnn>,
@@ -68,7 +83,7 @@ impl Engine {
 
     pub fn on(device: &Device) -> Result<Arc<Self>> {
         let Device::Cuda(device) = device else {
-            return Err(Error::failed("internal: a CUDA kernel was given a tensor of another device"));
+            return Err(Error::bug("a CUDA kernel was given a tensor of another device"));
         };
         let engine = engines().get(&device.id()).cloned();
         let engine = match engine {
@@ -155,19 +170,19 @@ impl Engine {
         match dtype {
             DType::F32 => self.uninitialised::<f32>(shape.into()),
             DType::BF16 => self.uninitialised::<half::bf16>(shape.into()),
-            other => Err(Error::failed(format!("internal: no kernel writes {other:?}"))),
+            other => Err(Error::bug(format!("no kernel writes {other:?}"))),
         }
     }
 
-    fn uninitialised<T: DeviceRepr + CudaDType>(&self, shape: Shape) -> Result<(Tensor, Address)> {
+    fn uninitialised<T: DeviceRepr + CudaDType + Pointee>(&self, shape: Shape) -> Result<(Tensor, Address)> {
         let slice = self.buffer::<T>(shape.elem_count())?;
         let address = self.address(&slice);
         let storage = CudaStorage::wrap_cuda_slice(slice, self.device.clone());
         Ok((Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false), address))
     }
 
-    pub fn address<T>(&self, slice: &CudaSlice<T>) -> Address {
-        slice.device_ptr(&self.stream).0
+    pub fn address<T: Pointee>(&self, slice: &CudaSlice<T>) -> Address {
+        Address { at: slice.device_ptr(&self.stream).0, to: T::POINTER }
     }
 
     /// A tensor of the host on this device, copied beside what is being computed.
@@ -185,14 +200,18 @@ impl Engine {
     ) -> Result<()> {
         let mut functions = locked(&self.functions);
         if !functions.contains_key(kernel) {
+            let signature = signature(kernel)?;
             let function = self.module.load_function(kernel).map_err(failed)?;
-            functions.insert(kernel.to_owned(), function);
+            functions.insert(kernel.to_owned(), (function, signature));
         }
+        let (function, signature) = &functions[kernel];
+        compare(kernel, signature, arguments.types())?;
         let grid = grid.map(|blocks| u32::try_from(blocks).unwrap_or(u32::MAX));
-        // SAFETY: `launch.rs` gives each kernel the arguments of its signature, and tests run each.
+        // SAFETY: the kernel takes arguments of these types, as was just compared; callers give it as much memory as the
+        // counts among them say, all of which outlives what is launched on this stream.
         unsafe {
             driver::result::launch_kernel(
-                functions[kernel].cu_function(),
+                function.cu_function(),
                 (grid[0], grid[1], grid[2]),
                 (block[0], block[1], 1),
                 0,
@@ -212,24 +231,24 @@ pub fn address(tensor: &Tensor) -> Result<Address> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, _)) = layout.contiguous_offsets() else {
         let shape = tensor.shape();
-        return Err(Error::failed(format!("internal: a tensor of shape {shape:?} is not contiguous")));
+        return Err(Error::bug(format!("a tensor of shape {shape:?} is not contiguous")));
     };
     let Storage::Cuda(storage) = &*storage else {
-        return Err(Error::failed("internal: a CUDA kernel was given a tensor of another device"));
+        return Err(Error::bug("a CUDA kernel was given a tensor of another device"));
     };
     let stream = storage.device.cuda_stream();
-    let first = match tensor.dtype() {
-        DType::F32 => storage.as_cuda_slice::<f32>()?.device_ptr(&stream).0,
-        DType::BF16 => storage.as_cuda_slice::<half::bf16>()?.device_ptr(&stream).0,
-        DType::U32 => storage.as_cuda_slice::<u32>()?.device_ptr(&stream).0,
-        other => return Err(Error::failed(format!("internal: no kernel reads {other:?}"))),
+    let (first, to) = match tensor.dtype() {
+        DType::F32 => (storage.as_cuda_slice::<f32>()?.device_ptr(&stream).0, f32::POINTER),
+        DType::BF16 => (storage.as_cuda_slice::<half::bf16>()?.device_ptr(&stream).0, half::bf16::POINTER),
+        DType::U32 => (storage.as_cuda_slice::<u32>()?.device_ptr(&stream).0, u32::POINTER),
+        other => return Err(Error::bug(format!("no kernel reads {other:?}"))),
     };
-    Ok(first + (start * tensor.dtype().size_in_bytes()) as Address)
+    Ok(Address { at: first, to }.plus(start * tensor.dtype().size_in_bytes()))
 }
 
 /// [`address`] of a tensor that may be absent.
 pub fn optional(tensor: Option<&Tensor>) -> Result<Address> {
-    tensor.map_or(Ok(0), address)
+    tensor.map_or(Ok(Address::NONE), address)
 }
 
 /// Whether this is the tests' driver, which computes on the processor and has kernels of its own.
@@ -238,8 +257,8 @@ fn driver_is_emulated(device: &CudaDevice) -> bool {
 }
 
 pub(super) fn failed(error: driver::DriverError) -> Error {
-    if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
-        return Error::failed(OUT_OF_MEMORY).hint("use a smaller `batch_size` or `image_size`");
+    match error.0 {
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => memory::too_small(error),
+        _ => Error::failed(format!("NVIDIA's driver: {error}")).caused_by(error),
     }
-    Error::failed(format!("NVIDIA's driver: {error}"))
 }

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use candle_core::DType;
 
 use super::engine::Engine;
+use super::signatures::Argument;
 use crate::error::{Error, Result};
 
 /// Columns and lanes of the blocks that sum columns; threads of those that handle a row: as kernels/common.cuh has them.
@@ -21,23 +22,33 @@ const BLOCKS: usize = 1 << 14;
 const SUMMING_BLOCKS: usize = 1024;
 const CHUNK: usize = 128;
 
-/// What a kernel is given: numbers of exactly the types of its signature.
+/// What a kernel is given. Before it is launched, their types are compared with those that its source names.
 #[derive(Default)]
 pub struct Arguments {
     words: Vec<u64>,
     /// Where each begins.
     places: Vec<usize>,
+    types: Vec<&'static str>,
 }
 
 impl Arguments {
+    pub fn push<T: Argument>(&mut self, value: T) {
+        self.types.push(value.type_name());
+        self.keep(value.passed());
+    }
+
     /// Keeps a copy: what is launched reads it by address, when whatever it was made of is gone.
-    pub fn push<T: Copy>(&mut self, value: T) {
+    fn keep<T: Copy>(&mut self, value: T) {
         const { assert!(align_of::<T>() <= align_of::<u64>()) };
         let place = self.words.len();
         self.words.resize(place + size_of::<T>().div_ceil(size_of::<u64>()), 0);
         // SAFETY: there is room for the value, aligned to words.
         unsafe { self.words.as_mut_ptr().add(place).cast::<T>().write(value) };
         self.places.push(place);
+    }
+
+    pub(super) fn types(&self) -> &[&'static str] {
+        &self.types
     }
 
     /// The address of each, good for as long as nothing is added.
@@ -78,7 +89,7 @@ pub fn kernel(name: &str, dtype: DType) -> Result<String> {
     match dtype {
         DType::F32 => Ok(format!("{name}_f32")),
         DType::BF16 => Ok(format!("{name}_bf16")),
-        other => Err(Error::failed(format!("internal: no kernel computes in {other:?}"))),
+        other => Err(Error::bug(format!("no kernel computes in {other:?}"))),
     }
 }
 

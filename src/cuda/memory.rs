@@ -6,15 +6,11 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
 use super::engine::{Engine, failed};
 use crate::error::{Error, Result};
 
-/// What begins the message of an error that memory was too small for.
-pub(super) const OUT_OF_MEMORY: &str = "the GPU has no more memory";
-
-/// Whether an error says that memory was too small.
-pub fn is_out_of_memory(error: &Error) -> bool {
-    // The driver's word for it, which candle's own errors have, and cuBLAS's and cuDNN's.
-    [OUT_OF_MEMORY, "OUT_OF_MEMORY", "ALLOC_FAILED", "ALLOCATION_FAILED"]
-        .iter()
-        .any(|words| error.message.contains(words))
+/// What is said where memory was too small, as the driver or a library has it.
+pub(super) fn too_small(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::out_of_memory("the GPU has no more memory")
+        .hint("use a smaller `batch_size` or `image_size`")
+        .caused_by(cause)
 }
 
 /// Has the driver keep what is given back: a training step takes the same memory over and over.

@@ -15,6 +15,7 @@ mod library;
 mod memory;
 mod readback;
 mod rows;
+mod signatures;
 mod upload;
 
 pub use blas::{Operand, Product};
@@ -25,8 +26,9 @@ pub use elementwise::{add, add_in_place, as_type, scaled};
 pub use engine::{Address, Engine, Settings, address, optional};
 pub use launch::{Arguments, Chunks, Frame, Grid, kernel};
 pub use library::{Library, libraries, require_libraries};
-pub use memory::is_out_of_memory;
 pub use readback::{Readback, read_back};
 pub use rows::{block, joined};
+pub use signatures::{Argument, Pointee};
 
 pub(crate) use launch::arguments;
+pub(crate) use signatures::argument;

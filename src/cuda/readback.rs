@@ -42,7 +42,7 @@ impl Engine {
             // SAFETY: it is read when `arrived` has passed.
             let to = unsafe { std::slice::from_raw_parts_mut(landing.memory.as_ptr()?.cast_mut(), bytes) };
             // SAFETY: as many bytes are at both ends; the landing stays until the copy is through.
-            unsafe { result::memcpy_dtoh_async(to, from, self.stream().cu_stream()) }?;
+            unsafe { result::memcpy_dtoh_async(to, from.at, self.stream().cu_stream()) }?;
             landing.arrived.record(self.stream())
         };
         copy().map_err(failed)?;
@@ -71,7 +71,7 @@ impl<T: Copy> Readback<T> {
     /// The numbers, once they are there.
     pub fn wait(mut self) -> Result<Vec<T>> {
         let Some(landing) = &self.landing else {
-            return Err(Error::failed("internal: numbers of a GPU were read twice"));
+            return Err(Error::bug("numbers of a GPU were read twice"));
         };
         let read = || {
             landing.arrived.synchronize()?;

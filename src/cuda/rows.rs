@@ -21,8 +21,8 @@ pub fn block(x: &Tensor, start: usize, count: usize, block: usize) -> Result<Ten
     let (from, stream) = (address(&part)?, engine.stream().cu_stream());
     // SAFETY: both tensors live, and hold so many bytes.
     unsafe {
-        result::memcpy_dtod_async(to, from, bytes, stream).map_err(failed)?;
-        result::memset_d8_async(to + bytes as u64, 0, rest, stream).map_err(failed)?;
+        result::memcpy_dtod_async(to.at, from.at, bytes, stream).map_err(failed)?;
+        result::memset_d8_async(to.plus(bytes).at, 0, rest, stream).map_err(failed)?;
     }
     Ok(out)
 }
@@ -30,7 +30,7 @@ pub fn block(x: &Tensor, start: usize, count: usize, block: usize) -> Result<Ten
 /// The rows of all pieces, in their order.
 pub fn joined(pieces: &[Tensor]) -> Result<Tensor> {
     let Some(first) = pieces.first() else {
-        return Err(Error::failed("internal: nothing to join"));
+        return Err(Error::bug("nothing to join"));
     };
     if pieces.len() == 1 {
         return Ok(first.clone());
@@ -42,9 +42,9 @@ pub fn joined(pieces: &[Tensor]) -> Result<Tensor> {
     for piece in pieces {
         let bytes = piece.elem_count() * piece.dtype().size_in_bytes();
         // SAFETY: all pieces live, and the new tensor holds the bytes of all.
-        unsafe { result::memcpy_dtod_async(to, address(piece)?, bytes, engine.stream().cu_stream()) }
+        unsafe { result::memcpy_dtod_async(to.at, address(piece)?.at, bytes, engine.stream().cu_stream()) }
             .map_err(failed)?;
-        to += bytes as u64;
+        to = to.plus(bytes);
     }
     Ok(out)
 }

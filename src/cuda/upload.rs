@@ -39,11 +39,11 @@ impl Upload {
         let (Storage::Cpu(CpuStorage::F32(numbers)), Some((start, end))) =
             (&*storage, layout.contiguous_offsets())
         else {
-            return Err(Error::failed("internal: only batches of f32 are copied to the GPU"));
+            return Err(Error::bug("only batches of f32 are copied to the GPU"));
         };
         let numbers = &numbers[start..end];
         if numbers.is_empty() {
-            return Err(Error::failed("internal: an empty batch"));
+            return Err(Error::bug("an empty batch"));
         }
         let slot = self.slot(engine, numbers.len())?;
         // What lay here last must be on the device, and there in its tensor, before the next takes its place.
@@ -63,7 +63,7 @@ impl Upload {
             engine.stream().wait(&slot.arrived)?;
             let bytes = size_of_val(numbers);
             // SAFETY: the tensor was made for as many numbers, of this stream's memory.
-            unsafe { result::memcpy_dtod_async(address, staging, bytes, engine.stream().cu_stream()) }?;
+            unsafe { result::memcpy_dtod_async(address.at, staging, bytes, engine.stream().cu_stream()) }?;
             slot.taken.record(engine.stream())
         };
         copy().map_err(failed)?;

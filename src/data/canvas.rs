@@ -47,3 +47,22 @@ impl Canvas {
         numbers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_write_places_of_their_own_and_those_kept_move_together() {
+        let canvas = Canvas::new(5, 3);
+        std::thread::scope(|scope| {
+            for place in [4, 0, 2, 1] {
+                let canvas = &canvas;
+                // SAFETY: each place is asked for once.
+                scope.spawn(move || unsafe { canvas.place(place) }.fill(place as f32));
+            }
+        });
+        assert_eq!(canvas.keep(&[0, 2, 4]), [0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 4.0, 4.0, 4.0]);
+        assert!(Canvas::new(2, 0).keep(&[0, 1]).is_empty() && Canvas::default().keep(&[]).is_empty());
+    }
+}

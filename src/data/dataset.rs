@@ -1,19 +1,12 @@
-//! The samples of a data set: paths, classes and parts; those of an image folder are found here.
-//!
-//! A class is a folder below the root (or below each split folder), a sample any JPEG or PNG file in it, at any depth.
-//! Hidden files and folders are left out; links are followed, so that data may live elsewhere: a sample is its path
-//! below the root and its bytes, wherever they are kept.
+//! The samples of a data set: paths, classes and parts. Those of folders are found in `scan`, those of tables in `table`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Split;
-use super::folders::{
-    class_folders, differing_classes, files, images_beside, join, missing_class, split_folders,
-};
 use super::split::{Fractions, keys};
 use crate::digest::Digest;
-use crate::pipeline::{self, ImageFolder};
+use crate::pipeline;
 use crate::{Error, Result};
 
 /// How far the search for a better split seed goes, in seeds and in hashes.
@@ -33,7 +26,7 @@ pub struct Sample {
 }
 
 /// The images of a data set, in the order of their paths.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dataset {
     pub root: PathBuf,
     /// The names of the classes or labels, in the order of the model's outputs.
@@ -44,48 +37,13 @@ pub struct Dataset {
     /// Files that are no samples: in class folders, those that are neither JPEG nor PNG by their name; elsewhere below
     /// the root, images.
     pub ignored: Vec<String>,
+    /// Images that cannot be read and are left out, each with the cause, where the file allows it.
+    pub unreadable: Vec<(String, String)>,
+    /// What is probably not meant, in words.
+    pub warnings: Vec<String>,
 }
 
 impl Dataset {
-    /// Finds the samples below `root` and says which part each belongs to. Reads names, not contents.
-    ///
-    /// # Errors
-    /// A usage error that names the folder: a missing root or class, a class without images, classes that differ
-    /// between split folders, a part that would be empty, an unusable `split.group`.
-    pub fn scan(folder: &ImageFolder, root: &Path) -> Result<Self> {
-        require_folder(root)?;
-        let fractions = Fractions::new(&folder.split)?;
-        let parts = split_folders(folder, &fractions)?;
-        let classes = match &folder.classes {
-            Some(named) => named.clone(),
-            None => class_folders(root, &parts[0].1)?,
-        };
-        if let Some(twice) = classes.iter().enumerate().find(|(i, name)| classes[..*i].contains(name)) {
-            return Err(Error::usage(format!("the class `{}` is named twice", twice.1)));
-        }
-        let mut dataset = Self {
-            root: root.to_owned(),
-            classes,
-            multi_label: false,
-            samples: Vec::new(),
-            ignored: Vec::new(),
-        };
-        for (split, below) in &parts {
-            let found = class_folders(root, below)?;
-            if folder.classes.is_none() && found != dataset.classes {
-                return Err(differing_classes(&parts[0].1, below, &dataset.classes, &found));
-            }
-            for class in 0..dataset.classes.len() {
-                dataset.add_class(class, below, &found, *split)?;
-            }
-        }
-        dataset.ignored.extend(images_beside(root, &parts)?);
-        dataset.samples.sort_by(|a, b| a.path.cmp(&b.path));
-        dataset.ignored.sort();
-        dataset.part_training(&folder.split, &fractions)?;
-        Ok(dataset)
-    }
-
     /// The indices of a part's samples, in the order of their paths.
     pub fn split(&self, split: Split) -> Vec<usize> {
         (0..self.samples.len()).filter(|&index| self.samples[index].split == split).collect()
@@ -105,28 +63,6 @@ impl Dataset {
         self.root.join(&self.samples[index].path)
     }
 
-    fn add_class(&mut self, class: usize, below: &str, found: &[String], split: Split) -> Result<()> {
-        let name = &self.classes[class];
-        if !found.contains(name) {
-            return Err(missing_class(name, &self.root.join(below), found));
-        }
-        let folder = join(below, name);
-        let (images, others) = files(&self.root, &folder)?;
-        if images.is_empty() {
-            let error = Error::usage(format!("the class folder `{folder}` has no images"));
-            return Err(match others.first() {
-                Some(other) => error.hint(format!(
-                    "only .jpg, .jpeg and .png files are images here: convert `{other}` and its like"
-                )),
-                None => error.hint("put images into it, or name the classes to use with `classes`"),
-            });
-        }
-        let sample = |path| Sample { path, classes: vec![class as u32], split, digest: None };
-        self.samples.extend(images.into_iter().map(sample));
-        self.ignored.extend(others);
-        Ok(())
-    }
-
     /// Parts the training samples by the fractions, and makes sure that no part is empty.
     pub(super) fn part_training(&mut self, settings: &pipeline::Split, fractions: &Fractions) -> Result<()> {
         if fractions.validation == 0.0 && fractions.test == 0.0 {
@@ -138,13 +74,14 @@ impl Dataset {
         for (&index, key) in training.iter().zip(&keys) {
             self.samples[index].split = fractions.part(key);
         }
-        let classes = |index: usize| if settings.stratify { &self.samples[index].classes[..] } else { &[0] };
+        let classes =
+            |index: usize| if settings.require_classes { &self.samples[index].classes[..] } else { &[0] };
         let mut members: BTreeSet<(u32, &str)> = BTreeSet::new();
         for (&index, key) in training.iter().zip(&keys) {
             members.extend(classes(index).iter().map(|class| (*class, key.as_str())));
         }
         let Some((class, part)) = gap(&members, fractions) else { return Ok(()) };
-        let what = if settings.stratify {
+        let what = if settings.require_classes {
             format!("no image of class `{}` falls into the {} part", self.classes[class as usize], name(part))
         } else {
             format!("no image falls into the {} part", name(part))
@@ -153,8 +90,8 @@ impl Dataset {
         let better = (0..tries).find(|&seed| gap(&members, &Fractions { seed, ..*fractions }).is_none());
         let hint = match better {
             Some(seed) => format!("set `split.seed = {seed}`, which leaves no part empty"),
-            None if settings.stratify => {
-                "raise the share, add images, or set `split.stratify = false` to allow it".to_owned()
+            None if settings.require_classes => {
+                "raise the share, add images, or set `split.require_classes = false` to allow it".to_owned()
             }
             None => "raise the share or add images".to_owned(),
         };
@@ -195,7 +132,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::pipeline::SplitFolders;
+    use crate::pipeline::{ImageFolder, SplitFolders};
 
     fn folder(root: &Path, paths: &[&str]) {
         for path in paths {

@@ -1,27 +1,34 @@
 //! Bytes of a JPEG or PNG file to RGB8, as a person would see the picture.
 //!
 //! - The format is told from the first bytes, never from the file name.
-//! - EXIF orientation is applied (torchvision's `ImageFolder` ignores it): a photo taken upright is seen upright.
-//! - Transparency is composited on white (Pillow's `convert("RGB")` uncovers whatever colour lies beneath).
-//! - 16-bit samples keep their high byte (Pillow clips 16-bit grey to 255).
+//! - EXIF orientation is applied: a photo taken upright is seen upright.
+//! - Transparency is composited on white.
+//! - 16-bit samples keep their high byte.
 //! - Embedded colour profiles are not applied, as in Pillow.
 //! - A file that is cut off or malformed is an error: JPEG must reach its end marker with all its data read. Bits that
 //!   flipped inside JPEG's compressed data change the picture unseen, for there is no checksum; PNG's are checked.
+//! - A size that the file cannot hold, or beyond [`MOST_PIXELS`], is an error before memory is taken for it.
+//!
+//! Settings turn the first three off, one by one; then pixels are those of Pillow's `convert("RGB")`.
 //!
 //! Decoding starts with the headers, so that a caller who knows the size can ask for a part of the picture, at a scale.
 
-use std::io::Cursor;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, Limits, RgbImage};
+use image::{DynamicImage, RgbImage};
 
-use super::jpeg::{Jpeg, Scale, Workspace};
+use super::exif;
+use super::jpeg::{self, Jpeg, Scale, Workspace};
+use super::png::{self, Png};
 use super::resize::Region;
+use crate::pipeline::{Grey16, Transparency};
 
 const JPEG_SIGNATURE: &[u8] = &[0xFF, 0xD8, 0xFF];
-const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// The most pixels of a picture that is decoded: from here on Pillow takes it for a decompression bomb.
+pub const MOST_PIXELS: u64 = 178_956_970;
 
 /// Formats that often hide behind the name of another.
 const OTHER_SIGNATURES: [(usize, &[u8], &str); 7] = [
@@ -34,16 +41,30 @@ const OTHER_SIGNATURES: [(usize, &[u8], &str); 7] = [
     (4, b"ftypavif", "AVIF"),
 ];
 
+/// How what a file says beyond its colours is read. The default shows what a person sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeOptions {
+    pub exif_orientation: bool,
+    pub transparency: Transparency,
+    pub grey16: Grey16,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self { exif_orientation: true, transparency: Transparency::default(), grey16: Grey16::default() }
+    }
+}
+
 /// A file whose kind and size are known.
 pub struct Picture<'a> {
     content: Content<'a>,
     orientation: Orientation,
+    options: DecodeOptions,
 }
 
 enum Content<'a> {
     Jpeg(Box<Jpeg<'a>>),
-    /// Decoded as it is opened: PNG has no part that could be left out.
-    Png(RgbImage),
+    Png(Png<'a>),
 }
 
 impl<'a> Picture<'a> {
@@ -51,13 +72,23 @@ impl<'a> Picture<'a> {
     ///
     /// # Errors
     /// The cause, lowercase and without the file's name, which is not known here: `the JPEG data is cut off`.
-    pub fn open(bytes: &'a [u8]) -> Result<Self, String> {
-        match bytes {
-            [] => Err("the file is empty".into()),
-            _ if bytes.starts_with(JPEG_SIGNATURE) => guarded(|| open_jpeg(bytes)),
-            _ if bytes.starts_with(PNG_SIGNATURE) => guarded(|| open_png(bytes)),
-            _ => Err(not_an_image(bytes)),
-        }
+    pub fn open(bytes: &'a [u8], options: DecodeOptions) -> Result<Self, String> {
+        let (content, exif) = match bytes {
+            [] => return Err("the file is empty".into()),
+            _ if bytes.starts_with(JPEG_SIGNATURE) => {
+                let jpeg = guarded(|| open_jpeg(bytes))?;
+                let exif = jpeg.exif().map(exif::orientation);
+                (Content::Jpeg(Box::new(jpeg)), exif)
+            }
+            _ if bytes.starts_with(png::SIGNATURE) => {
+                let png = guarded(|| Png::open(bytes))?;
+                let exif = png.exif.as_deref().map(exif::orientation);
+                (Content::Png(png), exif)
+            }
+            _ => return Err(not_an_image(bytes)),
+        };
+        let orientation = exif.filter(|_| options.exif_orientation).unwrap_or(Orientation::NoTransforms);
+        Ok(Self { content, orientation, options })
     }
 
     /// Width and height in pixels, upright.
@@ -84,11 +115,7 @@ impl<'a> Picture<'a> {
         let (width, height) = self.stored_size();
         let stored = stored_region(region, self.orientation, (scale.of(width), scale.of(height)));
         let image = match &self.content {
-            Content::Png(image) if stored == Region::of(image) => image.clone(),
-            Content::Png(image) => {
-                let Region { left, top, width, height } = stored;
-                image::imageops::crop_imm(image, left, top, width, height).to_image()
-            }
+            Content::Png(png) => guarded(|| png.decode(stored, self.options))?,
             Content::Jpeg(jpeg) => {
                 let pixels = guarded(|| jpeg.decode(scale, stored, workspace).map_err(damaged_jpeg))?;
                 RgbImage::from_raw(stored.width, stored.height, pixels).ok_or("the image has no pixels")?
@@ -107,7 +134,7 @@ impl<'a> Picture<'a> {
     fn stored_size(&self) -> (u32, u32) {
         match &self.content {
             Content::Jpeg(jpeg) => jpeg.size(),
-            Content::Png(image) => image.dimensions(),
+            Content::Png(png) => png.size(),
         }
     }
 }
@@ -117,13 +144,25 @@ impl<'a> Picture<'a> {
 /// # Errors
 /// The cause, as of [`Picture::open`].
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    let picture = Picture::open(bytes)?;
+    let picture = Picture::open(bytes, DecodeOptions::default())?;
     picture.decode(Scale::Whole, Region::whole(picture.size()), &mut Workspace::default())
+}
+
+thread_local! {
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in a decoder, where a panic is caught and told as the fault of the file.
+pub fn is_decoding() -> bool {
+    DECODING.get()
 }
 
 /// A broken file must not take the program down, whatever it does to a decoder.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the decoder gave up on it".into()))
+    let before = DECODING.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    DECODING.set(before);
+    outcome.unwrap_or_else(|_| Err("the decoder gave up on it".into()))
 }
 
 fn turns(orientation: Orientation) -> bool {
@@ -158,70 +197,28 @@ fn not_an_image(bytes: &[u8]) -> String {
 }
 
 fn damaged_jpeg(cause: &str) -> String {
+    if cause == jpeg::CUT_OFF {
+        return "the JPEG data is cut off".into();
+    }
     format!("the JPEG data is damaged: {cause}")
 }
 
-fn open_jpeg(bytes: &[u8]) -> Result<Picture<'_>, String> {
-    if !reaches_end_marker(bytes) {
-        return Err("the JPEG data is cut off".into());
+/// Refuses a size that no picture has which is decoded.
+pub(super) fn check_pixels(width: u32, height: u32) -> Result<(), String> {
+    match u64::from(width) * u64::from(height) {
+        0 => Err("the image has no pixels".into()),
+        pixels if pixels > MOST_PIXELS => {
+            Err(format!("its header says {width} × {height} pixels, and at most {MOST_PIXELS} are decoded"))
+        }
+        _ => Ok(()),
     }
+}
+
+fn open_jpeg(bytes: &[u8]) -> Result<Jpeg<'_>, String> {
     let jpeg = Jpeg::open(bytes).map_err(damaged_jpeg)?;
-    let orientation = jpeg.exif().and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
-    Ok(Picture { content: Content::Jpeg(Box::new(jpeg)), orientation })
-}
-
-/// Whether the end marker follows the first scan; one inside an EXIF thumbnail, ahead of the scan, does not count.
-fn reaches_end_marker(bytes: &[u8]) -> bool {
-    const START_OF_SCAN: u8 = 0xDA;
-    let mut position = 2;
-    while let Some(&[0xFF, marker]) = bytes.get(position..position + 2) {
-        match marker {
-            START_OF_SCAN => return bytes[position..].windows(2).rev().any(|pair| pair == [0xFF, 0xD9]),
-            // Padding before a marker.
-            0xFF => position += 1,
-            _ => {
-                let Some(&[high, low]) = bytes.get(position + 2..position + 4) else { return false };
-                position += 2 + usize::from(u16::from_be_bytes([high, low]));
-            }
-        }
-    }
-    // Stray bytes between segments: left for the decoder to judge.
-    position < bytes.len()
-}
-
-fn open_png(bytes: &[u8]) -> Result<Picture<'static>, String> {
-    let damaged = |error: image::ImageError| format!("the PNG data is damaged: {error}");
-    let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), Limits::default()).map_err(damaged)?;
-    let orientation = decoder.orientation().map_err(damaged)?;
-    let (width, height) = decoder.dimensions();
-    let color = decoder.color_type();
-    let size = usize::try_from(decoder.total_bytes()).map_err(|_| "the PNG image is too large")?;
-    let mut samples = vec![0; size];
-    decoder.read_image(&mut samples).map_err(damaged)?;
-    if color.bytes_per_pixel() / color.channel_count() == 2 {
-        let high = |pair: &[u8]| (u16::from_ne_bytes([pair[0], pair[1]]) >> 8) as u8;
-        samples = samples.chunks_exact(2).map(high).collect();
-    }
-    let on_white = |value: u8, alpha: u8| {
-        let (value, alpha) = (u32::from(value), u32::from(alpha));
-        ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
-    };
-    let pixels = match color {
-        ColorType::L8 | ColorType::L16 => samples.iter().flat_map(|&grey| [grey; 3]).collect(),
-        ColorType::La8 | ColorType::La16 => {
-            samples.chunks_exact(2).flat_map(|pixel| [on_white(pixel[0], pixel[1]); 3]).collect()
-        }
-        ColorType::Rgba8 | ColorType::Rgba16 => samples
-            .chunks_exact(4)
-            .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]].map(|value| on_white(value, pixel[3])))
-            .collect(),
-        _ => samples,
-    };
-    let image = RgbImage::from_raw(width, height, pixels).ok_or("the PNG image has an unknown layout")?;
-    if width == 0 || height == 0 {
-        return Err("the image has no pixels".into());
-    }
-    Ok(Picture { content: Content::Png(image), orientation })
+    let (width, height) = jpeg.size();
+    check_pixels(width, height)?;
+    Ok(jpeg)
 }
 
 #[cfg(test)]

@@ -42,3 +42,18 @@ impl Fixtures {
         bytemuck::pod_collect_to_vec(tensors.tensor(name).expect("the fixture has this tensor").data())
     }
 }
+
+/// The oddly written, broken and hostile files of a kind, by name without its ending: those of the fuzz tests.
+pub fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(kind);
+    let files = std::fs::read_dir(folder).expect("the corpus is committed");
+    let mut files: Vec<(String, Vec<u8>)> = files
+        .map(|file| {
+            let path = file.expect("a file").path();
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            (name, std::fs::read(path).expect("a readable file"))
+        })
+        .collect();
+    files.sort();
+    files
+}

@@ -13,7 +13,11 @@ use super::transform::{Bench, Transform};
 use crate::digest::Digest;
 use crate::pipeline::Broken;
 use crate::random::{Purpose, Stream, name_hash};
+use crate::regular::{self, Refused};
 use crate::{Error, Result};
+
+/// The bytes of an image file, at most: far more than any photo has.
+pub const LARGEST_IMAGE: u64 = 1 << 30;
 
 /// The images of a data set under one transform, shared by all epochs of a stage.
 ///
@@ -69,8 +73,12 @@ impl Images {
             self.transform.finish(&prepared, &mut stream, &mut hands.bench, out);
             return Ok(Loaded::Whole);
         }
-        self.read(index, &mut hands.file)?;
-        let done = Picture::open(&hands.file)
+        if let Some(cause) = self.read(index, &mut hands.file)? {
+            return self.broken(index, cause);
+        }
+        let done = self
+            .transform
+            .open(&hands.file)
             .and_then(|picture| self.make(index, &picture, &mut stream, &mut hands.bench, out));
         match done {
             Ok(()) => Ok(Loaded::Whole),
@@ -106,18 +114,19 @@ impl Images {
         Ok(())
     }
 
-    /// Reads a sample's file and checks that it is the one that was planned with.
-    fn read(&self, index: usize, bytes: &mut Vec<u8>) -> Result<()> {
+    /// Reads a sample's file and checks that it is the one that was planned with; the cause where it is too large.
+    fn read(&self, index: usize, bytes: &mut Vec<u8>) -> Result<Option<String>> {
         let file = self.dataset.file(index);
-        let cannot = |error| Error::io("read", &file, error);
-        bytes.clear();
-        std::io::Read::read_to_end(&mut std::fs::File::open(&file).map_err(cannot)?, bytes)
-            .map_err(cannot)?;
+        match regular::read_into(&file, LARGEST_IMAGE, bytes) {
+            Ok(()) => {}
+            Err(large @ Refused::TooLarge(_)) => return Ok(Some(large.to_string())),
+            Err(refused) => return Err(Error::io("read", &file, refused.into())),
+        }
         if self.dataset.samples[index].digest.is_some_and(|expected| expected != Digest::of(bytes)) {
             return Err(Error::failed(format!("`{}` changed while the stage was running", file.display()))
                 .hint("leave the data as it is and run again: what was computed from the old bytes is not mixed with the new"));
         }
-        Ok(())
+        Ok(None)
     }
 
     fn broken(&self, index: usize, cause: String) -> Result<Loaded> {

@@ -185,7 +185,7 @@ impl Shared {
         let mut state = self.state();
         while !state.stopped && state.front < self.epoch.batches() {
             if state.panicked {
-                return Some(Err(Error::failed("a thread that loads images panicked")));
+                return Some(Err(Error::bug("a thread that loads images panicked")));
             }
             if let Some(Slot::Ready(_)) = state.batches.front() {
                 let Some(Slot::Ready(batch)) = state.batches.pop_front() else { unreachable!("just seen") };

@@ -43,7 +43,7 @@ impl Mixer {
     pub fn mix(&self, images: &Tensor, epoch: u32, streams: &[u64]) -> Result<(Tensor, Vec<f64>)> {
         let (count, side, _, channels) = images.dims4()?;
         if count != streams.len() {
-            return Err(Error::failed(format!("internal: {count} images with {} streams", streams.len())));
+            return Err(Error::bug(format!("{count} images with {} streams", streams.len())));
         }
         let drawn: Vec<Mixing> = streams.iter().map(|&name| self.draw(side, epoch, name)).collect();
         let mixed = with_slice(images, |numbers: &[f32]| {

@@ -7,27 +7,34 @@
 mod affine;
 mod augment;
 mod canvas;
+pub mod code_paths;
 mod color;
 mod dataset;
 mod decode;
 mod erase;
+mod exif;
 mod folders;
 mod images;
 mod jpeg;
+mod layout;
 mod loader;
 mod memory;
 mod mix;
 mod pairs;
+mod png;
+mod presence;
 mod rand_augment;
 mod resample;
 #[cfg(target_arch = "x86_64")]
 mod resample_avx2;
 mod resize;
 mod rows;
+mod scan;
 mod split;
 mod table;
 mod tones;
 mod transform;
+mod walk;
 
 #[cfg(test)]
 mod fixtures;
@@ -36,25 +43,15 @@ mod tests;
 
 pub use crate::pipeline::EvaluationSplit as Split;
 pub use dataset::{Dataset, Sample};
-pub use decode::{Picture, decode};
-pub use folders::{files, is_image};
-pub use images::Images;
+pub use decode::{DecodeOptions, Picture, decode, is_decoding};
+pub use images::{Images, LARGEST_IMAGE};
 pub use jpeg::{Scale, Workspace};
+pub use layout::{part_folders, written_folders};
 pub use loader::{Batch, Epoch, Loader, shuffled};
 pub use memory::Memory;
 pub use mix::Mixer;
 pub use pairs::read_pairs;
 pub use resize::{Region, resize};
-pub use table::LABELS_BETWEEN;
+pub use table::{LABELS_BETWEEN, LARGEST_TABLE};
 pub use transform::{Bench, Transform};
-
-/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-///
-/// `jpeg` (at every scale) and `png` cover decoding with all conversions to RGB8, `resize` both crop and scaling, `augment` the random
-/// changes and the order of their draws, `shuffle` the order of an epoch, `split` which part a path belongs to.
-pub const VERSIONS: &[(&str, u32)] =
-    &[("jpeg", 2), ("png", 1), ("resize", 1), ("normalize", 1), ("augment", 1), ("shuffle", 1), ("split", 1)];
-
-/// Those of changes that few stages make: by the setting's name.
-pub const RARE_VERSIONS: &[(&str, u32)] =
-    &[("rand_augment", 1), ("random_erasing", 1), ("mixup", 1), ("cutmix", 1)];
+pub use walk::{images_below, is_image};

@@ -1,15 +1,16 @@
-//! A list of pairs of images, as a table with the columns `first` and `second`.
+//! A list of pairs of images, as a table with the columns `first` and `second`, such as our own `hardest_pairs.csv`.
 
 use std::collections::BTreeMap;
 
 use super::Split;
 use super::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::cells;
+use crate::error::{Error, Mistakes, Result};
 
 /// The pairs that `text` lists, each as the places of two samples of one part.
 ///
 /// # Errors
-/// No table with these columns, no row, an image that is not in the part, or one beside itself.
+/// No table with these columns, no row, images that are not in the part, or that stand beside themselves.
 pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(usize, usize)>> {
     let places: BTreeMap<&str, usize> = dataset
         .split(split)
@@ -26,24 +27,32 @@ pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(us
         })
     };
     let columns = [column("first")?, column("second")?];
-    let mut pairs = Vec::new();
+    let (mut pairs, mut mistakes) = (Vec::new(), Mistakes::default());
     for row in table.records() {
         let row = row.map_err(unreadable)?;
         let line = row.position().map_or(0, |position| position.line());
-        let [first, second] = columns.map(|column| {
+        let found = columns.map(|column| {
             let path = row.get(column).unwrap_or_default();
-            places.get(path).copied().ok_or_else(|| {
+            let place = places.get(path).or_else(|| places.get(cells::name(path)));
+            place.copied().ok_or_else(|| {
                 Error::usage(format!("line {line}: `{path}` is no image of the {} split", split.name()))
-                    .hint("paths start below the data set's `root`, such as `ada/1.jpg`")
+                    .hint("paths start below the data set's `root`, such as `person_1/1.jpg`")
             })
         });
-        let (first, second) = (first?, second?);
-        if first == second {
-            let path = &dataset.samples[first].path;
-            return Err(Error::usage(format!("line {line}: `{path}` stands beside itself")));
+        match found {
+            [Ok(first), Ok(second)] if first == second => {
+                let path = &dataset.samples[first].path;
+                let error = Error::usage(format!("line {line}: `{path}` stands beside itself"));
+                mistakes.add("image beside itself", error);
+            }
+            [Ok(first), Ok(second)] => pairs.push((first, second)),
+            found => found
+                .into_iter()
+                .filter_map(Result::err)
+                .for_each(|error| mistakes.add("no image of the part", error)),
         }
-        pairs.push((first, second));
     }
+    mistakes.into_result()?;
     match pairs.is_empty() {
         true => Err(Error::usage("the table lists no pair")),
         false => Ok(pairs),
@@ -74,12 +83,14 @@ mod tests {
                 sample("ada/2.jpg", 0, Split::Train),
                 sample("bo/1.jpg", 1, Split::Test),
                 sample("bo/2.jpg", 1, Split::Test),
+                sample("=1.jpg", 1, Split::Test),
             ],
-            ignored: Vec::new(),
+            ..Dataset::default()
         };
         let read = |text: &str| read_pairs(text, &dataset, Split::Test);
-        let text = "same,first,second\nno, ada/1.jpg ,bo/2.jpg\nyes,bo/2.jpg,bo/1.jpg\n";
-        assert_eq!(read(text).unwrap(), [(0, 3), (3, 2)]);
+        let text =
+            "same,first,second\nno, ada/1.jpg ,bo/2.jpg\nyes,bo/2.jpg,bo/1.jpg\nno,ada/1.jpg,'=1.jpg\n";
+        assert_eq!(read(text).unwrap(), [(0, 3), (3, 2), (0, 4)]);
         for (text, mistake) in [
             ("first,second\nada/1.jpg,ada/2.jpg\n", "line 2: `ada/2.jpg` is no image of the test split"),
             (

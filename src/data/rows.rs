@@ -4,14 +4,16 @@
 //! would swallow the rows behind it.
 
 use std::fmt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use csv::StringRecord;
 
 use super::Split;
-use super::folders::is_image;
+use super::table::LARGEST_TABLE;
+use super::walk::is_image;
+use crate::error::Mistakes;
 use crate::pipeline::{Csv, suggest};
-use crate::{Error, Result};
+use crate::{Error, Result, regular};
 
 /// A row and where it stands.
 pub struct Row<'a> {
@@ -47,12 +49,31 @@ enum Shown {
     Flags(Vec<(usize, String)>),
 }
 
-/// The rows of a table; `split` is their part where no column says it.
+/// What is wrong with a row, and what such mistakes are called.
+struct Wrong(&'static str, Error);
+
+fn wrong(kind: &'static str, message: impl Into<String>) -> Wrong {
+    Wrong(kind, Error::usage(message))
+}
+
+impl Wrong {
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self(self.0, self.1.hint(hint))
+    }
+}
+
+/// The rows of a table in which nothing is wrong; `split` is their part where no column says it.
 ///
 /// # Errors
-/// A usage error with the table and the line.
-pub fn read<'a>(settings: &Csv, table: &'a Path, split: Split) -> Result<Vec<Row<'a>>> {
-    let bytes = std::fs::read(table).map_err(|error| Error::io("read", table, error).as_usage())?;
+/// A usage error with the table and the line, where it is no table with these columns.
+pub fn read<'a>(
+    settings: &Csv,
+    (split, table): (Split, &'a Path),
+    roots: &Roots,
+    mistakes: &mut Mistakes,
+) -> Result<Vec<Row<'a>>> {
+    let bytes = regular::read(table, LARGEST_TABLE)
+        .map_err(|refused| Error::io("read", table, refused.into()).as_usage())?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -71,8 +92,10 @@ pub fn read<'a>(settings: &Csv, table: &'a Path, split: Split) -> Result<Vec<Row
         let record = record.map_err(unreadable)?;
         let line = record.position().map_or(0, |position| line_at(text, position));
         let row = Row { table, line, path: String::new(), names: Vec::new(), split };
-        let at = |error: Error| error.within(place(table, line));
-        rows.push(columns.fill(row, &header, &record).map_err(at)?);
+        match columns.fill(row, &header, &record, roots) {
+            Ok(row) => rows.push(row),
+            Err(Wrong(kind, error)) => mistakes.add(kind, error.within(place(table, line))),
+        }
     }
     Ok(rows)
 }
@@ -123,29 +146,35 @@ impl Columns {
         })
     }
 
-    fn fill<'a>(&self, mut row: Row<'a>, header: &StringRecord, record: &StringRecord) -> Result<Row<'a>> {
+    fn fill<'a>(
+        &self,
+        mut row: Row<'a>,
+        header: &StringRecord,
+        record: &StringRecord,
+        roots: &Roots,
+    ) -> Result<Row<'a>, Wrong> {
         if record.iter().any(|field| field.contains(['\n', '\r'])) {
-            return Err(Error::usage("a quoted field runs on to another line")
+            return Err(wrong("quotation mark", "a quoted field runs on to another line")
                 .hint("close its quotation mark; inside quotation marks one is written twice"));
         }
         if record.len() != header.len() {
             let (fields, columns) = (record.len(), header.len());
-            return Err(Error::usage(format!(
-                "{fields} fields, where the first line names {columns} columns"
-            ))
-            .hint("put a field that has a comma into quotation marks"));
+            let message = format!("{fields} fields, where the first line names {columns} columns");
+            return Err(
+                wrong("number of fields", message).hint("put a field that has a comma into quotation marks")
+            );
         }
         let path = field(record, self.path)?;
         if path.is_empty() {
-            return Err(Error::usage("a row without a path"));
+            return Err(wrong("no path", "a row without a path"));
         }
-        row.path = below(path).ok_or_else(|| {
-            Error::usage(format!("`{path}` leads outside the folder of the images"))
-                .hint("write paths that start below `root`, such as `cats/1.jpg`")
-        })?;
+        row.path = roots.below(path)?;
         if !is_image(Path::new(&row.path)) {
-            return Err(Error::usage(format!("`{path}` is neither JPEG nor PNG by its name"))
-                .hint("write the whole name of a .jpg, .jpeg or .png file"));
+            return Err(wrong(
+                "neither JPEG nor PNG",
+                format!("`{path}` is neither JPEG nor PNG by its name"),
+            )
+            .hint("write the whole name of a .jpg, .jpeg or .png file"));
         }
         row.names = self.shown.names(record, path)?;
         if let Some(column) = self.split {
@@ -156,10 +185,10 @@ impl Columns {
 }
 
 impl Shown {
-    fn names(&self, record: &StringRecord, path: &str) -> Result<Vec<String>> {
+    fn names(&self, record: &StringRecord, path: &str) -> Result<Vec<String>, Wrong> {
         match self {
             Self::Class(column) => match field(record, *column)? {
-                "" => Err(Error::usage(format!("`{path}` has no class"))),
+                "" => Err(wrong("no class", format!("`{path}` has no class"))),
                 class => Ok(vec![class.to_owned()]),
             },
             Self::Labels(column, separator) => labels(field(record, *column)?, separator),
@@ -171,7 +200,8 @@ impl Shown {
                         "0" | "0.0" | "false" => {}
                         "1" | "1.0" | "true" => names.push(label.clone()),
                         _ => {
-                            return Err(Error::usage(format!("`{label}` is `{flag}`, and neither 0 nor 1")));
+                            let message = format!("`{label}` is `{flag}`, and neither 0 nor 1");
+                            return Err(wrong("neither 0 nor 1", message));
                         }
                     }
                 }
@@ -182,18 +212,18 @@ impl Shown {
 }
 
 /// The labels of a field, which may be empty.
-fn labels(field: &str, separator: &str) -> Result<Vec<String>> {
+fn labels(field: &str, separator: &str) -> Result<Vec<String>, Wrong> {
     let mut names: Vec<String> = Vec::new();
     if field.is_empty() {
         return Ok(names);
     }
     for name in field.split(separator).map(str::trim) {
         if name.is_empty() {
-            return Err(Error::usage(format!("an empty label in `{field}`"))
+            return Err(wrong("empty label", format!("an empty label in `{field}`"))
                 .hint(format!("write `{separator}` between two labels only")));
         }
         if names.iter().any(|other| other == name) {
-            return Err(Error::usage(format!("the label `{name}` stands twice in `{field}`")));
+            return Err(wrong("label twice", format!("the label `{name}` stands twice in `{field}`")));
         }
         names.push(name.to_owned());
     }
@@ -201,34 +231,60 @@ fn labels(field: &str, separator: &str) -> Result<Vec<String>> {
 }
 
 /// A field that is read; quotation marks stand around a whole field or nowhere.
-fn field(record: &StringRecord, column: usize) -> Result<&str> {
+fn field(record: &StringRecord, column: usize) -> Result<&str, Wrong> {
     let field = record.get(column).unwrap_or_default();
     match field.contains('"') {
-        true => Err(Error::usage(format!("a quotation mark in the midst of a field: `{field}`"))
+        true => Err(wrong("quotation mark", format!("a quotation mark in the midst of a field: `{field}`"))
             .hint("put whole fields into quotation marks, such as `\"a, b\"`")),
         false => Ok(field),
     }
 }
 
-fn part(name: &str) -> Result<Split> {
+fn part(name: &str) -> Result<Split, Wrong> {
     match name {
         "train" => Ok(Split::Train),
         "validation" | "val" | "valid" => Ok(Split::Validation),
         "test" => Ok(Split::Test),
-        _ => Err(Error::usage(format!("`{name}` is no part: write `train`, `validation` or `test`"))),
+        _ => Err(wrong("no part", format!("`{name}` is no part: write `train`, `validation` or `test`"))),
     }
 }
 
-/// A path as samples have it; none if it does not stay below the root.
-fn below(path: &str) -> Option<String> {
-    let path = path.replace('\\', "/");
-    let mut parts = Vec::new();
-    for component in Path::new(&path).components() {
-        match component {
-            Component::Normal(part) => parts.push(part.to_str()?),
-            Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
-        }
+/// The folder that paths start from, as absolute paths may begin with it.
+pub struct Roots(Vec<PathBuf>);
+
+impl Roots {
+    pub fn of(root: &Path) -> Self {
+        Self([std::path::absolute(root), root.canonicalize()].into_iter().flatten().collect())
     }
-    (!parts.is_empty()).then(|| parts.join("/"))
+
+    /// A path as samples have it.
+    fn below(&self, given: &str) -> Result<String, Wrong> {
+        let text = given.replace('\\', "/");
+        let path = Path::new(&text);
+        let drive = text.get(1..3) == Some(":/") && text.starts_with(|c: char| c.is_ascii_alphabetic());
+        let path = match self.0.iter().find_map(|root| path.strip_prefix(root).ok()) {
+            Some(below) => below,
+            None if path.is_absolute() || drive => {
+                let root = self.0.first().map_or_else(String::new, |root| format!(" `{}`", root.display()));
+                return Err(wrong(
+                    "outside the root",
+                    format!("`{given}` leads outside the folder of the images"),
+                )
+                .hint(format!("write paths that start below `root`, such as `cats/1.jpg`, or below{root}")));
+            }
+            None => path,
+        };
+        let parts: Option<Vec<&str>> = path
+            .components()
+            .filter(|component| *component != Component::CurDir)
+            .map(|component| match component {
+                Component::Normal(part) => part.to_str(),
+                _ => None,
+            })
+            .collect();
+        parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join("/")).ok_or_else(|| {
+            wrong("outside the root", format!("`{given}` leads outside the folder of the images"))
+                .hint("write paths that start below `root`, such as `cats/1.jpg`")
+        })
+    }
 }

@@ -1,18 +1,26 @@
 //! The samples of a table: a CSV file with a row for each image.
 //!
 //! What a row says must be so: an image that is not there, one that stands there twice, a cell without a class are
-//! errors at their line. Rows of classes that are not asked for are left out, and so are labels. An image may have no
-//! label at all.
+//! errors at their line, all of them in one pass. Rows of classes that are not asked for are left out, and so are
+//! labels. An image may have no label at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod files;
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::Split;
 use super::dataset::{Dataset, Sample, require_folder};
-use super::rows::{Row, read};
+use super::presence::{self, Demand};
+use super::rows::{Roots, Row, read};
 use super::split::Fractions;
-use crate::pipeline::{Csv, suggest};
+use crate::error::Mistakes;
+use crate::pipeline::{Broken, Csv, suggest};
 use crate::{Error, Result};
+
+/// The bytes of a table, at most.
+pub const LARGEST_TABLE: u64 = 1 << 30;
 
 /// What stands between the labels of one image in tables of our own.
 pub const LABELS_BETWEEN: &str = ";";
@@ -25,13 +33,29 @@ impl Dataset {
     /// that is not there, outside the root, or there twice; and as with folders, a part that would be empty.
     pub fn of_tables(settings: &Csv, tables: &[(Split, PathBuf)], root: &Path) -> Result<Self> {
         require_folder(root)?;
+        let mut mistakes = Mistakes::default();
         let mut rows = Vec::new();
+        let roots = Roots::of(root);
         for (split, table) in tables {
-            rows.extend(read(settings, table, *split)?);
+            rows.extend(read(settings, (*split, table.as_path()), &roots, &mut mistakes)?);
         }
-        require_once(&rows)?;
-        require_images(&rows, root)?;
-        let (classes, multi_label) = (classes(settings, &rows)?, settings.is_multi_label());
+        // Of what could not be read it is not known which classes it has.
+        let all_read = mistakes.is_empty();
+        require_once(&rows, &mut mistakes);
+        let unreadable = match settings.broken {
+            Broken::Error => files::require(&rows, root, &mut mistakes),
+            Broken::Skip => files::leave_out(&mut rows, root),
+        };
+        if !all_read {
+            std::mem::take(&mut mistakes).into_result()?;
+        }
+        let has = |part: &Split| *part == Split::Train || rows.iter().any(|row| row.split == *part);
+        let parts: Vec<Split> =
+            [Split::Train, Split::Validation, Split::Test].into_iter().filter(has).collect();
+        let (classes, multi_label) = match classes(settings, &rows) {
+            Ok(classes) => (classes, settings.is_multi_label()),
+            Err(error) => return Err(mistakes.with(error)),
+        };
         let places: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
         let sample = |row: Row| {
             let names = row.names.iter();
@@ -42,38 +66,37 @@ impl Dataset {
         };
         let mut samples: Vec<Sample> = rows.into_iter().filter_map(sample).collect();
         samples.sort_by(|a, b| a.path.cmp(&b.path));
-        let mut dataset = Self { root: root.to_owned(), classes, multi_label, samples, ignored: Vec::new() };
+        let root = root.to_owned();
+        let mut dataset = Self { root, classes, multi_label, samples, unreadable, ..Self::default() };
         if dataset.split(Split::Train).is_empty() {
-            return Err(Error::usage("no row of the table is for training"));
+            mistakes.add("no training row", Error::usage("no row of the table is for training"));
+        } else {
+            let demand =
+                Demand { every_class: settings.split.require_classes, named: settings.names_classes() };
+            presence::require(&dataset, &parts, &demand, &mut mistakes);
         }
+        mistakes.into_result()?;
         let shares = settings.split.shares();
         dataset.part_training(&shares, &Fractions::new(&shares)?)?;
+        dataset.warnings.extend(presence::untrained(&dataset));
         Ok(dataset)
     }
 }
 
-fn require_once(rows: &[Row]) -> Result<()> {
-    let mut seen: BTreeMap<&str, &Row> = BTreeMap::new();
+fn require_once(rows: &[Row], mistakes: &mut Mistakes) {
+    let mut seen: HashMap<&str, &Row> = HashMap::new();
     for row in rows {
-        if let Some(first) = seen.insert(&row.path, row) {
-            let (path, first) = (&row.path, first.place());
-            return Err(Error::usage(format!("`{path}` stands in {first} already"))
-                .within(row.place())
-                .hint("give each image one row"));
+        match seen.entry(&row.path) {
+            Entry::Vacant(place) => {
+                place.insert(row);
+            }
+            Entry::Occupied(first) => {
+                let (path, first) = (&row.path, first.get().place());
+                let error = Error::usage(format!("`{path}` stands in {first} already")).within(row.place());
+                mistakes.add("image listed twice", error.hint("give each image one row"));
+            }
         }
     }
-    Ok(())
-}
-
-fn require_images(rows: &[Row], root: &Path) -> Result<()> {
-    let missing: Vec<&Row> = rows.iter().filter(|row| !root.join(&row.path).is_file()).collect();
-    let [first, rest @ ..] = &missing[..] else { return Ok(()) };
-    let others = match rest.len() {
-        0 => String::new(),
-        count => format!(", nor are those of {count} more rows"),
-    };
-    let message = format!("`{}` is not in `{}`{others}", first.path, root.display());
-    Err(Error::usage(message).within(first.place()).hint("say with `root` which folder the paths start from"))
 }
 
 /// The classes in the order of the model's outputs: those that are named, which must all occur, or those that do.
@@ -84,7 +107,9 @@ fn classes(settings: &Csv, rows: &[Row]) -> Result<Vec<String>> {
         false => ("is of the class", 2),
     };
     let named = settings.label_columns.as_ref().or(settings.classes.as_ref());
-    if let Some(missing) = named.into_iter().flatten().find(|name| !found.contains(name.as_str())) {
+    // A part may lack it, so all of them may.
+    let missing = named.into_iter().flatten().find(|name| !found.contains(name.as_str()));
+    if let Some(missing) = missing.filter(|_| settings.split.require_classes) {
         let error = Error::usage(format!("no row {a_row} `{missing}`"));
         return Err(match suggest::help(missing, "there are", found) {
             Some(help) => error.hint(help),

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use image::RgbImage;
 
 use super::augment::{Draws, random_region};
-use super::decode::Picture;
+use super::decode::{DecodeOptions, Picture};
 use super::jpeg::{Scale, Workspace};
 use super::resize::{Region, Resizing};
 use crate::pipeline::{Augment, Decode, ImageFolder, Normalize};
@@ -24,6 +24,7 @@ pub struct Transform {
     resize: u32,
     augment: Augment,
     decode: Decode,
+    options: DecodeOptions,
     /// `(value / 255 − mean) / std` for every value of a byte, per channel.
     normalized: [[f32; 256]; 3],
 }
@@ -61,14 +62,27 @@ impl Transform {
     /// The transform of training, which without random changes is that of evaluation.
     pub fn training(folder: &ImageFolder, image_size: Option<usize>, augment: &Augment) -> Self {
         let size = image_size.unwrap_or(folder.image_size);
-        let resize = folder.resize.unwrap_or((size as f64 / 0.875).round() as usize);
+        let resize = folder.resize.unwrap_or_else(|| folder.resize_rounding.round(size * 8, 7));
         Self {
             size: size as u32,
             resize: resize as u32,
             augment: augment.clone(),
             decode: folder.decode,
+            options: DecodeOptions {
+                exif_orientation: folder.exif_orientation,
+                transparency: folder.transparency,
+                grey16: folder.grey16,
+            },
             normalized: normalized(&folder.normalize.unwrap_or_default()),
         }
+    }
+
+    /// An image file as this transform reads it.
+    ///
+    /// # Errors
+    /// As of [`Picture::open`].
+    pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<Picture<'a>, String> {
+        Picture::open(bytes, self.options)
     }
 
     /// The side of the square images in pixels.
@@ -159,7 +173,7 @@ impl Transform {
         let side = self.image_size();
         let mut numbers = vec![0.0; side * side * 3];
         let mut bench = Bench::default();
-        let picture = Picture::open(bytes).map_err(Error::failed)?;
+        let picture = self.open(bytes).map_err(Error::failed)?;
         self.frame(Source::File(&picture), &self.central(picture.size()), &mut bench)
             .map_err(Error::failed)?;
         self.normalize(&bench.square, (false, false), &mut numbers);

@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// Counts the bytes of a GPU that this process uses.
 pub struct Gauge {
@@ -46,21 +46,17 @@ impl Gauge {
     }
 }
 
-/// The gauge of a GPU whose memory an error says was too small.
+/// The gauge of a GPU whose memory was too small, as its libraries say: they are the error's cause. One that was explained
+/// has words of its own, and no cause.
 pub fn full(error: &Error, device: &Device) -> Option<Gauge> {
-    #[cfg(feature = "cuda")]
-    if crate::cuda::is_out_of_memory(error) {
-        return Gauge::of(device);
-    }
-    _ = error;
-    _ = device;
-    None
+    let of_library = error.kind == Kind::OutOfMemory && std::error::Error::source(error).is_some();
+    if of_library { Gauge::of(device) } else { None }
 }
 
 /// An error of images on their way through a network, which says so where memory was too small for them.
 pub fn explained(error: Error, device: &Device) -> Error {
     let Some(gauge) = full(&error, device) else { return error };
-    Error::failed(format!(
+    Error::out_of_memory(format!(
         "the GPU's memory is full: images on their way through the network take more than {}, of {}",
         gigabytes(gauge.peak()),
         gigabytes(gauge.to_be_had()),

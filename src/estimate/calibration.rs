@@ -45,9 +45,10 @@ impl Calibration {
     /// What is kept in the folder of a store. `machine` names processor and threads; the versions of the code that is
     /// timed are added.
     pub fn open(folder: &std::path::Path, machine: &str) -> Self {
-        let rooms = [ops::VERSIONS, model::VERSIONS, data::VERSIONS, train::VERSIONS];
-        let engine: Vec<String> =
-            rooms.concat().iter().map(|(name, version)| format!("{name} {version}")).collect();
+        let rooms =
+            [ops::code_paths::ALL, model::code_paths::ALL, data::code_paths::ALL, train::code_paths::ALL];
+        let engine = rooms.concat().into_iter().map(|path| format!("{} {}", path.name(), path.version()));
+        let engine: Vec<String> = engine.collect();
         let machine = format!("{machine}, defrost {}, {}", env!("CARGO_PKG_VERSION"), engine.join(", "));
         let file = folder.join(FILE);
         let known = read(&file).machines.remove(&machine).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use super::phase::{Mapped, Phase, Reading, Workload};
 use super::pieces::{names, pass_key, sight_key, size, step_key};
-use crate::data::Split;
+use crate::data::{DecodeOptions, Picture, Split};
 use crate::model::Description;
 use crate::pipeline::{Augment, Decode};
 use crate::stage::{Evaluate, FeaturesFound, INFERENCE_BATCH, Member, Prefix, Subject, Train, Work};
@@ -100,6 +100,8 @@ impl<'a> Counting<'a> {
                 false => Some(self.reading(augment, images, epochs)),
             };
             let mut pieces = self.behind(prefix, step_key(train, phase, prefix));
+            let again = train.settings.weighs_teacher_apart();
+            pieces.extend(again.then(|| step_key(train, phase, prefix)));
             pieces.extend(teacher.as_ref().map(|teacher| teacher.pass(0, teacher.layers)));
             workload.phases.push(Phase {
                 name: "step",
@@ -249,8 +251,10 @@ fn kept_bytes(work: &Work) -> usize {
         (Some(_), Decode::Full) if dataset.samples.is_empty() => 0,
         // One stands for all.
         (Some(_), Decode::Full) => {
-            let size = image::image_dimensions(dataset.file(0)).unwrap_or_default();
-            size.0 as usize * size.1 as usize * 3
+            let size = std::fs::read(dataset.file(0)).ok().and_then(|bytes| {
+                Picture::open(&bytes, DecodeOptions::default()).ok().map(|picture| picture.size())
+            });
+            size.map_or(0, |(width, height)| width as usize * height as usize * 3)
         }
     }
 }

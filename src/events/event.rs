@@ -26,6 +26,25 @@ impl Outcome {
     }
 }
 
+/// How a stage ends without a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// By an error.
+    Failed,
+    /// On request, after a checkpoint where it makes any.
+    Interrupted,
+}
+
+impl Stopped {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// What happened. The wire form is one JSON object per event, told apart by `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -103,6 +122,21 @@ pub enum Event {
         outcome: Outcome,
         seconds: f64,
         metrics: BTreeMap<String, f64>,
+    },
+    /// A stage ended without a result; [`Event::RunFinished`] says why.
+    StageStopped {
+        stage: String,
+        how: Stopped,
+        seconds: f64,
+    },
+    /// A train stage whose best epoch is worse than the weights it started from.
+    StageDeclined {
+        stage: String,
+        /// The train stage it started from.
+        source: String,
+        /// What the numbers say, and the likely causes with what to try.
+        message: String,
+        causes: Vec<String>,
     },
     /// What a computed stage took, and what was expected where something was.
     StageCost {

@@ -5,5 +5,5 @@
 mod event;
 mod interrupt;
 
-pub use event::{Event, Fanout, Observer, Outcome, Quiet};
+pub use event::{Event, Fanout, Observer, Outcome, Quiet, Stopped};
 pub use interrupt::Interrupt;

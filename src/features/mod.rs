@@ -4,6 +4,7 @@
 //! mean is not known here. Everything is correct without locks: a segment of rows appears by one rename or not at all,
 //! and is used only while its bytes are those it is named by. Deleting any of it costs time, never a result.
 
+pub mod code_paths;
 mod segment;
 mod set;
 mod store;
@@ -13,8 +14,3 @@ mod tests;
 pub use segment::Rows;
 pub use set::{FeatureSet, Found, Place};
 pub use store::{FeatureStore, Lock};
-
-/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-///
-/// `features` covers the rounding to the numbers in which features are kept.
-pub const VERSIONS: &[(&str, u32)] = &[("features", 1)];

@@ -48,10 +48,10 @@ impl Rows {
     pub fn push(&mut self, keys: &[Digest], features: &Tensor) -> Result<()> {
         let shape = &features.dims()[1..];
         if features.dim(0)? != keys.len() || self.shape.get_or_insert_with(|| shape.to_vec()) != shape {
-            return Err(Error::failed("internal: features of another shape than those before"));
+            return Err(Error::bug("features of another shape than those before"));
         }
         if features.dtype() != DType::F32 {
-            return Err(Error::failed(format!("internal: features of {:?} numbers", features.dtype())));
+            return Err(Error::bug(format!("features of {:?} numbers", features.dtype())));
         }
         let numbers = features.flatten_all()?.to_vec1::<f32>()?;
         self.bytes.reserve(numbers.len() * self.kind.bytes());

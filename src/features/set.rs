@@ -75,7 +75,7 @@ impl FeatureSet {
 
     /// The rows of some places, one beside the other: [N, …] in f32.
     pub fn gather(&self, places: &[Place]) -> Result<Tensor> {
-        let shape = self.shape().ok_or_else(|| Error::failed("internal: an empty set has no rows"))?;
+        let shape = self.shape().ok_or_else(|| Error::bug("an empty set has no rows"))?;
         let width = shape.iter().product::<usize>().max(1);
         let mut numbers = vec![0f32; places.len() * width];
         numbers

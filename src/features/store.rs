@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::events::Interrupt;
 use crate::pipeline::FeatureType;
-use crate::store::{InputIndex, disk};
+use crate::store::{InputIndex, disk, lock};
 
 const USERS: &str = "users";
 const LOCK: &str = "lock";
@@ -116,7 +116,7 @@ impl<'a> FeatureStore<'a> {
         let path = rows.write(&self.set(made_of), &shape.unwrap_or_default())?;
         match set.add(Segment::open(&path)?) {
             true => Ok(()),
-            false => Err(Error::failed("internal: features of another shape than those in the store")),
+            false => Err(Error::bug("features of another shape than those in the store")),
         }
     }
 
@@ -135,9 +135,9 @@ impl<'a> FeatureStore<'a> {
     /// # Errors
     /// Interrupted while waiting; or the folder cannot be written.
     pub fn lock(&self, made_of: &Value, interrupt: &Interrupt, waiting: &mut dyn FnMut()) -> Result<Lock> {
-        let file = disk::open_lock(&self.set(made_of).join(LOCK))?;
+        let file = lock::open(&self.set(made_of).join(LOCK))?;
         let mut told = false;
-        while !disk::try_lock(&file)? {
+        while !lock::try_alone(&file)?.go_on() {
             interrupt.check()?;
             if !std::mem::replace(&mut told, true) {
                 waiting();
@@ -154,7 +154,7 @@ impl<'a> FeatureStore<'a> {
 
     /// Whether somebody is just computing rows of a set.
     pub fn is_live(set: &Path) -> bool {
-        disk::is_locked(&set.join(LOCK))
+        lock::is_held(&set.join(LOCK))
     }
 }
 

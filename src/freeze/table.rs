@@ -147,6 +147,8 @@ impl ParameterTable {
 
     /// The table as CSV, with the epochs after which parameters join where some do; with `digests`, by [`TensorId`], also
     /// that of each tensor's numbers.
+    ///
+    /// Every text in it is a name of the architecture or a rule that matches one: no spreadsheet runs these.
     pub fn csv(&self, description: &Description, digests: Option<&[Digest]>) -> Result<String> {
         let mut out = csv::Writer::from_writer(Vec::new());
         let failed = |error: csv::Error| Error::failed(format!("cannot write the parameter table: {error}"));

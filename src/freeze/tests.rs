@@ -175,7 +175,7 @@ fn what_is_wrong_is_told_at_its_rule() {
         train[2] [pattern-redundant]: `fc.weight` changes nothing: all that it matches is already selected by the rules before it
             help: remove it, or move it
         train[3] [pattern-unmatched]: `*.conv9` matches no parameter
-            help: `defrost params` lists the names of `resnet18`
+            help: did you mean `*.conv1`?
         "#);
     insta::assert_snapshot!(refusals("freeze = [\"!layer1\", \"*.running_mean\", \"layer[10-12]\"]"), @r#"
         freeze[0] [pattern-redundant]: `!layer1` changes nothing: it takes out, and nothing was selected before it

@@ -111,18 +111,20 @@ unsafe impl GlobalAlloc for PageKeeper {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match is_large(layout) {
             true => self.kept().take(layout.size()),
-            // SAFETY: passed on to the caller, here and below.
+            // SAFETY: passed on to the caller.
             false => unsafe { MiMalloc.alloc(layout) },
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if !is_large(layout) {
+            // SAFETY: passed on to the caller.
             return unsafe { MiMalloc.alloc_zeroed(layout) };
         }
         let pointer = self.kept().take(layout.size());
         if !pointer.is_null() {
             // A kept block holds what its last user left.
+            // SAFETY: the block is as long as the layout says, and nobody else's.
             unsafe { pointer.write_bytes(0, layout.size()) };
         }
         pointer
@@ -131,6 +133,7 @@ unsafe impl GlobalAlloc for PageKeeper {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         match is_large(layout) {
             true => self.kept().give(pointer, layout.size()),
+            // SAFETY: the block is of mimalloc's, as its layout is a small one; the rest is passed on to the caller.
             false => unsafe { MiMalloc.dealloc(pointer, layout) },
         }
     }
@@ -139,8 +142,11 @@ unsafe impl GlobalAlloc for PageKeeper {
         // SAFETY: the caller vouches that the new size makes a layout.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         match (is_large(layout), is_large(wanted)) {
+            // SAFETY: as in `dealloc`, before and after.
             (false, false) => unsafe { MiMalloc.realloc(pointer, layout, size) },
             (true, true) if size.next_multiple_of(GRAIN) == layout.size().next_multiple_of(GRAIN) => pointer,
+            // SAFETY: both blocks hold as many bytes as are copied and are two, since the old one is still in use; the
+            // caller gives it up with this call.
             _ => unsafe {
                 let moved = self.alloc(wanted);
                 if !moved.is_null() {

@@ -1,7 +1,7 @@
 //! Classification: accuracy, precision, recall, F1, loss and the confusion matrix, gathered batch by batch.
 //!
-//! All definitions are scikit-learn's with `labels` = every class of the data set and `zero_division=0`: a class that is
-//! never predicted has precision 0, one that never occurs has recall 0, and both count in the macro averages.
+//! All definitions are scikit-learn's with `zero_division=0`: a class that is never predicted has precision 0, one that never
+//! occurs has recall 0. Macro averages are over the classes that occur, as labels or as predictions.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,7 @@ pub struct Classification {
     /// The share of samples whose right class is among the five most likely; where there are more than five classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top5_accuracy: Option<f64>,
-    /// Unweighted means over all classes.
+    /// Unweighted means over the classes that are the label or the prediction of some sample.
     pub macro_precision: f64,
     pub macro_recall: f64,
     pub macro_f1: f64,
@@ -135,8 +135,17 @@ impl ClassificationMetrics {
                 }
             })
             .collect();
+        let occurs = |class: usize| {
+            (0..self.classes).any(|other| self.count(class, other) + self.count(other, class) > 0)
+        };
+        let occurring: Vec<&ClassMetrics> = per_class
+            .iter()
+            .enumerate()
+            .filter(|(class, _)| occurs(*class))
+            .map(|(_, metrics)| metrics)
+            .collect();
         let mean = |of: fn(&ClassMetrics) -> f64| {
-            per_class.iter().map(of).sum::<f64>() / per_class.len().max(1) as f64
+            occurring.iter().map(|class| of(class)).sum::<f64>() / occurring.len().max(1) as f64
         };
         Ok(Classification {
             samples: self.samples,
@@ -235,6 +244,8 @@ mod tests {
             let result = metrics.finish(&names(classes)).unwrap();
             assert!(close(result.loss, &expected["loss"]), "{} {}", result.loss, expected["loss"]);
             assert!(close(result.accuracy, &expected["accuracy"]));
+            assert!(close(result.macro_precision, &expected["macro_precision"]));
+            assert!(close(result.macro_recall, &expected["macro_recall"]));
             assert!(close(result.macro_f1, &expected["macro_f1"]));
             assert_eq!(result.top5_accuracy.is_some(), expected["top5_accuracy"].is_f64());
             assert!(result.top5_accuracy.is_none_or(|top5| close(top5, &expected["top5_accuracy"])));
@@ -270,6 +281,19 @@ mod tests {
         metrics.update_weighted(&[0.1, 0.9], &[1], &[3.0], &[2.0]).unwrap();
         metrics.update_weighted(&[0.1, 0.9], &[0], &[1.0], &[0.5]).unwrap();
         assert_eq!((metrics.loss(), metrics.accuracy()), (4.0 / 2.5, 0.5));
+    }
+
+    #[test]
+    fn a_class_that_does_not_occur_is_in_no_macro_average() {
+        let mut metrics = ClassificationMetrics::new(2);
+        metrics.update(&[0.9, 0.1, 0.8, 0.2], &[0, 0], &[0.1, 0.2]).unwrap();
+        let all = metrics.finish(&names(2)).unwrap();
+        assert_eq!((all.macro_precision, all.macro_recall, all.macro_f1), (1.0, 1.0, 1.0));
+        assert_eq!((all.per_class[1].f1, all.per_class[1].support), (0.0, 0));
+        // A wrong prediction makes it occur.
+        metrics.update(&[0.1, 0.9], &[0], &[2.0]).unwrap();
+        assert_eq!(metrics.finish(&names(2)).unwrap().macro_recall, 1.0 / 3.0);
+        assert_eq!(ClassificationMetrics::new(2).finish(&names(2)).unwrap().macro_f1, 0.0);
     }
 
     #[test]

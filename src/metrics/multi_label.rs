@@ -1,7 +1,8 @@
 //! Images of several classes, or of none: precision of rankings, F1 at a threshold.
 //!
 //! All definitions are scikit-learn's: `average_precision_score`, `f1_score` with `zero_division=0`, `accuracy_score` of
-//! whole sets. A class that never occurs has an average precision of 0 and counts in the mean.
+//! whole sets. A class that never occurs counts in the means, as scikit-learn has it of indicator matrices, with an average
+//! precision and an F1 of 0.
 
 use serde::{Deserialize, Serialize};
 

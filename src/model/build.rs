@@ -68,7 +68,7 @@ impl Model {
             Arch::ConvNextTiny => convnext::build("convnext_tiny", convnext::TINY, depth),
             Arch::VitS16 => vit::build("vit_s_16", vit::SMALL, image_size),
             Arch::VitB16 => vit::build("vit_b_16", vit::BASE, image_size),
-            Arch::DinoV2VitS14 => dinov2::build("dinov2_vits14", vit::SMALL),
+            Arch::DinoV2VitS14 => dinov2::build("dinov2_vits14", vit::SMALL, spec.position_resampling),
             Arch::ClipVitB32 => clip::build("clip_vit_b32", clip::BASE_32),
             Arch::SiglipBase16 => siglip::build("siglip_base_patch16_224", siglip::BASE_16),
         };

@@ -47,9 +47,7 @@ impl CandleEncoder {
 impl Network for CandleEncoder {
     fn layer(&self, _index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
         if input.tensor().device().is_cuda() {
-            return Err(Error::failed(
-                "internal: an encoder of candle-transformers was given images on a GPU",
-            ));
+            return Err(Error::bug("an encoder of candle-transformers was given images on a GPU"));
         }
         let tensors = self.parameters.iter().map(|(name, id)| Ok((name.clone(), pass.frozen(*id)?.clone())));
         let tensors: HashMap<String, Tensor> = tensors.collect::<Result<_>>()?;
@@ -60,7 +58,7 @@ impl Network for CandleEncoder {
         let features = |image| Ok(network.forward(&images.narrow(0, image, 1)?)?);
         let features = (0..count).into_par_iter().map(features).collect::<Result<Vec<Tensor>>>()?;
         if features.is_empty() {
-            return Err(Error::failed("internal: features of no image"));
+            return Err(Error::bug("features of no image"));
         }
         pass.count_products(count * self.multiply_adds);
         Ok(Value::constant(Tensor::cat(&features, 0)?))

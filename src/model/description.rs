@@ -81,11 +81,21 @@ pub struct LayerSpec {
 pub struct NormSpec {
     /// The module's dotted name, such as `layer1.0.bn1`.
     pub name: String,
+    /// The pixels of an image, along each side, for each place of the maps that it normalises; none where it normalises
+    /// vectors.
+    pub stride: Option<usize>,
     pub weight: TensorId,
     pub bias: TensorId,
     pub running_mean: TensorId,
     pub running_var: TensorId,
     pub batch_count: TensorId,
+}
+
+impl NormSpec {
+    /// How many values of each channel an image of `image_size` by `image_size` pixels has: what mean and variance are of.
+    pub fn values(&self, image_size: usize) -> usize {
+        self.stride.map_or(1, |stride| image_size.div_ceil(stride).pow(2))
+    }
 }
 
 /// All there is to know of a model without its numbers. Tensors stand in the order of PyTorch's `state_dict`.
@@ -137,4 +147,43 @@ impl Description {
 /// Whether `name` is the module `module` or lies below it.
 pub(crate) fn is_within(name: &str, module: &str) -> bool {
     name.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::autograd::Value;
+    use crate::model::{Model, NormMode, Pass};
+    use crate::ops::testing::normal;
+    use crate::pipeline::{self, Arch};
+    use crate::weights;
+
+    /// One image in training: exactly those norms fail whose maps have one place, and the first of them ends the pass.
+    #[test]
+    fn where_maps_have_one_place_is_known_without_running() {
+        for arch in
+            [Arch::ResNet18, Arch::ResNet50, Arch::MobileNetV2, Arch::EfficientNetB0, Arch::EfficientNetLite0]
+        {
+            let model = Model::build(&pipeline::Model::of(arch), 2);
+            let description = &model.description;
+            let state = weights::initialize_all(description, 1).unwrap();
+            let trainable = vec![false; description.tensors.len()];
+            for size in [1, 4, 5, 16, 17, 32, 33] {
+                let image = normal("image", &[1, size, size, 3]).to_dtype(candle_core::DType::F32).unwrap();
+                for (norm, spec) in description.norms.iter().enumerate() {
+                    // The norms of one kind and stride behave alike: one of each, and the last.
+                    let before = description.norms[..norm].iter().any(|other| other.stride == spec.stride);
+                    if before && norm + 1 < description.norms.len() {
+                        continue;
+                    }
+                    let mut modes = vec![NormMode::Frozen; description.norms.len()];
+                    modes[norm] = NormMode::Training;
+                    let mut pass = Pass::training(&state, &trainable, &modes, 0, 0, &[0]);
+                    let layers = 0..model.head_layer();
+                    let result = model.forward(&mut pass, layers, Value::constant(image.clone()));
+                    let name = &spec.name;
+                    assert_eq!(result.is_err(), spec.values(size) == 1, "{arch:?} `{name}` at {size} pixels");
+                }
+            }
+        }
+    }
 }

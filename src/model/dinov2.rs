@@ -1,7 +1,7 @@
 //! DINOv2: Oquab et al., *DINOv2: Learning Robust Visual Features without Supervision* (TMLR 2024), under the names of
 //! facebookresearch's checkpoints, which are timm's too. Feature extractor only: its features are the class token.
 //!
-//! It has position embeddings for 37 × 37 patches, and makes those for other images of them.
+//! It has position embeddings for 37 × 37 patches, and makes those for other images of them: `positions.rs`.
 
 use super::build::{Backbone, Network};
 use super::description::{Init, Role, TensorId};
@@ -13,6 +13,7 @@ use super::vit::Width;
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Activation;
+use crate::pipeline::PositionResampling;
 
 /// The side of a patch in pixels.
 const PATCH: usize = 14;
@@ -31,6 +32,7 @@ const IGNORED: [&str; 1] = ["mask_token"];
 struct DinoV2 {
     class_token: TensorId,
     positions: TensorId,
+    resampling: PositionResampling,
     patches: BiasedConv2d,
     blocks: Vec<Block>,
     norm: LayerNorm,
@@ -44,7 +46,7 @@ struct Block {
     gains: [TensorId; 2],
 }
 
-pub fn build(arch: &str, width: Width) -> Backbone {
+pub fn build(arch: &str, width: Width, resampling: PositionResampling) -> Backbone {
     let Width { channels, heads } = width;
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
@@ -69,7 +71,7 @@ pub fn build(arch: &str, width: Width) -> Backbone {
     }
     scope.layer("norm");
     let norm = scope.layer_norm("norm", channels, EPS);
-    let network = DinoV2 { class_token, positions, patches, blocks, norm };
+    let network = DinoV2 { class_token, positions, resampling, patches, blocks, norm };
     Backbone { scope, network: Box::new(network), features: channels, head: "head" }
 }
 
@@ -120,7 +122,8 @@ impl Network for DinoV2 {
         if index == 0 {
             let patches = pass.conv(&self.patches, &input)?;
             let (_, height, width, _) = patches.tensor().dims4()?;
-            let positions = positions::resized(pass.frozen(self.positions)?, SIDE, [height, width])?;
+            let positions = pass.frozen(self.positions)?;
+            let positions = positions::resized(positions, SIDE, [height, width], self.resampling)?;
             let class_token = pass.parameter(self.class_token);
             return pass.tokens(&patches, &class_token, &Value::constant(positions));
         }

@@ -160,7 +160,7 @@ impl<'a> Pass<'a> {
     /// The parameter is to train: plans refuse that, since [`Arch::is_encoder`](crate::pipeline::Arch::is_encoder).
     pub(super) fn frozen(&self, id: TensorId) -> Result<&'a Tensor> {
         if self.training.as_ref().is_some_and(|training| training.trainable[id]) {
-            return Err(Error::failed("internal: a parameter of an encoder without gradients is to train"));
+            return Err(Error::bug("a parameter of an encoder without gradients is to train"));
         }
         Ok(&self.state.tensors[id])
     }

@@ -106,15 +106,24 @@ impl Pattern {
         if body.starts_with('@') || body.starts_with("re:") {
             return None;
         }
-        if body.contains('*') {
-            // The common slip: with a wildcard the whole name must match, not just a module's.
-            let below = format!("{body}.*");
-            let pattern = Self::parse(&below).ok()?;
-            let found = names.into_iter().any(|name| pattern.matches_name(name));
-            return found.then(|| format!("{sign}{below}"));
-        }
-        let near = || suggest::closest_name(body, names).map(str::to_owned);
-        synonym(body).map(str::to_owned).or_else(near).map(|name| format!("{sign}{name}"))
+        let Some((before, last)) = body.rsplit_once("*.") else {
+            let near = || suggest::closest_name(body, names).map(str::to_owned);
+            return synonym(body).map(str::to_owned).or_else(near).map(|name| format!("{sign}{name}"));
+        };
+        // What follows the last wildcard is the end of a name, of as many words.
+        let words = last.split('.').count();
+        let ends: Vec<&str> = names
+            .clone()
+            .into_iter()
+            .filter_map(|name| {
+                let starts = std::iter::once(0).chain(name.match_indices('.').map(|(dot, _)| dot + 1));
+                let starts: Vec<usize> = starts.collect();
+                starts.len().checked_sub(words).map(|first| &name[starts[first]..])
+            })
+            .collect();
+        let meant = format!("{before}*.{}", suggest::closest_name(last, ends.iter().copied())?);
+        let pattern = Self::parse(&meant).ok()?;
+        names.into_iter().any(|name| pattern.matches_name(name)).then(|| format!("{sign}{meant}"))
     }
 }
 
@@ -196,7 +205,7 @@ fn regex(expression: &str) -> Result<Regex, PatternError> {
     })
 }
 
-/// A pattern with `*` is matched against whole names; one without names a module and all below it.
+/// A pattern names a tensor, or a module and with it all below; `*` in it stands for any characters.
 fn translate(body: &str) -> Result<Regex, PatternError> {
     if body.is_empty() {
         return Err(PatternError::new(
@@ -249,7 +258,7 @@ fn translate(body: &str) -> Result<Regex, PatternError> {
         }
         rest = &rest[character.len_utf8()..];
     }
-    expression.push_str(if body.contains('*') { "$" } else { r"(\..*)?$" });
+    expression.push_str(r"(\..*)?$");
     Regex::new(&expression).map_err(|_| PatternError {
         message: format!("`{body}` is too large a pattern"),
         help: Some("write it as several".to_owned()),

@@ -41,6 +41,7 @@ pub fn build(arch: &str, depth: Depth) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     scope.layer("stem");
     let stem = (scope.conv2d("conv1", conv(3, depth.width, 7, 2)), scope.batch_norm("bn1", depth.width));
+    scope.pool(POOL.stride[0]);
     let expansion = if depth.bottleneck { 4 } else { 1 };
     let mut inputs = depth.width;
     let mut blocks = Vec::new();
@@ -68,6 +69,7 @@ fn block(scope: &mut Scope, inputs: usize, width: usize, stride: usize, bottlene
         vec![conv(inputs, width, 3, stride), conv(width, width, 3, 1)]
     };
     let outputs = shapes[shapes.len() - 1].outputs;
+    let before = scope.stride();
     let convs = (1..)
         .zip(shapes)
         .map(|(number, shape)| {
@@ -77,7 +79,8 @@ fn block(scope: &mut Scope, inputs: usize, width: usize, stride: usize, bottlene
         .collect();
     let downsample = (stride != 1 || inputs != outputs).then(|| {
         let shape = conv(inputs, outputs, 1, stride);
-        scope.within("downsample", |scope| (scope.conv2d("0", shape), scope.batch_norm("1", outputs)))
+        let branch = |scope: &mut Scope| (scope.conv2d("0", shape), scope.batch_norm("1", outputs));
+        scope.within("downsample", |scope| scope.beside(before, branch))
     });
     Block { convs, downsample }
 }

@@ -11,6 +11,8 @@ pub struct Scope {
     /// Such as `layer1.0.`; empty at the root.
     prefix: String,
     norm: NormSettings,
+    /// The pixels of an image, along each side, for each place of the maps behind what is declared so far.
+    stride: usize,
 }
 
 /// What all batch normalisation layers of an architecture share.
@@ -35,7 +37,7 @@ pub struct ConvSettings {
 impl Scope {
     pub fn new(arch: &str, norm: NormSettings) -> Self {
         let description = Description { arch: arch.to_owned(), ..Description::default() };
-        Self { description, prefix: String::new(), norm }
+        Self { description, prefix: String::new(), norm, stride: 1 }
     }
 
     /// Begins the next link of the chain: what is declared from here on belongs to it.
@@ -53,6 +55,26 @@ impl Scope {
         result
     }
 
+    /// A pooling that keeps one place of so many along each side. All windows here are padded so that ⌈size / stride⌉ places
+    /// are left.
+    pub fn pool(&mut self, stride: usize) {
+        self.stride *= stride;
+    }
+
+    /// How far maps have shrunk so far, for [`Scope::beside`].
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Declares a branch that starts from maps of an earlier `stride`, and is joined with what was declared since.
+    pub fn beside<T>(&mut self, stride: usize, declare: impl FnOnce(&mut Self) -> T) -> T {
+        let joined = std::mem::replace(&mut self.stride, stride);
+        let result = declare(self);
+        debug_assert_eq!(self.stride, joined, "branches that are joined have maps of one size");
+        self.stride = joined;
+        result
+    }
+
     /// A convolution without bias: normal with variance 2 / fan-out (He et al. 2015, §2.2), fan-out counted per group.
     pub fn conv2d(&mut self, name: &str, conv: ConvSettings) -> Conv2d {
         let ConvSettings { inputs, outputs, kernel, stride, groups, padding } = conv;
@@ -60,6 +82,7 @@ impl Scope {
         let init = Init::Normal { std: (2.0 / fan_out as f64).sqrt() };
         let shape = vec![outputs, inputs / groups, kernel, kernel];
         let weight = self.within(name, |scope| scope.declare("weight", shape, Role::Weight, init));
+        self.stride *= stride;
         Conv2d { weight, kernel, stride, groups, padding }
     }
 
@@ -67,6 +90,7 @@ impl Scope {
     pub fn biased_conv2d(&mut self, name: &str, conv: ConvSettings, init: Init) -> BiasedConv2d {
         let ConvSettings { inputs, outputs, kernel, stride, groups, padding } = conv;
         let shape = vec![outputs, inputs / groups, kernel, kernel];
+        self.stride *= stride;
         self.within(name, |scope| {
             let weight = scope.declare("weight", shape, Role::Weight, init);
             let bias = scope.declare("bias", vec![outputs], Role::Bias, Init::Zeros);
@@ -85,18 +109,25 @@ impl Scope {
 
     /// Batch normalisation as all of the architecture: two parameters and three buffers.
     pub fn batch_norm(&mut self, name: &str, channels: usize) -> BatchNorm {
-        self.declare_norm(name, channels, self.norm)
+        self.declare_norm(name, channels, self.norm, Some(self.stride))
     }
 
     /// Batch normalisation of vectors, with the settings that PyTorch's `BatchNorm1d` has by itself.
     pub fn batch_norm_1d(&mut self, name: &str, columns: usize) -> BatchNorm {
-        self.declare_norm(name, columns, NormSettings { eps: 1e-5, momentum: 0.1 })
+        self.declare_norm(name, columns, NormSettings { eps: 1e-5, momentum: 0.1 }, None)
     }
 
-    fn declare_norm(&mut self, name: &str, channels: usize, settings: NormSettings) -> BatchNorm {
+    fn declare_norm(
+        &mut self,
+        name: &str,
+        channels: usize,
+        settings: NormSettings,
+        stride: Option<usize>,
+    ) -> BatchNorm {
         let NormSettings { eps, momentum } = settings;
         let spec = self.within(name, |scope| NormSpec {
             name: scope.prefix[..scope.prefix.len() - 1].to_owned(),
+            stride,
             weight: scope.declare("weight", vec![channels], Role::NormWeight, Init::Ones),
             bias: scope.declare("bias", vec![channels], Role::NormBias, Init::Zeros),
             running_mean: scope.declare("running_mean", vec![channels], Role::RunningMean, Init::Zeros),

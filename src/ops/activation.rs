@@ -76,6 +76,7 @@ fn backward<T: Float>(grad: &Tensor, kept: &Tensor, activation: Activation) -> R
 
 multiversion! {
     fn values<T: Float, C: Curve<T>>(x: &[T], curve: C, out: &mut [MaybeUninit<T>]) {
+        assert!(x.len() == out.len());
         for (out, x) in out.iter_mut().zip(x) {
             out.write(curve.value(*x));
         }

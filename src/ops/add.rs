@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub fn add(tape: &mut Tape, a: &Value, b: &Value) -> Result<Value> {
     let (left, right) = (a.tensor(), b.tensor());
     if left.dims() != right.dims() {
-        return Err(Error::failed(format!("internal: a sum of {:?} and {:?}", left.dims(), right.dims())));
+        return Err(Error::bug(format!("a sum of {:?} and {:?}", left.dims(), right.dims())));
     }
     let sum = sum_of(left, right)?;
     Ok(tape.record(&[a, b], sum, || Add))
@@ -50,6 +50,7 @@ fn forward<T: Float>(left: &Tensor, right: &Tensor) -> Result<Tensor> {
 
 multiversion! {
     fn add_all<T: Float>(left: &[T], right: &[T], out: &mut [MaybeUninit<T>]) {
+        assert!(left.len() == out.len() && right.len() == out.len());
         for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
             out.write(*left + *right);
         }

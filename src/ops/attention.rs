@@ -68,7 +68,7 @@ impl Heads {
             [images, tokens, width] if heads > 0 && width > 0 && width % (3 * heads) == 0 && tokens > 0 => {
                 Ok(Self { images, tokens, channels: width / 3, heads })
             }
-            _ => Err(Error::failed(format!("internal: attention with {heads} heads over {dims:?}"))),
+            _ => Err(Error::bug(format!("attention with {heads} heads over {dims:?}"))),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::float::Float;
 use super::rows::{WIDEST, joined};
-use super::vector::{Vector, Vectorised};
+use super::vector::{Registers, Vector, Vectorised};
 
 /// The length of a row of scores: `tokens`, up to whole vectors of any width.
 pub fn padded(tokens: usize) -> usize {
@@ -23,7 +23,7 @@ impl<T: Float> Vectorised for Softmax<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) {
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         let Self { scores, tokens, columns, scale } = self;
         assert!(columns.is_multiple_of(WIDEST) && tokens <= columns && tokens > 0);
         let nothing = T::ZERO - T::from_f64(f64::INFINITY);
@@ -34,31 +34,33 @@ impl<T: Float> Vectorised for Softmax<'_, T> {
                 row,
                 #[inline(always)]
                 |at, x| {
-                    // SAFETY: as many lanes as the widest vector has, here and below.
+                    // SAFETY: `over` hands over whole vectors of the row, and there are as many lanes as the widest has.
                     unsafe {
                         let lanes = largest.as_mut_ptr().add(at % WIDEST);
-                        V::load(x).at_least(V::load(lanes)).store(lanes);
+                        V::load(v, x).at_least(V::load(v, lanes)).store(lanes);
                     }
                 },
             );
             let largest = largest.into_iter().fold(nothing, |most, x| if x > most { x } else { most });
-            let (largest, scale) = (V::splat(largest), V::splat(scale));
+            let (largest, scale) = (V::splat(v, largest), V::splat(v, scale));
             let mut sums = [T::ZERO; WIDEST];
             over::<V>(
                 row,
                 #[inline(always)]
+                // SAFETY: as above.
                 |at, x| unsafe {
-                    let exponential = V::load(x).sub(largest).mul(scale).exponential();
+                    let exponential = V::load(v, x).sub(largest).mul(scale).exponential();
                     exponential.store(x);
                     let lanes = sums.as_mut_ptr().add(at % WIDEST);
-                    V::load(lanes).add(exponential).store(lanes);
+                    V::load(v, lanes).add(exponential).store(lanes);
                 },
             );
-            let share = V::splat(T::ONE / joined(sums));
+            let share = V::splat(v, T::ONE / joined(sums));
             over::<V>(
                 row,
                 #[inline(always)]
-                |_, x| unsafe { V::load(x).mul(share).store(x) },
+                // SAFETY: `over` hands over whole vectors of the row.
+                |_, x| unsafe { V::load(v, x).mul(share).store(x) },
             );
         }
     }
@@ -79,7 +81,7 @@ impl<T: Float> Vectorised for ScoreGradient<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) {
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         let Self { probabilities, gradients, columns, scale } = self;
         assert!(columns.is_multiple_of(WIDEST) && probabilities.len() == gradients.len());
         let rows = probabilities.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns));
@@ -93,20 +95,20 @@ impl<T: Float> Vectorised for ScoreGradient<'_, T> {
                     // SAFETY: both rows are as long; as many lanes as the widest vector has.
                     unsafe {
                         let lanes = sums.as_mut_ptr().add(at % WIDEST);
-                        let sum = V::load(probabilities.add(at))
-                            .fused_multiply_add(V::load(gradient), V::load(lanes));
+                        let sum = V::load(v, probabilities.add(at))
+                            .fused_multiply_add(V::load(v, gradient), V::load(v, lanes));
                         sum.store(lanes);
                     }
                 },
             );
-            let (sum, scale) = (V::splat(joined(sums)), V::splat(scale));
+            let (sum, scale) = (V::splat(v, joined(sums)), V::splat(v, scale));
             over::<V>(
                 gradients,
                 #[inline(always)]
                 |at, gradient| {
                     // SAFETY: both rows are as long.
                     unsafe {
-                        let weighed = V::load(probabilities.add(at)).mul(V::load(gradient).sub(sum));
+                        let weighed = V::load(v, probabilities.add(at)).mul(V::load(v, gradient).sub(sum));
                         weighed.mul(scale).store(gradient);
                     }
                 },

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 pub fn global_average_pool(tape: &mut Tape, x: &Value) -> Result<Value> {
     let [images, height, width, channels] = image_dims(x)?;
     if height * width * channels == 0 {
-        return Err(Error::failed(format!("internal: an average over {:?}", x.tensor().shape())));
+        return Err(Error::bug(format!("an average over {:?}", x.tensor().shape())));
     }
     let output = averages(x.tensor(), [images, height * width, channels])?;
     Ok(tape.record(&[x], output, || AveragePool { height, width }))
@@ -42,7 +42,7 @@ pub fn image_dims(x: &Value) -> Result<[usize; 4]> {
     x.tensor()
         .dims()
         .try_into()
-        .map_err(|_| Error::failed(format!("internal: {:?} is not a batch of images", x.tensor().shape())))
+        .map_err(|_| Error::bug(format!("{:?} is not a batch of images", x.tensor().shape())))
 }
 
 multiversion! {

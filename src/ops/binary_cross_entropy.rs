@@ -27,9 +27,7 @@ pub fn binary_cross_entropy(
     let (rows, classes) = logits.tensor().dims2()?;
     if rows * classes == 0 || targets.len() != rows * classes {
         let targets = targets.len();
-        return Err(Error::failed(format!(
-            "internal: {targets} targets for {rows} rows of {classes} logits"
-        )));
+        return Err(Error::bug(format!("{targets} targets for {rows} rows of {classes} logits")));
     }
     on_cuda!(logits.tensor(), cuda::forward(tape, logits, targets, positive_weights));
     by_dtype!(logits.tensor(), T => {

@@ -15,6 +15,15 @@ pub fn rows_per_task(width: usize) -> usize {
     (TASK / width.max(1)).max(1)
 }
 
+/// Has memory that nobody has written read as NaN, where tests would see it; elsewhere nothing.
+#[inline(always)]
+pub fn poison<T>(memory: &mut [MaybeUninit<T>]) {
+    if cfg!(any(test, debug_assertions)) {
+        // SAFETY: any byte may be written to memory that is not yet initialised.
+        unsafe { memory.as_mut_ptr().write_bytes(0xff, memory.len()) };
+    }
+}
+
 /// A new vector of `length` numbers, cut into chunks of `chunk` that are written in parallel:
 /// `write(index of the chunk, its memory)`.
 ///
@@ -40,13 +49,13 @@ pub unsafe fn build_along<T: Float, I: IndexedParallelIterator>(
     along: I,
     write: impl Fn(I::Item, &mut [MaybeUninit<T>]) + Sync,
 ) -> Vec<T> {
-    let mut data: Vec<T> = Vec::with_capacity(length);
-    let chunks = data.spare_capacity_mut()[..length].par_chunks_mut(chunk.max(1));
+    let mut data = Box::new_uninit_slice(length);
+    poison(&mut data);
+    let chunks = data.par_chunks_mut(chunk.max(1));
     assert_eq!(chunks.len(), along.len(), "one item for each chunk");
     chunks.zip(along).for_each(|(memory, item)| write(item, memory));
-    // SAFETY: the chunks cover 0..length, and the caller vouches for each.
-    unsafe { data.set_len(length) };
-    data
+    // SAFETY: the chunks cover all of it, and the caller vouches for each.
+    unsafe { data.assume_init() }.into_vec()
 }
 
 /// Like [`build`], with a result for each chunk, in their order.
@@ -58,13 +67,10 @@ pub unsafe fn build_with<T: Float, R: Send>(
     chunk: usize,
     write: impl Fn(usize, &mut [MaybeUninit<T>]) -> R + Sync,
 ) -> (Vec<T>, Vec<R>) {
-    let mut data: Vec<T> = Vec::with_capacity(length);
-    let results = data.spare_capacity_mut()[..length]
-        .par_chunks_mut(chunk.max(1))
-        .enumerate()
-        .map(|(index, memory)| write(index, memory))
-        .collect();
-    // SAFETY: the chunks cover 0..length, and the caller vouches for each.
-    unsafe { data.set_len(length) };
-    (data, results)
+    let mut data = Box::new_uninit_slice(length);
+    poison(&mut data);
+    let results =
+        data.par_chunks_mut(chunk.max(1)).enumerate().map(|(index, memory)| write(index, memory)).collect();
+    // SAFETY: the chunks cover all of it, and the caller vouches for each.
+    (unsafe { data.assume_init() }.into_vec(), results)
 }

@@ -6,7 +6,7 @@ use super::channels::Affine;
 use super::curve::{Activation, specialised};
 use super::float::Float;
 use super::rows::WIDEST;
-use super::vector::{Vector, Vectorised, load};
+use super::vector::{Registers, Vector, Vectorised, load};
 
 /// Two sums per channel. In f64, so that neither the number of rows nor where they are cut costs digits; the loops wait
 /// for memory either way.
@@ -61,7 +61,7 @@ impl<T: Float> Vectorised for Moments<'_, T> {
     type Output = Sums;
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) -> Sums {
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) -> Sums {
         let Self { x, channels, shift } = self;
         let mut sums = Sums::zero(shift.len());
         assert!(shift.len() == channels.next_multiple_of(WIDEST) && V::LANES <= WIDEST);
@@ -71,7 +71,7 @@ impl<T: Float> Vectorised for Moments<'_, T> {
                 let count = V::LANES.min(channels - channel);
                 // SAFETY: `count` channels are left in the row; sums and shifts are for whole vectors.
                 unsafe {
-                    load::<V>(row.as_ptr().add(channel), count).add_moments_to(
+                    load(v, row.as_ptr().add(channel), count).add_moments_to(
                         shift.as_ptr().add(channel),
                         sums.first.as_mut_ptr().add(channel),
                         sums.second.as_mut_ptr().add(channel),
@@ -102,14 +102,14 @@ impl<T: Float> Vectorised for GradientSums<'_, T> {
     type Output = Sums;
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) -> Sums {
-        specialised!(self.activation, activation => self.rows::<V>(activation))
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) -> Sums {
+        specialised!(self.activation, activation => self.rows(activation, v))
     }
 }
 
 impl<T: Float> GradientSums<'_, T> {
     #[inline(always)]
-    fn rows<V: Vector<Number = T>>(self, activation: Activation) -> Sums {
+    fn rows<V: Vector<Number = T>>(self, activation: Activation, v: Registers<V>) -> Sums {
         let Self { grad, x, channels, mean, affine, .. } = self;
         let mut sums = Sums::zero(mean.len());
         assert!(mean.len() == channels.next_multiple_of(WIDEST) && V::LANES <= WIDEST);
@@ -122,13 +122,13 @@ impl<T: Float> GradientSums<'_, T> {
                 // SAFETY: `count` channels are left in each row; sums and means are for whole vectors, and lanes beyond
                 // the channels are zero.
                 unsafe {
-                    let mut grad = load::<V>(grad.as_ptr().add(channel), count);
-                    let x = load::<V>(x.as_ptr().add(channel), count);
+                    let mut grad = load(v, grad.as_ptr().add(channel), count);
+                    let x = load(v, x.as_ptr().add(channel), count);
                     if let Some(Affine { centre, scale, offset }) = affine {
                         let argument = x
-                            .sub(load(centre.as_ptr().add(channel), count))
-                            .mul(load(scale.as_ptr().add(channel), count))
-                            .add(load(offset.as_ptr().add(channel), count));
+                            .sub(load(v, centre.as_ptr().add(channel), count))
+                            .mul(load(v, scale.as_ptr().add(channel), count))
+                            .add(load(v, offset.as_ptr().add(channel), count));
                         grad = activation.gradient_of(grad, argument);
                     }
                     grad.add_to(sums.first.as_mut_ptr().add(channel));

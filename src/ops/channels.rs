@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use super::curve::{Activation, Curve, specialised};
 use super::float::Float;
 use super::multiversion::multiversion;
-use super::vector::{Vector, Vectorised, load, store};
+use super::vector::{Registers, Vector, Vectorised, load, store};
 
 /// Per channel, y = (x − centre) · scale + offset. Subtracting first keeps what a product with a large mean would lose.
 pub struct Affine<T> {
@@ -30,14 +30,14 @@ impl<T: Float> Vectorised for Normalize<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) {
-        specialised!(self.activation, activation => self.rows::<V>(activation))
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
+        specialised!(self.activation, activation => self.rows(activation, v))
     }
 }
 
 impl<T: Float> Normalize<'_, T> {
     #[inline(always)]
-    fn rows<V: Vector<Number = T>>(self, activation: Activation) {
+    fn rows<V: Vector<Number = T>>(self, activation: Activation, v: Registers<V>) {
         let Self { x, residual, affine: Affine { centre, scale, offset }, out, .. } = self;
         let channels = centre.len();
         assert!(scale.len() == channels && offset.len() == channels && out.len() == x.len());
@@ -57,12 +57,14 @@ impl<T: Float> Normalize<'_, T> {
                 // are streamed, rows start at multiples of the vector's size.
                 unsafe {
                     let deviation =
-                        load::<V>(x.as_ptr().add(at), count).sub(load(centre.as_ptr().add(channel), count));
-                    let mut y = deviation
-                        .mul(load(scale.as_ptr().add(channel), count))
-                        .add(load(offset.as_ptr().add(channel), count));
+                        load(v, x.as_ptr().add(at), count).sub(load(v, centre.as_ptr().add(channel), count));
+                    let mut y = deviation.mul(load(v, scale.as_ptr().add(channel), count)).add(load(
+                        v,
+                        offset.as_ptr().add(channel),
+                        count,
+                    ));
                     if let Some(residual) = residual {
-                        y = y.add(load(residual.as_ptr().add(at), count));
+                        y = y.add(load(v, residual.as_ptr().add(at), count));
                     }
                     let y = activation.of(y);
                     if stream { y.stream(out.add(at)) } else { store(y, out.add(at), count) }
@@ -90,14 +92,14 @@ impl<T: Float> Vectorised for ArgumentGradient<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) {
-        specialised!(self.activation, activation => self.rows::<V>(activation))
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
+        specialised!(self.activation, activation => self.rows(activation, v))
     }
 }
 
 impl<T: Float> ArgumentGradient<'_, T> {
     #[inline(always)]
-    fn rows<V: Vector<Number = T>>(self, activation: Activation) {
+    fn rows<V: Vector<Number = T>>(self, activation: Activation, v: Registers<V>) {
         let Self { grad, x, affine: Affine { centre, scale, offset }, statistics, .. } = self;
         let channels = centre.len();
         assert!(scale.len() == channels && offset.len() == channels && grad.len() == x.len());
@@ -110,15 +112,15 @@ impl<T: Float> ArgumentGradient<'_, T> {
                 let (count, at) = (V::LANES.min(channels - channel), row + channel);
                 // SAFETY: `count` channels are left in the row, and all slices hold as many rows or one.
                 unsafe {
-                    let scale = load::<V>(scale.as_ptr().add(channel), count);
+                    let scale = load(v, scale.as_ptr().add(channel), count);
                     let deviation =
-                        load::<V>(x.as_ptr().add(at), count).sub(load(centre.as_ptr().add(channel), count));
-                    let argument = deviation.mul(scale).add(load(offset.as_ptr().add(channel), count));
-                    let before = activation.gradient_of(load(grad.add(at), count), argument);
+                        load(v, x.as_ptr().add(at), count).sub(load(v, centre.as_ptr().add(channel), count));
+                    let argument = deviation.mul(scale).add(load(v, offset.as_ptr().add(channel), count));
+                    let before = activation.gradient_of(load(v, grad.add(at), count), argument);
                     let mut gradient = scale.mul(before);
                     if let Some((slope, back)) = statistics {
-                        let slope = load::<V>(slope.as_ptr().add(channel), count);
-                        let back = load::<V>(back.as_ptr().add(channel), count);
+                        let slope = load(v, slope.as_ptr().add(channel), count);
+                        let back = load(v, back.as_ptr().add(channel), count);
                         gradient = gradient.add(slope.mul(deviation).add(back));
                     }
                     store(gradient, grad.add(at), count);
@@ -140,6 +142,8 @@ multiversion! {
         out: &mut [MaybeUninit<T>],
     ) {
         let channels = affine.centre.len();
+        assert!(out.len().is_multiple_of(channels) && [grad.len(), x.len()] == [out.len(); 2]);
+        assert!(residual.is_none_or(|residual| residual.len() == out.len()));
         let (centre, scale, offset) = (&affine.centre[..channels], &affine.scale[..channels], &affine.offset[..channels]);
         let rows = x.chunks_exact(channels).zip(grad.chunks_exact(channels)).zip(out.chunks_exact_mut(channels));
         if let Some(residual) = residual {
@@ -163,6 +167,7 @@ multiversion! {
 multiversion! {
     /// out = the gradient before a curve, given that of its value and what it was a curve of (for a clamp, its value).
     pub fn curve_gradient<T: Float, C: Curve<T>>(grad: &[T], x: &[T], curve: C, out: &mut [MaybeUninit<T>]) {
+        assert!(grad.len() == out.len() && x.len() == out.len());
         for ((out, grad), x) in out.iter_mut().zip(grad).zip(x) {
             out.write(curve.gradient(*grad, *x));
         }

@@ -77,9 +77,7 @@ pub fn class_loss(
     };
     if rows == 0 || rows != targets.len() || !targets.iter().all(fits) {
         let targets = targets.len();
-        return Err(Error::failed(format!(
-            "internal: {targets} targets for {rows} rows of {classes} scores"
-        )));
+        return Err(Error::bug(format!("{targets} targets for {rows} rows of {classes} scores")));
     }
     let weight = |target: &Mixture| target.parts().map(|(class, share)| share * loss.weight(class)).sum();
     let weights: Vec<f64> = targets.iter().map(weight).collect();

@@ -30,7 +30,7 @@ pub fn cross_entropy(
     let (rows, classes) = logits.tensor().dims2()?;
     if rows == 0 || rows != labels.len() || labels.iter().any(|label| *label as usize >= classes) {
         let labels = labels.len();
-        return Err(Error::failed(format!("internal: {labels} labels for {rows} rows of {classes} logits")));
+        return Err(Error::bug(format!("{labels} labels for {rows} rows of {classes} logits")));
     }
     on_cuda!(logits.tensor(), cuda::forward(tape, logits, labels, label_smoothing));
     by_dtype!(logits.tensor(), T => {

@@ -32,22 +32,22 @@ impl Activation {
     /// The activation of a few numbers at once, for the ends of kernels; of any width, the same bits.
     #[inline(always)]
     pub fn of<V: Vector>(self, x: V) -> V {
-        let zero = V::splat(V::Number::ZERO);
+        let zero = x.filled(V::Number::ZERO);
         match self {
             Self::None => x,
             Self::Relu => x.at_least(zero),
-            Self::Relu6 => x.at_least(zero).at_most(V::splat(V::Number::from_f64(6.0))),
+            Self::Relu6 => x.at_least(zero).at_most(x.filled(V::Number::from_f64(6.0))),
             Self::Silu => x.mul(x.sigmoid()),
             Self::Sigmoid => x.sigmoid(),
             // Far below zero the share may not vanish as fast as x grows.
-            Self::Gelu => x.at_least(V::splat(V::Number::from_f64(-EDGE))).mul(x.normal()[0]),
+            Self::Gelu => x.at_least(x.filled(V::Number::from_f64(-EDGE))).mul(x.normal()[0]),
         }
     }
 
     /// The gradient of x, given that of the activation: as [`Curve::gradient`], with its bits.
     #[inline(always)]
     pub fn gradient_of<V: Vector>(self, grad: V, x: V) -> V {
-        let one = V::splat(V::Number::ONE);
+        let one = x.filled(V::Number::ONE);
         let clamp = Clamp::<V::Number>::of(self);
         match self {
             Self::Silu => {
@@ -61,10 +61,10 @@ impl Activation {
             Self::Gelu => {
                 let [share, density] = x.normal();
                 let edge = V::Number::from_f64(EDGE);
-                let x = x.at_least(V::splat(V::Number::ZERO - edge)).at_most(V::splat(edge));
+                let x = x.at_least(x.filled(V::Number::ZERO - edge)).at_most(x.filled(edge));
                 grad.mul(share.add(x.mul(density)))
             }
-            _ => grad.between(x, V::splat(clamp.low), V::splat(clamp.high)),
+            _ => grad.between(x, x.filled(clamp.low), x.filled(clamp.high)),
         }
     }
 }
@@ -211,7 +211,7 @@ impl<T: Float> Curve<T> for Gelu {
 mod tests {
     use super::*;
     use crate::ops::profile::Profile;
-    use crate::ops::vector::{Vectorised, vectorised};
+    use crate::ops::vector::{Registers, Vectorised, vectorised};
 
     fn value<T: Float>(activation: Activation, x: T) -> T {
         by_curve!(activation, T, curve => curve.value(x))
@@ -269,11 +269,11 @@ mod tests {
         type Output = ();
 
         #[inline(always)]
-        fn compute<V: Vector<Number = f32>>(self) {
+        fn compute<V: Vector<Number = f32>>(self, v: Registers<V>) {
             for numbers in self.1.chunks_exact_mut(V::LANES) {
                 let numbers = numbers.as_mut_ptr();
                 // SAFETY: a chunk is as long as a vector.
-                unsafe { self.0.of(V::load(numbers)).store(numbers) };
+                unsafe { self.0.of(V::load(v, numbers)).store(numbers) };
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 pub fn distillation(tape: &mut Tape, logits: &Value, teacher: &Tensor, temperature: f64) -> Result<Value> {
     if logits.tensor().dims() != teacher.dims() {
         let shapes = (logits.tensor().dims(), teacher.dims());
-        return Err(Error::failed(format!("internal: a student's and a teacher's logits of {shapes:?}")));
+        return Err(Error::bug(format!("a student's and a teacher's logits of {shapes:?}")));
     }
     on_cuda!(logits.tensor(), cuda::forward(tape, logits, teacher, temperature));
     by_dtype!(logits.tensor(), T => forward::<T>(tape, logits, teacher, temperature))

@@ -19,9 +19,7 @@ pub fn dropout(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Stream]) -> Re
     let (rows, columns) = x.tensor().dims2()?;
     if rows != streams.len() || !(0.0..=1.0).contains(&p) {
         let streams = streams.len();
-        return Err(Error::failed(format!(
-            "internal: dropout of {rows} rows from {streams} streams, p = {p}"
-        )));
+        return Err(Error::bug(format!("dropout of {rows} rows from {streams} streams, p = {p}")));
     }
     if p == 0.0 {
         return Ok(x.clone());

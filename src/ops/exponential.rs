@@ -44,14 +44,14 @@ impl Bits for Single<f32> {
 /// Manual for the Elementary Functions*, 1980, ch. 6).
 #[inline(always)]
 pub fn factors_of<V: Bits>(x: V) -> [V; 2] {
-    let one = V::splat(1.0);
-    let rounded = x.fused_multiply_add(V::splat(LOG2_E), V::splat(ROUND));
-    let k = rounded.sub(V::splat(ROUND));
-    let r = k.fused_multiply_add(V::splat(-LN_2[0]), x);
-    let r = k.fused_multiply_add(V::splat(-LN_2[1]), r);
-    let mut polynomial = V::splat(POLYNOMIAL[4]);
+    let one = x.filled(1.0);
+    let rounded = x.fused_multiply_add(x.filled(LOG2_E), x.filled(ROUND));
+    let k = rounded.sub(x.filled(ROUND));
+    let r = k.fused_multiply_add(x.filled(-LN_2[0]), x);
+    let r = k.fused_multiply_add(x.filled(-LN_2[1]), r);
+    let mut polynomial = x.filled(POLYNOMIAL[4]);
     for degree in 1..5 {
-        polynomial = polynomial.fused_multiply_add(r, V::splat(POLYNOMIAL[4 - degree]));
+        polynomial = polynomial.fused_multiply_add(r, x.filled(POLYNOMIAL[4 - degree]));
     }
     let power = polynomial.fused_multiply_add(r, one).fused_multiply_add(r, one);
     [power, rounded.power_of_two(ONE)]
@@ -60,7 +60,7 @@ pub fn factors_of<V: Bits>(x: V) -> [V; 2] {
 /// e^x, off by at most 1.5 units in the last place within ± [`FAR`], and level beyond; NaN for NaN.
 #[inline(always)]
 pub fn exponential_of<V: Bits>(x: V) -> V {
-    let x = x.at_least(V::splat(-FAR)).at_most(V::splat(FAR));
+    let x = x.at_least(x.filled(-FAR)).at_most(x.filled(FAR));
     let [power, scale] = factors_of(x);
     power.mul(scale)
 }
@@ -68,7 +68,7 @@ pub fn exponential_of<V: Bits>(x: V) -> V {
 /// 1 / y of a positive y: three of Newton's steps instead of a division, which takes as long as ten.
 #[inline(always)]
 pub fn reciprocal_of<V: Bits>(y: V) -> V {
-    let (one, minus_y) = (V::splat(1.0), V::splat(-0.0).sub(y));
+    let (one, minus_y) = (y.filled(1.0), y.filled(-0.0).sub(y));
     let mut guess = y.of_bits_missing_to(GUESS);
     for _ in 0..3 {
         guess = guess.fused_multiply_add(minus_y.fused_multiply_add(guess, one), guess);

@@ -118,8 +118,8 @@ float!(
     f32,
     F32,
     [|x| sigmoid_of(Single(x)).0, |x| exponential_of(Single(x)).0, |x| normal_of(Single(x)).map(|x| x.0)],
-    std::arch::x86_64::__m512,
-    std::arch::x86_64::__m256
+    super::vector_x86::Avx512,
+    super::vector_x86::Avx2
 );
 #[cfg(not(target_arch = "x86_64"))]
 float!(
@@ -161,26 +161,18 @@ pub(crate) use by_dtype;
 pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {
-        return Err(Error::failed(format!(
-            "internal: a tensor of shape {:?} is not contiguous",
-            tensor.shape()
-        )));
+        return Err(Error::bug(format!("a tensor of shape {:?} is not contiguous", tensor.shape())));
     };
     let Storage::Cpu(storage) = &*storage else {
-        return Err(cpu_only(Location::caller()));
+        let place = Location::caller();
+        return Err(Error::bug(format!(
+            "a tensor of a GPU came to the CPU's half of an operation ({place})"
+        )));
     };
     let Some(data) = T::storage(storage) else {
-        return Err(Error::failed(format!("internal: expected {:?}, found {:?}", T::DTYPE, tensor.dtype())));
+        return Err(Error::bug(format!("expected {:?}, found {:?}", T::DTYPE, tensor.dtype())));
     };
     Ok(f(&data[start..end]))
-}
-
-/// An operation without a CUDA half is told by the file that asks for numbers: `src/ops/NAME.rs`, or one below `NAME/`.
-fn cpu_only(caller: &Location) -> Error {
-    let parts: Vec<&str> = caller.file().split(['/', '\\']).collect();
-    let name = parts.iter().skip_while(|part| **part != "ops").nth(1).unwrap_or(&"this operation");
-    Error::failed(format!("`{}` does not compute on GPUs yet", name.trim_end_matches(".rs")))
-        .hint("set `device = \"cpu\"`")
 }
 
 /// [`with_slice`] of a tensor that may be absent.
@@ -200,7 +192,7 @@ pub fn with_optional_slice<T: Float, R>(
 pub fn with_slice_mut<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
     let change = Change { function: Cell::new(Some(f)), result: Cell::new(None), number: PhantomData };
     tensor.inplace_op1(&change)?;
-    change.result.take().ok_or_else(|| Error::failed("internal: a tensor was not changed"))
+    change.result.take().ok_or_else(|| Error::bug("a tensor was not changed"))
 }
 
 struct Change<T, F, R> {
@@ -240,7 +232,7 @@ pub fn narrowed<T: Float>(data: &[f64]) -> Vec<T> {
 }
 
 pub(crate) fn unsupported(dtype: DType) -> Error {
-    Error::failed(format!("internal: no operation computes in {dtype:?}"))
+    Error::bug(format!("no operation computes in {dtype:?}"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::float::{Float, by_dtype, narrowed, tensor, with_slice};
 use super::on_cuda::on_cuda;
 use super::profile::Profile;
 use super::rows::{Row, WIDEST};
-use super::vector::{Vector, Vectorised, load, store, vectorised};
+use super::vector::{Registers, Vector, Vectorised, load, store, vectorised};
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
@@ -26,7 +26,7 @@ pub fn layer_norm(tape: &mut Tape, x: &Value, weight: &Value, bias: &Value, eps:
     let channels = x.tensor().dims().last().copied().unwrap_or(0);
     if channels == 0 || [weight, bias].iter().any(|value| value.tensor().dims() != [channels]) {
         let dims = [x, weight, bias].map(|value| value.tensor().dims().to_vec());
-        return Err(Error::failed(format!("internal: layer normalisation of {dims:?}")));
+        return Err(Error::bug(format!("layer normalisation of {dims:?}")));
     }
     on_cuda!(x.tensor(), cuda::forward(tape, x, weight, bias, eps));
     by_dtype!(x.tensor(), T => {
@@ -73,7 +73,7 @@ impl<T: Float> Vectorised for Normalize<'_, T> {
     type Output = Vec<Moments<T>>;
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) -> Vec<Moments<T>> {
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) -> Vec<Moments<T>> {
         let Self { x, weight, bias, eps, output } = self;
         let channels = weight.len();
         assert!(bias.len() == channels && output.len() == x.len());
@@ -81,19 +81,22 @@ impl<T: Float> Vectorised for Normalize<'_, T> {
         for (x, output) in x.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
             // Counted from a number of the row, so that the variance loses nothing to the mean's size.
             let shift = x[0].widen();
-            let [first, second] = Row(x).moments::<V>(x[0]).map(|sum| sum / channels as f64);
+            let [first, second] = Row(x).moments(v, x[0]).map(|sum| sum / channels as f64);
             let variance = (second - first * first).max(0.0);
             let moments = [shift + first, 1.0 / (variance + eps).sqrt()].map(T::from_f64);
             all.push(moments);
-            let [mean, scale] = moments.map(V::splat);
+            let [mean, scale] = moments.map(
+                #[inline(always)]
+                |moment| V::splat(v, moment),
+            );
             let mut channel = 0;
             while channel < channels {
                 let count = V::LANES.min(channels - channel);
                 // SAFETY: `count` channels are left in each row.
                 unsafe {
-                    let x = load::<V>(x.as_ptr().add(channel), count);
-                    let weight = load::<V>(weight.as_ptr().add(channel), count);
-                    let bias = load::<V>(bias.as_ptr().add(channel), count);
+                    let x = load(v, x.as_ptr().add(channel), count);
+                    let weight = load(v, weight.as_ptr().add(channel), count);
+                    let bias = load(v, bias.as_ptr().add(channel), count);
                     let y = x.sub(mean).mul(scale).fused_multiply_add(weight, bias);
                     store(y, output.as_mut_ptr().cast::<T>().add(channel), count);
                 }
@@ -169,13 +172,16 @@ impl<T: Float> Vectorised for Gradient<'_, T> {
     type Output = Sums;
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(mut self) -> Sums {
+    fn compute<V: Vector<Number = T>>(mut self, v: Registers<V>) -> Sums {
         let channels = self.weight.len();
         let mut sums = Sums::zero(channels.next_multiple_of(WIDEST));
         assert!(self.grad.len() == self.x.len() && self.moments.len() * channels == self.x.len());
         let rows = self.grad.chunks_exact(channels).zip(self.x.chunks_exact(channels));
         for (index, ((grad, x), moments)) in rows.zip(self.moments).enumerate() {
-            let [mean, scale] = moments.map(V::splat);
+            let [mean, scale] = moments.map(
+                #[inline(always)]
+                |moment| V::splat(v, moment),
+            );
             if self.sums {
                 let mut channel = 0;
                 while channel < channels {
@@ -183,8 +189,8 @@ impl<T: Float> Vectorised for Gradient<'_, T> {
                     // SAFETY: `count` channels are left in each row; there are sums for whole vectors, to which the
                     // missing lanes add zeros.
                     unsafe {
-                        let grad = load::<V>(grad.as_ptr().add(channel), count);
-                        let normal = load::<V>(x.as_ptr().add(channel), count).sub(mean).mul(scale);
+                        let grad = load(v, grad.as_ptr().add(channel), count);
+                        let normal = load(v, x.as_ptr().add(channel), count).sub(mean).mul(scale);
                         grad.add_to(sums.first.as_mut_ptr().add(channel));
                         grad.mul(normal).add_to(sums.second.as_mut_ptr().add(channel));
                     }
@@ -193,16 +199,16 @@ impl<T: Float> Vectorised for Gradient<'_, T> {
             }
             let Some(output) = &mut self.output else { continue };
             let output = &mut output[index * channels..][..channels];
-            let [first, second] = Row(x).weighted_sums::<V>(grad, self.weight, *moments);
-            let [first, second] = [first, second].map(|sum| V::splat(T::from_f64(sum / channels as f64)));
+            let [first, second] = Row(x).weighted_sums(v, grad, self.weight, *moments);
+            let [first, second] = [first, second].map(|sum| V::splat(v, T::from_f64(sum / channels as f64)));
             let mut channel = 0;
             while channel < channels {
                 let count = V::LANES.min(channels - channel);
                 // SAFETY: `count` channels are left in each row.
                 unsafe {
-                    let grad = load::<V>(grad.as_ptr().add(channel), count);
-                    let weight = load::<V>(self.weight.as_ptr().add(channel), count);
-                    let normal = load::<V>(x.as_ptr().add(channel), count).sub(mean).mul(scale);
+                    let grad = load(v, grad.as_ptr().add(channel), count);
+                    let weight = load(v, self.weight.as_ptr().add(channel), count);
+                    let normal = load(v, x.as_ptr().add(channel), count).sub(mean).mul(scale);
                     let gradient = grad.mul(weight).sub(first).sub(normal.mul(second)).mul(scale);
                     store(gradient, output.as_mut_ptr().cast::<T>().add(channel), count);
                 }

@@ -21,7 +21,7 @@ pub fn layer_scale(tape: &mut Tape, x: &Value, gain: &Value, residual: &Value) -
     let dims = [x, gain, residual].map(|value| value.tensor().dims());
     let channels = gain.tensor().elem_count();
     if channels == 0 || dims[0].last() != Some(&channels) || dims[0] != dims[2] {
-        return Err(Error::failed(format!("internal: a layer scale of x, gain and residual of {dims:?}")));
+        return Err(Error::bug(format!("a layer scale of x, gain and residual of {dims:?}")));
     }
     let output = scaled(x.tensor(), gain.tensor(), residual.tensor())?;
     let keep = |needed: bool, value: &Value| needed.then(|| value.tensor().clone());
@@ -114,6 +114,7 @@ multiversion! {
     /// out = residual + gain · x, row by row.
     fn weigh<T: Float>(x: &[T], gain: &[T], residual: &[T], out: &mut [MaybeUninit<T>]) {
         let channels = gain.len();
+        assert!(out.len().is_multiple_of(channels) && [x.len(), residual.len()] == [out.len(); 2]);
         let rows = x.chunks_exact(channels).zip(residual.chunks_exact(channels)).zip(out.chunks_exact_mut(channels));
         for ((x, residual), out) in rows {
             for channel in 0..channels {
@@ -127,6 +128,7 @@ multiversion! {
     /// out = gain · grad, row by row.
     fn product<T: Float>(grad: &[T], gain: &[T], out: &mut [MaybeUninit<T>]) {
         let channels = gain.len();
+        assert!(out.len().is_multiple_of(channels) && grad.len() == out.len());
         for (grad, out) in grad.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 out[channel].write(gain[channel] * grad[channel]);

@@ -28,7 +28,7 @@ pub fn linear(tape: &mut Tape, x: &Value, weight: &Value, bias: Option<&Value>) 
         _ => false,
     };
     if !fits {
-        return Err(Error::failed(format!("internal: a linear layer over x, weight and bias of {dims:?}")));
+        return Err(Error::bug(format!("a linear layer over x, weight and bias of {dims:?}")));
     }
     let bias_tensor = bias.map(Value::tensor);
     let output = output(x.tensor(), weight.tensor(), bias_tensor)?;

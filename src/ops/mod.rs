@@ -18,6 +18,7 @@ pub(crate) mod buffer;
 mod channel_sums;
 mod channels;
 mod class_loss;
+pub mod code_paths;
 pub mod conv2d;
 mod cross_entropy;
 #[cfg(all(test, feature = "cuda"))]
@@ -78,37 +79,6 @@ pub use sigmoid::sigmoid;
 pub use softmax::softmax;
 pub use stochastic_depth::stochastic_depth;
 pub use tokens::{first_token, tokens};
-
-/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-pub const VERSIONS: &[(&str, u32)] = &[
-    ("conv2d", 2),
-    ("batch_norm", 1),
-    ("pooling", 1),
-    ("linear", 1),
-    ("elementwise", 1),
-    ("silu", 2),
-    ("scale_channels", 1),
-    ("cross_entropy", 1),
-    ("softmax", 1),
-    ("dropout", 1),
-];
-
-/// The same of paths that few stages take: they enter the recipes of those stages alone.
-pub const RARE_VERSIONS: &[(&str, u32)] = &[
-    ("class_loss", 1),
-    ("focal", 1),
-    ("margin", 1),
-    ("distillation", 1),
-    ("normalize_rows", 1),
-    ("stochastic_depth", 1),
-    ("layer_norm", 1),
-    ("gelu", 1),
-    ("attention", 1),
-    ("layer_scale", 1),
-    ("tokens", 1),
-    ("binary_cross_entropy", 1),
-    ("sigmoid", 1),
-];
 
 /// How a window moves over an image: stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,9 +32,10 @@ macro_rules! multiversion {
                 }
 
                 use $crate::ops::profile::Profile;
-                // SAFETY: the current profile is one that the machine has.
                 match Profile::current() {
+                    // SAFETY: the current profile is one that the machine has, here and below.
                     Profile::X86V4 => return unsafe { v4($($arg),*) },
+                    // SAFETY: as above.
                     Profile::X86V3 => return unsafe { v3($($arg),*) },
                     Profile::Scalar => (),
                 }

@@ -28,22 +28,22 @@ const DENSITY: f32 = 0.398_942_3;
 #[inline(always)]
 pub fn normal_of<V: Bits>(x: V) -> [V; 2] {
     let edge = EDGE as f32;
-    let x = x.at_least(V::splat(-edge)).at_most(V::splat(edge));
-    let size = x.at_least(V::splat(-0.0).sub(x));
-    let exponent = x.mul(x).mul(V::splat(-0.5)).at_least(V::splat(-FAR));
+    let x = x.at_least(x.filled(-edge)).at_most(x.filled(edge));
+    let size = x.at_least(x.filled(-0.0).sub(x));
+    let exponent = x.mul(x).mul(x.filled(-0.5)).at_least(x.filled(-FAR));
     let [power, scale] = factors_of(exponent);
     let exponential = power.mul(scale);
-    let t = reciprocal_of(size.fused_multiply_add(V::splat(SCALE), V::splat(1.0)));
-    let mut polynomial = V::splat(TAIL[9]);
+    let t = reciprocal_of(size.fused_multiply_add(x.filled(SCALE), x.filled(1.0)));
+    let mut polynomial = x.filled(TAIL[9]);
     for degree in 1..10 {
-        polynomial = polynomial.fused_multiply_add(t, V::splat(TAIL[9 - degree]));
+        polynomial = polynomial.fused_multiply_add(t, x.filled(TAIL[9 - degree]));
     }
     let tail = exponential.mul(polynomial);
     // Below zero the tail itself, else what it leaves of 1.
-    let (before, after) = (V::splat(-2.0 * edge), V::splat(2.0 * edge));
-    let below = tail.between(x, before, V::splat(0.0));
-    let above = V::splat(1.0).sub(tail).between(x, V::splat(-f32::from_bits(1)), after);
-    [below.add(above), exponential.mul(V::splat(DENSITY))]
+    let (before, after) = (x.filled(-2.0 * edge), x.filled(2.0 * edge));
+    let below = tail.between(x, before, x.filled(0.0));
+    let above = x.filled(1.0).sub(tail).between(x, x.filled(-f32::from_bits(1)), after);
+    [below.add(above), exponential.mul(x.filled(DENSITY))]
 }
 
 #[cfg(test)]

@@ -82,12 +82,13 @@ impl Profile {
     /// The machine lacks the profile, which [`Profile::current`] and [`Profile::supported`] never give.
     #[inline(always)]
     pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        assert!(self.is_supported(), "internal: this machine cannot compute under `{self}`");
-        // SAFETY: the machine has the features, as was just seen (cached loads).
+        assert!(self.is_supported(), "this machine cannot compute under `{self}`");
         match self {
             #[cfg(target_arch = "x86_64")]
+            // SAFETY: the machine has the features, as was just seen (cached loads).
             Self::X86V4 => unsafe { run_x86_v4(work) },
             #[cfg(target_arch = "x86_64")]
+            // SAFETY: likewise.
             Self::X86V3 => unsafe { run_x86_v3(work) },
             _ => work(),
         }

@@ -1,7 +1,7 @@
 //! Sums along a row, where lanes meet: in an order that no vector's width decides.
 
 use super::float::Float;
-use super::vector::Vector;
+use super::vector::{Registers, Vector};
 
 /// The lanes of the widest vector. Number i of a row goes to sum i modulo this many, whatever the vectors; the sums are
 /// joined in one order.
@@ -13,7 +13,7 @@ pub struct Row<'a, T>(pub &'a [T]);
 impl<T: Float> Row<'_, T> {
     /// Σ (x − shift) and Σ (x − shift)², in f64.
     #[inline(always)]
-    pub fn moments<V: Vector<Number = T>>(&self, shift: T) -> [f64; 2] {
+    pub fn moments<V: Vector<Number = T>>(&self, v: Registers<V>, shift: T) -> [f64; 2] {
         let centre = [shift.widen(); WIDEST];
         let (mut first, mut second) = ([0.0; WIDEST], [0.0; WIDEST]);
         self.chunks(
@@ -23,7 +23,7 @@ impl<T: Float> Row<'_, T> {
                 for lane in (0..WIDEST).step_by(V::LANES) {
                     // SAFETY: there are as many numbers, sums and centres as lanes of the widest vector.
                     unsafe {
-                        V::load(x.add(lane)).add_moments_to(
+                        V::load(v, x.add(lane)).add_moments_to(
                             centre.as_ptr().add(lane),
                             first.as_mut_ptr().add(lane),
                             second.as_mut_ptr().add(lane),
@@ -39,6 +39,7 @@ impl<T: Float> Row<'_, T> {
     #[inline(always)]
     pub fn weighted_sums<V: Vector<Number = T>>(
         &self,
+        v: Registers<V>,
         grad: &[T],
         weight: &[T],
         [mean, scale]: [T; 2],
@@ -61,8 +62,8 @@ impl<T: Float> Row<'_, T> {
                 for lane in (0..WIDEST).step_by(V::LANES) {
                     // SAFETY: as above.
                     unsafe {
-                        let product = V::load(grad.add(lane)).mul(V::load(weight.add(lane)));
-                        let normal = V::load(x.add(lane)).sub(V::splat(mean)).mul(V::splat(scale));
+                        let product = V::load(v, grad.add(lane)).mul(V::load(v, weight.add(lane)));
+                        let normal = V::load(v, x.add(lane)).sub(V::splat(v, mean)).mul(V::splat(v, scale));
                         product.add_to(first.as_mut_ptr().add(lane));
                         product.mul(normal).add_to(second.as_mut_ptr().add(lane));
                     }

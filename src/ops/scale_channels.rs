@@ -21,7 +21,7 @@ pub fn scale_channels(tape: &mut Tape, x: &Value, scale: &Value) -> Result<Value
     let [images, height, width, channels] = image_dims(x)?;
     if scale.tensor().dims() != [images, channels] {
         let (x, scale) = (x.tensor().dims(), scale.tensor().dims());
-        return Err(Error::failed(format!("internal: {x:?} scaled by {scale:?}")));
+        return Err(Error::bug(format!("{x:?} scaled by {scale:?}")));
     }
     let pixels = height * width;
     let output = scaled(x.tensor(), scale.tensor(), pixels)?;
@@ -114,6 +114,7 @@ multiversion! {
         pixels: usize,
         out: &mut [MaybeUninit<T>],
     ) {
+        assert!(out.len().is_multiple_of(channels) && x.len() == out.len());
         for (row, (x, out)) in x.chunks_exact(channels).zip(out.chunks_exact_mut(channels)).enumerate() {
             let scale = &scale[(first + row) / pixels * channels..][..channels];
             for ((out, x), scale) in out.iter_mut().zip(x).zip(scale) {

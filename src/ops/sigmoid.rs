@@ -23,9 +23,9 @@ pub fn sigmoid(logits: &Tensor) -> Result<Tensor> {
 /// 10⁻³⁷. NaN for NaN.
 #[inline(always)]
 pub fn sigmoid_of<V: Bits>(x: V) -> V {
-    let x = x.at_least(V::splat(-FAR)).at_most(V::splat(FAR));
-    let [power, scale] = factors_of(V::splat(-0.0).sub(x));
-    reciprocal_of(power.fused_multiply_add(scale, V::splat(1.0)))
+    let x = x.at_least(x.filled(-FAR)).at_most(x.filled(FAR));
+    let [power, scale] = factors_of(x.filled(-0.0).sub(x));
+    reciprocal_of(power.fused_multiply_add(scale, x.filled(1.0)))
 }
 
 #[cfg(test)]

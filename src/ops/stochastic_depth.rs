@@ -24,9 +24,7 @@ pub fn stochastic_depth(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Strea
     let rows = x.tensor().dims().first().copied();
     if rows != Some(streams.len()) || !(0.0..=1.0).contains(&p) {
         let (dims, streams) = (x.tensor().dims(), streams.len());
-        return Err(Error::failed(format!(
-            "internal: stochastic depth of {dims:?} from {streams} streams, p = {p}"
-        )));
+        return Err(Error::bug(format!("stochastic depth of {dims:?} from {streams} streams, p = {p}")));
     }
     if p == 0.0 {
         return Ok(x.clone());
@@ -73,6 +71,7 @@ impl Backward for Rows {
 
 multiversion! {
     fn scale_rows<T: Float>(x: &[T], factors: &[T], width: usize, out: &mut [MaybeUninit<T>]) {
+        assert!(out.len().is_multiple_of(width) && x.len() == out.len() && factors.len() >= out.len() / width);
         for ((x, factor), out) in x.chunks_exact(width).zip(factors).zip(out.chunks_exact_mut(width)) {
             let dropped = *factor == T::ZERO;
             for (out, x) in out.iter_mut().zip(x) {

@@ -26,7 +26,7 @@ pub fn tokens(tape: &mut Tape, patches: &Value, class_token: &Value, positions: 
     let count = 1 + height * width;
     if channels == 0 || class_token.tensor().dims() != [1, 1, channels] {
         let token = class_token.tensor().dims();
-        return Err(Error::failed(format!("internal: a class token of {token:?} for {channels} channels")));
+        return Err(Error::bug(format!("a class token of {token:?} for {channels} channels")));
     }
     if positions.tensor().dims() != [1, count, channels] {
         let known = positions.tensor().dims().get(1).map_or(0, |count| count.saturating_sub(1));
@@ -138,6 +138,7 @@ impl Backward for FirstToken {
 
 multiversion! {
     fn sum<T: Float>(left: &[T], right: &[T], out: &mut [MaybeUninit<T>]) {
+        assert!(left.len() == out.len() && right.len() == out.len());
         for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
             out.write(*left + *right);
         }

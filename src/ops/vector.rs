@@ -4,28 +4,58 @@
 //! direct convolutions do, is written over [`Vector`] and run by [`vectorised`] with the widest one of the profile.
 //! Lanes never meet, so the width decides nothing about the bits.
 
+use std::marker::PhantomData;
+
 use super::float::Float;
 use super::profile::Profile;
 
+/// Proof that this machine has the registers of `V` and the instructions on them. [`vectorised`] makes one, having asked
+/// the profile, and a vector that exists is one too.
+///
+/// It costs nothing: code without it cannot come by a vector, and so runs no instruction that the machine may lack.
+#[derive(Clone, Copy)]
+pub struct Registers<V>(PhantomData<V>);
+
+impl<V: Vector> Registers<V> {
+    /// # Safety
+    /// The machine has them.
+    #[inline(always)]
+    unsafe fn exist() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// Kernels rely on what a [`Vector`] says of itself, so only this room implements it.
+pub(super) mod sealed {
+    pub trait Sealed {}
+}
+
 /// Some numbers side by side, in one register.
 ///
-/// Its functions compile to instructions that the machine must have: vectors wider than one number come into being in
-/// [`vectorised`] alone, which asks the profile.
-pub trait Vector: Copy {
+/// A value can only be made from [`Registers`] or from other values, so what computes with one may use the instructions
+/// that its type needs.
+pub trait Vector: Copy + sealed::Sealed {
     type Number: Float;
     const LANES: usize;
 
-    fn splat(number: Self::Number) -> Self;
+    fn splat(registers: Registers<Self>, number: Self::Number) -> Self;
+
+    /// `number` in every lane of another vector.
+    #[inline(always)]
+    fn filled(self, number: Self::Number) -> Self {
+        // SAFETY: a vector that exists was made where the machine has its registers.
+        Self::splat(unsafe { Registers::exist() }, number)
+    }
 
     /// # Safety
     /// `LANES` numbers are readable at `from`.
-    unsafe fn load(from: *const Self::Number) -> Self;
+    unsafe fn load(registers: Registers<Self>, from: *const Self::Number) -> Self;
 
     /// The first `count` lanes, at most all of them; the others are zero.
     ///
     /// # Safety
     /// `count` numbers are readable at `from`.
-    unsafe fn load_some(from: *const Self::Number, count: usize) -> Self;
+    unsafe fn load_some(registers: Registers<Self>, from: *const Self::Number, count: usize) -> Self;
 
     /// # Safety
     /// `LANES` numbers are writable at `to`.
@@ -95,29 +125,35 @@ pub trait Vectorised {
     type Output;
 
     /// To be `#[inline(always)]`, as all that it calls: what is not inlined lacks the profile's instructions.
-    fn compute<V: Vector<Number = Self::Number>>(self) -> Self::Output;
+    fn compute<V: Vector<Number = Self::Number>>(self, v: Registers<V>) -> Self::Output;
 }
 
-/// Runs `work` with the vectors of `profile`, which the machine has.
+/// Runs `work` with the vectors of `profile`.
+///
+/// # Panics
+/// The machine lacks the profile.
 #[inline(always)]
 pub fn vectorised<W: Vectorised>(profile: Profile, work: W) -> W::Output {
     match profile {
         Profile::X86V4 => profile.run(
             #[inline(always)]
-            || work.compute::<<W::Number as Float>::Widest>(),
+            // SAFETY: `run` has seen that the machine has the profile, and with it the vectors that `Float` names for it.
+            || work.compute::<<W::Number as Float>::Widest>(unsafe { Registers::exist() }),
         ),
         Profile::X86V3 => profile.run(
             #[inline(always)]
-            || work.compute::<<W::Number as Float>::Wide>(),
+            // SAFETY: likewise.
+            || work.compute::<<W::Number as Float>::Wide>(unsafe { Registers::exist() }),
         ),
-        Profile::Scalar => work.compute::<Single<W::Number>>(),
+        // SAFETY: every machine has numbers.
+        Profile::Scalar => work.compute::<Single<W::Number>>(unsafe { Registers::exist() }),
     }
 }
 
 /// An array of vectors, made one by one. (`std::array::from_fn` is not sure to be inlined.)
 #[inline(always)]
-pub fn each<V: Vector, const COUNT: usize>(mut make: impl FnMut(usize) -> V) -> [V; COUNT] {
-    let mut vectors = [V::splat(V::Number::ZERO); COUNT];
+pub fn each<V: Vector, const COUNT: usize>(v: Registers<V>, mut make: impl FnMut(usize) -> V) -> [V; COUNT] {
+    let mut vectors = [V::splat(v, V::Number::ZERO); COUNT];
     for (index, vector) in vectors.iter_mut().enumerate() {
         *vector = make(index);
     }
@@ -129,9 +165,9 @@ pub fn each<V: Vector, const COUNT: usize>(mut make: impl FnMut(usize) -> V) -> 
 /// # Safety
 /// `count` numbers, at most all lanes, are readable at `from`.
 #[inline(always)]
-pub unsafe fn load<V: Vector>(from: *const V::Number, count: usize) -> V {
-    // SAFETY: passed on to the caller, here and below.
-    unsafe { if count == V::LANES { V::load(from) } else { V::load_some(from, count) } }
+pub unsafe fn load<V: Vector>(v: Registers<V>, from: *const V::Number, count: usize) -> V {
+    // SAFETY: passed on to the caller.
+    unsafe { if count == V::LANES { V::load(v, from) } else { V::load_some(v, from, count) } }
 }
 
 /// The counterpart of [`load`].
@@ -140,6 +176,7 @@ pub unsafe fn load<V: Vector>(from: *const V::Number, count: usize) -> V {
 /// `count` numbers, at most all lanes, are writable at `to`.
 #[inline(always)]
 pub unsafe fn store<V: Vector>(vector: V, to: *mut V::Number, count: usize) {
+    // SAFETY: passed on to the caller.
     unsafe { if count == V::LANES { vector.store(to) } else { vector.store_some(to, count) } }
 }
 
@@ -148,34 +185,39 @@ pub unsafe fn store<V: Vector>(vector: V, to: *mut V::Number, count: usize) {
 #[repr(transparent)]
 pub struct Single<T>(pub T);
 
+impl<T> sealed::Sealed for Single<T> {}
+
 impl<T: Float> Vector for Single<T> {
     type Number = T;
     const LANES: usize = 1;
 
     #[inline(always)]
-    fn splat(number: T) -> Self {
+    fn splat(_: Registers<Self>, number: T) -> Self {
         Self(number)
     }
 
     #[inline(always)]
-    unsafe fn load(from: *const T) -> Self {
-        // SAFETY: passed on to the caller, here and below.
+    unsafe fn load(_: Registers<Self>, from: *const T) -> Self {
+        // SAFETY: passed on to the caller.
         Self(unsafe { *from })
     }
 
     #[inline(always)]
-    unsafe fn load_some(from: *const T, count: usize) -> Self {
+    unsafe fn load_some(_: Registers<Self>, from: *const T, count: usize) -> Self {
+        // SAFETY: passed on to the caller.
         Self(if count == 0 { T::ZERO } else { unsafe { *from } })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut T) {
+        // SAFETY: passed on to the caller.
         unsafe { *to = self.0 }
     }
 
     #[inline(always)]
     unsafe fn store_some(self, to: *mut T, count: usize) {
         if count > 0 {
+            // SAFETY: passed on to the caller.
             unsafe { *to = self.0 }
         }
     }
@@ -233,16 +275,19 @@ impl<T: Float> Vector for Single<T> {
 
     #[inline(always)]
     unsafe fn add_to(self, sums: *mut f64) {
+        // SAFETY: passed on to the caller.
         unsafe { *sums += self.0.widen() }
     }
 
     #[inline(always)]
     unsafe fn add_product_to(self, x: Self, centre: *const f64, sums: *mut f64) {
+        // SAFETY: passed on to the caller.
         unsafe { *sums += self.0.widen() * (x.0.widen() - *centre) }
     }
 
     #[inline(always)]
     unsafe fn add_moments_to(self, centre: *const f64, first: *mut f64, second: *mut f64) {
+        // SAFETY: passed on to the caller.
         unsafe {
             let deviation = self.0.widen() - *centre;
             *first += deviation;
@@ -263,16 +308,16 @@ mod tests {
         type Output = usize;
 
         #[inline(always)]
-        fn compute<V: Vector<Number = T>>(self) -> usize {
-            let [one, two, five] = [1.0, 2.0, 5.0].map(|x| V::splat(T::from_f64(x)));
+        fn compute<V: Vector<Number = T>>(self, v: Registers<V>) -> usize {
+            let [one, two, five] = [1.0, 2.0, 5.0].map(|x| V::splat(v, T::from_f64(x)));
             let mut at = 0;
             while at < self.0.len() {
                 let count = V::LANES.min(self.0.len() - at);
                 // SAFETY: both slices are as long, and `count` numbers are left.
                 unsafe {
-                    let x = V::load_some(self.0.as_ptr().add(at), count);
-                    let y = x.add(one).fused_multiply_add(x, V::splat(T::ZERO).sub(two).mul(one));
-                    let y = y.at_least(V::splat(T::ZERO)).at_most(five);
+                    let x = V::load_some(v, self.0.as_ptr().add(at), count);
+                    let y = x.add(one).fused_multiply_add(x, x.filled(T::ZERO).sub(two).mul(one));
+                    let y = y.at_least(x.filled(T::ZERO)).at_most(five);
                     y.store_some(self.1.as_mut_ptr().add(at), count);
                 }
                 at += count;

@@ -5,45 +5,76 @@ use std::arch::x86_64::*;
 use super::exponential::{Bits, exponential_of};
 use super::normal::normal_of;
 use super::sigmoid::sigmoid_of;
-use super::vector::Vector;
+use super::vector::{Registers, Vector, sealed::Sealed};
+
+/// 16 numbers in a register of AVX-512.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Avx512(__m512);
+
+/// 8 numbers in a register of AVX2.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Avx2(__m256);
 
 /// Implements [`Vector`] by the intrinsics of one register type.
 macro_rules! vector {
     (
-        $register:ty, $number:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident,
+        $name:ident($register:ty), $number:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident,
         $stream:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident, $max:ident, $min:ident,
         $between:ident, $halves:ident, $load_wide:ident, $store_wide:ident, $add_wide:ident, $sub_wide:ident, $mul_wide:ident,
         some: |$from:ident, $to:ident, $count:ident, $vector:ident| $load_some:expr, $store_some:expr
     ) => {
-        impl Vector for $register {
+        impl $name {
+            /// # Safety
+            /// The machine has the register's instructions, all of the profile that it is for.
+            #[inline(always)]
+            pub unsafe fn of(register: $register) -> Self {
+                Self(register)
+            }
+
+            #[inline(always)]
+            pub fn register(self) -> $register {
+                self.0
+            }
+        }
+
+        impl Sealed for $name {}
+
+        // In all of it the machine has the instructions: `Registers` proves it where a vector is made, and a vector
+        // where there is one.
+        impl Vector for $name {
             type Number = $number;
             const LANES: usize = $lanes;
 
             #[inline(always)]
-            fn splat(number: $number) -> Self {
-                // SAFETY: `vectorised` saw that the machine has these registers, here and below; pointers are the
-                // caller's concern.
-                unsafe { $splat(number) }
+            fn splat(_: Registers<Self>, number: $number) -> Self {
+                // SAFETY: the machine has the instruction.
+                Self(unsafe { $splat(number) })
             }
 
             #[inline(always)]
-            unsafe fn load(from: *const $number) -> Self {
-                unsafe { $load(from) }
+            unsafe fn load(_: Registers<Self>, from: *const $number) -> Self {
+                // SAFETY: the pointer is the caller's concern.
+                Self(unsafe { $load(from) })
             }
 
             #[inline(always)]
-            unsafe fn load_some($from: *const $number, $count: usize) -> Self {
-                unsafe { $load_some }
+            unsafe fn load_some(_: Registers<Self>, $from: *const $number, $count: usize) -> Self {
+                // SAFETY: lanes beyond `count` are not read; the pointer is the caller's concern.
+                Self(unsafe { $load_some })
             }
 
             #[inline(always)]
             unsafe fn store(self, to: *mut $number) {
-                unsafe { $store(to, self) }
+                // SAFETY: the pointer is the caller's concern.
+                unsafe { $store(to, self.0) }
             }
 
             #[inline(always)]
             unsafe fn stream(self, to: *mut $number) {
-                unsafe { $stream(to, self) }
+                // SAFETY: the pointer is the caller's concern, aligned as the instruction wants it.
+                unsafe { $stream(to, self.0) }
             }
 
             #[inline(always)]
@@ -54,39 +85,46 @@ macro_rules! vector {
 
             #[inline(always)]
             unsafe fn store_some(self, $to: *mut $number, $count: usize) {
-                let $vector = self;
+                let $vector = self.0;
+                // SAFETY: lanes beyond `count` are not written; the pointer is the caller's concern.
                 unsafe { $store_some }
             }
 
             #[inline(always)]
             fn add(self, other: Self) -> Self {
-                unsafe { $add(self, other) }
+                // SAFETY: the machine has the instruction.
+                Self(unsafe { $add(self.0, other.0) })
             }
 
             #[inline(always)]
             fn sub(self, other: Self) -> Self {
-                unsafe { $sub(self, other) }
+                // SAFETY: the machine has the instruction.
+                Self(unsafe { $sub(self.0, other.0) })
             }
 
             #[inline(always)]
             fn mul(self, other: Self) -> Self {
-                unsafe { $mul(self, other) }
+                // SAFETY: the machine has the instruction.
+                Self(unsafe { $mul(self.0, other.0) })
             }
 
             #[inline(always)]
             fn fused_multiply_add(self, a: Self, b: Self) -> Self {
-                unsafe { $fma(self, a, b) }
+                // SAFETY: the machine has the instruction.
+                Self(unsafe { $fma(self.0, a.0, b.0) })
             }
 
             #[inline(always)]
             fn at_least(self, bound: Self) -> Self {
                 // The instruction gives its second operand where one is NaN, here and below.
-                unsafe { $max(bound, self) }
+                // SAFETY: the machine has it.
+                Self(unsafe { $max(bound.0, self.0) })
             }
 
             #[inline(always)]
             fn at_most(self, bound: Self) -> Self {
-                unsafe { $min(bound, self) }
+                // SAFETY: the machine has the instruction.
+                Self(unsafe { $min(bound.0, self.0) })
             }
 
             #[inline(always)]
@@ -106,14 +144,16 @@ macro_rules! vector {
 
             #[inline(always)]
             fn between(self, x: Self, low: Self, high: Self) -> Self {
-                unsafe { $between(self, x, low, high) }
+                // SAFETY: the machine has the instructions.
+                Self(unsafe { $between(self.0, x.0, low.0, high.0) })
             }
 
             #[inline(always)]
             unsafe fn add_to(self, sums: *mut f64) {
+                // SAFETY: the sums are the caller's concern, as many as both halves have lanes; here and below.
                 unsafe {
                     let mut at = sums;
-                    for half in $halves(self) {
+                    for half in $halves(self.0) {
                         $store_wide(at, $add_wide($load_wide(at), half));
                         at = at.add($lanes / 2);
                     }
@@ -122,8 +162,9 @@ macro_rules! vector {
 
             #[inline(always)]
             unsafe fn add_product_to(self, x: Self, centre: *const f64, sums: *mut f64) {
+                // SAFETY: as above.
                 unsafe {
-                    let (own, x) = ($halves(self), $halves(x));
+                    let (own, x) = ($halves(self.0), $halves(x.0));
                     for half in 0..2 {
                         let (centre, sums) = (centre.add(half * $lanes / 2), sums.add(half * $lanes / 2));
                         let product = $mul_wide(own[half], $sub_wide(x[half], $load_wide(centre)));
@@ -134,8 +175,9 @@ macro_rules! vector {
 
             #[inline(always)]
             unsafe fn add_moments_to(self, centre: *const f64, first: *mut f64, second: *mut f64) {
+                // SAFETY: as above.
                 unsafe {
-                    let own = $halves(self);
+                    let own = $halves(self.0);
                     for half in 0..2 {
                         let at = half * $lanes / 2;
                         let deviation = $sub_wide(own[half], $load_wide(centre.add(at)));
@@ -150,7 +192,7 @@ macro_rules! vector {
 }
 
 vector! {
-    __m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
+    Avx512(__m512), f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
     _mm512_stream_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps, _mm512_max_ps, _mm512_min_ps,
     between_512, halves_512, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd,
     some: |from, to, count, vector|
@@ -159,7 +201,7 @@ vector! {
 }
 
 vector! {
-    __m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
+    Avx2(__m256), f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
     _mm256_stream_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps,
     between_256, halves_256, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd,
     some: |from, to, count, vector|
@@ -168,9 +210,12 @@ vector! {
 }
 
 /// All bits of the first `count` of 8 lanes.
+///
+/// # Safety
+/// The machine has AVX2.
 #[inline(always)]
 unsafe fn first_lanes(count: usize) -> __m256i {
-    // SAFETY: the machine has AVX2, as the caller knows.
+    // SAFETY: passed on to the caller.
     unsafe {
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
@@ -183,7 +228,7 @@ unsafe fn first_lanes(count: usize) -> __m256i {
 /// The machine has AVX-512, here and in the others of 512 bits; AVX2 in those of 256.
 #[inline(always)]
 unsafe fn halves_512(x: __m512) -> [__m512d; 2] {
-    // SAFETY: as above, for all that follows.
+    // SAFETY: passed on to the caller, here and below.
     unsafe { [_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(x))] }
 }
 
@@ -191,6 +236,7 @@ unsafe fn halves_512(x: __m512) -> [__m512d; 2] {
 /// As for [`halves_512`].
 #[inline(always)]
 unsafe fn halves_256(x: __m256) -> [__m256d; 2] {
+    // SAFETY: passed on to the caller.
     unsafe { [_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(x))] }
 }
 
@@ -200,6 +246,7 @@ unsafe fn halves_256(x: __m256) -> [__m256d; 2] {
 /// As for [`halves_512`].
 #[inline(always)]
 unsafe fn between_512(value: __m512, x: __m512, low: __m512, high: __m512) -> __m512 {
+    // SAFETY: passed on to the caller.
     unsafe {
         let above = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(low, x);
         _mm512_maskz_mov_ps(above & _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, high), value)
@@ -210,38 +257,47 @@ unsafe fn between_512(value: __m512, x: __m512, low: __m512, high: __m512) -> __
 /// As for [`halves_512`].
 #[inline(always)]
 unsafe fn between_256(value: __m256, x: __m256, low: __m256, high: __m256) -> __m256 {
+    // SAFETY: passed on to the caller.
     unsafe {
         let (above, below) = (_mm256_cmp_ps::<_CMP_LT_OQ>(low, x), _mm256_cmp_ps::<_CMP_LT_OQ>(x, high));
         _mm256_and_ps(value, _mm256_and_ps(above, below))
     }
 }
 
-impl Bits for __m512 {
+impl Bits for Avx512 {
     #[inline(always)]
     fn power_of_two(self, one: i32) -> Self {
+        // SAFETY: the machine has the instructions, as there is a vector; here and below.
         unsafe {
-            let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(self));
-            _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(one)))
+            let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(self.0));
+            Self(_mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(one))))
         }
     }
 
     #[inline(always)]
     fn of_bits_missing_to(self, total: i32) -> Self {
-        unsafe { _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32(total), _mm512_castps_si512(self))) }
+        // SAFETY: as above.
+        Self(unsafe {
+            _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32(total), _mm512_castps_si512(self.0)))
+        })
     }
 }
 
-impl Bits for __m256 {
+impl Bits for Avx2 {
     #[inline(always)]
     fn power_of_two(self, one: i32) -> Self {
+        // SAFETY: the machine has the instructions, as there is a vector; here and below.
         unsafe {
-            let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(self));
-            _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(one)))
+            let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(self.0));
+            Self(_mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(one))))
         }
     }
 
     #[inline(always)]
     fn of_bits_missing_to(self, total: i32) -> Self {
-        unsafe { _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_set1_epi32(total), _mm256_castps_si256(self))) }
+        // SAFETY: as above.
+        Self(unsafe {
+            _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_set1_epi32(total), _mm256_castps_si256(self.0)))
+        })
     }
 }

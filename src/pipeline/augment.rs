@@ -39,17 +39,6 @@ pub struct Augment {
 }
 
 impl Augment {
-    /// The changes that few files ask for, by name: their versions enter a recipe only where they are made.
-    pub fn rare(&self) -> Vec<&'static str> {
-        let made = [
-            ("rand_augment", self.rand_augment.is_some()),
-            ("random_erasing", self.random_erasing.is_some()),
-            ("mixup", self.mixup.is_some()),
-            ("cutmix", self.cutmix.is_some()),
-        ];
-        made.into_iter().filter(|(_, made)| *made).map(|(name, _)| name).collect()
-    }
-
     /// Whether images are mixed with others, and no longer of one class.
     pub fn mixes(&self) -> bool {
         self.mixup.is_some() || self.cutmix.is_some()

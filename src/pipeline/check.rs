@@ -145,6 +145,12 @@ impl<'a> Checker<'a> {
             let message = format!("`{key}` is reserved for a later version");
             return self.report(place, "reserved", message, Some(format!("remove `{key}`")));
         }
+        if let Some(new) = schema["x-renamed"][key].as_str() {
+            let message = format!("`{key}` is called `{new}` now");
+            let about = properties.get(new).and_then(|property| property["description"].as_str());
+            let help = format!("write `{new}`: {}", about.unwrap_or_default());
+            return self.report(place, "renamed", message, Some(help));
+        }
         let message = format!("unknown key `{}`", brief(key));
         if self.enough() {
             return self.report(place, "unknown-key", message, None);

@@ -21,7 +21,7 @@ pub enum ClassWeights {
 impl ClassWeights {
     /// The weight of each class, from the numbers of their training images.
     ///
-    /// A class without a training image never counts, so its weight is 0.
+    /// A class without a training image has none: plans refuse it, and here it is 0.
     pub fn resolve(&self, classes: &[String], images: &[usize]) -> Vec<f64> {
         let total: usize = images.iter().sum();
         let balanced = |images: usize| match images {

@@ -74,10 +74,26 @@ pub struct ImageFolder {
     /// At which size JPEG files are decoded before they are resized.
     #[serde(default)]
     pub decode: Decode,
+    /// Whether photos are turned upright, as the orientation in their EXIF data says.
+    #[serde(default = "default_exif_orientation")]
+    pub exif_orientation: bool,
+    /// What becomes of transparency in PNG files.
+    #[serde(default)]
+    pub transparency: Transparency,
+    /// How grey PNG files of 16 bits become 8 bits.
+    #[serde(default)]
+    pub grey16: Grey16,
+    /// How the shorter side is rounded where it is computed from `image_size`.
+    #[serde(default)]
+    pub resize_rounding: ResizeRounding,
 }
 
 pub(super) fn default_image_size() -> usize {
     224
+}
+
+pub(super) fn default_exif_orientation() -> bool {
+    true
 }
 
 /// How the images of a data set are parted: by fractions, or by given folders.
@@ -86,6 +102,7 @@ pub(super) fn default_image_size() -> usize {
 /// therefore hold on average. Fractions part the training folder where folders are given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
 pub struct Split {
     /// The share of images (or groups) held out for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
@@ -93,19 +110,19 @@ pub struct Split {
     /// The share of images (or groups) held out for the final test.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
-    /// Demands images of every class in every part; `false` lets a part lack a class.
-    pub stratify: bool,
+    /// Demands an image of every class in every part; `false` lets a part lack a class. It balances nothing.
+    pub require_classes: bool,
     /// Another seed, another split. Independent of the pipeline's seed.
     pub seed: u64,
     /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$` also match at each `/`.
     pub group: Option<String>,
-    /// Folders below `root` that hold the parts; a part with a folder has no fraction.
+    /// Folders below `root` that hold the parts; a part with a folder has no fraction, one without may have a fraction of the training folder.
     pub folders: Option<SplitFolders>,
 }
 
 impl Default for Split {
     fn default() -> Self {
-        Self { validation: 0.0, test: 0.0, stratify: true, seed: 0, group: None, folders: None }
+        Self { validation: 0.0, test: 0.0, require_classes: true, seed: 0, group: None, folders: None }
     }
 }
 
@@ -113,7 +130,10 @@ impl Split {
     /// The parts it makes.
     pub fn parts(&self) -> Parts {
         match &self.folders {
-            Some(folders) => Parts { validation: folders.validation.is_some(), test: folders.test.is_some() },
+            Some(folders) => Parts {
+                validation: folders.validation.is_some() || self.validation > 0.0,
+                test: folders.test.is_some() || self.test > 0.0,
+            },
             None => Parts { validation: self.validation > 0.0, test: self.test > 0.0 },
         }
     }
@@ -141,7 +161,7 @@ pub enum Broken {
     /// The stage fails and names the file.
     #[default]
     Error,
-    /// The image is left out and counted in the metrics.
+    /// The image is left out and counted in the metrics; one that cannot be opened at all is left out ahead of the run, and told.
     Skip,
 }
 
@@ -155,4 +175,47 @@ pub enum Decode {
     /// At a half, a quarter or an eighth where what is cropped stays as large as it is needed, as Pillow's `draft`:
     /// faster, and slightly other pixels.
     Scaled,
+}
+
+/// What becomes of transparency in PNG files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transparency {
+    /// The image is composited on white.
+    #[default]
+    White,
+    /// Alpha is dropped, as Pillow's `convert("RGB")` does: the colour that is stored shows.
+    Drop,
+}
+
+/// How grey PNG files of 16 bits become 8 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Grey16 {
+    /// The high byte of each sample.
+    #[default]
+    HighByte,
+    /// Each sample, clipped at 255, as Pillow's `convert("RGB")` does.
+    Clip,
+}
+
+/// How the shorter side is rounded where it is computed from `image_size`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeRounding {
+    /// `image_size` / 0.875 to the nearest whole number; a stage's share of `resize` up.
+    #[default]
+    Nearest,
+    /// Down, as timm does.
+    Down,
+}
+
+impl ResizeRounding {
+    /// A quotient of `image_size`.
+    pub fn round(self, dividend: usize, divisor: usize) -> usize {
+        match self {
+            Self::Nearest => (dividend + divisor / 2) / divisor,
+            Self::Down => dividend / divisor,
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use regex::Regex;
 
+use super::data::Parts;
 use super::draft::Draft;
 use super::shape::reason;
 use super::{Split, TableSplit, label_checks};
@@ -10,7 +11,11 @@ use super::{Split, TableSplit, label_checks};
 pub fn folder(draft: &mut Draft, path: &str) {
     let at = format!("{path}.split");
     let Some(split) = draft.read::<Split>(&at) else { return };
-    let given = split.folders.is_some().then_some(("folders", "the folders say which image is where"));
+    let given = split.folders.as_ref().map(|folders| Given {
+        by: "folders",
+        does: "the folders say which image is where",
+        parts: Parts { validation: folders.validation.is_some(), test: folders.test.is_some() },
+    });
     parts(draft, &at, &split, given);
 }
 
@@ -26,30 +31,48 @@ pub fn table(draft: &mut Draft, path: &str) {
             draft.report(place, "conflict", message, "keep one of them".to_owned());
             return;
         }
-        (Some(_), None) => Some(("column", "the column says which image is where")),
-        (None, Some(_)) => Some(("files", "the tables say which image is where")),
+        (Some(_), None) => Some(Given {
+            by: "column",
+            does: "the column says which image is where",
+            parts: Parts { validation: true, test: true },
+        }),
+        (None, Some(files)) => Some(Given {
+            by: "files",
+            does: "the tables say which image is where",
+            parts: Parts { validation: files.validation.is_some(), test: files.test.is_some() },
+        }),
         (None, None) => None,
     };
     parts(draft, &at, &split.shares(), given);
 }
 
-/// `given` is the setting that parts images otherwise than by share, and what it does.
-fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<(&str, &str)>) {
-    if let Some((other, does)) = given {
+/// The setting that parts images otherwise than by share.
+struct Given {
+    by: &'static str,
+    does: &'static str,
+    /// The parts beside training that it gives.
+    parts: Parts,
+}
+
+fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<Given>) {
+    if let Some(Given { by, does, parts }) = given {
         let usual = Split::default();
-        let changed = [
-            ("validation", split.validation != usual.validation),
-            ("test", split.test != usual.test),
-            ("stratify", split.stratify != usual.stratify),
-            ("seed", split.seed != usual.seed),
-            ("group", split.group != usual.group),
+        let (validation, test) = (split.validation != usual.validation, split.test != usual.test);
+        // Parts that are not given may have a share of the training images.
+        let shares = validation && !parts.validation || test && !parts.test;
+        let idle = [
+            ("validation", validation && parts.validation),
+            ("test", test && parts.test),
+            ("seed", split.seed != usual.seed && !shares),
+            ("group", split.group != usual.group && !shares),
         ];
-        for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+        for (key, _) in idle.iter().filter(|(_, idle)| *idle) {
             let message = format!("`{key}` has no effect: {does}");
             let place = draft.key(&format!("{at}.{key}"));
-            draft.report(place, "conflict", message, format!("remove `{key}` or `{other}`"));
+            draft.report(place, "conflict", message, format!("remove `{key}` or `{by}`"));
         }
-    } else if split.validation < 1.0 && split.test < 1.0 && split.validation + split.test >= 1.0 {
+    }
+    if split.validation < 1.0 && split.test < 1.0 && split.validation + split.test >= 1.0 {
         let message = format!(
             "validation ({}) and test ({}) leave no image for training",
             split.validation, split.test

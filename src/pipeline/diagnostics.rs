@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::source::{Place, Source};
@@ -138,6 +138,17 @@ fn last(text: &str, count: usize) -> String {
 /// A text of the user as a message repeats it: not longer than anybody reads.
 pub(super) fn brief(text: &str) -> String {
     first(text, AROUND)
+}
+
+impl Diagnostic {
+    /// What is said below another of the same place: without the source line.
+    pub(super) fn render_again(&self, styled: bool) -> String {
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        let level = if self.warning { Level::WARNING } else { Level::ERROR };
+        let title = level.primary_title(visible::lines(&self.message)).id(self.code);
+        let help = self.help.as_ref().map(|help| Level::HELP.message(visible::lines(help)));
+        renderer.render(&[Group::with_title(title).elements(help)])
+    }
 }
 
 impl Serialize for Diagnostic {

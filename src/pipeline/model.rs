@@ -18,12 +18,40 @@ pub struct Model {
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub stochastic_depth: f64,
+    /// How position embeddings are resampled where images have another size than in pretraining: `dinov2_vits14` alone.
+    #[serde(default, skip_serializing_if = "PositionResampling::is_default")]
+    #[schemars(extend("default" = "scale_factor"))]
+    pub position_resampling: PositionResampling,
 }
 
 impl Model {
     /// An architecture with all else at its default.
     pub fn of(arch: Arch) -> Self {
-        Self { arch, head: Head::default(), stochastic_depth: 0.0 }
+        Self {
+            arch,
+            head: Head::default(),
+            stochastic_depth: 0.0,
+            position_resampling: PositionResampling::default(),
+        }
+    }
+}
+
+/// Bicubic interpolation of position embeddings, in the ways of published code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PositionResampling {
+    /// By a scale factor of (patches + 0.1) / 37: facebookresearch's `dinov2_vits14`.
+    #[default]
+    ScaleFactor,
+    /// To the number of patches: `Dinov2Model` of Hugging Face transformers.
+    Size,
+    /// The same, antialiased: facebookresearch's models with registers, and timm.
+    Antialias,
+}
+
+impl PositionResampling {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -102,6 +130,11 @@ impl Arch {
     /// Whether it has weights for the positions in an image, made for the `image_size` of the model's first stage.
     pub fn has_sized_positions(self) -> bool {
         matches!(self, Self::VitS16 | Self::VitB16)
+    }
+
+    /// Whether it makes the position embeddings for other image sizes from those of pretraining.
+    pub fn resamples_positions(self) -> bool {
+        matches!(self, Self::DinoV2VitS14)
     }
 
     pub fn image_sizes(self) -> ImageSizes {

@@ -178,7 +178,7 @@ pub fn read(path: &Path) -> Result<String, (String, Option<&'static str>)> {
             Refused::TooLarge(_) => {
                 Some("list classes and images in a table with `format = \"csv\"`, not in the pipeline file")
             }
-            Refused::Io(_) => None,
+            Refused::Dangling(_) | Refused::Io(_) => None,
         };
         (refused.to_string(), help)
     })?;

@@ -256,7 +256,8 @@ mod tests {
             "propertyNames",
             "uniqueItems",
         ];
-        const SAYS_NOTHING: [&str; 5] = ["$schema", "default", "description", "title", "x-reserved"];
+        const SAYS_NOTHING: [&str; 6] =
+            ["$schema", "default", "description", "title", "x-renamed", "x-reserved"];
         visit(merged(), "pipeline", &mut |place, fields| {
             for (key, value) in fields {
                 let known = CHECKED.contains(&key.as_str()) || SAYS_NOTHING.contains(&key.as_str());

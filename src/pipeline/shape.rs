@@ -87,6 +87,13 @@ fn image_sizes(draft: &mut Draft, path: &str) {
         let help = "the centre crop is cut from the resized image".to_owned();
         draft.report(draft.place(&format!("{path}.resize")), "conflict", message, help);
     }
+    let is_given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
+    let is_scaled = draft.entries("stage").iter().any(|(_, stage)| stage.get("image_size").is_some());
+    if is_given("resize") && is_given("resize_rounding") && !is_scaled {
+        let place = draft.key(&format!("{path}.resize_rounding"));
+        let message = "`resize_rounding` has no effect: `resize` says the shorter side".to_owned();
+        draft.report(place, "no-effect", message, "remove one of them".to_owned());
+    }
 }
 
 fn model(draft: &mut Draft, path: &str) {
@@ -97,6 +104,12 @@ fn model(draft: &mut Draft, path: &str) {
         let place = draft.key(&format!("{path}.stochastic_depth"));
         let help = "remove `stochastic_depth`, or choose an architecture that is trained with it".to_owned();
         draft.report(place, "no-effect", message, help);
+    }
+    if !model.position_resampling.is_default() && !model.arch.resamples_positions() {
+        let arch = draft.get(&format!("{path}.arch")).and_then(Node::text).unwrap_or_default();
+        let message = format!("`{arch}` does not resample position embeddings");
+        let place = draft.key(&format!("{path}.position_resampling"));
+        draft.report(place, "no-effect", message, "remove `position_resampling`".to_owned());
     }
 }
 

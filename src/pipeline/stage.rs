@@ -142,6 +142,15 @@ pub struct Train {
     pub early_stop: Option<EarlyStop>,
 }
 
+impl Train {
+    /// Whether the parts of labels and teacher in the loss are means by different weights over the batches of an optimizer
+    /// step. What a batch counts in the whole is known at the end of the step alone, so their gradients are kept apart until
+    /// then, and each batch is computed twice.
+    pub fn weighs_teacher_apart(&self) -> bool {
+        self.accumulate > 1 && self.distill.is_some() && self.loss.class_weights().is_some()
+    }
+}
+
 fn default_batch_size() -> usize {
     32
 }

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::data::{Broken, Decode, ImageFolder, Parts, Split, default_image_size};
+use super::data::{
+    Broken, Decode, Grey16, ImageFolder, Parts, ResizeRounding, Split, Transparency,
+    default_exif_orientation, default_image_size,
+};
 use super::normalize::Normalize;
 
 /// A CSV file with a row for each image: its path, and its class or its labels.
@@ -53,6 +56,18 @@ pub struct Csv {
     /// At which size JPEG files are decoded before they are resized.
     #[serde(default)]
     pub decode: Decode,
+    /// Whether photos are turned upright, as the orientation in their EXIF data says.
+    #[serde(default = "default_exif_orientation")]
+    pub exif_orientation: bool,
+    /// What becomes of transparency in PNG files.
+    #[serde(default)]
+    pub transparency: Transparency,
+    /// How grey PNG files of 16 bits become 8 bits.
+    #[serde(default)]
+    pub grey16: Grey16,
+    /// How the shorter side is rounded where it is computed from `image_size`.
+    #[serde(default)]
+    pub resize_rounding: ResizeRounding,
 }
 
 fn default_path_column() -> String {
@@ -63,6 +78,11 @@ impl Csv {
     /// Whether images have any number of labels, rather than one class each.
     pub fn is_multi_label(&self) -> bool {
         self.labels_column.is_some() || self.label_columns.is_some()
+    }
+
+    /// Whether the file itself says which classes or labels there are.
+    pub fn names_classes(&self) -> bool {
+        self.classes.is_some() || self.label_columns.is_some()
     }
 
     pub fn separator(&self) -> &str {
@@ -80,6 +100,10 @@ impl Csv {
             split: self.split.shares(),
             broken: self.broken,
             decode: self.decode,
+            exif_orientation: self.exif_orientation,
+            transparency: self.transparency,
+            grey16: self.grey16,
+            resize_rounding: self.resize_rounding,
         }
     }
 }
@@ -87,6 +111,7 @@ impl Csv {
 /// How the images of a table are parted: by fractions, by a column, or by tables of their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
 pub struct TableSplit {
     /// The share of images (or groups) held out for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
@@ -94,8 +119,8 @@ pub struct TableSplit {
     /// The share of images (or groups) held out for the final test.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
-    /// Demands images of every class (or label) in every part; `false` lets a part lack one.
-    pub stratify: bool,
+    /// Demands an image of every class (or label) in every part; `false` lets a part lack one. It balances nothing.
+    pub require_classes: bool,
     /// Another seed, another split. Independent of the pipeline's seed.
     pub seed: u64,
     /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$` also match at each `/`.
@@ -103,22 +128,22 @@ pub struct TableSplit {
     /// A column that says of each image `train`, `validation` (or `val`, `valid`) or `test`.
     #[schemars(length(min = 1))]
     pub column: Option<String>,
-    /// Tables of the same columns for other parts; all of `file` is for training then.
+    /// Tables of the same columns for other parts; `file` is for training then, and for parts that have a fraction of it.
     pub files: Option<SplitFiles>,
 }
 
 impl Default for TableSplit {
     fn default() -> Self {
-        let Split { validation, test, stratify, seed, group, folders: _ } = Split::default();
-        Self { validation, test, stratify, seed, group, column: None, files: None }
+        let Split { validation, test, require_classes, seed, group, folders: _ } = Split::default();
+        Self { validation, test, require_classes, seed, group, column: None, files: None }
     }
 }
 
 impl TableSplit {
     /// What of it is parted by share.
     pub fn shares(&self) -> Split {
-        let Self { validation, test, stratify, seed, group, .. } = self.clone();
-        Split { validation, test, stratify, seed, group, folders: None }
+        let Self { validation, test, require_classes, seed, group, .. } = self.clone();
+        Split { validation, test, require_classes, seed, group, folders: None }
     }
 
     /// The parts it makes. A column may have any, which only the table itself can tell.
@@ -126,7 +151,11 @@ impl TableSplit {
         match (&self.column, &self.files) {
             (Some(_), _) => Parts { validation: true, test: true },
             (None, Some(files)) => {
-                Parts { validation: files.validation.is_some(), test: files.test.is_some() }
+                let shares = self.shares().parts();
+                Parts {
+                    validation: files.validation.is_some() || shares.validation,
+                    test: files.test.is_some() || shares.test,
+                }
             }
             (None, None) => self.shares().parts(),
         }

@@ -66,9 +66,9 @@ impl Plan {
 
         let mut stages: Vec<Planned> = Vec::new();
         for Draft { name, parents, work, rules, .. } in drafts {
-            let document = work.document().ok_or_else(|| {
-                Error::failed(format!("internal: stage `{name}` was planned without its inputs"))
-            })?;
+            let document = work
+                .document()
+                .ok_or_else(|| Error::bug(format!("stage `{name}` was planned without its inputs")))?;
             let above = parents.iter().map(|parent| (&stages[parent.stage].recipe, parent.file()));
             let recipe = recipe(&document, &above.collect::<Vec<_>>());
             stages.push(Planned { name, parents, work, document, recipe, rules });

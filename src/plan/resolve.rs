@@ -1,14 +1,16 @@
 //! From a checked pipeline to stages whose every name is resolved, or to the list of what cannot be.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::Elsewhere;
-use crate::data::{self, Dataset};
+use crate::data::{self, Dataset, LARGEST_TABLE};
 use crate::model::RuleError;
 use crate::pipeline::{self, Checkpoint, Diagnostic, ImageSizes, Report, Resolved, Stage};
+use crate::regular;
 use crate::stage::{Evaluate, InitWeights, Member, Recognition, Subject, View, Work};
 
 /// How much of the disk may be looked at.
@@ -165,7 +167,11 @@ impl Resolver<'_> {
         if let (Some(file), Some(dataset)) = (listed, dataset) {
             let at = format!("stage.{stage}.verification.pairs");
             let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(file))?;
-            let read = std::fs::read_to_string(&path)
+            let read = regular::read(&path, LARGEST_TABLE)
+                .map_err(io::Error::from)
+                .and_then(|bytes| {
+                    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
+                })
                 .map_err(|error| crate::Error::io("read", &path, error))
                 .and_then(|text| data::read_pairs(&text, dataset, evaluate.split));
             pairs = Some(self.or_diagnose(&at, "pairs", read)?);
@@ -220,7 +226,15 @@ impl Resolver<'_> {
         code: &'static str,
         result: crate::Result<T>,
     ) -> Option<T> {
-        result.map_err(|error| self.diagnose(path, code, error.message, error.hint)).ok()
+        result
+            .map_err(|error| {
+                self.diagnose(path, code, error.message, error.hint);
+                error
+                    .others
+                    .into_iter()
+                    .for_each(|other| self.diagnose(path, code, other.message, other.hint));
+            })
+            .ok()
     }
 
     pub(super) fn diagnose(&mut self, path: &str, code: &'static str, message: String, help: Option<String>) {

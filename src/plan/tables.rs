@@ -1,6 +1,6 @@
 //! Data sets listed in tables, and what only the tables can tell: which parts there are.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
@@ -13,7 +13,11 @@ impl Resolver<'_> {
         let file = self.pipeline.path(&settings.file)?;
         let root = match &settings.root {
             Some(root) => self.pipeline.path(root)?,
-            None => file.parent().map(Path::to_owned).unwrap_or_default(),
+            // Of a bare file name the parent is empty, which is no folder.
+            None => match file.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+                _ => PathBuf::from("."),
+            },
         };
         let mut tables = vec![(Split::Train, file)];
         let files = settings.split.files.iter();

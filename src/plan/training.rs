@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::datasets::UNKNOWN;
+use super::datasets::{UNKNOWN, list};
 use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
 use crate::freeze::ParameterTable;
-use crate::model::{Description, NormMode};
+use crate::model::{Description, NormMode, NormSpec};
 use crate::pipeline::{self, ClassWeights, Data, Head, Loss, Optimizer, suggest};
 use crate::stage::{Subject, Train, View, Work};
 
@@ -45,7 +45,8 @@ impl Resolver<'_> {
         let dataset = self.images(data_name, data);
         self.validation(name, train, dataset.as_deref())?;
         self.loss(name, &train.loss, &subject)?;
-        self.last_batch(name, train, &description, &table, dataset.as_deref())?;
+        self.balanced(name, &train.loss, dataset.as_deref())?;
+        self.last_batch(name, train, &description, &table, &view, dataset.as_deref())?;
         let rules = rules_of(train);
         let teacher = self.teacher(name, train, &subject, &view, above)?;
         let work = Train::new(subject, view, dataset, train.clone(), table, &description, self.pipeline.seed);
@@ -163,29 +164,87 @@ impl Resolver<'_> {
         None
     }
 
-    /// One image alone has no variance: a head's batch normalisation, unlike one over an image's pixels, needs two.
+    /// Balanced weights are shares of training images: scikit-learn, too, has none for a class that no image shows.
+    fn balanced(&mut self, stage: &str, loss: &Loss, dataset: Option<&Dataset>) -> Option<()> {
+        let (weights, key) = match loss {
+            Loss::Bce(loss) => (loss.positive_weights.as_ref(), "positive_weights"),
+            _ => (loss.class_weights(), "class_weights"),
+        };
+        let (Some(ClassWeights::Balanced), Some(dataset)) = (weights, dataset) else { return Some(()) };
+        let counts = dataset.counts();
+        let without =
+            dataset.classes.iter().zip(&counts).filter(|(_, parts)| parts[Split::Train as usize] == 0);
+        let without: Vec<String> = without.map(|(class, _)| class.clone()).collect();
+        if without.is_empty() {
+            return Some(());
+        }
+        let message = format!("no training image shows {}, so there is no balanced weight", list(&without));
+        let help = "add training images, or give every class a weight by name".to_owned();
+        self.diagnose(&format!("stage.{stage}.loss.{key}"), "class-list", message, Some(help));
+        None
+    }
+
+    /// One value alone has no variance: a batch of one image is too small for batch normalisation of vectors, as in a head,
+    /// or of maps that have shrunk to one place.
     fn last_batch(
         &mut self,
         stage: &str,
         train: &pipeline::Train,
         description: &Description,
         table: &ParameterTable,
+        view: &View,
         dataset: Option<&Dataset>,
     ) -> Option<()> {
-        let mut norms = description.norms.iter().zip(&table.last().norms);
-        let sensitive =
-            norms.any(|(norm, mode)| *mode == NormMode::Training && description.in_head(norm.weight));
         let images = dataset.map_or(0, |dataset| dataset.split(Split::Train).len());
-        if !sensitive || images % train.batch_size != 1 % train.batch_size || images == 0 {
+        if images % train.batch_size != 1 % train.batch_size || images == 0 {
             return Some(());
         }
-        let message = format!(
-            "of {images} images the last batch has one, and the head's batch normalisation needs two"
-        );
+        let image_size = view.0.image_size;
+        let norms = description.norms.iter().zip(&table.last().norms);
+        let sensitive =
+            norms.filter(|(norm, mode)| **mode == NormMode::Training && norm.values(image_size) == 1);
+        let sensitive: Vec<&NormSpec> = sensitive.map(|(norm, _)| norm).collect();
+        let Some(first) = sensitive.first() else { return Some(()) };
+        let batch = match train.batch_size {
+            1 => "each batch has one image".to_owned(),
+            _ => format!("of {images} images the last batch has one"),
+        };
+        let others = match sensitive.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        let message = match first.stride {
+            None => format!("{batch}, and the head's batch normalisation needs two"),
+            Some(_) => format!(
+                "{batch}, and batch normalisation needs two values of each channel: at an `image_size` of {image_size} the \
+                 maps of `{}`{others} are 1 × 1",
+                first.name
+            ),
+        };
         let better = (train.batch_size + 1..=images + 1).find(|size| images % size != 1);
-        let help = better.map_or("add images".to_owned(), |size| format!("take `batch_size = {size}`"));
-        self.diagnose(&format!("stage.{stage}.batch_size"), "batch-of-one", message, Some(help));
+        let size = better.map(|size| format!("take `batch_size = {size}`"));
+        let mut cures = vec![size.unwrap_or_else(|| "add images".to_owned())];
+        // Larger images help where all that is too small are maps.
+        let strides = sensitive.iter().map(|norm| norm.stride).collect::<Option<Vec<_>>>();
+        let larger = strides.and_then(|strides| strides.into_iter().max());
+        cures.extend(larger.map(|stride| format!("an `image_size` above {stride}")));
+        // The running statistics of pretrained layers are worth something, those of a fresh head are not.
+        cures.extend(first.stride.map(|_| "`batch_norm = \"eval\"`".to_owned()));
+        self.diagnose(
+            &format!("stage.{stage}.batch_size"),
+            "batch-of-one",
+            message,
+            Some(alternatives(&cures)),
+        );
         None
+    }
+}
+
+/// `a, b or c`.
+fn alternatives(all: &[String]) -> String {
+    match all {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        all => all.concat(),
     }
 }
 

@@ -1,19 +1,51 @@
-//! Runs side by side: what each took and came to, runs that differ in their seed alone as one.
+//! Runs side by side: what each took and came to, runs that differ in averaged settings alone as one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::text::count;
+use crate::cells;
 
 /// Runs to be compared, in the order they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Overlay {
     pub title: String,
     pub groups: Vec<RunGroup>,
+    /// The settings whose values are averaged, as dotted paths.
+    pub averaged_over: Vec<String>,
 }
 
-/// Runs that differ in nothing but their seed.
+/// The images that a metric was measured on. A run is chosen by its validation metrics; the test is for the one chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    Train,
+    Validation,
+    #[default]
+    Test,
+}
+
+impl Part {
+    /// The part that an evaluation's `split` names; `test` where it names none.
+    pub fn named(split: Option<&str>) -> Self {
+        match split {
+            Some("train") => Self::Train,
+            Some("validation") => Self::Validation,
+            _ => Self::Test,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Runs that differ in nothing but averaged settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunGroup {
     pub label: String,
@@ -25,8 +57,10 @@ pub struct RunGroup {
     pub seconds: Option<Measure>,
     /// The most memory of the process while its stages were computed; it differs from machine to machine.
     pub memory_bytes: Option<Measure>,
-    /// By stage and metric: `test/accuracy`.
+    /// By stage and metric: `test/accuracy`, or `finetune/validation_accuracy` of the best epoch of a train stage.
     pub metrics: BTreeMap<String, Measure>,
+    /// The images that each of them was measured on.
+    pub parts: BTreeMap<String, Part>,
 }
 
 /// One run of a group.
@@ -41,6 +75,7 @@ pub struct ComparedRun {
     pub seconds: Option<f64>,
     pub memory_bytes: Option<u64>,
     pub metrics: BTreeMap<String, f64>,
+    pub parts: BTreeMap<String, Part>,
     /// The epochs of its last train stage and of those above it, counted on: validation accuracy, or training
     /// accuracy where nothing was held out.
     pub curve: Vec<[f64; 2]>,
@@ -108,6 +143,7 @@ impl RunGroup {
         let metrics = names.map(|name| (name.clone(), measure(&|run| run.metrics.get(&name).copied())));
         Self {
             metrics: metrics.filter_map(|(name, measure)| Some((name, measure?))).collect(),
+            parts: runs.iter().flat_map(|run| run.parts.clone()).collect(),
             seconds: measure(&|run| run.seconds),
             memory_bytes: measure(&|run| Some(run.memory_bytes? as f64)),
             trainable_parameters: parameters.map(|(trainable, _)| trainable),
@@ -126,23 +162,28 @@ pub struct Column {
     pub values: Vec<Option<Measure>>,
     /// Whether the machine decides it: two runs of one pipeline differ here.
     pub of_machine: bool,
+    /// Whether it was measured on test images, which are not for choosing between runs.
+    pub of_test: bool,
 }
 
 /// The metrics that are shown where a stage has them, those before that say the most; all are in the document.
-static SHOWN: [(&str, Unit); 7] = [
+static SHOWN: [(&str, Unit); 10] = [
+    ("/validation_accuracy", PERCENT),
+    ("/validation_map", PLAIN),
     ("/accuracy", PERCENT),
     ("/mean_average_precision", PLAIN),
     ("verification.auc", PLAIN),
     ("identification.rank1", PERCENT),
     ("/micro_f1", PLAIN),
     ("/macro_f1", PLAIN),
+    ("/validation_loss", PLAIN),
     ("/loss", PLAIN),
 ];
-/// The most columns of metrics.
+/// The most columns of metrics for choosing, and the most of the test.
 const METRIC_COLUMNS: usize = 4;
 
 impl Overlay {
-    /// The columns of the table, after the label: runs, parameters, metrics, time and memory.
+    /// The columns of the table, after the label: runs, parameters, metrics for choosing, time, memory, and the test.
     pub fn columns(&self) -> Vec<Column> {
         let shown = |value: Option<u64>| value.map(count).unwrap_or_default();
         let alone = |value: Option<u64>| value.and_then(|value| Measure::of(&[value as f64]));
@@ -151,19 +192,35 @@ impl Overlay {
             cells: self.groups.iter().map(|group| shown(value(group))).collect(),
             values: self.groups.iter().map(|group| alone(value(group))).collect(),
             of_machine: false,
+            of_test: false,
         };
         let mut columns = vec![
             plain("runs", |group| Some(group.runs.len() as u64)),
             plain("trainable", |group| group.trainable_parameters),
             plain("parameters", |group| group.parameters),
         ];
-        columns.extend(self.shown_metrics().into_iter().map(|(name, unit)| {
-            let heading = name.replace("verification.", "").replace("identification.", "").replace('/', " ");
+        let of_metric = |(name, unit): (String, &'static Unit)| {
+            let heading = name.replace("verification.", "").replace("identification.", "");
+            let heading = heading.replace("/validation_", " validation ").replace('/', " ");
             self.measured(&heading, false, |group| group.metrics.get(&name).copied(), unit)
-        }));
+        };
+        columns.extend(self.shown_metrics(false).into_iter().map(of_metric));
         columns.push(self.measured("time", true, |group| group.seconds, &SECONDS));
         columns.push(self.measured("memory", true, |group| group.memory_bytes, &MEBIBYTES));
+        let of_test = self.shown_metrics(true).into_iter().map(of_metric);
+        columns.extend(of_test.map(|column| Column { of_test: true, ..column }));
         columns
+    }
+
+    /// What a reader of the table should know, where it has columns of both kinds.
+    pub fn advice(&self) -> Option<&'static str> {
+        let columns = self.columns();
+        let has = |of_test: bool| {
+            columns.iter().any(|column| column.of_test == of_test && column.name.contains(' '))
+        };
+        (has(true) && has(false) && self.groups.len() > 1).then_some(
+            "choose by the validation columns: a test result that was used to choose is no longer a test",
+        )
     }
 
     fn measured(
@@ -175,28 +232,35 @@ impl Overlay {
     ) -> Column {
         let values: Vec<Option<Measure>> = self.groups.iter().map(value).collect();
         let cell = |value: &Option<Measure>| value.map_or_else(String::new, |value| value.text(unit));
-        Column { name: name.to_owned(), cells: values.iter().map(cell).collect(), values, of_machine }
+        Column {
+            name: name.to_owned(),
+            cells: values.iter().map(cell).collect(),
+            values,
+            of_machine,
+            of_test: false,
+        }
     }
 
-    /// The metrics of the table, accuracies first.
-    fn shown_metrics(&self) -> Vec<(String, &'static Unit)> {
-        let mut names: Vec<&String> = self.groups.iter().flat_map(|group| group.metrics.keys()).collect();
-        names.sort();
-        names.dedup();
-        let mut ranked: Vec<(usize, &String)> = names
-            .into_iter()
-            .filter_map(|name| Some((SHOWN.iter().position(|(shown, _)| name.ends_with(shown))?, name)))
-            .collect();
+    /// The metrics of the table measured on test images, or on others; accuracies first. A train stage has few columns
+    /// of its own: the last ones are what a run ends with.
+    fn shown_metrics(&self, of_test: bool) -> Vec<(String, &'static Unit)> {
+        let is_of_test = |name: &String| {
+            self.groups.iter().any(|group| group.parts.get(name).copied().unwrap_or_default() == Part::Test)
+        };
+        let names: BTreeSet<&String> = self.groups.iter().flat_map(|group| group.metrics.keys()).collect();
+        let rank = |name: &&String| SHOWN.iter().position(|(shown, _)| name.ends_with(shown));
+        let of_part = names.into_iter().filter(|name| is_of_test(name) == of_test);
+        let mut ranked: Vec<(usize, &String)> =
+            of_part.filter_map(|name| Some((rank(&name)?, name))).collect();
         ranked.sort();
-        let shown = ranked.into_iter().take(METRIC_COLUMNS);
-        shown.map(|(rank, name)| (name.clone(), &SHOWN[rank].1)).collect()
+        ranked.into_iter().take(METRIC_COLUMNS).map(|(rank, name)| (name.clone(), &SHOWN[rank].1)).collect()
     }
 }
 
 /// The table as CSV: mean, standard deviation and number of runs of everything, metrics not shown included.
 pub fn overlay_csv(overlay: &Overlay) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["runs", "measure", "mean", "sd", "n"]).expect(IN_MEMORY);
+    writer.write_record(["runs", "measure", "mean", "sd", "n", "part"]).expect(IN_MEMORY);
     for group in &overlay.groups {
         let alone = |value: Option<u64>| value.and_then(|value| Measure::of(&[value as f64]));
         let own = [
@@ -209,7 +273,9 @@ pub fn overlay_csv(overlay: &Overlay) -> String {
         for (name, measure) in own.into_iter().chain(metrics) {
             let Some(Measure { mean, sd, n }) = measure else { continue };
             let sd = sd.map(|sd| sd.to_string()).unwrap_or_default();
-            let row = [&group.label, name, &mean.to_string(), &sd, &n.to_string()];
+            let part = group.parts.get(name).map_or("", |part| part.name());
+            let [label, name] = [group.label.as_str(), name].map(cells::text);
+            let row = [&*label, &*name, &mean.to_string(), &sd, &n.to_string(), part];
             writer.write_record(row).expect(IN_MEMORY);
         }
     }
@@ -223,8 +289,14 @@ mod tests {
     use super::*;
 
     fn run(seed: u64, accuracy: f64) -> ComparedRun {
-        let metrics = BTreeMap::from([("test/accuracy".to_owned(), accuracy), ("test/odd".to_owned(), 1.0)]);
-        ComparedRun { seed, metrics, curve: vec![[1.0, accuracy]], ..ComparedRun::default() }
+        let measured = [
+            ("test/accuracy", accuracy, Part::Test),
+            ("test/odd", 1.0, Part::Test),
+            ("fit/validation_accuracy", accuracy / 2.0, Part::Validation),
+        ];
+        let metrics = measured.iter().map(|(name, value, _)| ((*name).to_owned(), *value)).collect();
+        let parts = measured.iter().map(|(name, _, part)| ((*name).to_owned(), *part)).collect();
+        ComparedRun { seed, metrics, parts, curve: vec![[1.0, accuracy]], ..ComparedRun::default() }
     }
 
     #[test]
@@ -238,13 +310,22 @@ mod tests {
         let overlay = Overlay {
             title: "t".into(),
             groups: vec![group, RunGroup::new("b".into(), vec![run(1, 0.5)], None)],
+            averaged_over: vec!["seed".into()],
         };
         let columns = overlay.columns();
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        assert_eq!(names, ["runs", "trainable", "parameters", "test accuracy", "time", "memory"]);
-        assert_eq!(columns[3].cells, ["80.0 ± 10.0\u{a0}%", "50.0\u{a0}%"]);
+        assert_eq!(
+            names,
+            ["runs", "trainable", "parameters", "fit validation accuracy", "time", "memory", "test accuracy"]
+        );
+        assert_eq!(columns[3].cells, ["40.0 ± 5.0\u{a0}%", "25.0\u{a0}%"]);
+        assert_eq!(columns[6].cells, ["80.0 ± 10.0\u{a0}%", "50.0\u{a0}%"]);
+        assert!(columns[6].of_test && !columns[3].of_test && overlay.advice().is_some());
         assert_eq!(columns[1].cells, ["10", ""]);
         let csv = overlay_csv(&overlay);
-        assert!(csv.contains("b,test/accuracy,0.5,,1\n") && csv.contains("a,test/odd,1,0,3\n"), "{csv}");
+        assert!(
+            csv.contains("b,test/accuracy,0.5,,1,test\n") && csv.contains("a,test/odd,1,0,3,test\n"),
+            "{csv}"
+        );
     }
 }

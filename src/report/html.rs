@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::data::{ReportData, StageReport};
+use super::decline::Decline;
 use super::html_stage::{key_result, stage_card};
 use super::text::count;
 use crate::digest::Difference;
@@ -11,6 +12,7 @@ use crate::visible;
 
 /// Renders the report. Equal data give equal bytes.
 pub fn report_html(data: &ReportData) -> String {
+    let declines = Decline::all(&data.stages);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -24,9 +26,9 @@ pub fn report_html(data: &ReportData) -> String {
             body {
                 main {
                     (header(data))
-                    (overview(&data.stages))
+                    (overview(&data.stages, &declines))
                     @if let Some(differences) = &data.changes { (changes(differences)) }
-                    @for stage in &data.stages { (stage_card(stage)) }
+                    @for stage in &data.stages { (stage_card(stage, decline_of(stage, &declines))) }
                     (pipeline(data))
                 }
             }
@@ -47,8 +49,12 @@ fn header(data: &ReportData) -> Markup {
     }
 }
 
+fn decline_of<'a>(stage: &StageReport, declines: &'a [Decline]) -> Option<&'a Decline> {
+    declines.iter().find(|decline| decline.stage == stage.name)
+}
+
 /// All stages at a glance, each leading to its card.
-fn overview(stages: &[StageReport]) -> Markup {
+fn overview(stages: &[StageReport], declines: &[Decline]) -> Markup {
     html! {
         section.card {
             div.scroll {
@@ -69,7 +75,12 @@ fn overview(stages: &[StageReport]) -> Markup {
                                 }
                                 None => { td {} td {} }
                             }
-                            td.result { (key_result(stage)) }
+                            td.result {
+                                (key_result(stage))
+                                @if let Some(decline) = decline_of(stage, declines) {
+                                    " " span style="color: var(--bad)" { "(below " (decline.source) ")" }
+                                }
+                            }
                         }
                     }
                 }

@@ -4,6 +4,7 @@ use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::data::{ParameterCounts, StageReport};
+use super::decline::Decline;
 use super::html::{anchor, links, plain};
 use super::tables::HistoryRow;
 use super::text::{count, joining, number, percent, significant};
@@ -15,7 +16,7 @@ pub(super) const OPEN_ROWS: usize = 25;
 /// How many mistakes are shown.
 const MISTAKES: usize = 12;
 
-pub(super) fn stage_card(stage: &StageReport) -> Markup {
+pub(super) fn stage_card(stage: &StageReport, decline: Option<&Decline>) -> Markup {
     html! {
         section.card id=(anchor(&stage.name)) {
             div.row {
@@ -23,6 +24,7 @@ pub(super) fn stage_card(stage: &StageReport) -> Markup {
                 span.tag { (stage.kind) }
                 @if !stage.sources().is_empty() { span.muted { "from " (stage.sources().join(", ")) } }
             }
+            @if let Some(decline) = decline { (declined(decline)) }
             @if let Some(training) = &stage.training {
                 (epoch_tiles(training.best.as_ref().unwrap_or(&training.last), training.last.epoch))
                 (parameters(&training.parameters))
@@ -41,6 +43,16 @@ pub(super) fn stage_card(stage: &StageReport) -> Markup {
             (mistakes(stage))
             (settings(&stage.settings))
             (links(&stage.files))
+        }
+    }
+}
+
+/// That the stage ends below its source, and why that may be.
+fn declined(decline: &Decline) -> Markup {
+    html! {
+        p { b style="color: var(--bad)" { "Ends " (decline.headline().replace('`', "")) "." } }
+        @if !decline.causes.is_empty() {
+            ul { @for cause in &decline.causes { li { (cause.replace('`', "")) } } }
         }
     }
 }

@@ -4,10 +4,12 @@
 //! results alone: no clock, no path, no font of the machine, so that equal results give equal bytes.
 
 mod axis;
+pub mod code_paths;
 mod comparison;
 mod confusion;
 mod curves;
 mod data;
+mod decline;
 mod html;
 mod html_labels;
 mod html_recognition;
@@ -22,10 +24,11 @@ mod svg;
 mod tables;
 mod text;
 
-pub use comparison::{Column, ComparedRun, Measure, Overlay, RunGroup, overlay_csv};
+pub use comparison::{Column, ComparedRun, Measure, Overlay, Part, RunGroup, overlay_csv};
 pub use confusion::confusion_matrix;
 pub use curves::curves;
 pub use data::{BatchNormCounts, ParameterCounts, Recognition, ReportData, StageReport, Training};
+pub use decline::Decline;
 pub use html::report_html;
 pub use lr_curve::lr_curve;
 pub use overlay::overlay;
@@ -41,8 +44,3 @@ pub use tables::{
     read_predictions,
 };
 pub use text::{count, joining, number, percent, plainly};
-
-/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-pub const VERSIONS: &[(&str, u32)] = &[("pictures", 1)];
-/// Those of evaluations that compare embeddings.
-pub const RECOGNITION_VERSIONS: &[(&str, u32)] = &[("recognition_pictures", 1)];

@@ -85,6 +85,12 @@ fn rows(svg: &mut Svg, data: &Overlay, columns: &[Column]) {
         let left = BARS[0] + room * place as f64;
         // A stage, and below it what was measured.
         let (above, below) = column.name.split_once(' ').unwrap_or(("", &column.name));
+        // The test is set apart: it is not for choosing between runs.
+        if column.of_test && (place == 0 || !columns[place - 1].of_test) {
+            let x = left - GAP / 2.0;
+            let bottom = ROWS + ROW * data.groups.len() as f64 - 8.0;
+            svg.line([x, ROWS - 42.0], [x, bottom], Stroke::new(Paint::Axis, 1.0));
+        }
         for (line, y) in [(above, ROWS - 30.0), (below, ROWS - 15.0)] {
             svg.text_with_title([left, y], &fit(line, 12.0, room - GAP / 2.0), Some(&column.name), heading);
         }
@@ -146,7 +152,7 @@ mod tests {
     #[test]
     fn draws_a_line_for_each_run_and_a_row_for_each_group() {
         let groups = vec![group("arch=resnet18", &[0.8, 0.9]), group("arch=<lite>", &[0.7])];
-        let text = overlay(&Overlay { title: "turtles".into(), groups }).document();
+        let text = overlay(&Overlay { title: "turtles".into(), groups, ..Overlay::default() }).document();
         assert_eq!(text.matches("<polyline").count(), 3);
         assert!(text.contains("arch=resnet18 (n = 2)") && text.contains("arch=&lt;lite&gt;"), "{text}");
         assert!(text.contains("85.0 ± 7.1\u{a0}%") && text.contains(">–<"), "{text}");
@@ -156,7 +162,7 @@ mod tests {
     fn runs_without_results_are_a_picture_too() {
         let empty = RunGroup::new("a".into(), vec![ComparedRun::default()], None);
         for groups in [vec![], vec![empty]] {
-            let text = overlay(&Overlay { title: "t".into(), groups }).document();
+            let text = overlay(&Overlay { title: "t".into(), groups, ..Overlay::default() }).document();
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
         }
     }

@@ -2,10 +2,15 @@
 
 use maud::{DOCTYPE, PreEscaped, html};
 
-use super::comparison::Overlay;
+use super::comparison::{Column, Overlay};
 use super::overlay::overlay;
 use super::text::percent;
 use crate::visible;
+
+/// Columns of the test are set apart: they are not for choosing.
+fn aside(column: &Column) -> Option<&'static str> {
+    column.of_test.then_some("border-left: 1px solid var(--line); color: var(--muted)")
+}
 
 /// Renders the page. Equal data give equal bytes.
 pub fn overlay_html(data: &Overlay) -> String {
@@ -30,18 +35,20 @@ pub fn overlay_html(data: &Overlay) -> String {
                         div.picture { (PreEscaped(overlay(data).inline())) }
                         div.scroll {
                             table.wide {
-                                tr { th {} @for column in &columns { th.number { (column.name) } } }
+                                tr { th {} @for column in &columns { th.number style=[aside(column)] { (column.name) } } }
                                 @for (index, group) in data.groups.iter().enumerate() {
                                     tr {
                                         td.name { (group.label) }
-                                        @for column in &columns { td.number { (column.cells[index]) } }
+                                        @for column in &columns { td.number style=[aside(column)] { (column.cells[index]) } }
                                     }
                                 }
                             }
                         }
                         p.muted {
-                            "Mean ± sample standard deviation over runs that differ in their seed alone. Time and memory are this machine\u{2019}s; all else follows from the results."
+                            "Mean ± sample standard deviation over runs that differ only in " (data.averaged_over.join(", "))
+                            ". Time and memory are those of this machine; everything else follows from the results."
                         }
+                        @if let Some(advice) = data.advice() { p.muted { "How to read it: " (advice) "." } }
                     }
                     section.card {
                         h2 { "Runs" }

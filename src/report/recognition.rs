@@ -8,6 +8,7 @@ use super::plot::{Plot, logarithmic_shares, shares};
 use super::svg::{Anchor, Font, Paint, Stroke, Svg};
 use super::tables::{IN_MEMORY, text, unreadable};
 use super::text::{percent, significant};
+use crate::cells;
 use crate::error::Result;
 use crate::metrics::{RocPoint, Verification};
 
@@ -142,13 +143,21 @@ pub fn read_matches(text: &str) -> Result<Vec<f64>> {
 pub fn hard_pairs_csv(pairs: &[HardPair]) -> String {
     let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     writer.write_record(["risk", "similarity", "first", "second"]).expect(IN_MEMORY);
-    pairs.iter().for_each(|pair| writer.serialize(pair).expect(IN_MEMORY));
+    for HardPair { risk, similarity, first, second } in pairs {
+        let fields = (risk, similarity, cells::text(first), cells::text(second));
+        writer.serialize(fields).expect(IN_MEMORY);
+    }
     text(writer)
 }
 
 /// Reads what [`hard_pairs_csv`] wrote.
 pub fn read_hard_pairs(text: &str) -> Result<Vec<HardPair>> {
-    csv::Reader::from_reader(text.as_bytes()).deserialize().map(|row| row.map_err(unreadable)).collect()
+    let read = |row: csv::Result<HardPair>| {
+        let HardPair { risk, similarity, first, second } = row.map_err(unreadable)?;
+        let [first, second] = [first, second].map(|cell| cells::name(&cell).to_owned());
+        Ok(HardPair { risk, similarity, first, second })
+    };
+    csv::Reader::from_reader(text.as_bytes()).deserialize().map(read).collect()
 }
 
 #[cfg(test)]
@@ -188,8 +197,9 @@ mod tests {
         );
         let found = [1.0 / 3.0, 1.0];
         assert_eq!(read_matches(&match_csv(&found)).unwrap(), found);
-        let (first, second) = ("a,b/1.jpg".to_owned(), "c/2.jpg".to_owned());
+        let (first, second) = ("a,b/1.jpg".to_owned(), "=c/2.jpg".to_owned());
         let pairs = [HardPair { risk: "false accept".to_owned(), similarity: 0.1, first, second }];
+        assert!(hard_pairs_csv(&pairs).ends_with("false accept,0.1,\"a,b/1.jpg\",'=c/2.jpg\n"));
         assert_eq!(read_hard_pairs(&hard_pairs_csv(&pairs)).unwrap(), pairs);
         assert!(read_roc("threshold\nx\n").is_err());
     }

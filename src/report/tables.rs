@@ -1,9 +1,13 @@
 //! The tables of a run directory as CSV, written and read back without losing a bit.
 //!
-//! Numbers are the shortest that read back as the same float; a value that does not exist is an empty field.
+//! Numbers are the shortest that read back as the same float; a value that does not exist is an empty field. Names go
+//! through [`cells`].
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cells;
 use crate::data::LABELS_BETWEEN;
 use crate::error::{Error, Result};
 use crate::metrics::{Classification, LabelMetrics, MultiLabel};
@@ -81,11 +85,12 @@ pub fn read_history(text: &str) -> Result<Vec<HistoryRow>> {
 /// Rows are the true classes, columns the predicted ones.
 pub fn confusion_csv(metrics: &Classification) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let names = metrics.per_class.iter().map(|class| class.class.as_str());
-    writer.write_record(std::iter::once("true/predicted").chain(names.clone())).expect(IN_MEMORY);
+    let names = metrics.per_class.iter().map(|class| cells::text(&class.class));
+    let header = names.clone().map(Cow::into_owned);
+    writer.write_record(std::iter::once("true/predicted".to_owned()).chain(header)).expect(IN_MEMORY);
     for (name, row) in names.zip(&metrics.confusion_matrix) {
         let counts = row.iter().map(u64::to_string);
-        writer.write_record(std::iter::once(name.to_owned()).chain(counts)).expect(IN_MEMORY);
+        writer.write_record(std::iter::once(name.into_owned()).chain(counts)).expect(IN_MEMORY);
     }
     text(writer)
 }
@@ -97,7 +102,9 @@ pub fn labels_csv(metrics: &MultiLabel) -> String {
     writer.write_record(header).expect(IN_MEMORY);
     for label in &metrics.per_class {
         let LabelMetrics { class, precision, recall, f1, average_precision, support } = label;
-        writer.serialize((class, support, precision, recall, f1, average_precision)).expect(IN_MEMORY);
+        writer
+            .serialize((cells::text(class), support, precision, recall, f1, average_precision))
+            .expect(IN_MEMORY);
     }
     text(writer)
 }
@@ -106,7 +113,7 @@ pub fn labels_csv(metrics: &MultiLabel) -> String {
 pub fn files_csv<'a>(files: impl IntoIterator<Item = &'a str>) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["file"]).expect(IN_MEMORY);
-    files.into_iter().for_each(|file| writer.write_record([file]).expect(IN_MEMORY));
+    files.into_iter().for_each(|file| writer.write_record([&*cells::text(file)]).expect(IN_MEMORY));
     text(writer)
 }
 
@@ -117,7 +124,8 @@ pub fn predictions_csv(classes: &[String], predictions: &[Prediction]) -> String
     let columns = classes.iter().map(|class| format!("probability {class}"));
     writer.write_record(header.chain(columns)).expect(IN_MEMORY);
     for row in predictions {
-        let fields = (&row.file, &row.label, &row.predicted, &row.probabilities);
+        let [file, label, predicted] = [&row.file, &row.label, &row.predicted].map(|name| cells::text(name));
+        let fields = (file, label, predicted, &row.probabilities);
         writer.serialize(fields).expect(IN_MEMORY);
     }
     text(writer)
@@ -127,6 +135,7 @@ pub fn predictions_csv(classes: &[String], predictions: &[Prediction]) -> String
 pub fn read_predictions(text: &str) -> Result<Vec<Prediction>> {
     let read = |row: csv::Result<(String, String, String, Vec<f32>)>| {
         let (file, label, predicted, probabilities) = row.map_err(unreadable)?;
+        let [file, label, predicted] = [file, label, predicted].map(|cell| cells::name(&cell).to_owned());
         Ok(Prediction { file, label, predicted, probabilities })
     };
     csv::Reader::from_reader(text.as_bytes()).deserialize().map(read).collect()

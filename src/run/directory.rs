@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::RunRecord;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::store::{Finished, Store, disk};
+use crate::store::{Finished, Store, disk, lock};
 
 pub(super) const PLAN: &str = "plan.json";
 pub(super) const EVENTS: &str = "events.jsonl";
 pub(super) const LOG: &str = "log.txt";
 pub(super) const LATEST: &str = "latest";
 const PIPELINE: &str = "pipeline.toml";
-const RESOLVED: &str = "resolved.toml";
+pub(super) const RESOLVED: &str = "resolved.toml";
 const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state";
 const STAGES: &str = "stages";
@@ -173,7 +173,7 @@ impl RunDirectory {
 
     /// Whether a process is at work in it: whoever is holds the lock of `events.jsonl`.
     pub fn is_live(&self) -> bool {
-        disk::is_locked(&self.path.join(EVENTS))
+        lock::is_held(&self.path.join(EVENTS))
     }
 
     /// The folder of a stage, for files that grow while it runs; [`RunDirectory::materialize`] replaces them.
@@ -196,12 +196,7 @@ impl RunDirectory {
         let mut changed = false;
         for (name, digest) in &finished.files {
             let target = folder.join(name);
-            let there = target.is_file()
-                && store
-                    .inputs()
-                    .digests(std::slice::from_ref(&target))
-                    .is_ok_and(|found| found == [*digest]);
-            if !there {
+            if !is_there(store, &target, digest) {
                 disk::duplicate(&finished.dir.join(name), &target)?;
                 changed = true;
             }
@@ -211,6 +206,12 @@ impl RunDirectory {
             disk::sync_folder(&folder).map_err(|error| Error::io("write", &folder, error))?;
         }
         Ok(())
+    }
+
+    /// Whether a stage's folder has its finished files, byte for byte.
+    pub(super) fn has(&self, store: &Store, stage: &str, finished: &Finished) -> bool {
+        let folder = self.stage(stage);
+        finished.files.iter().all(|(name, digest)| is_there(store, &folder.join(name), digest))
     }
 
     /// Ends a run whose stages are all materialised: removes what an earlier one left in its place, and writes the
@@ -249,6 +250,11 @@ impl RunDirectory {
         let manifest: Manifest = disk::read_json(&self.path.join(MANIFEST))?;
         Ok(manifest.files)
     }
+}
+
+fn is_there(store: &Store, file: &Path, digest: &Digest) -> bool {
+    let found = || store.inputs().digests(&[file.to_owned()]);
+    file.is_file() && found().is_ok_and(|found| found == [*digest])
 }
 
 /// Removes the files below a folder that are not to stay, every link, and folders left empty.

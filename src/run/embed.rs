@@ -9,11 +9,13 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::Predictor;
 use crate::autograd::Value;
+use crate::cells;
 use crate::data;
 use crate::device::placed;
 use crate::error::{Error, Result};
 use crate::model::Pass;
 use crate::stage::INFERENCE_BATCH;
+use crate::store;
 
 /// Embeddings with the files they are of.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,7 +69,7 @@ pub fn image_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
-        let (images, _) = data::files(path, "")?;
+        let images = data::images_below(path)?;
         if images.is_empty() {
             return Err(Error::usage(format!("`{}` has no JPEG or PNG file", path.display())));
         }
@@ -98,13 +100,13 @@ impl Embedded {
                 .hint("end its name in one of these"));
             }
         };
-        std::fs::write(path, bytes).map_err(|error| Error::io("write", path, error).as_usage())
+        store::write_output(path, &bytes).map(drop)
     }
 
     /// One tensor `embeddings` [N, D], and the files as a JSON list in the metadata `defrost.files`.
     fn safetensors(&self) -> Result<Vec<u8>> {
         let bytes: Vec<u8> = self.rows.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
-        let internal = |error: String| Error::failed(format!("internal: cannot write embeddings: {error}"));
+        let internal = |error: String| Error::bug(format!("cannot write embeddings: {error}"));
         let shape = vec![self.rows.len(), self.dimension()];
         let tensor =
             TensorView::new(Dtype::F32, shape, &bytes).map_err(|error| internal(error.to_string()))?;
@@ -115,16 +117,16 @@ impl Embedded {
             .map_err(|error| internal(error.to_string()))
     }
 
-    /// A row for each file: its name, then its numbers, which read back to the bit.
+    /// A row for each file: its name as text, then its numbers, which read back to the bit.
     fn csv(&self) -> Result<Vec<u8>> {
-        let failed = |error: String| Error::failed(format!("internal: cannot write embeddings: {error}"));
+        let failed = |error: String| Error::bug(format!("cannot write embeddings: {error}"));
         let mut writer = csv::Writer::from_writer(Vec::new());
         let columns = (0..self.dimension()).map(|place| format!("embedding {place}"));
         writer
             .write_record(std::iter::once("file".to_owned()).chain(columns))
             .map_err(|error| failed(error.to_string()))?;
         for (file, row) in self.files.iter().zip(&self.rows) {
-            writer.serialize((file, row)).map_err(|error| failed(error.to_string()))?;
+            writer.serialize((cells::text(file), row)).map_err(|error| failed(error.to_string()))?;
         }
         writer.into_inner().map_err(|error| failed(error.to_string()))
     }

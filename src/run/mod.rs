@@ -6,6 +6,7 @@
 
 mod broken;
 mod compare;
+mod complete;
 mod directory;
 mod earlier;
 mod embed;
@@ -18,6 +19,8 @@ mod predict;
 mod record;
 mod recorder;
 mod request;
+mod results;
+mod runner;
 mod selection;
 #[cfg(test)]
 mod tests;
@@ -31,10 +34,10 @@ pub use embed::{Embedded, image_files};
 pub use execute::execute;
 pub use garbage::{Garbage, Survey, free, survey};
 pub use locate::{all_runs, resolve_run, resolve_runs, runs_root, runs_root_from};
-pub use overlay::overlay;
-pub use overview::{Failure, Monitored, RunSummary, StageSummary, list, summarize};
-pub use predict::{Prediction, Predictor};
+pub use overlay::{Averaged, overlay};
+pub use overview::{Failure, Monitored, RunSummary, StageSummary, StepProgress, list, summarize};
+pub use predict::{Prediction, Predictor, Wanted};
 pub use record::{RunRecord, StageRecord};
 pub use recorder::{Recorder, happened};
-pub use request::{Options, StageSummary as Done, Summary, Texts};
+pub use request::{Ended, Options, StageSummary as Done, Summary, Texts};
 pub use verify::{FrozenProof, Problem, Verification, verify};

@@ -51,8 +51,25 @@ pub struct StageSummary {
     pub seconds: Option<f64>,
     /// Epochs done, and to do.
     pub epochs: Option<(u32, u32)>,
+    /// How far it is within an epoch, or with the features of its frozen layers. Only while it runs.
+    pub step: Option<StepProgress>,
     pub monitor: Option<Monitored>,
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// How far a stage is in what it does now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepProgress {
+    /// `step`, or `features` while the output of the frozen layers is computed once for each image.
+    pub of: &'static str,
+    /// From 1; images where `of` is `features`.
+    pub done: u64,
+    pub all: u64,
+    pub images_per_second: f64,
+    /// Of the whole stage; unknown while features are computed.
+    pub seconds_left: Option<f64>,
+    /// When this was so: a run records a step every few seconds.
+    pub time: String,
 }
 
 /// The monitored metric where it was best.
@@ -144,24 +161,50 @@ fn progress(name: &str, kind: &str, state: State, events: &[(String, Event)]) ->
         status: "waiting",
         seconds: None,
         epochs: None,
+        step: None,
         monitor: None,
         metrics: BTreeMap::new(),
     };
-    for (_, event) in events {
+    for (time, event) in events {
         match event {
             Event::StageStarted { stage, .. } if stage == name => summary.status = unfinished,
-            Event::Step { stage, epoch, epochs, .. } if stage == name => {
+            Event::Step { stage, epoch, epochs, step, steps, images_per_second, seconds_left, .. }
+                if stage == name =>
+            {
                 summary.epochs = Some((epoch.saturating_sub(1), *epochs));
+                summary.step = Some(StepProgress {
+                    of: "step",
+                    done: *step,
+                    all: *steps,
+                    images_per_second: *images_per_second,
+                    seconds_left: Some(*seconds_left).filter(|left| left.is_finite() && *left >= 0.0),
+                    time: time.clone(),
+                });
+            }
+            Event::Features { stage, done, of, images_per_second } if stage == name => {
+                summary.step = Some(StepProgress {
+                    of: "features",
+                    done: *done,
+                    all: *of,
+                    images_per_second: *images_per_second,
+                    seconds_left: None,
+                    time: time.clone(),
+                });
             }
             Event::EpochFinished { stage, epoch, epochs, .. } if stage == name => {
                 summary.epochs = Some((*epoch, *epochs));
+                summary.step = None;
             }
             Event::StageFinished { stage, outcome, seconds, .. } if stage == name => {
                 summary.status = outcome.as_str();
                 summary.seconds = Some(*seconds);
+                summary.step = None;
             }
             _ => {}
         }
+    }
+    if state != State::Running {
+        summary.step = None;
     }
     summary
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -12,18 +13,20 @@ use super::RunDirectory;
 use super::directory::{EVENTS, LOG};
 use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
-use crate::store::disk;
+use crate::store::lock::{self, Asked};
 use crate::visible;
 
 /// Where the time comes from; the library has no clock of its own.
 type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Steps come many times a second; one in this long is kept.
-const STEP_INTERVAL: Duration = Duration::from_secs(10);
+/// Steps come many times a second; one in this long is kept, so that `status` can show how far an epoch is.
+const STEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Appends what happens to a run's `events.jsonl` and `log.txt`. While it lives, the run is live.
 pub struct Recorder {
     clock: Clock,
+    /// Whether no other process can be at work in the run directory.
+    alone: bool,
     files: Mutex<Files>,
 }
 
@@ -46,26 +49,38 @@ impl Recorder {
         interrupt: &Interrupt,
         waiting: &mut dyn FnMut(),
     ) -> Result<Self> {
-        let events = disk::open_lock(&run.path().join(EVENTS))?;
-        let mut told = false;
-        while !disk::try_lock(&events)? {
+        let path = run.path().join(EVENTS);
+        let mut waited = false;
+        let (events, asked) = loop {
+            // Opened each time: the file may be deleted with its run while another process holds it.
+            let events = lock::open(&path)?;
+            let asked = lock::try_alone(&events)?;
+            if asked.go_on() {
+                break (events, asked);
+            }
             interrupt.check()?;
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut waited, true) {
                 waiting();
             }
             std::thread::sleep(Duration::from_millis(100));
-        }
+        };
         // A killed process may have left half a line, which must not spoil the next.
-        if !fs::read(run.path().join(EVENTS)).is_ok_and(|text| text.is_empty() || text.ends_with(b"\n")) {
-            writeln!(&events).map_err(|error| Error::io("write", &run.path().join(EVENTS), error))?;
+        if !fs::read(&path).is_ok_and(|text| text.is_empty() || text.ends_with(b"\n")) {
+            writeln!(&events).map_err(|error| Error::io("write", &path, error))?;
         }
         let path = run.path().join(LOG);
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.map_err(|error| Error::io("open", &path, error))?;
         Ok(Self {
             clock: Box::new(clock),
+            alone: asked == Asked::Granted,
             files: Mutex::new(Files { events, log, last_step: None, failure: None }),
         })
+    }
+
+    /// Whether no other process can be at work in the run directory: false where there are no locks to tell by.
+    pub fn alone(&self) -> bool {
+        self.alone
     }
 
     /// The first failure to write, if there was one: a full disk should not pass unseen.
@@ -100,7 +115,7 @@ impl Observer for Recorder {
             None => Ok(()),
         };
         if let Err(error) = written.and(logged) {
-            files.failure.get_or_insert_with(|| Error::failed(format!("cannot write `{EVENTS}`: {error}")));
+            files.failure.get_or_insert_with(|| Error::io("write", Path::new(EVENTS), error));
         }
     }
 }
@@ -149,6 +164,10 @@ fn sentence(event: &Event) -> Option<String> {
         Event::CheckpointWritten { stage, epoch, step } => {
             format!("stage {stage}: checkpoint at epoch {epoch}, step {step}")
         }
+        Event::StageDeclined { stage, message, causes, .. } => {
+            let causes = causes.iter().map(|cause| format!("; {cause}")).collect::<String>();
+            format!("warning: stage {stage}: {message}{causes}")
+        }
         Event::Warning { stage, message } => match stage {
             Some(stage) => format!("warning: stage {stage}: {message}"),
             None => format!("warning: {message}"),
@@ -159,6 +178,9 @@ fn sentence(event: &Event) -> Option<String> {
                 let _ = write!(line, " {name} {value}");
             }
             line
+        }
+        Event::StageStopped { stage, how, seconds } => {
+            format!("stage {stage}: {} after {seconds:.1} s", how.as_str())
         }
         Event::StageCost { stage, seconds, expected_seconds, memory_bytes, expected_memory_bytes } => {
             let mib = |bytes: &Option<u64>| bytes.map_or("?".to_owned(), |bytes| (bytes >> 20).to_string());

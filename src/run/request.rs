@@ -8,8 +8,11 @@ use candle_core::Device;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::State;
+use crate::error::Error;
 use crate::estimate::Estimate;
-use crate::events::Outcome;
+use crate::events::{Outcome, Stopped};
+use crate::plan::Planned;
 use crate::store::Wanted;
 
 /// Where the time comes from; the library has no clock of its own.
@@ -46,17 +49,63 @@ pub struct Options<'a> {
 #[derive(Debug, Serialize)]
 pub struct Summary {
     pub run_dir: PathBuf,
+    pub state: State,
+    /// Those that were asked for.
     pub stages: Vec<StageSummary>,
+    /// Why it did not finish.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
 }
 
 #[derive(Debug, Serialize)]
 pub struct StageSummary {
     pub name: String,
     pub kind: &'static str,
-    pub status: Outcome,
+    pub status: Ended,
     pub seconds: f64,
     /// The stage's `metrics.json`, if it has one.
     pub metrics: Value,
+    /// Why it did not finish.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl StageSummary {
+    pub(super) fn of(stage: &Planned, status: Ended, seconds: f64, metrics: Value) -> Self {
+        Self { name: stage.name.clone(), kind: stage.work.kind(), status, seconds, metrics, error: None }
+    }
+}
+
+/// How a stage ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    Ran,
+    Cached,
+    Resumed,
+    Failed,
+    Interrupted,
+    /// A stage before it did not finish.
+    NotRun,
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Ran => Self::Ran,
+            Outcome::Cached => Self::Cached,
+            Outcome::Resumed => Self::Resumed,
+        }
+    }
+}
+
+impl From<Stopped> for Ended {
+    fn from(how: Stopped) -> Self {
+        match how {
+            Stopped::Failed => Self::Failed,
+            Stopped::Interrupted => Self::Interrupted,
+        }
+    }
 }
 
 /// The pipeline's texts, as they go into the run directory.

@@ -5,14 +5,16 @@ use serde_json::json;
 
 use super::{Context, Outcome};
 use crate::autograd::{Tape, Value};
+use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::metrics::{ClassificationMetrics, most_likely};
+use crate::ops::code_paths::{CLASS_LOSS, FOCAL, MARGIN};
 use crate::ops::{self, Later, Margin};
 use crate::pipeline::{Distill, Head, Loss, Train};
 use crate::report;
 use crate::stage::Subject;
-use crate::train::{Scores, Targets, Task};
+use crate::train::{BatchLoss, Scores, Targets, Task};
 
 pub struct Classifier<'a> {
     classes: &'a [String],
@@ -46,13 +48,13 @@ impl<'a> Classifier<'a> {
     }
 }
 
-/// The code paths that few stages take and one with this loss does, by name; `mixes` if targets are mixtures.
-pub(super) fn rare_paths(loss: &Loss, mixes: bool) -> &'static [&'static str] {
+/// What a loss takes beyond what is common; `mixes` if targets are mixtures.
+pub(super) fn code_paths(loss: &Loss, mixes: bool) -> &'static [CodePath] {
     match loss {
         Loss::CrossEntropy(loss) if loss.class_weights.is_none() && !mixes => &[],
-        Loss::CrossEntropy(_) => &["class_loss"],
-        Loss::Focal(_) => &["class_loss", "focal"],
-        Loss::Arcface(_) | Loss::Cosface(_) => &["class_loss", "margin"],
+        Loss::CrossEntropy(_) => &[CLASS_LOSS],
+        Loss::Focal(_) => &[CLASS_LOSS, FOCAL],
+        Loss::Arcface(_) | Loss::Cosface(_) => &[CLASS_LOSS, MARGIN],
         // Those are of all that tells labels.
         Loss::Bce(_) => &[],
     }
@@ -75,16 +77,17 @@ impl Task for Classifier<'_> {
         ClassificationMetrics::new(self.classes.len())
     }
 
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, Reading)> {
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<BatchLoss<Reading>> {
         let scores = Later::of(output.tensor())?;
         let class_weights = self.class_weights.as_deref();
         let margin_loss = |margin| ops::MarginLoss { margin, scale: self.scale, class_weights };
         let losses = match (&self.loss, targets) {
             (Loss::CrossEntropy(loss), Targets::Classes(labels)) if class_weights.is_none() => {
                 let (mean, losses) = ops::cross_entropy(tape, output, labels, loss.label_smoothing)?;
-                return Ok((mean, Reading { scores, labels: labels.clone(), losses, weights: None }));
+                let reading = Reading { scores, labels: labels.clone(), losses, weights: None };
+                return Ok(BatchLoss { mean, weight: labels.len() as f64, reading });
             }
-            (Loss::Bce(_), _) => return Err(Error::failed("internal: a loss of labels for one class each")),
+            (Loss::Bce(_), _) => return Err(Error::bug("a loss of labels for one class each")),
             (Loss::CrossEntropy(loss), _) => {
                 let loss = ops::CrossEntropy { label_smoothing: loss.label_smoothing, class_weights };
                 ops::class_loss(tape, output, &targets.mixtures()?, &loss)
@@ -104,7 +107,9 @@ impl Task for Classifier<'_> {
         }?;
         let ops::Losses { mean, rows: losses, weights } = losses;
         let (labels, weights) = (targets.most()?.into_owned(), class_weights.map(|_| weights));
-        Ok((mean, Reading { scores, labels, losses, weights }))
+        // Without class weights each row counts once, however the shares of what it mixes are rounded.
+        let weight = weights.as_ref().map_or(labels.len() as f64, |weights| weights.iter().sum());
+        Ok(BatchLoss { mean, weight, reading: Reading { scores, labels, losses, weights } })
     }
 
     fn count(&self, meter: &mut ClassificationMetrics, reading: Reading) -> Result<()> {
@@ -116,12 +121,11 @@ impl Task for Classifier<'_> {
     }
 
     /// The meter counts what labels say, in training as in validation, where nobody teaches: the two can be compared.
-    fn taught(&self, tape: &mut Tape, loss: Value, output: &Value, teacher: &Tensor) -> Result<Value> {
+    fn divergence(&self, tape: &mut Tape, output: &Value, teacher: &Tensor) -> Result<Value> {
         let Some(distill) = &self.distill else {
-            return Err(Error::failed("internal: a teacher that nobody asked for"));
+            return Err(Error::bug("a teacher that nobody asked for"));
         };
-        let taught = ops::distillation(tape, output, teacher, distill.temperature)?;
-        ops::blended(tape, &loss, &taught, distill.weight)
+        ops::distillation(tape, output, teacher, distill.temperature)
     }
 
     fn running(&self, meter: &ClassificationMetrics) -> Scores {

@@ -12,6 +12,7 @@ use crate::events::{Event, Interrupt, Observer};
 use crate::features::FeatureStore;
 use crate::model::{Description, State};
 use crate::report;
+use crate::store::disk;
 use crate::weights::{self, Dialect, LoadRules, Source};
 
 /// The weights of a `load_weights` or `init_weights` stage.
@@ -70,7 +71,7 @@ impl Context<'_> {
     }
 
     fn source_at(&self, place: usize) -> Result<&Path> {
-        let missing = || Error::failed("internal: this stage was not given a checkpoint that it reads");
+        let missing = || Error::bug("this stage was not given a checkpoint that it reads");
         self.sources.get(place).map(PathBuf::as_path).ok_or_else(missing)
     }
 
@@ -92,8 +93,7 @@ impl Context<'_> {
     /// Shows a file to whoever looks while the stage runs.
     pub fn live(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let Some(folder) = self.live else { return Ok(()) };
-        let path = folder.join(name);
-        std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))
+        disk::show(&folder.join(name), bytes)
     }
 
     /// Reads one of the checkpoints consumed: all of it, under the very names and shapes of the model.
@@ -119,7 +119,7 @@ impl Context<'_> {
 /// alone can be told from another.
 pub(super) fn metadata(subject: &Subject, description: &Description) -> Result<BTreeMap<String, String>> {
     let classes = serde_json::to_string(&subject.classes)
-        .map_err(|error| Error::failed(format!("internal: cannot write the class list: {error}")))?;
+        .map_err(|error| Error::bug(format!("cannot write the class list: {error}")))?;
     let mut metadata = BTreeMap::from([
         ("defrost.arch".to_owned(), description.arch.clone()),
         ("defrost.classes".to_owned(), classes),

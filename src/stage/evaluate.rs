@@ -10,15 +10,17 @@ use super::ensemble;
 use super::feed::{self, Material};
 use super::outcome::names;
 use super::subject::split_document;
-use super::work::{rare_versions, versions};
+use super::work::engine;
 use super::{Context, Labeller, Outcome, Recognition, Subject, View, train::pretty};
 use crate::autograd::{self, Tape};
+use crate::code_path::CodePath;
 use crate::data::{self, Dataset, Sample, Split};
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::metrics;
+use crate::metrics::code_paths::{ENSEMBLE, IDENTIFICATION, VERIFICATION};
 use crate::model::{self, Pass};
 use crate::ops;
+use crate::report::code_paths::{PICTURES, RECOGNITION_PICTURES};
 use crate::report::{self, Prediction};
 use crate::train::{Batch, Scores, Targets};
 
@@ -77,21 +79,11 @@ impl Evaluate {
         if let Some(recognition) = &self.recognition {
             return self.recognition_document(recognition, dataset);
         }
-        let mut rare: Vec<&str> =
-            self.members.iter().flat_map(|member| member.subject.rare_paths()).collect();
-        rare.extend((self.members.len() > 1).then_some("ensemble"));
         let mut document = json!({
             "kind": "evaluate",
             "images": self.view.document(),
             "inputs": { self.split.name(): split_document(dataset, self.split)? },
-            "engine": versions(&[
-                ops::VERSIONS,
-                &rare_versions(&rare),
-                model::VERSIONS,
-                data::VERSIONS,
-                self.subject().metrics_versions(),
-                report::VERSIONS,
-            ]),
+            "engine": engine(self.code_paths()),
         });
         match &self.members[..] {
             [only] => document["model"] = only.subject.document(),
@@ -113,20 +105,29 @@ impl Evaluate {
             "images": self.view.document(),
             "recognition": recognition.document(self.split, dataset),
             "inputs": inputs.collect::<Option<Map<_, _>>>()?,
-            "engine": versions(&[
-                ops::VERSIONS,
-                &rare_versions(&self.subject().rare_paths()),
-                model::VERSIONS,
-                data::VERSIONS,
-                metrics::EMBEDDING_VERSIONS,
-                report::RECOGNITION_VERSIONS,
-            ]),
+            "engine": engine(self.code_paths()),
         }))
     }
 
+    /// The code that can change the result.
+    pub fn code_paths(&self) -> Vec<CodePath> {
+        let common = [ops::code_paths::COMMON, model::code_paths::COMMON, data::code_paths::COMMON];
+        let mut paths = common.concat();
+        paths.extend(self.members.iter().flat_map(|member| member.subject.code_paths()));
+        match self.recognition {
+            Some(_) => paths.extend([VERIFICATION, IDENTIFICATION, RECOGNITION_PICTURES]),
+            None => {
+                paths.extend(self.subject().metrics(&self.view, self.dataset.as_deref(), self.split));
+                paths.push(PICTURES);
+            }
+        }
+        paths.extend((self.members.len() > 1).then_some(ENSEMBLE));
+        paths.extend(self.subject().names(self.dataset.as_deref(), &self.parts()));
+        paths
+    }
+
     pub fn execute(&self, context: &Context) -> Result<()> {
-        let dataset =
-            self.dataset.as_ref().ok_or_else(|| Error::failed("internal: an evaluation without images"))?;
+        let dataset = self.dataset.as_ref().ok_or_else(|| Error::bug("an evaluation without images"))?;
         if let Some(recognition) = &self.recognition {
             return recognition.execute(self, dataset, context);
         }
@@ -143,8 +144,8 @@ impl Evaluate {
         let mut meter = task.validation_meter();
         let mut predictions = Vec::new();
         self.show(0, dataset, context, &mut |Shown { tape, logits, targets, samples }| {
-            let (_, reading) = task.loss(tape, &logits, &targets)?;
-            task.count(&mut meter, reading)?;
+            let loss = task.loss(tape, &logits, &targets)?;
+            task.count(&mut meter, loss.reading)?;
             let rows = task.probabilities(logits.tensor())?.to_vec2::<f32>()?;
             let rows = rows.into_iter().zip(samples);
             predictions

@@ -115,7 +115,7 @@ impl<'a> Features<'a> {
 
     fn key(&self, sample: usize, view: u32) -> Result<Digest> {
         key(&self.frozen.dataset, sample, self.seed.map(|_| view))
-            .ok_or_else(|| Error::failed("internal: features of an image without a digest"))
+            .ok_or_else(|| Error::bug("features of an image without a digest"))
     }
 
     fn found(&self, sample: usize, view: u32) -> Result<Option<Found>> {

@@ -120,7 +120,7 @@ impl<'a> Training<'a> {
         teacher: Option<&'a Teacher>,
     ) -> Result<Self> {
         let Some(first) = materials.first() else {
-            return Err(Error::failed("internal: a train stage without a prefix"));
+            return Err(Error::bug("a train stage without a prefix"));
         };
         let (dataset, memory) = (&first.frozen.dataset, first.memory());
         let source = Source {

@@ -123,14 +123,20 @@ impl Host for StageHost<'_> {
 
 fn write(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     let tensors = checkpoint.tensors.iter().cloned().collect();
-    candle_core::safetensors::save(&tensors, folder.join(TENSORS))?;
-    let path = folder.join(POSITION);
-    std::fs::write(&path, &checkpoint.position).map_err(|error| Error::io("write", &path, error))
+    let path = folder.join(TENSORS);
+    candle_core::safetensors::save(&tensors, &path).map_err(|error| Error::tensors("write", &path, error))?;
+    let position = folder.join(POSITION);
+    let written = std::fs::write(&position, &checkpoint.position)
+        // The tensors were written as a secret, for the owner alone: give them the permissions of the other file.
+        .and_then(|()| std::fs::set_permissions(&path, std::fs::metadata(&position)?.permissions()));
+    written.map_err(|error| Error::io("write", &position, error))
 }
 
 /// Reads what [`StageHost::save`] wrote.
 pub fn read(folder: &Path) -> Result<Checkpoint> {
-    let tensors = candle_core::safetensors::load(folder.join(TENSORS), &candle_core::Device::Cpu)?;
+    let path = folder.join(TENSORS);
+    let tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu)
+        .map_err(|error| Error::tensors("read", &path, error))?;
     let path = folder.join(POSITION);
     let position = std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
     Ok(Checkpoint { tensors: tensors.into_iter().collect(), position })

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::work::versions;
+use super::work::engine;
 use super::{Context, MODEL, Subject};
 use crate::error::Result;
 use crate::weights::{self, Dialect};
@@ -18,7 +18,7 @@ impl InitWeights {
         json!({
             "kind": "init_weights",
             "model": self.subject.document(),
-            "engine": versions(&[weights::VERSIONS]),
+            "engine": engine(weights::code_paths::ALL.iter().copied()),
             "settings": { "seed": self.seed },
         })
     }

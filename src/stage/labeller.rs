@@ -11,7 +11,7 @@ use crate::metrics::{MultiLabelMetrics, THRESHOLD};
 use crate::ops::{self, Later};
 use crate::pipeline::{ClassWeights, Loss, Train};
 use crate::report;
-use crate::train::{Scores, Targets, Task};
+use crate::train::{BatchLoss, Scores, Targets, Task};
 
 pub struct Labeller<'a> {
     labels: &'a [String],
@@ -66,16 +66,18 @@ impl Task for Labeller<'_> {
         meter.settled()
     }
 
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, Reading)> {
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<BatchLoss<Reading>> {
         let Targets::Labels(targets) = targets else {
-            return Err(Error::failed("internal: a loss of labels where images have one class each"));
+            return Err(Error::bug("a loss of labels where images have one class each"));
         };
         let weights = self.positive_weights.as_deref();
         let (mean, losses) = ops::binary_cross_entropy(tape, output, targets, weights)?;
         let probabilities = Later::of(&ops::sigmoid(output.tensor())?)?;
         // Of a mixed image, what it shows the most of.
         let truths = targets.iter().map(|share| *share >= 0.5).collect();
-        Ok((mean, Reading { probabilities, truths, losses }))
+        // What a label counts in its row is no part of the mean's denominator, as with PyTorch's `pos_weight`.
+        let weight = output.tensor().dim(0)? as f64;
+        Ok(BatchLoss { mean, weight, reading: Reading { probabilities, truths, losses } })
     }
 
     fn count(&self, meter: &mut MultiLabelMetrics, reading: Reading) -> Result<()> {

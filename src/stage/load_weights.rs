@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::work::versions;
+use super::work::engine;
 use super::{Context, MODEL, Subject};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ impl LoadWeights {
         let mut document = json!({
             "kind": "load_weights",
             "model": self.subject.document(),
-            "engine": versions(&[weights::VERSIONS]),
+            "engine": engine(weights::code_paths::ALL.iter().copied()),
             "settings": {
                 "reinit": settings.reinit,
                 "allow_missing": settings.allow_missing,

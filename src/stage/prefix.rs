@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::work::{rare_versions, versions};
+use super::work::engine;
 use super::{Subject, View};
+use crate::code_path::CodePath;
 use crate::error::Result;
 use crate::freeze::{ParameterTable, Phase};
 use crate::model::{Description, Role, State};
@@ -90,22 +91,31 @@ pub(super) fn made_of(
         // Whether an image that cannot be read is an error does not change those that can.
         fields.remove("broken");
     }
-    let mut rare = random.map(|(augment, _)| augment.rare()).unwrap_or_default();
-    rare.extend(model::rare_paths(subject.model.arch));
-    let engine = versions(&[
-        ops::VERSIONS,
-        model::VERSIONS,
-        data::VERSIONS,
-        crate::features::VERSIONS,
-        &rare_versions(&rare),
-    ]);
-    Ok(json!({
+    let mut made_of = json!({
         "arch": subject.model.arch,
         "layers": prefix.layers,
         "tensors": names.zip(digests.iter().map(|digest| json!(digest))).collect::<serde_json::Map<_, _>>(),
         "images": images,
         "random": random.map(|(augment, seed)| json!({ "augment": augment, "seed": seed })),
         "dtype": prefix.kind,
-        "engine": engine,
-    }))
+        "engine": engine(code_paths(subject, random.map(|(augment, _)| augment))),
+    });
+    if !subject.model.position_resampling.is_default() {
+        made_of["position_resampling"] = json!(subject.model.position_resampling);
+    }
+    Ok(made_of)
+}
+
+/// The code that can change the features of frozen layers, with the random changes to their images, where there are any.
+pub(super) fn code_paths(subject: &Subject, augment: Option<&Augment>) -> Vec<CodePath> {
+    let common = [
+        ops::code_paths::COMMON,
+        model::code_paths::COMMON,
+        data::code_paths::COMMON,
+        crate::features::code_paths::ALL,
+    ];
+    let mut paths = common.concat();
+    paths.extend(model::code_paths::of_backbone(&subject.model));
+    paths.extend(augment.map(data::code_paths::of_augment).unwrap_or_default());
+    paths
 }

@@ -18,8 +18,7 @@ impl Train {
     /// # Errors
     /// What the stage itself would fail with; [`Interrupted`](crate::error::Kind::Interrupted) when asked to stop.
     pub fn range_test(&self, context: &Context, range: &Range) -> Result<RangeTest> {
-        let dataset =
-            self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
+        let dataset = self.dataset.as_ref().ok_or_else(|| Error::bug("a train stage without images"))?;
         let (subject, settings) = (&self.subject, &self.settings);
         match subject.multi_label {
             true => {

@@ -41,7 +41,7 @@ pub(super) fn too_small<T: Task>(setup: &Setup<T>, epoch: u32, gauge: &Gauge, st
         cures.push("`precision = \"bf16\"`".to_owned());
     }
     cures.push("fewer layers that train, since features of frozen ones are kept".to_owned());
-    Error::failed(format!("the GPU's memory is full: a step on {batch} images takes {takes}"))
+    Error::out_of_memory(format!("the GPU's memory is full: a step on {batch} images takes {takes}"))
         .hint(format!("try {}, or a smaller `image_size`; the last checkpoint is kept", cures.join(", ")))
 }
 
@@ -101,7 +101,7 @@ impl Feed for Few<'_> {
 
     fn train(&self, _: u32, _: usize) -> Result<Batches<'_>> {
         let first = self.feed.train(self.epoch, 0)?.next();
-        let first = first.unwrap_or_else(|| Err(Error::failed("internal: an epoch without a batch")));
+        let first = first.unwrap_or_else(|| Err(Error::bug("an epoch without a batch")));
         let first = first?;
         Ok(Box::new((0..self.batches_per_epoch()).map(move |index| self.batch(index, &first))))
     }

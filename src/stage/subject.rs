@@ -2,12 +2,17 @@
 
 use serde_json::{Value, json};
 
+use crate::cells;
+use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
-use crate::metrics;
-use crate::model::{Model, rare_paths};
-use crate::pipeline::{self, Arch, Head, ImageFolder};
+use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, MULTI_LABEL};
+use crate::model::Model;
+use crate::model::code_paths::of_backbone;
+use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, NORMALIZE_ROWS, SIGMOID};
+use crate::pipeline::{self, Arch, Broken, Grey16, Head, ImageFolder, ResizeRounding, Transparency};
+use crate::report::code_paths::TEXT_CELLS;
 use crate::weights::Source;
 
 /// A model and the classes its head tells apart, in the order of its outputs.
@@ -43,6 +48,9 @@ impl Subject {
         if self.model.arch.has_sized_positions() {
             document["image_size"] = json!(self.image_size);
         }
+        if !self.model.position_resampling.is_default() {
+            document["position_resampling"] = json!(self.model.position_resampling);
+        }
         if !matches!(self.model.head, Head::Linear(_)) {
             let mut head = json!(self.model.head);
             head.as_object_mut().map(|fields| fields.remove("dropout"));
@@ -51,19 +59,39 @@ impl Subject {
         document
     }
 
-    /// The code paths that few models take and this one does, by name.
-    pub(super) fn rare_paths(&self) -> Vec<&'static str> {
-        let mut paths = rare_paths(self.model.arch).to_vec();
-        paths.extend(matches!(self.model.head, Head::Embedding(_)).then_some("normalize_rows"));
+    /// What the model takes beyond what is common.
+    pub(super) fn code_paths(&self) -> Vec<CodePath> {
+        let mut paths = of_backbone(&self.model);
+        match &self.model.head {
+            Head::Linear(_) | Head::Mlp(_) => {}
+            Head::Embedding(_) => paths.push(NORMALIZE_ROWS),
+        }
         if self.multi_label {
-            paths.extend(["binary_cross_entropy", "sigmoid"]);
+            paths.extend([BINARY_CROSS_ENTROPY, SIGMOID]);
         }
         paths
     }
 
-    /// The versions of what measures its predictions.
-    pub(super) fn metrics_versions(&self) -> &'static [(&'static str, u32)] {
-        if self.multi_label { metrics::LABEL_VERSIONS } else { metrics::VERSIONS }
+    /// What measures its predictions of a part of the images.
+    pub(super) fn metrics(&self, view: &View, dataset: Option<&Dataset>, split: Split) -> Vec<CodePath> {
+        if self.multi_label {
+            return vec![MULTI_LABEL];
+        }
+        let counts = dataset.map(Dataset::counts).unwrap_or_default();
+        let images: Vec<usize> = counts.iter().map(|class| class[split as usize]).collect();
+        // An image that cannot be read may be the last of its class.
+        let lacks_one = view.0.broken == Broken::Skip || images.contains(&0);
+        match lacks_one && images.iter().any(|images| *images > 0) {
+            true => vec![CLASSIFICATION, ABSENT_CLASSES],
+            false => vec![CLASSIFICATION],
+        }
+    }
+
+    /// How the names of classes and images are written into tables: a code path of its own where one is not written as it is.
+    pub(super) fn names(&self, dataset: Option<&Dataset>, parts: &[Split]) -> Option<CodePath> {
+        let samples = dataset.into_iter().flat_map(|dataset| &dataset.samples);
+        let paths = samples.filter(|sample| parts.contains(&sample.split)).map(|sample| sample.path.as_str());
+        self.classes.iter().map(String::as_str).chain(paths).any(cells::is_formula).then_some(TEXT_CELLS)
     }
 }
 
@@ -78,22 +106,41 @@ impl View {
         data.normalize = data.normalize.or_else(|| Some(arch.normalize()));
         if let Some(size) = image_size {
             // The crop keeps its share of the image.
-            data.resize = data.resize.map(|resize| (resize * size).div_ceil(data.image_size));
+            let share = |resize: usize| match data.resize_rounding {
+                ResizeRounding::Nearest => (resize * size).div_ceil(data.image_size),
+                ResizeRounding::Down => resize * size / data.image_size,
+            };
+            data.resize = data.resize.map(share);
             data.image_size = size;
         }
         Self(data)
     }
 
     /// What a recipe says of it; splits and roots are known by the images they lead to.
+    ///
+    /// The settings that came later enter where they differ from what was always done, so that the keys of others stay.
     pub fn document(&self) -> Value {
         let data = &self.0;
-        json!({
+        let mut document = json!({
             "image_size": data.image_size,
             "resize": data.resize,
             "normalize": data.normalize.unwrap_or_default(),
             "broken": data.broken,
             "decode": data.decode,
-        })
+        });
+        if !data.exif_orientation {
+            document["exif_orientation"] = json!(false);
+        }
+        if data.transparency != Transparency::default() {
+            document["transparency"] = json!(data.transparency);
+        }
+        if data.grey16 != Grey16::default() {
+            document["grey16"] = json!(data.grey16);
+        }
+        if data.resize_rounding != ResizeRounding::default() {
+            document["resize_rounding"] = json!(data.resize_rounding);
+        }
+        document
     }
 }
 
@@ -108,4 +155,66 @@ pub fn split_document(dataset: &Dataset, split: Split) -> Option<Value> {
         hasher.update(format!("{}\0{}\0{digest}\n", sample.path, classes.join(",")).as_bytes());
     }
     Some(json!({ "images": samples.len(), "digest": hasher.finish() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(settings: Value) -> View {
+        let mut all = json!({ "root": "", "image_size": 224, "resize": 256 });
+        all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        View::new(&serde_json::from_value(all).unwrap(), None, Arch::ResNet18)
+    }
+
+    #[test]
+    fn what_changes_pixels_changes_the_recipe_and_defaults_do_not() {
+        let usual = view(json!({})).document();
+        let keys: Vec<&String> = usual.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["broken", "decode", "image_size", "normalize", "resize"]);
+        let defaults = json!({
+            "exif_orientation": true,
+            "transparency": "white",
+            "grey16": "high_byte",
+            "resize_rounding": "nearest",
+        });
+        assert_eq!(view(defaults).document(), usual);
+        for (key, value) in [
+            ("exif_orientation", json!(false)),
+            ("transparency", json!("drop")),
+            ("grey16", json!("clip")),
+            ("resize_rounding", json!("down")),
+        ] {
+            let document = view(json!({ key: value })).document();
+            assert_eq!(document[key], value);
+            assert_eq!(document.as_object().unwrap().len(), 6, "{key}");
+        }
+    }
+
+    /// Every setting of a data set is either in the recipe, or it says where images are and which, which a recipe knows
+    /// by the images.
+    #[test]
+    fn no_setting_of_a_data_set_is_left_out_of_the_recipe() {
+        let folder: ImageFolder = serde_json::from_value(json!({ "root": "" })).unwrap();
+        let document = view(json!({
+            "exif_orientation": false,
+            "transparency": "drop",
+            "grey16": "clip",
+            "resize_rounding": "down",
+        }))
+        .document();
+        for (key, _) in json!(folder).as_object().unwrap() {
+            let elsewhere = ["root", "classes", "split"].contains(&&**key);
+            assert_eq!(document.get(key).is_none(), elsewhere, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_stage_with_its_own_size_keeps_the_share_of_the_crop() {
+        let resize = |rounding: &str| {
+            let data = json!({ "root": "", "image_size": 224, "resize": 256, "resize_rounding": rounding });
+            View::new(&serde_json::from_value(data).unwrap(), Some(160), Arch::ResNet18).0.resize
+        };
+        assert_eq!((resize("nearest"), resize("down")), (Some(183), Some(182)));
+    }
 }

@@ -474,6 +474,32 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
     assert!(0 < stored[1] && stored[1] < stored[2] && stored[2] < 84, "{stored:?}");
 }
 
+/// A setting that is left at its default must not move features that are in the store.
+#[test]
+fn what_features_are_made_of_names_settings_only_where_they_are_set() {
+    let scene = Scene::new();
+    let stage = scene.stage(&|_| ());
+    let made_of = |subject: &Subject| {
+        let description = subject.build().description;
+        let state = crate::weights::initialize_all(&description, 1).unwrap();
+        prefix::made_of(subject, &description, &state, &Prefix::plain(1), &stage.view, None).unwrap()
+    };
+    let fields =
+        |made_of: &serde_json::Value| made_of.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let plain = ["arch", "dtype", "engine", "images", "layers", "random", "tensors"];
+    assert_eq!(fields(&made_of(&scene.subject())), plain);
+    let model = |more: &str| toml::from_str(&format!("arch = \"dinov2_vits14\"\n{more}")).unwrap();
+    let encoder = Subject { model: model(""), ..scene.subject() };
+    let by_size = Subject { model: model("position_resampling = \"size\""), ..scene.subject() };
+    assert_eq!(fields(&made_of(&encoder)), plain);
+    let made = made_of(&by_size);
+    assert_eq!(
+        (&made["position_resampling"], &made["engine"]["position_resampling"]),
+        (&"size".into(), &1.into())
+    );
+    assert_ne!(encoder.document(), by_size.document());
+}
+
 #[test]
 fn a_stage_stopped_twice_leaves_the_same_files() {
     let scene = Scene::new();

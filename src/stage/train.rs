@@ -16,18 +16,21 @@ use super::parameters;
 use super::room;
 use super::subject::split_document;
 use super::teacher::Teacher;
-use super::work::{rare_versions, versions};
+use super::work::engine;
 use super::{Context, Labeller, Outcome, Prefix, Subject, View};
+use crate::code_path::CodePath;
 use crate::data::{self, Dataset, Split};
 use crate::device::full;
 use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable, Phase};
 use crate::model::{self, Description, Model, State};
+use crate::ops::code_paths::{DISTILLATION, STOCHASTIC_DEPTH};
 use crate::pipeline::{self, Distill, Precision};
+use crate::report::code_paths::PICTURES;
 use crate::report::{ParameterCounts, Training};
 use crate::train::{self, Optimizer, Parameter, Progress, Setup};
 use crate::weights::{self, Source};
-use crate::{ops, report};
+use crate::{features, ops, report};
 
 pub struct Train {
     pub subject: Subject,
@@ -105,18 +108,7 @@ impl Train {
                 "train": split_document(dataset, Split::Train)?,
                 "validation": split_document(dataset, Split::Validation)?,
             },
-            "engine": versions(&[
-                ops::VERSIONS,
-                &rare_versions(&self.rare_paths()),
-                model::VERSIONS,
-                data::VERSIONS,
-                crate::features::VERSIONS,
-                train::VERSIONS,
-                &train::rare_versions(settings),
-                self.subject.metrics_versions(),
-                report::VERSIONS,
-                weights::VERSIONS,
-            ]),
+            "engine": engine(self.code_paths()),
         });
         if let Some(features) = settings.features.as_ref().filter(|features| **features != Default::default())
         {
@@ -146,15 +138,29 @@ impl Train {
         Some(document)
     }
 
-    /// The code paths that few stages take and this one does, by name.
-    fn rare_paths(&self) -> Vec<&'static str> {
-        let depth = (self.subject.model.stochastic_depth > 0.0).then_some("stochastic_depth");
-        let mut paths = self.settings.augment.rare();
-        paths.extend(self.subject.rare_paths());
-        paths.extend(classifier::rare_paths(&self.settings.loss, self.settings.augment.mixes()));
-        paths.extend(depth);
-        paths.extend(self.teacher.as_ref().map(|_| "distillation"));
-        paths.extend(self.teacher.iter().flat_map(Subject::rare_paths));
+    /// The code that can change the result.
+    pub fn code_paths(&self) -> Vec<CodePath> {
+        let Self { subject, view, dataset, settings, teacher, .. } = self;
+        let common = [
+            ops::code_paths::COMMON,
+            model::code_paths::COMMON,
+            data::code_paths::COMMON,
+            features::code_paths::ALL,
+            weights::code_paths::ALL,
+        ];
+        let mut paths = common.concat();
+        paths.extend(subject.code_paths());
+        paths.extend(data::code_paths::of_augment(&settings.augment));
+        paths.extend(classifier::code_paths(&settings.loss, settings.augment.mixes()));
+        paths.extend((subject.model.stochastic_depth > 0.0).then_some(STOCHASTIC_DEPTH));
+        paths.extend(train::code_paths::of_training(settings));
+        paths.extend(subject.metrics(view, dataset.as_deref(), Split::Validation));
+        paths.push(PICTURES);
+        paths.extend(subject.names(dataset.as_deref(), &[Split::Train, Split::Validation]));
+        if let Some(teacher) = teacher {
+            paths.push(DISTILLATION);
+            paths.extend(teacher.code_paths());
+        }
         paths
     }
 
@@ -165,8 +171,7 @@ impl Train {
     }
 
     pub fn execute(&self, context: &Context) -> Result<()> {
-        let dataset =
-            self.dataset.as_ref().ok_or_else(|| Error::failed("internal: a train stage without images"))?;
+        let dataset = self.dataset.as_ref().ok_or_else(|| Error::bug("a train stage without images"))?;
         let (subject, settings) = (&self.subject, &self.settings);
         match subject.multi_label {
             true => self.fit(&Labeller::of_training(subject, settings, Some(dataset)), dataset, context),
@@ -255,7 +260,7 @@ impl Train {
         progress: &Progress<M>,
     ) -> Result<Value> {
         let rows = &progress.history;
-        let last = rows.last().ok_or_else(|| Error::failed("internal: a stage without an epoch"))?;
+        let last = rows.last().ok_or_else(|| Error::bug("a stage without an epoch"))?;
         let metrics = Training {
             best: rows.iter().rev().find(|row| row.best).map(|row| host::history_row(row, &self.table)),
             last: host::history_row(last, &self.table),

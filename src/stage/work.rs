@@ -5,13 +5,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{Context, Evaluate, InitWeights, LoadWeights, Subject, Train};
-use crate::data::{self, Dataset};
+use crate::code_path::CodePath;
+use crate::data::Dataset;
 use crate::device::explained;
 use crate::error::Result;
-use crate::metrics;
-use crate::model;
-use crate::ops;
 use crate::pipeline::Broken;
+use crate::weights;
 
 /// What a stage does, with everything it needs named.
 pub enum Work {
@@ -98,6 +97,15 @@ impl Work {
         }
     }
 
+    /// The code that can change the result.
+    pub fn code_paths(&self) -> Vec<CodePath> {
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => weights::code_paths::ALL.to_vec(),
+            Self::Train(work) => work.code_paths(),
+            Self::Evaluate(work) => work.code_paths(),
+        }
+    }
+
     /// All that can change the result, as canonical data; none while inputs are not digested.
     pub fn document(&self) -> Option<Value> {
         match self {
@@ -120,16 +128,8 @@ impl Work {
     }
 }
 
-/// The versions of those code paths that few stages take.
-pub(super) fn rare_versions(paths: &[&str]) -> Vec<(&'static str, u32)> {
-    let models = [model::RARE_VERSIONS, model::CANDLE_VERSIONS].concat();
-    let rooms = [ops::RARE_VERSIONS, &models, data::RARE_VERSIONS, metrics::RARE_VERSIONS];
-    let all = rooms.into_iter().flatten().copied();
-    all.filter(|(name, _)| paths.contains(name)).collect()
-}
-
-/// The hand-kept version of every code path whose change would change a result, for recipes.
-pub(super) fn versions(rooms: &[&[(&str, u32)]]) -> Value {
-    let all = rooms.iter().flat_map(|room| room.iter());
-    Value::Object(all.map(|(name, version)| ((*name).to_owned(), json!(version))).collect::<Map<_, _>>())
+/// What a recipe says of the code: the version of each code path that the stage takes.
+pub(super) fn engine(paths: impl IntoIterator<Item = CodePath>) -> Value {
+    let versions = paths.into_iter().map(|path| (path.name().to_owned(), json!(path.version())));
+    Value::Object(versions.collect::<Map<_, _>>())
 }

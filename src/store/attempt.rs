@@ -1,11 +1,17 @@
 //! Stages in progress: one folder per attempt, locked while someone works in it, resumed by whoever comes next.
+//!
+//! Where nobody can tell whether a process is at work in an attempt (the file system has no locks, or its lock file is
+//! gone), nobody works in that one: a new attempt begins with a copy of its newest checkpoint. Both may then compute the
+//! same, and publish the same bytes.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::lock::{self, Asked};
 use super::{Checkpoint, Finished, Store, Wanted, checkpoint, disk};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -15,6 +21,8 @@ const RECORD: &str = "attempt.json";
 const LOCK: &str = "lock";
 const OUTPUT: &str = "output";
 const SCRATCH: &str = "scratch";
+/// Where nobody can tell whether a process is at work in an attempt, one that has not changed for this long is nobody's.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// What is to be computed.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +95,7 @@ impl Store {
 
     fn claim(&self, work: &Work) -> Result<Claim> {
         let folder = self.work_on(work.key);
-        let mut notes = Vec::new();
+        let (mut notes, mut unknown) = (Vec::new(), Vec::new());
         let numbers = attempts(&folder)?;
         for number in &numbers {
             let dir = attempt_dir(&folder, *number);
@@ -104,8 +112,8 @@ impl Store {
             if work.forced && !forced {
                 continue;
             }
-            return match take_lock(&dir)? {
-                Some(lock) => {
+            return match holder(&dir)? {
+                Holder::Nobody(lock) => {
                     // Half-written checkpoints of a process that was killed, as large as whole ones.
                     for name in disk::entries(&dir)?.iter().filter(|name| name.starts_with(disk::UNFINISHED))
                     {
@@ -113,22 +121,35 @@ impl Store {
                     }
                     Ok(Claim::Taken(self.attempt(dir, work, notes, lock)))
                 }
-                None if dir.exists() => Ok(Claim::Busy),
-                None => Ok(Claim::Lost),
+                Holder::Unknown => {
+                    unknown.push(dir);
+                    continue;
+                }
+                Holder::Somebody => Ok(Claim::Busy),
+                Holder::Gone => Ok(Claim::Lost),
             };
         }
         // The new attempt is locked before it has its name: nobody sees one that is nobody's.
         let unfinished = disk::unfinished_folder(&folder)?;
-        let lock = disk::open_lock(&unfinished.path().join(LOCK))?;
-        disk::try_lock(&lock)?;
+        let lock = lock::open(&unfinished.path().join(LOCK))?;
+        lock::try_alone(&lock)?;
         let record = Record { variant: work.variant.into(), uses: work.uses.to_vec(), forced: work.forced };
         disk::write_json(&unfinished.path().join(RECORD), &record)?;
+        if let Some(copied) = checkpoint::copy_newest(&unknown, unfinished.path())? {
+            notes.push(format!(
+                "goes on from a copy of `{}`: nobody can tell whether a process still works there",
+                copied.display()
+            ));
+        }
         let dir = attempt_dir(&folder, numbers.last().map_or(1, |last| last + 1));
         match fs::rename(unfinished.path(), &dir) {
             Err(error) if disk::is_occupied(&error) => Ok(Claim::Lost),
             Err(error) => Err(Error::io("make", &dir, error)),
             Ok(()) => {
                 let _ = unfinished.keep();
+                for old in unknown.iter().filter(|old| disk::unchanged_for(old, ABANDONED)) {
+                    disk::remove(old)?;
+                }
                 Ok(Claim::Taken(self.attempt(dir, work, notes, lock)))
             }
         }
@@ -136,6 +157,35 @@ impl Store {
 
     fn attempt(&self, dir: PathBuf, work: &Work, notes: Vec<String>, lock: File) -> Attempt {
         Attempt { dir, key: *work.key, variant: work.variant.to_owned(), notes, _lock: lock }
+    }
+
+    /// Removes what is left of work on a stage that is finished under a variant, as by a process that was killed right
+    /// behind publishing it. What somebody may be at work in stays, and so does a forced attempt, which computes what is
+    /// there. Nothing depends on it: what cannot be removed is left to `gc`.
+    pub fn tidy(&self, key: &Digest, variant: &str) {
+        let folder = self.work_on(key);
+        for name in disk::entries(&folder).unwrap_or_default() {
+            let dir = folder.join(&name);
+            let place = match name.starts_with(disk::UNFINISHED) {
+                true if dir.join(disk::DOOMED).exists() => dir.join(disk::DOOMED),
+                _ => dir.clone(),
+            };
+            let finished = match disk::read_json::<Record>(&place.join(RECORD)) {
+                Ok(record) => record.variant == variant && (!record.forced || !place.join(OUTPUT).exists()),
+                // One that was only just being made.
+                Err(_) => name.starts_with(disk::UNFINISHED),
+            };
+            match holder(&place) {
+                // The lock is held while it goes.
+                Ok(Holder::Nobody(_lock)) if finished => drop(disk::remove(&dir)),
+                Ok(Holder::Unknown) if finished && disk::unchanged_for(&place, ABANDONED) => {
+                    drop(disk::remove(&dir));
+                }
+                _ => {}
+            }
+        }
+        // Fails unless it is empty, which is right.
+        let _ = fs::remove_dir(folder);
     }
 
     /// Whether some attempt at a key could be resumed under a variant.
@@ -208,23 +258,46 @@ impl Attempt {
     }
 }
 
-/// Whether a process is at work in an attempt's folder, and the keys it reads.
+/// Whether a process is or may be at work in an attempt's folder, and the keys it reads.
 pub(crate) fn live_uses(dir: &Path) -> Result<Option<Vec<Digest>>> {
-    if !dir.join(LOCK).exists() || take_lock(dir)?.is_some() {
-        return Ok(None);
-    }
-    let uses = disk::read_json(&dir.join(RECORD)).map_or_else(|_| Vec::new(), |record: Record| record.uses);
-    Ok(Some(uses))
+    let Ok(Record { uses, .. }) = disk::read_json(&dir.join(RECORD)) else {
+        // No attempt, or one that is just being made.
+        return Ok(matches!(holder(dir)?, Holder::Somebody).then(Vec::new));
+    };
+    Ok(match holder(dir)? {
+        Holder::Somebody => Some(uses),
+        Holder::Unknown if !disk::unchanged_for(dir, ABANDONED) => Some(uses),
+        _ => None,
+    })
 }
 
-/// Locks an attempt. None if another has it, or if it was removed before the lock was ours.
-fn take_lock(dir: &Path) -> Result<Option<File>> {
+/// Who is at work in an attempt.
+enum Holder {
+    /// Nobody; while the lock is kept, it is ours.
+    Nobody(File),
+    Somebody,
+    /// There is no lock to tell by.
+    Unknown,
+    /// It was removed meanwhile.
+    Gone,
+}
+
+fn holder(dir: &Path) -> Result<Holder> {
     let path = dir.join(LOCK);
-    let file = match File::options().append(true).open(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+    let file = match lock::open_existing(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok(if dir.exists() { Holder::Unknown } else { Holder::Gone });
+        }
         file => file.map_err(|error| Error::io("open", &path, error))?,
     };
-    Ok((disk::try_lock(&file)? && disk::is_at(&file, &path)).then_some(file))
+    Ok(match lock::try_alone(&file)? {
+        Asked::Held => Holder::Somebody,
+        Asked::NoLocks => Holder::Unknown,
+        Asked::Granted if disk::is_at(&file, &path) => Holder::Nobody(file),
+        // The lock of another file: this one was replaced, or the file system does not number its files for good.
+        Asked::Granted if dir.exists() => Holder::Unknown,
+        Asked::Granted => Holder::Gone,
+    })
 }
 
 fn attempt_dir(folder: &Path, number: u64) -> PathBuf {

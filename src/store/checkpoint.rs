@@ -43,7 +43,7 @@ pub(super) fn write(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Re
     disk::seal_tree(unfinished.path())?;
     let mut number = numbers(folder)?.last().map_or(1, |last| last + 1);
     let checkpoint = loop {
-        let dir = folder.join(format!("{PREFIX}{number:06}"));
+        let dir = folder_of(folder, number);
         match fs::rename(unfinished.path(), &dir) {
             Err(error) if disk::is_occupied(&error) => number += 1,
             Err(error) => return Err(Error::io("write", &dir, error)),
@@ -54,7 +54,7 @@ pub(super) fn write(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Re
     disk::sync_folder(folder).map_err(|error| Error::io("write", &checkpoint.dir, error))?;
     let numbers = numbers(folder)?;
     for old in &numbers[..numbers.len().saturating_sub(KEPT)] {
-        disk::remove(&folder.join(format!("{PREFIX}{old:06}")))?;
+        disk::remove(&folder_of(folder, *old))?;
     }
     Ok(checkpoint)
 }
@@ -71,6 +71,33 @@ pub(super) fn newest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<String>)>
         torn.push(name);
     }
     Ok((None, torn))
+}
+
+/// Copies the newest whole checkpoint of several attempts into another folder, and says which it was. The attempts may be
+/// at work meanwhile: one that vanishes is passed over.
+pub(super) fn copy_newest(attempts: &[PathBuf], into: &Path) -> Result<Option<PathBuf>> {
+    let mut found: Vec<(u64, PathBuf)> = Vec::new();
+    for attempt in attempts {
+        found.extend(numbers(attempt)?.into_iter().map(|number| (number, folder_of(attempt, number))));
+    }
+    found.sort();
+    for (number, dir) in found.into_iter().rev() {
+        let target = folder_of(into, number);
+        let copy = || {
+            disk::files_below(&dir)?
+                .iter()
+                .try_for_each(|name| disk::duplicate(&dir.join(name), &target.join(name)))
+        };
+        if copy().is_ok() && is_whole(&target) {
+            return Ok(Some(dir));
+        }
+        disk::remove(&target)?;
+    }
+    Ok(None)
+}
+
+fn folder_of(attempt: &Path, number: u64) -> PathBuf {
+    attempt.join(format!("{PREFIX}{number:06}"))
 }
 
 fn is_whole(dir: &Path) -> bool {

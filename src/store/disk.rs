@@ -1,17 +1,21 @@
 //! Files that are there whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::regular;
 
 /// Files and folders that are being written start with this; whatever still carries it after a crash is garbage.
 pub const UNFINISHED: &str = ".unfinished-";
+/// What a folder is called while it is removed, within an unfinished one.
+pub(super) const DOOMED: &str = "doomed";
 
 /// Replaces a file in one step: after a crash the old bytes are there, or the new ones.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -24,11 +28,36 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         file.persist(path).map_err(|error| error.error)?;
         sync_folder(folder)
     };
-    write().map_err(|error| Error::io("write", path, error))
+    again(write).map_err(|error| Error::io("write", path, error))
+}
+
+/// Writes a file that is read while more is to come: whole, but not yet on the disk. It takes the name by a rename, and
+/// never writes into a file of that name, which may be a link to one of the store's.
+pub fn show(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        fs::create_dir_all(folder_of(path))?;
+        let mut file = unfinished_file(folder_of(path))?;
+        file.write_all(bytes)?;
+        file.persist(path).map(drop).map_err(|error| error.error)
+    };
+    again(write).map_err(|error| Error::io("write", path, error))
+}
+
+/// Does something again whose folder or unfinished file another process removed meanwhile. Where there are no locks, two
+/// may clean up in one run directory.
+fn again<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    const TRIES: usize = 4;
+    for _ in 0..TRIES {
+        match work() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
+    work()
 }
 
 /// The folder a path lies in; the current one for a bare name.
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -44,18 +73,20 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
+    let bytes = regular::read(path, u64::MAX).map_err(|refused| Error::io("read", path, refused.into()))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))
 }
 
 /// The digest of a file's bytes as they are now.
 pub fn digest_file(path: &Path) -> Result<Digest> {
-    let read = || -> io::Result<Digest> { digest_reader(&mut File::open(path)?) };
+    let read = || digest_opened(&regular::open(path)?);
     read().map_err(|error| Error::io("read", path, error))
 }
 
-pub(super) fn digest_reader(file: &mut File) -> io::Result<Digest> {
+/// As many bytes of it as it has now: a file that grows has an end all the same.
+pub(super) fn digest_opened(file: &File) -> io::Result<Digest> {
+    let mut file = file.take(file.metadata()?.len());
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 1 << 18];
     loop {
@@ -70,8 +101,7 @@ pub(super) fn digest_reader(file: &mut File) -> io::Result<Digest> {
 pub fn files_below(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(root).follow_links(false).min_depth(1) {
-        let entry =
-            entry.map_err(|error| Error::failed(format!("cannot list `{}`: {error}", root.display())))?;
+        let entry = entry.map_err(|error| Error::io("list", root, error.into()))?;
         if entry.file_type().is_dir() {
             continue;
         }
@@ -103,8 +133,7 @@ pub fn stays_below(name: &str) -> bool {
 /// Folders stay writable, or `rm -r` of a run would fail for everyone but root.
 pub fn seal_tree(root: &Path) -> Result<()> {
     for entry in walkdir::WalkDir::new(root).follow_links(false).contents_first(true) {
-        let entry =
-            entry.map_err(|error| Error::failed(format!("cannot list `{}`: {error}", root.display())))?;
+        let entry = entry.map_err(|error| Error::io("list", root, error.into()))?;
         let path = entry.path();
         let seal = || {
             if entry.file_type().is_dir() {
@@ -154,7 +183,7 @@ pub fn duplicate(source: &Path, target: &Path) -> Result<()> {
         set_read_only(&path)?;
         fs::rename(&path, target)
     };
-    place().map_err(|error| Error::io("write", target, error))
+    again(place).map_err(|error| Error::io("write", target, error))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -179,18 +208,19 @@ pub fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 /// A new empty folder that is renamed once it is whole. Removed again if dropped before.
 pub(super) fn unfinished_folder(parent: &Path) -> Result<tempfile::TempDir> {
-    let make = || {
+    new_folder(parent).map_err(|error| Error::io("make a folder in", parent, error))
+}
+
+fn new_folder(parent: &Path) -> io::Result<tempfile::TempDir> {
+    // Another process may remove the parent, being empty, between the two calls.
+    again(|| {
         fs::create_dir_all(parent)?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(UNFINISHED);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         builder.tempdir_in(parent)
-    };
-    // Another process may remove the parent, being empty, between the two calls.
-    let made =
-        make().or_else(|error| if error.kind() == io::ErrorKind::NotFound { make() } else { Err(error) });
-    made.map_err(|error| Error::io("make a folder in", parent, error))
+    })
 }
 
 /// Whether an open file is still the one at a path.
@@ -239,8 +269,8 @@ pub fn remove(path: &Path) -> Result<()> {
         if !entry.is_dir() {
             return fs::remove_file(path);
         }
-        let doomed = unfinished_folder(parent).map_err(io::Error::other)?;
-        fs::rename(path, doomed.path().join("doomed"))?;
+        let doomed = new_folder(parent)?;
+        fs::rename(path, doomed.path().join(DOOMED))?;
         doomed.close()
     });
     match removed {
@@ -264,27 +294,15 @@ pub fn entries(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Opens a file to lock it, making it if need be.
-pub fn open_lock(path: &Path) -> Result<File> {
-    let open = || {
-        fs::create_dir_all(folder_of(path))?;
-        OpenOptions::new().create(true).append(true).open(path)
-    };
-    open().map_err(|error| Error::io("open", path, error))
-}
-
-/// Tries to lock a file; false if another holds it. A file system without locks grants every request, since nothing
-/// but doubled work depends on them.
-pub fn try_lock(file: &File) -> Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(fs::TryLockError::WouldBlock) => Ok(false),
-        Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(true),
-        Err(fs::TryLockError::Error(error)) => Err(Error::failed(format!("cannot lock a file: {error}"))),
-    }
-}
-
-/// Whether someone holds the lock of a file.
-pub fn is_locked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+/// Whether nothing at a path or below it changed for some time, by the clock that stamps files there, which on a network
+/// is not this machine's. False where that is not known.
+pub(super) fn unchanged_for(path: &Path, time: Duration) -> bool {
+    let modified =
+        |metadata: io::Result<fs::Metadata>| metadata.and_then(|metadata| metadata.modified()).ok();
+    let now = tempfile::tempfile_in(folder_of(path)).ok().and_then(|probe| modified(probe.metadata()));
+    let entries = walkdir::WalkDir::new(path).follow_links(false).into_iter();
+    let newest =
+        entries.map(|entry| modified(entry.and_then(|entry| entry.metadata()).map_err(io::Error::from)));
+    let newest = newest.collect::<Option<Vec<_>>>().and_then(|times| times.into_iter().max());
+    now.zip(newest).is_some_and(|(now, newest)| now.duration_since(newest).is_ok_and(|age| age >= time))
 }

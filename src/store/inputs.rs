@@ -1,7 +1,7 @@
 //! Digests of files, remembered: a file whose size, times and inode are as they were is not read again.
 
 use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -10,7 +10,8 @@ use rayon::prelude::*;
 
 use super::disk;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Mistakes, Result};
+use crate::regular;
 
 const MAGIC: &[u8; 16] = b"defrost inputs 1";
 
@@ -79,7 +80,7 @@ impl InputIndex {
     /// The digest of each file's content, in the order asked for; files that changed since are read, all in parallel.
     ///
     /// # Errors
-    /// The first path, in the order given, that is not a readable file.
+    /// The paths that are no readable files, in the order given.
     pub fn digests(&self, paths: &[PathBuf]) -> Result<Vec<Digest>> {
         self.digests_if(paths, |entry, stat| entry.stat == *stat)
     }
@@ -112,12 +113,18 @@ impl InputIndex {
                 None => self.read(path, now),
             })
             .collect();
-        let mut digests = Vec::with_capacity(paths.len());
+        let (mut digests, mut mistakes) = (Vec::with_capacity(paths.len()), Mistakes::default());
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         for ((result, path), (name, remembered)) in
             read.into_iter().zip(paths).zip(names.into_iter().zip(remembered))
         {
-            let (digest, stat) = result.map_err(|error| Error::io("read", path, error).as_usage())?;
+            let (digest, stat) = match result {
+                Ok(read) => read,
+                Err(error) => {
+                    mistakes.add("file that cannot be read", Error::io("read", path, error).as_usage());
+                    continue;
+                }
+            };
             digests.push(digest);
             if remembered.is_some() {
                 continue;
@@ -129,18 +136,14 @@ impl InputIndex {
                 None => state.entries.remove(&name).is_some(),
             };
         }
-        Ok(digests)
+        mistakes.into_result().map(|()| digests)
     }
 
     /// The digest of a file, and its stat if that can be believed next time.
     fn read(&self, path: &Path, now: Option<i64>) -> io::Result<(Digest, Option<Stat>)> {
-        let mut file = File::open(path)?;
-        let before = file.metadata()?;
-        if !before.is_file() {
-            return Err(io::Error::other("not a file"));
-        }
-        let digest = disk::digest_reader(&mut file)?;
-        let stat = Stat::of(&before);
+        let file = regular::open(path)?;
+        let stat = Stat::of(&file.metadata()?);
+        let digest = disk::digest_opened(&file)?;
         let steady = Stat::of(&file.metadata()?) == stat;
         let aged = now.is_some_and(|now| stat.changed.saturating_add(self.margin) <= now);
         Ok((digest, (steady && aged).then_some(stat)))

@@ -1,14 +1,16 @@
 //! Finished stages by key, stages in progress, and digests of files: what makes a rerun compute only what changed.
 //!
 //! Everything here is correct without locks: a result appears by one rename or not at all, and every file is checked
-//! against its digest before it is believed. Locks only keep two processes from doing the same work. The room knows
-//! nothing of training, pipelines or run directories, and never prints.
+//! against its digest before it is believed. Locks only keep two processes from doing the same work; where there are none,
+//! each works in an attempt of its own. The room knows nothing of training, pipelines or run directories, and never prints.
 
 mod attempt;
 mod checkpoint;
 pub mod disk;
 mod inputs;
+pub mod lock;
 mod objects;
+mod output;
 #[cfg(test)]
 mod tests;
 
@@ -17,3 +19,4 @@ pub use attempt::{Attempt, Begun, Work};
 pub use checkpoint::Checkpoint;
 pub use inputs::InputIndex;
 pub use objects::{Finished, Hold, Lookup, Store, Wanted};
+pub use output::write_output;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{InputIndex, disk};
+use super::{InputIndex, disk, lock};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
@@ -68,7 +68,8 @@ struct Record {
 
 /// While it lives, `gc` waits: what was just looked up cannot vanish before a run directory names it.
 pub struct Hold {
-    _lock: File,
+    /// None in a store that may only be read and that nobody has locked yet.
+    _lock: Option<File>,
 }
 
 impl Store {
@@ -105,19 +106,20 @@ impl Store {
 
     /// Keeps `gc` out from a lookup until the run directory that names the key is written. Hold it briefly.
     pub fn hold(&self) -> Result<Hold> {
-        let lock = disk::open_lock(&self.objects.join("lock"))?;
-        match lock.lock_shared() {
-            Err(error) if error.kind() != io::ErrorKind::Unsupported => {
-                Err(Error::io("lock", &self.objects.join("lock"), error))
-            }
-            _ => Ok(Hold { _lock: lock }),
-        }
+        let path = self.objects.join("lock");
+        let file = match lock::open(&path) {
+            // A store that may only be read: hold what is there, if it is.
+            Err(_) if self.objects.is_dir() => lock::open_existing(&path).ok(),
+            opened => Some(opened?),
+        };
+        file.as_ref().map(lock::share).transpose()?;
+        Ok(Hold { _lock: file })
     }
 
     /// The opposite of [`Store::hold`], for `gc`: none while someone holds the store.
     pub fn hold_alone(&self) -> Result<Option<Hold>> {
-        let lock = disk::open_lock(&self.objects.join("lock"))?;
-        Ok(disk::try_lock(&lock)?.then_some(Hold { _lock: lock }))
+        let file = lock::open(&self.objects.join("lock"))?;
+        Ok(lock::try_alone(&file)?.go_on().then_some(Hold { _lock: Some(file) }))
     }
 
     /// Looks for a finished stage and verifies it; a file whose stat is not the remembered one is read again.

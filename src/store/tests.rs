@@ -1,4 +1,5 @@
 mod index;
+mod unlocked;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ use crate::ops::on_cuda::on_cuda;
 /// from + share · (to − from): exactly `from` where the two are equal.
 pub fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
     if from.dims() != to.dims() || from.dtype() != to.dtype() {
-        return Err(Error::failed("internal: two tensors to be blended do not fit"));
+        return Err(Error::bug("two tensors to be blended do not fit"));
     }
     on_cuda!(from, cuda::blend(from, to, share));
     by_dtype!(from, T => {
@@ -34,6 +34,7 @@ pub fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
 
 multiversion! {
     fn blend_chunk<T: Float>(from: &[T], to: &[T], share: T, out: &mut [MaybeUninit<T>]) {
+        assert!(from.len() == out.len() && to.len() == out.len());
         for ((out, from), to) in out.iter_mut().zip(from).zip(to) {
             out.write(*from + share * (*to - *from));
         }
@@ -56,6 +57,7 @@ pub fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
 
 multiversion! {
     fn scale_chunk<T: Float>(x: &[T], factor: T, out: &mut [MaybeUninit<T>]) {
+        assert!(x.len() == out.len());
         for (out, x) in out.iter_mut().zip(x) {
             out.write(*x * factor);
         }

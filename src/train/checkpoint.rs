@@ -16,7 +16,7 @@ use super::task::{Scores, Task};
 use super::{Optimizer, Plateau, Setup, Tracker};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
-use crate::model::{Description, State, TensorId};
+use crate::model::{BufferUpdates, Description, State, TensorId};
 
 /// One epoch of the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct Progress<M> {
     pub optimizer: Optimizer,
     /// The gradients since the last optimizer step.
     pub(super) gradients: Gradients,
+    /// The same of what a teacher says, where that and the labels are means by different weights.
+    pub(super) taught: Gradients,
     /// The average of the weights, where the stage keeps one.
     pub(super) average: Option<Average>,
     /// Epochs completed.
@@ -68,14 +70,24 @@ pub struct Checkpoint {
     pub position: String,
 }
 
+/// What the names of gradients begin with.
+const GRADIENTS: &str = "gradients";
+const GRADIENTS_OF_TEACHER: &str = "gradients_of_teacher";
+
+fn is_zero(weight: &f64) -> bool {
+    *weight == 0.0
+}
+
 /// The half of a checkpoint that is not tensors.
 #[derive(Serialize, Deserialize)]
 struct Position<M> {
     epoch: u32,
     batch: usize,
     step: u64,
-    /// Images that the gradients since the last step are of.
-    accumulated: usize,
+    /// What the batches since the last step count.
+    accumulated: f64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    accumulated_of_teacher: f64,
     meter: M,
     history: Vec<Row>,
     tracker: Tracker,
@@ -94,6 +106,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             state,
             optimizer,
             gradients: Gradients::default(),
+            taught: Gradients::default(),
             average,
             epoch: 0,
             batch: 0,
@@ -104,6 +117,13 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             plateau: Plateau::default(),
             broken: BTreeSet::new(),
             best: None,
+        }
+    }
+
+    /// Takes over running statistics that a batch moved.
+    pub(super) fn apply(&mut self, running_statistics: BufferUpdates) {
+        for (id, tensor) in running_statistics {
+            self.state.tensors[id] = tensor;
         }
     }
 
@@ -143,8 +163,9 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         tensors.extend(best.map(|(id, tensor)| named("best", *id, tensor)));
         let average = self.average.iter().flat_map(|average| &average.tensors);
         tensors.extend(average.map(|(id, tensor)| named("ema", *id, tensor)));
-        let gradients = self.gradients.mean.iter();
-        tensors.extend(gradients.map(|(id, tensor)| named("gradients", *id, tensor)));
+        for (part, gradients) in [(GRADIENTS, &self.gradients), (GRADIENTS_OF_TEACHER, &self.taught)] {
+            tensors.extend(gradients.mean.iter().map(|(id, tensor)| named(part, *id, tensor)));
+        }
         tensors.extend(
             self.optimizer.state()?.into_iter().map(|(name, tensor)| (format!("optimizer/{name}"), tensor)),
         );
@@ -152,7 +173,8 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             epoch: self.epoch,
             batch: self.batch,
             step: self.step,
-            accumulated: self.gradients.images,
+            accumulated: self.gradients.weight,
+            accumulated_of_teacher: self.taught.weight,
             meter: self.meter.clone(),
             history: self.history.clone(),
             tracker: self.tracker.clone(),
@@ -198,11 +220,13 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
                 *tensor = take("ema", *id)?;
             }
         }
-        self.gradients = Gradients { images: position.accumulated, ..Gradients::default() };
-        for &id in moving.iter().filter(|_| position.accumulated > 0) {
+        let mut accumulated = |part: &str, weight: f64| {
             // A parameter that no batch reached has none.
-            self.gradients.mean.extend(take("gradients", id).ok().map(|gradient| (id, gradient)));
-        }
+            let gradient = |id: &TensorId| Some((*id, take(part, *id).ok()?));
+            Gradients { mean: moving.iter().filter_map(gradient).collect(), weight }
+        };
+        self.gradients = accumulated(GRADIENTS, position.accumulated);
+        self.taught = accumulated(GRADIENTS_OF_TEACHER, position.accumulated_of_teacher);
         let optimizer: Vec<(String, Tensor)> = tensors
             .into_iter()
             .filter_map(|(name, tensor)| Some((name.strip_prefix("optimizer/")?.to_owned(), tensor)))

@@ -1,11 +1,11 @@
 //! The training loop.
 
+use super::batch::{only, teacher_share, train_batch};
 use super::checkpoint::{Progress, Row};
-use super::guards::{require_finite, require_gradients, unreadable};
+use super::guards::{require_finite, unreadable};
 use super::setup::{Host, Setup, Step};
-use super::task::{Batch, Batches, Task};
+use super::task::{Batches, Task};
 use crate::autograd::Value;
-use crate::device;
 use crate::error::{Error, Result};
 use crate::model::{Pass, State};
 use crate::ops::Later;
@@ -20,19 +20,23 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
         for batch in setup.feed.train(progress.epoch, progress.batch)? {
             let batch = batch?;
             let lr = setup.lr(progress, progress.step);
-            let (loss, reading) = train_batch(setup, progress, &batch)?;
+            let losses = train_batch(setup, progress, &batch)?;
             progress.batch = batch.index + 1;
             let whole = progress.batch.is_multiple_of(setup.settings.accumulate as usize);
             let norm = if whole { optimizer_step(setup, progress)? } else { None };
             // Only here does the host wait for a GPU, which has the walk back and the update still ahead of it.
-            let loss = only(loss)?;
-            setup.task.count(&mut progress.meter, reading)?;
+            let (parts, reading) = losses.read()?;
+            let loss = parts.iter().map(|part| part.loss).sum::<f64>();
+            if let Some(reading) = reading {
+                setup.task.count(&mut progress.meter, reading)?;
+            }
             host.step(&Step {
                 epoch: progress.epoch,
                 done: progress.batch,
                 of: batches,
                 images: batch.samples.len(),
                 loss,
+                parts: &parts,
                 scores: &setup.task.running(&progress.meter),
             });
             if !loss.is_finite() {
@@ -97,45 +101,6 @@ fn stop<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut
         .hint("run the same command again to go on from there"))
 }
 
-/// Forward and backward: gradients for the next optimizer step, and running statistics, which move with every batch.
-/// Gives the loss, and what is to be counted; nothing here waits for a GPU.
-fn train_batch<T: Task>(
-    setup: &Setup<T>,
-    progress: &mut Progress<T::Meter>,
-    batch: &Batch,
-) -> Result<(Later<f64>, T::Reading)> {
-    let phase = setup.table.phase(progress.epoch);
-    let mut pass = Pass::training(
-        &progress.state,
-        &phase.trainable,
-        &phase.norms,
-        setup.seed,
-        progress.epoch,
-        &batch.streams,
-    );
-    let layers = batch.layer..setup.model.description.layers.len();
-    let _products = device::products(batch.input.device(), setup.settings.precision)?;
-    let input = device::rounded(&batch.input, setup.settings.precision)?;
-    let output = setup.model.forward(&mut pass, layers, Value::constant(input))?;
-    let (mut loss, reading) = setup.task.loss(pass.tape(), &output, &batch.targets)?;
-    if let Some(teacher) = &batch.teacher {
-        loss = setup.task.taught(pass.tape(), loss, &output, teacher)?;
-    }
-    drop(output);
-
-    let value = Later::scalar(loss.tensor())?;
-    let (gradients, running_statistics) = pass.backward(&loss)?;
-    drop(loss);
-    if progress.optimizer.has_newcomers() {
-        require_gradients(setup.model, &gradients)?;
-    }
-    for (id, tensor) in running_statistics {
-        progress.state.tensors[id] = tensor;
-    }
-    progress.gradients.add(gradients, batch.samples.len())?;
-    Ok((value, reading))
-}
-
 /// One step on the gradients since the last, if there are any. Gives their norm, where it is asked for.
 fn optimizer_step<T: Task>(
     setup: &Setup<T>,
@@ -145,6 +110,9 @@ fn optimizer_step<T: Task>(
         return Ok(None);
     }
     let mut gradients = std::mem::take(&mut progress.gradients);
+    if !progress.taught.is_empty() {
+        gradients = gradients.blended(std::mem::take(&mut progress.taught), teacher_share(setup))?;
+    }
     let norm = setup.settings.clip_norm.map(|most| gradients.clip(most)).transpose()?;
     let gradients: Vec<_> = gradients.mean.into_iter().map(|(id, mean)| (id, Some(mean))).collect();
     let factor = setup.lr_factor(progress, progress.step);
@@ -164,11 +132,6 @@ fn require_norm<M>(norm: Option<Later<f64>>, progress: &Progress<M>) -> Result<(
         }
         _ => Ok(()),
     }
-}
-
-/// The number of a scalar.
-fn only(number: Later<f64>) -> Result<f64> {
-    number.read()?.first().copied().ok_or_else(|| Error::failed("internal: a scalar without a number"))
 }
 
 fn diverged<M>(progress: &Progress<M>, what: std::fmt::Arguments, at: &str) -> Error {
@@ -241,8 +204,8 @@ fn validate<T: Task>(
         let batch = batch?;
         let layers = batch.layer..setup.model.description.layers.len();
         let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input))?;
-        let (_, reading) = setup.task.loss(pass.tape(), &output, &batch.targets)?;
-        if let Some(reading) = last.replace(reading) {
+        let loss = setup.task.loss(pass.tape(), &output, &batch.targets)?;
+        if let Some(reading) = last.replace(loss.reading) {
             setup.task.count(&mut meter, reading)?;
         }
     }

@@ -1,6 +1,6 @@
 //! The gradients of an optimizer step: averaged over the batches that make it up, and clipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
 
@@ -9,21 +9,22 @@ use crate::error::Result;
 use crate::model::TensorId;
 use crate::ops::Later;
 
-/// The mean gradient over the images since the last optimizer step: what one batch of them all would give, but for
-/// batch normalisation, which sees each batch by itself. Part of every checkpoint.
+/// The gradient of a mean loss over the batches since the last optimizer step: what one batch of them all would give, but
+/// for batch normalisation, which sees each batch by itself. Part of every checkpoint.
 #[derive(Default)]
 pub struct Gradients {
     /// Of each parameter that had one in some batch.
     pub mean: BTreeMap<TensorId, Tensor>,
-    /// Images so far.
-    pub images: usize,
+    /// What the batches so far count together: the denominator of the mean.
+    pub weight: f64,
 }
 
 impl Gradients {
-    /// Takes in the mean gradients over the images of a batch. The first batch's are taken as they are.
-    pub fn add(&mut self, gradients: Vec<(TensorId, Option<Tensor>)>, images: usize) -> Result<()> {
-        self.images += images;
-        let share = images as f64 / self.images.max(1) as f64;
+    /// Takes in the gradients of a batch's mean loss; `weight` is the denominator of that mean. The first batch's are taken
+    /// as they are.
+    pub fn add(&mut self, gradients: Vec<(TensorId, Option<Tensor>)>, weight: f64) -> Result<()> {
+        self.weight += weight;
+        let share = weight / self.weight;
         for (id, gradient) in gradients {
             let mean = match (self.mean.remove(&id), gradient) {
                 (Some(mean), Some(gradient)) => blend(&mean, &gradient, share)?,
@@ -40,7 +41,22 @@ impl Gradients {
 
     /// Whether no batch was added since the last step.
     pub fn is_empty(&self) -> bool {
-        self.images == 0
+        self.weight == 0.0
+    }
+
+    /// The gradients of `1 − share` times this loss and `share` times another, which are means by different weights.
+    pub fn blended(mut self, mut other: Gradients, share: f64) -> Result<Self> {
+        let ids: BTreeSet<TensorId> = self.mean.keys().chain(other.mean.keys()).copied().collect();
+        for id in ids {
+            let both = match (self.mean.remove(&id), other.mean.remove(&id)) {
+                (Some(own), Some(other)) => blend(&own, &other, share)?,
+                (Some(own), None) => scaled(&own, 1.0 - share)?,
+                (None, Some(other)) => scaled(&other, share)?,
+                (None, None) => continue,
+            };
+            self.mean.insert(id, both);
+        }
+        Ok(self)
     }
 
     /// Scales all gradients so that their global L2 norm is `most` at most, as PyTorch's `clip_grad_norm_`
@@ -80,24 +96,42 @@ mod tests {
         names.iter().enumerate().map(|(id, name)| (id, Some(normal(name, &[40, 1000])))).collect()
     }
 
-    fn mean(parts: &[(Part, usize)]) -> Gradients {
+    fn mean(parts: &[(Part, f64)]) -> Gradients {
         let mut mean = Gradients::default();
-        parts.iter().for_each(|(part, images)| mean.add(part.clone(), *images).unwrap());
+        parts.iter().for_each(|(part, weight)| mean.add(part.clone(), *weight).unwrap());
         mean
     }
 
     #[test]
-    fn batches_count_by_their_images() {
+    fn batches_count_by_their_weights() {
         let (first, second, third) = (gradients(["a", "b"]), gradients(["c", "d"]), gradients(["e", "f"]));
-        let mean = mean(&[(first.clone(), 4), (second.clone(), 4), (third.clone(), 1)]);
-        assert_eq!(mean.images, 9);
-        for id in 0..2 {
-            let of = |part: &[(TensorId, Option<Tensor>)], images: f64| {
-                part[id].1.as_ref().unwrap().affine(images / 9.0, 0.0).unwrap()
-            };
-            let expected = ((of(&first, 4.0) + of(&second, 4.0)).unwrap() + of(&third, 1.0)).unwrap();
-            assert_close("mean", &mean.mean[&id], &expected, 1e-14);
+        for weights in [[4.0, 4.0, 1.0], [0.125, 1000.5, 3.0]] {
+            let parts = [&first, &second, &third].map(Clone::clone);
+            let mean = mean(&parts.into_iter().zip(weights).collect::<Vec<_>>());
+            let all: f64 = weights.iter().sum();
+            assert_eq!(mean.weight, all);
+            for id in 0..2 {
+                let of = |part: &[(TensorId, Option<Tensor>)], weight: f64| {
+                    part[id].1.as_ref().unwrap().affine(weight / all, 0.0).unwrap()
+                };
+                let [one, two, three] = weights;
+                let expected = ((of(&first, one) + of(&second, two)).unwrap() + of(&third, three)).unwrap();
+                assert_close("mean", &mean.mean[&id], &expected, 1e-14);
+            }
         }
+    }
+
+    #[test]
+    fn two_losses_are_blended_by_their_shares_also_where_one_has_no_gradient() {
+        let (one, other) = (gradients(["a", "b"]), gradients(["c", "d"]));
+        let part =
+            |part: &Part, id: usize, share: f64| part[id].1.as_ref().unwrap().affine(share, 0.0).unwrap();
+        let labels = mean(&[(vec![(0, one[0].1.clone()), (1, one[1].1.clone())], 7.0)]);
+        let teacher = mean(&[(vec![(1, other[1].1.clone()), (2, other[0].1.clone())], 3.0)]);
+        let both = labels.blended(teacher, 0.3).unwrap().mean;
+        assert_close("of the labels", &both[&0], &part(&one, 0, 0.7), 1e-14);
+        assert_close("of both", &both[&1], &(part(&one, 1, 0.7) + part(&other, 1, 0.3)).unwrap(), 1e-14);
+        assert_close("of the teacher", &both[&2], &part(&other, 0, 0.3), 1e-14);
     }
 
     #[test]
@@ -107,11 +141,11 @@ mod tests {
         let half = some[0].1.as_ref().unwrap().affine(0.5, 0.0).unwrap();
         for order in [[some.clone(), none.clone()], [none, some.clone()]] {
             let [first, second] = order;
-            let mean = mean(&[(first, 3), (second, 3)]);
+            let mean = mean(&[(first, 3.0), (second, 3.0)]);
             assert_eq!(numbers(&mean.mean[&0]), numbers(&half));
             assert_eq!(numbers(&mean.mean[&1]), numbers(some[1].1.as_ref().unwrap()));
         }
-        assert!(mean(&[(vec![(0, None)], 1)]).mean.is_empty());
+        assert!(mean(&[(vec![(0, None)], 1.0)]).mean.is_empty());
     }
 
     /// The norm over both parameters together.
@@ -121,7 +155,7 @@ mod tests {
         let squares = given.iter().flat_map(|(_, gradient)| numbers(gradient.as_ref().unwrap()));
         let norm = squares.map(|x| x * x).sum::<f64>().sqrt();
         for most in [norm * 2.0, norm / 3.0] {
-            let mut clipped = mean(&[(given.clone(), 8)]);
+            let mut clipped = mean(&[(given.clone(), 8.0)]);
             let before = clipped.clip(most).unwrap().read().unwrap()[0];
             assert!((before / norm - 1.0).abs() < 1e-12);
             let factor = (most / (norm + 1e-6)).min(1.0);
@@ -130,7 +164,8 @@ mod tests {
                 assert_close("clipped", &clipped.mean[id], &expected, 1e-12);
             }
         }
-        let mut broken = mean(&[(vec![(0, Some(normal("a", &[2]).affine(f64::INFINITY, 0.0).unwrap()))], 1)]);
+        let mut broken =
+            mean(&[(vec![(0, Some(normal("a", &[2]).affine(f64::INFINITY, 0.0).unwrap()))], 1.0)]);
         assert!(!broken.clip(1.0).unwrap().read().unwrap()[0].is_finite());
     }
 
@@ -139,8 +174,8 @@ mod tests {
         let single = |name: &str| Some(normal(name, &[70, 1000]).to_dtype(DType::F32).unwrap());
         assert_same_on_any_threads(|| {
             let mut mean = Gradients::default();
-            mean.add(vec![(0, single("a"))], 3).unwrap();
-            mean.add(vec![(0, single("b"))], 5).unwrap();
+            mean.add(vec![(0, single("a"))], 3.0).unwrap();
+            mean.add(vec![(0, single("b"))], 5.0).unwrap();
             mean.clip(1.0).unwrap();
             mean.mean.into_values().collect()
         });

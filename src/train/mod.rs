@@ -4,7 +4,9 @@
 
 mod arithmetic;
 mod average;
+mod batch;
 mod checkpoint;
+pub mod code_paths;
 mod early_stop;
 mod fit;
 mod gradients;
@@ -20,7 +22,6 @@ mod tests;
 #[cfg(test)]
 mod trajectory;
 mod update;
-mod versions;
 
 pub use average::Average;
 pub use checkpoint::{Best, Checkpoint, Progress, Row};
@@ -30,6 +31,5 @@ pub use gradients::Gradients;
 pub use optimizer::{Optimizer, Parameter};
 pub use plateau::Plateau;
 pub use range_test::{Point, Range, RangeTest, range_test};
-pub use setup::{Host, Setup, Step, Unwatched};
-pub use task::{Batch, Batches, Feed, Scores, Targets, Task};
-pub use versions::{RARE_VERSIONS, VERSIONS, rare_versions};
+pub use setup::{Host, LossPart, Setup, Step, Unwatched};
+pub use task::{Batch, BatchLoss, Batches, Feed, Scores, Targets, Task};

@@ -73,7 +73,7 @@ impl Optimizer {
         let slot = Slot { parameter, steps: 0, shape: Vec::new(), buffers: Vec::new() };
         match self.slots.insert(slot.parameter.tensor, slot) {
             None => Ok(()),
-            Some(_) => Err(Error::failed(format!("internal: `{name}` is in the optimizer twice"))),
+            Some(_) => Err(Error::bug(format!("`{name}` is in the optimizer twice"))),
         }
     }
 
@@ -89,9 +89,7 @@ impl Optimizer {
         for (id, gradient) in gradients {
             let Some(gradient) = gradient else { continue };
             let (Some(slot), Some(value)) = (self.slots.get_mut(id), tensors.get_mut(*id)) else {
-                return Err(Error::failed(format!(
-                    "internal: tensor {id} has a gradient but does not train"
-                )));
+                return Err(Error::bug(format!("tensor {id} has a gradient but does not train")));
             };
             *value = slot
                 .update(&self.rule, value, gradient, lr_factor)

@@ -141,15 +141,16 @@ pub fn range_test<T: Task>(
     let mut sweep = Sweep {
         range,
         accumulate,
-        losses: Vec::new(),
+        means: Vec::new(),
+        last: 0.0,
         test: RangeTest::default(),
         over: false,
         stopped: false,
         watch,
     };
     let outcome = fit(&setup, &mut progress, &mut sweep);
-    let Sweep { mut test, over, stopped, losses, .. } = sweep;
-    let lost = test.diverged || losses.last().is_some_and(|loss| !loss.is_finite());
+    let Sweep { mut test, over, stopped, last, .. } = sweep;
+    let lost = test.diverged || !last.is_finite();
     match outcome {
         Err(error) if error.kind == Kind::Interrupted && !stopped => Ok(test),
         Err(error) if error.kind == Kind::Interrupted => Err(Error::interrupted("stopped on request")),
@@ -157,7 +158,7 @@ pub fn range_test<T: Task>(
             test.diverged = true;
             Ok(test)
         }
-        Ok(()) if !over => Err(Error::failed("internal: the range test ended before its steps")),
+        Ok(()) if !over => Err(Error::bug("the range test ended before its steps")),
         outcome => outcome.map(|()| test),
     }
 }
@@ -188,8 +189,10 @@ struct Sweep<'a> {
     range: &'a Range,
     /// Batches per optimizer step.
     accumulate: usize,
-    /// Of the batches since the last optimizer step.
-    losses: Vec<f64>,
+    /// Of the batches since the last optimizer step: each part of the loss times what they count, and what they count.
+    means: Vec<[f64; 2]>,
+    /// The loss of the last batch.
+    last: f64,
     test: RangeTest,
     over: bool,
     /// Whether the watcher wants no more.
@@ -199,12 +202,17 @@ struct Sweep<'a> {
 
 impl Host for Sweep<'_> {
     fn step(&mut self, step: &Step) {
-        self.losses.push(step.loss);
+        self.last = step.loss;
+        self.means.resize(step.parts.len(), [0.0; 2]);
+        for ([sum, weight], part) in self.means.iter_mut().zip(step.parts) {
+            *sum += part.loss * part.weight;
+            *weight += part.weight;
+        }
         if !step.done.is_multiple_of(self.accumulate) && step.done < step.of {
             return;
         }
-        let losses = std::mem::take(&mut self.losses);
-        let loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
+        // What one batch of them all would have.
+        let loss = std::mem::take(&mut self.means).iter().map(|[sum, weight]| sum / weight).sum();
         let goes_on = self.test.push(self.range.lr(self.test.points.len()), loss);
         self.over = !goes_on || self.test.points.len() == self.range.steps;
         if let Some(point) = self.test.points.last() {

@@ -75,6 +75,14 @@ impl Host for Unwatched {
     }
 }
 
+/// A summand of a batch's loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossPart {
+    pub loss: f64,
+    /// What the batch counts in the mean over several batches.
+    pub weight: f64,
+}
+
 /// What one batch did.
 pub struct Step<'a> {
     pub epoch: u32,
@@ -84,6 +92,8 @@ pub struct Step<'a> {
     pub images: usize,
     /// The loss that was descended on; the loop ends behind one that is not finite.
     pub loss: f64,
+    /// The summands of `loss`, each a mean of its own.
+    pub parts: &'a [LossPart],
     /// Running scores of the epoch so far.
     pub scores: &'a Scores,
 }

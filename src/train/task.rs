@@ -48,7 +48,7 @@ impl Targets {
         match self {
             Self::Classes(classes) => Ok(Cow::Borrowed(classes)),
             Self::Mixtures(mixtures) => Ok(mixtures.iter().map(Mixture::most).collect()),
-            Self::Labels(_) => Err(Error::failed("internal: labels where one class is asked for")),
+            Self::Labels(_) => Err(Error::bug("labels where one class is asked for")),
         }
     }
 
@@ -109,6 +109,16 @@ pub trait Feed {
     fn broken(&self) -> BTreeSet<String>;
 }
 
+/// The loss of a batch.
+pub struct BatchLoss<R> {
+    /// A scalar on the tape where the output is: the mean over the rows.
+    pub mean: Value,
+    /// The sum of what the rows count in that mean; by it the batches of an optimizer step are joined.
+    pub weight: f64,
+    /// What is to be counted of it.
+    pub reading: R,
+}
+
 /// A task: how an output is compared with its targets, and what is counted on the way.
 pub trait Task {
     /// Running sums over an epoch, small and serializable: they travel in checkpoints.
@@ -129,18 +139,18 @@ pub trait Task {
         meter
     }
 
-    /// The scalar loss of a batch, on the tape where the output is, and what is to be counted of it.
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, Self::Reading)>;
+    /// The loss of a batch.
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<BatchLoss<Self::Reading>>;
 
     /// Adds a batch to `meter`, once it is computed.
     fn count(&self, meter: &mut Self::Meter, reading: Self::Reading) -> Result<()>;
 
-    /// The loss of a batch, as [`Task::loss`] has it, with what a teacher says of each row: scores [N, K].
+    /// How far an output is from a teacher's scores [N, K] of the same rows: a scalar, the mean over the rows.
     ///
     /// # Errors
-    /// The task has nobody to learn from.
-    fn taught(&self, _: &mut Tape, _: Value, _: &Value, _: &Tensor) -> Result<Value> {
-        Err(Error::failed("internal: a teacher for a task that cannot be taught"))
+    /// The task has no teacher.
+    fn divergence(&self, _tape: &mut Tape, _output: &Value, _teacher: &Tensor) -> Result<Value> {
+        Err(Error::bug("a teacher for a task that has none"))
     }
 
     /// The scores that are shown after every step: those that cost nothing to know.

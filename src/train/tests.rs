@@ -20,6 +20,7 @@ use crate::random::name_hash;
 use crate::weights;
 
 mod gradual;
+mod joined;
 
 const SIDE: usize = 32;
 const CLASSES: usize = 3;
@@ -117,7 +118,7 @@ impl Task for Classify {
         meter.update(&scores, &labels, &losses)
     }
 
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, Self::Reading)> {
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<BatchLoss<Self::Reading>> {
         let Targets::Classes(targets) = targets else { unreachable!("no image is mixed") };
         let (loss, losses) = ops::cross_entropy(tape, output, targets, 0.0)?;
         let mut losses = losses.read()?;
@@ -135,7 +136,7 @@ impl Task for Classify {
             Twist::Infinite if targets.len() == BATCH => loss,
             Twist::Infinite => Value::constant((tensor + f64::INFINITY)?),
         };
-        Ok((loss, (scores, targets.clone(), losses)))
+        Ok(BatchLoss { mean: loss, weight: targets.len() as f64, reading: (scores, targets.clone(), losses) })
     }
 
     fn running(&self, meter: &ClassificationMetrics) -> Scores {
@@ -158,11 +159,17 @@ struct Notes {
     steps: u64,
     rows: Vec<u32>,
     checkpoints: Vec<Checkpoint>,
+    /// Of each batch.
+    parts: Vec<Vec<LossPart>>,
+    /// What a finished stage came to.
+    head: Vec<f64>,
+    loss: Vec<f64>,
 }
 
 impl Host for Notes {
-    fn step(&mut self, _: &Step) {
+    fn step(&mut self, step: &Step) {
         self.steps += 1;
+        self.parts.push(step.parts.to_vec());
     }
 
     fn epoch(&mut self, row: &Row) -> Result<()> {

@@ -78,10 +78,11 @@ impl Task for Noted {
         Ok(())
     }
 
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<(Value, ())> {
-        let (loss, _) = ops::cross_entropy(tape, output, &targets.most()?, 0.0)?;
-        self.0.borrow_mut().push(loss.tensor().to_dtype(DType::F64)?.to_scalar()?);
-        Ok((loss, ()))
+    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<BatchLoss<()>> {
+        let labels = targets.most()?;
+        let (mean, _) = ops::cross_entropy(tape, output, &labels, 0.0)?;
+        self.0.borrow_mut().push(mean.tensor().to_dtype(DType::F64)?.to_scalar()?);
+        Ok(BatchLoss { mean, weight: labels.len() as f64, reading: () })
     }
 
     fn running(&self, _: &u32) -> Scores {

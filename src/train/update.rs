@@ -57,9 +57,7 @@ impl Rule {
         let fits = buffers.len() == self.buffers().len()
             && buffers.iter().chain([gradient]).all(|tensor| tensor.dims() == value.dims());
         if !fits {
-            return Err(Error::failed(
-                "internal: a parameter, its gradient and its optimizer state do not fit",
-            ));
+            return Err(Error::bug("a parameter, its gradient and its optimizer state do not fit"));
         }
         on_cuda!(value, self.update_on_cuda(value, gradient, buffers, pace));
         by_dtype!(value, T => self.update_in::<T>(value, gradient, buffers, pace))
@@ -103,6 +101,7 @@ fn plain_sgd<T: Float>(value: &[T], gradient: &[T], factors: [T; 2]) -> Vec<T> {
 multiversion! {
     fn plain_sgd_chunk<T: Float>(value: &[T], gradient: &[T], factors: [T; 2], out: &mut [MaybeUninit<T>]) {
         let [weight_decay, lr] = factors;
+        assert!(value.len() == out.len() && gradient.len() == out.len());
         for ((out, value), gradient) in out.iter_mut().zip(value).zip(gradient) {
             let gradient = *gradient + *value * weight_decay;
             out.write(*value - lr * gradient);
@@ -129,6 +128,7 @@ multiversion! {
         out: &mut [MaybeUninit<T>],
     ) {
         let [momentum, weight_decay, lr] = factors;
+        assert!([value.len(), gradient.len(), velocity.len()] == [out.len(); 3]);
         for (((out, value), gradient), velocity) in out.iter_mut().zip(value).zip(gradient).zip(velocity) {
             let gradient = *gradient + *value * weight_decay;
             *velocity = *velocity * momentum + gradient;
@@ -206,6 +206,7 @@ multiversion! {
         out: &mut [MaybeUninit<T>],
     ) {
         let &AdamW { shrink, mean_step, square_decay, square_step, size, root_correction, eps } = factors;
+        assert!([value.len(), gradient.len(), mean.len(), square.len()] == [out.len(); 4]);
         let buffers = mean.iter_mut().zip(square);
         for (((out, value), gradient), (mean, square)) in out.iter_mut().zip(value).zip(gradient).zip(buffers) {
             *mean += mean_step * (*gradient - *mean);

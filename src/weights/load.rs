@@ -1,12 +1,14 @@
 //! Strict loading: every tensor of the model is read or known to start afresh, and none of the file is ignored unseen.
 
-use candle_core::Tensor;
+use std::collections::HashSet;
+
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::unmatched::Unmatched;
 use super::{LoadRules, Source, initialize};
 use crate::error::{Error, Result};
-use crate::model::{Description, Role, State, TensorId};
+use crate::model::{Description, Role, State, TensorId, TensorSpec};
 
 /// Where a tensor's numbers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,20 +24,15 @@ pub enum Origin {
 /// As [`origins`]; a tensor whose type is not read.
 pub fn load(description: &Description, source: &Source, rules: &LoadRules, seed: u64) -> Result<State> {
     let origins = origins(description, source, rules)?;
-    let read = |(spec, origin): (&crate::model::TensorSpec, &Origin)| match origin {
+    let read = |(spec, origin): (&TensorSpec, &Origin)| match origin {
         Origin::Initialized => initialize(spec, seed),
+        Origin::Source if spec.role == Role::BatchCount => {
+            let count = source.count(&spec.name).map_err(|what| source.fault(&spec.name, &what))?;
+            Ok(Tensor::full(count, spec.shape.as_slice(), &Device::Cpu)?)
+        }
         Origin::Source => {
             let tensor = source.tensor(&spec.name)?;
-            let is_count = tensor.dtype() == candle_core::DType::I64;
-            if is_count != (spec.role == Role::BatchCount) {
-                return Err(Error::usage(format!(
-                    "tensor `{}` of `{}` holds {:?} numbers",
-                    source.written(&spec.name),
-                    source.path().display(),
-                    tensor.dtype()
-                )));
-            }
-            if !is_count && !is_finite(&tensor)? {
+            if !is_finite(&tensor)? {
                 return Err(Error::usage(format!(
                     "tensor `{}` of `{}` holds numbers that are not finite",
                     source.written(&spec.name),
@@ -55,14 +52,14 @@ fn is_finite(tensor: &Tensor) -> Result<bool> {
     Ok(numbers.iter().all(|number| number.is_finite()))
 }
 
-/// Decides for each tensor where its numbers come from, without reading any.
+/// Decides for each tensor where its numbers come from, without reading any but counts.
 ///
 /// A file may lack `num_batches_tracked`, as PyTorch before 0.4.1 and many converters leave it out and nothing that
 /// is computed depends on it; it then starts at 0. What [`Description::ignores`] names is left out without a word.
 ///
 /// # Errors
-/// All missing, unexpected and mismatched tensors that no rule allows, in one error; rules that allow what does not
-/// occur; a head trained on other classes that is not reinitialised.
+/// All missing, unexpected and mismatched tensors that no rule allows, and those whose numbers are of a wrong type, in one
+/// error; rules that allow what does not occur; a head trained on other classes that is not reinitialised.
 pub fn origins(description: &Description, source: &Source, rules: &LoadRules) -> Result<Vec<Origin>> {
     check_classes(description, source, rules)?;
     let entries = source.entries();
@@ -77,7 +74,8 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
             Some(_) => {}
         }
     }
-    let strange = |name: &&str| description.id(name).is_none() && !description.ignores(name);
+    let known: HashSet<&str> = description.tensors.iter().map(|spec| spec.name.as_str()).collect();
+    let strange = |name: &&str| !known.contains(name) && !description.ignores(name);
     let mut unexpected: Vec<&str> = entries.keys().map(String::as_str).filter(strange).collect();
 
     let (allowed, idle_missing) = rules.missing.apply_to(description, &missing);
@@ -90,8 +88,13 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
     let mut allowed = allowed.into_iter();
     unexpected.retain(|_| !allowed.next().unwrap_or(false));
 
-    if !(missing.is_empty() && mismatched.is_empty() && unexpected.is_empty()) {
-        return Err(Unmatched { description, source, missing, mismatched, unexpected }.error());
+    let read = description.tensors.iter().enumerate().filter(|(id, _)| origins[*id] == Origin::Source);
+    let read = read.filter(|(id, _)| !missing.contains(id) && !mismatched.contains(id));
+    let mistyped: Vec<(TensorId, String)> =
+        read.filter_map(|(id, spec)| Some((id, wrong_type(spec, source)?))).collect();
+
+    if !(missing.is_empty() && mismatched.is_empty() && unexpected.is_empty() && mistyped.is_empty()) {
+        return Err(Unmatched { description, source, missing, mismatched, unexpected, mistyped }.error());
     }
     let idle = [idle_missing, idle_mismatched, idle_unexpected].concat();
     if !idle.is_empty() {
@@ -100,6 +103,17 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
             .hint("remove the pattern: the file fits without it"));
     }
     Ok(origins)
+}
+
+/// Why the numbers of a tensor cannot be those of the model: a count is one whole number, anything else are floats.
+fn wrong_type(spec: &TensorSpec, source: &Source) -> Option<String> {
+    match spec.role {
+        Role::BatchCount => source.count(&spec.name).err(),
+        _ => {
+            let dtype = &source.entries()[&spec.name].dtype;
+            (!dtype.is_float()).then(|| format!("holds {dtype} numbers, where floats are expected"))
+        }
+    }
 }
 
 /// Marks the allowed ones as initialised and returns the rest.

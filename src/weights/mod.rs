@@ -2,11 +2,15 @@
 //!
 //! No code from a file is ever executed. The room knows descriptions of models, never networks or stages.
 
+pub mod code_paths;
 mod dialect;
 mod initialize;
 mod load;
+mod numbers;
+mod pickle;
 mod pytorch;
 mod rules;
+mod safetensors;
 mod save;
 mod source;
 mod timm;
@@ -15,12 +19,28 @@ mod unmatched;
 pub use dialect::Dialect;
 pub use initialize::{initialize, initialize_all};
 pub use load::{Origin, load, origins};
+pub use numbers::Type;
 pub use rules::LoadRules;
 pub use save::{digests, save};
-pub use source::{Entry, Source, Type};
+pub use source::{Entry, Source};
 
 #[cfg(test)]
 mod tests;
 
-/// The versions of the numeric code paths here, for recipes: a change that moves a result raises its number.
-pub const VERSIONS: &[(&str, u32)] = &[("initialize", 1), ("widen", 1), ("save", 1)];
+/// A name of a file as an error shows it: in a file it may have any length, and characters that write over the terminal.
+fn shown(name: &str) -> String {
+    const LONGEST: usize = 200;
+    let escaped = name.chars().take(LONGEST).flat_map(|character| {
+        let escape = is_unprintable(character).then(|| character.escape_unicode());
+        let plain = escape.is_none().then_some(character);
+        plain.into_iter().chain(escape.into_iter().flatten())
+    });
+    escaped.collect()
+}
+
+/// Control characters, and those that turn the direction of text around.
+fn is_unprintable(character: char) -> bool {
+    let turns =
+        matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || turns
+}

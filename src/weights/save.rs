@@ -40,7 +40,7 @@ pub fn save(
         let dtype = match tensor.dtype() {
             DType::F32 => "F32",
             DType::I64 => "I64",
-            other => return Err(Error::failed(format!("internal: a checkpoint of {other:?} numbers"))),
+            other => return Err(Error::bug(format!("a checkpoint of {other:?} numbers"))),
         };
         let end = offset + tensor.elem_count() * tensor.dtype().size_in_bytes();
         let entry = json!({

@@ -5,16 +5,15 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
-use half::{bf16, f16};
+use candle_core::Tensor;
 use memmap2::{Mmap, MmapMut};
-use safetensors::{Dtype, SafeTensors};
 
 use super::dialect::Names;
-use super::pytorch;
+use super::safetensors::{self, Contents};
+use super::{Type, is_unprintable, numbers, pytorch, shown};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::model::{Description, TensorSpec};
+use crate::model::{Description, Role, TensorSpec};
 
 /// A safetensors file or a PyTorch archive, mapped into memory.
 pub struct Source {
@@ -37,25 +36,21 @@ pub struct Entry {
     pub(super) strides: Vec<usize>,
 }
 
-/// The types of numbers that are read; another one is an error only when its tensor is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Type {
-    F16,
-    Bf16,
-    F32,
-    F64,
-    I64,
-    Other(String),
-}
+/// Far more tensors than a network has.
+pub(super) const MOST_TENSORS: usize = 100_000;
+/// Far more dimensions than a parameter has.
+pub(super) const MOST_DIMENSIONS: usize = 16;
+/// The bytes of the name of a tensor.
+const LONGEST_NAME: usize = 1024;
 
-impl Type {
-    pub(super) fn size(&self) -> usize {
-        match self {
-            Self::F16 | Self::Bf16 => 2,
-            Self::F32 => 4,
-            Self::F64 | Self::I64 => 8,
-            Self::Other(_) => 0,
-        }
+/// What is wrong with a name that no program gives a tensor, if it is one.
+pub(super) fn fault_of_name(name: &str) -> Option<String> {
+    if name.len() > LONGEST_NAME {
+        Some(format!("the name of a tensor has {} bytes", name.len()))
+    } else if name.chars().any(is_unprintable) {
+        Some(format!("the name `{}` of a tensor has control characters", shown(name)))
+    } else {
+        None
     }
 }
 
@@ -65,18 +60,29 @@ impl Source {
     /// # Errors
     /// A file that is missing, truncated, corrupt or of another kind; a pickled module instead of a state dict.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io("read", path, error).as_usage())?;
+        let failed = |error| Error::io("read", path, error).as_usage();
+        let within = |error: Error| error.as_usage().within(format!("cannot read `{}`", path.display()));
+        // Asked first: to open a pipe without a writer would wait for one.
+        if !path.metadata().map_err(failed)?.is_file() {
+            return Err(within(
+                Error::usage("it is not a regular file").hint("name the file with the weights"),
+            ));
+        }
+        let file = File::open(path).map_err(failed)?;
         // SAFETY: the file is mapped read-only and never written by us. Were another process to change it meanwhile,
         // numbers could change, and the digest of what was read would tell.
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io("read", path, error).as_usage())?;
-        let within = |error: Error| error.as_usage().within(format!("cannot read `{}`", path.display()));
-        let (entries, metadata) = match kind(&map) {
-            Some(Kind::Safetensors) => safetensors(&map),
-            Some(Kind::Zip) => pytorch::zip(&map).map(|entries| (entries, BTreeMap::new())),
-            Some(Kind::Legacy) => pytorch::legacy(&map).map(|entries| (entries, BTreeMap::new())),
+        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        let state_dict = |entries| Contents { entries, metadata: BTreeMap::new() };
+        let contents = match kind(&map) {
+            Some(Kind::Safetensors) => safetensors::read(&map),
+            Some(Kind::Zip) => pytorch::zip(&map).map(state_dict),
+            Some(Kind::Legacy) => pytorch::legacy(&map).map(state_dict),
             None => Err(unknown(&map)),
+        };
+        let Contents { entries, metadata } = contents.map_err(within)?;
+        if entries.is_empty() {
+            return Err(within(Error::usage("it holds no tensor").hint("name the file with the weights")));
         }
-        .map_err(within)?;
         Ok(Self { path: path.to_owned(), map, entries, metadata, names: Names::default() }
             .with_recorded_names())
     }
@@ -88,12 +94,12 @@ impl Source {
         metadata: BTreeMap<String, String>,
     ) -> Result<Self> {
         let failed = |error| Error::io("plan the weights of", Path::new(name), error);
-        let map = MmapMut::map_anon(1).and_then(MmapMut::make_read_only).map_err(failed)?;
-        let entry = |spec: &TensorSpec| Entry {
-            shape: spec.shape.clone(),
-            dtype: Type::F32,
-            bytes: 0..0,
-            strides: Vec::new(),
+        // Counts are looked at ahead of time; here they are all 0.
+        let map = MmapMut::map_anon(Type::I64.size()).and_then(MmapMut::make_read_only).map_err(failed)?;
+        let entry = |spec: &TensorSpec| {
+            let dtype = if spec.role == Role::BatchCount { Type::I64 } else { Type::F32 };
+            let bytes = if spec.role == Role::BatchCount { 0..map.len() } else { 0..0 };
+            Entry { shape: spec.shape.clone(), dtype, bytes, strides: Vec::new() }
         };
         let entries = description.tensors.iter().map(|spec| (spec.name.clone(), entry(spec))).collect();
         Ok(Self { path: name.into(), map, entries, metadata, names: Names::default() })
@@ -125,61 +131,31 @@ impl Source {
     /// # Errors
     /// No tensor of this name; numbers of a type that is not read.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        let fail = |what: String| {
-            let (name, path) = (self.written(name), self.path.display());
-            Error::usage(format!("tensor `{name}` of `{path}` {what}"))
-        };
-        let entry = self.entries.get(name).ok_or_else(|| fail("does not exist".to_owned()))?;
-        let bytes = &self.map[entry.bytes.clone()];
-        let shape = entry.shape.as_slice();
-        let tensor = match &entry.dtype {
-            Type::F16 => Tensor::from_vec(
-                gather(entry, bytes, |two| f16::from_le_bytes(two).to_f32()),
-                shape,
-                &Device::Cpu,
-            ),
-            Type::Bf16 => Tensor::from_vec(
-                gather(entry, bytes, |two| bf16::from_le_bytes(two).to_f32()),
-                shape,
-                &Device::Cpu,
-            ),
-            Type::F32 => Tensor::from_vec(gather(entry, bytes, f32::from_le_bytes), shape, &Device::Cpu),
-            Type::F64 => Tensor::from_vec(
-                gather(entry, bytes, |eight| f64::from_le_bytes(eight) as f32),
-                shape,
-                &Device::Cpu,
-            ),
-            Type::I64 => Tensor::from_vec(gather(entry, bytes, i64::from_le_bytes), shape, &Device::Cpu),
-            Type::Other(other) => {
-                return Err(fail(format!("holds numbers of type `{other}`"))
-                    .hint("save it as float32, float16, bfloat16 or int64"));
-            }
-        };
-        Ok(tensor?)
+        let (entry, bytes) = self.found(name)?;
+        numbers::tensor(entry, bytes)?.ok_or_else(|| {
+            self.fault(name, &format!("holds {} numbers", entry.dtype))
+                .hint("save it as float32, float16, bfloat16 or int64")
+        })
     }
-}
 
-/// The numbers in row-major order, whatever their order in the file.
-fn gather<T, const N: usize>(entry: &Entry, bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
-    let number = |chunk: &[u8]| read(chunk.try_into().expect("cut to the size of the type"));
-    if entry.strides == row_major(&entry.shape) {
-        return bytes.chunks_exact(N).map(number).collect();
+    /// Reads a count, of whatever type: a tensor of one whole number.
+    ///
+    /// # Errors
+    /// What the tensor is instead, in words that follow its name.
+    pub(super) fn count(&self, name: &str) -> Result<i64, String> {
+        let (entry, bytes) = self.found(name).map_err(|error| error.message)?;
+        numbers::count(entry, bytes)
     }
-    let count = entry.shape.iter().product();
-    let mut numbers = Vec::with_capacity(count);
-    let mut place = vec![0; entry.shape.len()];
-    for _ in 0..count {
-        let offset: usize = place.iter().zip(&entry.strides).map(|(index, stride)| index * stride).sum();
-        numbers.push(number(&bytes[offset * N..][..N]));
-        for axis in (0..place.len()).rev() {
-            place[axis] += 1;
-            if place[axis] < entry.shape[axis] {
-                break;
-            }
-            place[axis] = 0;
-        }
+
+    fn found(&self, name: &str) -> Result<(&Entry, &[u8])> {
+        let entry = self.entries.get(name).ok_or_else(|| self.fault(name, "does not exist"))?;
+        Ok((entry, &self.map[entry.bytes.clone()]))
     }
-    numbers
+
+    pub(super) fn fault(&self, name: &str, what: &str) -> Error {
+        let (name, path) = (self.written(name), self.path.display());
+        Error::usage(format!("tensor `{name}` of `{path}` {what}"))
+    }
 }
 
 pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
@@ -213,6 +189,9 @@ fn unknown(bytes: &[u8]) -> Error {
         Error::usage("the file is empty")
     } else if bytes.starts_with(b"version https://git-lfs") {
         Error::usage("it is a Git LFS pointer, not the weights").hint("fetch the file with `git lfs pull`")
+    } else if bytes.get(257..262) == Some(b"ustar") {
+        Error::usage("it is a tar archive, as PyTorch before 0.1.10 wrote them")
+            .hint("load it with PyTorch and save its state dict again")
     } else if bytes.starts_with(b"<") {
         Error::usage("it is a web page, not weights").hint("download the file itself")
     } else {
@@ -220,30 +199,4 @@ fn unknown(bytes: &[u8]) -> Error {
             "save the weights as safetensors, or with `torch.save(model.state_dict(), \"weights.pth\")`",
         )
     }
-}
-
-type Contents = (BTreeMap<String, Entry>, BTreeMap<String, String>);
-
-fn safetensors(bytes: &[u8]) -> Result<Contents> {
-    let fail = |error| {
-        Error::usage(format!("damaged safetensors file: {error}"))
-            .hint("compare its size with the original's; it may be truncated")
-    };
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(fail)?;
-    let start = 8 + header;
-    let entries = metadata.tensors().into_iter().map(|(name, info)| {
-        let dtype = match info.dtype {
-            Dtype::F16 => Type::F16,
-            Dtype::BF16 => Type::Bf16,
-            Dtype::F32 => Type::F32,
-            Dtype::F64 => Type::F64,
-            Dtype::I64 => Type::I64,
-            other => Type::Other(other.to_string()),
-        };
-        let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-        let strides = row_major(&info.shape);
-        (name, Entry { shape: info.shape.clone(), dtype, bytes, strides })
-    });
-    let own = metadata.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-    Ok((entries.collect(), own))
 }

@@ -61,6 +61,72 @@ fn every_kind_of_file_holds_the_same_numbers() {
     assert_eq!(open("parameters.pth").tensor("bias").unwrap().to_vec1::<f32>().unwrap(), [-1.0, -1.0]);
 }
 
+/// Files that PyTorch reads and that are not plain: `tests/fuzz/corpus.py` makes them.
+fn corpus(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/pickle").join(name)
+}
+
+#[test]
+fn what_pytorch_wrote_in_its_time_is_read() {
+    let quarters: Vec<f32> = (0..64).map(|n| n as f32 / 4.0).collect();
+    for (name, count, first) in [
+        ("v1.pth", 2, quarters.clone()),
+        ("v1_zip.pth", 2, quarters.clone()),
+        ("python_2.pth", 1, vec![1.0; 64]),
+        ("momentum.pth", 2, quarters.clone()),
+        ("twice.pth", 2, quarters.clone()),
+        ("twice_unnamed.pth", 2, quarters.clone()),
+        ("config.pth", 2, quarters.clone()),
+        ("config_protocol_1.pth", 2, quarters.clone()),
+        ("protocol_1.pth", 2, quarters.clone()),
+        ("protocol_3.pth", 2, quarters.clone()),
+        ("protocol_4.pth", 2, quarters.clone()),
+        ("protocol_5.pth", 2, quarters.clone()),
+        ("extras.pth", 2, quarters.clone()),
+        ("net.pth", 2, quarters.clone()),
+        ("named_model.pth", 2, quarters.clone()),
+        ("parameters.pth", 3, vec![2.5; 64]),
+        ("shared.pth", 2, (64..128).map(|n| n as f32).collect()),
+        ("parts.pth", 2, (32..96).map(|n| n as f32).collect()),
+    ] {
+        let source = Source::open(&corpus(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(source.entries().len(), count, "{name}");
+        assert_eq!(source.tensor("bn1.bias").unwrap().to_vec1::<f32>().unwrap(), first, "{name}");
+    }
+    let odd: Vec<f32> = (0..64).map(|n| (2 * n + 1) as f32).collect();
+    let shared = Source::open(&corpus("shared.pth")).unwrap();
+    assert_eq!(shared.tensor("bn1.weight").unwrap().to_vec1::<f32>().unwrap(), odd);
+}
+
+#[test]
+fn what_is_no_state_dict_is_told_with_its_keys() {
+    let folder = format!("{}/", corpus("").display()).replace("//", "/");
+    let refusal = |name: &str| {
+        let error = Source::open(&corpus(name)).err().unwrap_or_else(|| panic!("{name} is read"));
+        text(error).replace(&folder, "")
+    };
+    let refusals = [
+        "two_nets.pth",
+        "no_tensor.pth",
+        "empty.pth",
+        "list.pth",
+        "cycle.pth",
+        "modules.pth",
+        "modules_in_dict.pth",
+        "quantized.pth",
+        "sparse.pth",
+        "repeated.pth",
+        "words.pth",
+        "registry.pth",
+        "declared_text.pth",
+        "doubled_state_dict.pth",
+        "long_name.pth",
+        "control_name.pth",
+    ];
+    let told: Vec<String> = refusals.into_iter().map(refusal).collect();
+    insta::assert_snapshot!(told.join("\n"), @"");
+}
+
 #[test]
 fn a_type_that_is_not_read_is_refused_when_asked_for() {
     for name in ["state_dict.safetensors", "bool.pth"] {
@@ -258,6 +324,85 @@ fn the_same_number_of_other_classes_needs_a_fresh_head() {
     assert!(verdict(["a", "b", "c"], "").is_ok() && verdict(["a", "c", "b"], "reinit = [\"fc\"]").is_ok());
     let error = verdict(["a", "c", "b"], "").unwrap_err();
     assert!(error.message.contains("classes `a`, `b`, `c`, and this data set has `a`, `c`, `b`"), "{error}");
+}
+
+/// A ResNet-18's tensors in a safetensors file, with the numbers of some of them of another type.
+fn retyped(changes: &[(&str, &str, &[u8])]) -> (tempfile::TempDir, Source) {
+    let description = resnet18(3);
+    let mut header = serde_json::Map::new();
+    let mut data = Vec::new();
+    for spec in &description.tensors {
+        let change = changes.iter().find(|(name, ..)| spec.name == *name);
+        let (dtype, bytes) = match change {
+            Some((_, dtype, bytes)) => (*dtype, bytes.repeat(spec.elements())),
+            None if spec.role == Role::BatchCount => ("I64", vec![0; 8]),
+            None => ("F32", vec![0; 4 * spec.elements()]),
+        };
+        let offsets = [data.len(), data.len() + bytes.len()];
+        let entry = serde_json::json!({ "dtype": dtype, "shape": spec.shape, "data_offsets": offsets });
+        header.insert(spec.name.clone(), entry);
+        data.extend(bytes);
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.safetensors");
+    std::fs::write(&path, file).unwrap();
+    (folder, Source::open(&path).unwrap())
+}
+
+#[test]
+fn counts_of_any_type_are_read_where_they_are_whole_numbers() {
+    let half = half::f16::from_f32(7.0).to_le_bytes();
+    let (single, double) = (8f32.to_le_bytes(), 9f64.to_le_bytes());
+    let (_folder, source) = retyped(&[
+        ("bn1.num_batches_tracked", "F16", &half),
+        ("layer1.0.bn1.num_batches_tracked", "F32", &single),
+        ("layer1.0.bn2.num_batches_tracked", "F64", &double),
+        ("layer1.1.bn1.num_batches_tracked", "I32", &[10, 0, 0, 0]),
+        ("layer1.1.bn2.num_batches_tracked", "U8", &[11]),
+    ]);
+    let description = resnet18(3);
+    let state = load(&description, &source, &LoadRules::default(), 0).unwrap();
+    let counts = description.tensors.iter().zip(&state.tensors);
+    let counts = counts.filter(|(spec, _)| spec.role == Role::BatchCount).take(6);
+    let counts: Vec<i64> = counts.map(|(_, tensor)| tensor.to_scalar::<i64>().unwrap()).collect();
+    assert_eq!(counts, [7, 8, 9, 10, 11, 0]);
+}
+
+#[test]
+fn numbers_of_a_wrong_type_are_told_before_any_is_read() {
+    let infinite = half::f16::INFINITY.to_le_bytes();
+    let broken: (&str, &str, &[u8]) = ("bn1.num_batches_tracked", "F16", &infinite);
+    let (_folder, source) = retyped(&[broken]);
+    insta::assert_snapshot!(verdict(&source, 3, "").unwrap_err(), @"");
+    assert_eq!(verdict(&source, 3, "reinit = [\"*.num_batches_tracked\"]"), Ok(20));
+    let (_folder, source) = retyped(&[broken, ("bn1.weight", "I8", &[1]), ("fc.bias", "BOOL", &[1])]);
+    insta::assert_snapshot!(verdict(&source, 3, "").unwrap_err(), @"");
+    let (_folder, source) = retyped(&[("fc.weight", "I8", &[1])]);
+    insta::assert_snapshot!(verdict(&source, 3, "").unwrap_err(), @"");
+    assert_eq!(verdict(&source, 3, "reinit = [\"@head\"]"), Ok(2));
+}
+
+/// As a file of something else may be: the list would fill many screens, and take long.
+#[test]
+fn long_lists_are_cut() {
+    let mut description = resnet18(3);
+    let spec = description.tensors[0].clone();
+    let strange =
+        (0..3000).map(|n| TensorSpec { name: format!("conv1.weight{n}"), shape: vec![1], ..spec.clone() });
+    description.tensors.extend(strange);
+    description.tensors.retain(|spec| !spec.name.starts_with("layer"));
+    let state =
+        State { tensors: description.tensors.iter().map(|spec| initialize(spec, 0).unwrap()).collect() };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.safetensors");
+    save(&path, &description, &state, Dialect::Own, &BTreeMap::new()).unwrap();
+    let error = verdict(&Source::open(&path).unwrap(), 3, "").unwrap_err();
+    let lines: Vec<&str> = error.lines().collect();
+    assert_eq!(lines.len(), 1 + 41 + 41 + 1, "{error}");
+    assert_eq!(lines[41], "  … and 55 more missing");
+    assert_eq!(lines[82], "  … and 2960 more unexpected");
 }
 
 #[test]

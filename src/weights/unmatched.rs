@@ -1,8 +1,10 @@
 //! What to say when a file does not fit a model: every tensor, and what may be meant.
 
+use std::collections::BTreeSet;
+
 use super::Source;
 use crate::error::Error;
-use crate::model::{Description, TensorId, TensorSpec};
+use crate::model::{Description, Role, TensorId, TensorSpec};
 use crate::pipeline::suggest::closest_name;
 
 /// The tensors that no rule allows. They are told by the names that the file has for them, or would have.
@@ -12,7 +14,16 @@ pub(super) struct Unmatched<'a> {
     pub missing: Vec<TensorId>,
     pub mismatched: Vec<TensorId>,
     pub unexpected: Vec<&'a str>,
+    /// With what is wrong with their numbers.
+    pub mistyped: Vec<(TensorId, String)>,
 }
+
+/// Tensors of one kind that an error lists.
+const SHOWN: usize = 40;
+/// Modules around a network that are looked for before its names.
+const DEEPEST_PREFIX: usize = 8;
+/// Names among which a similar one is looked for. Where there are more, the file is of something else.
+const COMPARED: usize = 2000;
 
 impl Unmatched<'_> {
     pub(super) fn error(&self) -> Error {
@@ -39,16 +50,23 @@ impl Unmatched<'_> {
             ))
             .hint(format!("load weights of `{arch}` under their published names"));
         }
-        let lines = [self.missing_lines(), self.mismatched_lines(), self.unexpected_lines()].concat();
+        let lines = [
+            listed(self.missing_lines(), self.missing.len(), "missing"),
+            listed(self.mismatched_lines(), self.mismatched.len(), "mismatched"),
+            listed(self.unexpected_lines(), self.unexpected.len(), "unexpected"),
+            listed(self.mistyped_lines(), self.mistyped.len(), "mistyped"),
+        ]
+        .concat();
         Error::usage(format!("{message}\n{}", lines.join("\n"))).hint(self.hint())
     }
 
-    fn missing_lines(&self) -> Vec<String> {
-        let line = |&id: &TensorId| {
+    fn missing_lines(&self) -> impl Iterator<Item = String> {
+        let compared = if self.unexpected.len() > COMPARED { &[] } else { self.unexpected.as_slice() };
+        let candidates: Vec<(&str, String)> =
+            compared.iter().map(|&name| (name, self.source.written(name))).collect();
+        let line = move |&id: &TensorId| {
             let spec = &self.description.tensors[id];
             let name = self.source.written(&spec.name);
-            let candidates: Vec<(&str, String)> =
-                self.unexpected.iter().map(|&name| (name, self.source.written(name))).collect();
             let same_shape =
                 candidates.iter().filter(|(key, _)| self.source.entries()[*key].shape == self.shape(spec));
             let near = closest_name(&name, same_shape.map(|(_, written)| written.as_str()))
@@ -56,30 +74,36 @@ impl Unmatched<'_> {
             let near = near.map(|name| format!("; the file has `{name}`")).unwrap_or_default();
             format!("  missing     `{name}` {:?}{near}", self.shape(spec))
         };
-        self.missing.iter().map(line).collect()
+        self.missing.iter().map(line)
     }
 
-    fn mismatched_lines(&self) -> Vec<String> {
+    fn mismatched_lines(&self) -> impl Iterator<Item = String> {
         let line = |&id: &TensorId| {
             let spec = &self.description.tensors[id];
             let found = &self.source.entries()[&spec.name].shape;
             let name = self.source.written(&spec.name);
             format!("  mismatched  `{name}` {:?}; the file has {found:?}", self.shape(spec))
         };
-        self.mismatched.iter().map(line).collect()
+        self.mismatched.iter().map(line)
     }
 
-    fn unexpected_lines(&self) -> Vec<String> {
-        let line = |name: &&str| {
+    fn unexpected_lines(&self) -> impl Iterator<Item = String> {
+        let missing = self.missing.iter().map(|&id| self.source.written(&self.description.tensors[id].name));
+        let missing: Vec<String> = missing.collect();
+        let line = move |name: &&str| {
             let written = self.source.written(name);
-            let missing =
-                self.missing.iter().map(|&id| self.source.written(&self.description.tensors[id].name));
-            let missing: Vec<String> = missing.collect();
             let near = closest_name(&written, missing.iter().map(String::as_str));
             let near = near.map(|name| format!("; the model has `{name}`")).unwrap_or_default();
             format!("  unexpected  `{written}` {:?}{near}", self.source.entries()[*name].shape)
         };
-        self.unexpected.iter().map(line).collect()
+        self.unexpected.iter().map(line)
+    }
+
+    fn mistyped_lines(&self) -> impl Iterator<Item = String> {
+        let line = |(id, what): &(TensorId, String)| {
+            format!("  mistyped    `{}` {what}", self.source.written(&self.description.tensors[*id].name))
+        };
+        self.mistyped.iter().map(line)
     }
 
     /// The shape that the file would have it in.
@@ -90,14 +114,16 @@ impl Unmatched<'_> {
     /// A module name before every name of the file that the model would know without it.
     fn prefix(&self) -> Option<String> {
         let first = self.source.entries().keys().next()?;
-        let mut prefixes = first.match_indices('.').map(|(dot, _)| &first[..=dot]);
+        let known: BTreeSet<&str> = self.description.tensors.iter().map(|spec| spec.name.as_str()).collect();
+        let mut prefixes = first.match_indices('.').map(|(dot, _)| &first[..=dot]).take(DEEPEST_PREFIX);
         prefixes
             .find(|prefix| {
                 self.source.entries().keys().all(|name| name.starts_with(*prefix))
-                    && self.source.entries().keys().any(|name| {
-                        self.description.id(&name[prefix.len()..]).is_some()
-                            && self.description.id(name).is_none()
-                    })
+                    && self
+                        .source
+                        .entries()
+                        .keys()
+                        .any(|name| known.contains(&name[prefix.len()..]) && !known.contains(name.as_str()))
             })
             .map(str::to_owned)
     }
@@ -107,6 +133,14 @@ impl Unmatched<'_> {
         let description = self.description;
         let head = |ids: &[TensorId]| ids.iter().any(|&id| description.in_head(id));
         let refused = [&self.missing[..], &self.mismatched].concat();
+        if refused.is_empty() && self.unexpected.is_empty() {
+            let is_count = |(id, _): &(TensorId, String)| description.tensors[*id].role == Role::BatchCount;
+            return match self.mistyped.iter().all(is_count) {
+                true => "add `reinit = [\"*.num_batches_tracked\"]` to the stage: nothing computed depends on them",
+                false => "save the weights as float32, float16 or bfloat16",
+            }
+            .to_owned();
+        }
         if refused.iter().all(|&id| description.in_head(id)) && self.unexpected.is_empty() {
             return "add `reinit = [\"@head\"]` to the stage: a head for other classes starts afresh"
                 .to_owned();
@@ -144,18 +178,32 @@ impl Unmatched<'_> {
 /// More modules than anyone would name: what is meant is another file.
 const WORTH_NAMING: usize = 6;
 
-/// The shortest names of modules that hold all of `names`, and none of `others`.
+/// The first lines of a kind, and how many more there are.
+fn listed(lines: impl Iterator<Item = String>, count: usize, kind: &str) -> Vec<String> {
+    let more = count.saturating_sub(SHOWN);
+    let more = (more > 0).then(|| format!("  … and {more} more {kind}"));
+    lines.take(SHOWN).chain(more).collect()
+}
+
+/// The shortest names of modules that hold all of `names`, and none of `others`; where they are too many to be named, some.
 fn modules<'a>(names: impl Iterator<Item = &'a str>, others: &[&str]) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
+    let taken: BTreeSet<&str> = others.iter().flat_map(|name| with_modules(name)).collect();
+    let mut known = BTreeSet::new();
+    let mut found = Vec::new();
     for name in names {
-        let holds = |module: &str, name: &str| name == module || name.starts_with(&format!("{module}."));
-        let ends = name.match_indices('.').map(|(dot, _)| dot).chain([name.len()]);
-        let module =
-            ends.map(|end| &name[..end]).find(|module| !others.iter().any(|other| holds(module, other)));
-        let module = module.unwrap_or(name);
-        if !found.iter().any(|known| known == module) {
+        let module = with_modules(name).find(|module| !taken.contains(module)).unwrap_or(name);
+        if known.insert(module) {
             found.push(module.to_owned());
+        }
+        if found.len() > WORTH_NAMING {
+            break;
         }
     }
     found
+}
+
+/// The modules that hold a tensor, from the outermost on, and the tensor itself.
+fn with_modules(name: &str) -> impl Iterator<Item = &str> {
+    let ends = name.match_indices('.').map(|(dot, _)| dot).chain([name.len()]);
+    ends.map(move |end| &name[..end])
 }

@@ -49,6 +49,45 @@ fn a_folder_becomes_a_tensor_a_table_or_a_document_with_the_same_numbers() {
     assert_eq!(read.into_iter().flat_map(|(_, row)| row).collect::<Vec<f32>>(), numbers);
 }
 
+/// A frozen backbone is that of the weights it started from, and so are its embeddings.
+#[test]
+fn weights_that_nothing_trained_embed_too() {
+    let project = Project::finished();
+    let embed = |stage: &[&str]| {
+        document(&project.defrost(&[&["embed", "colours", "photos/red", "--json"], stage].concat()))
+    };
+    let (start, frozen) = (embed(&["--stage", "start"]), embed(&["--stage", "frozen@last"]));
+    assert_eq!(start["checkpoint"], "stages/start/model.safetensors");
+    assert_eq!(start["embeddings"], frozen["embeddings"]);
+    assert_eq!(start["embeddings"].as_array().unwrap().len(), 12);
+
+    let output = project.defrost(&["embed", "colours", "photos/red", "--json", "--stage", "start@best"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("stage `start` does not train") && text.contains("`--stage start`"), "{text}");
+
+    // In a run that trains nothing they are meant without a word.
+    let pipeline = project.text();
+    let (data, _) = pipeline.split_once("[defaults.train]").unwrap();
+    project.write(&format!("{}\n[stage.start]\nkind = \"init_weights\"\n", data.replace("colours", "bare")));
+    let bare = project.defrost(&["run", "colours.toml", "--json"]);
+    assert!(bare.status.success(), "{}", String::from_utf8_lossy(&bare.stderr));
+    let alone = document(&project.defrost(&["embed", "bare", "photos/red", "--json"]));
+    assert_eq!(alone["embeddings"], start["embeddings"]);
+    let output = project.defrost(&["predict", "bare", "photos/red"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text.contains("no stage of the run has a model") && text.contains("kind = \"train\""), "{text}");
+    for command in [
+        &["lr-find", "colours.toml", "--stage", "start"][..],
+        &["params", "colours.toml", "--stage", "start"],
+    ] {
+        let output = project.defrost(command);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("does not train") && !text.trim_end().ends_with(':'), "{text}");
+        assert!(!text.contains("stages are \n") && !text.trim_end().ends_with("are"), "{text}");
+    }
+}
+
 #[test]
 fn what_cannot_be_embedded_is_named() {
     let project = Project::finished();
@@ -71,7 +110,7 @@ fn what_cannot_be_embedded_is_named() {
         (&["photos/red/00.png"], "nothing says where the embeddings go"),
         (&["photos/red/00.png", "--out", "some.npy"], "neither a .safetensors nor a .csv file"),
         (&["empty", "--out", "some.csv"], "`empty` has no JPEG or PNG file"),
-        (&["photos", "--out", "some.csv", "--stage", "frosen"], "no train stage `frosen`"),
+        (&["photos", "--out", "some.csv", "--stage", "frosen"], "no stage `frosen`"),
     ];
     for (arguments, mistake) in cases {
         let output = project.defrost(&[&["embed", "colours"], arguments].concat());

@@ -44,6 +44,21 @@ fn every_pipeline_of_the_folder_plans_all_its_stages() {
     assert_eq!([count("turtle-compare"), count("turtle-progressive"), count("face-arcface")], [15, 1, 1]);
 }
 
+/// A run is named by what can change its results: that of the quickstart moves only when they do.
+#[test]
+fn the_quickstart_is_the_run_that_the_readme_shows() {
+    let runs = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_defrost"));
+    command.arg("plan").arg(pipelines().join("quickstart.toml"));
+    command.args(["--json", "--no-estimates", "--runs-dir"]).arg(runs.path());
+    let plan = document(&command.output().expect("defrost starts"));
+    let folder = Path::new(plan["run_dir"].as_str().expect("a path"));
+    let id = folder.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+    assert_eq!(id, "16556c3a");
+    let readme = fs::read_to_string(pipelines().join("../README.md")).expect("it is there");
+    assert!(readme.contains(&format!("quickstart in runs/quickstart/{id}")));
+}
+
 fn pipelines() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines")
 }

@@ -82,6 +82,11 @@ fn a_loss_that_is_not_finite_names_step_rate_and_images_and_keeps_the_checkpoint
     assert!(text.contains("stage `finetune`: the loss is "), "{text}");
     assert!(text.contains("epoch 1, step ") && text.contains("at a learning rate of 1e38"), "{text}");
     assert!(text.contains(".png`") && text.contains("lower the learning rate"), "{text}");
+    // All stages are in the closing table.
+    for (stage, status) in STAGES.iter().zip(["ran", "ran", "failed", "not run"]) {
+        let row = |line: &str| line.trim_start().starts_with(stage) && line.contains(status);
+        assert!(text.lines().any(row), "{stage} is {status}: {text}");
+    }
     let plan = project.plan(&arguments);
     assert_eq!(plan["stages"][2]["status"], "resume", "{plan}");
     let folder = std::path::Path::new(plan["run_dir"].as_str().unwrap());
@@ -97,4 +102,69 @@ fn a_loss_that_is_not_finite_names_step_rate_and_images_and_keeps_the_checkpoint
     // The stages above are not lost to it.
     assert_eq!(project.run(&[]).those("cached"), ["start", "frozen"]);
     assert!(document(&project.defrost(&["status", "colours", "--json"]))["error"].is_null());
+}
+
+/// A limit of the file size is reported as a full disk is; no signal ends the program.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_cannot_be_written_is_named_with_what_helps() {
+    let project = Project::new();
+    let limited = |arguments: &[&str]| {
+        let command = project.command(&[&["run", "colours.toml", "--json"], arguments].concat());
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -f 2000; exec \"$@\"", "sh"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(project.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("`: the file is larger than the system allows"), "{text}");
+        assert!(text.contains("hint: raise the limit, as with `ulimit -f unlimited`"), "{text}");
+        (text, serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap())
+    };
+    let (text, document) = limited(&[]);
+    assert!(text.contains("stage `start`: cannot write `"), "{text}");
+    assert_eq!(document["state"], "failed");
+    assert_eq!(document["stages"][0]["status"], "failed", "{document}");
+    assert!(document["stages"][0]["error"].as_str().unwrap().contains("larger than the system allows"));
+    assert_eq!(document["stages"][3]["status"], "not_run", "{document}");
+    assert!(document["error"]["hint"].as_str().unwrap().contains("ulimit"), "{document}");
+
+    // A checkpoint in the midst of training.
+    project.run(&["--until", "frozen"]);
+    let (text, document) = limited(&["--set", "run.checkpoint_seconds=0"]);
+    assert!(text.contains("stage `finetune`: cannot write `"), "{text}");
+    assert!(text.contains("/tensors.safetensors`"), "{text}");
+    assert_eq!(document["stages"][1]["status"], "cached", "{document}");
+    assert_eq!(project.run(&[]).manifest(), Project::new().run(&[]).manifest());
+}
+
+/// A finished run is a result also for a user who may not write to it.
+#[test]
+fn a_complete_run_that_cannot_be_written_to_is_a_result() {
+    let project = Project::new();
+    let run = project.run(&[]);
+    let events = run.directory.join("events.jsonl");
+    // A folder of that name cannot be opened by root either.
+    std::fs::remove_file(&events).unwrap();
+    std::fs::create_dir(&events).unwrap();
+    let output = ended(project.start(&[]));
+    let again = Run::of(&output);
+    assert_eq!(again.those("cached"), STAGES);
+    assert_eq!(again.metrics("test"), run.metrics("test"));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("events.jsonl`") && text.contains("the run is complete and stays as it is"),
+        "{text}"
+    );
+    assert_eq!(again.manifest(), run.manifest());
+    assert_eq!(Run::of(&ended(project.start(&["--until", "frozen"]))).those("cached"), ["start", "frozen"]);
+
+    // What is not there, or is asked for anew, needs the folder.
+    assert!(project.run_fails(1, &["--force"]).contains("events.jsonl`"));
+    let file = run.directory.join("stages/test/metrics.json");
+    std::fs::remove_file(&file).unwrap();
+    assert!(project.run_fails(1, &[]).contains("events.jsonl`"));
 }

@@ -54,6 +54,34 @@ fn one_image_alone_is_no_batch_for_the_heads_normalisation() {
     assert!(!refused.is_empty() && refused.len() < 14, "{refused:?}");
 }
 
+/// Images of 32 pixels are one place wide where a network has halved them five times.
+#[test]
+fn one_image_alone_is_no_batch_for_maps_of_one_place() {
+    let project = Project::new();
+    let batch = |size: u32, extra: &[&str]| {
+        let size = format!("stage.finetune.batch_size={size}");
+        let output =
+            project.defrost(&[&["validate", "colours.toml", "--json", "--set", &size], extra].concat());
+        let mut errors = serde_json::from_slice::<Value>(&output.stdout).unwrap()["errors"].clone();
+        errors.as_array_mut().unwrap().pop()
+    };
+    let error = batch(1, &[]).expect("Lite0's last maps are 1 × 1");
+    assert_eq!(error["code"], "batch-of-one");
+    assert_eq!(
+        error["message"],
+        "each batch has one image, and batch normalisation needs two values of each channel: at an `image_size` of \
+         32 the maps of `_bn1` are 1 × 1"
+    );
+    assert_eq!(error["help"], "take `batch_size = 3`, an `image_size` above 32 or `batch_norm = \"eval\"`");
+    // Each of the cures is one.
+    assert_eq!(batch(3, &[]), None);
+    assert_eq!(batch(1, &["--set", "stage.finetune.image_size=33"]), None);
+    assert_eq!(batch(1, &["--set", "stage.finetune.batch_norm=eval"]), None);
+    project.run(&["--set", "stage.finetune.batch_size=1", "--set", "stage.finetune.image_size=33"]);
+    // A batch that is joined with others is normalised by itself all the same.
+    assert!(batch(1, &["--set", "stage.finetune.accumulate=4"]).is_some());
+}
+
 /// Mixing leaves the recipes of other files alone, and no part of a run depends on the number of threads.
 #[test]
 fn mixed_images_train_to_the_same_bytes_with_any_number_of_threads() {

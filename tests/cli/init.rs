@@ -12,6 +12,54 @@ fn defrost(folder: &Path, args: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
+/// Files that are images by their name: nothing here looks into them.
+fn images(root: &Path, folders: &[&str], each: usize) {
+    for folder in folders {
+        fs::create_dir_all(root.join(folder)).unwrap();
+        (0..each).for_each(|i| fs::write(root.join(folder).join(format!("{i}.png")), "").unwrap());
+    }
+}
+
+/// In capitals too; and what `validate` would refuse is refused here, where it can still be mended.
+#[test]
+fn folders_of_parts_are_recognised_and_unusable_ones_refused() {
+    for (folders, split, evaluated) in [
+        (
+            &["Train", "Val", "TEST"][..],
+            r#"{ folders = { train = "Train", validation = "Val", test = "TEST" } }"#,
+            "test",
+        ),
+        (&["Training", "Testing"], r#"folders = { train = "Training", test = "Testing" } }"#, "test"),
+        (&[""], "{ validation = 0.2, test = 0.1, seed = ", "test"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let classes: Vec<String> = folders
+            .iter()
+            .flat_map(|part| {
+                ["a", "b"].map(|class| format!("{part}/{class}").trim_start_matches('/').to_owned())
+            })
+            .collect();
+        images(&folder.path().join("photos"), &classes.iter().map(String::as_str).collect::<Vec<_>>(), 30);
+        let (code, text) = defrost(folder.path(), &["init", "new", "--data", "photos"]);
+        assert_eq!(code, 0, "{text}");
+        let text = fs::read_to_string(folder.path().join("new/pipeline.toml")).unwrap();
+        assert!(text.contains(split) && text.contains(&format!("split = \"{evaluated}\"")), "{text}");
+        zeros(&folder.path().join("new/weights.pth"), "resnet50");
+        let file = "stage.pretrained.file=weights.pth";
+        let (code, text) = defrost(folder.path(), &["validate", "new/pipeline.toml", "--set", file]);
+        assert_eq!(code, 0, "{text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    images(&folder.path().join("photos"), &["ant", "bee"], 4);
+    fs::create_dir(folder.path().join("photos/cow")).unwrap();
+    let (code, text) = defrost(folder.path(), &["init", "new", "--data", "photos"]);
+    assert!(code == 2 && text.contains("--data: the class folder `cow` has no images"), "{text}");
+    images(&folder.path().join("flat"), &["only"], 4);
+    let (code, text) = defrost(folder.path(), &["init", "new", "--data", "flat"]);
+    assert!(code == 2 && text.contains("needs a folder for each of at least two classes"), "{text}");
+    assert!(!folder.path().join("new").exists());
+}
+
 #[test]
 fn the_starter_validates_without_inputs() {
     let folder = tempfile::tempdir().unwrap();
@@ -26,9 +74,7 @@ fn the_starter_validates_without_inputs() {
 #[test]
 fn what_is_given_is_found_from_where_the_file_lies() {
     let folder = tempfile::tempdir().unwrap();
-    for part in ["train", "val"] {
-        fs::create_dir_all(folder.path().join(format!("photos/{part}/a"))).unwrap();
-    }
+    images(&folder.path().join("photos"), &["train/a", "train/b", "val/a", "val/b"], 1);
     zeros(&folder.path().join("ResNet-34.pth"), "resnet34");
     let (code, text) =
         defrost(folder.path(), &["init", "deep/er", "--data", "photos", "--weights", "ResNet-34.pth"]);

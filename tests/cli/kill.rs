@@ -113,7 +113,16 @@ fn cuda_killed_anywhere_it_ends_in_the_same_bytes() {
 #[test]
 fn asked_to_stop_it_checkpoints_and_goes_on_from_there() {
     let reference = Project::new().run(&LONG).manifest();
-    for (signal, stage) in [("TERM", "finetune"), ("INT", "finetune"), ("USR1", "frozen")] {
+    let signals = [
+        ("TERM", "finetune"),
+        ("INT", "finetune"),
+        ("USR1", "frozen"),
+        ("HUP", "finetune"),
+        ("USR2", "frozen"),
+        ("XCPU", "frozen"),
+    ];
+    // Under `nohup`, these tests are not ended by a hang-up, and nor is what they start.
+    for (signal, stage) in signals.into_iter().filter(|(signal, _)| *signal != "HUP" || !ignores_hang_up()) {
         // Long enough that the end does not come first, and no checkpoint but the one that is asked for.
         let arguments =
             if stage == "frozen" { ["--set", "stage.frozen.epochs=3000"].to_vec() } else { LONG.to_vec() };
@@ -143,10 +152,12 @@ fn asked_to_stop_it_checkpoints_and_goes_on_from_there() {
         assert!(said.contains("run the same command again"), "{said}");
         let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(document["error"]["message"].as_str().unwrap().contains("stopped on request"), "{document}");
+        let index = STAGES.iter().position(|name| *name == stage).unwrap();
+        assert_eq!(document["stages"][index]["status"], "interrupted", "{document}");
+        assert_eq!(document["stages"][STAGES.len() - 1]["status"], "not_run", "{document}");
         let folder = events.0.parent().unwrap();
         assert_eq!(std::fs::read_to_string(folder.join("state")).unwrap().trim(), "interrupted");
         let plan = project.plan(&arguments);
-        let index = STAGES.iter().position(|name| *name == stage).unwrap();
         assert_eq!(plan["stages"][index]["status"], "resume", "{plan}");
         if stage == "finetune" {
             let run = project.run(&arguments);
@@ -155,6 +166,53 @@ fn asked_to_stop_it_checkpoints_and_goes_on_from_there() {
             assert_eq!(run.manifest(), reference, "{signal}");
         }
     }
+}
+
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
+    u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 == 1)
+}
+
+/// What was started with `nohup` is to outlive its terminal.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hang_up_that_was_ignored_from_the_start_stays_ignored() {
+    let project = Project::new();
+    let events = Events::of(&project, &LONG);
+    let command = project.command(&[&["run", "colours.toml", "--json"][..], &LONG].concat());
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(project.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    events.wait(&mut child, |text| text.contains("\"epoch\":1"));
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", "HUP", &id]).status().unwrap().success());
+    assert_eq!(Run::of(&ended(child)).state(), "complete");
+}
+
+/// Between publishing a stage and removing its attempt lies a moment in which a kill may come.
+#[test]
+fn what_a_kill_left_of_a_finished_stage_goes_when_it_is_found() {
+    let project = Project::new();
+    let run = project.run(&[]);
+    let left = project.path().join("runs/.work").join(run.key("frozen")).join("000001");
+    std::fs::create_dir_all(left.join("checkpoint-000007")).unwrap();
+    let plan: serde_json::Value = serde_json::from_str(&run.read("plan.json")).unwrap();
+    let record = serde_json::json!({ "variant": plan["profile"], "uses": [], "forced": false });
+    std::fs::write(left.join("attempt.json"), record.to_string()).unwrap();
+    let lock = std::fs::File::create(left.join("lock")).unwrap();
+    lock.lock().unwrap();
+    project.run(&[]);
+    assert!(left.exists(), "somebody is at work in it");
+    drop(lock);
+    assert_eq!(project.run(&[]).those("cached"), STAGES);
+    assert!(!left.parent().unwrap().exists());
 }
 
 /// What was left out before the kill is still left out, and counted, after it.

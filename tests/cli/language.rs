@@ -10,11 +10,12 @@ use proptest::prelude::*;
 use toml::de::{DeTable, DeValue};
 
 /// The codes of what a schema can say too.
-const OF_SCHEMA: [&str; 11] = [
+const OF_SCHEMA: [&str; 12] = [
     "bad-name",
     "bad-value",
     "missing-key",
     "out-of-range",
+    "renamed",
     "repeated",
     "reserved",
     "unknown-key",

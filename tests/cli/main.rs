@@ -2,6 +2,7 @@
 
 mod bench;
 mod cuda;
+mod datasets;
 mod diff;
 mod distill;
 mod embed;
@@ -14,6 +15,7 @@ mod features;
 mod gc;
 mod heads;
 mod hostile;
+mod images;
 mod init;
 mod kill;
 mod labels;

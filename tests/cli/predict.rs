@@ -56,7 +56,14 @@ fn a_run_may_be_named_in_four_ways_and_a_stage_chosen() {
     let unknown = project.defrost(&["predict", "colours", image, "--stage", "frosen"]);
     assert_eq!(unknown.status.code(), Some(2));
     let text = String::from_utf8(unknown.stderr).unwrap();
-    assert!(text.contains("no train stage `frosen`") && text.contains("frozen, finetune"), "{text}");
+    assert!(text.contains("no stage `frosen`") && text.contains("did you mean `--stage frozen`?"), "{text}");
+    // A head that nothing trained tells no classes.
+    for stage in ["start", "test", "nothing"] {
+        let refused = project.defrost(&["predict", "colours", image, "--stage", stage]);
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text.contains("name one with `--stage`: `frozen`, `finetune`"), "{text}");
+    }
 
     // For people: the likeliest class first.
     let said = String::from_utf8(project.defrost(&["predict", "colours", image]).stdout).unwrap();

@@ -65,6 +65,41 @@ fn a_page_elsewhere_also_tells_what_changed() {
     assert!(!second.path().join("report.html").exists());
 }
 
+/// A name that somebody gives may be more than a name.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_no_plain_file_is_written_into_and_links_stay() {
+    let runs = Runs::new();
+    let run = evaluated(&runs, 0);
+    let report = |path: &str| {
+        let output = runs.defrost(&["report", &run.id(), "--output", path]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output
+    };
+    let (page, link) = (runs.path().join("page.html"), runs.path().join("link.html"));
+    std::os::unix::fs::symlink("page.html", &link).unwrap();
+    report(&link.to_string_lossy());
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    let text = fs::read_to_string(&page).unwrap();
+
+    // By a link: a program that fails here must not take the device away.
+    let out = runs.path().join("out");
+    std::os::unix::fs::symlink("/dev/stdout", &out).unwrap();
+    let output = report(&out.to_string_lossy());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), text, "the page and nothing else");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("{}\n", out.display()));
+
+    let pipe = runs.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| fs::read_to_string(&pipe).unwrap());
+        report(&pipe.to_string_lossy());
+        assert_eq!(reader.join().unwrap(), text);
+    });
+    let folder = runs.defrost(&["report", &run.id(), "--output", &runs.path().to_string_lossy()]);
+    assert_eq!(folder.status.code(), Some(2));
+}
+
 #[test]
 fn a_run_that_is_not_there_is_a_usage_error() {
     let runs = Runs::new();

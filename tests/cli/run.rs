@@ -168,6 +168,32 @@ fn a_new_test_image_does_not_change_what_training_computes() {
     assert_eq!(forced.those("ran"), STAGES, "with {place}, which sorts before most");
 }
 
+/// Names of classes and files may come from strangers, and tables are opened in spreadsheets.
+#[test]
+fn names_that_a_spreadsheet_would_run_become_text() {
+    let project = Project::new();
+    let engine = |run: &Run| -> Value {
+        let plan: Value = serde_json::from_str(&run.read("plan.json")).unwrap();
+        plan["stages"][3]["document"]["engine"]["text_cells"].clone()
+    };
+    assert_eq!(engine(&project.run(&[])), Value::Null);
+    let photos = project.path().join("photos");
+    std::fs::rename(photos.join("red"), photos.join("=1+1")).unwrap();
+    let run = project.run(&[]);
+    assert_eq!(engine(&run), 1);
+    let confusion = run.read("stages/test/confusion_matrix.csv");
+    assert!(confusion.starts_with("true/predicted,'=1+1,blue,green\n'=1+1,"), "{confusion}");
+    let predictions = run.read("stages/test/predictions.csv");
+    assert!(predictions.contains("\n'=1+1/"), "{predictions}");
+    for (name, text) in [("confusion", &confusion), ("predictions", &predictions)] {
+        let cells = csv::Reader::from_reader(text.as_bytes()).into_records().map(Result::unwrap);
+        let cells: Vec<String> =
+            cells.flat_map(|row| row.iter().map(str::to_owned).collect::<Vec<_>>()).collect();
+        assert!(cells.iter().all(|cell| !cell.starts_with(['=', '+', '@'])), "{name}: {cells:?}");
+    }
+    assert!(run.read("report.html").contains("=1+1"), "the page has the name itself");
+}
+
 /// Whoever packs or publishes a run directory publishes nothing of the machine, and two machines have the same bytes.
 #[test]
 fn listed_files_hold_no_path_host_or_clock_and_the_report_stands_alone() {

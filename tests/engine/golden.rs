@@ -1,4 +1,4 @@
-//! The bits of every numeric code path, pinned: per profile, one digest for each name and number of the `VERSIONS`.
+//! The bits of every numeric code path, pinned: per profile, one digest for each name and version.
 //!
 //! Recipes count on those numbers: bits that change under the same number would let a store hand out what the program
 //! at hand does not compute. So here a change of bits fails until the number is raised, and a raised number until its
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
+use defrost::code_path::CodePath;
 use defrost::ops::profile::Profile;
 use defrost::{data, features, metrics, model, ops, report, train, weights};
 
@@ -22,28 +23,22 @@ const HEADER: &str =
 /// By name and version, such as `conv2d 1`.
 type Digests = BTreeMap<String, String>;
 
-fn versions() -> BTreeMap<&'static str, u32> {
+/// Every code path that a room declares, by name.
+pub fn declared() -> BTreeMap<&'static str, CodePath> {
     let rooms = [
-        ops::VERSIONS,
-        ops::RARE_VERSIONS,
-        model::VERSIONS,
-        model::RARE_VERSIONS,
-        data::VERSIONS,
-        data::RARE_VERSIONS,
-        features::VERSIONS,
-        weights::VERSIONS,
-        train::VERSIONS,
-        train::RARE_VERSIONS,
-        metrics::VERSIONS,
-        metrics::RARE_VERSIONS,
-        metrics::EMBEDDING_VERSIONS,
-        metrics::LABEL_VERSIONS,
-        report::VERSIONS,
-        report::RECOGNITION_VERSIONS,
+        ops::code_paths::ALL,
+        model::code_paths::ALL,
+        data::code_paths::ALL,
+        features::code_paths::ALL,
+        weights::code_paths::ALL,
+        train::code_paths::ALL,
+        metrics::code_paths::ALL,
+        report::code_paths::ALL,
     ];
-    let all: Vec<_> = rooms.concat();
-    let by_name: BTreeMap<_, _> = all.iter().copied().collect();
-    assert_eq!(by_name.len(), all.len(), "a name stands in two rooms");
+    let all = rooms.concat();
+    let by_name: BTreeMap<_, _> = all.iter().map(|path| (path.name(), *path)).collect();
+    assert_eq!(by_name.len(), all.len(), "two code paths have one name");
+    assert!(all.iter().all(|path| path.version() > 0));
     by_name
 }
 
@@ -69,21 +64,19 @@ fn digests_under_one_profile() {
     let Ok(name) = std::env::var(PROFILE) else { return };
     let profile = Profile::supported().find(|profile| profile.name() == name).unwrap();
     profile.choose().unwrap();
-    let versions = versions();
     println!();
-    for (name, digest) in PATHS {
-        println!("golden: {name} {} = {}", versions[name], digest());
+    for (path, digest) in PATHS {
+        println!("golden: {} {} = {}", path.name(), path.version(), digest());
     }
 }
 
 #[test]
 fn bits_change_only_with_their_version() {
-    let named: BTreeSet<&str> = versions().into_keys().collect();
-    assert_eq!(
-        PATHS.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(),
-        named,
-        "every version has its path"
-    );
+    let mut pinned: BTreeSet<CodePath> = declared().into_values().collect();
+    pinned.retain(|path| !model::code_paths::COMPUTED_BY_CANDLE.contains(path));
+    let digested: BTreeSet<CodePath> = PATHS.iter().map(|(path, _)| *path).collect();
+    assert_eq!(digested, pinned, "every code path has its digest");
+    assert_eq!(digested.len(), PATHS.len(), "a code path has two digests");
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/digests.toml");
     let text = std::fs::read_to_string(&path).unwrap_or_default();
@@ -102,7 +95,7 @@ fn bits_change_only_with_their_version() {
                     "{profile}: `{path}` has no digest yet: run `{UPDATE}=1 cargo test --test engine golden`"
                 )),
                 Some(_) => wrong.push(format!(
-                    "{profile}: `{path}` computes other bits: raise its number in `VERSIONS`, then run \
+                    "{profile}: `{path}` computes other bits: raise its version, then run \
                      `{UPDATE}=1 cargo test --test engine golden`"
                 )),
             }

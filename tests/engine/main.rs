@@ -4,3 +4,5 @@ mod golden;
 mod house;
 mod parity;
 mod paths;
+mod recipes;
+mod reproducibility;

@@ -6,14 +6,18 @@ use std::path::PathBuf;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use defrost::Result;
 use defrost::autograd::{Backward, Tape, Value};
-use defrost::data::{self, Bench, Dataset, Mixer, Picture, Region, Scale, Transform, Workspace};
+use defrost::code_path::CodePath;
+use defrost::data::{
+    self, Bench, Dataset, DecodeOptions, Mixer, Picture, Region, Scale, Transform, Workspace,
+};
 use defrost::digest::{Digest, Hasher};
-use defrost::features::{FeatureStore, Found};
+use defrost::features::{self, FeatureStore, Found};
 use defrost::freeze::ParameterTable;
 use defrost::metrics::{
-    ClassificationMetrics, Embeddings, Identification, MeanProbabilities, MultiLabelMetrics, Similarities,
+    self, ClassificationMetrics, Embeddings, Identification, MeanProbabilities, MultiLabelMetrics,
+    Similarities,
 };
-use defrost::model::{Init, Model, NormMode, Pass, Role, State, TensorSpec};
+use defrost::model::{self, Init, Model, NormMode, Pass, Role, State, TensorSpec};
 use defrost::ops::{
     self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
 };
@@ -21,43 +25,48 @@ use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Monitor, 
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
-use defrost::train::{Average, Gradients, Optimizer, Parameter, Plateau};
+use defrost::train::{self, Average, Gradients, Optimizer, Parameter, Plateau};
 use defrost::weights::{self, Dialect, Source};
 
 /// The digest of what a code path makes.
 pub type Path = fn() -> String;
 
-pub const PATHS: &[(&str, Path)] = &[
-    ("conv2d", conv2d),
-    ("batch_norm", batch_norm),
-    ("pooling", pooling),
-    ("linear", linear),
-    ("elementwise", elementwise),
-    ("silu", silu),
-    ("scale_channels", scale_channels),
-    ("cross_entropy", cross_entropy),
-    ("softmax", softmax),
-    ("dropout", dropout),
-    ("class_loss", class_loss),
-    ("focal", focal),
-    ("margin", margin),
-    ("distillation", distillation),
-    ("normalize_rows", normalize_rows),
-    ("stochastic_depth", stochastic_depth),
-    ("architectures", || architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])),
-    ("mobilenet_v2", || architectures(&[Arch::MobileNetV2])),
-    ("efficientnet", || architectures(&[Arch::EfficientNetB0])),
-    ("layer_norm", layer_norm),
-    ("gelu", gelu),
-    ("attention", attention),
-    ("layer_scale", layer_scale),
-    ("tokens", tokens),
-    ("binary_cross_entropy", binary_cross_entropy),
-    ("sigmoid", || digest([&ops::sigmoid(&tensor("logits", &[40, 9]).affine(12.0, 0.0).unwrap()).unwrap()])),
-    ("convnext", || architectures(&[Arch::ConvNextTiny])),
-    ("vit", || architectures(&[Arch::VitS16])),
-    ("dinov2", || architectures(&[Arch::DinoV2VitS14])),
-    ("jpeg", || {
+pub const PATHS: &[(CodePath, Path)] = &[
+    (ops::code_paths::CONV2D, conv2d),
+    (ops::code_paths::BATCH_NORM, batch_norm),
+    (ops::code_paths::POOLING, pooling),
+    (ops::code_paths::LINEAR, linear),
+    (ops::code_paths::ELEMENTWISE, elementwise),
+    (ops::code_paths::SILU, silu),
+    (ops::code_paths::SCALE_CHANNELS, scale_channels),
+    (ops::code_paths::CROSS_ENTROPY, cross_entropy),
+    (ops::code_paths::SOFTMAX, softmax),
+    (ops::code_paths::DROPOUT, dropout),
+    (ops::code_paths::CLASS_LOSS, class_loss),
+    (ops::code_paths::FOCAL, focal),
+    (ops::code_paths::MARGIN, margin),
+    (ops::code_paths::DISTILLATION, distillation),
+    (ops::code_paths::NORMALIZE_ROWS, normalize_rows),
+    (ops::code_paths::STOCHASTIC_DEPTH, stochastic_depth),
+    (model::code_paths::ARCHITECTURES, || {
+        architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])
+    }),
+    (model::code_paths::MOBILENET_V2, || architectures(&[Arch::MobileNetV2])),
+    (model::code_paths::EFFICIENTNET, || architectures(&[Arch::EfficientNetB0])),
+    (model::code_paths::POSITION_RESAMPLING, position_resampling),
+    (ops::code_paths::LAYER_NORM, layer_norm),
+    (ops::code_paths::GELU, gelu),
+    (ops::code_paths::ATTENTION, attention),
+    (ops::code_paths::LAYER_SCALE, layer_scale),
+    (ops::code_paths::TOKENS, tokens),
+    (ops::code_paths::BINARY_CROSS_ENTROPY, binary_cross_entropy),
+    (ops::code_paths::SIGMOID, || {
+        digest([&ops::sigmoid(&tensor("logits", &[40, 9]).affine(12.0, 0.0).unwrap()).unwrap()])
+    }),
+    (model::code_paths::CONVNEXT, || architectures(&[Arch::ConvNextTiny])),
+    (model::code_paths::VIT, || architectures(&[Arch::VitS16])),
+    (model::code_paths::DINOV2, || architectures(&[Arch::DinoV2VitS14])),
+    (data::code_paths::JPEG, || {
         decode(&[
             "baseline_420.jpg",
             "baseline_422.jpg",
@@ -66,40 +75,46 @@ pub const PATHS: &[(&str, Path)] = &[
             "orientation_6.jpg",
         ])
     }),
-    ("png", || decode(&["rgb8.png", "palette_alpha.png", "grey16.png", "grey_alpha8.png"])),
-    ("resize", resize),
-    ("normalize", normalize),
-    ("augment", || {
+    (data::code_paths::PNG, || decode(&["rgb8.png", "palette_alpha.png", "grey16.png", "grey_alpha8.png"])),
+    (data::code_paths::RESIZE, resize),
+    (data::code_paths::NORMALIZE, normalize),
+    (data::code_paths::AUGMENT, || {
         augmented(&[
             "random_resized_crop = {}\nhorizontal_flip = 0.5",
             "vertical_flip = 0.5\nrotation = 30.0",
             "color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.2 }\nhorizontal_flip = 0.5",
         ])
     }),
-    ("rand_augment", || augmented(&["rand_augment = { num_ops = 3 }", "rand_augment = { magnitude = 30 }"])),
-    ("random_erasing", || augmented(&["random_erasing = {}", "random_erasing = { value = \"random\" }"])),
-    ("mixup", || mixed("mixup = { alpha = 0.4 }")),
-    ("cutmix", || mixed("cutmix = {}")),
-    ("shuffle", shuffle),
-    ("split", split),
-    ("features", features),
-    ("initialize", initialize),
-    ("widen", widen),
-    ("save", save),
-    ("optimizer", optimizer),
-    ("schedule", schedule),
-    ("schedules", schedules),
-    ("accumulation", accumulation),
-    ("clipping", clipping),
-    ("averaging", averaging),
-    ("joining", joining),
-    ("classification", classification),
-    ("multi_label", multi_label),
-    ("ensemble", ensemble),
-    ("verification", verification),
-    ("identification", identification),
-    ("pictures", pictures),
-    ("recognition_pictures", recognition_pictures),
+    (data::code_paths::RAND_AUGMENT, || {
+        augmented(&["rand_augment = { num_ops = 3 }", "rand_augment = { magnitude = 30 }"])
+    }),
+    (data::code_paths::RANDOM_ERASING, || {
+        augmented(&["random_erasing = {}", "random_erasing = { value = \"random\" }"])
+    }),
+    (data::code_paths::MIXUP, || mixed("mixup = { alpha = 0.4 }")),
+    (data::code_paths::CUTMIX, || mixed("cutmix = {}")),
+    (data::code_paths::SHUFFLE, shuffle),
+    (data::code_paths::SPLIT, split),
+    (features::code_paths::FEATURES, kept_features),
+    (weights::code_paths::INITIALIZE, initialize),
+    (weights::code_paths::WIDEN, widen),
+    (weights::code_paths::SAVE, save),
+    (train::code_paths::OPTIMIZER, optimizer),
+    (train::code_paths::SCHEDULE, schedule),
+    (train::code_paths::SCHEDULES, schedules),
+    (train::code_paths::ACCUMULATION, accumulation),
+    (train::code_paths::WEIGHTED_ACCUMULATION, weighted_accumulation),
+    (train::code_paths::CLIPPING, clipping),
+    (train::code_paths::AVERAGING, averaging),
+    (train::code_paths::JOINING, joining),
+    (metrics::code_paths::CLASSIFICATION, classification),
+    (metrics::code_paths::ABSENT_CLASSES, absent_classes),
+    (metrics::code_paths::MULTI_LABEL, multi_label),
+    (metrics::code_paths::ENSEMBLE, ensemble),
+    (metrics::code_paths::VERIFICATION, verification),
+    (metrics::code_paths::IDENTIFICATION, identification),
+    (report::code_paths::PICTURES, pictures),
+    (report::code_paths::RECOGNITION_PICTURES, recognition_pictures),
 ];
 
 /// Uniform numbers in [−1, 1).
@@ -278,7 +293,7 @@ fn distillation() -> String {
     digest(&found)
 }
 
-fn features() -> String {
+fn kept_features() -> String {
     let folder = tempfile::tempdir().unwrap();
     let index = InputIndex::open(folder.path().join("inputs.index"));
     let store = FeatureStore::new(folder.path().to_owned(), &index, "any", u64::MAX);
@@ -429,9 +444,25 @@ fn stochastic_depth() -> String {
     }))
 }
 
-fn model(arch: Arch) -> Model {
+fn small_model(arch: Arch) -> Model {
     let head = pipeline::Head::Linear(toml::from_str("dropout = 0.2").unwrap());
     Model::build_for(&pipeline::Model { head, ..pipeline::Model::of(arch) }, 5, IMAGE)
+}
+
+/// The tokens of patches: the first layer, at fewer and at more patches than in pretraining.
+fn position_resampling() -> String {
+    let mut all = Vec::new();
+    for way in ["size", "antialias"] {
+        let spec: pipeline::Model =
+            toml::from_str(&format!("arch = \"dinov2_vits14\"\nposition_resampling = \"{way}\"")).unwrap();
+        let model = Model::build(&spec, 2);
+        let state = weights::initialize_all(&model.description, 3).unwrap();
+        for (height, width) in [(42, 70), (14, 14 * 39)] {
+            let images = Value::constant(tensor("images", &[1, height, width, 3]));
+            all.push(model.forward(&mut Pass::inference(&state), 0..1, images).unwrap().into_tensor());
+        }
+    }
+    digest(&all)
 }
 
 /// The side of the images that go through the architectures.
@@ -441,7 +472,7 @@ const IMAGE: usize = 33;
 fn architectures(archs: &[Arch]) -> String {
     let mut all = Vec::new();
     for &arch in archs {
-        let model = model(arch);
+        let model = small_model(arch);
         let draw = |spec: &TensorSpec| match spec.role {
             Role::BatchCount => Tensor::new(3i64, &Device::Cpu).unwrap(),
             Role::NormWeight | Role::RunningVar => positive(&spec.name, &spec.shape),
@@ -484,7 +515,7 @@ fn decode(names: &[&str]) -> String {
     let mut hasher = Hasher::default();
     for name in names {
         let file = fixture(name);
-        let picture = Picture::open(&file).unwrap();
+        let picture = Picture::open(&file, DecodeOptions::default()).unwrap();
         let (width, height) = picture.size();
         for scale in Scale::ALL.into_iter().filter(|scale| picture.scales() || *scale == Scale::Whole) {
             let region = Region::whole((scale.of(width), scale.of(height)));
@@ -532,7 +563,7 @@ fn augmented(augments: &[&str]) -> String {
         for epoch in 0..6 {
             let mut stream = Stream::new(4, Purpose::Augment, epoch, name_hash("cat/1.png"));
             let mut numbers = vec![0.0; 24 * 24 * 3];
-            let picture = Picture::open(file.get_ref()).unwrap();
+            let picture = Picture::open(file.get_ref(), DecodeOptions::default()).unwrap();
             transform.finish_unkept(&picture, &mut stream, &mut Bench::default(), &mut numbers).unwrap();
             hasher.update(&numbers.iter().map(|number| (number * 255.0).round() as u8).collect::<Vec<_>>());
         }
@@ -587,7 +618,7 @@ fn widen() -> String {
 }
 
 fn save() -> String {
-    let mut description = model(Arch::ResNet18).description;
+    let mut description = small_model(Arch::ResNet18).description;
     description.tensors.truncate(6);
     let state = weights::initialize_all(&description, 2).unwrap();
     let metadata = BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
@@ -675,22 +706,35 @@ fn schedules() -> String {
 
 fn accumulation() -> String {
     let mut mean = Gradients::default();
-    for (part, images) in [("first", 5), ("second", 5), ("third", 2)] {
+    for (part, images) in [("first", 5.0), ("second", 5.0), ("third", 2.0)] {
         mean.add(vec![(0, Some(tensor(part, &[37, 29])))], images).unwrap();
     }
     digest(mean.mean.values())
 }
 
+/// Batches that count by the weights of their classes, and a teacher whose mean is by images.
+fn weighted_accumulation() -> String {
+    let parts = [("first", 0.75, 5.0), ("second", 1000.5, 5.0), ("third", 3.25, 2.0)];
+    let (mut labels, mut teacher) = (Gradients::default(), Gradients::default());
+    for (part, weight, images) in parts {
+        let of = |what: &str| vec![(0, Some(tensor(&format!("{what} {part}"), &[37, 29])))];
+        labels.add(of("labels"), weight).unwrap();
+        teacher.add(of("teacher"), images).unwrap();
+    }
+    let alone = digest(labels.mean.values());
+    alone + &digest(labels.blended(teacher, 0.3).unwrap().mean.values())
+}
+
 fn clipping() -> String {
     let mut mean = Gradients::default();
     let gradient = |name, shape: &[usize]| Some(tensor(name, shape));
-    mean.add(vec![(0, gradient("first", &[150, 290])), (1, gradient("second", &[29]))], 3).unwrap();
+    mean.add(vec![(0, gradient("first", &[150, 290])), (1, gradient("second", &[29]))], 3.0).unwrap();
     let norm = mean.clip(0.7).unwrap();
     format!("{}{}", digest(mean.mean.values()), digest_of(norm.read().unwrap()[0].to_bits().to_le_bytes()))
 }
 
 fn averaging() -> String {
-    let model = model(Arch::ResNet18);
+    let model = small_model(Arch::ResNet18);
     let settings = "from = \"x\"\nepochs = 1\noptimizer = { kind = \"sgd\", lr = 1 }\ntrain = [\"@head\"]";
     let table = ParameterTable::resolve(&model.description, &toml::from_str(settings).unwrap()).unwrap();
     let mut state = weights::initialize_all(&model.description, 2).unwrap();
@@ -717,7 +761,7 @@ fn classes() -> Vec<String> {
     (0..7).map(|class| format!("class {class}")).collect()
 }
 
-fn metrics() -> ClassificationMetrics {
+fn counted() -> ClassificationMetrics {
     let mut metrics = ClassificationMetrics::new(7);
     let labels: Vec<u32> = (0..40).map(|row| row * row % 7).collect();
     let losses: Vec<f64> = numbers("losses", 40).into_iter().map(f64::from).collect();
@@ -726,7 +770,16 @@ fn metrics() -> ClassificationMetrics {
 }
 
 fn classification() -> String {
-    digest_of(serde_json::to_string(&metrics().finish(&classes()).unwrap()).unwrap())
+    digest_of(serde_json::to_string(&counted().finish(&classes()).unwrap()).unwrap())
+}
+
+/// One class is neither label nor prediction, one a label alone, one a prediction alone.
+fn absent_classes() -> String {
+    let mut metrics = ClassificationMetrics::new(5);
+    let scores = |class: usize| (0..5).map(move |other| f32::from(u8::from(other == class)));
+    let predictions = [0, 1, 0, 2, 1, 1].into_iter().flat_map(scores).collect::<Vec<_>>();
+    metrics.update(&predictions, &[0, 1, 1, 0, 3, 1], &[0.5; 6]).unwrap();
+    digest_of(serde_json::to_string(&metrics.finish(&classes()[..5]).unwrap()).unwrap())
 }
 
 fn multi_label() -> String {
@@ -786,7 +839,7 @@ fn pictures() -> String {
             trainable_parameters: None,
         })
         .collect();
-    let all = metrics().finish(&classes()).unwrap();
+    let all = counted().finish(&classes()).unwrap();
     let prediction = Prediction {
         file: "cat/1.png".to_owned(),
         label: "class 1".to_owned(),

@@ -10,8 +10,7 @@ use defrost::plan::{self, Depth};
 use super::support::{Bounds, bounded, fuzz};
 
 /// A tree of settings takes some hundred bytes for each byte of dense text, and is copied for each run of a matrix.
-const TOML: Bounds =
-    Bounds { memory: 96 << 20, memory_per_byte: 4000, time: Duration::from_secs(10) };
+const TOML: Bounds = Bounds { memory: 96 << 20, memory_per_byte: 4000, time: Duration::from_secs(10) };
 const CSV: Bounds = Bounds { memory: 96 << 20, memory_per_byte: 1000, time: Duration::from_secs(10) };
 
 /// Everything that a command does with a pipeline file before it computes; what is wrong is shown as a person sees it.
@@ -26,9 +25,14 @@ fn read(file: &Path, depth: Depth) {
     };
     let checked = |report: Report| {
         let report = report.brief();
-        assert!((1..=50).contains(&report.diagnostics.len()), "{} errors are shown", report.diagnostics.len());
+        assert!(
+            (1..=50).contains(&report.diagnostics.len()),
+            "{} errors are shown",
+            report.diagnostics.len()
+        );
         let text = report.render(true);
-        let hidden = |c: char| c.is_control() && c != '\n' && c != '\u{1b}' || ('\u{202a}'..='\u{202e}').contains(&c);
+        let hidden =
+            |c: char| c.is_control() && c != '\n' && c != '\u{1b}' || ('\u{202a}'..='\u{202e}').contains(&c);
         assert!(!text.contains(hidden), "{text:?}");
         serde_json::to_string(&report.diagnostics).expect("diagnostics are plain data");
     };
@@ -37,7 +41,9 @@ fn read(file: &Path, depth: Depth) {
         Ok(runs) => {
             // The first and the last of a matrix: the others are the like.
             let ends = [runs.first(), runs.last()];
-            ends.into_iter().flatten().for_each(|run: &Resolved| drop(plan::resolve(run, depth).map_err(checked)));
+            ends.into_iter()
+                .flatten()
+                .for_each(|run: &Resolved| drop(plan::resolve(run, depth).map_err(checked)));
         }
     }
 }

@@ -24,9 +24,9 @@ pub(super) fn fit(file: &Path, arch: Arch, names: &[&str]) -> Result<()> {
 fn loads(file: &Path, arch: Arch) -> Result<()> {
     let description = Model::build(&pipeline::Model::of(arch), 2).description;
     let stage = serde_json::from_value(json!({ "file": file, "reinit": ["@head"] }));
-    let stage = stage.map_err(|error| Error::failed(format!("internal: the stage to try: {error}")))?;
-    let rules = LoadRules::resolve(&description, &stage)
-        .map_err(|_| Error::failed("internal: an architecture without a head"))?;
+    let stage = stage.map_err(|error| Error::bug(format!("the stage to try: {error}")))?;
+    let rules =
+        LoadRules::resolve(&description, &stage).map_err(|_| Error::bug("an architecture without a head"))?;
     origins(&description, &Source::open(file)?.translated(&description)?, &rules).map(drop)
 }
 

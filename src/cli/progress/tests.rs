@@ -32,20 +32,42 @@ fn an_epoch_says_how_it_went() {
 
 #[test]
 fn the_closing_table_lines_up() {
-    let row = |stage: &str, outcome, seconds, metrics: &[(&str, f64)]| Finished {
+    let row = |stage: &str, status, seconds, metrics: &[(&str, f64)]| Ended {
         stage: stage.into(),
-        outcome,
+        status,
         seconds,
+        reached: None,
+        below: None,
         metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
     };
     let counts =
         [("parameters.trainable_parameters", 4098.0), ("parameters.frozen_parameters", 23_508_032.0)];
     let frozen = [counts[0], counts[1], ("best.validation_accuracy", 0.93125)];
     insta::assert_snapshot!(table(&[
-        row("pretrained", Outcome::Cached, 0.01, &[]),
-        row("frozen", Outcome::Resumed, 83.0, &frozen),
-        row("test", Outcome::Ran, 1.26, &[("accuracy", 0.9), ("loss", 0.3)]),
+        row("pretrained", "cached", None, &[]),
+        row("frozen", "resumed", Some(83.0), &frozen),
+        row("test", "ran", Some(1.26), &[("accuracy", 0.9), ("loss", 0.3)]),
     ]));
+}
+
+#[test]
+fn a_run_that_fails_tells_of_all_its_stages() {
+    let mut screen = Progress::new().screen.into_inner().unwrap();
+    let stages = ["start", "frozen", "test"].map(str::to_owned).to_vec();
+    screen.event(&Event::RunStarted { name: "turtles".into(), run_dir: "runs".into(), stages });
+    let (stage, metrics) = ("start".to_owned(), BTreeMap::new());
+    screen.event(&Event::StageFinished { stage, outcome: Outcome::Cached, seconds: 0.1, metrics });
+    let (row, stage) = (Vec::new(), "frozen".to_owned());
+    screen.event(&Event::EpochFinished { stage: stage.clone(), epoch: 2, epochs: 8, row, best: true });
+    screen.event(&Event::StageStopped { stage, how: defrost::events::Stopped::Failed, seconds: 12.0 });
+    let error = Some("stage `frozen`: the disk is full".to_owned());
+    screen.event(&Event::RunFinished { state: "failed".into(), seconds: 13.0, error, hint: None });
+    insta::assert_snapshot!(table(&screen.ended).replace(char::from(27), ""), @r"
+    [2mstage   status  time  result                trainable  frozen[0m
+    start   cached
+    frozen  failed  12 s  after epoch 2 of 8
+    test    not run
+    ");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Decoding, against what Pillow makes of the same files.
 
 use super::*;
-use crate::data::fixtures::{Fixtures, bytes};
+use crate::data::fixtures::{Fixtures, bytes, corpus, path};
 use crate::data::resize::Resizing;
 
 #[test]
@@ -32,7 +32,7 @@ fn every_scale_is_bit_exact_with_pillows_draft_also_in_crops() {
         let numbers: Vec<u32> = numbers.split(':').map(|number| number.parse().unwrap()).collect();
         let scale = Scale::ALL.into_iter().find(|scale| scale.divisor() == numbers[0]).unwrap();
         let (file, expected) = (bytes(&format!("{file}.jpg")), fixtures.image(&name));
-        let picture = Picture::open(&file).unwrap();
+        let picture = Picture::open(&file, DecodeOptions::default()).unwrap();
         let (width, height) = picture.size();
         let actual = match numbers[1..] {
             [left, top, width, height] => {
@@ -62,7 +62,7 @@ fn a_region_is_cut_from_the_upright_whole() {
         ["baseline_422.jpg", "baseline_420.jpg", "progressive_420.jpg", "rgb8.png"].map(str::to_owned);
     for name in kinds.into_iter().chain(turned) {
         let file = bytes(&name);
-        let picture = Picture::open(&file).unwrap();
+        let picture = Picture::open(&file, DecodeOptions::default()).unwrap();
         let whole = decode(&file).unwrap();
         for (left, top, width, height) in [(0, 0, 3, 5), (5, 2, 9, 9), (1, 7, 12, 2)] {
             let region = Region { left, top, width, height };
@@ -70,6 +70,161 @@ fn a_region_is_cut_from_the_upright_whole() {
             let cut = image::imageops::crop_imm(&whole, left, top, width, height).to_image();
             assert!(part == cut, "{name} at {left}, {top}");
         }
+    }
+}
+
+/// What Pillow shows and this decoder does not, since data is missing in it: Pillow fills up with grey, or with what
+/// belongs elsewhere.
+const DAMAGED: [&str; 5] =
+    ["cut_and_ended", "components_missing", "restarts_ahead", "restarts_behind", "too_little_for_its_size"];
+
+#[test]
+fn what_is_written_oddly_is_read_and_what_is_damaged_refused_as_in_pillow() {
+    let fixtures = Fixtures::open("odd.safetensors");
+    let names = fixtures.names();
+    let mut wrong = Vec::new();
+    for (name, file) in corpus("jpeg") {
+        let shown = format!("jpeg/{name}");
+        let is_read = names.contains(&shown) && !DAMAGED.contains(&&*name) && name != "many_scans";
+        match (decode(&file), is_read) {
+            (Ok(image), true) if image == fixtures.image(&shown) => (),
+            (Err(_), false) => (),
+            (Ok(_), true) => wrong.push(format!("{name}: other pixels")),
+            (Ok(_), false) => wrong.push(format!("{name}: read, though it is damaged")),
+            (Err(cause), true) => wrong.push(format!("{name}: {cause}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn scans_that_stop_short_are_smoothed_at_every_scale() {
+    let fixtures = Fixtures::open("odd.safetensors");
+    let mut compared = 0;
+    for name in fixtures.names() {
+        let Some((file, divisor)) = name.split_once(':') else { continue };
+        let file = std::fs::read(path("../../fuzz/corpus").join(format!("{file}.jpg"))).unwrap();
+        let scale = Scale::ALL.into_iter().find(|scale| scale.divisor().to_string() == divisor).unwrap();
+        let picture = Picture::open(&file, DecodeOptions::default()).unwrap();
+        let (width, height) = picture.size();
+        let region = Region::whole((scale.of(width), scale.of(height)));
+        let actual = picture.decode(scale, region, &mut Workspace::default()).unwrap();
+        assert!(actual == fixtures.image(&name), "{name} differs");
+        // A part of it looks at the blocks around as well.
+        let region = Region { left: 3, top: 1, width: region.width - 4, height: region.height - 3 };
+        let part = picture.decode(scale, region, &mut Workspace::default()).unwrap();
+        let Region { left, top, width, height } = region;
+        assert!(part == image::imageops::crop_imm(&actual, left, top, width, height).to_image(), "{name}");
+        compared += 1;
+    }
+    assert_eq!(compared, 18);
+}
+
+#[test]
+fn with_all_three_settings_off_pixels_are_those_of_torchvisions_loader() {
+    let fixtures = Fixtures::open("loader.safetensors");
+    let options =
+        DecodeOptions { exif_orientation: false, transparency: Transparency::Drop, grey16: Grey16::Clip };
+    let mut compared = 0;
+    for name in fixtures.names() {
+        let file = match name.strip_prefix("odd/") {
+            Some(odd) => path("../../fuzz/corpus/png").join(odd),
+            None => path(&name),
+        };
+        let file = std::fs::read(file).unwrap();
+        // What Pillow reads though it is not whole.
+        if ["palette_missing", "unknown_critical"].iter().any(|broken| name.contains(broken)) {
+            assert!(Picture::open(&file, options).is_err(), "{name}");
+            continue;
+        }
+        let picture = Picture::open(&file, options).unwrap_or_else(|cause| panic!("{name}: {cause}"));
+        let region = Region::whole(picture.size());
+        let image = picture.decode(Scale::Whole, region, &mut Workspace::default()).unwrap();
+        assert!(image == fixtures.image(&name), "{name} differs");
+        compared += 1;
+    }
+    assert!(compared > 35, "{compared}");
+}
+
+#[test]
+fn each_setting_changes_its_own_files_alone() {
+    let usual = DecodeOptions::default();
+    let shown = |name: &str, options| {
+        let file = bytes(name);
+        let picture = Picture::open(&file, options).unwrap();
+        picture.decode(Scale::Whole, Region::whole(picture.size()), &mut Workspace::default()).unwrap()
+    };
+    let settings = [
+        (DecodeOptions { exif_orientation: false, ..usual }, "orientation_6.jpg"),
+        (DecodeOptions { transparency: Transparency::Drop, ..usual }, "rgba8.png"),
+        (DecodeOptions { grey16: Grey16::Clip, ..usual }, "grey16.png"),
+    ];
+    for (options, changed) in settings {
+        for name in ["orientation_6.jpg", "rgba8.png", "grey16.png", "rgb8.png", "grey.jpg"] {
+            assert_eq!(shown(name, options) != shown(name, usual), name == changed, "{name} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn sizes_that_a_file_cannot_hold_are_refused_before_memory_is_taken() {
+    let (jpeg, png) = (corpus("jpeg"), corpus("png"));
+    let cause = |files: &[(String, Vec<u8>)], name: &str| {
+        let file = files.iter().find(|file| file.0 == name).unwrap();
+        decode(&file.1).unwrap_err()
+    };
+    assert_eq!(
+        cause(&png, "header_alone"),
+        "its header says 200000 × 220000 pixels, and at most 178956970 are decoded"
+    );
+    assert_eq!(
+        cause(&png, "large_size"),
+        "its header says 65535 × 65535 pixels, and at most 178956970 are decoded"
+    );
+    assert_eq!(
+        cause(&png, "too_little_for_its_size"),
+        "its header says 13000 × 13000 pixels, more than its 148 bytes can hold"
+    );
+    assert_eq!(
+        cause(&png, "long_side"),
+        "its header says 2000000 × 1 pixels, and sides of more than 1000000 are not decoded"
+    );
+    assert_eq!(
+        cause(&jpeg, "large_size"),
+        "its header says 65500 × 65500 pixels, and at most 178956970 are decoded"
+    );
+    assert_eq!(
+        cause(&jpeg, "too_little_for_its_size"),
+        "the JPEG data is damaged: there is too little of it for its size"
+    );
+    assert_eq!(cause(&jpeg, "many_scans"), "the JPEG data is damaged: it has too many scans");
+}
+
+#[test]
+fn texts_and_profiles_of_a_png_are_passed_over() {
+    let files = corpus("png");
+    let shown = |name: &str| decode(&files.iter().find(|file| file.0 == name).unwrap().1).unwrap();
+    for name in ["profile_bomb", "text_bomb", "unicode_bomb", "no_end"] {
+        assert!(shown(name) == shown("plain"), "{name}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_png_is_said_in_plain_words() {
+    let files = corpus("png");
+    let cause = |name: &str| decode(&files.iter().find(|file| file.0 == name).unwrap().1).unwrap_err();
+    for (name, expected) in [
+        ("cut", "the PNG data is cut off"),
+        ("unknown_critical", "the PNG data is damaged: unrecognized critical chunk: ABCD"),
+        ("wrong_checksum", "?"),
+        ("two_headers", "?"),
+        ("wrong_color", "?"),
+        ("palette_missing", "the PNG data is damaged: missing palette of indexed image"),
+        ("too_few_rows", "?"),
+        ("no_size", "the image has no pixels"),
+        ("animation_smaller", "?"),
+    ] {
+        assert_eq!(cause(name), expected, "{name}");
     }
 }
 

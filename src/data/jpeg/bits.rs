@@ -1,6 +1,6 @@
 //! Entropy-coded bytes as bits.
 
-use super::Damage;
+use super::{CUT_OFF, Damage};
 
 /// Zeros behind the data, so that the last codes can be looked up without a test for the end.
 const PADDING: usize = 16;
@@ -23,7 +23,7 @@ impl Segment {
             let start = position;
             position += 8 * plain.count();
             let rest = &source[position..];
-            position += rest.iter().position(|byte| *byte == 0xFF).ok_or("it has no end")?;
+            position += rest.iter().position(|byte| *byte == 0xFF).ok_or(CUT_OFF)?;
             self.bytes.extend_from_slice(&source[start..position]);
             match source.get(position + 1) {
                 Some(0) => {
@@ -33,7 +33,7 @@ impl Segment {
                 // Fill bytes ahead of a marker.
                 Some(0xFF) => position += 1,
                 Some(_) => break,
-                None => return Err("it has no end"),
+                None => return Err(CUT_OFF),
             }
         }
         self.bytes.extend_from_slice(&[0; PADDING]);

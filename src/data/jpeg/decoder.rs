@@ -1,16 +1,17 @@
 //! From a file to the pixels of a region.
 
-use std::sync::Arc;
-
-use super::Damage;
-use super::bits::{Bits, Segment};
-use super::coefficients::{Band, ac_first, ac_refine, dc_first, dc_refine, sequential};
+use super::bits::Segment;
 use super::color::Painter;
-use super::geometry::{self, Layout, Scale, Units};
-use super::header::{END_OF_IMAGE, Frame, Header, START_OF_SCAN, Scan, Tables};
-use super::huffman::Table;
+use super::geometry::{self, Layout, Scale};
+use super::header::{END_OF_IMAGE, Header, START_OF_SCAN, Scan};
 use super::inverse::{Block, Quantization, inverse};
+use super::scan::Reading;
+use super::smooth::{self, Known, smoothed};
+use super::{CUT_OFF, Damage};
 use crate::data::Region;
+
+/// More scans than any encoder writes: each is a walk over all blocks, however few bytes it has.
+const MOST_SCANS: usize = 500;
 
 /// A file whose headers have been read.
 pub struct Jpeg<'a> {
@@ -39,15 +40,20 @@ pub(super) struct Samples {
     /// The blocks that the region needs, as rows of samples.
     pub plane: Vec<u8>,
     /// All blocks of a progressive file, until its last scan.
-    coefficients: Vec<Block>,
-    quantization: Option<Quantization>,
-    predicted: i32,
+    pub coefficients: Vec<Block>,
+    pub quantization: Option<Quantization>,
+    /// Of a progressive file, how far its coefficients are known.
+    pub known: Known,
+    pub predicted: i32,
 }
 
 impl<'a> Jpeg<'a> {
     /// Reads all ahead of the first scan.
     pub fn open(bytes: &'a [u8]) -> Result<Self, Damage> {
-        Ok(Self { header: Header::read(bytes)? })
+        let header = Header::read(bytes)?;
+        // An end marker ahead of the scan, such as that of a thumbnail, does not count.
+        let ends = |bytes: &[u8]| bytes.windows(2).rev().any(|pair| pair == [0xFF, END_OF_IMAGE]);
+        if ends(&bytes[header.scans.position..]) { Ok(Self { header }) } else { Err(CUT_OFF) }
     }
 
     /// Width and height in pixels.
@@ -73,18 +79,24 @@ impl<'a> Jpeg<'a> {
         components.resize_with(frame.components.len(), Samples::default);
         for (samples, layout) in components.iter_mut().zip(&layouts) {
             samples.quantization = None;
-            samples.plane.resize(layout.samples(), 0);
+            samples.known = Known::default();
+            resize(&mut samples.plane, layout.samples(), 0)?;
             samples.coefficients.clear();
             if frame.progressive {
-                samples.coefficients.resize(layout.blocks_across * layout.blocks_down, [0; 64]);
+                resize(&mut samples.coefficients, layout.blocks_across * layout.blocks_down, [0; 64])?;
             }
         }
         let mut tables = self.header.tables.clone();
         let mut segments = self.header.scans.clone();
+        let mut scans = 0;
         loop {
             let (marker, content) = segments.next()?;
             match marker {
                 START_OF_SCAN => {
+                    scans += 1;
+                    if scans > MOST_SCANS {
+                        return Err("it has too many scans");
+                    }
                     let scan = Scan::read(content, frame)?;
                     let reading = Reading::new(&scan, frame, &tables, &layouts, components)?;
                     segments.position +=
@@ -94,26 +106,43 @@ impl<'a> Jpeg<'a> {
                 _ => tables.read(marker, content)?,
             }
         }
-        for (samples, layout) in components.iter_mut().zip(&layouts) {
-            let quantization = samples.quantization.ok_or("it lacks a component")?;
-            if frame.progressive {
-                samples.transform(&quantization, layout);
+        let tables = components.iter().map(|samples| samples.quantization).collect::<Option<Vec<_>>>();
+        let tables = tables.ok_or("it lacks a component")?;
+        if frame.progressive {
+            let known = components.iter().map(|samples| &samples.known);
+            let smooths = smooth::is_needed(known.zip(&tables)).then(|| geometry::units(frame).down);
+            for ((samples, layout), table) in components.iter_mut().zip(&layouts).zip(&tables) {
+                samples.transform(table, layout, smooths);
             }
         }
         let mut pixels = std::mem::take(pixels);
+        resize(&mut pixels, region.width as usize * region.height as usize * 3, 0)?;
         painter.paint(frame.colors, components, &layouts, region, &mut pixels);
         Ok(pixels)
     }
 }
 
+/// Sets a length for which there may be no memory.
+fn resize<T: Clone>(items: &mut Vec<T>, length: usize, value: T) -> Result<(), Damage> {
+    items
+        .try_reserve_exact(length.saturating_sub(items.len()))
+        .map_err(|_| "there is no memory for a picture of its size")?;
+    items.resize(length, value);
+    Ok(())
+}
+
 impl Samples {
-    /// All needed blocks of a progressive file.
-    fn transform(&mut self, quantization: &Quantization, layout: &Layout) {
+    /// All needed blocks of a progressive file, smoothed where `smooths` gives the file's rows of units.
+    fn transform(&mut self, quantization: &Quantization, layout: &Layout, smooths: Option<usize>) {
         for row in layout.rows.clone() {
             for column in layout.columns.clone() {
-                let block = &self.coefficients[row * layout.blocks_across + column];
+                let at = (column, row);
+                let block = match smooths {
+                    Some(units) => smoothed(&self.coefficients, at, layout, units, &self.known, quantization),
+                    None => self.coefficients[row * layout.blocks_across + column],
+                };
                 let flat = block[1..].iter().all(|coefficient| *coefficient == 0);
-                place(block, quantization, flat, layout, column, row, &mut self.plane);
+                place(&block, quantization, flat, layout, column, row, &mut self.plane);
             }
         }
     }
@@ -121,7 +150,7 @@ impl Samples {
 
 /// Transforms a block into its place in the plane.
 #[inline(always)]
-fn place(
+pub(super) fn place(
     block: &Block,
     quantization: &Quantization,
     flat: bool,
@@ -133,167 +162,4 @@ fn place(
     let (size, stride) = (layout.size, layout.stride());
     let start = (row - layout.rows.start) * size * stride + (column - layout.columns.start) * size;
     inverse(block, quantization, flat, size, &mut plane[start..], stride);
-}
-
-/// One scan, ready to be read.
-struct Reading<'a> {
-    progressive: bool,
-    scan: &'a Scan,
-    parts: Vec<Part<'a>>,
-    units: Units,
-    restart_interval: usize,
-}
-
-/// A component in a scan.
-struct Part<'a> {
-    place: usize,
-    layout: &'a Layout,
-    /// Blocks of it in a unit.
-    across: usize,
-    down: usize,
-    dc: Option<Arc<Table>>,
-    ac: Option<Arc<Table>>,
-    quantization: Quantization,
-}
-
-impl<'a> Reading<'a> {
-    fn new(
-        scan: &'a Scan,
-        frame: &Frame,
-        tables: &Tables,
-        layouts: &'a [Layout],
-        components: &mut [Samples],
-    ) -> Result<Self, Damage> {
-        let mut parts = Vec::new();
-        for &(place, dc, ac) in &scan.components {
-            let known = &mut components[place].quantization;
-            if known.is_some() && !frame.progressive {
-                return Err("it has a component twice");
-            }
-            let component = &frame.components[place];
-            // As libjpeg: the table that stands at the component's first scan is its table.
-            let quantization = known
-                .or(tables.quantization[component.quantization])
-                .ok_or("it lacks a quantisation table")?;
-            *known = Some(quantization);
-            let (dc, ac) = (tables.dc[dc].clone(), tables.ac[ac].clone());
-            let (needs_dc, needs_ac) = (scan.start == 0 && scan.high == 0, scan.end > 0);
-            if needs_dc && dc.is_none() || needs_ac && ac.is_none() {
-                return Err("it lacks a Huffman table");
-            }
-            let (across, down) = (component.across, component.down);
-            parts.push(Part { place, layout: &layouts[place], across, down, dc, ac, quantization });
-        }
-        let units = match &mut parts[..] {
-            [only] => {
-                (only.across, only.down) = (1, 1);
-                Units { across: only.layout.alone.0, down: only.layout.alone.1 }
-            }
-            _ => geometry::units(frame),
-        };
-        Ok(Self {
-            progressive: frame.progressive,
-            scan,
-            parts,
-            units,
-            restart_interval: tables.restart_interval,
-        })
-    }
-
-    /// Reads the scan, which starts at `bytes`; returns how long it is.
-    fn run(&self, bytes: &[u8], segment: &mut Segment, components: &mut [Samples]) -> Result<usize, Damage> {
-        let total = self.units.across * self.units.down;
-        let interval = if self.restart_interval == 0 { total } else { self.restart_interval };
-        let (mut position, mut unit) = (0, 0);
-        for restart in 0u8.. {
-            position += segment.fill(&bytes[position..])?;
-            let end = total.min(unit + interval);
-            components.iter_mut().for_each(|samples| samples.predicted = 0);
-            let mut bits = segment.bits();
-            if self.progressive {
-                self.read_band(&mut bits, unit..end, components)?;
-            } else {
-                self.read_blocks(&mut bits, unit..end, components)?;
-            }
-            bits.finish()?;
-            unit = end;
-            if unit == total {
-                break;
-            }
-            if bytes.get(position + 1) != Some(&(0xD0 | restart & 7)) {
-                return Err("a restart marker is missing");
-            }
-            position += 2;
-        }
-        Ok(position)
-    }
-
-    fn read_blocks(
-        &self,
-        bits: &mut Bits,
-        units: std::ops::Range<usize>,
-        components: &mut [Samples],
-    ) -> Result<(), Damage> {
-        let mut block: Block = [0; 64];
-        for unit in units {
-            let (unit_row, unit_column) = (unit / self.units.across, unit % self.units.across);
-            for part in &self.parts {
-                let (Some(dc), Some(ac)) = (&part.dc, &part.ac) else { continue };
-                let samples = &mut components[part.place];
-                for down in 0..part.down {
-                    for across in 0..part.across {
-                        let flat = sequential(bits, dc, ac, &mut samples.predicted, &mut block)?;
-                        let (column, row) = (unit_column * part.across + across, unit_row * part.down + down);
-                        if part.layout.is_needed(column, row) {
-                            place(
-                                &block,
-                                &part.quantization,
-                                flat,
-                                part.layout,
-                                column,
-                                row,
-                                &mut samples.plane,
-                            );
-                        }
-                        if !flat {
-                            block = [0; 64];
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn read_band(
-        &self,
-        bits: &mut Bits,
-        units: std::ops::Range<usize>,
-        components: &mut [Samples],
-    ) -> Result<(), Damage> {
-        let Scan { start, end, high, low, .. } = *self.scan;
-        let mut band = Band { start, end, low, ended: 0 };
-        for unit in units {
-            let (unit_row, unit_column) = (unit / self.units.across, unit % self.units.across);
-            for part in &self.parts {
-                let Samples { coefficients, predicted, .. } = &mut components[part.place];
-                for down in 0..part.down {
-                    for across in 0..part.across {
-                        let (column, row) = (unit_column * part.across + across, unit_row * part.down + down);
-                        let block = &mut coefficients[row * part.layout.blocks_across + column];
-                        match (&part.dc, &part.ac) {
-                            (Some(dc), _) if start == 0 && high == 0 => {
-                                dc_first(bits, dc, predicted, low, block)?;
-                            }
-                            _ if start == 0 => dc_refine(bits, low, block)?,
-                            (_, Some(ac)) if high == 0 => ac_first(bits, ac, &mut band, block)?,
-                            (_, Some(ac)) => ac_refine(bits, ac, &mut band, block)?,
-                            _ => {}
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Damage;
 use super::huffman::Table;
 use super::inverse::Quantization;
+use super::{CUT_OFF, Damage, standard};
 
 /// Place of each coefficient of a block, in the order of the file.
 pub const ZIGZAG: [u8; 64] = [
@@ -78,31 +78,49 @@ pub struct Segments<'a> {
 
 impl<'a> Segments<'a> {
     /// The next marker, and what is in its segment.
+    ///
+    /// As libjpeg: bytes ahead of a marker are passed over, since cameras and editors leave some there.
     pub fn next(&mut self) -> Result<(u8, &'a [u8]), Damage> {
-        const EARLY: Damage = "it ends in a header";
-        if self.bytes.get(self.position) != Some(&0xFF) {
-            return Err(if self.position >= self.bytes.len() {
-                EARLY
-            } else {
-                "there are stray bytes between its headers"
-            });
-        }
-        while self.bytes.get(self.position) == Some(&0xFF) {
-            self.position += 1;
-        }
-        let marker = *self.bytes.get(self.position).ok_or(EARLY)?;
-        self.position += 1;
-        if marker == END_OF_IMAGE {
+        let marker = self.marker()?;
+        if is_bare(marker) {
             return Ok((marker, &[]));
         }
-        let &[high, low] = self.bytes.get(self.position..self.position + 2).ok_or(EARLY)? else {
-            return Err(EARLY);
-        };
-        let end = self.position + usize::from(u16::from_be_bytes([high, low]));
-        let content = self.bytes.get(self.position + 2..end).ok_or(EARLY)?;
-        self.position = end;
+        let rest = &self.bytes[self.position..];
+        let &length = rest.first_chunk::<2>().ok_or(CUT_OFF)?;
+        let length = usize::from(u16::from_be_bytes(length));
+        if length < 2 {
+            // A length counts itself. One that does not belongs to nothing that could be passed over.
+            self.position += 2;
+            return if is_passed_over(marker) { Ok((marker, &[])) } else { Err("a segment has no length") };
+        }
+        let content = rest.get(2..length).ok_or(CUT_OFF)?;
+        self.position += length;
         Ok((marker, content))
     }
+
+    fn marker(&mut self) -> Result<u8, Damage> {
+        loop {
+            let rest = self.bytes.get(self.position..).unwrap_or_default();
+            let start = rest.iter().position(|byte| *byte == 0xFF).ok_or(CUT_OFF)?;
+            let fill = rest[start..].iter().position(|byte| *byte != 0xFF).ok_or(CUT_OFF)?;
+            self.position += start + fill + 1;
+            // 0xFF of entropy-coded data has a zero behind it.
+            match rest[start + fill] {
+                0 => {}
+                marker => return Ok(marker),
+            }
+        }
+    }
+}
+
+/// Whether a marker has no segment.
+fn is_bare(marker: u8) -> bool {
+    matches!(marker, 0x01 | 0xD0..=0xD9)
+}
+
+/// Whether a segment says nothing of the pixels, but for the colours that APP0 and APP14 tell.
+fn is_passed_over(marker: u8) -> bool {
+    matches!(marker, 0xE0..=0xEF | 0xFE)
 }
 
 /// All ahead of the first scan.
@@ -126,6 +144,9 @@ impl<'a> Header<'a> {
                 START_OF_SCAN => {
                     let mut frame: Frame = frame.ok_or("it has no frame")?;
                     frame.colors = colors(&frame.components, jfif, adobe)?;
+                    if !frame.progressive {
+                        tables.add_standard();
+                    }
                     return Ok(Self { frame, tables, exif, scans: before });
                 }
                 END_OF_IMAGE => return Err("it has no picture"),
@@ -134,7 +155,7 @@ impl<'a> Header<'a> {
                 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
                     return Err("its kind of coding is not supported");
                 }
-                0xE0 => jfif |= content.starts_with(b"JFIF\0"),
+                0xE0 => jfif |= content.starts_with(b"JFIF\0") && content.len() >= 14,
                 0xE1 if exif.is_none() => exif = content.strip_prefix(EXIF),
                 0xEE if content.starts_with(b"Adobe") && content.len() >= 12 => adobe = Some(content[11]),
                 _ => tables.read(marker, content)?,
@@ -144,6 +165,14 @@ impl<'a> Header<'a> {
 }
 
 impl Tables {
+    /// The tables of T.81, annex K, where there are none: frames of motion JPEG, as webcams write them, leave these out.
+    fn add_standard(&mut self) {
+        for (place, [dc, ac]) in standard::tables().into_iter().enumerate() {
+            self.dc[place].get_or_insert(dc);
+            self.ac[place].get_or_insert(ac);
+        }
+    }
+
     /// Takes up a segment that may stand anywhere between scans; comments and the like are passed over.
     pub fn read(&mut self, marker: u8, content: &[u8]) -> Result<(), Damage> {
         match marker {
@@ -154,7 +183,9 @@ impl Tables {
                 self.restart_interval = u16::from_be_bytes([high, low]).into();
                 Ok(())
             }
-            0xE0..=0xEF | 0xFE => Ok(()),
+            // A number of lines, and restart markers that are left over, change nothing.
+            0xDC | 0xD0..=0xD7 => Ok(()),
+            _ if is_passed_over(marker) => Ok(()),
             _ => Err("it has a marker where none belongs"),
         }
     }
@@ -201,23 +232,35 @@ impl Scan {
         let (named, rest) = rest.split_at_checked(2 * usize::from(count)).ok_or(WRONG)?;
         let &[start, end, bits] = rest else { return Err(WRONG) };
         let mut components: Vec<(usize, usize, usize)> = Vec::new();
-        for pair in named.chunks_exact(2) {
-            let place = frame.components.iter().position(|component| component.id == pair[0]).ok_or(WRONG)?;
-            // In the order of the frame, each once (T.81, B.2.3).
-            if components.last().is_some_and(|last| last.0 >= place) || pair[1] >> 4 > 3 || pair[1] & 15 > 3 {
+        for (number, pair) in named.chunks_exact(2).enumerate() {
+            // As libjpeg finds it, also where two components have the same name.
+            let mut places = number..frame.components.len();
+            let place = places.find(|place| frame.components[*place].id == pair[0]).ok_or(WRONG)?;
+            let twice = components.iter().any(|component| component.0 == place);
+            if twice || pair[1] >> 4 > 3 || pair[1] & 15 > 3 {
                 return Err(WRONG);
             }
             components.push((place, usize::from(pair[1] >> 4), usize::from(pair[1] & 15)));
         }
+        // A unit has ten blocks at most (T.81, B.2.3).
+        let blocks = |&(place, ..): &(usize, usize, usize)| {
+            frame.components[place].across * frame.components[place].down
+        };
+        if components.is_empty() || components.len() > 1 && components.iter().map(blocks).sum::<usize>() > 10
+        {
+            return Err(WRONG);
+        }
+        if !frame.progressive {
+            // Some cameras write zeros here; a sequential scan has all coefficients whatever it says.
+            return Ok(Self { components, start: 0, end: 63, high: 0, low: 0 });
+        }
         let scan = Self { components, start: start.into(), end: end.into(), high: bits >> 4, low: bits & 15 };
-        let whole = (scan.start, scan.end, bits) == (0, 63, 0);
         let banded = scan.start <= scan.end
             && scan.end < 64
             && scan.low < 14
             && (scan.high == 0 || scan.high == scan.low + 1)
             && if scan.start == 0 { scan.end == 0 } else { scan.components.len() == 1 };
-        let right = if frame.progressive { banded } else { whole };
-        if right && !scan.components.is_empty() { Ok(scan) } else { Err(WRONG) }
+        if banded { Ok(scan) } else { Err(WRONG) }
     }
 }
 
@@ -236,8 +279,7 @@ fn read_frame(content: &[u8], progressive: bool) -> Result<Frame, Damage> {
     let mut components: Vec<Component> = Vec::new();
     for part in rest.chunks_exact(3) {
         let (across, down) = (usize::from(part[1] >> 4), usize::from(part[1] & 15));
-        let twice = components.iter().any(|other| other.id == part[0]);
-        if !(1..=4).contains(&across) || !(1..=4).contains(&down) || part[2] > 3 || twice {
+        if !(1..=4).contains(&across) || !(1..=4).contains(&down) || part[2] > 3 {
             return Err(WRONG);
         }
         components.push(Component { id: part[0], across, down, quantization: part[2].into() });

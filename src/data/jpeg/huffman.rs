@@ -84,6 +84,10 @@ impl Table {
                 code += 1;
                 place += 1;
             }
+            // No code is all ones (T.81, C.2).
+            if counts[length as usize - 1] > 0 && code >> length != 0 {
+                return Err(WRONG);
+            }
             table.limits[length as usize] = code << (16 - length);
             code <<= 1;
         }

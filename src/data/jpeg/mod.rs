@@ -14,6 +14,9 @@ mod huffman;
 mod inverse;
 #[cfg(target_arch = "x86_64")]
 mod inverse_avx2;
+mod scan;
+mod smooth;
+mod standard;
 mod upsample;
 
 pub use decoder::{Jpeg, Workspace};
@@ -21,3 +24,6 @@ pub use geometry::Scale;
 
 /// What is wrong with a file, in words that follow `the JPEG data is damaged:`.
 type Damage = &'static str;
+
+/// Of a file that ends before its picture does.
+pub const CUT_OFF: Damage = "it is cut off";

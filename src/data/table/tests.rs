@@ -43,7 +43,9 @@ fn samples(dataset: &Dataset) -> Vec<(&str, Vec<&str>, Split)> {
 fn rows_are_samples_with_the_part_they_name() {
     let text = "\u{feff}id, path ,kind,part\r\n7,./dog\\1.JPG,dog,val\r\n\r\n8,\"cat/a,b.jpg\", cat,train\r\n9,dog/2.jpg,dog,train\r\n10,owl/1.jpg,owl,test\r\n";
     let scene = scene(&[("t.csv", text)]);
-    let dataset = read(&scene, "split = { column = \"part\" }").unwrap();
+    let lacking = "split = { column = \"part\", require_classes = false }\n";
+    let dataset = read(&scene, &format!("{lacking}classes = [\"cat\", \"dog\", \"owl\"]")).unwrap();
+    assert_eq!(dataset.warnings, ["no training image shows `owl`: the model cannot learn to tell it"]);
     assert_eq!(
         samples(&dataset),
         [
@@ -53,7 +55,7 @@ fn rows_are_samples_with_the_part_they_name() {
             ("owl/1.jpg", vec!["owl"], Split::Test),
         ]
     );
-    let dataset = read(&scene, "split = { column = \"part\" }\nclasses = [\"dog\", \"cat\"]").unwrap();
+    let dataset = read(&scene, &format!("{lacking}classes = [\"dog\", \"cat\"]")).unwrap();
     assert_eq!(dataset.classes, ["dog", "cat"]);
     assert_eq!(dataset.samples.len(), 3);
 }
@@ -63,10 +65,13 @@ fn parts_may_have_tables_of_their_own() {
     let train = "path,kind\ncat/1.jpg,cat\ndog/1.JPG,dog\n";
     let test = "kind,path\ncat,cat/2.png\n";
     let scene = scene(&[("t.csv", train), ("test.csv", test)]);
-    let dataset = read(&scene, "split.files = { test = \"test.csv\" }").unwrap();
+    let error = read(&scene, "split.files = { test = \"test.csv\" }").unwrap_err();
+    assert_eq!(error.message, "no test image shows the class `dog`");
+    let settings = "split = { require_classes = false, files = { test = \"test.csv\" } }";
+    let dataset = read(&scene, settings).unwrap();
     assert_eq!(dataset.counts(), [[1, 0, 1], [1, 0, 0]]);
     fs::write(scene.path().join("test.csv"), "path,kind\ncat/2.png,cat\ncat/1.jpg,cat\n").unwrap();
-    let error = read(&scene, "split.files = { test = \"test.csv\" }").unwrap_err();
+    let error = read(&scene, settings).unwrap_err();
     assert!(
         error.message.contains("test.csv`, line 3: `cat/1.jpg` stands in")
             && error.message.ends_with("t.csv`, line 2 already"),

@@ -5,7 +5,7 @@
 use candle_core::{DType, Tensor};
 
 use super::Heads;
-use crate::cuda::{Address, Engine, Operand, Product, address, arguments, kernel};
+use crate::cuda::{Address, Engine, Operand, Product, address, argument, arguments, kernel};
 use crate::error::Result;
 
 /// As kernels/transformer.cuh has it: [images, tokens, parts, heads, width].
@@ -18,6 +18,7 @@ struct Layout {
     width: i32,
     images: i64,
 }
+argument!(Layout => "Heads");
 
 impl Heads {
     fn layout(&self, parts: usize) -> Layout {
@@ -57,9 +58,9 @@ struct Parts {
 impl Parts {
     fn of(of: Heads, x: &Tensor) -> Result<Self> {
         let all = split(x, of.layout(3))?;
-        let bytes = (all.elem_count() / 3 * all.dtype().size_in_bytes()) as Address;
+        let bytes = all.elem_count() / 3 * all.dtype().size_in_bytes();
         let first = address(&all)?;
-        Ok(Self { of, all, places: [0, 1, 2].map(|part| first + part * bytes) })
+        Ok(Self { of, all, places: [0, 1, 2].map(|part| first.plus(part * bytes)) })
     }
 
     /// How many matrices of scores there are, and their side.

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 
 use super::BatchStatistics;
 use crate::autograd::{Backward, Tape, Value};
-use crate::cuda::{Chunks, Engine, address, arguments, kernel, optional};
+use crate::cuda::{Address, Chunks, Engine, address, arguments, kernel, optional};
 use crate::error::Result;
 use crate::ops::Activation;
 use crate::ops::activation::cuda::code;
@@ -150,7 +150,7 @@ impl Backward for BatchNorm {
         let wants_residual = wanted.get(3).copied().unwrap_or(false);
         // The gradient before the activation is written where the residual wants it, else computed where it is needed.
         let cut = (wants_residual && !none).then(|| engine.tensor(dtype, grad.shape())).transpose()?;
-        let written = cut.as_ref().map_or(0, |(_, address)| *address);
+        let written = cut.as_ref().map_or(Address::NONE, |(_, address)| *address);
         let [norm, affine] = [engine.address(&self.norm.norm), engine.address(&self.norm.affine)];
         let [x, output] = [optional(self.x.as_ref())?, optional(self.output.as_ref())?];
         let residual = optional(self.residual.as_ref())?;
@@ -158,7 +158,7 @@ impl Backward for BatchNorm {
 
         let needs_sums = wanted[1] || wanted[2] || (wanted[0] && self.norm.of_batch) || cut.is_some();
         let (totals, to) = engine.tensor(DType::F32, (4, channels))?;
-        let part = |index: usize| to + (index * channels * size_of::<f32>()) as u64;
+        let part = |index: usize| to.plus(index * channels * size_of::<f32>());
         if needs_sums {
             let partial = engine.buffer::<f64>(count as usize * 2 * channels)?;
             let sums = engine.address(&partial);
@@ -199,7 +199,7 @@ impl Backward for BatchNorm {
         let mut gradients = vec![None; wanted.len()];
         if wanted[0] {
             let (out, to) = engine.tensor(dtype, grad.shape())?;
-            let back = if self.norm.of_batch { part(2) } else { 0 };
+            let back = if self.norm.of_batch { part(2) } else { Address::NONE };
             let (from, activation) = match &cut {
                 Some((_, address)) => (*address, 0),
                 None => (address(&grad)?, activation),

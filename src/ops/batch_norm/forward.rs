@@ -107,8 +107,8 @@ fn check_shapes(x: &Value, per_channel: &[&Tensor], residual: Option<&Value>) ->
     if !fits {
         let residual = residual.map(|residual| residual.tensor().dims());
         let per_channel: Vec<_> = per_channel.iter().map(|tensor| tensor.dims()).collect();
-        return Err(Error::failed(format!(
-            "internal: batch normalisation of {shape:?} with {per_channel:?} and residual {residual:?}"
+        return Err(Error::bug(format!(
+            "batch normalisation of {shape:?} with {per_channel:?} and residual {residual:?}"
         )));
     }
     Ok(channels)

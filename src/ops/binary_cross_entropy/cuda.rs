@@ -1,7 +1,7 @@
 //! Binary cross-entropy on CUDA.
 
 use crate::autograd::{Tape, Value};
-use crate::cuda::{address, arguments, kernel};
+use crate::cuda::{Address, address, arguments, kernel};
 use crate::error::Result;
 use crate::ops::class_loss::cuda::by_rows;
 use crate::ops::later::Later;
@@ -19,7 +19,7 @@ pub fn forward(
     let (mean, losses) = by_rows(tape, logits, 1.0 / rows as f64, |engine, [losses, gradient]| {
         let targets = engine.copied(targets)?;
         let weights = positive_weights.map(|weights| engine.copied(weights)).transpose()?;
-        let weights = weights.as_ref().map_or(0, |weights| engine.address(weights));
+        let weights = weights.as_ref().map_or(Address::NONE, |weights| engine.address(weights));
         let targets = engine.address(&targets);
         let arguments =
             arguments![classes as i32, address(tensor)?, targets, weights, part, losses, gradient];

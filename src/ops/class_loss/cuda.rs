@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::{ByGradient, ClassLoss, Mixture};
 use crate::autograd::{Tape, Value};
-use crate::cuda::{Address, Engine, address, arguments, kernel};
+use crate::cuda::{Address, Engine, address, argument, arguments, kernel};
 use crate::error::Result;
 use crate::ops::later::Later;
 
@@ -18,6 +18,7 @@ pub struct Kernel<'a> {
     pub settings: [f64; 3],
     pub class_weights: Option<&'a [f64]>,
 }
+argument!([f64; 3] => "Settings");
 
 /// Each row's loss, on the device.
 pub struct RowLosses {
@@ -48,7 +49,7 @@ pub fn by_rows(
     let (mean, to) = engine.tensor(DType::F32, ())?;
     let gradient =
         (!scores.is_constant()).then(|| engine.tensor(tensor.dtype(), (rows, classes))).transpose()?;
-    let towards = gradient.as_ref().map_or(0, |(_, address)| *address);
+    let towards = gradient.as_ref().map_or(Address::NONE, |(_, address)| *address);
     let each = engine.address(&losses);
     launch(&engine, [each, towards])?;
     engine.rows("mean_loss", 1, arguments![rows as i32, each, part, to])?;
@@ -75,7 +76,7 @@ pub(super) fn against_mixtures(
         let (pairs, shares) = (engine.copied(&pairs)?, engine.copied(&shares)?);
         let weights = class_weights.map(|weights| engine.copied(weights)).transpose()?;
         let [pairs, shares] = [engine.address(&pairs), engine.address(&shares)];
-        let weights = weights.as_ref().map_or(0, |weights| engine.address(weights));
+        let weights = weights.as_ref().map_or(Address::NONE, |weights| engine.address(weights));
         let arguments = arguments![
             classes as i32,
             address(tensor)?,

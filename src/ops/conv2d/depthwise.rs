@@ -12,7 +12,7 @@ use super::geometry::Geometry;
 use crate::ops::float::Float;
 use crate::ops::gemm::Epilogue;
 use crate::ops::profile::Profile;
-use crate::ops::vector::{Vector, Vectorised, load, store, vectorised};
+use crate::ops::vector::{Registers, Vector, Vectorised, load, store, vectorised};
 
 /// Multiply-adds that are worth handing to another thread.
 pub(super) const TASK: usize = 1 << 19;
@@ -164,12 +164,12 @@ impl<T: Float> Vectorised for Line<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(mut self) {
+    fn compute<V: Vector<Number = T>>(mut self, v: Registers<V>) {
         let mut points = Vec::new();
         for (run, whole) in self.of.runs[1].iter().zip(self.whole) {
             for i in (0..whole.start).chain(whole.end..run.count) {
                 self.meet(run, i, &mut points);
-                self.pixels::<V, 1>(run, i, &points);
+                self.pixels::<V, 1>(v, run, i, &points);
             }
             let mut i = whole.start;
             self.meet(run, i, &mut points);
@@ -177,10 +177,10 @@ impl<T: Float> Vectorised for Line<'_, '_, T> {
             while i < whole.end {
                 let pixels = [8, 4, 2, 1].into_iter().find(|pixels| i + pixels <= whole.end);
                 match pixels {
-                    Some(8) => self.pixels::<V, 8>(run, i, &points),
-                    Some(4) => self.pixels::<V, 4>(run, i, &points),
-                    Some(2) => self.pixels::<V, 2>(run, i, &points),
-                    _ => self.pixels::<V, 1>(run, i, &points),
+                    Some(8) => self.pixels::<V, 8>(v, run, i, &points),
+                    Some(4) => self.pixels::<V, 4>(v, run, i, &points),
+                    Some(2) => self.pixels::<V, 2>(v, run, i, &points),
+                    _ => self.pixels::<V, 1>(v, run, i, &points),
                 }
                 let pixels = pixels.unwrap_or(1);
                 points
@@ -210,7 +210,13 @@ impl<T: Float> Line<'_, '_, T> {
 
     /// Neighbouring pixels of a run, all of which meet the same taps.
     #[inline(always)]
-    fn pixels<V: Vector<Number = T>, const PIXELS: usize>(&mut self, run: &Run, i: usize, points: &[Point]) {
+    fn pixels<V: Vector<Number = T>, const PIXELS: usize>(
+        &mut self,
+        v: Registers<V>,
+        run: &Run,
+        i: usize,
+        points: &[Point],
+    ) {
         let Correlation { channels, source, weights, epilogue, .. } = *self.of;
         let step = run.source_step * channels;
         for point in points {
@@ -219,7 +225,7 @@ impl<T: Float> Line<'_, '_, T> {
         }
         let first = (run.first + i * run.step) * channels;
         assert!(first + (PIXELS - 1) * run.step * channels + channels <= self.output.len());
-        let zero = V::splat(T::ZERO);
+        let zero = V::splat(v, T::ZERO);
         let mut channel = 0;
         while channel < channels {
             let count = V::LANES.min(channels - channel);
@@ -228,10 +234,10 @@ impl<T: Float> Line<'_, '_, T> {
             // were measured before.
             unsafe {
                 for point in points {
-                    let weights = load::<V>(weights.as_ptr().add(point.weights + channel), count);
+                    let weights = load(v, weights.as_ptr().add(point.weights + channel), count);
                     let source = source.as_ptr().add(point.source + channel);
                     for pixel in 0..PIXELS {
-                        let source = load::<V>(source.add(pixel * step), count);
+                        let source = load(v, source.add(pixel * step), count);
                         sums[pixel] = source.fused_multiply_add(weights, sums[pixel]);
                     }
                 }
@@ -239,10 +245,10 @@ impl<T: Float> Line<'_, '_, T> {
                     let at = first + pixel * run.step * channels + channel;
                     let mut sum = sums[pixel];
                     if let Some(bias) = epilogue.bias {
-                        sum = sum.add(load(bias.as_ptr().add(channel), count));
+                        sum = sum.add(load(v, bias.as_ptr().add(channel), count));
                     }
                     if let Some(residual) = epilogue.residual {
-                        sum = sum.add(load(residual.as_ptr().add(self.offset + at), count));
+                        sum = sum.add(load(v, residual.as_ptr().add(self.offset + at), count));
                     }
                     let sum = epilogue.activation.of(sum);
                     store(sum, self.output.as_mut_ptr().cast::<T>().add(at), count);

@@ -12,7 +12,7 @@ use super::geometry::Geometry;
 use super::gradient::add;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
-use crate::ops::vector::{Vector, Vectorised, each, load, store, vectorised};
+use crate::ops::vector::{Registers, Vector, Vectorised, each, load, store, vectorised};
 
 /// Pixels for which sums are held in registers.
 const PIXELS: usize = 8;
@@ -63,7 +63,7 @@ impl<T: Float> Vectorised for Line<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) {
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         let Self { geometry, x, gradient, line, sums } = self;
         let (image, y) = (line / geometry.output[0], line % geometry.output[0]);
         let (channels, [kernel_height, kernel_width]) = (geometry.groups, geometry.window.kernel);
@@ -87,10 +87,10 @@ impl<T: Float> Vectorised for Line<'_, T> {
                 let sums = &mut sums[(tap_y * kernel_width + tap) * channels..][..taps * channels];
                 let neighbours = Taps { geometry, x, gradient, tap };
                 match taps {
-                    7 => neighbours.add::<V, 7>(sums),
-                    5 => neighbours.add::<V, 5>(sums),
-                    3 => neighbours.add::<V, 3>(sums),
-                    _ => neighbours.add::<V, 1>(sums),
+                    7 => neighbours.add::<V, 7>(v, sums),
+                    5 => neighbours.add::<V, 5>(v, sums),
+                    3 => neighbours.add::<V, 3>(v, sums),
+                    _ => neighbours.add::<V, 1>(v, sums),
                 }
                 tap += taps;
             }
@@ -109,7 +109,7 @@ struct Taps<'a, T> {
 impl<T: Float> Taps<'_, T> {
     /// Adds the sums of the taps to `sums`, [TAPS, C].
     #[inline(always)]
-    fn add<V: Vector<Number = T>, const TAPS: usize>(&self, sums: &mut [T]) {
+    fn add<V: Vector<Number = T>, const TAPS: usize>(&self, v: Registers<V>, sums: &mut [T]) {
         let inside: [Range<usize>; TAPS] = std::array::from_fn(|j| self.columns_of(self.tap + j));
         // The first tap is the last to come inside on the left, the last the first to go outside on the right.
         let whole = inside[0].start..inside[TAPS - 1].end.max(inside[0].start);
@@ -120,7 +120,7 @@ impl<T: Float> Taps<'_, T> {
                 wanted[j] = inside[j].contains(&column);
             }
             let pixels = if whole.contains(&column) { PIXELS.min(whole.end - column) } else { 1 };
-            self.add_pixels::<V, TAPS>(column, pixels, wanted, sums);
+            self.add_pixels::<V, TAPS>(v, column, pixels, wanted, sums);
             column += pixels;
         }
     }
@@ -137,6 +137,7 @@ impl<T: Float> Taps<'_, T> {
     #[inline(always)]
     fn add_pixels<V: Vector<Number = T>, const TAPS: usize>(
         &self,
+        v: Registers<V>,
         column: usize,
         pixels: usize,
         wanted: [bool; TAPS],
@@ -158,16 +159,17 @@ impl<T: Float> Taps<'_, T> {
             unsafe {
                 let sums = sums.as_mut_ptr().add(channel);
                 let mut local: [V; TAPS] = each(
+                    v,
                     #[inline(always)]
-                    |j| load(sums.add(j * channels), count),
+                    |j| load(v, sums.add(j * channels), count),
                 );
                 for column in column..column + pixels {
-                    let gradient = load::<V>(gradient.as_ptr().add(column * channels + channel), count);
+                    let gradient = load(v, gradient.as_ptr().add(column * channels + channel), count);
                     for j in 0..TAPS {
                         if wanted[j] {
                             let at = (column * stride + tap + j - left) * channels + channel;
                             local[j] =
-                                load::<V>(x.as_ptr().add(at), count).fused_multiply_add(gradient, local[j]);
+                                load(v, x.as_ptr().add(at), count).fused_multiply_add(gradient, local[j]);
                         }
                     }
                 }

@@ -25,7 +25,7 @@ impl Geometry {
         let (&[images, height, width, channels], &[outputs, inputs, kernel_height, kernel_width]) =
             (x, weight)
         else {
-            return Err(Error::failed(format!("internal: convolution of {x:?} with {weight:?}")));
+            return Err(Error::bug(format!("convolution of {x:?} with {weight:?}")));
         };
         let fits = groups > 0
             && inputs * groups == channels
@@ -33,8 +33,8 @@ impl Geometry {
             && window.kernel == [kernel_height, kernel_width]
             && window.stride.iter().all(|&stride| stride > 0);
         if !fits {
-            return Err(Error::failed(format!(
-                "internal: convolution of {x:?} with {weight:?} in {groups} groups, {window:?}"
+            return Err(Error::bug(format!(
+                "convolution of {x:?} with {weight:?} in {groups} groups, {window:?}"
             )));
         }
         let [top, left, bottom, right] = window.padding;
@@ -136,5 +136,5 @@ pub(super) fn expect_shape(what: &str, tensor: &Tensor, shape: &[usize]) -> Resu
     if tensor.dims() == shape {
         return Ok(());
     }
-    Err(Error::failed(format!("internal: a convolution's {what} is {:?}, not {shape:?}", tensor.dims())))
+    Err(Error::bug(format!("a convolution's {what} is {:?}, not {shape:?}", tensor.dims())))
 }

@@ -1,5 +1,6 @@
 //! Patches of an image as the rows of a matrix that is never built: one row for each position of the window.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::ops::float::Float;
@@ -35,7 +36,13 @@ impl<'a, T: Float> Patches<'a, T> {
 
     /// Packs `rows` × `columns` into panels of `width` columns.
     #[inline(always)]
-    fn pack_rows(&self, rows: Range<usize>, columns: Range<usize>, width: usize, panels: &mut [T]) {
+    fn pack_rows(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        width: usize,
+        panels: &mut [MaybeUninit<T>],
+    ) {
         let [grid_height, grid_width] = self.grid;
         let length = self.kernel[1] * self.channels.len();
         let (first, last) = (self.first + rows.start, self.first + rows.end);
@@ -72,7 +79,7 @@ impl<'a, T: Float> Patches<'a, T> {
         part: Range<usize>,
         place: Place,
         slot: usize,
-        panels: &mut [T],
+        panels: &mut [MaybeUninit<T>],
     ) {
         let (step, channels) = (self.stride[1] as isize, self.channels.len());
         // The positions for which all taps of the part lie inside.
@@ -106,11 +113,11 @@ impl<'a, T: Float> Patches<'a, T> {
         part: Range<usize>,
         place: Place,
         slot: usize,
-        panels: &mut [T],
+        panels: &mut [MaybeUninit<T>],
     ) {
         let channels = self.channels.len();
-        let mut buffer = [T::ZERO; BLOCK_COLUMNS];
-        let buffer = &mut buffer[..part.len()];
+        let mut line = [T::ZERO; BLOCK_COLUMNS];
+        let line = &mut line[..part.len()];
         let mut column = part.start;
         while let (Some(source), true) = (source, column < part.end) {
             let (tap, channel) = (column / channels, column % channels);
@@ -118,11 +125,11 @@ impl<'a, T: Float> Patches<'a, T> {
             let pixel = x + tap as isize;
             if (0..self.size[1] as isize).contains(&pixel) {
                 let at = (source + pixel as usize) * self.pixel + self.channels.start + channel;
-                copy_run(&mut buffer[column - part.start..][..count], &self.image[at..]);
+                line[column - part.start..][..count].copy_from_slice(&self.image[at..][..count]);
             }
             column += count;
         }
-        place.copy(buffer, slot, panels);
+        place.copy(line, slot, panels);
     }
 }
 
@@ -139,7 +146,7 @@ struct Place {
 
 impl Place {
     #[inline(always)]
-    fn copy<T: Copy>(self, mut from: &[T], slot: usize, panels: &mut [T]) {
+    fn copy<T: Copy>(self, mut from: &[T], slot: usize, panels: &mut [MaybeUninit<T>]) {
         let (mut at, mut room) = (self.panel + slot + self.lane, self.width - self.lane);
         while from.len() > room {
             let (run, rest) = from.split_at(room);
@@ -152,12 +159,20 @@ impl Place {
     }
 }
 
-impl<T: Float> LeftSource<T> for Patches<'_, T> {
+// SAFETY: of each row every part is packed, whether inside the image or not.
+unsafe impl<T: Float> LeftSource<T> for Patches<'_, T> {
     fn layout(&self) -> Layout {
         Layout::Rows
     }
 
-    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, _: Tiles, block: &mut [T]) {
+    fn pack(
+        &self,
+        profile: Profile,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        _: Tiles,
+        block: &mut [MaybeUninit<T>],
+    ) {
         profile.run(
             #[inline(always)]
             || self.pack_rows(rows, depth, ROW_STRIDE, block),
@@ -165,21 +180,22 @@ impl<T: Float> LeftSource<T> for Patches<'_, T> {
     }
 }
 
-impl<T: Float> RightSource<T> for Patches<'_, T> {
+// SAFETY: of each k every part is packed, whether inside the image or not, and the last panel is filled up before.
+unsafe impl<T: Float> RightSource<T> for Patches<'_, T> {
     fn pack(
         &self,
         profile: Profile,
         depth: Range<usize>,
         columns: Range<usize>,
         width: usize,
-        block: &mut [T],
+        block: &mut [MaybeUninit<T>],
     ) {
         profile.run(
             #[inline(always)]
             || {
                 let whole = columns.len() / width * width;
                 if whole < columns.len() {
-                    block[depth.len() * whole..][..depth.len() * width].fill(T::ZERO);
+                    block[depth.len() * whole..][..depth.len() * width].fill(MaybeUninit::new(T::ZERO));
                 }
                 self.pack_rows(depth, columns, width, block);
             },

@@ -34,7 +34,7 @@ pub fn pointwise(
     let fits = bias.tensor().dims() == [geometry.channels[1]]
         && residual.is_none_or(|residual| residual.tensor().shape() == &shape);
     if !fits {
-        return Err(Error::failed(format!("internal: bias or residual of a linear layer to {shape:?}")));
+        return Err(Error::bug(format!("bias or residual of a linear layer to {shape:?}")));
     }
     let residual_tensor = residual.map(Value::tensor);
     let output = output(&geometry, shape, [x.tensor(), weight.tensor(), bias.tensor()], residual_tensor)?;
@@ -52,13 +52,13 @@ pub fn pointwise(
 /// The geometry of a linear layer over rows, and the shape of its result.
 pub(super) fn of_rows(x: &Tensor, weight: &Tensor) -> Result<(Geometry, Shape)> {
     let (dims, &[outputs, inputs]) = (x.dims(), weight.dims()) else {
-        return Err(Error::failed(format!("internal: a linear layer with {:?}", weight.dims())));
+        return Err(Error::bug(format!("a linear layer with {:?}", weight.dims())));
     };
     let rows = x.elem_count() / inputs.max(1);
     let geometry = Geometry::new(&[1, 1, rows, inputs], &[outputs, inputs, 1, 1], PIXEL, 1)?;
     match dims.split_last() {
         Some((&last, rest)) if last == inputs => Ok((geometry, Shape::from([rest, &[outputs]].concat()))),
-        _ => Err(Error::failed(format!("internal: a linear layer of {dims:?} with {:?}", weight.dims()))),
+        _ => Err(Error::bug(format!("a linear layer of {dims:?} with {:?}", weight.dims()))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Convolution weights [O, I, kH, kW] as the right operands of products.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::ops::float::Float;
@@ -18,14 +19,15 @@ pub(super) struct Weights<'a, T> {
     pub column_stride: usize,
 }
 
-impl<T: Float> RightSource<T> for Weights<'_, T> {
+// SAFETY: each k of a panel is written for every column, after zeros where columns are missing.
+unsafe impl<T: Float> RightSource<T> for Weights<'_, T> {
     fn pack(
         &self,
         profile: Profile,
         depth: Range<usize>,
         columns: Range<usize>,
         width: usize,
-        block: &mut [T],
+        block: &mut [MaybeUninit<T>],
     ) {
         let &Self { data, inner, inner_stride, column_stride, .. } = self;
         let panels = columns.clone().step_by(width).map(|first| first..columns.end.min(first + width));
@@ -34,7 +36,7 @@ impl<T: Float> RightSource<T> for Weights<'_, T> {
             || {
                 for (mut panel, columns) in block.chunks_exact_mut(depth.len() * width).zip(panels) {
                     if columns.len() < width {
-                        panel.fill(T::ZERO);
+                        panel.fill(MaybeUninit::new(T::ZERO));
                     }
                     let mut k = depth.start;
                     while k < depth.end {
@@ -46,7 +48,7 @@ impl<T: Float> RightSource<T> for Weights<'_, T> {
                         for (lane, column) in columns.clone().enumerate() {
                             let start = self.taps[tap] + channel * inner_stride + column * column_stride;
                             for (step, slot) in slots.chunks_exact_mut(width).enumerate() {
-                                slot[lane] = data[start + step * inner_stride];
+                                slot[lane].write(data[start + step * inner_stride]);
                             }
                         }
                         k += count;

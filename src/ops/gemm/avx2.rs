@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::kernel::{Kernel, Layout, ROW_STRIDE, Tile};
 use crate::ops::Activation;
+use crate::ops::vector_x86::Avx2;
 
 const ROWS: usize = 6;
 const LANES: usize = 8;
@@ -119,7 +120,11 @@ unsafe fn finish(tile: &Tile<f32>, column: usize, mask: __m256i) {
             if !tile.residual.is_null() {
                 value = _mm256_add_ps(value, _mm256_maskload_ps(tile.residual.add(offset), mask));
             }
-            _mm256_maskstore_ps(tile.output.add(offset), mask, tile.activation.of(value));
+            _mm256_maskstore_ps(
+                tile.output.add(offset),
+                mask,
+                tile.activation.of(Avx2::of(value)).register(),
+            );
         }
     }
 }

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::kernel::{Kernel, Layout, ROW_STRIDE, Tile};
 use crate::ops::Activation;
+use crate::ops::vector_x86::Avx512;
 
 const ROWS: usize = 14;
 const LANES: usize = 16;
@@ -118,7 +119,11 @@ unsafe fn finish(tile: &Tile<f32>, column: usize, mask: u16) {
             if !tile.residual.is_null() {
                 value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, tile.residual.add(offset)));
             }
-            _mm512_mask_storeu_ps(tile.output.add(offset), mask, tile.activation.of(value));
+            _mm512_mask_storeu_ps(
+                tile.output.add(offset),
+                mask,
+                tile.activation.of(Avx512::of(value)).register(),
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Products of plain strided matrices.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::kernel::{Epilogue, Layout, ROW_STRIDE};
@@ -67,12 +68,20 @@ pub(super) fn gemm_on<T: Float>(
     .compute(Output::onto(c, RowOffsets::Even { start: 0, stride: n }, accumulate));
 }
 
-impl<T: Float> LeftSource<T> for Matrix<'_, T> {
+// SAFETY: each row, or each k of a tile, is copied whole.
+unsafe impl<T: Float> LeftSource<T> for Matrix<'_, T> {
     fn layout(&self) -> Layout {
         if self.row_stride == 1 && self.column_stride != 1 { Layout::Columns } else { Layout::Rows }
     }
 
-    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, tiles: Tiles, block: &mut [T]) {
+    fn pack(
+        &self,
+        profile: Profile,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        tiles: Tiles,
+        block: &mut [MaybeUninit<T>],
+    ) {
         let &Self { data, row_stride, column_stride } = self;
         profile.run(
             #[inline(always)]
@@ -85,7 +94,9 @@ impl<T: Float> LeftSource<T> for Matrix<'_, T> {
                             let slot = &mut block[tile * tiles.stride..][..tiles.lanes];
                             match data.first_chunk::<16>() {
                                 // More than needed, but one vector: the lanes beyond the rows are never read.
-                                Some(data) if slot.len() == 16 => slot.copy_from_slice(data),
+                                Some(data) if slot.len() == 16 => {
+                                    slot.write_copy_of_slice(data);
+                                }
                                 _ => copy_run(&mut slot[..tiles.height.min(rows.end - first)], data),
                             }
                         }
@@ -98,7 +109,7 @@ impl<T: Float> LeftSource<T> for Matrix<'_, T> {
                             copy_run(slot, &data[depth.start..]);
                         } else {
                             for (k, slot) in depth.clone().zip(slot) {
-                                *slot = data[k * column_stride];
+                                slot.write(data[k * column_stride]);
                             }
                         }
                     }
@@ -108,14 +119,15 @@ impl<T: Float> LeftSource<T> for Matrix<'_, T> {
     }
 }
 
-impl<T: Float> RightSource<T> for Matrix<'_, T> {
+// SAFETY: each k of a panel is copied whole, after zeros where columns are missing.
+unsafe impl<T: Float> RightSource<T> for Matrix<'_, T> {
     fn pack(
         &self,
         profile: Profile,
         depth: Range<usize>,
         columns: Range<usize>,
         width: usize,
-        block: &mut [T],
+        block: &mut [MaybeUninit<T>],
     ) {
         let &Self { data, row_stride, column_stride } = self;
         let panels = columns.clone().step_by(width).map(|first| first..columns.end.min(first + width));
@@ -124,7 +136,7 @@ impl<T: Float> RightSource<T> for Matrix<'_, T> {
             || {
                 for (panel, columns) in block.chunks_exact_mut(depth.len() * width).zip(panels) {
                     if columns.len() < width {
-                        panel.fill(T::ZERO);
+                        panel.fill(MaybeUninit::new(T::ZERO));
                     }
                     if column_stride == 1 {
                         for (k, slot) in depth.clone().zip(panel.chunks_exact_mut(width)) {
@@ -136,8 +148,8 @@ impl<T: Float> RightSource<T> for Matrix<'_, T> {
                     for first in depth.clone().step_by(16) {
                         for (lane, column) in columns.clone().enumerate() {
                             for k in first..depth.end.min(first + 16) {
-                                panel[(k - depth.start) * width + lane] =
-                                    data[k * row_stride + column * column_stride];
+                                panel[(k - depth.start) * width + lane]
+                                    .write(data[k * row_stride + column * column_stride]);
                             }
                         }
                     }
@@ -152,7 +164,7 @@ impl<T: Float> RightSource<T> for Matrix<'_, T> {
 /// Runs are short here, and a call of the system's copy costs as much as the copy. Two vectors a step, since a loop of
 /// single ones would be recognised and turned into that call.
 #[inline(always)]
-pub(in crate::ops) fn copy_run<T: Copy>(to: &mut [T], from: &[T]) {
+pub(in crate::ops) fn copy_run<T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
     let length = to.len();
     let from = &from[..length];
     let mut done = 0;
@@ -177,12 +189,12 @@ pub(in crate::ops) fn copy_run<T: Copy>(to: &mut [T], from: &[T]) {
             copy_lanes::<T, 4>(to, from, 0);
             copy_lanes::<T, 4>(to, from, length - 4);
         }
-        _ => (0..length).for_each(|i| to[i] = from[i]),
+        _ => to.iter_mut().zip(from).for_each(|(to, &from)| *to = MaybeUninit::new(from)),
     }
 }
 
 #[inline(always)]
-fn copy_lanes<T: Copy, const LANES: usize>(to: &mut [T], from: &[T], at: usize) {
+fn copy_lanes<T: Copy, const LANES: usize>(to: &mut [MaybeUninit<T>], from: &[T], at: usize) {
     let from: &[T; LANES] = from[at..at + LANES].try_into().expect("a slice of this length");
-    to[at..at + LANES].copy_from_slice(from);
+    to[at..at + LANES].write_copy_of_slice(from);
 }

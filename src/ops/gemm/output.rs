@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
+use crate::ops::buffer::poison;
+
 /// The place of each output row, in numbers from the start of the output.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ops) enum RowOffsets {
@@ -19,6 +21,20 @@ impl RowOffsets {
             Self::Grid { start, height, width, image, y, x } => {
                 let pixel = row % (height * width);
                 start + row / (height * width) * image + pixel / width * y + pixel % width * x
+            }
+        }
+    }
+
+    /// Whether no two of so many rows of so many numbers share one: threads write them side by side.
+    pub(super) fn are_apart(&self, rows: usize, columns: usize) -> bool {
+        match *self {
+            Self::Even { stride, .. } => rows <= 1 || stride >= columns,
+            Self::Grid { height, width, image, y, x, .. } => {
+                let line = width.saturating_sub(1) * x + columns;
+                let picture = height.saturating_sub(1) * y + line;
+                (width <= 1 || x >= columns)
+                    && (height <= 1 || y >= line)
+                    && (rows <= height * width || image >= picture)
             }
         }
     }
@@ -77,16 +93,36 @@ impl<'a, T> Output<'a, T> {
 ///
 /// # Safety
 ///
-/// `fill` must write every number. (Where assertions are on, an unwritten one reads as NaN.)
+/// `fill` must write every number. (In tests an unwritten one reads as NaN.)
 pub(in crate::ops) unsafe fn written<T>(length: usize, fill: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
-    let mut numbers = Vec::with_capacity(length);
-    let memory = &mut numbers.spare_capacity_mut()[..length];
-    if cfg!(debug_assertions) {
-        // SAFETY: any byte may be written to memory that is not yet initialised.
-        unsafe { memory.as_mut_ptr().write_bytes(0xff, length) };
-    }
-    fill(memory);
+    let mut numbers = Box::new_uninit_slice(length);
+    poison(&mut numbers);
+    fill(&mut numbers);
     // SAFETY: the caller's promise.
-    unsafe { numbers.set_len(length) };
-    numbers
+    unsafe { numbers.assume_init() }.into_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_share_a_number_are_seen() {
+        let even = |stride| RowOffsets::Even { start: 3, stride };
+        assert!(even(4).are_apart(9, 4) && even(0).are_apart(1, 4) && !even(3).are_apart(2, 4));
+        let grid = |image, y, x| RowOffsets::Grid { start: 0, height: 2, width: 3, image, y, x };
+        for (rows, columns) in [(12, 4), (7, 1), (6, 4)] {
+            for offsets in
+                [grid(48, 24, 8), grid(31, 12, 4), grid(24, 12, 4), grid(23, 11, 4), grid(99, 99, 3)]
+            {
+                let places = (0..rows).flat_map(|row| offsets.of(row)..offsets.of(row) + columns);
+                let mut places: Vec<usize> = places.collect();
+                places.sort_unstable();
+                let apart = places.windows(2).all(|pair| pair[0] != pair[1]);
+                assert!(apart || !offsets.are_apart(rows, columns), "{offsets:?}, {rows} rows of {columns}");
+            }
+            assert!(grid(24, 12, 4).are_apart(rows, columns));
+        }
+        assert!(!grid(23, 12, 4).are_apart(12, 4) && !grid(24, 11, 4).are_apart(6, 4));
+    }
 }

@@ -39,10 +39,13 @@ impl LeftRows {
     }
 
     /// Writes left · right to `output`, row after row, on this thread.
-    pub fn multiply<T: Float>(
+    ///
+    /// # Safety
+    /// Of each row of `left`, all numbers of the depth are written.
+    pub unsafe fn multiply<T: Float>(
         &self,
         profile: Profile,
-        left: &[T],
+        left: &[MaybeUninit<T>],
         right: &Packed<T>,
         output: &mut [MaybeUninit<T>],
     ) {
@@ -57,9 +60,9 @@ impl LeftRows {
                 for row in (0..self.rows).step_by(height.max(1)) {
                     let tile = Tile {
                         depth: block.len(),
-                        left: left[start + row * ROW_STRIDE..].as_ptr(),
+                        left: left[start + row * ROW_STRIDE..].as_ptr().cast(),
                         layout: Layout::Rows,
-                        right: panel.as_ptr(),
+                        right: panel.as_ptr().cast(),
                         rows: height.min(self.rows - row),
                         columns: kernel.columns.min(columns - first),
                         output: output[row * columns + first..].as_mut_ptr().cast(),
@@ -70,7 +73,7 @@ impl LeftRows {
                         activation: Activation::None,
                     };
                     // SAFETY: the operands hold the tile's rows and columns for each k, the output its rows, as
-                    // asserted above; the kernel is one of the machine's.
+                    // asserted above; the caller wrote the rows, `Packed` its panels; the kernel is one of the machine's.
                     unsafe { (kernel.run)(&tile) };
                 }
             }

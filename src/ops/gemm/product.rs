@@ -1,5 +1,6 @@
 //! The blocking: a product cut into tasks by its shape, and tasks into kernel calls.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -27,7 +28,10 @@ pub(in crate::ops) struct Product<'a, T> {
 }
 
 impl<T: Float> Product<'_, T> {
-    /// Computes the product, in parallel. Rows must not overlap in the output.
+    /// Computes the product, in parallel.
+    ///
+    /// # Panics
+    /// Rows overlap in the output.
     pub fn compute(&self, output: Output<'_, T>) {
         let kernel = Kernel::<T>::of(self.profile);
         if let Right::Packed(packed) = self.right {
@@ -39,6 +43,7 @@ impl<T: Float> Product<'_, T> {
         let epilogue = &self.epilogue;
         assert!(epilogue.bias.is_none_or(|bias| bias.len() == self.columns), "one bias for each column");
         assert!(epilogue.residual.is_none_or(|residual| residual.len() == output.length()));
+        assert!(output.rows.are_apart(self.rows, self.columns), "rows of the output overlap");
         if self.columns == 0 {
             return;
         }
@@ -74,30 +79,34 @@ impl<T: Float> Product<'_, T> {
             Right::Source(_) => columns.len().next_multiple_of(kernel.columns) * DEPTH,
         };
         let offsets: Vec<usize> = rows.clone().map(|row| output.rows.of(row)).collect();
-        with_workspace(left_length, right_length, |left: &mut [T], right: &mut [T]| {
-            for depth in depth_blocks(self.depth) {
-                let stride = match self.left.layout() {
-                    Layout::Rows => height * ROW_STRIDE,
-                    Layout::Columns => depth.len() * kernel.lanes,
-                };
-                let tiles = Tiles { height, lanes: kernel.lanes, stride };
-                // An empty sum has nothing to pack.
-                if !depth.is_empty() {
-                    self.left.pack(self.profile, rows.clone(), depth.clone(), tiles, left);
-                    if let Right::Source(source) = self.right {
-                        source.pack(self.profile, depth.clone(), columns.clone(), kernel.columns, right);
+        with_workspace(
+            left_length,
+            right_length,
+            |left: &mut [MaybeUninit<T>], right: &mut [MaybeUninit<T>]| {
+                for depth in depth_blocks(self.depth) {
+                    let stride = match self.left.layout() {
+                        Layout::Rows => height * ROW_STRIDE,
+                        Layout::Columns => depth.len() * kernel.lanes,
+                    };
+                    let tiles = Tiles { height, lanes: kernel.lanes, stride };
+                    // An empty sum has nothing to pack.
+                    if !depth.is_empty() {
+                        self.left.pack(self.profile, rows.clone(), depth.clone(), tiles, left);
+                        if let Right::Source(source) = self.right {
+                            source.pack(self.profile, depth.clone(), columns.clone(), kernel.columns, right);
+                        }
+                    }
+                    for first in columns.clone().step_by(kernel.columns) {
+                        let panel = match self.right {
+                            Right::Packed(packed) => packed.panel(depth.clone(), first),
+                            Right::Source(_) => &right[(first - columns.start) * depth.len()..],
+                        };
+                        let columns = first..columns.end.min(first + kernel.columns);
+                        self.panel(kernel, left, tiles, panel, &depth, &offsets, columns, output);
                     }
                 }
-                for first in columns.clone().step_by(kernel.columns) {
-                    let panel = match self.right {
-                        Right::Packed(packed) => packed.panel(depth.clone(), first),
-                        Right::Source(_) => &right[(first - columns.start) * depth.len()..],
-                    };
-                    let columns = first..columns.end.min(first + kernel.columns);
-                    self.panel(kernel, left, tiles, panel, &depth, &offsets, columns, output);
-                }
-            }
-        });
+            },
+        );
     }
 
     /// All tiles of a block against one right panel, which stays in the first-level cache.
@@ -105,9 +114,9 @@ impl<T: Float> Product<'_, T> {
     fn panel(
         &self,
         kernel: &Kernel<T>,
-        left: &[T],
+        left: &[MaybeUninit<T>],
         tiles: Tiles,
-        right: &[T],
+        right: &[MaybeUninit<T>],
         depth: &Range<usize>,
         offsets: &[usize],
         columns: Range<usize>,
@@ -125,9 +134,9 @@ impl<T: Float> Product<'_, T> {
             };
             let call = Tile {
                 depth: depth.len(),
-                left: left[tile * tiles.stride..].as_ptr(),
+                left: left[tile * tiles.stride..].as_ptr().cast(),
                 layout: self.left.layout(),
-                right: right.as_ptr(),
+                right: right.as_ptr().cast(),
                 rows: offsets.len(),
                 columns: columns.len(),
                 output: output.pointer(columns.start, 0),
@@ -137,7 +146,7 @@ impl<T: Float> Product<'_, T> {
                 residual: pointer(self.epilogue.residual),
                 activation: if last { self.epilogue.activation } else { Activation::None },
             };
-            // SAFETY: the left block holds the tile and room for a full one, the right panel a full one for each k;
+            // SAFETY: the left source wrote the tile's rows and the right one a full panel for each k, as they promise;
             // output (and the residual, as long) reach to each row's last column, checked above; the kernel is one
             // of the machine's.
             unsafe { (kernel.run)(&call) };

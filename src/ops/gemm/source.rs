@@ -1,5 +1,6 @@
 //! Where operands come from, and right operands packed once for many products.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -21,15 +22,28 @@ pub(in crate::ops) struct Tiles {
 }
 
 /// A left operand, rows × depth, that can copy any part of itself into the kernel's layout.
-pub(in crate::ops) trait LeftSource<T>: Sync {
+///
+/// # Safety
+/// [`LeftSource::pack`] writes all that it says: kernels read it.
+pub(in crate::ops) unsafe trait LeftSource<T>: Sync {
     fn layout(&self) -> Layout;
 
     /// Writes `rows` × `depth` in [`Self::layout`] to `block`, tile after tile. What lies between need not be written.
-    fn pack(&self, profile: Profile, rows: Range<usize>, depth: Range<usize>, tiles: Tiles, block: &mut [T]);
+    fn pack(
+        &self,
+        profile: Profile,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        tiles: Tiles,
+        block: &mut [MaybeUninit<T>],
+    );
 }
 
 /// A right operand, depth × columns, that can copy any part of itself into the kernel's layout.
-pub(in crate::ops) trait RightSource<T>: Sync {
+///
+/// # Safety
+/// [`RightSource::pack`] writes all that it says: kernels read it.
+pub(in crate::ops) unsafe trait RightSource<T>: Sync {
     /// Writes `depth` × `columns` to `block`, panel after panel of `width` columns, each k after k. The columns
     /// missing from the last panel are zeros.
     fn pack(
@@ -38,7 +52,7 @@ pub(in crate::ops) trait RightSource<T>: Sync {
         depth: Range<usize>,
         columns: Range<usize>,
         width: usize,
-        block: &mut [T],
+        block: &mut [MaybeUninit<T>],
     );
 }
 
@@ -62,26 +76,29 @@ pub(in crate::ops) struct Packed<T> {
 
 impl<T: Float> Packed<T> {
     pub fn new(profile: Profile, depth: usize, columns: usize, source: &dyn RightSource<T>) -> Self {
-        let fill = |block, columns, width, panels: &mut [&mut [T]]| {
+        let fill = |block, columns, width, panels: &mut [&mut [MaybeUninit<T>]]| {
             source.pack(profile, block, columns, width, panels[0]);
         };
-        Self::several(profile, depth, columns, 1, fill).remove(0)
+        // SAFETY: a source writes all of a panel.
+        unsafe { Self::several(profile, depth, columns, 1, fill) }.remove(0)
     }
 
     /// Packs `count` operands of one shape together. `fill` is given part of the depth, the columns of a panel, its
-    /// width, and each operand's memory for it, of which it must write all: `width` numbers for each k.
-    pub fn several(
+    /// width, and each operand's memory for it: `width` numbers for each k.
+    ///
+    /// # Safety
+    /// `fill` must write all of the memory.
+    pub unsafe fn several(
         profile: Profile,
         depth: usize,
         columns: usize,
         count: usize,
-        fill: impl Fn(Range<usize>, Range<usize>, usize, &mut [&mut [T]]) + Sync,
+        fill: impl Fn(Range<usize>, Range<usize>, usize, &mut [&mut [MaybeUninit<T>]]) + Sync,
     ) -> Vec<Self> {
         let width = Kernel::<T>::of(profile).columns;
         let panels = columns.div_ceil(width);
-        let mut buffers: Vec<Buffer> =
-            (0..count).map(|_| Buffer::of_any_content::<T>(depth * panels * width)).collect();
-        let mut rests: Vec<&mut [T]> =
+        let mut buffers: Vec<Buffer> = (0..count).map(|_| Buffer::new::<T>(depth * panels * width)).collect();
+        let mut rests: Vec<&mut [MaybeUninit<T>]> =
             buffers.iter_mut().map(|buffer| &mut buffer.as_mut_slice()[..depth * panels * width]).collect();
         let mut jobs = Vec::new();
         for block in depth_blocks(depth).filter(|block| !block.is_empty()) {
@@ -111,8 +128,8 @@ impl<T: Float> Packed<T> {
         self.columns
     }
 
-    /// The panel that starts at `column`, for one block of the depth.
-    pub(super) fn panel(&self, block: Range<usize>, column: usize) -> &[T] {
+    /// The panel that starts at `column`, for one block of the depth; all of it was written.
+    pub(super) fn panel(&self, block: Range<usize>, column: usize) -> &[MaybeUninit<T>] {
         let width = self.width;
         let start = block.start * self.columns.next_multiple_of(width) + block.len() * column;
         &self.buffer.as_slice::<T>()[start..start + block.len() * width]

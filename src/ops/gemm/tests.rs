@@ -1,6 +1,8 @@
 //! Every profile against a plain f64 product, against each other to the bit, and rows against themselves elsewhere.
 
+use super::kernel::{Kernel, depth_blocks};
 use super::matrix::{Matrix, gemm_on};
+use super::source::Packed;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
@@ -121,6 +123,25 @@ fn a_row_is_the_same_alone_anywhere_and_on_any_number_of_threads() {
         for threads in 1..=3 {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
             assert!(pool.install(|| rows(0, 300)) == all, "{profile}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn packed_panels_are_written_whole() {
+    for (profile, [_, n, k]) in Profile::supported().flat_map(|profile| SHAPES.map(|shape| (profile, shape)))
+    {
+        let data = numbers::<f32>(3, k * n);
+        for b in [Matrix::row_major(&data, n), Matrix::row_major(&data, k).transposed()] {
+            let packed = Packed::new(profile, k, n, &b);
+            for column in (0..n).step_by(Kernel::<f32>::of(profile).columns) {
+                for block in depth_blocks(k) {
+                    // SAFETY: unwritten memory is that of NaNs in tests.
+                    let finite =
+                        |number: &std::mem::MaybeUninit<f32>| unsafe { number.assume_init() }.is_finite();
+                    assert!(packed.panel(block, column).iter().all(finite), "{profile}, {k}×{n}");
+                }
+            }
         }
     }
 }

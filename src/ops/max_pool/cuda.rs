@@ -5,7 +5,7 @@ use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 
 use super::Grid;
 use crate::autograd::Backward;
-use crate::cuda::{self, Engine, address, arguments, kernel};
+use crate::cuda::{self, Address, Engine, address, arguments, kernel};
 use crate::error::Result;
 
 /// Pools `x`, and says where in its window each number was found if that is to be recorded.
@@ -15,7 +15,7 @@ pub(super) fn forward(grid: &Grid, x: &Tensor, record: bool) -> Result<(Tensor, 
     let (out, to) = engine.tensor(x.dtype(), shape)?;
     let count = out.elem_count();
     let chosen = record.then(|| engine.buffer::<u16>(count)).transpose()?;
-    let places = chosen.as_ref().map_or(0, |chosen| engine.address(chosen));
+    let places = chosen.as_ref().map_or(Address::NONE, |chosen| engine.address(chosen));
     let grid = grid.on_cuda();
     engine.numbers(
         &kernel("max_pool", x.dtype())?,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-use crate::cuda::{Address, Engine, address, arguments};
+use crate::cuda::{Engine, address, arguments};
 use crate::error::Result;
 use crate::model::TensorId;
 use crate::ops::Later;
@@ -35,7 +35,7 @@ pub(in crate::train) fn clip(gradients: &mut BTreeMap<TensorId, Tensor>, most: f
         let (count, chunks) = (gradient.elem_count(), chunks(gradient));
         let arguments = arguments![count as i64, CHUNK as i64, address(gradient)?, to];
         engine.rows("squares", chunks, arguments)?;
-        to += (chunks * size_of::<f64>()) as Address;
+        to = to.plus(chunks * size_of::<f64>());
     }
     let (factor, at) = engine.tensor(DType::F32, ())?;
     let (sums, norm_at) = (engine.address(&sums), engine.address(&norm));
@@ -85,7 +85,7 @@ mod tests {
                 Some(gradient.to_dtype(DType::F32).unwrap().to_device(device).unwrap())
             };
             let mut gradients = Gradients::default();
-            gradients.add(vec![(0, of("a", 1.0)), (3, of("b", size))], 4).unwrap();
+            gradients.add(vec![(0, of("a", 1.0)), (3, of("b", size))], 4.0).unwrap();
             let norm = gradients.clip(most).unwrap().read().unwrap()[0];
             let clipped = gradients.mean.into_values();
             (norm, clipped.map(|x| numbers(&x.to_device(&Device::Cpu).unwrap())).collect::<Vec<_>>())

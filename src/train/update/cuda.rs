@@ -3,8 +3,10 @@
 use candle_core::{DType, Tensor};
 
 use super::{AdamW, Pace, Rule};
-use crate::cuda::{Engine, address, arguments};
+use crate::cuda::{Engine, address, argument, arguments, optional};
 use crate::error::{Error, Result};
+
+argument!(AdamW<f32> => "AdamW");
 
 impl Rule {
     /// As [`Rule::update`], which has checked that all fits.
@@ -27,7 +29,7 @@ impl Rule {
                 engine.numbers("adamw", count, arguments)?;
             }
             (Self::Sgd { momentum, nesterov }, [] | [_]) => {
-                let velocity = buffers.first().map_or(Ok(0), address)?;
+                let velocity = optional(buffers.first())?;
                 let [momentum, weight_decay, lr] =
                     [momentum, pace.weight_decay, pace.lr].map(|factor| factor as f32);
                 let nesterov = i32::from(nesterov);
@@ -35,7 +37,7 @@ impl Rule {
                     arguments![count as i64, from, slope, velocity, momentum, weight_decay, lr, nesterov, to];
                 engine.numbers("sgd", count, arguments)?;
             }
-            _ => return Err(Error::failed("internal: an optimizer without its state")),
+            _ => return Err(Error::bug("an optimizer without its state")),
         }
         Ok(out)
     }

@@ -127,6 +127,9 @@ int cudnnSetStream(void*, void*) { return 0; }
 int cudnnCreateTensorDescriptor(Tensor** out) { return *out = new Tensor, 0; }
 int cudnnCreateFilterDescriptor(Tensor** out) { return *out = new Tensor, 0; }
 int cudnnCreateConvolutionDescriptor(Convolution** out) { return *out = new Convolution, 0; }
+int cudnnDestroyTensorDescriptor(Tensor* t) { return delete t, 0; }
+int cudnnDestroyFilterDescriptor(Tensor* t) { return delete t, 0; }
+int cudnnDestroyConvolutionDescriptor(Convolution* v) { return delete v, 0; }
 int cudnnSetTensor4dDescriptor(Tensor* t, int layout, int type, int n, int c, int h, int w) {
     return *t = {layout, type, n, c, h, w}, 0;
 }

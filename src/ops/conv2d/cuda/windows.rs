@@ -78,11 +78,11 @@ pub fn by_patches(
     let at_once = (PATCHES / (pixels * depth).max(1)).clamp(1, geometry.images.max(1));
     let (patches, memory) = engine.tensor(dtype, (at_once * pixels, depth))?;
     let bytes = patches.dtype().size_in_bytes();
-    let image = (geometry.input[0] * geometry.input[1] * inputs * bytes) as cuda::Address;
-    let result = (pixels * outputs * bytes) as cuda::Address;
+    let image = geometry.input[0] * geometry.input[1] * inputs * bytes;
+    let result = pixels * outputs * bytes;
     for start in (0..geometry.images).step_by(at_once) {
         let images = at_once.min(geometry.images - start);
-        let (rows, start) = (images * pixels, start as cuda::Address);
+        let rows = images * pixels;
         let unfold = |from: cuda::Address| {
             let count = rows * depth;
             let arguments = arguments![count as i64, grid(geometry), from, memory];
@@ -94,20 +94,21 @@ pub fn by_patches(
         };
         match pass {
             Pass::Forward => {
-                unfold(first + start * image)?;
+                unfold(first.plus(start * image))?;
                 let (left, right) = (Operand::plain(memory), Operand::transposed(second));
-                product([rows, outputs, depth], left, right, out + start * result, false)?;
+                product([rows, outputs, depth], left, right, out.plus(start * result), false)?;
             }
             Pass::Input => {
-                let (left, right) = (Operand::plain(second + start * result), Operand::plain(first));
+                let (left, right) = (Operand::plain(second.plus(start * result)), Operand::plain(first));
                 product([rows, depth, outputs], left, right, memory, false)?;
                 let count = images * geometry.input[0] * geometry.input[1] * inputs;
-                let arguments = arguments![count as i64, grid(geometry), memory, out + start * image];
+                let arguments = arguments![count as i64, grid(geometry), memory, out.plus(start * image)];
                 engine.numbers(&kernel("gather_patches", dtype)?, count, arguments)?;
             }
             Pass::Weight => {
-                unfold(first + start * image)?;
-                let (left, right) = (Operand::transposed(second + start * result), Operand::plain(memory));
+                unfold(first.plus(start * image))?;
+                let (left, right) =
+                    (Operand::transposed(second.plus(start * result)), Operand::plain(memory));
                 product([outputs, depth, rows], left, right, out, start > 0)?;
             }
         }

@@ -9,10 +9,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{POSITIONS, Tiles, TransformedWeights, transform};
+use crate::ops::buffer::poison;
 use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, LeftRows, written};
 use crate::ops::profile::Profile;
-use crate::ops::vector::{Vector, Vectorised, each, load, store, vectorised};
+use crate::ops::vector::{Registers, Vector, Vectorised, each, load, store, vectorised};
 
 /// Tiles that are transformed and multiplied together: with 64 channels they stay in the second-level cache, and with
 /// 512 the weights are not read too often.
@@ -40,17 +41,24 @@ pub fn forward<T: Float>(
         let rows = block.len();
         let left = LeftRows::new(rows, channels);
         let length = left.length();
-        let write = |transformed: &mut [MaybeUninit<T>]| {
-            let input = Input { tiles, block: block.clone(), x, zeros: &zeros, channels, left, transformed };
-            vectorised(profile, input);
+        let mut transformed = Box::new_uninit_slice(POSITIONS * length);
+        poison(&mut transformed);
+        let input = Input {
+            tiles,
+            block: block.clone(),
+            x,
+            zeros: &zeros,
+            channels,
+            left,
+            transformed: &mut transformed,
         };
-        // SAFETY: what the transform leaves unwritten is padding, which products read but never use.
-        let transformed = unsafe { written(POSITIONS * length, write) };
+        vectorised(profile, input);
         let multiply = |products: &mut [MaybeUninit<T>]| {
             let along =
                 products.par_chunks_exact_mut(rows * columns).zip(transformed.par_chunks_exact(length));
             along.zip(&weights.0).for_each(|((products, transformed), weights)| {
-                left.multiply(profile, transformed, weights, products);
+                // SAFETY: the transform wrote every channel of each row; what lies between rows is not read.
+                unsafe { left.multiply(profile, transformed, weights, products) };
             });
         };
         // SAFETY: each product writes its chunk whole.
@@ -82,7 +90,7 @@ impl<T: Float> Vectorised for Input<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) {
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         let Self { channels, left, .. } = self;
         let (length, transformed) = (left.length(), self.transformed.as_mut_ptr().cast::<T>());
         for (row, tile) in self.block.enumerate() {
@@ -100,8 +108,9 @@ impl<T: Float> Vectorised for Input<'_, T> {
                     // SAFETY: each source holds `channels` numbers; a row of the left operand has room for its depth.
                     unsafe {
                         let pixels = each(
+                            v,
                             #[inline(always)]
-                            |pixel| load::<V>(sources[pixel].add(channel), count),
+                            |pixel| load(v, sources[pixel].add(channel), count),
                         );
                         let values = transform::input(pixels);
                         for position in 0..POSITIONS {
@@ -131,7 +140,7 @@ impl<T: Float> Vectorised for Result<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) {
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         let Self { columns, epilogue, .. } = self;
         let size = self.block.len() * columns;
         for (row, tile) in self.block.enumerate() {
@@ -144,18 +153,19 @@ impl<T: Float> Vectorised for Result<'_, T> {
                 unsafe {
                     let products = self.products.as_ptr().add(row * columns + column);
                     let products: [V; POSITIONS] = each(
+                        v,
                         #[inline(always)]
-                        |position| load(products.add(position * size), count),
+                        |position| load(v, products.add(position * size), count),
                     );
                     let values = transform::output(products);
                     for (index, &pixel) in pixels.iter().enumerate() {
                         let (Some(pixel), mut value) = (pixel, values[index]) else { continue };
                         let at = pixel * columns + column;
                         if let Some(bias) = epilogue.bias {
-                            value = value.add(load(bias.as_ptr().add(column), count));
+                            value = value.add(load(v, bias.as_ptr().add(column), count));
                         }
                         if let Some(residual) = epilogue.residual {
-                            value = value.add(load(residual.as_ptr().add(at), count));
+                            value = value.add(load(v, residual.as_ptr().add(at), count));
                         }
                         store(epilogue.activation.of(value), self.output.0.add(at), count);
                     }

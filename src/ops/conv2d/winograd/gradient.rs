@@ -15,7 +15,7 @@ use crate::ops::conv2d::gradient::add;
 use crate::ops::float::Float;
 use crate::ops::gemm::{PanelShape, Panels, written};
 use crate::ops::profile::Profile;
-use crate::ops::vector::{Vector, Vectorised, each, load, store, vectorised};
+use crate::ops::vector::{Registers, Vector, Vectorised, each, load, store, vectorised};
 
 /// Sums of this many numbers are worth keeping apart, so that threads need not wait for each other.
 const PARTS_LENGTH: usize = 1 << 20;
@@ -117,7 +117,7 @@ impl<T: Float> Vectorised for Transform<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) {
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         let Self { width, channels, .. } = self;
         let size = self.pixels.places.len() * width;
         assert!(self.numbers.len() == POSITIONS * size);
@@ -130,12 +130,14 @@ impl<T: Float> Vectorised for Transform<'_, T> {
                 unsafe {
                     let values = match self.of_input {
                         true => transform::input(each(
+                            v,
                             #[inline(always)]
-                            |pixel| load::<V>(sources[pixel].wrapping_add(channels.start + lane), count),
+                            |pixel| load(v, sources[pixel].wrapping_add(channels.start + lane), count),
                         )),
                         false => transform::output_gradient(each(
+                            v,
                             #[inline(always)]
-                            |pixel| load::<V>(sources[pixel].wrapping_add(channels.start + lane), count),
+                            |pixel| load(v, sources[pixel].wrapping_add(channels.start + lane), count),
                         )),
                     };
                     let to = numbers.add(slot * width + lane);
@@ -162,10 +164,10 @@ impl<T: Float> Vectorised for Back<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) {
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         const MOST: usize = 16;
         let (shape, position) = (self.panels.right, self.panels.panel_length());
-        let half = V::splat(T::from_f64(0.5));
+        let half = V::splat(v, T::from_f64(0.5));
         assert!(V::LANES <= MOST);
         for panel in 0..shape.count() {
             let channels = shape.channels(panel);
@@ -174,9 +176,10 @@ impl<T: Float> Vectorised for Back<'_, T> {
                 let start = panel * POSITIONS * position + self.output * shape.width + lane;
                 let count = V::LANES.min(shape.width - lane);
                 let sums: [V; POSITIONS] = each(
+                    v,
                     #[inline(always)]
                     // SAFETY: the slice has `count` numbers.
-                    |i| unsafe { load(self.sums[start + i * position..][..count].as_ptr(), count) },
+                    |i| unsafe { load(v, self.sums[start + i * position..][..count].as_ptr(), count) },
                 );
                 let mut taps = [[T::ZERO; MOST]; 9];
                 let values = transform::weight_gradient(sums, half);

@@ -46,7 +46,7 @@ pub fn output<V: Vector>(m: [V; 16]) -> [V; 4] {
 /// A y of two values.
 #[inline(always)]
 fn gradient_line<V: Vector>(y: [V; 2]) -> [V; 4] {
-    [y[0], y[0].add(y[1]), y[0].sub(y[1]), V::splat(Default::default()).sub(y[1])]
+    [y[0], y[0].add(y[1]), y[0].sub(y[1]), y[0].filled(Default::default()).sub(y[1])]
 }
 
 /// A y Aᵀ: from the gradient of 2×2 outputs to that of the 16 products.

@@ -1,12 +1,13 @@
 //! Kernels transformed, and packed as the right operands of 16 products.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::{POSITIONS, transform};
 use crate::ops::float::Float;
 use crate::ops::gemm::Packed;
 use crate::ops::profile::Profile;
-use crate::ops::vector::{Vector, Vectorised, each, vectorised};
+use crate::ops::vector::{Registers, Vector, Vectorised, each, vectorised};
 
 /// Which convolution the weights are for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,10 +29,14 @@ impl<T: Float> TransformedWeights<T> {
             Turn::Backward => (outputs, inputs, inputs * 9, 9),
         };
         let kernels = Kernels { weight, inner, outer, turned: turn == Turn::Backward };
-        let fill = |depth: Range<usize>, columns: Range<usize>, width: usize, panels: &mut [&mut [T]]| {
+        let fill = |depth: Range<usize>,
+                    columns: Range<usize>,
+                    width: usize,
+                    panels: &mut [&mut [MaybeUninit<T>]]| {
             vectorised(profile, Fill { kernels, depth, columns, width, panels });
         };
-        Self(Packed::several(profile, depth, columns, POSITIONS, fill))
+        // SAFETY: `Fill` writes `width` numbers for each k of each panel.
+        Self(unsafe { Packed::several(profile, depth, columns, POSITIONS, fill) })
     }
 }
 
@@ -50,7 +55,7 @@ struct Fill<'a, 'p, T> {
     depth: Range<usize>,
     columns: Range<usize>,
     width: usize,
-    panels: &'a mut [&'p mut [T]],
+    panels: &'a mut [&'p mut [MaybeUninit<T>]],
 }
 
 impl<T: Float> Vectorised for Fill<'_, '_, T> {
@@ -58,10 +63,10 @@ impl<T: Float> Vectorised for Fill<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn compute<V: Vector<Number = T>>(self) {
+    fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         const MOST: usize = 16;
         let Kernels { weight, inner, outer, turned } = self.kernels;
-        let half = V::splat(T::from_f64(0.5));
+        let half = V::splat(v, T::from_f64(0.5));
         for panel in self.panels.iter() {
             assert!(panel.len() >= self.depth.len() * self.width && V::LANES <= MOST);
         }
@@ -78,15 +83,18 @@ impl<T: Float> Vectorised for Fill<'_, '_, T> {
                     }
                 }
                 let taps: [V; 9] = each(
+                    v,
                     #[inline(always)]
                     // SAFETY: each tap has room for the widest vector.
-                    |tap| unsafe { V::load(taps[tap].as_ptr()) },
+                    |tap| unsafe { V::load(v, taps[tap].as_ptr()) },
                 );
                 let count = V::LANES.min(self.width - lane);
                 let values = transform::weight(taps, half);
                 for (panel, value) in self.panels.iter_mut().zip(&values) {
                     // SAFETY: the panel holds `width` numbers for each k, asserted above.
-                    unsafe { value.store_some(panel.as_mut_ptr().add(slot * self.width + lane), count) };
+                    unsafe {
+                        value.store_some(panel.as_mut_ptr().cast::<T>().add(slot * self.width + lane), count)
+                    };
                 }
                 lane += V::LANES;
             }

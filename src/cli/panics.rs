@@ -1,0 +1,74 @@
+//! A panic of the program, told as what it is: a bug, with its place, that leaves what was finished.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::sync::{Mutex, PoisonError};
+
+use defrost::{Error, Result, data};
+
+use super::console::tell;
+
+/// Of the first panic: those of other threads follow from it.
+static FIRST: Mutex<Option<String>> = Mutex::new(None);
+
+/// Runs a command. A panic becomes an error like others, for the caller to show and exit with; one in a thread of its own
+/// is noted all the same.
+pub fn guarded<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
+    set_hook(Box::new(|panic| {
+        // A decoder that panics over a broken file has its cause told with the file's name.
+        if data::is_decoding() {
+            return;
+        }
+        let place = panic.location().map(|place| format!("{place}: ")).unwrap_or_default();
+        let words = format!("{place}{}", message(panic.payload()));
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            tell(format_args!("panicked at {words}\n{trace}"));
+        }
+        FIRST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(words);
+    }));
+    // Nothing that the command was at is looked at again: the process says what happened, and ends.
+    let outcome = catch_unwind(AssertUnwindSafe(command));
+    outcome.unwrap_or_else(|payload| {
+        let words = FIRST.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Err(unexpected(&words.unwrap_or_else(|| message(&*payload).to_owned())))
+    })
+}
+
+fn unexpected(words: &str) -> Error {
+    let mut error = Error::bug(format!("panicked at {words}"));
+    if let Some(hint) = &mut error.hint {
+        hint.push_str("; what was finished is kept, and the same command goes on from there");
+    }
+    error
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let owned = || payload.downcast_ref::<String>().map(String::as_str);
+    payload.downcast_ref::<&str>().copied().or_else(owned).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use defrost::error::Kind;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_bug_that_names_its_place() {
+        let error = guarded::<()>(|| panic!("an epoch of {} batches", 0)).unwrap_err();
+        assert_eq!(error.kind, Kind::Bug);
+        assert!(error.message.starts_with("panicked at src/cli/panics.rs:"), "{error}");
+        assert!(error.message.ends_with(": an epoch of 0 batches"), "{error}");
+        assert!(error.hint.unwrap().contains("the same command goes on"));
+        // What a thread of its own says first is the cause of what its owner says then.
+        let error = guarded::<()>(|| {
+            let thread = std::thread::spawn(|| panic!("the cause"));
+            thread.join().map_err(|_| ()).expect("a thread panicked");
+            Ok(())
+        });
+        assert!(error.unwrap_err().message.ends_with("the cause"));
+        assert_eq!(guarded(|| Ok(1)).unwrap(), 1);
+    }
+}

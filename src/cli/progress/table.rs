@@ -1,0 +1,96 @@
+//! The closing table of a run: a row for each stage, however it ended.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use defrost::report::{count, percent};
+
+use super::duration;
+
+/// A row of the closing table.
+pub struct Ended {
+    pub stage: String,
+    pub status: &'static str,
+    /// None of one that took none.
+    pub seconds: Option<f64>,
+    /// Of a stage that did not finish, the last epoch that ended.
+    pub reached: Option<String>,
+    /// The train stage it started from, where it ends below that one.
+    pub below: Option<String>,
+    pub metrics: BTreeMap<String, f64>,
+}
+
+impl Ended {
+    /// How far it came, or its result and whether its source was better.
+    fn shown(&self) -> String {
+        let result = self.reached.clone().or_else(|| self.result()).unwrap_or_default();
+        self.below.iter().fold(result, |result, source| format!("{result}, below {source}"))
+    }
+
+    /// The one number that a person asks for first.
+    pub fn result(&self) -> Option<String> {
+        let named = [
+            ("validation_map", "validation mAP"),
+            ("map", "mAP"),
+            ("validation_accuracy", "validation accuracy"),
+            ("accuracy", "accuracy"),
+            ("verification.auc", "AUC"),
+            ("identification.rank1", "rank 1"),
+            ("train_accuracy", "training accuracy"),
+        ];
+        named.iter().find_map(|(key, name)| {
+            let value = self.metric(key)?;
+            // An area is no share of anything.
+            let shown = if *name == "AUC" { format!("{value:.3}") } else { percent(value) };
+            Some(format!("{name} {shown}"))
+        })
+    }
+
+    /// A number of `metrics.json`, where that nests it: a train stage's is `best.validation_accuracy`.
+    fn metric(&self, key: &str) -> Option<f64> {
+        let places = ["", "best.", "last."];
+        places.iter().find_map(|place| self.metrics.get(&format!("{place}{key}")).copied())
+    }
+}
+
+/// The closing table, its columns as wide as what is in them.
+pub fn table(rows: &[Ended]) -> String {
+    let head = ["stage", "status", "time", "result", "trainable", "frozen"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        // Of the whole stage: where layers thaw on the way, an epoch has fewer.
+        let parameters = |key: &str| {
+            let value = row.metrics.get(&format!("parameters.{key}"));
+            value.map(|value| count(*value as u64)).unwrap_or_default()
+        };
+        [
+            row.stage.clone(),
+            row.status.to_owned(),
+            row.seconds.map(duration).unwrap_or_default(),
+            row.shown(),
+            parameters("trainable_parameters"),
+            parameters("frozen_parameters"),
+        ]
+    });
+    let lines: Vec<[String; 6]> = std::iter::once(head).chain(cells).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let mut out = String::new();
+    for (place, line) in lines.iter().enumerate() {
+        let mut text = String::new();
+        for (column, cell) in line.iter().enumerate() {
+            let width = widths[column];
+            // Text to the left, numbers to the right.
+            let cell = if matches!(column, 0 | 1 | 3) {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            };
+            text += &cell;
+            text += "  ";
+        }
+        let text = text.trim_end();
+        let dim = if place == 0 { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        writeln!(out, "{}{text}{}", dim.0, dim.1).expect("a String takes any text");
+    }
+    out
+}

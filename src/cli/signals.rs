@@ -1,0 +1,37 @@
+//! Signals: those that ask a run to stop, and the one that a file of too many bytes is.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use defrost::run::Interrupt;
+use defrost::{Error, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
+use signal_hook::flag;
+
+/// Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU ask for a checkpoint and an orderly end; a second Ctrl-C does not
+/// wait for it.
+pub fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
+    let failed = |error| Error::failed(format!("cannot listen for signals: {error}"));
+    flag::register_conditional_shutdown(SIGINT, 130, interrupt.flag()).map_err(failed)?;
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU] {
+        // What was started with `nohup` outlives its terminal.
+        if signal != SIGHUP || !is_ignored(SIGHUP) {
+            flag::register(signal, interrupt.flag()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets writing past the limit of a file's size fail as an error that names the file, in place of ending the process.
+pub fn report_large_files() {
+    // Where this cannot be had, the process ends as it would have.
+    let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
+
+/// Whether the process was started with a signal ignored, where the system tells.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}

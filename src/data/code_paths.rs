@@ -1,0 +1,49 @@
+//! The numeric code paths of images. A change that moves a result raises the version.
+
+use crate::code_path::{CodePath, code_paths};
+use crate::pipeline::Augment;
+
+code_paths! {
+    /// Decoding at every scale, with all conversions to RGB8.
+    JPEG = "jpeg", 3;
+    /// The same of PNG.
+    PNG = "png", 2;
+    /// Crop and scaling.
+    RESIZE = "resize", 1;
+    NORMALIZE = "normalize", 1;
+    /// The random changes and the order of their draws.
+    AUGMENT = "augment", 1;
+    /// The order of an epoch.
+    SHUFFLE = "shuffle", 1;
+    /// Which part a path belongs to.
+    SPLIT = "split", 1;
+    RAND_AUGMENT = "rand_augment", 1;
+    RANDOM_ERASING = "random_erasing", 1;
+    MIXUP = "mixup", 1;
+    CUTMIX = "cutmix", 1;
+}
+
+/// In the recipe of every stage that looks at images.
+pub const COMMON: &[CodePath] = &[JPEG, PNG, RESIZE, NORMALIZE, AUGMENT, SHUFFLE, SPLIT];
+
+/// What random changes take beyond that.
+pub fn of_augment(augment: &Augment) -> Vec<CodePath> {
+    let Augment {
+        random_resized_crop: _,
+        horizontal_flip: _,
+        vertical_flip: _,
+        rotation: _,
+        color_jitter: _,
+        rand_augment,
+        random_erasing,
+        mixup,
+        cutmix,
+    } = augment;
+    let taken = [
+        rand_augment.as_ref().map(|_| RAND_AUGMENT),
+        random_erasing.as_ref().map(|_| RANDOM_ERASING),
+        mixup.as_ref().map(|_| MIXUP),
+        cutmix.as_ref().map(|_| CUTMIX),
+    ];
+    taken.into_iter().flatten().collect()
+}

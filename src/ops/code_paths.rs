@@ -1,0 +1,44 @@
+//! The numeric code paths of operations. A change that moves a result raises the version.
+
+use crate::code_path::{CodePath, code_paths};
+
+code_paths! {
+    CONV2D = "conv2d", 2;
+    BATCH_NORM = "batch_norm", 1;
+    POOLING = "pooling", 1;
+    LINEAR = "linear", 1;
+    ELEMENTWISE = "elementwise", 1;
+    SILU = "silu", 2;
+    SCALE_CHANNELS = "scale_channels", 1;
+    CROSS_ENTROPY = "cross_entropy", 1;
+    SOFTMAX = "softmax", 1;
+    DROPOUT = "dropout", 1;
+    CLASS_LOSS = "class_loss", 1;
+    FOCAL = "focal", 1;
+    MARGIN = "margin", 1;
+    DISTILLATION = "distillation", 1;
+    NORMALIZE_ROWS = "normalize_rows", 1;
+    STOCHASTIC_DEPTH = "stochastic_depth", 1;
+    LAYER_NORM = "layer_norm", 1;
+    GELU = "gelu", 1;
+    ATTENTION = "attention", 1;
+    LAYER_SCALE = "layer_scale", 1;
+    TOKENS = "tokens", 1;
+    BINARY_CROSS_ENTROPY = "binary_cross_entropy", 1;
+    SIGMOID = "sigmoid", 1;
+}
+
+/// In the recipe of every stage that computes with a model, whether or not its architecture has the operation. The others
+/// came later, and enter the recipes of those stages alone that take them.
+pub const COMMON: &[CodePath] = &[
+    CONV2D,
+    BATCH_NORM,
+    POOLING,
+    LINEAR,
+    ELEMENTWISE,
+    SILU,
+    SCALE_CHANNELS,
+    CROSS_ENTROPY,
+    SOFTMAX,
+    DROPOUT,
+];

@@ -1,0 +1,199 @@
+//! Train stages that end below the stage whose weights they started from, and the likely causes.
+
+use serde_json::Value;
+
+use super::data::{StageReport, Training};
+use super::tables::HistoryRow;
+use super::text::{number, percent, plainly};
+
+/// How far training accuracy may be above validation accuracy before it is named as a cause.
+const OVERFITTING: f64 = 0.15;
+
+/// A train stage whose best epoch is worse than the weights it started from, by the metric that it monitors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decline {
+    pub stage: String,
+    /// The train stage it started from.
+    pub source: String,
+    /// Such as `validation accuracy`.
+    pub metric: &'static str,
+    /// The metric of the weights it started from, and of its own best epoch.
+    pub before: f64,
+    pub after: f64,
+    /// The likely causes, the likeliest first, each with what to try.
+    pub causes: Vec<String>,
+}
+
+impl Decline {
+    /// Finds it from what both stages wrote. None where the stage is as good as its source, where one of them has not
+    /// finished or has no validation, or where their numbers are not of the same images and the same loss.
+    pub fn of(stage: &StageReport, stages: &[StageReport]) -> Option<Self> {
+        let (name, checkpoint) = stage.from()?.split_once('@')?;
+        let source = stages.iter().find(|source| source.name == name)?;
+        let (trained, training) = (source.training.as_ref()?, stage.training.as_ref()?);
+        if source.settings["data"] != stage.settings["data"] {
+            return None;
+        }
+        let before = if checkpoint == "best" { trained.best.as_ref()? } else { &trained.last };
+        let after = training.best.as_ref()?;
+        let metric = Compared::of(stage, source, after)?;
+        let (was, is) = ((metric.value)(before)?, (metric.value)(after)?);
+        let fell = if metric.is_loss { is > was } else { is < was };
+        fell.then(|| Self {
+            stage: stage.name.clone(),
+            source: source.name.clone(),
+            metric: metric.name,
+            before: was,
+            after: is,
+            causes: causes(stage, source, training, trained),
+        })
+    }
+
+    /// All declines of a run, in the order of its stages.
+    pub fn all(stages: &[StageReport]) -> Vec<Self> {
+        stages.iter().filter_map(|stage| Self::of(stage, stages)).collect()
+    }
+
+    /// `below `frozen`: validation accuracy 59.3 % after 72.7 %`.
+    pub fn headline(&self) -> String {
+        let shown = |value: f64| if self.metric.ends_with("loss") { number(value) } else { percent(value) };
+        let direction = if self.metric.ends_with("loss") { "worse than" } else { "below" };
+        format!(
+            "{direction} `{}`: {} {} after {}",
+            self.source,
+            self.metric,
+            shown(self.after),
+            shown(self.before)
+        )
+    }
+}
+
+/// The metric that two stages are compared by.
+struct Compared {
+    name: &'static str,
+    value: fn(&HistoryRow) -> Option<f64>,
+    is_loss: bool,
+}
+
+impl Compared {
+    /// What the stage monitors; a loss only if the source had the same one, else what says as much.
+    fn of(stage: &StageReport, source: &StageReport, row: &HistoryRow) -> Option<Self> {
+        let same_loss = stage.settings["loss"] == source.settings["loss"];
+        let of = |name, value, is_loss| Some(Self { name, value, is_loss });
+        match stage.settings["monitor"].as_str().unwrap_or("validation/loss") {
+            "validation/map" => of("validation mAP", |row| row.validation_map, false),
+            "validation/macro_f1" => of("validation macro F1", |row| row.validation_macro_f1, false),
+            "validation/loss" if same_loss => of("validation loss", |row| row.validation_loss, true),
+            _ if row.validation_map.is_some() => of("validation mAP", |row| row.validation_map, false),
+            _ => of("validation accuracy", |row| row.validation_accuracy, false),
+        }
+    }
+}
+
+fn causes(stage: &StageReport, source: &StageReport, now: &Training, before: &Training) -> Vec<String> {
+    let mut causes = Vec::new();
+    let switched = now.parameters.batch_norm.train.saturating_sub(before.parameters.batch_norm.train);
+    if switched > 0 {
+        causes.push(format!(
+            "{switched} BatchNorm layers use the statistics of each batch in place of their running ones: try `batch_norm = \"eval\"`"
+        ));
+    }
+    let rate = |stage: &StageReport| stage.settings["optimizer"]["lr"].as_f64();
+    if let (Some(own), Some(of_source)) = (rate(stage), rate(source))
+        && own >= of_source
+    {
+        let (own, of_source) = (plainly(own), plainly(of_source));
+        causes.push(format!(
+            "its learning rate, {own}, is not below that of `{}`, {of_source}: try a tenth of it",
+            source.name
+        ));
+    } else if now.best.as_ref().is_some_and(|best| best.epoch == 1) && now.last.epoch > 1 {
+        causes.push("its first epoch was its best: try a lower learning rate, or `warmup_epochs`".to_owned());
+    }
+    let best = now.best.as_ref().unwrap_or(&now.last);
+    let gap = best.validation_accuracy.map(|accuracy| best.train_accuracy - accuracy);
+    if gap.is_some_and(|gap| gap > OVERFITTING) {
+        causes.push(format!(
+            "it overfits: training accuracy is {}; train fewer layers, or add `augment` and `weight_decay`",
+            percent(best.train_accuracy)
+        ));
+    }
+    if best.epoch == now.last.epoch && now.last.epoch > 1 {
+        causes.push("its last epoch was its best: it may need more `epochs`".to_owned());
+    }
+    if stage.settings["augment"] != source.settings["augment"] && !is_empty(&stage.settings["augment"]) {
+        causes.push("its augmentation differs from that of its source: try it weaker".to_owned());
+    }
+    causes
+}
+
+fn is_empty(settings: &Value) -> bool {
+    settings.is_null() || settings.as_object().is_some_and(serde_json::Map::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::data::{BatchNormCounts, ParameterCounts};
+    use super::*;
+    use serde_json::json;
+
+    fn stage(name: &str, from: &str, lr: f64, accuracy: f64, norms: u64) -> StageReport {
+        let row = HistoryRow {
+            epoch: 1,
+            lr,
+            train_loss: 0.1,
+            train_accuracy: 0.95,
+            validation_loss: Some(1.0 - accuracy),
+            validation_accuracy: Some(accuracy),
+            validation_macro_f1: None,
+            validation_map: None,
+            is_best: true,
+            trainable_parameters: None,
+        };
+        let parameters = ParameterCounts {
+            trainable_tensors: 2,
+            frozen_tensors: 0,
+            trainable_parameters: 2,
+            frozen_parameters: 0,
+            batch_norm: BatchNormCounts { total: 49, train: norms, eval: 49 - norms },
+            phases: Vec::new(),
+        };
+        let last = HistoryRow { epoch: 5, is_best: false, ..row.clone() };
+        StageReport {
+            name: name.into(),
+            kind: "train".into(),
+            settings: json!({"from": from, "monitor": "validation/accuracy", "optimizer": {"lr": lr}}),
+            training: Some(Training { best: Some(row), last, parameters }),
+            ..StageReport::default()
+        }
+    }
+
+    #[test]
+    fn a_stage_below_its_source_is_found_with_its_causes() {
+        let stages =
+            [stage("frozen", "net", 1e-3, 0.727, 0), stage("finetune", "frozen@best", 1e-3, 0.593, 49)];
+        let declines = Decline::all(&stages);
+        assert_eq!(declines.len(), 1);
+        assert_eq!(
+            declines[0].headline(),
+            "below `frozen`: validation accuracy 59.3\u{a0}% after 72.7\u{a0}%"
+        );
+        let causes = declines[0].causes.join("\n");
+        for expected in ["49 BatchNorm layers", "0.001, is not below", "it overfits"] {
+            assert!(causes.contains(expected), "{causes}");
+        }
+    }
+
+    #[test]
+    fn a_stage_as_good_as_its_source_and_one_on_other_data_are_not() {
+        let source = stage("frozen", "net", 1e-3, 0.727, 0);
+        let equal = stage("finetune", "frozen@best", 1e-4, 0.727, 0);
+        assert_eq!(Decline::all(&[source.clone(), equal]), []);
+        let mut other = stage("finetune", "frozen@best", 1e-4, 0.5, 0);
+        other.settings["data"] = json!("other");
+        assert_eq!(Decline::all(&[source.clone(), other.clone()]), []);
+        // Losses of two kinds are not compared; accuracies are.
+        other.settings = json!({"from": "frozen@best", "loss": {"kind": "focal"}, "optimizer": {"lr": 1e-4}});
+        assert_eq!(Decline::all(&[source, other])[0].metric, "validation accuracy");
+    }
+}

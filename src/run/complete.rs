@@ -1,0 +1,64 @@
+//! A complete run in a folder that cannot be written to: another user's, a read-only disk, a full one.
+//!
+//! It is a result all the same. What is asked for is there, byte for byte, and nothing needs to be written.
+
+use super::directory::{RunDirectory, State};
+use super::request::{Ended, StageSummary, Summary};
+use super::results::{numbers, read_metrics};
+use super::selection::Selection;
+use crate::error::Error;
+use crate::events::{Event, Observer, Outcome};
+use crate::plan::{Plan, StageStatus};
+use crate::store::{Finished, Store};
+
+/// The run as it is, where it is complete and all that was asked for is in it; `error` says why it cannot be written to.
+pub(super) fn as_it_is(
+    plan: &Plan,
+    selection: &Selection,
+    statuses: &[StageStatus],
+    directory: &RunDirectory,
+    store: &Store,
+    observer: &dyn Observer,
+    error: &Error,
+) -> Option<Summary> {
+    let recipe = directory.record().ok()?.recipe;
+    let asked_anew = selection.forced.iter().zip(&selection.runs).any(|(forced, runs)| *forced && *runs);
+    if recipe != plan.recipe || asked_anew || directory.state() != State::Complete {
+        return None;
+    }
+    let found: Vec<&Finished> = statuses.iter().filter_map(|status| status.finished.as_ref()).collect();
+    let mut stages = plan.stages.iter().zip(&found);
+    if found.len() != plan.stages.len()
+        || !stages.all(|(stage, found)| directory.has(store, &stage.name, found))
+    {
+        return None;
+    }
+    observer.event(&Event::RunStarted {
+        name: plan.name.clone(),
+        run_dir: directory.path().display().to_string(),
+        stages: plan.stages.iter().map(|stage| stage.name.clone()).collect(),
+    });
+    observer.event(&Event::Warning {
+        stage: None,
+        message: format!("{error}: the run is complete and stays as it is"),
+    });
+    let mut summaries = Vec::new();
+    for ((stage, found), _) in plan.stages.iter().zip(found).zip(&selection.runs).filter(|(_, runs)| **runs) {
+        let metrics = read_metrics(found);
+        observer.event(&Event::StageFinished {
+            stage: stage.name.clone(),
+            outcome: Outcome::Cached,
+            seconds: 0.0,
+            metrics: numbers(&metrics),
+        });
+        summaries.push(StageSummary::of(stage, Ended::Cached, 0.0, metrics));
+    }
+    let state = State::Complete.as_str().to_owned();
+    observer.event(&Event::RunFinished { state, seconds: 0.0, error: None, hint: None });
+    Some(Summary {
+        run_dir: directory.path().to_owned(),
+        state: State::Complete,
+        stages: summaries,
+        error: None,
+    })
+}

@@ -1,0 +1,285 @@
+//! The stages of a plan carried out: what is finished is taken from the store, the rest is computed, resumed where it
+//! stopped.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use super::broken;
+use super::directory::RunDirectory;
+use super::record::RunRecord;
+use super::request::{Clock, Ended, Options, StageSummary};
+use super::results::{numbers, read_metrics};
+use super::selection::Selection;
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::events::{Event, Interrupt, Observer, Outcome, Stopped};
+use crate::features::FeatureStore;
+use crate::plan::{self, Parent, Plan, Planned, StageStatus};
+use crate::report::{Decline, ReportData};
+use crate::stage::{Checkpoints, Context, Work};
+use crate::store::{self, Attempt, Begun, Finished, Store};
+
+pub(super) fn since(clock: Clock, start: SystemTime) -> f64 {
+    clock().duration_since(start).unwrap_or_default().as_secs_f64()
+}
+
+/// The stages of a plan, one after the other.
+pub(super) struct Runner<'a> {
+    pub plan: &'a Plan,
+    pub store: &'a Store,
+    pub directory: &'a RunDirectory,
+    pub options: &'a Options<'a>,
+    pub observer: &'a dyn Observer,
+    pub interrupt: &'a Interrupt,
+    /// Whether no other process can be at work in the run directory.
+    pub alone: bool,
+    /// By stage; none for one that was not asked for and is not there.
+    pub finished: Vec<Option<Finished>>,
+    /// What became of the stages that were asked for.
+    pub summaries: Vec<StageSummary>,
+}
+
+impl Runner<'_> {
+    /// Runs what is selected. What became of each stage is in [`Runner::summaries`], also where one fails.
+    pub fn run(
+        &mut self,
+        selection: &Selection,
+        statuses: &[StageStatus],
+        record: &mut RunRecord,
+    ) -> Result<()> {
+        for index in 0..self.plan.stages.len() {
+            if let Err(error) = self.interrupt.check() {
+                self.left_out(index, selection);
+                return Err(error);
+            }
+            let begun = (self.options.clock)();
+            if let Err(error) = self.one(index, selection, statuses, record) {
+                self.stopped(&self.plan.stages[index], &error, since(self.options.clock, begun));
+                self.left_out(index + 1, selection);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn one(
+        &mut self,
+        index: usize,
+        selection: &Selection,
+        statuses: &[StageStatus],
+        record: &mut RunRecord,
+    ) -> Result<()> {
+        let stage = &self.plan.stages[index];
+        if !selection.runs[index] {
+            // What is there all the same stays part of the run: a complete one is complete after a part of it.
+            let finished = self.there(stage, &statuses[index])?;
+            if let Some(finished) = &finished {
+                self.directory.materialize(self.store, &stage.name, finished)?;
+            }
+            self.finished.push(finished);
+            return Ok(());
+        }
+        let key = self.key(stage)?;
+        // What the run directory names, `gc` leaves alone.
+        record.stages[index].key = Some(key);
+        self.directory.write_record(record)?;
+        let begun = (self.options.clock)();
+        let within = |error: Error| error.within(format!("stage `{}`", stage.name));
+        let (finished, status) =
+            self.stage(stage, &key, selection.forced[index], statuses[index].why_then()).map_err(within)?;
+        self.directory.materialize(self.store, &stage.name, &finished).map_err(within)?;
+        let metrics = read_metrics(&finished);
+        if let Some(left_out) = broken::left_out(stage, &metrics, self.directory) {
+            self.warn(stage, &left_out);
+        }
+        let seconds = since(self.options.clock, begun);
+        self.observer.event(&Event::StageFinished {
+            stage: stage.name.clone(),
+            outcome: status,
+            seconds,
+            metrics: numbers(&metrics),
+        });
+        self.report_decline(stage)?;
+        if status != Outcome::Cached {
+            let expected = self.options.expected.get(&stage.name);
+            self.observer.event(&Event::StageCost {
+                stage: stage.name.clone(),
+                seconds,
+                expected_seconds: expected.map(|expected| expected.seconds),
+                memory_bytes: (self.options.peak_bytes)(),
+                expected_memory_bytes: expected.map(|expected| expected.memory_bytes),
+            });
+        }
+        self.summaries.push(StageSummary::of(stage, status.into(), seconds, metrics));
+        self.finished.push(Some(finished));
+        Ok(())
+    }
+
+    /// Reports a train stage that ends below the one it started from, cached or not: the weights are what they are.
+    fn report_decline(&self, stage: &Planned) -> Result<()> {
+        let starts_trained =
+            stage.parents.iter().any(|parent| matches!(self.plan.stages[parent.stage].work, Work::Train(_)));
+        if !matches!(stage.work, Work::Train(_)) || !starts_trained {
+            return Ok(());
+        }
+        let stages = ReportData::read(self.directory.path())?.stages;
+        let own = stages.iter().find(|read| read.name == stage.name);
+        if let Some(decline) = own.and_then(|own| Decline::of(own, &stages)) {
+            self.observer.event(&Event::StageDeclined {
+                stage: stage.name.clone(),
+                message: format!("ends {}", decline.headline()),
+                source: decline.source,
+                causes: decline.causes,
+            });
+        }
+        Ok(())
+    }
+
+    /// Reports a stage that did not finish.
+    fn stopped(&mut self, stage: &Planned, error: &Error, seconds: f64) {
+        let how = if error.kind == Kind::Interrupted { Stopped::Interrupted } else { Stopped::Failed };
+        self.observer.event(&Event::StageStopped { stage: stage.name.clone(), how, seconds });
+        let summary = StageSummary::of(stage, how.into(), seconds, Value::Object(Default::default()));
+        self.summaries.push(StageSummary { error: Some(error.message.clone()), ..summary });
+    }
+
+    /// The stages from a place on were asked for in vain.
+    fn left_out(&mut self, first: usize, selection: &Selection) {
+        for (stage, _) in self.plan.stages.iter().zip(&selection.runs).skip(first).filter(|(_, runs)| **runs)
+        {
+            let nothing = Value::Object(Default::default());
+            self.summaries.push(StageSummary::of(stage, Ended::NotRun, 0.0, nothing));
+        }
+    }
+
+    /// The result of a stage that was not asked for, if the store has it for what is above as it is now.
+    fn there(&self, stage: &Planned, status: &StageStatus) -> Result<Option<Finished>> {
+        if stage.parents.iter().any(|parent| self.finished[parent.stage].is_none()) {
+            return Ok(None);
+        }
+        let same = status.key == Some(self.key(stage)?);
+        Ok(status.finished.clone().filter(|_| same))
+    }
+
+    fn key(&self, stage: &Planned) -> Result<Digest> {
+        let consumed = |parent: &Parent| {
+            let finished = self.finished[parent.stage].as_ref();
+            finished.and_then(|finished| finished.files.get(parent.file()).copied()).ok_or_else(|| {
+                let above = &self.plan.stages[parent.stage].name;
+                Error::bug(format!("`{above}` left no `{}` for `{}`", parent.file(), stage.name))
+            })
+        };
+        let consumed = stage.parents.iter().map(consumed).collect::<Result<Vec<_>>>()?;
+        Ok(plan::key(&stage.document, &consumed))
+    }
+
+    fn stage(
+        &self,
+        stage: &Planned,
+        key: &Digest,
+        forced: bool,
+        why: Option<String>,
+    ) -> Result<(Finished, Outcome)> {
+        let start = |outcome, reason: Option<String>| {
+            self.observer.event(&Event::StageStarted {
+                stage: stage.name.clone(),
+                kind: stage.work.kind().to_owned(),
+                outcome,
+                reason,
+            });
+        };
+        if !forced && let Some(finished) = self.found(key)? {
+            let elsewhere = (finished.variant != self.options.variant)
+                .then(|| format!("computed on {}", finished.variant));
+            start(Outcome::Cached, elsewhere);
+            self.store.tidy(key, &finished.variant);
+            return Ok((finished, Outcome::Cached));
+        }
+        let above = stage.parents.iter().map(|parent| &self.plan.stages[parent.stage]);
+        let uses: Vec<Digest> = above.filter_map(|above| self.key(above).ok()).collect();
+        let work = store::Work { key, variant: self.options.variant, uses: &uses, forced };
+        let mut waiting = || self.warn(stage, "waiting for another process that computes this stage");
+        match self.store.begin(work, self.interrupt, &mut waiting)? {
+            Begun::Published(finished) => {
+                start(Outcome::Cached, None);
+                Ok((finished, Outcome::Cached))
+            }
+            Begun::Working(mut attempt) => {
+                let latest = attempt.newest_checkpoint()?.map(|checkpoint| checkpoint.dir);
+                for note in attempt.notes() {
+                    self.warn(stage, note);
+                }
+                let outcome = if latest.is_some() { Outcome::Resumed } else { Outcome::Ran };
+                start(outcome, why);
+                self.compute(stage, key, &attempt, latest, forced)?;
+                Ok((attempt.finish(self.store)?, outcome))
+            }
+        }
+    }
+
+    /// A finished stage that the run directory names. `gc` may just be removing what it saw before that.
+    fn found(&self, key: &Digest) -> Result<Option<Finished>> {
+        let _hold = self.store.hold()?;
+        Ok(self.store.lookup(key, self.options.wanted)?.found())
+    }
+
+    fn compute(
+        &self,
+        stage: &Planned,
+        key: &Digest,
+        attempt: &Attempt,
+        latest: Option<PathBuf>,
+        forced: bool,
+    ) -> Result<()> {
+        let output = attempt.output()?;
+        // Where somebody else may be at it, what they put there stays; no file of the result depends on it.
+        let live = self.alone.then(|| self.directory.clear_stage(&stage.name)).transpose()?;
+        let source = |parent: &Parent| Some(self.finished[parent.stage].as_ref()?.dir.join(parent.file()));
+        let sources: Vec<PathBuf> = stage.parents.iter().filter_map(source).collect();
+        let features = self.options.feature_bytes.map(|limit| {
+            let store =
+                FeatureStore::new(self.store.features(), self.store.inputs(), self.options.variant, limit);
+            // Whoever wants everything computed again wants the features too.
+            if forced { store.elsewhere(attempt.scratch()) } else { store.used_by(key) }
+        });
+        let zero = (self.options.clock)();
+        let context = Context {
+            device: self.options.device,
+            stage: &stage.name,
+            sources: &sources,
+            output: &output,
+            live: live.as_deref(),
+            checkpoints: &Kept { attempt, latest },
+            features: features.as_ref(),
+            observer: self.observer,
+            interrupt: self.interrupt,
+            clock: &|| since(self.options.clock, zero),
+            workers: self.options.workers,
+            image_cache: self.options.image_cache,
+            checkpoint_seconds: self.options.checkpoint_seconds,
+        };
+        stage.work.execute(&context)
+    }
+
+    fn warn(&self, stage: &Planned, message: &str) {
+        self.observer.event(&Event::Warning { stage: Some(stage.name.clone()), message: message.to_owned() });
+    }
+}
+
+/// The checkpoints of an attempt, as a stage sees them.
+struct Kept<'a> {
+    attempt: &'a Attempt,
+    latest: Option<PathBuf>,
+}
+
+impl Checkpoints for Kept<'_> {
+    fn latest(&self) -> Result<Option<PathBuf>> {
+        Ok(self.latest.clone())
+    }
+
+    fn save(&self, fill: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+        self.attempt.write_checkpoint(fill).map(drop)
+    }
+}

@@ -1,0 +1,159 @@
+//! Locks of files, which only save double work: a file system that has none grants every request.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::Duration;
+
+use super::disk;
+use crate::error::{Error, Result};
+
+/// Where there are no locks, a file that changed within this time is one that somebody may be writing.
+const RECENT: Duration = Duration::from_secs(300);
+
+/// What came of asking for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Granted,
+    /// Another process holds it.
+    Held,
+    /// The file system has no locks, as NFS without its lock service: nobody can tell who is at work.
+    NoLocks,
+}
+
+impl Asked {
+    /// Whether to go on: there is nobody to wait for, or no way to know.
+    pub fn go_on(self) -> bool {
+        self != Self::Held
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Request {
+    TryAlone,
+    TryShared,
+    Shared,
+}
+
+/// Opens a file to lock it, making it if need be.
+pub fn open(path: &Path) -> Result<File> {
+    let open = || {
+        fs::create_dir_all(disk::folder_of(path))?;
+        // Over NFS a shared lock takes the right to read, and an exclusive one the right to write.
+        File::options().create(true).read(true).append(true).open(path)
+    };
+    open().map_err(|error| Error::io("open", path, error))
+}
+
+/// Opens a file that is there to lock it; where it may not be written to, to read it alone, which is enough on a local
+/// disk.
+pub(super) fn open_existing(path: &Path) -> io::Result<File> {
+    match File::options().read(true).append(true).open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            File::open(path)
+        }
+        opened => opened,
+    }
+}
+
+/// Asks for a file as the only one, without waiting.
+pub fn try_alone(file: &File) -> Result<Asked> {
+    asked(ask(file, Request::TryAlone))
+}
+
+/// Waits until nobody has a file alone.
+pub(super) fn share(file: &File) -> Result<Asked> {
+    asked(ask(file, Request::Shared))
+}
+
+/// Whether someone holds the lock of a file. Where there are no locks, whether it changed within five minutes.
+pub fn is_held(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    match asked(ask(&file, Request::TryShared)) {
+        Ok(Asked::NoLocks) => !disk::unchanged_for(path, RECENT),
+        answer => answer.is_ok_and(|answer| answer == Asked::Held),
+    }
+}
+
+fn asked(answer: Result<(), TryLockError>) -> Result<Asked> {
+    match answer {
+        Ok(()) => Ok(Asked::Granted),
+        Err(TryLockError::WouldBlock) => Ok(Asked::Held),
+        Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(Asked::NoLocks),
+        Err(TryLockError::Error(error)) => Err(Error::failed(format!("cannot lock a file: {error}"))),
+    }
+}
+
+/// `ENOLCK` of NFS without its lock service, `ENOSYS` and `EOPNOTSUPP` of file systems in user space.
+fn has_no_locks(error: &io::Error) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let no_service = error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error());
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let no_service = false;
+    no_service || error.kind() == ErrorKind::Unsupported
+}
+
+fn ask(file: &File, request: Request) -> Result<(), TryLockError> {
+    #[cfg(test)]
+    if let Some(code) = seam::answer() {
+        return Err(TryLockError::Error(io::Error::from_raw_os_error(code)));
+    }
+    match request {
+        Request::TryAlone => file.try_lock(),
+        Request::TryShared => file.try_lock_shared(),
+        Request::Shared => file.lock_shared().map_err(TryLockError::Error),
+    }
+}
+
+/// File systems without locks, for tests.
+#[cfg(test)]
+pub(crate) mod seam {
+    use std::cell::Cell;
+
+    thread_local!(static ANSWER: Cell<Option<i32>> = const { Cell::new(None) });
+
+    pub(super) fn answer() -> Option<i32> {
+        ANSWER.get()
+    }
+
+    /// Does something on this thread while every request for a lock is answered with an error of the system.
+    pub(crate) fn answering<T>(code: i32, work: impl FnOnce() -> T) -> T {
+        ANSWER.set(Some(code));
+        let done = work();
+        ANSWER.set(None);
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_grants_and_another_failure_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = open(&folder.path().join("new/lock")).unwrap();
+        // ENOLCK, ENOSYS, EOPNOTSUPP.
+        for code in [37, 38, 95] {
+            let answers = seam::answering(code, || [try_alone(&file), share(&file)].map(Result::unwrap));
+            assert_eq!(answers, [Asked::NoLocks; 2]);
+            assert!(answers.iter().all(|answer| answer.go_on()));
+        }
+        assert!(seam::answering(5, || try_alone(&file)).is_err());
+        assert_eq!(try_alone(&file).unwrap(), Asked::Granted);
+        let other = open(&folder.path().join("new/lock")).unwrap();
+        assert_eq!(try_alone(&other).unwrap(), Asked::Held);
+        assert!(!Asked::Held.go_on() && is_held(&folder.path().join("new/lock")));
+    }
+
+    #[test]
+    fn without_locks_what_was_just_written_may_be_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        assert!(!seam::answering(37, || is_held(&path)));
+        let file = open(&path).unwrap();
+        assert!(!is_held(&path) && seam::answering(37, || is_held(&path)));
+        file.set_modified(std::time::SystemTime::now() - 2 * RECENT).unwrap();
+        assert!(!seam::answering(37, || is_held(&path)));
+    }
+}

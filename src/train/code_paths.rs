@@ -1,0 +1,42 @@
+//! The numeric code paths of training. A change that moves a result raises the version.
+
+use crate::code_path::{CodePath, code_paths};
+use crate::pipeline::{Schedule, Train};
+
+code_paths! {
+    OPTIMIZER = "optimizer", 1;
+    SCHEDULE = "schedule", 1;
+    /// All schedules but the constant one and one fall of a cosine.
+    SCHEDULES = "schedules", 1;
+    CLIPPING = "clipping", 1;
+    ACCUMULATION = "accumulation", 1;
+    /// Batches that are joined by the weights of their classes.
+    WEIGHTED_ACCUMULATION = "weighted_accumulation", 1;
+    AVERAGING = "averaging", 1;
+    JOINING = "joining", 1;
+}
+
+/// What a train stage takes.
+pub fn of_training(stage: &Train) -> Vec<CodePath> {
+    let schedules = match &stage.schedule {
+        Schedule::Constant(_) => false,
+        Schedule::Cosine(cosine) => cosine.restart_epochs.is_some(),
+        Schedule::Step(_)
+        | Schedule::MultiStep(_)
+        | Schedule::Exponential(_)
+        | Schedule::Polynomial(_)
+        | Schedule::OneCycle(_)
+        | Schedule::ReduceOnPlateau(_) => true,
+    };
+    let warms_up = stage.groups.iter().any(|group| group.warmup_epochs.is_some());
+    let mut paths = vec![OPTIMIZER, SCHEDULE];
+    paths.extend(schedules.then_some(SCHEDULES));
+    paths.extend(stage.clip_norm.map(|_| CLIPPING));
+    if stage.accumulate > 1 {
+        paths.push(ACCUMULATION);
+        paths.extend(stage.loss.class_weights().map(|_| WEIGHTED_ACCUMULATION));
+    }
+    paths.extend(stage.ema.as_ref().map(|_| AVERAGING));
+    paths.extend((!stage.unfreeze.is_empty() || warms_up).then_some(JOINING));
+    paths
+}

@@ -1,0 +1,198 @@
+//! What a pickle holds: values that name each other by their place in one arena.
+
+use std::borrow::Cow;
+
+/// A value of one pickle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::weights) struct Id(pub(super) u32);
+
+#[derive(Debug, PartialEq)]
+pub(in crate::weights) enum Value<'a> {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// An integer of more than 64 bits.
+    LongInt,
+    Float(f64),
+    Text(Cow<'a, str>),
+    Bytes(Cow<'a, [u8]>),
+    Tuple(Box<[Id]>),
+    List(Vec<Id>),
+    /// Frozen or not.
+    Set(Vec<Id>),
+    /// In the order of the file; of equal keys the last holds.
+    Dict(Vec<(Id, Id)>),
+    /// A class or a function, by the names of its module and its own.
+    Class {
+        module: Id,
+        name: Id,
+    },
+    /// What lies outside the pickle, by the name that the program gave it: in PyTorch's files, a storage.
+    Persistent(Id),
+    Object(Box<Object>),
+}
+
+/// What Python would make by calling a class or a function.
+#[derive(Debug, PartialEq)]
+pub(in crate::weights) struct Object {
+    pub class: Id,
+    /// A tuple.
+    pub arguments: Id,
+    /// A dict of the arguments that have names.
+    pub keywords: Option<Id>,
+    /// What `__setstate__` would get: most often a dict of the attributes.
+    pub state: Option<Id>,
+    /// Of a subclass of `list`, and the like.
+    pub items: Vec<Id>,
+    /// Of a subclass of `dict`.
+    pub entries: Vec<(Id, Id)>,
+}
+
+/// A pickle that was read.
+#[derive(Debug)]
+pub(in crate::weights) struct Pickle<'a> {
+    pub(super) values: Vec<Value<'a>>,
+    pub(super) root: Id,
+}
+
+impl<'a> Pickle<'a> {
+    /// The value that Python's `load` would return.
+    pub fn root(&self) -> Id {
+        self.root
+    }
+
+    pub fn value(&self, id: Id) -> &Value<'a> {
+        &self.values[id.0 as usize]
+    }
+
+    /// All values in the order in which they were made, those that nothing refers to as well.
+    pub fn ids(&self) -> impl Iterator<Item = Id> {
+        // As many as fit, since each was made from an `Id`.
+        (0..self.values.len() as u32).map(Id)
+    }
+
+    pub fn text(&self, id: Id) -> Option<&str> {
+        match self.value(id) {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn integer(&self, id: Id) -> Option<i64> {
+        match *self.value(id) {
+            Value::Int(number) => Some(number),
+            Value::Bool(truth) => Some(i64::from(truth)),
+            _ => None,
+        }
+    }
+
+    /// The items of a tuple or a list, or of an object of a subclass.
+    pub fn items(&self, id: Id) -> Option<&[Id]> {
+        match self.value(id) {
+            Value::Tuple(items) => Some(items),
+            Value::List(items) => Some(items),
+            Value::Object(object) if !object.items.is_empty() => Some(&object.items),
+            _ => None,
+        }
+    }
+
+    /// Whether a value is a dict, or an object of a subclass.
+    pub fn is_dict(&self, id: Id) -> bool {
+        match self.value(id) {
+            Value::Dict(_) => true,
+            Value::Object(object) => {
+                let known = matches!(
+                    self.named(object.class),
+                    Some(("collections", "OrderedDict" | "defaultdict" | "Counter"))
+                );
+                known || !object.entries.is_empty() || self.rebuilt_dict(object).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// The entries of a dict, or of an object of a subclass; of equal keys the last holds.
+    pub fn entries(&self, id: Id) -> Option<Cow<'_, [(Id, Id)]>> {
+        let object = match self.value(id) {
+            Value::Dict(entries) => return Some(Cow::Borrowed(entries)),
+            Value::Object(object) if self.is_dict(id) => object,
+            _ => return None,
+        };
+        let given = match (self.named(object.class), self.items(object.arguments)) {
+            // As Python 2 pickles it: a list of pairs.
+            (Some(("collections", "OrderedDict")), Some(&[pairs])) => self.pairs(pairs),
+            _ => self.rebuilt_dict(object).map(<[_]>::to_vec),
+        };
+        Some(match given {
+            Some(given) => Cow::Owned([given.as_slice(), &object.entries].concat()),
+            None => Cow::Borrowed(object.entries.as_slice()),
+        })
+    }
+
+    /// The entries of a subclass as protocols 0 and 1 pickle it: its class, its base, and what the base is made of.
+    fn rebuilt_dict(&self, object: &Object) -> Option<&[(Id, Id)]> {
+        let ("copy_reg" | "copyreg", "_reconstructor") = self.named(object.class)? else { return None };
+        let &[_, base, dict] = self.items(object.arguments)? else { return None };
+        match (self.named(base)?, self.value(dict)) {
+            ((_, "dict"), Value::Dict(entries)) => Some(entries),
+            _ => None,
+        }
+    }
+
+    fn pairs(&self, id: Id) -> Option<Vec<(Id, Id)>> {
+        let pair = |&pair: &Id| match self.items(pair)? {
+            &[key, value] => Some((key, value)),
+            _ => None,
+        };
+        self.items(id)?.iter().map(pair).collect()
+    }
+
+    /// What a dict has under a key.
+    pub fn get(&self, id: Id, key: &str) -> Option<Id> {
+        let entries = self.entries(id)?;
+        entries.iter().rev().find(|(name, _)| self.text(*name) == Some(key)).map(|(_, value)| *value)
+    }
+
+    /// An attribute of an object: from its state, which is a dict, or a pair of dicts for a class with slots.
+    pub fn attribute(&self, id: Id, name: &str) -> Option<Id> {
+        let Value::Object(object) = self.value(id) else { return None };
+        let state = object.state?;
+        match self.value(state) {
+            Value::Tuple(parts) if parts.len() == 2 => parts.iter().find_map(|&part| self.get(part, name)),
+            _ => self.get(state, name),
+        }
+    }
+
+    /// Module and name of a class or a function, or of the class of an object.
+    pub fn class(&self, id: Id) -> Option<(&str, &str)> {
+        match self.value(id) {
+            Value::Class { module, name } => Some((self.text(*module)?, self.text(*name)?)),
+            Value::Object(object) => {
+                let class = self.named(object.class)?;
+                let first = self.items(object.arguments).and_then(|arguments| arguments.first());
+                match (class, first) {
+                    (("copy_reg" | "copyreg", "_reconstructor" | "__newobj__"), Some(&first)) => {
+                        self.named(first)
+                    }
+                    _ => Some(class),
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// A class where it is used: by name, or with its source as PyTorch before 1.6 kept those of modules.
+    fn named(&self, id: Id) -> Option<(&str, &str)> {
+        match self.value(id) {
+            Value::Class { module, name } => Some((self.text(*module)?, self.text(*name)?)),
+            Value::Persistent(key) => match self.items(*key)? {
+                &[kind, class, ..] if self.text(kind) == Some("module") => match self.value(class) {
+                    Value::Class { module, name } => Some((self.text(*module)?, self.text(*name)?)),
+                    _ => None,
+                },
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}

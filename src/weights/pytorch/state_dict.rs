@@ -1,0 +1,190 @@
+//! Where in a checkpoint the state dict is.
+
+use std::collections::BTreeSet;
+
+use super::CURE;
+use super::tensor::{Tensor, is_tensor, kind, tensor};
+use crate::error::{Error, Result};
+use crate::weights::pickle::{Id, Pickle, Value};
+use crate::weights::shown;
+use crate::weights::source::{MOST_TENSORS, fault_of_name};
+
+/// Where checkpoints of training scripts keep the state dict: the first of these that is there is read. Averaged weights
+/// (the last two) are read where there are no others; to have them in any case, they are saved alone.
+const WRAPPERS: [&str; 6] =
+    ["state_dict", "model", "model_state_dict", "model_state", "state_dict_ema", "model_ema"];
+
+/// A dict in a dict in a dict: more are not meant, and a dict may hold itself.
+const MOST_LEVELS: usize = 8;
+/// Entries that are looked at in search of the state dict. Dicts may share what they hold without end.
+const MOST_LOOKS: usize = 4_000_000;
+/// Keys that an error lists.
+const SHOWN: usize = 12;
+
+/// The tensors of a state dict by name, as it is or inside the dict that training scripts save.
+///
+/// # Errors
+/// There is no state dict, or it is not clear which is meant; it holds no tensor, or something else.
+pub(super) fn state_dict<'p>(pickle: &'p Pickle) -> Result<Vec<(&'p str, Tensor<'p>)>> {
+    let mut dict = pickle.root();
+    let mut path = "checkpoint".to_owned();
+    for _ in 0..MOST_LEVELS {
+        if is_executable(pickle, dict) {
+            return Err(executable(pickle, dict, &path));
+        }
+        let Some(entries) = pickle.entries(dict) else {
+            let kind = kind(pickle, dict);
+            return Err(Error::usage(format!("it holds no state dict: it is {kind}")).hint(CURE));
+        };
+        let inside = match wrapper(pickle, dict) {
+            Some(inside) => Some(inside),
+            None => unwrapped(pickle, &entries)?,
+        };
+        match inside {
+            Some((key, value)) => {
+                path = format!("{path}[\"{}\"]", shown(key));
+                dict = value;
+            }
+            None => return tensors(pickle, &entries),
+        }
+    }
+    Err(Error::usage(format!("it holds no state dict within {MOST_LEVELS} dicts in each other")).hint(CURE))
+}
+
+/// The entry under which scripts keep the weights; a name of a network under such a key is none.
+fn wrapper<'p>(pickle: &'p Pickle, dict: Id) -> Option<(&'p str, Id)> {
+    let found = WRAPPERS.iter().filter_map(|&key| Some((key, pickle.get(dict, key)?)));
+    let mut holding = found.filter(|&(_, value)| pickle.is_dict(value) || is_executable(pickle, value));
+    holding.next()
+}
+
+/// The one dict of tensors in a dict that is no state dict itself.
+///
+/// # Errors
+/// There is none, or more than one.
+fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Option<(&'p str, Id)>> {
+    // A best accuracy may be a tensor as well; a parameter of one number alone is not.
+    let is_number =
+        |id: Id| tensor(pickle, id).is_ok_and(|tensor| tensor.shape.iter().all(|&size| size == 1));
+    let (mut own, mut others) = (false, false);
+    for &(key, value) in entries {
+        match is_tensor(pickle, value) {
+            true if !is_number(value) => own = true,
+            true => {}
+            false => others |= !is_beside(pickle, key),
+        }
+    }
+    if own || !others {
+        return Ok(None);
+    }
+    let mut looks = 0;
+    let mut seen = BTreeSet::new();
+    let mut found: Vec<(&str, Id)> = Vec::new();
+    for &(key, value) in entries {
+        let Some(name) = pickle.text(key) else { continue };
+        if !seen.insert(value) {
+            continue;
+        }
+        let Some(inside) = pickle.entries(value) else { continue };
+        looks += inside.len();
+        if looks > MOST_LOOKS {
+            return Err(Error::usage("it holds more dicts than weights need").hint(CURE));
+        }
+        let fits = |&(key, value): &(Id, Id)| {
+            pickle.text(key).is_some() && (is_tensor(pickle, value) || is_beside(pickle, key))
+        };
+        if inside.iter().all(fits) && inside.iter().any(|&(_, value)| is_tensor(pickle, value)) {
+            found.push((name, value));
+        }
+    }
+    match found.as_slice() {
+        &[one] => Ok(Some(one)),
+        _ => Err(elsewhere(pickle, entries, &found)),
+    }
+}
+
+fn elsewhere(pickle: &Pickle, entries: &[(Id, Id)], found: &[(&str, Id)]) -> Error {
+    let keys: Vec<&str> = entries.iter().filter_map(|&(key, _)| pickle.text(key)).collect();
+    let list = |names: &[&str]| {
+        let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{}`", shown(name))).collect();
+        let more = names.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", shown.join(", "))
+    };
+    let module = entries.iter().find(|(_, value)| is_module(pickle, *value));
+    let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+    let cause = match (names.as_slice(), module) {
+        ([], _) if keys.is_empty() => "it holds no state dict, and no key is a text".to_owned(),
+        ([], Some((_, value))) => {
+            format!("it holds no state dict, but {}; its keys are {}", kind(pickle, *value), list(&keys))
+        }
+        ([], None) => format!("it holds no state dict; its keys are {}", list(&keys)),
+        (several, _) => {
+            format!("the weights may be those under {}; its keys are {}", list(several), list(&keys))
+        }
+    };
+    let error = Error::usage(cause);
+    match (names.first(), module.and_then(|(key, _)| pickle.text(*key))) {
+        (Some(first), _) => error.hint(format!(
+            "save the one that is meant alone: `torch.save(checkpoint[\"{}\"], \"weights.pth\")`",
+            shown(first)
+        )),
+        (None, Some(key)) => error.hint(format!(
+            "save the state dict alone: `torch.save(checkpoint[\"{}\"].state_dict(), \"weights.pth\")`",
+            shown(key)
+        )),
+        (None, None) => error.hint(CURE),
+    }
+}
+
+/// The tensors of a dict that holds nothing else.
+fn tensors<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Vec<(&'p str, Tensor<'p>)>> {
+    if entries.len() > MOST_TENSORS {
+        return Err(Error::usage(format!("it holds more than {MOST_TENSORS} tensors")).hint(CURE));
+    }
+    let mut tensors = Vec::with_capacity(entries.len());
+    for &(key, value) in entries {
+        if is_beside(pickle, key) {
+            continue;
+        }
+        let name = pickle.text(key).ok_or_else(|| Error::usage("its keys are not all names").hint(CURE))?;
+        if let Some(fault) = fault_of_name(name) {
+            return Err(Error::usage(fault).hint(CURE));
+        }
+        let tensor = tensor(pickle, value);
+        let tensor = tensor.map_err(|what| Error::usage(format!("`{name}` in it {what}")).hint(CURE))?;
+        tensors.push((name, tensor));
+    }
+    if tensors.is_empty() {
+        return Err(Error::usage("it is a state dict without any tensor").hint(CURE));
+    }
+    Ok(tensors)
+}
+
+/// Versions of modules, which PyTorch keeps as an attribute of the dict and some tools as an entry.
+fn is_beside(pickle: &Pickle, key: Id) -> bool {
+    pickle.text(key) == Some("_metadata")
+}
+
+/// An object that only its own code could rebuild.
+fn is_executable(pickle: &Pickle, id: Id) -> bool {
+    matches!(pickle.value(id), Value::Object(_)) && !pickle.is_dict(id) && !is_tensor(pickle, id)
+}
+
+/// A pickled `torch.nn.Module`, by what every one has.
+fn is_module(pickle: &Pickle, id: Id) -> bool {
+    pickle.attribute(id, "_parameters").is_some() && pickle.attribute(id, "_modules").is_some()
+}
+
+fn executable(pickle: &Pickle, id: Id, path: &str) -> Error {
+    let what = match pickle.class(id) {
+        Some((module, name)) => format!("a pickled `{}.{}`", shown(module), shown(name)),
+        None => "a pickled object".to_owned(),
+    };
+    let error = Error::usage(format!("it is {what}, which would have to be executed"));
+    match path {
+        "checkpoint" => error.hint(CURE),
+        path => error
+            .hint(format!("save the state dict alone: `torch.save({path}.state_dict(), \"weights.pth\")`")),
+    }
+}

@@ -1,0 +1,138 @@
+//! A tensor as a pickle describes it: a call of one of PyTorch's functions that rebuild it from a storage.
+
+use super::storage::{Storage, named_type, natural, storage};
+use crate::weights::pickle::{Id, Pickle, Value};
+use crate::weights::source::MOST_DIMENSIONS;
+use crate::weights::{Type, shown};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tensor<'p> {
+    pub storage: Storage<'p>,
+    pub dtype: Type,
+    /// In elements of the storage.
+    pub offset: usize,
+    pub shape: Vec<usize>,
+    pub strides: Vec<usize>,
+}
+
+/// A parameter around a tensor of a subclass around a tensor.
+const MOST_WRAPPERS: usize = 4;
+
+/// The call that rebuilds a tensor, with what PyTorch wraps around it taken off.
+struct Call<'p> {
+    module: &'p str,
+    function: &'p str,
+    arguments: &'p [Id],
+}
+
+fn call<'p>(pickle: &'p Pickle, id: Id) -> Option<Call<'p>> {
+    let Value::Object(object) = pickle.value(id) else { return None };
+    let (mut class, mut arguments) = (object.class, pickle.items(object.arguments)?);
+    for _ in 0..MOST_WRAPPERS {
+        let Value::Class { .. } = pickle.value(class) else { return None };
+        let (module, function) = pickle.class(class)?;
+        match (module, function, arguments) {
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state", &[inside, ..]) => {
+                let Value::Object(object) = pickle.value(inside) else { return None };
+                (class, arguments) = (object.class, pickle.items(object.arguments)?);
+            }
+            // A tensor with attributes or of a subclass: the function, the subclass, its arguments, the attributes.
+            ("torch._tensor", "_rebuild_from_type" | "_rebuild_from_type_v2", &[function, _, inside, ..]) => {
+                (class, arguments) = (function, pickle.items(inside)?);
+            }
+            _ => return Some(Call { module, function, arguments }),
+        }
+    }
+    None
+}
+
+/// Whether a value is some tensor, of a kind that is read or not.
+pub(super) fn is_tensor(pickle: &Pickle, id: Id) -> bool {
+    call(pickle, id).is_some_and(|call| is_rebuild(&call))
+}
+
+fn is_rebuild(call: &Call) -> bool {
+    matches!(call.module, "torch._utils" | "torch._tensor") && call.function.starts_with("_rebuild_")
+}
+
+/// Reads a tensor in dense storage.
+///
+/// # Errors
+/// What the value is instead, in words that follow "`x` in it".
+pub(super) fn tensor<'p>(pickle: &'p Pickle, id: Id) -> Result<Tensor<'p>, String> {
+    let Some(call) = call(pickle, id).filter(is_rebuild) else {
+        return Err(format!("is {}, not a tensor", kind(pickle, id)));
+    };
+    if call.module != "torch._utils" {
+        return Err(unread(&call));
+    }
+    let damaged = || "is a damaged tensor".to_owned();
+    let [found, offset, shape, strides, rest @ ..] = call.arguments else {
+        return Err(unread(&call));
+    };
+    let dtype = match call.function {
+        "_rebuild_tensor" | "_rebuild_tensor_v2" => None,
+        // Gradient or not, hooks, then the type, which its storage does not know.
+        "_rebuild_tensor_v3" => {
+            Some(rest.get(2).and_then(|&dtype| named_type(pickle, dtype)).ok_or_else(damaged)?)
+        }
+        _ => return Err(unread(&call)),
+    };
+    let storage = storage(pickle, *found).ok_or_else(damaged)?;
+    let offset = natural(pickle, *offset).ok_or_else(damaged)?;
+    let shape = naturals(pickle, *shape).ok_or_else(damaged)?;
+    let strides = naturals(pickle, *strides).ok_or_else(damaged)?;
+    if shape.len() != strides.len() {
+        return Err(damaged());
+    }
+    if shape.len() > MOST_DIMENSIONS {
+        return Err(format!(
+            "is a tensor of {} dimensions, and at most {MOST_DIMENSIONS} are read",
+            shape.len()
+        ));
+    }
+    let dtype = dtype.unwrap_or_else(|| storage.dtype.clone());
+    Ok(Tensor { storage, dtype, offset, shape, strides })
+}
+
+fn naturals(pickle: &Pickle, id: Id) -> Option<Vec<usize>> {
+    // Their number is checked by the caller; a longer list is not worth its memory.
+    pickle.items(id)?.iter().take(MOST_DIMENSIONS + 1).map(|&item| natural(pickle, item)).collect()
+}
+
+fn unread(call: &Call) -> String {
+    let what = match call.function {
+        "_rebuild_qtensor" => "a quantized tensor",
+        "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor" => "a sparse tensor",
+        "_rebuild_nested_tensor" => "a nested tensor",
+        "_rebuild_meta_tensor_no_storage" => "a tensor without numbers (device `meta`)",
+        _ => "a tensor of a special kind",
+    };
+    format!("is {what} (`{}`), and only dense ones are read", shown(call.function))
+}
+
+/// What a value is, in a few words.
+pub(super) fn kind(pickle: &Pickle, id: Id) -> String {
+    match pickle.value(id) {
+        Value::None => "`None`".to_owned(),
+        Value::Bool(_) => "a bool".to_owned(),
+        Value::Int(_) | Value::LongInt => "an int".to_owned(),
+        Value::Float(_) => "a float".to_owned(),
+        Value::Text(_) => "a text".to_owned(),
+        Value::Bytes(_) => "bytes".to_owned(),
+        Value::Tuple(_) => "a tuple".to_owned(),
+        Value::List(_) => "a list".to_owned(),
+        Value::Set(_) => "a set".to_owned(),
+        Value::Dict(_) => "a dict".to_owned(),
+        Value::Persistent(_) => "a storage".to_owned(),
+        Value::Class { .. } => match pickle.class(id) {
+            Some((module, name)) => format!("the class `{}.{}`", shown(module), shown(name)),
+            None => "a class".to_owned(),
+        },
+        Value::Object(_) if is_tensor(pickle, id) => "a tensor".to_owned(),
+        Value::Object(_) => match pickle.class(id) {
+            Some((module, name)) => format!("a `{}.{}`", shown(module), shown(name)),
+            None => "an object".to_owned(),
+        },
+    }
+}

@@ -1,0 +1,192 @@
+//! Safetensors files: the length of a JSON header, the header, and the numbers of all tensors behind each other.
+//!
+//! The header is read in one pass and checked while it is read, so that a header of any size takes little time and memory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use safetensors::Dtype;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::source::{Entry, MOST_DIMENSIONS, MOST_TENSORS, fault_of_name, row_major};
+use super::{Type, shown};
+use crate::error::{Error, Result};
+
+/// The length that the format itself allows.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+#[derive(Default)]
+pub(super) struct Contents {
+    pub entries: BTreeMap<String, Entry>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The tensors and the metadata; `Entry::bytes` count from the beginning of `file`.
+///
+/// # Errors
+/// The header is damaged, or the tensors do not cover the rest of the file exactly.
+pub(super) fn read(file: &[u8]) -> Result<Contents> {
+    let fail = |what: String| {
+        Error::usage(format!("damaged safetensors file: {what}"))
+            .hint("compare its size with the original's; it may be truncated")
+    };
+    let (length, rest) = file.split_first_chunk().ok_or_else(|| fail("it has no header".to_owned()))?;
+    let length = u64::from_le_bytes(*length);
+    if length > LONGEST_HEADER {
+        return Err(fail(format!("its header would have {length} bytes, more than the format allows")));
+    }
+    let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
+    let header =
+        header.ok_or_else(|| fail(format!("its header has {length} bytes, and {} are there", rest.len())))?;
+    let start = 8 + header.len();
+
+    let mut contents = Contents::default();
+    let mut json = serde_json::Deserializer::from_slice(header);
+    let parsed = Header(&mut contents).deserialize(&mut json).and_then(|()| json.end());
+    if let Err(error) = parsed {
+        return Err(match contents.entries.len() {
+            // It had one more.
+            MOST_TENSORS => Error::usage(format!("it holds more than {MOST_TENSORS} tensors"))
+                .hint("save the tensors of the network alone"),
+            _ => fail(shown(&error.to_string())),
+        });
+    }
+    place(&mut contents.entries, start, file.len()).map_err(fail)?;
+    Ok(contents)
+}
+
+/// Counts the bytes of all tensors from the beginning of the file, where there is neither gap nor overlap between them.
+fn place(entries: &mut BTreeMap<String, Entry>, start: usize, length: usize) -> Result<(), String> {
+    let mut order: Vec<(&String, &mut Entry)> = entries.iter_mut().collect();
+    order.sort_by_key(|(_, entry)| (entry.bytes.start, entry.bytes.end));
+    let mut end = start;
+    for (name, entry) in order {
+        let at = |offset: usize| start.checked_add(offset).filter(|&place| place <= length);
+        let (Some(first), Some(last)) = (at(entry.bytes.start), at(entry.bytes.end)) else {
+            return Err(format!("the numbers of `{name}` end behind the file"));
+        };
+        if first != end || last < first {
+            let what = if first < end { "overlap others" } else { "do not follow those before" };
+            return Err(format!("the numbers of `{name}` {what}"));
+        }
+        entry.bytes = first..last;
+        end = last;
+    }
+    match length - end {
+        0 => Ok(()),
+        more => Err(format!("{more} bytes belong to no tensor")),
+    }
+}
+
+/// Puts the entries of the header into the contents, one after the other.
+struct Header<'c>(&'c mut Contents);
+
+impl<'de> DeserializeSeed<'de> for Header<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Header<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a table of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Contents { entries, metadata } = self.0;
+        let mut described = false;
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                if std::mem::replace(&mut described, true) {
+                    return Err(A::Error::custom("it has metadata twice"));
+                }
+                *metadata = map.next_value::<Option<_>>()?.unwrap_or_default();
+                continue;
+            }
+            if let Some(fault) = fault_of_name(&name) {
+                return Err(A::Error::custom(fault));
+            }
+            if entries.len() == MOST_TENSORS {
+                return Err(A::Error::custom("too many tensors"));
+            }
+            let entry = map
+                .next_value::<Info>()?
+                .entry()
+                .map_err(|what| A::Error::custom(format!("the numbers of `{name}` {what}")))?;
+            if entries.contains_key(&name) {
+                return Err(A::Error::custom(format!("it has two tensors `{name}`")));
+            }
+            entries.insert(name, entry);
+        }
+        Ok(())
+    }
+}
+
+/// A tensor as the header describes it.
+#[derive(Deserialize)]
+struct Info {
+    dtype: Dtype,
+    shape: Shape,
+    data_offsets: (usize, usize),
+}
+
+impl Info {
+    /// Where it lies, counted from the end of the header.
+    fn entry(self) -> Result<Entry, &'static str> {
+        let Self { dtype, shape: Shape(shape), data_offsets: (start, end) } = self;
+        let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+        let bits = count.and_then(|count| count.checked_mul(dtype.bitsize()));
+        if bits.is_none_or(|bits| bits % 8 != 0 || end.checked_sub(start) != Some(bits / 8)) {
+            return Err("do not have the bytes that its shape and type take");
+        }
+        let dtype = match dtype {
+            Dtype::F16 => Type::F16,
+            Dtype::BF16 => Type::Bf16,
+            Dtype::F32 => Type::F32,
+            Dtype::F64 => Type::F64,
+            Dtype::U8 => Type::U8,
+            Dtype::I8 => Type::I8,
+            Dtype::I16 => Type::I16,
+            Dtype::I32 => Type::I32,
+            Dtype::I64 => Type::I64,
+            other => Type::Other(other.to_string().to_lowercase()),
+        };
+        let strides = row_major(&shape);
+        Ok(Entry { shape, dtype, bytes: start..end, strides })
+    }
+}
+
+struct Shape(Vec<usize>);
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Sizes;
+        impl<'de> Visitor<'de> for Sizes {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                write!(f, "at most {MOST_DIMENSIONS} sizes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Shape, A::Error> {
+                let mut shape = Vec::new();
+                while shape.len() < MOST_DIMENSIONS {
+                    match sizes.next_element()? {
+                        Some(size) => shape.push(size),
+                        None => return Ok(Shape(shape)),
+                    }
+                }
+                match sizes.next_element::<IgnoredAny>()? {
+                    Some(_) => Err(A::Error::invalid_length(MOST_DIMENSIONS + 1, &self)),
+                    None => Ok(Shape(shape)),
+                }
+            }
+        }
+        deserializer.deserialize_seq(Sizes)
+    }
+}

@@ -1,0 +1,492 @@
+//! Folders and tables as people have them: layouts, leftovers of systems, links, pipes, classes that a part lacks.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::project::Project;
+
+const SPLIT: &str = "split      = { validation = 0.25, test = 0.25, seed = 0 }";
+
+/// What `validate` says: the exit code, each error with its help, and the text for people.
+struct Verdict {
+    code: i32,
+    errors: Vec<(String, String)>,
+    text: String,
+}
+
+impl Verdict {
+    fn of(project: &Project) -> Self {
+        let output = project.defrost(&["validate", "colours.toml", "--json"]);
+        let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let errors = document["errors"].as_array().expect("a list of errors");
+        Self {
+            code: output.status.code().expect("it ends"),
+            errors: errors.iter().map(|error| (text(&error["message"]), text(&error["help"]))).collect(),
+            text: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
+    /// With the seed of the split that a first verdict advises, if it does.
+    fn settled(project: &Project) -> Self {
+        let first = Self::of(project);
+        let advised = first.errors.iter().find(|(_, help)| help.contains("split.seed = "));
+        let Some((_, help)) = advised else { return first };
+        let seed = setting(help, "split.seed").trim_start_matches("split.");
+        project.write(&project.text().replace("seed = 0", seed));
+        Self::of(project)
+    }
+
+    #[track_caller]
+    fn error(&self) -> (&str, &str) {
+        assert_eq!((self.code, self.errors.len()), (2, 1), "{}", self.text);
+        (&self.errors[0].0, &self.errors[0].1)
+    }
+
+    #[track_caller]
+    fn passes(&self) -> &str {
+        assert_eq!((self.code, self.errors.len()), (0, 0), "{}", self.text);
+        &self.text
+    }
+}
+
+/// A project whose images lie in folders of parts, as many to a class as said.
+fn parted(parts: &[(&str, &[(&str, u32)])]) -> Project {
+    let project = Project::new();
+    fs::remove_dir_all(project.path().join("photos")).unwrap();
+    for (part, classes) in parts {
+        for (class, count) in *classes {
+            for number in 0..*count {
+                project.image(&format!("photos/{part}/{class}/{number}.png"), [40, 190, 50], number);
+            }
+        }
+    }
+    project
+}
+
+/// What a help says to write: the text between its first backticks that has this in it.
+#[track_caller]
+fn setting<'a>(help: &'a str, with: &str) -> &'a str {
+    help.split('`').skip(1).step_by(2).find(|text| text.contains(with)).unwrap_or_else(|| panic!("{help}"))
+}
+
+const TWO: &[(&str, u32)] = &[("ant", 4), ("bee", 4)];
+
+#[test]
+fn folders_of_parts_are_refused_with_the_setting_that_is_meant() {
+    for (parts, written) in [
+        (&["train", "val"][..], r#"split = { folders = { train = "train", validation = "val" } }"#),
+        (
+            &["Training", "VALID", "Testing"],
+            r#"split = { folders = { train = "Training", validation = "VALID", test = "Testing" } }"#,
+        ),
+        (&["train", "test"], r#"split = { validation = 0.2, folders = { train = "train", test = "test" } }"#),
+        (&["train"], r#"split = { validation = 0.2, folders = { train = "train" } }"#),
+    ] {
+        let parts: Vec<(&str, &[(&str, u32)])> = parts.iter().map(|part| (*part, TWO)).collect();
+        let project = parted(&parts);
+        let verdict = Verdict::of(&project);
+        let (message, help) = verdict.error();
+        assert!(message.contains("are parts of the data by their names"), "{message}");
+        assert_eq!(setting(help, "split = "), written);
+        // What it says to write is taken.
+        project.edit(SPLIT, &written.replace("{ validation", "{ seed = 0, validation"));
+        let text = project
+            .text()
+            .replace("from = \"finetune@best\"\n", "from = \"finetune@best\"\nsplit = \"train\"\n");
+        project.write(&text);
+        Verdict::settled(&project).passes();
+    }
+}
+
+#[test]
+fn classes_with_the_names_of_parts_are_classes_where_they_are_named() {
+    let project = parted(&[("", &[("train", 8), ("test", 8)])]);
+    let text = Verdict::settled(&project).passes().to_owned();
+    assert!(text.contains("classes are called `test` and `train`, as parts of a data set are"), "{text}");
+    project.edit("root       = \"photos\"", &format!("root = \"photos\"\n{}", setting(&text, "classes = ")));
+    assert!(!Verdict::of(&project).passes().contains("as parts of a data set are"));
+
+    // A vehicle beside others is no part.
+    let project = parted(&[("", &[("train", 8), ("bus", 8)])]);
+    assert!(!Verdict::settled(&project).passes().contains("warning"));
+    // Parts inside the classes are none either.
+    let project = parted(&[("ant", &[("train", 6), ("val", 4)]), ("bee", &[("train", 6), ("val", 4)])]);
+    assert!(Verdict::settled(&project).passes().contains("which are no parts there"));
+}
+
+#[test]
+fn folders_of_systems_are_no_data_at_any_depth() {
+    let project = Project::new();
+    let before = project.plan(&[])["run_dir"].clone();
+    for path in [
+        "photos/red/@eaDir/00.png/SYNOPHOTO_THUMB_M.png",
+        "photos/@eaDir/x/SYNOINDEX_M.png",
+        "photos/#recycle/red/1.png",
+        "photos/blue/deep/__MACOSX/1.png",
+        "photos/lost+found/1.png",
+        "photos/$RECYCLE.BIN/1.png",
+        "photos/System Volume Information/1.png",
+        "photos/green/.thumbnails/1.png",
+    ] {
+        project.image(path, [1, 2, 3], 1);
+    }
+    fs::write(project.path().join("photos/green/Thumbs.db"), "").unwrap();
+    let verdict = Verdict::of(&project);
+    let expected = "photos: folders and files of systems are left out: `#recycle` (1), `$RECYCLE.BIN` (1), `@eaDir` (2), \
+                    `System Volume Information` (1), `Thumbs.db` (1), `__MACOSX` (1), `lost+found` (1)";
+    assert!(verdict.passes().contains(expected), "{}", verdict.text);
+    assert_eq!(project.plan(&[])["run_dir"], before);
+
+    // Copies of another make are at least told.
+    project.image("photos/red/small/00.png", [1, 2, 3], 1);
+    let verdict = Verdict::of(&project);
+    let expected = "1 image lies at another depth than most of their class, such as `red/small/00.png`";
+    assert!(verdict.passes().contains(expected), "{}", verdict.text);
+}
+
+#[test]
+fn a_folder_part_may_lack_a_class_on_purpose_and_every_hint_leads_there() {
+    let three: &[(&str, u32)] = &[("ant", 4), ("bee", 4), ("cow", 4)];
+    let folders = "folders = { train = \"train\", validation = \"val\" }";
+    let project = parted(&[("train", three), ("val", TWO)]);
+    project.edit(SPLIT, &format!("split = {{ {folders} }}"));
+    project.edit("from = \"finetune@best\"", "from = \"finetune@best\"\nsplit = \"validation\"");
+    let verdict = Verdict::of(&project);
+    let (message, help) = verdict.error();
+    assert_eq!(message, "the class `cow` is in `train` but not in `val`");
+    // Either of its ways is one.
+    let (allowed, fewer) = (setting(help, " = false").to_owned(), setting(help, "classes = [").to_owned());
+    let split = format!("split = {{ {folders} }}");
+    let with = |more: &str, name: &str| {
+        project.text().replace(&split, &format!("split = {{ {folders}{more} }}\n{name}"))
+    };
+    let plain = project.text();
+    let allowing = format!(", {}", allowed.trim_start_matches("split."));
+    project.write(&with("", &fewer));
+    Verdict::of(&project).passes();
+    project.write(&plain);
+    project.write(&with(&allowing, ""));
+    Verdict::of(&project).passes();
+
+    // Naming all, or making an empty folder, is the same gap with the same ways out.
+    project.write(&plain);
+    project.write(&with("", "classes = [\"ant\", \"bee\", \"cow\"]"));
+    assert_eq!(setting(Verdict::of(&project).error().1, " = false"), allowed);
+    fs::create_dir(project.path().join("photos/val/cow")).unwrap();
+    let verdict = Verdict::of(&project);
+    assert_eq!(verdict.error().0, "the class folder `val/cow` has no images");
+    assert_eq!(setting(verdict.error().1, " = false"), allowed);
+
+    // What is to be learnt is another matter: it takes the name as well.
+    for number in 0..4 {
+        project.image(&format!("photos/val/dog/{number}.png"), [1, 2, 3], number);
+    }
+    project.write(&plain);
+    project.write(&with(&allowing, ""));
+    let verdict = Verdict::of(&project);
+    assert_eq!(verdict.error().0, "the class `dog` is in `val` but not in `train`");
+    project.write(&plain);
+    project.write(&with(&allowing, "classes = [\"ant\", \"bee\", \"cow\", \"dog\"]"));
+    let text = Verdict::of(&project).passes().to_owned();
+    assert!(text.contains("no training image shows `dog`"), "{text}");
+}
+
+#[test]
+fn all_that_is_wrong_with_folders_comes_in_one_pass() {
+    let project = parted(&[("", &[("ant", 4), ("bee", 4)])]);
+    for class in ["cow", "dog"] {
+        fs::create_dir(project.path().join("photos").join(class)).unwrap();
+    }
+    fs::write(project.path().join("photos/dog/1.webp"), "").unwrap();
+    let verdict = Verdict::of(&project);
+    let messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
+    assert_eq!(messages, ["the class folder `cow` has no images", "the class folder `dog` has no images"]);
+    assert!(verdict.errors[1].1.contains("convert `dog/1.webp`"), "{}", verdict.text);
+    assert_eq!(verdict.text.matches("root       = ").count(), 1, "the line is shown once: {}", verdict.text);
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    use super::*;
+
+    fn pipe(path: &Path) {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    }
+
+    #[test]
+    fn links_to_nowhere_are_told_as_such_and_may_be_skipped() {
+        let project = Project::new();
+        let at = |path: &str| project.path().join("photos").join(path);
+        symlink("/nowhere/notes.txt", at("red/notes.txt")).unwrap();
+        symlink("/nowhere/lock", at("red/.#lock")).unwrap();
+        assert!(Verdict::of(&project).passes().contains("1 link leads nowhere (`red/notes.txt`)"));
+
+        symlink("/nowhere/x.png", at("red/gone.png")).unwrap();
+        pipe(&at("blue/pipe.png"));
+        symlink("/dev/zero", at("blue/zero.png")).unwrap();
+        let verdict = Verdict::of(&project);
+        let mut messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
+        messages.sort_unstable();
+        assert_eq!(
+            messages,
+            [
+                "`photos/blue/pipe.png` cannot be read: it is a pipe",
+                "`photos/blue/zero.png` cannot be read: it is a device",
+                "`photos/red/gone.png` cannot be read: it is a link to `/nowhere/x.png`, which does not exist",
+            ]
+        );
+        let skip = setting(&verdict.errors[0].1, "broken").to_owned();
+        project.edit("resize     = 32", &format!("resize     = 32\n{skip}"));
+        let text = Verdict::of(&project).passes().to_owned();
+        assert!(text.contains("photos: 3 images cannot be read and are left out"), "{text}");
+        assert!(text.contains("`blue/pipe.png`: it is a pipe"), "{text}");
+        let output = project.defrost(&["validate", "colours.toml", "--json"]);
+        let unreadable = serde_json::from_slice::<Value>(&output.stdout).unwrap()["unreadable"].clone();
+        assert_eq!(unreadable.as_array().map(Vec::len), Some(3));
+        assert_eq!(
+            (&unreadable[0]["file"], &unreadable[0]["cause"]),
+            (&"blue/pipe.png".into(), &"it is a pipe".into())
+        );
+        // The images that remain are the data.
+        let skipping = project.plan(&[])["run_dir"].clone();
+        for path in ["red/gone.png", "blue/pipe.png", "blue/zero.png"] {
+            fs::remove_file(at(path)).unwrap();
+        }
+        assert_eq!(project.plan(&[])["run_dir"], skipping);
+    }
+
+    #[test]
+    fn what_explains_a_mistake_is_told_alone() {
+        let project = parted(&[("", TWO)]);
+        fs::create_dir(project.path().join("photos/cow")).unwrap();
+        symlink("/nowhere/x.png", project.path().join("photos/cow/gone.png")).unwrap();
+        let verdict = Verdict::of(&project);
+        assert!(verdict.error().0.contains("cow/gone.png` cannot be read"), "{}", verdict.text);
+        // Left out, it leaves the class without an image.
+        project.edit("resize     = 32", "resize     = 32\nbroken = \"skip\"");
+        assert_eq!(Verdict::of(&project).error().0, "the class folder `cow` has no images");
+    }
+
+    #[test]
+    fn circles_lost_disks_and_names_of_another_encoding_are_all_told() {
+        let project = Project::new();
+        let at = |path: &str| project.path().join("photos").join(path);
+        symlink(at("red"), at("red/again")).unwrap();
+        symlink("/nowhere/disk", at("violet")).unwrap();
+        let latin = at("blue").join(OsStr::from_bytes(b"caf\xe9.png"));
+        fs::copy(at("blue/00.png"), &latin).unwrap();
+        fs::write(at("blue").join(OsStr::from_bytes(b"caf\xe9.txt")), "no image").unwrap();
+        let verdict = Verdict::of(&project);
+        let messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
+        assert_eq!(messages.len(), 3, "{}", verdict.text);
+        for expected in [
+            "`photos/violet` cannot be read: it is a link to `/nowhere/disk`, which does not exist",
+            "is not valid Unicode",
+            "`photos/red/again` is a link to `photos/red`, which it lies in",
+        ] {
+            assert!(
+                messages.iter().any(|message| message.contains(expected)),
+                "{expected}: {}",
+                verdict.text
+            );
+        }
+    }
+
+    /// Opened as any file, each of these would be waited for.
+    #[test]
+    fn no_pipe_is_waited_for_wherever_a_file_is_named() {
+        let project = Project::finished();
+        let at = |path: &str| project.path().join(path);
+        pipe(&at("pipe.png"));
+        let output = project.defrost(&["predict", "colours", "pipe.png", "photos/red/00.png"]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && text.contains("cannot read `pipe.png`: it is a pipe"),
+            "{text}"
+        );
+        pipe(&at("photos/red/pipe.png"));
+        let output = project.defrost(&["embed", "colours", "photos/red", "--out", "red.csv"]);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(text.contains("pipe.png`: it is a pipe") && text.contains("12 embeddings"), "{text}");
+        fs::remove_file(at("photos/red/pipe.png")).unwrap();
+
+        // A file of the system says that it is regular, and empty.
+        symlink("/proc/kmsg", at("photos/red/kernel.png")).unwrap();
+        let output = project.defrost(&["run", "colours.toml"]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains("kernel.png"), "{text}");
+    }
+}
+
+/// The project's images as a table.
+fn listed(project: &Project, row: impl Fn(&str, u32, String) -> Option<String>) {
+    let mut rows = vec!["path,colour,part".to_owned()];
+    for class in ["blue", "green", "red"] {
+        rows.extend((0..12).filter_map(|number| row(class, number, format!("{class}/{number:02}.png"))));
+    }
+    fs::write(project.path().join("photos.csv"), rows.join("\n") + "\n").unwrap();
+}
+
+fn table(split: &str) -> Project {
+    let project = Project::new();
+    project.edit(
+        "format     = \"image_folder\"\n",
+        "format     = \"csv\"\nfile       = \"photos.csv\"\nclass_column = \"colour\"\n",
+    );
+    project.edit(SPLIT, split);
+    project
+}
+
+fn part(number: u32) -> &'static str {
+    ["train", "train", "validation", "test"][number as usize % 4]
+}
+
+#[test]
+fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_meant() {
+    let project = table("split      = { column = \"part\" }");
+    let without_red = |class: &str, number, path| match (class, part(number)) {
+        ("red", "train") => None,
+        (_, part) => Some(format!("{path},{class},{part}")),
+    };
+    listed(&project, without_red);
+    let verdict = Verdict::of(&project);
+    let (message, help) = verdict.error();
+    assert_eq!(message, "no training image shows the class `red`");
+    assert_eq!(setting(help, "classes"), "classes = [\"blue\", \"green\"]");
+    // `files` say the same.
+    project.edit("column = \"part\"", "files = { validation = \"others.csv\" }");
+    let all = fs::read_to_string(project.path().join("photos.csv")).unwrap();
+    let kept = |wanted: &[&str]| {
+        let rows = all.lines().filter(|row| wanted.iter().any(|part| row.ends_with(part)));
+        rows.collect::<Vec<_>>().join("\n") + "\n"
+    };
+    fs::write(project.path().join("photos.csv"), kept(&["part", "train"])).unwrap();
+    fs::write(project.path().join("others.csv"), kept(&["part", "validation"])).unwrap();
+    project.edit("from = \"finetune@best\"", "from = \"finetune@best\"\nsplit = \"validation\"");
+    assert_eq!(Verdict::of(&project).error().0, "no training image shows the class `red`");
+
+    // Parts other than training: by the setting alone.
+    let project = table("split      = { column = \"part\" }");
+    listed(&project, |class, number, path| match (class, part(number)) {
+        ("red", "validation" | "test") => None,
+        (_, part) => Some(format!("{path},{class},{part}")),
+    });
+    let verdict = Verdict::of(&project);
+    let messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
+    assert_eq!(
+        messages,
+        ["no validation image shows the class `red`", "no test image shows the class `red`"]
+    );
+    let allowed = setting(&verdict.errors[0].1, " = false").trim_start_matches("split.").to_owned();
+    let allowing = format!("split      = {{ column = \"part\", {allowed} }}");
+    project.edit("split      = { column = \"part\" }", &allowing);
+    Verdict::of(&project).passes();
+
+    // Training, by its name as well; and there is no balanced weight of nothing.
+    listed(&project, without_red);
+    assert_eq!(Verdict::of(&project).error().0, "no training image shows the class `red`");
+    project.edit(&allowing, &format!("{allowing}\nclasses = [\"blue\", \"green\", \"red\"]"));
+    let text = Verdict::of(&project).passes().to_owned();
+    assert!(text.contains("no training image shows `red`"), "{text}");
+    project.edit(
+        "epochs    = 3",
+        "epochs    = 3\nloss = { kind = \"cross_entropy\", class_weights = \"balanced\" }",
+    );
+    let verdict = Verdict::of(&project);
+    assert_eq!(verdict.error().0, "no training image shows `red`, so there is no balanced weight");
+}
+
+/// Named from its own folder, where the folder of a bare name is empty.
+#[test]
+fn the_paths_of_a_table_start_from_its_own_folder() {
+    let project = table(SPLIT);
+    listed(&project, |class, _, path| Some(format!("photos/{path},{class},x")));
+    project.edit("root       = \"photos\"\n", "");
+    Verdict::of(&project).passes();
+}
+
+#[test]
+fn every_mistake_of_a_table_comes_in_one_pass() {
+    let project = table(SPLIT);
+    listed(&project, |class, number, path| {
+        Some(match number {
+            0 => format!("{path},,x"),
+            1 => format!("{path},{class},x,y"),
+            _ => format!("{path},{class},x"),
+        })
+    });
+    let verdict = Verdict::of(&project);
+    let messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
+    assert_eq!(messages.len(), 6, "{}", verdict.text);
+    assert!(messages[0].ends_with("line 2: `blue/00.png` has no class"), "{messages:?}");
+    assert!(messages[5].contains("line 27: 4 fields, where the first line names 3 columns"), "{messages:?}");
+
+    // Of very many, the first, and what the others are.
+    let rows: Vec<String> = (0..2000).map(|number| format!("{number}.png,,x")).collect();
+    fs::write(project.path().join("photos.csv"), format!("path,colour,part\n{}\n", rows.join("\n"))).unwrap();
+    let verdict = Verdict::of(&project);
+    assert_eq!(verdict.errors.len(), 41);
+    assert_eq!(verdict.errors[40].0, "1960 more mistakes (no class: 1960)");
+    assert!(verdict.text.len() < 10_000);
+}
+
+#[test]
+fn paths_of_a_table_may_be_absolute_and_missing_ones_are_counted() {
+    let project = table(SPLIT);
+    listed(&project, |class, _, path| Some(format!("{path},{class},x")));
+    let before = project.plan(&[])["run_dir"].clone();
+    let photos = project.path().join("photos");
+    listed(&project, |class, _, path| Some(format!("{},{class},x", photos.join(path).display())));
+    assert_eq!(project.plan(&[])["run_dir"], before, "a sample is its path below the root");
+    listed(&project, |class, _, path| Some(format!("/elsewhere/{path},{class},x")));
+    let verdict = Verdict::of(&project);
+    assert_eq!(verdict.errors.len(), 36);
+    assert!(
+        verdict.errors[0].1.contains(&photos.canonicalize().unwrap().display().to_string()),
+        "{}",
+        verdict.text
+    );
+
+    // In capitals, or not at all.
+    listed(&project, |class, _, path| Some(format!("{},{class},x", path.replace(".png", ".PNG"))));
+    let verdict = Verdict::of(&project);
+    let (message, help) = verdict.error();
+    assert!(
+        message.contains("line 2: `blue/00.PNG` is not in `photos`, nor `blue/01.PNG` (line 3)"),
+        "{message}"
+    );
+    assert!(message.ends_with("and 31 more images"), "{message}");
+    assert_eq!(
+        help,
+        "write names as the files have them, such as `blue/00.png`: 36 of 36 differ in capitals alone"
+    );
+    listed(&project, |class, number, path| {
+        Some(format!("{},{class},x", if number == 3 { path.replace('3', "99") } else { path }))
+    });
+    let missing = Verdict::of(&project);
+    assert!(
+        missing.error().0.ends_with("nor `green/099.png` (line 17), `red/099.png` (line 29)"),
+        "{}",
+        missing.text
+    );
+    project.edit("resize     = 32", "resize     = 32\nbroken = \"skip\"");
+    let text = Verdict::of(&project).passes().to_owned();
+    assert!(
+        text.contains("3 images cannot be read and are left out")
+            && text.contains("`red/099.png`: no such file"),
+        "{text}"
+    );
+
+    // Without the rows it is the same data.
+    let skipping = project.plan(&[])["run_dir"].clone();
+    listed(&project, |class, number, path| (number != 3).then(|| format!("{path},{class},x")));
+    assert_eq!(project.plan(&[])["run_dir"], skipping);
+}

@@ -1,0 +1,156 @@
+//! What every stage of the committed pipelines is known by, pinned: a recipe that moves without a reason is a result lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use defrost::code_path::CodePath;
+use defrost::data::{Dataset, Sample, Split};
+use defrost::digest::Digest;
+use defrost::pipeline::{self, LoadOptions};
+use defrost::plan::{Depth, Draft, resolve};
+use defrost::stage::Work;
+
+use super::golden::declared;
+
+const UPDATE: &str = "UPDATE_GOLDEN";
+const HEADER: &str = "# What the stages of pipelines/ and tests/corpus/valid are known by, on images and weights that stand in for\n\
+                      # theirs, and the code paths in each recipe: tests/engine/recipes.rs.\n\n";
+
+/// By stage: the digest of its document without the code paths, and these with their versions.
+type Recipes = BTreeMap<String, [String; 2]>;
+
+/// The pipelines of the repository that are valid.
+fn pipelines() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["pipelines", "tests/corpus/valid"] {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "toml")));
+    }
+    files.sort();
+    files
+}
+
+/// The stages of a pipeline, resolved without looking at the disk; none of one that is valid in shape alone.
+fn drafts(file: &Path) -> Option<Vec<Draft>> {
+    let environment = |_: &str| Some("/elsewhere".to_owned());
+    let options = LoadOptions {
+        set: vec![],
+        device: None,
+        threads: None,
+        only: vec![],
+        inputs: false,
+        env: &environment,
+    };
+    let pipeline = pipeline::load(file, &options).unwrap_or_else(|report| panic!("{report:?}"));
+    resolve(&pipeline, Depth::Offline).ok()
+}
+
+/// Two images of each class in each part; the test images lack the last of several classes.
+fn images(classes: &[String], multi_label: bool) -> Dataset {
+    let mut samples = Vec::new();
+    for split in [Split::Train, Split::Validation, Split::Test] {
+        let absent = usize::from(split == Split::Test && classes.len() > 2);
+        for class in 0..(classes.len() - absent) as u32 {
+            for number in 0..2 {
+                let path = format!("{}/{class}/{number}.png", split.name());
+                let digest = Some(Digest::of(path.as_bytes()));
+                samples.push(Sample { path, classes: vec![class], split, digest });
+            }
+        }
+    }
+    Dataset { root: PathBuf::new(), classes: classes.to_vec(), multi_label, samples, ignored: Vec::new() }
+}
+
+/// A stage with images and weights that stand in for its own.
+fn with_inputs(mut work: Work) -> Work {
+    let images = images(&work.subject().classes, work.subject().multi_label);
+    if let Work::LoadWeights(load) = &mut work {
+        load.digest = Some(Digest::of(b"weights"));
+    }
+    if let Some(slot) = work.dataset_mut() {
+        *slot = Some(Arc::new(images));
+    }
+    work
+}
+
+fn recipes(drafts: Vec<Draft>) -> Recipes {
+    let recipe = |draft: Draft| {
+        let mut document = with_inputs(draft.work).document().expect("all inputs are digested");
+        let engine = document.as_object_mut().and_then(|fields| fields.remove("engine")).unwrap();
+        let paths = engine.as_object().unwrap().iter().map(|(name, version)| format!("{name} {version}"));
+        let paths = paths.collect::<Vec<_>>().join(", ");
+        (draft.name, [Digest::of_json(&document).to_string(), paths])
+    };
+    drafts.into_iter().map(recipe).collect()
+}
+
+#[test]
+fn the_recipes_of_committed_pipelines_stay() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("tests/golden/recipes.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let golden: BTreeMap<String, Recipes> = toml::from_str(&text).unwrap();
+    let mut found = BTreeMap::new();
+    for file in pipelines() {
+        let name = file.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+        found.extend(drafts(&file).map(|drafts| (name, recipes(drafts))));
+    }
+    if std::env::var(UPDATE).is_ok() {
+        std::fs::write(&path, format!("{HEADER}{}", toml::to_string(&found).unwrap())).unwrap();
+        return;
+    }
+    let mut moved = Vec::new();
+    for (file, stages) in &found {
+        for (stage, recipe) in stages {
+            let known = golden.get(file).and_then(|stages| stages.get(stage));
+            if known != Some(recipe) {
+                moved.push(format!("{file}, stage `{stage}`:\n  was {known:?}\n  is  {recipe:?}"));
+            }
+        }
+    }
+    assert!(
+        moved.is_empty(),
+        "recipes moved, and with them the keys of what was computed; where that is meant, run \
+         `{UPDATE}=1 cargo test --test engine recipes` and read the change\n{}",
+        moved.join("\n")
+    );
+    assert_eq!(found.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>());
+}
+
+/// A path that no recipe has could change without any key moving.
+#[test]
+fn every_code_path_is_in_the_recipe_of_some_stage() {
+    let mut taken = BTreeSet::new();
+    for draft in pipelines().iter().flat_map(|file| drafts(file).unwrap_or_default()) {
+        let work = with_inputs(draft.work);
+        let paths = work.code_paths();
+        let versions: BTreeMap<&str, u32> = paths.iter().map(|path| (path.name(), path.version())).collect();
+        let engine = work.document().expect("all inputs are digested")["engine"].take();
+        assert_eq!(engine, serde_json::json!(versions), "`{}` has its code paths in its recipe", draft.name);
+        taken.extend(paths);
+    }
+    let declared: BTreeSet<CodePath> = declared().into_values().collect();
+    assert_eq!(taken, declared);
+}
+
+/// The list above is of what the rooms' macro declares: nothing may be declared past it, and no path found by a name.
+#[test]
+fn code_paths_are_declared_in_one_way() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = walkdir::WalkDir::new(&root).into_iter().map(|entry| entry.unwrap().into_path());
+    let mut rooms = BTreeSet::new();
+    for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let room = file.strip_prefix(&root).unwrap().iter().next().unwrap().to_string_lossy().into_owned();
+        if room != "code_path.rs" {
+            assert!(!text.contains("CodePath::new"), "{} declares a path by itself", file.display());
+        }
+        if text.contains("code_paths! {") {
+            rooms.insert(room);
+        }
+    }
+    let listed = ["data", "features", "metrics", "model", "ops", "report", "train", "weights"];
+    assert_eq!(rooms, listed.map(str::to_owned).into(), "a room is missing in `golden::declared`");
+}
