@@ -91,18 +91,23 @@ impl Report {
 
     pub fn render(&self, styled: bool) -> String {
         let mut text = String::new();
-        for (i, diagnostic) in self.diagnostics.iter().enumerate() {
-            let before = i.checked_sub(1).map(|before| &self.diagnostics[before]);
+        let mut before = None;
+        for diagnostic in &self.diagnostics {
+            let mark = Mark::of(diagnostic);
             // The line is shown once where much is wrong with what it names.
-            match before.map(|before| Mark::of(before) == Mark::of(diagnostic)) {
+            match before.as_ref().map(|before| *before == mark) {
                 None => text += &diagnostic.render(styled),
                 Some(true) => text = text + "\n" + &diagnostic.render_again(styled),
                 Some(false) => text = text + "\n\n" + &diagnostic.render(styled),
             }
+            before = Some(mark);
         }
         text
     }
 }
+
+/// What may be wrong with one place several times: keys that a table lacks, mistakes of what a file or folder holds.
+const SEVERAL: [&str; 3] = ["missing-key", "data", "pairs"];
 
 /// What is said, and of which place.
 #[derive(PartialEq, Eq, Hash)]
@@ -119,15 +124,12 @@ impl Mark {
     }
 }
 
-/// What may be wrong with one place several times: keys that a table lacks, mistakes of what a file or folder holds.
-const SEVERAL: [&str; 3] = ["missing-key", "data", "pairs"];
-
 /// One of several that say the same of the same place.
 fn distinct(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut known = HashSet::new();
     let is_new = |diagnostic: &Diagnostic| {
-        let message = SEVERAL.contains(&diagnostic.code).then(|| diagnostic.message.clone());
-        known.insert((Mark::of(diagnostic), message))
+        let several = SEVERAL.contains(&diagnostic.code).then(|| diagnostic.message.clone());
+        known.insert((Mark::of(diagnostic), several))
     };
     let mut diagnostics = sorted(diagnostics);
     diagnostics.retain(is_new);

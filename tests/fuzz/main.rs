@@ -2,6 +2,7 @@
 
 mod images;
 mod inputs;
+mod language;
 mod support;
 mod weights;
 

@@ -1,0 +1,111 @@
+//! Pipeline files and the tables that they name.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use defrost::pipeline::{self, LoadOptions, Report, Resolved};
+use defrost::plan::{self, Depth};
+
+use super::support::{Bounds, bounded, fuzz};
+
+/// A tree of settings takes some hundred bytes for each byte of dense text, and is copied for each run of a matrix.
+const TOML: Bounds = Bounds { memory: 96 << 20, memory_per_byte: 4000, time: Duration::from_secs(10) };
+const CSV: Bounds = Bounds { memory: 96 << 20, memory_per_byte: 1000, time: Duration::from_secs(10) };
+
+/// Everything that a command does with a pipeline file before it computes; what is wrong is shown as a person sees it.
+fn read(file: &Path, depth: Depth) {
+    let options = LoadOptions {
+        set: Vec::new(),
+        device: None,
+        threads: None,
+        only: Vec::new(),
+        inputs: depth == Depth::Inputs,
+        env: &|_| None,
+    };
+    let checked = |report: Report| {
+        let report = report.brief();
+        assert!(
+            (1..=50).contains(&report.diagnostics.len()),
+            "{} errors are shown",
+            report.diagnostics.len()
+        );
+        let text = report.render(true);
+        let hidden =
+            |c: char| c.is_control() && c != '\n' && c != '\u{1b}' || ('\u{202a}'..='\u{202e}').contains(&c);
+        assert!(!text.contains(hidden), "{text:?}");
+        serde_json::to_string(&report.diagnostics).expect("diagnostics are plain data");
+    };
+    match pipeline::load_but_patterns(file, &options) {
+        Err(report) => checked(report),
+        Ok(runs) => {
+            // The first and the last of a matrix: the others are the like.
+            let ends = [runs.first(), runs.last()];
+            ends.into_iter()
+                .flatten()
+                .for_each(|run: &Resolved| drop(plan::resolve(run, depth).map_err(checked)));
+        }
+    }
+}
+
+#[test]
+fn pipeline_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.toml");
+    fuzz("toml", 300, TOML, |text| {
+        fs::write(&file, text).unwrap();
+        read(&file, Depth::Offline);
+    });
+}
+
+#[test]
+fn tables_of_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.toml");
+    fs::create_dir(folder.path().join("a")).unwrap();
+    fs::write(folder.path().join("a/1.png"), "").unwrap();
+    let pipelines = ["class_column = \"class\"", "labels_column = \"class\""].map(|column| {
+        format!(
+            "name = \"t\"\n[data.d]\nformat = \"csv\"\nfile = \"t.csv\"\n{column}\nsplit = {{ column = \"part\" }}\n\
+             [model.m]\narch = \"resnet18\"\n[stage.a]\nkind = \"init_weights\"\n[stage.b]\nkind = \"evaluate\"\nfrom = \"a\"\n"
+        )
+    });
+    fuzz("csv", 300, CSV, |table| {
+        fs::write(folder.path().join("t.csv"), table).unwrap();
+        for pipeline in &pipelines {
+            fs::write(&file, pipeline).unwrap();
+            read(&file, Depth::Inputs);
+        }
+    });
+}
+
+/// Long files, which are made here rather than kept.
+#[test]
+fn long_pipeline_files() {
+    bounded(3 << 30, Duration::from_secs(120), || {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.toml");
+        let head = include_str!("corpus/toml/minimal.toml");
+        let list = |key: &str, one: &str, count: usize| format!("{head}{key} = [{}]\n", one.repeat(count));
+        for text in [
+            format!("{head}{}", "= \n".repeat(100_000)),
+            format!("{head}{}", "x = 1.e-3\n".repeat(50_000)),
+            format!("{head}{}", "[stage.fit]\nepochs = 3\n".repeat(30_000)),
+            format!("{head}{}", "[[matrix]]\npath = \"seed\"\nvalues = [1]\n".repeat(20_000)),
+            format!("{head}x = {}{}\n", "[".repeat(500_000), "]".repeat(500_000)),
+            format!("{head}x = {}{}\n", "{ a = ".repeat(100_000), "}".repeat(100_000)),
+            format!("{head}{}x = 1\n", "a.".repeat(500_000)),
+            format!("{head}[{}x]\n", "a.".repeat(500_000)),
+            format!("{head}x = \"{}\n", "\\".repeat(1_000_000)),
+            format!("{head}x = '''{}\n", "\n".repeat(1_000_000)),
+            list("freeze", "\"@head\", ", 100_000),
+            list("freeze", "\"{0..1000}.{0..1000}\", ", 1000),
+            list("freeze", "\"re:(a*)*{1000}\", ", 1000),
+            list("groups", "{ match = [\"fc\"], lr = 0.1 }, ", 50_000),
+            list("unfreeze", "{ after_epochs = 1, last = 1 }, ", 50_000),
+        ] {
+            fs::write(&file, text).unwrap();
+            read(&file, Depth::Offline);
+        }
+    });
+}
