@@ -179,7 +179,7 @@ mod tests {
                 sample("ant/3.png", 0, Split::Test),
                 sample("bee/1.png", 1, Split::Train),
             ],
-            ignored: Vec::new(),
+            ..Dataset::default()
         };
         let lost = |part, broken: &[&str]| dataset.lost_classes(part, |path| broken.contains(&path));
         assert_eq!(lost(Split::Train, &["ant/1.png", "ant/3.png"]), []);

@@ -188,7 +188,7 @@ mod tests {
             classes: vec!["ant".into(), "bee".into()],
             multi_label: false,
             samples: samples.iter().map(sample).collect(),
-            ignored: Vec::new(),
+            ..Dataset::default()
         }
     }
 

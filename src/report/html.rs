@@ -193,7 +193,7 @@ mod tests {
                 sample("1_b.png", 1, Split::Test),
                 sample("2_a.png", 0, Split::Train),
             ],
-            ignored: Vec::new(),
+            ..Dataset::default()
         };
         let split = pipeline::Split { test: 0.2, group: Some(r"^(\d)".into()), ..Default::default() };
         Summary::of(&dataset, &split)

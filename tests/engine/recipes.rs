@@ -60,7 +60,7 @@ fn images(classes: &[String], multi_label: bool) -> Dataset {
             }
         }
     }
-    Dataset { root: PathBuf::new(), classes: classes.to_vec(), multi_label, samples, ignored: Vec::new() }
+    Dataset { root: PathBuf::new(), classes: classes.to_vec(), multi_label, samples, ..Dataset::default() }
 }
 
 /// A stage with images and weights that stand in for its own.
