@@ -12,8 +12,12 @@ const SHOWN: usize = 20;
 /// Lists images that cannot be decoded, with causes.
 pub fn list(found: &[BrokenData], console: &Console) {
     for data in found {
-        let Counted { noun, are, .. } = counted(data.count);
-        let left_out = if data.skipped { format!(" and {are} left out") } else { String::new() };
+        let noun = images(data.checked);
+        let left_out = match (data.skipped, data.count) {
+            (false, _) => "",
+            (true, 1) => " and is left out",
+            (true, _) => " and are left out",
+        };
         console.warn(format!(
             "{}: {} of {} {noun} cannot be decoded{left_out}",
             data.root, data.count, data.checked
@@ -42,16 +46,11 @@ pub fn require_sound(found: &[BrokenData]) -> Result<()> {
         ));
     }
     let count: usize = found.iter().filter(|data| !data.skipped).map(|data| data.count).sum();
-    Err(Error::usage(format!("{count} {} cannot be decoded", counted(count).noun)).hint(
+    Err(Error::usage(format!("{count} {} cannot be decoded", images(count))).hint(
         "replace or remove the files, or set `broken = \"skip\"` to leave out such images; `defrost validate --decode` looks at every byte",
     ))
 }
 
-struct Counted {
-    noun: &'static str,
-    are: &'static str,
-}
-
-fn counted(count: usize) -> Counted {
-    if count == 1 { Counted { noun: "image", are: "is" } } else { Counted { noun: "images", are: "are" } }
+fn images(count: usize) -> &'static str {
+    if count == 1 { "image" } else { "images" }
 }

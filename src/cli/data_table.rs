@@ -54,8 +54,8 @@ fn chosen(classes: &[ClassSummary]) -> (Vec<&ClassSummary>, usize) {
     (all, more)
 }
 
-/// A name as it is, or in quotation marks and escaped where the eye would miss or misread something: white space at an end, control
-/// characters, marks that turn the direction of writing.
+/// A name as it is, or in quotation marks and escaped where the eye would miss or misread something: white space at
+/// an end, control characters, marks that turn the direction of writing.
 pub fn plain(name: &str) -> String {
     let seen = |c: char| matches!(c, '"' | '\'' | '\\') || is_accent(c) || c.escape_debug().len() == 1;
     let plain = name.trim() == name && !name.is_empty() && name.chars().all(seen);

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 /// What programs write where a cell is empty.
 const EMPTY: [&str; 8] = ["", "nan", "null", "n/a", "#n/a", "<na>", "nil", "undefined"];
 
-/// A class with a letter more, less or other than another's is a misspelling only if it is this rare beside it, has few images, and
-/// names are long enough for chance to be out of the question.
+/// A class with a letter more, less or other than another's is a misspelling only if it is this rare beside it, has
+/// few images, and names are long enough for chance to be out of the question.
 const RARE: usize = 20;
 const FEW: usize = 10;
 const LONG: usize = 6;
 
-/// So many pairs are compared letter by letter. Sets with more, such as a hundred thousand people, have numbers for names.
+/// So many pairs are compared letter by letter. Sets with more, such as a hundred thousand people, have numbers for
+/// names.
 const MOST_PAIRS: usize = 10_000_000;
 
 /// Two names that are probably one, or one that is probably none.
@@ -75,8 +76,8 @@ fn folded(name: &str) -> String {
     composed(&name.to_lowercase()).chars().filter(shown).collect()
 }
 
-/// Letters with a combining mark behind them (NFD, as macOS names files) as the one character that they are (NFC), for the accents of
-/// European languages: a table of all would be a dependency.
+/// Letters with a combining mark behind them (NFD, as macOS names files) as the one character that they are (NFC),
+/// for the accents of European languages: a table of all would be a dependency.
 fn composed(text: &str) -> String {
     const MARKS: [(char, &str, &str); 8] = [
         ('\u{300}', "aeiou", "àèìòù"),
@@ -106,8 +107,8 @@ fn composed(text: &str) -> String {
     out
 }
 
-/// Whether one letter more, less or other, or two that changed places, make one name of the other. A number is no misspelling, nor is
-/// an s at the end.
+/// Whether one letter more, less or other, or two that changed places, make one name of the other. A number is no
+/// misspelling, nor is an s at the end.
 fn one_letter_apart(one: &str, other: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let start = a.iter().zip(&b).take_while(|(a, b)| a == b).count();

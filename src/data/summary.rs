@@ -1,4 +1,5 @@
-//! What a data set holds: how many images of which class are in which part, in how many groups, and which files are there twice.
+//! What a data set holds: how many images of which class are in which part, in how many groups, and which files are
+//! there twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -126,9 +127,10 @@ impl Summary {
 
 /// Whether a share is so far from what was asked that a person should know.
 ///
-/// A fair hash over n single images has a standard deviation of √(s(1 − s)/n), so a small data set strays by a third of a share often enough:
-/// that is told by the numbers alone. Beyond both a third of the share and twice that deviation, something else is at work, mostly few
-/// groups of uneven sizes, and the part measures less, or leaves less to train on, than the file seems to say.
+/// A fair hash over n single images has a standard deviation of √(s(1 − s)/n), so a small data set strays by a third
+/// of a share often enough: that is told by the numbers alone. Beyond both a third of the share and twice that
+/// deviation, something else is at work, mostly few groups of uneven sizes, and the part measures less, or leaves
+/// less to train on, than the file seems to say.
 fn differs(asked: f64, got: f64, images: usize) -> bool {
     let chance = (asked * (1.0 - asked) / images.max(1) as f64).sqrt();
     (got - asked).abs() > (asked / 3.0).max(2.0 * chance)

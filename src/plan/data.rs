@@ -37,8 +37,8 @@ impl Plan {
         found.into_iter().map(summary).collect()
     }
 
-    /// The images of stages that are to be computed whose headers say that they cannot be decoded. What is sound is remembered by
-    /// content in the store, and not read again. `runs` says which stages are asked for.
+    /// The images of stages that are to be computed whose headers say that they cannot be decoded. What is sound is
+    /// remembered by content in the store, and not read again. `runs` says which stages are asked for.
     pub fn broken(&self, statuses: &[StageStatus], runs: &[bool], store: &Store) -> Vec<BrokenData> {
         let asked = self.stages.iter().zip(statuses).zip(runs);
         // What a finished stage read was decoded then.
@@ -166,7 +166,11 @@ pub fn data_warnings(pipeline: &Resolved, drafts: &[Draft]) -> Vec<Diagnostic> {
         let summary = Summary::of(dataset, split);
         for part in summary.parts.iter().filter(|part| part.differs) {
             let (word, asked) = (part.part.in_words(), part.asked.unwrap_or_default());
-            let groups = part.groups.map(|groups| format!(" in {groups} groups")).unwrap_or_default();
+            let groups = match part.groups {
+                None => String::new(),
+                Some(1) => " in 1 group".to_owned(),
+                Some(groups) => format!(" in {groups} groups"),
+            };
             let message = format!(
                 "the {word} part has {} of the images ({}{groups}), and {} are asked for",
                 percent(part.got),

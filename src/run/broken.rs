@@ -20,7 +20,8 @@ pub(super) fn left_out(stage: &Planned, metrics: &Value, directory: &RunDirector
     Some(format!("{count} {images} of {root} cannot be decoded and {are} left out{listed}"))
 }
 
-/// Fails where a stage, which may have been computed when that was allowed, found no image of a class that can be decoded.
+/// Fails where a stage, which may have been computed when that was allowed, found no image of a class that can be
+/// decoded.
 pub(super) fn require_classes(stage: &Planned, finished: &Finished) -> Result<()> {
     let (Some(dataset), Some(view)) = (stage.work.dataset(), stage.work.view()) else { return Ok(()) };
     let Ok(mut list) = csv::Reader::from_path(finished.dir.join(BROKEN_IMAGES)) else { return Ok(()) };

@@ -78,22 +78,27 @@ fn groups_that_miss_their_share_are_told_and_balanced_ones_do_not() {
     // The numbers 00 to 07 of all classes are one group, and each of the others is one.
     let group = "split      = { validation = 0.25, test = 0.25, seed = 0, require_classes = false, group = '/(0[89]|1\\d|0)' }";
     project.edit("split      = { validation = 0.25, test = 0.25, seed = 0 }", group);
-    let shares = |method: &str, seed: u64| -> (Vec<bool>, f64, String) {
+    // The largest distance from what is asked, what `plan` says of it, and what `validate` says; none where a part is empty.
+    let shares = |method: &str, seed: u64| -> Option<(f64, Vec<bool>, String)> {
         let set = [format!("data.photos.split.method={method}"), format!("data.photos.split.seed={seed}")];
-        let set = ["--set", &set[0], "--set", &set[1]];
-        let parts = project.plan(&set)["data"]["photos"]["parts"].as_array().unwrap().clone();
-        let output = project.defrost(&[&["validate", "colours.toml"], &set[..]].concat());
+        let set = ["colours.toml", "--set", set[0].as_str(), "--set", set[1].as_str()];
+        let plan = project.defrost(&[&["plan", "--json", "--no-estimates"][..], &set[..]].concat());
+        let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
+        let parts = plan["data"]["photos"]["parts"].as_array()?.clone();
+        let output = project.defrost(&[&["validate"][..], &set[..]].concat());
         let differs = parts.iter().map(|part| part["differs"].as_bool().unwrap()).collect();
         let off = |part: &Value| (part["got"].as_f64().unwrap() - part["asked"].as_f64().unwrap()).abs();
-        (differs, parts.iter().map(off).fold(0.0, f64::max), text(output.stderr))
+        Some((parts.iter().map(off).fold(0.0, f64::max), differs, text(output.stderr)))
     };
     // The large group falls where it falls.
     let far =
-        (0..20).map(|seed| (seed, shares("hash", seed))).find(|(_, (differs, ..))| differs.contains(&true));
-    let (seed, (_, by_hash, said)) = far.expect("a seed whose shares are far off");
+        (0..40).filter_map(|seed| Some((seed, shares("hash", seed)?))).find(|(_, (off, ..))| *off > 0.2);
+    let (seed, (_, differs, said)) = far.expect("a seed whose shares are far off");
+    assert!(differs.contains(&true), "{differs:?} {said}");
     assert!(said.contains("are asked for") && said.contains("set `method = \"balanced\"`"), "{said}");
-    let (differs, balanced, said) = shares("balanced", seed);
-    assert!(balanced < by_hash && balanced < 0.17 && !differs.contains(&true), "{balanced} {by_hash} {said}");
+    // It is two thirds of the images: the others share the rest evenly.
+    let (off, differs, said) = shares("balanced", seed).expect("no part is empty");
+    assert!((off - 1.0 / 6.0).abs() < 1e-9 && !differs.contains(&true), "{off} {said}");
     assert!(!said.contains("are asked for"), "{said}");
 }
 
@@ -121,7 +126,7 @@ fn every_broken_image_is_listed_in_one_pass() {
         said.contains("    and 2 more\n") && said.contains("error: 22 images cannot be decoded"),
         "{said}"
     );
-    // What is sound is remembered, what is mended is looked at again, and a stage that does not read an image does not mind it.
+    // What is mended is looked at again.
     for number in 0..11 {
         project.image(&format!("photos/green/{number:02}.png"), [1, 2, 3], number);
         project.image(&format!("photos/red/{number:02}.png"), [9, 2, 3], number);
