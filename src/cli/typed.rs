@@ -153,7 +153,7 @@ fn option(typed: &str, arguments: &[String]) -> Option<String> {
     path.map(|path| format!("change a setting with `--set {path}={}`", behind.unwrap_or("VALUE")))
 }
 
-/// The value that stands behind an option.
+/// The value behind an option.
 fn following(name: &str, arguments: &[String]) -> Option<String> {
     let place = arguments.iter().position(|argument| argument.split('=').next() == Some(name))?;
     if let Some((_, value)) = arguments[place].split_once('=') {

@@ -25,7 +25,7 @@ pub fn key(root: &Node, path: &[&str], word: &str, node: &Node) -> Option<String
     let shared = |setting: &Setting| {
         setting.path.split('.').zip(here.iter().copied()).take_while(|(a, b)| a == b).count()
     };
-    // Of several, the one that is nearest to where the word stands; of equals, the first.
+    // Of several, the one nearest to the table that has the word; of equals, the first.
     let nearest = known.settings.iter().copied().rev().max_by_key(|setting| shared(setting));
     match nearest {
         Some(setting) => instead(root, path, setting, node),
@@ -242,7 +242,7 @@ fn described(table: &str, kind: &Json) -> String {
     tag.map_or_else(|| what.to_owned(), |tag| format!("{what} with {tag}"))
 }
 
-/// Whether a table of the file, which stands at that path, may have a key.
+/// Whether the table at that path of the file may have a key.
 fn has(path: &[&str], node: &Node, key: &str) -> bool {
     let Some(schema) = schema_at(&general(path).join(".")) else { return false };
     let tables: Vec<&Json> = variants(schema).filter(|kind| kind["properties"].is_object()).collect();
