@@ -10,9 +10,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-pub use mistakes::Mistakes;
-
 use crate::visible;
+
+pub use mistakes::Mistakes;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -26,7 +26,7 @@ pub enum Kind {
     Failed,
     /// A device has too little memory for what was asked: exit code 1.
     OutOfMemory,
-    /// The program contradicts itself, whatever the file says: exit code 1.
+    /// A mistake in the program itself, not in the file or an input: exit code 1.
     Bug,
     /// Stopped on request, resumable: exit code 130.
     Interrupted,
@@ -36,9 +36,8 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error that names the thing, the place and the cause, and where possible the cure.
 ///
-/// `message` is lowercase and without a full stop; `hint` is one imperative sentence. The message says all that a person
-/// needs; [`source`](std::error::Error::source) is the cause as a value, for code that asks what it was. Names from
-/// outside are in `message` as they are; `Display` shows it with nothing hidden.
+/// `message` is lowercase and without a full stop; `hint` is one imperative sentence. Names from outside are in `message` as
+/// they are; `Display` shows it with nothing hidden. The message says all that a person needs; [`source`](std::error::Error::source) is the cause as a value, for code that asks what it was.
 #[derive(Debug, Serialize)]
 pub struct Error {
     pub kind: Kind,
@@ -68,7 +67,7 @@ impl Error {
         Self::new(Kind::OutOfMemory, message)
     }
 
-    /// What cannot be, whatever the file and the inputs are: its hint asks to report it.
+    /// A state that no file and no input can cause. The hint asks to report it.
     pub fn bug(message: impl Into<String>) -> Self {
         Self::new(Kind::Bug, message).hint(concat!(
             "report this: it is a bug in defrost ",

@@ -13,6 +13,9 @@ use std::path::Path;
 /// More than any file that is meant; `/proc/kcore` says that it has 128 TiB.
 const LARGEST: u64 = 1 << 44;
 
+/// More than any text is long.
+const LARGEST_TEXT: u64 = 1 << 30;
+
 /// Why a file was not read.
 #[derive(Debug)]
 pub enum Refused {
@@ -55,6 +58,12 @@ pub fn read_into(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> Result<(), Ref
     }
     bytes.try_reserve_exact(length as usize).map_err(|error| Refused::Io(error.into()))?;
     file.take(length).read_to_end(bytes).map(drop).map_err(Refused::Io)
+}
+
+/// The text of a regular file.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = read(path, LARGEST_TEXT)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
 }
 
 /// Why there is no regular file at a path, without opening it; none if there is one.

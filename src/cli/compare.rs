@@ -89,16 +89,16 @@ fn table(overlay: &Overlay, columns: &[Column]) -> String {
         cells.chain([name(column).chars().count()]).max().unwrap_or(0)
     };
     let first_of_test = columns.iter().position(|column| column.of_test);
-    let line = |label: &str, text: &dyn Fn(&Column) -> String| {
+    let line = |label: String, cell: &dyn Fn(&Column) -> String| {
         let start = format!("{label:first$}");
         columns.iter().enumerate().fold(start, |line, (place, column)| {
             let bar = if Some(place) == first_of_test { "  │" } else { "" };
-            format!("{line}{bar}  {:>1$}", text(column), width(column))
+            format!("{line}{bar}  {:>1$}", cell(column), width(column))
         })
     };
-    let mut lines = vec![format!("\x1b[1m{}\x1b[0m", line("", &|column| name(column)))];
+    let mut lines = vec![format!("\x1b[1m{}\x1b[0m", line(String::new(), &|column| name(column)))];
     for (row, group) in overlay.groups.iter().enumerate() {
-        lines.push(line(&shown(&group.label), &|column| cell(column, row)));
+        lines.push(line(shown(&group.label), &|column| cell(column, row)));
     }
     lines.join("\n")
 }

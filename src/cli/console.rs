@@ -112,6 +112,18 @@ impl Console {
         told
     }
 
+    /// Shows more of that kind, each thing once.
+    pub fn more_warnings(&self, warnings: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let mut told: Vec<Diagnostic> = Vec::new();
+        for warning in warnings {
+            if !told.contains(&warning) {
+                tell(format_args!("{}\n", warning.render(true)));
+                told.push(warning);
+            }
+        }
+        told
+    }
+
     /// What goes on meanwhile, for whoever waits.
     pub fn aside(&self, message: impl std::fmt::Display) {
         tell(message);

@@ -1,6 +1,8 @@
 //! The command line: one file per command, and the only place that prints, reads the environment, or exits.
 
+mod broken;
 mod console;
+mod data_table;
 mod estimates;
 mod images;
 mod options;

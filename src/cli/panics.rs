@@ -1,4 +1,4 @@
-//! A panic of the program, told as what it is: a bug, with its place, that leaves what was finished.
+//! A panic is reported as a bug, with its place, and as an error like others: exit code 1, one JSON document.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -9,14 +9,13 @@ use defrost::{Error, Result, data};
 
 use super::console::tell;
 
-/// Of the first panic: those of other threads follow from it.
+/// The message of the first panic; those after it follow from it.
 static FIRST: Mutex<Option<String>> = Mutex::new(None);
 
-/// Runs a command. A panic becomes an error like others, for the caller to show and exit with; one in a thread of its own
-/// is noted all the same.
+/// Runs a command. A panic becomes an error for the caller to show; where another thread panicked first, with that cause.
 pub fn guarded<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
     set_hook(Box::new(|panic| {
-        // A decoder that panics over a broken file has its cause told with the file's name.
+        // The decoder's caller reports it with the name of the broken file.
         if data::is_decoding() {
             return;
         }
@@ -28,7 +27,7 @@ pub fn guarded<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
         }
         FIRST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(words);
     }));
-    // Nothing that the command was at is looked at again: the process says what happened, and ends.
+    // Nothing of the command's state is used again: the process reports the error and ends.
     let outcome = catch_unwind(AssertUnwindSafe(command));
     outcome.unwrap_or_else(|payload| {
         let words = FIRST.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -9,7 +9,7 @@ use defrost::data::Split;
 use defrost::digest::Digest;
 use defrost::estimate::{self, Estimate};
 use defrost::freeze::Joining;
-use defrost::plan::{Planned, Status};
+use defrost::plan::{BrokenData, Planned, Status};
 use defrost::report;
 use defrost::run::RunDirectory;
 use defrost::stage::{FeaturesFound, Prefix, Work};
@@ -20,7 +20,7 @@ use super::console::shown;
 use super::estimates::{self, Estimates};
 use super::progress::duration;
 use super::session::Session;
-use super::{Console, PipelineOptions, images};
+use super::{Console, PipelineOptions, broken, data_table, images};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost plan turtles.toml --set stage.finetune.optimizer.lr=3e-5")]
@@ -61,15 +61,22 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     }
     let works = sessions.iter().flat_map(|session| session.plan.stages.iter().map(|stage| &stage.work));
     images::parts(works).iter().for_each(|text| console.say(shown(text)));
+    for (name, summary) in data_table::once(sessions.iter().map(|session| session.plan.data())) {
+        console.say(format!("data `{}`:", shown(&name)));
+        data_table::lines(&summary).iter().for_each(|line| console.say(format!("    {line}").trim_end()));
+        data_table::doubles(&name, &summary).iter().for_each(|text| console.warn(text));
+    }
     for document in &documents {
         console.say(format!("run directory: {}", shown(document["run_dir"].as_str().unwrap_or_default())));
     }
+    broken::list(&known.broken, console);
     if console.json() {
         match &sessions[..] {
             [session] if session.pipeline.label.is_none() => console.document(&documents[0]),
             _ => console.document(&json!({ "runs": documents })),
         }
     }
+    broken::require_sound(&known.broken)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,6 +90,8 @@ struct Known {
     estimates: Vec<Option<Estimate>>,
     hits: usize,
     shared: usize,
+    /// Images that cannot be decoded.
+    broken: Vec<BrokenData>,
 }
 
 impl Known {
@@ -108,7 +117,10 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
     let plan = &session.plan;
     let statuses = session.statuses()?;
     let directory = RunDirectory::locate(&session.runs, &plan.name, &plan.recipe)?;
-    let mut estimates = (!args.no_estimates).then(|| Estimates::open(session));
+    let broken = plan.broken(&statuses, &vec![true; plan.stages.len()], &session.store);
+    // What will fail takes no time.
+    let fails = broken.iter().any(BrokenData::is_error);
+    let mut estimates = (!args.no_estimates && !fails).then(|| Estimates::open(session));
     let width = plan.stages.iter().map(|stage| stage.name.len()).max().unwrap_or(0);
     let mut stages: Vec<Value> = Vec::new();
     for (stage, status) in plan.stages.iter().zip(&statuses) {
@@ -169,7 +181,13 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
     if let Some(estimates) = &mut estimates {
         estimates.known.save();
     }
-    let mut document = json!({ "run_dir": directory.path(), "stages": stages });
+    let mut document =
+        json!({ "run_dir": directory.path(), "stages": stages, "data": plan.data(), "broken": broken });
+    broken.into_iter().for_each(|data| {
+        if !known.broken.contains(&data) {
+            known.broken.push(data);
+        }
+    });
     if let Some(label) = &session.pipeline.label {
         document["label"] = json!(label);
     }

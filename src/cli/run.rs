@@ -17,7 +17,7 @@ use super::estimates::{self, Estimates};
 use super::progress::Progress;
 use super::session::Session;
 use super::signals::stop_on_signals;
-use super::{Console, PipelineOptions};
+use super::{Console, PipelineOptions, broken, data_table};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost run turtles.toml --until frozen")]
@@ -42,12 +42,15 @@ pub struct Args {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let sessions = Session::open(&args.file, &args.pipeline, args.rehash, console)?;
+    for (name, summary) in data_table::once(sessions.iter().map(|session| session.plan.data())) {
+        data_table::doubles(&name, &summary).iter().for_each(|text| console.warn(text));
+    }
     let interrupt = Interrupt::default();
     stop_on_signals(&interrupt)?;
     if let [session] = &sessions[..]
         && session.pipeline.label.is_none()
     {
-        let summary = one(session, &args, &interrupt)?;
+        let summary = one(session, &args, &interrupt, console)?;
         if console.json() {
             console.document(&summary);
         }
@@ -63,7 +66,7 @@ fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Conso
         let label = session.pipeline.label.as_deref().unwrap_or_default();
         estimates::begin_run();
         console.aside(format!("\n\x1b[1m{}\x1b[0m ({} of {})", shown(label), index + 1, sessions.len()));
-        let (mut document, error) = match one(session, args, interrupt) {
+        let (mut document, error) = match one(session, args, interrupt, console) {
             Ok(summary) => (json!(summary), summary.error),
             Err(error) => (json!({ "error": error }), Some(error)),
         };
@@ -96,11 +99,16 @@ fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Conso
         .hint("run the same command again: what is finished is taken from the store"))
 }
 
-fn one(session: &Session, args: &Args, interrupt: &Interrupt) -> Result<Summary> {
+fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console) -> Result<Summary> {
     let settings = &session.pipeline.run;
     let (threads, pool) = session.threads()?;
     let statuses = session.statuses()?;
     session.require_precision(&statuses)?;
+    // Before hours of training rather than in their midst.
+    let asked = run::selected(&session.plan, args.from.as_deref(), args.until.as_deref())?;
+    let found = session.plan.broken(&statuses, &asked, &session.store);
+    broken::list(&found, console);
+    broken::require_sound(&found)?;
     let mut estimates = Estimates::open(session);
     let (expected, workloads) = estimates::expected(session, &statuses, &estimates)?;
     let gauge = Gauge::of(&session.choice.device);

@@ -33,6 +33,8 @@ impl Session {
         console.warnings(runs.iter().map(|(run, _)| run));
         let works = runs.iter().flat_map(|(_, drafts)| drafts.iter().map(|draft| &draft.work));
         images::left_out(works).iter().for_each(|note| console.warn(note));
+        console
+            .more_warnings(runs.iter().flat_map(|(run, drafts)| plan::data_warnings(run, drafts)).collect());
         let folder = options.runs(file)?;
         let mut sessions: Vec<Self> = Vec::new();
         for (pipeline, mut drafts) in runs {

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use defrost::run::{self, RunDirectory, RunSummary, StageSummary, State, StepProgress};
-use defrost::visible;
-use defrost::{Error, Result};
+use defrost::{Error, Result, visible};
 
 use super::console::shown;
 use super::list::{minutes, state};
@@ -49,17 +48,18 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 /// Shows a run until it is no longer running: on a terminal in one place, elsewhere a block for each change.
 fn watch(directory: &RunDirectory, console: &Console) -> Result<ExitCode> {
     let in_place = std::io::stdout().is_terminal();
-    let mut last = String::new();
+    let mut shown = String::new();
     loop {
         let summary = run::summarize(directory)?;
         let text = text(&summary, SystemTime::now());
-        if text != last {
-            // Up to the first line of what was shown last, and everything below it is cleared.
-            let lines = last.lines().count();
-            let up = if in_place && lines > 0 { format!("\x1b[{lines}F\x1b[J") } else { String::new() };
-            console.raw(up.as_bytes());
+        if text != shown {
+            // Up to the first line of what was shown, and everything below it is cleared.
+            let lines = shown.lines().count();
+            if in_place && lines > 0 {
+                console.raw(format!("\x1b[{lines}F\x1b[J").as_bytes());
+            }
             console.say(&text);
-            last = text;
+            shown = text;
         }
         if summary.state != State::Running {
             return Ok(ExitCode::SUCCESS);
@@ -82,7 +82,7 @@ fn text(run: &RunSummary, now: SystemTime) -> String {
             "  {:names$}  {:kinds$}  {:10}  {}",
             shown(&stage.name),
             shown(&stage.kind),
-            shown(&stage.status),
+            shown(stage.status),
             details(stage, now)
         );
         text += &format!("\n{}", line.trim_end());

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use defrost::Result;
 use defrost::pipeline::Diagnostic;
-use defrost::plan::Depth;
+use defrost::plan::{self, Depth};
 use serde_json::json;
 
 use super::console::shown;
-use super::{Console, PipelineOptions, images};
+use super::{Console, PipelineOptions, broken, images};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost validate turtles.toml --set stage.frozen.epochs=3")]
@@ -20,6 +20,9 @@ pub struct Args {
     /// Leave out what needs the data and weights: for a machine that has neither
     #[arg(long)]
     no_inputs: bool,
+    /// Decode every image too, of all parts, and list those that cannot be decoded
+    #[arg(long, conflicts_with = "no_inputs")]
+    decode: bool,
     #[command(flatten)]
     pipeline: PipelineOptions,
 }
@@ -27,8 +30,8 @@ pub struct Args {
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let depth = if args.no_inputs { Depth::Offline } else { Depth::Inputs };
     let (mut errors, mut warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = Default::default();
-    let mut more = 0;
-    let mut unreadable = Vec::new();
+    let (mut unreadable, mut more) = (Vec::new(), 0);
+    let (mut decoded, mut found) = (0, Vec::new());
     for file in &args.files {
         match args.pipeline.check(file, depth) {
             Ok(runs) => {
@@ -36,6 +39,14 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                 warnings.extend(console.warnings(runs.iter().map(|(run, _)| run)).into_iter().cloned());
                 images::left_out(works()).iter().for_each(|text| console.warn(text));
                 unreadable.extend(images::unreadable_of(works()));
+                let of_data = runs.iter().flat_map(|(run, drafts)| plan::data_warnings(run, drafts));
+                warnings.extend(console.more_warnings(of_data.collect()));
+                if args.decode {
+                    let (checked, broken) = plan::decode_all(runs.iter().flat_map(|(_, drafts)| drafts));
+                    decoded += checked;
+                    broken::list(&broken, console);
+                    found.extend(broken);
+                }
                 let stages = runs.first().map_or(0, |(_, stages)| stages.len());
                 let noun = if stages == 1 { "stage" } else { "stages" };
                 let labels: Vec<&str> = runs.iter().filter_map(|(run, _)| run.label.as_deref()).collect();
@@ -54,14 +65,25 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             }
         }
     }
+    let sound = broken::require_sound(&found);
+    if args.decode && found.is_empty() && errors.is_empty() {
+        console.say(format!("{decoded} images can be decoded"));
+    }
     if console.json() {
-        console.document(&json!({
-            "valid": errors.is_empty(),
+        let valid = errors.is_empty() && sound.is_ok();
+        let mut document = json!({
+            "valid": valid,
             "errors": errors,
             "more": more,
             "warnings": warnings,
             "unreadable": unreadable,
-        }));
+        });
+        if args.decode {
+            document["decoded"] = json!(decoded);
+            document["broken"] = json!(found);
+        }
+        console.document(&document);
     }
+    sound?;
     Ok(ExitCode::from(if errors.is_empty() { 0 } else { 2 }))
 }

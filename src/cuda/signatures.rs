@@ -110,8 +110,9 @@ pub(super) fn compare(kernel: &str, signature: &Signature, given: &[&'static str
 fn parsed(source: &str) -> Vec<(String, Signature)> {
     let source = source.replace("\\\n", " ");
     let (mut kernels, mut template) = (Vec::new(), "");
-    for (place, _) in source.match_indices('\n').chain([(0, "")]) {
-        let line = source[place..].trim_start_matches('\n');
+    let after_breaks = source.match_indices('\n').map(|(place, _)| place + 1);
+    for place in std::iter::once(0).chain(after_breaks) {
+        let line = &source[place..];
         if let Some(parameters) = line.strip_prefix("#define PARAMETERS(T)") {
             template = parameters;
         } else if let Some(kernel) = line.strip_prefix("extern \"C\" __global__ void ") {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Split;
+use super::balance::balanced;
 use super::split::{Fractions, keys};
 use crate::digest::Digest;
-use crate::pipeline;
+use crate::pipeline::{self, SplitMethod};
 use crate::{Error, Result};
 
 /// How far the search for a better split seed goes, in seeds and in hashes.
@@ -71,8 +72,17 @@ impl Dataset {
         let training = self.split(Split::Train);
         let paths: Vec<String> = training.iter().map(|&index| self.samples[index].path.clone()).collect();
         let keys = keys(&paths, settings.group.as_deref())?;
+        let parts: Vec<Split> = match settings.method {
+            SplitMethod::Hash => keys.iter().map(|key| fractions.part(key)).collect(),
+            SplitMethod::Balanced => {
+                let shown: Vec<&[u32]> =
+                    training.iter().map(|&index| &self.samples[index].classes[..]).collect();
+                balanced(&keys, &shown, fractions, settings.require_classes)
+            }
+        };
+        let part_of: BTreeMap<&str, Split> = keys.iter().map(String::as_str).zip(parts).collect();
         for (&index, key) in training.iter().zip(&keys) {
-            self.samples[index].split = fractions.part(key);
+            self.samples[index].split = part_of[key.as_str()];
         }
         let classes =
             |index: usize| if settings.require_classes { &self.samples[index].classes[..] } else { &[0] };
@@ -80,14 +90,23 @@ impl Dataset {
         for (&index, key) in training.iter().zip(&keys) {
             members.extend(classes(index).iter().map(|class| (*class, key.as_str())));
         }
-        let Some((class, part)) = gap(&members, fractions) else { return Ok(()) };
+        let wanted = fractions.wanted();
+        let Some((class, part)) = gap(&members, &wanted, |key| part_of[key]) else { return Ok(()) };
         let what = if settings.require_classes {
-            format!("no image of class `{}` falls into the {} part", self.classes[class as usize], name(part))
+            format!(
+                "no image of class `{}` falls into the {} part",
+                self.classes[class as usize],
+                part.in_words()
+            )
         } else {
-            format!("no image falls into the {} part", name(part))
+            format!("no image falls into the {} part", part.in_words())
         };
         let tries = SEEDS_TRIED.min((HASHES_TRIED / members.len().max(1)) as u64);
-        let better = (0..tries).find(|&seed| gap(&members, &Fractions { seed, ..*fractions }).is_none());
+        let fills = |seed: &u64| {
+            let fractions = Fractions { seed: *seed, ..*fractions };
+            gap(&members, &wanted, |key| fractions.part(key)).is_none()
+        };
+        let better = (0..tries).find(|seed| settings.method == SplitMethod::Hash && fills(seed));
         let hint = match better {
             Some(seed) => format!("set `split.seed = {seed}`, which leaves no part empty"),
             None if settings.require_classes => {
@@ -108,23 +127,18 @@ pub(super) fn require_folder(root: &Path) -> Result<()> {
 }
 
 /// A class and a part without any of its members, if there is one.
-fn gap(members: &BTreeSet<(u32, &str)>, fractions: &Fractions) -> Option<(u32, Split)> {
+fn gap(
+    members: &BTreeSet<(u32, &str)>,
+    wanted: &[Split],
+    part_of: impl Fn(&str) -> Split,
+) -> Option<(u32, Split)> {
     let mut present: BTreeMap<u32, [bool; 3]> = BTreeMap::new();
     for (class, key) in members {
-        present.entry(*class).or_default()[fractions.part(key) as usize] = true;
+        present.entry(*class).or_default()[part_of(key) as usize] = true;
     }
-    let wanted = fractions.wanted();
     present.into_iter().find_map(|(class, parts)| {
         wanted.iter().find(|part| !parts[**part as usize]).map(|part| (class, *part))
     })
-}
-
-fn name(part: Split) -> &'static str {
-    match part {
-        Split::Train => "training",
-        Split::Validation => "validation",
-        Split::Test => "test",
-    }
 }
 
 #[cfg(test)]
@@ -232,6 +246,24 @@ mod tests {
         let (happy, sad): (Vec<_>, Vec<_>) = dataset.samples.iter().partition(|sample| sample.classes == [0]);
         assert!(happy.iter().zip(&sad).all(|(a, b)| a.path[6..8] == b.path[4..6] && a.split == b.split));
         assert!(dataset.counts().iter().all(|[train, validation, _]| *train > 0 && *validation > 0));
+    }
+
+    #[test]
+    fn a_balanced_split_fills_parts_where_a_hash_leaves_one_empty() {
+        let root = tempfile::tempdir().unwrap();
+        many(root.path(), 4);
+        let mut settings = settings();
+        settings.split.validation = 0.1;
+        settings.split.method = SplitMethod::Balanced;
+        let dataset = Dataset::scan(&settings, root.path()).unwrap();
+        assert_eq!(dataset.counts(), [[3, 1, 0], [3, 1, 0]]);
+        assert_eq!(Dataset::scan(&settings, root.path()).unwrap(), dataset);
+        settings.split.seed = 1;
+        assert_ne!(Dataset::scan(&settings, root.path()).unwrap().samples, dataset.samples);
+        settings.split.group = Some("^(0)".into());
+        let error = Dataset::scan(&settings, root.path()).unwrap_err();
+        assert_eq!(error.message, "no image of class `cat` falls into the validation part");
+        assert!(error.hint.unwrap().ends_with("or set `split.require_classes = false` to allow it"));
     }
 
     #[test]

@@ -152,7 +152,7 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is in a decoder, where a panic is caught and told as the fault of the file.
+/// Whether this thread runs a decoder, where a panic is caught and reported as an error of the file.
 pub fn is_decoding() -> bool {
     DECODING.get()
 }

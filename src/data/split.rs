@@ -37,13 +37,18 @@ impl Fractions {
         Ok(Self { seed: split.seed, validation, test })
     }
 
-    /// The part that a key (a relative path, or a group's name) belongs to.
-    pub fn part(&self, key: &str) -> Split {
+    /// A key's number, which the seed draws.
+    pub fn hash(&self, key: &str) -> u64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.seed.to_le_bytes());
         hasher.update(key.as_bytes());
         let bytes = hasher.finalize().as_bytes()[..8].try_into().expect("a digest has 32 bytes");
-        let place = (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64;
+        u64::from_le_bytes(bytes)
+    }
+
+    /// The part that a key (a relative path, or a group's name) belongs to.
+    pub fn part(&self, key: &str) -> Split {
+        let place = (self.hash(key) >> 11) as f64 / (1u64 << 53) as f64;
         if place < self.test {
             Split::Test
         } else if place < self.test + self.validation {
@@ -53,15 +58,19 @@ impl Fractions {
         }
     }
 
+    /// What is asked for a part.
+    pub fn share(&self, part: Split) -> f64 {
+        match part {
+            Split::Train => 1.0 - self.validation - self.test,
+            Split::Validation => self.validation,
+            Split::Test => self.test,
+        }
+    }
+
     /// The parts that are meant to have samples.
     pub fn wanted(&self) -> Vec<Split> {
-        let shares = [
-            (Split::Train, 1.0 - self.validation - self.test),
-            (Split::Validation, self.validation),
-            (Split::Test, self.test),
-        ];
         // Shares such as 0.7 + 0.3 need not leave exactly nothing.
-        shares.into_iter().filter(|(_, share)| *share > 1e-9).map(|(part, _)| part).collect()
+        Split::ALL.into_iter().filter(|part| self.share(*part) > 1e-9).collect()
     }
 }
 

@@ -107,21 +107,17 @@ impl Pattern {
             return None;
         }
         let Some((before, last)) = body.rsplit_once("*.") else {
-            let near = || suggest::closest_name(body, names).map(str::to_owned);
+            let near = || suggest::closest_name(body, names.clone()).map(str::to_owned);
             return synonym(body).map(str::to_owned).or_else(near).map(|name| format!("{sign}{name}"));
         };
         // What follows the last wildcard is the end of a name, of as many words.
         let words = last.split('.').count();
-        let ends: Vec<&str> = names
-            .clone()
-            .into_iter()
-            .filter_map(|name| {
-                let starts = std::iter::once(0).chain(name.match_indices('.').map(|(dot, _)| dot + 1));
-                let starts: Vec<usize> = starts.collect();
-                starts.len().checked_sub(words).map(|first| &name[starts[first]..])
-            })
-            .collect();
-        let meant = format!("{before}*.{}", suggest::closest_name(last, ends.iter().copied())?);
+        let ends = names.clone().into_iter().filter_map(|name| {
+            let starts = std::iter::once(0).chain(name.match_indices('.').map(|(dot, _)| dot + 1));
+            let starts: Vec<usize> = starts.collect();
+            starts.len().checked_sub(words).map(|first| &name[starts[first]..])
+        });
+        let meant = format!("{before}*.{}", suggest::closest_name(last, ends.collect::<Vec<_>>())?);
         let pattern = Self::parse(&meant).ok()?;
         names.into_iter().any(|name| pattern.matches_name(name)).then(|| format!("{sign}{meant}"))
     }

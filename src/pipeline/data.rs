@@ -98,8 +98,8 @@ pub(super) fn default_exif_orientation() -> bool {
 
 /// How the images of a data set are parted: by fractions, or by given folders.
 ///
-/// An image's part depends on its own path (or group) and the seed alone, so that adding a photo moves no other; shares
-/// therefore hold on average. Fractions part the training folder where folders are given.
+/// By `hash`, an image's part depends on its own path (or group) and the seed alone, so that adding a photo moves no
+/// other; shares are therefore approximate. Fractions part the training folder where folders are given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
@@ -110,7 +110,9 @@ pub struct Split {
     /// The share of images (or groups) held out for the final test.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
-    /// Demands an image of every class in every part; `false` lets a part lack a class. It balances nothing.
+    /// How shares are met. `hash`: a new photo moves no other, and shares are approximate. `balanced`: shares and class proportions are as near as can be, and a new photo may move others.
+    pub method: SplitMethod,
+    /// Demands an image of every class in every part; `false` lets a part lack a class. It balances nothing: that is `method = "balanced"`.
     pub require_classes: bool,
     /// Another seed, another split. Independent of the pipeline's seed.
     pub seed: u64,
@@ -122,7 +124,15 @@ pub struct Split {
 
 impl Default for Split {
     fn default() -> Self {
-        Self { validation: 0.0, test: 0.0, require_classes: true, seed: 0, group: None, folders: None }
+        Self {
+            validation: 0.0,
+            test: 0.0,
+            method: SplitMethod::default(),
+            require_classes: true,
+            seed: 0,
+            group: None,
+            folders: None,
+        }
     }
 }
 
@@ -137,6 +147,17 @@ impl Split {
             None => Parts { validation: self.validation > 0.0, test: self.test > 0.0 },
         }
     }
+}
+
+/// How the shares of a split are met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitMethod {
+    /// Each image (or group) by itself, by a threshold on its hash.
+    #[default]
+    Hash,
+    /// All together, class by class, whole groups at a time.
+    Balanced,
 }
 
 /// The folders that hold the parts of a data set.

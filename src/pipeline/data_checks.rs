@@ -63,6 +63,7 @@ fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<Given>) {
         let idle = [
             ("validation", validation && parts.validation),
             ("test", test && parts.test),
+            ("method", split.method != usual.method && !shares),
             ("seed", split.seed != usual.seed && !shares),
             ("group", split.group != usual.group && !shares),
         ];

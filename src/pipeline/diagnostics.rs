@@ -91,6 +91,17 @@ impl Diagnostic {
     }
 }
 
+impl Diagnostic {
+    /// What is said below another of the same place: without the source line.
+    pub(super) fn render_again(&self, styled: bool) -> String {
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        let level = if self.warning { Level::WARNING } else { Level::ERROR };
+        let title = level.primary_title(readable(&self.message)).id(self.code);
+        let help = self.help.as_ref().map(|help| Level::HELP.message(readable(help)));
+        renderer.render(&[Group::with_title(title).elements(help)])
+    }
+}
+
 /// A line of the source as it is shown: with nothing hidden, and not too long.
 struct Excerpt {
     text: String,
@@ -149,17 +160,6 @@ fn readable(text: &str) -> String {
 /// A text of the user as a message repeats it: not longer than anybody reads.
 pub(super) fn brief(text: &str) -> String {
     first(text, AROUND)
-}
-
-impl Diagnostic {
-    /// What is said below another of the same place: without the source line.
-    pub(super) fn render_again(&self, styled: bool) -> String {
-        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
-        let level = if self.warning { Level::WARNING } else { Level::ERROR };
-        let title = level.primary_title(readable(&self.message)).id(self.code);
-        let help = self.help.as_ref().map(|help| Level::HELP.message(readable(help)));
-        renderer.render(&[Group::with_title(title).elements(help)])
-    }
 }
 
 impl Serialize for Diagnostic {

@@ -203,6 +203,17 @@ pub enum EvaluationSplit {
 }
 
 impl EvaluationSplit {
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// In words, as in `the training part`.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Train => "training",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+
     /// As the file has it.
     pub fn name(self) -> &'static str {
         match self {

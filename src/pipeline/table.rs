@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::data::{
-    Broken, Decode, Grey16, ImageFolder, Parts, ResizeRounding, Split, Transparency,
+    Broken, Decode, Grey16, ImageFolder, Parts, ResizeRounding, Split, SplitMethod, Transparency,
     default_exif_orientation, default_image_size,
 };
 use super::normalize::Normalize;
@@ -119,7 +119,9 @@ pub struct TableSplit {
     /// The share of images (or groups) held out for the final test.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
-    /// Demands an image of every class (or label) in every part; `false` lets a part lack one. It balances nothing.
+    /// How shares are met. `hash`: a new photo moves no other, and shares are approximate. `balanced`: shares and class proportions are as near as can be, and a new photo may move others.
+    pub method: SplitMethod,
+    /// Demands an image of every class (or label) in every part; `false` lets a part lack one. It balances nothing: that is `method = "balanced"`.
     pub require_classes: bool,
     /// Another seed, another split. Independent of the pipeline's seed.
     pub seed: u64,
@@ -134,16 +136,16 @@ pub struct TableSplit {
 
 impl Default for TableSplit {
     fn default() -> Self {
-        let Split { validation, test, require_classes, seed, group, folders: _ } = Split::default();
-        Self { validation, test, require_classes, seed, group, column: None, files: None }
+        let Split { validation, test, method, require_classes, seed, group, folders: _ } = Split::default();
+        Self { validation, test, method, require_classes, seed, group, column: None, files: None }
     }
 }
 
 impl TableSplit {
     /// What of it is parted by share.
     pub fn shares(&self) -> Split {
-        let Self { validation, test, require_classes, seed, group, .. } = self.clone();
-        Split { validation, test, require_classes, seed, group, folders: None }
+        let Self { validation, test, method, require_classes, seed, group, .. } = self.clone();
+        Split { validation, test, method, require_classes, seed, group, folders: None }
     }
 
     /// The parts it makes. A column may have any, which only the table itself can tell.

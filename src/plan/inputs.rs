@@ -30,6 +30,8 @@ pub struct Planned {
     /// The stages whose weights it reads, in order.
     pub parents: Vec<Parent>,
     pub work: Work,
+    /// The name of its data set.
+    pub data: String,
     /// All that can change its result, but for what is above.
     pub document: Value,
     pub recipe: Digest,
@@ -65,13 +67,13 @@ impl Plan {
         index.save();
 
         let mut stages: Vec<Planned> = Vec::new();
-        for Draft { name, parents, work, rules, .. } in drafts {
+        for Draft { name, parents, work, data, rules, .. } in drafts {
             let document = work
                 .document()
                 .ok_or_else(|| Error::bug(format!("stage `{name}` was planned without its inputs")))?;
             let above = parents.iter().map(|parent| (&stages[parent.stage].recipe, parent.file()));
             let recipe = recipe(&document, &above.collect::<Vec<_>>());
-            stages.push(Planned { name, parents, work, document, recipe, rules });
+            stages.push(Planned { name, parents, work, data, document, recipe, rules });
         }
         let recipe = run_recipe(name, stages.iter().map(|stage| (stage.name.as_str(), &stage.recipe)));
         Ok(Self { name: name.to_owned(), label: None, stages, recipe })

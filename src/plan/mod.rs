@@ -2,6 +2,7 @@
 //!
 //! Planning reads inputs and the store, and never computes or writes a result.
 
+mod data;
 mod datasets;
 mod elsewhere;
 mod ensemble;
@@ -15,6 +16,7 @@ mod teacher;
 mod training;
 mod weights;
 
+pub use data::{BrokenData, LostClass, data_warnings, decode_all};
 pub use elsewhere::{Elsewhere, fetch};
 pub use inputs::Plan;
 pub use inputs::Planned;

@@ -1,13 +1,12 @@
 //! From a checked pipeline to stages whose every name is resolved, or to the list of what cannot be.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::Elsewhere;
-use crate::data::{self, Dataset, LARGEST_TABLE};
+use crate::data::{self, Dataset};
 use crate::model::RuleError;
 use crate::pipeline::{self, Checkpoint, Diagnostic, ImageSizes, Report, Resolved, Stage};
 use crate::regular;
@@ -30,6 +29,8 @@ pub struct Draft {
     /// The stages whose weights it reads, in order.
     pub parents: Vec<Parent>,
     pub work: Work,
+    /// The name of its data set.
+    pub data: String,
     /// The freezing rules as written, to tell a reader what changed.
     pub rules: Value,
     /// Where the weights are that it takes from another pipeline; none once they are found in the store.
@@ -77,7 +78,8 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
             .and_then(|above| resolver.stage(name, stage, &above))
             .map(|(work, rules)| {
                 let (name, elsewhere) = ((*name).to_owned(), resolver.elsewhere.remove(*name));
-                Draft { name, parents, work, rules, elsewhere }
+                let data = stage.data().unwrap_or_default().to_owned();
+                Draft { name, parents, work, data, rules, elsewhere }
             });
         drafts.push(resolved);
     }
@@ -167,11 +169,7 @@ impl Resolver<'_> {
         if let (Some(file), Some(dataset)) = (listed, dataset) {
             let at = format!("stage.{stage}.verification.pairs");
             let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(file))?;
-            let read = regular::read(&path, LARGEST_TABLE)
-                .map_err(io::Error::from)
-                .and_then(|bytes| {
-                    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
-                })
+            let read = regular::read_text(&path)
                 .map_err(|error| crate::Error::io("read", &path, error))
                 .and_then(|text| data::read_pairs(&text, dataset, evaluate.split));
             pairs = Some(self.or_diagnose(&at, "pairs", read)?);

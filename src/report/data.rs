@@ -1,5 +1,6 @@
 //! What a report tells of a run, and how it is read from the run's directory.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -8,11 +9,13 @@ use serde_json::Value;
 
 use super::recognition::{HardPair, read_hard_pairs, read_matches, read_roc};
 use super::tables::{HistoryRow, Prediction, read_history, read_predictions};
+use crate::data::Summary;
 use crate::digest::Difference;
 use crate::error::{Error, Result};
 use crate::freeze::{Joining, ParameterTable};
 use crate::metrics::{Classification, Identification, MultiLabel, RocPoint, Verification};
 use crate::model::Description;
+use crate::regular;
 
 /// A run as its report shows it. Nothing here knows the time or an absolute path.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +27,8 @@ pub struct ReportData {
     pub state: String,
     /// The resolved pipeline file.
     pub pipeline: String,
+    /// What the data sets hold, by name.
+    pub data: BTreeMap<String, Summary>,
     /// In the order of the plan.
     pub stages: Vec<StageReport>,
     /// What is different from the run of this name before it, where the caller knows. Depends on what else has run.
@@ -166,6 +171,9 @@ impl ReportData {
             state: optional(run, "state")?
                 .map_or_else(|| "unknown".to_owned(), |state| state.trim().to_owned()),
             pipeline,
+            // Runs of before had none.
+            data: optional(run, "data.json")?
+                .map_or_else(|| Ok(BTreeMap::new()), |text| parse_json(&text, "data.json"))?,
             stages: stages.iter().map(stage).collect::<Result<_>>()?,
             changes: None,
             files: present(run, "", &RUN_FILES),
@@ -256,7 +264,7 @@ fn required(run: &Path, file: &str) -> Result<String> {
 
 fn optional(run: &Path, file: &str) -> Result<Option<String>> {
     let path = run.join(file);
-    match std::fs::read_to_string(&path) {
+    match regular::read_text(&path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", &path, error)),

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::data::{ReportData, StageReport};
 use super::decline::Decline;
+use super::html_data;
 use super::html_stage::{key_result, stage_card};
 use super::text::count;
 use crate::digest::Difference;
@@ -27,6 +28,7 @@ pub fn report_html(data: &ReportData) -> String {
                 main {
                     (header(data))
                     (overview(&data.stages, &declines))
+                    @for (name, summary) in &data.data { (html_data::card(name, summary)) }
                     @if let Some(differences) = &data.changes { (changes(differences)) }
                     @for stage in &data.stages { (stage_card(stage, decline_of(stage, &declines))) }
                     (pipeline(data))
@@ -169,8 +171,33 @@ mod tests {
     use super::super::data::{BatchNormCounts, ParameterCounts, Training};
     use super::super::tables::{HistoryRow, Prediction};
     use super::*;
+    use crate::data::{Dataset, Sample, Split, Summary};
+    use crate::digest::Digest;
     use crate::metrics::ClassificationMetrics;
+    use crate::pipeline;
     use serde_json::json;
+
+    fn summary() -> Summary {
+        let sample = |path: &str, class, split| Sample {
+            path: path.into(),
+            classes: vec![class],
+            split,
+            digest: Some(Digest::of(&path.as_bytes()[..1])),
+        };
+        let dataset = Dataset {
+            root: "unused".into(),
+            classes: vec!["<green>".into(), "\"logger\"".into()],
+            multi_label: false,
+            samples: vec![
+                sample("1_a.png", 0, Split::Train),
+                sample("1_b.png", 1, Split::Test),
+                sample("2_a.png", 0, Split::Train),
+            ],
+            ignored: Vec::new(),
+        };
+        let split = pipeline::Split { test: 0.2, group: Some(r"^(\d)".into()), ..Default::default() };
+        Summary::of(&dataset, &split)
+    }
 
     /// A run with all that a page can show, its names full of what could break markup.
     fn run() -> ReportData {
@@ -233,6 +260,7 @@ mod tests {
             id: "3f9c1a2b".into(),
             state: "complete".into(),
             pipeline: "name = \"turtles <b>\"\n".into(),
+            data: std::iter::once(("photos".to_owned(), summary())).collect(),
             stages: vec![train, evaluate],
             changes: Some(vec![change]),
             files: vec!["resolved.toml".into()],

@@ -11,6 +11,7 @@ mod curves;
 mod data;
 mod decline;
 mod html;
+mod html_data;
 mod html_labels;
 mod html_recognition;
 mod html_stage;
@@ -40,7 +41,7 @@ pub use recognition::{
 };
 pub use svg::Svg;
 pub use tables::{
-    HistoryRow, Prediction, confusion_csv, files_csv, history_csv, labels_csv, predictions_csv, read_history,
-    read_predictions,
+    HistoryRow, Prediction, broken_csv, confusion_csv, history_csv, labels_csv, predictions_csv,
+    read_history, read_predictions,
 };
 pub use text::{count, joining, number, percent, plainly};

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::cells;
-use crate::data::LABELS_BETWEEN;
+use crate::data::{BrokenImage, LABELS_BETWEEN};
 use crate::error::{Error, Result};
 use crate::metrics::{Classification, LabelMetrics, MultiLabel};
 
@@ -109,11 +109,13 @@ pub fn labels_csv(metrics: &MultiLabel) -> String {
     text(writer)
 }
 
-/// A list of images.
-pub fn files_csv<'a>(files: impl IntoIterator<Item = &'a str>) -> String {
+/// A list of images that cannot be decoded.
+pub fn broken_csv(images: &[BrokenImage]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["file"]).expect(IN_MEMORY);
-    files.into_iter().for_each(|file| writer.write_record([&*cells::text(file)]).expect(IN_MEMORY));
+    writer.write_record(["file", "cause"]).expect(IN_MEMORY);
+    let row =
+        |image: &BrokenImage| [cells::text(&image.file).into_owned(), cells::text(&image.cause).into_owned()];
+    images.iter().for_each(|image| writer.write_record(row(image)).expect(IN_MEMORY));
     text(writer)
 }
 

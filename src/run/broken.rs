@@ -1,10 +1,14 @@
 //! What is said of images that a stage could not decode.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::RunDirectory;
+use crate::error::Result;
 use crate::plan::Planned;
-use crate::stage::BROKEN_IMAGES;
+use crate::stage::{self, BROKEN_IMAGES};
+use crate::store::Finished;
 
 /// How many images of which data set a stage left out, by its metrics, and where in the run directory they are listed.
 pub(super) fn left_out(stage: &Planned, metrics: &Value, directory: &RunDirectory) -> Option<String> {
@@ -14,4 +18,13 @@ pub(super) fn left_out(stage: &Planned, metrics: &Value, directory: &RunDirector
     let (images, are) = if count == 1 { ("image", "is") } else { ("images", "are") };
     let listed = if list.is_file() { format!(": see `{}`", list.display()) } else { String::new() };
     Some(format!("{count} {images} of {root} cannot be decoded and {are} left out{listed}"))
+}
+
+/// Fails where a stage, which may have been computed when that was allowed, found no image of a class that can be decoded.
+pub(super) fn require_classes(stage: &Planned, finished: &Finished) -> Result<()> {
+    let (Some(dataset), Some(view)) = (stage.work.dataset(), stage.work.view()) else { return Ok(()) };
+    let Ok(mut list) = csv::Reader::from_path(finished.dir.join(BROKEN_IMAGES)) else { return Ok(()) };
+    let rows = list.records().map_while(std::result::Result::ok);
+    let broken: BTreeSet<String> = rows.filter_map(|row| Some(row.get(0)?.to_owned())).collect();
+    stage::require_classes(view, dataset, &stage.work.parts(), |path| broken.contains(path))
 }

@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::RunRecord;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::regular;
 use crate::store::{Finished, Store, disk, lock};
 
 pub(super) const PLAN: &str = "plan.json";
 pub(super) const EVENTS: &str = "events.jsonl";
 pub(super) const LOG: &str = "log.txt";
 pub(super) const LATEST: &str = "latest";
+/// What its data sets hold, in numbers.
+pub(super) const DATA: &str = "data.json";
 const PIPELINE: &str = "pipeline.toml";
 pub(super) const RESOLVED: &str = "resolved.toml";
 const MANIFEST: &str = "manifest.json";
@@ -24,7 +27,7 @@ const STATE: &str = "state";
 const STAGES: &str = "stages";
 
 /// What the manifest lists, beside all below `stages`.
-const LISTED: [&str; 4] = [PIPELINE, RESOLVED, PLAN, "report.html"];
+const LISTED: [&str; 5] = [PIPELINE, RESOLVED, PLAN, DATA, "report.html"];
 
 /// What it leaves out: itself, and where clocks and host names may stand. The report has neither.
 const UNLISTED: [&str; 4] = [MANIFEST, STATE, EVENTS, LOG];
@@ -127,7 +130,7 @@ impl RunDirectory {
     /// Everything merged, as a tree of settings.
     pub fn settings(&self) -> Result<serde_json::Value> {
         let path = self.path.join(RESOLVED);
-        let text = fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+        let text = regular::read_text(&path).map_err(|error| Error::io("read", &path, error))?;
         toml::from_str(&text)
             .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))
     }
@@ -160,7 +163,7 @@ impl RunDirectory {
 
     /// How far the run is. One that says it is running while nobody is at it was killed: it is interrupted.
     pub fn state(&self) -> State {
-        let text = fs::read_to_string(self.path.join(STATE)).unwrap_or_default();
+        let text = regular::read_text(&self.path.join(STATE)).unwrap_or_default();
         match text.trim().parse().unwrap_or(State::Interrupted) {
             State::Running if !self.is_live() => State::Interrupted,
             state => state,

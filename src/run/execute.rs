@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::complete;
-use super::directory::{RunDirectory, State};
+use super::directory::{DATA, RunDirectory, State};
 use super::record::RunRecord;
 use super::recorder::Recorder;
 use super::request::{Options, Summary, Texts};
@@ -56,6 +56,8 @@ pub fn execute(
             record.keep_keys(&before);
         }
         directory.begin(&record, texts.pipeline.as_bytes(), texts.resolved)?;
+        let data = serde_json::to_string_pretty(&plan.data()).expect("numbers are plain data") + "\n";
+        directory.write(DATA, data.as_bytes())?;
         Ok::<_, Error>((recorder, statuses, record))
     };
     let (recorder, statuses, mut record) = match begin() {

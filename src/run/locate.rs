@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::pipeline::label;
 use crate::pipeline::suggest::closest;
+use crate::regular;
 use crate::store::disk;
 
 /// The folder of all runs for a pipeline file: `runs` at the nearest folder above it that has `runs` or `.git`, else
@@ -169,7 +170,7 @@ pub(super) fn name_of(run: &RunDirectory) -> String {
 /// The run that `latest` in a folder of runs names.
 fn latest(folder: &Path) -> Result<RunDirectory> {
     let path = folder.join(LATEST);
-    let text = fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+    let text = regular::read_text(&path).map_err(|error| Error::io("read", &path, error))?;
     let id = text.trim();
     if !disk::stays_below(id) {
         return Err(Error::usage(format!("`{}` names no run", path.display())));

@@ -40,4 +40,5 @@ pub use predict::{Prediction, Predictor, Wanted};
 pub use record::{RunRecord, StageRecord};
 pub use recorder::{Recorder, happened};
 pub use request::{Ended, Options, StageSummary as Done, Summary, Texts};
+pub use selection::selected;
 pub use verify::{FrozenProof, Problem, Verification, verify};

@@ -1,7 +1,6 @@
 //! What a run has come to so far, read from its files: for `list` and `status`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
@@ -12,6 +11,7 @@ use super::{RunDirectory, State, all_runs, compare, happened};
 use crate::digest::Difference;
 use crate::error::Result;
 use crate::events::Event;
+use crate::regular;
 
 /// A run at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -222,7 +222,7 @@ fn monitored(run: &RunDirectory, stage: &str, metric: &str) -> Option<Monitored>
 }
 
 fn best_row(run: &RunDirectory, stage: &str) -> Option<BTreeMap<String, f64>> {
-    let mut reader = csv::Reader::from_path(run.stage(stage).join("history.csv")).ok()?;
+    let mut reader = csv::Reader::from_reader(regular::open(&run.stage(stage).join("history.csv")).ok()?);
     let header = reader.headers().ok()?.clone();
     let marked = |row: &csv::StringRecord| {
         header.iter().zip(row).any(|(name, value)| name == "is_best" && value == "true")
@@ -239,7 +239,7 @@ fn best_row(run: &RunDirectory, stage: &str) -> Option<BTreeMap<String, f64>> {
 
 /// The numbers of a stage's `metrics.json` by dotted path, lists left out.
 pub(super) fn results(run: &RunDirectory, stage: &str) -> BTreeMap<String, f64> {
-    let text = fs::read_to_string(run.stage(stage).join("metrics.json")).unwrap_or_default();
+    let text = regular::read_text(&run.stage(stage).join("metrics.json")).unwrap_or_default();
     let mut found = BTreeMap::new();
     collect("", &serde_json::from_str(&text).unwrap_or_default(), &mut found);
     found

@@ -89,6 +89,7 @@ impl Runner<'_> {
         let within = |error: Error| error.within(format!("stage `{}`", stage.name));
         let (finished, status) =
             self.stage(stage, &key, selection.forced[index], statuses[index].why_then()).map_err(within)?;
+        broken::require_classes(stage, &finished).map_err(within)?;
         self.directory.materialize(self.store, &stage.name, &finished).map_err(within)?;
         let metrics = read_metrics(&finished);
         if let Some(left_out) = broken::left_out(stage, &metrics, self.directory) {

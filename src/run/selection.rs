@@ -3,6 +3,14 @@
 use crate::error::{Error, Result};
 use crate::plan::{Plan, StageStatus};
 
+/// The stages of a plan that a run would look at, as `--from` and `--until` say.
+///
+/// # Errors
+/// There is no such stage.
+pub fn selected(plan: &Plan, from: Option<&str>, until: Option<&str>) -> Result<Vec<bool>> {
+    Ok(Selection::new(plan, from, until, false)?.runs)
+}
+
 /// Which stages run, and which of them anew.
 pub(super) struct Selection {
     pub runs: Vec<bool>,

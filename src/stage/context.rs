@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 
 use super::Subject;
+use crate::data::Dataset;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
@@ -82,12 +83,12 @@ impl Context<'_> {
     }
 
     /// Lists the images that were left out because they cannot be decoded, if there are any.
-    pub fn list_broken<'p>(&self, paths: impl IntoIterator<Item = &'p str>) -> Result<()> {
+    pub fn list_broken<'p>(&self, dataset: &Dataset, paths: impl IntoIterator<Item = &'p str>) -> Result<()> {
         let paths: BTreeSet<&str> = paths.into_iter().collect();
         if paths.is_empty() {
             return Ok(());
         }
-        self.write(BROKEN_IMAGES, report::files_csv(paths))
+        self.write(BROKEN_IMAGES, report::broken_csv(&dataset.causes(&paths)?))
     }
 
     /// Shows a file to whoever looks while the stage runs.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::classifier::Classifier;
 use super::ensemble;
 use super::feed::{self, Material};
+use super::lost;
 use super::outcome::names;
 use super::subject::split_document;
 use super::work::engine;
@@ -64,7 +65,7 @@ impl Evaluate {
     }
 
     /// The parts of the data set that are looked at.
-    fn parts(&self) -> Vec<Split> {
+    pub fn parts(&self) -> Vec<Split> {
         self.recognition.as_ref().map_or_else(|| vec![self.split], |asked| asked.parts(self.split))
     }
 
@@ -230,7 +231,9 @@ impl Evaluate {
         let all = dataset.split(self.split).into_iter().map(|sample| dataset.samples[sample].path.as_str());
         let broken: Vec<&str> = all.filter(|path| !seen.contains(path)).collect();
         document["broken_images"] = json!(broken.len());
-        context.list_broken(broken)?;
+        let is_broken = |path: &str| broken.binary_search(&path).is_ok();
+        lost::require_classes_or_warn(&self.view, dataset, &[self.split], is_broken, context)?;
+        context.list_broken(dataset, broken)?;
         context.write("metrics.json", pretty(&document))?;
         context.write("predictions.csv", report::predictions_csv(self.classes(), predictions))?;
         task.write(context, meter)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::features::Features;
 use super::frozen::{Frozen, INFERENCE_BATCH, in_order};
+use super::lost;
 use super::prefix::made_of;
 use super::teacher::Teacher;
 use super::{Context, Evaluate, Member, Prefix, Subject, Train, View};
@@ -148,7 +149,17 @@ impl<'a> Training<'a> {
     /// Computes what the stage will want of its features when it goes on with `epoch`: told here and now, rather than
     /// after an epoch.
     pub fn prepare(&self, epoch: u32) -> Result<()> {
-        self.stretch(epoch).kept().map(|_| ())
+        match self.stretch(epoch).kept()? {
+            Some(_) => self.require_classes(&[Split::Train, Split::Validation]),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the stage as soon as a class is known to have no image left, rather than with its last epoch.
+    fn require_classes(&self, parts: &[Split]) -> Result<()> {
+        let Material { view, frozen, .. } = self.stretches[0].source.material;
+        let broken = self.broken();
+        lost::require_classes(view, &frozen.dataset, parts, |path| broken.contains(path))
     }
 
     fn stretch(&self, epoch: u32) -> &Stretch<'a> {
@@ -169,7 +180,9 @@ impl Feed for Training<'_> {
 
     fn validation(&self, epoch: u32) -> Option<Result<Batches<'_>>> {
         let stretch = self.stretch(epoch);
-        (!stretch.source.validation_samples.is_empty()).then(|| stretch.validation())
+        // All training images of the epoch were read by now.
+        let checked = || self.require_classes(&[Split::Train]).and_then(|()| stretch.validation());
+        (!stretch.source.validation_samples.is_empty()).then(checked)
     }
 
     fn broken(&self) -> BTreeSet<String> {

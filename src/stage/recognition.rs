@@ -2,13 +2,13 @@
 //!
 //! Whom an image shows is its class in the data set at hand, which need not be one that the head was trained on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::feed::{self, Material};
-use super::{Context, Evaluate, Member, train::pretty};
+use super::{Context, Evaluate, Member, lost, train::pretty};
 use crate::autograd;
 use crate::data::{Dataset, Split};
 use crate::digest::Digest;
@@ -98,7 +98,11 @@ impl Recognition {
         let embedded = embed(stage, dataset, context)?;
         let all = stage.samples(dataset).into_iter();
         let broken: Vec<usize> = all.filter(|sample| !embedded.rows.contains_key(sample)).collect();
-        context.list_broken(broken.iter().map(|&sample| dataset.samples[sample].path.as_str()))?;
+        let paths: BTreeSet<&str> =
+            broken.iter().map(|&sample| dataset.samples[sample].path.as_str()).collect();
+        let is_broken = |path: &str| paths.contains(path);
+        lost::require_classes_or_warn(&stage.view, dataset, &stage.parts(), is_broken, context)?;
+        context.list_broken(dataset, paths)?;
         let mut document = json!({
             "images": embedded.rows.len(),
             "broken_images": broken.len(),

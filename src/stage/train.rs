@@ -12,6 +12,7 @@ use super::classifier::{self, Classifier};
 use super::context::{BEST, LAST};
 use super::feed::{Material, Training as Batches};
 use super::host::{self, StageHost};
+use super::lost;
 use super::parameters;
 use super::room;
 use super::subject::split_document;
@@ -247,7 +248,12 @@ impl Train {
         context.write("curves.svg", curves.document())?;
         context.write("curves.png", report::png(&curves)?)?;
         context.write("metrics.json", pretty(&self.metrics(description, progress)?))?;
-        context.list_broken(progress.broken.iter().map(String::as_str))?;
+        if let Some(dataset) = &self.dataset {
+            let parts = [Split::Train, Split::Validation];
+            let is_broken = |path: &str| progress.broken.contains(path);
+            lost::require_classes_or_warn(&self.view, dataset, &parts, is_broken, context)?;
+            context.list_broken(dataset, progress.broken.iter().map(String::as_str))?;
+        }
         match &progress.best {
             Some(best) => task.write(context, &best.meter),
             None => Ok(()),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Evaluate, InitWeights, LoadWeights, Subject, Train};
+use super::{Context, Evaluate, InitWeights, LoadWeights, Subject, Train, View};
 use crate::code_path::CodePath;
-use crate::data::Dataset;
+use crate::data::{Dataset, Split};
 use crate::device::explained;
 use crate::error::Result;
 use crate::pipeline::Broken;
@@ -78,14 +78,27 @@ impl Work {
         }
     }
 
+    /// How it sees them, if it reads any.
+    pub fn view(&self) -> Option<&View> {
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => None,
+            Self::Train(work) => Some(&work.view),
+            Self::Evaluate(work) => Some(&work.view),
+        }
+    }
+
+    /// The parts of the data set that it reads.
+    pub fn parts(&self) -> Vec<Split> {
+        match self {
+            Self::LoadWeights(_) | Self::InitWeights(_) => Vec::new(),
+            Self::Train(_) => vec![Split::Train, Split::Validation],
+            Self::Evaluate(work) => work.parts(),
+        }
+    }
+
     /// Whether images that cannot be decoded are left out.
     pub fn skips_broken(&self) -> bool {
-        let view = match self {
-            Self::LoadWeights(_) | Self::InitWeights(_) => return false,
-            Self::Train(work) => &work.view,
-            Self::Evaluate(work) => &work.view,
-        };
-        view.0.broken == Broken::Skip
+        self.view().is_some_and(|view| view.0.broken == Broken::Skip)
     }
 
     /// The slot of [`Self::dataset`].

@@ -166,10 +166,8 @@ impl Store {
         let folder = self.work_on(key);
         for name in disk::entries(&folder).unwrap_or_default() {
             let dir = folder.join(&name);
-            let place = match name.starts_with(disk::UNFINISHED) {
-                true if dir.join(disk::DOOMED).exists() => dir.join(disk::DOOMED),
-                _ => dir.clone(),
-            };
+            let doomed = name.starts_with(disk::UNFINISHED) && dir.join(disk::DOOMED).exists();
+            let place = if doomed { dir.join(disk::DOOMED) } else { dir.clone() };
             let finished = match disk::read_json::<Record>(&place.join(RECORD)) {
                 Ok(record) => record.variant == variant && (!record.forced || !place.join(OUTPUT).exists()),
                 // One that was only just being made.
@@ -178,9 +176,12 @@ impl Store {
             match holder(&place) {
                 // The lock is held while it goes.
                 Ok(Holder::Nobody(_lock)) if finished => drop(disk::remove(&dir)),
-                Ok(Holder::Unknown) if finished && disk::unchanged_for(&place, ABANDONED) => {
+                // Without its lock, one that is being removed is as good as gone, and two may remove it.
+                Ok(Holder::Unknown) if doomed || (finished && disk::unchanged_for(&place, ABANDONED)) => {
                     drop(disk::remove(&dir));
                 }
+                // Where it has nothing in it, not even a lock, its maker makes it anew.
+                Ok(Holder::Unknown) if name.starts_with(disk::UNFINISHED) => drop(fs::remove_dir(&dir)),
                 _ => {}
             }
         }

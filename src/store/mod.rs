@@ -11,6 +11,7 @@ mod inputs;
 pub mod lock;
 mod objects;
 mod output;
+mod sound;
 #[cfg(test)]
 mod tests;
 
@@ -20,3 +21,4 @@ pub use checkpoint::Checkpoint;
 pub use inputs::InputIndex;
 pub use objects::{Finished, Hold, Lookup, Store, Wanted};
 pub use output::write_output;
+pub use sound::SoundIndex;

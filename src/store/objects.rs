@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{InputIndex, disk, lock};
+use super::{InputIndex, SoundIndex, disk, lock};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
@@ -83,6 +83,11 @@ impl Store {
     /// The remembered digests of input files.
     pub fn inputs(&self) -> &InputIndex {
         &self.inputs
+    }
+
+    /// The remembered digests of images whose headers are sound.
+    pub fn sound(&self) -> SoundIndex {
+        SoundIndex::open(self.objects.join("sound.index"))
     }
 
     /// Where the finished stages are: `.store`.

@@ -29,7 +29,7 @@ mod tests;
 
 /// A name of a file as an error shows it: in a file it may have any length, and characters that write over the terminal.
 fn shown(name: &str) -> String {
-    const LONGEST: usize = 200;
+    const LONGEST: usize = 100;
     let escaped = name.chars().take(LONGEST).flat_map(|character| {
         let escape = is_unprintable(character).then(|| character.escape_unicode());
         let plain = escape.is_none().then_some(character);

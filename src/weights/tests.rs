@@ -105,26 +105,66 @@ fn what_is_no_state_dict_is_told_with_its_keys() {
         let error = Source::open(&corpus(name)).err().unwrap_or_else(|| panic!("{name} is read"));
         text(error).replace(&folder, "")
     };
-    let refusals = [
-        "two_nets.pth",
-        "no_tensor.pth",
-        "empty.pth",
-        "list.pth",
-        "cycle.pth",
-        "modules.pth",
-        "modules_in_dict.pth",
-        "quantized.pth",
-        "sparse.pth",
-        "repeated.pth",
-        "words.pth",
-        "registry.pth",
-        "declared_text.pth",
-        "doubled_state_dict.pth",
-        "long_name.pth",
-        "control_name.pth",
-    ];
-    let told: Vec<String> = refusals.into_iter().map(refusal).collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    let alone = "save the state dict alone: `torch.save(model.state_dict(), \"weights.pth\")`";
+    let compare = "compare its size with the original's; it may be truncated";
+    for (name, message, hint) in [
+        (
+            "two_nets.pth",
+            "the weights may be those under `generator`, `critic`; its keys are `generator`, `critic`, `epoch`",
+            "save the one that is meant alone: `torch.save(checkpoint[\"generator\"], \"weights.pth\")`",
+        ),
+        ("no_tensor.pth", "it holds no state dict; its keys are `epoch`, `lr`", alone),
+        ("empty.pth", "it is a state dict without any tensor", alone),
+        ("list.pth", "it holds no state dict: it is a list", alone),
+        ("cycle.pth", "it holds no state dict within 8 dicts in each other", alone),
+        ("doubled_state_dict.pth", "it holds no state dict within 8 dicts in each other", alone),
+        (
+            "modules.pth",
+            "it is a pickled `torch.nn.modules.container.Sequential`, which would have to be executed",
+            alone,
+        ),
+        (
+            "modules_in_dict.pth",
+            "it holds no state dict, but a `torch.nn.modules.container.Sequential`; its keys are `epoch`, `ema`",
+            "save the state dict alone: `torch.save(checkpoint[\"ema\"].state_dict(), \"weights.pth\")`",
+        ),
+        (
+            "quantized.pth",
+            "`bn1.bias` in it is a quantized tensor (`_rebuild_qtensor`), and only dense ones are read",
+            alone,
+        ),
+        (
+            "sparse.pth",
+            "`bn1.bias` in it is a sparse tensor (`_rebuild_sparse_tensor`), and only dense ones are read",
+            alone,
+        ),
+        (
+            "repeated.pth",
+            "`bn1.bias` has more numbers than its storage holds",
+            "save it as a tensor of its own, by `.contiguous()`",
+        ),
+        ("words.pth", "it holds no state dict; its keys are `aA\\u{a}`, `bé`", alone),
+        ("control_name.pth", "it holds no state dict; its keys are `a\\u{a}error: forged`", alone),
+        (
+            "registry.pth",
+            "its pickle cannot be read at byte 51: it names a class by a number of Python's `copyreg` registry",
+            alone,
+        ),
+        (
+            "declared_text.pth",
+            "damaged pickle at byte 51: it declares 4294967295 more bytes, and 10 are left",
+            compare,
+        ),
+    ] {
+        assert_eq!(refusal(name), format!("cannot read `{name}`: {message}\nhint: {hint}"));
+    }
+}
+
+#[test]
+fn a_folder_is_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = text(Source::open(folder.path()).err().unwrap());
+    assert!(error.contains("it is not a regular file"), "{error}");
 }
 
 #[test]
@@ -375,12 +415,35 @@ fn numbers_of_a_wrong_type_are_told_before_any_is_read() {
     let infinite = half::f16::INFINITY.to_le_bytes();
     let broken: (&str, &str, &[u8]) = ("bn1.num_batches_tracked", "F16", &infinite);
     let (_folder, source) = retyped(&[broken]);
-    insta::assert_snapshot!(verdict(&source, 3, "").unwrap_err(), @"");
+    assert_eq!(
+        verdict(&source, 3, "").unwrap_err().lines().collect::<Vec<_>>(),
+        [
+            "the weights in `net.safetensors` do not fit `resnet18`",
+            "  mistyped    `bn1.num_batches_tracked` holds inf (float16), where a count is expected",
+            "hint: add `reinit = [\"*.num_batches_tracked\"]` to the stage: nothing computed depends on them",
+        ]
+    );
     assert_eq!(verdict(&source, 3, "reinit = [\"*.num_batches_tracked\"]"), Ok(20));
     let (_folder, source) = retyped(&[broken, ("bn1.weight", "I8", &[1]), ("fc.bias", "BOOL", &[1])]);
-    insta::assert_snapshot!(verdict(&source, 3, "").unwrap_err(), @"");
+    assert_eq!(
+        verdict(&source, 3, "").unwrap_err().lines().collect::<Vec<_>>(),
+        [
+            "the weights in `net.safetensors` do not fit `resnet18`",
+            "  mistyped    `bn1.weight` holds int8 numbers, where floats are expected",
+            "  mistyped    `bn1.num_batches_tracked` holds inf (float16), where a count is expected",
+            "  mistyped    `fc.bias` holds bool numbers, where floats are expected",
+            "hint: save the weights as float32, float16 or bfloat16",
+        ]
+    );
     let (_folder, source) = retyped(&[("fc.weight", "I8", &[1])]);
-    insta::assert_snapshot!(verdict(&source, 3, "").unwrap_err(), @"");
+    assert_eq!(
+        verdict(&source, 3, "").unwrap_err().lines().collect::<Vec<_>>(),
+        [
+            "the weights in `net.safetensors` do not fit `resnet18`",
+            "  mistyped    `fc.weight` holds int8 numbers, where floats are expected",
+            "hint: save the weights as float32, float16 or bfloat16",
+        ]
+    );
     assert_eq!(verdict(&source, 3, "reinit = [\"@head\"]"), Ok(2));
 }
 

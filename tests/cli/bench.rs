@@ -73,6 +73,7 @@ fn what_cannot_be_timed_is_refused_with_the_cure() {
         let output = bench(&format!("{args} --json"));
         assert_eq!(output.status.code(), Some(2), "{args}");
         let error = serde_json::from_slice::<Value>(&output.stdout).unwrap()["error"].take();
+        assert_eq!(error["kind"], "usage", "{args}");
         assert!(error["message"].as_str().unwrap().contains(message), "{args}: {error}");
         assert!(error["hint"].as_str().unwrap_or_default().contains(hint), "{args}: {error}");
     }

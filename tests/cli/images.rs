@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::project::{Project, Run, document};
 
-/// The project's images, half of each pixel's colour covered by an alpha of its own.
+/// The project with images that have an alpha of their own at each pixel.
 fn project() -> Project {
     let project = Project::new();
     for entry in walkdir::WalkDir::new(project.path().join("photos")).into_iter().flatten() {
@@ -23,18 +23,19 @@ fn project() -> Project {
 fn evaluated(run: &Run) -> Vec<(String, Vec<f32>)> {
     let table = run.read("stages/test/predictions.csv");
     let mut rows = csv::Reader::from_reader(table.as_bytes());
-    let number = |text: &str| text.parse().unwrap();
-    let row = |row: csv::StringRecord| (row[0].to_owned(), row.iter().skip(3).map(number).collect());
+    let number = |text: &str| text.parse::<f32>().unwrap();
+    let row = |row: csv::StringRecord| (row[0].to_owned(), row.iter().skip(3).take(3).map(number).collect());
     rows.records().map(|record| row(record.unwrap())).collect()
 }
 
 fn predicted(project: &Project, run: &Run) -> Vec<(String, Vec<f32>)> {
     let files = evaluated(run).into_iter().map(|(file, _)| file);
     let of = |file: String| {
-        let arguments = ["predict", run.directory.to_str().unwrap(), &format!("photos/{file}"), "--json"];
-        let answer = document(&project.defrost(&arguments));
+        let image = format!("photos/{file}");
+        let answer =
+            document(&project.defrost(&["predict", run.directory.to_str().unwrap(), &image, "--json"]));
         let probabilities = answer["predictions"][0]["probabilities"].as_object().unwrap().clone();
-        (file, probabilities.values().map(|number| number.to_string().parse().unwrap()).collect())
+        (file, probabilities.values().map(|number| number.to_string().parse::<f32>().unwrap()).collect())
     };
     files.map(of).collect()
 }
@@ -47,14 +48,15 @@ fn a_setting_of_decoding_is_another_recipe_with_other_features_and_goes_with_the
     let plan = project.plan(&[]);
     let stages = plan["stages"].as_array().unwrap();
     let frozen = stages.iter().find(|stage| stage["name"] == "frozen").unwrap();
-    let fields = frozen["reasons"].as_array().unwrap().iter().map(|reason| reason["field"].as_str().unwrap());
-    assert!(fields.clone().any(|field| field.ends_with("transparency")), "{plan}");
+    let reasons = frozen["reasons"].as_array().unwrap();
+    let is_named = |reason: &Value| reason["field"].as_str().unwrap().ends_with("transparency");
+    assert!(reasons.iter().any(is_named), "{plan}");
     let dropped = project.run(&[]);
     assert_ne!(dropped.directory, usual.directory);
     // Nothing of the features that the other run kept is used.
     let events = dropped.read("events.jsonl");
-    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let first = events.clone().find(|event| event["event"] == "features_found").unwrap();
+    let mut events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let first = events.find(|event| event["event"] == "features_found").unwrap();
     assert_eq!(first["stored"], 0, "{first}");
     assert_ne!(evaluated(&usual), evaluated(&dropped));
     assert_eq!(predicted(&project, &usual), evaluated(&usual));

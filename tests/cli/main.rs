@@ -2,6 +2,7 @@
 
 mod bench;
 mod cuda;
+mod data;
 mod datasets;
 mod diff;
 mod distill;
@@ -21,6 +22,7 @@ mod kill;
 mod labels;
 mod language;
 mod list;
+mod listed;
 mod lr_find;
 mod matrix;
 mod params;

@@ -47,12 +47,16 @@ fn read(bytes: &[u8]) {
 fn jpeg() {
     // A bit for each block, which takes 128 bytes of coefficients, 64 of samples, and up to four times 192 of pixels.
     let bounds = Bounds { memory: 8 << 20, memory_per_byte: 8 << 10, time: Duration::from_secs(5) };
-    fuzz("jpeg", 1500, bounds, |bytes| read(bytes));
+    fuzz("jpeg", 1500, bounds, |bytes| {
+        read(bytes);
+    });
 }
 
 #[test]
 fn png() {
     // Deflate makes 1032 bytes of one; of a bit for each pixel, 24 bytes become pixels.
     let bounds = Bounds { memory: 8 << 20, memory_per_byte: 25 << 10, time: Duration::from_secs(5) };
-    fuzz("png", 1500, bounds, |bytes| read(bytes));
+    fuzz("png", 1500, bounds, |bytes| {
+        read(bytes);
+    });
 }

@@ -29,8 +29,9 @@ enum Change {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let edges = [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, i64::MAX as u64, u64::MAX];
-    let number = (select(&edges[..]), select(&[1usize, 2, 4, 8][..]), any::<bool>());
+    let edges =
+        vec![0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, i64::MAX as u64, u64::MAX];
+    let number = (select(edges), select(vec![1usize, 2, 4, 8]), any::<bool>());
     prop_oneof![
         4 => (0u8..8).prop_map(|bit| Change::Flip(1 << bit)),
         4 => any::<u8>().prop_map(Change::Set),
@@ -59,7 +60,8 @@ pub fn changed(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Input> {
 }
 
 fn apply(bytes: &mut Vec<u8>, place: usize, change: Change, seeds: &[Vec<u8>]) {
-    let end = |length: usize| (place + length).min(bytes.len());
+    let whole = bytes.len();
+    let end = |length: usize| (place + length).min(whole);
     match change {
         Change::Flip(bits) => bytes.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= bits),
         Change::Set(value) => bytes.iter_mut().skip(place).take(1).for_each(|byte| *byte = value),

@@ -106,7 +106,7 @@ pub struct Bounds {
 /// # Panics
 /// An input that breaks the bounds or an assertion; it is kept in a file, which the message names.
 pub fn fuzz<F: Fn(&[u8])>(format: &str, cases: u32, bounds: Bounds, read: F) {
-    let seconds = std::env::var(SECONDS).ok().map(|text| text.parse().expect("whole seconds"));
+    let seconds = std::env::var(SECONDS).ok().map(|text| text.parse::<u64>().expect("whole seconds"));
     let long = seconds.map(Duration::from_secs);
     let memory = 64 << 20;
     let whole = Duration::from_secs(300) + long.unwrap_or_default();
@@ -198,7 +198,8 @@ fn apart(test: &str, memory: usize, time: Duration, work: impl FnOnce()) {
     }
     let program = std::env::current_exe().expect("a test knows its binary");
     let said = tempfile::NamedTempFile::new().expect("a file for what the process says");
-    let handle = || said.reopen().expect("the file is open");
+    // One offset for both streams, so that neither writes over the other.
+    let handle = || said.as_file().try_clone().expect("the file is open");
     let mut child = Command::new(program)
         .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env(INSIDE, test)
@@ -280,7 +281,7 @@ mod tests {
 
     #[test]
     fn an_input_that_takes_too_much_for_its_length_is_a_failure() {
-        bounded(1 << 20, MINUTE, || {
+        bounded(64 << 20, MINUTE, || {
             let bounds = Bounds { memory: 100, memory_per_byte: 1, time: MINUTE };
             let take = |input: &[u8]| drop(std::hint::black_box(vec![1u8; 150.max(input.len())]));
             assert!(std::panic::catch_unwind(|| within(bounds, &[0; 20], &take)).is_err());

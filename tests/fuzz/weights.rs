@@ -1,5 +1,6 @@
 //! Weight files: PyTorch's, in a zip archive and in one stream, and safetensors.
 
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use defrost::weights::Source;
@@ -21,7 +22,7 @@ fn open(input: &[u8]) {
         }
         Err(error) => {
             assert!(error.message.starts_with("cannot read `"), "{error}");
-            assert!(error.message.len() < 4096, "a message of {} bytes", error.message.len());
+            assert!(error.message.len() < 16384, "a message of {} bytes", error.message.len());
         }
     }
 }
@@ -70,10 +71,14 @@ fn pickles_of_millions_of_objects() {
 /// A network has some thousand at most, so the rest of the header is not read.
 #[test]
 fn safetensors_headers_of_half_a_million_tensors() {
-    bounded(160 * MEGABYTE, Duration::from_secs(60), || {
-        // Written piece by piece, so that the limit is the reader's.
-        let entry = |n: usize| format!("\"t{n}\":{{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}");
-        let header = format!("{{{}}}", (0..500_000).map(entry).collect::<Vec<_>>().join(","));
+    bounded(200 * MEGABYTE, Duration::from_secs(60), || {
+        let mut header = "{".to_owned();
+        for n in 0..500_000 {
+            let separator = if n == 0 { "" } else { "," };
+            write!(header, r#"{separator}"t{n}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#)
+                .unwrap();
+        }
+        header.push('}');
         let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
         let begin = Instant::now();
         open(&file);

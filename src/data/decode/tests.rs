@@ -132,18 +132,23 @@ fn with_all_three_settings_off_pixels_are_those_of_torchvisions_loader() {
             None => path(&name),
         };
         let file = std::fs::read(file).unwrap();
-        // What Pillow reads though it is not whole.
-        if ["palette_missing", "unknown_critical"].iter().any(|broken| name.contains(broken)) {
-            assert!(Picture::open(&file, options).is_err(), "{name}");
-            continue;
+        let read = || {
+            let picture = Picture::open(&file, options)?;
+            picture.decode(Scale::Whole, Region::whole(picture.size()), &mut Workspace::default())
+        };
+        match read() {
+            Ok(image) => assert!(image == fixtures.image(&name), "{name} differs"),
+            // What Pillow reads though it is not whole.
+            Err(cause) => {
+                let broken =
+                    ["no_end", "palette_missing", "too_few_rows", "unknown_critical", "wrong_checksum"];
+                assert!(broken.iter().any(|broken| name.contains(broken)), "{name}: {cause}");
+                continue;
+            }
         }
-        let picture = Picture::open(&file, options).unwrap_or_else(|cause| panic!("{name}: {cause}"));
-        let region = Region::whole(picture.size());
-        let image = picture.decode(Scale::Whole, region, &mut Workspace::default()).unwrap();
-        assert!(image == fixtures.image(&name), "{name} differs");
         compared += 1;
     }
-    assert!(compared > 35, "{compared}");
+    assert_eq!(compared, 39);
 }
 
 #[test]
@@ -183,7 +188,7 @@ fn sizes_that_a_file_cannot_hold_are_refused_before_memory_is_taken() {
     );
     assert_eq!(
         cause(&png, "too_little_for_its_size"),
-        "its header says 13000 × 13000 pixels, more than its 148 bytes can hold"
+        "its header says 13000 × 13000 pixels, more than its 141 bytes can hold"
     );
     assert_eq!(
         cause(&png, "long_side"),
@@ -204,7 +209,7 @@ fn sizes_that_a_file_cannot_hold_are_refused_before_memory_is_taken() {
 fn texts_and_profiles_of_a_png_are_passed_over() {
     let files = corpus("png");
     let shown = |name: &str| decode(&files.iter().find(|file| file.0 == name).unwrap().1).unwrap();
-    for name in ["profile_bomb", "text_bomb", "unicode_bomb", "no_end"] {
+    for name in ["profile_bomb", "text_bomb", "unicode_bomb"] {
         assert!(shown(name) == shown("plain"), "{name}");
     }
 }
@@ -216,13 +221,17 @@ fn what_is_wrong_with_a_png_is_said_in_plain_words() {
     for (name, expected) in [
         ("cut", "the PNG data is cut off"),
         ("unknown_critical", "the PNG data is damaged: unrecognized critical chunk: ABCD"),
-        ("wrong_checksum", "?"),
-        ("two_headers", "?"),
-        ("wrong_color", "?"),
+        ("corrupt_data", "the PNG data is damaged: its compressed data is corrupt"),
+        ("wrong_checksum", "the PNG data is damaged: a checksum does not agree, in its chunk IDAT"),
+        ("two_headers", "the PNG data is damaged: chunk IHDR must appear at most once"),
+        ("wrong_color", "the PNG data is damaged: invalid color type 5"),
         ("palette_missing", "the PNG data is damaged: missing palette of indexed image"),
-        ("too_few_rows", "?"),
+        ("too_few_rows", "the PNG data is damaged: IDAT or fDAT chunk does not have enough data for image"),
         ("no_size", "the image has no pixels"),
-        ("animation_smaller", "?"),
+        (
+            "animation_smaller",
+            "the PNG data is damaged: the first frame of its animation is not of the image's size",
+        ),
     ] {
         assert_eq!(cause(name), expected, "{name}");
     }

@@ -55,9 +55,9 @@ fn the_shorter_side_is_rounded_as_the_setting_says() {
 
 #[test]
 fn sizes_and_offsets_are_computed_as_torchvision_does() {
-    for (shorter, step) in [(1, 97), (64, 61), (183, 53), (256, 37), (257, 31), (4096, 89)] {
-        for width in (1..6000).step_by(step) {
-            for height in (1..6000).step_by(step + 2) {
+    for (shorter, step) in [(1u32, 97usize), (64, 61), (183, 53), (256, 37), (257, 31), (4096, 89)] {
+        for width in (1u32..6000).step_by(step) {
+            for height in (1u32..6000).step_by(step + 2) {
                 // `_compute_resized_image_output_size`: int(requested * long / short), a float division.
                 let (short, long) = (f64::from(width.min(height)), f64::from(width.max(height)));
                 let longer = (f64::from(shorter) * long / short) as u32;
@@ -66,7 +66,7 @@ fn sizes_and_offsets_are_computed_as_torchvision_does() {
             }
         }
     }
-    for (length, size) in (1..300).flat_map(|length| (1..300).map(move |size| (length, size))) {
+    for (length, size) in (1u32..300).flat_map(|length| (1u32..300).map(move |size| (length, size))) {
         let (offset, kept, padding) = central(length, size);
         if length >= size {
             // `center_crop`: int(round((image - crop) / 2.0)), where Python rounds half to even.
@@ -125,7 +125,7 @@ fn random_changes_depend_on_seed_epoch_and_sample_alone() {
         let mut out = vec![0.0; 16 * 16 * 3];
         let mut bench = Bench::default();
         let mut stream = Stream::new(1, Purpose::Augment, epoch, sample);
-        transform.finish_unkept(&Picture::open(&file).unwrap(), &mut stream, &mut bench, &mut out).unwrap();
+        transform.finish_unkept(&transform.open(&file).unwrap(), &mut stream, &mut bench, &mut out).unwrap();
         out
     };
     assert_eq!(make(0, 0), make(0, 0));

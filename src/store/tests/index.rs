@@ -136,14 +136,15 @@ fn a_steady_file_is_not_read_again_and_a_young_one_is() {
 }
 
 #[test]
-fn the_first_missing_file_is_named() {
+fn all_missing_files_are_named() {
     let root = tempfile::tempdir().unwrap();
     let index = InputIndex::open(root.path().join("inputs.index"));
     fs::write(root.path().join("there"), "").unwrap();
     let error = index.digests(&["there", "gone", "lost"].map(|name| root.path().join(name))).unwrap_err();
     assert_eq!(error.kind, crate::error::Kind::Usage);
     assert!(error.message.contains("gone") && error.message.ends_with("no such file or folder"), "{error}");
-    assert!(index.digests(&[root.path().to_owned()]).unwrap_err().message.contains("not a file"));
+    assert!(error.others.len() == 1 && error.others[0].message.contains("lost"), "{error:?}");
+    assert!(index.digests(&[root.path().to_owned()]).unwrap_err().message.ends_with("it is a folder"));
 }
 
 #[test]

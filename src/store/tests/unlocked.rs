@@ -111,11 +111,19 @@ fn what_is_left_of_a_finished_stage_is_removed() {
         store.tidy(&key, "scalar");
         assert_eq!(disk::entries(&root.path().join(".work")).unwrap(), Vec::<String>::new());
     }
-    // Killed in the midst of removing it.
-    killed_behind_publishing(&store, work(&key));
-    let doomed = attempt_at(root.path(), 1).with_file_name(format!("{}1", disk::UNFINISHED));
-    fs::create_dir(&doomed).unwrap();
-    fs::rename(attempt_at(root.path(), 1), doomed.join(disk::DOOMED)).unwrap();
+    // Killed in the midst of removing it, ahead of its lock and behind it, and right when it was begun.
+    let unfinished = attempt_at(root.path(), 1).with_file_name(format!("{}1", disk::UNFINISHED));
+    for lock_is_gone in [false, true] {
+        killed_behind_publishing(&store, Work { forced: true, ..work(&key) });
+        fs::create_dir(&unfinished).unwrap();
+        fs::rename(attempt_at(root.path(), 1), unfinished.join(disk::DOOMED)).unwrap();
+        if lock_is_gone {
+            fs::remove_file(unfinished.join(disk::DOOMED).join("lock")).unwrap();
+        }
+        store.tidy(&key, "scalar");
+        assert_eq!(disk::entries(&root.path().join(".work")).unwrap(), Vec::<String>::new());
+    }
+    fs::create_dir_all(&unfinished).unwrap();
     store.tidy(&key, "scalar");
     assert_eq!(disk::entries(&root.path().join(".work")).unwrap(), Vec::<String>::new());
 }

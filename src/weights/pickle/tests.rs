@@ -101,6 +101,7 @@ fn literals_of_every_protocol_are_read() {
         (b"F1e3\n.", "1000.0"),
         (b"G\x3f\xf8\x00\x00\x00\x00\x00\x00.", "1.5"),
         (b"S'a\\'\\x41\\101\\n\\q'\n.", r#""a'AA\n\\q""#),
+        (b"S'\\0101\\7'\n.", r#""\u{8}1\u{7}""#),
         (b"S\"it's\"\n.", "\"it's\""),
         (b"U\x02\xffa.", "bytes [255, 97]"),
         (b"T\x02\x00\x00\x00ab.", "\"ab\""),

@@ -56,9 +56,8 @@ pub(super) fn quoted(literal: &[u8]) -> Option<Cow<'_, [u8]>> {
             b'x' => bytes.push(u8::try_from(hexadecimal(&mut rest, 2)?).ok()?),
             b'0'..=b'7' => {
                 let mut value = u32::from(escaped - b'0');
-                while let Some((&digit @ b'0'..=b'7', after)) = rest.split_first()
-                    && value < 0o40
-                {
+                for _ in 0..2 {
+                    let Some((&digit @ b'0'..=b'7', after)) = rest.split_first() else { break };
                     value = value * 8 + u32::from(digit - b'0');
                     rest = after;
                 }

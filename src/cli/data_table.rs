@@ -1,0 +1,99 @@
+//! What the data are, for people: parts and classes in numbers, and files that are there twice.
+
+use std::collections::BTreeMap;
+
+use defrost::data::{ClassSummary, Double, Summary};
+use defrost::report::percent;
+
+/// So many of the largest and of the smallest classes are shown.
+const SHOWN: usize = 20;
+/// So many pairs of equal files.
+const SHOWN_DOUBLES: usize = 3;
+
+/// The parts of a data set with what was asked for, and its classes with their images in each part.
+pub fn lines(summary: &Summary) -> Vec<String> {
+    let mut lines = Vec::new();
+    for part in &summary.parts {
+        let Some(asked) = part.asked.filter(|asked| *asked > 0.0) else { continue };
+        let groups = part.groups.map(|groups| format!(" in {groups} groups")).unwrap_or_default();
+        let (word, got) = (part.part.in_words(), percent(part.got));
+        lines.push(format!("{word}: {} images{groups}, {got} (asked: {})", part.images, percent(asked)));
+    }
+    let (shown, more) = chosen(&summary.classes);
+    let header = if summary.multi_label { "label" } else { "class" };
+    let names: Vec<String> = shown.iter().map(|class| plain(&class.name)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(header.len());
+    lines.push(format!("{header:width$}  {:>10}  {:>10}  {:>10}", "training", "validation", "test"));
+    for (place, (class, name)) in shown.iter().zip(names).enumerate() {
+        if more > 0 && place == SHOWN {
+            lines.push(format!("… {more} more, all of them in `--json` …"));
+        }
+        let cell = |part: usize| match class.groups {
+            Some(groups) if class.images[part] > 0 => format!("{} ({})", class.images[part], groups[part]),
+            _ => class.images[part].to_string(),
+        };
+        lines.push(format!("{name:width$}  {:>10}  {:>10}  {:>10}", cell(0), cell(1), cell(2)));
+    }
+    if summary.classes.iter().any(|class| class.groups.is_some()) {
+        lines.push("(in parentheses: groups)".to_owned());
+    }
+    if summary.unlabelled > 0 {
+        lines.push(format!("{} images without any label", summary.unlabelled));
+    }
+    lines
+}
+
+/// All classes in their order, or the largest and the smallest of many, by size; and how many are left out.
+fn chosen(classes: &[ClassSummary]) -> (Vec<&ClassSummary>, usize) {
+    let mut all: Vec<&ClassSummary> = classes.iter().collect();
+    let more = all.len().saturating_sub(2 * SHOWN);
+    if more > 0 {
+        all.sort_by_key(|class| std::cmp::Reverse(class.images.iter().sum::<usize>()));
+        all.drain(SHOWN..SHOWN + more);
+    }
+    (all, more)
+}
+
+/// A name as it is, or in quotation marks and escaped where the eye would miss or misread something: white space at an end, control
+/// characters, marks that turn the direction of writing.
+pub fn plain(name: &str) -> String {
+    let seen = |c: char| matches!(c, '"' | '\'' | '\\') || is_accent(c) || c.escape_debug().len() == 1;
+    let plain = name.trim() == name && !name.is_empty() && name.chars().all(seen);
+    if plain { name.to_owned() } else { format!("{name:?}") }
+}
+
+/// Such as that of é where Unicode spells it as two characters.
+fn is_accent(c: char) -> bool {
+    ('\u{300}'..='\u{36f}').contains(&c)
+}
+
+/// A warning of files with the same bytes in two parts, or under two classes.
+pub fn doubles(data: &str, summary: &Summary) -> Option<String> {
+    let doubles = &summary.doubles;
+    let noun = if doubles.count == 1 { "file is" } else { "files are" };
+    let mut warning = format!(
+        "`{data}`: {} {noun} there twice ({} in two parts, {} under two classes)",
+        doubles.count, doubles.across_parts, doubles.across_classes
+    );
+    for Double { files, parts, classes } in doubles.pairs.iter().take(SHOWN_DOUBLES) {
+        let side = |side: usize| {
+            format!("`{}` ({}, {})", plain(&files[side]), parts[side].name(), plain(&classes[side]))
+        };
+        warning += &format!("\n    {} = {}", side(0), side(1));
+    }
+    if doubles.count > SHOWN_DOUBLES {
+        warning += &format!("\n    and {} more", doubles.count - SHOWN_DOUBLES);
+    }
+    (doubles.count > 0).then_some(warning)
+}
+
+/// The summaries of several runs, each data set once.
+pub fn once(all: impl Iterator<Item = BTreeMap<String, Summary>>) -> Vec<(String, Summary)> {
+    let mut found: Vec<(String, Summary)> = Vec::new();
+    for one in all.flatten() {
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    found
+}

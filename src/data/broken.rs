@@ -1,0 +1,190 @@
+//! Images that cannot be decoded, found without training on them: by their headers, or by decoding everything.
+//!
+//! Causes are worded as a stage words them, since both ask the same decoder.
+
+use std::collections::BTreeSet;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::Split;
+use super::dataset::Dataset;
+use super::decode::{DecodeOptions, Picture, decode};
+use crate::digest::Digest;
+use crate::{Error, Result};
+
+/// An image that cannot be decoded, by its path below the root.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct BrokenImage {
+    pub file: String,
+    /// Such as `the JPEG data is cut off`.
+    pub cause: String,
+}
+
+/// How closely files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At their headers and their end: finds what is empty, cut off or of another format.
+    Headers,
+    /// At everything, as a stage does.
+    Whole,
+}
+
+impl Dataset {
+    /// Those of some samples that cannot be decoded, in order. Reads in parallel.
+    pub fn broken(&self, samples: &[usize], look: Look) -> Vec<BrokenImage> {
+        let broken = |&index: &usize| {
+            let file = self.samples[index].path.clone();
+            let cause = match std::fs::read(self.file(index)) {
+                Ok(bytes) => look.cause(&bytes)?,
+                Err(error) => format!("it cannot be read: {error}"),
+            };
+            Some(BrokenImage { file, cause })
+        };
+        samples.par_iter().filter_map(broken).collect()
+    }
+
+    /// Why each of some images, which a stage could not decode, cannot be decoded.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that changed meanwhile.
+    pub fn causes(&self, paths: &BTreeSet<&str>) -> Result<Vec<BrokenImage>> {
+        let sample = |path: &&str| {
+            let index = self.samples.binary_search_by(|sample| sample.path.as_str().cmp(path));
+            let index = index.map_err(|_| Error::failed(format!("internal: `{path}` is no sample")))?;
+            let file = self.file(index);
+            let bytes = std::fs::read(&file).map_err(|error| Error::io("read", &file, error))?;
+            if self.samples[index].digest.is_some_and(|digest| digest != Digest::of(&bytes)) {
+                return Err(Error::failed(format!(
+                    "`{}` changed while the stage was running",
+                    file.display()
+                ))
+                .hint("leave the data as it is and run again"));
+            }
+            let cause = Look::Whole.cause(&bytes).unwrap_or_else(|| "it cannot be decoded".to_owned());
+            Ok(BrokenImage { file: (*path).to_owned(), cause })
+        };
+        paths.iter().map(sample).collect()
+    }
+
+    /// The classes that have images in a part, and none but broken ones, each with how many they are.
+    pub fn lost_classes<'a>(
+        &'a self,
+        part: Split,
+        is_broken: impl Fn(&str) -> bool,
+    ) -> Vec<(&'a str, usize)> {
+        let (mut all, mut broken) = (vec![0; self.classes.len()], vec![0; self.classes.len()]);
+        for sample in self.samples.iter().filter(|sample| sample.split == part) {
+            let gone = usize::from(is_broken(&sample.path));
+            for class in &sample.classes {
+                all[*class as usize] += 1;
+                broken[*class as usize] += gone;
+            }
+        }
+        let names = self.classes.iter().map(String::as_str);
+        let counts = names.zip(all).zip(broken);
+        counts.filter(|((_, all), broken)| *all > 0 && all == broken).map(|(lost, _)| lost).collect()
+    }
+}
+
+impl Look {
+    fn cause(self, bytes: &[u8]) -> Option<String> {
+        match self {
+            Self::Headers if is_whole_png(bytes) => None,
+            // Of a JPEG file, opening reads the headers and looks for the end.
+            Self::Headers if bytes.starts_with(&[0xFF, 0xD8]) => {
+                Picture::open(bytes, DecodeOptions::default()).err()
+            }
+            // Whatever looks wrong is decoded, so that the cause is the decoder's.
+            Self::Headers | Self::Whole => decode(bytes).err(),
+        }
+    }
+}
+
+/// Whether a PNG file has a picture of some size and goes on, chunk by chunk, to its end (PNG specification, section 5): nothing is
+/// inflated.
+fn is_whole_png(bytes: &[u8]) -> bool {
+    const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+    let Some(mut rest) = bytes.strip_prefix(SIGNATURE) else { return false };
+    let is_header = |size: &[u8]| size.len() == 13 && size[..4] != [0; 4] && size[4..8] != [0; 4];
+    let (mut first, mut has_data) = (true, false);
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_be_bytes(*length) as usize;
+        let Some((kind, after)) = after.split_first_chunk::<4>() else { return false };
+        // A checksum of four bytes is behind what the chunk holds.
+        let Some(next) = length.checked_add(4).and_then(|length| after.get(length..)) else { return false };
+        match kind {
+            b"IEND" => return has_data,
+            b"IHDR" if !first || !is_header(&after[..length]) => return false,
+            b"IDAT" => has_data = true,
+            _ if first && kind != b"IHDR" => return false,
+            _ => {}
+        }
+        (rest, first) = (next, false);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures;
+    use super::*;
+
+    #[test]
+    fn headers_of_whole_files_are_sound_and_of_cut_ones_are_not() {
+        for entry in std::fs::read_dir(fixtures::path("")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if !super::super::is_image(std::path::Path::new(&name)) {
+                continue;
+            }
+            let bytes = fixtures::bytes(&name);
+            assert_eq!(Look::Headers.cause(&bytes), None, "{name}");
+            assert_eq!(is_whole_png(&bytes), name.ends_with(".png"), "{name}");
+            for length in [0, 1, 8, 30, bytes.len() / 2, bytes.len() - 5] {
+                let cut = &bytes[..length];
+                let cause = Look::Headers.cause(cut);
+                assert!(cause.is_some(), "{name} cut to {length} bytes");
+                assert_eq!(cause, Look::Whole.cause(cut), "{name} cut to {length} bytes");
+            }
+        }
+        assert_eq!(Look::Headers.cause(b"").unwrap(), "the file is empty");
+        let webp = b"RIFF\0\0\0\0WEBPVP8 ";
+        assert_eq!(Look::Headers.cause(webp).unwrap(), "it is a WebP file, neither JPEG nor PNG");
+    }
+
+    #[test]
+    fn damage_inside_a_png_is_found_by_decoding_alone() {
+        let mut bytes = fixtures::bytes("rgb8.png");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0xFF;
+        assert_eq!(Look::Headers.cause(&bytes), None);
+        assert!(Look::Whole.cause(&bytes).unwrap().starts_with("the PNG data is damaged"));
+    }
+
+    #[test]
+    fn a_class_is_lost_with_the_last_image_of_its_part() {
+        let sample = |path: &str, class, split| super::super::Sample {
+            path: path.to_owned(),
+            classes: vec![class],
+            split,
+            digest: None,
+        };
+        let dataset = Dataset {
+            root: "unused".into(),
+            classes: vec!["ant".into(), "bee".into()],
+            multi_label: false,
+            samples: vec![
+                sample("ant/1.png", 0, Split::Train),
+                sample("ant/2.png", 0, Split::Train),
+                sample("ant/3.png", 0, Split::Test),
+                sample("bee/1.png", 1, Split::Train),
+            ],
+            ignored: Vec::new(),
+        };
+        let lost = |part, broken: &[&str]| dataset.lost_classes(part, |path| broken.contains(&path));
+        assert_eq!(lost(Split::Train, &["ant/1.png", "ant/3.png"]), []);
+        assert_eq!(lost(Split::Test, &["ant/1.png", "ant/3.png"]), [("ant", 1)]);
+        assert_eq!(lost(Split::Train, &["ant/1.png", "ant/2.png"]), [("ant", 2)]);
+        assert_eq!(lost(Split::Validation, &[]), [], "a class that was never there is not lost");
+    }
+}

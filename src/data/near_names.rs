@@ -1,0 +1,178 @@
+//! Names of classes that are probably one class written in two ways, or an empty cell.
+//!
+//! Few rules, each nearly always right: `bus` and `buses`, `class1` and `class2` are left in peace.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What programs write where a cell is empty.
+const EMPTY: [&str; 8] = ["", "nan", "null", "n/a", "#n/a", "<na>", "nil", "undefined"];
+
+/// A class with a letter more, less or other than another's is a misspelling only if it is this rare beside it, has few images, and
+/// names are long enough for chance to be out of the question.
+const RARE: usize = 20;
+const FEW: usize = 10;
+const LONG: usize = 6;
+
+/// So many pairs are compared letter by letter. Sets with more, such as a hundred thousand people, have numbers for names.
+const MOST_PAIRS: usize = 10_000_000;
+
+/// Two names that are probably one, or one that is probably none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearNames {
+    pub names: Vec<String>,
+    pub why: NearWhy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NearWhy {
+    /// They differ in case, white space, `-` and `_`, or in how Unicode spells an accent.
+    Spelling,
+    /// They differ in one letter, and one has few images.
+    OneLetter,
+    /// It is what programs write for an empty cell.
+    Empty,
+}
+
+/// `counts` are the images of each class by part.
+pub fn near_names(names: &[String], counts: &[[usize; 3]]) -> Vec<NearNames> {
+    let mut found = Vec::new();
+    let mut spelt: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    for name in names {
+        if EMPTY.contains(&name.trim().to_lowercase().as_str()) {
+            found.push(NearNames { names: vec![name.clone()], why: NearWhy::Empty });
+        }
+        spelt.entry(folded(name)).or_default().push(name);
+    }
+    for same in spelt.into_values().filter(|same| same.len() > 1) {
+        let names = same.into_iter().cloned().collect();
+        found.push(NearNames { names, why: NearWhy::Spelling });
+    }
+    let images: Vec<usize> = counts.iter().map(|parts| parts.iter().sum()).collect();
+    let long = |place: &usize| images[*place] > 0 && names[*place].chars().count() >= LONG;
+    let (rare, others): (Vec<usize>, Vec<usize>) =
+        (0..names.len()).filter(long).partition(|place| images[*place] <= FEW);
+    if rare.len() * others.len() > MOST_PAIRS {
+        return found;
+    }
+    for rare in rare {
+        let meant = others.iter().find(|&&other| {
+            images[rare] * RARE <= images[other] && one_letter_apart(&names[rare], &names[other])
+        });
+        if let Some(&meant) = meant {
+            let names = vec![names[rare].clone(), names[meant].clone()];
+            found.push(NearNames { names, why: NearWhy::OneLetter });
+        }
+    }
+    found
+}
+
+/// A name without what the eye passes over: case, white space, `-`, `_`, and how an accent is spelt.
+fn folded(name: &str) -> String {
+    let shown = |c: &char| !c.is_whitespace() && !matches!(c, '-' | '_' | '\u{200b}' | '\u{feff}');
+    composed(&name.to_lowercase()).chars().filter(shown).collect()
+}
+
+/// Letters with a combining mark behind them (NFD, as macOS names files) as the one character that they are (NFC), for the accents of
+/// European languages: a table of all would be a dependency.
+fn composed(text: &str) -> String {
+    const MARKS: [(char, &str, &str); 8] = [
+        ('\u{300}', "aeiou", "àèìòù"),
+        ('\u{301}', "aeiouyclnrsz", "áéíóúýćĺńŕśź"),
+        ('\u{302}', "aeioucghjswy", "âêîôûĉĝĥĵŝŵŷ"),
+        ('\u{303}', "anoiu", "ãñõĩũ"),
+        ('\u{308}', "aeiouy", "äëïöüÿ"),
+        ('\u{30a}', "au", "åů"),
+        ('\u{30c}', "cdenrstz", "čďěňřšťž"),
+        ('\u{327}', "cstgklnr", "çşţģķļņŗ"),
+    ];
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let mark = MARKS.iter().find(|(mark, ..)| *mark == c);
+        let whole = mark.and_then(|(_, plain, marked)| {
+            let last = out.chars().next_back()?;
+            plain.chars().zip(marked.chars()).find(|(plain, _)| *plain == last).map(|(_, marked)| marked)
+        });
+        match whole {
+            Some(whole) => {
+                out.pop();
+                out.push(whole);
+            }
+            None => out.push(c),
+        }
+    }
+    out
+}
+
+/// Whether one letter more, less or other, or two that changed places, make one name of the other. A number is no misspelling, nor is
+/// an s at the end.
+fn one_letter_apart(one: &str, other: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let start = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[start..], &b[start..]);
+    let end = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[..a.len() - end], &b[..b.len() - end]);
+    let letters = a.iter().chain(b).all(|c| c.is_alphabetic());
+    let plural = end == 0 && matches!((a, b), (['s'], []) | ([], ['s']));
+    letters
+        && !plural
+        && match (a, b) {
+            ([_], []) | ([], [_]) | ([_], [_]) => true,
+            ([a, b], [c, d]) => a == d && b == c,
+            _ => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(names: &[(&str, usize)]) -> Vec<(Vec<String>, NearWhy)> {
+        let counts: Vec<[usize; 3]> = names.iter().map(|(_, images)| [*images, 0, 0]).collect();
+        let names: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
+        near_names(&names, &counts).into_iter().map(|near| (near.names, near.why)).collect()
+    }
+
+    #[test]
+    fn one_name_in_two_spellings_is_found() {
+        for (one, other) in [
+            ("Bee", "bee"),
+            ("bee", "bee "),
+            ("green turtle", "green_turtle"),
+            ("caf\u{e9}", "cafe\u{301}"),
+            ("fa\u{e7}ade", "FAC\u{327}ADE"),
+        ] {
+            let expected = vec![(vec![one.to_owned(), other.to_owned()], NearWhy::Spelling)];
+            assert_eq!(found(&[(one, 50), (other, 50)]), expected, "{one} {other}");
+        }
+        for name in ["NaN", " ", "null", "N/A"] {
+            assert_eq!(found(&[(name, 3), ("bee", 50)]), [(vec![name.to_owned()], NearWhy::Empty)]);
+        }
+    }
+
+    #[test]
+    fn a_rare_misspelling_is_found() {
+        for rare in ["logerhead", "loggerheda", "loggerhaed", "loggerheat"] {
+            let expected = vec![(vec![rare.to_owned(), "loggerhead".to_owned()], NearWhy::OneLetter)];
+            assert_eq!(found(&[("loggerhead", 312), (rare, 2)]), expected, "{rare}");
+        }
+    }
+
+    #[test]
+    fn other_classes_are_left_in_peace() {
+        for names in [
+            [("bus", 100), ("buses", 100)],
+            [("cafe", 100), ("caf\u{e9}", 100)],
+            [("vehicles", 400), ("vehicle", 2)],
+            [("turtle 1", 400), ("turtle 2", 2)],
+            [("class1", 400), ("class11", 2)],
+            [("loggerhead", 300), ("logerhead", 40)],
+            [("cat", 400), ("bat", 2)],
+            [("none", 10), ("happy", 10)],
+        ] {
+            assert_eq!(found(&names), [], "{names:?}");
+        }
+    }
+}

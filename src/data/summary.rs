@@ -1,0 +1,242 @@
+//! What a data set holds: how many images of which class are in which part, in how many groups, and which files are there twice.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::dataset::Dataset;
+use super::near_names::{NearNames, near_names};
+use super::split::{Fractions, keys};
+use super::{Sample, Split};
+use crate::digest::Digest;
+use crate::pipeline;
+
+/// How many pairs of equal files are listed; all are counted.
+const MOST_DOUBLES: usize = 100;
+
+/// A data set in numbers. Deterministic, and without a path of the machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub images: usize,
+    /// Whether an image has any number of labels, rather than one class.
+    pub multi_label: bool,
+    /// Images without any label.
+    pub unlabelled: usize,
+    /// Training, validation and test.
+    pub parts: Vec<PartSummary>,
+    /// In the order of the model's outputs.
+    pub classes: Vec<ClassSummary>,
+    /// Names of classes that are probably one class, or none.
+    pub near_names: Vec<NearNames>,
+    pub doubles: Doubles,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartSummary {
+    pub part: Split,
+    pub images: usize,
+    /// Where the split has groups.
+    pub groups: Option<usize>,
+    /// The share that the split asks for, where it asks for one.
+    pub asked: Option<f64>,
+    /// The share of the images that it has.
+    pub got: f64,
+    /// Whether the two differ by more than is to be expected.
+    pub differs: bool,
+}
+
+/// The numbers of one class or label, by part: training, validation, test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassSummary {
+    pub name: String,
+    pub images: [usize; 3],
+    pub groups: Option<[usize; 3]>,
+}
+
+/// Files with the same bytes, as far as they are in two parts or under two classes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Doubles {
+    /// Contents of which either is true.
+    pub count: usize,
+    /// Contents that are in more than one part.
+    pub across_parts: usize,
+    /// Contents that are under more than one class.
+    pub across_classes: usize,
+    /// One pair of files for each, the first hundred.
+    pub pairs: Vec<Double>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Double {
+    pub files: [String; 2],
+    pub parts: [Split; 2],
+    /// The classes of both, joined by `;` where there are several.
+    pub classes: [String; 2],
+}
+
+impl Summary {
+    /// `split` is the setting that parted the images: it says which shares and groups were asked for.
+    pub fn of(dataset: &Dataset, split: &pipeline::Split) -> Self {
+        // An expression that does not fit was an error when the images were parted.
+        let paths = || dataset.samples.iter().map(|sample| sample.path.clone()).collect::<Vec<_>>();
+        let keys = split.group.as_deref().and_then(|group| keys(&paths(), Some(group)).ok());
+        let mut groups: [BTreeSet<&str>; 3] = Default::default();
+        let mut of_class: BTreeSet<(u32, usize, &str)> = BTreeSet::new();
+        for (sample, key) in dataset.samples.iter().zip(keys.iter().flatten()) {
+            groups[sample.split as usize].insert(key);
+            of_class.extend(sample.classes.iter().map(|class| (*class, sample.split as usize, key.as_str())));
+        }
+        let mut class_groups = vec![[0; 3]; dataset.classes.len()];
+        of_class.iter().for_each(|(class, part, _)| class_groups[*class as usize][*part] += 1);
+
+        let total = dataset.samples.len();
+        let asked = |part| {
+            let shares = Fractions::new(split).ok().filter(|_| split.folders.is_none())?;
+            (shares.wanted().len() > 1).then(|| shares.share(part))
+        };
+        let part = |part: Split| {
+            let images = dataset.samples.iter().filter(|sample| sample.split == part).count();
+            let got = images as f64 / total.max(1) as f64;
+            PartSummary {
+                part,
+                images,
+                groups: keys.as_ref().map(|_| groups[part as usize].len()),
+                asked: asked(part),
+                got,
+                differs: part != Split::Train && asked(part).is_some_and(|asked| differs(asked, got, total)),
+            }
+        };
+        let class = |((name, images), groups): ((&String, [usize; 3]), [usize; 3])| ClassSummary {
+            name: name.clone(),
+            images,
+            groups: keys.as_ref().map(|_| groups),
+        };
+        let counts = dataset.counts();
+        Self {
+            images: total,
+            multi_label: dataset.multi_label,
+            unlabelled: dataset.samples.iter().filter(|sample| sample.classes.is_empty()).count(),
+            parts: Split::ALL.map(part).into(),
+            near_names: near_names(&dataset.classes, &counts),
+            classes: dataset.classes.iter().zip(counts).zip(class_groups).map(class).collect(),
+            doubles: Doubles::of(dataset),
+        }
+    }
+}
+
+/// Whether a share is so far from what was asked that a person should know.
+///
+/// A fair hash over n single images has a standard deviation of √(s(1 − s)/n), so a small data set strays by a third of a share often enough:
+/// that is told by the numbers alone. Beyond both a third of the share and twice that deviation, something else is at work, mostly few
+/// groups of uneven sizes, and the part measures less, or leaves less to train on, than the file seems to say.
+fn differs(asked: f64, got: f64, images: usize) -> bool {
+    let chance = (asked * (1.0 - asked) / images.max(1) as f64).sqrt();
+    (got - asked).abs() > (asked / 3.0).max(2.0 * chance)
+}
+
+impl Doubles {
+    /// None where digests are not known.
+    fn of(dataset: &Dataset) -> Self {
+        let mut by_content: HashMap<Digest, Vec<&Sample>> = HashMap::new();
+        for sample in &dataset.samples {
+            if let Some(digest) = sample.digest {
+                by_content.entry(digest).or_default().push(sample);
+            }
+        }
+        // In the order of paths, whatever the order of digests.
+        let mut found: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
+        found.extend(
+            by_content.into_values().filter(|same| same.len() > 1).map(|same| (&*same[0].path, same)),
+        );
+        let mut doubles = Self::default();
+        for same in found.into_values() {
+            let other_part = same.iter().find(|sample| sample.split != same[0].split);
+            let other_class = same.iter().find(|sample| sample.classes != same[0].classes);
+            doubles.across_parts += usize::from(other_part.is_some());
+            doubles.across_classes += usize::from(other_class.is_some());
+            let Some(other) = other_part.or(other_class) else { continue };
+            doubles.count += 1;
+            if doubles.pairs.len() < MOST_DOUBLES {
+                let classes = |sample: &Sample| {
+                    let names = sample.classes.iter().map(|class| &*dataset.classes[*class as usize]);
+                    names.collect::<Vec<_>>().join(";")
+                };
+                doubles.pairs.push(Double {
+                    files: [same[0].path.clone(), other.path.clone()],
+                    parts: [same[0].split, other.split],
+                    classes: [classes(same[0]), classes(other)],
+                });
+            }
+        }
+        doubles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dataset(samples: &[(&str, &[u32], Split, u8)]) -> Dataset {
+        let sample = |&(path, classes, split, content): &(&str, &[u32], Split, u8)| Sample {
+            path: path.to_owned(),
+            classes: classes.to_vec(),
+            split,
+            digest: Some(Digest::of(&[content])),
+        };
+        Dataset {
+            root: "unused".into(),
+            classes: vec!["ant".into(), "bee".into()],
+            multi_label: false,
+            samples: samples.iter().map(sample).collect(),
+            ignored: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn counts_images_and_groups_by_part_and_class() {
+        let split = pipeline::Split { validation: 0.25, group: Some(r"^(\d)_".into()), ..Default::default() };
+        let found = Summary::of(
+            &dataset(&[
+                ("ant/1_a.png", &[0], Split::Train, 0),
+                ("ant/1_b.png", &[0], Split::Train, 1),
+                ("ant/2_a.png", &[0], Split::Validation, 2),
+                ("bee/1_a.png", &[1], Split::Train, 3),
+            ]),
+            &split,
+        );
+        let parts: Vec<_> = found.parts.iter().map(|part| (part.images, part.groups, part.asked)).collect();
+        assert_eq!(parts, [(3, Some(1), Some(0.75)), (1, Some(1), Some(0.25)), (0, Some(0), Some(0.0))]);
+        assert_eq!((found.classes[0].images, found.classes[0].groups), ([2, 1, 0], Some([1, 1, 0])));
+        assert_eq!((found.classes[1].images, found.classes[1].groups), ([1, 0, 0], Some([1, 0, 0])));
+        let ungrouped = Summary::of(&dataset(&[("ant/1.png", &[0], Split::Train, 0)]), &Default::default());
+        assert_eq!((ungrouped.parts[0].groups, ungrouped.parts[0].asked), (None, None));
+    }
+
+    #[test]
+    fn equal_files_are_told_across_parts_and_classes_alone() {
+        let found = Summary::of(
+            &dataset(&[
+                ("ant/1.png", &[0], Split::Train, 0),
+                ("ant/2.png", &[0], Split::Train, 0),
+                ("ant/3.png", &[0], Split::Train, 1),
+                ("ant/4.png", &[0], Split::Test, 1),
+                ("bee/1.png", &[1], Split::Train, 2),
+                ("ant/5.png", &[0], Split::Train, 2),
+            ]),
+            &Default::default(),
+        );
+        assert_eq!(
+            (found.doubles.count, found.doubles.across_parts, found.doubles.across_classes),
+            (2, 1, 1)
+        );
+        let files: Vec<_> = found.doubles.pairs.iter().map(|double| double.files.clone()).collect();
+        assert_eq!(files, [["ant/3.png", "ant/4.png"], ["bee/1.png", "ant/5.png"]]);
+    }
+
+    #[test]
+    fn a_share_differs_beyond_a_third_and_beyond_chance() {
+        assert!(differs(0.2, 0.27, 2000) && differs(0.2, 0.05, 2000));
+        assert!(!differs(0.2, 0.25, 2000), "less than a third");
+        assert!(!differs(0.2, 0.1, 30), "three of thirty images");
+    }
+}

@@ -1,0 +1,216 @@
+//! What the data of a pipeline are: numbers, and what a person should know of them before anything runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::inputs::Plan;
+use super::resolve::Draft;
+use super::status::{StageStatus, Status};
+use crate::data::{BrokenImage, Dataset, Look, NearNames, NearWhy, Split, Summary};
+use crate::pipeline::{Data, Diagnostic, Resolved, SplitMethod};
+use crate::report::percent;
+use crate::stage::{View, Work};
+use crate::store::Store;
+
+/// The data sets that stages read, each once, by name.
+fn datasets<'a>(
+    stages: impl Iterator<Item = (&'a str, &'a Work)>,
+) -> BTreeMap<&'a str, (&'a Arc<Dataset>, &'a View)> {
+    let mut found = BTreeMap::new();
+    for (name, work) in stages {
+        if let Some(read) = work.dataset().zip(work.view()) {
+            found.entry(name).or_insert(read);
+        }
+    }
+    found
+}
+
+impl Plan {
+    /// Every data set that is read, in numbers, by name.
+    pub fn data(&self) -> BTreeMap<String, Summary> {
+        let found = datasets(self.stages.iter().map(|stage| (stage.data.as_str(), &stage.work)));
+        let summary = |(name, (dataset, view)): (&str, (&Arc<Dataset>, &View))| {
+            (name.to_owned(), Summary::of(dataset, &view.0.split))
+        };
+        found.into_iter().map(summary).collect()
+    }
+
+    /// The images of stages that are to be computed whose headers say that they cannot be decoded. What is sound is remembered by
+    /// content in the store, and not read again. `runs` says which stages are asked for.
+    pub fn broken(&self, statuses: &[StageStatus], runs: &[bool], store: &Store) -> Vec<BrokenData> {
+        let asked = self.stages.iter().zip(statuses).zip(runs);
+        // What a finished stage read was decoded then.
+        let computed: Vec<(&str, &Work)> = asked
+            .filter(|((_, status), runs)| **runs && status.status != Status::Hit)
+            .map(|((stage, _), _)| (stage.data.as_str(), &stage.work))
+            .collect();
+        let mut sound = store.sound();
+        let mut found = Vec::new();
+        for (name, (dataset, view)) in datasets(computed.iter().copied()) {
+            let of = computed.iter().filter(|(other, _)| *other == name);
+            let parts: BTreeSet<&str> = of.flat_map(|(_, work)| work.parts()).map(Split::name).collect();
+            let read = |index: &usize| parts.contains(dataset.samples[*index].split.name());
+            let samples: Vec<usize> = (0..dataset.samples.len()).filter(read).collect();
+            let digest = |index: &usize| dataset.samples[*index].digest;
+            let unknown = |index: &usize| !digest(index).is_some_and(|digest| sound.contains(&digest));
+            let unknown: Vec<usize> = samples.iter().copied().filter(unknown).collect();
+            let images = dataset.broken(&unknown, Look::Headers);
+            let broken: BTreeSet<&str> = images.iter().map(|image| image.file.as_str()).collect();
+            let whole = unknown.iter().filter(|index| !broken.contains(&*dataset.samples[**index].path));
+            sound.extend(whole.filter_map(digest));
+            found.extend(BrokenData::new(name, dataset, view, samples.len(), images));
+        }
+        sound.save();
+        found
+    }
+}
+
+/// Images of a data set that cannot be decoded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BrokenData {
+    /// The name of the data set.
+    pub data: String,
+    /// Where its images are.
+    pub root: String,
+    /// How many images were looked at.
+    pub checked: usize,
+    /// How many of them cannot be decoded.
+    pub count: usize,
+    /// The first of them.
+    pub images: Vec<BrokenImage>,
+    /// Whether they are left out, rather than an error.
+    pub skipped: bool,
+    /// Classes that have no other image in a part.
+    pub lost: Vec<LostClass>,
+    /// Whether that is an error.
+    pub classes_required: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LostClass {
+    pub class: String,
+    pub part: Split,
+    pub images: usize,
+}
+
+/// So many are listed in JSON; all are counted.
+const MOST_LISTED: usize = 1000;
+
+impl BrokenData {
+    /// None where there are none.
+    fn new(
+        name: &str,
+        dataset: &Dataset,
+        view: &View,
+        checked: usize,
+        mut images: Vec<BrokenImage>,
+    ) -> Option<Self> {
+        let files: BTreeSet<&str> = images.iter().map(|image| image.file.as_str()).collect();
+        let lost = |part: Split| {
+            let lost = dataset.lost_classes(part, |path| files.contains(path)).into_iter();
+            lost.map(move |(class, images)| LostClass { class: class.to_owned(), part, images })
+        };
+        let lost: Vec<LostClass> = Split::ALL.into_iter().flat_map(lost).collect();
+        let count = images.len();
+        images.truncate(MOST_LISTED);
+        (count > 0).then(|| Self {
+            data: name.to_owned(),
+            root: dataset.root.display().to_string(),
+            checked,
+            count,
+            images,
+            skipped: view.0.broken == crate::pipeline::Broken::Skip,
+            lost,
+            classes_required: view.0.split.require_classes,
+        })
+    }
+
+    /// Whether a run would fail over them.
+    pub fn is_error(&self) -> bool {
+        !self.skipped || (self.classes_required && !self.lost.is_empty())
+    }
+}
+
+/// Decodes every image of the data sets that stages read, of all parts, and says which cannot be.
+///
+/// The runs of a matrix may read the same images, which are decoded once.
+pub fn decode_all<'a>(drafts: impl Iterator<Item = &'a Draft>) -> (usize, Vec<BrokenData>) {
+    let (mut checked, mut found) = (0, Vec::new());
+    let mut done: Vec<&Dataset> = Vec::new();
+    for draft in drafts {
+        let Some((dataset, view)) = draft.work.dataset().zip(draft.work.view()) else { continue };
+        let same = |other: &&Dataset| {
+            let paths = other.samples.iter().map(|sample| &sample.path);
+            other.root == dataset.root && paths.eq(dataset.samples.iter().map(|sample| &sample.path))
+        };
+        if done.iter().any(|other| std::ptr::eq(*other, &**dataset) || same(other)) {
+            continue;
+        }
+        done.push(dataset);
+        let name = draft.data.as_str();
+        let samples: Vec<usize> = (0..dataset.samples.len()).collect();
+        checked += samples.len();
+        let images = dataset.broken(&samples, Look::Whole);
+        found.extend(BrokenData::new(name, dataset, view, samples.len(), images));
+    }
+    (checked, found)
+}
+
+/// What is probably not meant in the data of a pipeline, as far as names and numbers tell.
+pub fn data_warnings(pipeline: &Resolved, drafts: &[Draft]) -> Vec<Diagnostic> {
+    let mut warnings = Vec::new();
+    for (name, (dataset, view)) in datasets(drafts.iter().map(|draft| (draft.data.as_str(), &draft.work))) {
+        let split = &view.0.split;
+        let summary = Summary::of(dataset, split);
+        for part in summary.parts.iter().filter(|part| part.differs) {
+            let (word, asked) = (part.part.in_words(), part.asked.unwrap_or_default());
+            let groups = part.groups.map(|groups| format!(" in {groups} groups")).unwrap_or_default();
+            let message = format!(
+                "the {word} part has {} of the images ({}{groups}), and {} are asked for",
+                percent(part.got),
+                part.images,
+                percent(asked)
+            );
+            let help = match split.method {
+                SplitMethod::Hash => {
+                    "set `method = \"balanced\"`, after which a new photo may move others, or try another `seed`"
+                }
+                SplitMethod::Balanced => "make groups smaller: whole groups cannot come nearer",
+            };
+            let at = format!("data.{name}.split.{}", part.part.name());
+            warnings.push(pipeline.diagnose(&at, "share", message, help.to_owned()).as_warning());
+        }
+        let key = match pipeline.data.get(name) {
+            Some(Data::Csv(_)) => "file",
+            _ => "root",
+        };
+        for near in &summary.near_names {
+            let (message, help) = near_in_words(near);
+            let at = format!("data.{name}.{key}");
+            warnings.push(pipeline.diagnose(&at, "near-names", message, help.to_owned()).as_warning());
+        }
+    }
+    warnings
+}
+
+fn near_in_words(near: &NearNames) -> (String, &'static str) {
+    // Escaped, so that what the eye passes over is seen.
+    let names: Vec<String> = near.names.iter().map(|name| format!("`{}`", name.escape_default())).collect();
+    let names = names.join(", ");
+    match near.why {
+        NearWhy::Spelling => (
+            format!("these classes are probably one: {names}"),
+            "give it one name: they differ in case, white space, `-` and `_`, or how Unicode spells an accent",
+        ),
+        NearWhy::OneLetter => (
+            format!("these classes are probably one: {names}"),
+            "correct the misspelt name, which has few images",
+        ),
+        NearWhy::Empty => (
+            format!("the class {names} is probably an empty cell"),
+            "name the classes to use with `classes`, or give these images a class",
+        ),
+    }
+}

@@ -1,0 +1,108 @@
+//! What the data of a run are, on the report's page: parts, classes, equal files.
+
+use maud::{Markup, html};
+
+use super::html_stage::OPEN_ROWS;
+use super::text::{count, percent};
+use crate::data::{Doubles, PartSummary, Summary};
+
+/// So many pairs of equal files are listed, and so many classes: `data.json` has all.
+const SHOWN_DOUBLES: usize = 20;
+const SHOWN_CLASSES: usize = 1000;
+
+pub(super) fn card(name: &str, data: &Summary) -> Markup {
+    html! {
+        section.card {
+            h2 { "Data: " (name) }
+            div.scroll {
+                table {
+                    tr {
+                        th { "part" } th.number { "images" }
+                        @if grouped(data) { th.number { "groups" } }
+                        th.number { "share" } th.number { "asked" }
+                    }
+                    @for part in data.parts.iter().filter(|part| part.images > 0) { (part_row(part)) }
+                }
+            }
+            (classes(data))
+            @for near in &data.near_names {
+                p { "Probably one class, or none: " @for name in &near.names { code { (name) } " " } }
+            }
+            (doubles(&data.doubles))
+        }
+    }
+}
+
+fn grouped(data: &Summary) -> bool {
+    data.parts.iter().any(|part| part.groups.is_some())
+}
+
+fn part_row(part: &PartSummary) -> Markup {
+    html! {
+        tr {
+            td { (part.part.in_words()) }
+            td.number { (count(part.images as u64)) }
+            @if let Some(groups) = part.groups { td.number { (count(groups as u64)) } }
+            td.number { @if part.differs { strong { (percent(part.got)) } } @else { (percent(part.got)) } }
+            td.number { @if let Some(asked) = part.asked { (percent(asked)) } }
+        }
+    }
+}
+
+fn classes(data: &Summary) -> Markup {
+    html! {
+        details open[data.classes.len() <= OPEN_ROWS] {
+            summary { @if data.multi_label { "Labels" } @else { "Classes" } }
+            div.scroll {
+                table {
+                    tr {
+                        th { "name" } th.number { "training" } th.number { "validation" } th.number { "test" }
+                    }
+                    @for class in data.classes.iter().take(SHOWN_CLASSES) {
+                        tr {
+                            td.name { (class.name) }
+                            @for part in 0..3 {
+                                td.number {
+                                    (count(class.images[part] as u64))
+                                    @if let Some(groups) = class.groups { " (" (count(groups[part] as u64)) ")" }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            @if data.classes.len() > SHOWN_CLASSES {
+                p.muted { (count((data.classes.len() - SHOWN_CLASSES) as u64)) " more are in data.json." }
+            }
+            @if grouped(data) { p.muted { "In parentheses: groups." } }
+            @if data.unlabelled > 0 { p.muted { (count(data.unlabelled as u64)) " images without any label." } }
+        }
+    }
+}
+
+fn doubles(doubles: &Doubles) -> Markup {
+    html! {
+        @if !doubles.pairs.is_empty() {
+            details {
+                summary {
+                    "Equal files: " (count(doubles.across_parts as u64)) " in two parts, "
+                    (count(doubles.across_classes as u64)) " under two classes"
+                }
+                div.scroll {
+                    table {
+                        tr { th { "file" } th { "part" } th { "class" } th { "same as" } th { "part" } th { "class" } }
+                        @for double in doubles.pairs.iter().take(SHOWN_DOUBLES) {
+                            tr {
+                                @for side in 0..2 {
+                                    td { code { (double.files[side]) } }
+                                    td { (double.parts[side].name()) }
+                                    td { (double.classes[side]) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Classes of a part that lost every image because none of them can be decoded.
+
+use super::{Context, View};
+use crate::data::{Dataset, Split};
+use crate::error::{Error, Result};
+
+/// Fails where a class of a part has no image left, unless the data set lets a part lack a class.
+pub(crate) fn require_classes(
+    view: &View,
+    dataset: &Dataset,
+    parts: &[Split],
+    is_broken: impl Fn(&str) -> bool,
+) -> Result<()> {
+    match in_words(dataset, parts, is_broken).filter(|_| view.0.split.require_classes) {
+        None => Ok(()),
+        Some(message) => Err(Error::failed(message).hint(
+            "replace the broken files, name the classes to use with `classes`, or set `split.require_classes = false` to allow it",
+        )),
+    }
+}
+
+/// The same, with a warning where it is allowed.
+pub(super) fn require_classes_or_warn(
+    view: &View,
+    dataset: &Dataset,
+    parts: &[Split],
+    is_broken: impl Fn(&str) -> bool,
+    context: &Context,
+) -> Result<()> {
+    require_classes(view, dataset, parts, &is_broken)?;
+    in_words(dataset, parts, is_broken).into_iter().for_each(|message| context.warn(message));
+    Ok(())
+}
+
+fn in_words(dataset: &Dataset, parts: &[Split], is_broken: impl Fn(&str) -> bool) -> Option<String> {
+    parts.iter().find_map(|&part| {
+        let lost = dataset.lost_classes(part, &is_broken);
+        let (first, images) = lost.first()?;
+        let more = match lost.len() - 1 {
+            0 => String::new(),
+            more => format!(", nor of {more} more"),
+        };
+        let what = if dataset.multi_label { "label" } else { "class" };
+        let all = if *images == 1 { "its only one".to_owned() } else { format!("all {images}") };
+        Some(format!(
+            "no image of {what} `{first}` is left in the {} part{more}: {all} cannot be decoded",
+            part.in_words()
+        ))
+    })
+}

@@ -1,0 +1,82 @@
+//! Contents of images that were looked at and found sound, remembered by digest: they are not looked at again.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::disk;
+use crate::digest::Digest;
+
+const MAGIC: &[u8; 16] = b"defrost sounds 1";
+
+/// Above this many the index starts over: 64 MiB.
+const MOST: usize = 1 << 21;
+
+/// Digests of sound images. Only a cache: deleting it costs time, never a result.
+pub struct SoundIndex {
+    file: PathBuf,
+    known: BTreeSet<Digest>,
+    changed: bool,
+}
+
+impl SoundIndex {
+    /// Reads the index kept in `file`. A missing, torn or damaged one starts over.
+    pub fn open(file: impl Into<PathBuf>) -> Self {
+        let file = file.into();
+        let known = std::fs::read(&file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
+        Self { file, known, changed: false }
+    }
+
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.known.contains(digest)
+    }
+
+    pub fn extend(&mut self, digests: impl IntoIterator<Item = Digest>) {
+        let before = self.known.len();
+        if before > MOST {
+            self.known.clear();
+        }
+        self.known.extend(digests);
+        self.changed |= self.known.len() != before;
+    }
+
+    /// Keeps what was learnt for the next process. A failure costs a second look and is no error.
+    pub fn save(&mut self) {
+        if !self.changed {
+            return;
+        }
+        let mut bytes = MAGIC.to_vec();
+        self.known.iter().for_each(|digest| bytes.extend(digest.as_bytes()));
+        bytes.extend(Digest::of(&bytes).as_bytes());
+        self.changed = disk::write_atomically(&self.file, &bytes).is_err();
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<BTreeSet<Digest>> {
+    let (body, seal) = bytes.split_last_chunk::<32>()?;
+    if Digest::of(body).as_bytes() != seal {
+        return None;
+    }
+    let (digests, rest) = body.strip_prefix(MAGIC)?.as_chunks::<32>();
+    rest.is_empty().then(|| digests.iter().map(|digest| Digest::from_bytes(*digest)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sound_is_remembered_and_damage_starts_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store/sound.index");
+        let (one, other) = (Digest::of(b"1"), Digest::of(b"2"));
+        let mut index = SoundIndex::open(&file);
+        index.extend([one]);
+        index.save();
+        let index = SoundIndex::open(&file);
+        assert!(index.contains(&one) && !index.contains(&other));
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[20] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        assert!(!SoundIndex::open(&file).contains(&one));
+    }
+}
