@@ -42,7 +42,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let overlay = run::overlay(&arguments, &Averaged::over(&args.over))?;
     let columns = overlay.columns();
     console.say(table(&overlay, &columns));
-    overlay.advice().iter().for_each(|advice| console.aside(advice));
+    overlay.advice().iter().for_each(|advice| console.aside(shown(advice)));
     for run in overlay.groups.iter().flat_map(|group| &group.runs).filter(|run| run.state != "complete") {
         console.warn(format!("{}/{} is {}: what it has so far is compared", run.name, run.id, run.state));
     }

@@ -26,7 +26,7 @@ pub fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{}", visible::printed(&text.to_string()));
 }
 
-/// A name, a path or a value from outside as it stands in a line: with nothing hidden.
+/// A name, a path or a value from outside as one line shows it: with nothing hidden.
 pub fn shown(name: impl std::fmt::Display) -> String {
     visible::line(&name.to_string()).into_owned()
 }

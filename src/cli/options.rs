@@ -11,6 +11,7 @@ use defrost::{Error, Result};
 use serde_json::{Value, json};
 
 use super::Console;
+use super::console::shown;
 
 #[derive(clap::Args)]
 pub struct PipelineOptions {
@@ -113,7 +114,7 @@ impl RunsOptions {
         let last = argument.rsplit('/').next().unwrap_or(argument);
         let unsaid = |label: &String| !argument.ends_with(label.as_str()) && !run.id().starts_with(last);
         if let Some(label) = run.record()?.label.filter(unsaid) {
-            console.aside(format!("{argument}: the latest run of the matrix, `{label}`"));
+            console.aside(shown(format!("{argument}: the latest run of the matrix, `{label}`")));
         } else if let Some(settings) = stages_of(Path::new(argument))
             && !made_with(&run, &settings)
         {
@@ -124,9 +125,9 @@ impl RunsOptions {
             if let Some(own) = run::all_runs(&runs)?.into_iter().find(own) {
                 return Ok(own);
             }
-            console.aside(format!(
+            console.aside(shown(format!(
                 "{argument}: the latest run, `{name}/{id}`, whose settings are others than the file's"
-            ));
+            )));
         }
         Ok(run)
     }

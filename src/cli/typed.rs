@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use defrost::pipeline::synonyms;
 use defrost::regular;
 
-use super::console::tell;
+use super::console::{shown, tell};
 
 /// Words for a command, and what to type.
 const COMMANDS: [(&[&str], &str); 20] = [
@@ -77,8 +77,27 @@ pub fn refuse(mut error: clap::Error) -> ExitCode {
         }
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
     }
+    escape(&mut error);
     tell(error.render().ansi().to_string().trim_end());
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Shows what was typed with nothing hidden in it: it may be the name of a file.
+fn escape(error: &mut clap::Error) {
+    let escaped = |(kind, value): (ContextKind, &ContextValue)| match value {
+        ContextValue::String(text) => Some((kind, ContextValue::String(shown(text)))),
+        ContextValue::Strings(list) => Some((kind, ContextValue::Strings(list.iter().map(shown).collect()))),
+        _ => None,
+    };
+    let escaped: Vec<_> = error.context().filter_map(escaped).collect();
+    let typed = |(kind, value): &(ContextKind, ContextValue)| error.get(*kind) != Some(value);
+    if escaped.iter().any(typed) {
+        // A tip repeats what was typed.
+        error.remove(ContextKind::Suggested);
+    }
+    for (kind, value) in escaped {
+        error.insert(kind, value);
+    }
 }
 
 fn hint(error: &clap::Error, arguments: &[String]) -> Option<String> {
@@ -134,7 +153,7 @@ fn option(typed: &str, arguments: &[String]) -> Option<String> {
     path.map(|path| format!("change a setting with `--set {path}={}`", behind.unwrap_or("VALUE")))
 }
 
-/// The value that stands behind an option.
+/// The value behind an option.
 fn following(name: &str, arguments: &[String]) -> Option<String> {
     let place = arguments.iter().position(|argument| argument.split('=').next() == Some(name))?;
     if let Some((_, value)) = arguments[place].split_once('=') {

@@ -173,7 +173,7 @@ fn synonym(word: &str) -> Option<&'static str> {
     WORDS.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(alias, _)| *alias)
 }
 
-/// Whether a pattern is a name, without anything that stands for something else.
+/// Whether a pattern is a plain name, without wildcards, ranges or sets.
 fn is_plain(body: &str) -> bool {
     !body.is_empty() && !body.contains(['*', '{', '}', '[', ']', '!', '@', '?'])
 }

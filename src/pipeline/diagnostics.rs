@@ -12,6 +12,8 @@ use crate::visible;
 
 /// Of a line longer than this, only what is around the place is shown.
 const WIDE: usize = 200;
+/// Of a line of a message longer than this, the middle is left out.
+const LONG: usize = 800;
 /// So many characters ahead of the place, of it, and behind it.
 const AROUND: usize = 60;
 
@@ -67,7 +69,7 @@ impl Diagnostic {
     pub fn render(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let level = if self.warning { Level::WARNING } else { Level::ERROR };
-        let title = level.primary_title(visible::lines(&self.message)).id(self.code);
+        let title = level.primary_title(readable(&self.message)).id(self.code);
         let file = visible::line(&self.file);
         let excerpt = Excerpt::new(&Place { source: Arc::clone(&self.source), range: self.span.clone() });
         let snippet = Snippet::source(&excerpt.text)
@@ -76,7 +78,7 @@ impl Diagnostic {
             .annotation(AnnotationKind::Primary.span(excerpt.span.clone()));
         let mut section = title.element(snippet);
         if let Some(help) = &self.help {
-            section = section.element(Level::HELP.message(visible::lines(help)));
+            section = section.element(Level::HELP.message(readable(help)));
         }
         let text = renderer.render(&[section]);
         // The column is the one in the file, not that of the excerpt.
@@ -94,8 +96,8 @@ impl Diagnostic {
     pub(super) fn render_again(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let level = if self.warning { Level::WARNING } else { Level::ERROR };
-        let title = level.primary_title(visible::lines(&self.message)).id(self.code);
-        let help = self.help.as_ref().map(|help| Level::HELP.message(visible::lines(help)));
+        let title = level.primary_title(readable(&self.message)).id(self.code);
+        let help = self.help.as_ref().map(|help| Level::HELP.message(readable(help)));
         renderer.render(&[Group::with_title(title).elements(help)])
     }
 }
@@ -144,6 +146,15 @@ fn last(text: &str, count: usize) -> String {
         Some((start, character)) => format!("…{}", &text[start + character.len_utf8()..]),
         None => text.to_owned(),
     }
+}
+
+/// A message as it is shown: with nothing hidden, and no line longer than anybody reads.
+fn readable(text: &str) -> String {
+    let line = |line: &str| match line.chars().count() > LONG {
+        true => first(line, LONG / 2) + last(line, LONG / 4).trim_start_matches('…'),
+        false => line.to_owned(),
+    };
+    visible::lines(text).split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// A text of the user as a message repeats it: not longer than anybody reads.

@@ -52,6 +52,9 @@ impl Here<'_> {
             // Variables that are not set and files that are not there are reported with all others.
             let Ok(path) = variables.expand(path).map(|path| self.base.join(path)) else { continue };
             let Ok(full) = path.canonicalize() else { continue };
+            if !full.is_file() {
+                continue;
+            }
             let (place, problems) = match self.other(&path, &full, text) {
                 Err(problem) => (file, vec![problem]),
                 Ok(other) => {

@@ -156,8 +156,8 @@ fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent, rol
     }
 }
 
-/// Stages that start from themselves, by their places: of each knot of such stages the shortest circle through the one that
-/// comes first in the file.
+/// Stages that start from themselves, by their places: for each group of such stages the shortest circle through the one
+/// that comes first in the file.
 fn circles(stages: &[(String, Node)]) -> Vec<Vec<usize>> {
     let places: HashMap<&str, usize> =
         stages.iter().enumerate().map(|(place, (name, _))| (name.as_str(), place)).collect();
@@ -169,7 +169,7 @@ fn circles(stages: &[(String, Node)]) -> Vec<Vec<usize>> {
     let mut circles = Vec::new();
     for first in 0..stages.len() {
         if let Some(circle) = left[first].then(|| shortest(first, &above, &left)).flatten() {
-            // The rest of the knot says nothing new.
+            // The rest of the group says nothing new.
             reachable(first, &above, &left).into_iter().for_each(|place| left[place] = false);
             circles.push(circle);
         }
@@ -177,8 +177,8 @@ fn circles(stages: &[(String, Node)]) -> Vec<Vec<usize>> {
     circles
 }
 
-/// The stages that are on a circle or between two: those that are left where whoever has nothing above, and then whoever
-/// has nothing below, is taken away again and again.
+/// The stages on a circle or between two circles: stages with nothing above them, and then those with nothing below, are
+/// removed until no more can be.
 fn tangled(above: &[Vec<usize>]) -> Vec<bool> {
     let mut below: Vec<Vec<usize>> = vec![Vec::new(); above.len()];
     for (place, parents) in above.iter().enumerate() {

@@ -79,7 +79,7 @@ impl Report {
         Self { more: all.more + more, ..all }
     }
 
-    /// As many errors as are worth reading.
+    /// The first errors, as many as a person reads.
     pub fn brief(self) -> Self {
         Self::of(self.diagnostics, self.more, SHOWN)
     }

@@ -4,7 +4,7 @@ use super::diagnostics::Diagnostic;
 
 /// So many errors get a suggestion. Of a file with more, nobody reads the rest, and looking for near words takes time.
 const MOST: usize = 200;
-/// So many names of a list are told.
+/// So many names of a list are shown.
 const SHOWN: usize = 40;
 /// So many candidates are looked at, and words of so many bytes: names of people's making are fewer and shorter.
 const CANDIDATES: usize = 2000;

@@ -25,7 +25,7 @@ pub fn key(root: &Node, path: &[&str], word: &str, node: &Node) -> Option<String
     let shared = |setting: &Setting| {
         setting.path.split('.').zip(here.iter().copied()).take_while(|(a, b)| a == b).count()
     };
-    // Of several, the one that is nearest to where the word stands; of equals, the first.
+    // Of several, the one nearest to the table that has the word; of equals, the first.
     let nearest = known.settings.iter().copied().rev().max_by_key(|setting| shared(setting));
     match nearest {
         Some(setting) => instead(root, path, setting, node),
@@ -152,8 +152,18 @@ fn instead(root: &Node, path: &[&str], setting: &Setting, node: &Node) -> Option
         table = inner;
         rest = &rest[1..];
     }
-    let whole = whole.filter(|(whole, _)| rest.len() > 1 && whole.ends_with(rest[0]));
-    let text = nested(rest, example, whole);
+    let whole_here = whole.filter(|(whole, _)| rest.len() > 1 && whole.ends_with(rest[0]));
+    let text = nested(rest, example, whole_here);
+    if !kinds_of(root, &table).any(|kind| takes(kind, &text)) {
+        // Only tables of another kind do.
+        let all = match steps[..] {
+            [outer, "NAME", ..] => &merged()["properties"][outer]["additionalProperties"],
+            _ => return None,
+        };
+        let text = nested(&steps[2..], example, whole);
+        let kind = variants(all).find(|kind| takes(kind, &text))?;
+        return Some(format!("write `{text}` in {}", described(steps[0], kind)));
+    }
     Some(if table == path {
         format!("write `{text}`")
     } else if table.is_empty() {
@@ -162,6 +172,24 @@ fn instead(root: &Node, path: &[&str], setting: &Setting, node: &Node) -> Option
         format!("write `{text}` in `{}`", below.join("."))
     } else {
         format!("write `{text}` in `[{}]`", table.join("."))
+    })
+}
+
+/// Whether a kind of table takes a setting, written out.
+fn takes(kind: &Json, text: &str) -> bool {
+    let Some((key, value)) = text.split_once(" = ") else { return false };
+    kind["properties"].get(key).is_some_and(|schema| holds(schema, value))
+}
+
+/// The kinds that a table of the file is of; all that it may become, where it does not say.
+fn kinds_of<'a>(root: &'a Node, table: &'a [&'a str]) -> impl Iterator<Item = &'static Json> {
+    let node = table.iter().try_fold(root, |node, step| node.get(step));
+    let path = general(table).join(".");
+    let schema = if path.is_empty() { Some(merged()) } else { schema_at(&path) };
+    let defaults = table == ["defaults", "train"];
+    schema.into_iter().flat_map(variants).filter(move |kind| match defaults {
+        true => kind["properties"]["kind"]["const"] == "train",
+        false => node.is_none_or(|node| fits(kind, node)),
     })
 }
 
@@ -198,17 +226,23 @@ fn owner<'a>(root: &'a Node, path: &[&'a str], table: &'a str, key: &str) -> Res
         return Ok(vec![table, name.as_str()]);
     }
     let kind = variants(kinds).find(|kind| kind["properties"].get(key).is_some());
-    let mut tags = kind.and_then(|kind| kind["properties"].as_object()).into_iter().flatten();
-    let tag = tags.find_map(|(key, property)| Some(format!("`{key} = \"{}\"`", property["const"].as_str()?)));
+    Err(kind.map_or_else(|| described(table, &Json::Null), |kind| described(table, kind)))
+}
+
+/// `a data set with `format = "csv"``
+fn described(table: &str, kind: &Json) -> String {
     let what = match table {
         "data" => "a data set",
         "model" => "a model",
         _ => "a stage",
     };
-    Err(tag.map_or_else(|| what.to_owned(), |tag| format!("{what} with {tag}")))
+    let mut properties = kind["properties"].as_object().into_iter().flatten();
+    let tag =
+        properties.find_map(|(key, property)| Some(format!("`{key} = \"{}\"`", property["const"].as_str()?)));
+    tag.map_or_else(|| what.to_owned(), |tag| format!("{what} with {tag}"))
 }
 
-/// Whether a table of the file, which stands at that path, may have a key.
+/// Whether the table at that path of the file may have a key.
 fn has(path: &[&str], node: &Node, key: &str) -> bool {
     let Some(schema) = schema_at(&general(path).join(".")) else { return false };
     let tables: Vec<&Json> = variants(schema).filter(|kind| kind["properties"].is_object()).collect();

@@ -99,7 +99,7 @@ fn backslashes(literal: &str) -> String {
     }
 }
 
-/// What stands between the double quotes around a byte of a line.
+/// The text between the double quotes around a byte of a line.
 fn quoted(line: &str, at: usize) -> Option<&str> {
     let mut start = None;
     let mut escaped = false;
@@ -131,7 +131,7 @@ fn word(line: &str, at: usize) -> &str {
     &line[start..end]
 }
 
-/// Where a part of a line stands in it.
+/// The offset of a part of a line in it.
 fn offset(line: &str, part: &str) -> usize {
     part.as_ptr() as usize - line.as_ptr() as usize
 }

@@ -65,7 +65,6 @@ fn of_many_errors_the_first_are_shown_and_the_others_counted() {
         ),
         (format!("{HEAD}{}", repeated(3000, |n| stage(&format!("s{n}"), &format!("from = \"q{n}\"")))), 3000),
         (format!("{HEAD}{fit}{}", repeated(20_000, |n| format!("x{n} = 1.e-3\n"))), 20_000),
-        (format!("{HEAD}{fit}{}", "epochs = 3\n".repeat(20_000)), 20_000),
         (HEAD.replace("[\"cat\", \"dog\"]", &format!("[{}]", "\"c\", ".repeat(100_000))), 99_999),
     ] {
         let (code, shown, more, bytes) = validate(&text);
@@ -143,6 +142,7 @@ fn what_is_long_and_wrong_is_refused_in_time() {
         ("dotted tables", format!("{HEAD}{fit}[{}a]\n", "a.".repeat(50_000))),
         ("dotted patterns", patterns(format!("\"{}a\"", "a.".repeat(50_000)))),
         ("syntax", format!("{HEAD}{fit}{}", "= \n".repeat(100_000))),
+        ("keys twice", format!("{HEAD}{fit}{}", "epochs = 3\n".repeat(20_000))),
         ("tables twice", format!("{HEAD}{}", fit.repeat(5000))),
         ("a circle", format!("{HEAD}{circle}")),
         ("one long line", format!("{HEAD}{fit}x = [{}]\n", "\"yyyyyyyyy\", ".repeat(200_000))),
@@ -268,7 +268,8 @@ fn names_in_a_pipeline_cannot_write_on_the_terminal() {
             &["validate", "--json", "p.toml"],
         ] {
             let (code, stdout, stderr) = defrost(folder.path(), command);
-            assert_eq!(code, 2, "{what}");
+            // Parameters are shown without a look at the folder.
+            assert!(code == 2 || what == "path", "{what}");
             assert_visible(&stderr, what);
             if !command.contains(&"--json") {
                 assert_visible(&stdout, what);
@@ -319,6 +320,7 @@ fn names_of_classes_and_files_cannot_write_on_the_terminal() {
     );
     fs::write(folder.path().join("p.toml"), text).unwrap();
     let image = format!("images/{cat}/0{photo}");
+    let folder_of_cats = format!("images/{cat}");
     for command in [
         &["validate", "p.toml"][..],
         &["plan", "p.toml", "--no-estimates"],
@@ -329,7 +331,7 @@ fn names_of_classes_and_files_cannot_write_on_the_terminal() {
         &["verify", "p.toml"],
         &["compare", "p.toml", "--out", "out"],
         &["predict", "p.toml", &image],
-        &["predict", "p.toml", "images"],
+        &["predict", "p.toml", &folder_of_cats],
         &["report", "p.toml"],
         &["gc"],
     ] {

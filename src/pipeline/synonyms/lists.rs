@@ -1,4 +1,4 @@
-//! The lists of words, which are text files beside this one.
+//! The lists of words: text files in this folder.
 //!
 //! An unindented line says what is meant; the indented lines below it have the words for that, parted by spaces. `#` begins a
 //! line that is a comment.

@@ -88,7 +88,11 @@ fn settings_that_remarks_name_exist() {
                 keys.insert(key);
                 collect(property, keys);
             }
-            ["additionalProperties", "items"].iter().for_each(|inner| collect(&kind[*inner], keys));
+            for inner in ["additionalProperties", "items"].map(|inner| &kind[inner]) {
+                if inner.is_object() {
+                    collect(inner, keys);
+                }
+            }
         }
     }
     collect(merged(), &mut keys);
