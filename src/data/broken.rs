@@ -10,7 +10,9 @@ use serde::Serialize;
 use super::Split;
 use super::dataset::Dataset;
 use super::decode::{DecodeOptions, Picture, decode};
+use super::images::LARGEST_IMAGE;
 use crate::digest::Digest;
+use crate::regular;
 use crate::{Error, Result};
 
 /// An image that cannot be decoded, by its path below the root.
@@ -35,7 +37,7 @@ impl Dataset {
     pub fn broken(&self, samples: &[usize], look: Look) -> Vec<BrokenImage> {
         let broken = |&index: &usize| {
             let file = self.samples[index].path.clone();
-            let cause = match std::fs::read(self.file(index)) {
+            let cause = match regular::read(&self.file(index), LARGEST_IMAGE) {
                 Ok(bytes) => look.cause(&bytes)?,
                 Err(error) => format!("it cannot be read: {error}"),
             };
@@ -44,16 +46,23 @@ impl Dataset {
         samples.par_iter().filter_map(broken).collect()
     }
 
-    /// Why each of some images, which a stage could not decode, cannot be decoded.
+    /// Why each of some images, which a stage could not decode, cannot be decoded. Where the store remembers that one
+    /// cannot, its file may be gone.
     ///
     /// # Errors
-    /// A file that cannot be read, or that changed meanwhile.
+    /// A file that changed meanwhile.
     pub fn causes(&self, paths: &BTreeSet<&str>) -> Result<Vec<BrokenImage>> {
         let sample = |path: &&str| {
             let index = self.samples.binary_search_by(|sample| sample.path.as_str().cmp(path));
-            let index = index.map_err(|_| Error::failed(format!("internal: `{path}` is no sample")))?;
+            let index = index.map_err(|_| Error::bug(format!("`{path}` is no sample")))?;
             let file = self.file(index);
-            let bytes = std::fs::read(&file).map_err(|error| Error::io("read", &file, error))?;
+            let bytes = match regular::read(&file, LARGEST_IMAGE) {
+                Ok(bytes) => bytes,
+                Err(refused) => {
+                    let cause = format!("it could not be decoded, and now {refused}");
+                    return Ok(BrokenImage { file: (*path).to_owned(), cause });
+                }
+            };
             if self.samples[index].digest.is_some_and(|digest| digest != Digest::of(&bytes)) {
                 return Err(Error::failed(format!(
                     "`{}` changed while the stage was running",

@@ -119,7 +119,7 @@ fn a_broken_image_is_an_error_or_left_out_by_name() {
     overwrite(root.path(), "dog/07.png", b"\x89PNG\r\n\x1a\nno more");
     let load = |broken| Loader::new(images(&dataset, broken, 0), epoch(&dataset, 0), 3).unwrap();
     let failure = error(load(Broken::Error));
-    assert!(failure.message.contains("dog/07.png`: the PNG data is damaged"), "{failure}");
+    assert!(failure.message.contains("dog/07.png`: the PNG data is cut off"), "{failure}");
     let mut loader = load(Broken::Skip);
     let samples: Vec<usize> =
         contents(loader.by_ref()).into_iter().flat_map(|(_, samples, _)| samples).collect();

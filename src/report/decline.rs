@@ -179,7 +179,7 @@ mod tests {
             "below `frozen`: validation accuracy 59.3\u{a0}% after 72.7\u{a0}%"
         );
         let causes = declines[0].causes.join("\n");
-        for expected in ["49 BatchNorm layers", "0.001, is not below", "it overfits"] {
+        for expected in ["49 BatchNorm layers", "1e-3, is not below", "it overfits"] {
             assert!(causes.contains(expected), "{causes}");
         }
     }

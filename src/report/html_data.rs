@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::html_stage::OPEN_ROWS;
 use super::text::{count, percent};
 use crate::data::{Doubles, PartSummary, Summary};
+use crate::visible;
 
 /// So many pairs of equal files are listed, and so many classes: `data.json` has all.
 const SHOWN_DOUBLES: usize = 20;
@@ -13,7 +14,7 @@ const SHOWN_CLASSES: usize = 1000;
 pub(super) fn card(name: &str, data: &Summary) -> Markup {
     html! {
         section.card {
-            h2 { "Data: " (name) }
+            h2 { "Data: " (visible::line(name)) }
             div.scroll {
                 table {
                     tr {
@@ -26,7 +27,7 @@ pub(super) fn card(name: &str, data: &Summary) -> Markup {
             }
             (classes(data))
             @for near in &data.near_names {
-                p { "Probably one class, or none: " @for name in &near.names { code { (name) } " " } }
+                p { "Probably one class, or none: " @for name in &near.names { code { (visible::line(name)) } " " } }
             }
             (doubles(&data.doubles))
         }
@@ -60,7 +61,7 @@ fn classes(data: &Summary) -> Markup {
                     }
                     @for class in data.classes.iter().take(SHOWN_CLASSES) {
                         tr {
-                            td.name { (class.name) }
+                            td.name { (visible::line(&class.name)) }
                             @for part in 0..3 {
                                 td.number {
                                     (count(class.images[part] as u64))
@@ -94,9 +95,9 @@ fn doubles(doubles: &Doubles) -> Markup {
                         @for double in doubles.pairs.iter().take(SHOWN_DOUBLES) {
                             tr {
                                 @for side in 0..2 {
-                                    td { code { (double.files[side]) } }
+                                    td { code { (visible::line(&double.files[side])) } }
                                     td { (double.parts[side].name()) }
-                                    td { (double.classes[side]) }
+                                    td { (visible::line(&double.classes[side])) }
                                 }
                             }
                         }

@@ -32,7 +32,7 @@ pub(super) fn table(metrics: &MultiLabel) -> Markup {
                     @for label in &metrics.per_class {
                         @let precision = label.average_precision.unwrap_or_default();
                         tr {
-                            td.name { (label.class) }
+                            td.name { (crate::visible::line(&label.class)) }
                             td.number { (percent(label.precision)) }
                             td.number { (percent(label.recall)) }
                             td.number { (percent(label.f1)) }

@@ -74,8 +74,8 @@ fn hardest(pairs: &[HardPair]) -> Markup {
                             tr {
                                 td { (pair.risk) }
                                 td.number { (format!("{:.3}", pair.similarity)) }
-                                td.name { code { (pair.first) } }
-                                td.name { code { (pair.second) } }
+                                td.name { code { (crate::visible::line(&pair.first)) } }
+                                td.name { code { (crate::visible::line(&pair.second)) } }
                             }
                         }
                     }

@@ -10,6 +10,7 @@ use super::tables::HistoryRow;
 use super::text::{count, joining, number, percent, significant};
 use super::{confusion_matrix, curves, html_labels, html_recognition};
 use crate::metrics::Classification;
+use crate::visible;
 
 /// Tables with more rows than this are folded.
 pub(super) const OPEN_ROWS: usize = 25;
@@ -185,7 +186,7 @@ fn classes(metrics: &Classification) -> Markup {
                     }
                     @for class in &metrics.per_class {
                         tr {
-                            td.name { (class.class) }
+                            td.name { (visible::line(&class.class)) }
                             td.number { (percent(class.precision)) }
                             td.number { (percent(class.recall)) }
                             td.number { (percent(class.f1)) }
@@ -219,9 +220,9 @@ fn mistakes(stage: &StageReport) -> Markup {
                         tr { th { "file" } th { (truth) } th { "predicted" } th.number { (probability) } }
                         @for (row, sureness) in mistakes.into_iter().take(MISTAKES) {
                             tr {
-                                td.name { code { (row.file) } }
-                                td { (row.label) }
-                                td { (row.predicted) }
+                                td.name { code { (visible::line(&row.file)) } }
+                                td { (visible::line(&row.label)) }
+                                td { (visible::line(&row.predicted)) }
                                 td.number { (percent(f64::from(sureness))) }
                             }
                         }

@@ -104,6 +104,7 @@ fn folders_of_parts_are_refused_with_the_setting_that_is_meant() {
 #[test]
 fn classes_with_the_names_of_parts_are_classes_where_they_are_named() {
     let project = parted(&[("", &[("train", 8), ("test", 8)])]);
+    project.edit("batch_size = 5", "batch_size = 6");
     let text = Verdict::settled(&project).passes().to_owned();
     assert!(text.contains("classes are called `test` and `train`, as parts of a data set are"), "{text}");
     project.edit("root       = \"photos\"", &format!("root = \"photos\"\n{}", setting(&text, "classes = ")));
@@ -111,15 +112,18 @@ fn classes_with_the_names_of_parts_are_classes_where_they_are_named() {
 
     // A vehicle beside others is no part.
     let project = parted(&[("", &[("train", 8), ("bus", 8)])]);
+    project.edit("batch_size = 5", "batch_size = 6");
     assert!(!Verdict::settled(&project).passes().contains("warning"));
     // Parts inside the classes are none either.
     let project = parted(&[("ant", &[("train", 6), ("val", 4)]), ("bee", &[("train", 6), ("val", 4)])]);
+    project.edit("batch_size = 5", "batch_size = 6");
     assert!(Verdict::settled(&project).passes().contains("which are no parts there"));
 }
 
 #[test]
 fn folders_of_systems_are_no_data_at_any_depth() {
     let project = Project::new();
+    project.edit("batch_size = 5", "batch_size = 6");
     let before = project.plan(&[])["run_dir"].clone();
     for path in [
         "photos/red/@eaDir/00.png/SYNOPHOTO_THUMB_M.png",
@@ -303,7 +307,9 @@ mod unix {
     /// Opened as any file, each of these would be waited for.
     #[test]
     fn no_pipe_is_waited_for_wherever_a_file_is_named() {
-        let project = Project::finished();
+        let project = Project::new();
+        project.edit("batch_size = 5", "batch_size = 6");
+        project.run(&[]);
         let at = |path: &str| project.path().join(path);
         pipe(&at("pipe.png"));
         let output = project.defrost(&["predict", "colours", "pipe.png", "photos/red/00.png"]);

@@ -183,7 +183,7 @@ fn text_that_is_no_toml_is_one_error_with_what_to_write() {
         ("5.", "write `5`"),
         ("0,5", "write `0.5`"),
         ("007", "write `7`"),
-        ("1e-3f", "write `1e-3`"),
+        ("1e-3f", "write `1.0e-3`"),
         ("True", "write `true`"),
         ("None", "TOML has no null: remove the setting, and it is as if left out"),
         ("sgd", "write text in quotes: `\"sgd\"`"),

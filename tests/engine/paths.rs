@@ -115,6 +115,10 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (metrics::code_paths::IDENTIFICATION, identification),
     (report::code_paths::PICTURES, pictures),
     (report::code_paths::RECOGNITION_PICTURES, recognition_pictures),
+    (report::code_paths::TEXT_CELLS, || {
+        let names = ["ant", "-1", "=1", "+a", "@b", "'=1", "\tc"].map(defrost::cells::text);
+        Digest::of(names.join("|").as_bytes()).to_string()
+    }),
 ];
 
 /// Uniform numbers in [−1, 1).

@@ -24,12 +24,16 @@ pub struct Counting;
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// Bytes beyond the limit for the message of a process that reached it.
+const LAST_WORDS: usize = 4 << 20;
 
 impl Counting {
     fn take(size: usize) -> bool {
         let live = LIVE.fetch_add(size, Relaxed).saturating_add(size);
         if live > LIMIT.load(Relaxed) {
             LIVE.fetch_sub(size, Relaxed);
+            // What says so needs memory too.
+            let _ = LIMIT.fetch_update(Relaxed, Relaxed, |limit| Some(limit.saturating_add(LAST_WORDS)));
             return false;
         }
         PEAK.fetch_max(live, Relaxed);
@@ -203,6 +207,8 @@ fn apart(test: &str, memory: usize, time: Duration, work: impl FnOnce()) {
     let mut child = Command::new(program)
         .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env(INSIDE, test)
+        // A backtrace takes memory of its own, and hides the message.
+        .env("RUST_BACKTRACE", "0")
         .stdout(handle())
         .stderr(handle())
         .spawn()

@@ -228,10 +228,7 @@ fn what_is_wrong_with_a_png_is_said_in_plain_words() {
         ("palette_missing", "the PNG data is damaged: missing palette of indexed image"),
         ("too_few_rows", "the PNG data is damaged: IDAT or fDAT chunk does not have enough data for image"),
         ("no_size", "the image has no pixels"),
-        (
-            "animation_smaller",
-            "the PNG data is damaged: the first frame of its animation is not of the image's size",
-        ),
+        ("animation_smaller", "the PNG data is damaged: sub frame is out-of-bounds"),
     ] {
         assert_eq!(cause(name), expected, "{name}");
     }
