@@ -46,23 +46,18 @@ impl Dataset {
         samples.par_iter().filter_map(broken).collect()
     }
 
-    /// Why each of some images, which a stage could not decode, cannot be decoded. Where the store remembers that one
-    /// cannot, its file may be gone.
+    /// Why each of some images, which a stage could not decode, cannot be decoded. Where the store remembers only that it
+    /// cannot, its file is read again, since what is written of it is the same in every run.
     ///
     /// # Errors
-    /// A file that changed meanwhile.
+    /// A file that cannot be read, or that changed meanwhile.
     pub fn causes(&self, paths: &BTreeSet<&str>) -> Result<Vec<BrokenImage>> {
         let sample = |path: &&str| {
             let index = self.samples.binary_search_by(|sample| sample.path.as_str().cmp(path));
             let index = index.map_err(|_| Error::bug(format!("`{path}` is no sample")))?;
             let file = self.file(index);
-            let bytes = match regular::read(&file, LARGEST_IMAGE) {
-                Ok(bytes) => bytes,
-                Err(refused) => {
-                    let cause = format!("it could not be decoded, and now {refused}");
-                    return Ok(BrokenImage { file: (*path).to_owned(), cause });
-                }
-            };
+            let bytes = regular::read(&file, LARGEST_IMAGE)
+                .map_err(|refused| Error::io("read", &file, refused.into()))?;
             if self.samples[index].digest.is_some_and(|digest| digest != Digest::of(&bytes)) {
                 return Err(Error::failed(format!(
                     "`{}` changed while the stage was running",

@@ -98,8 +98,13 @@ impl Matrix {
             return Self::default();
         }
         let mut reader = Reader::default();
-        let mut settings = 0;
-        root.visit(&mut Vec::new(), &mut |_, _| settings += 1);
+        // A run has all settings of the file but the matrix.
+        let count = |node: &Node| {
+            let mut settings = 0usize;
+            node.visit(&mut Vec::new(), &mut |_, _| settings += 1);
+            settings
+        };
+        let settings = count(root).saturating_sub(count(node)).max(1);
         let most = MOST_RUNS.min(MOST_SETTINGS / settings).max(1);
         let counts = node.items().iter().map(|table| {
             ["values", "cases"].iter().filter_map(|key| table.get(key)).map(|list| list.items().len()).max()

@@ -10,7 +10,7 @@ use crate::support::{Bounds, fuzz};
 fn read(bytes: &[u8]) {
     let plain = |cause: String| {
         assert!(cause != "the decoder gave up on it", "the decoder panicked");
-        assert!(!cause.contains('{') && !cause.contains("Error"), "{cause}");
+        assert!(!cause.contains("{ ") && !cause.contains("Error"), "{cause}");
     };
     let picture = match Picture::open(bytes, DecodeOptions::default()) {
         Ok(picture) => picture,
