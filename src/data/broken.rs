@@ -72,11 +72,7 @@ impl Dataset {
     }
 
     /// The classes that have images in a part, and none but broken ones, each with how many they are.
-    pub fn lost_classes<'a>(
-        &'a self,
-        part: Split,
-        is_broken: impl Fn(&str) -> bool,
-    ) -> Vec<(&'a str, usize)> {
+    pub fn lost_classes(&self, part: Split, is_broken: impl Fn(&str) -> bool) -> Vec<(&str, usize)> {
         let (mut all, mut broken) = (vec![0; self.classes.len()], vec![0; self.classes.len()]);
         for sample in self.samples.iter().filter(|sample| sample.split == part) {
             let gone = usize::from(is_broken(&sample.path));
