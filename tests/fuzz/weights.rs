@@ -31,12 +31,16 @@ const BOUNDS: Bounds = Bounds { memory: 4 << 20, memory_per_byte: 200, time: Dur
 
 #[test]
 fn pickle() {
-    fuzz("pickle", 4000, BOUNDS, |input| open(input));
+    fuzz("pickle", 4000, BOUNDS, |input| {
+        open(input);
+    });
 }
 
 #[test]
 fn safetensors() {
-    fuzz("safetensors", 4000, BOUNDS, |input| open(input));
+    fuzz("safetensors", 4000, BOUNDS, |input| {
+        open(input);
+    });
 }
 
 /// A file of PyTorch before 1.6 that ends in a pickle.
