@@ -1,6 +1,7 @@
 //! The binary as its users meet it: a module per command.
 
 mod bench;
+mod compare;
 mod cuda;
 mod data;
 mod datasets;

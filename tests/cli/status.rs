@@ -1,5 +1,10 @@
-use insta::assert_snapshot;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::project::{Project, ended};
 use crate::synthetic::{Runs, Turtles};
 
 #[test]
@@ -34,4 +39,36 @@ fn a_run_that_is_not_there_is_an_error_with_a_suggestion() {
     error: no run `turtels` in `[runs]`
     hint: did you mean `turtles`?
     ");
+}
+
+/// How far an epoch is stands in `status` while it runs, and `--watch` follows the run to its end.
+#[test]
+fn a_run_is_followed_within_an_epoch_to_its_end() {
+    let project = Project::new();
+    let run = project.start(&["--set", "stage.finetune.epochs=400"]);
+    let begun = Instant::now();
+    let step = loop {
+        let output = project.defrost(&["status", "colours", "--json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let found = status["stages"].as_array().and_then(|stages| {
+            stages.iter().map(|stage| &stage["step"]).find(|step| step["of"] == "step").cloned()
+        });
+        if let Some(step) = found {
+            break step;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "no step yet: {status}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(step["done"].as_u64() >= Some(1) && step["done"].as_u64() <= step["all"].as_u64(), "{step}");
+    let mut watch = project.command(&["status", "colours", "--watch"]);
+    let watch = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("defrost starts");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(Command::new("kill").arg(run.id().to_string()).status().unwrap().success());
+    assert_eq!(ended(run).status.code(), Some(130));
+    let watched = ended(watch);
+    let text = String::from_utf8(watched.stdout).unwrap();
+    assert!(watched.status.success() && text.contains("running") && text.contains("epoch "), "{text}");
+    let last = text.lines().rfind(|line| line.starts_with("colours/"));
+    assert!(last.is_some_and(|line| line.contains("interrupted")), "{text}");
+    assert_eq!(project.defrost(&["status", "colours", "--watch", "--json"]).status.code(), Some(2));
 }
