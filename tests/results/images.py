@@ -2,12 +2,15 @@
 
     python -m pip install numpy==2.4.6 pillow==13.0.0
     npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0
+    python -m pip download --no-deps elpv-dataset==1.0.0.post1
     apt-get install dataset-fashion-mnist
     python tests/results/images.py DOWNLOADS IMAGES
 
-DOWNLOADS is the folder with the two archives. IMAGES is made anew, the same on every machine, byte for byte:
+DOWNLOADS is the folder with the two archives and the wheel. IMAGES is made anew, the same on every machine, byte for byte:
 
     fashion/train, fashion/test    28×28 photos of ten kinds of clothing, 200 and 100 of each
+    clothing/CLASS                 the first 100 photos of each kind of clothing
+    solar/CLASS                    every third of 2,624 photos of solar cells, by how likely the cell is broken
     people/CLASS                   drawings of people by what they do: nine occupations, to be trained on
     strangers/CLASS                the other seven, never trained on
     emotion/happy, emotion/sad     faces of both drawing styles
@@ -21,6 +24,7 @@ import json
 import shutil
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy
@@ -53,6 +57,8 @@ def main(downloads: Path, images: Path) -> None:
     shutil.rmtree(images, ignore_errors=True)
     for part, file, count in (("train", "train", 200), ("test", "t10k", 100)):
         fashion(images / "fashion" / part, file, count)
+    fashion(images / "clothing", "train", 100)
+    solar(images / "solar", downloads / "elpv_dataset-1.0.0.post1-py3-none-any.whl")
     for style, sha256 in ARCHIVES.items():
         content = (downloads / f"emoji-datasource-{style}-16.0.0.tgz").read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
@@ -73,6 +79,18 @@ def fashion(folder: Path, file: str, count: int) -> None:
         (folder / name).mkdir(parents=True)
         for index in numpy.flatnonzero(labels == label)[:count]:
             Image.fromarray(pixels[index]).save(folder / name / f"{index:05}.png")
+
+
+def solar(folder: Path, wheel: Path) -> None:
+    """Buerhop-Lopez et al., A Benchmark for Visual Identification of Defective Solar Cells in Electroluminescence Imagery (2018)."""
+    states = ["intact", "slight", "likely", "broken"]
+    with zipfile.ZipFile(wheel) as archive:
+        labels = archive.read("elpv_dataset/data/labels.csv").decode().splitlines()
+        for line in labels[::3]:
+            file, probability, _ = line.split()
+            path = folder / states[round(3 * float(probability))] / Path(file).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.read(f"elpv_dataset/data/{file}"))
 
 
 def drawings(files: dict[str, bytes], style: str, images: Path) -> None:

@@ -63,9 +63,9 @@ fn a_run_that_fails_tells_of_all_its_stages() {
     let error = Some("stage `frozen`: the disk is full".to_owned());
     screen.event(&Event::RunFinished { state: "failed".into(), seconds: 13.0, error, hint: None });
     insta::assert_snapshot!(table(&screen.ended).replace(char::from(27), ""), @r"
-    [2mstage   status  time  result                trainable  frozen[0m
+    [2mstage   status   time  result              trainable  frozen[0m
     start   cached
-    frozen  failed  12 s  after epoch 2 of 8
+    frozen  failed   12 s  after epoch 2 of 8
     test    not run
     ");
 }
