@@ -58,7 +58,11 @@ fn watch(directory: &RunDirectory, console: &Console) -> Result<ExitCode> {
             if in_place && lines > 0 {
                 console.raw(format!("\x1b[{lines}F\x1b[J").as_bytes());
             }
+            // A line that wraps would be two rows to move up by: it is cut at the edge instead.
+            let [cut, wrap] = if in_place { ["\x1b[?7l", "\x1b[?7h"] } else { ["", ""] };
+            console.raw(cut.as_bytes());
             console.say(&text);
+            console.raw(wrap.as_bytes());
             shown = text;
         }
         if summary.state != State::Running {

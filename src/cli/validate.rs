@@ -47,6 +47,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                     broken::list(&broken, console);
                     found.extend(broken);
                 }
+                if broken::require_sound(&found).is_err() {
+                    continue;
+                }
                 let stages = runs.first().map_or(0, |(_, stages)| stages.len());
                 let noun = if stages == 1 { "stage" } else { "stages" };
                 let labels: Vec<&str> = runs.iter().filter_map(|(run, _)| run.label.as_deref()).collect();

@@ -90,7 +90,7 @@ impl Dataset {
 impl Look {
     fn cause(self, bytes: &[u8]) -> Option<String> {
         match self {
-            Self::Headers if is_whole_png(bytes) => None,
+            Self::Headers if is_whole_png(bytes) => Picture::open(bytes, DecodeOptions::default()).err(),
             // Of a JPEG file, opening reads the headers and looks for the end.
             Self::Headers if bytes.starts_with(&[0xFF, 0xD8]) => {
                 Picture::open(bytes, DecodeOptions::default()).err()

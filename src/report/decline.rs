@@ -121,8 +121,9 @@ fn causes(stage: &StageReport, source: &StageReport, now: &Training, before: &Tr
     if best.epoch == now.last.epoch && now.last.epoch > 1 {
         causes.push("its last epoch was its best: it may need more `epochs`".to_owned());
     }
-    if stage.settings["augment"] != source.settings["augment"] && !is_empty(&stage.settings["augment"]) {
-        causes.push("its augmentation differs from that of its source: try it weaker".to_owned());
+    // Changed images that are harder than those it is measured on.
+    if gap.is_some_and(|gap| gap < 0.0) && !is_empty(&stage.settings["augment"]) {
+        causes.push("its training images are harder than the others: try a weaker `augment`".to_owned());
     }
     causes
 }
