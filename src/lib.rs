@@ -11,34 +11,16 @@
 //! `pipeline`, `cells`, `code_path`, `digest`, `regular`, `random`, `memory`, `events`, `error` and `visible` are leaves; `store` stands on these alone, for `plan` and
 //! `run`, and `features` on it; `bench` stands on `stage`. The library never prints, exits or reads the environment.
 
-pub mod autograd;
-pub mod bench;
-pub mod cells;
-pub mod code_path;
+pub use defrost_base::{cells, code_path, digest, error, events, memory, random, regular, visible};
+pub use defrost_data::data;
+pub use defrost_engine::{bench, estimate, plan, run, stage};
 #[cfg(feature = "cuda")]
-pub mod cuda;
-pub mod data;
-pub mod device;
-pub mod digest;
-pub mod error;
-pub mod estimate;
-pub mod events;
-pub mod features;
-pub mod freeze;
-pub mod memory;
-pub mod metrics;
-pub mod model;
-pub mod ops;
-pub mod pipeline;
-pub mod plan;
-pub mod random;
-pub mod regular;
-pub mod report;
-pub mod run;
-pub mod stage;
-pub mod store;
-pub mod train;
-pub mod visible;
-pub mod weights;
+pub use defrost_kernels::cuda;
+pub use defrost_kernels::{autograd, device, ops};
+pub use defrost_model::{freeze, model, weights};
+pub use defrost_report::{metrics, report};
+pub use defrost_settings::pipeline;
+pub use defrost_store::{features, store};
+pub use defrost_train::train;
 
 pub use error::{Error, Result};

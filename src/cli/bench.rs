@@ -116,7 +116,9 @@ struct Spread {
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let mut choice = device::choose(&args.device)?;
     if let Some(name) = &args.arch {
-        choice = choice.with(bench::arch(name)?, &format!("`{name}`"))?;
+        if !bench::arch(name)?.computes_on_gpus() {
+            choice = choice.without_gpus(&format!("`{name}`"))?;
+        }
     }
     choice.note.iter().for_each(|note| console.warn(note));
     let threads = threads(args.threads)?;

@@ -8,6 +8,7 @@ use defrost::plan::{self, Depth, Plan, StageStatus, Status};
 use defrost::run;
 use defrost::stage::Work;
 use defrost::store::{Store, Wanted};
+use defrost::train;
 use defrost::{Error, Result};
 
 use super::{Console, PipelineOptions, images};
@@ -41,7 +42,9 @@ impl Session {
             let mut choice = device::choose(&pipeline.run.device)?;
             for draft in &drafts {
                 for subject in draft.work.computed() {
-                    choice = choice.with(subject.model.arch, &format!("stage `{}`", draft.name))?;
+                    if !subject.model.arch.computes_on_gpus() {
+                        choice = choice.without_gpus(&format!("stage `{}`", draft.name))?;
+                    }
                 }
             }
             // Said once, and not of each run of a matrix.
@@ -82,7 +85,7 @@ impl Session {
     pub fn require_precision(&self, statuses: &[StageStatus]) -> Result<()> {
         for (stage, status) in self.plan.stages.iter().zip(statuses) {
             if let (Work::Train(work), true) = (&stage.work, status.status != Status::Hit) {
-                device::products(&self.choice.device, work.settings.precision)
+                train::products(&self.choice.device, work.settings.precision)
                     .map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
             }
         }

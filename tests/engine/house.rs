@@ -1,4 +1,6 @@
 //! Invariants of the code itself: the library is quiet, and imports run one way down the floors.
+//!
+//! Between crates the compiler keeps the direction; within a crate, this does.
 
 use std::path::{Path, PathBuf};
 
@@ -23,18 +25,19 @@ const FLOORS: [&[&str]; 14] = [
     &["run"],
 ];
 
-/// Files of the library and their text, without comments and tests.
+/// Files of the crates by their path below `src`, and their text, without comments and tests.
 fn library() -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let files = WalkDir::new(&root).into_iter().map(|entry| entry.unwrap().into_path());
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let files = WalkDir::new(&crates).into_iter().map(|entry| entry.unwrap().into_path());
     let mut library = Vec::new();
     for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
-        let below = path.strip_prefix(&root).unwrap().to_owned();
+        let below = path.strip_prefix(&crates).unwrap().iter().skip(1).collect::<PathBuf>();
+        let Ok(below) = below.strip_prefix("src").map(Path::to_owned) else { continue };
         let is_test = below
             .iter()
             .map(|part| part.to_string_lossy())
-            .any(|part| part.starts_with("tests") || part.trim_end_matches(".rs").ends_with("tests"));
-        if below.starts_with("cli") || below == Path::new("main.rs") || is_test {
+            .any(|part| part.starts_with("test") || part.trim_end_matches(".rs").ends_with("tests"));
+        if is_test {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();

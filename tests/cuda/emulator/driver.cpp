@@ -1,6 +1,6 @@
-// A driver of CUDA that computes on the processor: what cudarc and src/cuda ask of libcuda.so.1, and no more.
+// A driver of CUDA that computes on the processor: what cudarc and crates/kernels/src/cuda ask of libcuda.so.1, and no more.
 //
-// Device memory is the host's, and kernels are those of src/cuda/kernels by name, whatever PTX is loaded. Everything happens
+// Device memory is the host's, and kernels are those of crates/kernels/src/cuda/kernels by name, whatever PTX is loaded. Everything happens
 // at once, but for copies from and to memory of the host that the device uses by itself: these happen as late as they may, so
 // that what does not wait for them shows. So does what reads before it writes: new memory is filled with NaN. Threads of the
 // program take turns: one kernel, one allocation at a time.

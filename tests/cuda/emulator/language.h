@@ -1,4 +1,4 @@
-// CUDA C++ on the processor: enough of the language for the kernels of src/cuda/kernels, compiled as plain C++.
+// CUDA C++ on the processor: enough of the language for the kernels of crates/kernels/src/cuda/kernels, compiled as plain C++.
 //
 // The threads of a block are fibers that take turns and give way at __syncthreads, so that a kernel's sums and barriers do
 // what they do on a GPU. Blocks come one after another.

@@ -1,4 +1,4 @@
-// What src/cuda asks of cuBLAS, cuDNN and cuRAND, computed on the processor, plainly.
+// What crates/kernels/src/cuda asks of cuBLAS, cuDNN and cuRAND, computed on the processor, plainly.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,16 @@
+//! Pipelines resolved into stages with cache keys, and the stages carried out.
+
+pub mod bench;
+pub mod estimate;
+pub mod plan;
+pub mod run;
+pub mod stage;
+
+use defrost_base::{Error, Result, cells, code_path, digest, error, events, random, regular, visible};
+use defrost_data::data;
+use defrost_kernels::{autograd, device, ops};
+use defrost_model::{freeze, model, weights};
+use defrost_report::{metrics, report};
+use defrost_settings::pipeline;
+use defrost_store::{features, store};
+use defrost_train::train;

@@ -1,0 +1,268 @@
+//! The model of a finished run, applied to images it has never seen.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::directory::RESOLVED;
+use super::{Problem, RunDirectory, RunRecord, StageRecord};
+use crate::autograd::Value;
+use crate::data::{LABELS_BETWEEN, LARGEST_IMAGE, Transform};
+use crate::device::{Choice, placed};
+use crate::error::{Error, Result};
+use crate::model::{Model, Pass, State};
+use crate::pipeline::{self, Arch, Data, Head, ImageFolder, PositionResampling, suggest};
+use crate::regular;
+use crate::stage::{BEST, Classifier, LAST, Labeller, MODEL, Outcome, View};
+use crate::store::disk;
+use crate::weights::{self, LoadRules, Source};
+
+/// A model with its weights, its classes and its view of images.
+pub struct Predictor {
+    pub(super) model: Model,
+    pub(super) state: State,
+    transform: Transform,
+    /// Where it computes.
+    pub choice: Choice,
+    pub classes: Vec<String>,
+    /// Whether an image shows any number of them, each told by itself, rather than one.
+    pub multi_label: bool,
+    /// The checkpoint below the run directory.
+    pub checkpoint: PathBuf,
+}
+
+/// One image, as the model sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The likeliest class; of labels, all that are told, with `;` between them.
+    pub label: String,
+    /// What is told of the image: one class, or any number of labels.
+    pub labels: Vec<String>,
+    /// One for each class, in their order.
+    pub probabilities: Vec<f32>,
+}
+
+/// What a stage's recipe says of its model.
+#[derive(Deserialize)]
+struct Subject {
+    arch: Arch,
+    classes: Vec<String>,
+    #[serde(default)]
+    multi_label: bool,
+    #[serde(default)]
+    head: Head,
+    #[serde(default)]
+    position_resampling: PositionResampling,
+}
+
+/// What is wanted of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Class scores: of a stage that trained its head, or loaded all of it.
+    Classes,
+    /// Embeddings: of any stage with weights, since the head may be left out.
+    Embeddings,
+}
+
+impl Predictor {
+    /// The model of a stage: of a train stage the weights of its best epoch where one was judged, else of its last.
+    ///
+    /// `stage` may name one, as `frozen`, `frozen@best` or `frozen@last`. Otherwise it is the last train stage of the run,
+    /// or where none trains the last stage that has what is wanted.
+    ///
+    /// # Errors
+    /// No such stage, no weights of it yet, weights that were altered, or a model that does not compute on the GPU that was asked for.
+    pub fn open(run: &RunDirectory, stage: Option<&str>, wanted: Wanted, choice: Choice) -> Result<Self> {
+        let record = run.record()?;
+        let (name, which) = match stage.map(|text| text.split_once('@').unwrap_or((text, ""))) {
+            Some((name, which)) => (Some(name), which),
+            None => (None, ""),
+        };
+        let usable: Vec<&StageRecord> =
+            record.stages.iter().filter(|stage| unfit(stage, wanted).is_none()).collect();
+        let found = match name {
+            Some(name) => usable.iter().find(|stage| stage.name == name),
+            None => usable.iter().rfind(|stage| stage.kind == "train").or(usable.last()),
+        };
+        let Some(stage) = found else { return Err(no_stage(&record, name, &usable, wanted)) };
+        let folder = run.stage(&stage.name);
+        let file = match (&stage.kind[..], which) {
+            ("train", "best") => BEST,
+            ("train", "last") => LAST,
+            ("train", "") if folder.join(BEST).is_file() => BEST,
+            ("train", "") => LAST,
+            (_, "") => MODEL,
+            ("train", other) => {
+                return Err(Error::usage(format!("unknown checkpoint `@{other}`"))
+                    .hint("name `@best` or `@last`, or leave it out"));
+            }
+            (_, other) => {
+                let name = &stage.name;
+                return Err(Error::usage(format!("stage `{name}` does not train, and has no `@{other}`"))
+                    .hint(format!("leave it out: `--stage {name}`")));
+            }
+        };
+        if !folder.join(file).is_file() {
+            return Err(without_weights(run, stage, file, &usable));
+        }
+        let checkpoint = Path::new("stages").join(&stage.name).join(file);
+        require_sealed(run, &checkpoint)?;
+        let predictor = Self::of_stage(run, stage, &folder.join(file), choice)?;
+        Ok(Self { checkpoint, ..predictor })
+    }
+
+    fn of_stage(run: &RunDirectory, stage: &StageRecord, checkpoint: &Path, choice: Choice) -> Result<Self> {
+        let document = &stage.document;
+        let broken = |error| Error::failed(format!("the run's `plan.json` cannot be read: {error}"));
+        let subject: Subject = serde_json::from_value(document["model"].clone()).map_err(broken)?;
+        let choice = match subject.arch.computes_on_gpus() {
+            true => choice,
+            false => choice.without_gpus(&format!("stage `{}`", stage.name))?,
+        };
+        let mut images = match &document["images"] {
+            Json::Null => images_of(run, stage, subject.arch)?,
+            images => images.clone(),
+        };
+        images["root"] = Json::String(String::new());
+        let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
+        let Subject { arch, head, position_resampling, .. } = subject;
+        let spec = pipeline::Model { head, position_resampling, ..pipeline::Model::of(arch) };
+        let model = Model::build_for(&spec, subject.classes.len(), view.image_size);
+        let mut rules = LoadRules::default();
+        rules.classes = Some(subject.classes.clone());
+        let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?;
+        let Subject { classes, multi_label, .. } = subject;
+        Ok(Self {
+            model,
+            state: state.on(&choice.device)?,
+            transform: Transform::evaluation(&view, None),
+            choice,
+            classes,
+            multi_label,
+            checkpoint: PathBuf::new(),
+        })
+    }
+
+    /// The class probabilities of each image file, or why it cannot be read or decoded.
+    pub fn predict(&self, files: &[PathBuf]) -> Vec<Result<Prediction>> {
+        let mut pass = Pass::inference(&self.state);
+        files.iter().map(|file| self.one(file, &mut pass)).collect()
+    }
+
+    /// An image file as the model sees it: [1, size, size, 3].
+    pub(super) fn image(&self, file: &Path) -> Result<Tensor> {
+        let bytes = regular::read(file, LARGEST_IMAGE)
+            .map_err(|refused| Error::io("read", file, refused.into()).as_usage())?;
+        self.transform.tensor(&bytes).map_err(|error| {
+            Error::usage(format!("cannot decode `{}`: {error}", file.display()))
+                .hint("give JPEG or PNG images")
+        })
+    }
+
+    fn one(&self, file: &Path, pass: &mut Pass) -> Result<Prediction> {
+        let image = placed(&self.image(file)?, &self.choice.device)?;
+        let layers = 0..self.model.description.layers.len();
+        let logits = self.model.forward(pass, layers, Value::constant(image))?;
+        let (classes, scores) = (&self.classes[..], logits.tensor());
+        match self.multi_label {
+            true => Prediction::of(&Labeller::new(classes), classes, scores),
+            false => Prediction::of(&Classifier::new(classes), classes, scores),
+        }
+    }
+}
+
+/// Why a stage has no model, or none with what is wanted; none where it has.
+fn unfit(stage: &StageRecord, wanted: Wanted) -> Option<&'static str> {
+    let settings = &stage.document["settings"];
+    let is_afresh = |setting: &str| settings[setting].as_array().is_some_and(|patterns| !patterns.is_empty());
+    match (&stage.kind[..], wanted) {
+        ("train", _) | ("load_weights" | "init_weights", Wanted::Embeddings) => None,
+        ("load_weights", Wanted::Classes)
+            if !["reinit", "allow_missing", "allow_mismatched"].into_iter().any(is_afresh) =>
+        {
+            None
+        }
+        ("load_weights" | "init_weights", Wanted::Classes) => {
+            Some("has weights that nothing was trained to tell classes by")
+        }
+        _ => Some("does not train: it has no model of its own"),
+    }
+}
+
+/// That there is no stage of a name, or none at all, with what is wanted.
+fn no_stage(record: &RunRecord, name: Option<&str>, usable: &[&StageRecord], wanted: Wanted) -> Error {
+    let error = match (name, name.and_then(|name| record.stage(name))) {
+        (Some(name), Some(stage)) => {
+            Error::usage(format!("stage `{name}` {}", unfit(stage, wanted).unwrap_or_default()))
+        }
+        (Some(name), None) => Error::usage(format!("the run has no stage `{name}`")),
+        (None, _) => Error::usage("no stage of the run has a model to use"),
+    };
+    let names: Vec<&str> = usable.iter().map(|stage| stage.name.as_str()).collect();
+    let meant = name.and_then(|name| suggest::closest(name, names.iter().copied()));
+    error.hint(match (meant, &names[..]) {
+        (Some(meant), _) => format!("did you mean `--stage {meant}`?"),
+        (None, []) => "add a stage with `kind = \"train\"` to the pipeline, and run it".to_owned(),
+        (None, names) => format!("name one with `--stage`: {}", suggest::list(names.iter().copied())),
+    })
+}
+
+/// How a stage that reads no images would see them: as its data set has it.
+fn images_of(run: &RunDirectory, stage: &StageRecord, arch: Arch) -> Result<Json> {
+    let path = run.path().join(RESOLVED);
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+    let broken = |error: String| Error::failed(format!("`{}` cannot be read: {error}", path.display()));
+    let pipeline: toml::Table = text.parse().map_err(|error: toml::de::Error| broken(error.to_string()))?;
+    let setting = |table: &str, name: &str| pipeline.get(table)?.get(name).cloned();
+    let data = setting("stage", &stage.name).and_then(|stage| Some(stage.get("data")?.as_str()?.to_owned()));
+    let data = data.and_then(|name| setting("data", &name));
+    let data = data.ok_or_else(|| broken(format!("it has no data set of stage `{}`", stage.name)))?;
+    let data: Data = data.try_into().map_err(|error: toml::de::Error| broken(error.to_string()))?;
+    Ok(View::new(&data.images(), None, arch).document())
+}
+
+/// Why a stage has not the file of weights that was asked for.
+fn without_weights(run: &RunDirectory, stage: &StageRecord, file: &str, usable: &[&StageRecord]) -> Error {
+    let finished = |stage: &StageRecord| {
+        let last = if stage.kind == "train" { LAST } else { MODEL };
+        run.stage(&stage.name).join(last).is_file()
+    };
+    let name = &stage.name;
+    if finished(stage) {
+        return Error::usage(format!("stage `{name}` has no `{file}`"))
+            .hint(format!("without validation images no epoch is the best: take `--stage {name}@last`"));
+    }
+    let others: Vec<String> = usable
+        .iter()
+        .filter(|other| finished(other))
+        .map(|other| format!("`--stage {}`", other.name))
+        .collect();
+    let others = if others.is_empty() { String::new() } else { format!(", or take {}", others.join(" or ")) };
+    Error::usage(format!("stage `{name}` is not finished"))
+        .hint(format!("let the run finish: run its pipeline file again{others}"))
+}
+
+/// Fails where the run is complete and the file below it has other bytes than when it ended.
+fn require_sealed(run: &RunDirectory, file: &Path) -> Result<()> {
+    let Ok(files) = run.manifest() else { return Ok(()) };
+    let digest = file.to_str().and_then(|name| files.get(name));
+    match digest {
+        Some(digest) if disk::digest_file(&run.path().join(file))? != *digest => {
+            let changed = Problem::Changed { file: run.path().join(file).display().to_string() };
+            Err(Error::failed(changed.to_string())
+                .hint("`defrost verify` looks at the whole run; running its pipeline file again restores it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Prediction {
+    fn of(task: &impl Outcome, classes: &[String], scores: &Tensor) -> Result<Self> {
+        let probabilities: Vec<f32> = task.probabilities(scores)?.flatten_all()?.to_vec1()?;
+        let told = task.told(&probabilities).into_iter();
+        let labels: Vec<String> = told.map(|place| classes[place as usize].clone()).collect();
+        Ok(Self { label: labels.join(LABELS_BETWEEN), labels, probabilities })
+    }
+}

@@ -1,0 +1,238 @@
+//! Batches that are joined to one optimizer step make the step of one large batch, whatever the loss is a mean by.
+
+use std::collections::BTreeSet;
+
+use candle_core::{DType, Tensor};
+
+use crate::error::Result;
+use crate::freeze::ParameterTable;
+use crate::ops::Mixture;
+use crate::ops::testing::{normal, numbers};
+use crate::pipeline;
+use crate::stage::{Classifier, Labeller, Subject};
+use crate::train::testing::{CLASSES, Noise, Notes, SIDE};
+use crate::train::{Batch, Batches, Checkpoint, Feed, Progress, Setup, Targets, Task, fit};
+use crate::weights;
+
+/// Features of noise, behind all that is frozen, and what they show.
+struct Shown {
+    noise: Noise,
+    shows: Shows,
+    taught: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Shows {
+    Classes,
+    Mixtures,
+    Labels,
+}
+
+impl Shown {
+    fn of(&self, batch: Result<Batch>) -> Result<Batch> {
+        let mut batch = batch?;
+        let class = |sample: usize| (sample % CLASSES) as u32;
+        batch.targets = match self.shows {
+            Shows::Classes => batch.targets,
+            Shows::Mixtures => {
+                let mixture = |&sample: &usize| Mixture {
+                    classes: [class(sample), class(sample / 2)],
+                    share: 0.1 + 0.13 * sample as f64,
+                };
+                Targets::Mixtures(batch.samples.iter().map(mixture).collect())
+            }
+            Shows::Labels => {
+                let shares = |sample: usize| (0..CLASSES).map(move |label| (sample >> label & 1) as f32);
+                Targets::Labels(batch.samples.iter().flat_map(|sample| shares(*sample)).collect())
+            }
+        };
+        if self.taught {
+            let row = |sample: &usize| normal(&format!("teacher {sample}"), &[1, CLASSES]);
+            let rows: Vec<Tensor> = batch.samples.iter().map(row).collect();
+            batch.teacher = Some(Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?);
+        }
+        Ok(batch)
+    }
+}
+
+impl Feed for Shown {
+    fn batches_per_epoch(&self) -> usize {
+        self.noise.batches_per_epoch()
+    }
+
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+        Ok(Box::new(self.noise.train(epoch, start)?.map(|batch| self.of(batch))))
+    }
+
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
+        None
+    }
+
+    fn broken(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+}
+
+/// A stage that trains the head of a network on what is shown.
+struct Scene {
+    head: &'static str,
+    loss: &'static str,
+    shows: Shows,
+    taught: bool,
+}
+
+const LINEAR: &str = "kind = \"linear\"\ndropout = 0.25";
+const COSINES: &str = "kind = \"embedding\"\ndimension = 8\nbatch_norm = false\nscale = 16";
+const WEIGHTS: &str = "class_weights = { a = 1, b = 50, c = 0.1 }";
+
+impl Scene {
+    fn fit(
+        &self,
+        [batch_size, accumulate]: [usize; 2],
+        from: Option<&Checkpoint>,
+        notes: &mut Notes,
+    ) -> Result<Vec<String>> {
+        let distill = if self.taught { "distill = { teacher = \"t@last\", weight = 0.3 }" } else { "" };
+        let settings: pipeline::Train = toml::from_str(&format!(
+            "from = \"x\"\nepochs = 2\ntrain = [\"@head\"]\nbatch_size = {batch_size}\naccumulate = {accumulate}\n\
+             optimizer = {{ kind = \"sgd\", lr = 0.05, momentum = 0.9 }}\nloss = {{ {} }}\n{distill}",
+            self.loss.replace("WEIGHTS", WEIGHTS)
+        ))
+        .unwrap();
+        let subject = Subject {
+            model: pipeline::Model {
+                head: toml::from_str(self.head).unwrap(),
+                ..pipeline::Model::of(pipeline::Arch::EfficientNetLite0)
+            },
+            classes: ["a", "b", "c"].map(str::to_owned).into(),
+            multi_label: self.shows == Shows::Labels,
+            image_size: SIDE,
+        };
+        match subject.multi_label {
+            true => {
+                self.with(&Labeller::of_training(&subject, &settings, None), &subject, &settings, from, notes)
+            }
+            false => self.with(
+                &Classifier::of_training(&subject, &settings, None),
+                &subject,
+                &settings,
+                from,
+                notes,
+            ),
+        }
+    }
+
+    /// The digests of all weights at the end; the head's numbers go to `notes`.
+    fn with<T: Task>(
+        &self,
+        task: &T,
+        subject: &Subject,
+        settings: &pipeline::Train,
+        from: Option<&Checkpoint>,
+        notes: &mut Notes,
+    ) -> Result<Vec<String>> {
+        let model = subject.build();
+        let table = ParameterTable::resolve(&model.description, settings).unwrap();
+        let layer = model.head_layer();
+        let noise = Noise { shape: vec![1280], layer, batch_size: settings.batch_size, ..Noise::images() };
+        let feed = Shown { noise, shows: self.shows, taught: self.taught };
+        let setup = Setup { model: &model, table: &table, task, feed: &feed, seed: 3, settings };
+        let optimizer = crate::stage::optimizer(&settings.optimizer, &table, setup.steps_per_epoch())?;
+        let state = weights::initialize_all(&model.description, 7)?;
+        let mut progress = Progress::start(&setup, state, optimizer);
+        if let Some(Checkpoint { tensors, position }) = from {
+            let checkpoint = Checkpoint { tensors: tensors.clone(), position: position.clone() };
+            progress.resume(checkpoint, &model.description, &table)?;
+        }
+        fit(&setup, &mut progress, notes)?;
+        let head = model.description.tensors.iter().zip(&progress.state.tensors);
+        let head = head.filter(|(spec, _)| spec.layer == layer).flat_map(|(_, tensor)| numbers(tensor));
+        notes.head = head.collect();
+        notes.loss = progress.history.iter().map(|row| row.train["loss"]).collect();
+        Ok(weights::digests(&progress.state)?.iter().map(|digest| digest.to_string()).collect())
+    }
+
+    fn head(&self, batches: [usize; 2]) -> (Vec<f64>, Vec<f64>) {
+        let mut notes = Notes::default();
+        self.fit(batches, None, &mut notes).unwrap();
+        (notes.head, notes.loss)
+    }
+}
+
+const SCENES: [(&str, &str, Shows, bool); 13] = [
+    (LINEAR, "kind = \"cross_entropy\"", Shows::Classes, false),
+    (LINEAR, "kind = \"cross_entropy\", WEIGHTS", Shows::Classes, false),
+    (LINEAR, "kind = \"cross_entropy\", label_smoothing = 0.2, WEIGHTS", Shows::Classes, false),
+    (LINEAR, "kind = \"cross_entropy\", label_smoothing = 0.2, WEIGHTS", Shows::Mixtures, false),
+    (LINEAR, "kind = \"cross_entropy\"", Shows::Mixtures, false),
+    (LINEAR, "kind = \"focal\", WEIGHTS", Shows::Classes, false),
+    (LINEAR, "kind = \"focal\", gamma = 1.5, WEIGHTS", Shows::Mixtures, false),
+    (COSINES, "kind = \"arcface\", margin = 0.3, WEIGHTS", Shows::Classes, false),
+    (COSINES, "kind = \"cosface\", margin = 0.2, WEIGHTS", Shows::Mixtures, false),
+    (LINEAR, "kind = \"bce\", positive_weights = { a = 1, b = 50, c = 0.1 }", Shows::Labels, false),
+    (LINEAR, "kind = \"cross_entropy\"", Shows::Classes, true),
+    (LINEAR, "kind = \"cross_entropy\", WEIGHTS", Shows::Classes, true),
+    (LINEAR, "kind = \"focal\", WEIGHTS", Shows::Mixtures, true),
+];
+
+fn scenes() -> impl Iterator<Item = Scene> {
+    SCENES.into_iter().map(|(head, loss, shows, taught)| Scene { head, loss, shows, taught })
+}
+
+fn apart(some: &[f64], other: &[f64]) -> f64 {
+    let largest = other.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    some.iter().zip(other).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max) / largest
+}
+
+/// Six images: one batch of them, or one by one, or batches of 4 and 2, or of 5 and 1.
+#[test]
+fn joined_batches_are_one_large_batch_under_every_loss() {
+    for scene in scenes() {
+        let (head, losses) = scene.head([6, 1]);
+        for batches in [[1, 6], [4, 2], [5, 2]] {
+            let (joined, joined_losses) = scene.head(batches);
+            let far = apart(&joined, &head);
+            assert!(far < 3e-6, "{} in batches of {batches:?}: {far:e}", scene.loss);
+            assert!(apart(&joined_losses, &losses) < 1e-6, "the history's losses: {}", scene.loss);
+        }
+        let separate = apart(&scene.head([1, 1]).0, &head);
+        assert!(separate > 1e-3, "steps of their own are others: {} {separate:e}", scene.loss);
+    }
+}
+
+#[test]
+fn a_stage_resumed_amid_joined_batches_ends_with_the_same_bits_under_every_loss() {
+    for scene in scenes() {
+        let whole = scene.fit([2, 3], None, &mut Notes::default()).unwrap();
+        for batch in [1, 2, 4, 5] {
+            let mut notes = Notes { stop_after: Some(batch), ..Notes::default() };
+            assert!(scene.fit([2, 3], None, &mut notes).is_err(), "it was interrupted");
+            let resumed = scene.fit([2, 3], notes.checkpoints.last(), &mut Notes::default()).unwrap();
+            assert!(resumed == whole, "{} after batch {batch}", scene.loss);
+        }
+    }
+}
+
+/// A learning rate range test shows the loss of the whole step.
+#[test]
+fn a_step_says_what_each_batch_counts() {
+    let scene = Scene {
+        head: LINEAR,
+        loss: "kind = \"cross_entropy\", WEIGHTS",
+        shows: Shows::Classes,
+        taught: true,
+    };
+    let step = |batches| {
+        let mut notes = Notes::default();
+        scene.fit(batches, None, &mut notes).unwrap();
+        notes.parts
+    };
+    let whole = &step([6, 1])[0];
+    let joined = &step([1, 6])[..6];
+    let mean = |part: usize| {
+        let weight: f64 = joined.iter().map(|parts| parts[part].weight).sum();
+        joined.iter().map(|parts| parts[part].loss * parts[part].weight).sum::<f64>() / weight
+    };
+    assert_eq!((whole.len(), joined[0].len()), (1, 2));
+    assert!(((mean(0) + mean(1)) / whole[0].loss - 1.0).abs() < 1e-6);
+}

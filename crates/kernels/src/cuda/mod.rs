@@ -1,0 +1,34 @@
+//! What runs on an NVIDIA GPU below the operations: the libraries and devices that are there, memory, kernels, cuBLAS and
+//! cuDNN. In builds with the `cuda` feature alone.
+//!
+//! Nothing is linked: NVIDIA's libraries are opened while running, so that one binary serves machines with and without
+//! them. The room knows how to have something computed; which kernels make an operation stands beside its CPU half.
+
+mod blas;
+mod columns;
+mod convolution;
+mod device;
+mod elementwise;
+mod engine;
+mod launch;
+mod library;
+mod memory;
+mod readback;
+mod rows;
+mod signatures;
+mod upload;
+
+pub use blas::{Operand, Product};
+pub use columns::{column_products, column_sums};
+pub use convolution::{Convolution, Pass};
+pub use device::{Gpu, Versions, gpus, open, versions};
+pub use elementwise::{add, add_in_place, as_type, scaled};
+pub use engine::{Address, Engine, Settings, address, optional};
+pub use launch::{Arguments, Chunks, Frame, Grid, kernel};
+pub use library::{Library, libraries, require_libraries};
+pub use readback::{Readback, read_back};
+pub use rows::{block, joined};
+pub use signatures::{Argument, Pointee};
+
+pub use launch::arguments;
+pub(crate) use signatures::argument;

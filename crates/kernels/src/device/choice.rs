@@ -1,0 +1,106 @@
+//! From `auto`, `cpu` or `cuda:N` to a device and the name of its numeric profile.
+
+use candle_core::Device;
+
+use crate::error::{Error, Result};
+use crate::ops::profile::Profile;
+
+/// A device to compute on.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    pub device: Device,
+    /// The numeric profile, as variants of results carry it: results have the same bytes on all machines of one.
+    pub variant: String,
+    /// Whether the device was left open, so that results of any profile will do.
+    pub any: bool,
+    /// Why it is not the GPU that might have been meant.
+    pub note: Option<String>,
+}
+
+impl Choice {
+    fn cpu(any: bool, note: Option<String>) -> Self {
+        Self { device: Device::Cpu, variant: Profile::current().name().to_owned(), any, note }
+    }
+
+    /// The CPU in place of a GPU, with a note that says why, for the model of `whose` that no GPU computes.
+    ///
+    /// # Errors
+    /// The setting names a GPU.
+    pub fn without_gpus(self, whose: &str) -> Result<Self> {
+        if self.device.is_cpu() {
+            return Ok(self);
+        }
+        let why = format!("the encoder of {whose} computes on CPUs alone");
+        if self.any {
+            return Ok(Self::cpu(true, Some(format!("computing on the CPU: {why}"))));
+        }
+        Err(Error::usage(why)
+            .hint("set `device = \"cpu\"`; of the encoders, `dinov2_vits14` computes on GPUs"))
+    }
+}
+
+/// The device that `setting` means on this machine; `auto` is the first GPU where there is one to use, else the CPU.
+///
+/// # Errors
+/// A device that this build or this machine does not have.
+pub fn choose(setting: &str) -> Result<Choice> {
+    match setting {
+        "cpu" => Ok(Choice::cpu(false, None)),
+        "auto" => Ok(automatic()),
+        _ => {
+            let ordinal = setting.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+            let ordinal = ordinal.ok_or_else(|| {
+                Error::usage(format!("unknown device `{setting}`")).hint("`auto`, `cpu` or `cuda:0`")
+            })?;
+            cuda(ordinal).map_err(|error| error.within(format!("cannot compute on `{setting}`")).as_usage())
+        }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn automatic() -> Choice {
+    Choice::cpu(true, None)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: usize) -> Result<Choice> {
+    Err(Error::usage("this build computes on the CPU only")
+        .hint("set `device = \"auto\"`, or build with CUDA (docs/cuda.md)"))
+}
+
+#[cfg(feature = "cuda")]
+fn automatic() -> Choice {
+    match cuda(0) {
+        Ok(choice) => Choice { any: true, ..choice },
+        Err(error) => Choice::cpu(true, Some(format!("computing on the CPU: {error}"))),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(ordinal: usize) -> Result<Choice> {
+    let (device, gpu) = crate::cuda::open(ordinal)?;
+    crate::cuda::Engine::on(&device)?;
+    let (versions, [major, minor], count) = (crate::cuda::versions()?, gpu.capability, gpu.multiprocessors);
+    let crate::cuda::Versions { cudnn, cublas, .. } = versions;
+    // cuBLAS promises equal bits on the same architecture with as many multiprocessors.
+    let variant = format!("cuda sm_{major}{minor}x{count} cudnn {cudnn} cublas {cublas}");
+    Ok(Choice { device, variant, any: false, note: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_what_auto_comes_to_without_a_gpu() {
+        let [auto, cpu] = ["auto", "cpu"].map(|setting| choose(setting).unwrap());
+        assert!(auto.any && !cpu.any && cpu.device.is_cpu() && cpu.note.is_none());
+        assert_eq!(cpu.variant, Profile::current().name());
+        assert!(choose("tpu").is_err());
+        if let Err(error) = choose("cuda:0") {
+            assert_eq!(error.kind, crate::error::Kind::Usage);
+            assert!(error.message.starts_with("cannot compute on `cuda:0`: ") && error.hint.is_some());
+            assert_eq!(auto.note.is_some(), cfg!(feature = "cuda"));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The differentiable operations: one file each with its CPU half, and a file `cuda.rs` for the other.
+//!
+//! Activations are contiguous and channels-last, [N, H, W, C] or [N, C]; convolution weights are [O, I, kH, kW] as in
+//! the files they come from. f32 is the working type; every operation also runs in f64, which the tests lean on.
+//!
+//! What an operation promises: a row of its result in inference depends on neither batch size, position in the batch,
+//! nor threads; a result in training depends on no thread count. Work is cut by shape alone.
+
+mod activation;
+mod add;
+mod attention;
+mod attention_rows;
+mod average_pool;
+mod awake;
+mod batch_norm;
+mod binary_cross_entropy;
+pub mod buffer;
+mod channel_sums;
+mod channels;
+mod class_loss;
+pub mod code_paths;
+pub mod conv2d;
+mod cross_entropy;
+#[cfg(all(test, feature = "cuda"))]
+mod cuda_tests;
+mod curve;
+mod distillation;
+mod dropout;
+mod exponential;
+pub mod float;
+mod focal;
+pub mod gemm;
+mod later;
+mod layer_norm;
+mod layer_scale;
+mod linear;
+mod margin;
+mod max_pool;
+pub mod multiversion;
+mod normal;
+mod normalize_rows;
+pub mod on_cuda;
+pub mod profile;
+mod rows;
+mod scale_channels;
+mod sigmoid;
+mod softmax;
+mod stochastic_depth;
+pub mod testing;
+mod tokens;
+pub mod vector;
+#[cfg(target_arch = "x86_64")]
+mod vector_x86;
+
+pub use activation::activation;
+pub use add::add;
+pub use attention::attention;
+pub use average_pool::global_average_pool;
+pub use awake::Awake;
+pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training, running_statistic};
+pub use binary_cross_entropy::binary_cross_entropy;
+pub use class_loss::{ClassLoss, Losses, Mixture, class_loss};
+pub use conv2d::{FoldedConv, FoldedNorm, conv2d, pointwise};
+pub use cross_entropy::{CrossEntropy, cross_entropy};
+pub use curve::Activation;
+pub use distillation::{blended, distillation};
+pub use dropout::dropout;
+pub use focal::Focal;
+pub use later::Later;
+pub use layer_norm::layer_norm;
+pub use layer_scale::layer_scale;
+pub use linear::linear;
+pub use margin::{Margin, MarginLoss};
+pub use max_pool::max_pool2d;
+pub use normalize_rows::normalize_rows;
+pub use scale_channels::scale_channels;
+pub use sigmoid::sigmoid;
+pub use softmax::softmax;
+pub use stochastic_depth::stochastic_depth;
+pub use tokens::{first_token, tokens};
+
+/// How a window moves over an image: stride, and zero padding on each side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    /// top, left, bottom, right
+    pub padding: [usize; 4],
+}
+
+impl Window {
+    /// The places of the window along the height and the width of an image.
+    pub fn outputs(&self, [height, width]: [usize; 2]) -> [usize; 2] {
+        let [top, left, bottom, right] = self.padding;
+        let padded = [height + top + bottom, width + left + right];
+        std::array::from_fn(|axis| padded[axis].saturating_sub(self.kernel[axis]) / self.stride[axis] + 1)
+    }
+}

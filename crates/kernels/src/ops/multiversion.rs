@@ -1,0 +1,48 @@
+//! One body, compiled once for each generation of vector units and chosen at run time.
+
+/// Defines a function, over a [`Float`](super::float::Float) type or none, whose body is compiled for every
+/// [`Profile`](super::profile::Profile) and runs on the current one.
+///
+/// Unlike a closure in `Profile::run`, a body keeps what its arguments say: `&mut` slices overlap nothing, so the
+/// compiler vectorises loops over several slices without testing them for overlap on every row.
+///
+/// Rust neither reorders nor contracts floating-point arithmetic, so a body without `mul_add` gives the same bits in
+/// every version. The bodies here are bound by memory, not arithmetic, and keep to that.
+#[macro_export]
+macro_rules! multiversion {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident $(<$($T:ident: $Bound:path),+>)? ($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block
+    ) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name $(<$($T: $Bound),+>)? ($($arg: $type),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body $(<$($T: $Bound),+>)? ($($arg: $type),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
+                fn v4 $(<$($T: $Bound),+>)? ($($arg: $type),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+
+                #[target_feature(enable = "avx2,fma")]
+                fn v3 $(<$($T: $Bound),+>)? ($($arg: $type),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+
+                use $crate::ops::profile::Profile;
+                match Profile::current() {
+                    // SAFETY: the current profile is one that the machine has, here and below.
+                    Profile::X86V4 => return unsafe { v4($($arg),*) },
+                    // SAFETY: as above.
+                    Profile::X86V3 => return unsafe { v3($($arg),*) },
+                    Profile::Scalar => (),
+                }
+            }
+            body($($arg),*)
+        }
+    };
+}
+pub use multiversion;

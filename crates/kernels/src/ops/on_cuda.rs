@@ -1,0 +1,13 @@
+//! The fork between an operation's two halves.
+
+/// Returns `$compute` where `$tensor` lies on a GPU; nothing in builds without CUDA.
+#[macro_export]
+macro_rules! on_cuda {
+    ($tensor:expr, $compute:expr) => {
+        #[cfg(feature = "cuda")]
+        if $tensor.device().is_cuda() {
+            return $compute;
+        }
+    };
+}
+pub use on_cuda;

@@ -1,0 +1,189 @@
+//! What a model is made of, without a single tensor: names, shapes, roles, layers.
+
+use std::collections::BTreeSet;
+
+/// The place of a tensor in [`Description::tensors`].
+pub type TensorId = usize;
+
+/// What a tensor is for. The first four are parameters, the rest buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Weight,
+    Bias,
+    NormWeight,
+    NormBias,
+    RunningMean,
+    RunningVar,
+    /// `num_batches_tracked`: an i64 scalar that PyTorch's strict loading expects.
+    BatchCount,
+}
+
+impl Role {
+    pub fn is_parameter(self) -> bool {
+        matches!(self, Self::Weight | Self::Bias | Self::NormWeight | Self::NormBias)
+    }
+
+    pub fn is_norm(self) -> bool {
+        !matches!(self, Self::Weight | Self::Bias)
+    }
+
+    pub fn is_bias(self) -> bool {
+        matches!(self, Self::Bias | Self::NormBias)
+    }
+}
+
+/// How a tensor is initialised, as PyTorch's layers and torchvision's models do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    Zeros,
+    Ones,
+    Constant {
+        value: f64,
+    },
+    /// Normal with mean 0.
+    Normal {
+        std: f64,
+    },
+    /// Uniform in [−bound, bound].
+    Uniform {
+        bound: f64,
+    },
+}
+
+/// One tensor of a state dict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorSpec {
+    /// The dotted name, as the published weights have it.
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub role: Role,
+    pub init: Init,
+    /// Index into [`Description::layers`].
+    pub layer: usize,
+}
+
+impl TensorSpec {
+    /// How many numbers it holds.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// One link of the chain that depth settings count.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerSpec {
+    /// Such as `stem`, `layer1.0`, `fc`.
+    pub name: String,
+}
+
+/// One batch normalisation layer and its five tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NormSpec {
+    /// The module's dotted name, such as `layer1.0.bn1`.
+    pub name: String,
+    /// The pixels of an image, along each side, for each place of the maps that it normalises; none where it normalises
+    /// vectors.
+    pub stride: Option<usize>,
+    pub weight: TensorId,
+    pub bias: TensorId,
+    pub running_mean: TensorId,
+    pub running_var: TensorId,
+    pub batch_count: TensorId,
+}
+
+impl NormSpec {
+    /// How many values of each channel an image of `image_size` by `image_size` pixels has: what mean and variance are of.
+    pub fn values(&self, image_size: usize) -> usize {
+        self.stride.map_or(1, |stride| image_size.div_ceil(stride).pow(2))
+    }
+}
+
+/// All there is to know of a model without its numbers. Tensors stand in the order of PyTorch's `state_dict`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Description {
+    pub arch: String,
+    pub tensors: Vec<TensorSpec>,
+    pub norms: Vec<NormSpec>,
+    pub layers: Vec<LayerSpec>,
+    /// The module names of the head: what `@head` means; `@backbone` is all else.
+    pub head: Vec<String>,
+    /// Modules and tensors that published files have beside those of the model, and that loading leaves out.
+    pub ignored: Vec<String>,
+}
+
+impl Description {
+    /// The tensor of this exact name.
+    pub fn id(&self, name: &str) -> Option<TensorId> {
+        self.tensors.iter().position(|tensor| tensor.name == name)
+    }
+
+    /// The tensors an optimizer could train, with their ids: PyTorch's `named_parameters`.
+    pub fn parameters(&self) -> impl Iterator<Item = (TensorId, &TensorSpec)> {
+        self.tensors.iter().enumerate().filter(|(_, tensor)| tensor.role.is_parameter())
+    }
+
+    /// Whether a tensor belongs to the head.
+    pub fn in_head(&self, id: TensorId) -> bool {
+        let name = &self.tensors[id].name;
+        self.head.iter().any(|module| is_within(name, module))
+    }
+
+    /// Whether a published file has this name for something that is not of the model, such as a text encoder.
+    pub fn ignores(&self, name: &str) -> bool {
+        self.ignored.iter().any(|module| is_within(name, module))
+    }
+
+    /// Every name that holds a tensor, and the tensors themselves: `layer1`, `layer1.0`, …, `layer1.0.conv1.weight`.
+    pub fn names(&self) -> BTreeSet<&str> {
+        let mut names = BTreeSet::new();
+        for TensorSpec { name, .. } in &self.tensors {
+            names.extend(name.match_indices('.').map(|(dot, _)| &name[..dot]));
+            names.insert(name);
+        }
+        names
+    }
+}
+
+/// Whether `name` is the module `module` or lies below it.
+pub fn is_within(name: &str, module: &str) -> bool {
+    name.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::autograd::Value;
+    use crate::model::{Model, NormMode, Pass};
+    use crate::ops::testing::normal;
+    use crate::pipeline::{self, Arch};
+    use crate::weights;
+
+    /// One image in training: exactly those norms fail whose maps have one place, and the first of them ends the pass.
+    #[test]
+    fn where_maps_have_one_place_is_known_without_running() {
+        for arch in
+            [Arch::ResNet18, Arch::ResNet50, Arch::MobileNetV2, Arch::EfficientNetB0, Arch::EfficientNetLite0]
+        {
+            let model = Model::build(&pipeline::Model::of(arch), 2);
+            let description = &model.description;
+            let state = weights::initialize_all(description, 1).unwrap();
+            let trainable = vec![false; description.tensors.len()];
+            for size in [1, 4, 5, 16, 17, 32, 33] {
+                let image = normal("image", &[1, size, size, 3]).to_dtype(candle_core::DType::F32).unwrap();
+                for (norm, spec) in description.norms.iter().enumerate() {
+                    // The norms of one kind and stride behave alike: one of each, and the last.
+                    let before = description.norms[..norm].iter().any(|other| other.stride == spec.stride);
+                    if before && norm + 1 < description.norms.len() {
+                        continue;
+                    }
+                    let mut modes = vec![NormMode::Frozen; description.norms.len()];
+                    modes[norm] = NormMode::Training;
+                    let mut pass = Pass::training(&state, &trainable, &modes, 0, 0, &[0]);
+                    let layers = 0..model.head_layer();
+                    let result = model.forward(&mut pass, layers, Value::constant(image.clone()));
+                    let name = &spec.name;
+                    assert_eq!(result.is_err(), spec.values(size) == 1, "{arch:?} `{name}` at {size} pixels");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Metrics, pictures, tables and the one-page report, as bytes.
+
+pub mod metrics;
+pub mod report;
+
+use defrost_base::{cells, code_path, digest, error, regular, visible};
+use defrost_data::data;
+use defrost_kernels::ops;
+use defrost_model::{freeze, model};
+#[cfg(test)]
+use defrost_settings::pipeline;

@@ -1,0 +1,14 @@
+//! The training loop, optimizers, schedules and checkpoints. It knows no task and no file format.
+
+pub mod train;
+
+use defrost_base::{code_path, error, random};
+#[cfg(feature = "cuda")]
+use defrost_kernels::cuda;
+use defrost_kernels::{autograd, device, ops};
+#[cfg(test)]
+use defrost_model::weights;
+use defrost_model::{freeze, model};
+#[cfg(test)]
+use defrost_report::metrics;
+use defrost_settings::pipeline;

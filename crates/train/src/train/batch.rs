@@ -1,0 +1,120 @@
+//! Forward and backward of one batch.
+
+use super::checkpoint::Progress;
+use super::guards::require_gradients;
+use super::precision;
+use super::setup::{LossPart, Setup};
+use super::task::{Batch, Task};
+use crate::autograd::Value;
+use crate::error::{Error, Result};
+use crate::model::{BufferUpdates, ParameterGradients, Pass};
+use crate::ops::{self, Later};
+
+/// Forward and backward: gradients for the next optimizer step, and running statistics, which move with every batch.
+/// Nothing here waits for a GPU.
+pub(super) fn train_batch<T: Task>(
+    setup: &Setup<T>,
+    progress: &mut Progress<T::Meter>,
+    batch: &Batch,
+) -> Result<Losses<T::Reading>> {
+    if batch.teacher.is_none() || !setup.settings.weighs_teacher_apart() {
+        let walked = walk(setup, progress, batch, Part::Whole)?;
+        progress.apply(walked.running_statistics);
+        progress.gradients.add(walked.gradients, walked.weight)?;
+        return Ok(Losses { parts: vec![(walked.loss, walked.weight, 1.0)], reading: walked.reading });
+    }
+    let share = teacher_share(setup);
+    let labels = walk(setup, progress, batch, Part::Labels)?;
+    // The same forward pass: its running statistics are those above.
+    let teacher = walk(setup, progress, batch, Part::Teacher)?;
+    progress.apply(labels.running_statistics);
+    progress.gradients.add(labels.gradients, labels.weight)?;
+    progress.taught.add(teacher.gradients, teacher.weight)?;
+    let parts = vec![(labels.loss, labels.weight, 1.0 - share), (teacher.loss, teacher.weight, share)];
+    Ok(Losses { parts, reading: labels.reading })
+}
+
+/// The share of the loss that a teacher has.
+pub(super) fn teacher_share<T: Task>(setup: &Setup<T>) -> f64 {
+    setup.settings.distill.as_ref().map_or(0.0, |distill| distill.weight)
+}
+
+/// What of a loss is descended on.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Whole,
+    Labels,
+    Teacher,
+}
+
+/// The losses of a batch, which a GPU may still be computing.
+pub(super) struct Losses<R> {
+    /// Each with what the batch counts in its mean, and its share of the whole loss.
+    parts: Vec<(Later<f64>, f64, f64)>,
+    /// What is to be counted.
+    reading: Option<R>,
+}
+
+impl<R> Losses<R> {
+    /// The parts of the loss, waited for, and what is to be counted.
+    pub fn read(self) -> Result<(Vec<LossPart>, Option<R>)> {
+        let part = |(loss, weight, share)| Ok(LossPart { loss: share * only(loss)?, weight });
+        Ok((self.parts.into_iter().map(part).collect::<Result<_>>()?, self.reading))
+    }
+}
+
+/// Forward and backward of one part of the loss.
+struct Walked<R> {
+    loss: Later<f64>,
+    weight: f64,
+    reading: Option<R>,
+    gradients: ParameterGradients,
+    running_statistics: BufferUpdates,
+}
+
+fn walk<T: Task>(
+    setup: &Setup<T>,
+    progress: &Progress<T::Meter>,
+    batch: &Batch,
+    part: Part,
+) -> Result<Walked<T::Reading>> {
+    let phase = setup.table.phase(progress.epoch);
+    let mut pass = Pass::training(
+        &progress.state,
+        &phase.trainable,
+        &phase.norms,
+        setup.seed,
+        progress.epoch,
+        &batch.streams,
+    );
+    let layers = batch.layer..setup.model.description.layers.len();
+    let _products = precision::products(batch.input.device(), setup.settings.precision)?;
+    let input = precision::rounded(&batch.input, setup.settings.precision)?;
+    let output = setup.model.forward(&mut pass, layers, Value::constant(input))?;
+    let (mut loss, mut weight, mut reading) = (None, batch.samples.len() as f64, None);
+    if part != Part::Teacher {
+        let labels = setup.task.loss(pass.tape(), &output, &batch.targets)?;
+        (loss, weight, reading) = (Some(labels.mean), labels.weight, Some(labels.reading));
+    }
+    if let Some(teacher) = batch.teacher.as_ref().filter(|_| part != Part::Labels) {
+        let divergence = setup.task.divergence(pass.tape(), &output, teacher)?;
+        loss = Some(match loss {
+            Some(labels) => ops::blended(pass.tape(), &labels, &divergence, teacher_share(setup))?,
+            None => divergence,
+        });
+    }
+    drop(output);
+
+    let loss = loss.ok_or_else(|| Error::bug("a batch without a loss"))?;
+    let value = Later::scalar(loss.tensor())?;
+    let (gradients, running_statistics) = pass.backward(&loss)?;
+    if progress.optimizer.has_newcomers() {
+        require_gradients(setup.model, &gradients)?;
+    }
+    Ok(Walked { loss: value, weight, reading, gradients, running_statistics })
+}
+
+/// The number of a scalar.
+pub(super) fn only(number: Later<f64>) -> Result<f64> {
+    number.read()?.first().copied().ok_or_else(|| Error::bug("a scalar without a number"))
+}

@@ -1,0 +1,118 @@
+//! Which epoch is the best, and when to stop waiting for a better one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::pipeline::{EarlyStop, Monitor};
+
+/// Follows the monitored value over the epochs. Part of every checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tracker {
+    monitor: Monitor,
+    early_stop: Option<EarlyStop>,
+    best: Option<Best>,
+    /// What an epoch must beat by more than `min_delta` for patience to be restored.
+    reference: Option<f64>,
+    /// Epochs since the last that did.
+    waited: u32,
+}
+
+/// An epoch and its monitored value.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub epoch: u32,
+    pub value: f64,
+}
+
+impl Tracker {
+    pub fn new(monitor: Monitor, early_stop: Option<EarlyStop>) -> Self {
+        Self { monitor, early_stop, best: None, reference: None, waited: 0 }
+    }
+
+    /// Takes in the value after an epoch; true if it is the best so far. Ties go to the earlier epoch, and a value that
+    /// is not finite is never the best.
+    pub fn observe(&mut self, epoch: u32, value: f64) -> bool {
+        let improved =
+            value.is_finite() && self.best.is_none_or(|best| self.monitor.gain(value, best.value) > 0.0);
+        if improved {
+            self.best = Some(Best { epoch, value });
+        }
+        let min_delta = self.early_stop.as_ref().map_or(0.0, |stop| stop.min_delta);
+        let counts = self.reference.is_none_or(|reference| self.monitor.gain(value, reference) > min_delta);
+        if value.is_finite() && counts {
+            self.reference = Some(value);
+            self.waited = 0;
+        } else {
+            self.waited += 1;
+        }
+        improved
+    }
+
+    /// The best epoch, whatever `min_delta`; none before the first finite value.
+    pub fn best(&self) -> Option<Best> {
+        self.best
+    }
+
+    /// Whether `patience` epochs in a row have brought no improvement by more than `min_delta`.
+    pub fn should_stop(&self) -> bool {
+        self.early_stop.as_ref().is_some_and(|stop| self.waited >= stop.patience)
+    }
+
+    /// Restores patience: what was waited for so far does not count against what comes.
+    pub fn restore_patience(&mut self) {
+        self.waited = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The epochs that were the best when they came, and after which the stage would have stopped.
+    fn follow(monitor: Monitor, stop: Option<(u32, f64)>, values: &[f64]) -> (Vec<u32>, Option<u32>) {
+        let stop = stop.map(|(patience, min_delta)| EarlyStop { patience, min_delta });
+        let mut tracker = Tracker::new(monitor, stop);
+        let mut bests = Vec::new();
+        for (epoch, value) in (0..).zip(values) {
+            if tracker.observe(epoch, *value) {
+                bests.push(epoch);
+            }
+            // As through a checkpoint.
+            tracker = serde_json::from_str(&serde_json::to_string(&tracker).unwrap()).unwrap();
+            assert_eq!(tracker.best().map(|best| best.epoch), bests.last().copied());
+            if tracker.should_stop() {
+                return (bests, Some(epoch));
+            }
+        }
+        (bests, None)
+    }
+
+    #[test]
+    fn a_loss_is_best_low_an_accuracy_high_and_ties_go_to_the_earlier() {
+        let values = [0.5, 0.4, 0.4, 0.6, 0.3];
+        assert_eq!(follow(Monitor::ValidationLoss, None, &values), (vec![0, 1, 4], None));
+        assert_eq!(follow(Monitor::ValidationAccuracy, None, &values), (vec![0, 3], None));
+        assert_eq!(follow(Monitor::ValidationMacroF1, None, &values), (vec![0, 3], None));
+    }
+
+    #[test]
+    fn patience_counts_epochs_without_improvement() {
+        let values = [0.5, 0.6, 0.4, 0.5, 0.4, 0.3];
+        assert_eq!(follow(Monitor::ValidationLoss, Some((2, 0.0)), &values), (vec![0, 2], Some(4)));
+        assert_eq!(follow(Monitor::ValidationLoss, Some((3, 0.0)), &values), (vec![0, 2, 5], None));
+    }
+
+    /// Small steps are best epochs all the same, and count together once they exceed the delta.
+    #[test]
+    fn small_improvements_move_the_best_but_not_the_patience() {
+        let values = [0.50, 0.55, 0.60, 0.65];
+        assert_eq!(follow(Monitor::ValidationAccuracy, Some((2, 0.2)), &values), (vec![0, 1, 2], Some(2)));
+        assert_eq!(follow(Monitor::ValidationAccuracy, Some((2, 0.08)), &values), (vec![0, 1, 2, 3], None));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_never_the_best() {
+        let values = [f64::NAN, 2.0, f64::NAN, 1.0];
+        assert_eq!(follow(Monitor::ValidationLoss, None, &values), (vec![1, 3], None));
+        assert_eq!(follow(Monitor::ValidationLoss, Some((1, 0.0)), &[f64::NAN]), (vec![], Some(0)));
+    }
+}

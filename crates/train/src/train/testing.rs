@@ -1,0 +1,118 @@
+//! Batches of noise and a watcher, for tests of the loop here and of tasks elsewhere.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+use candle_core::{DType, Tensor};
+
+use super::*;
+use crate::error::Result;
+use crate::ops::testing::normal;
+use crate::random::name_hash;
+
+pub const SIDE: usize = 32;
+pub const CLASSES: usize = 3;
+pub const BATCH: usize = 4;
+
+/// Images of noise by name, two training batches (the second is short) and a validation batch. The prefix, if any, is
+/// not run: rows are what the first layer of the loop takes.
+pub struct Noise {
+    pub shape: Vec<usize>,
+    pub layer: usize,
+    /// The split that is empty, or none.
+    pub unreadable: &'static str,
+    pub batch_size: usize,
+}
+
+impl Noise {
+    pub fn images() -> Self {
+        Self { shape: vec![SIDE, SIDE, 3], layer: 0, unreadable: "", batch_size: BATCH }
+    }
+
+    pub fn batch(&self, index: usize, samples: &[usize]) -> Result<Batch> {
+        let shape = [&[1], &self.shape[..]].concat();
+        let rows: Vec<Tensor> =
+            samples.iter().map(|sample| normal(&format!("image {sample}"), &shape)).collect();
+        Ok(Batch {
+            index,
+            input: Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?,
+            layer: self.layer,
+            targets: Targets::Classes(samples.iter().map(|sample| (sample % CLASSES) as u32).collect()),
+            samples: samples.to_vec(),
+            streams: samples.iter().map(|sample| name_hash(&sample.to_string())).collect(),
+            teacher: None,
+        })
+    }
+}
+
+impl Feed for Noise {
+    fn batches_per_epoch(&self) -> usize {
+        6usize.div_ceil(self.batch_size)
+    }
+
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+        let order: Vec<usize> = (0..6).map(|place| (place * 5 + epoch as usize) % 6).collect();
+        let batches: Vec<_> =
+            order.chunks(self.batch_size).enumerate().map(|(i, part)| self.batch(i, part)).collect();
+        let skipped = if self.unreadable == "training" { batches.len() } else { start };
+        Ok(Box::new(batches.into_iter().skip(skipped)))
+    }
+
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
+        let count = usize::from(self.unreadable != "validation");
+        Some(Ok(Box::new((0..count).map(|index| self.batch(index, &[6, 7, 8])))))
+    }
+
+    fn broken(&self) -> BTreeSet<String> {
+        BTreeSet::from(["animals/torn.png".to_owned()])
+    }
+}
+
+/// Keeps every checkpoint that is due, and stops after some steps.
+#[derive(Default)]
+pub struct Notes {
+    pub always_due: bool,
+    pub stop_after: Option<u64>,
+    /// The question whether to stop that is answered with yes, of all that are asked.
+    pub stop_at: Option<u64>,
+    pub asked: Cell<u64>,
+    pub steps: u64,
+    pub rows: Vec<u32>,
+    pub checkpoints: Vec<Checkpoint>,
+    /// Of each batch.
+    pub parts: Vec<Vec<LossPart>>,
+    /// What a finished stage came to.
+    pub head: Vec<f64>,
+    pub loss: Vec<f64>,
+}
+
+impl Host for Notes {
+    fn step(&mut self, step: &Step) {
+        self.steps += 1;
+        self.parts.push(step.parts.to_vec());
+    }
+
+    fn epoch(&mut self, row: &Row) -> Result<()> {
+        self.rows.push(row.epoch);
+        Ok(())
+    }
+
+    fn describe(&self, samples: &[usize]) -> String {
+        format!("images {samples:?}")
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        self.always_due
+    }
+
+    fn interrupted(&self) -> bool {
+        self.asked.set(self.asked.get() + 1);
+        self.stop_after == Some(self.steps) || self.stop_at == Some(self.asked.get())
+    }
+
+    fn save(&mut self, checkpoint: &Checkpoint, _: u32, _: u64) -> Result<()> {
+        let Checkpoint { tensors, position } = checkpoint;
+        self.checkpoints.push(Checkpoint { tensors: tensors.clone(), position: position.clone() });
+        Ok(())
+    }
+}
