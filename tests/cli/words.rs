@@ -30,7 +30,7 @@ const REFUSED: [(&str, &str); 36] = [
     (r"can be had", "is available"),
     (r"borne", "tolerated, allowed"),
     (r"(stands|stood|standing)", "is, remains, is written"),
-    (r"stand (in|on|for|at|there|by|still|above|below|under|behind|apart)", "is, are, means"),
+    (r"stand (in|on|at|there|by|still|above|below|under|behind|apart)", "is, are, means"),
     (r"of itself", "automatically"),
     (r"of one's own", "a separate, your own"),
     (r"anew", "again"),
@@ -64,8 +64,10 @@ fn refused(name: &str, text: &str) -> Vec<String> {
         .collect();
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
+        // What a symbol stands for is what it means.
+        let line = line.replace("stands for", "means");
         for (pattern, better) in &patterns {
-            if let Some(words) = pattern.find(line) {
+            if let Some(words) = pattern.find(&line) {
                 found.push(format!("{name}:{}: `{}`; better: {better}", number + 1, words.as_str()));
             }
         }
