@@ -1,8 +1,15 @@
-//! The TOML examples of README and of `docs/pipeline-file.md` validate.
+//! The TOML examples of README and of `docs/pipeline-file.md` validate, and links and paths of documents exist.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use regex::Regex;
+use walkdir::WalkDir;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
 
 /// The TOML blocks of a page, each with the number of its first line.
 fn blocks(page: &str) -> Vec<(usize, String)> {
@@ -24,8 +31,7 @@ fn blocks(page: &str) -> Vec<(usize, String)> {
 /// The first example of a page is a whole file. Every other one is a whole file too, if it begins with `name` or
 /// `extends`, or else what a file adds that extends the first.
 fn assert_valid(page: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
-    let blocks = blocks(&fs::read_to_string(&path).expect("the page is there"));
+    let blocks = blocks(&fs::read_to_string(root().join(page)).expect("the page is there"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::create_dir(folder.path().join("runs")).expect("the folder is ours");
     let (_, first) = blocks.first().expect("the page has an example");
@@ -56,4 +62,69 @@ fn the_examples_of_the_reference_validate() {
 #[test]
 fn the_examples_of_the_readme_validate() {
     assert_valid("README.md");
+}
+
+/// The anchors that GitHub gives to the headings of a page.
+fn anchors(page: &str) -> Vec<String> {
+    let titles =
+        page.lines().filter_map(|line| line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' '));
+    let anchor = |title: &str| {
+        let kept = title.to_lowercase().replace(' ', "-");
+        kept.chars().filter(|letter| letter.is_alphanumeric() || "-_".contains(*letter)).collect()
+    };
+    titles.map(anchor).collect()
+}
+
+#[test]
+fn the_links_of_documents_lead_to_files_and_headings() {
+    let of_the_project = |path: &Path| {
+        let first = path.strip_prefix(root()).expect("below the root").iter().next();
+        first.is_none_or(|name| name != "target" && !name.to_string_lossy().starts_with('.'))
+    };
+    let link = Regex::new(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)").expect("a pattern");
+    let code = Regex::new("(?s)```.*?```").expect("a pattern");
+    let mut wrong = Vec::new();
+    for entry in WalkDir::new(root()).into_iter().filter_entry(|entry| of_the_project(entry.path())) {
+        let path = entry.expect("the folder can be read").into_path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        for found in link.captures_iter(&code.replace_all(&text, "")) {
+            let (file, anchor) = (&found[1], found.get(2).map(|anchor| anchor.as_str()));
+            if file.contains("://") {
+                continue;
+            }
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name("").join(file) };
+            let has = |anchor: &str| {
+                anchors(&fs::read_to_string(&target).unwrap_or_default()).iter().any(|known| known == anchor)
+            };
+            if !target.exists() || !anchor.is_none_or(has) {
+                wrong.push(format!("{}: {}", path.display(), &found[0]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Files are named below the root, or below the `src` folder of a crate.
+#[test]
+fn the_paths_in_architecture_and_contributing_exist() {
+    let crates = fs::read_dir(root().join("crates")).into_iter().flatten();
+    let mut folders: Vec<PathBuf> =
+        crates.map(|entry| entry.expect("the folder can be read").path().join("src")).collect();
+    folders.extend([root(), root().join("src")]);
+    let quoted = Regex::new(r"`([a-z0-9_-]+/[a-z0-9_/.-]*)`").expect("a pattern");
+    let mut wrong = Vec::new();
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root().join(page)).expect("the page is there");
+        for found in quoted.captures_iter(&text) {
+            // What runs write is not in the repository.
+            let written = found[1].starts_with("runs/");
+            if !written && !folders.iter().any(|folder| folder.join(&found[1]).exists()) {
+                wrong.push(format!("{page}: {}", &found[1]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
