@@ -179,12 +179,12 @@ fn a_folder_is_no_pipeline_and_what_lies_in_it_may_be_one() {
     fs::create_dir(folder.path().join("turtles")).unwrap();
     let said = || validate(folder.path(), &["turtles"]).2;
     let text = said();
-    assert!(text.contains("`turtles` is a folder, and a pipeline is a TOML file"), "{text}");
-    assert!(text.contains("name a pipeline file; `defrost init` writes one"), "{text}");
+    assert!(text.contains("`turtles` is a folder, but a pipeline is a TOML file"), "{text}");
+    assert!(text.contains("pass a pipeline file; `defrost init` writes one"), "{text}");
     fs::write(folder.path().join("turtles/all.toml"), WRONG).unwrap();
     assert!(said().contains("did you mean `turtles/all.toml`?"));
     fs::write(folder.path().join("turtles/few.toml"), WRONG).unwrap();
-    assert!(said().contains("name one of the 2 files in it, such as `turtles/all.toml`"));
+    assert!(said().contains("pass one of its 2 TOML files, such as `turtles/all.toml`"));
 }
 
 const TWO_TRAIN: &str = r#"name = "t"
