@@ -1,4 +1,4 @@
-//! `defrost validate`: every error of a file, and nothing else.
+//! `defrost validate`: prints all errors of pipeline files.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,13 +14,13 @@ use super::{Console, PipelineOptions, broken, images};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost validate turtles.toml --set stage.frozen.epochs=3")]
 pub struct Args {
-    /// The pipeline files
+    /// Pipeline files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Leave out what needs the data and weights: for a machine that has neither
+    /// Skip checks that need data or weights, for a machine without them
     #[arg(long)]
     no_inputs: bool,
-    /// Decode every image too, of all parts, and list those that cannot be decoded
+    /// Also decode every image of all splits, and list those that cannot be decoded
     #[arg(long, conflicts_with = "no_inputs")]
     decode: bool,
     #[command(flatten)]

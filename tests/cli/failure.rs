@@ -17,7 +17,7 @@ fn a_broken_image_is_named_or_left_out_and_counted() {
 
     project.edit("image_size = 32", "image_size = 32\nbroken     = \"skip\"");
     let plan = project.defrost(&["plan", "colours.toml", "--no-estimates"]);
-    assert!(String::from_utf8(plan.stdout).unwrap().contains("3 classes, less those that cannot be decoded"));
+    assert!(String::from_utf8(plan.stdout).unwrap().contains("3 classes, except those that cannot be decoded"));
     for status in ["ran", "cached"] {
         let output = ended(project.start(&[]));
         let (run, text) = (Run::of(&output), String::from_utf8(output.stderr).unwrap());

@@ -170,8 +170,8 @@ fn what_cannot_be_taken_from_another_pipeline_is_told_at_its_place() {
     };
     for (name, code, message) in [
         ("pretain@best", "unknown-stage", "`pretain`"),
-        ("pretrain", "missing-checkpoint", "say which of its weights"),
-        ("start@best", "needless-checkpoint", "does not train"),
+        ("pretrain", "missing-checkpoint", "choose its best or last weights"),
+        ("start@best", "needless-checkpoint", "is not a train stage"),
     ] {
         stage(name);
         check(code, "stage =", message);

@@ -124,7 +124,7 @@ fn an_option_of_another_tool_is_met_with_a_setting_that_the_file_takes() {
     }
     // Without a file there are no names.
     let (_, _, stderr) = defrost(folder.path(), &["run", "other.toml", "--epochs", "5"]);
-    assert!(stderr.contains("`--set stage.NAME.epochs=5`, with a name of the file for NAME"), "{stderr}");
+    assert!(stderr.contains("`--set stage.NAME.epochs=5`, with a name from the file for NAME"), "{stderr}");
 }
 
 #[test]

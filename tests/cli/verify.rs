@@ -7,9 +7,9 @@ fn a_run_that_tells_the_truth_is_verified() {
     let runs = Runs::new();
     runs.complete(&Turtles::default());
     assert_snapshot!(runs.say(&["verify", "turtles"]), @r"
-    [runs]/turtles/ad44b9d9: 8 files as they were when the run ended
-    stages/finetune/best.safetensors: 2 frozen tensors, not a bit moved
-    stages/finetune/last.safetensors: 2 frozen tensors, not a bit moved
+    [runs]/turtles/ad44b9d9: 8 files unchanged since the run ended
+    stages/finetune/best.safetensors: 2 frozen tensors, all bits unchanged
+    stages/finetune/last.safetensors: 2 frozen tensors, all bits unchanged
     ");
     assert_eq!(runs.json(&["verify", "turtles"])["valid"], true);
     // Clocks, host names and the state are no part of the truth.
@@ -31,8 +31,8 @@ fn one_flipped_bit_of_a_frozen_tensor_is_found_and_named() {
     change(&checkpoint, flip);
     assert_eq!(runs.defrost(&["verify", "turtles"]).status.code(), Some(1));
     assert_snapshot!(runs.say(&["verify", "turtles"]), @r"
-    [runs]/turtles/ad44b9d9: 7 files as they were when the run ended
-    stages/finetune/last.safetensors: 2 frozen tensors, not a bit moved
+    [runs]/turtles/ad44b9d9: 7 files unchanged since the run ended
+    stages/finetune/last.safetensors: 2 frozen tensors, all bits unchanged
     error: `stages/finetune/best.safetensors` has other bytes than when the run ended
     error: `stages/finetune/best.safetensors`: frozen `conv.weight` moved: element 1 was -2.0 (0xc0000000) and is -2.0000002 (0xc0000001)
     ");
@@ -51,7 +51,7 @@ fn missing_changed_and_foreign_files_are_named() {
     change(&run.path().join("stages/finetune/last.safetensors"), |bytes| bytes.truncate(20));
     change(&run.path().join("stages/test/metrics.json"), |bytes| bytes.push(b' '));
     assert_snapshot!(runs.say(&["verify", "turtles"]), @r"
-    [runs]/turtles/ad44b9d9: 4 files as they were when the run ended
+    [runs]/turtles/ad44b9d9: 4 files unchanged since the run ended
     error: `link` is not of this run
     error: `stages/notes.txt` is not of this run
     error: `resolved.toml` is missing
