@@ -11,7 +11,9 @@ use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: defrost gc, and once you have read what it would remove: defrost gc --yes")]
+#[command(
+    after_help = "Examples:\n  defrost gc          (list what would be removed)\n  defrost gc --yes    (remove it)"
+)]
 pub struct Args {
     /// Remove the files, instead of listing them
     #[arg(long)]

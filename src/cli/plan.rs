@@ -202,7 +202,7 @@ fn note(work: &Work) -> Option<String> {
             let settings = &load.settings;
             let elsewhere = settings.stage.as_ref().zip(settings.pipeline.as_ref());
             let elsewhere = elsewhere.map(|(stage, file)| format!("weights of `{stage}` in `{file}`"));
-            return elsewhere.or(load.names.as_ref().map(|names| format!("the weights use {names}")));
+            return elsewhere.or(load.names.as_ref().map(|names| format!("the weights have {names}")));
         }
         _ => return None,
     };

@@ -110,7 +110,7 @@ impl Screen {
                 ));
             }
             Event::WeightsNamed { stage, names } => {
-                self.say(&format!("{:>10} {stage}  the weights use {}", "", shown(names)));
+                self.say(&format!("{:>10} {stage}  the weights have {}", "", shown(names)));
             }
             Event::FeaturesRecomputed { stage, reason } => {
                 self.say(&format!("{:>10} {stage}  features are not kept: {}", "", shown(reason)));

@@ -31,7 +31,7 @@ pub fn tokens(tape: &mut Tape, patches: &Value, class_token: &Value, positions: 
     if positions.tensor().dims() != [1, count, channels] {
         let known = positions.tensor().dims().get(1).map_or(0, |count| count.saturating_sub(1));
         return Err(Error::failed(format!(
-            "an image of {height}×{width} patches meets position embeddings of {known}"
+            "an image of {height}×{width} patches does not fit position embeddings for {known}"
         ))
         .hint("give every stage of the model the same `image_size`"));
     }

@@ -162,7 +162,7 @@ impl<'a> Checker<'a> {
             })
             .or_else(|| {
                 let inner = properties.iter().find(|(_, property)| has_key(property, key));
-                inner.map(|(outer, _)| format!("`{key}` belongs in `{outer}`"))
+                inner.map(|(outer, _)| format!("`{key}` is a key of `{outer}`"))
             })
             .or_else(|| keys_help(schema));
         self.report(place, "unknown-key", message, help);

@@ -34,11 +34,11 @@ pub fn load(description: &Description, source: &Source, rules: &LoadRules, seed:
             let tensor = source.tensor(&spec.name)?;
             if !is_finite(&tensor)? {
                 return Err(Error::usage(format!(
-                    "tensor `{}` of `{}` holds numbers that are not finite",
+                    "tensor `{}` of `{}` has values that are not finite",
                     source.written(&spec.name),
                     source.path().display()
                 ))
-                .hint("the file is damaged, or its training diverged: take another checkpoint"));
+                .hint("the file is damaged, or its training diverged: use another checkpoint"));
             }
             Ok(tensor)
         }
@@ -99,8 +99,11 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
     let idle = [idle_missing, idle_mismatched, idle_unexpected].concat();
     if !idle.is_empty() {
         let path = source.path().display();
-        return Err(Error::usage(format!("{} allows what does not occur in `{path}`", idle.join(" and ")))
-            .hint("remove the pattern: the file fits without it"));
+        return Err(Error::usage(format!(
+            "{} allows something that does not occur in `{path}`",
+            idle.join(" and ")
+        ))
+        .hint("remove the pattern: it is not needed for this file"));
     }
     Ok(origins)
 }
@@ -111,7 +114,7 @@ fn wrong_type(spec: &TensorSpec, source: &Source) -> Option<String> {
         Role::BatchCount => source.count(&spec.name).err(),
         _ => {
             let dtype = &source.entries()[&spec.name].dtype;
-            (!dtype.is_float()).then(|| format!("holds {dtype} numbers, where floats are expected"))
+            (!dtype.is_float()).then(|| format!("holds {dtype} numbers, but floats are expected"))
         }
     }
 }
@@ -136,12 +139,12 @@ fn check_classes(description: &Description, source: &Source, rules: &LoadRules) 
         return Ok(());
     }
     Err(Error::usage(format!(
-        "the head in `{}` was trained on the classes {}, and this data set has {}",
+        "the head in `{}` was trained on the classes {}, but this data set has {}",
         source.path().display(),
         list(&recorded),
         list(wanted),
     ))
-    .hint("add `reinit = [\"@head\"]` to the stage, or give `classes` in the same order"))
+    .hint("add `reinit = [\"@head\"]` to the stage, or list `classes` in the same order"))
 }
 
 fn list(classes: &[String]) -> String {

@@ -180,7 +180,7 @@ optimizer = {{ kind = "adamw", lr = 1e-2 }}
         let (asked, open) = (plan("cuda:0"), plan("auto"));
         let [refusal, note] = [&asked, &open].map(|output| String::from_utf8_lossy(&output.stderr));
         assert_eq!(asked.status.code(), Some(2), "{refusal}");
-        assert!(refusal.contains("stage `head` computes on CPUs alone"), "{refusal}");
+        assert!(refusal.contains("stage `head` runs on CPUs only"), "{refusal}");
         assert!(open.status.success() && note.contains("computing on the CPU: "), "{note}");
     }
 }

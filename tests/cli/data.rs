@@ -68,7 +68,7 @@ fn a_photo_that_is_there_twice_and_a_class_in_two_spellings_are_told() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let warnings: Vec<&Value> = found["warnings"].as_array().unwrap().iter().collect();
     let near = warnings.iter().find(|warning| warning["code"] == "near-names").expect("a warning");
-    assert_eq!(near["message"], "these classes are probably one: `Red`, `red`");
+    assert_eq!(near["message"], "these classes are probably the same: `Red`, `red`");
     assert_eq!((&near["line"], output.status.code()), (&json!(6), Some(0)));
 }
 

@@ -63,7 +63,10 @@ fn weights_that_nothing_trained_embed_too() {
 
     let output = project.defrost(&["embed", "colours", "photos/red", "--json", "--stage", "start@best"]);
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("stage `start` does not train") && text.contains("`--stage start`"), "{text}");
+    assert!(
+        text.contains("stage `start` is not a train stage") && text.contains("`--stage start`"),
+        "{text}"
+    );
 
     // In a run that trains nothing they are meant without a word.
     let pipeline = project.text();

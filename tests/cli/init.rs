@@ -172,5 +172,5 @@ fn a_gradual_schedule_thaws_any_architecture_from_its_head_down() {
         "#);
     let (code, text) = defrost(folder.path(), &["init", "x", "--arch", "resnet51"]);
     assert_eq!(code, 2);
-    assert!(text.contains("there is no architecture `resnet51`"), "{text}");
+    assert!(text.contains("unknown architecture `resnet51`"), "{text}");
 }

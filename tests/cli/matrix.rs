@@ -143,7 +143,7 @@ fn runs_are_chosen_and_named_by_their_labels() {
     let (code, text) = say(&["report", &format!("colours/{latest}")]);
     assert!(code == Some(0) && !text.contains("latest"), "{text}");
     let (code, text) = say(&["report", "colours/tune=*"]);
-    assert!(code == Some(2) && text.contains("names several runs") && text.contains(latest), "{text}");
+    assert!(code == Some(2) && text.contains("matches several runs") && text.contains(latest), "{text}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_changed_learning_rate_is_the_reason_of_its_stage_alone() {
     ]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("optimizer.lr 0.001 → 3e-4"), "{text}");
-    assert!(text.contains("`finetune` is to be computed"), "{text}");
+    assert!(text.contains("`finetune` will run first"), "{text}");
 }
 
 #[test]

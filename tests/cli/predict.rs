@@ -152,7 +152,7 @@ fn altered_weights_and_other_settings_are_told() {
     std::fs::remove_file(&weights).unwrap();
     std::fs::write(&weights, bytes).unwrap();
     let (code, said) = predict();
-    assert!(code == Some(1) && said.contains("has other bytes than when the run ended"), "{said}");
+    assert!(code == Some(1) && said.contains("changed since the run ended"), "{said}");
 
     project.run(&[]);
     assert_eq!(predict(), (Some(0), String::new()), "the run of the file as it stands");

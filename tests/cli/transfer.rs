@@ -120,7 +120,7 @@ fn two_files() -> Project {
 fn weights_of_another_pipeline_are_found_by_key_and_never_trained_from_here() {
     let project = two_files();
     let text = project.run_fails(2, &[]);
-    assert!(text.contains("stage `transfer` takes the weights of `pretrain` in `domain.toml`"), "{text}");
+    assert!(text.contains("stage `transfer` loads weights from `pretrain` in `domain.toml`"), "{text}");
     assert!(text.contains("`defrost run domain.toml --until pretrain`"), "{text}");
     assert!(!project.path().join("runs/domain").exists());
 
@@ -142,7 +142,7 @@ fn weights_of_another_pipeline_are_found_by_key_and_never_trained_from_here() {
     // Another recipe over there is another file, which is not there yet.
     let edited = std::fs::read_to_string(project.path().join("domain.toml")).unwrap();
     std::fs::write(project.path().join("domain.toml"), edited.replace("lr = 1e-2", "lr = 1e-3")).unwrap();
-    assert!(project.run_fails(2, &[]).contains("is not computed"));
+    assert!(project.run_fails(2, &[]).contains("has not been run"));
     domain(&[]);
     let plan = project.plan(&[]);
     assert_eq!(project.misses(&[]), ["transfer", "frozen", "test"]);

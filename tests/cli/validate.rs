@@ -111,10 +111,10 @@ optimizer = { kind = "sgd", lr = 0.1 }
         errors.as_array().unwrap().iter().map(text).collect::<Vec<_>>().join("; ")
     };
     let mlp = "model.m.head={ kind = \"mlp\", hidden = [8] }";
-    assert_eq!(found(mlp, "\"arcface\""), "a margin is on cosines, and this head has none");
+    assert_eq!(found(mlp, "\"arcface\""), "this loss needs cosines, which this head does not compute");
     assert_eq!(found(embedding, "\"cosface\", margin = 0.2"), "");
     assert_eq!(found(embedding, "\"focal\", class_weights = { cat = 1, dog = 2 }"), "");
-    assert_eq!(found(mlp, "\"focal\", class_weights = { cat = 1, dgo = 2 }"), "there is no class `dgo`");
+    assert_eq!(found(mlp, "\"focal\", class_weights = { cat = 1, dgo = 2 }"), "unknown class `dgo`");
     assert_eq!(found(mlp, "\"focal\", class_weights = { cat = 1 }"), "class `dog` has no weight");
 }
 
@@ -167,7 +167,7 @@ optimizer = { kind = "adamw", lr = 1e-3, no_decay = ["@norm", "@bias"] }
     let other = "the model has position embeddings for `image_size` 64, not 96".to_owned();
     assert_eq!(errors(&[]), (2, vec![other]));
     assert_eq!(errors(&["--set", "data.d.image_size=96"]), (0, vec![]));
-    let uneven = "an `image_size` of 100 is no whole number of patches of 16 pixels".to_owned();
+    let uneven = "`image_size` 100 is not a multiple of the patch size, 16 pixels".to_owned();
     let both = ["--set", "data.d.image_size=100", "--set", "stage.fit.image_size=100"];
     assert_eq!(errors(&both), (2, vec![uneven]));
     assert_eq!(errors(&["--set", "model.m.arch=convnext_tiny"]).0, 2, "its layers have other names");
