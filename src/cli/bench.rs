@@ -8,7 +8,7 @@ use candle_core::Device;
 use clap::ValueEnum;
 use defrost::bench::{self, Clock, ImagesSettings, NetworkBench, NetworkSettings, StepWork, Timing};
 use defrost::device;
-use defrost::{Error, Result};
+use defrost::{Error, Result, visible};
 use serde::Serialize;
 
 use super::{Console, estimates};
@@ -241,9 +241,9 @@ fn page(measured: &Measured) -> String {
         Mode::Data => "images to augmented tensors",
     };
     let name = arch.as_ref().map_or_else(String::new, |arch| format!("{arch}: "));
-    let plural = if *threads == 1 { "" } else { "s" };
     let mut lines = vec![format!(
-        "{name}{what}, batch {batch} at {image_size}×{image_size}, {threads} thread{plural}, {}",
+        "{name}{what}, batch {batch} at {image_size}×{image_size}, {}, {}",
+        visible::count(*threads, "thread"),
         measured.dtype
     )];
     let mut line = |label: &str, text: String| lines.push(format!("  {label:<14}{text}"));

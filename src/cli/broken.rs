@@ -1,7 +1,7 @@
 //! Prints images that cannot be decoded.
 
 use defrost::plan::BrokenData;
-use defrost::{Error, Result};
+use defrost::{Error, Result, visible};
 
 use super::Console;
 use super::data_table::plain;
@@ -12,15 +12,16 @@ const SHOWN: usize = 20;
 /// Lists images that cannot be decoded, with the causes.
 pub fn list(found: &[BrokenData], console: &Console) {
     for data in found {
-        let noun = images(data.checked);
         let left_out = match (data.skipped, data.count) {
             (false, _) => "",
             (true, 1) => " and is left out",
             (true, _) => " and are left out",
         };
         console.warn(format!(
-            "{}: {} of {} {noun} cannot be decoded{left_out}",
-            data.root, data.count, data.checked
+            "{}: {} of {} cannot be decoded{left_out}",
+            data.root,
+            data.count,
+            visible::count(data.checked, "image")
         ));
         for image in data.images.iter().take(SHOWN) {
             console.aside(format!("    {}: {}", plain(&image.file), image.cause));
@@ -46,11 +47,7 @@ pub fn require_sound(found: &[BrokenData]) -> Result<()> {
         ));
     }
     let count: usize = found.iter().filter(|data| !data.skipped).map(|data| data.count).sum();
-    Err(Error::usage(format!("{count} {} cannot be decoded", images(count))).hint(
+    Err(Error::usage(format!("{} cannot be decoded", visible::count(count, "image"))).hint(
         "replace or remove the files, or set `broken = \"skip\"` to leave them out; `defrost validate --decode` decodes every image",
     ))
-}
-
-fn images(count: usize) -> &'static str {
-    if count == 1 { "image" } else { "images" }
 }

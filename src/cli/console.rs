@@ -86,13 +86,12 @@ impl Console {
 
     /// Prints all errors of a pipeline file.
     pub fn report(&self, report: &Report, file: &Path) {
-        let count = report.count();
-        let noun = if count == 1 { "error" } else { "errors" };
+        let count = visible::count(report.count(), "error");
         let more = match report.more {
             0 => String::new(),
             _ => format!(", the first {} shown", report.diagnostics.len()),
         };
-        tell(format_args!("{}\n\n{}: {count} {noun}{more}", report.render(true), shown(file.display())));
+        tell(format_args!("{}\n\n{}: {count}{more}", report.render(true), shown(file.display())));
     }
 
     /// Prints the warnings of the runs of a pipeline file, each once.

@@ -75,13 +75,7 @@ impl PipelineOptions {
     pub fn load(&self, file: &Path, depth: Depth, console: &Console) -> Result<(Resolved, Vec<Draft>)> {
         let mut runs = self.load_all(file, depth, console)?;
         if let [(first, _), _, ..] = runs.as_slice() {
-            let label = first.label.as_deref().unwrap_or_default();
-            return Err(Error::usage(format!(
-                "`{}` has {} runs, but this command works on one",
-                file.display(),
-                runs.len()
-            ))
-            .hint(format!("select one, such as `--only \"{label}\"`; `defrost validate` lists them")));
+            return Err(several_runs(file, runs.len(), first.label.as_deref().unwrap_or_default()));
         }
         Ok(runs.remove(0))
     }
@@ -168,6 +162,12 @@ impl RunsOptions {
         let file = Path::new(argument);
         if self.runs_dir.is_none() && file.is_file() { run::runs_root(file) } else { self.root() }
     }
+}
+
+/// The error of a command that works on one run, for a file with several. `label` is the label of one of them.
+pub fn several_runs(file: &Path, count: usize, label: &str) -> Error {
+    Error::usage(format!("`{}` has {count} runs, but this command works on one", file.display()))
+        .hint(format!("select one, such as `--only \"{label}\"`; `defrost validate` lists them"))
 }
 
 /// A folder on the command line. After `=`, a shell does not expand `~`, and it would become a folder of that name.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::Result;
 use defrost::data::Split;
 use defrost::digest::Digest;
 use defrost::estimate::{self, Estimate};
@@ -13,6 +12,7 @@ use defrost::plan::{BrokenData, Planned, Status};
 use defrost::report;
 use defrost::run::RunDirectory;
 use defrost::stage::{FeaturesFound, Prefix, Work};
+use defrost::{Result, visible};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -101,10 +101,9 @@ impl Known {
     }
 
     fn sentence(&self, runs: usize) -> String {
-        let (noun, stages) =
-            (if runs == 1 { "run" } else { "runs" }, self.hits + self.shared + self.computed.len());
+        let (runs, stages) = (visible::count(runs, "run"), self.hits + self.shared + self.computed.len());
         format!(
-            "{runs} {noun} with {stages} stages: {} to compute, {} cached, {} shared with an earlier run",
+            "{runs} with {stages} stages: {} to compute, {} cached, {} shared with an earlier run",
             self.computed.len(),
             self.hits,
             self.shared

@@ -10,6 +10,7 @@ use defrost::stage::Work;
 use defrost::store::{Store, Wanted};
 use defrost::{Error, Result};
 
+use super::options::several_runs;
 use super::{Console, PipelineOptions, images};
 
 pub struct Session {
@@ -66,11 +67,7 @@ impl Session {
             (1, Some(only)) => Ok(only),
             (count, last) => {
                 let label = last.and_then(|session| session.pipeline.label).unwrap_or_default();
-                Err(Error::usage(format!(
-                    "`{}` has {count} runs, but this command works on one",
-                    file.display()
-                ))
-                .hint(format!("select one, such as `--only \"{label}\"`; `defrost validate` lists them")))
+                Err(several_runs(file, count, &label))
             }
         }
     }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::Result;
 use defrost::pipeline::Diagnostic;
 use defrost::plan::{self, Depth};
+use defrost::{Result, visible};
 use serde_json::json;
 
 use super::console::shown;
@@ -50,15 +50,13 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                 if broken::require_sound(&found).is_err() {
                     continue;
                 }
-                let stages = runs.first().map_or(0, |(_, stages)| stages.len());
-                let noun = if stages == 1 { "stage" } else { "stages" };
+                let stages = visible::count(runs.first().map_or(0, |(_, stages)| stages.len()), "stage");
                 let labels: Vec<&str> = runs.iter().filter_map(|(run, _)| run.label.as_deref()).collect();
                 let runs = match labels.len() {
                     0 => String::new(),
-                    1 => ", 1 run".to_owned(),
-                    count => format!(", {count} runs"),
+                    count => format!(", {}", visible::count(count, "run")),
                 };
-                console.say(format!("ok: {}: {stages} {noun}{runs}", shown(file.display())));
+                console.say(format!("ok: {}: {stages}{runs}", shown(file.display())));
                 labels.iter().for_each(|label| console.say(format!("    {}", shown(label))));
             }
             Err(report) => {
@@ -70,7 +68,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     }
     let sound = broken::require_sound(&found);
     if args.decode && found.is_empty() && errors.is_empty() {
-        console.say(format!("{decoded} images can be decoded"));
+        console.say(format!("{} can be decoded", visible::count(decoded, "image")));
     }
     if console.json() {
         let valid = errors.is_empty() && sound.is_ok();

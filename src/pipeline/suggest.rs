@@ -1,6 +1,7 @@
 //! Suggestions of what the user may have meant.
 
 use super::diagnostics::Diagnostic;
+use crate::visible;
 
 /// The most errors that get a suggestion. Searching for similar words takes time, and further errors are not shown.
 const MOST: usize = 200;
@@ -71,14 +72,9 @@ pub fn help<'a>(word: &str, what: &str, candidates: impl IntoIterator<Item = &'a
     if candidates.is_empty() { None } else { Some(format!("{what}: {}", list(candidates))) }
 }
 
-/// `` `a`, `b`, `c` ``
+/// Names for a sentence: `` `a`, `b`, `c` ``; of many, the first.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.into_iter().collect();
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
+    visible::list(names, SHOWN)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::resolve::{Depth, Resolver};
 use crate::data::Dataset;
 use crate::pipeline::Data;
 use crate::stage::Subject;
+use crate::visible;
 
 /// A class of a folder that may not be looked at.
 pub(super) const UNKNOWN: &str = "?";
@@ -93,9 +94,5 @@ pub(super) fn is_known(classes: &[String]) -> bool {
 /// The first names of a list, in their order.
 pub(super) fn list(classes: &[String]) -> String {
     const SHOWN: usize = 6;
-    let shown: Vec<String> = classes.iter().take(SHOWN).map(|class| format!("`{class}`")).collect();
-    match classes.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        rest => format!("{} and {rest} more", shown.join(", ")),
-    }
+    visible::list(classes, SHOWN)
 }

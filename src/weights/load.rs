@@ -9,6 +9,7 @@ use super::unmatched::Unmatched;
 use super::{LoadRules, Source, initialize};
 use crate::error::{Error, Result};
 use crate::model::{Description, Role, State, TensorId, TensorSpec};
+use crate::visible;
 
 /// Where a tensor's numbers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +132,7 @@ fn leave(ids: Vec<TensorId>, allowed: &[bool], origins: &mut [Origin]) -> Vec<Te
 
 /// Compares the classes a file says its head was trained on, by name and order.
 fn check_classes(description: &Description, source: &Source, rules: &LoadRules) -> Result<()> {
+    const SHOWN: usize = 8;
     let recorded = source.metadata().get("defrost.classes");
     let recorded = recorded.and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
     let (Some(recorded), Some(wanted)) = (recorded, &rules.classes) else { return Ok(()) };
@@ -141,14 +143,8 @@ fn check_classes(description: &Description, source: &Source, rules: &LoadRules) 
     Err(Error::usage(format!(
         "the head in `{}` was trained on the classes {}, but this data set has {}",
         source.path().display(),
-        list(&recorded),
-        list(wanted),
+        visible::list(&recorded, SHOWN),
+        visible::list(wanted, SHOWN),
     ))
     .hint("add `reinit = [\"@head\"]` to the stage, or list `classes` in the same order"))
-}
-
-fn list(classes: &[String]) -> String {
-    let shown: Vec<String> = classes.iter().take(8).map(|class| format!("`{class}`")).collect();
-    let rest = classes.len() - shown.len();
-    if rest > 0 { format!("{} and {rest} more", shown.join(", ")) } else { shown.join(", ") }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::CURE;
 use super::tensor::{Tensor, is_tensor, kind, tensor};
 use crate::error::{Error, Result};
+use crate::visible;
 use crate::weights::pickle::{Id, Pickle, Value};
 use crate::weights::shown;
 use crate::weights::source::{MOST_TENSORS, fault_of_name};
@@ -105,12 +106,7 @@ fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Option<(&'p
 
 fn elsewhere(pickle: &Pickle, entries: &[(Id, Id)], found: &[(&str, Id)]) -> Error {
     let keys: Vec<&str> = entries.iter().filter_map(|&(key, _)| pickle.text(key)).collect();
-    let list = |names: &[&str]| {
-        let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{}`", shown(name))).collect();
-        let more = names.len().saturating_sub(SHOWN);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{}{more}", shown.join(", "))
-    };
+    let list = |names: &[&str]| visible::list(names.iter().map(|name| shown(name)), SHOWN);
     let module = entries.iter().find(|(_, value)| is_module(pickle, *value));
     let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
     let cause = match (names.as_slice(), module) {
