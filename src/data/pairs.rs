@@ -92,10 +92,10 @@ mod tests {
             "same,first,second\nno, ada/1.jpg ,bo/2.jpg\nyes,bo/2.jpg,bo/1.jpg\nno,ada/1.jpg,'=1.jpg\n";
         assert_eq!(read(text).unwrap(), [(0, 3), (3, 2), (0, 4)]);
         for (text, mistake) in [
-            ("first,second\nada/1.jpg,ada/2.jpg\n", "line 2: `ada/2.jpg` is no image of the test split"),
+            ("first,second\nada/1.jpg,ada/2.jpg\n", "line 2: `ada/2.jpg` is not an image of the test split"),
             (
                 "first,second\nada/1.jpg,bo/1.jpg\nbo/1.jpg,bo/1.jpg\n",
-                "line 3: `bo/1.jpg` stands beside itself",
+                "line 3: `bo/1.jpg` is paired with itself",
             ),
             ("a,b\nada/1.jpg,bo/1.jpg\n", "the table of pairs has no column `first`"),
             ("first,second\n", "the table lists no pairs"),

@@ -175,7 +175,7 @@ mod tests {
             message(r"^(t\d+)_"),
             "`split.group` does not match 1 of 2 paths, such as `green/turtle.jpg`"
         );
-        assert_eq!(message(r"^t\d+_"), "`split.group` has no group: `^t\\d+_`");
+        assert_eq!(message(r"^t\d+_"), "`split.group` has no capture group: `^t\\d+_`");
         assert!(message("(").starts_with("`split.group` is not a valid regular expression"));
     }
 }

@@ -222,7 +222,7 @@ impl Resolver<'_> {
         let message = match first.stride {
             None => format!("{batch}, but the head's batch normalisation needs two"),
             Some(_) => format!(
-                "{batch}, and batch normalisation needs two values of each channel: at an `image_size` of {image_size} the \
+                "{batch}, but batch normalisation needs two values per channel: at an `image_size` of {image_size} the \
                  maps of `{}`{others} are 1 × 1",
                 first.name
             ),

@@ -77,7 +77,7 @@ impl Names {
         format!("{}{}", self.prefix, self.written.get(name).map_or(name, String::as_str))
     }
 
-    /// Such as "timm's names, each behind `module.`"; none for the model's own, bare.
+    /// Such as "timm's names, each after `module.`"; `None` for the model's own names without a prefix.
     fn sentence(&self) -> Option<String> {
         let names = match self.dialect {
             Dialect::Own => "the model's names",

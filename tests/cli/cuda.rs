@@ -75,7 +75,7 @@ fn cuda_memory_that_is_full_says_what_would_fit() {
     project.edit("image_size = 32\nresize     = 32", "image_size = 64\nresize     = 64");
     project.edit("batch_size = 5", "batch_size = 8");
     let (code, said) = run(64, &[]);
-    assert!(code == Some(1) && said.contains("a step on 8 images takes some 0.0"), "{said}");
+    assert!(code == Some(1) && said.contains("a step on 8 images needs about 0.0"), "{said}");
     let advice = Regex::new(r"try `batch_size = (\d)` with `accumulate = (\d)`, which fits").unwrap();
     let [batch, accumulate] = advice.captures(&said).unwrap_or_else(|| panic!("{said}")).extract().1;
     let settings = [

@@ -232,7 +232,9 @@ mod unix {
         let at = |path: &str| project.path().join("photos").join(path);
         symlink("/nowhere/notes.txt", at("red/notes.txt")).unwrap();
         symlink("/nowhere/lock", at("red/.#lock")).unwrap();
-        assert!(Verdict::of(&project).passes().contains("1 link leads nowhere (`red/notes.txt`)"));
+        assert!(
+            Verdict::of(&project).passes().contains("1 link points to a missing target (`red/notes.txt`)")
+        );
 
         symlink("/nowhere/x.png", at("red/gone.png")).unwrap();
         pipe(&at("blue/pipe.png"));

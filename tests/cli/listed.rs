@@ -62,7 +62,7 @@ fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_mean
     let messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
     assert_eq!(
         messages,
-        ["no validation image shows the class `red`", "no test image shows the class `red`"]
+        ["the validation split has no image of class `red`", "the test split has no image of class `red`"]
     );
     let allowed = setting(&verdict.errors[0].1, " = false").trim_start_matches("split.").to_owned();
     let allowing = format!("split      = {{ column = \"part\", {allowed} }}");

@@ -62,7 +62,7 @@ fn a_run_may_be_named_in_four_ways_and_a_stage_chosen() {
         let refused = project.defrost(&["predict", "colours", image, "--stage", stage]);
         let text = String::from_utf8(refused.stderr).unwrap();
         assert_eq!(refused.status.code(), Some(2));
-        assert!(text.contains("name one with `--stage`: `frozen`, `finetune`"), "{text}");
+        assert!(text.contains("choose one with `--stage`: `frozen`, `finetune`"), "{text}");
     }
 
     // For people: the likeliest class first.
@@ -169,7 +169,7 @@ fn an_unfinished_stage_is_told_with_those_that_are_finished() {
     };
     let said = refused(&[]);
     assert!(
-        said.contains("stage `finetune` is not finished") && said.contains("or take `--stage frozen`"),
+        said.contains("stage `finetune` is not finished") && said.contains("or use `--stage frozen`"),
         "{said}"
     );
 

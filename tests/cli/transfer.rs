@@ -101,7 +101,7 @@ fn weights_that_will_not_fit_are_refused_before_anything_runs() {
     project.edit("[defaults.train]", "[model.other]\narch = \"resnet18\"\n\n[defaults.train]");
     project.edit("kind = \"init_weights\"", "kind = \"init_weights\"\nmodel = \"net\"");
     let found = error(&project);
-    assert!(found["message"].as_str().unwrap().contains("they are of `efficientnet_lite0`"), "{found}");
+    assert!(found["message"].as_str().unwrap().contains("they belong to `efficientnet_lite0`"), "{found}");
 }
 
 /// The first stages of [`TRANSFER`] in a file of their own, and the others on the weights they left.
