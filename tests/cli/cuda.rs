@@ -67,7 +67,7 @@ fn cuda_memory_that_is_full_says_what_would_fit() {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (code, said) = run(24, &[]);
-    let what = "the GPU's memory is full: images on their way through the network take";
+    let what = "the GPU's memory is full: activations need";
     assert!(code == Some(1) && said.contains(what) && said.contains("hint: "), "{said}");
 
     project.edit("train     = [\"@head\"]\nepochs    = 3\n", "epochs    = 1\n");
