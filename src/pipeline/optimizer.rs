@@ -114,7 +114,7 @@ pub struct Unfreeze {
     #[serde(rename = "match")]
     #[schemars(length(min = 1))]
     pub patterns: Option<Vec<String>>,
-    /// The last layers of the model to unfreeze, counted in the order that `defrost params` prints.
+    /// Unfreezes this many last layers, counted in the order that `defrost params` prints.
     #[schemars(range(min = 1))]
     pub last: Option<usize>,
     /// The learning rate of the unfrozen parameters. Use either this or `lr_scale`. Defaults to the optimizer's.

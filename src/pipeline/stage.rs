@@ -123,8 +123,7 @@ pub struct Train {
     /// Frozen parameters that start to train after some epochs, in this order.
     #[serde(default)]
     pub unfreeze: Vec<Unfreeze>,
-    /// Factor between the learning rates of neighbouring layers: each layer has this times the rate of the layer above
-    /// it. The head has the full rate.
+    /// Learning rate of each layer, as a fraction of the rate of the layer above it. The head has the full rate.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub layer_decay: Option<f64>,
     /// Random changes to training images. None by default.
