@@ -1,4 +1,4 @@
-//! `defrost bench`: how long steps of an architecture, and the loading of images, take on this machine.
+//! `defrost bench`: times network steps and image loading on this machine.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use candle_core::Device;
 use clap::ValueEnum;
 use defrost::bench::{self, Clock, ImagesSettings, NetworkBench, NetworkSettings, StepWork, Timing};
 use defrost::device;
-use defrost::{Error, Result};
+use defrost::{Error, Result, visible};
 use serde::Serialize;
 
 use super::{Console, estimates};
@@ -22,37 +22,37 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The architecture, by its name in pipeline files
+    /// Architecture, as named in pipeline files
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
-    /// What is timed
+    /// What to time
     #[arg(long, value_enum, default_value_t = Mode::Train)]
     mode: Mode,
-    /// Images in each step
+    /// Number of images per step
     #[arg(long, default_value_t = 16)]
     batch: usize,
-    /// The side of the square images in pixels
+    /// Side length of the square images in pixels
     #[arg(long, default_value_t = 224)]
     image_size: usize,
-    /// Outputs of the head
+    /// Number of outputs of the head
     #[arg(long, default_value_t = 1000)]
     classes: usize,
-    /// Steps that are timed
+    /// Number of timed steps
     #[arg(long, default_value_t = 10)]
     steps: usize,
-    /// Steps ahead of them
+    /// Number of warmup steps, which are not timed
     #[arg(long, default_value_t = 2)]
     warmup: usize,
-    /// The images of `--mode data`: a folder with one folder per class
+    /// Images for `--mode data`: a folder with one subfolder per class
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// Threads for computing, or for loading images; all there are if left out
+    /// Number of threads that compute, or that load images. Defaults to all processors
     #[arg(long)]
     threads: Option<usize>,
-    /// `auto`, `cpu` or `cuda:N`
+    /// Device: `auto`, `cpu` or `cuda:N`
     #[arg(long, default_value = "auto")]
     device: String,
-    /// What training steps compute with; all but `f32` on GPUs alone
+    /// Number format of training steps. All formats except `f32` need a GPU
     #[arg(long, default_value = "f32", value_name = "f32|tf32|bf16")]
     precision: String,
 }
@@ -62,18 +62,18 @@ pub struct Args {
 enum Mode {
     /// One optimizer step on all parameters: forward, backward, SGD with momentum
     Train,
-    /// One optimizer step on the head, the frozen backbone computed anew
+    /// One optimizer step on the head; the frozen backbone is recomputed
     Frozen,
     /// The forward pass of evaluation
     Infer,
-    /// Images to a batch: read, decoded, cropped at random, flipped, normalised
+    /// From image files to a batch: read, decode, random crop, flip, normalise
     Data,
 }
 
-/// What was measured, as the one JSON document.
+/// The measurement, as printed with `--json`.
 #[derive(Serialize)]
 struct Measured {
-    /// Nothing where no network is timed.
+    /// `None` if no network is timed.
     arch: Option<String>,
     mode: Mode,
     /// `cpu`, or the numeric profile of a GPU.
@@ -85,24 +85,24 @@ struct Measured {
     steps: usize,
     step_ms: Spread,
     images_per_s: f64,
-    /// The most memory this process has held so far, in units of 10⁶ bytes; unknown but on Linux.
+    /// Peak memory of this process so far, in units of 10⁶ bytes. Known on Linux only.
     peak_rss_mb: Option<f64>,
     network: Option<Network>,
 }
 
-/// What a step of a network comes to.
+/// A step of a network.
 #[derive(Serialize)]
 struct Network {
     classes: usize,
-    /// Parameters that train.
+    /// Number of trainable parameters.
     trainable: usize,
-    /// Of the convolutions and linear layers of one step, forward and backward.
+    /// Multiply-adds of the convolutions and linear layers of one step, forward and backward.
     multiply_adds: u64,
-    /// Two operations for each multiply-add, in 10⁹ a second.
+    /// Counts two operations per multiply-add, in 10⁹ per second.
     gflops: f64,
-    /// Of activations that convolutions, linear layers and normalisations of one step read and write, at the least.
+    /// The least bytes of activations that convolutions, linear layers and normalisations of one step read and write.
     bytes: u64,
-    /// In 10⁹ a second.
+    /// In 10⁹ bytes per second.
     gbytes_per_s: f64,
 }
 
@@ -132,8 +132,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         _ if args.mode == Mode::Data => (time_images(&args, threads, &clock)?, peak_rss_mb(), None),
         Some(name) => pool.install(|| time_network(&args, name, &choice.device, &clock))?,
         None => {
-            let error = Error::usage("`bench` needs to know which network to time");
-            return Err(error.hint("name an architecture, such as `--arch resnet50`"));
+            let error = Error::usage("`--arch` is required, except with `--mode data`");
+            return Err(error.hint("add an architecture, such as `--arch resnet50`"));
         }
     };
     let measured = Measured {
@@ -158,7 +158,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The memory is that of the steps; what comes after them does not count.
+/// The memory is read right after the steps, so that what follows is not counted.
 fn time_network(
     args: &Args,
     name: &str,
@@ -166,8 +166,8 @@ fn time_network(
     clock: Clock,
 ) -> Result<(Timing, Option<f64>, Option<Network>)> {
     if args.images.is_some() {
-        return Err(Error::usage("networks are timed on synthetic images")
-            .hint("leave `--images` out, or time the images themselves with `--mode data`"));
+        return Err(Error::usage("`--images` needs `--mode data`: networks are timed on synthetic images")
+            .hint("remove `--images`, or add `--mode data`"));
     }
     let bench = NetworkBench::new(
         NetworkSettings {
@@ -202,11 +202,12 @@ fn time_network(
 
 fn time_images(args: &Args, workers: usize, clock: Clock) -> Result<Timing> {
     if args.arch.is_some() {
-        return Err(Error::usage("`--mode data` runs no network").hint("leave `--arch` out"));
+        return Err(Error::usage("`--arch` cannot be used with `--mode data`, which runs no network")
+            .hint("remove `--arch`"));
     }
     let root: &Path = args.images.as_deref().ok_or_else(|| {
-        Error::usage("`--mode data` needs images")
-            .hint("name a folder with one folder per class: `--images DIR`")
+        Error::usage("`--mode data` needs `--images`")
+            .hint("add a folder with one subfolder per class: `--images DIR`")
     })?;
     let (batch, image_size) = (args.batch, args.image_size);
     let (warmup, steps) = (args.warmup, args.steps);
@@ -216,7 +217,8 @@ fn time_images(args: &Args, workers: usize, clock: Clock) -> Result<Timing> {
 fn threads(wanted: Option<usize>) -> Result<usize> {
     match wanted {
         Some(0) => {
-            Err(Error::usage("0 threads compute nothing").hint("leave `--threads` out to use all there are"))
+            Err(Error::usage("`--threads` must be at least 1")
+                .hint("remove `--threads` to use all processors"))
         }
         Some(threads) => Ok(threads),
         None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
@@ -227,7 +229,7 @@ fn spread(timing: &Timing) -> Spread {
     Spread { median: timing.median() * 1e3, min: timing.min() * 1e3, max: timing.max() * 1e3 }
 }
 
-/// Linux's count of the most memory ever resident.
+/// Peak memory of this process, as Linux counts it.
 fn peak_rss_mb() -> Option<f64> {
     Some(estimates::peak_bytes()? as f64 / 1e6)
 }
@@ -241,22 +243,22 @@ fn page(measured: &Measured) -> String {
         Mode::Data => "images to augmented tensors",
     };
     let name = arch.as_ref().map_or_else(String::new, |arch| format!("{arch}: "));
-    let plural = if *threads == 1 { "" } else { "s" };
     let mut lines = vec![format!(
-        "{name}{what}, batch {batch} at {image_size}×{image_size}, {threads} thread{plural}, {}",
+        "{name}{what}, batch {batch} at {image_size}×{image_size}, {}, {}",
+        visible::count(*threads, "thread"),
         measured.dtype
     )];
     let mut line = |label: &str, text: String| lines.push(format!("  {label:<14}{text}"));
     let step = if arch.is_some() { "step" } else { "batch" };
     line(step, format!("{:.1} ms  ({:.1} to {:.1})", step_ms.median, step_ms.min, step_ms.max));
     let each = match *threads > 1 && arch.is_none() {
-        true => format!(", {:.1} a thread", images_per_s / *threads as f64),
+        true => format!(", {:.1} per thread", images_per_s / *threads as f64),
         false => String::new(),
     };
     line("throughput", format!("{images_per_s:.1} images/s{each}"));
     if let Some(network) = &measured.network {
         let giga = network.multiply_adds as f64 / 1e9;
-        line("arithmetic", format!("{giga:.2} G multiply-adds a step, {:.0} GFLOP/s", network.gflops));
+        line("arithmetic", format!("{giga:.2} G multiply-adds per step, {:.0} GFLOP/s", network.gflops));
     }
     if let Some(peak) = measured.peak_rss_mb {
         line("peak memory", format!("{peak:.0} MB"));

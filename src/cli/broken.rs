@@ -1,26 +1,27 @@
-//! Images that cannot be decoded, for people.
+//! Prints images that cannot be decoded.
 
 use defrost::plan::BrokenData;
-use defrost::{Error, Result};
+use defrost::{Error, Result, visible};
 
 use super::Console;
 use super::data_table::plain;
 
-/// So many are listed.
+/// The most images that are listed.
 const SHOWN: usize = 20;
 
-/// Lists images that cannot be decoded, with causes.
+/// Lists images that cannot be decoded, with the causes.
 pub fn list(found: &[BrokenData], console: &Console) {
     for data in found {
-        let noun = images(data.checked);
         let left_out = match (data.skipped, data.count) {
             (false, _) => "",
             (true, 1) => " and is left out",
             (true, _) => " and are left out",
         };
         console.warn(format!(
-            "{}: {} of {} {noun} cannot be decoded{left_out}",
-            data.root, data.count, data.checked
+            "{}: {} of {} cannot be decoded{left_out}",
+            data.root,
+            data.count,
+            visible::count(data.checked, "image")
         ));
         for image in data.images.iter().take(SHOWN) {
             console.aside(format!("    {}: {}", plain(&image.file), image.cause));
@@ -30,27 +31,23 @@ pub fn list(found: &[BrokenData], console: &Console) {
         }
         for lost in &data.lost {
             let (part, class) = (lost.part.in_words(), &lost.class);
-            console.warn(format!("{}: no image of `{class}` is left in the {part} part", data.root));
+            console.warn(format!("{}: no image of `{class}` is left in the {part} split", data.root));
         }
     }
 }
 
-/// Fails where a run would fail over them.
+/// Fails if a run would fail because of these images.
 pub fn require_sound(found: &[BrokenData]) -> Result<()> {
     let Some(first) = found.iter().find(|data| data.is_error()) else { return Ok(()) };
     if first.skipped {
         let lost = &first.lost[0];
-        let message = format!("no image of `{}` is left in the {} part", lost.class, lost.part.in_words());
+        let message = format!("no image of `{}` is left in the {} split", lost.class, lost.part.in_words());
         return Err(Error::usage(message).hint(
-            "replace the broken files, name the classes to use with `classes`, or set `split.require_classes = false` to allow it",
+            "replace the broken files, list the classes to use in `classes`, or set `split.require_classes = false`",
         ));
     }
     let count: usize = found.iter().filter(|data| !data.skipped).map(|data| data.count).sum();
-    Err(Error::usage(format!("{count} {} cannot be decoded", images(count))).hint(
-        "replace or remove the files, or set `broken = \"skip\"` to leave out such images; `defrost validate --decode` looks at every byte",
+    Err(Error::usage(format!("{} cannot be decoded", visible::count(count, "image"))).hint(
+        "replace or remove the files, or set `broken = \"skip\"` to leave them out; `defrost validate --decode` decodes every image",
     ))
-}
-
-fn images(count: usize) -> &'static str {
-    if count == 1 { "image" } else { "images" }
 }

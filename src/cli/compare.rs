@@ -1,4 +1,4 @@
-//! `defrost compare`: runs side by side in one table and one picture.
+//! `defrost compare`: compares runs in one table and one plot.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,14 +14,14 @@ use super::{Console, RunsOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost compare turtle-compare.toml --out comparison")]
 pub struct Args {
-    /// Runs: paths, first digits of ids, names (their latest run), pipeline files (of one with a matrix, all its runs),
-    /// or `NAME/LABEL`, where `NAME/*` are all labelled runs of a name
+    /// Runs: paths, first digits of ids, names (their latest run) or pipeline files (of one with a matrix, all runs).
+    /// `NAME/LABEL` is a labelled run of a name, and `NAME/*` all of them
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
-    /// Average over this setting too, as over `seed`: a dotted path such as `data.turtles.split.seed`
+    /// Also average over this setting, besides `seed`: a dotted path such as `data.turtles.split.seed`
     #[arg(long, value_name = "PATH")]
     over: Vec<String>,
-    /// Write `compare.svg`, `.png`, `.html`, `.csv` and `.json` into this folder
+    /// Write `compare.svg`, `.png`, `.html`, `.csv` and `.json` to this folder
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         let mut runs = args.folder.resolve_all(argument, console)?;
         let named = |run: &RunDirectory| arguments.iter().flatten().any(|known| known == run);
         for run in runs.iter().filter(|run| named(run)) {
-            console.warn(format!("`{argument}` names {} again: it has one row", run.path().display()));
+            console.warn(format!("`{argument}` names {} again, which is listed once", run.path().display()));
         }
         runs.retain(|run| !named(run));
         arguments.push(runs);
@@ -44,7 +44,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     console.say(table(&overlay, &columns));
     overlay.advice().iter().for_each(|advice| console.aside(shown(advice)));
     for run in overlay.groups.iter().flat_map(|group| &group.runs).filter(|run| run.state != "complete") {
-        console.warn(format!("{}/{} is {}: what it has so far is compared", run.name, run.id, run.state));
+        console.warn(format!("{}/{} is {}: its results so far are compared", run.name, run.id, run.state));
     }
     let machine: Vec<&str> =
         columns.iter().filter(|column| column.of_machine).map(|column| column.name.as_str()).collect();
@@ -79,7 +79,7 @@ fn write(folder: &std::path::Path, overlay: &Overlay, document: &serde_json::Val
     Ok(written)
 }
 
-/// A line for each group, the columns set to the right; those of the test stand apart behind a bar.
+/// One line per group. Columns are right-aligned; columns of the test split follow after a bar.
 fn table(overlay: &Overlay, columns: &[Column]) -> String {
     let first = overlay.groups.iter().map(|group| shown(&group.label).chars().count()).max().unwrap_or(0);
     let cell = |column: &Column, row: usize| shown(column.cells[row].replace('\u{a0}', " "));

@@ -1,4 +1,4 @@
-//! `defrost completions`: completions for the shells.
+//! `defrost completions`: prints shell completions.
 
 use std::process::ExitCode;
 
@@ -11,20 +11,20 @@ use super::{Cli, Console};
 const EXAMPLES: &str = "\
 Examples:
   defrost completions bash > ~/.local/share/bash-completion/completions/defrost
-  defrost completions zsh > ~/.zfunc/_defrost    (`fpath+=~/.zfunc` stands before `compinit`)
+  defrost completions zsh > ~/.zfunc/_defrost    (needs `fpath+=~/.zfunc` before `compinit`)
   defrost completions fish > ~/.config/fish/completions/defrost.fish";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The shell to print completions for
+    /// Shell to print completions for
     #[arg(value_enum)]
     shell: Shell,
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if console.json() {
-        return Err(Error::usage("`completions` prints a shell script, not JSON").hint("leave out `--json`"));
+        return Err(Error::usage("`completions` prints a shell script, not JSON").hint("remove `--json`"));
     }
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "defrost", &mut script);

@@ -1,4 +1,4 @@
-//! Where text goes: everything for people to standard error, one JSON document to standard output when asked.
+//! Output: text for people goes to standard error; with `--json`, one JSON document goes to standard output.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -12,26 +12,26 @@ use serde::Serialize;
 
 pub struct Console {
     json: bool,
-    /// Whether the one JSON document is out.
+    /// Whether the JSON document is printed.
     documented: Cell<bool>,
-    /// Why standard output could not be written to.
+    /// Why writing to standard output failed.
     failure: RefCell<Option<std::io::Error>>,
 }
 
-/// Says something to people, on standard error. Where it cannot be said (a terminal that went away, a full disk), work
-/// goes on without.
+/// Prints a message for people on standard error. If this fails (a closed terminal, a full disk), work continues.
 ///
-/// Nothing but lines and colours reaches a terminal; names go through [`shown`] first, so that none begins a line.
+/// Only line breaks and colours reach a terminal as control characters. Names go through [`shown`] first, so that none
+/// can start a new line.
 pub fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{}", visible::printed(&text.to_string()));
 }
 
-/// A name, a path or a value from outside as one line shows it: with nothing hidden.
+/// A name, path or value from outside, escaped to fit on one line.
 pub fn shown(name: impl std::fmt::Display) -> String {
     visible::line(&name.to_string()).into_owned()
 }
 
-/// So many warnings of the pipeline files are shown.
+/// The most warnings about pipeline files that are shown.
 const SHOWN: usize = 50;
 
 impl Console {
@@ -39,12 +39,12 @@ impl Console {
         Self { json, documented: Cell::new(false), failure: RefCell::new(None) }
     }
 
-    /// Whether the caller asked for JSON; then nothing else may go to standard output.
+    /// Whether `--json` is set. Then only the document goes to standard output.
     pub fn json(&self) -> bool {
         self.json
     }
 
-    /// The answer of an informing command, for people: on standard output unless that is kept for JSON.
+    /// Prints the answer of a command for people: on standard output, or on standard error with `--json`.
     pub fn say(&self, text: impl std::fmt::Display) {
         if self.json {
             tell(text);
@@ -60,12 +60,12 @@ impl Console {
         self.keep(writeln!(std::io::stdout(), "{text}"));
     }
 
-    /// Prints what is neither, such as a script.
+    /// Prints output that is neither text for people nor JSON, such as a script.
     pub fn raw(&self, bytes: &[u8]) {
         self.keep(std::io::stdout().write_all(bytes));
     }
 
-    /// A reader that went away, as in `defrost list | head`, is no failure; a full disk is.
+    /// A closed pipe, as in `defrost list | head`, is no failure; a full disk is.
     fn keep(&self, written: std::io::Result<()>) {
         if let Err(error) = written
             && error.kind() != std::io::ErrorKind::BrokenPipe
@@ -74,7 +74,7 @@ impl Console {
         }
     }
 
-    /// Fails if anything that was to be said was not.
+    /// Fails if some output could not be written.
     pub fn finish(&self) -> Result<(), Error> {
         let flushed = std::io::stdout().flush();
         self.keep(flushed);
@@ -84,18 +84,17 @@ impl Console {
         }
     }
 
-    /// Shows everything that is wrong with a pipeline file.
+    /// Prints all errors of a pipeline file.
     pub fn report(&self, report: &Report, file: &Path) {
-        let count = report.count();
-        let noun = if count == 1 { "error" } else { "errors" };
+        let count = visible::count(report.count(), "error");
         let more = match report.more {
             0 => String::new(),
             _ => format!(", the first {} shown", report.diagnostics.len()),
         };
-        tell(format_args!("{}\n\n{}: {count} {noun}{more}", report.render(true), shown(file.display())));
+        tell(format_args!("{}\n\n{}: {count}{more}", report.render(true), shown(file.display())));
     }
 
-    /// Shows what is probably not meant in the runs of a pipeline file, each thing once.
+    /// Prints the warnings of the runs of a pipeline file, each once.
     pub fn warnings<'a>(&self, runs: impl Iterator<Item = &'a Resolved>) -> Vec<&'a Diagnostic> {
         let mut known = HashSet::new();
         let mut told: Vec<&Diagnostic> = Vec::new();
@@ -112,7 +111,7 @@ impl Console {
         told
     }
 
-    /// Shows more of that kind, each thing once.
+    /// Prints further warnings, each once.
     pub fn more_warnings(&self, warnings: Vec<Diagnostic>) -> Vec<Diagnostic> {
         let mut told: Vec<Diagnostic> = Vec::new();
         for warning in warnings {
@@ -124,7 +123,7 @@ impl Console {
         told
     }
 
-    /// What goes on meanwhile, for whoever waits.
+    /// Prints progress for people.
     pub fn aside(&self, message: impl std::fmt::Display) {
         tell(message);
     }
@@ -133,7 +132,7 @@ impl Console {
         tell(format_args!("\x1b[1;33mwarning\x1b[0m: {}", visible::lines(&message.to_string())));
     }
 
-    /// Says what failed; where JSON was asked for and none is out yet, as the one document too.
+    /// Prints an error. With `--json`, it is also the document, if none was printed before.
     pub fn fail(&self, error: &Error) {
         self.error(error);
         if self.json && !self.documented.get() {

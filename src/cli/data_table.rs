@@ -1,23 +1,23 @@
-//! What the data are, for people: parts and classes in numbers, and files that are there twice.
+//! Describes the data for people: sizes of splits and classes, and duplicate files.
 
 use std::collections::BTreeMap;
 
 use defrost::data::{ClassSummary, Double, Summary};
 use defrost::report::percent;
 
-/// So many of the largest and of the smallest classes are shown.
+/// The most classes that are shown, of the largest and of the smallest each.
 const SHOWN: usize = 20;
-/// So many pairs of equal files.
+/// The most pairs of equal files that are shown.
 const SHOWN_DOUBLES: usize = 3;
 
-/// The parts of a data set with what was asked for, and its classes with their images in each part.
+/// The splits of a data set with their requested fractions, and the number of images per class and split.
 pub fn lines(summary: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
     for part in &summary.parts {
         let Some(asked) = part.asked.filter(|asked| *asked > 0.0) else { continue };
         let groups = part.groups.map(|groups| format!(" in {groups} groups")).unwrap_or_default();
         let (word, got) = (part.part.in_words(), percent(part.got));
-        lines.push(format!("{word}: {} images{groups}, {got} (asked: {})", part.images, percent(asked)));
+        lines.push(format!("{word}: {} images{groups}, {got} (requested: {})", part.images, percent(asked)));
     }
     let (shown, more) = chosen(&summary.classes);
     let header = if summary.multi_label { "label" } else { "class" };
@@ -26,7 +26,7 @@ pub fn lines(summary: &Summary) -> Vec<String> {
     lines.push(format!("{header:width$}  {:>10}  {:>10}  {:>10}", "training", "validation", "test"));
     for (place, (class, name)) in shown.iter().zip(names).enumerate() {
         if more > 0 && place == SHOWN {
-            lines.push(format!("… {more} more, all of them in `--json` …"));
+            lines.push(format!("… {more} more; `--json` lists all …"));
         }
         let cell = |part: usize| match class.groups {
             Some(groups) if class.images[part] > 0 => format!("{} ({})", class.images[part], groups[part]),
@@ -43,7 +43,7 @@ pub fn lines(summary: &Summary) -> Vec<String> {
     lines
 }
 
-/// All classes in their order, or the largest and the smallest of many, by size; and how many are left out.
+/// All classes in order; or of many classes the largest and the smallest, sorted by size, and how many are left out.
 fn chosen(classes: &[ClassSummary]) -> (Vec<&ClassSummary>, usize) {
     let mut all: Vec<&ClassSummary> = classes.iter().collect();
     let more = all.len().saturating_sub(2 * SHOWN);
@@ -54,25 +54,25 @@ fn chosen(classes: &[ClassSummary]) -> (Vec<&ClassSummary>, usize) {
     (all, more)
 }
 
-/// A name as it is, or in quotation marks and escaped where the eye would miss or misread something: white space at
-/// an end, control characters, marks that turn the direction of writing.
+/// A name as it is; or quoted and escaped if it has characters that are easily missed or misread: white space at an
+/// end, control characters, marks that change the direction of writing.
 pub fn plain(name: &str) -> String {
     let seen = |c: char| matches!(c, '"' | '\'' | '\\') || is_accent(c) || c.escape_debug().len() == 1;
     let plain = name.trim() == name && !name.is_empty() && name.chars().all(seen);
     if plain { name.to_owned() } else { format!("{name:?}") }
 }
 
-/// Such as that of é where Unicode spells it as two characters.
+/// A combining accent, such as that of é if Unicode spells it as two characters.
 fn is_accent(c: char) -> bool {
     ('\u{300}'..='\u{36f}').contains(&c)
 }
 
-/// A warning of files with the same bytes in two parts, or under two classes.
+/// A warning about equal files in two splits, or in two classes.
 pub fn doubles(data: &str, summary: &Summary) -> Option<String> {
     let doubles = &summary.doubles;
     let noun = if doubles.count == 1 { "file is" } else { "files are" };
     let mut warning = format!(
-        "`{data}`: {} {noun} there twice ({} in two parts, {} under two classes)",
+        "`{data}`: {} {noun} duplicated ({} in two splits, {} in two classes)",
         doubles.count, doubles.across_parts, doubles.across_classes
     );
     for Double { files, parts, classes } in doubles.pairs.iter().take(SHOWN_DOUBLES) {

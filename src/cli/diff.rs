@@ -1,4 +1,4 @@
-//! `defrost diff`: what differs between two runs.
+//! `defrost diff`: shows the differences between two runs.
 
 use std::process::ExitCode;
 
@@ -13,9 +13,9 @@ use super::{Console, RunsOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost diff 3f9c1a2b turtles")]
 pub struct Args {
-    /// The run to compare from: a path, the first digits of an id, a name or a pipeline file
+    /// Run to compare from: a path, the first digits of an id, a name or a pipeline file
     old: String,
-    /// The run to compare to
+    /// Run to compare to
     new: String,
     #[command(flatten)]
     runs: RunsOptions,
@@ -37,7 +37,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 
 fn section(console: &Console, title: &str, differences: &[Difference], note: fn(&Difference) -> String) {
     if differences.is_empty() {
-        return console.say(format!("\x1b[1m{title}\x1b[0m  the same"));
+        return console.say(format!("\x1b[1m{title}\x1b[0m  no differences"));
     }
     console.say(format!("\x1b[1m{title}\x1b[0m"));
     for difference in differences {
@@ -45,7 +45,7 @@ fn section(console: &Console, title: &str, differences: &[Difference], note: fn(
     }
 }
 
-/// By how much a metric moved.
+/// The change of a metric.
 fn change(difference: &Difference) -> String {
     let number = |value: &Option<serde_json::Value>| value.as_ref().and_then(serde_json::Value::as_f64);
     match (number(&difference.old), number(&difference.new)) {

@@ -1,4 +1,4 @@
-//! `defrost doctor`: devices and environment.
+//! `defrost doctor`: shows devices and environment.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::{Console, RunsOptions, estimates};
 const EXAMPLES: &str = "\
 Examples:
   defrost doctor
-  defrost doctor --json    (one document, to attach to a report of a problem)";
+  defrost doctor --json    (one document, to attach to a bug report)";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -25,11 +25,11 @@ pub struct Args {
     runs: RunsOptions,
 }
 
-/// What a result, or a failure, may depend on. Everything is looked up now; nothing is written.
+/// What results and failures may depend on. All of it is looked up now; nothing is written.
 #[derive(Serialize)]
 struct Findings {
     version: &'static str,
-    /// Results have the same bytes on all machines of one profile.
+    /// Results have the same bytes on all machines with the same profile.
     profile: &'static str,
     processor: Processor,
     memory: Option<Memory>,
@@ -57,13 +57,13 @@ struct Cuda {
     libraries: Vec<Library>,
     versions: Option<Versions>,
     gpus: Vec<Gpu>,
-    /// Why there are no versions and no GPUs to tell of.
+    /// Why versions and GPUs are unknown.
     error: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Versions {
-    /// The highest CUDA that the driver knows.
+    /// The highest CUDA version that the driver supports.
     driver: String,
     cudnn: String,
     cublas: String,
@@ -82,7 +82,7 @@ struct Gpu {
 #[derive(Serialize)]
 struct Library {
     name: &'static str,
-    /// Why it does not open; nothing if it does.
+    /// Why it cannot be opened; `None` if it can.
     error: Option<String>,
 }
 
@@ -91,9 +91,9 @@ struct Runs {
     folder: PathBuf,
     exists: bool,
     count: usize,
-    /// What finished stages, stages in progress and features take.
+    /// Bytes of finished stages, stages in progress and features.
     store_bytes: u64,
-    /// The features' share of it.
+    /// The bytes of features among them.
     feature_bytes: u64,
 }
 
@@ -120,7 +120,7 @@ fn processor() -> Processor {
     Processor { name, architecture: std::env::consts::ARCH, threads, features: features() }
 }
 
-/// The instruction sets that decide the numeric profile.
+/// The instruction sets that determine the numeric profile.
 #[cfg(target_arch = "x86_64")]
 fn features() -> Vec<&'static str> {
     macro_rules! detected {
@@ -146,7 +146,7 @@ fn memory(text: &str) -> Option<Memory> {
     Some(Memory { total_bytes: bytes("MemTotal")?, available_bytes: bytes("MemAvailable")? })
 }
 
-/// What a build with CUDA finds here: each library, and the GPUs where all of them open.
+/// What a build with CUDA finds: each library, and the GPUs if all libraries can be opened.
 #[cfg(feature = "cuda")]
 fn cuda() -> Cuda {
     use defrost::cuda;
@@ -185,7 +185,7 @@ fn runs(folder: PathBuf) -> Result<Runs> {
     Ok(Runs { exists: folder.is_dir(), count, store_bytes, feature_bytes, folder })
 }
 
-/// Files that vanish or cannot be read while looking count as nothing.
+/// Files that vanish or cannot be read meanwhile count as 0.
 fn bytes_below(folder: &Path) -> u64 {
     let entries = WalkDir::new(folder).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
     entries.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()
@@ -213,16 +213,16 @@ fn page(findings: &Findings) -> String {
         },
     );
     cuda_lines(cuda).into_iter().for_each(|text| line("CUDA", text));
-    let there = if runs.exists { "" } else { " (not there yet)" };
+    let there = if runs.exists { "" } else { " (does not exist yet)" };
     line("runs", format!("{}{there}", runs.folder.display()));
     let (store, features) = (runs.store_bytes as f64 / 1e6, runs.feature_bytes as f64 / 1e6);
-    line("", format!("{} runs, {store:.1} MB in the store, of which {features:.1} MB features", runs.count));
+    line("", format!("{} runs, {store:.1} MB in the store, {features:.1} MB of it features", runs.count));
     lines.join("\n")
 }
 
 fn cuda_lines(cuda: &Cuda) -> Vec<String> {
     if !cuda.built {
-        return vec!["not in this build, which computes on the CPU (docs/cuda.md)".to_owned()];
+        return vec!["not in this build, which computes on the CPU only (docs/cuda.md)".to_owned()];
     }
     let mut lines = Vec::new();
     for Library { name, error } in &cuda.libraries {
@@ -238,7 +238,7 @@ fn cuda_lines(cuda: &Cuda) -> Vec<String> {
     }
     match (&cuda.error, cuda.gpus.is_empty()) {
         (Some(error), _) => lines.push(format!("no GPU can be used: {error}")),
-        (None, true) => lines.push("the driver shows no GPU".to_owned()),
+        (None, true) => lines.push("the driver finds no GPU".to_owned()),
         (None, false) => {}
     }
     lines

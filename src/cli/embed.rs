@@ -1,4 +1,4 @@
-//! `defrost embed`: embeddings of images, to compare them by.
+//! `defrost embed`: computes embeddings of images.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,18 +14,18 @@ use super::{Console, RunsOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost embed faces photos/ --out embeddings.safetensors")]
 pub struct Args {
-    /// A path, an id's first digits, a run's name, or a pipeline file
+    /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
     /// JPEG or PNG files, or folders of them
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// The `.safetensors` or `.csv` file to write; without it, `--json` prints the embeddings
+    /// `.safetensors` or `.csv` file to write. Without it, `--json` prints the embeddings
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The stage whose weights are used, as `frozen@best` or `pretrained`; the last train stage of the run otherwise
+    /// Stage whose weights to use, such as `frozen@best` or `pretrained`. Defaults to the last train stage of the run
     #[arg(long)]
     stage: Option<String>,
-    /// `auto`, `cpu` or `cuda:N`
+    /// Device: `auto`, `cpu` or `cuda:N`
     #[arg(long, default_value = "auto")]
     device: String,
     #[command(flatten)]
@@ -34,8 +34,9 @@ pub struct Args {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if args.out.is_none() && !console.json() {
-        return Err(Error::usage("nothing says where the embeddings go")
-            .hint("write them to a file with `--out embeddings.safetensors`, or print them with `--json`"));
+        return Err(Error::usage("`--out` or `--json` is required").hint(
+            "write the embeddings to a file with `--out embeddings.safetensors`, or print them with `--json`",
+        ));
     }
     let choice = device::choose(&args.device)?;
     let run = args.runs.resolve(&args.run, console)?;
@@ -55,7 +56,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if let Some(out) = args.out.as_ref().filter(|_| !embedded.rows.is_empty()) {
         embedded.write(out)?;
         let (count, dimension) = (embedded.rows.len(), embedded.dimension());
-        console.say(format!("{}: {count} embeddings of {dimension} numbers", shown(out.display())));
+        console.say(format!("{}: {count} embeddings of dimension {dimension}", shown(out.display())));
     }
     if console.json() {
         let failures: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();

@@ -1,4 +1,4 @@
-//! What `plan` and `run` know of the machine: its name, its clock and memory, and what was measured on it.
+//! What `plan` and `run` know about the machine: its name, its clock and memory, and the measurements made on it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct Estimates {
     machine: Machine,
     threads: usize,
     device: Device,
-    /// What the process holds before a stage begins.
+    /// The memory of the process before a stage starts.
     baseline: u64,
 }
 
@@ -59,12 +59,12 @@ impl Estimates {
         estimate::workload(&stage.work, found, &self.settings)
     }
 
-    /// None where something was never measured.
+    /// `None` if some of it was never measured.
     pub fn forecast(&self, workload: &Workload) -> Option<Estimate> {
         estimate::forecast(workload, &self.known, &self.machine, self.baseline)
     }
 
-    /// Measures what is missing for a stage, on the threads that stages compute on.
+    /// Measures what is missing for a stage, with the threads that stages use.
     pub fn measure(&mut self, stage: &Planned, workload: &Workload) -> Result<()> {
         let threads = self.threads;
         let pool = rayon::ThreadPoolBuilder::new()
@@ -77,8 +77,8 @@ impl Estimates {
     }
 }
 
-/// What the stages of a session that are to be computed are expected to take, as far as it is known, and their
-/// workloads for whoever learns from the run.
+/// The estimates of the stages of a session that will run, as far as they are known, and their workloads, from which
+/// the run is learnt.
 pub fn expected(
     session: &Session,
     statuses: &[StageStatus],
@@ -96,7 +96,7 @@ pub fn expected(
     Ok((expected, workloads))
 }
 
-/// The features that a stage would find for each of its prefixes, where the stages above are finished and features are
+/// The features that a stage would find for each of its prefixes, if the stages above are finished and features are
 /// kept.
 pub fn found(
     session: &Session,
@@ -136,24 +136,24 @@ impl Meter for Here {
     }
 }
 
-/// The processor as Linux names it.
+/// The processor, as Linux names it.
 pub fn processor_name() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// Whether no other run went before in this process.
+/// Whether no earlier run was made in this process.
 static ALONE: AtomicBool = AtomicBool::new(true);
 
-/// Marks the beginning of one run of several in a process.
+/// Marks the start of one of several runs in a process.
 pub fn begin_run() {
     static BEGUN: AtomicBool = AtomicBool::new(false);
     ALONE.store(!BEGUN.swap(true, Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// Linux's count of the most bytes ever resident; unknown where another run went before in this process, since large
-/// blocks are never given back.
+/// Peak memory in bytes, as Linux counts it. Unknown after an earlier run in this process, since large blocks are never
+/// returned.
 pub fn peak_bytes() -> Option<u64> {
     memory("VmHWM:").filter(|_| ALONE.load(Ordering::Relaxed))
 }

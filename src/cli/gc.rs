@@ -1,4 +1,4 @@
-//! `defrost gc`: cache space that no run needs.
+//! `defrost gc`: removes cached files that no run needs.
 
 use std::process::ExitCode;
 
@@ -11,9 +11,11 @@ use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: defrost gc, and once you have read what it would remove: defrost gc --yes")]
+#[command(
+    after_help = "Examples:\n  defrost gc          (list what would be removed)\n  defrost gc --yes    (remove it)"
+)]
 pub struct Args {
-    /// Remove, instead of showing what would be removed
+    /// Remove the files, instead of listing them
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -37,9 +39,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let total = match (survey.garbage.is_empty(), args.yes) {
         (true, _) => "nothing to free".to_owned(),
         (false, true) => format!("freed {}", size(survey.bytes())),
-        (false, false) => format!("would free {}: `defrost gc --yes` does it", size(survey.bytes())),
+        (false, false) => format!("would free {}: run `defrost gc --yes`", size(survey.bytes())),
     };
-    console.say(format!("{total}; {} finished or resumable stages stay", survey.kept));
+    console.say(format!("{total}; {} cached stages are still in use", survey.kept));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,4 +1,4 @@
-//! What a person should know of the images before anything runs: how they are parted, and what was left out.
+//! Describes the images of data sets before a run: the sizes of their splits, and which files are left out.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,14 +18,14 @@ fn datasets<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<(&'a Arc<Dataset>,
     found
 }
 
-/// `photos: 221 training, 59 validation and 83 test images of 6 classes`, a line for each data set.
+/// One line per data set: `photos: 221 training, 59 validation and 83 test images of 6 classes`.
 pub fn parts<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
     let line = |(dataset, skips): &(&Arc<Dataset>, bool)| {
         let parts = [Split::Train, Split::Validation, Split::Test];
         let [train, validation, test] = parts.map(|part| dataset.split(part).len());
         let (root, classes) = (dataset.root.display(), dataset.classes.len());
         let what = if dataset.multi_label { "labels" } else { "classes" };
-        let less = if *skips { ", less those that cannot be decoded" } else { "" };
+        let less = if *skips { ", except those that cannot be decoded" } else { "" };
         format!(
             "{root}: {train} training, {validation} validation and {test} test images of {classes} {what}{less}"
         )
@@ -33,7 +33,8 @@ pub fn parts<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
     once(datasets(works).iter().map(line))
 }
 
-/// `photos: 27 files are left out, being neither JPEG nor PNG by name (.bmp, .webp)`, and the same of images without a class.
+/// The files that are left out, as in `photos: 27 files are ignored: only .jpg, .jpeg and .png are read (found .bmp,
+/// .webp)`, and the images that are in no class folder.
 pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
     let lines = |dataset: &Arc<Dataset>| {
         let (images, others): (Vec<&String>, Vec<&String>) =
@@ -46,13 +47,13 @@ pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
             others.iter().copied().map(kind).collect::<BTreeSet<_>>().into_iter().collect();
         let line = |files: &[&String], one: &str, several: &str, why: &str| {
             let what = if files.len() == 1 { one } else { several };
-            let line = format!("{}: {} {what} left out, {why}", dataset.root.display(), files.len());
+            let line = format!("{}: {} {what} ignored: {why}", dataset.root.display(), files.len());
             (!files.is_empty()).then_some(line)
         };
-        let kinds = format!("being neither JPEG nor PNG by name ({})", kinds.join(", "));
+        let kinds = format!("only .jpg, .jpeg and .png are read (found {})", kinds.join(", "));
         let beside = images
             .first()
-            .map_or_else(String::new, |image| format!("lying in no class folder of a part (`{image}`)"));
+            .map_or_else(String::new, |image| format!("not in a class folder of a split (`{image}`)"));
         let root = dataset.root.display();
         let warnings = dataset.warnings.iter().map(move |warning| format!("{root}: {warning}"));
         let lines =
@@ -62,7 +63,7 @@ pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
     once(datasets(works).iter().flat_map(|(dataset, _)| lines(dataset)))
 }
 
-/// The images that could not be opened and that the file lets be left out, with their causes.
+/// The images that could not be opened and are left out, with the causes.
 fn unreadable(dataset: &Dataset) -> Option<String> {
     const SHOWN: usize = 5;
     let all = &dataset.unreadable;
@@ -79,14 +80,14 @@ fn unreadable(dataset: &Dataset) -> Option<String> {
     })
 }
 
-/// All of them, for other programs.
+/// All such images, as JSON.
 pub fn unreadable_of<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<serde_json::Value> {
     let entry = |dataset: &Dataset, (file, cause): &(String, String)| serde_json::json!({ "root": dataset.root, "file": file, "cause": cause });
     let found = datasets(works);
     found.iter().flat_map(|(dataset, _)| dataset.unreadable.iter().map(|one| entry(dataset, one))).collect()
 }
 
-/// Each line once: the runs of a matrix look at one folder each for themselves.
+/// Each line once, since the runs of a matrix read the same data sets separately.
 fn once(lines: impl Iterator<Item = String>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     lines.for_each(|line| {

@@ -1,4 +1,4 @@
-//! `defrost init`: a starter pipeline.
+//! `defrost init`: writes a starter pipeline.
 
 mod gradual;
 mod weights;
@@ -18,28 +18,29 @@ use super::console::shown;
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost init turtles --data photos --weights resnet50.safetensors")]
 pub struct Args {
-    /// The folder to write `pipeline.toml` to; made if need be
+    /// Folder to write `pipeline.toml` to. It is created if it does not exist
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// The images: a folder per class, or `train`, `val` and `test` with a folder per class each
+    /// Images: a folder with one subfolder per class, or with `train`, `val` and `test` folders that each have one
+    /// subfolder per class
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Pretrained weights: a `.safetensors` file or a PyTorch state dict
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// The architecture; by default the one that the name of the weights speaks of
+    /// Architecture. By default, it is inferred from the name of the weights
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
-    /// How the network thaws
+    /// How to unfreeze the network
     #[arg(long, value_enum, default_value_t = Schedule::Stages)]
     schedule: Schedule,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Schedule {
-    /// First the head alone, then everything, as two stages
+    /// Two stages: first the head alone, then everything
     Stages,
-    /// From the head down within one stage
+    /// One stage that unfreezes the layers gradually, from the head down
     Gradual,
 }
 
@@ -47,9 +48,8 @@ const PIPELINE: &str = "pipeline.toml";
 const SCHEMA: &str = "pipeline.schema.json";
 const TEMPLATE: &str = include_str!("init/start.toml");
 const TWO_STAGES: &str = include_str!("init/two_stages.toml");
-/// On small data the statistics of single batches undo what was pretrained: docs/results.md has the figures.
-const BATCH_NORM: &str =
-    "batch_norm = \"eval\"                      # its running statistics stay; those of small batches harm\n";
+/// On small data sets, batch statistics undo what was pretrained; docs/results.md has measurements.
+const BATCH_NORM: &str = "batch_norm = \"eval\"                      # keep the pretrained running statistics; small batches give poor ones\n";
 const HEAD_ALONE: &str = include_str!("init/head_alone.toml");
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
@@ -62,15 +62,15 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if let Some((path, _)) =
         [(&pipeline, pipeline.exists()), (&schema, other_schema)].iter().find(|(_, kept)| *kept)
     {
-        let message = format!("`{}` is there already, and is not overwritten", path.display());
-        return Err(Error::usage(message).hint("choose another folder, or move the file away"));
+        let message = format!("`{}` already exists", path.display());
+        return Err(Error::usage(message).hint("choose another folder, or move the file"));
     }
     for (option, path, is_there) in [
         ("--data", &args.data, Path::is_dir as fn(&Path) -> bool),
         ("--weights", &args.weights, Path::is_file),
     ] {
         if let Some(path) = path.as_deref().filter(|path| !is_there(path)) {
-            return Err(Error::usage(format!("{option}: there is no `{}`", path.display())));
+            return Err(Error::usage(format!("{option}: `{}` does not exist", path.display())));
         }
     }
     let text = fill(&args)?;
@@ -80,10 +80,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     }
     let mut next = vec![format!("defrost validate {}", pipeline.display())];
     if args.weights.is_none() {
-        next.insert(0, "put pretrained weights where `file` says".into());
+        next.insert(0, "put pretrained weights at the path in `file`".into());
     }
     if args.data.is_none() {
-        next.insert(0, "put your images where `root` says, a folder per class".into());
+        next.insert(0, "put your images into the folder in `root`, one subfolder per class".into());
     }
     if console.json() {
         let [pipeline, schema] = [pipeline, schema].map(|path| path.display().to_string());
@@ -101,7 +101,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The starter pipeline for what was given.
+/// The starter pipeline for these arguments.
 fn fill(args: &Args) -> Result<String> {
     let weights = args.weights.as_deref();
     let data = args.data.as_deref();
@@ -116,8 +116,8 @@ fn fill(args: &Args) -> Result<String> {
         Schedule::Stages if encoder => HEAD_ALONE.to_owned(),
         Schedule::Stages => TWO_STAGES.to_owned(),
         Schedule::Gradual if encoder => {
-            let error = Error::usage(format!("`{arch}` is a feature extractor only: nothing of it thaws"));
-            return Err(error.hint("leave `--schedule` out: the head alone trains"));
+            let error = Error::usage(format!("`{arch}` is a feature extractor only and cannot be unfrozen"));
+            return Err(error.hint("remove `--schedule`: only the head trains"));
         }
         Schedule::Gradual => gradual::stages(parsed(&arch)?),
     };
@@ -140,7 +140,7 @@ fn fill(args: &Args) -> Result<String> {
     Ok(text.replace("{ SPLIT = true }", &split).replace("\"EVALUATED\"", &format!("\"{evaluated}\"")))
 }
 
-/// The folder's own name, if it can be that of a pipeline.
+/// The folder's name, changed into a valid name of a pipeline.
 fn name(dir: &Path) -> String {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -150,12 +150,12 @@ fn name(dir: &Path) -> String {
     if name.is_empty() { "experiment".into() } else { name.chars().take(100).collect() }
 }
 
-/// Given folders where there are some, fractions otherwise; and the part to evaluate on.
+/// The split: given folders if there are any, else fractions; and the split to evaluate on.
 ///
 /// # Errors
-/// Folders that `validate` would refuse, whatever the split.
+/// The folders are such that `validate` refuses them with any split.
 fn split(data: Option<&Path>) -> Result<(String, &'static str)> {
-    /// Shares of validation and test, and seeds of each: the first that leave no part without a class.
+    /// Fractions of validation and test, each with several seeds: the first that leaves no split without a class.
     const SHARES: [(f64, f64); 3] = [(0.2, 0.1), (0.25, 0.25), (0.3, 0.0)];
     const SEEDS: u64 = 20;
     let fractions = |(validation, test): (f64, f64), seed| {
@@ -175,7 +175,7 @@ fn split(data: Option<&Path>) -> Result<(String, &'static str)> {
             (Some(written), Some((true, test))) => {
                 return Ok((format!("{{ {written} }}"), if test { "test" } else { "validation" }));
             }
-            // `@best` needs validation images: a share of those for training.
+            // `@best` needs validation images: a fraction of the training images.
             (Some(written), Some((false, test))) => (
                 json!({ "validation": validation, "seed": seed, "folders": folders }),
                 format!("{{ validation = {validation}, seed = {seed}, {written} }}"),
@@ -193,17 +193,17 @@ fn split(data: Option<&Path>) -> Result<(String, &'static str)> {
         }
     }
     let error = refused.expect("some seed was tried");
-    Err(Error::usage(error.message).hint("add images: each class needs some in every part"))
+    Err(Error::usage(error.message).hint("add images: each class needs some in every split"))
 }
 
-/// Whether the images can be a data set with this split.
+/// Whether the images are a valid data set with this split.
 fn scan(data: &Path, split: serde_json::Value) -> Result<()> {
     let folder = json!({ "root": "", "split": split });
     let folder = serde_json::from_value(folder).map_err(|error| Error::bug(format!("the split: {error}")))?;
     Dataset::scan(&folder, data).map(drop).map_err(|error| error.within("--data"))
 }
 
-/// The architecture asked for, or the one that the name of the weights speaks of.
+/// The given architecture, or the one inferred from the name of the weights.
 fn arch(args: &Args) -> Result<String> {
     if let Some(arch) = &args.arch {
         return parsed(arch).map(|_| arch.clone());
@@ -227,11 +227,11 @@ fn architectures() -> Vec<&'static str> {
 
 fn parsed(arch: &str) -> Result<pipeline::Arch> {
     serde_json::from_value(json!(arch)).map_err(|_| {
-        Error::usage(format!("--arch: there is no architecture `{arch}`")).hint("`defrost schema` lists them")
+        Error::usage(format!("--arch: unknown architecture `{arch}`")).hint("`defrost schema` lists them")
     })
 }
 
-/// The channel statistics that an architecture's published weights were trained with.
+/// The channel statistics that an architecture was pretrained with.
 fn normalize(arch: &str) -> &'static str {
     match arch {
         "efficientnet_lite0" => "efficientnet_lite",
@@ -241,7 +241,7 @@ fn normalize(arch: &str) -> &'static str {
     }
 }
 
-/// `path` as seen from `dir`, with `/`; an absolute path stays one.
+/// `path` relative to `dir`, with `/`. An absolute path is kept.
 fn relative(dir: &Path, path: &Path) -> Result<String> {
     let text = if path.is_absolute() {
         path.to_owned()

@@ -1,4 +1,4 @@
-//! `defrost list`: the runs there are.
+//! `defrost list`: lists the runs.
 
 use std::process::ExitCode;
 
@@ -48,7 +48,7 @@ fn entry(run: &RunSummary) -> String {
     text
 }
 
-/// `2026-11-22 01:59 UTC` of `2026-11-22T01:59:28.123Z`.
+/// Shortens `2026-11-22T01:59:28.123Z` to `2026-11-22 01:59 UTC`.
 pub(super) fn minutes(timestamp: &str) -> String {
     let minutes: String = timestamp.chars().take(16).collect();
     format!("{} UTC", minutes.replace('T', " "))

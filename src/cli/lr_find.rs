@@ -1,4 +1,4 @@
-//! `defrost lr-find`: the loss of a train stage over the learning rate, and which rate it suggests.
+//! `defrost lr-find`: shows the loss of a train stage over the learning rate, and suggests a learning rate.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -22,21 +22,21 @@ use super::{Console, PipelineOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost lr-find turtles.toml --stage finetune --out lr")]
 pub struct Args {
-    /// The pipeline file
+    /// Pipeline file
     file: PathBuf,
-    /// The train stage; may be left out where the file has one
+    /// Train stage. Optional if the file has one
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
-    /// The lowest learning rate
+    /// Lowest learning rate
     #[arg(long, value_name = "LR", default_value_t = 1e-7)]
     low: f64,
-    /// The highest learning rate
+    /// Highest learning rate
     #[arg(long, value_name = "LR", default_value_t = 10.0)]
     high: f64,
-    /// Optimizer steps from the one to the other
+    /// Number of optimizer steps from the lowest to the highest rate
     #[arg(long, default_value_t = 100)]
     steps: usize,
-    /// Write `lr_find.csv`, `lr_find.svg` and `lr_find.png` into this folder
+    /// Write `lr_find.csv`, `lr_find.svg` and `lr_find.png` to this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -102,18 +102,19 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 fn range(args: &Args) -> Result<Range> {
     let Args { low, high, steps, .. } = *args;
     if !(low > 0.0 && low < high && high.is_finite()) {
-        let error = Error::usage(format!("there are no learning rates from {low:e} to {high:e}"));
-        return Err(error.hint("`--low` must be above 0, and `--high` above `--low`"));
+        let error = Error::usage(format!(
+            "`--low` ({low:e}) and `--high` ({high:e}) are not a range of learning rates"
+        ));
+        return Err(error.hint("`--low` must be above 0, and `--high` must be above `--low`"));
     }
     if steps < 10 {
-        return Err(
-            Error::usage(format!("{steps} steps make no curve")).hint("take 10 at least, such as 100")
-        );
+        return Err(Error::usage(format!("`--steps` is {steps}, too few for a curve"))
+            .hint("use at least 10, such as 100"));
     }
     Ok(Range { low, high, steps })
 }
 
-/// The train stage meant.
+/// The requested train stage, or the only one.
 fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<(&'a Planned, &'a Train)> {
     let trains = |stage: &'a Planned| match &stage.work {
         Work::Train(train) => Some((stage, &**train)),
@@ -123,38 +124,41 @@ fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<(&'a Planned,
     let names = || all.iter().map(|(stage, _)| format!("`{}`", stage.name)).collect::<Vec<_>>().join(", ");
     let error = match (wanted, &all[..]) {
         (None, [only]) => return Ok(*only),
-        (None, []) => return Err(Error::usage("no stage of this pipeline trains")),
+        (None, []) => return Err(Error::usage("this pipeline has no train stage")),
         (Some(name), []) if session.pipeline.stage(name).is_some() => {
             return Err(Error::usage(format!(
-                "stage `{name}` does not train, nor does another of this pipeline"
+                "stage `{name}` is not a train stage, and this pipeline has none"
             )));
         }
         (Some(name), []) => {
             return Err(Error::usage(format!(
-                "there is no stage `{name}`, and no stage of this pipeline trains"
+                "unknown stage `{name}`, and this pipeline has no train stage"
             )));
         }
         (None, _) => Error::usage("this pipeline has several train stages"),
         (Some(name), _) => match all.iter().find(|(stage, _)| stage.name == name) {
             Some(found) => return Ok(*found),
             None if session.pipeline.stage(name).is_some() => {
-                Error::usage(format!("stage `{name}` does not train"))
+                Error::usage(format!("stage `{name}` is not a train stage"))
             }
-            None => Error::usage(format!("there is no stage `{name}`")),
+            None => Error::usage(format!("unknown stage `{name}`")),
         },
     };
-    Err(error.hint(format!("name one with `--stage`: {}", names())))
+    Err(error.hint(format!("choose one with `--stage`: {}", names())))
 }
 
-/// The weights that the stage reads, which must be there.
+/// The weights that the stage reads, which must be computed already.
 fn sources(session: &Session, stage: &Planned, file: &Path) -> Result<Vec<PathBuf>> {
     let statuses = session.statuses()?;
     let source = |parent: &Parent| match &statuses[parent.stage].finished {
         Some(finished) => Ok(finished.dir.join(parent.file())),
         None => {
             let above = &session.plan.stages[parent.stage].name;
-            Err(Error::usage(format!("stage `{above}`, which `{}` starts from, is not computed", stage.name))
-                .hint(format!("run `defrost run {} --until {above}` first", file.display())))
+            Err(Error::usage(format!(
+                "stage `{above}`, which `{}` starts from, has not been run",
+                stage.name
+            ))
+            .hint(format!("run `defrost run {} --until {above}` first", file.display())))
         }
     };
     stage.parents.iter().map(source).collect()
@@ -191,20 +195,20 @@ fn text(stage: &str, present: f64, test: &RangeTest) -> String {
     let last = test.points.last().map_or(0.0, |point| point.lr);
     out.push('\n');
     if test.diverged {
-        out.push_str(&format!("  the loss was lost at {last:.1e}\n"));
+        out.push_str(&format!("  training diverged at lr = {last:.1e}\n"));
     }
     match test.steepest() {
         Some(rate) => out.push_str(&format!("  suggested: lr = {rate:.1e}, where the loss falls fastest\n")),
-        None => out.push_str("  no suggestion: the loss falls nowhere in this range\n"),
+        None => out.push_str("  no suggestion: the loss does not fall in this range\n"),
     }
     if let Some(rate) = test.tenth_of_lowest() {
-        out.push_str(&format!("  a tenth of where it is lowest: {rate:.1e}\n"));
+        out.push_str(&format!("  one tenth of the rate with the lowest loss: {rate:.1e}\n"));
     }
     let _ = write!(out, "  in the file: lr = {present:.1e}");
     out
 }
 
-/// A curve of dots, the suggested rate as a line.
+/// A curve of dots, with the suggested rate as a line.
 fn chart(out: &mut String, test: &RangeTest) {
     const ROWS: usize = 12;
     const COLUMNS: usize = 64;
@@ -240,7 +244,7 @@ fn chart(out: &mut String, test: &RangeTest) {
     let _ = writeln!(out, "  {:10}{left}{right:>width$}", "", width = COLUMNS + 1 - left.len());
 }
 
-/// Only what moves: nothing is kept here, which needs not be told.
+/// Shows progress only: nothing is saved here, so messages about saving are dropped.
 struct StepsOnly<'a>(&'a Progress);
 
 impl Observer for StepsOnly<'_> {

@@ -1,4 +1,4 @@
-//! The command line: one file per command, and the only place that prints, reads the environment, or exits.
+//! The command line: one file per command. Only this room prints, reads the environment, and exits.
 
 mod broken;
 mod console;
@@ -38,35 +38,35 @@ macro_rules! commands {
 }
 
 commands! {
-    /// Write a commented starter pipeline that validates
+    /// Write a commented starter pipeline
     Init(init),
-    /// Check pipeline files and print every error
+    /// Check pipeline files and print all errors
     Validate(validate),
-    /// Show the stages, what is cached, and why not
+    /// Show which stages of a run are cached, and why the others are not
     Plan(plan),
-    /// Show which parameters train, by which rule, at which learning rate
+    /// Show which parameters train, by which rule, and at which learning rate
     Params(params),
-    /// Find a learning rate: the loss of a train stage while the rate grows
+    /// Find a learning rate: record the loss of a train stage while the rate grows
     LrFind(lr_find),
-    /// Run what is not cached, resume what was interrupted
+    /// Run the stages that are not cached, and resume interrupted ones
     Run(run),
     /// List the runs
     List(list),
     /// Show the state of a run
     Status(status),
-    /// Re-hash a run and prove again that what was frozen did not move
+    /// Re-hash the files of a run, and check again that frozen parameters did not change
     Verify(verify),
-    /// Show what differs between two runs, settings and results
+    /// Show how the settings and results of two runs differ
     Diff(diff),
-    /// Show runs side by side in one table and one picture, mean and deviation over seeds
+    /// Compare runs in one table and one plot, with mean and deviation over seeds
     Compare(compare),
-    /// Class probabilities for images
+    /// Print class probabilities of images
     Predict(predict),
-    /// Embeddings of images, to compare them by
+    /// Compute embeddings of images, to compare images by
     Embed(embed),
     /// Write the self-contained HTML report of a run
     Report(report),
-    /// Preview, then free, cache space that no run needs
+    /// List cached files that no run needs, then remove them with `--yes`
     Gc(gc),
     /// Print the JSON Schema of pipeline files
     Schema(schema),
@@ -78,13 +78,13 @@ commands! {
     Completions(completions),
 }
 
-/// Declarative transfer learning: what the file says is what happened.
+/// Declarative transfer learning: each run can prove that it did what the file says
 #[derive(Parser)]
 #[command(name = "defrost", version, about, arg_required_else_help = true, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Print exactly one JSON document on standard output
+    /// Print one JSON document on standard output
     #[arg(long, global = true)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! The options that every command reading a pipeline shares.
+//! The options that all commands that read a pipeline share.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,23 +18,23 @@ pub struct PipelineOptions {
     /// Change a setting: a dotted path and a TOML value, such as `stage.frozen.optimizer.lr=3e-4`
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub set: Vec<String>,
-    /// `auto`, `cpu` or `cuda:N`, instead of the file's
+    /// Device instead of the file's: `auto`, `cpu` or `cuda:N`
     #[arg(long)]
     pub device: Option<String>,
-    /// Threads for computing, instead of the file's
+    /// Number of threads that compute, instead of the file's
     #[arg(long)]
     pub threads: Option<usize>,
-    /// Of a file with a matrix, only these runs: a label, or parts of one such as `arch=resnet*`
+    /// Select runs of a matrix: a label, or parts of one such as `arch=resnet*`
     #[arg(long, value_name = "LABEL")]
     pub only: Vec<String>,
-    /// The folder of all runs, instead of the nearest `runs`
+    /// Folder of all runs, instead of the nearest `runs`
     #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().try_map(folder))]
     pub runs_dir: Option<PathBuf>,
 }
 
 impl PipelineOptions {
-    /// Reads the runs of a pipeline file and resolves their names, with all that is wrong in one report: one run, or
-    /// those of its matrix.
+    /// Reads the runs of a pipeline file (one, or those of its matrix) and resolves their names. One report has all
+    /// errors.
     pub fn check(&self, file: &Path, depth: Depth) -> Result<Vec<(Resolved, Vec<Draft>)>, Report> {
         let options = LoadOptions {
             set: self.set.clone(),
@@ -51,7 +51,7 @@ impl PipelineOptions {
         Ok(runs.into_iter().zip(drafts).collect())
     }
 
-    /// [`Self::check`] for a command that goes on with the runs: what is wrong is shown, and returned as one error.
+    /// [`Self::check`] for a command that continues with the runs: errors are printed and returned as one error.
     pub fn load_all(
         &self,
         file: &Path,
@@ -71,17 +71,11 @@ impl PipelineOptions {
         })
     }
 
-    /// [`Self::load_all`] for a command that works on one run: of a file with a matrix, `--only` says on which.
+    /// [`Self::load_all`] for a command that works on one run. In a file with a matrix, `--only` selects it.
     pub fn load(&self, file: &Path, depth: Depth, console: &Console) -> Result<(Resolved, Vec<Draft>)> {
         let mut runs = self.load_all(file, depth, console)?;
         if let [(first, _), _, ..] = runs.as_slice() {
-            let label = first.label.as_deref().unwrap_or_default();
-            return Err(Error::usage(format!(
-                "`{}` has {} runs, and this is of one",
-                file.display(),
-                runs.len()
-            ))
-            .hint(format!("choose one, as `--only \"{label}\"`; `defrost validate` lists them")));
+            return Err(several_runs(file, runs.len(), first.label.as_deref().unwrap_or_default()));
         }
         Ok(runs.remove(0))
     }
@@ -92,22 +86,22 @@ impl PipelineOptions {
     }
 }
 
-/// The option of commands that look at runs.
+/// The option of commands that read runs.
 #[derive(clap::Args)]
 pub struct RunsOptions {
-    /// The folder of all runs, instead of the nearest `runs`
+    /// Folder of all runs, instead of the nearest `runs`
     #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().try_map(folder))]
     pub runs_dir: Option<PathBuf>,
 }
 
 impl RunsOptions {
-    /// The folder of all runs, seen from where the user stands.
+    /// The folder of all runs, found from the current folder.
     pub fn root(&self) -> Result<PathBuf> {
         self.runs_dir.clone().map_or_else(|| run::runs_root_from(Path::new(".")), Ok)
     }
 
-    /// The run an argument means: a path, an id prefix, a name (its latest) or a pipeline file (the run with its settings
-    /// as they stand, else its latest). Which one it is of a matrix is said where the argument does not say it.
+    /// The run that an argument names: a path, an id prefix, a name (its latest run) or a pipeline file (the run with
+    /// its current settings, else its latest). If the argument does not say which run of a matrix, this is printed.
     pub fn resolve(&self, argument: &str, console: &Console) -> Result<RunDirectory> {
         let runs = self.root_of(argument)?;
         let run = run::resolve_run(argument, &runs)?;
@@ -126,14 +120,14 @@ impl RunsOptions {
                 return Ok(own);
             }
             console.aside(shown(format!(
-                "{argument}: the latest run, `{name}/{id}`, whose settings are others than the file's"
+                "{argument}: the latest run, `{name}/{id}`, has other settings than the file"
             )));
         }
         Ok(run)
     }
 
-    /// The runs an argument means, which may be several: those of a matrix, or of a pattern. A pipeline file means the runs
-    /// with its settings as they are now; those that have not been run are told.
+    /// The runs that an argument names: there are several for a matrix or a pattern. A pipeline file names the runs
+    /// with its current settings; a warning lists those that do not exist.
     pub fn resolve_all(&self, argument: &str, console: &Console) -> Result<Vec<RunDirectory>> {
         let root = self.root_of(argument)?;
         let Some(made) = settings_of(Path::new(argument)) else { return run::resolve_runs(argument, &root) };
@@ -150,37 +144,43 @@ impl RunsOptions {
             .filter_map(|(label, _)| label.as_deref())
             .collect();
         if found.is_empty() {
-            console
-                .warn(format!("no run of {argument} has the file's settings: its latest runs are compared"));
+            console.warn(format!("no run of {argument} has the file's settings: comparing its latest runs"));
             return run::resolve_runs(argument, &root);
         }
         if !missing.is_empty() {
             let (count, all) = (missing.len(), made.len());
             let missing = missing.join("; ");
             console.warn(format!(
-                "{argument}: {count} of {all} runs are missing, or have other settings: {missing}"
+                "{argument}: {count} of {all} runs are missing or have other settings: {missing}"
             ));
         }
         Ok(found)
     }
 
-    /// The folder of all runs, seen from an argument that may be a pipeline file.
+    /// The folder of all runs, found from an argument that may be a pipeline file.
     fn root_of(&self, argument: &str) -> Result<PathBuf> {
         let file = Path::new(argument);
         if self.runs_dir.is_none() && file.is_file() { run::runs_root(file) } else { self.root() }
     }
 }
 
-/// A folder of the command line. A shell leaves `~` as it is behind `=`, and it would become a folder of that name.
+/// The error of a command that works on one run, for a file with several. `label` is the label of one of them.
+pub fn several_runs(file: &Path, count: usize, label: &str) -> Error {
+    Error::usage(format!("`{}` has {count} runs, but this command works on one", file.display()))
+        .hint(format!("select one, such as `--only \"{label}\"`; `defrost validate` lists them"))
+}
+
+/// A folder on the command line. After `=`, a shell does not expand `~`, and it would become a folder of that name.
 fn folder(text: OsString) -> Result<PathBuf, &'static str> {
     let path = PathBuf::from(text);
     if path.starts_with("~") {
-        return Err("a shell replaces `~` at the beginning of a word alone: put a space before it");
+        return Err("a shell replaces `~` only at the start of a word: put a space before it");
     }
     Ok(path)
 }
 
-/// The settings of a pipeline file's one run, but for where it computes. None where it cannot be read, or makes several.
+/// The settings of the one run of a pipeline file, except those of the machine. `None` if the file cannot be read or
+/// makes several runs.
 fn stages_of(file: &Path) -> Option<Value> {
     match settings_of(file)?.as_mut_slice() {
         [(_, settings)] => Some(settings.take()),
@@ -188,7 +188,8 @@ fn stages_of(file: &Path) -> Option<Value> {
     }
 }
 
-/// The label and the settings of each run of a pipeline file, but for where they compute. None where it cannot be read.
+/// The label and the settings of each run of a pipeline file, except those of the machine. `None` if the file cannot be
+/// read.
 fn settings_of(file: &Path) -> Option<Vec<(Option<String>, Value)>> {
     let options = LoadOptions {
         set: Vec::new(),
@@ -203,7 +204,7 @@ fn settings_of(file: &Path) -> Option<Vec<(Option<String>, Value)>> {
     runs.iter().map(settings).collect()
 }
 
-/// Whether a run has these settings; one whose own cannot be read has them not.
+/// Whether a run has these settings. False if its settings cannot be read.
 fn made_with(run: &RunDirectory, settings: &Value) -> bool {
     run.settings().is_ok_and(|made| stages(made) == *settings)
 }

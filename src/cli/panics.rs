@@ -1,4 +1,4 @@
-//! A panic is reported as a bug, with its place, and as an error like others: exit code 1, one JSON document.
+//! A panic is reported as a bug, with its location, and then as any other error: exit code 1, one JSON document.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -9,13 +9,14 @@ use defrost::{Error, Result, data};
 
 use super::console::tell;
 
-/// The message of the first panic; those after it follow from it.
+/// The message of the first panic. Later panics follow from it.
 static FIRST: Mutex<Option<String>> = Mutex::new(None);
 
-/// Runs a command. A panic becomes an error for the caller to show; where another thread panicked first, with that cause.
+/// Runs a command. A panic becomes an error that the caller prints. If another thread panicked first, that panic is the
+/// cause.
 pub fn guarded<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
     set_hook(Box::new(|panic| {
-        // The decoder's caller reports it with the name of the broken file.
+        // The caller of the decoder reports it, with the name of the broken file.
         if data::is_decoding() {
             return;
         }
@@ -27,7 +28,7 @@ pub fn guarded<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
         }
         FIRST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(words);
     }));
-    // Nothing of the command's state is used again: the process reports the error and ends.
+    // Nothing of the command's state is used again: the process prints the error and exits.
     let outcome = catch_unwind(AssertUnwindSafe(command));
     outcome.unwrap_or_else(|payload| {
         let words = FIRST.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -38,7 +39,7 @@ pub fn guarded<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
 fn unexpected(words: &str) -> Error {
     let mut error = Error::bug(format!("panicked at {words}"));
     if let Some(hint) = &mut error.hint {
-        hint.push_str("; what was finished is kept, and the same command goes on from there");
+        hint.push_str("; finished stages are kept: run the same command again to continue");
     }
     error
 }

@@ -1,4 +1,4 @@
-//! `defrost params`: which parameters train, by which rule, at which learning rate.
+//! `defrost params`: shows which parameters train, by which rule, and at which learning rate.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,17 +17,17 @@ use super::{Console, PipelineOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost params turtles.toml --stage frozen")]
 pub struct Args {
-    /// The pipeline file
+    /// Pipeline file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Only this train stage
+    /// Show only this train stage
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
     #[command(flatten)]
     pipeline: PipelineOptions,
 }
 
-/// One train stage with all that its rules make of its model.
+/// A train stage and the parameter table of its model.
 struct Resolution<'a> {
     stage: &'a str,
     from: &'a str,
@@ -43,11 +43,11 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         tables.retain(|table| table.stage == wanted);
         if tables.is_empty() {
             let error = match pipeline.stage(wanted) {
-                Some(_) => Error::usage(format!("stage `{wanted}` does not train")),
-                None => Error::usage(format!("there is no stage `{wanted}`")),
+                Some(_) => Error::usage(format!("stage `{wanted}` is not a train stage")),
+                None => Error::usage(format!("unknown stage `{wanted}`")),
             };
             return Err(error.hint(match &names[..] {
-                [] => "add a stage with `kind = \"train\"`: none of this pipeline trains".to_owned(),
+                [] => "this pipeline has no train stage: add a stage with `kind = \"train\"`".to_owned(),
                 names => format!("the train stages are {}", names.join(", ")),
             }));
         }
@@ -98,7 +98,7 @@ fn document(Resolution { stage, description, table, .. }: &Resolution) -> Value 
     })
 }
 
-/// A line for each parameter, under the layers that depth settings count.
+/// One line per parameter, grouped by the layers that depth settings count.
 fn text(resolution: &Resolution) -> String {
     let Resolution { stage, from, description, table } = resolution;
     let cells: Vec<[String; 7]> = table.rows.iter().map(|row| cells(row, description, table)).collect();

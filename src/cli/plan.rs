@@ -1,10 +1,9 @@
-//! `defrost plan`: what a run would do, and why.
+//! `defrost plan`: shows what a run would do, and why.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::Result;
 use defrost::data::Split;
 use defrost::digest::Digest;
 use defrost::estimate::{self, Estimate};
@@ -13,6 +12,7 @@ use defrost::plan::{BrokenData, Planned, Status};
 use defrost::report;
 use defrost::run::RunDirectory;
 use defrost::stage::{FeaturesFound, Prefix, Work};
+use defrost::{Result, visible};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -25,12 +25,12 @@ use super::{Console, PipelineOptions, broken, data_table, images};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost plan turtles.toml --set stage.finetune.optimizer.lr=3e-5")]
 pub struct Args {
-    /// The pipeline file
+    /// Pipeline file
     file: PathBuf,
-    /// Read every input anew instead of trusting size and times
+    /// Hash every input again, instead of trusting sizes and times
     #[arg(long)]
     rehash: bool,
-    /// Say nothing of time and memory, and measure nothing
+    /// Do not estimate time and memory, and do not measure anything
     #[arg(long)]
     no_estimates: bool,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         console.say(known.sentence(sessions.len()));
     }
     if let Some(total) = total(&known.estimates) {
-        console.say(format!("estimate in all: {}", amount(&total)));
+        console.say(format!("total estimate: {}", amount(&total)));
     }
     let works = sessions.iter().flat_map(|session| session.plan.stages.iter().map(|stage| &stage.work));
     images::parts(works).iter().for_each(|text| console.say(shown(text)));
@@ -80,13 +80,13 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the runs before this one of a matrix will have computed.
+/// What earlier runs of the matrix compute.
 #[derive(Default)]
 struct Known {
     label: String,
-    /// Stages that are to be computed, by recipe, each with the run that does it.
+    /// Stages to compute, by recipe, with the label of the run that computes each.
     computed: BTreeMap<Digest, String>,
-    /// Of those, what they will take.
+    /// The estimates of these stages.
     estimates: Vec<Option<Estimate>>,
     hits: usize,
     shared: usize,
@@ -95,16 +95,15 @@ struct Known {
 }
 
 impl Known {
-    /// The run before this one that computes a stage.
+    /// The earlier run that computes a stage.
     fn elsewhere(&self, recipe: &Digest) -> Option<String> {
         self.computed.get(recipe).filter(|label| **label != self.label).cloned()
     }
 
     fn sentence(&self, runs: usize) -> String {
-        let (noun, stages) =
-            (if runs == 1 { "run" } else { "runs" }, self.hits + self.shared + self.computed.len());
+        let (runs, stages) = (visible::count(runs, "run"), self.hits + self.shared + self.computed.len());
         format!(
-            "{runs} {noun} of {stages} stages: {} to be computed, {} of them in the store, {} shared with a run before",
+            "{runs} with {stages} stages: {} to compute, {} cached, {} shared with an earlier run",
             self.computed.len(),
             self.hits,
             self.shared
@@ -112,13 +111,13 @@ impl Known {
     }
 }
 
-/// The stages of one run, said line by line; returned as a document.
+/// Prints the stages of one run, line by line, and returns them as a document.
 fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> Result<Value> {
     let plan = &session.plan;
     let statuses = session.statuses()?;
     let directory = RunDirectory::locate(&session.runs, &plan.name, &plan.recipe)?;
     let broken = plan.broken(&statuses, &vec![true; plan.stages.len()], &session.store);
-    // What will fail takes no time.
+    // A run that will fail needs no estimates.
     let fails = broken.iter().any(BrokenData::is_error);
     let mut estimates = (!args.no_estimates && !fails).then(|| Estimates::open(session));
     let width = plan.stages.iter().map(|stage| stage.name.len()).max().unwrap_or(0);
@@ -194,14 +193,14 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
     Ok(document)
 }
 
-/// What is worth knowing of a stage before it runs.
+/// What to know about a stage before it runs.
 fn note(work: &Work) -> Option<String> {
     let train = match work {
         Work::Train(train) => train,
         Work::LoadWeights(load) => {
             let settings = &load.settings;
             let elsewhere = settings.stage.as_ref().zip(settings.pipeline.as_ref());
-            let elsewhere = elsewhere.map(|(stage, file)| format!("the weights of `{stage}` in `{file}`"));
+            let elsewhere = elsewhere.map(|(stage, file)| format!("weights of `{stage}` in `{file}`"));
             return elsewhere.or(load.names.as_ref().map(|names| format!("the weights have {names}")));
         }
         _ => return None,
@@ -210,7 +209,7 @@ fn note(work: &Work) -> Option<String> {
     let images = train.dataset.as_ref().map_or(0, |dataset| dataset.split(Split::Train).len());
     let batches = images.div_ceil(train.settings.batch_size);
     let steps = batches.div_ceil(train.settings.accumulate as usize);
-    let taught = train.settings.distill.as_ref().map(|distill| format!(", taught by `{}`", distill.teacher));
+    let taught = train.settings.distill.as_ref().map(|distill| format!(", teacher `{}`", distill.teacher));
     Some(format!(
         "{} of {} tensors on {images} images, {} epochs of {steps} steps{}",
         totals.trainable_tensors,
@@ -220,7 +219,7 @@ fn note(work: &Work) -> Option<String> {
     ))
 }
 
-/// Who joins when, where somebody does.
+/// When parameters unfreeze, if they do.
 fn schedule(work: &Work) -> Vec<String> {
     let Work::Train(train) = work else { return Vec::new() };
     if train.table.phases.len() == 1 && train.settings.layer_decay.is_none() {
@@ -235,7 +234,7 @@ fn phases(work: &Work) -> Option<Vec<Joining>> {
     Some(train.table.joining(&train.subject.build().description))
 }
 
-/// What a stage will take; measured, where that was never done. None where it cannot be: why is told, and no error.
+/// The estimate of a stage. What was never measured is measured. If that fails, prints a warning and returns `None`.
 fn estimated(
     estimates: &mut Estimates,
     stage: &Planned,
@@ -244,16 +243,16 @@ fn estimated(
 ) -> Option<Estimate> {
     let workload = estimates.workload(stage, found);
     if !estimate::missing(&workload, &estimates.known).is_empty() {
-        console.aside(format!("measuring the work of `{}` on this machine, once", stage.name));
+        console.aside(format!("timing `{}` on this machine, once", stage.name));
         if let Err(error) = estimates.measure(stage, &workload) {
-            console.warn(format!("no estimate of `{}`: {error}", stage.name));
+            console.warn(format!("no estimate for `{}`: {error}", stage.name));
             return None;
         }
     }
     estimates.forecast(&workload)
 }
 
-/// All stages one after the other; none where there is no stage, or one without an estimate.
+/// The sum of all stages. `None` if there is no stage, or one without an estimate.
 fn total(all: &[Option<Estimate>]) -> Option<Estimate> {
     let one = |sum: Estimate, next: Estimate| Estimate {
         seconds: sum.seconds + next.seconds,
@@ -273,26 +272,26 @@ fn amount(estimate: &Estimate) -> String {
     format!("{}, {memory}", duration(estimate.seconds))
 }
 
-/// What a stage that is to be computed does with the features of its frozen layers.
+/// How a stage that will run uses the features of its frozen layers.
 #[derive(Serialize)]
 struct Features {
-    /// How many epochs are over when these layers are the frozen ones.
+    /// Number of completed epochs after which these layers are the frozen ones.
     after_epochs: u32,
-    /// How many layers run as plain inference.
+    /// Number of layers that run as inference only.
     layers: usize,
     kept: bool,
-    /// Why they are computed anew every time.
+    /// Why features are recomputed every time.
     reason: Option<&'static str>,
-    /// How many it needs: one for each image, or for each of its views.
+    /// Number of features it needs: one per image, or one per view.
     images: Option<usize>,
-    /// How many of them are there already; unknown until the stage above is finished.
+    /// Number of features in the store. Unknown until the parent stage is finished.
     stored: Option<usize>,
-    /// How many are to be computed.
+    /// Number of features to compute.
     missing: Option<usize>,
 }
 
 impl Features {
-    /// One for each of its prefixes.
+    /// One entry for each prefix of the stage.
     fn of(work: &Work, found: &[Option<FeaturesFound>], kept: bool) -> Vec<Self> {
         let of = |(place, prefix): (usize, Prefix)| {
             let reason = prefix.recomputed.or((!kept).then_some("`run.feature_cache` is off"));
@@ -323,10 +322,10 @@ impl Features {
         match (self.reason, self.images.zip(self.stored)) {
             (Some(why), _) => format!("features are not kept: {why}"),
             (None, None) => {
-                format!("the first {} layers run once per image, their features are kept", self.layers)
+                format!("the first {} layers run once per image; their features are kept", self.layers)
             }
             (None, Some((images, stored))) => format!(
-                "the first {} layers run once per image: features of {images}, {stored} of them from the store",
+                "the first {} layers run once per image: {images} features, {stored} of them from the store",
                 self.layers
             ),
         }

@@ -1,4 +1,4 @@
-//! `defrost predict`: class probabilities for images.
+//! `defrost predict`: prints class probabilities of images.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,22 +14,22 @@ use super::{Console, RunsOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost predict turtles photo.jpg")]
 pub struct Args {
-    /// A path, an id's first digits, a run's name, or a pipeline file
+    /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
     /// JPEG or PNG files, or folders of them
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// The stage whose weights are used, as `frozen@best`; the last train stage of the run otherwise
+    /// Stage whose weights to use, such as `frozen@best`. Defaults to the last train stage of the run
     #[arg(long)]
     stage: Option<String>,
-    /// `auto`, `cpu` or `cuda:N`; a few images do not pay for the start of a GPU
+    /// Device: `auto`, `cpu` or `cuda:N`. For a few images, starting a GPU takes longer than it saves
     #[arg(long, default_value = "cpu")]
     device: String,
     #[command(flatten)]
     runs: RunsOptions,
 }
 
-/// How many classes a person is shown.
+/// The most classes that are printed.
 const SHOWN: usize = 3;
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {

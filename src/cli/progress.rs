@@ -1,6 +1,6 @@
-//! What happens, as it happens: one live line on a terminal, plain lines every few seconds elsewhere, a table at the end.
+//! Prints progress: one live line on a terminal, else plain lines every few seconds, and a table at the end.
 //!
-//! All of it goes to standard error; colours as `NO_COLOR` and the terminal have it.
+//! All of it goes to standard error. `NO_COLOR` and the terminal decide about colours.
 
 mod table;
 
@@ -17,10 +17,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::console::{shown, tell};
 use table::{Ended, table};
 
-/// How often a step is reported where lines stay.
+/// Interval between reports of steps, if lines cannot be overwritten.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Renders events for the person at the terminal, or whoever reads the log.
+/// Prints events for the user at the terminal or the reader of a log.
 pub struct Progress {
     screen: Mutex<Screen>,
 }
@@ -31,7 +31,7 @@ struct Screen {
     /// The live line while a stage takes steps.
     live: Option<ProgressBar>,
     last_step: Option<Instant>,
-    /// Of the stage in progress, the last epoch that ended, and how many there may be.
+    /// The last finished epoch of the current stage, and the number of its epochs.
     epoch: Option<(u32, u32)>,
     /// All stages of the run, in order.
     stages: Vec<String>,
@@ -57,7 +57,7 @@ impl Progress {
 
 impl Observer for Progress {
     fn event(&self, event: &Event) {
-        // A panic elsewhere must not silence the rest; the screen is whole after every event.
+        // A panic elsewhere must not stop the output; the state is consistent after every event.
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).event(event);
     }
 }
@@ -179,7 +179,7 @@ impl Screen {
         }
     }
 
-    /// The stages that an error or a request to stop left out.
+    /// Adds the stages that did not run because of an error or a request to stop.
     fn add_not_run(&mut self) {
         for stage in &self.stages {
             if self.ended.iter().all(|ended| ended.stage != *stage) {
@@ -210,7 +210,7 @@ impl Screen {
     }
 }
 
-/// A live line without a message yet; what does not fit the terminal is cut off.
+/// A live line without a message yet. What does not fit the terminal is cut off.
 fn live_line(stage: &str) -> ProgressBar {
     let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     line.set_style(ProgressStyle::with_template("{prefix:>10} {wide_msg}").expect("a valid template"));
@@ -218,7 +218,7 @@ fn live_line(stage: &str) -> ProgressBar {
     line
 }
 
-/// Twelve characters, filled up to a share of 1.
+/// A bar of twelve characters, filled to a fraction.
 fn bar(share: f64) -> String {
     let filled = (share.clamp(0.0, 1.0) * 12.0).round() as usize;
     "━".repeat(filled) + &"╌".repeat(12 - filled)
@@ -232,12 +232,13 @@ fn started(outcome: Outcome) -> &'static str {
     }
 }
 
-/// A line with its verb in a column of its own.
+/// A line whose verb has its own column.
 fn headed(verb: &str, text: &str) -> String {
     format!("\x1b[1;36m{verb:>10}\x1b[0m {text}")
 }
 
-/// `epoch 3/10  step 12/40  loss 0.4102  accuracy 83.2 %  3:07 left  123 images/s`: what matters most is cut off last.
+/// `epoch 3/10  step 12/40  loss 0.4102  accuracy 83.2 %  3:07 left  123 images/s`: the least important part is last,
+/// where a narrow terminal cuts it off.
 fn step_line(event: &Event) -> String {
     let Event::Step { epoch, epochs, step, steps, loss, accuracy, images_per_second, seconds_left, .. } =
         event

@@ -1,4 +1,4 @@
-//! `defrost report`: the one-page HTML of a run.
+//! `defrost report`: writes the one-page HTML report of a run.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,11 +16,11 @@ use super::{Console, RunsOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost report turtles --output turtles.html")]
 pub struct Args {
-    /// A path, the first digits of an id, a name (its latest run) or a pipeline file
+    /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
-    /// Write the page here; it then also says what changed since the run before
+    /// Write the report to this file, and include the changes since the previous run
     ///
-    /// The page within a run tells of that run alone, so that equal runs have equal files.
+    /// The report inside a run directory describes only that run, so that equal runs have equal files.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             if !std::fs::read(&file).is_ok_and(|there| there == page.as_bytes()) {
                 let written = run.write("report.html", page.as_bytes());
                 written.map_err(|error| error.hint("write the page elsewhere with `--output FILE`"))?;
-                // A run that is just being done again seals itself.
+                // A run that is being computed again writes its own manifest.
                 if let (State::Complete, Some(runs), false) = (run.state(), runs_of(&run), run.is_live()) {
                     run.seal(&Store::open(runs))?;
                 }
@@ -55,13 +55,13 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     } else if alone {
         console.say(shown(page.display()));
     } else {
-        // It may be standard output, which has the page and nothing else.
+        // The page may go to standard output, so nothing else may.
         console.aside(shown(page.display()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What distinguishes a run from the one of its name before it; nothing is known of a run that lies by itself.
+/// The changes since the previous run of the same name. `None` for a run outside a folder of runs.
 fn changes(run: &RunDirectory) -> Result<Option<Vec<Difference>>> {
     let Some(runs) = runs_of(run) else { return Ok(None) };
     let this = run.path().display().to_string();

@@ -1,4 +1,4 @@
-//! `defrost run`: runs what is not cached, resumes what was interrupted.
+//! `defrost run`: runs the stages that are not cached, and resumes interrupted ones.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,18 +22,18 @@ use super::{Console, PipelineOptions, broken, data_table};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost run turtles.toml --until frozen")]
 pub struct Args {
-    /// The pipeline file
+    /// Pipeline file
     file: PathBuf,
-    /// Recompute this stage and all below it; all above must be finished
+    /// Recompute this stage and all stages below it. All stages above must be finished
     #[arg(long, value_name = "STAGE")]
     from: Option<String>,
-    /// Run this stage and what it needs, and nothing else
+    /// Run this stage and its ancestors only
     #[arg(long, value_name = "STAGE")]
     until: Option<String>,
-    /// Recompute everything; other bytes than before are a failure that keeps both
+    /// Recompute everything. If bytes differ from before, the run fails and both results are kept
     #[arg(long)]
     force: bool,
-    /// Read every input anew instead of trusting size and times
+    /// Hash every input again, instead of trusting sizes and times
     #[arg(long)]
     rehash: bool,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     all(&sessions, &args, &interrupt, console)
 }
 
-/// The runs of a matrix, one after the other. One that fails does not keep the others from running.
+/// Runs the runs of a matrix one after the other. If one fails, the others still run.
 fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Console) -> Result<ExitCode> {
     let (mut documents, mut failed, mut interrupted) = (Vec::new(), Vec::new(), None);
     for (index, session) in sessions.iter().enumerate() {
@@ -96,7 +96,7 @@ fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Conso
         return Ok(ExitCode::SUCCESS);
     }
     Err(Error::failed(format!("{} of {} runs failed: {}", failed.len(), sessions.len(), failed.join("; ")))
-        .hint("run the same command again: what is finished is taken from the store"))
+        .hint("run the same command again: finished stages are cached"))
 }
 
 fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console) -> Result<Summary> {
@@ -104,7 +104,7 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console)
     let (threads, pool) = session.threads()?;
     let statuses = session.statuses()?;
     session.require_precision(&statuses)?;
-    // Before hours of training rather than in their midst.
+    // Check this before hours of training, not after.
     let asked = run::selected(&session.plan, args.from.as_deref(), args.until.as_deref())?;
     let found = session.plan.broken(&statuses, &asked, &session.store);
     broken::list(&found, console);

@@ -1,4 +1,4 @@
-//! `defrost schema`: the JSON Schema of pipeline files.
+//! `defrost schema`: prints the JSON Schema of pipeline files.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use super::Console;
 #[command(after_help = "Example: defrost schema > pipeline.schema.json")]
 pub struct Args {}
 
-/// With and without `--json`: the schema is one JSON document.
+/// The output is the same with and without `--json`: the schema is one JSON document.
 pub fn run(_args: Args, console: &Console) -> Result<ExitCode> {
     console.document(pipeline::schema());
     Ok(ExitCode::SUCCESS)

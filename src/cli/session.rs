@@ -1,4 +1,4 @@
-//! What every command that plans needs: the pipeline, its plan, the store, and the profile it computes under.
+//! What every command that plans needs: the pipeline, its plan, the store, and the numeric profile.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use defrost::store::{Store, Wanted};
 use defrost::train;
 use defrost::{Error, Result};
 
+use super::options::several_runs;
 use super::{Console, PipelineOptions, images};
 
 pub struct Session {
@@ -23,7 +24,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads, checks and plans the runs of a pipeline file: one, or those of its matrix. What is wrong is shown here.
+    /// Loads, checks and plans the runs of a pipeline file: one, or those of its matrix. Errors are printed here.
     pub fn open(
         file: &Path,
         options: &PipelineOptions,
@@ -47,7 +48,7 @@ impl Session {
                     }
                 }
             }
-            // Said once, and not of each run of a matrix.
+            // Printed once, not for each run of a matrix.
             if sessions.iter().all(|session| session.choice.note != choice.note) {
                 choice.note.iter().for_each(|note| console.warn(note));
             }
@@ -62,15 +63,14 @@ impl Session {
         Ok(sessions)
     }
 
-    /// [`Self::open`] for a command that works on one run: of a file with a matrix, `--only` says on which.
+    /// [`Self::open`] for a command that works on one run. In a file with a matrix, `--only` selects it.
     pub fn open_one(file: &Path, options: &PipelineOptions, console: &Console) -> Result<Self> {
         let mut sessions = Self::open(file, options, false, console)?;
         match (sessions.len(), sessions.pop()) {
             (1, Some(only)) => Ok(only),
             (count, last) => {
                 let label = last.and_then(|session| session.pipeline.label).unwrap_or_default();
-                Err(Error::usage(format!("`{}` has {count} runs, and this is of one", file.display()))
-                    .hint(format!("choose one, as `--only \"{label}\"`; `defrost validate` lists them")))
+                Err(several_runs(file, count, &label))
             }
         }
     }
@@ -81,7 +81,7 @@ impl Session {
         plan::statuses(&self.plan, &self.store, self.wanted(), &self.choice.variant, &earlier)
     }
 
-    /// Refuses stages whose precision the device does not have, before anything is computed.
+    /// Refuses stages whose precision the device does not support, before anything is computed.
     pub fn require_precision(&self, statuses: &[StageStatus]) -> Result<()> {
         for (stage, status) in self.plan.stages.iter().zip(statuses) {
             if let (Work::Train(work), true) = (&stage.work, status.status != Status::Hit) {
@@ -96,7 +96,7 @@ impl Session {
         wanted(&self.choice)
     }
 
-    /// The threads to compute on, and how many they are.
+    /// The threads to compute on, and their number.
     pub fn threads(&self) -> Result<(usize, rayon::ThreadPool)> {
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.pipeline.run.threads.unwrap_or_else(all);

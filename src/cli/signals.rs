@@ -1,4 +1,4 @@
-//! Signals: those that ask a run to stop, and the one that a file of too many bytes is.
+//! Signals: those that ask a run to stop, and the one for a file that exceeds the size limit.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,13 +8,13 @@ use defrost::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 use signal_hook::flag;
 
-/// Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU ask for a checkpoint and an orderly end; a second Ctrl-C does not
-/// wait for it.
+/// Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU ask for a checkpoint and an orderly end. A second Ctrl-C ends
+/// the process immediately.
 pub fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
     let failed = |error| Error::failed(format!("cannot listen for signals: {error}"));
     flag::register_conditional_shutdown(SIGINT, 130, interrupt.flag()).map_err(failed)?;
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU] {
-        // What was started with `nohup` outlives its terminal.
+        // A process started with `nohup` outlives its terminal.
         if signal != SIGHUP || !is_ignored(SIGHUP) {
             flag::register(signal, interrupt.flag()).map_err(failed)?;
         }
@@ -22,13 +22,13 @@ pub fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// Lets writing past the limit of a file's size fail as an error that names the file, in place of ending the process.
+/// Makes writing past the file size limit an error that names the file. Otherwise the signal would end the process.
 pub fn report_large_files() {
-    // Where this cannot be had, the process ends as it would have.
+    // If this fails, the process ends as it would have without it.
     let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
-/// Whether the process was started with a signal ignored, where the system tells.
+/// Whether the process was started with a signal ignored, if the system can tell.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! `defrost status`: the state of one run, once or as it changes.
+//! `defrost status`: shows the state of one run, once or continuously.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -15,24 +15,24 @@ use super::{Console, RunsOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Examples: defrost status turtles\n          defrost status turtles --watch")]
 pub struct Args {
-    /// A path, the first digits of an id, a name (its latest run) or a pipeline file
+    /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
-    /// Show it anew as it changes, until the run ends
+    /// Update the output until the run ends
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
     runs: RunsOptions,
 }
 
-/// How often a run is looked at.
+/// Interval between two updates.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let directory = args.runs.resolve(&args.run, console)?;
     if args.watch {
         if console.json() {
-            let error = Error::usage("`--watch` shows a run to people, and `--json` prints one document");
-            return Err(error.hint("leave out one of them"));
+            let error = Error::usage("`--watch` cannot be combined with `--json`");
+            return Err(error.hint("remove one of them"));
         }
         return watch(&directory, console);
     }
@@ -45,7 +45,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows a run until it is no longer running: on a terminal in one place, elsewhere a block for each change.
+/// Shows a run until it is no longer running: in one place on a terminal, else one block per change.
 fn watch(directory: &RunDirectory, console: &Console) -> Result<ExitCode> {
     let in_place = std::io::stdout().is_terminal();
     let mut shown = String::new();
@@ -53,12 +53,12 @@ fn watch(directory: &RunDirectory, console: &Console) -> Result<ExitCode> {
         let summary = run::summarize(directory)?;
         let text = text(&summary, SystemTime::now());
         if text != shown {
-            // Up to the first line of what was shown, and everything below it is cleared.
+            // Moves up to the first line of the last output and clears everything below.
             let lines = shown.lines().count();
             if in_place && lines > 0 {
                 console.raw(format!("\x1b[{lines}F\x1b[J").as_bytes());
             }
-            // A line that wraps would be two rows to move up by: it is cut at the edge instead.
+            // A wrapped line would take two rows, so lines are cut at the edge instead.
             let [cut, wrap] = if in_place { ["\x1b[?7l", "\x1b[?7h"] } else { ["", ""] };
             console.raw(cut.as_bytes());
             console.say(&text);
@@ -103,7 +103,7 @@ fn text(run: &RunSummary, now: SystemTime) -> String {
 fn details(stage: &StageSummary, now: SystemTime) -> String {
     let mut parts = Vec::new();
     if let Some((done, all)) = stage.epochs.filter(|_| stage.status != "cached") {
-        // Within an epoch, that one is counted, as `run` counts it.
+        // Within an epoch, the current epoch is counted, like `run` does.
         let within = stage.step.as_ref().is_some_and(|step| step.of == "step");
         parts.push(format!("epoch {}/{all}", if within { (done + 1).min(all) } else { done }));
     }

@@ -1,4 +1,4 @@
-//! What people type who know other tools: a command or an option that there is not, met with what to type instead.
+//! Help for users of other tools: what to type instead of a command or an option that does not exist.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ const COMMANDS: [(&[&str], &str); 20] = [
         &["train", "fit", "finetune", "fine-tune", "learn", "start", "execute", "launch", "go", "training"],
         "write `defrost run FILE`: it trains each stage that is not finished",
     ),
-    (&["resume", "continue", "restart"], "write `defrost run FILE`: what was interrupted resumes by itself"),
+    (&["resume", "continue", "restart"], "write `defrost run FILE`: it resumes interrupted stages"),
     (
         &["evaluate", "eval", "test", "score", "val", "evaluation"],
         "add a stage with `kind = \"evaluate\"` to the file: `defrost run FILE` computes it",
@@ -26,7 +26,7 @@ const COMMANDS: [(&[&str], &str); 20] = [
     ),
     (
         &["export", "onnx", "convert", "save"],
-        "there is no export yet: `best.safetensors` in a stage's folder has the weights under their published names",
+        "export is not supported yet; `best.safetensors` in a stage's folder has the weights under their published names",
     ),
     (&["ls", "runs", "history", "experiments", "jobs"], "write `defrost list`"),
     (&["show", "info", "describe", "state", "ps", "log", "logs"], "write `defrost status RUN`"),
@@ -37,7 +37,7 @@ const COMMANDS: [(&[&str], &str); 20] = [
     (&["new", "create", "quickstart", "setup", "template"], "write `defrost init`"),
     (
         &["sweep", "tune", "hpo", "search", "grid", "multirun"],
-        "several runs are a `[[matrix]]` in the file: `defrost run FILE` runs them all",
+        "add a `[[matrix]]` to the file: `defrost run FILE` runs all its runs",
     ),
     (&["find-lr", "lrfind", "lr-finder", "range-test"], "write `defrost lr-find FILE`"),
     (&["benchmark", "profile", "speed", "throughput"], "write `defrost bench`"),
@@ -51,19 +51,19 @@ const COMMANDS: [(&[&str], &str); 20] = [
     ),
 ];
 
-/// Words for an option that is no setting, and what to type.
+/// Words for an option that is not a setting, and what to type.
 const OPTIONS: [(&[&str], &str); 5] = [
     (
         &["config", "cfg", "c", "file", "f", "config-file", "yaml", "pipeline"],
-        "name the file by itself: `defrost run FILE`",
+        "pass the file as an argument: `defrost run FILE`",
     ),
     (&["dry-run", "n", "dryrun"], "write `defrost plan FILE`"),
     (&["overwrite", "clobber", "no-cache", "rerun"], "write `--force`"),
     (&["override", "o", "opts", "overrides", "cfg-options"], "write `--set PATH=VALUE`"),
-    (&["tag", "run-name"], "a run is called by the `name` of its file: `--set name=NAME`"),
+    (&["tag", "run-name"], "a run has the `name` of its file; change it with `--set name=NAME`"),
 ];
 
-/// Says what is wrong with a command line, and how it may be meant; help and version are printed as they are.
+/// Prints what is wrong with a command line, and a suggestion. Help and version are printed unchanged.
 pub fn refuse(mut error: clap::Error) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
@@ -82,7 +82,7 @@ pub fn refuse(mut error: clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// Shows what was typed with nothing hidden in it: it may be the name of a file.
+/// Escapes what was typed: it may be the name of a file.
 fn escape(error: &mut clap::Error) {
     let escaped = |(kind, value): (ContextKind, &ContextValue)| match value {
         ContextValue::String(text) => Some((kind, ContextValue::String(shown(text)))),
@@ -133,7 +133,7 @@ fn option(typed: &str, arguments: &[String]) -> Option<String> {
     let path = word.contains('.').then(|| word.clone());
     if let Some((setting, example)) = synonyms::option(&word) {
         let given = behind.map(str::to_owned).or_else(|| following(name, arguments));
-        // A whole table is not what was given for one of its settings.
+        // The value was given for one setting, and does not fit a whole table.
         let value = given.filter(|_| !example.starts_with(['{', '['])).unwrap_or_else(|| example.to_owned());
         return Some(match setting {
             "run.device" => format!("write `--device {}`", example.trim_matches('"')),
@@ -142,7 +142,7 @@ fn option(typed: &str, arguments: &[String]) -> Option<String> {
                 let path = concrete(setting, arguments);
                 let set = format!("{path}={}", value.trim_matches('"'));
                 let set = if value.contains([' ', '[', '{']) { format!("'{path}={value}'") } else { set };
-                let whose = if path.contains("NAME") { ", with a name of the file for NAME" } else { "" };
+                let whose = if path.contains("NAME") { ", with a name from the file for NAME" } else { "" };
                 format!("settings are in the file; change one with `--set {set}`{whose}")
             }
         });
@@ -153,7 +153,7 @@ fn option(typed: &str, arguments: &[String]) -> Option<String> {
     path.map(|path| format!("change a setting with `--set {path}={}`", behind.unwrap_or("VALUE")))
 }
 
-/// The value behind an option.
+/// The value after an option.
 fn following(name: &str, arguments: &[String]) -> Option<String> {
     let place = arguments.iter().position(|argument| argument.split('=').next() == Some(name))?;
     if let Some((_, value)) = arguments[place].split_once('=') {
@@ -163,7 +163,7 @@ fn following(name: &str, arguments: &[String]) -> Option<String> {
     (!value.starts_with('-') && !value.ends_with(".toml")).then(|| value.clone())
 }
 
-/// A path with the file's own name in it: of its first train stage, data set or model.
+/// A path with a name from the file: its first train stage, data set or model.
 fn concrete(path: &str, arguments: &[String]) -> String {
     const MOST: u64 = 4 << 20;
     let named = || -> Option<String> {

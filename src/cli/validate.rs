@@ -1,11 +1,11 @@
-//! `defrost validate`: every error of a file, and nothing else.
+//! `defrost validate`: prints all errors of pipeline files.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::Result;
 use defrost::pipeline::Diagnostic;
 use defrost::plan::{self, Depth};
+use defrost::{Result, visible};
 use serde_json::json;
 
 use super::console::shown;
@@ -14,13 +14,13 @@ use super::{Console, PipelineOptions, broken, images};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost validate turtles.toml --set stage.frozen.epochs=3")]
 pub struct Args {
-    /// The pipeline files
+    /// Pipeline files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Leave out what needs the data and weights: for a machine that has neither
+    /// Skip checks that need data or weights, for a machine without them
     #[arg(long)]
     no_inputs: bool,
-    /// Decode every image too, of all parts, and list those that cannot be decoded
+    /// Also decode every image of all splits, and list those that cannot be decoded
     #[arg(long, conflicts_with = "no_inputs")]
     decode: bool,
     #[command(flatten)]
@@ -50,15 +50,13 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                 if broken::require_sound(&found).is_err() {
                     continue;
                 }
-                let stages = runs.first().map_or(0, |(_, stages)| stages.len());
-                let noun = if stages == 1 { "stage" } else { "stages" };
+                let stages = visible::count(runs.first().map_or(0, |(_, stages)| stages.len()), "stage");
                 let labels: Vec<&str> = runs.iter().filter_map(|(run, _)| run.label.as_deref()).collect();
                 let runs = match labels.len() {
                     0 => String::new(),
-                    1 => ", 1 run".to_owned(),
-                    count => format!(", {count} runs"),
+                    count => format!(", {}", visible::count(count, "run")),
                 };
-                console.say(format!("ok: {}: {stages} {noun}{runs}", shown(file.display())));
+                console.say(format!("ok: {}: {stages}{runs}", shown(file.display())));
                 labels.iter().for_each(|label| console.say(format!("    {}", shown(label))));
             }
             Err(report) => {
@@ -70,7 +68,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     }
     let sound = broken::require_sound(&found);
     if args.decode && found.is_empty() && errors.is_empty() {
-        console.say(format!("{decoded} images can be decoded"));
+        console.say(format!("{} can be decoded", visible::count(decoded, "image")));
     }
     if console.json() {
         let valid = errors.is_empty() && sound.is_ok();

@@ -1,4 +1,4 @@
-//! `defrost verify`: whether a run still tells the truth.
+//! `defrost verify`: checks that the files and results of a run have not changed.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use super::{Console, RunsOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost verify turtles")]
 pub struct Args {
-    /// A path, the first digits of an id, a name (its latest run) or a pipeline file
+    /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
     #[command(flatten)]
     runs: RunsOptions,
@@ -28,13 +28,13 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         }));
     } else {
         console.say(format!(
-            "{}: {} files as they were when the run ended",
+            "{}: {} files unchanged since the run ended",
             shown(run.path().display()),
             found.files
         ));
         for proof in &found.frozen {
             console.say(format!(
-                "stages/{}/{}: {} frozen tensors, not a bit moved",
+                "stages/{}/{}: {} frozen tensors, all bits unchanged",
                 shown(&proof.stage),
                 shown(&proof.checkpoint),
                 proof.tensors

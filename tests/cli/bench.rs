@@ -48,7 +48,7 @@ fn people_read_step_throughput_and_arithmetic() {
     let output = bench("--arch resnet18 --mode infer --image-size 32 --batch 1 --steps 1 --warmup 0");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("resnet18: inference, batch 1 at 32×32, "), "{text}");
-    for part in [" ms  (", " images/s\n", "0.04 G multiply-adds a step, ", " GFLOP/s\n"] {
+    for part in [" ms  (", " images/s\n", "0.04 G multiply-adds per step, ", " GFLOP/s\n"] {
         assert!(text.contains(part), "{text}");
     }
 }
@@ -58,15 +58,15 @@ fn what_cannot_be_timed_is_refused_with_the_cure() {
     // A build without CUDA says where to read of one with it.
     let no_gpu = if cfg!(feature = "cuda") { "`defrost doctor`" } else { "docs/cuda.md" };
     let cases = [
-        ("--mode train", "needs to know which network", "--arch resnet50"),
+        ("--mode train", "`--arch` is required", "--arch resnet50"),
         ("--arch resnet81", "no architecture `resnet81`", "did you mean `resnet18`?"),
         ("--arch resnet18 --batch 0", "a batch of 0", ""),
         ("--arch resnet18 --steps 0", "a number of steps of 0", ""),
-        ("--arch resnet18 --threads 0", "0 threads", "leave `--threads` out"),
+        ("--arch resnet18 --threads 0", "at least 1", "remove `--threads`"),
         ("--arch resnet18 --device cuda:0", "cannot compute on `cuda:0`", no_gpu),
         ("--arch resnet18 --images .", "synthetic images", "--mode data"),
-        ("--mode data", "needs images", "--images DIR"),
-        ("--mode data --arch resnet18 --images .", "runs no network", "leave `--arch` out"),
+        ("--mode data", "needs `--images`", "--images DIR"),
+        ("--mode data --arch resnet18 --images .", "runs no network", "remove `--arch`"),
         ("--mode data --images no/such/folder", "does not exist", ""),
     ];
     for (args, message, hint) in cases {

@@ -35,7 +35,7 @@ fn a_pipeline_file_means_the_run_with_its_settings_and_arguments_are_rows_of_the
     // The same run twice is one row, and that is said.
     let output = project.defrost(&["compare", "colours.toml", one]);
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(text.contains("again: it has one row"), "{text}");
+    assert!(text.contains("again, which is listed once"), "{text}");
     // Metrics for choosing come first, those of the test stand behind a bar.
     let head = text.lines().find(|line| line.contains('│')).expect("a table");
     let place = |words: &str| head.find(words).unwrap_or_else(|| panic!("no `{words}`: {head}"));
@@ -69,7 +69,7 @@ fn splits_of_a_matrix_are_told_apart_and_averaged_where_asked() {
     project.edit("values = [0, 3]", "values = [0, 3, 4]");
     let output = project.defrost(&["compare", "colours.toml"]);
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("1 of 3 runs are missing, or have other settings: seed=4"), "{text}");
+    assert!(text.contains("1 of 3 runs are missing or have other settings: seed=4"), "{text}");
 }
 
 /// A learning rate that harms: the stage says so, with the cause, wherever its result is shown.

@@ -67,7 +67,7 @@ fn cuda_memory_that_is_full_says_what_would_fit() {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (code, said) = run(24, &[]);
-    let what = "the GPU's memory is full: images on their way through the network take";
+    let what = "the GPU's memory is full: activations need";
     assert!(code == Some(1) && said.contains(what) && said.contains("hint: "), "{said}");
 
     project.edit("train     = [\"@head\"]\nepochs    = 3\n", "epochs    = 1\n");
@@ -75,7 +75,7 @@ fn cuda_memory_that_is_full_says_what_would_fit() {
     project.edit("image_size = 32\nresize     = 32", "image_size = 64\nresize     = 64");
     project.edit("batch_size = 5", "batch_size = 8");
     let (code, said) = run(64, &[]);
-    assert!(code == Some(1) && said.contains("a step on 8 images takes some 0.0"), "{said}");
+    assert!(code == Some(1) && said.contains("a step on 8 images needs about 0.0"), "{said}");
     let advice = Regex::new(r"try `batch_size = (\d)` with `accumulate = (\d)`, which fits").unwrap();
     let [batch, accumulate] = advice.captures(&said).unwrap_or_else(|| panic!("{said}")).extract().1;
     let settings = [
@@ -180,7 +180,7 @@ optimizer = {{ kind = "adamw", lr = 1e-2 }}
         let (asked, open) = (plan("cuda:0"), plan("auto"));
         let [refusal, note] = [&asked, &open].map(|output| String::from_utf8_lossy(&output.stderr));
         assert_eq!(asked.status.code(), Some(2), "{refusal}");
-        assert!(refusal.contains("stage `head` computes on CPUs alone"), "{refusal}");
+        assert!(refusal.contains("stage `head` runs on CPUs only"), "{refusal}");
         assert!(open.status.success() && note.contains("computing on the CPU: "), "{note}");
     }
 }

@@ -43,7 +43,7 @@ fn plan_and_report_say_what_is_in_which_part() {
         green[1].to_string(),
         green[2].to_string()
     );
-    assert!(said.contains(&row) && said.contains("(asked: 25.0"), "{said}");
+    assert!(said.contains(&row) && said.contains("(requested: 25.0"), "{said}");
 
     let run = project.run(&["--until", "start"]);
     assert_eq!(serde_json::from_str::<Value>(&run.read("data.json")).unwrap(), plan["data"]);
@@ -63,12 +63,12 @@ fn a_photo_that_is_there_twice_and_a_class_in_two_spellings_are_told() {
     assert_eq!(doubles["across_classes"], 1);
     assert_eq!(doubles["pairs"][0]["files"], json!(["green/copy.png", "red/00.png"]));
     let said = text(project.defrost(&["plan", "colours.toml", "--no-estimates"]).stderr);
-    assert!(said.contains(" in two parts, 1 under two classes)\n    `green/copy.png` ("), "{said}");
+    assert!(said.contains(" in two splits, 1 in two classes)\n    `green/copy.png` ("), "{said}");
     let output = project.defrost(&["validate", "colours.toml", "--json"]);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let warnings: Vec<&Value> = found["warnings"].as_array().unwrap().iter().collect();
     let near = warnings.iter().find(|warning| warning["code"] == "near-names").expect("a warning");
-    assert_eq!(near["message"], "these classes are probably one: `Red`, `red`");
+    assert_eq!(near["message"], "these classes are probably the same: `Red`, `red`");
     assert_eq!((&near["line"], output.status.code()), (&json!(6), Some(0)));
 }
 

@@ -89,7 +89,7 @@ fn folders_of_parts_are_refused_with_the_setting_that_is_meant() {
         let project = parted(&parts);
         let verdict = Verdict::of(&project);
         let (message, help) = verdict.error();
-        assert!(message.contains("are parts of the data by their names"), "{message}");
+        assert!(message.contains("are named like splits"), "{message}");
         assert_eq!(setting(help, "split = "), written);
         // What it says to write is taken.
         project.edit(SPLIT, &written.replace("{ validation", "{ seed = 0, validation"));
@@ -106,9 +106,9 @@ fn classes_with_the_names_of_parts_are_classes_where_they_are_named() {
     let project = parted(&[("", &[("train", 8), ("test", 8)])]);
     project.edit("batch_size = 5", "batch_size = 6");
     let text = Verdict::settled(&project).passes().to_owned();
-    assert!(text.contains("classes are called `test` and `train`, as parts of a data set are"), "{text}");
+    assert!(text.contains("classes are named like splits: `test` and `train`"), "{text}");
     project.edit("root       = \"photos\"", &format!("root = \"photos\"\n{}", setting(&text, "classes = ")));
-    assert!(!Verdict::of(&project).passes().contains("as parts of a data set are"));
+    assert!(!Verdict::of(&project).passes().contains("classes are named like splits"));
 
     // A vehicle beside others is no part.
     let project = parted(&[("", &[("train", 8), ("bus", 8)])]);
@@ -117,7 +117,7 @@ fn classes_with_the_names_of_parts_are_classes_where_they_are_named() {
     // Parts inside the classes are none either.
     let project = parted(&[("ant", &[("train", 6), ("val", 4)]), ("bee", &[("train", 6), ("val", 4)])]);
     project.edit("batch_size = 5", "batch_size = 6");
-    assert!(Verdict::settled(&project).passes().contains("which are no parts there"));
+    assert!(Verdict::settled(&project).passes().contains("which are not used as splits"));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn folders_of_systems_are_no_data_at_any_depth() {
     }
     fs::write(project.path().join("photos/green/Thumbs.db"), "").unwrap();
     let verdict = Verdict::of(&project);
-    let expected = "photos: folders and files of systems are left out: `#recycle` (1), `$RECYCLE.BIN` (1), `@eaDir` (2), \
+    let expected = "photos: system files and folders are ignored: `#recycle` (1), `$RECYCLE.BIN` (1), `@eaDir` (2), \
                     `System Volume Information` (1), `Thumbs.db` (1), `__MACOSX` (1), `lost+found` (1)";
     assert!(verdict.passes().contains(expected), "{}", verdict.text);
     assert_eq!(project.plan(&[])["run_dir"], before);
@@ -147,7 +147,8 @@ fn folders_of_systems_are_no_data_at_any_depth() {
     // Copies of another make are at least told.
     project.image("photos/red/small/00.png", [1, 2, 3], 1);
     let verdict = Verdict::of(&project);
-    let expected = "1 image lies at another depth than most of their class, such as `red/small/00.png`";
+    let expected =
+        "1 image is at another folder depth than most images of the class, such as `red/small/00.png`";
     assert!(verdict.passes().contains(expected), "{}", verdict.text);
 }
 
@@ -195,7 +196,7 @@ fn a_folder_part_may_lack_a_class_on_purpose_and_every_hint_leads_there() {
     project.write(&plain);
     project.write(&with(&allowing, "classes = [\"ant\", \"bee\", \"cow\", \"dog\"]"));
     let text = Verdict::of(&project).passes().to_owned();
-    assert!(text.contains("no training image shows `dog`"), "{text}");
+    assert!(text.contains("no training image has `dog`"), "{text}");
 }
 
 #[test]
@@ -231,7 +232,9 @@ mod unix {
         let at = |path: &str| project.path().join("photos").join(path);
         symlink("/nowhere/notes.txt", at("red/notes.txt")).unwrap();
         symlink("/nowhere/lock", at("red/.#lock")).unwrap();
-        assert!(Verdict::of(&project).passes().contains("1 link leads nowhere (`red/notes.txt`)"));
+        assert!(
+            Verdict::of(&project).passes().contains("1 link points to a missing target (`red/notes.txt`)")
+        );
 
         symlink("/nowhere/x.png", at("red/gone.png")).unwrap();
         pipe(&at("blue/pipe.png"));
@@ -242,9 +245,9 @@ mod unix {
         assert_eq!(
             messages,
             [
-                "`photos/blue/pipe.png` cannot be read: it is a pipe",
-                "`photos/blue/zero.png` cannot be read: it is a device",
-                "`photos/red/gone.png` cannot be read: it is a link to `/nowhere/x.png`, which does not exist",
+                "cannot read `photos/blue/pipe.png`: it is a pipe",
+                "cannot read `photos/blue/zero.png`: it is a device",
+                "cannot read `photos/red/gone.png`: it is a link to `/nowhere/x.png`, which does not exist",
             ]
         );
         let skip = setting(&verdict.errors[0].1, "broken").to_owned();
@@ -273,7 +276,7 @@ mod unix {
         fs::create_dir(project.path().join("photos/cow")).unwrap();
         symlink("/nowhere/x.png", project.path().join("photos/cow/gone.png")).unwrap();
         let verdict = Verdict::of(&project);
-        assert!(verdict.error().0.contains("cow/gone.png` cannot be read"), "{}", verdict.text);
+        assert!(verdict.error().0.contains("cow/gone.png`: it is a link"), "{}", verdict.text);
         // Left out, it leaves the class without an image.
         project.edit("resize     = 32", "resize     = 32\nbroken = \"skip\"");
         assert_eq!(Verdict::of(&project).error().0, "the class folder `cow` has no images");
@@ -292,9 +295,9 @@ mod unix {
         let messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
         assert_eq!(messages.len(), 3, "{}", verdict.text);
         for expected in [
-            "`photos/violet` cannot be read: it is a link to `/nowhere/disk`, which does not exist",
+            "cannot read `photos/violet`: it is a link to `/nowhere/disk`, which does not exist",
             "is not valid Unicode",
-            "`photos/red/again` is a link to `photos/red`, which it lies in",
+            "`photos/red/again` is a link to `photos/red`, which contains it",
         ] {
             assert!(
                 messages.iter().any(|message| message.contains(expected)),

@@ -17,8 +17,8 @@ fn two_runs_differ_in_settings_inputs_and_results() {
       test.accuracy 0.9 → 0.92  (+0.0200)
     ");
     assert_snapshot!(runs.say(&["diff", "turtles", "turtles"]), @r"
-    settings  the same
-    results  the same
+    settings  no differences
+    results  no differences
     ");
     let diff = runs.json(&["diff", &first.id(), "turtles"]);
     assert_eq!(diff["settings"][0]["old"], 1e-4);

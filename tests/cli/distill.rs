@@ -121,7 +121,10 @@ fn a_teacher_of_other_classes_or_images_is_refused() {
     };
     let (code, message) = found(&[]);
     assert_eq!(code, "class-list", "{message}");
-    assert!(message.starts_with("`teacher@best` tells `red`, `blue` apart, and this stage"), "{message}");
+    assert!(
+        message.starts_with("the teacher `teacher@best` predicts `red`, `blue`, but this stage"),
+        "{message}"
+    );
     let same = "data.few.classes=[\"blue\", \"green\", \"red\"]";
     let (code, message) = found(&["--set", same, "--set", "data.few.normalize=inception"]);
     assert_eq!(code, "normalize", "{message}");

@@ -63,7 +63,10 @@ fn weights_that_nothing_trained_embed_too() {
 
     let output = project.defrost(&["embed", "colours", "photos/red", "--json", "--stage", "start@best"]);
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("stage `start` does not train") && text.contains("`--stage start`"), "{text}");
+    assert!(
+        text.contains("stage `start` is not a train stage") && text.contains("`--stage start`"),
+        "{text}"
+    );
 
     // In a run that trains nothing they are meant without a word.
     let pipeline = project.text();
@@ -107,7 +110,7 @@ fn what_cannot_be_embedded_is_named() {
     assert!(answer["errors"][0].as_str().unwrap().contains("notes.png"));
     std::fs::create_dir(project.path().join("empty")).unwrap();
     let cases: [(&[&str], &str); 4] = [
-        (&["photos/red/00.png"], "nothing says where the embeddings go"),
+        (&["photos/red/00.png"], "`--out` or `--json` is required"),
         (&["photos/red/00.png", "--out", "some.npy"], "neither a .safetensors nor a .csv file"),
         (&["empty", "--out", "some.csv"], "`empty` has no JPEG or PNG file"),
         (&["photos", "--out", "some.csv", "--stage", "frosen"], "no stage `frosen`"),

@@ -73,7 +73,7 @@ fn an_encoder_is_frozen_and_its_head_trains() {
 fn what_would_train_an_encoder_or_give_it_images_of_another_size_is_refused_at_its_place() {
     let clip = project("clip_vit_b32", 224);
     let found = errors(&clip, &["stage.head.train=[\"@head\", \"vision_model.post_layernorm\"]"]);
-    let message = "`clip_vit_b32` is a feature extractor only, and its `vision_model.post_layernorm.weight` \
+    let message = "`clip_vit_b32` is a feature extractor only, but its `vision_model.post_layernorm.weight` \
                    would train here";
     assert_eq!(found, [("feature-extractor".to_owned(), message.to_owned())]);
     clip.edit("train = [\"@head\"]\n", "");

@@ -150,7 +150,7 @@ fn every_command_knows_a_stage_of_several_sources() {
         let output = project.defrost(&[&[command, "colours"][..], &image].concat());
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{text}");
-        assert!(text.contains("stage `all` does not train") && text.contains("finetune"), "{text}");
+        assert!(text.contains("stage `all` is not a train stage") && text.contains("finetune"), "{text}");
     }
 }
 
@@ -212,9 +212,9 @@ fn members_that_do_not_go_together_are_refused_before_anything_runs() {
     project.write(PAIR);
     assert_eq!(errors(&[]), Vec::<Value>::new());
     let cases = [
-        ("data.two.classes=[\"red\", \"blue\"]", "class-list", "`learn@best` tells `red`, `blue` apart"),
-        ("data.two.normalize=inception", "normalize", "`learn@best` was trained on images with another"),
-        ("stage.learn.image_size=64", "image-size", "images of 64 pixels, and `fit@best` of 32"),
+        ("data.two.classes=[\"red\", \"blue\"]", "class-list", "`learn@best` predicts `red`, `blue`"),
+        ("data.two.normalize=inception", "normalize", "`learn@best` was trained with another"),
+        ("stage.learn.image_size=64", "image-size", "images of 64 pixels, but `fit@best` on 32"),
     ];
     for (set, code, message) in cases {
         let found = errors(&["--set", set]);

@@ -17,7 +17,9 @@ fn a_broken_image_is_named_or_left_out_and_counted() {
 
     project.edit("image_size = 32", "image_size = 32\nbroken     = \"skip\"");
     let plan = project.defrost(&["plan", "colours.toml", "--no-estimates"]);
-    assert!(String::from_utf8(plan.stdout).unwrap().contains("3 classes, less those that cannot be decoded"));
+    assert!(
+        String::from_utf8(plan.stdout).unwrap().contains("3 classes, except those that cannot be decoded")
+    );
     for status in ["ran", "cached"] {
         let output = ended(project.start(&[]));
         let (run, text) = (Run::of(&output), String::from_utf8(output.stderr).unwrap());
@@ -128,15 +130,15 @@ fn a_file_that_cannot_be_written_is_named_with_what_helps() {
             .unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{text}");
-        assert!(text.contains("`: the file is larger than the system allows"), "{text}");
-        assert!(text.contains("hint: raise the limit, as with `ulimit -f unlimited`"), "{text}");
+        assert!(text.contains("`: the file exceeds the system's size limit"), "{text}");
+        assert!(text.contains("hint: raise the limit, for instance with `ulimit -f unlimited`"), "{text}");
         (text, serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap())
     };
     let (text, document) = limited(&[]);
     assert!(text.contains("stage `start`: cannot write `"), "{text}");
     assert_eq!(document["state"], "failed");
     assert_eq!(document["stages"][0]["status"], "failed", "{document}");
-    assert!(document["stages"][0]["error"].as_str().unwrap().contains("larger than the system allows"));
+    assert!(document["stages"][0]["error"].as_str().unwrap().contains("exceeds the system's size limit"));
     assert_eq!(document["stages"][3]["status"], "not_run", "{document}");
     assert!(document["error"]["hint"].as_str().unwrap().contains("ulimit"), "{document}");
 
@@ -164,7 +166,7 @@ fn a_complete_run_that_cannot_be_written_to_is_a_result() {
     assert_eq!(again.metrics("test"), run.metrics("test"));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(
-        text.contains("events.jsonl`") && text.contains("the run is complete and stays as it is"),
+        text.contains("events.jsonl`") && text.contains("the run is complete and remains unchanged"),
         "{text}"
     );
     assert_eq!(again.manifest(), run.manifest());

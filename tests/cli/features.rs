@@ -176,9 +176,8 @@ fn plan_says_what_is_there_and_why_not() {
     assert_eq!(features(&other, "frozen"), expected(json!(images), json!(images), json!(0)));
     let output = project.defrost(&[&["plan", "colours.toml"], &other[..]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
-    let said = format!(
-        "the first 18 layers run once per image: features of {images}, {images} of them from the store"
-    );
+    let said =
+        format!("the first 18 layers run once per image: {images} features, {images} of them from the store");
     assert!(text.contains(&said), "{text}");
     assert!(
         text.contains("features are not kept: the augmentation changes the images every epoch"),

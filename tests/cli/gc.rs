@@ -9,7 +9,7 @@ use crate::synthetic::{Runs, Turtles, objects};
 #[test]
 fn what_a_run_has_stays_and_the_rest_is_shown_then_freed() {
     let runs = Runs::new();
-    assert_snapshot!(runs.say(&["gc"]), @"nothing to free; 0 finished or resumable stages stay");
+    assert_snapshot!(runs.say(&["gc"]), @"nothing to free; 0 cached stages are still in use");
     runs.complete(&Turtles::default());
     let second = runs.complete(&Turtles { lr: 3e-5, ..Turtles::default() });
     runs.interrupted(&Turtles { lr: 1e-3, ..Turtles::default() });
@@ -23,15 +23,15 @@ fn what_a_run_has_stays_and_the_rest_is_shown_then_freed() {
     std::fs::remove_dir_all(third.path()).unwrap();
     let before = all.clone();
     assert_snapshot!(runs.say(&["gc"]), @r"
-        897 B  a finished stage that no run has  .store/08c5e7bd67c0684b032e5cc01788dd191008e64b6b9c739028acfff10668de30/scalar
-        192 B  a finished stage that no run has  .store/69c871b04c57591c175b8d2d5ee4821905e989918c2c025cd8fadf9d7c9d2271/scalar
+        897 B  a finished stage that no run uses  .store/08c5e7bd67c0684b032e5cc01788dd191008e64b6b9c739028acfff10668de30/scalar
+        192 B  a finished stage that no run uses  .store/69c871b04c57591c175b8d2d5ee4821905e989918c2c025cd8fadf9d7c9d2271/scalar
         924 B  an attempt that no run would resume  .work/d63de8f1e941fb0cd403a16472bf96e5f076fe44fb56d6564755f74cf1e6d612/000001
-    would free 2.0 kB: `defrost gc --yes` does it; 4 finished or resumable stages stay
+    would free 2.0 kB: run `defrost gc --yes`; 4 cached stages are still in use
     ");
     assert_eq!(objects(&runs), before, "a preview removes nothing");
     assert!(runs.defrost(&["gc", "--yes"]).status.success());
     assert_eq!(objects(&runs).len(), 3);
-    assert_snapshot!(runs.say(&["gc"]), @"nothing to free; 4 finished or resumable stages stay");
+    assert_snapshot!(runs.say(&["gc"]), @"nothing to free; 4 cached stages are still in use");
     // What stays is what the runs that stay need.
     runs.complete(&Turtles { lr: 1e-3, ..Turtles::default() });
     assert!(runs.defrost(&["verify", "turtles"]).status.success());
@@ -70,7 +70,7 @@ fn nothing_is_freed_while_a_run_looks_through_the_store_or_its_needs_are_unknown
     std::fs::write(run.path().join("plan.json"), "{ torn").unwrap();
     assert_snapshot!(runs.say(&["gc", "--yes"]), @r"
     error: cannot read `[runs]/turtles/ad44b9d9/plan.json`: key must be a string at line 1 column 3
-    hint: what this run needs is not known: run its pipeline again, or delete its folder
+    hint: it is unknown what this run needs: run its pipeline again, or delete its folder
     ");
     assert_eq!(objects(&runs).len(), 3);
 }

@@ -69,10 +69,10 @@ fn one_image_alone_is_no_batch_for_maps_of_one_place() {
     assert_eq!(error["code"], "batch-of-one");
     assert_eq!(
         error["message"],
-        "each batch has one image, and batch normalisation needs two values of each channel: at an `image_size` of \
+        "each batch has one image, but batch normalisation needs two values per channel: at an `image_size` of \
          32 the maps of `_bn1` are 1 × 1"
     );
-    assert_eq!(error["help"], "take `batch_size = 3`, an `image_size` above 32 or `batch_norm = \"eval\"`");
+    assert_eq!(error["help"], "use `batch_size = 3`, an `image_size` above 32 or `batch_norm = \"eval\"`");
     // Each of the cures is one.
     assert_eq!(batch(3, &[]), None);
     assert_eq!(batch(1, &["--set", "stage.finetune.image_size=33"]), None);

@@ -106,7 +106,7 @@ fn weights_of_another_architecture_are_refused_with_the_one_they_fit() {
         code == 2 && text.contains("--weights: the weights in `resnet18.pth` do not fit `vit_b_16`"),
         "{text}"
     );
-    assert!(text.contains("hint: say `--arch resnet18`, which they fit"), "{text}");
+    assert!(text.contains("hint: use `--arch resnet18`, which the weights fit"), "{text}");
     let (code, text) = init(&["--weights", "torn.pth"]);
     assert!(code == 2 && text.contains("torn.pth"), "{text}");
     assert!(!folder.path().join("new").exists());
@@ -119,12 +119,12 @@ fn nothing_is_overwritten() {
     fs::write(folder.path().join("pipeline.toml"), "mine").unwrap();
     let (code, text) = defrost(folder.path(), &["init"]);
     assert_eq!(code, 2);
-    assert!(text.contains("is there already"), "{text}");
+    assert!(text.contains("already exists"), "{text}");
     assert_eq!(fs::read_to_string(folder.path().join("pipeline.toml")).unwrap(), "mine");
     assert!(!folder.path().join("pipeline.schema.json").exists());
     let (code, text) = defrost(folder.path(), &["init", "new", "--data", "nowhere"]);
     assert_eq!(code, 2);
-    assert!(text.contains("there is no `nowhere`") && !folder.path().join("new").exists(), "{text}");
+    assert!(text.contains("`nowhere` does not exist") && !folder.path().join("new").exists(), "{text}");
 }
 
 #[test]
@@ -172,5 +172,5 @@ fn a_gradual_schedule_thaws_any_architecture_from_its_head_down() {
         "#);
     let (code, text) = defrost(folder.path(), &["init", "x", "--arch", "resnet51"]);
     assert_eq!(code, 2);
-    assert!(text.contains("there is no architecture `resnet51`"), "{text}");
+    assert!(text.contains("unknown architecture `resnet51`"), "{text}");
 }

@@ -116,5 +116,5 @@ fn a_head_for_one_class_each_is_not_for_labels() {
     let output = project.defrost(&["validate", "colours.toml", "--json"]);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let message = found["errors"][0]["message"].as_str().unwrap();
-    assert!(message.starts_with("the head is for images of any number of labels"), "{found}");
+    assert!(message.starts_with("the head is for multi-label images"), "{found}");
 }

@@ -38,7 +38,7 @@ fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_mean
     listed(&project, without_red);
     let verdict = Verdict::of(&project);
     let (message, help) = verdict.error();
-    assert_eq!(message, "no training image shows the class `red`");
+    assert_eq!(message, "the training split has no image of class `red`");
     assert_eq!(setting(help, "classes"), "classes = [\"blue\", \"green\"]");
     // `files` say the same.
     project.edit("column = \"part\"", "files = { validation = \"others.csv\" }");
@@ -50,7 +50,7 @@ fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_mean
     fs::write(project.path().join("photos.csv"), kept(&["part", "train"])).unwrap();
     fs::write(project.path().join("others.csv"), kept(&["part", "validation"])).unwrap();
     project.edit("from = \"finetune@best\"", "from = \"finetune@best\"\nsplit = \"validation\"");
-    assert_eq!(Verdict::of(&project).error().0, "no training image shows the class `red`");
+    assert_eq!(Verdict::of(&project).error().0, "the training split has no image of class `red`");
 
     // Parts other than training: by the setting alone.
     let project = table("split      = { column = \"part\" }");
@@ -62,7 +62,7 @@ fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_mean
     let messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
     assert_eq!(
         messages,
-        ["no validation image shows the class `red`", "no test image shows the class `red`"]
+        ["the validation split has no image of class `red`", "the test split has no image of class `red`"]
     );
     let allowed = setting(&verdict.errors[0].1, " = false").trim_start_matches("split.").to_owned();
     let allowing = format!("split      = {{ column = \"part\", {allowed} }}");
@@ -71,16 +71,16 @@ fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_mean
 
     // Training, by its name as well; and there is no balanced weight of nothing.
     listed(&project, without_red);
-    assert_eq!(Verdict::of(&project).error().0, "no training image shows the class `red`");
+    assert_eq!(Verdict::of(&project).error().0, "the training split has no image of class `red`");
     project.edit(&allowing, &format!("{allowing}\nclasses = [\"blue\", \"green\", \"red\"]"));
     let text = Verdict::of(&project).passes().to_owned();
-    assert!(text.contains("no training image shows `red`"), "{text}");
+    assert!(text.contains("no training image has `red`"), "{text}");
     project.edit(
         "epochs    = 3",
         "epochs    = 3\nloss = { kind = \"cross_entropy\", class_weights = \"balanced\" }",
     );
     let verdict = Verdict::of(&project);
-    assert_eq!(verdict.error().0, "no training image shows `red`, so there is no balanced weight");
+    assert_eq!(verdict.error().0, "no training image has `red`, so its balanced weight is undefined");
 }
 
 /// Named from its own folder, where the folder of a bare name is empty.
@@ -106,14 +106,14 @@ fn every_mistake_of_a_table_comes_in_one_pass() {
     let messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
     assert_eq!(messages.len(), 6, "{}", verdict.text);
     assert!(messages[0].ends_with("line 2: `blue/00.png` has no class"), "{messages:?}");
-    assert!(messages[5].contains("line 27: 4 fields, where the first line names 3 columns"), "{messages:?}");
+    assert!(messages[5].contains("line 27: 4 fields, but the first line names 3 columns"), "{messages:?}");
 
     // Of very many, the first, and what the others are.
     let rows: Vec<String> = (0..2000).map(|number| format!("{number}.png,,x")).collect();
     fs::write(project.path().join("photos.csv"), format!("path,colour,part\n{}\n", rows.join("\n"))).unwrap();
     let verdict = Verdict::of(&project);
     assert_eq!(verdict.errors.len(), 41);
-    assert_eq!(verdict.errors[40].0, "1960 more mistakes (no class: 1960)");
+    assert_eq!(verdict.errors[40].0, "1960 more errors (no class: 1960)");
     assert!(verdict.text.len() < 10_000);
 }
 
@@ -145,7 +145,7 @@ fn paths_of_a_table_may_be_absolute_and_missing_ones_are_counted() {
     assert!(message.ends_with("and 31 more images"), "{message}");
     assert_eq!(
         help,
-        "write names as the files have them, such as `blue/00.png`: 36 of 36 differ in capitals alone"
+        "write names as the files have them, such as `blue/00.png`: 36 of 36 differ only in case"
     );
     listed(&project, |class, number, path| {
         Some(format!("{},{class},x", if number == 3 { path.replace('3', "99") } else { path }))

@@ -56,11 +56,11 @@ fn what_cannot_be_tested_says_why() {
         String::from_utf8(output.stderr).unwrap()
     };
     let text = fails(&["--stage", "finetune"]);
-    assert!(text.contains("`frozen`, which `finetune` starts from, is not computed"), "{text}");
+    assert!(text.contains("`frozen`, which `finetune` starts from, has not been run"), "{text}");
     assert!(text.contains("defrost run colours.toml --until frozen"), "{text}");
-    assert!(fails(&[]).contains("name one with `--stage`: `frozen`, `finetune`"));
-    assert!(fails(&["--stage", "test"]).contains("stage `test` does not train"));
-    assert!(fails(&["--stage", "tset"]).contains("there is no stage `tset`"));
+    assert!(fails(&[]).contains("choose one with `--stage`: `frozen`, `finetune`"));
+    assert!(fails(&["--stage", "test"]).contains("stage `test` is not a train stage"));
+    assert!(fails(&["--stage", "tset"]).contains("unknown stage `tset`"));
     assert!(fails(&["--low", "0"]).contains("`--low` must be above 0"));
-    assert!(fails(&["--steps", "3"]).contains("3 steps make no curve"));
+    assert!(fails(&["--steps", "3"]).contains("`--steps` is 3"));
 }

@@ -121,7 +121,7 @@ fn runs_are_chosen_and_named_by_their_labels() {
     let (code, text) = say(&["plan", "colours.toml", "--only", "seed=3"]);
     assert!(code == Some(2) && text.contains("unknown-run") && text.contains(LABELS[0]), "{text}");
     let (code, text) = say(&["plan", "colours.toml", "--set", "seed=3"]);
-    assert!(code == Some(2) && text.contains("is what the matrix varies"), "{text}");
+    assert!(code == Some(2) && text.contains("is varied by the matrix"), "{text}");
 
     let only = ["run", "colours.toml", "--json", "--until", "start", "--only", "tune=sh*"];
     let ran = runs(&document(&project.defrost(&only)));
@@ -143,7 +143,7 @@ fn runs_are_chosen_and_named_by_their_labels() {
     let (code, text) = say(&["report", &format!("colours/{latest}")]);
     assert!(code == Some(0) && !text.contains("latest"), "{text}");
     let (code, text) = say(&["report", "colours/tune=*"]);
-    assert!(code == Some(2) && text.contains("names several runs") && text.contains(latest), "{text}");
+    assert!(code == Some(2) && text.contains("matches several runs") && text.contains(latest), "{text}");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn what_is_wrong_is_told_where_it_was_said() {
         String::from_utf8(output.stderr).unwrap()
     };
     insta::assert_snapshot!(refusal(&["pipelines/emotion-resnet50.toml", "--stage", "test_frozen"]), @r#"
-        error: stage `test_frozen` does not train
+        error: stage `test_frozen` is not a train stage
         hint: the train stages are `frozen`, `finetune`
         "#);
     insta::assert_snapshot!(

@@ -55,7 +55,7 @@ fn a_changed_learning_rate_is_the_reason_of_its_stage_alone() {
     ]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("optimizer.lr 0.001 → 3e-4"), "{text}");
-    assert!(text.contains("`finetune` is to be computed"), "{text}");
+    assert!(text.contains("`finetune` will run first"), "{text}");
 }
 
 #[test]
@@ -240,8 +240,8 @@ fn files_that_are_no_samples_are_told() {
     let output = project.defrost(&["plan", "colours.toml", "--no-estimates"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("2 files are left out, being neither JPEG nor PNG by name (.txt, .webp)"),
+        said.contains("2 files are ignored: only .jpg, .jpeg and .png are read (found .txt, .webp)"),
         "{said}"
     );
-    assert!(said.contains("1 image is left out, lying in no class folder of a part (`stray.png`)"), "{said}");
+    assert!(said.contains("1 image is ignored: not in a class folder of a split (`stray.png`)"), "{said}");
 }

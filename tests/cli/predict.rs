@@ -62,7 +62,7 @@ fn a_run_may_be_named_in_four_ways_and_a_stage_chosen() {
         let refused = project.defrost(&["predict", "colours", image, "--stage", stage]);
         let text = String::from_utf8(refused.stderr).unwrap();
         assert_eq!(refused.status.code(), Some(2));
-        assert!(text.contains("name one with `--stage`: `frozen`, `finetune`"), "{text}");
+        assert!(text.contains("choose one with `--stage`: `frozen`, `finetune`"), "{text}");
     }
 
     // For people: the likeliest class first.
@@ -137,7 +137,7 @@ fn altered_weights_and_other_settings_are_told() {
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     let (code, said) = predict();
-    assert!(code == Some(0) && said.contains("whose settings are others than the file's"), "{said}");
+    assert!(code == Some(0) && said.contains("has other settings than the file"), "{said}");
     // Its own run, where there is one, whichever is the latest.
     let own = project.run(&[]).directory;
     let stray = project.run(&["--set", "stage.finetune.epochs=1"]).directory;
@@ -152,7 +152,7 @@ fn altered_weights_and_other_settings_are_told() {
     std::fs::remove_file(&weights).unwrap();
     std::fs::write(&weights, bytes).unwrap();
     let (code, said) = predict();
-    assert!(code == Some(1) && said.contains("has other bytes than when the run ended"), "{said}");
+    assert!(code == Some(1) && said.contains("changed since the run ended"), "{said}");
 
     project.run(&[]);
     assert_eq!(predict(), (Some(0), String::new()), "the run of the file as it stands");
@@ -169,7 +169,7 @@ fn an_unfinished_stage_is_told_with_those_that_are_finished() {
     };
     let said = refused(&[]);
     assert!(
-        said.contains("stage `finetune` is not finished") && said.contains("or take `--stage frozen`"),
+        said.contains("stage `finetune` is not finished") && said.contains("or use `--stage frozen`"),
         "{said}"
     );
 

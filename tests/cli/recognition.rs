@@ -103,5 +103,5 @@ fn the_list_of_pairs_is_an_input_of_its_stage_alone() {
     let output = project.defrost(&["validate", "colours.toml"]);
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(text.contains("line 2: `amber/99.png` is no image of the train split"), "{text}");
+    assert!(text.contains("line 2: `amber/99.png` is not an image of the train split"), "{text}");
 }

@@ -61,7 +61,7 @@ fn a_page_elsewhere_also_tells_what_changed() {
     let file = runs.path().join("turtles.html");
     let output = runs.defrost(&["report", &second.id(), "--output", &file.to_string_lossy()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(fs::read_to_string(file).unwrap().contains("Changed since the run before"));
+    assert!(fs::read_to_string(file).unwrap().contains("Changes since the previous run"));
     assert!(!second.path().join("report.html").exists());
 }
 

@@ -89,7 +89,7 @@ fn until_stops_and_from_demands_what_is_above() {
     let project = Project::new();
     let missing = project.run_fails(2, &["--from", "finetune"]);
     assert!(
-        missing.contains("`--from` needs all stages above to be finished, and `start` is not"),
+        missing.contains("`--from` needs all stages above it to be finished, but `start` is not"),
         "{missing}"
     );
     let part = project.run(&["--until", "frozen"]);
@@ -114,7 +114,7 @@ fn unknown_stages_are_told_with_those_there_are() {
     let project = Project::new();
     for option in ["--from", "--until"] {
         let text = project.run_fails(2, &[option, "finetun"]);
-        assert!(text.contains("there is no stage `finetun`"), "{text}");
+        assert!(text.contains("unknown stage `finetun`"), "{text}");
         assert!(text.contains("start, frozen, finetune, test"), "{text}");
     }
     let text = project.run_fails(2, &["--from", "test", "--until", "frozen"]);
@@ -141,7 +141,7 @@ fn force_computes_the_same_bytes_or_keeps_both() {
     });
     let text = project.run_fails(1, &["--force"]);
     assert!(
-        text.contains("stage `test`: the same stage, computed again, gave other bytes in `metrics.json`"),
+        text.contains("stage `test`: recomputing the same stage gave other bytes in `metrics.json`"),
         "{text}"
     );
     assert_eq!(std::fs::read(stored.join("metrics.json")).unwrap(), forged);
@@ -248,7 +248,7 @@ fn a_bit_flipped_in_a_frozen_tensor_of_the_run_is_named() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(
-        text.contains(&format!("`stages/finetune/best.safetensors`: frozen `{name}` moved: element 1 ")),
+        text.contains(&format!("`stages/finetune/best.safetensors`: frozen `{name}` changed: element 1 ")),
         "{text}"
     );
     // The store has the bytes as they were, and running again puts them back.

@@ -1,4 +1,4 @@
-//! `defrost schema`, the copy of it that the repository keeps, and the reference that is made of it.
+//! `defrost schema`, its copy in the repository, and the reference tables that are generated from it.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn the_schema_in_the_repository_is_the_program_s() {
     );
 }
 
-/// The tables of `docs/pipeline-file.md` follow a mark such as `<!-- keys: stage.train -->` and are made of the
+/// The tables of `docs/pipeline-file.md` follow a mark such as `<!-- keys: stage.train -->` and are generated from the
 /// schema: `UPDATE_DOCS=1 cargo test` writes them.
 #[test]
 fn the_reference_has_every_key_as_the_schema_has_it() {
@@ -38,7 +38,7 @@ fn the_reference_has_every_key_as_the_schema_has_it() {
     } else {
         assert!(text == fresh, "out of date: run `UPDATE_DOCS=1 cargo test --test cli schema`");
     }
-    assert_eq!(text.matches("<!-- keys: ").count(), tables.len(), "a mark stands for nothing");
+    assert_eq!(text.matches("<!-- keys: ").count(), tables.len(), "a mark without a table");
 }
 
 /// A table of keys for every table of the language. `[defaults.train]` is the train stage again.
@@ -46,7 +46,7 @@ fn collect(schema: &Value, path: &str, tables: &mut Vec<(String, String)>) {
     if let Some(properties) = schema["properties"].as_object() {
         let kind = properties.values().find_map(|property| property["const"].as_str());
         let path = kind.map_or(path.to_owned(), |kind| format!("{path}.{kind}"));
-        // What extends or the defaults may give is asked for at the root.
+        // Keys that `extends` or the defaults may provide are required at the root.
         let conditions = pipeline::schema()["allOf"].as_array().into_iter().flatten();
         let conditional = conditions.map(|condition| match path.as_str() {
             "pipeline" => &condition["then"]["required"],
@@ -82,7 +82,7 @@ fn rows(properties: &Map<String, Value>, required: &[&str]) -> String {
     keys.sort_by_key(|(key, property)| {
         (property["const"].is_null(), !required.contains(&key.as_str()), *key)
     });
-    let mut text = String::from("| key | value | if left out | meaning |\n| --- | --- | --- | --- |\n");
+    let mut text = String::from("| key | value | default | meaning |\n| --- | --- | --- | --- |\n");
     for (key, property) in keys {
         let absent = match &property["default"] {
             _ if required.contains(&key.as_str()) => "**required**".to_owned(),

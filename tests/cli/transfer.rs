@@ -101,7 +101,7 @@ fn weights_that_will_not_fit_are_refused_before_anything_runs() {
     project.edit("[defaults.train]", "[model.other]\narch = \"resnet18\"\n\n[defaults.train]");
     project.edit("kind = \"init_weights\"", "kind = \"init_weights\"\nmodel = \"net\"");
     let found = error(&project);
-    assert!(found["message"].as_str().unwrap().contains("they are of `efficientnet_lite0`"), "{found}");
+    assert!(found["message"].as_str().unwrap().contains("they belong to `efficientnet_lite0`"), "{found}");
 }
 
 /// The first stages of [`TRANSFER`] in a file of their own, and the others on the weights they left.
@@ -120,7 +120,7 @@ fn two_files() -> Project {
 fn weights_of_another_pipeline_are_found_by_key_and_never_trained_from_here() {
     let project = two_files();
     let text = project.run_fails(2, &[]);
-    assert!(text.contains("stage `transfer` takes the weights of `pretrain` in `domain.toml`"), "{text}");
+    assert!(text.contains("stage `transfer` loads weights from `pretrain` in `domain.toml`"), "{text}");
     assert!(text.contains("`defrost run domain.toml --until pretrain`"), "{text}");
     assert!(!project.path().join("runs/domain").exists());
 
@@ -142,7 +142,7 @@ fn weights_of_another_pipeline_are_found_by_key_and_never_trained_from_here() {
     // Another recipe over there is another file, which is not there yet.
     let edited = std::fs::read_to_string(project.path().join("domain.toml")).unwrap();
     std::fs::write(project.path().join("domain.toml"), edited.replace("lr = 1e-2", "lr = 1e-3")).unwrap();
-    assert!(project.run_fails(2, &[]).contains("is not computed"));
+    assert!(project.run_fails(2, &[]).contains("has not been run"));
     domain(&[]);
     let plan = project.plan(&[]);
     assert_eq!(project.misses(&[]), ["transfer", "frozen", "test"]);
@@ -170,8 +170,8 @@ fn what_cannot_be_taken_from_another_pipeline_is_told_at_its_place() {
     };
     for (name, code, message) in [
         ("pretain@best", "unknown-stage", "`pretain`"),
-        ("pretrain", "missing-checkpoint", "say which of its weights"),
-        ("start@best", "needless-checkpoint", "does not train"),
+        ("pretrain", "missing-checkpoint", "choose its best or last weights"),
+        ("start@best", "needless-checkpoint", "is not a train stage"),
     ] {
         stage(name);
         check(code, "stage =", message);

@@ -124,7 +124,7 @@ fn an_option_of_another_tool_is_met_with_a_setting_that_the_file_takes() {
     }
     // Without a file there are no names.
     let (_, _, stderr) = defrost(folder.path(), &["run", "other.toml", "--epochs", "5"]);
-    assert!(stderr.contains("`--set stage.NAME.epochs=5`, with a name of the file for NAME"), "{stderr}");
+    assert!(stderr.contains("`--set stage.NAME.epochs=5`, with a name from the file for NAME"), "{stderr}");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_word_of_another_tool_in_a_file_is_one_error_with_what_to_write() {
         (
             in_head("num_classes = 2"),
             "unknown-key",
-            "classes are counted: remove it, or name those to use with `classes` in the data set",
+            "remove it: the number of classes comes from the data; `classes` in the data set selects some",
         ),
     ] {
         assert_eq!(errors(&text), [(code.to_owned(), help.to_owned())], "{text}");
@@ -185,7 +185,7 @@ fn text_that_is_no_toml_is_one_error_with_what_to_write() {
         ("007", "write `7`"),
         ("1e-3f", "write `1.0e-3`"),
         ("True", "write `true`"),
-        ("None", "TOML has no null: remove the setting, and it is as if left out"),
+        ("None", "TOML has no null: remove the setting to use its default"),
         ("sgd", "write text in quotes: `\"sgd\"`"),
         (r#""C:\photos""#, r"write it in single quotes, or with `/`: `'C:\photos'`"),
     ] {
@@ -220,19 +220,19 @@ fn paths_of_shells_and_of_windows_are_met_with_ours() {
         assert_eq!(code, 2);
         document["errors"][0]["help"].as_str().unwrap_or_default().to_owned()
     };
-    let home = "variables are written `${NAME}`: write `${HOME}/photos`";
+    let home = "write variables as `${NAME}`: write `${HOME}/photos`";
     assert_eq!(help("\"~/photos\"", "p.toml"), home);
     assert_eq!(help("\"$HOME/photos\"", "p.toml"), home);
-    let profile = "variables are written `${NAME}`: write `${USERPROFILE}/photos`";
+    let profile = "write variables as `${NAME}`: write `${USERPROFILE}/photos`";
     assert_eq!(help("'%USERPROFILE%\\photos'", "p.toml"), profile);
-    let windows = "this is a path of Windows: write the one that the folder has on this machine";
+    let windows = "this is a Windows path: write the path of the folder on this machine";
     assert_eq!(help("'C:\\photos'", "p.toml"), windows);
     assert_eq!(help("'\\\\server\\photos'", "p.toml"), windows);
-    assert_eq!(help("'data\\photos'", "p.toml"), "write `data/photos`: folders are parted by `/`");
-    let escape = "in double quotes `\\` begins an escape: write the path in single quotes, or with `/`";
+    assert_eq!(help("'data\\photos'", "p.toml"), "write `data/photos`: use `/` between folders");
+    let escape = "in double quotes `\\` starts an escape: write the path in single quotes, or with `/`";
     assert_eq!(help("\"C:\\new\"", "p.toml"), escape);
     fs::write(folder.path().join("e.toml"), format!("extends = \"~/base.toml\"\n{PIPELINE}")).unwrap();
-    assert_eq!(help("\"x\"", "e.toml"), "variables are written `${NAME}`: write `${HOME}/base.toml`");
+    assert_eq!(help("\"x\"", "e.toml"), "write variables as `${NAME}`: write `${HOME}/base.toml`");
 }
 
 #[test]
@@ -247,7 +247,8 @@ fn no_folder_is_called_as_a_shell_writes_home() {
 
 #[test]
 fn a_name_that_cannot_be_is_met_with_the_nearest_that_can() {
-    let rule = "a name has ASCII letters, digits, `.`, `_` and `-`, and starts with a letter or digit";
+    let rule =
+        "a name consists of ASCII letters, digits, `.`, `_` and `-`, and starts with a letter or digit";
     let named = |name: &str| errors(&PIPELINE.replace("name = \"t\"", &format!("name = \"{name}\"")));
     let expected = |name: &str| [("bad-value".to_owned(), format!("{rule}: write `{name}`"))];
     assert_eq!(named("my turtles"), expected("my-turtles"));
@@ -255,6 +256,7 @@ fn a_name_that_cannot_be_is_met_with_the_nearest_that_can() {
     assert_eq!(named("Grünfink"), expected("Gruenfink"));
     let stage =
         PIPELINE.replace("[stage.start]", "[stage.\"first one\"]").replace("\"start\"", "\"first one\"");
-    let rule = "a name has ASCII letters, digits, `_` and `-`, and starts with a letter: write `first-one`";
+    let rule =
+        "a name consists of ASCII letters, digits, `_` and `-`, and starts with a letter: write `first-one`";
     assert_eq!(errors(&stage), [("bad-name".to_owned(), rule.to_owned())]);
 }

@@ -27,8 +27,8 @@ fn what_joins_when_is_in_the_plan_the_table_the_history_and_the_pictures() {
         from epoch 1: 2 tensors, 3,843 parameters at lr 0.01, _fc
         from epoch 2: 3 tensors, 412,160 parameters at lr 1e-3, _conv_head
         from epoch 3: 9 tensors, 605,440 parameters at lr 1e-4, _blocks.15
-        from epoch 2: the first 17 layers run once per image, their features are kept
-        from epoch 3: the first 16 layers run once per image, their features are kept
+        from epoch 2: the first 17 layers run once per image; their features are kept
+        from epoch 3: the first 16 layers run once per image; their features are kept
         "#);
     let plan = project.plan(&[]);
     let frozen = &plan["stages"][1];

@@ -111,10 +111,10 @@ optimizer = { kind = "sgd", lr = 0.1 }
         errors.as_array().unwrap().iter().map(text).collect::<Vec<_>>().join("; ")
     };
     let mlp = "model.m.head={ kind = \"mlp\", hidden = [8] }";
-    assert_eq!(found(mlp, "\"arcface\""), "a margin is on cosines, and this head has none");
+    assert_eq!(found(mlp, "\"arcface\""), "this loss needs cosines, which this head does not compute");
     assert_eq!(found(embedding, "\"cosface\", margin = 0.2"), "");
     assert_eq!(found(embedding, "\"focal\", class_weights = { cat = 1, dog = 2 }"), "");
-    assert_eq!(found(mlp, "\"focal\", class_weights = { cat = 1, dgo = 2 }"), "there is no class `dgo`");
+    assert_eq!(found(mlp, "\"focal\", class_weights = { cat = 1, dgo = 2 }"), "unknown class `dgo`");
     assert_eq!(found(mlp, "\"focal\", class_weights = { cat = 1 }"), "class `dog` has no weight");
 }
 
@@ -167,7 +167,7 @@ optimizer = { kind = "adamw", lr = 1e-3, no_decay = ["@norm", "@bias"] }
     let other = "the model has position embeddings for `image_size` 64, not 96".to_owned();
     assert_eq!(errors(&[]), (2, vec![other]));
     assert_eq!(errors(&["--set", "data.d.image_size=96"]), (0, vec![]));
-    let uneven = "an `image_size` of 100 is no whole number of patches of 16 pixels".to_owned();
+    let uneven = "`image_size` 100 is not a multiple of the patch size, 16 pixels".to_owned();
     let both = ["--set", "data.d.image_size=100", "--set", "stage.fit.image_size=100"];
     assert_eq!(errors(&both), (2, vec![uneven]));
     assert_eq!(errors(&["--set", "model.m.arch=convnext_tiny"]).0, 2, "its layers have other names");
@@ -179,12 +179,12 @@ fn a_folder_is_no_pipeline_and_what_lies_in_it_may_be_one() {
     fs::create_dir(folder.path().join("turtles")).unwrap();
     let said = || validate(folder.path(), &["turtles"]).2;
     let text = said();
-    assert!(text.contains("`turtles` is a folder, and a pipeline is a TOML file"), "{text}");
-    assert!(text.contains("name a pipeline file; `defrost init` writes one"), "{text}");
+    assert!(text.contains("`turtles` is a folder, but a pipeline is a TOML file"), "{text}");
+    assert!(text.contains("pass a pipeline file; `defrost init` writes one"), "{text}");
     fs::write(folder.path().join("turtles/all.toml"), WRONG).unwrap();
     assert!(said().contains("did you mean `turtles/all.toml`?"));
     fs::write(folder.path().join("turtles/few.toml"), WRONG).unwrap();
-    assert!(said().contains("name one of the 2 files in it, such as `turtles/all.toml`"));
+    assert!(said().contains("pass one of its 2 TOML files, such as `turtles/all.toml`"));
 }
 
 const TWO_TRAIN: &str = r#"name = "t"

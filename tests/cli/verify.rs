@@ -7,9 +7,9 @@ fn a_run_that_tells_the_truth_is_verified() {
     let runs = Runs::new();
     runs.complete(&Turtles::default());
     assert_snapshot!(runs.say(&["verify", "turtles"]), @r"
-    [runs]/turtles/ad44b9d9: 8 files as they were when the run ended
-    stages/finetune/best.safetensors: 2 frozen tensors, not a bit moved
-    stages/finetune/last.safetensors: 2 frozen tensors, not a bit moved
+    [runs]/turtles/ad44b9d9: 8 files unchanged since the run ended
+    stages/finetune/best.safetensors: 2 frozen tensors, all bits unchanged
+    stages/finetune/last.safetensors: 2 frozen tensors, all bits unchanged
     ");
     assert_eq!(runs.json(&["verify", "turtles"])["valid"], true);
     // Clocks, host names and the state are no part of the truth.
@@ -31,10 +31,10 @@ fn one_flipped_bit_of_a_frozen_tensor_is_found_and_named() {
     change(&checkpoint, flip);
     assert_eq!(runs.defrost(&["verify", "turtles"]).status.code(), Some(1));
     assert_snapshot!(runs.say(&["verify", "turtles"]), @r"
-    [runs]/turtles/ad44b9d9: 7 files as they were when the run ended
-    stages/finetune/last.safetensors: 2 frozen tensors, not a bit moved
-    error: `stages/finetune/best.safetensors` has other bytes than when the run ended
-    error: `stages/finetune/best.safetensors`: frozen `conv.weight` moved: element 1 was -2.0 (0xc0000000) and is -2.0000002 (0xc0000001)
+    [runs]/turtles/ad44b9d9: 7 files unchanged since the run ended
+    stages/finetune/last.safetensors: 2 frozen tensors, all bits unchanged
+    error: `stages/finetune/best.safetensors` changed since the run ended
+    error: `stages/finetune/best.safetensors`: frozen `conv.weight` changed: element 1 was -2.0 (0xc0000000) and is -2.0000002 (0xc0000001)
     ");
     let problem = &runs.json(&["verify", "turtles"])["problems"][1];
     assert_eq!((&problem["tensor"], &problem["element"]), (&"conv.weight".into(), &1.into()));
@@ -51,13 +51,13 @@ fn missing_changed_and_foreign_files_are_named() {
     change(&run.path().join("stages/finetune/last.safetensors"), |bytes| bytes.truncate(20));
     change(&run.path().join("stages/test/metrics.json"), |bytes| bytes.push(b' '));
     assert_snapshot!(runs.say(&["verify", "turtles"]), @r"
-    [runs]/turtles/ad44b9d9: 4 files as they were when the run ended
-    error: `link` is not of this run
-    error: `stages/notes.txt` is not of this run
+    [runs]/turtles/ad44b9d9: 4 files unchanged since the run ended
+    error: `link` does not belong to this run
+    error: `stages/notes.txt` does not belong to this run
     error: `resolved.toml` is missing
-    error: `stages/finetune/last.safetensors` has other bytes than when the run ended
+    error: `stages/finetune/last.safetensors` changed since the run ended
     error: `stages/pretrained/weights.safetensors` is missing
-    error: `stages/test/metrics.json` has other bytes than when the run ended
+    error: `stages/test/metrics.json` changed since the run ended
     ");
 }
 
@@ -68,6 +68,6 @@ fn an_unfinished_run_cannot_be_verified() {
     assert_eq!(runs.defrost(&["verify", "turtles"]).status.code(), Some(2));
     assert_snapshot!(runs.say(&["verify", "turtles"]), @r"
     error: `[runs]/turtles/ad44b9d9` is interrupted: only a complete run can be verified
-    hint: run its pipeline again, which resumes it
+    hint: run its pipeline again to resume it
     ");
 }

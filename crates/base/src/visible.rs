@@ -27,6 +27,21 @@ pub fn document(text: &str) -> Cow<'_, str> {
     escaped(text, |character, _| matches!(character, '\n' | '\r' | '\t'))
 }
 
+/// The first names in backticks, and how many more there are: `` `a`, `b` and 3 more ``. At most `most` are shown.
+pub fn list(names: impl IntoIterator<Item = impl AsRef<str>>, most: usize) -> String {
+    let mut names = names.into_iter();
+    let shown: Vec<String> = names.by_ref().take(most).map(|name| format!("`{}`", name.as_ref())).collect();
+    match names.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// A number with its noun: `1 image`, `3 images`.
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Whether the text after an escape character sets colour or weight, and nothing else.
 fn is_style(rest: &str) -> bool {
     let Some(codes) = rest.strip_prefix('[') else { return false };
@@ -64,6 +79,13 @@ fn escaped(text: &str, kept: impl Fn(char, &str) -> bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_are_shortened_and_nouns_agree_with_their_number() {
+        assert_eq!(list(["a", "b"], 2), "`a`, `b`");
+        assert_eq!(list(["a", "b", "c", "d"], 1), "`a` and 3 more");
+        assert_eq!([0, 1, 2].map(|number| count(number, "image")), ["0 images", "1 image", "2 images"]);
+    }
 
     #[test]
     fn what_is_not_shown_is_escaped_and_everything_else_stays() {

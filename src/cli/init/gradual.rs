@@ -1,5 +1,5 @@
-//! A schedule that thaws an architecture from its head down, as text: Howard and Ruder, *Universal Language Model
-//! Fine-tuning for Text Classification* (ACL 2018), §3.3, with the rates of §3.2.
+//! Writes a schedule that gradually unfreezes an architecture from its head down: Howard and Ruder, *Universal Language
+//! Model Fine-tuning for Text Classification* (ACL 2018), §3.3, with the learning rates of §3.2.
 
 use std::ops::Range;
 
@@ -7,14 +7,14 @@ use defrost::model::{Description, Model, TensorSpec};
 use defrost::{pipeline, report};
 
 const TEMPLATE: &str = include_str!("gradual.toml");
-/// Of the head.
+/// The learning rate of the head.
 const RATE: f64 = 1e-3;
-/// What a group's rate is divided by for the next deeper one.
+/// The factor between the learning rates of a group and the next deeper one.
 const RATIO: f64 = 2.6;
-/// Ahead of each thaw, and after the last.
+/// Epochs before each unfreezing, and after the last.
 const EPOCHS: usize = 2;
 const LAST_EPOCHS: usize = 5;
-/// Of the backbone; what lies deeper thaws together.
+/// The most groups of the backbone. Deeper layers unfreeze together with the last group.
 const MOST_GROUPS: usize = 5;
 
 pub fn stages(arch: pipeline::Arch) -> String {
@@ -43,8 +43,8 @@ pub fn stages(arch: pipeline::Arch) -> String {
         .replace("RATE", &report::plainly(RATE))
 }
 
-/// The layers of the backbone in groups, the one under the head first. Neighbours in one module thaw together; a module that
-/// is more than half of the network thaws in four parts.
+/// The layers of the backbone in groups, the one below the head first. Neighbours in one module unfreeze together. A
+/// module with more than half of the network's layers unfreezes in four parts.
 fn groups(description: &Description) -> Vec<Range<usize>> {
     let in_head = |(id, tensor): (usize, &TensorSpec)| description.in_head(id).then_some(tensor.layer);
     let head = description.parameters().filter_map(in_head).min().unwrap_or(description.layers.len());

@@ -1,4 +1,4 @@
-//! Whether weights are those of an architecture, before a pipeline says that they are.
+//! Checks that weights fit an architecture, before a pipeline says so.
 
 use std::path::Path;
 
@@ -8,15 +8,16 @@ use defrost::weights::{LoadRules, Source, origins};
 use defrost::{Error, Result};
 use serde_json::json;
 
-/// Tries what the first stage of the starter does with it, which takes all but the head.
+/// Tries what the first stage of the starter does, which loads all but the head.
 ///
 /// # Errors
-/// The file cannot be read, or its tensors are not those of the architecture; then the cure is the one that they fit.
+/// The file cannot be read, or its tensors are not those of the architecture. Then the hint names the architecture that
+/// they fit.
 pub(super) fn fit(file: &Path, arch: Arch, names: &[&str]) -> Result<()> {
     let Err(error) = loads(file, arch) else { return Ok(()) };
     let mut known = names.iter().filter_map(|name| Some((name, super::parsed(name).ok()?)));
     match known.find(|(_, other)| loads(file, *other).is_ok()) {
-        Some((name, _)) => Err(of_option(error).hint(format!("say `--arch {name}`, which they fit"))),
+        Some((name, _)) => Err(of_option(error).hint(format!("use `--arch {name}`, which the weights fit"))),
         None => Err(of_option(error)),
     }
 }

@@ -1,4 +1,4 @@
-//! The closing table of a run: a row for each stage, however it ended.
+//! The closing table of a run: one row per stage.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,23 +11,23 @@ use super::duration;
 pub struct Ended {
     pub stage: String,
     pub status: &'static str,
-    /// None of one that took none.
+    /// `None` for a stage that took no time.
     pub seconds: Option<f64>,
-    /// Of a stage that did not finish, the last epoch that ended.
+    /// The last finished epoch of a stage that did not finish.
     pub reached: Option<String>,
-    /// The train stage it started from, where it ends below that one.
+    /// The train stage that it started from, if its result is worse than that stage's.
     pub below: Option<String>,
     pub metrics: BTreeMap<String, f64>,
 }
 
 impl Ended {
-    /// How far it came, or its result and whether its source was better.
+    /// How far the stage came; or its result, and whether its source was better.
     fn shown(&self) -> String {
         let result = self.reached.clone().or_else(|| self.result()).unwrap_or_default();
         self.below.iter().fold(result, |result, source| format!("{result}, below {source}"))
     }
 
-    /// The one number that a person asks for first.
+    /// The most important metric.
     pub fn result(&self) -> Option<String> {
         let named = [
             ("validation_map", "validation mAP"),
@@ -40,24 +40,24 @@ impl Ended {
         ];
         named.iter().find_map(|(key, name)| {
             let value = self.metric(key)?;
-            // An area is no share of anything.
+            // An area is not a percentage.
             let shown = if *name == "AUC" { format!("{value:.3}") } else { percent(value) };
             Some(format!("{name} {shown}"))
         })
     }
 
-    /// A number of `metrics.json`, where that nests it: a train stage's is `best.validation_accuracy`.
+    /// A number of `metrics.json`, or of a table in it: a train stage's is `best.validation_accuracy`.
     fn metric(&self, key: &str) -> Option<f64> {
         let places = ["", "best.", "last."];
         places.iter().find_map(|place| self.metrics.get(&format!("{place}{key}")).copied())
     }
 }
 
-/// The closing table, its columns as wide as what is in them.
+/// The closing table. Columns are as wide as their contents.
 pub fn table(rows: &[Ended]) -> String {
     let head = ["stage", "status", "time", "result", "trainable", "frozen"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
-        // Of the whole stage: where layers thaw on the way, an epoch has fewer.
+        // The count is of the whole stage. If layers unfreeze later, its first epochs train fewer.
         let parameters = |key: &str| {
             let value = row.metrics.get(&format!("parameters.{key}"));
             value.map(|value| count(*value as u64)).unwrap_or_default()
@@ -79,7 +79,7 @@ pub fn table(rows: &[Ended]) -> String {
         let mut text = String::new();
         for (column, cell) in line.iter().enumerate() {
             let width = widths[column];
-            // Text to the left, numbers to the right.
+            // Text is left-aligned, numbers right-aligned.
             let cell = if matches!(column, 0 | 1 | 3) {
                 format!("{cell:<width$}")
             } else {

@@ -13,25 +13,24 @@ pub(super) fn cause(error: &io::Error) -> (String, Option<&'static str>) {
         ErrorKind::PermissionDenied => ("permission denied", None),
         ErrorKind::StorageFull => (
             "the disk is full",
-            Some("free some space, such as with `defrost gc`, and run the same command again"),
+            Some("free some space, for instance with `defrost gc`, and run the same command again"),
         ),
         ErrorKind::QuotaExceeded => (
-            "the disk quota is used up",
-            Some("free some space, such as with `defrost gc`, and run the same command again"),
+            "the disk quota is exceeded",
+            Some("free some space, for instance with `defrost gc`, and run the same command again"),
         ),
         ErrorKind::FileTooLarge => (
-            "the file is larger than the system allows",
+            "the file exceeds the system's size limit",
             Some(
-                "raise the limit, as with `ulimit -f unlimited`, or use a file system that takes larger files",
+                "raise the limit, for instance with `ulimit -f unlimited`, or use a file system that allows larger files",
             ),
         ),
-        ErrorKind::ReadOnlyFilesystem => (
-            "the file system is read-only",
-            Some("name a folder that can be written to, such as with `--runs-dir`"),
-        ),
+        ErrorKind::ReadOnlyFilesystem => {
+            ("the file system is read-only", Some("use a writable folder, for instance with `--runs-dir`"))
+        }
         _ if is_device_failure(error) => (
             "the disk reports an input/output error",
-            Some("look for failures of the disk in the system's log, and run the same command again"),
+            Some("look for disk errors in the system log, and run the same command again"),
         ),
         _ => return (error.to_string(), None),
     };
@@ -55,8 +54,8 @@ mod tests {
     fn a_full_or_broken_disk_is_named_with_a_cure() {
         for (code, cause, cure) in [
             (28, "the disk is full", "defrost gc"),
-            (122, "the disk quota is used up", "defrost gc"),
-            (27, "the file is larger than the system allows", "ulimit -f"),
+            (122, "the disk quota is exceeded", "defrost gc"),
+            (27, "the file exceeds the system's size limit", "ulimit -f"),
             (30, "the file system is read-only", "--runs-dir"),
             (5, "the disk reports an input/output error", "log"),
         ] {

@@ -42,7 +42,7 @@ impl Mistakes {
             let kinds: Vec<String> =
                 self.more.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
             let count: usize = self.more.values().sum();
-            first.others.push(Error::usage(format!("{count} more mistakes ({})", kinds.join(", "))));
+            first.others.push(Error::usage(format!("{count} more errors ({})", kinds.join(", "))));
         }
         Err(first)
     }
@@ -73,6 +73,6 @@ mod tests {
         }
         let error = mistakes.into_result().unwrap_err();
         assert_eq!((error.message.as_str(), error.others.len()), ("0", 40));
-        assert_eq!(error.others[39].message, "5 more mistakes (even: 3, odd: 2)");
+        assert_eq!(error.others[39].message, "5 more errors (even: 3, odd: 2)");
     }
 }

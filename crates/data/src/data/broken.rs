@@ -63,7 +63,7 @@ impl Dataset {
                     "`{}` changed while the stage was running",
                     file.display()
                 ))
-                .hint("leave the data as it is and run again"));
+                .hint("run again without changing the data"));
             }
             let cause = Look::Whole.cause(&bytes).unwrap_or_else(|| "it cannot be decoded".to_owned());
             Ok(BrokenImage { file: (*path).to_owned(), cause })

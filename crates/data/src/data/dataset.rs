@@ -94,12 +94,12 @@ impl Dataset {
         let Some((class, part)) = gap(&members, &wanted, |key| part_of[key]) else { return Ok(()) };
         let what = if settings.require_classes {
             format!(
-                "no image of class `{}` falls into the {} part",
+                "no image of class `{}` falls into the {} split",
                 self.classes[class as usize],
                 part.in_words()
             )
         } else {
-            format!("no image falls into the {} part", part.in_words())
+            format!("the {} split has no images", part.in_words())
         };
         let tries = SEEDS_TRIED.min((HASHES_TRIED / members.len().max(1)) as u64);
         let fills = |seed: &u64| {
@@ -108,11 +108,11 @@ impl Dataset {
         };
         let better = (0..tries).find(|seed| settings.method == SplitMethod::Hash && fills(seed));
         let hint = match better {
-            Some(seed) => format!("set `split.seed = {seed}`, which leaves no part empty"),
+            Some(seed) => format!("set `split.seed = {seed}`, which leaves no split empty"),
             None if settings.require_classes => {
-                "raise the share, add images, or set `split.require_classes = false` to allow it".to_owned()
+                "raise the fraction, add images, or set `split.require_classes = false`".to_owned()
             }
-            None => "raise the share or add images".to_owned(),
+            None => "raise the fraction or add images".to_owned(),
         };
         Err(Error::usage(what).hint(hint))
     }
@@ -265,7 +265,7 @@ mod tests {
         assert!(another, "the seed decides between equals");
         settings.split.group = Some("^(0)".into());
         let error = Dataset::scan(&settings, root.path()).unwrap_err();
-        assert_eq!(error.message, "no image of class `cat` falls into the validation part");
+        assert_eq!(error.message, "no image of class `cat` falls into the validation split");
         assert!(error.hint.unwrap().ends_with("or set `split.require_classes = false` to allow it"));
     }
 
@@ -276,7 +276,7 @@ mod tests {
         let mut settings = settings();
         settings.split.validation = 0.1;
         let error = Dataset::scan(&settings, root.path()).unwrap_err();
-        assert_eq!(error.message, "no image of class `dog` falls into the validation part");
+        assert_eq!(error.message, "no image of class `dog` falls into the validation split");
         let hint = error.hint.unwrap();
         let seed = hint.split(['=', ',']).nth(1).unwrap().trim_matches([' ', '`']).parse().unwrap();
         settings.split.seed = seed;

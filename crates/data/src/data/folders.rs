@@ -53,7 +53,7 @@ fn split_folders(folder: &ImageFolder, fractions: &Fractions) -> Result<Vec<(Spl
     {
         if given.is_some() && share > 0.0 {
             return Err(Error::usage(format!("`split.{name}` and `split.folders.{name}` are both given"))
-                .hint("keep the one that is meant"));
+                .hint("remove one of them"));
         }
     }
     let given = [
@@ -129,13 +129,15 @@ impl Depths {
     pub fn said(&self) -> Option<String> {
         if self.held_out && !self.outside {
             return Some(
-                "the class folders hold folders such as `train` and `val`, which are no parts there: say with a table which image is in which part"
+                "class folders contain folders such as `train` and `val`, which are not used as splits: list the images in a CSV file with a split column instead"
                     .to_owned(),
             );
         }
         let first = self.uneven.first()?;
         let count = self.uneven.len();
-        let images = if count == 1 { "image lies" } else { "images lie" };
-        Some(format!("{count} {images} at another depth than most of their class, such as `{first}`"))
+        let images = if count == 1 { "image is" } else { "images are" };
+        Some(format!(
+            "{count} {images} at another folder depth than most images of the class, such as `{first}`"
+        ))
     }
 }

@@ -124,7 +124,7 @@ impl Images {
         }
         if self.dataset.samples[index].digest.is_some_and(|expected| expected != Digest::of(bytes)) {
             return Err(Error::failed(format!("`{}` changed while the stage was running", file.display()))
-                .hint("leave the data as it is and run again: what was computed from the old bytes is not mixed with the new"));
+                .hint("run again without changing the data: results of old and new bytes are never mixed"));
         }
         Ok(None)
     }

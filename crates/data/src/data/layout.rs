@@ -85,20 +85,18 @@ impl Layout {
         let named = |names: &[String]| quoted(names, " and ");
         let message = |names: &[String]| {
             format!(
-                "the folders {} of `{}` are parts of the data by their names, and would become classes",
+                "the folders {} of `{}` are named like splits, but would become classes",
                 named(names),
                 root.display()
             )
         };
         let classes =
-            |names: &[String]| format!("if they are classes, name them: `classes = [{}]`", list(names));
+            |names: &[String]| format!("if they are classes, list them: `classes = [{}]`", list(names));
         match Self::of(root, "", names) {
             Self::Classes => Ok(None),
-            Self::Doubtful(names) => Ok(Some(format!(
-                "classes are called {}, as parts of a data set are; {}",
-                named(&names),
-                classes(&names)
-            ))),
+            Self::Doubtful(names) => {
+                Ok(Some(format!("classes are named like splits: {}; {}", named(&names), classes(&names))))
+            }
             Self::Parts(folders) => {
                 let names = names_of(&folders);
                 let split = written(&folders);
@@ -108,7 +106,7 @@ impl Layout {
                 }))
             }
             Self::WithoutTraining(names) => Err(Error::usage(message(&names)).hint(format!(
-                "name the folder of the training images as well, as `train` in `split = {{ folders = {{ train = … }} }}`; {}",
+                "add the folder of the training images: `split = {{ folders = {{ train = … }} }}`; {}",
                 classes(&names)
             ))),
         }

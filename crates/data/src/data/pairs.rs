@@ -23,7 +23,7 @@ pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(us
     let column = |name: &str| {
         header.iter().position(|column| column == name).ok_or_else(|| {
             Error::usage(format!("the table of pairs has no column `{name}`"))
-                .hint("its first line names the columns: `first,second`")
+                .hint("the first line must name the columns: `first,second`")
         })
     };
     let columns = [column("first")?, column("second")?];
@@ -35,26 +35,26 @@ pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(us
             let path = row.get(column).unwrap_or_default();
             let place = places.get(path).or_else(|| places.get(cells::name(path)));
             place.copied().ok_or_else(|| {
-                Error::usage(format!("line {line}: `{path}` is no image of the {} split", split.name()))
-                    .hint("paths start below the data set's `root`, such as `person_1/1.jpg`")
+                Error::usage(format!("line {line}: `{path}` is not an image of the {} split", split.name()))
+                    .hint("write paths relative to the data set's `root`, such as `person_1/1.jpg`")
             })
         });
         match found {
             [Ok(first), Ok(second)] if first == second => {
                 let path = &dataset.samples[first].path;
-                let error = Error::usage(format!("line {line}: `{path}` stands beside itself"));
-                mistakes.add("image beside itself", error);
+                let error = Error::usage(format!("line {line}: `{path}` is paired with itself"));
+                mistakes.add("image paired with itself", error);
             }
             [Ok(first), Ok(second)] => pairs.push((first, second)),
             found => found
                 .into_iter()
                 .filter_map(Result::err)
-                .for_each(|error| mistakes.add("no image of the part", error)),
+                .for_each(|error| mistakes.add("image outside the split", error)),
         }
     }
     mistakes.into_result()?;
     match pairs.is_empty() {
-        true => Err(Error::usage("the table lists no pair")),
+        true => Err(Error::usage("the table lists no pairs")),
         false => Ok(pairs),
     }
 }
@@ -92,13 +92,13 @@ mod tests {
             "same,first,second\nno, ada/1.jpg ,bo/2.jpg\nyes,bo/2.jpg,bo/1.jpg\nno,ada/1.jpg,'=1.jpg\n";
         assert_eq!(read(text).unwrap(), [(0, 3), (3, 2), (0, 4)]);
         for (text, mistake) in [
-            ("first,second\nada/1.jpg,ada/2.jpg\n", "line 2: `ada/2.jpg` is no image of the test split"),
+            ("first,second\nada/1.jpg,ada/2.jpg\n", "line 2: `ada/2.jpg` is not an image of the test split"),
             (
                 "first,second\nada/1.jpg,bo/1.jpg\nbo/1.jpg,bo/1.jpg\n",
-                "line 3: `bo/1.jpg` stands beside itself",
+                "line 3: `bo/1.jpg` is paired with itself",
             ),
             ("a,b\nada/1.jpg,bo/1.jpg\n", "the table of pairs has no column `first`"),
-            ("first,second\n", "the table lists no pair"),
+            ("first,second\n", "the table lists no pairs"),
             ("first,second\nada/1.jpg\n", "not a table of pairs"),
         ] {
             let error = read(text).unwrap_err();

@@ -51,8 +51,9 @@ pub fn require(dataset: &Dataset, parts: &[Split], demand: &Demand, mistakes: &m
             (false, 1) => "class",
             (false, _) => "classes",
         };
-        let message = format!("no {} image shows the {what} {}", part_name(*part), quoted(classes, ", "));
-        mistakes.add("part without a class", Error::usage(message).hint(cure(*part, &whole, demand)));
+        let message =
+            format!("the {} split has no image of {what} {}", part_name(*part), quoted(classes, ", "));
+        mistakes.add("split without a class", Error::usage(message).hint(cure(*part, &whole, demand)));
     }
 }
 
@@ -60,18 +61,18 @@ pub fn require(dataset: &Dataset, parts: &[Split], demand: &Demand, mistakes: &m
 pub fn cure(part: Split, whole: &[String], demand: &Demand) -> String {
     let leave = match whole.len() {
         2..=8 => format!("leave it out with `classes = [{}]`", list(whole)),
-        _ => "leave it out by naming the others with `classes`".to_owned(),
+        _ => "leave it out by listing the others in `classes`".to_owned(),
     };
     match (part, demand.every_class) {
         (Split::Train, _) => format!("add training images of it, or {leave}"),
-        _ => format!("set `split.require_classes = false` to let a part lack a class, or {leave}"),
+        _ => format!("set `split.require_classes = false` to allow a split without a class, or {leave}"),
     }
 }
 
 /// What is said where the file allows that training lacks a class.
 pub fn untrained(dataset: &Dataset) -> Option<String> {
     let (_, classes) = gaps(dataset, &[Split::Train]).pop()?;
-    Some(format!("no training image shows {}: the model cannot learn to tell it", quoted(&classes, ", ")))
+    Some(format!("no training image has {}: the model cannot learn to predict it", quoted(&classes, ", ")))
 }
 
 fn part_name(part: Split) -> &'static str {

@@ -117,13 +117,13 @@ impl Columns {
             let mut found = header.iter().enumerate().filter(|(_, column)| *column == name);
             match (found.next(), found.next()) {
                 (Some((place, _)), None) => Ok(place),
-                (Some(_), Some(_)) => Err(Error::usage(format!("two columns are called `{name}`"))),
+                (Some(_), Some(_)) => Err(Error::usage(format!("two columns are named `{name}`"))),
                 (None, _) => {
                     let error = Error::usage(format!("there is no column `{name}`"));
                     let other = [";", "\t"].into_iter().find(|other| header.as_slice().contains(*other));
                     Err(match (header.len(), other, suggest::help(name, "columns", header)) {
                         (1, Some(other), _) => {
-                            error.hint(format!("separate the columns by commas, and not by {other:?}"))
+                            error.hint(format!("separate the columns by commas instead of {other:?}"))
                         }
                         (_, _, Some(help)) => error.hint(help),
                         (_, _, None) => error,
@@ -154,15 +154,13 @@ impl Columns {
         roots: &Roots,
     ) -> Result<Row<'a>, Wrong> {
         if record.iter().any(|field| field.contains(['\n', '\r'])) {
-            return Err(wrong("quotation mark", "a quoted field runs on to another line")
-                .hint("close its quotation mark; inside quotation marks one is written twice"));
+            return Err(wrong("quotation mark", "a quoted field continues on the next line")
+                .hint("close its quotation mark; write a quotation mark inside a quoted field twice"));
         }
         if record.len() != header.len() {
             let (fields, columns) = (record.len(), header.len());
-            let message = format!("{fields} fields, where the first line names {columns} columns");
-            return Err(
-                wrong("number of fields", message).hint("put a field that has a comma into quotation marks")
-            );
+            let message = format!("{fields} fields, but the first line names {columns} columns");
+            return Err(wrong("number of fields", message).hint("quote fields that contain a comma"));
         }
         let path = field(record, self.path)?;
         if path.is_empty() {
@@ -170,11 +168,8 @@ impl Columns {
         }
         row.path = roots.below(path)?;
         if !is_image(Path::new(&row.path)) {
-            return Err(wrong(
-                "neither JPEG nor PNG",
-                format!("`{path}` is neither JPEG nor PNG by its name"),
-            )
-            .hint("write the whole name of a .jpg, .jpeg or .png file"));
+            return Err(wrong("neither JPEG nor PNG", format!("`{path}` is not a .jpg, .jpeg or .png file"))
+                .hint("write the whole name of a .jpg, .jpeg or .png file"));
         }
         row.names = self.shown.names(record, path)?;
         if let Some(column) = self.split {
@@ -200,7 +195,7 @@ impl Shown {
                         "0" | "0.0" | "false" => {}
                         "1" | "1.0" | "true" => names.push(label.clone()),
                         _ => {
-                            let message = format!("`{label}` is `{flag}`, and neither 0 nor 1");
+                            let message = format!("`{label}` is `{flag}`, but must be 0 or 1");
                             return Err(wrong("neither 0 nor 1", message));
                         }
                     }
@@ -220,10 +215,10 @@ fn labels(field: &str, separator: &str) -> Result<Vec<String>, Wrong> {
     for name in field.split(separator).map(str::trim) {
         if name.is_empty() {
             return Err(wrong("empty label", format!("an empty label in `{field}`"))
-                .hint(format!("write `{separator}` between two labels only")));
+                .hint(format!("write `{separator}` only between two labels")));
         }
         if names.iter().any(|other| other == name) {
-            return Err(wrong("label twice", format!("the label `{name}` stands twice in `{field}`")));
+            return Err(wrong("label twice", format!("the label `{name}` occurs twice in `{field}`")));
         }
         names.push(name.to_owned());
     }
@@ -234,8 +229,8 @@ fn labels(field: &str, separator: &str) -> Result<Vec<String>, Wrong> {
 fn field(record: &StringRecord, column: usize) -> Result<&str, Wrong> {
     let field = record.get(column).unwrap_or_default();
     match field.contains('"') {
-        true => Err(wrong("quotation mark", format!("a quotation mark in the midst of a field: `{field}`"))
-            .hint("put whole fields into quotation marks, such as `\"a, b\"`")),
+        true => Err(wrong("quotation mark", format!("a quotation mark inside a field: `{field}`"))
+            .hint("quote whole fields, such as `\"a, b\"`")),
         false => Ok(field),
     }
 }
@@ -245,7 +240,10 @@ fn part(name: &str) -> Result<Split, Wrong> {
         "train" => Ok(Split::Train),
         "validation" | "val" | "valid" => Ok(Split::Validation),
         "test" => Ok(Split::Test),
-        _ => Err(wrong("no part", format!("`{name}` is no part: write `train`, `validation` or `test`"))),
+        _ => Err(wrong(
+            "unknown split",
+            format!("unknown split `{name}`: write `train`, `validation` or `test`"),
+        )),
     }
 }
 
@@ -268,9 +266,9 @@ impl Roots {
                 let root = self.0.first().map_or_else(String::new, |root| format!(" `{}`", root.display()));
                 return Err(wrong(
                     "outside the root",
-                    format!("`{given}` leads outside the folder of the images"),
+                    format!("`{given}` is outside the folder of the images"),
                 )
-                .hint(format!("write paths that start below `root`, such as `cats/1.jpg`, or below{root}")));
+                .hint(format!("write paths relative to `root`, such as `cats/1.jpg`, or below{root}")));
             }
             None => path,
         };
@@ -283,8 +281,8 @@ impl Roots {
             })
             .collect();
         parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join("/")).ok_or_else(|| {
-            wrong("outside the root", format!("`{given}` leads outside the folder of the images"))
-                .hint("write paths that start below `root`, such as `cats/1.jpg`")
+            wrong("outside the root", format!("`{given}` is outside the folder of the images"))
+                .hint("write paths relative to `root`, such as `cats/1.jpg`")
         })
     }
 }

@@ -97,7 +97,7 @@ impl Dataset {
             let error = Error::usage(format!("the class folder `{}` has no images", part.class_folder(name)));
             return match other {
                 Some(other) => error.hint(format!(
-                    "only .jpg, .jpeg and .png files are images here: convert `{other}` and its like, or {cure}"
+                    "only .jpg, .jpeg and .png files are read: convert files such as `{other}`, or {cure}"
                 )),
                 None => error.hint(cure),
             };
@@ -125,7 +125,7 @@ impl Dataset {
             return;
         }
         for (path, cause) in unreadable {
-            let error = Error::usage(format!("`{}` cannot be read: {cause}", self.root.join(path).display()));
+            let error = Error::usage(format!("cannot read `{}`: {cause}", self.root.join(path).display()));
             let hint = "restore or remove it, or set `broken = \"skip\"` to leave out such images";
             mistakes.add("image that cannot be read", error.hint(hint));
         }
@@ -137,12 +137,12 @@ impl Dataset {
         if !finds.of_systems.is_empty() {
             let names = finds.of_systems.iter().map(|(name, count)| format!("`{name}` ({count})"));
             let names: Vec<String> = names.collect();
-            said.push(format!("folders and files of systems are left out: {}", names.join(", ")));
+            said.push(format!("system files and folders are ignored: {}", names.join(", ")));
         }
         if let Some(first) = finds.dangling.first() {
             let count = finds.dangling.len();
-            let links = if count == 1 { "link leads" } else { "links lead" };
-            said.push(format!("{count} {links} nowhere (`{first}`)"));
+            let links = if count == 1 { "link points" } else { "links point" };
+            said.push(format!("{count} {links} to a missing target (`{first}`)"));
         }
         said.extend(depths.said());
         said
@@ -159,7 +159,7 @@ fn classes(folder: &ImageFolder, parts: &[Part], root: &Path) -> Result<Vec<Stri
         }
     };
     if let Some(twice) = classes.iter().enumerate().find(|(i, name)| classes[..*i].contains(name)) {
-        return Err(Error::usage(format!("the class `{}` is named twice", twice.1)));
+        return Err(Error::usage(format!("the class `{}` is listed twice", twice.1)));
     }
     if classes.len() > 1 {
         return Ok(classes);
@@ -167,16 +167,16 @@ fn classes(folder: &ImageFolder, parts: &[Part], root: &Path) -> Result<Vec<Stri
     let found = classes.first().map_or("none".to_owned(), |only| format!("only `{only}`"));
     let part = root.join(&parts[0].below);
     let message =
-        format!("`{}` needs a folder for each of at least two classes, and has {found}", part.display());
+        format!("`{}` needs a folder for each of at least two classes, but has {found}", part.display());
     let deeper = classes.first().map(|only| part.join(only)).and_then(|below| {
         let folders = listing(&below, "", &mut Finds::default()).ok()?.folders;
         let split = match Layout::of(&below, "", &folders) {
             Layout::Parts(folders) => format!(", and write `split = {}`", layout::written(&folders)),
             _ => String::new(),
         };
-        (folders.len() > 1).then(|| format!("point `root` at `{}`{split}", below.display()))
+        (folders.len() > 1).then(|| format!("set `root` to `{}`{split}", below.display()))
     });
-    let usual = || "point `root` at the folder whose folders are the classes".to_owned();
+    let usual = || "set `root` to the folder whose subfolders are the classes".to_owned();
     Err(Error::usage(message).hint(deeper.unwrap_or_else(usual)))
 }
 

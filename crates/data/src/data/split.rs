@@ -24,13 +24,13 @@ impl Fractions {
         for (name, share) in [("validation", validation), ("test", test)] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(Error::usage(format!(
-                    "`split.{name}` is {share}, which is not a share between 0 and 1"
+                    "`split.{name}` is {share}, but must be a fraction between 0 and 1"
                 )));
             }
         }
         if validation + test > 1.0 {
             return Err(Error::usage(format!(
-                "`split.validation` and `split.test` add up to {}, more than all there is",
+                "`split.validation` and `split.test` add up to {}, more than 1",
                 validation + test
             )));
         }
@@ -96,13 +96,11 @@ pub fn keys(paths: &[String], group: Option<&str>) -> Result<Vec<String>> {
     match unmatched.as_slice() {
         [] => Ok(keys),
         [first, ..] => Err(Error::usage(format!(
-            "`split.group` finds no group in {} of {} paths, such as `{first}`",
+            "`split.group` does not match {} of {} paths, such as `{first}`",
             unmatched.len(),
             paths.len()
         ))
-        .hint(
-            "make the expression match every path; `(…)|(…)` has two groups, of which only the first counts",
-        )),
+        .hint("make the expression match every path; of `(…)|(…)` only the first capture group is used")),
     }
 }
 
@@ -112,10 +110,10 @@ fn group_regex(expression: &str) -> Result<Regex> {
         .line_terminator(b'/')
         .dot_matches_new_line(true)
         .build()
-        .map_err(|error| Error::usage(format!("`split.group` is not a regular expression: {error}")))?;
+        .map_err(|error| Error::usage(format!("`split.group` is not a valid regular expression: {error}")))?;
     if regex.captures_len() < 2 {
-        return Err(Error::usage(format!("`split.group` has no group: `{expression}`"))
-            .hint("put parentheses around the part that names the group, as in `^(t\\d+)_`"));
+        return Err(Error::usage(format!("`split.group` has no capture group: `{expression}`"))
+            .hint("put parentheses around the part that identifies the group, as in `^(t\\d+)_`"));
     }
     Ok(regex)
 }
@@ -175,9 +173,9 @@ mod tests {
         let message = |expression| keys(&paths, Some(expression)).unwrap_err().message;
         assert_eq!(
             message(r"^(t\d+)_"),
-            "`split.group` finds no group in 1 of 2 paths, such as `green/turtle.jpg`"
+            "`split.group` does not match 1 of 2 paths, such as `green/turtle.jpg`"
         );
-        assert_eq!(message(r"^t\d+_"), "`split.group` has no group: `^t\\d+_`");
-        assert!(message("(").starts_with("`split.group` is not a regular expression"));
+        assert_eq!(message(r"^t\d+_"), "`split.group` has no capture group: `^t\\d+_`");
+        assert!(message("(").starts_with("`split.group` is not a valid regular expression"));
     }
 }

@@ -69,7 +69,7 @@ impl Dataset {
         let root = root.to_owned();
         let mut dataset = Self { root, classes, multi_label, samples, unreadable, ..Self::default() };
         if dataset.split(Split::Train).is_empty() {
-            mistakes.add("no training row", Error::usage("no row of the table is for training"));
+            mistakes.add("no training row", Error::usage("no row of the table is in the training split"));
         } else {
             let demand =
                 Demand { every_class: settings.split.require_classes, named: settings.names_classes() };
@@ -92,8 +92,9 @@ fn require_once(rows: &[Row], mistakes: &mut Mistakes) {
             }
             Entry::Occupied(first) => {
                 let (path, first) = (&row.path, first.get().place());
-                let error = Error::usage(format!("`{path}` stands in {first} already")).within(row.place());
-                mistakes.add("image listed twice", error.hint("give each image one row"));
+                let error =
+                    Error::usage(format!("`{path}` is already listed in {first}")).within(row.place());
+                mistakes.add("image listed twice", error.hint("list each image once"));
             }
         }
     }
@@ -104,7 +105,7 @@ fn classes(settings: &Csv, rows: &[Row]) -> Result<Vec<String>> {
     let found: BTreeSet<&str> = rows.iter().flat_map(|row| &row.names).map(String::as_str).collect();
     let (a_row, least) = match settings.is_multi_label() {
         true => ("has the label", 1),
-        false => ("is of the class", 2),
+        false => ("has the class", 2),
     };
     let named = settings.label_columns.as_ref().or(settings.classes.as_ref());
     // A part may lack it, so all of them may.
@@ -118,8 +119,8 @@ fn classes(settings: &Csv, rows: &[Row]) -> Result<Vec<String>> {
     }
     if let Some(label) = found.iter().find(|name| settings.is_multi_label() && name.contains(LABELS_BETWEEN))
     {
-        return Err(Error::usage(format!("the label `{label}` has a `{LABELS_BETWEEN}` in it"))
-            .hint("in the tables of a run that stands between two labels: write another sign"));
+        return Err(Error::usage(format!("the label `{label}` contains `{LABELS_BETWEEN}`"))
+            .hint("tables of a run separate labels by it: use another character"));
     }
     let classes = named.cloned().unwrap_or_else(|| found.into_iter().map(str::to_owned).collect());
     match classes.len() >= least {
@@ -127,7 +128,7 @@ fn classes(settings: &Csv, rows: &[Row]) -> Result<Vec<String>> {
         false if least == 1 => Err(Error::usage("no row has a label")),
         false => {
             let only = classes.first().map_or("none".to_owned(), |only| format!("only `{only}`"));
-            Err(Error::usage(format!("the table needs rows of at least two classes, and has {only}")))
+            Err(Error::usage(format!("the table needs rows of at least two classes, but has {only}")))
         }
     }
 }

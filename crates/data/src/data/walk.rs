@@ -81,10 +81,10 @@ pub fn listing(root: &Path, below: &str, finds: &mut Finds) -> Result<Listing> {
             Err(_) if path.extension().is_none() => {
                 let cause =
                     regular::refused(&path).map_or_else(String::new, |refused| format!(": {refused}"));
-                let error = Error::usage(format!("`{}` cannot be read{cause}", path.display()));
+                let error = Error::usage(format!("cannot read `{}`{cause}", path.display()));
                 finds
                     .mistakes
-                    .add("what cannot be read", error.hint("restore what it points to, or remove it"));
+                    .add("unreadable files or folders", error.hint("restore its target, or remove it"));
             }
             Err(_) => finds.dangling.push(join(below, &name.to_string_lossy())),
         }
@@ -153,7 +153,7 @@ impl Finds {
     }
 
     fn cannot_read(&mut self, path: String, refused: Option<Refused>) {
-        let cause = refused.map_or_else(|| "it changes just now".to_owned(), |refused| refused.to_string());
+        let cause = refused.map_or_else(|| "it is changing".to_owned(), |refused| refused.to_string());
         self.unreadable.push((path, cause));
     }
 
@@ -165,8 +165,8 @@ impl Finds {
         }
         if let Some(ancestor) = error.loop_ancestor() {
             let (link, folder) = (path.display(), ancestor.display());
-            let error = Error::usage(format!("`{link}` is a link to `{folder}`, which it lies in"));
-            self.mistakes.add("links in a circle", error.hint("remove the link"));
+            let error = Error::usage(format!("`{link}` is a link to `{folder}`, which contains it"));
+            self.mistakes.add("links in a cycle", error.hint("remove the link"));
             return;
         }
         match (path.is_symlink(), is_image(path), below(root, path)) {
@@ -175,8 +175,8 @@ impl Finds {
             _ => {
                 let cause = error.io_error().map_or_else(|| error.to_string(), |error| cause(path, error));
                 let error = Error::usage(format!("cannot read `{}`: {cause}", path.display()));
-                let hint = "make it readable, or move it out of the data";
-                self.mistakes.add("what cannot be read", error.hint(hint));
+                let hint = "make it readable, or move it out of the data set";
+                self.mistakes.add("unreadable files or folders", error.hint(hint));
             }
         }
     }
@@ -213,5 +213,5 @@ fn lossy(root: &Path, path: &Path) -> String {
 
 fn not_unicode(path: &Path) -> Error {
     Error::usage(format!("the name `{}` is not valid Unicode", path.display()))
-        .hint("rename it: a sample's path enters keys and tables as text")
+        .hint("rename it: paths of samples are part of cache keys and tables, as text")
 }

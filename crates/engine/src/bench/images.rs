@@ -39,7 +39,7 @@ pub fn time_images(settings: &ImagesSettings, clock: Clock) -> Result<Timing> {
         ("image size", settings.image_size),
         ("number of batches", settings.steps),
     ])?;
-    let internal = |error: serde_json::Error| Error::bug(format!("the data set to time: {error}"));
+    let internal = |error: serde_json::Error| Error::bug(format!("the timed data set: {error}"));
     let folder: ImageFolder = serde_json::from_value(serde_json::json!({
         "root": "",
         "image_size": settings.image_size,

@@ -44,13 +44,15 @@ impl NetworkBench {
             ("number of steps", settings.steps),
         ])?;
         if settings.mode == Mode::Train && settings.arch.is_encoder() {
-            return Err(Error::usage("a feature extractor has no step in which all of it trains")
-                .hint("time `--mode frozen`, in which the head trains, or `--mode infer`"));
+            return Err(Error::usage(
+                "a feature extractor is always frozen, so `--mode train` does not apply",
+            )
+            .hint("use `--mode frozen`, in which the head trains, or `--mode infer`"));
         }
         let model = Model::build_for(&settings.model(), settings.classes, settings.image_size);
         let stage = settings.stage()?;
         let table = ParameterTable::resolve(&model.description, &stage)
-            .map_err(|_| Error::bug("the rules of the train stage to time do not hold"))?;
+            .map_err(|_| Error::bug("the rules of the timed train stage are not valid"))?;
         Ok(Self { settings, device: device.clone(), model, stage, table })
     }
 
@@ -69,11 +71,11 @@ impl NetworkBench {
     pub fn time(&self, clock: Clock) -> Result<Timing> {
         self.timed(clock).map_err(|error| match full(&error, &self.device) {
             Some(gauge) => Error::out_of_memory(format!(
-                "the GPU's memory is full: a step on {} images takes more than the {} that are to be had",
+                "the GPU's memory is full: a step on {} images needs more than the {} that are free",
                 self.settings.batch,
                 gigabytes(gauge.to_be_had()),
             ))
-            .hint("time a smaller `--batch` or `--image-size`"),
+            .hint("use a smaller `--batch` or `--image-size`"),
             None => error,
         })
     }

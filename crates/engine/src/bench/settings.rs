@@ -64,7 +64,7 @@ impl NetworkSettings {
 /// An unknown name, with the one that may have been meant.
 pub fn arch(name: &str) -> Result<Arch> {
     serde_json::from_value(Value::from(name)).map_err(|_| {
-        let error = Error::usage(format!("there is no architecture `{name}`"));
+        let error = Error::usage(format!("unknown architecture `{name}`"));
         let schema = schema_for!(Arch);
         let names = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
         match suggest::help(name, "architectures", names.filter_map(Value::as_str)) {
@@ -80,14 +80,14 @@ pub fn arch(name: &str) -> Result<Arch> {
 /// An unknown name.
 pub fn precision(name: &str) -> Result<Precision> {
     serde_json::from_value(Value::from(name))
-        .map_err(|_| Error::usage(format!("there is no precision `{name}`")).hint("`f32`, `tf32` or `bf16`"))
+        .map_err(|_| Error::usage(format!("unknown precision `{name}`")).hint("`f32`, `tf32` or `bf16`"))
 }
 
 /// Refuses what leaves nothing to time.
 pub(super) fn require(counts: &[(&str, usize)]) -> Result<()> {
     match counts.iter().find(|(_, count)| *count == 0) {
         None => Ok(()),
-        Some((what, _)) => Err(Error::usage(format!("a {what} of 0 leaves nothing to time"))),
+        Some((what, _)) => Err(Error::usage(format!("the {what} must be at least 1"))),
     }
 }
 

@@ -172,16 +172,16 @@ pub fn data_warnings(pipeline: &Resolved, drafts: &[Draft]) -> Vec<Diagnostic> {
                 Some(groups) => format!(" in {groups} groups"),
             };
             let message = format!(
-                "the {word} part has {} of the images ({}{groups}), and {} are asked for",
+                "the {word} split has {} of the images ({}{groups}), but {} are requested",
                 percent(part.got),
                 part.images,
                 percent(asked)
             );
             let help = match split.method {
                 SplitMethod::Hash => {
-                    "set `method = \"balanced\"`, after which a new photo may move others, or try another `seed`"
+                    "set `method = \"balanced\"` (then a new photo may move others), or try another `seed`"
                 }
-                SplitMethod::Balanced => "make groups smaller: whole groups cannot come nearer",
+                SplitMethod::Balanced => "use smaller groups: groups stay whole",
             };
             let at = format!("data.{name}.split.{}", part.part.name());
             warnings.push(pipeline.diagnose(&at, "share", message, help.to_owned()).as_warning());
@@ -205,16 +205,16 @@ fn near_in_words(near: &NearNames) -> (String, &'static str) {
     let names = names.join(", ");
     match near.why {
         NearWhy::Spelling => (
-            format!("these classes are probably one: {names}"),
-            "give it one name: they differ in case, white space, `-` and `_`, or how Unicode spells an accent",
+            format!("these classes are probably the same: {names}"),
+            "use one name: they differ only in case, white space, `-` and `_`, or the Unicode form of an accent",
         ),
         NearWhy::OneLetter => (
-            format!("these classes are probably one: {names}"),
-            "correct the misspelt name, which has few images",
+            format!("these classes are probably the same: {names}"),
+            "correct the misspelt name, which has only few images",
         ),
         NearWhy::Empty => (
             format!("the class {names} is probably an empty cell"),
-            "name the classes to use with `classes`, or give these images a class",
+            "list the classes to use in `classes`, or give these images a class",
         ),
     }
 }

@@ -6,6 +6,7 @@ use super::resolve::{Depth, Resolver};
 use crate::data::Dataset;
 use crate::pipeline::Data;
 use crate::stage::Subject;
+use crate::visible;
 
 /// A class of a folder that may not be looked at.
 pub(super) const UNKNOWN: &str = "?";
@@ -39,7 +40,7 @@ impl Resolver<'_> {
         let found = found.map(Arc::new);
         let found = found.map_err(|error| match self.depth {
             Depth::Names => {
-                error.hint(format!("give `classes` in `[data.{name}]`, then no data is needed here"))
+                error.hint(format!("list `classes` in `[data.{name}]`: then this command needs no data"))
             }
             _ => error,
         });
@@ -58,9 +59,9 @@ impl Resolver<'_> {
         if head == classes || !(is_known(head) && is_known(classes)) {
             return Some(());
         }
-        let message = format!("the head tells {} apart, and `{data}` has {}", list(head), list(classes));
+        let message = format!("the head predicts {}, but `{data}` has {}", list(head), list(classes));
         let help =
-            "give both data sets the same `classes`, or load the weights anew with `reinit = [\"@head\"]`";
+            "use the same `classes` in both data sets, or load the weights again with `reinit = [\"@head\"]`";
         self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help.to_owned()));
         None
     }
@@ -76,10 +77,10 @@ impl Resolver<'_> {
         if head.multi_label == found.is_multi_label() {
             return Some(());
         }
-        let (one, any) = ("one class each", "any number of labels");
+        let (one, any) = ("one class per image", "multi-label images");
         let (known, found) = if head.multi_label { (any, one) } else { (one, any) };
-        let message = format!("the head is for images of {known}, and those of `{data}` have {found}");
-        let help = "load the weights anew for this data set with `reinit = [\"@head\"]`".to_owned();
+        let message = format!("the head is for {known}, but `{data}` has {found}");
+        let help = "load the weights again for this data set with `reinit = [\"@head\"]`".to_owned();
         self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help));
         None
     }
@@ -93,9 +94,5 @@ pub(super) fn is_known(classes: &[String]) -> bool {
 /// The first names of a list, in their order.
 pub(super) fn list(classes: &[String]) -> String {
     const SHOWN: usize = 6;
-    let shown: Vec<String> = classes.iter().take(SHOWN).map(|class| format!("`{class}`")).collect();
-    match classes.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        rest => format!("{} and {rest} more", shown.join(", ")),
-    }
+    visible::list(classes, SHOWN)
 }

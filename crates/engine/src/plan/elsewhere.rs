@@ -35,7 +35,7 @@ impl Resolver<'_> {
             Ok(drafts) => drafts,
             Err(Report { diagnostics, .. }) => {
                 let first = diagnostics.first().map_or(String::new(), |first| format!(": {}", first.message));
-                let help = format!("`defrost validate {file}` says where");
+                let help = format!("`defrost validate {file}` shows the errors");
                 let message = format!("`{file}` is not valid{first}");
                 self.diagnose(&format!("stage.{name}.pipeline"), "other-pipeline", message, Some(help));
                 return None;
@@ -76,7 +76,7 @@ pub fn fetch(
             let elsewhere =
                 runs_dir.map_or(String::new(), |folder| format!(" --runs-dir {}", folder.display()));
             return Err(Error::usage(format!(
-                "stage `{}` takes the weights of `{stage}` in `{file}`, which is not computed",
+                "stage `{}` loads weights from `{stage}` in `{file}`, which has not been run",
                 draft.name
             ))
             .hint(format!("run it first: `defrost run {file} --until {stage}{elsewhere}`")));

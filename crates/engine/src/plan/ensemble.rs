@@ -43,8 +43,8 @@ pub(super) fn trained_for(name: &str, work: &Work, view: &View) -> Option<Proble
     if train.view.0.normalize == view.0.normalize {
         return None;
     }
-    let message = format!("`{name}` was trained on images with another `normalize` than these");
-    Some(("normalize", message, "give both data sets the same `normalize`"))
+    let message = format!("`{name}` was trained with another `normalize` than this data set's");
+    Some(("normalize", message, "use the same `normalize` in both data sets"))
 }
 
 fn other_classes((first, one): (&str, &Work), (name, other): (&str, &Work)) -> Option<Problem> {
@@ -52,12 +52,8 @@ fn other_classes((first, one): (&str, &Work), (name, other): (&str, &Work)) -> O
     if one == other || !(is_known(one) && is_known(other)) {
         return None;
     }
-    let message = format!("`{name}` tells {} apart, and `{first}` {}", list(other), list(one));
-    Some((
-        "class-list",
-        message,
-        "probabilities are averaged class by class: train both on the same `classes`",
-    ))
+    let message = format!("`{name}` predicts {}, but `{first}` predicts {}", list(other), list(one));
+    Some(("class-list", message, "probabilities are averaged per class: train both with the same `classes`"))
 }
 
 fn other_size((first, one): (&str, &Work), (name, other): (&str, &Work)) -> Option<Problem> {
@@ -66,6 +62,6 @@ fn other_size((first, one): (&str, &Work), (name, other): (&str, &Work)) -> Opti
     if one == other {
         return None;
     }
-    let message = format!("`{name}` was trained on images of {other} pixels, and `{first}` of {one}");
-    Some(("image-size", message, "say with `image_size` how large the images are that both are shown"))
+    let message = format!("`{name}` was trained on images of {other} pixels, but `{first}` on {one}");
+    Some(("image-size", message, "set `image_size`, which both are evaluated at"))
 }

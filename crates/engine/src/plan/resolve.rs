@@ -190,17 +190,18 @@ impl Resolver<'_> {
         let arch = subject.model.arch;
         let (message, help) = match arch.image_sizes() {
             _ if arch.has_sized_positions() && known != found => {
-                let help =
-                    format!("`image_size = {known}` here, or `{found}` where the model's weights come from");
+                let help = format!(
+                    "set `image_size = {known}` here, or {found} in the stage that loads the model's weights"
+                );
                 (format!("the model has position embeddings for `image_size` {known}, not {found}"), help)
             }
             ImageSizes::MultipleOf(patch) if !found.is_multiple_of(patch) => {
                 let near = (found / patch).max(1) * patch;
-                let help = format!("`image_size = {near}`, or another multiple of {patch}");
-                (format!("an `image_size` of {found} is no whole number of patches of {patch} pixels"), help)
+                let help = format!("set `image_size = {near}`, or another multiple of {patch}");
+                (format!("`image_size` {found} is not a multiple of the patch size, {patch} pixels"), help)
             }
             ImageSizes::Only(side) if found != side => {
-                let help = format!("`image_size = {side}`");
+                let help = format!("set `image_size = {side}`");
                 (format!("the model has position embeddings for `image_size` {side}, not {found}"), help)
             }
             _ => return Some(()),

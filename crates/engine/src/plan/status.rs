@@ -52,7 +52,7 @@ impl StageStatus {
     pub fn why(&self) -> Option<String> {
         match (self.status, &self.reasons[..]) {
             (Status::Hit, _) => None,
-            (Status::Resume, _) => Some("interrupted before".to_owned()),
+            (Status::Resume, _) => Some("interrupted earlier".to_owned()),
             (_, []) => Some("not computed before".to_owned()),
             (_, reasons) => Some(words(reasons.iter())),
         }
@@ -73,7 +73,7 @@ impl StageStatus {
 
 fn words<'a>(reasons: impl Iterator<Item = &'a Difference>) -> String {
     let one = |reason: &Difference| match (reason.field.as_str(), &reason.old, &reason.new) {
-        (FROM, Some(Value::String(above)), None) => format!("`{above}` is to be computed"),
+        (FROM, Some(Value::String(above)), None) => format!("`{above}` will run first"),
         (STORE, _, None) => "not in the store".to_owned(),
         _ => reason.to_string(),
     };

@@ -21,11 +21,12 @@ impl Resolver<'_> {
         let at = format!("stage.{stage}.distill.teacher");
         if teacher.classes != student.classes && is_known(&teacher.classes) && is_known(&student.classes) {
             let message = format!(
-                "`{name}` tells {} apart, and this stage {}",
+                "the teacher `{name}` predicts {}, but this stage predicts {}",
                 list(&teacher.classes),
                 list(&student.classes)
             );
-            let help = "a teacher says something of each class: train both on the same `classes`".to_owned();
+            let help = "teacher and student must have the same classes: train both with the same `classes`"
+                .to_owned();
             self.diagnose(&at, "class-list", message, Some(help));
             return None;
         }

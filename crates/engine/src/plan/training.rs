@@ -33,7 +33,7 @@ impl Resolver<'_> {
         self.features_only(name, &subject, &description, &table)?;
         self.layer_decay(name, train, &description, &table)?;
         if train.features.is_some() && table.first().frozen_prefix(&description) == 0 {
-            let message = "no features are kept where the first layer trains".to_owned();
+            let message = "features are not kept if the first layer trains".to_owned();
             let help = "freeze the first layers, or remove `features`".to_owned();
             self.diagnose(&format!("stage.{name}.features"), "no-effect", message, Some(help));
             return None;
@@ -100,10 +100,10 @@ impl Resolver<'_> {
         let rule = row.rule.split_once(" = ").map(|(rule, _)| format!(".{rule}"));
         let at = format!("stage.{stage}{}", rule.unwrap_or_default());
         let message = format!(
-            "`{}` is a feature extractor only, and its `{}` would train here",
+            "`{}` is a feature extractor only, but its `{}` would train here",
             description.arch, row.name
         );
-        let help = "train the head alone: `train = [\"@head\"]`".to_owned();
+        let help = "train only the head: `train = [\"@head\"]`".to_owned();
         self.diagnose(&at, "feature-extractor", message, Some(help));
         None
     }
@@ -124,8 +124,9 @@ impl Resolver<'_> {
         if ParameterTable::resolve(description, &without).is_ok_and(|plain| plain != *table) {
             return Some(());
         }
-        let message = "no layer that trains here has less than the full learning rate".to_owned();
-        let help = "let layers below the head train, or remove `layer_decay`".to_owned();
+        let message =
+            "`layer_decay` has no effect: all trainable layers have the full learning rate".to_owned();
+        let help = "train layers below the head, or remove `layer_decay`".to_owned();
         self.diagnose(&format!("stage.{stage}.layer_decay"), "no-effect", message, Some(help));
         None
     }
@@ -134,9 +135,8 @@ impl Resolver<'_> {
     fn loss(&mut self, stage: &str, loss: &Loss, subject: &Subject) -> Option<()> {
         let at = format!("stage.{stage}.loss");
         if loss.needs_cosines() && !matches!(subject.model.head, Head::Embedding(_)) {
-            let message = "a margin is on cosines, and this head has none".to_owned();
-            let help =
-                "give the model `head = { kind = \"embedding\", dimension = 512 }`, or take another loss";
+            let message = "this loss needs cosines, which this head does not compute".to_owned();
+            let help = "use `head = { kind = \"embedding\", dimension = 512 }` in the model, or another loss";
             self.diagnose(&at, "conflict", message, Some(help.to_owned()));
             return None;
         }
@@ -153,14 +153,19 @@ impl Resolver<'_> {
         let known: HashSet<&String> = classes.iter().collect();
         if let Some(stranger) = weights.keys().find(|name| !known.contains(name)) {
             let help = suggest::help(stranger, "classes", classes.iter().map(String::as_str));
-            self.diagnose(&at, "class-list", format!("there is no class `{stranger}`"), help);
+            self.diagnose(&at, "class-list", format!("unknown class `{stranger}`"), help);
             return None;
         }
         let Some(missing) = classes.iter().find(|class| !weights.contains_key(*class)) else {
             return Some(());
         };
         let message = format!("class `{missing}` has no weight");
-        self.diagnose(&at, "class-list", message, Some("give every class one; 1 is the usual".to_owned()));
+        self.diagnose(
+            &at,
+            "class-list",
+            message,
+            Some("list every class; 1 is the default weight".to_owned()),
+        );
         None
     }
 
@@ -178,8 +183,9 @@ impl Resolver<'_> {
         if without.is_empty() {
             return Some(());
         }
-        let message = format!("no training image shows {}, so there is no balanced weight", list(&without));
-        let help = "add training images, or give every class a weight by name".to_owned();
+        let message =
+            format!("no training image has {}, so its balanced weight is undefined", list(&without));
+        let help = "add training images, or list the weights by class name".to_owned();
         self.diagnose(&format!("stage.{stage}.loss.{key}"), "class-list", message, Some(help));
         None
     }
@@ -207,22 +213,22 @@ impl Resolver<'_> {
         let Some(first) = sensitive.first() else { return Some(()) };
         let batch = match train.batch_size {
             1 => "each batch has one image".to_owned(),
-            _ => format!("of {images} images the last batch has one"),
+            _ => format!("the last batch of {images} images has one"),
         };
         let others = match sensitive.len() - 1 {
             0 => String::new(),
             others => format!(" and {others} more"),
         };
         let message = match first.stride {
-            None => format!("{batch}, and the head's batch normalisation needs two"),
+            None => format!("{batch}, but the head's batch normalisation needs two"),
             Some(_) => format!(
-                "{batch}, and batch normalisation needs two values of each channel: at an `image_size` of {image_size} the \
+                "{batch}, but batch normalisation needs two values per channel: at an `image_size` of {image_size} the \
                  maps of `{}`{others} are 1 × 1",
                 first.name
             ),
         };
         let better = (train.batch_size + 1..=images + 1).find(|size| images % size != 1);
-        let size = better.map(|size| format!("take `batch_size = {size}`"));
+        let size = better.map(|size| format!("use `batch_size = {size}`"));
         let mut cures = vec![size.unwrap_or_else(|| "add images".to_owned())];
         // Larger images help where all that is too small are maps.
         let strides = sensitive.iter().map(|norm| norm.stride).collect::<Option<Vec<_>>>();

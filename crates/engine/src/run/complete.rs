@@ -40,7 +40,7 @@ pub(super) fn as_it_is(
     });
     observer.event(&Event::Warning {
         stage: None,
-        message: format!("{error}: the run is complete and stays as it is"),
+        message: format!("{error}: the run is complete and remains unchanged"),
     });
     let mut summaries = Vec::new();
     for ((stage, found), _) in plan.stages.iter().zip(found).zip(&selection.runs).filter(|(_, runs)| **runs) {

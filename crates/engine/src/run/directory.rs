@@ -86,7 +86,10 @@ impl RunDirectory {
     /// where another recipe has the same ones. Writes nothing.
     pub fn locate(runs: &Path, name: &str, recipe: &Digest) -> Result<Self> {
         if !disk::stays_below(name) || name.contains('/') || name.starts_with('.') {
-            return Err(Error::usage(format!("`{name}` cannot name a folder below `{}`", runs.display())));
+            return Err(Error::usage(format!(
+                "`{name}` is not a valid folder name below `{}`",
+                runs.display()
+            )));
         }
         let digits = recipe.to_string();
         let taken = |path: &Path| {

@@ -97,7 +97,7 @@ impl Embedded {
                     "`{}` is neither a .safetensors nor a .csv file",
                     path.display()
                 ))
-                .hint("end its name in one of these"));
+                .hint("use one of these extensions"));
             }
         };
         store::write_output(path, &bytes).map(drop)

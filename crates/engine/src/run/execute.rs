@@ -45,7 +45,7 @@ pub fn execute(
         let recorder = Recorder::open(&directory, options.clock, interrupt, &mut || {
             observer.event(&Event::Warning {
                 stage: None,
-                message: "waiting for another process at this run".into(),
+                message: "waiting for another process that is working on this run".into(),
             });
         })?;
         // Only now: whoever was at it before has finished what it finished. `gc` waits until the run names what it found.
@@ -67,7 +67,7 @@ pub fn execute(
                 complete::as_it_is(plan, &selection, &statuses, &directory, store, observer, &error);
             return summary.ok_or_else(|| match error.hint {
                 Some(_) => error,
-                None => error.hint("name a folder of runs that can be written to with `--runs-dir`"),
+                None => error.hint("use a writable folder of runs with `--runs-dir`"),
             });
         }
         begun => begun?,
@@ -118,8 +118,8 @@ pub fn execute(
         _ => (outcome, state),
     };
     let ended = match &outcome {
-        // What was left out with `--until` is not an interruption to whoever asked for it.
-        Ok(false) => "stopped as asked".to_owned(),
+        // Stages that `--until` leaves out do not make the run interrupted.
+        Ok(false) => format!("stopped by `--until {}`", options.until.unwrap_or_default()),
         _ => state.as_str().to_owned(),
     };
     let error = outcome.err();
@@ -130,7 +130,7 @@ pub fn execute(
         hint: error.as_ref().and_then(|error| error.hint.clone()),
     });
     if let Err(unrecorded) = recorder.finish() {
-        let message = format!("what happened is not recorded in full: {unrecorded}");
+        let message = format!("the event log is incomplete: {unrecorded}");
         observer.event(&Event::Warning { stage: None, message });
     }
     Ok(Summary { run_dir: directory.path().to_owned(), state, stages, error })

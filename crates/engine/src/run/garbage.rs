@@ -72,7 +72,7 @@ pub fn survey(store: &Store, runs: &Path) -> Result<Survey> {
     let mut resumable = BTreeSet::new();
     for run in all_runs(runs)? {
         let record = run.record().map_err(|error| {
-            error.hint("what this run needs is not known: run its pipeline again, or delete its folder")
+            error.hint("it is unknown what this run needs: run its pipeline again, or delete its folder")
         })?;
         let keys: Vec<String> =
             record.stages.iter().filter_map(|stage| Some(stage.key?.to_string())).collect();
@@ -93,7 +93,7 @@ pub fn survey(store: &Store, runs: &Path) -> Result<Survey> {
             let garbage = match name.as_str() {
                 _ if live.is_some() => None,
                 name if name.starts_with("conflict-") => {
-                    Some("a result with other bytes than the one in the store")
+                    Some("a result whose bytes differ from the one in the store")
                 }
                 name if name.starts_with("damaged-") => Some("a damaged result that was computed again"),
                 name if name.starts_with(disk::UNFINISHED) => Some("left by a process that was killed"),
@@ -109,7 +109,7 @@ pub fn survey(store: &Store, runs: &Path) -> Result<Survey> {
             let garbage = match name.starts_with(disk::UNFINISHED) {
                 true => Some("left by a process that was killed"),
                 false if named.contains(&key) => None,
-                false => Some("a finished stage that no run has"),
+                false => Some("a finished stage that no run uses"),
             };
             survey.sort(folder.join(name), garbage);
         }
@@ -128,7 +128,7 @@ pub fn survey(store: &Store, runs: &Path) -> Result<Survey> {
 /// A run is just looking through the store; or something cannot be removed.
 pub fn free(store: &Store, runs: &Path) -> Result<Survey> {
     let Some(_hold) = store.hold_alone()? else {
-        return Err(Error::failed("a run is looking through the store at this moment").hint("try again"));
+        return Err(Error::failed("a run is reading the store").hint("try again"));
     };
     let survey = survey(store, runs)?;
     for item in &survey.garbage {

@@ -57,8 +57,8 @@ pub fn resolve_run(argument: &str, runs: &Path) -> Result<RunDirectory> {
         [run] => Ok(run.clone()),
         _ => {
             let candidates: Vec<String> = found.iter().map(described).collect();
-            Err(Error::usage(format!("`{argument}` names several runs: {}", candidates.join(", ")))
-                .hint("give more digits, or name and label: `defrost list` shows them"))
+            Err(Error::usage(format!("`{argument}` matches several runs: {}", candidates.join(", ")))
+                .hint("use more digits, or name and label: `defrost list` shows them"))
         }
     }
 }
@@ -173,11 +173,11 @@ fn latest(folder: &Path) -> Result<RunDirectory> {
     let text = regular::read_text(&path).map_err(|error| Error::io("read", &path, error))?;
     let id = text.trim();
     if !disk::stays_below(id) {
-        return Err(Error::usage(format!("`{}` names no run", path.display())));
+        return Err(Error::usage(format!("`{}` contains no run id", path.display())));
     }
     RunDirectory::open(folder.join(id)).map_err(|_| {
-        Error::usage(format!("`{}` names `{id}`, which is not there", path.display()))
-            .hint("name a run by its id: `defrost list` shows them")
+        Error::usage(format!("`{}` names the run `{id}`, which does not exist", path.display()))
+            .hint("use the id of a run: `defrost list` shows them")
     })
 }
 
@@ -207,7 +207,7 @@ fn unknown(argument: &str, runs: &Path, all: &[RunDirectory]) -> Error {
     names.dedup();
     match closest(argument, names.iter().map(String::as_str)) {
         Some(name) => error.hint(format!("did you mean `{name}`?")),
-        None if names.is_empty() => error.hint("there are no runs yet: `defrost run FILE` makes one"),
-        None => error.hint("a run is a path, the first digits of an id, a name, or a pipeline file; `defrost list` shows all"),
+        None if names.is_empty() => error.hint("there are no runs yet: start one with `defrost run FILE`"),
+        None => error.hint("use a path, the first digits of an id, a name, or a pipeline file; `defrost list` shows all runs"),
     }
 }

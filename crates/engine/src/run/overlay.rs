@@ -93,9 +93,9 @@ fn check_averaged(groups: &[Vec<Read>], averaged: &Averaged) -> Result<()> {
     let near = fields.iter().find(|field| field.ends_with(&format!(".{path}"))).map(String::as_str);
     Err(match near.or_else(|| closest(path, fields.iter().map(String::as_str))) {
         Some(field) => error.hint(format!("did you mean `{field}`?")),
-        None => {
-            error.hint("name a setting by its dotted path, as for `--set`; `defrost diff RUN RUN` shows them")
-        }
+        None => error.hint(
+            "use the dotted path of a setting, as for `--set`; `defrost diff RUN RUN` shows differences",
+        ),
     })
 }
 

@@ -96,12 +96,14 @@ impl Predictor {
             (_, "") => MODEL,
             ("train", other) => {
                 return Err(Error::usage(format!("unknown checkpoint `@{other}`"))
-                    .hint("name `@best` or `@last`, or leave it out"));
+                    .hint("use `@best` or `@last`, or remove it"));
             }
             (_, other) => {
                 let name = &stage.name;
-                return Err(Error::usage(format!("stage `{name}` does not train, and has no `@{other}`"))
-                    .hint(format!("leave it out: `--stage {name}`")));
+                return Err(Error::usage(format!(
+                    "stage `{name}` is not a train stage, so it has no `@{other}`"
+                ))
+                .hint(format!("remove it: `--stage {name}`")));
             }
         };
         if !folder.join(file).is_file() {
@@ -157,7 +159,7 @@ impl Predictor {
             .map_err(|refused| Error::io("read", file, refused.into()).as_usage())?;
         self.transform.tensor(&bytes).map_err(|error| {
             Error::usage(format!("cannot decode `{}`: {error}", file.display()))
-                .hint("give JPEG or PNG images")
+                .hint("use JPEG or PNG images")
         })
     }
 
@@ -185,9 +187,9 @@ fn unfit(stage: &StageRecord, wanted: Wanted) -> Option<&'static str> {
             None
         }
         ("load_weights" | "init_weights", Wanted::Classes) => {
-            Some("has weights that nothing was trained to tell classes by")
+            Some("has a head that was not trained, so it cannot predict classes")
         }
-        _ => Some("does not train: it has no model of its own"),
+        _ => Some("is not a train stage, so it has no model"),
     }
 }
 
@@ -198,14 +200,14 @@ fn no_stage(record: &RunRecord, name: Option<&str>, usable: &[&StageRecord], wan
             Error::usage(format!("stage `{name}` {}", unfit(stage, wanted).unwrap_or_default()))
         }
         (Some(name), None) => Error::usage(format!("the run has no stage `{name}`")),
-        (None, _) => Error::usage("no stage of the run has a model to use"),
+        (None, _) => Error::usage("no stage of the run has a model"),
     };
     let names: Vec<&str> = usable.iter().map(|stage| stage.name.as_str()).collect();
     let meant = name.and_then(|name| suggest::closest(name, names.iter().copied()));
     error.hint(match (meant, &names[..]) {
         (Some(meant), _) => format!("did you mean `--stage {meant}`?"),
         (None, []) => "add a stage with `kind = \"train\"` to the pipeline, and run it".to_owned(),
-        (None, names) => format!("name one with `--stage`: {}", suggest::list(names.iter().copied())),
+        (None, names) => format!("choose one with `--stage`: {}", suggest::list(names.iter().copied())),
     })
 }
 
@@ -213,12 +215,12 @@ fn no_stage(record: &RunRecord, name: Option<&str>, usable: &[&StageRecord], wan
 fn images_of(run: &RunDirectory, stage: &StageRecord, arch: Arch) -> Result<Json> {
     let path = run.path().join(RESOLVED);
     let text = std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
-    let broken = |error: String| Error::failed(format!("`{}` cannot be read: {error}", path.display()));
+    let broken = |error: String| Error::failed(format!("cannot read `{}`: {error}", path.display()));
     let pipeline: toml::Table = text.parse().map_err(|error: toml::de::Error| broken(error.to_string()))?;
     let setting = |table: &str, name: &str| pipeline.get(table)?.get(name).cloned();
     let data = setting("stage", &stage.name).and_then(|stage| Some(stage.get("data")?.as_str()?.to_owned()));
     let data = data.and_then(|name| setting("data", &name));
-    let data = data.ok_or_else(|| broken(format!("it has no data set of stage `{}`", stage.name)))?;
+    let data = data.ok_or_else(|| broken(format!("it has no data set for stage `{}`", stage.name)))?;
     let data: Data = data.try_into().map_err(|error: toml::de::Error| broken(error.to_string()))?;
     Ok(View::new(&data.images(), None, arch).document())
 }
@@ -232,16 +234,16 @@ fn without_weights(run: &RunDirectory, stage: &StageRecord, file: &str, usable: 
     let name = &stage.name;
     if finished(stage) {
         return Error::usage(format!("stage `{name}` has no `{file}`"))
-            .hint(format!("without validation images no epoch is the best: take `--stage {name}@last`"));
+            .hint(format!("without validation images there is no best epoch: use `--stage {name}@last`"));
     }
     let others: Vec<String> = usable
         .iter()
         .filter(|other| finished(other))
         .map(|other| format!("`--stage {}`", other.name))
         .collect();
-    let others = if others.is_empty() { String::new() } else { format!(", or take {}", others.join(" or ")) };
+    let others = if others.is_empty() { String::new() } else { format!(", or use {}", others.join(" or ")) };
     Error::usage(format!("stage `{name}` is not finished"))
-        .hint(format!("let the run finish: run its pipeline file again{others}"))
+        .hint(format!("finish the run: run its pipeline file again{others}"))
 }
 
 /// Fails where the run is complete and the file below it has other bytes than when it ended.
@@ -252,7 +254,7 @@ fn require_sealed(run: &RunDirectory, file: &Path) -> Result<()> {
         Some(digest) if disk::digest_file(&run.path().join(file))? != *digest => {
             let changed = Problem::Changed { file: run.path().join(file).display().to_string() };
             Err(Error::failed(changed.to_string())
-                .hint("`defrost verify` looks at the whole run; running its pipeline file again restores it"))
+                .hint("`defrost verify` checks the whole run; run its pipeline file again to restore it"))
         }
         _ => Ok(()),
     }

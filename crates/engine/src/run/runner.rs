@@ -201,7 +201,7 @@ impl Runner<'_> {
         let above = stage.parents.iter().map(|parent| &self.plan.stages[parent.stage]);
         let uses: Vec<Digest> = above.filter_map(|above| self.key(above).ok()).collect();
         let work = store::Work { key, variant: self.options.variant, uses: &uses, forced };
-        let mut waiting = || self.warn(stage, "waiting for another process that computes this stage");
+        let mut waiting = || self.warn(stage, "waiting for another process that is computing this stage");
         match self.store.begin(work, self.interrupt, &mut waiting)? {
             Begun::Published(finished) => {
                 start(Outcome::Cached, None);

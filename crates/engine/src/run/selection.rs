@@ -25,8 +25,7 @@ impl Selection {
         let find = |name: &str| {
             plan.stages.iter().position(|stage| stage.name == name).ok_or_else(|| {
                 let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
-                Error::usage(format!("there is no stage `{name}`"))
-                    .hint(format!("stages: {}", names.join(", ")))
+                Error::usage(format!("unknown stage `{name}`")).hint(format!("stages: {}", names.join(", ")))
             })
         };
         let ancestors = |index: usize| {
@@ -53,7 +52,7 @@ impl Selection {
             if !selection.runs[first] {
                 let last = until.unwrap_or_default();
                 return Err(Error::usage(format!("`--from {name}` is not above `--until {last}`"))
-                    .hint("leave out one of them: only what `--until` names, and what that needs, runs"));
+                    .hint("remove one of them: `--until` runs only that stage and its ancestors"));
             }
             selection.above = ancestors(first);
             for index in 0..count {
@@ -71,7 +70,7 @@ impl Selection {
             Some(index) => {
                 let name = &plan.stages[index].name;
                 Err(Error::usage(format!(
-                    "`--from` needs all stages above to be finished, and `{name}` is not"
+                    "`--from` needs all stages above it to be finished, but `{name}` is not"
                 ))
                 .hint("run without `--from` first"))
             }

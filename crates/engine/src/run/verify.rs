@@ -50,10 +50,10 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { file } => write!(f, "`{file}` is missing"),
-            Self::Unexpected { file } => write!(f, "`{file}` is not of this run"),
-            Self::Changed { file } => write!(f, "`{file}` has other bytes than when the run ended"),
+            Self::Unexpected { file } => write!(f, "`{file}` does not belong to this run"),
+            Self::Changed { file } => write!(f, "`{file}` changed since the run ended"),
             Self::Moved { file, reason, .. } => write!(f, "`{file}`: frozen {reason}"),
-            Self::Unreadable { file, reason } => write!(f, "`{file}` cannot be read: {reason}"),
+            Self::Unreadable { file, reason } => write!(f, "cannot read `{file}`: {reason}"),
         }
     }
 }
@@ -69,7 +69,7 @@ pub fn verify(run: &RunDirectory) -> Result<Verification> {
             "`{}` is {state}: only a complete run can be verified",
             run.path().display()
         ))
-        .hint("run its pipeline again, which resumes it"));
+        .hint("run its pipeline again to resume it"));
     }
     let manifest = run.manifest()?;
     let there = run.listed_files();

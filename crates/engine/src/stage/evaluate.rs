@@ -223,7 +223,7 @@ impl Evaluate {
     ) -> Result<()> {
         if predictions.is_empty() {
             let part = self.split.name();
-            return Err(Error::failed(format!("the {part} split has no image that can be read")));
+            return Err(Error::failed(format!("the {part} split has no readable image")));
         }
         let mut document = task.document(meter)?;
         document["split"] = json!(self.split.name());

@@ -68,7 +68,7 @@ impl<'a> Features<'a> {
         let (mut missing, mut stored) = self.missing(samples, view)?;
         let mut lock = None;
         if !missing.is_empty() {
-            let mut waiting = || context.warn("waiting for another process that computes these features");
+            let mut waiting = || context.warn("waiting for another process that is computing these features");
             lock = Some(self.store.lock(&self.made_of, context.interrupt, &mut waiting)?);
             // Whoever had the lock may have computed them.
             *self.set.borrow_mut() = self.store.open(&self.made_of, self.frozen.prefix.kind)?;
@@ -127,13 +127,13 @@ impl<'a> Features<'a> {
         let context = self.frozen.context;
         let refuse = |why: &str| {
             context.warn(format!(
-                "the features of the frozen layers are not kept: {why}; they are computed anew every time"
+                "the features of the frozen layers are not kept: {why}; they are recomputed every time"
             ));
             Ok(false)
         };
         let room = self.store.room()?;
         let fits = |row: usize| (row * missing.len()) as u64 <= room;
-        let full = "they would take more than `run.feature_cache` allows";
+        let full = "they would exceed `run.feature_cache`";
         if self.set.borrow().row_bytes().is_some_and(|row| !fits(row)) {
             return refuse(full);
         }
@@ -182,7 +182,7 @@ impl<'a> Features<'a> {
         let kept = self.store.publish(&self.made_of, &mut self.set.borrow_mut(), draft);
         match (failed, kept) {
             (Some(error), _) if error.kind == Kind::Interrupted => {
-                Err(error.hint("run the same command again to go on from there"))
+                Err(error.hint("run the same command again to continue"))
             }
             (Some(error), _) => Err(error),
             (None, Err(error)) => refuse(&error.message),

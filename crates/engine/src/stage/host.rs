@@ -9,6 +9,7 @@ use crate::freeze::ParameterTable;
 use crate::report::{self, HistoryRow};
 use crate::stage::Context;
 use crate::train::{Checkpoint, Host, Row, Setup, Step, Task};
+use crate::visible;
 
 /// The two files of a checkpoint.
 const TENSORS: &str = "tensors.safetensors";
@@ -93,12 +94,7 @@ impl Host for StageHost<'_> {
     }
 
     fn describe(&self, samples: &[usize]) -> String {
-        let shown: Vec<String> =
-            samples.iter().take(4).map(|&index| format!("`{}`", self.dataset.samples[index].path)).collect();
-        match samples.len().saturating_sub(shown.len()) {
-            0 => shown.join(", "),
-            rest => format!("{} and {rest} more", shown.join(", ")),
-        }
+        visible::list(samples.iter().map(|&index| &self.dataset.samples[index].path), 4)
     }
 
     fn checkpoint_due(&self) -> bool {

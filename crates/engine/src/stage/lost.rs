@@ -14,7 +14,7 @@ pub(crate) fn require_classes(
     match in_words(dataset, parts, is_broken).filter(|_| view.0.split.require_classes) {
         None => Ok(()),
         Some(message) => Err(Error::failed(message).hint(
-            "replace the broken files, name the classes to use with `classes`, or set `split.require_classes = false` to allow it",
+            "replace the broken files, list the classes to use in `classes`, or set `split.require_classes = false`",
         )),
     }
 }
@@ -43,7 +43,7 @@ fn in_words(dataset: &Dataset, parts: &[Split], is_broken: impl Fn(&str) -> bool
         let what = if dataset.multi_label { "label" } else { "class" };
         let all = if *images == 1 { "its only one".to_owned() } else { format!("all {images}") };
         Some(format!(
-            "no image of {what} `{first}` is left in the {} part{more}: {all} cannot be decoded",
+            "no image of {what} `{first}` is left in the {} split{more}: {all} cannot be decoded",
             part.in_words()
         ))
     })

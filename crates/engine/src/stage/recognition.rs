@@ -160,7 +160,7 @@ impl Embedded {
         let samples: Vec<usize> =
             dataset.split(split).into_iter().filter(|sample| self.rows.contains_key(sample)).collect();
         if samples.is_empty() {
-            return Err(Error::failed(format!("the {} split has no image that can be read", split.name())));
+            return Err(Error::failed(format!("the {} split has no readable image", split.name())));
         }
         let rows = samples.iter().flat_map(|sample| self.rows[sample].iter().copied()).collect();
         let identities = samples.iter().map(|&sample| dataset.samples[sample].classes[0]).collect();

@@ -29,8 +29,8 @@ pub(super) fn too_small<T: Task>(setup: &Setup<T>, epoch: u32, gauge: &Gauge, st
         bytes + (each * (batch - images) as f64) as u64
     });
     let takes = match takes.filter(|takes| *takes > had) {
-        Some(takes) => format!("some {}, and {} are to be had", gigabytes(takes), gigabytes(had)),
-        None => format!("more than the {} that are to be had", gigabytes(had)),
+        Some(takes) => format!("about {}, but {} are free", gigabytes(takes), gigabytes(had)),
+        None => format!("more than the {} that are free", gigabytes(had)),
     };
     let mut cures = Vec::new();
     if let Some((images, _)) = fits {
@@ -40,8 +40,8 @@ pub(super) fn too_small<T: Task>(setup: &Setup<T>, epoch: u32, gauge: &Gauge, st
     if settings.precision != Precision::Bf16 {
         cures.push("`precision = \"bf16\"`".to_owned());
     }
-    cures.push("fewer layers that train, since features of frozen ones are kept".to_owned());
-    Error::out_of_memory(format!("the GPU's memory is full: a step on {batch} images takes {takes}"))
+    cures.push("fewer trainable layers (features of frozen layers are cached)".to_owned());
+    Error::out_of_memory(format!("the GPU's memory is full: a step on {batch} images needs {takes}"))
         .hint(format!("try {}, or a smaller `image_size`; the last checkpoint is kept", cures.join(", ")))
 }
 

@@ -202,7 +202,7 @@ impl Train {
         if let Some(folder) = context.checkpoints.latest()? {
             host::read(&folder)
                 .and_then(|checkpoint| progress.resume(checkpoint, &model.description, &self.table))
-                .map_err(|error| error.hint("`--force` starts the stages of a run from their beginning"))?;
+                .map_err(|error| error.hint("`--force` restarts the stages of a run"))?;
         }
         feed.prepare(progress.epoch)?;
         let mut host = StageHost::new(context, dataset, &setup, &progress.history)?;
@@ -213,10 +213,8 @@ impl Train {
             return Err(room::too_small(&setup, epoch, &gauge, &start));
         }
         if !dataset.split(Split::Validation).is_empty() && progress.best.is_none() {
-            return Err(Error::failed(
-                "no epoch was the best: the monitored value was never a finite number",
-            )
-            .hint("lower the learning rate, or monitor another value"));
+            return Err(Error::failed("there is no best epoch: the monitored metric was never finite")
+                .hint("lower the learning rate, or monitor another metric"));
         }
         self.publish(context, &model, task, &progress)
     }
@@ -305,7 +303,7 @@ fn prove(source: &Path, result: &Path, frozen: &[String]) -> Result<()> {
         0 => String::new(),
         count => format!(" (and {count} more)"),
     };
-    Err(Error::failed(format!("a frozen tensor moved: {first}{others}"))
+    Err(Error::failed(format!("a frozen tensor changed: {first}{others}"))
         .hint("this is a bug in defrost: please report it; the result was not kept"))
 }
 

@@ -81,7 +81,7 @@ pub fn versions() -> Result<Versions> {
         // SAFETY: cuBLAS writes one number.
         unsafe { cublas::sys::cublasGetProperty(property, &mut value) }
             .result()
-            .map_err(|error| Error::failed(format!("cuBLAS does not tell its version: {error:?}")))?;
+            .map_err(|error| Error::failed(format!("cannot read the version of cuBLAS: {error:?}")))?;
         Ok::<i32, Error>(value)
     };
     use cublas::sys::libraryPropertyType_t as Property;
@@ -96,9 +96,8 @@ pub fn versions() -> Result<Versions> {
     // The binding asks for `libcudnn.so` ahead of `libcudnn.so.9`: beside the libraries that are needed may lie older ones.
     if (major, cudnn / 10_000) != (13, 9) {
         let Versions { cudnn, cublas, .. } = versions;
-        let error =
-            Error::usage(format!("the libraries that open first are cuBLAS {cublas} and cuDNN {cudnn}"));
-        return Err(error.hint("let cuBLAS 13 and cuDNN 9 come first on LD_LIBRARY_PATH (docs/cuda.md)"));
+        let error = Error::usage(format!("the first libraries found are cuBLAS {cublas} and cuDNN {cudnn}"));
+        return Err(error.hint("put cuBLAS 13 and cuDNN 9 first on LD_LIBRARY_PATH (docs/cuda.md)"));
     }
     Ok(versions)
 }
@@ -111,18 +110,18 @@ pub fn open(ordinal: usize) -> Result<(Device, Gpu)> {
     static OPENED: Mutex<BTreeMap<usize, CudaDevice>> = Mutex::new(BTreeMap::new());
     let count = count()?;
     if ordinal >= count {
-        let error = Error::usage(format!("there is no `cuda:{ordinal}`"));
+        let error = Error::usage(format!("device `cuda:{ordinal}` does not exist"));
         return Err(error.hint(match count {
-            0 => "the driver shows no GPU".to_owned(),
-            1 => "the driver shows one GPU, `cuda:0`".to_owned(),
-            count => format!("the driver shows {count} GPUs, `cuda:0` to `cuda:{}`", count - 1),
+            0 => "the driver finds no GPU".to_owned(),
+            1 => "the driver finds one GPU, `cuda:0`".to_owned(),
+            count => format!("the driver finds {count} GPUs, `cuda:0` to `cuda:{}`", count - 1),
         }));
     }
     let mut opened = locked(&OPENED);
     let device = match opened.get(&ordinal) {
         Some(device) => device.clone(),
         None => {
-            let refused = |error| Error::failed(format!("`cuda:{ordinal}` cannot be used: {error}"));
+            let refused = |error| Error::failed(format!("cannot use `cuda:{ordinal}`: {error}"));
             let device = CudaDevice::new_with_stream(ordinal).map_err(refused)?;
             opened.insert(ordinal, device.clone());
             device

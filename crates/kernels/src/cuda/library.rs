@@ -36,9 +36,9 @@ pub fn require_libraries() -> Result<()> {
     };
     let hint = match name {
         "libcuda.so.1" => "install NVIDIA's driver; `defrost doctor` shows what else is missing",
-        _ => "put the folders of CUDA's libraries and of cuDNN on LD_LIBRARY_PATH (docs/cuda.md)",
+        _ => "add the folders of CUDA's libraries and of cuDNN to LD_LIBRARY_PATH (docs/cuda.md)",
     };
-    Err(Error::usage(format!("`{name}` does not open: {}", cause(name, &error))).hint(hint))
+    Err(Error::usage(format!("cannot open `{name}`: {}", cause(name, &error))).hint(hint))
 }
 
 /// What the loader says, without the name once more.

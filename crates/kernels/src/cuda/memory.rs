@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// What is said where memory was too small, as the driver or a library has it.
 pub(super) fn too_small(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::out_of_memory("the GPU has no more memory")
+    Error::out_of_memory("the GPU is out of memory")
         .hint("use a smaller `batch_size` or `image_size`")
         .caused_by(cause)
 }

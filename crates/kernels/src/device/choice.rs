@@ -30,12 +30,12 @@ impl Choice {
         if self.device.is_cpu() {
             return Ok(self);
         }
-        let why = format!("the encoder of {whose} computes on CPUs alone");
+        let why = format!("the encoder of {whose} runs on CPUs only");
         if self.any {
             return Ok(Self::cpu(true, Some(format!("computing on the CPU: {why}"))));
         }
         Err(Error::usage(why)
-            .hint("set `device = \"cpu\"`; of the encoders, `dinov2_vits14` computes on GPUs"))
+            .hint("set `device = \"cpu\"`; the only encoder that runs on GPUs is `dinov2_vits14`"))
     }
 }
 

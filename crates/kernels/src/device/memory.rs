@@ -57,7 +57,7 @@ pub fn full(error: &Error, device: &Device) -> Option<Gauge> {
 pub fn explained(error: Error, device: &Device) -> Error {
     let Some(gauge) = full(&error, device) else { return error };
     Error::out_of_memory(format!(
-        "the GPU's memory is full: images on their way through the network take more than {}, of {}",
+        "the GPU's memory is full: activations need more than {}, of {}",
         gigabytes(gauge.peak()),
         gigabytes(gauge.to_be_had()),
     ))

@@ -31,7 +31,7 @@ pub fn tokens(tape: &mut Tape, patches: &Value, class_token: &Value, positions: 
     if positions.tensor().dims() != [1, count, channels] {
         let known = positions.tensor().dims().get(1).map_or(0, |count| count.saturating_sub(1));
         return Err(Error::failed(format!(
-            "an image of {height}×{width} patches meets position embeddings of {known}"
+            "an image of {height}×{width} patches does not fit position embeddings for {known}"
         ))
         .hint("give every stage of the model the same `image_size`"));
     }
@@ -187,6 +187,6 @@ mod tests {
     fn positions_of_another_grid_are_an_error() {
         let inputs = [normal("x", &[2, 3, 3, 4]), normal("token", &[1, 1, 4]), normal("p", &[1, 7, 4])];
         let error = run(&mut Tape::new(), &inputs.map(Value::constant)).unwrap_err();
-        assert!(error.to_string().contains("3×3 patches meets position embeddings of 6"), "{error}");
+        assert!(error.to_string().contains("3×3 patches does not fit position embeddings for 6"), "{error}");
     }
 }

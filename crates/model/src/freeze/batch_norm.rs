@@ -42,10 +42,9 @@ fn half_frozen(norm: &NormSpec, count: usize, trainable: &Trainable) -> RuleErro
     // The explicit rule is the one to change.
     let place = if rules[0] == trainable.setting { rules[1] } else { rules[0] };
     let message = format!(
-        "`{name}` is half frozen: `{name}.{}` is frozen and `{name}.{}` trains{also}",
+        "`{name}` is partly frozen: `{name}.{}` is frozen and `{name}.{}` trains{also}",
         frozen.1, training.1
     );
-    RuleError::new(place, "batch-norm-split", message).help(
-        "freeze both or none, or say what running statistics do with `batch_norm = \"eval\"` or `\"train\"`",
-    )
+    RuleError::new(place, "batch-norm-split", message)
+        .help("freeze both or neither, or choose how it behaves with `batch_norm = \"eval\"` or `\"train\"`")
 }

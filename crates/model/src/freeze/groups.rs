@@ -97,12 +97,12 @@ fn later(
         }
         if let Some(&(id, group)) = grouped.first() {
             let message = format!(
-                "the pace of `{}`{} is said twice: `groups[{group}]` has it too",
+                "the learning rate or weight decay of `{}`{} is set twice: `groups[{group}]` sets it too",
                 description.tensors[id].name,
                 and_more(grouped.len() - 1)
             );
             let error = RuleError::new(format!("unfreeze[{index}]"), "group-overlap", message);
-            errors.push(error.help("say it in one of the two"));
+            errors.push(error.help("set it in only one of them"));
         }
     }
     errors
@@ -128,9 +128,10 @@ fn members(
             .filter(|&id| selection.decided[id] == Some((rule, true)))
             .peekable();
         if taken.peek().is_some() && taken.all(|id| !trainable.flags[id]) {
-            let message = format!("`{pattern}` changes nothing: all that it matches is frozen in this stage");
+            let message =
+                format!("`{pattern}` has no effect: all parameters that it matches are frozen in this stage");
             let error = RuleError::new(format!("{place}.match[{rule}]"), "group-frozen", message);
-            errors.push(error.help("remove it, or let what it matches train"));
+            errors.push(error.help("remove it, or make these parameters trainable"));
         }
     }
     if errors.is_empty() { Ok(selection) } else { Err(errors) }
@@ -156,9 +157,12 @@ fn join(
     let (id, other) = *shared.first()?;
     let more = and_more(shared.len() - 1);
     let message = format!(
-        "`{}`{more} would be in two groups: `groups[{other}]` has it too",
+        "`{}`{more} would be in two groups: `groups[{other}]` selects it too",
         description.tensors[id].name
     );
     let place = format!("groups[{index}].match");
-    Some(RuleError::new(place, "group-overlap", message).help("take it out of one with a pattern after `!`"))
+    Some(
+        RuleError::new(place, "group-overlap", message)
+            .help("exclude it from one of them with a `!` pattern"),
+    )
 }

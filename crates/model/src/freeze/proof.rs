@@ -88,7 +88,7 @@ impl fmt::Display for Moved {
                 write!(f, "`{name}` changed shape from {before:?} to {after:?}")
             }
             Change::Value { index, before, after } => {
-                write!(f, "`{name}` moved: element {index} was {before} and is {after}")
+                write!(f, "`{name}` changed: element {index} was {before} and is {after}")
             }
         }
     }

@@ -172,42 +172,42 @@ fn what_is_wrong_is_told_at_its_rule() {
     insta::assert_snapshot!(refusals("train = [\"@head\", \"layr4\", \"fc.weight\", \"*.conv9\"]"), @r#"
         train[1] [pattern-unmatched]: `layr4` matches no parameter
             help: did you mean `layer4`?
-        train[2] [pattern-redundant]: `fc.weight` changes nothing: all that it matches is already selected by the rules before it
+        train[2] [pattern-redundant]: `fc.weight` has no effect: all that it matches is already selected by the rules before it
             help: remove it, or move it
         train[3] [pattern-unmatched]: `*.conv9` matches no parameter
             help: did you mean `*.conv1`?
         "#);
     insta::assert_snapshot!(refusals("freeze = [\"!layer1\", \"*.running_mean\", \"layer[10-12]\"]"), @r#"
-        freeze[0] [pattern-redundant]: `!layer1` changes nothing: it takes out, and nothing was selected before it
-            help: begin with `*`, then take out
+        freeze[0] [pattern-redundant]: `!layer1` has no effect: it excludes, but no pattern before it selects
+            help: start with `*`, then exclude
         freeze[1] [pattern-buffer]: `*.running_mean` matches only buffers such as `bn1.running_mean`, which are never trained
-            help: say what running statistics do with `batch_norm = "eval"` or `"train"`
-        freeze[2] [pattern-syntax]: `[10-12]` in `layer[10-12]` stands for one character, not for numbers
-            help: write numbers as a range: `{10..12}`
+            help: use `batch_norm = "eval"` or `"train"` for running statistics
+        freeze[2] [pattern-syntax]: `[10-12]` in `layer[10-12]` matches one character, not a number
+            help: write a range of numbers: `{10..12}`
         "#);
     insta::assert_snapshot!(refusals("freeze = [\"*\"]"), @r#"
         freeze [nothing-to-train]: this stage has nothing to train
-            help: leave something trainable, such as `train = ["@head"]`
+            help: make some parameters trainable, such as `train = ["@head"]`
         "#);
     insta::assert_snapshot!(refusals("train = []"), @r#"
         train [nothing-to-train]: this stage has nothing to train
-            help: leave something trainable, such as `train = ["@head"]`
+            help: make some parameters trainable, such as `train = ["@head"]`
         "#);
     insta::assert_snapshot!(refusals("train_last = 0"), @r#"
         train_last [nothing-to-train]: this stage has nothing to train
-            help: leave something trainable, such as `train = ["@head"]`
+            help: make some parameters trainable, such as `train = ["@head"]`
         "#);
     insta::assert_snapshot!(refusals("freeze_first = 11"), @r#"
         freeze_first [depth-too-large]: `freeze_first = 11` is more than the 10 layers of `resnet18`
             help: `defrost params` prints the layers in order
         "#);
     insta::assert_snapshot!(refusals("freeze = [\"*.bias\"]"), @r#"
-        freeze[0] [batch-norm-split]: `bn1` is half frozen: `bn1.bias` is frozen and `bn1.weight` trains, and so are 19 more layers
-            help: freeze both or none, or say what running statistics do with `batch_norm = "eval"` or `"train"`
+        freeze[0] [batch-norm-split]: `bn1` is partly frozen: `bn1.bias` is frozen and `bn1.weight` trains, and so are 19 more layers
+            help: freeze both or neither, or choose how it behaves with `batch_norm = "eval"` or `"train"`
         "#);
     insta::assert_snapshot!(refusals("train = [\"fc\", \"layer4.1.bn2.weight\"]"), @r#"
-        train[1] [batch-norm-split]: `layer4.1.bn2` is half frozen: `layer4.1.bn2.bias` is frozen and `layer4.1.bn2.weight` trains
-            help: freeze both or none, or say what running statistics do with `batch_norm = "eval"` or `"train"`
+        train[1] [batch-norm-split]: `layer4.1.bn2` is partly frozen: `layer4.1.bn2.bias` is frozen and `layer4.1.bn2.weight` trains
+            help: freeze both or neither, or choose how it behaves with `batch_norm = "eval"` or `"train"`
         "#);
     insta::assert_snapshot!(refusals(
         "freeze = [\"layer1\"]\n\
@@ -215,10 +215,10 @@ fn what_is_wrong_is_told_at_its_rule() {
          { match = [\"layer2.1\"], lr = 1.0 }]\n\
          optimizer = { kind = \"sgd\", lr = 0.1, no_decay = [\"@nrom\"] }"
     ), @r#"
-        groups[0].match[0] [group-frozen]: `layer1` changes nothing: all that it matches is frozen in this stage
-            help: remove it, or let what it matches train
-        groups[2].match [group-overlap]: `layer2.1.conv1.weight` and 5 more would be in two groups: `groups[1]` has it too
-            help: take it out of one with a pattern after `!`
+        groups[0].match[0] [group-frozen]: `layer1` has no effect: all parameters that it matches are frozen in this stage
+            help: remove it, or make these parameters trainable
+        groups[2].match [group-overlap]: `layer2.1.conv1.weight` and 5 more would be in two groups: `groups[1]` selects it too
+            help: exclude it from one of them with a `!` pattern
         optimizer.no_decay[0] [pattern-syntax]: unknown alias `@nrom`
             help: did you mean `@norm`?
         "#);
@@ -234,10 +234,10 @@ fn what_is_wrong_with_what_joins_later_is_told_at_its_entry() {
     );
     insta::assert_snapshot!(all, @r#"
         unfreeze[0].match[0] [unfreeze-trains]: `layer4.1.conv1.weight` and 5 more train from the start of the stage
-            help: freeze what is to join later, or take it out with a pattern after `!`
+            help: freeze these parameters at first, or exclude them with a `!` pattern
         unfreeze[1].match[1] [pattern-unmatched]: `layr2` matches no parameter
             help: did you mean `layer2`?
-        unfreeze[2].last [unfreeze-trains]: `last = 2` changes nothing: these layers train already
+        unfreeze[2].last [unfreeze-trains]: `last = 2` has no effect: these layers already train
             help: raise it, or remove the entry
         unfreeze[3].last [depth-too-large]: `last = 11` is more than the 10 layers of `resnet18`
             help: `defrost params` prints the layers in order
@@ -247,22 +247,22 @@ fn what_is_wrong_with_what_joins_later_is_told_at_its_entry() {
          unfreeze = [{ after_epochs = 1, match = [\"layer4\", \"layer3\"], lr = 0.5 }]",
     );
     insta::assert_snapshot!(later, @r#"
-        unfreeze[0] [group-overlap]: the pace of `layer3.0.conv1.weight` and 8 more is said twice: `groups[0]` has it too
-            help: say it in one of the two
+        unfreeze[0] [group-overlap]: the learning rate or weight decay of `layer3.0.conv1.weight` and 8 more is set twice: `groups[0]` sets it too
+            help: set it in only one of them
         "#);
     let twice = refusals(
         "train = [\"fc\"]\n\
          unfreeze = [{ after_epochs = 1, match = [\"layer4\"] }, { after_epochs = 2, match = [\"layer4.1\"] }]",
     );
     insta::assert_snapshot!(twice, @r#"
-        unfreeze[1].match[0] [unfreeze-twice]: `layer4.1.conv1.weight` and 5 more would join twice: `unfreeze[0].match[0]` has it too
-            help: take it out of one with a pattern after `!`
+        unfreeze[1].match[0] [unfreeze-twice]: `layer4.1.conv1.weight` and 5 more would unfreeze twice: `unfreeze[0].match[0]` selects it too
+            help: exclude it from one of them with a `!` pattern
         "#);
     let split =
         refusals("train = [\"fc\"]\nunfreeze = [{ after_epochs = 1, match = [\"layer4.1.bn2.weight\"] }]");
     insta::assert_snapshot!(split, @r#"
-        unfreeze[0].match[0] [batch-norm-split]: `layer4.1.bn2` is half frozen: `layer4.1.bn2.bias` is frozen and `layer4.1.bn2.weight` trains
-            help: freeze both or none, or say what running statistics do with `batch_norm = "eval"` or `"train"`
+        unfreeze[0].match[0] [batch-norm-split]: `layer4.1.bn2` is partly frozen: `layer4.1.bn2.bias` is frozen and `layer4.1.bn2.weight` trains
+            help: freeze both or neither, or choose how it behaves with `batch_norm = "eval"` or `"train"`
         "#);
 }
 
@@ -308,7 +308,7 @@ fn one_flipped_bit_is_found_and_named() {
     let lines: Vec<String> = found.iter().map(Moved::to_string).collect();
     assert_eq!(
         lines,
-        ["`layer1.0.bn1.running_var` moved: element 63 was 1.0 (0x3f800000) and is 1.0000001 (0x3f800001)"]
+        ["`layer1.0.bn1.running_var` changed: element 63 was 1.0 (0x3f800000) and is 1.0000001 (0x3f800001)"]
     );
     // Minus zero is not zero.
     let mut turned = state.clone();

@@ -53,7 +53,7 @@ pub(super) fn resolve(description: &Description, stage: &Train) -> Result<Traina
         return Ok(trainable);
     }
     let error = RuleError::new(trainable.setting, "nothing-to-train", "this stage has nothing to train")
-        .help("leave something trainable, such as `train = [\"@head\"]`");
+        .help("make some parameters trainable, such as `train = [\"@head\"]`");
     Err(vec![error])
 }
 

@@ -78,7 +78,7 @@ fn by_depth(
     let inside = description.parameters().filter(|(_, tensor)| tensor.layer >= layers - count);
     let joining: Vec<TensorId> = inside.map(|(id, _)| id).filter(|&id| !before.flags[id]).collect();
     if joining.is_empty() {
-        let message = format!("`last = {count}` changes nothing: these layers train already");
+        let message = format!("`last = {count}` has no effect: these layers already train");
         return Err(RuleError::new(setting, "unfreeze-trains", message).help("raise it, or remove the entry"));
     }
     let rule = format!("{setting} = {count}");
@@ -98,9 +98,9 @@ fn trains_already(
         let verb = if others > 0 { "train" } else { "trains" };
         let message = format!("`{name}`{more} {verb} from the start of the stage");
         return RuleError::new(place, "unfreeze-trains", message)
-            .help("freeze what is to join later, or take it out with a pattern after `!`");
+            .help("freeze these parameters at first, or exclude them with a `!` pattern");
     }
     let rule = phases[phases.len() - 1].place(first).to_owned();
-    let message = format!("`{name}`{more} would join twice: `{rule}` has it too");
-    RuleError::new(place, "unfreeze-twice", message).help("take it out of one with a pattern after `!`")
+    let message = format!("`{name}`{more} would unfreeze twice: `{rule}` selects it too");
+    RuleError::new(place, "unfreeze-twice", message).help("exclude it from one of them with a `!` pattern")
 }

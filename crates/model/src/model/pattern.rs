@@ -194,7 +194,7 @@ fn regex(expression: &str) -> Result<Regex, PatternError> {
     Regex::new(expression).map_err(|error| PatternError {
         // The last line says what is wrong; those before repeat the expression with a mark.
         message: format!(
-            "`re:{expression}` is no regular expression: {}",
+            "`re:{expression}` is not a valid regular expression: {}",
             error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ")
         ),
         help: None,
@@ -204,10 +204,7 @@ fn regex(expression: &str) -> Result<Regex, PatternError> {
 /// A pattern names a tensor, or a module and with it all below; `*` in it stands for any characters.
 fn translate(body: &str) -> Result<Regex, PatternError> {
     if body.is_empty() {
-        return Err(PatternError::new(
-            "an empty pattern matches nothing",
-            "name a module, or write `*` for all",
-        ));
+        return Err(PatternError::new("an empty pattern matches nothing", "write a module, or `*` for all"));
     }
     let mut expression = String::from("^");
     let mut rest = body;
@@ -219,7 +216,7 @@ fn translate(body: &str) -> Result<Regex, PatternError> {
                 if after.starts_with('*') || body[..body.len() - rest.len()].ends_with('*') {
                     return Err(PatternError::new(
                         format!(
-                            "in `{body}` the range `{{{inside}}}` stands next to `*` and could match a part of a number"
+                            "in `{body}` the range `{{{inside}}}` is next to `*` and could match a part of a number"
                         ),
                         "put a `.` between them",
                     ));
@@ -236,17 +233,17 @@ fn translate(body: &str) -> Result<Regex, PatternError> {
             }
             '}' | ']' => {
                 return Err(PatternError::new(
-                    format!("`{character}` in `{body}` closes nothing"),
-                    "ranges are written `{0..12}`",
+                    format!("unmatched `{character}` in `{body}`"),
+                    "write a range as `{0..12}`",
                 ));
             }
             '!' | '@' | '?' => {
                 return Err(PatternError::new(
-                    format!("`{character}` cannot stand inside a pattern: `{body}`"),
+                    format!("`{character}` is not allowed inside a pattern: `{body}`"),
                     if character == '?' {
                         "write `*` for any characters"
                     } else {
-                        "write it first, or not at all"
+                        "write it at the start, or remove it"
                     },
                 ));
             }
@@ -256,15 +253,15 @@ fn translate(body: &str) -> Result<Regex, PatternError> {
     }
     expression.push_str(r"(\..*)?$");
     Regex::new(&expression).map_err(|_| PatternError {
-        message: format!("`{body}` is too large a pattern"),
-        help: Some("write it as several".to_owned()),
+        message: format!("the pattern `{body}` is too large"),
+        help: Some("split it into several patterns".to_owned()),
     })
 }
 
 /// What stands between the bracket that `rest` begins with and the one that closes it, and what follows.
 fn enclosed<'a>(body: &str, rest: &'a str, close: char) -> Result<(&'a str, &'a str), PatternError> {
     rest[1..].split_once(close).ok_or_else(|| {
-        PatternError::new(format!("`{}` in `{body}` is never closed", &rest[..1]), format!("add `{close}`"))
+        PatternError::new(format!("`{}` in `{body}` is not closed", &rest[..1]), format!("add `{close}`"))
     })
 }
 
@@ -278,16 +275,16 @@ fn range(body: &str, inside: &str) -> Result<String, PatternError> {
             Ok(format!("(?:{})", numbers.join("|")))
         }
         Some((first, last)) if first > last => Err(PatternError::new(
-            format!("the range `{{{inside}}}` in `{body}` runs backwards"),
+            format!("the range `{{{inside}}}` in `{body}` is reversed"),
             format!("write `{{{last}..{first}}}`"),
         )),
         Some(_) => Err(PatternError::new(
             format!("the range `{{{inside}}}` in `{body}` is wider than {WIDEST_RANGE}"),
-            "narrow it",
+            "use a narrower range",
         )),
         None => Err(PatternError::new(
-            format!("`{{{inside}}}` in `{body}` is no numeric range"),
-            "ranges are written `{0..12}`, both ends included",
+            format!("`{{{inside}}}` in `{body}` is not a numeric range"),
+            "write a range as `{0..12}`, both ends included",
         )),
     }
 }
@@ -301,8 +298,8 @@ fn set(body: &str, inside: &str) -> Result<String, PatternError> {
             !first.is_empty() && !last.is_empty() && first.chars().chain(last.chars()).all(is_digit);
         let (first, last) = if numbers { (first, last) } else { ("0", "12") };
         return Err(PatternError::new(
-            format!("`[{inside}]` in `{body}` stands for one character, not for numbers"),
-            format!("write numbers as a range: `{{{first}..{last}}}`"),
+            format!("`[{inside}]` in `{body}` matches one character, not a number"),
+            format!("write a range of numbers: `{{{first}..{last}}}`"),
         ));
     }
     let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
@@ -313,8 +310,8 @@ fn set(body: &str, inside: &str) -> Result<String, PatternError> {
         || Regex::new(&members).is_err()
     {
         return Err(PatternError::new(
-            format!("`[{inside}]` in `{body}` is no set of characters"),
-            "a set is written `[ab]` or `[1-4]`, a range of numbers `{0..12}`",
+            format!("`[{inside}]` in `{body}` is not a set of characters"),
+            "write a set as `[ab]` or `[1-4]`, a range of numbers as `{0..12}`",
         ));
     }
     Ok(members)

@@ -131,7 +131,7 @@ fn apply(
             "pattern-buffer",
             format!("`{text}` matches only buffers such as `{buffer}`, which are never trained"),
         )
-        .help("say what running statistics do with `batch_norm = \"eval\"` or `\"train\"`"));
+        .help("use `batch_norm = \"eval\"` or `\"train\"` for running statistics"));
     }
     let takes = !pattern.is_negated();
     let mut changed = false;
@@ -146,11 +146,11 @@ fn apply(
     let mut error = RuleError::new(
         "",
         "pattern-redundant",
-        format!("`{text}` changes nothing: all that it matches {already} the rules before it"),
+        format!("`{text}` has no effect: all that it matches {already} the rules before it"),
     );
     if !takes && index == 0 {
-        error.message = format!("`{text}` changes nothing: it takes out, and nothing was selected before it");
-        error = error.help("begin with `*`, then take out");
+        error.message = format!("`{text}` has no effect: it excludes, but no pattern before it selects");
+        error = error.help("start with `*`, then exclude");
     } else {
         error = error.help("remove it, or move it");
     }

@@ -77,7 +77,7 @@ impl Names {
         format!("{}{}", self.prefix, self.written.get(name).map_or(name, String::as_str))
     }
 
-    /// Such as "timm's names, each behind `module.`"; none for the model's own, bare.
+    /// Such as "timm's names, each after `module.`"; `None` for the model's own names without a prefix.
     fn sentence(&self) -> Option<String> {
         let names = match self.dialect {
             Dialect::Own => "the model's names",
@@ -86,7 +86,7 @@ impl Names {
         match (self.dialect, self.prefix.as_str()) {
             (Dialect::Own, "") => None,
             (Dialect::Timm, "") => Some(names.to_owned()),
-            (_, prefix) => Some(format!("{names}, each behind `{prefix}`")),
+            (_, prefix) => Some(format!("{names}, each after `{prefix}`")),
         }
     }
 }
@@ -191,9 +191,9 @@ fn recognise(description: &Description, found: &BTreeSet<String>) -> Result<Dial
     match own.iter().find(|name| !known[1].contains(name) && found.contains(*name)) {
         None => Ok(Dialect::Timm),
         Some(own) => Err(Error::usage(format!(
-            "it mixes two ways to name the tensors of `{}`: `{own}` is torchvision's, `{timm}` timm's",
+            "it mixes two naming schemes for the tensors of `{}`: `{own}` is torchvision's, `{timm}` timm's",
             description.arch
         ))
-        .hint("save it under the names of one")),
+        .hint("save it with the names of one of them")),
     }
 }

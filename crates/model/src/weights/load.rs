@@ -9,6 +9,7 @@ use super::unmatched::Unmatched;
 use super::{LoadRules, Source, initialize};
 use crate::error::{Error, Result};
 use crate::model::{Description, Role, State, TensorId, TensorSpec};
+use crate::visible;
 
 /// Where a tensor's numbers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,11 @@ pub fn load(description: &Description, source: &Source, rules: &LoadRules, seed:
             let tensor = source.tensor(&spec.name)?;
             if !is_finite(&tensor)? {
                 return Err(Error::usage(format!(
-                    "tensor `{}` of `{}` holds numbers that are not finite",
+                    "tensor `{}` of `{}` has values that are not finite",
                     source.written(&spec.name),
                     source.path().display()
                 ))
-                .hint("the file is damaged, or its training diverged: take another checkpoint"));
+                .hint("the file is damaged, or its training diverged: use another checkpoint"));
             }
             Ok(tensor)
         }
@@ -99,8 +100,11 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
     let idle = [idle_missing, idle_mismatched, idle_unexpected].concat();
     if !idle.is_empty() {
         let path = source.path().display();
-        return Err(Error::usage(format!("{} allows what does not occur in `{path}`", idle.join(" and ")))
-            .hint("remove the pattern: the file fits without it"));
+        return Err(Error::usage(format!(
+            "{} allows something that does not occur in `{path}`",
+            idle.join(" and ")
+        ))
+        .hint("remove the pattern: it is not needed for this file"));
     }
     Ok(origins)
 }
@@ -111,7 +115,7 @@ fn wrong_type(spec: &TensorSpec, source: &Source) -> Option<String> {
         Role::BatchCount => source.count(&spec.name).err(),
         _ => {
             let dtype = &source.entries()[&spec.name].dtype;
-            (!dtype.is_float()).then(|| format!("holds {dtype} numbers, where floats are expected"))
+            (!dtype.is_float()).then(|| format!("holds {dtype} numbers, but floats are expected"))
         }
     }
 }
@@ -128,6 +132,7 @@ fn leave(ids: Vec<TensorId>, allowed: &[bool], origins: &mut [Origin]) -> Vec<Te
 
 /// Compares the classes a file says its head was trained on, by name and order.
 fn check_classes(description: &Description, source: &Source, rules: &LoadRules) -> Result<()> {
+    const SHOWN: usize = 8;
     let recorded = source.metadata().get("defrost.classes");
     let recorded = recorded.and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
     let (Some(recorded), Some(wanted)) = (recorded, &rules.classes) else { return Ok(()) };
@@ -136,16 +141,10 @@ fn check_classes(description: &Description, source: &Source, rules: &LoadRules) 
         return Ok(());
     }
     Err(Error::usage(format!(
-        "the head in `{}` was trained on the classes {}, and this data set has {}",
+        "the head in `{}` was trained on the classes {}, but this data set has {}",
         source.path().display(),
-        list(&recorded),
-        list(wanted),
+        visible::list(&recorded, SHOWN),
+        visible::list(wanted, SHOWN),
     ))
-    .hint("add `reinit = [\"@head\"]` to the stage, or give `classes` in the same order"))
-}
-
-fn list(classes: &[String]) -> String {
-    let shown: Vec<String> = classes.iter().take(8).map(|class| format!("`{class}`")).collect();
-    let rest = classes.len() - shown.len();
-    if rest > 0 { format!("{} and {rest} more", shown.join(", ")) } else { shown.join(", ") }
+    .hint("add `reinit = [\"@head\"]` to the stage, or list `classes` in the same order"))
 }

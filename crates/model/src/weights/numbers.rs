@@ -84,9 +84,9 @@ pub(super) fn tensor(entry: &Entry, bytes: &[u8]) -> Result<Option<Tensor>> {
 /// What the entry holds instead.
 pub(super) fn count(entry: &Entry, bytes: &[u8]) -> Result<i64, String> {
     let dtype = &entry.dtype;
-    let holds = |what: &str| format!("holds {what} ({dtype}), where a count is expected");
+    let holds = |what: &str| format!("holds {what} ({dtype}), but a count is expected");
     let float = match dtype {
-        Type::Other(_) => return Err(format!("holds {dtype} numbers, where a count is expected")),
+        Type::Other(_) => return Err(format!("holds {dtype} numbers, but a count is expected")),
         _ if bytes.len() != dtype.size() => return Err(holds("several numbers or none")),
         Type::U8 => return Ok(first(bytes, u8::from_le_bytes).into()),
         Type::I8 => return Ok(first(bytes, i8::from_le_bytes).into()),

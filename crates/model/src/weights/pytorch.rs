@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 /// The pickled number that files of PyTorch before 1.6 begin with.
 pub(super) const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
-const CURE: &str = "save the state dict alone: `torch.save(model.state_dict(), \"weights.pth\")`";
+const CURE: &str = "save only the state dict: `torch.save(model.state_dict(), \"weights.pth\")`";
 const COMPARE: &str = "compare its size with the original's; it may be truncated";
 
 type Entries = BTreeMap<String, Entry>;
@@ -45,9 +45,7 @@ pub(super) fn zip(file: &[u8]) -> Result<Entries> {
         let end = start.saturating_add(usize::try_from(member.size()).unwrap_or(usize::MAX));
         if inner == "data.pkl" {
             if member.compression() != CompressionMethod::Stored || file.get(start..end).is_none() {
-                return Err(
-                    Error::usage("damaged PyTorch archive: its pickle is not all there").hint(COMPARE)
-                );
+                return Err(Error::usage("damaged PyTorch archive: its pickle is incomplete").hint(COMPARE));
             }
             // Compares the checksum; the bytes are used where they lie.
             std::io::copy(&mut member, &mut std::io::sink()).map_err(|error| damaged(error.into()))?;
@@ -104,7 +102,7 @@ fn unpickle(file: &[u8], start: usize) -> Result<(Pickle<'_>, usize)> {
     pickle::read(file, start).map_err(|Fault { kind, at, what }| match kind {
         FaultKind::Damaged => Error::usage(format!("damaged pickle at byte {at}: {what}")).hint(COMPARE),
         FaultKind::TooLarge => {
-            Error::usage(format!("its pickle is no state dict's: at byte {at}, {what}")).hint(CURE)
+            Error::usage(format!("its pickle is not a state dict: at byte {at}, {what}")).hint(CURE)
         }
         FaultKind::Unsupported => {
             Error::usage(format!("its pickle cannot be read at byte {at}: {what}")).hint(CURE)
@@ -123,8 +121,8 @@ fn resolve(
         let elements = match extent(&shape, &strides) {
             Some(elements) => elements,
             None => {
-                return Err(Error::usage(format!("`{name}` has more numbers than its storage holds"))
-                    .hint("save it as a tensor of its own, by `.contiguous()`"));
+                return Err(Error::usage(format!("`{name}` has more values than its storage holds"))
+                    .hint("save a contiguous copy, with `.contiguous()`"));
             }
         };
         let bytes = match &dtype {
@@ -144,7 +142,7 @@ fn resolve(
             }),
         };
         let bytes = bytes.ok_or_else(|| {
-            Error::usage(format!("damaged: the numbers of `{name}` are not all there")).hint(COMPARE)
+            Error::usage(format!("damaged: the values of `{name}` are incomplete")).hint(COMPARE)
         })?;
         // A stride along a dimension of one or no element says nothing.
         let plain = row_major(&shape);

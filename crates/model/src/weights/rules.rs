@@ -49,10 +49,10 @@ impl LoadRules {
                         place,
                         "pattern-unmatched",
                         format!(
-                            "`{text}` names tensors of the model, and here those it does not have are meant"
+                            "`{text}` matches tensors of the model, but this setting is for tensors that the model lacks"
                         ),
                     )
-                    .help("name the tensors as the file does"),
+                    .help("use the names in the file"),
                 ),
                 Ok(pattern) => unexpected.push(pattern),
                 Err(error) => errors.push(RuleError::syntax(&place, error)),

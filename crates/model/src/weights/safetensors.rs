@@ -34,11 +34,11 @@ pub(super) fn read(file: &[u8]) -> Result<Contents> {
     let (length, rest) = file.split_first_chunk().ok_or_else(|| fail("it has no header".to_owned()))?;
     let length = u64::from_le_bytes(*length);
     if length > LONGEST_HEADER {
-        return Err(fail(format!("its header would have {length} bytes, more than the format allows")));
+        return Err(fail(format!("its header has a length of {length} bytes, more than the format allows")));
     }
     let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let header =
-        header.ok_or_else(|| fail(format!("its header has {length} bytes, and {} are there", rest.len())))?;
+    let header = header
+        .ok_or_else(|| fail(format!("its header has {length} bytes, but only {} are there", rest.len())))?;
     let start = 8 + header.len();
 
     let mut contents = Contents::default();
@@ -48,7 +48,7 @@ pub(super) fn read(file: &[u8]) -> Result<Contents> {
         return Err(match contents.entries.len() {
             // It had one more.
             MOST_TENSORS => Error::usage(format!("it holds more than {MOST_TENSORS} tensors"))
-                .hint("save the tensors of the network alone"),
+                .hint("save only the tensors of the network"),
             _ => fail(shown(&error.to_string())),
         });
     }
@@ -64,7 +64,7 @@ fn place(entries: &mut BTreeMap<String, Entry>, start: usize, length: usize) -> 
     for (name, entry) in order {
         let at = |offset: usize| start.checked_add(offset).filter(|&place| place <= length);
         let (Some(first), Some(last)) = (at(entry.bytes.start), at(entry.bytes.end)) else {
-            return Err(format!("the numbers of `{name}` end behind the file"));
+            return Err(format!("the data of `{name}` ends after the end of the file"));
         };
         if first != end || last < first {
             let what = if first < end { "overlap others" } else { "do not follow those before" };

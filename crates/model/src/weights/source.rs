@@ -65,7 +65,7 @@ impl Source {
         // Asked first: to open a pipe without a writer would wait for one.
         if !path.metadata().map_err(failed)?.is_file() {
             return Err(within(
-                Error::usage("it is not a regular file").hint("name the file with the weights"),
+                Error::usage("it is not a regular file").hint("use the path of the file with the weights"),
             ));
         }
         let file = File::open(path).map_err(failed)?;
@@ -81,7 +81,9 @@ impl Source {
         };
         let Contents { entries, metadata } = contents.map_err(within)?;
         if entries.is_empty() {
-            return Err(within(Error::usage("it holds no tensor").hint("name the file with the weights")));
+            return Err(within(
+                Error::usage("it holds no tensors").hint("use the path of the file with the weights"),
+            ));
         }
         Ok(Self { path: path.to_owned(), map, entries, metadata, names: Names::default() }
             .with_recorded_names())
@@ -190,7 +192,7 @@ fn unknown(bytes: &[u8]) -> Error {
     } else if bytes.starts_with(b"version https://git-lfs") {
         Error::usage("it is a Git LFS pointer, not the weights").hint("fetch the file with `git lfs pull`")
     } else if bytes.get(257..262) == Some(b"ustar") {
-        Error::usage("it is a tar archive, as PyTorch before 0.1.10 wrote them")
+        Error::usage("it is a tar archive, the format of PyTorch before 0.1.10")
             .hint("load it with PyTorch and save its state dict again")
     } else if bytes.starts_with(b"<") {
         Error::usage("it is a web page, not weights").hint("download the file itself")

@@ -105,43 +105,43 @@ fn what_is_no_state_dict_is_told_with_its_keys() {
         let error = Source::open(&corpus(name)).err().unwrap_or_else(|| panic!("{name} is read"));
         text(error).replace(&folder, "")
     };
-    let alone = "save the state dict alone: `torch.save(model.state_dict(), \"weights.pth\")`";
+    let alone = "save only the state dict: `torch.save(model.state_dict(), \"weights.pth\")`";
     let compare = "compare its size with the original's; it may be truncated";
     for (name, message, hint) in [
         (
             "two_nets.pth",
-            "the weights may be those under `generator`, `critic`; its keys are `generator`, `critic`, `epoch`",
-            "save the one that is meant alone: `torch.save(checkpoint[\"generator\"], \"weights.pth\")`",
+            "the weights may be under one of the keys `generator`, `critic`; its keys are `generator`, `critic`, `epoch`",
+            "save only the right one: `torch.save(checkpoint[\"generator\"], \"weights.pth\")`",
         ),
         ("no_tensor.pth", "it holds no state dict; its keys are `epoch`, `lr`", alone),
-        ("empty.pth", "it is a state dict without any tensor", alone),
+        ("empty.pth", "it is a state dict without tensors", alone),
         ("list.pth", "it holds no state dict: it is a list", alone),
         ("cycle.pth", "it holds no state dict within 8 dicts in each other", alone),
         ("doubled_state_dict.pth", "it holds no state dict within 8 dicts in each other", alone),
         (
             "modules.pth",
-            "it is a pickled `torch.nn.modules.container.Sequential`, which would have to be executed",
+            "it is a pickled `torch.nn.modules.container.Sequential`, which cannot be read without executing code",
             alone,
         ),
         (
             "modules_in_dict.pth",
             "it holds no state dict, but a `torch.nn.modules.container.Sequential`; its keys are `epoch`, `ema`",
-            "save the state dict alone: `torch.save(checkpoint[\"ema\"].state_dict(), \"weights.pth\")`",
+            "save only the state dict: `torch.save(checkpoint[\"ema\"].state_dict(), \"weights.pth\")`",
         ),
         (
             "quantized.pth",
-            "`bn1.bias` in it is a quantized tensor (`_rebuild_qtensor`), and only dense ones are read",
+            "`bn1.bias` in it is a quantized tensor (`_rebuild_qtensor`), but only dense tensors are supported",
             alone,
         ),
         (
             "sparse.pth",
-            "`bn1.bias` in it is a sparse tensor (`_rebuild_sparse_tensor`), and only dense ones are read",
+            "`bn1.bias` in it is a sparse tensor (`_rebuild_sparse_tensor`), but only dense tensors are supported",
             alone,
         ),
         (
             "repeated.pth",
-            "`bn1.bias` has more numbers than its storage holds",
-            "save it as a tensor of its own, by `.contiguous()`",
+            "`bn1.bias` has more values than its storage holds",
+            "save a contiguous copy, with `.contiguous()`",
         ),
         ("words.pth", "it holds no state dict; its keys are `aA\\u{a}`, `bé`", alone),
         ("control_name.pth", "it holds no state dict; its keys are `a\\u{a}error: forged`", alone),
@@ -179,12 +179,12 @@ fn a_type_that_is_not_read_is_refused_when_asked_for() {
 #[test]
 fn what_would_have_to_be_executed_is_refused() {
     insta::assert_snapshot!(refusal("module.pth"), @r#"
-        cannot read `module.pth`: it is a pickled `torch.nn.modules.linear.Linear`, which would have to be executed
-        hint: save the state dict alone: `torch.save(model.state_dict(), "weights.pth")`
+        cannot read `module.pth`: it is a pickled `torch.nn.modules.linear.Linear`, which cannot be read without executing code
+        hint: save only the state dict: `torch.save(model.state_dict(), "weights.pth")`
         "#);
     insta::assert_snapshot!(refusal("ultralytics.pth"), @r#"
-        cannot read `ultralytics.pth`: it is a pickled `torch.nn.modules.linear.Linear`, which would have to be executed
-        hint: save the state dict alone: `torch.save(checkpoint["model"].state_dict(), "weights.pth")`
+        cannot read `ultralytics.pth`: it is a pickled `torch.nn.modules.linear.Linear`, which cannot be read without executing code
+        hint: save only the state dict: `torch.save(checkpoint["model"].state_dict(), "weights.pth")`
         "#);
     insta::assert_snapshot!(refusal("make.py"), @r#"
         cannot read `make.py`: it is neither a safetensors file nor a PyTorch state dict
@@ -313,7 +313,7 @@ fn strictness_names_everything_and_rules_allow_it() {
           mismatched  `fc.weight` [2, 512]; the file has [3, 512]
           mismatched  `fc.bias` [2]; the file has [3]
           unexpected  `layer1.0.conv_1.weight` [64, 64, 3, 3]; the model has `layer1.0.conv1.weight`
-        hint: if this is meant, add to the stage `reinit = ["@head"]` and `allow_missing = ["bn1.bias", "layer1.0.conv1"]` and `allow_unexpected = ["layer1.0.conv_1"]`
+        hint: if this is intended, add `reinit = ["@head"]` and `allow_missing = ["bn1.bias", "layer1.0.conv1"]` and `allow_unexpected = ["layer1.0.conv_1"]` to the stage
         "#);
     let allowed = "reinit = [\"@head\"]\nallow_missing = [\"bn1.bias\", \"layer1.0.conv1\"]\n\
                    allow_unexpected = [\"layer1.0.conv_1.weight\"]";
@@ -321,8 +321,8 @@ fn strictness_names_everything_and_rules_allow_it() {
     assert_eq!(verdict(&source, 2, allowed), Ok(4 + 20));
     let idle = format!("{allowed}\nallow_mismatched = [\"conv1\"]");
     insta::assert_snapshot!(verdict(&source, 2, &idle).unwrap_err(), @r#"
-        `allow_mismatched[0] = "conv1"` allows what does not occur in `net.safetensors`
-        hint: remove the pattern: the file fits without it
+        `allow_mismatched[0] = "conv1"` allows something that does not occur in `net.safetensors`
+        hint: remove the pattern: it is not needed for this file
         "#);
 }
 
@@ -333,7 +333,7 @@ fn a_head_of_another_size_is_met_with_reinit() {
         the weights in `net.safetensors` do not fit `resnet18`
           mismatched  `fc.weight` [5, 512]; the file has [3, 512]
           mismatched  `fc.bias` [5]; the file has [3]
-        hint: add `reinit = ["@head"]` to the stage: a head for other classes starts afresh
+        hint: add `reinit = ["@head"]` to the stage: a head for other classes is initialised at random
         "#);
     assert_eq!(verdict(&source, 5, "reinit = [\"@head\"]"), Ok(2));
     assert_eq!(verdict(&source, 5, "allow_mismatched = [\"fc\"]"), Ok(2));
@@ -347,8 +347,8 @@ fn names_behind_a_prefix_are_told_as_such() {
         }
     });
     insta::assert_snapshot!(verdict(&source, 3, "").unwrap_err(), @r#"
-        the weights in `net.safetensors` do not fit `resnet18`: all its names begin with `module.`
-        hint: save the weights under the names of the bare model, without the wrapper around it
+        the weights in `net.safetensors` do not fit `resnet18`: all its names start with `module.`
+        hint: save the state dict of the bare model, without the wrapper around it
         "#);
 }
 
@@ -363,7 +363,7 @@ fn the_same_number_of_other_classes_needs_a_fresh_head() {
     };
     assert!(verdict(["a", "b", "c"], "").is_ok() && verdict(["a", "c", "b"], "reinit = [\"fc\"]").is_ok());
     let error = verdict(["a", "c", "b"], "").unwrap_err();
-    assert!(error.message.contains("classes `a`, `b`, `c`, and this data set has `a`, `c`, `b`"), "{error}");
+    assert!(error.message.contains("classes `a`, `b`, `c`, but this data set has `a`, `c`, `b`"), "{error}");
 }
 
 /// A ResNet-18's tensors in a safetensors file, with the numbers of some of them of another type.
@@ -419,8 +419,8 @@ fn numbers_of_a_wrong_type_are_told_before_any_is_read() {
         verdict(&source, 3, "").unwrap_err().lines().collect::<Vec<_>>(),
         [
             "the weights in `net.safetensors` do not fit `resnet18`",
-            "  mistyped    `bn1.num_batches_tracked` holds inf (float16), where a count is expected",
-            "hint: add `reinit = [\"*.num_batches_tracked\"]` to the stage: nothing computed depends on them",
+            "  mistyped    `bn1.num_batches_tracked` holds inf (float16), but a count is expected",
+            "hint: add `reinit = [\"*.num_batches_tracked\"]` to the stage: no result depends on them",
         ]
     );
     assert_eq!(verdict(&source, 3, "reinit = [\"*.num_batches_tracked\"]"), Ok(20));
@@ -429,9 +429,9 @@ fn numbers_of_a_wrong_type_are_told_before_any_is_read() {
         verdict(&source, 3, "").unwrap_err().lines().collect::<Vec<_>>(),
         [
             "the weights in `net.safetensors` do not fit `resnet18`",
-            "  mistyped    `bn1.weight` holds int8 numbers, where floats are expected",
-            "  mistyped    `bn1.num_batches_tracked` holds inf (float16), where a count is expected",
-            "  mistyped    `fc.bias` holds bool numbers, where floats are expected",
+            "  mistyped    `bn1.weight` holds int8 numbers, but floats are expected",
+            "  mistyped    `bn1.num_batches_tracked` holds inf (float16), but a count is expected",
+            "  mistyped    `fc.bias` holds bool numbers, but floats are expected",
             "hint: save the weights as float32, float16 or bfloat16",
         ]
     );
@@ -440,7 +440,7 @@ fn numbers_of_a_wrong_type_are_told_before_any_is_read() {
         verdict(&source, 3, "").unwrap_err().lines().collect::<Vec<_>>(),
         [
             "the weights in `net.safetensors` do not fit `resnet18`",
-            "  mistyped    `fc.weight` holds int8 numbers, where floats are expected",
+            "  mistyped    `fc.weight` holds int8 numbers, but floats are expected",
             "hint: save the weights as float32, float16 or bfloat16",
         ]
     );

@@ -32,12 +32,12 @@ impl Unmatched<'_> {
         let arch = &description.arch;
         let message = format!("the weights in `{path}` do not fit `{arch}`");
         if let Some(recorded) = source.metadata().get("defrost.arch").filter(|recorded| *recorded != arch) {
-            return Error::usage(format!("{message}: they are of `{recorded}`"))
+            return Error::usage(format!("{message}: they belong to `{recorded}`"))
                 .hint(format!("set `arch = \"{recorded}\"`, or load another file"));
         }
         if let Some(prefix) = self.prefix() {
-            return Error::usage(format!("{message}: all its names begin with `{prefix}`"))
-                .hint("save the weights under the names of the bare model, without the wrapper around it");
+            return Error::usage(format!("{message}: all its names start with `{prefix}`"))
+                .hint("save the state dict of the bare model, without the wrapper around it");
         }
         let fitting = description.tensors.iter().any(|spec| source.entries().contains_key(&spec.name));
         if !fitting {
@@ -136,13 +136,13 @@ impl Unmatched<'_> {
         if refused.is_empty() && self.unexpected.is_empty() {
             let is_count = |(id, _): &(TensorId, String)| description.tensors[*id].role == Role::BatchCount;
             return match self.mistyped.iter().all(is_count) {
-                true => "add `reinit = [\"*.num_batches_tracked\"]` to the stage: nothing computed depends on them",
+                true => "add `reinit = [\"*.num_batches_tracked\"]` to the stage: no result depends on them",
                 false => "save the weights as float32, float16 or bfloat16",
             }
             .to_owned();
         }
         if refused.iter().all(|&id| description.in_head(id)) && self.unexpected.is_empty() {
-            return "add `reinit = [\"@head\"]` to the stage: a head for other classes starts afresh"
+            return "add `reinit = [\"@head\"]` to the stage: a head for other classes is initialised at random"
                 .to_owned();
         }
         let fits = description.tensors.iter().enumerate().filter(|(id, _)| !refused.contains(id));
@@ -165,13 +165,13 @@ impl Unmatched<'_> {
         let settings = settings.iter().filter(|(_, names)| !names.is_empty());
         if settings.clone().any(|(_, names)| names.len() > WORTH_NAMING) {
             let settings: Vec<String> = settings.map(|(setting, _)| format!("`{setting}`")).collect();
-            return format!("if this is meant, name them in {} of the stage", settings.join(" and "));
+            return format!("if this is intended, list them in {} of the stage", settings.join(" and "));
         }
         let quoted =
             |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let lines: Vec<String> =
             settings.map(|(setting, names)| format!("`{setting} = [{}]`", quoted(names))).collect();
-        format!("if this is meant, add to the stage {}", lines.join(" and "))
+        format!("if this is intended, add {} to the stage", lines.join(" and "))
     }
 }
 

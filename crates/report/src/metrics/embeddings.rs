@@ -34,8 +34,8 @@ impl Embeddings {
         for (index, row) in rows.chunks_exact_mut(dimension).enumerate() {
             let squares: f64 = row.iter().map(|&number| f64::from(number) * f64::from(number)).sum();
             if !squares.is_finite() {
-                return Err(Error::failed(format!("embedding {index} has a number that is not finite"))
-                    .hint("the weights are most likely of a training that diverged"));
+                return Err(Error::failed(format!("embedding {index} has a value that is not finite"))
+                    .hint("the training of these weights probably diverged"));
             }
             if squares > 0.0 {
                 let length = squares.sqrt();

@@ -72,8 +72,8 @@ impl Identification {
         )?;
         let matched: Vec<&Found> = found.iter().flatten().collect();
         if matched.is_empty() {
-            return Err(Error::failed("no query has another image of its identity in the gallery")
-                .hint("give identities with two images at least, one in the gallery"));
+            return Err(Error::failed("the gallery has no other image of any query's identity")
+                .hint("add images: an identity needs at least two, one of them in the gallery"));
         }
         let compared = gallery.count() - usize::from(without_itself);
         let share = |hits: usize| hits as f64 / matched.len() as f64;

@@ -44,7 +44,7 @@ impl Similarities {
         let pairs = |count: usize| count * count.saturating_sub(1) / 2;
         if pairs(count) > MOST {
             return Err(Error::usage(format!(
-                "{count} images have {} pairs, and {MOST} are the most",
+                "{count} images have {} pairs, more than the limit of {MOST}",
                 pairs(count)
             ))
             .hint("list the pairs to compare in a file: `pairs = \"pairs.csv\"`"));
@@ -100,10 +100,10 @@ impl Similarities {
     fn sorted(mut self) -> Result<Self> {
         if self.genuine.is_empty() || self.impostor.is_empty() {
             let (missing, cure) = match self.genuine.is_empty() {
-                true => ("no pair shows one identity", "give two images of some identity"),
-                false => ("every pair shows one identity", "give images of two identities"),
+                true => ("no pair has images of the same identity", "add two images of one identity"),
+                false => ("all pairs have images of the same identity", "add images of two identities"),
             };
-            return Err(Error::failed(format!("{missing}, so there is nothing to tell apart")).hint(cure));
+            return Err(Error::failed(format!("{missing}, so verification cannot be measured")).hint(cure));
         }
         self.genuine.par_sort_unstable_by(|a, b| b.total_cmp(a));
         self.impostor.par_sort_unstable_by(|a, b| b.total_cmp(a));

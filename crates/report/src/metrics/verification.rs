@@ -69,7 +69,7 @@ impl Similarities {
     /// A false accept rate is not within 0 and 1.
     pub fn verification(&self, fars: &[f64]) -> Result<Verification> {
         if let Some(far) = fars.iter().find(|far| !(0.0..=1.0).contains(*far)) {
-            return Err(Error::usage(format!("a false accept rate of {far}: it lies between 0 and 1")));
+            return Err(Error::usage(format!("the false accept rate {far} is not between 0 and 1")));
         }
         let (genuine, impostor) = (self.genuine.len() as u64, self.impostor.len() as u64);
         let (eer, eer_threshold) = self.equal_error();

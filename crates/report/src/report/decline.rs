@@ -95,7 +95,7 @@ fn causes(stage: &StageReport, source: &StageReport, now: &Training, before: &Tr
     let switched = now.parameters.batch_norm.train.saturating_sub(before.parameters.batch_norm.train);
     if switched > 0 {
         causes.push(format!(
-            "{switched} BatchNorm layers use the statistics of each batch in place of their running ones: try `batch_norm = \"eval\"`"
+            "{switched} BatchNorm layers use batch statistics instead of running statistics: try `batch_norm = \"eval\"`"
         ));
     }
     let rate = |stage: &StageReport| stage.settings["optimizer"]["lr"].as_f64();

@@ -95,7 +95,7 @@ fn changes(differences: &[Difference]) -> Markup {
     let shown = |value: &Option<Value>| value.as_ref().map(plain);
     html! {
         section.card {
-            h2 { "Changed since the run before" }
+            h2 { "Changes since the previous run" }
             @if differences.is_empty() {
                 p.muted { "Nothing." }
             } @else {
@@ -121,7 +121,7 @@ fn pipeline(data: &ReportData) -> Markup {
         section.card {
             h2 { "Pipeline" }
             details {
-                summary { "As it ran, everything merged" }
+                summary { "Settings of this run, everything merged" }
                 pre { (data.pipeline) }
             }
             (links(&data.files))

@@ -27,7 +27,7 @@ pub(super) fn card(name: &str, data: &Summary) -> Markup {
             }
             (classes(data))
             @for near in &data.near_names {
-                p { "Probably one class, or none: " @for name in &near.names { code { (visible::line(name)) } " " } }
+                p { "Probably the same class, or no class: " @for name in &near.names { code { (visible::line(name)) } " " } }
             }
             (doubles(&data.doubles))
         }
@@ -86,8 +86,8 @@ fn doubles(doubles: &Doubles) -> Markup {
         @if !doubles.pairs.is_empty() {
             details {
                 summary {
-                    "Equal files: " (count(doubles.across_parts as u64)) " in two parts, "
-                    (count(doubles.across_classes as u64)) " under two classes"
+                    "Equal files: " (count(doubles.across_parts as u64)) " in two splits, "
+                    (count(doubles.across_classes as u64)) " in two classes"
                 }
                 div.scroll {
                     table {

@@ -3,57 +3,59 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Random changes to training images, in this order: crop, flips, rotation, color jitter, RandAugment, and behind
-/// normalisation erasing, then mixing.
+/// Random changes to training images, applied in this order: crop, flips, rotation, color jitter, RandAugment,
+/// normalisation, erasing, mixing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {
-    /// A random part of the image, resized to the full size; without it, the evaluation's resize and centre crop.
+    /// Crops a random region and resizes it to `image_size`. Without it, training images are resized and centre-cropped
+    /// as in evaluation.
     pub random_resized_crop: Option<RandomResizedCrop>,
-    /// The probability of a left-right flip.
+    /// Probability of a left-right flip.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1))]
     pub horizontal_flip: f64,
-    /// The probability of a top-bottom flip.
+    /// Probability of a top-bottom flip.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1))]
     pub vertical_flip: f64,
-    /// The largest rotation in degrees, either way.
+    /// Largest rotation in degrees, in either direction.
     #[serde(default)]
     #[schemars(range(min = 0, max = 180))]
     pub rotation: f64,
     /// Random brightness, contrast, saturation and hue.
     pub color_jitter: Option<ColorJitter>,
-    /// A few changes drawn from a fixed list, all of one strength.
+    /// Applies a few random operations from a fixed list, all with the same magnitude.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rand_augment: Option<RandAugment>,
-    /// A rectangle that is erased.
+    /// Erases a random rectangle of each image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_erasing: Option<RandomErasing>,
-    /// Each image blended with another of its batch, and its class with that one's.
+    /// Blends each image, and its label, with another image of the batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixup: Option<Mixup>,
-    /// A rectangle of each image replaced by that of another of its batch, and its class as much.
+    /// Replaces a rectangle of each image by the same rectangle of another image of the batch, and mixes the labels by
+    /// area.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutmix: Option<Cutmix>,
 }
 
 impl Augment {
-    /// Whether images are mixed with others, and no longer of one class.
+    /// Whether images are mixed with others, so that an image no longer has one class.
     pub fn mixes(&self) -> bool {
         self.mixup.is_some() || self.cutmix.is_some()
     }
 }
 
-/// As torchvision's `RandomResizedCrop`.
+/// Same as torchvision's `RandomResizedCrop`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandomResizedCrop {
-    /// Smallest and largest share of the area.
+    /// Smallest and largest area of the crop, as a fraction of the image.
     #[serde(default = "default_scale")]
     #[schemars(extend("items" = { "type": "number", "exclusiveMinimum": 0, "maximum": 1 }))]
     pub scale: [f64; 2],
-    /// Narrowest and widest ratio of width to height.
+    /// Smallest and largest ratio of width to height.
     #[serde(default = "default_ratio")]
     #[schemars(extend("items" = { "type": "number", "exclusiveMinimum": 0 }))]
     pub ratio: [f64; 2],
@@ -67,41 +69,41 @@ fn default_ratio() -> [f64; 2] {
     [0.75, 4.0 / 3.0]
 }
 
-/// As torchvision's `ColorJitter`: factors drawn from [1 − x, 1 + x], hue shifts from [−x, x].
+/// Same as torchvision's `ColorJitter`: factors are drawn from [1 − x, 1 + x], hue shifts from [−x, x].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ColorJitter {
-    /// How far brightness may move.
+    /// Largest change of the brightness factor.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub brightness: f64,
-    /// How far contrast may move.
+    /// Largest change of the contrast factor.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub contrast: f64,
-    /// How far saturation may move.
+    /// Largest change of the saturation factor.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub saturation: f64,
-    /// How far the hue may turn; 0.5 is half the colour circle.
+    /// Largest hue shift; 0.5 is half of the colour circle.
     #[serde(default)]
     #[schemars(range(min = 0, max = 0.5))]
     pub hue: f64,
 }
 
-/// As torchvision's `RandAugment` on PIL images (Cubuk et al. 2020): of 14 changes of place, colour and tone, each as
-/// likely as the others.
+/// Same as torchvision's `RandAugment` on PIL images (Cubuk et al. 2020): operations are drawn uniformly from a list of
+/// 14.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandAugment {
-    /// How many changes are made, one after the other.
+    /// Number of operations, applied one after the other.
     #[serde(default = "default_num_ops")]
     #[schemars(range(min = 1))]
     pub num_ops: u32,
-    /// The strength of the changes, below `num_magnitude_bins`.
+    /// Magnitude of the operations; must be less than `num_magnitude_bins`.
     #[serde(default = "default_magnitude")]
     pub magnitude: u32,
-    /// How many strengths there are, from 0 to the strongest.
+    /// Number of magnitudes, from 0 to the strongest.
     #[serde(default = "default_bins")]
     #[schemars(range(min = 2))]
     pub num_magnitude_bins: u32,
@@ -119,23 +121,23 @@ fn default_bins() -> u32 {
     31
 }
 
-/// As torchvision's `RandomErasing` behind its `Normalize` (Zhong et al. 2020).
+/// Same as torchvision's `RandomErasing` after `Normalize` (Zhong et al. 2020).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandomErasing {
-    /// The probability that something is erased.
+    /// Probability that a rectangle is erased.
     #[serde(default = "default_probability")]
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub probability: f64,
-    /// Smallest and largest share of the area.
+    /// Smallest and largest area of the rectangle, as a fraction of the image.
     #[serde(default = "default_erased")]
     #[schemars(extend("items" = { "type": "number", "exclusiveMinimum": 0, "maximum": 1 }))]
     pub scale: [f64; 2],
-    /// Narrowest and widest ratio of height to width.
+    /// Smallest and largest ratio of height to width.
     #[serde(default = "default_erased_ratio")]
     #[schemars(extend("items" = { "type": "number", "exclusiveMinimum": 0 }))]
     pub ratio: [f64; 2],
-    /// What stands there instead.
+    /// What the rectangle is filled with.
     #[serde(default)]
     pub value: ErasedValue,
 }
@@ -152,23 +154,24 @@ fn default_erased_ratio() -> [f64; 2] {
     [0.3, 3.3]
 }
 
-/// What stands in an erased rectangle.
+/// What an erased rectangle is filled with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErasedValue {
-    /// The mean of `normalize`: zero, behind normalisation.
+    /// The `mean` of `normalize`, which is 0 after normalisation.
     #[default]
     Mean,
-    /// Normal noise, drawn for each number.
+    /// Normal noise, drawn for each value.
     Random,
 }
 
-/// Zhang et al. 2018, *mixup: Beyond Empirical Risk Minimization*. Where `cutmix` is there too, each image gets one of
-/// the two.
+/// Zhang et al. 2018, *mixup: Beyond Empirical Risk Minimization*. If `cutmix` is set too, each image gets one of the
+/// two, with equal probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mixup {
-    /// The image's own share is drawn from Beta(alpha, alpha): small for almost whole images, 1 for any share alike.
+    /// The weight of the image itself is drawn from Beta(alpha, alpha): with a small alpha, images stay almost whole;
+    /// with 1, all weights are equally likely.
     #[serde(default = "default_mixup")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
@@ -182,7 +185,7 @@ fn default_mixup() -> f64 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cutmix {
-    /// The share of the area that stays is drawn from Beta(alpha, alpha).
+    /// The fraction of the area that stays is drawn from Beta(alpha, alpha).
     #[serde(default = "default_cutmix")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,

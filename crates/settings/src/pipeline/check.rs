@@ -1,7 +1,7 @@
-//! Holds a tree of settings against the JSON Schema and reports every difference at its place.
+//! Checks a tree of settings against the JSON Schema and reports every difference with its location.
 //!
-//! The checker knows exactly the keywords that the generated schema uses (a test makes sure), so that the program
-//! and an editor give the same verdict by construction.
+//! The checker knows exactly the keywords that the generated schema uses (a test ensures this), so the program and an
+//! editor accept the same files.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -14,10 +14,10 @@ use super::document::{Node, Value};
 use super::source::Place;
 use super::{names, suggest, synonyms, syntax};
 
-/// So many unknown keys of a table are held against keys that are missing from it.
+/// The most unknown keys of a table that are compared with its missing keys.
 const MOST_UNKNOWN: usize = 200;
 
-/// Checks `node` against `schema`. `name` is what messages call the setting.
+/// Checks `node` against `schema`. `name` is the name of the setting in messages.
 pub fn check<'a>(schema: &Json, node: &'a Node, name: &'a str, diagnostics: &'a mut Vec<Diagnostic>) {
     let path = if name == "pipeline" { Vec::new() } else { vec![name] };
     Checker { root: node, path, diagnostics }.node(schema, node, name);
@@ -25,7 +25,7 @@ pub fn check<'a>(schema: &Json, node: &'a Node, name: &'a str, diagnostics: &'a 
 
 struct Checker<'a> {
     root: &'a Node,
-    /// The names of the table at hand, from the top of the file.
+    /// The path of the current table, from the top of the file.
     path: Vec<&'a str>,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
@@ -83,7 +83,7 @@ impl<'a> Checker<'a> {
         self.report(node.mark(), "wrong-type", message, help);
     }
 
-    /// Whether suggestions are no longer looked for.
+    /// Whether there are too many errors to search for suggestions.
     fn enough(&self) -> bool {
         suggest::enough(&*self.diagnostics)
     }
@@ -101,7 +101,7 @@ impl<'a> Checker<'a> {
                 self.unknown_key(schema, properties, key, child);
             }
         }
-        // A key that is there but misspelt is one mistake, not two.
+        // A misspelt key is one mistake: an unknown key, and not also a missing one.
         let unknown = || entries.iter().filter(|(word, _)| !properties.contains_key(word)).take(MOST_UNKNOWN);
         let misspelt = |key: &str| {
             unknown().any(|(word, _)| {
@@ -119,7 +119,7 @@ impl<'a> Checker<'a> {
         let least = schema["minProperties"].as_u64().unwrap_or(0);
         if (entries.len() as u64) < least {
             let help = schema["description"].as_str().map(str::to_owned);
-            self.report(node.mark(), "wrong-length", "this table may not be empty".into(), help);
+            self.report(node.mark(), "wrong-length", "this table must not be empty".into(), help);
         }
     }
 
@@ -146,7 +146,7 @@ impl<'a> Checker<'a> {
             return self.report(place, "reserved", message, Some(format!("remove `{key}`")));
         }
         if let Some(new) = schema["x-renamed"][key].as_str() {
-            let message = format!("`{key}` is called `{new}` now");
+            let message = format!("`{key}` was renamed to `{new}`");
             let about = properties.get(new).and_then(|property| property["description"].as_str());
             let help = format!("write `{new}`: {}", about.unwrap_or_default());
             return self.report(place, "renamed", message, Some(help));
@@ -162,14 +162,14 @@ impl<'a> Checker<'a> {
             })
             .or_else(|| {
                 let inner = properties.iter().find(|(_, property)| has_key(property, key));
-                inner.map(|(outer, _)| format!("`{key}` belongs in `{outer}`"))
+                inner.map(|(outer, _)| format!("`{key}` is a key of `{outer}`"))
             })
             .or_else(|| keys_help(schema));
         self.report(place, "unknown-key", message, help);
     }
 
     fn array(&mut self, schema: &Json, items: &'a [Node], node: &Node, name: &str) {
-        // An array that says nothing of its elements takes any.
+        // An array whose schema does not describe its elements accepts any.
         for (index, item) in items.iter().enumerate().filter(|_| schema["items"].is_object()) {
             self.node(&schema["items"], item, &format!("{name}[{index}]"));
         }
@@ -191,7 +191,7 @@ impl<'a> Checker<'a> {
             for item in items {
                 let text = item.to_json().to_string();
                 if known.contains(&text) {
-                    let message = format!("{} stands twice in `{name}`", brief(&text));
+                    let message = format!("{} occurs twice in `{name}`", brief(&text));
                     self.report(&item.place, "repeated", message, Some("remove one of them".into()));
                 }
                 known.insert(text);
@@ -210,7 +210,7 @@ impl<'a> Checker<'a> {
         let characters = text.chars().count() as u64;
         let about = || schema["description"].as_str().map(str::to_owned);
         if schema["minLength"].as_u64().is_some_and(|least| characters < least) {
-            self.report(&node.place, "bad-value", format!("`{name}` may not be empty"), about());
+            self.report(&node.place, "bad-value", format!("`{name}` must not be empty"), about());
         } else if schema["maxLength"].as_u64().is_some_and(|most| characters > most) {
             let message = format!("`{name}` is longer than {} characters", schema["maxLength"]);
             self.report(&node.place, "bad-value", message, about());
@@ -284,9 +284,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Tables that are told apart by a constant, such as a stage by its `kind`.
+    /// Tables that a constant distinguishes, such as a stage's `kind`.
     fn variant(&mut self, schema: &Json, variants: &[&Json], node: &'a Node, name: &str) {
-        let (key, _) = tag(variants[0]).expect("the caller looked");
+        let (key, _) = tag(variants[0]).expect("the caller checked for a tag");
         let kinds: Vec<&str> =
             variants.iter().filter_map(|variant| tag(variant)).map(|(_, kind)| kind).collect();
         let Some(chosen) = node.get(key) else {
@@ -299,7 +299,7 @@ impl<'a> Checker<'a> {
             Some(variant) => self.node(variant, node, name),
             None if reserved(schema, text) => {
                 let message = format!("{key} `{text}` is reserved for a later version");
-                let help = format!("valid now: {}", suggest::list(kinds));
+                let help = format!("valid values: {}", suggest::list(kinds));
                 self.report(&chosen.place, "reserved", message, Some(help));
             }
             None => {
@@ -307,14 +307,14 @@ impl<'a> Checker<'a> {
                 let help = match synonyms::value(&path, text).filter(|meant| kinds.contains(meant)) {
                     _ if self.enough() => None,
                     Some(meant) => Some(format!("write `{meant}`")),
-                    None => suggest::help(text, "one of", kinds),
+                    None => suggest::help(text, "valid values", kinds),
                 };
                 self.report(&chosen.place, "unknown-kind", format!("unknown {key} `{}`", brief(text)), help);
             }
         }
     }
 
-    /// Without its tag nothing can be said of the other keys, but that one may be the tag misspelt.
+    /// Without its tag, other keys of the table cannot be checked; but one of them may be the misspelt tag.
     fn missing_tag(&mut self, key: &str, kinds: &[&str], variants: &[&Json], node: &'a Node, name: &str) {
         let unknown = |word: &str| !variants.iter().any(|variant| has_key(variant, word));
         let misspelt =
@@ -324,13 +324,13 @@ impl<'a> Checker<'a> {
             let help = format!("did you mean `{key}`?");
             self.report(place, "unknown-key", format!("unknown key `{word}`"), Some(help));
         } else {
-            let help = format!("one of: {}", suggest::list(kinds.iter().copied()));
+            let help = format!("valid values: {}", suggest::list(kinds.iter().copied()));
             self.report(node.mark(), "missing-key", format!("missing key `{key}` in `{name}`"), Some(help));
         }
     }
 }
 
-/// The key whose constant tells a variant apart, and that constant.
+/// The key whose constant distinguishes a variant, and that constant.
 fn tag(variant: &Json) -> Option<(&str, &str)> {
     let properties = variant["properties"].as_object()?;
     properties.iter().find_map(|(key, property)| Some((key.as_str(), property["const"].as_str()?)))
@@ -340,7 +340,7 @@ fn reserved(schema: &Json, word: &str) -> bool {
     schema["x-reserved"].as_array().is_some_and(|words| words.iter().any(|reserved| reserved == word))
 }
 
-/// Whether a table described by `schema` may have `key`.
+/// Whether a table with schema `schema` may have `key`.
 fn has_key(schema: &Json, key: &str) -> bool {
     let choices = schema["oneOf"].as_array().into_iter().flatten();
     std::iter::once(schema).chain(choices).any(|table| table["properties"].get(key).is_some())
@@ -351,7 +351,7 @@ fn keys_help(schema: &Json) -> Option<String> {
     Some(format!("valid keys: {}", suggest::list(keys)))
 }
 
-/// Whether a string holds what was wanted, less the quotes.
+/// Whether the text of a string, without its quotes, is a value of a wanted type.
 fn unquoted(wanted: &[&str], text: &str) -> Option<String> {
     let fits = wanted.iter().any(|kind| match *kind {
         "integer" => text.parse::<i64>().is_ok(),
@@ -380,7 +380,7 @@ fn article(kind: &str) -> String {
     }
 }
 
-/// Whether a text fits a pattern of the schema, of which there are few: each is compiled once.
+/// Whether a text matches a pattern of the schema. Each pattern is compiled once.
 fn matches(pattern: &str, text: &str) -> bool {
     static COMPILED: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What classes count in a loss: from how many images each has, or by name.
+//! Class weights of a loss: computed from the number of images per class, or given by name.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,19 +9,19 @@ use serde_json::Value;
 
 const BALANCED: &str = "balanced";
 
-/// What each class counts in a loss.
+/// The weight of each class in a loss.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClassWeights {
     /// Training images / (classes · training images of the class), as scikit-learn's `balanced`.
     Balanced,
-    /// By the class's name; every class must be there.
+    /// By class name. Every class must be listed.
     ByName(BTreeMap<String, f64>),
 }
 
 impl ClassWeights {
-    /// The weight of each class, from the numbers of their training images.
+    /// The weight of each class, computed from the numbers of training images.
     ///
-    /// A class without a training image has none: plans refuse it, and here it is 0.
+    /// A class without training images gets 0. The planner refuses such a class earlier.
     pub fn resolve(&self, classes: &[String], images: &[usize]) -> Vec<f64> {
         let total: usize = images.iter().sum();
         let balanced = |images: usize| match images {
@@ -34,9 +34,10 @@ impl ClassWeights {
         }
     }
 
-    /// What an image with a label counts beside one without, from how many of `images` training images have each label.
+    /// The weight of an image that has a label, relative to an image without it, which has weight 1. `with` are the
+    /// numbers of training images that have each label, out of `images`.
     ///
-    /// Balanced, both sides of a label count the same: images without it / images with it. 1 where none has it.
+    /// With `balanced`, the weight is (images without the label) / (images with it). It is 1 if no image has the label.
     pub fn resolve_positive(&self, labels: &[String], with: &[usize], images: usize) -> Vec<f64> {
         let balanced = |with: usize| match with {
             0 => 1.0,

@@ -17,7 +17,7 @@ pub enum Data {
 }
 
 impl Data {
-    /// The classes it names, if it does.
+    /// The classes that the settings list, if any.
     pub fn classes(&self) -> Option<&Vec<String>> {
         match self {
             Self::ImageFolder(folder) => folder.classes.as_ref(),
@@ -25,12 +25,12 @@ impl Data {
         }
     }
 
-    /// Whether images have any number of labels, rather than one class each.
+    /// Whether images are multi-label: they have any number of labels, not one class each.
     pub fn is_multi_label(&self) -> bool {
         matches!(self, Self::Csv(table) if table.is_multi_label())
     }
 
-    /// How its images are parted and become tensors, as a folder has it.
+    /// How the images are split and decoded, as settings of an image folder.
     pub fn images(&self) -> Cow<'_, ImageFolder> {
         match self {
             Self::ImageFolder(folder) => Cow::Borrowed(folder),
@@ -39,51 +39,52 @@ impl Data {
     }
 }
 
-/// Which parts a data set has beside training, as far as its settings say.
+/// Which splits a data set has besides training, as far as its settings say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts {
     pub validation: bool,
     pub test: bool,
 }
 
-/// A folder of images with one folder per class.
+/// A folder of images with one subfolder per class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFolder {
-    /// The folder, relative to the pipeline file. `${VAR}` is replaced from the environment.
+    /// The folder, relative to the pipeline file. `${VAR}` is replaced by the environment variable.
     #[schemars(length(min = 1))]
     pub root: String,
-    /// The classes to use, in this order; all folders in the order of their names if left out.
+    /// The classes to use, in this order. By default all subfolders, sorted by name.
     #[schemars(length(min = 2), inner(length(min = 1)), extend("uniqueItems" = true))]
     pub classes: Option<Vec<String>>,
-    /// The side of the square images in pixels.
+    /// Side length of the square images, in pixels.
     #[serde(default = "default_image_size")]
     #[schemars(range(min = 1, max = 4096))]
     pub image_size: usize,
-    /// The shorter side in pixels before the centre crop; `image_size` / 0.875 if left out.
+    /// Length of the shorter side before the centre crop, in pixels. Defaults to `image_size` / 0.875.
     #[schemars(range(min = 1, max = 4096))]
     pub resize: Option<usize>,
-    /// Mean and standard deviation of each channel, by a name or as `{ mean = [r, g, b], std = [r, g, b] }`; the architecture's if left out.
+    /// Mean and standard deviation of each channel: a name, or `{ mean = [r, g, b], std = [r, g, b] }`. Defaults to the
+    /// statistics that the architecture was pretrained with.
     pub normalize: Option<Normalize>,
-    /// How the images are parted into training, validation and test.
+    /// How the images are split into training, validation and test.
     #[serde(default)]
     pub split: Split,
-    /// What happens when an image cannot be decoded.
+    /// What to do if an image cannot be decoded.
     #[serde(default)]
     pub broken: Broken,
-    /// At which size JPEG files are decoded before they are resized.
+    /// The size at which JPEG files are decoded, before they are resized.
     #[serde(default)]
     pub decode: Decode,
-    /// Whether photos are turned upright, as the orientation in their EXIF data says.
+    /// Whether to rotate photos upright, by the orientation in their EXIF data.
     #[serde(default = "default_exif_orientation")]
     pub exif_orientation: bool,
-    /// What becomes of transparency in PNG files.
+    /// What to do with transparency in PNG files.
     #[serde(default)]
     pub transparency: Transparency,
-    /// How grey PNG files of 16 bits become 8 bits.
+    /// How to convert 16-bit greyscale PNG files to 8 bits.
     #[serde(default)]
     pub grey16: Grey16,
-    /// How the shorter side is rounded where it is computed from `image_size`.
+    /// How to round the length of the shorter side if it is computed from `image_size`.
     #[serde(default)]
     pub resize_rounding: ResizeRounding,
 }
@@ -96,29 +97,34 @@ pub(super) fn default_exif_orientation() -> bool {
     true
 }
 
-/// How the images of a data set are parted: by fractions, or by given folders.
+/// How the images of a data set are split: by fractions, or by given folders.
 ///
-/// By `hash`, an image's part depends on its own path (or group) and the seed alone, so that adding a photo moves no
-/// other; shares are therefore approximate. Fractions part the training folder where folders are given.
+/// With `hash`, the split of an image depends only on its own path (or group) and the seed. So adding a photo never
+/// moves another photo, and percentages are approximate. If folders are given, fractions split the training folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
 pub struct Split {
-    /// The share of images (or groups) held out for validation.
+    /// Fraction of the images (or groups) held out for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub validation: f64,
-    /// The share of images (or groups) held out for the final test.
+    /// Fraction of the images (or groups) held out for the final test.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
-    /// How shares are met. `hash`: a new photo moves no other, and shares are approximate. `balanced`: shares and class proportions are as near as can be, and a new photo may move others.
+    /// How fractions are met. `hash`: percentages are approximate; adding a photo never moves another photo to a
+    /// different split. `balanced`: sizes and class proportions are as close as possible; adding a photo may move
+    /// others.
     pub method: SplitMethod,
-    /// Demands an image of every class in every part; `false` lets a part lack a class. It balances nothing: that is `method = "balanced"`.
+    /// Error if a split lacks a class. `false` allows it. This does not balance class proportions; `method =
+    /// "balanced"` does.
     pub require_classes: bool,
-    /// Another seed, another split. Independent of the pipeline's seed.
+    /// Seed of the split, independent of the pipeline's seed. Another seed gives another split.
     pub seed: u64,
-    /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$` also match at each `/`.
+    /// A regular expression over the path below `root`. Images with the same first capture group stay in the same
+    /// split. `^` and `$` also match at each `/`.
     pub group: Option<String>,
-    /// Folders below `root` that hold the parts; a part with a folder has no fraction, one without may have a fraction of the training folder.
+    /// Folders below `root` that hold the splits. A split with a folder takes no fraction; a split without one may take
+    /// a fraction of the training folder.
     pub folders: Option<SplitFolders>,
 }
 
@@ -137,7 +143,7 @@ impl Default for Split {
 }
 
 impl Split {
-    /// The parts it makes.
+    /// The splits it makes.
     pub fn parts(&self) -> Parts {
         match &self.folders {
             Some(folders) => Parts {
@@ -149,18 +155,18 @@ impl Split {
     }
 }
 
-/// How the shares of a split are met.
+/// How the fractions of a split are met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SplitMethod {
-    /// Each image (or group) by itself, by a threshold on its hash.
+    /// Each image (or group) on its own, by a threshold on its hash.
     #[default]
     Hash,
-    /// All together, class by class, whole groups at a time.
+    /// All images together, class by class; groups stay whole.
     Balanced,
 }
 
-/// The folders that hold the parts of a data set.
+/// The folders that hold the splits of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SplitFolders {
@@ -175,64 +181,66 @@ pub struct SplitFolders {
     pub test: Option<String>,
 }
 
-/// What happens when an image cannot be decoded.
+/// What to do if an image cannot be decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Broken {
     /// The stage fails and names the file.
     #[default]
     Error,
-    /// The image is left out and counted in the metrics; one that cannot be opened at all is left out ahead of the run, and told.
+    /// The image is left out and counted in the metrics. A file that cannot be opened is left out before the run, with
+    /// a warning.
     Skip,
 }
 
-/// At which size JPEG files are decoded before they are resized.
+/// The size at which JPEG files are decoded, before they are resized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decode {
-    /// At their own: results are Pillow's, bit for bit.
+    /// Full size: results are bit for bit those of Pillow.
     #[default]
     Full,
-    /// At a half, a quarter or an eighth where what is cropped stays as large as it is needed, as Pillow's `draft`:
-    /// faster, and slightly other pixels.
+    /// 1/2, 1/4 or 1/8 of the full size, if the cropped area stays at least as large as needed, like Pillow's `draft`:
+    /// faster, with slightly different pixels.
     Scaled,
 }
 
-/// What becomes of transparency in PNG files.
+/// What to do with transparency in PNG files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Transparency {
     /// The image is composited on white.
     #[default]
     White,
-    /// Alpha is dropped, as Pillow's `convert("RGB")` does: the colour that is stored shows.
+    /// Alpha is dropped, like Pillow's `convert("RGB")`: the stored colour shows.
     Drop,
 }
 
-/// How grey PNG files of 16 bits become 8 bits.
+/// How to convert 16-bit greyscale PNG files to 8 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Grey16 {
     /// The high byte of each sample.
     #[default]
     HighByte,
-    /// Each sample, clipped at 255, as Pillow's `convert("RGB")` does.
+    /// Each sample, clipped at 255, like Pillow's `convert("RGB")`.
     Clip,
 }
 
-/// How the shorter side is rounded where it is computed from `image_size`.
+/// How to round the length of the shorter side if it is computed from `image_size`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResizeRounding {
-    /// `image_size` / 0.875 to the nearest whole number; a stage's share of `resize` up.
+    /// `image_size` / 0.875 is rounded to the nearest integer. If a stage has an `image_size` of its own, the data
+    /// set's `resize` is scaled with it and rounded up.
     #[default]
     Nearest,
-    /// Down, as timm does.
+    /// Down, like timm.
     Down,
 }
 
 impl ResizeRounding {
-    /// A quotient of `image_size`.
+    /// A quotient of `image_size`, rounded.
     pub fn round(self, dividend: usize, divisor: usize) -> usize {
         match self {
             Self::Nearest => (dividend + divisor / 2) / divisor,

@@ -1,4 +1,4 @@
-//! What no schema can say of data sets: settings of a split that exclude each other.
+//! Checks of data sets that no schema can express: settings of a split that exclude each other.
 
 use regex::Regex;
 
@@ -13,7 +13,7 @@ pub fn folder(draft: &mut Draft, path: &str) {
     let Some(split) = draft.read::<Split>(&at) else { return };
     let given = split.folders.as_ref().map(|folders| Given {
         by: "folders",
-        does: "the folders say which image is where",
+        does: "the folders determine the split of each image",
         parts: Parts { validation: folders.validation.is_some(), test: folders.test.is_some() },
     });
     parts(draft, &at, &split, given);
@@ -26,19 +26,19 @@ pub fn table(draft: &mut Draft, path: &str) {
     let Some(split) = draft.read::<TableSplit>(&at) else { return };
     let given = match (&split.column, &split.files) {
         (Some(_), Some(_)) => {
-            let message = "`column` and `files` both say which image is where".to_owned();
+            let message = "`column` and `files` both determine the split of each image".to_owned();
             let place = draft.key(&format!("{at}.files"));
             draft.report(place, "conflict", message, "keep one of them".to_owned());
             return;
         }
         (Some(_), None) => Some(Given {
             by: "column",
-            does: "the column says which image is where",
+            does: "the column determines the split of each image",
             parts: Parts { validation: true, test: true },
         }),
         (None, Some(files)) => Some(Given {
             by: "files",
-            does: "the tables say which image is where",
+            does: "the tables determine the split of each image",
             parts: Parts { validation: files.validation.is_some(), test: files.test.is_some() },
         }),
         (None, None) => None,
@@ -46,11 +46,11 @@ pub fn table(draft: &mut Draft, path: &str) {
     parts(draft, &at, &split.shares(), given);
 }
 
-/// The setting that parts images otherwise than by share.
+/// The setting that splits images other than by fraction.
 struct Given {
     by: &'static str,
     does: &'static str,
-    /// The parts beside training that it gives.
+    /// The splits besides training that it provides.
     parts: Parts,
 }
 
@@ -58,7 +58,7 @@ fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<Given>) {
     if let Some(Given { by, does, parts }) = given {
         let usual = Split::default();
         let (validation, test) = (split.validation != usual.validation, split.test != usual.test);
-        // Parts that are not given may have a share of the training images.
+        // Splits without a folder or table may take a fraction of the training images.
         let shares = validation && !parts.validation || test && !parts.test;
         let idle = [
             ("validation", validation && parts.validation),
@@ -75,7 +75,7 @@ fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<Given>) {
     }
     if split.validation < 1.0 && split.test < 1.0 && split.validation + split.test >= 1.0 {
         let message = format!(
-            "validation ({}) and test ({}) leave no image for training",
+            "validation ({}) and test ({}) leave no images for training",
             split.validation, split.test
         );
         draft.report(draft.place(at), "conflict", message, "their sum must be below 1".to_owned());
@@ -85,8 +85,9 @@ fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<Given>) {
         match Regex::new(group) {
             Err(error) => draft.report(place, "bad-regex", reason(&error), None),
             Ok(regex) if regex.captures_len() < 2 => {
-                let message = "`group` captures nothing, so no images stay together".to_owned();
-                let help = format!("put what they share in parentheses, such as `({group})`");
+                let message = "`group` has no capture group, so no images are grouped".to_owned();
+                let help =
+                    format!("put the part that identifies the group in parentheses, such as `({group})`");
                 draft.report(place, "bad-regex", message, help);
             }
             Ok(_) => {}

@@ -1,4 +1,4 @@
-//! What is wrong, where, and what to do about it; as text with the source line underlined, and as JSON.
+//! What is wrong, where, and how to fix it: as text with the source line underlined, and as JSON.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,21 +10,21 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use super::source::{Place, Source};
 use crate::visible;
 
-/// Of a line longer than this, only what is around the place is shown.
+/// Of a longer line, only the part around the error is shown.
 const WIDE: usize = 200;
-/// Of a line of a message longer than this, the middle is left out.
+/// Of a longer line of a message, the middle is left out.
 const LONG: usize = 800;
-/// So many characters ahead of the place, of it, and behind it.
+/// The most characters that are shown before the underlined text, of it, and after it.
 const AROUND: usize = 60;
 
-/// One thing that is wrong with a pipeline file.
+/// One error or warning about a pipeline file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnostic {
     /// Stable and kebab-case, such as `unknown-key`.
     pub code: &'static str,
     /// Lowercase, without a full stop.
     pub message: String,
-    /// The file, or the option (`--set`) the setting came from.
+    /// The file or the option (such as `--set`) that the setting came from.
     pub file: String,
     /// From 1.
     pub line: usize,
@@ -32,9 +32,9 @@ pub struct Diagnostic {
     pub column: usize,
     /// The bytes in the file.
     pub span: Range<usize>,
-    /// The cure.
+    /// How to fix it.
     pub help: Option<String>,
-    /// Whether it keeps nothing from running.
+    /// Whether it is a warning, which does not prevent a run.
     pub warning: bool,
     pub(super) source: Arc<Source>,
 }
@@ -60,12 +60,12 @@ impl Diagnostic {
         self
     }
 
-    /// As something that keeps nothing from running.
+    /// Turns it into a warning, which does not prevent a run.
     pub fn as_warning(self) -> Self {
         Self { warning: true, ..self }
     }
 
-    /// The message, the source line with the place underlined, and the help. `styled` adds colors as ANSI escapes.
+    /// The message, the source line with the error underlined, and the help. `styled` adds colors as ANSI escapes.
     pub fn render(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let level = if self.warning { Level::WARNING } else { Level::ERROR };
@@ -81,7 +81,7 @@ impl Diagnostic {
             section = section.element(Level::HELP.message(readable(help)));
         }
         let text = renderer.render(&[section]);
-        // The column is the one in the file, not that of the excerpt.
+        // The column is the column in the file, not in the excerpt.
         let (shown, real) = (excerpt.column(), self.column);
         if shown == real {
             return text;
@@ -92,7 +92,7 @@ impl Diagnostic {
 }
 
 impl Diagnostic {
-    /// What is said below another of the same place: without the source line.
+    /// The text of a further message about the same place, without the source line.
     pub(super) fn render_again(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let level = if self.warning { Level::WARNING } else { Level::ERROR };
@@ -102,10 +102,10 @@ impl Diagnostic {
     }
 }
 
-/// A line of the source as it is shown: with nothing hidden, and not too long.
+/// A line of the source as shown: invisible characters are escaped, and long lines are shortened.
 struct Excerpt {
     text: String,
-    /// What is underlined, in bytes of it.
+    /// The underlined part, in bytes.
     span: Range<usize>,
 }
 
@@ -113,7 +113,7 @@ impl Excerpt {
     fn new(place: &Place) -> Self {
         let (line, span) = place.line();
         let (before, inside, after) = (&line[..span.start], &line[span.clone()], &line[span.end..]);
-        // Tabs widen as the renderer has it.
+        // Tabs are as wide as in the renderer.
         let shown = |part: &str| match visible::line(&part.replace('\t', "    ")) {
             Cow::Borrowed(_) => part.to_owned(),
             Cow::Owned(escaped) => escaped,
@@ -148,7 +148,7 @@ fn last(text: &str, count: usize) -> String {
     }
 }
 
-/// A message as it is shown: with nothing hidden, and no line longer than anybody reads.
+/// A message as shown: invisible characters are escaped, and long lines are shortened.
 fn readable(text: &str) -> String {
     let line = |line: &str| match line.chars().count() > LONG {
         true => first(line, LONG / 2) + last(line, LONG / 4).trim_start_matches('…'),
@@ -157,7 +157,7 @@ fn readable(text: &str) -> String {
     visible::lines(text).split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// A text of the user as a message repeats it: not longer than anybody reads.
+/// Text of the user, shortened for use in a message.
 pub(super) fn brief(text: &str) -> String {
     first(text, AROUND)
 }

@@ -1,4 +1,4 @@
-//! TOML as a tree of settings, each of which knows where it was written.
+//! TOML as a tree of settings that know where they were written.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,16 +13,16 @@ use super::entries::Entries;
 use super::source::{Place, Source};
 use super::syntax;
 
-/// A setting: its value and the places of value and key.
+/// A setting: its value, and the places of value and key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Where its name stands; array elements and the root have none.
+    /// The place of its name. Array elements and the root have none.
     pub key: Option<Place>,
     pub place: Place,
     pub value: Value,
 }
 
-/// What TOML can say, less what a pipeline has no use for.
+/// The TOML values that a pipeline can use.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     String(String),
@@ -33,12 +33,12 @@ pub enum Value {
     Array(Vec<Node>),
     /// In the order of the text.
     Table(Entries),
-    /// Not representable, and already reported.
+    /// Cannot be represented; the error is already reported.
     Invalid,
 }
 
 impl Node {
-    /// The place that stands for the whole: of a table its name, of anything else the value.
+    /// The place that messages point to: the name of a table, the value of any other setting.
     pub fn mark(&self) -> &Place {
         match (&self.value, &self.key) {
             (Value::Table(_), Some(key)) => key,
@@ -76,7 +76,7 @@ impl Node {
         if let Value::String(text) = &self.value { Some(text) } else { None }
     }
 
-    /// The setting at a path such as `stage.frozen.train[0]`, or the innermost one that holds it.
+    /// The setting at a path such as `stage.frozen.train[0]`, or the innermost setting that contains the path.
     pub fn nearest(&self, path: &str) -> &Node {
         let steps = path.split(['.', '[']).map(|step| step.trim_end_matches(']'));
         let mut node = self;
@@ -126,7 +126,7 @@ impl Node {
 }
 
 impl fmt::Display for Value {
-    /// With its article, as messages say it.
+    /// With its article, as in messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Value::String(_) => "a string",
@@ -140,7 +140,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// Parses a file. What cannot be parsed is reported and left out of the tree.
+/// Parses a file. Errors are reported, and what cannot be parsed is left out of the tree.
 pub fn parse(source: &Arc<Source>, diagnostics: &mut Vec<Diagnostic>) -> Node {
     let (table, errors) = DeTable::parse_recoverable(&source.text);
     let mut reader = Reader { source, offset: 0, diagnostics, refused: BTreeSet::new() };
@@ -149,7 +149,7 @@ pub fn parse(source: &Arc<Source>, diagnostics: &mut Vec<Diagnostic>) -> Node {
     Node { key: None, place: Place::new(source, 0..0), value: reader.table(&root, None) }
 }
 
-/// Parses one value that stands at byte `offset` of `source`.
+/// Parses the value at byte `offset` of `source`.
 pub fn parse_value(
     source: &Arc<Source>,
     offset: usize,
@@ -162,7 +162,7 @@ pub fn parse_value(
     Ok(Reader { source, offset, diagnostics, refused: BTreeSet::new() }.node(None, &value))
 }
 
-/// Reports what the TOML parser says of the text at byte `offset` of `source`.
+/// Reports the syntax errors of the text at byte `offset` of `source`.
 pub fn report_syntax(
     source: &Arc<Source>,
     offset: usize,
@@ -176,7 +176,7 @@ struct Reader<'a> {
     source: &'a Arc<Source>,
     offset: usize,
     diagnostics: &'a mut Vec<Diagnostic>,
-    /// Lines with a syntax error. What the parser makes of them is not what was written, so nothing more is said of it.
+    /// Lines with a syntax error. The parser misreads them, so no further error is reported there.
     refused: BTreeSet<usize>,
 }
 
@@ -191,7 +191,8 @@ impl Reader<'_> {
         }
     }
 
-    /// One per line, and one for a table that stands twice: the rest is the parser finding its feet again.
+    /// Reports one error per line, and one for a table that is defined twice. Further errors come from the parser's
+    /// recovery.
     fn syntax_errors(&mut self, errors: Vec<toml::de::Error>) {
         let end = self.source.text.len() - self.offset;
         let mut resume = 0;
@@ -254,7 +255,12 @@ impl Reader<'_> {
                 }
             },
             DeValue::Datetime(_) => {
-                self.report(&place, "date", "no setting is a date or a time", "write it in quotes");
+                self.report(
+                    &place,
+                    "date",
+                    "no setting takes a date or a time",
+                    "if it is text, write it in quotes",
+                );
                 Value::Invalid
             }
             DeValue::Array(items) => Value::Array(items.iter().map(|item| self.node(None, item)).collect()),
@@ -267,7 +273,8 @@ impl Reader<'_> {
         Node { key, place, value }
     }
 
-    /// TOML 1.1 lets inline tables span lines and end in a comma, but editors and most other parsers read TOML 1.0.
+    /// TOML 1.1 allows inline tables to span lines and to end in a comma, but editors and most other parsers read TOML
+    /// 1.0.
     fn refuse_toml_1_1(&mut self, table: &DeTable<'_>, range: Range<usize>) {
         let text = &self.source.text[self.offset..];
         let mut leaves = Vec::new();
@@ -281,11 +288,11 @@ impl Reader<'_> {
         }
         if own.iter().any(|(_, byte)| *byte == b'\n') {
             let place = self.place(range.start..range.start + 1);
-            let help = "write it on one line, or as a [table] of its own";
-            self.report(&place, "multi-line-inline-table", "an inline table may not span lines", help);
+            let help = "write it on one line, or as a separate [table]";
+            self.report(&place, "multi-line-inline-table", "an inline table must not span lines", help);
         } else if let Some((comma, _)) = last_comma(&own) {
             let place = self.place(comma..comma + 1);
-            let message = "an inline table may not end in a comma";
+            let message = "an inline table must not end in a comma";
             self.report(&place, "trailing-comma", message, "remove the comma");
         }
     }
@@ -297,12 +304,12 @@ fn last_comma(own: &[(usize, u8)]) -> Option<(usize, u8)> {
     words.next().copied().filter(|(_, byte)| *byte == b',')
 }
 
-/// The spans of what stands inside an inline table and may itself hold a newline or a comma.
+/// The spans inside an inline table that may themselves contain a newline or a comma.
 fn collect_leaves(table: &DeTable<'_>, text: &str, leaves: &mut Vec<Range<usize>>) {
     for (key, value) in table {
         leaves.push(key.span());
         match value.get_ref() {
-            // Of a dotted key such as `{ a.b = 1 }`: its span is that of the key.
+            // The span of a dotted key such as `{ a.b = 1 }` is the span of the key.
             DeValue::Table(inner) if text.as_bytes().get(value.span().start) != Some(&b'{') => {
                 collect_leaves(inner, text, leaves);
             }

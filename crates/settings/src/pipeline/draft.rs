@@ -1,6 +1,6 @@
-//! A file on its way to being a pipeline: the merged tree, read piece by piece, and what is wrong with it.
+//! The merged tree of a file, read piece by piece, and the errors found in it.
 //!
-//! Pieces are read by themselves, so that one wrong key does not hide what is wrong elsewhere.
+//! Each piece is read on its own, so that one wrong key does not hide errors elsewhere.
 
 use serde::de::DeserializeOwned;
 
@@ -13,9 +13,9 @@ use super::{Data, Model, Parts, Split, Stage, TableSplit};
 pub struct Draft<'a> {
     pub root: &'a Node,
     pub diagnostics: Vec<Diagnostic>,
-    /// What is wrong with patterns in themselves.
+    /// Errors in the patterns themselves.
     pub faults: Vec<Diagnostic>,
-    /// What keeps nothing from running.
+    /// Warnings, which do not prevent a run.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Draft<'a> {
         path.split('.').try_fold(self.root, |node, key| node.get(key))
     }
 
-    /// The setting at a path, if the file has it and its schema held.
+    /// The setting at a path, if the file has it and it fits its schema.
     pub fn read<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
         serde_json::from_value(self.get(path)?.to_json()).ok()
     }
@@ -40,12 +40,12 @@ impl<'a> Draft<'a> {
         self.get(path).map(Node::entries).unwrap_or_default()
     }
 
-    /// The value at a path, or the name of the innermost table that holds it.
+    /// The place of the value at a path, or of the name of the innermost table that contains it.
     pub fn place(&self, path: &str) -> &'a Place {
         self.root.nearest(path).mark()
     }
 
-    /// The key at a path.
+    /// The place of the key at a path.
     pub fn key(&self, path: &str) -> &'a Place {
         let node = self.root.nearest(path);
         node.key.as_ref().unwrap_or(&node.place)
@@ -65,7 +65,7 @@ impl<'a> Draft<'a> {
         self.warnings.push(Diagnostic::new(place, code, message).help(help).as_warning());
     }
 
-    /// The name of the stage's data set (or model): as written, or the only one.
+    /// The name of the stage's data set (or model): the name written there, or the only one in the file.
     pub fn name_of(&self, stage: &str, what: &str) -> Option<&'a str> {
         match self.get(&format!("stage.{stage}.{what}")) {
             Some(node) => node.text(),
@@ -76,7 +76,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Which parts the data set of a stage has; `None` where that cannot be said.
+    /// Which splits the data set of a stage has; `None` if this is unknown.
     pub fn parts_of(&self, stage: &str) -> Option<Parts> {
         let path = format!("data.{}", self.name_of(stage, "data")?);
         let split = format!("{path}.split");
@@ -87,13 +87,14 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Whether the images of a stage have any number of labels; `None` where that cannot be said.
+    /// Whether the data set of a stage is multi-label; `None` if this is unknown.
     pub fn is_multi_label(&self, stage: &str) -> Option<bool> {
         let data = self.get(&format!("data.{}", self.name_of(stage, "data")?))?;
         Some(["labels_column", "label_columns"].iter().any(|key| data.get(key).is_some()))
     }
 
-    /// Every stage must name its data set and model, where there are several, and name one that there is.
+    /// Checks that every stage names a data set and a model that exist. If the file has one, the stage need not name
+    /// it.
     pub fn check_names(&mut self) {
         for (name, stage) in self.entries("stage") {
             let starts =
@@ -110,9 +111,8 @@ impl<'a> Draft<'a> {
         let names = known.iter().map(|(name, _)| name.as_str());
         match node.get(what) {
             None if known.len() > 1 => {
-                let message =
-                    format!("`{stage}` does not say which of {} {what} tables it takes", known.len());
-                let help = format!("write `{what} = …`; there are {}", suggest::list(names));
+                let message = format!("`{stage}` must name one of the {} {what} tables", known.len());
+                let help = format!("add `{what} = …`; there are {}", suggest::list(names));
                 self.report(node.mark(), "ambiguous", message, help);
             }
             Some(named) => {

@@ -1,7 +1,7 @@
-//! Settings of a train stage that would change nothing, as far as that can be said without the names of parameters.
+//! Settings of a train stage that have no effect, as far as this is known without the names of parameters.
 //!
-//! What can only be a mistake is an error. Where a setting may stand for other stages, or another `--set`, it is a warning:
-//! whoever shortens a stage to try it does not want to shorten its patience too.
+//! If it can only be a mistake, it is an error. If the setting may be meant for other stages or another `--set`, it is
+//! a warning: a stage shortened for a quick test need not shorten its patience too.
 
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ pub fn check(draft: &mut Draft, path: &str) {
     mixing(draft, path);
 }
 
-/// Whether a setting is of the defaults and the other of the stage: then it is meant for others.
+/// Whether a setting comes from the defaults and the other from the stage. Then the setting is meant for other stages.
 fn for_others(draft: &Draft, path: &str, setting: &str, other: &str) -> bool {
     let of_defaults = |key: &str| {
         let default = draft.get(&format!("defaults.train.{key}"));
@@ -29,7 +29,7 @@ fn for_others(draft: &Draft, path: &str, setting: &str, other: &str) -> bool {
     of_defaults(setting) && !of_defaults(other)
 }
 
-/// Patience that outlasts the stage.
+/// Patience that is longer than the stage.
 fn patience(draft: &mut Draft, path: &str) {
     let Some(epochs) = draft.read::<u32>(&format!("{path}.epochs")) else { return };
     let stop = draft.read::<EarlyStop>(&format!("{path}.early_stop"));
@@ -37,7 +37,8 @@ fn patience(draft: &mut Draft, path: &str) {
         let thaws = draft.get(&format!("{path}.unfreeze")).map(Node::items).unwrap_or_default();
         let thaws = thaws.iter().filter_map(|entry| serde_json::from_value(entry.to_json()).ok());
         let last_thaw = thaws.map(|thaw: Unfreeze| thaw.after_epochs).max();
-        // The first epoch always improves; a thaw counts patience anew, and nothing is stopped ahead of the last.
+        // The first epoch always improves. Unfreezing resets the count of patience, and no stop comes before the last
+        // entry.
         let soonest = last_thaw.unwrap_or(1).saturating_add(stop.patience);
         if soonest >= epochs {
             let at = format!("{path}.early_stop.patience");
@@ -54,12 +55,12 @@ fn patience(draft: &mut Draft, path: &str) {
 }
 
 fn outlasts(draft: &mut Draft, at: &str, what: &str, soonest: u32, epochs: u32) {
-    let message = format!("{what} after epoch {soonest} at the soonest, and the stage has {epochs}");
+    let message = format!("{what} after epoch {soonest} at the earliest, but the stage has {epochs}");
     let help = "lower `patience`, or raise `epochs`".to_owned();
     draft.warn(draft.place(at), "no-effect", message, help);
 }
 
-/// Nothing decays in SGD unless something says so; a decay of 0 that is written is a choice.
+/// SGD has no weight decay by default. An explicit weight decay of 0 is a choice, and not reported.
 fn no_decay(draft: &mut Draft, path: &str) {
     let at = format!("{path}.optimizer");
     let Some(Optimizer::Sgd(sgd)) = draft.read(&at) else { return };
@@ -75,12 +76,12 @@ fn no_decay(draft: &mut Draft, path: &str) {
     if sgd.no_decay.is_empty() || decays {
         return;
     }
-    let message = "nothing decays that `no_decay` could spare".to_owned();
-    let help = "set `weight_decay`, which `sgd` has none of by itself, or remove `no_decay`".to_owned();
+    let message = "`no_decay` has no effect: no parameter has weight decay".to_owned();
+    let help = "set `weight_decay`, which is 0 by default for `sgd`, or remove `no_decay`".to_owned();
     draft.report(draft.key(&format!("{at}.no_decay")), "no-effect", message, help);
 }
 
-/// An empty table says that nothing is augmented; where nothing was to be, more was meant.
+/// An empty table changes no image. Someone who wants no augmentation would leave the table out.
 fn augment(draft: &mut Draft, path: &str) {
     let at = format!("{path}.augment");
     let Some(node) =
@@ -88,7 +89,7 @@ fn augment(draft: &mut Draft, path: &str) {
     else {
         return;
     };
-    // It may stand in for the table of the defaults, or of the file, of which a matrix or `--set` leaves no trace.
+    // It may replace the table of the defaults or of the file; a matrix or `--set` leaves no trace of that.
     let instead = draft.get("defaults.train.augment").is_some_and(|default| default.place != node.place);
     let in_the_file =
         |key: &Place| key.source.name != "--set" && key.source.text.get(key.range.clone()) == Some("augment");
@@ -96,11 +97,11 @@ fn augment(draft: &mut Draft, path: &str) {
         return;
     }
     let message = "an empty `augment` changes no image".to_owned();
-    let help = "say what changes, such as `{ horizontal_flip = 0.5 }`, or remove it".to_owned();
+    let help = "add a change, such as `{ horizontal_flip = 0.5 }`, or remove it".to_owned();
     draft.warn(draft.key(&at), "no-effect", message, help);
 }
 
-/// An image alone in its batch is mixed with itself.
+/// An image that is alone in its batch is mixed with itself.
 fn mixing(draft: &mut Draft, path: &str) {
     let Some(augment) = draft.read::<Augment>(&format!("{path}.augment")) else { return };
     let alone = draft.read::<usize>(&format!("{path}.batch_size")) == Some(1);
@@ -108,7 +109,7 @@ fn mixing(draft: &mut Draft, path: &str) {
         return;
     }
     let key = if augment.mixup.is_some() { "mixup" } else { "cutmix" };
-    let message = format!("`{key}` mixes the images of a batch, and here each is alone in its own");
+    let message = format!("`{key}` mixes images of the same batch, but batches have one image here");
     let help = format!("raise `batch_size`, or remove `{key}`");
     draft.report(draft.key(&format!("{path}.augment.{key}")), "no-effect", message, help);
 }

@@ -1,4 +1,4 @@
-//! Weights that are those of a stage of another pipeline file.
+//! Weights from a stage of another pipeline file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use super::report::Report;
 use super::resolved::Resolved;
 use super::stage::Parent;
 
-/// A stage of another pipeline, with all that it needs.
+/// A stage of another pipeline, and everything it needs.
 #[derive(Clone, Debug)]
 pub struct Elsewhere {
-    /// The other pipeline: the stage and those above it alone.
+    /// The other pipeline, reduced to this stage and its ancestors.
     pub pipeline: Resolved,
-    /// The stage with its checkpoint, as the file has it.
+    /// The stage with its checkpoint, as written in the file.
     pub stage: String,
 }
 
@@ -28,17 +28,17 @@ impl Elsewhere {
     }
 }
 
-/// The file at hand, as it was come by.
+/// The current file and how it was reached.
 pub struct Here<'a> {
     /// Its folder.
     pub base: &'a Path,
-    /// The full paths of the files that take weights from one another up to this one, which is the last.
+    /// The full paths of the files that load weights from one another, down to this file, which is the last.
     pub chain: &'a [PathBuf],
     pub options: &'a LoadOptions<'a>,
 }
 
 impl Here<'_> {
-    /// Reads the pipelines that load stages take weights from, by the names of these stages.
+    /// Loads the pipelines that `load_weights` stages read weights from, by the names of these stages.
     pub fn load(
         &self,
         root: &Node,
@@ -49,7 +49,7 @@ impl Here<'_> {
         for (name, stage) in root.get("stage").map(Node::entries).unwrap_or_default() {
             let (Some(file), Some(wanted)) = (stage.get("pipeline"), stage.get("stage")) else { continue };
             let (Some(path), Some(text)) = (file.text(), wanted.text()) else { continue };
-            // Variables that are not set and files that are not there are reported with all others.
+            // Unset variables and missing files are reported with all others.
             let Ok(path) = variables.expand(path).map(|path| self.base.join(path)) else { continue };
             let Ok(full) = path.canonicalize() else { continue };
             if !full.is_file() {
@@ -89,18 +89,22 @@ impl Here<'_> {
         };
         let mut runs = load_chain(path, self.chain, &options).map_err(|Report { diagnostics, .. }| {
             let first = diagnostics.first().map_or(String::new(), |first| format!(": {}", first.message));
-            let help = format!("`defrost validate {name}` says where");
+            let help = format!("`defrost validate {name}` shows the errors");
             ("other-pipeline", format!("`{name}` is not valid{first}"), Some(help))
         })?;
         if runs.len() > 1 || runs[0].label.is_some() {
-            let help = "train what is wanted here in a pipeline without a matrix".to_owned();
-            return Err(("other-pipeline", format!("`{name}` has a matrix: it is not one run"), Some(help)));
+            let help = "train these weights in a pipeline without a matrix".to_owned();
+            return Err((
+                "other-pipeline",
+                format!("`{name}` has a matrix, so it makes several runs"),
+                Some(help),
+            ));
         }
         Ok(runs.remove(0))
     }
 }
 
-/// Files that take weights from one another, the first of them from the last.
+/// A cycle of files that load weights from one another: the first file loads from the last.
 fn circle(files: &[PathBuf], stage: &str) -> Problem {
     let name = |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (message, help) = match files {
@@ -109,15 +113,15 @@ fn circle(files: &[PathBuf], stage: &str) -> Problem {
             let names: Vec<String> = files.iter().map(name).collect();
             let circle = format!("{} → {}", names.join(" → "), names[0]);
             (
-                format!("pipelines take weights from one another: {circle}"),
-                "part what both need from them".to_owned(),
+                format!("pipelines load weights from each other in a cycle: {circle}"),
+                "move the stages that both need to a separate pipeline file".to_owned(),
             )
         }
     };
     ("cycle", message, Some(help))
 }
 
-/// What is wrong with a name of a stage in another pipeline.
+/// Checks the name of a stage in another pipeline.
 fn problems(other: &Resolved, text: &str) -> Vec<Problem> {
     let stages = other.stages.iter().map(|(name, stage)| (name.as_str(), Some(stage.kind()))).collect();
     graph::problems(&Draft::new(&other.root), &stages, text, Role::Start)

@@ -4,15 +4,15 @@ use std::ops::Deref;
 
 use super::document::Node;
 
-/// Settings in the order of the text, each found by its name in a time that hardly grows with their number.
+/// Settings in the order of the text. Finding one by name takes almost constant time.
 #[derive(Clone, Debug, Default)]
 pub struct Entries {
     list: Vec<(String, Node)>,
-    /// The places of `list` by name; empty where there are but few.
+    /// The positions in `list` by name. Empty if there are only a few.
     order: Vec<usize>,
 }
 
-/// So many are searched one by one.
+/// Up to this many settings are searched one by one.
 const FEW: usize = 16;
 
 impl Entries {
@@ -46,12 +46,12 @@ impl Entries {
         self.position(name).map(|place| &mut self.list[place].1)
     }
 
-    /// The setting at a place.
+    /// The setting at a position.
     pub fn at_mut(&mut self, place: usize) -> &mut Node {
         &mut self.list[place].1
     }
 
-    /// Adds a setting that is not there yet, and says at which place.
+    /// Adds a setting that is not in the table yet, and returns its position.
     pub fn push(&mut self, name: String, node: Node) -> usize {
         let place = self.list.len();
         self.list.push((name, node));

@@ -1,4 +1,4 @@
-//! The graph that stages form through `from`, `ensemble` and teachers.
+//! The graph of stages, formed by `from`, `ensemble` and teachers.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -21,8 +21,8 @@ impl<'a> FromIterator<(&'a str, Option<&'a str>)> for Stages<'a> {
     }
 }
 
-/// Checks every reference to a stage: that it exists, has the weights that are asked of it, and is named the way its
-/// kind asks for.
+/// Checks every reference to a stage: the stage exists, it has the requested weights, and its name has the right form
+/// for its kind.
 pub fn check(draft: &mut Draft) {
     let entries = draft.entries("stage");
     let kinds = entries.iter().map(|(name, node)| (name.as_str(), node.get("kind").and_then(Node::text)));
@@ -46,30 +46,30 @@ pub fn check(draft: &mut Draft) {
             }
             _ => names.join(" → "),
         };
-        let message = format!("`{name}` starts from itself: {way} → {name}");
-        let help = "start one of them from another stage".to_owned();
+        let message = format!("`{name}` depends on itself: {way} → {name}");
+        let help = "let one of these stages start from another stage".to_owned();
         draft.diagnostics.push(Diagnostic::new(place, "cycle", message).help(help));
     }
 }
 
-/// Of a longer circle only the ends are shown.
+/// Of a longer cycle only the ends are shown.
 const MOST_SHOWN: usize = 12;
 
-/// A stage named by another one, where it stands.
+/// A reference to a stage, with its place.
 struct Reference<'a> {
     node: &'a Node,
     text: &'a str,
     role: Role,
 }
 
-/// What the weights of a stage are wanted for.
+/// What the weights of a stage are used for.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Role {
-    /// To go on from, or to be measured.
+    /// To continue from, or to evaluate.
     Start,
-    /// To be one of several models whose predictions are averaged.
+    /// As one of several models whose predictions are averaged.
     Member,
-    /// To teach another.
+    /// As a teacher.
     Teacher,
 }
 
@@ -79,7 +79,7 @@ impl Reference<'_> {
     }
 }
 
-/// All that a stage names.
+/// All references of a stage.
 fn references(stage: &Node) -> Vec<Reference<'_>> {
     let from = stage.get("from").into_iter().map(|node| (node, Role::Start));
     let members = stage.get("ensemble").map(Node::items).unwrap_or_default();
@@ -92,10 +92,10 @@ fn references(stage: &Node) -> Vec<Reference<'_>> {
         .collect()
 }
 
-/// A code, a message, and the cure.
+/// A code, a message, and how to fix it.
 pub type Problem = (&'static str, String, Option<String>);
 
-/// What is wrong with a reference to one of the stages of a file.
+/// Checks a reference to a stage of the file.
 pub fn problems(draft: &Draft, stages: &Stages, text: &str, role: Role) -> Vec<Problem> {
     let (stage, word) = text.split_once('@').map_or((text, None), |(stage, word)| (stage, Some(word)));
     let mut problems = Vec::new();
@@ -113,51 +113,51 @@ pub fn problems(draft: &Draft, stages: &Stages, text: &str, role: Role) -> Vec<P
         }
     }
     if let (None, Some(word)) = (Parent::parse(text), word) {
-        let help = suggest::help(word, "after `@` stands one of", ["best", "last"]);
+        let help = suggest::help(word, "valid checkpoints", ["best", "last"]);
         problems.push(("unknown-checkpoint", format!("unknown checkpoint `@{word}`"), help));
     }
     problems
 }
 
-/// Whether a stage of that kind has the weights that are asked of it.
+/// Checks that a stage of that kind has the requested weights.
 fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent, role: Role) -> Option<Problem> {
     let validated = draft.parts_of(stage).map(|parts| parts.validation);
     match (kind, checkpoint) {
         ("load_weights" | "init_weights", _) if role == Role::Member => {
-            let message = format!("`{stage}` does not train, and an ensemble is of trained stages");
+            let message = format!("`{stage}` is not a train stage, and an ensemble needs train stages");
             Some(("not-trained", message, Some("name a train stage, such as `frozen@best`".into())))
         }
         ("init_weights", None) if role == Role::Teacher => {
-            let message = format!("`{stage}` has random weights, of which nothing can be learnt");
+            let message = format!("`{stage}` has random weights, so it cannot be a teacher");
             Some(("not-trained", message, Some("name a train stage, such as `teacher@best`".into())))
         }
         ("evaluate", _) => {
-            let message = format!("`{stage}` evaluates and has no weights to start from");
-            Some(("no-weights", message, Some("name the stage that it evaluates".into())))
+            let message = format!("`{stage}` is an evaluate stage, which has no weights");
+            Some(("no-weights", message, Some("name the stage that `{stage}` evaluates".into())))
         }
         ("train", None) => {
             let help = match validated {
                 Some(false) => format!("write `{stage}@last`"),
                 _ => format!("write `{stage}@best` or `{stage}@last`"),
             };
-            let message = format!("`{stage}` trains: say which of its weights");
+            let message = format!("`{stage}` is a train stage: choose its best or last weights");
             Some(("missing-checkpoint", message, Some(help)))
         }
         ("train", Some(Checkpoint::Best)) if validated == Some(false) => {
-            let message = format!("`{stage}` has no validation split, so none of its epochs is the best");
+            let message = format!("`{stage}` has no validation split, so it has no best epoch");
             let help = format!("write `{stage}@last`, or hold out images with `split.validation`");
             Some(("no-validation", message, Some(help)))
         }
         ("load_weights" | "init_weights", Some(_)) => {
-            let message = format!("`{stage}` does not train: it has no best or last epoch");
+            let message = format!("`{stage}` is not a train stage, so it has no best or last epoch");
             Some(("needless-checkpoint", message, Some(format!("write `{stage}`"))))
         }
         _ => None,
     }
 }
 
-/// Stages that start from themselves, by their places: for each group of such stages the shortest circle through the one
-/// that comes first in the file.
+/// The stages that depend on themselves, as positions. For each group of such stages, the shortest cycle through the
+/// stage that comes first in the file.
 fn circles(stages: &[(String, Node)]) -> Vec<Vec<usize>> {
     let places: HashMap<&str, usize> =
         stages.iter().enumerate().map(|(place, (name, _))| (name.as_str(), place)).collect();
@@ -169,7 +169,7 @@ fn circles(stages: &[(String, Node)]) -> Vec<Vec<usize>> {
     let mut circles = Vec::new();
     for first in 0..stages.len() {
         if let Some(circle) = left[first].then(|| shortest(first, &above, &left)).flatten() {
-            // The rest of the group says nothing new.
+            // Other cycles of the group add no information.
             reachable(first, &above, &left).into_iter().for_each(|place| left[place] = false);
             circles.push(circle);
         }
@@ -177,8 +177,8 @@ fn circles(stages: &[(String, Node)]) -> Vec<Vec<usize>> {
     circles
 }
 
-/// The stages on a circle or between two circles: stages with nothing above them, and then those with nothing below, are
-/// removed until no more can be.
+/// The stages on a cycle or between two cycles. Stages without parents, then those without children, are removed until
+/// none is left to remove.
 fn tangled(above: &[Vec<usize>]) -> Vec<bool> {
     let mut below: Vec<Vec<usize>> = vec![Vec::new(); above.len()];
     for (place, parents) in above.iter().enumerate() {
@@ -202,7 +202,7 @@ fn tangled(above: &[Vec<usize>]) -> Vec<bool> {
     left
 }
 
-/// The shortest way from a stage up to itself, if there is one.
+/// The shortest path from a stage up to itself, if there is one.
 fn shortest(first: usize, above: &[Vec<usize>], left: &[bool]) -> Option<Vec<usize>> {
     let mut from: HashMap<usize, usize> = HashMap::new();
     let mut queue = VecDeque::from([first]);
@@ -225,7 +225,7 @@ fn shortest(first: usize, above: &[Vec<usize>], left: &[bool]) -> Option<Vec<usi
     None
 }
 
-/// The stages above one, and it, among those that are left.
+/// The parents of a stage, and the stage, among those that are left.
 fn reachable(first: usize, above: &[Vec<usize>], left: &[bool]) -> HashSet<usize> {
     let mut found = HashSet::from([first]);
     let mut next = vec![first];

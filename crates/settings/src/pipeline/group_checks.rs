@@ -1,11 +1,11 @@
-//! What no schema can say of parameter groups and of what joins later.
+//! Checks of parameter groups and of `unfreeze` that no schema can express.
 
 use super::document::Node;
 use super::draft::Draft;
 use super::shape::pattern_list;
 use super::{Group, Rates, Unfreeze};
 
-/// Checks the groups and the thaws of the train stage at `path`.
+/// Checks the `groups` and `unfreeze` entries of the train stage at `path`.
 pub fn check(draft: &mut Draft, path: &str) {
     let groups = draft.get(&format!("{path}.groups")).map(Node::items).unwrap_or_default();
     for (index, group) in groups.iter().enumerate() {
@@ -20,7 +20,7 @@ fn parameter_group(draft: &mut Draft, path: &str, group: &Group) {
     pattern_list(draft, &format!("{path}.match"), &group.patterns);
     one_rate(draft, path, group.rates());
     if group.rates().is_empty() {
-        let message = "this group changes nothing".to_owned();
+        let message = "this group has no effect".to_owned();
         let help = "set `lr`, `lr_scale`, `weight_decay` or `warmup_epochs`".to_owned();
         draft.report(draft.place(path), "no-effect", message, help);
     }
@@ -28,13 +28,13 @@ fn parameter_group(draft: &mut Draft, path: &str, group: &Group) {
 
 fn one_rate(draft: &mut Draft, path: &str, rates: Rates) {
     if rates.lr.is_some() && rates.lr_scale.is_some() {
-        let message = "`lr` and `lr_scale` both say the learning rate".to_owned();
+        let message = "`lr` and `lr_scale` both set the learning rate".to_owned();
         let place = draft.key(&format!("{path}.lr_scale"));
         draft.report(place, "conflict", message, "keep one of them".to_owned());
     }
 }
 
-/// Each entry by itself, and that they follow one another within the stage.
+/// Checks each entry, and that the entries follow one another within the stage.
 fn unfreeze(draft: &mut Draft, path: &str) {
     let entries = draft.get(&format!("{path}.unfreeze")).map(Node::items).unwrap_or_default();
     let entries: Vec<Option<Unfreeze>> =
@@ -50,17 +50,18 @@ fn unfreeze(draft: &mut Draft, path: &str) {
             && warmup > left
         {
             let message =
-                format!("the warmup ({warmup} epochs) is longer than what is left of the stage ({left})");
+                format!("the warmup ({warmup} epochs) is longer than the rest of the stage ({left} epochs)");
             let place = draft.place(&format!("{path}.warmup_epochs"));
             draft.report(place, "conflict", message, "shorten `warmup_epochs`, or raise `epochs`".to_owned());
         }
         let place = draft.place(&format!("{path}.after_epochs"));
         if epochs.is_some_and(|epochs| entry.after_epochs >= epochs) {
-            let message = format!("after {} epochs the stage is over", entry.after_epochs);
+            let message = format!("`after_epochs` is {}, but the stage is over by then", entry.after_epochs);
             draft.report(place, "conflict", message, "lower `after_epochs`, or raise `epochs`".to_owned());
         } else if (1..=before).contains(&entry.after_epochs) {
-            let message = format!("`after_epochs` does not rise: the entry before has {before}");
-            let help = "put the entries in order, and what joins at the same time in one; `groups` give it different rates";
+            let message =
+                format!("`after_epochs` must be greater than in the entry before, which has {before}");
+            let help = "sort the entries, and merge entries for the same epoch; `groups` can set different learning rates";
             draft.report(place, "conflict", message, help.to_owned());
         }
         before = before.max(entry.after_epochs);
@@ -73,14 +74,16 @@ fn joining(draft: &mut Draft, path: &str, entry: &Unfreeze) {
     }
     one_rate(draft, path, entry.rates());
     let (message, place) = match (&entry.patterns, entry.last) {
-        (Some(_), Some(_)) => ("`match` and `last` both say what joins", draft.key(&format!("{path}.last"))),
-        (None, None) => ("nothing joins here", draft.place(path)),
+        (Some(_), Some(_)) => {
+            ("`match` and `last` both select parameters", draft.key(&format!("{path}.last")))
+        }
+        (None, None) => ("this entry unfreezes nothing", draft.place(path)),
         _ => return,
     };
     draft.report(
         place,
         "conflict",
         message.to_owned(),
-        "say with one of `match` and `last` what joins".to_owned(),
+        "select parameters with either `match` or `last`".to_owned(),
     );
 }

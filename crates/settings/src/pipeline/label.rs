@@ -1,31 +1,31 @@
-//! Labels of a matrix's runs: `arch=resnet50, seed=1`, a part for each axis.
+//! Labels of the runs of a matrix, such as `arch=resnet50, seed=1`: one part per axis.
 
 use super::suggest;
 
 const SEPARATOR: &str = ", ";
 
-/// Whether a text can stand in a label and be chosen by it.
+/// Whether a text is valid in a label, so that a pattern can select it.
 pub(super) fn is_label(text: &str) -> bool {
     !text.is_empty() && text.trim() == text && !text.contains([',', '*', '\n'])
 }
 
-/// One part: `arch=resnet50`, or the value alone where the axis has no name.
+/// One part: `arch=resnet50`, or only the value if the axis has no name.
 pub fn part(name: Option<&str>, value: &str) -> String {
     name.map_or_else(|| value.to_owned(), |name| format!("{name}={value}"))
 }
 
-/// A label with one part more.
+/// A label with one more part.
 pub(super) fn join(label: Option<&str>, part: &str) -> String {
     label.map_or_else(|| part.to_owned(), |label| format!("{label}{SEPARATOR}{part}"))
 }
 
-/// The axis and the value of each part; the axis is empty where it has no name.
+/// The axis and the value of each part. The axis is empty if it has no name.
 pub fn parts(label: &str) -> impl Iterator<Item = (&str, &str)> {
     label.split(SEPARATOR).map(|part| part.split_once('=').unwrap_or(("", part)))
 }
 
-/// Whether a pattern chooses the run of a label: each of its parts, `arch=resnet*` or `resnet50` alone, must fit one of
-/// the label's. `*` stands for any characters.
+/// Whether a pattern selects the run with this label. Each part of the pattern, such as `arch=resnet*` or `resnet50`,
+/// must match a part of the label. `*` matches any characters.
 pub fn selects(pattern: &str, label: &str) -> bool {
     let fits = |wanted: &str| {
         let mut parts = label.split(SEPARATOR);
@@ -36,12 +36,12 @@ pub fn selects(pattern: &str, label: &str) -> bool {
     !pattern.trim().is_empty() && pattern.split(',').all(|wanted| fits(wanted.trim()))
 }
 
-/// What is said of a pattern that chooses none of the labels.
+/// The help for a pattern that selects no label.
 pub(super) fn help<'a>(pattern: &str, labels: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
     suggest::help(pattern, "the runs are", labels)
 }
 
-/// `*` is any characters; every other stands for itself.
+/// `*` matches any characters; other characters match themselves.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut left) = text.strip_prefix(head) else { return false };

@@ -1,9 +1,9 @@
-//! Images with one class each and images with any number of labels: what asks for which.
+//! Checks of settings that need one class per image, or multi-label data.
 
 use super::draft::Draft;
 use super::{Data, Loss, Monitor};
 
-/// Which columns a table's classes or labels are in.
+/// Which columns of a table hold the classes or labels.
 pub fn table(draft: &mut Draft, path: &str) {
     let Some(Data::Csv(table)) = draft.read(path) else { return };
     let given = [
@@ -21,19 +21,19 @@ pub fn table(draft: &mut Draft, path: &str) {
         (None, _) => report(
             "class_column",
             "no-classes",
-            "nothing says what the images show".to_owned(),
-            "name the `class_column`; for any number of labels the `labels_column`, or `label_columns`",
+            "the table's class or label column is not set".to_owned(),
+            "set `class_column`, or for multi-label data `labels_column` or `label_columns`",
         ),
         (Some(first), Some(second)) => report(
             second,
             "conflict",
-            format!("`{second}` and `{first}` both say what the images show"),
+            format!("`{second}` and `{first}` both select the classes or labels"),
             "keep one of them",
         ),
         (Some(_), None) => {}
     }
     if table.label_columns.is_some() && table.classes.is_some() {
-        let message = "`label_columns` are the labels, in their order".to_owned();
+        let message = "`label_columns` already lists the labels, in order".to_owned();
         report("classes", "conflict", message, "remove `classes`");
     }
     if table.labels_column.is_none() && table.separator.is_some() {
@@ -42,7 +42,7 @@ pub fn table(draft: &mut Draft, path: &str) {
     }
 }
 
-/// A train stage's loss and monitor.
+/// The loss and the monitored metric of a train stage.
 pub fn train(draft: &mut Draft, name: &str, path: &str) {
     let Some(several) = draft.is_multi_label(name) else { return };
     let data = draft.name_of(name, "data").unwrap_or_default();
@@ -54,33 +54,30 @@ pub fn train(draft: &mut Draft, name: &str, path: &str) {
     if loss.is_some_and(|loss| loss.is_multi_label() != several) {
         let (message, help) = match several {
             true => (
-                format!(
-                    "images of `data.{data}` have any number of labels, and this loss is for one class each"
-                ),
+                format!("`data.{data}` is multi-label, but this loss needs one class per image"),
                 "write `loss = { kind = \"bce\" }`",
             ),
             false => (
-                format!("images of `data.{data}` have one class each, and `bce` is for any number of labels"),
-                "take `cross_entropy`, or say which columns of a table have labels",
+                format!("`data.{data}` has one class per image, but `bce` is for multi-label data"),
+                "use `cross_entropy`, or set the label columns of a table",
             ),
         };
         draft.report(draft.key(&at), "conflict", message, help.to_owned());
     }
     let at = format!("{path}.distill");
     if several && draft.get(&at).is_some() {
-        let message =
-            format!("a teacher tells one class each, and images of `data.{data}` have any number of labels");
+        let message = format!("distillation needs one class per image, but `data.{data}` is multi-label");
         draft.report(draft.key(&at), "conflict", message, "remove `distill`".to_owned());
     }
     let at = format!("{path}.monitor");
     if !several && draft.read(&at) == Some(Monitor::ValidationMap) {
         let message =
-            format!("`validation/map` is of labels, and images of `data.{data}` have one class each");
-        draft.report(draft.place(&at), "conflict", message, "monitor `validation/macro_f1`".to_owned());
+            format!("`validation/map` needs multi-label data, but `data.{data}` has one class per image");
+        draft.report(draft.place(&at), "conflict", message, "use `validation/macro_f1`".to_owned());
     }
 }
 
-/// Embeddings are compared by whom images show, and ensembles are of softmaxes: both want one class each.
+/// Embeddings are compared by class, and ensembles average softmax probabilities: both need one class per image.
 pub fn evaluate(draft: &mut Draft, name: &str, path: &str) {
     if draft.is_multi_label(name) != Some(true) {
         return;
@@ -89,9 +86,7 @@ pub fn evaluate(draft: &mut Draft, name: &str, path: &str) {
         let at = format!("{path}.{key}");
         if draft.get(&at).is_some() {
             let data = draft.name_of(name, "data").unwrap_or_default();
-            let message = format!(
-                "`{key}` asks for one class each, and images of `data.{data}` have any number of labels"
-            );
+            let message = format!("`{key}` needs one class per image, but `data.{data}` is multi-label");
             draft.report(draft.key(&at), "conflict", message, format!("remove `{key}`"));
         }
     }

@@ -1,4 +1,4 @@
-//! From a file to a pipeline, or to the list of all that is wrong with it.
+//! Loads a file into a pipeline, or reports everything that is wrong with it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,38 +19,38 @@ use super::{Run, check, elsewhere, graph, label, merge, schema, shape};
 pub struct LoadOptions<'a> {
     /// `PATH=VALUE`, in order.
     pub set: Vec<String>,
-    /// Instead of `run.device`.
+    /// Replaces `run.device`.
     pub device: Option<String>,
-    /// Instead of `run.threads`.
+    /// Replaces `run.threads`.
     pub threads: Option<usize>,
-    /// Of a file with a matrix, the runs whose labels one of these patterns selects; all if there is none.
+    /// Patterns that select runs of a matrix by label. All runs if empty.
     pub only: Vec<String>,
-    /// Whether variables, files and folders must be there.
+    /// Whether variables, files and folders must exist.
     pub inputs: bool,
-    /// Environment variables.
+    /// Looks up environment variables.
     pub env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Reads and checks a pipeline file that is one run; of one with a matrix, the first of its runs.
+/// Loads and checks a pipeline file with one run. Of a file with a matrix, returns the first run.
 ///
 /// # Errors
 /// As [`load_all`].
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Resolved, Report> {
     let first = load_all(path, options)?.into_iter().next();
-    Ok(first.expect("a file is one run at least"))
+    Ok(first.expect("a file has at least one run"))
 }
 
-/// Reads and checks a pipeline file: one run, or all that its matrix makes, in the order of the file.
+/// Loads and checks a pipeline file: one run, or all runs of its matrix, in the order of the file.
 ///
 /// # Errors
-/// The report has every error that can be found without parameter and class names; what is wrong with some of a
-/// matrix's runs alone says with which.
+/// The report has every error that can be found without the names of parameters and classes. An error in only some runs
+/// of a matrix says in which.
 pub fn load_all(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
     load_chain(path, &[], options)
 }
 
-/// As [`load_all`], for whoever resolves names next: where nothing is wrong but patterns, that stands in
-/// [`Resolved::faults`], so that it comes out with what is wrong with names.
+/// As [`load_all`], for callers that resolve names next. If only patterns are wrong, these errors are in
+/// [`Resolved::faults`], so that they can be reported together with errors in names.
 ///
 /// # Errors
 /// As [`load_all`].
@@ -58,8 +58,8 @@ pub fn load_but_patterns(path: &Path, options: &LoadOptions) -> Result<Vec<Resol
     read_chain(path, &[], options)
 }
 
-/// [`load_all`] of a file that others take weights from: `above` are these others, each with its full path, the one that
-/// asks last.
+/// [`load_all`] for a file that other files load weights from. `above` are the full paths of these files; the last one
+/// asks.
 pub(super) fn load_chain(
     path: &Path,
     above: &[PathBuf],
@@ -83,7 +83,7 @@ fn read_chain(path: &Path, above: &[PathBuf], options: &LoadOptions) -> Result<V
     let folder = path.parent().unwrap_or(Path::new(""));
     let file = path.file_name().and_then(|file| file.to_str()).unwrap_or(&name);
     let (message, help) = if path.is_dir() {
-        (format!("`{name}` is a folder, and a pipeline is a TOML file"), paths::pipelines_in(path))
+        (format!("`{name}` is a folder, but a pipeline is a TOML file"), paths::pipelines_in(path))
     } else {
         let near =
             || paths::closest_file(folder, file).map(|near| format!("did you mean `{}`?", near.display()));
@@ -106,7 +106,7 @@ fn load_text(
     let mut variables = Variables::new(options.env);
     let root = document::parse(&source, &mut diagnostics);
     let root = merge::extend(root, &base, &mut variables, &mut diagnostics);
-    // What cannot be parsed is not in the tree, and everything that needs it would be called missing.
+    // What cannot be parsed is not in the tree, and everything that needs it would be reported as missing.
     if diagnostics.iter().any(|d| d.code == "syntax" || d.code == "duplicate-key") {
         return Err(report(&source, diagnostics));
     }
@@ -115,7 +115,7 @@ fn load_text(
     let runs = matrix.combinations();
     let runs = chosen(runs, &options.only, &mut diagnostics);
     if root.get("matrix").is_some() {
-        // Editors see the file as it is written, so it has to fit the schema without its matrix too.
+        // Editors see the file as written, so it must also fit the schema without its matrix.
         let mut root = root.clone();
         settle(&mut root, overrides.iter(), &mut diagnostics);
         check::check(schema::merged(), &root, "pipeline", &mut diagnostics);
@@ -125,7 +125,7 @@ fn load_text(
     let root = &single;
     let sound = diagnostics.is_empty();
     let file = File { path, base, source: &source, root, variables: &variables, chain, options, sound };
-    // Where much is wrong with all runs, each of them would say so again.
+    // If all runs have many errors in common, each run would report them again.
     let most = if diagnostics.len() > TOO_MANY { 1 } else { runs.len() };
     let read: Vec<Result<Resolved, Report>> = runs[..most]
         .iter()
@@ -141,7 +141,7 @@ fn load_text(
     Err(runs.err().unwrap_or_default().after(report(&source, diagnostics)))
 }
 
-/// With so many errors in common, the runs of a matrix are not read one by one.
+/// With more errors in common, the runs of a matrix are not read one by one.
 const TOO_MANY: usize = 50;
 
 /// The runs that one of the patterns selects. A pattern that selects none is an error.
@@ -160,8 +160,8 @@ fn chosen<'a>(
         let place = Place::new(&source, 0..pattern.len());
         let labels = runs.iter().filter_map(|run| run.label.as_deref());
         let (message, help) = match runs.iter().any(|run| run.label.is_some()) {
-            true => (format!("no run of the matrix fits `{pattern}`"), label::help(pattern, labels)),
-            false => ("the file has no matrix to choose from".to_owned(), None),
+            true => (format!("no run of the matrix matches `{pattern}`"), label::help(pattern, labels)),
+            false => ("`--only` needs a matrix, and the file has none".to_owned(), None),
         };
         diagnostics.push(Diagnostic::new(&place, "unknown-run", message).help(help));
     }
@@ -171,7 +171,7 @@ fn chosen<'a>(
     runs.into_iter().filter(|run| only.iter().any(|pattern| selects(pattern, run))).collect()
 }
 
-/// Puts settings in their places: those of `[defaults]` before stages take them from there, all others after.
+/// Applies settings: those of `[defaults]` before the stages take defaults, all others after.
 fn settle<'a>(root: &mut Node, sets: impl Iterator<Item = &'a Override>, diagnostics: &mut Vec<Diagnostic>) {
     let (to_defaults, to_stages): (Vec<_>, Vec<_>) = sets.partition(|set| set.is_default());
     to_defaults.into_iter().for_each(|set| set.apply(root, diagnostics));
@@ -179,23 +179,23 @@ fn settle<'a>(root: &mut Node, sets: impl Iterator<Item = &'a Override>, diagnos
     to_stages.into_iter().for_each(|set| set.apply(root, diagnostics));
 }
 
-/// A file with what it extends.
+/// A file, merged with the file that it extends.
 struct File<'a> {
     path: &'a Path,
     base: PathBuf,
     source: &'a Source,
     root: &'a Node,
-    /// Those that the file it extends is found by.
+    /// The variables in the path of the file that it extends.
     variables: &'a Variables<'a>,
-    /// The full paths of the files that take weights from one another up to this one, which is the last.
+    /// The full paths of the files that load weights from one another, down to this file, which is the last.
     chain: Vec<PathBuf>,
     options: &'a LoadOptions<'a>,
-    /// Whether nothing was wrong with what its runs have in common.
+    /// Whether the settings that all runs share have no errors.
     sound: bool,
 }
 
 impl File<'_> {
-    /// One run of the file; none where something is wrong with it, which is reported.
+    /// Reads one run of the file. Returns `None` after reporting errors.
     fn read(
         &self,
         run: &Combination,
@@ -249,16 +249,16 @@ impl File<'_> {
         };
         let resolved = read();
         if resolved.is_none() && self.sound {
-            // The checker and the types agree (tests hold them to it); if ever they do not, better a poor message than
+            // The checker and the types agree, which tests ensure. If they ever disagree, a poor message is better than
             // a panic.
-            let message = "the file fits the schema and yet cannot be read; this is a bug in defrost";
+            let message = "the file fits the schema but cannot be read; this is a bug in defrost";
             diagnostics.push(Diagnostic::new(&root.place, "internal", message));
         }
         resolved
     }
 }
 
-/// What is wrong with the file itself stands before what is wrong with a file it extends.
+/// Errors in the file itself come before errors in a file that it extends.
 fn report(source: &Source, mut diagnostics: Vec<Diagnostic>) -> Report {
     diagnostics.sort_by_key(|diagnostic| diagnostic.file != source.name);
     Report::new(diagnostics)

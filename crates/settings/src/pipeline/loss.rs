@@ -23,7 +23,7 @@ impl Default for Loss {
 }
 
 impl Loss {
-    /// What classes count, if not all the same.
+    /// The class weights, if there are any.
     pub fn class_weights(&self) -> Option<&ClassWeights> {
         match self {
             Self::CrossEntropy(CrossEntropy { class_weights, .. })
@@ -34,12 +34,12 @@ impl Loss {
         }
     }
 
-    /// Whether it tells labels, of which an image has any number.
+    /// Whether it is a multi-label loss.
     pub fn is_multi_label(&self) -> bool {
         matches!(self, Self::Bce(_))
     }
 
-    /// Whether it puts a margin on cosines, which only an embedding head has.
+    /// Whether it adds a margin to cosines, which only an embedding head computes.
     pub fn needs_cosines(&self) -> bool {
         matches!(self, Self::Arcface(_) | Self::Cosface(_))
     }
@@ -49,24 +49,24 @@ impl Loss {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CrossEntropy {
-    /// The share of each target spread evenly over all classes (Szegedy et al. 2016, §7).
+    /// The part of each target that is spread evenly over all classes (Szegedy et al. 2016, §7).
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub label_smoothing: f64,
-    /// What each class counts, as a table by name or `"balanced"`; the mean is by these weights.
+    /// The weight of each class: a table by class name, or `"balanced"`. The loss is the weighted mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
 }
 
-/// Cross-entropy that counts what is told well already less: times (1 − p)^gamma (Lin et al. 2017).
+/// Cross-entropy that gives less weight to images that are classified well: times (1 − p)^gamma (Lin et al. 2017).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Focal {
-    /// How much less; 0 is cross-entropy.
+    /// Higher values reduce that weight further; 0 is cross-entropy.
     #[serde(default = "default_gamma")]
     #[schemars(range(min = 0))]
     pub gamma: f64,
-    /// What each class counts (the paper's α), as a table by name or `"balanced"`; the mean is by these weights.
+    /// The weight of each class (the paper's α): a table by class name, or `"balanced"`. The loss is the weighted mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
 }
@@ -75,18 +75,18 @@ fn default_gamma() -> f64 {
     2.0
 }
 
-/// Cross-entropy with a margin on the angle to the right class (Deng et al. 2019); needs an embedding head.
+/// Cross-entropy with a margin on the angle to the true class (Deng et al. 2019). Needs an embedding head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Arcface {
-    /// Added to the angle, in radians.
+    /// The margin that is added to the angle, in radians.
     #[serde(default = "default_angle")]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.57))]
     pub margin: f64,
-    /// Leaves cosines below 0 without a margin.
+    /// Adds no margin where the cosine is below 0.
     #[serde(default)]
     pub easy_margin: bool,
-    /// What each class counts, as a table by name or `"balanced"`; the mean is by these weights.
+    /// The weight of each class: a table by class name, or `"balanced"`. The loss is the weighted mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
 }
@@ -95,15 +95,15 @@ fn default_angle() -> f64 {
     0.5
 }
 
-/// Cross-entropy with a margin on the cosine of the right class (Wang et al. 2018); needs an embedding head.
+/// Cross-entropy with a margin on the cosine of the true class (Wang et al. 2018). Needs an embedding head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cosface {
-    /// Taken from the cosine.
+    /// The margin that is subtracted from the cosine.
     #[serde(default = "default_cosine")]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 2))]
     pub margin: f64,
-    /// What each class counts, as a table by name or `"balanced"`; the mean is by these weights.
+    /// The weight of each class: a table by class name, or `"balanced"`. The loss is the weighted mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
 }
@@ -112,11 +112,12 @@ fn default_cosine() -> f64 {
     0.35
 }
 
-/// Binary cross-entropy of each label by itself, averaged over images and labels; for images with any number of labels.
+/// Binary cross-entropy of each label, averaged over images and labels. For multi-label data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bce {
-    /// What an image with a label counts where one without counts 1, as a table by label or `"balanced"`: PyTorch's `pos_weight`.
+    /// The weight of images that have a label, relative to images without it: a table by label, or `"balanced"`. This
+    /// is PyTorch's `pos_weight`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positive_weights: Option<ClassWeights>,
 }

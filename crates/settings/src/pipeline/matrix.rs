@@ -1,4 +1,4 @@
-//! `[[matrix]]`: one file, several runs. Each is the file with some settings changed, exactly as `--set` would.
+//! `[[matrix]]`: several runs from one file. Each run is the file with some settings changed, as `--set` would.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use super::schema;
 use super::set::{Override, Taken};
 use super::source::Place;
 
-/// One axis of the matrix. Several tables multiply, in the order of the file: the last one turns fastest.
+/// One axis of the matrix. Several tables multiply, in the order of the file: the last one varies fastest.
 ///
-/// Only its schema is used: the loader reads the tree itself, where every value knows its place.
+/// Only its schema is used. The loader reads the tree itself, where every value knows its place.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only its schema is used")]
 pub(super) struct MatrixTable {
-    /// What its labels begin with, as `arch` in `arch=resnet50`; the last word of `path` if left out.
+    /// The first part of its labels, such as `arch` in `arch=resnet50`. Defaults to the last word of `path`.
     #[schemars(regex(pattern = r"^[A-Za-z][A-Za-z0-9_-]*$"))]
     name: Option<String>,
     /// The setting that takes each of `values`: a dotted path, as for `--set`.
@@ -29,7 +29,7 @@ pub(super) struct MatrixTable {
     #[serde(default)]
     #[schemars(schema_with = "scalars")]
     values: Option<()>,
-    /// Settings that change together, one table for each run; instead of `path` and `values`.
+    /// Settings that change together, one table per run. Use either `cases`, or `path` and `values`.
     #[schemars(length(min = 1))]
     cases: Option<Vec<Case>>,
 }
@@ -39,10 +39,10 @@ pub(super) struct MatrixTable {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only its schema is used")]
 struct Case {
-    /// What the run is called by. It has no `,` and no `*`.
+    /// The label of the run. It must not contain `,` or `*`.
     #[schemars(regex(pattern = r"^[^\s,*]([^,*\n]*[^\s,*])?$"))]
     label: String,
-    /// The settings, each a quoted path with its value: `{ "model.net.arch" = "resnet50" }`.
+    /// The settings, each a quoted path and its value: `{ "model.net.arch" = "resnet50" }`.
     #[schemars(schema_with = "settings")]
     set: (),
 }
@@ -65,10 +65,10 @@ fn settings(_: &mut SchemaGenerator) -> Schema {
 
 /// The most runs that one file may have.
 const MOST_RUNS: usize = 1000;
-/// The most settings that all runs together may have: each run is checked, and kept, as a whole file.
+/// The most settings that all runs together may have. Each run is checked and kept as a whole file.
 const MOST_SETTINGS: usize = 2_000_000;
 
-/// The axes of a file; none where it has no matrix, and is one run.
+/// The axes of a file. A file without a matrix has none, and is one run.
 #[derive(Default)]
 pub struct Matrix {
     axes: Vec<Vec<Choice>>,
@@ -80,15 +80,15 @@ struct Choice {
     sets: Vec<Override>,
 }
 
-/// One run of a matrix: its label, and what it changes.
+/// One run of a matrix: its label and its changed settings.
 pub struct Combination<'a> {
     pub label: Option<String>,
     pub sets: Vec<&'a Override>,
 }
 
 impl Matrix {
-    /// Reads the matrix of a merged file. `arguments` are the settings of the command line, which may not change what
-    /// the matrix does. Where something is wrong with it, which is reported, the file counts as one without.
+    /// Reads the matrix of a merged file. `arguments` are the settings of the command line, which must not change what
+    /// the matrix varies. If the matrix is wrong, the error is reported, and the file counts as one without a matrix.
     pub fn read(root: &Node, arguments: &[Override], diagnostics: &mut Vec<Diagnostic>) -> Self {
         let Some(node) = root.get("matrix") else { return Self::default() };
         let mut shape = Vec::new();
@@ -98,7 +98,7 @@ impl Matrix {
             return Self::default();
         }
         let mut reader = Reader::default();
-        // A run has all settings of the file but the matrix.
+        // A run has all settings of the file except the matrix.
         let count = |node: &Node| {
             let mut settings = 0usize;
             node.visit(&mut Vec::new(), &mut |_, _| settings += 1);
@@ -113,9 +113,9 @@ impl Matrix {
         if runs.is_none_or(|runs| runs > most) {
             let message = match most {
                 MOST_RUNS => format!("the matrix has more than {MOST_RUNS} runs"),
-                most => format!("the matrix has more than {most} runs, and the file is long"),
+                most => format!("the matrix has more than {most} runs, too many for a file of this length"),
             };
-            let help = "leave out values, or part it into several files".to_owned();
+            let help = "remove values, or use several files".to_owned();
             diagnostics.push(Diagnostic::new(node.mark(), "too-many-runs", message).help(help));
             return Self::default();
         }
@@ -125,8 +125,8 @@ impl Matrix {
         axes.iter().flatten().flat_map(|choice| &choice.sets).for_each(|set| taken.add(set));
         for argument in arguments {
             if let Some(set) = taken.overlapping(argument) {
-                let message = format!("`{}` is what the matrix varies", set.path());
-                let help = "choose among its runs with `--only`".to_owned();
+                let message = format!("`{}` is varied by the matrix", set.path());
+                let help = "select runs with `--only`".to_owned();
                 reader.report(argument.place(), "bad-set", message, help);
             }
         }
@@ -135,7 +135,7 @@ impl Matrix {
         if right { Self { axes } } else { Self::default() }
     }
 
-    /// Every run; one without a label where there is no matrix.
+    /// Every run. Without a matrix, one run without a label.
     pub fn combinations(&self) -> Vec<Combination<'_>> {
         let mut all = vec![Combination { label: None, sets: Vec::new() }];
         for axis in &self.axes {
@@ -152,7 +152,7 @@ impl Matrix {
     }
 }
 
-/// What is wrong so far, and what the axes before have taken.
+/// The errors so far, and the names and settings that earlier axes use.
 #[derive(Default)]
 struct Reader {
     names: BTreeSet<String>,
@@ -174,15 +174,15 @@ impl Reader {
         let choices = match (table.get("path"), table.get("values"), table.get("cases")) {
             (path, values, Some(cases)) => {
                 for key in [path, values].into_iter().flatten().filter_map(|node| node.key.as_ref()) {
-                    let message = "`path` and `values` have no place beside `cases`".to_owned();
-                    self.report(key, "unknown-key", message, "make it a `[[matrix]]` of its own".to_owned());
+                    let message = "`path` and `values` cannot be combined with `cases`".to_owned();
+                    self.report(key, "unknown-key", message, "move it to a separate `[[matrix]]`".to_owned());
                 }
                 self.cases(table, cases)
             }
             (Some(path), Some(values), None) => self.values(table, path, values),
             (path, _, None) => {
                 let missing = if path.is_some() { "values" } else { "path" };
-                let help = "an axis has `path` and `values`, or `cases`".to_owned();
+                let help = "a `[[matrix]]` table has `path` and `values`, or `cases`".to_owned();
                 self.report(table.mark(), "missing-key", format!("missing key `{missing}`"), help);
                 Vec::new()
             }
@@ -190,20 +190,20 @@ impl Reader {
         let mut labels = BTreeSet::new();
         for (choice, place) in &choices {
             if !labels.insert(&choice.label) {
-                let message = format!("two runs would be called `{}`", choice.label);
-                self.report(place, "duplicate-label", message, "give each a label of its own".to_owned());
+                let message = format!("two runs have the label `{}`", choice.label);
+                self.report(place, "duplicate-label", message, "give each run a different label".to_owned());
             }
         }
         choices.into_iter().map(|(choice, _)| choice).collect()
     }
 
-    /// The name of an axis, which no other may have; none where its labels stand by themselves.
+    /// The name of an axis, which no other axis may have; `None` if its labels need no name.
     fn name(&mut self, table: &Node, fallback: Option<(&str, &Place)>) -> Option<String> {
         let given = table.get("name").and_then(|node| Some((node.text()?, &node.place)));
         let (name, place) = given.or(fallback)?;
         if !self.names.insert(name.to_owned()) {
-            let help = "tell them apart with `name`".to_owned();
-            self.report(place, "duplicate-label", format!("two axes are called `{name}`"), help);
+            let help = "set a different `name` for each".to_owned();
+            self.report(place, "duplicate-label", format!("two axes have the name `{name}`"), help);
         }
         Some(name.to_owned())
     }
@@ -220,7 +220,7 @@ impl Reader {
             };
             if !label::is_label(&label) {
                 let help = "write it as one of `cases`, with a `label` that has no `,` and no `*`".to_owned();
-                self.report(&value.place, "bad-label", format!("`{label}` cannot stand in a label"), help);
+                self.report(&value.place, "bad-label", format!("`{label}` is not valid in a label"), help);
             }
             let Some(set) = self.set(text, &path.place, value) else { break };
             choices.push((
@@ -260,11 +260,18 @@ impl Reader {
     fn set(&mut self, path: &str, place: &Place, value: &Node) -> Option<Override> {
         let set = Override::at(path, place, value, &mut self.diagnostics)?;
         let (message, help) = match set.first() {
-            "name" => ("the runs of a matrix share their name", "the label tells them apart"),
-            "run" => ("`run` says where and how fast, and changes no result", "set it for all with `--set`"),
-            "extends" | "matrix" => ("a matrix changes settings alone", "write it into the file itself"),
+            "name" => {
+                ("all runs of a matrix have the same name", "remove it: runs of a matrix differ by label")
+            }
+            "run" => (
+                "`run` settings change no result, so a matrix cannot vary them",
+                "set it for all runs with `--set`",
+            ),
+            "extends" | "matrix" => {
+                ("a matrix cannot change `extends` or `matrix`", "write it into the file itself")
+            }
             "data" | "model" | "stage" | "defaults" if set.path() == set.first() => {
-                ("this would replace a whole table of the file", "quote the path: `\"model.net.arch\" = …`")
+                ("this would replace a whole table", "quote the path: `\"model.net.arch\" = …`")
             }
             _ => return Some(set),
         };
@@ -277,10 +284,10 @@ impl Reader {
             true => format!("`{}` is set twice", set.path()),
             false => format!("`{}` is part of what `{}` sets", set.path(), other.path()),
         };
-        self.report(set.place(), "conflict", message, "let one table of the matrix set it".to_owned());
+        self.report(set.place(), "conflict", message, "set it in only one table of the matrix".to_owned());
     }
 
-    /// No axis may change what another does: the run would depend on which of them comes last.
+    /// No axis may change a setting of another: the result would depend on their order.
     fn disjoint(&mut self, axes: &[Vec<Choice>]) {
         let mut taken = Taken::default();
         for axis in axes {

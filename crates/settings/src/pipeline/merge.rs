@@ -1,4 +1,4 @@
-//! What a file takes from elsewhere: `extends` and `[defaults]`. Every setting keeps the place it was written at.
+//! Merges `extends` and `[defaults]` into a file. Every setting keeps the place where it was written.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use super::document::{self, Node, Value};
 use super::paths::{self, Variables};
 use super::source::Source;
 
-/// The settings that say which parameters train. They exclude each other, so a stage that has one takes none of
+/// The settings that select which parameters train. They exclude each other, so a stage that sets one takes none of
 /// them from the defaults.
 pub const WHO_TRAINS: [&str; 5] = ["freeze", "train", "freeze_first", "train_first", "train_last"];
 
-/// Merges the file that `extends` names under `root`. Tables merge, all else replaces.
+/// Merges `root` over the file that `extends` names. Tables are merged; other values are replaced.
 pub fn extend(
     root: Node,
     folder: &Path,
@@ -25,7 +25,7 @@ pub fn extend(
     };
     let expanded = match variables.expand(target) {
         Ok(expanded) => expanded,
-        // Reported with all other variables.
+        // Reported together with all other variables.
         Err(_) => return root,
     };
     let path = folder.join(&expanded);
@@ -42,8 +42,8 @@ pub fn extend(
     let source = Arc::new(Source::new(path.display().to_string(), text));
     let mut base = document::parse(&source, diagnostics);
     if let Some(second) = base.get("extends") {
-        let message = "a file that is extended cannot extend another";
-        let help = format!("merge the two into `{expanded}`");
+        let message = "an extended file cannot itself use `extends`";
+        let help = format!("merge both files into `{expanded}`");
         diagnostics.push(Diagnostic::new(second.mark(), "nested-extends", message).help(help));
     }
     if let Some(prefix) =
@@ -85,7 +85,7 @@ fn merge(base: Node, over: Node) -> Node {
     Node { key: over.key, place: over.place, value }
 }
 
-/// Gives every train stage what `[defaults.train]` has and it has not. Tables replace whole.
+/// Gives every train stage the settings of `[defaults.train]` that it does not set. Tables replace whole.
 pub fn apply_defaults(root: &mut Node) {
     let defaults = root.get("defaults").and_then(|defaults| defaults.get("train")).cloned();
     let (Some(defaults), Some(Node { value: Value::Table(stages), .. })) = (defaults, root.get_mut("stage"))
@@ -101,7 +101,7 @@ pub fn apply_defaults(root: &mut Node) {
         for (key, value) in defaults.entries() {
             let own = settings.get(key).is_some();
             let excluded = says_who_trains && WHO_TRAINS.contains(&key.as_str());
-            // These two make a stage a stage; the schema refuses them among the defaults.
+            // These two make a table a stage; the schema refuses them in the defaults.
             let never = key == "kind" || key == "from";
             if !own && !excluded && !never {
                 settings.push(key.clone(), value.clone());

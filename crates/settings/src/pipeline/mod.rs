@@ -1,11 +1,12 @@
-//! The language: what a pipeline file may say, checked for shape before anything is loaded.
+//! The pipeline language: the settings of a pipeline file, and the checks that need no data and no weights.
 //!
-//! [`load`] reads a file into a tree of settings that know their places (`document`), merges what it takes from
-//! elsewhere (`merge`, `set`), holds the tree against the schema that the types generate (`schema`, `check`), and checks
-//! what no schema can say (`graph`, `shape`, `paths`). All errors of a file come in one [`Report`].
+//! [`load`] parses a file into a tree of settings that know their places (`document`). It merges `extends`,
+//! `[defaults]` and `--set` (`merge`, `set`), checks the tree against the schema that the types generate (`schema`,
+//! `check`), and checks what no schema can express (`graph`, `shape`, `paths`). One [`Report`] has all errors of a
+//! file.
 //!
-//! Readable by every room; imports none but `error`. It never prints, and asks for environment variables through a
-//! function it is given. What needs the names of parameters or classes is `plan`'s.
+//! Every room may import this one; it imports only `error`. It never prints, and reads environment variables through a
+//! function that it is given. Checks that need the names of parameters or classes are in `plan`.
 
 mod augment;
 mod check;

@@ -11,21 +11,23 @@ use super::Normalize;
 pub struct Model {
     /// The architecture, by torchvision's or timm's name.
     pub arch: Arch,
-    /// What turns features into class scores.
+    /// The head, which computes class scores (logits) from features.
     #[serde(default)]
     pub head: Head,
-    /// In training, the share of images that skip the last residual block; it falls to 0 towards the first.
+    /// In training, the fraction of images that skip the last residual block. It falls linearly to 0 towards the first
+    /// block.
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub stochastic_depth: f64,
-    /// How position embeddings are resampled where images have another size than in pretraining: `dinov2_vits14` alone.
+    /// How position embeddings are resampled if the images have another size than in pretraining. For `dinov2_vits14`
+    /// only.
     #[serde(default, skip_serializing_if = "PositionResampling::is_default")]
     #[schemars(extend("default" = "scale_factor"))]
     pub position_resampling: PositionResampling,
 }
 
 impl Model {
-    /// An architecture with all else at its default.
+    /// An architecture with default settings.
     pub fn of(arch: Arch) -> Self {
         Self {
             arch,
@@ -36,16 +38,16 @@ impl Model {
     }
 }
 
-/// Bicubic interpolation of position embeddings, in the ways of published code.
+/// Bicubic interpolation of position embeddings, as published implementations do it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PositionResampling {
-    /// By a scale factor of (patches + 0.1) / 37: facebookresearch's `dinov2_vits14`.
+    /// By a scale factor of (patches + 0.1) / 37, like facebookresearch's `dinov2_vits14`.
     #[default]
     ScaleFactor,
-    /// To the number of patches: `Dinov2Model` of Hugging Face transformers.
+    /// To the number of patches, like `Dinov2Model` of Hugging Face transformers.
     Size,
-    /// The same, antialiased: facebookresearch's models with registers, and timm.
+    /// To the number of patches, antialiased, like facebookresearch's models with registers and timm.
     Antialias,
 }
 
@@ -95,7 +97,7 @@ pub enum Arch {
     SiglipBase16,
 }
 
-/// The sides in pixels of the square images that an architecture takes.
+/// The side lengths in pixels of the square images that an architecture accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageSizes {
     Any,
@@ -104,7 +106,7 @@ pub enum ImageSizes {
 }
 
 impl Arch {
-    /// Whether `stochastic_depth` means something to it: whether the published network was trained with it.
+    /// Whether `stochastic_depth` applies to it: whether the published network was trained with it.
     pub fn has_stochastic_depth(self) -> bool {
         matches!(
             self,
@@ -117,22 +119,22 @@ impl Arch {
         )
     }
 
-    /// Whether it is a feature extractor only: it is frozen in every stage, and the head behind it is what trains.
+    /// Whether it is a feature extractor only: it stays frozen in every stage, and only the head trains.
     pub fn is_encoder(self) -> bool {
         matches!(self, Self::DinoV2VitS14 | Self::ClipVitB32 | Self::SiglipBase16)
     }
 
-    /// Whether it computes on GPUs: what candle-transformers computes does so on CPUs alone.
+    /// Whether it computes on GPUs. Models of candle-transformers compute on CPUs only.
     pub fn computes_on_gpus(self) -> bool {
         !matches!(self, Self::ClipVitB32 | Self::SiglipBase16)
     }
 
-    /// Whether it has weights for the positions in an image, made for the `image_size` of the model's first stage.
+    /// Whether it has position embeddings, which are made for the `image_size` of the model's first stage.
     pub fn has_sized_positions(self) -> bool {
         matches!(self, Self::VitS16 | Self::VitB16)
     }
 
-    /// Whether it makes the position embeddings for other image sizes from those of pretraining.
+    /// Whether it computes the position embeddings for other image sizes from those of pretraining.
     pub fn resamples_positions(self) -> bool {
         matches!(self, Self::DinoV2VitS14)
     }
@@ -146,8 +148,8 @@ impl Arch {
         }
     }
 
-    /// The channel statistics of the images that its published weights were trained with, where a data set gives none. The
-    /// encoders' are their own; of the others a name may have weights of several kinds, and most are ImageNet's.
+    /// The channel statistics that its published weights were trained with, used if a data set gives none. The encoders
+    /// have their own. Published weights of the others differ, and most use ImageNet's.
     pub fn normalize(self) -> Normalize {
         match self {
             Self::ClipVitB32 => Normalize::named("clip"),
@@ -157,7 +159,7 @@ impl Arch {
     }
 }
 
-/// What turns features into class scores.
+/// The head, which computes class scores (logits) from features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Head {
@@ -173,7 +175,7 @@ impl Default for Head {
 }
 
 impl Head {
-    /// The share of numbers that dropout sets to zero in training.
+    /// The dropout probability.
     pub fn dropout(&self) -> f64 {
         match self {
             Self::Linear(linear) => linear.dropout,
@@ -183,33 +185,33 @@ impl Head {
     }
 }
 
-/// One linear layer, under the name the architecture gives it.
+/// One linear layer, with the architecture's own name for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinearHead {
-    /// The share of features set to zero in training.
+    /// Dropout probability of the features.
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub dropout: f64,
 }
 
-/// Linear layers with an activation and dropout after each but the last.
+/// Linear layers, with an activation and dropout after each layer except the last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MlpHead {
-    /// The widths of the hidden layers, in their order.
+    /// Widths of the hidden layers, in order.
     #[schemars(length(min = 1), inner(range(min = 1, max = 65536)))]
     pub hidden: Vec<usize>,
-    /// What follows each hidden layer.
+    /// The activation after each hidden layer.
     #[serde(default)]
     pub activation: HeadActivation,
-    /// The share of each hidden layer's outputs set to zero in training.
+    /// Dropout probability after each hidden layer.
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub dropout: f64,
 }
 
-/// The activations of hidden layers.
+/// The activation after hidden layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadActivation {
@@ -218,21 +220,23 @@ pub enum HeadActivation {
     Silu,
 }
 
-/// An embedding of each image, and one direction for each class: scores are their cosines times `scale`.
+/// An embedding of each image, and one direction for each class. Class scores are the cosines between them, times
+/// `scale`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingHead {
-    /// How many numbers an embedding has.
+    /// Dimension of the embedding.
     #[schemars(range(min = 1, max = 65536))]
     pub dimension: usize,
     /// Whether batch normalisation follows the linear layer, which then has no bias.
     #[serde(default = "yes")]
     pub batch_norm: bool,
-    /// What cosines are multiplied by before the softmax: the sharpness of probabilities, in every loss and ever after.
+    /// The factor that cosines are multiplied by before the softmax, in training and in evaluation. A higher factor
+    /// gives sharper probabilities.
     #[serde(default = "default_scale")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub scale: f64,
-    /// The share of features set to zero in training.
+    /// Dropout probability of the features.
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub dropout: f64,

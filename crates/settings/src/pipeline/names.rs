@@ -1,13 +1,13 @@
-//! What a name may have, and the nearest that it may be.
+//! Rules for names, and the nearest valid name.
 
-/// The cure for a name that has what it may not. `joints` are the characters that may part words; some names start with a
-/// letter, others with a digit too.
+/// The help for an invalid name. `joints` are the characters that may join words. Some names start with a letter,
+/// others with a letter or digit.
 pub fn help(name: &str, joints: &str, letter_first: bool) -> String {
     let parts: Vec<String> = joints.chars().map(|c| format!("`{c}`")).collect();
     let start = if letter_first { "a letter" } else { "a letter or digit" };
-    let (last, others) = parts.split_last().expect("words are joined by something");
+    let (last, others) = parts.split_last().expect("names have at least one joining character");
     let rule = format!(
-        "a name has ASCII letters, digits, {} and {last}, and starts with {start}",
+        "a name consists of ASCII letters, digits, {} and {last}, and starts with {start}",
         others.join(", ")
     );
     match valid(name, joints, letter_first) {
@@ -16,7 +16,7 @@ pub fn help(name: &str, joints: &str, letter_first: bool) -> String {
     }
 }
 
-/// The nearest valid name, if something remains of it.
+/// The nearest valid name, if any characters remain.
 fn valid(name: &str, joints: &str, letter_first: bool) -> Option<String> {
     let mut valid = String::new();
     for character in name.chars().take(100) {
@@ -32,7 +32,7 @@ fn valid(name: &str, joints: &str, letter_first: bool) -> Option<String> {
     (!valid.is_empty()).then(|| valid.to_owned())
 }
 
-/// Latin letters with marks, without them.
+/// Latin letters without their diacritics.
 fn plain(character: char) -> Option<&'static str> {
     Some(match character {
         'ä' | 'æ' => "ae",
@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn what_remains_of_a_name_is_suggested() {
-        let rule = "a name has ASCII letters, digits, `.`, `_` and `-`, and starts with a letter or digit";
+        let rule =
+            "a name consists of ASCII letters, digits, `.`, `_` and `-`, and starts with a letter or digit";
         assert_eq!(help("Vögel / Küste", "._-", false), format!("{rule}: write `Voegel-Kueste`"));
         assert_eq!(help("2nd try", "._-", false), format!("{rule}: write `2nd-try`"));
         assert_eq!(help("鳥", "._-", false), rule);

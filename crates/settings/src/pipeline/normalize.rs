@@ -1,4 +1,4 @@
-//! Channel statistics: a well-known name, or the numbers themselves.
+//! Channel statistics: a known name, or the numbers.
 
 use std::borrow::Cow;
 
@@ -13,8 +13,8 @@ pub struct Normalize {
     pub std: [f64; 3],
 }
 
-/// The names: torchvision's ImageNet statistics; pixels in [−1, 1]; EfficientNet-Lite's (x − 127) / 128;
-/// CLIP's, those of its own images; pixels in [0, 1].
+/// The names: torchvision's ImageNet statistics; pixels in [−1, 1]; EfficientNet-Lite's (x − 127) / 128; CLIP's own
+/// statistics; pixels in [0, 1].
 const NAMED: [(&str, Normalize); 5] = [
     ("imagenet", Normalize { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }),
     ("inception", Normalize { mean: [0.5; 3], std: [0.5; 3] }),
@@ -33,7 +33,7 @@ impl Default for Normalize {
 }
 
 impl Normalize {
-    /// ImageNet's where there is no such name.
+    /// The statistics of that name; ImageNet's if there is no such name.
     pub(super) fn named(name: &str) -> Self {
         NAMED.iter().find(|(known, _)| *known == name).map_or(Self::default(), |(_, numbers)| *numbers)
     }
@@ -46,7 +46,7 @@ struct Numbers {
     std: [f64; 3],
 }
 
-/// Always the numbers: a name and the numbers it stands for are the same setting.
+/// Always writes the numbers: a name and its numbers are the same setting.
 impl Serialize for Normalize {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Numbers { mean: self.mean, std: self.std }.serialize(serializer)

@@ -1,4 +1,4 @@
-//! Settings that name files and folders, and the variables that may stand in them.
+//! Settings that name files and folders, and the variables in them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use super::document::{Node, Value};
 use super::suggest;
 use crate::regular::{self, Refused};
 
-/// The settings that are paths; `*` is any name.
+/// The settings that are paths. `*` is any name.
 const PATHS: [&[&str]; 8] = [
     &["extends"],
     &["data", "*", "root"],
@@ -21,7 +21,7 @@ const PATHS: [&[&str]; 8] = [
     &["stage", "*", "verification", "pairs"],
 ];
 
-/// Looks up variables and remembers what it found.
+/// Looks up variables and remembers the values.
 #[derive(Clone)]
 pub struct Variables<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
@@ -105,7 +105,7 @@ pub fn for_each(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
     for_each_in_matrix(root, change);
 }
 
-/// What a matrix sets may be paths as well.
+/// Values that a matrix sets may be paths too.
 fn for_each_in_matrix(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
     let mut rewrite = |path: &str, node: &mut Node| {
         let steps: Vec<&str> = path.split('.').collect();
@@ -125,8 +125,8 @@ fn for_each_in_matrix(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
     }
 }
 
-/// Variables must be set, well-formed, and stand in paths only. Without `inputs`, an unset one is no error: the
-/// machine need not have the data.
+/// Checks that variables are set, well-formed, and used only in paths. Without `inputs`, an unset variable is no error,
+/// because the machine need not have the data.
 pub fn check_variables(
     root: &Node,
     inputs: bool,
@@ -140,11 +140,11 @@ pub fn check_variables(
         };
         if !is_path(path) {
             if let Some(name) = first_variable(text) {
-                let message = format!("`${{{name}}}` stands where no path does");
+                let message = format!("`${{{name}}}` is used in a setting that is not a path");
                 report(
                     "misplaced-variable",
                     message,
-                    "variables are replaced in paths only, such as `root` and `file`".into(),
+                    "variables are replaced only in paths, such as `root` and `file`".into(),
                 );
             }
             return;
@@ -157,27 +157,27 @@ pub fn check_variables(
                 report("unset-variable", message, format!("set it: `{name}=… defrost …`"));
             }
             Err(Unexpandable::Malformed) => {
-                let help = "a variable is written `${NAME}`, with letters, digits and `_`".to_owned();
-                report("bad-variable", "this is not a variable".into(), help);
+                let help = "write a variable as `${NAME}`, with letters, digits and `_`".to_owned();
+                report("bad-variable", "invalid variable".into(), help);
             }
         }
     });
 }
 
-/// The most bytes of a pipeline file. A list of twenty thousand classes has half a MiB.
+/// The largest size of a pipeline file, in bytes. A list of 20,000 classes takes half a MiB.
 const LARGEST: u64 = 4 << 20;
 
-/// Reads a pipeline file; the error is the reason, for a message, and what to do about it.
+/// Reads a pipeline file. The error is the reason, for a message, and how to fix it.
 pub fn read(path: &Path) -> Result<String, (String, Option<&'static str>)> {
     let bytes = regular::read(path, LARGEST).map_err(|refused| {
         let help = match refused {
             Refused::NotRegular("a pipe" | "a socket") => {
-                Some("write it into a file first: its paths and its runs start from the file's folder")
+                Some("write it to a file first: paths and runs are relative to the folder of the file")
             }
-            Refused::NotRegular(_) => Some("name a TOML file"),
-            Refused::TooLarge(_) => {
-                Some("list classes and images in a table with `format = \"csv\"`, not in the pipeline file")
-            }
+            Refused::NotRegular(_) => Some("pass a TOML file"),
+            Refused::TooLarge(_) => Some(
+                "list classes and images in a CSV file with `format = \"csv\"`, not in the pipeline file",
+            ),
             Refused::Dangling(_) | Refused::Io(_) => None,
         };
         (refused.to_string(), help)
@@ -189,7 +189,7 @@ pub fn read(path: &Path) -> Result<String, (String, Option<&'static str>)> {
     })
 }
 
-/// The file of nearest name in the same folder, if near enough to be meant.
+/// The file with the most similar name in the same folder, if it is similar enough.
 pub fn closest_file(base: &Path, path: &str) -> Option<PathBuf> {
     let full = base.join(path);
     let wanted = full.file_name()?.to_str()?;
@@ -201,8 +201,7 @@ pub fn closest_file(base: &Path, path: &str) -> Option<PathBuf> {
     Some(Path::new(path).with_file_name(near))
 }
 
-/// What may have been meant by a folder where a pipeline is asked for: the TOML files in it, but for what a run has
-/// beside its own.
+/// Suggestions if a folder is given instead of a pipeline file: the TOML files in it, except the files of a run.
 pub fn pipelines_in(folder: &Path) -> Option<String> {
     let names = fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names
@@ -211,13 +210,13 @@ pub fn pipelines_in(folder: &Path) -> Option<String> {
     names.sort();
     let paths: Vec<String> = names.iter().map(|name| folder.join(name).display().to_string()).collect();
     match &paths[..] {
-        [] => Some("name a pipeline file; `defrost init` writes one".to_owned()),
+        [] => Some("pass a pipeline file; `defrost init` writes one".to_owned()),
         [only] => Some(format!("did you mean `{only}`?")),
-        [first, ..] => Some(format!("name one of the {} files in it, such as `{first}`", paths.len())),
+        [first, ..] => Some(format!("pass one of its {} TOML files, such as `{first}`", paths.len())),
     }
 }
 
-/// What may have been meant by a path that does not exist, else where it was sought.
+/// A suggestion for a path that does not exist, or else where it was looked up.
 pub fn missing_help(base: &Path, path: &str) -> String {
     if let Some(help) = of_a_shell(path).or_else(|| of_windows(path)) {
         return help;
@@ -227,12 +226,12 @@ pub fn missing_help(base: &Path, path: &str) -> String {
         None if Path::new(path).is_absolute() => "correct the path".into(),
         None => {
             let full: PathBuf = base.join(path).components().collect();
-            format!("relative paths start at the folder of the pipeline file: `{}`", full.display())
+            format!("paths are relative to the folder of the pipeline file: `{}`", full.display())
         }
     }
 }
 
-/// A path with what only a shell replaces: `~/photos`, `$HOME/photos`, `%USERPROFILE%\photos`.
+/// A path with something that only a shell expands: `~/photos`, `$HOME/photos`, `%USERPROFILE%\photos`.
 fn of_a_shell(path: &str) -> Option<String> {
     let parts = |c: char| c == '/' || c == '\\';
     let (first, rest) = path.split_once(parts).unwrap_or((path, ""));
@@ -242,14 +241,14 @@ fn of_a_shell(path: &str) -> Option<String> {
     };
     let rest = rest.replace('\\', "/");
     let slash = if rest.is_empty() { "" } else { "/" };
-    is_variable(name).then(|| format!("variables are written `${{NAME}}`: write `${{{name}}}{slash}{rest}`"))
+    is_variable(name).then(|| format!("write variables as `${{NAME}}`: `${{{name}}}{slash}{rest}`"))
 }
 
-/// A path as Windows writes it, where that is not the system; or one whose backslashes were taken for escapes.
+/// A Windows path on another system, or a path whose backslashes were read as escapes.
 fn of_windows(path: &str) -> Option<String> {
     if path.contains(char::is_control) {
         return Some(
-            "in double quotes `\\` begins an escape: write the path in single quotes, or with `/`".into(),
+            "in double quotes `\\` starts an escape: write the path in single quotes, or with `/`".into(),
         );
     }
     let drive = path.as_bytes().get(1) == Some(&b':') && path.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -257,12 +256,12 @@ fn of_windows(path: &str) -> Option<String> {
         return None;
     }
     Some(match drive || path.starts_with("\\\\") {
-        true => "this is a path of Windows: write the one that the folder has on this machine".into(),
-        false => format!("write `{}`: folders are parted by `/`", path.replace('\\', "/")),
+        true => "this is a Windows path: write the path of the folder on this machine".into(),
+        false => format!("write `{}`: use `/` between folders", path.replace('\\', "/")),
     })
 }
 
-/// Whether what the path settings name is there.
+/// Checks that the files and folders of path settings exist.
 pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnostics: &mut Vec<Diagnostic>) {
     let mut sought: Vec<(&Node, String, bool)> = Vec::new();
     for (_, stage) in root.get("stage").map(Node::entries).unwrap_or_default() {

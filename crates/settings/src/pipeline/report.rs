@@ -1,4 +1,4 @@
-//! All that is wrong with a pipeline file.
+//! All errors of a pipeline file.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -8,23 +8,23 @@ use std::sync::Arc;
 use super::diagnostics::Diagnostic;
 use super::source::Source;
 
-/// All that is wrong with a pipeline file, in the order of the text.
+/// All errors of a pipeline file, in the order of the text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// The first of them; of a file that is wrong all over, nobody reads more.
+    /// The first of them. Further errors are only counted.
     pub diagnostics: Vec<Diagnostic>,
     /// How many more there are.
     pub more: usize,
 }
 
-/// So many errors are shown.
+/// The most errors that are shown.
 const SHOWN: usize = 50;
-/// So many are kept until those of several runs are compared.
+/// The most errors that are kept until those of several runs are compared.
 const KEPT: usize = 200;
 
 impl Report {
-    /// Sorts by file and place, and keeps one of several that say the same of the same place: a default that is
-    /// merged into three stages is wrong once.
+    /// Sorts by file and place, and keeps one of several equal errors at the same place: a wrong default that is merged
+    /// into three stages is one error.
     pub fn new(diagnostics: Vec<Diagnostic>) -> Self {
         Self::of(distinct(diagnostics), 0, KEPT)
     }
@@ -35,7 +35,7 @@ impl Report {
         Self { diagnostics, more }
     }
 
-    /// All runs of a file, or what is wrong with them, each once: what is wrong with some alone says with which.
+    /// All runs of a file, or their errors, each once. An error in only some runs says in which.
     pub fn of_runs<'a, T>(
         runs: impl Iterator<Item = (Option<&'a str>, Result<T, Self>)>,
     ) -> Result<Vec<T>, Self> {
@@ -72,19 +72,19 @@ impl Report {
         Err(Self::of(sorted(found.into_iter().map(named).collect()), more, KEPT))
     }
 
-    /// With what is wrong with all runs ahead of what is wrong with one.
+    /// Adds the errors that all runs share, before those of single runs.
     pub(super) fn after(self, common: Self) -> Self {
         let more = common.more + self.more;
         let all = Self::new([common.diagnostics, self.diagnostics].concat());
         Self { more: all.more + more, ..all }
     }
 
-    /// The first errors, as many as a person reads.
+    /// The first errors, up to the number that is shown.
     pub fn brief(self) -> Self {
         Self::of(self.diagnostics, self.more, SHOWN)
     }
 
-    /// How many errors there are in all.
+    /// The number of all errors.
     pub fn count(&self) -> usize {
         self.diagnostics.len() + self.more
     }
@@ -94,7 +94,7 @@ impl Report {
         let mut before = None;
         for diagnostic in &self.diagnostics {
             let mark = Mark::of(diagnostic);
-            // The line is shown once where much is wrong with what it names.
+            // If many errors concern what one line names, the line is shown once.
             match before.as_ref().map(|before| *before == mark) {
                 None => text += &diagnostic.render(styled),
                 Some(true) => text = text + "\n" + &diagnostic.render_again(styled),
@@ -106,10 +106,10 @@ impl Report {
     }
 }
 
-/// What may be wrong with one place several times: keys that a table lacks, mistakes of what a file or folder holds.
+/// The kinds of errors that one place can have several times: missing keys, and mistakes in a file or folder.
 const SEVERAL: [&str; 3] = ["missing-key", "data", "pairs"];
 
-/// What is said, and of which place.
+/// The code, message and place of an error.
 #[derive(PartialEq, Eq, Hash)]
 struct Mark {
     code: &'static str,
@@ -124,7 +124,7 @@ impl Mark {
     }
 }
 
-/// One of several that say the same of the same place.
+/// Keeps one of several equal errors at the same place.
 fn distinct(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut known = HashSet::new();
     let is_new = |diagnostic: &Diagnostic| {
@@ -136,7 +136,7 @@ fn distinct(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// By file and place: files in the order of their first error, then the arguments of the command line in theirs.
+/// Sorts by file and place: files in the order of their first error, then the arguments of the command line in order.
 fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut sources: HashMap<*const Source, usize> = HashMap::new();
     for diagnostic in &diagnostics {

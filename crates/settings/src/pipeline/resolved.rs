@@ -1,4 +1,4 @@
-//! A pipeline that passed every check of its shape: defaults merged, names filled in.
+//! A pipeline that passed all checks of this room: defaults are merged and names are filled in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -11,30 +11,30 @@ use super::paths::{self, Unexpandable};
 use super::{Data, Elsewhere, Model, Run, Stage};
 use crate::error::{Error, Result};
 
-/// A checked pipeline. Paths are kept as written: [`Resolved::path`] says where they lead.
+/// A checked pipeline. Paths are kept as written; [`Resolved::path`] resolves them.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     pub name: String,
-    /// Which run of the file's matrix it is, as `arch=resnet50, seed=1`; none where the file has no matrix.
+    /// The label of the run in the file's matrix, such as `arch=resnet50, seed=1`; `None` without a matrix.
     pub label: Option<String>,
     pub seed: u64,
     pub data: BTreeMap<String, Data>,
     pub model: BTreeMap<String, Model>,
-    /// In the order of the file, with defaults merged, and `data` and `model` filled in.
+    /// In the order of the file, with defaults merged and `data` and `model` filled in.
     pub stages: Vec<(String, Stage)>,
     pub run: Run,
     /// The file as the user named it.
     pub file: PathBuf,
     /// Its text, byte for byte.
     pub text: String,
-    /// The folder that relative paths start from: that of the file. May be empty, for the current one.
+    /// The folder of the file, which relative paths start from. May be empty, for the current folder.
     pub base: PathBuf,
-    /// The stages of other pipelines that load stages take their weights from, by the names of the latter; empty where
+    /// The stages of other pipelines that `load_weights` stages read weights from, by the names of the latter. Empty if
     /// the pipeline was loaded without its inputs.
     pub elsewhere: BTreeMap<String, Elsewhere>,
-    /// What is wrong with patterns in themselves: left by [`super::load_but_patterns`] to whoever resolves names.
+    /// Errors in the patterns themselves, which [`super::load_but_patterns`] leaves to the caller that resolves names.
     pub faults: Vec<Diagnostic>,
-    /// What is probably not meant, and keeps nothing from running.
+    /// Warnings: settings that are probably a mistake, but do not prevent a run.
     pub warnings: Vec<Diagnostic>,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) root: Node,
@@ -45,9 +45,10 @@ impl Resolved {
         self.stages.iter().find(|(stage, _)| stage == name).map(|(_, stage)| stage)
     }
 
-    /// Where a path setting leads: variables replaced, relative to the pipeline file.
+    /// Resolves a path setting: variables are replaced, and the path is relative to the pipeline file.
     ///
-    /// Fails where a variable is not set, which only a pipeline loaded without its inputs can have.
+    /// # Errors
+    /// A variable is not set. This happens only if the pipeline was loaded without its inputs.
     pub fn path(&self, text: &str) -> Result<PathBuf> {
         match paths::expand(text, |name| self.variables.get(name).cloned()) {
             Ok(expanded) => Ok(self.base.join(expanded)),
@@ -82,11 +83,11 @@ impl Resolved {
                 }
             }
         }
-        assert_eq!(order.len(), self.stages.len(), "stages form no circle, which the loader checked");
+        assert_eq!(order.len(), self.stages.len(), "the loader checked that the stages have no cycle");
         order
     }
 
-    /// The same pipeline with one stage and those above it alone.
+    /// The same pipeline, reduced to one stage and its ancestors.
     pub(super) fn only(mut self, stage: &str) -> Self {
         let by_name: HashMap<&str, &Stage> =
             self.stages.iter().map(|(name, stage)| (name.as_str(), stage)).collect();
@@ -102,8 +103,8 @@ impl Resolved {
         self
     }
 
-    /// An error at the setting with that path, such as `stage.frozen.train[0]`; at the table that would hold it where
-    /// the file leaves it out.
+    /// An error at the setting with that path, such as `stage.frozen.train[0]`. If the file leaves the setting out, the
+    /// error is at the table that would contain it.
     pub fn diagnose(
         &self,
         path: &str,
@@ -116,9 +117,9 @@ impl Resolved {
 
     /// The pipeline with everything merged and every default written out.
     ///
-    /// Paths stay as the file has them (those of an extended file relative to the file that extends it), so the text
-    /// holds no absolute path unless the file does, and runs when it lies in the folder of the pipeline file. `[run]`
-    /// is left out: where and how fast changes no result, and must not change this text.
+    /// Paths stay as written in the file (those of an extended file are relative to the file that extends it). So the
+    /// text has no absolute path unless the file has one, and it runs from the folder of the pipeline file. `[run]` is
+    /// left out: it changes no result, and must not change this text.
     pub fn to_toml(&self) -> String {
         #[derive(Serialize)]
         struct Head<'a> {
@@ -146,5 +147,5 @@ fn section(table: &str, name: &str, value: &impl Serialize) -> String {
 }
 
 fn to_toml(value: &impl Serialize) -> String {
-    toml::to_string(value).expect("settings came from TOML and are within what it can say")
+    toml::to_string(value).expect("settings come from TOML, so TOML can represent them")
 }

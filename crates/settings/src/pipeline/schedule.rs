@@ -1,9 +1,9 @@
-//! How the learning rate moves, as written in a train stage.
+//! Learning rate schedules, as written in a train stage.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate moves over a stage; set per optimizer step.
+/// How the learning rate changes over a stage. It is set for each optimizer step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Schedule {
@@ -24,7 +24,7 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// Epochs of warmup, and the share of the learning rate that it begins above.
+    /// Epochs of warmup, and the fraction of the learning rate that it starts at.
     pub fn warmup(&self) -> (f64, f64) {
         match self {
             Self::Constant(Constant { warmup_epochs, warmup_start, .. })
@@ -45,168 +45,174 @@ impl Schedule {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Constant {
-    /// Epochs over which the learning rate rises linearly to the full one; fractions are allowed.
+    /// Epochs over which the learning rate rises linearly to its full value. Fractions are allowed.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub warmup_epochs: f64,
-    /// What the warmup rises from, as a share of the full learning rate.
+    /// Where the warmup starts, as a fraction of the full learning rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0.0, "minimum" = 0, "exclusiveMaximum" = 1))]
     pub warmup_start: f64,
 }
 
-/// Falls by a factor every few epochs, as PyTorch's `StepLR`.
+/// Multiplies the learning rate by a factor every few epochs, like PyTorch's `StepLR`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepDecay {
-    /// Epochs from one fall to the next, the first counted from the end of the warmup.
+    /// Epochs between two reductions. The first interval starts at the end of the warmup.
     #[schemars(range(min = 1))]
     pub step_size: u32,
-    /// What each fall multiplies the learning rate by.
+    /// The factor of each reduction.
     #[serde(default = "tenth")]
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub gamma: f64,
-    /// Epochs over which the learning rate rises linearly to the full one; fractions are allowed.
+    /// Epochs over which the learning rate rises linearly to its full value. Fractions are allowed.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub warmup_epochs: f64,
-    /// What the warmup rises from, as a share of the full learning rate.
+    /// Where the warmup starts, as a fraction of the full learning rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0.0, "minimum" = 0, "exclusiveMaximum" = 1))]
     pub warmup_start: f64,
 }
 
-/// Falls by a factor after each of some epochs, as PyTorch's `MultiStepLR`.
+/// Multiplies the learning rate by a factor after given epochs, like PyTorch's `MultiStepLR`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MultiStep {
-    /// The epochs after which it falls, counted from the beginning of the stage: after 30 means in the 31st.
+    /// The epochs after which the learning rate is reduced, counted from the start of the stage: 30 reduces it from the
+    /// 31st epoch on.
     #[schemars(length(min = 1), extend("items" = { "type": "integer", "minimum": 1, "maximum": u32::MAX }))]
     pub milestones: Vec<u32>,
-    /// What each fall multiplies the learning rate by.
+    /// The factor of each reduction.
     #[serde(default = "tenth")]
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub gamma: f64,
-    /// Epochs over which the learning rate rises linearly to the full one; fractions are allowed.
+    /// Epochs over which the learning rate rises linearly to its full value. Fractions are allowed.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub warmup_epochs: f64,
-    /// What the warmup rises from, as a share of the full learning rate.
+    /// Where the warmup starts, as a fraction of the full learning rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0.0, "minimum" = 0, "exclusiveMaximum" = 1))]
     pub warmup_start: f64,
 }
 
-/// Falls by the same factor over every epoch, evenly from step to step: at the ends of epochs as PyTorch's `ExponentialLR`.
+/// Multiplies the learning rate by the same factor every epoch, spread evenly over its steps. At the ends of epochs it
+/// equals PyTorch's `ExponentialLR`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Exponential {
-    /// What each epoch multiplies the learning rate by.
+    /// The factor of each epoch.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub gamma: f64,
-    /// Epochs over which the learning rate rises linearly to the full one; fractions are allowed.
+    /// Epochs over which the learning rate rises linearly to its full value. Fractions are allowed.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub warmup_epochs: f64,
-    /// What the warmup rises from, as a share of the full learning rate.
+    /// Where the warmup starts, as a fraction of the full learning rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0.0, "minimum" = 0, "exclusiveMaximum" = 1))]
     pub warmup_start: f64,
 }
 
-/// Falls to `final_scale` as a power of the steps that are left, as PyTorch's `PolynomialLR`: linearly if no power is given.
+/// Decays to `final_scale` as a power of the remaining steps, like PyTorch's `PolynomialLR`. Linear by default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Polynomial {
-    /// The power: 1 falls evenly, 2 and more fast at first.
+    /// The power: 1 decays linearly, 2 and more decay faster at first.
     #[serde(default = "one")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub power: f64,
-    /// The learning rate at the end, as a share of the full one.
+    /// The learning rate at the end, as a fraction of the full one.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1))]
     pub final_scale: f64,
-    /// Epochs over which the learning rate rises linearly to the full one; fractions are allowed.
+    /// Epochs over which the learning rate rises linearly to its full value. Fractions are allowed.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub warmup_epochs: f64,
-    /// What the warmup rises from, as a share of the full learning rate.
+    /// Where the warmup starts, as a fraction of the full learning rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0.0, "minimum" = 0, "exclusiveMaximum" = 1))]
     pub warmup_start: f64,
 }
 
-/// Half a cosine from the learning rate down to `final_scale` times it: Loshchilov and Hutter, *SGDR* (ICLR 2017), §3.
+/// Decays along half a cosine from the learning rate to `final_scale` times it: Loshchilov and Hutter, *SGDR* (ICLR
+/// 2017), §3.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cosine {
-    /// Epochs over which the learning rate rises linearly to the full one; fractions are allowed.
+    /// Epochs over which the learning rate rises linearly to its full value. Fractions are allowed.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub warmup_epochs: f64,
-    /// What the warmup rises from, as a share of the full learning rate.
+    /// Where the warmup starts, as a fraction of the full learning rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0.0, "minimum" = 0, "exclusiveMaximum" = 1))]
     pub warmup_start: f64,
-    /// The learning rate at the end, as a share of the full one.
+    /// The learning rate at the end, as a fraction of the full one.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1))]
     pub final_scale: f64,
-    /// Starts again at the full learning rate after so many epochs (SGDR's T₀); one fall over the whole stage if left out.
+    /// Restarts at the full learning rate after this many epochs (SGDR's T₀). By default there is one decay over the
+    /// whole stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub restart_epochs: Option<u32>,
-    /// How many times as long each fall is as the one before (SGDR's T_mult); needs `restart_epochs`.
+    /// Factor by which each cycle is longer than the one before (SGDR's T_mult). Needs `restart_epochs`.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     #[schemars(range(min = 1), extend("default" = 1))]
     pub restart_multiplier: u32,
 }
 
-/// Rises to the learning rate, then falls far below where it began: Smith and Topin, *Super-Convergence* (2018), as PyTorch's `OneCycleLR`. Momentum stays.
+/// Rises to the learning rate, then falls far below its start: Smith and Topin, *Super-Convergence* (2018), like
+/// PyTorch's `OneCycleLR`. Momentum is constant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OneCycle {
-    /// The share of the stage over which it rises.
+    /// The fraction of the stage over which the learning rate rises.
     #[serde(default = "default_rise")]
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub pct_start: f64,
-    /// The learning rate divided by this is what it begins at.
+    /// The stage starts at the learning rate divided by this.
     #[serde(default = "default_division")]
     #[schemars(range(min = 1))]
     pub div_factor: f64,
-    /// What it begins at, divided by this, is what it ends at.
+    /// The stage ends at its starting learning rate divided by this.
     #[serde(default = "default_final_division")]
     #[schemars(range(min = 1))]
     pub final_div_factor: f64,
 }
 
-/// Falls by a factor when the monitor has not improved for a while, as PyTorch's `ReduceLROnPlateau`.
+/// Reduces the learning rate when the monitored metric stops improving, like PyTorch's `ReduceLROnPlateau`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReduceOnPlateau {
-    /// What each fall multiplies the learning rate by.
+    /// The factor of each reduction.
     #[serde(default = "tenth")]
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub factor: f64,
-    /// Epochs without improvement that are borne; the next one brings the fall.
+    /// Epochs without improvement before the learning rate is reduced. The next epoch without improvement reduces it.
     #[serde(default = "ten")]
     pub patience: u32,
-    /// The least change of the monitor that counts as an improvement, as a share of the best value so far.
+    /// The smallest change of the monitored metric that counts as an improvement, as a fraction of the best value so
+    /// far.
     #[serde(default = "default_threshold")]
     #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub threshold: f64,
-    /// Epochs after a fall in which nothing is counted.
+    /// Epochs after a reduction in which epochs without improvement are not counted.
     #[serde(default)]
     pub cooldown: u32,
-    /// What it never falls below, as a share of the full learning rate.
+    /// The lowest learning rate, as a fraction of the full one.
     #[serde(default)]
     #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub final_scale: f64,
-    /// Epochs over which the learning rate rises linearly to the full one; fractions are allowed.
+    /// Epochs over which the learning rate rises linearly to its full value. Fractions are allowed.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub warmup_epochs: f64,
-    /// What the warmup rises from, as a share of the full learning rate.
+    /// Where the warmup starts, as a fraction of the full learning rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0.0, "minimum" = 0, "exclusiveMaximum" = 1))]
     pub warmup_start: f64,
@@ -244,7 +250,7 @@ fn default_threshold() -> f64 {
     1e-4
 }
 
-// What stands at these defaults is left out of recipes, which are older than the settings.
+// Settings at these defaults are left out of recipes: the recipes are older than the settings, and must not change.
 
 fn is_zero(number: &f64) -> bool {
     *number == 0.0

@@ -11,52 +11,52 @@ use serde_json::{Map, Value, json};
 use super::matrix::MatrixTable;
 use super::{Data, Model, Run, Stage};
 
-/// One experiment: load pretrained weights, freeze by name, train, thaw, evaluate.
+/// One experiment: load pretrained weights, freeze parameters by name, train, unfreeze, evaluate.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "defrost pipeline")]
 #[allow(dead_code, reason = "only its schema is used; the loader reads each table by itself")]
 struct PipelineFile {
-    /// A file whose settings this one starts from, relative to this file. Tables merge, all else replaces.
+    /// A file whose settings this one starts from, relative to this file. Tables are merged; other values are replaced.
     #[schemars(length(min = 1))]
     extends: Option<String>,
-    /// The name of the experiment and of the folder of its runs.
+    /// The name of the experiment, and of the folder of its runs.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), length(max = 100))]
     name: String,
-    /// The seed of all that is random but the split. Another seed, another result.
+    /// The seed of all random numbers except the split. Another seed gives another result.
     #[serde(default)]
     seed: u64,
-    /// The data sets, each under a name of its own.
+    /// The data sets, by name.
     #[schemars(schema_with = "named::<Data>")]
     data: BTreeMap<String, Data>,
-    /// The models, each under a name of its own.
+    /// The models, by name.
     #[schemars(schema_with = "named::<Model>")]
     model: BTreeMap<String, Model>,
-    /// Settings that stages take unless they have their own.
+    /// Default settings of stages.
     #[serde(default)]
     defaults: Option<Defaults>,
-    /// The steps of the experiment, each under a name of its own.
+    /// The stages of the experiment, by name.
     #[schemars(schema_with = "named::<Stage>")]
     stage: BTreeMap<String, Stage>,
-    /// Makes several runs of one file: one for each value, or each combination where there are several tables.
+    /// Makes several runs from one file: one for each value, or for each combination if there are several tables.
     #[schemars(length(min = 1, max = 100))]
     matrix: Option<Vec<MatrixTable>>,
-    /// Where and how fast: nothing here changes a result.
+    /// Where and how fast to run. Nothing here changes a result.
     #[serde(default)]
     run: Run,
 }
 
-/// Settings that stages take unless they have their own.
+/// Default settings of stages.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only its schema is used")]
 struct Defaults {
-    /// Settings for every train stage. What a stage has itself wins; tables replace whole.
+    /// Settings for every train stage. A stage's own settings take precedence; tables replace whole.
     #[schemars(schema_with = "train_defaults")]
     train: Option<()>,
 }
 
-/// A table of things under names that may stand in paths, in `from` and in folders.
+/// A table whose keys are names that may occur in paths, in `from` and as folders.
 fn named<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -66,11 +66,11 @@ fn named<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The train stage's schema with nothing required, and without what makes a stage a stage.
+/// The schema of the train stage without required keys, and without the keys that make it a stage.
 fn train_defaults(generator: &mut SchemaGenerator) -> Schema {
     let mut stage = generator.subschema_for::<Stage>();
     let variants =
-        stage.get_mut("oneOf").and_then(Value::as_array_mut).expect("stages are told apart by kind");
+        stage.get_mut("oneOf").and_then(Value::as_array_mut).expect("stages are distinguished by kind");
     let mut train = variants.iter().find(|v| is_train(v)).expect("there is a train stage").clone();
     let fields = train.as_object_mut().expect("a stage is a table");
     fields.remove("required");
@@ -81,7 +81,7 @@ fn train_defaults(generator: &mut SchemaGenerator) -> Schema {
     Schema::try_from(train).expect("an object is a schema")
 }
 
-/// What TOML cannot say is taken out (null), what Rust's types imply is written as numbers.
+/// Removes what TOML cannot say (null), and writes what Rust's types imply as numbers.
 #[derive(Clone)]
 struct ForToml;
 
@@ -90,12 +90,21 @@ impl Transform for ForToml {
         transform_subschemas(self, schema);
         let Some(fields) = schema.as_object_mut() else { return };
         strip_null(fields);
+        join_lines(fields);
         if let Some(format) = fields.remove("format")
             && format == "uint32"
         {
             fields.insert("maximum".into(), json!(u32::MAX));
         }
         describe_tag(fields);
+    }
+}
+
+/// Joins the lines of each paragraph of a description: documentation comments are wrapped, descriptions are not.
+fn join_lines(fields: &mut Map<String, Value>) {
+    if let Some(Value::String(text)) = fields.get_mut("description") {
+        let paragraphs: Vec<String> = text.split("\n\n").map(|lines| lines.replace('\n', " ")).collect();
+        *text = paragraphs.join("\n\n");
     }
 }
 
@@ -126,7 +135,7 @@ fn strip_null(fields: &mut Map<String, Value>) {
     }
 }
 
-/// The tag of a variant is described as the variant is.
+/// The tag of a variant gets the description of the variant.
 fn describe_tag(fields: &mut Map<String, Value>) {
     let description = fields.get("description").cloned();
     let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) else { return };
@@ -137,8 +146,7 @@ fn describe_tag(fields: &mut Map<String, Value>) {
     }
 }
 
-/// The schema of what a file says once everything is merged, draft-07, everything inline: nothing to resolve for
-/// editors, nor for the checker.
+/// The schema of a merged file, draft-07. Everything is inline, so neither editors nor the checker resolve references.
 pub(super) fn merged() -> &'static Value {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
         let settings = SchemaSettings::draft07().with(|s| s.inline_subschemas = true).with_transform(ForToml);
@@ -147,17 +155,17 @@ pub(super) fn merged() -> &'static Value {
     &SCHEMA
 }
 
-/// The schema of a file as it is written: what `extends` or `[defaults.train]` gives, the file itself need not have.
+/// The schema of a file as written: it may lack what `extends` or `[defaults.train]` provides.
 pub fn schema() -> &'static Value {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| as_written(merged().clone()));
     &SCHEMA
 }
 
-/// Makes what a train stage needs conditional, and says which keys of a matrix go together. The conditions stand at the root, beside the stages' `oneOf`: inside
-/// it, editors would complete nothing.
+/// Makes the required keys of a train stage conditional, and says which keys of a matrix go together. The conditions
+/// are at the root, next to the stages' `oneOf`: inside it, editors would complete nothing.
 fn as_written(mut schema: Value) -> Value {
     let root = schema.as_object_mut().expect("the root is an object");
-    let whole = root.remove("required").expect("a pipeline needs its parts");
+    let whole = root.remove("required").expect("a pipeline has required keys");
     let train = root["properties"]["stage"]["additionalProperties"]["oneOf"]
         .as_array_mut()
         .and_then(|variants| variants.iter_mut().find(|variant| is_train(variant)))

@@ -1,4 +1,4 @@
-//! `--set PATH=VALUE`: a setting changed from the command line, as if the file said so.
+//! `--set PATH=VALUE`: changes a setting from the command line, as if it were written in the file.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -31,16 +31,16 @@ impl Override {
             let place = Place::new(&source, 0..argument.len());
             let help = match argument.trim().split_once(char::is_whitespace) {
                 Some((path, value)) => format!("write `{path}={}`", value.trim()),
-                None => format!("write `{}=` and the value behind it", argument.trim()),
+                None => format!("write `{}=` followed by a value", argument.trim()),
             };
-            diagnostics.push(Diagnostic::new(&place, "bad-set", "there is no `=`").help(help));
+            diagnostics.push(Diagnostic::new(&place, "bad-set", "missing `=`").help(help));
             return None;
         };
         let place = |range| Place::new(&source, range);
         let example = "write PATH=VALUE, such as `stage.frozen.epochs=3`";
-        for (side, what) in [(0..equals, "path before"), (equals + 1..argument.len(), "value behind")] {
+        for (side, what) in [(0..equals, "path before"), (equals + 1..argument.len(), "value after")] {
             if argument[side].trim().is_empty() {
-                let message = format!("there is no {what} the `=`");
+                let message = format!("missing {what} the `=`");
                 let place = place(equals..equals + 1);
                 diagnostics.push(Diagnostic::new(&place, "bad-set", message).help(example.to_owned()));
                 return None;
@@ -56,13 +56,13 @@ impl Override {
         Some(Self { steps, value })
     }
 
-    /// A setting changed from within a file: the place is that of the whole path.
+    /// A setting changed within a file. Its place is that of the whole path.
     pub fn at(path: &str, place: &Place, value: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Self> {
         let steps = parse_path(path, "bad-path", &|_| place.clone(), diagnostics)?;
         Some(Self { steps, value: value.clone() })
     }
 
-    /// An option that has a setting of its own: `--threads 4` is `run.threads`.
+    /// An option that has its own setting: `--threads 4` is `run.threads`.
     pub fn option(option: &str, path: [&str; 2], text: &str, value: Value) -> Self {
         let source = Arc::new(Source::new(option, text));
         let place = Place::new(&source, 0..text.len());
@@ -70,7 +70,7 @@ impl Override {
         Self { steps: path.map(step).into(), value: Node { key: None, place: place.clone(), value } }
     }
 
-    /// Whether it changes a default, and so goes in before the defaults are merged into the stages.
+    /// Whether it changes a default, which must be applied before the defaults are merged into the stages.
     pub fn is_default(&self) -> bool {
         self.steps[0].name == "defaults"
     }
@@ -80,7 +80,7 @@ impl Override {
         &self.steps[0].name
     }
 
-    /// Its path, as it would be written.
+    /// Its path as text.
     pub fn path(&self) -> String {
         let step = |step: &Step| match step.index {
             Some(index) => format!("[{index}]"),
@@ -89,25 +89,25 @@ impl Override {
         self.steps.iter().map(step).collect::<String>().trim_start_matches('.').to_owned()
     }
 
-    /// Where its path begins.
+    /// The place where its path starts.
     pub fn place(&self) -> &Place {
         &self.steps[0].place
     }
 
-    /// Its path, to be compared with others.
+    /// Its path, for comparison with others.
     fn key(&self) -> Vec<(&str, Option<usize>)> {
         self.steps.iter().map(|step| (step.name.as_str(), step.index)).collect()
     }
 
-    /// Puts the value in its place. Keys that no table may have are left to the checker, which knows them all.
+    /// Sets the value. Keys that no table may have are left to the checker, which knows all keys.
     pub fn apply(&self, root: &mut Node, diagnostics: &mut Vec<Diagnostic>) {
         let table = self.steps[0].name.as_str();
         let names: Vec<&str> =
             self.steps.iter().map(|step| step.name.as_str()).take_while(|name| !name.is_empty()).collect();
-        // Of many that are wrong, the rest is left to the checker.
+        // After many errors, the rest is left to the checker.
         let help = if suggest::enough(diagnostics) { None } else { set_paths::help(root, &names) };
         if let Some(help) = help {
-            let message = format!("`{}` is not the whole path of a setting", names.join("."));
+            let message = format!("`{}` is not the full path of a setting", names.join("."));
             diagnostics.push(Diagnostic::new(self.place(), "unknown-path", message).help(help));
             return;
         }
@@ -134,7 +134,8 @@ impl Override {
     }
 }
 
-/// Settings that are changed already: of these, one is found that changes the same as another, or a part of it, or more.
+/// Settings that are already changed. Finds one that changes the same setting as another, or a part of it, or a table
+/// around it.
 #[derive(Default)]
 pub struct Taken<'a> {
     by_path: BTreeMap<Vec<(&'a str, Option<usize>)>, &'a Override>,
@@ -148,21 +149,22 @@ impl<'a> Taken<'a> {
     pub fn overlapping(&self, set: &Override) -> Option<&'a Override> {
         let key = set.key();
         let above = (1..=key.len()).find_map(|length| self.by_path.get(&key[..length]));
-        // In order, what begins with a path comes right behind it.
+        // In sorted order, paths that start with a path come right after it.
         let below = || self.by_path.range(key.clone()..).next().filter(|(path, _)| path.starts_with(&key));
         above.or_else(|| below().map(|(_, set)| set)).copied()
     }
 }
 
-/// Why a step leads nowhere, and what would.
+/// Why a step of a path cannot be taken, and how to fix it.
 type DeadEnd = (String, Option<String>);
 
-/// The table's setting of that name, made if need be; but data sets, models and stages are not made by a `--set`.
+/// The setting of a table with that name. It is created if missing, but `--set` creates no data sets, models and
+/// stages.
 fn entry<'a>(node: &'a mut Node, step: &Step, named: Option<&str>) -> Result<&'a mut Node, DeadEnd> {
     let kind = node.value.to_string();
     let Value::Table(entries) = &mut node.value else {
         let help = format!("end the path before `.{}`", step.name);
-        return Err((format!("`{}` would be set in {kind}, which has no keys", step.name), Some(help)));
+        return Err((format!("cannot set `{}` in {kind}, which has no keys", step.name), Some(help)));
     };
     let position = match (entries.position(&step.name), named) {
         (Some(position), _) => position,
@@ -186,7 +188,7 @@ fn element(node: &mut Node, index: usize) -> Result<&mut Node, DeadEnd> {
         Value::Array(items) => return Ok(&mut items[index]),
         _ => return Err((format!("{kind} has no elements"), None)),
     };
-    Err((format!("there is no element {index}: the array has {count}"), None))
+    Err((format!("the array has no element {index}: its length is {count}"), None))
 }
 
 /// Dotted names, each with any number of `[index]`.
@@ -212,7 +214,7 @@ fn parse_path(
         };
         let (false, true, Some(indices)) = (name.is_empty(), name.chars().all(well_formed), indices) else {
             let help = "write a dotted path, such as `stage.finetune.groups[0].lr_scale`".to_owned();
-            let message = format!("`{}` is not a path of settings", text.trim());
+            let message = format!("`{}` is not a path of a setting", text.trim());
             let diagnostic = Diagnostic::new(&place(0..part.len()), code, message);
             diagnostics.push(diagnostic.help(help));
             return None;
@@ -233,7 +235,7 @@ fn parse_value(source: &Arc<Source>, start: usize, diagnostics: &mut Vec<Diagnos
     let place = Place::new(source, begin..begin + bare.len());
     let string = || Some(Node { key: None, place, value: Value::String(bare.to_owned()) });
     match document::parse_value(source, begin, diagnostics) {
-        // No setting is a date, so what looks like one is a bare word.
+        // No setting takes a date, so what looks like a date is a string.
         Ok(node)
             if node.value == Value::Invalid && diagnostics.last().is_some_and(|last| last.code == "date") =>
         {

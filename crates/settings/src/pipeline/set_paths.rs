@@ -1,4 +1,4 @@
-//! Paths of settings that begin in the middle: `epochs`, where `stage.frozen.epochs` is meant.
+//! Incomplete paths of settings, such as `epochs` for `stage.frozen.epochs`.
 
 use serde_json::Value as Json;
 
@@ -6,10 +6,10 @@ use super::document::Node;
 use super::schema::merged;
 use super::suggest;
 
-/// The most whole paths that are worth reading.
+/// The most full paths that are suggested.
 const SHOWN: usize = 4;
 
-/// What may be meant by a path whose first name no file has, if some setting's path ends like it.
+/// Full paths for a path whose first name is not at the top of any file.
 pub fn help(root: &Node, path: &[&str]) -> Option<String> {
     let first = path.first()?;
     if merged()["properties"].get(first).is_some() {
@@ -24,12 +24,12 @@ pub fn help(root: &Node, path: &[&str]) -> Option<String> {
         [only] => Some(format!("did you mean `{only}`?")),
         several => {
             let shown = suggest::list(several.iter().take(SHOWN).map(String::as_str));
-            Some(format!("write the whole path, such as {shown}"))
+            Some(format!("write the full path, such as {shown}"))
         }
     }
 }
 
-/// The settings of the file whose paths end like this one.
+/// The settings of the file whose paths end with this path.
 fn written(root: &Node, path: &[&str]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     root.visit(&mut Vec::new(), &mut |whole, _| {
@@ -43,7 +43,8 @@ fn written(root: &Node, path: &[&str]) -> Vec<String> {
     found
 }
 
-/// Those that it could have: in `run`, or in one of its data sets, models and stages, named or not.
+/// Full paths that the file could have: in `run`, or in one of its data sets, models and stages, with or without their
+/// name.
 fn possible(root: &Node, path: &[&str]) -> Vec<String> {
     let rest = path.join(".");
     let has = |schema: &Json| schema["properties"].get(path[0]).is_some();
@@ -63,7 +64,7 @@ fn possible(root: &Node, path: &[&str]) -> Vec<String> {
     found
 }
 
-/// The kinds of table that a schema takes.
+/// The kinds of table that a schema accepts.
 pub fn variants(schema: &Json) -> impl Iterator<Item = &Json> {
     let several = schema["oneOf"].as_array();
     several.into_iter().flatten().chain(several.is_none().then_some(schema))

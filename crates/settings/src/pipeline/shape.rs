@@ -1,4 +1,4 @@
-//! What no schema can say: settings that exclude, need or outrun each other.
+//! Checks that no schema can express: settings that exclude, need or outlast each other.
 
 use regex::Regex;
 
@@ -26,8 +26,15 @@ pub fn check(draft: &mut Draft) {
         let path = format!("stage.{name}");
         match stage.get("kind").and_then(Node::text) {
             Some("load_weights") => {
-                let help = "say where the weights are: in a `file`, or `from` a stage of this pipeline, or in another `pipeline`";
-                one_origin(draft, stage, &path, &["file", "from", "pipeline"], "where the weights are", help);
+                let help = "set one of `file`, `from` (a stage of this pipeline) and `pipeline` (another pipeline file)";
+                one_origin(
+                    draft,
+                    stage,
+                    &path,
+                    &["file", "from", "pipeline"],
+                    "where the weights come from",
+                    help,
+                );
                 stage_of_another(draft, stage);
                 for key in ["reinit", "allow_missing", "allow_unexpected", "allow_mismatched"] {
                     patterns(draft, &format!("{path}.{key}"));
@@ -35,7 +42,7 @@ pub fn check(draft: &mut Draft) {
             }
             Some("train") => train(draft, name, &path),
             Some("evaluate") => {
-                let help = "say what is evaluated: the weights `from` one stage, or an `ensemble` of several";
+                let help = "set `from` (one stage) or `ensemble` (several)";
                 one_origin(draft, stage, &path, &["from", "ensemble"], "what is evaluated", help);
                 ensemble(draft, stage, &path);
                 evaluate(draft, name, &path);
@@ -45,7 +52,7 @@ pub fn check(draft: &mut Draft) {
     }
 }
 
-/// Weights come from one place: exactly one of several keys says from which.
+/// Checks that exactly one of several keys says where the weights come from.
 fn one_origin(draft: &mut Draft, stage: &Node, path: &str, keys: &[&str], what: &str, help: &str) {
     let given: Vec<&str> = keys.iter().copied().filter(|key| stage.get(key).is_some()).collect();
     match given[..] {
@@ -55,28 +62,28 @@ fn one_origin(draft: &mut Draft, stage: &Node, path: &str, keys: &[&str], what: 
         }
         [_] => {}
         [first, second, ..] => {
-            let message = format!("`{first}` and `{second}` both say {what}");
+            let message = format!("`{first}` and `{second}` both set {what}");
             let place = draft.key(&format!("{path}.{second}"));
             draft.report(place, "conflict", message, "keep one of them".to_owned());
         }
     }
 }
 
-/// Another pipeline and the stage of it go together.
+/// Checks that `pipeline` and `stage` of another pipeline are set together.
 fn stage_of_another(draft: &mut Draft, stage: &Node) {
     let (place, missing, help) = match (stage.get("pipeline"), stage.get("stage")) {
         (Some(pipeline), None) => {
-            (pipeline, "stage", "name the stage of that pipeline, such as `stage = \"domain@best\"`")
+            (pipeline, "stage", "add the stage of that pipeline, such as `stage = \"domain@best\"`")
         }
         (None, Some(of)) => {
-            (of, "pipeline", "name its file with `pipeline`; `from` names a stage of this one")
+            (of, "pipeline", "add its file as `pipeline`; for a stage of this pipeline, use `from`")
         }
         _ => return,
     };
     draft.report(place.mark(), "missing-key", format!("missing key `{missing}`"), help.to_owned());
 }
 
-/// The sides are the schema's to check; what is left out stands here at its default.
+/// The schema checks the sizes themselves; here a missing size has its default.
 fn image_sizes(draft: &mut Draft, path: &str) {
     let side = |key: &str| draft.get(&format!("{path}.{key}")).map(|node| node.to_json());
     let image_size = side("image_size").map_or(Some(224), |size| size.as_u64());
@@ -91,7 +98,7 @@ fn image_sizes(draft: &mut Draft, path: &str) {
     let is_scaled = draft.entries("stage").iter().any(|(_, stage)| stage.get("image_size").is_some());
     if is_given("resize") && is_given("resize_rounding") && !is_scaled {
         let place = draft.key(&format!("{path}.resize_rounding"));
-        let message = "`resize_rounding` has no effect: `resize` says the shorter side".to_owned();
+        let message = "`resize_rounding` has no effect: `resize` sets the shorter side".to_owned();
         draft.report(place, "no-effect", message, "remove one of them".to_owned());
     }
 }
@@ -102,7 +109,7 @@ fn model(draft: &mut Draft, path: &str) {
         let arch = draft.get(&format!("{path}.arch")).and_then(Node::text).unwrap_or_default();
         let message = format!("`{arch}` has no stochastic depth");
         let place = draft.key(&format!("{path}.stochastic_depth"));
-        let help = "remove `stochastic_depth`, or choose an architecture that is trained with it".to_owned();
+        let help = "remove `stochastic_depth`, or use an architecture that supports it".to_owned();
         draft.report(place, "no-effect", message, help);
     }
     if !model.position_resampling.is_default() && !model.arch.resamples_positions() {
@@ -146,7 +153,7 @@ fn who_trains(draft: &mut Draft, path: &str) {
     given.sort_by_key(|(_, node)| node.key.as_ref().map(|key| key.range.start));
     if let [(first, _), rest @ ..] = given.as_slice() {
         for (key, _) in rest {
-            let message = format!("`{key}` and `{first}` both say which parameters train");
+            let message = format!("`{key}` and `{first}` both select which parameters train");
             let help = format!("keep one of {}", suggest::list(given.iter().map(|(key, _)| *key)));
             draft.report(draft.key(&format!("{path}.{key}")), "conflict", message, help);
         }
@@ -157,8 +164,8 @@ fn optimizer(draft: &mut Draft, path: &str) {
     patterns(draft, &format!("{path}.no_decay"));
     let Some(Optimizer::Sgd(sgd)) = draft.read(path) else { return };
     if sgd.nesterov && sgd.momentum == 0.0 {
-        let message = "Nesterov's momentum needs momentum".to_owned();
-        let help = "set `momentum` above 0, such as 0.9, or remove `nesterov`".to_owned();
+        let message = "Nesterov momentum needs `momentum` above 0".to_owned();
+        let help = "set `momentum`, such as 0.9, or remove `nesterov`".to_owned();
         draft.report(draft.key(&format!("{path}.nesterov")), "conflict", message, help);
     }
 }
@@ -174,7 +181,7 @@ fn augment(draft: &mut Draft, path: &str) {
     }
     for (key, [least, most]) in ranges.into_iter().filter(|(_, [least, most])| least > most) {
         let name = key.rsplit('.').next().unwrap_or(key);
-        let message = format!("`{name}` runs from {least} down to {most}");
+        let message = format!("`{name}` has its larger value first: {least}, {most}");
         draft.report(
             draft.place(&format!("{path}.{key}")),
             "conflict",
@@ -184,16 +191,18 @@ fn augment(draft: &mut Draft, path: &str) {
     }
     if let Some(drawn) = augment.rand_augment.filter(|drawn| drawn.magnitude >= drawn.num_magnitude_bins) {
         let (magnitude, bins) = (drawn.magnitude, drawn.num_magnitude_bins);
-        let message = format!("`magnitude` is {magnitude}, and there are {bins} strengths from 0 on");
+        let message =
+            format!("`magnitude` is {magnitude}, but must be less than `num_magnitude_bins` ({bins})");
         let place = draft.place(&format!("{path}.rand_augment.magnitude"));
-        draft.report(place, "conflict", message, format!("the strongest is {}", bins - 1));
+        draft.report(place, "conflict", message, format!("the largest magnitude is {}", bins - 1));
     }
 }
 
 fn features(draft: &mut Draft, path: &str) {
     let Some(features) = draft.read::<Features>(&format!("{path}.features")) else { return };
     if draft.get(&format!("{path}.distill")).is_some() {
-        let message = "the teacher sees every image in every epoch, so that no features are kept".to_owned();
+        let message =
+            "features are not kept with `distill`: the teacher sees every image in every epoch".to_owned();
         let help = "remove `features` or `distill`".to_owned();
         return draft.report(draft.key(&format!("{path}.features")), "no-effect", message, help);
     }
@@ -208,18 +217,18 @@ fn features(draft: &mut Draft, path: &str) {
     let (key, message, help) = match (random, features.views) {
         (true, _) if mixes => (
             "features",
-            "mixed images have no features to keep: each is of two images, and of other two in every epoch",
+            "features are not kept with `mixup` or `cutmix`: images are mixed differently in every epoch",
             "remove `features`, or `mixup` and `cutmix`",
         ),
         (true, None) => (
             "features",
-            "the augmentation changes the images every epoch, so that no features are kept",
-            "say how many views of each image are kept with `views`, or remove `features`",
+            "features are not kept: the augmentation changes the images in every epoch",
+            "set `views`, the number of augmented views to keep of each image, or remove `features`",
         ),
         (false, Some(_)) => (
             "features.views",
-            "without `augment` all views of an image are the same",
-            "remove `views`, or say with `augment` what changes",
+            "`views` has no effect without `augment`: all views of an image are equal",
+            "remove `views`, or set `augment`",
         ),
         _ => return,
     };
@@ -229,8 +238,8 @@ fn features(draft: &mut Draft, path: &str) {
 fn ensemble(draft: &mut Draft, stage: &Node, path: &str) {
     let compares = ["verification", "identification"].into_iter().find(|key| stage.get(key).is_some());
     if let (Some(_), Some(key)) = (stage.get("ensemble"), compares) {
-        let message = format!("`{key}` compares embeddings, and those of several models have no mean");
-        let help = "evaluate one stage, with `from`".to_owned();
+        let message = format!("`{key}` compares embeddings, which cannot be averaged over several models");
+        let help = "evaluate one stage with `from`".to_owned();
         draft.report(draft.key(&format!("{path}.{key}")), "conflict", message, help);
     }
 }
@@ -239,7 +248,7 @@ fn evaluate(draft: &mut Draft, name: &str, path: &str) {
     label_checks::evaluate(draft, name, path);
     let given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
     let sides = ["identification.gallery", "identification.query"];
-    // The stage's own split is not asked for where nothing but two others are.
+    // If the stage names two other splits, its own split is not used.
     let replaced = sides.into_iter().all(given) && !given("verification");
     let idle = replaced && given("split");
     let mut asked: Vec<&str> = sides.into_iter().filter(|key| given(key)).collect();
@@ -247,7 +256,7 @@ fn evaluate(draft: &mut Draft, name: &str, path: &str) {
         asked.push("split");
     }
     if idle {
-        let message = "`split` has no effect: `identification` names both parts".to_owned();
+        let message = "`split` has no effect: `identification` names both splits".to_owned();
         draft.report(draft.key(&format!("{path}.split")), "no-effect", message, "remove `split`".to_owned());
     }
     for key in asked {
@@ -269,7 +278,7 @@ fn part_is_there(draft: &mut Draft, stage: &str, at: &str) {
     if !there {
         let data = draft.name_of(stage, "data").unwrap_or_default();
         let message = format!("`data.{data}` has no {part} split to evaluate on");
-        let help = format!("hold out images with `data.{data}.split.{part}`, or choose another part");
+        let help = format!("hold out images with `data.{data}.split.{part}`, or use another split");
         draft.report(draft.place(at), "no-split", message, help);
     }
 }
@@ -280,7 +289,7 @@ fn patterns(draft: &mut Draft, path: &str) {
     }
 }
 
-/// Only what needs no parameter names; the rest is checked where the model is known, and with it what is found here.
+/// Checks that need no parameter names. The others are made when the model is known, together with a report of these.
 pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
     for (index, pattern) in list.iter().enumerate() {
         let mut fault = |code, message: String, help: Option<String>| {
@@ -289,7 +298,7 @@ pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
         };
         let positive = pattern.strip_prefix('!').unwrap_or(pattern);
         if positive.trim().is_empty() {
-            let help = "write a name such as `layer1`, or `*` for everything".to_owned();
+            let help = "write a name such as `layer1`, or `*` for all parameters".to_owned();
             fault("bad-pattern", "the pattern is empty".into(), Some(help));
         } else if let Some(regex) = positive.strip_prefix("re:")
             && let Err(error) = Regex::new(regex)
@@ -308,9 +317,9 @@ pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
     }
 }
 
-/// The last line of a regex error says why; those before it draw the pattern.
+/// The last line of a regex error gives the reason; the lines before it draw the pattern.
 pub(super) fn reason(error: &regex::Error) -> String {
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default();
-    format!("not a regular expression: {}", last.trim_start_matches("error: "))
+    format!("invalid regular expression: {}", last.trim_start_matches("error: "))
 }

@@ -1,9 +1,9 @@
-//! Texts that settings stand in, and places in them.
+//! Texts that contain settings, and places in them.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-/// A text that settings stand in: a file, or one argument of the command line.
+/// A text that contains settings: a file, or one argument of the command line.
 #[derive(Debug)]
 pub struct Source {
     /// The file as the user named it, or the option, such as `--set`.
@@ -12,13 +12,13 @@ pub struct Source {
     index: OnceLock<Index>,
 }
 
-/// Where lines start and how many characters there are before each stretch of the text, so that looking up a place takes
-/// no longer in a long text, or in a long line, than in a short one.
+/// Where lines start, and how many characters precede each stretch of the text. With these, looking up a place is as
+/// fast in a long text or line as in a short one.
 #[derive(Debug)]
 struct Index {
     /// In bytes.
     lines: Vec<usize>,
-    /// The characters before every [`STRETCH`]th byte.
+    /// The number of characters before every [`STRETCH`]th byte.
     characters: Vec<usize>,
 }
 
@@ -44,19 +44,19 @@ impl Source {
         })
     }
 
-    /// The line, from 0, that a byte is in.
+    /// The line of a byte, from 0.
     fn line(&self, byte: usize) -> usize {
         self.index().lines.partition_point(|start| *start <= byte) - 1
     }
 
-    /// The characters before a byte.
+    /// The number of characters before a byte.
     fn characters_before(&self, byte: usize) -> usize {
         let stretch = byte / STRETCH;
         self.index().characters[stretch] + starts(&self.text.as_bytes()[stretch * STRETCH..byte])
     }
 }
 
-/// The characters that begin in these bytes of UTF-8.
+/// The number of characters that start in these bytes of UTF-8.
 fn starts(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
@@ -67,7 +67,7 @@ impl PartialEq for Source {
     }
 }
 
-/// A stretch of a source, in bytes.
+/// A part of a source, in bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     pub source: Arc<Source>,
@@ -79,20 +79,20 @@ impl Place {
         Self { source: Arc::clone(source), range }
     }
 
-    /// Line and column of the first character, from 1; columns count characters.
+    /// Line and column of the first character, from 1. Columns count characters.
     pub fn line_column(&self) -> (usize, usize) {
         let column =
             self.source.characters_before(self.start()) - self.source.characters_before(self.line_start());
         (self.source.line(self.start()) + 1, column + 1)
     }
 
-    /// The lines it covers, from 1.
+    /// The lines of the part, from 1.
     pub fn lines(&self) -> Range<usize> {
         let end = self.range.end.max(self.range.start + 1) - 1;
         self.source.line(self.start()) + 1..self.source.line(end.min(self.source.text.len())) + 2
     }
 
-    /// The first byte, moved back onto a character of the text where a parser pointed past or into one.
+    /// The first byte. If a parser pointed past the text or into a character, the start of the character before.
     fn start(&self) -> usize {
         floor_boundary(&self.source.text, self.range.start)
     }
@@ -102,11 +102,11 @@ impl Place {
         self.source.index().lines[self.source.line(self.start())]
     }
 
-    /// The line of the first character, and of it the stretch that the place covers.
+    /// The line of the first character, and the part of the line that the place covers.
     pub fn line(&self) -> (&str, Range<usize>) {
         let first = self.line_start();
         let line = self.source.text[first..].lines().next().unwrap_or_default();
-        // A place that spans lines covers the first to its end.
+        // A place that spans lines covers the first line to its end.
         let start = floor_boundary(line, self.start() - first);
         let end = floor_boundary(line, self.range.end.saturating_sub(first));
         (line, start..end.max(start))

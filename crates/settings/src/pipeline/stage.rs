@@ -21,37 +21,39 @@ pub enum Stage {
     Evaluate(Evaluate),
 }
 
-/// Reads pretrained weights, strictly: every tensor must be found, expected and of the right shape, unless a pattern says otherwise.
+/// Loads pretrained weights. Every tensor must be found, expected and of the right shape, unless a pattern allows an
+/// exception.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoadWeights {
-    /// The model to fill, by its name under `[model]`. May be left out where the file has one.
+    /// The model to load into, by its name under `[model]`. Optional if the file has one model.
     pub model: Option<String>,
-    /// The data set whose classes the head has, by its name under `[data]`. May be left out where the file has one.
+    /// The data set whose classes the head predicts, by its name under `[data]`. Optional if the file has one data set.
     pub data: Option<String>,
-    /// The weights: a `.safetensors` file or a PyTorch `.pth` state dict. `${VAR}` is replaced from the environment.
+    /// The weights: a `.safetensors` file, or a PyTorch state dict (`.pth`). `${VAR}` is replaced by the environment
+    /// variable.
     #[schemars(length(min = 1))]
     pub file: Option<String>,
-    /// Instead of `file`, a stage of this pipeline whose weights are taken over, such as `domain@best`: into a model of
-    /// other classes, or of another head.
+    /// Instead of `file`: a stage of this pipeline whose weights are loaded, such as `domain@best`, into a model with
+    /// other classes or another head.
     pub from: Option<String>,
-    /// Instead of `file`, another pipeline file, one of whose stages the weights are taken from.
+    /// Instead of `file`: another pipeline file, from one of whose stages the weights are loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub pipeline: Option<String>,
     /// The stage of that pipeline, such as `domain@best`. It must have been run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
-    /// Tensors that are not read but initialised afresh, such as `["@head"]`.
+    /// Patterns of tensors that are not loaded but initialised at random, such as `["@head"]`.
     #[serde(default)]
     pub reinit: Vec<String>,
-    /// Tensors that may be missing from the file; they are initialised afresh.
+    /// Patterns of tensors that may be missing from the file. They are initialised at random.
     #[serde(default)]
     pub allow_missing: Vec<String>,
-    /// Tensors of the file that the model does not have and that may be left unread.
+    /// Patterns of tensors of the file that the model lacks. They are ignored.
     #[serde(default)]
     pub allow_unexpected: Vec<String>,
-    /// Tensors that may have another shape in the file; they are initialised afresh.
+    /// Patterns of tensors that may have another shape in the file. They are initialised at random.
     #[serde(default)]
     pub allow_mismatched: Vec<String>,
 }
@@ -60,92 +62,92 @@ pub struct LoadWeights {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InitWeights {
-    /// The model to fill, by its name under `[model]`. May be left out where the file has one.
+    /// The model to initialise, by its name under `[model]`. Optional if the file has one model.
     pub model: Option<String>,
-    /// The data set whose classes the head has, by its name under `[data]`. May be left out where the file has one.
+    /// The data set whose classes the head predicts, by its name under `[data]`. Optional if the file has one data set.
     pub data: Option<String>,
 }
 
-/// Trains the parameters that its rules leave trainable, and nothing else.
+/// Trains the parameters that its settings leave trainable, and no others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
-    /// The stage whose weights this one starts from; after a train stage with `@best` or `@last`.
+    /// The stage whose weights this one starts from. After a train stage, add `@best` or `@last`.
     pub from: String,
-    /// The data set to train on, by its name under `[data]`. May be left out where the file has one.
+    /// The data set to train on, by its name under `[data]`. Optional if the file has one data set.
     pub data: Option<String>,
-    /// How often every training image is seen.
+    /// Number of passes over the training images.
     #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// Images per batch; per optimizer step unless `accumulate` says otherwise.
+    /// Images per batch. An optimizer step uses one batch, unless `accumulate` is set.
     #[serde(default = "default_batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: usize,
-    /// Batches per optimizer step: their gradients are averaged over all their images.
+    /// Batches per optimizer step. Gradients are averaged over all their images.
     #[serde(default = "one_batch")]
     #[schemars(range(min = 1))]
     pub accumulate: u32,
     /// The optimizer and its settings.
     pub optimizer: Optimizer,
-    /// The most that the L2 norm of all gradients together may be; longer ones are scaled down to it.
+    /// Largest L2 norm of all gradients together. Larger gradients are scaled down to it.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
-    /// Averages the weights over the steps: these are validated, and kept as `@best` and `@last`.
+    /// Keeps an exponential moving average of the weights, which is validated and saved as `@best` and `@last`.
     pub ema: Option<Ema>,
-    /// How the learning rate moves over the stage; constant if left out.
+    /// How the learning rate changes over the stage. Constant by default.
     #[serde(default)]
     pub schedule: Schedule,
-    /// The loss; cross-entropy if left out.
+    /// The loss. Cross-entropy by default.
     #[serde(default)]
     pub loss: Loss,
-    /// A frozen teacher beside the labels; none if left out.
+    /// Knowledge distillation: a frozen teacher whose predictions are a second target, together with the labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distill: Option<Distill>,
-    /// Parameters to keep still; everything else trains. One of `freeze`, `train` or a depth setting may be given.
+    /// Patterns of parameters to freeze; all others train. Use only one of `freeze`, `train` and the depth settings.
     pub freeze: Option<Vec<String>>,
-    /// Parameters to train; everything else is frozen.
+    /// Patterns of parameters to train; all others are frozen.
     #[schemars(length(min = 1))]
     pub train: Option<Vec<String>>,
-    /// Freezes the first layers, counted in the order `defrost params` prints.
+    /// Freezes this many first layers, counted in the order that `defrost params` prints.
     pub freeze_first: Option<usize>,
-    /// Trains the first layers only.
+    /// Trains only this many first layers.
     pub train_first: Option<usize>,
-    /// Trains the last layers only.
+    /// Trains only this many last layers.
     pub train_last: Option<usize>,
-    /// What batch normalisation does in this stage.
+    /// How batch normalisation behaves in this stage.
     #[serde(default)]
     pub batch_norm: BatchNormPolicy,
-    /// Parameter groups with a learning rate, weight decay or warmup of their own; a parameter may be in one at most.
+    /// Parameter groups with their own learning rate, weight decay or warmup. A parameter may be in at most one group.
     #[serde(default)]
     pub groups: Vec<Group>,
-    /// Frozen parameters that begin to train after some epochs, in the order they do.
+    /// Frozen parameters that start to train after some epochs, in this order.
     #[serde(default)]
     pub unfreeze: Vec<Unfreeze>,
-    /// The share that each layer has of the learning rate of the layer above it; the head has the full one.
+    /// Learning rate of each layer, as a fraction of the rate of the layer above it. The head has the full rate.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub layer_decay: Option<f64>,
-    /// Random changes to training images; none if left out.
+    /// Random changes to training images. None by default.
     #[serde(default)]
     pub augment: Augment,
-    /// The numbers that a training step computes with; `tf32` and `bf16` on GPUs alone.
+    /// The number format of training steps; `tf32` and `bf16` need a GPU.
     #[serde(default)]
     pub precision: Precision,
-    /// How the features of the frozen layers are kept from epoch to epoch.
+    /// How the features of the frozen layers are kept between epochs.
     pub features: Option<Features>,
-    /// The side of the square images in pixels, instead of the data set's.
+    /// Side length of the square images in pixels, instead of the data set's.
     #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,
-    /// What `@best` and early stopping look at.
+    /// The metric that selects `@best` and drives early stopping.
     #[serde(default)]
     pub monitor: Monitor,
-    /// Ends the stage when the monitor no longer improves.
+    /// Ends the stage when the monitored metric stops improving.
     pub early_stop: Option<EarlyStop>,
 }
 
 impl Train {
-    /// Whether the parts of labels and teacher in the loss are means by different weights over the batches of an optimizer
-    /// step. What a batch counts in the whole is known at the end of the step alone, so their gradients are kept apart until
-    /// then, and each batch is computed twice.
+    /// Whether the two terms of the loss, of the labels and of the teacher, are means with different weights over the
+    /// batches of an optimizer step. The total weights are known only at the end of the step. So the gradients of both
+    /// terms are kept apart until then, and each batch is computed twice.
     pub fn weighs_teacher_apart(&self) -> bool {
         self.accumulate > 1 && self.distill.is_some() && self.loss.class_weights().is_some()
     }
@@ -159,40 +161,41 @@ fn one_batch() -> u32 {
     1
 }
 
-/// Measures a model on one split and draws what a person wants to see.
+/// Evaluates a model on one split: metrics, tables and plots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
-    /// The stage whose weights are evaluated; after a train stage with `@best` or `@last`.
+    /// The stage whose weights are evaluated. After a train stage, add `@best` or `@last`.
     pub from: Option<String>,
-    /// Instead of `from`, trained stages whose class probabilities are averaged: `["frozen@best", "finetune@best"]`.
+    /// Instead of `from`: trained stages whose class probabilities are averaged, such as `["frozen@best",
+    /// "finetune@best"]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2), extend("uniqueItems" = true))]
     pub ensemble: Option<Vec<String>>,
-    /// The data set to evaluate on, by its name under `[data]`. May be left out where the file has one.
+    /// The data set to evaluate on, by its name under `[data]`. Optional if the file has one data set.
     pub data: Option<String>,
-    /// The part of the data set.
+    /// The split to evaluate on.
     #[serde(default)]
     pub split: EvaluationSplit,
-    /// Compares images by their embeddings, two at a time, instead of telling their classes.
+    /// Compares pairs of images by their embeddings, instead of predicting classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
-    /// Looks images up in a gallery by their embeddings, instead of telling their classes.
+    /// Searches for images in a gallery by their embeddings, instead of predicting classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identification: Option<Identification>,
-    /// The side of the square images in pixels, instead of the data set's.
+    /// Side length of the square images in pixels, instead of the data set's.
     #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,
 }
 
 impl Evaluate {
-    /// Whether it compares embeddings instead of telling classes.
+    /// Whether it compares embeddings instead of predicting classes.
     pub fn compares_embeddings(&self) -> bool {
         self.verification.is_some() || self.identification.is_some()
     }
 }
 
-/// A part of a data set.
+/// A split of a data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluationSplit {
@@ -205,7 +208,7 @@ pub enum EvaluationSplit {
 impl EvaluationSplit {
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
-    /// In words, as in `the training part`.
+    /// As an adjective, as in `the training split`.
     pub fn in_words(self) -> &'static str {
         match self {
             Self::Train => "training",
@@ -214,7 +217,7 @@ impl EvaluationSplit {
         }
     }
 
-    /// As the file has it.
+    /// As written in a file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -224,16 +227,16 @@ impl EvaluationSplit {
     }
 }
 
-/// The weights of a stage that a train stage leaves behind.
+/// The weights that a train stage saves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
-    /// Of the epoch with the best monitor; ties to the earliest.
+    /// Of the epoch with the best monitored metric. If several are equal, the earliest.
     Best,
     /// Of the last epoch.
     Last,
 }
 
-/// What `from` says: a stage, and after a train stage which of its weights.
+/// The value of `from`: a stage, and after a train stage which of its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent<'a> {
     pub stage: &'a str,
@@ -241,7 +244,7 @@ pub struct Parent<'a> {
 }
 
 impl<'a> Parent<'a> {
-    /// Parses `pretrained`, `frozen@best` or `frozen@last`; nothing if another word follows the `@`.
+    /// Parses `pretrained`, `frozen@best` or `frozen@last`; `None` if another word follows the `@`.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (stage, checkpoint) = match text.split_once('@') {
             None => (text, None),
@@ -264,7 +267,7 @@ impl Stage {
         }
     }
 
-    /// The stages whose weights this one reads, in order; none for those that make weights or read a file.
+    /// The stages whose weights this one reads, in order. Empty for a stage that initialises weights or reads a file.
     pub fn parents(&self) -> Vec<Parent<'_>> {
         let written: Vec<&String> = match self {
             Self::LoadWeights(load) => load.from.iter().collect(),
@@ -279,7 +282,7 @@ impl Stage {
         written.into_iter().filter_map(|text| Parent::parse(text)).collect()
     }
 
-    /// The model it names; a stage that trains or evaluates has its parent's.
+    /// The model that the stage names. A train or evaluate stage has its parent's model.
     pub fn model(&self) -> Option<&str> {
         match self {
             Self::LoadWeights(load) => load.model.as_deref(),
@@ -288,7 +291,7 @@ impl Stage {
         }
     }
 
-    /// Its own image size, in place of the data set's.
+    /// The stage's own image size, instead of the data set's.
     pub fn image_size(&self) -> Option<usize> {
         match self {
             Self::LoadWeights(_) | Self::InitWeights(_) => None,
@@ -297,7 +300,7 @@ impl Stage {
         }
     }
 
-    /// The data set it names.
+    /// The data set that the stage names.
     pub fn data(&self) -> Option<&str> {
         match self {
             Self::LoadWeights(load) => load.data.as_deref(),
@@ -316,7 +319,7 @@ impl Stage {
         }
     }
 
-    /// The model it fills; a stage that trains or evaluates has its parent's.
+    /// The model that the stage names. A train or evaluate stage has its parent's model.
     pub(super) fn model_mut(&mut self) -> Option<&mut Option<String>> {
         match self {
             Self::LoadWeights(load) => Some(&mut load.model),

@@ -1,26 +1,27 @@
-//! What a person may have meant.
+//! Suggestions of what the user may have meant.
 
 use super::diagnostics::Diagnostic;
+use crate::visible;
 
-/// So many errors get a suggestion. Of a file with more, nobody reads the rest, and looking for near words takes time.
+/// The most errors that get a suggestion. Searching for similar words takes time, and further errors are not shown.
 const MOST: usize = 200;
-/// So many names of a list are shown.
+/// The most names of a list that are shown.
 const SHOWN: usize = 40;
-/// So many candidates are looked at, and words of so many bytes: names of people's making are fewer and shorter.
+/// The most candidates that are compared, and the longest word in bytes. Names that people write are fewer and shorter.
 const CANDIDATES: usize = 2000;
 const LONGEST: usize = 100;
 
-/// Whether there are so many errors that no more need a suggestion.
+/// Whether there are too many errors for further suggestions.
 pub fn enough(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.len() >= MOST
 }
 
-/// The candidate closest to `word`, if close enough to be meant. Case, `-` and `_` make no distance.
+/// The candidate most similar to `word`, if it is similar enough. Case, `-` and `_` are ignored.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     nearest(word, candidates).map(|(candidate, _)| candidate)
 }
 
-/// As [`closest`], of dotted names: where the whole is near none, the last part of it may be (`conv1.weigth`,
+/// As [`closest`], for dotted names: if the whole name is not similar to any, its last part may be (`conv1.weigth`,
 /// `backbone.layer4`).
 pub fn closest_name<'a>(
     name: &str,
@@ -33,7 +34,7 @@ pub fn closest_name<'a>(
     closest(name, candidates.clone()).or_else(tail)
 }
 
-/// The closest candidate and its distance.
+/// The most similar candidate and its distance.
 fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, usize)> {
     if word.len() > LONGEST {
         return None;
@@ -47,10 +48,10 @@ fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Opt
         }
         let folded_candidate = fold(candidate);
         let other = folded_candidate.chars().count();
-        // No edit makes up for more characters than it adds.
+        // The distance is at least the difference of the lengths.
         let near = length.abs_diff(other) <= allowed;
         let distance = near.then(|| strsim::damerau_levenshtein(&folded, &folded_candidate))?;
-        // A word of which nothing remains is not misspelt but another word.
+        // If no character of a word is kept, it is another word, not a misspelt one.
         (distance <= allowed && distance < other).then_some(distance)
     };
     let near = candidates.into_iter().take(CANDIDATES).filter_map(|c| Some((c, distance(c)?)));
@@ -62,7 +63,7 @@ pub fn fold(text: &str) -> String {
     text.to_lowercase().replace(['-', ' '], "_")
 }
 
-/// Either "did you mean", or the list of what there is: `valid keys: …`.
+/// Either "did you mean", or the list of valid names: `valid keys: …`.
 pub fn help<'a>(word: &str, what: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let candidates: Vec<&str> = candidates.into_iter().collect();
     if let Some(meant) = closest(word, candidates.iter().copied()) {
@@ -71,14 +72,9 @@ pub fn help<'a>(word: &str, what: &str, candidates: impl IntoIterator<Item = &'a
     if candidates.is_empty() { None } else { Some(format!("{what}: {}", list(candidates))) }
 }
 
-/// `` `a`, `b`, `c` ``
+/// Names for a sentence: `` `a`, `b`, `c` ``; of many, the first.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.into_iter().collect();
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
+    visible::list(names, SHOWN)
 }
 
 #[cfg(test)]

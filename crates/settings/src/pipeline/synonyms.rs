@@ -1,5 +1,5 @@
-//! What people type who know other tools: words of torchvision, timm, fastai, Lightning, Ultralytics and Keras, and what
-//! they are called here. The words stand in tables; here is how a word found in a file becomes a suggestion that holds.
+//! Words that users of other tools type (torchvision, timm, fastai, Lightning, Ultralytics and Keras), and their names
+//! here. The words are in text files; this file turns a word into a suggestion that is valid where it is made.
 
 mod lists;
 #[cfg(test)]
@@ -18,14 +18,14 @@ use super::set_paths::{fits, variants};
 use super::source::Source;
 use super::suggest;
 
-/// What to write instead of a key that a table may not have. `path` are the names of the table, from the top of the file.
+/// What to write instead of an invalid key. `path` is the path of the table, from the top of the file.
 pub fn key(root: &Node, path: &[&str], word: &str, node: &Node) -> Option<String> {
     let known = known(word)?;
     let here = general(path);
     let shared = |setting: &Setting| {
         setting.path.split('.').zip(here.iter().copied()).take_while(|(a, b)| a == b).count()
     };
-    // Of several, the one nearest to the table that has the word; of equals, the first.
+    // Of several, the setting nearest to the table with the word; of equally near ones, the first.
     let nearest = known.settings.iter().copied().rev().max_by_key(|setting| shared(setting));
     match nearest {
         Some(setting) => instead(root, path, setting, node),
@@ -33,7 +33,7 @@ pub fn key(root: &Node, path: &[&str], word: &str, node: &Node) -> Option<String
     }
 }
 
-/// The key of a table that a word means there, or that has in it what the word means.
+/// The key of a table that a word means there, or the key of the table that contains what the word means.
 pub fn entry(path: &[&str], word: &str) -> Option<&'static str> {
     let here = general(path).join(".");
     let below = |setting: &&Setting| {
@@ -53,7 +53,7 @@ pub fn value(path: &[&str], word: &str) -> Option<&'static str> {
         .map(|meaning| meaning.value)
 }
 
-/// What to write where the setting with that path is to be a table, and is something else.
+/// What to write if the setting with that path must be a table, and is not.
 pub fn table(path: &[&str], schema: &Json, node: &Node) -> Option<String> {
     let examples = TABLES.get(general(path).join(".").as_str())?;
     let name = path.last()?;
@@ -71,17 +71,17 @@ pub fn table(path: &[&str], schema: &Json, node: &Node) -> Option<String> {
 /// The path and an example of the setting that an option of another tool means, such as `--imgsz`.
 pub fn option(word: &str) -> Option<(&'static str, &'static str)> {
     let setting = known(word)?.settings.first()?;
-    // The whole table, where the setting alone may not be one that the table of the file has.
+    // The whole table, if the setting alone may not fit the table that the file has.
     let whole = setting.whole.filter(|_| !setting.path.ends_with(".lr"));
     Some(whole.unwrap_or((setting.path, setting.value)))
 }
 
-/// What is known of an option that is no setting.
+/// The remark about an option that is not a setting.
 pub fn remark(word: &str) -> Option<&'static str> {
     known(word)?.remark
 }
 
-/// What is known of a word.
+/// What is known about a word.
 #[derive(Default)]
 struct Known {
     settings: Vec<&'static Setting>,
@@ -106,12 +106,12 @@ fn known(word: &str) -> Option<&'static Known> {
     WORDS.get(&folded(word))
 }
 
-/// A word without what tools spell differently: case, and what joins its parts.
+/// A word without what tools spell differently: case, and the characters that join its parts.
 fn folded(word: &str) -> String {
     word.to_lowercase().replace(['_', '-', '.', ' '], "")
 }
 
-/// A path of a file with `NAME` for what its user named. The defaults are those of train stages.
+/// A path with `NAME` in place of the names that the user chose. Defaults are those of train stages.
 fn general<'a>(path: &[&'a str]) -> Vec<&'a str> {
     match path {
         ["defaults", "train", rest @ ..] => [&["stage", "NAME"][..], rest].concat(),
@@ -129,7 +129,7 @@ fn instead(root: &Node, path: &[&str], setting: &Setting, node: &Node) -> Option
         _ => (Ok(Vec::new()), &steps[..]),
     };
     let whole = setting.whole;
-    // What the user wrote, where it is a value of ours too.
+    // The user's own value, if it is also valid here.
     let fits = |schema: &&Json| is_plain(node) && holds_node(schema, node);
     let given = schema_at(setting.path).filter(fits).map(|_| source_text(node));
     let example = given.unwrap_or(setting.value);
@@ -140,7 +140,7 @@ fn instead(root: &Node, path: &[&str], setting: &Setting, node: &Node) -> Option
             return Some(format!("write `{text}` in {kind}"));
         }
     };
-    // Into the tables that are there already, as far as they take it.
+    // Into tables that the file has already, if they accept it.
     let mut rest = rest;
     while rest.len() > 1 {
         let inner: Vec<&str> = table.iter().copied().chain([rest[0]]).collect();
@@ -155,7 +155,7 @@ fn instead(root: &Node, path: &[&str], setting: &Setting, node: &Node) -> Option
     let whole_here = whole.filter(|(whole, _)| rest.len() > 1 && whole.ends_with(rest[0]));
     let text = nested(rest, example, whole_here);
     if !kinds_of(root, &table).any(|kind| takes(kind, &text)) {
-        // Only tables of another kind do.
+        // Only tables of another kind accept it.
         let all = match steps[..] {
             [outer, "NAME", ..] => &merged()["properties"][outer]["additionalProperties"],
             _ => return None,
@@ -175,13 +175,13 @@ fn instead(root: &Node, path: &[&str], setting: &Setting, node: &Node) -> Option
     })
 }
 
-/// Whether a kind of table takes a setting, written out.
+/// Whether a kind of table accepts a setting, written out.
 fn takes(kind: &Json, text: &str) -> bool {
     let Some((key, value)) = text.split_once(" = ") else { return false };
     kind["properties"].get(key).is_some_and(|schema| holds(schema, value))
 }
 
-/// The kinds that a table of the file is of; all that it may become, where it does not say.
+/// The kinds that a table of the file may have: one if the table says so, else all.
 fn kinds_of<'a>(root: &'a Node, table: &'a [&'a str]) -> impl Iterator<Item = &'static Json> {
     let node = table.iter().try_fold(root, |node, step| node.get(step));
     let path = general(table).join(".");
@@ -203,7 +203,7 @@ fn nested(rest: &[&str], value: &str, whole: Option<(&str, &str)>) -> String {
     }
 }
 
-/// The table that takes a key: the one at hand, else the first of the file; else what kind of table would.
+/// The table that accepts a key: the current one, else the first in the file; else the kind of table that would.
 fn owner<'a>(root: &'a Node, path: &[&'a str], table: &'a str, key: &str) -> Result<Vec<&'a str>, String> {
     let kinds = &merged()["properties"][table]["additionalProperties"];
     let takes =
@@ -249,7 +249,7 @@ fn has(path: &[&str], node: &Node, key: &str) -> bool {
     tables.iter().any(|kind| fits(kind, node) && kind["properties"].get(key).is_some())
 }
 
-/// The schema of the setting at a general path, in whichever kind of table has it.
+/// The schema of the setting at a general path, in any kind of table that has it.
 fn schema_at(path: &str) -> Option<&'static Json> {
     fn below<'a>(schema: &'a Json, steps: &[&str]) -> Option<&'a Json> {
         let [step, rest @ ..] = steps else { return Some(schema) };
@@ -261,7 +261,7 @@ fn schema_at(path: &str) -> Option<&'static Json> {
     below(merged(), &path.split('.').collect::<Vec<_>>())
 }
 
-/// Whether a text is a value that a schema takes.
+/// Whether a schema accepts a text as a value.
 fn holds(schema: &Json, text: &str) -> bool {
     let source = Arc::new(Source::new("", text));
     let mut diagnostics = Vec::new();
@@ -288,7 +288,7 @@ fn kind_of(example: &str) -> Option<&str> {
     example.strip_prefix("{ kind = \"")?.split_once('"').map(|(kind, _)| kind)
 }
 
-/// An example with a number of the user in place of its first.
+/// An example with the user's number in place of its first number.
 fn with_number(example: &str, node: &Node) -> Option<String> {
     if !matches!(node.value, Value::Integer(_) | Value::Float(_)) {
         return None;

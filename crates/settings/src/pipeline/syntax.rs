@@ -1,8 +1,8 @@
-//! What to write instead of text that is no TOML: what other languages write, as TOML writes it.
+//! Help for syntax errors: what other languages write, as TOML writes it.
 
 use super::source::Place;
 
-/// The cure of a syntax error, where it is a known slip.
+/// The help for a syntax error, if it is a known mistake.
 pub fn help(place: &Place) -> Option<String> {
     let (line, span) = place.line();
     if let Some(literal) = quoted(line, span.start).filter(|text| text.contains('\\')) {
@@ -13,7 +13,7 @@ pub fn help(place: &Place) -> Option<String> {
         "True" | "TRUE" | "yes" | "Yes" | "on" | "On" => return Some("write `true`".into()),
         "False" | "FALSE" | "no" | "No" | "off" | "Off" => return Some("write `false`".into()),
         "None" | "none" | "null" | "nil" | "~" => {
-            return Some("TOML has no null: remove the setting, and it is as if left out".into());
+            return Some("TOML has no null: remove the setting to use its default".into());
         }
         _ => {}
     }
@@ -37,8 +37,8 @@ pub fn help(place: &Place) -> Option<String> {
     .then(|| format!("write text in quotes: `\"{word}\"`"))
 }
 
-/// A number as other languages write it (`1.e-3`, `.001`, `1_000.`, `+.5`, `0,5`, `007`, `1e-3f`), as TOML does. None for
-/// one that is TOML's already, and for what is no number.
+/// A number that other languages write differently (`1.e-3`, `.001`, `1_000.`, `+.5`, `0,5`, `007`, `1e-3f`), as TOML
+/// writes it. `None` for a number that is TOML already, and for other text.
 pub fn number(text: &str) -> Option<String> {
     let text = text.trim();
     if text.len() > 40 || toml::de::DeValue::parse(text).is_ok() {
@@ -75,7 +75,7 @@ pub fn number(text: &str) -> Option<String> {
         digits => digits,
     };
     let fraction = match fraction.as_str() {
-        // An integer may stand where a number is wanted, and not the other way round.
+        // An integer is valid where a float is expected, but not the other way round.
         "" if exponent.is_empty() => String::new(),
         "" => ".0".to_owned(),
         digits => format!(".{digits}"),
@@ -84,17 +84,17 @@ pub fn number(text: &str) -> Option<String> {
     toml::de::DeValue::parse(&number).is_ok().then_some(number)
 }
 
-/// Digits with underscores where TOML allows them; none where there is anything else.
+/// Digits, with underscores where TOML allows them; `None` for anything else.
 fn digits_of(text: &str) -> Option<String> {
     let digits = text.chars().all(|c| c.is_ascii_digit() || c == '_');
     let groups: Vec<&str> = text.split('_').filter(|group| !group.is_empty()).collect();
     digits.then(|| groups.join("_"))
 }
 
-/// The cure for backslashes, which begin an escape in double quotes.
+/// The help for backslashes, which start an escape in double quotes.
 fn backslashes(literal: &str) -> String {
     match literal.contains('\'') {
-        true => "double each backslash, or write `/`: in double quotes `\\` begins an escape".to_owned(),
+        true => "double each backslash, or write `/`: in double quotes `\\` starts an escape".to_owned(),
         false => format!("write it in single quotes, or with `/`: `'{literal}'`"),
     }
 }
@@ -116,12 +116,12 @@ fn quoted(line: &str, at: usize) -> Option<&str> {
         }
         escaped = byte == b'\\' && !escaped && start.is_some();
     }
-    // A last backslash swallows the closing quote.
+    // A last backslash escapes the closing quote.
     let rest = &line[start.filter(|begin| *begin <= at)?..];
     Some(rest.trim_end().trim_end_matches(['}', ']', ' ']).trim_end_matches('"'))
 }
 
-/// The run of characters around a byte of a line that neither space nor punctuation of TOML parts.
+/// The characters around a byte of a line up to the next space or punctuation of TOML.
 fn word(line: &str, at: usize) -> &str {
     let parts =
         |c: char| c.is_whitespace() || matches!(c, '=' | ',' | '[' | ']' | '{' | '}' | '#' | '"' | '\'');
@@ -136,7 +136,7 @@ fn offset(line: &str, part: &str) -> usize {
     part.as_ptr() as usize - line.as_ptr() as usize
 }
 
-/// The number of `lr = 0,5`, with a point.
+/// The number in `lr = 0,5`, with a decimal point.
 fn decimal_comma(line: &str) -> Option<String> {
     line.split('=').skip(1).find_map(|value| {
         let value = value.trim_start();

@@ -9,63 +9,66 @@ use super::data::{
 };
 use super::normalize::Normalize;
 
-/// A CSV file with a row for each image: its path, and its class or its labels.
+/// A CSV file with one row per image: its path, and its class or labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Csv {
-    /// The table, relative to the pipeline file; its first line names the columns. `${VAR}` is replaced from the environment.
+    /// The CSV file, relative to the pipeline file. Its first line names the columns. `${VAR}` is replaced by the
+    /// environment variable.
     #[schemars(length(min = 1))]
     pub file: String,
-    /// The folder that the paths in the table start from; the table's own if left out.
+    /// The folder that paths in the CSV file are relative to. Defaults to the folder of the CSV file.
     #[schemars(length(min = 1))]
     pub root: Option<String>,
-    /// The column that has each image's path below `root`.
+    /// The column with the path of each image, below `root`.
     #[serde(default = "default_path_column")]
     #[schemars(length(min = 1))]
     pub path_column: String,
-    /// The column that has each image's class, where it has one class.
+    /// The column with the class of each image, for data with one class per image.
     #[schemars(length(min = 1))]
     pub class_column: Option<String>,
-    /// The column that has each image's labels, where it has any number of them, or none.
+    /// The column with the labels of each image, for multi-label data. A field may hold several labels, or none.
     #[schemars(length(min = 1))]
     pub labels_column: Option<String>,
-    /// What stands between two labels of that column.
+    /// The character between two labels in that column.
     #[schemars(length(min = 1), extend("default" = ";"))]
     pub separator: Option<String>,
-    /// Instead of that, columns that each stand for one label: 1 where an image has it, 0 where it does not.
+    /// Instead of `labels_column`: one column per label, with 1 if the image has the label and 0 if not.
     #[schemars(length(min = 1), inner(length(min = 1)), extend("uniqueItems" = true))]
     pub label_columns: Option<Vec<String>>,
-    /// The classes (or labels) to use, in this order; rows of other classes, and other labels, are left out. All of the table in the order of their names if left out.
+    /// The classes (or labels) to use, in this order. Rows of other classes, and other labels, are left out. By default
+    /// all of the table, sorted by name.
     #[schemars(length(min = 1), inner(length(min = 1)), extend("uniqueItems" = true))]
     pub classes: Option<Vec<String>>,
-    /// The side of the square images in pixels.
+    /// Side length of the square images, in pixels.
     #[serde(default = "default_image_size")]
     #[schemars(range(min = 1, max = 4096))]
     pub image_size: usize,
-    /// The shorter side in pixels before the centre crop; `image_size` / 0.875 if left out.
+    /// Length of the shorter side before the centre crop, in pixels. Defaults to `image_size` / 0.875.
     #[schemars(range(min = 1, max = 4096))]
     pub resize: Option<usize>,
-    /// Mean and standard deviation of each channel, by a name or as `{ mean = [r, g, b], std = [r, g, b] }`; the architecture's if left out.
+    /// Mean and standard deviation of each channel: a name, or `{ mean = [r, g, b], std = [r, g, b] }`. Defaults to the
+    /// statistics that the architecture was pretrained with.
     pub normalize: Option<Normalize>,
-    /// How the images are parted into training, validation and test.
+    /// How the images are split into training, validation and test.
     #[serde(default)]
     pub split: TableSplit,
-    /// What happens when an image cannot be decoded.
+    /// What to do if an image cannot be decoded.
     #[serde(default)]
     pub broken: Broken,
-    /// At which size JPEG files are decoded before they are resized.
+    /// The size at which JPEG files are decoded, before they are resized.
     #[serde(default)]
     pub decode: Decode,
-    /// Whether photos are turned upright, as the orientation in their EXIF data says.
+    /// Whether to rotate photos upright, by the orientation in their EXIF data.
     #[serde(default = "default_exif_orientation")]
     pub exif_orientation: bool,
-    /// What becomes of transparency in PNG files.
+    /// What to do with transparency in PNG files.
     #[serde(default)]
     pub transparency: Transparency,
-    /// How grey PNG files of 16 bits become 8 bits.
+    /// How to convert 16-bit greyscale PNG files to 8 bits.
     #[serde(default)]
     pub grey16: Grey16,
-    /// How the shorter side is rounded where it is computed from `image_size`.
+    /// How to round the length of the shorter side if it is computed from `image_size`.
     #[serde(default)]
     pub resize_rounding: ResizeRounding,
 }
@@ -75,12 +78,12 @@ fn default_path_column() -> String {
 }
 
 impl Csv {
-    /// Whether images have any number of labels, rather than one class each.
+    /// Whether images are multi-label: they have any number of labels, not one class each.
     pub fn is_multi_label(&self) -> bool {
         self.labels_column.is_some() || self.label_columns.is_some()
     }
 
-    /// Whether the file itself says which classes or labels there are.
+    /// Whether the file itself lists the classes or labels.
     pub fn names_classes(&self) -> bool {
         self.classes.is_some() || self.label_columns.is_some()
     }
@@ -89,7 +92,7 @@ impl Csv {
         self.separator.as_deref().unwrap_or(";")
     }
 
-    /// Its images, as those of a folder are described.
+    /// The same settings as those of an image folder.
     pub fn images(&self) -> ImageFolder {
         ImageFolder {
             root: self.root.clone().unwrap_or_default(),
@@ -108,29 +111,34 @@ impl Csv {
     }
 }
 
-/// How the images of a table are parted: by fractions, by a column, or by tables of their own.
+/// How the images of a table are split: by fractions, by a column, or by separate tables.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
 pub struct TableSplit {
-    /// The share of images (or groups) held out for validation.
+    /// Fraction of the images (or groups) held out for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub validation: f64,
-    /// The share of images (or groups) held out for the final test.
+    /// Fraction of the images (or groups) held out for the final test.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub test: f64,
-    /// How shares are met. `hash`: a new photo moves no other, and shares are approximate. `balanced`: shares and class proportions are as near as can be, and a new photo may move others.
+    /// How fractions are met. `hash`: percentages are approximate; adding a photo never moves another photo to a
+    /// different split. `balanced`: sizes and class proportions are as close as possible; adding a photo may move
+    /// others.
     pub method: SplitMethod,
-    /// Demands an image of every class (or label) in every part; `false` lets a part lack one. It balances nothing: that is `method = "balanced"`.
+    /// Error if a split lacks a class (or label). `false` allows it. This does not balance class proportions; `method =
+    /// "balanced"` does.
     pub require_classes: bool,
-    /// Another seed, another split. Independent of the pipeline's seed.
+    /// Seed of the split, independent of the pipeline's seed. Another seed gives another split.
     pub seed: u64,
-    /// A regular expression over the path below `root`; images with the same first capture stay together. `^` and `$` also match at each `/`.
+    /// A regular expression over the path below `root`. Images with the same first capture group stay in the same
+    /// split. `^` and `$` also match at each `/`.
     pub group: Option<String>,
-    /// A column that says of each image `train`, `validation` (or `val`, `valid`) or `test`.
+    /// A column with the split of each image: `train`, `validation` (or `val`, `valid`) or `test`.
     #[schemars(length(min = 1))]
     pub column: Option<String>,
-    /// Tables of the same columns for other parts; `file` is for training then, and for parts that have a fraction of it.
+    /// Tables of other splits, with the same columns. `file` then lists the training images, and those of splits that
+    /// take a fraction of it.
     pub files: Option<SplitFiles>,
 }
 
@@ -142,13 +150,13 @@ impl Default for TableSplit {
 }
 
 impl TableSplit {
-    /// What of it is parted by share.
+    /// The settings that split by fraction.
     pub fn shares(&self) -> Split {
         let Self { validation, test, method, require_classes, seed, group, .. } = self.clone();
         Split { validation, test, method, require_classes, seed, group, folders: None }
     }
 
-    /// The parts it makes. A column may have any, which only the table itself can tell.
+    /// The splits it makes. A column may name any split, which only the table itself shows.
     pub fn parts(&self) -> Parts {
         match (&self.column, &self.files) {
             (Some(_), _) => Parts { validation: true, test: true },
@@ -164,7 +172,7 @@ impl TableSplit {
     }
 }
 
-/// The tables of parts other than training.
+/// The tables of splits other than training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SplitFiles {

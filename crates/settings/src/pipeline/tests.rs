@@ -150,7 +150,7 @@ fn set_is_checked_like_the_file_and_points_into_the_argument() {
     }
     for (set, expected) in [
         ("stage.fit.epochs 7", "write `stage.fit.epochs=7`"),
-        ("stage.fit.epochs", "write `stage.fit.epochs=` and the value behind it"),
+        ("stage.fit.epochs", "write `stage.fit.epochs=` followed by a value"),
         ("fit.epochs=7", "did you mean `stage.fit.epochs`?"),
         ("fit.batch_size=7", "did you mean `stage.fit.batch_size`?"),
         ("threads=7", "did you mean `run.threads`?"),

@@ -1,18 +1,18 @@
-//! What else a train stage is made of: batch normalisation, features, what it watches, when it stops.
+//! Other settings of a train stage: batch normalisation, features, the monitored metric, early stopping.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What batch normalisation does in a train stage.
+/// How batch normalisation behaves in a train stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchNormPolicy {
-    /// Frozen layers use their running statistics and never update them; trainable ones train.
+    /// Frozen layers use their running statistics and do not update them; trainable layers are in training mode.
     #[default]
     Follow,
-    /// Every layer uses its running statistics; none is updated.
+    /// All layers use their running statistics; none updates them.
     Eval,
-    /// Every layer uses the batch's statistics and updates its running ones, frozen or not.
+    /// All layers use the batch's statistics and update their running statistics, frozen or not.
     Train,
 }
 
@@ -20,15 +20,15 @@ pub enum BatchNormPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Features {
-    /// The numbers they are kept in: `bf16` takes half the space of `f32`, and rounds.
+    /// The number format of the stored features. `bf16` takes half the space of `f32`, but rounds.
     #[serde(default)]
     pub dtype: FeatureType,
-    /// How many augmented views of each training image are kept, one for each epoch in turn: epoch 1 sees the first.
+    /// Number of augmented views that are kept of each training image. Epochs use them in turn: epoch 1 uses the first.
     #[schemars(range(min = 1))]
     pub views: Option<u32>,
 }
 
-/// The numbers that features are kept in.
+/// The number format of stored features.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FeatureType {
@@ -38,7 +38,7 @@ pub enum FeatureType {
 }
 
 impl FeatureType {
-    /// What a number takes.
+    /// Bytes per number.
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -47,9 +47,9 @@ impl FeatureType {
     }
 }
 
-/// The numbers that a training step computes with. GPUs round what they multiply to 10 bits of mantissa in `tf32`; in `bf16`,
-/// activations and their gradients have 8. Weights, statistics, sums and the optimizer are in f32 whatever this says, and so
-/// is all that is not a training step: frozen layers ahead of the trainable ones, validation, evaluation.
+/// The number format of training steps. With `tf32`, GPUs round the factors of products to 10 bits of mantissa. With
+/// `bf16`, activations and their gradients have 8. Weights, statistics, sums and the optimizer state are always f32,
+/// and so is everything outside training steps: frozen layers below the trainable ones, validation and evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -60,7 +60,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// As it is written.
+    /// As written in a file.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -70,7 +70,7 @@ impl Precision {
     }
 }
 
-/// What `@best` and early stopping look at.
+/// The metric that selects `@best` and drives early stopping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Monitor {
     #[default]
@@ -80,7 +80,7 @@ pub enum Monitor {
     ValidationAccuracy,
     #[serde(rename = "validation/macro_f1")]
     ValidationMacroF1,
-    // The mean average precision, of images with any number of labels.
+    // Mean average precision, for multi-label data.
     #[serde(rename = "validation/map")]
     ValidationMap,
 }
@@ -105,14 +105,14 @@ impl Monitor {
     }
 }
 
-/// Ends a stage when the monitor has not improved for a while.
+/// Ends a stage when the monitored metric stops improving.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStop {
     /// Epochs without improvement after which the stage ends.
     #[schemars(range(min = 1))]
     pub patience: u32,
-    /// The least change that counts as an improvement.
+    /// The smallest change that counts as an improvement.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub min_delta: f64,
@@ -122,11 +122,11 @@ pub struct EarlyStop {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ema {
-    /// The share of the average that each optimizer step leaves.
+    /// The decay of the average: the fraction of it that remains after each optimizer step.
     #[serde(default = "default_decay")]
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub decay: f64,
-    /// Begins with a smaller share, (1 + step) / (10 + step), so that the first weights do not weigh for long.
+    /// Starts with a smaller decay, (1 + step) / (10 + step), so that the initial weights lose their influence soon.
     #[serde(default = "default_warmup")]
     pub warmup: bool,
 }

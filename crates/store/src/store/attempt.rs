@@ -104,7 +104,7 @@ impl Store {
             };
             if variant != work.variant {
                 notes.push(format!(
-                    "an unfinished attempt under `{variant}` is not resumed under `{}`: bits could differ",
+                    "an unfinished attempt under `{variant}` is not resumed under `{}`: results could differ",
                     work.variant
                 ));
                 continue;
@@ -137,7 +137,7 @@ impl Store {
         disk::write_json(&unfinished.path().join(RECORD), &record)?;
         if let Some(copied) = checkpoint::copy_newest(&unknown, unfinished.path())? {
             notes.push(format!(
-                "goes on from a copy of `{}`: nobody can tell whether a process still works there",
+                "continues from a copy of `{}`: another process may still be using it",
                 copied.display()
             ));
         }
@@ -221,7 +221,7 @@ impl Attempt {
     /// The newest whole checkpoint; torn ones are noted and passed over.
     pub fn newest_checkpoint(&mut self) -> Result<Option<Checkpoint>> {
         let (newest, torn) = checkpoint::newest(&self.dir)?;
-        self.notes.extend(torn.iter().map(|name| format!("`{name}` is torn and is passed over")));
+        self.notes.extend(torn.iter().map(|name| format!("`{name}` is damaged and is skipped")));
         Ok(newest)
     }
 

@@ -159,7 +159,7 @@ impl Store {
     fn verify(&self, dir: &Path) -> Result<Finished> {
         let Record { variant, files } = disk::read_json(&dir.join(RECORD))?;
         if let Some(name) = files.keys().find(|name| !disk::stays_below(name)) {
-            return Err(Error::failed(format!("`{name}` is no file of a stage")));
+            return Err(Error::failed(format!("`{name}` is not a file of a stage")));
         }
         let paths: Vec<PathBuf> = files.keys().map(|name| dir.join(name)).collect();
         for path in &paths {
@@ -171,7 +171,7 @@ impl Store {
         let found = self.inputs.digests(&paths)?;
         match files.iter().zip(found).find(|((_, recorded), found)| *recorded != found) {
             Some(((name, _), _)) => {
-                Err(Error::failed(format!("the bytes of `{name}` are not those published")))
+                Err(Error::failed(format!("the bytes of `{name}` changed since it was published")))
             }
             None => Ok(Finished { dir: dir.to_owned(), variant, files }),
         }
@@ -187,7 +187,7 @@ impl Store {
     pub fn publish(&self, key: &Digest, variant: &str, output: &Path) -> Result<Finished> {
         let names = disk::files_below(output)?;
         if names.iter().any(|name| name == RECORD) {
-            return Err(Error::failed(format!("a stage may not write `{RECORD}`")));
+            return Err(Error::failed(format!("a stage must not write `{RECORD}`")));
         }
         let digests = names.iter().map(|name| disk::digest_file(&output.join(name)));
         let digests = digests.collect::<Result<Vec<Digest>>>()?;
@@ -243,11 +243,11 @@ impl Store {
         let kept = disk::set_aside(output, &self.work_on(key), "conflict")?;
         let differing = differing.join(", ");
         Ok(Error::failed(format!(
-            "the same stage, computed again, gave other bytes in {differing}: before `{}`, now `{}`",
+            "recomputing the same stage gave other bytes in {differing}: before `{}`, now `{}`",
             existing.dir.display(),
             kept.display()
         ))
-        .hint("both are kept: compare them, and delete the one in the store if it is the wrong one"))
+        .hint("both are kept: compare them, and delete the one in the store if it is wrong"))
     }
 }
 

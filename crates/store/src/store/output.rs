@@ -24,7 +24,9 @@ pub fn write_output(path: &Path, bytes: &[u8]) -> Result<bool> {
     let failed = |error| Error::io("write", path, error);
     let there = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
-            return Err(Error::usage(format!("`{}` is a folder", path.display())).hint("name a file in it"));
+            return Err(
+                Error::usage(format!("`{}` is a folder", path.display())).hint("use a file name inside it")
+            );
         }
         Ok(metadata) => Some(metadata),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -107,7 +109,7 @@ fn followed(path: &Path) -> io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::other("too many links one behind the other"))
+    Err(io::Error::other("too many levels of links"))
 }
 
 #[cfg(all(test, unix))]

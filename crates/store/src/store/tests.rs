@@ -108,7 +108,7 @@ fn a_damaged_object_is_a_miss_and_publishing_heals_it() {
     let finished = publish(&store, &root.path().join("a"), "scalar", "good").unwrap();
     type Damage = fn(&Path);
     let damages: [(Damage, &str); 5] = [
-        (|dir| damage(&dir.join("weights")), "`weights` are not those published"),
+        (|dir| damage(&dir.join("weights")), "`weights` changed since it was published"),
         (|dir| fs::remove_file(dir.join("weights")).unwrap(), "no such file"),
         (
             |dir| fs::write(dir.join("plots/new"), "").and(fs::remove_dir_all(dir.join("plots"))).unwrap(),
@@ -216,7 +216,7 @@ fn an_attempt_resumes_from_its_newest_whole_checkpoint() {
     // Torn: cut short, as after a power failure.
     fs::remove_file(written[2].dir.join("best")).unwrap();
     assert_eq!(attempt.newest_checkpoint().unwrap().as_ref(), Some(&written[1]));
-    assert_eq!(attempt.notes(), ["`checkpoint-000003` is torn and is passed over"]);
+    assert_eq!(attempt.notes(), ["`checkpoint-000003` is damaged and is skipped"]);
     damage(&written[1].dir.join("state"));
     assert_eq!(attempt.newest_checkpoint().unwrap(), None);
     assert_eq!(checkpoint(&attempt, "four").number, 4);

@@ -194,7 +194,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         table: &ParameterTable,
     ) -> Result<()> {
         let position: Position<M> = toml::from_str(&checkpoint.position)
-            .map_err(|error| Error::failed(format!("the checkpoint cannot be read: {error}")))?;
+            .map_err(|error| Error::failed(format!("cannot read the checkpoint: {error}")))?;
         let mut tensors: BTreeMap<String, Tensor> = checkpoint.tensors.into_iter().collect();
         let moving = moving(description, table);
         // A checkpoint is read on the CPU; the state it continues is where the stage computes.

@@ -98,7 +98,7 @@ fn save<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut
 fn stop<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &mut dyn Host) -> Result<()> {
     save(setup, progress, host)?;
     Err(Error::interrupted("stopped on request after a checkpoint")
-        .hint("run the same command again to go on from there"))
+        .hint("run the same command again to continue"))
 }
 
 /// One step on the gradients since the last, if there are any. Gives their norm, where it is asked for.

@@ -41,6 +41,6 @@ pub fn require_finite(table: &ParameterTable, state: &State) -> Result<()> {
 
 /// Nothing seen is no loss of 0.
 pub fn unreadable(split: &str) -> Error {
-    Error::failed(format!("none of the {split} images can be read"))
-        .hint("open some of them in an image viewer: the files may be damaged or of another type than their names say")
+    Error::failed(format!("none of the {split} images can be decoded"))
+        .hint("open some of them in an image viewer: the files may be damaged, or of another type than their extension")
 }

@@ -46,7 +46,7 @@ impl Drop for Products {
 /// What is said where a CPU is asked for what it does not compute in.
 pub fn refusal(precision: Precision) -> Error {
     Error::usage(format!("CPUs do not train in `{}`", precision.name()))
-        .hint("compute on a GPU with `--device cuda:0`, or leave `precision` out")
+        .hint("use a GPU with `--device cuda:0`, or remove `precision`")
 }
 
 /// Activations in the type that a training step in `precision` has for them.

@@ -447,6 +447,6 @@ fn a_split_that_cannot_be_read_is_no_loss_of_zero() {
     for split in ["training", "validation"] {
         let feed = Noise { unreadable: split, ..Noise::images() };
         let stage = Stage { feed, ..Stage::lite0("train = [\"@head\"]") };
-        assert_eq!(stage.error().message, format!("none of the {split} images can be read"));
+        assert_eq!(stage.error().message, format!("none of the {split} images can be decoded"));
     }
 }

@@ -21,7 +21,7 @@ pub fn require(rows: &[Row], root: &Path, mistakes: &mut Mistakes) -> Vec<(Strin
             None => {}
             Some(Refused::Io(error)) if is_missing(&error) => missing.push(row),
             Some(refused) => {
-                let error = Error::usage(format!("`{}` cannot be read: {refused}", file.display()));
+                let error = Error::usage(format!("cannot read `{}`: {refused}", file.display()));
                 let hint =
                     "restore it or remove the row, or set `broken = \"skip\"` to leave out such images";
                 mistakes.add("image that cannot be read", error.within(row.place()).hint(hint));
@@ -72,10 +72,10 @@ fn hint(missing: &[&Row], root: &Path) -> String {
         missing.iter().filter_map(|row| names.in_other_case(root, &row.path)).collect();
     if let Some(first) = differing.first() {
         return match (differing.len(), missing.len()) {
-            (1, 1) => format!("write `{first}`, as the file is called: capitals count"),
+            (1, 1) => format!("write `{first}`, as the file is named: names are case-sensitive"),
             (count, all) => {
                 format!(
-                    "write names as the files have them, such as `{first}`: {count} of {all} differ in capitals alone"
+                    "write names as the files have them, such as `{first}`: {count} of {all} differ only in case"
                 )
             }
         };
@@ -84,9 +84,9 @@ fn hint(missing: &[&Row], root: &Path) -> String {
     match above {
         Some(above) => {
             let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-            format!("set `root` to the folder that the paths start from: `{}`", above.display())
+            format!("set `root` to the folder that the paths are relative to: `{}`", above.display())
         }
-        None => "say with `root` which folder the paths start from".to_owned(),
+        None => "set `root` to the folder that the paths are relative to".to_owned(),
     }
 }
 

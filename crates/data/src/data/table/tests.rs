@@ -45,7 +45,7 @@ fn rows_are_samples_with_the_part_they_name() {
     let scene = scene(&[("t.csv", text)]);
     let lacking = "split = { column = \"part\", require_classes = false }\n";
     let dataset = read(&scene, &format!("{lacking}classes = [\"cat\", \"dog\", \"owl\"]")).unwrap();
-    assert_eq!(dataset.warnings, ["no training image shows `owl`: the model cannot learn to tell it"]);
+    assert_eq!(dataset.warnings, ["no training image has `owl`: the model cannot learn to predict it"]);
     assert_eq!(
         samples(&dataset),
         [
@@ -66,15 +66,15 @@ fn parts_may_have_tables_of_their_own() {
     let test = "kind,path\ncat,cat/2.png\n";
     let scene = scene(&[("t.csv", train), ("test.csv", test)]);
     let error = read(&scene, "split.files = { test = \"test.csv\" }").unwrap_err();
-    assert_eq!(error.message, "no test image shows the class `dog`");
+    assert_eq!(error.message, "the test split has no image of class `dog`");
     let settings = "split = { require_classes = false, files = { test = \"test.csv\" } }";
     let dataset = read(&scene, settings).unwrap();
     assert_eq!(dataset.counts(), [[1, 0, 1], [1, 0, 0]]);
     fs::write(scene.path().join("test.csv"), "path,kind\ncat/2.png,cat\ncat/1.jpg,cat\n").unwrap();
     let error = read(&scene, settings).unwrap_err();
     assert!(
-        error.message.contains("test.csv`, line 3: `cat/1.jpg` stands in")
-            && error.message.ends_with("t.csv`, line 2 already"),
+        error.message.contains("test.csv`, line 3: `cat/1.jpg` is already listed in")
+            && error.message.ends_with("t.csv`, line 2"),
         "{error}"
     );
 }
@@ -102,44 +102,48 @@ fn an_image_may_have_any_number_of_labels() {
 fn every_mistake_is_at_its_line() {
     for (text, settings, mistake) in [
         ("file,kind\na.jpg,cat\n", "", "line 1: there is no column `path`"),
-        ("path,kind,kind\n", "", "line 1: two columns are called `kind`"),
+        ("path,kind,kind\n", "", "line 1: two columns are named `kind`"),
         ("path,kind\ncat/1.jpg,cat\n\n\ncat/9.jpg,cat\ncat/8.jpg,dog\n", "", "line 5: `cat/9.jpg` is not in"),
-        ("path,kind\ncat/1.jpg,cat\n./cat/1.jpg,dog\n", "", "line 3: `cat/1.jpg` stands in"),
+        ("path,kind\ncat/1.jpg,cat\n./cat/1.jpg,dog\n", "", "line 3: `cat/1.jpg` is already listed in"),
         ("path,kind\ncat/1.jpg,\n", "", "line 2: `cat/1.jpg` has no class"),
         ("path,kind\n,cat\n", "", "line 2: a row without a path"),
-        ("path,kind\n../photos/cat/1.jpg,cat\n", "", "line 2: `../photos/cat/1.jpg` leads outside"),
-        ("path,kind\n/etc/1.jpg,cat\n", "", "line 2: `/etc/1.jpg` leads outside"),
-        ("path,kind\ncat/1,cat\n", "", "line 2: `cat/1` is neither JPEG nor PNG"),
-        ("path,kind\ncat/1.jpg,cat\ncat/a,b.jpg,cat\n", "", "line 3: 3 fields, where the first line names 2"),
-        ("path,kind\n\"cat/1.jpg,cat\ncat/2.png,cat\n", "", "line 2: a quoted field runs on"),
-        ("path,kind\ncat/1.jpg,ca\"t\n", "", "line 2: a quotation mark in the midst"),
+        ("path,kind\n../photos/cat/1.jpg,cat\n", "", "line 2: `../photos/cat/1.jpg` is outside"),
+        ("path,kind\n/etc/1.jpg,cat\n", "", "line 2: `/etc/1.jpg` is outside"),
+        ("path,kind\ncat/1,cat\n", "", "line 2: `cat/1` is not a .jpg, .jpeg or .png file"),
+        ("path,kind\ncat/1.jpg,cat\ncat/a,b.jpg,cat\n", "", "line 3: 3 fields, but the first line names 2"),
+        ("path,kind\n\"cat/1.jpg,cat\ncat/2.png,cat\n", "", "line 2: a quoted field continues"),
+        ("path,kind\ncat/1.jpg,ca\"t\n", "", "line 2: a quotation mark inside a field"),
         (
             "path,kind\ncat/1.jpg,cat\n",
             "",
-            "the table needs rows of at least two classes, and has only `cat`",
+            "the table needs rows of at least two classes, but has only `cat`",
         ),
-        ("path,kind\n", "", "the table needs rows of at least two classes, and has none"),
+        ("path,kind\n", "", "the table needs rows of at least two classes, but has none"),
         (
             "path,kind\ncat/1.jpg,cat\ndog/1.JPG,dog\n",
             "classes = [\"cat\", \"dgo\"]",
-            "no row is of the class `dgo`",
+            "no row has the class `dgo`",
         ),
-        ("path,kind,part\ncat/1.jpg,cat,dev\n", "split = { column = \"part\" }", "line 2: `dev` is no part"),
+        (
+            "path,kind,part\ncat/1.jpg,cat,dev\n",
+            "split = { column = \"part\" }",
+            "line 2: unknown split `dev`",
+        ),
         (
             "path,kind,part\ncat/1.jpg,cat,test\ndog/1.JPG,dog,test\n",
             "split = { column = \"part\" }",
-            "no row of the table is for training",
+            "no row of the table is in the training split",
         ),
         ("path,a\ncat/1.jpg,x;;y\n", "labels_column = \"a\"", "line 2: an empty label in `x;;y`"),
-        ("path,a\ncat/1.jpg,x;y;x\n", "labels_column = \"a\"", "line 2: the label `x` stands twice"),
+        ("path,a\ncat/1.jpg,x;y;x\n", "labels_column = \"a\"", "line 2: the label `x` occurs twice"),
         ("path,a\ncat/1.jpg,\n", "labels_column = \"a\"", "no row has a label"),
         (
             "path,a\ncat/1.jpg,x;z|y\n",
             "labels_column = \"a\"\nseparator = \"|\"",
-            "the label `x;z` has a `;`",
+            "the label `x;z` contains `;`",
         ),
-        ("path,a\ncat/1.jpg,2\n", "label_columns = [\"a\"]", "line 2: `a` is `2`, and neither 0 nor 1"),
-        ("path,a\ncat/1.jpg,\n", "label_columns = [\"a\"]", "line 2: `a` is ``, and neither 0 nor 1"),
+        ("path,a\ncat/1.jpg,2\n", "label_columns = [\"a\"]", "line 2: `a` is `2`, but must be 0 or 1"),
+        ("path,a\ncat/1.jpg,\n", "label_columns = [\"a\"]", "line 2: `a` is ``, but must be 0 or 1"),
         ("path,a\ncat/1.jpg,0\n", "label_columns = [\"a\"]", "no row has the label `a`"),
         ("path,a\ncat/1.jpg,x\n", "labels_column = \"a\"\nclasses = [\"z\"]", "no row has the label `z`"),
     ] {
@@ -149,7 +153,7 @@ fn every_mistake_is_at_its_line() {
     }
     let semicolons = scene(&[("t.csv", "path;kind\ncat/1.jpg;cat\n")]);
     let hint = read(&semicolons, "").unwrap_err().hint.unwrap();
-    assert_eq!(hint, "separate the columns by commas, and not by \";\"");
+    assert_eq!(hint, "separate the columns by commas instead of \";\"");
     let latin = scene(&[]);
     fs::write(latin.path().join("t.csv"), b"path,kind\ncat/1.jpg,caf\xe9\n").unwrap();
     assert!(read(&latin, "").unwrap_err().message.ends_with("line 2: this is not UTF-8 text"));

@@ -44,8 +44,8 @@ pub fn batch_norm_training(
     if rows < 2 {
         return Err(Error::failed("batch normalisation in training needs more than one value per channel")
             .hint(
-                "it was given one image, perhaps as what is left of an epoch: choose a `batch_size` that leaves no single \
-                 one, larger images, or `batch_norm = \"eval\"`",
+                "a batch had one image, perhaps the last of an epoch: use another `batch_size`, larger images, or \
+                 `batch_norm = \"eval\"`",
             ));
     }
     on_cuda!(x.tensor(), cuda::training(tape, [x, weight, bias], eps, activation, residual));

@@ -61,7 +61,7 @@ fn weights_are_read_under_timms_names_and_saved_under_them() {
         let wrapped: Vec<String> = names.iter().map(|name| format!("module._orig_mod.{name}")).collect();
         let source = file(folder.path(), &description, &wrapped).translated(&description).unwrap();
         assert_eq!(source.dialect(), Dialect::Timm);
-        assert_eq!(source.names_in_words().unwrap(), "timm's names, each behind `module._orig_mod.`");
+        assert_eq!(source.names_in_words().unwrap(), "timm's names, each after `module._orig_mod.`");
         let state = load(&description, &source, &LoadRules::default(), 0).unwrap();
         let expected = initialize_all(&description, 3).unwrap();
         assert_eq!(digests(&state).unwrap(), digests(&expected).unwrap());

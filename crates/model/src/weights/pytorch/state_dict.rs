@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::CURE;
 use super::tensor::{Tensor, is_tensor, kind, tensor};
 use crate::error::{Error, Result};
+use crate::visible;
 use crate::weights::pickle::{Id, Pickle, Value};
 use crate::weights::shown;
 use crate::weights::source::{MOST_TENSORS, fault_of_name};
@@ -88,7 +89,7 @@ fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Option<(&'p
         let Some(inside) = pickle.entries(value) else { continue };
         looks += inside.len();
         if looks > MOST_LOOKS {
-            return Err(Error::usage("it holds more dicts than weights need").hint(CURE));
+            return Err(Error::usage("it holds too many nested dicts").hint(CURE));
         }
         let fits = |&(key, value): &(Id, Id)| {
             pickle.text(key).is_some() && (is_tensor(pickle, value) || is_beside(pickle, key))
@@ -105,32 +106,31 @@ fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Option<(&'p
 
 fn elsewhere(pickle: &Pickle, entries: &[(Id, Id)], found: &[(&str, Id)]) -> Error {
     let keys: Vec<&str> = entries.iter().filter_map(|&(key, _)| pickle.text(key)).collect();
-    let list = |names: &[&str]| {
-        let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{}`", shown(name))).collect();
-        let more = names.len().saturating_sub(SHOWN);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{}{more}", shown.join(", "))
-    };
+    let list = |names: &[&str]| visible::list(names.iter().map(|name| shown(name)), SHOWN);
     let module = entries.iter().find(|(_, value)| is_module(pickle, *value));
     let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
     let cause = match (names.as_slice(), module) {
-        ([], _) if keys.is_empty() => "it holds no state dict, and no key is a text".to_owned(),
+        ([], _) if keys.is_empty() => "it holds no state dict, and none of its keys is a string".to_owned(),
         ([], Some((_, value))) => {
             format!("it holds no state dict, but {}; its keys are {}", kind(pickle, *value), list(&keys))
         }
         ([], None) => format!("it holds no state dict; its keys are {}", list(&keys)),
         (several, _) => {
-            format!("the weights may be those under {}; its keys are {}", list(several), list(&keys))
+            format!(
+                "the weights may be under one of the keys {}; its keys are {}",
+                list(several),
+                list(&keys)
+            )
         }
     };
     let error = Error::usage(cause);
     match (names.first(), module.and_then(|(key, _)| pickle.text(*key))) {
         (Some(first), _) => error.hint(format!(
-            "save the one that is meant alone: `torch.save(checkpoint[\"{}\"], \"weights.pth\")`",
+            "save only the right one: `torch.save(checkpoint[\"{}\"], \"weights.pth\")`",
             shown(first)
         )),
         (None, Some(key)) => error.hint(format!(
-            "save the state dict alone: `torch.save(checkpoint[\"{}\"].state_dict(), \"weights.pth\")`",
+            "save only the state dict: `torch.save(checkpoint[\"{}\"].state_dict(), \"weights.pth\")`",
             shown(key)
         )),
         (None, None) => error.hint(CURE),
@@ -156,7 +156,7 @@ fn tensors<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Vec<(&'p str,
         tensors.push((name, tensor));
     }
     if tensors.is_empty() {
-        return Err(Error::usage("it is a state dict without any tensor").hint(CURE));
+        return Err(Error::usage("it is a state dict without tensors").hint(CURE));
     }
     Ok(tensors)
 }
@@ -181,10 +181,10 @@ fn executable(pickle: &Pickle, id: Id, path: &str) -> Error {
         Some((module, name)) => format!("a pickled `{}.{}`", shown(module), shown(name)),
         None => "a pickled object".to_owned(),
     };
-    let error = Error::usage(format!("it is {what}, which would have to be executed"));
+    let error = Error::usage(format!("it is {what}, which cannot be read without executing code"));
     match path {
         "checkpoint" => error.hint(CURE),
         path => error
-            .hint(format!("save the state dict alone: `torch.save({path}.state_dict(), \"weights.pth\")`")),
+            .hint(format!("save only the state dict: `torch.save({path}.state_dict(), \"weights.pth\")`")),
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn tensor<'p>(pickle: &'p Pickle, id: Id) -> Result<Tensor<'p>, Strin
     }
     if shape.len() > MOST_DIMENSIONS {
         return Err(format!(
-            "is a tensor of {} dimensions, and at most {MOST_DIMENSIONS} are read",
+            "is a tensor of {} dimensions, but at most {MOST_DIMENSIONS} are supported",
             shape.len()
         ));
     }
@@ -108,7 +108,7 @@ fn unread(call: &Call) -> String {
         "_rebuild_meta_tensor_no_storage" => "a tensor without numbers (device `meta`)",
         _ => "a tensor of a special kind",
     };
-    format!("is {what} (`{}`), and only dense ones are read", shown(call.function))
+    format!("is {what} (`{}`), but only dense tensors are supported", shown(call.function))
 }
 
 /// What a value is, in a few words.
@@ -118,7 +118,7 @@ pub(super) fn kind(pickle: &Pickle, id: Id) -> String {
         Value::Bool(_) => "a bool".to_owned(),
         Value::Int(_) | Value::LongInt => "an int".to_owned(),
         Value::Float(_) => "a float".to_owned(),
-        Value::Text(_) => "a text".to_owned(),
+        Value::Text(_) => "a string".to_owned(),
         Value::Bytes(_) => "bytes".to_owned(),
         Value::Tuple(_) => "a tuple".to_owned(),
         Value::List(_) => "a list".to_owned(),

@@ -1,30 +1,30 @@
 //! The lists of words: text files in this folder.
 //!
-//! An unindented line says what is meant; the indented lines below it have the words for that, parted by spaces. `#` begins a
-//! line that is a comment.
+//! An unindented line is what is meant; the indented lines below it list words for it, separated by spaces. `#` starts
+//! a comment line.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// A setting of ours that other tools call otherwise.
+/// A setting that other tools name differently.
 pub struct Setting {
     pub words: Vec<&'static str>,
     /// Such as `stage.NAME.optimizer.momentum`, where `NAME` is any stage.
     pub path: &'static str,
     /// An example of its value.
     pub value: &'static str,
-    /// The table around it, written out with all that it needs, where the setting alone does not make it.
+    /// The table around it, with everything it needs, if the setting alone does not make a valid table.
     pub whole: Option<(&'static str, &'static str)>,
 }
 
-/// One value of a setting, and what others write for it.
+/// A value of a setting, and what others write for it.
 pub struct Meaning {
     pub words: Vec<&'static str>,
     pub path: &'static str,
     pub value: &'static str,
 }
 
-/// What other tools have a setting for and a pipeline has not, or does by itself, and what to know or to do instead.
+/// A setting of other tools that pipelines do not have, and what to do instead.
 pub struct Remark {
     pub words: Vec<&'static str>,
     pub text: &'static str,
@@ -51,7 +51,7 @@ pub static REMARKS: LazyLock<Vec<Remark>> = LazyLock::new(|| {
     entries(include_str!("remarks.txt")).into_iter().map(remark).collect()
 });
 
-/// What a table is written as, by its path: an example of each kind, the first where nothing says which.
+/// Examples of tables by path, one for each kind. The first is used if nothing says which kind.
 pub static TABLES: LazyLock<HashMap<&str, Vec<&str>>> = LazyLock::new(|| {
     let mut tables: HashMap<&str, Vec<&str>> = HashMap::new();
     for Entry { head, .. } in entries(include_str!("tables.txt")) {

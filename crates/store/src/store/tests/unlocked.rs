@@ -57,7 +57,7 @@ fn without_locks_an_attempt_goes_on_from_a_copy_of_the_newest_checkpoint() {
         let mut second = begin(&store, work(&key));
         let copied = second.newest_checkpoint().unwrap().unwrap();
         assert_eq!((copied.number, fs::read(copied.dir.join("state")).unwrap()), (2, b"two".to_vec()));
-        assert!(second.notes()[0].contains("goes on from a copy of `"), "{:?}", second.notes());
+        assert!(second.notes()[0].contains("continues from a copy of `"), "{:?}", second.notes());
         // Both go on, and neither takes anything from the other.
         assert_eq!(checkpoint(&second, "three").number, 3);
         assert_eq!(checkpoint(&first, "four").number, 3);

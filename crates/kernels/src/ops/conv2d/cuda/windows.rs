@@ -68,7 +68,7 @@ pub fn by_patches(
 ) -> Result<()> {
     if geometry.groups != 1 {
         return Err(Error::failed(format!(
-            "cuDNN here has no deterministic algorithm for a convolution in {} groups",
+            "this cuDNN has no deterministic algorithm for a convolution with {} groups",
             geometry.groups
         ))
         .hint("set `device = \"cpu\"`"));
