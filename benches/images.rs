@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use defrost::data::{Bench, DecodeOptions, Picture, Region, Scale, Transform, Workspace, resize};
+use defrost::data::{DecodeOptions, Picture, Region, Scale, Scratch, Transform, Workspace, resize};
 use defrost::pipeline::{Augment, ImageFolder};
 use defrost::random::{Purpose, Stream};
 
@@ -51,7 +51,7 @@ fn main() {
             let (width, height) = picture.size();
             let region = Region::whole((scale.of(width), scale.of(height)));
             let image = picture.decode(scale, region, &mut workspace).expect("a whole file");
-            workspace.reuse(black_box(image).into_raw());
+            workspace.reuse(black_box(image).into_rgb8().expect("an RGB8 image").into_raw());
         });
     }
     let images: Vec<_> =
@@ -67,7 +67,7 @@ fn main() {
         ("random crop and flip, scaled", "scaled", cropped),
     ] {
         let transform = transform(decode, augment);
-        let mut bench = Bench::default();
+        let mut bench = Scratch::default();
         let mut numbers = vec![0.0; SIDE * SIDE * 3];
         let mut epoch = 0;
         time(name, &files, |index, file| {

@@ -16,8 +16,7 @@ use super::{Console, RunsOptions};
 pub struct Args {
     /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
-    /// JPEG or PNG files, or folders of them
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required = true, value_name = "IMAGE", help = super::images::files_help())]
     images: Vec<PathBuf>,
     /// `.safetensors` or `.csv` file to write. Without it, `--json` prints the embeddings
     #[arg(long, value_name = "FILE")]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use defrost::data::{Dataset, Split, is_image};
+use defrost::data::{Dataset, Split, image_format_extensions, image_format_names, is_image};
 use defrost::stage::Work;
 
 /// The data sets that stages read, each once, and whether images that cannot be decoded are left out.
@@ -24,7 +24,7 @@ pub fn parts<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
         let parts = [Split::Train, Split::Validation, Split::Test];
         let [train, validation, test] = parts.map(|part| dataset.split(part).len());
         let (root, classes) = (dataset.root.display(), dataset.classes.len());
-        let what = if dataset.multi_label { "labels" } else { "classes" };
+        let what = if dataset.is_multi_label() { "labels" } else { "classes" };
         let less = if *skips { ", except those that cannot be decoded" } else { "" };
         format!(
             "{root}: {train} training, {validation} validation and {test} test images of {classes} {what}{less}"
@@ -50,7 +50,7 @@ pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
             let line = format!("{}: {} {what} ignored: {why}", dataset.root.display(), files.len());
             (!files.is_empty()).then_some(line)
         };
-        let kinds = format!("only .jpg, .jpeg and .png are read (found {})", kinds.join(", "));
+        let kinds = format!("only {} are read (found {})", image_format_extensions("and"), kinds.join(", "));
         let beside = images
             .first()
             .map_or_else(String::new, |image| format!("not in a class folder of a split (`{image}`)"));
@@ -85,6 +85,11 @@ pub fn unreadable_of<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<serde_jso
     let entry = |dataset: &Dataset, (file, cause): &(String, String)| serde_json::json!({ "root": dataset.root, "file": file, "cause": cause });
     let found = datasets(works);
     found.iter().flat_map(|(dataset, _)| dataset.unreadable.iter().map(|one| entry(dataset, one))).collect()
+}
+
+/// The help of an argument that takes image files.
+pub fn files_help() -> String {
+    format!("{} files, or folders of them", image_format_names("or"))
 }
 
 /// Each line once, since the runs of a matrix read the same data sets separately.

@@ -16,8 +16,7 @@ use super::{Console, RunsOptions};
 pub struct Args {
     /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
-    /// JPEG or PNG files, or folders of them
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required = true, value_name = "IMAGE", help = super::images::files_help())]
     images: Vec<PathBuf>,
     /// Stage whose weights to use, such as `frozen@best`. Defaults to the last train stage of the run
     #[arg(long)]

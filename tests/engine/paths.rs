@@ -8,7 +8,7 @@ use defrost::Result;
 use defrost::autograd::{Backward, Tape, Value};
 use defrost::code_path::CodePath;
 use defrost::data::{
-    self, Bench, Dataset, DecodeOptions, Mixer, Picture, Region, Scale, Transform, Workspace,
+    self, Dataset, DecodeOptions, Mixer, Picture, Region, Scale, Scratch, Transform, Workspace,
 };
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{self, FeatureStore, Found};
@@ -523,7 +523,8 @@ fn decode(names: &[&str]) -> String {
         let (width, height) = picture.size();
         for scale in Scale::ALL.into_iter().filter(|scale| picture.scales() || *scale == Scale::Whole) {
             let region = Region::whole((scale.of(width), scale.of(height)));
-            hasher.update(picture.decode(scale, region, &mut Workspace::default()).unwrap().as_raw());
+            let image = picture.decode(scale, region, &mut Workspace::default()).unwrap();
+            hasher.update(image.into_rgb8().unwrap().as_raw());
         }
     }
     hasher.finish().to_string()
@@ -568,7 +569,7 @@ fn augmented(augments: &[&str]) -> String {
             let mut stream = Stream::new(4, Purpose::Augment, epoch, name_hash("cat/1.png"));
             let mut numbers = vec![0.0; 24 * 24 * 3];
             let picture = Picture::open(file.get_ref(), DecodeOptions::default()).unwrap();
-            transform.finish_unkept(&picture, &mut stream, &mut Bench::default(), &mut numbers).unwrap();
+            transform.finish_unkept(&picture, &mut stream, &mut Scratch::default(), &mut numbers).unwrap();
             hasher.update(&numbers.iter().map(|number| (number * 255.0).round() as u8).collect::<Vec<_>>());
         }
     }

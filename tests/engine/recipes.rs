@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use defrost::code_path::CodePath;
-use defrost::data::{Dataset, Sample, Split};
+use defrost::data::{Dataset, Label, LabelKind, Sample, Split};
 use defrost::digest::Digest;
 use defrost::pipeline::{self, LoadOptions};
 use defrost::plan::{Depth, Draft, resolve};
@@ -56,11 +56,13 @@ fn images(classes: &[String], multi_label: bool) -> Dataset {
             for number in 0..2 {
                 let path = format!("{}/{class}/{number}.png", split.name());
                 let digest = Some(Digest::of(path.as_bytes()));
-                samples.push(Sample { path, classes: vec![class], split, digest });
+                let label = if multi_label { Label::Labels(vec![class]) } else { Label::Class(class) };
+                samples.push(Sample { path, label, split, digest });
             }
         }
     }
-    Dataset { root: PathBuf::new(), classes: classes.to_vec(), multi_label, samples, ..Dataset::default() }
+    let label_kind = if multi_label { LabelKind::Labels } else { LabelKind::Class };
+    Dataset { root: PathBuf::new(), classes: classes.to_vec(), label_kind, samples, ..Dataset::default() }
 }
 
 /// A stage with images and weights that stand in for its own.

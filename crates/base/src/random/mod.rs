@@ -17,6 +17,7 @@ pub enum Purpose {
     RandAugment = 6,
     Erase = 7,
     Mix = 8,
+    Compose = 9,
 }
 
 /// An endless stream of draws, addressed by its key.

@@ -33,11 +33,16 @@ struct Group {
 
 /// The part of each image, by the key of its group and the classes that it shows. With `every_class`, a class in as
 /// many groups as there are parts is wanted in each of them.
-pub fn balanced(keys: &[String], classes: &[&[u32]], fractions: &Fractions, every_class: bool) -> Vec<Split> {
+pub fn balanced(
+    keys: &[String],
+    classes: &[impl AsRef<[u32]>],
+    fractions: &Fractions,
+    every_class: bool,
+) -> Vec<Split> {
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     let mut groups: Vec<Group> = Vec::new();
     let mut group_of = Vec::with_capacity(keys.len());
-    let count = classes.iter().flat_map(|shown| *shown).max().map_or(0, |most| *most as usize + 1);
+    let count = classes.iter().flat_map(AsRef::as_ref).max().map_or(0, |most| *most as usize + 1);
     for (key, shown) in keys.iter().zip(classes) {
         let place = *places.entry(key).or_insert_with(|| {
             groups.push(Group { order: fractions.hash(key), images: 0.0, classes: Vec::new() });
@@ -46,6 +51,7 @@ pub fn balanced(keys: &[String], classes: &[&[u32]], fractions: &Fractions, ever
         let group = &mut groups[place];
         group.images += 1.0;
         // An image without a label counts as one of a class of its own.
+        let shown = shown.as_ref();
         let shown = if shown.is_empty() { vec![count] } else { shown.iter().map(|c| *c as usize).collect() };
         for class in shown {
             match group.classes.iter_mut().find(|(other, _)| *other == class) {

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::Split;
 use super::dataset::Dataset;
-use super::decode::{DecodeOptions, Picture, decode};
-use super::images::LARGEST_IMAGE;
+use super::image::{DecodeOptions, Picture, decode, looks_whole};
+use super::loader::LARGEST_IMAGE;
 use crate::digest::Digest;
 use crate::regular;
 use crate::{Error, Result};
@@ -76,7 +76,7 @@ impl Dataset {
         let (mut all, mut broken) = (vec![0; self.classes.len()], vec![0; self.classes.len()]);
         for sample in self.samples.iter().filter(|sample| sample.split == part) {
             let gone = usize::from(is_broken(&sample.path));
-            for class in &sample.classes {
+            for class in sample.label.classes().iter() {
                 all[*class as usize] += 1;
                 broken[*class as usize] += gone;
             }
@@ -90,39 +90,11 @@ impl Dataset {
 impl Look {
     fn cause(self, bytes: &[u8]) -> Option<String> {
         match self {
-            Self::Headers if is_whole_png(bytes) => Picture::open(bytes, DecodeOptions::default()).err(),
-            // Of a JPEG file, opening reads the headers and looks for the end.
-            Self::Headers if bytes.starts_with(&[0xFF, 0xD8]) => {
-                Picture::open(bytes, DecodeOptions::default()).err()
-            }
+            Self::Headers if looks_whole(bytes) => Picture::open(bytes, DecodeOptions::default()).err(),
             // Whatever looks wrong is decoded, so that the cause is the decoder's.
             Self::Headers | Self::Whole => decode(bytes).err(),
         }
     }
-}
-
-/// Whether a PNG file has a picture of some size and goes on, chunk by chunk, to its end (PNG specification, section
-/// 5): nothing is inflated.
-fn is_whole_png(bytes: &[u8]) -> bool {
-    const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
-    let Some(mut rest) = bytes.strip_prefix(SIGNATURE) else { return false };
-    let is_header = |size: &[u8]| size.len() == 13 && size[..4] != [0; 4] && size[4..8] != [0; 4];
-    let (mut first, mut has_data) = (true, false);
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let length = u32::from_be_bytes(*length) as usize;
-        let Some((kind, after)) = after.split_first_chunk::<4>() else { return false };
-        // A checksum of four bytes is behind what the chunk holds.
-        let Some(next) = length.checked_add(4).and_then(|length| after.get(length..)) else { return false };
-        match kind {
-            b"IEND" => return has_data,
-            b"IHDR" if !first || !is_header(&after[..length]) => return false,
-            b"IDAT" => has_data = true,
-            _ if first && kind != b"IHDR" => return false,
-            _ => {}
-        }
-        (rest, first) = (next, false);
-    }
-    false
 }
 
 #[cfg(test)]
@@ -139,7 +111,7 @@ mod tests {
             }
             let bytes = fixtures::bytes(&name);
             assert_eq!(Look::Headers.cause(&bytes), None, "{name}");
-            assert_eq!(is_whole_png(&bytes), name.ends_with(".png"), "{name}");
+            assert!(looks_whole(&bytes), "{name}");
             for length in [0, 1, 8, 30, bytes.len() / 2, bytes.len() - 5] {
                 let cut = &bytes[..length];
                 let cause = Look::Headers.cause(cut);
@@ -166,14 +138,13 @@ mod tests {
     fn a_class_is_lost_with_the_last_image_of_its_part() {
         let sample = |path: &str, class, split| super::super::Sample {
             path: path.to_owned(),
-            classes: vec![class],
+            label: super::super::Label::Class(class),
             split,
             digest: None,
         };
         let dataset = Dataset {
             root: "unused".into(),
             classes: vec!["ant".into(), "bee".into()],
-            multi_label: false,
             samples: vec![
                 sample("ant/1.png", 0, Split::Train),
                 sample("ant/2.png", 0, Split::Train),

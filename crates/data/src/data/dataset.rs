@@ -1,11 +1,12 @@
-//! The samples of a data set: paths, classes and parts. Those of folders are found in `scan`, those of tables in `table`.
+//! The samples of a data set: paths, labels and parts. The readers in `source` find them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::Split;
 use super::balance::balanced;
 use super::split::{Fractions, keys};
+use super::{Label, LabelKind, Split};
 use crate::digest::Digest;
 use crate::pipeline::{self, SplitMethod};
 use crate::{Error, Result};
@@ -15,27 +16,26 @@ const SEEDS_TRIED: u64 = 10_000;
 const HASHES_TRIED: usize = 2_000_000;
 
 /// One image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The path below the data set's root, with `/`.
     pub path: String,
-    /// What it shows, as positions in [`Dataset::classes`], ascending: one class, or any number of labels.
-    pub classes: Vec<u32>,
+    pub label: Label,
     pub split: Split,
     /// The digest its bytes must have when they are read; not known from scanning.
     pub digest: Option<Digest>,
 }
 
 /// The images of a data set, in the order of their paths.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dataset {
     pub root: PathBuf,
     /// The names of the classes or labels, in the order of the model's outputs.
     pub classes: Vec<String>,
-    /// Whether samples have any number of labels, rather than one class each.
-    pub multi_label: bool,
+    /// The kind of every sample's label.
+    pub label_kind: LabelKind,
     pub samples: Vec<Sample>,
-    /// Files that are no samples: in class folders, those that are neither JPEG nor PNG by their name; elsewhere below
+    /// Files that are no samples: in class folders, those that are no images by their name; elsewhere below
     /// the root, images.
     pub ignored: Vec<String>,
     /// Images that cannot be read and are left out, each with the cause, where the file allows it.
@@ -54,9 +54,16 @@ impl Dataset {
     pub fn counts(&self) -> Vec<[usize; 3]> {
         let mut counts = vec![[0; 3]; self.classes.len()];
         for sample in &self.samples {
-            sample.classes.iter().for_each(|class| counts[*class as usize][sample.split as usize] += 1);
+            for class in sample.label.classes().iter() {
+                counts[*class as usize][sample.split as usize] += 1;
+            }
         }
         counts
+    }
+
+    /// Whether samples have any number of labels, rather than one class each.
+    pub fn is_multi_label(&self) -> bool {
+        self.label_kind == LabelKind::Labels
     }
 
     /// Where the bytes of a sample are.
@@ -75,8 +82,8 @@ impl Dataset {
         let parts: Vec<Split> = match settings.method {
             SplitMethod::Hash => keys.iter().map(|key| fractions.part(key)).collect(),
             SplitMethod::Balanced => {
-                let shown: Vec<&[u32]> =
-                    training.iter().map(|&index| &self.samples[index].classes[..]).collect();
+                let shown: Vec<Cow<[u32]>> =
+                    training.iter().map(|&index| self.samples[index].label.classes()).collect();
                 balanced(&keys, &shown, fractions, settings.require_classes)
             }
         };
@@ -84,8 +91,10 @@ impl Dataset {
         for (&index, key) in training.iter().zip(&keys) {
             self.samples[index].split = part_of[key.as_str()];
         }
-        let classes =
-            |index: usize| if settings.require_classes { &self.samples[index].classes[..] } else { &[0] };
+        let classes = |index: usize| match settings.require_classes {
+            true => self.samples[index].label.classes(),
+            false => Cow::Borrowed(&[0][..]),
+        };
         let mut members: BTreeSet<(u32, &str)> = BTreeSet::new();
         for (&index, key) in training.iter().zip(&keys) {
             members.extend(classes(index).iter().map(|class| (*class, key.as_str())));
@@ -177,7 +186,7 @@ mod tests {
         let dataset = Dataset::scan(&settings(), root.path()).unwrap();
         assert_eq!(dataset.classes, ["a", "b"]);
         let paths: Vec<_> =
-            dataset.samples.iter().map(|sample| (sample.path.as_str(), sample.classes[0])).collect();
+            dataset.samples.iter().map(|sample| (sample.path.as_str(), sample.label.classes()[0])).collect();
         assert_eq!(paths, [("a/x.jpeg", 0), ("b/2.JPG", 1), ("b/deep/1.png", 1)]);
         assert_eq!(dataset.ignored, ["a/notes.txt", "top.png"]);
         assert_eq!(dataset.counts(), [[1, 0, 0], [2, 0, 0]]);
@@ -191,7 +200,10 @@ mod tests {
         settings.classes = Some(vec!["loggerhead".into(), "green".into()]);
         let dataset = Dataset::scan(&settings, root.path()).unwrap();
         assert_eq!(dataset.classes, ["loggerhead", "green"]);
-        assert_eq!(dataset.samples.iter().map(|sample| sample.classes[0]).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(
+            dataset.samples.iter().map(|sample| sample.label.classes()[0]).collect::<Vec<_>>(),
+            [1, 0]
+        );
         settings.classes = Some(vec!["logerhead".into(), "green".into()]);
         let error = Dataset::scan(&settings, root.path()).unwrap_err();
         assert!(error.message.starts_with("the class `logerhead` has no folder in"));
@@ -243,7 +255,8 @@ mod tests {
         settings.split.validation = 0.4;
         settings.split.group = Some(r"^(p\d+)_".into());
         let dataset = Dataset::scan(&settings, root.path()).unwrap();
-        let (happy, sad): (Vec<_>, Vec<_>) = dataset.samples.iter().partition(|sample| sample.classes == [0]);
+        let (happy, sad): (Vec<_>, Vec<_>) =
+            dataset.samples.iter().partition(|sample| sample.label == Label::Class(0));
         assert!(happy.iter().zip(&sad).all(|(a, b)| a.path[6..8] == b.path[4..6] && a.split == b.split));
         assert!(dataset.counts().iter().all(|[train, validation, _]| *train > 0 && *validation > 0));
     }

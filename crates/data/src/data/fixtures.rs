@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use image::RgbImage;
 use safetensors::SafeTensors;
 
+use super::{BoxArea, LabelledBox, Moves};
+
 pub fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/data").join(name)
 }
@@ -56,4 +58,54 @@ pub fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
         .collect();
     files.sort();
     files
+}
+
+/// A black picture of some size with a white rectangle, as left, top, right, bottom.
+pub fn with_rectangle((width, height): (u32, u32), [left, top, right, bottom]: [u32; 4]) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let inside = (left..right).contains(&x) && (top..bottom).contains(&y);
+        image::Rgb([if inside { 255 } else { 0 }; 3])
+    })
+}
+
+/// The rectangle of [`with_rectangle`] as the box of a label.
+pub fn rectangle_box((width, height): (u32, u32), [left, top, right, bottom]: [u32; 4]) -> LabelledBox {
+    let share = |place: u32, length: u32| f64::from(place) / f64::from(length);
+    let (left, right) = (share(left, width), share(right, width));
+    LabelledBox {
+        class: 1,
+        area: BoxArea { left, top: share(top, height), right, bottom: share(bottom, height) },
+    }
+}
+
+/// Checks that what moves make of a box is within `slack` pixels of the extent of bright pixels.
+pub fn assert_box_is_where_the_pixels_are(
+    moves: &Moves,
+    object: LabelledBox,
+    is_bright: impl Fn(usize, usize) -> bool,
+    slack: f64,
+    what: &str,
+) {
+    let [width, height] = moves.0.last().expect("a move").output.map(|side| side as usize);
+    let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let bright: Vec<(usize, usize)> = places.filter(|&(x, y)| is_bright(x, y)).collect();
+    let moved = moves.boxes(&[object], 0.0);
+    let sides = |area: BoxArea| {
+        let (width, height) = (width as f64, height as f64);
+        [area.left * width, area.top * height, area.right * width, area.bottom * height]
+    };
+    let Some(&first) = bright.first() else {
+        let [left, top, right, bottom] = moved.first().map_or([0.0; 4], |moved| sides(moved.area));
+        assert!(right - left < slack || bottom - top < slack, "{what}: no pixel of {moved:?}");
+        return;
+    };
+    let ends =
+        bright.iter().fold([first.0, first.1, first.0, first.1], |[left, top, right, bottom], &(x, y)| {
+            [left.min(x), top.min(y), right.max(x), bottom.max(y)]
+        });
+    let seen = [ends[0], ends[1], ends[2] + 1, ends[3] + 1].map(|place| place as f64);
+    let [moved] = moved[..] else { panic!("{what}: pixels at {seen:?} and no box") };
+    let told = sides(moved.area);
+    let near = seen.iter().zip(told).all(|(seen, told)| (seen - told).abs() <= slack);
+    assert!(near, "{what}: pixels at {seen:?}, box at {told:?}");
 }

@@ -5,61 +5,44 @@
 //! files were read. The network is shown what a person sees, unless settings say otherwise: photos upright, transparency
 //! on white. The room knows no models.
 
-mod affine;
 mod augment;
 mod balance;
 mod broken;
-mod canvas;
 pub mod code_paths;
-mod color;
 mod dataset;
-mod decode;
-mod erase;
-mod exif;
-mod folders;
-mod images;
-mod jpeg;
-mod layout;
+mod geometry;
+mod image;
+mod label;
 mod loader;
-mod memory;
-mod mix;
 mod near_names;
 mod pairs;
-mod png;
 mod presence;
-mod rand_augment;
-mod resample;
-#[cfg(target_arch = "x86_64")]
-mod resample_avx2;
-mod resize;
-mod rows;
-mod scan;
+mod source;
 mod split;
 mod summary;
-mod table;
-mod tones;
 mod transform;
-mod walk;
 
 #[cfg(test)]
 mod fixtures;
-#[cfg(test)]
-mod tests;
 
 pub use crate::pipeline::EvaluationSplit as Split;
+pub use augment::Mixer;
 pub use broken::{BrokenImage, Look};
 pub use dataset::{Dataset, Sample};
-pub use decode::{DecodeOptions, Picture, decode, is_decoding};
-pub use images::{Images, LARGEST_IMAGE};
-pub use jpeg::{Scale, Workspace};
-pub use layout::{part_folders, written_folders};
-pub use loader::{Batch, Epoch, Loader, shuffled};
-pub use memory::Memory;
-pub use mix::Mixer;
+pub use geometry::{Geometry, Map, Moves};
+pub use image::{
+    DecodeOptions, Image, Picture, PixelFormat, Raster, Region, Samples, Scale, Workspace, decode,
+    is_decoding, resize,
+};
+pub use image::{IMAGE_FORMATS, ImageFormat, NO_IMAGE_FORMAT, image_format_extensions, image_format_names};
+pub use label::{BoxArea, Label, LabelKind, LabelledBox};
+pub use loader::{
+    Batch, CacheBudget, Composed, Composer, Epoch, Images, LARGEST_IMAGE, Loader, Part, shuffled,
+};
 pub use near_names::{NearNames, NearWhy};
 pub use pairs::read_pairs;
-pub use resize::{Region, resize};
+pub use source::{
+    DataFormat, LABELS_BETWEEN, data_format, images_below, is_image, part_folders, written_folders,
+};
 pub use summary::{ClassSummary, Double, Doubles, PartSummary, Summary};
-pub use table::LABELS_BETWEEN;
-pub use transform::{Bench, Transform};
-pub use walk::{images_below, is_image};
+pub use transform::{Fit, Prepared, Scratch, Transform};

@@ -64,20 +64,19 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::data::Sample;
+    use crate::data::{Label, Sample};
 
     #[test]
     fn pairs_are_images_of_the_part_and_every_mistake_is_at_its_line() {
         let sample = |path: &str, class, split| Sample {
             path: path.to_owned(),
-            classes: vec![class],
+            label: Label::Class(class),
             split,
             digest: None,
         };
         let dataset = Dataset {
             root: PathBuf::new(),
             classes: vec!["ada".to_owned(), "bo".to_owned()],
-            multi_label: false,
             samples: vec![
                 sample("ada/1.jpg", 0, Split::Test),
                 sample("ada/2.jpg", 0, Split::Train),

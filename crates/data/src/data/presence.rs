@@ -6,7 +6,7 @@
 
 use super::Split;
 use super::dataset::Dataset;
-use super::layout::{list, quoted};
+use super::source::{list, quoted};
 use crate::Error;
 use crate::error::Mistakes;
 
@@ -45,7 +45,7 @@ pub fn require(dataset: &Dataset, parts: &[Split], demand: &Demand, mistakes: &m
         .cloned()
         .collect();
     for (part, classes) in found.iter().filter(|(part, _)| !demand.allows_gap(*part)) {
-        let what = match (dataset.multi_label, classes.len()) {
+        let what = match (dataset.is_multi_label(), classes.len()) {
             (true, 1) => "label",
             (true, _) => "labels",
             (false, 1) => "class",

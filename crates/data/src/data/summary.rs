@@ -85,7 +85,8 @@ impl Summary {
         let mut of_class: BTreeSet<(u32, usize, &str)> = BTreeSet::new();
         for (sample, key) in dataset.samples.iter().zip(keys.iter().flatten()) {
             groups[sample.split as usize].insert(key);
-            of_class.extend(sample.classes.iter().map(|class| (*class, sample.split as usize, key.as_str())));
+            let part = sample.split as usize;
+            of_class.extend(sample.label.classes().iter().map(|class| (*class, part, key.as_str())));
         }
         let mut class_groups = vec![[0; 3]; dataset.classes.len()];
         of_class.iter().for_each(|(class, part, _)| class_groups[*class as usize][*part] += 1);
@@ -115,8 +116,8 @@ impl Summary {
         let counts = dataset.counts();
         Self {
             images: total,
-            multi_label: dataset.multi_label,
-            unlabelled: dataset.samples.iter().filter(|sample| sample.classes.is_empty()).count(),
+            multi_label: dataset.is_multi_label(),
+            unlabelled: dataset.samples.iter().filter(|sample| sample.label.classes().is_empty()).count(),
             parts: Split::ALL.map(part).into(),
             near_names: near_names(&dataset.classes, &counts),
             classes: dataset.classes.iter().zip(counts).zip(class_groups).map(class).collect(),
@@ -153,14 +154,15 @@ impl Doubles {
         let mut doubles = Self::default();
         for same in found.into_values() {
             let other_part = same.iter().find(|sample| sample.split != same[0].split);
-            let other_class = same.iter().find(|sample| sample.classes != same[0].classes);
+            let other_class = same.iter().find(|sample| sample.label != same[0].label);
             doubles.across_parts += usize::from(other_part.is_some());
             doubles.across_classes += usize::from(other_class.is_some());
             let Some(other) = other_part.or(other_class) else { continue };
             doubles.count += 1;
             if doubles.pairs.len() < MOST_DOUBLES {
                 let classes = |sample: &Sample| {
-                    let names = sample.classes.iter().map(|class| &*dataset.classes[*class as usize]);
+                    let classes = sample.label.classes();
+                    let names = classes.iter().map(|class| &*dataset.classes[*class as usize]);
                     names.collect::<Vec<_>>().join(";")
                 };
                 doubles.pairs.push(Double {
@@ -177,18 +179,18 @@ impl Doubles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Label;
 
     fn dataset(samples: &[(&str, &[u32], Split, u8)]) -> Dataset {
         let sample = |&(path, classes, split, content): &(&str, &[u32], Split, u8)| Sample {
             path: path.to_owned(),
-            classes: classes.to_vec(),
+            label: Label::Labels(classes.to_vec()),
             split,
             digest: Some(Digest::of(&[content])),
         };
         Dataset {
             root: "unused".into(),
             classes: vec!["ant".into(), "bee".into()],
-            multi_label: false,
             samples: samples.iter().map(sample).collect(),
             ..Dataset::default()
         }

@@ -8,7 +8,7 @@ use candle_core::Device;
 use super::settings::require;
 use super::synthetic::Stopwatch;
 use super::timing::{Clock, Timing};
-use crate::data::{Dataset, Epoch, Images, Loader, Memory, Split, Transform, shuffled};
+use crate::data::{CacheBudget, Dataset, Epoch, Images, Loader, Split, Transform, shuffled};
 use crate::error::{Error, Result};
 use crate::pipeline::{Augment, ImageFolder};
 
@@ -53,7 +53,7 @@ pub fn time_images(settings: &ImagesSettings, clock: Clock) -> Result<Timing> {
     let dataset = Arc::new(Dataset::scan(&folder, settings.root)?);
     let samples = shuffled(&dataset.split(Split::Train), 0, 0);
     let transform = Transform::training(&folder, None, &augment);
-    let images = Arc::new(Images::new(dataset, transform, folder.broken, Arc::new(Memory::new(0))));
+    let images = Arc::new(Images::new(dataset, transform, folder.broken, Arc::new(CacheBudget::new(0))));
     let count = (settings.warmup + settings.steps) * settings.batch;
     let epoch = Epoch {
         order: samples.into_iter().cycle().take(count).collect(),

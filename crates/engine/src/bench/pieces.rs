@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use super::synthetic::{Repeated, Stopwatch, images};
 use super::timing::Timing;
 use crate::autograd::Value;
-use crate::data::{Dataset, Epoch, Images, Loader, Memory, Transform};
+use crate::data::{CacheBudget, Dataset, Epoch, Images, Loader, Transform};
 use crate::device::placed;
 use crate::error::{Error, Result};
 use crate::freeze::{ParameterTable, Phase};
@@ -177,7 +177,7 @@ impl Sight<'_> {
     /// Images that cannot be read.
     pub fn seconds(&self, samples: &[usize], meter: &dyn Meter) -> Result<[f64; 2]> {
         let transform = Transform::training(self.folder, None, self.augment);
-        let memory = Arc::new(Memory::new(if self.kept { usize::MAX } else { 0 }));
+        let memory = Arc::new(CacheBudget::new(if self.kept { usize::MAX } else { 0 }));
         let images = Images::new(Arc::clone(self.dataset), transform, self.folder.broken, memory);
         let images = Arc::new(images);
         let mut seconds = [0.0; 2];

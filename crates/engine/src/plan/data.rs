@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::inputs::Plan;
 use super::resolve::Draft;
 use super::status::{StageStatus, Status};
-use crate::data::{BrokenImage, Dataset, Look, NearNames, NearWhy, Split, Summary};
-use crate::pipeline::{Data, Diagnostic, Resolved, SplitMethod};
+use crate::data::{BrokenImage, Dataset, Look, NearNames, NearWhy, Split, Summary, data_format};
+use crate::pipeline::{Diagnostic, Resolved, SplitMethod};
 use crate::report::percent;
 use crate::stage::{View, Work};
 use crate::store::Store;
@@ -186,10 +186,7 @@ pub fn data_warnings(pipeline: &Resolved, drafts: &[Draft]) -> Vec<Diagnostic> {
             let at = format!("data.{name}.split.{}", part.part.name());
             warnings.push(pipeline.diagnose(&at, "share", message, help.to_owned()).as_warning());
         }
-        let key = match pipeline.data.get(name) {
-            Some(Data::Csv(_)) => "file",
-            _ => "root",
-        };
+        let key = pipeline.data.get(name).map_or("root", |data| data_format(data).key());
         for near in &summary.near_names {
             let (message, help) = near_in_words(near);
             let at = format!("data.{name}.{key}");

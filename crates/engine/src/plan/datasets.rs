@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::resolve::{Depth, Resolver};
-use crate::data::Dataset;
+use crate::data::{Dataset, data_format};
 use crate::pipeline::Data;
 use crate::stage::Subject;
 use crate::visible;
@@ -30,21 +30,15 @@ impl Resolver<'_> {
         if let Some(known) = self.datasets.get(name) {
             return known.clone();
         }
-        let (found, key) = match data {
-            Data::ImageFolder(folder) => {
-                let root = self.pipeline.path(&folder.root);
-                (root.and_then(|root| Dataset::scan(folder, &root)), "root")
-            }
-            Data::Csv(table) => (self.tables(table), "file"),
-        };
-        let found = found.map(Arc::new);
+        let format = data_format(data);
+        let found = format.read(&|path| self.pipeline.path(path)).map(Arc::new);
         let found = found.map_err(|error| match self.depth {
             Depth::Names => {
                 error.hint(format!("list `classes` in `[data.{name}]`: then this command needs no data"))
             }
             _ => error,
         });
-        let found = self.or_diagnose(&format!("data.{name}.{key}"), "data", found);
+        let found = self.or_diagnose(&format!("data.{name}.{}", format.key()), "data", found);
         self.datasets.insert(name.to_owned(), found.clone());
         found
     }

@@ -1,36 +1,11 @@
-//! Data sets listed in tables, and what only the tables can tell: which parts there are.
-
-use std::path::PathBuf;
+//! What only the tables of a data set can tell: which parts there are.
 
 use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
-use crate::pipeline::{self, Checkpoint, Csv, Monitor, Parent, Schedule, Stage};
+use crate::pipeline::{self, Checkpoint, Monitor, Parent, Schedule, Stage};
 use crate::stage::Recognition;
 
 impl Resolver<'_> {
-    /// The samples that the tables of a data set list.
-    pub(super) fn tables(&self, settings: &Csv) -> crate::Result<Dataset> {
-        let file = self.pipeline.path(&settings.file)?;
-        let root = match &settings.root {
-            Some(root) => self.pipeline.path(root)?,
-            // Of a bare file name the parent is empty, which is no folder.
-            None => match file.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-                _ => PathBuf::from("."),
-            },
-        };
-        let mut tables = vec![(Split::Train, file)];
-        let files = settings.split.files.iter();
-        let parts =
-            files.flat_map(|files| [(Split::Validation, &files.validation), (Split::Test, &files.test)]);
-        for (part, file) in parts {
-            if let Some(file) = file {
-                tables.push((part, self.pipeline.path(file)?));
-            }
-        }
-        Dataset::of_tables(settings, &tables, &root)
-    }
-
     /// Whether a table has the validation images that its column was trusted to name.
     pub(super) fn validation(
         &mut self,

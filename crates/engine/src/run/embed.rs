@@ -58,7 +58,7 @@ impl Predictor {
     }
 }
 
-/// The image files that are meant: files as given, and of each folder the JPEG and PNG files at any depth, by name.
+/// The image files that are meant: files as given, and of each folder the image files at any depth, by name.
 ///
 /// # Errors
 /// A folder without images, or one that cannot be read.
@@ -71,7 +71,8 @@ pub fn image_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
         let images = data::images_below(path)?;
         if images.is_empty() {
-            return Err(Error::usage(format!("`{}` has no JPEG or PNG file", path.display())));
+            let formats = data::image_format_names("or");
+            return Err(Error::usage(format!("`{}` has no {formats} file", path.display())));
         }
         files.extend(images.into_iter().map(|image| path.join(image)));
     }

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::directory::RESOLVED;
 use super::{Problem, RunDirectory, RunRecord, StageRecord};
 use crate::autograd::Value;
-use crate::data::{LABELS_BETWEEN, LARGEST_IMAGE, Transform};
+use crate::data::{LABELS_BETWEEN, LARGEST_IMAGE, Transform, image_format_names};
 use crate::device::{Choice, placed};
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
@@ -159,7 +159,7 @@ impl Predictor {
             .map_err(|refused| Error::io("read", file, refused.into()).as_usage())?;
         self.transform.tensor(&bytes).map_err(|error| {
             Error::usage(format!("cannot decode `{}`: {error}", file.display()))
-                .hint("use JPEG or PNG images")
+                .hint(format!("use {} images", image_format_names("or")))
         })
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::classifier::Classifier;
 use super::{Context, Evaluate};
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::MeanProbabilities;
 use crate::train::{Scores, Task};
 
@@ -18,7 +18,10 @@ pub(super) fn execute(stage: &Evaluate, dataset: &Arc<Dataset>, context: &Contex
     for member in 0..stage.members.len() {
         stage.show(member, dataset, context, &mut |shown| {
             for (row, &sample) in shown.logits.tensor().to_vec2::<f32>()?.iter().zip(shown.samples) {
-                means.entry(sample).or_default().add(row, dataset.samples[sample].classes[0] as usize);
+                let class = dataset.samples[sample].label.class();
+                let class =
+                    class.ok_or_else(|| Error::bug("an ensemble of images without one class each"))?;
+                means.entry(sample).or_default().add(row, class as usize);
             }
             // Before the last has spoken nothing is known of the mean.
             Ok(Scores::new())
@@ -30,7 +33,7 @@ pub(super) fn execute(stage: &Evaluate, dataset: &Arc<Dataset>, context: &Contex
     for (sample, mean) in means {
         let sample = &dataset.samples[sample];
         let probabilities = mean.probabilities();
-        meter.update(&probabilities, &sample.classes, &[mean.loss()])?;
+        meter.update(&probabilities, &sample.label.classes(), &[mean.loss()])?;
         predictions.push(stage.prediction(&task, sample, probabilities));
     }
     stage.publish(dataset, &predictions, &task, &meter, context)

@@ -206,7 +206,7 @@ impl Evaluate {
         let classes = self.classes();
         Prediction {
             file: sample.path.clone(),
-            label: names(classes, &sample.classes),
+            label: names(classes, &sample.label.classes()),
             predicted: names(classes, &task.told(&probabilities)),
             probabilities,
         }

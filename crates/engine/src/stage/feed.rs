@@ -12,7 +12,7 @@ use super::lost;
 use super::prefix::made_of;
 use super::teacher::Teacher;
 use super::{Context, Evaluate, Member, Prefix, Subject, Train, View};
-use crate::data::{Dataset, Epoch, Images, Memory, Mixer, Split, Transform, shuffled};
+use crate::data::{CacheBudget, Dataset, Epoch, Images, Mixer, Split, Transform, shuffled};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::features::FeatureStore;
@@ -59,20 +59,20 @@ impl<'a> Material<'a> {
         Self { subject, view: &stage.view, prefix, frozen }
     }
 
-    fn images(&self, augment: &Augment, memory: &Arc<Memory>) -> Arc<Images> {
+    fn images(&self, augment: &Augment, memory: &Arc<CacheBudget>) -> Arc<Images> {
         let transform = Transform::training(&self.view.0, None, augment);
         let (dataset, memory) = (Arc::clone(&self.frozen.dataset), Arc::clone(memory));
         Arc::new(Images::new(dataset, transform, self.view.0.broken, memory))
     }
 
     /// What decoded images of this stage may take, those of training and of validation together.
-    fn memory(&self) -> Arc<Memory> {
-        Arc::new(Memory::new(self.frozen.context.image_cache))
+    fn memory(&self) -> Arc<CacheBudget> {
+        Arc::new(CacheBudget::new(self.frozen.context.image_cache))
     }
 
     /// For images that are read once.
-    fn no_memory() -> Arc<Memory> {
-        Arc::new(Memory::new(0))
+    fn no_memory() -> Arc<CacheBudget> {
+        Arc::new(CacheBudget::new(0))
     }
 
     /// The store of features, where they are to be kept; else says once why not.

@@ -12,7 +12,7 @@ use candle_core::Tensor;
 use super::teacher::Teacher;
 use super::{Context, Prefix};
 use crate::autograd::Value;
-use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Loader, Mixer};
+use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Label, Loader, Mixer};
 use crate::device::{placed, through_bf16};
 use crate::error::Result;
 use crate::model::{Model, Pass, State};
@@ -103,14 +103,14 @@ impl<'a> Frozen<'a> {
 
     /// What some samples show, unmixed.
     pub fn targets(&self, samples: &[usize]) -> Targets {
-        let shown = samples.iter().map(|&sample| &self.dataset.samples[sample].classes);
-        if !self.dataset.multi_label {
-            return Targets::Classes(shown.flatten().copied().collect());
+        let shown = samples.iter().map(|&sample| &self.dataset.samples[sample].label);
+        if !self.dataset.is_multi_label() {
+            return Targets::Classes(shown.filter_map(Label::class).collect());
         }
         let width = self.dataset.classes.len();
         let mut labels = vec![0.0; width * samples.len()];
         for (row, shown) in labels.chunks_exact_mut(width).zip(shown) {
-            shown.iter().for_each(|label| row[*label as usize] = 1.0);
+            shown.classes().iter().for_each(|label| row[*label as usize] = 1.0);
         }
         Targets::Labels(labels)
     }

@@ -40,7 +40,7 @@ fn in_words(dataset: &Dataset, parts: &[Split], is_broken: impl Fn(&str) -> bool
             0 => String::new(),
             more => format!(", nor of {more} more"),
         };
-        let what = if dataset.multi_label { "label" } else { "class" };
+        let what = if dataset.is_multi_label() { "label" } else { "class" };
         let all = if *images == 1 { "its only one".to_owned() } else { format!("all {images}") };
         Some(format!(
             "no image of {what} `{first}` is left in the {} split{more}: {all} cannot be decoded",

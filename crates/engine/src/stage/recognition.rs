@@ -163,7 +163,7 @@ impl Embedded {
             return Err(Error::failed(format!("the {} split has no readable image", split.name())));
         }
         let rows = samples.iter().flat_map(|sample| self.rows[sample].iter().copied()).collect();
-        let identities = samples.iter().map(|&sample| dataset.samples[sample].classes[0]).collect();
+        let identities = samples.iter().filter_map(|&sample| dataset.samples[sample].label.class()).collect();
         Ok((Embeddings::new(rows, self.dimension, identities)?, samples))
     }
 }

@@ -144,15 +144,15 @@ impl View {
     }
 }
 
-/// What a recipe says of the images of one split: how many, and a digest of paths, classes and contents in order.
+/// What a recipe says of the images of one split: how many, and a digest of paths, labels and contents in order.
 pub fn split_document(dataset: &Dataset, split: Split) -> Option<Value> {
     let samples = dataset.split(split);
     let mut hasher = Hasher::default();
     for &index in &samples {
         let sample = &dataset.samples[index];
         let digest: Digest = sample.digest?;
-        let classes: Vec<String> = sample.classes.iter().map(u32::to_string).collect();
-        hasher.update(format!("{}\0{}\0{digest}\n", sample.path, classes.join(",")).as_bytes());
+        let label = sample.label.recipe_text();
+        hasher.update(format!("{}\0{label}\0{digest}\n", sample.path).as_bytes());
     }
     Some(json!({ "images": samples.len(), "digest": hasher.finish() }))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::*;
-use crate::data::Dataset;
+use crate::data::{Dataset, Label, LabelKind};
 use crate::error::{Kind, Result};
 use crate::events::{Event, Interrupt, Observer, Quiet};
 use crate::features::FeatureStore;
@@ -245,8 +245,11 @@ fn mixing(train: &mut Train) {
 /// Every image has a label, one of them two.
 fn labels(train: &mut Train) {
     let mut dataset = Dataset::clone(train.dataset.as_ref().unwrap());
-    dataset.multi_label = true;
-    dataset.samples[3].classes = vec![0, 1];
+    dataset.label_kind = LabelKind::Labels;
+    for sample in &mut dataset.samples {
+        sample.label = Label::Labels(sample.label.classes().into_owned());
+    }
+    dataset.samples[3].label = Label::Labels(vec![0, 1]);
     train.dataset = Some(Arc::new(dataset));
     train.subject.multi_label = true;
     train.settings.loss = toml::from_str("kind = \"bce\"\npositive_weights = \"balanced\"").unwrap();

@@ -171,7 +171,7 @@ mod tests {
     use super::super::data::{BatchNormCounts, ParameterCounts, Training};
     use super::super::tables::{HistoryRow, Prediction};
     use super::*;
-    use crate::data::{Dataset, Sample, Split, Summary};
+    use crate::data::{Dataset, Label, Sample, Split, Summary};
     use crate::digest::Digest;
     use crate::metrics::ClassificationMetrics;
     use crate::pipeline;
@@ -180,14 +180,13 @@ mod tests {
     fn summary() -> Summary {
         let sample = |path: &str, class, split| Sample {
             path: path.into(),
-            classes: vec![class],
+            label: Label::Class(class),
             split,
             digest: Some(Digest::of(&path.as_bytes()[..1])),
         };
         let dataset = Dataset {
             root: "unused".into(),
             classes: vec!["<green>".into(), "\"logger\"".into()],
-            multi_label: false,
             samples: vec![
                 sample("1_a.png", 0, Split::Train),
                 sample("1_b.png", 1, Split::Test),

@@ -16,26 +16,49 @@ pub enum Data {
     Csv(Csv),
 }
 
+/// The settings of a data format.
+pub(super) trait DataSettings {
+    fn classes(&self) -> Option<&Vec<String>>;
+    fn is_multi_label(&self) -> bool;
+    fn images(&self) -> Cow<'_, ImageFolder>;
+}
+
 impl Data {
+    /// The settings of its format: one line per format.
+    fn settings(&self) -> &dyn DataSettings {
+        match self {
+            Self::ImageFolder(settings) => settings,
+            Self::Csv(settings) => settings,
+        }
+    }
+
     /// The classes that the settings list, if any.
     pub fn classes(&self) -> Option<&Vec<String>> {
-        match self {
-            Self::ImageFolder(folder) => folder.classes.as_ref(),
-            Self::Csv(table) => table.label_columns.as_ref().or(table.classes.as_ref()),
-        }
+        self.settings().classes()
     }
 
     /// Whether images are multi-label: they have any number of labels, not one class each.
     pub fn is_multi_label(&self) -> bool {
-        matches!(self, Self::Csv(table) if table.is_multi_label())
+        self.settings().is_multi_label()
     }
 
     /// How the images are split and decoded, as settings of an image folder.
     pub fn images(&self) -> Cow<'_, ImageFolder> {
-        match self {
-            Self::ImageFolder(folder) => Cow::Borrowed(folder),
-            Self::Csv(table) => Cow::Owned(table.images()),
-        }
+        self.settings().images()
+    }
+}
+
+impl DataSettings for ImageFolder {
+    fn classes(&self) -> Option<&Vec<String>> {
+        self.classes.as_ref()
+    }
+
+    fn is_multi_label(&self) -> bool {
+        false
+    }
+
+    fn images(&self) -> Cow<'_, ImageFolder> {
+        Cow::Borrowed(self)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Data sets listed in a table, as written in a pipeline file.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::data::{
-    Broken, Decode, Grey16, ImageFolder, Parts, ResizeRounding, Split, SplitMethod, Transparency,
-    default_exif_orientation, default_image_size,
+    Broken, DataSettings, Decode, Grey16, ImageFolder, Parts, ResizeRounding, Split, SplitMethod,
+    Transparency, default_exif_orientation, default_image_size,
 };
 use super::normalize::Normalize;
 
@@ -91,10 +93,20 @@ impl Csv {
     pub fn separator(&self) -> &str {
         self.separator.as_deref().unwrap_or(";")
     }
+}
+
+impl DataSettings for Csv {
+    fn classes(&self) -> Option<&Vec<String>> {
+        self.label_columns.as_ref().or(self.classes.as_ref())
+    }
+
+    fn is_multi_label(&self) -> bool {
+        Csv::is_multi_label(self)
+    }
 
     /// The same settings as those of an image folder.
-    pub fn images(&self) -> ImageFolder {
-        ImageFolder {
+    fn images(&self) -> Cow<'_, ImageFolder> {
+        Cow::Owned(ImageFolder {
             root: self.root.clone().unwrap_or_default(),
             classes: None,
             image_size: self.image_size,
@@ -107,7 +119,7 @@ impl Csv {
             transparency: self.transparency,
             grey16: self.grey16,
             resize_rounding: self.resize_rounding,
-        }
+        })
     }
 }
 

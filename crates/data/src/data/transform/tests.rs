@@ -20,64 +20,47 @@ fn evaluation_is_bit_exact_with_torchvision() {
         let transform = Transform::evaluation(&folder(numbers[1], Some(numbers[0])), None);
         assert!(transform.is_deterministic());
         let source = fixtures.image(&name);
-        let mut bench = Bench::default();
-        transform
-            .frame(Source::Decoded(&source), &transform.central(source.dimensions()), &mut bench)
-            .unwrap();
+        let framing = transform.fit.framing(source.dimensions(), transform.size);
+        let source = Image::Rgb8(source);
+        let image = transform.frame(Source::Decoded(&source), &framing, &mut Scratch::default()).unwrap();
         let mut actual = vec![0.0; numbers[1] * numbers[1] * 3];
-        transform.normalize(&bench.square, (false, false), &mut actual);
+        transform.normalizer.image(&image, &mut actual);
         assert_eq!(actual, fixtures.floats(&format!("{case}:tensor")), "{case}");
         compared += 1;
     }
     assert_eq!(compared, 7);
 }
 
+fn resize(resize: u32) -> Fit {
+    Fit::CentreCrop { resize }
+}
+
 #[test]
 fn the_shorter_side_defaults_to_an_eighth_more() {
-    assert_eq!(Transform::evaluation(&folder(224, None), None).resize, 256);
-    assert_eq!(Transform::evaluation(&folder(224, None), Some(64)).resize, 73);
-    assert_eq!(Transform::evaluation(&folder(224, Some(240)), Some(64)).resize, 240);
+    assert_eq!(Transform::evaluation(&folder(224, None), None).fit, resize(256));
+    assert_eq!(Transform::evaluation(&folder(224, None), Some(64)).fit, resize(73));
+    assert_eq!(Transform::evaluation(&folder(224, Some(240)), Some(64)).fit, resize(240));
 }
 
 #[test]
 fn the_shorter_side_is_rounded_as_the_setting_says() {
     let side = |image_size: usize, rounding: ResizeRounding| {
         let folder = ImageFolder { resize_rounding: rounding, ..folder(image_size, None) };
-        Transform::evaluation(&folder, None).resize
+        Transform::evaluation(&folder, None).fit
     };
     for size in 1..=4096 {
         // timm: math.floor(img_size / crop_pct).
-        assert_eq!(side(size, ResizeRounding::Down), (size as f64 / 0.875).floor() as u32, "{size}");
-        assert_eq!(side(size, ResizeRounding::Nearest), (size as f64 / 0.875).round() as u32, "{size}");
+        assert_eq!(side(size, ResizeRounding::Down), resize((size as f64 / 0.875).floor() as u32), "{size}");
+        assert_eq!(
+            side(size, ResizeRounding::Nearest),
+            resize((size as f64 / 0.875).round() as u32),
+            "{size}"
+        );
     }
-    assert_eq!((side(160, ResizeRounding::Nearest), side(160, ResizeRounding::Down)), (183, 182));
-}
-
-#[test]
-fn sizes_and_offsets_are_computed_as_torchvision_does() {
-    for (shorter, step) in [(1u32, 97usize), (64, 61), (183, 53), (256, 37), (257, 31), (4096, 89)] {
-        for width in (1u32..6000).step_by(step) {
-            for height in (1u32..6000).step_by(step + 2) {
-                // `_compute_resized_image_output_size`: int(requested * long / short), a float division.
-                let (short, long) = (f64::from(width.min(height)), f64::from(width.max(height)));
-                let longer = (f64::from(shorter) * long / short) as u32;
-                let expected = if width <= height { (shorter, longer) } else { (longer, shorter) };
-                assert_eq!(resized((width, height), shorter), expected, "{width} × {height} to {shorter}");
-            }
-        }
-    }
-    for (length, size) in (1u32..300).flat_map(|length| (1u32..300).map(move |size| (length, size))) {
-        let (offset, kept, padding) = central(length, size);
-        if length >= size {
-            // `center_crop`: int(round((image - crop) / 2.0)), where Python rounds half to even.
-            let half = (length - size) / 2;
-            let expected = half + (length - size) % 2 * (half % 2);
-            assert_eq!((offset, kept, padding), (expected, size, 0), "{length} {size}");
-        } else {
-            // Padding of (crop - image) // 2 ahead.
-            assert_eq!((offset, kept, padding), (0, length, (size - length) / 2), "{length} {size}");
-        }
-    }
+    assert_eq!(
+        (side(160, ResizeRounding::Nearest), side(160, ResizeRounding::Down)),
+        (resize(183), resize(182))
+    );
 }
 
 #[test]
@@ -123,9 +106,11 @@ fn random_changes_depend_on_seed_epoch_and_sample_alone() {
     let file = bytes("baseline_420.jpg");
     let make = |epoch, sample| {
         let mut out = vec![0.0; 16 * 16 * 3];
-        let mut bench = Bench::default();
+        let mut scratch = Scratch::default();
         let mut stream = Stream::new(1, Purpose::Augment, epoch, sample);
-        transform.finish_unkept(&transform.open(&file).unwrap(), &mut stream, &mut bench, &mut out).unwrap();
+        transform
+            .finish_unkept(&transform.open(&file).unwrap(), &mut stream, &mut scratch, &mut out)
+            .unwrap();
         out
     };
     assert_eq!(make(0, 0), make(0, 0));

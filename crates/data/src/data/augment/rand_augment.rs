@@ -1,0 +1,175 @@
+//! RandAugment: a few changes drawn from a fixed list, all of one strength (Cubuk et al. 2020, *RandAugment: Practical
+//! Automated Data Augmentation with a Reduced Search Space*), as torchvision has it on PIL images.
+
+use image::RgbImage;
+
+use super::affine::Affine;
+use super::photometric;
+use crate::pipeline::RandAugment;
+use crate::random::Stream;
+
+/// The list, in torchvision's order, which the draws choose from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Identity,
+    ShearX,
+    ShearY,
+    TranslateX,
+    TranslateY,
+    Rotate,
+    Brightness,
+    Color,
+    Contrast,
+    Sharpness,
+    Posterize,
+    Solarize,
+    AutoContrast,
+    Equalize,
+}
+
+const KINDS: [Kind; 14] = [
+    Kind::Identity,
+    Kind::ShearX,
+    Kind::ShearY,
+    Kind::TranslateX,
+    Kind::TranslateY,
+    Kind::Rotate,
+    Kind::Brightness,
+    Kind::Color,
+    Kind::Contrast,
+    Kind::Sharpness,
+    Kind::Posterize,
+    Kind::Solarize,
+    Kind::AutoContrast,
+    Kind::Equalize,
+];
+
+/// One change, drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    kind: Kind,
+    /// The strength, from 0 to 1.
+    strength: f64,
+    /// Whether a change that has two directions goes the other way.
+    negative: bool,
+}
+
+impl Change {
+    /// Draws as many as are to be done one after the other: for each the kind, then the direction, needed or not.
+    pub fn draw(settings: &RandAugment, stream: &mut Stream) -> Vec<Self> {
+        let strength = f64::from(settings.magnitude) / f64::from(settings.num_magnitude_bins - 1);
+        let one = |_| Self {
+            kind: KINDS[stream.below(KINDS.len() as u32) as usize],
+            strength,
+            negative: stream.below(2) == 1,
+        };
+        (0..settings.num_ops).map(one).collect()
+    }
+
+    /// `most` by the strength, in the direction that was drawn.
+    fn signed(self, most: f64) -> f64 {
+        if self.negative { -most * self.strength } else { most * self.strength }
+    }
+
+    /// How an image of some size is moved; none where the change is to colours.
+    pub fn affine(self, (width, height): (u32, u32)) -> Option<Affine> {
+        // A share of the side: 150 pixels of the 331 of the images it was found with.
+        let pixels = |side: u32| self.signed(150.0 / 331.0 * f64::from(side)) as i32;
+        match self.kind {
+            Kind::ShearX => Some(Affine::shear_x(self.signed(0.3))),
+            Kind::ShearY => Some(Affine::shear_y(self.signed(0.3))),
+            Kind::TranslateX => Some(Affine::translation(pixels(width), 0)),
+            Kind::TranslateY => Some(Affine::translation(0, pixels(height))),
+            Kind::Rotate => Some(Affine::rotation((width, height), self.signed(30.0))),
+            _ => None,
+        }
+    }
+
+    pub fn apply(self, mut image: RgbImage) -> RgbImage {
+        if let Some(affine) = self.affine(image.dimensions()) {
+            return affine.apply(&image);
+        }
+        let strength = self.strength;
+        let factor = 1.0 + self.signed(0.9) as f32;
+        match self.kind {
+            Kind::Identity
+            | Kind::ShearX
+            | Kind::ShearY
+            | Kind::TranslateX
+            | Kind::TranslateY
+            | Kind::Rotate => {}
+            Kind::Brightness => photometric::brightness(&mut image, factor),
+            Kind::Color => photometric::saturation(&mut image, factor),
+            Kind::Contrast => photometric::contrast(&mut image, factor),
+            Kind::Sharpness => photometric::sharpness(&mut image, factor),
+            Kind::Posterize => {
+                photometric::posterize(&mut image, 8 - (4.0 * strength).round_ties_even() as u32)
+            }
+            Kind::Solarize => photometric::solarize(&mut image, 255.0 - 255.0 * strength),
+            Kind::AutoContrast => photometric::autocontrast(&mut image),
+            Kind::Equalize => photometric::equalize(&mut image),
+        }
+        image
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::augment::affine::Move;
+    use crate::data::fixtures::{
+        Fixtures, assert_box_is_where_the_pixels_are, rectangle_box, with_rectangle,
+    };
+    use crate::data::geometry::{Geometry, Moves};
+    use crate::random::Purpose;
+
+    #[test]
+    fn every_change_is_bit_exact_with_torchvision_on_pil() {
+        let fixtures = Fixtures::open("rand_augment.safetensors");
+        let source = fixtures.image("source");
+        let mut compared = 0;
+        for name in fixtures.names() {
+            let Some((name_of_kind, magnitude)) = name.split_once(':') else { continue };
+            let magnitude: f64 = magnitude.parse().unwrap();
+            let kind = *KINDS.iter().find(|kind| format!("{kind:?}") == name_of_kind).unwrap();
+            let change = Change { kind, strength: magnitude.abs() / 30.0, negative: magnitude < 0.0 };
+            assert!(change.apply(source.clone()) == fixtures.image(&name), "{name} differs");
+            compared += 1;
+        }
+        assert_eq!(compared, 54);
+    }
+
+    #[test]
+    fn every_kind_is_drawn_both_ways() {
+        let settings = RandAugment { num_ops: 2, magnitude: 9, num_magnitude_bins: 31 };
+        let mut stream = Stream::new(1, Purpose::RandAugment, 0, 0);
+        let drawn: Vec<Change> = (0..1400).flat_map(|_| Change::draw(&settings, &mut stream)).collect();
+        for kind in KINDS {
+            for negative in [false, true] {
+                let count = drawn.iter().filter(|change| change.kind == kind && change.negative == negative);
+                assert!(count.count().abs_diff(100) < 40, "{kind:?} {negative}");
+            }
+        }
+        assert!(drawn.iter().all(|change| change.strength == 0.3));
+    }
+
+    #[test]
+    fn a_moved_image_and_its_boxes_stay_together() {
+        let (size, rectangle) = ((90, 70), [40, 20, 65, 50]);
+        let image = with_rectangle(size, rectangle);
+        let mut moved = 0;
+        for kind in KINDS {
+            for (negative, strength) in [(false, 0.3), (true, 0.3), (true, 1.0), (false, 1.0)] {
+                let change = Change { kind, strength, negative };
+                let Some(affine) = change.affine(size) else { continue };
+                let changed = change.apply(image.clone());
+                let moves = Move::Affine(affine).follow(Moves(vec![Geometry::identity(size)]));
+                let is_bright = |x: usize, y: usize| changed.get_pixel(x as u32, y as u32).0[0] > 0;
+                let object = rectangle_box(size, rectangle);
+                assert_box_is_where_the_pixels_are(&moves, object, is_bright, 1.5, &format!("{change:?}"));
+                moved += 1;
+            }
+        }
+        assert_eq!(moved, 20);
+    }
+}

@@ -1,0 +1,183 @@
+//! A geometric change, described once: the same map moves the pixels of an image and the boxes around its objects.
+
+use super::{BoxArea, LabelledBox};
+
+/// An affine map of the plane, row by row: x′ = m₀₀·x + m₀₁·y + m₀₂, y′ = m₁₀·x + m₁₁·y + m₁₂. Places are in pixels,
+/// from the top left corner of the image; the middle of its first pixel is at (½, ½).
+pub type Map = [[f64; 3]; 2];
+
+/// Where the pixels of an image went.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Geometry {
+    /// Width and height of the upright image.
+    pub source: [u32; 2],
+    /// Width and height of the result.
+    pub output: [u32; 2],
+    /// From the source to the result.
+    pub map: Map,
+}
+
+impl Geometry {
+    /// Nothing moved.
+    pub fn identity((width, height): (u32, u32)) -> Self {
+        let size = [width, height];
+        Self { source: size, output: size, map: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]] }
+    }
+
+    /// This change, and then one from its result to an image of another size.
+    pub fn then(self, map: Map, (width, height): (u32, u32)) -> Self {
+        let [first, second] = self.map;
+        let row = |[a, b, c]: [f64; 3]| {
+            let mut row: [f64; 3] = std::array::from_fn(|column| a * first[column] + b * second[column]);
+            row[2] += c;
+            row
+        };
+        Self { map: map.map(row), output: [width, height], ..self }
+    }
+
+    /// The change back from the result to the source.
+    pub fn inverse(self) -> Self {
+        Self { source: self.output, output: self.source, map: inverse(self.map) }
+    }
+}
+
+/// Changes one after the other. What one of them moves out of the image, the next cannot bring back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moves(pub Vec<Geometry>);
+
+impl Moves {
+    /// The boxes of the first source as boxes of the last result: the extent of what is visible of each. A box of which
+    /// less than a share of the area is visible is left out.
+    pub fn boxes(&self, boxes: &[LabelledBox], least_visible: f64) -> Vec<LabelledBox> {
+        let moved = |object: &LabelledBox| {
+            let area = self.moved(&object.area, least_visible)?;
+            Some(LabelledBox { area, ..*object })
+        };
+        boxes.iter().filter_map(moved).collect()
+    }
+
+    fn moved(&self, area: &BoxArea, least_visible: f64) -> Option<BoxArea> {
+        let (first, last) = (self.0.first()?, self.0.last()?);
+        let [width, height] = first.source.map(f64::from);
+        let (left, right) = (area.left * width, area.right * width);
+        let (top, bottom) = (area.top * height, area.bottom * height);
+        let mut polygon = vec![[left, top], [right, top], [right, bottom], [left, bottom]];
+        let mut whole = area_of(&polygon);
+        for Geometry { map, output, .. } in &self.0 {
+            let place = |[x, y]: [f64; 2]| map.map(|[a, b, c]| a * x + b * y + c);
+            polygon = clipped(polygon.into_iter().map(place).collect(), output.map(f64::from));
+            whole *= determinant(*map).abs();
+        }
+        let visible = area_of(&polygon);
+        let [width, height] = last.output.map(f64::from);
+        let ends = |axis: usize, side: f64| {
+            let places = polygon.iter().map(|place| place[axis] / side);
+            places.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), place| {
+                (least.min(place), most.max(place))
+            })
+        };
+        let ((left, right), (top, bottom)) = (ends(0, width), ends(1, height));
+        (visible > 0.0 && visible >= least_visible * whole).then_some(BoxArea { left, top, right, bottom })
+    }
+}
+
+/// What of a convex polygon is inside an image of some width and height (Sutherland and Hodgman 1974).
+fn clipped(polygon: Vec<[f64; 2]>, [width, height]: [f64; 2]) -> Vec<[f64; 2]> {
+    let edges = [(0, 1.0, 0.0), (0, -1.0, -width), (1, 1.0, 0.0), (1, -1.0, -height)];
+    edges.into_iter().fold(polygon, |polygon, (axis, sign, edge)| {
+        let depth = |place: &[f64; 2]| sign * place[axis] - edge;
+        let mut inside = Vec::with_capacity(polygon.len() + 1);
+        for (index, to) in polygon.iter().enumerate() {
+            let from = &polygon[(index + polygon.len() - 1) % polygon.len()];
+            if (depth(from) < 0.0) != (depth(to) < 0.0) {
+                let share = depth(from) / (depth(from) - depth(to));
+                let mut cut = [0, 1].map(|axis| from[axis] + share * (to[axis] - from[axis]));
+                cut[axis] = sign * edge;
+                inside.push(cut);
+            }
+            if depth(to) >= 0.0 {
+                inside.push(*to);
+            }
+        }
+        inside
+    })
+}
+
+fn area_of(polygon: &[[f64; 2]]) -> f64 {
+    let next = polygon.iter().cycle().skip(1);
+    (polygon.iter().zip(next).map(|([x, y], [to_x, to_y])| x * to_y - to_x * y).sum::<f64>() / 2.0).abs()
+}
+
+/// The map back.
+pub fn inverse(map: Map) -> Map {
+    let [[a, b, c], [d, e, f]] = map;
+    let scale = 1.0 / determinant(map);
+    let [a, b, d, e] = [e * scale, -b * scale, -d * scale, a * scale];
+    [[a, b, -(a * c + b * f)], [d, e, -(d * c + e * f)]]
+}
+
+fn determinant([[a, b, _], [d, e, _]]: Map) -> f64 {
+    a * e - b * d
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(left: f64, top: f64, right: f64, bottom: f64) -> LabelledBox {
+        LabelledBox { class: 3, area: BoxArea { left, top, right, bottom } }
+    }
+
+    /// Half as wide and twice as high, turned by a quarter, and moved.
+    fn changed() -> Geometry {
+        Geometry::identity((40, 20))
+            .then([[0.5, 0.0, 0.0], [0.0, 2.0, 0.0]], (20, 40))
+            .then([[0.0, 1.0, 0.0], [-1.0, 0.0, 20.0]], (40, 20))
+            .then([[1.0, 0.0, 6.0], [0.0, 1.0, -3.0]], (40, 20))
+    }
+
+    #[test]
+    fn maps_follow_each_other_and_lead_back() {
+        let there = changed();
+        assert_eq!(there.map, [[0.0, 2.0, 6.0], [-0.5, 0.0, 17.0]]);
+        let back = there.then(there.inverse().map, (40, 20));
+        let expected = Geometry::identity((40, 20)).map;
+        let differences = back.map.into_iter().flatten().zip(expected.into_iter().flatten());
+        assert!(differences.into_iter().all(|(actual, expected)| (actual - expected).abs() < 1e-12));
+        assert_eq!((there.inverse().source, there.inverse().output), ([40, 20], [40, 20]));
+    }
+
+    #[test]
+    fn boxes_are_cut_at_the_edges_and_left_out_where_little_is_visible() {
+        let boxes = [object(0.0, 0.0, 0.25, 0.25), object(0.5, 0.0, 1.0, 1.0)];
+        let moves = Moves(vec![changed()]);
+        let [first, second] = moves.boxes(&boxes, 0.0)[..] else { panic!("both are visible") };
+        // x: 2·y + 6 of y in 0 to 5; y: 17 − x/2 of x in 0 to 10.
+        assert_eq!(first, object(6.0 / 40.0, 12.0 / 20.0, 16.0 / 40.0, 17.0 / 20.0));
+        assert_eq!(second, object(6.0 / 40.0, 0.0, 1.0, 7.0 / 20.0));
+        // Of 10 × 40 pixels, 7 × 34 are inside.
+        assert_eq!(moves.boxes(&boxes, 0.59).len(), 2);
+        assert_eq!(moves.boxes(&boxes, 0.6), [first]);
+        let away = Geometry::identity((10, 10)).then([[1.0, 0.0, 10.0], [0.0, 1.0, 0.0]], (10, 10));
+        assert_eq!(Moves(vec![away]).boxes(&boxes, 0.0), []);
+    }
+
+    #[test]
+    fn what_is_cut_off_does_not_come_back() {
+        let size = (10, 10);
+        let shift = |right: f64| Geometry::identity(size).then([[1.0, 0.0, right], [0.0, 1.0, 0.0]], size);
+        let boxes = [object(0.0, 0.0, 1.0, 0.5)];
+        assert_eq!(Moves(vec![shift(4.0), shift(-4.0)]).boxes(&boxes, 0.6), [object(0.0, 0.0, 0.6, 0.5)]);
+        assert_eq!(Moves(vec![shift(4.0), shift(-4.0)]).boxes(&boxes, 0.61), []);
+        // Turned by an eighth, a corner is cut off: the extent is that of what is left.
+        let half = 0.5f64.sqrt();
+        let turned = Geometry::identity(size).then([[half, half, 0.0], [-half, half, 0.0]], size);
+        let [seen] = Moves(vec![turned]).boxes(&[object(0.0, 0.0, 1.0, 0.5)], 0.0)[..] else {
+            panic!("one box")
+        };
+        let expected = object(0.0, 0.0, half, 0.5 * half).area;
+        let sides = |area: BoxArea| [area.left, area.top, area.right, area.bottom];
+        let near = sides(seen.area).into_iter().zip(sides(expected)).all(|(a, b)| (a - b).abs() < 1e-12);
+        assert!(near, "{seen:?}");
+    }
+}

@@ -1,0 +1,24 @@
+//! One image: decoded from the bytes of a file, and resized.
+//!
+//! The format of a file is known by its content, never by its name. Nothing here knows a data set, a split or a stage.
+
+mod decode;
+mod exif;
+mod formats;
+mod jpeg;
+mod pixels;
+mod png;
+mod resample;
+#[cfg(target_arch = "x86_64")]
+mod resample_avx2;
+mod resample_float;
+mod resize;
+
+pub use decode::{DecodeOptions, Picture, PixelFormat, decode, is_decoding};
+pub use formats::{
+    Decoder, IMAGE_FORMATS, ImageFormat, NO_IMAGE_FORMAT, image_format_extensions, image_format_names,
+    looks_whole,
+};
+pub use jpeg::{Scale, Workspace};
+pub use pixels::{Image, Raster, Samples};
+pub use resize::{Region, Resizing, resize};

@@ -1,0 +1,134 @@
+//! Images in memory, of any depth and number of channels.
+
+use image::RgbImage;
+
+use super::Region;
+
+/// An image.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Image {
+    /// Three channels of 8 bits, for which there are fast paths.
+    Rgb8(RgbImage),
+    Other(Raster),
+}
+
+/// Rows of pixels, the channels of a pixel next to each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Raster {
+    pub width: u32,
+    pub height: u32,
+    pub channels: usize,
+    pub samples: Samples,
+}
+
+/// [height, width, channels]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Samples {
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    /// Where integers were converted, shares of their full range, from 0 to 1.
+    F32(Vec<f32>),
+}
+
+impl Image {
+    /// Width and height in pixels.
+    pub fn dimensions(&self) -> (u32, u32) {
+        match self {
+            Self::Rgb8(image) => image.dimensions(),
+            Self::Other(raster) => (raster.width, raster.height),
+        }
+    }
+
+    pub fn channels(&self) -> usize {
+        match self {
+            Self::Rgb8(_) => 3,
+            Self::Other(raster) => raster.channels,
+        }
+    }
+
+    /// The image, if it is RGB8.
+    pub fn into_rgb8(self) -> Option<RgbImage> {
+        match self {
+            Self::Rgb8(image) => Some(image),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl Raster {
+    /// An image of another size whose pixel (x, y) is the one that `source` names, and zero where it names none.
+    pub fn gathered(
+        &self,
+        (width, height): (u32, u32),
+        source: impl Fn(u32, u32) -> Option<(u32, u32)>,
+    ) -> Self {
+        fn gather<T: Copy + Default>(
+            samples: &[T],
+            channels: usize,
+            pixels: impl Iterator<Item = Option<usize>>,
+        ) -> Vec<T> {
+            let mut gathered = Vec::new();
+            for pixel in pixels {
+                match pixel {
+                    Some(pixel) => gathered.extend_from_slice(&samples[pixel * channels..][..channels]),
+                    None => gathered.extend(std::iter::repeat_n(T::default(), channels)),
+                }
+            }
+            gathered
+        }
+        let (channels, stride) = (self.channels, self.width as usize);
+        let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let pixels = places.map(|(x, y)| source(x, y).map(|(x, y)| y as usize * stride + x as usize));
+        let samples = match &self.samples {
+            Samples::U8(samples) => Samples::U8(gather(samples, channels, pixels)),
+            Samples::U16(samples) => Samples::U16(gather(samples, channels, pixels)),
+            Samples::F32(samples) => Samples::F32(gather(samples, channels, pixels)),
+        };
+        Self { width, height, channels, samples }
+    }
+
+    /// The samples of a region in floats; of integers, as shares of their full range.
+    pub fn floats(&self, region: Region) -> Vec<f32> {
+        fn rows<T: Copy>(
+            samples: &[T],
+            (start, stride): (usize, usize),
+            (length, height): (usize, usize),
+            float: impl Fn(T) -> f32,
+        ) -> Vec<f32> {
+            let rows = (0..height).map(|y| &samples[start + y * stride..][..length]);
+            rows.flatten().map(|&sample| float(sample)).collect()
+        }
+        let stride = self.width as usize * self.channels;
+        let start = region.top as usize * stride + region.left as usize * self.channels;
+        let (from, size) = ((start, stride), (region.width as usize * self.channels, region.height as usize));
+        match &self.samples {
+            Samples::U8(samples) => rows(samples, from, size, |sample| f32::from(sample) / 255.0),
+            Samples::U16(samples) => rows(samples, from, size, |sample| f32::from(sample) / 65535.0),
+            Samples::F32(samples) => rows(samples, from, size, |sample| sample),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_are_gathered_and_converted_whatever_their_depth() {
+        let raster = |samples| Raster { width: 2, height: 2, channels: 2, samples };
+        let flip = |x: u32, y: u32| (y < 2).then_some((1 - x, y));
+        for (samples, full) in [
+            (Samples::U8((1..=8).collect()), 255.0),
+            (Samples::U16((1..=8).collect()), 65535.0),
+            (Samples::F32((1..=8).map(|sample| sample as f32).collect()), 1.0),
+        ] {
+            let gathered = raster(samples).gathered((2, 3), flip);
+            assert_eq!((gathered.width, gathered.height, gathered.channels), (2, 3, 2));
+            let all = gathered.floats(Region { left: 0, top: 0, width: 2, height: 3 });
+            let expected = [3, 4, 1, 2, 7, 8, 5, 6, 0, 0, 0, 0].map(|sample| sample as f32 / full);
+            assert_eq!(all, expected);
+            let part = gathered.floats(Region { left: 1, top: 1, width: 1, height: 2 });
+            assert_eq!(part, [5.0 / full, 6.0 / full, 0.0, 0.0]);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What a sample shows: a class, any number of labels, or objects in boxes.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The annotation of a sample. Numbers are positions in [`Dataset::classes`](super::Dataset::classes).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Label {
+    /// One class, which in recognition is the identity.
+    Class(u32),
+    /// Any number of labels, ascending, each once.
+    Labels(Vec<u32>),
+    /// Any number of objects.
+    Boxes(Vec<LabelledBox>),
+}
+
+/// The kind of annotation that all samples of a data set have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LabelKind {
+    #[default]
+    Class,
+    Labels,
+    Boxes,
+}
+
+/// An object: its class and the box around it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LabelledBox {
+    pub class: u32,
+    pub area: BoxArea,
+}
+
+/// A box, in shares of the width and height of the upright image: a format needs no image to read its boxes, and a
+/// resize does not change them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BoxArea {
+    pub left: f64,
+    pub top: f64,
+    pub right: f64,
+    pub bottom: f64,
+}
+
+impl Label {
+    /// The classes that the sample shows, ascending, each once.
+    pub fn classes(&self) -> Cow<'_, [u32]> {
+        match self {
+            Self::Class(class) => Cow::Borrowed(std::slice::from_ref(class)),
+            Self::Labels(labels) => Cow::Borrowed(labels),
+            Self::Boxes(boxes) => {
+                let mut classes: Vec<u32> = boxes.iter().map(|object| object.class).collect();
+                classes.sort_unstable();
+                classes.dedup();
+                Cow::Owned(classes)
+            }
+        }
+    }
+
+    /// The class of a sample that has exactly one by its kind.
+    pub fn class(&self) -> Option<u32> {
+        match self {
+            Self::Class(class) => Some(*class),
+            _ => None,
+        }
+    }
+
+    /// The objects of a sample; none where the label has no boxes.
+    pub fn boxes(&self) -> &[LabelledBox] {
+        match self {
+            Self::Boxes(boxes) => boxes,
+            _ => &[],
+        }
+    }
+
+    /// The text that a recipe hashes: the classes, and boxes where the label has them.
+    pub fn recipe_text(&self) -> String {
+        let Self::Boxes(boxes) = self else {
+            return self.classes().iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        };
+        let mut text = "boxes".to_owned();
+        for LabelledBox { class, area: BoxArea { left, top, right, bottom } } in boxes {
+            // Rust prints the shortest digits that read back as the same number.
+            write!(text, ";{class} {left} {top} {right} {bottom}").expect("text can be written");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(class: u32, left: f64) -> LabelledBox {
+        LabelledBox { class, area: BoxArea { left, top: 0.25, right: 0.5, bottom: 1.0 } }
+    }
+
+    #[test]
+    fn classes_are_ascending_and_counted_once() {
+        assert_eq!(*Label::Class(3).classes(), [3]);
+        assert_eq!(*Label::Labels(vec![0, 4]).classes(), [0, 4]);
+        assert_eq!(*Label::Boxes(vec![object(2, 0.0), object(0, 0.1), object(2, 0.2)]).classes(), [0, 2]);
+        assert_eq!((Label::Class(3).class(), Label::Labels(vec![3]).class()), (Some(3), None));
+    }
+
+    #[test]
+    fn boxes_enter_the_text_of_a_recipe_only_where_there_are_boxes() {
+        assert_eq!(Label::Class(3).recipe_text(), "3");
+        assert_eq!(Label::Labels(vec![0, 4]).recipe_text(), "0,4");
+        assert_eq!(Label::Labels(vec![]).recipe_text(), "");
+        let boxes = Label::Boxes(vec![object(2, 0.1), object(0, 0.0)]);
+        assert_eq!(boxes.recipe_text(), "boxes;2 0.1 0.25 0.5 1;0 0 0.25 0.5 1");
+        assert_eq!(Label::Boxes(vec![]).recipe_text(), "boxes");
+    }
+}

@@ -1,0 +1,70 @@
+//! The memory of a batch, written by several threads at once, each at places of its own.
+
+use std::cell::UnsafeCell;
+
+/// Room for the numbers of some samples.
+#[derive(Default)]
+pub struct BatchBuffer {
+    /// One cell each, so that a place can be written while others are.
+    numbers: Box<[UnsafeCell<f32>]>,
+    /// Numbers per sample.
+    length: usize,
+}
+
+// SAFETY: the only access through a shared reference is `place`, whose caller vouches that no two have the same.
+unsafe impl Sync for BatchBuffer {}
+
+impl BatchBuffer {
+    pub fn new(samples: usize, length: usize) -> Self {
+        let numbers: Box<[f32]> = vec![0.0; samples * length].into();
+        // SAFETY: a cell has the layout of what is in it.
+        let numbers = unsafe { Box::from_raw(Box::into_raw(numbers) as *mut [UnsafeCell<f32>]) };
+        Self { numbers, length }
+    }
+
+    /// The numbers of a sample.
+    ///
+    /// # Safety
+    /// Each place may be asked for once at most.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn place(&self, place: usize) -> &mut [f32] {
+        let cells = &self.numbers[place * self.length..][..self.length];
+        // SAFETY: the cells are the caller's alone.
+        unsafe { std::slice::from_raw_parts_mut(UnsafeCell::raw_get(cells.as_ptr()), cells.len()) }
+    }
+
+    /// The numbers of some samples, in order, without the places between.
+    pub fn keep(self, places: &[usize]) -> Vec<f32> {
+        // SAFETY: a cell has the layout of what is in it, and nobody else has the buffer any more.
+        let numbers = unsafe { Box::from_raw(Box::into_raw(self.numbers) as *mut [f32]) };
+        let mut numbers = numbers.into_vec();
+        for (to, &from) in places.iter().enumerate() {
+            if to != from {
+                numbers.copy_within(from * self.length..(from + 1) * self.length, to * self.length);
+            }
+        }
+        numbers.truncate(places.len() * self.length);
+        numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_write_places_of_their_own_and_those_kept_move_together() {
+        let buffer = BatchBuffer::new(5, 3);
+        std::thread::scope(|scope| {
+            for place in [4, 0, 2, 1] {
+                let buffer = &buffer;
+                // SAFETY: each place is asked for once.
+                scope.spawn(move || unsafe { buffer.place(place) }.fill(place as f32));
+            }
+        });
+        assert_eq!(buffer.keep(&[0, 2, 4]), [0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 4.0, 4.0, 4.0]);
+        assert!(
+            BatchBuffer::new(2, 0).keep(&[0, 1]).is_empty() && BatchBuffer::default().keep(&[]).is_empty()
+        );
+    }
+}

@@ -1,0 +1,314 @@
+//! Batches, loaded ahead by a few threads and handed over in order.
+//!
+//! Threads take samples one by one and never wait for each other; each writes its numbers straight into the memory of the
+//! batch, and the last to finish a sample closes it. Which thread did what cannot be seen in the result: the order is given, each sample's random draws are its
+//! own, and of several errors in a batch the first by position is reported.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use candle_core::{Device, Tensor};
+
+use super::batch_buffer::BatchBuffer;
+use super::composer::Part;
+use super::images::{Images, Loaded, WorkerScratch};
+use crate::random::{Purpose, Stream};
+use crate::{Error, Result};
+
+/// One pass over samples.
+#[derive(Clone, Debug)]
+pub struct Epoch {
+    /// Indices of samples, in the order to load.
+    pub order: Vec<usize>,
+    /// Samples per batch; the last batch has what is left.
+    pub batch_size: usize,
+    /// The batch to start with, when resuming in the middle.
+    pub first_batch: usize,
+    /// The seed and the number of the epoch, for the random changes.
+    pub seed: u64,
+    pub epoch: u32,
+}
+
+impl Epoch {
+    /// The number of batches of the whole pass, from batch 0.
+    pub fn batches(&self) -> usize {
+        self.order.len().div_ceil(self.batch_size)
+    }
+}
+
+/// The samples in the random order of an epoch.
+pub fn shuffled(samples: &[usize], seed: u64, epoch: u32) -> Vec<usize> {
+    let order = Stream::new(seed, Purpose::Shuffle, epoch, 0).permutation(samples.len());
+    order.into_iter().map(|position| samples[position]).collect()
+}
+
+/// Images and where they are from.
+#[derive(Debug)]
+pub struct Batch {
+    /// The position in the epoch, from 0.
+    pub index: usize,
+    /// [N, size, size, channels] in f32, normalised.
+    pub images: Tensor,
+    /// The sample of each image; broken ones are left out.
+    pub samples: Vec<usize>,
+    /// What each image shows: the sample itself, with others where several are composed.
+    pub parts: Vec<Vec<Part>>,
+}
+
+/// An iterator over the batches of an epoch.
+///
+/// A batch whose images are all broken is passed over. After an error there is nothing more. Dropping the loader ends
+/// its threads as soon as they finish the image they are at.
+pub struct Loader {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    skipped: BTreeMap<usize, String>,
+}
+
+struct Shared {
+    images: Arc<Images>,
+    epoch: Epoch,
+    /// How many samples may be taken beyond the batches handed over: the bound on memory.
+    ahead: usize,
+    state: Mutex<State>,
+    /// Rung when there is more to take, or when to stop.
+    work: Condvar,
+    /// Rung when a batch is ready, or when none will come.
+    ready: Condvar,
+}
+
+struct State {
+    /// The position in the order of the next sample to take.
+    next: usize,
+    /// The batch to hand over next; `batches[0]` is its place.
+    front: usize,
+    /// The batches that have been begun.
+    batches: VecDeque<Slot>,
+    stopped: bool,
+    panicked: bool,
+}
+
+enum Slot {
+    Loading(Loading),
+    Ready(Result<Assembled>),
+}
+
+struct Loading {
+    missing: usize,
+    samples: Vec<Option<Result<Loaded>>>,
+    buffer: Arc<BatchBuffer>,
+}
+
+struct Assembled {
+    batch: Option<Batch>,
+    skipped: Vec<(usize, String)>,
+}
+
+impl Loader {
+    /// Starts `workers` threads (one at least) that load ahead by two batches, or more where batches are small.
+    ///
+    /// # Errors
+    /// A system without threads to give.
+    pub fn new(images: Arc<Images>, epoch: Epoch, workers: usize) -> Result<Self> {
+        if !images.transform.is_square() {
+            return Err(Error::bug("a batch of images that are not squares"));
+        }
+        let workers = workers.max(1);
+        let ahead = 2 * epoch.batch_size.max(workers);
+        let next = (epoch.first_batch * epoch.batch_size).min(epoch.order.len());
+        let batches = VecDeque::new();
+        let state = State { next, front: epoch.first_batch, batches, stopped: false, panicked: false };
+        let threads = workers.min(epoch.order.len() - next);
+        let shared = Arc::new(Shared {
+            images,
+            epoch,
+            ahead,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            ready: Condvar::new(),
+        });
+        let mut loader = Self { shared: shared.clone(), workers: Vec::new(), skipped: BTreeMap::new() };
+        for _ in 0..threads {
+            let shared = shared.clone();
+            let thread = std::thread::Builder::new().name("images".into()).spawn(move || shared.work());
+            let thread = thread.map_err(|error| Error::failed(format!("cannot start a thread: {error}")))?;
+            loader.workers.push(thread);
+        }
+        Ok(loader)
+    }
+
+    /// The broken samples of the batches handed over so far, each with its cause.
+    pub fn skipped(&self) -> &BTreeMap<usize, String> {
+        &self.skipped
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.shared.hand_over()? {
+                Ok(Assembled { batch, skipped }) => {
+                    self.skipped.extend(skipped);
+                    if let Some(batch) = batch {
+                        return Some(Ok(batch));
+                    }
+                }
+                Err(error) => {
+                    self.shared.stop();
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.shared.stop();
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has already been reported as an error.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        self.state().stopped = true;
+        self.work.notify_all();
+        self.ready.notify_all();
+    }
+
+    /// Waits for the front batch; nothing after the last one or once stopped.
+    fn hand_over(&self) -> Option<Result<Assembled>> {
+        let mut state = self.state();
+        while !state.stopped && state.front < self.epoch.batches() {
+            if state.panicked {
+                return Some(Err(Error::bug("a thread that loads images panicked")));
+            }
+            if let Some(Slot::Ready(_)) = state.batches.front() {
+                let Some(Slot::Ready(batch)) = state.batches.pop_front() else { unreachable!("just seen") };
+                state.front += 1;
+                self.work.notify_all();
+                return Some(batch);
+            }
+            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        None
+    }
+
+    fn work(&self) {
+        // Whatever goes wrong in here, nobody waits for it in vain.
+        let _alarm = Alarm(self);
+        let mut scratch = WorkerScratch::default();
+        while let Some((position, buffer)) = self.take() {
+            let Epoch { ref order, batch_size, seed, epoch, .. } = self.epoch;
+            let (index, place) = (position / batch_size, position % batch_size);
+            // SAFETY: a position is taken once, so no one else has this place of the buffer.
+            let numbers = unsafe { buffer.place(place) };
+            let loaded = self.images.load(order[position], seed, epoch, &mut scratch, numbers);
+            drop(buffer);
+            if let Some(loading) = self.put(index, place, loaded) {
+                let batch = self.assemble(index, loading);
+                let mut state = self.state();
+                let place = index - state.front;
+                state.batches[place] = Slot::Ready(batch);
+                self.ready.notify_all();
+            }
+        }
+    }
+
+    /// The position of a sample to load, when there is room for it, and the memory of its batch.
+    fn take(&self) -> Option<(usize, Arc<BatchBuffer>)> {
+        let Epoch { ref order, batch_size, .. } = self.epoch;
+        let mut state = self.state();
+        loop {
+            if state.stopped || state.next == order.len() {
+                return None;
+            }
+            if state.next < state.front * batch_size + self.ahead {
+                break;
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let position = state.next;
+        state.next += 1;
+        let index = position / batch_size;
+        if index == state.front + state.batches.len() {
+            let missing = batch_size.min(order.len() - position);
+            let samples = (0..missing).map(|_| None).collect();
+            let side = self.images.transform.image_size();
+            let buffer = Arc::new(BatchBuffer::new(missing, side * side * self.images.transform.channels()));
+            state.batches.push_back(Slot::Loading(Loading { missing, samples, buffer }));
+        }
+        let Slot::Loading(loading) = &state.batches[index - state.front] else {
+            unreachable!("a batch is not ready while a sample is missing")
+        };
+        Some((position, Arc::clone(&loading.buffer)))
+    }
+
+    /// Notes what became of a sample; returns the batch with the last one.
+    fn put(&self, index: usize, place: usize, loaded: Result<Loaded>) -> Option<Loading> {
+        let mut state = self.state();
+        let slot = index - state.front;
+        let Slot::Loading(loading) = &mut state.batches[slot] else {
+            unreachable!("a batch is not ready while a sample is missing")
+        };
+        loading.samples[place] = Some(loaded);
+        loading.missing -= 1;
+        (loading.missing == 0).then(|| Loading {
+            missing: 0,
+            samples: std::mem::take(&mut loading.samples),
+            buffer: std::mem::take(&mut loading.buffer),
+        })
+    }
+
+    fn assemble(&self, index: usize, loading: Loading) -> Result<Assembled> {
+        let transform = &self.images.transform;
+        let order = &self.epoch.order[index * self.epoch.batch_size..];
+        let (mut samples, mut places, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+        let mut parts = Vec::new();
+        for (place, (&sample, loaded)) in order.iter().zip(loading.samples).enumerate() {
+            match loaded.expect("no sample of a finished batch is missing")? {
+                Loaded::Whole(shown) => {
+                    samples.push(sample);
+                    parts.push(shown);
+                    places.push(place);
+                }
+                Loaded::Broken(broken, cause) => skipped.push((broken, cause)),
+            }
+        }
+        let batch = if samples.is_empty() {
+            None
+        } else {
+            let buffer = Arc::into_inner(loading.buffer).expect("who has finished a sample has let go");
+            let side = transform.image_size();
+            let images = Tensor::from_vec(
+                buffer.keep(&places),
+                (samples.len(), side, side, transform.channels()),
+                &Device::Cpu,
+            )?;
+            Some(Batch { index, images, samples, parts })
+        };
+        Ok(Assembled { batch, skipped })
+    }
+}
+
+/// Tells the owner when a worker panics.
+struct Alarm<'a>(&'a Shared);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.state().panicked = true;
+            self.0.ready.notify_all();
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The samples of a table: a CSV file with a row for each image.
+//!
+//! What a row says must be so: an image that is not there, one that stands there twice, a cell without a class are
+//! errors at their line, all of them in one pass. Rows of classes that are not asked for are left out, and so are
+//! labels. An image may have no label at all.
+
+mod csv_rows;
+mod files;
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use self::csv_rows::{Roots, Row, read};
+use super::format::DataFormat;
+use crate::data::dataset::{Dataset, Sample, require_folder};
+use crate::data::presence::{self, Demand};
+use crate::data::split::Fractions;
+use crate::data::{Label, LabelKind, Split};
+use crate::error::Mistakes;
+use crate::pipeline::{Broken, Csv, suggest};
+use crate::{Error, Result};
+
+/// The bytes of a table, at most.
+pub const LARGEST_TABLE: u64 = 1 << 30;
+
+/// What stands between the labels of one image in tables of our own.
+pub const LABELS_BETWEEN: &str = ";";
+
+impl DataFormat for Csv {
+    fn key(&self) -> &'static str {
+        "file"
+    }
+
+    fn read(&self, resolve: &dyn Fn(&str) -> Result<PathBuf>) -> Result<Dataset> {
+        let file = resolve(&self.file)?;
+        let root = match &self.root {
+            Some(root) => resolve(root)?,
+            // Of a bare file name the parent is empty, which is no folder.
+            None => match file.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+                _ => PathBuf::from("."),
+            },
+        };
+        let mut tables = vec![(Split::Train, file)];
+        let files = self.split.files.iter();
+        let parts =
+            files.flat_map(|files| [(Split::Validation, &files.validation), (Split::Test, &files.test)]);
+        for (part, file) in parts {
+            if let Some(file) = file {
+                tables.push((part, resolve(file)?));
+            }
+        }
+        Dataset::of_tables(self, &tables, &root)
+    }
+}
+
+impl Dataset {
+    /// The samples that tables list, each table with the part that its rows are for where they do not say themselves.
+    ///
+    /// # Errors
+    /// A usage error that names table and line: what is not CSV, a missing column, a row without a class, an image
+    /// that is not there, outside the root, or there twice; and as with folders, a part that would be empty.
+    fn of_tables(settings: &Csv, tables: &[(Split, PathBuf)], root: &Path) -> Result<Self> {
+        require_folder(root)?;
+        let mut mistakes = Mistakes::default();
+        let mut rows = Vec::new();
+        let roots = Roots::of(root);
+        for (split, table) in tables {
+            rows.extend(read(settings, (*split, table.as_path()), &roots, &mut mistakes)?);
+        }
+        // Of what could not be read it is not known which classes it has.
+        let all_read = mistakes.is_empty();
+        require_once(&rows, &mut mistakes);
+        let unreadable = match settings.broken {
+            Broken::Error => files::require(&rows, root, &mut mistakes),
+            Broken::Skip => files::leave_out(&mut rows, root),
+        };
+        if !all_read {
+            std::mem::take(&mut mistakes).into_result()?;
+        }
+        let has = |part: &Split| *part == Split::Train || rows.iter().any(|row| row.split == *part);
+        let parts: Vec<Split> =
+            [Split::Train, Split::Validation, Split::Test].into_iter().filter(has).collect();
+        let label_kind = if settings.is_multi_label() { LabelKind::Labels } else { LabelKind::Class };
+        let classes = match classes(settings, &rows) {
+            Ok(classes) => classes,
+            Err(error) => return Err(mistakes.with(error)),
+        };
+        let places: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
+        let sample = |row: Row| {
+            let names = row.names.iter();
+            let mut classes: Vec<u32> = names.filter_map(|name| places.get(name.as_str())).copied().collect();
+            classes.sort_unstable();
+            let label = match label_kind {
+                LabelKind::Labels => Label::Labels(classes),
+                _ => Label::Class(*classes.first()?),
+            };
+            Some(Sample { path: row.path, label, split: row.split, digest: None })
+        };
+        let mut samples: Vec<Sample> = rows.into_iter().filter_map(sample).collect();
+        samples.sort_by(|a, b| a.path.cmp(&b.path));
+        let root = root.to_owned();
+        let mut dataset = Self { root, classes, label_kind, samples, unreadable, ..Self::default() };
+        if dataset.split(Split::Train).is_empty() {
+            mistakes.add("no training row", Error::usage("no row of the table is in the training split"));
+        } else {
+            let demand =
+                Demand { every_class: settings.split.require_classes, named: settings.names_classes() };
+            presence::require(&dataset, &parts, &demand, &mut mistakes);
+        }
+        mistakes.into_result()?;
+        let shares = settings.split.shares();
+        dataset.part_training(&shares, &Fractions::new(&shares)?)?;
+        dataset.warnings.extend(presence::untrained(&dataset));
+        Ok(dataset)
+    }
+}
+
+fn require_once(rows: &[Row], mistakes: &mut Mistakes) {
+    let mut seen: HashMap<&str, &Row> = HashMap::new();
+    for row in rows {
+        match seen.entry(&row.path) {
+            Entry::Vacant(place) => {
+                place.insert(row);
+            }
+            Entry::Occupied(first) => {
+                let (path, first) = (&row.path, first.get().place());
+                let error =
+                    Error::usage(format!("`{path}` is already listed in {first}")).within(row.place());
+                mistakes.add("image listed twice", error.hint("list each image once"));
+            }
+        }
+    }
+}
+
+/// The classes in the order of the model's outputs: those that are named, which must all occur, or those that do.
+fn classes(settings: &Csv, rows: &[Row]) -> Result<Vec<String>> {
+    let found: BTreeSet<&str> = rows.iter().flat_map(|row| &row.names).map(String::as_str).collect();
+    let (a_row, least) = match settings.is_multi_label() {
+        true => ("has the label", 1),
+        false => ("has the class", 2),
+    };
+    let named = settings.label_columns.as_ref().or(settings.classes.as_ref());
+    // A part may lack it, so all of them may.
+    let missing = named.into_iter().flatten().find(|name| !found.contains(name.as_str()));
+    if let Some(missing) = missing.filter(|_| settings.split.require_classes) {
+        let error = Error::usage(format!("no row {a_row} `{missing}`"));
+        return Err(match suggest::help(missing, "there are", found) {
+            Some(help) => error.hint(help),
+            None => error,
+        });
+    }
+    if let Some(label) = found.iter().find(|name| settings.is_multi_label() && name.contains(LABELS_BETWEEN))
+    {
+        return Err(Error::usage(format!("the label `{label}` contains `{LABELS_BETWEEN}`"))
+            .hint("tables of a run separate labels by it: use another character"));
+    }
+    let classes = named.cloned().unwrap_or_else(|| found.into_iter().map(str::to_owned).collect());
+    match classes.len() >= least {
+        true => Ok(classes),
+        false if least == 1 => Err(Error::usage("no row has a label")),
+        false => {
+            let only = classes.first().map_or("none".to_owned(), |only| format!("only `{only}`"));
+            Err(Error::usage(format!("the table needs rows of at least two classes, but has {only}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

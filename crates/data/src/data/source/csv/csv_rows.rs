@@ -1,0 +1,292 @@
+//! The rows of a table of images as they stand there, each held against what is asked of it.
+//!
+//! Fields are separated by commas, and quotation marks stand around a whole field or nowhere: a mark that is not closed
+//! would swallow the rows behind it.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+use csv::StringRecord;
+
+use super::LARGEST_TABLE;
+use crate::data::Split;
+use crate::data::image::{NO_IMAGE_FORMAT, image_format_extensions};
+use crate::data::source::is_image;
+use crate::error::Mistakes;
+use crate::pipeline::{Csv, suggest};
+use crate::{Error, Result, regular};
+
+/// A row and where it stands.
+pub struct Row<'a> {
+    pub table: &'a Path,
+    pub line: u64,
+    /// Below the root, with `/`.
+    pub path: String,
+    /// Its class, or its labels.
+    pub names: Vec<String>,
+    pub split: Split,
+}
+
+impl Row<'_> {
+    /// Where it stands, for messages.
+    pub fn place(&self) -> impl fmt::Display {
+        place(self.table, self.line)
+    }
+}
+
+/// Where each of the columns is that are read.
+struct Columns {
+    path: usize,
+    shown: Shown,
+    split: Option<usize>,
+}
+
+/// Where a row says what the image shows.
+enum Shown {
+    Class(usize),
+    /// In one field, with this between two of them.
+    Labels(usize, String),
+    /// A field for each label.
+    Flags(Vec<(usize, String)>),
+}
+
+/// What is wrong with a row, and what such mistakes are called.
+struct Wrong(&'static str, Error);
+
+fn wrong(kind: &'static str, message: impl Into<String>) -> Wrong {
+    Wrong(kind, Error::usage(message))
+}
+
+impl Wrong {
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self(self.0, self.1.hint(hint))
+    }
+}
+
+/// The rows of a table in which nothing is wrong; `split` is their part where no column says it.
+///
+/// # Errors
+/// A usage error with the table and the line, where it is no table with these columns.
+pub fn read<'a>(
+    settings: &Csv,
+    (split, table): (Split, &'a Path),
+    roots: &Roots,
+    mistakes: &mut Mistakes,
+) -> Result<Vec<Row<'a>>> {
+    let bytes = regular::read(table, LARGEST_TABLE)
+        .map_err(|refused| Error::io("read", table, refused.into()).as_usage())?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Error::usage(format!("`{}`, line {line}: this is not UTF-8 text", table.display()))
+            .hint("save the table as UTF-8")
+    })?;
+    // Spreadsheets put a mark ahead of UTF-8.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let mut reader =
+        csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
+    let unreadable = |error: csv::Error| Error::usage(format!("`{}`: {error}", table.display()));
+    let header = reader.headers().map_err(unreadable)?.clone();
+    let columns = Columns::find(settings, &header).map_err(|error| error.within(place(table, 1)))?;
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(unreadable)?;
+        let line = record.position().map_or(0, |position| line_at(text, position));
+        let row = Row { table, line, path: String::new(), names: Vec::new(), split };
+        match columns.fill(row, &header, &record, roots) {
+            Ok(row) => rows.push(row),
+            Err(Wrong(kind, error)) => mistakes.add(kind, error.within(place(table, line))),
+        }
+    }
+    Ok(rows)
+}
+
+/// The line of a record: it begins behind the empty lines ahead of it.
+fn line_at(text: &str, position: &csv::Position) -> u64 {
+    let rest = text.as_bytes().get(position.byte() as usize..).unwrap_or_default();
+    let empty = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
+    position.line() + empty.filter(|byte| **byte == b'\n').count() as u64
+}
+
+fn place(table: &Path, line: u64) -> impl fmt::Display {
+    format!("`{}`, line {line}", table.display())
+}
+
+impl Columns {
+    fn find(settings: &Csv, header: &StringRecord) -> Result<Self> {
+        let column = |name: &str| {
+            let mut found = header.iter().enumerate().filter(|(_, column)| *column == name);
+            match (found.next(), found.next()) {
+                (Some((place, _)), None) => Ok(place),
+                (Some(_), Some(_)) => Err(Error::usage(format!("two columns are named `{name}`"))),
+                (None, _) => {
+                    let error = Error::usage(format!("there is no column `{name}`"));
+                    let other = [";", "\t"].into_iter().find(|other| header.as_slice().contains(*other));
+                    Err(match (header.len(), other, suggest::help(name, "columns", header)) {
+                        (1, Some(other), _) => {
+                            error.hint(format!("separate the columns by commas instead of {other:?}"))
+                        }
+                        (_, _, Some(help)) => error.hint(help),
+                        (_, _, None) => error,
+                    })
+                }
+            }
+        };
+        let shown = match (&settings.class_column, &settings.labels_column, &settings.label_columns) {
+            (Some(class), ..) => Shown::Class(column(class)?),
+            (None, Some(labels), _) => Shown::Labels(column(labels)?, settings.separator().to_owned()),
+            (None, None, labels) => {
+                let labels = labels.iter().flatten();
+                Shown::Flags(labels.map(|label| Ok((column(label)?, label.clone()))).collect::<Result<_>>()?)
+            }
+        };
+        Ok(Self {
+            path: column(&settings.path_column)?,
+            shown,
+            split: settings.split.column.as_deref().map(column).transpose()?,
+        })
+    }
+
+    fn fill<'a>(
+        &self,
+        mut row: Row<'a>,
+        header: &StringRecord,
+        record: &StringRecord,
+        roots: &Roots,
+    ) -> Result<Row<'a>, Wrong> {
+        if record.iter().any(|field| field.contains(['\n', '\r'])) {
+            return Err(wrong("quotation mark", "a quoted field continues on the next line")
+                .hint("close its quotation mark; write a quotation mark inside a quoted field twice"));
+        }
+        if record.len() != header.len() {
+            let (fields, columns) = (record.len(), header.len());
+            let message = format!("{fields} fields, but the first line names {columns} columns");
+            return Err(wrong("number of fields", message).hint("quote fields that contain a comma"));
+        }
+        let path = field(record, self.path)?;
+        if path.is_empty() {
+            return Err(wrong("no path", "a row without a path"));
+        }
+        row.path = roots.below(path)?;
+        if !is_image(Path::new(&row.path)) {
+            return Err(wrong(
+                &NO_IMAGE_FORMAT,
+                format!("`{path}` is not a {} file", image_format_extensions("or")),
+            )
+            .hint(format!("write the whole name of a {} file", image_format_extensions("or"))));
+        }
+        row.names = self.shown.names(record, path)?;
+        if let Some(column) = self.split {
+            row.split = part(field(record, column)?)?;
+        }
+        Ok(row)
+    }
+}
+
+impl Shown {
+    fn names(&self, record: &StringRecord, path: &str) -> Result<Vec<String>, Wrong> {
+        match self {
+            Self::Class(column) => match field(record, *column)? {
+                "" => Err(wrong("no class", format!("`{path}` has no class"))),
+                class => Ok(vec![class.to_owned()]),
+            },
+            Self::Labels(column, separator) => labels(field(record, *column)?, separator),
+            Self::Flags(columns) => {
+                let mut names = Vec::new();
+                for (column, label) in columns {
+                    let flag = field(record, *column)?;
+                    match flag.to_ascii_lowercase().as_str() {
+                        "0" | "0.0" | "false" => {}
+                        "1" | "1.0" | "true" => names.push(label.clone()),
+                        _ => {
+                            let message = format!("`{label}` is `{flag}`, but must be 0 or 1");
+                            return Err(wrong("neither 0 nor 1", message));
+                        }
+                    }
+                }
+                Ok(names)
+            }
+        }
+    }
+}
+
+/// The labels of a field, which may be empty.
+fn labels(field: &str, separator: &str) -> Result<Vec<String>, Wrong> {
+    let mut names: Vec<String> = Vec::new();
+    if field.is_empty() {
+        return Ok(names);
+    }
+    for name in field.split(separator).map(str::trim) {
+        if name.is_empty() {
+            return Err(wrong("empty label", format!("an empty label in `{field}`"))
+                .hint(format!("write `{separator}` only between two labels")));
+        }
+        if names.iter().any(|other| other == name) {
+            return Err(wrong("label twice", format!("the label `{name}` occurs twice in `{field}`")));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
+/// A field that is read; quotation marks stand around a whole field or nowhere.
+fn field(record: &StringRecord, column: usize) -> Result<&str, Wrong> {
+    let field = record.get(column).unwrap_or_default();
+    match field.contains('"') {
+        true => Err(wrong("quotation mark", format!("a quotation mark inside a field: `{field}`"))
+            .hint("quote whole fields, such as `\"a, b\"`")),
+        false => Ok(field),
+    }
+}
+
+fn part(name: &str) -> Result<Split, Wrong> {
+    match name {
+        "train" => Ok(Split::Train),
+        "validation" | "val" | "valid" => Ok(Split::Validation),
+        "test" => Ok(Split::Test),
+        _ => Err(wrong(
+            "unknown split",
+            format!("unknown split `{name}`: write `train`, `validation` or `test`"),
+        )),
+    }
+}
+
+/// The folder that paths start from, as absolute paths may begin with it.
+pub struct Roots(Vec<PathBuf>);
+
+impl Roots {
+    pub fn of(root: &Path) -> Self {
+        Self([std::path::absolute(root), root.canonicalize()].into_iter().flatten().collect())
+    }
+
+    /// A path as samples have it.
+    fn below(&self, given: &str) -> Result<String, Wrong> {
+        let text = given.replace('\\', "/");
+        let path = Path::new(&text);
+        let drive = text.get(1..3) == Some(":/") && text.starts_with(|c: char| c.is_ascii_alphabetic());
+        let path = match self.0.iter().find_map(|root| path.strip_prefix(root).ok()) {
+            Some(below) => below,
+            None if path.is_absolute() || drive => {
+                let root = self.0.first().map_or_else(String::new, |root| format!(" `{}`", root.display()));
+                return Err(wrong(
+                    "outside the root",
+                    format!("`{given}` is outside the folder of the images"),
+                )
+                .hint(format!("write paths relative to `root`, such as `cats/1.jpg`, or below{root}")));
+            }
+            None => path,
+        };
+        let parts: Option<Vec<&str>> = path
+            .components()
+            .filter(|component| *component != Component::CurDir)
+            .map(|component| match component {
+                Component::Normal(part) => part.to_str(),
+                _ => None,
+            })
+            .collect();
+        parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join("/")).ok_or_else(|| {
+            wrong("outside the root", format!("`{given}` is outside the folder of the images"))
+                .hint("write paths relative to `root`, such as `cats/1.jpg`")
+        })
+    }
+}

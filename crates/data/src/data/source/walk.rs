@@ -1,0 +1,217 @@
+//! What lies in a folder: images by their name, and what is there beside them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::data::IMAGE_FORMATS;
+use crate::error::Mistakes;
+use crate::regular::{self, Refused};
+use crate::{Error, Result};
+
+/// What systems, storage devices and archivers leave in folders: copies, thumbnails and deleted files, never data.
+const OF_SYSTEMS: [&str; 18] = [
+    "@eaDir",
+    "@Recycle",
+    "@Recently-Snapshot",
+    "#recycle",
+    "#snapshot",
+    "$RECYCLE.BIN",
+    "RECYCLER",
+    "System Volume Information",
+    "FOUND.000",
+    "lost+found",
+    "__MACOSX",
+    "Network Trash Folder",
+    "Temporary Items",
+    "Thumbs.db",
+    "ehthumbs.db",
+    "ehthumbs_vista.db",
+    "desktop.ini",
+    "Icon\r",
+];
+
+/// What a look into the folders of a data set brings up beside images. Paths are below the root, with `/`.
+#[derive(Default)]
+pub struct Finds {
+    /// Files that are no images by their name.
+    pub others: Vec<String>,
+    /// Images by their name that cannot be read, with the cause.
+    pub unreadable: Vec<(String, String)>,
+    /// Links that lead nowhere, and have no image's name.
+    pub dangling: Vec<String>,
+    /// By name, how many folders and files of systems there are.
+    pub of_systems: BTreeMap<String, usize>,
+    pub mistakes: Mistakes,
+}
+
+/// What a folder itself has, by name.
+#[derive(Default)]
+pub struct Listing {
+    pub folders: Vec<String>,
+    pub images: Vec<String>,
+}
+
+/// Lists `root/below` without going deeper. Names are sorted.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn listing(root: &Path, below: &str, finds: &mut Finds) -> Result<Listing> {
+    let folder = root.join(below);
+    let cannot = |error| Error::io("read", &folder, error).as_usage();
+    let mut found = Listing::default();
+    for entry in std::fs::read_dir(&folder).map_err(cannot)? {
+        let path = entry.map_err(cannot)?.path();
+        let name = path.file_name().unwrap_or_default();
+        if finds.leaves_out(name) {
+            continue;
+        }
+        // Links are followed.
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => match name.to_str() {
+                Some(name) => found.folders.push(name.to_owned()),
+                None => finds.mistakes.add("names that are not Unicode", not_unicode(&path)),
+            },
+            Ok(_) if is_image(&path) => found.images.push(join(below, &name.to_string_lossy())),
+            Ok(_) => {}
+            // It may well be the class folder of a disk that is not there.
+            Err(_) if path.extension().is_none() => {
+                let cause =
+                    regular::refused(&path).map_or_else(String::new, |refused| format!(": {refused}"));
+                let error = Error::usage(format!("cannot read `{}`{cause}", path.display()));
+                finds
+                    .mistakes
+                    .add("unreadable files or folders", error.hint("restore its target, or remove it"));
+            }
+            Err(_) => finds.dangling.push(join(below, &name.to_string_lossy())),
+        }
+    }
+    found.folders.sort();
+    found.images.sort();
+    Ok(found)
+}
+
+/// The images below `root/folder`, at any depth.
+pub fn images(root: &Path, folder: &str, finds: &mut Finds) -> Vec<String> {
+    let mut images = Vec::new();
+    let start = root.join(folder);
+    let mut walk = WalkDir::new(&start).min_depth(1).follow_links(true).sort_by_file_name().into_iter();
+    while let Some(entry) = walk.next() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                finds.cannot_enter(root, &start, &error);
+                continue;
+            }
+        };
+        let kind = entry.file_type();
+        if finds.leaves_out(entry.file_name()) {
+            if kind.is_dir() {
+                walk.skip_current_dir();
+            }
+        } else if kind.is_dir() {
+        } else if !is_image(entry.path()) {
+            finds.others.push(lossy(root, entry.path()));
+        } else {
+            match below(root, entry.path()) {
+                None => finds.mistakes.add("names that are not Unicode", not_unicode(entry.path())),
+                Some(path) if kind.is_file() => images.push(path),
+                Some(path) => finds.cannot_read(path, regular::refused(entry.path())),
+            }
+        }
+    }
+    images
+}
+
+/// The images below a folder at any depth, as paths below it: those that cannot be read as well.
+///
+/// # Errors
+/// A folder that cannot be read, links in a circle, a name that is not Unicode.
+pub fn images_below(folder: &Path) -> Result<Vec<String>> {
+    let mut finds = Finds::default();
+    let mut images = images(folder, "", &mut finds);
+    finds.mistakes.into_result()?;
+    images.extend(finds.unreadable.into_iter().map(|(image, _)| image));
+    images.sort();
+    Ok(images)
+}
+
+impl Finds {
+    /// Whether a name is hidden, or a system's: of the latter it is noted.
+    fn leaves_out(&mut self, name: &OsStr) -> bool {
+        if name.as_encoded_bytes().starts_with(b".") {
+            return true;
+        }
+        let known = OF_SYSTEMS.iter().find(|known| name.eq_ignore_ascii_case(known));
+        if let Some(known) = known {
+            *self.of_systems.entry(known.trim_end().to_owned()).or_default() += 1;
+        }
+        known.is_some()
+    }
+
+    fn cannot_read(&mut self, path: String, refused: Option<Refused>) {
+        let cause = refused.map_or_else(|| "it is changing".to_owned(), |refused| refused.to_string());
+        self.unreadable.push((path, cause));
+    }
+
+    /// What a walk could not go into: a folder, or a link.
+    fn cannot_enter(&mut self, root: &Path, start: &Path, error: &walkdir::Error) {
+        let path = error.path().unwrap_or(start);
+        if self.leaves_out(path.file_name().unwrap_or_default()) {
+            return;
+        }
+        if let Some(ancestor) = error.loop_ancestor() {
+            let (link, folder) = (path.display(), ancestor.display());
+            let error = Error::usage(format!("`{link}` is a link to `{folder}`, which contains it"));
+            self.mistakes.add("links in a cycle", error.hint("remove the link"));
+            return;
+        }
+        match (path.is_symlink(), is_image(path), below(root, path)) {
+            (true, true, Some(image)) => self.cannot_read(image, regular::refused(path)),
+            (true, false, _) => self.dangling.push(lossy(root, path)),
+            _ => {
+                let cause = error.io_error().map_or_else(|| error.to_string(), |error| cause(path, error));
+                let error = Error::usage(format!("cannot read `{}`: {cause}", path.display()));
+                let hint = "make it readable, or move it out of the data set";
+                self.mistakes.add("unreadable files or folders", error.hint(hint));
+            }
+        }
+    }
+}
+
+fn cause(path: &Path, error: &std::io::Error) -> String {
+    match (error.kind(), regular::refused(path)) {
+        (std::io::ErrorKind::PermissionDenied, _) => "permission denied".to_owned(),
+        (_, Some(refused @ Refused::Dangling(_))) => refused.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+/// By its name.
+pub fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let mut known = IMAGE_FORMATS.iter().flat_map(|format| format.extensions);
+    known.any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+pub fn join(below: &str, name: &str) -> String {
+    if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") }
+}
+
+fn below(root: &Path, path: &Path) -> Option<String> {
+    let parts = path.strip_prefix(root).ok()?.iter().map(|part| part.to_str());
+    Some(parts.collect::<Option<Vec<&str>>>()?.join("/"))
+}
+
+/// For people.
+fn lossy(root: &Path, path: &Path) -> String {
+    let path: PathBuf = path.strip_prefix(root).unwrap_or(path).into();
+    path.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
+}
+
+fn not_unicode(path: &Path) -> Error {
+    Error::usage(format!("the name `{}` is not valid Unicode", path.display()))
+        .hint("rename it: paths of samples are part of cache keys and tables, as text")
+}

@@ -1,0 +1,113 @@
+//! A part of a picture, decoded and brought to the size of the output.
+
+use std::borrow::Cow;
+
+use image::RgbImage;
+
+use super::Transform;
+use super::framing::Framing;
+use crate::data::image::{Image, Picture, Region, Resizing, Scale, Workspace};
+use crate::pipeline::Decode;
+
+/// Memory that the work on an image needs, kept by each thread from one image to the next.
+#[derive(Default)]
+pub struct Scratch {
+    pub(super) jpeg: Workspace,
+    between: Vec<u8>,
+    window: Vec<u8>,
+    pub(super) pixels: Vec<u8>,
+}
+
+/// Pixels to resize from.
+pub(super) enum Source<'a> {
+    File(&'a Picture<'a>),
+    Decoded(&'a Image),
+}
+
+impl Transform {
+    /// # Errors
+    /// As of [`Picture::decode`], and another number of channels than this transform has statistics for.
+    pub(super) fn decode(
+        &self,
+        picture: &Picture,
+        scale: Scale,
+        region: Region,
+        workspace: &mut Workspace,
+    ) -> Result<Image, String> {
+        let image = picture.decode(scale, region, workspace)?;
+        match (image.channels(), self.channels()) {
+            (found, expected) if found != expected => {
+                Err(format!("it has {found} channels, and {expected} are expected"))
+            }
+            _ => Ok(image),
+        }
+    }
+
+    /// Resizes a part of a source into the output. The memory of RGB8 pixels is the scratch's.
+    pub(super) fn frame(
+        &self,
+        source: Source,
+        framing: &Framing,
+        scratch: &mut Scratch,
+    ) -> Result<Image, String> {
+        let Framing { region, size, window, .. } = *framing;
+        let scale = match source {
+            Source::Decoded(_) => Scale::Whole,
+            Source::File(picture) => self.scale(picture, region, size),
+        };
+        let resizing = Resizing::new(region, scale.divisor(), size, window);
+        let needed = resizing.source();
+        let (image, origin) = match source {
+            Source::Decoded(image) => (Cow::Borrowed(image), (0, 0)),
+            Source::File(picture) => {
+                let image = self.decode(picture, scale, needed, &mut scratch.jpeg)?;
+                (Cow::Owned(image), (needed.left, needed.top))
+            }
+        };
+        match &*image {
+            Image::Rgb8(image) => {
+                let part = if framing.fills() { &mut scratch.pixels } else { &mut scratch.window };
+                resizing.run(image, origin, &mut scratch.between, part);
+            }
+            Image::Other(raster) => {
+                let resizing = Resizing::in_floats(region, scale.divisor(), size, window);
+                let floats = resizing.floats(raster, origin);
+                return Ok(Image::Other(framing.padded(floats, raster.channels)));
+            }
+        }
+        if let Cow::Owned(Image::Rgb8(image)) = image {
+            scratch.jpeg.reuse(image.into_raw());
+        }
+        if !framing.fills() {
+            framing.put(&scratch.window, 3, framing.pad, &mut scratch.pixels);
+        }
+        Ok(Image::Rgb8(rgb8(framing.output, std::mem::take(&mut scratch.pixels))))
+    }
+
+    /// The smallest scale at which a region still has as many pixels each way as it is brought to.
+    fn scale(&self, picture: &Picture, region: Region, size: (u32, u32)) -> Scale {
+        let suffices = |scale: &Scale| {
+            region.width >= size.0 * scale.divisor() && region.height >= size.1 * scale.divisor()
+        };
+        match self.decode {
+            Decode::Scaled if picture.scales() => {
+                Scale::ALL.into_iter().find(suffices).unwrap_or(Scale::Whole)
+            }
+            _ => Scale::Whole,
+        }
+    }
+}
+
+impl Scratch {
+    /// A copy of an image; that of RGB8 pixels is in this memory.
+    pub(super) fn copy(&mut self, image: &Image) -> Image {
+        let Image::Rgb8(image) = image else { return image.clone() };
+        let mut pixels = std::mem::take(&mut self.pixels);
+        image.as_raw().clone_into(&mut pixels);
+        Image::Rgb8(rgb8(image.dimensions(), pixels))
+    }
+}
+
+fn rgb8((width, height): (u32, u32), pixels: Vec<u8>) -> RgbImage {
+    RgbImage::from_raw(width, height, pixels).expect("the pixels are of this size")
+}
