@@ -79,3 +79,13 @@ fn imports_run_one_way_down_the_floors() {
         }
     }
 }
+
+/// An architecture is its own file and one line of `architectures!`: no other code asks which one it has. `build.rs` and
+/// `parity.rs` name some in what tests alone use.
+#[test]
+fn architectures_are_told_apart_in_one_file() {
+    let variant = Regex::new(r"\bArch::[A-Z]\w+").unwrap();
+    let naming = library().into_iter().filter(|(_, code)| variant.is_match(code)).map(|(path, _)| path);
+    let expected = ["model/build.rs", "model/parity.rs"].map(PathBuf::from);
+    assert_eq!(naming.collect::<std::collections::BTreeSet<_>>(), expected.into());
+}

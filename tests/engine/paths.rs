@@ -307,14 +307,14 @@ fn kept_features() -> String {
         let mut set = store.open(&made_of, kind).unwrap();
         let mut draft = set.draft();
         let keys: Vec<Digest> = (0..5u8).map(|image| Digest::of(&[image])).collect();
-        draft.push(&keys, &tensor("features", &[5, 3, 7])).unwrap();
+        draft.push(&keys, &[tensor("features", &[5, 3, 7])]).unwrap();
         store.publish(&made_of, &mut set, draft).unwrap();
         let places = keys.iter().rev().map(|key| match set.find(key) {
             Some(Found::Row(place)) => place,
             other => panic!("{other:?}"),
         });
         let rows = set.gather(&places.collect::<Vec<_>>()).unwrap();
-        for number in rows.flatten_all().unwrap().to_vec1::<f32>().unwrap() {
+        for number in rows[0].flatten_all().unwrap().to_vec1::<f32>().unwrap() {
             hasher.update(&number.to_le_bytes());
         }
     }
@@ -463,7 +463,8 @@ fn position_resampling() -> String {
         let state = weights::initialize_all(&model.description, 3).unwrap();
         for (height, width) in [(42, 70), (14, 14 * 39)] {
             let images = Value::constant(tensor("images", &[1, height, width, 3]));
-            all.push(model.forward(&mut Pass::inference(&state), 0..1, images).unwrap().into_tensor());
+            let tokens = model.forward_layers(&mut Pass::inference(&state), 0..1, images).unwrap();
+            all.push(tokens.only().unwrap().into_tensor());
         }
     }
     digest(&all)
@@ -488,9 +489,8 @@ fn architectures(archs: &[Arch]) -> String {
         };
         let state = State { tensors: model.description.tensors.iter().map(draw).collect() };
         let images = Value::constant(tensor("images", &[2, IMAGE, IMAGE, 3]));
-        let layers = 0..model.description.layers.len();
-        let output = model.forward(&mut Pass::inference(&state), layers.clone(), images.clone()).unwrap();
-        all.push(output.into_tensor());
+        let outputs = model.forward(&mut Pass::inference(&state), 0, images.clone()).unwrap();
+        all.push(outputs.logits().unwrap().tensor().clone());
         let trains = |id: usize, spec: &TensorSpec| {
             spec.role.is_parameter() && (!arch.is_encoder() || model.description.in_head(id))
         };
@@ -500,8 +500,8 @@ fn architectures(archs: &[Arch]) -> String {
             .map(|norm| if norm % 3 == 0 { NormMode::Frozen } else { NormMode::Training })
             .collect();
         let mut pass = Pass::training(&state, &trainable, &norms, 1, 0, &[10, 11]);
-        let output = model.forward(&mut pass, layers, images).unwrap();
-        let (loss, _) = ops::cross_entropy(pass.tape(), &output, &[0, 3], 0.0).unwrap();
+        let outputs = model.forward(&mut pass, 0, images).unwrap();
+        let (loss, _) = ops::cross_entropy(pass.tape(), outputs.logits().unwrap(), &[0, 3], 0.0).unwrap();
         let (gradients, buffers) = pass.backward(&loss).unwrap();
         all.push(loss.into_tensor());
         all.extend(gradients.into_iter().map(|(_, gradient)| gradient.unwrap()));

@@ -6,7 +6,7 @@ pub mod plan;
 pub mod run;
 pub mod stage;
 
-use defrost_base::{Error, Result, cells, code_path, digest, error, events, random, regular, visible};
+use defrost_base::{cells, code_path, digest, error, events, random, regular, visible, Error, Result};
 use defrost_data::data;
 use defrost_kernels::{autograd, device, ops};
 use defrost_model::{freeze, model, weights};

@@ -6,9 +6,11 @@ use defrost_base::{code_path, error, random};
 #[cfg(feature = "cuda")]
 use defrost_kernels::cuda;
 use defrost_kernels::{autograd, device, ops};
+use defrost_model::{freeze, model};
+use defrost_settings::pipeline;
+#[cfg(test)]
+use defrost_engine::stage;
 #[cfg(test)]
 use defrost_model::weights;
-use defrost_model::{freeze, model};
 #[cfg(test)]
 use defrost_report::metrics;
-use defrost_settings::pipeline;

@@ -9,7 +9,7 @@ use crate::autograd::Value;
 use crate::device::{full, gigabytes, placed};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
-use crate::model::{Model, Pass, State};
+use crate::model::{Activations, Model, Pass, State};
 use crate::pipeline::{Precision, Train};
 use crate::stage::{Classifier, optimizer};
 use crate::train::{self, Progress, Setup, Targets};
@@ -108,8 +108,8 @@ impl NetworkBench {
         let mut rest =
             Pass::training(&state, &table.first().trainable, &table.first().norms, 0, 0, &[0; IMAGES]);
         let images = Value::constant(images(IMAGES, settings.image_size)?);
-        let features = model.forward(&mut prefix, 0..trained, images)?.into_tensor();
-        model.forward(&mut rest, trained..layers, Value::constant(features))?;
+        let features = model.forward_layers(&mut prefix, 0..trained, images)?;
+        model.forward_layers(&mut rest, trained..layers, features)?;
         let of_batch = |counted: u64| counted / IMAGES as u64 * settings.batch as u64;
         // Ahead of what trains everything is f32.
         let moved = 4 * prefix.activations_moved() + bytes(settings.precision) * rest.activations_moved();
@@ -127,10 +127,11 @@ impl NetworkBench {
         let mut pass = Pass::inference(state);
         let mut stopwatch = Stopwatch::start(clock, &self.device);
         for _ in 0..self.steps() {
-            let layers = 0..self.model.description.layers.len();
-            let output = self.model.forward(&mut pass, layers, Value::constant(images.clone()))?;
+            let outputs = self.model.forward(&mut pass, 0, Value::constant(images.clone()))?;
             // Whoever asked wants to read the scores.
-            output.tensor().to_device(&Device::Cpu)?;
+            for tensor in outputs.tensors() {
+                tensor.to_device(&Device::Cpu)?;
+            }
             stopwatch.lap();
         }
         stopwatch.moments()
@@ -142,7 +143,7 @@ impl NetworkBench {
         let task = Classifier::new(&classes);
         let layers = table.first().frozen_prefix(&model.description);
         let feed = Repeated {
-            images,
+            input: Activations::constants([images]),
             targets: Targets::Classes(
                 (0..settings.batch).map(|image| (image % settings.classes) as u32).collect(),
             ),

@@ -12,7 +12,7 @@ use crate::data::{CacheBudget, Dataset, Epoch, Images, Loader, Transform};
 use crate::device::placed;
 use crate::error::{Error, Result};
 use crate::freeze::{ParameterTable, Phase};
-use crate::model::{Model, Pass, State};
+use crate::model::{Activations, Model, Pass, State};
 use crate::pipeline::{Augment, ImageFolder, Train};
 use crate::stage::{Classifier, Labeller, Subject, optimizer};
 use crate::train::{self, Progress, Setup, Targets, Task};
@@ -87,15 +87,15 @@ impl Pieces {
     }
 
     /// What reaches a layer.
-    fn behind(&self, layer: usize, count: usize) -> Result<Tensor> {
+    fn behind(&self, layer: usize, count: usize) -> Result<Activations> {
         let images = Value::constant(placed(&images(count, self.image_size)?, &self.device)?);
-        Ok(self.model.forward(&mut Pass::inference(&self.state), 0..layer, images)?.into_tensor())
+        self.model.forward_layers(&mut Pass::inference(&self.state), 0..layer, images)
     }
 
     fn pass(
         &self,
         layers: Range<usize>,
-        input: Tensor,
+        input: Activations,
         rounds: usize,
         meter: &dyn Meter,
     ) -> Result<(f64, usize)> {
@@ -104,12 +104,11 @@ impl Pieces {
         let mut stopwatch = Stopwatch::start(&clock, &self.device);
         let mut outputs = 0;
         for _ in 0..rounds {
-            let input = Value::constant(input.clone());
-            let output = self.model.forward(&mut pass, layers.clone(), input)?;
-            outputs = output.tensor().elem_count();
+            let output = self.model.forward_layers(&mut pass, layers.clone(), input.clone())?;
+            outputs = output.tensors().map(Tensor::elem_count).sum();
             stopwatch.lap();
         }
-        Ok((Timing::between(&stopwatch.moments()?, 1)?.min(), outputs / input.dim(0)?.max(1)))
+        Ok((Timing::between(&stopwatch.moments()?, 1)?.min(), outputs / input.images()?.max(1)))
     }
 
     fn step(
@@ -117,14 +116,14 @@ impl Pieces {
         from: usize,
         stage: &Train,
         mut table: ParameterTable,
-        input: Tensor,
+        input: Activations,
         rounds: usize,
         meter: &dyn Meter,
     ) -> Result<f64> {
         // Random weights learn from noise: they shall not get far. The rate takes no time.
         table.rows.iter_mut().for_each(|row| row.lr = row.lr.map(|_| 1e-9));
-        let (images, classes) = (input.dim(0)?, self.subject.classes.len());
-        let feed = |targets| Repeated { images: input, targets, steps: rounds, layer: from, prefix: None };
+        let (images, classes) = (input.images()?, self.subject.classes.len());
+        let feed = |targets| Repeated { input, targets, steps: rounds, layer: from, prefix: None };
         if self.subject.multi_label {
             let task = Labeller::of_training(&self.subject, stage, None);
             let feed = feed(Targets::Labels(vec![0.0; images * classes]));

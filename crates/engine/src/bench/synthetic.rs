@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use candle_core::{Device, Tensor};
 
 use super::timing::Clock;
-use crate::autograd::Value;
 use crate::error::{Error, Result};
-use crate::model::{Model, Pass, State};
+use crate::model::{Activations, Model, Pass, State};
 use crate::random::{Purpose, Stream};
 use crate::train::{Batch, Batches, Checkpoint, Feed, Host, Row, Step, Targets};
 
@@ -27,7 +26,8 @@ pub struct FrozenPrefix<'a> {
 
 /// The same images in every step.
 pub struct Repeated<'a> {
-    pub images: Tensor,
+    /// Images, or what layers have made of them.
+    pub input: Activations,
     /// What each shows.
     pub targets: Targets,
     pub steps: usize,
@@ -42,12 +42,11 @@ impl Repeated<'_> {
     fn batch(&self, pass: &mut Option<Pass>, index: usize) -> Result<Batch> {
         let input = match (&self.prefix, pass) {
             (Some(prefix), Some(pass)) => {
-                let images = Value::constant(self.images.clone());
-                prefix.model.forward(pass, 0..prefix.layers, images)?.into_tensor()
+                prefix.model.forward_layers(pass, 0..prefix.layers, self.input.clone())?
             }
-            _ => self.images.clone(),
+            _ => self.input.clone(),
         };
-        let images = self.images.dim(0)?;
+        let images = self.input.images()?;
         Ok(Batch {
             index,
             input,

@@ -165,9 +165,8 @@ impl Predictor {
 
     fn one(&self, file: &Path, pass: &mut Pass) -> Result<Prediction> {
         let image = placed(&self.image(file)?, &self.choice.device)?;
-        let layers = 0..self.model.description.layers.len();
-        let logits = self.model.forward(pass, layers, Value::constant(image))?;
-        let (classes, scores) = (&self.classes[..], logits.tensor());
+        let outputs = self.model.forward(pass, 0, Value::constant(image))?;
+        let (classes, scores) = (&self.classes[..], outputs.logits()?.tensor());
         match self.multi_label {
             true => Prediction::of(&Labeller::new(classes), classes, scores),
             false => Prediction::of(&Classifier::new(classes), classes, scores),

@@ -9,6 +9,7 @@ use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::metrics::{ClassificationMetrics, most_likely};
+use crate::model::Outputs;
 use crate::ops::code_paths::{CLASS_LOSS, FOCAL, MARGIN};
 use crate::ops::{self, Later, Margin};
 use crate::pipeline::{Distill, Head, Loss, Train};
@@ -77,7 +78,8 @@ impl Task for Classifier<'_> {
         ClassificationMetrics::new(self.classes.len())
     }
 
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<BatchLoss<Reading>> {
+    fn loss(&self, tape: &mut Tape, outputs: &Outputs, targets: &Targets) -> Result<BatchLoss<Reading>> {
+        let output = outputs.logits()?;
         let scores = Later::of(output.tensor())?;
         let class_weights = self.class_weights.as_deref();
         let margin_loss = |margin| ops::MarginLoss { margin, scale: self.scale, class_weights };
@@ -121,11 +123,11 @@ impl Task for Classifier<'_> {
     }
 
     /// The meter counts what labels say, in training as in validation, where nobody teaches: the two can be compared.
-    fn divergence(&self, tape: &mut Tape, output: &Value, teacher: &Tensor) -> Result<Value> {
+    fn divergence(&self, tape: &mut Tape, outputs: &Outputs, teacher: &Tensor) -> Result<Value> {
         let Some(distill) = &self.distill else {
             return Err(Error::bug("a teacher that nobody asked for"));
         };
-        ops::distillation(tape, output, teacher, distill.temperature)
+        ops::distillation(tape, outputs.logits()?, teacher, distill.temperature)
     }
 
     fn running(&self, meter: &ClassificationMetrics) -> Scores {

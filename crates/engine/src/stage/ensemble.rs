@@ -17,7 +17,8 @@ pub(super) fn execute(stage: &Evaluate, dataset: &Arc<Dataset>, context: &Contex
     let mut means: BTreeMap<usize, MeanProbabilities> = BTreeMap::new();
     for member in 0..stage.members.len() {
         stage.show(member, dataset, context, &mut |shown| {
-            for (row, &sample) in shown.logits.tensor().to_vec2::<f32>()?.iter().zip(shown.samples) {
+            for (row, &sample) in shown.outputs.logits()?.tensor().to_vec2::<f32>()?.iter().zip(shown.samples)
+            {
                 let class = dataset.samples[sample].label.class();
                 let class =
                     class.ok_or_else(|| Error::bug("an ensemble of images without one class each"))?;

@@ -13,13 +13,13 @@ use super::outcome::names;
 use super::subject::split_document;
 use super::work::engine;
 use super::{Context, Labeller, Outcome, Recognition, Subject, View, train::pretty};
-use crate::autograd::{self, Tape};
+use crate::autograd::Tape;
 use crate::code_path::CodePath;
 use crate::data::{self, Dataset, Sample, Split};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::metrics::code_paths::{ENSEMBLE, IDENTIFICATION, VERIFICATION};
-use crate::model::{self, Pass};
+use crate::model::{self, Outputs, Pass};
 use crate::ops;
 use crate::report::code_paths::{PICTURES, RECOGNITION_PICTURES};
 use crate::report::{self, Prediction};
@@ -47,8 +47,7 @@ pub struct Member {
 /// What one of the models makes of a batch.
 pub(super) struct Shown<'a> {
     pub tape: &'a mut Tape,
-    /// [N, K]
-    pub logits: autograd::Value,
+    pub outputs: Outputs,
     pub targets: Targets,
     /// The place of each row's sample in the data set.
     pub samples: &'a [usize],
@@ -144,10 +143,10 @@ impl Evaluate {
     fn judge<T: Outcome>(&self, task: &T, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
         let mut meter = task.validation_meter();
         let mut predictions = Vec::new();
-        self.show(0, dataset, context, &mut |Shown { tape, logits, targets, samples }| {
-            let loss = task.loss(tape, &logits, &targets)?;
+        self.show(0, dataset, context, &mut |Shown { tape, outputs, targets, samples }| {
+            let loss = task.loss(tape, &outputs, &targets)?;
             task.count(&mut meter, loss.reading)?;
-            let rows = task.probabilities(logits.tensor())?.to_vec2::<f32>()?;
+            let rows = task.probabilities(outputs.logits()?.tensor())?.to_vec2::<f32>()?;
             let rows = rows.into_iter().zip(samples);
             predictions
                 .extend(rows.map(|(row, &sample)| self.prediction(task, &dataset.samples[sample], row)));
@@ -175,9 +174,8 @@ impl Evaluate {
             for batch in batches {
                 context.interrupt.check()?;
                 let Batch { index, input, targets, samples, .. } = batch?;
-                let behind = *layers..model.description.layers.len();
-                let logits = model.forward(&mut pass, behind, autograd::Value::constant(input))?;
-                let scores = read(Shown { tape: pass.tape(), logits, targets, samples: &samples })?;
+                let outputs = model.forward(&mut pass, *layers, input)?;
+                let scores = read(Shown { tape: pass.tape(), outputs, targets, samples: &samples })?;
                 images += samples.len();
                 let elapsed = ((context.clock)() - started).max(1e-9);
                 let done = before + index + 1;

@@ -17,6 +17,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
 use crate::events::Event;
 use crate::features::{FeatureSet, FeatureStore, Found, Place};
+use crate::model::Activations;
 use crate::pipeline::Broken;
 use crate::random::name_hash;
 use crate::train::{Batch, Batches};
@@ -153,7 +154,8 @@ impl<'a> Features<'a> {
             };
             let keys =
                 batch.samples.iter().map(|&sample| self.key(sample, view)).collect::<Result<Vec<_>>>()?;
-            draft.push(&keys, &batch.input.to_device(&Device::Cpu)?)?;
+            let features = batch.input.tensors().map(|tensor| Ok(tensor.to_device(&Device::Cpu)?));
+            draft.push(&keys, &features.collect::<Result<Vec<_>>>()?)?;
             batch.samples.iter().for_each(|sample| _ = unreadable.remove(sample));
             if done == 0 && !fits(draft.bytes() / keys.len()) {
                 return refuse(full);
@@ -211,9 +213,11 @@ impl<'a> Features<'a> {
         if readable.is_empty() {
             return Ok(None);
         }
+        let rows = self.set.borrow().gather(&places)?;
+        let rows = rows.iter().map(|tensor| placed(tensor, self.frozen.context.device));
         Ok(Some(Batch {
             index,
-            input: placed(&self.set.borrow().gather(&places)?, self.frozen.context.device)?,
+            input: Activations::constants(rows.collect::<Result<Vec<_>>>()?),
             layer: self.frozen.prefix.layers,
             targets: self.frozen.targets(&readable),
             streams: self.frozen.streams(&readable),

@@ -15,7 +15,7 @@ use crate::autograd::Value;
 use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Label, Loader, Mixer};
 use crate::device::{placed, through_bf16};
 use crate::error::Result;
-use crate::model::{Model, Pass, State};
+use crate::model::{Activations, Model, Pass, State};
 use crate::pipeline::FeatureType;
 use crate::random::name_hash;
 use crate::train::{Batch, Batches, Targets};
@@ -85,14 +85,14 @@ impl<'a> Frozen<'a> {
         })))
     }
 
-    fn through(&self, pass: &mut Pass, images: Tensor) -> Result<Tensor> {
+    fn through(&self, pass: &mut Pass, images: Tensor) -> Result<Activations> {
         let layers = 0..self.prefix.layers;
         let images = placed(&images, self.context.device)?;
-        let features = self.model.forward(pass, layers, Value::constant(images))?.into_tensor();
+        let features = self.model.forward_layers(pass, layers, Value::constant(images))?;
         match self.prefix.kind {
             FeatureType::F32 => Ok(features),
             // As they come back from where they are kept, whether or not they are.
-            FeatureType::Bf16 => through_bf16(&features),
+            FeatureType::Bf16 => features.map(through_bf16),
         }
     }
 

@@ -4,10 +4,11 @@ use candle_core::Tensor;
 use serde_json::json;
 
 use super::{Context, Outcome, Subject};
-use crate::autograd::{Tape, Value};
+use crate::autograd::Tape;
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::metrics::{MultiLabelMetrics, THRESHOLD};
+use crate::model::Outputs;
 use crate::ops::{self, Later};
 use crate::pipeline::{ClassWeights, Loss, Train};
 use crate::report;
@@ -66,7 +67,8 @@ impl Task for Labeller<'_> {
         meter.settled()
     }
 
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<BatchLoss<Reading>> {
+    fn loss(&self, tape: &mut Tape, outputs: &Outputs, targets: &Targets) -> Result<BatchLoss<Reading>> {
+        let output = outputs.logits()?;
         let Targets::Labels(targets) = targets else {
             return Err(Error::bug("a loss of labels where images have one class each"));
         };

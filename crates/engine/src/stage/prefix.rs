@@ -8,7 +8,7 @@ use super::{Subject, View};
 use crate::code_path::CodePath;
 use crate::error::Result;
 use crate::freeze::{ParameterTable, Phase};
-use crate::model::{Description, Role, State};
+use crate::model::{Description, LayerInput, Role, State};
 use crate::pipeline::{self, Augment, FeatureType};
 use crate::{data, model, ops, weights};
 
@@ -100,6 +100,14 @@ pub(super) fn made_of(
         "dtype": prefix.kind,
         "engine": engine(code_paths(subject, random.map(|(augment, _)| augment))),
     });
+    let crossing = description.crossing(prefix.layers);
+    if crossing.len() > 1 {
+        let name = |input: &LayerInput| match input {
+            LayerInput::Image => "image",
+            LayerInput::Layer(index) => description.layers[*index].name.as_str(),
+        };
+        made_of["activations"] = crossing.iter().map(name).collect();
+    }
     if !subject.model.position_resampling.is_default() {
         made_of["position_resampling"] = json!(subject.model.position_resampling);
     }
@@ -115,7 +123,7 @@ pub(super) fn code_paths(subject: &Subject, augment: Option<&Augment>) -> Vec<Co
         crate::features::code_paths::ALL,
     ];
     let mut paths = common.concat();
-    paths.extend(model::code_paths::of_backbone(&subject.model));
+    paths.extend(model::backbone_code_paths(&subject.model));
     paths.extend(augment.map(data::code_paths::of_augment).unwrap_or_default());
     paths
 }

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::feed::{self, Material};
 use super::{Context, Evaluate, Member, lost, train::pretty};
-use crate::autograd;
 use crate::data::{Dataset, Split};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -131,7 +130,7 @@ fn embed(stage: &Evaluate, dataset: &Arc<Dataset>, context: &Context) -> Result<
         for batch in batches {
             context.interrupt.check()?;
             let batch = batch?;
-            let rows = model.embed(&mut pass, *layers, autograd::Value::constant(batch.input))?;
+            let rows = model.embed(&mut pass, *layers, batch.input)?;
             for (row, sample) in rows.tensor().to_vec2::<f32>()?.into_iter().zip(batch.samples) {
                 embedded.dimension = row.len();
                 embedded.rows.insert(sample, row);

@@ -81,10 +81,10 @@ struct Few<'a> {
 impl Few<'_> {
     fn batch(&self, index: usize, batch: &Batch) -> Result<Batch> {
         let rows = self.images.min(batch.samples.len());
-        let first = |tensor: &Tensor| tensor.narrow(0, 0, rows);
+        let first = |tensor: &Tensor| Ok(tensor.narrow(0, 0, rows)?);
         Ok(Batch {
             index,
-            input: first(&batch.input)?,
+            input: batch.input.map(first)?,
             layer: batch.layer,
             targets: batch.targets.first(rows, batch.samples.len()),
             samples: batch.samples[..rows].to_vec(),

@@ -8,8 +8,7 @@ use crate::data::{Dataset, Split};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
 use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, MULTI_LABEL};
-use crate::model::Model;
-use crate::model::code_paths::of_backbone;
+use crate::model::{Model, backbone_code_paths};
 use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, NORMALIZE_ROWS, SIGMOID};
 use crate::pipeline::{self, Arch, Broken, Grey16, Head, ImageFolder, ResizeRounding, Transparency};
 use crate::report::code_paths::TEXT_CELLS;
@@ -61,7 +60,7 @@ impl Subject {
 
     /// What the model takes beyond what is common.
     pub(super) fn code_paths(&self) -> Vec<CodePath> {
-        let mut paths = of_backbone(&self.model);
+        let mut paths = backbone_code_paths(&self.model);
         match &self.model.head {
             Head::Linear(_) | Head::Mlp(_) => {}
             Head::Embedding(_) => paths.push(NORMALIZE_ROWS),

@@ -31,8 +31,7 @@ impl Teacher {
 
     /// The scores [N, K] of images [N, H, W, 3], each as if it were alone.
     pub fn scores(&self, pass: &mut Pass, images: &Tensor) -> Result<Tensor> {
-        let layers = 0..self.model.description.layers.len();
         let images = Value::constant(placed(images, &self.device)?);
-        Ok(self.model.forward(pass, layers, images)?.into_tensor())
+        Ok(self.model.forward(pass, 0, images)?.logits()?.tensor().clone())
     }
 }

@@ -16,6 +16,7 @@ use crate::pipeline::{Arch, FeatureType, Head, ImageFolder, Model, Monitor};
 use crate::random::{Purpose, Stream};
 use crate::store::{InputIndex, disk};
 
+mod branching;
 mod joined;
 
 /// Seven training and four validation images of two classes, one of each broken, the weights to start from, and those of

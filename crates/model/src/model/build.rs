@@ -1,36 +1,17 @@
-//! From a `[model]` table to a network.
+//! From a `[model]` table to a network, and from images through it.
 
 use std::ops::Range;
 
+use super::activations::{Activations, Outputs};
+use super::architectures::spec;
 use super::description::Description;
-use super::head::Head;
+use super::graph::Graph;
+use super::network::{Architecture, BuildOptions, Head, Network};
 use super::pass::Pass;
-use super::scope::Scope;
-use super::{clip, convnext, dinov2, efficientnet, efficientnet_lite, mobilenet_v2, resnet, siglip, vit};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Awake;
-use crate::pipeline::{self, Arch};
-
-/// The layers of an architecture ahead of its head, as a chain in the order that depth settings count and `params` prints.
-///
-/// The longest prefix of the chain without anything trainable is what runs as plain inference and may be cached.
-/// The last layer therefore ends in the pooled features, a few kilobytes for each image.
-pub trait Network: Send + Sync {
-    /// Runs layer `index` of [`Description::layers`] on [N, H, W, C]; the last one's features are [N, C].
-    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value>;
-}
-
-/// An architecture without its head.
-pub struct Backbone {
-    /// What it has declared.
-    pub scope: Scope,
-    pub network: Box<dyn Network>,
-    /// How many numbers its last layer makes of an image.
-    pub features: usize,
-    /// The module that the architecture calls its head.
-    pub head: &'static str,
-}
+use crate::pipeline;
 
 /// The side in pixels of the images that published weights are for.
 const PUBLISHED_SIZE: usize = 224;
@@ -38,79 +19,91 @@ const PUBLISHED_SIZE: usize = 224;
 /// An architecture with its head, ready to compute with any [`super::State`] of its shape.
 pub struct Model {
     pub description: Description,
+    graph: Graph,
     network: Box<dyn Network>,
-    head: Head,
+    head: Box<dyn Head>,
 }
 
 impl Model {
-    /// Builds `spec` with a head for `classes` classes. Takes no weights and allocates none.
+    /// Builds `settings` with a head for `classes` classes. Takes no weights and allocates none.
     ///
     /// Where the architecture has weights for the positions in an image, they are for the published size.
-    pub fn build(spec: &pipeline::Model, classes: usize) -> Model {
-        Self::build_for(spec, classes, PUBLISHED_SIZE)
+    pub fn build(settings: &pipeline::Model, classes: usize) -> Model {
+        Self::build_for(settings, classes, PUBLISHED_SIZE)
     }
 
     /// As [`Model::build`], for square images of `image_size` pixels.
-    pub fn build_for(spec: &pipeline::Model, classes: usize, image_size: usize) -> Model {
-        let depth = spec.stochastic_depth;
-        let Backbone { mut scope, network, features, head } = match spec.arch {
-            Arch::ResNet18 => resnet::build("resnet18", resnet::RESNET18),
-            Arch::ResNet34 => resnet::build("resnet34", resnet::RESNET34),
-            Arch::ResNet50 => resnet::build("resnet50", resnet::RESNET50),
-            Arch::ResNet101 => resnet::build("resnet101", resnet::RESNET101),
-            Arch::ResNet152 => resnet::build("resnet152", resnet::RESNET152),
-            Arch::MobileNetV2 => mobilenet_v2::build("mobilenet_v2"),
-            Arch::EfficientNetB0 => efficientnet::build("efficientnet_b0", efficientnet::B0, depth),
-            Arch::EfficientNetB1 => efficientnet::build("efficientnet_b1", efficientnet::B1, depth),
-            Arch::EfficientNetB2 => efficientnet::build("efficientnet_b2", efficientnet::B2, depth),
-            Arch::EfficientNetB3 => efficientnet::build("efficientnet_b3", efficientnet::B3, depth),
-            Arch::EfficientNetLite0 => efficientnet_lite::build("efficientnet_lite0", depth),
-            Arch::ConvNextTiny => convnext::build("convnext_tiny", convnext::TINY, depth),
-            Arch::VitS16 => vit::build("vit_s_16", vit::SMALL, image_size),
-            Arch::VitB16 => vit::build("vit_b_16", vit::BASE, image_size),
-            Arch::DinoV2VitS14 => dinov2::build("dinov2_vits14", vit::SMALL, spec.position_resampling),
-            Arch::ClipVitB32 => clip::build("clip_vit_b32", clip::BASE_32),
-            Arch::SiglipBase16 => siglip::build("siglip_base_patch16_224", siglip::BASE_16),
-        };
-        let head = Head::declare(&mut scope, head, features, classes, &spec.head);
-        Model { description: scope.finish(), network, head }
+    pub fn build_for(settings: &pipeline::Model, classes: usize, image_size: usize) -> Model {
+        let build = spec(settings.arch).build;
+        Self::of(build(&BuildOptions { settings, classes, image_size }))
+    }
+
+    pub(super) fn of(architecture: Architecture) -> Model {
+        let Architecture { scope, network, head } = architecture;
+        let description = Description { outputs: head.outputs(), ..scope.finish() };
+        let graph = Graph::new(&description.layers);
+        Model { description, graph, network, head }
     }
 
     /// A ResNet of two blocks and few channels: small enough for training to be followed in PyTorch to the last digits.
     pub fn tiny(classes: usize) -> Model {
+        use super::resnet;
         let depth = resnet::Depth { bottleneck: false, width: 4, blocks: [1, 1, 0, 0] };
-        let Backbone { mut scope, network, features, head } = resnet::build("tiny", depth);
-        let head = Head::declare(&mut scope, head, features, classes, &Default::default());
-        Model { description: scope.finish(), network, head }
+        let settings = pipeline::Model::of(pipeline::Arch::ResNet18);
+        let options = BuildOptions { settings: &settings, classes, image_size: PUBLISHED_SIZE };
+        Self::of(resnet::build("tiny", depth).with_head(&options))
     }
 
-    /// Runs the layers `range` of the chain.
-    pub fn forward(&self, pass: &mut Pass, range: Range<usize>, input: Value) -> Result<Value> {
-        through(pass, input, |pass, value| self.layers(range.clone(), pass, value))
+    /// The outputs of a batch. `input` is what crosses the cut ahead of layer `from`: the images where that is 0, else
+    /// what [`Model::forward_layers`] has made of them up to there.
+    ///
+    /// # Errors
+    /// Images too small for the architecture, or a failing device.
+    pub fn forward(&self, pass: &mut Pass, from: usize, input: impl Into<Activations>) -> Result<Outputs> {
+        let outputs = self.forward_layers(pass, from..self.description.layers.len(), input)?;
+        Outputs::new(self.description.outputs, outputs)
     }
 
-    fn layers(&self, mut range: Range<usize>, pass: &mut Pass, input: Value) -> Result<Value> {
-        range.try_fold(input, |value, index| self.layer(index, pass, value))
+    /// Runs the layers `range`: from what crosses the cut ahead of them to what crosses the cut behind them, as
+    /// [`Description::crossing`] says. Behind the last layer these are the outputs.
+    ///
+    /// # Errors
+    /// As those of [`Model::forward`].
+    pub fn forward_layers(
+        &self,
+        pass: &mut Pass,
+        range: Range<usize>,
+        input: impl Into<Activations>,
+    ) -> Result<Activations> {
+        through(pass, input.into(), |pass, input| self.layers(range.clone(), pass, input))
     }
 
-    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
-        match index == self.head_layer() {
-            true => self.head.forward(pass, input),
-            false => self.network.layer(index, pass, input),
+    fn layers(&self, range: Range<usize>, pass: &mut Pass, input: Activations) -> Result<Activations> {
+        let head = self.head_layer();
+        if range.start > head {
+            return Ok(input);
         }
+        let ahead = range.start..range.end.min(head);
+        let layer = |index, inputs| self.network.layer(index, pass, inputs);
+        let reached = self.graph.run(ahead, input, layer)?;
+        if range.end > head { self.head.forward(pass, reached) } else { Ok(reached) }
     }
 
-    /// The embeddings [N, D] of what reaches layer `from`: of images with `from` 0, or of the features of that many first
-    /// layers, whether kept or computed.
+    /// The embeddings [N, D] of what crosses the cut ahead of layer `from`: of images with `from` 0, or of the features of
+    /// that many first layers, whether kept or computed.
     ///
     /// Those of an embedding head have unit length, so that their products are cosines; of any other head they are the
     /// pooled features that reach it, as they are: a linear head's weights tell how to weigh them, not their lengths.
     /// In an inference pass an image's embedding depends on that image alone.
-    pub fn embed(&self, pass: &mut Pass, from: usize, input: Value) -> Result<Value> {
-        through(pass, input, |pass, value| {
-            let features = self.layers(from..self.head_layer(), pass, value)?;
-            self.head.embed(pass, features)
-        })
+    ///
+    /// # Errors
+    /// A head without embeddings; else as those of [`Model::forward`].
+    pub fn embed(&self, pass: &mut Pass, from: usize, input: impl Into<Activations>) -> Result<Value> {
+        let embed = |pass: &mut Pass, input| {
+            let features = self.layers(from..self.head_layer(), pass, input)?;
+            Ok(self.head.embed(pass, features)?.into())
+        };
+        through(pass, input.into(), embed)?.only()
     }
 
     /// The place of the head among the layers: the last.
@@ -122,14 +115,14 @@ impl Model {
 /// Has a part of a model computed.
 fn through(
     pass: &mut Pass,
-    input: Value,
-    compute: impl Fn(&mut Pass, Value) -> Result<Value>,
-) -> Result<Value> {
+    input: Activations,
+    compute: impl Fn(&mut Pass, Activations) -> Result<Activations>,
+) -> Result<Activations> {
     #[cfg(feature = "cuda")]
-    if pass.is_inference() && input.tensor().device().is_cuda() {
-        return in_blocks(pass, input.tensor(), compute);
+    if pass.is_inference() && input.device()?.is_cuda() {
+        return in_blocks(pass, &input, compute);
     }
-    let _awake = input.tensor().device().is_cpu().then(Awake::new);
+    let _awake = input.device()?.is_cpu().then(Awake::new);
     compute(pass, input)
 }
 
@@ -138,24 +131,31 @@ fn through(
 #[cfg(feature = "cuda")]
 fn in_blocks(
     pass: &mut Pass,
-    input: &candle_core::Tensor,
-    compute: impl Fn(&mut Pass, Value) -> Result<Value>,
-) -> Result<Value> {
+    input: &Activations,
+    compute: impl Fn(&mut Pass, Activations) -> Result<Activations>,
+) -> Result<Activations> {
     const BLOCK: usize = 32;
-    let rows = input.dim(0)?;
-    let mut pieces = Vec::new();
-    for start in (0..rows).step_by(BLOCK) {
-        let count = BLOCK.min(rows - start);
-        let block = Value::constant(crate::cuda::block(input, start, count, BLOCK)?);
-        pieces.push(compute(pass, block)?.tensor().narrow(0, 0, count)?);
+    let images = input.images()?;
+    // By activation, then by block.
+    let mut pieces: Vec<Vec<candle_core::Tensor>> = Vec::new();
+    for start in (0..images).step_by(BLOCK) {
+        let count = BLOCK.min(images - start);
+        let block = input.map(|tensor| crate::cuda::block(tensor, start, count, BLOCK))?;
+        let output = compute(pass, block)?;
+        pieces.resize_with(output.count(), Vec::new);
+        for (pieces, tensor) in pieces.iter_mut().zip(output.tensors()) {
+            pieces.push(tensor.narrow(0, 0, count)?);
+        }
     }
-    Ok(Value::constant(crate::cuda::joined(&pieces)?))
+    let joined = pieces.iter().map(|pieces| crate::cuda::joined(pieces));
+    Ok(Activations::constants(joined.collect::<Result<Vec<_>>>()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{Role, TensorSpec};
+    use crate::pipeline::Arch;
 
     fn describe(arch: Arch, classes: usize) -> Description {
         Model::build(&pipeline::Model::of(arch), classes).description
@@ -241,9 +241,9 @@ mod tests {
         let rows = |first: usize, count: usize| {
             let input = Value::constant(images.narrow(0, first, count).unwrap().contiguous().unwrap());
             let mut pass = Pass::inference(&state);
-            let scores = model.forward(&mut pass, 0..model.description.layers.len(), input.clone()).unwrap();
+            let scores = model.forward(&mut pass, 0, input.clone()).unwrap();
             let embeddings = model.embed(&mut pass, 0, input).unwrap();
-            [scores, embeddings].map(|rows| rows.tensor().to_vec2::<f32>().unwrap())
+            [scores.logits().unwrap().clone(), embeddings].map(|rows| rows.tensor().to_vec2::<f32>().unwrap())
         };
         let all = rows(0, 33);
         for image in [0, 31, 32] {

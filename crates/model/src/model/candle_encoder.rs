@@ -10,8 +10,9 @@ use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
 
-use super::build::Network;
+use super::activations::Activations;
 use super::description::{Description, Init, Role, TensorId};
+use super::network::Network;
 use super::pass::Pass;
 use super::scope::Scope;
 use crate::autograd::Value;
@@ -45,7 +46,8 @@ impl CandleEncoder {
 }
 
 impl Network for CandleEncoder {
-    fn layer(&self, _index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+    fn layer(&self, _index: usize, pass: &mut Pass, inputs: Activations) -> Result<Value> {
+        let input = inputs.only()?;
         if input.tensor().device().is_cuda() {
             return Err(Error::bug("an encoder of candle-transformers was given images on a GPU"));
         }
@@ -140,7 +142,7 @@ mod tests {
     /// candle's own batches would not do: [`CandleEncoder`] says why.
     #[test]
     fn features_depend_on_neither_batch_nor_position_nor_threads() {
-        let sizes = clip::BASE_32;
+        let sizes = clip::BASE_32_SIZES;
         let backbone = clip::build(
             "tiny",
             Sizes { channels: 192, hidden: 768, layers: 2, heads: 3, image: 96, ..sizes },
@@ -155,7 +157,7 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut pass = Pass::inference(&state);
             let images = Value::constant(images.clone());
-            numbers(pool.install(|| backbone.network.layer(0, &mut pass, images)).unwrap().tensor())
+            numbers(pool.install(|| backbone.network.layer(0, &mut pass, images.into())).unwrap().tensor())
         };
         let all = features(&images, 1);
         assert!(all.iter().all(|number| number.is_finite()) && all[..192] != all[192..384]);
@@ -175,8 +177,10 @@ mod tests {
         let state = State { tensors: zeros.collect::<Result<_, _>>().unwrap() };
         let trainable = vec![true; state.tensors.len()];
         let mut pass = Pass::training(&state, &trainable, &[], 0, 0, &[0]);
-        let image =
-            Value::constant(Tensor::zeros((1, 224, 224, 3), DType::F32, &candle_core::Device::Cpu).unwrap());
-        assert!(model.forward(&mut pass, 0..1, image).unwrap_err().message.contains("without gradients"));
+        let image = Tensor::zeros((1, 224, 224, 3), DType::F32, &candle_core::Device::Cpu).unwrap();
+        let image = Activations::constants([image]);
+        assert!(
+            model.forward_layers(&mut pass, 0..1, image).unwrap_err().message.contains("without gradients")
+        );
     }
 }

@@ -7,11 +7,17 @@
 use candle_transformers::models::clip::text_model::Activation;
 use candle_transformers::models::clip::vision_model::{ClipVisionConfig, ClipVisionTransformer};
 
-use super::build::Backbone;
 use super::candle_encoder::{CandleEncoder, Sizes, declare_weight};
+use super::code_paths::CLIP;
+use super::network::{ArchSpec, Backbone};
 use super::scope::{NormSettings, Scope};
 
-pub const BASE_32: Sizes =
+pub const BASE_32: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), BASE_32_SIZES).with_head(options),
+    code_paths: &[CLIP],
+};
+
+pub const BASE_32_SIZES: Sizes =
     Sizes { channels: 768, hidden: 3072, layers: 12, heads: 12, image: 224, patch: 32 };
 
 const EPS: f64 = 1e-5;

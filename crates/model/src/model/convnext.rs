@@ -3,17 +3,25 @@
 //!
 //! A block's `layer_scale` is a weight like any other to `@norm` and `@bias`: it decays with the rest, as in torchvision's recipe.
 
-use super::build::{Backbone, Network};
+use super::activations::Activations;
+use super::code_paths::CONVNEXT;
 use super::description::{Init, Role, TensorId};
 use super::layers::{BiasedConv2d, Dense, LayerNorm, Padding};
+use super::network::{ArchSpec, Backbone, Network};
 use super::pass::Pass;
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Activation;
+use crate::ops::code_paths::{GELU, LAYER_NORM, LAYER_SCALE};
+
+pub const TINY: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), STAGES, options.settings.stochastic_depth).with_head(options),
+    code_paths: &[CONVNEXT, LAYER_NORM, GELU, LAYER_SCALE],
+};
 
 /// The channels and the blocks of each stage.
-pub const TINY: [[usize; 2]; 4] = [[96, 3], [192, 3], [384, 9], [768, 3]];
+const STAGES: [[usize; 2]; 4] = [[96, 3], [192, 3], [384, 9], [768, 3]];
 
 const EPS: f64 = 1e-6;
 /// What a layer scale begins with.
@@ -48,7 +56,7 @@ struct Block {
     perceptron: [Dense; 2],
 }
 
-pub fn build(arch: &str, stages: [[usize; 2]; 4], stochastic_depth: f64) -> Backbone {
+fn build(arch: &str, stages: [[usize; 2]; 4], stochastic_depth: f64) -> Backbone {
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
     scope.layer("features.0");
@@ -130,7 +138,8 @@ impl Part {
 }
 
 impl Network for ConvNeXt {
-    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+    fn layer(&self, index: usize, pass: &mut Pass, inputs: Activations) -> Result<Value> {
+        let input = inputs.only()?;
         if index == 0 {
             let (conv, norm) = &self.stem;
             let value = pass.conv(conv, &input)?;

@@ -69,11 +69,21 @@ impl TensorSpec {
     }
 }
 
-/// One link of the chain that depth settings count.
+/// Something that a layer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LayerInput {
+    Image,
+    /// The activation of an earlier layer, by its place in [`Description::layers`].
+    Layer(usize),
+}
+
+/// One of the layers that depth settings count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSpec {
     /// Such as `stem`, `layer1.0`, `fc`.
     pub name: String,
+    /// What it reads, each once: the layer before it, unless it says otherwise.
+    pub reads: Vec<LayerInput>,
 }
 
 /// One batch normalisation layer and its five tensors.
@@ -107,6 +117,8 @@ pub struct Description {
     pub layers: Vec<LayerSpec>,
     /// The module names of the head: what `@head` means; `@backbone` is all else.
     pub head: Vec<String>,
+    /// The names of what the last layer puts out.
+    pub outputs: &'static [&'static str],
     /// Modules and tensors that published files have beside those of the model, and that loading leaves out.
     pub ignored: Vec<String>,
 }
@@ -179,7 +191,7 @@ mod tests {
                     modes[norm] = NormMode::Training;
                     let mut pass = Pass::training(&state, &trainable, &modes, 0, 0, &[0]);
                     let layers = 0..model.head_layer();
-                    let result = model.forward(&mut pass, layers, Value::constant(image.clone()));
+                    let result = model.forward_layers(&mut pass, layers, Value::constant(image.clone()));
                     let name = &spec.name;
                     assert_eq!(result.is_err(), spec.values(size) == 1, "{arch:?} `{name}` at {size} pixels");
                 }

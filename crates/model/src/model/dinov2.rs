@@ -3,17 +3,25 @@
 //!
 //! It has position embeddings for 37 × 37 patches, and makes those for other images of them: `positions.rs`.
 
-use super::build::{Backbone, Network};
+use super::activations::Activations;
+use super::code_paths::DINOV2;
 use super::description::{Init, Role, TensorId};
 use super::layers::{Attention, BiasedConv2d, Dense, LayerNorm, Padding};
+use super::network::{ArchSpec, Backbone, Network};
 use super::pass::Pass;
 use super::positions;
 use super::scope::{ConvSettings, NormSettings, Scope};
-use super::vit::Width;
+use super::vit::{SMALL, Width};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Activation;
+use crate::ops::code_paths::{ATTENTION, GELU, LAYER_NORM, LAYER_SCALE, TOKENS};
 use crate::pipeline::PositionResampling;
+
+pub const SMALL_14: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), SMALL, options.settings.position_resampling).with_head(options),
+    code_paths: &[DINOV2, LAYER_NORM, GELU, ATTENTION, TOKENS, LAYER_SCALE],
+};
 
 /// The side of a patch in pixels.
 const PATCH: usize = 14;
@@ -46,7 +54,7 @@ struct Block {
     gains: [TensorId; 2],
 }
 
-pub fn build(arch: &str, width: Width, resampling: PositionResampling) -> Backbone {
+fn build(arch: &str, width: Width, resampling: PositionResampling) -> Backbone {
     let Width { channels, heads } = width;
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
@@ -118,7 +126,8 @@ impl Block {
 }
 
 impl Network for DinoV2 {
-    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+    fn layer(&self, index: usize, pass: &mut Pass, inputs: Activations) -> Result<Value> {
+        let input = inputs.only()?;
         if index == 0 {
             let patches = pass.conv(&self.patches, &input)?;
             let (_, height, width, _) = patches.tensor().dims4()?;

@@ -2,23 +2,47 @@
 //! torchvision has it, under torchvision's names. The published weights were trained with a `dropout` of 0.2 in the head
 //! (B0 and B1; 0.3 in B2 and B3), and with a `stochastic_depth` of 0.2.
 
-use super::build::Backbone;
 use super::inverted_bottleneck::{Block, Excitation, InvertedBottlenecks};
 use super::layers::{BatchNorm, Conv2d, Padding};
+use super::network::{ArchSpec, Backbone};
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::ops::Activation;
 
+pub const B0: ArchSpec = ArchSpec {
+    build: |options| {
+        let scaling = Scaling { width: 1.0, depth: 1.0 };
+        build(options.name(), scaling, options.settings.stochastic_depth).with_head(options)
+    },
+    code_paths: &[],
+};
+pub const B1: ArchSpec = ArchSpec {
+    build: |options| {
+        let scaling = Scaling { width: 1.0, depth: 1.1 };
+        build(options.name(), scaling, options.settings.stochastic_depth).with_head(options)
+    },
+    code_paths: &[],
+};
+pub const B2: ArchSpec = ArchSpec {
+    build: |options| {
+        let scaling = Scaling { width: 1.1, depth: 1.2 };
+        build(options.name(), scaling, options.settings.stochastic_depth).with_head(options)
+    },
+    code_paths: &[],
+};
+pub const B3: ArchSpec = ArchSpec {
+    build: |options| {
+        let scaling = Scaling { width: 1.2, depth: 1.4 };
+        build(options.name(), scaling, options.settings.stochastic_depth).with_head(options)
+    },
+    code_paths: &[],
+};
+
 /// What the base network's channels and repeats are multiplied by (§3.3).
 #[derive(Clone, Copy)]
-pub struct Scaling {
-    pub width: f64,
-    pub depth: f64,
+struct Scaling {
+    width: f64,
+    depth: f64,
 }
-
-pub const B0: Scaling = Scaling { width: 1.0, depth: 1.0 };
-pub const B1: Scaling = Scaling { width: 1.0, depth: 1.1 };
-pub const B2: Scaling = Scaling { width: 1.1, depth: 1.2 };
-pub const B3: Scaling = Scaling { width: 1.2, depth: 1.4 };
 
 /// Expansion, kernel, stride of the first, outputs and repeats of each run of blocks (table 1).
 const RUNS: [[usize; 5]; 7] = [
@@ -51,7 +75,7 @@ impl Scaling {
 
 /// The layers are `features.0` (the stem), the blocks `features.1.0` … `features.7.n`, `features.8`, which ends in the
 /// global average; the head is `classifier.1`.
-pub fn build(arch: &str, scaling: Scaling, stochastic_depth: f64) -> Backbone {
+fn build(arch: &str, scaling: Scaling, stochastic_depth: f64) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     let mut inputs = scaling.channels(STEM);
     scope.layer("features.0");

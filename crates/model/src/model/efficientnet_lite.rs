@@ -2,11 +2,16 @@
 //! ReLU6, a stem and head of fixed width. Names, TensorFlow's padding, eps and momentum are those of the published
 //! checkpoint `efficientnet-lite0-57934424`, which was trained with a `dropout` and a `stochastic_depth` of 0.2.
 
-use super::build::Backbone;
 use super::inverted_bottleneck::{Block, InvertedBottlenecks};
 use super::layers::Padding;
+use super::network::{ArchSpec, Backbone};
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::ops::Activation;
+
+pub const LITE0: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), options.settings.stochastic_depth).with_head(options),
+    code_paths: &[],
+};
 
 /// Repeats, kernel, stride of the first, expansion and outputs of each run of blocks (EfficientNet, table 1).
 const RUNS: [[usize; 5]; 7] = [
@@ -22,7 +27,7 @@ const STEM: usize = 32;
 const FEATURES: usize = 1280;
 
 /// The layers are `stem`, `_blocks.0` … `_blocks.15`, `_conv_head`, which ends in the global average; the head is `_fc`.
-pub fn build(arch: &str, stochastic_depth: f64) -> Backbone {
+fn build(arch: &str, stochastic_depth: f64) -> Backbone {
     // TensorFlow's momentum of 0.99 keeps that share of the old value; PyTorch counts the other share.
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-3, momentum: 0.01 });
     scope.layer("stem");

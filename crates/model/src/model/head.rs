@@ -22,7 +22,9 @@
 //!
 //! With dropout, the linear head is `nn.Linear` behind an `nn.Dropout` that has no name here.
 
+use super::activations::{Activations, LOGITS};
 use super::layers::{BatchNorm, Linear};
+use super::network::{Architecture, Backbone, BuildOptions, Head};
 use super::pass::Pass;
 use super::scope::Scope;
 use crate::autograd::Value;
@@ -30,8 +32,8 @@ use crate::error::Result;
 use crate::ops::Activation;
 use crate::pipeline::{self, HeadActivation};
 
-/// The last layer of a model: from features [N, C] to scores [N, classes].
-pub struct Head {
+/// From features [N, C] to class scores [N, classes].
+pub struct ClassificationHead {
     kind: Kind,
     dropout: f64,
 }
@@ -53,7 +55,17 @@ struct Embedding {
     scale: f64,
 }
 
-impl Head {
+impl Backbone {
+    /// Puts the head that the settings ask for behind the last layer.
+    pub fn with_head(self, options: &BuildOptions) -> Architecture {
+        let Self { mut scope, network, features, head } = self;
+        let settings = &options.settings.head;
+        let head = ClassificationHead::declare(&mut scope, head, features, options.classes, settings);
+        Architecture { scope, network, head: Box::new(head) }
+    }
+}
+
+impl ClassificationHead {
     /// Declares the head as the layer and module `module`.
     pub fn declare(
         scope: &mut Scope,
@@ -91,8 +103,7 @@ impl Head {
         Self { kind, dropout: settings.dropout() }
     }
 
-    /// Scores [N, classes] of features [N, C].
-    pub fn forward(&self, pass: &mut Pass, features: Value) -> Result<Value> {
+    fn scores(&self, pass: &mut Pass, features: Value) -> Result<Value> {
         match &self.kind {
             Kind::Linear(linear) => {
                 let features = pass.dropout(features, self.dropout)?;
@@ -116,9 +127,20 @@ impl Head {
             }
         }
     }
+}
 
-    /// The embeddings [N, D] of features [N, C]: of unit length where the head is made for it, else the features.
-    pub fn embed(&self, pass: &mut Pass, features: Value) -> Result<Value> {
+impl Head for ClassificationHead {
+    fn outputs(&self) -> &'static [&'static str] {
+        &[LOGITS]
+    }
+
+    fn forward(&self, pass: &mut Pass, features: Activations) -> Result<Activations> {
+        Ok(self.scores(pass, features.only()?)?.into())
+    }
+
+    /// Of unit length where the head is made for it, else the features.
+    fn embed(&self, pass: &mut Pass, features: Activations) -> Result<Value> {
+        let features = features.only()?;
         match &self.kind {
             Kind::Linear(_) | Kind::Mlp(..) => Ok(features),
             Kind::Embedding(embedding) => embedding.forward(pass, &features, 1.0),
@@ -161,10 +183,10 @@ mod tests {
         toml::from_str(text).unwrap()
     }
 
-    fn declare(settings: &pipeline::Head) -> (Description, Head) {
+    fn declare(settings: &pipeline::Head) -> (Description, ClassificationHead) {
         // Lite0's norms: those of a head are not the architecture's.
         let mut scope = Scope::new("test", NormSettings { eps: 1e-3, momentum: 0.01 });
-        let head = Head::declare(&mut scope, "fc", FEATURES, CLASSES, settings);
+        let head = ClassificationHead::declare(&mut scope, "fc", FEATURES, CLASSES, settings);
         (scope.finish(), head)
     }
 
@@ -186,7 +208,7 @@ mod tests {
             let norms = vec![NormMode::Training; description.norms.len()];
             let features = Value::constant(fixture.get("features"));
             let mut pass = Pass::training(&state, &trainable, &norms, 0, 0, &[0; 7]);
-            let scores = head.forward(&mut pass, features.clone()).unwrap();
+            let scores = head.scores(&mut pass, features.clone()).unwrap();
             let same = |what: &str, actual: &Tensor| {
                 assert_close(what, actual, &fixture.get(&format!("{name}.{what}")), 1e-12);
             };
@@ -202,8 +224,8 @@ mod tests {
                 assert!(same, "{name} {}", description.tensors[id].name);
             }
             let mut pass = Pass::inference(&state);
-            same("inference", head.forward(&mut pass, features.clone()).unwrap().tensor());
-            same("embeddings", head.embed(&mut pass, features).unwrap().tensor());
+            same("inference", head.scores(&mut pass, features.clone()).unwrap().tensor());
+            same("embeddings", head.embed(&mut pass, features.into()).unwrap().tensor());
         }
     }
 
@@ -255,10 +277,10 @@ mod tests {
         let state = State { tensors: description.tensors.iter().map(tensor).collect() };
         let mut pass = Pass::inference(&state);
         let features = Value::constant(normal("features", &[5, FEATURES]));
-        let embeddings = head.embed(&mut pass, features.clone()).unwrap();
+        let embeddings = head.embed(&mut pass, features.clone().into()).unwrap();
         let lengths = embeddings.tensor().sqr().unwrap().sum(1).unwrap();
         assert!(numbers(&lengths).iter().all(|length| (length - 1.0).abs() < 1e-12));
-        let scores = head.forward(&mut pass, features).unwrap();
+        let scores = head.scores(&mut pass, features).unwrap();
         let directions = ops::normalize_rows(
             &mut Tape::new(),
             &Value::constant(state.tensors[description.tensors.len() - 1].clone()),

@@ -1,8 +1,9 @@
 //! Chains of inverted bottlenecks, as MobileNetV2 and the EfficientNets are: how they compute. Which tensors they have,
 //! under which names, stands in the file of each architecture.
 
-use super::build::Network;
+use super::activations::Activations;
 use super::layers::{BatchNorm, Conv2d, Linear};
+use super::network::Network;
 use super::pass::Pass;
 use crate::autograd::Value;
 use crate::error::Result;
@@ -66,7 +67,8 @@ impl Excitation {
 }
 
 impl Network for InvertedBottlenecks {
-    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+    fn layer(&self, index: usize, pass: &mut Pass, inputs: Activations) -> Result<Value> {
+        let input = inputs.only()?;
         if index == 0 {
             let (conv, norm) = &self.stem;
             return pass.conv_norm(conv, norm, self.activation, &input, None);

@@ -1,11 +1,14 @@
 //! MobileNetV2: Sandler et al., *MobileNetV2: Inverted Residuals and Linear Bottlenecks* (CVPR 2018), as torchvision has it,
 //! under torchvision's names. The published weights were trained with a `dropout` of 0.2 in the head.
 
-use super::build::Backbone;
 use super::inverted_bottleneck::{Block, InvertedBottlenecks};
 use super::layers::{BatchNorm, Conv2d, Padding};
+use super::network::{ArchSpec, Backbone};
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::ops::Activation;
+
+pub const MOBILENET_V2: ArchSpec =
+    ArchSpec { build: |options| build(options.name()).with_head(options), code_paths: &[] };
 
 /// Expansion, outputs, repeats and stride of the first of each run of blocks (the paper's table 2).
 const RUNS: [[usize; 4]; 7] = [
@@ -21,7 +24,7 @@ const STEM: usize = 32;
 const FEATURES: usize = 1280;
 
 /// The layers are `features.0` (the stem) … `features.18`, which ends in the global average; the head is `classifier.1`.
-pub fn build(arch: &str) -> Backbone {
+fn build(arch: &str) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     scope.layer("features.0");
     let stem = scope.within("features.0", |scope| conv_norm(scope, "0", "1", conv(3, STEM, 3, 2)));

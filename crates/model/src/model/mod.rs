@@ -4,6 +4,10 @@
 //! [`Description`] needs; running it against a [`Pass`] computes. Patterns over the names it declares live here too.
 //! The room reads no files and knows no stages.
 
+mod activations;
+mod architectures;
+#[doc(hidden)]
+pub mod branching;
 mod build;
 mod candle_encoder;
 mod clip;
@@ -13,10 +17,12 @@ mod description;
 mod dinov2;
 mod efficientnet;
 mod efficientnet_lite;
+mod graph;
 mod head;
 mod inverted_bottleneck;
 mod layers;
 mod mobilenet_v2;
+mod network;
 mod pass;
 mod pattern;
 mod positions;
@@ -26,8 +32,11 @@ mod scope;
 mod siglip;
 mod vit;
 
-pub use build::{Model, Network};
-pub use description::{Description, Init, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
+pub use activations::{Activations, LOGITS, Outputs};
+pub use architectures::backbone_code_paths;
+pub use build::Model;
+pub use description::{Description, Init, LayerInput, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
+pub use network::{Head, Network};
 pub use pass::{BufferUpdates, NormMode, ParameterGradients, Pass, State};
 pub use pattern::{Pattern, PatternError};
 pub use rules::{RuleError, Selection, Sight, select};

@@ -126,15 +126,16 @@ fn numbers(tensor: &Tensor) -> Vec<f64> {
         .unwrap()
 }
 
-fn all_layers(model: &Model) -> std::ops::Range<usize> {
-    0..model.description.layers.len()
+/// The logits of images, or of what crosses a cut.
+fn scores(model: &Model, pass: &mut Pass, from: usize, input: impl Into<Activations>) -> Value {
+    model.forward(pass, from, input).unwrap().logits().unwrap().clone()
 }
 
 fn check_inference(arch: Arch, name: &str, dtype: DType) {
     let Inference { input, shape, logits, error } = fixture(name).inference;
     let (model, state) = model(arch, dtype);
     let mut pass = Pass::inference(&state);
-    let output = model.forward(&mut pass, all_layers(&model), images(&input, shape, dtype)).unwrap();
+    let output = scores(&model, &mut pass, 0, images(&input, shape, dtype));
     let largest = logits.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     let strayed =
         numbers(output.tensor()).iter().zip(&logits).fold(0.0f64, |worst, (x, y)| worst.max((x - y).abs()));
@@ -218,7 +219,7 @@ fn check_training(arch: Arch, name: &str, dtype: DType) {
     let norms = vec![NormMode::Training; model.description.norms.len()];
     let samples: Vec<u64> = (0..shape[0] as u64).collect();
     let mut pass = Pass::training(&state, &trainable, &norms, 0, 0, &samples);
-    let output = model.forward(&mut pass, all_layers(&model), images(&input, shape, dtype)).unwrap();
+    let output = scores(&model, &mut pass, 0, images(&input, shape, dtype));
     let labels: Vec<u32> = (0..shape[0] as u32).map(|label| label % 10).collect();
     let (value, _) = ops::cross_entropy(pass.tape(), &output, &labels, 0.0).unwrap();
     let mut strains = vec![
@@ -314,12 +315,12 @@ fn check_frozen_prefix(arch: Arch) {
     let norms: Vec<NormMode> = model.description.norms.iter().map(mode).collect();
     let x = images("input0", [2, 32, 32, 3], DType::F32);
     let mut inference = Pass::inference(&state);
-    let expected = model.forward(&mut inference, 0..layers - 3, x.clone()).unwrap();
+    let expected = model.forward_layers(&mut inference, 0..layers - 3, x.clone()).unwrap().only().unwrap();
     let mut pass = Pass::training(&state, &trainable, &norms, 0, 0, &[0, 1]);
-    let prefix = model.forward(&mut pass, 0..layers - 3, x).unwrap();
+    let prefix = model.forward_layers(&mut pass, 0..layers - 3, x).unwrap().only().unwrap();
     assert!(prefix.is_constant());
     assert_eq!(numbers(prefix.tensor()), numbers(expected.tensor()));
-    let output = model.forward(&mut pass, layers - 3..layers, prefix).unwrap();
+    let output = scores(&model, &mut pass, layers - 3, prefix);
     let (loss, _) = ops::cross_entropy(pass.tape(), &output, &[0, 1], 0.0).unwrap();
     let (gradients, buffers) = pass.backward(&loss).unwrap();
     let ids: Vec<TensorId> = (0..trainable.len()).filter(|&id| trainable[id]).collect();
@@ -345,12 +346,14 @@ fn stochastic_depth_draws_above_frozen_layers_and_leaves_them_alone() {
     let norms = vec![NormMode::Frozen; model.description.norms.len()];
     let x = images("input7", [2, 61, 46, 3], DType::F32);
     let plain = |layers: std::ops::Range<usize>, x: Value| {
-        numbers(model.forward(&mut Pass::inference(&state), layers, x).unwrap().tensor())
+        numbers(
+            model.forward_layers(&mut Pass::inference(&state), layers, x).unwrap().only().unwrap().tensor(),
+        )
     };
     let run = |epoch| {
         let mut pass = Pass::training(&state, &trainable, &norms, 0, epoch, &[0, 1]);
-        let prefix = model.forward(&mut pass, 0..frozen, x.clone()).unwrap();
-        let output = model.forward(&mut pass, frozen..layers, prefix.clone()).unwrap();
+        let prefix = model.forward_layers(&mut pass, 0..frozen, x.clone()).unwrap().only().unwrap();
+        let output = scores(&model, &mut pass, frozen, prefix.clone());
         (numbers(prefix.tensor()), numbers(output.tensor()))
     };
     let ((prefix, first), (_, second)) = (run(0), run(1));
@@ -370,7 +373,7 @@ fn a_frozen_norm_in_a_training_network_lets_gradients_through() {
     let run = |state: &State| {
         let mut pass = Pass::training(state, &trainable, &norms, 0, 0, &[0, 1]);
         let x = images("input0", [2, 32, 32, 3], DType::F64);
-        let output = model.forward(&mut pass, all_layers(&model), x).unwrap();
+        let output = scores(&model, &mut pass, 0, x);
         let (loss, _) = ops::cross_entropy(pass.tape(), &output, &[0, 1], 0.0).unwrap();
         let value = loss.tensor().to_scalar::<f64>().unwrap();
         let (mut gradients, buffers) = pass.backward(&loss).unwrap();
@@ -409,7 +412,7 @@ fn candles_resnets_compute_the_same() {
         let expected = x.tensor().permute((0, 3, 1, 2)).unwrap().contiguous().unwrap();
         let expected = numbers(&theirs.unwrap().forward(&expected).unwrap());
         let mut pass = Pass::inference(&state);
-        let found = numbers(model.forward(&mut pass, all_layers(&model), x).unwrap().tensor());
+        let found = numbers(scores(&model, &mut pass, 0, x).tensor());
         let largest = expected.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
         let worst = found.iter().zip(&expected).fold(0.0f64, |worst, (x, y)| worst.max((x - y).abs()));
         assert!(worst <= 1e-12 * largest, "{name}: {worst:e} of {largest}");

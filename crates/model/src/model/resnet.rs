@@ -1,13 +1,35 @@
 //! ResNet: He et al., *Deep Residual Learning for Image Recognition* (CVPR 2016), as torchvision has it
 //! (the stride of a bottleneck sits in its 3×3 convolution), under torchvision's names.
 
-use super::build::{Backbone, Network};
+use super::activations::Activations;
 use super::layers::{BatchNorm, Conv2d, Padding};
+use super::network::{ArchSpec, Backbone, Network};
 use super::pass::Pass;
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::{Activation, Window};
+
+pub const RESNET18: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), basic([2, 2, 2, 2])).with_head(options),
+    code_paths: &[],
+};
+pub const RESNET34: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), basic([3, 4, 6, 3])).with_head(options),
+    code_paths: &[],
+};
+pub const RESNET50: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), bottleneck([3, 4, 6, 3])).with_head(options),
+    code_paths: &[],
+};
+pub const RESNET101: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), bottleneck([3, 4, 23, 3])).with_head(options),
+    code_paths: &[],
+};
+pub const RESNET152: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), bottleneck([3, 8, 36, 3])).with_head(options),
+    code_paths: &[],
+};
 
 /// The kind of block, how many of them each of the four stages has, and the channels of the first.
 #[derive(Clone, Copy)]
@@ -17,11 +39,13 @@ pub struct Depth {
     pub blocks: [usize; 4],
 }
 
-pub const RESNET18: Depth = Depth { bottleneck: false, width: 64, blocks: [2, 2, 2, 2] };
-pub const RESNET34: Depth = Depth { bottleneck: false, width: 64, blocks: [3, 4, 6, 3] };
-pub const RESNET50: Depth = Depth { bottleneck: true, width: 64, blocks: [3, 4, 6, 3] };
-pub const RESNET101: Depth = Depth { bottleneck: true, width: 64, blocks: [3, 4, 23, 3] };
-pub const RESNET152: Depth = Depth { bottleneck: true, width: 64, blocks: [3, 8, 36, 3] };
+const fn basic(blocks: [usize; 4]) -> Depth {
+    Depth { bottleneck: false, width: 64, blocks }
+}
+
+const fn bottleneck(blocks: [usize; 4]) -> Depth {
+    Depth { bottleneck: true, width: 64, blocks }
+}
 
 /// The layers are `stem`, and `layer1.0` … `layer4.n`, the last of which ends in the global average; the head is `fc`.
 struct ResNet {
@@ -99,7 +123,8 @@ impl Block {
 }
 
 impl Network for ResNet {
-    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+    fn layer(&self, index: usize, pass: &mut Pass, inputs: Activations) -> Result<Value> {
+        let input = inputs.only()?;
         if index == 0 {
             let (conv, norm) = &self.stem;
             let value = pass.conv_norm(conv, norm, Activation::Relu, &input, None)?;

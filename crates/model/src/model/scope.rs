@@ -1,6 +1,6 @@
 //! Where an architecture declares its tensors while it is built.
 
-use super::description::{Description, Init, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
+use super::description::{Description, Init, LayerInput, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
 use super::layers::{BatchNorm, BiasedConv2d, Conv2d, Dense, LayerNorm, Linear, Padding};
 
 /// Collects a [`Description`] as an architecture is built, and hands out layers that know their tensors' places.
@@ -40,9 +40,19 @@ impl Scope {
         Self { description, prefix: String::new(), norm, stride: 1 }
     }
 
-    /// Begins the next link of the chain: what is declared from here on belongs to it.
+    /// Begins the next layer, which reads the one before it: what is declared from here on belongs to it.
     pub fn layer(&mut self, name: &str) {
-        self.description.layers.push(LayerSpec { name: name.to_owned() });
+        let last = self.description.layers.len().checked_sub(1);
+        self.layer_of(name, &[last.map_or(LayerInput::Image, LayerInput::Layer)]);
+    }
+
+    /// Begins the next layer, which reads some of what is there: in any order, each once.
+    pub fn layer_of(&mut self, name: &str, reads: &[LayerInput]) {
+        debug_assert!(
+            (1..reads.len()).all(|place| !reads[..place].contains(&reads[place])),
+            "`{name}` reads once"
+        );
+        self.description.layers.push(LayerSpec { name: name.to_owned(), reads: reads.to_vec() });
     }
 
     /// Declares inside the module `name`.

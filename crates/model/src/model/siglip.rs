@@ -7,13 +7,16 @@
 use candle_nn::Activation;
 use candle_transformers::models::siglip::{VisionConfig, VisionModel};
 
-use super::build::Backbone;
 use super::candle_encoder::{CandleEncoder, INIT, Sizes, declare_perceptron, declare_weight};
+use super::code_paths::SIGLIP;
 use super::description::{Init, Role};
+use super::network::{ArchSpec, Backbone};
 use super::scope::{NormSettings, Scope};
 
-pub const BASE_16: Sizes =
-    Sizes { channels: 768, hidden: 3072, layers: 12, heads: 12, image: 224, patch: 16 };
+pub const BASE_16: ArchSpec =
+    ArchSpec { build: |options| build(options.name(), SIZES).with_head(options), code_paths: &[SIGLIP] };
+
+const SIZES: Sizes = Sizes { channels: 768, hidden: 3072, layers: 12, heads: 12, image: 224, patch: 16 };
 
 const EPS: f64 = 1e-6;
 
@@ -22,7 +25,7 @@ const IGNORED: [&str; 4] =
     ["text_model", "logit_scale", "logit_bias", "vision_model.embeddings.position_ids"];
 
 /// One layer, `vision_model`; the head is `classifier`.
-pub fn build(arch: &str, sizes: Sizes) -> Backbone {
+fn build(arch: &str, sizes: Sizes) -> Backbone {
     let Sizes { channels, hidden, layers, heads, image, patch } = sizes;
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });

@@ -4,14 +4,29 @@
 //!
 //! The position embeddings and the class token are weights like any other to `@norm` and `@bias`: they decay with the rest.
 
-use super::build::{Backbone, Network};
+use super::activations::Activations;
+use super::code_paths::VIT;
 use super::description::{Init, Role, TensorId};
 use super::layers::{Attention, BiasedConv2d, Dense, LayerNorm, Padding};
+use super::network::{ArchSpec, Backbone, Network};
 use super::pass::Pass;
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::autograd::Value;
+use crate::code_path::CodePath;
 use crate::error::Result;
 use crate::ops::Activation;
+use crate::ops::code_paths::{ATTENTION, GELU, LAYER_NORM, TOKENS};
+
+pub const SMALL_16: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), SMALL, options.image_size).with_head(options),
+    code_paths: CODE_PATHS,
+};
+pub const BASE_16: ArchSpec = ArchSpec {
+    build: |options| build(options.name(), BASE, options.image_size).with_head(options),
+    code_paths: CODE_PATHS,
+};
+
+const CODE_PATHS: &[CodePath] = &[VIT, LAYER_NORM, GELU, ATTENTION, TOKENS];
 
 /// The numbers of a token, and among how many heads they are shared.
 #[derive(Clone, Copy)]
@@ -21,10 +36,10 @@ pub struct Width {
 }
 
 pub const SMALL: Width = Width { channels: 384, heads: 6 };
-pub const BASE: Width = Width { channels: 768, heads: 12 };
+const BASE: Width = Width { channels: 768, heads: 12 };
 
 /// The side of a patch in pixels.
-pub const PATCH: usize = 16;
+const PATCH: usize = 16;
 const DEPTH: usize = 12;
 /// The hidden numbers of a block's perceptron for each of a token.
 const EXPANSION: usize = 4;
@@ -47,7 +62,7 @@ struct Block {
 }
 
 /// For square images of `image_size` pixels, a multiple of [`PATCH`].
-pub fn build(arch: &str, width: Width, image_size: usize) -> Backbone {
+fn build(arch: &str, width: Width, image_size: usize) -> Backbone {
     let Width { channels, heads } = width;
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
@@ -132,7 +147,8 @@ impl Block {
 }
 
 impl Network for VisionTransformer {
-    fn layer(&self, index: usize, pass: &mut Pass, input: Value) -> Result<Value> {
+    fn layer(&self, index: usize, pass: &mut Pass, inputs: Activations) -> Result<Value> {
+        let input = inputs.only()?;
         if index == 0 {
             let patches = pass.conv(&self.patches, &input)?;
             let [class_token, positions] = [self.class_token, self.positions].map(|id| pass.parameter(id));

@@ -8,6 +8,7 @@
 //! Every room may import this one; it imports only `error`. It never prints, and reads environment variables through a
 //! function that it is given. Checks that need the names of parameters or classes are in `plan`.
 
+mod arch;
 mod augment;
 mod check;
 mod class_weights;
@@ -53,6 +54,8 @@ mod table;
 mod tests;
 mod training;
 
+pub use arch::architectures;
+pub use arch::{Arch, ImageSizes};
 pub use augment::*;
 pub use class_weights::ClassWeights;
 pub use data::*;

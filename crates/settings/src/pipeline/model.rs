@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Normalize;
+use super::Arch;
 
 /// A model: an architecture and its head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,108 +54,6 @@ pub enum PositionResampling {
 impl PositionResampling {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-/// The architectures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Arch {
-    #[serde(rename = "resnet18")]
-    ResNet18,
-    #[serde(rename = "resnet34")]
-    ResNet34,
-    #[serde(rename = "resnet50")]
-    ResNet50,
-    #[serde(rename = "resnet101")]
-    ResNet101,
-    #[serde(rename = "resnet152")]
-    ResNet152,
-    #[serde(rename = "mobilenet_v2")]
-    MobileNetV2,
-    #[serde(rename = "efficientnet_b0")]
-    EfficientNetB0,
-    #[serde(rename = "efficientnet_b1")]
-    EfficientNetB1,
-    #[serde(rename = "efficientnet_b2")]
-    EfficientNetB2,
-    #[serde(rename = "efficientnet_b3")]
-    EfficientNetB3,
-    #[serde(rename = "efficientnet_lite0")]
-    EfficientNetLite0,
-    #[serde(rename = "convnext_tiny")]
-    ConvNextTiny,
-    #[serde(rename = "vit_s_16")]
-    VitS16,
-    #[serde(rename = "vit_b_16")]
-    VitB16,
-    #[serde(rename = "dinov2_vits14")]
-    DinoV2VitS14,
-    #[serde(rename = "clip_vit_b32")]
-    ClipVitB32,
-    #[serde(rename = "siglip_base_patch16_224")]
-    SiglipBase16,
-}
-
-/// The side lengths in pixels of the square images that an architecture accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageSizes {
-    Any,
-    MultipleOf(usize),
-    Only(usize),
-}
-
-impl Arch {
-    /// Whether `stochastic_depth` applies to it: whether the published network was trained with it.
-    pub fn has_stochastic_depth(self) -> bool {
-        matches!(
-            self,
-            Self::EfficientNetB0
-                | Self::EfficientNetB1
-                | Self::EfficientNetB2
-                | Self::EfficientNetB3
-                | Self::EfficientNetLite0
-                | Self::ConvNextTiny
-        )
-    }
-
-    /// Whether it is a feature extractor only: it stays frozen in every stage, and only the head trains.
-    pub fn is_encoder(self) -> bool {
-        matches!(self, Self::DinoV2VitS14 | Self::ClipVitB32 | Self::SiglipBase16)
-    }
-
-    /// Whether it computes on GPUs. Models of candle-transformers compute on CPUs only.
-    pub fn computes_on_gpus(self) -> bool {
-        !matches!(self, Self::ClipVitB32 | Self::SiglipBase16)
-    }
-
-    /// Whether it has position embeddings, which are made for the `image_size` of the model's first stage.
-    pub fn has_sized_positions(self) -> bool {
-        matches!(self, Self::VitS16 | Self::VitB16)
-    }
-
-    /// Whether it computes the position embeddings for other image sizes from those of pretraining.
-    pub fn resamples_positions(self) -> bool {
-        matches!(self, Self::DinoV2VitS14)
-    }
-
-    pub fn image_sizes(self) -> ImageSizes {
-        match self {
-            Self::VitS16 | Self::VitB16 => ImageSizes::MultipleOf(16),
-            Self::DinoV2VitS14 => ImageSizes::MultipleOf(14),
-            Self::ClipVitB32 | Self::SiglipBase16 => ImageSizes::Only(224),
-            _ => ImageSizes::Any,
-        }
-    }
-
-    /// The channel statistics that its published weights were trained with, used if a data set gives none. The encoders
-    /// have their own. Published weights of the others differ, and most use ImageNet's.
-    pub fn normalize(self) -> Normalize {
-        match self {
-            Self::ClipVitB32 => Normalize::named("clip"),
-            Self::SiglipBase16 => Normalize::named("inception"),
-            _ => Normalize::default(),
-        }
     }
 }
 

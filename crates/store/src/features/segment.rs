@@ -3,6 +3,9 @@
 //! Little-endian: magic; type (0 is f32, 1 is bf16) and rank as u32; the shape of a row, the number of keys and that of
 //! rows as u64; for each key its 32 bytes and the number of its row as u64, all ones where there is none; zeros up to a
 //! multiple of 64; the rows.
+//!
+//! A row of several tensors has them one behind the other. Such a file has a magic of its own, the number of tensors in
+//! place of the rank, and in place of the shape the rank and the shape of each, all as u64.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -18,6 +21,7 @@ use crate::pipeline::FeatureType;
 use crate::store::disk;
 
 const MAGIC: &[u8; 16] = b"defrost rows 1\n\0";
+const MAGIC_OF_SEVERAL: &[u8; 16] = b"defrost rows 2\n\0";
 const SUFFIX: &str = ".rows";
 /// The row of a key that has none: its image cannot be read.
 const UNREADABLE: u64 = u64::MAX;
@@ -25,10 +29,13 @@ const UNREADABLE: u64 = u64::MAX;
 const ALIGNMENT: usize = 64;
 const KEY: usize = 40;
 
+/// The shape of each tensor of a row.
+pub(super) type Shapes = Vec<Vec<usize>>;
+
 /// Rows on their way to the disk.
 pub struct Rows {
     kind: FeatureType,
-    shape: Option<Vec<usize>>,
+    shapes: Option<Shapes>,
     keys: Vec<(Digest, u64)>,
     count: u64,
     bytes: Vec<u8>,
@@ -36,7 +43,7 @@ pub struct Rows {
 
 impl Rows {
     pub(super) fn new(kind: FeatureType) -> Self {
-        Self { kind, shape: None, keys: Vec::new(), count: 0, bytes: Vec::new() }
+        Self { kind, shapes: None, keys: Vec::new(), count: 0, bytes: Vec::new() }
     }
 
     /// What the rows take so far.
@@ -44,26 +51,33 @@ impl Rows {
         self.bytes.len()
     }
 
-    /// Adds the rows of `features`, [N, …] in f32, under one key each.
-    pub fn push(&mut self, keys: &[Digest], features: &Tensor) -> Result<()> {
-        let shape = &features.dims()[1..];
-        if features.dim(0)? != keys.len() || self.shape.get_or_insert_with(|| shape.to_vec()) != shape {
+    /// Adds the rows of `features`, [N, …] in f32 each, under one key each: row i has the i-th numbers of every tensor.
+    pub fn push(&mut self, keys: &[Digest], features: &[Tensor]) -> Result<()> {
+        let shapes: Shapes = features.iter().map(|tensor| tensor.dims()[1..].to_vec()).collect();
+        let rows = |tensor: &Tensor| tensor.dims()[0] == keys.len();
+        if !features.iter().all(rows) || self.shapes.get_or_insert_with(|| shapes.clone()) != &shapes {
             return Err(Error::bug("features of another shape than those before"));
         }
-        if features.dtype() != DType::F32 {
-            return Err(Error::bug(format!("features of {:?} numbers", features.dtype())));
-        }
-        let numbers = features.flatten_all()?.to_vec1::<f32>()?;
-        self.bytes.reserve(numbers.len() * self.kind.bytes());
-        for number in numbers {
-            match self.kind {
-                FeatureType::F32 => self.bytes.extend_from_slice(&number.to_le_bytes()),
-                FeatureType::Bf16 => self.bytes.extend_from_slice(&bf16::from_f32(number).to_le_bytes()),
+        let numbers = features.iter().map(numbers).collect::<Result<Vec<_>>>()?;
+        let widths: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
+        self.bytes.reserve(keys.len() * widths.iter().sum::<usize>() * self.kind.bytes());
+        for row in 0..keys.len() {
+            for (numbers, &width) in numbers.iter().zip(&widths) {
+                self.push_numbers(&numbers[row * width..][..width]);
             }
         }
         self.keys.extend(keys.iter().copied().zip(self.count..));
         self.count += keys.len() as u64;
         Ok(())
+    }
+
+    fn push_numbers(&mut self, numbers: &[f32]) {
+        for number in numbers {
+            match self.kind {
+                FeatureType::F32 => self.bytes.extend_from_slice(&number.to_le_bytes()),
+                FeatureType::Bf16 => self.bytes.extend_from_slice(&bf16::from_f32(*number).to_le_bytes()),
+            }
+        }
     }
 
     /// Notes that the image of a key cannot be read.
@@ -76,13 +90,21 @@ impl Rows {
     }
 
     /// Writes the file into `folder`: whole and on the disk, or not at all. Where the same rows are there already, that
-    /// file is replaced by its equal. `shape` is that of a row where only unreadable images are noted.
-    pub(super) fn write(&self, folder: &Path, shape: &[usize]) -> Result<PathBuf> {
-        let shape = self.shape.as_deref().unwrap_or(shape);
-        let mut head = MAGIC.to_vec();
+    /// file is replaced by its equal. `shapes` are those of a row where only unreadable images are noted.
+    pub(super) fn write(&self, folder: &Path, shapes: &[Vec<usize>]) -> Result<PathBuf> {
+        let shapes = self.shapes.as_deref().unwrap_or(shapes);
+        let (magic, count, numbers) = match shapes {
+            [shape] => (MAGIC, shape.len(), shape.clone()),
+            several => {
+                let numbers = several.iter().flat_map(|shape| [&[shape.len()], &shape[..]].concat());
+                (MAGIC_OF_SEVERAL, several.len(), numbers.collect())
+            }
+        };
+        let mut head = magic.to_vec();
         head.extend((self.kind as u32).to_le_bytes());
-        head.extend((shape.len() as u32).to_le_bytes());
-        for number in shape.iter().map(|side| *side as u64).chain([self.keys.len() as u64, self.count]) {
+        head.extend((count as u32).to_le_bytes());
+        for number in numbers.iter().map(|number| *number as u64).chain([self.keys.len() as u64, self.count])
+        {
             head.extend(number.to_le_bytes());
         }
         for (key, row) in &self.keys {
@@ -120,7 +142,7 @@ pub(super) fn named(name: &str) -> Option<Digest> {
 pub(super) struct Segment {
     map: Mmap,
     pub kind: FeatureType,
-    pub shape: Vec<usize>,
+    pub shapes: Shapes,
     keys: usize,
     keys_at: usize,
     rows_at: usize,
@@ -139,21 +161,26 @@ impl Segment {
     }
 
     fn parse(map: Mmap) -> Option<Self> {
-        let mut rest = map.strip_prefix(MAGIC)?;
+        let several = map.starts_with(MAGIC_OF_SEVERAL);
+        let mut rest = map.strip_prefix(if several { MAGIC_OF_SEVERAL } else { MAGIC })?;
         let kind = match take_u32(&mut rest)? {
             0 => FeatureType::F32,
             1 => FeatureType::Bf16,
             _ => return None,
         };
-        let rank = take_u32(&mut rest)?;
-        let shape = (0..rank).map(|_| take(&mut rest)).collect::<Option<Vec<usize>>>()?;
+        let count = take_u32(&mut rest)? as usize;
+        let shapes = match several {
+            false => vec![take_shape(&mut rest, count)?],
+            true => (0..count)
+                .map(|_| take(&mut rest).and_then(|rank| take_shape(&mut rest, rank)))
+                .collect::<Option<_>>()?,
+        };
         let (keys, rows) = (take(&mut rest)?, take(&mut rest)?);
-        let numbers = shape.iter().try_fold(1usize, |all, side| all.checked_mul(*side))?;
-        let row_bytes = numbers.checked_mul(kind.bytes())?;
+        let row_bytes = row_numbers(&shapes)?.checked_mul(kind.bytes())?;
         let keys_at = map.len() - rest.len();
         let rows_at = keys.checked_mul(KEY)?.checked_add(keys_at)?.checked_next_multiple_of(ALIGNMENT)?;
         let whole = rows.checked_mul(row_bytes)?.checked_add(rows_at)? == map.len();
-        let segment = Self { map, kind, shape, keys, keys_at, rows_at, row_bytes };
+        let segment = Self { map, kind, shapes, keys, keys_at, rows_at, row_bytes };
         (whole && segment.keys().all(|(_, row)| row.is_none_or(|row| (row as usize) < rows)))
             .then_some(segment)
     }
@@ -168,9 +195,10 @@ impl Segment {
         })
     }
 
-    /// Copies a row's numbers, widened to f32.
-    pub fn read(&self, row: u32, numbers: &mut [f32]) {
+    /// Copies numbers of a row from number `first` on, widened to f32.
+    pub fn read(&self, row: u32, first: usize, numbers: &mut [f32]) {
         let bytes = &self.map[self.rows_at + row as usize * self.row_bytes..][..self.row_bytes];
+        let bytes = &bytes[first * self.kind.bytes()..];
         match self.kind {
             FeatureType::F32 => {
                 for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<4>().0) {
@@ -184,6 +212,24 @@ impl Segment {
             }
         }
     }
+}
+
+/// The numbers of a tensor.
+fn numbers(features: &Tensor) -> Result<Vec<f32>> {
+    match features.dtype() {
+        DType::F32 => Ok(features.flatten_all()?.to_vec1()?),
+        other => Err(Error::bug(format!("features of {other:?} numbers"))),
+    }
+}
+
+/// How many numbers a row has; none where there are more than can be counted.
+fn row_numbers(shapes: &[Vec<usize>]) -> Option<usize> {
+    let numbers = |shape: &Vec<usize>| shape.iter().try_fold(1usize, |all, side| all.checked_mul(*side));
+    shapes.iter().try_fold(0usize, |all, shape| all.checked_add(numbers(shape)?))
+}
+
+fn take_shape(rest: &mut &[u8], rank: usize) -> Option<Vec<usize>> {
+    (0..rank).map(|_| take(rest)).collect()
 }
 
 fn take(rest: &mut &[u8]) -> Option<usize> {

@@ -1,4 +1,4 @@
-//! All rows of one kind: which images have theirs, and a batch of them as one tensor.
+//! All rows of one kind: which images have theirs, and a batch of them as tensors.
 
 use std::collections::HashMap;
 
@@ -42,7 +42,7 @@ impl FeatureSet {
 
     /// Adds a segment's rows; false for one that is not of this set's kind.
     pub(super) fn add(&mut self, segment: Segment) -> bool {
-        if segment.kind != self.kind || self.shape().is_some_and(|shape| *shape != segment.shape) {
+        if segment.kind != self.kind || self.shapes().is_some_and(|shapes| shapes != segment.shapes) {
             return false;
         }
         let number = self.segments.len() as u32;
@@ -59,31 +59,44 @@ impl FeatureSet {
         Rows::new(self.kind)
     }
 
-    /// The shape of a row, if there is one.
-    pub fn shape(&self) -> Option<&Vec<usize>> {
-        self.segments.first().map(|segment| &segment.shape)
+    /// The shape of each tensor of a row, if there is a row.
+    pub fn shapes(&self) -> Option<&[Vec<usize>]> {
+        self.segments.first().map(|segment| &segment.shapes[..])
     }
 
     /// What a row takes on the disk, if there is one.
     pub fn row_bytes(&self) -> Option<usize> {
-        self.shape().map(|shape| shape.iter().product::<usize>() * self.kind.bytes())
+        let numbers =
+            |shapes: &[Vec<usize>]| shapes.iter().map(|shape| shape.iter().product::<usize>()).sum::<usize>();
+        self.shapes().map(|shapes| numbers(shapes) * self.kind.bytes())
     }
 
     pub fn find(&self, key: &Digest) -> Option<Found> {
         self.places.get(key).copied()
     }
 
-    /// The rows of some places, one beside the other: [N, …] in f32.
-    pub fn gather(&self, places: &[Place]) -> Result<Tensor> {
-        let shape = self.shape().ok_or_else(|| Error::bug("an empty set has no rows"))?;
+    /// The tensors of some rows, each [N, …] in f32.
+    pub fn gather(&self, places: &[Place]) -> Result<Vec<Tensor>> {
+        let shapes = self.shapes().ok_or_else(|| Error::bug("an empty set has no rows"))?;
+        let mut first = 0;
+        let tensor = |shape: &Vec<usize>| {
+            let tensor = self.gather_tensor(places, shape, first);
+            first += shape.iter().product::<usize>();
+            tensor
+        };
+        shapes.iter().map(tensor).collect()
+    }
+
+    /// The tensor that begins with number `first` of each row.
+    fn gather_tensor(&self, places: &[Place], shape: &[usize], first: usize) -> Result<Tensor> {
         let width = shape.iter().product::<usize>().max(1);
         let mut numbers = vec![0f32; places.len() * width];
         numbers
             .par_chunks_mut(width)
             .zip(places)
             .with_min_len((TASK / width).max(1))
-            .for_each(|(row, place)| self.segments[place.segment as usize].read(place.row, row));
-        let shape = [&[places.len()], &shape[..]].concat();
+            .for_each(|(row, place)| self.segments[place.segment as usize].read(place.row, first, row));
+        let shape = [&[places.len()], shape].concat();
         Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
     }
 }

@@ -108,12 +108,12 @@ impl<'a> FeatureStore<'a> {
     /// # Errors
     /// They cannot be written, as on a full disk.
     pub fn publish(&self, made_of: &Value, set: &mut FeatureSet, rows: Rows) -> Result<()> {
-        let shape = set.shape().cloned();
+        let shapes = set.shapes().map(<[_]>::to_vec);
         // Without one readable image nothing is known of the rows, and nothing is gained by keeping that.
-        if rows.is_empty() || (rows.bytes() == 0 && shape.is_none()) {
+        if rows.is_empty() || (rows.bytes() == 0 && shapes.is_none()) {
             return Ok(());
         }
-        let path = rows.write(&self.set(made_of), &shape.unwrap_or_default())?;
+        let path = rows.write(&self.set(made_of), &shapes.unwrap_or_default())?;
         match set.add(Segment::open(&path)?) {
             true => Ok(()),
             false => Err(Error::bug("features of another shape than those in the store")),

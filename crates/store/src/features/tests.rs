@@ -39,7 +39,7 @@ impl World {
         let keys: Vec<Digest> = images.clone().map(key).collect();
         let numbers: Vec<f32> = images.clone().flat_map(row).collect();
         let rows = Tensor::from_vec(numbers, (images.len(), 3, 3, 5), &Device::Cpu).unwrap();
-        draft.push(&keys, &rows).unwrap();
+        draft.push(&keys, &[rows]).unwrap();
         self.store().publish(&made_of(), set, draft).unwrap();
     }
 
@@ -79,7 +79,7 @@ fn assert_row(set: &FeatureSet, images: &[u32], kind: FeatureType) {
             other => panic!("image {image}: {other:?}"),
         })
         .collect();
-    let found = set.gather(&places).unwrap();
+    let found = set.gather(&places).unwrap().remove(0);
     assert_eq!(found.dims(), [images.len(), 3, 3, 5]);
     let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let rounded = |number: f32| match kind {
@@ -109,7 +109,7 @@ fn rows_come_back_from_any_segment_in_any_order() {
     for kind in [FeatureType::F32, FeatureType::Bf16] {
         let world = World::new(kind);
         let mut set = world.open();
-        assert_eq!((set.shape(), set.find(&key(0))), (None, None));
+        assert_eq!((set.shapes(), set.find(&key(0))), (None, None));
         world.publish(&mut set, 0..7);
         world.publish(&mut set, 7..8);
         let mut draft = set.draft();
@@ -129,6 +129,71 @@ fn rows_come_back_from_any_segment_in_any_order() {
         assert_eq!(profile.open(&made_of(), kind).unwrap().find(&key(0)), None);
         assert_eq!(profile.room().unwrap(), 0);
     }
+}
+
+/// Rows of two tensors, in one file that tells it.
+#[test]
+fn rows_of_several_tensors_come_back_as_they_were() {
+    for kind in [FeatureType::F32, FeatureType::Bf16] {
+        let world = World::new(kind);
+        let mut set = world.open();
+        let (keys, store) = ((0..6).map(key).collect::<Vec<_>>(), world.store());
+        let tensor = |first: u32, shape: &[usize]| {
+            let count = shape.iter().product::<usize>() as u32;
+            // Exact in both types.
+            let numbers: Vec<f32> = (0..count).map(|number| ((first + number) % 251) as f32).collect();
+            Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+        };
+        let features = [tensor(0, &[6, 2, 3]), tensor(100, &[6, 5]), tensor(200, &[6])];
+        let mut draft = set.draft();
+        let first = features.each_ref().map(|tensor| tensor.narrow(0, 0, 4).unwrap());
+        draft.push(&keys[..4], &first).unwrap();
+        store.publish(&made_of(), &mut set, draft).unwrap();
+        let mut draft = set.draft();
+        draft.push(&keys[4..], &features.each_ref().map(|tensor| tensor.narrow(0, 4, 2).unwrap())).unwrap();
+        store.publish(&made_of(), &mut set, draft).unwrap();
+        assert_eq!(set.row_bytes(), Some((6 + 5 + 1) * kind.bytes()));
+        for set in [set, world.open()] {
+            let order = [3u32, 5, 0, 0, 4];
+            let places: Vec<Place> = order
+                .iter()
+                .map(|&image| match set.find(&key(image)) {
+                    Some(Found::Row(place)) => place,
+                    other => panic!("image {image}: {other:?}"),
+                })
+                .collect();
+            let order = Tensor::new(&order, &Device::Cpu).unwrap();
+            let expected = features.each_ref().map(|tensor| tensor.index_select(&order, 0).unwrap());
+            let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            for (found, expected) in set.gather(&places).unwrap().iter().zip(&expected) {
+                assert_eq!((found.dims(), numbers(found)), (expected.dims(), numbers(expected)));
+            }
+        }
+        for path in world.segments() {
+            assert!(fs::read(path).unwrap().starts_with(b"defrost rows 2\n\0"));
+        }
+        // Another number of tensors is another set.
+        let mut draft = world.open().draft();
+        draft.push(&[key(9)], &[tensor(0, &[1, 2, 3])]).unwrap();
+        assert!(store.publish(&made_of(), &mut world.open(), draft).is_err());
+    }
+}
+
+/// The file of rows of one tensor, byte by byte: stores outlive the program.
+#[test]
+fn a_file_of_rows_of_one_tensor_stays_as_it_is() {
+    let world = World::new(FeatureType::F32);
+    world.publish(&mut world.open(), 0..2);
+    let mut expected = b"defrost rows 1\n\0".to_vec();
+    [0u32, 3].iter().for_each(|number| expected.extend(number.to_le_bytes()));
+    [3u64, 3, 5, 2, 2].iter().for_each(|number| expected.extend(number.to_le_bytes()));
+    for image in 0..2u32 {
+        expected.extend(key(image).as_bytes());
+        expected.extend(u64::from(image).to_le_bytes());
+    }
+    expected.resize(192, 0);
+    (0..2).flat_map(row).for_each(|number| expected.extend(number.to_le_bytes()));
+    assert_eq!(fs::read(&world.segments()[0]).unwrap(), expected);
 }
 
 #[test]

@@ -5,7 +5,6 @@ use super::guards::require_gradients;
 use super::precision;
 use super::setup::{LossPart, Setup};
 use super::task::{Batch, Task};
-use crate::autograd::Value;
 use crate::error::{Error, Result};
 use crate::model::{BufferUpdates, ParameterGradients, Pass};
 use crate::ops::{self, Later};
@@ -87,23 +86,23 @@ fn walk<T: Task>(
         progress.epoch,
         &batch.streams,
     );
-    let layers = batch.layer..setup.model.description.layers.len();
-    let _products = precision::products(batch.input.device(), setup.settings.precision)?;
-    let input = precision::rounded(&batch.input, setup.settings.precision)?;
-    let output = setup.model.forward(&mut pass, layers, Value::constant(input))?;
+    let settings = setup.settings;
+    let _products = precision::products(batch.input.device()?, settings.precision)?;
+    let input = batch.input.map(|tensor| precision::rounded(tensor, settings.precision))?;
+    let outputs = setup.model.forward(&mut pass, batch.layer, input)?;
     let (mut loss, mut weight, mut reading) = (None, batch.samples.len() as f64, None);
     if part != Part::Teacher {
-        let labels = setup.task.loss(pass.tape(), &output, &batch.targets)?;
+        let labels = setup.task.loss(pass.tape(), &outputs, &batch.targets)?;
         (loss, weight, reading) = (Some(labels.mean), labels.weight, Some(labels.reading));
     }
     if let Some(teacher) = batch.teacher.as_ref().filter(|_| part != Part::Labels) {
-        let divergence = setup.task.divergence(pass.tape(), &output, teacher)?;
+        let divergence = setup.task.divergence(pass.tape(), &outputs, teacher)?;
         loss = Some(match loss {
             Some(labels) => ops::blended(pass.tape(), &labels, &divergence, teacher_share(setup))?,
             None => divergence,
         });
     }
-    drop(output);
+    drop(outputs);
 
     let loss = loss.ok_or_else(|| Error::bug("a batch without a loss"))?;
     let value = Later::scalar(loss.tensor())?;

@@ -5,7 +5,6 @@ use super::checkpoint::{Progress, Row};
 use super::guards::{require_finite, unreadable};
 use super::setup::{Host, Setup, Step};
 use super::task::{Batches, Task};
-use crate::autograd::Value;
 use crate::error::{Error, Result};
 use crate::model::{Pass, State};
 use crate::ops::Later;
@@ -202,9 +201,8 @@ fn validate<T: Task>(
             return Ok(None);
         }
         let batch = batch?;
-        let layers = batch.layer..setup.model.description.layers.len();
-        let output = setup.model.forward(&mut pass, layers, Value::constant(batch.input))?;
-        let loss = setup.task.loss(pass.tape(), &output, &batch.targets)?;
+        let outputs = setup.model.forward(&mut pass, batch.layer, batch.input)?;
+        let loss = setup.task.loss(pass.tape(), &outputs, &batch.targets)?;
         if let Some(reading) = last.replace(loss.reading) {
             setup.task.count(&mut meter, reading)?;
         }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
+use crate::model::{Activations, Outputs};
 use crate::ops::Mixture;
 
 /// Scores by name, such as `loss`, `accuracy`, `macro_f1`.
@@ -18,9 +19,9 @@ pub type Scores = BTreeMap<String, f64>;
 pub struct Batch {
     /// Its place in the epoch, from 0.
     pub index: usize,
-    /// [N, H, W, C], or [N, C] where the frozen prefix ends in a vector.
-    pub input: Tensor,
-    /// The layer that takes `input`: those ahead of it are the frozen prefix, and were run.
+    /// What crosses the cut ahead of `layer`: images [N, H, W, C], or what the frozen prefix has made of them.
+    pub input: Activations,
+    /// The first layer that is to run: those ahead of it are the frozen prefix, and were run.
     pub layer: usize,
     pub targets: Targets,
     /// The place of each row's sample in its data set.
@@ -111,7 +112,7 @@ pub trait Feed {
 
 /// The loss of a batch.
 pub struct BatchLoss<R> {
-    /// A scalar on the tape where the output is: the mean over the rows.
+    /// A scalar on the tape where the outputs are: the mean over the rows.
     pub mean: Value,
     /// The sum of what the rows count in that mean; by it the batches of an optimizer step are joined.
     pub weight: f64,
@@ -119,7 +120,7 @@ pub struct BatchLoss<R> {
     pub reading: R,
 }
 
-/// A task: how an output is compared with its targets, and what is counted on the way.
+/// A task: how outputs are compared with their targets, and what is counted on the way.
 pub trait Task {
     /// Running sums over an epoch, small and serializable: they travel in checkpoints.
     type Meter: Clone + Serialize + DeserializeOwned;
@@ -140,16 +141,17 @@ pub trait Task {
     }
 
     /// The loss of a batch.
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<BatchLoss<Self::Reading>>;
+    fn loss(&self, tape: &mut Tape, outputs: &Outputs, targets: &Targets)
+    -> Result<BatchLoss<Self::Reading>>;
 
     /// Adds a batch to `meter`, once it is computed.
     fn count(&self, meter: &mut Self::Meter, reading: Self::Reading) -> Result<()>;
 
-    /// How far an output is from a teacher's scores [N, K] of the same rows: a scalar, the mean over the rows.
+    /// How far outputs are from a teacher's scores [N, K] of the same rows: a scalar, the mean over the rows.
     ///
     /// # Errors
     /// The task has no teacher.
-    fn divergence(&self, _tape: &mut Tape, _output: &Value, _teacher: &Tensor) -> Result<Value> {
+    fn divergence(&self, _tape: &mut Tape, _outputs: &Outputs, _teacher: &Tensor) -> Result<Value> {
         Err(Error::bug("a teacher for a task that has none"))
     }
 

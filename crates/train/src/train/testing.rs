@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::*;
 use crate::error::Result;
+use crate::model::Activations;
 use crate::ops::testing::normal;
 use crate::random::name_hash;
 
@@ -35,7 +36,7 @@ impl Noise {
             samples.iter().map(|sample| normal(&format!("image {sample}"), &shape)).collect();
         Ok(Batch {
             index,
-            input: Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?,
+            input: Activations::constants([Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?]),
             layer: self.layer,
             targets: Targets::Classes(samples.iter().map(|sample| (sample % CLASSES) as u32).collect()),
             samples: samples.to_vec(),

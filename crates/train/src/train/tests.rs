@@ -9,7 +9,7 @@ use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::metrics::ClassificationMetrics;
-use crate::model::{Model, State};
+use crate::model::{Model, Outputs, Pass, State};
 use crate::ops::{
     self,
     testing::{numbers, relative_error},
@@ -19,6 +19,7 @@ use crate::weights;
 
 use super::testing::{BATCH, CLASSES, Noise, Notes};
 
+mod branching;
 mod gradual;
 
 /// What a [`Classify`] does to its loss.
@@ -59,7 +60,13 @@ impl Task for Classify {
         meter.update(&scores, &labels, &losses)
     }
 
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<BatchLoss<Self::Reading>> {
+    fn loss(
+        &self,
+        tape: &mut Tape,
+        outputs: &Outputs,
+        targets: &Targets,
+    ) -> Result<BatchLoss<Self::Reading>> {
+        let output = outputs.logits()?;
         let Targets::Classes(targets) = targets else { unreachable!("no image is mixed") };
         let (loss, losses) = ops::cross_entropy(tape, output, targets, 0.0)?;
         let mut losses = losses.read()?;

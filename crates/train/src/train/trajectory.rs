@@ -9,10 +9,10 @@ use std::collections::{BTreeSet, HashMap};
 use candle_core::{DType, Device, Tensor};
 
 use super::*;
-use crate::autograd::{Tape, Value};
+use crate::autograd::Tape;
 use crate::error::Result;
 use crate::freeze::ParameterTable;
-use crate::model::{Model, State};
+use crate::model::{Activations, Model, Outputs, State};
 use crate::ops::{self, testing::assert_close};
 use crate::pipeline;
 
@@ -42,7 +42,7 @@ impl Feed for Images {
             let input = self.pixels.index_select(&Tensor::new(samples, &Device::Cpu)?, 0)?;
             Ok(Batch {
                 index,
-                input,
+                input: Activations::constants([input]),
                 layer: 0,
                 targets: Targets::Classes(samples.iter().map(|sample| sample % CLASSES as u32).collect()),
                 samples: samples.iter().map(|&sample| sample as usize).collect(),
@@ -78,9 +78,9 @@ impl Task for Noted {
         Ok(())
     }
 
-    fn loss(&self, tape: &mut Tape, output: &Value, targets: &Targets) -> Result<BatchLoss<()>> {
+    fn loss(&self, tape: &mut Tape, outputs: &Outputs, targets: &Targets) -> Result<BatchLoss<()>> {
         let labels = targets.most()?;
-        let (mean, _) = ops::cross_entropy(tape, output, &labels, 0.0)?;
+        let (mean, _) = ops::cross_entropy(tape, outputs.logits()?, &labels, 0.0)?;
         self.0.borrow_mut().push(mean.tensor().to_dtype(DType::F64)?.to_scalar()?);
         Ok(BatchLoss { mean, weight: labels.len() as f64, reading: () })
     }

@@ -1,0 +1,146 @@
+//! The architectures: their names, and what settings and images each takes.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Normalize;
+
+/// All architectures, for a macro that makes something of them. A line has the variant of [`Arch`], the name in files, the
+/// `ArchSpec` in `model`, and the fields of [`Facts`] that are not those of [`PLAIN`].
+#[macro_export]
+macro_rules! architectures {
+    ($make:ident) => {
+        $make! {
+            ResNet18 = "resnet18", resnet::RESNET18, {};
+            ResNet34 = "resnet34", resnet::RESNET34, {};
+            ResNet50 = "resnet50", resnet::RESNET50, {};
+            ResNet101 = "resnet101", resnet::RESNET101, {};
+            ResNet152 = "resnet152", resnet::RESNET152, {};
+            MobileNetV2 = "mobilenet_v2", mobilenet_v2::MOBILENET_V2, {};
+            EfficientNetB0 = "efficientnet_b0", efficientnet::B0, { stochastic_depth: true };
+            EfficientNetB1 = "efficientnet_b1", efficientnet::B1, { stochastic_depth: true };
+            EfficientNetB2 = "efficientnet_b2", efficientnet::B2, { stochastic_depth: true };
+            EfficientNetB3 = "efficientnet_b3", efficientnet::B3, { stochastic_depth: true };
+            EfficientNetLite0 = "efficientnet_lite0", efficientnet_lite::LITE0, { stochastic_depth: true };
+            ConvNextTiny = "convnext_tiny", convnext::TINY, { stochastic_depth: true };
+            VitS16 = "vit_s_16", vit::SMALL_16, { positions: Sized, image_sizes: MultipleOf(16) };
+            VitB16 = "vit_b_16", vit::BASE_16, { positions: Sized, image_sizes: MultipleOf(16) };
+            DinoV2VitS14 = "dinov2_vits14", dinov2::SMALL_14,
+                { encoder: true, positions: Resampled, image_sizes: MultipleOf(14) };
+            ClipVitB32 = "clip_vit_b32", clip::BASE_32,
+                { encoder: true, cpu_only: true, image_sizes: Only(224), normalize: Some("clip") };
+            SiglipBase16 = "siglip_base_patch16_224", siglip::BASE_16,
+                { encoder: true, cpu_only: true, image_sizes: Only(224), normalize: Some("inception") };
+        }
+    };
+}
+
+pub use architectures;
+
+/// The sides in pixels of the square images that an architecture takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageSizes {
+    Any,
+    MultipleOf(usize),
+    Only(usize),
+}
+
+/// The weights for positions in an image, where settings or images depend on them.
+#[derive(Clone, Copy, PartialEq)]
+enum Positions {
+    None,
+    /// Of the `image_size` of the model's first stage.
+    Sized,
+    /// Made for other image sizes from those of pretraining.
+    Resampled,
+}
+
+/// What the language knows of an architecture.
+struct Facts {
+    stochastic_depth: bool,
+    encoder: bool,
+    cpu_only: bool,
+    positions: Positions,
+    image_sizes: ImageSizes,
+    /// The name of the channel statistics.
+    normalize: Option<&'static str>,
+}
+
+/// Those of a convolutional network that trains.
+const PLAIN: Facts = Facts {
+    stochastic_depth: false,
+    encoder: false,
+    cpu_only: false,
+    positions: Positions::None,
+    image_sizes: ImageSizes::Any,
+    normalize: None,
+};
+
+macro_rules! declare {
+    ($(
+        $variant:ident = $name:literal, $module:ident::$spec:ident, { $($field:ident: $value:expr),* };
+    )+) => {
+        /// The architectures.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Arch {
+            $(#[serde(rename = $name)] $variant,)+
+        }
+
+        impl Arch {
+            /// As it is written in files.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            fn facts(self) -> Facts {
+                use ImageSizes::{MultipleOf, Only};
+                use Positions::{Resampled, Sized};
+                match self {
+                    $(Self::$variant => Facts { $($field: $value,)* ..PLAIN },)+
+                }
+            }
+        }
+    };
+}
+
+architectures!(declare);
+
+impl Arch {
+    /// Whether `stochastic_depth` means something to it: whether the published network was trained with it.
+    pub fn has_stochastic_depth(self) -> bool {
+        self.facts().stochastic_depth
+    }
+
+    /// Whether it is a feature extractor only: it is frozen in every stage, and the head behind it is what trains.
+    pub fn is_encoder(self) -> bool {
+        self.facts().encoder
+    }
+
+    /// Whether it computes on GPUs: what candle-transformers computes does so on CPUs alone.
+    pub fn computes_on_gpus(self) -> bool {
+        !self.facts().cpu_only
+    }
+
+    /// Whether it has weights for the positions in an image, made for the `image_size` of the model's first stage.
+    pub fn has_sized_positions(self) -> bool {
+        self.facts().positions == Positions::Sized
+    }
+
+    /// Whether it makes the position embeddings for other image sizes from those of pretraining.
+    pub fn resamples_positions(self) -> bool {
+        self.facts().positions == Positions::Resampled
+    }
+
+    pub fn image_sizes(self) -> ImageSizes {
+        self.facts().image_sizes
+    }
+
+    /// The channel statistics of the images that its published weights were trained with, where a data set gives none. The
+    /// encoders' are their own; of the others a name may have weights of several kinds, and most are ImageNet's.
+    pub fn normalize(self) -> Normalize {
+        self.facts().normalize.map_or_else(Normalize::default, Normalize::named)
+    }
+}
