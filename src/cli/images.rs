@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use defrost::data::{Dataset, Split, image_format_extensions, image_format_names, is_image};
-use defrost::stage::Work;
+use defrost::stage::{Inputs, ResolvedStage};
 
 /// The data sets that stages read, each once, and whether images that cannot be decoded are left out.
-fn datasets<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<(&'a Arc<Dataset>, bool)> {
+fn datasets<'a, I: Inputs + 'a>(
+    works: impl Iterator<Item = &'a ResolvedStage<I>>,
+) -> Vec<(&'a Arc<Dataset>, bool)> {
     let mut found: Vec<(&Arc<Dataset>, bool)> = Vec::new();
     for (work, dataset) in works.filter_map(|work| Some((work, work.dataset()?))) {
         if !found.iter().any(|(other, _)| Arc::ptr_eq(other, dataset)) {
@@ -18,8 +20,8 @@ fn datasets<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<(&'a Arc<Dataset>,
     found
 }
 
-/// One line per data set: `photos: 221 training, 59 validation and 83 test images of 6 classes`.
-pub fn parts<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
+/// `photos: 221 training, 59 validation and 83 test images of 6 classes`, a line for each data set.
+pub fn parts<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStage<I>>) -> Vec<String> {
     let line = |(dataset, skips): &(&Arc<Dataset>, bool)| {
         let parts = [Split::Train, Split::Validation, Split::Test];
         let [train, validation, test] = parts.map(|part| dataset.split(part).len());
@@ -33,9 +35,8 @@ pub fn parts<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
     once(datasets(works).iter().map(line))
 }
 
-/// The files that are left out, as in `photos: 27 files are ignored: only .jpg, .jpeg and .png are read (found .bmp,
-/// .webp)`, and the images that are in no class folder.
-pub fn left_out<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<String> {
+/// `photos: 27 files are left out, being neither JPEG nor PNG by name (.bmp, .webp)`, and the same of images without a class.
+pub fn left_out<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStage<I>>) -> Vec<String> {
     let lines = |dataset: &Arc<Dataset>| {
         let (images, others): (Vec<&String>, Vec<&String>) =
             dataset.ignored.iter().partition(|file| is_image(Path::new(file)));
@@ -80,8 +81,10 @@ fn unreadable(dataset: &Dataset) -> Option<String> {
     })
 }
 
-/// All such images, as JSON.
-pub fn unreadable_of<'a>(works: impl Iterator<Item = &'a Work>) -> Vec<serde_json::Value> {
+/// All of them, for other programs.
+pub fn unreadable_of<'a, I: Inputs + 'a>(
+    works: impl Iterator<Item = &'a ResolvedStage<I>>,
+) -> Vec<serde_json::Value> {
     let entry = |dataset: &Dataset, (file, cause): &(String, String)| serde_json::json!({ "root": dataset.root, "file": file, "cause": cause });
     let found = datasets(works);
     found.iter().flat_map(|(dataset, _)| dataset.unreadable.iter().map(|one| entry(dataset, one))).collect()

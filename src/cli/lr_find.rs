@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
+use defrost::data::Dataset;
 use defrost::events::{Event, Interrupt, Observer};
 use defrost::plan::{Parent, Planned};
 use defrost::report;
-use defrost::stage::{Checkpoints, Context, Train, Work};
+use defrost::stage::{Checkpoints, Context, ResolvedStage, Train};
 use defrost::train::{Range, RangeTest};
 use defrost::{Error, Result, store};
 use serde_json::json;
@@ -46,7 +48,7 @@ pub struct Args {
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let range = range(&args)?;
     let session = Session::open_one(&args.file, &args.pipeline, console)?;
-    let (planned, train) = stage(&session, args.stage.as_deref())?;
+    let (planned, train, dataset) = stage(&session, args.stage.as_deref())?;
     let sources = sources(&session, planned, &args.file)?;
     let settings = &session.pipeline.run;
     let interrupt = Interrupt::default();
@@ -55,6 +57,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let (progress, started) = (Progress::new(), Instant::now());
     let test = pool.install(|| {
         train.range_test(
+            dataset,
             &Context {
                 device: &session.choice.device,
                 stage: &planned.name,
@@ -114,14 +117,17 @@ fn range(args: &Args) -> Result<Range> {
     Ok(Range { low, high, steps })
 }
 
-/// The requested train stage, or the only one.
-fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<(&'a Planned, &'a Train)> {
+/// A train stage, what it trains and its images.
+type TrainStage<'a> = (&'a Planned, &'a Train, &'a Arc<Dataset>);
+
+/// The train stage meant.
+fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<TrainStage<'a>> {
     let trains = |stage: &'a Planned| match &stage.work {
-        Work::Train(train) => Some((stage, &**train)),
+        ResolvedStage::Train(train, dataset) => Some((stage, &**train, dataset)),
         _ => None,
     };
-    let all: Vec<(&Planned, &Train)> = session.plan.stages.iter().filter_map(trains).collect();
-    let names = || all.iter().map(|(stage, _)| format!("`{}`", stage.name)).collect::<Vec<_>>().join(", ");
+    let all: Vec<TrainStage> = session.plan.stages.iter().filter_map(trains).collect();
+    let names = || all.iter().map(|(stage, ..)| format!("`{}`", stage.name)).collect::<Vec<_>>().join(", ");
     let error = match (wanted, &all[..]) {
         (None, [only]) => return Ok(*only),
         (None, []) => return Err(Error::usage("this pipeline has no train stage")),
@@ -136,7 +142,7 @@ fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<(&'a Planned,
             )));
         }
         (None, _) => Error::usage("this pipeline has several train stages"),
-        (Some(name), _) => match all.iter().find(|(stage, _)| stage.name == name) {
+        (Some(name), _) => match all.iter().find(|(stage, ..)| stage.name == name) {
             Some(found) => return Ok(*found),
             None if session.pipeline.stage(name).is_some() => {
                 Error::usage(format!("stage `{name}` is not a train stage"))

@@ -7,7 +7,7 @@ use defrost::freeze::{ParameterTable, Row};
 use defrost::model::{Description, NormMode};
 use defrost::plan::{Depth, Draft};
 use defrost::report;
-use defrost::stage::Work;
+use defrost::stage::ResolvedStage;
 use defrost::{Error, Result};
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ pub struct Args {
 struct Resolution<'a> {
     stage: &'a str,
     from: &'a str,
-    description: Description,
+    description: &'a Description,
     table: &'a ParameterTable,
 }
 
@@ -62,9 +62,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 }
 
 fn resolution(draft: &Draft) -> Option<Resolution<'_>> {
-    let Work::Train(train) = &draft.work else { return None };
-    let description = train.subject.build().description;
-    Some(Resolution { stage: &draft.name, from: &train.settings.from, description, table: &train.table })
+    let ResolvedStage::Train(train, _) = &draft.work else { return None };
+    let (description, table) = (&train.description, &train.table);
+    Some(Resolution { stage: &draft.name, from: &train.settings.from, description, table })
 }
 
 fn document(Resolution { stage, description, table, .. }: &Resolution) -> Value {

@@ -11,7 +11,7 @@ use defrost::freeze::Joining;
 use defrost::plan::{BrokenData, Planned, Status};
 use defrost::report;
 use defrost::run::RunDirectory;
-use defrost::stage::{FeaturesFound, Prefix, Work};
+use defrost::stage::{FeaturesFound, PlannedStage, Prefix, ResolvedStage};
 use defrost::{Result, visible};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -193,11 +193,11 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
     Ok(document)
 }
 
-/// What to know about a stage before it runs.
-fn note(work: &Work) -> Option<String> {
-    let train = match work {
-        Work::Train(train) => train,
-        Work::LoadWeights(load) => {
+/// What is worth knowing of a stage before it runs.
+fn note(work: &PlannedStage) -> Option<String> {
+    let (train, dataset) = match work {
+        ResolvedStage::Train(train, dataset) => (train, dataset),
+        ResolvedStage::LoadWeights(load, _) => {
             let settings = &load.settings;
             let elsewhere = settings.stage.as_ref().zip(settings.pipeline.as_ref());
             let elsewhere = elsewhere.map(|(stage, file)| format!("weights of `{stage}` in `{file}`"));
@@ -206,7 +206,7 @@ fn note(work: &Work) -> Option<String> {
         _ => return None,
     };
     let totals = train.table.totals();
-    let images = train.dataset.as_ref().map_or(0, |dataset| dataset.split(Split::Train).len());
+    let images = dataset.split(Split::Train).len();
     let batches = images.div_ceil(train.settings.batch_size);
     let steps = batches.div_ceil(train.settings.accumulate as usize);
     let taught = train.settings.distill.as_ref().map(|distill| format!(", teacher `{}`", distill.teacher));
@@ -219,19 +219,18 @@ fn note(work: &Work) -> Option<String> {
     ))
 }
 
-/// When parameters unfreeze, if they do.
-fn schedule(work: &Work) -> Vec<String> {
-    let Work::Train(train) = work else { return Vec::new() };
+/// Who joins when, where somebody does.
+fn schedule(work: &PlannedStage) -> Vec<String> {
+    let ResolvedStage::Train(train, _) = work else { return Vec::new() };
     if train.table.phases.len() == 1 && train.settings.layer_decay.is_none() {
         return Vec::new();
     }
-    let description = train.subject.build().description;
-    train.table.joining(&description).iter().map(report::joining).collect()
+    train.table.joining(&train.description).iter().map(report::joining).collect()
 }
 
-fn phases(work: &Work) -> Option<Vec<Joining>> {
-    let Work::Train(train) = work else { return None };
-    Some(train.table.joining(&train.subject.build().description))
+fn phases(work: &PlannedStage) -> Option<Vec<Joining>> {
+    let ResolvedStage::Train(train, _) = work else { return None };
+    Some(train.table.joining(&train.description))
 }
 
 /// The estimate of a stage. What was never measured is measured. If that fails, prints a warning and returns `None`.
@@ -291,8 +290,8 @@ struct Features {
 }
 
 impl Features {
-    /// One entry for each prefix of the stage.
-    fn of(work: &Work, found: &[Option<FeaturesFound>], kept: bool) -> Vec<Self> {
+    /// One for each of its prefixes.
+    fn of(work: &PlannedStage, found: &[Option<FeaturesFound>], kept: bool) -> Vec<Self> {
         let of = |(place, prefix): (usize, Prefix)| {
             let reason = prefix.recomputed.or((!kept).then_some("`run.feature_cache` is off"));
             let found = found.get(place).and_then(Option::as_ref);

@@ -6,7 +6,7 @@ use defrost::device::{self, Choice};
 use defrost::pipeline::Resolved;
 use defrost::plan::{self, Depth, Plan, StageStatus, Status};
 use defrost::run;
-use defrost::stage::Work;
+use defrost::stage::ResolvedStage;
 use defrost::store::{Store, Wanted};
 use defrost::train;
 use defrost::{Error, Result};
@@ -84,7 +84,7 @@ impl Session {
     /// Refuses stages whose precision the device does not support, before anything is computed.
     pub fn require_precision(&self, statuses: &[StageStatus]) -> Result<()> {
         for (stage, status) in self.plan.stages.iter().zip(statuses) {
-            if let (Work::Train(work), true) = (&stage.work, status.status != Status::Hit) {
+            if let (ResolvedStage::Train(work, _), true) = (&stage.work, status.status != Status::Hit) {
                 train::products(&self.choice.device, work.settings.precision)
                     .map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
             }

@@ -1,5 +1,6 @@
 //! The numbers themselves, through the library's doors: PyTorch's on real weights, and the same bits tomorrow; and the house they live in.
 
+mod additions;
 mod golden;
 mod house;
 mod parity;

@@ -757,7 +757,7 @@ fn averaging() -> String {
 fn factors(schedules: &[&str]) -> String {
     let factors = schedules.iter().map(|schedule| {
         let schedule: Schedule = toml::from_str(schedule).unwrap();
-        (0..21).map(|step| train::lr_factor(&schedule, step, 7, 3).to_bits()).collect::<Vec<_>>()
+        (0..21).map(|step| schedule.lr_factor(step, 7, 3).to_bits()).collect::<Vec<_>>()
     });
     digest_of(format!("{:?}", factors.collect::<Vec<_>>()))
 }

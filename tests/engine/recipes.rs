@@ -9,13 +9,19 @@ use defrost::data::{Dataset, Label, LabelKind, Sample, Split};
 use defrost::digest::Digest;
 use defrost::pipeline::{self, LoadOptions};
 use defrost::plan::{Depth, Draft, resolve};
-use defrost::stage::Work;
+use defrost::stage::{Digester, FoundWeights, PlannedStage, ResolvedStage};
+use serde_json::Value;
 
+use super::additions::sources;
 use super::golden::declared;
 
 const UPDATE: &str = "UPDATE_GOLDEN";
 const HEADER: &str = "# What the stages of pipelines/ and tests/corpus/valid are known by, on images and weights that stand in for\n\
                       # theirs, and the code paths in each recipe: tests/engine/recipes.rs.\n\n";
+
+/// The records of recipes, and the types of settings in them.
+const RECIPE_SOURCES: [&str; 5] =
+    ["stage/recipe", "pipeline/augment.rs", "pipeline/loss", "pipeline/model.rs", "pipeline/schedule"];
 
 /// By stage: the digest of its document without the code paths, and these with their versions.
 type Recipes = BTreeMap<String, [String; 2]>;
@@ -65,26 +71,39 @@ fn images(classes: &[String], multi_label: bool) -> Dataset {
     Dataset { root: PathBuf::new(), classes: classes.to_vec(), label_kind, samples, ..Dataset::default() }
 }
 
-/// A stage with images and weights that stand in for its own.
-fn with_inputs(work: Work) -> Work {
+/// Images and weights that stand in for a stage's own.
+struct StandIns(Dataset);
+
+impl Digester for StandIns {
+    fn file(&mut self, _: &Path) -> defrost::Result<Digest> {
+        Ok(Digest::of(b"weights"))
+    }
+
+    fn images(&mut self, _: &Arc<Dataset>) -> defrost::Result<Arc<Dataset>> {
+        Ok(Arc::new(std::mem::take(&mut self.0)))
+    }
+}
+
+fn with_inputs(work: ResolvedStage) -> PlannedStage {
     with_images(work, |_| ())
 }
 
-fn with_images(mut work: Work, change: impl FnOnce(&mut Dataset)) -> Work {
+fn with_images(mut work: ResolvedStage, change: impl FnOnce(&mut Dataset)) -> PlannedStage {
     let mut images = images(&work.subject().classes, work.subject().multi_label);
     change(&mut images);
-    if let Work::LoadWeights(load) = &mut work {
-        load.digest = Some(Digest::of(b"weights"));
+    match &mut work {
+        ResolvedStage::LoadWeights(_, weights) if *weights == FoundWeights::Unknown => {
+            *weights = FoundWeights::File { path: PathBuf::new(), digest: None };
+        }
+        ResolvedStage::Train(_, found) | ResolvedStage::Evaluate(_, found) => *found = Some(Arc::default()),
+        _ => {}
     }
-    if let Some(slot) = work.dataset_mut() {
-        *slot = Some(Arc::new(images));
-    }
-    work
+    work.digested(&mut StandIns(images)).unwrap()
 }
 
 fn recipes(drafts: Vec<Draft>) -> Recipes {
     let recipe = |draft: Draft| {
-        let mut document = with_inputs(draft.work).document().expect("all inputs are digested");
+        let mut document = with_inputs(draft.work).document().unwrap();
         let engine = document.as_object_mut().and_then(|fields| fields.remove("engine")).unwrap();
         let paths = engine.as_object().unwrap().iter().map(|(name, version)| format!("{name} {version}"));
         let paths = paths.collect::<Vec<_>>().join(", ");
@@ -134,7 +153,7 @@ fn every_code_path_is_in_the_recipe_of_some_stage() {
         let work = with_inputs(draft.work);
         let paths = work.code_paths();
         let versions: BTreeMap<&str, u32> = paths.iter().map(|path| (path.name(), path.version())).collect();
-        let engine = work.document().expect("all inputs are digested")["engine"].take();
+        let engine = work.document().unwrap()["engine"].take();
         assert_eq!(engine, serde_json::json!(versions), "`{}` has its code paths in its recipe", draft.name);
         taken.extend(paths);
     }
@@ -169,4 +188,51 @@ fn code_paths_are_declared_in_one_way() {
     }
     let listed = ["data", "features", "metrics", "model", "ops", "report", "train", "weights"];
     assert_eq!(rooms, listed.map(str::to_owned).into(), "a room is missing in `golden::declared`");
+}
+
+/// The fields that `skip_serializing_if` keeps out of a document at their default, by name.
+fn left_out_fields(source: &str) -> Vec<String> {
+    let mut fields = Vec::new();
+    let mut lines = source.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if line.starts_with("#[serde(") && line.contains("skip_serializing_if") {
+            let field = lines.find(|line| !line.starts_with("#[") && !line.starts_with("//")).unwrap();
+            let field = field.trim_start_matches("pub ").trim_start_matches("pub(super) ");
+            fields.push(field.split(':').next().unwrap().to_owned());
+        }
+    }
+    fields
+}
+
+fn collect_keys(value: &Value, keys: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                keys.insert(key.clone());
+                collect_keys(value, keys);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_keys(value, keys)),
+        _ => {}
+    }
+}
+
+/// A field that no pinned document has could change its name or form without any pin moving.
+#[test]
+fn every_field_that_recipes_leave_out_at_its_default_is_in_some_pinned_recipe() {
+    let mut keys = BTreeSet::new();
+    for draft in pipelines().iter().flat_map(|file| drafts(file).unwrap_or_default()) {
+        collect_keys(&with_inputs(draft.work).document().unwrap(), &mut keys);
+    }
+    let mut fields = 0;
+    for (file, code) in sources() {
+        if !RECIPE_SOURCES.iter().any(|path| file.starts_with(path)) {
+            continue;
+        }
+        for field in left_out_fields(&code) {
+            assert!(keys.contains(&field), "`{field}` of src/{file} is in no pinned recipe");
+            fields += 1;
+        }
+    }
+    assert!(fields > 25, "{fields} fields");
 }

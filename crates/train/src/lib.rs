@@ -9,8 +9,6 @@ use defrost_kernels::{autograd, device, ops};
 use defrost_model::{freeze, model};
 use defrost_settings::pipeline;
 #[cfg(test)]
-use defrost_engine::stage;
-#[cfg(test)]
 use defrost_model::weights;
 #[cfg(test)]
 use defrost_report::metrics;

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Activations, Model, Pass, State};
 use crate::pipeline::{Precision, Train};
-use crate::stage::{Classifier, optimizer};
-use crate::train::{self, Progress, Setup, Targets};
+use crate::stage::Classifier;
+use crate::train::{self, Optimizer, Progress, Setup, Targets};
 use crate::weights;
 
 /// What a step comes to.
@@ -152,7 +152,7 @@ impl NetworkBench {
             prefix: (layers > 0).then(|| FrozenPrefix { model, state: state.clone(), layers }),
         };
         let setup = Setup { model, table, task: &task, feed: &feed, seed: 0, settings: stage };
-        let optimizer = optimizer(&stage.optimizer, table, setup.steps_per_epoch())?;
+        let optimizer = Optimizer::for_table(&stage.optimizer, table, setup.steps_per_epoch())?;
         let mut progress = Progress::start(&setup, state, optimizer);
         let mut stopwatch = Stopwatch::start(clock, &self.device);
         train::fit(&setup, &mut progress, &mut stopwatch)?;

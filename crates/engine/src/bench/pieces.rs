@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::freeze::{ParameterTable, Phase};
 use crate::model::{Activations, Model, Pass, State};
 use crate::pipeline::{Augment, ImageFolder, Train};
-use crate::stage::{Classifier, Labeller, Subject, optimizer};
-use crate::train::{self, Progress, Setup, Targets, Task};
+use crate::stage::{Classifier, Labeller, Subject};
+use crate::train::{self, Optimizer, Progress, Setup, Targets, Task};
 use crate::weights;
 
 /// A clock, and a count of the memory that tensors hold.
@@ -150,7 +150,7 @@ impl Pieces {
             seed: 0,
             settings: &Train { epochs: 1, ..stage.clone() },
         };
-        let optimizer = optimizer(&stage.optimizer, table, setup.steps_per_epoch())?;
+        let optimizer = Optimizer::for_table(&stage.optimizer, table, setup.steps_per_epoch())?;
         let mut progress = Progress::start(&setup, self.state.clone(), optimizer);
         let clock = || meter.seconds();
         let mut stopwatch = Stopwatch::start(&clock, &self.device);

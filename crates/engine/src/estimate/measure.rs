@@ -2,12 +2,12 @@
 
 use candle_core::Device;
 
-use super::pieces::{examples, pieces, sights};
+use super::pieces::{examples, pieces, sights, size};
 use super::{Calibration, Cost, Settings, Workload};
 use crate::bench::{Meter, Piece, Pieces, Sample};
 use crate::error::Result;
 use crate::pipeline::Augment;
-use crate::stage::Work;
+use crate::stage::PlannedStage;
 
 /// The first batch: enough for batch normalisation.
 const FEW: usize = 2;
@@ -33,7 +33,7 @@ pub fn missing(workload: &Workload, known: &Calibration) -> Vec<String> {
 /// # Errors
 /// Images too small for the architecture, or such as cannot be read; no memory for a few images.
 pub fn measure(
-    work: &Work,
+    work: &PlannedStage,
     workload: &Workload,
     settings: &Settings,
     known: &mut Calibration,
@@ -52,7 +52,7 @@ pub fn measure(
         if wanted.is_empty() {
             continue;
         }
-        let network = Pieces::new(subject, workload_size(work), device)?;
+        let network = Pieces::new(subject, size(work), device)?;
         for (key, piece) in wanted {
             known.set_measured(&key, sampled(&network, piece, largest(&key), meter)?);
         }
@@ -64,14 +64,6 @@ pub fn measure(
         }
     }
     Ok(())
-}
-
-fn workload_size(work: &Work) -> usize {
-    match work {
-        Work::Train(train) => train.view.0.image_size,
-        Work::Evaluate(evaluate) => evaluate.view.0.image_size,
-        Work::LoadWeights(_) | Work::InitWeights(_) => 0,
-    }
 }
 
 /// A few images, then as many of the batch as the time allows, but twice as many at least: one point makes no line.

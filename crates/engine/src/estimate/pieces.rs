@@ -8,10 +8,10 @@ use crate::data::Split;
 use crate::digest::Digest;
 use crate::freeze;
 use crate::pipeline::{Augment, Head, Precision};
-use crate::stage::{Member, Prefix, Subject, Train, View, Work};
+use crate::stage::{Member, PlannedStage, Prefix, ResolvedStage, Subject, Train, View};
 
 /// What may have to be measured for a stage: of each of its models the pieces by their keys.
-pub(super) fn pieces<'a>(work: &'a Work) -> Vec<(&'a Subject, Vec<(String, Piece<'a>)>)> {
+pub(super) fn pieces<'a>(work: &'a PlannedStage) -> Vec<(&'a Subject, Vec<(String, Piece<'a>)>)> {
     let parted = |subject: &'a Subject, prefixes: &[usize]| {
         let layers = subject.build().description.layers.len();
         let pass = |from, to| (pass_key(subject, size(work), from, to), Piece::Pass { from, to });
@@ -19,12 +19,12 @@ pub(super) fn pieces<'a>(work: &'a Work) -> Vec<(&'a Subject, Vec<(String, Piece
         (subject, passes)
     };
     match work {
-        Work::LoadWeights(_) | Work::InitWeights(_) => Vec::new(),
-        Work::Evaluate(evaluate) => {
+        ResolvedStage::LoadWeights(..) | ResolvedStage::InitWeights(_) => Vec::new(),
+        ResolvedStage::Evaluate(evaluate, _) => {
             let member = |member: &'a Member| parted(&member.subject, &[member.layers]);
             evaluate.members.iter().map(member).collect()
         }
-        Work::Train(train) => {
+        ResolvedStage::Train(train, _) => {
             let prefixes: Vec<usize> = train.prefixes.iter().map(|prefix| prefix.layers).collect();
             let (subject, mut pieces) = parted(&train.subject, &prefixes);
             for (phase, _, prefix) in train.phases() {
@@ -40,13 +40,13 @@ pub(super) fn pieces<'a>(work: &'a Work) -> Vec<(&'a Subject, Vec<(String, Piece
 
 /// As [`pieces`], images on their way.
 pub(super) fn sights<'a>(
-    work: &'a Work,
+    work: &'a PlannedStage,
     settings: &Settings,
     plain: &'a Augment,
 ) -> Vec<(String, Sight<'a>)> {
-    let (Some(dataset), Some(view)) = (work.dataset(), view(work)) else { return Vec::new() };
+    let (Some(dataset), Some(view)) = (work.dataset(), work.view()) else { return Vec::new() };
     let augments = match work {
-        Work::Train(train) => vec![plain, &train.settings.augment],
+        ResolvedStage::Train(train, _) => vec![plain, &train.settings.augment],
         _ => vec![plain],
     };
     let sight = |augment| {
@@ -58,31 +58,23 @@ pub(super) fn sights<'a>(
 }
 
 /// The images that tell how long reading takes, from all over those of a stage.
-pub(super) fn examples(work: &Work, count: usize) -> Vec<usize> {
+pub(super) fn examples(work: &PlannedStage, count: usize) -> Vec<usize> {
     let Some(dataset) = work.dataset() else { return Vec::new() };
     let samples = match work {
-        Work::Evaluate(evaluate) => evaluate.samples(dataset),
+        ResolvedStage::Evaluate(evaluate, _) => evaluate.samples(dataset),
         _ => dataset.split(Split::Train),
     };
     let every = samples.len().div_ceil(count).max(1);
     samples.into_iter().step_by(every).collect()
 }
 
-pub(super) fn view(work: &Work) -> Option<&View> {
-    match work {
-        Work::Train(train) => Some(&train.view),
-        Work::Evaluate(evaluate) => Some(&evaluate.view),
-        Work::LoadWeights(_) | Work::InitWeights(_) => None,
-    }
-}
-
-pub(super) fn size(work: &Work) -> usize {
-    view(work).map_or(0, |view| view.0.image_size)
+pub(super) fn size(work: &PlannedStage) -> usize {
+    work.view().map_or(0, |view| view.0.image_size)
 }
 
 /// Whether decoded images are worth keeping: an evaluation reads them once.
-pub(super) fn keeps(work: &Work) -> bool {
-    matches!(work, Work::Train(_))
+pub(super) fn keeps(work: &PlannedStage) -> bool {
+    matches!(work, ResolvedStage::Train(..))
 }
 
 pub(super) fn names(subject: &Subject) -> String {
@@ -100,11 +92,7 @@ pub(super) fn pass_key(subject: &Subject, size: usize, from: usize, to: usize) -
 
 /// Which tensors train, and how, decides; by what rates does not.
 pub(super) fn step_key(train: &Train, phase: &freeze::Phase, prefix: &Prefix) -> String {
-    let kind = match &train.settings.optimizer {
-        crate::pipeline::Optimizer::Sgd(sgd) if sgd.momentum == 0.0 => "plain sgd",
-        crate::pipeline::Optimizer::Sgd(_) => "sgd",
-        crate::pipeline::Optimizer::Adamw(_) => "adamw",
-    };
+    let kind = train.settings.optimizer.settings().name();
     let training = phase.norms.iter().map(|mode| *mode == crate::model::NormMode::Training);
     let trains = json!({ "trainable": phase.trainable, "norms": training.collect::<Vec<_>>() });
     let (from, size) = (prefix.layers, train.view.0.image_size);
@@ -123,9 +111,9 @@ pub(super) fn step_key(train: &Train, phase: &freeze::Phase, prefix: &Prefix) ->
     )
 }
 
-pub(super) fn sight_key(work: &Work, augment: &Augment, settings: &Settings) -> String {
+pub(super) fn sight_key(work: &PlannedStage, augment: &Augment, settings: &Settings) -> String {
     let root = work.dataset().map(|dataset| dataset.root.display().to_string());
-    let view = view(work).map(View::document);
+    let view = work.view().map(View::document);
     let digest = Digest::of_json(&json!({ "root": root, "view": view, "augment": augment })).short();
     let kept = keeps(work) && settings.image_cache > 0;
     format!("images {digest} at {}, {} workers, kept {kept}", size(work), settings.workers)

@@ -5,7 +5,9 @@ use super::pieces::{names, pass_key, sight_key, size, step_key};
 use crate::data::{DecodeOptions, Picture, Split};
 use crate::model::Description;
 use crate::pipeline::{Augment, Decode};
-use crate::stage::{Evaluate, FeaturesFound, INFERENCE_BATCH, Member, Prefix, Subject, Train, Work};
+use crate::stage::{
+    Evaluate, FeaturesFound, INFERENCE_BATCH, Member, PlannedStage, Prefix, ResolvedStage, Subject, Train,
+};
 
 /// What is not in a stage but bears on its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,20 +21,22 @@ pub struct Settings {
 }
 
 /// What a stage will do; `found` says for each of its prefixes which features are there already, where that is known.
-pub fn workload(work: &Work, found: &[Option<FeaturesFound>], settings: &Settings) -> Workload {
+pub fn workload(work: &PlannedStage, found: &[Option<FeaturesFound>], settings: &Settings) -> Workload {
     let subject = work.subject();
     let description = subject.build().description;
     let weights = bytes(&description, |_| true);
     let beside = format!("beside {} of {}", work.kind(), names(subject));
     let base = Workload { weight_bytes: weights, beside, ..Workload::default() };
     match work {
-        Work::LoadWeights(load) => {
-            let file = load.file.as_ref().and_then(|file| std::fs::metadata(file).ok());
+        ResolvedStage::LoadWeights(_, file) => {
+            let file = file.as_ref().and_then(|file| std::fs::metadata(&file.path).ok());
             let file = file.map_or(weights, |metadata| metadata.len());
             Workload { weight_bytes: weights + file, file_bytes: file + 2 * weights, ..base }
         }
-        Work::InitWeights(_) => Workload { file_bytes: 2 * weights, ..base },
-        Work::Train(_) | Work::Evaluate(_) => Counting::new(work, subject, settings).count(found, base),
+        ResolvedStage::InitWeights(_) => Workload { file_bytes: 2 * weights, ..base },
+        ResolvedStage::Train(..) | ResolvedStage::Evaluate(..) => {
+            Counting::new(work, subject, settings).count(found, base)
+        }
     }
 }
 
@@ -43,7 +47,7 @@ fn bytes(description: &Description, which: impl Fn(usize) -> bool) -> u64 {
 
 /// A stage that reads images.
 struct Counting<'a> {
-    work: &'a Work,
+    work: &'a PlannedStage,
     subject: &'a Subject,
     description: Description,
     settings: &'a Settings,
@@ -56,7 +60,7 @@ struct Counting<'a> {
 
 impl<'a> Counting<'a> {
     /// With `subject` for its model.
-    fn new(work: &'a Work, subject: &'a Subject, settings: &'a Settings) -> Self {
+    fn new(work: &'a PlannedStage, subject: &'a Subject, settings: &'a Settings) -> Self {
         let description = subject.build().description;
         let layers = description.layers.len();
         let all = split(work, Split::Train) + split(work, Split::Validation);
@@ -69,9 +73,9 @@ impl<'a> Counting<'a> {
     fn count(&self, found: &[Option<FeaturesFound>], base: Workload) -> Workload {
         let mut workload = base;
         match self.work {
-            Work::Train(train) => self.training(train, found, &mut workload),
-            Work::Evaluate(evaluate) => self.evaluation(evaluate, found, &mut workload),
-            Work::LoadWeights(_) | Work::InitWeights(_) => {}
+            ResolvedStage::Train(train, _) => self.training(train, found, &mut workload),
+            ResolvedStage::Evaluate(evaluate, _) => self.evaluation(evaluate, found, &mut workload),
+            ResolvedStage::LoadWeights(..) | ResolvedStage::InitWeights(_) => {}
         }
         workload.phases.retain(|phase| phase.images > 0);
         for phase in &mut workload.phases {
@@ -182,7 +186,7 @@ impl<'a> Counting<'a> {
         let missing = found.map_or(1.0, |found| 1.0 - found.stored as f64 / found.images.max(1) as f64);
         let first = prefix.layers;
         let (mut plain, mut views, mut random, mut rounds) = (self.images(), 0, Augment::default(), 1);
-        if let (Work::Train(train), Some(count)) = (self.work, prefix.views) {
+        if let (ResolvedStage::Train(train, _), Some(count)) = (self.work, prefix.views) {
             plain = split(self.work, Split::Validation);
             views = split(self.work, Split::Train);
             random = train.settings.augment.clone();
@@ -212,7 +216,7 @@ impl<'a> Counting<'a> {
     fn reading(&self, augment: &Augment, images: usize, epochs: usize) -> Reading {
         let again = ((images * (epochs - epochs.min(1))) as f64 * self.stays) as usize;
         let batch = match self.work {
-            Work::Train(train) => train.settings.batch_size.max(INFERENCE_BATCH),
+            ResolvedStage::Train(train, _) => train.settings.batch_size.max(INFERENCE_BATCH),
             _ => INFERENCE_BATCH,
         };
         Reading {
@@ -230,7 +234,7 @@ impl<'a> Counting<'a> {
     /// The images that the stage looks at.
     fn images(&self) -> usize {
         match self.work {
-            Work::Evaluate(evaluate) => {
+            ResolvedStage::Evaluate(evaluate, _) => {
                 self.work.dataset().map_or(0, |dataset| evaluate.samples(dataset).len())
             }
             _ => split(self.work, Split::Train) + split(self.work, Split::Validation),
@@ -238,13 +242,13 @@ impl<'a> Counting<'a> {
     }
 }
 
-fn split(work: &Work, split: Split) -> usize {
+fn split(work: &PlannedStage, split: Split) -> usize {
     work.dataset().map_or(0, |dataset| dataset.split(split).len())
 }
 
 /// What an image takes that is kept decoded: its square, or all of it ahead of random crops.
-fn kept_bytes(work: &Work) -> usize {
-    let (Work::Train(train), Some(dataset)) = (work, work.dataset()) else { return 0 };
+fn kept_bytes(work: &PlannedStage) -> usize {
+    let (ResolvedStage::Train(train, _), Some(dataset)) = (work, work.dataset()) else { return 0 };
     match (&train.settings.augment.random_resized_crop, train.view.0.decode) {
         (None, _) => size(work).pow(2) * 3,
         (Some(_), Decode::Scaled) => 0,

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::inputs::Plan;
+use super::planned::Plan;
 use super::resolve::Draft;
 use super::status::{StageStatus, Status};
 use crate::data::{BrokenImage, Dataset, Look, NearNames, NearWhy, Split, Summary, data_format};
 use crate::pipeline::{Diagnostic, Resolved, SplitMethod};
 use crate::report::percent;
-use crate::stage::{View, Work};
+use crate::stage::{Inputs, PlannedStage, ResolvedStage, View};
 use crate::store::Store;
 
 /// The data sets that stages read, each once, by name.
-fn datasets<'a>(
-    stages: impl Iterator<Item = (&'a str, &'a Work)>,
+fn datasets<'a, I: Inputs + 'a>(
+    stages: impl Iterator<Item = (&'a str, &'a ResolvedStage<I>)>,
 ) -> BTreeMap<&'a str, (&'a Arc<Dataset>, &'a View)> {
     let mut found = BTreeMap::new();
     for (name, work) in stages {
@@ -42,7 +42,7 @@ impl Plan {
     pub fn broken(&self, statuses: &[StageStatus], runs: &[bool], store: &Store) -> Vec<BrokenData> {
         let asked = self.stages.iter().zip(statuses).zip(runs);
         // What a finished stage read was decoded then.
-        let computed: Vec<(&str, &Work)> = asked
+        let computed: Vec<(&str, &PlannedStage)> = asked
             .filter(|((_, status), runs)| **runs && status.status != Status::Hit)
             .map(|((stage, _), _)| (stage.data.as_str(), &stage.work))
             .collect();

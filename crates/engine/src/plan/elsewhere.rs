@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::inputs::Plan;
+use super::planned::Plan;
 use super::resolve::{Draft, Parent, Resolver, resolve};
 use super::status::statuses;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Report};
-use crate::stage::Work;
+use crate::stage::{FoundWeights, ResolvedStage};
 use crate::store::{Store, Wanted};
 use crate::weights::Source;
 
@@ -81,8 +81,8 @@ pub fn fetch(
             ))
             .hint(format!("run it first: `defrost run {file} --until {stage}{elsewhere}`")));
         };
-        if let Work::LoadWeights(work) = &mut draft.work {
-            (work.file, work.digest) = (Some(path), Some(digest));
+        if let ResolvedStage::LoadWeights(_, weights) = &mut draft.work {
+            *weights = FoundWeights::File { path, digest: Some(digest) };
         }
     }
     Ok(())

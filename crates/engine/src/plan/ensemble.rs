@@ -3,7 +3,7 @@
 use super::datasets::{is_known, list};
 use super::resolve::Resolver;
 use crate::pipeline::Evaluate;
-use crate::stage::{View, Work};
+use crate::stage::{ResolvedStage, View};
 
 impl Resolver<'_> {
     /// Holds the members of an evaluation against one another and against the images that all are shown; one alone
@@ -13,10 +13,10 @@ impl Resolver<'_> {
         stage: &str,
         evaluate: &Evaluate,
         view: &View,
-        above: &[&Work],
+        above: &[&ResolvedStage],
     ) -> Option<()> {
         let names = evaluate.ensemble.as_deref().unwrap_or_default();
-        let mut first: Option<(&str, &Work)> = None;
+        let mut first: Option<(&str, &ResolvedStage)> = None;
         for (place, (name, work)) in names.iter().zip(above).enumerate() {
             let at = format!("stage.{stage}.ensemble[{place}]");
             let found = match first {
@@ -38,8 +38,8 @@ impl Resolver<'_> {
 type Problem = (&'static str, String, &'static str);
 
 /// Pixels in another range would make one member's probabilities noise, and the mean would hide it.
-pub(super) fn trained_for(name: &str, work: &Work, view: &View) -> Option<Problem> {
-    let Work::Train(train) = work else { return None };
+pub(super) fn trained_for(name: &str, work: &ResolvedStage, view: &View) -> Option<Problem> {
+    let ResolvedStage::Train(train, _) = work else { return None };
     if train.view.0.normalize == view.0.normalize {
         return None;
     }
@@ -47,7 +47,10 @@ pub(super) fn trained_for(name: &str, work: &Work, view: &View) -> Option<Proble
     Some(("normalize", message, "use the same `normalize` in both data sets"))
 }
 
-fn other_classes((first, one): (&str, &Work), (name, other): (&str, &Work)) -> Option<Problem> {
+fn other_classes(
+    (first, one): (&str, &ResolvedStage),
+    (name, other): (&str, &ResolvedStage),
+) -> Option<Problem> {
     let (one, other) = (&one.subject().classes, &other.subject().classes);
     if one == other || !(is_known(one) && is_known(other)) {
         return None;
@@ -56,8 +59,11 @@ fn other_classes((first, one): (&str, &Work), (name, other): (&str, &Work)) -> O
     Some(("class-list", message, "probabilities are averaged per class: train both with the same `classes`"))
 }
 
-fn other_size((first, one): (&str, &Work), (name, other): (&str, &Work)) -> Option<Problem> {
-    let (Work::Train(one), Work::Train(other)) = (one, other) else { return None };
+fn other_size(
+    (first, one): (&str, &ResolvedStage),
+    (name, other): (&str, &ResolvedStage),
+) -> Option<Problem> {
+    let (ResolvedStage::Train(one, _), ResolvedStage::Train(other, _)) = (one, other) else { return None };
     let (one, other) = (one.view.0.image_size, other.view.0.image_size);
     if one == other {
         return None;

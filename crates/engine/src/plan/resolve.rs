@@ -10,7 +10,7 @@ use crate::data::{self, Dataset};
 use crate::model::RuleError;
 use crate::pipeline::{self, Checkpoint, Diagnostic, ImageSizes, Report, Resolved, Stage};
 use crate::regular;
-use crate::stage::{Evaluate, InitWeights, Member, Recognition, Subject, View, Work};
+use crate::stage::{Evaluate, InitWeights, Member, Recognition, ResolvedStage, Subject, View};
 
 /// How much of the disk may be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Draft {
     pub name: String,
     /// The stages whose weights it reads, in order.
     pub parents: Vec<Parent>,
-    pub work: Work,
+    pub work: ResolvedStage,
     /// The name of its data set.
     pub data: String,
     /// The freezing rules as written, to tell a reader what changed.
@@ -74,7 +74,7 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
         let above = parents.iter().map(|parent| drafts[parent.stage].as_ref().map(|draft| &draft.work));
         // Below a stage that could not be resolved nothing more can be said.
         let resolved = above
-            .collect::<Option<Vec<&Work>>>()
+            .collect::<Option<Vec<&ResolvedStage>>>()
             .and_then(|above| resolver.stage(name, stage, &above))
             .map(|(work, rules)| {
                 let (name, elsewhere) = ((*name).to_owned(), resolver.elsewhere.remove(*name));
@@ -101,7 +101,12 @@ pub(super) struct Resolver<'a> {
 
 impl Resolver<'_> {
     /// `above` are the stages whose weights it reads, in order.
-    fn stage(&mut self, name: &str, stage: &Stage, above: &[&Work]) -> Option<(Work, Value)> {
+    fn stage(
+        &mut self,
+        name: &str,
+        stage: &Stage,
+        above: &[&ResolvedStage],
+    ) -> Option<(ResolvedStage, Value)> {
         let data_name = stage.data()?;
         let data = self.pipeline.data.get(data_name)?;
         let images = data.images();
@@ -109,7 +114,7 @@ impl Resolver<'_> {
         let anyone = matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings());
         let classes = if anyone { Vec::new() } else { self.classes(data_name, data)? };
         let first = above.first().copied();
-        let subject = match first.map(Work::subject) {
+        let subject = match first.map(ResolvedStage::subject) {
             Some(subject) if !matches!(stage, Stage::LoadWeights(_)) => {
                 if !anyone {
                     self.same_classes(name, data_name, &subject.classes, &classes)?;
@@ -128,9 +133,10 @@ impl Resolver<'_> {
         };
         match stage {
             Stage::LoadWeights(load) => self.load_weights(name, load, first, subject),
-            Stage::InitWeights(_) => {
-                Some((Work::InitWeights(InitWeights { subject, seed: self.pipeline.seed }), Value::Null))
-            }
+            Stage::InitWeights(_) => Some((
+                ResolvedStage::InitWeights(InitWeights { subject, seed: self.pipeline.seed }),
+                Value::Null,
+            )),
             Stage::Train(train) => self.train(name, train, (data_name, data), subject, above),
             Stage::Evaluate(evaluate) => {
                 let view = View::new(&images, evaluate.image_size, subject.model.arch);
@@ -141,16 +147,20 @@ impl Resolver<'_> {
                 let dataset = self.images(data_name, data);
                 let recognition = self.recognition(name, evaluate, dataset.as_deref())?;
                 self.part(name, evaluate, recognition.as_ref(), dataset.as_deref())?;
-                let member =
-                    |work: &&Work| Member { subject: work.subject().clone(), layers: work.shared_layers() };
+                let member = |work: &&ResolvedStage| Member {
+                    subject: work.subject().clone(),
+                    layers: work.shared_layers(),
+                };
                 Some((
-                    Work::Evaluate(Box::new(Evaluate {
-                        members: above.iter().map(member).collect(),
-                        view,
+                    ResolvedStage::Evaluate(
+                        Box::new(Evaluate {
+                            members: above.iter().map(member).collect(),
+                            view,
+                            split: evaluate.split,
+                            recognition,
+                        }),
                         dataset,
-                        split: evaluate.split,
-                        recognition,
-                    })),
+                    ),
                     Value::Null,
                 ))
             }
@@ -213,8 +223,8 @@ impl Resolver<'_> {
     }
 
     pub(super) fn rules(&mut self, stage: &str, errors: Vec<RuleError>) {
-        let known = |error: &RuleError| error.code == RuleError::SYNTAX && !self.pipeline.faults.is_empty();
-        for error in errors.into_iter().filter(|error| !known(error)) {
+        // Texts that are no patterns are among the faults of the file.
+        for error in errors.into_iter().filter(|error| !error.is_syntax()) {
             self.diagnose(&format!("stage.{stage}.{}", error.setting), error.code, error.message, error.help);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::inputs::{Plan, Planned};
+use super::planned::{Plan, Planned};
 use super::reason::reasons;
 use super::recipe::key;
 use super::resolve::Parent;

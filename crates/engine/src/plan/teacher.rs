@@ -4,7 +4,7 @@ use super::datasets::{is_known, list};
 use super::ensemble::trained_for;
 use super::resolve::Resolver;
 use crate::pipeline::Train;
-use crate::stage::{Subject, View, Work};
+use crate::stage::{ResolvedStage, Subject, View};
 
 impl Resolver<'_> {
     /// The model that teaches a train stage, if one does: the second that it reads.
@@ -14,7 +14,7 @@ impl Resolver<'_> {
         train: &Train,
         student: &Subject,
         view: &View,
-        above: &[&Work],
+        above: &[&ResolvedStage],
     ) -> Option<Option<Subject>> {
         let (Some(distill), Some(work)) = (&train.distill, above.get(1)) else { return Some(None) };
         let (name, teacher) = (&distill.teacher, work.subject());

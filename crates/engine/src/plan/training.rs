@@ -1,7 +1,9 @@
 //! What a train stage asks of its model, images and classes.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::datasets::{UNKNOWN, list};
@@ -9,8 +11,8 @@ use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, NormSpec};
-use crate::pipeline::{self, ClassWeights, Data, Head, Loss, Optimizer, suggest};
-use crate::stage::{Subject, Train, View, Work};
+use crate::pipeline::{self, BatchNormPolicy, ClassWeights, Data, Group, Head, Loss, Unfreeze, suggest};
+use crate::stage::{ResolvedStage, Subject, Train, View};
 
 impl Resolver<'_> {
     /// `data` goes with its name; `above` are the stages whose weights it reads, in order.
@@ -20,14 +22,14 @@ impl Resolver<'_> {
         train: &pipeline::Train,
         (data_name, data): (&str, &Data),
         subject: Subject,
-        above: &[&Work],
-    ) -> Option<(Work, Value)> {
-        let description = subject.build().description;
+        above: &[&ResolvedStage],
+    ) -> Option<(ResolvedStage, Value)> {
+        let description = Arc::new(subject.build().description);
         let table = match ParameterTable::resolve(&description, train) {
             Ok(table) => table,
             Err(errors) => {
                 self.rules(name, errors);
-                return self.in_place_of(train, data, subject, &description);
+                return self.in_place_of(train, data, subject, description);
             }
         };
         self.features_only(name, &subject, &description, &table)?;
@@ -47,11 +49,10 @@ impl Resolver<'_> {
         self.loss(name, &train.loss, &subject)?;
         self.balanced(name, &train.loss, dataset.as_deref())?;
         self.last_batch(name, train, &description, &table, &view, dataset.as_deref())?;
-        let rules = rules_of(train);
+        let rules = json!(Rules::of(train));
         let teacher = self.teacher(name, train, &subject, &view, above)?;
-        let work = Train::new(subject, view, dataset, train.clone(), table, &description, self.pipeline.seed);
-        let work = Train { teacher, ..work };
-        Some((Work::Train(Box::new(work)), rules))
+        let work = Train::new(subject, view, train.clone(), table, description, self.pipeline.seed);
+        Some((ResolvedStage::Train(Box::new(Train { teacher, ..work }), dataset), rules))
     }
 
     /// A stage whose rules are wrong, without them: so that what is wrong below it is found as well. It never runs.
@@ -60,8 +61,8 @@ impl Resolver<'_> {
         train: &pipeline::Train,
         data: &Data,
         subject: Subject,
-        description: &Description,
-    ) -> Option<(Work, Value)> {
+        description: Arc<Description>,
+    ) -> Option<(ResolvedStage, Value)> {
         let mut free = pipeline::Train {
             freeze: None,
             train: None,
@@ -72,14 +73,11 @@ impl Resolver<'_> {
             unfreeze: Vec::new(),
             ..train.clone()
         };
-        match &mut free.optimizer {
-            Optimizer::Sgd(sgd) => sgd.no_decay.clear(),
-            Optimizer::Adamw(adamw) => adamw.no_decay.clear(),
-        }
-        let table = ParameterTable::resolve(description, &free).ok()?;
+        free.optimizer.settings_mut().no_decay_mut().clear();
+        let table = ParameterTable::resolve(&description, &free).ok()?;
         let view = View::new(&data.images(), train.image_size, subject.model.arch);
-        let work = Train::new(subject, view, None, free, table, description, self.pipeline.seed);
-        Some((Work::Train(Box::new(work)), Value::Null))
+        let work = Train::new(subject, view, free, table, description, self.pipeline.seed);
+        Some((ResolvedStage::Train(Box::new(work), None), Value::Null))
     }
 
     /// An encoder without gradients stays frozen.
@@ -140,16 +138,13 @@ impl Resolver<'_> {
             self.diagnose(&at, "conflict", message, Some(help.to_owned()));
             return None;
         }
-        let (weights, key) = match loss {
-            Loss::Bce(loss) => (loss.positive_weights.as_ref(), "positive_weights"),
-            _ => (loss.class_weights(), "class_weights"),
-        };
-        let Some(ClassWeights::ByName(weights)) = weights else { return Some(()) };
+        let Some(given) = loss.settings().weights() else { return Some(()) };
+        let ClassWeights::ByName(weights) = given.values() else { return Some(()) };
         let classes = &subject.classes;
         if classes.iter().any(|class| class == UNKNOWN) {
             return Some(());
         }
-        let at = format!("{at}.{key}");
+        let at = format!("{at}.{}", given.key());
         let known: HashSet<&String> = classes.iter().collect();
         if let Some(stranger) = weights.keys().find(|name| !known.contains(name)) {
             let help = suggest::help(stranger, "classes", classes.iter().map(String::as_str));
@@ -171,11 +166,8 @@ impl Resolver<'_> {
 
     /// Balanced weights are shares of training images: scikit-learn, too, has none for a class that no image shows.
     fn balanced(&mut self, stage: &str, loss: &Loss, dataset: Option<&Dataset>) -> Option<()> {
-        let (weights, key) = match loss {
-            Loss::Bce(loss) => (loss.positive_weights.as_ref(), "positive_weights"),
-            _ => (loss.class_weights(), "class_weights"),
-        };
-        let (Some(ClassWeights::Balanced), Some(dataset)) = (weights, dataset) else { return Some(()) };
+        let Some(given) = loss.settings().weights() else { return Some(()) };
+        let (ClassWeights::Balanced, Some(dataset)) = (given.values(), dataset) else { return Some(()) };
         let counts = dataset.counts();
         let without =
             dataset.classes.iter().zip(&counts).filter(|(_, parts)| parts[Split::Train as usize] == 0);
@@ -183,10 +175,9 @@ impl Resolver<'_> {
         if without.is_empty() {
             return Some(());
         }
-        let message =
-            format!("no training image has {}, so its balanced weight is undefined", list(&without));
-        let help = "add training images, or list the weights by class name".to_owned();
-        self.diagnose(&format!("stage.{stage}.loss.{key}"), "class-list", message, Some(help));
+        let message = format!("no training image shows {}, so there is no balanced weight", list(&without));
+        let help = "add training images, or give every class a weight by name".to_owned();
+        self.diagnose(&format!("stage.{stage}.loss.{}", given.key()), "class-list", message, Some(help));
         None
     }
 
@@ -254,22 +245,35 @@ fn alternatives(all: &[String]) -> String {
     }
 }
 
-/// The settings that the table of who trains is made from.
-fn rules_of(train: &pipeline::Train) -> Value {
-    let mut rules = json!({
-        "freeze": train.freeze,
-        "train": train.train,
-        "freeze_first": train.freeze_first,
-        "train_first": train.train_first,
-        "train_last": train.train_last,
-        "batch_norm": train.batch_norm,
-        "groups": train.groups,
-    });
-    if !train.unfreeze.is_empty() {
-        rules["unfreeze"] = json!(train.unfreeze);
+/// The settings that the table of parameters is resolved from, as written.
+#[derive(Serialize)]
+struct Rules<'a> {
+    freeze: &'a Option<Vec<String>>,
+    train: &'a Option<Vec<String>>,
+    freeze_first: Option<usize>,
+    train_first: Option<usize>,
+    train_last: Option<usize>,
+    batch_norm: BatchNormPolicy,
+    groups: &'a [Group],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unfreeze: &'a [Unfreeze],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer_decay: Option<f64>,
+}
+
+impl<'a> Rules<'a> {
+    fn of(settings: &'a pipeline::Train) -> Self {
+        let pipeline::Train { freeze, train, groups, unfreeze, .. } = settings;
+        Self {
+            freeze,
+            train,
+            freeze_first: settings.freeze_first,
+            train_first: settings.train_first,
+            train_last: settings.train_last,
+            batch_norm: settings.batch_norm,
+            groups,
+            unfreeze,
+            layer_decay: settings.layer_decay,
+        }
     }
-    if let Some(decay) = train.layer_decay {
-        rules["layer_decay"] = json!(decay);
-    }
-    rules
 }

@@ -5,17 +5,17 @@ use serde_json::Value;
 use super::datasets::is_known;
 use super::resolve::{Depth, Resolver};
 use crate::pipeline;
-use crate::stage::{LoadWeights, Subject, Work};
-use crate::weights::{self, LoadRules, Source};
+use crate::stage::{FoundWeights, LoadWeights, ResolvedStage, Subject};
+use crate::weights::{LoadRules, Source, origins};
 
 impl Resolver<'_> {
     pub(super) fn load_weights(
         &mut self,
         name: &str,
         load: &pipeline::LoadWeights,
-        above: Option<&Work>,
+        above: Option<&ResolvedStage>,
         subject: Subject,
-    ) -> Option<(Work, Value)> {
+    ) -> Option<(ResolvedStage, Value)> {
         let description = subject.build().description;
         let mut rules = match LoadRules::resolve(&description, load) {
             Ok(rules) => rules,
@@ -23,16 +23,20 @@ impl Resolver<'_> {
                 self.rules(name, errors);
                 // Without its rules, so that what is wrong below it is found as well. It never runs.
                 let (settings, seed) = (load.clone(), self.pipeline.seed);
-                let (rules, file, digest, names) = Default::default();
-                let work = LoadWeights { subject, file, digest, settings, rules, names, seed };
-                return Some((Work::LoadWeights(Box::new(work)), Value::Null));
+                let (rules, names) = Default::default();
+                let work = LoadWeights { subject, settings, rules, names, seed };
+                return Some((
+                    ResolvedStage::LoadWeights(Box::new(work), FoundWeights::Unknown),
+                    Value::Null,
+                ));
             }
         };
         rules.classes = Some(subject.classes.clone());
-        let (mut file, mut names) = (None, None);
+        let (mut weights, mut names) = (FoundWeights::Unknown, None);
         let source = match (&load.file, above, &load.from) {
             (None, Some(above), Some(from)) => {
                 let at = format!("stage.{name}.from");
+                weights = FoundWeights::Above;
                 // Of classes that are not known here nothing can be said.
                 let known = [above.subject(), &subject].iter().all(|subject| is_known(&subject.classes));
                 known.then(|| (at, above.subject().source(from)))
@@ -45,28 +49,18 @@ impl Resolver<'_> {
                 let at = format!("stage.{name}.file");
                 let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(text))?;
                 let source = Source::open(&path).and_then(|source| source.translated(&description));
-                file = Some(path);
+                weights = FoundWeights::File { path, digest: None };
                 Some((at, source))
             }
             _ => None,
         };
         if let Some((at, source)) = source {
-            let fits = source.and_then(|source| {
-                weights::origins(&description, &source, &rules).map(|_| source.names_in_words())
-            });
+            let fits = source
+                .and_then(|source| origins(&description, &source, &rules).map(|_| source.names_in_words()));
             names = self.or_diagnose(&at, "weights", fits)?;
         }
-        Some((
-            Work::LoadWeights(Box::new(LoadWeights {
-                subject,
-                file,
-                digest: None,
-                settings: load.clone(),
-                rules,
-                names,
-                seed: self.pipeline.seed,
-            })),
-            Value::Null,
-        ))
+        let (settings, seed) = (load.clone(), self.pipeline.seed);
+        let work = LoadWeights { subject, settings, rules, names, seed };
+        Some((ResolvedStage::LoadWeights(Box::new(work), weights), Value::Null))
     }
 }

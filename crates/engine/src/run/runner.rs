@@ -18,7 +18,7 @@ use crate::events::{Event, Interrupt, Observer, Outcome, Stopped};
 use crate::features::FeatureStore;
 use crate::plan::{self, Parent, Plan, Planned, StageStatus};
 use crate::report::{Decline, ReportData};
-use crate::stage::{Checkpoints, Context, Work};
+use crate::stage::{Checkpoints, Context, ResolvedStage};
 use crate::store::{self, Attempt, Begun, Finished, Store};
 
 pub(super) fn since(clock: Clock, start: SystemTime) -> f64 {
@@ -120,9 +120,11 @@ impl Runner<'_> {
 
     /// Reports a train stage that ends below the one it started from, cached or not: the weights are what they are.
     fn report_decline(&self, stage: &Planned) -> Result<()> {
-        let starts_trained =
-            stage.parents.iter().any(|parent| matches!(self.plan.stages[parent.stage].work, Work::Train(_)));
-        if !matches!(stage.work, Work::Train(_)) || !starts_trained {
+        let starts_trained = stage
+            .parents
+            .iter()
+            .any(|parent| matches!(self.plan.stages[parent.stage].work, ResolvedStage::Train(..)));
+        if !matches!(stage.work, ResolvedStage::Train(..)) || !starts_trained {
             return Ok(());
         }
         let stages = ReportData::read(self.directory.path())?.stages;

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::classifier::Classifier;
 use super::ensemble;
 use super::feed::{self, Material};
 use super::lost;
 use super::outcome::names;
-use super::subject::split_document;
-use super::work::engine;
+use super::recipe::{
+    EvaluateRecipe, ModelRecipe, PreprocessRecipe, Recipe, RecognitionRecipe, SplitRecipe, engine,
+};
 use super::{Context, Labeller, Outcome, Recognition, Subject, View, train::pretty};
 use crate::autograd::Tape;
 use crate::code_path::CodePath;
@@ -29,7 +30,6 @@ pub struct Evaluate {
     /// One model, or those whose probabilities are averaged: all tell the same classes apart.
     pub members: Vec<Member>,
     pub view: View,
-    pub dataset: Option<Arc<Dataset>>,
     pub split: Split,
     /// What is asked of embeddings; else classes are told.
     pub recognition: Option<Recognition>,
@@ -74,60 +74,43 @@ impl Evaluate {
         (0..dataset.samples.len()).filter(|&sample| parts.contains(&dataset.samples[sample].split)).collect()
     }
 
-    pub fn document(&self) -> Option<Value> {
-        let dataset = self.dataset.as_ref()?;
-        if let Some(recognition) = &self.recognition {
-            return self.recognition_document(recognition, dataset);
-        }
-        let mut document = json!({
-            "kind": "evaluate",
-            "images": self.view.document(),
-            "inputs": { self.split.name(): split_document(dataset, self.split)? },
-            "engine": engine(self.code_paths()),
-        });
-        match &self.members[..] {
-            [only] => document["model"] = only.subject.document(),
-            several => {
-                document["ensemble"] = several.iter().map(|member| member.subject.document()).collect();
-            }
-        }
-        Some(document)
-    }
-
-    fn recognition_document(&self, recognition: &Recognition, dataset: &Dataset) -> Option<Value> {
-        let inputs = self
-            .parts()
-            .into_iter()
-            .map(|part| Some((part.name().to_owned(), split_document(dataset, part)?)));
-        Some(json!({
-            "kind": "evaluate",
-            "model": self.subject().document(),
-            "images": self.view.document(),
-            "recognition": recognition.document(self.split, dataset),
-            "inputs": inputs.collect::<Option<Map<_, _>>>()?,
-            "engine": engine(self.code_paths()),
-        }))
+    /// The recipe, but for the stages above.
+    ///
+    /// # Errors
+    /// A bug: an image without a digest.
+    pub fn document(&self, dataset: &Dataset) -> Result<Value> {
+        let models = || self.members.iter().map(|member| ModelRecipe::of(&member.subject));
+        let several = self.members.len() > 1;
+        let recognition = |asked| RecognitionRecipe::of(asked, self.split, dataset);
+        let recipe = EvaluateRecipe {
+            model: models().next().filter(|_| !several),
+            ensemble: models().filter(|_| several).collect(),
+            images: PreprocessRecipe::of(&self.view),
+            recognition: self.recognition.as_ref().map(recognition),
+            inputs: SplitRecipe::by_name(dataset, &self.parts())?,
+            engine: engine(self.code_paths(dataset)),
+        };
+        Ok(Recipe::Evaluate(recipe).document())
     }
 
     /// The code that can change the result.
-    pub fn code_paths(&self) -> Vec<CodePath> {
+    pub fn code_paths(&self, dataset: &Dataset) -> Vec<CodePath> {
         let common = [ops::code_paths::COMMON, model::code_paths::COMMON, data::code_paths::COMMON];
         let mut paths = common.concat();
         paths.extend(self.members.iter().flat_map(|member| member.subject.code_paths()));
         match self.recognition {
             Some(_) => paths.extend([VERIFICATION, IDENTIFICATION, RECOGNITION_PICTURES]),
             None => {
-                paths.extend(self.subject().metrics(&self.view, self.dataset.as_deref(), self.split));
+                paths.extend(self.subject().metrics(&self.view, dataset, self.split));
                 paths.push(PICTURES);
             }
         }
         paths.extend((self.members.len() > 1).then_some(ENSEMBLE));
-        paths.extend(self.subject().names(self.dataset.as_deref(), &self.parts()));
+        paths.extend(self.subject().names(dataset, &self.parts()));
         paths
     }
 
-    pub fn execute(&self, context: &Context) -> Result<()> {
-        let dataset = self.dataset.as_ref().ok_or_else(|| Error::bug("an evaluation without images"))?;
+    pub fn execute(&self, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
         if let Some(recognition) = &self.recognition {
             return recognition.execute(self, dataset, context);
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::features::key;
 use super::prefix::made_of;
-use super::{Evaluate, Member, Prefix, Subject, Train, View, Work};
+use super::{Evaluate, Inputs, Member, PlannedStage, Prefix, ResolvedStage, Subject, Train, View};
 use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::features::FeatureStore;
@@ -32,17 +32,21 @@ struct Wanted<'a> {
     views: Vec<Option<u32>>,
 }
 
-impl Work {
+impl<I: Inputs> ResolvedStage<I> {
     /// The layers whose features the stage keeps, or why it does not, one after the other where deeper ones thaw on the way;
     /// none for a stage without such layers.
     pub fn prefixes(&self) -> Vec<Prefix> {
         match self {
-            Self::Train(work) => work.prefixes.clone(),
-            Self::Evaluate(work) => work.prefixed().map(|(_, member)| Prefix::plain(member.layers)).collect(),
+            Self::Train(train, _) => train.prefixes.clone(),
+            Self::Evaluate(evaluate, _) => {
+                evaluate.prefixed().map(|(_, member)| Prefix::plain(member.layers)).collect()
+            }
             _ => Vec::new(),
         }
     }
+}
 
+impl PlannedStage {
     /// What the store has of the features that the stage would ask for with the weights in `sources`, for each of its
     /// prefixes; none where they are not kept.
     ///
@@ -54,14 +58,12 @@ impl Work {
         store: &FeatureStore,
     ) -> Result<Vec<Option<FeaturesFound>>> {
         let prefixes = self.prefixes();
-        let Some(dataset) =
-            self.dataset().filter(|_| prefixes.iter().any(|prefix| prefix.recomputed.is_none()))
-        else {
+        if prefixes.iter().all(|prefix| prefix.recomputed.is_some()) {
             return Ok(vec![None; prefixes.len()]);
-        };
+        }
         match self {
-            Self::LoadWeights(_) | Self::InitWeights(_) => Ok(Vec::new()),
-            Self::Train(work) => {
+            Self::LoadWeights(..) | Self::InitWeights(_) => Ok(Vec::new()),
+            Self::Train(work, dataset) => {
                 let network = Network::open(&work.subject, &sources[0])?;
                 let found = |prefix: &Prefix| match prefix.recomputed {
                     None => {
@@ -72,7 +74,7 @@ impl Work {
                 };
                 prefixes.iter().map(found).collect()
             }
-            Self::Evaluate(work) => {
+            Self::Evaluate(work, dataset) => {
                 let found = |((place, member), prefix): ((usize, &Member), &Prefix)| {
                     let network = Network::open(&member.subject, &sources[place])?;
                     network.found(prefix, &work.view, dataset, work.wanted(dataset), store).map(Some)

@@ -1,8 +1,8 @@
 //! Random weights, each from the seed and its own name: adding a layer changes no other's draw.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::work::engine;
+use super::recipe::{InitWeightsRecipe, Recipe};
 use super::{Context, MODEL, Subject};
 use crate::error::Result;
 use crate::weights::{self, Dialect};
@@ -14,13 +14,9 @@ pub struct InitWeights {
 }
 
 impl InitWeights {
+    /// The recipe.
     pub fn document(&self) -> Value {
-        json!({
-            "kind": "init_weights",
-            "model": self.subject.document(),
-            "engine": engine(weights::code_paths::ALL.iter().copied()),
-            "settings": { "seed": self.seed },
-        })
+        Recipe::InitWeights(InitWeightsRecipe::of(&self.subject, self.seed)).document()
     }
 
     pub fn execute(&self, context: &Context) -> Result<()> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::work::engine;
+use super::recipe::{FeaturesRecipe, PreprocessRecipe, RandomRecipe, engine};
 use super::{Subject, View};
 use crate::code_path::CodePath;
 use crate::error::Result;
@@ -85,33 +85,26 @@ pub(super) fn made_of(
         read.filter(|(spec, _)| spec.layer < prefix.layers && spec.role != Role::BatchCount).collect();
     let tensors = State { tensors: read.iter().map(|(_, tensor)| (*tensor).clone()).collect() };
     let digests = weights::digests(&tensors)?;
-    let names = read.iter().map(|(spec, _)| spec.name.clone());
-    let mut images = view.document();
-    if let Some(fields) = images.as_object_mut() {
-        // Whether an image that cannot be read is an error does not change those that can.
-        fields.remove("broken");
+    let names = read.iter().map(|(spec, _)| spec.name.as_str());
+    let activation = |input: &LayerInput| match input {
+        LayerInput::Image => "image",
+        LayerInput::Layer(index) => description.layers[*index].name.as_str(),
+    };
+    let mut activations: Vec<&str> = description.crossing(prefix.layers).iter().map(activation).collect();
+    if activations.len() == 1 {
+        activations.clear();
     }
-    let mut made_of = json!({
-        "arch": subject.model.arch,
-        "layers": prefix.layers,
-        "tensors": names.zip(digests.iter().map(|digest| json!(digest))).collect::<serde_json::Map<_, _>>(),
-        "images": images,
-        "random": random.map(|(augment, seed)| json!({ "augment": augment, "seed": seed })),
-        "dtype": prefix.kind,
-        "engine": engine(code_paths(subject, random.map(|(augment, _)| augment))),
-    });
-    let crossing = description.crossing(prefix.layers);
-    if crossing.len() > 1 {
-        let name = |input: &LayerInput| match input {
-            LayerInput::Image => "image",
-            LayerInput::Layer(index) => description.layers[*index].name.as_str(),
-        };
-        made_of["activations"] = crossing.iter().map(name).collect();
-    }
-    if !subject.model.position_resampling.is_default() {
-        made_of["position_resampling"] = json!(subject.model.position_resampling);
-    }
-    Ok(made_of)
+    Ok(json!(FeaturesRecipe {
+        arch: subject.model.arch,
+        layers: prefix.layers,
+        tensors: names.zip(digests).collect(),
+        images: PreprocessRecipe::of_features(view),
+        random: random.map(|(augment, seed)| RandomRecipe { augment, seed }),
+        dtype: prefix.kind,
+        engine: engine(code_paths(subject, random.map(|(augment, _)| augment))),
+        activations,
+        position_resampling: subject.model.position_resampling,
+    }))
 }
 
 /// The code that can change the features of frozen layers, with the random changes to their images, where there are any.

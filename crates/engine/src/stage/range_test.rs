@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::classifier::Classifier;
 use super::feed::{Material, Training as Batches};
 use super::teacher::Teacher;
-use super::{Context, Labeller, Train, optimizer};
+use super::{Context, Labeller, Train};
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::events::Event;
-use crate::train::{self, Point, Range, RangeTest, Setup, Task};
+use crate::train::{self, Optimizer, Point, Range, RangeTest, Setup, Task};
 
 impl Train {
     /// Trains from the weights that the stage starts from, while the learning rate grows; neither weights nor features
@@ -17,8 +17,7 @@ impl Train {
     ///
     /// # Errors
     /// What the stage itself would fail with; [`Interrupted`](crate::error::Kind::Interrupted) when asked to stop.
-    pub fn range_test(&self, context: &Context, range: &Range) -> Result<RangeTest> {
-        let dataset = self.dataset.as_ref().ok_or_else(|| Error::bug("a train stage without images"))?;
+    pub fn range_test(&self, dataset: &Arc<Dataset>, context: &Context, range: &Range) -> Result<RangeTest> {
         let (subject, settings) = (&self.subject, &self.settings);
         match subject.multi_label {
             true => {
@@ -73,7 +72,7 @@ impl Train {
             context.interrupt.requested()
         };
         let steps_per_epoch = setup.steps_per_epoch();
-        let optimizer = |table: &_| optimizer(&self.settings.optimizer, table, steps_per_epoch);
+        let optimizer = |table: &_| Optimizer::for_table(&self.settings.optimizer, table, steps_per_epoch);
         train::range_test(&setup, range, source.clone(), optimizer, &mut watch)
     }
 }

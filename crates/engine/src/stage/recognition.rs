@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::feed::{self, Material};
 use super::{Context, Evaluate, Member, lost, train::pretty};
 use crate::data::{Dataset, Split};
-use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::metrics::{Embeddings, Identification, Pair, Similarities};
@@ -69,28 +68,6 @@ impl Recognition {
         parts.sort_by_key(|part| *part as usize);
         parts.dedup();
         parts
-    }
-
-    /// What a recipe says of it, beside the images.
-    pub fn document(&self, split: Split, dataset: &Dataset) -> Value {
-        let pairs = |pairs: &Vec<(usize, usize)>| {
-            let path = |sample: usize| dataset.samples[sample].path.as_str();
-            let paths: Vec<[&str; 2]> =
-                pairs.iter().map(|&(first, second)| [path(first), path(second)]).collect();
-            Digest::of_json(&json!(paths))
-        };
-        json!({
-            "identities": dataset.classes,
-            "verification": self.verification.as_ref().map(|verification| json!({
-                "split": split,
-                "pairs": verification.pairs.as_ref().map(pairs),
-                "far": verification.far,
-            })),
-            "identification": self.identification.as_ref().map(|search| json!({
-                "gallery": search.gallery,
-                "query": search.query,
-            })),
-        })
     }
 
     pub(super) fn execute(&self, stage: &Evaluate, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {

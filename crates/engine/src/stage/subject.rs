@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::recipe::{ModelRecipe, PreprocessRecipe};
 use crate::cells;
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
-use crate::digest::{Digest, Hasher};
 use crate::error::Result;
 use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, MULTI_LABEL};
 use crate::model::{Model, backbone_code_paths};
 use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, NORMALIZE_ROWS, SIGMOID};
-use crate::pipeline::{self, Arch, Broken, Grey16, Head, ImageFolder, ResizeRounding, Transparency};
+use crate::pipeline::{self, Arch, Broken, Head, ImageFolder, ResizeRounding};
 use crate::report::code_paths::TEXT_CELLS;
 use crate::weights::Source;
 
@@ -38,24 +38,9 @@ impl Subject {
         Source::planned(name, &description, metadata)
     }
 
-    /// What every recipe says of the model: of its head only where it is not one linear layer. Dropout is training's.
+    /// The model and its classes in every recipe.
     pub fn document(&self) -> Value {
-        let mut document = json!({ "arch": self.model.arch, "classes": self.classes });
-        if self.multi_label {
-            document["multi_label"] = json!(true);
-        }
-        if self.model.arch.has_sized_positions() {
-            document["image_size"] = json!(self.image_size);
-        }
-        if !self.model.position_resampling.is_default() {
-            document["position_resampling"] = json!(self.model.position_resampling);
-        }
-        if !matches!(self.model.head, Head::Linear(_)) {
-            let mut head = json!(self.model.head);
-            head.as_object_mut().map(|fields| fields.remove("dropout"));
-            document["head"] = head;
-        }
-        document
+        json!(ModelRecipe::of(self))
     }
 
     /// What the model takes beyond what is common.
@@ -72,12 +57,11 @@ impl Subject {
     }
 
     /// What measures its predictions of a part of the images.
-    pub(super) fn metrics(&self, view: &View, dataset: Option<&Dataset>, split: Split) -> Vec<CodePath> {
+    pub(super) fn metrics(&self, view: &View, dataset: &Dataset, split: Split) -> Vec<CodePath> {
         if self.multi_label {
             return vec![MULTI_LABEL];
         }
-        let counts = dataset.map(Dataset::counts).unwrap_or_default();
-        let images: Vec<usize> = counts.iter().map(|class| class[split as usize]).collect();
+        let images: Vec<usize> = dataset.counts().iter().map(|class| class[split as usize]).collect();
         // An image that cannot be read may be the last of its class.
         let lacks_one = view.0.broken == Broken::Skip || images.contains(&0);
         match lacks_one && images.iter().any(|images| *images > 0) {
@@ -87,9 +71,12 @@ impl Subject {
     }
 
     /// How the names of classes and images are written into tables: a code path of its own where one is not written as it is.
-    pub(super) fn names(&self, dataset: Option<&Dataset>, parts: &[Split]) -> Option<CodePath> {
-        let samples = dataset.into_iter().flat_map(|dataset| &dataset.samples);
-        let paths = samples.filter(|sample| parts.contains(&sample.split)).map(|sample| sample.path.as_str());
+    pub(super) fn names(&self, dataset: &Dataset, parts: &[Split]) -> Option<CodePath> {
+        let paths = dataset
+            .samples
+            .iter()
+            .filter(|sample| parts.contains(&sample.split))
+            .map(|sample| sample.path.as_str());
         self.classes.iter().map(String::as_str).chain(paths).any(cells::is_formula).then_some(TEXT_CELLS)
     }
 }
@@ -115,45 +102,10 @@ impl View {
         Self(data)
     }
 
-    /// What a recipe says of it; splits and roots are known by the images they lead to.
-    ///
-    /// The settings that came later enter where they differ from what was always done, so that the keys of others stay.
+    /// The preprocessing in every recipe.
     pub fn document(&self) -> Value {
-        let data = &self.0;
-        let mut document = json!({
-            "image_size": data.image_size,
-            "resize": data.resize,
-            "normalize": data.normalize.unwrap_or_default(),
-            "broken": data.broken,
-            "decode": data.decode,
-        });
-        if !data.exif_orientation {
-            document["exif_orientation"] = json!(false);
-        }
-        if data.transparency != Transparency::default() {
-            document["transparency"] = json!(data.transparency);
-        }
-        if data.grey16 != Grey16::default() {
-            document["grey16"] = json!(data.grey16);
-        }
-        if data.resize_rounding != ResizeRounding::default() {
-            document["resize_rounding"] = json!(data.resize_rounding);
-        }
-        document
+        json!(PreprocessRecipe::of(self))
     }
-}
-
-/// What a recipe says of the images of one split: how many, and a digest of paths, labels and contents in order.
-pub fn split_document(dataset: &Dataset, split: Split) -> Option<Value> {
-    let samples = dataset.split(split);
-    let mut hasher = Hasher::default();
-    for &index in &samples {
-        let sample = &dataset.samples[index];
-        let digest: Digest = sample.digest?;
-        let label = sample.label.recipe_text();
-        hasher.update(format!("{}\0{label}\0{digest}\n", sample.path).as_bytes());
-    }
-    Some(json!({ "images": samples.len(), "digest": hasher.finish() }))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,8 +25,35 @@ mod joined;
 struct Scene(tempfile::TempDir);
 
 type Files = BTreeMap<String, Vec<u8>>;
+
+/// A train stage with its images.
+struct Staged {
+    train: Train,
+    dataset: Arc<Dataset>,
+}
+
+impl Staged {
+    fn execute(&self, context: &Context) -> Result<()> {
+        self.train.execute(&self.dataset, context)
+    }
+}
+
+impl Deref for Staged {
+    type Target = Train;
+
+    fn deref(&self) -> &Train {
+        &self.train
+    }
+}
+
+impl DerefMut for Staged {
+    fn deref_mut(&mut self) -> &mut Train {
+        &mut self.train
+    }
+}
+
 /// What a test makes of a stage.
-type Change<'a> = &'a dyn Fn(&mut Train);
+type Change<'a> = &'a dyn Fn(&mut Staged);
 
 impl Scene {
     fn new() -> Self {
@@ -106,20 +134,21 @@ impl Scene {
     }
 
     /// Two epochs of the head alone. `change` is made to the stage.
-    fn stage(&self, change: Change) -> Train {
+    fn stage(&self, change: Change) -> Staged {
         let (folder, dataset) = self.images();
         let settings = toml::from_str(
             "from = \"start\"\nepochs = 2\nbatch_size = 3\noptimizer = { kind = \"adamw\", lr = 1e-2 }\n\
              train = [\"@head\"]",
         )
         .unwrap();
-        let description = self.subject().build().description;
+        let description = Arc::new(self.subject().build().description);
         let table = ParameterTable::resolve(&description, &settings).unwrap();
         let view = View::new(&folder, None, Arch::ResNet18);
-        let mut train = Train::new(self.subject(), view, Some(dataset), settings, table, &description, 11);
+        let train = Train::new(self.subject(), view, settings, table, description, 11);
         assert_eq!(train.prefixes, [Prefix::plain(18)]);
-        change(&mut train);
-        train
+        let mut staged = Staged { train, dataset };
+        change(&mut staged);
+        staged
     }
 
     /// Executes a stage, with features kept in the scene where `folders` say so.
@@ -146,7 +175,7 @@ impl Scene {
     }
 
     /// The files of a train stage, with or without room for features.
-    fn files(&self, room: Option<u64>, change: impl Fn(&mut Train)) -> Files {
+    fn files(&self, room: Option<u64>, change: impl Fn(&mut Staged)) -> Files {
         let stage = self.stage(&change);
         let work = |context: &Context| stage.execute(context);
         self.execute(&self.folders(room), &Quiet, &Interrupt::default(), &work).unwrap()
@@ -231,34 +260,33 @@ impl Counting {
 }
 
 /// Rotation and flips, of which two views are kept: the first of three epochs' views comes back in the last.
-fn views(train: &mut Train) {
+fn views(train: &mut Staged) {
     train.settings.augment = toml::from_str("rotation = 20\nhorizontal_flip = 0.5").unwrap();
     train.settings.epochs = 3;
     train.prefixes[0].views = Some(2);
 }
 
 /// Images of a batch mixed with each other.
-fn mixing(train: &mut Train) {
+fn mixing(train: &mut Staged) {
     train.settings.augment = toml::from_str("mixup = {}\ncutmix = {}\nhorizontal_flip = 0.5").unwrap();
     train.prefixes[0].recomputed = Some("the augmentation changes the images every epoch");
 }
 
 /// Every image has a label, one of them two.
-fn labels(train: &mut Train) {
-    let mut dataset = Dataset::clone(train.dataset.as_ref().unwrap());
+fn labels(train: &mut Staged) {
+    let dataset = Arc::make_mut(&mut train.dataset);
     dataset.label_kind = LabelKind::Labels;
     for sample in &mut dataset.samples {
         sample.label = Label::Labels(sample.label.classes().into_owned());
     }
     dataset.samples[3].label = Label::Labels(vec![0, 1]);
-    train.dataset = Some(Arc::new(dataset));
     train.subject.multi_label = true;
     train.settings.loss = toml::from_str("kind = \"bce\"\npositive_weights = \"balanced\"").unwrap();
     train.settings.monitor = Monitor::ValidationMap;
 }
 
 /// Taught by a model of other weights, on changed and mixed images.
-fn taught(train: &mut Train) {
+fn taught(train: &mut Staged) {
     mixing(train);
     train.settings.distill = toml::from_str("teacher = \"teacher\"\ntemperature = 2").ok();
     train.teacher = Some(train.subject.clone());
@@ -269,7 +297,7 @@ fn a_teacher_says_the_same_whatever_is_frozen_and_stays_as_it_is() {
     let scene = Scene::new();
     let before = std::fs::read(scene.path("teacher").join(MODEL)).unwrap();
     let files = scene.files(ROOM, taught);
-    let on_the_tape = |train: &mut Train| {
+    let on_the_tape = |train: &mut Staged| {
         taught(train);
         train.prefixes = vec![Prefix::plain(0)];
     };
@@ -297,7 +325,7 @@ fn features_kept_or_computed_anew_or_on_the_tape_give_the_same_files() {
 fn views_and_half_precision_are_the_same_whether_or_not_they_are_kept() {
     let scene = Scene::new();
     let plain = scene.files(None, |_| ());
-    let half = |train: &mut Train| train.prefixes[0].kind = FeatureType::Bf16;
+    let half = |train: &mut Staged| train.prefixes[0].kind = FeatureType::Bf16;
     let changes: [(&str, Change); 3] = [
         ("bf16", &half),
         ("views", &views),
@@ -315,11 +343,11 @@ fn views_and_half_precision_are_the_same_whether_or_not_they_are_kept() {
         all.push(kept["last.safetensors"].clone());
     }
     // As many views as epochs are the augmentation itself.
-    let enough = |train: &mut Train| {
+    let enough = |train: &mut Staged| {
         views(train);
         train.prefixes[0].views = Some(3);
     };
-    let augmented = |train: &mut Train| {
+    let augmented = |train: &mut Staged| {
         views(train);
         train.prefixes[0].views = None;
         train.prefixes[0].recomputed = Some("the augmentation changes the images every epoch");
@@ -328,7 +356,7 @@ fn views_and_half_precision_are_the_same_whether_or_not_they_are_kept() {
 }
 
 /// The head, then the layer below it, then the last block: the prefix gets shorter twice.
-fn gradual(train: &mut Train) {
+fn gradual(train: &mut Staged) {
     train.settings.epochs = 4;
     // No batch may shrink to one image, of which batch normalisation makes nothing.
     train.settings.batch_size = 16;
@@ -337,7 +365,7 @@ fn gradual(train: &mut Train) {
             toml::from_str(&format!("after_epochs = {after_epochs}\nlast = {last}")).unwrap()
         })
         .into();
-    let description = train.subject.build().description;
+    let description = Arc::clone(&train.description);
     train.table = ParameterTable::resolve(&description, &train.settings).unwrap();
     train.prefixes = Prefix::of_training(&description, &train.table, &train.settings);
 }
@@ -345,12 +373,12 @@ fn gradual(train: &mut Train) {
 #[test]
 fn a_prefix_that_gets_shorter_gives_the_files_of_none_at_all() {
     let scene = Scene::new();
-    let layers = |train: &Train| train.prefixes.iter().map(|prefix| prefix.layers).collect::<Vec<_>>();
+    let layers = |train: &Staged| train.prefixes.iter().map(|prefix| prefix.layers).collect::<Vec<_>>();
     assert_eq!(layers(&scene.stage(&gradual)), [18, 17, 16]);
     let kept = scene.files(ROOM, gradual);
     assert_same(&kept, &scene.files(ROOM, gradual), "from the store");
     assert_same(&kept, &scene.files(None, gradual), "computed anew");
-    let no_prefix = |train: &mut Train| {
+    let no_prefix = |train: &mut Staged| {
         gradual(train);
         train.prefixes = vec![Prefix::plain(0)];
     };
@@ -383,24 +411,23 @@ fn interrupted_as_a_prefix_gets_shorter_it_ends_in_the_same_files() {
 fn what_is_in_the_store_needs_no_image() {
     let scene = Scene::new();
     let (first, again) = (Counting::default(), Counting::default());
-    let count = |counting: &Counting, stage: Train, folders: &Folders| {
+    let count = |counting: &Counting, stage: Staged, folders: &Folders| {
         scene.execute(folders, counting, &Interrupt::default(), &|context| stage.execute(context)).unwrap()
     };
     count(&first, scene.stage(&|_| ()), &scene.folders(ROOM));
     assert_eq!(first.counts(), (11, 0));
-    let other = |train: &mut Train| train.settings.batch_size = 4;
+    let other = |train: &mut Staged| train.settings.batch_size = 4;
     let expected = scene.files(None, other);
     let stage = scene.stage(&other);
     let (folder, dataset) = scene.images();
     let evaluate = |layers| {
         let view = View::new(&folder, None, Arch::ResNet18);
-        let (dataset, split) = (Some(Arc::clone(&dataset)), crate::data::Split::Train);
         let members = vec![Member { subject: scene.subject(), layers }];
-        Evaluate { members, view, dataset, split, recognition: None }
+        Evaluate { members, view, split: crate::data::Split::Train, recognition: None }
     };
     let judged = |room, layers| {
         let work = evaluate(layers);
-        let work = |context: &Context| work.execute(context);
+        let work = |context: &Context| work.execute(&dataset, context);
         scene.execute(&scene.folders(room), &Quiet, &Interrupt::default(), &work).unwrap()
     };
     let uncached = judged(None, 0);

@@ -13,11 +13,11 @@ use super::context::{BEST, LAST};
 use super::feed::{Material, Training as Batches};
 use super::host::{self, StageHost};
 use super::lost;
-use super::parameters;
+use super::recipe::{
+    ModelRecipe, ParametersRecipe, PreprocessRecipe, Recipe, SplitRecipe, TrainRecipe, TrainSettings, engine,
+};
 use super::room;
-use super::subject::split_document;
 use super::teacher::Teacher;
-use super::work::engine;
 use super::{Context, Labeller, Outcome, Prefix, Subject, View};
 use crate::code_path::CodePath;
 use crate::data::{self, Dataset, Split};
@@ -26,17 +26,16 @@ use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable, Phase};
 use crate::model::{self, Description, Model, State};
 use crate::ops::code_paths::{DISTILLATION, STOCHASTIC_DEPTH};
-use crate::pipeline::{self, Distill, Precision};
+use crate::pipeline;
 use crate::report::code_paths::PICTURES;
 use crate::report::{ParameterCounts, Training};
-use crate::train::{self, Optimizer, Parameter, Progress, Setup};
+use crate::train::{self, Optimizer, Progress, Setup};
 use crate::weights::{self, Source};
 use crate::{features, ops, report};
 
 pub struct Train {
     pub subject: Subject,
     pub view: View,
-    pub dataset: Option<Arc<Dataset>>,
     pub settings: pipeline::Train,
     pub table: ParameterTable,
     /// The model that teaches, where one does.
@@ -44,20 +43,21 @@ pub struct Train {
     /// The frozen layers ahead of all that trains, in order: fewer where deeper ones thaw on the way.
     pub prefixes: Vec<Prefix>,
     pub seed: u64,
+    /// Of the model.
+    pub description: Arc<Description>,
 }
 
 impl Train {
     pub fn new(
         subject: Subject,
         view: View,
-        dataset: Option<Arc<Dataset>>,
         settings: pipeline::Train,
         table: ParameterTable,
-        description: &Description,
+        description: Arc<Description>,
         seed: u64,
     ) -> Self {
-        let prefixes = Prefix::of_training(description, &table, &settings);
-        Self { subject, view, dataset, settings, table, teacher: None, prefixes, seed }
+        let prefixes = Prefix::of_training(&description, &table, &settings);
+        Self { subject, view, settings, table, teacher: None, prefixes, seed, description }
     }
 
     /// The epochs, counted from 0, in which a prefix holds.
@@ -84,64 +84,27 @@ impl Train {
         self.prefixes.last().filter(|prefix| prefix.recomputed.is_none()).map_or(0, |prefix| prefix.layers)
     }
 
-    /// The settings as written decide what is reported; what enters here is what they come to.
-    pub fn document(&self) -> Option<Value> {
-        let dataset = self.dataset.as_ref()?;
-        let settings = &self.settings;
-        let mut document = json!({
-            "kind": "train",
-            "model": self.subject.document(),
-            "settings": {
-                "epochs": settings.epochs,
-                "batch_size": settings.batch_size,
-                "optimizer": settings.optimizer,
-                "schedule": settings.schedule,
-                "loss": settings.loss,
-                "augment": settings.augment,
-                "monitor": settings.monitor,
-                "early_stop": settings.early_stop,
-                "dropout": self.subject.model.head.dropout(),
-                "seed": self.seed,
-            },
-            "parameters": parameters::document(&self.subject.build().description, settings, &self.table),
-            "images": self.view.document(),
-            "inputs": {
-                "train": split_document(dataset, Split::Train)?,
-                "validation": split_document(dataset, Split::Validation)?,
-            },
-            "engine": engine(self.code_paths()),
-        });
-        if let Some(features) = settings.features.as_ref().filter(|features| **features != Default::default())
-        {
-            document["settings"]["features"] = json!(features);
-        }
-        if settings.precision != Precision::F32 {
-            document["settings"]["precision"] = json!(settings.precision);
-        }
-        // What few files use stands here only where they do: the keys of the others stay as they were.
-        if self.subject.model.stochastic_depth > 0.0 {
-            document["settings"]["stochastic_depth"] = json!(self.subject.model.stochastic_depth);
-        }
-        if settings.accumulate > 1 {
-            document["settings"]["accumulate"] = json!(settings.accumulate);
-        }
-        if let Some(clip_norm) = settings.clip_norm {
-            document["settings"]["clip_norm"] = json!(clip_norm);
-        }
-        if let Some((distill, teacher)) = settings.distill.as_ref().zip(self.teacher.as_ref()) {
-            let Distill { temperature, weight, .. } = distill;
-            document["settings"]["distill"] = json!({ "temperature": temperature, "weight": weight });
-            document["teacher"] = teacher.document();
-        }
-        if let Some(ema) = &settings.ema {
-            document["settings"]["ema"] = json!(ema);
-        }
-        Some(document)
+    /// The recipe, but for the stages above.
+    ///
+    /// # Errors
+    /// A bug: an image without a digest.
+    pub fn document(&self, dataset: &Dataset) -> Result<Value> {
+        let Self { subject, view, settings, table, teacher, seed, description, .. } = self;
+        let recipe = TrainRecipe {
+            model: ModelRecipe::of(subject),
+            settings: TrainSettings::of(settings, &subject.model, *seed),
+            parameters: ParametersRecipe::of(description, settings, table),
+            images: PreprocessRecipe::of(view),
+            inputs: SplitRecipe::by_name(dataset, &[Split::Train, Split::Validation])?,
+            engine: engine(self.code_paths(dataset)),
+            teacher: teacher.as_ref().map(ModelRecipe::of),
+        };
+        Ok(Recipe::Train(Box::new(recipe)).document())
     }
 
     /// The code that can change the result.
-    pub fn code_paths(&self) -> Vec<CodePath> {
-        let Self { subject, view, dataset, settings, teacher, .. } = self;
+    pub fn code_paths(&self, dataset: &Dataset) -> Vec<CodePath> {
+        let Self { subject, view, settings, teacher, .. } = self;
         let common = [
             ops::code_paths::COMMON,
             model::code_paths::COMMON,
@@ -155,9 +118,9 @@ impl Train {
         paths.extend(classifier::code_paths(&settings.loss, settings.augment.mixes()));
         paths.extend((subject.model.stochastic_depth > 0.0).then_some(STOCHASTIC_DEPTH));
         paths.extend(train::code_paths::of_training(settings));
-        paths.extend(subject.metrics(view, dataset.as_deref(), Split::Validation));
+        paths.extend(subject.metrics(view, dataset, Split::Validation));
         paths.push(PICTURES);
-        paths.extend(subject.names(dataset.as_deref(), &[Split::Train, Split::Validation]));
+        paths.extend(subject.names(dataset, &[Split::Train, Split::Validation]));
         if let Some(teacher) = teacher {
             paths.push(DISTILLATION);
             paths.extend(teacher.code_paths());
@@ -167,12 +130,11 @@ impl Train {
 
     /// The tensors that may not move: frozen parameters, and buffers of norms that do not train.
     pub fn frozen(&self) -> Vec<String> {
-        let description = self.subject.build().description;
-        self.table.frozen(&description).into_iter().map(|id| description.tensors[id].name.clone()).collect()
+        let Self { table, description, .. } = self;
+        table.frozen(description).into_iter().map(|id| description.tensors[id].name.clone()).collect()
     }
 
-    pub fn execute(&self, context: &Context) -> Result<()> {
-        let dataset = self.dataset.as_ref().ok_or_else(|| Error::bug("a train stage without images"))?;
+    pub fn execute(&self, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
         let (subject, settings) = (&self.subject, &self.settings);
         match subject.multi_label {
             true => self.fit(&Labeller::of_training(subject, settings, Some(dataset)), dataset, context),
@@ -195,7 +157,8 @@ impl Train {
             settings: &self.settings,
         };
         let start = |setup: &Setup<T>| {
-            let optimizer = optimizer(&self.settings.optimizer, setup.table, setup.steps_per_epoch())?;
+            let kind = &self.settings.optimizer;
+            let optimizer = Optimizer::for_table(kind, setup.table, setup.steps_per_epoch())?;
             Ok(Progress::start(setup, source.clone(), optimizer))
         };
         let mut progress = start(&setup)?;
@@ -216,13 +179,14 @@ impl Train {
             return Err(Error::failed("there is no best epoch: the monitored metric was never finite")
                 .hint("lower the learning rate, or monitor another metric"));
         }
-        self.publish(context, &model, task, &progress)
+        self.publish(context, dataset, &model, task, &progress)
     }
 
     /// Writes the result, and proves on the files themselves that what was frozen is bit for bit what it was.
     fn publish<T: Outcome>(
         &self,
         context: &Context,
+        dataset: &Dataset,
         model: &Model,
         task: &T,
         progress: &Progress<T::Meter>,
@@ -246,12 +210,10 @@ impl Train {
         context.write("curves.svg", curves.document())?;
         context.write("curves.png", report::png(&curves)?)?;
         context.write("metrics.json", pretty(&self.metrics(description, progress)?))?;
-        if let Some(dataset) = &self.dataset {
-            let parts = [Split::Train, Split::Validation];
-            let is_broken = |path: &str| progress.broken.contains(path);
-            lost::require_classes_or_warn(&self.view, dataset, &parts, is_broken, context)?;
-            context.list_broken(dataset, progress.broken.iter().map(String::as_str))?;
-        }
+        let parts = [Split::Train, Split::Validation];
+        let is_broken = |path: &str| progress.broken.contains(path);
+        lost::require_classes_or_warn(&self.view, dataset, &parts, is_broken, context)?;
+        context.list_broken(dataset, progress.broken.iter().map(String::as_str))?;
         match &progress.best {
             Some(best) => task.write(context, &best.meter),
             None => Ok(()),
@@ -275,24 +237,6 @@ impl Train {
         document["broken_images"] = json!(progress.broken.len());
         Ok(document)
     }
-}
-
-pub(crate) fn optimizer(
-    settings: &pipeline::Optimizer,
-    table: &ParameterTable,
-    steps_per_epoch: u64,
-) -> Result<Optimizer> {
-    let parameters = table.rows.iter().filter_map(|row| {
-        Some(Parameter {
-            tensor: row.id,
-            name: row.name.clone(),
-            lr: row.lr?,
-            weight_decay: row.weight_decay?,
-            after_epochs: row.after_epochs,
-            warmup_steps: (row.warmup_epochs * steps_per_epoch as f64).round() as u64,
-        })
-    });
-    Optimizer::new(settings, parameters)
 }
 
 /// Fails by name if a frozen tensor of the result is not bit for bit that of the source.

@@ -3,7 +3,7 @@
 
 use super::trainable::Trainable;
 use crate::model::{Description, RuleError, Selection, Sight, TensorId, select};
-use crate::pipeline::{Group, Optimizer, Rates, Train};
+use crate::pipeline::{Common, Group, Rates, Train};
 
 /// What the optimizer does with one parameter.
 #[derive(Clone, Copy)]
@@ -31,10 +31,7 @@ pub(super) fn paces(
     stage: &Train,
     phases: Option<&[Trainable]>,
 ) -> Result<Vec<Pace>, Vec<RuleError>> {
-    let (lr, weight_decay, no_decay) = match &stage.optimizer {
-        Optimizer::Sgd(sgd) => (sgd.lr, sgd.weight_decay, &sgd.no_decay),
-        Optimizer::Adamw(adamw) => (adamw.lr, adamw.weight_decay, &adamw.no_decay),
-    };
+    let Common { lr, weight_decay, no_decay } = stage.optimizer.settings().common();
     let pace = Pace { group: None, lr, weight_decay, warmup_epochs: 0.0 };
     let mut paces = vec![pace; description.tensors.len()];
     if let Some(decay) = stage.layer_decay {

@@ -79,6 +79,7 @@ impl Head for TwoOutputs {
     }
 }
 
+#[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Tensor};
 

@@ -38,7 +38,6 @@ pub use build::Model;
 pub use description::{Description, Init, LayerInput, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
 pub use network::{Head, Network};
 pub use pass::{BufferUpdates, NormMode, ParameterGradients, Pass, State};
-pub use pattern::{Pattern, PatternError};
 pub use rules::{RuleError, Selection, Sight, select};
 
 #[cfg(test)]

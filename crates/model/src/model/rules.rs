@@ -1,7 +1,7 @@
 //! Lists of patterns read as rules: the last match wins, and every rule must change something given those before it.
 
 use super::description::{Description, TensorId};
-use super::pattern::{Pattern, PatternError};
+use crate::pipeline::{Pattern, PatternError};
 
 /// What is wrong with a rule of a stage, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +24,13 @@ impl RuleError {
         self
     }
 
-    /// The code of a pattern that is none, whatever the names.
-    pub const SYNTAX: &str = "pattern-syntax";
-
     pub fn syntax(setting: &str, error: PatternError) -> Self {
-        Self { help: error.help, ..Self::new(setting, Self::SYNTAX, error.message) }
+        Self { help: error.help, ..Self::new(setting, error.code, error.message) }
+    }
+
+    /// Whether a pattern is none, whatever the names.
+    pub fn is_syntax(&self) -> bool {
+        PatternError::CODES.contains(&self.code)
     }
 }
 
@@ -104,7 +106,7 @@ fn apply(
 ) -> Result<(), RuleError> {
     let text = pattern.text();
     let matched: Vec<TensorId> =
-        (0..description.tensors.len()).filter(|&id| pattern.matches(description, id)).collect();
+        (0..description.tensors.len()).filter(|&id| description.matches(pattern, id)).collect();
     let seen: Vec<TensorId> = matched
         .iter()
         .copied()

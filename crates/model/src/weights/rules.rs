@@ -1,7 +1,7 @@
 //! What a `load_weights` stage allows: its patterns, resolved against the model.
 
-use crate::model::{Description, Pattern, RuleError, Selection, Sight, TensorId, select};
-use crate::pipeline::LoadWeights;
+use crate::model::{Description, RuleError, Selection, Sight, TensorId, select};
+use crate::pipeline::{LoadWeights, Pattern};
 
 /// How strict loading is. The default is wholly strict: every tensor found, expected and of the right shape.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +100,6 @@ impl Allowed {
 
     /// [`Self::apply`] to tensors of the model.
     pub(super) fn apply_to(&self, description: &Description, ids: &[TensorId]) -> (Vec<bool>, Vec<String>) {
-        self.apply(ids.len(), |pattern, item| pattern.matches(description, ids[item]))
+        self.apply(ids.len(), |pattern, item| description.matches(pattern, ids[item]))
     }
 }

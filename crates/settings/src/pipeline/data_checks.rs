@@ -4,7 +4,7 @@ use regex::Regex;
 
 use super::data::Parts;
 use super::draft::Draft;
-use super::shape::reason;
+use super::pattern::regex_error;
 use super::{Split, TableSplit, label_checks};
 
 /// The split of an image folder.
@@ -83,7 +83,7 @@ fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<Given>) {
     if let Some(group) = &split.group {
         let place = draft.place(&format!("{at}.group"));
         match Regex::new(group) {
-            Err(error) => draft.report(place, "bad-regex", reason(&error), None),
+            Err(error) => draft.report(place, "bad-regex", regex_error(&error), None),
             Ok(regex) if regex.captures_len() < 2 => {
                 let message = "`group` has no capture group, so no images are grouped".to_owned();
                 let help =

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::document::{Node, Value};
 use super::draft::Draft;
 use super::source::Place;
-use super::{Augment, EarlyStop, Group, Optimizer, Schedule, Unfreeze};
+use super::{Augment, Common, EarlyStop, Group, Optimizer, Schedule, Unfreeze};
 
 /// Checks the train stage at `path`.
 pub fn check(draft: &mut Draft, path: &str) {
@@ -46,7 +46,8 @@ fn patience(draft: &mut Draft, path: &str) {
         }
     }
     let at = format!("{path}.schedule");
-    if let Some(Schedule::ReduceOnPlateau(rule)) = draft.read::<Schedule>(&at) {
+    let schedule = draft.read::<Schedule>(&at);
+    if let Some(rule) = schedule.as_ref().and_then(|schedule| schedule.settings().plateau()) {
         let soonest = rule.patience.saturating_add(2);
         if soonest >= epochs && !for_others(draft, path, "schedule", "epochs") {
             outlasts(draft, &format!("{at}.patience"), "the learning rate could fall", soonest, epochs);
@@ -60,10 +61,10 @@ fn outlasts(draft: &mut Draft, at: &str, what: &str, soonest: u32, epochs: u32) 
     draft.warn(draft.place(at), "no-effect", message, help);
 }
 
-/// SGD has no weight decay by default. An explicit weight decay of 0 is a choice, and not reported.
+/// An optimizer may have no weight decay by default; a decay of 0 that is written is a choice.
 fn no_decay(draft: &mut Draft, path: &str) {
     let at = format!("{path}.optimizer");
-    let Some(Optimizer::Sgd(sgd)) = draft.read(&at) else { return };
+    let Some(optimizer) = draft.read::<Optimizer>(&at) else { return };
     let says = |key: &str, decays: fn(&serde_json::Value) -> bool| {
         let entries = draft.get(&format!("{path}.{key}")).map(Node::items).unwrap_or_default();
         entries.iter().any(|entry| decays(&entry.to_json()))
@@ -73,11 +74,13 @@ fn no_decay(draft: &mut Draft, path: &str) {
         || says("unfreeze", |entry| {
             Unfreeze::deserialize(entry).is_ok_and(|thaw| thaw.weight_decay.is_some())
         });
-    if sgd.no_decay.is_empty() || decays {
+    let Common { weight_decay, no_decay, .. } = optimizer.settings().common();
+    if no_decay.is_empty() || decays || weight_decay > 0.0 {
         return;
     }
-    let message = "`no_decay` has no effect: no parameter has weight decay".to_owned();
-    let help = "set `weight_decay`, which is 0 by default for `sgd`, or remove `no_decay`".to_owned();
+    let kind = draft.get(&format!("{at}.kind")).and_then(Node::text).unwrap_or_default();
+    let message = "nothing decays that `no_decay` could spare".to_owned();
+    let help = format!("set `weight_decay`, which `{kind}` has none of by itself, or remove `no_decay`");
     draft.report(draft.key(&format!("{at}.no_decay")), "no-effect", message, help);
 }
 

@@ -1,12 +1,12 @@
 //! Checks that no schema can express: settings that exclude, need or outlast each other.
 
-use regex::Regex;
-
 use super::diagnostics::Diagnostic;
 use super::document::Node;
 use super::draft::Draft;
 use super::merge::WHO_TRAINS;
-use super::{Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer};
+use super::{
+    Augment, Conflict, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Pattern, PatternError,
+};
 use super::{data_checks, effect_checks, group_checks, label_checks, schedule_checks, suggest};
 
 /// Checks every data set, model and stage.
@@ -162,11 +162,9 @@ fn who_trains(draft: &mut Draft, path: &str) {
 
 fn optimizer(draft: &mut Draft, path: &str) {
     patterns(draft, &format!("{path}.no_decay"));
-    let Some(Optimizer::Sgd(sgd)) = draft.read(path) else { return };
-    if sgd.nesterov && sgd.momentum == 0.0 {
-        let message = "Nesterov momentum needs `momentum` above 0".to_owned();
-        let help = "set `momentum`, such as 0.9, or remove `nesterov`".to_owned();
-        draft.report(draft.key(&format!("{path}.nesterov")), "conflict", message, help);
+    let conflict = draft.read::<Optimizer>(path).and_then(|optimizer| optimizer.settings().conflict());
+    if let Some(Conflict { key, message, help }) = conflict {
+        draft.report(draft.key(&format!("{path}.{key}")), "conflict", message.to_owned(), help.to_owned());
     }
 }
 
@@ -289,37 +287,13 @@ fn patterns(draft: &mut Draft, path: &str) {
     }
 }
 
-/// Checks that need no parameter names. The others are made when the model is known, together with a report of these.
+/// Whether each text is a pattern; which names it matches is checked where the model is known, and reported with what is
+/// found here.
 pub(super) fn pattern_list(draft: &mut Draft, path: &str, list: &[String]) {
-    for (index, pattern) in list.iter().enumerate() {
-        let mut fault = |code, message: String, help: Option<String>| {
+    for (index, text) in list.iter().enumerate() {
+        if let Err(PatternError { code, message, help }) = Pattern::parse(text) {
             let place = draft.place(&format!("{path}[{index}]"));
             draft.faults.push(Diagnostic::new(place, code, message).help(help));
-        };
-        let positive = pattern.strip_prefix('!').unwrap_or(pattern);
-        if positive.trim().is_empty() {
-            let help = "write a name such as `layer1`, or `*` for all parameters".to_owned();
-            fault("bad-pattern", "the pattern is empty".into(), Some(help));
-        } else if let Some(regex) = positive.strip_prefix("re:")
-            && let Err(error) = Regex::new(regex)
-        {
-            fault("bad-regex", reason(&error), None);
-        } else if let Some(alias) = positive.strip_prefix('@') {
-            const ALIASES: [&str; 4] = ["head", "backbone", "norm", "bias"];
-            if !ALIASES.contains(&alias) {
-                let help = match suggest::closest(alias, ALIASES) {
-                    Some(meant) => format!("did you mean `@{meant}`?"),
-                    None => "aliases: `@head`, `@backbone`, `@norm`, `@bias`".into(),
-                };
-                fault("unknown-alias", format!("unknown alias `@{alias}`"), Some(help));
-            }
         }
     }
-}
-
-/// The last line of a regex error gives the reason; the lines before it draw the pattern.
-pub(super) fn reason(error: &regex::Error) -> String {
-    let text = error.to_string();
-    let last = text.lines().last().unwrap_or_default();
-    format!("invalid regular expression: {}", last.trim_start_matches("error: "))
 }

@@ -1,7 +1,7 @@
 //! The numeric code paths of training. A change that moves a result raises the version.
 
 use crate::code_path::{CodePath, code_paths};
-use crate::pipeline::{Schedule, Train};
+use crate::pipeline::Train;
 
 code_paths! {
     OPTIMIZER = "optimizer", 1;
@@ -18,16 +18,7 @@ code_paths! {
 
 /// What a train stage takes.
 pub fn of_training(stage: &Train) -> Vec<CodePath> {
-    let schedules = match &stage.schedule {
-        Schedule::Constant(_) => false,
-        Schedule::Cosine(cosine) => cosine.restart_epochs.is_some(),
-        Schedule::Step(_)
-        | Schedule::MultiStep(_)
-        | Schedule::Exponential(_)
-        | Schedule::Polynomial(_)
-        | Schedule::OneCycle(_)
-        | Schedule::ReduceOnPlateau(_) => true,
-    };
+    let schedules = !stage.schedule.settings().is_original();
     let warms_up = stage.groups.iter().any(|group| group.warmup_epochs.is_some());
     let mut paths = vec![OPTIMIZER, SCHEDULE];
     paths.extend(schedules.then_some(SCHEDULES));

@@ -8,7 +8,6 @@ use super::task::{Batches, Task};
 use crate::error::{Error, Result};
 use crate::model::{Pass, State};
 use crate::ops::Later;
-use crate::pipeline::Schedule;
 
 /// Trains to the end, or to the next checkpoint if interrupted. `progress` may come from a checkpoint: the result is
 /// the same bytes either way.
@@ -166,7 +165,7 @@ fn close_epoch<T: Task>(
         let settings = setup.settings;
         let value = scores.get(settings.monitor.score()).copied().unwrap_or(f64::NAN);
         row.best = progress.tracker.observe(row.epoch, value);
-        if let Schedule::ReduceOnPlateau(rule) = &settings.schedule {
+        if let Some(rule) = settings.schedule.settings().plateau() {
             progress.plateau.observe(rule, settings.monitor, value);
         }
         if row.best {

@@ -15,7 +15,6 @@ mod optimizer;
 mod plateau;
 mod precision;
 mod range_test;
-mod schedule;
 mod setup;
 mod task;
 pub mod testing;
@@ -23,7 +22,6 @@ pub mod testing;
 mod tests;
 #[cfg(test)]
 mod trajectory;
-mod update;
 
 pub use average::Average;
 pub use checkpoint::{Best, Checkpoint, Progress, Row};
@@ -34,6 +32,5 @@ pub use optimizer::{Optimizer, Parameter};
 pub use plateau::Plateau;
 pub use precision::products;
 pub use range_test::{Point, Range, RangeTest, range_test};
-pub use schedule::lr_factor;
 pub use setup::{Host, LossPart, Setup, Step, Unwatched};
 pub use task::{Batch, BatchLoss, Batches, Feed, Scores, Targets, Task};

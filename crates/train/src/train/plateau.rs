@@ -45,3 +45,6 @@ impl Plateau {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

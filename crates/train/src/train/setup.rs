@@ -1,7 +1,6 @@
 //! What the loop is given, and who watches it.
 
 use super::checkpoint::{Checkpoint, Progress, Row};
-use super::schedule::lr_factor;
 use super::task::{Feed, Scores, Task};
 use crate::error::Result;
 use crate::freeze::ParameterTable;
@@ -27,7 +26,7 @@ impl<T: Task> Setup<'_, T> {
     /// What the learning rates are multiplied by in a step, as long as the monitor stays.
     pub(super) fn lr_factor(&self, progress: &Progress<T::Meter>, step: u64) -> f64 {
         let settings = self.settings;
-        let factor = lr_factor(&settings.schedule, step, self.steps_per_epoch(), settings.epochs);
+        let factor = settings.schedule.lr_factor(step, self.steps_per_epoch(), settings.epochs);
         factor * progress.plateau.scale()
     }
 

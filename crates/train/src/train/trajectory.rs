@@ -122,16 +122,11 @@ fn train(settings: &str, dtype: DType) -> (Vec<f64>, Vec<(String, Tensor)>) {
     let state = State { tensors: initial.collect() };
     // The same numbers in both types: eighths of eighths.
     let pixels = fixture["pixels"].to_dtype(dtype).unwrap().affine(1.0 / 64.0, -2.0).unwrap();
-    let parameters = table.rows.iter().filter_map(|row| {
-        let (name, lr, weight_decay) = (row.name.clone(), row.lr?, row.weight_decay?);
-        let (tensor, after_epochs) = (row.id, row.after_epochs);
-        Some(Parameter { tensor, name, lr, weight_decay, after_epochs, warmup_steps: 0 })
-    });
     let feed = Images { pixels, batch_size: settings.batch_size };
     let task = Noted::default();
     let setup =
         Setup { model: &model, table: &table, task: &task, feed: &feed, seed: 0, settings: &settings };
-    let optimizer = Optimizer::new(&settings.optimizer, parameters).unwrap();
+    let optimizer = Optimizer::for_table(&settings.optimizer, &table, setup.steps_per_epoch()).unwrap();
     let mut progress = Progress::start(&setup, state, optimizer);
     fit(&setup, &mut progress, &mut Unwatched).unwrap();
     assert_eq!(progress.step, 100);

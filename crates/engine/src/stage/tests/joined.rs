@@ -11,7 +11,7 @@ use crate::ops::testing::{normal, numbers};
 use crate::pipeline;
 use crate::stage::{Classifier, Labeller, Subject};
 use crate::train::testing::{CLASSES, Noise, Notes, SIDE};
-use crate::train::{Batch, Batches, Checkpoint, Feed, Progress, Setup, Targets, Task, fit};
+use crate::train::{Batch, Batches, Checkpoint, Feed, Optimizer, Progress, Setup, Targets, Task, fit};
 use crate::weights;
 
 /// Features of noise, behind all that is frozen, and what they show.
@@ -137,7 +137,7 @@ impl Scene {
         let noise = Noise { shape: vec![1280], layer, batch_size: settings.batch_size, ..Noise::images() };
         let feed = Shown { noise, shows: self.shows, taught: self.taught };
         let setup = Setup { model: &model, table: &table, task, feed: &feed, seed: 3, settings };
-        let optimizer = crate::stage::optimizer(&settings.optimizer, &table, setup.steps_per_epoch())?;
+        let optimizer = Optimizer::for_table(&settings.optimizer, &table, setup.steps_per_epoch())?;
         let state = weights::initialize_all(&model.description, 7)?;
         let mut progress = Progress::start(&setup, state, optimizer);
         if let Some(Checkpoint { tensors, position }) = from {

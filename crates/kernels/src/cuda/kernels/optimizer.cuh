@@ -1,4 +1,4 @@
-// One optimizer step on the numbers of one parameter, in the order of operations of train::update, to its bits; and what
+// One optimizer step on the numbers of one parameter, in the order of operations of train/optimizer, to its bits; and what
 // becomes of gradients before it.
 #pragma once
 #include "common.cuh"

@@ -102,7 +102,7 @@ impl Branches {
         let feed = Cut { images: Noise::images(), model: &self.model, source: &self.source, layer };
         let (model, table, settings) = (&self.model, &self.table, &self.settings);
         let setup = Setup { model, table, task: &Both, feed: &feed, seed: 3, settings };
-        let optimizer = crate::stage::optimizer(&settings.optimizer, table, setup.steps_per_epoch())?;
+        let optimizer = Optimizer::for_table(&settings.optimizer, table, setup.steps_per_epoch())?;
         let mut progress = Progress::start(&setup, self.source.clone(), optimizer);
         if let Some(Checkpoint { tensors, position }) = from {
             let checkpoint = Checkpoint { tensors: tensors.clone(), position: position.clone() };

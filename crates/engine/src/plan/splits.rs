@@ -1,8 +1,8 @@
-//! What only the tables of a data set can tell: which parts there are.
+//! Splits that must have images: what only the images can tell, where a table lists which are for what.
 
 use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
-use crate::pipeline::{self, Checkpoint, Monitor, Parent, Schedule, Stage};
+use crate::pipeline::{self, Checkpoint, Monitor, Parent, Stage};
 use crate::stage::Recognition;
 
 impl Resolver<'_> {
@@ -22,7 +22,7 @@ impl Resolver<'_> {
             format!("stage.{stage}.early_stop")
         } else if train.monitor != Monitor::default() {
             format!("stage.{stage}.monitor")
-        } else if matches!(train.schedule, Schedule::ReduceOnPlateau(_)) {
+        } else if train.schedule.settings().plateau().is_some() {
             format!("stage.{stage}.schedule")
         } else if let Some((follower, asks)) = self.pipeline.stages.iter().find(follows) {
             let several = matches!(asks, Stage::Evaluate(evaluate) if evaluate.ensemble.is_some());
@@ -30,8 +30,8 @@ impl Resolver<'_> {
         } else {
             return Some(());
         };
-        let message = format!("`{stage}` has no validation images, which the best epoch is selected by");
-        let help = "assign some rows to `validation`".to_owned();
+        let message = format!("`{stage}` has no validation images, by which its epochs are judged");
+        let help = "say of some rows that they are for `validation`".to_owned();
         self.diagnose(&at, "no-validation", message, Some(help));
         None
     }
@@ -47,8 +47,8 @@ impl Resolver<'_> {
         let parts = recognition.map_or_else(|| vec![evaluate.split], |asked| asked.parts(evaluate.split));
         let empty = parts.into_iter().find(|part| dataset.is_some_and(|data| data.split(*part).is_empty()));
         let Some(empty) = empty else { return Some(()) };
-        let message = format!("the {} split has no images to evaluate on", empty.name());
-        let help = format!("assign some rows to `{}`, or use another split", empty.name());
+        let message = format!("there is no image of the {} part to evaluate on", empty.name());
+        let help = format!("say of some rows that they are for `{}`, or choose another part", empty.name());
         self.diagnose(&format!("stage.{stage}.split"), "no-split", message, Some(help));
         None
     }

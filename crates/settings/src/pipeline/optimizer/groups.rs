@@ -1,86 +1,9 @@
-//! Optimizers, parameter groups and unfreezing, as written in a train stage.
+//! Parameter groups and what joins them later, as written in a train stage.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The optimizer of a train stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Optimizer {
-    Sgd(Sgd),
-    Adamw(AdamW),
-}
-
-impl Optimizer {
-    /// The learning rate, before the schedule is applied.
-    pub fn lr(&self) -> f64 {
-        match self {
-            Self::Sgd(sgd) => sgd.lr,
-            Self::Adamw(adamw) => adamw.lr,
-        }
-    }
-}
-
-/// Stochastic gradient descent with momentum, like PyTorch's `SGD`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Sgd {
-    /// The learning rate.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub lr: f64,
-    /// The momentum factor.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1))]
-    pub momentum: f64,
-    /// Nesterov momentum; needs `momentum` above 0.
-    #[serde(default)]
-    pub nesterov: bool,
-    /// Weight decay, added to the gradient (L2).
-    #[serde(default)]
-    #[schemars(range(min = 0))]
-    pub weight_decay: f64,
-    /// Patterns of parameters without weight decay, such as `["@norm", "@bias"]`.
-    #[serde(default)]
-    pub no_decay: Vec<String>,
-}
-
-/// AdamW: Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (ICLR 2019), like PyTorch's `AdamW`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AdamW {
-    /// The learning rate.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub lr: f64,
-    /// Decay rates of the running averages of the gradient and of its square.
-    #[serde(default = "default_betas")]
-    #[schemars(extend("items" = { "type": "number", "minimum": 0, "exclusiveMaximum": 1 }))]
-    pub betas: [f64; 2],
-    /// Added to the denominator for numerical stability.
-    #[serde(default = "default_eps")]
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub eps: f64,
-    /// Decoupled weight decay.
-    #[serde(default = "default_weight_decay")]
-    #[schemars(range(min = 0))]
-    pub weight_decay: f64,
-    /// Patterns of parameters without weight decay, such as `["@norm", "@bias"]`.
-    #[serde(default)]
-    pub no_decay: Vec<String>,
-}
-
-fn default_betas() -> [f64; 2] {
-    [0.9, 0.999]
-}
-
-fn default_eps() -> f64 {
-    1e-8
-}
-
-fn default_weight_decay() -> f64 {
-    1e-2
-}
-
-/// Parameters with their own learning rate, weight decay or warmup.
+/// Parameters with a learning rate, weight decay or warmup of their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {

@@ -1,0 +1,64 @@
+//! A pipeline with the recipe of each stage: all that can be known before it runs.
+
+use serde_json::Value;
+
+use super::inputs::InputDigester;
+use super::recipe::{recipe, run_recipe};
+use super::resolve::{Draft, Parent};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::stage::PlannedStage;
+use crate::store::InputIndex;
+
+/// A pipeline with everything known that can be known before it runs.
+pub struct Plan {
+    pub name: String,
+    /// Which run of a matrix it is; it changes no recipe.
+    pub label: Option<String>,
+    /// Parents first.
+    pub stages: Vec<Planned>,
+    /// Names the run directory: same file, same inputs, same place.
+    pub recipe: Digest,
+}
+
+/// A stage and its recipe.
+pub struct Planned {
+    pub name: String,
+    /// The stages whose weights it reads, in order.
+    pub parents: Vec<Parent>,
+    pub work: PlannedStage,
+    /// The name of its data set.
+    pub data: String,
+    /// All that can change its result, but for what is above.
+    pub document: Value,
+    pub recipe: Digest,
+    /// The freezing rules as written.
+    pub rules: Value,
+}
+
+impl Plan {
+    /// Digests weights and images, through the index or, with `rehash`, anew.
+    ///
+    /// # Errors
+    /// An input cannot be read.
+    pub fn new(name: &str, drafts: Vec<Draft>, index: &InputIndex, rehash: bool) -> Result<Self> {
+        let mut digester = InputDigester::new(index, rehash);
+        let digested = |draft: Draft| {
+            let Draft { name, parents, work, data, rules, .. } = draft;
+            let work = work.digested(&mut digester)?;
+            Ok((name, parents, work, data, rules))
+        };
+        let digested = drafts.into_iter().map(digested).collect::<Result<Vec<_>>>()?;
+        index.save();
+
+        let mut stages: Vec<Planned> = Vec::new();
+        for (name, parents, work, data, rules) in digested {
+            let document = work.document()?;
+            let above = parents.iter().map(|parent| (&stages[parent.stage].recipe, parent.file()));
+            let recipe = recipe(&document, &above.collect::<Vec<_>>());
+            stages.push(Planned { name, parents, work, data, document, recipe, rules });
+        }
+        let recipe = run_recipe(name, stages.iter().map(|stage| (stage.name.as_str(), &stage.recipe)));
+        Ok(Self { name: name.to_owned(), label: None, stages, recipe })
+    }
+}

@@ -1,0 +1,62 @@
+//! A model with its classes.
+
+use serde::Serialize;
+
+use super::is_default;
+use crate::pipeline::{
+    self, Arch, EmbeddingHead, Head, HeadActivation, LinearHead, MlpHead, PositionResampling,
+};
+use crate::stage::Subject;
+
+/// A model with its classes. Dropout and stochastic depth are settings of training.
+#[derive(Serialize)]
+pub struct ModelRecipe<'a> {
+    arch: Arch,
+    classes: &'a [String],
+    #[serde(skip_serializing_if = "is_default")]
+    multi_label: bool,
+    /// Of an architecture whose position embeddings are for one image size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_size: Option<usize>,
+    #[serde(skip_serializing_if = "is_default")]
+    position_resampling: PositionResampling,
+    /// A head that is not one linear layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<HeadRecipe<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum HeadRecipe<'a> {
+    Mlp { hidden: &'a [usize], activation: HeadActivation },
+    Embedding { dimension: usize, batch_norm: bool, scale: f64 },
+}
+
+impl<'a> ModelRecipe<'a> {
+    pub fn of(subject: &'a Subject) -> Self {
+        let Subject { model, classes, multi_label, image_size } = subject;
+        let pipeline::Model { arch, head, stochastic_depth: _, position_resampling } = model;
+        Self {
+            arch: *arch,
+            classes,
+            multi_label: *multi_label,
+            image_size: arch.has_sized_positions().then_some(*image_size),
+            position_resampling: *position_resampling,
+            head: HeadRecipe::of(head),
+        }
+    }
+}
+
+impl<'a> HeadRecipe<'a> {
+    fn of(head: &'a Head) -> Option<Self> {
+        match head {
+            Head::Linear(LinearHead { dropout: _ }) => None,
+            Head::Mlp(MlpHead { hidden, activation, dropout: _ }) => {
+                Some(Self::Mlp { hidden, activation: *activation })
+            }
+            Head::Embedding(EmbeddingHead { dimension, batch_norm, scale, dropout: _ }) => {
+                Some(Self::Embedding { dimension: *dimension, batch_norm: *batch_norm, scale: *scale })
+            }
+        }
+    }
+}

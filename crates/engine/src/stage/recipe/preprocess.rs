@@ -1,0 +1,63 @@
+//! How images become tensors.
+
+use serde::Serialize;
+
+use super::is_default;
+use crate::pipeline::{Broken, Decode, Grey16, ImageFolder, Normalize, ResizeRounding, Transparency};
+use crate::stage::View;
+
+/// How images become tensors. The images themselves stand for their folder, classes and splits.
+#[derive(Serialize)]
+pub struct PreprocessRecipe {
+    image_size: usize,
+    resize: Option<usize>,
+    normalize: Normalize,
+    /// None where the record is of images that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broken: Option<Broken>,
+    decode: Decode,
+    /// `false` where it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exif_orientation: Option<bool>,
+    #[serde(skip_serializing_if = "is_default")]
+    transparency: Transparency,
+    #[serde(skip_serializing_if = "is_default")]
+    grey16: Grey16,
+    #[serde(skip_serializing_if = "is_default")]
+    resize_rounding: ResizeRounding,
+}
+
+impl PreprocessRecipe {
+    /// Of features: whether an image that cannot be read is an error does not change those that can.
+    pub fn of_features(view: &View) -> Self {
+        Self { broken: None, ..Self::of(view) }
+    }
+
+    pub fn of(view: &View) -> Self {
+        let ImageFolder {
+            root: _,
+            classes: _,
+            split: _,
+            image_size,
+            resize,
+            normalize,
+            broken,
+            decode,
+            exif_orientation,
+            transparency,
+            grey16,
+            resize_rounding,
+        } = view.0.clone();
+        Self {
+            image_size,
+            resize,
+            normalize: normalize.unwrap_or_default(),
+            broken: Some(broken),
+            decode,
+            exif_orientation: (!exif_orientation).then_some(false),
+            transparency,
+            grey16,
+            resize_rounding,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The settings of a train stage.
+
+use serde::Serialize;
+
+use super::is_default;
+use crate::pipeline::{
+    self, Augment, Distill, EarlyStop, Ema, Features, Loss, Monitor, Optimizer, Precision, Schedule,
+};
+
+/// The settings of a train stage that are not in the table of its parameters.
+#[derive(Serialize)]
+pub struct TrainSettings<'a> {
+    epochs: u32,
+    batch_size: usize,
+    optimizer: &'a Optimizer,
+    schedule: &'a Schedule,
+    loss: &'a Loss,
+    augment: &'a Augment,
+    monitor: Monitor,
+    early_stop: Option<&'a EarlyStop>,
+    dropout: f64,
+    seed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    features: Option<&'a Features>,
+    #[serde(skip_serializing_if = "is_default")]
+    precision: Precision,
+    #[serde(skip_serializing_if = "is_default")]
+    stochastic_depth: f64,
+    #[serde(skip_serializing_if = "is_one")]
+    accumulate: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clip_norm: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    distill: Option<DistillRecipe>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ema: Option<&'a Ema>,
+}
+
+#[derive(Serialize)]
+struct DistillRecipe {
+    temperature: f64,
+    weight: f64,
+}
+
+impl<'a> TrainSettings<'a> {
+    pub fn of(settings: &'a pipeline::Train, model: &pipeline::Model, seed: u64) -> Self {
+        let pipeline::Train {
+            // The weights above and the images themselves stand for these.
+            from: _,
+            data: _,
+            image_size: _,
+            // The table of parameters is resolved from these.
+            freeze: _,
+            train: _,
+            freeze_first: _,
+            train_first: _,
+            train_last: _,
+            batch_norm: _,
+            groups: _,
+            unfreeze: _,
+            layer_decay: _,
+            epochs,
+            batch_size,
+            accumulate,
+            optimizer,
+            clip_norm,
+            ema,
+            schedule,
+            loss,
+            distill,
+            augment,
+            precision,
+            features,
+            monitor,
+            early_stop,
+        } = settings;
+        Self {
+            epochs: *epochs,
+            batch_size: *batch_size,
+            optimizer,
+            schedule,
+            loss,
+            augment,
+            monitor: *monitor,
+            early_stop: early_stop.as_ref(),
+            dropout: model.head.dropout(),
+            seed,
+            features: features.as_ref().filter(|features| !is_default(*features)),
+            precision: *precision,
+            stochastic_depth: model.stochastic_depth,
+            accumulate: *accumulate,
+            clip_norm: *clip_norm,
+            distill: distill.as_ref().map(|Distill { teacher: _, temperature, weight }| DistillRecipe {
+                temperature: *temperature,
+                weight: *weight,
+            }),
+            ema: ema.as_ref(),
+        }
+    }
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}

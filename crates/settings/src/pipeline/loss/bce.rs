@@ -1,0 +1,26 @@
+//! Binary cross-entropy of each label.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::kinds::{LossSettings, Weights};
+use crate::pipeline::ClassWeights;
+
+/// Binary cross-entropy of each label by itself, averaged over images and labels; for images with any number of labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bce {
+    /// What an image with a label counts where one without counts 1, as a table by label or `"balanced"`: PyTorch's `pos_weight`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive_weights: Option<ClassWeights>,
+}
+
+impl LossSettings for Bce {
+    fn weights(&self) -> Option<Weights<'_>> {
+        self.positive_weights.as_ref().map(Weights::OfPositives)
+    }
+
+    fn is_multi_label(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,34 @@
+//! CosFace: a margin on the cosine of the right class.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::kinds::{LossSettings, Weights};
+use crate::pipeline::ClassWeights;
+
+/// Cross-entropy with a margin on the cosine of the right class (Wang et al. 2018); needs an embedding head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cosface {
+    /// Taken from the cosine.
+    #[serde(default = "default_cosine")]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 2))]
+    pub margin: f64,
+    /// What each class counts, as a table by name or `"balanced"`; the mean is by these weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
+}
+
+fn default_cosine() -> f64 {
+    0.35
+}
+
+impl LossSettings for Cosface {
+    fn weights(&self) -> Option<Weights<'_>> {
+        self.class_weights.as_ref().map(Weights::OfClasses)
+    }
+
+    fn needs_cosines(&self) -> bool {
+        true
+    }
+}

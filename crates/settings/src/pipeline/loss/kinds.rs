@@ -1,0 +1,94 @@
+//! The losses that a file may name, and how the rest of the program reads them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Arcface, Bce, Cosface, CrossEntropy, Focal};
+use crate::pipeline::ClassWeights;
+
+/// The loss of a train stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Loss {
+    CrossEntropy(CrossEntropy),
+    Focal(Focal),
+    Arcface(Arcface),
+    Cosface(Cosface),
+    Bce(Bce),
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Self::CrossEntropy(CrossEntropy { label_smoothing: 0.0, class_weights: None })
+    }
+}
+
+/// The settings of one loss, as the rest of the program reads them.
+pub trait LossSettings {
+    /// The weights of its parts, if not all the same.
+    fn weights(&self) -> Option<Weights<'_>>;
+
+    /// Whether it is for images with any number of labels, rather than one class each.
+    fn is_multi_label(&self) -> bool {
+        false
+    }
+
+    /// Whether it puts a margin on cosines, which only an embedding head has.
+    fn needs_cosines(&self) -> bool {
+        false
+    }
+}
+
+/// The weights that a loss takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Weights<'a> {
+    /// Of each class; the mean is by them.
+    OfClasses(&'a ClassWeights),
+    /// Of the images with a label, where one without counts 1.
+    OfPositives(&'a ClassWeights),
+}
+
+impl<'a> Weights<'a> {
+    /// The setting that has them.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::OfClasses(_) => "class_weights",
+            Self::OfPositives(_) => "positive_weights",
+        }
+    }
+
+    pub fn values(self) -> &'a ClassWeights {
+        let (Self::OfClasses(weights) | Self::OfPositives(weights)) = self;
+        weights
+    }
+}
+
+impl Loss {
+    pub fn settings(&self) -> &dyn LossSettings {
+        match self {
+            Self::CrossEntropy(settings) => settings,
+            Self::Focal(settings) => settings,
+            Self::Arcface(settings) => settings,
+            Self::Cosface(settings) => settings,
+            Self::Bce(settings) => settings,
+        }
+    }
+
+    /// What classes count, if not all the same.
+    pub fn class_weights(&self) -> Option<&ClassWeights> {
+        match self.settings().weights() {
+            Some(Weights::OfClasses(weights)) => Some(weights),
+            Some(Weights::OfPositives(_)) | None => None,
+        }
+    }
+
+    /// Whether it is for images with any number of labels, rather than one class each.
+    pub fn is_multi_label(&self) -> bool {
+        self.settings().is_multi_label()
+    }
+
+    /// Whether it puts a margin on cosines, which only an embedding head has.
+    pub fn needs_cosines(&self) -> bool {
+        self.settings().needs_cosines()
+    }
+}

@@ -1,0 +1,70 @@
+//! The optimizers that a file may name, and the settings that all of them have.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AdamW, Sgd};
+
+/// The optimizer of a train stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Optimizer {
+    Sgd(Sgd),
+    Adamw(AdamW),
+}
+
+/// The settings of one optimizer, as the rest of the program reads them.
+pub trait OptimizerSettings {
+    /// The name under which the time of a step is remembered. Settings that change the work of a step have another.
+    fn name(&self) -> &'static str;
+
+    /// The settings that every optimizer has.
+    fn common(&self) -> Common<'_>;
+
+    /// The parameters without weight decay.
+    fn no_decay_mut(&mut self) -> &mut Vec<String>;
+
+    /// A setting that contradicts another one.
+    fn conflict(&self) -> Option<Conflict> {
+        None
+    }
+}
+
+/// The settings that every optimizer has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Common<'a> {
+    /// The learning rate, before the schedule.
+    pub lr: f64,
+    pub weight_decay: f64,
+    /// Patterns of the parameters without weight decay.
+    pub no_decay: &'a [String],
+}
+
+/// A setting that contradicts another one of the same optimizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub key: &'static str,
+    pub message: &'static str,
+    pub help: &'static str,
+}
+
+impl Optimizer {
+    pub fn settings(&self) -> &dyn OptimizerSettings {
+        match self {
+            Self::Sgd(settings) => settings,
+            Self::Adamw(settings) => settings,
+        }
+    }
+
+    pub fn settings_mut(&mut self) -> &mut dyn OptimizerSettings {
+        match self {
+            Self::Sgd(settings) => settings,
+            Self::Adamw(settings) => settings,
+        }
+    }
+
+    /// The learning rate, before the schedule.
+    pub fn lr(&self) -> f64 {
+        self.settings().common().lr
+    }
+}

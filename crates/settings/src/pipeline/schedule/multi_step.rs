@@ -1,0 +1,57 @@
+//! A fall by a factor after each of some epochs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::kinds::{Moment, Problem, ScheduleSettings};
+use super::warmup::{Warmup, with_warmup};
+
+with_warmup! {
+    /// Falls by a factor after each of some epochs, as PyTorch's `MultiStepLR`.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct MultiStep {
+        /// The epochs after which it falls, counted from the beginning of the stage: after 30 means in the 31st.
+        #[schemars(length(min = 1), extend("items" = { "type": "integer", "minimum": 1, "maximum": u32::MAX }))]
+        pub milestones: Vec<u32>,
+        /// What each fall multiplies the learning rate by.
+        #[serde(default = "tenth")]
+        #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+        pub gamma: f64,
+    }
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+impl ScheduleSettings for MultiStep {
+    fn warmup(&self) -> Warmup {
+        self.own_warmup()
+    }
+
+    fn factor(&self, at: Moment) -> f64 {
+        let past = |epochs: &&u32| at.step >= u64::from(**epochs) * at.steps_per_epoch;
+        libm::pow(self.gamma, self.milestones.iter().filter(past).count() as f64)
+    }
+
+    fn problems(&self, epochs: u32) -> Vec<Problem> {
+        let warmup = self.warmup().epochs;
+        let problem = |(index, &milestone): (usize, &u32)| {
+            let increasing = index == 0 || self.milestones[index - 1] < milestone;
+            let (code, message, help) = if !increasing {
+                ("conflict", "the milestones do not increase".to_owned(), "sort them, each once")
+            } else if milestone >= epochs {
+                let message = format!("milestone {milestone} is never passed in {epochs} epochs");
+                ("no-effect", message, "remove it, or raise `epochs`")
+            } else if f64::from(milestone) < warmup {
+                let message = format!("milestone {milestone} lies in the warmup ({warmup} epochs)");
+                ("conflict", message, "milestones count from the beginning of the stage")
+            } else {
+                return None;
+            };
+            Some(Problem { setting: format!("milestones[{index}]"), code, message, help: help.to_owned() })
+        };
+        self.milestones.iter().enumerate().filter_map(problem).collect()
+    }
+}

@@ -1,0 +1,38 @@
+//! A fall as a power of the steps that are left.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::kinds::{Moment, ScheduleSettings};
+use super::warmup::{Warmup, with_warmup};
+
+with_warmup! {
+    /// Falls to `final_scale` as a power of the steps that are left, as PyTorch's `PolynomialLR`: linearly if no power is given.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct Polynomial {
+        /// The power: 1 falls evenly, 2 and more fast at first.
+        #[serde(default = "one")]
+        #[schemars(extend("exclusiveMinimum" = 0))]
+        pub power: f64,
+        /// The learning rate at the end, as a share of the full one.
+        #[serde(default)]
+        #[schemars(range(min = 0, max = 1))]
+        pub final_scale: f64,
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl ScheduleSettings for Polynomial {
+    fn warmup(&self) -> Warmup {
+        self.own_warmup()
+    }
+
+    fn factor(&self, at: Moment) -> f64 {
+        let left = libm::pow(1.0 - at.progress(), self.power);
+        self.final_scale + (1.0 - self.final_scale) * left
+    }
+}

@@ -1,0 +1,60 @@
+//! A fall by a factor where the monitor does not improve.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::kinds::{Moment, ScheduleSettings};
+use super::warmup::{Warmup, with_warmup};
+
+with_warmup! {
+    /// Falls by a factor when the monitor has not improved for a while, as PyTorch's `ReduceLROnPlateau`.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct ReduceOnPlateau {
+        /// What each fall multiplies the learning rate by.
+        #[serde(default = "tenth")]
+        #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+        pub factor: f64,
+        /// Epochs without improvement that are borne; the next one brings the fall.
+        #[serde(default = "ten")]
+        pub patience: u32,
+        /// The least change of the monitor that counts as an improvement, as a share of the best value so far.
+        #[serde(default = "default_threshold")]
+        #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
+        pub threshold: f64,
+        /// Epochs after a fall in which nothing is counted.
+        #[serde(default)]
+        pub cooldown: u32,
+        /// What it never falls below, as a share of the full learning rate.
+        #[serde(default)]
+        #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
+        pub final_scale: f64,
+    }
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn ten() -> u32 {
+    10
+}
+
+fn default_threshold() -> f64 {
+    1e-4
+}
+
+impl ScheduleSettings for ReduceOnPlateau {
+    fn warmup(&self) -> Warmup {
+        self.own_warmup()
+    }
+
+    /// The falls depend on the monitor: the train loop counts them.
+    fn factor(&self, _: Moment) -> f64 {
+        1.0
+    }
+
+    fn plateau(&self) -> Option<&ReduceOnPlateau> {
+        Some(self)
+    }
+}

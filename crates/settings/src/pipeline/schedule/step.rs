@@ -1,0 +1,43 @@
+//! A fall by a factor every few epochs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::kinds::{Moment, Problem, ScheduleSettings};
+use super::warmup::{Warmup, with_warmup};
+
+with_warmup! {
+    /// Falls by a factor every few epochs, as PyTorch's `StepLR`.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct StepDecay {
+        /// Epochs from one fall to the next, the first counted from the end of the warmup.
+        #[schemars(range(min = 1))]
+        pub step_size: u32,
+        /// What each fall multiplies the learning rate by.
+        #[serde(default = "tenth")]
+        #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+        pub gamma: f64,
+    }
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+impl ScheduleSettings for StepDecay {
+    fn warmup(&self) -> Warmup {
+        self.own_warmup()
+    }
+
+    fn factor(&self, at: Moment) -> f64 {
+        let falls = at.since_warmup / (u64::from(self.step_size) * at.steps_per_epoch).max(1);
+        libm::pow(self.gamma, falls as f64)
+    }
+
+    fn problems(&self, epochs: u32) -> Vec<Problem> {
+        let late = self.warmup().outlasts(self.step_size, epochs);
+        let message = format!("the first fall would come after the stage, which has {epochs} epochs");
+        late.then(|| Problem::no_effect("step_size", message)).into_iter().collect()
+    }
+}

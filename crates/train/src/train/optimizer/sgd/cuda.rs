@@ -1,0 +1,29 @@
+//! SGD on CUDA, to the bits of the CPU's.
+
+use candle_core::{DType, Tensor};
+
+use super::super::rule::Pace;
+use crate::cuda::{Engine, address, arguments, optional};
+use crate::error::Result;
+use crate::pipeline::Sgd;
+
+/// The parameter after a step of SGD; its velocity, where it has one, changes in place.
+pub fn step(
+    settings: &Sgd,
+    value: &Tensor,
+    gradient: &Tensor,
+    buffers: &[Tensor],
+    pace: Pace,
+) -> Result<Tensor> {
+    let engine = Engine::of(value)?;
+    let count = value.elem_count();
+    let (out, to) = engine.tensor(DType::F32, value.shape())?;
+    let (from, slope) = (address(value)?, address(gradient)?);
+    let velocity = optional(buffers.first())?;
+    let [momentum, weight_decay, lr] =
+        [settings.momentum, pace.weight_decay, pace.lr].map(|factor| factor as f32);
+    let nesterov = i32::from(settings.nesterov);
+    let arguments = arguments![count as i64, from, slope, velocity, momentum, weight_decay, lr, nesterov, to];
+    engine.numbers("sgd", count, arguments)?;
+    Ok(out)
+}
