@@ -1,6 +1,5 @@
 //! `defrost predict`: prints class probabilities of images.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,9 +27,6 @@ pub struct Args {
     runs: RunsOptions,
 }
 
-/// The most classes that are printed.
-const SHOWN: usize = 3;
-
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let choice = device::choose(&args.device)?;
     let run = args.runs.resolve(&args.run, console)?;
@@ -46,23 +42,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                 continue;
             }
         };
-        let mut ranked: Vec<(&String, f32)> =
-            predictor.classes.iter().zip(prediction.probabilities.iter().copied()).collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let best: Vec<String> = ranked
-            .iter()
-            .take(SHOWN)
-            .map(|(class, p)| format!("{} {:.1} %", shown(class), p * 100.0))
-            .collect();
-        console.say(format!("{}: {}", shown(file.display()), best.join(", ")));
-        let mut document = json!({
-            "file": file.display().to_string(),
-            "label": prediction.label,
-            "probabilities": ranked.into_iter().collect::<BTreeMap<_, _>>(),
-        });
-        if predictor.multi_label {
-            document["labels"] = json!(prediction.labels);
-        }
+        console.say(format!("{}: {}", shown(file.display()), prediction.text));
+        let mut document = prediction.document;
+        document.insert("file".to_owned(), json!(file.display().to_string()));
         documents.push(document);
     }
     if console.json() {

@@ -8,7 +8,7 @@ use regex::Regex;
 use walkdir::WalkDir;
 
 /// The rooms of the library by floor, from the ground up; a room imports from lower floors alone.
-const FLOORS: [&[&str]; 14] = [
+const FLOORS: [&[&str]; 15] = [
     &["code_path", "regular", "visible"],
     &["cells", "error"],
     &["cuda", "digest", "memory", "random"],
@@ -19,6 +19,7 @@ const FLOORS: [&[&str]; 14] = [
     &["weights"],
     &["freeze"],
     &["report", "train"],
+    &["task"],
     &["stage"],
     &["bench", "plan"],
     &["estimate"],

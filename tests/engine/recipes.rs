@@ -10,6 +10,7 @@ use defrost::digest::Digest;
 use defrost::pipeline::{self, LoadOptions};
 use defrost::plan::{Depth, Draft, resolve};
 use defrost::stage::{Digester, FoundWeights, PlannedStage, ResolvedStage};
+use defrost::task::TaskKind;
 use serde_json::Value;
 
 use super::additions::sources;
@@ -89,7 +90,7 @@ fn with_inputs(work: ResolvedStage) -> PlannedStage {
 }
 
 fn with_images(mut work: ResolvedStage, change: impl FnOnce(&mut Dataset)) -> PlannedStage {
-    let mut images = images(&work.subject().classes, work.subject().multi_label);
+    let mut images = images(&work.subject().classes, work.subject().task == TaskKind::MultiLabel);
     change(&mut images);
     match &mut work {
         ResolvedStage::LoadWeights(_, weights) if *weights == FoundWeights::Unknown => {

@@ -6,11 +6,12 @@ pub mod plan;
 pub mod run;
 pub mod stage;
 
-use defrost_base::{cells, code_path, digest, error, events, random, regular, visible, Error, Result};
+use defrost_base::{Error, Result, cells, code_path, digest, error, events, random, regular, visible};
 use defrost_data::data;
 use defrost_kernels::{autograd, device, ops};
 use defrost_model::{freeze, model, weights};
-use defrost_report::{metrics, report};
+use defrost_report::report;
 use defrost_settings::pipeline;
 use defrost_store::{features, store};
+use defrost_task::task;
 use defrost_train::train;

@@ -4,10 +4,10 @@ pub mod freeze;
 pub mod model;
 pub mod weights;
 
+#[cfg(test)]
+use defrost_base::Result;
 use defrost_base::{code_path, digest, error, random, visible};
 #[cfg(feature = "cuda")]
 use defrost_kernels::cuda;
 use defrost_kernels::{autograd, device, ops};
 use defrost_settings::pipeline;
-#[cfg(test)]
-use defrost_base::Result;

@@ -3,7 +3,7 @@
 pub mod features;
 pub mod store;
 
+#[cfg(test)]
+use defrost_base::{Error, Result, random};
 use defrost_base::{code_path, digest, error, events, regular};
 use defrost_settings::pipeline;
-#[cfg(test)]
-use defrost_base::{random, Error, Result};

@@ -2,13 +2,15 @@
 
 pub mod train;
 
-use defrost_base::{code_path, error, random};
+#[cfg(test)]
+use defrost_base::random;
+use defrost_base::{code_path, error};
 #[cfg(feature = "cuda")]
 use defrost_kernels::cuda;
 use defrost_kernels::{autograd, device, ops};
-use defrost_model::{freeze, model};
-use defrost_settings::pipeline;
 #[cfg(test)]
 use defrost_model::weights;
+use defrost_model::{freeze, model};
 #[cfg(test)]
 use defrost_report::metrics;
+use defrost_settings::pipeline;

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Activations, Model, Pass, State};
 use crate::pipeline::{Precision, Train};
-use crate::stage::Classifier;
-use crate::train::{self, Optimizer, Progress, Setup, Targets};
+use crate::task::{Task, TaskKind, TaskSpec, TaskVisitor};
+use crate::train::{self, Optimizer, Progress, Setup};
 use crate::weights;
 
 /// What a step comes to.
@@ -138,25 +138,45 @@ impl NetworkBench {
     }
 
     fn train(&self, images: Tensor, state: State, clock: Clock) -> Result<Vec<f64>> {
-        let Self { settings, model, stage, table, .. } = self;
+        let settings = &self.settings;
         let classes: Vec<String> = (0..settings.classes).map(|class| class.to_string()).collect();
-        let task = Classifier::new(&classes);
+        let kind = TaskKind::default();
+        let task = TaskSpec { kind, classes: &classes, head: &settings.model().head, training: None };
+        task.visit(Steps { bench: self, images, state, clock })
+    }
+
+    fn steps_of<T: Task>(&self, task: &T, images: Tensor, state: State, clock: Clock) -> Result<Vec<f64>> {
+        let Self { settings, model, stage, table, .. } = self;
         let layers = table.first().frozen_prefix(&model.description);
         let feed = Repeated {
             input: Activations::constants([images]),
-            targets: Targets::Classes(
-                (0..settings.batch).map(|image| (image % settings.classes) as u32).collect(),
-            ),
+            targets: task.synthetic_targets(settings.batch),
             steps: self.steps(),
             layer: layers,
             prefix: (layers > 0).then(|| FrozenPrefix { model, state: state.clone(), layers }),
         };
-        let setup = Setup { model, table, task: &task, feed: &feed, seed: 0, settings: stage };
+        let setup = Setup { model, table, task, feed: &feed, seed: 0, settings: stage };
         let optimizer = Optimizer::for_table(&stage.optimizer, table, setup.steps_per_epoch())?;
         let mut progress = Progress::start(&setup, state, optimizer);
         let mut stopwatch = Stopwatch::start(clock, &self.device);
         train::fit(&setup, &mut progress, &mut stopwatch)?;
         stopwatch.moments()
+    }
+}
+
+/// The training of a network, whichever task it is for.
+struct Steps<'a> {
+    bench: &'a NetworkBench,
+    images: Tensor,
+    state: State,
+    clock: Clock<'a>,
+}
+
+impl TaskVisitor for Steps<'_> {
+    type Output = Result<Vec<f64>>;
+
+    fn visit<T: Task>(self, task: T) -> Self::Output {
+        self.bench.steps_of(&task, self.images, self.state, self.clock)
     }
 }
 

@@ -14,8 +14,9 @@ use crate::error::{Error, Result};
 use crate::freeze::{ParameterTable, Phase};
 use crate::model::{Activations, Model, Pass, State};
 use crate::pipeline::{Augment, ImageFolder, Train};
-use crate::stage::{Classifier, Labeller, Subject};
-use crate::train::{self, Optimizer, Progress, Setup, Targets, Task};
+use crate::stage::Subject;
+use crate::task::{Task, TaskVisitor, Training};
+use crate::train::{self, Optimizer, Progress, Setup};
 use crate::weights;
 
 /// A clock, and a count of the memory that tensors hold.
@@ -122,22 +123,15 @@ impl Pieces {
     ) -> Result<f64> {
         // Random weights learn from noise: they shall not get far. The rate takes no time.
         table.rows.iter_mut().for_each(|row| row.lr = row.lr.map(|_| 1e-9));
-        let (images, classes) = (input.images()?, self.subject.classes.len());
-        let feed = |targets| Repeated { input, targets, steps: rounds, layer: from, prefix: None };
-        if self.subject.multi_label {
-            let task = Labeller::of_training(&self.subject, stage, None);
-            let feed = feed(Targets::Labels(vec![0.0; images * classes]));
-            return self.steps(&task, &feed, stage, &table, meter);
-        }
-        let task = Classifier::of_training(&self.subject, stage, None);
-        let feed = feed(Targets::Classes((0..images).map(|image| (image % classes) as u32).collect()));
-        self.steps(&task, &feed, stage, &table, meter)
+        let training = Training { settings: stage, dataset: None };
+        let step = Step { pieces: self, from, stage, table, input, rounds, meter };
+        self.subject.task(Some(training)).visit(step)
     }
 
     fn steps<T: Task>(
         &self,
         task: &T,
-        feed: &Repeated,
+        feed: &Repeated<'_, T::Targets>,
         stage: &Train,
         table: &ParameterTable,
         meter: &dyn Meter,
@@ -156,6 +150,28 @@ impl Pieces {
         let mut stopwatch = Stopwatch::start(&clock, &self.device);
         train::fit(&setup, &mut progress, &mut stopwatch)?;
         Ok(Timing::between(&stopwatch.moments()?, 1)?.min())
+    }
+}
+
+/// Steps of a stage, whichever task it has.
+struct Step<'a> {
+    pieces: &'a Pieces,
+    from: usize,
+    stage: &'a Train,
+    table: ParameterTable,
+    input: Activations,
+    rounds: usize,
+    meter: &'a dyn Meter,
+}
+
+impl TaskVisitor for Step<'_> {
+    type Output = Result<f64>;
+
+    fn visit<T: Task>(self, task: T) -> Result<f64> {
+        let Self { pieces, from, stage, table, input, rounds, meter } = self;
+        let targets = task.synthetic_targets(input.images()?);
+        let feed = Repeated { input, targets, steps: rounds, layer: from, prefix: None };
+        pieces.steps(&task, &feed, stage, &table, meter)
     }
 }
 

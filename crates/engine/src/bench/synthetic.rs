@@ -8,7 +8,7 @@ use super::timing::Clock;
 use crate::error::{Error, Result};
 use crate::model::{Activations, Model, Pass, State};
 use crate::random::{Purpose, Stream};
-use crate::train::{Batch, Batches, Checkpoint, Feed, Host, Row, Step, Targets};
+use crate::train::{Batch, Batches, Checkpoint, Feed, Host, Row, Step};
 
 /// Noise of the size of normalised images: [batch, side, side, 3].
 pub fn images(batch: usize, side: usize) -> Result<Tensor> {
@@ -25,7 +25,7 @@ pub struct FrozenPrefix<'a> {
 }
 
 /// The same images in every step.
-pub struct Repeated<'a> {
+pub struct Repeated<'a, Targets> {
     /// Images, or what layers have made of them.
     pub input: Activations,
     /// What each shows.
@@ -38,8 +38,8 @@ pub struct Repeated<'a> {
     pub prefix: Option<FrozenPrefix<'a>>,
 }
 
-impl Repeated<'_> {
-    fn batch(&self, pass: &mut Option<Pass>, index: usize) -> Result<Batch> {
+impl<Targets: Clone> Repeated<'_, Targets> {
+    fn batch(&self, pass: &mut Option<Pass>, index: usize) -> Result<Batch<Targets>> {
         let input = match (&self.prefix, pass) {
             (Some(prefix), Some(pass)) => {
                 prefix.model.forward_layers(pass, 0..prefix.layers, self.input.clone())?
@@ -59,17 +59,17 @@ impl Repeated<'_> {
     }
 }
 
-impl Feed for Repeated<'_> {
+impl<Targets: Clone> Feed<Targets> for Repeated<'_, Targets> {
     fn batches_per_epoch(&self) -> usize {
         self.steps
     }
 
-    fn train(&self, _: u32, start: usize) -> Result<Batches<'_>> {
+    fn train(&self, _: u32, start: usize) -> Result<Batches<'_, Targets>> {
         let mut pass = self.prefix.as_ref().map(|prefix| Pass::inference(&prefix.state));
         Ok(Box::new((start..self.steps).map(move |index| self.batch(&mut pass, index))))
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_, Targets>>> {
         None
     }
 

@@ -6,10 +6,7 @@ use super::resolve::{Depth, Resolver};
 use crate::data::{Dataset, data_format};
 use crate::pipeline::Data;
 use crate::stage::Subject;
-use crate::visible;
-
-/// A class of a folder that may not be looked at.
-pub(super) const UNKNOWN: &str = "?";
+use crate::task::{TaskKind, UNKNOWN, is_known, list};
 
 impl Resolver<'_> {
     /// The classes of a data set: those of the file, else those of the folder; two nameless ones where neither may be
@@ -68,25 +65,14 @@ impl Resolver<'_> {
         head: &Subject,
         found: &Data,
     ) -> Option<()> {
-        if head.multi_label == found.is_multi_label() {
+        let found = TaskKind::of(found);
+        if head.task == found {
             return Some(());
         }
-        let (one, any) = ("one class per image", "multi-label images");
-        let (known, found) = if head.multi_label { (any, one) } else { (one, any) };
+        let (known, found) = (head.task.annotation(), found.annotation());
         let message = format!("the head is for {known}, but `{data}` has {found}");
         let help = "load the weights again for this data set with `reinit = [\"@head\"]`".to_owned();
         self.diagnose(&format!("stage.{stage}.data"), "class-list", message, Some(help));
         None
     }
-}
-
-/// Whether the names of classes could be looked at.
-pub(super) fn is_known(classes: &[String]) -> bool {
-    classes.iter().all(|class| class != UNKNOWN)
-}
-
-/// The first names of a list, in their order.
-pub(super) fn list(classes: &[String]) -> String {
-    const SHOWN: usize = 6;
-    visible::list(classes, SHOWN)
 }

@@ -1,9 +1,9 @@
 //! What the members of an ensemble must have in common: the classes they tell apart, and how they see images.
 
-use super::datasets::{is_known, list};
 use super::resolve::Resolver;
 use crate::pipeline::Evaluate;
 use crate::stage::{ResolvedStage, View};
+use crate::task::{is_known, list};
 
 impl Resolver<'_> {
     /// Holds the members of an evaluation against one another and against the images that all are shown; one alone

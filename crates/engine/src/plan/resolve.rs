@@ -10,7 +10,8 @@ use crate::data::{self, Dataset};
 use crate::model::RuleError;
 use crate::pipeline::{self, Checkpoint, Diagnostic, ImageSizes, Report, Resolved, Stage};
 use crate::regular;
-use crate::stage::{Evaluate, InitWeights, Member, Recognition, ResolvedStage, Subject, View};
+use crate::stage::{Evaluate, InitWeights, Member, ResolvedStage, Subject, View};
+use crate::task::{Recognition, TaskKind};
 
 /// How much of the disk may be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +129,7 @@ impl Resolver<'_> {
             _ => {
                 let (model, image_size) =
                     (self.pipeline.model.get(stage.model()?)?.clone(), images.image_size);
-                Subject { model, classes, multi_label: data.is_multi_label(), image_size }
+                Subject { model, classes, task: TaskKind::of(data), image_size }
             }
         };
         match stage {

@@ -3,7 +3,7 @@
 use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
 use crate::pipeline::{self, Checkpoint, Monitor, Parent, Stage};
-use crate::stage::Recognition;
+use crate::task::Recognition;
 
 impl Resolver<'_> {
     /// Whether a table has the validation images that its column was trusted to name.

@@ -1,10 +1,10 @@
 //! What a teacher and its student must have in common: the classes they tell apart, and how they see images.
 
-use super::datasets::{is_known, list};
 use super::ensemble::trained_for;
 use super::resolve::Resolver;
 use crate::pipeline::Train;
 use crate::stage::{ResolvedStage, Subject, View};
+use crate::task::{is_known, list};
 
 impl Resolver<'_> {
     /// The model that teaches a train stage, if one does: the second that it reads.

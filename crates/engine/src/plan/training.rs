@@ -1,18 +1,17 @@
 //! What a train stage asks of its model, images and classes.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::datasets::{UNKNOWN, list};
 use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, NormSpec};
-use crate::pipeline::{self, BatchNormPolicy, ClassWeights, Data, Group, Head, Loss, Unfreeze, suggest};
+use crate::pipeline::{self, BatchNormPolicy, Data, Group, Unfreeze};
 use crate::stage::{ResolvedStage, Subject, Train, View};
+use crate::task::{Problem, Training};
 
 impl Resolver<'_> {
     /// `data` goes with its name; `above` are the stages whose weights it reads, in order.
@@ -46,8 +45,7 @@ impl Resolver<'_> {
         }
         let dataset = self.images(data_name, data);
         self.validation(name, train, dataset.as_deref())?;
-        self.loss(name, &train.loss, &subject)?;
-        self.balanced(name, &train.loss, dataset.as_deref())?;
+        self.task(name, train, &subject, dataset.as_deref())?;
         self.last_batch(name, train, &description, &table, &view, dataset.as_deref())?;
         let rules = json!(Rules::of(train));
         let teacher = self.teacher(name, train, &subject, &view, above)?;
@@ -129,55 +127,19 @@ impl Resolver<'_> {
         None
     }
 
-    /// What a loss asks of the head and the classes.
-    fn loss(&mut self, stage: &str, loss: &Loss, subject: &Subject) -> Option<()> {
-        let at = format!("stage.{stage}.loss");
-        if loss.needs_cosines() && !matches!(subject.model.head, Head::Embedding(_)) {
-            let message = "this loss needs cosines, which this head does not compute".to_owned();
-            let help = "use `head = { kind = \"embedding\", dimension = 512 }` in the model, or another loss";
-            self.diagnose(&at, "conflict", message, Some(help.to_owned()));
-            return None;
-        }
-        let Some(given) = loss.settings().weights() else { return Some(()) };
-        let ClassWeights::ByName(weights) = given.values() else { return Some(()) };
-        let classes = &subject.classes;
-        if classes.iter().any(|class| class == UNKNOWN) {
-            return Some(());
-        }
-        let at = format!("{at}.{}", given.key());
-        let known: HashSet<&String> = classes.iter().collect();
-        if let Some(stranger) = weights.keys().find(|name| !known.contains(name)) {
-            let help = suggest::help(stranger, "classes", classes.iter().map(String::as_str));
-            self.diagnose(&at, "class-list", format!("unknown class `{stranger}`"), help);
-            return None;
-        }
-        let Some(missing) = classes.iter().find(|class| !weights.contains_key(*class)) else {
+    /// What the task asks of the loss, the head, the monitor and the classes.
+    fn task(
+        &mut self,
+        stage: &str,
+        settings: &pipeline::Train,
+        subject: &Subject,
+        dataset: Option<&Dataset>,
+    ) -> Option<()> {
+        let Err(problem) = subject.task(Some(Training { settings, dataset })).check() else {
             return Some(());
         };
-        let message = format!("class `{missing}` has no weight");
-        self.diagnose(
-            &at,
-            "class-list",
-            message,
-            Some("list every class; 1 is the default weight".to_owned()),
-        );
-        None
-    }
-
-    /// Balanced weights are shares of training images: scikit-learn, too, has none for a class that no image shows.
-    fn balanced(&mut self, stage: &str, loss: &Loss, dataset: Option<&Dataset>) -> Option<()> {
-        let Some(given) = loss.settings().weights() else { return Some(()) };
-        let (ClassWeights::Balanced, Some(dataset)) = (given.values(), dataset) else { return Some(()) };
-        let counts = dataset.counts();
-        let without =
-            dataset.classes.iter().zip(&counts).filter(|(_, parts)| parts[Split::Train as usize] == 0);
-        let without: Vec<String> = without.map(|(class, _)| class.clone()).collect();
-        if without.is_empty() {
-            return Some(());
-        }
-        let message = format!("no training image shows {}, so there is no balanced weight", list(&without));
-        let help = "add training images, or give every class a weight by name".to_owned();
-        self.diagnose(&format!("stage.{stage}.loss.{}", given.key()), "class-list", message, Some(help));
+        let Problem { setting, code, message, help } = problem;
+        self.diagnose(&format!("stage.{stage}.{setting}"), code, message, help);
         None
     }
 

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::datasets::is_known;
 use super::resolve::{Depth, Resolver};
 use crate::pipeline;
 use crate::stage::{FoundWeights, LoadWeights, ResolvedStage, Subject};
+use crate::task::is_known;
 use crate::weights::{LoadRules, Source, origins};
 
 impl Resolver<'_> {

@@ -36,7 +36,7 @@ pub use garbage::{Garbage, Survey, free, survey};
 pub use locate::{all_runs, resolve_run, resolve_runs, runs_root, runs_root_from};
 pub use overlay::{Averaged, overlay};
 pub use overview::{Failure, Monitored, RunSummary, StageSummary, StepProgress, list, summarize};
-pub use predict::{Prediction, Predictor, Wanted};
+pub use predict::{Predictor, Wanted};
 pub use record::{RunRecord, StageRecord};
 pub use recorder::{Recorder, happened};
 pub use request::{Ended, Options, StageSummary as Done, Summary, Texts};

@@ -9,39 +9,28 @@ use serde_json::Value as Json;
 use super::directory::RESOLVED;
 use super::{Problem, RunDirectory, RunRecord, StageRecord};
 use crate::autograd::Value;
-use crate::data::{LABELS_BETWEEN, LARGEST_IMAGE, Transform, image_format_names};
+use crate::data::{LARGEST_IMAGE, Transform, image_format_names};
 use crate::device::{Choice, placed};
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, State};
 use crate::pipeline::{self, Arch, Data, Head, ImageFolder, PositionResampling, suggest};
 use crate::regular;
-use crate::stage::{BEST, Classifier, LAST, Labeller, MODEL, Outcome, View};
+use crate::stage::{BEST, LAST, MODEL, View};
 use crate::store::disk;
+use crate::task::{Describer, Description, TaskKind, TaskSpec};
 use crate::weights::{self, LoadRules, Source};
 
-/// A model with its weights, its classes and its view of images.
+/// A model with its weights, its task and its view of images.
 pub struct Predictor {
     pub(super) model: Model,
     pub(super) state: State,
     transform: Transform,
     /// Where it computes.
     pub choice: Choice,
-    pub classes: Vec<String>,
-    /// Whether an image shows any number of them, each told by itself, rather than one.
-    pub multi_label: bool,
+    /// Puts outputs into words.
+    describer: Describer,
     /// The checkpoint below the run directory.
     pub checkpoint: PathBuf,
-}
-
-/// One image, as the model sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prediction {
-    /// The likeliest class; of labels, all that are told, with `;` between them.
-    pub label: String,
-    /// What is told of the image: one class, or any number of labels.
-    pub labels: Vec<String>,
-    /// One for each class, in their order.
-    pub probabilities: Vec<f32>,
 }
 
 /// What a stage's recipe says of its model.
@@ -49,8 +38,6 @@ pub struct Prediction {
 struct Subject {
     arch: Arch,
     classes: Vec<String>,
-    #[serde(default)]
-    multi_label: bool,
     #[serde(default)]
     head: Head,
     #[serde(default)]
@@ -129,26 +116,27 @@ impl Predictor {
         };
         images["root"] = Json::String(String::new());
         let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
-        let Subject { arch, head, position_resampling, .. } = subject;
+        let Subject { arch, classes, head, position_resampling } = subject;
+        let kind = TaskKind::of_recipe(&document["model"]);
+        let task = TaskSpec { kind, classes: &classes, head: &head, training: None };
+        let describer = task.describer();
         let spec = pipeline::Model { head, position_resampling, ..pipeline::Model::of(arch) };
-        let model = Model::build_for(&spec, subject.classes.len(), view.image_size);
+        let model = Model::build_for(&spec, classes.len(), view.image_size);
         let mut rules = LoadRules::default();
-        rules.classes = Some(subject.classes.clone());
+        rules.classes = Some(classes);
         let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?;
-        let Subject { classes, multi_label, .. } = subject;
         Ok(Self {
             model,
             state: state.on(&choice.device)?,
             transform: Transform::evaluation(&view, None),
             choice,
-            classes,
-            multi_label,
+            describer,
             checkpoint: PathBuf::new(),
         })
     }
 
-    /// The class probabilities of each image file, or why it cannot be read or decoded.
-    pub fn predict(&self, files: &[PathBuf]) -> Vec<Result<Prediction>> {
+    /// The prediction for each image file, or why it cannot be read or decoded.
+    pub fn predict(&self, files: &[PathBuf]) -> Vec<Result<Description>> {
         let mut pass = Pass::inference(&self.state);
         files.iter().map(|file| self.one(file, &mut pass)).collect()
     }
@@ -163,14 +151,11 @@ impl Predictor {
         })
     }
 
-    fn one(&self, file: &Path, pass: &mut Pass) -> Result<Prediction> {
+    fn one(&self, file: &Path, pass: &mut Pass) -> Result<Description> {
         let image = placed(&self.image(file)?, &self.choice.device)?;
         let outputs = self.model.forward(pass, 0, Value::constant(image))?;
-        let (classes, scores) = (&self.classes[..], outputs.logits()?.tensor());
-        match self.multi_label {
-            true => Prediction::of(&Labeller::new(classes), classes, scores),
-            false => Prediction::of(&Classifier::new(classes), classes, scores),
-        }
+        let described = (self.describer)(&outputs)?.pop();
+        described.ok_or_else(|| Error::bug("an image without a prediction"))
     }
 }
 
@@ -256,14 +241,5 @@ fn require_sealed(run: &RunDirectory, file: &Path) -> Result<()> {
                 .hint("`defrost verify` checks the whole run; run its pipeline file again to restore it"))
         }
         _ => Ok(()),
-    }
-}
-
-impl Prediction {
-    fn of(task: &impl Outcome, classes: &[String], scores: &Tensor) -> Result<Self> {
-        let probabilities: Vec<f32> = task.probabilities(scores)?.flatten_all()?.to_vec1()?;
-        let told = task.told(&probabilities).into_iter();
-        let labels: Vec<String> = told.map(|place| classes[place as usize].clone()).collect();
-        Ok(Self { label: labels.join(LABELS_BETWEEN), labels, probabilities })
     }
 }

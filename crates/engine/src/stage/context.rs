@@ -14,6 +14,7 @@ use crate::features::FeatureStore;
 use crate::model::{Description, State};
 use crate::report;
 use crate::store::disk;
+use crate::task::File;
 use crate::weights::{self, Dialect, LoadRules, Source};
 
 /// The weights of a `load_weights` or `init_weights` stage.
@@ -80,6 +81,11 @@ impl Context<'_> {
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> Result<()> {
         let path = self.output.join(name);
         std::fs::write(&path, bytes).map_err(|error| Error::io("write", &path, error))
+    }
+
+    /// Writes files of the result.
+    pub fn write_all(&self, files: &[File]) -> Result<()> {
+        files.iter().try_for_each(|file| self.write(file.name, &file.bytes))
     }
 
     /// Lists the images that were left out because they cannot be decoded, if there are any.

@@ -5,26 +5,22 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::classifier::Classifier;
-use super::ensemble;
 use super::feed::{self, Material};
 use super::lost;
-use super::outcome::names;
 use super::recipe::{
     EvaluateRecipe, ModelRecipe, PreprocessRecipe, Recipe, RecognitionRecipe, SplitRecipe, engine,
 };
-use super::{Context, Labeller, Outcome, Recognition, Subject, View, train::pretty};
-use crate::autograd::Tape;
+use super::{Context, Subject, View, train::pretty};
 use crate::code_path::CodePath;
-use crate::data::{self, Dataset, Sample, Split};
+use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::metrics::code_paths::{ENSEMBLE, IDENTIFICATION, VERIFICATION};
-use crate::model::{self, Outputs, Pass};
+use crate::model::{self, Pass};
 use crate::ops;
-use crate::report::code_paths::{PICTURES, RECOGNITION_PICTURES};
-use crate::report::{self, Prediction};
-use crate::train::{Batch, Scores, Targets};
+use crate::pipeline::Broken;
+use crate::report::code_paths::PICTURES;
+use crate::task::{Evaluation, Evaluator, Measured, Recognition};
+use crate::train::Batch;
 
 pub struct Evaluate {
     /// One model, or those whose probabilities are averaged: all tell the same classes apart.
@@ -44,23 +40,10 @@ pub struct Member {
     pub layers: usize,
 }
 
-/// What one of the models makes of a batch.
-pub(super) struct Shown<'a> {
-    pub tape: &'a mut Tape,
-    pub outputs: Outputs,
-    pub targets: Targets,
-    /// The place of each row's sample in the data set.
-    pub samples: &'a [usize],
-}
-
 impl Evaluate {
     /// Of its only model, or the first of several.
     pub fn subject(&self) -> &Subject {
         &self.members[0].subject
-    }
-
-    fn classes(&self) -> &[String] {
-        &self.subject().classes
     }
 
     /// The parts of the data set that are looked at.
@@ -98,68 +81,71 @@ impl Evaluate {
         let common = [ops::code_paths::COMMON, model::code_paths::COMMON, data::code_paths::COMMON];
         let mut paths = common.concat();
         paths.extend(self.members.iter().flat_map(|member| member.subject.code_paths()));
-        match self.recognition {
-            Some(_) => paths.extend([VERIFICATION, IDENTIFICATION, RECOGNITION_PICTURES]),
+        match &self.recognition {
+            Some(recognition) => paths.extend(recognition.code_paths()),
             None => {
-                paths.extend(self.subject().metrics(&self.view, dataset, self.split));
+                paths.extend(self.subject().task(None).metric_code_paths(&Measured {
+                    dataset: Some(dataset),
+                    split: self.split,
+                    skips_broken: self.view.0.broken == Broken::Skip,
+                    models: self.members.len(),
+                }));
                 paths.push(PICTURES);
             }
         }
-        paths.extend((self.members.len() > 1).then_some(ENSEMBLE));
         paths.extend(self.subject().names(dataset, &self.parts()));
         paths
     }
 
     pub fn execute(&self, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
-        if let Some(recognition) = &self.recognition {
-            return recognition.execute(self, dataset, context);
+        self.measure(dataset, self.evaluator(dataset)?, context)
+    }
+
+    /// Shows all images to all models, and writes the result.
+    pub(super) fn measure(
+        &self,
+        dataset: &Arc<Dataset>,
+        mut evaluator: Box<dyn Evaluator>,
+        context: &Context,
+    ) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for member in 0..self.members.len() {
+            seen.append(&mut self.show(member, dataset, context, evaluator.as_mut())?);
         }
-        if self.members.len() > 1 {
-            return ensemble::execute(self, dataset, context);
-        }
-        match self.subject().multi_label {
-            true => self.judge(&Labeller::new(self.classes()), dataset, context),
-            false => self.judge(&Classifier::new(self.classes()), dataset, context),
+        self.publish(dataset, &seen, evaluator, context)
+    }
+
+    fn evaluator(&self, dataset: &Arc<Dataset>) -> Result<Box<dyn Evaluator>> {
+        match &self.recognition {
+            Some(recognition) => Ok(recognition.evaluator(dataset, self.split)),
+            None => self.subject().task(None).evaluator(dataset, self.split, self.members.len()),
         }
     }
 
-    fn judge<T: Outcome>(&self, task: &T, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
-        let mut meter = task.validation_meter();
-        let mut predictions = Vec::new();
-        self.show(0, dataset, context, &mut |Shown { tape, outputs, targets, samples }| {
-            let loss = task.loss(tape, &outputs, &targets)?;
-            task.count(&mut meter, loss.reading)?;
-            let rows = task.probabilities(outputs.logits()?.tensor())?.to_vec2::<f32>()?;
-            let rows = rows.into_iter().zip(samples);
-            predictions
-                .extend(rows.map(|(row, &sample)| self.prediction(task, &dataset.samples[sample], row)));
-            Ok(task.running(&meter))
-        })?;
-        self.publish(dataset, &predictions, task, &meter, context)
-    }
-
-    /// Shows all images to one of the models. `read` is given the scores of each batch, and says what is known so far.
-    pub(super) fn show(
+    /// Shows all images to one of the models. Returns the positions of the samples that can be read.
+    fn show(
         &self,
         member: usize,
         dataset: &Arc<Dataset>,
         context: &Context,
-        read: &mut dyn FnMut(Shown) -> Result<Scores>,
-    ) -> Result<()> {
+        evaluator: &mut dyn Evaluator,
+    ) -> Result<BTreeSet<usize>> {
         let Member { subject, layers } = &self.members[member];
         let model = subject.build();
         let state = context.load_model(member, &model.description)?;
         let mut pass = Pass::inference(&state);
         let material = Material::of_evaluation(self, member, dataset, &model, &state, context);
+        let mut seen = BTreeSet::new();
         feed::evaluation(&material, self.samples(dataset), |batches, total| {
             let (started, mut images) = ((context.clock)(), 0);
             let (before, total) = (member * total, self.members.len() * total);
             for batch in batches {
                 context.interrupt.check()?;
-                let Batch { index, input, targets, samples, .. } = batch?;
-                let outputs = model.forward(&mut pass, *layers, input)?;
-                let scores = read(Shown { tape: pass.tape(), outputs, targets, samples: &samples })?;
+                let Batch { index, input, targets: annotations, samples, .. } = batch?;
+                let outputs = evaluator.forward(&model, &mut pass, *layers, input)?;
+                let scores = evaluator.update(pass.tape(), &outputs, &annotations, &samples)?;
                 images += samples.len();
+                seen.extend(samples);
                 let elapsed = ((context.clock)() - started).max(1e-9);
                 let done = before + index + 1;
                 context.observer.event(&Event::Step {
@@ -175,48 +161,33 @@ impl Evaluate {
                 });
             }
             Ok(())
-        })
+        })?;
+        Ok(seen)
     }
 
-    pub(super) fn prediction(
-        &self,
-        task: &impl Outcome,
-        sample: &Sample,
-        probabilities: Vec<f32>,
-    ) -> Prediction {
-        let classes = self.classes();
-        Prediction {
-            file: sample.path.clone(),
-            label: names(classes, &sample.label.classes()),
-            predicted: names(classes, &task.told(&probabilities)),
-            probabilities,
-        }
-    }
-
-    /// Writes the result.
-    pub(super) fn publish<T: Outcome>(
+    /// Writes the result of the images that can be read.
+    fn publish(
         &self,
         dataset: &Dataset,
-        predictions: &[Prediction],
-        task: &T,
-        meter: &T::Meter,
+        seen: &BTreeSet<usize>,
+        evaluator: Box<dyn Evaluator>,
         context: &Context,
     ) -> Result<()> {
-        if predictions.is_empty() {
-            let part = self.split.name();
-            return Err(Error::failed(format!("the {part} split has no readable image")));
+        let parts = self.parts();
+        for part in &parts {
+            if dataset.split(*part).iter().all(|sample| !seen.contains(sample)) {
+                return Err(Error::failed(format!("the {} split has no readable image", part.name())));
+            }
         }
-        let mut document = task.document(meter)?;
-        document["split"] = json!(self.split.name());
-        let seen: BTreeSet<&str> = predictions.iter().map(|prediction| prediction.file.as_str()).collect();
-        let all = dataset.split(self.split).into_iter().map(|sample| dataset.samples[sample].path.as_str());
-        let broken: Vec<&str> = all.filter(|path| !seen.contains(path)).collect();
+        let broken = self.samples(dataset).into_iter().filter(|sample| !seen.contains(sample));
+        let broken: BTreeSet<&str> = broken.map(|sample| dataset.samples[sample].path.as_str()).collect();
+        let is_broken = |path: &str| broken.contains(path);
+        lost::require_classes_or_warn(&self.view, dataset, &parts, is_broken, context)?;
+        context.list_broken(dataset, broken.iter().copied())?;
+        context.interrupt.check()?;
+        let Evaluation { mut document, files } = evaluator.finish(context.stage)?;
         document["broken_images"] = json!(broken.len());
-        let is_broken = |path: &str| broken.binary_search(&path).is_ok();
-        lost::require_classes_or_warn(&self.view, dataset, &[self.split], is_broken, context)?;
-        context.list_broken(dataset, broken)?;
         context.write("metrics.json", pretty(&document))?;
-        context.write("predictions.csv", report::predictions_csv(self.classes(), predictions))?;
-        task.write(context, meter)
+        context.write_all(&files)
     }
 }

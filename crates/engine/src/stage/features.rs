@@ -20,7 +20,8 @@ use crate::features::{FeatureSet, FeatureStore, Found, Place};
 use crate::model::Activations;
 use crate::pipeline::Broken;
 use crate::random::name_hash;
-use crate::train::{Batch, Batches};
+use crate::task::{Annotated, Annotations};
+use crate::train::Batch;
 
 /// What is computed reaches the store in pieces of about this size.
 const SEGMENT: usize = 64 << 20;
@@ -193,7 +194,7 @@ impl<'a> Features<'a> {
     }
 
     /// Rows of a complete view, in batches.
-    pub fn batches(&self, order: Vec<usize>, batch_size: usize, start: usize, view: u32) -> Batches<'_> {
+    pub fn batches(&self, order: Vec<usize>, batch_size: usize, start: usize, view: u32) -> Annotated<'_> {
         let count = order.len().div_ceil(batch_size);
         Box::new((start..count).filter_map(move |index| {
             let end = order.len().min((index + 1) * batch_size);
@@ -202,7 +203,7 @@ impl<'a> Features<'a> {
     }
 
     /// The readable ones of some samples.
-    fn batch(&self, index: usize, samples: &[usize], view: u32) -> Result<Option<Batch>> {
+    fn batch(&self, index: usize, samples: &[usize], view: u32) -> Result<Option<Batch<Annotations<'_>>>> {
         let (mut places, mut readable): (Vec<Place>, Vec<usize>) = Default::default();
         for &sample in samples {
             if let Some(Found::Row(place)) = self.found(sample, view)? {
@@ -219,7 +220,7 @@ impl<'a> Features<'a> {
             index,
             input: Activations::constants(rows.collect::<Result<Vec<_>>>()?),
             layer: self.frozen.prefix.layers,
-            targets: self.frozen.targets(&readable),
+            targets: self.frozen.annotations(&readable),
             streams: self.frozen.streams(&readable),
             samples: readable,
             teacher: None,

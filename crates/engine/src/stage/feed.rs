@@ -18,6 +18,7 @@ use crate::events::Event;
 use crate::features::FeatureStore;
 use crate::model::{Model, State};
 use crate::pipeline::Augment;
+use crate::task::{Annotated, Task, with_targets};
 use crate::train::{Batches, Feed};
 
 /// What a stage makes batches of.
@@ -108,15 +109,17 @@ impl<'a> Material<'a> {
 }
 
 /// The batches of a train stage, from behind the layers that are frozen in their epoch.
-pub(super) struct Training<'a> {
+pub(super) struct Training<'a, T: Task> {
+    task: &'a T,
     /// In order, one for each prefix.
     stretches: Vec<Stretch<'a>>,
 }
 
-impl<'a> Training<'a> {
+impl<'a, T: Task> Training<'a, T> {
     /// `materials` are those of the stage's prefixes.
     pub fn new(
         stage: &'a Train,
+        task: &'a T,
         materials: &'a [Material<'a>],
         teacher: Option<&'a Teacher>,
     ) -> Result<Self> {
@@ -143,7 +146,7 @@ impl<'a> Training<'a> {
             augment: &stage.settings.augment,
             kept: OnceCell::new(),
         };
-        Ok(Self { stretches: materials.iter().map(stretch).collect() })
+        Ok(Self { task, stretches: materials.iter().map(stretch).collect() })
     }
 
     /// Computes what the stage will want of its features when it goes on with `epoch`: told here and now, rather than
@@ -168,20 +171,23 @@ impl<'a> Training<'a> {
     }
 }
 
-impl Feed for Training<'_> {
+impl<T: Task> Feed<T::Targets> for Training<'_, T> {
     fn batches_per_epoch(&self) -> usize {
         let source = &self.stretches[0].source;
         source.train_samples.len().div_ceil(source.batch_size)
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
-        self.stretch(epoch).train(epoch, start)
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, T::Targets>> {
+        Ok(with_targets(self.task, self.stretch(epoch).train(epoch, start)?))
     }
 
-    fn validation(&self, epoch: u32) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, epoch: u32) -> Option<Result<Batches<'_, T::Targets>>> {
         let stretch = self.stretch(epoch);
         // All training images of the epoch were read by now.
-        let checked = || self.require_classes(&[Split::Train]).and_then(|()| stretch.validation());
+        let checked = || {
+            self.require_classes(&[Split::Train])?;
+            Ok(with_targets(self.task, stretch.validation()?))
+        };
         (!stretch.source.validation_samples.is_empty()).then(checked)
     }
 
@@ -223,7 +229,7 @@ impl<'a> Stretch<'a> {
         Ok(all.then_some(Kept { plain, views }))
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+    fn train(&self, epoch: u32, start: usize) -> Result<Annotated<'_>> {
         let Source { material, train_samples, batch_size, seed, .. } = &self.source;
         let (features, view) = match self.kept()? {
             None => return self.source.train(epoch, start),
@@ -239,7 +245,7 @@ impl<'a> Stretch<'a> {
         Ok(features.batches(shuffled(train_samples, *seed, epoch), *batch_size, start, view))
     }
 
-    fn validation(&self) -> Result<Batches<'_>> {
+    fn validation(&self) -> Result<Annotated<'_>> {
         let samples = self.source.validation_samples.clone();
         match self.kept()? {
             Some(kept) => Ok(kept.plain.batches(samples, INFERENCE_BATCH, 0, 0)),
@@ -263,7 +269,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+    fn train(&self, epoch: u32, start: usize) -> Result<Annotated<'_>> {
         let order = shuffled(&self.train_samples, self.seed, epoch);
         let view = self.material.prefix.view(epoch);
         let epoch =
@@ -271,7 +277,7 @@ impl Source<'_> {
         self.material.frozen.batches(&self.train, epoch, self.mixer.as_ref(), self.teacher)
     }
 
-    fn validation(&self, samples: Vec<usize>) -> Result<Batches<'_>> {
+    fn validation(&self, samples: Vec<usize>) -> Result<Annotated<'_>> {
         self.material.frozen.batches(&self.validation, in_order(samples), None, None)
     }
 }
@@ -287,7 +293,7 @@ struct Kept<'a> {
 pub(super) fn evaluation<T>(
     material: &Material,
     samples: Vec<usize>,
-    read: impl FnOnce(Batches, usize) -> Result<T>,
+    read: impl FnOnce(Annotated, usize) -> Result<T>,
 ) -> Result<T> {
     let total = samples.len().div_ceil(INFERENCE_BATCH);
     if let Some(store) = material.store() {

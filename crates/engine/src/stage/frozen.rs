@@ -12,13 +12,14 @@ use candle_core::Tensor;
 use super::teacher::Teacher;
 use super::{Context, Prefix};
 use crate::autograd::Value;
-use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Label, Loader, Mixer};
+use crate::data::{Batch as ImageBatch, Dataset, Epoch, Images, Loader, Mixer};
 use crate::device::{placed, through_bf16};
 use crate::error::Result;
 use crate::model::{Activations, Model, Pass, State};
 use crate::pipeline::FeatureType;
 use crate::random::name_hash;
-use crate::train::{Batch, Batches, Targets};
+use crate::task::{Annotated, Annotations};
+use crate::train::Batch;
 
 /// Images per inference batch: a matter of memory alone.
 pub(crate) const INFERENCE_BATCH: usize = 32;
@@ -54,7 +55,7 @@ impl<'a> Frozen<'a> {
         epoch: Epoch,
         mixer: Option<&'b Mixer>,
         teacher: Option<&'b Teacher>,
-    ) -> Result<Batches<'b>> {
+    ) -> Result<Annotated<'b>> {
         let number = epoch.epoch;
         let mut loader = Loader::new(Arc::clone(images), epoch, self.context.workers)?;
         let mut pass = Pass::inference(self.state);
@@ -63,14 +64,14 @@ impl<'a> Frozen<'a> {
             let batch = loader.next();
             loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
             let through = |batch: ImageBatch| {
-                let (mut images, mut targets) = (batch.images, self.targets(&batch.samples));
+                let (mut images, mut targets) = (batch.images, self.annotations(&batch.samples));
                 let streams = self.streams(&batch.samples);
                 if let Some(mixer) = mixer {
                     let (mixed, shares) = mixer.mix(&images, number, &streams)?;
-                    (images, targets) = (mixed, targets.mixed(&shares)?);
+                    (images, targets.shares) = (mixed, Some(shares));
                 }
                 let teacher =
-                    taught.as_mut().map(|(teacher, pass)| teacher.scores(pass, &images)).transpose()?;
+                    taught.as_mut().map(|(teacher, pass)| teacher.outputs(pass, &images)).transpose()?;
                 Ok(Batch {
                     index: batch.index,
                     teacher,
@@ -102,17 +103,8 @@ impl<'a> Frozen<'a> {
     }
 
     /// What some samples show, unmixed.
-    pub fn targets(&self, samples: &[usize]) -> Targets {
-        let shown = samples.iter().map(|&sample| &self.dataset.samples[sample].label);
-        if !self.dataset.is_multi_label() {
-            return Targets::Classes(shown.filter_map(Label::class).collect());
-        }
-        let width = self.dataset.classes.len();
-        let mut labels = vec![0.0; width * samples.len()];
-        for (row, shown) in labels.chunks_exact_mut(width).zip(shown) {
-            shown.classes().iter().for_each(|label| row[*label as usize] = 1.0);
-        }
-        Targets::Labels(labels)
+    pub fn annotations(&self, samples: &[usize]) -> Annotations<'_> {
+        Annotations::of(samples.iter().map(|&sample| &self.dataset.samples[sample]))
     }
 
     pub fn note_broken(&self, sample: usize) {

@@ -3,9 +3,7 @@
 //! A stage reads one checkpoint at most, writes files into one folder, and knows nothing of stores, keys or run
 //! directories, but for the features it shares with other stages.
 
-mod classifier;
 mod context;
-mod ensemble;
 mod evaluate;
 mod features;
 mod feed;
@@ -14,14 +12,11 @@ mod frozen;
 mod host;
 mod init_weights;
 mod inputs;
-mod labeller;
 mod load_weights;
 mod lost;
-mod outcome;
 mod prefix;
 mod range_test;
 mod recipe;
-mod recognition;
 mod resolved;
 mod room;
 mod subject;
@@ -30,19 +25,15 @@ mod teacher;
 mod tests;
 mod train;
 
-pub(crate) use classifier::Classifier;
 pub use context::{BEST, BROKEN_IMAGES, Checkpoints, Context, LAST, MODEL};
 pub use evaluate::{Evaluate, Member};
 pub use found::FeaturesFound;
 pub(crate) use frozen::INFERENCE_BATCH;
 pub use init_weights::InitWeights;
 pub use inputs::{Digested, Digester, Found, FoundWeights, Inputs, WeightsFile};
-pub(crate) use labeller::Labeller;
 pub use load_weights::LoadWeights;
 pub(crate) use lost::require_classes;
-pub(crate) use outcome::Outcome;
 pub use prefix::Prefix;
-pub use recognition::{Comparison, Recognition, Search};
 pub use resolved::{PlannedStage, ResolvedStage};
 pub use subject::{Subject, View};
 pub use train::Train;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::classifier::Classifier;
 use super::feed::{Material, Training as Batches};
 use super::teacher::Teacher;
-use super::{Context, Labeller, Train};
+use super::{Context, Train};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::events::Event;
-use crate::train::{self, Optimizer, Point, Range, RangeTest, Setup, Task};
+use crate::task::{Task, TaskVisitor};
+use crate::train::{self, Optimizer, Point, Range, RangeTest, Setup};
 
 impl Train {
     /// Trains from the weights that the stage starts from, while the learning rate grows; neither weights nor features
@@ -18,18 +18,7 @@ impl Train {
     /// # Errors
     /// What the stage itself would fail with; [`Interrupted`](crate::error::Kind::Interrupted) when asked to stop.
     pub fn range_test(&self, dataset: &Arc<Dataset>, context: &Context, range: &Range) -> Result<RangeTest> {
-        let (subject, settings) = (&self.subject, &self.settings);
-        match subject.multi_label {
-            true => {
-                self.raise(&Labeller::of_training(subject, settings, Some(dataset)), dataset, context, range)
-            }
-            false => self.raise(
-                &Classifier::of_training(subject, settings, Some(dataset)),
-                dataset,
-                context,
-                range,
-            ),
-        }
+        self.task(Some(dataset)).visit(Raise { stage: self, dataset, context, range })
     }
 
     fn raise<T: Task>(
@@ -44,7 +33,7 @@ impl Train {
         // Only who trains from the start does here.
         let materials = Material::of_training(self, dataset, &model, &source, context);
         let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
-        let feed = Batches::new(self, &materials[..1], teacher.as_ref())?;
+        let feed = Batches::new(self, task, &materials[..1], teacher.as_ref())?;
         let setup = Setup {
             model: &model,
             table: &self.table,
@@ -74,5 +63,21 @@ impl Train {
         let steps_per_epoch = setup.steps_per_epoch();
         let optimizer = |table: &_| Optimizer::for_table(&self.settings.optimizer, table, steps_per_epoch);
         train::range_test(&setup, range, source.clone(), optimizer, &mut watch)
+    }
+}
+
+/// A range test, carried out for whichever task the stage has.
+struct Raise<'a> {
+    stage: &'a Train,
+    dataset: &'a Arc<Dataset>,
+    context: &'a Context<'a>,
+    range: &'a Range,
+}
+
+impl TaskVisitor for Raise<'_> {
+    type Output = Result<RangeTest>;
+
+    fn visit<T: Task>(self, task: T) -> Result<RangeTest> {
+        self.stage.raise(&task, self.dataset, self.context, self.range)
     }
 }

@@ -10,10 +10,11 @@ use candle_core::Tensor;
 use crate::device::{Gauge, gigabytes};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Precision};
-use crate::train::{self, Batch, Batches, Feed, Progress, Setup, Task, Unwatched};
+use crate::task::Task;
+use crate::train::{self, Batch, Batches, Feed, Progress, Setup, Unwatched};
 
 /// What makes the moving parts of a stage as they are at its beginning.
-pub(super) type Start<'a, T> = &'a dyn Fn(&Setup<T>) -> Result<Progress<<T as Task>::Meter>>;
+pub(super) type Start<'a, T> = &'a dyn Fn(&Setup<T>) -> Result<Progress<<T as train::Task>::Meter>>;
 
 /// The error of a stage whose step in `epoch` had no room. `start` is what the stage begins with.
 pub(super) fn too_small<T: Task>(setup: &Setup<T>, epoch: u32, gauge: &Gauge, start: Start<T>) -> Error {
@@ -56,7 +57,7 @@ fn peak<T: Task>(setup: &Setup<T>, epoch: u32, gauge: &Gauge, start: Start<T>, i
         unfreeze: Vec::new(),
         ..setup.settings.clone()
     };
-    let feed = Few { feed: setup.feed, epoch, images };
+    let feed = Few { task: setup.task, feed: setup.feed, epoch, images };
     gauge.watch();
     let few = Setup {
         model: setup.model,
@@ -72,41 +73,42 @@ fn peak<T: Task>(setup: &Setup<T>, epoch: u32, gauge: &Gauge, start: Start<T>, i
 }
 
 /// The first images of an epoch's first batch, for two steps of two batches each.
-struct Few<'a> {
-    feed: &'a dyn Feed,
+struct Few<'a, T: Task> {
+    task: &'a T,
+    feed: &'a dyn Feed<T::Targets>,
     epoch: u32,
     images: usize,
 }
 
-impl Few<'_> {
-    fn batch(&self, index: usize, batch: &Batch) -> Result<Batch> {
+impl<T: Task> Few<'_, T> {
+    fn batch(&self, index: usize, batch: &Batch<T::Targets>) -> Result<Batch<T::Targets>> {
         let rows = self.images.min(batch.samples.len());
         let first = |tensor: &Tensor| Ok(tensor.narrow(0, 0, rows)?);
         Ok(Batch {
             index,
             input: batch.input.map(first)?,
             layer: batch.layer,
-            targets: batch.targets.first(rows, batch.samples.len()),
+            targets: self.task.first(&batch.targets, rows),
             samples: batch.samples[..rows].to_vec(),
             streams: batch.streams[..rows].to_vec(),
-            teacher: batch.teacher.as_ref().map(first).transpose()?,
+            teacher: batch.teacher.as_ref().map(|outputs| outputs.map(first)).transpose()?,
         })
     }
 }
 
-impl Feed for Few<'_> {
+impl<T: Task> Feed<T::Targets> for Few<'_, T> {
     fn batches_per_epoch(&self) -> usize {
         4
     }
 
-    fn train(&self, _: u32, _: usize) -> Result<Batches<'_>> {
+    fn train(&self, _: u32, _: usize) -> Result<Batches<'_, T::Targets>> {
         let first = self.feed.train(self.epoch, 0)?.next();
         let first = first.unwrap_or_else(|| Err(Error::bug("an epoch without a batch")));
         let first = first?;
         Ok(Box::new((0..self.batches_per_epoch()).map(move |index| self.batch(index, &first))))
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_, T::Targets>>> {
         None
     }
 

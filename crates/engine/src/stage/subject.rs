@@ -7,11 +7,11 @@ use crate::cells;
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
-use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, MULTI_LABEL};
 use crate::model::{Model, backbone_code_paths};
-use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, NORMALIZE_ROWS, SIGMOID};
-use crate::pipeline::{self, Arch, Broken, Head, ImageFolder, ResizeRounding};
+use crate::ops::code_paths::NORMALIZE_ROWS;
+use crate::pipeline::{self, Arch, Head, ImageFolder, ResizeRounding};
 use crate::report::code_paths::TEXT_CELLS;
+use crate::task::{TaskKind, TaskSpec, Training};
 use crate::weights::Source;
 
 /// A model and the classes its head tells apart, in the order of its outputs.
@@ -19,8 +19,8 @@ use crate::weights::Source;
 pub struct Subject {
     pub model: pipeline::Model,
     pub classes: Vec<String>,
-    /// Whether an image shows any number of them, each told by itself, rather than one.
-    pub multi_label: bool,
+    /// What each image shows of them.
+    pub task: TaskKind,
     /// The side of the images that position embeddings are for, where the architecture has any.
     pub image_size: usize,
 }
@@ -28,6 +28,11 @@ pub struct Subject {
 impl Subject {
     pub fn build(&self) -> Model {
         Model::build_for(&self.model, self.classes.len(), self.image_size)
+    }
+
+    /// The task of a stage on this model. `training` is none where the stage does not train.
+    pub fn task<'a>(&'a self, training: Option<Training<'a>>) -> TaskSpec<'a> {
+        TaskSpec { kind: self.task, classes: &self.classes, head: &self.model.head, training }
     }
 
     /// Its weights before they are there, by name and shape, for whoever checks whether they will fit; `name` is what
@@ -50,24 +55,8 @@ impl Subject {
             Head::Linear(_) | Head::Mlp(_) => {}
             Head::Embedding(_) => paths.push(NORMALIZE_ROWS),
         }
-        if self.multi_label {
-            paths.extend([BINARY_CROSS_ENTROPY, SIGMOID]);
-        }
+        paths.extend(self.task(None).code_paths(false));
         paths
-    }
-
-    /// What measures its predictions of a part of the images.
-    pub(super) fn metrics(&self, view: &View, dataset: &Dataset, split: Split) -> Vec<CodePath> {
-        if self.multi_label {
-            return vec![MULTI_LABEL];
-        }
-        let images: Vec<usize> = dataset.counts().iter().map(|class| class[split as usize]).collect();
-        // An image that cannot be read may be the last of its class.
-        let lacks_one = view.0.broken == Broken::Skip || images.contains(&0);
-        match lacks_one && images.iter().any(|images| *images > 0) {
-            true => vec![CLASSIFICATION, ABSENT_CLASSES],
-            false => vec![CLASSIFICATION],
-        }
     }
 
     /// How the names of classes and images are written into tables: a code path of its own where one is not written as it is.

@@ -7,7 +7,7 @@ use super::{Context, Subject};
 use crate::autograd::Value;
 use crate::device::placed;
 use crate::error::Result;
-use crate::model::{Model, Pass, State};
+use crate::model::{Model, Outputs, Pass, State};
 
 pub(super) struct Teacher {
     model: Model,
@@ -29,9 +29,8 @@ impl Teacher {
         Pass::inference(&self.state)
     }
 
-    /// The scores [N, K] of images [N, H, W, 3], each as if it were alone.
-    pub fn scores(&self, pass: &mut Pass, images: &Tensor) -> Result<Tensor> {
-        let images = Value::constant(placed(images, &self.device)?);
-        Ok(self.model.forward(pass, 0, images)?.logits()?.tensor().clone())
+    /// The outputs for images [N, H, W, 3], each as if it were alone.
+    pub fn outputs(&self, pass: &mut Pass, images: &Tensor) -> Result<Outputs> {
+        self.model.forward(pass, 0, Value::constant(placed(images, &self.device)?))
     }
 }

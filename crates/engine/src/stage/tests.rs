@@ -16,9 +16,11 @@ use crate::freeze::ParameterTable;
 use crate::pipeline::{Arch, FeatureType, Head, ImageFolder, Model, Monitor};
 use crate::random::{Purpose, Stream};
 use crate::store::{InputIndex, disk};
+use crate::task::TaskKind;
+
+mod regression;
 
 mod branching;
-mod joined;
 
 /// Seven training and four validation images of two classes, one of each broken, the weights to start from, and those of
 /// a teacher.
@@ -92,7 +94,7 @@ impl Scene {
         let head = Head::Linear(toml::from_str("dropout = 0.4").unwrap());
         let classes = vec!["cat".to_owned(), "dog".to_owned()];
         let model = Model { head, ..Model::of(Arch::EfficientNetLite0) };
-        Subject { model, classes, multi_label: false, image_size: 32 }
+        Subject { model, classes, task: TaskKind::Classification, image_size: 32 }
     }
 
     fn context<'a>(
@@ -280,7 +282,7 @@ fn labels(train: &mut Staged) {
         sample.label = Label::Labels(sample.label.classes().into_owned());
     }
     dataset.samples[3].label = Label::Labels(vec![0, 1]);
-    train.subject.multi_label = true;
+    train.subject.task = TaskKind::MultiLabel;
     train.settings.loss = toml::from_str("kind = \"bce\"\npositive_weights = \"balanced\"").unwrap();
     train.settings.monitor = Monitor::ValidationMap;
 }

@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::classifier::{self, Classifier};
 use super::context::{BEST, LAST};
 use super::feed::{Material, Training as Batches};
 use super::host::{self, StageHost};
@@ -18,7 +17,7 @@ use super::recipe::{
 };
 use super::room;
 use super::teacher::Teacher;
-use super::{Context, Labeller, Outcome, Prefix, Subject, View};
+use super::{Context, Prefix, Subject, View};
 use crate::code_path::CodePath;
 use crate::data::{self, Dataset, Split};
 use crate::device::full;
@@ -26,9 +25,10 @@ use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable, Phase};
 use crate::model::{self, Description, Model, State};
 use crate::ops::code_paths::{DISTILLATION, STOCHASTIC_DEPTH};
-use crate::pipeline;
+use crate::pipeline::{self, Broken};
 use crate::report::code_paths::PICTURES;
 use crate::report::{ParameterCounts, Training};
+use crate::task::{Measured, Task, TaskSpec, TaskVisitor, Training as TaskTraining};
 use crate::train::{self, Optimizer, Progress, Setup};
 use crate::weights::{self, Source};
 use crate::{features, ops, report};
@@ -115,10 +115,15 @@ impl Train {
         let mut paths = common.concat();
         paths.extend(subject.code_paths());
         paths.extend(data::code_paths::of_augment(&settings.augment));
-        paths.extend(classifier::code_paths(&settings.loss, settings.augment.mixes()));
+        paths.extend(self.task(Some(dataset)).code_paths(settings.augment.mixes()));
         paths.extend((subject.model.stochastic_depth > 0.0).then_some(STOCHASTIC_DEPTH));
         paths.extend(train::code_paths::of_training(settings));
-        paths.extend(subject.metrics(view, dataset, Split::Validation));
+        paths.extend(self.task(Some(dataset)).metric_code_paths(&Measured {
+            dataset: Some(dataset),
+            split: Split::Validation,
+            skips_broken: view.0.broken == Broken::Skip,
+            models: 1,
+        }));
         paths.push(PICTURES);
         paths.extend(subject.names(dataset, &[Split::Train, Split::Validation]));
         if let Some(teacher) = teacher {
@@ -135,19 +140,22 @@ impl Train {
     }
 
     pub fn execute(&self, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
-        let (subject, settings) = (&self.subject, &self.settings);
-        match subject.multi_label {
-            true => self.fit(&Labeller::of_training(subject, settings, Some(dataset)), dataset, context),
-            false => self.fit(&Classifier::of_training(subject, settings, Some(dataset)), dataset, context),
-        }
+        self.task(Some(dataset)).visit(Fit { stage: self, dataset, context })
     }
 
-    fn fit<T: Outcome>(&self, task: &T, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
+    /// The task that the stage trains for.
+    pub(super) fn task<'a>(&'a self, dataset: Option<&'a Dataset>) -> TaskSpec<'a> {
+        let training = TaskTraining { settings: &self.settings, dataset };
+        self.subject.task(Some(training))
+    }
+
+    /// Trains for a task, and writes the result.
+    pub(super) fn fit<T: Task>(&self, task: &T, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
         let model = self.subject.build();
         let source = context.load_model(0, &model.description)?;
         let materials = Material::of_training(self, dataset, &model, &source, context);
         let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
-        let feed = Batches::new(self, &materials, teacher.as_ref())?;
+        let feed = Batches::new(self, task, &materials, teacher.as_ref())?;
         let setup = Setup {
             model: &model,
             table: &self.table,
@@ -183,7 +191,7 @@ impl Train {
     }
 
     /// Writes the result, and proves on the files themselves that what was frozen is bit for bit what it was.
-    fn publish<T: Outcome>(
+    fn publish<T: Task>(
         &self,
         context: &Context,
         dataset: &Dataset,
@@ -215,7 +223,7 @@ impl Train {
         lost::require_classes_or_warn(&self.view, dataset, &parts, is_broken, context)?;
         context.list_broken(dataset, progress.broken.iter().map(String::as_str))?;
         match &progress.best {
-            Some(best) => task.write(context, &best.meter),
+            Some(best) => context.write_all(&task.files(context.stage, &best.meter)?),
             None => Ok(()),
         }
     }
@@ -236,6 +244,21 @@ impl Train {
         document["stopped_early"] = json!(progress.epoch < self.settings.epochs);
         document["broken_images"] = json!(progress.broken.len());
         Ok(document)
+    }
+}
+
+/// A train stage, executed for the task that it has.
+struct Fit<'a> {
+    stage: &'a Train,
+    dataset: &'a Arc<Dataset>,
+    context: &'a Context<'a>,
+}
+
+impl TaskVisitor for Fit<'_> {
+    type Output = Result<()>;
+
+    fn visit<T: Task>(self, task: T) -> Result<()> {
+        self.stage.fit(&task, self.dataset, self.context)
     }
 }
 

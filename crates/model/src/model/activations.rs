@@ -117,6 +117,15 @@ impl Outputs {
         Ok(&self.values[place])
     }
 
+    /// Each tensor changed, as a constant.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub fn map(&self, change: impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        let values = self.tensors().map(change).collect::<Result<Vec<_>>>()?;
+        Ok(Self { names: self.names, values: values.into_iter().map(Value::constant).collect() })
+    }
+
     /// The class scores [N, classes].
     ///
     /// # Errors

@@ -14,13 +14,13 @@ use crate::ops::{self, Later};
 pub(super) fn train_batch<T: Task>(
     setup: &Setup<T>,
     progress: &mut Progress<T::Meter>,
-    batch: &Batch,
-) -> Result<Losses<T::Reading>> {
+    batch: &Batch<T::Targets>,
+) -> Result<Losses<T::BatchStats>> {
     if batch.teacher.is_none() || !setup.settings.weighs_teacher_apart() {
         let walked = walk(setup, progress, batch, Part::Whole)?;
         progress.apply(walked.running_statistics);
         progress.gradients.add(walked.gradients, walked.weight)?;
-        return Ok(Losses { parts: vec![(walked.loss, walked.weight, 1.0)], reading: walked.reading });
+        return Ok(Losses { parts: vec![(walked.loss, walked.weight, 1.0)], stats: walked.stats });
     }
     let share = teacher_share(setup);
     let labels = walk(setup, progress, batch, Part::Labels)?;
@@ -30,7 +30,7 @@ pub(super) fn train_batch<T: Task>(
     progress.gradients.add(labels.gradients, labels.weight)?;
     progress.taught.add(teacher.gradients, teacher.weight)?;
     let parts = vec![(labels.loss, labels.weight, 1.0 - share), (teacher.loss, teacher.weight, share)];
-    Ok(Losses { parts, reading: labels.reading })
+    Ok(Losses { parts, stats: labels.stats })
 }
 
 /// The share of the loss that a teacher has.
@@ -47,26 +47,26 @@ enum Part {
 }
 
 /// The losses of a batch, which a GPU may still be computing.
-pub(super) struct Losses<R> {
+pub(super) struct Losses<Stats> {
     /// Each with what the batch counts in its mean, and its share of the whole loss.
     parts: Vec<(Later<f64>, f64, f64)>,
-    /// What is to be counted.
-    reading: Option<R>,
+    /// What the meter counts.
+    stats: Option<Stats>,
 }
 
-impl<R> Losses<R> {
-    /// The parts of the loss, waited for, and what is to be counted.
-    pub fn read(self) -> Result<(Vec<LossPart>, Option<R>)> {
+impl<Stats> Losses<Stats> {
+    /// The parts of the loss, and what the meter counts. Blocks until the device has computed them.
+    pub fn read(self) -> Result<(Vec<LossPart>, Option<Stats>)> {
         let part = |(loss, weight, share)| Ok(LossPart { loss: share * only(loss)?, weight });
-        Ok((self.parts.into_iter().map(part).collect::<Result<_>>()?, self.reading))
+        Ok((self.parts.into_iter().map(part).collect::<Result<_>>()?, self.stats))
     }
 }
 
 /// Forward and backward of one part of the loss.
-struct Walked<R> {
+struct Walked<Stats> {
     loss: Later<f64>,
     weight: f64,
-    reading: Option<R>,
+    stats: Option<Stats>,
     gradients: ParameterGradients,
     running_statistics: BufferUpdates,
 }
@@ -74,9 +74,9 @@ struct Walked<R> {
 fn walk<T: Task>(
     setup: &Setup<T>,
     progress: &Progress<T::Meter>,
-    batch: &Batch,
+    batch: &Batch<T::Targets>,
     part: Part,
-) -> Result<Walked<T::Reading>> {
+) -> Result<Walked<T::BatchStats>> {
     let phase = setup.table.phase(progress.epoch);
     let mut pass = Pass::training(
         &progress.state,
@@ -90,16 +90,16 @@ fn walk<T: Task>(
     let _products = precision::products(batch.input.device()?, settings.precision)?;
     let input = batch.input.map(|tensor| precision::rounded(tensor, settings.precision))?;
     let outputs = setup.model.forward(&mut pass, batch.layer, input)?;
-    let (mut loss, mut weight, mut reading) = (None, batch.samples.len() as f64, None);
+    let (mut loss, mut weight, mut stats) = (None, batch.samples.len() as f64, None);
     if part != Part::Teacher {
         let labels = setup.task.loss(pass.tape(), &outputs, &batch.targets)?;
-        (loss, weight, reading) = (Some(labels.mean), labels.weight, Some(labels.reading));
+        (loss, weight, stats) = (Some(labels.mean), labels.weight, Some(labels.stats));
     }
     if let Some(teacher) = batch.teacher.as_ref().filter(|_| part != Part::Labels) {
-        let divergence = setup.task.divergence(pass.tape(), &outputs, teacher)?;
+        let distillation = setup.task.distillation_loss(pass.tape(), &outputs, teacher)?;
         loss = Some(match loss {
-            Some(labels) => ops::blended(pass.tape(), &labels, &divergence, teacher_share(setup))?,
-            None => divergence,
+            Some(labels) => ops::blended(pass.tape(), &labels, &distillation, teacher_share(setup))?,
+            None => distillation,
         });
     }
     drop(outputs);
@@ -110,7 +110,7 @@ fn walk<T: Task>(
     if progress.optimizer.has_newcomers() {
         require_gradients(setup.model, &gradients)?;
     }
-    Ok(Walked { loss: value, weight, reading, gradients, running_statistics })
+    Ok(Walked { loss: value, weight, stats, gradients, running_statistics })
 }
 
 /// The number of a scalar.

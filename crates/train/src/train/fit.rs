@@ -23,10 +23,10 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
             let whole = progress.batch.is_multiple_of(setup.settings.accumulate as usize);
             let norm = if whole { optimizer_step(setup, progress)? } else { None };
             // Only here does the host wait for a GPU, which has the walk back and the update still ahead of it.
-            let (parts, reading) = losses.read()?;
+            let (parts, stats) = losses.read()?;
             let loss = parts.iter().map(|part| part.loss).sum::<f64>();
-            if let Some(reading) = reading {
-                setup.task.count(&mut progress.meter, reading)?;
+            if let Some(stats) = stats {
+                setup.task.update(&mut progress.meter, stats)?;
             }
             host.step(&Step {
                 epoch: progress.epoch,
@@ -35,7 +35,7 @@ pub fn fit<T: Task>(setup: &Setup<T>, progress: &mut Progress<T::Meter>, host: &
                 images: batch.samples.len(),
                 loss,
                 parts: &parts,
-                scores: &setup.task.running(&progress.meter),
+                scores: &setup.task.progress(&progress.meter),
             });
             if !loss.is_finite() {
                 let samples = host.describe(&batch.samples);
@@ -184,7 +184,7 @@ fn close_epoch<T: Task>(
 fn validate<T: Task>(
     setup: &Setup<T>,
     state: &State,
-    batches: Batches,
+    batches: Batches<T::Targets>,
     host: &dyn Host,
 ) -> Result<Option<T::Meter>> {
     let mut meter = setup.task.validation_meter();
@@ -202,12 +202,12 @@ fn validate<T: Task>(
         let batch = batch?;
         let outputs = setup.model.forward(&mut pass, batch.layer, batch.input)?;
         let loss = setup.task.loss(pass.tape(), &outputs, &batch.targets)?;
-        if let Some(reading) = last.replace(loss.reading) {
-            setup.task.count(&mut meter, reading)?;
+        if let Some(stats) = last.replace(loss.stats) {
+            setup.task.update(&mut meter, stats)?;
         }
     }
-    if let Some(reading) = last {
-        setup.task.count(&mut meter, reading)?;
+    if let Some(stats) = last {
+        setup.task.update(&mut meter, stats)?;
     }
-    Ok(Some(setup.task.settled(meter)))
+    Ok(Some(setup.task.finalize(meter)))
 }

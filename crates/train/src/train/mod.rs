@@ -17,7 +17,8 @@ mod precision;
 mod range_test;
 mod setup;
 mod task;
-pub mod testing;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -33,4 +34,4 @@ pub use plateau::Plateau;
 pub use precision::products;
 pub use range_test::{Point, Range, RangeTest, range_test};
 pub use setup::{Host, LossPart, Setup, Step, Unwatched};
-pub use task::{Batch, BatchLoss, Batches, Feed, Scores, Targets, Task};
+pub use task::{Batch, BatchLoss, Batches, Feed, Scores, Task};

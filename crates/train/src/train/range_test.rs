@@ -164,18 +164,18 @@ pub fn range_test<T: Task>(
 }
 
 /// A feed without its validation batches.
-struct TrainingOnly<'a>(&'a dyn Feed);
+struct TrainingOnly<'a, Targets>(&'a dyn Feed<Targets>);
 
-impl Feed for TrainingOnly<'_> {
+impl<Targets> Feed<Targets> for TrainingOnly<'_, Targets> {
     fn batches_per_epoch(&self) -> usize {
         self.0.batches_per_epoch()
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Targets>> {
         self.0.train(epoch, start)
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_, Targets>>> {
         None
     }
 

@@ -12,7 +12,7 @@ pub struct Setup<'a, T: Task> {
     pub model: &'a Model,
     pub table: &'a ParameterTable,
     pub task: &'a T,
-    pub feed: &'a dyn Feed,
+    pub feed: &'a dyn Feed<T::Targets>,
     pub seed: u64,
     pub settings: &'a pipeline::Train,
 }

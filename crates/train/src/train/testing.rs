@@ -1,4 +1,4 @@
-//! Batches of noise and a watcher, for tests of the loop here and of tasks elsewhere.
+//! Batches of noise and callbacks, for tests of the loop.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ impl Noise {
         Self { shape: vec![SIDE, SIDE, 3], layer: 0, unreadable: "", batch_size: BATCH }
     }
 
-    pub fn batch(&self, index: usize, samples: &[usize]) -> Result<Batch> {
+    pub fn batch(&self, index: usize, samples: &[usize]) -> Result<Batch<Vec<u32>>> {
         let shape = [&[1], &self.shape[..]].concat();
         let rows: Vec<Tensor> =
             samples.iter().map(|sample| normal(&format!("image {sample}"), &shape)).collect();
@@ -38,7 +38,7 @@ impl Noise {
             index,
             input: Activations::constants([Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?]),
             layer: self.layer,
-            targets: Targets::Classes(samples.iter().map(|sample| (sample % CLASSES) as u32).collect()),
+            targets: samples.iter().map(|sample| (sample % CLASSES) as u32).collect(),
             samples: samples.to_vec(),
             streams: samples.iter().map(|sample| name_hash(&sample.to_string())).collect(),
             teacher: None,
@@ -46,12 +46,12 @@ impl Noise {
     }
 }
 
-impl Feed for Noise {
+impl Feed<Vec<u32>> for Noise {
     fn batches_per_epoch(&self) -> usize {
         6usize.div_ceil(self.batch_size)
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Vec<u32>>> {
         let order: Vec<usize> = (0..6).map(|place| (place * 5 + epoch as usize) % 6).collect();
         let batches: Vec<_> =
             order.chunks(self.batch_size).enumerate().map(|(i, part)| self.batch(i, part)).collect();
@@ -59,7 +59,7 @@ impl Feed for Noise {
         Ok(Box::new(batches.into_iter().skip(skipped)))
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_, Vec<u32>>>> {
         let count = usize::from(self.unreadable != "validation");
         Some(Ok(Box::new((0..count).map(|index| self.batch(index, &[6, 7, 8])))))
     }
@@ -82,9 +82,6 @@ pub struct Notes {
     pub checkpoints: Vec<Checkpoint>,
     /// Of each batch.
     pub parts: Vec<Vec<LossPart>>,
-    /// What a finished stage came to.
-    pub head: Vec<f64>,
-    pub loss: Vec<f64>,
 }
 
 impl Host for Notes {

@@ -49,14 +49,15 @@ impl Backward for NanBackward {
 }
 
 impl Task for Classify {
+    type Targets = Vec<u32>;
     type Meter = ClassificationMetrics;
-    type Reading = (Vec<f32>, Vec<u32>, Vec<f64>);
+    type BatchStats = (Vec<f32>, Vec<u32>, Vec<f64>);
 
     fn meter(&self) -> ClassificationMetrics {
         ClassificationMetrics::new(CLASSES)
     }
 
-    fn count(&self, meter: &mut Self::Meter, (scores, labels, losses): Self::Reading) -> Result<()> {
+    fn update(&self, meter: &mut Self::Meter, (scores, labels, losses): Self::BatchStats) -> Result<()> {
         meter.update(&scores, &labels, &losses)
     }
 
@@ -64,10 +65,9 @@ impl Task for Classify {
         &self,
         tape: &mut Tape,
         outputs: &Outputs,
-        targets: &Targets,
-    ) -> Result<BatchLoss<Self::Reading>> {
+        targets: &Vec<u32>,
+    ) -> Result<BatchLoss<Self::BatchStats>> {
         let output = outputs.logits()?;
-        let Targets::Classes(targets) = targets else { unreachable!("no image is mixed") };
         let (loss, losses) = ops::cross_entropy(tape, output, targets, 0.0)?;
         let mut losses = losses.read()?;
         if self.0 == Twist::InfiniteValidation && output.is_constant() {
@@ -84,10 +84,10 @@ impl Task for Classify {
             Twist::Infinite if targets.len() == BATCH => loss,
             Twist::Infinite => Value::constant((tensor + f64::INFINITY)?),
         };
-        Ok(BatchLoss { mean: loss, weight: targets.len() as f64, reading: (scores, targets.clone(), losses) })
+        Ok(BatchLoss { mean: loss, weight: targets.len() as f64, stats: (scores, targets.clone(), losses) })
     }
 
-    fn running(&self, meter: &ClassificationMetrics) -> Scores {
+    fn progress(&self, meter: &ClassificationMetrics) -> Scores {
         self.scores(meter)
     }
 

@@ -30,12 +30,12 @@ struct Images {
     batch_size: usize,
 }
 
-impl Feed for Images {
+impl Feed<Vec<u32>> for Images {
     fn batches_per_epoch(&self) -> usize {
         IMAGES / self.batch_size
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Vec<u32>>> {
         let order: Vec<u32> = (0..IMAGES as u32).map(|place| (place * 7 + epoch) % IMAGES as u32).collect();
         let batches = (start..self.batches_per_epoch()).map(move |index| {
             let samples = &order[index * self.batch_size..][..self.batch_size];
@@ -44,7 +44,7 @@ impl Feed for Images {
                 index,
                 input: Activations::constants([input]),
                 layer: 0,
-                targets: Targets::Classes(samples.iter().map(|sample| sample % CLASSES as u32).collect()),
+                targets: samples.iter().map(|sample| sample % CLASSES as u32).collect(),
                 samples: samples.iter().map(|&sample| sample as usize).collect(),
                 streams: samples.iter().map(|&sample| u64::from(sample)).collect(),
                 teacher: None,
@@ -53,7 +53,7 @@ impl Feed for Images {
         Ok(Box::new(batches))
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_, Vec<u32>>>> {
         None
     }
 
@@ -67,25 +67,25 @@ impl Feed for Images {
 struct Noted(RefCell<Vec<f64>>);
 
 impl Task for Noted {
+    type Targets = Vec<u32>;
     type Meter = u32;
-    type Reading = ();
+    type BatchStats = ();
 
     fn meter(&self) -> u32 {
         0
     }
 
-    fn count(&self, _: &mut u32, (): ()) -> Result<()> {
+    fn update(&self, _: &mut u32, (): ()) -> Result<()> {
         Ok(())
     }
 
-    fn loss(&self, tape: &mut Tape, outputs: &Outputs, targets: &Targets) -> Result<BatchLoss<()>> {
-        let labels = targets.most()?;
-        let (mean, _) = ops::cross_entropy(tape, outputs.logits()?, &labels, 0.0)?;
+    fn loss(&self, tape: &mut Tape, outputs: &Outputs, labels: &Vec<u32>) -> Result<BatchLoss<()>> {
+        let (mean, _) = ops::cross_entropy(tape, outputs.logits()?, labels, 0.0)?;
         self.0.borrow_mut().push(mean.tensor().to_dtype(DType::F64)?.to_scalar()?);
-        Ok(BatchLoss { mean, weight: labels.len() as f64, reading: () })
+        Ok(BatchLoss { mean, weight: labels.len() as f64, stats: () })
     }
 
-    fn running(&self, _: &u32) -> Scores {
+    fn progress(&self, _: &u32) -> Scores {
         Scores::new()
     }
 

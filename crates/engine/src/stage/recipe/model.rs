@@ -1,5 +1,7 @@
 //! A model with its classes.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::is_default;
@@ -13,8 +15,9 @@ use crate::stage::Subject;
 pub struct ModelRecipe<'a> {
     arch: Arch,
     classes: &'a [String],
-    #[serde(skip_serializing_if = "is_default")]
-    multi_label: bool,
+    /// The field of a task that has one, as `multi_label`.
+    #[serde(flatten)]
+    task: Option<BTreeMap<&'static str, bool>>,
     /// Of an architecture whose position embeddings are for one image size.
     #[serde(skip_serializing_if = "Option::is_none")]
     image_size: Option<usize>,
@@ -34,12 +37,12 @@ enum HeadRecipe<'a> {
 
 impl<'a> ModelRecipe<'a> {
     pub fn of(subject: &'a Subject) -> Self {
-        let Subject { model, classes, multi_label, image_size } = subject;
+        let Subject { model, classes, task, image_size } = subject;
         let pipeline::Model { arch, head, stochastic_depth: _, position_resampling } = model;
         Self {
             arch: *arch,
             classes,
-            multi_label: *multi_label,
+            task: task.recipe_field().map(|field| BTreeMap::from([(field, true)])),
             image_size: arch.has_sized_positions().then_some(*image_size),
             position_resampling: *position_resampling,
             head: HeadRecipe::of(head),

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::data::{Dataset, Split};
 use crate::digest::Digest;
-use crate::stage::{Comparison, Recognition, Search};
+use crate::task::{Comparison, Recognition, Search};
 
 /// A comparison of embeddings. The identities are the classes of the data set.
 #[derive(Serialize)]

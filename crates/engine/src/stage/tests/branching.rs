@@ -1,19 +1,20 @@
 //! Features of a network that branches: a row of two tensors.
 
 use super::*;
-use crate::data::{Images, CacheBudget, Transform};
+use crate::data::{CacheBudget, Images, Transform};
 use crate::features::Found;
 use crate::model::Model as Network;
 use crate::pipeline::Broken;
 use crate::stage::features::{Features, key};
 use crate::stage::frozen::{Frozen, in_order};
+use crate::task::Annotations;
 use crate::train::Batches;
 
 /// The cut ahead of `join`, which reads `body.1` and `stem`.
 const CUT: usize = 3;
 
 /// The samples and the bits of all tensors of each batch.
-fn bits(batches: Batches) -> Vec<(Vec<usize>, Vec<Vec<u32>>)> {
+fn bits(batches: Batches<Annotations>) -> Vec<(Vec<usize>, Vec<Vec<u32>>)> {
     let tensor = |tensor: &candle_core::Tensor| -> Vec<u32> {
         let numbers = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         numbers.into_iter().map(f32::to_bits).collect()

@@ -14,29 +14,29 @@ const CUT: usize = 3;
 struct Both;
 
 impl Task for Both {
+    type Targets = Vec<u32>;
     type Meter = f64;
-    type Reading = f64;
+    type BatchStats = f64;
 
     fn meter(&self) -> f64 {
         0.0
     }
 
-    fn count(&self, meter: &mut f64, loss: f64) -> Result<()> {
+    fn update(&self, meter: &mut f64, loss: f64) -> Result<()> {
         *meter += loss;
         Ok(())
     }
 
-    fn loss(&self, tape: &mut Tape, outputs: &Outputs, targets: &Targets) -> Result<BatchLoss<f64>> {
-        let labels = targets.most()?;
+    fn loss(&self, tape: &mut Tape, outputs: &Outputs, labels: &Vec<u32>) -> Result<BatchLoss<f64>> {
         let parities: Vec<u32> = labels.iter().map(|label| label % 2).collect();
-        let (classes, _) = ops::cross_entropy(tape, outputs.logits()?, &labels, 0.0)?;
+        let (classes, _) = ops::cross_entropy(tape, outputs.logits()?, labels, 0.0)?;
         let (offsets, _) = ops::cross_entropy(tape, outputs.get(OFFSETS)?, &parities, 0.0)?;
         let mean = ops::blended(tape, &classes, &offsets, 0.3)?;
-        let reading = mean.tensor().to_dtype(DType::F64)?.to_scalar()?;
-        Ok(BatchLoss { mean, weight: labels.len() as f64, reading })
+        let stats = mean.tensor().to_dtype(DType::F64)?.to_scalar()?;
+        Ok(BatchLoss { mean, weight: labels.len() as f64, stats })
     }
 
-    fn running(&self, meter: &f64) -> Scores {
+    fn progress(&self, meter: &f64) -> Scores {
         self.scores(meter)
     }
 
@@ -54,7 +54,7 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    fn through(&self, batch: Result<Batch>) -> Result<Batch> {
+    fn through(&self, batch: Result<Batch<Vec<u32>>>) -> Result<Batch<Vec<u32>>> {
         let batch = batch?;
         let mut pass = Pass::inference(self.source);
         let input = self.model.forward_layers(&mut pass, 0..self.layer, batch.input)?;
@@ -62,18 +62,22 @@ impl Cut<'_> {
     }
 }
 
-impl Feed for Cut<'_> {
+impl Feed<Vec<u32>> for Cut<'_> {
     fn batches_per_epoch(&self) -> usize {
         self.images.batches_per_epoch()
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Vec<u32>>> {
         Ok(Box::new(self.images.train(epoch, start)?.map(|batch| self.through(batch))))
     }
 
-    fn validation(&self, epoch: u32) -> Option<Result<Batches<'_>>> {
+    fn validation(&self, epoch: u32) -> Option<Result<Batches<'_, Vec<u32>>>> {
         let batches = self.images.validation(epoch)?;
-        Some(batches.map(|batches| -> Batches<'_> { Box::new(batches.map(|batch| self.through(batch))) }))
+        Some(
+            batches.map(|batches| -> Batches<'_, Vec<u32>> {
+                Box::new(batches.map(|batch| self.through(batch)))
+            }),
+        )
     }
 
     fn broken(&self) -> BTreeSet<String> {

@@ -1,26 +1,18 @@
 //! Batches that are joined to one optimizer step make the step of one large batch, whatever the loss is a mean by.
 
-use std::collections::BTreeSet;
-
-use candle_core::{DType, Tensor};
-
+use super::support::{CLASSES, Noise, Notes};
 use crate::error::Result;
 use crate::freeze::ParameterTable;
-use crate::ops::Mixture;
-use crate::ops::testing::{normal, numbers};
+use crate::model::Model;
+use crate::ops::{Mixture, testing::numbers};
 use crate::pipeline;
-use crate::stage::{Classifier, Labeller, Subject};
-use crate::train::testing::{CLASSES, Noise, Notes, SIDE};
-use crate::train::{Batch, Batches, Checkpoint, Feed, Optimizer, Progress, Setup, Targets, Task, fit};
+use crate::task::classification::{ClassTargets, Classification};
+use crate::task::multi_label::MultiLabel;
+use crate::task::{Task, TaskKind, TaskSpec, Training};
+use crate::train::{Checkpoint, Optimizer, Progress, Setup, fit};
 use crate::weights;
 
-/// Features of noise, behind all that is frozen, and what they show.
-struct Shown {
-    noise: Noise,
-    shows: Shows,
-    taught: bool,
-}
-
+/// What the images of noise show.
 #[derive(Clone, Copy, PartialEq)]
 enum Shows {
     Classes,
@@ -28,49 +20,25 @@ enum Shows {
     Labels,
 }
 
-impl Shown {
-    fn of(&self, batch: Result<Batch>) -> Result<Batch> {
-        let mut batch = batch?;
-        let class = |sample: usize| (sample % CLASSES) as u32;
-        batch.targets = match self.shows {
-            Shows::Classes => batch.targets,
-            Shows::Mixtures => {
-                let mixture = |&sample: &usize| Mixture {
-                    classes: [class(sample), class(sample / 2)],
-                    share: 0.1 + 0.13 * sample as f64,
-                };
-                Targets::Mixtures(batch.samples.iter().map(mixture).collect())
-            }
-            Shows::Labels => {
-                let shares = |sample: usize| (0..CLASSES).map(move |label| (sample >> label & 1) as f32);
-                Targets::Labels(batch.samples.iter().flat_map(|sample| shares(*sample)).collect())
-            }
-        };
-        if self.taught {
-            let row = |sample: &usize| normal(&format!("teacher {sample}"), &[1, CLASSES]);
-            let rows: Vec<Tensor> = batch.samples.iter().map(row).collect();
-            batch.teacher = Some(Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?);
-        }
-        Ok(batch)
-    }
+fn class(sample: usize) -> u32 {
+    (sample % CLASSES) as u32
 }
 
-impl Feed for Shown {
-    fn batches_per_epoch(&self) -> usize {
-        self.noise.batches_per_epoch()
-    }
+fn classes(samples: &[usize]) -> ClassTargets {
+    ClassTargets::Classes(samples.iter().map(|sample| class(*sample)).collect())
+}
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_>> {
-        Ok(Box::new(self.noise.train(epoch, start)?.map(|batch| self.of(batch))))
-    }
+fn mixtures(samples: &[usize]) -> ClassTargets {
+    let mixture = |&sample: &usize| Mixture {
+        classes: [class(sample), class(sample / 2)],
+        share: 0.1 + 0.13 * sample as f64,
+    };
+    ClassTargets::Mixtures(samples.iter().map(mixture).collect())
+}
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_>>> {
-        None
-    }
-
-    fn broken(&self) -> BTreeSet<String> {
-        BTreeSet::new()
-    }
+fn labels(samples: &[usize]) -> Vec<f32> {
+    let shares = |sample: usize| (0..CLASSES).map(move |label| (sample >> label & 1) as f32);
+    samples.iter().flat_map(|sample| shares(*sample)).collect()
 }
 
 /// A stage that trains the head of a network on what is shown.
@@ -85,13 +53,23 @@ const LINEAR: &str = "kind = \"linear\"\ndropout = 0.25";
 const COSINES: &str = "kind = \"embedding\"\ndimension = 8\nbatch_norm = false\nscale = 16";
 const WEIGHTS: &str = "class_weights = { a = 1, b = 50, c = 0.1 }";
 
+/// What a stage ended with.
+struct Ended {
+    /// The digests of all weights.
+    digests: Vec<String>,
+    /// The numbers of the head.
+    head: Vec<f64>,
+    /// The training loss of each epoch.
+    losses: Vec<f64>,
+}
+
 impl Scene {
     fn fit(
         &self,
         [batch_size, accumulate]: [usize; 2],
-        from: Option<&Checkpoint>,
+        from: Option<Checkpoint>,
         notes: &mut Notes,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Ended> {
         let distill = if self.taught { "distill = { teacher = \"t@last\", weight = 0.3 }" } else { "" };
         let settings: pipeline::Train = toml::from_str(&format!(
             "from = \"x\"\nepochs = 2\ntrain = [\"@head\"]\nbatch_size = {batch_size}\naccumulate = {accumulate}\n\
@@ -99,63 +77,55 @@ impl Scene {
             self.loss.replace("WEIGHTS", WEIGHTS)
         ))
         .unwrap();
-        let subject = Subject {
-            model: pipeline::Model {
-                head: toml::from_str(self.head).unwrap(),
-                ..pipeline::Model::of(pipeline::Arch::EfficientNetLite0)
-            },
-            classes: ["a", "b", "c"].map(str::to_owned).into(),
-            multi_label: self.shows == Shows::Labels,
-            image_size: SIDE,
+        let head: pipeline::Head = toml::from_str(self.head).unwrap();
+        let spec = TaskSpec {
+            kind: if self.shows == Shows::Labels { TaskKind::MultiLabel } else { TaskKind::Classification },
+            classes: &["a", "b", "c"].map(str::to_owned),
+            head: &head,
+            training: Some(Training { settings: &settings, dataset: None }),
         };
-        match subject.multi_label {
-            true => {
-                self.with(&Labeller::of_training(&subject, &settings, None), &subject, &settings, from, notes)
-            }
-            false => self.with(
-                &Classifier::of_training(&subject, &settings, None),
-                &subject,
-                &settings,
-                from,
-                notes,
-            ),
+        match self.shows {
+            Shows::Classes => self.with(&Classification::new(&spec), classes, &spec, from, notes),
+            Shows::Mixtures => self.with(&Classification::new(&spec), mixtures, &spec, from, notes),
+            Shows::Labels => self.with(&MultiLabel::new(&spec), labels, &spec, from, notes),
         }
     }
 
-    /// The digests of all weights at the end; the head's numbers go to `notes`.
     fn with<T: Task>(
         &self,
         task: &T,
-        subject: &Subject,
-        settings: &pipeline::Train,
-        from: Option<&Checkpoint>,
+        targets: fn(&[usize]) -> T::Targets,
+        spec: &TaskSpec,
+        from: Option<Checkpoint>,
         notes: &mut Notes,
-    ) -> Result<Vec<String>> {
-        let model = subject.build();
+    ) -> Result<Ended> {
+        let settings = spec.training.unwrap().settings;
+        let head = spec.head.clone();
+        let arch = pipeline::Model::of(pipeline::Arch::EfficientNetLite0);
+        let model = Model::build(&pipeline::Model { head, ..arch }, CLASSES);
         let table = ParameterTable::resolve(&model.description, settings).unwrap();
         let layer = model.head_layer();
-        let noise = Noise { shape: vec![1280], layer, batch_size: settings.batch_size, ..Noise::images() };
-        let feed = Shown { noise, shows: self.shows, taught: self.taught };
+        let feed = Noise { layer, batch_size: settings.batch_size, targets, taught: self.taught };
         let setup = Setup { model: &model, table: &table, task, feed: &feed, seed: 3, settings };
         let optimizer = Optimizer::for_table(&settings.optimizer, &table, setup.steps_per_epoch())?;
         let state = weights::initialize_all(&model.description, 7)?;
         let mut progress = Progress::start(&setup, state, optimizer);
-        if let Some(Checkpoint { tensors, position }) = from {
-            let checkpoint = Checkpoint { tensors: tensors.clone(), position: position.clone() };
+        if let Some(checkpoint) = from {
             progress.resume(checkpoint, &model.description, &table)?;
         }
         fit(&setup, &mut progress, notes)?;
         let head = model.description.tensors.iter().zip(&progress.state.tensors);
         let head = head.filter(|(spec, _)| spec.layer == layer).flat_map(|(_, tensor)| numbers(tensor));
-        notes.head = head.collect();
-        notes.loss = progress.history.iter().map(|row| row.train["loss"]).collect();
-        Ok(weights::digests(&progress.state)?.iter().map(|digest| digest.to_string()).collect())
+        Ok(Ended {
+            digests: weights::digests(&progress.state)?.iter().map(|digest| digest.to_string()).collect(),
+            head: head.collect(),
+            losses: progress.history.iter().map(|row| row.train["loss"]).collect(),
+        })
     }
 
     fn head(&self, batches: [usize; 2]) -> (Vec<f64>, Vec<f64>) {
-        let mut notes = Notes::default();
-        self.fit(batches, None, &mut notes).unwrap();
-        (notes.head, notes.loss)
+        let ended = self.fit(batches, None, &mut Notes::default()).unwrap();
+        (ended.head, ended.losses)
     }
 }
 
@@ -203,11 +173,11 @@ fn joined_batches_are_one_large_batch_under_every_loss() {
 #[test]
 fn a_stage_resumed_amid_joined_batches_ends_with_the_same_bits_under_every_loss() {
     for scene in scenes() {
-        let whole = scene.fit([2, 3], None, &mut Notes::default()).unwrap();
+        let whole = scene.fit([2, 3], None, &mut Notes::default()).unwrap().digests;
         for batch in [1, 2, 4, 5] {
             let mut notes = Notes { stop_after: Some(batch), ..Notes::default() };
             assert!(scene.fit([2, 3], None, &mut notes).is_err(), "it was interrupted");
-            let resumed = scene.fit([2, 3], notes.checkpoints.last(), &mut Notes::default()).unwrap();
+            let resumed = scene.fit([2, 3], notes.checkpoint, &mut Notes::default()).unwrap().digests;
             assert!(resumed == whole, "{} after batch {batch}", scene.loss);
         }
     }

@@ -1,0 +1,234 @@
+//! A task that is in no list, through the real stages: a task is a folder and a line.
+//!
+//! Images have any number of numbers, as they would have boxes, and the loss is a mean over all numbers of a batch. The
+//! network predicts one number for each image.
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::autograd::{Backward, Tape};
+use crate::code_path::CodePath;
+use crate::error::Error;
+use crate::model::Outputs;
+use crate::ops::Later;
+use crate::task::{
+    Annotations, Description, File, Measured, Predictions, Problem, SingleModel, Task, TaskSpec,
+};
+use crate::train::{self, BatchLoss, Scores};
+
+struct Regression;
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Meter {
+    sum: f64,
+    numbers: u64,
+}
+
+/// The squared errors of a batch, and how many there are.
+struct Errors {
+    sum: Later<f64>,
+    numbers: u64,
+}
+
+/// Of the mean squared error: a column of [N, 2], the other is not used.
+struct ByRow(Vec<[f32; 2]>);
+
+impl Backward for ByRow {
+    fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let rows = self.0.len();
+        let gradient = Tensor::from_vec(self.0.concat(), (rows, 2), grad.device())?;
+        Ok(vec![Some(gradient.broadcast_mul(&grad)?)])
+    }
+}
+
+/// The first column of [N, 2].
+fn numbers(outputs: &Outputs) -> Result<Vec<f32>> {
+    Ok(outputs.logits()?.tensor().to_vec2::<f32>()?.into_iter().map(|row| row[0]).collect())
+}
+
+impl train::Task for Regression {
+    /// The numbers of each image.
+    type Targets = Vec<Vec<f32>>;
+    type Meter = Meter;
+    type BatchStats = Errors;
+
+    fn meter(&self) -> Meter {
+        Meter::default()
+    }
+
+    fn loss(&self, tape: &mut Tape, outputs: &Outputs, targets: &Vec<Vec<f32>>) -> Result<BatchLoss<Errors>> {
+        let count: usize = targets.iter().map(Vec::len).sum();
+        let (mut sum, mut gradient) = (0.0, Vec::new());
+        for (predicted, expected) in numbers(outputs)?.into_iter().zip(targets) {
+            let errors = expected.iter().map(|number| f64::from(predicted - number));
+            sum += errors.clone().map(|error| error * error).sum::<f64>();
+            gradient.push([(2.0 * errors.sum::<f64>() / count as f64) as f32, 0.0]);
+        }
+        let output = outputs.logits()?;
+        let mean = Tensor::new((sum / count as f64) as f32, output.tensor().device())?;
+        let mean = tape.record(&[output], mean, || ByRow(gradient));
+        let stats = Errors { sum: Later::here(vec![sum]), numbers: count as u64 };
+        Ok(BatchLoss { mean, weight: count as f64, stats })
+    }
+
+    fn update(&self, meter: &mut Meter, stats: Errors) -> Result<()> {
+        meter.sum += stats.sum.read()?[0];
+        meter.numbers += stats.numbers;
+        Ok(())
+    }
+
+    fn progress(&self, meter: &Meter) -> Scores {
+        Scores::from([("loss".to_owned(), meter.sum / meter.numbers as f64)])
+    }
+
+    fn scores(&self, meter: &Meter) -> Scores {
+        self.progress(meter)
+    }
+}
+
+impl Task for Regression {
+    type Prediction = f32;
+
+    const ANNOTATION: &'static str = "any number of numbers";
+
+    const RECIPE_FIELD: Option<&'static str> = Some("numbers");
+
+    const MONITORED: &'static [&'static str] = &["loss"];
+
+    fn accepts(_: &crate::pipeline::Data) -> bool {
+        false
+    }
+
+    fn new(_: &TaskSpec) -> Self {
+        Self
+    }
+
+    fn check(&self, _: &TaskSpec) -> std::result::Result<(), Problem> {
+        Ok(())
+    }
+
+    fn code_paths(&self, _: bool) -> Vec<CodePath> {
+        Vec::new()
+    }
+
+    fn metric_code_paths(&self, _: &Measured) -> Vec<CodePath> {
+        Vec::new()
+    }
+
+    /// A cat has one number, a dog two.
+    fn targets(&self, annotations: &Annotations) -> Result<Vec<Vec<f32>>> {
+        if annotations.shares.is_some() {
+            return Err(Error::usage("numbers of mixed images"));
+        }
+        let of = |class: u32| if class == 0 { vec![1.0] } else { vec![2.0, 3.0] };
+        Ok(annotations.samples.iter().filter_map(|sample| sample.label.class()).map(of).collect())
+    }
+
+    fn synthetic_targets(&self, rows: usize) -> Vec<Vec<f32>> {
+        vec![vec![0.0]; rows]
+    }
+
+    fn first(&self, targets: &Vec<Vec<f32>>, rows: usize) -> Vec<Vec<f32>> {
+        targets[..rows].to_vec()
+    }
+
+    fn predict(&self, outputs: &Outputs) -> Result<Vec<f32>> {
+        numbers(outputs)
+    }
+
+    fn describe(&self, number: f32) -> Description {
+        let document = serde_json::Map::from_iter([("number".to_owned(), json!(number))]);
+        Description { text: number.to_string(), document }
+    }
+
+    fn predictions_file(&self, predictions: Predictions<Self>) -> File {
+        let row = |(sample, number): (&crate::data::Sample, f32)| format!("{},{number}\n", sample.path);
+        File::new("predictions.csv", predictions.into_iter().map(row).collect::<String>())
+    }
+
+    fn document(&self, meter: &Meter) -> Result<Json> {
+        Ok(json!({ "loss": train::Task::progress(self, meter)["loss"] }))
+    }
+
+    fn files(&self, _: &str, meter: &Meter) -> Result<Vec<File>> {
+        Ok(vec![File::new("numbers.txt", meter.numbers.to_string())])
+    }
+}
+
+/// Two batches to a step, which are joined by how many numbers each has.
+fn joined(train: &mut Staged) {
+    train.settings.accumulate = 2;
+    train.settings.epochs = 4;
+}
+
+fn work(stage: &Staged, context: &Context) -> Result<()> {
+    stage.fit(&Regression, &stage.dataset, context)
+}
+
+#[test]
+fn a_third_task_trains_resumes_and_moves_nothing_that_is_frozen() {
+    let scene = Scene::new();
+    let stage = scene.stage(&joined);
+    let work = |context: &Context| work(&stage, context);
+    let run = |folders: &Folders| scene.execute(folders, &Quiet, &Interrupt::default(), &work).unwrap();
+    let whole = run(&scene.folders(None));
+    assert_same(&whole, &run(&scene.folders(ROOM)), "on features that are kept");
+
+    let metrics: Json = serde_json::from_slice(&whole["metrics.json"]).unwrap();
+    let loss = |epoch: &str| metrics[epoch]["validation_loss"].as_f64().unwrap();
+    assert!(metrics["best"].is_object() && loss("best") < 2.0, "{metrics}");
+    assert_eq!(whole["numbers.txt"], b"4", "two cats and a dog can be decoded");
+
+    let folders = scene.folders(ROOM);
+    let mut stops = 0;
+    let resumed = loop {
+        let impatient = Impatient::default();
+        impatient.steps.store(stops % 2, Ordering::Relaxed);
+        match scene.execute(&folders, &impatient, &impatient.interrupt, &work) {
+            Ok(files) => break files,
+            Err(error) => assert_eq!(error.kind, Kind::Interrupted, "{error}"),
+        }
+        stops += 1;
+    };
+    assert!(stops >= 2, "{stops} stops");
+    assert_same(&whole, &resumed, "stopped");
+
+    // What the stage proves of its files, seen from outside.
+    let output = tempfile::tempdir().unwrap();
+    let result = output.path().join(LAST);
+    std::fs::write(&result, &whole[LAST]).unwrap();
+    let open = |path: &Path| crate::weights::Source::open(path).unwrap();
+    let (before, after) = (open(&scene.path("start").join(MODEL)), open(&result));
+    let frozen = stage.frozen();
+    assert!(frozen.len() > 100);
+    assert!(crate::freeze::moved(&before, &after, &frozen).unwrap().is_empty());
+    let head: Vec<String> =
+        stage.table.rows.iter().filter(|row| row.trainable).map(|row| row.name.clone()).collect();
+    assert_eq!(crate::freeze::moved(&before, &after, &head).unwrap().len(), head.len(), "the head trains");
+}
+
+#[test]
+fn a_third_task_is_evaluated_with_its_own_predictions_and_files() {
+    let scene = Scene::new();
+    let (folder, dataset) = scene.images();
+    let evaluate = Evaluate {
+        members: vec![Member { subject: scene.subject(), layers: 0 }],
+        view: View::new(&folder, None, Arch::ResNet18),
+        split: crate::data::Split::Validation,
+        recognition: None,
+    };
+    let work = |context: &Context| {
+        let evaluator = SingleModel::new(Regression, Arc::clone(&dataset), evaluate.split);
+        evaluate.measure(&dataset, Box::new(evaluator), context)
+    };
+    let files = scene.execute(&scene.folders(None), &Quiet, &Interrupt::default(), &work).unwrap();
+    let metrics: Json = serde_json::from_slice(&files["metrics.json"]).unwrap();
+    assert_eq!((&metrics["broken_images"], &metrics["split"]), (&json!(1), &json!("validation")));
+    assert!(metrics["loss"].as_f64().unwrap() > 0.0);
+    let rows = String::from_utf8(files["predictions.csv"].clone()).unwrap();
+    assert_eq!(rows.lines().count(), 3);
+    assert!(rows.starts_with("judge/cat/0.png,"), "{rows}");
+    assert_eq!(files["numbers.txt"], b"4");
+}

@@ -1,0 +1,15 @@
+//! Tasks: the targets, loss, scores, predictions and files of each, one folder per task.
+
+pub mod task;
+
+#[cfg(test)]
+use defrost_base::random;
+use defrost_base::{code_path, digest, error, visible};
+use defrost_data::data;
+use defrost_kernels::{autograd, ops};
+use defrost_model::model;
+#[cfg(test)]
+use defrost_model::{freeze, weights};
+use defrost_report::{metrics, report};
+use defrost_settings::pipeline;
+use defrost_train::train;

@@ -1,0 +1,38 @@
+//! What the images of a batch show, before a task makes targets of it.
+
+use super::Task;
+use crate::data::Sample;
+use crate::train::{Batch, Batches};
+
+/// The annotations of a batch, row by row.
+#[derive(Clone, Debug)]
+pub struct Annotations<'a> {
+    /// The sample of each row.
+    pub samples: Vec<&'a Sample>,
+    /// The share of each row's own image where images were mixed (mixup, CutMix). The row ahead of it has the rest; of
+    /// the first row that is the last.
+    pub shares: Option<Vec<f64>>,
+}
+
+impl<'a> Annotations<'a> {
+    /// Of images that were not mixed.
+    pub fn of(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
+        Self { samples: samples.into_iter().collect(), shares: None }
+    }
+}
+
+/// Batches before their targets are made.
+pub type Annotated<'a> = Batches<'a, Annotations<'a>>;
+
+/// Makes the targets of every batch.
+pub fn with_targets<'a, T: Task>(task: &'a T, batches: Annotated<'a>) -> Batches<'a, T::Targets> {
+    Box::new(batches.map(|batch| {
+        let Batch { index, input, layer, targets, samples, streams, teacher } = batch?;
+        Ok(Batch { index, input, layer, targets: task.targets(&targets)?, samples, streams, teacher })
+    }))
+}
+
+/// For each of `rows` rows, the row that was mixed into it.
+pub(super) fn mixed_in(rows: usize) -> impl Iterator<Item = usize> {
+    (0..rows).map(move |row| (row + rows - 1) % rows)
+}

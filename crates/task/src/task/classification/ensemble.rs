@@ -1,0 +1,64 @@
+//! Several classifiers evaluated together: the mean of their class probabilities.
+//!
+//! They run one after the other, so that no more than one is in memory. What stays of each image is one number for each
+//! class.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Classification;
+use crate::autograd::Tape;
+use crate::data::{Dataset, Sample, Split};
+use crate::error::{Error, Result};
+use crate::metrics::MeanProbabilities;
+use crate::model::Outputs;
+use crate::task::interface::rows;
+use crate::task::{Annotations, Evaluation, Evaluator};
+use crate::train::{Scores, Task};
+
+pub struct Averaged {
+    task: Classification,
+    dataset: Arc<Dataset>,
+    split: Split,
+    /// By the position of the sample.
+    means: BTreeMap<usize, MeanProbabilities>,
+}
+
+impl Averaged {
+    pub fn new(task: Classification, dataset: Arc<Dataset>, split: Split) -> Self {
+        Self { task, dataset, split, means: BTreeMap::new() }
+    }
+}
+
+impl Evaluator for Averaged {
+    fn update(
+        &mut self,
+        _: &mut Tape,
+        outputs: &Outputs,
+        annotations: &Annotations,
+        samples: &[usize],
+    ) -> Result<Scores> {
+        let rows = rows(outputs.logits()?.tensor())?;
+        for ((row, sample), shown) in rows.iter().zip(samples).zip(&annotations.samples) {
+            self.means.entry(*sample).or_default().add(row, class_of(shown)? as usize);
+        }
+        // The mean is not known before the last model has run.
+        Ok(Scores::new())
+    }
+
+    fn finish(self: Box<Self>, stage: &str) -> Result<Evaluation> {
+        let Self { task, dataset, split, means } = *self;
+        let mut meter = task.meter();
+        let mut predictions = Vec::new();
+        for (sample, mean) in means {
+            let probabilities = mean.probabilities();
+            meter.update(&probabilities, &[class_of(&dataset.samples[sample])?], &[mean.loss()])?;
+            predictions.push((sample, probabilities));
+        }
+        Evaluation::of(&task, &meter, predictions, (&dataset, split), stage)
+    }
+}
+
+fn class_of(sample: &Sample) -> Result<u32> {
+    sample.label.class().ok_or_else(|| Error::bug(format!("`{}` has no class", sample.path)))
+}

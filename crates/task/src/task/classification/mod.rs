@@ -1,0 +1,13 @@
+//! Classification: one class for each image.
+//!
+//! The network gives a score for each class. The folder knows nothing of images, files or stages.
+
+mod ensemble;
+mod loss;
+mod predictions;
+mod targets;
+mod task;
+
+#[cfg(test)]
+pub use targets::ClassTargets;
+pub use task::Classification;

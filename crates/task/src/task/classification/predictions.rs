@@ -1,0 +1,32 @@
+//! The most likely classes of an image, in words and as rows of a table.
+
+use serde_json::{Map, json};
+
+use crate::data::Sample;
+use crate::metrics::most_likely;
+use crate::report;
+use crate::task::class_list::most_likely_in_words;
+use crate::task::{Description, File};
+
+/// What `predict` prints: the class, and the probabilities [K] of all.
+pub fn describe(classes: &[String], probabilities: &[f32]) -> Description {
+    let by_class: Map<_, _> =
+        classes.iter().zip(probabilities).map(|(class, p)| (class.clone(), json!(p))).collect();
+    let label = &classes[most_likely(probabilities)];
+    let document =
+        Map::from_iter([("label".to_owned(), json!(label)), ("probabilities".to_owned(), json!(by_class))]);
+    Description { text: most_likely_in_words(classes, probabilities), document }
+}
+
+/// The table of predictions: the label of each image, its most likely class, and the probabilities of all.
+pub fn file(classes: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> File {
+    let name = |place: usize| classes[place].clone();
+    let row = |(sample, probabilities): (&Sample, Vec<f32>)| report::Prediction {
+        file: sample.path.clone(),
+        label: sample.label.class().map_or_else(String::new, |class| name(class as usize)),
+        predicted: name(most_likely(&probabilities)),
+        probabilities,
+    };
+    let rows: Vec<_> = predictions.into_iter().map(row).collect();
+    File::new("predictions.csv", report::predictions_csv(classes, &rows))
+}

@@ -1,0 +1,155 @@
+//! The task of classification: a loss on the scores of classes, counted by the classification metrics.
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::ensemble::Averaged;
+use super::loss::{BatchStats, ClassLosses};
+use super::predictions;
+use super::targets::ClassTargets;
+use crate::autograd::{Tape, Value};
+use crate::code_path::CodePath;
+use crate::data::{Dataset, Split};
+use crate::error::Result;
+use crate::metrics::ClassificationMetrics;
+use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, ENSEMBLE};
+use crate::model::Outputs;
+use crate::ops;
+use crate::pipeline::Data;
+use crate::report;
+use crate::task::interface::rows;
+use crate::task::{
+    Annotations, Description, Evaluator, File, Measured, Predictions, Problem, Task, TaskSpec,
+};
+use crate::train::{self, BatchLoss, Scores};
+
+pub struct Classification {
+    classes: Vec<String>,
+    losses: ClassLosses,
+}
+
+impl train::Task for Classification {
+    type Targets = ClassTargets;
+    type Meter = ClassificationMetrics;
+    type BatchStats = BatchStats;
+
+    fn meter(&self) -> ClassificationMetrics {
+        ClassificationMetrics::new(self.classes.len())
+    }
+
+    fn loss(
+        &self,
+        tape: &mut Tape,
+        outputs: &Outputs,
+        targets: &ClassTargets,
+    ) -> Result<BatchLoss<BatchStats>> {
+        self.losses.of(tape, outputs.logits()?, targets)
+    }
+
+    fn update(&self, meter: &mut ClassificationMetrics, stats: BatchStats) -> Result<()> {
+        let (scores, losses) = (stats.scores.read()?, stats.losses.read()?);
+        match &stats.weights {
+            Some(weights) => meter.update_weighted(&scores, &stats.labels, &losses, weights),
+            None => meter.update(&scores, &stats.labels, &losses),
+        }
+    }
+
+    /// The meter counts the loss of the labels alone, in training as in validation, so that the two can be compared.
+    fn distillation_loss(&self, tape: &mut Tape, outputs: &Outputs, teacher: &Outputs) -> Result<Value> {
+        self.losses.distillation(tape, outputs.logits()?, teacher.logits()?)
+    }
+
+    fn progress(&self, meter: &ClassificationMetrics) -> Scores {
+        Scores::from([("loss".to_owned(), meter.loss()), ("accuracy".to_owned(), meter.accuracy())])
+    }
+
+    fn scores(&self, meter: &ClassificationMetrics) -> Scores {
+        let mut scores = self.progress(meter);
+        if let Ok(all) = meter.finish(&self.classes) {
+            scores.insert("macro_f1".to_owned(), all.macro_f1);
+        }
+        scores
+    }
+}
+
+impl Task for Classification {
+    /// The probability of each class, [K].
+    type Prediction = Vec<f32>;
+
+    const ANNOTATION: &'static str = "one class per image";
+
+    const RECIPE_FIELD: Option<&'static str> = None;
+
+    const MONITORED: &'static [&'static str] = &["loss", "accuracy", "macro_f1"];
+
+    fn accepts(data: &Data) -> bool {
+        !data.is_multi_label()
+    }
+
+    fn new(spec: &TaskSpec) -> Self {
+        Self { classes: spec.classes.to_vec(), losses: ClassLosses::new(spec) }
+    }
+
+    fn check(&self, spec: &TaskSpec) -> Result<(), Problem> {
+        self.losses.check(spec)
+    }
+
+    fn code_paths(&self, mixes: bool) -> Vec<CodePath> {
+        self.losses.code_paths(mixes).to_vec()
+    }
+
+    fn metric_code_paths(&self, measured: &Measured) -> Vec<CodePath> {
+        let counts = measured.dataset.map(Dataset::counts).unwrap_or_default();
+        let images: Vec<usize> = counts.iter().map(|class| class[measured.split as usize]).collect();
+        // An image that cannot be read may be the last of its class.
+        let lacks_one = measured.skips_broken || images.contains(&0);
+        let mut paths = vec![CLASSIFICATION];
+        paths.extend((lacks_one && images.iter().any(|images| *images > 0)).then_some(ABSENT_CLASSES));
+        paths.extend((measured.models > 1).then_some(ENSEMBLE));
+        paths
+    }
+
+    fn targets(&self, annotations: &Annotations) -> Result<ClassTargets> {
+        Ok(ClassTargets::of(annotations))
+    }
+
+    fn synthetic_targets(&self, rows: usize) -> ClassTargets {
+        ClassTargets::Classes((0..rows).map(|row| (row % self.classes.len()) as u32).collect())
+    }
+
+    fn first(&self, targets: &ClassTargets, rows: usize) -> ClassTargets {
+        targets.first(rows)
+    }
+
+    fn predict(&self, outputs: &Outputs) -> Result<Vec<Vec<f32>>> {
+        rows(&ops::softmax(outputs.logits()?.tensor())?)
+    }
+
+    fn describe(&self, probabilities: Vec<f32>) -> Description {
+        predictions::describe(&self.classes, &probabilities)
+    }
+
+    fn predictions_file(&self, predictions: Predictions<Self>) -> File {
+        predictions::file(&self.classes, predictions)
+    }
+
+    fn document(&self, meter: &ClassificationMetrics) -> Result<Json> {
+        Ok(json!(meter.finish(&self.classes)?))
+    }
+
+    /// The confusion matrix, as numbers and as pictures.
+    fn files(&self, stage: &str, meter: &ClassificationMetrics) -> Result<Vec<File>> {
+        let metrics = meter.finish(&self.classes)?;
+        let picture = report::confusion_matrix(stage, &metrics);
+        Ok(vec![
+            File::new("confusion_matrix.csv", report::confusion_csv(&metrics)),
+            File::new("confusion_matrix.svg", picture.document()),
+            File::new("confusion_matrix.png", report::png(&picture)?),
+        ])
+    }
+
+    fn ensemble(self, dataset: Arc<Dataset>, split: Split) -> Result<Box<dyn Evaluator>> {
+        Ok(Box::new(Averaged::new(self, dataset, split)))
+    }
+}

@@ -1,0 +1,97 @@
+//! An evaluation: batches of outputs in, scores and files out.
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::{Annotations, File, Task};
+use crate::autograd::Tape;
+use crate::data::{Dataset, Split};
+use crate::error::Result;
+use crate::model::{Activations, Model, Outputs, Pass};
+use crate::train::Scores;
+
+/// What an evaluation measures. It sees all images of its parts that can be read, once for each model.
+pub trait Evaluator {
+    /// Runs a model from layer `from`, which takes `input`, to what is measured: its output, unless this is overridden.
+    fn forward(&self, model: &Model, pass: &mut Pass, from: usize, input: Activations) -> Result<Outputs> {
+        model.forward(pass, from, input)
+    }
+
+    /// Adds a batch. `samples` are the positions of its rows in the data set. Returns the scores that are known so far.
+    fn update(
+        &mut self,
+        tape: &mut Tape,
+        outputs: &Outputs,
+        annotations: &Annotations,
+        samples: &[usize],
+    ) -> Result<Scores>;
+
+    /// The result. `stage` is the name that pictures show.
+    fn finish(self: Box<Self>, stage: &str) -> Result<Evaluation>;
+}
+
+/// The result of an evaluation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The content of `metrics.json`.
+    pub document: Json,
+    /// Tables and pictures.
+    pub files: Vec<File>,
+}
+
+impl Evaluation {
+    /// The result of predictions on one part of a data set.
+    pub(super) fn of<T: Task>(
+        task: &T,
+        meter: &T::Meter,
+        predictions: Vec<(usize, T::Prediction)>,
+        (dataset, split): (&Dataset, Split),
+        stage: &str,
+    ) -> Result<Self> {
+        let mut document = task.document(meter)?;
+        document["split"] = json!(split.name());
+        let predictions = predictions.into_iter();
+        let predictions = predictions.map(|(sample, prediction)| (&dataset.samples[sample], prediction));
+        let mut files = vec![task.predictions_file(predictions.collect())];
+        files.extend(task.files(stage, meter)?);
+        Ok(Self { document, files })
+    }
+}
+
+/// The evaluation of one model by the loss and the scores of its task.
+pub struct SingleModel<T: Task> {
+    task: T,
+    dataset: Arc<Dataset>,
+    split: Split,
+    meter: T::Meter,
+    /// With the positions of their samples.
+    predictions: Vec<(usize, T::Prediction)>,
+}
+
+impl<T: Task> SingleModel<T> {
+    pub fn new(task: T, dataset: Arc<Dataset>, split: Split) -> Self {
+        let meter = task.validation_meter();
+        Self { task, dataset, split, meter, predictions: Vec::new() }
+    }
+}
+
+impl<T: Task> Evaluator for SingleModel<T> {
+    fn update(
+        &mut self,
+        tape: &mut Tape,
+        outputs: &Outputs,
+        annotations: &Annotations,
+        samples: &[usize],
+    ) -> Result<Scores> {
+        let loss = self.task.loss(tape, outputs, &self.task.targets(annotations)?)?;
+        self.task.update(&mut self.meter, loss.stats)?;
+        self.predictions.extend(samples.iter().copied().zip(self.task.predict(outputs)?));
+        Ok(self.task.progress(&self.meter))
+    }
+
+    fn finish(self: Box<Self>, stage: &str) -> Result<Evaluation> {
+        let Self { task, dataset, split, meter, predictions } = *self;
+        Evaluation::of(&task, &meter, predictions, (&dataset, split), stage)
+    }
+}

@@ -1,0 +1,119 @@
+//! What stages and runs ask of a task beside what the train loop does.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use serde_json::Value as Json;
+
+use super::{Annotations, Evaluator, Measured, TaskSpec};
+use crate::code_path::CodePath;
+use crate::data::{Dataset, Sample, Split};
+use crate::error::{Error, Result};
+use crate::model::Outputs;
+use crate::pipeline::Data;
+use crate::train;
+
+/// A task: the targets, loss and scores of the train loop, and what stages, `plan` and `predict` need beside them.
+///
+/// It owns its class names and settings, so that stages keep it as long as they run.
+pub trait Task: train::Task + Sized + Send + Sync + 'static {
+    /// What the network says of one image.
+    type Prediction;
+
+    /// What each image of the task shows, in words.
+    const ANNOTATION: &'static str;
+
+    /// The field of a recipe's model that is `true` for this task alone, so that a run's model can be read again. None
+    /// for classification, whose recipes are older than the field.
+    const RECIPE_FIELD: Option<&'static str>;
+
+    /// The validation scores that `monitor` may name.
+    const MONITORED: &'static [&'static str];
+
+    /// Whether a data set has the annotations of the task.
+    fn accepts(data: &Data) -> bool;
+
+    /// The task of a stage.
+    fn new(spec: &TaskSpec) -> Self;
+
+    /// Refuses a train stage whose loss, head or monitor does not fit the task or the data set.
+    fn check(&self, spec: &TaskSpec) -> Result<(), Problem>;
+
+    /// The code paths of the loss and of predictions, which recipes contain. `mixes` says whether images are mixed.
+    fn code_paths(&self, mixes: bool) -> Vec<CodePath>;
+
+    /// The code paths of the scores, which recipes contain.
+    fn metric_code_paths(&self, measured: &Measured) -> Vec<CodePath>;
+
+    /// The targets of a batch.
+    fn targets(&self, annotations: &Annotations) -> Result<Self::Targets>;
+
+    /// The targets of synthetic images, for timings.
+    fn synthetic_targets(&self, rows: usize) -> Self::Targets;
+
+    /// The targets of the first `rows` rows.
+    fn first(&self, targets: &Self::Targets, rows: usize) -> Self::Targets;
+
+    /// The prediction for each row.
+    fn predict(&self, outputs: &Outputs) -> Result<Vec<Self::Prediction>>;
+
+    /// What `predict` prints for an image.
+    fn describe(&self, prediction: Self::Prediction) -> Description;
+
+    /// The table of an evaluation's predictions, in the order of the images.
+    fn predictions_file(&self, predictions: Predictions<Self>) -> File;
+
+    /// The scores in `metrics.json`.
+    fn document(&self, meter: &Self::Meter) -> Result<Json>;
+
+    /// The tables and pictures of scores. `stage` is the name that pictures show.
+    fn files(&self, stage: &str, meter: &Self::Meter) -> Result<Vec<File>>;
+
+    /// An evaluation of several models together.
+    ///
+    /// # Errors
+    /// The task has no rule that averages models; pipeline files that ask for one are refused.
+    fn ensemble(self, _dataset: Arc<Dataset>, _split: Split) -> Result<Box<dyn Evaluator>> {
+        Err(Error::bug("an ensemble of a task that has none"))
+    }
+}
+
+/// Predictions of an evaluation with their images.
+pub type Predictions<'a, T> = Vec<(&'a Sample, <T as Task>::Prediction)>;
+
+/// A file of a stage's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    pub name: &'static str,
+    pub bytes: Vec<u8>,
+}
+
+impl File {
+    pub fn new(name: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { name, bytes: bytes.into() }
+    }
+}
+
+/// A prediction for one image, as `predict` prints it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// One line for people.
+    pub text: String,
+    /// The fields of the JSON document.
+    pub document: serde_json::Map<String, Json>,
+}
+
+/// Why a train stage does not fit its task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting of the stage, as `loss.class_weights`.
+    pub setting: String,
+    pub code: &'static str,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+/// The rows of a tensor [N, K] as numbers.
+pub(super) fn rows(tensor: &Tensor) -> Result<Vec<Vec<f32>>> {
+    Ok(tensor.to_vec2()?)
+}

@@ -1,0 +1,101 @@
+//! The list of all tasks, and the one place that chooses among them.
+
+use serde_json::Value as Json;
+
+use super::classification::Classification;
+use super::multi_label::MultiLabel;
+use super::{Task, TaskSpec};
+use crate::pipeline::Data;
+
+/// A task by name. The data set of a stage decides which it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TaskKind {
+    #[default]
+    Classification,
+    MultiLabel,
+}
+
+/// What is done with a task, whichever it is.
+pub trait TaskVisitor {
+    type Output;
+
+    fn visit<T: Task>(self, task: T) -> Self::Output;
+}
+
+/// The same for the type of a task alone.
+trait TypeVisitor {
+    type Output;
+
+    fn visit<T: Task>(self) -> Self::Output;
+}
+
+impl TaskKind {
+    pub const ALL: [Self; 2] = [Self::Classification, Self::MultiLabel];
+
+    fn visit<V: TypeVisitor>(self, visitor: V) -> V::Output {
+        match self {
+            Self::Classification => visitor.visit::<Classification>(),
+            Self::MultiLabel => visitor.visit::<MultiLabel>(),
+        }
+    }
+
+    /// The task of a stage on a data set.
+    pub fn of(data: &Data) -> Self {
+        struct Accepts<'a>(&'a Data);
+        impl TypeVisitor for Accepts<'_> {
+            type Output = bool;
+
+            fn visit<T: Task>(self) -> bool {
+                T::accepts(self.0)
+            }
+        }
+        Self::ALL.into_iter().find(|kind| kind.visit(Accepts(data))).unwrap_or_default()
+    }
+
+    /// What each image shows, in words.
+    pub fn annotation(self) -> &'static str {
+        struct Annotation;
+        impl TypeVisitor for Annotation {
+            type Output = &'static str;
+
+            fn visit<T: Task>(self) -> &'static str {
+                T::ANNOTATION
+            }
+        }
+        self.visit(Annotation)
+    }
+
+    /// The field of a recipe's model that is `true` for this task alone; recipes of classification have none.
+    pub fn recipe_field(self) -> Option<&'static str> {
+        struct Field;
+        impl TypeVisitor for Field {
+            type Output = Option<&'static str>;
+
+            fn visit<T: Task>(self) -> Option<&'static str> {
+                T::RECIPE_FIELD
+            }
+        }
+        self.visit(Field)
+    }
+
+    /// The task of a recipe's model.
+    pub fn of_recipe(model: &Json) -> Self {
+        let is_set = |kind: &Self| kind.recipe_field().is_some_and(|field| model[field] == true);
+        Self::ALL.into_iter().find(is_set).unwrap_or_default()
+    }
+}
+
+impl TaskSpec<'_> {
+    /// Makes the task and hands it to `visitor`.
+    pub fn visit<V: TaskVisitor>(&self, visitor: V) -> V::Output {
+        struct Make<'a, V>(&'a TaskSpec<'a>, V);
+        impl<V: TaskVisitor> TypeVisitor for Make<'_, V> {
+            type Output = V::Output;
+
+            fn visit<T: Task>(self) -> V::Output {
+                self.1.visit(T::new(self.0))
+            }
+        }
+        self.kind.visit(Make(self, visitor))
+    }
+}

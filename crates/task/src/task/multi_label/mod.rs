@@ -1,0 +1,9 @@
+//! Multi-label classification: any number of labels for each image, each predicted by itself.
+//!
+//! The network gives a score for each label. The folder knows nothing of images, files or stages.
+
+mod predictions;
+mod targets;
+mod task;
+
+pub use task::MultiLabel;

@@ -1,0 +1,44 @@
+//! The labels of an image, in words and as rows of a table.
+
+use serde_json::{Map, json};
+
+use crate::data::{LABELS_BETWEEN, Sample};
+use crate::metrics::THRESHOLD;
+use crate::report;
+use crate::task::class_list::most_likely_in_words;
+use crate::task::{Description, File};
+
+/// The labels whose probability reaches the threshold.
+fn predicted<'a>(labels: &'a [String], probabilities: &[f32]) -> Vec<&'a str> {
+    let pairs = labels.iter().zip(probabilities);
+    pairs.filter(|(_, p)| **p >= THRESHOLD).map(|(label, _)| label.as_str()).collect()
+}
+
+/// What `predict` prints: the labels that are predicted, and the probabilities [K] of all.
+pub fn describe(labels: &[String], probabilities: &[f32]) -> Description {
+    let by_label: Map<_, _> =
+        labels.iter().zip(probabilities).map(|(label, p)| (label.clone(), json!(p))).collect();
+    let predicted = predicted(labels, probabilities);
+    let document = Map::from_iter([
+        ("label".to_owned(), json!(predicted.join(LABELS_BETWEEN))),
+        ("labels".to_owned(), json!(predicted)),
+        ("probabilities".to_owned(), json!(by_label)),
+    ]);
+    Description { text: most_likely_in_words(labels, probabilities), document }
+}
+
+/// The table of predictions: the labels of each image, those predicted, and the probabilities of all.
+pub fn file(labels: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> File {
+    let row = |(sample, probabilities): (&Sample, Vec<f32>)| {
+        let shown = sample.label.classes();
+        let shown: Vec<&str> = shown.iter().map(|label| labels[*label as usize].as_str()).collect();
+        report::Prediction {
+            file: sample.path.clone(),
+            label: shown.join(LABELS_BETWEEN),
+            predicted: predicted(labels, &probabilities).join(LABELS_BETWEEN),
+            probabilities,
+        }
+    };
+    let rows: Vec<_> = predictions.into_iter().map(row).collect();
+    File::new("predictions.csv", report::predictions_csv(labels, &rows))
+}

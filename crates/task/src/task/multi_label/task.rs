@@ -1,0 +1,162 @@
+//! The task of multi-label classification: binary cross-entropy of each label, counted by the metrics of labels.
+
+use serde_json::{Value as Json, json};
+
+use super::{predictions, targets};
+use crate::autograd::Tape;
+use crate::code_path::CodePath;
+use crate::data::Split;
+use crate::error::Result;
+use crate::metrics::MultiLabelMetrics;
+use crate::metrics::code_paths::MULTI_LABEL;
+use crate::model::Outputs;
+use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, SIGMOID};
+use crate::ops::{self, Later};
+use crate::pipeline::{ClassWeights, Data, Weights};
+use crate::report;
+use crate::task::interface::rows;
+use crate::task::{
+    Annotations, Description, File, Measured, Predictions, Problem, Task, TaskSpec, class_weights,
+};
+use crate::train::{self, BatchLoss, Scores};
+
+pub struct MultiLabel {
+    labels: Vec<String>,
+    positive_weights: Option<Vec<f64>>,
+}
+
+/// What the meter counts of a batch.
+pub struct BatchStats {
+    probabilities: Later<f32>,
+    truths: Vec<bool>,
+    losses: Later<f64>,
+}
+
+/// The weights of a train stage's loss, if it has any.
+fn weights<'a>(spec: &TaskSpec<'a>) -> Option<&'a ClassWeights> {
+    match spec.training?.settings.loss.settings().weights() {
+        Some(Weights::OfPositives(weights)) => Some(weights),
+        _ => None,
+    }
+}
+
+impl train::Task for MultiLabel {
+    /// [N, K] row by row.
+    type Targets = Vec<f32>;
+    type Meter = MultiLabelMetrics;
+    type BatchStats = BatchStats;
+
+    fn meter(&self) -> MultiLabelMetrics {
+        MultiLabelMetrics::new(self.labels.len(), false)
+    }
+
+    fn validation_meter(&self) -> MultiLabelMetrics {
+        MultiLabelMetrics::new(self.labels.len(), true)
+    }
+
+    fn finalize(&self, meter: MultiLabelMetrics) -> MultiLabelMetrics {
+        meter.settled()
+    }
+
+    fn loss(&self, tape: &mut Tape, outputs: &Outputs, targets: &Vec<f32>) -> Result<BatchLoss<BatchStats>> {
+        let (output, weights) = (outputs.logits()?, self.positive_weights.as_deref());
+        let (mean, losses) = ops::binary_cross_entropy(tape, output, targets, weights)?;
+        let probabilities = Later::of(&ops::sigmoid(output.tensor())?)?;
+        // A mixed image counts as what it shows the most of.
+        let truths = targets.iter().map(|share| *share >= 0.5).collect();
+        // The weights of labels are no part of the mean's denominator, as with PyTorch's `pos_weight`.
+        let weight = output.tensor().dim(0)? as f64;
+        Ok(BatchLoss { mean, weight, stats: BatchStats { probabilities, truths, losses } })
+    }
+
+    fn update(&self, meter: &mut MultiLabelMetrics, stats: BatchStats) -> Result<()> {
+        meter.update(&stats.probabilities.read()?, &stats.truths, &stats.losses.read()?)
+    }
+
+    fn progress(&self, meter: &MultiLabelMetrics) -> Scores {
+        Scores::from([("loss".to_owned(), meter.loss()), ("accuracy".to_owned(), meter.accuracy())])
+    }
+
+    fn scores(&self, meter: &MultiLabelMetrics) -> Scores {
+        let mut scores = self.progress(meter);
+        if let Ok(all) = meter.finish(&self.labels) {
+            scores.insert("macro_f1".to_owned(), all.macro_f1);
+            scores.extend(all.map.map(|map| ("map".to_owned(), map)));
+        }
+        scores
+    }
+}
+
+impl Task for MultiLabel {
+    /// The probability of each label, [K].
+    type Prediction = Vec<f32>;
+
+    const ANNOTATION: &'static str = "multi-label images";
+
+    const RECIPE_FIELD: Option<&'static str> = Some("multi_label");
+
+    const MONITORED: &'static [&'static str] = &["loss", "accuracy", "macro_f1", "map"];
+
+    fn accepts(data: &Data) -> bool {
+        data.is_multi_label()
+    }
+
+    fn new(spec: &TaskSpec) -> Self {
+        let dataset = spec.training.and_then(|training| training.dataset);
+        let (with, images) = match dataset {
+            Some(dataset) => {
+                let with = dataset.counts().iter().map(|counts| counts[Split::Train as usize]).collect();
+                (with, dataset.split(Split::Train).len())
+            }
+            None => (vec![1; spec.classes.len()], 2),
+        };
+        let resolve = |weights: &ClassWeights| weights.resolve_positive(spec.classes, &with, images);
+        Self { labels: spec.classes.to_vec(), positive_weights: weights(spec).map(resolve) }
+    }
+
+    fn check(&self, spec: &TaskSpec) -> Result<(), Problem> {
+        let dataset = spec.training.and_then(|training| training.dataset);
+        class_weights::check(spec, weights(spec), "positive_weights", dataset)
+    }
+
+    fn code_paths(&self, _: bool) -> Vec<CodePath> {
+        vec![BINARY_CROSS_ENTROPY, SIGMOID]
+    }
+
+    fn metric_code_paths(&self, _: &Measured) -> Vec<CodePath> {
+        vec![MULTI_LABEL]
+    }
+
+    fn targets(&self, annotations: &Annotations) -> Result<Vec<f32>> {
+        Ok(targets::of(annotations, self.labels.len()))
+    }
+
+    fn synthetic_targets(&self, rows: usize) -> Vec<f32> {
+        vec![0.0; rows * self.labels.len()]
+    }
+
+    fn first(&self, targets: &Vec<f32>, rows: usize) -> Vec<f32> {
+        targets[..rows * self.labels.len()].to_vec()
+    }
+
+    fn predict(&self, outputs: &Outputs) -> Result<Vec<Vec<f32>>> {
+        rows(&ops::sigmoid(outputs.logits()?.tensor())?)
+    }
+
+    fn describe(&self, probabilities: Vec<f32>) -> Description {
+        predictions::describe(&self.labels, &probabilities)
+    }
+
+    fn predictions_file(&self, predictions: Predictions<Self>) -> File {
+        predictions::file(&self.labels, predictions)
+    }
+
+    fn document(&self, meter: &MultiLabelMetrics) -> Result<Json> {
+        Ok(json!(meter.finish(&self.labels)?))
+    }
+
+    /// A row for each label. There is no confusion of one label with another, since each is predicted by itself.
+    fn files(&self, _: &str, meter: &MultiLabelMetrics) -> Result<Vec<File>> {
+        Ok(vec![File::new("labels.csv", report::labels_csv(&meter.finish(&self.labels)?))])
+    }
+}

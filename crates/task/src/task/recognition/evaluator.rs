@@ -1,0 +1,136 @@
+//! The evaluation of embeddings: all images are embedded, then compared.
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::embedded::Embedded;
+use super::{Comparison, Recognition, Search};
+use crate::autograd::Tape;
+use crate::data::{Dataset, Split};
+use crate::error::Result;
+use crate::metrics::{Identification, Pair, Similarities};
+use crate::model::{Activations, Model, Outputs, Pass};
+use crate::report::{self, HardPair};
+use crate::task::interface::rows;
+use crate::task::{Annotations, Evaluation, Evaluator, File};
+use crate::train::Scores;
+
+/// The output that is evaluated: [N, D].
+const EMBEDDINGS: &str = "embeddings";
+
+/// An evaluation of one model by its embeddings.
+pub struct Embeddings {
+    asked: Recognition,
+    dataset: Arc<Dataset>,
+    /// The part whose pairs are verified.
+    split: Split,
+    embedded: Embedded,
+}
+
+impl Embeddings {
+    pub fn new(asked: Recognition, dataset: Arc<Dataset>, split: Split) -> Self {
+        Self { asked, dataset, split, embedded: Embedded::default() }
+    }
+}
+
+impl Evaluator for Embeddings {
+    fn forward(&self, model: &Model, pass: &mut Pass, from: usize, input: Activations) -> Result<Outputs> {
+        Outputs::new(&[EMBEDDINGS], model.embed(pass, from, input)?.into())
+    }
+
+    fn update(
+        &mut self,
+        _: &mut Tape,
+        outputs: &Outputs,
+        _: &Annotations,
+        samples: &[usize],
+    ) -> Result<Scores> {
+        for (row, sample) in rows(outputs.get(EMBEDDINGS)?.tensor())?.into_iter().zip(samples) {
+            self.embedded.dimension = row.len();
+            self.embedded.rows.insert(*sample, row);
+        }
+        Ok(Scores::new())
+    }
+
+    fn finish(self: Box<Self>, stage: &str) -> Result<Evaluation> {
+        let Self { asked, dataset, split, embedded } = *self;
+        let mut document = json!({ "images": embedded.rows.len(), "dimension": embedded.dimension });
+        let mut files = Vec::new();
+        if let Some(verification) = &asked.verification {
+            let (verified, more) = verify(verification, split, &embedded, &dataset, stage)?;
+            document["verification"] = verified;
+            files.extend(more);
+        }
+        if let Some(search) = &asked.identification {
+            let (identified, more) = identify(search, &embedded, &dataset, stage)?;
+            document["identification"] = identified;
+            files.extend(more);
+        }
+        Ok(Evaluation { document, files })
+    }
+}
+
+fn verify(
+    verification: &Comparison,
+    split: Split,
+    embedded: &Embedded,
+    dataset: &Dataset,
+    stage: &str,
+) -> Result<(Json, Vec<File>)> {
+    let (embeddings, samples) = embedded.part(split, dataset)?;
+    let similarities = match &verification.pairs {
+        None => Similarities::of_all(&embeddings)?,
+        Some(pairs) => {
+            // Broken images have no embedding.
+            let place = |sample: usize| samples.binary_search(&sample).ok();
+            let pairs: Vec<(usize, usize)> =
+                pairs.iter().filter_map(|&(first, second)| Some((place(first)?, place(second)?))).collect();
+            Similarities::of_pairs(&embeddings, &pairs)?
+        }
+    };
+    let result = similarities.verification(&verification.far)?;
+    let curve = similarities.roc();
+    let picture = report::roc_curve(stage, &result, &curve);
+
+    let named = |risk: &'static str, pair: &Pair| {
+        let path = |place: usize| dataset.samples[samples[place]].path.clone();
+        let (first, second) = (path(pair.first), path(pair.second));
+        HardPair { risk: risk.to_owned(), similarity: pair.similarity, first, second }
+    };
+    let rejects = similarities.hardest_genuine.iter().map(|pair| named("false reject", pair));
+    let accepts = similarities.hardest_impostor.iter().map(|pair| named("false accept", pair));
+    let hardest: Vec<HardPair> = rejects.chain(accepts).collect();
+    let mut document = json!(result);
+    document["split"] = json!(split);
+    let files = vec![
+        File::new("roc.csv", report::roc_csv(&curve)),
+        File::new("roc.svg", picture.document()),
+        File::new("roc.png", report::png(&picture)?),
+        File::new("hardest_pairs.csv", report::hard_pairs_csv(&hardest)),
+    ];
+    Ok((document, files))
+}
+
+fn identify(
+    search: &Search,
+    embedded: &Embedded,
+    dataset: &Dataset,
+    stage: &str,
+) -> Result<(Json, Vec<File>)> {
+    let (queries, _) = embedded.part(search.query, dataset)?;
+    let result = match search.query == search.gallery {
+        true => Identification::among(&queries)?,
+        false => Identification::of(&queries, &embedded.part(search.gallery, dataset)?.0)?,
+    };
+    let picture = report::match_curve(stage, result.mean_average_precision, &result.cmc);
+    let mut document = json!(result);
+    document["query_split"] = json!(search.query);
+    document["gallery_split"] = json!(search.gallery);
+    let files = vec![
+        File::new("cmc.csv", report::match_csv(&result.cmc)),
+        File::new("cmc.svg", picture.document()),
+        File::new("cmc.png", report::png(&picture)?),
+    ];
+    Ok((document, files))
+}

@@ -1,0 +1,140 @@
+//! What a task is made from, and what can be asked of any task without knowing its types.
+
+use std::sync::Arc;
+
+use super::evaluator::SingleModel;
+use super::{Description, Evaluator, Problem, Task, TaskKind, TaskVisitor};
+use crate::code_path::CodePath;
+use crate::data::{Dataset, Split};
+use crate::error::Result;
+use crate::model::Outputs;
+use crate::pipeline::{self, Head};
+
+/// What a task is made from.
+#[derive(Clone, Copy)]
+pub struct TaskSpec<'a> {
+    pub kind: TaskKind,
+    /// The names of the classes or labels, in the order of the network's outputs.
+    pub classes: &'a [String],
+    pub head: &'a Head,
+    /// How the stage trains; none where the task only evaluates or predicts, which it does with its default loss.
+    pub training: Option<Training<'a>>,
+}
+
+/// The train stage of a task.
+#[derive(Clone, Copy)]
+pub struct Training<'a> {
+    pub settings: &'a pipeline::Train,
+    /// None where images are not read yet, or are synthetic.
+    pub dataset: Option<&'a Dataset>,
+}
+
+/// The images that scores are computed of.
+#[derive(Clone, Copy)]
+pub struct Measured<'a> {
+    /// None where images are not read yet.
+    pub dataset: Option<&'a Dataset>,
+    pub split: Split,
+    /// Whether images that cannot be decoded are left out.
+    pub skips_broken: bool,
+    /// How many models predict together.
+    pub models: usize,
+}
+
+/// A task that puts the rows of outputs into words.
+pub type Describer = Box<dyn Fn(&Outputs) -> Result<Vec<Description>> + Send + Sync>;
+
+impl<'a> TaskSpec<'a> {
+    /// Refuses a train stage whose loss, head or monitor does not fit the task or the data set.
+    pub fn check(&self) -> Result<(), Problem> {
+        struct Check<'a>(TaskSpec<'a>);
+        impl TaskVisitor for Check<'_> {
+            type Output = Result<(), Problem>;
+
+            fn visit<T: Task>(self, task: T) -> Self::Output {
+                task.check(&self.0)?;
+                self.0.check_monitor(T::MONITORED)
+            }
+        }
+        self.visit(Check(*self))
+    }
+
+    fn check_monitor(&self, monitored: &[&str]) -> Result<(), Problem> {
+        match self.training.map(|training| training.settings.monitor) {
+            Some(monitor) if !monitored.contains(&monitor.score()) => Err(Problem {
+                setting: "monitor".to_owned(),
+                code: "conflict",
+                message: format!("these images have no score `validation/{}`", monitor.score()),
+                help: pipeline::suggest::help(monitor.score(), "scores", monitored.iter().copied()),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The code paths of the loss and of predictions.
+    pub fn code_paths(&self, mixes: bool) -> Vec<CodePath> {
+        struct Paths(bool);
+        impl TaskVisitor for Paths {
+            type Output = Vec<CodePath>;
+
+            fn visit<T: Task>(self, task: T) -> Self::Output {
+                task.code_paths(self.0)
+            }
+        }
+        self.visit(Paths(mixes))
+    }
+
+    /// The code paths of the scores.
+    pub fn metric_code_paths(&self, measured: &Measured) -> Vec<CodePath> {
+        struct Paths<'a>(&'a Measured<'a>);
+        impl TaskVisitor for Paths<'_> {
+            type Output = Vec<CodePath>;
+
+            fn visit<T: Task>(self, task: T) -> Self::Output {
+                task.metric_code_paths(self.0)
+            }
+        }
+        self.visit(Paths(measured))
+    }
+
+    /// An evaluation of one model, or of several together.
+    ///
+    /// # Errors
+    /// Several models of a task that has no rule that averages them.
+    pub fn evaluator(
+        &self,
+        dataset: &Arc<Dataset>,
+        split: Split,
+        models: usize,
+    ) -> Result<Box<dyn Evaluator>> {
+        struct Evaluators(Arc<Dataset>, Split, usize);
+        impl TaskVisitor for Evaluators {
+            type Output = Result<Box<dyn Evaluator>>;
+
+            fn visit<T: Task>(self, task: T) -> Self::Output {
+                let Self(dataset, split, models) = self;
+                match models {
+                    1 => Ok(Box::new(SingleModel::new(task, dataset, split))),
+                    _ => task.ensemble(dataset, split),
+                }
+            }
+        }
+        self.visit(Evaluators(Arc::clone(dataset), split, models))
+    }
+
+    /// What `predict` prints of outputs, row by row.
+    pub fn describer(&self) -> Describer {
+        struct Describers;
+        impl TaskVisitor for Describers {
+            type Output = Describer;
+
+            fn visit<T: Task>(self, task: T) -> Self::Output {
+                Box::new(move |outputs| {
+                    let predictions = task.predict(outputs)?.into_iter();
+                    Ok(predictions.map(|prediction| task.describe(prediction)).collect())
+                })
+            }
+        }
+        self.visit(Describers)
+    }
+}

@@ -1,0 +1,52 @@
+//! What a task says of its scores agrees with what it computes.
+
+use candle_core::{Device, Tensor};
+
+use crate::autograd::{Tape, Value};
+use crate::model::{LOGITS, Outputs};
+use crate::pipeline::{Head, Monitor};
+use crate::task::{Task, TaskKind, TaskSpec, TaskVisitor};
+
+/// The names of a validation's scores, those of progress among them, and those that may be monitored.
+struct Names;
+
+impl TaskVisitor for Names {
+    type Output = [Vec<String>; 3];
+
+    fn visit<T: Task>(self, task: T) -> Self::Output {
+        let mut meter = task.validation_meter();
+        let logits = Tensor::new(&[[0.5f32, -1.0], [0.0, 2.0]], &Device::Cpu).unwrap();
+        let outputs = Outputs::new(&[LOGITS], Value::constant(logits).into()).unwrap();
+        let targets = task.synthetic_targets(2);
+        let loss = task.loss(&mut Tape::new(), &outputs, &targets).unwrap();
+        task.update(&mut meter, loss.stats).unwrap();
+        assert_eq!(task.predict(&outputs).unwrap().len(), 2);
+        let names = |scores: crate::train::Scores| scores.into_keys().collect();
+        let mut monitored: Vec<String> = T::MONITORED.iter().map(|name| name.to_string()).collect();
+        monitored.sort();
+        [names(task.scores(&meter)), names(task.progress(&meter)), monitored]
+    }
+}
+
+#[test]
+fn every_score_of_a_validation_may_be_monitored_and_no_other() {
+    let (classes, head) = (["a", "b"].map(str::to_owned), Head::default());
+    for kind in TaskKind::ALL {
+        let spec = TaskSpec { kind, classes: &classes, head: &head, training: None };
+        let [scores, progress, monitored] = spec.visit(Names);
+        assert_eq!(scores, monitored, "{kind:?}");
+        assert!(progress.iter().all(|name| scores.contains(name)), "{kind:?}");
+        assert!(monitored.iter().any(|name| name == Monitor::default().score()), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_task_is_known_by_its_recipe() {
+    for kind in TaskKind::ALL {
+        let mut model = serde_json::json!({ "arch": "resnet18" });
+        if let Some(field) = kind.recipe_field() {
+            model[field] = true.into();
+        }
+        assert_eq!(TaskKind::of_recipe(&model), kind);
+    }
+}

@@ -1,0 +1,113 @@
+//! A feed of noise and a host that keeps notes.
+
+use std::collections::BTreeSet;
+
+use candle_core::{DType, Tensor};
+
+use crate::error::Result;
+use crate::model::{Activations, LOGITS, Outputs};
+use crate::ops::testing::normal;
+use crate::random::name_hash;
+use crate::train::{Batch, Batches, Checkpoint, Feed, Host, LossPart, Row, Step};
+
+pub const CLASSES: usize = 3;
+/// The features of EfficientNet-Lite0, which its head takes.
+const FEATURES: usize = 1280;
+
+/// Features of six images of noise, behind all that is frozen.
+pub struct Noise<Targets> {
+    /// The layer that takes them.
+    pub layer: usize,
+    pub batch_size: usize,
+    pub targets: fn(&[usize]) -> Targets,
+    /// Whether a teacher's scores come with them.
+    pub taught: bool,
+}
+
+/// A row of numbers drawn by name.
+fn row(name: String, numbers: usize) -> Tensor {
+    normal(&name, &[1, numbers]).to_dtype(DType::F32).unwrap()
+}
+
+impl<Targets> Noise<Targets> {
+    fn batch(&self, index: usize, samples: &[usize]) -> Result<Batch<Targets>> {
+        let rows = |what: &str, numbers: usize| {
+            let rows: Vec<Tensor> =
+                samples.iter().map(|sample| row(format!("{what} {sample}"), numbers)).collect();
+            Tensor::cat(&rows, 0)
+        };
+        let teacher = match self.taught {
+            true => Some(Outputs::new(&[LOGITS], Activations::constants([rows("teacher", CLASSES)?]))?),
+            false => None,
+        };
+        Ok(Batch {
+            index,
+            input: Activations::constants([rows("image", FEATURES)?]),
+            layer: self.layer,
+            targets: (self.targets)(samples),
+            samples: samples.to_vec(),
+            streams: samples.iter().map(|sample| name_hash(&sample.to_string())).collect(),
+            teacher,
+        })
+    }
+}
+
+impl<Targets> Feed<Targets> for Noise<Targets> {
+    fn batches_per_epoch(&self) -> usize {
+        6usize.div_ceil(self.batch_size)
+    }
+
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Targets>> {
+        let order: Vec<usize> = (0..6).map(|place| (place * 5 + epoch as usize) % 6).collect();
+        let batches: Vec<_> =
+            order.chunks(self.batch_size).enumerate().map(|(i, part)| self.batch(i, part)).collect();
+        Ok(Box::new(batches.into_iter().skip(start)))
+    }
+
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_, Targets>>> {
+        None
+    }
+
+    fn broken(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+}
+
+/// Keeps the last checkpoint, and stops after some batches.
+#[derive(Default)]
+pub struct Notes {
+    pub stop_after: Option<u64>,
+    pub steps: u64,
+    pub checkpoint: Option<Checkpoint>,
+    /// The summands of each batch's loss.
+    pub parts: Vec<Vec<LossPart>>,
+}
+
+impl Host for Notes {
+    fn step(&mut self, step: &Step) {
+        self.steps += 1;
+        self.parts.push(step.parts.to_vec());
+    }
+
+    fn epoch(&mut self, _: &Row) -> Result<()> {
+        Ok(())
+    }
+
+    fn describe(&self, samples: &[usize]) -> String {
+        format!("images {samples:?}")
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        false
+    }
+
+    fn interrupted(&self) -> bool {
+        self.stop_after == Some(self.steps)
+    }
+
+    fn save(&mut self, checkpoint: &Checkpoint, _: u32, _: u64) -> Result<()> {
+        let Checkpoint { tensors, position } = checkpoint;
+        self.checkpoint = Some(Checkpoint { tensors: tensors.clone(), position: position.clone() });
+        Ok(())
+    }
+}
