@@ -17,8 +17,9 @@ pub use defrost_engine::{bench, estimate, plan, run, stage};
 #[cfg(feature = "cuda")]
 pub use defrost_kernels::cuda;
 pub use defrost_kernels::{autograd, device, ops};
+pub use defrost_metrics::metrics;
 pub use defrost_model::{freeze, model, weights};
-pub use defrost_report::{metrics, report};
+pub use defrost_report::report;
 pub use defrost_settings::pipeline;
 pub use defrost_store::{features, store};
 pub use defrost_task::task;

@@ -12,7 +12,7 @@ use defrost::plan::{Parent, Planned};
 use defrost::report;
 use defrost::stage::{Checkpoints, Context, ResolvedStage, Train};
 use defrost::train::{Range, RangeTest};
-use defrost::{Error, Result, store};
+use defrost::{Error, Result, store, task};
 use serde_json::json;
 
 use super::console::shown;
@@ -54,7 +54,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let interrupt = Interrupt::default();
     stop_on_signals(&interrupt)?;
     let (threads, pool) = session.threads()?;
-    let (progress, started) = (Progress::new(), Instant::now());
+    let task = task::of_stage(planned.work.kind(), &planned.document);
+    let (progress, started) = (Progress::of_stage(&planned.name, task), Instant::now());
     let test = pool.install(|| {
         train.range_test(
             dataset,

@@ -10,8 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use defrost::events::{Event, Observer, Outcome};
-use defrost::report::{count, number, percent};
-use defrost::visible;
+use defrost::metrics::{Metric, TaskMetrics};
+use defrost::report::{TaskReporting, column_text, count, number};
+use defrost::{task, visible};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::console::{shown, tell};
@@ -35,6 +36,8 @@ struct Screen {
     epoch: Option<(u32, u32)>,
     /// All stages of the run, in order.
     stages: Vec<String>,
+    /// What the task of each stage measures, where it has one.
+    metrics: BTreeMap<String, &'static TaskMetrics>,
     ended: Vec<Ended>,
 }
 
@@ -49,9 +52,18 @@ impl Progress {
                 last_step: None,
                 epoch: None,
                 stages: Vec::new(),
+                metrics: BTreeMap::new(),
                 ended: Vec::new(),
             }),
         }
+    }
+
+    /// Of the steps of one stage, outside of a run.
+    pub fn of_stage(name: &str, task: Option<&TaskReporting>) -> Self {
+        let mut progress = Self::new();
+        let screen = progress.screen.get_mut().unwrap_or_else(PoisonError::into_inner);
+        screen.metrics.extend(task.map(|task| (name.to_owned(), task.metrics)));
+        progress
     }
 }
 
@@ -71,9 +83,12 @@ impl Drop for Screen {
 impl Screen {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { name, run_dir, stages } => {
+            Event::RunStarted { name, run_dir, stages, tasks } => {
                 self.say(&format!("\x1b[1m{}\x1b[0m in {}", shown(name), shown(run_dir)));
                 self.stages.clone_from(stages);
+                let metrics =
+                    |(stage, task): (&String, &String)| Some((stage.clone(), task::named(task)?.metrics));
+                self.metrics = tasks.iter().filter_map(metrics).collect();
             }
             Event::StageStarted { stage, kind, outcome, reason } => {
                 let reason = reason.as_ref().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
@@ -81,7 +96,7 @@ impl Screen {
                 (self.last_step, self.epoch) = (None, None);
             }
             Event::Step { stage, epoch, epochs, step, steps, .. } => {
-                let line = step_line(event);
+                let line = step_line(event, self.metrics(stage).history);
                 if self.terminal {
                     let share = f64::from(*epoch - 1) + *step as f64 / (*steps).max(1) as f64;
                     let live = self.live.get_or_insert_with(|| live_line(stage));
@@ -116,7 +131,8 @@ impl Screen {
                 self.say(&format!("{:>10} {stage}  features are not kept: {}", "", shown(reason)));
             }
             Event::EpochFinished { stage, epoch, epochs, row, best } => {
-                self.say(&format!("{:>10} {stage}  {}", "", epoch_line(*epoch, *epochs, row, *best)));
+                let line = epoch_line(*epoch, *epochs, row, *best, self.metrics(stage).history);
+                self.say(&format!("{:>10} {stage}  {line}", ""));
                 (self.last_step, self.epoch) = (Some(Instant::now()), Some((*epoch, *epochs)));
             }
             Event::CheckpointWritten { .. } | Event::StageCost { .. } => {}
@@ -132,7 +148,8 @@ impl Screen {
                     seconds: (*outcome != Outcome::Cached).then_some(*seconds),
                     reached: None,
                     below: None,
-                    metrics: metrics.clone(),
+                    numbers: metrics.clone(),
+                    metrics: self.metrics(stage),
                 };
                 if *outcome != Outcome::Cached {
                     let result = finished.result().map(|result| format!(": {result}")).unwrap_or_default();
@@ -163,7 +180,8 @@ impl Screen {
                     seconds: Some(*seconds),
                     reached,
                     below: None,
-                    metrics: BTreeMap::new(),
+                    numbers: BTreeMap::new(),
+                    metrics: &TaskMetrics::NONE,
                 });
             }
             Event::RunFinished { state, seconds, error, .. } => {
@@ -179,6 +197,10 @@ impl Screen {
         }
     }
 
+    fn metrics(&self, stage: &str) -> &'static TaskMetrics {
+        self.metrics.get(stage).copied().unwrap_or_default()
+    }
+
     /// Adds the stages that did not run because of an error or a request to stop.
     fn add_not_run(&mut self) {
         for stage in &self.stages {
@@ -189,7 +211,8 @@ impl Screen {
                     seconds: None,
                     reached: None,
                     below: None,
-                    metrics: BTreeMap::new(),
+                    numbers: BTreeMap::new(),
+                    metrics: &TaskMetrics::NONE,
                 });
             }
         }
@@ -239,9 +262,8 @@ fn headed(verb: &str, text: &str) -> String {
 
 /// `epoch 3/10  step 12/40  loss 0.4102  accuracy 83.2 %  3:07 left  123 images/s`: the least important part is last,
 /// where a narrow terminal cuts it off.
-fn step_line(event: &Event) -> String {
-    let Event::Step { epoch, epochs, step, steps, loss, accuracy, images_per_second, seconds_left, .. } =
-        event
+fn step_line(event: &Event, metrics: &[Metric]) -> String {
+    let Event::Step { epoch, epochs, step, steps, scores, images_per_second, seconds_left, .. } = event
     else {
         return String::new();
     };
@@ -250,11 +272,10 @@ fn step_line(event: &Event) -> String {
         line += &format!("epoch {epoch}/{epochs}  ");
     }
     line += &format!("step {step}/{steps}");
-    if let Some(loss) = loss {
-        line += &format!("  loss {loss:.4}");
-    }
-    if let Some(accuracy) = accuracy {
-        line += &format!("  accuracy {}", percent(*accuracy));
+    for metric in metrics {
+        if let Some(value) = scores.get(metric.name) {
+            line += &format!("  {} {}", metric.title, column_text(metric.format, *value));
+        }
     }
     if seconds_left.is_finite() && *seconds_left >= 0.0 {
         line += &format!("  {} left", clock(*seconds_left));
@@ -266,15 +287,18 @@ fn step_line(event: &Event) -> String {
 }
 
 /// `epoch 3/10  training loss 0.4102, accuracy 83.2 %  validation loss 0.39, accuracy 85.0 %  best`.
-fn epoch_line(epoch: u32, epochs: u32, row: &[(String, f64)], best: bool) -> String {
+fn epoch_line(epoch: u32, epochs: u32, row: &[(String, f64)], best: bool, metrics: &[Metric]) -> String {
     let mut line = format!("epoch {epoch}/{epochs}");
     for (part, name) in [("train_", "training"), ("validation_", "validation")] {
         let column = |column: &str| {
             row.iter().find(|(name, _)| name.strip_prefix(part) == Some(column)).map(|(_, value)| *value)
         };
-        let loss = column("loss").map(|loss| format!("loss {loss:.4}"));
-        let accuracy = column("accuracy").map(|accuracy| format!("accuracy {}", percent(accuracy)));
-        let values: Vec<String> = loss.into_iter().chain(accuracy).collect();
+        // Of validation those that training images are measured by, too: the two are compared at a glance.
+        let values = metrics.iter().filter(|metric| metric.in_training).filter_map(|metric| {
+            let value = column(metric.name)?;
+            Some(format!("{} {}", metric.title, column_text(metric.format, value)))
+        });
+        let values: Vec<String> = values.collect();
         if !values.is_empty() {
             line += &format!("  {name} {}", values.join(", "));
         }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use defrost::Result;
 use defrost::digest::Difference;
-use defrost::report::{ReportData, report_html};
+use defrost::report::report_html;
 use defrost::run::{self, RunDirectory, State};
 use defrost::store::{self, Store};
 use serde_json::json;
@@ -29,7 +29,7 @@ pub struct Args {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let run = args.runs.resolve(&args.run, console)?;
-    let mut data = ReportData::read(run.path())?;
+    let mut data = run::report_data(&run)?;
     data.state = run.state().to_string();
     let (page, alone) = match args.output {
         Some(file) => {

@@ -119,18 +119,8 @@ fn details(stage: &StageSummary, now: SystemTime) -> String {
         ));
     }
     if stage.kind == "evaluate" {
-        let shown = [
-            "map",
-            "accuracy",
-            "macro_f1",
-            "micro_f1",
-            "loss",
-            "verification.auc",
-            "verification.eer",
-            "identification.rank1",
-            "identification.mean_average_precision",
-        ];
-        let metrics = shown.into_iter().filter_map(|name| Some((name, stage.metrics.get(name)?)));
+        let shown = stage.task.evaluation.iter().map(|metric| metric.name);
+        let metrics = shown.filter_map(|name| Some((name, stage.metrics.get(name)?)));
         parts.extend(metrics.map(|(name, value)| format!("{name} {value:.4}")));
     }
     parts.join(", ")

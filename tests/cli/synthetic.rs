@@ -100,7 +100,8 @@ impl Runs {
             Recorder::open(&run, move || time, &Interrupt::default(), &mut || {}).expect("nobody is there");
         run.begin(&record, b"name = \"turtles\"\n", &turtles.resolved()).expect("the folder is writable");
         let names = record.stages.iter().map(|stage| stage.name.clone()).collect();
-        recorder.event(&Event::RunStarted { name: "turtles".into(), run_dir: "here".into(), stages: names });
+        let (name, run_dir, tasks) = ("turtles".into(), "here".into(), Default::default());
+        recorder.event(&Event::RunStarted { name, run_dir, stages: names, tasks });
         for (done, stage) in record.stages.iter().enumerate() {
             let (name, kind) = (stage.name.clone(), stage.kind.clone());
             recorder.event(&Event::StageStarted { stage: name, kind, outcome: Outcome::Ran, reason: None });

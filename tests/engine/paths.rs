@@ -14,7 +14,7 @@ use defrost::digest::{Digest, Hasher};
 use defrost::features::{self, FeatureStore, Found};
 use defrost::freeze::ParameterTable;
 use defrost::metrics::{
-    self, ClassificationMetrics, Embeddings, Identification, MeanProbabilities, MultiLabelMetrics,
+    self, ClassificationMetrics, Embeddings, Identification, MeanProbabilities, MultiLabelMetrics, Scores,
     Similarities,
 };
 use defrost::model::{self, Init, Model, NormMode, Pass, Role, State, TensorSpec};
@@ -25,6 +25,7 @@ use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Monitor, 
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
+use defrost::task;
 use defrost::train::{self, Average, Gradients, Optimizer, Parameter, Plateau};
 use defrost::weights::{self, Dialect, Source};
 
@@ -830,16 +831,20 @@ fn identification() -> String {
 }
 
 fn pictures() -> String {
+    let scores = |values: &[(&str, f64)]| -> Scores {
+        values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+    };
+    let metrics = &task::classification::METRICS;
     let rows: Vec<HistoryRow> = (1..=9)
         .map(|epoch| HistoryRow {
             epoch,
             lr: 1e-3 / f64::from(epoch),
-            train_loss: 2.0 / f64::from(epoch),
-            train_accuracy: 1.0 - 0.9 / f64::from(epoch),
-            validation_loss: Some(0.2 + 2.0 / f64::from(epoch)),
-            validation_accuracy: Some(0.9 - 0.8 / f64::from(epoch)),
-            validation_macro_f1: Some(0.8 - 0.7 / f64::from(epoch)),
-            validation_map: None,
+            train: scores(&[("loss", 2.0 / f64::from(epoch)), ("accuracy", 1.0 - 0.9 / f64::from(epoch))]),
+            validation: Some(scores(&[
+                ("loss", 0.2 + 2.0 / f64::from(epoch)),
+                ("accuracy", 0.9 - 0.8 / f64::from(epoch)),
+                ("macro_f1", 0.8 - 0.7 / f64::from(epoch)),
+            ])),
             is_best: epoch < 6,
             trainable_parameters: None,
         })
@@ -852,11 +857,11 @@ fn pictures() -> String {
         probabilities: numbers("probabilities", 7),
     };
     let mut hasher = Hasher::default();
-    for picture in [report::curves("title", &rows), report::confusion_matrix("title", &all)] {
+    for picture in [report::curves("title", &rows, metrics), report::confusion_matrix("title", &all)] {
         hasher.update(picture.document().as_bytes());
         hasher.update(&report::png(&picture).unwrap());
     }
-    hasher.update(report::history_csv(&rows).as_bytes());
+    hasher.update(report::history_csv(&rows, metrics.history).as_bytes());
     hasher.update(report::confusion_csv(&all).as_bytes());
     hasher.update(report::predictions_csv(&classes(), &[prediction]).as_bytes());
     hasher.finish().to_string()

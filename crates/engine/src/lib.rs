@@ -9,6 +9,7 @@ pub mod stage;
 use defrost_base::{Error, Result, cells, code_path, digest, error, events, random, regular, visible};
 use defrost_data::data;
 use defrost_kernels::{autograd, device, ops};
+use defrost_metrics::metrics;
 use defrost_model::{freeze, model, weights};
 use defrost_report::report;
 use defrost_settings::pipeline;

@@ -1,11 +1,10 @@
-//! Metrics, pictures, tables and the one-page report, as bytes.
+//! Pictures, tables and the one-page report, as bytes.
 
-pub mod metrics;
 pub mod report;
 
 use defrost_base::{cells, code_path, digest, error, regular, visible};
 use defrost_data::data;
-use defrost_kernels::ops;
+use defrost_metrics::metrics;
 use defrost_model::{freeze, model};
 #[cfg(test)]
 use defrost_settings::pipeline;

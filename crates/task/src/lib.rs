@@ -7,9 +7,10 @@ use defrost_base::random;
 use defrost_base::{code_path, digest, error, visible};
 use defrost_data::data;
 use defrost_kernels::{autograd, ops};
+use defrost_metrics::metrics;
 use defrost_model::model;
 #[cfg(test)]
 use defrost_model::{freeze, weights};
-use defrost_report::{metrics, report};
+use defrost_report::report;
 use defrost_settings::pipeline;
 use defrost_train::train;

@@ -8,9 +8,8 @@ use defrost_base::{code_path, error};
 #[cfg(feature = "cuda")]
 use defrost_kernels::cuda;
 use defrost_kernels::{autograd, device, ops};
+use defrost_metrics::metrics;
 #[cfg(test)]
 use defrost_model::weights;
 use defrost_model::{freeze, model};
-#[cfg(test)]
-use defrost_report::metrics;
 use defrost_settings::pipeline;

@@ -1,8 +1,8 @@
 //! The closing table of a run: one row per stage.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use defrost::metrics::{Format, Scores, TaskMetrics};
 use defrost::report::{count, percent};
 
 use super::duration;
@@ -17,7 +17,10 @@ pub struct Ended {
     pub reached: Option<String>,
     /// The train stage that it started from, if its result is worse than that stage's.
     pub below: Option<String>,
-    pub metrics: BTreeMap<String, f64>,
+    /// The numbers of `metrics.json` by dotted path.
+    pub numbers: Scores,
+    /// What its task measures.
+    pub metrics: &'static TaskMetrics,
 }
 
 impl Ended {
@@ -29,27 +32,12 @@ impl Ended {
 
     /// The most important metric.
     pub fn result(&self) -> Option<String> {
-        let named = [
-            ("validation_map", "validation mAP"),
-            ("map", "mAP"),
-            ("validation_accuracy", "validation accuracy"),
-            ("accuracy", "accuracy"),
-            ("verification.auc", "AUC"),
-            ("identification.rank1", "rank 1"),
-            ("train_accuracy", "training accuracy"),
-        ];
-        named.iter().find_map(|(key, name)| {
-            let value = self.metric(key)?;
-            // An area is not a percentage.
-            let shown = if *name == "AUC" { format!("{value:.3}") } else { percent(value) };
-            Some(format!("{name} {shown}"))
-        })
-    }
-
-    /// A number of `metrics.json`, or of a table in it: a train stage's is `best.validation_accuracy`.
-    fn metric(&self, key: &str) -> Option<f64> {
-        let places = ["", "best.", "last."];
-        places.iter().find_map(|place| self.metrics.get(&format!("{place}{key}")).copied())
+        let headline = self.metrics.summary(&self.numbers)?;
+        let shown = match headline.format {
+            Format::Percent | Format::Share => percent(headline.value),
+            Format::Number => format!("{:.3}", headline.value),
+        };
+        Some(format!("{} {shown}", headline.title))
     }
 }
 
@@ -59,7 +47,7 @@ pub fn table(rows: &[Ended]) -> String {
     let cells = rows.iter().map(|row| {
         // The count is of the whole stage. If layers unfreeze later, its first epochs train fewer.
         let parameters = |key: &str| {
-            let value = row.metrics.get(&format!("parameters.{key}"));
+            let value = row.numbers.get(&format!("parameters.{key}"));
             value.map(|value| count(*value as u64)).unwrap_or_default()
         };
         [

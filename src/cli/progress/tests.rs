@@ -1,5 +1,9 @@
 use super::*;
 
+fn metrics() -> &'static TaskMetrics {
+    task::named("classification").unwrap().metrics
+}
+
 #[test]
 fn a_step_says_where_it_stands() {
     let step = |epochs, accuracy, seconds_left| Event::Step {
@@ -8,16 +12,19 @@ fn a_step_says_where_it_stands() {
         epochs,
         step: 12,
         steps: 40,
-        loss: Some(0.41018),
-        accuracy,
+        scores: [("loss", Some(0.41018)), ("accuracy", accuracy)]
+            .into_iter()
+            .filter_map(|(name, value): (&str, Option<f64>)| Some((name.to_owned(), value?)))
+            .collect(),
         images_per_second: 123.4,
         seconds_left,
     };
     assert_eq!(
-        step_line(&step(10, Some(0.832), 187.0)),
+        step_line(&step(10, Some(0.832), 187.0), metrics().history),
         "epoch 3/10  step 12/40  loss 0.4102  accuracy 83.2\u{a0}%  3:07 left  123 images/s"
     );
-    assert_eq!(step_line(&step(1, None, f64::NAN)), "step 12/40  loss 0.4102  123 images/s");
+    let shown = step_line(&step(1, None, f64::NAN), metrics().history);
+    assert_eq!(shown, "step 12/40  loss 0.4102  123 images/s");
 }
 
 #[test]
@@ -25,20 +32,21 @@ fn an_epoch_says_how_it_went() {
     let row = [("train_loss", 0.4), ("train_accuracy", 0.8), ("lr", 0.1), ("validation_loss", 0.39)];
     let row = row.map(|(name, value)| (name.to_owned(), value));
     assert_eq!(
-        epoch_line(3, 10, &row, true),
+        epoch_line(3, 10, &row, true, metrics().history),
         "epoch 3/10  training loss 0.4000, accuracy 80.0\u{a0}%  validation loss 0.3900  best"
     );
 }
 
 #[test]
 fn the_closing_table_lines_up() {
-    let row = |stage: &str, status, seconds, metrics: &[(&str, f64)]| Ended {
+    let row = |stage: &str, status, seconds, numbers: &[(&str, f64)]| Ended {
         stage: stage.into(),
         status,
         seconds,
         reached: None,
         below: None,
-        metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        numbers: numbers.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        metrics: metrics(),
     };
     let counts =
         [("parameters.trainable_parameters", 4098.0), ("parameters.frozen_parameters", 23_508_032.0)];
@@ -54,7 +62,8 @@ fn the_closing_table_lines_up() {
 fn a_run_that_fails_tells_of_all_its_stages() {
     let mut screen = Progress::new().screen.into_inner().unwrap();
     let stages = ["start", "frozen", "test"].map(str::to_owned).to_vec();
-    screen.event(&Event::RunStarted { name: "turtles".into(), run_dir: "runs".into(), stages });
+    let (name, run_dir, tasks) = ("turtles".into(), "runs".into(), BTreeMap::new());
+    screen.event(&Event::RunStarted { name, run_dir, stages, tasks });
     let (stage, metrics) = ("start".to_owned(), BTreeMap::new());
     screen.event(&Event::StageFinished { stage, outcome: Outcome::Cached, seconds: 0.1, metrics });
     let (row, stage) = (Vec::new(), "frozen".to_owned());

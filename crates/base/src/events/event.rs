@@ -53,6 +53,9 @@ pub enum Event {
         name: String,
         run_dir: String,
         stages: Vec<String>,
+        /// The task of each stage that has one, such as `classification`.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        tasks: BTreeMap<String, String>,
     },
     StageStarted {
         stage: String,
@@ -70,9 +73,9 @@ pub enum Event {
         /// From 1, within the epoch.
         step: u64,
         steps: u64,
-        /// The mean over the epoch so far; none where embeddings are compared.
-        loss: Option<f64>,
-        accuracy: Option<f64>,
+        /// Means over the epoch so far, by metric, each a key of its own.
+        #[serde(flatten, with = "super::scores")]
+        scores: BTreeMap<String, f64>,
         images_per_second: f64,
         seconds_left: f64,
     },

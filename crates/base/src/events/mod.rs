@@ -4,6 +4,9 @@
 
 mod event;
 mod interrupt;
+mod pace;
+mod scores;
 
 pub use event::{Event, Fanout, Observer, Outcome, Quiet, Stopped};
 pub use interrupt::Interrupt;
+pub use pace::{Pace, Position};

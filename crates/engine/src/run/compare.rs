@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::overview::results;
+use super::results::results;
 use super::{RunDirectory, RunRecord, StageRecord};
 use crate::digest::{Difference, differences};
 use crate::error::Result;

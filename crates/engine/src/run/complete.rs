@@ -3,6 +3,7 @@
 //! It is a result all the same. What is asked for is there, byte for byte, and nothing needs to be written.
 
 use super::directory::{RunDirectory, State};
+use super::report::started;
 use super::request::{Ended, StageSummary, Summary};
 use super::results::{numbers, read_metrics};
 use super::selection::Selection;
@@ -33,11 +34,7 @@ pub(super) fn as_it_is(
     {
         return None;
     }
-    observer.event(&Event::RunStarted {
-        name: plan.name.clone(),
-        run_dir: directory.path().display().to_string(),
-        stages: plan.stages.iter().map(|stage| stage.name.clone()).collect(),
-    });
+    observer.event(&started(plan, directory));
     observer.event(&Event::Warning {
         stage: None,
         message: format!("{error}: the run is complete and remains unchanged"),

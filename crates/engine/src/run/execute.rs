@@ -6,13 +6,14 @@ use super::complete;
 use super::directory::{DATA, RunDirectory, State};
 use super::record::RunRecord;
 use super::recorder::Recorder;
+use super::report;
 use super::request::{Options, Summary, Texts};
 use super::runner::{Runner, since};
 use super::selection::Selection;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Fanout, Interrupt, Observer};
 use crate::plan::{self, Plan};
-use crate::report::{self, ReportData};
+use crate::report::{ReportData, report_html};
 use crate::store::Store;
 
 /// Runs a plan in its run directory below `runs`. Where a stage fails or is interrupted, the summary has the error and the
@@ -73,12 +74,8 @@ pub fn execute(
         begun => begun?,
     };
     let observers = Fanout(vec![observer, &recorder]);
-    let started = (options.clock)();
-    observers.event(&Event::RunStarted {
-        name: plan.name.clone(),
-        run_dir: directory.path().display().to_string(),
-        stages: plan.stages.iter().map(|stage| stage.name.clone()).collect(),
-    });
+    let begun = (options.clock)();
+    observers.event(&report::started(plan, &directory));
 
     let mut runner = Runner {
         plan,
@@ -95,12 +92,9 @@ pub fn execute(
         let complete = runner.finished.iter().all(Option::is_some);
         if complete {
             // All stages are there: what is left is to say so.
-            let data = ReportData {
-                state: State::Complete.as_str().to_owned(),
-                ..ReportData::read(directory.path())?
-            };
-            let report = report::report_html(&data);
-            directory.write("report.html", report.as_bytes())?;
+            let data =
+                ReportData { state: State::Complete.as_str().to_owned(), ..report::report_data(&directory)? };
+            directory.write("report.html", report_html(&data).as_bytes())?;
             directory.seal(store)?;
         }
         Ok(complete)
@@ -125,7 +119,7 @@ pub fn execute(
     let error = outcome.err();
     observers.event(&Event::RunFinished {
         state: ended,
-        seconds: since(options.clock, started),
+        seconds: since(options.clock, begun),
         error: error.as_ref().map(Error::to_string),
         hint: error.as_ref().and_then(|error| error.hint.clone()),
     });

@@ -18,6 +18,7 @@ mod overview;
 mod predict;
 mod record;
 mod recorder;
+mod report;
 mod request;
 mod results;
 mod runner;
@@ -39,6 +40,7 @@ pub use overview::{Failure, Monitored, RunSummary, StageSummary, StepProgress, l
 pub use predict::{Predictor, Wanted};
 pub use record::{RunRecord, StageRecord};
 pub use recorder::{Recorder, happened};
+pub use report::report_data;
 pub use request::{Ended, Options, StageSummary as Done, Summary, Texts};
 pub use selection::selected;
 pub use verify::{FrozenProof, Problem, Verification, verify};

@@ -6,14 +6,17 @@ mod labels;
 use serde_json::{Value, json};
 
 use self::costs::Costs;
+use super::RunDirectory;
 use super::compare::beside_settings;
 use super::locate::name_of;
-use super::overview::results;
-use super::{RunDirectory, RunRecord};
+use super::report::report_data;
+use super::results::results;
 use crate::digest::differences;
 use crate::error::{Error, Result};
+use crate::metrics::{Metric, TaskMetrics};
 use crate::pipeline::suggest::closest;
-use crate::report::{ComparedRun, Overlay, Part, ReportData, RunGroup, StageReport, Training};
+use crate::report::{ComparedRun, Heading, Overlay, Part, ReportData, RunGroup, StageReport};
+use crate::task;
 
 /// The settings whose values become one row, as mean and standard deviation.
 pub struct Averaged(Vec<String>);
@@ -41,6 +44,18 @@ struct Read {
     /// Settings, inputs and versions, but for the name and what is averaged over.
     alike: Value,
     parameters: Option<(u64, u64)>,
+    /// What its curve is of.
+    curve: Option<&'static Metric>,
+}
+
+/// A number of a run.
+struct Measured {
+    /// The stage and the name, such as `test/accuracy`.
+    key: String,
+    value: f64,
+    part: Part,
+    /// Of a metric that its task declares.
+    heading: Option<Heading>,
 }
 
 /// Reads runs for a comparison. `arguments` has the runs that each argument of the command names: those of one argument
@@ -67,6 +82,10 @@ pub fn overlay(arguments: &[Vec<RunDirectory>], averaged: &Averaged) -> Result<O
     names.dedup();
     let title = names.join(", ");
     let labels = labels::labels(&groups, averaged);
+    // One picture has one metric: that of the first run.
+    let curve = groups.first().and_then(|group| group[0].curve);
+    let others = groups.iter_mut().flatten().filter(|read| read.curve != curve);
+    others.for_each(|read| read.run.curve.clear());
     let groups = groups.into_iter().zip(labels).map(|(mut group, label)| {
         group.sort_by_key(|read| read.run.seed);
         let parameters = group[0].parameters;
@@ -76,6 +95,7 @@ pub fn overlay(arguments: &[Vec<RunDirectory>], averaged: &Averaged) -> Result<O
         title,
         groups: groups.collect(),
         averaged_over: averaged.paths().map(str::to_owned).collect(),
+        curve,
     })
 }
 
@@ -127,37 +147,20 @@ fn read(run: &RunDirectory, costs: &Costs, averaged: &Averaged) -> Result<Read> 
         let stages = beside["stage"].as_object_mut().into_iter().flat_map(|stages| stages.values_mut());
         stages.for_each(|stage| without(stage, "inputs"));
     }
-    let report = ReportData::read(run.path())?;
+    let report = report_data(run)?;
     let trained = report.stages.iter().rev().find_map(|stage| stage.training.as_ref());
     let parameters = trained.map(|training| {
         let counts = &training.parameters;
         (counts.trainable_parameters, counts.trainable_parameters + counts.frozen_parameters)
     });
-    let training = report.stages.iter().flat_map(|stage| {
-        let best = stage.training.as_ref().and_then(|training: &Training| training.best.as_ref());
-        let values = best.map(|best| {
-            [
-                ("accuracy", best.validation_accuracy),
-                ("map", best.validation_map),
-                ("macro_f1", best.validation_macro_f1),
-                ("loss", best.validation_loss),
-            ]
-        });
-        let named = |(name, value): (&str, Option<f64>)| {
-            Some((format!("{}/validation_{name}", stage.name), value?, Part::Validation))
-        };
-        values.into_iter().flatten().filter_map(named)
-    });
-    let evaluated = record.stages.iter().filter(|stage| stage.kind == "evaluate").flat_map(|stage| {
-        let part = Part::named(settings["stage"][&stage.name]["split"].as_str());
-        let whole = |name: &str| {
-            let parts = ["verification.", "identification."];
-            !parts.iter().fold(name, |name, part| name.strip_prefix(part).unwrap_or(name)).contains('.')
-        };
-        let found = results(run, &stage.name).into_iter().filter(|(name, _)| whole(name));
-        found.map(|(name, value)| (format!("{}/{name}", stage.name), value, part)).collect::<Vec<_>>()
-    });
-    let measured: Vec<(String, f64, Part)> = training.chain(evaluated).collect();
+    let evaluated = report.stages.iter().filter(|stage| stage.kind == "evaluate");
+    let measured: Vec<Measured> = report
+        .stages
+        .iter()
+        .flat_map(validated)
+        .chain(evaluated.flat_map(|stage| of_evaluation(run, stage)))
+        .collect();
+    let curve = curve_metric(&report);
     Ok(Read {
         alike: json!({ "settings": alike, "beside": beside }),
         parameters,
@@ -170,29 +173,71 @@ fn read(run: &RunDirectory, costs: &Costs, averaged: &Averaged) -> Result<Read> 
             state: run.state().to_string(),
             seconds: costs.seconds(&record),
             memory_bytes: costs.memory(&record),
-            metrics: measured.iter().map(|(name, value, _)| (name.clone(), *value)).collect(),
-            parts: measured.into_iter().map(|(name, _, part)| (name, part)).collect(),
-            curve: curve(&record, &report),
+            metrics: measured.iter().map(|number| (number.key.clone(), number.value)).collect(),
+            parts: measured.iter().map(|number| (number.key.clone(), number.part)).collect(),
+            headings: measured.into_iter().filter_map(|number| Some((number.key, number.heading?))).collect(),
+            curve: curve.map(|metric| points(&report, metric)).unwrap_or_default(),
         },
         settings,
+        curve,
     })
 }
 
-/// The accuracy of the last train stage and of those it starts from, epochs counted on.
-fn curve(record: &RunRecord, report: &ReportData) -> Vec<[f64; 2]> {
+/// The validation scores of a train stage in its best epoch.
+fn validated(stage: &StageReport) -> Vec<Measured> {
+    let best = stage.training.as_ref().and_then(|training| training.best.as_ref());
+    let scores = best.and_then(|best| best.validation.as_ref());
+    let measured = |(name, value): (&String, &f64)| {
+        let heading = stage
+            .metrics
+            .of_epoch(name)
+            .map(|metric| Heading { text: format!("{} validation {}", stage.name, metric.title), metric });
+        let key = format!("{}/validation_{name}", stage.name);
+        Measured { key, value: *value, part: Part::Validation, heading }
+    };
+    scores.into_iter().flatten().map(measured).collect()
+}
+
+/// The numbers of an evaluation, but for those that `metrics.json` nests deeper than one table.
+fn of_evaluation(run: &RunDirectory, stage: &StageReport) -> Vec<Measured> {
+    let part = Part::named(stage.settings["split"].as_str());
+    let whole = results(run, &stage.name).into_iter().filter(|(name, _)| name.matches('.').count() < 2);
+    let measured = |(name, value): (String, f64)| {
+        let heading = stage
+            .metrics
+            .of_evaluation(&name)
+            .map(|metric| Heading { text: format!("{} {}", stage.name, metric.title), metric });
+        Measured { key: format!("{}/{name}", stage.name), value, part, heading }
+    };
+    whole.map(measured).collect()
+}
+
+/// What the curve of a run is of: of the last train stage's metrics the one that leads its comparison; without any train
+/// stage, that of the first task that trains.
+fn curve_metric(report: &ReportData) -> Option<&'static Metric> {
+    let leading =
+        |metrics: &TaskMetrics| metrics.by_prominence().into_iter().find(|metric| metric.column.is_some());
+    let trained = report.stages.iter().rev().find(|stage| stage.kind == "train");
+    let any = task::TASKS.iter().rev().map(|task| task.metrics);
+    trained.map(|stage| stage.metrics).into_iter().chain(any).find_map(leading)
+}
+
+/// A metric by epoch, of the last train stage and of those it starts from, epochs counted on.
+fn points(report: &ReportData, metric: &Metric) -> Vec<[f64; 2]> {
     let mut chain: Vec<&StageReport> = Vec::new();
-    let mut next =
-        record.stages.iter().rev().find(|stage| stage.kind == "train").map(|stage| stage.name.as_str());
-    while let Some(name) = next {
-        let stage = report.stages.iter().find(|stage| stage.name == name && stage.kind == "train");
-        chain.extend(stage);
-        next = stage.and_then(StageReport::from).map(|from| from.split('@').next().unwrap_or(from));
+    let mut next = report.stages.iter().rev().find(|stage| stage.kind == "train");
+    while let Some(stage) = next {
+        chain.push(stage);
+        let above = stage.from().and_then(|from| report.stage(from.split('@').next().unwrap_or(from)));
+        next = above.filter(|above| above.kind == "train");
     }
     let mut points = Vec::new();
     for stage in chain.into_iter().rev() {
         let before = points.len() as f64;
-        let accuracy = stage.history.iter().map(|row| row.validation_accuracy.unwrap_or(row.train_accuracy));
-        let numbered = accuracy.enumerate().map(|(index, value)| [before + index as f64 + 1.0, value]);
+        let values = stage.history.iter().map(|row| {
+            row.validated(metric.name).or(row.train.get(metric.name).copied()).unwrap_or(f64::NAN)
+        });
+        let numbered = values.enumerate().map(|(index, value)| [before + index as f64 + 1.0, value]);
         points.extend(numbered.filter(|point| point[1].is_finite()));
     }
     points

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::locate::{name_of, place};
+use super::results::results;
 use super::{RunDirectory, State, all_runs, compare, happened};
 use crate::digest::Difference;
 use crate::error::Result;
 use crate::events::Event;
-use crate::regular;
+use crate::metrics::TaskMetrics;
+use crate::{regular, task};
 
 /// A run at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,6 +56,9 @@ pub struct StageSummary {
     pub step: Option<StepProgress>,
     pub monitor: Option<Monitored>,
     pub metrics: BTreeMap<String, f64>,
+    /// What its task measures.
+    #[serde(skip)]
+    pub task: &'static TaskMetrics,
 }
 
 /// How far a stage is in what it does now.
@@ -126,6 +130,9 @@ pub fn summarize(run: &RunDirectory) -> Result<RunSummary> {
             StageSummary {
                 monitor: metric.and_then(|metric| monitored(run, &stage.name, metric)),
                 metrics: results(run, &stage.name),
+                task: task::of_stage(&stage.kind, &stage.document)
+                    .map(|task| task.metrics)
+                    .unwrap_or_default(),
                 ..progress(&stage.name, &stage.kind, state, events)
             }
         })
@@ -164,6 +171,7 @@ fn progress(name: &str, kind: &str, state: State, events: &[(String, Event)]) ->
         step: None,
         monitor: None,
         metrics: BTreeMap::new(),
+        task: &TaskMetrics::NONE,
     };
     for (time, event) in events {
         match event {
@@ -235,25 +243,4 @@ fn best_row(run: &RunDirectory, stage: &str) -> Option<BTreeMap<String, f64>> {
             .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
             .collect(),
     )
-}
-
-/// The numbers of a stage's `metrics.json` by dotted path, lists left out.
-pub(super) fn results(run: &RunDirectory, stage: &str) -> BTreeMap<String, f64> {
-    let text = regular::read_text(&run.stage(stage).join("metrics.json")).unwrap_or_default();
-    let mut found = BTreeMap::new();
-    collect("", &serde_json::from_str(&text).unwrap_or_default(), &mut found);
-    found
-}
-
-fn collect(path: &str, value: &Value, found: &mut BTreeMap<String, f64>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                collect(&path, value, found);
-            }
-        }
-        Value::Number(number) => found.extend(number.as_f64().map(|number| (path.to_owned(), number))),
-        _ => {}
-    }
 }

@@ -139,7 +139,7 @@ fn timestamp(time: SystemTime) -> String {
 /// The line of `log.txt`; steps have none.
 fn sentence(event: &Event) -> Option<String> {
     Some(match event {
-        Event::RunStarted { name, run_dir, stages } => {
+        Event::RunStarted { name, run_dir, stages, .. } => {
             format!("run {name} started in {run_dir}: {}", stages.join(", "))
         }
         Event::StageStarted { stage, kind, outcome, reason } => {

@@ -1,20 +1,32 @@
 //! The numbers that a finished stage leaves.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 
+use super::RunDirectory;
+use crate::metrics::Scores;
+use crate::regular;
 use crate::store::Finished;
+
+/// The numbers of a stage of a run by dotted path, lists left out; none where it has no `metrics.json`.
+pub(super) fn results(run: &RunDirectory, stage: &str) -> Scores {
+    numbers(&read(&run.stage(stage)))
+}
 
 /// A finished stage's `metrics.json`; nothing where it has none.
 pub(super) fn read_metrics(finished: &Finished) -> Value {
-    let text = std::fs::read_to_string(finished.dir.join("metrics.json")).unwrap_or_default();
+    read(&finished.dir)
+}
+
+fn read(folder: &Path) -> Value {
+    let text = regular::read_text(&folder.join("metrics.json")).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_else(|_| Value::Object(Default::default()))
 }
 
 /// The numbers of a document, by dotted path.
-pub(super) fn numbers(metrics: &Value) -> BTreeMap<String, f64> {
-    let mut all = BTreeMap::new();
+pub(super) fn numbers(metrics: &Value) -> Scores {
+    let mut all = Scores::new();
     for (name, value) in metrics.as_object().into_iter().flatten() {
         if let Some(number) = value.as_f64() {
             all.insert(name.clone(), number);

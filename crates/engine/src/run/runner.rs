@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::broken;
 use super::directory::RunDirectory;
 use super::record::RunRecord;
+use super::report::report_data;
 use super::request::{Clock, Ended, Options, StageSummary};
 use super::results::{numbers, read_metrics};
 use super::selection::Selection;
@@ -17,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Interrupt, Observer, Outcome, Stopped};
 use crate::features::FeatureStore;
 use crate::plan::{self, Parent, Plan, Planned, StageStatus};
-use crate::report::{Decline, ReportData};
+use crate::report::Decline;
 use crate::stage::{Checkpoints, Context, ResolvedStage};
 use crate::store::{self, Attempt, Begun, Finished, Store};
 
@@ -127,9 +128,8 @@ impl Runner<'_> {
         if !matches!(stage.work, ResolvedStage::Train(..)) || !starts_trained {
             return Ok(());
         }
-        let stages = ReportData::read(self.directory.path())?.stages;
-        let own = stages.iter().find(|read| read.name == stage.name);
-        if let Some(decline) = own.and_then(|own| Decline::of(own, &stages)) {
+        let data = report_data(self.directory)?;
+        if let Some(decline) = data.stage(&stage.name).and_then(|own| Decline::of(own, &data.stages)) {
             self.observer.event(&Event::StageDeclined {
                 stage: stage.name.clone(),
                 message: format!("ends {}", decline.headline()),

@@ -174,16 +174,19 @@ fn events_are_recorded_and_read_back_over_torn_lines() {
     let root = tempfile::tempdir().unwrap();
     let run = begun(root.path(), "turtles", "r", &[]);
     let open = || Recorder::open(&run, epoch, &Interrupt::default(), &mut || {}).unwrap();
-    let started =
-        Event::RunStarted { name: "turtles".into(), run_dir: "/x".into(), stages: vec!["net".into()] };
+    let started = Event::RunStarted {
+        name: "turtles".into(),
+        run_dir: "/x".into(),
+        stages: vec!["net".into()],
+        tasks: [("net".to_owned(), "classification".to_owned())].into(),
+    };
     let step = Event::Step {
         stage: "net".into(),
         epoch: 1,
         epochs: 2,
         step: 3,
         steps: 4,
-        loss: Some(0.5),
-        accuracy: None,
+        scores: [("loss".to_owned(), 0.5)].into(),
         images_per_second: 1e3,
         seconds_left: 9.0,
     };

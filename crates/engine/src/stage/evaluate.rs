@@ -14,7 +14,7 @@ use super::{Context, Subject, View, train::pretty};
 use crate::code_path::CodePath;
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
-use crate::events::Event;
+use crate::events::{Pace, Position};
 use crate::model::{self, Pass};
 use crate::ops;
 use crate::pipeline::Broken;
@@ -137,28 +137,18 @@ impl Evaluate {
         let material = Material::of_evaluation(self, member, dataset, &model, &state, context);
         let mut seen = BTreeSet::new();
         feed::evaluation(&material, self.samples(dataset), |batches, total| {
-            let (started, mut images) = ((context.clock)(), 0);
+            let mut pace = Pace::new((context.clock)());
             let (before, total) = (member * total, self.members.len() * total);
             for batch in batches {
                 context.interrupt.check()?;
-                let Batch { index, input, targets: annotations, samples, .. } = batch?;
+                let Batch { input, index, targets: annotations, samples, .. } = batch?;
                 let outputs = evaluator.forward(&model, &mut pass, *layers, input)?;
                 let scores = evaluator.update(pass.tape(), &outputs, &annotations, &samples)?;
-                images += samples.len();
+                let (stage, step) = (context.stage, before + index + 1);
+                let left = total - step;
+                let position = Position { stage, epoch: 1, epochs: 1, step, steps: total, left };
+                context.observer.event(&pace.step((context.clock)(), samples.len(), position, scores));
                 seen.extend(samples);
-                let elapsed = ((context.clock)() - started).max(1e-9);
-                let done = before + index + 1;
-                context.observer.event(&Event::Step {
-                    stage: context.stage.to_owned(),
-                    epoch: 1,
-                    epochs: 1,
-                    step: done as u64,
-                    steps: total as u64,
-                    loss: scores.get("loss").copied(),
-                    accuracy: scores.get("accuracy").copied(),
-                    images_per_second: images as f64 / elapsed,
-                    seconds_left: (total - done) as f64 * elapsed / (index + 1) as f64,
-                });
             }
             Ok(())
         })?;

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::events::Event;
+use crate::events::{Event, Pace, Position};
 use crate::freeze::ParameterTable;
+use crate::metrics::{Metric, Scores};
 use crate::report::{self, HistoryRow};
 use crate::stage::Context;
 use crate::train::{Checkpoint, Host, Row, Setup, Step, Task};
@@ -23,10 +24,10 @@ pub struct StageHost<'a> {
     batches_per_epoch: usize,
     /// Rows so far, for the history that grows while the stage runs.
     rows: Vec<HistoryRow>,
-    started: f64,
+    /// What the task measures in each epoch.
+    metrics: &'static [Metric],
+    pace: Pace,
     last_checkpoint: f64,
-    images: usize,
-    batches: usize,
 }
 
 impl<'a> StageHost<'a> {
@@ -38,8 +39,10 @@ impl<'a> StageHost<'a> {
         history: &[Row],
     ) -> Result<Self> {
         let now = (context.clock)();
-        let rows: Vec<HistoryRow> = history.iter().map(|row| history_row(row, setup.table)).collect();
-        context.live("history.csv", report::history_csv(&rows).as_bytes())?;
+        let metrics = setup.task.metrics().history;
+        let rows: Vec<HistoryRow> =
+            history.iter().map(|row| history_row(row, setup.table, metrics)).collect();
+        context.live("history.csv", report::history_csv(&rows, metrics).as_bytes())?;
         Ok(Self {
             context,
             dataset,
@@ -47,37 +50,31 @@ impl<'a> StageHost<'a> {
             epochs: setup.settings.epochs,
             batches_per_epoch: setup.feed.batches_per_epoch(),
             rows,
-            started: now,
+            metrics,
+            pace: Pace::new(now),
             last_checkpoint: now,
-            images: 0,
-            batches: 0,
         })
     }
 }
 
 impl Host for StageHost<'_> {
     fn step(&mut self, step: &Step) {
-        self.images += step.images;
-        self.batches += 1;
-        let elapsed = ((self.context.clock)() - self.started).max(1e-9);
         let done = step.epoch as usize * self.batches_per_epoch + step.done;
-        let left = (self.epochs as usize * self.batches_per_epoch).saturating_sub(done);
-        self.context.observer.event(&Event::Step {
-            stage: self.context.stage.to_owned(),
+        let position = Position {
+            stage: self.context.stage,
             epoch: step.epoch + 1,
             epochs: self.epochs,
-            step: step.done as u64,
-            steps: step.of as u64,
-            loss: step.scores.get("loss").copied(),
-            accuracy: step.scores.get("accuracy").copied(),
-            images_per_second: self.images as f64 / elapsed,
-            seconds_left: left as f64 * elapsed / self.batches as f64,
-        });
+            step: step.done,
+            steps: step.of,
+            left: (self.epochs as usize * self.batches_per_epoch).saturating_sub(done),
+        };
+        let now = (self.context.clock)();
+        self.context.observer.event(&self.pace.step(now, step.images, position, step.scores.clone()));
     }
 
     fn epoch(&mut self, row: &Row) -> Result<()> {
-        self.rows.push(history_row(row, self.table));
-        self.context.live("history.csv", report::history_csv(&self.rows).as_bytes())?;
+        self.rows.push(history_row(row, self.table, self.metrics));
+        self.context.live("history.csv", report::history_csv(&self.rows, self.metrics).as_bytes())?;
         let mut columns = vec![("lr".to_owned(), row.lr)];
         columns.extend(row.train.iter().map(|(name, value)| (format!("train_{name}"), *value)));
         for (name, value) in row.validation.iter().flatten() {
@@ -138,19 +135,18 @@ pub fn read(folder: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint { tensors: tensors.into_iter().collect(), position })
 }
 
-pub fn history_row(row: &Row, table: &ParameterTable) -> HistoryRow {
-    let train = |name: &str| row.train.get(name).copied().unwrap_or(f64::NAN);
-    let validation = |name: &str| row.validation.as_ref().and_then(|scores| scores.get(name).copied());
+/// An epoch as files have it: of the scores, those that the task declares.
+pub fn history_row(row: &Row, table: &ParameterTable, metrics: &[Metric]) -> HistoryRow {
+    let declared =
+        |scores: &Scores, metric: &Metric| Some((metric.name.to_owned(), *scores.get(metric.name)?));
+    let train = metrics.iter().filter(|metric| metric.in_training);
+    let validation = |scores: &Scores| metrics.iter().filter_map(|metric| declared(scores, metric)).collect();
     let joining = table.phases.len() > 1;
     HistoryRow {
         epoch: row.epoch,
         lr: row.lr,
-        train_loss: train("loss"),
-        train_accuracy: train("accuracy"),
-        validation_loss: validation("loss"),
-        validation_accuracy: validation("accuracy"),
-        validation_macro_f1: validation("macro_f1"),
-        validation_map: validation("map"),
+        train: train.filter_map(|metric| declared(&row.train, metric)).collect(),
+        validation: row.validation.as_ref().map(validation),
         is_best: row.best,
         trainable_parameters: joining.then(|| table.trainable_in(row.epoch - 1) as u64),
     }

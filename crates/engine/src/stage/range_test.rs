@@ -7,7 +7,8 @@ use super::teacher::Teacher;
 use super::{Context, Train};
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::events::Event;
+use crate::events::{Pace, Position};
+use crate::metrics::Scores;
 use crate::task::{Task, TaskVisitor};
 use crate::train::{self, Optimizer, Point, Range, RangeTest, Setup};
 
@@ -42,22 +43,14 @@ impl Train {
             seed: self.seed,
             settings: &self.settings,
         };
-        let (started, mut done) = ((context.clock)(), 0);
+        let (mut pace, mut step) = (Pace::new((context.clock)()), 0);
         let images = self.settings.batch_size * self.settings.accumulate as usize;
         let mut watch = |point: &Point| {
-            done += 1;
-            let elapsed = ((context.clock)() - started).max(1e-9);
-            context.observer.event(&Event::Step {
-                stage: context.stage.to_owned(),
-                epoch: 1,
-                epochs: 1,
-                step: done,
-                steps: range.steps as u64,
-                loss: Some(point.loss),
-                accuracy: None,
-                images_per_second: (done * images as u64) as f64 / elapsed,
-                seconds_left: (range.steps as u64 - done) as f64 * elapsed / done as f64,
-            });
+            step += 1;
+            let (stage, left) = (context.stage, range.steps - step);
+            let position = Position { stage, epoch: 1, epochs: 1, step, steps: range.steps, left };
+            let scores = Scores::from([("loss".to_owned(), point.loss)]);
+            context.observer.event(&pace.step((context.clock)(), images, position, scores));
             context.interrupt.requested()
         };
         let steps_per_epoch = setup.steps_per_epoch();

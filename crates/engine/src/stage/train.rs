@@ -23,6 +23,7 @@ use crate::data::{self, Dataset, Split};
 use crate::device::full;
 use crate::error::{Error, Result};
 use crate::freeze::{self, ParameterTable, Phase};
+use crate::metrics::TaskMetrics;
 use crate::model::{self, Description, Model, State};
 use crate::ops::code_paths::{DISTILLATION, STOCHASTIC_DEPTH};
 use crate::pipeline::{self, Broken};
@@ -212,12 +213,14 @@ impl Train {
         let digests = weights::digests(&chosen)?;
         context.write("parameters.csv", self.table.csv(description, Some(&digests))?)?;
 
-        let rows: Vec<_> = progress.history.iter().map(|row| host::history_row(row, &self.table)).collect();
-        context.write("history.csv", report::history_csv(&rows))?;
-        let curves = report::curves(context.stage, &rows);
+        let metrics = task.metrics();
+        let row = |row| host::history_row(row, &self.table, metrics.history);
+        let rows: Vec<_> = progress.history.iter().map(row).collect();
+        context.write("history.csv", report::history_csv(&rows, metrics.history))?;
+        let curves = report::curves(context.stage, &rows, metrics);
         context.write("curves.svg", curves.document())?;
         context.write("curves.png", report::png(&curves)?)?;
-        context.write("metrics.json", pretty(&self.metrics(description, progress)?))?;
+        context.write("metrics.json", pretty(&self.metrics(description, metrics, progress)?))?;
         let parts = [Split::Train, Split::Validation];
         let is_broken = |path: &str| progress.broken.contains(path);
         lost::require_classes_or_warn(&self.view, dataset, &parts, is_broken, context)?;
@@ -231,16 +234,18 @@ impl Train {
     fn metrics<M: Clone + Serialize + DeserializeOwned>(
         &self,
         description: &Description,
+        metrics: &TaskMetrics,
         progress: &Progress<M>,
     ) -> Result<Value> {
         let rows = &progress.history;
+        let row = |row| host::history_row(row, &self.table, metrics.history);
         let last = rows.last().ok_or_else(|| Error::bug("a stage without an epoch"))?;
-        let metrics = Training {
-            best: rows.iter().rev().find(|row| row.best).map(|row| host::history_row(row, &self.table)),
-            last: host::history_row(last, &self.table),
+        let training = Training {
+            best: rows.iter().rev().find(|row| row.best).map(row),
+            last: row(last),
             parameters: ParameterCounts::of(&self.table, description),
         };
-        let mut document = json!(metrics);
+        let mut document = training.document(metrics);
         document["stopped_early"] = json!(progress.epoch < self.settings.epochs);
         document["broken_images"] = json!(progress.broken.len());
         Ok(document)

@@ -1,11 +1,12 @@
 //! Runs side by side: what each took and came to, runs that differ in averaged settings alone as one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::text::count;
 use crate::cells;
+use crate::metrics::{Format, Metric};
 
 /// Runs to be compared, in the order they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -14,6 +15,9 @@ pub struct Overlay {
     pub groups: Vec<RunGroup>,
     /// The settings whose values are averaged, as dotted paths.
     pub averaged_over: Vec<String>,
+    /// What the curves are of.
+    #[serde(skip)]
+    pub curve: Option<&'static Metric>,
 }
 
 /// The images that a metric was measured on. A run is chosen by its validation metrics; the test is for the one chosen.
@@ -76,9 +80,20 @@ pub struct ComparedRun {
     pub memory_bytes: Option<u64>,
     pub metrics: BTreeMap<String, f64>,
     pub parts: BTreeMap<String, Part>,
-    /// The epochs of its last train stage and of those above it, counted on: validation accuracy, or training
-    /// accuracy where nothing was held out.
+    /// Those of the metrics that may be columns of the table.
+    #[serde(skip)]
+    pub headings: BTreeMap<String, Heading>,
+    /// The epochs of its last train stage and of those above it, counted on: the metric of [`Overlay::curve`] in
+    /// validation, or in training where nothing was held out.
     pub curve: Vec<[f64; 2]>,
+}
+
+/// What a column of a metric is called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heading {
+    /// The stage and the metric's title, such as `finetune validation accuracy`.
+    pub text: String,
+    pub metric: &'static Metric,
 }
 
 /// The mean over runs, and their sample standard deviation where there are several.
@@ -118,10 +133,20 @@ struct Unit {
     symbol: &'static str,
 }
 
-const PLAIN: Unit = Unit { factor: 1.0, decimals: None, symbol: "" };
-const PERCENT: Unit = Unit { factor: 100.0, decimals: Some(1), symbol: "\u{a0}%" };
+static PLAIN: Unit = Unit { factor: 1.0, decimals: None, symbol: "" };
+static PERCENT: Unit = Unit { factor: 100.0, decimals: Some(1), symbol: "\u{a0}%" };
 const SECONDS: Unit = Unit { factor: 1.0, decimals: None, symbol: "\u{a0}s" };
 const MEBIBYTES: Unit = Unit { factor: 1.0 / (1u64 << 20) as f64, decimals: Some(0), symbol: "\u{a0}MiB" };
+
+impl Unit {
+    /// Shares such as F1 are plain numbers here, as papers have them.
+    fn of(format: Format) -> &'static Self {
+        match format {
+            Format::Percent => &PERCENT,
+            Format::Share | Format::Number => &PLAIN,
+        }
+    }
+}
 
 /// The decimals that show three significant digits of a number.
 fn decimals(value: f64) -> usize {
@@ -166,19 +191,6 @@ pub struct Column {
     pub of_test: bool,
 }
 
-/// The metrics that are shown where a stage has them, those before that say the most; all are in the document.
-static SHOWN: [(&str, Unit); 10] = [
-    ("/validation_accuracy", PERCENT),
-    ("/validation_map", PLAIN),
-    ("/accuracy", PERCENT),
-    ("/mean_average_precision", PLAIN),
-    ("verification.auc", PLAIN),
-    ("identification.rank1", PERCENT),
-    ("/micro_f1", PLAIN),
-    ("/macro_f1", PLAIN),
-    ("/validation_loss", PLAIN),
-    ("/loss", PLAIN),
-];
 /// The most columns of metrics for choosing, and the most of the test.
 const METRIC_COLUMNS: usize = 4;
 
@@ -199,10 +211,9 @@ impl Overlay {
             plain("trainable", |group| group.trainable_parameters),
             plain("parameters", |group| group.parameters),
         ];
-        let of_metric = |(name, unit): (String, &'static Unit)| {
-            let heading = name.replace("verification.", "").replace("identification.", "");
-            let heading = heading.replace("/validation_", " validation ").replace('/', " ");
-            self.measured(&heading, false, |group| group.metrics.get(&name).copied(), unit)
+        let of_metric = |(name, heading): (&String, &Heading)| {
+            let unit = Unit::of(heading.metric.format);
+            self.measured(&heading.text, false, |group| group.metrics.get(name).copied(), unit)
         };
         columns.extend(self.shown_metrics(false).into_iter().map(of_metric));
         columns.push(self.measured("time", true, |group| group.seconds, &SECONDS));
@@ -241,19 +252,21 @@ impl Overlay {
         }
     }
 
-    /// The metrics of the table measured on test images, or on others; accuracies first. A train stage has few columns
-    /// of its own: the last ones are what a run ends with.
-    fn shown_metrics(&self, of_test: bool) -> Vec<(String, &'static Unit)> {
+    /// The metrics of the table measured on test images, or on others, by their places in the lists of the tasks. A train
+    /// stage has few columns of its own: the last ones are what a run ends with.
+    fn shown_metrics(&self, of_test: bool) -> Vec<(&String, &Heading)> {
         let is_of_test = |name: &String| {
             self.groups.iter().any(|group| group.parts.get(name).copied().unwrap_or_default() == Part::Test)
         };
-        let names: BTreeSet<&String> = self.groups.iter().flat_map(|group| group.metrics.keys()).collect();
-        let rank = |name: &&String| SHOWN.iter().position(|(shown, _)| name.ends_with(shown));
-        let of_part = names.into_iter().filter(|name| is_of_test(name) == of_test);
-        let mut ranked: Vec<(usize, &String)> =
-            of_part.filter_map(|name| Some((rank(&name)?, name))).collect();
-        ranked.sort();
-        ranked.into_iter().take(METRIC_COLUMNS).map(|(rank, name)| (name.clone(), &SHOWN[rank].1)).collect()
+        let runs = self.groups.iter().flat_map(|group| &group.runs);
+        let headings: BTreeMap<&String, &Heading> = runs.flat_map(|run| &run.headings).collect();
+        let mut shown: Vec<(u8, &String, &Heading)> = headings
+            .into_iter()
+            .filter(|(name, _)| is_of_test(name) == of_test)
+            .filter_map(|(name, heading)| Some((heading.metric.column?, name, heading)))
+            .collect();
+        shown.sort_by_key(|(place, name, _)| (*place, *name));
+        shown.into_iter().take(METRIC_COLUMNS).map(|(_, name, heading)| (name, heading)).collect()
     }
 }
 
@@ -287,6 +300,11 @@ const IN_MEMORY: &str = "a vector takes all rows, and all rows have as many fiel
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Direction;
+
+    static VALIDATION: Metric =
+        Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher).column(0);
+    static TEST: Metric = Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher).column(2);
 
     fn run(seed: u64, accuracy: f64) -> ComparedRun {
         let measured = [
@@ -296,7 +314,13 @@ mod tests {
         ];
         let metrics = measured.iter().map(|(name, value, _)| ((*name).to_owned(), *value)).collect();
         let parts = measured.iter().map(|(name, _, part)| ((*name).to_owned(), *part)).collect();
-        ComparedRun { seed, metrics, parts, curve: vec![[1.0, accuracy]], ..ComparedRun::default() }
+        let heading = |text: &str, metric| Heading { text: text.to_owned(), metric };
+        let headings = [
+            ("test/accuracy".to_owned(), heading("test accuracy", &TEST)),
+            ("fit/validation_accuracy".to_owned(), heading("fit validation accuracy", &VALIDATION)),
+        ];
+        let curve = vec![[1.0, accuracy]];
+        ComparedRun { seed, metrics, parts, headings: headings.into(), curve, ..ComparedRun::default() }
     }
 
     #[test]
@@ -311,6 +335,7 @@ mod tests {
             title: "t".into(),
             groups: vec![group, RunGroup::new("b".into(), vec![run(1, 0.5)], None)],
             averaged_over: vec!["seed".into()],
+            curve: None,
         };
         let columns = overlay.columns();
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();

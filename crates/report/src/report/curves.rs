@@ -1,9 +1,10 @@
-//! Loss and accuracy over the epochs of a train stage, side by side.
+//! The loss and the most telling metric over the epochs of a train stage, side by side.
 
 use super::axis::Axis;
+use super::history::HistoryRow;
 use super::svg::{Anchor, Font, Paint, Stroke, Svg};
-use super::tables::HistoryRow;
 use super::text::{percent, significant, width};
+use crate::metrics::{AxisLabel, Direction, Format, Metric, TaskMetrics};
 
 const SIZE: [f64; 2] = [960.0, 384.0];
 const TOP: f64 = 108.0;
@@ -14,8 +15,7 @@ const PLOTS: [[f64; 2]; 2] = [[72.0, 412.0], [552.0, 888.0]];
 const LABEL_DISTANCE: f64 = 15.0;
 
 struct Panel {
-    title: &'static str,
-    unit: &'static str,
+    label: AxisLabel,
     axis: Axis,
     series: Vec<Series>,
     show: fn(f64) -> String,
@@ -27,16 +27,21 @@ struct Series {
     points: Vec<[f64; 2]>,
 }
 
-/// Draws the history of a train stage; `title` usually is the stage's name.
-pub fn curves(title: &str, history: &[HistoryRow]) -> Svg {
-    let mut svg = Svg::new(&format!("{title}: loss and accuracy by epoch"), SIZE[0], SIZE[1]);
+/// Draws the history of a train stage by the metrics of its task; `title` usually is the stage's name.
+pub fn curves(title: &str, history: &[HistoryRow], metrics: &TaskMetrics) -> Svg {
+    let panels: Vec<Panel> =
+        panels(history, metrics).into_iter().filter_map(|metric| Panel::of(metric, history)).collect();
+    // What every stage of the task has, measured or not.
+    let names: Vec<&str> =
+        loss(metrics).into_iter().chain(metrics.headlines().last()).map(|m| m.title).collect();
+    let mut svg = Svg::new(&format!("{title}: {} by epoch", names.join(" and ")), SIZE[0], SIZE[1]);
     svg.text([24.0, 34.0], title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
-    let validated = history.iter().any(|row| row.validation_loss.is_some());
+    let validated = history.iter().any(|row| row.validation.is_some());
     let best = history.iter().rev().find(|row| row.is_best).map(|row| row.epoch);
     legend(&mut svg, validated, best.is_some());
 
     let epochs = Axis::epochs(history.last().map_or(1, |row| row.epoch));
-    for (panel, sides) in [loss(history), quality(history)].iter().zip(PLOTS) {
+    for (panel, sides) in panels.iter().zip(PLOTS) {
         grid(&mut svg, panel, &epochs, sides);
         for (epoch, joined) in thaws(history) {
             mark_thaw(&mut svg, &epochs, sides, epoch, joined);
@@ -55,50 +60,60 @@ pub fn curves(title: &str, history: &[HistoryRow]) -> Svg {
     svg
 }
 
-fn loss(history: &[HistoryRow]) -> Panel {
-    let series = series(history, |row| Some(row.train_loss), |row| row.validation_loss);
-    let (low, high) = range(&series).unwrap_or((0.0, 1.0));
-    // Zero is shown where that costs less than half the height: the eye reads ratios of losses.
-    let axis = Axis::covering(if low >= 0.0 && low < high * 0.5 { 0.0 } else { low }, high, 5.0);
-    Panel { title: "Loss", unit: "mean per image", axis, series, show: |value| significant(value, 3) }
+/// The first metric that is better low.
+fn loss(metrics: &TaskMetrics) -> Option<&'static Metric> {
+    metrics.history.iter().find(|metric| metric.better == Direction::Lower)
 }
 
-/// Accuracy; where images have any number of labels, how well these are ranked.
-fn quality(history: &[HistoryRow]) -> Panel {
-    let labels = history.iter().any(|row| row.validation_map.is_some());
-    let (title, unit, series) = match labels {
-        true => {
-            let series = series(history, |_| None, |row| row.validation_map);
-            ("Mean average precision", "mean over the labels, %", series)
-        }
-        false => {
-            let series = series(history, |row| Some(row.train_accuracy), |row| row.validation_accuracy);
-            ("Accuracy", "images classified correctly, %", series)
-        }
+/// The loss, and the first headline that has a value, or else the last: the one that every stage of the task has.
+fn panels(history: &[HistoryRow], metrics: &TaskMetrics) -> Vec<&'static Metric> {
+    let has_value = |metric: &&Metric| {
+        history.iter().any(|row| row.validated(metric.name).or(row.train.get(metric.name).copied()).is_some())
     };
-    let (low, high) = range(&series).unwrap_or((0.0, 1.0));
-    // In per cent, at least five points high, and never beyond 0 and 100.
-    let (low, high) = (low * 100.0, high * 100.0);
-    let low = low.min(high - 5.0).max(0.0);
-    let axis = Axis::covering(low, high.max(low + 5.0).min(100.0), 5.0);
-    let series = series
-        .into_iter()
-        .map(|s| Series { points: s.points.into_iter().map(|[x, y]| [x, y * 100.0]).collect(), ..s });
-    let show = |value: f64| percent(value / 100.0);
-    Panel { title, unit, axis, series: series.collect(), show }
+    let headline = metrics.headlines().find(has_value).or_else(|| metrics.headlines().last());
+    loss(metrics).into_iter().chain(headline).collect()
 }
 
-fn series(
-    history: &[HistoryRow],
-    train: impl Fn(&HistoryRow) -> Option<f64>,
-    validation: impl Fn(&HistoryRow) -> Option<f64>,
-) -> Vec<Series> {
+impl Panel {
+    /// None of a metric that is not drawn.
+    fn of(metric: &Metric, history: &[HistoryRow]) -> Option<Self> {
+        let label = metric.axis?;
+        let series = series(history, metric.name);
+        Some(match metric.format {
+            Format::Percent | Format::Share => Self::of_shares(label, series),
+            Format::Number => Self::of_numbers(label, series),
+        })
+    }
+
+    fn of_numbers(label: AxisLabel, series: Vec<Series>) -> Self {
+        let (low, high) = range(&series).unwrap_or((0.0, 1.0));
+        // Zero is shown where that costs less than half the height: the eye reads ratios of losses.
+        let axis = Axis::covering(if low >= 0.0 && low < high * 0.5 { 0.0 } else { low }, high, 5.0);
+        Self { label, axis, series, show: |value| significant(value, 3) }
+    }
+
+    fn of_shares(label: AxisLabel, series: Vec<Series>) -> Self {
+        let (low, high) = range(&series).unwrap_or((0.0, 1.0));
+        // In per cent, at least five points high, and never beyond 0 and 100.
+        let (low, high) = (low * 100.0, high * 100.0);
+        let low = low.min(high - 5.0).max(0.0);
+        let axis = Axis::covering(low, high.max(low + 5.0).min(100.0), 5.0);
+        let series = series
+            .into_iter()
+            .map(|s| Series { points: s.points.into_iter().map(|[x, y]| [x, y * 100.0]).collect(), ..s });
+        Self { label, axis, series: series.collect(), show: |value| percent(value / 100.0) }
+    }
+}
+
+/// The curves of a metric in training and in validation, as far as there are values.
+fn series(history: &[HistoryRow], metric: &str) -> Vec<Series> {
     let points = |value: &dyn Fn(&HistoryRow) -> Option<f64>| {
         let point = |row| value(row).filter(|y| y.is_finite()).map(|y| [f64::from(row.epoch), y]);
         history.iter().filter_map(point).collect::<Vec<_>>()
     };
-    let series = [(Paint::Train, points(&train)), (Paint::Validation, points(&validation))];
-    series
+    let train = points(&|row| row.train.get(metric).copied());
+    let validation = points(&|row| row.validated(metric));
+    [(Paint::Train, train), (Paint::Validation, validation)]
         .into_iter()
         .map(|(paint, points)| Series { paint, points })
         .filter(|s| !s.points.is_empty())
@@ -131,7 +146,7 @@ fn legend(svg: &mut Svg, validated: bool, best: bool) {
 
 fn grid(svg: &mut Svg, panel: &Panel, epochs: &Axis, [left, right]: [f64; 2]) {
     let label = Font::new(12.0, Paint::Muted, Anchor::End);
-    svg.text([left, TOP - 28.0], panel.title, Font::new(14.0, Paint::Ink, Anchor::Start).bold());
+    svg.text([left, TOP - 28.0], panel.label.heading, Font::new(14.0, Paint::Ink, Anchor::Start).bold());
     for (value, text) in &panel.axis.ticks {
         let y = panel.axis.place(*value, [BOTTOM, TOP]);
         svg.line([left, y], [right, y], Stroke::new(Paint::Grid, 1.0));
@@ -145,7 +160,7 @@ fn grid(svg: &mut Svg, panel: &Panel, epochs: &Axis, [left, right]: [f64; 2]) {
     }
     let middle = Font { anchor: Anchor::Middle, ..label };
     svg.text([(left + right) / 2.0, BOTTOM + 38.0], "epoch", middle);
-    svg.text([left - 48.0, (TOP + BOTTOM) / 2.0], panel.unit, middle.rotated(-90.0));
+    svg.text([left - 48.0, (TOP + BOTTOM) / 2.0], panel.label.unit, middle.rotated(-90.0));
 }
 
 fn draw(svg: &mut Svg, series: &Series, panel: &Panel, epochs: &Axis, sides: [f64; 2]) {
@@ -226,16 +241,28 @@ fn end_values(svg: &mut Svg, panel: &Panel, [_, right]: [f64; 2]) {
 mod tests {
     use super::*;
 
+    static METRICS: TaskMetrics = TaskMetrics {
+        history: &[
+            Metric::new("loss", "loss", Format::Number, Direction::Lower).drawn("Loss", "mean per image"),
+            Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher)
+                .drawn("Accuracy", "images classified correctly, %"),
+        ],
+        evaluation: &[],
+        headline: &["accuracy"],
+    };
+
+    fn curves(title: &str, history: &[HistoryRow]) -> Svg {
+        super::curves(title, history, &METRICS)
+    }
+
     fn row(epoch: u32, train: f64, validation: Option<f64>, is_best: bool) -> HistoryRow {
+        let scores =
+            |loss: f64| [("loss".to_owned(), loss), ("accuracy".to_owned(), 1.0 - loss / 2.0)].into();
         HistoryRow {
             epoch,
             lr: 1e-3,
-            train_loss: train,
-            train_accuracy: 1.0 - train / 2.0,
-            validation_loss: validation,
-            validation_accuracy: validation.map(|loss| 1.0 - loss / 2.0),
-            validation_macro_f1: validation,
-            validation_map: None,
+            train: scores(train),
+            validation: validation.map(scores),
             is_best,
             trainable_parameters: None,
         }

@@ -1,21 +1,20 @@
 //! What a report tells of a run, and how it is read from the run's directory.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::recognition::{HardPair, read_hard_pairs, read_matches, read_roc};
-use super::tables::{HistoryRow, Prediction, read_history, read_predictions};
+use super::history::{HistoryRow, read_history};
+use super::parts::TaskReport;
+use super::reporting::{StageFiles, TaskOf, TaskReporting, optional, parse_json, unreadable};
 use crate::data::Summary;
 use crate::digest::Difference;
 use crate::error::{Error, Result};
 use crate::freeze::{Joining, ParameterTable};
-use crate::metrics::{Classification, Identification, MultiLabel, RocPoint, Verification};
+use crate::metrics::TaskMetrics;
 use crate::model::Description;
-use crate::regular;
 
 /// A run as its report shows it. Nothing here knows the time or an absolute path.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,36 +44,20 @@ pub struct StageReport {
     pub kind: String,
     /// As in the resolved pipeline file.
     pub settings: Value,
+    /// What its task measures.
+    pub metrics: &'static TaskMetrics,
     pub training: Option<Training>,
     pub history: Vec<HistoryRow>,
-    pub metrics: Option<Classification>,
-    pub labels: Option<MultiLabel>,
-    pub recognition: Option<Recognition>,
-    pub predictions: Vec<Prediction>,
+    /// The result of an evaluation.
+    pub evaluation: Option<TaskReport>,
     /// Relative to the report.
     pub files: Vec<String>,
 }
 
-/// How well embeddings tell identities apart: the `metrics.json` of such an evaluation, and its tables.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Recognition {
-    pub images: u64,
-    /// How many numbers an embedding has.
-    pub dimension: u64,
-    pub verification: Option<Verification>,
-    #[serde(skip)]
-    pub roc: Vec<RocPoint>,
-    #[serde(skip)]
-    pub hardest: Vec<HardPair>,
-    /// Its `cmc` is that of the table.
-    pub identification: Option<Identification>,
-}
-
 /// How a train stage went: its `metrics.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Training {
     /// What `@best` is; absent without a validation split.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<HistoryRow>,
     /// What `@last` is.
     pub last: HistoryRow,
@@ -102,6 +85,18 @@ pub struct BatchNormCounts {
     pub eval: u64,
 }
 
+impl Training {
+    /// The content of `metrics.json`.
+    pub fn document(&self, metrics: &TaskMetrics) -> Value {
+        let mut document =
+            json!({ "last": self.last.document(metrics.history), "parameters": self.parameters });
+        if let Some(best) = &self.best {
+            document["best"] = best.document(metrics.history);
+        }
+        document
+    }
+}
+
 impl ParameterCounts {
     pub fn of(table: &ParameterTable, description: &Description) -> Self {
         let totals = table.totals();
@@ -122,34 +117,22 @@ impl ParameterCounts {
     }
 }
 
-/// What a run directory holds for people, and below it for each stage, in the order of the links. What is written after
-/// the report, such as the manifest, is not among them: the page would change by being written again.
+/// What a run directory holds for people, in the order of the links. What is written after the report, such as the
+/// manifest, is not among them: the page would change by being written again.
 const RUN_FILES: [&str; 3] = ["pipeline.toml", "resolved.toml", "plan.json"];
-const STAGE_FILES: [&str; 19] = [
-    "metrics.json",
-    "history.csv",
-    "parameters.csv",
-    "predictions.csv",
-    "confusion_matrix.csv",
-    "confusion_matrix.svg",
-    "confusion_matrix.png",
-    "labels.csv",
-    "roc.csv",
-    "roc.svg",
-    "roc.png",
-    "hardest_pairs.csv",
-    "cmc.csv",
-    "cmc.svg",
-    "cmc.png",
-    "curves.svg",
-    "curves.png",
-    "best.safetensors",
-    "last.safetensors",
+/// What a stage of any task leaves for people, ahead of the task's own files and behind them.
+const STAGE_FILES: [&[&str]; 2] = [
+    &["metrics.json", "history.csv", "parameters.csv"],
+    &["curves.svg", "curves.png", "best.safetensors", "last.safetensors"],
 ];
 
 impl ReportData {
-    /// Reads the directory of a run, finished or not; all but `plan.json` and `resolved.toml` may be missing.
-    pub fn read(run: &Path) -> Result<Self> {
+    /// Reads the directory of a run, finished or not; all but `plan.json` and `resolved.toml` may be missing. `task_of`
+    /// finds the task of each stage.
+    ///
+    /// # Errors
+    /// A file that is there has another form.
+    pub fn read(run: &Path, task_of: TaskOf) -> Result<Self> {
         let plan: Value = parse_json(&required(run, "plan.json")?, "plan.json")?;
         let pipeline = required(run, "resolved.toml")?;
         let resolved: Value =
@@ -163,7 +146,8 @@ impl ReportData {
             let name =
                 stage["name"].as_str().ok_or_else(|| unreadable("plan.json", "a stage without a name"))?;
             let kind = stage["kind"].as_str().unwrap_or_default();
-            StageReport::read(run, name, kind, resolved["stage"][name].clone())
+            let files = StageFiles::new(run, name);
+            StageReport::read(&files, kind, task_of(kind, &stage["document"]), &resolved["stage"][name])
         };
         Ok(Self {
             name,
@@ -179,38 +163,36 @@ impl ReportData {
             files: present(run, "", &RUN_FILES),
         })
     }
+
+    pub fn stage(&self, name: &str) -> Option<&StageReport> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
 }
 
 impl StageReport {
-    fn read(run: &Path, name: &str, kind: &str, settings: Value) -> Result<Self> {
-        let below = |file: &str| format!("stages/{name}/{file}");
-        let mut stage = Self { name: name.to_owned(), kind: kind.to_owned(), settings, ..Self::default() };
-        stage.files = present(run, &below(""), &STAGE_FILES);
-        if let Some(text) = optional(run, &below("metrics.json"))? {
-            let asks = |key: &str| stage.settings.get(key).is_some();
-            match kind {
-                "train" => stage.training = Some(parse_json(&text, &below("metrics.json"))?),
-                "evaluate" if asks("verification") || asks("identification") => {
-                    let mut recognition: Recognition = parse_json(&text, &below("metrics.json"))?;
-                    recognition.read_tables(run, &below)?;
-                    stage.recognition = Some(recognition);
-                }
-                _ => {
-                    // Which of the two it is stands in the metrics alone.
-                    let metrics: Value = parse_json(&text, &below("metrics.json"))?;
-                    match metrics.get("micro_f1") {
-                        Some(_) => stage.labels = Some(parse_json(&text, &below("metrics.json"))?),
-                        None => stage.metrics = Some(parse_json(&text, &below("metrics.json"))?),
-                    }
-                }
+    fn read(
+        files: &StageFiles,
+        kind: &str,
+        task: Option<&'static TaskReporting>,
+        settings: &Value,
+    ) -> Result<Self> {
+        let [ahead, behind] = STAGE_FILES;
+        let all = [ahead, task.map_or(&[], |task| task.files), behind].concat();
+        let mut stage = Self {
+            name: files.stage.to_owned(),
+            kind: kind.to_owned(),
+            settings: settings.clone(),
+            metrics: task.map(|task| task.metrics).unwrap_or_default(),
+            history: files.table("history.csv", read_history)?,
+            files: present(files.run, &files.place(""), &all),
+            ..Self::default()
+        };
+        if files.text("metrics.json")?.is_some() {
+            if kind == "train" {
+                stage.training = Some(files.json("metrics.json")?);
+            } else if let Some(task) = task {
+                stage.evaluation = Some((task.report)(files)?);
             }
-        }
-        if let Some(text) = optional(run, &below("history.csv"))? {
-            stage.history = read_history(&text).map_err(|error| error.within(below("history.csv")))?;
-        }
-        if let Some(text) = optional(run, &below("predictions.csv"))? {
-            stage.predictions =
-                read_predictions(&text).map_err(|error| error.within(below("predictions.csv")))?;
         }
         Ok(stage)
     }
@@ -225,34 +207,6 @@ impl StageReport {
         let teacher = self.settings["distill"]["teacher"].as_str();
         self.from().into_iter().chain(members).chain(teacher).collect()
     }
-
-    /// The wrong predictions, the surest first: those with the likeliest class, or with the surest error about a label.
-    pub fn mistakes(&self) -> Vec<(&Prediction, f32)> {
-        let sureness = |row: &Prediction| match &self.labels {
-            None => row.probabilities.iter().copied().fold(0.0, f32::max),
-            Some(metrics) => row.worst_of(metrics.per_class.iter().map(|label| label.class.as_str())),
-        };
-        let wrong = self.predictions.iter().filter(|row| row.predicted != row.label);
-        let mut wrong: Vec<_> = wrong.map(|row| (row, sureness(row))).collect();
-        wrong.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.file.cmp(&b.0.file)));
-        wrong
-    }
-}
-
-impl Recognition {
-    fn read_tables(&mut self, run: &Path, below: &dyn Fn(&str) -> String) -> Result<()> {
-        if let Some(text) = optional(run, &below("roc.csv"))? {
-            self.roc = read_roc(&text).map_err(|error| error.within(below("roc.csv")))?;
-        }
-        if let Some(text) = optional(run, &below("hardest_pairs.csv"))? {
-            self.hardest =
-                read_hard_pairs(&text).map_err(|error| error.within(below("hardest_pairs.csv")))?;
-        }
-        if let (Some(found), Some(text)) = (&mut self.identification, optional(run, &below("cmc.csv"))?) {
-            found.cmc = read_matches(&text).map_err(|error| error.within(below("cmc.csv")))?;
-        }
-        Ok(())
-    }
 }
 
 fn required(run: &Path, file: &str) -> Result<String> {
@@ -262,25 +216,8 @@ fn required(run: &Path, file: &str) -> Result<String> {
     })
 }
 
-fn optional(run: &Path, file: &str) -> Result<Option<String>> {
-    let path = run.join(file);
-    match regular::read_text(&path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", &path, error)),
-    }
-}
-
 fn present(run: &Path, folder: &str, files: &[&str]) -> Vec<String> {
     files.iter().map(|file| format!("{folder}{file}")).filter(|file| run.join(file).is_file()).collect()
-}
-
-fn parse_json<T: for<'de> Deserialize<'de>>(text: &str, file: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| unreadable(file, &error.to_string()))
-}
-
-fn unreadable(file: &str, cause: &str) -> Error {
-    Error::failed(format!("cannot read `{file}` of the run: {cause}")).hint("run `defrost verify` on it")
 }
 
 #[cfg(test)]
@@ -293,7 +230,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("turtles/3f9c1a2b");
         fs::create_dir_all(run.join("stages/test")).unwrap();
-        let error = ReportData::read(&run).unwrap_err();
+        let no_task: TaskOf = |_, _| None;
+        let error = ReportData::read(&run, no_task).unwrap_err();
         assert!(error.message.ends_with("is no run directory: it has no `plan.json`"), "{error}");
 
         fs::write(
@@ -304,22 +242,37 @@ mod tests {
         let resolved = "name = \"turtles\"\n[stage.test]\nkind = \"evaluate\"\nfrom = \"net\"\n";
         fs::write(run.join("resolved.toml"), resolved).unwrap();
         fs::write(run.join("state"), "running\n").unwrap();
-        let predictions =
-            "file,label,predicted,probability a,probability b\nx,a,b,0.4,0.6\ny,a,a,1,0\nz,b,a,0.9,0.1\n";
-        fs::write(run.join("stages/test/predictions.csv"), predictions).unwrap();
-        let data = ReportData::read(&run).unwrap();
+        fs::write(run.join("stages/test/parameters.csv"), "").unwrap();
+        fs::write(run.join("stages/test/boxes.csv"), "").unwrap();
+        let data = ReportData::read(&run, no_task).unwrap();
         assert_eq!(
             (data.name.as_str(), data.id.as_str(), data.state.as_str()),
             ("turtles", "3f9c1a2b", "running")
         );
-        let test = &data.stages[1];
+        let test = data.stage("test").unwrap();
         assert_eq!((test.kind.as_str(), test.from()), ("evaluate", Some("net")));
-        assert_eq!(test.files, ["stages/test/predictions.csv"]);
-        let mistakes: Vec<_> = test.mistakes().iter().map(|(row, p)| (row.file.as_str(), *p)).collect();
-        assert_eq!(mistakes, [("z", 0.9), ("x", 0.6)]);
+        assert_eq!(test.files, ["stages/test/parameters.csv"]);
+
+        // A task adds its own files and builds the report from them.
+        static BOXES: TaskReporting = TaskReporting {
+            name: "boxes",
+            metrics: &TaskMetrics::NONE,
+            files: &["boxes.csv"],
+            is_of: |_| true,
+            report: |files| {
+                let _: Value = files.json("metrics.json")?;
+                Ok(TaskReport::default())
+            },
+        };
+        let boxes: TaskOf = |kind, _| (kind == "evaluate").then_some(&BOXES);
+        let test = &ReportData::read(&run, boxes).unwrap().stages[1];
+        assert_eq!(test.files, ["stages/test/parameters.csv", "stages/test/boxes.csv"]);
+        assert_eq!(test.evaluation, None);
+        fs::write(run.join("stages/test/metrics.json"), "{}").unwrap();
+        assert!(ReportData::read(&run, boxes).unwrap().stages[1].evaluation.is_some());
 
         fs::write(run.join("stages/test/metrics.json"), "{").unwrap();
-        let error = ReportData::read(&run).unwrap_err();
+        let error = ReportData::read(&run, boxes).unwrap_err();
         assert!(error.message.starts_with("cannot read `stages/test/metrics.json`"), "{error}");
     }
 }

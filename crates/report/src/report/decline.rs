@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::data::{StageReport, Training};
-use super::tables::HistoryRow;
-use super::text::{number, percent, plainly};
+use super::history::HistoryRow;
+use super::text::{plainly, value_text};
+use crate::metrics::{Direction, Metric};
 
-/// How far training accuracy may be above validation accuracy before it is named as a cause.
+/// How far a score of training may be above that of validation before overfitting is named as a cause.
 const OVERFITTING: f64 = 0.15;
 
 /// A train stage whose best epoch is worse than the weights it started from, by the metric that it monitors.
@@ -15,8 +16,8 @@ pub struct Decline {
     pub stage: String,
     /// The train stage it started from.
     pub source: String,
-    /// Such as `validation accuracy`.
-    pub metric: &'static str,
+    /// What both were validated by.
+    pub metric: &'static Metric,
     /// The metric of the weights it started from, and of its own best epoch.
     pub before: f64,
     pub after: f64,
@@ -36,13 +37,12 @@ impl Decline {
         }
         let before = if checkpoint == "best" { trained.best.as_ref()? } else { &trained.last };
         let after = training.best.as_ref()?;
-        let metric = Compared::of(stage, source, after)?;
-        let (was, is) = ((metric.value)(before)?, (metric.value)(after)?);
-        let fell = if metric.is_loss { is > was } else { is < was };
-        fell.then(|| Self {
+        let metric = compared(stage, source, after)?;
+        let (was, is) = (before.validated(metric.name)?, after.validated(metric.name)?);
+        metric.better.is_better(was, is).then(|| Self {
             stage: stage.name.clone(),
             source: source.name.clone(),
-            metric: metric.name,
+            metric,
             before: was,
             after: is,
             causes: causes(stage, source, training, trained),
@@ -56,38 +56,23 @@ impl Decline {
 
     /// `below `frozen`: validation accuracy 59.3 % after 72.7 %`.
     pub fn headline(&self) -> String {
-        let shown = |value: f64| if self.metric.ends_with("loss") { number(value) } else { percent(value) };
-        let direction = if self.metric.ends_with("loss") { "worse than" } else { "below" };
-        format!(
-            "{direction} `{}`: {} {} after {}",
-            self.source,
-            self.metric,
-            shown(self.after),
-            shown(self.before)
-        )
+        let direction = match self.metric.better {
+            Direction::Higher => "below",
+            Direction::Lower => "worse than",
+        };
+        let [after, before] = [self.after, self.before].map(|value| value_text(self.metric.format, value));
+        format!("{direction} `{}`: validation {} {after} after {before}", self.source, self.metric.title)
     }
 }
 
-/// The metric that two stages are compared by.
-struct Compared {
-    name: &'static str,
-    value: fn(&HistoryRow) -> Option<f64>,
-    is_loss: bool,
-}
-
-impl Compared {
-    /// What the stage monitors; a loss only if the source had the same one, else what says as much.
-    fn of(stage: &StageReport, source: &StageReport, row: &HistoryRow) -> Option<Self> {
-        let same_loss = stage.settings["loss"] == source.settings["loss"];
-        let of = |name, value, is_loss| Some(Self { name, value, is_loss });
-        match stage.settings["monitor"].as_str().unwrap_or("validation/loss") {
-            "validation/map" => of("validation mAP", |row| row.validation_map, false),
-            "validation/macro_f1" => of("validation macro F1", |row| row.validation_macro_f1, false),
-            "validation/loss" if same_loss => of("validation loss", |row| row.validation_loss, true),
-            _ if row.validation_map.is_some() => of("validation mAP", |row| row.validation_map, false),
-            _ => of("validation accuracy", |row| row.validation_accuracy, false),
-        }
-    }
+/// What two stages are compared by: the metric that the stage monitors, or its headline where the two have other losses.
+fn compared(stage: &StageReport, source: &StageReport, row: &HistoryRow) -> Option<&'static Metric> {
+    let monitor = stage.settings["monitor"].as_str().unwrap_or("validation/loss");
+    let monitored = stage.metrics.of_epoch(monitor.strip_prefix("validation/").unwrap_or(monitor));
+    let same_loss = stage.settings["loss"] == source.settings["loss"];
+    let comparable = |metric: &&Metric| metric.better == Direction::Higher || same_loss;
+    let headline = || Some(stage.metrics.first(row.validation.as_ref()?)?.0);
+    monitored.filter(comparable).or_else(headline)
 }
 
 fn causes(stage: &StageReport, source: &StageReport, now: &Training, before: &Training) -> Vec<String> {
@@ -111,18 +96,25 @@ fn causes(stage: &StageReport, source: &StageReport, now: &Training, before: &Tr
         causes.push("its first epoch was its best: try a lower learning rate, or `warmup_epochs`".to_owned());
     }
     let best = now.best.as_ref().unwrap_or(&now.last);
-    let gap = best.validation_accuracy.map(|accuracy| best.train_accuracy - accuracy);
-    if gap.is_some_and(|gap| gap > OVERFITTING) {
+    let of_both = |metric: &'static Metric| {
+        let trained = *best.train.get(metric.name)?;
+        Some((metric, trained, trained - best.validated(metric.name)?))
+    };
+    let of_both = stage.metrics.headlines().find_map(of_both);
+    if let Some((metric, trained, gap)) = of_both
+        && gap > OVERFITTING
+    {
         causes.push(format!(
-            "it overfits: training accuracy is {}; train fewer layers, or add `augment` and `weight_decay`",
-            percent(best.train_accuracy)
+            "it overfits: training {} is {}; train fewer layers, or add `augment` and `weight_decay`",
+            metric.title,
+            value_text(metric.format, trained)
         ));
     }
     if best.epoch == now.last.epoch && now.last.epoch > 1 {
         causes.push("its last epoch was its best: it may need more `epochs`".to_owned());
     }
     // Changed images that are harder than those it is measured on.
-    if gap.is_some_and(|gap| gap < 0.0) && !is_empty(&stage.settings["augment"]) {
+    if of_both.is_some_and(|(_, _, gap)| gap < 0.0) && !is_empty(&stage.settings["augment"]) {
         causes.push("its training images are harder than the others: try a weaker `augment`".to_owned());
     }
     causes
@@ -136,18 +128,24 @@ fn is_empty(settings: &Value) -> bool {
 mod tests {
     use super::super::data::{BatchNormCounts, ParameterCounts};
     use super::*;
+    use crate::metrics::{Format, TaskMetrics};
     use serde_json::json;
+
+    static METRICS: TaskMetrics = TaskMetrics {
+        history: &[
+            Metric::new("loss", "loss", Format::Number, Direction::Lower).in_training(),
+            Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher).in_training(),
+        ],
+        evaluation: &[],
+        headline: &["accuracy"],
+    };
 
     fn stage(name: &str, from: &str, lr: f64, accuracy: f64, norms: u64) -> StageReport {
         let row = HistoryRow {
             epoch: 1,
             lr,
-            train_loss: 0.1,
-            train_accuracy: 0.95,
-            validation_loss: Some(1.0 - accuracy),
-            validation_accuracy: Some(accuracy),
-            validation_macro_f1: None,
-            validation_map: None,
+            train: [("loss".to_owned(), 0.1), ("accuracy".to_owned(), 0.95)].into(),
+            validation: Some([("loss".to_owned(), 1.0 - accuracy), ("accuracy".to_owned(), accuracy)].into()),
             is_best: true,
             trainable_parameters: None,
         };
@@ -164,6 +162,7 @@ mod tests {
             name: name.into(),
             kind: "train".into(),
             settings: json!({"from": from, "monitor": "validation/accuracy", "optimizer": {"lr": lr}}),
+            metrics: &METRICS,
             training: Some(Training { best: Some(row), last, parameters }),
             ..StageReport::default()
         }
@@ -195,6 +194,6 @@ mod tests {
         assert_eq!(Decline::all(&[source.clone(), other.clone()]), []);
         // Losses of two kinds are not compared; accuracies are.
         other.settings = json!({"from": "frozen@best", "loss": {"kind": "focal"}, "optimizer": {"lr": 1e-4}});
-        assert_eq!(Decline::all(&[source, other])[0].metric, "validation accuracy");
+        assert_eq!(Decline::all(&[source, other])[0].metric.name, "accuracy");
     }
 }

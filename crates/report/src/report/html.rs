@@ -168,13 +168,31 @@ fn address(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::confusion_matrix;
     use super::super::data::{BatchNormCounts, ParameterCounts, Training};
-    use super::super::tables::{HistoryRow, Prediction};
+    use super::super::history::HistoryRow;
+    use super::super::parts::{
+        Cell, ColumnKind, ReportColumn, ReportPart, ReportTable, TaskReport, Tile, mistakes,
+    };
+    use super::super::tables::Prediction;
+    use super::super::text::{number, percent};
     use super::*;
     use crate::data::{Dataset, Label, Sample, Split, Summary};
     use crate::digest::Digest;
-    use crate::metrics::ClassificationMetrics;
+    use crate::metrics::{
+        Classification, ClassificationMetrics, Direction, Format, Metric, Scores, TaskMetrics,
+    };
     use crate::pipeline;
+
+    const LOSS: Metric = Metric::new("loss", "loss", Format::Number, Direction::Lower).in_training();
+    const ACCURACY: Metric =
+        Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher).in_training();
+    const MACRO_F1: Metric = Metric::new("macro_f1", "macro F1", Format::Share, Direction::Higher);
+    static METRICS: TaskMetrics = TaskMetrics {
+        history: &[LOSS.drawn("Loss", "mean"), ACCURACY.drawn("Accuracy", "%"), MACRO_F1],
+        evaluation: &[ACCURACY, MACRO_F1],
+        headline: &["accuracy"],
+    };
     use serde_json::json;
 
     fn summary() -> Summary {
@@ -198,17 +216,53 @@ mod tests {
         Summary::of(&dataset, &split)
     }
 
+    fn scores(values: &[(&str, f64)]) -> Scores {
+        values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+    }
+
+    /// The parts that a task makes of a confusion matrix and its predictions.
+    fn parts(metrics: &Classification, predictions: &[Prediction]) -> TaskReport {
+        let class = |class: &crate::metrics::ClassMetrics| -> Vec<Cell> {
+            let rates = [class.precision, class.recall, class.f1].map(|rate| percent(rate).into());
+            let mut cells = vec![class.class.as_str().into()];
+            cells.extend(rates);
+            cells.extend([Cell::Share(class.f1), count(class.support).into()]);
+            cells
+        };
+        let columns = [
+            ("class", ColumnKind::Name),
+            ("precision", ColumnKind::Number),
+            ("recall", ColumnKind::Number),
+            ("F1", ColumnKind::Number),
+            ("", ColumnKind::Bar),
+            ("images", ColumnKind::Number),
+        ];
+        let tiles = [
+            Tile::new(percent(metrics.accuracy), "accuracy"),
+            Tile::new(percent(metrics.macro_f1), "macro F1"),
+            Tile::new(number(metrics.loss), "loss"),
+            Tile::new(count(metrics.samples), "images"),
+        ];
+        let table = ReportTable {
+            title: "Classes".into(),
+            columns: columns.map(|(heading, kind)| ReportColumn::new(heading, kind)).into(),
+            rows: metrics.per_class.iter().map(class).collect(),
+            always_open: false,
+        };
+        let picture = confusion_matrix("test", metrics);
+        let mut parts =
+            vec![ReportPart::Tiles(tiles.into()), ReportPart::Picture(picture), ReportPart::Table(table)];
+        parts.extend(mistakes(predictions, ["true class", "probability"], |row| row.probabilities[0]));
+        TaskReport { headline: vec![(&ACCURACY, metrics.accuracy), (&MACRO_F1, metrics.macro_f1)], parts }
+    }
+
     /// A run with all that a page can show, its names full of what could break markup.
     fn run() -> ReportData {
         let epoch = HistoryRow {
             epoch: 1,
             lr: 1e-3,
-            train_loss: 0.5,
-            train_accuracy: 0.75,
-            validation_loss: Some(0.25),
-            validation_accuracy: Some(1.0),
-            validation_macro_f1: Some(1.0),
-            validation_map: None,
+            train: scores(&[("loss", 0.5), ("accuracy", 0.75)]),
+            validation: Some(scores(&[("loss", 0.25), ("accuracy", 1.0), ("macro_f1", 1.0)])),
             is_best: true,
             trainable_parameters: None,
         };
@@ -224,6 +278,7 @@ mod tests {
             name: "frozen".into(),
             kind: "train".into(),
             settings: json!({"kind": "train", "from": "pretrained", "optimizer": {"kind": "sgd", "lr": 1e-3}}),
+            metrics: &METRICS,
             training: Some(Training { best: Some(epoch.clone()), last: epoch.clone(), parameters }),
             history: vec![epoch],
             files: vec!["stages/frozen/history.csv".into()],
@@ -237,15 +292,14 @@ mod tests {
             predicted: "<green>".into(),
             probabilities: probabilities.into(),
         };
+        let metrics = metrics.finish(&["<green>".into(), "\"logger\"".into()]).unwrap();
+        let predictions =
+            [prediction("a/<1>.png", "<green>", [0.9, 0.1]), prediction("b/2.png", "\"logger\"", [0.8, 0.2])];
         let evaluate = StageReport {
             name: "test & more".into(),
             kind: "evaluate".into(),
             settings: json!({"kind": "evaluate", "from": "frozen@best", "split": "test"}),
-            metrics: Some(metrics.finish(&["<green>".into(), "\"logger\"".into()]).unwrap()),
-            predictions: vec![
-                prediction("a/<1>.png", "<green>", [0.9, 0.1]),
-                prediction("b/2.png", "\"logger\"", [0.8, 0.2]),
-            ],
+            evaluation: Some(parts(&metrics, &predictions)),
             files: vec!["stages/test & more/metrics.json".into()],
             ..StageReport::default()
         };

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::html_stage::OPEN_ROWS;
+use super::html_parts::OPEN_ROWS;
 use super::text::{count, percent};
 use crate::data::{Doubles, PartSummary, Summary};
 use crate::visible;

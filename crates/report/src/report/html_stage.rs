@@ -1,21 +1,18 @@
-//! One stage on the report's page: what it was told, what it did, and how well.
+//! One stage on the report's page: its settings, what it did, and how well. Metrics come from the lists of its task, and the
+//! result of an evaluation from the task's parts.
 
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
+use super::curves;
 use super::data::{ParameterCounts, StageReport};
 use super::decline::Decline;
+use super::history::HistoryRow;
 use super::html::{anchor, links, plain};
-use super::tables::HistoryRow;
-use super::text::{count, joining, number, percent, significant};
-use super::{confusion_matrix, curves, html_labels, html_recognition};
-use crate::metrics::Classification;
-use crate::visible;
-
-/// Tables with more rows than this are folded.
-pub(super) const OPEN_ROWS: usize = 25;
-/// How many mistakes are shown.
-const MISTAKES: usize = 12;
+use super::html_parts::{self, OPEN_ROWS, tiles};
+use super::parts::Tile;
+use super::text::{column_text, count, joining, number, significant, value_text};
+use crate::metrics::{Metric, TaskMetrics};
 
 pub(super) fn stage_card(stage: &StageReport, decline: Option<&Decline>) -> Markup {
     html! {
@@ -27,21 +24,15 @@ pub(super) fn stage_card(stage: &StageReport, decline: Option<&Decline>) -> Mark
             }
             @if let Some(decline) = decline { (declined(decline)) }
             @if let Some(training) = &stage.training {
-                (epoch_tiles(training.best.as_ref().unwrap_or(&training.last), training.last.epoch))
+                @let shown = training.best.as_ref().unwrap_or(&training.last);
+                (tiles(&epoch_tiles(shown, training.last.epoch, stage.metrics)))
                 (parameters(&training.parameters))
             }
-            @if let Some(metrics) = &stage.metrics { (metric_tiles(metrics)) }
-            @if let Some(labels) = &stage.labels { (html_labels::tiles(labels)) (html_labels::table(labels)) }
-            @if let Some(recognition) = &stage.recognition { (html_recognition::card(&stage.name, recognition)) }
             @if !stage.history.is_empty() {
-                div.picture { (PreEscaped(curves(&stage.name, &stage.history).inline())) }
-                (history(&stage.history))
+                div.picture { (PreEscaped(curves(&stage.name, &stage.history, stage.metrics).inline())) }
+                (history(&stage.history, stage.metrics.history))
             }
-            @if let Some(metrics) = &stage.metrics {
-                div.picture { (PreEscaped(confusion_matrix(&stage.name, metrics).inline())) }
-                (classes(metrics))
-            }
-            (mistakes(stage))
+            @if let Some(evaluation) = &stage.evaluation { (html_parts::parts(evaluation)) }
             (settings(&stage.settings))
             (links(&stage.files))
         }
@@ -60,54 +51,33 @@ fn declined(decline: &Decline) -> Markup {
 
 /// The one result that the overview shows of a stage.
 pub(super) fn key_result(stage: &StageReport) -> String {
-    if let Some(metrics) = &stage.metrics {
-        return format!("accuracy {}, macro F1 {}", percent(metrics.accuracy), percent(metrics.macro_f1));
-    }
-    if let Some(labels) = &stage.labels {
-        return html_labels::key_result(labels);
-    }
-    if let Some(recognition) = &stage.recognition {
-        return html_recognition::key_result(recognition);
+    if let Some(evaluation) = &stage.evaluation {
+        return html_parts::headline(evaluation);
     }
     let Some(training) = &stage.training else { return String::new() };
-    let best = training.best.as_ref();
-    if let Some((epoch, map)) = best.and_then(|best| Some((best.epoch, best.validation_map?))) {
-        return format!("validation mAP {} at epoch {epoch}", percent(map));
+    let best = training.best.as_ref().and_then(|best| Some((best.epoch, best.validation.as_ref()?)));
+    if let Some((epoch, validation)) = best
+        && let Some((metric, value)) = stage.metrics.first(validation)
+    {
+        return format!("validation {} {} at epoch {epoch}", metric.title, value_text(metric.format, value));
     }
-    match best.and_then(|best| Some((best.epoch, best.validation_accuracy?))) {
-        Some((epoch, accuracy)) => format!("validation accuracy {} at epoch {epoch}", percent(accuracy)),
-        None => format!("training accuracy {}", percent(training.last.train_accuracy)),
-    }
+    let last = stage.metrics.first(&training.last.train);
+    last.map(|(metric, value)| format!("training {} {}", metric.title, value_text(metric.format, value)))
+        .unwrap_or_default()
 }
 
-pub(super) fn tile(value: &str, name: &str) -> Markup {
-    html! { div.tile { b { (value) } span { (name) } } }
-}
-
-fn epoch_tiles(row: &HistoryRow, epochs: u32) -> Markup {
-    html! {
-        div.tiles {
-            @if let Some(accuracy) = row.validation_accuracy { (tile(&percent(accuracy), "validation accuracy")) }
-            @if let Some(map) = row.validation_map { (tile(&percent(map), "validation mAP")) }
-            @if let Some(f1) = row.validation_macro_f1 { (tile(&percent(f1), "validation macro F1")) }
-            @if let Some(loss) = row.validation_loss { (tile(&number(loss), "validation loss")) }
-            (tile(&percent(row.train_accuracy), "training accuracy"))
-            (tile(&number(row.train_loss), "training loss"))
-            (tile(&format!("{} of {epochs}", row.epoch), if row.is_best { "best epoch" } else { "epoch" }))
-        }
-    }
-}
-
-fn metric_tiles(metrics: &Classification) -> Markup {
-    html! {
-        div.tiles {
-            (tile(&percent(metrics.accuracy), "accuracy"))
-            @if let Some(top5) = metrics.top5_accuracy { (tile(&percent(top5), "top-5 accuracy")) }
-            (tile(&percent(metrics.macro_f1), "macro F1"))
-            (tile(&number(metrics.loss), "loss"))
-            (tile(&count(metrics.samples), "images"))
-        }
-    }
+fn epoch_tiles(row: &HistoryRow, epochs: u32, metrics: &TaskMetrics) -> Vec<Tile> {
+    let tile = |part: &str, metric: &Metric, value: f64| {
+        Tile::new(value_text(metric.format, value), format!("{part} {}", metric.title))
+    };
+    let all = metrics.by_prominence();
+    let validation =
+        all.iter().filter_map(|metric| Some(tile("validation", metric, row.validated(metric.name)?)));
+    let training = all.iter().filter(|metric| metric.in_training);
+    let training = training.filter_map(|metric| Some(tile("training", metric, *row.train.get(metric.name)?)));
+    let epoch =
+        Tile::new(format!("{} of {epochs}", row.epoch), if row.is_best { "best epoch" } else { "epoch" });
+    validation.chain(training).chain([epoch]).collect()
 }
 
 /// How much trained, and what batch normalisation did meanwhile.
@@ -135,15 +105,15 @@ fn parameters(counts: &ParameterCounts) -> Markup {
     }
 }
 
-/// A loss with as many decimals as the others of its column.
-fn loss(value: f64) -> String {
-    format!("{value:.4}")
-}
-
-fn history(rows: &[HistoryRow]) -> Markup {
+fn history(rows: &[HistoryRow], metrics: &[Metric]) -> Markup {
     let best = rows.iter().rev().find(|row| row.is_best).map(|row| row.epoch);
-    let labels = rows.iter().any(|row| row.validation_map.is_some());
-    let measured = |value: Option<f64>, show: fn(f64) -> String| value.map(show).unwrap_or_default();
+    let has =
+        |metric: &&Metric| !metric.optional || rows.iter().any(|row| row.validated(metric.name).is_some());
+    let validation: Vec<&Metric> = metrics.iter().filter(has).collect();
+    let train = || validation.iter().filter(|metric| metric.in_training);
+    let measured = |metric: &Metric, value: Option<f64>| {
+        value.map(|value| column_text(metric.format, value)).unwrap_or_default()
+    };
     html! {
         details open[rows.len() <= OPEN_ROWS] {
             summary { "Epochs" }
@@ -151,79 +121,18 @@ fn history(rows: &[HistoryRow]) -> Markup {
                 table.wide {
                     tr {
                         th.number { "epoch" } th.number { "learning rate" }
-                        th.number { "training loss" } th.number { "training accuracy" }
-                        th.number { "validation loss" } th.number { "validation accuracy" }
-                        th.number { "validation macro F1" }
-                        @if labels { th.number { "validation mAP" } }
+                        @for metric in train() { th.number { "training " (metric.title) } }
+                        @for metric in &validation { th.number { "validation " (metric.title) } }
                     }
                     @for row in rows {
                         tr.best[Some(row.epoch) == best] {
                             td.number { (row.epoch) }
                             td.number { (number(row.lr)) }
-                            td.number { (loss(row.train_loss)) }
-                            td.number { (percent(row.train_accuracy)) }
-                            td.number { (measured(row.validation_loss, loss)) }
-                            td.number { (measured(row.validation_accuracy, percent)) }
-                            td.number { (measured(row.validation_macro_f1, percent)) }
-                            @if labels { td.number { (measured(row.validation_map, percent)) } }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn classes(metrics: &Classification) -> Markup {
-    html! {
-        details open[metrics.per_class.len() <= OPEN_ROWS] {
-            summary { "Classes" }
-            div.scroll {
-                table.wide {
-                    tr {
-                        th { "class" } th.number { "precision" } th.number { "recall" } th.number { "F1" } th {}
-                        th.number { "images" }
-                    }
-                    @for class in &metrics.per_class {
-                        tr {
-                            td.name { (visible::line(&class.class)) }
-                            td.number { (percent(class.precision)) }
-                            td.number { (percent(class.recall)) }
-                            td.number { (percent(class.f1)) }
-                            td { span.spark { i style=(format!("width:{:.1}%", class.f1 * 100.0)) {} } }
-                            td.number { (count(class.support)) }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The mistakes a model was surest of: where labels are wrong or pictures ambiguous, they are here.
-fn mistakes(stage: &StageReport) -> Markup {
-    let mistakes = stage.mistakes();
-    let summary = match mistakes.len() {
-        0..=MISTAKES => "Mistakes, the surest first".to_owned(),
-        more => format!("The {MISTAKES} surest of {} mistakes", count(more as u64)),
-    };
-    let (truth, probability) = match stage.labels {
-        None => ("true class", "probability"),
-        Some(_) => ("true labels", "of the surest error"),
-    };
-    html! {
-        @if !mistakes.is_empty() {
-            details open {
-                summary { (summary) }
-                div.scroll {
-                    table.wide {
-                        tr { th { "file" } th { (truth) } th { "predicted" } th.number { (probability) } }
-                        @for (row, sureness) in mistakes.into_iter().take(MISTAKES) {
-                            tr {
-                                td.name { code { (visible::line(&row.file)) } }
-                                td { (visible::line(&row.label)) }
-                                td { (visible::line(&row.predicted)) }
-                                td.number { (percent(f64::from(sureness))) }
+                            @for metric in train() {
+                                td.number { (measured(metric, row.train.get(metric.name).copied())) }
+                            }
+                            @for metric in &validation {
+                                td.number { (measured(metric, row.validated(metric.name))) }
                             }
                         }
                     }

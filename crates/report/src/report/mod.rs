@@ -1,4 +1,5 @@
-//! Reports: curves, confusion matrices, tables and the one-page HTML, as bytes. Nothing here writes to the disk.
+//! Reports: curves, confusion matrices, tables and the one-page HTML, as bytes. Nothing here writes to the disk, and
+//! nothing knows a task by name: the page renders the neutral parts that a task gives it.
 //!
 //! A picture is drawn once, as an [`Svg`]; the PNG and the page show the same drawing. Everything is a function of the
 //! results alone: no clock, no path, no font of the machine, so that equal results give equal bytes.
@@ -10,38 +11,40 @@ mod confusion;
 mod curves;
 mod data;
 mod decline;
+mod history;
 mod html;
 mod html_data;
-mod html_labels;
-mod html_recognition;
+mod html_parts;
 mod html_stage;
 mod lr_curve;
 mod overlay;
 mod overlay_html;
+mod parts;
 mod plot;
 mod png;
 mod recognition;
+mod reporting;
 mod svg;
 mod tables;
 mod text;
 
-pub use comparison::{Column, ComparedRun, Measure, Overlay, Part, RunGroup, overlay_csv};
+pub use comparison::{Column, ComparedRun, Heading, Measure, Overlay, Part, RunGroup, overlay_csv};
 pub use confusion::confusion_matrix;
 pub use curves::curves;
-pub use data::{BatchNormCounts, ParameterCounts, Recognition, ReportData, StageReport, Training};
+pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, Training};
 pub use decline::Decline;
+pub use history::{HistoryRow, history_csv, read_history};
 pub use html::report_html;
 pub use lr_curve::lr_curve;
 pub use overlay::overlay;
 pub use overlay_html::overlay_html;
+pub use parts::{Cell, ColumnKind, ReportColumn, ReportPart, ReportTable, TaskReport, Tile, mistakes};
 pub use png::png;
 pub use recognition::{
     HardPair, hard_pairs_csv, match_csv, match_curve, read_hard_pairs, read_matches, read_roc, roc_csv,
     roc_curve,
 };
+pub use reporting::{StageFiles, TaskOf, TaskReporting};
 pub use svg::Svg;
-pub use tables::{
-    HistoryRow, Prediction, broken_csv, confusion_csv, history_csv, labels_csv, predictions_csv,
-    read_history, read_predictions,
-};
-pub use text::{count, joining, number, percent, plainly};
+pub use tables::{Prediction, broken_csv, confusion_csv, labels_csv, predictions_csv, read_predictions};
+pub use text::{column_text, count, joining, number, percent, plainly, significant, value_text};

@@ -4,6 +4,7 @@ use super::axis::Axis;
 use super::comparison::{Column, Measure, Overlay};
 use super::svg::{Anchor, Font, Paint, SERIES, Stroke, Svg};
 use super::text::{fit, width};
+use crate::metrics::{AxisLabel, Format};
 
 const WIDTH: f64 = 960.0;
 /// The curves' plot.
@@ -18,7 +19,7 @@ const BARS: [f64; 2] = [218.0, 936.0];
 /// Between two columns of bars.
 const GAP: f64 = 14.0;
 
-/// Draws runs over each other: validation accuracy by epoch, and a row for each group with mean and standard deviation.
+/// Draws runs over each other: a metric by epoch, and a row for each group with mean and standard deviation.
 ///
 /// Everything but the columns `time` and `memory` follows from the results alone.
 pub fn overlay(data: &Overlay) -> Svg {
@@ -32,21 +33,37 @@ pub fn overlay(data: &Overlay) -> Svg {
     svg
 }
 
+/// From the smallest to the largest value of all curves; shares of 1 in per cent, at least five points high.
+fn axis(values: impl Iterator<Item = f64> + Clone, is_share: bool) -> Axis {
+    let (low, high) = (values.clone().reduce(f64::min), values.reduce(f64::max));
+    match low.zip(high) {
+        Some((low, high)) if is_share => {
+            let (low, high) = (low.min(100.0), high.max(0.0));
+            let low = low.min(high - 5.0).max(0.0);
+            Axis::covering(low, high.max(low + 5.0).min(100.0), 5.0)
+        }
+        Some((low, high)) => Axis::covering(low, high, 5.0),
+        None => Axis::covering(0.0, if is_share { 100.0 } else { 1.0 }, 5.0),
+    }
+}
+
 fn curves(svg: &mut Svg, data: &Overlay) {
+    let is_share = data.curve.is_none_or(|metric| metric.format != Format::Number);
+    let factor = if is_share { 100.0 } else { 1.0 };
     let points = || data.groups.iter().flat_map(|group| &group.runs).flat_map(|run| &run.curve);
     let last = points().map(|point| point[0]).fold(1.0, f64::max);
-    let low = points().map(|point| point[1] * 100.0).fold(100.0, f64::min);
-    let high = points().map(|point| point[1] * 100.0).fold(0.0, f64::max);
-    let (low, high) = if low > high { (0.0, 100.0) } else { (low.min(high - 5.0).max(0.0), high) };
-    let accuracy = Axis::covering(low, high.max(low + 5.0).min(100.0), 5.0);
+    let values = axis(points().map(|point| point[1] * factor), is_share);
     let epochs = Axis::epochs(last as u32);
 
     let label = Font::new(12.0, Paint::Muted, Anchor::End);
-    svg.text([PLOT[0], TOP - 22.0], "Accuracy", Font::new(14.0, Paint::Ink, Anchor::Start).bold());
-    let unit = "validation images classified correctly, %; a line for each run";
-    svg.text([PLOT[0] + 76.0, TOP - 22.0], unit, Font { anchor: Anchor::Start, ..label });
-    for (value, text) in &accuracy.ticks {
-        let y = accuracy.place(*value, [BOTTOM, TOP]);
+    if let Some(AxisLabel { heading, unit }) = data.curve.and_then(|metric| metric.axis) {
+        svg.text([PLOT[0], TOP - 22.0], heading, Font::new(14.0, Paint::Ink, Anchor::Start).bold());
+        let unit = format!("validation {unit}; a line for each run");
+        let left = PLOT[0] + (width(heading, 14.0) * 1.08 + 8.0).max(76.0);
+        svg.text([left, TOP - 22.0], &unit, Font { anchor: Anchor::Start, ..label });
+    }
+    for (value, text) in &values.ticks {
+        let y = values.place(*value, [BOTTOM, TOP]);
         svg.line([PLOT[0], y], [PLOT[1], y], Stroke::new(Paint::Grid, 1.0));
         svg.text([PLOT[0] - 8.0, y + 4.2], text, label);
     }
@@ -61,8 +78,7 @@ fn curves(svg: &mut Svg, data: &Overlay) {
     svg.text([(PLOT[0] + PLOT[1]) / 2.0, BOTTOM + 38.0], ends, middle);
     for (index, group) in data.groups.iter().enumerate() {
         for run in &group.runs {
-            let place =
-                |&[x, y]: &[f64; 2]| [epochs.place(x, PLOT), accuracy.place(y * 100.0, [BOTTOM, TOP])];
+            let place = |&[x, y]: &[f64; 2]| [epochs.place(x, PLOT), values.place(y * factor, [BOTTOM, TOP])];
             let line: Vec<[f64; 2]> = run.curve.iter().map(place).collect();
             svg.polyline(&line, stroke(index, 1.8));
             if let [point] = line[..] {
@@ -136,12 +152,22 @@ fn bar(svg: &mut Svg, column: &Column, index: usize, [left, right]: [f64; 2], y:
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::{ComparedRun, RunGroup};
+    use super::super::comparison::{ComparedRun, Heading, RunGroup};
     use super::*;
+    use crate::metrics::{Direction, Metric};
+
+    static ACCURACY: Metric = Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher)
+        .drawn("Accuracy", "%")
+        .column(0);
 
     fn group(label: &str, accuracies: &[f64]) -> RunGroup {
         let run = |&accuracy: &f64| ComparedRun {
             metrics: [("test/accuracy".to_owned(), accuracy)].into(),
+            headings: [(
+                "test/accuracy".to_owned(),
+                Heading { text: "test accuracy".into(), metric: &ACCURACY },
+            )]
+            .into(),
             curve: vec![[1.0, accuracy / 2.0], [2.0, accuracy]],
             seconds: Some(12.0),
             ..ComparedRun::default()
@@ -152,9 +178,16 @@ mod tests {
     #[test]
     fn draws_a_line_for_each_run_and_a_row_for_each_group() {
         let groups = vec![group("arch=resnet18", &[0.8, 0.9]), group("arch=<lite>", &[0.7])];
-        let text = overlay(&Overlay { title: "turtles".into(), groups, ..Overlay::default() }).document();
+        let curve = Some(&ACCURACY);
+        let data = Overlay { title: "turtles".into(), groups, curve, ..Overlay::default() };
+        let text = overlay(&data).document();
         assert_eq!(text.matches("<polyline").count(), 3);
-        assert!(text.contains("arch=resnet18 (n = 2)") && text.contains("arch=&lt;lite&gt;"), "{text}");
+        assert!(
+            text.contains(">Accuracy<")
+                && text.contains("arch=resnet18 (n = 2)")
+                && text.contains("arch=&lt;lite&gt;"),
+            "{text}"
+        );
         assert!(text.contains("85.0 ± 7.1\u{a0}%") && text.contains(">–<"), "{text}");
     }
 

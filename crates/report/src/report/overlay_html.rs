@@ -2,9 +2,10 @@
 
 use maud::{DOCTYPE, PreEscaped, html};
 
-use super::comparison::{Column, Overlay};
+use super::comparison::{Column, ComparedRun, Overlay};
 use super::overlay::overlay;
-use super::text::percent;
+use super::text::value_text;
+use crate::metrics::{Direction, Metric};
 use crate::visible;
 
 /// Columns of the test are set apart: they are not for choosing.
@@ -15,8 +16,13 @@ fn aside(column: &Column) -> Option<&'static str> {
 /// Renders the page. Equal data give equal bytes.
 pub fn overlay_html(data: &Overlay) -> String {
     let columns = data.columns();
-    let accuracy = |run: &super::comparison::ComparedRun| {
-        run.curve.iter().map(|point| point[1]).reduce(f64::max).map(percent).unwrap_or_default()
+    let best = |run: &ComparedRun, metric: &Metric| {
+        let values = run.curve.iter().map(|point| point[1]);
+        let best = values.reduce(match metric.better {
+            Direction::Higher => f64::max,
+            Direction::Lower => f64::min,
+        });
+        best.map(|value| value_text(metric.format, value)).unwrap_or_default()
     };
     let page = html! {
         (DOCTYPE)
@@ -54,14 +60,14 @@ pub fn overlay_html(data: &Overlay) -> String {
                         h2 { "Runs" }
                         div.scroll {
                             table.wide {
-                                tr { th { "run" } th { "label" } th.number { "seed" } th { "state" } th.number { "best accuracy of its curve" } }
+                                tr { th { "run" } th { "label" } th.number { "seed" } th { "state" } @if let Some(metric) = data.curve { th.number { "best " (metric.title) " of its curve" } } }
                                 @for run in data.groups.iter().flat_map(|group| &group.runs) {
                                     tr {
                                         td { code { (run.name) "/" (run.id) } }
                                         td { (run.label.as_deref().unwrap_or("")) }
                                         td.number { (run.seed) }
                                         td { (run.state) }
-                                        td.number { (accuracy(run)) }
+                                        @if let Some(metric) = data.curve { td.number { (best(run, metric)) } }
                                     }
                                 }
                             }

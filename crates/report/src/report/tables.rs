@@ -5,81 +5,21 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
 use crate::cells;
-use crate::data::{BrokenImage, LABELS_BETWEEN};
+use crate::data::BrokenImage;
 use crate::error::{Error, Result};
 use crate::metrics::{Classification, LabelMetrics, MultiLabel};
-
-/// One epoch of a train stage: a row of `history.csv`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HistoryRow {
-    /// From 1.
-    pub epoch: u32,
-    /// The optimizer's learning rate at the last step of the epoch, before any group's scale.
-    pub lr: f64,
-    /// Means over the images as they passed through training, augmentation and all.
-    pub train_loss: f64,
-    pub train_accuracy: f64,
-    /// Absent without a validation split.
-    pub validation_loss: Option<f64>,
-    pub validation_accuracy: Option<f64>,
-    pub validation_macro_f1: Option<f64>,
-    /// The mean average precision, of images with any number of labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_map: Option<f64>,
-    /// Whether the monitor was better than in all epochs before: the last such row is `@best`.
-    pub is_best: bool,
-    /// How many numbers trained in this epoch, where some joined on the way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trainable_parameters: Option<u64>,
-}
 
 /// One image as a model saw it: a row of `predictions.csv`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// The path below the data set's root.
     pub file: String,
-    /// Its class; of labels, all of them with [`LABELS_BETWEEN`] two.
+    /// Its class; of labels, all of them with [`LABELS_BETWEEN`](crate::data::LABELS_BETWEEN) two.
     pub label: String,
     pub predicted: String,
     /// One for each class, in the order of the classes.
     pub probabilities: Vec<f32>,
-}
-
-impl Prediction {
-    /// Of labels, each told by itself: how sure the surest error is, or what comes nearest to one.
-    pub(super) fn worst_of<'a>(&self, labels: impl Iterator<Item = &'a str>) -> f32 {
-        let shown: Vec<&str> = self.label.split(LABELS_BETWEEN).collect();
-        let errors = labels.zip(&self.probabilities);
-        let errors = errors.map(|(label, p)| if shown.contains(&label) { 1.0 - p } else { *p });
-        errors.fold(0.0, f32::max)
-    }
-}
-
-pub fn history_csv(rows: &[HistoryRow]) -> String {
-    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-    let mut header = vec![
-        "epoch",
-        "lr",
-        "train_loss",
-        "train_accuracy",
-        "validation_loss",
-        "validation_accuracy",
-        "validation_macro_f1",
-    ];
-    header.extend(rows.iter().find_map(|row| row.validation_map).map(|_| "validation_map"));
-    header.push("is_best");
-    header.extend(rows.iter().find_map(|row| row.trainable_parameters).map(|_| "trainable_parameters"));
-    writer.write_record(header).expect(IN_MEMORY);
-    rows.iter().for_each(|row| writer.serialize(row).expect(IN_MEMORY));
-    text(writer)
-}
-
-/// Reads what [`history_csv`] wrote.
-pub fn read_history(text: &str) -> Result<Vec<HistoryRow>> {
-    csv::Reader::from_reader(text.as_bytes()).deserialize().map(|row| row.map_err(unreadable)).collect()
 }
 
 /// Rows are the true classes, columns the predicted ones.
@@ -157,44 +97,6 @@ pub(super) fn unreadable(error: csv::Error) -> Error {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn history_has_empty_fields_where_nothing_was_measured() {
-        let measured = HistoryRow {
-            epoch: 1,
-            lr: 1e-5,
-            train_loss: 0.1 + 0.2,
-            train_accuracy: 1.0,
-            validation_loss: Some(0.25),
-            validation_accuracy: Some(0.5),
-            validation_macro_f1: Some(1.0 / 3.0),
-            validation_map: None,
-            is_best: true,
-            trainable_parameters: None,
-        };
-        let unmeasured = HistoryRow {
-            epoch: 2,
-            validation_loss: None,
-            validation_accuracy: None,
-            validation_macro_f1: None,
-            is_best: false,
-            ..measured.clone()
-        };
-        let rows = [measured, unmeasured];
-        insta::assert_snapshot!(history_csv(&rows), @r"
-        epoch,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,validation_macro_f1,is_best
-        1,0.00001,0.30000000000000004,1.0,0.25,0.5,0.3333333333333333,true
-        2,0.00001,0.30000000000000004,1.0,,,,false
-        ");
-        assert_eq!(read_history(&history_csv(&rows)).unwrap(), rows);
-        assert!(history_csv(&[]).starts_with("epoch,"));
-        let labelled = rows.clone().map(|row| HistoryRow { validation_map: Some(0.75), ..row });
-        assert_eq!(read_history(&history_csv(&labelled)).unwrap(), labelled);
-        let gradual =
-            rows.map(|row| HistoryRow { trainable_parameters: Some(2 * u64::from(row.epoch)), ..row });
-        assert_eq!(read_history(&history_csv(&gradual)).unwrap(), gradual);
-        assert!(read_history("epoch,lr\n1,x\n").is_err());
-    }
 
     proptest! {
         #[test]

@@ -1,6 +1,7 @@
 //! Text: how wide it is in pictures, how it is shortened, and how numbers are written.
 
 use crate::freeze::Joining;
+use crate::metrics::Format;
 use crate::visible;
 
 /// Advance widths of U+0020 to U+007E in Inter Regular, in 2048ths of the font size (its `hmtx` table).
@@ -109,6 +110,22 @@ pub fn significant(value: f64, digits: usize) -> String {
 /// A share of 1 as a percentage with one decimal: `91.2 %`, with a no-break space.
 pub fn percent(share: f64) -> String {
     format!("{:.1}\u{a0}%", share * 100.0)
+}
+
+/// A value of a metric: a share as a percentage, another number with four significant digits.
+pub fn value_text(format: Format, value: f64) -> String {
+    match format {
+        Format::Percent | Format::Share => percent(value),
+        Format::Number => number(value),
+    }
+}
+
+/// The same for columns: a number that is no share has four decimals, like the others of its column.
+pub fn column_text(format: Format, value: f64) -> String {
+    match format {
+        Format::Percent | Format::Share => percent(value),
+        Format::Number => format!("{value:.4}"),
+    }
 }
 
 /// A count with thin groups of thousands: `23,512,130`.

@@ -1,21 +1,28 @@
-//! Tasks: what images show, and how a network's output is compared with it, scored, put into words and written to files.
+//! Tasks: one folder each. A task says what images show, and how the outputs of a network are compared with it, scored,
+//! put into words, written to files and reported.
 //!
-//! A task is a folder: `classification` (one class for each image), `multi_label` (any number of labels), `recognition`
-//! (an evaluation that compares embeddings). The train loop asks a task what [`train::Task`](crate::train::Task) says,
-//! stages and runs ask what [`Task`] says, and [`TaskKind`] is the one place that lists all tasks. Nothing outside a task's
-//! folder looks into its targets, its outputs, its meter or its predictions.
+//! - `classification` has one class for each image, `multi_label` any number of labels; `recognition` is an evaluation that
+//!   compares embeddings. The train loop asks a task what [`train::Task`](crate::train::Task) says, stages and runs ask what
+//!   [`Task`] says. [`TaskKind`] is the one place that lists all tasks. Nothing outside a task's folder looks into its
+//!   targets, its outputs, its meter or its predictions.
+//! - A metric is a line in the task's [`TaskMetrics`](crate::metrics::TaskMetrics). Tables, events, curves, comparisons, the
+//!   terminal and the page take its name, title, format and direction from there.
+//! - A task's report is its [`TaskReporting`](crate::report::TaskReporting), and a line in [`TASKS`]. `example.rs` shows one.
 //!
 //! The room never opens files, runs no stage and knows no recipes: what a task writes, it returns as [`File`]s.
 
 mod annotations;
 mod class_list;
 mod class_weights;
-mod classification;
+pub mod classification;
 mod evaluator;
+#[cfg(test)]
+mod example;
 mod interface;
 mod kind;
-mod multi_label;
-mod recognition;
+pub mod multi_label;
+pub mod recognition;
+mod registry;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -26,4 +33,5 @@ pub use evaluator::{Evaluation, Evaluator, SingleModel};
 pub use interface::{Description, File, Predictions, Problem, Task};
 pub use kind::{TaskKind, TaskVisitor};
 pub use recognition::{Comparison, Recognition, Search};
+pub use registry::{TASKS, named, of_stage};
 pub use spec::{Describer, Measured, TaskSpec, Training};

@@ -1,16 +1,15 @@
 //! What the loop does not know of a task: its targets, its loss and its metrics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
+pub use crate::metrics::Scores;
+use crate::metrics::TaskMetrics;
 use crate::model::{Activations, Outputs};
-
-/// Scores by name, such as `loss`, `accuracy`, `macro_f1`.
-pub type Scores = BTreeMap<String, f64>;
 
 /// One batch, behind the layers that are frozen in its epoch.
 pub struct Batch<Targets> {
@@ -75,6 +74,9 @@ pub trait Task {
 
     /// The meter at the start of an epoch.
     fn meter(&self) -> Self::Meter;
+
+    /// What its scores are called and how they are shown.
+    fn metrics(&self) -> &'static TaskMetrics;
 
     /// The meter of a validation, which may compute more than that of training.
     fn validation_meter(&self) -> Self::Meter {

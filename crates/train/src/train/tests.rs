@@ -8,7 +8,7 @@ use super::*;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
-use crate::metrics::ClassificationMetrics;
+use crate::metrics::{ClassificationMetrics, TaskMetrics};
 use crate::model::{Model, Outputs, Pass, State};
 use crate::ops::{
     self,
@@ -55,6 +55,10 @@ impl Task for Classify {
 
     fn meter(&self) -> ClassificationMetrics {
         ClassificationMetrics::new(CLASSES)
+    }
+
+    fn metrics(&self) -> &'static TaskMetrics {
+        &TaskMetrics::NONE
     }
 
     fn update(&self, meter: &mut Self::Meter, (scores, labels, losses): Self::BatchStats) -> Result<()> {

@@ -12,6 +12,7 @@ use super::*;
 use crate::autograd::Tape;
 use crate::error::Result;
 use crate::freeze::ParameterTable;
+use crate::metrics::TaskMetrics;
 use crate::model::{Activations, Model, Outputs, State};
 use crate::ops::{self, testing::assert_close};
 use crate::pipeline;
@@ -73,6 +74,10 @@ impl Task for Noted {
 
     fn meter(&self) -> u32 {
         0
+    }
+
+    fn metrics(&self) -> &'static TaskMetrics {
+        &TaskMetrics::NONE
     }
 
     fn update(&self, _: &mut u32, (): ()) -> Result<()> {

@@ -11,6 +11,7 @@ use super::*;
 use crate::autograd::{Backward, Tape};
 use crate::code_path::CodePath;
 use crate::error::Error;
+use crate::metrics::TaskMetrics;
 use crate::model::Outputs;
 use crate::ops::Later;
 use crate::task::{
@@ -53,6 +54,10 @@ impl train::Task for Regression {
     type Targets = Vec<Vec<f32>>;
     type Meter = Meter;
     type BatchStats = Errors;
+
+    fn metrics(&self) -> &'static TaskMetrics {
+        &TaskMetrics::NONE
+    }
 
     fn meter(&self) -> Meter {
         Meter::default()

@@ -5,9 +5,11 @@
 mod ensemble;
 mod loss;
 mod predictions;
+mod report;
 mod targets;
 mod task;
 
+pub use report::{METRICS, REPORTING};
 #[cfg(test)]
 pub use targets::ClassTargets;
 pub use task::Classification;

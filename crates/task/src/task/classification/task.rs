@@ -6,14 +6,14 @@ use serde_json::{Value as Json, json};
 
 use super::ensemble::Averaged;
 use super::loss::{BatchStats, ClassLosses};
-use super::predictions;
 use super::targets::ClassTargets;
+use super::{METRICS, predictions};
 use crate::autograd::{Tape, Value};
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
-use crate::metrics::ClassificationMetrics;
 use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, ENSEMBLE};
+use crate::metrics::{ClassificationMetrics, TaskMetrics};
 use crate::model::Outputs;
 use crate::ops;
 use crate::pipeline::Data;
@@ -33,6 +33,10 @@ impl train::Task for Classification {
     type Targets = ClassTargets;
     type Meter = ClassificationMetrics;
     type BatchStats = BatchStats;
+
+    fn metrics(&self) -> &'static TaskMetrics {
+        &METRICS
+    }
 
     fn meter(&self) -> ClassificationMetrics {
         ClassificationMetrics::new(self.classes.len())

@@ -2,13 +2,13 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{predictions, targets};
+use super::{METRICS, predictions, targets};
 use crate::autograd::Tape;
 use crate::code_path::CodePath;
 use crate::data::Split;
 use crate::error::Result;
-use crate::metrics::MultiLabelMetrics;
 use crate::metrics::code_paths::MULTI_LABEL;
+use crate::metrics::{MultiLabelMetrics, TaskMetrics};
 use crate::model::Outputs;
 use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, SIGMOID};
 use crate::ops::{self, Later};
@@ -45,6 +45,10 @@ impl train::Task for MultiLabel {
     type Targets = Vec<f32>;
     type Meter = MultiLabelMetrics;
     type BatchStats = BatchStats;
+
+    fn metrics(&self) -> &'static TaskMetrics {
+        &METRICS
+    }
 
     fn meter(&self) -> MultiLabelMetrics {
         MultiLabelMetrics::new(self.labels.len(), false)

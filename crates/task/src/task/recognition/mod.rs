@@ -6,5 +6,7 @@
 mod embedded;
 mod evaluator;
 mod questions;
+mod report;
 
 pub use questions::{Comparison, Recognition, Search};
+pub use report::{METRICS, REPORTING};

@@ -18,6 +18,10 @@ impl Task for Both {
     type Meter = f64;
     type BatchStats = f64;
 
+    fn metrics(&self) -> &'static TaskMetrics {
+        &TaskMetrics::NONE
+    }
+
     fn meter(&self) -> f64 {
         0.0
     }

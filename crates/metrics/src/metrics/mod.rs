@@ -1,10 +1,12 @@
-//! Metrics: from predictions and embeddings to numbers. Pure functions; nothing here draws, writes or trains.
+//! Metrics: from predictions and embeddings to numbers, and what each number is called. Pure functions and data; nothing
+//! here draws, writes or trains.
 
 mod classification;
 pub mod code_paths;
 mod embeddings;
 mod ensemble;
 mod identification;
+mod metric;
 mod multi_label;
 mod similarities;
 #[cfg(test)]
@@ -15,6 +17,7 @@ pub use classification::{ClassMetrics, Classification, ClassificationMetrics, cr
 pub use embeddings::Embeddings;
 pub use ensemble::MeanProbabilities;
 pub use identification::Identification;
+pub use metric::{AxisLabel, Direction, Format, Headline, Metric, Scores, TaskMetrics};
 pub use multi_label::{LabelMetrics, MultiLabel, MultiLabelMetrics, THRESHOLD};
 pub use similarities::{Pair, Similarities};
 pub use verification::{RocPoint, TarAtFar, Verification};

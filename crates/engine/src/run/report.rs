@@ -1,0 +1,32 @@
+//! The report of a run, with the tasks of its stages.
+
+use std::collections::BTreeMap;
+
+use super::RunDirectory;
+use crate::error::Result;
+use crate::events::Event;
+use crate::plan::{Plan, Planned};
+use crate::report::ReportData;
+use crate::task;
+
+/// What a run directory says of its run, finished or not.
+///
+/// # Errors
+/// A file of the run has another form.
+pub fn report_data(run: &RunDirectory) -> Result<ReportData> {
+    ReportData::read(run.path(), task::of_stage)
+}
+
+/// The first event of a run.
+pub(super) fn started(plan: &Plan, directory: &RunDirectory) -> Event {
+    let task = |stage: &Planned| {
+        let task = task::of_stage(stage.work.kind(), &stage.document)?;
+        Some((stage.name.clone(), task.name.to_owned()))
+    };
+    Event::RunStarted {
+        name: plan.name.clone(),
+        run_dir: directory.path().display().to_string(),
+        stages: plan.stages.iter().map(|stage| stage.name.clone()).collect(),
+        tasks: plan.stages.iter().filter_map(task).collect::<BTreeMap<_, _>>(),
+    }
+}

@@ -1,0 +1,6 @@
+//! Metrics: from predictions and embeddings to scores, and what each score is called.
+
+pub mod metrics;
+
+use defrost_base::{code_path, error};
+use defrost_kernels::ops;

@@ -1,0 +1,76 @@
+//! The parts of a task's report on the page.
+
+use maud::{Markup, PreEscaped, html};
+
+use super::parts::{Cell, ColumnKind, ReportColumn, ReportPart, ReportTable, TaskReport, Tile};
+use super::text::value_text;
+use crate::visible;
+
+/// Tables with more rows than this are folded.
+pub(super) const OPEN_ROWS: usize = 25;
+
+pub(super) fn parts(report: &TaskReport) -> Markup {
+    html! {
+        @for part in &report.parts {
+            @match part {
+                ReportPart::Tiles(all) => (tiles(all)),
+                ReportPart::Note(text) => p.muted { (text) },
+                ReportPart::Picture(picture) => div.picture { (PreEscaped(picture.inline())) },
+                ReportPart::Table(rows) => (table(rows)),
+            }
+        }
+    }
+}
+
+/// What the list of stages shows: `accuracy 91.2 %, macro F1 90.8 %`.
+pub(super) fn headline(report: &TaskReport) -> String {
+    let shown = report
+        .headline
+        .iter()
+        .map(|(metric, value)| format!("{} {}", metric.title, value_text(metric.format, *value)));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn tiles(tiles: &[Tile]) -> Markup {
+    html! {
+        div.tiles { @for tile in tiles { div.tile { b { (tile.value) } span { (tile.name) } } } }
+    }
+}
+
+fn table(table: &ReportTable) -> Markup {
+    html! {
+        details open[table.always_open || table.rows.len() <= OPEN_ROWS] {
+            summary { (table.title) }
+            div.scroll {
+                table.wide {
+                    tr { @for column in &table.columns { (heading(column)) } }
+                    @for row in &table.rows {
+                        tr { @for (column, value) in table.columns.iter().zip(row) { (cell(column.kind, value)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn heading(column: &ReportColumn) -> Markup {
+    match column.kind {
+        ColumnKind::Number => html! { th.number { (column.heading) } },
+        _ => html! { th { (column.heading) } },
+    }
+}
+
+fn cell(kind: ColumnKind, cell: &Cell) -> Markup {
+    let text = match cell {
+        Cell::Share(share) => {
+            return html! { td { span.spark { i style=(format!("width:{:.1}%", share * 100.0)) {} } } };
+        }
+        Cell::Text(text) => text,
+    };
+    match kind {
+        ColumnKind::Number => html! { td.number { (text) } },
+        ColumnKind::Name => html! { td.name { (visible::line(text)) } },
+        ColumnKind::File => html! { td.name { code { (visible::line(text)) } } },
+        ColumnKind::Text | ColumnKind::Bar => html! { td { (visible::line(text)) } },
+    }
+}

@@ -1,0 +1,130 @@
+//! What the report of a task is made of. The page renders these parts and knows no task.
+
+use super::svg::Svg;
+use super::tables::Prediction;
+use super::text::{count, percent};
+use crate::metrics::Metric;
+
+/// How many mistakes are shown.
+const MISTAKES: usize = 12;
+
+/// The result of an evaluation, as its task shows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskReport {
+    /// What the list of stages shows.
+    pub headline: Vec<(&'static Metric, f64)>,
+    /// In the order of the page.
+    pub parts: Vec<ReportPart>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReportPart {
+    /// Single numbers, side by side.
+    Tiles(Vec<Tile>),
+    /// A line of text.
+    Note(String),
+    Picture(Svg),
+    Table(ReportTable),
+}
+
+/// A number and what it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tile {
+    pub value: String,
+    pub name: String,
+}
+
+impl Tile {
+    pub fn new(value: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { value: value.into(), name: name.into() }
+    }
+}
+
+/// A table that can be folded. Every row has a cell for each column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportTable {
+    pub title: String,
+    pub columns: Vec<ReportColumn>,
+    pub rows: Vec<Vec<Cell>>,
+    /// Whether a long table is open from the start, too.
+    pub always_open: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportColumn {
+    pub heading: String,
+    pub kind: ColumnKind,
+}
+
+impl ReportColumn {
+    pub fn new(heading: impl Into<String>, kind: ColumnKind) -> Self {
+        Self { heading: heading.into(), kind }
+    }
+}
+
+/// How the cells of a column look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Text that breaks between words.
+    Text,
+    /// A name, which may break anywhere.
+    Name,
+    /// A path.
+    File,
+    /// Aligned to the right.
+    Number,
+    /// A bar of a share of 1.
+    Bar,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    Text(String),
+    /// A share of 1, for a bar.
+    Share(f64),
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// The wrong predictions, the most confident first; none where all are right. `confidence` ranks them. `truth` and
+/// `probability` head the columns of the label and of the confidence.
+pub fn mistakes(
+    predictions: &[Prediction],
+    [truth, probability]: [&str; 2],
+    confidence: impl Fn(&Prediction) -> f32,
+) -> Option<ReportPart> {
+    let wrong = predictions.iter().filter(|row| row.predicted != row.label);
+    let mut wrong: Vec<(&Prediction, f32)> = wrong.map(|row| (row, confidence(row))).collect();
+    wrong.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.file.cmp(&b.0.file)));
+    let title = match wrong.len() {
+        0 => return None,
+        1..=MISTAKES => "Mistakes, the surest first".to_owned(),
+        more => format!("The {MISTAKES} surest of {} mistakes", count(more as u64)),
+    };
+    let row = |(row, confidence): (&Prediction, f32)| -> Vec<Cell> {
+        let [file, label, predicted] =
+            [&row.file, &row.label, &row.predicted].map(|text| text.as_str().into());
+        vec![file, label, predicted, percent(f64::from(confidence)).into()]
+    };
+    Some(ReportPart::Table(ReportTable {
+        title,
+        columns: vec![
+            ReportColumn::new("file", ColumnKind::File),
+            ReportColumn::new(truth, ColumnKind::Text),
+            ReportColumn::new("predicted", ColumnKind::Text),
+            ReportColumn::new(probability, ColumnKind::Number),
+        ],
+        rows: wrong.into_iter().take(MISTAKES).map(row).collect(),
+        always_open: true,
+    }))
+}

@@ -1,0 +1,84 @@
+//! What a task tells of itself: its metrics, its files, and how its report is built from these.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::parts::TaskReport;
+use crate::error::{Error, Result};
+use crate::metrics::TaskMetrics;
+use crate::regular;
+
+/// A task, for all that show results.
+pub struct TaskReporting {
+    /// As events name it, such as `classification`.
+    pub name: &'static str,
+    pub metrics: &'static TaskMetrics,
+    /// The files for people that only stages of this task leave, in the order of the links.
+    pub files: &'static [&'static str],
+    /// Whether a train or evaluate stage is of this task, by its document in `plan.json`.
+    pub is_of: fn(document: &Value) -> bool,
+    /// The report of a finished evaluation.
+    pub report: fn(files: &StageFiles) -> Result<TaskReport>,
+}
+
+/// Finds the task of a stage by its kind and its document in `plan.json`; none of a stage that only loads weights.
+pub type TaskOf = fn(kind: &str, document: &Value) -> Option<&'static TaskReporting>;
+
+/// The files of a stage of a run.
+pub struct StageFiles<'a> {
+    pub(super) run: &'a Path,
+    pub stage: &'a str,
+}
+
+impl<'a> StageFiles<'a> {
+    /// Of a stage in a run directory.
+    pub fn new(run: &'a Path, stage: &'a str) -> Self {
+        Self { run, stage }
+    }
+
+    /// The path of a file below the run directory.
+    pub fn place(&self, file: &str) -> String {
+        format!("stages/{}/{file}", self.stage)
+    }
+
+    /// A file's text; none where the file is missing.
+    pub fn text(&self, file: &str) -> Result<Option<String>> {
+        optional(self.run, &self.place(file))
+    }
+
+    /// A JSON file, such as `metrics.json`.
+    ///
+    /// # Errors
+    /// It is missing, or it has another form.
+    pub fn json<T: for<'de> Deserialize<'de>>(&self, file: &str) -> Result<T> {
+        let text = self.text(file)?.ok_or_else(|| unreadable(&self.place(file), "it is missing"))?;
+        parse_json(&text, &self.place(file))
+    }
+
+    /// A table that `read` understands, such as `roc.csv`; the default where the file is missing.
+    pub fn table<T: Default>(&self, file: &str, read: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+        let text = self.text(file)?;
+        let table = text.map(|text| read(&text).map_err(|error| error.within(self.place(file))));
+        table.unwrap_or_else(|| Ok(T::default()))
+    }
+}
+
+pub(super) fn optional(run: &Path, file: &str) -> Result<Option<String>> {
+    let path = run.join(file);
+    match regular::read_text(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", &path, error)),
+    }
+}
+
+pub(super) fn parse_json<T: for<'de> Deserialize<'de>>(text: &str, file: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| unreadable(file, &error.to_string()))
+}
+
+pub(super) fn unreadable(file: &str, cause: &str) -> Error {
+    Error::failed(format!("cannot read `{file}` of the run: {cause}")).hint("run `defrost verify` on it")
+}

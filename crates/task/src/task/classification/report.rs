@@ -1,0 +1,116 @@
+//! What a classification measures, and its report: the confusion matrix, the classes, and the mistakes.
+
+use crate::error::Result;
+use crate::metrics::{ClassMetrics, Classification, Direction, Format, Metric, TaskMetrics};
+use crate::report::{
+    Cell, ColumnKind, Prediction, ReportColumn, ReportPart, ReportTable, StageFiles, TaskReport,
+    TaskReporting, Tile, confusion_matrix, count, mistakes, number, percent, read_predictions,
+};
+
+const LOSS: Metric = Metric::new("loss", "loss", Format::Number, Direction::Lower);
+const ACCURACY: Metric = Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher)
+    .drawn("Accuracy", "images classified correctly, %");
+const MACRO_F1: Metric = Metric::new("macro_f1", "macro F1", Format::Share, Direction::Higher);
+
+pub static METRICS: TaskMetrics = TaskMetrics {
+    history: &[
+        LOSS.drawn("Loss", "mean per image").in_training().column(8),
+        ACCURACY.in_training().column(0),
+        MACRO_F1,
+    ],
+    evaluation: &[ACCURACY.column(2), MACRO_F1.column(7), LOSS.column(9)],
+    headline: &["accuracy"],
+};
+
+/// Any stage that no other task claims.
+pub static REPORTING: TaskReporting = TaskReporting {
+    name: "classification",
+    metrics: &METRICS,
+    files: &["predictions.csv", "confusion_matrix.csv", "confusion_matrix.svg", "confusion_matrix.png"],
+    is_of: |_| true,
+    report,
+};
+
+fn report(files: &StageFiles) -> Result<TaskReport> {
+    let metrics: Classification = files.json("metrics.json")?;
+    let predictions = files.table("predictions.csv", read_predictions)?;
+    Ok(parts(files.stage, &metrics, &predictions))
+}
+
+fn parts(stage: &str, metrics: &Classification, predictions: &[Prediction]) -> TaskReport {
+    let mut parts = vec![
+        ReportPart::Tiles(tiles(metrics)),
+        ReportPart::Picture(confusion_matrix(stage, metrics)),
+        ReportPart::Table(classes(metrics)),
+    ];
+    let confidence = |row: &Prediction| row.probabilities.iter().copied().fold(0.0, f32::max);
+    parts.extend(mistakes(predictions, ["true class", "probability"], confidence));
+    TaskReport { headline: vec![(&ACCURACY, metrics.accuracy), (&MACRO_F1, metrics.macro_f1)], parts }
+}
+
+fn tiles(metrics: &Classification) -> Vec<Tile> {
+    let mut tiles = vec![Tile::new(percent(metrics.accuracy), "accuracy")];
+    tiles.extend(metrics.top5_accuracy.map(|top5| Tile::new(percent(top5), "top-5 accuracy")));
+    tiles.extend([
+        Tile::new(percent(metrics.macro_f1), "macro F1"),
+        Tile::new(number(metrics.loss), "loss"),
+        Tile::new(count(metrics.samples), "images"),
+    ]);
+    tiles
+}
+
+fn classes(metrics: &Classification) -> ReportTable {
+    let row = |class: &ClassMetrics| -> Vec<Cell> {
+        vec![
+            class.class.as_str().into(),
+            percent(class.precision).into(),
+            percent(class.recall).into(),
+            percent(class.f1).into(),
+            Cell::Share(class.f1),
+            count(class.support).into(),
+        ]
+    };
+    ReportTable {
+        title: "Classes".to_owned(),
+        columns: vec![
+            ReportColumn::new("class", ColumnKind::Name),
+            ReportColumn::new("precision", ColumnKind::Number),
+            ReportColumn::new("recall", ColumnKind::Number),
+            ReportColumn::new("F1", ColumnKind::Number),
+            ReportColumn::new("", ColumnKind::Bar),
+            ReportColumn::new("images", ColumnKind::Number),
+        ],
+        rows: metrics.per_class.iter().map(row).collect(),
+        always_open: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::ClassificationMetrics;
+
+    #[test]
+    fn a_report_has_the_classes_and_the_mistakes_the_most_confident_first() {
+        let classes = ["a", "b"].map(str::to_owned);
+        let mut meter = ClassificationMetrics::new(2);
+        meter.update(&[0.4, 0.6, 1.0, 0.0, 0.9, 0.1], &[0, 0, 1], &[0.1, 0.2, 0.3]).unwrap();
+        let text =
+            "file,label,predicted,probability a,probability b\nx,a,b,0.4,0.6\ny,a,a,1,0\nz,b,a,0.9,0.1\n";
+        let report = parts("test", &meter.finish(&classes).unwrap(), &read_predictions(text).unwrap());
+        assert_eq!(report.headline[0].0.name, "accuracy");
+        let tables: Vec<&ReportTable> = report
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                ReportPart::Table(table) => Some(table),
+                _ => None,
+            })
+            .collect();
+        let [classes, mistakes] = tables[..] else { panic!("two tables: {tables:?}") };
+        assert_eq!(classes.rows.len(), 2);
+        let files: Vec<&Cell> = mistakes.rows.iter().map(|row| &row[0]).collect();
+        assert_eq!(files, [&Cell::from("z"), &Cell::from("x")]);
+        assert_eq!(mistakes.rows[0][3], "90.0\u{a0}%".into());
+    }
+}
