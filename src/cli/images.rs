@@ -20,7 +20,7 @@ fn datasets<'a, I: Inputs + 'a>(
     found
 }
 
-/// `photos: 221 training, 59 validation and 83 test images of 6 classes`, a line for each data set.
+/// One line per data set: `photos: 221 training, 59 validation and 83 test images of 6 classes`.
 pub fn parts<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStage<I>>) -> Vec<String> {
     let line = |(dataset, skips): &(&Arc<Dataset>, bool)| {
         let parts = [Split::Train, Split::Validation, Split::Test];
@@ -35,7 +35,8 @@ pub fn parts<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStage<I
     once(datasets(works).iter().map(line))
 }
 
-/// `photos: 27 files are left out, being neither JPEG nor PNG by name (.bmp, .webp)`, and the same of images without a class.
+/// The files that are left out, as in `photos: 27 files are ignored: only .jpg, .jpeg and .png are read (found .bmp,
+/// .webp)`, and the images that are in no class folder.
 pub fn left_out<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStage<I>>) -> Vec<String> {
     let lines = |dataset: &Arc<Dataset>| {
         let (images, others): (Vec<&String>, Vec<&String>) =
@@ -81,7 +82,7 @@ fn unreadable(dataset: &Dataset) -> Option<String> {
     })
 }
 
-/// All of them, for other programs.
+/// All such images, as JSON.
 pub fn unreadable_of<'a, I: Inputs + 'a>(
     works: impl Iterator<Item = &'a ResolvedStage<I>>,
 ) -> Vec<serde_json::Value> {

@@ -121,7 +121,7 @@ fn range(args: &Args) -> Result<Range> {
 /// A train stage, what it trains and its images.
 type TrainStage<'a> = (&'a Planned, &'a Train, &'a Arc<Dataset>);
 
-/// The train stage meant.
+/// The requested train stage, or the only one.
 fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<TrainStage<'a>> {
     let trains = |stage: &'a Planned| match &stage.work {
         ResolvedStage::Train(train, dataset) => Some((stage, &**train, dataset)),

@@ -193,7 +193,7 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
     Ok(document)
 }
 
-/// What is worth knowing of a stage before it runs.
+/// What to know about a stage before it runs.
 fn note(work: &PlannedStage) -> Option<String> {
     let (train, dataset) = match work {
         ResolvedStage::Train(train, dataset) => (train, dataset),
@@ -219,7 +219,7 @@ fn note(work: &PlannedStage) -> Option<String> {
     ))
 }
 
-/// Who joins when, where somebody does.
+/// When parameters unfreeze, if they do.
 fn schedule(work: &PlannedStage) -> Vec<String> {
     let ResolvedStage::Train(train, _) = work else { return Vec::new() };
     if train.table.phases.len() == 1 && train.settings.layer_decay.is_none() {
@@ -290,7 +290,7 @@ struct Features {
 }
 
 impl Features {
-    /// One for each of its prefixes.
+    /// One entry for each prefix of the stage.
     fn of(work: &PlannedStage, found: &[Option<FeaturesFound>], kept: bool) -> Vec<Self> {
         let of = |(place, prefix): (usize, Prefix)| {
             let reason = prefix.recomputed.or((!kept).then_some("`run.feature_cache` is off"));

@@ -18,7 +18,7 @@ pub struct ImagesSettings<'a> {
     /// A folder with one folder of images per class.
     pub root: &'a Path,
     pub batch: usize,
-    /// The side of the square images in pixels.
+    /// Side length of the square images, in pixels.
     pub image_size: usize,
     /// Threads that load images, each one image at a time.
     pub workers: usize,

@@ -26,7 +26,7 @@ pub struct NetworkSettings {
     pub precision: Precision,
     /// Images in each step.
     pub batch: usize,
-    /// The side of the square images in pixels.
+    /// Side length of the square images, in pixels.
     pub image_size: usize,
     pub classes: usize,
     /// Steps ahead of the timed ones.

@@ -30,8 +30,8 @@ impl Resolver<'_> {
         } else {
             return Some(());
         };
-        let message = format!("`{stage}` has no validation images, by which its epochs are judged");
-        let help = "say of some rows that they are for `validation`".to_owned();
+        let message = format!("`{stage}` has no validation images, which the best epoch is selected by");
+        let help = "assign some rows to `validation`".to_owned();
         self.diagnose(&at, "no-validation", message, Some(help));
         None
     }
@@ -47,8 +47,8 @@ impl Resolver<'_> {
         let parts = recognition.map_or_else(|| vec![evaluate.split], |asked| asked.parts(evaluate.split));
         let empty = parts.into_iter().find(|part| dataset.is_some_and(|data| data.split(*part).is_empty()));
         let Some(empty) = empty else { return Some(()) };
-        let message = format!("there is no image of the {} part to evaluate on", empty.name());
-        let help = format!("say of some rows that they are for `{}`, or choose another part", empty.name());
+        let message = format!("the {} split has no images to evaluate on", empty.name());
+        let help = format!("assign some rows to `{}`, or use another split", empty.name());
         self.diagnose(&format!("stage.{stage}.split"), "no-split", message, Some(help));
         None
     }

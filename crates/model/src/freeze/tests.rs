@@ -215,10 +215,10 @@ fn what_is_wrong_is_told_at_its_rule() {
          { match = [\"layer2.1\"], lr = 1.0 }]\n\
          optimizer = { kind = \"sgd\", lr = 0.1, no_decay = [\"@nrom\"] }"
     ), @r#"
-        groups[0].match[0] [group-frozen]: `layer1` changes nothing: all that it matches is frozen in this stage
-            help: remove it, or let what it matches train
-        groups[2].match [group-overlap]: `layer2.1.conv1.weight` and 5 more would be in two groups: `groups[1]` has it too
-            help: take it out of one with a pattern after `!`
+        groups[0].match[0] [group-frozen]: `layer1` has no effect: all parameters that it matches are frozen in this stage
+            help: remove it, or make these parameters trainable
+        groups[2].match [group-overlap]: `layer2.1.conv1.weight` and 5 more would be in two groups: `groups[1]` selects it too
+            help: exclude it from one of them with a `!` pattern
         optimizer.no_decay[0] [unknown-alias]: unknown alias `@nrom`
             help: did you mean `@norm`?
         "#);

@@ -37,7 +37,7 @@ macro_rules! architectures {
 
 pub use architectures;
 
-/// The sides in pixels of the square images that an architecture takes.
+/// The side lengths in pixels of the square images that an architecture accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageSizes {
     Any,
@@ -109,27 +109,27 @@ macro_rules! declare {
 architectures!(declare);
 
 impl Arch {
-    /// Whether `stochastic_depth` means something to it: whether the published network was trained with it.
+    /// Whether `stochastic_depth` applies to it: whether the published network was trained with it.
     pub fn has_stochastic_depth(self) -> bool {
         self.facts().stochastic_depth
     }
 
-    /// Whether it is a feature extractor only: it is frozen in every stage, and the head behind it is what trains.
+    /// Whether it is a feature extractor only: it stays frozen in every stage, and only the head trains.
     pub fn is_encoder(self) -> bool {
         self.facts().encoder
     }
 
-    /// Whether it computes on GPUs: what candle-transformers computes does so on CPUs alone.
+    /// Whether it computes on GPUs. Models of candle-transformers compute on CPUs only.
     pub fn computes_on_gpus(self) -> bool {
         !self.facts().cpu_only
     }
 
-    /// Whether it has weights for the positions in an image, made for the `image_size` of the model's first stage.
+    /// Whether it has position embeddings, which are made for the `image_size` of the model's first stage.
     pub fn has_sized_positions(self) -> bool {
         self.facts().positions == Positions::Sized
     }
 
-    /// Whether it makes the position embeddings for other image sizes from those of pretraining.
+    /// Whether it computes the position embeddings for other image sizes from those of pretraining.
     pub fn resamples_positions(self) -> bool {
         self.facts().positions == Positions::Resampled
     }
@@ -138,8 +138,8 @@ impl Arch {
         self.facts().image_sizes
     }
 
-    /// The channel statistics of the images that its published weights were trained with, where a data set gives none. The
-    /// encoders' are their own; of the others a name may have weights of several kinds, and most are ImageNet's.
+    /// The channel statistics that its published weights were trained with, used if a data set gives none. The encoders
+    /// have their own. Published weights of the others differ, and most use ImageNet's.
     pub fn normalize(self) -> Normalize {
         self.facts().normalize.map_or_else(Normalize::default, Normalize::named)
     }

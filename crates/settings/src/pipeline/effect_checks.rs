@@ -79,8 +79,8 @@ fn no_decay(draft: &mut Draft, path: &str) {
         return;
     }
     let kind = draft.get(&format!("{at}.kind")).and_then(Node::text).unwrap_or_default();
-    let message = "nothing decays that `no_decay` could spare".to_owned();
-    let help = format!("set `weight_decay`, which `{kind}` has none of by itself, or remove `no_decay`");
+    let message = "`no_decay` has no effect: no parameter has weight decay".to_owned();
+    let help = format!("set `weight_decay`, which is 0 by default for `{kind}`, or remove `no_decay`");
     draft.report(draft.key(&format!("{at}.no_decay")), "no-effect", message, help);
 }
 

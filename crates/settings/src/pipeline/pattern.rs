@@ -64,7 +64,7 @@ impl Pattern {
         let negated = text.starts_with('!');
         let body = text.strip_prefix('!').unwrap_or(text);
         let kind = if body.trim().is_empty() {
-            let help = "write a name such as `layer1`, or `*` for everything";
+            let help = "write a name such as `layer1`, or `*` for all parameters";
             return Err(PatternError {
                 code: PatternError::EMPTY,
                 ..PatternError::new("the pattern is empty", help)
@@ -217,7 +217,7 @@ fn regex(expression: &str) -> Result<Regex, PatternError> {
 pub(super) fn regex_error(error: &regex::Error) -> String {
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default();
-    format!("not a regular expression: {}", last.trim_start_matches("error: "))
+    format!("invalid regular expression: {}", last.trim_start_matches("error: "))
 }
 
 /// A pattern names a tensor, or a module and with it all below; `*` in it stands for any characters.
@@ -232,7 +232,7 @@ fn translate(body: &str) -> Result<Regex, PatternError> {
                 if after.starts_with('*') || body[..body.len() - rest.len()].ends_with('*') {
                     return Err(PatternError::new(
                         format!(
-                            "in `{body}` the range `{{{inside}}}` stands next to `*` and could match a part of a number"
+                            "in `{body}` the range `{{{inside}}}` is next to `*` and could match a part of a number"
                         ),
                         "put a `.` between them",
                     ));
@@ -249,17 +249,17 @@ fn translate(body: &str) -> Result<Regex, PatternError> {
             }
             '}' | ']' => {
                 return Err(PatternError::new(
-                    format!("`{character}` in `{body}` closes nothing"),
-                    "ranges are written `{0..12}`",
+                    format!("unmatched `{character}` in `{body}`"),
+                    "write a range as `{0..12}`",
                 ));
             }
             '!' | '@' | '?' => {
                 return Err(PatternError::new(
-                    format!("`{character}` cannot stand inside a pattern: `{body}`"),
+                    format!("`{character}` is not allowed inside a pattern: `{body}`"),
                     if character == '?' {
                         "write `*` for any characters"
                     } else {
-                        "write it first, or not at all"
+                        "write it at the start, or remove it"
                     },
                 ));
             }
@@ -270,15 +270,15 @@ fn translate(body: &str) -> Result<Regex, PatternError> {
     expression.push_str(r"(\..*)?$");
     Regex::new(&expression).map_err(|_| PatternError {
         code: PatternError::SYNTAX,
-        message: format!("`{body}` is too large a pattern"),
-        help: Some("write it as several".to_owned()),
+        message: format!("the pattern `{body}` is too large"),
+        help: Some("split it into several patterns".to_owned()),
     })
 }
 
 /// What stands between the bracket that `rest` begins with and the one that closes it, and what follows.
 fn enclosed<'a>(body: &str, rest: &'a str, close: char) -> Result<(&'a str, &'a str), PatternError> {
     rest[1..].split_once(close).ok_or_else(|| {
-        PatternError::new(format!("`{}` in `{body}` is never closed", &rest[..1]), format!("add `{close}`"))
+        PatternError::new(format!("`{}` in `{body}` is not closed", &rest[..1]), format!("add `{close}`"))
     })
 }
 
@@ -292,7 +292,7 @@ fn range(body: &str, inside: &str) -> Result<String, PatternError> {
             Ok(format!("(?:{})", numbers.join("|")))
         }
         Some((first, last)) if first > last => Err(PatternError::new(
-            format!("the range `{{{inside}}}` in `{body}` runs backwards"),
+            format!("the range `{{{inside}}}` in `{body}` is reversed"),
             format!("write `{{{last}..{first}}}`"),
         )),
         Some(_) => Err(PatternError::new(
@@ -300,8 +300,8 @@ fn range(body: &str, inside: &str) -> Result<String, PatternError> {
             "narrow it",
         )),
         None => Err(PatternError::new(
-            format!("`{{{inside}}}` in `{body}` is no numeric range"),
-            "ranges are written `{0..12}`, both ends included",
+            format!("`{{{inside}}}` in `{body}` is not a numeric range"),
+            "write a range as `{0..12}`, both ends included",
         )),
     }
 }
@@ -315,8 +315,8 @@ fn set(body: &str, inside: &str) -> Result<String, PatternError> {
             !first.is_empty() && !last.is_empty() && first.chars().chain(last.chars()).all(is_digit);
         let (first, last) = if numbers { (first, last) } else { ("0", "12") };
         return Err(PatternError::new(
-            format!("`[{inside}]` in `{body}` stands for one character, not for numbers"),
-            format!("write numbers as a range: `{{{first}..{last}}}`"),
+            format!("`[{inside}]` in `{body}` matches one character, not a number"),
+            format!("write a range of numbers: `{{{first}..{last}}}`"),
         ));
     }
     let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
@@ -327,8 +327,8 @@ fn set(body: &str, inside: &str) -> Result<String, PatternError> {
         || Regex::new(&members).is_err()
     {
         return Err(PatternError::new(
-            format!("`[{inside}]` in `{body}` is no set of characters"),
-            "a set is written `[ab]` or `[1-4]`, a range of numbers `{0..12}`",
+            format!("`[{inside}]` in `{body}` is not a set of characters"),
+            "write a set as `[ab]` or `[1-4]`, a range of numbers as `{0..12}`",
         ));
     }
     Ok(members)

@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 use super::kinds::{LossSettings, Weights};
 use crate::pipeline::ClassWeights;
 
-/// Cross-entropy with a margin on the angle to the right class (Deng et al. 2019); needs an embedding head.
+/// Cross-entropy with a margin on the angle to the true class (Deng et al. 2019). Needs an embedding head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Arcface {
-    /// Added to the angle, in radians.
+    /// The margin that is added to the angle, in radians.
     #[serde(default = "default_angle")]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.57))]
     pub margin: f64,
-    /// Leaves cosines below 0 without a margin.
+    /// Adds no margin where the cosine is below 0.
     #[serde(default)]
     pub easy_margin: bool,
-    /// What each class counts, as a table by name or `"balanced"`; the mean is by these weights.
+    /// The weight of each class: a table by class name, or `"balanced"`. The loss is the weighted mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
 }

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::kinds::{LossSettings, Weights};
 use crate::pipeline::ClassWeights;
 
-/// Binary cross-entropy of each label by itself, averaged over images and labels; for images with any number of labels.
+/// Binary cross-entropy of each label, averaged over images and labels. For multi-label data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bce {
-    /// What an image with a label counts where one without counts 1, as a table by label or `"balanced"`: PyTorch's `pos_weight`.
+    /// The weight of images that have a label, relative to images without it: a table by label, or `"balanced"`. This
+    /// is PyTorch's `pos_weight`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positive_weights: Option<ClassWeights>,
 }

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use super::kinds::{LossSettings, Weights};
 use crate::pipeline::ClassWeights;
 
-/// Cross-entropy with a margin on the cosine of the right class (Wang et al. 2018); needs an embedding head.
+/// Cross-entropy with a margin on the cosine of the true class (Wang et al. 2018). Needs an embedding head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cosface {
-    /// Taken from the cosine.
+    /// The margin that is subtracted from the cosine.
     #[serde(default = "default_cosine")]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 2))]
     pub margin: f64,
-    /// What each class counts, as a table by name or `"balanced"`; the mean is by these weights.
+    /// The weight of each class: a table by class name, or `"balanced"`. The loss is the weighted mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
 }

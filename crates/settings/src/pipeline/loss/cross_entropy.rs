@@ -10,11 +10,11 @@ use crate::pipeline::ClassWeights;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CrossEntropy {
-    /// The share of each target spread evenly over all classes (Szegedy et al. 2016, §7).
+    /// The part of each target that is spread evenly over all classes (Szegedy et al. 2016, §7).
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub label_smoothing: f64,
-    /// What each class counts, as a table by name or `"balanced"`; the mean is by these weights.
+    /// The weight of each class: a table by class name, or `"balanced"`. The loss is the weighted mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
 }

@@ -33,7 +33,7 @@ pub trait LossSettings {
         false
     }
 
-    /// Whether it puts a margin on cosines, which only an embedding head has.
+    /// Whether it adds a margin to cosines, which only an embedding head computes.
     fn needs_cosines(&self) -> bool {
         false
     }
@@ -74,7 +74,7 @@ impl Loss {
         }
     }
 
-    /// What classes count, if not all the same.
+    /// The class weights, if there are any.
     pub fn class_weights(&self) -> Option<&ClassWeights> {
         match self.settings().weights() {
             Some(Weights::OfClasses(weights)) => Some(weights),
@@ -87,7 +87,7 @@ impl Loss {
         self.settings().is_multi_label()
     }
 
-    /// Whether it puts a margin on cosines, which only an embedding head has.
+    /// Whether it adds a margin to cosines, which only an embedding head computes.
     pub fn needs_cosines(&self) -> bool {
         self.settings().needs_cosines()
     }

@@ -5,18 +5,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{Common, OptimizerSettings};
 
-/// AdamW: Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (ICLR 2019), as PyTorch's `AdamW`.
+/// AdamW: Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (ICLR 2019), like PyTorch's `AdamW`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdamW {
     /// The learning rate.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub lr: f64,
-    /// Decay of the running averages of the gradient and of its square.
+    /// Decay rates of the running averages of the gradient and of its square.
     #[serde(default = "default_betas")]
     #[schemars(extend("items" = { "type": "number", "minimum": 0, "exclusiveMaximum": 1 }))]
     pub betas: [f64; 2],
-    /// Added to the denominator.
+    /// Added to the denominator for numerical stability.
     #[serde(default = "default_eps")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub eps: f64,
@@ -24,7 +24,7 @@ pub struct AdamW {
     #[serde(default = "default_weight_decay")]
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
-    /// Parameters without weight decay, such as `["@norm", "@bias"]`.
+    /// Patterns of parameters without weight decay, such as `["@norm", "@bias"]`.
     #[serde(default)]
     pub no_decay: Vec<String>,
 }

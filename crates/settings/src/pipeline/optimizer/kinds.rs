@@ -33,7 +33,7 @@ pub trait OptimizerSettings {
 /// The settings that every optimizer has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Common<'a> {
-    /// The learning rate, before the schedule.
+    /// The learning rate, before the schedule is applied.
     pub lr: f64,
     pub weight_decay: f64,
     /// Patterns of the parameters without weight decay.
@@ -63,7 +63,7 @@ impl Optimizer {
         }
     }
 
-    /// The learning rate, before the schedule.
+    /// The learning rate, before the schedule is applied.
     pub fn lr(&self) -> f64 {
         self.settings().common().lr
     }

@@ -5,25 +5,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{Common, Conflict, OptimizerSettings};
 
-/// Stochastic gradient descent with momentum, as PyTorch's `SGD`.
+/// Stochastic gradient descent with momentum, like PyTorch's `SGD`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sgd {
     /// The learning rate.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub lr: f64,
-    /// The share of the last update that is kept.
+    /// The momentum factor.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1))]
     pub momentum: f64,
-    /// Nesterov's momentum; needs `momentum` above 0.
+    /// Nesterov momentum; needs `momentum` above 0.
     #[serde(default)]
     pub nesterov: bool,
     /// Weight decay, added to the gradient (L2).
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
-    /// Parameters without weight decay, such as `["@norm", "@bias"]`.
+    /// Patterns of parameters without weight decay, such as `["@norm", "@bias"]`.
     #[serde(default)]
     pub no_decay: Vec<String>,
 }
@@ -44,8 +44,8 @@ impl OptimizerSettings for Sgd {
     fn conflict(&self) -> Option<Conflict> {
         (self.nesterov && self.momentum == 0.0).then_some(Conflict {
             key: "nesterov",
-            message: "Nesterov's momentum needs momentum",
-            help: "set `momentum` above 0, such as 0.9, or remove `nesterov`",
+            message: "Nesterov momentum needs `momentum` above 0",
+            help: "set `momentum`, such as 0.9, or remove `nesterov`",
         })
     }
 }

@@ -8,27 +8,29 @@ use serde::{Deserialize, Serialize};
 use super::kinds::{Idle, Moment, Problem, ScheduleSettings};
 use super::warmup::{Warmup, is_zero};
 
-/// Half a cosine from the learning rate down to `final_scale` times it: Loshchilov and Hutter, *SGDR* (ICLR 2017), §3.
+/// Decays along half a cosine from the learning rate to `final_scale` times it: Loshchilov and Hutter, *SGDR* (ICLR
+/// 2017), §3.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cosine {
-    /// Epochs over which the learning rate rises linearly to the full one; fractions are allowed.
+    /// Epochs over which the learning rate rises linearly to its full value. Fractions are allowed.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub warmup_epochs: f64,
-    /// What the warmup rises from, as a share of the full learning rate.
+    /// Where the warmup starts, as a fraction of the full learning rate.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0.0, "minimum" = 0, "exclusiveMaximum" = 1))]
     pub warmup_start: f64,
-    /// The learning rate at the end, as a share of the full one.
+    /// The learning rate at the end, as a fraction of the full one.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1))]
     pub final_scale: f64,
-    /// Starts again at the full learning rate after so many epochs (SGDR's T₀); one fall over the whole stage if left out.
+    /// Restarts at the full learning rate after this many epochs (SGDR's T₀). By default there is one decay over the
+    /// whole stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub restart_epochs: Option<u32>,
-    /// How many times as long each fall is as the one before (SGDR's T_mult); needs `restart_epochs`.
+    /// Factor by which each cycle is longer than the one before (SGDR's T_mult). Needs `restart_epochs`.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     #[schemars(range(min = 1), extend("default" = 1))]
     pub restart_multiplier: u32,
@@ -64,14 +66,14 @@ impl ScheduleSettings for Cosine {
 
     fn problems(&self, epochs: u32) -> Vec<Problem> {
         let late = self.restart_epochs.is_some_and(|period| self.warmup().outlasts(period, epochs));
-        let message = format!("the first restart would come after the stage, which has {epochs} epochs");
+        let message = format!("the first restart would come after the end of the stage, which has {epochs} epochs");
         late.then(|| Problem::no_effect("restart_epochs", message)).into_iter().collect()
     }
 
     fn idle(&self) -> Option<Idle> {
         (self.restart_multiplier > 1 && self.restart_epochs.is_none()).then_some(Idle {
             key: "restart_multiplier",
-            message: "without `restart_epochs` nothing restarts",
+            message: "`restart_multiplier` has no effect without `restart_epochs`",
             help: "set `restart_epochs`, or remove `restart_multiplier`",
         })
     }

@@ -7,11 +7,12 @@ use super::kinds::{Moment, ScheduleSettings};
 use super::warmup::{Warmup, with_warmup};
 
 with_warmup! {
-    /// Falls by the same factor over every epoch, evenly from step to step: at the ends of epochs as PyTorch's `ExponentialLR`.
+    /// Multiplies the learning rate by the same factor every epoch, spread evenly over its steps. At the ends of epochs it
+    /// equals PyTorch's `ExponentialLR`.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub struct Exponential {
-        /// What each epoch multiplies the learning rate by.
+        /// The factor of each epoch.
         #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
         pub gamma: f64,
     }

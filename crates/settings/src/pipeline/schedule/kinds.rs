@@ -7,7 +7,7 @@ use super::{
     Constant, Cosine, Exponential, MultiStep, OneCycle, Polynomial, ReduceOnPlateau, StepDecay, Warmup,
 };
 
-/// How the learning rate moves over a stage; set per optimizer step.
+/// How the learning rate changes over a stage. It is set for each optimizer step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Schedule {

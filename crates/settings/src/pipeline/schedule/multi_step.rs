@@ -7,14 +7,15 @@ use super::kinds::{Moment, Problem, ScheduleSettings};
 use super::warmup::{Warmup, with_warmup};
 
 with_warmup! {
-    /// Falls by a factor after each of some epochs, as PyTorch's `MultiStepLR`.
+    /// Multiplies the learning rate by a factor after given epochs, like PyTorch's `MultiStepLR`.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub struct MultiStep {
-        /// The epochs after which it falls, counted from the beginning of the stage: after 30 means in the 31st.
+        /// The epochs after which the learning rate is reduced, counted from the start of the stage: 30 reduces it from the
+        /// 31st epoch on.
         #[schemars(length(min = 1), extend("items" = { "type": "integer", "minimum": 1, "maximum": u32::MAX }))]
         pub milestones: Vec<u32>,
-        /// What each fall multiplies the learning rate by.
+        /// The factor of each reduction.
         #[serde(default = "tenth")]
         #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
         pub gamma: f64,
@@ -40,13 +41,17 @@ impl ScheduleSettings for MultiStep {
         let problem = |(index, &milestone): (usize, &u32)| {
             let increasing = index == 0 || self.milestones[index - 1] < milestone;
             let (code, message, help) = if !increasing {
-                ("conflict", "the milestones do not increase".to_owned(), "sort them, each once")
+                ("conflict", "the milestones must increase".to_owned(), "sort them and remove duplicates")
             } else if milestone >= epochs {
-                let message = format!("milestone {milestone} is never passed in {epochs} epochs");
+                let message = format!("milestone {milestone} is never reached in {epochs} epochs");
                 ("no-effect", message, "remove it, or raise `epochs`")
             } else if f64::from(milestone) < warmup {
-                let message = format!("milestone {milestone} lies in the warmup ({warmup} epochs)");
-                ("conflict", message, "milestones count from the beginning of the stage")
+                let message = format!("milestone {milestone} is within the warmup ({warmup} epochs)");
+                (
+                    "conflict",
+                    message,
+                    "milestones count from the start of the stage: choose a later one, or shorten the warmup",
+                )
             } else {
                 return None;
             };

@@ -7,19 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::kinds::{Moment, ScheduleSettings};
 
-/// Rises to the learning rate, then falls far below where it began: Smith and Topin, *Super-Convergence* (2018), as PyTorch's `OneCycleLR`. Momentum stays.
+/// Rises to the learning rate, then falls far below its start: Smith and Topin, *Super-Convergence* (2018), like
+/// PyTorch's `OneCycleLR`. Momentum is constant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OneCycle {
-    /// The share of the stage over which it rises.
+    /// The fraction of the stage over which the learning rate rises.
     #[serde(default = "default_rise")]
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub pct_start: f64,
-    /// The learning rate divided by this is what it begins at.
+    /// The stage starts at the learning rate divided by this.
     #[serde(default = "default_division")]
     #[schemars(range(min = 1))]
     pub div_factor: f64,
-    /// What it begins at, divided by this, is what it ends at.
+    /// The stage ends at its starting learning rate divided by this.
     #[serde(default = "default_final_division")]
     #[schemars(range(min = 1))]
     pub final_div_factor: f64,

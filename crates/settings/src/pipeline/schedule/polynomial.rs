@@ -7,15 +7,15 @@ use super::kinds::{Moment, ScheduleSettings};
 use super::warmup::{Warmup, with_warmup};
 
 with_warmup! {
-    /// Falls to `final_scale` as a power of the steps that are left, as PyTorch's `PolynomialLR`: linearly if no power is given.
+    /// Decays to `final_scale` as a power of the remaining steps, like PyTorch's `PolynomialLR`. Linear by default.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub struct Polynomial {
-        /// The power: 1 falls evenly, 2 and more fast at first.
+        /// The power: 1 decays linearly, 2 and more decay faster at first.
         #[serde(default = "one")]
         #[schemars(extend("exclusiveMinimum" = 0))]
         pub power: f64,
-        /// The learning rate at the end, as a share of the full one.
+        /// The learning rate at the end, as a fraction of the full one.
         #[serde(default)]
         #[schemars(range(min = 0, max = 1))]
         pub final_scale: f64,

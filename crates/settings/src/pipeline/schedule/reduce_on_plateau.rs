@@ -7,25 +7,26 @@ use super::kinds::{Moment, ScheduleSettings};
 use super::warmup::{Warmup, with_warmup};
 
 with_warmup! {
-    /// Falls by a factor when the monitor has not improved for a while, as PyTorch's `ReduceLROnPlateau`.
+    /// Reduces the learning rate when the monitored metric stops improving, like PyTorch's `ReduceLROnPlateau`.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub struct ReduceOnPlateau {
-        /// What each fall multiplies the learning rate by.
+        /// The factor of each reduction.
         #[serde(default = "tenth")]
         #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
         pub factor: f64,
-        /// Epochs without improvement that are borne; the next one brings the fall.
+        /// Epochs without improvement before the learning rate is reduced. The next epoch without improvement reduces it.
         #[serde(default = "ten")]
         pub patience: u32,
-        /// The least change of the monitor that counts as an improvement, as a share of the best value so far.
+        /// The smallest change of the monitored metric that counts as an improvement, as a fraction of the best value so
+        /// far.
         #[serde(default = "default_threshold")]
         #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
         pub threshold: f64,
-        /// Epochs after a fall in which nothing is counted.
+        /// Epochs after a reduction in which epochs without improvement are not counted.
         #[serde(default)]
         pub cooldown: u32,
-        /// What it never falls below, as a share of the full learning rate.
+        /// The lowest learning rate, as a fraction of the full one.
         #[serde(default)]
         #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
         pub final_scale: f64,

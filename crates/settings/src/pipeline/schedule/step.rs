@@ -7,14 +7,14 @@ use super::kinds::{Moment, Problem, ScheduleSettings};
 use super::warmup::{Warmup, with_warmup};
 
 with_warmup! {
-    /// Falls by a factor every few epochs, as PyTorch's `StepLR`.
+    /// Multiplies the learning rate by a factor every few epochs, like PyTorch's `StepLR`.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub struct StepDecay {
-        /// Epochs from one fall to the next, the first counted from the end of the warmup.
+        /// Epochs between two reductions. The first interval starts at the end of the warmup.
         #[schemars(range(min = 1))]
         pub step_size: u32,
-        /// What each fall multiplies the learning rate by.
+        /// The factor of each reduction.
         #[serde(default = "tenth")]
         #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
         pub gamma: f64,
@@ -37,7 +37,7 @@ impl ScheduleSettings for StepDecay {
 
     fn problems(&self, epochs: u32) -> Vec<Problem> {
         let late = self.warmup().outlasts(self.step_size, epochs);
-        let message = format!("the first fall would come after the stage, which has {epochs} epochs");
+        let message = format!("the first reduction would come after the end of the stage, which has {epochs} epochs");
         late.then(|| Problem::no_effect("step_size", message)).into_iter().collect()
     }
 }

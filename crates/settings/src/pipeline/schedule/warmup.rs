@@ -22,11 +22,11 @@ macro_rules! with_warmup {
         $(#[$about])*
         pub struct $name {
             $($settings)*
-            /// Epochs over which the learning rate rises linearly to the full one; fractions are allowed.
+            /// Epochs over which the learning rate rises linearly to its full value. Fractions are allowed.
             #[serde(default)]
             #[schemars(range(min = 0))]
             pub warmup_epochs: f64,
-            /// What the warmup rises from, as a share of the full learning rate.
+            /// Where the warmup starts, as a fraction of the full learning rate.
             #[serde(default, skip_serializing_if = "crate::pipeline::schedule::warmup::is_zero")]
             #[schemars(extend("default" = 0.0, "minimum" = 0, "exclusiveMaximum" = 1))]
             pub warmup_start: f64,

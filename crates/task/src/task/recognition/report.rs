@@ -38,7 +38,7 @@ const SHOWN: usize = 6;
 #[derive(Deserialize)]
 struct Recognition {
     images: u64,
-    /// How many numbers an embedding has.
+    /// Dimension of the embedding.
     dimension: u64,
     verification: Option<Verification>,
     identification: Option<Identification>,
