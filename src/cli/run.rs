@@ -119,6 +119,7 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console)
         until: args.until.as_deref(),
         force: args.force,
         wanted: session.wanted(),
+        statuses: &statuses,
         variant: &session.choice.variant,
         workers: settings.workers.unwrap_or(threads),
         image_cache: settings.image_bytes(),

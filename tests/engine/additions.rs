@@ -22,30 +22,19 @@ const ADDITIONS: &[Addition] = &[
         what: "an optimizer",
         example: r"(?i)\badamw\b",
         own: &["pipeline/optimizer/adamw.rs", "train/optimizer/adamw"],
-        others: &[
-            "pipeline/optimizer/kinds.rs",
-            "pipeline/optimizer/mod.rs",
-            "train/optimizer/mod.rs",
-            "train/optimizer/rule.rs",
-        ],
+        others: &["pipeline/optimizer.rs", "train/optimizer.rs"],
     },
     Addition {
         what: "a schedule",
         example: r"(?i)one_?cycle",
         own: &["pipeline/schedule/one_cycle.rs"],
-        others: &["pipeline/schedule/kinds.rs", "pipeline/schedule/mod.rs"],
+        others: &["pipeline/schedule.rs"],
     },
     Addition {
         what: "a loss",
         example: r"(?i)\bfocal",
         own: &["pipeline/loss/focal.rs", "ops/focal.rs"],
-        others: &[
-            "ops/code_paths.rs",
-            "ops/mod.rs",
-            "pipeline/loss/kinds.rs",
-            "pipeline/loss/mod.rs",
-            "stage/classifier.rs",
-        ],
+        others: &["ops/code_paths.rs", "ops/mod.rs", "pipeline/loss.rs", "stage/classifier.rs"],
     },
     Addition {
         what: "an architecture",

@@ -72,7 +72,7 @@ fn images(classes: &[String], multi_label: bool) -> Dataset {
     Dataset { root: PathBuf::new(), classes: classes.to_vec(), label_kind, samples, ..Dataset::default() }
 }
 
-/// Images and weights that stand in for a stage's own.
+/// Made-up images and weights in place of those of a stage.
 struct StandIns(Dataset);
 
 impl Digester for StandIns {

@@ -39,7 +39,7 @@ pub fn execute(
     };
     if options.from.is_some() {
         // What is asked for in vain leaves no run directory.
-        look()?;
+        selection.demand_above(plan, options.statuses)?;
     }
     let directory = RunDirectory::locate(runs, &plan.name, &plan.recipe)?;
     let begin = || {

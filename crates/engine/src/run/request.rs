@@ -12,7 +12,7 @@ use super::State;
 use crate::error::Error;
 use crate::estimate::Estimate;
 use crate::events::{Outcome, Stopped};
-use crate::plan::Planned;
+use crate::plan::{Planned, StageStatus};
 use crate::store::Wanted;
 
 /// Where the time comes from; the library has no clock of its own.
@@ -29,6 +29,9 @@ pub struct Options<'a> {
     /// Recompute everything.
     pub force: bool,
     pub wanted: Wanted<'a>,
+    /// The stages of the plan as the caller found them. They are looked up again once no other process is at work in the
+    /// run directory.
+    pub statuses: &'a [StageStatus],
     /// The numeric profile that stages are computed under.
     pub variant: &'a str,
     /// Threads that read and decode images.

@@ -6,7 +6,7 @@ use super::is_default;
 use crate::pipeline::{Broken, Decode, Grey16, ImageFolder, Normalize, ResizeRounding, Transparency};
 use crate::stage::View;
 
-/// How images become tensors. The images themselves stand for their folder, classes and splits.
+/// How images become tensors. Folder, classes and splits are left out: the recipe has the images that they select.
 #[derive(Serialize)]
 pub struct PreprocessRecipe {
     image_size: usize,

@@ -45,7 +45,7 @@ struct DistillRecipe {
 impl<'a> TrainSettings<'a> {
     pub fn of(settings: &'a pipeline::Train, model: &pipeline::Model, seed: u64) -> Self {
         let pipeline::Train {
-            // The weights above and the images themselves stand for these.
+            // The recipe has the images that these select, and the digest of the weights.
             from: _,
             data: _,
             image_size: _,

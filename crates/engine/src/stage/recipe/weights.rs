@@ -43,7 +43,7 @@ impl<'a> LoadWeightsRecipe<'a> {
         file: Option<Digest>,
     ) -> Self {
         let pipeline::LoadWeights {
-            // The weights themselves stand for where they come from.
+            // The recipe has the digest of the weights, not where they come from.
             file: _,
             from: _,
             pipeline: _,

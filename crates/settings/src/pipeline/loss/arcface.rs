@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{LossSettings, Weights};
+use super::{LossSettings, Weights};
 use crate::pipeline::ClassWeights;
 
 /// Cross-entropy with a margin on the angle to the true class (Deng et al. 2019). Needs an embedding head.

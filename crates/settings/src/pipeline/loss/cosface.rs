@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{LossSettings, Weights};
+use super::{LossSettings, Weights};
 use crate::pipeline::ClassWeights;
 
 /// Cross-entropy with a margin on the cosine of the true class (Wang et al. 2018). Needs an embedding head.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{LossSettings, Weights};
+use super::{LossSettings, Weights};
 use crate::pipeline::ClassWeights;
 
 /// Softmax cross-entropy, averaged over the batch.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{LossSettings, Weights};
+use super::{LossSettings, Weights};
 use crate::pipeline::ClassWeights;
 
 /// Cross-entropy that gives less weight to images that are classified well: times (1 − p)^gamma (Lin et al. 2017).

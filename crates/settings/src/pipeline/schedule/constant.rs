@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{Moment, ScheduleSettings};
 use super::warmup::{Warmup, with_warmup};
+use super::{Moment, ScheduleSettings};
 
 with_warmup! {
     /// The same learning rate throughout, after the warmup.

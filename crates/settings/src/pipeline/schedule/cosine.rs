@@ -5,8 +5,8 @@ use std::f64::consts::PI;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{Idle, Moment, Problem, ScheduleSettings};
 use super::warmup::{Warmup, is_zero};
+use super::{Idle, Moment, Problem, ScheduleSettings};
 
 /// Decays along half a cosine from the learning rate to `final_scale` times it: Loshchilov and Hutter, *SGDR* (ICLR
 /// 2017), §3.

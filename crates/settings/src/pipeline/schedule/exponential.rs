@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{Moment, ScheduleSettings};
 use super::warmup::{Warmup, with_warmup};
+use super::{Moment, ScheduleSettings};
 
 with_warmup! {
     /// Multiplies the learning rate by the same factor every epoch, spread evenly over its steps. At the ends of epochs it

@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{Moment, ScheduleSettings};
+use super::{Moment, ScheduleSettings};
 
 /// Rises to the learning rate, then falls far below its start: Smith and Topin, *Super-Convergence* (2018), like
 /// PyTorch's `OneCycleLR`. Momentum is constant.

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{Moment, ScheduleSettings};
 use super::warmup::{Warmup, with_warmup};
+use super::{Moment, ScheduleSettings};
 
 with_warmup! {
     /// Decays to `final_scale` as a power of the remaining steps, like PyTorch's `PolynomialLR`. Linear by default.

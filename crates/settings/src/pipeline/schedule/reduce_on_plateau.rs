@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{Moment, ScheduleSettings};
 use super::warmup::{Warmup, with_warmup};
+use super::{Moment, ScheduleSettings};
 
 with_warmup! {
     /// Reduces the learning rate when the monitored metric stops improving, like PyTorch's `ReduceLROnPlateau`.

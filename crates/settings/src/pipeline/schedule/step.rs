@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{Moment, Problem, ScheduleSettings};
 use super::warmup::{Warmup, with_warmup};
+use super::{Moment, Problem, ScheduleSettings};
 
 with_warmup! {
     /// Multiplies the learning rate by a factor every few epochs, like PyTorch's `StepLR`.

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use candle_core::{Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::rule::{Pace, Rule};
+use super::{Pace, Rule};
 use crate::error::{Error, Result};
 use crate::ops::buffer::{TASK, build_along};
 use crate::ops::float::{Float, by_dtype, tensor, with_slice, with_slice_mut};

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::rule::{Pace, Rule, rule, step};
+use super::{Pace, Rule, rule, step};
 use crate::ops::testing::{normal, numbers};
 
 #[test]

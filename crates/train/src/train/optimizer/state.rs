@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use super::rule::{self, Pace, Rule, rule};
+use super::{Pace, Rule, rule, step};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::TensorId;
@@ -184,7 +184,7 @@ impl Slot {
         let warmup =
             if self.steps < warmup_steps { (self.steps + 1) as f64 / warmup_steps as f64 } else { 1.0 };
         let pace = Pace { step: self.steps + 1, lr: lr * lr_factor * warmup, weight_decay };
-        let changed = rule::step(rule, value, gradient, &self.buffers, pace)?;
+        let changed = step(rule, value, gradient, &self.buffers, pace)?;
         self.steps += 1;
         Ok(changed)
     }

@@ -1,4 +1,4 @@
-//! Steps beside PyTorch's, state that is saved and restored, and parameters that join late.
+//! Steps compared with PyTorch's, state that is saved and restored, and parameters that join late.
 
 use candle_core::{DType, Device, Tensor};
 

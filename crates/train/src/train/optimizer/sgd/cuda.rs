@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::super::rule::Pace;
+use super::Pace;
 use crate::cuda::{Engine, address, arguments, optional};
 use crate::error::Result;
 use crate::pipeline::Sgd;

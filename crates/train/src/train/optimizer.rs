@@ -1,14 +1,27 @@
-//! How one parameter changes in a step: a single pass over its numbers, parallel over chunks.
+//! Optimizers: one file for each one's step, and the state of the parameters that train.
+//!
+//! A step is a single pass over the numbers of a parameter, parallel over chunks. An optimizer knows no schedule and no
+//! freezing rule: the table of parameters has the learning rate of each.
+
+mod adamw;
+#[cfg(all(test, feature = "cuda"))]
+mod cuda_tests;
+mod sgd;
+mod state;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 
 use candle_core::Tensor;
 
+pub use state::{Optimizer, Parameter};
+
 use crate::error::{Error, Result};
-use crate::pipeline::Optimizer;
+use crate::pipeline;
 
 /// How one optimizer changes a parameter.
-pub trait Rule: Debug + Send + Sync {
+trait Rule: Debug + Send + Sync {
     /// The names of the buffers that it keeps for each parameter, as PyTorch calls them.
     fn buffers(&self) -> &'static [&'static str];
 
@@ -19,23 +32,23 @@ pub trait Rule: Debug + Send + Sync {
 
 /// What one step does with one parameter.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+struct Pace {
     /// Counted from 1.
-    pub step: u64,
-    pub lr: f64,
-    pub weight_decay: f64,
+    step: u64,
+    lr: f64,
+    weight_decay: f64,
 }
 
 /// The rule of the optimizer that a file names.
-pub fn rule(settings: &Optimizer) -> Box<dyn Rule> {
+fn rule(settings: &pipeline::Optimizer) -> Box<dyn Rule> {
     match settings.clone() {
-        Optimizer::Sgd(settings) => Box::new(settings),
-        Optimizer::Adamw(settings) => Box::new(settings),
+        pipeline::Optimizer::Sgd(settings) => Box::new(settings),
+        pipeline::Optimizer::Adamw(settings) => Box::new(settings),
     }
 }
 
 /// As [`Rule::step`], of tensors whose shapes are compared first.
-pub fn step(
+fn step(
     rule: &dyn Rule,
     value: &Tensor,
     gradient: &Tensor,

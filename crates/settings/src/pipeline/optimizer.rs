@@ -1,9 +1,17 @@
-//! The optimizers that a file may name, and the settings that all of them have.
+//! The optimizer and the parameter groups of a train stage: one file for each optimizer's settings.
+//!
+//! It reads settings and computes nothing: the steps are in `train/optimizer`.
+
+mod adamw;
+mod groups;
+mod sgd;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AdamW, Sgd};
+pub use adamw::AdamW;
+pub use groups::{Group, Rates, Unfreeze};
+pub use sgd::Sgd;
 
 /// The optimizer of a train stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

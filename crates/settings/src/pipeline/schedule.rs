@@ -1,11 +1,32 @@
-//! The schedules that a file may name, and how the rest of the program reads them.
+//! How the learning rate moves over a train stage: a file for each schedule, with its settings and its factor.
+//!
+//! A factor is a function of the settings and the number of a step alone. What depends on the course of training is
+//! counted by the train loop.
+
+mod constant;
+mod cosine;
+mod exponential;
+mod multi_step;
+mod one_cycle;
+mod polynomial;
+mod reduce_on_plateau;
+mod step;
+#[cfg(test)]
+mod tests;
+mod warmup;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Constant, Cosine, Exponential, MultiStep, OneCycle, Polynomial, ReduceOnPlateau, StepDecay, Warmup,
-};
+pub use constant::Constant;
+pub use cosine::Cosine;
+pub use exponential::Exponential;
+pub use multi_step::MultiStep;
+pub use one_cycle::OneCycle;
+pub use polynomial::Polynomial;
+pub use reduce_on_plateau::ReduceOnPlateau;
+pub use step::StepDecay;
+pub use warmup::Warmup;
 
 /// How the learning rate changes over a stage. It is set for each optimizer step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

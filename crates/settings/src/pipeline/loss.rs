@@ -1,10 +1,23 @@
-//! The losses that a file may name, and how the rest of the program reads them.
+//! The loss of a train stage: one file for each loss's settings.
+//!
+//! It reads settings and computes nothing: the losses themselves are operations.
+
+mod arcface;
+mod bce;
+mod cosface;
+mod cross_entropy;
+mod focal;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Arcface, Bce, Cosface, CrossEntropy, Focal};
-use crate::pipeline::ClassWeights;
+pub use arcface::Arcface;
+pub use bce::Bce;
+pub use cosface::Cosface;
+pub use cross_entropy::CrossEntropy;
+pub use focal::Focal;
+
+use super::class_weights::ClassWeights;
 
 /// The loss of a train stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
