@@ -59,7 +59,7 @@ fn what_cannot_be_timed_is_refused_with_the_cure() {
     let no_gpu = if cfg!(feature = "cuda") { "`defrost doctor`" } else { "docs/cuda.md" };
     let cases = [
         ("--mode train", "`--arch` is required", "--arch resnet50"),
-        ("--arch resnet81", "no architecture `resnet81`", "did you mean `resnet18`?"),
+        ("--arch resnet81", "unknown architecture `resnet81`", "did you mean `resnet18`?"),
         ("--arch resnet18 --batch 0", "a batch of 0", ""),
         ("--arch resnet18 --steps 0", "a number of steps of 0", ""),
         ("--arch resnet18 --threads 0", "at least 1", "remove `--threads`"),

@@ -95,11 +95,11 @@ fn groups_that_miss_their_share_are_told_and_balanced_ones_do_not() {
         (0..40).filter_map(|seed| Some((seed, shares("hash", seed)?))).find(|(_, (off, ..))| *off > 0.2);
     let (seed, (_, differs, said)) = far.expect("a seed whose shares are far off");
     assert!(differs.contains(&true), "{differs:?} {said}");
-    assert!(said.contains("are asked for") && said.contains("set `method = \"balanced\"`"), "{said}");
+    assert!(said.contains("are requested") && said.contains("set `method = \"balanced\"`"), "{said}");
     // It is two thirds of the images: the others share the rest evenly.
     let (off, differs, said) = shares("balanced", seed).expect("no part is empty");
     assert!((off - 1.0 / 6.0).abs() < 1e-9 && !differs.contains(&true), "{off} {said}");
-    assert!(!said.contains("are asked for"), "{said}");
+    assert!(!said.contains("are requested"), "{said}");
 }
 
 #[test]
@@ -175,14 +175,14 @@ fn a_class_that_loses_all_its_images_ends_the_run_or_is_told() {
     }
     let said = project.run_fails(1, &[]);
     assert!(
-        said.contains("stage `frozen`: no image of class `green` is left in the training part: all "),
+        said.contains("stage `frozen`: no image of class `green` is left in the training split: all "),
         "{said}"
     );
     assert!(!said.contains("epoch 2"), "the stage ends as soon as it is known: {said}");
     project.edit("test = 0.25, seed = 0 }", "test = 0.25, seed = 0, require_classes = false }");
     let output = ended(project.start(&["--until", "frozen"]));
     let said = text(output.stderr.clone());
-    assert!(said.contains("no image of class `green` is left in the training part: all "), "{said}");
+    assert!(said.contains("no image of class `green` is left in the training split: all "), "{said}");
     let run = Run::of(&output);
     let list = run.read("stages/frozen/broken_images.csv");
     let left_out = run.metrics("frozen")["broken_images"].as_u64().unwrap();
@@ -194,5 +194,5 @@ fn a_class_that_loses_all_its_images_ends_the_run_or_is_told() {
     // What headers tell is told ahead of the run.
     spoil(&project, "green", 0..12);
     let said = project.run_fails(2, &["--until", "frozen"]);
-    assert!(said.contains("no image of `green` is left in the training part"), "{said}");
+    assert!(said.contains("no image of `green` is left in the training split"), "{said}");
 }

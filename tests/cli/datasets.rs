@@ -209,7 +209,7 @@ fn all_that_is_wrong_with_folders_comes_in_one_pass() {
     let verdict = Verdict::of(&project);
     let messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
     assert_eq!(messages, ["the class folder `cow` has no images", "the class folder `dog` has no images"]);
-    assert!(verdict.errors[1].1.contains("convert `dog/1.webp`"), "{}", verdict.text);
+    assert!(verdict.errors[1].1.contains("convert files such as `dog/1.webp`"), "{}", verdict.text);
     assert_eq!(verdict.text.matches("root       = ").count(), 1, "the line is shown once: {}", verdict.text);
 }
 

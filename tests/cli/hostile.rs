@@ -217,7 +217,7 @@ fn only_regular_files_are_pipelines() {
     fs::write(path("p.toml"), &base).unwrap();
     let output = Command::new("bash").current_dir(folder.path()).args(["-c", &shell]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("it is a pipe") && text.contains("help: write it into a file first"), "{text}");
+    assert!(text.contains("it is a pipe") && text.contains("help: write it to a file first"), "{text}");
 }
 
 /// A terminal acts on these, or shows other text than is there.

@@ -182,7 +182,7 @@ fn estimates_are_measured_once_and_change_nothing() {
         ["plan", "colours.toml", "--json", "--threads", "1", "--set", "stage.finetune.batch_size=4"];
     let plan = |arguments: &[&str]| {
         let output = project.defrost(&[&changed[..], arguments].concat());
-        let measured = String::from_utf8_lossy(&output.stderr).contains("measuring");
+        let measured = String::from_utf8_lossy(&output.stderr).contains("timing `");
         (document(&output), measured)
     };
     let (without, measured) = plan(&["--no-estimates"]);
@@ -211,7 +211,7 @@ fn estimates_are_measured_once_and_change_nothing() {
     assert!(!plan(&[]).1, "and is written anew");
     std::fs::remove_file(&calibration).unwrap();
     let all = project.defrost(&["plan", "colours.toml", "--json"]);
-    assert!(!String::from_utf8_lossy(&all.stderr).contains("measuring"), "all is there: nothing to measure");
+    assert!(!String::from_utf8_lossy(&all.stderr).contains("timing `"), "all is there: nothing to measure");
     assert_eq!(document(&all)["run_dir"], run);
 }
 

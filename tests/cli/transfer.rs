@@ -192,5 +192,9 @@ fn what_cannot_be_taken_from_another_pipeline_is_told_at_its_place() {
         "kind = \"init_weights\"\n",
         "kind = \"load_weights\"\npipeline = \"./colours.toml\"\nstage = \"transfer\"\n",
     ));
-    check("other-pipeline", "pipeline =", "from one another: colours.toml → domain.toml → colours.toml");
+    check(
+        "other-pipeline",
+        "pipeline =",
+        "from each other in a cycle: colours.toml → domain.toml → colours.toml",
+    );
 }

@@ -115,7 +115,7 @@ fn an_option_of_another_tool_is_met_with_a_setting_that_the_file_takes() {
         (&["--gpus", "1"][..], "`--device cuda:0`"),
         (&["--config", "t.toml"], "`defrost run FILE`"),
         (&["--dry-run"], "`defrost plan FILE`"),
-        (&["--resume"], "resumes by itself"),
+        (&["--resume"], "to resume an interrupted stage"),
         (&["--overwrite"], "`--force`"),
         (&["--output-dir", "x"], "`--runs-dir`"),
     ] {
@@ -220,10 +220,10 @@ fn paths_of_shells_and_of_windows_are_met_with_ours() {
         assert_eq!(code, 2);
         document["errors"][0]["help"].as_str().unwrap_or_default().to_owned()
     };
-    let home = "write variables as `${NAME}`: write `${HOME}/photos`";
+    let home = "write variables as `${NAME}`: `${HOME}/photos`";
     assert_eq!(help("\"~/photos\"", "p.toml"), home);
     assert_eq!(help("\"$HOME/photos\"", "p.toml"), home);
-    let profile = "write variables as `${NAME}`: write `${USERPROFILE}/photos`";
+    let profile = "write variables as `${NAME}`: `${USERPROFILE}/photos`";
     assert_eq!(help("'%USERPROFILE%\\photos'", "p.toml"), profile);
     let windows = "this is a Windows path: write the path of the folder on this machine";
     assert_eq!(help("'C:\\photos'", "p.toml"), windows);
@@ -232,7 +232,7 @@ fn paths_of_shells_and_of_windows_are_met_with_ours() {
     let escape = "in double quotes `\\` starts an escape: write the path in single quotes, or with `/`";
     assert_eq!(help("\"C:\\new\"", "p.toml"), escape);
     fs::write(folder.path().join("e.toml"), format!("extends = \"~/base.toml\"\n{PIPELINE}")).unwrap();
-    assert_eq!(help("\"x\"", "e.toml"), "write variables as `${NAME}`: write `${HOME}/base.toml`");
+    assert_eq!(help("\"x\"", "e.toml"), "write variables as `${NAME}`: `${HOME}/base.toml`");
 }
 
 #[test]

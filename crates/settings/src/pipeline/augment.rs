@@ -170,7 +170,7 @@ pub enum ErasedValue {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mixup {
-    /// The weight of the image itself is drawn from Beta(alpha, alpha): with a small alpha, images stay almost whole;
+    /// The weight of the image itself is drawn from Beta(alpha, alpha). With a small alpha, images stay almost whole;
     /// with 1, all weights are equally likely.
     #[serde(default = "default_mixup")]
     #[schemars(extend("exclusiveMinimum" = 0))]

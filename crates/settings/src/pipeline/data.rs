@@ -223,8 +223,8 @@ pub enum Decode {
     /// Full size: results are bit for bit those of Pillow.
     #[default]
     Full,
-    /// 1/2, 1/4 or 1/8 of the full size, if the cropped area stays at least as large as needed, like Pillow's `draft`:
-    /// faster, with slightly different pixels.
+    /// 1/2, 1/4 or 1/8 of the full size, if the cropped area stays large enough, like Pillow's `draft`. Faster, with
+    /// slightly different pixels.
     Scaled,
 }
 
