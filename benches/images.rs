@@ -1,6 +1,7 @@
-//! How fast images become tensors, step by step, on one thread: `cargo bench --bench images FOLDER`.
+//! The speed of each step from image file to tensor, on one thread: `cargo bench --bench images FOLDER`.
 //!
-//! The folder holds JPEG files, best of one size such as 640 × 480; each line is the best of several passes over them.
+//! The folder holds JPEG files, preferably of one size such as 640 × 480. Each line is the best of several
+//! passes.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -14,7 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SIDE: usize = 224;
 
-/// Prints the least milliseconds an image took over several passes.
+/// Prints the minimum milliseconds per image over several passes.
 fn time(name: &str, files: &[Vec<u8>], mut work: impl FnMut(u64, &[u8])) {
     let started = Instant::now();
     let mut best = f64::INFINITY;

@@ -1,6 +1,6 @@
-//! How fast the kernels are, against what the machine can do at most: `cargo bench --bench kernels [LAYER [PASS]]`.
+//! The speed of the kernels compared with the machine's peak: `cargo bench --bench kernels [LAYER [PASS]]`.
 //!
-//! Each line is the best of several runs, so that a busy machine disturbs little. Nothing is asserted.
+//! Each line is the best of several runs, to reduce the effect of other load. Nothing is asserted.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -13,14 +13,14 @@ use defrost::ops::{Activation, Window};
 #[global_allocator]
 static ALLOCATOR: defrost::memory::PageKeeper = defrost::memory::PageKeeper::new();
 
-/// Seconds by the wall clock, and of processor time: the latter tells more on a busy machine.
+/// Wall-clock and processor seconds; the latter are more reliable on a loaded machine.
 #[derive(Clone, Copy)]
 struct Seconds {
     wall: f64,
     processor: f64,
 }
 
-/// The least of several timings.
+/// The minimum of several timings.
 fn best(mut work: impl FnMut()) -> Seconds {
     let started = Instant::now();
     let mut best = Seconds { wall: f64::INFINITY, processor: f64::INFINITY };
@@ -44,7 +44,7 @@ fn processor_seconds() -> f64 {
     clock() as f64 * 1e-6
 }
 
-/// The most fused multiply-adds a thread can do, in GFLOP/s: independent chains in registers.
+/// The maximum fused multiply-adds per thread, in GFLOP/s, from independent chains in registers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn peak() -> f64 {
@@ -73,7 +73,7 @@ fn report(name: &str, seconds: Seconds, operations: f64) {
     );
 }
 
-/// Name, side of the square input, channels in and out, kernel, stride, groups, and how often ResNet-50 has it.
+/// Name, input side, channels in and out, kernel, stride, groups, and the number of such layers in ResNet-50.
 type Layer = (&'static str, usize, [usize; 2], usize, usize, usize, usize);
 
 /// The convolutions of ResNet-50 at 224 × 224.
@@ -127,7 +127,7 @@ fn convolution(&(name, side, [inputs, outputs], kernel, stride, groups, _): &Lay
         let y = conv2d(&mut tape, &x, &weight, None, window, groups).expect("shapes fit");
         (tape, y)
     };
-    // The backward half alone: less the making of the ones that the walk back starts from.
+    // The backward pass alone: the time to create its starting gradient is subtracted.
     let output = run(false, false).1;
     let ones = best(|| drop(output.tensor().ones_like().expect("memory suffices")));
     let backward = |x, weight| {
@@ -175,7 +175,7 @@ fn main() {
         // SAFETY: the machine has AVX-512.
         println!("peak {:.0} GFLOP/s a thread", unsafe { peak() });
     }
-    // Products that fit the caches: what the register kernels reach.
+    // Products that fit into the caches: the limit of the register kernels.
     for [m, n, k] in [[112, 256, 256], [112, 256, 1024], [112, 64, 64], [112, 64, 576], [1, 1000, 2048]] {
         let name = format!("product {m}×{n}×{k}, packed");
         if name.contains(&filter) {

@@ -1,4 +1,4 @@
-//! `defrost bench`: the document that tools read, and what it refuses.
+//! `defrost bench`: the JSON document, and the arguments that it rejects.
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -55,7 +55,7 @@ fn people_read_step_throughput_and_arithmetic() {
 
 #[test]
 fn what_cannot_be_timed_is_refused_with_the_cure() {
-    // A build without CUDA says where to read of one with it.
+    // A build without CUDA refers to the page about builds with it.
     let no_gpu = if cfg!(feature = "cuda") { "`defrost doctor`" } else { "docs/cuda.md" };
     let cases = [
         ("--mode train", "`--arch` is required", "--arch resnet50"),

@@ -1,10 +1,10 @@
-//! `compare`: which runs are meant, which of them are one row, and what the columns are for.
+//! `compare`: how it selects runs, which runs form one row, and what the columns are.
 
 use serde_json::Value;
 
 use crate::project::{Project, document};
 
-/// A project whose last stage trains whatever the split.
+/// A project whose last stage trains with or without a validation split.
 fn project() -> Project {
     let project = Project::new();
     project.edit("train_last = 2", "train_last = 2\nbatch_norm = \"eval\"");
@@ -32,11 +32,11 @@ fn a_pipeline_file_means_the_run_with_its_settings_and_arguments_are_rows_of_the
     let both = compared(&project, &[one, two]);
     let labels = labels(&both);
     assert!(labels.len() == 2 && labels[0] != labels[1], "{labels:?}");
-    // The same run twice is one row, and that is said.
+    // The same run twice is one row, with a note.
     let output = project.defrost(&["compare", "colours.toml", one]);
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(text.contains("again, which is listed once"), "{text}");
-    // Metrics for choosing come first, those of the test stand behind a bar.
+    // Validation metrics come first; test metrics follow after a bar.
     let head = text.lines().find(|line| line.contains('│')).expect("a table");
     let place = |words: &str| head.find(words).unwrap_or_else(|| panic!("no `{words}`: {head}"));
     assert!(
@@ -65,14 +65,14 @@ fn splits_of_a_matrix_are_told_apart_and_averaged_where_asked() {
         refused.status.code() == Some(2) && text.contains("did you mean `data.photos.split.seed`?"),
         "{text}"
     );
-    // Runs of the matrix that the file has now and that have not run are told.
+    // It reports runs of the current matrix that have not run.
     project.edit("values = [0, 3]", "values = [0, 3, 4]");
     let output = project.defrost(&["compare", "colours.toml"]);
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("1 of 3 runs are missing or have other settings: seed=4"), "{text}");
 }
 
-/// A learning rate that harms: the stage says so, with the cause, wherever its result is shown.
+/// A learning rate that is too high: the stage reports it, with the cause, wherever its result is shown.
 #[test]
 fn a_stage_that_ends_below_its_source_is_told() {
     let project = project();

@@ -1,12 +1,12 @@
-//! A build with CUDA: without a GPU it falls back or explains, with one (`-- --ignored cuda`, or tests/cuda/emulated) it
-//! keeps every promise that the CPU keeps.
+//! A build with CUDA. Without a GPU it falls back or explains. With one (`-- --ignored cuda`, or
+//! tests/cuda/emulated), it gives the same guarantees as the CPU.
 
 use regex::Regex;
 use serde_json::Value;
 
 use crate::project::{Project, STAGES};
 
-/// The libraries are looked for in an empty folder, whatever the machine has.
+/// The libraries are searched in an empty folder, whatever the machine has.
 #[test]
 fn without_a_driver_it_computes_on_the_cpu_and_says_why() {
     let project = Project::new();
@@ -39,11 +39,11 @@ fn cuda_runs_have_the_same_bytes_and_a_variant_of_their_own() {
     assert_eq!(other.run(&gpu).manifest(), run.manifest());
     assert!(one.defrost(&["verify", "colours"]).status.success());
     assert_eq!(one.run(&gpu).those("cached"), STAGES);
-    // Kept features change nothing.
+    // Cached features change no result.
     let without = Project::new();
     let off = [&gpu[..], &["--set", "run.feature_cache=off"]].concat();
     assert_eq!(without.run(&off).manifest(), run.manifest());
-    // Another device demands results of its own, and a device that is left open takes what is there.
+    // Another explicit device needs its own results; `auto` accepts existing ones.
     assert_eq!(one.misses(&["--device", "cpu"]), STAGES);
     assert!(other.misses(&["--device", "auto"]).is_empty());
     let predicted = one.defrost(&["predict", "colours", "photos/red/00.png", "--device", "cuda:0", "--json"]);
@@ -51,7 +51,7 @@ fn cuda_runs_have_the_same_bytes_and_a_variant_of_their_own() {
     assert!(document["predictions"][0]["label"].is_string(), "{document}");
 }
 
-/// The emulated GPU may be given little memory; a real one has enough.
+/// The emulated GPU can be limited to little memory; a real one has enough.
 #[test]
 #[ignore = "asks for a GPU, or tests/cuda/emulated"]
 fn cuda_memory_that_is_full_says_what_would_fit() {
@@ -88,7 +88,7 @@ fn cuda_memory_that_is_full_says_what_would_fit() {
     assert_eq!(code, Some(0), "{said}");
 }
 
-/// What `plan` expects of a GPU is measured on it.
+/// Estimates for a GPU are measured on the GPU.
 #[test]
 #[ignore = "asks for a GPU, or tests/cuda/emulated"]
 fn cuda_work_is_measured_where_it_runs() {
@@ -126,7 +126,7 @@ fn cuda_trains_in_every_precision_and_the_cpu_refuses() {
     }
 }
 
-/// Training on the GPU goes where it goes on the CPU.
+/// Training on the GPU gives nearly the CPU's results.
 #[test]
 #[ignore = "asks for a GPU, or tests/cuda/emulated"]
 fn cuda_histories_are_near_the_cpus() {
@@ -145,7 +145,7 @@ fn cuda_histories_are_near_the_cpus() {
     }
 }
 
-/// DINOv2 is made of our own operations; what candle-transformers computes is refused before anything runs.
+/// DINOv2 uses our own operations. Models that candle-transformers computes are rejected before anything runs.
 #[test]
 #[ignore = "asks for a GPU, or tests/cuda/emulated"]
 fn cuda_computes_our_own_encoders_and_leaves_candles_to_the_cpu() {

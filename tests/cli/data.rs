@@ -1,4 +1,4 @@
-//! What the data are, and which of them cannot be read: told before anything runs.
+//! Reports about data, and about files that cannot be read, before anything runs.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// Spoils some images of a class: empty, cut off, and of another format in turn.
+/// Damages some images of a class: empty, truncated, or of another format, in turn.
 fn spoil(project: &Project, class: &str, numbers: std::ops::Range<u32>) {
     for number in numbers {
         let path = project.path().join(format!("photos/{class}/{number:02}.png"));
@@ -75,10 +75,11 @@ fn a_photo_that_is_there_twice_and_a_class_in_two_spellings_are_told() {
 #[test]
 fn groups_that_miss_their_share_are_told_and_balanced_ones_do_not() {
     let project = Project::new();
-    // The numbers 00 to 07 of all classes are one group, and each of the others is one.
+    // The numbers 00 to 07 of all classes are one group, and each other number is one.
     let group = "split      = { validation = 0.25, test = 0.25, seed = 0, require_classes = false, group = '/(0[89]|1\\d|0)' }";
     project.edit("split      = { validation = 0.25, test = 0.25, seed = 0 }", group);
-    // The largest distance from what is asked, what `plan` says of it, and what `validate` says; none where a part is empty.
+    // The largest deviation from the requested fractions, the text of `plan`, and that of `validate`; none if a
+    // split is empty.
     let shares = |method: &str, seed: u64| -> Option<(f64, Vec<bool>, String)> {
         let set = [format!("data.photos.split.method={method}"), format!("data.photos.split.seed={seed}")];
         let set = ["colours.toml", "--set", set[0].as_str(), "--set", set[1].as_str()];
@@ -90,13 +91,13 @@ fn groups_that_miss_their_share_are_told_and_balanced_ones_do_not() {
         let off = |part: &Value| (part["got"].as_f64().unwrap() - part["asked"].as_f64().unwrap()).abs();
         Some((parts.iter().map(off).fold(0.0, f64::max), differs, text(output.stderr)))
     };
-    // The large group falls where it falls.
+    // The large group falls into any split.
     let far =
         (0..40).filter_map(|seed| Some((seed, shares("hash", seed)?))).find(|(_, (off, ..))| *off > 0.2);
     let (seed, (_, differs, said)) = far.expect("a seed whose shares are far off");
     assert!(differs.contains(&true), "{differs:?} {said}");
     assert!(said.contains("are requested") && said.contains("set `method = \"balanced\"`"), "{said}");
-    // It is two thirds of the images: the others share the rest evenly.
+    // It has two thirds of the images; the other groups share the rest evenly.
     let (off, differs, said) = shares("balanced", seed).expect("no part is empty");
     assert!((off - 1.0 / 6.0).abs() < 1e-9 && !differs.contains(&true), "{off} {said}");
     assert!(!said.contains("are requested"), "{said}");
@@ -126,7 +127,7 @@ fn every_broken_image_is_listed_in_one_pass() {
         said.contains("    and 2 more\n") && said.contains("error: 22 images cannot be decoded"),
         "{said}"
     );
-    // What is mended is looked at again.
+    // A repaired file is checked again.
     for number in 0..11 {
         project.image(&format!("photos/green/{number:02}.png"), [1, 2, 3], number);
         project.image(&format!("photos/red/{number:02}.png"), [9, 2, 3], number);
@@ -160,12 +161,12 @@ fn validate_decodes_every_image_where_it_is_asked_to() {
     assert!(text(skipped.stderr).contains("1 of 36 images cannot be decoded and is left out"));
 }
 
-/// All that is left of a class is nothing: no number says so.
+/// The class has no images left, so no number describes it.
 #[test]
 fn a_class_that_loses_all_its_images_ends_the_run_or_is_told() {
     let project = Project::new();
     project.edit("image_size = 32", "image_size = 32\nbroken     = \"skip\"");
-    // Decoding alone finds these.
+    // Only decoding finds these.
     for number in 0..12 {
         let path = project.path().join(format!("photos/green/{number:02}.png"));
         let mut bytes = fs::read(&path).unwrap();
@@ -187,11 +188,11 @@ fn a_class_that_loses_all_its_images_ends_the_run_or_is_told() {
     let list = run.read("stages/frozen/broken_images.csv");
     let left_out = run.metrics("frozen")["broken_images"].as_u64().unwrap();
     assert_eq!(list.lines().count() as u64, 1 + left_out);
-    // What was computed when that was allowed is no result where it is not.
+    // A result computed while that was allowed is no longer accepted.
     project.edit(", require_classes = false }", " }");
     assert!(project.run_fails(1, &["--until", "frozen"]).contains("no image of class `green` is left"));
 
-    // What headers tell is told ahead of the run.
+    // Errors in headers are reported before the run.
     spoil(&project, "green", 0..12);
     let said = project.run_fails(2, &["--until", "frozen"]);
     assert!(said.contains("no image of `green` is left in the training split"), "{said}");

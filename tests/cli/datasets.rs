@@ -1,4 +1,4 @@
-//! Folders as people have them: layouts, leftovers of systems, links, pipes, classes that a part lacks.
+//! Real-world folders: layouts, leftover system files, links, pipes, classes missing from a split.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::project::Project;
 
 pub const SPLIT: &str = "split      = { validation = 0.25, test = 0.25, seed = 0 }";
 
-/// What `validate` says: the exit code, each error with its help, and the text for people.
+/// The result of `validate`: the exit code, each error with its help, and the text.
 pub struct Verdict {
     pub code: i32,
     pub errors: Vec<(String, String)>,
@@ -29,7 +29,7 @@ impl Verdict {
         }
     }
 
-    /// With the seed of the split that a first verdict advises, if it does.
+    /// As above, with the split seed that the first error suggests, if it suggests one.
     pub fn settled(project: &Project) -> Self {
         let first = Self::of(project);
         let advised = first.errors.iter().find(|(_, help)| help.contains("split.seed = "));
@@ -52,7 +52,7 @@ impl Verdict {
     }
 }
 
-/// A project whose images lie in folders of parts, as many to a class as said.
+/// A project with images in split folders, with the given number per class.
 fn parted(parts: &[(&str, &[(&str, u32)])]) -> Project {
     let project = Project::new();
     fs::remove_dir_all(project.path().join("photos")).unwrap();
@@ -66,7 +66,7 @@ fn parted(parts: &[(&str, &[(&str, u32)])]) -> Project {
     project
 }
 
-/// What a help says to write: the text between its first backticks that has this in it.
+/// The setting that a help text suggests: the first text in backticks that contains `part`.
 #[track_caller]
 pub fn setting<'a>(help: &'a str, with: &str) -> &'a str {
     help.split('`').skip(1).step_by(2).find(|text| text.contains(with)).unwrap_or_else(|| panic!("{help}"))
@@ -91,7 +91,7 @@ fn folders_of_parts_are_refused_with_the_setting_that_is_meant() {
         let (message, help) = verdict.error();
         assert!(message.contains("are named like splits"), "{message}");
         assert_eq!(setting(help, "split = "), written);
-        // What it says to write is taken.
+        // The suggestion is accepted.
         project.edit(SPLIT, &written.replace("{ validation", "{ seed = 0, validation"));
         let text = project
             .text()
@@ -110,11 +110,11 @@ fn classes_with_the_names_of_parts_are_classes_where_they_are_named() {
     project.edit("root       = \"photos\"", &format!("root = \"photos\"\n{}", setting(&text, "classes = ")));
     assert!(!Verdict::of(&project).passes().contains("classes are named like splits"));
 
-    // A vehicle beside others is no part.
+    // A vehicle class among others is no split.
     let project = parted(&[("", &[("train", 8), ("bus", 8)])]);
     project.edit("batch_size = 5", "batch_size = 6");
     assert!(!Verdict::settled(&project).passes().contains("warning"));
-    // Parts inside the classes are none either.
+    // Split folders inside class folders are none either.
     let project = parted(&[("ant", &[("train", 6), ("val", 4)]), ("bee", &[("train", 6), ("val", 4)])]);
     project.edit("batch_size = 5", "batch_size = 6");
     assert!(Verdict::settled(&project).passes().contains("which are not used as splits"));
@@ -144,7 +144,7 @@ fn folders_of_systems_are_no_data_at_any_depth() {
     assert!(verdict.passes().contains(expected), "{}", verdict.text);
     assert_eq!(project.plan(&[])["run_dir"], before);
 
-    // Copies of another make are at least told.
+    // Copies in another format are at least reported.
     project.image("photos/red/small/00.png", [1, 2, 3], 1);
     let verdict = Verdict::of(&project);
     let expected =
@@ -162,7 +162,7 @@ fn a_folder_part_may_lack_a_class_on_purpose_and_every_hint_leads_there() {
     let verdict = Verdict::of(&project);
     let (message, help) = verdict.error();
     assert_eq!(message, "the class `cow` is in `train` but not in `val`");
-    // Either of its ways is one.
+    // Each of the suggestions works.
     let (allowed, fewer) = (setting(help, " = false").to_owned(), setting(help, "classes = [").to_owned());
     let split = format!("split = {{ {folders} }}");
     let with = |more: &str, name: &str| {
@@ -176,7 +176,7 @@ fn a_folder_part_may_lack_a_class_on_purpose_and_every_hint_leads_there() {
     project.write(&with(&allowing, ""));
     Verdict::of(&project).passes();
 
-    // Naming all, or making an empty folder, is the same gap with the same ways out.
+    // Listing all, or making an empty folder, leaves the same gap with the same suggestions.
     project.write(&plain);
     project.write(&with("", "classes = [\"ant\", \"bee\", \"cow\"]"));
     assert_eq!(setting(Verdict::of(&project).error().1, " = false"), allowed);
@@ -185,7 +185,7 @@ fn a_folder_part_may_lack_a_class_on_purpose_and_every_hint_leads_there() {
     assert_eq!(verdict.error().0, "the class folder `val/cow` has no images");
     assert_eq!(setting(verdict.error().1, " = false"), allowed);
 
-    // What is to be learnt is another matter: it takes the name as well.
+    // Training images are different: there the class must also be removed.
     for number in 0..4 {
         project.image(&format!("photos/val/dog/{number}.png"), [1, 2, 3], number);
     }
@@ -262,7 +262,7 @@ mod unix {
             (&unreadable[0]["file"], &unreadable[0]["cause"]),
             (&"blue/pipe.png".into(), &"it is a pipe".into())
         );
-        // The images that remain are the data.
+        // The remaining images are the data set.
         let skipping = project.plan(&[])["run_dir"].clone();
         for path in ["red/gone.png", "blue/pipe.png", "blue/zero.png"] {
             fs::remove_file(at(path)).unwrap();
@@ -277,7 +277,7 @@ mod unix {
         symlink("/nowhere/x.png", project.path().join("photos/cow/gone.png")).unwrap();
         let verdict = Verdict::of(&project);
         assert!(verdict.error().0.contains("cow/gone.png`: it is a link"), "{}", verdict.text);
-        // Left out, it leaves the class without an image.
+        // Skipping it leaves the class without an image.
         project.edit("resize     = 32", "resize     = 32\nbroken = \"skip\"");
         assert_eq!(Verdict::of(&project).error().0, "the class folder `cow` has no images");
     }
@@ -307,7 +307,7 @@ mod unix {
         }
     }
 
-    /// Opened as any file, each of these would be waited for.
+    /// Opening any of these as a regular file would block.
     #[test]
     fn no_pipe_is_waited_for_wherever_a_file_is_named() {
         let project = Project::new();
@@ -327,7 +327,7 @@ mod unix {
         assert!(text.contains("pipe.png`: it is a pipe") && text.contains("12 embeddings"), "{text}");
         fs::remove_file(at("photos/red/pipe.png")).unwrap();
 
-        // Nor in a run directory, which may come from elsewhere.
+        // The same in a run directory, which may come from another machine.
         let state = project.run(&[]).directory.join("state");
         fs::remove_file(&state).unwrap();
         pipe(&state);
@@ -335,7 +335,7 @@ mod unix {
         assert!(output.status.code().is_some(), "{}", String::from_utf8_lossy(&output.stderr));
         fs::remove_file(&state).unwrap();
 
-        // A file of the system says that it is regular, and empty.
+        // A system file that claims to be regular and empty.
         symlink("/proc/kmsg", at("photos/red/kernel.png")).unwrap();
         let output = project.defrost(&["run", "colours.toml"]);
         let text = String::from_utf8(output.stderr).unwrap();

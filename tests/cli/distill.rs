@@ -1,9 +1,9 @@
-//! A student that learns from labels and from a frozen teacher.
+//! A student that learns from labels and a frozen teacher.
 
 use crate::project::{Project, Run, document};
 use serde_json::Value;
 
-/// A teacher of one architecture, and the same student twice: taught, and by the labels alone.
+/// A teacher of one architecture, and two equal students: one with distillation, one with labels only.
 const PIPELINE: &str = r#"name = "colours"
 seed = 7
 

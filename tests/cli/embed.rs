@@ -1,4 +1,4 @@
-//! `defrost embed`: what a run's model makes of images, in files that other tools read.
+//! `defrost embed`: a model's embeddings of images, in files for other tools.
 
 use safetensors::SafeTensors;
 
@@ -29,7 +29,7 @@ fn a_folder_becomes_a_tensor_a_table_or_a_document_with_the_same_numbers() {
         String::from_utf8(output.stdout).unwrap().contains(&format!("embeddings of dimension {dimension}"))
     );
 
-    // One alone, and in another place of another batch: the same bits.
+    // A single image, and the same image in another batch: the same bits.
     let last = names.last().unwrap();
     let answer = document(&embed(&[last.as_str(), names[0].as_str(), "--json"]));
     assert_eq!(answer["dimension"], dimension);
@@ -49,7 +49,7 @@ fn a_folder_becomes_a_tensor_a_table_or_a_document_with_the_same_numbers() {
     assert_eq!(read.into_iter().flat_map(|(_, row)| row).collect::<Vec<f32>>(), numbers);
 }
 
-/// A frozen backbone is that of the weights it started from, and so are its embeddings.
+/// A frozen backbone equals that of the starting weights, and so do its embeddings.
 #[test]
 fn weights_that_nothing_trained_embed_too() {
     let project = Project::finished();
@@ -68,7 +68,7 @@ fn weights_that_nothing_trained_embed_too() {
         "{text}"
     );
 
-    // In a run that trains nothing they are meant without a word.
+    // In a run without a train stage, the loaded weights are used without `--stage`.
     let pipeline = project.text();
     let (data, _) = pipeline.split_once("[defaults.train]").unwrap();
     project.write(&format!("{}\n[stage.start]\nkind = \"init_weights\"\n", data.replace("colours", "bare")));

@@ -1,4 +1,4 @@
-//! Encoders that are only ever frozen, behind a head that trains.
+//! Encoders that only support frozen use, with a trainable head.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::project::{Project, document};
 
-/// An encoder with random weights in the place of a published file's.
+/// An encoder with random weights instead of a published file.
 fn project(arch: &str, image_size: usize) -> Project {
     let project = Project::new();
     project.write(&format!(
@@ -50,7 +50,7 @@ fn errors(project: &Project, set: &[&str]) -> Vec<(String, String)> {
     all.map(|error| (text(error, "code"), text(error, "message"))).collect()
 }
 
-/// The counts are those of the published encoders; the rest is the head for three classes.
+/// The counts of the published encoders, plus the head for three classes.
 #[test]
 fn an_encoder_is_frozen_and_its_head_trains() {
     for (arch, image_size, frozen, head) in [
@@ -86,7 +86,7 @@ fn what_would_train_an_encoder_or_give_it_images_of_another_size_is_refused_at_i
     assert_eq!(size("dinov2_vits14", 32)[0].0, "image-size");
 }
 
-/// A data set that gives no channel statistics has those that the encoder was trained with, and one that does keeps them.
+/// A data set without channel statistics uses those of the encoder's pretraining; explicit ones are kept.
 #[test]
 fn images_are_normalised_as_the_encoder_was_trained() {
     let clip = project("clip_vit_b32", 224);
@@ -107,7 +107,7 @@ fn a_head_is_trained_on_the_features_of_an_encoder_that_does_not_move() {
     assert_eq!((moved, parameters.lines().count()), (2, 1 + 174 + 2));
     assert!(run.metrics("test")["loss"].as_f64().unwrap() > 0.0);
     assert!(project.defrost(&["verify", "colours"]).status.success());
-    // The same file on one thread is the same run, to the byte.
+    // The same file on one thread gives the same bytes.
     let manifest = run.manifest();
     let again = project.run(&["--force", "--threads", "1"]);
     assert_eq!(again.manifest(), manifest);

@@ -1,9 +1,9 @@
-//! Several trained stages evaluated as one: the mean of their probabilities.
+//! Several trained stages evaluated together: the mean of their probabilities.
 
 use crate::project::{Project, Run, document};
 use serde_json::Value;
 
-/// Two stages of one architecture and one of another, each evaluated alone, and all together.
+/// Two stages of one architecture and one of another, evaluated alone and together.
 const PIPELINE: &str = r#"name = "colours"
 seed = 7
 
@@ -71,7 +71,7 @@ fn project() -> Project {
     project
 }
 
-/// The rows of a stage's predictions: file, label, predicted class, and the probabilities.
+/// The rows of a stage's predictions: file, label, predicted class, and probabilities.
 fn predictions(run: &Run, stage: &str) -> Vec<(Vec<String>, Vec<f64>)> {
     let text = run.read(&format!("stages/{stage}/predictions.csv"));
     let row = |line: &str| {
@@ -111,7 +111,7 @@ fn an_ensemble_is_the_mean_of_its_members_and_recomputed_alone_where_one_changes
     assert_eq!(metrics["per_class"].as_array().unwrap().len(), 3);
     assert!(run.directory.join("stages/all/confusion_matrix.png").is_file());
 
-    // Nothing of what a member consumes is another's.
+    // No member consumes another member's input.
     assert_eq!(project.misses(&["--set", "stage.other.optimizer.lr=1e-3"]), ["other", "third", "all"]);
     assert_eq!(project.misses(&["--set", "stage.finetune.epochs=2"]), ["finetune", "second", "all"]);
     let fewer = ["--set", "stage.all.ensemble=[\"frozen@last\", \"finetune@best\"]"];
@@ -154,7 +154,7 @@ fn every_command_knows_a_stage_of_several_sources() {
     }
 }
 
-/// Two stages on two data sets, which a test makes differ.
+/// Two stages on two data sets, with a difference that a test adds.
 const PAIR: &str = r#"name = "colours"
 
 [data.one]
@@ -222,7 +222,7 @@ fn members_that_do_not_go_together_are_refused_before_anything_runs() {
         assert_eq!((&found[0]["code"], &found[0]["line"]), (&code.into(), &43.into()), "{found:?}");
         assert!(found[0]["message"].as_str().unwrap().contains(message), "{found:?}");
     }
-    // Whoever says which size all are shown means it.
+    // An explicit size for all is intended.
     let size = ["--set", "stage.learn.image_size=64", "--set", "stage.both.image_size=64"];
     assert_eq!(errors(&size), Vec::<Value>::new());
 }

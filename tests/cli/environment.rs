@@ -1,4 +1,4 @@
-//! `defrost doctor` and `defrost completions`: what a person sets up and reports.
+//! `defrost doctor` and `defrost completions`.
 
 use assert_cmd::Command;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! The pipelines of `pipelines/`: each is one that a person could run as it stands, given images and published weights.
+//! The pipelines in `pipelines/`: each runs unchanged with images and published weights.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,12 +11,12 @@ use defrost::model::Model;
 use defrost::pipeline;
 use serde_json::{Map, Value, json};
 
-/// What the pipelines ask the environment for: folders of images, and files of weights by architecture.
+/// The variables that the pipelines use: image folders, and weight files by architecture.
 const IMAGES: [&str; 6] = ["FACES", "STRANGERS", "PHOTOS", "TURTLES", "DOMAIN", "TASK"];
 const WEIGHTS: [(&str, &str); 3] =
     [("RESNET18", "resnet18"), ("RESNET50", "resnet50"), ("EFFICIENTNET_B0", "efficientnet_b0")];
 
-/// It takes its weights from a stage of another of these pipelines.
+/// This one uses the weights of another example's stage.
 const ASKING: &str = "transfer";
 
 #[test]
@@ -29,7 +29,7 @@ fn every_pipeline_of_the_folder_plans_all_its_stages() {
             runs.insert(name.to_owned(), world.plan(name));
         }
     }
-    // Its weights are those of a stage that was not run, and it says which.
+    // It needs the weights of a stage that has not run, and the error names it.
     let refused =
         String::from_utf8(world.command(ASKING).output().expect("defrost starts").stderr).expect("UTF-8");
     let command =
@@ -44,7 +44,7 @@ fn every_pipeline_of_the_folder_plans_all_its_stages() {
     assert_eq!([count("turtle-compare"), count("turtle-progressive"), count("face-arcface")], [15, 1, 1]);
 }
 
-/// A run is named by what can change its results: that of the quickstart moves only when they do.
+/// The quickstart's run id changes only if its results can change.
 #[test]
 fn the_quickstart_is_the_run_that_the_readme_shows() {
     let runs = tempfile::tempdir().expect("a temporary folder");
@@ -63,7 +63,7 @@ fn pipelines() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines")
 }
 
-/// Images of whatever classes a pipeline names, and weights of the right names and shapes that are all zero.
+/// Images of the classes that a pipeline lists, and weights with the correct names and shapes, all zero.
 struct World(Project);
 
 impl World {
@@ -97,7 +97,7 @@ impl World {
         command
     }
 
-    /// A folder with a folder for each class of the pipeline, three where it names none.
+    /// A folder with the pipeline's classes; three classes if it lists none.
     fn images(&self, text: &str, name: &str) -> PathBuf {
         let document: toml::Table = text.parse().expect("TOML");
         let data =
@@ -116,7 +116,7 @@ impl World {
     }
 }
 
-/// Writes weights as torchvision publishes them, by name and shape: the numbers are a hole in the file.
+/// Writes weights as torchvision publishes them, by name and shape. The values are a hole in the file.
 pub fn zeros(path: &Path, arch: &str) {
     let spec: pipeline::Model = serde_json::from_value(json!({ "arch": arch })).expect("an architecture");
     let (mut header, mut end) = (Map::new(), 0);

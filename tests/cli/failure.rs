@@ -1,4 +1,4 @@
-//! Runs that fail: by name, with what helps, and without harm to what was there.
+//! Failing runs: the error names the stage, gives a hint, and leaves earlier results intact.
 
 use crate::project::{Project, Run, STAGES, document, ended};
 
@@ -7,7 +7,7 @@ fn a_broken_image_is_named_or_left_out_and_counted() {
     let project = Project::new();
     let damaged = project.path().join("photos/green/05.png");
     let mut bytes = std::fs::read(&damaged).unwrap();
-    // Inside what is compressed: its headers are sound.
+    // Inside the compressed data, so the headers are intact.
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xFF;
     std::fs::write(&damaged, &bytes).unwrap();
@@ -26,7 +26,7 @@ fn a_broken_image_is_named_or_left_out_and_counted() {
         assert!(run.those(status).contains(&"finetune".to_owned()));
         let count = |stage| run.metrics(stage)["broken_images"].as_u64().unwrap();
         assert_eq!((count("frozen") + count("test"), count("finetune")), (1, count("frozen")));
-        // Said of each stage that left it out, with the file that lists it.
+        // Reported for each stage that skipped it, with the file that lists it.
         let said = |stage: &str| {
             let place = run.directory.join(format!("stages/{stage}/broken_images.csv"));
             let warning =
@@ -46,7 +46,8 @@ fn a_broken_image_is_named_or_left_out_and_counted() {
     }
 }
 
-/// Planning has read an image, then someone changes it: what is computed from other bytes must not carry the plan's name.
+/// Planning has read an image, and then the image changes: a result from other bytes must not be stored under
+/// the plan's key.
 #[test]
 fn an_image_that_changes_while_the_run_is_under_way_fails_its_stage() {
     let table = Project::new().run(&[]).read("stages/test/predictions.csv");
@@ -63,7 +64,7 @@ fn an_image_that_changes_while_the_run_is_under_way_fails_its_stage() {
         project.image(&format!("photos/{image}"), [0, 0, 0], 7);
         (project, folder, ended(child))
     };
-    // On a busy machine the test may have been read before the image changes.
+    // On a loaded machine, the test images may be read before the change.
     let in_time = (0..20).map(|_| changed()).find(|(.., output)| !output.status.success());
     let (project, folder, output) = in_time.expect("an image that changes in time is noticed");
     let text = String::from_utf8(output.stderr).unwrap();
@@ -101,7 +102,7 @@ fn a_loss_that_is_not_finite_names_step_rate_and_images_and_keeps_the_checkpoint
     assert_eq!(plan["stages"][2]["status"], "resume", "{plan}");
     let folder = std::path::Path::new(plan["run_dir"].as_str().unwrap());
     assert_eq!(std::fs::read_to_string(folder.join("state")).unwrap().trim(), "failed");
-    // Whoever looks later learns why.
+    // Later commands show the cause.
     let status = document(&project.defrost(&["status", "colours", "--json"]));
     let message = status["error"]["message"].as_str().unwrap();
     assert!(message.starts_with("stage `finetune`: the loss is "), "{status}");
@@ -109,12 +110,12 @@ fn a_loss_that_is_not_finite_names_step_rate_and_images_and_keeps_the_checkpoint
     let hint = status["error"]["hint"].as_str().unwrap();
     assert!(hint.contains("lower the learning rate"), "{status}");
     assert!(said.contains(&format!("error: {message}\nhint: {hint}")), "{said}");
-    // The stages above are not lost to it.
+    // The stages above keep their results.
     assert_eq!(project.run(&[]).those("cached"), ["start", "frozen"]);
     assert!(document(&project.defrost(&["status", "colours", "--json"]))["error"].is_null());
 }
 
-/// A limit of the file size is reported as a full disk is; no signal ends the program.
+/// Exceeding the file size limit is reported as a full disk; no signal ends the program.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_that_cannot_be_written_is_named_with_what_helps() {
@@ -142,7 +143,7 @@ fn a_file_that_cannot_be_written_is_named_with_what_helps() {
     assert_eq!(document["stages"][3]["status"], "not_run", "{document}");
     assert!(document["error"]["hint"].as_str().unwrap().contains("ulimit"), "{document}");
 
-    // A checkpoint in the midst of training.
+    // A checkpoint in the middle of training.
     project.run(&["--until", "frozen"]);
     let (text, document) = limited(&["--set", "run.checkpoint_seconds=0"]);
     assert!(text.contains("stage `finetune`: cannot write `"), "{text}");
@@ -151,13 +152,13 @@ fn a_file_that_cannot_be_written_is_named_with_what_helps() {
     assert_eq!(project.run(&[]).manifest(), Project::new().run(&[]).manifest());
 }
 
-/// A finished run is a result also for a user who may not write to it.
+/// A finished run is readable for a user without write permission.
 #[test]
 fn a_complete_run_that_cannot_be_written_to_is_a_result() {
     let project = Project::new();
     let run = project.run(&[]);
     let events = run.directory.join("events.jsonl");
-    // A folder of that name cannot be opened by root either.
+    // Even root cannot open a folder of that name.
     std::fs::remove_file(&events).unwrap();
     std::fs::create_dir(&events).unwrap();
     let output = ended(project.start(&[]));
@@ -172,7 +173,7 @@ fn a_complete_run_that_cannot_be_written_to_is_a_result() {
     assert_eq!(again.manifest(), run.manifest());
     assert_eq!(Run::of(&ended(project.start(&["--until", "frozen"]))).those("cached"), ["start", "frozen"]);
 
-    // What is not there, or is asked for anew, needs the folder.
+    // Missing or forced stages need a writable folder.
     assert!(project.run_fails(1, &["--force"]).contains("events.jsonl`"));
     let file = run.directory.join("stages/test/metrics.json");
     std::fs::remove_file(&file).unwrap();

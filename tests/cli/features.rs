@@ -1,4 +1,4 @@
-//! Features of frozen layers: computed once, shared by all who ask for the same, and never to be seen in a result.
+//! Cached features: computed once, shared by all stages that use the same ones, and without effect on results.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::project::{Project, Run, document};
 
-/// An evaluation of the head-only stage, whose frozen layers are those of the training.
+/// An evaluation of the head-only stage, with the frozen layers of the training.
 const LOOK: &str = "\n[stage.look]\nkind = \"evaluate\"\nfrom = \"frozen@best\"\n";
 const UNTIL: [&str; 2] = ["--until", "look"];
 
@@ -17,7 +17,7 @@ fn project() -> Project {
     project
 }
 
-/// Of each stage that asked for features since the run was last started: how many it needed, how many were there.
+/// For each stage that used features since the last start: how many it needed, and how many were stored.
 fn asked(run: &Run) -> Vec<(String, u64, u64)> {
     let events: Vec<Value> =
         run.read("events.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -65,7 +65,7 @@ fn with_or_without_the_store_of_features_every_file_has_the_same_bytes() {
         let asked: Vec<String> = asked(&kept).into_iter().map(|(stage, ..)| stage).collect();
         let expected: &[&str] = match views {
             "" => &["frozen", "look"],
-            // Validation, then each view when its epoch comes; the test has the frozen layers of the fine-tuning.
+            // Validation, then each view in its epoch; the test uses the frozen layers of the fine-tuning.
             _ => &["frozen", "finetune", "finetune", "finetune", "test", "look"],
         };
         assert_eq!(asked, expected);
@@ -75,15 +75,15 @@ fn with_or_without_the_store_of_features_every_file_has_the_same_bytes() {
 #[test]
 fn no_image_is_decoded_twice_whoever_asks() {
     let project = project();
-    // With more images, five at a time would leave a last batch of one.
+    // With more images, batches of five would leave a last batch of one.
     project.edit("batch_size = 5", "batch_size = 6");
     let first = project.run(&UNTIL);
     let [(_, trained, 0), (_, tested, 0)] = asked(&first)[..] else { panic!("{:?}", asked(&first)) };
     assert_eq!(trained + tested, 36);
     let again = [
-        // Another stage on the same layers, in a pipeline of another name.
+        // Another stage with the same layers, in a pipeline of another name.
         ["name=others", "stage.frozen.optimizer.lr=1e-3"],
-        // Another split, and another choice of classes.
+        // Another split, and another subset of the classes.
         ["data.photos.split.validation=0.5", "data.photos.split.test=0.2"],
         ["data.photos.classes=[\"red\", \"blue\"]", "name=two"],
     ];
@@ -96,11 +96,11 @@ fn no_image_is_decoded_twice_whoever_asks() {
     assert_eq!(computed(&project.run(&UNTIL)), 1, "one more photo is one more row");
     project.image("photos/blue/new.png", [30, 40, 200], 78);
     assert_eq!(computed(&project.run(&UNTIL)), 1, "other bytes are another photo");
-    // Whoever wants everything computed again gets it, and finds the same.
+    // `--force` computes everything again, with the same result.
     let forced = project.run(&[&UNTIL[..], &["--force"]].concat());
     assert_eq!(computed(&forced), 37);
 
-    // A damaged file is not used, and comes back.
+    // A damaged file is ignored and computed again.
     let bytes = feature_bytes(&project);
     for path in segments(&project) {
         crate::synthetic::change(&path, |bytes| *bytes.last_mut().unwrap() ^= 1);
@@ -139,7 +139,7 @@ fn killed_while_computing_features_it_goes_on_from_there_to_the_same_bytes() {
         let run = project.run(&arguments);
         (project, run)
     };
-    // On a busy machine the stage may be over before it is killed.
+    // On a loaded machine the stage may end before the kill.
     let in_the_middle = |run: &Run| run.those("ran").contains(&"frozen".to_owned());
     let (project, run) =
         (0..20).map(|_| killed()).find(|(_, run)| in_the_middle(run)).expect("it is killed in time");

@@ -32,7 +32,7 @@ fn what_a_run_has_stays_and_the_rest_is_shown_then_freed() {
     assert!(runs.defrost(&["gc", "--yes"]).status.success());
     assert_eq!(objects(&runs).len(), 3);
     assert_snapshot!(runs.say(&["gc"]), @"nothing to free; 4 cached stages are still in use");
-    // What stays is what the runs that stay need.
+    // What remains is needed by the remaining runs.
     runs.complete(&Turtles { lr: 1e-3, ..Turtles::default() });
     assert!(runs.defrost(&["verify", "turtles"]).status.success());
 }
@@ -53,7 +53,7 @@ fn a_live_attempt_keeps_itself_and_what_it_reads() {
     let kept = objects(&runs);
     assert_eq!(kept.len(), 1);
     assert!(kept[0].to_string_lossy().contains(&reads.to_string()));
-    // Dead, it keeps nothing: no run would resume it.
+    // A dead process protects nothing: no run would resume it.
     drop(attempt);
     assert_eq!(runs.json(&["gc", "--yes"])["garbage"].as_array().unwrap().len(), 2);
     assert!(objects(&runs).is_empty());
@@ -75,7 +75,7 @@ fn nothing_is_freed_while_a_run_looks_through_the_store_or_its_needs_are_unknown
     assert_eq!(objects(&runs).len(), 3);
 }
 
-/// A run that is begun anew names what it had of stages that it has not come to yet.
+/// A restarted run lists its previous results of stages that it has not reached.
 #[test]
 fn what_a_run_had_stays_until_it_is_reached() {
     let project = Project::finished();

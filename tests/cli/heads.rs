@@ -1,4 +1,4 @@
-//! Heads and losses beyond a linear layer under cross-entropy, through whole runs.
+//! Heads other than linear layers, and losses other than cross-entropy, in whole runs.
 
 use serde_json::Value;
 
@@ -7,8 +7,8 @@ use super::project::{Project, Run, document};
 const HEAD: &str = "head = { kind = \"linear\", dropout = 0.2 }";
 const EMBEDDING: &str = "head = { kind = \"embedding\", dimension = 8, scale = 16, dropout = 0.2 }";
 
-/// The features of the frozen layers are kept although the head ahead of the loss is another, and what was trained with a
-/// margin is evaluated and predicted without one.
+/// Features of the frozen layers are cached with any head. A model trained with a margin is evaluated and
+/// predicted without it.
 #[test]
 fn an_embedding_trained_with_a_margin_tells_colours_apart() {
     let project = Project::new();
@@ -31,7 +31,7 @@ fn an_embedding_trained_with_a_margin_tells_colours_apart() {
     let sum: f64 = probabilities.values().filter_map(Value::as_f64).sum();
     assert!((sum - 1.0).abs() < 1e-6 && probabilities.len() == 3, "{colours}");
 
-    // The head's shape is everybody's; its margin is training's alone.
+    // The head's shape affects all stages; its margin affects only training.
     project.edit("margin = 0.3", "margin = 0.4");
     assert_eq!(project.misses(&[]), ["frozen", "finetune", "test"]);
     project.edit("margin = 0.4", "margin = 0.3");
@@ -49,12 +49,12 @@ fn one_image_alone_is_no_batch_for_the_heads_normalisation() {
         let errors = serde_json::from_slice::<Value>(&output.stdout).unwrap()["errors"].clone();
         errors.as_array().unwrap().iter().any(|error| error["code"] == "batch-of-one")
     };
-    // Of so many images as there are some sizes leave one, and one of them is the size below their number.
+    // With this number of images, some batch sizes leave one image; one of them is the number minus one.
     let refused: Vec<usize> = (2..30).filter(|size| images(*size)).collect();
     assert!(!refused.is_empty() && refused.len() < 14, "{refused:?}");
 }
 
-/// Images of 32 pixels are one place wide where a network has halved them five times.
+/// Images of 32 pixels are one pixel wide after five halvings.
 #[test]
 fn one_image_alone_is_no_batch_for_maps_of_one_place() {
     let project = Project::new();
@@ -73,16 +73,16 @@ fn one_image_alone_is_no_batch_for_maps_of_one_place() {
          32 the maps of `_bn1` are 1 × 1"
     );
     assert_eq!(error["help"], "use `batch_size = 3`, an `image_size` above 32 or `batch_norm = \"eval\"`");
-    // Each of the cures is one.
+    // Each of the suggestions works.
     assert_eq!(batch(3, &[]), None);
     assert_eq!(batch(1, &["--set", "stage.finetune.image_size=33"]), None);
     assert_eq!(batch(1, &["--set", "stage.finetune.batch_norm=eval"]), None);
     project.run(&["--set", "stage.finetune.batch_size=1", "--set", "stage.finetune.image_size=33"]);
-    // A batch that is joined with others is normalised by itself all the same.
+    // Batch normalization applies to each batch alone, also with `accumulate`.
     assert!(batch(1, &["--set", "stage.finetune.accumulate=4"]).is_some());
 }
 
-/// Mixing leaves the recipes of other files alone, and no part of a run depends on the number of threads.
+/// Mixing does not change recipes of other files, and no result depends on the number of threads.
 #[test]
 fn mixed_images_train_to_the_same_bytes_with_any_number_of_threads() {
     let project = Project::new();
@@ -91,9 +91,9 @@ fn mixed_images_train_to_the_same_bytes_with_any_number_of_threads() {
     assert_eq!(project.misses(&[]), ["finetune", "test"]);
     let mixed = project.run(&["--threads", "1"]);
     assert_eq!(mixed.those("cached"), ["start", "frozen"]);
-    // A loss of mixtures is above that of whole images.
+    // The loss on mixed images is larger than on unmixed ones.
     let loss = |run: &Run| run.metrics("finetune")["last"]["train_loss"].as_f64().unwrap();
     assert!(loss(&mixed) > 1.05 * loss(&plain), "{} {}", loss(&mixed), loss(&plain));
-    // Other bytes than before would be an error.
+    // Different bytes would be an error.
     assert_eq!(project.run(&["--threads", "3", "--force"]).manifest(), mixed.manifest());
 }

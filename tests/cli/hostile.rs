@@ -1,4 +1,4 @@
-//! Files that are huge, endless or not files, and names that would write on the terminal what is not there.
+//! Files that are huge, endless or not regular, and names that would manipulate the terminal.
 
 use std::fmt::Write;
 use std::fs;
@@ -24,7 +24,7 @@ kind = "init_weights"
 const TRAIN: &str =
     "kind = \"train\"\nepochs = 1\ntrain = [\"@head\"]\noptimizer = { kind = \"sgd\", lr = 0.1 }\n";
 
-/// Runs the program, which ends within a time that a quadratic one would not.
+/// Runs the program with a time limit that a quadratic algorithm would exceed.
 fn defrost(folder: &Path, args: &[&str]) -> (i32, Vec<u8>, Vec<u8>) {
     let begin = Instant::now();
     let mut command = Command::cargo_bin("defrost").unwrap();
@@ -33,7 +33,7 @@ fn defrost(folder: &Path, args: &[&str]) -> (i32, Vec<u8>, Vec<u8>) {
     (output.status.code().unwrap(), output.stdout, output.stderr)
 }
 
-/// Of a pipeline: exit code, errors, how many more there are, and the bytes that a person would be shown.
+/// For a pipeline: exit code, errors, the count of further errors, and the size of the text.
 fn validate(text: &str) -> (i32, usize, u64, usize) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.toml"), text).unwrap();
@@ -220,10 +220,10 @@ fn only_regular_files_are_pipelines() {
     assert!(text.contains("it is a pipe") && text.contains("help: write it to a file first"), "{text}");
 }
 
-/// A terminal acts on these, or shows other text than is there.
+/// A terminal interprets these, or displays other text.
 const FORGED: &str = "cat\u{202e}\u{1b}[2J\u{7}\nerror: forged\u{200f}";
 
-/// Nothing hidden, and no line that a name begins.
+/// Nothing is hidden, and no name starts a line.
 fn assert_visible(bytes: &[u8], what: &str) {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     for character in ['\u{202e}', '\u{200f}', '\u{7}'] {
@@ -268,7 +268,7 @@ fn names_in_a_pipeline_cannot_write_on_the_terminal() {
             &["validate", "--json", "p.toml"],
         ] {
             let (code, stdout, stderr) = defrost(folder.path(), command);
-            // Parameters are shown without a look at the folder.
+            // Parameters are shown without reading the folder.
             assert!(code == 2 || what == "path", "{what}");
             assert_visible(&stderr, what);
             if !command.contains(&"--json") {
@@ -276,7 +276,7 @@ fn names_in_a_pipeline_cannot_write_on_the_terminal() {
             }
         }
     }
-    // JSON says exactly what is there.
+    // JSON contains the exact text.
     let (_, stdout, _) = defrost(
         folder.path(),
         &["validate", "--json", "--no-inputs", "p.toml", "--set", &format!("name={quoted}")],
@@ -294,7 +294,7 @@ fn names_in_a_pipeline_cannot_write_on_the_terminal() {
     }
 }
 
-/// A run whose classes, files and folders have such names, looked at by every command.
+/// A run with such names of classes, files and folders, shown by every command.
 #[cfg(unix)]
 #[test]
 fn names_of_classes_and_files_cannot_write_on_the_terminal() {

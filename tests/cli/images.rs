@@ -1,4 +1,4 @@
-//! How images are read, as the pipeline says: from the stage to `predict`, and with files that mean harm.
+//! Image reading settings, from stages to `predict`, and hostile files.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::project::{Project, Run, document};
 
-/// The project with images that have an alpha of their own at each pixel.
+/// The project with images that have a different alpha at each pixel.
 fn project() -> Project {
     let project = Project::new();
     for entry in walkdir::WalkDir::new(project.path().join("photos")).into_iter().flatten() {
@@ -19,7 +19,7 @@ fn project() -> Project {
     project
 }
 
-/// File and probabilities of each test image, as the evaluation found them.
+/// File and probabilities of each test image, from the evaluation.
 fn evaluated(run: &Run) -> Vec<(String, Vec<f32>)> {
     let table = run.read("stages/test/predictions.csv");
     let mut rows = csv::Reader::from_reader(table.as_bytes());
@@ -53,7 +53,7 @@ fn a_setting_of_decoding_is_another_recipe_with_other_features_and_goes_with_the
     assert!(reasons.iter().any(is_named), "{plan}");
     let dropped = project.run(&[]);
     assert_ne!(dropped.directory, usual.directory);
-    // Nothing of the features that the other run kept is used.
+    // Cached features of the other run are not used.
     let events = dropped.read("events.jsonl");
     let mut events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let first = events.find(|event| event["event"] == "features_found").unwrap();

@@ -1,4 +1,4 @@
-//! `defrost init`: what it writes validates, and it overwrites nothing.
+//! `defrost init`: its output validates, and it overwrites nothing.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn defrost(folder: &Path, args: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
-/// Files that are images by their name: nothing here looks into them.
+/// Files with image names; nothing here reads them.
 fn images(root: &Path, folders: &[&str], each: usize) {
     for folder in folders {
         fs::create_dir_all(root.join(folder)).unwrap();
@@ -20,7 +20,7 @@ fn images(root: &Path, folders: &[&str], each: usize) {
     }
 }
 
-/// In capitals too; and what `validate` would refuse is refused here, where it can still be mended.
+/// Upper case too. What `validate` would reject is rejected here, where it is easy to fix.
 #[test]
 fn folders_of_parts_are_recognised_and_unusable_ones_refused() {
     for (folders, split, evaluated) in [
@@ -94,7 +94,7 @@ fn what_is_given_is_found_from_where_the_file_lies() {
     assert_eq!(resolved.0, 0, "{}", resolved.1);
 }
 
-/// What it writes would be refused, so it writes nothing.
+/// The result would be invalid, so it writes nothing.
 #[test]
 fn weights_of_another_architecture_are_refused_with_the_one_they_fit() {
     let folder = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ fn a_gradual_schedule_thaws_any_architecture_from_its_head_down() {
         let file = format!("{arch}/pipeline.toml");
         let (code, text) = defrost(folder.path(), &["validate", &file, "--no-inputs"]);
         assert_eq!((code, text), (0, format!("ok: {file}: 3 stages\n")));
-        // With classes its table can be made without a photo, and in the end everything trains.
+        // With classes its parameter table needs no images; at the end everything trains.
         let set = "data.images.classes=[\"a\", \"b\"]";
         let (code, text) = defrost(folder.path(), &["params", &file, "--set", set]);
         assert!(code == 0 && text.contains("frozen     0 tensors"), "{text}");

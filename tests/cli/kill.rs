@@ -1,4 +1,4 @@
-//! Runs that are stopped anywhere, by force or politely, and go on to the bytes they would have had.
+//! Runs that are killed or interrupted anywhere, and then resume to the same bytes.
 
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use defrost::random::{Purpose, Stream};
 
 use crate::project::{Project, Run, STAGES, ended};
 
-/// More epochs than elsewhere, so that there is more to be killed in.
+/// More epochs than elsewhere, so that there is more time for kills.
 const LONG: [&str; 4] = ["--set", "stage.frozen.epochs=8", "--set", "stage.finetune.epochs=5"];
-/// How often a run may come to its end before it is caught in the middle: on a busy machine whoever catches may sleep.
+/// How often a run may finish before it is killed: on a loaded machine the killer may be late.
 const CHANCES: usize = 20;
-/// Nobody waits longer for anything here.
+/// A general timeout.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a run wrote about itself so far.
+/// The events that a run has written so far.
 struct Events(std::path::PathBuf);
 
 impl Events {
@@ -27,7 +27,7 @@ impl Events {
         std::fs::read_to_string(&self.0).unwrap_or_default()
     }
 
-    /// Waits until the run has said enough, or is over.
+    /// Waits until the run has written enough events, or has ended.
     fn wait(&self, child: &mut Child, enough: impl Fn(&str) -> bool) {
         let started = Instant::now();
         while !enough(&self.text()) && child.try_wait().unwrap().is_none() {
@@ -37,8 +37,9 @@ impl Events {
     }
 }
 
-/// Kills runs again and again until there were `least` kills, on a machine of any speed: some moments after a start, or
-/// some moments after a few events more, in both train stages. Every run ends with the bytes of one that nobody touched.
+/// Kills runs repeatedly until there were `least` kills, on a machine of any speed: some time after a start, or
+/// some time after a few more events, in both train stages. Every run must end with the bytes of an undisturbed
+/// one.
 fn kill_until_complete(device: &str, checkpoint_seconds: &str, seed: u64, least: usize) {
     let long = [&LONG[..], &["--device", device]].concat();
     let reference = Project::new().run(&long).manifest();
@@ -62,7 +63,7 @@ fn kill_until_complete(device: &str, checkpoint_seconds: &str, seed: u64, least:
     }
 }
 
-/// Kills one run over and over, noting the stages it was killed in, until it ends by itself.
+/// Kills one run repeatedly, recording the stages in which it was killed, until it finishes.
 fn kill_one(
     project: &Project,
     arguments: &[&str],
@@ -70,7 +71,7 @@ fn kill_one(
     draws: &mut Stream,
     kills: &mut Vec<String>,
 ) -> Run {
-    // A run that is killed ahead of its first checkpoint every time would never end: each is given more time.
+    // A run killed before its first checkpoint each time would never finish, so the time grows.
     for attempt in 0..40 {
         let mut child = project.start(arguments);
         let before = events.text().lines().count();
@@ -121,9 +122,9 @@ fn asked_to_stop_it_checkpoints_and_goes_on_from_there() {
         ("USR2", "frozen"),
         ("XCPU", "frozen"),
     ];
-    // Under `nohup`, these tests are not ended by a hang-up, and nor is what they start.
+    // Under `nohup`, neither these tests nor their child processes end on a hang-up.
     for (signal, stage) in signals.into_iter().filter(|(signal, _)| *signal != "HUP" || !ignores_hang_up()) {
-        // Long enough that the end does not come first, and no checkpoint but the one that is asked for.
+        // Long enough to be interrupted, without checkpoints except the requested one.
         let arguments =
             if stage == "frozen" { ["--set", "stage.frozen.epochs=3000"].to_vec() } else { LONG.to_vec() };
         let begun = format!(
@@ -141,7 +142,7 @@ fn asked_to_stop_it_checkpoints_and_goes_on_from_there() {
             assert!(std::process::Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
             (project, events, ended(child))
         };
-        // Not so late that the stage was just being finished, or the next begun.
+        // Early enough that the stage is not finishing.
         let stopped = |output: &std::process::Output| {
             String::from_utf8_lossy(&output.stderr).contains("stopped on request after a checkpoint")
         };
@@ -174,7 +175,7 @@ fn ignores_hang_up() -> bool {
     u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 == 1)
 }
 
-/// What was started with `nohup` is to outlive its terminal.
+/// A program started with `nohup` must survive its terminal.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_hang_up_that_was_ignored_from_the_start_stays_ignored() {
@@ -196,7 +197,7 @@ fn a_hang_up_that_was_ignored_from_the_start_stays_ignored() {
     assert_eq!(Run::of(&ended(child)).state(), "complete");
 }
 
-/// Between publishing a stage and removing its attempt lies a moment in which a kill may come.
+/// A kill may come between publishing a stage and removing its attempt.
 #[test]
 fn what_a_kill_left_of_a_finished_stage_goes_when_it_is_found() {
     let project = Project::new();
@@ -215,7 +216,7 @@ fn what_a_kill_left_of_a_finished_stage_goes_when_it_is_found() {
     assert!(!left.parent().unwrap().exists());
 }
 
-/// What was left out before the kill is still left out, and counted, after it.
+/// Images skipped before the kill are skipped and counted after it.
 #[test]
 fn broken_images_are_counted_once_across_a_resume() {
     let make = || {
@@ -225,7 +226,7 @@ fn broken_images_are_counted_once_across_a_resume() {
             std::fs::write(path, "no picture at all").unwrap();
         }
         project.edit("image_size = 32", "image_size = 32\nbroken     = \"skip\"");
-        // No batch may shrink to one image, of which batch normalisation makes nothing.
+        // No batch may shrink to one image, which batch normalization rejects.
         project.edit("batch_size = 5", "batch_size = 9");
         project
     };

@@ -1,4 +1,4 @@
-//! Images with any number of labels, through whole runs.
+//! Multi-label images, in whole runs.
 
 use std::fs;
 
@@ -49,7 +49,7 @@ fn labels_are_learnt_measured_and_told_each_by_itself() {
     assert!(test["map"].as_f64().unwrap() > 0.8, "{test}");
     assert!(test["accuracy"].as_f64().unwrap() <= test["micro_f1"].as_f64().unwrap() + 1e-9, "{test}");
 
-    // The best epoch is that of the highest mean average precision, the first of equals.
+    // The best epoch has the highest mean average precision; the first of equals.
     let history = run.read("stages/frozen/history.csv");
     let mut rows = csv::Reader::from_reader(history.as_bytes());
     let place = rows.headers().unwrap().iter().position(|name| name == "validation_map").unwrap();
@@ -58,7 +58,7 @@ fn labels_are_learnt_measured_and_told_each_by_itself() {
     let highest = maps.iter().copied().fold(0.0, f64::max);
     assert_eq!(maps.iter().position(|map| *map == highest), Some(best - 1), "{history}");
 
-    // The tables tell the same, and `predict` what the evaluation did.
+    // The tables agree, and `predict` agrees with the evaluation.
     let table = run.read("stages/test/predictions.csv");
     let mut table = csv::Reader::from_reader(table.as_bytes());
     let rows: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
@@ -80,7 +80,7 @@ fn labels_are_learnt_measured_and_told_each_by_itself() {
         }
     }
 
-    // Columns of their own say the same as one of all labels.
+    // One column per label is equivalent to one column with all labels.
     project.edit("labels_column = \"shown\"", "label_columns = [\"green\", \"red\"]");
     assert!(project.misses(&[]).is_empty());
 }
@@ -90,7 +90,7 @@ fn mixed_labels_train_to_the_same_bytes_with_any_number_of_threads() {
     let project = project();
     project.edit("rotation = 10 }", "rotation = 10, mixup = { alpha = 0.4 } }");
     let reference = project.run(&["--threads", "1"]).manifest();
-    // With a checkpoint after every batch; other bytes than before would be an error.
+    // With a checkpoint after every batch; different bytes would be an error.
     let again = project.run(&["--threads", "3", "--force", "--set", "run.checkpoint_seconds=0"]);
     assert_eq!(again.manifest(), reference);
     assert!(project.misses(&[]).is_empty());

@@ -1,4 +1,5 @@
-//! The language: a corpus of files, and every key of a full one spoilt, through the program and through the schema.
+//! The pipeline language: a corpus of files, and a complete file with every key damaged, through the program and
+//! through the schema.
 
 use std::fs;
 use std::ops::Range;
@@ -9,7 +10,7 @@ use jsonschema::Validator;
 use proptest::prelude::*;
 use toml::de::{DeTable, DeValue};
 
-/// The codes of what a schema can say too.
+/// The error codes that a schema can detect too.
 const OF_SCHEMA: [&str; 12] = [
     "bad-name",
     "bad-value",
@@ -24,7 +25,7 @@ const OF_SCHEMA: [&str; 12] = [
     "wrong-length",
     "wrong-type",
 ];
-/// The codes of what a schema never sees: JSON has no such values.
+/// The error codes that a schema never detects: JSON has no such values.
 const OF_TOML: [&str; 5] = ["date", "duplicate-key", "not-finite", "syntax", "too-large"];
 
 fn corpus(part: &str) -> Vec<PathBuf> {
@@ -46,7 +47,7 @@ fn load(file: &Path, set: &[&str]) -> Result<Resolved, Report> {
     )
 }
 
-/// Loads a text as if it stood in a file of the corpus.
+/// Loads a text as if it were a file of the corpus.
 fn load_text(text: &str) -> Result<Resolved, Report> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), text).unwrap();
@@ -57,7 +58,7 @@ fn validator() -> Validator {
     jsonschema::draft7::new(pipeline::schema()).unwrap()
 }
 
-/// What a schema validator sees of a file.
+/// The JSON that a schema validator checks.
 fn json(text: &str) -> Option<serde_json::Value> {
     serde_json::to_value(text.parse::<toml::Table>().ok()?).ok()
 }
@@ -67,13 +68,13 @@ fn found(result: &Result<Resolved, Report>) -> Vec<String> {
     diagnostics.iter().map(|d| format!("{} {}:{}", d.code, d.line, d.column)).collect()
 }
 
-/// Program and schema must agree on all that a schema can say.
+/// Program and schema must agree on everything that a schema can express.
 fn assert_same_verdict(text: &str, result: &Result<Resolved, Report>, validator: &Validator, what: &str) {
     let diagnostics = result.as_ref().err().map(|report| report.diagnostics.as_slice()).unwrap_or_default();
     let float_for_integer =
         |d: &pipeline::Diagnostic| d.message.contains("expected an integer, found a float");
     let Some(json) = json(text) else { return };
-    // A schema cannot know what the paths of a matrix lead to, and so takes any value there.
+    // A schema cannot resolve the paths of a matrix, so it accepts any value there.
     let matrix = text.lines().position(|line| line.starts_with("[[matrix]]")).unwrap_or(usize::MAX);
     let of_schema = |d: &&pipeline::Diagnostic| OF_SCHEMA.contains(&d.code);
     if diagnostics.iter().filter(of_schema).any(|d| d.line > matrix) {
@@ -130,7 +131,8 @@ fn what_is_probably_not_meant_is_told_at_its_place_and_keeps_nothing_from_runnin
     }
 }
 
-/// A key of the full file: where it stands, where its value does, and whether the user made it up.
+/// A key of the complete file: its position, the position of its value, and whether its name is the user's
+/// choice.
 struct Key {
     path: String,
     name: Range<usize>,
@@ -205,7 +207,7 @@ fn every_key_of_the_language_stands_in_the_full_file() {
         if ["data", "model", "stage"].contains(&parts[0]) && parts.len() > 1 {
             parts[1] = "*";
         }
-        // What a matrix sets are settings again, under quoted paths.
+        // The settings of a matrix are settings again, under quoted paths.
         if let Some(set) = parts.iter().position(|part| *part == "set") {
             parts.truncate(set + 1);
         }
@@ -214,7 +216,7 @@ fn every_key_of_the_language_stands_in_the_full_file() {
         plain.join(".")
     };
     let there: Vec<String> = all.iter().map(general).collect();
-    // A stage's own settings and their defaults are the same: one of the two suffices for inner keys.
+    // A stage's own settings equal the defaults, so one of the two suffices for inner keys.
     let covered = |path: &String| {
         let twins =
             [path.replace("defaults.train.", "stage.*."), path.replace("stage.*.", "defaults.train.")];
@@ -251,7 +253,7 @@ fn a_value_of_another_type_is_found_wherever_it_stands() {
     let validator = validator();
     let (text, all) = full();
     for key in &all {
-        // Tables under a header have no value of their own to replace.
+        // Tables with a header have no value to replace.
         let header = text[..key.name.start].ends_with("[[");
         if header || key.kind == "table" && !text[key.value.clone()].starts_with('{') {
             continue;

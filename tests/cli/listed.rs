@@ -1,11 +1,11 @@
-//! Tables as people have them: mistakes in many rows, paths that are nearly right, classes that a part lacks.
+//! Real-world CSV data sets: errors in many rows, almost correct paths, classes missing from a split.
 
 use std::fs;
 
 use crate::datasets::{SPLIT, Verdict, setting};
 use crate::project::Project;
 
-/// The project's images as a table.
+/// The project's images as a CSV file.
 fn listed(project: &Project, row: impl Fn(&str, u32, String) -> Option<String>) {
     let mut rows = vec!["path,colour,part".to_owned()];
     for class in ["blue", "green", "red"] {
@@ -40,7 +40,7 @@ fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_mean
     let (message, help) = verdict.error();
     assert_eq!(message, "the training split has no image of class `red`");
     assert_eq!(setting(help, "classes"), "classes = [\"blue\", \"green\"]");
-    // `files` say the same.
+    // `files` report the same.
     project.edit("column = \"part\"", "files = { validation = \"others.csv\" }");
     let all = fs::read_to_string(project.path().join("photos.csv")).unwrap();
     let kept = |wanted: &[&str]| {
@@ -52,7 +52,7 @@ fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_mean
     project.edit("from = \"finetune@best\"", "from = \"finetune@best\"\nsplit = \"validation\"");
     assert_eq!(Verdict::of(&project).error().0, "the training split has no image of class `red`");
 
-    // Parts other than training: by the setting alone.
+    // Splits other than training: only the setting decides.
     let project = table("split      = { column = \"part\" }");
     listed(&project, |class, number, path| match (class, part(number)) {
         ("red", "validation" | "test") => None,
@@ -69,7 +69,7 @@ fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_mean
     project.edit("split      = { column = \"part\" }", &allowing);
     Verdict::of(&project).passes();
 
-    // Training, by its name as well; and there is no balanced weight of nothing.
+    // Training splits also need their images, because balanced weights are undefined for an empty class.
     listed(&project, without_red);
     assert_eq!(Verdict::of(&project).error().0, "the training split has no image of class `red`");
     project.edit(&allowing, &format!("{allowing}\nclasses = [\"blue\", \"green\", \"red\"]"));
@@ -83,7 +83,7 @@ fn a_class_that_no_training_image_of_a_table_shows_is_an_error_unless_it_is_mean
     assert_eq!(verdict.error().0, "no training image has `red`, so its balanced weight is undefined");
 }
 
-/// Named from its own folder, where the folder of a bare name is empty.
+/// A file named relative to its own folder: the folder of a bare name is empty.
 #[test]
 fn the_paths_of_a_table_start_from_its_own_folder() {
     let project = table(SPLIT);
@@ -108,7 +108,7 @@ fn every_mistake_of_a_table_comes_in_one_pass() {
     assert!(messages[0].ends_with("line 2: `blue/00.png` has no class"), "{messages:?}");
     assert!(messages[5].contains("line 27: 4 fields, but the first line names 3 columns"), "{messages:?}");
 
-    // Of very many, the first, and what the others are.
+    // Of very many errors, the first and the counts of the rest.
     let rows: Vec<String> = (0..2000).map(|number| format!("{number}.png,,x")).collect();
     fs::write(project.path().join("photos.csv"), format!("path,colour,part\n{}\n", rows.join("\n"))).unwrap();
     let verdict = Verdict::of(&project);
@@ -134,7 +134,7 @@ fn paths_of_a_table_may_be_absolute_and_missing_ones_are_counted() {
         verdict.text
     );
 
-    // In capitals, or not at all.
+    // In upper case, or missing.
     listed(&project, |class, _, path| Some(format!("{},{class},x", path.replace(".png", ".PNG"))));
     let verdict = Verdict::of(&project);
     let (message, help) = verdict.error();
@@ -164,7 +164,7 @@ fn paths_of_a_table_may_be_absolute_and_missing_ones_are_counted() {
         "{text}"
     );
 
-    // Without the rows it is the same data.
+    // Without these rows it is the same data.
     let skipping = project.plan(&[])["run_dir"].clone();
     listed(&project, |class, number, path| (number != 3).then(|| format!("{path},{class},x")));
     assert_eq!(project.plan(&[])["run_dir"], skipping);

@@ -1,10 +1,10 @@
-//! `defrost lr-find`: the same curve every time, and nothing else touched.
+//! `defrost lr-find`: the same curve every time, and no other file changes.
 
 use std::path::{Path, PathBuf};
 
 use super::project::{Project, document};
 
-/// All files but the index of digests, which takes up a file when it is two seconds old: whenever that is.
+/// All files except the digest index, which adds a file once it is two seconds old.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {

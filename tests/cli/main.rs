@@ -1,4 +1,4 @@
-//! The binary as its users meet it: a module per command.
+//! The binary as users run it, with one module per command.
 
 mod bench;
 mod compare;

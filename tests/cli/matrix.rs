@@ -1,4 +1,4 @@
-//! `[[matrix]]`: one file, several runs, each what the file would be with its settings given by `--set`.
+//! `[[matrix]]`: one file with several runs, each equal to a run with `--set`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ fn every_run_is_that_of_the_file_with_its_settings_and_shared_stages_are_compute
 
     compares(&project, &ran);
 
-    // The same run from the plain file: the same folder, and the same bytes but for the texts that name the matrix.
+    // The same run from the plain file: the same folder and bytes, except the texts that name the matrix.
     let plain = Project::new();
     let arguments =
         ["--set", "seed=2", "--set", "stage.finetune.epochs=1", "--set", "stage.finetune.train_last=1"];
@@ -75,7 +75,8 @@ fn every_run_is_that_of_the_file_with_its_settings_and_shared_stages_are_compute
     assert_eq!(std::fs::read_to_string(folder.join("pipeline.toml")).unwrap(), project.text());
 }
 
-/// `compare` of the file takes all its runs, seeds together, and tells of each stage what it took where it was computed.
+/// `compare` with a file includes all its runs, averages seeds, and shows each stage's time where it was
+/// computed.
 fn compares(project: &Project, ran: &BTreeMap<String, Value>) {
     let compared = document(&project.defrost(&["compare", "colours.toml", "--out", "shown", "--json"]));
     let groups = compared["groups"].as_array().unwrap();

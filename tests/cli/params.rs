@@ -1,4 +1,4 @@
-//! `defrost params`: who trains, by which rule, as people and as tools read it.
+//! `defrost params`: which parameters train, and by which rule, as text and as JSON.
 
 use std::process::Output;
 

@@ -1,4 +1,4 @@
-//! `defrost plan`: a change reaches the stages that depend on it, and no other.
+//! `defrost plan`: a change affects the stages that depend on it, and no other.
 
 use std::time::{Duration, SystemTime};
 
@@ -68,7 +68,7 @@ fn decoding_at_a_scale_is_a_reason_and_the_image_cache_is_none() {
     assert_eq!(project.misses(&["--set", "run.image_cache=\"64MiB\""]), [""; 0]);
 }
 
-/// An image that `split` holds, by the name of a stage's predictions.
+/// An image of a split, by the name of a stage's predictions.
 fn images(project: &Project, split: &str) -> Vec<String> {
     let pipeline = format!(
         "{}\n[stage.look]\nkind = \"evaluate\"\nfrom = \"start\"\nsplit = \"{split}\"\n",
@@ -103,7 +103,7 @@ fn a_changed_weight_reaches_all_below_and_an_equal_one_nothing() {
     let run = project.run(&[]);
     std::fs::copy(run.directory.join("stages/start/model.safetensors"), &weights).unwrap();
     project.edit("kind = \"init_weights\"", "kind = \"load_weights\"\nfile = \"weights.safetensors\"");
-    // The recipe is another and the bytes are the same: keys go by bytes.
+    // The recipe differs but the bytes are equal: keys depend on bytes.
     let loaded = project.run(&[]);
     assert_eq!(loaded.those("ran"), ["start"]);
     assert_eq!(loaded.those("cached"), STAGES[1..]);
@@ -133,7 +133,7 @@ fn a_seed_leaves_the_split_and_the_seed_of_the_split_changes_it() {
     assert_ne!(inputs(&["--set", "data.photos.split.seed=3", "--until", "frozen"]), before);
 }
 
-/// A head's outputs stand for classes by their order: weights for another order are other weights.
+/// The order of classes defines the head's outputs, so another order means other weights.
 #[test]
 fn weights_of_another_class_list_need_a_new_head() {
     let project = Project::finished();
@@ -152,7 +152,7 @@ fn weights_of_another_class_list_need_a_new_head() {
     assert_eq!(project.misses(&[])[0], "start");
 }
 
-/// Two data sets of one model must agree on the classes; the stage that does not is named.
+/// Two data sets of one model must have the same classes; the error names the stage.
 #[test]
 fn a_stage_on_data_with_other_classes_is_refused() {
     let project = Project::new();
@@ -171,8 +171,8 @@ fn a_stage_on_data_with_other_classes_is_refused() {
     assert_eq!(project.text().lines().nth(line - 1), Some("data = \"few\""));
 }
 
-/// What is to be computed has an estimate and what is there has none; a damaged calibration is measured anew, and no
-/// recipe or key knows of any of it.
+/// Stages to compute have an estimate, cached ones have none. A damaged calibration is measured again. No recipe
+/// or key depends on it.
 #[test]
 fn estimates_are_measured_once_and_change_nothing() {
     let project = Project::finished();
@@ -215,7 +215,7 @@ fn estimates_are_measured_once_and_change_nothing() {
     assert_eq!(document(&all)["run_dir"], run);
 }
 
-/// A run learns what its stages take, and records what was expected.
+/// A run records the durations of its stages, and the estimates.
 #[test]
 fn a_run_is_compared_with_its_estimate() {
     let project = Project::new();

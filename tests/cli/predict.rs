@@ -1,4 +1,4 @@
-//! `defrost predict`: the model of a run, applied as it was evaluated.
+//! `defrost predict`: the model of a run, applied as in its evaluation.
 
 use serde_json::Value;
 
@@ -57,7 +57,7 @@ fn a_run_may_be_named_in_four_ways_and_a_stage_chosen() {
     assert_eq!(unknown.status.code(), Some(2));
     let text = String::from_utf8(unknown.stderr).unwrap();
     assert!(text.contains("no stage `frosen`") && text.contains("did you mean `--stage frozen`?"), "{text}");
-    // A head that nothing trained tells no classes.
+    // An untrained head cannot predict classes.
     for stage in ["start", "test", "nothing"] {
         let refused = project.defrost(&["predict", "colours", image, "--stage", stage]);
         let text = String::from_utf8(refused.stderr).unwrap();
@@ -65,7 +65,7 @@ fn a_run_may_be_named_in_four_ways_and_a_stage_chosen() {
         assert!(text.contains("choose one with `--stage`: `frozen`, `finetune`"), "{text}");
     }
 
-    // For people: the likeliest class first.
+    // As text: the most likely class first.
     let said = String::from_utf8(project.defrost(&["predict", "colours", image]).stdout).unwrap();
     let label = expected["predictions"][0]["label"].as_str().unwrap();
     assert!(said.starts_with(&format!("{image}: {label} ")), "{said}");
@@ -138,7 +138,7 @@ fn altered_weights_and_other_settings_are_told() {
     };
     let (code, said) = predict();
     assert!(code == Some(0) && said.contains("has other settings than the file"), "{said}");
-    // Its own run, where there is one, whichever is the latest.
+    // The run of the named pipeline, whichever run is the latest.
     let own = project.run(&[]).directory;
     let stray = project.run(&["--set", "stage.finetune.epochs=1"]).directory;
     let answer = document(&project.defrost(&["predict", "colours.toml", "photos/red/00.png", "--json"]));

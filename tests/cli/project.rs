@@ -1,4 +1,4 @@
-//! A small project of one's own: a folder with images, a pipeline and `runs/`, on which the real binary works.
+//! A small test project: a folder with images, a pipeline and `runs/`, for the real binary.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,11 +11,11 @@ use defrost::digest::Digest;
 use image::RgbImage;
 use serde_json::Value;
 
-/// Nobody waits longer for a program to end.
+/// The general timeout of a program.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Three classes of coloured noise; random weights, a trained head, a fine-tuned end, a test. Dropout, augmentation,
-/// momentum and batch normalisation in training are all there: whatever moves must survive a kill.
+/// Three classes of coloured noise: random weights, a trained head, fine-tuning, and a test. It uses dropout,
+/// augmentation, momentum and batch normalization in training: all state that must survive a kill.
 const PIPELINE: &str = r#"name = "colours"
 seed = 7
 
@@ -62,18 +62,18 @@ const CLASSES: [(&str, [u8; 3]); 3] =
     [("blue", [30, 40, 200]), ("green", [40, 190, 50]), ("red", [210, 40, 30])];
 const IMAGES_PER_CLASS: u32 = 12;
 
-/// The program that cargo built; where the tests were carried to another machine, the one that `DEFROST` names.
+/// The program that cargo built, or the one named by `DEFROST` if the tests run on another machine.
 fn program() -> OsString {
     std::env::var_os("DEFROST").unwrap_or_else(|| env!("CARGO_BIN_EXE_defrost").into())
 }
 
-/// Removed with the value.
+/// Removed on drop.
 pub struct Project {
     folder: tempfile::TempDir,
 }
 
 impl Project {
-    /// Nothing is computed yet.
+    /// Nothing has been computed.
     pub fn new() -> Self {
         let project = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         std::fs::create_dir(project.path().join("runs")).expect("the folder is ours");
@@ -101,7 +101,7 @@ impl Project {
         self.path().join("colours.toml")
     }
 
-    /// Writes an image of coloured noise: the same arguments, the same bytes.
+    /// Writes an image of coloured noise; equal arguments give equal bytes.
     pub fn image(&self, path: &str, colour: [u8; 3], seed: u32) {
         let mut state = seed;
         let image = RgbImage::from_fn(24, 24, |_, _| {
@@ -115,7 +115,7 @@ impl Project {
         image.save(&path).expect("PNG can be written");
     }
 
-    /// Replaces text of the pipeline that stands there once.
+    /// Replaces a text that occurs once in the pipeline.
     pub fn edit(&self, old: &str, new: &str) {
         let text = self.text();
         assert_eq!(text.matches(old).count(), 1, "`{old}` stands once in the pipeline");
@@ -130,7 +130,7 @@ impl Project {
         std::fs::write(self.file(), pipeline).expect("the folder is ours");
     }
 
-    /// A command, in the project's folder.
+    /// A command in the project's folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
@@ -143,19 +143,19 @@ impl Project {
         ended(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("defrost starts"))
     }
 
-    /// Starts `run` and does not wait for it.
+    /// Starts `run` without waiting.
     pub fn start(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(&["run", "colours.toml", "--json"]);
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("defrost starts")
     }
 
-    /// Runs the pipeline to its end; the document it prints.
+    /// Runs the pipeline to its end, and returns the JSON document.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Run {
         Run::of(&ended(self.start(arguments)))
     }
 
-    /// Runs the pipeline, which must end with this code; what is said of it.
+    /// Runs the pipeline, which must end with this code, and returns its output on stderr.
     #[track_caller]
     pub fn run_fails(&self, code: i32, arguments: &[&str]) -> String {
         let output = ended(self.start(arguments));
@@ -164,14 +164,14 @@ impl Project {
         text
     }
 
-    /// What `plan` says of each stage: `hit`, `miss` or `resume`. It measures nothing.
+    /// The status of each stage in `plan`: `hit`, `miss` or `resume`. It measures nothing.
     #[track_caller]
     pub fn plan(&self, arguments: &[&str]) -> Value {
         let arguments = [&["plan", "colours.toml", "--json", "--no-estimates"], arguments].concat();
         document(&self.defrost(&arguments))
     }
 
-    /// The stages that `plan` would compute.
+    /// The stages that `plan` shows as to be computed.
     #[track_caller]
     pub fn misses(&self, arguments: &[&str]) -> Vec<String> {
         let plan = self.plan(arguments);
@@ -188,7 +188,7 @@ impl Project {
     }
 }
 
-/// The end of a run. One that stands still is killed, and fails its test with what it said.
+/// Waits for the end of a run. A run that hangs is killed, and fails its test with its output.
 #[track_caller]
 pub fn ended(child: Child) -> Output {
     let id = child.id().to_string();
@@ -210,7 +210,7 @@ pub fn document(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("one JSON document on standard output")
 }
 
-/// What a run that came to its end printed with `--json`.
+/// The output of a finished run with `--json`.
 pub struct Run {
     pub directory: PathBuf,
     pub document: Value,
@@ -244,7 +244,7 @@ impl Run {
         std::fs::read_to_string(self.directory.join(name)).expect("the run directory has it")
     }
 
-    /// Every deterministic file with its digest, as the manifest has them.
+    /// Every deterministic file with its digest, from the manifest.
     pub fn manifest(&self) -> String {
         self.read("manifest.json")
     }

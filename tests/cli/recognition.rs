@@ -1,8 +1,8 @@
-//! Evaluations that compare embeddings: of whom the head has never heard, and of the classes it knows.
+//! Evaluations of embeddings: with identities unknown to the head, and with its classes.
 
 use crate::project::{Project, document};
 
-/// Strangers of two colours that nothing is trained on, and three evaluations after the first training.
+/// Two identities that no stage trains on, and three evaluations after the first training.
 fn project() -> Project {
     let project = Project::new();
     for (name, colour) in [("amber", [220, 150, 10]), ("violet", [130, 20, 180])] {
@@ -71,7 +71,7 @@ fn strangers_are_verified_and_looked_up_and_shown() {
         assert!(page.contains(shown), "{shown}");
     }
 
-    // The similarity of a pair is that of the embeddings that `embed` makes of its files.
+    // The similarity of a pair equals that of the embeddings from `embed`.
     let table = run.read("stages/verify/hardest_pairs.csv");
     let mut rows = csv::Reader::from_reader(table.as_bytes());
     let row = rows.records().next().unwrap().unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::synthetic::Runs;
 
-/// A run of one evaluation, sealed.
+/// A sealed run with one evaluation.
 fn evaluated(runs: &Runs, seed: u64) -> RunDirectory {
     let document = json!({ "settings": { "seed": seed } });
     let recipe = Digest::of_json(&document);
@@ -65,7 +65,7 @@ fn a_page_elsewhere_also_tells_what_changed() {
     assert!(!second.path().join("report.html").exists());
 }
 
-/// A name that somebody gives may be more than a name.
+/// An output name may be a device or a link.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_is_no_plain_file_is_written_into_and_links_stay() {
@@ -82,7 +82,7 @@ fn what_is_no_plain_file_is_written_into_and_links_stay() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     let text = fs::read_to_string(&page).unwrap();
 
-    // By a link: a program that fails here must not take the device away.
+    // Through a link, so that a failing program cannot remove the device.
     let out = runs.path().join("out");
     std::os::unix::fs::symlink("/dev/stdout", &out).unwrap();
     let output = report(&out.to_string_lossy());

@@ -1,4 +1,4 @@
-//! `defrost run`: what is there is taken, what is not is computed, and the same file gives the same bytes.
+//! `defrost run`: cached stages are reused, others are computed, and the same file gives the same bytes.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ fn a_comment_reaches_the_run_directory_and_nothing_else() {
     assert!(project.defrost(&["verify", "colours"]).status.success());
 }
 
-/// Keys follow what is consumed: the middle of a pipeline may be computed again, and if its bytes are the same, nothing
+/// Keys depend on consumed bytes: a stage in the middle may be recomputed, and if its bytes are equal, no stage
 /// below is.
 #[test]
 fn the_same_bytes_computed_again_leave_what_is_below_a_hit() {
@@ -69,7 +69,7 @@ fn threads_and_workers_change_no_byte() {
     }
 }
 
-/// One of them computes, whoever comes first at each stage; all have the result.
+/// At each stage the first process computes, and all have the result.
 #[test]
 fn processes_side_by_side_compute_each_stage_once() {
     let project = Project::new();
@@ -102,7 +102,7 @@ fn until_stops_and_from_demands_what_is_above() {
     assert_eq!(rest.those("ran"), ["finetune", "test"]);
     assert_eq!(rest.state(), "complete");
 
-    // What is complete stays complete when a part of it is asked for again.
+    // A complete run stays complete when only a part of it is requested.
     let again = project.run(&["--until", "frozen"]);
     assert_eq!(again.those("cached"), ["start", "frozen"]);
     assert_eq!(again.state(), "complete");
@@ -130,7 +130,7 @@ fn force_computes_the_same_bytes_or_keeps_both() {
     assert_eq!(forced.those("ran"), STAGES);
     assert_eq!(forced.manifest(), manifest);
 
-    // As if an earlier version had computed something else and vouched for it.
+    // Simulates an earlier version that published another result.
     let stored = project.stored(&first.key("test"));
     let forged = b"{ \"accuracy\": 2.0 }\n";
     change(&stored.join("metrics.json"), |bytes| *bytes = forged.to_vec());
@@ -149,11 +149,11 @@ fn force_computes_the_same_bytes_or_keeps_both() {
     assert_eq!(Digest::of(&std::fs::read(kept).unwrap()), files["stages/test/metrics.json"]);
 }
 
-/// Dropout and augmentation are drawn for each image by its own name: one more test image moves nobody's.
+/// Dropout and augmentation are drawn per image by name: one more test image changes no other image's draws.
 #[test]
 fn a_new_test_image_does_not_change_what_training_computes() {
     let project = Project::new();
-    // Where a new image trains, five at a time would leave a last batch of one.
+    // If the new image trains, batches of five would leave a last batch of one.
     project.edit("batch_size = 5", "batch_size = 6");
     project.run(&[]);
     let place = (0..)
@@ -171,7 +171,7 @@ fn a_new_test_image_does_not_change_what_training_computes() {
     assert_eq!(forced.those("ran"), STAGES, "with {place}, which sorts before most");
 }
 
-/// Names of classes and files may come from strangers, and tables are opened in spreadsheets.
+/// Names of classes and files may be hostile, and CSV files are opened in spreadsheets.
 #[test]
 fn names_that_a_spreadsheet_would_run_become_text() {
     let project = Project::new();
@@ -197,7 +197,7 @@ fn names_that_a_spreadsheet_would_run_become_text() {
     assert!(run.read("report.html").contains("=1+1"), "the page has the name itself");
 }
 
-/// Whoever packs or publishes a run directory publishes nothing of the machine, and two machines have the same bytes.
+/// A run directory contains nothing about the machine, and two machines give the same bytes.
 #[test]
 fn listed_files_hold_no_path_host_or_clock_and_the_report_stands_alone() {
     let project = Project::new();
@@ -217,7 +217,7 @@ fn listed_files_hold_no_path_host_or_clock_and_the_report_stands_alone() {
         assert_eq!(Digest::of(&bytes), *digest, "{name}");
         for secret in [folder, host.trim(), today, &today[..7], "/root/", "/home/"] {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-            // A short host name may well be a word.
+            // A short host name may be a word in the files.
             assert!(!found || secret.len() < 6, "{name} holds `{secret}`");
         }
     }
@@ -251,12 +251,12 @@ fn a_bit_flipped_in_a_frozen_tensor_of_the_run_is_named() {
         text.contains(&format!("`stages/finetune/best.safetensors`: frozen `{name}` changed: element 1 ")),
         "{text}"
     );
-    // The store has the bytes as they were, and running again puts them back.
+    // The store has the original bytes, and running again restores them.
     assert_eq!(project.run(&[]).those("cached"), STAGES);
     assert!(project.defrost(&["verify", "colours"]).status.success());
 }
 
-/// What another process finishes meanwhile is there, whatever was seen of it before.
+/// A stage that another process finishes meanwhile is used, whatever an earlier lookup found.
 #[test]
 fn a_run_that_waited_for_another_leaves_it_complete() {
     let project = Project::new();
@@ -272,7 +272,7 @@ fn a_run_that_waited_for_another_leaves_it_complete() {
     assert!(project.defrost(&["verify", "colours"]).status.success());
 }
 
-/// A terminal that went away, or a full disk behind a log, ends no training.
+/// A closed terminal or a full disk under a log does not end a training.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_cannot_be_said_keeps_nothing_from_running() {

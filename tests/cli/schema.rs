@@ -41,7 +41,7 @@ fn the_reference_has_every_key_as_the_schema_has_it() {
     assert_eq!(text.matches("<!-- keys: ").count(), tables.len(), "a mark without a table");
 }
 
-/// A table of keys for every table of the language. `[defaults.train]` is the train stage again.
+/// A table of keys for every table of the language. `[defaults.train]` repeats the train stage.
 fn collect(schema: &Value, path: &str, tables: &mut Vec<(String, String)>) {
     if let Some(properties) = schema["properties"].as_object() {
         let kind = properties.values().find_map(|property| property["const"].as_str());

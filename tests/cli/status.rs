@@ -41,7 +41,7 @@ fn a_run_that_is_not_there_is_an_error_with_a_suggestion() {
     ");
 }
 
-/// How far an epoch is stands in `status` while it runs, and `--watch` follows the run to its end.
+/// `status` shows the progress within an epoch, and `--watch` follows the run to its end.
 #[test]
 fn a_run_is_followed_within_an_epoch_to_its_end() {
     let project = Project::new();

@@ -1,4 +1,4 @@
-//! Runs that nobody computed: stages of a few bytes, put through the store and into run directories as real ones are.
+//! Synthetic runs: stages of a few bytes, published through the store into run directories like real ones.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,18 +14,18 @@ use defrost::store::{Begun, Store, Work};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
-/// A `runs` folder that is removed with the value.
+/// A `runs` folder, removed on drop.
 pub struct Runs {
     folder: tempfile::TempDir,
 }
 
-/// What tells one synthetic run from another.
+/// The distinguishing content of a synthetic run.
 #[derive(Clone)]
 pub struct Turtles {
     pub lr: f64,
     pub photos: &'static str,
     pub accuracy: f64,
-    /// When it is run, in seconds.
+    /// The time of the run, in seconds.
     pub at: u64,
 }
 
@@ -67,7 +67,7 @@ impl Runs {
         command.output().expect("defrost starts")
     }
 
-    /// What a command prints on both, the folder's name left out.
+    /// The output of a command on both streams, without the folder's name.
     pub fn say(&self, args: &[&str]) -> String {
         let output = self.defrost(args);
         let text =
@@ -75,7 +75,7 @@ impl Runs {
         text.replace(&*self.path().to_string_lossy(), "[runs]")
     }
 
-    /// What a command prints with `--json`.
+    /// The output of a command with `--json`.
     pub fn json(&self, args: &[&str]) -> Value {
         let output = self.defrost(&[args, &["--json"]].concat());
         serde_json::from_slice(&output.stdout).expect("one JSON document on standard output")
@@ -216,7 +216,7 @@ impl Turtles {
     }
 }
 
-/// Changes a file behind its read-only name, as a failing disk would, in this place only.
+/// Changes one byte range of a read-only file, as a failing disk might.
 pub fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(path).expect("the file is there");
     change(&mut bytes);

@@ -1,4 +1,4 @@
-//! Data sets listed in a table, through the binary.
+//! CSV data sets, through the binary.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::project::Project;
 
-/// What the pipeline's folders say, as rows with a part for each image.
+/// The data of the pipeline's folders, as rows with a split for each image.
 fn rows(project: &Project) -> Vec<String> {
     let mut rows = Vec::new();
     for class in ["blue", "green", "red"] {
@@ -15,7 +15,7 @@ fn rows(project: &Project) -> Vec<String> {
             rows.push(format!("{class},{part},{class}/{number:02}.png"));
         }
     }
-    // The order of rows says nothing.
+    // The order of rows has no effect.
     rows.reverse();
     write(project, &rows);
     rows
@@ -47,7 +47,7 @@ fn a_table_that_says_what_folders_say_is_the_same_data() {
     assert_eq!(table.those("cached"), ["start", "frozen"]);
     assert_eq!(table.directory, folders.directory);
 
-    // Parts by column are other parts.
+    // Splits by column differ.
     project.edit(FRACTIONS, "split      = { column = \"part\" }");
     assert_eq!(project.misses(&[]), ["frozen", "finetune", "test"]);
     let run = project.run(&[]);
@@ -76,7 +76,7 @@ fn the_mistakes_of_a_table_are_told_before_anything_runs() {
         "{found}"
     );
 
-    // What only the table can tell.
+    // Errors that only the CSV file reveals.
     project.edit(FRACTIONS, "split      = { column = \"part\" }");
     write(&project, &rows.iter().map(|row| row.replace("validation", "train")).collect::<Vec<_>>());
     let found = error(&project);

@@ -1,4 +1,4 @@
-//! Weights of one stage taken over for another data set: trained on one, with a fresh head on the other.
+//! Weights of one stage used for another data set: trained on one, with a new head on the other.
 
 use crate::project::{Project, Run, document};
 use serde_json::Value;
@@ -104,7 +104,7 @@ fn weights_that_will_not_fit_are_refused_before_anything_runs() {
     assert!(found["message"].as_str().unwrap().contains("they belong to `efficientnet_lite0`"), "{found}");
 }
 
-/// The first stages of [`TRANSFER`] in a file of their own, and the others on the weights they left.
+/// The first stages of [`TRANSFER`] in their own file, and the others based on their weights.
 fn two_files() -> Project {
     let (head, rest) = TRANSFER.split_once("[stage.start]").unwrap();
     let (before, after) = rest.split_once("[stage.transfer]").unwrap();
@@ -139,7 +139,7 @@ fn weights_of_another_pipeline_are_found_by_key_and_never_trained_from_here() {
     assert_eq!(project.misses(&[]), Vec::<String>::new());
     assert_eq!(document(&project.defrost(&["verify", "colours", "--json"]))["valid"], true);
 
-    // Another recipe over there is another file, which is not there yet.
+    // Another recipe in the other pipeline means another file, which does not exist yet.
     let edited = std::fs::read_to_string(project.path().join("domain.toml")).unwrap();
     std::fs::write(project.path().join("domain.toml"), edited.replace("lr = 1e-2", "lr = 1e-3")).unwrap();
     assert!(project.run_fails(2, &[]).contains("has not been run"));

@@ -1,4 +1,4 @@
-//! What people type who know other tools: each wrong word is met with what holds here.
+//! Words from other tools: each gets a suggestion with the equivalent here.
 
 use std::fs;
 use std::path::Path;
@@ -84,7 +84,7 @@ fn a_command_of_another_tool_is_met_with_ours() {
     }
     let (code, _, stderr) = defrost(folder.path(), &["export", "t"]);
     assert!(code == 2 && stderr.contains("`best.safetensors`"), "{stderr}");
-    // What is merely misspelt is met as before.
+    // Typos get suggestions as before.
     assert!(defrost(folder.path(), &["valdate", "t.toml"]).2.contains("'validate'"));
 }
 

@@ -1,4 +1,5 @@
-//! Stages in which parameters join on the way: what is said of them beforehand and afterwards, and runs killed around it.
+//! Stages that unfreeze parameters on a schedule: the reports before and after, and runs killed around
+//! unfreezing.
 
 use std::path::Path;
 use std::process::Child;
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::project::{Project, Run, STAGES};
 
-/// The head alone, after an epoch the layer below it, after two the last block, on a warmup of its own.
+/// The head alone, after one epoch the layer below it, after two the last block with its own warmup.
 fn gradual() -> Project {
     let project = Project::new();
     project.edit(
@@ -56,7 +57,7 @@ fn what_joins_when_is_in_the_plan_the_table_the_history_and_the_pictures() {
     assert_eq!(run.read("stages/frozen/curves.svg").matches(">thaws ").count(), 4);
     assert!(run.read("report.html").contains("<li>from epoch 2: 3 tensors, "));
     assert!(!run.read("stages/finetune/history.csv").contains("trainable_parameters"));
-    // The table at the end counts what trains in all, whichever epoch was the best.
+    // The closing table counts all trainable parameters, whichever epoch was the best.
     let shown = String::from_utf8(project.defrost(&["run", "colours.toml"]).stderr).unwrap();
     let line = shown.lines().find(|line| line.starts_with("frozen ")).expect("a row for each stage");
     assert!(line.split_whitespace().any(|word| word == "1,021,443"), "{shown}");
@@ -78,7 +79,7 @@ fn what_joins_when_is_in_the_plan_the_table_the_history_and_the_pictures() {
     );
 }
 
-/// A checkpoint lies at each step: a kill is one ahead of a thaw, one at it, or one behind it.
+/// There is a checkpoint at each step, so kills come before, at, and after unfreezing.
 #[test]
 fn killed_around_a_thaw_it_ends_in_the_same_bytes() {
     let reference = gradual().run(&[]).manifest();
@@ -101,7 +102,7 @@ fn killed_around_a_thaw_it_ends_in_the_same_bytes() {
         assert_eq!(run.manifest(), reference);
         killed
     };
-    // On a busy machine a run may be over before it is killed.
+    // On a loaded machine a run may finish before the kill.
     assert!((0..20).any(|_| kills() > 1), "a run is killed in time");
 }
 

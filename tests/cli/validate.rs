@@ -1,4 +1,4 @@
-//! `defrost validate`, as its users meet it.
+//! `defrost validate` as users run it.
 
 use std::fs;
 use std::path::Path;
@@ -81,7 +81,7 @@ fn a_warning_is_shown_and_the_file_is_valid() {
     assert!(stderr.starts_with("warning[no-effect]: an empty `augment` changes no image"), "{stderr}");
 }
 
-/// What a loss asks of a head and of class names is known only where stages come together.
+/// A loss's requirements on the head and the classes are known only for the whole stage.
 #[test]
 fn a_loss_must_fit_its_head_and_its_classes() {
     let minimal = r#"name = "t"
@@ -238,7 +238,7 @@ fn one_wrong_pattern_hides_none_of_those_in_its_stage_or_below() {
         meant("pattern-unmatched", 21, "layer1"),
     ];
     assert_eq!(errors(&wrong), expected);
-    // What is wrong with the shape of the file stands beside its patterns too, if not beside its names.
+    // Errors in the file's shape are reported together with those of its patterns, but not those of its names.
     let codes: Vec<String> =
         errors(&wrong.replace("epochs = 1", "epochs = 0")).into_iter().map(|(code, ..)| code).collect();
     assert_eq!(codes, ["unknown-alias", "unknown-alias", "out-of-range", "out-of-range"]);

@@ -12,7 +12,7 @@ fn a_run_that_tells_the_truth_is_verified() {
     stages/finetune/last.safetensors: 2 frozen tensors, all bits unchanged
     ");
     assert_eq!(runs.json(&["verify", "turtles"])["valid"], true);
-    // Clocks, host names and the state are no part of the truth.
+    // Clocks, host names and the state are not verified.
     let run = runs.complete(&Turtles { at: 1, ..Turtles::default() });
     change(&run.path().join("log.txt"), |log| log.clear());
     assert!(runs.defrost(&["verify", "turtles"]).status.success());

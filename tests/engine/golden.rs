@@ -1,9 +1,9 @@
-//! The bits of every numeric code path, pinned: per profile, one digest for each name and version.
+//! The bits of every numeric code path: one digest per profile for each name and version.
 //!
-//! Recipes count on those numbers: bits that change under the same number would let a store hand out what the program
-//! at hand does not compute. So here a change of bits fails until the number is raised, and a raised number until its
-//! digests are taken with `UPDATE_GOLDEN=1 cargo test --test engine golden` (for profiles that a machine lacks, on one
-//! that has them).
+//! Recipes rely on versions: if bits changed without a new version, the store would return results that the
+//! program no longer computes. Changed bits therefore fail until the version is raised, and a raised version
+//! fails until its digests are taken with `UPDATE_GOLDEN=1 cargo test --test engine golden` (for profiles that a
+//! machine lacks, on a machine that has them).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,7 +23,7 @@ const HEADER: &str =
 /// By name and version, such as `conv2d 1`.
 type Digests = BTreeMap<String, String>;
 
-/// Every code path that a room declares, by name.
+/// Every declared code path, by name.
 pub fn declared() -> BTreeMap<&'static str, CodePath> {
     let rooms = [
         ops::code_paths::ALL,
@@ -42,7 +42,7 @@ pub fn declared() -> BTreeMap<&'static str, CodePath> {
     by_name
 }
 
-/// A process has one profile, so each is computed by a process of its own.
+/// A process has one profile, so each profile runs in its own process.
 fn computed(profile: Profile) -> Digests {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["golden::digests_under_one_profile", "--exact", "--ignored", "--nocapture"])

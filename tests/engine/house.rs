@@ -1,4 +1,4 @@
-//! Invariants of the code itself: the library is quiet, and imports run one way down the floors.
+//! Invariants of the code: the library is quiet, and imports run in one direction.
 //!
 //! Between crates the compiler keeps the direction; within a crate, this does.
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use walkdir::WalkDir;
 
-/// The rooms of the library by floor, from the ground up; a room imports from lower floors alone.
+/// The modules of the library by layer, lowest first. A module imports only from lower layers.
 const FLOORS: [&[&str]; 15] = [
     &["code_path", "regular", "visible"],
     &["cells", "error"],

@@ -1,4 +1,5 @@
-//! The numbers themselves, through the library's doors: PyTorch's on real weights, and the same bits tomorrow; and the house they live in.
+//! Numeric tests through the library's public interface: PyTorch's results on real weights, stable bits, and the
+//! layering of the code.
 
 mod additions;
 mod golden;

@@ -14,7 +14,7 @@ fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// The fixture's images, as the evaluation sees them, and PyTorch's logits.
+/// The fixture's images, preprocessed as in evaluation, and PyTorch's logits.
 fn fixture() -> (Tensor, HashMap<String, Tensor>) {
     let file = path("tests/fixtures/quickstart/logits.safetensors");
     let bytes = std::fs::read(&file).unwrap();
@@ -62,7 +62,7 @@ fn the_quickstarts_logits_are_pytorchs() {
     let error = relative_error(&logits(&state, &images), exact);
     assert!(error <= 2.0 * pytorchs, "f32: {error:e}, PyTorch's own error is {pytorchs:e}");
 
-    // In f64 the pixels, too, are exact: (x − 127) / 128 is no rounded quotient any more.
+    // In f64 the pixels are exact too, because (x − 127) / 128 is not rounded.
     let wide = |tensor: &Tensor| match tensor.dtype() {
         DType::I64 => tensor.clone(),
         _ => tensor.to_dtype(DType::F64).unwrap(),

@@ -1,4 +1,4 @@
-//! One small computation for each numeric code path, on numbers that are drawn by name.
+//! One small computation for each numeric code path, on inputs drawn by name.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ use defrost::task;
 use defrost::train::{self, Average, Gradients, Optimizer, Parameter, Plateau};
 use defrost::weights::{self, Dialect, Source};
 
-/// The digest of what a code path makes.
+/// The digest of a code path's results.
 pub type Path = fn() -> String;
 
 pub const PATHS: &[(CodePath, Path)] = &[
@@ -158,7 +158,7 @@ fn digest_of(bytes: impl AsRef<[u8]>) -> String {
     defrost::digest::Digest::of(bytes.as_ref()).to_string()
 }
 
-/// Σ weights · output, whose gradient is different for every number.
+/// Σ weights · output, which has a different gradient for every element.
 struct WeightedSum(Tensor);
 
 impl Backward for WeightedSum {
@@ -167,7 +167,7 @@ impl Backward for WeightedSum {
     }
 }
 
-/// The output of an operation, and the gradients towards its inputs.
+/// The output of an operation, and the gradients of its inputs.
 fn both_ways(inputs: &[Tensor], op: impl Fn(&mut Tape, &[Value]) -> Result<Value>) -> Vec<Tensor> {
     let mut tape = Tape::new();
     let leaves: Vec<Value> = inputs.iter().map(|input| tape.leaf(input.clone())).collect();
@@ -330,7 +330,7 @@ fn elementwise() -> String {
     }))
 }
 
-/// SiLU and sigmoid by themselves, and SiLU at the end of normalisations and of both kinds of folded convolution.
+/// SiLU and sigmoid alone, and SiLU after normalizations and after both kinds of folded convolution.
 fn silu() -> String {
     let x = tensor("x", &[2, 9, 7, 37]).affine(20.0, 0.0).unwrap();
     let mut all = Vec::new();
@@ -454,7 +454,7 @@ fn small_model(arch: Arch) -> Model {
     Model::build_for(&pipeline::Model { head, ..pipeline::Model::of(arch) }, 5, IMAGE)
 }
 
-/// The tokens of patches: the first layer, at fewer and at more patches than in pretraining.
+/// The tokens of patches: the first layer, with fewer and with more patches than in pretraining.
 fn position_resampling() -> String {
     let mut all = Vec::new();
     for way in ["size", "antialias"] {
@@ -471,10 +471,10 @@ fn position_resampling() -> String {
     digest(&all)
 }
 
-/// The side of the images that go through the architectures.
+/// The image size for architectures.
 const IMAGE: usize = 33;
 
-/// One step of training and the inference before it: topology, padding, eps, momentum, and what follows whom.
+/// One training step and the inference before it: topology, padding, eps, momentum, and layer order.
 fn architectures(archs: &[Arch]) -> String {
     let mut all = Vec::new();
     for &arch in archs {
@@ -646,7 +646,7 @@ fn parameter(tensor: usize, after_epochs: u32) -> Parameter {
     }
 }
 
-/// Two epochs of two steps; the second parameter joins with the second.
+/// Two epochs of two steps; the second parameter is unfrozen in the second.
 fn joining() -> String {
     let kind = toml::from_str("kind = \"adamw\"\nlr = 0.1").unwrap();
     let mut optimizer = Optimizer::new(&kind, [parameter(0, 0), parameter(1, 1)]).unwrap();
@@ -718,7 +718,7 @@ fn accumulation() -> String {
     digest(mean.mean.values())
 }
 
-/// Batches that count by the weights of their classes, and a teacher whose mean is by images.
+/// Batches weighted by class, and a teacher whose mean is over images.
 fn weighted_accumulation() -> String {
     let parts = [("first", 0.75, 5.0), ("second", 1000.5, 5.0), ("third", 3.25, 2.0)];
     let (mut labels, mut teacher) = (Gradients::default(), Gradients::default());
@@ -754,7 +754,7 @@ fn averaging() -> String {
     digest([&average.applied_to(&state).tensors[head]])
 }
 
-/// Of 21 steps each.
+/// Schedules of 21 steps each.
 fn factors(schedules: &[&str]) -> String {
     let factors = schedules.iter().map(|schedule| {
         let schedule: Schedule = toml::from_str(schedule).unwrap();
@@ -779,7 +779,7 @@ fn classification() -> String {
     digest_of(serde_json::to_string(&counted().finish(&classes()).unwrap()).unwrap())
 }
 
-/// One class is neither label nor prediction, one a label alone, one a prediction alone.
+/// One class is neither label nor prediction, one only a label, one only a prediction.
 fn absent_classes() -> String {
     let mut metrics = ClassificationMetrics::new(5);
     let scores = |class: usize| (0..5).map(move |other| f32::from(u8::from(other == class)));

@@ -1,4 +1,5 @@
-//! What every stage of the committed pipelines is known by, pinned: a recipe that moves without a reason is a result lost.
+//! The recipes of every stage of the committed pipelines. A recipe that changes without a reason invalidates
+//! cached results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ const HEADER: &str = "# What the stages of pipelines/ and tests/corpus/valid are
 const RECIPE_SOURCES: [&str; 5] =
     ["stage/recipe", "pipeline/augment.rs", "pipeline/loss", "pipeline/model.rs", "pipeline/schedule"];
 
-/// By stage: the digest of its document without the code paths, and these with their versions.
+/// By stage: the digest of its document without the code paths, and the code paths with their versions.
 type Recipes = BTreeMap<String, [String; 2]>;
 
 /// The pipelines of the repository that are valid.
@@ -39,7 +40,7 @@ fn pipelines() -> Vec<PathBuf> {
     files
 }
 
-/// The stages of a pipeline, resolved without looking at the disk; none of one that is valid in shape alone.
+/// The stages of a pipeline, resolved without disk access; empty if only the file's shape is valid.
 fn drafts(file: &Path) -> Option<Vec<Draft>> {
     let environment = |_: &str| Some("/elsewhere".to_owned());
     let options = LoadOptions {
@@ -54,7 +55,7 @@ fn drafts(file: &Path) -> Option<Vec<Draft>> {
     resolve(&pipeline, Depth::Offline).ok()
 }
 
-/// Two images of each class in each part; the test images lack the last of several classes.
+/// Two images of each class in each split; the test split lacks the last of several classes.
 fn images(classes: &[String], multi_label: bool) -> Dataset {
     let mut samples = Vec::new();
     for split in [Split::Train, Split::Validation, Split::Test] {
@@ -146,7 +147,7 @@ fn the_recipes_of_committed_pipelines_stay() {
     assert_eq!(found.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>());
 }
 
-/// A path that no recipe has could change without any key moving.
+/// A code path in no recipe could change without changing any key.
 #[test]
 fn every_code_path_is_in_the_recipe_of_some_stage() {
     let mut taken = BTreeSet::new();
@@ -158,7 +159,7 @@ fn every_code_path_is_in_the_recipe_of_some_stage() {
         assert_eq!(engine, serde_json::json!(versions), "`{}` has its code paths in its recipe", draft.name);
         taken.extend(paths);
     }
-    // None of these pipelines has a file whose name a spreadsheet would run.
+    // None of these pipelines has a file name that a spreadsheet would execute.
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.toml");
     for draft in drafts(&file).unwrap() {
         let named = with_images(draft.work, |images| images.samples[0].path = "=1.png".into());
@@ -168,7 +169,8 @@ fn every_code_path_is_in_the_recipe_of_some_stage() {
     assert_eq!(taken, declared);
 }
 
-/// The list above is of what the rooms' macro declares: nothing may be declared past it, and no path found by a name.
+/// The list above comes from the modules' macro: every code path must be declared with it, and none may be
+/// looked up by name.
 #[test]
 fn code_paths_are_declared_in_one_way() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");

@@ -1,4 +1,4 @@
-//! The numbers that `docs/reproducibility.md` gives of draws are those of the program.
+//! The values of random draws in `docs/reproducibility.md` are those of the program.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use defrost::data::shuffled;
 use defrost::pipeline::ImageFolder;
 use defrost::random::{Purpose, Stream, name_hash};
 
-/// The rows of the page's tables of numbers, by what they are.
+/// The rows of the page's tables, by subject.
 fn rows() -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reproducibility.md");
     let text = std::fs::read_to_string(path).unwrap();
@@ -63,7 +63,7 @@ fn the_worked_example_is_what_the_program_draws() {
     let [(_, place), (_, with_seed), (parameter, draws)] = rest[..] else { panic!("{rest:?}") };
     assert_eq!((parameter, draws), ("`fc.weight`", &*written((0..2).map(|_| weights.uniform_f64()))));
 
-    // The split tells on which side of a fraction a path lies: the page's place is the one between.
+    // The split tells on which side of a fraction a path falls; the page's value lies between.
     for (seed, place) in [(0, place), (1, with_seed)] {
         let place: f64 = place.parse().unwrap();
         let is_test = |test: f64| part(path, seed, test) == defrost::data::Split::Test;
@@ -71,10 +71,10 @@ fn the_worked_example_is_what_the_program_draws() {
     }
 }
 
-/// The part of a path where so large a share is for the test.
+/// The split of a path if the given fraction is for the test.
 fn part(path: &str, seed: u64, test: f64) -> defrost::data::Split {
     let root = tempfile::tempdir().unwrap();
-    // Others fill every part.
+    // Other paths, so that no split is empty.
     let others = (2..80).flat_map(|number| ["cat", "dog"].map(|class| format!("{class}/{number}.png")));
     for name in std::iter::once(path.to_owned()).chain(others) {
         let file = root.path().join(&name);

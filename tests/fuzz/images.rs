@@ -1,4 +1,4 @@
-//! Images: whatever the bytes, a picture or a reason, and memory in proportion to the file.
+//! Images: any bytes give an image or an error, and memory in proportion to the file.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use defrost::data::{DecodeOptions, Picture, Region, Scale, Workspace};
 
 use crate::support::{Bounds, fuzz};
 
-/// Decodes a file at all scales that it has, whole and in part.
+/// Decodes a file at all supported scales, in whole and in part.
 fn read(bytes: &[u8]) {
     let plain = |cause: String| {
         assert!(cause != "the decoder gave up on it", "the decoder panicked");
@@ -30,7 +30,7 @@ fn read(bytes: &[u8]) {
                 assert_eq!(whole.dimensions(), (width, height));
                 assert_eq!(whole.get_pixel(corner.left, corner.top), part.get_pixel(0, 0));
             }
-            // There may be memory for a part alone.
+            // There may be enough memory only for a part.
             (Err(cause), Ok(_)) => {
                 plain(cause.clone());
                 assert!(cause.contains("there is no memory"), "{cause}");
@@ -46,7 +46,7 @@ fn read(bytes: &[u8]) {
 
 #[test]
 fn jpeg() {
-    // A bit for each block, which takes 128 bytes of coefficients, 64 of samples, and up to four times 192 of pixels.
+    // A bit per block, which takes 128 bytes of coefficients, 64 of samples, and up to four times 192 of pixels.
     let bounds = Bounds { memory: 8 << 20, memory_per_byte: 8 << 10, time: Duration::from_secs(5) };
     fuzz("jpeg", 1500, bounds, |bytes| {
         read(bytes);
@@ -55,7 +55,7 @@ fn jpeg() {
 
 #[test]
 fn png() {
-    // Deflate makes 1032 bytes of one; of a bit for each pixel, 24 bytes become pixels.
+    // Deflate expands one byte to up to 1032; one bit per pixel becomes 24 bytes.
     let bounds = Bounds { memory: 8 << 20, memory_per_byte: 25 << 10, time: Duration::from_secs(5) };
     fuzz("png", 1500, bounds, |bytes| {
         read(bytes);

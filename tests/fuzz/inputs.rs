@@ -1,10 +1,10 @@
-//! Inputs to try: committed files with a few changes, and random bytes.
+//! Fuzz inputs: committed files with a few changes, and random bytes.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// Bytes that a failure does not print.
+/// Bytes that a failure message does not print.
 pub struct Input(pub Vec<u8>);
 
 impl std::fmt::Debug for Input {
@@ -18,13 +18,13 @@ impl std::fmt::Debug for Input {
 enum Change {
     Flip(u8),
     Set(u8),
-    /// A number such as lengths and counts are, over what was there.
+    /// Overwrites bytes with a number typical of lengths and counts.
     Number(u64, usize, bool),
     Insert(Vec<u8>),
     Remove(usize),
     Repeat(usize),
     Truncate,
-    /// The rest is that of another file.
+    /// The rest of the file comes from another one.
     Splice(Index, Index),
 }
 
@@ -44,7 +44,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// A seed with a few changes or, now and then, random bytes.
+/// A seed with a few changes or, sometimes, random bytes.
 pub fn changed(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Input> {
     let random = vec(any::<u8>(), 0..512).prop_map(Input);
     let changes = vec((any::<Index>(), change()), 1..6);

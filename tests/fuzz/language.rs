@@ -1,4 +1,4 @@
-//! Pipeline files and the tables that they name.
+//! Pipeline files, and the CSV files that they name.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +9,11 @@ use defrost::plan::{self, Depth};
 
 use super::support::{Bounds, bounded, fuzz};
 
-/// A tree of settings takes some hundred bytes for each byte of dense text, and is copied for each run of a matrix.
+/// A settings tree takes some hundred bytes per byte of dense text, and is copied for each run of a matrix.
 const TOML: Bounds = Bounds { memory: 96 << 20, memory_per_byte: 4000, time: Duration::from_secs(10) };
 const CSV: Bounds = Bounds { memory: 96 << 20, memory_per_byte: 1000, time: Duration::from_secs(10) };
 
-/// Everything that a command does with a pipeline file before it computes; what is wrong is shown as a person sees it.
+/// Everything that a command does with a pipeline file before it computes; errors are rendered as for a user.
 fn read(file: &Path, depth: Depth) {
     let options = LoadOptions {
         set: Vec::new(),
@@ -39,7 +39,7 @@ fn read(file: &Path, depth: Depth) {
     match pipeline::load_but_patterns(file, &options) {
         Err(report) => checked(report),
         Ok(runs) => {
-            // The first and the last of a matrix: the others are the like.
+            // The first and last run of a matrix; the others are similar.
             let ends = [runs.first(), runs.last()];
             ends.into_iter()
                 .flatten()
@@ -79,7 +79,7 @@ fn tables_of_images() {
     });
 }
 
-/// Long files, which are made here rather than kept.
+/// Long files, generated here instead of committed.
 #[test]
 fn long_pipeline_files() {
     bounded(3 << 30, Duration::from_secs(120), || {

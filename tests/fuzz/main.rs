@@ -1,4 +1,5 @@
-//! Hostile input, a module per kind of file: no panic, and memory and time within bounds. `tests/fuzz/run` runs it for long.
+//! Hostile input, one module per file kind: no panic, and bounded memory and time. `tests/fuzz/run` runs it for
+//! long.
 
 mod images;
 mod inputs;

@@ -1,7 +1,8 @@
-//! Limits of memory and time for code that reads hostile input, and inputs to try it with.
+//! Limits of memory and time for code that reads hostile input, and generation of inputs.
 //!
-//! A test that calls [`bounded`] or [`fuzz`] runs once more in a process of its own. There an allocation beyond the limit
-//! fails, an endless loop is killed, and an abort or a stack overflow ends that process alone: each is a failed test.
+//! A test that calls [`bounded`] or [`fuzz`] runs again in its own process. There an allocation beyond the limit
+//! fails, an endless loop is killed, and an abort or a stack overflow ends only that process. Each is a failed
+//! test.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
@@ -13,18 +14,18 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 
 use super::inputs::changed;
 
-/// Names the test that a process runs within its limits.
+/// The variable that names the test to run within limits.
 const INSIDE: &str = "DEFROST_FUZZ_INSIDE";
-/// How long [`fuzz`] tries random inputs, in seconds, instead of a fixed number of them.
+/// The variable with the duration of [`fuzz`] in seconds, instead of a fixed number of inputs.
 const SECONDS: &str = "DEFROST_FUZZ_SECONDS";
 
-/// Counts the bytes of the heap, and refuses an allocation beyond the limit.
+/// Counts heap bytes, and rejects allocations beyond the limit.
 pub struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
-/// Bytes beyond the limit for the message of a process that reached it.
+/// Extra bytes for the failure message of a process at the limit.
 const LAST_WORDS: usize = 4 << 20;
 
 impl Counting {
@@ -32,7 +33,7 @@ impl Counting {
         let live = LIVE.fetch_add(size, Relaxed).saturating_add(size);
         if live > LIMIT.load(Relaxed) {
             LIVE.fetch_sub(size, Relaxed);
-            // What says so needs memory too.
+            // The message needs memory too.
             let _ = LIMIT.fetch_update(Relaxed, Relaxed, |limit| Some(limit.saturating_add(LAST_WORDS)));
             return false;
         }
@@ -40,7 +41,7 @@ impl Counting {
         true
     }
 
-    /// Counts from here on; the peak is returned in bytes above what was in use.
+    /// Starts counting; returns the peak above the bytes in use now.
     fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
         let before = LIVE.load(Relaxed);
         PEAK.store(before, Relaxed);
@@ -49,7 +50,7 @@ impl Counting {
     }
 }
 
-// SAFETY: every block is the system's; a null pointer is how an allocator refuses.
+// SAFETY: every block is the system's; an allocator reports failure with a null pointer.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !Self::take(layout.size()) {
@@ -87,28 +88,28 @@ unsafe impl GlobalAlloc for Counting {
 /// Runs `work`, a closure written in the test itself, with at most `memory` bytes of heap and for at most `time`.
 ///
 /// # Panics
-/// It panics, aborts, overflows its stack, or needs more memory or time.
+/// It panics, aborts, overflows its stack, or exceeds a limit.
 pub fn bounded<F: FnOnce()>(memory: usize, time: Duration, work: F) {
     apart(test_of::<F>(), memory, time, work);
 }
 
-/// What the reading of one input may take.
+/// The limits for reading one input.
 #[derive(Clone, Copy)]
 pub struct Bounds {
-    /// Bytes of heap that any input may take.
+    /// Heap bytes for any input.
     pub memory: usize,
-    /// More of them for each byte of the input.
+    /// Further heap bytes per byte of input.
     pub memory_per_byte: usize,
     pub time: Duration,
 }
 
 /// Reads every file of `tests/fuzz/corpus/FORMAT`, then changed ones and random bytes, each within `bounds`.
 ///
-/// `read` is a closure written in the test itself. It may refuse the input, and asserts whatever else must hold.
-/// Without `DEFROST_FUZZ_SECONDS`, `cases` inputs are tried, the same on every run.
+/// `read` is a closure defined in the test itself. It may reject the input, and asserts other properties.
+/// Without `DEFROST_FUZZ_SECONDS`, it tries `cases` inputs, the same in every run.
 ///
 /// # Panics
-/// An input that breaks the bounds or an assertion; it is kept in a file, which the message names.
+/// An input exceeds the bounds or fails an assertion. The message names the file that keeps it.
 pub fn fuzz<F: Fn(&[u8])>(format: &str, cases: u32, bounds: Bounds, read: F) {
     let seconds = std::env::var(SECONDS).ok().map(|text| text.parse::<u64>().expect("whole seconds"));
     let long = seconds.map(Duration::from_secs);
@@ -170,7 +171,7 @@ fn random_inputs(seeds: &[Vec<u8>], cases: u32, round: u64, read: impl Fn(&[u8])
     });
     match verdict {
         Ok(()) => {}
-        // Once more, so that the smallest one is the file that is kept and the message that is seen.
+        // Again, so that the smallest input is the one in the file and the message.
         Err(TestError::Fail(reason, input)) => {
             read(&input.0);
             panic!("{reason}");
@@ -179,14 +180,14 @@ fn random_inputs(seeds: &[Vec<u8>], cases: u32, round: u64, read: impl Fn(&[u8])
     }
 }
 
-/// The path of the test that wrote the closure `F`, as the test binary knows it.
+/// The path of the test that defines the closure `F`, as the test binary knows it.
 fn test_of<F>() -> &'static str {
     let name = std::any::type_name::<F>();
     let name = name.split_once("::").map_or(name, |(_, path)| path);
     name.split("::{{closure}}").next().unwrap_or(name)
 }
 
-/// Where the input of a format that is being read is kept, for whoever looks into a failure.
+/// The file that keeps the current input, for investigating a failure.
 fn kept(format: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz");
     std::fs::create_dir_all(&folder).expect("a folder for the input at hand");
@@ -202,12 +203,12 @@ fn apart(test: &str, memory: usize, time: Duration, work: impl FnOnce()) {
     }
     let program = std::env::current_exe().expect("a test knows its binary");
     let said = tempfile::NamedTempFile::new().expect("a file for what the process says");
-    // One offset for both streams, so that neither writes over the other.
+    // One file offset for both streams, so that neither overwrites the other.
     let handle = || said.as_file().try_clone().expect("the file is open");
     let mut child = Command::new(program)
         .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env(INSIDE, test)
-        // A backtrace takes memory of its own, and hides the message.
+        // A backtrace needs memory, and hides the message.
         .env("RUST_BACKTRACE", "0")
         .stdout(handle())
         .stderr(handle())
@@ -225,7 +226,7 @@ fn apart(test: &str, memory: usize, time: Duration, work: impl FnOnce()) {
     eprintln!("{lines}");
 }
 
-/// Nothing if it runs longer than that, and then it is killed.
+/// `None` if it runs longer; then it is killed.
 fn wait(child: &mut Child, time: Duration) -> Option<ExitStatus> {
     let begin = Instant::now();
     loop {
@@ -251,7 +252,7 @@ mod tests {
     const BOMB: &str = "DEFROST_FUZZ_BOMB";
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// Stands in for a reader that recurses: the stack overflows before the last call.
+    /// Simulates a recursive reader: the stack overflows before the last call.
     fn deep(calls: usize) -> usize {
         let frame = std::hint::black_box([calls; 64]);
         if calls == 0 { 0 } else { std::hint::black_box(deep as fn(usize) -> usize)(calls - 1) + frame[7] }

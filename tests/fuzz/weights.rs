@@ -7,7 +7,7 @@ use defrost::weights::Source;
 
 use super::support::{Bounds, bounded, fuzz};
 
-/// Reads a file as a stage does: what it holds, then some of the numbers.
+/// Reads a file as a stage does: its content, then some of the values.
 fn open(input: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights");
@@ -72,7 +72,7 @@ fn pickles_of_millions_of_objects() {
     });
 }
 
-/// A network has some thousand at most, so the rest of the header is not read.
+/// A network has at most some thousand, so the rest of the header is not read.
 #[test]
 fn safetensors_headers_of_half_a_million_tensors() {
     bounded(200 * MEGABYTE, Duration::from_secs(60), || {

@@ -1,29 +1,29 @@
-//! A leaf room: text cells of CSV tables, which a spreadsheet must show and never run.
+//! Text cells of CSV files, protected from execution by spreadsheets.
 //!
-//! Excel, LibreOffice and Google Sheets take a cell that begins with `=`, `+`, `-` or `@` as a formula, quoted or not, and
-//! the names of classes and files may come from strangers. As OWASP advises ("CSV Injection"), such a cell gets an
-//! apostrophe in front. All other text, and every number, is written as it is.
+//! Excel, LibreOffice and Google Sheets treat a cell that begins with `=`, `+`, `-` or `@` as a formula, quoted
+//! or not, and names of classes and files may be hostile. As OWASP advises ("CSV Injection"), such a cell gets a
+//! leading apostrophe. All other text, and every number, is written unchanged.
 
 use std::borrow::Cow;
 
-/// The character put in front of a cell that would be run.
+/// The character in front of a cell that would be a formula.
 const MARK: char = '\'';
 
-/// A name as it is written into a table.
+/// The cell for a name.
 pub fn text(name: &str) -> Cow<'_, str> {
     if is_formula(name) { Cow::Owned(format!("{MARK}{name}")) } else { Cow::Borrowed(name) }
 }
 
-/// The name that [`text`] wrote.
+/// The name in a cell written by [`text`].
 pub fn name(cell: &str) -> &str {
     cell.strip_prefix(MARK).filter(|_| is_formula(cell)).unwrap_or(cell)
 }
 
-/// Whether a spreadsheet would run it. Names that begin with marks of their own get one more, so that each cell reads
-/// back as one name alone.
+/// Whether a spreadsheet would treat it as a formula. Names that begin with apostrophes before such a character
+/// get one more, so that reading back is exact.
 pub fn is_formula(text: &str) -> bool {
     let text = text.trim_start_matches(MARK);
-    // With the full-width signs, which Excel takes as well, and what spreadsheets skip ahead of a sign.
+    // Including full-width signs, which Excel accepts too, and characters that spreadsheets skip before a sign.
     let begins = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
     begins && !is_number(text)
 }

@@ -1,7 +1,7 @@
-//! Numeric code paths with their versions, which enter the recipes of the stages that take them.
+//! Numeric code paths and their versions, which enter the recipes of stages that use them.
 //!
-//! A room declares its code paths once, as constants of its `code_paths` module. A recipe is made of these constants and
-//! of nothing else: a name that is misspelt does not compile, so that no version can be left out by mistake.
+//! A module declares its code paths once, as constants in its `code_paths` module. Recipes contain only these
+//! constants: a misspelt name does not compile, so no version can be missing by mistake.
 
 /// A piece of code whose change can change a result. Its version is kept by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,7 +11,7 @@ pub struct CodePath {
 }
 
 impl CodePath {
-    /// For [`code_paths`], which lists what it declares.
+    /// For [`code_paths`], which collects the declared paths.
     pub const fn new(name: &'static str, version: u32) -> Self {
         Self { name, version }
     }
@@ -26,13 +26,13 @@ impl CodePath {
     }
 }
 
-/// Declares the code paths of a room, each as a constant, and `ALL` of them.
+/// Declares the code paths of a module as constants, and `ALL` with all of them.
 #[macro_export]
 macro_rules! code_paths {
     ($($(#[$about:meta])* $constant:ident = $name:literal, $version:literal;)+) => {
         $($(#[$about])* pub const $constant: $crate::code_path::CodePath = $crate::code_path::CodePath::new($name, $version);)+
 
-        /// All code paths that this room declares.
+        /// All code paths of this module.
         pub const ALL: &[$crate::code_path::CodePath] = &[$($constant),+];
     };
 }

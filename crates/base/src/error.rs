@@ -1,4 +1,4 @@
-//! The one error of the library: what went wrong, whose move it is, and what to do about it.
+//! The library's error type: what failed, whether the input or the program is wrong, and what to do.
 
 mod files;
 mod mistakes;
@@ -16,7 +16,7 @@ pub use mistakes::Mistakes;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Whose move it is; the binary turns it into the exit code.
+/// What is at fault. The binary maps it to the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -34,16 +34,17 @@ pub enum Kind {
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// An error that names the thing, the place and the cause, and where possible the cure.
+/// An error that names the thing, the place and the cause, with a hint if possible.
 ///
-/// `message` is lowercase and without a full stop; `hint` is one imperative sentence. Names from outside are in `message` as
-/// they are; `Display` shows it with nothing hidden. The message says all that a person needs; [`source`](std::error::Error::source) is the cause as a value, for code that asks what it was.
+/// `message` is lowercase and has no full stop; `hint` is one imperative sentence. `message` contains external
+/// names unchanged; `Display` escapes invisible characters. The message is complete for people;
+/// [`source`](std::error::Error::source) holds the cause for code.
 #[derive(Debug, Serialize)]
 pub struct Error {
     pub kind: Kind,
     pub message: String,
     pub hint: Option<String>,
-    /// More that is wrong, found in the same pass.
+    /// Further errors of the same check.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Error>,
     #[serde(skip)]
@@ -67,7 +68,7 @@ impl Error {
         Self::new(Kind::OutOfMemory, message)
     }
 
-    /// A state that no file and no input can cause. The hint asks to report it.
+    /// A state that no file or input can cause. The hint asks to report it.
     pub fn bug(message: impl Into<String>) -> Self {
         Self::new(Kind::Bug, message).hint(concat!(
             "report this: it is a bug in defrost ",
@@ -80,8 +81,8 @@ impl Error {
         Self::new(Kind::Interrupted, message)
     }
 
-    /// An I/O failure on a path: `cannot read `x.toml`: permission denied`; where something is full or broken, with what
-    /// helps.
+    /// An I/O failure on a path: `cannot read `x.toml`: permission denied`. For a full or failing disk there is
+    /// a hint.
     pub fn io(action: &str, path: &Path, error: io::Error) -> Self {
         let (cause, cure) = files::cause(&error);
         let failed = Self::failed(format!("cannot {action} `{}`: {cause}", path.display()));
@@ -99,7 +100,7 @@ impl Error {
         self
     }
 
-    /// Says what was being done when the error came: `stage `frozen`: …`.
+    /// Prefixes what was being done: `stage `frozen`: …`.
     pub fn within(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);
         self

@@ -1,38 +1,38 @@
-//! A leaf room: files that a user names, read so that none of them holds the program up.
+//! Reads files that a user names, without blocking on special files.
 //!
-//! Opening a pipe waits for whoever writes to it, opening a device may do something, and one such as `/dev/zero` never
-//! ends. So only regular files are opened: what a path leads to is looked at before, and again once it is open, since it
-//! may be another by then. No more is read than the file had when it was opened: one that grows meanwhile ends, and so
-//! does one of the system (`/proc/kmsg`), which says that it is empty.
+//! Opening a pipe waits for a writer, opening a device may have side effects, and some such as `/dev/zero` never
+//! end. So only regular files are opened. The file type is checked before opening and again afterwards, because
+//! the path may have changed. Reading stops at the size the file had when opened, also for growing files and for
+//! system files such as `/proc/kmsg`, which report size 0.
 
 use std::fmt;
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// More than any file that is meant; `/proc/kcore` says that it has 128 TiB.
+/// More than any intended file; `/proc/kcore` reports 128 TiB.
 const LARGEST: u64 = 1 << 44;
 
-/// More than any text is long.
+/// More than any intended text.
 const LARGEST_TEXT: u64 = 1 << 30;
 
 /// Why a file was not read.
 #[derive(Debug)]
 pub enum Refused {
-    /// What it is instead of a regular file, with its article.
+    /// What it is instead of a regular file, with an article.
     NotRegular(&'static str),
-    /// It has more bytes than the limit, which is given.
+    /// It has more bytes than this limit.
     TooLarge(u64),
-    /// It is a link, which points to this and leads nowhere.
+    /// A broken link with this target.
     Dangling(String),
     Io(io::Error),
 }
 
-/// Opens a regular file; links are followed.
+/// Opens a regular file; symlinks are followed.
 pub fn open(path: &Path) -> Result<File, Refused> {
     require(&std::fs::metadata(path).map_err(|error| of_path(path, error))?)?;
     let file = match options().open(path) {
-        // Somebody else has a lease on it and is being asked to give it up.
+        // Another process has a lease on the file and is asked to release it.
         Err(error) if error.kind() == ErrorKind::WouldBlock => File::open(path),
         opened => opened,
     };
@@ -48,7 +48,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Refused> {
     Ok(bytes)
 }
 
-/// As [`read`], in place of what `bytes` had.
+/// As [`read`], replacing the content of `bytes`.
 pub fn read_into(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> Result<(), Refused> {
     bytes.clear();
     let file = open(path)?;
@@ -66,7 +66,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
 }
 
-/// Why there is no regular file at a path, without opening it; none if there is one.
+/// Why a path is not a regular file, without opening it; `None` if it is one.
 pub fn refused(path: &Path) -> Option<Refused> {
     match std::fs::metadata(path) {
         Ok(metadata) => require(&metadata).err(),
@@ -90,7 +90,7 @@ fn require(metadata: &Metadata) -> Result<(), Refused> {
     }
 }
 
-/// What a file is that is not a regular one.
+/// Names the type of a special file.
 fn name(kind: FileType) -> &'static str {
     #[cfg(unix)]
     {
@@ -111,7 +111,7 @@ fn name(kind: FileType) -> &'static str {
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true);
-    // Should a pipe have come in its place meanwhile, opening it does not wait.
+    // If a pipe has replaced the file meanwhile, opening it does not block.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     std::os::unix::fs::OpenOptionsExt::custom_flags(
         &mut options,
@@ -179,14 +179,14 @@ mod tests {
         assert!(refused(&at("a")).is_none() && refused(&at("dangling")).is_some());
     }
 
-    /// Each of these waits or reads for ever where it is opened as any file.
+    /// Each of these blocks or never ends when opened as a regular file.
     #[test]
     fn pipes_devices_and_files_of_the_system_do_not_hold_up() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
         assert_eq!(cause(&at("pipe"), 9), "it is a pipe");
-        // Nor where it came after a look at the path.
+        // Also if it replaces the file after the first check.
         assert!(cfg!(not(target_os = "linux")) || options().open(at("pipe")).is_ok());
         let _listener = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         assert_eq!(cause(&at("socket"), 9), "it is a socket");

@@ -1,28 +1,28 @@
-//! Text from outside, such as names of classes and files, made safe to show.
+//! Makes external text, such as names of classes and files, safe to show.
 //!
-//! A line break in a name could forge a line of its own, a terminal obeys escape sequences, and characters that change the
-//! direction of writing show other text than is there. Such characters are written as Rust escapes them: `\n`, `\u{202e}`.
+//! A line break in a name could imitate a separate line, terminals execute escape sequences, and characters that
+//! change the text direction hide text. Such characters are shown as Rust escapes them: `\n`, `\u{202e}`.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// One line: a name, a path, a value. Every line break is escaped too.
+/// One line: a name, a path, a value. Line breaks are escaped too.
 pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, |_, _| false)
 }
 
-/// A message, whose continuation lines are indented by two spaces. Any other line break is escaped, so that no name begins
-/// a line.
+/// A message whose continuation lines are indented by two spaces. Other line breaks are escaped, so that no name
+/// begins a line.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |character, rest| character == '\n' && rest.starts_with("  "))
 }
 
-/// What a program prints: lines with the colours of the program. Names in it go through [`line`] first.
+/// Program output: lines with the program's colours. Names in it must be escaped with [`line`] first.
 pub fn printed(text: &str) -> Cow<'_, str> {
     escaped(text, |character, rest| character == '\n' || character == '\u{1b}' && is_style(rest))
 }
 
-/// A document of many lines, such as a page: with all that lays it out.
+/// A document of many lines, such as a page, with its layout.
 pub fn document(text: &str) -> Cow<'_, str> {
     escaped(text, |character, _| matches!(character, '\n' | '\r' | '\t'))
 }
@@ -42,26 +42,26 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Whether the text after an escape character sets colour or weight, and nothing else.
+/// Whether an escape sequence only sets colour or weight.
 fn is_style(rest: &str) -> bool {
     let Some(codes) = rest.strip_prefix('[') else { return false };
     codes.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
 }
 
-/// Characters that are not shown, or that change how others are.
+/// Characters that are invisible, or change how others are shown.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            // Soft hyphen; marks, embeddings, overrides and isolates of direction.
+            // Soft hyphen; direction marks, embeddings, overrides and isolates.
             '\u{ad}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
-            // Without width, but for the two that join letters and emoji.
+            // Zero width, except the two that join letters and emoji.
             | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}'
             // Line and paragraph separators, annotations, tags.
             | '\u{2028}' | '\u{2029}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn escaped(text: &str, kept: impl Fn(char, &str) -> bool) -> Cow<'_, str> {
-    // Most text has none of them.
+    // Most text contains none of them.
     if !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
     }

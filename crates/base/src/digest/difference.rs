@@ -1,11 +1,11 @@
-//! What differs between two documents that digests are taken of.
+//! The differences between two JSON documents that recipes are computed from.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One field that differs. A field that is absent on one side has no value there.
+/// One field that differs. A side that lacks the field has `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// The dotted path: `optimizer.lr`, `groups.0.match`.
@@ -14,7 +14,7 @@ pub struct Difference {
     pub new: Option<Value>,
 }
 
-/// `optimizer.lr 1e-4 → 3e-5`; digests by their first digits.
+/// `optimizer.lr 1e-4 → 3e-5`; digests are shortened.
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} → {}", self.field, text(self.old.as_ref()), text(self.new.as_ref()))
@@ -27,7 +27,7 @@ fn text(value: Option<&Value>) -> String {
         Some(Value::String(text)) if text.parse::<super::Digest>().is_ok() => text[..8].to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) => match number.as_f64() {
-            // As people write learning rates.
+            // The usual form of learning rates.
             Some(value) if value != 0.0 && value.abs() < 1e-3 => format!("{value:e}"),
             _ => number.to_string(),
         },
@@ -35,8 +35,8 @@ fn text(value: Option<&Value>) -> String {
     }
 }
 
-/// The smallest fields that differ, in the order of their paths. Lists of scalars are compared whole, since an
-/// insertion at the front would else change every place; so are lists of other lengths.
+/// The smallest fields that differ, in path order. Lists of scalars are compared as a whole, because an
+/// insertion at the front would change every index; lists of different lengths too.
 pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     collect("", Some(old), Some(new), &mut found);

@@ -1,6 +1,6 @@
-//! A leaf room: BLAKE3 digests and the canonical JSON they are taken of.
+//! BLAKE3 digests, and the canonical JSON that they are computed from.
 //!
-//! It never touches the disk and knows nothing of pipelines.
+//! It never accesses the disk and knows nothing about pipelines.
 
 mod difference;
 
@@ -21,12 +21,12 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The digest of a value's canonical JSON: what recipes and keys are made of.
+    /// The digest of a value's canonical JSON, used for recipes and keys.
     pub fn of_json(value: &Value) -> Self {
         Self::of(canonical_json(value).as_bytes())
     }
 
-    /// The first eight digits, as run directories are named.
+    /// The first eight digits, used as names of run directories.
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
     }
@@ -40,7 +40,7 @@ impl Digest {
     }
 }
 
-/// Hashes a stream of bytes piece by piece.
+/// Hashes a stream of bytes incrementally.
 #[derive(Default)]
 pub struct Hasher(blake3::Hasher);
 
@@ -54,7 +54,7 @@ impl Hasher {
     }
 }
 
-/// JSON with sorted keys, no white space and shortest round-trip numbers: equal values, equal text.
+/// JSON with sorted keys, no white space and shortest round-trip numbers. Equal values give equal text.
 pub fn canonical_json(value: &Value) -> String {
     fn write(value: &Value, out: &mut String) {
         match value {

@@ -1,13 +1,13 @@
-//! Why an operation on a file failed, for people.
+//! The reason for a failed file operation, in plain words.
 
 use std::io::{self, ErrorKind};
 
 use crate::regular::Refused;
 
-/// Why an operation on a file failed, in plain words, and what helps where the system, and not a name, is to blame.
+/// The reason for a failed file operation, and a hint if the system, not a path, is the cause.
 pub(super) fn cause(error: &io::Error) -> (String, Option<&'static str>) {
     let (cause, cure) = match error.kind() {
-        // It says more than its kind does.
+        // The message says more than its kind.
         _ if error.get_ref().is_some_and(|cause| cause.is::<Refused>()) => return (error.to_string(), None),
         ErrorKind::NotFound => ("no such file or folder", None),
         ErrorKind::PermissionDenied => ("permission denied", None),
@@ -37,7 +37,7 @@ pub(super) fn cause(error: &io::Error) -> (String, Option<&'static str>) {
     (cause.to_owned(), cure)
 }
 
-/// EIO, for which the standard library has no kind.
+/// EIO, which has no kind in the standard library.
 fn is_device_failure(error: &io::Error) -> bool {
     cfg!(unix) && error.raw_os_error() == Some(5)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Error, Result};
 
-/// What is wrong with one input: the first mistakes as they are, the rest counted by kind.
+/// The errors of one input: the first ones in full, the rest counted by kind.
 #[derive(Debug, Default)]
 pub struct Mistakes {
     kept: Vec<Error>,
@@ -12,10 +12,10 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
-    /// As many as a person reads.
+    /// More would not be read.
     const KEPT: usize = 40;
 
-    /// `kind` is what such a mistake is called: `image that cannot be read`.
+    /// `kind` names such an error: `image that cannot be read`.
     pub fn add(&mut self, kind: &'static str, error: Error) {
         match self.kept.len() < Self::KEPT {
             true => self.kept.push(error),
@@ -27,13 +27,13 @@ impl Mistakes {
         self.kept.is_empty()
     }
 
-    /// How many there are.
+    /// The number of errors.
     pub fn count(&self) -> usize {
         self.kept.len() + self.more.values().sum::<usize>()
     }
 
     /// # Errors
-    /// The first mistake with all others, if there is one.
+    /// The first error with all others attached, if there is one.
     pub fn into_result(self) -> Result<()> {
         let mut all = self.kept.into_iter();
         let Some(mut first) = all.next() else { return Ok(()) };
@@ -47,7 +47,7 @@ impl Mistakes {
         Err(first)
     }
 
-    /// All of them with another one, after which no more can be looked for.
+    /// All errors together with a last one, after which the check cannot continue.
     pub fn with(self, last: Error) -> Error {
         match self.into_result() {
             Ok(()) => last,

@@ -1,4 +1,4 @@
-//! Errors of candle, with the kind that they are here.
+//! Errors of candle, with their kinds here.
 
 use std::path::Path;
 
@@ -24,14 +24,14 @@ impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         use candle_core::Error as Tensor;
         let error = match error {
-            // Where RUST_BACKTRACE is set, candle's messages are pages long.
+            // With RUST_BACKTRACE, candle's messages contain the whole backtrace.
             Tensor::WithBacktrace { inner, .. } => *inner,
             error => error,
         };
         let message = format!("tensor error: {error}");
         let kind = match &error {
             Tensor::Cuda(cause) if is_out_of_device_memory(&**cause) => Kind::OutOfMemory,
-            // Shapes, types and devices were checked long before: no input may lead here.
+            // Shapes, types and devices are checked before: no input may cause this error.
             Tensor::UnexpectedDType { .. }
             | Tensor::DTypeMismatchBinaryOp { .. }
             | Tensor::UnsupportedDTypeForOp(..)
@@ -56,7 +56,7 @@ impl From<candle_core::Error> for Error {
     }
 }
 
-/// Whether candle's CUDA half, or a library below it, had no memory.
+/// Whether candle's CUDA half, or a library below it, ran out of memory.
 #[cfg(feature = "cuda")]
 fn is_out_of_device_memory(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     use candle_core::cuda_backend::CudaError;

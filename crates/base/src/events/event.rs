@@ -1,18 +1,18 @@
-//! Events, and those who observe them.
+//! Events and observers.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How a stage is come by, or a run ends.
+/// How a stage obtains its result, or how a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Computed from its beginning.
+    /// Computed from the beginning.
     Ran,
-    /// Found finished in the store.
+    /// Found finished in the store (a cache hit).
     Cached,
-    /// Continued from a checkpoint.
+    /// Resumed from a checkpoint.
     Resumed,
 }
 
@@ -30,9 +30,9 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stopped {
-    /// By an error.
+    /// An error occurred.
     Failed,
-    /// On request, after a checkpoint where it makes any.
+    /// Interrupted, after writing a checkpoint if the stage has any.
     Interrupted,
 }
 
@@ -45,7 +45,7 @@ impl Stopped {
     }
 }
 
-/// What happened. The wire form is one JSON object per event, told apart by `event`.
+/// Something that happened. In files, one JSON object per event; the field `event` gives the kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -61,7 +61,7 @@ pub enum Event {
         stage: String,
         kind: String,
         outcome: Outcome,
-        /// Why it is computed, or by whom it was: `optimizer.lr 1e-4 → 3e-5`.
+        /// Why the stage is computed (`optimizer.lr 1e-4 → 3e-5`), or on which profile it was computed.
         reason: Option<String>,
     },
     /// One optimizer step, or one batch of an evaluation.
@@ -79,25 +79,25 @@ pub enum Event {
         images_per_second: f64,
         seconds_left: f64,
     },
-    /// The weights that are loaded have other names than the model's own: whose.
+    /// The weight file uses other names than the model: those of this tool.
     WeightsNamed {
         stage: String,
         names: String,
     },
-    /// The frozen layers' output computed for more images, once for all epochs.
+    /// The features of the frozen layers were computed for more images, once for all epochs.
     Features {
         stage: String,
         done: u64,
         of: u64,
         images_per_second: f64,
     },
-    /// How many of the images that a stage needs have their features already.
+    /// How many of the images that a stage needs already have features.
     FeaturesFound {
         stage: String,
         images: u64,
         stored: u64,
     },
-    /// The frozen layers run anew for every batch, and why.
+    /// The frozen layers run again for every batch; the reason.
     FeaturesRecomputed {
         stage: String,
         reason: String,
@@ -106,9 +106,9 @@ pub enum Event {
         stage: String,
         epoch: u32,
         epochs: u32,
-        /// The row of `history.csv`, column by column.
+        /// The row of `history.csv`, by column.
         row: Vec<(String, f64)>,
-        /// Whether this epoch is the best so far.
+        /// Whether this is the best epoch so far.
         best: bool,
     },
     CheckpointWritten {
@@ -132,25 +132,25 @@ pub enum Event {
         how: Stopped,
         seconds: f64,
     },
-    /// A train stage whose best epoch is worse than the weights it started from.
+    /// A train stage whose best epoch is worse than its starting weights.
     StageDeclined {
         stage: String,
-        /// The train stage it started from.
+        /// The train stage that provided the starting weights.
         source: String,
-        /// What the numbers say, and the likely causes with what to try.
+        /// The numbers, the likely causes, and what to try.
         message: String,
         causes: Vec<String>,
     },
-    /// What a computed stage took, and what was expected where something was.
+    /// The duration and memory of a computed stage, with the estimates if there were any.
     StageCost {
         stage: String,
         seconds: f64,
         expected_seconds: Option<f64>,
-        /// The most memory of the process so far; unknown on some systems.
+        /// The peak memory of the process so far; unknown on some systems.
         memory_bytes: Option<u64>,
         expected_memory_bytes: Option<u64>,
     },
-    /// The state a run ends in: `complete`, `interrupted` or `failed`, and the error if there is one, with its cure.
+    /// The final state of a run: `complete`, `interrupted` or `failed`. An error comes with its hint.
     RunFinished {
         state: String,
         seconds: f64,
@@ -160,12 +160,12 @@ pub enum Event {
     },
 }
 
-/// Whoever wants to know what happens. Called from the computing thread: be quick.
+/// Receives events. It is called from the computing thread, so it must return quickly.
 pub trait Observer: Sync {
     fn event(&self, event: &Event);
 }
 
-/// Tells several observers, in order.
+/// Forwards events to several observers, in order.
 pub struct Fanout<'a>(pub Vec<&'a dyn Observer>);
 
 impl Observer for Fanout<'_> {
@@ -174,7 +174,7 @@ impl Observer for Fanout<'_> {
     }
 }
 
-/// Observes nothing.
+/// Ignores all events.
 pub struct Quiet;
 
 impl Observer for Quiet {

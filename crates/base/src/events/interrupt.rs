@@ -1,11 +1,11 @@
-//! The wish to stop, polled at every safe point.
+//! The request to stop, checked at every safe point.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Set by a signal handler, seen by everyone who computes. Clones share the flag.
+/// A signal handler sets it; all computing code checks it. Clones share the flag.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
@@ -19,12 +19,12 @@ impl Interrupt {
     }
 
     /// # Errors
-    /// [`crate::error::Kind::Interrupted`] once a stop was requested.
+    /// [`crate::error::Kind::Interrupted`] after a stop was requested.
     pub fn check(&self) -> Result<()> {
         if self.requested() { Err(Error::interrupted("interrupted")) } else { Ok(()) }
     }
 
-    /// The flag itself, to be registered with a signal.
+    /// The flag itself, for registration with a signal.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
     }

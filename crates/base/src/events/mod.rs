@@ -1,6 +1,6 @@
-//! A leaf room: what happens while a pipeline runs, as values; who watches; and the wish to stop.
+//! The events of a run, their observers, and the request to stop.
 //!
-//! Whoever computes reports here and knows nothing of who listens. Nothing in it enters a result.
+//! Computing code reports here and never knows who observes. Nothing here affects a result.
 
 mod event;
 mod interrupt;

@@ -1,15 +1,15 @@
-//! Free memory by size and by place: best fit, and neighbours that are free become one.
+//! Free memory by size and address: best fit, and adjacent free blocks are merged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Blocks are multiples of this many bytes, so that pieces left over stay usable.
+/// Block sizes are multiples of this many bytes, so that remainders stay usable.
 pub const GRAIN: usize = 1 << 12;
 
-/// The free blocks of some regions of memory. Places are addresses; nothing here touches what lies there.
+/// The free blocks of some regions of memory. It handles addresses only and never accesses the memory.
 pub struct FreeBlocks {
-    /// (size, place) of every free block.
+    /// (size, address) of every free block.
     by_size: BTreeSet<(usize, usize)>,
-    /// Place → (size, the region it lies in). Regions may touch, but a block never spans two.
+    /// Address → (size, region). Regions may be adjacent, but a block never spans two.
     by_place: BTreeMap<usize, (usize, usize)>,
 }
 
@@ -18,7 +18,8 @@ impl FreeBlocks {
         Self { by_size: BTreeSet::new(), by_place: BTreeMap::new() }
     }
 
-    /// Takes `size` bytes, a multiple of the grain, from the smallest block that holds them, the lowest of several.
+    /// Takes `size` bytes, a multiple of [`GRAIN`], from the smallest block that is large enough; of several,
+    /// the lowest.
     pub fn take(&mut self, size: usize) -> Option<Block> {
         let &(found, place) = self.by_size.range((size, 0)..).next()?;
         let region = self.remove(place)?.1;
@@ -28,7 +29,7 @@ impl FreeBlocks {
         Some(Block { place, size, region })
     }
 
-    /// Gives a block back.
+    /// Returns a block.
     pub fn give(&mut self, block: Block) {
         let Block { mut place, mut size, region } = block;
         if let Some((&after, &(length, of))) = self.by_place.range(place..).next()
@@ -61,7 +62,7 @@ impl FreeBlocks {
     }
 }
 
-/// A piece of a region.
+/// A part of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
     pub place: usize,
@@ -97,7 +98,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is taken and given back: blocks never overlap, and in the end all is whole again.
+        /// In any sequence of calls, blocks never overlap; after all are returned, each region is one block
+        /// again.
         #[test]
         fn blocks_never_overlap_and_nothing_is_lost(
             steps in prop::collection::vec((any::<bool>(), 1..30usize), 1..200),

@@ -8,16 +8,16 @@ use mimalloc::MiMalloc;
 
 use super::blocks::{Block, FreeBlocks, GRAIN};
 
-/// Blocks from this size on are kept here.
+/// Blocks of at least this size are cached here.
 const LARGE: usize = 1 << 18;
-/// What is asked of the system at once; it becomes real memory only where it is written to.
+/// The size of a region requested from the system. Pages become real memory when they are first written.
 const REGION: usize = 256 << 20;
-/// Regions start at a huge page, which the kernel fills with one fault instead of 512.
+/// Regions start at a huge page, which the kernel maps with one page fault instead of 512.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Allocates small blocks with mimalloc and keeps large ones for reuse, never returning them to the system.
+/// Allocates small blocks with mimalloc and caches large ones for reuse; it never returns them to the system.
 ///
-/// The program's memory is then what it needed at its peak, plus what lies between blocks.
+/// The process then uses its peak memory, plus the fragments between blocks.
 pub struct PageKeeper {
     kept: Mutex<Kept>,
 }
@@ -27,7 +27,7 @@ struct Kept {
     /// The region of every block in use.
     used: BTreeMap<usize, usize>,
     regions: usize,
-    /// Bytes of the blocks in use, and the most since somebody began to watch.
+    /// The bytes in use, and their peak since the last reset.
     live: usize,
     peak: usize,
 }
@@ -39,19 +39,19 @@ impl PageKeeper {
         Self { kept: Mutex::new(kept) }
     }
 
-    /// The bytes of large blocks in use; from now on the most of them is watched.
+    /// The bytes of large blocks in use. Resets the peak.
     pub fn watch(&self) -> usize {
         let mut kept = self.kept();
         kept.peak = kept.live;
         kept.live
     }
 
-    /// The most bytes of large blocks that were in use at once since [`PageKeeper::watch`].
+    /// The peak bytes of large blocks in use since [`PageKeeper::watch`].
     pub fn peak(&self) -> usize {
         self.kept().peak
     }
 
-    /// The books are in order after every step, whoever panicked.
+    /// The state is consistent after every step, so a panic under the lock does no harm.
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,7 +87,7 @@ impl Kept {
         }
     }
 
-    /// New memory of the system, `size` bytes at least.
+    /// Maps new memory from the system, at least `size` bytes.
     fn region(&mut self, size: usize) -> Option<Block> {
         let size = size.max(REGION).next_multiple_of(HUGE_PAGE);
         let layout = Layout::from_size_align(size, HUGE_PAGE).ok()?;
@@ -97,34 +97,35 @@ impl Kept {
             return None;
         }
         #[cfg(target_os = "linux")]
-        // SAFETY: the memory is ours, and the advice changes nothing in it. Where it is refused, pages stay small.
+        // SAFETY: the memory is ours, and the advice does not change its content. If it is refused, pages stay
+        // small.
         let _ = unsafe { rustix::mm::madvise(pointer.cast(), size, rustix::mm::Advice::LinuxHugepage) };
         self.regions += 1;
         Some(Block { place: pointer.expose_provenance(), size, region: self.regions })
     }
 }
 
-// SAFETY: blocks in use never overlap (`FreeBlocks`), are aligned to the grain, and live until they are given back. A
-// layout tells large from small, and comes with every call as it came with the first. The maps inside allocate small
-// blocks alone, which never come back here while the lock is held.
+// SAFETY: blocks in use never overlap (`FreeBlocks`), are aligned to the granularity, and exist until they are
+// returned. The layout distinguishes large and small blocks, and every call for a block has the same layout. The
+// maps inside allocate small blocks only, which never reach this code while the lock is held.
 unsafe impl GlobalAlloc for PageKeeper {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match is_large(layout) {
             true => self.kept().take(layout.size()),
-            // SAFETY: passed on to the caller.
+            // SAFETY: the caller's contract is passed on.
             false => unsafe { MiMalloc.alloc(layout) },
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if !is_large(layout) {
-            // SAFETY: passed on to the caller.
+            // SAFETY: the caller's contract is passed on.
             return unsafe { MiMalloc.alloc_zeroed(layout) };
         }
         let pointer = self.kept().take(layout.size());
         if !pointer.is_null() {
-            // A kept block holds what its last user left.
-            // SAFETY: the block is as long as the layout says, and nobody else's.
+            // A cached block still has its previous content.
+            // SAFETY: the block has the size of the layout, and there is no other reference.
             unsafe { pointer.write_bytes(0, layout.size()) };
         }
         pointer
@@ -133,20 +134,20 @@ unsafe impl GlobalAlloc for PageKeeper {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         match is_large(layout) {
             true => self.kept().give(pointer, layout.size()),
-            // SAFETY: the block is of mimalloc's, as its layout is a small one; the rest is passed on to the caller.
+            // SAFETY: the layout is small, so the block is mimalloc's; the caller's contract is passed on.
             false => unsafe { MiMalloc.dealloc(pointer, layout) },
         }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller vouches that the new size makes a layout.
+        // SAFETY: the caller guarantees that the new size makes a valid layout.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         match (is_large(layout), is_large(wanted)) {
-            // SAFETY: as in `dealloc`, before and after.
+            // SAFETY: as in `dealloc`, for the old and the new block.
             (false, false) => unsafe { MiMalloc.realloc(pointer, layout, size) },
             (true, true) if size.next_multiple_of(GRAIN) == layout.size().next_multiple_of(GRAIN) => pointer,
-            // SAFETY: both blocks hold as many bytes as are copied and are two, since the old one is still in use; the
-            // caller gives it up with this call.
+            // SAFETY: both blocks hold the copied bytes. They are distinct, because the old one is still in use;
+            // this call frees it.
             _ => unsafe {
                 let moved = self.alloc(wanted);
                 if !moved.is_null() {
@@ -167,7 +168,7 @@ mod tests {
     fn large_blocks_come_back_and_zeroed_ones_are_zero() {
         let keeper = PageKeeper::new();
         let layout = Layout::from_size_align(3 * LARGE + 17, 64).unwrap();
-        // SAFETY: every pointer is used within its layout, and given back once.
+        // SAFETY: every pointer is used within its layout and freed once.
         unsafe {
             let first = keeper.alloc(layout);
             first.write_bytes(7, layout.size());
@@ -178,7 +179,7 @@ mod tests {
             assert_eq!(first, second, "the pages are used again");
             assert!(std::slice::from_raw_parts(second, layout.size()).iter().all(|&byte| byte == 0));
             second.write_bytes(5, layout.size());
-            // Across the border between large and small, both ways.
+            // Across the size limit between large and small blocks, in both directions.
             let small = keeper.realloc(second, layout, 1000);
             let layout = Layout::from_size_align(1000, 64).unwrap();
             let large = keeper.realloc(small, layout, 2 * LARGE);

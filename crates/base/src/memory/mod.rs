@@ -1,8 +1,8 @@
-//! The allocator of the program: large blocks are kept and used again, small ones are mimalloc's.
+//! The program's allocator: large blocks are cached for reuse, small ones come from mimalloc.
 //!
-//! A training step asks for the same large buffers over and over. An allocator that hands them back to the system makes
-//! it fault in and zero every page anew, which costs a memory-bound step up to half its time. The room holds no tensors
-//! and knows nothing of what its blocks are for; a program that wants it names it as its global allocator.
+//! A training step allocates the same large buffers again and again. An allocator that returns them to the
+//! system causes page faults and zeroing for every page, up to half the time of a memory-bound step. This module
+//! never knows what a block is for. A program that wants it declares it as its global allocator.
 
 mod blocks;
 mod keeper;

@@ -1,11 +1,11 @@
-//! A leaf room: counter-based random numbers.
+//! Counter-based random numbers.
 //!
-//! Every draw is a pure function of (seed, purpose, epoch, sample, counter). No generator is shared or carried
-//! along, so order of execution, number of threads and a resume in the middle cannot change a draw.
+//! Every draw is a pure function of (seed, purpose, epoch, sample, counter). No generator state is shared or
+//! kept, so a draw depends neither on the order of execution, nor on the number of threads, nor on resuming.
 //!
 //! The generator is Philox 4x32-10: Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3* (SC 2011), §3.
 
-/// What a stream of draws is for. The numbers enter results: never renumber.
+/// The purpose of a stream. The numbers affect results: never renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
@@ -30,9 +30,9 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// `sample` is whatever tells the streams of one purpose and epoch apart: an index, or [`name_hash`] of a name.
+    /// `sample` distinguishes the streams of one purpose and epoch: an index, or [`name_hash`] of a name.
     pub fn new(seed: u64, purpose: Purpose, epoch: u32, sample: u64) -> Self {
-        // The key mixes seed and purpose through Philox itself, so that near seeds give unrelated streams.
+        // The key mixes seed and purpose through Philox, so that similar seeds give unrelated streams.
         let mixed =
             philox([seed as u32, (seed >> 32) as u32, purpose as u32, epoch], [0x6465_6672, 0x6f73_7400]);
         Self {
@@ -43,7 +43,7 @@ impl Stream {
         }
     }
 
-    /// The stream of another purpose at the same address, wherever this one stands.
+    /// The stream of another purpose at the same address, from its beginning.
     pub fn beside(&self, purpose: Purpose) -> Self {
         let mixed =
             philox([self.key[0], self.key[1], purpose as u32, self.counter[1]], [0x6265_7369, 0x6465_0000]);
@@ -61,15 +61,15 @@ impl Stream {
         self.block[self.used - 1]
     }
 
-    /// What draws are made from, for who makes them elsewhere: the key, the counter without its first word, and how many
-    /// draws there were before; draw d is word d % 4 of block d / 4.
+    /// The inputs of the draws, for code that computes them elsewhere (kernels): the key, the counter without
+    /// its first word, and the number of draws so far. Draw d is word d % 4 of block d / 4.
     pub fn address(&self) -> [u32; 6] {
         let ([first, second], [block, one, two, three]) = (self.key, self.counter);
         let drawn = block.wrapping_mul(4).wrapping_sub(4 - self.used as u32);
         [first, second, one, two, three, drawn]
     }
 
-    /// Goes on as if `draws` of [`Self::next_u32`] had been made.
+    /// Advances the stream by `draws` calls of [`Self::next_u32`].
     pub fn skip(&mut self, draws: u32) {
         let [.., drawn] = self.address();
         let next = drawn.wrapping_add(draws);
@@ -110,9 +110,9 @@ impl Stream {
         radius * libm::cos(2.0 * std::f64::consts::PI * self.uniform_f64())
     }
 
-    /// Beta(α, α), as the share of one of two gamma draws. α is above 0.
+    /// Beta(α, α), from two gamma draws; requires α > 0.
     pub fn beta(&mut self, alpha: f64) -> f64 {
-        // In logarithms: where α is small the draws themselves may both be too small for a float.
+        // Uses logarithms: for small α both draws may underflow.
         let (one, other) = (self.log_gamma(alpha), self.log_gamma(alpha));
         1.0 / (1.0 + libm::exp(other - one))
     }
@@ -150,7 +150,7 @@ impl Stream {
     }
 }
 
-/// A stable 64-bit hash of a name, to address a stream by it.
+/// A stable 64-bit hash of a name, used as a stream address.
 pub fn name_hash(name: &str) -> u64 {
     let hash = blake3::hash(name.as_bytes());
     u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a digest has 32 bytes"))

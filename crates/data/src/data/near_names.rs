@@ -1,25 +1,26 @@
-//! Names of classes that are probably one class written in two ways, or an empty cell.
+//! Detects class names that are probably one class in two spellings, or a placeholder for an empty cell.
 //!
-//! Few rules, each nearly always right: `bus` and `buses`, `class1` and `class2` are left in peace.
+//! There are few rules, each almost always right: `bus` and `buses`, `class1` and `class2` are not reported.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What programs write where a cell is empty.
+/// What programs write for an empty cell.
 const EMPTY: [&str; 8] = ["", "nan", "null", "n/a", "#n/a", "<na>", "nil", "undefined"];
 
-/// A class with a letter more, less or other than another's is a misspelling only if it is this rare beside it, has
-/// few images, and names are long enough for chance to be out of the question.
+/// A class whose name differs in one letter from another's is a misspelling only if it is this rare relative to
+/// it, has few images, and the names are long enough to exclude chance.
 const RARE: usize = 20;
 const FEW: usize = 10;
 const LONG: usize = 6;
 
-/// So many pairs are compared letter by letter. Sets with more, such as a hundred thousand people, have numbers for
+/// The maximum number of names compared letter by letter. Larger sets, such as a hundred thousand people, use
+/// numbers as names.
 /// names.
 const MOST_PAIRS: usize = 10_000_000;
 
-/// Two names that are probably one, or one that is probably none.
+/// Two names that are probably the same, or one that is probably not a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NearNames {
     pub names: Vec<String>,
@@ -29,15 +30,15 @@ pub struct NearNames {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NearWhy {
-    /// They differ in case, white space, `-` and `_`, or in how Unicode spells an accent.
+    /// They differ in case, white space, `-` and `_`, or in the Unicode form of an accent.
     Spelling,
     /// They differ in one letter, and one has few images.
     OneLetter,
-    /// It is what programs write for an empty cell.
+    /// A placeholder for an empty cell.
     Empty,
 }
 
-/// `counts` are the images of each class by part.
+/// `counts` are the images of each class by split.
 pub fn near_names(names: &[String], counts: &[[usize; 3]]) -> Vec<NearNames> {
     let mut found = Vec::new();
     let mut spelt: BTreeMap<String, Vec<&String>> = BTreeMap::new();
@@ -70,14 +71,14 @@ pub fn near_names(names: &[String], counts: &[[usize; 3]]) -> Vec<NearNames> {
     found
 }
 
-/// A name without what the eye passes over: case, white space, `-`, `_`, and how an accent is spelt.
+/// A name without case, white space, `-`, `_`, and with accents in one Unicode form.
 fn folded(name: &str) -> String {
     let shown = |c: &char| !c.is_whitespace() && !matches!(c, '-' | '_' | '\u{200b}' | '\u{feff}');
     composed(&name.to_lowercase()).chars().filter(shown).collect()
 }
 
-/// Letters with a combining mark behind them (NFD, as macOS names files) as the one character that they are (NFC),
-/// for the accents of European languages: a table of all would be a dependency.
+/// Composes a letter and a combining mark (NFD, used by macOS for file names) to one character (NFC), for
+/// European languages: a table of all would be a dependency.
 fn composed(text: &str) -> String {
     const MARKS: [(char, &str, &str); 8] = [
         ('\u{300}', "aeiou", "àèìòù"),
@@ -107,8 +108,8 @@ fn composed(text: &str) -> String {
     out
 }
 
-/// Whether one letter more, less or other, or two that changed places, make one name of the other. A number is no
-/// misspelling, nor is an s at the end.
+/// Whether one letter inserted, removed or replaced, or two swapped, turn one name into the other. Differences
+/// in digits or a final s do not count.
 fn one_letter_apart(one: &str, other: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let start = a.iter().zip(&b).take_while(|(a, b)| a == b).count();

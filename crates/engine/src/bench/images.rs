@@ -1,4 +1,4 @@
-//! Images of a folder on their way into batches: read, decoded, cropped at random, flipped, normalised.
+//! Times loading images of a folder: reading, decoding, random crop, flip, normalization.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::data::{CacheBudget, Dataset, Epoch, Images, Loader, Split, Transform,
 use crate::error::{Error, Result};
 use crate::pipeline::{Augment, ImageFolder};
 
-/// Batches of images, and how often they are timed.
+/// The batches to load, and how often they are timed.
 #[derive(Clone, Debug)]
 pub struct ImagesSettings<'a> {
     /// A folder with one folder of images per class.
@@ -20,16 +20,16 @@ pub struct ImagesSettings<'a> {
     pub batch: usize,
     /// Side length of the square images, in pixels.
     pub image_size: usize,
-    /// Threads that load images, each one image at a time.
+    /// The number of threads that load images; each loads one image at a time.
     pub workers: usize,
-    /// Batches ahead of the timed ones; the loader works two batches ahead, so that fewer flatter it.
+    /// Warmup batches. The loader works two batches ahead, so fewer would make the result too good.
     pub warmup: usize,
-    /// Batches timed.
+    /// The number of timed batches.
     pub steps: usize,
 }
 
-/// Times the arrival of augmented batches, as a train stage with `random_resized_crop` and `horizontal_flip = 0.5`
-/// asks for them. No image is kept; where there are fewer than asked for, they come again.
+/// Times augmented batches, as a train stage with `random_resized_crop` and `horizontal_flip = 0.5` loads them.
+/// Images are not cached. If the folder has too few images, they repeat.
 ///
 /// # Errors
 /// A folder that is no data set, or an image that cannot be read.

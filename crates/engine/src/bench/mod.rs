@@ -1,7 +1,7 @@
-//! Timings: steps of a network on synthetic images, and images on their way into tensors.
+//! Timings of network steps on synthetic images, and of loading images.
 //!
-//! What is timed is what stages run: the training loop, the inference pass, the image loader. The room keeps no clock
-//! of its own and judges nothing: it hands back seconds.
+//! It times the code that stages run: the training loop, the inference pass, the image loader. It never reads a
+//! clock itself; it returns seconds.
 
 mod images;
 mod network;

@@ -15,16 +15,17 @@ use crate::task::{Task, TaskKind, TaskSpec, TaskVisitor};
 use crate::train::{self, Optimizer, Progress, Setup};
 use crate::weights;
 
-/// What a step comes to.
+/// The counted work of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepWork {
-    /// Of all convolutions, linear layers and attention.
+    /// The multiply-adds of all convolutions, linear layers and attention.
     pub multiply_adds: u64,
-    /// Of activations that convolutions, linear layers and normalisations read and write; see [`Pass::activations_moved`].
+    /// The activations that convolutions, linear layers and normalizations read and write; see
+    /// [`Pass::activations_moved`].
     pub bytes: u64,
 }
 
-/// A network with random weights, ready to be timed.
+/// A network with random weights, ready for timing.
 pub struct NetworkBench {
     settings: NetworkSettings,
     device: Device,
@@ -35,7 +36,7 @@ pub struct NetworkBench {
 
 impl NetworkBench {
     /// # Errors
-    /// Settings that leave nothing to time.
+    /// Settings without a step to time.
     pub fn new(settings: NetworkSettings, device: &Device) -> Result<Self> {
         require(&[
             ("batch", settings.batch),
@@ -56,7 +57,7 @@ impl NetworkBench {
         Ok(Self { settings, device: device.clone(), model, stage, table })
     }
 
-    /// The number of parameters that train.
+    /// The number of trainable parameters.
     pub fn trainable(&self) -> usize {
         match self.settings.mode {
             Mode::Infer => 0,
@@ -67,7 +68,8 @@ impl NetworkBench {
     /// Runs and times the steps.
     ///
     /// # Errors
-    /// Images too small for the architecture, or too few of them for batch normalisation; a GPU whose memory is full.
+    /// Images too small for the architecture, too few images for batch normalization, or a GPU without enough
+    /// memory.
     pub fn time(&self, clock: Clock) -> Result<Timing> {
         self.timed(clock).map_err(|error| match full(&error, &self.device) {
             Some(gauge) => Error::out_of_memory(format!(
@@ -90,9 +92,9 @@ impl NetworkBench {
         Timing::between(&moments, self.settings.warmup)
     }
 
-    /// What one step comes to, forward and backward.
+    /// Counts the work of one step, forward and backward.
     ///
-    /// It is counted on the way of two images through the network, with zeros for weights.
+    /// It runs two images through the network with all weights zero.
     pub fn work(&self) -> Result<StepWork> {
         const IMAGES: usize = 2;
         let Self { settings, model, table, .. } = self;
@@ -111,7 +113,7 @@ impl NetworkBench {
         let features = model.forward_layers(&mut prefix, 0..trained, images)?;
         model.forward_layers(&mut rest, trained..layers, features)?;
         let of_batch = |counted: u64| counted / IMAGES as u64 * settings.batch as u64;
-        // Ahead of what trains everything is f32.
+        // Layers below the trainable part run in f32.
         let moved = 4 * prefix.activations_moved() + bytes(settings.precision) * rest.activations_moved();
         Ok(StepWork {
             multiply_adds: of_batch(prefix.multiply_adds() + rest.multiply_adds()),
@@ -128,7 +130,7 @@ impl NetworkBench {
         let mut stopwatch = Stopwatch::start(clock, &self.device);
         for _ in 0..self.steps() {
             let outputs = self.model.forward(&mut pass, 0, Value::constant(images.clone()))?;
-            // Whoever asked wants to read the scores.
+            // Reads the scores, as real callers do.
             for tensor in outputs.tensors() {
                 tensor.to_device(&Device::Cpu)?;
             }
@@ -180,7 +182,7 @@ impl TaskVisitor for Steps<'_> {
     }
 }
 
-/// How many bytes an activation takes.
+/// The bytes of one activation.
 fn bytes(precision: Precision) -> u64 {
     if precision == Precision::Bf16 { 2 } else { 4 }
 }
@@ -216,7 +218,8 @@ mod tests {
         assert_eq!(format!("{:.2}", giga(Arch::EfficientNetLite0, Mode::Infer, 1)), "0.39");
     }
 
-    /// Each weight and each input but the image asks for as much again; a frozen backbone asks for nothing.
+    /// The gradients of each weight and of each input but the image cost as much again. A frozen backbone needs
+    /// no gradient.
     #[test]
     fn a_step_counts_the_gradients_that_are_computed() {
         let (forward, stem, head) = (giga(Arch::ResNet18, Mode::Infer, 1), 0.118_013_952, 0.000_512);
@@ -224,8 +227,8 @@ mod tests {
         assert!((giga(Arch::ResNet18, Mode::Frozen, 1) - (forward + head)).abs() < 1e-8);
     }
 
-    /// Radosavovic et al., "Designing Network Design Spaces" (CVPR 2020): ResNet-50's convolutions put out 11.1 million
-    /// numbers of an image, and take in about as many; normalisation is folded into them.
+    /// Radosavovic et al., "Designing Network Design Spaces" (CVPR 2020): ResNet-50's convolutions output 11.1
+    /// million activations per image and read about as many; normalization is folded into them.
     #[test]
     fn bytes_are_those_of_what_layers_take_in_and_put_out() {
         let forward = work(Arch::ResNet50, Mode::Infer, 1).bytes as f64 / 4e6;

@@ -1,4 +1,4 @@
-//! What stages are made of, measured piece by piece: steps behind a frozen prefix, passes of some layers, images read.
+//! Measures parts of a stage's work: steps above a frozen prefix, inference of some layers, loading of images.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,33 +21,33 @@ use crate::weights;
 
 /// A clock, and a count of the memory that tensors hold.
 pub trait Meter: Sync {
-    /// Seconds since some moment.
+    /// Seconds since a fixed moment.
     fn seconds(&self) -> f64;
 
-    /// The bytes in use; from now on the most of them is watched.
+    /// The bytes in use. Resets the peak.
     fn watch(&self) -> u64;
 
-    /// The most bytes that were in use since [`Meter::watch`].
+    /// The peak of bytes in use since [`Meter::watch`].
     fn peak(&self) -> u64;
 }
 
-/// A piece of a stage's work on one batch.
+/// A part of a stage's work on one batch.
 #[derive(Clone, Copy)]
 pub enum Piece<'a> {
-    /// Layers as plain inference.
+    /// Inference through some layers.
     Pass { from: usize, to: usize },
-    /// An optimizer step in a phase of a stage whose first layers are frozen.
+    /// An optimizer step of a phase whose first layers are frozen.
     Step { from: usize, stage: &'a Train, table: &'a ParameterTable, phase: &'a Phase },
 }
 
-/// What a piece took on one batch.
+/// The measured cost of a part for one batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     pub images: usize,
     pub seconds: f64,
-    /// Of memory at the most, beyond the weights and the batch itself.
+    /// The peak memory beyond the weights and the batch.
     pub bytes: u64,
-    /// Numbers that come out for each image.
+    /// The number of output values per image.
     pub outputs: usize,
 }
 
@@ -62,15 +62,15 @@ pub struct Pieces {
 
 impl Pieces {
     /// # Errors
-    /// No memory for the weights.
+    /// Not enough memory for the weights.
     pub fn new(subject: &Subject, image_size: usize, device: &Device) -> Result<Self> {
         let (subject, model) = (subject.clone(), subject.build());
         let state = weights::initialize_all(&model.description, 0)?.on(device)?;
         Ok(Self { subject, model, image_size, device: device.clone(), state })
     }
 
-    /// Runs a piece for some rounds, two at least, on a batch of so many images. The first is to warm up, and of the
-    /// others the fastest counts: what else the machine does only ever slows down.
+    /// Runs a part for some rounds (at least two) on a batch of `images` images. The first round is warmup; of
+    /// the others the fastest counts, because other load on the machine only slows a round down.
     ///
     /// # Errors
     /// Images too small for the architecture.
@@ -87,7 +87,7 @@ impl Pieces {
         Ok(Sample { images, seconds, bytes: meter.peak().saturating_sub(before), outputs })
     }
 
-    /// What reaches a layer.
+    /// The input of a layer.
     fn behind(&self, layer: usize, count: usize) -> Result<Activations> {
         let images = Value::constant(placed(&images(count, self.image_size)?, &self.device)?);
         self.model.forward_layers(&mut Pass::inference(&self.state), 0..layer, images)
@@ -121,7 +121,7 @@ impl Pieces {
         rounds: usize,
         meter: &dyn Meter,
     ) -> Result<f64> {
-        // Random weights learn from noise: they shall not get far. The rate takes no time.
+        // A tiny learning rate keeps random weights stable; the rate does not affect the time.
         table.rows.iter_mut().for_each(|row| row.lr = row.lr.map(|_| 1e-9));
         let training = Training { settings: stage, dataset: None };
         let step = Step { pieces: self, from, stage, table, input, rounds, meter };
@@ -175,18 +175,18 @@ impl TaskVisitor for Step<'_> {
     }
 }
 
-/// Images on their way into batches.
+/// The loading of images into batches.
 pub struct Sight<'a> {
     pub dataset: &'a Arc<Dataset>,
     pub folder: &'a ImageFolder,
     pub augment: &'a Augment,
     pub workers: usize,
-    /// Whether images are kept once decoded.
+    /// Whether decoded images are cached.
     pub kept: bool,
 }
 
 impl Sight<'_> {
-    /// Seconds for one image, all workers at it: the first time, and again.
+    /// Seconds per image with all workers busy: the first time, and from the cache.
     ///
     /// # Errors
     /// Images that cannot be read.

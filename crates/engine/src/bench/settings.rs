@@ -1,4 +1,4 @@
-//! What is to be timed.
+//! Settings of timings.
 
 use schemars::schema_for;
 use serde_json::Value;
@@ -6,32 +6,32 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Arch, Precision, Train, suggest};
 
-/// Which step of a network is timed.
+/// The step of a network that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Every parameter trains.
     Train,
-    /// The head trains; the backbone is computed anew in each step, as it is where images are augmented.
+    /// The head trains. The backbone runs again in each step, as with augmented images.
     Frozen,
-    /// Nothing trains: evaluation, with batch normalisation folded into the convolutions.
+    /// Nothing trains: evaluation, with batch normalization folded into the convolutions.
     Infer,
 }
 
-/// A step of a network, and how often it is timed.
+/// The step to time, and how often.
 #[derive(Clone, Debug)]
 pub struct NetworkSettings {
     pub arch: Arch,
     pub mode: Mode,
-    /// Of training steps.
+    /// The precision of training steps.
     pub precision: Precision,
     /// Images in each step.
     pub batch: usize,
     /// Side length of the square images, in pixels.
     pub image_size: usize,
     pub classes: usize,
-    /// Steps ahead of the timed ones.
+    /// Warmup steps.
     pub warmup: usize,
-    /// Steps timed.
+    /// Timed steps.
     pub steps: usize,
 }
 
@@ -40,9 +40,9 @@ impl NetworkSettings {
         pipeline::Model::of(self.arch)
     }
 
-    /// The train stage whose step is timed: SGD with momentum, over one epoch of all steps.
+    /// The train stage whose step is timed: SGD with momentum, in one epoch of all steps.
     ///
-    /// The learning rate takes no time; it is small enough for random weights and one batch over and over.
+    /// The learning rate does not affect the time; it is small enough for random weights and one repeated batch.
     pub(super) fn stage(&self) -> Result<Train> {
         let mut stage = serde_json::json!({
             "from": "synthetic",
@@ -61,7 +61,7 @@ impl NetworkSettings {
 /// The architecture of this name.
 ///
 /// # Errors
-/// An unknown name, with the one that may have been meant.
+/// An unknown name; the hint suggests a similar one.
 pub fn arch(name: &str) -> Result<Arch> {
     serde_json::from_value(Value::from(name)).map_err(|_| {
         let error = Error::usage(format!("unknown architecture `{name}`"));
@@ -83,7 +83,7 @@ pub fn precision(name: &str) -> Result<Precision> {
         .map_err(|_| Error::usage(format!("unknown precision `{name}`")).hint("`f32`, `tf32` or `bf16`"))
 }
 
-/// Refuses what leaves nothing to time.
+/// Rejects settings without anything to time.
 pub(super) fn require(counts: &[(&str, usize)]) -> Result<()> {
     match counts.iter().find(|(_, count)| *count == 0) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! Synthetic images as a training loop's feed, and the watcher that notes when each step ended.
+//! Synthetic images as a batch source, and a stopwatch that records when each step ends.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use crate::model::{Activations, Model, Pass, State};
 use crate::random::{Purpose, Stream};
 use crate::train::{Batch, Batches, Checkpoint, Feed, Host, Row, Step};
 
-/// Noise of the size of normalised images: [batch, side, side, 3].
+/// Noise with the range of normalized images: [batch, side, side, 3].
 pub fn images(batch: usize, side: usize) -> Result<Tensor> {
     let mut stream = Stream::new(0, Purpose::Augment, 0, 0);
     let numbers: Vec<f32> = (0..batch * side * side * 3).map(|_| 4.0 * stream.uniform() - 2.0).collect();
     Ok(Tensor::from_vec(numbers, (batch, side, side, 3), &Device::Cpu)?)
 }
 
-/// The layers that run as plain inference in front of those the loop runs.
+/// The layers that run as inference before those of the training loop.
 pub struct FrozenPrefix<'a> {
     pub model: &'a Model,
     pub state: State,
@@ -31,10 +31,10 @@ pub struct Repeated<'a, Targets> {
     /// What each shows.
     pub targets: Targets,
     pub steps: usize,
-    /// The first layer that the loop runs.
+    /// The first layer that the training loop runs.
     pub layer: usize,
-    /// What runs ahead of it on the images; nothing where they are behind it already, or where it is the first of all, for
-    /// whose sake no weights need be held.
+    /// The layers below, run on each batch of images; `None` if the batch is already their output, or if the
+    /// loop runs all layers. Without them no weights need to be held.
     pub prefix: Option<FrozenPrefix<'a>>,
 }
 
@@ -78,7 +78,7 @@ impl<Targets: Clone> Feed<Targets> for Repeated<'_, Targets> {
     }
 }
 
-/// Notes the moments at which steps end: when the device is done, not when the last of its work was launched.
+/// Records when steps end: when the device has finished, not when the last kernel was launched.
 pub struct Stopwatch<'a> {
     clock: Clock<'a>,
     device: Device,
@@ -87,7 +87,7 @@ pub struct Stopwatch<'a> {
 }
 
 impl<'a> Stopwatch<'a> {
-    /// The first moment is now.
+    /// The first recorded moment is now.
     pub fn start(clock: Clock<'a>, device: &Device) -> Self {
         let mut stopwatch = Self { clock, device: device.clone(), moments: Vec::new(), device_failed: None };
         stopwatch.lap();
@@ -101,10 +101,10 @@ impl<'a> Stopwatch<'a> {
         self.moments.push((self.clock)());
     }
 
-    /// That of the start, and one for each step.
+    /// The moment of the start, and one per step.
     ///
     /// # Errors
-    /// The device failed on the way.
+    /// The device failed.
     pub fn moments(self) -> Result<Vec<f64>> {
         self.device_failed.map_or(Ok(self.moments), Err)
     }

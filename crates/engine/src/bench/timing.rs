@@ -1,19 +1,19 @@
-//! Seconds of steps, and what is said of them.
+//! The duration of steps, and statistics.
 
 use crate::error::{Error, Result};
 
-/// Seconds since some moment.
+/// Seconds since a fixed moment.
 pub type Clock<'a> = &'a (dyn Fn() -> f64 + Sync);
 
-/// How long each of several equal steps took, in seconds.
+/// The duration of each of several equal steps, in seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
-    /// In ascending order; at least one.
+    /// In ascending order; at least one value.
     seconds: Vec<f64>,
 }
 
 impl Timing {
-    /// From the moment of the start and those at the end of each step; the first `warmup` steps do not count.
+    /// From the start moment and the end of each step. The first `warmup` steps are ignored.
     ///
     /// # Errors
     /// No step is left.

@@ -1,4 +1,4 @@
-//! What is known of this machine: a small file beside the store, shared by all its runs.
+//! Measurements of this machine: a small file in the store, shared by all runs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use crate::store::disk;
 use crate::{data, model, ops, train};
 
 const FILE: &str = "calibration.json";
-/// Of the file's form and of what its numbers mean.
+/// The version of the file format and of the meaning of its numbers.
 const FORM: u32 = 1;
-/// How much of what was learnt gives way to the newest run.
+/// The weight of the newest run in learned values.
 const NEWS: f64 = 0.5;
 
-/// What pieces of work take on a machine, measured, and what phases took in its runs.
+/// The measured cost of probes, and the duration of phases in earlier runs.
 ///
-/// Only a cache: a missing or damaged file starts over.
+/// It is only a cache: a missing or damaged file starts empty.
 pub struct Calibration {
     file: PathBuf,
     machine: String,
@@ -27,11 +27,11 @@ pub struct Calibration {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Known {
-    /// By piece.
+    /// By probe.
     measured: BTreeMap<String, Cost>,
-    /// Seconds for one image, by what is read: the first time, and again.
+    /// Seconds per image, by data: the first time, and from the cache.
     read: BTreeMap<String, [f64; 2]>,
-    /// Seconds of an image by phase, and of what is beside the phases.
+    /// Seconds per image by phase, and of work outside the phases.
     learnt: BTreeMap<String, f64>,
 }
 
@@ -42,8 +42,8 @@ struct Stored {
 }
 
 impl Calibration {
-    /// What is kept in the folder of a store. `machine` names processor and threads; the versions of the code that is
-    /// timed are added.
+    /// The measurements in the folder of a store. `machine` names processor and threads; the versions of the
+    /// timed code are added.
     pub fn open(folder: &std::path::Path, machine: &str) -> Self {
         let rooms =
             [ops::code_paths::ALL, model::code_paths::ALL, data::code_paths::ALL, train::code_paths::ALL];
@@ -77,7 +77,7 @@ impl Calibration {
         self.changed = true;
     }
 
-    /// Takes up what a phase took in a run.
+    /// Includes the duration of a phase in a run.
     pub fn learn(&mut self, phase: &str, seconds: f64) {
         if seconds.is_finite() && seconds >= 0.0 {
             let known = self.known.learnt.entry(phase.to_owned()).or_insert(seconds);
@@ -86,15 +86,14 @@ impl Calibration {
         }
     }
 
-    /// Keeps what is new for the next process. Another machine's knowledge stays; a failure costs a measurement and is
-    /// no error.
+    /// Saves new measurements. Those of other machines stay; a failure only costs measuring again.
     pub fn save(&mut self) {
         if !self.changed {
             return;
         }
         let mut stored = read(&self.file);
         stored.form = FORM;
-        // What another process found out meanwhile stays where this one knows nothing.
+        // Measurements that another process saved meanwhile stay, unless this one has its own.
         let mut all = stored.machines.remove(&self.machine).unwrap_or_default();
         all.measured.extend(self.known.measured.clone());
         all.read.extend(self.known.read.clone());
@@ -107,7 +106,7 @@ impl Calibration {
     }
 }
 
-/// The file as it is, or nothing where it is not there, torn, damaged or of another form.
+/// The file's content, or nothing if it is missing, damaged or of another version.
 fn read(file: &std::path::Path) -> Stored {
     let stored: Stored = disk::read_json(file).unwrap_or_default();
     let sound = |known: &Known| {

@@ -1,4 +1,4 @@
-//! What a piece of work takes, by the number of images in a batch.
+//! The cost of a part of a stage's work, as a function of the batch size.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +12,9 @@ pub struct Line {
 }
 
 impl Line {
-    /// Through the last point of some at growing numbers of images, as steep as from the first one to it, but not so
-    /// flat that less than `least` of the last point's value grows with the images, nor steeper than through the
-    /// origin: two measurements of a noisy machine may be off by a little, the line far out by much.
+    /// A line through the last of several points at growing numbers of images, with the slope from the first
+    /// one. At least the share `least` of the last value grows with the number of images, and the line is not
+    /// steeper than through the origin: small errors of two measurements would otherwise move it far.
     pub fn through(points: &[(usize, f64)], least: f64) -> Self {
         let Some(&(images, value)) = points.last() else { return Self::default() };
         let (images, value) = (images.max(1) as f64, value.max(0.0));
@@ -24,7 +24,7 @@ impl Line {
             _ => steepest,
         };
         let each = each.clamp(least * steepest, steepest);
-        // Rounding may leave a little less than nothing where the line goes through the origin.
+        // Rounding may give a small negative value if the line goes through the origin.
         Self { fixed: (value - each * images).max(0.0), each }
     }
 
@@ -33,18 +33,18 @@ impl Line {
     }
 }
 
-/// What a piece of work on one batch takes.
+/// The cost of a part of a stage's work for one batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     pub seconds: Line,
-    /// Of memory, beyond the weights and the batch itself.
+    /// The peak memory beyond the weights and the batch.
     pub bytes: Line,
-    /// Numbers that come out for each image.
+    /// The number of output values per image.
     pub outputs: usize,
 }
 
 impl Cost {
-    /// From samples at growing numbers of images; at least one.
+    /// From samples at growing numbers of images; at least one sample.
     pub fn of(samples: &[Sample]) -> Self {
         let points = |value: fn(&Sample) -> f64| -> Vec<(usize, f64)> {
             samples.iter().map(|sample| (sample.images, value(sample))).collect()

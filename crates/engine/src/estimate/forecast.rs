@@ -1,40 +1,40 @@
-//! From a workload and what is known of the machine to seconds and bytes.
+//! Predicts seconds and bytes from a workload and measurements.
 
 use serde::{Deserialize, Serialize};
 
 use super::phase::Mapped;
 use super::{Calibration, Machine, Phase, Workload};
 
-/// Bytes a second of reading, digesting and writing files, safely on the slow side of a disk of today.
+/// Bytes per second of reading, hashing and writing files; a conservative value for current disks.
 const FILE_RATE: f64 = 400e6;
-/// Pictures, tables, and folders that are made.
+/// Seconds for figures, tables, and creating folders.
 const STAGE_SECONDS: f64 = 0.15;
-/// Blocks of memory that are free but too small: what lies between those in use.
+/// The share of memory lost to fragmentation.
 const BETWEEN: f64 = 1.05;
-/// Threads with their small blocks, and the fonts of pictures.
+/// Threads with their small blocks, and the fonts of figures.
 const PROCESS: f64 = 20e6;
 
-/// What a stage will take.
+/// The estimate of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// At most, where the stage may stop early.
+    /// An upper bound if the stage may stop early.
     pub seconds: f64,
-    /// The most memory of the process; on a GPU, of the GPU's.
+    /// The peak memory of the process, or of the GPU.
     pub memory_bytes: u64,
     pub source: Source,
 }
 
-/// What the seconds of an estimate stand on.
+/// The basis of an estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// Pieces of the work, measured on synthetic images.
+    /// Probes measured on synthetic images.
     Measured,
-    /// All of it was seen in runs on this machine.
+    /// All phases were seen in runs on this machine.
     Learnt,
 }
 
-/// What the work will take in a process that holds `baseline` bytes to begin with. None where something of it was never
+/// Predicts the workload in a process that holds `baseline` bytes at the start. `None` if a probe was not
 /// measured.
 pub fn forecast(work: &Workload, known: &Calibration, machine: &Machine, baseline: u64) -> Option<Estimate> {
     let mut seconds =
@@ -57,7 +57,7 @@ pub fn forecast(work: &Workload, known: &Calibration, machine: &Machine, baselin
     }
     let held = (work.weight_bytes as f64 + largest) * BETWEEN;
     let memory_bytes = match machine.threads {
-        // What lies mapped and what is kept is the host's.
+        // Mapped and cached data are in host memory.
         0 => known.learnt(&work.memory_key()).unwrap_or(held) as u64,
         _ => {
             let process = baseline as f64 + PROCESS + held;
@@ -68,7 +68,7 @@ pub fn forecast(work: &Workload, known: &Calibration, machine: &Machine, baselin
     Some(Estimate { seconds, memory_bytes, source })
 }
 
-/// Rows of features in memory; none where it was never measured how long one is.
+/// The bytes of mapped feature rows; `None` if their length was not measured.
 pub(super) fn mapped_bytes(work: &Workload, known: &Calibration) -> Option<u64> {
     let bytes = |mapped: &Mapped| {
         let row = known.measured(&mapped.piece)?.outputs * mapped.bytes_per_number;
@@ -88,8 +88,8 @@ fn measured_seconds(phase: &Phase, known: &Calibration, machine: &Machine) -> Op
     Some(machine.together(compute, first * reading.fresh as f64 + again * reading.again as f64))
 }
 
-/// One batch on its way: what a piece holds is free when the next begins, but for packed weights. Two more batches of
-/// images are read ahead.
+/// The memory of one batch. Each probe's memory is freed before the next, except packed weights. Two more
+/// batches of images are prefetched.
 fn phase_bytes(phase: &Phase, known: &Calibration) -> Option<f64> {
     let mut largest: f64 = 0.0;
     for piece in &phase.pieces {
@@ -156,7 +156,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut known = known(folder.path());
         let estimate = forecast(&workload(), &known, &MACHINE, 10_000).unwrap();
-        // Files and pictures, features computed and read on the same processors, steps.
+        // Files and figures, computing and reading features on the same processors, and steps.
         let expected = (1.0 + 0.15) + (2.0 + 1.0) + (7.0 + 10.0);
         assert!((estimate.seconds - expected).abs() < 1e-9, "{estimate:?}");
         assert_eq!(estimate.memory_bytes, 20_010_000 + 12_600 + 4000 + 7);

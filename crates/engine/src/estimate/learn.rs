@@ -1,4 +1,4 @@
-//! Watching a run to know better next time: what its phases took.
+//! Learns from a run how long its phases take.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,14 +7,14 @@ use super::forecast::mapped_bytes;
 use super::{Calibration, Workload};
 use crate::events::{Event, Observer, Outcome};
 
-/// How much more memory than before tells that a stage needed it.
+/// The additional memory that shows that a stage needed it.
 const CLEARLY: f64 = 1.05;
 
-/// An observer that learns what the phases of the stages take.
+/// An observer that learns the duration of phases.
 pub struct Learner<'a> {
     /// By stage.
     workloads: BTreeMap<String, Workload>,
-    /// Whether the memory that events tell of is a GPU's.
+    /// Whether the memory in events is a GPU's.
     of_gpu: bool,
     clock: &'a (dyn Fn() -> f64 + Sync),
     seen: Mutex<Seen>,
@@ -23,24 +23,24 @@ pub struct Learner<'a> {
 #[derive(Default)]
 struct Seen {
     stage: Watched,
-    /// The most memory of the process before.
+    /// The peak memory of the process before.
     memory: u64,
-    /// The memory of stages that asked for more than those before.
+    /// The memory of stages that needed more than those before.
     memories: Vec<(String, u64)>,
-    /// What was learnt, in order.
+    /// What was learned, in order.
     learnt: Vec<(String, f64)>,
 }
 
 /// A stage in progress.
 #[derive(Default)]
 struct Watched {
-    /// Seconds and images of the features so far.
+    /// Seconds and images of features so far.
     features: (f64, u64),
-    /// When the last step or the last epoch ended.
+    /// When the last step or epoch ended.
     last: Option<f64>,
-    /// Seconds of steps, and how many of them were timed.
+    /// Seconds of steps, and the number of timed steps.
     steps: (f64, u64),
-    /// Seconds of validation, and how many epochs.
+    /// Seconds of validation, and the number of epochs.
     validation: (f64, u64),
 }
 
@@ -53,7 +53,7 @@ impl<'a> Learner<'a> {
         Self { workloads, of_gpu, clock, seen: Mutex::default() }
     }
 
-    /// Hands over what was learnt.
+    /// Stores what was learned.
     pub fn teach(self, known: &mut Calibration) {
         let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
         seen.learnt.iter().for_each(|(key, seconds)| known.learn(key, *seconds));
@@ -83,7 +83,7 @@ impl Observer for Learner<'_> {
                 watched.features = (*done as f64 / images_per_second.max(1e-9), *done);
             }
             Event::Step { .. } => {
-                // The first one has no beginning that could be seen.
+                // The first step has no known start.
                 if let Some(last) = watched.last.replace(now) {
                     watched.steps = (watched.steps.0 + now - last, watched.steps.1 + 1);
                 }
@@ -100,7 +100,7 @@ impl Observer for Learner<'_> {
                 }
             }
             Event::StageCost { stage, memory_bytes: Some(bytes), .. } => {
-                // Memory is never given back: only of a stage that asked for clearly more it is known what it takes.
+                // The process never returns memory, so only a stage that needed clearly more shows its own use.
                 if *bytes as f64 > CLEARLY * seen.memory as f64 {
                     seen.memories.push((stage.clone(), *bytes));
                 }
@@ -112,10 +112,10 @@ impl Observer for Learner<'_> {
 }
 
 impl Watched {
-    /// Seconds of an image in each phase, and of all that is beside the phases.
+    /// Seconds per image in each phase, and outside the phases.
     fn learnt(&self, workload: &Workload, seconds: f64) -> Vec<(String, f64)> {
         let mut learnt = Vec::new();
-        // Of several phases of a schedule, or several models, it is not known which took what.
+        // With several phases of a schedule, or several models, it is unknown which took how long.
         if workload.phases.iter().filter(|phase| ["step", "evaluation"].contains(&phase.name)).count() > 1 {
             return learnt;
         }
@@ -124,7 +124,7 @@ impl Watched {
         for phase in &workload.phases {
             let images = phase.images as f64 / phase.batches.max(1) as f64;
             let (spent, each) = match phase.name {
-                // Of several sets it is not known whose they were.
+                // With several feature sets it is unknown which they belong to.
                 "features" if features == 1 && self.features.1 > 0 => {
                     (self.features.0, self.features.0 / self.features.1 as f64)
                 }

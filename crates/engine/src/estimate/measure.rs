@@ -1,4 +1,4 @@
-//! Measuring what was never measured: a few batches on synthetic images, and a few images of the stage's own.
+//! Measures missing values: a few batches of synthetic images, and a few images of the stage.
 
 use candle_core::Device;
 
@@ -9,13 +9,13 @@ use crate::error::Result;
 use crate::pipeline::Augment;
 use crate::stage::PlannedStage;
 
-/// The first batch: enough for batch normalisation.
+/// The first batch size: enough for batch normalization.
 const FEW: usize = 2;
-/// What the largest batch may take, in seconds; it runs two or three times.
+/// The maximum seconds of the largest batch; it runs two or three times.
 const LONGEST: f64 = 0.4;
 const EXAMPLES: usize = 16;
 
-/// The keys of what a workload is made of and nothing is known of.
+/// The keys of a workload without measurements.
 pub fn missing(workload: &Workload, known: &Calibration) -> Vec<String> {
     let pieces = workload.phases.iter().flat_map(|phase| &phase.pieces);
     let pieces = pieces.chain(workload.mapped.iter().map(|mapped| &mapped.piece));
@@ -28,10 +28,10 @@ pub fn missing(workload: &Workload, known: &Calibration) -> Vec<String> {
     missing
 }
 
-/// Measures what is missing for the workload of a stage, on the device that it is to run on. It takes one or two seconds for a piece at the most.
+/// Measures missing values of a stage's workload, on its device. A probe takes at most one or two seconds.
 ///
 /// # Errors
-/// Images too small for the architecture, or such as cannot be read; no memory for a few images.
+/// Images too small for the architecture or unreadable, or not enough memory for a few images.
 pub fn measure(
     work: &PlannedStage,
     workload: &Workload,
@@ -46,7 +46,7 @@ pub fn measure(
         phases.map(|phase| phase.batch).max().unwrap_or(FEW).max(FEW)
     };
     for (subject, pieces) in pieces(work) {
-        // Members of an ensemble may be alike: what the first was measured by is known of the next.
+        // Ensemble members may be equal: measurements of the first apply to the next.
         let unknown = |key: &String| missing.contains(key) && known.measured(key).is_none();
         let wanted: Vec<_> = pieces.into_iter().filter(|(key, _)| unknown(key)).collect();
         if wanted.is_empty() {
@@ -66,7 +66,7 @@ pub fn measure(
     Ok(())
 }
 
-/// A few images, then as many of the batch as the time allows, but twice as many at least: one point makes no line.
+/// A few images, then as many of the batch as the time allows, at least twice as many: a line needs two points.
 fn sampled(network: &Pieces, piece: Piece, batch: usize, meter: &dyn Meter) -> Result<Cost> {
     let mut samples: Vec<Sample> = vec![network.sample(piece, FEW, 2, meter)?];
     let each = samples[0].seconds.max(1e-9) / FEW as f64;

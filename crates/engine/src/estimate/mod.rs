@@ -1,10 +1,9 @@
-//! How long the stages that are to be computed will take, and how much memory: a guess that is as good as what was
-//! measured on this machine, or learnt from the runs before.
+//! Estimates of duration and memory of the stages to be computed, from measurements on this machine and from
+//! earlier runs.
 //!
-//! A stage's work is cut into phases (features, steps, validation, …), each so many batches of a few pieces. What a piece
-//! takes is measured once for each machine and kept beside the store; what a phase took in a run is kept too, and
-//! believed more. Nothing here enters a recipe, a key or a file that must be the same every time, and nothing in it
-//! keeps a clock.
+//! A stage's work is split into phases (features, steps, validation, …), each with batches of a few probes. The
+//! cost of a probe is measured once per machine and kept in the store. The duration of phases in runs is kept
+//! too, and preferred. Nothing here affects a recipe, a key or a deterministic file, and nothing reads a clock.
 
 mod calibration;
 mod cost;

@@ -1,66 +1,66 @@
-//! A stage's work as phases: so many batches of the same pieces. Plain numbers, to be counted and priced.
+//! A stage's work as phases, each with batches of the same probes, in plain numbers.
 
-/// What the estimate of a stage is made of.
+/// The basis of a stage's estimate.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Workload {
     pub phases: Vec<Phase>,
-    /// Of the weights in memory, all copies together.
+    /// The bytes of the weights in memory, all copies together.
     pub weight_bytes: u64,
-    /// Files read and written, proven and digested.
+    /// The bytes of files read, written, verified and hashed.
     pub file_bytes: u64,
-    /// Rows of features that the stage reads, of a piece's outputs; they lie mapped in memory.
+    /// The feature rows that the stage reads, mapped in memory.
     pub mapped: Vec<Mapped>,
-    /// Decoded images that are kept in memory.
+    /// The bytes of decoded images in memory.
     pub cache_bytes: u64,
-    /// Of what is learnt of the time beside the phases.
+    /// The key of the learned time outside the phases.
     pub beside: String,
 }
 
 impl Workload {
-    /// Under which the memory of the process is learnt, but for what grows with the number of images.
+    /// The key of the learned process memory, without parts that grow with the number of images.
     pub fn memory_key(&self) -> String {
         let phases: Vec<&str> = self.phases.iter().map(|phase| phase.key.as_str()).collect();
         format!("memory {}: {}", self.beside, phases.join("; "))
     }
 }
 
-/// Rows of features in memory.
+/// Mapped feature rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapped {
-    /// The piece whose outputs a row holds.
+    /// The probe whose outputs a row holds.
     pub piece: String,
     pub rows: usize,
     pub bytes_per_number: usize,
 }
 
-/// Batches that are all alike.
+/// Equal batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
     pub name: &'static str,
-    /// How many times it comes.
+    /// The number of epochs, or of runs of the phase.
     pub epochs: usize,
-    /// In all epochs together.
+    /// The number of batches in all epochs.
     pub batches: usize,
-    /// In all batches together, and in the largest one.
+    /// The number of images in all batches, and in the largest one.
     pub images: usize,
     pub batch: usize,
-    /// Keys of what is done with each batch, one after the other.
+    /// The keys of the probes that each batch runs, in order.
     pub pieces: Vec<String>,
-    /// Images that are read on the way.
+    /// Images read meanwhile.
     pub reading: Option<Reading>,
-    /// Under which the seconds of an image are learnt.
+    /// The key of the learned seconds per image.
     pub key: String,
 }
 
-/// Images read while the batches before them are computed.
+/// Images read while the batches before are computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// What is measured of it.
+    /// The key of the measurement.
     pub piece: String,
-    /// Images that are decoded, and those that were kept.
+    /// The numbers of decoded images, and of cached ones.
     pub fresh: usize,
     pub again: usize,
-    /// A batch of them as numbers.
+    /// The bytes of a batch of them as floats.
     pub batch_bytes: u64,
 }
 
@@ -68,14 +68,14 @@ pub struct Reading {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Machine {
     pub processors: usize,
-    /// That compute; none where a GPU does.
+    /// The number of computing threads; none if a GPU computes.
     pub threads: usize,
     pub workers: usize,
 }
 
 impl Machine {
-    /// How long it takes to compute and to read at once, which take so long alone: the slower of the two, or more
-    /// where processors are fewer than threads.
+    /// The duration of computing and reading concurrently, from the durations of each alone: the longer of the
+    /// two, or more if there are fewer processors than threads.
     pub fn together(&self, compute: f64, reading: f64) -> f64 {
         let busy = |seconds: f64, threads: usize| seconds * threads.min(self.processors) as f64;
         let shared =

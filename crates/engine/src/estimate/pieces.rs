@@ -1,4 +1,4 @@
-//! What a stage's work is made of: pieces to be measured, and the names under which they are remembered.
+//! The probes of a stage's work, and the keys of their measurements.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::freeze;
 use crate::pipeline::{Augment, Head, Precision};
 use crate::stage::{Member, PlannedStage, Prefix, ResolvedStage, Subject, Train, View};
 
-/// What may have to be measured for a stage: of each of its models the pieces by their keys.
+/// The probes of a stage with their keys, for each of its models.
 pub(super) fn pieces<'a>(work: &'a PlannedStage) -> Vec<(&'a Subject, Vec<(String, Piece<'a>)>)> {
     let parted = |subject: &'a Subject, prefixes: &[usize]| {
         let layers = subject.build().description.layers.len();
@@ -38,7 +38,7 @@ pub(super) fn pieces<'a>(work: &'a PlannedStage) -> Vec<(&'a Subject, Vec<(Strin
     }
 }
 
-/// As [`pieces`], images on their way.
+/// As [`pieces`], for loading images.
 pub(super) fn sights<'a>(
     work: &'a PlannedStage,
     settings: &Settings,
@@ -57,7 +57,7 @@ pub(super) fn sights<'a>(
     augments.into_iter().map(sight).collect()
 }
 
-/// The images that tell how long reading takes, from all over those of a stage.
+/// Images of a stage that are read to measure loading, spread over the whole set.
 pub(super) fn examples(work: &PlannedStage, count: usize) -> Vec<usize> {
     let Some(dataset) = work.dataset() else { return Vec::new() };
     let samples = match work {
@@ -72,7 +72,7 @@ pub(super) fn size(work: &PlannedStage) -> usize {
     work.view().map_or(0, |view| view.0.image_size)
 }
 
-/// Whether decoded images are worth keeping: an evaluation reads them once.
+/// Whether caching decoded images is useful: an evaluation reads them once.
 pub(super) fn keeps(work: &PlannedStage) -> bool {
     matches!(work, ResolvedStage::Train(..))
 }
@@ -90,7 +90,7 @@ pub(super) fn pass_key(subject: &Subject, size: usize, from: usize, to: usize) -
     format!("pass of {}, layers {from} to {to}, at {size}", names(subject))
 }
 
-/// Which tensors train, and how, decides; by what rates does not.
+/// The trainable tensors and the kind of training matter, the rates do not.
 pub(super) fn step_key(train: &Train, phase: &freeze::Phase, prefix: &Prefix) -> String {
     let kind = train.settings.optimizer.settings().name();
     let training = phase.norms.iter().map(|mode| *mode == crate::model::NormMode::Training);

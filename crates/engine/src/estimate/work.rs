@@ -1,4 +1,4 @@
-//! A stage's work, counted: which phases it has, of which pieces, on how many images.
+//! Counts a stage's work: its phases, their probes, and the number of images.
 
 use super::phase::{Mapped, Phase, Reading, Workload};
 use super::pieces::{names, pass_key, sight_key, size, step_key};
@@ -9,18 +9,18 @@ use crate::stage::{
     Evaluate, FeaturesFound, INFERENCE_BATCH, Member, PlannedStage, Prefix, ResolvedStage, Subject, Train,
 };
 
-/// What is not in a stage but bears on its time.
+/// Settings outside the stage that affect its duration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Threads that read images.
+    /// The number of threads that read images.
     pub workers: usize,
-    /// Bytes that decoded images may take.
+    /// The bytes that decoded images may use.
     pub image_cache: usize,
-    /// Whether features of frozen layers are kept.
+    /// Whether features of frozen layers are cached.
     pub features: bool,
 }
 
-/// What a stage will do; `found` says for each of its prefixes which features are there already, where that is known.
+/// The workload of a stage. `found` says which features of each prefix are already cached, if known.
 pub fn workload(work: &PlannedStage, found: &[Option<FeaturesFound>], settings: &Settings) -> Workload {
     let subject = work.subject();
     let description = subject.build().description;
@@ -51,15 +51,15 @@ struct Counting<'a> {
     subject: &'a Subject,
     description: Description,
     settings: &'a Settings,
-    /// How many there are.
+    /// The number of images.
     layers: usize,
-    /// The share of images that stay decoded.
+    /// The share of images whose decoded form is cached.
     stays: f64,
     cache_bytes: u64,
 }
 
 impl<'a> Counting<'a> {
-    /// With `subject` for its model.
+    /// The same with `subject` as its model.
     fn new(work: &'a PlannedStage, subject: &'a Subject, settings: &'a Settings) -> Self {
         let description = subject.build().description;
         let layers = description.layers.len();
@@ -86,7 +86,7 @@ impl<'a> Counting<'a> {
         workload
     }
 
-    /// Steps and validations of each phase, and the features that it wants where its prefix is a new one.
+    /// Steps and validations of each phase, and the computation of features for each new prefix.
     fn training(&self, train: &Train, found: &[Option<FeaturesFound>], workload: &mut Workload) {
         let (images, validation) = (split(self.work, Split::Train), split(self.work, Split::Validation));
         let batch = train.settings.batch_size;
@@ -131,7 +131,7 @@ impl<'a> Counting<'a> {
         }
         let moving = &train.table.last().trainable;
         let best = if validation > 0 { bytes(&self.description, |id| moving[id]) } else { 0 };
-        // Read once, written as the last and the best, and each read again: to be proven, and digested.
+        // Read once, written as last and best, and each read again for the frozen proof and the digest.
         workload.file_bytes = workload.weight_bytes * if validation > 0 { 7 } else { 4 };
         workload.weight_bytes += best;
         if let Some(teacher) = &teacher {
@@ -142,7 +142,7 @@ impl<'a> Counting<'a> {
         workload.cache_bytes = cache_bytes;
     }
 
-    /// Its models one after the other, with one of them in memory at a time.
+    /// The models one after the other, with one in memory at a time.
     fn evaluation(&self, evaluate: &Evaluate, found: &[Option<FeaturesFound>], workload: &mut Workload) {
         let images = self.images();
         (workload.file_bytes, workload.weight_bytes) = (0, 0);
@@ -175,13 +175,13 @@ impl<'a> Counting<'a> {
         prefix.recomputed.is_none() && self.settings.features
     }
 
-    /// The layers of a prefix that run every time, and what comes behind them.
+    /// The layers of a prefix that run every time, and the probe above them.
     fn behind(&self, prefix: &Prefix, piece: String) -> Vec<String> {
         let runs = !self.keeps_features(prefix) && prefix.layers > 0;
         runs.then(|| self.pass(0, prefix.layers)).into_iter().chain([piece]).collect()
     }
 
-    /// Rows of features: those of images as they are, and those of random views.
+    /// Feature rows: of unchanged images, and of random views.
     fn features(&self, prefix: &Prefix, found: Option<&FeaturesFound>, workload: &mut Workload) {
         let missing = found.map_or(1.0, |found| 1.0 - found.stored as f64 / found.images.max(1) as f64);
         let first = prefix.layers;
@@ -231,7 +231,7 @@ impl<'a> Counting<'a> {
         pass_key(self.subject, size(self.work), from, to)
     }
 
-    /// The images that the stage looks at.
+    /// The images that the stage reads.
     fn images(&self) -> usize {
         match self.work {
             ResolvedStage::Evaluate(evaluate, _) => {
@@ -246,14 +246,14 @@ fn split(work: &PlannedStage, split: Split) -> usize {
     work.dataset().map_or(0, |dataset| dataset.split(split).len())
 }
 
-/// What an image takes that is kept decoded: its square, or all of it ahead of random crops.
+/// The bytes of one cached decoded image: its square, or the whole image if random crops follow.
 fn kept_bytes(work: &PlannedStage) -> usize {
     let (ResolvedStage::Train(train, _), Some(dataset)) = (work, work.dataset()) else { return 0 };
     match (&train.settings.augment.random_resized_crop, train.view.0.decode) {
         (None, _) => size(work).pow(2) * 3,
         (Some(_), Decode::Scaled) => 0,
         (Some(_), Decode::Full) if dataset.samples.is_empty() => 0,
-        // One stands for all.
+        // One image represents all.
         (Some(_), Decode::Full) => {
             let size = std::fs::read(dataset.file(0)).ok().and_then(|bytes| {
                 Picture::open(&bytes, DecodeOptions::default()).ok().map(|picture| picture.size())

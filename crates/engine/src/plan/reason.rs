@@ -1,17 +1,17 @@
-//! Why a stage is stale: the fields of its recipe that differ from the last run of the same name.
+//! Why a stage is stale: the fields of its recipe that differ from the previous run of the same name.
 
 use serde_json::Value;
 
 use crate::digest::{Difference, differences};
 
-/// Why a stage's document is not what it was. The rules are those of freezing, as written: what they come to is long,
-/// so where it differs the rules are named instead.
+/// The differences between two documents of a stage. `rules` are the freezing rules as written: the resolved
+/// table is long, so if it differs, the rules are named instead.
 pub fn reasons(old: &Value, new: &Value, old_rules: &Value, new_rules: &Value) -> Vec<Difference> {
     let (names, mut found): (Vec<_>, Vec<_>) =
         differences(old, new).into_iter().partition(|difference| difference.field.starts_with("parameters."));
     if !names.is_empty() {
         let rules = differences(old_rules, new_rules);
-        // Rates of groups follow the optimizer's; they are news only by themselves.
+        // Rates of groups follow the optimizer's; they are reported only if they alone differ.
         if !rules.is_empty() {
             found.extend(rules);
         } else if found.is_empty() {

@@ -1,25 +1,25 @@
-//! Recipes, known before anything runs, and keys, known once what is above exists.
+//! Recipes, known before anything runs, and keys, known once the stages above have finished.
 
 use serde_json::{Value, json};
 
 use crate::digest::Digest;
 
-/// The recipe of a stage: its own document, and the recipes above it, each with the checkpoint consumed.
+/// The recipe of a stage: its own document, and the recipes above with the checkpoint consumed of each.
 ///
-/// Names of stages, pipelines and paths are not in it: the same work under another name is the same work.
+/// It contains no names of stages, pipelines or paths: the same work under another name has the same recipe.
 pub fn recipe(document: &Value, above: &[(&Digest, &str)]) -> Digest {
     let above = above.iter().map(|(recipe, file)| json!({ "recipe": recipe, "file": file }));
     Digest::of_json(&json!({ "document": document, "above": none_one_or_list(above.collect()) }))
 }
 
-/// The key of a stage: its own document, and the digests of the very files consumed. What is above may be recomputed,
-/// or reached another way: the same bytes lead to the same key.
+/// The key of a stage: its own document, and the digests of the consumed files. If the stages above change but
+/// give the same bytes, the key is the same.
 pub fn key(document: &Value, consumed: &[Digest]) -> Digest {
     let consumed = consumed.iter().map(|digest| json!(digest)).collect();
     Digest::of_json(&json!({ "document": document, "consumed": none_one_or_list(consumed) }))
 }
 
-/// One stands by itself, so that only stages with several sources have a list.
+/// A single parent is not a list, so only stages with several parents have one.
 fn none_one_or_list(mut all: Vec<Value>) -> Value {
     match all.len() {
         0 | 1 => all.pop().unwrap_or_default(),
@@ -27,7 +27,7 @@ fn none_one_or_list(mut all: Vec<Value>) -> Value {
     }
 }
 
-/// The recipe of a run: its name and those of its stages, for they are in its directory, and their recipes.
+/// The recipe of a run: its name, and the names and recipes of its stages, because they are in its directory.
 pub fn run_recipe<'a>(name: &str, stages: impl Iterator<Item = (&'a str, &'a Digest)>) -> Digest {
     let stages: serde_json::Map<String, Value> =
         stages.map(|(name, recipe)| (name.to_owned(), json!(recipe))).collect();

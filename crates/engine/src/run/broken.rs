@@ -1,4 +1,4 @@
-//! What is said of images that a stage could not decode.
+//! Reports about images that a stage could not decode.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::plan::Planned;
 use crate::stage::{self, BROKEN_IMAGES};
 use crate::store::Finished;
 
-/// How many images of which data set a stage left out, by its metrics, and where in the run directory they are listed.
+/// The number of images that a stage skipped, from its metrics, the data set, and the list in the run directory.
 pub(super) fn left_out(stage: &Planned, metrics: &Value, directory: &RunDirectory) -> Option<String> {
     let count = metrics["broken_images"].as_u64().filter(|count| *count > 0)?;
     let root = stage.work.dataset()?.root.display();
@@ -20,8 +20,7 @@ pub(super) fn left_out(stage: &Planned, metrics: &Value, directory: &RunDirector
     Some(format!("{count} {images} of {root} cannot be decoded and {are} left out{listed}"))
 }
 
-/// Fails where a stage, which may have been computed when that was allowed, found no image of a class that can be
-/// decoded.
+/// Fails if a stage, perhaps computed when that was allowed, decoded no image of a class.
 pub(super) fn require_classes(stage: &Planned, finished: &Finished) -> Result<()> {
     let (Some(dataset), Some(view)) = (stage.work.dataset(), stage.work.view()) else { return Ok(()) };
     let Ok(mut list) = csv::Reader::from_path(finished.dir.join(BROKEN_IMAGES)) else { return Ok(()) };

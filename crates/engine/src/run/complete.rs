@@ -1,6 +1,6 @@
-//! A complete run in a folder that cannot be written to: another user's, a read-only disk, a full one.
+//! A complete run in a folder that is not writable: another user's, a read-only disk, a full disk.
 //!
-//! It is a result all the same. What is asked for is there, byte for byte, and nothing needs to be written.
+//! It is still a valid result: everything requested is there, and nothing needs to be written.
 
 use super::directory::{RunDirectory, State};
 use super::report::started;
@@ -12,7 +12,8 @@ use crate::events::{Event, Observer, Outcome};
 use crate::plan::{Plan, StageStatus};
 use crate::store::{Finished, Store};
 
-/// The run as it is, where it is complete and all that was asked for is in it; `error` says why it cannot be written to.
+/// The existing run, if it is complete and contains all requested stages; `error` is the reason why it is not
+/// writable.
 pub(super) fn as_it_is(
     plan: &Plan,
     selection: &Selection,

@@ -1,4 +1,4 @@
-//! One run directory: where it lies, what it holds, and how it is filled.
+//! One run directory: its location, its content, and writing it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ pub(super) const PLAN: &str = "plan.json";
 pub(super) const EVENTS: &str = "events.jsonl";
 pub(super) const LOG: &str = "log.txt";
 pub(super) const LATEST: &str = "latest";
-/// What its data sets hold, in numbers.
+/// Statistics of the run's data sets.
 pub(super) const DATA: &str = "data.json";
 const PIPELINE: &str = "pipeline.toml";
 pub(super) const RESOLVED: &str = "resolved.toml";
@@ -26,13 +26,14 @@ const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state";
 const STAGES: &str = "stages";
 
-/// What the manifest lists, beside all below `stages`.
+/// The files that the manifest lists, besides everything below `stages`.
 const LISTED: [&str; 5] = [PIPELINE, RESOLVED, PLAN, DATA, "report.html"];
 
-/// What it leaves out: itself, and where clocks and host names may stand. The report has neither.
+/// The files that it does not list: itself, and files that may contain clocks and host names. The report has
+/// neither.
 const UNLISTED: [&str; 4] = [MANIFEST, STATE, EVENTS, LOG];
 
-/// How far a run is.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -70,7 +71,7 @@ impl FromStr for State {
     }
 }
 
-/// A run directory, by its path: `runs/<name>/<digits of the recipe>`.
+/// A run directory, by path: `runs/<name>/<digits of the recipe>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDirectory {
     path: PathBuf,
@@ -82,8 +83,8 @@ struct Manifest {
 }
 
 impl RunDirectory {
-    /// The directory of a recipe below a `runs` folder, whether or not it is there: eight digits of the recipe, more
-    /// where another recipe has the same ones. Writes nothing.
+    /// The directory of a recipe below a `runs` folder, existing or not: eight digits of the recipe, or more if
+    /// another recipe has the same. Writes nothing.
     pub fn locate(runs: &Path, name: &str, recipe: &Digest) -> Result<Self> {
         if !disk::stays_below(name) || name.contains('/') || name.starts_with('.') {
             return Err(Error::usage(format!(
@@ -104,7 +105,7 @@ impl RunDirectory {
     /// An existing run directory.
     ///
     /// # Errors
-    /// The path holds no `plan.json`.
+    /// The path has no `plan.json`.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if !path.join(PLAN).is_file() {
@@ -120,17 +121,17 @@ impl RunDirectory {
         &self.path
     }
 
-    /// The digits that name it.
+    /// The digits in its name.
     pub fn id(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// The plan it was made from.
+    /// The plan of the run.
     pub fn record(&self) -> Result<RunRecord> {
         disk::read_json(&self.path.join(PLAN))
     }
 
-    /// Everything merged, as a tree of settings.
+    /// The merged settings, as JSON.
     pub fn settings(&self) -> Result<serde_json::Value> {
         let path = self.path.join(RESOLVED);
         let text = regular::read_text(&path).map_err(|error| Error::io("read", &path, error))?;
@@ -138,7 +139,8 @@ impl RunDirectory {
             .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))
     }
 
-    /// Begins or begins again: the plan first, since `gc` goes by it, then the pipeline, the state, and `latest`.
+    /// Starts or restarts the run. The plan is written first, because `gc` reads it; then the pipeline, the
+    /// state, and `latest`.
     pub fn begin(&self, record: &RunRecord, pipeline: &[u8], resolved: &str) -> Result<()> {
         self.write_record(record)?;
         self.set_state(State::Running)?;
@@ -148,14 +150,14 @@ impl RunDirectory {
         disk::write_atomically(&latest, format!("{}\n", self.id()).as_bytes())
     }
 
-    /// Writes the plan again, when a key has become known.
+    /// Writes the plan again, after a key has become known.
     pub fn write_record(&self, record: &RunRecord) -> Result<()> {
         let mut text = serde_json::to_string_pretty(record).expect("a plan is plain data");
         text.push('\n');
         self.write(PLAN, text.as_bytes())
     }
 
-    /// Writes a file of the run's own, such as `report.html`, unless it has these bytes already.
+    /// Writes a run-level file such as `report.html`, unless it has these bytes.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path.join(name);
         if fs::read(&path).is_ok_and(|existing| existing == bytes) {
@@ -164,7 +166,7 @@ impl RunDirectory {
         disk::write_atomically(&path, bytes)
     }
 
-    /// How far the run is. One that says it is running while nobody is at it was killed: it is interrupted.
+    /// The state of the run. A run marked as running without a process was killed: it is interrupted.
     pub fn state(&self) -> State {
         let text = regular::read_text(&self.path.join(STATE)).unwrap_or_default();
         match text.trim().parse().unwrap_or(State::Interrupted) {
@@ -177,17 +179,17 @@ impl RunDirectory {
         disk::write_atomically(&self.path.join(STATE), format!("{state}\n").as_bytes())
     }
 
-    /// Whether a process is at work in it: whoever is holds the lock of `events.jsonl`.
+    /// Whether a process works in it, which holds the lock of `events.jsonl`.
     pub fn is_live(&self) -> bool {
         lock::is_held(&self.path.join(EVENTS))
     }
 
-    /// The folder of a stage, for files that grow while it runs; [`RunDirectory::materialize`] replaces them.
+    /// The folder of a stage, for files that grow during the run; [`RunDirectory::materialize`] replaces them.
     pub fn stage(&self, name: &str) -> PathBuf {
         self.path.join(STAGES).join(name)
     }
 
-    /// An empty folder for a stage that is about to be computed.
+    /// An empty folder for a stage that will be computed.
     pub fn clear_stage(&self, name: &str) -> Result<PathBuf> {
         let folder = self.stage(name);
         disk::remove(&folder)?;
@@ -195,7 +197,7 @@ impl RunDirectory {
         Ok(folder)
     }
 
-    /// Fills a stage's folder with its finished files, and with nothing else.
+    /// Fills a stage's folder with exactly its finished files.
     pub fn materialize(&self, store: &Store, stage: &str, finished: &Finished) -> Result<()> {
         let folder = self.stage(stage);
         sweep(&folder, |name| finished.files.contains_key(name))?;
@@ -208,20 +210,20 @@ impl RunDirectory {
             }
         }
         if changed {
-            // A run that says it is complete has its files, whatever happens to the power.
+            // A run marked as complete has its files even after a power failure.
             disk::sync_folder(&folder).map_err(|error| Error::io("write", &folder, error))?;
         }
         Ok(())
     }
 
-    /// Whether a stage's folder has its finished files, byte for byte.
+    /// Whether a stage's folder has exactly its finished files.
     pub(super) fn has(&self, store: &Store, stage: &str, finished: &Finished) -> bool {
         let folder = self.stage(stage);
         finished.files.iter().all(|(name, digest)| is_there(store, &folder.join(name), digest))
     }
 
-    /// Ends a run whose stages are all materialised: removes what an earlier one left in its place, and writes the
-    /// manifest. Also called after rewriting `report.html`.
+    /// Finishes a run with all stages in place: removes leftovers of an earlier run, and writes the manifest.
+    /// Also called after `report.html` changes.
     pub fn seal(&self, store: &Store) -> Result<()> {
         let record = self.record()?;
         let stages: BTreeSet<&str> = record.stages.iter().map(|stage| stage.name.as_str()).collect();
@@ -243,7 +245,7 @@ impl RunDirectory {
         self.write(MANIFEST, text.as_bytes())
     }
 
-    /// The files here that a manifest should list, links among them.
+    /// The files here that belong in a manifest, including links.
     pub(super) fn listed_files(&self) -> Vec<String> {
         let walk = walkdir::WalkDir::new(&self.path).follow_links(false).min_depth(1).sort_by_file_name();
         let files = walk.into_iter().flatten().filter(|entry| !entry.file_type().is_dir());
@@ -251,7 +253,7 @@ impl RunDirectory {
         names.filter(|name| !UNLISTED.contains(&name.as_str())).collect()
     }
 
-    /// What the manifest says of each file.
+    /// The content of the manifest.
     pub(super) fn manifest(&self) -> Result<BTreeMap<String, Digest>> {
         let manifest: Manifest = disk::read_json(&self.path.join(MANIFEST))?;
         Ok(manifest.files)
@@ -263,7 +265,7 @@ fn is_there(store: &Store, file: &Path, digest: &Digest) -> bool {
     file.is_file() && found().is_ok_and(|found| found == [*digest])
 }
 
-/// Removes the files below a folder that are not to stay, every link, and folders left empty.
+/// Removes files that do not belong in a folder, all links, and empty folders.
 fn sweep(folder: &Path, stays: impl Fn(&str) -> bool) -> Result<()> {
     if fs::symlink_metadata(folder).is_ok_and(|entry| !entry.is_dir()) {
         return disk::remove(folder);
@@ -271,7 +273,7 @@ fn sweep(folder: &Path, stays: impl Fn(&str) -> bool) -> Result<()> {
     for entry in walkdir::WalkDir::new(folder).follow_links(false).min_depth(1).contents_first(true) {
         let Ok(entry) = entry else { continue };
         if entry.file_type().is_dir() {
-            // Fails unless it is empty, which is right.
+            // Fails unless the folder is empty, as intended.
             let _ = fs::remove_dir(entry.path());
             continue;
         }

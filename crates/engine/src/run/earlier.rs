@@ -1,4 +1,4 @@
-//! The stages of a pipeline's last run, as planning compares them with today's.
+//! The stages of a pipeline's previous run, which planning compares with the current ones.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,8 +10,8 @@ use crate::digest::Digest;
 use crate::plan::Earlier;
 use crate::weights::Source;
 
-/// The stages of the latest run of a name, or of a label where the pipeline has a matrix; none if there is no such run,
-/// or none that can be read.
+/// The stages of the latest run of a name, or of a label if the pipeline has a matrix; empty if there is no
+/// readable run.
 pub fn earlier_stages(runs: &Path, name: &str, label: Option<&str>) -> BTreeMap<String, Earlier> {
     let run = match label {
         Some(label) => labelled(runs, name, label).ok().flatten(),
@@ -28,7 +28,7 @@ fn earlier(run: &RunDirectory, stage: StageRecord) -> Earlier {
     Earlier { document: stage.document, rules: stage.rules, consumed }
 }
 
-/// The digest of a checkpoint of the run, by its manifest or else by its bytes.
+/// The digest of a checkpoint of the run, from its manifest or else its bytes.
 fn digest(run: &RunDirectory, file: &str) -> Option<Digest> {
     let listed = run.manifest().ok().and_then(|files| files.get(file).copied());
     listed.or_else(|| Some(Source::open(&run.path().join(file)).ok()?.digest()))

@@ -1,4 +1,4 @@
-//! A plan carried out in its run directory, from its first event to its manifest.
+//! Executes a plan in its run directory, from the first event to the manifest.
 
 use std::path::Path;
 
@@ -16,11 +16,12 @@ use crate::plan::{self, Plan};
 use crate::report::{ReportData, report_html};
 use crate::store::Store;
 
-/// Runs a plan in its run directory below `runs`. Where a stage fails or is interrupted, the summary has the error and the
-/// status of each stage.
+/// Executes a plan in its run directory below `runs`. If a stage fails or is interrupted, the summary has the
+/// error and the status of each stage.
 ///
 /// # Errors
-/// It cannot begin: what is asked for is not in the plan or not there, or the run directory cannot be written to.
+/// The run cannot start: a requested stage does not exist or is not cached, or the run directory is not
+/// writable.
 pub fn execute(
     plan: &Plan,
     texts: &Texts,
@@ -38,7 +39,7 @@ pub fn execute(
         Ok::<_, Error>(statuses)
     };
     if options.from.is_some() {
-        // What is asked for in vain leaves no run directory.
+        // An invalid request creates no run directory.
         selection.demand_above(plan, options.statuses)?;
     }
     let directory = RunDirectory::locate(runs, &plan.name, &plan.recipe)?;
@@ -49,7 +50,8 @@ pub fn execute(
                 message: "waiting for another process that is working on this run".into(),
             });
         })?;
-        // Only now: whoever was at it before has finished what it finished. `gc` waits until the run names what it found.
+        // Only now, because the previous holder may have finished stages. `gc` waits until the run names what it
+        // found.
         let _hold = store.hold()?;
         let statuses = look()?;
         let mut record = RunRecord::of(plan, options.variant, &statuses);
@@ -91,7 +93,7 @@ pub fn execute(
     let outcome = runner.run(&selection, &statuses, &mut record).and_then(|()| {
         let complete = runner.finished.iter().all(Option::is_some);
         if complete {
-            // All stages are there: what is left is to say so.
+            // All stages are in place; only the state is written.
             let data =
                 ReportData { state: State::Complete.as_str().to_owned(), ..report::report_data(&directory)? };
             directory.write("report.html", report_html(&data).as_bytes())?;
@@ -106,7 +108,7 @@ pub fn execute(
         Err(_) => State::Failed,
     };
     let stages = runner.summaries;
-    // The first error counts: on a full disk, the state cannot be written either.
+    // The first error counts: on a full disk, writing the state fails too.
     let (outcome, state) = match directory.set_state(state) {
         Err(error) if outcome.is_ok() => (Err(error), State::Failed),
         _ => (outcome, state),

@@ -1,8 +1,8 @@
-//! What takes space in the store and serves nobody.
+//! Finds and removes unused data in the store.
 //!
-//! Kept is every key that the plan of a run directory names with the features it used, and what a live attempt makes or
-//! reads. A run names its
-//! keys before it needs them and holds the store while it looks them up, so nothing vanishes under it.
+//! It keeps every key in the plan of a run directory with the features that the stage used, and everything that
+//! a live attempt writes or reads. A run records its keys before it uses them, and blocks `gc` during lookups,
+//! so nothing it needs is removed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,21 +14,21 @@ use crate::error::{Error, Result};
 use crate::features::FeatureStore;
 use crate::store::{Store, disk, live_uses};
 
-/// One thing that could go.
+/// An item that could be removed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Garbage {
     pub path: PathBuf,
-    /// What it is, in a person's words.
+    /// A description for people.
     pub what: &'static str,
-    /// What removing it would free; bytes that a run shares by hard link do not count.
+    /// The bytes that removal would free; bytes shared with a run by hard link do not count.
     pub bytes: u64,
 }
 
-/// What could go, and what stays.
+/// The items that could be removed, and the number of those that stay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Survey {
     pub garbage: Vec<Garbage>,
-    /// Finished stages and attempts that stay.
+    /// The number of finished stages and attempts that stay.
     pub kept: usize,
 }
 
@@ -37,7 +37,7 @@ impl Survey {
         self.garbage.iter().map(|item| item.bytes).sum()
     }
 
-    /// A set of features stays while the plan of some run names a stage that used it, or while someone adds to it.
+    /// A feature set stays while the plan of a run names a stage that used it, or while a process adds to it.
     fn features(&mut self, store: &Store, named: &BTreeSet<String>) -> Result<()> {
         for name in disk::entries(&store.features())? {
             let set = store.features().join(name);
@@ -63,10 +63,10 @@ impl Survey {
     }
 }
 
-/// Looks through the store of a `runs` folder. Removes nothing.
+/// Surveys the store of a `runs` folder. Removes nothing.
 ///
 /// # Errors
-/// The plan of some run cannot be read: what it needs is not known.
+/// The plan of a run cannot be read, so its needs are unknown.
 pub fn survey(store: &Store, runs: &Path) -> Result<Survey> {
     let mut named = BTreeSet::new();
     let mut resumable = BTreeSet::new();
@@ -122,10 +122,10 @@ pub fn survey(store: &Store, runs: &Path) -> Result<Survey> {
     Ok(survey)
 }
 
-/// Surveys again with the store held, and removes what could go.
+/// Surveys again with the store locked, and removes unused items.
 ///
 /// # Errors
-/// A run is just looking through the store; or something cannot be removed.
+/// A run is using the store, or an item cannot be removed.
 pub fn free(store: &Store, runs: &Path) -> Result<Survey> {
     let Some(_hold) = store.hold_alone()? else {
         return Err(Error::failed("a run is reading the store").hint("try again"));
@@ -136,7 +136,7 @@ pub fn free(store: &Store, runs: &Path) -> Result<Survey> {
     }
     for folder in [store.objects(), store.work()] {
         for key in keys_in(folder)? {
-            // Fails unless it is empty, which is right.
+            // Fails unless the folder is empty, as intended.
             let _ = std::fs::remove_dir(folder.join(key));
         }
     }

@@ -1,4 +1,4 @@
-//! Finding runs: the folder of all runs, and the run that a command line names.
+//! Finds runs: the folder of all runs, and the run that an argument names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use crate::pipeline::suggest::closest;
 use crate::regular;
 use crate::store::disk;
 
-/// The folder of all runs for a pipeline file: `runs` at the nearest folder above it that has `runs` or `.git`, else
-/// beside it.
+/// The folder of all runs of a pipeline file: `runs` in the nearest ancestor folder that has `runs` or `.git`,
+/// else next to the file.
 pub fn runs_root(pipeline: &Path) -> Result<PathBuf> {
     let pipeline = std::path::absolute(pipeline).map_err(|error| Error::io("find", pipeline, error))?;
     runs_root_from(pipeline.parent().unwrap_or(Path::new("/")))
 }
 
-/// As [`runs_root`], for whoever stands in a folder.
+/// As [`runs_root`], for a folder.
 pub fn runs_root_from(folder: &Path) -> Result<PathBuf> {
     let folder = std::path::absolute(folder).map_err(|error| Error::io("find", folder, error))?;
     let marked =
@@ -39,17 +39,18 @@ pub fn all_runs(runs: &Path) -> Result<Vec<RunDirectory>> {
     Ok(found)
 }
 
-/// The run that an argument means: a path, a pipeline file, a run's name (its latest), the first digits of an id, alone
-/// or as `name/digits`, or `name/label` of a run of a matrix.
+/// The run that an argument names: a path, a pipeline file, a run's name (its latest run), the first digits of
+/// an id, alone or as `name/digits`, or `name/label` of a matrix run.
 ///
-/// A pipeline file means the latest run with these very bytes, else the latest of its name.
+/// A pipeline file means the latest run with exactly these bytes, else the latest of its name.
 ///
 /// # Errors
+/// It names no run, or several.
 /// It names no run, or several.
 pub fn resolve_run(argument: &str, runs: &Path) -> Result<RunDirectory> {
     let mut found = resolve_runs(argument, runs)?;
     if Path::new(argument).is_file() {
-        // As with a name: of the runs of a matrix, the one that was started last.
+        // As with a name: of the runs of a matrix, the one started last.
         found.sort_by_cached_key(|run| (started(run).pop(), run.id()));
         found = found.split_off(found.len().saturating_sub(1));
     }
@@ -63,8 +64,8 @@ pub fn resolve_run(argument: &str, runs: &Path) -> Result<RunDirectory> {
     }
 }
 
-/// The runs that an argument means: one as with [`resolve_run`], or several: all of a pipeline file with a matrix, all
-/// that `name/pattern` selects by their labels, all whose ids begin with the digits.
+/// The runs that an argument names: one as with [`resolve_run`], or several: all of a pipeline file with a
+/// matrix, all whose labels match `name/pattern`, all whose ids begin with the digits.
 ///
 /// Of each label it is the latest run.
 pub fn resolve_runs(argument: &str, runs: &Path) -> Result<Vec<RunDirectory>> {
@@ -107,7 +108,7 @@ pub fn resolve_runs(argument: &str, runs: &Path) -> Result<Vec<RunDirectory>> {
     Err(unknown(argument, runs, &all))
 }
 
-/// The latest run of each label, in the order of their first start; those without one are one run.
+/// The latest run of each label, ordered by first start. Runs without a label count as one.
 fn latest_by_label(runs: Vec<RunDirectory>) -> Vec<(Option<String>, RunDirectory)> {
     let mut dated = Vec::new();
     for run in runs {
@@ -126,7 +127,7 @@ fn latest_by_label(runs: Vec<RunDirectory>) -> Vec<(Option<String>, RunDirectory
     found.into_iter().map(|(label, _, run)| (label, run)).collect()
 }
 
-/// The latest run of a name that has this label.
+/// The latest run of a name with this label.
 pub(super) fn labelled(runs: &Path, name: &str, label: &str) -> Result<Option<RunDirectory>> {
     let of_name = all_runs(runs)?.into_iter().filter(|run| name_of(run) == name);
     let of_label = of_name.filter(|run| label_of(run).as_deref() == Some(label));
@@ -138,7 +139,7 @@ pub(super) fn latest_of(runs: &Path, name: &str) -> Result<RunDirectory> {
     latest(&runs.join(name))
 }
 
-/// When a run was started, each time.
+/// The start times of a run.
 fn started(run: &RunDirectory) -> Vec<String> {
     let starts = happened(run).into_iter().filter(|(_, event)| matches!(event, Event::RunStarted { .. }));
     starts.map(|(time, _)| time).collect()
@@ -148,7 +149,7 @@ fn label_of(run: &RunDirectory) -> Option<String> {
     run.record().ok()?.label
 }
 
-/// `turtles/3f9c1a2b`, and its label where it has one.
+/// `turtles/3f9c1a2b`, with the label if there is one.
 fn described(run: &RunDirectory) -> String {
     match label_of(run) {
         Some(of) => format!("{} ({of})", place(run)),
@@ -161,13 +162,13 @@ pub(super) fn place(run: &RunDirectory) -> String {
     format!("{}/{}", name_of(run), run.id())
 }
 
-/// The name a run lies under, which is the pipeline's.
+/// The folder of a run, which has the pipeline's name.
 pub(super) fn name_of(run: &RunDirectory) -> String {
     let name = run.path().parent().and_then(Path::file_name).unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
 
-/// The run that `latest` in a folder of runs names.
+/// The run named by `latest` in a folder of runs.
 fn latest(folder: &Path) -> Result<RunDirectory> {
     let path = folder.join(LATEST);
     let text = regular::read_text(&path).map_err(|error| Error::io("read", &path, error))?;
@@ -181,7 +182,8 @@ fn latest(folder: &Path) -> Result<RunDirectory> {
     })
 }
 
-/// All runs with the very bytes of a pipeline file, the latest of each label; else the latest run of its name.
+/// All runs with exactly the bytes of a pipeline file, the latest of each label; else the latest run of its
+/// name.
 fn of_pipeline(file: &Path, runs: &Path) -> Result<Vec<RunDirectory>> {
     let bytes = fs::read(file).map_err(|error| Error::io("read", file, error))?;
     let written =

@@ -1,8 +1,8 @@
-//! From a plan to a run directory: its files and state, what happened in it, and whether it still tells the truth.
+//! Executes plans in run directories: files, state, events, and verification.
 //!
-//! A run directory is a value: it holds everything it names, can be packed, moved and deleted by itself, and every
-//! file but the log is the same bytes for the same pipeline and inputs. The room never prints and reads no clock of
-//! its own.
+//! A run directory is a value: it contains everything that it refers to, and can be packed, moved and deleted
+//! alone. All its files except the logs have the same bytes for the same pipeline and inputs. This module never
+//! prints, and never reads a clock itself.
 
 mod broken;
 mod compare;

@@ -1,4 +1,4 @@
-//! `plan.json`: what a run was to do, as `list`, `status`, `diff`, `verify` and `gc` read it.
+//! `plan.json`: the plan of a run, for `list`, `status`, `diff`, `verify` and `gc`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -6,17 +6,17 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::plan::{Parent, Plan, StageStatus, Status};
 
-/// A run's plan. Deterministic: no path of this machine, no time.
+/// The plan of a run. Deterministic: it contains no path of this machine and no time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// The pipeline's name.
     pub name: String,
-    /// Which run of the pipeline's matrix it is, as `arch=resnet50, seed=1`.
+    /// The run's label in the pipeline's matrix: `arch=resnet50, seed=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// What names the run directory.
+    /// The recipe that names the run directory.
     pub recipe: Digest,
-    /// The numeric profile it runs under.
+    /// The numeric profile of the run.
     pub profile: String,
     /// Parents first.
     pub stages: Vec<StageRecord>,
@@ -28,20 +28,20 @@ pub struct StageRecord {
     pub name: String,
     pub kind: String,
     pub recipe: Digest,
-    /// Unknown until what is above exists.
+    /// `None` until the stages above have finished.
     pub key: Option<Digest>,
-    /// What the recipe is the digest of, but for what is above: `settings`, `inputs`, `engine`, …
+    /// The content that the recipe is the digest of, without the stages above: `settings`, `inputs`, `engine`, …
     pub document: Value,
-    /// Of a train stage, the freezing rules as written.
+    /// For a train stage: the freezing rules as written.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub rules: Value,
-    /// Of a train stage, the parameters and buffers that may not move.
+    /// For a train stage: the parameters and buffers that must not change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frozen: Vec<String>,
-    /// The checkpoint it starts from, below the run directory.
+    /// The checkpoint that it starts from, relative to the run directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Those it reads besides: of the other members of an ensemble, or of a teacher.
+    /// Further checkpoints that it reads: of other ensemble members, or of a teacher.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_sources: Vec<String>,
 }
@@ -54,7 +54,7 @@ impl StageRecord {
 }
 
 impl RunRecord {
-    /// What a plan has to be done under a numeric profile; keys become known on the way.
+    /// The record of a plan under a numeric profile; keys become known during the run.
     pub fn of(plan: &Plan, variant: &str, statuses: &[StageStatus]) -> Self {
         let source = |parent: &Parent| format!("stages/{}/{}", plan.stages[parent.stage].name, parent.file());
         let stages = plan.stages.iter().zip(statuses).map(|(stage, status)| {
@@ -63,7 +63,8 @@ impl RunRecord {
                 name: stage.name.clone(),
                 kind: stage.work.kind().to_owned(),
                 recipe: stage.recipe,
-                // `gc` leaves alone what a run directory names: from the start, all that is finished or begun.
+                // `gc` keeps what a run directory names: from the start, all stages that are finished or in
+                // progress.
                 key: status.key.filter(|_| status.status != Status::Miss),
                 document: stage.document.clone(),
                 rules: stage.rules.clone(),
@@ -81,8 +82,8 @@ impl RunRecord {
         }
     }
 
-    /// Takes over what the run had before where it is not known what it will have: until a stage is reached, `gc` is to
-    /// leave alone what there was of it, which may well be found again.
+    /// Keeps the previous run's keys of stages whose new key is not known yet, so that `gc` does not remove
+    /// results that this run may still reuse.
     pub fn keep_keys(&mut self, before: &RunRecord) {
         for stage in self.stages.iter_mut().filter(|stage| stage.key.is_none()) {
             stage.key = before.stage(&stage.name).and_then(|before| before.key);

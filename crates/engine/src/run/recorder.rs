@@ -1,4 +1,4 @@
-//! Events on the disk: `events.jsonl` for programs, `log.txt` for people. The only files with clocks in them.
+//! Event files: `events.jsonl` for programs, `log.txt` for people. Only these files contain clock times.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -16,16 +16,17 @@ use crate::events::{Event, Interrupt, Observer};
 use crate::store::lock::{self, Asked};
 use crate::visible;
 
-/// Where the time comes from; the library has no clock of its own.
+/// The source of time; the library reads no clock itself.
 type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Steps come many times a second; one in this long is kept, so that `status` can show how far an epoch is.
+/// Steps come many times a second. One per interval is recorded, so that `status` can show the progress of an
+/// epoch.
 const STEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Appends what happens to a run's `events.jsonl` and `log.txt`. While it lives, the run is live.
+/// Appends events to a run's `events.jsonl` and `log.txt`. While it exists, the run is live.
 pub struct Recorder {
     clock: Clock,
-    /// Whether no other process can be at work in the run directory.
+    /// Whether no other process can work in the run directory.
     alone: bool,
     files: Mutex<Files>,
 }
@@ -38,11 +39,11 @@ struct Files {
 }
 
 impl Recorder {
-    /// Takes a run directory for this process, making it if need be. If another process is at work there, calls
-    /// `waiting` once and waits until it is done.
+    /// Locks a run directory for this process, and creates it if needed. If another process works there, it
+    /// calls `waiting` once and waits.
     ///
     /// # Errors
-    /// Interrupted while waiting; or the files cannot be written.
+    /// Interrupted while waiting, or the files are not writable.
     pub fn open(
         run: &RunDirectory,
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
@@ -52,7 +53,7 @@ impl Recorder {
         let path = run.path().join(EVENTS);
         let mut waited = false;
         let (events, asked) = loop {
-            // Opened each time: the file may be deleted with its run while another process holds it.
+            // Reopened each time: the run and this file may be deleted while another process holds it.
             let events = lock::open(&path)?;
             let asked = lock::try_alone(&events)?;
             if asked.go_on() {
@@ -64,7 +65,7 @@ impl Recorder {
             }
             std::thread::sleep(Duration::from_millis(100));
         };
-        // A killed process may have left half a line, which must not spoil the next.
+        // A killed process may have left an incomplete line, which must not damage the next.
         if !fs::read(&path).is_ok_and(|text| text.is_empty() || text.ends_with(b"\n")) {
             writeln!(&events).map_err(|error| Error::io("write", &path, error))?;
         }
@@ -78,12 +79,12 @@ impl Recorder {
         })
     }
 
-    /// Whether no other process can be at work in the run directory: false where there are no locks to tell by.
+    /// Whether no other process can work in the run directory; false if the file system has no locks.
     pub fn alone(&self) -> bool {
         self.alone
     }
 
-    /// The first failure to write, if there was one: a full disk should not pass unseen.
+    /// The first write failure, if there was one: a full disk must be reported.
     pub fn finish(self) -> Result<()> {
         self.files().failure.take().map_or(Ok(()), Err)
     }
@@ -120,7 +121,7 @@ impl Observer for Recorder {
     }
 }
 
-/// What was recorded in a run, with the time of each event; lines that are torn or from another version are passed over.
+/// The recorded events of a run, with times. Incomplete lines and lines of other versions are skipped.
 pub fn happened(run: &RunDirectory) -> Vec<(String, Event)> {
     let text = fs::read_to_string(run.path().join(EVENTS)).unwrap_or_default();
     let event = |line: &str| {
@@ -136,7 +137,7 @@ fn timestamp(time: SystemTime) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// The line of `log.txt`; steps have none.
+/// The line in `log.txt`; `None` for steps.
 fn sentence(event: &Event) -> Option<String> {
     Some(match event {
         Event::RunStarted { name, run_dir, stages, .. } => {

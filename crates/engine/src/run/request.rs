@@ -1,4 +1,4 @@
-//! What is asked of a run, and what became of it.
+//! The request for a run, and its outcome.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,16 +15,16 @@ use crate::events::{Outcome, Stopped};
 use crate::plan::{Planned, StageStatus};
 use crate::store::Wanted;
 
-/// Where the time comes from; the library has no clock of its own.
+/// The source of time; the library reads no clock itself.
 pub type Clock = fn() -> SystemTime;
 
-/// What is to be run, and how.
+/// What to run, and how.
 pub struct Options<'a> {
-    /// Where stages compute.
+    /// The device of the stages.
     pub device: &'a Device,
-    /// Recompute this stage and all below it; all above must be finished.
+    /// Recompute this stage and all below it; all above must be cached.
     pub from: Option<&'a str>,
-    /// Stop after this stage; only it and what is above it runs.
+    /// Run only this stage and those above it.
     pub until: Option<&'a str>,
     /// Recompute everything.
     pub force: bool,
@@ -32,30 +32,30 @@ pub struct Options<'a> {
     /// The stages of the plan as the caller found them. They are looked up again once no other process is at work in the
     /// run directory.
     pub statuses: &'a [StageStatus],
-    /// The numeric profile that stages are computed under.
+    /// The numeric profile of the stages.
     pub variant: &'a str,
-    /// Threads that read and decode images.
+    /// The number of threads that read and decode images.
     pub workers: usize,
-    /// Bytes that a stage may spend on keeping decoded images.
+    /// The bytes that a stage may use for decoded images.
     pub image_cache: usize,
     pub checkpoint_seconds: f64,
-    /// The most bytes that features of frozen layers may take; none where they are not to be kept.
+    /// The maximum bytes of cached features; `None` disables caching.
     pub feature_bytes: Option<u64>,
     pub clock: Clock,
-    /// What stages are expected to take, by name, to be recorded beside what they took.
+    /// Estimates by stage name, recorded with the actual values.
     pub expected: BTreeMap<String, Estimate>,
-    /// The most memory that the process has held so far, where the system tells.
+    /// The peak memory of the process so far, if the system reports it.
     pub peak_bytes: &'a (dyn Fn() -> Option<u64> + Sync),
 }
 
-/// What became of a run.
+/// The outcome of a run.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     pub run_dir: PathBuf,
     pub state: State,
-    /// Those that were asked for.
+    /// The requested stages.
     pub stages: Vec<StageSummary>,
-    /// Why it did not finish.
+    /// The error, if it did not finish.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
 }
@@ -68,7 +68,7 @@ pub struct StageSummary {
     pub seconds: f64,
     /// The stage's `metrics.json`, if it has one.
     pub metrics: Value,
-    /// Why it did not finish.
+    /// The error, if it did not finish.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -88,7 +88,7 @@ pub enum Ended {
     Resumed,
     Failed,
     Interrupted,
-    /// A stage before it did not finish.
+    /// An earlier stage did not finish.
     NotRun,
 }
 
@@ -111,7 +111,7 @@ impl From<Stopped> for Ended {
     }
 }
 
-/// The pipeline's texts, as they go into the run directory.
+/// The pipeline files to write into the run directory.
 pub struct Texts<'a> {
     pub pipeline: &'a str,
     pub resolved: &'a str,

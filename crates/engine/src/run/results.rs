@@ -1,4 +1,4 @@
-//! The numbers that a finished stage leaves.
+//! The metrics of a finished stage.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub(super) fn results(run: &RunDirectory, stage: &str) -> Scores {
     numbers(&read(&run.stage(stage)))
 }
 
-/// A finished stage's `metrics.json`; nothing where it has none.
+/// A finished stage's `metrics.json`; null if it has none.
 pub(super) fn read_metrics(finished: &Finished) -> Value {
     read(&finished.dir)
 }
@@ -24,7 +24,7 @@ fn read(folder: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| Value::Object(Default::default()))
 }
 
-/// The numbers of a document, by dotted path.
+/// The numbers in a JSON document, by dotted path.
 pub(super) fn numbers(metrics: &Value) -> Scores {
     let mut all = Scores::new();
     for (name, value) in metrics.as_object().into_iter().flatten() {

@@ -1,5 +1,4 @@
-//! The stages of a plan carried out: what is finished is taken from the store, the rest is computed, resumed where it
-//! stopped.
+//! Runs the stages of a plan: cached ones come from the store, the others are computed or resumed.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -26,7 +25,7 @@ pub(super) fn since(clock: Clock, start: SystemTime) -> f64 {
     clock().duration_since(start).unwrap_or_default().as_secs_f64()
 }
 
-/// The stages of a plan, one after the other.
+/// Runs the stages of a plan in order.
 pub(super) struct Runner<'a> {
     pub plan: &'a Plan,
     pub store: &'a Store,
@@ -34,16 +33,16 @@ pub(super) struct Runner<'a> {
     pub options: &'a Options<'a>,
     pub observer: &'a dyn Observer,
     pub interrupt: &'a Interrupt,
-    /// Whether no other process can be at work in the run directory.
+    /// Whether no other process can work in the run directory.
     pub alone: bool,
-    /// By stage; none for one that was not asked for and is not there.
+    /// By stage; `None` for a stage that was not requested and is not cached.
     pub finished: Vec<Option<Finished>>,
-    /// What became of the stages that were asked for.
+    /// The outcomes of the requested stages.
     pub summaries: Vec<StageSummary>,
 }
 
 impl Runner<'_> {
-    /// Runs what is selected. What became of each stage is in [`Runner::summaries`], also where one fails.
+    /// Runs the selected stages. [`Runner::summaries`] has the outcome of each, also after a failure.
     pub fn run(
         &mut self,
         selection: &Selection,
@@ -74,7 +73,7 @@ impl Runner<'_> {
     ) -> Result<()> {
         let stage = &self.plan.stages[index];
         if !selection.runs[index] {
-            // What is there all the same stays part of the run: a complete one is complete after a part of it.
+            // Stages that were not requested but are cached stay in the run: a complete run stays complete.
             let finished = self.there(stage, &statuses[index])?;
             if let Some(finished) = &finished {
                 self.directory.materialize(self.store, &stage.name, finished)?;
@@ -83,7 +82,7 @@ impl Runner<'_> {
             return Ok(());
         }
         let key = self.key(stage)?;
-        // What the run directory names, `gc` leaves alone.
+        // `gc` keeps what the run directory names.
         record.stages[index].key = Some(key);
         self.directory.write_record(record)?;
         let begun = (self.options.clock)();
@@ -119,7 +118,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Reports a train stage that ends below the one it started from, cached or not: the weights are what they are.
+    /// Reports a train stage whose best epoch is worse than its starting weights, also if it was cached.
     fn report_decline(&self, stage: &Planned) -> Result<()> {
         let starts_trained = stage
             .parents
@@ -148,7 +147,7 @@ impl Runner<'_> {
         self.summaries.push(StageSummary { error: Some(error.message.clone()), ..summary });
     }
 
-    /// The stages from a place on were asked for in vain.
+    /// Records that the requested stages from a position on did not run.
     fn left_out(&mut self, first: usize, selection: &Selection) {
         for (stage, _) in self.plan.stages.iter().zip(&selection.runs).skip(first).filter(|(_, runs)| **runs)
         {
@@ -157,7 +156,7 @@ impl Runner<'_> {
         }
     }
 
-    /// The result of a stage that was not asked for, if the store has it for what is above as it is now.
+    /// The result of a stage that was not requested, if the store has it for the current stages above.
     fn there(&self, stage: &Planned, status: &StageStatus) -> Result<Option<Finished>> {
         if stage.parents.iter().any(|parent| self.finished[parent.stage].is_none()) {
             return Ok(None);
@@ -222,7 +221,7 @@ impl Runner<'_> {
         }
     }
 
-    /// A finished stage that the run directory names. `gc` may just be removing what it saw before that.
+    /// A finished stage that the run directory names. `gc` may have removed it just before.
     fn found(&self, key: &Digest) -> Result<Option<Finished>> {
         let _hold = self.store.hold()?;
         Ok(self.store.lookup(key, self.options.wanted)?.found())
@@ -237,14 +236,14 @@ impl Runner<'_> {
         forced: bool,
     ) -> Result<()> {
         let output = attempt.output()?;
-        // Where somebody else may be at it, what they put there stays; no file of the result depends on it.
+        // If another process may work here, its files stay; no result depends on them.
         let live = self.alone.then(|| self.directory.clear_stage(&stage.name)).transpose()?;
         let source = |parent: &Parent| Some(self.finished[parent.stage].as_ref()?.dir.join(parent.file()));
         let sources: Vec<PathBuf> = stage.parents.iter().filter_map(source).collect();
         let features = self.options.feature_bytes.map(|limit| {
             let store =
                 FeatureStore::new(self.store.features(), self.store.inputs(), self.options.variant, limit);
-            // Whoever wants everything computed again wants the features too.
+            // `--force` recomputes features too.
             if forced { store.elsewhere(attempt.scratch()) } else { store.used_by(key) }
         });
         let zero = (self.options.clock)();
@@ -271,7 +270,7 @@ impl Runner<'_> {
     }
 }
 
-/// The checkpoints of an attempt, as a stage sees them.
+/// The checkpoints of an attempt, for a stage.
 struct Kept<'a> {
     attempt: &'a Attempt,
     latest: Option<PathBuf>,

@@ -1,9 +1,9 @@
-//! What `--from`, `--until` and `--force` make of a plan.
+//! The stages that `--from`, `--until` and `--force` select.
 
 use crate::error::{Error, Result};
 use crate::plan::{Plan, StageStatus};
 
-/// The stages of a plan that a run would look at, as `--from` and `--until` say.
+/// The stages that `--from` and `--until` select.
 ///
 /// # Errors
 /// There is no such stage.
@@ -11,11 +11,11 @@ pub fn selected(plan: &Plan, from: Option<&str>, until: Option<&str>) -> Result<
     Ok(Selection::new(plan, from, until, false)?.runs)
 }
 
-/// Which stages run, and which of them anew.
+/// Which stages run, and which are recomputed.
 pub(super) struct Selection {
     pub runs: Vec<bool>,
     pub forced: Vec<bool>,
-    /// By stage, the place of the `--from` stage it stands above.
+    /// For each stage above the `--from` stage, the index of that stage.
     above: Vec<bool>,
 }
 

@@ -102,7 +102,7 @@ fn materialising_replaces_what_was_there_and_nothing_outside() {
     assert_eq!(fs::read(outside.join("precious")).unwrap(), b"kept");
     assert!(fs::metadata(stage.join("history.csv")).unwrap().permissions().readonly());
 
-    // Deleting the run leaves the store whole, and the run comes back from it.
+    // Deleting the run leaves the store intact, and the run can be restored from it.
     fs::remove_dir_all(run.path()).unwrap();
     let wanted = crate::store::Wanted::Exactly("scalar");
     let again = store.lookup(&Digest::of(b"bytes"), wanted).unwrap().found().unwrap();

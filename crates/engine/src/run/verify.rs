@@ -1,4 +1,4 @@
-//! Whether a run directory still tells the truth: its bytes are those it was sealed with, and what was frozen did not move.
+//! Verifies a run directory: its files have their original bytes, and frozen tensors did not change.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,16 +11,16 @@ use crate::freeze::{self, Change};
 use crate::store::disk;
 use crate::weights::Source;
 
-/// What was looked at, and what is wrong.
+/// What was checked, and the problems found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verification {
-    /// Files whose bytes are as sealed.
+    /// The number of files with their original bytes.
     pub files: usize,
     pub frozen: Vec<FrozenProof>,
     pub problems: Vec<Problem>,
 }
 
-/// A checkpoint whose frozen tensors are, bit for bit, those it started from.
+/// A checkpoint whose frozen tensors equal the starting weights bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrozenProof {
     pub stage: String,
@@ -29,20 +29,20 @@ pub struct FrozenProof {
     pub tensors: usize,
 }
 
-/// One thing that is not as it should be.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "problem", rename_all = "snake_case")]
 pub enum Problem {
-    /// The manifest names a file that is not there.
+    /// A file in the manifest is missing.
     Missing { file: String },
-    /// A file is there that the manifest does not name.
+    /// A file is not in the manifest.
     Unexpected { file: String },
-    /// A file has other bytes than when the run was sealed.
+    /// A file does not have its original bytes.
     Changed { file: String },
-    /// A frozen tensor differs from the one the stage started from: first at this element, in row-major order, unless
-    /// one of the two lacks it or it has another shape.
+    /// A frozen tensor differs from the starting weights: first at this element, in row-major order. No element
+    /// if one of the two lacks the tensor or it has another shape.
     Moved { file: String, tensor: String, element: Option<usize>, reason: String },
-    /// A checkpoint cannot be read, so nothing can be proved of it.
+    /// A checkpoint cannot be read, so nothing is proved about it.
     Unreadable { file: String, reason: String },
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads every file of a finished run again, and proves again that what was frozen did not move.
+/// Reads every file of a finished run again, and compares frozen tensors again.
 ///
 /// # Errors
 /// The run is not complete, or its manifest or plan cannot be read.
@@ -109,7 +109,7 @@ fn prove_frozen(
     }
     for checkpoint in ["best.safetensors", "last.safetensors"] {
         let file = format!("stages/{}/{checkpoint}", stage.name);
-        // One that is missing has been told already.
+        // Missing files were reported before.
         if !run.path().join(source).exists() || !run.path().join(&file).exists() {
             continue;
         }

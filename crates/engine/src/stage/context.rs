@@ -53,7 +53,7 @@ pub struct Context<'a> {
     pub interrupt: &'a Interrupt,
     /// Seconds since some moment, for pacing and display only.
     pub clock: &'a (dyn Fn() -> f64 + Sync),
-    /// Threads that read and decode images.
+    /// The number of threads that read and decode images.
     pub workers: usize,
     /// Bytes that may be spent on keeping decoded images; it changes no result.
     pub image_cache: usize,

@@ -360,7 +360,7 @@ fn views_and_half_precision_are_the_same_whether_or_not_they_are_kept() {
 /// The head, then the layer below it, then the last block: the prefix gets shorter twice.
 fn gradual(train: &mut Staged) {
     train.settings.epochs = 4;
-    // No batch may shrink to one image, of which batch normalisation makes nothing.
+    // No batch may shrink to one image, which batch normalization rejects.
     train.settings.batch_size = 16;
     train.settings.unfreeze = [(1, 2), (2, 3)]
         .map(|(after_epochs, last)| {

@@ -1,4 +1,4 @@
-//! Adding gradients where they meet, in place wherever nobody else holds the tensor.
+//! Adds gradients of one tensor, in place if this code holds the only reference to the memory.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Error, InplaceOp2, Layout, Tensor};
@@ -6,14 +6,14 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 
-/// A gradient on its way, and whether it is held here alone.
+/// A gradient during the backward pass. It records whether this is the only reference to its memory.
 pub struct Slot {
     tensor: Tensor,
     alone: bool,
 }
 
 impl Slot {
-    /// A gradient that nobody else holds.
+    /// A gradient with no other reference to its memory.
     pub fn new(tensor: Tensor) -> Self {
         Self { tensor, alone: true }
     }
@@ -26,12 +26,13 @@ impl Slot {
         self.alone
     }
 
-    /// What must be remembered of this gradient, to know which of those computed from it are that same tensor.
+    /// Records the address and ownership of this gradient, to recognise results that are the same tensor.
     pub fn sharing(&self) -> Sharing {
         Sharing { address: storage_address(&self.tensor), alone: self.alone }
     }
 
-    /// The sum of two gradients. The addition is commutative to the bit, so which of them gives its memory is free.
+    /// The sum of two gradients. Floating-point addition is commutative, so either operand may provide the
+    /// memory.
     pub fn add(self, other: Slot) -> Result<Slot> {
         let (sum, addend) = if self.alone { (self, other) } else { (other, self) };
         if !sum.alone {
@@ -51,18 +52,18 @@ impl Slot {
     }
 }
 
-/// Where the gradient of an operation's output lay, and whether it was held alone.
+/// The address of an operation's output gradient, and whether it was the only reference.
 pub struct Sharing {
     address: usize,
     alone: bool,
 }
 
 impl Sharing {
-    /// Tells which of the gradients that an operation returned are held alone: new tensors are; the output's gradient
-    /// handed on is if it was, and goes to one input only.
+    /// Decides which of the returned gradients have no other reference. New tensors have none. The output's
+    /// gradient, if the operation returns it, keeps the ownership it had, for one input only.
     ///
-    /// If the output's gradient was dropped meanwhile, another tensor may lie at its address; but then it was held
-    /// alone, and so is the new one.
+    /// If the output's gradient was dropped, a new tensor may have its address. In that case the old gradient
+    /// had no other reference, and neither has the new tensor.
     pub fn slots(self, grads: Vec<Option<Tensor>>) -> Vec<Option<Slot>> {
         let addresses: Vec<Option<usize>> =
             grads.iter().map(|grad| grad.as_ref().map(storage_address)).collect();
@@ -77,7 +78,7 @@ impl Sharing {
     }
 }
 
-/// Equal for tensors that share memory, for as long as they live.
+/// Equal for tensors that share memory, while they exist.
 fn storage_address(tensor: &Tensor) -> usize {
     let (storage, _) = tensor.storage_and_layout();
     std::ptr::from_ref(&*storage).addr()

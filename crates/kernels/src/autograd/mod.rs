@@ -1,8 +1,8 @@
 //! The tape: reverse-mode differentiation over a closed set of operations.
 //!
-//! An operation reaches the tape only by handing over its [`Backward`], so one without a gradient cannot be recorded.
-//! A constant costs nothing: an operation whose inputs are all constants leaves no trace, and no gradient is ever
-//! computed towards a constant. The room knows no layers, names or optimizers.
+//! An operation is recorded together with its [`Backward`], so one without a gradient cannot be recorded.
+//! Constants cost nothing: an operation whose inputs are all constants is not recorded, and no gradient is
+//! computed for a constant. This module never depends on layers, parameter names or optimizers.
 
 mod accumulate;
 mod tape;

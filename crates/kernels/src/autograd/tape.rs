@@ -1,29 +1,31 @@
-//! The tape, its values, and the walk back.
+//! The tape, its values, and the backward pass.
 
 use candle_core::{Device, Tensor};
 
 use super::accumulate::Slot;
 use crate::error::Result;
 
-/// The backward half of one recorded operation, holding what it saved in the forward pass.
+/// The backward function of one recorded operation, with the tensors saved in the forward pass.
 ///
-/// It is consumed by its one use, so saved activations are freed as the walk back proceeds. It saves what its
-/// formula needs and nothing else: neither its output nor an input towards which no gradient flows.
+/// It is consumed when used, so saved activations are freed during the backward pass. It saves only what its
+/// formula needs: not its output, and no input that needs no gradient.
 pub trait Backward: Send {
-    /// From the gradient of the output to those of the inputs, in the order they were recorded.
+    /// Computes the gradients of the inputs from the gradient of the output, in recording order.
     ///
-    /// `wanted[i]` says whether input `i` leads to a leaf; only then may, and must, the result hold a gradient
-    /// for it, contiguous and of the input's shape. A gradient is a new tensor or `grad` itself (a clone or a
-    /// reshape of it, to several inputs if need be), never a saved tensor: the tape adds to gradients in place.
+    /// `wanted[i]` says whether input `i` leads to a leaf. Only then may, and must, the result hold a gradient
+    /// for it, contiguous and of the input's shape. A gradient is a new tensor or `grad` itself (a clone or
+    /// reshape, for several inputs if needed), never a saved tensor, because the tape adds to gradients in
+    /// place.
     fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>>;
 
-    /// As [`Backward::backward`], of a gradient that nobody else holds: it may be changed into a result in place.
+    /// As [`Backward::backward`], for a gradient without other references. The implementation may overwrite it
+    /// with a result.
     fn backward_in_place(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         self.backward(grad, wanted)
     }
 }
 
-/// A tensor on its way through a model: a constant, or the output of a recorded operation or leaf.
+/// A tensor in a forward pass: a constant, a leaf, or the output of a recorded operation.
 #[derive(Clone, Debug)]
 pub struct Value {
     tensor: Tensor,
@@ -31,12 +33,12 @@ pub struct Value {
 }
 
 impl Value {
-    /// A value no gradient flows to.
+    /// A value that receives no gradient.
     pub fn constant(tensor: Tensor) -> Self {
         Self { tensor, node: None }
     }
 
-    /// The tensor itself. Wrapping what is computed from it as a new constant cuts the gradient, on purpose.
+    /// The tensor itself. To stop the gradient, wrap a tensor computed from it as a new constant.
     pub fn tensor(&self) -> &Tensor {
         &self.tensor
     }
@@ -52,11 +54,11 @@ impl Value {
 
 struct Node {
     inputs: Vec<Option<usize>>,
-    /// Absent for a leaf, and once used.
+    /// `None` for a leaf, and after use.
     backward: Option<Box<dyn Backward>>,
 }
 
-/// One forward pass, recorded.
+/// The record of one forward pass.
 #[derive(Default)]
 pub struct Tape {
     nodes: Vec<Node>,
@@ -67,13 +69,13 @@ impl Tape {
         Self::default()
     }
 
-    /// A value whose gradient [`Tape::backward`] will return: a trainable parameter.
+    /// Records a leaf: a value whose gradient [`Tape::backward`] returns, such as a trainable parameter.
     pub fn leaf(&mut self, tensor: Tensor) -> Value {
         self.nodes.push(Node { inputs: Vec::new(), backward: None });
         Value { tensor, node: Some(self.nodes.len() - 1) }
     }
 
-    /// Puts an operation on the tape unless all its inputs are constants. `backward` is built only when needed.
+    /// Records an operation, unless all its inputs are constants. `backward` is built only if it is needed.
     pub fn record<B: Backward + 'static>(
         &mut self,
         inputs: &[&Value],
@@ -88,14 +90,14 @@ impl Tape {
         Value { tensor: output, node: Some(self.nodes.len() - 1) }
     }
 
-    /// Walks back from a scalar `loss`, freeing each operation's saved tensors as it goes.
+    /// Runs the backward pass from a scalar `loss`, and frees each operation's saved tensors after use.
     ///
-    /// Gradients that meet are added in the order of the tape, so the bits are the same every time.
+    /// Gradients of one tensor are added in tape order, so the result has the same bits every time.
     pub fn backward(mut self, loss: &Value) -> Result<Gradients> {
         let mut grads: Vec<Option<Slot>> = self.nodes.iter().map(|_| None).collect();
         let Some(last) = loss.node else { return Ok(Gradients { grads }) };
         grads[last] = Some(Slot::new(one(&loss.tensor)?));
-        // What was recorded after the loss has no part in it, and may hold activations.
+        // Operations recorded after the loss do not affect it. Dropping them frees their activations.
         self.nodes.truncate(last + 1);
         for index in (0..=last).rev() {
             let node = &mut self.nodes[index];
@@ -121,7 +123,7 @@ impl Tape {
     }
 }
 
-/// 1, of the type and on the device of a scalar.
+/// The number 1, with the type and device of a scalar.
 fn one(like: &Tensor) -> Result<Tensor> {
     Ok(Tensor::ones(like.shape(), like.dtype(), &Device::Cpu)?.to_device(like.device())?)
 }
@@ -132,7 +134,7 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Takes the gradient of `leaf`; `None` if the loss does not depend on it.
+    /// Removes and returns the gradient of `leaf`; `None` if the loss does not depend on it.
     pub fn take(&mut self, leaf: &Value) -> Option<Tensor> {
         Some(self.grads.get_mut(leaf.node?)?.take()?.into_tensor())
     }
@@ -144,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// y = Σ inputs, its gradient handed on as it came; notes when it is dropped.
+    /// y = Σ inputs. It returns the output's gradient unchanged, and records when it is dropped.
     struct Sum {
         inputs: usize,
         log: Arc<Mutex<Vec<&'static str>>>,
@@ -192,8 +194,8 @@ mod tests {
         tape.leaf(Tensor::new(&[1f64, 2.], &Device::Cpu).unwrap())
     }
 
-    /// The shape of a residual network: x feeds a branch and a shortcut, whose gradients meet again, twice over, some of
-    /// them the very same tensor.
+    /// The shape of a residual network: x feeds a branch and a shortcut, and their gradients are added, twice in
+    /// sequence. Some of these gradients are the same tensor.
     #[test]
     fn gradients_meet_right_in_nested_diamonds() {
         let log = Arc::default();
@@ -215,7 +217,8 @@ mod tests {
         let mut tape = Tape::new();
         let (x, y) = (leaf(&mut tape), leaf(&mut tape));
         let scaled = scale(&mut tape, &x, 2.0);
-        // Walked back: `both` hands the same tensor to x and y, then `scaled` adds to that of x.
+        // In the backward pass, `both` returns the same tensor for x and y; then `scaled` adds to the gradient
+        // of x.
         let both = sum(&mut tape, &[&x, &y, &scaled], "both", &log);
         let mut grads = tape.backward(&both).unwrap();
         assert_eq!(grads.take(&x).unwrap().to_vec1::<f64>().unwrap(), [3.0, 3.0]);

@@ -13,11 +13,11 @@ use crate::error::{Error, Result};
 pub struct Blas(Arc<CudaBlas>);
 
 impl Blas {
-    /// A product that is summed in parts is summed in f32 to the end, also where the result is bf16.
+    /// Split sums are accumulated in f32, also if the result is bf16.
     pub(super) fn new(device: &CudaDevice) -> Result<Self> {
         let blas = device.cublas_handle();
         let mode = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
-        // SAFETY: the handle is cuBLAS's own.
+        // SAFETY: the handle belongs to cuBLAS.
         unsafe { sys::cublasSetMathMode(*blas.handle(), mode) }
             .result()
             .map_err(|error| Error::failed(format!("cuBLAS: {error}")))?;
@@ -42,25 +42,25 @@ impl Operand {
     }
 }
 
-/// out [m, n] = left [m, k] · right [k, n], all row-major, summed in f32. Each is of `dtype`.
+/// out [m, n] = left [m, k] · right [k, n], all row-major, accumulated in f32. All operands have type `dtype`.
 pub struct Product {
     pub dtype: DType,
     pub dimensions: [usize; 3],
     pub left: Operand,
     pub right: Operand,
     pub out: Address,
-    /// Adds to what `out` holds.
+    /// Adds to the previous content of `out`.
     pub accumulate: bool,
 }
 
 impl Engine {
     /// # Errors
-    /// Dimensions beyond cuBLAS's, or a type that it is not asked for.
+    /// Dimensions that exceed cuBLAS's limits, or an unsupported type.
     pub fn product(&self, product: &Product) -> Result<()> {
         self.products(product, 1, product.dtype)
     }
 
-    /// As many products of matrices that lie one behind the other, with a result of type `sums`.
+    /// A batch of products of matrices stored one after another. The results have type `sums`.
     pub fn products(&self, product: &Product, count: usize, sums: DType) -> Result<()> {
         let [m, n, k] = product.dimensions;
         if m == 0 || n == 0 || k == 0 || count == 0 {
@@ -79,12 +79,12 @@ impl Engine {
             true => sys::cublasOperation_t::CUBLAS_OP_T,
             false => sys::cublasOperation_t::CUBLAS_OP_N,
         };
-        // cuBLAS goes by columns: it is given the transposes of all, out^T = right^T · left^T.
+        // cuBLAS is column-major, so it computes the transposes: out^T = right^T · left^T.
         let (left, right) = (product.left, product.right);
         let leading =
             |operand: Operand, rows: i32, columns: i32| if operand.transposed { rows } else { columns };
         let (one, before) = (1f32, if product.accumulate { 1f32 } else { 0f32 });
-        // SAFETY: the addresses are of matrices of these sizes, by the callers in `ops`.
+        // SAFETY: the callers in `ops` pass addresses of matrices of these sizes.
         unsafe {
             result::gemm_strided_batched_ex(
                 *self.blas.0.handle(),

@@ -1,4 +1,5 @@
-//! Sums over all rows, column by column, in f64 and cut by shape alone: the gradients of what all rows share.
+//! Column sums over all rows, in f64. The shape alone decides how rows are split. Used for gradients of
+//! parameters shared by all rows.
 
 use candle_core::{DType, Tensor};
 
@@ -15,7 +16,7 @@ pub fn column_sums(grad: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// Σ over the rows of `grad` · x [.., columns], in f32; x normalised row by row where there are moments.
+/// Σ over the rows of `grad` · x [.., columns], in f32. If there are moments, x is normalized row by row.
 pub fn column_products(grad: &Tensor, x: &Tensor, moments: Option<&Tensor>) -> Result<Tensor> {
     let (name, moments) = (kernel("column_products", grad.dtype())?, optional(moments)?);
     summed(grad, |engine, [rows, columns], chunks, partial| {
@@ -25,7 +26,7 @@ pub fn column_products(grad: &Tensor, x: &Tensor, moments: Option<&Tensor>) -> R
     })
 }
 
-/// The total of what `parts` writes for chunks of rows.
+/// The sum of the partial sums that `parts` writes for chunks of rows.
 fn summed(
     x: &Tensor,
     parts: impl FnOnce(&Engine, [usize; 2], Chunks, Address) -> Result<()>,

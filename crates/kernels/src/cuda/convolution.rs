@@ -1,7 +1,8 @@
-//! Convolutions through cuDNN: channels-last, with algorithms chosen by a fixed rule.
+//! Convolutions through cuDNN: channels-last, with algorithms selected by a fixed rule.
 //!
-//! The rule asks for each pass's one deterministic algorithm and never for timings or free memory, so that the same
-//! convolution has the same bits wherever the library is the same. What it does not support is computed otherwise.
+//! The rule selects one deterministic algorithm for each pass. It never depends on timings or free memory, so
+//! the same convolution gives the same bits with the same library. Unsupported convolutions are computed by
+//! other kernels.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -27,29 +28,30 @@ pub struct Convolution {
     pub groups: usize,
     pub kernel: [usize; 2],
     pub stride: [usize; 2],
-    /// Zeros above and below, left and right.
+    /// Zero padding at the top, bottom, left and right.
     pub padding: [usize; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
-    /// Output from input and weight.
+    /// Computes the output from input and weight.
     Forward,
-    /// Input's gradient from weight and output's gradient.
+    /// Computes the input's gradient from weight and output gradient.
     Input,
-    /// Weight's gradient from input and output's gradient.
+    /// Computes the weight's gradient from input and output gradient.
     Weight,
 }
 
-/// cuDNN's handle, the convolutions seen so far, and the memory that algorithms work in.
+/// The cuDNN handle, the plans of the convolutions used so far, and the workspace memory.
 pub struct Dnn {
     plans: HashMap<(Convolution, DType, bool), Plan>,
     workspace: Option<CudaSlice<u8>>,
-    /// Dropped after what was made with it.
+    /// Declared last, so that it is dropped after the objects created with it.
     handle: Handle,
 }
 
-// SAFETY: cuDNN's handles may go from thread to thread, one at a time, which the engine's lock sees to.
+// SAFETY: cuDNN handles may move between threads if only one thread uses them at a time. The engine's lock
+// ensures this.
 unsafe impl Send for Dnn {}
 
 struct Plan {
@@ -57,11 +59,11 @@ struct Plan {
     output: Tensor,
     weight: Filter,
     convolution: Correlation,
-    /// Bytes that each pass works in; none where cuDNN does not support it.
+    /// The workspace bytes of each pass; `None` if cuDNN does not support the pass.
     workspace: [Option<usize>; 3],
 }
 
-/// A descriptor of cuDNN's, given back when it is dropped: also where a later call fails.
+/// A cuDNN descriptor. Dropping it destroys the descriptor, also after a later call fails.
 macro_rules! descriptor {
     ($name:ident, $raw:ty, $create:ident, $destroy:ident) => {
         struct $name($raw);
@@ -77,7 +79,7 @@ macro_rules! descriptor {
 
         impl Drop for $name {
             fn drop(&mut self) {
-                // SAFETY: it was made by the counterpart of this, and nothing else has it.
+                // SAFETY: the matching create function made it, and there is no other reference.
                 _ = unsafe { sys::$destroy(self.0) };
             }
         }
@@ -100,7 +102,7 @@ use sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_
 impl Dnn {
     pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
         let handle = Handle::new()?;
-        // SAFETY: the stream lives as long as the engine that holds both.
+        // SAFETY: the engine owns both the stream and this handle.
         check(unsafe { sys::cudnnSetStream(handle.0, stream.cu_stream().cast()) })?;
         Ok(Self { handle, plans: HashMap::new(), workspace: None })
     }
@@ -124,7 +126,7 @@ impl Plan {
         let tensor = |channels: usize, [height, width]: [usize; 2]| -> Result<_> {
             let descriptor = Tensor::new()?;
             let (channels, height, width) = (size(channels)?, size(height)?, size(width)?);
-            // SAFETY: cuDNN fills a descriptor that it made.
+            // SAFETY: cuDNN fills a descriptor that it created.
             check(unsafe {
                 sys::cudnnSetTensor4dDescriptor(
                     descriptor.0,
@@ -164,7 +166,7 @@ impl Plan {
         let mut plan = Self { input, output, weight, convolution, workspace: [None; 3] };
         let mut bytes = [0; 3];
         let [forward, towards_input, towards_weight] = &mut bytes;
-        // SAFETY: cuDNN reads descriptors that it filled, and writes a size.
+        // SAFETY: cuDNN reads descriptors that are set, and writes a size.
         let supported = unsafe {
             [
                 sys::cudnnGetConvolutionForwardWorkspaceSize(
@@ -204,10 +206,11 @@ impl Plan {
 }
 
 impl Engine {
-    /// Computes one pass: `first` and `second` as [`Pass`] names them. Whether cuDNN supports it.
+    /// Computes one pass with the operands `first` and `second`, in the order that [`Pass`] describes. Returns
+    /// whether cuDNN supports it.
     ///
     /// # Errors
-    /// Sizes beyond cuDNN's, or a failure of the library.
+    /// Sizes that exceed cuDNN's limits, or a failure of the library.
     pub fn convolve(
         &self,
         sizes: &Convolution,
@@ -236,7 +239,7 @@ impl Engine {
         let out = out.at as *mut c_void;
         let (input, output, weight, convolution) =
             (plan.input.0, plan.output.0, plan.weight.0, plan.convolution.0);
-        // SAFETY: the addresses are of tensors of the sizes that the descriptors were made with, by the caller in `ops`.
+        // SAFETY: the caller in `ops` passes addresses of tensors with the sizes of these descriptors.
         let status = unsafe {
             match pass {
                 Pass::Forward => sys::cudnnConvolutionForward(
@@ -288,7 +291,7 @@ impl Engine {
         };
         match status {
             cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(true),
-            // Some versions tell only now.
+            // Some versions report an unsupported pass only here.
             status if format!("{status:?}").contains("NOT_SUPPORTED") => {
                 if let Some(plan) = dnn.plans.get_mut(&key) {
                     plan.workspace[pass as usize] = None;

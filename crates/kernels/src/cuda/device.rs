@@ -1,4 +1,4 @@
-//! The GPUs of this machine, and the way to compute on one.
+//! The GPUs of this machine, and how to open one.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -14,30 +14,30 @@ use crate::error::{Error, Result};
 /// One GPU as the driver describes it.
 #[derive(Clone, Debug)]
 pub struct Gpu {
-    /// Its number, as in `cuda:0`.
+    /// The ordinal, as in `cuda:0`.
     pub ordinal: usize,
     pub name: String,
     /// The compute capability: [9, 0] is sm_90.
     pub capability: [i32; 2],
-    /// How many multiprocessors compute.
+    /// The number of multiprocessors.
     pub multiprocessors: i32,
     pub total_bytes: u64,
     pub free_bytes: u64,
 }
 
-/// Which libraries there are, as far as results depend on them.
+/// The versions of the libraries that affect results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Versions {
-    /// The highest CUDA that the driver knows: `13.0`.
+    /// The highest CUDA version that the driver supports: `13.0`.
     pub driver: String,
     pub cudnn: String,
     pub cublas: String,
 }
 
-/// The GPUs that the driver shows, in its order.
+/// The GPUs that the driver reports, in its order.
 ///
 /// # Errors
-/// A library that does not open, or a driver that does not answer.
+/// A library does not open, or the driver does not answer.
 pub fn gpus() -> Result<Vec<Gpu>> {
     let gpu = |ordinal| {
         let context = driver::CudaContext::new(ordinal).map_err(driver_error)?;
@@ -65,10 +65,10 @@ fn described(ordinal: usize, context: &driver::CudaContext) -> Result<Gpu> {
     describe().map_err(driver_error)
 }
 
-/// The versions of the libraries that open here.
+/// The versions of the installed libraries.
 ///
 /// # Errors
-/// A library that does not open.
+/// A library does not open.
 pub fn versions() -> Result<Versions> {
     require_libraries()?;
     let mut cuda = 0;
@@ -93,7 +93,8 @@ pub fn versions() -> Result<Versions> {
         cudnn: format!("{}.{}.{}", cudnn / 10_000, cudnn / 100 % 100, cudnn % 100),
         cublas: format!("{major}.{}.{}", minor?, patch?),
     };
-    // The binding asks for `libcudnn.so` ahead of `libcudnn.so.9`: beside the libraries that are needed may lie older ones.
+    // The binding tries `libcudnn.so` before `libcudnn.so.9`. An older version may be installed under the first
+    // name.
     if (major, cudnn / 10_000) != (13, 9) {
         let Versions { cudnn, cublas, .. } = versions;
         let error = Error::usage(format!("the first libraries found are cuBLAS {cublas} and cuDNN {cudnn}"));
@@ -102,10 +103,10 @@ pub fn versions() -> Result<Versions> {
     Ok(versions)
 }
 
-/// The device `cuda:ordinal`, to make tensors on; the same one whenever it is asked for. No other GPU is touched.
+/// The device `cuda:ordinal`. Every call returns the same device. No other GPU is initialised.
 ///
 /// # Errors
-/// No such GPU, a library that does not open, or a GPU that refuses.
+/// No such GPU, a library that does not open, or a GPU that cannot be opened.
 pub fn open(ordinal: usize) -> Result<(Device, Gpu)> {
     static OPENED: Mutex<BTreeMap<usize, CudaDevice>> = Mutex::new(BTreeMap::new());
     let count = count()?;

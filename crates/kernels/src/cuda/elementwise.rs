@@ -1,4 +1,4 @@
-//! What the tape and several rooms need of tensors: sums, and another type of number.
+//! Elementwise operations used by the tape and other modules: sums, scaling and type conversion.
 
 use candle_core::{DType, Tensor};
 
@@ -15,7 +15,7 @@ pub fn add(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// sum ← sum + addend, under everyone who holds `sum`.
+/// sum ← sum + addend, in place: every reference to `sum` sees the change.
 pub fn add_in_place(sum: &Tensor, addend: &Tensor) -> Result<()> {
     let (engine, count) = (Engine::of(sum)?, sum.elem_count());
     let arguments = arguments![count as i64, address(sum)?, address(addend)?, address(sum)?];
@@ -30,7 +30,7 @@ pub fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The same numbers in f32 or bf16, rounded to the nearest.
+/// The same values in f32 or bf16, rounded to nearest.
 pub fn as_type(x: &Tensor, dtype: DType) -> Result<Tensor> {
     if x.dtype() == dtype {
         return Ok(x.clone());

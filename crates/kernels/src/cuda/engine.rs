@@ -1,7 +1,7 @@
-//! A GPU in use: its stream, its kernels, and memory on it.
+//! A GPU in use: its stream, kernels and memory.
 //!
-//! One stream carries all that computes, so what is launched later sees what was launched earlier, and memory that is given
-//! back is not reused before the kernels that read it are through.
+//! All computation runs on one stream. A later launch therefore sees the results of an earlier one, and freed
+//! memory is not reused before the kernels that read it have finished.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,19 +22,19 @@ use super::signatures::{Pointee, Signature, compare, signature};
 use super::upload::Upload;
 use crate::error::{Error, Result};
 
-/// All kernels, compiled by build.rs; empty where that had no compiler.
+/// All kernels, compiled by build.rs; empty if no compiler was available.
 const KERNELS: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 
-/// An address on the device, and what lies there.
+/// A device address with the type of the data there.
 #[derive(Clone, Copy, Debug)]
 pub struct Address {
     pub(super) at: sys::CUdeviceptr,
-    /// As kernels name a pointer to it.
+    /// The pointer type as kernels declare it.
     pub(super) to: &'static str,
 }
 
 impl Address {
-    /// Of what is not there.
+    /// The null address, for absent tensors.
     pub const NONE: Self = Self { at: 0, to: "nothing" };
 
     pub fn plus(self, bytes: usize) -> Self {
@@ -42,7 +42,7 @@ impl Address {
     }
 }
 
-/// What operations compute through: one for each device, found by any of its tensors.
+/// The state that operations compute with: one per device, found through any tensor of the device.
 pub struct Engine {
     device: CudaDevice,
     stream: Arc<CudaStream>,
@@ -52,14 +52,14 @@ pub struct Engine {
     pub(super) blas: Blas,
     pub(super) dnn: Mutex<Dnn>,
     upload: Mutex<Upload>,
-    /// Memory for numbers on their way to the host, while none are.
+    /// Free pinned host memory for readbacks.
     pub(super) landings: Mutex<Vec<Landing>>,
 }
 
-/// How products of f32 are computed.
+/// How f32 matrix products are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Operands rounded to 10 bits of mantissa, as Ampere's and later tensor cores take them.
+    /// Rounds operands to 10 bits of mantissa (TF32), for tensor cores since Ampere.
     pub tf32: bool,
 }
 
@@ -70,13 +70,13 @@ fn engines() -> MutexGuard<'static, HashMap<DeviceId, Arc<Engine>>> {
     locked(ENGINES.get_or_init(Engines::default))
 }
 
-/// A panic elsewhere leaves nothing half done under these locks.
+/// A panic in another thread leaves no partial change under these locks.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine {
-    /// That of the device on which a tensor lies, made current for this thread.
+    /// The engine of a tensor's device, made current for this thread.
     pub fn of(tensor: &Tensor) -> Result<Arc<Self>> {
         Self::on(tensor.device())
     }
@@ -107,7 +107,7 @@ impl Engine {
         let context = stream.context();
         context.bind_to_thread().map_err(failed)?;
         memory::keep(context)?;
-        // SAFETY: all that computes shares one stream; `Upload` orders its own by events.
+        // SAFETY: all computation uses one stream; `Upload` synchronises its own stream with events.
         unsafe { device.disable_event_tracking() };
         let module = context.load_module(KERNELS.into()).map_err(failed)?;
         Ok(Self {
@@ -127,7 +127,7 @@ impl Engine {
         *locked(&self.settings)
     }
 
-    /// For all products from now on.
+    /// Applies to all products from now on.
     pub fn set(&self, settings: Settings) {
         *locked(&self.settings) = settings;
     }
@@ -141,14 +141,14 @@ impl Engine {
         self.stream.context().mem_get_info().map_err(failed)
     }
 
-    /// Waits until all that was launched is done.
+    /// Blocks until all launched work is done.
     pub fn synchronize(&self) -> Result<()> {
         self.stream.synchronize().map_err(failed)
     }
 
-    /// Memory for numbers that are not tensors of a model; whatever lies there.
+    /// Uninitialised memory for data that is not a tensor of a model.
     pub fn buffer<T: DeviceRepr>(&self, length: usize) -> Result<CudaSlice<T>> {
-        // SAFETY: kernels write it before they read it.
+        // SAFETY: kernels write the memory before they read it.
         let take = || unsafe { self.stream.alloc::<T>(length.max(1)) };
         let taken = match take() {
             Err(error) if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
@@ -160,12 +160,12 @@ impl Engine {
         taken.map_err(failed)
     }
 
-    /// A copy of some numbers of the host.
+    /// Copies host data to the device.
     pub fn copied<T: DeviceRepr>(&self, numbers: &[T]) -> Result<CudaSlice<T>> {
         self.stream.clone_htod(numbers).map_err(failed)
     }
 
-    /// A tensor of whatever lies there, and its address.
+    /// A tensor with uninitialised content, and its address.
     pub fn tensor(&self, dtype: DType, shape: impl Into<Shape>) -> Result<(Tensor, Address)> {
         match dtype {
             DType::F32 => self.uninitialised::<f32>(shape.into()),
@@ -185,7 +185,7 @@ impl Engine {
         Address { at: slice.device_ptr(&self.stream).0, to: T::POINTER }
     }
 
-    /// A tensor of the host on this device, copied beside what is being computed.
+    /// Copies a host tensor to this device while kernels run.
     pub fn upload(&self, tensor: &Tensor) -> Result<Tensor> {
         locked(&self.upload).tensor(self, tensor)
     }
@@ -207,8 +207,8 @@ impl Engine {
         let (function, signature) = &functions[kernel];
         compare(kernel, signature, arguments.types())?;
         let grid = grid.map(|blocks| u32::try_from(blocks).unwrap_or(u32::MAX));
-        // SAFETY: the kernel takes arguments of these types, as was just compared; callers give it as much memory as the
-        // counts among them say, all of which outlives what is launched on this stream.
+        // SAFETY: the argument types were compared with the kernel's signature above. Callers pass memory of the
+        // sizes that the counts describe, and it outlives the work launched on this stream.
         unsafe {
             driver::result::launch_kernel(
                 function.cu_function(),
@@ -223,10 +223,10 @@ impl Engine {
     }
 }
 
-/// The address of a contiguous tensor's numbers, good for as long as the tensor lives.
+/// The address of a contiguous tensor's data, valid while the tensor exists.
 ///
 /// # Errors
-/// A tensor of another device, or one that is not contiguous.
+/// A tensor of another device, or a tensor that is not contiguous.
 pub fn address(tensor: &Tensor) -> Result<Address> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, _)) = layout.contiguous_offsets() else {
@@ -246,12 +246,12 @@ pub fn address(tensor: &Tensor) -> Result<Address> {
     Ok(Address { at: first, to }.plus(start * tensor.dtype().size_in_bytes()))
 }
 
-/// [`address`] of a tensor that may be absent.
+/// [`address`] of an optional tensor.
 pub fn optional(tensor: Option<&Tensor>) -> Result<Address> {
     tensor.map_or(Ok(Address::NONE), address)
 }
 
-/// Whether this is the tests' driver, which computes on the processor and has kernels of its own.
+/// Whether this is the test driver, which runs its own kernels on the CPU.
 fn driver_is_emulated(device: &CudaDevice) -> bool {
     device.cuda_stream().context().name().is_ok_and(|name| name.contains("emulated"))
 }

@@ -1,4 +1,4 @@
-//! The shapes in which kernels are launched, and what they are given.
+//! Launch shapes of kernels, and their arguments.
 
 use std::ffi::c_void;
 
@@ -8,25 +8,26 @@ use super::engine::Engine;
 use super::signatures::Argument;
 use crate::error::{Error, Result};
 
-/// Columns and lanes of the blocks that sum columns; threads of those that handle a row: as kernels/common.cuh has them.
+/// Columns and lanes of blocks that sum columns; threads of blocks that process a row. kernels/common.cuh has
+/// the same values.
 const COLUMNS: usize = 32;
 const LANES: usize = 16;
 const THREADS: u32 = 128;
 
-/// Threads and, at most, blocks of kernels that go over numbers; each thread goes on in strides.
+/// Threads per block, and the maximum number of blocks, of elementwise kernels. Each thread loops with a stride.
 const NUMBERS: usize = 256;
 const BLOCKS: usize = 1 << 14;
 
-/// Blocks that keep a GPU busy summing, and the fewest rows worth a sum of their own. They decide where sums are cut, so
-/// they enter results: a change is a change of version.
+/// The number of blocks that fills a GPU for a sum, and the minimum rows of a partial sum. They decide where
+/// sums are split, so they affect results: a change needs a new version.
 const SUMMING_BLOCKS: usize = 1024;
 const CHUNK: usize = 128;
 
-/// What a kernel is given. Before it is launched, their types are compared with those that its source names.
+/// The arguments of a kernel. Their types are compared with the kernel's source before the launch.
 #[derive(Default)]
 pub struct Arguments {
     words: Vec<u64>,
-    /// Where each begins.
+    /// The offset of each argument.
     places: Vec<usize>,
     types: Vec<&'static str>,
 }
@@ -37,12 +38,12 @@ impl Arguments {
         self.keep(value.passed());
     }
 
-    /// Keeps a copy: what is launched reads it by address, when whatever it was made of is gone.
+    /// Copies the value, because the launch reads it by address after the original may be gone.
     fn keep<T: Copy>(&mut self, value: T) {
         const { assert!(align_of::<T>() <= align_of::<u64>()) };
         let place = self.words.len();
         self.words.resize(place + size_of::<T>().div_ceil(size_of::<u64>()), 0);
-        // SAFETY: there is room for the value, aligned to words.
+        // SAFETY: the buffer has room for the value, aligned to words.
         unsafe { self.words.as_mut_ptr().add(place).cast::<T>().write(value) };
         self.places.push(place);
     }
@@ -51,10 +52,10 @@ impl Arguments {
         &self.types
     }
 
-    /// The address of each, good for as long as nothing is added.
+    /// The address of each argument, valid until another is added.
     pub(super) fn addresses(&mut self) -> Vec<*mut c_void> {
         let words = self.words.as_mut_ptr();
-        // SAFETY: places are within the words.
+        // SAFETY: offsets are inside the buffer.
         self.places.iter().map(|place| unsafe { words.add(*place) }.cast()).collect()
     }
 }
@@ -69,10 +70,10 @@ macro_rules! arguments {
 }
 pub use arguments;
 
-/// Rows cut into chunks for summing: by shape alone.
+/// Rows split into chunks for summing. The shape alone decides the split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunks {
-    /// Rows in each but the last.
+    /// The rows of each chunk but the last.
     pub rows: i64,
     pub count: i32,
 }
@@ -85,7 +86,7 @@ impl Chunks {
     }
 }
 
-/// The kernel `name` for activations of this type.
+/// The name of the kernel `name` for activations of this type.
 pub fn kernel(name: &str, dtype: DType) -> Result<String> {
     match dtype {
         DType::F32 => Ok(format!("{name}_f32")),
@@ -94,7 +95,7 @@ pub fn kernel(name: &str, dtype: DType) -> Result<String> {
     }
 }
 
-/// Where windows lie on images: as kernels/pooling.cuh has it.
+/// The positions of windows on images. kernels/pooling.cuh has the same fields.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
@@ -104,30 +105,30 @@ pub struct Grid {
     pub output: [i32; 2],
     pub kernel: [i32; 2],
     pub stride: [i32; 2],
-    /// Above, and to the left.
+    /// Padding at the top and the left.
     pub padding: [i32; 2],
 }
 
-/// A window of images as images of another size: as kernels/convolution.cuh has it.
+/// A window of images, treated as images of another size. kernels/convolution.cuh has the same fields.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
     pub channels: i32,
     pub from: [i32; 2],
     pub to: [i32; 2],
-    /// How much further up and left the new ones begin.
+    /// How much further up and left the new images begin.
     pub offset: [i32; 2],
 }
 
 impl Frame {
-    /// What makes the old ones of the new ones again, for gradients.
+    /// The inverse, for gradients.
     pub fn back(self) -> Self {
         Self { from: self.to, to: self.from, offset: self.offset.map(|offset| -offset), ..self }
     }
 }
 
 impl Engine {
-    /// A kernel that goes over `count` numbers.
+    /// Launches an elementwise kernel for `count` elements.
     pub fn numbers(&self, kernel: &str, count: usize, arguments: Arguments) -> Result<()> {
         if count == 0 {
             return Ok(());
@@ -136,7 +137,7 @@ impl Engine {
         self.launch(kernel, [blocks, 1, 1], [NUMBERS as u32, 1], arguments)
     }
 
-    /// A kernel that sums columns: blocks along the columns, and as `rest` says.
+    /// Launches a kernel that sums columns, with blocks along the columns and the further grid `rest`.
     pub fn columns(
         &self,
         kernel: &str,
@@ -148,7 +149,7 @@ impl Engine {
         self.launch(kernel, grid, [COLUMNS as u32, LANES as u32], arguments)
     }
 
-    /// A kernel with a block for each row.
+    /// Launches a kernel with one block per row.
     pub fn rows(&self, kernel: &str, rows: usize, arguments: Arguments) -> Result<()> {
         self.launch(kernel, [rows, 1, 1], [THREADS, 1], arguments)
     }

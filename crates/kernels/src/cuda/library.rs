@@ -1,33 +1,33 @@
-//! NVIDIA's libraries, opened by name while running.
+//! NVIDIA's libraries, loaded by name at run time.
 
 use libloading::Library as Opened;
 
 use crate::error::{Error, Result};
 
-/// What a computation on a GPU opens, the driver's first.
+/// The libraries that GPU computation needs; the driver's library is first.
 const NAMES: [&str; 5] =
     ["libcuda.so.1", "libcublas.so.13", "libcublasLt.so.13", "libcurand.so.10", "libcudnn.so.9"];
 
-/// A library that is needed, and why it does not open; nothing if it does.
+/// A required library, and why it does not open; `None` if it opens.
 #[derive(Clone, Debug)]
 pub struct Library {
     pub name: &'static str,
     pub error: Option<String>,
 }
 
-/// All that is needed, each tried by opening it.
+/// Tries to open every required library.
 pub fn libraries() -> Vec<Library> {
-    // SAFETY: opening runs a library's initialisers. These are NVIDIA's, which every program with CUDA runs.
+    // SAFETY: opening a library runs its initialisers. These are NVIDIA's, which every CUDA program runs.
     let open = |name: &'static str| unsafe { Opened::new(name) };
     NAMES.map(|name| Library { name, error: open(name).err().map(reason) }).to_vec()
 }
 
-/// The loader's own words where there are any.
+/// The loader's message, if it gives one.
 fn reason(error: libloading::Error) -> String {
     std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Fails unless all are there: the binding panics at the first call into one that is not.
+/// Fails unless all libraries open. Without this check, cudarc panics at the first call into a missing one.
 pub fn require_libraries() -> Result<()> {
     let Some(Library { name, error: Some(error) }) =
         libraries().into_iter().find(|library| library.error.is_some())
@@ -41,7 +41,7 @@ pub fn require_libraries() -> Result<()> {
     Err(Error::usage(format!("cannot open `{name}`: {}", cause(name, &error))).hint(hint))
 }
 
-/// What the loader says, without the name once more.
+/// The loader's message without the repeated library name.
 fn cause<'a>(name: &str, error: &'a str) -> &'a str {
     error.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(error)
 }

@@ -1,4 +1,4 @@
-//! A GPU's memory: kept by the driver for when it is next needed, counted, and found too small.
+//! GPU memory: the driver's memory pool, usage counts, and out-of-memory errors.
 
 use candle_core::cuda_backend::cudarc::driver::sys::{self, CUmemPool_attribute as Attribute};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
@@ -6,14 +6,14 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError};
 use super::engine::{Engine, failed};
 use crate::error::{Error, Result};
 
-/// What is said where memory was too small, as the driver or a library has it.
+/// The error for a failed allocation, as the driver or a library reports it.
 pub(super) fn too_small(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::out_of_memory("the GPU is out of memory")
         .hint("use a smaller `batch_size` or `image_size`")
         .caused_by(cause)
 }
 
-/// Has the driver keep what is given back: a training step takes the same memory over and over.
+/// Makes the driver keep freed memory, since every training step needs the same memory again.
 pub(super) fn keep(context: &CudaContext) -> Result<()> {
     if !context.has_async_alloc() {
         return Ok(());
@@ -21,7 +21,7 @@ pub(super) fn keep(context: &CudaContext) -> Result<()> {
     let mut everything = u64::MAX;
     let pool = pool(context).map_err(failed)?;
     let value = std::ptr::from_mut(&mut everything).cast();
-    // SAFETY: the driver reads one number of the type that the attribute has.
+    // SAFETY: the driver reads one number of the attribute's type.
     unsafe { sys::cuMemPoolSetAttribute(pool, Attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, value) }
         .result()
         .map_err(failed)
@@ -35,38 +35,39 @@ fn pool(context: &CudaContext) -> std::result::Result<sys::CUmemoryPool, DriverE
 }
 
 impl Engine {
-    /// Makes one of all memory that was given back. What kernels still to run have given back counts as taken until the
-    /// host has seen them through, and pieces of several sizes are kept apart (`cuMemPoolTrimTo` in the driver's manual).
+    /// Merges all freed memory. Memory that unfinished kernels freed counts as used until the host has
+    /// synchronised, and the pool does not merge blocks of several sizes by itself (`cuMemPoolTrimTo` in the
+    /// driver's manual).
     pub(super) fn collect(&self) -> Result<()> {
         self.synchronize()?;
         let context = self.stream().context();
         if context.has_async_alloc() {
             let pool = pool(context).map_err(failed)?;
-            // SAFETY: nothing that is in use goes back to the system.
+            // SAFETY: the driver releases only unused memory.
             unsafe { sys::cuMemPoolTrimTo(pool, 0) }.result().map_err(failed)?;
         }
         Ok(())
     }
 
-    /// The bytes in use; from now on the most of them is watched. None where the driver keeps no count.
+    /// The bytes in use. Resets the peak. `None` if the driver has no count.
     pub fn watch_memory(&self) -> Option<u64> {
         self.synchronize().ok()?;
         let mut anew = 0u64;
         let value = std::ptr::from_mut(&mut anew).cast();
         let pool = pool(self.stream().context()).ok()?;
-        // SAFETY: the driver reads one number of the type that the attribute has; 0 is the only one it takes.
+        // SAFETY: the driver reads one number of the attribute's type; 0 is the only value that it accepts.
         unsafe { sys::cuMemPoolSetAttribute(pool, Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, value) }
             .result()
             .ok()?;
         self.counted(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
     }
 
-    /// The most bytes in use at a time, since [`Engine::watch_memory`] or ever.
+    /// The peak of bytes in use since [`Engine::watch_memory`], or since the start.
     pub fn most_memory(&self) -> Option<u64> {
         self.counted(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
     }
 
-    /// The bytes that this process has or may still get.
+    /// The bytes that this process holds or can still allocate.
     pub fn memory_to_be_had(&self) -> Result<u64> {
         let (free, _) = self.memory()?;
         let kept = self.counted(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
@@ -76,7 +77,7 @@ impl Engine {
     fn counted(&self, attribute: Attribute) -> Option<u64> {
         let mut bytes = 0u64;
         let pool = pool(self.stream().context()).ok()?;
-        // SAFETY: the driver writes one number of the type that the attribute has.
+        // SAFETY: the driver writes one number of the attribute's type.
         unsafe { sys::cuMemPoolGetAttribute(pool, attribute, std::ptr::from_mut(&mut bytes).cast()) }
             .result()
             .ok()?;

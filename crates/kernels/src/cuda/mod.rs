@@ -1,8 +1,8 @@
-//! What runs on an NVIDIA GPU below the operations: the libraries and devices that are there, memory, kernels, cuBLAS and
-//! cuDNN. In builds with the `cuda` feature alone.
+//! NVIDIA GPU support for the operations: libraries, devices, memory, kernel launches, cuBLAS and cuDNN. Only in
+//! builds with the `cuda` feature.
 //!
-//! Nothing is linked: NVIDIA's libraries are opened while running, so that one binary serves machines with and without
-//! them. The room knows how to have something computed; which kernels make an operation stands beside its CPU half.
+//! Nothing is linked: NVIDIA's libraries are opened at run time, so one binary serves machines with and without
+//! them. This module launches work; the GPU half of each operation is in `ops`, next to its CPU half.
 
 mod blas;
 mod columns;

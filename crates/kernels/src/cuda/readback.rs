@@ -1,7 +1,7 @@
-//! The way of a few numbers to the host, beside what is being computed.
+//! Copies a few values to the host while the device computes.
 //!
-//! The copy is launched behind the kernel that makes the numbers, into memory that the device writes by itself, and the
-//! host waits for that copy alone: what was launched later goes on meanwhile.
+//! The copy is launched after the kernel that computes the values, into pinned host memory. The host waits for
+//! that copy alone; later launches continue to run.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -13,35 +13,35 @@ use super::elementwise::as_type;
 use super::engine::{Address, Engine, address, failed, locked};
 use crate::error::{Error, Result};
 
-/// Numbers that are read often are few: pieces of memory hold as many bytes at least.
+/// The minimum size of a buffer in bytes: values that are read often are few.
 const SMALLEST: usize = 1 << 12;
 
-/// Memory of the host that the device writes, and what tells when it has. Getting some takes the driver's time, so pieces
-/// are used again.
+/// Pinned host memory, and the event that marks a finished copy. Allocating pinned memory is slow, so buffers
+/// are reused.
 pub struct Landing {
     memory: PinnedHostSlice<u8>,
     bytes: usize,
     arrived: CudaEvent,
 }
 
-/// Numbers on their way.
+/// Values that are being copied to the host.
 pub struct Readback<T> {
     engine: Arc<Engine>,
-    /// There until waited for.
+    /// `Some` until the values have been read.
     landing: Option<Landing>,
     count: usize,
     numbers: PhantomData<T>,
 }
 
 impl Engine {
-    /// Has `count` numbers copied to the host once what was launched before has written them.
+    /// Starts a copy of `count` values to the host, after all work launched before.
     pub fn read_back<T: Copy>(self: &Arc<Self>, from: Address, count: usize) -> Result<Readback<T>> {
         let bytes = count * size_of::<T>();
         let landing = self.landing(bytes)?;
         let copy = || {
-            // SAFETY: it is read when `arrived` has passed.
+            // SAFETY: it is read only after the event `arrived`.
             let to = unsafe { std::slice::from_raw_parts_mut(landing.memory.as_ptr()?.cast_mut(), bytes) };
-            // SAFETY: as many bytes are at both ends; the landing stays until the copy is through.
+            // SAFETY: both sides have this many bytes, and the buffer exists until the copy is done.
             unsafe { result::memcpy_dtoh_async(to, from.at, self.stream().cu_stream()) }?;
             landing.arrived.record(self.stream())
         };
@@ -49,7 +49,7 @@ impl Engine {
         Ok(Readback { engine: self.clone(), landing: Some(landing), count, numbers: PhantomData })
     }
 
-    /// One that is free and large enough, or a new one.
+    /// A free buffer that is large enough, or a new one.
     fn landing(&self, bytes: usize) -> Result<Landing> {
         let mut free = locked(&self.landings);
         if let Some(place) = free.iter().position(|landing| landing.bytes >= bytes) {
@@ -68,7 +68,7 @@ impl Engine {
 }
 
 impl<T: Copy> Readback<T> {
-    /// The numbers, once they are there.
+    /// Blocks until the values have arrived.
     pub fn wait(mut self) -> Result<Vec<T>> {
         let Some(landing) = &self.landing else {
             return Err(Error::bug("numbers of a GPU were read twice"));
@@ -76,7 +76,7 @@ impl<T: Copy> Readback<T> {
         let read = || {
             landing.arrived.synchronize()?;
             let first = landing.memory.as_ptr()?.cast::<T>();
-            // SAFETY: the copy is through, and memory that the device writes is aligned to pages.
+            // SAFETY: the copy is done, and pinned memory is aligned to pages.
             Ok(unsafe { std::slice::from_raw_parts(first, self.count) }.to_vec())
         };
         let numbers = read().map_err(failed)?;
@@ -86,17 +86,17 @@ impl<T: Copy> Readback<T> {
 }
 
 impl<T> Drop for Readback<T> {
-    /// Numbers that nobody waited for may still be on their way.
+    /// A dropped readback may still have a copy in progress.
     fn drop(&mut self) {
         if let Some(landing) = self.landing.take() {
-            // A device that fails here writes no more.
+            // After a failure the device writes no more.
             _ = landing.arrived.synchronize();
             locked(&self.engine.landings).push(landing);
         }
     }
 }
 
-/// [`Engine::read_back`] of a tensor, as f32 whatever its type.
+/// [`Engine::read_back`] of a tensor, converted to f32.
 pub fn read_back(tensor: &Tensor) -> Result<Readback<f32>> {
     let tensor = as_type(tensor, DType::F32)?;
     Engine::of(&tensor)?.read_back(address(&tensor)?, tensor.elem_count())

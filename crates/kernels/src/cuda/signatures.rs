@@ -1,6 +1,8 @@
-//! What each kernel takes, read from its source, so that a launch with other arguments is an error before it is launched.
+//! The parameters of each kernel, read from its source. A launch with other arguments is an error before
+//! anything runs.
 //!
-//! A kernel is written out, or made of a template by a macro that names it and its `PARAMETERS`.
+//! A kernel is either written out, or a template instance made by a macro that gives its name and its
+//! `PARAMETERS`.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -9,7 +11,7 @@ use super::engine::Address;
 use super::launch::{Frame, Grid};
 use crate::error::{Error, Result};
 
-/// The sources, as all.cu includes them.
+/// The sources, in the order in which all.cu includes them.
 const SOURCES: [&str; 9] = [
     include_str!("kernels/batch_norm.cuh"),
     include_str!("kernels/classes.cuh"),
@@ -22,18 +24,18 @@ const SOURCES: [&str; 9] = [
     include_str!("kernels/transformer.cuh"),
 ];
 
-/// Something that a kernel can be given.
+/// A type that can be a kernel argument.
 pub trait Argument {
-    /// What is passed: bytes as the kernel has them.
+    /// The bytes as the kernel receives them.
     type Passed: Copy;
 
     fn passed(self) -> Self::Passed;
 
-    /// The type as the kernels' source names it; of an address that of what lies there, with a star.
+    /// The type as the kernel source spells it. For an address: the pointee type with a star.
     fn type_name(&self) -> &'static str;
 }
 
-/// Says how the kernels' source names a type, which has the same layout there.
+/// Declares how the kernel source spells a type with the same layout.
 macro_rules! argument {
     ($($type:ty => $name:literal),* $(,)?) => {
         $(impl $crate::cuda::Argument for $type {
@@ -65,7 +67,7 @@ impl Argument for Address {
     }
 }
 
-/// Numbers that lie on the device.
+/// Element types of device memory.
 pub trait Pointee {
     const POINTER: &'static str;
 }
@@ -82,11 +84,11 @@ pointee! {
     u32 => "unsigned int*",
 }
 
-/// The types of a kernel's parameters.
+/// The parameter types of a kernel.
 pub(super) type Signature = Vec<String>;
 
 /// # Errors
-/// There is no such kernel.
+/// No such kernel.
 pub(super) fn signature(kernel: &str) -> Result<&'static Signature> {
     static SIGNATURES: OnceLock<HashMap<String, Signature>> = OnceLock::new();
     let signatures = SIGNATURES.get_or_init(|| SOURCES.iter().flat_map(|source| parsed(source)).collect());
@@ -94,7 +96,7 @@ pub(super) fn signature(kernel: &str) -> Result<&'static Signature> {
 }
 
 /// # Errors
-/// Another number of arguments, or one of another type.
+/// A wrong number of arguments, or a wrong type.
 pub(super) fn compare(kernel: &str, signature: &Signature, given: &[&'static str]) -> Result<()> {
     let fits = |(parameter, given): (&String, &&str)| {
         parameter == given || (*given == Address::NONE.to && parameter.ends_with('*'))
@@ -106,7 +108,7 @@ pub(super) fn compare(kernel: &str, signature: &Signature, given: &[&'static str
     Err(Error::bug(format!("kernel `{kernel}` takes ({taken}) and was given ({given})")))
 }
 
-/// The kernels of a source and their parameters.
+/// The kernels of a source file with their parameters.
 fn parsed(source: &str) -> Vec<(String, Signature)> {
     let source = source.replace("\\\n", " ");
     let (mut kernels, mut template) = (Vec::new(), "");
@@ -128,13 +130,13 @@ fn parsed(source: &str) -> Vec<(String, Signature)> {
     kernels
 }
 
-/// What comes before a parenthesis or comma, if it is a name.
+/// The identifier before a parenthesis or comma, if there is one.
 fn name(text: &str) -> Option<&str> {
     let name = &text[..text.find(['(', ','])?];
     name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_').then_some(name)
 }
 
-/// The types of the first list in parentheses, `number` in the place of `T`.
+/// The types of the first parenthesised list, with `number` in place of `T`.
 fn types(text: &str, number: &str) -> Signature {
     let list = text.split_once('(').and_then(|(_, list)| list.split_once(')')).map_or("", |(list, _)| list);
     let of = |parameter: &str| {

@@ -1,8 +1,8 @@
-//! The way of batches to the device, beside what is being computed.
+//! Copies batches to the device while it computes.
 //!
-//! A batch is copied into memory that the device reads by itself, and from there over a stream of its own into memory that
-//! stays; only the last step, from there into the new tensor, waits its turn among the kernels. So while the GPU is still
-//! at one step, the next one's batch is on its way.
+//! A batch is copied into pinned host memory, then on a separate stream into a staging buffer on the device.
+//! Only the last copy, into the new tensor, is queued among the kernels. The next batch is therefore transferred
+//! while the GPU computes the current step.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ struct Slot {
     host: PinnedHostSlice<f32>,
     device: CudaSlice<f32>,
     length: usize,
-    /// After the copy to the device, and after the one from there into a tensor.
+    /// The events after the copy to the device, and after the copy into the tensor.
     arrived: CudaEvent,
     taken: CudaEvent,
 }
@@ -46,7 +46,7 @@ impl Upload {
             return Err(Error::bug("an empty batch"));
         }
         let slot = self.slot(engine, numbers.len())?;
-        // What lay here last must be on the device, and there in its tensor, before the next takes its place.
+        // The previous content must be on the device and in its tensor before the buffer is reused.
         slot.arrived.synchronize().map_err(failed)?;
         slot.host.as_mut_slice().map_err(failed)?[..numbers.len()].copy_from_slice(numbers);
         let (out, address) = engine.tensor(DType::F32, tensor.shape().clone())?;
@@ -57,12 +57,13 @@ impl Upload {
             stream.wait(&slot.taken)?;
             let from = &slot.host.as_slice()?[..numbers.len()];
             let (staging, _) = slot.device.device_ptr(stream);
-            // SAFETY: both lie in memory of the slot, which is not touched before `arrived` and `taken` have passed.
+            // SAFETY: both addresses are in memory of the slot, which is not reused before `arrived` and
+            // `taken`.
             unsafe { result::memcpy_htod_async(staging, from, stream.cu_stream()) }?;
             slot.arrived.record(stream)?;
             engine.stream().wait(&slot.arrived)?;
             let bytes = size_of_val(numbers);
-            // SAFETY: the tensor was made for as many numbers, of this stream's memory.
+            // SAFETY: the tensor holds this many elements, in memory of this stream.
             unsafe { result::memcpy_dtod_async(address.at, staging, bytes, engine.stream().cu_stream()) }?;
             slot.taken.record(engine.stream())
         };
@@ -70,11 +71,11 @@ impl Upload {
         Ok(out)
     }
 
-    /// The slot whose turn it is, with room for so many numbers.
+    /// The next slot in turn, with room for this many elements.
     fn slot(&mut self, engine: &Engine, length: usize) -> Result<&mut Slot> {
         let slot = &mut self.slots[self.next];
         if slot.as_ref().is_none_or(|slot| slot.length < length) {
-            // Whatever the old memory is in use for ends first.
+            // Waits for all use of the old memory.
             engine.synchronize()?;
             self.stream.synchronize().map_err(failed)?;
             *slot = None;

@@ -1,4 +1,4 @@
-//! From `auto`, `cpu` or `cuda:N` to a device and the name of its numeric profile.
+//! Resolves `auto`, `cpu` or `cuda:N` to a device and the name of its numeric profile.
 
 use candle_core::Device;
 
@@ -9,11 +9,11 @@ use crate::ops::profile::Profile;
 #[derive(Clone, Debug)]
 pub struct Choice {
     pub device: Device,
-    /// The numeric profile, as variants of results carry it: results have the same bytes on all machines of one.
+    /// The numeric profile, part of a result's variant. All machines of one profile give the same bytes.
     pub variant: String,
-    /// Whether the device was left open, so that results of any profile will do.
+    /// Whether the setting is `auto`, so that results of any profile may be reused.
     pub any: bool,
-    /// Why it is not the GPU that might have been meant.
+    /// Why an available GPU was not selected.
     pub note: Option<String>,
 }
 
@@ -39,10 +39,10 @@ impl Choice {
     }
 }
 
-/// The device that `setting` means on this machine; `auto` is the first GPU where there is one to use, else the CPU.
+/// Resolves `setting` on this machine. `auto` is the first usable GPU, else the CPU.
 ///
 /// # Errors
-/// A device that this build or this machine does not have.
+/// The build or the machine does not have the device.
 pub fn choose(setting: &str) -> Result<Choice> {
     match setting {
         "cpu" => Ok(Choice::cpu(false, None)),
@@ -82,7 +82,7 @@ fn cuda(ordinal: usize) -> Result<Choice> {
     crate::cuda::Engine::on(&device)?;
     let (versions, [major, minor], count) = (crate::cuda::versions()?, gpu.capability, gpu.multiprocessors);
     let crate::cuda::Versions { cudnn, cublas, .. } = versions;
-    // cuBLAS promises equal bits on the same architecture with as many multiprocessors.
+    // cuBLAS promises equal bits only for the same architecture and number of multiprocessors.
     let variant = format!("cuda sm_{major}{minor}x{count} cudnn {cudnn} cublas {cublas}");
     Ok(Choice { device, variant, any: false, note: None })
 }

@@ -1,10 +1,10 @@
-//! A GPU's memory: how much is in use, and what is said where it is too small.
+//! GPU memory use, and the explanation of out-of-memory errors.
 
 use candle_core::Device;
 
 use crate::error::{Error, Kind};
 
-/// Counts the bytes of a GPU that this process uses.
+/// Measures the GPU memory that this process uses.
 pub struct Gauge {
     #[cfg(feature = "cuda")]
     engine: std::sync::Arc<crate::cuda::Engine>,
@@ -21,7 +21,7 @@ impl Gauge {
         None
     }
 
-    /// The bytes in use once all that was launched is done; from now on the most of them is watched.
+    /// The bytes in use after all launched work is done. Resets the peak.
     pub fn watch(&self) -> u64 {
         #[cfg(feature = "cuda")]
         return self.engine.watch_memory().unwrap_or(0);
@@ -29,7 +29,7 @@ impl Gauge {
         0
     }
 
-    /// The most bytes that were in use since [`Gauge::watch`], or ever.
+    /// The peak of bytes in use since [`Gauge::watch`], or since the start.
     pub fn peak(&self) -> u64 {
         #[cfg(feature = "cuda")]
         return self.engine.most_memory().unwrap_or(0);
@@ -37,7 +37,7 @@ impl Gauge {
         0
     }
 
-    /// The bytes that this process has or may still get.
+    /// The bytes that this process holds or can still allocate.
     pub fn to_be_had(&self) -> u64 {
         #[cfg(feature = "cuda")]
         return self.engine.memory_to_be_had().unwrap_or(0);
@@ -46,14 +46,14 @@ impl Gauge {
     }
 }
 
-/// The gauge of a GPU whose memory was too small, as its libraries say: they are the error's cause. One that was explained
-/// has words of its own, and no cause.
+/// The GPU that is out of memory, if that is the error's cause. An error that already has an explanation has no
+/// cause.
 pub fn full(error: &Error, device: &Device) -> Option<Gauge> {
     let of_library = error.kind == Kind::OutOfMemory && std::error::Error::source(error).is_some();
     if of_library { Gauge::of(device) } else { None }
 }
 
-/// An error of images on their way through a network, which says so where memory was too small for them.
+/// Explains an error of an inference pass if the GPU is out of memory.
 pub fn explained(error: Error, device: &Device) -> Error {
     let Some(gauge) = full(&error, device) else { return error };
     Error::out_of_memory(format!(
@@ -64,7 +64,7 @@ pub fn explained(error: Error, device: &Device) -> Error {
     .hint("try a smaller `image_size`; the last checkpoint is kept")
 }
 
-/// Bytes in words.
+/// Formats a number of bytes.
 pub fn gigabytes(bytes: u64) -> String {
     format!("{:.3} GB", bytes as f64 / 1e9)
 }

@@ -1,4 +1,4 @@
-//! Where tensors are computed: what `device` in a file or on the command line comes to on this machine.
+//! Resolves the `device` of a file or command line on this machine, and moves tensors there. It never computes.
 
 mod choice;
 mod memory;

@@ -1,10 +1,10 @@
-//! The way of a tensor to where it is computed with.
+//! Moves tensors between host and device.
 
 use candle_core::{Device, Tensor};
 
 use crate::error::Result;
 
-/// The tensor on `device`; one that is there already as it is. Batches go to a GPU beside what it computes.
+/// The tensor on `device`; unchanged if it is already there. The copy of a batch overlaps with computation.
 pub fn placed(tensor: &Tensor, device: &Device) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() && tensor.device().is_cpu() && tensor.dtype() == candle_core::DType::F32 {
@@ -13,12 +13,12 @@ pub fn placed(tensor: &Tensor, device: &Device) -> Result<Tensor> {
     Ok(tensor.to_device(device)?)
 }
 
-/// The tensor in f64, where its numbers can be read.
+/// The tensor in f64 on the host.
 pub fn on_host(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F64)?)
 }
 
-/// f32 as it comes back from where it is kept as bfloat16.
+/// Rounds f32 values to bfloat16 and back.
 pub fn through_bf16(x: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {

@@ -1,4 +1,4 @@
-//! An activation on its own; where one follows a normalisation, it is fused with it instead.
+//! Activations as separate operations. An activation after a normalization is fused with it instead.
 
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;
@@ -17,7 +17,7 @@ use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::Result;
 
-/// Applies `activation` to every number of x.
+/// Applies `activation` to every element of x.
 pub fn activation(tape: &mut Tape, x: &Value, activation: Activation) -> Result<Value> {
     if activation == Activation::None {
         return Ok(x.clone());
@@ -34,7 +34,8 @@ fn values_of(x: &Tensor, activation: Activation) -> Result<Tensor> {
     by_dtype!(x, T => forward::<T>(x, activation))
 }
 
-/// Saves its output where that will do, since what follows keeps it as well; its input otherwise.
+/// Saves its output if the gradient can be computed from it, because the next operation saves it too; otherwise
+/// its input.
 struct Activate {
     kept: Tensor,
     activation: Activation,
@@ -53,7 +54,7 @@ fn forward<T: Float>(x: &Tensor, activation: Activation) -> Result<Tensor> {
             let x = &x[task * TASK..task * TASK + out.len()];
             by_curve!(activation, T, curve => values(x, curve, out));
         };
-        // SAFETY: `values` writes every number.
+        // SAFETY: `values` writes every element.
         unsafe { build(x.len(), TASK, write) }
     })?;
     tensor(output, x.shape())
@@ -67,7 +68,7 @@ fn backward<T: Float>(grad: &Tensor, kept: &Tensor, activation: Activation) -> R
                 let (grad, kept) = (&grad[range.clone()], &kept[range]);
                 by_curve!(activation, T, curve => curve_gradient(grad, kept, curve, out));
             };
-            // SAFETY: `curve_gradient` writes every number.
+            // SAFETY: `curve_gradient` writes every element.
             unsafe { build(grad.len(), TASK, write) }
         })
     })??;

@@ -1,4 +1,4 @@
-//! The sum of two tensors, for shortcuts that do not end in a normalisation.
+//! The sum of two tensors, for residual connections that do not end in a normalization.
 
 use std::mem::MaybeUninit;
 
@@ -11,7 +11,7 @@ use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
-/// a + b, of one shape.
+/// a + b, of the same shape.
 pub fn add(tape: &mut Tape, a: &Value, b: &Value) -> Result<Value> {
     let (left, right) = (a.tensor(), b.tensor());
     if left.dims() != right.dims() {
@@ -41,7 +41,7 @@ fn forward<T: Float>(left: &Tensor, right: &Tensor) -> Result<Tensor> {
                 let range = task * TASK..task * TASK + out.len();
                 add_all(&left[range.clone()], &right[range], out);
             };
-            // SAFETY: `add_all` writes every number.
+            // SAFETY: `add_all` writes every element.
             unsafe { build(left.len(), TASK, write) }
         })
     })??;

@@ -1,8 +1,8 @@
 //! Multi-head attention: Vaswani et al., *Attention Is All You Need* (2017), §3.2.
 //!
-//! Each head of each image is one task. It computes its [T, T] probabilities in a buffer that stays in the cache, and
-//! the walk back computes them again rather than having kept them: they would be by far the largest thing kept, and cost
-//! a fiftieth of a transformer's step.
+//! Each head of each image is one task. It computes its [T, T] probabilities in a buffer that stays in the
+//! cache. The backward pass computes them again instead of saving them: they would be by far the largest saved
+//! tensor, and recomputing costs a fiftieth of a transformer's step.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -21,8 +21,8 @@ use super::vector::vectorised;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
-/// softmax(q · kᵀ / √d) · v for each of `heads` heads of d numbers, q, k and v standing side by side in x [N, T, 3 · C]; the
-/// result is [N, T, C], head beside head.
+/// softmax(q · kᵀ / √d) · v for each of `heads` heads of size d. q, k and v are concatenated in x [N, T, 3 · C];
+/// the result is [N, T, C], with the heads concatenated.
 pub fn attention(tape: &mut Tape, x: &Value, heads: usize) -> Result<Value> {
     let shape = Heads::new(x.tensor().dims(), heads)?;
     let output = shape.attend(x.tensor())?;
@@ -44,7 +44,7 @@ impl Backward for Attention {
     }
 }
 
-/// The sizes of an attention, and how it is computed.
+/// The sizes of an attention operation, and how to compute it.
 #[derive(Clone, Copy)]
 struct Heads {
     images: usize,
@@ -54,7 +54,7 @@ struct Heads {
     heads: usize,
 }
 
-/// Which third of x.
+/// Which third of x: queries, keys or values.
 #[derive(Clone, Copy)]
 enum Part {
     Query,
@@ -72,12 +72,12 @@ impl Heads {
         }
     }
 
-    /// The numbers of a head.
+    /// The size of a head.
     fn width(&self) -> usize {
         self.channels / self.heads
     }
 
-    /// What the products of queries and keys are multiplied by.
+    /// The factor of the scores.
     fn scale<T: Float>(&self) -> T {
         T::from_f64(1.0 / (self.width() as f64).sqrt())
     }
@@ -108,12 +108,12 @@ impl Heads {
                 head.product(head.scores(&probabilities), values, self.width(), output);
             });
         };
-        // SAFETY: the heads of all images make up the whole output.
+        // SAFETY: the heads of all images cover the whole output.
         unsafe { written(self.images * self.tokens * self.channels, write) }
     }
 
-    /// With P the probabilities and G the gradient of the output: V̇ = Pᵀ · G, and through Ṡ, the gradient of the scores,
-    /// Q̇ = Ṡ · K and K̇ = Ṡᵀ · Q.
+    /// With probabilities P and output gradient G: V̇ = Pᵀ · G; with the gradient Ṡ of the scores: Q̇ = Ṡ · K
+    /// and K̇ = Ṡᵀ · Q.
     fn backward<T: Float>(&self, x: &[T], grad: &[T]) -> Vec<T> {
         let write = |output: &mut [MaybeUninit<T>]| {
             let output = Output::fresh(output, RowOffsets::Even { start: 0, stride: 0 });
@@ -140,7 +140,7 @@ impl Heads {
                 to(Part::Key, head.scores(&scores).transposed(), head.part(x, Part::Query));
             });
         };
-        // SAFETY: the three parts of all heads of all images make up the whole output.
+        // SAFETY: the three parts of all heads of all images cover the whole output.
         unsafe { written(3 * self.images * self.tokens * self.channels, write) }
     }
 }
@@ -154,7 +154,7 @@ struct Head {
 }
 
 impl Head {
-    /// Where a part stands in x, row by row.
+    /// The offset of a part in x, per row.
     fn start(&self, part: Part) -> usize {
         let Heads { tokens, channels, .. } = self.of;
         (3 * self.image * tokens + part as usize) * channels + self.head * self.of.width()
@@ -175,24 +175,24 @@ impl Head {
         RowOffsets::Even { start, stride: channels }
     }
 
-    /// [T, d] of what has the result's shape.
+    /// [T, d] of a tensor with the result's shape.
     fn of_result<'a, T>(&self, grad: &'a [T]) -> Matrix<'a, T> {
         let Heads { tokens, channels, .. } = self.of;
         let start = self.image * tokens * channels + self.head * self.of.width();
         Matrix { data: &grad[start..], row_stride: channels, column_stride: 1 }
     }
 
-    /// [T, T] as [`Self::empty_scores`] has them.
+    /// [T, T], padded as in [`Self::empty_scores`].
     fn scores<'a, T>(&self, scores: &'a [T]) -> Matrix<'a, T> {
         Matrix::row_major(scores, padded(self.of.tokens))
     }
 
-    /// Rows of scores, each as long as whole vectors. What lies beyond the last token counts as nothing.
+    /// Rows of scores, padded to whole vectors. Padding after the last token does not affect the softmax.
     fn empty_scores<T: Float>(&self) -> Vec<T> {
         vec![T::ZERO; self.of.tokens * padded(self.of.tokens)]
     }
 
-    /// The probabilities of this head: for each query those of all keys.
+    /// The probabilities of this head: a distribution over keys for each query.
     fn probabilities<T: Float>(&self, x: &[T]) -> Vec<T> {
         let mut scores = self.empty_scores();
         let (queries, keys) = (self.part(x, Part::Query), self.part(x, Part::Key));

@@ -1,19 +1,19 @@
-//! The loops of attention over rows of scores: the softmax, and the way back through it.
+//! Loops of attention over rows of scores: the softmax and its gradient.
 
 use super::float::Float;
 use super::rows::{WIDEST, joined};
 use super::vector::{Registers, Vector, Vectorised};
 
-/// The length of a row of scores: `tokens`, up to whole vectors of any width.
+/// The padded length of a row of scores: `tokens` rounded up to whole vectors of any width.
 pub fn padded(tokens: usize) -> usize {
     tokens.next_multiple_of(WIDEST)
 }
 
-/// Makes probabilities of rows of scores: p = e^(scale · (s − the largest)), divided by the sum of all.
+/// Converts rows of scores to probabilities: p = e^(scale · (s − max)), divided by the row's sum.
 pub struct Softmax<'a, T> {
     pub scores: &'a mut [T],
     pub tokens: usize,
-    /// The length of a row, at least `tokens`, of whole vectors.
+    /// The padded length of a row, at least `tokens`.
     pub columns: usize,
     pub scale: T,
 }
@@ -34,7 +34,8 @@ impl<T: Float> Vectorised for Softmax<'_, T> {
                 row,
                 #[inline(always)]
                 |at, x| {
-                    // SAFETY: `over` hands over whole vectors of the row, and there are as many lanes as the widest has.
+                    // SAFETY: `over` passes whole vectors of the row, and there are as many lanes as the widest
+                    // vector has.
                     unsafe {
                         let lanes = largest.as_mut_ptr().add(at % WIDEST);
                         V::load(v, x).at_least(V::load(v, lanes)).store(lanes);
@@ -59,19 +60,19 @@ impl<T: Float> Vectorised for Softmax<'_, T> {
             over::<V>(
                 row,
                 #[inline(always)]
-                // SAFETY: `over` hands over whole vectors of the row.
+                // SAFETY: `over` passes whole vectors of the row.
                 |_, x| unsafe { V::load(v, x).mul(share).store(x) },
             );
         }
     }
 }
 
-/// From the gradients of probabilities p to those of the scores under them: scale · p · (g − Σ p · g).
+/// Computes the gradients of scores from those of the probabilities p: scale · p · (g − Σ p · g).
 pub struct ScoreGradient<'a, T> {
     pub probabilities: &'a [T],
-    /// Those of the probabilities, to become those of the scores.
+    /// The gradients of the probabilities, overwritten with those of the scores.
     pub gradients: &'a mut [T],
-    /// The length of a row, of whole vectors.
+    /// The padded length of a row.
     pub columns: usize,
     pub scale: T,
 }
@@ -92,7 +93,7 @@ impl<T: Float> Vectorised for ScoreGradient<'_, T> {
                 gradients,
                 #[inline(always)]
                 |at, gradient| {
-                    // SAFETY: both rows are as long; as many lanes as the widest vector has.
+                    // SAFETY: both rows have this length, with as many lanes as the widest vector.
                     unsafe {
                         let lanes = sums.as_mut_ptr().add(at % WIDEST);
                         let sum = V::load(v, probabilities.add(at))
@@ -106,7 +107,7 @@ impl<T: Float> Vectorised for ScoreGradient<'_, T> {
                 gradients,
                 #[inline(always)]
                 |at, gradient| {
-                    // SAFETY: both rows are as long.
+                    // SAFETY: both rows have this length.
                     unsafe {
                         let weighed = V::load(v, probabilities.add(at)).mul(V::load(v, gradient).sub(sum));
                         weighed.mul(scale).store(gradient);
@@ -117,8 +118,8 @@ impl<T: Float> Vectorised for ScoreGradient<'_, T> {
     }
 }
 
-/// Hands over a row vector by vector, with its place; the row is of whole widest vectors. `take` is to be
-/// `#[inline(always)]`: what is not inlined lacks the profile's instructions.
+/// Passes a row to `take`, vector by vector, with the offset. The row is padded to the widest vectors. `take`
+/// must be `#[inline(always)]`: a function that is not inlined is compiled without the profile's instructions.
 #[inline(always)]
 fn over<V: Vector>(row: &mut [V::Number], mut take: impl FnMut(usize, *mut V::Number)) {
     let start = row.as_mut_ptr();

@@ -37,7 +37,7 @@ fn averages(x: &Tensor, [images, pixels, channels]: [usize; 3]) -> Result<Tensor
     })
 }
 
-/// The four dimensions of a batch of images.
+/// The four dimensions of an image batch.
 pub fn image_dims(x: &Value) -> Result<[usize; 4]> {
     x.tensor()
         .dims()

@@ -1,19 +1,20 @@
-//! The threads of a pool kept awake while a pass runs.
+//! Keeps the threads of a pool spinning during a pass.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A thread that looked for work so often and found none goes to sleep all the same, after a millisecond or so.
+/// A thread that found no work this often goes to sleep, after about a millisecond.
 ///
-/// It must not stay to the end of the pass whatever happens: a thread may be sent here while it waits in the middle of a
-/// job (a pool hands broadcasts to those who wait, too), and the pass cannot end before that job does.
+/// It must not spin until the end of the pass unconditionally: the spin job may run on a thread that waits in
+/// the middle of another job (rayon also sends broadcasts to waiting threads), and the pass cannot end before
+/// that job does.
 const PATIENCE: u32 = 5_000;
 
-/// While this lives, the other threads of the current pool look for work without pause.
+/// While this value exists, the other threads of the current pool look for work without sleeping.
 ///
-/// A pass is hundreds of short parallel loops with a little work between them, in which a thread without work would go
-/// to sleep, and waking it takes longer than many a loop. Made for the length of a pass, and not for waiting: what looks
-/// for work takes every processor that nobody else wants.
+/// A pass is hundreds of short parallel loops with little work between them. An idle thread would go to sleep,
+/// and waking it takes longer than many of the loops. Use it for the length of a pass, never while waiting:
+/// spinning threads use every free processor.
 pub struct Awake {
     over: Arc<AtomicBool>,
 }
@@ -27,7 +28,7 @@ impl Awake {
         };
         let flag = Arc::clone(&over);
         rayon::spawn_broadcast(move |thread| {
-            // The thread that the pass runs on must not wait for itself.
+            // The pass's own thread must not wait for itself.
             if thread.index() == here {
                 return;
             }
@@ -37,7 +38,7 @@ impl Awake {
                     in_vain = 0;
                 } else {
                     in_vain += 1;
-                    // Another process may need the processor more.
+                    // Another process may need the processor.
                     std::thread::yield_now();
                 }
             }
@@ -70,11 +71,11 @@ mod tests {
             });
             assert_eq!(sum, 1_999_000);
         }
-        // Every thread answers: none is left looking for work that has ended.
+        // Every thread answers: none still looks for work that has ended.
         assert_eq!(pool.broadcast(|thread| thread.index()), [0, 1, 2]);
     }
 
-    /// The pass waits for the job, and the job for whoever was sent to look for work from within it.
+    /// The pass waits for a job whose thread was sent to spin from within it.
     #[test]
     fn a_thread_that_is_in_the_middle_of_a_job_comes_back_to_it() {
         let (done, wait) = mpsc::channel();
@@ -89,7 +90,7 @@ mod tests {
                 let job = || {
                     begun.store(true, Ordering::Release);
                     until(|| awake.lock().unwrap().is_some());
-                    // What a thread does that waits for another: it takes what there is for it.
+                    // What a waiting thread does: it takes available work.
                     rayon::yield_now();
                 };
                 rayon::join(pass, job);

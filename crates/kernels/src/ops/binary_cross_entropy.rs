@@ -1,4 +1,4 @@
-//! Binary cross-entropy of each class by itself: images of several classes, or of none.
+//! Binary cross-entropy per class, for images with several labels or none.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -13,11 +13,11 @@ use super::on_cuda::on_cuda;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 
-/// The loss of logits [N, K] against targets [N, K] between 0 and 1: its mean over all N·K as a scalar, and each row's
-/// over its K.
+/// The loss of logits [N, K] against targets [N, K] in [0, 1]: the mean over N·K as a scalar, and the mean of
+/// each row over K.
 ///
-/// What is true of class k counts `positive_weights[k]` times, as PyTorch's `pos_weight`. Computed in f64 whatever the
-/// logits are, and from |logit|, so that no logit is too large. A loss that is not finite is returned as it is.
+/// Positive targets of class k are weighted by `positive_weights[k]`, as with PyTorch's `pos_weight`. Computed
+/// in f64 from |logit|, so that no logit overflows. A loss that is not finite is returned unchanged.
 pub fn binary_cross_entropy(
     tape: &mut Tape,
     logits: &Value,

@@ -1,4 +1,4 @@
-//! New memory that is written once: zeroing it first would cost another pass over every activation.
+//! New memory that is written once, without zeroing: zeroing would cost another pass over every activation.
 
 use std::mem::MaybeUninit;
 
@@ -6,16 +6,16 @@ use rayon::prelude::*;
 
 use super::float::Float;
 
-/// About how many numbers one task handles: they fit in the second-level cache, and waking a thread for them pays.
-/// It decides where sums are cut, so it enters results: a change is a change of version.
+/// The approximate number of elements per task: they fit into the second-level cache and are worth waking a
+/// thread. It decides where sums are split, so it affects results: a change needs a new version.
 pub const TASK: usize = 1 << 14;
 
-/// How many rows of `width` numbers one task handles.
+/// The number of rows of `width` elements per task.
 pub fn rows_per_task(width: usize) -> usize {
     (TASK / width.max(1)).max(1)
 }
 
-/// Has memory that nobody has written read as NaN, where tests would see it; elsewhere nothing.
+/// In tests, fills unwritten memory with NaN so that reading it fails a test; otherwise does nothing.
 #[inline(always)]
 pub fn poison<T>(memory: &mut [MaybeUninit<T>]) {
     if cfg!(any(test, debug_assertions)) {
@@ -24,22 +24,23 @@ pub fn poison<T>(memory: &mut [MaybeUninit<T>]) {
     }
 }
 
-/// A new vector of `length` numbers, cut into chunks of `chunk` that are written in parallel:
+/// A new vector of `length` elements, cut into chunks of `chunk` elements that are written in parallel:
 /// `write(index of the chunk, its memory)`.
 ///
 /// # Safety
-/// `write` must initialise every number of the memory that it is given.
+/// `write` must initialise every element of the memory passed to it.
 pub unsafe fn build<T: Float>(
     length: usize,
     chunk: usize,
     write: impl Fn(usize, &mut [MaybeUninit<T>]) + Sync,
 ) -> Vec<T> {
     let chunks = length.div_ceil(chunk.max(1));
-    // SAFETY: the caller's promise is the same.
+    // SAFETY: the caller has made the same promise.
     unsafe { build_along(length, chunk, (0..chunks).into_par_iter(), write) }
 }
 
-/// Like [`build`], each chunk with its item of `along`, such as the chunk of another vector that changes with it.
+/// As [`build`]; each chunk also gets an item of `along`, such as a chunk of another vector that changes with
+/// it.
 ///
 /// # Safety
 /// As for [`build`].
@@ -54,11 +55,11 @@ pub unsafe fn build_along<T: Float, I: IndexedParallelIterator>(
     let chunks = data.par_chunks_mut(chunk.max(1));
     assert_eq!(chunks.len(), along.len(), "one item for each chunk");
     chunks.zip(along).for_each(|(memory, item)| write(item, memory));
-    // SAFETY: the chunks cover all of it, and the caller vouches for each.
+    // SAFETY: the chunks cover the vector, and the caller guarantees each.
     unsafe { data.assume_init() }.into_vec()
 }
 
-/// Like [`build`], with a result for each chunk, in their order.
+/// As [`build`], with a result for each chunk, in order.
 ///
 /// # Safety
 /// As for [`build`].
@@ -71,6 +72,6 @@ pub unsafe fn build_with<T: Float, R: Send>(
     poison(&mut data);
     let results =
         data.par_chunks_mut(chunk.max(1)).enumerate().map(|(index, memory)| write(index, memory)).collect();
-    // SAFETY: the chunks cover all of it, and the caller vouches for each.
+    // SAFETY: the chunks cover the vector, and the caller guarantees each.
     (unsafe { data.assume_init() }.into_vec(), results)
 }

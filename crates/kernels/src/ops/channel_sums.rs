@@ -1,6 +1,6 @@
-//! The loops under batch normalisation that sum over rows: one column for each channel, vectorised over channels.
+//! Sums over rows for batch normalization: one column per channel, vectorised over channels.
 //!
-//! Each handles the rows of one task. What they sum is joined in the order of the tasks.
+//! Each task handles some rows. The sums of the tasks are added in task order.
 
 use super::channels::Affine;
 use super::curve::{Activation, specialised};
@@ -8,8 +8,8 @@ use super::float::Float;
 use super::rows::WIDEST;
 use super::vector::{Registers, Vector, Vectorised, load};
 
-/// Two sums per channel. In f64, so that neither the number of rows nor where they are cut costs digits; the loops wait
-/// for memory either way.
+/// Two sums per channel, in f64, so that neither the number of rows nor the split costs precision. The loops are
+/// memory-bound in any case.
 pub struct Sums {
     pub first: Vec<f64>,
     pub second: Vec<f64>,
@@ -20,14 +20,14 @@ impl Sums {
         Self { first: vec![0.0; channels], second: vec![0.0; channels] }
     }
 
-    /// Those of the first `channels`, which are all.
+    /// The sums of the first `channels` channels, without padding.
     pub fn of(mut self, channels: usize) -> Self {
         self.first.truncate(channels);
         self.second.truncate(channels);
         self
     }
 
-    /// Adds up the sums of all tasks, in their order.
+    /// Adds the sums of all tasks, in order.
     pub fn total(tasks: impl IntoIterator<Item = Self>, channels: usize) -> Self {
         let mut total = Self::zero(channels);
         for task in tasks {
@@ -40,15 +40,15 @@ impl Sums {
     }
 }
 
-/// One number for each channel, and zeros up to whole vectors of any width.
+/// One number per channel, padded with zeros to whole vectors of any width.
 pub fn padded(numbers: &[f64]) -> Vec<f64> {
     let mut padded = numbers.to_vec();
     padded.resize(numbers.len().next_multiple_of(WIDEST), 0.0);
     padded
 }
 
-/// Σ (x − shift) and Σ (x − shift)². With any number of the channel as its shift, the variance loses nothing to the mean's
-/// size (Chan, Golub and LeVeque, *Algorithms for Computing the Sample Variance*, 1983, §3).
+/// Σ (x − shift) and Σ (x − shift)². With any value of the channel as the shift, the variance loses no precision
+/// to a large mean (Chan, Golub and LeVeque, *Algorithms for Computing the Sample Variance*, 1983, §3).
 pub struct Moments<'a, T> {
     pub x: &'a [T],
     pub channels: usize,
@@ -69,7 +69,7 @@ impl<T: Float> Vectorised for Moments<'_, T> {
             let mut channel = 0;
             while channel < channels {
                 let count = V::LANES.min(channels - channel);
-                // SAFETY: `count` channels are left in the row; sums and shifts are for whole vectors.
+                // SAFETY: the row has `count` channels left; sums and shifts are padded to whole vectors.
                 unsafe {
                     load(v, row.as_ptr().add(channel), count).add_moments_to(
                         shift.as_ptr().add(channel),
@@ -84,8 +84,8 @@ impl<T: Float> Vectorised for Moments<'_, T> {
     }
 }
 
-/// Σ g and Σ g · (x − mean), g being the gradient before the activation. Where that is of an affine function of x, it is
-/// computed from the gradient after it, which is cheaper than to have kept it.
+/// Σ g and Σ g · (x − mean), with the gradient g before the activation. If that is a function of x alone, g is
+/// recomputed from the gradient after it, which is cheaper than saving it.
 pub struct GradientSums<'a, T> {
     pub grad: &'a [T],
     pub x: &'a [T],
@@ -93,7 +93,7 @@ pub struct GradientSums<'a, T> {
     /// [`padded`]
     pub mean: &'a [f64],
     pub activation: Activation,
-    /// None where `grad` is before the activation already.
+    /// `None` if `grad` is already the gradient before the activation.
     pub affine: Option<&'a Affine<T>>,
 }
 
@@ -119,8 +119,8 @@ impl<T: Float> GradientSums<'_, T> {
             let mut channel = 0;
             while channel < channels {
                 let count = V::LANES.min(channels - channel);
-                // SAFETY: `count` channels are left in each row; sums and means are for whole vectors, and lanes beyond
-                // the channels are zero.
+                // SAFETY: each row has `count` channels left; sums and means are padded to whole vectors, and
+                // lanes beyond the channels are zero.
                 unsafe {
                     let mut grad = load(v, grad.as_ptr().add(channel), count);
                     let x = load(v, x.as_ptr().add(channel), count);

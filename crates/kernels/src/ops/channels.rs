@@ -1,6 +1,6 @@
-//! The loops under batch normalisation that make rows out of rows: one column for each channel, vectorised over channels.
+//! Row-to-row loops of batch normalization: one column per channel, vectorised over channels.
 //!
-//! Each handles the rows of one task.
+//! Each task handles some rows.
 
 use std::mem::MaybeUninit;
 
@@ -9,14 +9,15 @@ use super::float::Float;
 use super::multiversion::multiversion;
 use super::vector::{Registers, Vector, Vectorised, load, store};
 
-/// Per channel, y = (x − centre) · scale + offset. Subtracting first keeps what a product with a large mean would lose.
+/// Per channel, y = (x − centre) · scale + offset. Subtracting first keeps digits that a product with a large
+/// mean would lose.
 pub struct Affine<T> {
     pub centre: Vec<T>,
     pub scale: Vec<T>,
     pub offset: Vec<T>,
 }
 
-/// out = activation(affine(x) + residual), of rows that the caches will not keep until they are read again.
+/// out = activation(affine(x) + residual). The rows do not fit into the caches until they are read again.
 pub struct Normalize<'a, T> {
     pub x: &'a [T],
     pub residual: Option<&'a [T]>,
@@ -45,7 +46,8 @@ impl<T: Float> Normalize<'_, T> {
             x.len().is_multiple_of(channels) && residual.is_none_or(|residual| residual.len() == x.len())
         );
         let out = out.as_mut_ptr().cast::<T>();
-        // A clamp waits for memory. The others compute meanwhile, and lose by it (EfficientNet-B0's step: 8 %).
+        // With a clamp the loop is memory-bound, so it streams. Others are compute-bound, and streaming makes them
+        // slower (EfficientNet-B0: 8 % per step).
         let stream = activation.is_clamp()
             && channels.is_multiple_of(V::LANES)
             && out.addr().is_multiple_of(size_of::<V>());
@@ -53,8 +55,8 @@ impl<T: Float> Normalize<'_, T> {
             let mut channel = 0;
             while channel < channels {
                 let (count, at) = (V::LANES.min(channels - channel), row + channel);
-                // SAFETY: `count` channels are left in the row, and all slices hold as many rows or one; where results
-                // are streamed, rows start at multiples of the vector's size.
+                // SAFETY: the row has `count` channels left, and all slices have this many rows or one. If
+                // results are streamed, rows start at multiples of the vector size.
                 unsafe {
                     let deviation =
                         load(v, x.as_ptr().add(at), count).sub(load(v, centre.as_ptr().add(channel), count));
@@ -76,8 +78,8 @@ impl<T: Float> Normalize<'_, T> {
     }
 }
 
-/// grad ← scale · g + slope · (x − centre) + back, g being the gradient before the activation of [`Normalize`] without a
-/// residual, whose argument is computed again; where the statistics are given, grad ← scale · g.
+/// grad ← scale · g + slope · (x − centre) + back, with the gradient g before the activation of [`Normalize`]
+/// without a residual, whose argument is recomputed. If the statistics are constants: grad ← scale · g.
 pub struct ArgumentGradient<'a, T> {
     pub grad: &'a mut [T],
     pub x: &'a [T],
@@ -110,7 +112,7 @@ impl<T: Float> ArgumentGradient<'_, T> {
             let mut channel = 0;
             while channel < channels {
                 let (count, at) = (V::LANES.min(channels - channel), row + channel);
-                // SAFETY: `count` channels are left in the row, and all slices hold as many rows or one.
+                // SAFETY: the row has `count` channels left, and all slices have this many rows or one.
                 unsafe {
                     let scale = load(v, scale.as_ptr().add(channel), count);
                     let deviation =
@@ -132,7 +134,7 @@ impl<T: Float> ArgumentGradient<'_, T> {
 }
 
 multiversion! {
-    /// out = the gradient before the activation of [`Normalize`], whose argument is computed again.
+    /// out = the gradient before the activation of [`Normalize`], whose argument is recomputed.
     pub fn normalized_gradient<T: Float, C: Curve<T>>(
         grad: &[T],
         x: &[T],
@@ -165,7 +167,8 @@ multiversion! {
 }
 
 multiversion! {
-    /// out = the gradient before a curve, given that of its value and what it was a curve of (for a clamp, its value).
+    /// out = the gradient of an activation's input, from the gradient of its value and its input (for a clamp:
+    /// its value).
     pub fn curve_gradient<T: Float, C: Curve<T>>(grad: &[T], x: &[T], curve: C, out: &mut [MaybeUninit<T>]) {
         assert!(grad.len() == out.len() && x.len() == out.len());
         for ((out, grad), x) in out.iter_mut().zip(grad).zip(x) {

@@ -1,4 +1,4 @@
-//! What the losses over classes share: rows of scores against one class each, or against a mixture of two, averaged.
+//! Shared code of losses over classes: each row of scores against one class or a mixture of two, averaged.
 
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;
@@ -12,26 +12,27 @@ use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
-/// What an image shows: two classes and the share of the first. One that was not mixed of two is all of the first.
+/// The target of an image: two classes and the share of the first. An unmixed image has share 1 of the first
+/// class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mixture {
     pub classes: [u32; 2],
-    /// From 0 to 1; the second class has the rest.
+    /// From 0 to 1; the second class has the remainder.
     pub share: f64,
 }
 
 impl Mixture {
-    /// All of one class.
+    /// A single class.
     pub fn of(class: u32) -> Self {
         Self { classes: [class; 2], share: 1.0 }
     }
 
-    /// The class with the greater share; the first of equals.
+    /// The class with the larger share; the first if they are equal.
     pub fn most(&self) -> u32 {
         self.classes[usize::from(self.share < 0.5)]
     }
 
-    /// Classes and shares, those without a share left out.
+    /// The classes with their shares, without zero shares.
     fn parts(&self) -> impl Iterator<Item = (usize, f64)> {
         let parts = [(self.classes[0], self.share), (self.classes[1], 1.0 - self.share)];
         parts.into_iter().filter(|(_, share)| *share > 0.0).map(|(class, share)| (class as usize, share))
@@ -40,31 +41,32 @@ impl Mixture {
 
 /// A loss of one row of scores against one class.
 pub trait ClassLoss: Sync {
-    /// What a row of this class counts in the mean.
+    /// The weight of a row of this class in the mean.
     fn weight(&self, class: usize) -> f64;
 
-    /// The loss of `scores` [K], times the weight of its class; `share` times its gradient is added to `gradient` [K],
-    /// unless that is empty.
+    /// The loss of `scores` [K], multiplied by the weight of the class. Adds `share` times its gradient to
+    /// `gradient` [K], unless that is empty.
     fn loss(&self, scores: &[f64], class: usize, share: f64, gradient: &mut [f64]) -> f64;
 
-    /// The same on a GPU.
+    /// The parameters of the GPU kernel.
     #[cfg(feature = "cuda")]
     fn kernel(&self) -> cuda::Kernel<'_>;
 }
 
-/// A loss over a batch.
+/// The loss of a batch.
 pub struct Losses {
     /// Σ losses / Σ weights, as PyTorch's weighted mean: a scalar on the tape.
     pub mean: Value,
-    /// Of each row, its weight included.
+    /// The loss of each row, weighted.
     pub rows: Later<f64>,
-    /// What each row counts.
+    /// The weight of each row.
     pub weights: Vec<f64>,
 }
 
-/// The loss of scores [N, K] against a target for each row. A mixture's loss is that of its classes by their shares.
+/// The loss of scores [N, K] against one target per row. The loss of a mixture is the average of its classes'
+/// losses by share.
 ///
-/// Computed in f64 whatever the scores are. A loss that is not finite is returned as it is.
+/// Computed in f64 for every type of scores. A loss that is not finite is returned unchanged.
 pub fn class_loss(
     tape: &mut Tape,
     scores: &Value,
@@ -118,7 +120,7 @@ fn forward<T: Float>(
     Ok((tape.record(&[scores], mean, || ByGradient { gradient }), losses))
 }
 
-/// The gradient is all that the backward pass needs, and costs next to nothing beside the loss.
+/// Only the gradient is saved for the backward pass. Computing it costs almost nothing beside the loss.
 pub(super) struct ByGradient {
     pub gradient: Tensor,
 }

@@ -1,4 +1,4 @@
-//! The numeric code paths of operations. A change that moves a result raises the version.
+//! The numeric code paths of operations. A change that alters results needs a higher version.
 
 use crate::code_path::{CodePath, code_paths};
 
@@ -28,8 +28,8 @@ code_paths! {
     SIGMOID = "sigmoid", 1;
 }
 
-/// In the recipe of every stage that computes with a model, whether or not its architecture has the operation. The others
-/// came later, and enter the recipes of those stages alone that take them.
+/// In the recipe of every stage that runs a model, whether or not its architecture uses the operation. Code
+/// paths added later enter only the recipes of stages that use them.
 pub const COMMON: &[CodePath] = &[
     CONV2D,
     BATCH_NORM,

@@ -16,11 +16,11 @@ use super::softmax::Row;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 
-/// The loss of logits [N, K] against one label for each row: its mean over the rows as a scalar, and each row's.
+/// The loss of logits [N, K] against one label per row: the mean over the rows as a scalar, and each row's loss.
 ///
-/// A share `label_smoothing` of each target is spread evenly over all classes, the right one included, as in PyTorch
-/// (Szegedy et al., *Rethinking the Inception Architecture*, CVPR 2016, §7). Computed in f64 whatever the logits are.
-/// A loss that is not finite is returned as it is.
+/// A share `label_smoothing` of each target is spread evenly over all classes including the correct one, as in
+/// PyTorch (Szegedy et al., *Rethinking the Inception Architecture*, CVPR 2016, §7). Computed in f64 for every
+/// type of logits. A loss that is not finite is returned unchanged.
 pub fn cross_entropy(
     tape: &mut Tape,
     logits: &Value,
@@ -47,7 +47,7 @@ fn forward<T: Float>(
 ) -> Result<(Value, Vec<f64>)> {
     let (rows, classes) = logits.tensor().dims2()?;
     let share = 1.0 / rows as f64;
-    // The gradient is all that the backward pass needs, and costs next to nothing beside the loss.
+    // Only the gradient is saved for the backward pass. Computing it costs almost nothing beside the loss.
     let mut gradient = vec![T::ZERO; if logits.is_constant() { 0 } else { rows * classes }];
     let losses = with_slice(logits.tensor(), |logits: &[T]| -> Vec<f64> {
         let row = |index: usize| &logits[index * classes..(index + 1) * classes];
@@ -75,11 +75,11 @@ fn forward<T: Float>(
     Ok((tape.record(&[logits], mean, || ByGradient { gradient }), losses))
 }
 
-/// One row's loss: log Σ exp(logits) less the logits averaged with the weights of the smoothed target.
+/// One row's loss: log Σ exp(logits) minus the average of the logits under the smoothed target.
 fn loss<T: Float>(logits: &[T], label: usize, smoothing: f64) -> (f64, Row) {
     let row = Row::new(logits);
     let log_sum = libm::log(row.sum);
-    // Relative to the maximum, so that nothing is lost to its size.
+    // Relative to the maximum, to avoid overflow and loss of precision.
     let surprise = |logit: &T| log_sum - (logit.widen() - row.maximum);
     let mut loss = (1.0 - smoothing) * surprise(&logits[label]);
     if smoothing > 0.0 {
@@ -88,11 +88,11 @@ fn loss<T: Float>(logits: &[T], label: usize, smoothing: f64) -> (f64, Row) {
     (loss, row)
 }
 
-/// The loss of single rows, for targets that are mixtures and classes that weigh differently: as PyTorch has it with
-/// `weight`, where each class is weighed in what is smoothed, and the mean is by the weights of the targets.
+/// The loss of single rows, with mixed targets and class weights: as PyTorch's `weight`, which weights each
+/// class of the smoothed target, and averages by the weights of the targets.
 pub struct CrossEntropy<'a> {
     pub label_smoothing: f64,
-    /// One for each class; 1 for all if there are none.
+    /// One per class; 1 for all if empty.
     pub class_weights: Option<&'a [f64]>,
 }
 
@@ -105,7 +105,7 @@ impl ClassLoss for CrossEntropy<'_> {
         let row = Row::new(logits);
         let log_sum = libm::log(row.sum);
         let spread = self.label_smoothing / logits.len() as f64;
-        // What each class counts in the loss: its share of the smoothed target times its weight.
+        // The weight of each class in the loss: its share of the smoothed target times its class weight.
         let counts: Vec<f64> = (0..logits.len())
             .map(|other| {
                 let right = if other == class { 1.0 - self.label_smoothing } else { 0.0 };
@@ -186,7 +186,7 @@ mod tests {
         });
     }
 
-    /// The two ways to the same loss must not part.
+    /// The two implementations of the same loss must agree.
     #[test]
     fn a_plain_target_is_a_mixture_of_one() {
         let mut tape = Tape::new();

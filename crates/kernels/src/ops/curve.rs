@@ -1,4 +1,4 @@
-//! The activations as functions of one number, which every loop that has one fused into it shares.
+//! Activations as functions of one number, used by every loop with a fused activation.
 
 use candle_core::WithDType;
 
@@ -6,7 +6,7 @@ use super::float::Float;
 use super::normal::EDGE;
 use super::vector::{Single, Vector};
 
-/// The activation fused into a normalisation or a folded convolution.
+/// The activation of a normalization or a folded convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     None,
@@ -23,13 +23,13 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Whether it is a clamp. Its gradient can be told from its output, which what comes next keeps in any case; that of
-    /// the others asks for its input.
+    /// Whether it is a clamp. The gradient of a clamp can be computed from its output, which the next operation
+    /// saves in any case; the gradient of other activations needs the input.
     pub fn is_clamp(self) -> bool {
         matches!(self, Self::None | Self::Relu | Self::Relu6)
     }
 
-    /// The activation of a few numbers at once, for the ends of kernels; of any width, the same bits.
+    /// The activation of one vector of any width, at the end of a kernel. All widths give the same bits.
     #[inline(always)]
     pub fn of<V: Vector>(self, x: V) -> V {
         let zero = x.filled(V::Number::ZERO);
@@ -39,12 +39,12 @@ impl Activation {
             Self::Relu6 => x.at_least(zero).at_most(x.filled(V::Number::from_f64(6.0))),
             Self::Silu => x.mul(x.sigmoid()),
             Self::Sigmoid => x.sigmoid(),
-            // Far below zero the share may not vanish as fast as x grows.
+            // Far below zero, the factor must not underflow as fast as x grows.
             Self::Gelu => x.at_least(x.filled(V::Number::from_f64(-EDGE))).mul(x.normal()[0]),
         }
     }
 
-    /// The gradient of x, given that of the activation: as [`Curve::gradient`], with its bits.
+    /// The gradient of x from that of the activation, with the same bits as [`Curve::gradient`].
     #[inline(always)]
     pub fn gradient_of<V: Vector>(self, grad: V, x: V) -> V {
         let one = x.filled(V::Number::ONE);
@@ -69,15 +69,15 @@ impl Activation {
     }
 }
 
-/// One activation as a type of its own, so that a loop over it is compiled for it and vectorises.
+/// One activation as its own type, so that loops are compiled and vectorised for it.
 pub trait Curve<T>: Copy + Send + Sync {
     fn value(self, x: T) -> T;
 
-    /// The gradient of x, given that of the value. A clamp may be given its value in place of x.
+    /// The gradient of x from that of the value. For a clamp, the value may be passed instead of x.
     fn gradient(self, grad: T, x: T) -> T;
 }
 
-/// Runs `$body` with `$curve` standing for the activation's [`Curve`] over `$float`.
+/// Runs `$body` with `$curve` bound to the activation's [`Curve`] for `$float`.
 macro_rules! by_curve {
     ($activation:expr, $float:ty, $curve:ident => $body:expr) => {{
         use $crate::ops::curve::{Activation, Clamp, Gelu, Sigmoid, Silu};
@@ -103,8 +103,8 @@ macro_rules! by_curve {
 }
 pub(crate) use by_curve;
 
-/// Runs `$body` with `$fixed` standing for the activation, known to the compiler: so a loop over vectors is compiled once
-/// for each.
+/// Runs `$body` with `$fixed` bound to the activation as a compile-time constant, so that a loop over vectors is
+/// compiled once per activation.
 macro_rules! specialised {
     ($activation:expr, $fixed:ident => $body:expr) => {{
         use $crate::ops::curve::Activation;
@@ -126,7 +126,7 @@ macro_rules! specialised {
 }
 pub(crate) use specialised;
 
-/// max(low, min(high, x)), but a NaN stays one: hiding it would hide that training has failed.
+/// max(low, min(high, x)), but NaN stays NaN: hiding it would hide that training has failed.
 #[derive(Clone, Copy)]
 pub struct Clamp<T> {
     low: T,
@@ -134,7 +134,7 @@ pub struct Clamp<T> {
 }
 
 impl<T: Float> Clamp<T> {
-    /// No activation is a clamp that cuts nothing off.
+    /// `Activation::None` is a clamp with infinite bounds.
     #[inline(always)]
     pub fn of(activation: Activation) -> Self {
         let infinity = T::from_f64(f64::INFINITY);
@@ -153,7 +153,7 @@ impl<T: Float> Curve<T> for Clamp<T> {
         if self.high < x { self.high } else { x }
     }
 
-    /// Nothing flows where it clamps, nor at its ends, as PyTorch has it.
+    /// The gradient is zero where it clamps, and at the bounds, as in PyTorch.
     #[inline(always)]
     fn gradient(self, grad: T, x: T) -> T {
         if self.low < x && x < self.high { grad } else { T::ZERO }
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn in_f32_they_are_what_they_are_in_f64() {
         for activation in ALL {
-            // GELU's far tail, e^(−x²/2) of a rounded x², is judged beside what it is added to.
+            // GELU's far tail, e^(−x²/2) of a rounded x², is compared relative to the value it is added to.
             let (size, units) = if activation == Activation::Gelu { (1.0, 2.0) } else { (1e-30, 1.5) };
             let (mut largest, mut slope) = (0.0f64, 0.0f64);
             for step in -4000..=4000 {
@@ -238,7 +238,8 @@ mod tests {
                 largest = largest.max(error(value(activation, x), value(activation, f64::from(x))));
                 let found = by_curve!(activation, f32, curve => curve.gradient(1.0, x));
                 let exact: f64 = by_curve!(activation, f64, curve => curve.gradient(1.0, f64::from(x)));
-                // SiLU's slope passes through zero, and has the sigmoid's rounding x times, as PyTorch's has.
+                // SiLU's gradient passes through zero, where the sigmoid's rounding is multiplied by x, as in
+                // PyTorch.
                 slope = slope.max((f64::from(found) - exact).abs());
             }
             let unit = f64::from(f32::EPSILON);
@@ -272,7 +273,7 @@ mod tests {
         fn compute<V: Vector<Number = f32>>(self, v: Registers<V>) {
             for numbers in self.1.chunks_exact_mut(V::LANES) {
                 let numbers = numbers.as_mut_ptr();
-                // SAFETY: a chunk is as long as a vector.
+                // SAFETY: a chunk has the length of a vector.
                 unsafe { self.0.of(V::load(v, numbers)).store(numbers) };
             }
         }

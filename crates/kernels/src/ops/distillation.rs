@@ -13,9 +13,11 @@ use super::softmax::Row;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
-/// temperature² · KL(softmax(teacher / temperature) ‖ softmax(logits / temperature)) of logits [N, K], averaged over the rows.
+/// temperature² · KL(softmax(teacher / temperature) ‖ softmax(logits / temperature)) of logits [N, K], averaged
+/// over the rows.
 ///
-/// The square keeps the gradient's size while the temperature changes. Nothing flows to the teacher. Computed in f64.
+/// The square keeps the scale of the gradient independent of the temperature. The teacher gets no gradient.
+/// Computed in f64.
 pub fn distillation(tape: &mut Tape, logits: &Value, teacher: &Tensor, temperature: f64) -> Result<Value> {
     if logits.tensor().dims() != teacher.dims() {
         let shapes = (logits.tensor().dims(), teacher.dims());
@@ -36,7 +38,7 @@ fn forward<T: Float>(tape: &mut Tape, logits: &Value, teacher: &Tensor, temperat
                 let cool = |row: &[T]| -> Vec<f64> { row.iter().map(|x| x.widen() / temperature).collect() };
                 let (student, teacher) = (cool(student), cool(teacher));
                 let (p, q) = (Row::new(&teacher), Row::new(&student));
-                // log p − log q, relative to the maxima, so that nothing is lost to their size.
+                // log p − log q, relative to the maxima, to avoid loss of precision.
                 let shift = libm::log(q.sum) - libm::log(p.sum);
                 let divergence = |class: usize| {
                     let apart = (teacher[class] - p.maximum) - (student[class] - q.maximum) + shift;
@@ -58,7 +60,7 @@ fn forward<T: Float>(tape: &mut Tape, logits: &Value, teacher: &Tensor, temperat
     Ok(tape.record(&[logits], mean, || ByGradient { gradient }))
 }
 
-/// Two scalar losses as one: `share` of the second, and the rest of the first.
+/// The weighted sum of two scalar losses: `share` of the second, and 1 − `share` of the first.
 pub fn blended(tape: &mut Tape, first: &Value, second: &Value, share: f64) -> Result<Value> {
     let parts = [scaled(first.tensor(), 1.0 - share)?, scaled(second.tensor(), share)?];
     let mean = sum(&parts)?;

@@ -11,10 +11,10 @@ use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
-/// Sets each number of x [N, C] to zero with probability `p` and multiplies the others by 1 / (1 − p).
+/// Sets each element of x [N, C] to zero with probability `p`, and multiplies the others by 1 / (1 − p).
 ///
-/// Row n draws from `streams[n]`, one draw per number, and leaves it where the next dropout of the row goes on. So what
-/// is dropped of a sample depends on no other sample of the batch.
+/// Row n uses `streams[n]`, one draw per element, and advances it for the next dropout of the row. The result of
+/// a sample therefore depends on no other sample of the batch.
 pub fn dropout(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Stream]) -> Result<Value> {
     let (rows, columns) = x.tensor().dims2()?;
     if rows != streams.len() || !(0.0..=1.0).contains(&p) {

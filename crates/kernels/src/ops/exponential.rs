@@ -1,30 +1,30 @@
-//! e^x and 1 / y in f32, of our own: the system's exponential differs from one to the next, and none vectorises inside our
-//! loops. What is made of them is straight code over fused multiply-adds, with the same bits on every profile.
+//! Own implementations of e^x and 1 / y in f32: system libraries differ, and none vectorises inside our loops.
+//! They are branch-free code over fused multiply-adds, with the same bits on every profile.
 
 use super::vector::{Single, Vector};
 
 /// log₂ e
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
-/// ln 2 in two parts, the first short enough for its multiples to be exact.
+/// ln 2 in two parts; multiples of the first are exact.
 const LN_2: [f32; 2] = [f32::from_bits(0x3F31_7200), 1.428_606_8e-6];
-/// 1.5 · 2²³: a number added to it is rounded to an integer, which its lowest bits then hold.
+/// 1.5 · 2²³: adding it rounds a number to an integer, which is then in its lowest bits.
 const ROUND: f32 = 12_582_912.0;
-/// (e^r − 1 − r) / r² on |r| ≤ ln 2 / 2, the largest relative error of e^r as small as it gets: 3e-9.
+/// (e^r − 1 − r) / r² on |r| ≤ ln 2 / 2, with minimal relative error of e^r: 3e-9.
 const POLYNOMIAL: [f32; 5] = [0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_745, 0.001_381_453_9];
-/// The bits of 1, by which an integer in the place of the exponent becomes a power of two.
+/// The bits of 1.0, which turn an integer in the exponent field into a power of two.
 const ONE: i32 = 127 << 23;
-/// The bits of y and of a first guess at 1 / y add up to this, give or take an eighth of the result.
+/// The sum of the bits of y and of a first estimate of 1 / y, within an eighth of the result.
 const GUESS: i32 = 0x7EF3_11C7;
 
-/// Where the exponential still is a number of full precision: beyond ± this it stays what it is there.
+/// The range of the exponential with full precision: outside ± this, the result is constant.
 pub const FAR: f32 = 87.0;
 
-/// What they need of a register of f32 besides arithmetic.
+/// The operations needed on an f32 register besides arithmetic.
 pub trait Bits: Vector<Number = f32> {
-    /// 2^k, of an integer k in the lowest bits.
+    /// 2^k for an integer k in the lowest bits.
     fn power_of_two(self, one: i32) -> Self;
 
-    /// The number whose bits are `total` less those of self.
+    /// The number whose bits are `total` minus the bits of self.
     fn of_bits_missing_to(self, total: i32) -> Self;
 }
 
@@ -40,8 +40,8 @@ impl Bits for Single<f32> {
     }
 }
 
-/// e^x as a product of two numbers, for x within ± [`FAR`]: e^r and 2^k, where x = k · ln 2 + r (Cody and Waite, *Software
-/// Manual for the Elementary Functions*, 1980, ch. 6).
+/// e^x as a product of two factors, for x within ± [`FAR`]: e^r and 2^k, where x = k · ln 2 + r (Cody and Waite,
+/// *Software Manual for the Elementary Functions*, 1980, ch. 6).
 #[inline(always)]
 pub fn factors_of<V: Bits>(x: V) -> [V; 2] {
     let one = x.filled(1.0);
@@ -57,7 +57,7 @@ pub fn factors_of<V: Bits>(x: V) -> [V; 2] {
     [power, rounded.power_of_two(ONE)]
 }
 
-/// e^x, off by at most 1.5 units in the last place within ± [`FAR`], and level beyond; NaN for NaN.
+/// e^x, with an error of at most 1.5 units in the last place within ± [`FAR`], and constant beyond; NaN for NaN.
 #[inline(always)]
 pub fn exponential_of<V: Bits>(x: V) -> V {
     let x = x.at_least(x.filled(-FAR)).at_most(x.filled(FAR));
@@ -65,7 +65,7 @@ pub fn exponential_of<V: Bits>(x: V) -> V {
     power.mul(scale)
 }
 
-/// 1 / y of a positive y: three of Newton's steps instead of a division, which takes as long as ten.
+/// 1 / y of a positive y, by three Newton steps instead of a division, which takes as long as ten.
 #[inline(always)]
 pub fn reciprocal_of<V: Bits>(y: V) -> V {
     let (one, minus_y) = (y.filled(1.0), y.filled(-0.0).sub(y));

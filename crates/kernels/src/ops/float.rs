@@ -1,4 +1,4 @@
-//! The two working types, and the way from a tensor to its numbers and back.
+//! The two working types, and access to the elements of tensors.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -12,7 +12,7 @@ use super::sigmoid::sigmoid_of;
 use super::vector::{Single, Vector};
 use crate::error::{Error, Result};
 
-/// f32, what training runs in, or f64, what tests compare against.
+/// f32, the type of training, or f64, the reference type of tests.
 pub trait Float:
     WithDType
     + bytemuck::Pod
@@ -29,7 +29,7 @@ pub trait Float:
     const ZERO: Self;
     const ONE: Self;
 
-    /// The vectors of the profile x86-v4, and of x86-v3. f64 serves the tests, and needs none.
+    /// The vector types of the profiles x86-v4 and x86-v3. f64 is for tests only and uses none.
     type Widest: Vector<Number = Self>;
     type Wide: Vector<Number = Self>;
 
@@ -38,19 +38,19 @@ pub trait Float:
 
     fn square_root(self) -> Self;
 
-    /// 1 / (1 + e^−self). In f32 it vectorises where it is inlined.
+    /// 1 / (1 + e^−self). In f32 it vectorises if it is inlined.
     fn sigmoid(self) -> Self;
 
-    /// e^self, level beyond ±87 in f32.
+    /// e^self, constant beyond ±87 in f32.
     fn exponential(self) -> Self;
 
-    /// The standard normal distribution: the share below self, and the density there.
+    /// The standard normal distribution: the probability below self, and the density.
     fn normal(self) -> [Self; 2];
 
-    /// The same number in f64. Unlike `to_f64` it is sure to be inlined, so loops over it vectorise.
+    /// The same number in f64. Unlike `to_f64` it is always inlined, so loops over it vectorise.
     fn widen(self) -> f64;
 
-    /// The numbers of a storage, if they are of this type and on the CPU.
+    /// The elements of a storage, if it is on the CPU and has this type.
     fn storage(storage: &CpuStorage) -> Option<&[Self]>;
 
     fn storage_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
@@ -138,7 +138,7 @@ fn normal(x: f64) -> [f64; 2] {
     [0.5 * libm::erfc(-x * FRAC_1_SQRT_2), density]
 }
 
-/// Runs `$body` with `$float` standing for the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
+/// Runs `$body` with `$float` bound to the tensor's type: `by_dtype!(x, T => kernel::<T>(x))`.
 #[macro_export]
 macro_rules! by_dtype {
     ($tensor:expr, $float:ident => $body:expr) => {
@@ -157,7 +157,7 @@ macro_rules! by_dtype {
 }
 pub use by_dtype;
 
-/// Calls `f` with the numbers of a contiguous CPU tensor, in row-major order, without a copy.
+/// Calls `f` with the elements of a contiguous CPU tensor, in row-major order, without a copy.
 #[track_caller]
 pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
@@ -176,7 +176,7 @@ pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Re
     Ok(f(&data[start..end]))
 }
 
-/// [`with_slice`] of a tensor that may be absent.
+/// [`with_slice`] for an optional tensor.
 #[track_caller]
 pub fn with_optional_slice<T: Float, R>(
     tensor: Option<&Tensor>,
@@ -188,8 +188,8 @@ pub fn with_optional_slice<T: Float, R>(
     }
 }
 
-/// Calls `f` with the numbers of a contiguous CPU tensor, to be changed under everyone who holds it: so it must be held
-/// here alone.
+/// Calls `f` with the mutable elements of a contiguous CPU tensor. Every reference to the tensor sees the
+/// change, so the caller must hold the only one.
 pub fn with_slice_mut<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
     let change = Change { function: Cell::new(Some(f)), result: Cell::new(None), number: PhantomData };
     tensor.inplace_op1(&change)?;
@@ -217,17 +217,17 @@ impl<T: Float, R, F: FnOnce(&mut [T]) -> R> InplaceOp1 for Change<T, F, R> {
     }
 }
 
-/// A CPU tensor from its numbers in row-major order, without a copy.
+/// A CPU tensor from its elements in row-major order, without a copy.
 pub fn tensor<T: Float>(data: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
     Ok(Tensor::from_vec(data, shape.into(), &Device::Cpu)?)
 }
 
-/// The numbers of a small tensor, such as one per channel, in f64.
+/// The elements of a small tensor, such as one per channel, in f64.
 pub fn widened(tensor: &Tensor) -> Result<Vec<f64>> {
     by_dtype!(tensor, T => with_slice(tensor, |data: &[T]| data.iter().map(|x| x.widen()).collect()))
 }
 
-/// Rounds numbers to the working type.
+/// Rounds to the working type.
 pub fn narrowed<T: Float>(data: &[f64]) -> Vec<T> {
     data.iter().map(|x| T::from_f64(*x)).collect()
 }

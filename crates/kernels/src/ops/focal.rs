@@ -5,13 +5,13 @@ use super::class_loss::ClassLoss;
 use super::class_loss::cuda::Kernel;
 use super::softmax::Row;
 
-/// −weight · (1 − p)^gamma · log p for the probability p of the right class: what is told well already counts less. With a
-/// `gamma` of 0 it is cross-entropy.
+/// −weight · (1 − p)^gamma · log p for the probability p of the correct class: well-classified examples count
+/// less. With `gamma` 0 it is cross-entropy.
 ///
-/// The paper's α is the class weight. As there, rows are averaged by weight and not by how hard they are.
+/// The paper's α is the class weight. As in the paper, rows are averaged by weight, not by difficulty.
 pub struct Focal<'a> {
     pub gamma: f64,
-    /// One for each class; 1 for all if there are none.
+    /// One per class; 1 for all if empty.
     pub class_weights: Option<&'a [f64]>,
 }
 
@@ -24,11 +24,11 @@ impl ClassLoss for Focal<'_> {
         let row = Row::new(logits);
         let surprise = libm::log(row.sum) - (logits[class] - row.maximum);
         let right = row.exponentials[class] / row.sum;
-        // 1 − p as the sum of the others, so that nothing is lost where p is almost 1.
+        // 1 − p as the sum of the other probabilities, without loss of precision if p is almost 1.
         let others = row.exponentials.iter().enumerate().filter(|(other, _)| *other != class);
         let wrong = others.map(|(_, exponential)| exponential).sum::<f64>() / row.sum;
         let (weight, focus) = (self.weight(class), libm::pow(wrong, self.gamma));
-        // d loss / d log p; d log p / d logit is (1 where right, else 0) − probability.
+        // d loss / d log p; d log p / d logit is (1 for the correct class, else 0) − probability.
         let slope = match (self.gamma == 0.0, wrong > 0.0) {
             (true, _) => -1.0,
             (false, true) => -self.gamma * libm::pow(wrong, self.gamma - 1.0) * right * surprise - focus,

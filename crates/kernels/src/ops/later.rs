@@ -1,20 +1,20 @@
-//! Numbers on their way from where they are computed.
+//! Values that a device may still be computing.
 
 use candle_core::{DType, Tensor};
 
 use crate::error::Result;
 
-/// Numbers for the host. On a CPU they are there; a GPU may still be computing them, and goes on while the host does other
-/// things. Only [`Later::read`] waits.
+/// Values for the host. On a CPU they are available at once. A GPU may still be computing them while the host
+/// continues; only [`Later::read`] blocks.
 pub struct Later<T>(Box<dyn FnOnce() -> Result<Vec<T>>>);
 
 impl<T: 'static> Later<T> {
-    /// Numbers that are there.
+    /// Available values.
     pub fn here(numbers: Vec<T>) -> Self {
         Self(Box::new(|| Ok(numbers)))
     }
 
-    /// Those that a GPU writes, copied to the host behind what was launched so far.
+    /// Values that a GPU writes, copied to the host after the work launched so far.
     #[cfg(feature = "cuda")]
     pub fn coming(numbers: crate::cuda::Readback<T>) -> Self
     where
@@ -23,22 +23,22 @@ impl<T: 'static> Later<T> {
         Self(Box::new(|| numbers.wait()))
     }
 
-    /// The same through a function, once they are read.
+    /// Applies a function to each value after reading.
     pub fn map<U: 'static>(self, through: impl Fn(T) -> U + 'static) -> Later<U> {
         Later(Box::new(move || Ok(self.read()?.into_iter().map(through).collect())))
     }
 
-    /// The numbers, waited for until they are there.
+    /// Blocks until the device has written the values.
     ///
     /// # Errors
-    /// What went wrong where they are computed.
+    /// The computation on the device failed.
     pub fn read(self) -> Result<Vec<T>> {
         self.0()
     }
 }
 
 impl Later<f32> {
-    /// The numbers of a tensor, in its order.
+    /// The elements of a tensor, in order.
     pub fn of(tensor: &Tensor) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if tensor.device().is_cuda() {
@@ -49,7 +49,7 @@ impl Later<f32> {
 }
 
 impl Later<f64> {
-    /// The number that a scalar tensor holds, exactly.
+    /// The exact value of a scalar tensor.
     pub fn scalar(tensor: &Tensor) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if tensor.device().is_cuda() {

@@ -18,10 +18,10 @@ use super::vector::{Registers, Vector, Vectorised, load, store, vectorised};
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
-/// y = (x − mean) / √(variance + eps) · weight + bias, with the mean and the variance of each row of x [.., C]; weight and
-/// bias are [C].
+/// y = (x − mean) / √(variance + eps) · weight + bias, with the mean and variance of each row of x [.., C];
+/// weight and bias are [C].
 ///
-/// Mean and variance are summed in f64, so that their rounding is no part of the result.
+/// Mean and variance are summed in f64, so that their rounding does not affect the result.
 pub fn layer_norm(tape: &mut Tape, x: &Value, weight: &Value, bias: &Value, eps: f64) -> Result<Value> {
     let channels = x.tensor().dims().last().copied().unwrap_or(0);
     if channels == 0 || [weight, bias].iter().any(|value| value.tensor().dims() != [channels]) {
@@ -44,7 +44,7 @@ pub fn layer_norm(tape: &mut Tape, x: &Value, weight: &Value, bias: &Value, eps:
     })
 }
 
-/// The mean of a row and one over its deviation.
+/// The mean of a row, and 1 / deviation.
 type Moments<T> = [T; 2];
 
 fn forward<T: Float>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Vec<Moments<T>>) {
@@ -54,12 +54,12 @@ fn forward<T: Float>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Ve
         let x = &x[task * chunk..][..output.len()];
         vectorised(Profile::current(), Normalize { x, weight, bias, eps, output })
     };
-    // SAFETY: `Normalize` writes every number.
+    // SAFETY: `Normalize` writes every element.
     let (output, moments) = unsafe { build_with(x.len(), chunk, write) };
     (output, moments.concat())
 }
 
-/// Normalises whole rows; gives their moments.
+/// Normalizes whole rows and returns their moments.
 struct Normalize<'a, T> {
     x: &'a [T],
     weight: &'a [T],
@@ -79,7 +79,7 @@ impl<T: Float> Vectorised for Normalize<'_, T> {
         assert!(bias.len() == channels && output.len() == x.len());
         let mut all = Vec::with_capacity(x.len() / channels);
         for (x, output) in x.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
-            // Counted from a number of the row, so that the variance loses nothing to the mean's size.
+            // Relative to one element of the row, so that the variance loses no precision to a large mean.
             let shift = x[0].widen();
             let [first, second] = Row(x).moments(v, x[0]).map(|sum| sum / channels as f64);
             let variance = (second - first * first).max(0.0);
@@ -130,7 +130,7 @@ impl<T: Float> Backward for Normalization<T> {
 }
 
 impl<T: Float> Normalization<T> {
-    /// The gradient of x, if it is wanted, and the sums that are those of bias and weight.
+    /// The gradient of x, if needed, and the sums that are the gradients of bias and weight.
     #[allow(clippy::type_complexity)]
     fn gradients(&self, grad: &[T], x: &[T], weight: &[T], wanted: &[bool]) -> (Option<Vec<T>>, Sums) {
         let channels = weight.len();
@@ -150,7 +150,7 @@ impl<T: Float> Normalization<T> {
             return (None, Sums::total(tasks, channels));
         }
         let write = |task: usize, output: &mut [MaybeUninit<T>]| part(task, output.len(), Some(output));
-        // SAFETY: `Gradient` writes every number of its output.
+        // SAFETY: `Gradient` writes every element of its output.
         let (gradient, tasks) = unsafe { build_with(grad.len(), chunk, write) };
         (Some(gradient), Sums::total(tasks, channels))
     }
@@ -162,7 +162,7 @@ struct Gradient<'a, T> {
     x: &'a [T],
     weight: &'a [T],
     moments: &'a [Moments<T>],
-    /// Whether the sums are wanted.
+    /// Whether the sums are needed.
     sums: bool,
     output: Option<&'a mut [MaybeUninit<T>]>,
 }
@@ -186,7 +186,7 @@ impl<T: Float> Vectorised for Gradient<'_, T> {
                 let mut channel = 0;
                 while channel < channels {
                     let count = V::LANES.min(channels - channel);
-                    // SAFETY: `count` channels are left in each row; there are sums for whole vectors, to which the
+                    // SAFETY: `count` channels are left in each row; the sums are padded to whole vectors, and
                     // missing lanes add zeros.
                     unsafe {
                         let grad = load(v, grad.as_ptr().add(channel), count);

@@ -1,4 +1,4 @@
-//! A residual branch weighed channel by channel: Touvron et al., *Going deeper with Image Transformers* (ICCV 2021), §2.
+//! A residual branch scaled per channel: Touvron et al., *Going deeper with Image Transformers* (ICCV 2021), §2.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -16,7 +16,7 @@ use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
-/// residual + gain · x, of one shape [.., C]; the gain has C numbers, one for each channel.
+/// residual + gain · x, of the same shape [.., C]; the gain is [C].
 pub fn layer_scale(tape: &mut Tape, x: &Value, gain: &Value, residual: &Value) -> Result<Value> {
     let dims = [x, gain, residual].map(|value| value.tensor().dims());
     let channels = gain.tensor().elem_count();
@@ -46,7 +46,7 @@ fn forward<T: Float>(x: &Tensor, gain: &Tensor, residual: &Tensor) -> Result<Ten
                     let range = task * chunk..task * chunk + out.len();
                     weigh(&x[range.clone()], gain, &residual[range], out);
                 };
-                // SAFETY: `weigh` writes every number.
+                // SAFETY: `weigh` writes every element.
                 unsafe { build(x.len(), chunk, write) }
             })
         })
@@ -54,7 +54,7 @@ fn forward<T: Float>(x: &Tensor, gain: &Tensor, residual: &Tensor) -> Result<Ten
     tensor(output, x.shape())
 }
 
-/// Saves each operand for the other's gradient, where that flows.
+/// Saves each operand for the other's gradient, if needed.
 struct LayerScale {
     x: Option<Tensor>,
     gain: Option<Tensor>,
@@ -81,7 +81,7 @@ fn towards_x<T: Float>(grad: &Tensor, gain: &Tensor) -> Result<Tensor> {
             let write = |task: usize, out: &mut [MaybeUninit<T>]| {
                 product(&grad[task * chunk..][..out.len()], gain, out);
             };
-            // SAFETY: `product` writes every number.
+            // SAFETY: `product` writes every element.
             unsafe { build(grad.len(), chunk, write) }
         })
     })??;

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 /// x [N, in] · weightᵀ + bias, for a weight of [out, in] and a bias of [out].
 ///
-/// The weight may be that of a 1×1 convolution, [out, in, 1, 1]: on one pixel the two are the same.
+/// The weight may have the shape of a 1×1 convolution, [out, in, 1, 1]: on one pixel the two are equal.
 pub fn linear(tape: &mut Tape, x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> {
     let dims = (x.tensor().dims(), weight.tensor().dims(), bias.map(|bias| bias.tensor().dims()));
     let fits = match dims {
@@ -63,7 +63,7 @@ fn forward<T: Float>(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
 
 /// left [m, k] · right [k, n] + bias, for the dimensions [m, n, k].
 ///
-/// The right operand is packed as it is needed: the rows are those of a batch, so few that it is needed once.
+/// The right operand is packed on demand: the rows are those of a batch, so few that each part is used once.
 fn product<T: Float>(
     [rows, columns, depth]: [usize; 3],
     left: &Matrix<T>,
@@ -80,7 +80,7 @@ fn product<T: Float>(
     unsafe { build(rows * columns, rows * columns, write) }
 }
 
-/// Saves x for the weight's gradient and the weight for that of x, each only where that gradient flows.
+/// Saves x for the weight's gradient and the weight for the gradient of x, each only if needed.
 struct Linear {
     x: Option<Tensor>,
     weight: Option<Tensor>,

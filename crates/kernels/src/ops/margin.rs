@@ -1,35 +1,35 @@
-//! Cross-entropy with a margin on the cosine of the right class: ArcFace and CosFace.
+//! Cross-entropy with a margin on the cosine of the correct class: ArcFace and CosFace.
 
 use super::class_loss::ClassLoss;
 #[cfg(feature = "cuda")]
 use super::class_loss::cuda::Kernel;
 use super::softmax::Row;
 
-/// sin² is not believed below this: f32 cannot tell cosines nearer to 1 or −1 from them.
+/// Smaller sin² are clamped to this: f32 cannot resolve cosines closer to 1 or −1.
 const LEAST_SQUARED_SINE: f64 = 1e-7;
 
-/// What is taken from the score of the right class.
+/// The margin applied to the score of the correct class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Margin {
-    /// Added to the angle, in radians: Deng et al., *ArcFace* (CVPR 2019), eq. 3. Where angle and margin come to more
-    /// than π the cosine falls on linearly, as in the authors' code; `easy` leaves cosines below 0 as they are.
+    /// Added to the angle, in radians: Deng et al., *ArcFace* (CVPR 2019), eq. 3. If angle plus margin exceeds
+    /// π, the cosine continues linearly, as in the authors' code; `easy` leaves cosines below 0 unchanged.
     Angle { margin: f64, easy: bool },
-    /// Taken from the cosine: Wang et al., *CosFace* (CVPR 2018), eq. 4.
+    /// Subtracted from the cosine: Wang et al., *CosFace* (CVPR 2018), eq. 4.
     Cosine { margin: f64 },
 }
 
-/// Cross-entropy of scores that are cosines times `scale`, the right one less a margin.
+/// Cross-entropy of scores that are cosines times `scale`, with a margin on the correct one.
 ///
-/// Its gradient is finite everywhere: an angle so small that rounding hides it turns no further.
+/// Its gradient is finite everywhere: the term that divides by the sine is dropped if the sine is too small for f32.
 pub struct MarginLoss<'a> {
     pub margin: Margin,
     pub scale: f64,
-    /// One for each class; 1 for all if there are none.
+    /// One per class; 1 for all if empty.
     pub class_weights: Option<&'a [f64]>,
 }
 
 impl Margin {
-    /// The cosine with its margin, and the slope of that.
+    /// The cosine with its margin, and the derivative.
     fn apply(self, cosine: f64) -> (f64, f64) {
         match self {
             Self::Cosine { margin } => (cosine - margin, 1.0),
@@ -39,7 +39,7 @@ impl Margin {
                 if !easy && cosine <= -cosine_margin {
                     return (cosine - sine_margin * margin, 1.0);
                 }
-                // (1 − c)(1 + c) loses nothing near 1, where 1 − c² would.
+                // (1 − c)(1 + c) keeps precision near 1, where 1 − c² would lose it.
                 let squared = (1.0 - cosine) * (1.0 + cosine);
                 let sine = squared.max(LEAST_SQUARED_SINE).sqrt();
                 let turning = if squared > LEAST_SQUARED_SINE { cosine / sine } else { 0.0 };
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    /// The margin always costs: a score is never raised by it.
+    /// The margin never raises a score.
     #[test]
     fn the_score_of_the_right_class_falls_with_the_margin_and_rises_with_the_cosine() {
         for margin in [ARC, EASY, COSINE] {

@@ -1,4 +1,4 @@
-//! Max pooling: the largest number of each window.
+//! Max pooling: the maximum of each window.
 
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;
@@ -17,8 +17,8 @@ use super::multiversion::multiversion;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
-/// The largest number of each window of x [N, H, W, C]. Padding never wins, a NaN always does; the gradient goes to the
-/// first of equals, row by row, as in PyTorch.
+/// The maximum of each window of x [N, H, W, C]. Padding is never the maximum, a NaN always is. The gradient
+/// goes to the first of equal values in row order, as in PyTorch.
 pub fn max_pool2d(tape: &mut Tape, x: &Value, window: Window) -> Result<Value> {
     let [images, height, width, channels] = image_dims(x)?;
     let [top, left, bottom, right] = window.padding;
@@ -58,7 +58,7 @@ pub fn max_pool2d(tape: &mut Tape, x: &Value, window: Window) -> Result<Value> {
     Ok(tape.record(&[x], output, || MaxPool { grid, chosen }))
 }
 
-/// Where the windows lie.
+/// The geometry of the windows.
 #[derive(Clone, Copy)]
 struct Grid {
     window: Window,
@@ -78,13 +78,13 @@ impl Grid {
             max_row(&x[number * image..][..image], self, y, out, &mut chosen);
             chosen
         };
-        // SAFETY: `max_row` writes every pixel of the row: padding is smaller than the kernel, so that each window holds
-        // at least one pixel of the image.
+        // SAFETY: `max_row` writes every pixel of the row: padding is smaller than the kernel, so each window
+        // contains at least one pixel of the image.
         unsafe { build_with(images * self.output[0] * row, row, write) }
     }
 
-    /// The part of the kernel that lies inside the image for the window at `position` of axis `axis`, and the input
-    /// position under its start.
+    /// The part of the kernel inside the image for the window at `position` of axis `axis`, and the input
+    /// position of its start.
     #[inline(always)]
     fn inside(&self, axis: usize, position: usize) -> (Range<usize>, usize) {
         let start = position * self.window.stride[axis];
@@ -94,7 +94,7 @@ impl Grid {
         (first..end, start + first - padding)
     }
 
-    /// The windows along the height that hold input row `y`.
+    /// The vertical window positions that contain input row `y`.
     fn covering(&self, y: usize) -> Range<usize> {
         let (kernel, stride) = (self.window.kernel[0], self.window.stride[0]);
         let y = y + self.window.padding[0];
@@ -103,7 +103,8 @@ impl Grid {
 }
 
 multiversion! {
-    /// One row of the output from the image; `chosen` (unless empty) says where in its window each number was found.
+    /// Computes one output row. `chosen` (unless empty) records the kernel tap of each maximum, which the
+    /// backward pass needs to find the pixel without comparing again.
     fn max_row<T: Float>(image: &[T], grid: &Grid, y: usize, out: &mut [MaybeUninit<T>], chosen: &mut [u16]) {
         let channels = grid.channels;
         let (rows, top) = grid.inside(0, y);
@@ -150,7 +151,7 @@ fn wins<T: Float>(x: T, best: T) -> bool {
 
 struct MaxPool {
     grid: Grid,
-    /// For each row of the output, the place in its window where each number was found.
+    /// For each output row, the kernel tap of each maximum.
     chosen: Vec<Vec<u16>>,
 }
 
@@ -166,7 +167,8 @@ impl Backward for MaxPool {
 }
 
 impl MaxPool {
-    /// Each row of the input gathers from the windows that hold it, so that rows can go to different threads.
+    /// Each input row gathers from the windows that contain it, so that different threads can process different
+    /// rows.
     fn gradient<T: Float>(&self, grad: &[T], images: usize) -> Vec<T> {
         let grid = &self.grid;
         let [height, width] = grid.input;
@@ -185,7 +187,8 @@ impl MaxPool {
 }
 
 multiversion! {
-    /// Adds to one row of the input's gradient what one row of windows found there, at `kernel_row` of the kernel.
+    /// Adds to one row of the input's gradient the gradients of one row of windows whose maximum is in
+    /// `kernel_row`.
     fn scatter_row<T: Float>(grad: &[T], chosen: &[u16], grid: &Grid, kernel_row: usize, out: &mut [T]) {
         let channels = grid.channels;
         let windows = grad.chunks_exact(channels).zip(chosen.chunks_exact(channels));
@@ -230,7 +233,7 @@ mod tests {
         for (_, window) in windows() {
             check_gradients(std::slice::from_ref(&x), |tape, inputs| max_pool2d(tape, &inputs[0], window));
         }
-        // As TensorFlow pads: nothing above and to the left.
+        // TensorFlow's padding: none at the top and left.
         let uneven = window([3, 2], [2, 1], [0, 0, 2, 1]);
         check_gradients(&[x], |tape, inputs| max_pool2d(tape, &inputs[0], uneven));
     }

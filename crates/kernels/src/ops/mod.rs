@@ -1,10 +1,11 @@
-//! The differentiable operations: one file each with its CPU half, and a file `cuda.rs` for the other.
+//! The differentiable operations: one file each with the CPU half, and `cuda.rs` below it with the GPU half.
 //!
-//! Activations are contiguous and channels-last, [N, H, W, C] or [N, C]; convolution weights are [O, I, kH, kW] as in
-//! the files they come from. f32 is the working type; every operation also runs in f64, which the tests lean on.
+//! Activations are contiguous and channels-last, [N, H, W, C] or [N, C]; convolution weights are [O, I, kH, kW]
+//! as in files. f32 is the working type; every operation also runs in f64, for tests.
 //!
-//! What an operation promises: a row of its result in inference depends on neither batch size, position in the batch,
-//! nor threads; a result in training depends on no thread count. Work is cut by shape alone.
+//! Guarantees: in inference, the result of a row depends neither on batch size, nor position in the batch, nor
+//! threads. In training, the result does not depend on the number of threads. The shape alone decides how work
+//! is split. Operations never depend on layers.
 
 mod activation;
 mod add;
@@ -79,7 +80,7 @@ pub use softmax::softmax;
 pub use stochastic_depth::stochastic_depth;
 pub use tokens::{first_token, tokens};
 
-/// How a window moves over an image: stride, and zero padding on each side.
+/// A window over an image: kernel, stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     pub kernel: [usize; 2],
@@ -89,7 +90,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// The places of the window along the height and the width of an image.
+    /// The number of window positions along the height and width of an image.
     pub fn outputs(&self, [height, width]: [usize; 2]) -> [usize; 2] {
         let [top, left, bottom, right] = self.padding;
         let padded = [height + top + bottom, width + left + right];

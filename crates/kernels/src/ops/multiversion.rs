@@ -1,13 +1,13 @@
-//! One body, compiled once for each generation of vector units and chosen at run time.
+//! Compiles one function body for each vector instruction set and selects at run time.
 
-/// Defines a function, over a [`Float`](super::float::Float) type or none, whose body is compiled for every
-/// [`Profile`](super::profile::Profile) and runs on the current one.
+/// Defines a function, generic over a [`Float`](super::float::Float) type or not, whose body is compiled for
+/// every [`Profile`](super::profile::Profile). Calls run the version of the current profile.
 ///
-/// Unlike a closure in `Profile::run`, a body keeps what its arguments say: `&mut` slices overlap nothing, so the
-/// compiler vectorises loops over several slices without testing them for overlap on every row.
+/// Unlike a closure in `Profile::run`, the arguments keep their aliasing guarantees: `&mut` slices do not
+/// overlap, so the compiler vectorises loops over several slices without overlap checks per row.
 ///
-/// Rust neither reorders nor contracts floating-point arithmetic, so a body without `mul_add` gives the same bits in
-/// every version. The bodies here are bound by memory, not arithmetic, and keep to that.
+/// Rust neither reorders nor contracts floating-point arithmetic, so a body without `mul_add` gives the same
+/// bits in every version. The bodies here are memory-bound and use none.
 #[macro_export]
 macro_rules! multiversion {
     (
@@ -34,7 +34,7 @@ macro_rules! multiversion {
 
                 use $crate::ops::profile::Profile;
                 match Profile::current() {
-                    // SAFETY: the current profile is one that the machine has, here and below.
+                    // SAFETY: the machine supports the current profile, here and below.
                     Profile::X86V4 => return unsafe { v4($($arg),*) },
                     // SAFETY: as above.
                     Profile::X86V3 => return unsafe { v3($($arg),*) },

@@ -1,12 +1,12 @@
-//! The standard normal distribution in f32: what GELU and its gradient are made of.
+//! The standard normal distribution in f32, for GELU and its gradient.
 
 use super::exponential::{Bits, FAR, factors_of, reciprocal_of};
 
-/// Where e^(−x²/2) ends to be a number of full precision, and Φ(x) is 0 or 1 for all purposes.
+/// The limit of full precision for e^(−x²/2); beyond it, Φ(x) is 0 or 1 for all purposes.
 pub const EDGE: f64 = 13.19;
-/// Q(x) = Φ(−x) · e^(x²/2) for 0 ≤ x ≤ [`EDGE`] as a polynomial in t = 1 / (1 + 0.26 · x), the constant first (after
-/// Abramowitz and Stegun, *Handbook of Mathematical Functions*, 1964, 26.2.17, with more terms), the largest relative error as
-/// small as it gets: 5e-9.
+/// Q(x) = Φ(−x) · e^(x²/2) for 0 ≤ x ≤ [`EDGE`] as a polynomial in t = 1 / (1 + 0.26 · x), constant first (after
+/// Abramowitz and Stegun, *Handbook of Mathematical Functions*, 1964, 26.2.17, with more terms), with minimal
+/// relative error: 5e-9.
 const SCALE: f32 = 0.26;
 const TAIL: [f32; 10] = [
     -7.066_439e-6,
@@ -23,8 +23,8 @@ const TAIL: [f32; 10] = [
 /// 1 / √(2π)
 const DENSITY: f32 = 0.398_942_3;
 
-/// Φ(x), the share of the distribution below x, and its density there. Both are exact to a few units in the last place,
-/// Φ below zero relative to its own size too, for |x| ≤ 4; it holds at [`EDGE`] beyond it. A NaN has a density of NaN.
+/// Φ(x), the probability below x, and the density. Both are exact to a few units in the last place, and for x <
+/// 0 also relative to Φ itself, for |x| ≤ 4. Beyond [`EDGE`] they are constant. A NaN has density NaN.
 #[inline(always)]
 pub fn normal_of<V: Bits>(x: V) -> [V; 2] {
     let edge = EDGE as f32;
@@ -39,7 +39,7 @@ pub fn normal_of<V: Bits>(x: V) -> [V; 2] {
         polynomial = polynomial.fused_multiply_add(t, x.filled(TAIL[9 - degree]));
     }
     let tail = exponential.mul(polynomial);
-    // Below zero the tail itself, else what it leaves of 1.
+    // The tail below zero; above zero 1 minus the tail.
     let (before, after) = (x.filled(-2.0 * edge), x.filled(2.0 * edge));
     let below = tail.between(x, before, x.filled(0.0));
     let above = x.filled(1.0).sub(tail).between(x, x.filled(-f32::from_bits(1)), after);

@@ -1,4 +1,4 @@
-//! Rows scaled to a given length, so that products of them are cosines.
+//! Rows scaled to a given length, so that their products are cosines.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -11,7 +11,7 @@ use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::Result;
 
-/// No row is divided by less, as in PyTorch's `normalize`: a row of zeros stays one.
+/// The minimum divisor, as in PyTorch's `normalize`: a row of zeros stays zero.
 const LEAST: f64 = 1e-12;
 
 /// length · x / |x| for each row of x [N, C]. Lengths are computed in f64.
@@ -60,7 +60,7 @@ impl Backward for NormalizeRows {
 }
 
 impl NormalizeRows {
-    /// length / |x| · (g − x (x · g) / |x|²): what g has along x changes nothing.
+    /// length / |x| · (g − x (x · g) / |x|²): the component of g along x has no effect.
     fn gradient<T: Float>(&self, grad: &Tensor) -> Result<Tensor> {
         let columns = grad.dims2()?.1.max(1);
         let gradient = with_slice(&self.x, |x: &[T]| {

@@ -1,6 +1,6 @@
-//! The fork between an operation's two halves.
+//! Dispatch between the CPU and the GPU half of an operation.
 
-/// Returns `$compute` where `$tensor` lies on a GPU; nothing in builds without CUDA.
+/// Returns `$compute` if `$tensor` is on a GPU; nothing in builds without CUDA.
 #[macro_export]
 macro_rules! on_cuda {
     ($tensor:expr, $compute:expr) => {

@@ -1,7 +1,7 @@
-//! The numeric profile: which instruction set the kernels are compiled for, found once when first asked.
+//! The numeric profile: the instruction set of the kernels, detected once.
 //!
-//! All blocking is a constant of the profile. Nothing is taken from cache sizes or core counts, so that a profile's
-//! results are the same on every machine that has it.
+//! All blocking is constant per profile. Nothing depends on cache sizes or core counts, so a profile gives the
+//! same results on every machine that supports it.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -10,29 +10,30 @@ use crate::error::{Error, Result};
 
 static CURRENT: OnceLock<Profile> = OnceLock::new();
 
-/// The instruction set that kernels run on.
+/// The instruction set of the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
     /// AVX-512, as x86-64-v4.
     X86V4,
     /// AVX2 with fused multiply-add, as x86-64-v3.
     X86V3,
-    /// What the target is guaranteed to have.
+    /// The instructions that the target guarantees.
     Scalar,
 }
 
 impl Profile {
-    /// The profile of this process: the best of this machine, unless another was chosen.
+    /// The profile of this process: the best that the machine supports, unless another was chosen.
     pub fn current() -> Self {
         *CURRENT.get_or_init(|| {
             [Self::X86V4, Self::X86V3].into_iter().find(|p| p.is_supported()).unwrap_or(Self::Scalar)
         })
     }
 
-    /// Has this process compute as a lesser machine would, to the bit. To be called before anything is computed.
+    /// Makes this process compute as a machine with fewer instructions, to the bit. Must be called before any
+    /// computation.
     ///
     /// # Errors
-    /// The machine lacks the profile, or the process has another already.
+    /// The machine does not support the profile, or the process already uses another.
     pub fn choose(self) -> Result<()> {
         if self.is_supported() && *CURRENT.get_or_init(|| self) == self {
             return Ok(());
@@ -40,12 +41,12 @@ impl Profile {
         Err(Error::failed(format!("this process cannot compute under the profile `{self}`")))
     }
 
-    /// All profiles that this machine can run, the best first.
+    /// All supported profiles, the best first.
     pub fn supported() -> impl Iterator<Item = Self> {
         [Self::X86V4, Self::X86V3, Self::Scalar].into_iter().filter(|profile| profile.is_supported())
     }
 
-    /// The name that variants of results carry: `x86-v4`, `x86-v3` or `scalar`.
+    /// The name in the variants of results: `x86-v4`, `x86-v3` or `scalar`.
     pub fn name(self) -> &'static str {
         match self {
             Self::X86V4 => "x86-v4",
@@ -73,19 +74,20 @@ impl Profile {
         }
     }
 
-    /// Runs `work` compiled for this profile's instruction set, so that plain loops vectorise to its width.
+    /// Runs `work` compiled for this profile's instruction set, so that simple loops vectorise to its width.
     ///
-    /// `work` must be an `#[inline(always)]` closure calling only `#[inline(always)]` functions: what is not inlined
-    /// keeps the target's baseline, and calls a function for each instruction that this lacks.
+    /// `work` must be an `#[inline(always)]` closure that calls only `#[inline(always)]` functions. Code that is
+    /// not inlined is compiled for the baseline target, and calls a function for each missing instruction.
     ///
     /// # Panics
-    /// The machine lacks the profile, which [`Profile::current`] and [`Profile::supported`] never give.
+    /// The machine does not support the profile. [`Profile::current`] and [`Profile::supported`] never return
+    /// such a profile.
     #[inline(always)]
     pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
         assert!(self.is_supported(), "this machine cannot compute under `{self}`");
         match self {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: the machine has the features, as was just seen (cached loads).
+            // SAFETY: the machine has the features, as checked above (cached loads).
             Self::X86V4 => unsafe { run_x86_v4(work) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: likewise.

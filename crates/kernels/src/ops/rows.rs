@@ -1,13 +1,13 @@
-//! Sums along a row, where lanes meet: in an order that no vector's width decides.
+//! Sums along a row, in an order that does not depend on the vector width.
 
 use super::float::Float;
 use super::vector::{Registers, Vector};
 
-/// The lanes of the widest vector. Number i of a row goes to sum i modulo this many, whatever the vectors; the sums are
-/// joined in one order.
+/// The number of lanes of the widest vector. Element i of a row goes to sum i modulo this number, for every
+/// vector width, and the sums are added in one fixed order.
 pub const WIDEST: usize = 16;
 
-/// A row of numbers that is summed.
+/// A row of numbers to sum.
 pub struct Row<'a, T>(pub &'a [T]);
 
 impl<T: Float> Row<'_, T> {
@@ -21,7 +21,7 @@ impl<T: Float> Row<'_, T> {
             #[inline(always)]
             |_, x| {
                 for lane in (0..WIDEST).step_by(V::LANES) {
-                    // SAFETY: there are as many numbers, sums and centres as lanes of the widest vector.
+                    // SAFETY: there are as many elements, sums and centres as the widest vector has lanes.
                     unsafe {
                         V::load(v, x.add(lane)).add_moments_to(
                             centre.as_ptr().add(lane),
@@ -73,8 +73,9 @@ impl<T: Float> Row<'_, T> {
         [joined(first), joined(second)]
     }
 
-    /// Hands the row over in pieces of [`WIDEST`], with their places; the last is filled up with `rest`. `take` is to be
-    /// `#[inline(always)]`: it is called in two places, and one that is not inlined lacks the profile's instructions.
+    /// Passes the row to `take` in pieces of [`WIDEST`], with their offsets; the last is padded with `rest`.
+    /// `take` must be `#[inline(always)]`: it is called in two places, and code that is not inlined lacks the
+    /// profile's instructions.
     #[inline(always)]
     fn chunks(&self, rest: T, mut take: impl FnMut(usize, *const T)) {
         let whole = self.0.len() / WIDEST * WIDEST;
@@ -89,7 +90,7 @@ impl<T: Float> Row<'_, T> {
     }
 }
 
-/// The sum of all lanes, halves first.
+/// The sum of all lanes, by halving.
 #[inline(always)]
 pub fn joined<S: Copy + std::ops::Add<Output = S>>(mut sums: [S; WIDEST]) -> S {
     let mut half = WIDEST / 2;

@@ -1,4 +1,4 @@
-//! Images times one number for each of their channels: how squeeze-and-excitation weighs features.
+//! Images times one factor per channel, as in squeeze-and-excitation.
 
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;
@@ -38,7 +38,7 @@ fn scaled(x: &Tensor, scale: &Tensor, pixels: usize) -> Result<Tensor> {
     by_dtype!(x, T => product::<T>(x, scale, pixels))
 }
 
-/// Saves each operand for the other's gradient, where that flows.
+/// Saves each operand for the other's gradient, if needed.
 struct Scale {
     x: Option<Tensor>,
     scale: Option<Tensor>,
@@ -79,7 +79,8 @@ fn product<T: Float>(x: &Tensor, scale: &Tensor, pixels: usize) -> Result<Tensor
     tensor(output, x.shape())
 }
 
-/// Σ grad · x over the pixels of each image: each task sums some of one image's, which are joined in their order.
+/// Σ grad · x over the pixels of each image: each task sums pixels of one image, and the sums are added in
+/// order.
 fn towards_scale<T: Float>(grad: &Tensor, x: &Tensor, pixels: usize) -> Result<Tensor> {
     let (images, _, _, channels) = grad.dims4()?;
     let (image, task) = (pixels * channels, rows_per_task(channels) * channels);
@@ -105,7 +106,7 @@ fn towards_scale<T: Float>(grad: &Tensor, x: &Tensor, pixels: usize) -> Result<T
 }
 
 multiversion! {
-    /// `x` is some pixels of a batch, from pixel `first` on, each image having `pixels`.
+    /// `x` holds some pixels of a batch, starting at pixel `first`; each image has `pixels` pixels.
     fn scale_rows<T: Float>(
         x: &[T],
         scale: &[T],
@@ -157,7 +158,7 @@ mod tests {
         assert_close("y", y.tensor(), &expected, 0.0);
     }
 
-    /// Images of more than one task, whose borders fall within rows of pixels.
+    /// Images of several tasks each, with borders inside rows of pixels.
     #[test]
     fn threads_do_not_matter_nor_where_images_are_cut() {
         let shape = [2, 31, 29, 37];

@@ -7,7 +7,7 @@ use super::float::{Float, by_dtype, tensor, with_slice};
 use super::on_cuda::on_cuda;
 use crate::error::Result;
 
-/// The probability of each logit by itself, of any shape. For inference: nothing is recorded.
+/// The probability of each logit independently, for any shape. For inference: nothing is recorded.
 pub fn sigmoid(logits: &Tensor) -> Result<Tensor> {
     on_cuda!(logits, {
         let logits = crate::cuda::as_type(logits, candle_core::DType::F32)?;
@@ -19,8 +19,8 @@ pub fn sigmoid(logits: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// The sigmoid, off by at most 2.5 units in the last place within ±87; beyond, it stays what it is there: 1, or less than
-/// 10⁻³⁷. NaN for NaN.
+/// The sigmoid, with an error of at most 2.5 units in the last place within ±87. Beyond, it is constant: 1, or
+/// less than 10⁻³⁷. NaN for NaN.
 #[inline(always)]
 pub fn sigmoid_of<V: Bits>(x: V) -> V {
     let x = x.at_least(x.filled(-FAR)).at_most(x.filled(FAR));

@@ -1,4 +1,4 @@
-//! Softmax over classes, and the log-sum-exp under it and the loss, stable for logits of any size.
+//! Softmax over classes, and the log-sum-exp used by it and the loss, stable for logits of any size.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -30,7 +30,7 @@ fn rows<T: Float>(logits: &Tensor) -> Result<Tensor> {
     tensor(probabilities, logits.shape())
 }
 
-/// One row of logits in f64, with its maximum taken out before the exponential.
+/// One row of logits in f64, relative to its maximum.
 pub struct Row {
     pub maximum: f64,
     /// exp(logit − maximum)

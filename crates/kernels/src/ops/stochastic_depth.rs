@@ -1,5 +1,5 @@
-//! Stochastic depth: Huang et al., *Deep Networks with Stochastic Depth* (ECCV 2016), drawn for each image by itself, as
-//! torchvision does in its `row` mode.
+//! Stochastic depth: Huang et al., *Deep Networks with Stochastic Depth* (ECCV 2016), drawn per image as in
+//! torchvision's `row` mode.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -16,10 +16,10 @@ use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
-/// Sets each row of x [N, …], the branch of a residual block for one image, to zero with probability `p` and multiplies
-/// the others by 1 / (1 − p).
+/// Sets each row of x [N, …], the residual branch of one image, to zero with probability `p`, and multiplies the
+/// others by 1 / (1 − p).
 ///
-/// Row n takes one draw from `streams[n]`, so what becomes of an image depends on no other of the batch.
+/// Row n takes one draw from `streams[n]`, so the result of an image depends on no other image of the batch.
 pub fn stochastic_depth(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Stream]) -> Result<Value> {
     let rows = x.tensor().dims().first().copied();
     if rows != Some(streams.len()) || !(0.0..=1.0).contains(&p) {
@@ -35,7 +35,7 @@ pub fn stochastic_depth(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Strea
     Ok(tape.record(&[x], output, || rows))
 }
 
-/// What each row is multiplied by.
+/// The factor of each row.
 struct Rows {
     factors: Vec<f64>,
 }
@@ -75,7 +75,7 @@ multiversion! {
         for ((x, factor), out) in x.chunks_exact(width).zip(factors).zip(out.chunks_exact_mut(width)) {
             let dropped = *factor == T::ZERO;
             for (out, x) in out.iter_mut().zip(x) {
-                // A dropped branch is zero even where it is not finite.
+                // A dropped branch is zero even if it is not finite.
                 out.write(if dropped { T::ZERO } else { *x * *factor });
             }
         }

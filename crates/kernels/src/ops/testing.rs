@@ -1,4 +1,4 @@
-//! What the tests of operations share: gradients by finite differences, PyTorch's numbers, thread pools.
+//! Shared test code of operations: finite differences, PyTorch's fixtures, thread pools.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::autograd::{Backward, Tape, Value};
 use crate::error::Result;
 use crate::random::{Purpose, Stream, name_hash};
 
-/// Standard normal numbers in f64, the same for the same `name`.
+/// Standard normal numbers in f64, determined by `name`.
 pub fn normal(name: &str, shape: &[usize]) -> Tensor {
     let mut stream = Stream::new(0, Purpose::Initialize, 0, name_hash(name));
     let data: Vec<f64> = (0..shape.iter().product()).map(|_| stream.normal()).collect();
@@ -26,7 +26,7 @@ pub fn relative_error(actual: &Tensor, expected: &Tensor) -> f64 {
     let (actual, expected) = (numbers(actual), numbers(expected));
     let largest = expected.iter().fold(f64::MIN_POSITIVE, |max, x| max.max(x.abs()));
     let difference = actual.iter().zip(&expected).map(|(a, e)| (a - e).abs());
-    // A NaN is infinitely far from everything.
+    // A NaN has infinite error.
     difference.fold(0.0, |max: f64, d| if d.is_nan() { f64::INFINITY } else { max.max(d) }) / largest
 }
 
@@ -36,7 +36,7 @@ pub fn assert_close(what: &str, actual: &Tensor, expected: &Tensor, bound: f64) 
     assert!(error <= bound, "{what}: relative error {error:e}, allowed {bound:e}");
 }
 
-/// Σ weights · x, to make any output a scalar with a gradient that differs from number to number.
+/// Σ weights · x, which makes any output a scalar with different gradients per element.
 pub fn weighted_sum(tape: &mut Tape, x: &Value, weights: &Tensor) -> Value {
     struct WeightedSum(Tensor);
     impl Backward for WeightedSum {
@@ -48,7 +48,7 @@ pub fn weighted_sum(tape: &mut Tape, x: &Value, weights: &Tensor) -> Value {
     tape.record(&[x], sum, || WeightedSum(weights.clone()))
 }
 
-/// The output of `op` on leaves, and the gradients of Σ weights · output towards all of them.
+/// The output of `op` on leaves, and the gradients of Σ weights · output for all of them.
 pub fn gradients(
     inputs: &[Tensor],
     weights: &Tensor,
@@ -63,8 +63,8 @@ pub fn gradients(
     (output.into_tensor(), grads.collect())
 }
 
-/// Compares the gradient of `op` towards every number of every f64 input with central differences, for all inputs as
-/// leaves and for each of them as the only one. Inputs must keep clear of kinks by more than 1e-4.
+/// Compares the gradients of `op` for every element of every f64 input with central differences: with all inputs
+/// as leaves, and with each as the only one. Inputs must be more than 1e-4 away from kinks.
 #[track_caller]
 pub fn check_gradients(inputs: &[Tensor], op: impl Fn(&mut Tape, &[Value]) -> Result<Value>) {
     const STEP: f64 = 1e-5;
@@ -105,7 +105,7 @@ pub fn check_gradients(inputs: &[Tensor], op: impl Fn(&mut Tape, &[Value]) -> Re
     }
 }
 
-/// Runs `compute` on one, two and three threads and asserts that all its tensors are the same to the bit.
+/// Runs `compute` on one, two and three threads and asserts that all tensors have the same bits.
 #[track_caller]
 pub fn assert_same_on_any_threads(compute: impl Fn() -> Vec<Tensor> + Sync) {
     let bits = |threads| -> Vec<Vec<u64>> {
@@ -118,8 +118,8 @@ pub fn assert_same_on_any_threads(compute: impl Fn() -> Vec<Tensor> + Sync) {
     assert_eq!(one, bits(3), "three threads");
 }
 
-/// Tensors that PyTorch computed, from `tests/fixtures/ops/NAME.safetensors`. Each was computed in f64 (`x`) and in
-/// f32 from the same numbers (`x.f32`).
+/// Tensors computed by PyTorch, from `tests/fixtures/ops/NAME.safetensors`: each in f64 (`x`), and in f32 from
+/// the same inputs (`x.f32`).
 pub struct Fixture(HashMap<String, Tensor>);
 
 impl Fixture {
@@ -134,7 +134,7 @@ impl Fixture {
         self.0.get(name).unwrap_or_else(|| panic!("the fixture has no `{name}`")).clone()
     }
 
-    /// An input, in the type asked for.
+    /// An input, converted to `dtype`.
     pub fn input(&self, name: &str, dtype: DType) -> Tensor {
         self.get(name).to_dtype(dtype).unwrap()
     }
@@ -158,8 +158,9 @@ impl Fixture {
         }
     }
 
-    /// Asserts that `actual` is as close to PyTorch's f64 as it should: to 1e-12 in f64; in f32 at most twice as far as
-    /// PyTorch's own f32, or 4 units in the last place of the largest number where PyTorch was lucky.
+    /// Asserts that `actual` is close to PyTorch's f64: to 1e-12 in f64; in f32 within twice the error of
+    /// PyTorch's own f32, or 4 units in the last place of the largest element if PyTorch's error is smaller by
+    /// chance.
     #[track_caller]
     pub fn assert(&self, name: &str, actual: &Tensor) {
         let expected = self.get(name);

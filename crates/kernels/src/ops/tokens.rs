@@ -1,5 +1,5 @@
-//! Images as sequences of tokens, as a vision transformer has them (Dosovitskiy et al., *An Image is Worth 16x16 Words*, ICLR
-//! 2021, §3.1): patches behind a class token, each with its position; and that token by itself.
+//! Images as token sequences for vision transformers (Dosovitskiy et al., *An Image is Worth 16x16 Words*, ICLR
+//! 2021, §3.1): a class token followed by patches, plus positions; and the extraction of the class token.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -16,11 +16,11 @@ use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
-/// The class token and then the patches [N, H, W, C] line by line, plus `positions`: [N, 1 + H · W, C]. The token is
-/// [1, 1, C], the positions [1, 1 + H · W, C].
+/// The class token and then the patches [N, H, W, C] line by line, plus `positions`: [N, 1 + H · W, C]. The
+/// token is [1, 1, C], the positions [1, 1 + H · W, C].
 ///
 /// # Errors
-/// Positions of another number of patches.
+/// The number of positions does not match.
 pub fn tokens(tape: &mut Tape, patches: &Value, class_token: &Value, positions: &Value) -> Result<Value> {
     let [images, height, width, channels] = image_dims(patches)?;
     let count = 1 + height * width;
@@ -55,7 +55,7 @@ fn joined(patches: &Tensor, class_token: &Tensor, positions: &Tensor, images: us
                         sum(class_token, &positions[..channels], first);
                         sum(patches, &positions[channels..], rest);
                     };
-                    // SAFETY: `sum` writes every number.
+                    // SAFETY: `sum` writes every element.
                     unsafe { build(images * size, size, write) }
                 })
             })
@@ -85,7 +85,7 @@ impl Tokens {
                 let write = |image: usize, out: &mut [MaybeUninit<T>]| {
                     out.write_copy_of_slice(&grad[image * size + channels..][..out.len()]);
                 };
-                // SAFETY: the patches of each image are written whole.
+                // SAFETY: all patches of each image are written.
                 unsafe { build(images * (size - channels), size - channels, write) }
             })?;
             tensor(patches, self.grid.as_slice())

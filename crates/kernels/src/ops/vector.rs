@@ -1,49 +1,50 @@
-//! Vectors of numbers as the processor has them, for kernels that compute in registers.
+//! SIMD vectors for kernels that compute in registers.
 //!
-//! Plain loops over slices are left to the compiler (`multiversion`); what holds many values at once, as transforms and
-//! direct convolutions do, is written over [`Vector`] and run by [`vectorised`] with the widest one of the profile.
-//! Lanes never meet, so the width decides nothing about the bits.
+//! Simple loops over slices are left to the compiler (`multiversion`). Code that holds many values at once, such
+//! as transforms and direct convolutions, is written over [`Vector`], and [`vectorised`] runs it with the widest
+//! vector of the profile. Lanes never interact, so the width does not affect the bits.
 
 use std::marker::PhantomData;
 
 use super::float::Float;
 use super::profile::Profile;
 
-/// Proof that this machine has the registers of `V` and the instructions on them. [`vectorised`] makes one, having asked
-/// the profile, and a vector that exists is one too.
+/// Proof that this machine has the registers of `V` and their instructions. [`vectorised`] makes one after
+/// checking the profile; an existing vector is a proof too.
 ///
-/// It costs nothing: code without it cannot come by a vector, and so runs no instruction that the machine may lack.
+/// It has no size. Code without it cannot create a vector, so it cannot run an instruction that the machine
+/// lacks.
 #[derive(Clone, Copy)]
 pub struct Registers<V>(PhantomData<V>);
 
 impl<V: Vector> Registers<V> {
     /// # Safety
-    /// The machine has them.
+    /// The machine must have them.
     #[inline(always)]
     unsafe fn exist() -> Self {
         Self(PhantomData)
     }
 }
 
-/// Kernels rely on what a [`Vector`] says of itself, so only this room implements it.
+/// Kernels rely on the properties of a [`Vector`], so only this module implements it.
 pub(super) mod sealed {
     pub trait Sealed {}
 }
 
-/// Some numbers side by side, in one register.
+/// Several numbers in one register.
 ///
-/// A value can only be made from [`Registers`] or from other values, so what computes with one may use the instructions
-/// that its type needs.
+/// A value can only be made from [`Registers`] or from other values, so code that has one may use the
+/// instructions of its type.
 pub trait Vector: Copy + sealed::Sealed {
     type Number: Float;
     const LANES: usize;
 
     fn splat(registers: Registers<Self>, number: Self::Number) -> Self;
 
-    /// `number` in every lane of another vector.
+    /// Broadcasts `number` to every lane, with another vector as proof.
     #[inline(always)]
     fn filled(self, number: Self::Number) -> Self {
-        // SAFETY: a vector that exists was made where the machine has its registers.
+        // SAFETY: an existing vector proves that the machine has the registers.
         Self::splat(unsafe { Registers::exist() }, number)
     }
 
@@ -51,7 +52,7 @@ pub trait Vector: Copy + sealed::Sealed {
     /// `LANES` numbers are readable at `from`.
     unsafe fn load(registers: Registers<Self>, from: *const Self::Number) -> Self;
 
-    /// The first `count` lanes, at most all of them; the others are zero.
+    /// The first `count` lanes; the others are zero.
     ///
     /// # Safety
     /// `count` numbers are readable at `from`.
@@ -61,17 +62,17 @@ pub trait Vector: Copy + sealed::Sealed {
     /// `LANES` numbers are writable at `to`.
     unsafe fn store(self, to: *mut Self::Number);
 
-    /// Stores past the caches, what the memory keeps of this cache line never having been read: for results that are
-    /// larger than the caches. Such stores may be seen late: [`Vector::fence`] ends them.
+    /// Stores past the caches, without reading the cache line first: for results larger than the caches. Such
+    /// stores may become visible late; [`Vector::fence`] orders them.
     ///
     /// # Safety
     /// As for `store`, and `to` is a multiple of the vector's size.
     unsafe fn stream(self, to: *mut Self::Number) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's contract is passed on.
         unsafe { self.store(to) }
     }
 
-    /// All that was streamed on this thread is seen before all that is stored after.
+    /// Makes all streamed stores of this thread visible before later stores.
     fn fence() {}
 
     /// # Safety
@@ -83,9 +84,9 @@ pub trait Vector: Copy + sealed::Sealed {
     fn mul(self, other: Self) -> Self;
     /// self · a + b, rounded once.
     fn fused_multiply_add(self, a: Self, b: Self) -> Self;
-    /// `bound` where it is greater. NaN stays NaN.
+    /// `bound` if self is greater. NaN stays NaN.
     fn at_least(self, bound: Self) -> Self;
-    /// `bound` where it is less. NaN stays NaN.
+    /// `bound` if self is less. NaN stays NaN.
     fn at_most(self, bound: Self) -> Self;
 
     /// 1 / (1 + e^−self), as [`Float::sigmoid`].
@@ -97,7 +98,7 @@ pub trait Vector: Copy + sealed::Sealed {
     /// The standard normal distribution, as [`Float::normal`].
     fn normal(self) -> [Self; 2];
 
-    /// self where x lies between the bounds, 0 at them and beyond.
+    /// self if x is strictly between the bounds, else 0.
     fn between(self, x: Self, low: Self, high: Self) -> Self;
 
     /// sums += self
@@ -119,25 +120,27 @@ pub trait Vector: Copy + sealed::Sealed {
     unsafe fn add_moments_to(self, centre: *const f64, first: *mut f64, second: *mut f64);
 }
 
-/// A computation over vectors of any width.
+/// A computation that is generic over the vector width.
 pub trait Vectorised {
     type Number: Float;
     type Output;
 
-    /// To be `#[inline(always)]`, as all that it calls: what is not inlined lacks the profile's instructions.
+    /// Must be `#[inline(always)]`, like everything it calls: code that is not inlined lacks the profile's
+    /// instructions.
     fn compute<V: Vector<Number = Self::Number>>(self, v: Registers<V>) -> Self::Output;
 }
 
 /// Runs `work` with the vectors of `profile`.
 ///
 /// # Panics
-/// The machine lacks the profile.
+/// The machine does not support the profile.
 #[inline(always)]
 pub fn vectorised<W: Vectorised>(profile: Profile, work: W) -> W::Output {
     match profile {
         Profile::X86V4 => profile.run(
             #[inline(always)]
-            // SAFETY: `run` has seen that the machine has the profile, and with it the vectors that `Float` names for it.
+            // SAFETY: `run` has checked that the machine supports the profile, and so the vectors that `Float`
+            // lists for it.
             || work.compute::<<W::Number as Float>::Widest>(unsafe { Registers::exist() }),
         ),
         Profile::X86V3 => profile.run(
@@ -145,12 +148,12 @@ pub fn vectorised<W: Vectorised>(profile: Profile, work: W) -> W::Output {
             // SAFETY: likewise.
             || work.compute::<<W::Number as Float>::Wide>(unsafe { Registers::exist() }),
         ),
-        // SAFETY: every machine has numbers.
+        // SAFETY: scalars need no vector instructions.
         Profile::Scalar => work.compute::<Single<W::Number>>(unsafe { Registers::exist() }),
     }
 }
 
-/// An array of vectors, made one by one. (`std::array::from_fn` is not sure to be inlined.)
+/// An array of vectors, made one by one. (`std::array::from_fn` is not always inlined.)
 #[inline(always)]
 pub fn each<V: Vector, const COUNT: usize>(v: Registers<V>, mut make: impl FnMut(usize) -> V) -> [V; COUNT] {
     let mut vectors = [V::splat(v, V::Number::ZERO); COUNT];
@@ -160,27 +163,27 @@ pub fn each<V: Vector, const COUNT: usize>(v: Registers<V>, mut make: impl FnMut
     vectors
 }
 
-/// The first `count` lanes; whole vectors go without a mask.
+/// Loads the first `count` lanes; a whole vector needs no mask.
 ///
 /// # Safety
 /// `count` numbers, at most all lanes, are readable at `from`.
 #[inline(always)]
 pub unsafe fn load<V: Vector>(v: Registers<V>, from: *const V::Number, count: usize) -> V {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract is passed on.
     unsafe { if count == V::LANES { V::load(v, from) } else { V::load_some(v, from, count) } }
 }
 
-/// The counterpart of [`load`].
+/// Stores the first `count` lanes; a whole vector needs no mask.
 ///
 /// # Safety
 /// `count` numbers, at most all lanes, are writable at `to`.
 #[inline(always)]
 pub unsafe fn store<V: Vector>(vector: V, to: *mut V::Number, count: usize) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract is passed on.
     unsafe { if count == V::LANES { vector.store(to) } else { vector.store_some(to, count) } }
 }
 
-/// A vector of one number.
+/// A vector with one lane.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Single<T>(pub T);
@@ -198,26 +201,26 @@ impl<T: Float> Vector for Single<T> {
 
     #[inline(always)]
     unsafe fn load(_: Registers<Self>, from: *const T) -> Self {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's contract is passed on.
         Self(unsafe { *from })
     }
 
     #[inline(always)]
     unsafe fn load_some(_: Registers<Self>, from: *const T, count: usize) -> Self {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's contract is passed on.
         Self(if count == 0 { T::ZERO } else { unsafe { *from } })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut T) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's contract is passed on.
         unsafe { *to = self.0 }
     }
 
     #[inline(always)]
     unsafe fn store_some(self, to: *mut T, count: usize) {
         if count > 0 {
-            // SAFETY: passed on to the caller.
+            // SAFETY: the caller's contract is passed on.
             unsafe { *to = self.0 }
         }
     }
@@ -275,19 +278,19 @@ impl<T: Float> Vector for Single<T> {
 
     #[inline(always)]
     unsafe fn add_to(self, sums: *mut f64) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's contract is passed on.
         unsafe { *sums += self.0.widen() }
     }
 
     #[inline(always)]
     unsafe fn add_product_to(self, x: Self, centre: *const f64, sums: *mut f64) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's contract is passed on.
         unsafe { *sums += self.0.widen() * (x.0.widen() - *centre) }
     }
 
     #[inline(always)]
     unsafe fn add_moments_to(self, centre: *const f64, first: *mut f64, second: *mut f64) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's contract is passed on.
         unsafe {
             let deviation = self.0.widen() - *centre;
             *first += deviation;
@@ -300,7 +303,7 @@ impl<T: Float> Vector for Single<T> {
 mod tests {
     use super::*;
 
-    /// (x + 1) · x − 2, held between 0 and 5, with a tail.
+    /// (x + 1) · x − 2, clamped to [0, 5], with a remainder.
     struct Polynomial<'a, T>(&'a [T], &'a mut [T]);
 
     impl<T: Float> Vectorised for Polynomial<'_, T> {
@@ -313,7 +316,7 @@ mod tests {
             let mut at = 0;
             while at < self.0.len() {
                 let count = V::LANES.min(self.0.len() - at);
-                // SAFETY: both slices are as long, and `count` numbers are left.
+                // SAFETY: both slices have the same length, and `count` elements are left.
                 unsafe {
                     let x = V::load_some(v, self.0.as_ptr().add(at), count);
                     let y = x.add(one).fused_multiply_add(x, x.filled(T::ZERO).sub(two).mul(one));

@@ -1,4 +1,4 @@
-//! The vectors of x86-64: [`Vector`] by intrinsics, of 16 and of 8 numbers.
+//! The vectors of x86-64: [`Vector`] by intrinsics, with 16 and 8 lanes.
 
 use std::arch::x86_64::*;
 
@@ -7,17 +7,17 @@ use super::normal::normal_of;
 use super::sigmoid::sigmoid_of;
 use super::vector::{Registers, Vector, sealed::Sealed};
 
-/// 16 numbers in a register of AVX-512.
+/// 16 numbers in an AVX-512 register.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Avx512(__m512);
 
-/// 8 numbers in a register of AVX2.
+/// 8 numbers in an AVX2 register.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Avx2(__m256);
 
-/// Implements [`Vector`] by the intrinsics of one register type.
+/// Implements [`Vector`] with the intrinsics of one register type.
 macro_rules! vector {
     (
         $name:ident($register:ty), $number:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident,
@@ -27,7 +27,7 @@ macro_rules! vector {
     ) => {
         impl $name {
             /// # Safety
-            /// The machine has the register's instructions, all of the profile that it is for.
+            /// The machine must have the register's instructions, all those of its profile.
             #[inline(always)]
             pub unsafe fn of(register: $register) -> Self {
                 Self(register)
@@ -41,8 +41,8 @@ macro_rules! vector {
 
         impl Sealed for $name {}
 
-        // In all of it the machine has the instructions: `Registers` proves it where a vector is made, and a vector
-        // where there is one.
+        // The machine has the instructions in this whole implementation: `Registers` proves it where a vector is
+        // made, and an existing vector elsewhere.
         impl Vector for $name {
             type Number = $number;
             const LANES: usize = $lanes;
@@ -55,25 +55,25 @@ macro_rules! vector {
 
             #[inline(always)]
             unsafe fn load(_: Registers<Self>, from: *const $number) -> Self {
-                // SAFETY: the pointer is the caller's concern.
+                // SAFETY: the caller guarantees the pointer.
                 Self(unsafe { $load(from) })
             }
 
             #[inline(always)]
             unsafe fn load_some(_: Registers<Self>, $from: *const $number, $count: usize) -> Self {
-                // SAFETY: lanes beyond `count` are not read; the pointer is the caller's concern.
+                // SAFETY: lanes beyond `count` are not read; the caller guarantees the pointer.
                 Self(unsafe { $load_some })
             }
 
             #[inline(always)]
             unsafe fn store(self, to: *mut $number) {
-                // SAFETY: the pointer is the caller's concern.
+                // SAFETY: the caller guarantees the pointer.
                 unsafe { $store(to, self.0) }
             }
 
             #[inline(always)]
             unsafe fn stream(self, to: *mut $number) {
-                // SAFETY: the pointer is the caller's concern, aligned as the instruction wants it.
+                // SAFETY: the caller guarantees the pointer and its alignment.
                 unsafe { $stream(to, self.0) }
             }
 
@@ -86,7 +86,7 @@ macro_rules! vector {
             #[inline(always)]
             unsafe fn store_some(self, $to: *mut $number, $count: usize) {
                 let $vector = self.0;
-                // SAFETY: lanes beyond `count` are not written; the pointer is the caller's concern.
+                // SAFETY: lanes beyond `count` are not written; the caller guarantees the pointer.
                 unsafe { $store_some }
             }
 
@@ -116,7 +116,7 @@ macro_rules! vector {
 
             #[inline(always)]
             fn at_least(self, bound: Self) -> Self {
-                // The instruction gives its second operand where one is NaN, here and below.
+                // The instruction returns its second operand if one is NaN, here and below.
                 // SAFETY: the machine has it.
                 Self(unsafe { $max(bound.0, self.0) })
             }
@@ -150,7 +150,7 @@ macro_rules! vector {
 
             #[inline(always)]
             unsafe fn add_to(self, sums: *mut f64) {
-                // SAFETY: the sums are the caller's concern, as many as both halves have lanes; here and below.
+                // SAFETY: the caller guarantees as many sums as both halves have lanes, here and below.
                 unsafe {
                     let mut at = sums;
                     for half in $halves(self.0) {
@@ -209,13 +209,13 @@ vector! {
         _mm256_maskstore_ps(to, first_lanes(count), vector)
 }
 
-/// All bits of the first `count` of 8 lanes.
+/// A mask of the first `count` of 8 lanes.
 ///
 /// # Safety
 /// The machine has AVX2.
 #[inline(always)]
 unsafe fn first_lanes(count: usize) -> __m256i {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract is passed on.
     unsafe {
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
@@ -225,10 +225,10 @@ unsafe fn first_lanes(count: usize) -> __m256i {
 /// Both halves, widened to f64.
 ///
 /// # Safety
-/// The machine has AVX-512, here and in the others of 512 bits; AVX2 in those of 256.
+/// The machine has AVX-512 for the functions of 512 bits, here and below; AVX2 for those of 256.
 #[inline(always)]
 unsafe fn halves_512(x: __m512) -> [__m512d; 2] {
-    // SAFETY: passed on to the caller, here and below.
+    // SAFETY: the caller's contract is passed on, here and below.
     unsafe { [_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(x))] }
 }
 
@@ -236,17 +236,17 @@ unsafe fn halves_512(x: __m512) -> [__m512d; 2] {
 /// As for [`halves_512`].
 #[inline(always)]
 unsafe fn halves_256(x: __m256) -> [__m256d; 2] {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract is passed on.
     unsafe { [_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(x))] }
 }
 
-/// `value` where x lies between the bounds, else 0; a NaN lies nowhere.
+/// `value` if x is strictly between the bounds, else 0, also for NaN.
 ///
 /// # Safety
 /// As for [`halves_512`].
 #[inline(always)]
 unsafe fn between_512(value: __m512, x: __m512, low: __m512, high: __m512) -> __m512 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract is passed on.
     unsafe {
         let above = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(low, x);
         _mm512_maskz_mov_ps(above & _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, high), value)
@@ -257,7 +257,7 @@ unsafe fn between_512(value: __m512, x: __m512, low: __m512, high: __m512) -> __
 /// As for [`halves_512`].
 #[inline(always)]
 unsafe fn between_256(value: __m256, x: __m256, low: __m256, high: __m256) -> __m256 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract is passed on.
     unsafe {
         let (above, below) = (_mm256_cmp_ps::<_CMP_LT_OQ>(low, x), _mm256_cmp_ps::<_CMP_LT_OQ>(x, high));
         _mm256_and_ps(value, _mm256_and_ps(above, below))
@@ -267,7 +267,7 @@ unsafe fn between_256(value: __m256, x: __m256, low: __m256, high: __m256) -> __
 impl Bits for Avx512 {
     #[inline(always)]
     fn power_of_two(self, one: i32) -> Self {
-        // SAFETY: the machine has the instructions, as there is a vector; here and below.
+        // SAFETY: an existing vector proves that the machine has the instructions, here and below.
         unsafe {
             let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(self.0));
             Self(_mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(one))))
@@ -286,7 +286,7 @@ impl Bits for Avx512 {
 impl Bits for Avx2 {
     #[inline(always)]
     fn power_of_two(self, one: i32) -> Self {
-        // SAFETY: the machine has the instructions, as there is a vector; here and below.
+        // SAFETY: an existing vector proves that the machine has the instructions, here and below.
         unsafe {
             let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(self.0));
             Self(_mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(one))))

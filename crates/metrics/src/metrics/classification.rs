@@ -1,24 +1,25 @@
-//! Classification: accuracy, precision, recall, F1, loss and the confusion matrix, gathered batch by batch.
+//! Classification: accuracy, precision, recall, F1, loss and the confusion matrix, accumulated batch by batch.
 //!
-//! All definitions are scikit-learn's with `zero_division=0`: a class that is never predicted has precision 0, one that never
-//! occurs has recall 0. Macro averages are over the classes that occur, as labels or as predictions.
+//! Definitions are scikit-learn's with `zero_division=0`: a class that is never predicted has precision 0, one
+//! that never occurs has recall 0. Macro averages are over the classes that occur as labels or predictions.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The k of top-k accuracy, reported where there are more classes than that.
+/// The k of top-k accuracy, reported if there are more classes.
 const TOP: usize = 5;
 
-/// Running counts over samples seen so far; part of a checkpoint, so that a stage can resume in the middle of an epoch.
+/// Running counts over the samples so far. They are part of a checkpoint, so that a stage can resume in
+/// mid-epoch.
 ///
-/// Losses are added in float64 in the order of the samples, so the result does not depend on how they were batched.
+/// Losses are added in float64 in sample order, so the result does not depend on batches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassificationMetrics {
     classes: usize,
     samples: u64,
     loss_sum: f64,
-    /// What the losses count; none where each counts once.
+    /// The sum of the weights; `None` if each sample has weight 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     loss_weight: Option<f64>,
     correct: u64,
@@ -27,18 +28,18 @@ pub struct ClassificationMetrics {
     confusion: Vec<u64>,
 }
 
-/// What [`ClassificationMetrics`] come to; the content of `metrics.json`.
+/// The results of [`ClassificationMetrics`]; the content of `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Classification {
     pub samples: u64,
     /// The mean over all samples.
     pub loss: f64,
-    /// The share of samples whose most likely class is the right one (top-1).
+    /// The share of samples whose most likely class is correct (top-1).
     pub accuracy: f64,
-    /// The share of samples whose right class is among the five most likely; where there are more than five classes.
+    /// The share of samples whose correct class is among the five most likely; only with more than five classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top5_accuracy: Option<f64>,
-    /// Unweighted means over the classes that are the label or the prediction of some sample.
+    /// Unweighted means over the classes that occur as a label or prediction.
     pub macro_precision: f64,
     pub macro_recall: f64,
     pub macro_f1: f64,
@@ -54,7 +55,7 @@ pub struct ClassMetrics {
     pub precision: f64,
     pub recall: f64,
     pub f1: f64,
-    /// How many samples truly are of this class.
+    /// The number of samples of this class.
     pub support: u64,
 }
 
@@ -66,7 +67,7 @@ impl ClassificationMetrics {
 
     /// Adds a batch: `scores` are logits or probabilities, [N, K] row by row; `losses` one loss per sample.
     ///
-    /// Ties go to the first class, as PyTorch's `argmax` has it. Fails if the lengths do not agree or a label is no class.
+    /// Ties go to the first class, as in PyTorch's `argmax`. Fails if the lengths differ or a label is no class.
     pub fn update(&mut self, scores: &[f32], labels: &[u32], losses: &[f64]) -> Result<()> {
         let rows = rows(scores, labels, self.classes)?;
         if losses.len() != labels.len() {
@@ -84,7 +85,7 @@ impl ClassificationMetrics {
         Ok(())
     }
 
-    /// As [`ClassificationMetrics::update`], of losses that count by weight and have it in them.
+    /// As [`ClassificationMetrics::update`], with weighted losses and their weights.
     pub fn update_weighted(
         &mut self,
         scores: &[f32],
@@ -103,18 +104,18 @@ impl ClassificationMetrics {
         self.samples
     }
 
-    /// The mean loss of the samples so far, by weight where they have any; 0 before the first.
+    /// The mean loss so far, weighted if there are weights; 0 before the first sample.
     pub fn loss(&self) -> f64 {
         let weight = self.loss_weight.unwrap_or(self.samples as f64);
         if weight == 0.0 { 0.0 } else { self.loss_sum / weight }
     }
 
-    /// The share of samples so far whose most likely class is the right one; 0 before the first.
+    /// The share of samples so far whose most likely class is correct; 0 before the first.
     pub fn accuracy(&self) -> f64 {
         ratio(self.correct, self.samples)
     }
 
-    /// The numbers, with the classes' names in the order of the labels.
+    /// The results, with the classes' names in label order.
     pub fn finish(&self, names: &[String]) -> Result<Classification> {
         if names.len() != self.classes {
             return Err(Error::failed(format!("{} names for {} classes", names.len(), self.classes)));
@@ -165,14 +166,15 @@ impl ClassificationMetrics {
     }
 }
 
-/// The place of the largest score, the first of equals; a NaN is larger than any number, as PyTorch's `argmax` has it.
+/// The index of the largest score, the first of equals. A NaN is larger than any number, as in PyTorch's
+/// `argmax`.
 pub fn most_likely(scores: &[f32]) -> usize {
     (0..scores.len()).reduce(|best, i| if above(scores[i], scores[best]) { i } else { best }).unwrap_or(0)
 }
 
 /// The cross-entropy of each sample in float64, from `logits` [N, K] row by row.
 ///
-/// For inference, where nothing is on the tape; training takes the losses it descends on.
+/// For inference; in training the losses come from the tape.
 pub fn cross_entropy(logits: &[f32], classes: usize, labels: &[u32]) -> Result<Vec<f64>> {
     let loss = |(row, &label): (&[f32], &u32)| {
         let largest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
@@ -182,7 +184,7 @@ pub fn cross_entropy(logits: &[f32], classes: usize, labels: &[u32]) -> Result<V
     Ok(rows(logits, labels, classes)?.zip(labels).map(loss).collect())
 }
 
-/// The rows of [N, K] scores, once it is certain that there is one for each label and that each label is a class.
+/// The rows of [N, K] scores, after checking that there is one per label and that each label is a class.
 fn rows<'a>(scores: &'a [f32], labels: &[u32], classes: usize) -> Result<std::slice::Chunks<'a, f32>> {
     if scores.len() != labels.len() * classes {
         let (scores, labels) = (scores.len(), labels.len());
@@ -194,7 +196,8 @@ fn rows<'a>(scores: &'a [f32], labels: &[u32], classes: usize) -> Result<std::sl
     }
 }
 
-/// How many classes are more likely than `class`, equals counted in their order: 0 is what [`most_likely`] picks.
+/// The number of classes more likely than `class`, with ties in class order: 0 is the class that [`most_likely`]
+/// picks.
 fn rank(scores: &[f32], class: usize) -> usize {
     let own = scores[class];
     let ahead = |(i, &score): (usize, &f32)| above(score, own) || (i < class && !above(own, score));
@@ -222,7 +225,7 @@ mod tests {
         value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
     }
 
-    /// The cases of `tests/fixtures/metrics/make.py`: logits by row, labels, and what scikit-learn says.
+    /// The cases of `tests/fixtures/metrics/make.py`: logits by row, labels, and scikit-learn's results.
     fn cases() -> Vec<(usize, Vec<f32>, Vec<u32>, Value)> {
         let text = include_str!("../../../../tests/fixtures/metrics/scikit_learn.json");
         let cases: Vec<Value> = serde_json::from_str(text).unwrap();
@@ -290,7 +293,7 @@ mod tests {
         let all = metrics.finish(&names(2)).unwrap();
         assert_eq!((all.macro_precision, all.macro_recall, all.macro_f1), (1.0, 1.0, 1.0));
         assert_eq!((all.per_class[1].f1, all.per_class[1].support), (0.0, 0));
-        // A wrong prediction makes it occur.
+        // A wrong prediction makes the class occur.
         metrics.update(&[0.1, 0.9], &[0], &[2.0]).unwrap();
         assert_eq!(metrics.finish(&names(2)).unwrap().macro_recall, 1.0 / 3.0);
         assert_eq!(ClassificationMetrics::new(2).finish(&names(2)).unwrap().macro_f1, 0.0);

@@ -1,10 +1,10 @@
-//! The numeric code paths of metrics. A change that moves a result raises the version.
+//! The numeric code paths of metrics. A change that alters results needs a higher version.
 
 use crate::code_path::code_paths;
 
 code_paths! {
     CLASSIFICATION = "classification", 1;
-    /// Macro averages of samples that may lack a class.
+    /// Macro averages over samples that may lack a class.
     ABSENT_CLASSES = "absent_classes", 1;
     MULTI_LABEL = "multi_label", 1;
     ENSEMBLE = "ensemble", 1;

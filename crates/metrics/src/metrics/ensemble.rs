@@ -1,16 +1,16 @@
-//! What several models say of one sample: the mean of their class probabilities.
+//! The mean class probabilities of several models for one sample.
 
 /// The predictions of several models for one sample, averaged in float64.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeanProbabilities {
     /// The sum of the probabilities of each class.
     sums: Vec<f64>,
-    /// The logarithm of what each model gives the right class.
+    /// The logarithm of each model's probability of the correct class.
     log_likelihoods: Vec<f64>,
 }
 
 impl MeanProbabilities {
-    /// Takes up the scores of one more model, as many as those of the others.
+    /// Adds the scores of one more model; all models have the same classes.
     pub fn add(&mut self, logits: &[f32], label: usize) {
         let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let exponentials: Vec<f64> =
@@ -21,13 +21,12 @@ impl MeanProbabilities {
         self.log_likelihoods.push(f64::from(logits[label]) - largest - libm::log(sum));
     }
 
-    /// One for each class.
+    /// One per class.
     pub fn probabilities(&self) -> Vec<f32> {
         self.sums.iter().map(|sum| (sum / self.log_likelihoods.len() as f64) as f32).collect()
     }
 
-    /// The cross-entropy of the mean. It stays finite where the probability of the right class is too small for a
-    /// number.
+    /// The cross-entropy of the mean. It stays finite if the probability of the correct class underflows.
     pub fn loss(&self) -> f64 {
         let largest = self.log_likelihoods.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = self.log_likelihoods.iter().map(|one| libm::exp(one - largest)).sum();

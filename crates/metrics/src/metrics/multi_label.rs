@@ -1,61 +1,61 @@
-//! Images of several classes, or of none: precision of rankings, F1 at a threshold.
+//! Multi-label metrics: precision of rankings, and F1 at a threshold.
 //!
-//! All definitions are scikit-learn's: `average_precision_score`, `f1_score` with `zero_division=0`, `accuracy_score` of
-//! whole sets. A class that never occurs counts in the means, as scikit-learn has it of indicator matrices, with an average
-//! precision and an F1 of 0.
+//! Definitions are scikit-learn's: `average_precision_score`, `f1_score` with `zero_division=0`,
+//! `accuracy_score` of whole label sets. A class that never occurs enters the means with an average precision
+//! and F1 of 0, as with scikit-learn's indicator matrices.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The probability from which on a class is told.
+/// The probability from which a class is predicted.
 pub const THRESHOLD: f32 = 0.5;
 
-/// Counts and probabilities of the samples seen so far; part of a checkpoint.
+/// Counts and probabilities of the samples so far; part of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MultiLabelMetrics {
     samples: u64,
     loss_sum: f64,
     exact: u64,
-    /// By class: right, wrongly told, and missed.
+    /// By class: true positives, false positives, and false negatives.
     hits: Vec<u64>,
     excess: Vec<u64>,
     missed: Vec<u64>,
-    /// By class, what ranks the samples; none where rankings are not asked for, as they keep every number. A meter in
-    /// a checkpoint has them no more.
+    /// By class, the probabilities that rank the samples; `None` if no rankings are needed, because they keep
+    /// every value. A meter in a checkpoint no longer has them.
     #[serde(skip)]
     rankings: Option<Vec<Ranking>>,
-    /// By class, what the rankings came to.
+    /// By class, the average precision of the rankings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     average_precisions: Option<Vec<f64>>,
 }
 
-/// The probabilities of one class and whether it was there, sample by sample.
+/// The probabilities of one class with the truth, sample by sample.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Ranking {
     probabilities: Vec<f32>,
     truths: Vec<bool>,
 }
 
-/// What [`MultiLabelMetrics`] come to; the content of `metrics.json`.
+/// The results of [`MultiLabelMetrics`]; the content of `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MultiLabel {
     pub samples: u64,
     /// The mean over all samples and classes.
     pub loss: f64,
-    /// The share of samples whose set of classes is told exactly.
+    /// The share of samples whose label set is predicted exactly.
     pub accuracy: f64,
-    /// Of all decisions together.
+    /// Over all decisions together.
     pub micro_f1: f64,
     /// The unweighted mean over all classes.
     pub macro_f1: f64,
-    /// The mean of the classes' average precisions, where rankings were kept.
+    /// The mean of the classes' average precisions, if rankings were kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map: Option<f64>,
     pub per_class: Vec<LabelMetrics>,
 }
 
-/// One class by itself.
+/// One class alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabelMetrics {
     pub class: String,
@@ -64,12 +64,12 @@ pub struct LabelMetrics {
     pub f1: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_precision: Option<f64>,
-    /// How many samples truly show it.
+    /// The number of samples with this label.
     pub support: u64,
 }
 
 impl MultiLabelMetrics {
-    /// `ranked` asks for average precisions too.
+    /// `ranked` enables average precisions.
     pub fn new(classes: usize, ranked: bool) -> Self {
         let counts = vec![0; classes];
         let rankings = ranked.then(|| vec![Ranking::default(); classes]);
@@ -107,7 +107,7 @@ impl MultiLabelMetrics {
         Ok(())
     }
 
-    /// What is left when no more is added: what the rankings come to, in place of every number.
+    /// Replaces the rankings by their average precisions, after the last batch.
     pub fn settled(mut self) -> Self {
         self.average_precisions = self.average_precisions();
         self.rankings = None;
@@ -124,12 +124,12 @@ impl MultiLabelMetrics {
         if self.samples == 0 { 0.0 } else { self.loss_sum / self.samples as f64 }
     }
 
-    /// The share of samples so far whose set of classes is told exactly; 0 before the first.
+    /// The share of samples so far whose label set is predicted exactly; 0 before the first.
     pub fn accuracy(&self) -> f64 {
         ratio(self.exact, self.samples)
     }
 
-    /// The numbers, with the classes' names in the order of the columns.
+    /// The results, with the classes' names in column order.
     pub fn finish(&self, names: &[String]) -> Result<MultiLabel> {
         if names.len() != self.hits.len() {
             return Err(Error::failed(format!("{} names for {} classes", names.len(), self.hits.len())));
@@ -166,7 +166,8 @@ impl MultiLabelMetrics {
 }
 
 impl Ranking {
-    /// Σ (recall − recall before) · precision over falling thresholds; samples of one probability fall together.
+    /// Σ (recall − previous recall) · precision over falling thresholds; samples with equal probability are
+    /// taken together.
     fn average_precision(&self) -> f64 {
         let mut order: Vec<usize> = (0..self.truths.len()).collect();
         order.sort_by(|a, b| self.probabilities[*b].total_cmp(&self.probabilities[*a]));

@@ -1,4 +1,5 @@
-//! What each batch normalisation layer does in a stage: DESIGN's policy, with no guess where a layer is half frozen.
+//! The mode of each batch normalization layer in a stage. A half-frozen layer without an explicit policy is an
+//! error.
 
 use super::trainable::Trainable;
 use crate::model::{Description, NormMode, NormSpec, RuleError};

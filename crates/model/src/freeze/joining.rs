@@ -1,25 +1,25 @@
-//! What begins to train with each phase, summed up for people.
+//! A summary for people of the parameters that each phase unfreezes.
 
 use serde::{Deserialize, Serialize};
 
 use super::table::{ParameterTable, Row};
 use crate::model::Description;
 
-/// The parameters that begin to train at the same time.
+/// The parameters that start training at the same time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Joining {
-    /// How many epochs are over then.
+    /// The number of finished epochs before that.
     pub after_epochs: u32,
     pub tensors: u64,
     pub parameters: u64,
-    /// The lowest and the highest learning rate, before the schedule; none where nothing joins.
+    /// The lowest and the highest learning rate before the schedule; `None` if nothing is unfrozen.
     pub lr: Option<[f64; 2]>,
-    /// The layers that hold them, in the architecture's order.
+    /// The layers of the parameters, in the architecture's order.
     pub layers: Vec<String>,
 }
 
 impl ParameterTable {
-    /// What joins with each phase, in order.
+    /// The parameters unfrozen in each phase, in order.
     pub fn joining(&self, description: &Description) -> Vec<Joining> {
         let joining = |after_epochs: u32| {
             let joins = |row: &&Row| row.trainable && row.after_epochs == after_epochs;

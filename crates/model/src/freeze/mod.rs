@@ -1,6 +1,7 @@
-//! Freezing: from rules over names to a table of who trains when, at which learning rate, and the proof that the frozen stayed frozen.
+//! Freezing: resolves rules over names to a table of trainable parameters with phases and learning rates, and
+//! proves that frozen tensors did not change.
 //!
-//! The room changes no weights and never trains; it opens weight files only to compare them.
+//! This module never changes weights and never trains; it opens weight files only to compare them.
 
 mod batch_norm;
 mod groups;

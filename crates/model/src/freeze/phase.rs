@@ -1,20 +1,20 @@
-//! A stretch of a stage in which the same parameters train.
+//! A phase of a stage: epochs in which the same parameters train.
 
 use crate::model::{Description, NormMode, TensorId};
 
-/// Who trains from some epoch on, and what batch normalisation does then. Phases only ever add.
+/// The trainable parameters and batch normalization modes from some epoch on. Later phases only add parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
-    /// How many epochs are over when it begins.
+    /// The number of finished epochs when it begins.
     pub after_epochs: u32,
     /// By [`TensorId`]; false for every buffer.
     pub trainable: Vec<bool>,
-    /// By place in [`Description::norms`].
+    /// By index in [`Description::norms`].
     pub norms: Vec<NormMode>,
 }
 
 impl Phase {
-    /// How many layers from the first on hold nothing that trains or updates: they run as plain inference.
+    /// The number of leading layers in which nothing trains or updates: they run as inference.
     pub fn frozen_prefix(&self, description: &Description) -> usize {
         let layer = |id: TensorId| description.tensors[id].layer;
         let trained = (0..self.trainable.len()).filter(|&id| self.trainable[id]).map(layer);
@@ -24,7 +24,7 @@ impl Phase {
         trained.chain(updated).min().unwrap_or(description.layers.len())
     }
 
-    /// How many norms use the batch's statistics, and how many their running ones.
+    /// The number of norms that use batch statistics, and of those that use running statistics.
     pub fn norm_counts(&self) -> (usize, usize) {
         let training = self.norms.iter().filter(|mode| **mode == NormMode::Training).count();
         (training, self.norms.len() - training)

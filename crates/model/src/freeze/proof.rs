@@ -1,4 +1,4 @@
-//! The proof that what was frozen did not move: bit for bit, after exact widening.
+//! The proof that frozen tensors did not change: bit for bit, after exact widening.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::error::Result;
 use crate::weights::Source;
 
-/// A tensor that should have stayed and did not.
+/// A frozen tensor that changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moved {
     pub name: String,
@@ -17,7 +17,7 @@ pub struct Moved {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// One of the files does not hold it.
+    /// One of the files lacks it.
     Missing {
         before: bool,
         after: bool,
@@ -34,10 +34,10 @@ pub enum Change {
     },
 }
 
-/// Compares the tensors `frozen` of two weight files and names each that moved, in the order given.
+/// Compares the tensors `frozen` of two weight files, and returns each that changed, in the given order.
 ///
 /// # Errors
-/// A tensor whose type is not read.
+/// A tensor of an unsupported type.
 pub fn moved(before: &Source, after: &Source, frozen: &[String]) -> Result<Vec<Moved>> {
     let compare = |name: &String| -> Result<Option<Moved>> {
         let held = |source: &Source| source.entries().contains_key(name);
@@ -64,7 +64,7 @@ fn difference(before: &Tensor, after: &Tensor) -> Result<Option<Change>> {
             let (before, after) = (before.to_vec1::<f32>()?, after.to_vec1::<f32>()?);
             let differs = |(before, after): (&f32, &f32)| before.to_bits() != after.to_bits();
             before.iter().zip(&after).position(differs).map(|index| {
-                // The bits tell NaNs and zeros apart.
+                // Comparing bits distinguishes NaNs and signed zeros.
                 let show = |x: f32| format!("{x:?} ({:#010x})", x.to_bits());
                 value(index, show(before[index]), show(after[index]))
             })

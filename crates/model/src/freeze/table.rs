@@ -1,4 +1,4 @@
-//! The parameter table: what a stage does with every parameter, from when on, and why.
+//! The parameter table: for every parameter, whether and when it trains, and which rule decides.
 
 use super::groups::Pace;
 use super::phase::Phase;
@@ -15,41 +15,41 @@ pub struct Row {
     pub id: TensorId,
     pub name: String,
     pub shape: Vec<usize>,
-    /// Whether it ever trains in this stage.
+    /// Whether it trains at any time in this stage.
     pub trainable: bool,
-    /// How many epochs are over when it begins to train; 0 where it does from the start, or never.
+    /// The number of finished epochs when it starts training; 0 if it trains from the start, or never.
     pub after_epochs: u32,
-    /// What decided it, such as `train[0] = "@head"`, or `(default)`.
+    /// The rule that decided, such as `train[0] = "@head"`, or `(default)`.
     pub rule: String,
     /// Index into the stage's `groups`.
     pub group: Option<usize>,
-    /// Before the schedule; none where frozen.
+    /// Before the schedule; `None` if frozen.
     pub lr: Option<f64>,
-    /// None where frozen.
+    /// `None` if frozen.
     pub weight_decay: Option<f64>,
-    /// Epochs over which its learning rate rises from 0, beside the schedule's warmup.
+    /// The epochs of its own warmup, multiplied with the schedule's.
     pub warmup_epochs: f64,
     /// Index into [`Description::layers`].
     pub layer: usize,
 }
 
 impl Row {
-    /// How many numbers it holds.
+    /// The number of its elements.
     pub fn numbers(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
-/// Who trains in a stage, from when on, how fast, and what batch normalisation does.
+/// Which parameters train in a stage, when, with which learning rate, and the batch normalization modes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterTable {
-    /// The parameters in the order of the description; buffers have no row.
+    /// In the order of the description; buffers have no row.
     pub rows: Vec<Row>,
-    /// In order; the first begins with the stage. More than one where `unfreeze` lets parameters join.
+    /// In order; the first begins with the stage. Several if `unfreeze` adds parameters.
     pub phases: Vec<Phase>,
 }
 
-/// Tensors and numbers of the two kinds.
+/// Numbers of tensors and elements, trainable and frozen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub trainable_tensors: usize,
@@ -62,8 +62,8 @@ impl ParameterTable {
     /// Applies the rules of a stage to a model.
     ///
     /// # Errors
-    /// Everything that is wrong with them: patterns that are no patterns, match nothing, only buffers, or change
-    /// nothing; nothing to train; half-frozen batch normalisation; parameters in two groups.
+    /// All errors in the rules: invalid patterns; patterns that match nothing, only buffers, or change nothing;
+    /// nothing to train; half-frozen batch normalization; parameters in two groups.
     pub fn resolve(description: &Description, stage: &Train) -> Result<Self, Vec<RuleError>> {
         let start = trainable::resolve(description, stage);
         let states = start.and_then(|start| unfreeze::phases(description, stage, start));
@@ -84,7 +84,7 @@ impl ParameterTable {
         }
     }
 
-    /// The phase that an epoch, counted from 0, belongs to.
+    /// The phase of an epoch, counted from 0.
     pub fn phase(&self, epoch: u32) -> &Phase {
         let begun = self.phases.iter().rev().find(|phase| phase.after_epochs <= epoch);
         begun.unwrap_or_else(|| self.first())
@@ -94,12 +94,12 @@ impl ParameterTable {
         &self.phases[0]
     }
 
-    /// In it trains all that ever does.
+    /// The last phase, in which all parameters train that train at any time.
     pub fn last(&self) -> &Phase {
         &self.phases[self.phases.len() - 1]
     }
 
-    /// The table of a stage that is in this phase from start to end.
+    /// The table of a stage that consists of this phase only.
     pub fn during(&self, phase: &Phase) -> Self {
         let mut rows = self.rows.clone();
         for row in &mut rows {
@@ -111,7 +111,7 @@ impl ParameterTable {
         Self { rows, phases: vec![Phase { after_epochs: 0, ..phase.clone() }] }
     }
 
-    /// Of all that ever trains, and of what never does.
+    /// Totals of parameters that train at any time, and of those that never do.
     pub fn totals(&self) -> Totals {
         self.rows.iter().fold(Totals::default(), |mut totals, row| {
             let numbers = row.numbers();
@@ -126,13 +126,13 @@ impl ParameterTable {
         })
     }
 
-    /// How many numbers train in an epoch, counted from 0.
+    /// The number of trainable elements in an epoch, counted from 0.
     pub fn trainable_in(&self, epoch: u32) -> usize {
         let phase = self.phase(epoch);
         self.rows.iter().filter(|row| phase.trainable[row.id]).map(Row::numbers).sum()
     }
 
-    /// All that must not move by a bit: frozen parameters, and the buffers of normalisations in frozen mode.
+    /// The tensors that must not change: frozen parameters, and buffers of norms in frozen mode.
     pub fn frozen(&self, description: &Description) -> Vec<TensorId> {
         let mut ids: Vec<TensorId> =
             self.rows.iter().filter(|row| !row.trainable).map(|row| row.id).collect();
@@ -145,10 +145,10 @@ impl ParameterTable {
         ids
     }
 
-    /// The table as CSV, with the epochs after which parameters join where some do; with `digests`, by [`TensorId`], also
-    /// that of each tensor's numbers.
+    /// The table as CSV. It has a column of starting epochs if parameters are unfrozen later; with `digests`, by
+    /// [`TensorId`], also a column of value digests.
     ///
-    /// Every text in it is a name of the architecture or a rule that matches one: no spreadsheet runs these.
+    /// Every text is a name of the architecture or a rule that matches one, so none is a spreadsheet formula.
     pub fn csv(&self, description: &Description, digests: Option<&[Digest]>) -> Result<String> {
         let mut out = csv::Writer::from_writer(Vec::new());
         let failed = |error: csv::Error| Error::failed(format!("cannot write the parameter table: {error}"));
@@ -181,7 +181,7 @@ impl ParameterTable {
     }
 }
 
-/// What batch normalisation does in each phase.
+/// The batch normalization mode in each phase.
 fn phases(description: &Description, stage: &Train, states: &[Trainable]) -> Result<Vec<Phase>, RuleError> {
     let begins = std::iter::once(0).chain(stage.unfreeze.iter().map(|unfreeze| unfreeze.after_epochs));
     let phase = |(after_epochs, state): (u32, &Trainable)| {

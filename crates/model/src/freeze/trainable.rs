@@ -1,22 +1,22 @@
-//! Who trains: `freeze`, `train`, or a depth setting.
+//! Which tensors train, by `freeze`, `train`, or a depth setting.
 
 use crate::model::{Description, RuleError, Selection, Sight, TensorId, select};
 use crate::pipeline::Train;
 
-/// For each tensor whether it trains, and the rule that decided.
+/// For each tensor: whether it trains, and the rule that decided.
 #[derive(Clone)]
 pub(super) struct Trainable {
     pub flags: Vec<bool>,
     rules: Vec<Option<String>>,
-    /// The setting that has the say, to point at.
+    /// The setting that applies, for error positions.
     pub setting: &'static str,
 }
 
-/// What holds where no rule has a say.
+/// The state of tensors that no rule matches.
 const DEFAULT: &str = "(default)";
 
 impl Trainable {
-    /// Lets a tensor train from now on, by this rule.
+    /// Makes a tensor trainable by this rule.
     pub(super) fn thaw(&mut self, id: TensorId, rule: String) {
         self.flags[id] = true;
         self.rules[id] = Some(rule);
@@ -27,7 +27,7 @@ impl Trainable {
         self.rules[id].as_deref().unwrap_or(DEFAULT)
     }
 
-    /// The place of the rule that decided, such as `train[0]`; the setting as a whole where none did.
+    /// The position of the rule that decided, such as `train[0]`; the whole setting if no rule matched.
     pub(super) fn place(&self, id: TensorId) -> &str {
         self.rules[id].as_deref().and_then(|rule| rule.split(" = ").next()).unwrap_or(self.setting)
     }
@@ -40,7 +40,7 @@ pub(super) fn resolve(description: &Description, stage: &Train) -> Result<Traina
         ("train_last", stage.train_last),
     ];
     let counted = depth.into_iter().find_map(|(setting, count)| Some((setting, count?)));
-    // The shape of the file allows one of them.
+    // Earlier checks allow only one of them.
     let trainable = match (&stage.freeze, &stage.train, counted) {
         (Some(patterns), _, _) => by_names(description, "freeze", patterns)?,
         (_, Some(patterns), _) => by_names(description, "train", patterns)?,
@@ -62,7 +62,7 @@ fn all(description: &Description) -> Trainable {
     Trainable { flags, rules: vec![None; description.tensors.len()], setting: "train" }
 }
 
-/// `freeze` selects what is frozen, `train` what trains; the rest does the opposite.
+/// `freeze` selects what is frozen, `train` what trains; the rest is the opposite.
 fn by_names(
     description: &Description,
     setting: &'static str,

@@ -1,10 +1,10 @@
-//! Who joins later: what `unfreeze` makes of those who train from the start.
+//! Phases: applies `unfreeze` to the initially trainable tensors.
 
 use super::trainable::Trainable;
 use crate::model::{Description, RuleError, Sight, TensorId, select};
 use crate::pipeline::{Train, Unfreeze};
 
-/// Who trains in each phase of a stage: `start` in the first, and more from one `unfreeze` to the next.
+/// The trainable tensors of each phase: `start` in the first, and more after each `unfreeze` entry.
 pub(super) fn phases(
     description: &Description,
     stage: &Train,
@@ -23,14 +23,14 @@ pub(super) fn phases(
     if errors.is_empty() { Ok(phases) } else { Err(errors) }
 }
 
-/// The parameters that join with entry `index`, and the rules that say so; `phases` are those before it.
+/// The parameters unfrozen by entry `index`, with their rules; `phases` are those before it.
 fn joining(
     description: &Description,
     index: usize,
     unfreeze: &Unfreeze,
     phases: &[Trainable],
 ) -> Result<Vec<(TensorId, String)>, Vec<RuleError>> {
-    // The shape of the file demands one of the two.
+    // Earlier checks require one of the two.
     match (&unfreeze.patterns, unfreeze.last) {
         (Some(patterns), _) => by_names(description, &format!("unfreeze[{index}].match"), patterns, phases),
         (None, last) => {
@@ -40,7 +40,7 @@ fn joining(
     }
 }
 
-/// All that the patterns select must be frozen until then.
+/// Everything that the patterns select must be frozen until then.
 fn by_names(
     description: &Description,
     setting: &str,
@@ -61,7 +61,7 @@ fn by_names(
     Ok(selected.into_iter().map(named).collect())
 }
 
-/// The last layers, counted in the order of [`Description::layers`]; those that train already go on.
+/// The last layers in the order of [`Description::layers`]; those that train already continue.
 fn by_depth(
     description: &Description,
     setting: String,

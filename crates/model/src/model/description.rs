@@ -1,11 +1,11 @@
-//! What a model is made of, without a single tensor: names, shapes, roles, layers.
+//! The structure of a model, without tensors: names, shapes, roles, layers.
 
 use std::collections::BTreeSet;
 
-/// The place of a tensor in [`Description::tensors`].
+/// The index of a tensor in [`Description::tensors`].
 pub type TensorId = usize;
 
-/// What a tensor is for. The first four are parameters, the rest buffers.
+/// The role of a tensor. The first four are parameters, the rest buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Weight,
@@ -32,7 +32,7 @@ impl Role {
     }
 }
 
-/// How a tensor is initialised, as PyTorch's layers and torchvision's models do.
+/// The initialization of a tensor, as in PyTorch's layers and torchvision's models.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     Zeros,
@@ -53,7 +53,7 @@ pub enum Init {
 /// One tensor of a state dict.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorSpec {
-    /// The dotted name, as the published weights have it.
+    /// The dotted name, as in published weights.
     pub name: String,
     pub shape: Vec<usize>,
     pub role: Role,
@@ -63,7 +63,7 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// How many numbers it holds.
+    /// The number of elements.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }
@@ -86,12 +86,12 @@ pub struct LayerSpec {
     pub reads: Vec<LayerInput>,
 }
 
-/// One batch normalisation layer and its five tensors.
+/// One batch normalization layer and its five tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NormSpec {
     /// The module's dotted name, such as `layer1.0.bn1`.
     pub name: String,
-    /// The pixels of an image, along each side, for each place of the maps that it normalises; none where it normalises
+    /// The pixels of an image per position of the feature maps, along each side; `None` if it normalizes
     /// vectors.
     pub stride: Option<usize>,
     pub weight: TensorId,
@@ -102,34 +102,35 @@ pub struct NormSpec {
 }
 
 impl NormSpec {
-    /// How many values of each channel an image of `image_size` by `image_size` pixels has: what mean and variance are of.
+    /// The number of values per channel of an image of `image_size` × `image_size` pixels, over which statistics
+    /// are computed.
     pub fn values(&self, image_size: usize) -> usize {
         self.stride.map_or(1, |stride| image_size.div_ceil(stride).pow(2))
     }
 }
 
-/// All there is to know of a model without its numbers. Tensors stand in the order of PyTorch's `state_dict`.
+/// Everything about a model except its values. Tensors are in the order of PyTorch's `state_dict`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
     pub arch: String,
     pub tensors: Vec<TensorSpec>,
     pub norms: Vec<NormSpec>,
     pub layers: Vec<LayerSpec>,
-    /// The module names of the head: what `@head` means; `@backbone` is all else.
+    /// The module names of the head, for `@head`; `@backbone` is everything else.
     pub head: Vec<String>,
     /// The names of what the last layer puts out.
     pub outputs: &'static [&'static str],
-    /// Modules and tensors that published files have beside those of the model, and that loading leaves out.
+    /// Modules and tensors in published files that are not part of the model; loading skips them.
     pub ignored: Vec<String>,
 }
 
 impl Description {
-    /// The tensor of this exact name.
+    /// The tensor with this exact name.
     pub fn id(&self, name: &str) -> Option<TensorId> {
         self.tensors.iter().position(|tensor| tensor.name == name)
     }
 
-    /// The tensors an optimizer could train, with their ids: PyTorch's `named_parameters`.
+    /// The tensors that an optimizer can train, with their ids: PyTorch's `named_parameters`.
     pub fn parameters(&self) -> impl Iterator<Item = (TensorId, &TensorSpec)> {
         self.tensors.iter().enumerate().filter(|(_, tensor)| tensor.role.is_parameter())
     }
@@ -140,12 +141,13 @@ impl Description {
         self.head.iter().any(|module| is_within(name, module))
     }
 
-    /// Whether a published file has this name for something that is not of the model, such as a text encoder.
+    /// Whether a published file may have this name for something outside of the model, such as a text encoder.
     pub fn ignores(&self, name: &str) -> bool {
         self.ignored.iter().any(|module| is_within(name, module))
     }
 
-    /// Every name that holds a tensor, and the tensors themselves: `layer1`, `layer1.0`, …, `layer1.0.conv1.weight`.
+    /// Every name of a tensor or of a module that contains one: `layer1`, `layer1.0`, …,
+    /// `layer1.0.conv1.weight`.
     pub fn names(&self) -> BTreeSet<&str> {
         let mut names = BTreeSet::new();
         for TensorSpec { name, .. } in &self.tensors {
@@ -169,7 +171,8 @@ mod tests {
     use crate::pipeline::{self, Arch};
     use crate::weights;
 
-    /// One image in training: exactly those norms fail whose maps have one place, and the first of them ends the pass.
+    /// With one training image, exactly the norms of single-position maps fail, and the first of them ends the
+    /// pass.
     #[test]
     fn where_maps_have_one_place_is_known_without_running() {
         for arch in
@@ -182,7 +185,7 @@ mod tests {
             for size in [1, 4, 5, 16, 17, 32, 33] {
                 let image = normal("image", &[1, size, size, 3]).to_dtype(candle_core::DType::F32).unwrap();
                 for (norm, spec) in description.norms.iter().enumerate() {
-                    // The norms of one kind and stride behave alike: one of each, and the last.
+                    // Norms of one kind and stride behave alike: one of each, and the last.
                     let before = description.norms[..norm].iter().any(|other| other.stride == spec.stride);
                     if before && norm + 1 < description.norms.len() {
                         continue;

@@ -1,4 +1,4 @@
-//! The layers architectures are built of: places of tensors, and geometry. Their numbers come with a [`super::State`].
+//! The layers of architectures: tensor ids and geometry. The values are in a [`super::State`].
 
 use super::description::{NormSpec, TensorId};
 use crate::ops::Window;
@@ -8,7 +8,8 @@ use crate::ops::Window;
 pub enum Padding {
     /// The same on every side, as PyTorch does.
     Fixed(usize),
-    /// As TensorFlow's `SAME`: as much as gives ⌈size / stride⌉ outputs, the odd row or column at the bottom or right.
+    /// As TensorFlow's `SAME`: padding for ⌈size / stride⌉ outputs, with the odd row or column at the bottom or
+    /// right.
     Same,
 }
 
@@ -50,7 +51,7 @@ pub struct BiasedConv2d {
     pub bias: TensorId,
 }
 
-/// Layer normalisation over the channels of each pixel or token.
+/// Layer normalization over the channels of each pixel or token.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     pub weight: TensorId,
@@ -65,7 +66,7 @@ pub struct Dense {
     pub bias: TensorId,
 }
 
-/// Multi-head self-attention: the layer that makes queries, keys and values, and the one that mixes the heads.
+/// Multi-head self-attention: the layer for queries, keys and values, and the output projection.
 #[derive(Clone, Debug)]
 pub struct Attention {
     pub input: Dense,
@@ -73,7 +74,7 @@ pub struct Attention {
     pub heads: usize,
 }
 
-/// Batch normalisation over the channels of images, or over the columns of vectors.
+/// Batch normalization over the channels of images, or over the columns of vectors.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     /// Index into [`super::Description::norms`].
@@ -83,7 +84,7 @@ pub struct BatchNorm {
     pub momentum: f64,
 }
 
-/// A linear layer, or a 1×1 convolution with bias on images of one pixel.
+/// A linear layer, or a 1×1 convolution with bias on single-pixel images.
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub weight: TensorId,

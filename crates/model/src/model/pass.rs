@@ -1,4 +1,4 @@
-//! One run of a model over a batch: where layers find their tensors, and what is counted on the way.
+//! One forward pass of a model over a batch: provides tensors to layers, and counts their work.
 
 mod convolutions;
 mod layers;
@@ -14,18 +14,18 @@ use crate::error::{Error, Result};
 use crate::ops::{Awake, FoldedConv};
 use crate::random::{Purpose, Stream};
 
-/// The numbers of a model: one tensor for each of its description, parameters and buffers alike.
+/// The values of a model: one tensor for each of its description, parameters and buffers alike.
 #[derive(Clone, Debug)]
 pub struct State {
     pub tensors: Vec<Tensor>,
 }
 
-/// What a batch normalisation layer does in this pass.
+/// The mode of a batch normalization layer in a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormMode {
-    /// Normalises with running statistics, which stay as they are.
+    /// Normalizes with running statistics, which do not change.
     Frozen,
-    /// Normalises with the batch's statistics and proposes new running ones.
+    /// Normalizes with the batch's statistics, and returns updated running statistics.
     Training,
 }
 
@@ -35,16 +35,16 @@ pub type ParameterGradients = Vec<(TensorId, Option<Tensor>)>;
 /// New values of running statistics.
 pub type BufferUpdates = Vec<(TensorId, Tensor)>;
 
-/// One run of a model: inference (nothing recorded, batch norm folded into convolutions), or training.
+/// One forward pass of a model: inference (nothing recorded, batch norm folded into convolutions), or training.
 ///
-/// In training, a convolution whose input, weights and normalisation are all constant computes as in inference, with
-/// the same bits: a frozen prefix costs plain inference, and its features may be cached.
+/// In training, a convolution with constant input, weights and normalization computes as in inference, with the
+/// same bits. A frozen prefix therefore costs only inference, and its features may be cached.
 pub struct Pass<'a> {
     state: &'a State,
     training: Option<Training<'a>>,
     tape: Tape,
     leaves: BTreeMap<TensorId, Value>,
-    /// By weight and padding, which follows the image where it is `SAME`.
+    /// By weight and padding, which depends on the image with `SAME`.
     folded: BTreeMap<(TensorId, [usize; 4]), FoldedConv>,
     buffers: Vec<(TensorId, Tensor)>,
     multiply_adds: u64,
@@ -54,14 +54,14 @@ pub struct Pass<'a> {
 struct Training<'a> {
     trainable: &'a [bool],
     norms: &'a [NormMode],
-    /// One for each row of the batch; a second dropout layer draws on where the first stopped.
+    /// One per row of the batch; a second dropout layer continues where the first stopped.
     dropout: Vec<Stream>,
-    /// The same for the blocks that are left out.
+    /// The same for stochastic depth.
     stochastic_depth: Vec<Stream>,
 }
 
 impl State {
-    /// The same numbers on a device to compute on. Counts of batches stay where they are: nothing is computed with them.
+    /// The same values on another device. Batch counts stay on the host: no computation uses them.
     pub fn on(&self, device: &Device) -> Result<Self> {
         let place = |tensor: &Tensor| match tensor.dtype() {
             DType::I64 => Ok(tensor.clone()),
@@ -72,7 +72,7 @@ impl State {
 }
 
 impl<'a> Pass<'a> {
-    /// Plain inference. Weights are folded and packed once per pass, so keep one pass over many batches.
+    /// Inference. Weights are folded and packed once per pass, so use one pass for many batches.
     pub fn inference(state: &'a State) -> Self {
         Self {
             state,
@@ -86,8 +86,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Training: `trainable[id]` says which parameters are leaves, `norms[i]` what norm `i` of the description does.
-    /// Dropout and stochastic depth draw from (seed, epoch, sample) streams, one sample index for each row of the batch.
+    /// Training: `trainable[id]` says which parameters are leaves, `norms[i]` is the mode of norm `i`. Dropout
+    /// and stochastic depth draw from (seed, epoch, sample) streams, one sample index per row of the batch.
     pub fn training(
         state: &'a State,
         trainable: &'a [bool],
@@ -109,25 +109,26 @@ impl<'a> Pass<'a> {
         self.training.is_none()
     }
 
-    /// The tape, to put a loss on.
+    /// The tape, for recording a loss.
     pub fn tape(&mut self) -> &mut Tape {
         &mut self.tape
     }
 
-    /// The products that convolutions and linear layers have summed so far, and those that the walk back will: as many
-    /// again for each gradient that is wanted, of weights and of inputs.
+    /// The multiply-adds of convolutions and linear layers so far, including those of the backward pass: as many
+    /// again for each needed gradient, of weights and of inputs.
     pub fn multiply_adds(&self) -> u64 {
         self.multiply_adds
     }
 
-    /// The numbers of activations and of their gradients that convolutions, linear layers and normalisations read and write
-    /// in passes of their own, at the least: weights, and what caches spare, are left out. Backward included, as above.
+    /// The minimum number of activation and gradient elements that convolutions, linear layers and
+    /// normalizations read and write. Weights and fused operations are not counted. Includes the backward pass,
+    /// as above.
     pub fn activations_moved(&self) -> u64 {
         self.activations_moved
     }
 
-    /// Walks back from `loss`: the gradient of each trainable parameter (None where the loss does not depend on it),
-    /// and the new values of running statistics, to be applied by the caller.
+    /// Runs the backward pass from `loss`. Returns the gradient of each trainable parameter (`None` if the loss
+    /// does not depend on it), and the updated running statistics for the caller to apply.
     pub fn backward(self, loss: &Value) -> Result<(ParameterGradients, BufferUpdates)> {
         let _awake = loss.tensor().device().is_cpu().then(Awake::new);
         let mut gradients = self.tape.backward(loss)?;
@@ -139,7 +140,7 @@ impl<'a> Pass<'a> {
         Ok((gradients, self.buffers))
     }
 
-    /// Counts a layer in which every weight meets the input at `places` of each image.
+    /// Counts a layer that applies every weight at `places` positions of each image.
     fn count(&mut self, weight: &Value, x: &Value, places: usize) {
         let images = x.tensor().dims().first().copied().unwrap_or(0);
         let products = images * places * weight.tensor().elem_count();
@@ -149,15 +150,16 @@ impl<'a> Pass<'a> {
         self.activations_moved += ((x.tensor().elem_count() + outputs) * passes) as u64;
     }
 
-    /// Counts products that are not of a layer above.
+    /// Counts products outside of the layers above.
     pub(super) fn count_products(&mut self, products: usize) {
         self.multiply_adds += products as u64;
     }
 
-    /// The numbers of a parameter for a computation that has no gradient.
+    /// The values of a parameter for a computation without a gradient.
     ///
     /// # Errors
-    /// The parameter is to train: plans refuse that, since [`Arch::is_encoder`](crate::pipeline::Arch::is_encoder).
+    /// The parameter is trainable. Plans prevent that, see
+    /// [`Arch::is_encoder`](crate::pipeline::Arch::is_encoder).
     pub(super) fn frozen(&self, id: TensorId) -> Result<&'a Tensor> {
         if self.training.as_ref().is_some_and(|training| training.trainable[id]) {
             return Err(Error::bug("a parameter of an encoder without gradients is to train"));
@@ -174,7 +176,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// What is kept under a key, made once.
+/// The cached value of a key, created on first use.
 fn kept<K: Ord, V>(all: &mut BTreeMap<K, V>, key: K, make: impl FnOnce() -> Result<V>) -> Result<&V> {
     Ok(match all.entry(key) {
         Entry::Occupied(known) => known.into_mut(),

@@ -1,6 +1,7 @@
-//! Position embeddings for another number of patches than those of pretraining, as PyTorch's bicubic `interpolate` makes them.
+//! Resamples position embeddings for another number of patches than in pretraining, as PyTorch's bicubic
+//! `interpolate` does.
 //!
-//! Published code of DINOv2 calls it in three ways, whose features differ: [`PositionResampling`] names them.
+//! Published code of DINOv2 calls it in three ways with different features: [`PositionResampling`] names them.
 
 use candle_core::{Device, Tensor};
 
@@ -8,20 +9,21 @@ use crate::device::{on_host, placed};
 use crate::error::Result;
 use crate::pipeline::PositionResampling;
 
-/// Keys' parameter as PyTorch has it (Keys 1981; `get_cubic_upsample_coefficients` in ATen's `UpSample.h`).
+/// Keys' parameter in PyTorch (Keys 1981; `get_cubic_upsample_coefficients` in ATen's `UpSample.h`).
 const A: f64 = -0.75;
 
-/// The same where it antialiases, as Pillow (`aa_filter` of `HelperInterpCubic` in ATen's `UpSampleKernel.cpp`).
+/// The same with antialiasing, as in Pillow (`aa_filter` of `HelperInterpCubic` in ATen's `UpSampleKernel.cpp`).
 const A_ANTIALIASED: f64 = -0.5;
 
-/// How far the cubic reaches on either side, in places of what it reads.
+/// The radius of the cubic, in source positions.
 const REACH: f64 = 2.0;
 
-/// Added to the number of patches before the scale is taken, which tells it from the plain ratio: the "historical kludge"
-/// that the published features were made with.
+/// Added to the number of patches before the scale is computed, so that it differs from the plain ratio: the
+/// "historical kludge" of the published features.
 const OFFSET: f64 = 0.1;
 
-/// For a class token and `grid` patches, high and wide, from `positions` [1, 1 + side², C]: [1, 1 + height · width, C].
+/// Positions for a class token and `grid` patches (height, width), from `positions` [1, 1 + side², C]: [1, 1 +
+/// height · width, C].
 pub(super) fn resized(
     positions: &Tensor,
     side: usize,
@@ -54,7 +56,7 @@ pub(super) fn resized(
     placed(&result, positions.device())
 }
 
-/// The places of `side` that make place `place` of `count`, and their weights.
+/// The source positions of `side`, with weights, for position `place` of `count`.
 fn taps(place: usize, count: usize, side: usize, resampling: PositionResampling) -> Vec<(usize, f64)> {
     match resampling {
         PositionResampling::ScaleFactor => four_taps(place, side as f64 / (count as f64 + OFFSET), side),
@@ -63,7 +65,7 @@ fn taps(place: usize, count: usize, side: usize, resampling: PositionResampling)
     }
 }
 
-/// `scale` places of what is read for each that is made. Beyond the border is what lies on it.
+/// With `scale` source positions per result position. Beyond the border, the border is repeated.
 fn four_taps(place: usize, scale: f64, side: usize) -> Vec<(usize, f64)> {
     let centre = (place as f64 + 0.5) * scale - 0.5;
     let first = centre.floor();
@@ -76,7 +78,7 @@ fn four_taps(place: usize, scale: f64, side: usize) -> Vec<(usize, f64)> {
     weights.into_iter().enumerate().map(tap).collect()
 }
 
-/// The cubic is as wide as what one place stands for, and beyond the border is nothing.
+/// The cubic is stretched to the source positions of one result position; beyond the border there is nothing.
 fn antialiased_taps(place: usize, scale: f64, side: usize) -> Vec<(usize, f64)> {
     let (centre, wide) = (scale * (place as f64 + 0.5), scale.max(1.0));
     let first = (centre - REACH * wide + 0.5).max(0.0) as usize;
@@ -111,7 +113,7 @@ mod tests {
         value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
     }
 
-    /// The calls of published code, by `tests/fixtures/model/make_positions.py`.
+    /// The variants of published code, from `tests/fixtures/model/make_positions.py`.
     #[test]
     fn pytorch_agrees_in_each_way() {
         let fixture: Value =

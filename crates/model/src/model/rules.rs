@@ -1,14 +1,14 @@
-//! Lists of patterns read as rules: the last match wins, and every rule must change something given those before it.
+//! Lists of patterns as rules: the last match wins, and every rule must change something given those before it.
 
 use super::description::{Description, TensorId};
 use crate::pipeline::{Pattern, PatternError};
 
-/// What is wrong with a rule of a stage, and where.
+/// An error in a rule of a stage, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleError {
-    /// The place inside the stage, such as `train[0]` or `groups[1].match[0]`.
+    /// The position inside the stage, such as `train[0]` or `groups[1].match[0]`.
     pub setting: String,
-    /// A stable name of the kind of error, such as `pattern-unmatched`.
+    /// A stable error code, such as `pattern-unmatched`.
     pub code: &'static str,
     pub message: String,
     pub help: Option<String>,
@@ -34,7 +34,7 @@ impl RuleError {
     }
 }
 
-/// Which tensors a setting sees.
+/// The tensors that a setting can match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
     /// `freeze`, `train`, `groups`, `no_decay`: a buffer is an error that points to `batch_norm`.
@@ -43,10 +43,10 @@ pub enum Sight {
     Tensors,
 }
 
-/// What a list of patterns selects.
+/// The tensors that a list of patterns selects.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection {
-    /// For each tensor the place of the rule that decided, if any did, and whether it took it in.
+    /// For each tensor the index of the rule that decided, if any, and whether it is selected.
     pub decided: Vec<Option<(usize, bool)>>,
 }
 
@@ -56,7 +56,7 @@ impl Selection {
     }
 }
 
-/// Applies `patterns`, the value of `setting`, to a model: at first nothing is selected.
+/// Applies `patterns`, the value of `setting`, to a model; at first nothing is selected.
 ///
 /// Every error of the list is reported, each at its own rule.
 pub fn select(
@@ -88,10 +88,10 @@ impl RuleError {
     }
 }
 
-/// So many errors of a list come with what may be meant; looking for it takes time.
+/// The number of errors with a suggestion; finding one takes time.
 const MOST_HINTS: usize = 200;
 
-/// What the head is called in a model.
+/// The names of the head in a model.
 fn head_of(description: &Description) -> String {
     description.head.first().map_or_else(String::new, |module| format!(", which is `{module}` here"))
 }

@@ -1,25 +1,25 @@
-//! Where an architecture declares its tensors while it is built.
+//! Declares the tensors of an architecture while it is built.
 
 use super::description::{Description, Init, LayerInput, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
 use super::layers::{BatchNorm, BiasedConv2d, Conv2d, Dense, LayerNorm, Linear, Padding};
 
-/// Collects a [`Description`] as an architecture is built, and hands out layers that know their tensors' places.
+/// Builds a [`Description`], and returns layers with the ids of their tensors.
 ///
 /// Declaring in the order of the PyTorch module's definition gives the order of its `state_dict`.
 pub struct Scope {
     description: Description,
-    /// Such as `layer1.0.`; empty at the root.
+    /// The name prefix, such as `layer1.0.`; empty at the root.
     prefix: String,
     norm: NormSettings,
-    /// The pixels of an image, along each side, for each place of the maps behind what is declared so far.
+    /// The pixels of an image per position of the current feature maps, along each side.
     stride: usize,
 }
 
-/// What all batch normalisation layers of an architecture share.
+/// The settings shared by all batch normalization layers of an architecture.
 #[derive(Clone, Copy)]
 pub struct NormSettings {
     pub eps: f64,
-    /// The share of the batch's statistics in the new running ones, as PyTorch counts it.
+    /// The share of the batch's statistics in the updated running ones, as in PyTorch.
     pub momentum: f64,
 }
 
@@ -65,18 +65,18 @@ impl Scope {
         result
     }
 
-    /// A pooling that keeps one place of so many along each side. All windows here are padded so that ⌈size / stride⌉ places
-    /// are left.
+    /// A pooling that keeps one of `stride` positions along each side. All windows here are padded for ⌈size /
+    /// stride⌉ positions.
     pub fn pool(&mut self, stride: usize) {
         self.stride *= stride;
     }
 
-    /// How far maps have shrunk so far, for [`Scope::beside`].
+    /// The current reduction of the feature maps, for [`Scope::beside`].
     pub fn stride(&self) -> usize {
         self.stride
     }
 
-    /// Declares a branch that starts from maps of an earlier `stride`, and is joined with what was declared since.
+    /// Declares a branch that starts from maps of an earlier `stride` and is added to the current ones.
     pub fn beside<T>(&mut self, stride: usize, declare: impl FnOnce(&mut Self) -> T) -> T {
         let joined = std::mem::replace(&mut self.stride, stride);
         let result = declare(self);
@@ -96,7 +96,7 @@ impl Scope {
         Conv2d { weight, kernel, stride, groups, padding }
     }
 
-    /// A convolution with bias: its weight as `init` says, the bias zeros.
+    /// A convolution with bias: its weight is initialised by `init`, the bias with zeros.
     pub fn biased_conv2d(&mut self, name: &str, conv: ConvSettings, init: Init) -> BiasedConv2d {
         let ConvSettings { inputs, outputs, kernel, stride, groups, padding } = conv;
         let shape = vec![outputs, inputs / groups, kernel, kernel];
@@ -108,7 +108,7 @@ impl Scope {
         })
     }
 
-    /// Layer normalisation: a weight and a bias.
+    /// Layer normalization: a weight and a bias.
     pub fn layer_norm(&mut self, name: &str, channels: usize, eps: f64) -> LayerNorm {
         self.within(name, |scope| LayerNorm {
             weight: scope.declare("weight", vec![channels], Role::NormWeight, Init::Ones),
@@ -117,12 +117,12 @@ impl Scope {
         })
     }
 
-    /// Batch normalisation as all of the architecture: two parameters and three buffers.
+    /// Batch normalization with the architecture's settings: two parameters and three buffers.
     pub fn batch_norm(&mut self, name: &str, channels: usize) -> BatchNorm {
         self.declare_norm(name, channels, self.norm, Some(self.stride))
     }
 
-    /// Batch normalisation of vectors, with the settings that PyTorch's `BatchNorm1d` has by itself.
+    /// Batch normalization of vectors, with the defaults of PyTorch's `BatchNorm1d`.
     pub fn batch_norm_1d(&mut self, name: &str, columns: usize) -> BatchNorm {
         self.declare_norm(name, columns, NormSettings { eps: 1e-5, momentum: 0.1 }, None)
     }
@@ -157,7 +157,7 @@ impl Scope {
         })
     }
 
-    /// A linear layer over pixels or tokens; `init` is that of its weight and of its bias.
+    /// A linear layer over pixels or tokens; `init` is for its weight and its bias.
     pub fn dense(&mut self, name: &str, [inputs, outputs]: [usize; 2], init: [Init; 2]) -> Dense {
         self.within(name, |scope| Dense {
             weight: scope.declare("weight", vec![outputs, inputs], Role::Weight, init[0]),
@@ -165,7 +165,7 @@ impl Scope {
         })
     }
 
-    /// A parameter that belongs to no layer of a kind.
+    /// A parameter outside the standard layers.
     pub fn tensor(&mut self, name: &str, shape: Vec<usize>, role: Role, init: Init) -> TensorId {
         self.declare(name, shape, role, init)
     }
@@ -175,7 +175,8 @@ impl Scope {
         self.declare_weight(name, inputs, outputs, Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() })
     }
 
-    /// A linear layer without bias whose rows are directions: normal, of about unit length, so that none is preferred.
+    /// A linear layer without bias whose rows are class directions: normally distributed with about unit length,
+    /// so that none is preferred.
     pub fn directions(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
         self.declare_weight(name, inputs, outputs, Init::Normal { std: 1.0 / (inputs as f64).sqrt() })
     }
@@ -186,8 +187,8 @@ impl Scope {
         Linear { weight, bias: None }
     }
 
-    /// A 1×1 convolution with bias, for images of one pixel, [N, C]: a linear layer but for its weight's shape. Initialised
-    /// as the other convolutions, the bias with zeros.
+    /// A 1×1 convolution with bias for single-pixel images [N, C]: a linear layer except for the weight's shape.
+    /// Initialised as the other convolutions, the bias with zeros.
     pub fn pointwise(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
         let init = Init::Normal { std: (2.0 / outputs as f64).sqrt() };
         self.within(name, |scope| Linear {
@@ -196,17 +197,17 @@ impl Scope {
         })
     }
 
-    /// Names the module that turns features into class scores: `@head`.
+    /// Sets the module that computes class scores from features: `@head`.
     pub fn head(&mut self, module: &str) {
         self.description.head.push(module.to_owned());
     }
 
-    /// Names what published files have beside the model.
+    /// Sets names in published files that are not part of the model.
     pub fn ignore(&mut self, modules: &[&str]) {
         self.description.ignored.extend(modules.iter().map(|module| (*module).to_owned()));
     }
 
-    /// All that is declared so far.
+    /// The current description.
     pub fn description(&self) -> &Description {
         &self.description
     }

@@ -1,4 +1,4 @@
-//! The numeric code paths of weights. A change that moves a result raises the version.
+//! The numeric code paths of this module. A change that alters results needs a higher version.
 
 use crate::code_path::code_paths;
 

@@ -1,4 +1,4 @@
-//! The names in a file: the model's own or timm's, bare or behind the prefix of a wrapper.
+//! The tensor names of a file: the model's own names or timm's, with or without a wrapper's prefix.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,23 +13,23 @@ use crate::pipeline::{self, Arch};
 #[cfg(test)]
 mod tests;
 
-/// Whose names a weight file has.
+/// Which tool's names a weight file uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
-    /// Those of the description.
+    /// The names of the description.
     #[default]
     Own,
     Timm,
 }
 
-/// What modules that wrap a model put before every name: PyTorch's `DataParallel`, and `torch.compile`.
+/// The prefixes that wrapper modules add to every name: PyTorch's `DataParallel` and `torch.compile`.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
-/// Where a file that defrost wrote says whose names it has, if they are not the model's own.
+/// The metadata key under which defrost records the naming, unless it is the model's own.
 pub(super) const RECORD: &str = "defrost.names";
 
 impl Dialect {
-    /// What stands in the file under [`RECORD`].
+    /// The metadata value under [`RECORD`].
     pub(super) fn record(self) -> Option<&'static str> {
         match self {
             Self::Own => None,
@@ -37,7 +37,7 @@ impl Dialect {
         }
     }
 
-    /// The name of each tensor of the description, in its order.
+    /// The name of each tensor, in the order of the description.
     pub fn names(self, description: &Description) -> Vec<String> {
         let own = || description.tensors.iter().map(|tensor| tensor.name.clone()).collect();
         match self {
@@ -46,7 +46,7 @@ impl Dialect {
         }
     }
 
-    /// The shape in which a file has a tensor of the description.
+    /// The shape of a tensor in a file of this dialect.
     pub(super) fn shape(self, spec: &TensorSpec) -> &[usize] {
         match self {
             Self::Own => &spec.shape,
@@ -55,13 +55,13 @@ impl Dialect {
     }
 }
 
-/// How the names of a file lead to those of the model.
+/// Maps the names of a file to those of the model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Names {
     pub dialect: Dialect,
-    /// Stands before every name of the file.
+    /// The prefix of every name in the file.
     prefix: String,
-    /// By the model's name, without the prefix, where it is another.
+    /// File names by model name, without the prefix, where they differ.
     written: BTreeMap<String, String>,
 }
 
@@ -72,7 +72,7 @@ impl Names {
         Self { dialect, prefix, written: pairs.filter(|(own, written)| own != written).collect() }
     }
 
-    /// The name in the file of what the model, or nobody but the file, calls `name`.
+    /// The name in the file for the model's `name`, or for a name that only the file has.
     pub fn written(&self, name: &str) -> String {
         format!("{}{}", self.prefix, self.written.get(name).map_or(name, String::as_str))
     }
@@ -92,12 +92,12 @@ impl Names {
 }
 
 impl Source {
-    /// The file with its tensors under the names of the model, if it has them under timm's or behind a wrapper's prefix.
+    /// Renames the tensors to the model's names if the file uses timm's names or a wrapper's prefix.
     ///
-    /// Whose names they are is told by those of the backbone that only one of the two uses.
+    /// Names of the backbone that only one of the two uses decide which it is.
     ///
     /// # Errors
-    /// Names of both.
+    /// The file has names of both.
     pub fn translated(self, description: &Description) -> Result<Self> {
         if self.dialect() != Dialect::Own {
             return Ok(self);
@@ -109,7 +109,7 @@ impl Source {
         Ok(self.renamed(Names::new(dialect, prefix, description), description))
     }
 
-    /// The same for a file that says itself what it is of, and whose names it has.
+    /// The same for a file with recorded architecture and naming.
     pub(super) fn with_recorded_names(self) -> Self {
         let dialect = [Dialect::Timm].into_iter().find(|dialect| {
             let recorded = self.metadata().get(RECORD).map(String::as_str);
@@ -118,7 +118,7 @@ impl Source {
         let arch = self.metadata().get("defrost.arch").cloned().map(Value::String);
         let arch: Option<Arch> = arch.and_then(|arch| serde_json::from_value(arch).ok());
         let (Some(dialect), Some(arch)) = (dialect, arch) else { return self };
-        // Names of the backbone and the plain head; of another head, they are the model's own.
+        // Names of the backbone and the plain head. Other heads use the model's own names.
         const CLASSES: usize = 2;
         let description = Model::build(&pipeline::Model::of(arch), CLASSES).description;
         self.renamed(Names::new(dialect, String::new(), &description), &description)
@@ -128,12 +128,12 @@ impl Source {
         self.names.dialect
     }
 
-    /// What the file calls the tensor `name` of the model.
+    /// The name in the file for the model's tensor `name`.
     pub fn written(&self, name: &str) -> String {
         self.names.written(name)
     }
 
-    /// Whose names the file has, where they are not plainly the model's own.
+    /// The file's naming, unless it is the model's own.
     pub fn names_in_words(&self) -> Option<String> {
         self.names.sentence()
     }
@@ -160,14 +160,14 @@ impl Source {
 }
 
 impl Entry {
-    /// Dimensions of one element behind those that are there, until they are `count`.
+    /// Appends dimensions of size one until there are `count`.
     fn append_ones(&mut self, count: usize) {
         self.shape.resize(count, 1);
         self.strides.resize(count, 1);
     }
 }
 
-/// What wrappers put before each of the names.
+/// The wrapper prefix common to all names.
 fn prefix<'a>(names: impl Iterator<Item = &'a String> + Clone) -> String {
     let mut prefix = String::new();
     while names.clone().next().is_some() {

@@ -1,4 +1,4 @@
-//! Random weights: a pure function of the seed and each parameter's name.
+//! Random initialization: a pure function of the seed and each parameter's name.
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::{Description, Init, Role, State, TensorSpec};
 use crate::random::{Purpose, Stream, name_hash};
 
-/// A fresh tensor; neither the order of calls nor the other tensors of a model change it.
+/// A new tensor. It depends neither on the order of calls nor on other tensors.
 pub fn initialize(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
     if spec.role == Role::BatchCount {
         return Ok(Tensor::zeros(spec.shape.as_slice(), DType::I64, &Device::Cpu)?);
@@ -25,7 +25,7 @@ pub fn initialize(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
     Ok(Tensor::from_vec(numbers, spec.shape.as_slice(), &Device::Cpu)?)
 }
 
-/// A fresh tensor for each of a description.
+/// A new tensor for each tensor of a description.
 pub fn initialize_all(description: &Description, seed: u64) -> Result<State> {
     let tensors = description.tensors.par_iter().map(|spec| initialize(spec, seed)).collect::<Result<_>>()?;
     Ok(State { tensors })

@@ -1,4 +1,5 @@
-//! Strict loading: every tensor of the model is read or known to start afresh, and none of the file is ignored unseen.
+//! Strict loading: every tensor of the model is read or explicitly initialised, and none of the file is silently
+//! ignored.
 
 use std::collections::HashSet;
 
@@ -11,18 +12,18 @@ use crate::error::{Error, Result};
 use crate::model::{Description, Role, State, TensorId, TensorSpec};
 use crate::visible;
 
-/// Where a tensor's numbers come from.
+/// Where a tensor's values come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Source,
-    /// Named by `reinit`, or missing or mismatched with leave.
+    /// Initialised: named by `reinit`, or missing or mismatched and allowed.
     Initialized,
 }
 
-/// Reads the tensors of a description from a file; those that are not read are initialised from `seed`.
+/// Reads the tensors of a description from a file. Tensors that are not read are initialised from `seed`.
 ///
 /// # Errors
-/// As [`origins`]; a tensor whose type is not read.
+/// As [`origins`]; also a tensor of an unsupported type.
 pub fn load(description: &Description, source: &Source, rules: &LoadRules, seed: u64) -> Result<State> {
     let origins = origins(description, source, rules)?;
     let read = |(spec, origin): (&TensorSpec, &Origin)| match origin {
@@ -53,14 +54,14 @@ fn is_finite(tensor: &Tensor) -> Result<bool> {
     Ok(numbers.iter().all(|number| number.is_finite()))
 }
 
-/// Decides for each tensor where its numbers come from, without reading any but counts.
+/// Decides where the values of each tensor come from. It reads no values except counts.
 ///
-/// A file may lack `num_batches_tracked`, as PyTorch before 0.4.1 and many converters leave it out and nothing that
-/// is computed depends on it; it then starts at 0. What [`Description::ignores`] names is left out without a word.
+/// A file may lack `num_batches_tracked`: PyTorch before 0.4.1 and many converters omit it, and no computation
+/// depends on it. It then starts at 0. Tensors that [`Description::ignores`] names are silently skipped.
 ///
 /// # Errors
-/// All missing, unexpected and mismatched tensors that no rule allows, and those whose numbers are of a wrong type, in one
-/// error; rules that allow what does not occur; a head trained on other classes that is not reinitialised.
+/// One error lists all missing, unexpected, mismatched and mistyped tensors that no rule allows. Also: rules
+/// that match nothing, and a head trained on other classes that is not reinitialised.
 pub fn origins(description: &Description, source: &Source, rules: &LoadRules) -> Result<Vec<Origin>> {
     check_classes(description, source, rules)?;
     let entries = source.entries();
@@ -109,7 +110,7 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
     Ok(origins)
 }
 
-/// Why the numbers of a tensor cannot be those of the model: a count is one whole number, anything else are floats.
+/// Why values cannot be used by the model: a count must be one whole number, everything else floats.
 fn wrong_type(spec: &TensorSpec, source: &Source) -> Option<String> {
     match spec.role {
         Role::BatchCount => source.count(&spec.name).err(),
@@ -120,7 +121,7 @@ fn wrong_type(spec: &TensorSpec, source: &Source) -> Option<String> {
     }
 }
 
-/// Marks the allowed ones as initialised and returns the rest.
+/// Marks the allowed tensors as initialised and returns the rest.
 fn leave(ids: Vec<TensorId>, allowed: &[bool], origins: &mut [Origin]) -> Vec<TensorId> {
     let (allowed, refused): (Vec<_>, Vec<_>) =
         ids.into_iter().zip(allowed).partition(|(_, allowed)| **allowed);
@@ -130,7 +131,7 @@ fn leave(ids: Vec<TensorId>, allowed: &[bool], origins: &mut [Origin]) -> Vec<Te
     refused.into_iter().map(|(id, _)| id).collect()
 }
 
-/// Compares the classes a file says its head was trained on, by name and order.
+/// Compares the classes recorded in a file with those of the head, by name and order.
 fn check_classes(description: &Description, source: &Source, rules: &LoadRules) -> Result<()> {
     const SHOWN: usize = 8;
     let recorded = source.metadata().get("defrost.classes");

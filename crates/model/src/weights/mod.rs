@@ -1,6 +1,6 @@
-//! Weight files: safetensors and PyTorch archives in, safetensors out, and strictness about every name and shape.
+//! Weight files: reads safetensors and PyTorch files, writes safetensors, and checks every name and shape.
 //!
-//! No code from a file is ever executed. The room knows descriptions of models, never networks or stages.
+//! It never executes code from a file. It uses descriptions of models, never networks or stages.
 
 pub mod code_paths;
 mod dialect;
@@ -27,7 +27,8 @@ pub use source::{Entry, Source};
 #[cfg(test)]
 mod tests;
 
-/// A name of a file as an error shows it: in a file it may have any length, and characters that write over the terminal.
+/// A name from a file for an error message. In a file it may have any length, and characters that manipulate the
+/// terminal.
 fn shown(name: &str) -> String {
     const LONGEST: usize = 100;
     let escaped = name.chars().take(LONGEST).flat_map(|character| {
@@ -38,7 +39,7 @@ fn shown(name: &str) -> String {
     escaped.collect()
 }
 
-/// Control characters, and those that turn the direction of text around.
+/// Control characters, and characters that change the text direction.
 fn is_unprintable(character: char) -> bool {
     let turns =
         matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -1,4 +1,4 @@
-//! The types of numbers in files, and how their bytes become tensors.
+//! Element types in files, and conversion of bytes to tensors.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use super::source::{Entry, row_major};
 use crate::error::Result;
 
-/// The types of numbers that are known; a tensor of another one is an error only when it is asked for.
+/// The supported element types. A tensor of another type is an error only when it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
     F16,
@@ -24,7 +24,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// The bytes of a number; 0 where the type is not known.
+    /// The bytes of an element; 0 if the type is unknown.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
@@ -41,7 +41,7 @@ impl Type {
     }
 }
 
-/// As PyTorch calls it.
+/// PyTorch's name.
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -59,7 +59,7 @@ impl fmt::Display for Type {
     }
 }
 
-/// The tensor of an entry, whose bytes reach from its first element to its last; none for a type that is not read.
+/// The tensor of an entry whose bytes span its first to its last element; `None` for an unsupported type.
 pub(super) fn tensor(entry: &Entry, bytes: &[u8]) -> Result<Option<Tensor>> {
     let (shape, device) = (entry.shape.as_slice(), &Device::Cpu);
     Ok(Some(match entry.dtype {
@@ -78,10 +78,10 @@ pub(super) fn tensor(entry: &Entry, bytes: &[u8]) -> Result<Option<Tensor>> {
     }?))
 }
 
-/// The whole number of an entry.
+/// The whole number in an entry.
 ///
 /// # Errors
-/// What the entry holds instead.
+/// A description of what the entry holds instead.
 pub(super) fn count(entry: &Entry, bytes: &[u8]) -> Result<i64, String> {
     let dtype = &entry.dtype;
     let holds = |what: &str| format!("holds {what} ({dtype}), but a count is expected");
@@ -98,7 +98,7 @@ pub(super) fn count(entry: &Entry, bytes: &[u8]) -> Result<i64, String> {
         Type::F32 => first(bytes, f32::from_le_bytes).into(),
         Type::F64 => first(bytes, f64::from_le_bytes),
     };
-    // Beyond 2⁵³ a float is a whole number for want of digits.
+    // Above 2⁵³ floats cannot represent fractions, so such a value is no reliable count.
     if float.fract() == 0.0 && float.abs() < 2f64.powi(53) {
         Ok(float as i64)
     } else {
@@ -110,7 +110,7 @@ fn first<T, const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> T {
     read(bytes.try_into().expect("as many bytes as the type has"))
 }
 
-/// The numbers in row-major order, whatever their order in the file.
+/// The elements in row-major order, whatever their order in the file.
 fn gather<T, const N: usize>(entry: &Entry, bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
     let number = |chunk: &[u8]| read(chunk.try_into().expect("cut to the size of the type"));
     if entry.strides == row_major(&entry.shape) {

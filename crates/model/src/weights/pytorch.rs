@@ -1,7 +1,7 @@
-//! What `torch.save` writes: a pickle that names storages, read as data and never executed.
+//! Reads files written by `torch.save`: a pickle that names storages, parsed as data and never executed.
 //!
-//! Since PyTorch 1.6 a zip archive with one uncompressed file for each storage; before, the pickle and the storages in
-//! one stream.
+//! Since PyTorch 1.6 such a file is a zip archive with one uncompressed file per storage; before, the pickle and
+//! the storages follow each other in one stream.
 
 mod state_dict;
 mod storage;
@@ -20,7 +20,7 @@ use super::source::{Entry, row_major};
 use super::{Type, shown};
 use crate::error::{Error, Result};
 
-/// The pickled number that files of PyTorch before 1.6 begin with.
+/// The pickled magic number at the start of files of PyTorch before 1.6.
 pub(super) const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
 const CURE: &str = "save only the state dict: `torch.save(model.state_dict(), \"weights.pth\")`";
@@ -28,7 +28,7 @@ const COMPARE: &str = "compare its size with the original's; it may be truncated
 
 type Entries = BTreeMap<String, Entry>;
 
-/// The tensors of a zip archive; `Entry::bytes` count from the beginning of `file`.
+/// The tensors of a zip archive; `Entry::bytes` are offsets in `file`.
 pub(super) fn zip(file: &[u8]) -> Result<Entries> {
     let damaged = |error: zip::result::ZipError| {
         Error::usage(format!("damaged PyTorch archive: {error}")).hint(COMPARE)
@@ -39,7 +39,7 @@ pub(super) fn zip(file: &[u8]) -> Result<Entries> {
     for index in 0..archive.len() {
         let mut member = archive.by_index(index).map_err(damaged)?;
         let name = member.name().map_err(damaged)?.into_owned();
-        // Names start with a folder that `torch.save` calls after the file.
+        // Names start with a folder that `torch.save` names after the file.
         let Some((_, inner)) = name.split_once('/') else { continue };
         let start = member.data_start().and_then(|start| usize::try_from(start).ok()).unwrap_or(usize::MAX);
         let end = start.saturating_add(usize::try_from(member.size()).unwrap_or(usize::MAX));
@@ -47,7 +47,7 @@ pub(super) fn zip(file: &[u8]) -> Result<Entries> {
             if member.compression() != CompressionMethod::Stored || file.get(start..end).is_none() {
                 return Err(Error::usage("damaged PyTorch archive: its pickle is incomplete").hint(COMPARE));
             }
-            // Compares the checksum; the bytes are used where they lie.
+            // Verifies the checksum; the bytes are used in place.
             std::io::copy(&mut member, &mut std::io::sink()).map_err(|error| damaged(error.into()))?;
             pickle = Some(start..end);
         } else if inner == "byteorder" && file.get(start..end).is_some_and(|order| order == b"big") {
@@ -69,7 +69,7 @@ pub(super) fn zip(file: &[u8]) -> Result<Entries> {
     resolve(state_dict(&pickle)?, file.len(), &members)
 }
 
-/// The tensors of a file of PyTorch before 1.6; `Entry::bytes` count from the beginning of `file`.
+/// The tensors of a file of PyTorch before 1.6; `Entry::bytes` are offsets in `file`.
 pub(super) fn legacy(file: &[u8]) -> Result<Entries> {
     let (_protocol, end) = unpickle(file, LEGACY_MAGIC.len())?;
     let (_system, end) = unpickle(file, end)?;
@@ -82,7 +82,7 @@ pub(super) fn legacy(file: &[u8]) -> Result<Entries> {
     for &key in keys.items(keys.root()).ok_or_else(damaged)? {
         let truncated = || Error::usage("it is truncated: storages are missing").hint(COMPARE);
         let key = keys.text(key).ok_or_else(damaged)?;
-        // Each storage is its number of elements as an i64, then the elements.
+        // Each storage is its element count as an i64, then the elements.
         let count = file.get(position..).and_then(|rest| rest.first_chunk()).ok_or_else(truncated)?;
         let count = i64::from_le_bytes(*count);
         let size = sizes.get(key).copied().ok_or_else(|| {
@@ -97,7 +97,7 @@ pub(super) fn legacy(file: &[u8]) -> Result<Entries> {
     resolve(tensors, file.len(), &members)
 }
 
-/// The pickle that begins at a byte of the file, and where it ends.
+/// The pickle at a byte of the file, and its end.
 fn unpickle(file: &[u8], start: usize) -> Result<(Pickle<'_>, usize)> {
     pickle::read(file, start).map_err(|Fault { kind, at, what }| match kind {
         FaultKind::Damaged => Error::usage(format!("damaged pickle at byte {at}: {what}")).hint(COMPARE),
@@ -110,7 +110,7 @@ fn unpickle(file: &[u8], start: usize) -> Result<(Pickle<'_>, usize)> {
     })
 }
 
-/// Finds each tensor's bytes in its storage, within bounds.
+/// Finds each tensor's bytes in its storage, and checks the bounds.
 fn resolve(
     tensors: Vec<(&str, Tensor)>,
     length: usize,
@@ -144,7 +144,7 @@ fn resolve(
         let bytes = bytes.ok_or_else(|| {
             Error::usage(format!("damaged: the values of `{name}` are incomplete")).hint(COMPARE)
         })?;
-        // A stride along a dimension of one or no element says nothing.
+        // The stride of a dimension of size 0 or 1 is irrelevant.
         let plain = row_major(&shape);
         let trivial = |axis: usize| shape[axis] <= 1;
         let same = (0..shape.len()).all(|axis| trivial(axis) || strides[axis] == plain[axis]);
@@ -154,7 +154,7 @@ fn resolve(
     Ok(entries)
 }
 
-/// The elements from the first to the last, both included.
+/// The number of elements from the first to the last, inclusive.
 fn extent(shape: &[usize], strides: &[usize]) -> Option<usize> {
     let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size))?;
     if count == 0 {
@@ -164,6 +164,6 @@ fn extent(shape: &[usize], strides: &[usize]) -> Option<usize> {
         .iter()
         .zip(strides)
         .try_fold(0usize, |last, (size, stride)| last.checked_add((size - 1).checked_mul(*stride)?))?;
-    // Every element of a state dict's tensor has a place of its own: no more of them than places.
+    // The elements of a state dict's tensor do not overlap: it has at most as many as the storage.
     (count <= last.checked_add(1)?).then_some(last + 1)
 }

@@ -1,20 +1,20 @@
-//! What a `load_weights` stage allows: its patterns, resolved against the model.
+//! The patterns of a `load_weights` stage, resolved against the model.
 
 use crate::model::{Description, RuleError, Selection, Sight, TensorId, select};
 use crate::pipeline::{LoadWeights, Pattern};
 
-/// How strict loading is. The default is wholly strict: every tensor found, expected and of the right shape.
+/// How strict loading is. The default is fully strict: every tensor is found, expected and of the right shape.
 #[derive(Clone, Debug, Default)]
 pub struct LoadRules {
     pub(super) reinit: Selection,
     pub(super) missing: Allowed,
     pub(super) mismatched: Allowed,
     pub(super) unexpected: Allowed,
-    /// The classes the head is to have; a file that says it has others must have its head reinitialised.
+    /// The classes of the head. A file that records other classes needs a reinitialised head.
     pub classes: Option<Vec<String>>,
 }
 
-/// The patterns of one allowing setting.
+/// The patterns of one `allow_*` setting.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Allowed {
     setting: &'static str,
@@ -25,7 +25,7 @@ impl LoadRules {
     /// Checks the patterns of a stage against the names of its model.
     ///
     /// # Errors
-    /// Everything wrong with the patterns; whether they fit a file, only [`super::origins`] can tell.
+    /// All errors in the patterns. Only [`super::origins`] can check whether they fit a file.
     pub fn resolve(description: &Description, stage: &LoadWeights) -> Result<Self, Vec<RuleError>> {
         let mut errors = Vec::new();
         let mut of_model =
@@ -73,8 +73,8 @@ impl LoadRules {
 }
 
 impl Allowed {
-    /// Which of the `count` tensors that would be refused are allowed, and the rules that changed nothing among them,
-    /// such as `allow_missing[0] = "fc"`.
+    /// Which of the `count` refused tensors are allowed, and the rules among them that match nothing, such as
+    /// `allow_missing[0] = "fc"`.
     pub(super) fn apply(
         &self,
         count: usize,

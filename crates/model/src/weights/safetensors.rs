@@ -1,6 +1,6 @@
-//! Safetensors files: the length of a JSON header, the header, and the numbers of all tensors behind each other.
+//! Safetensors files: the length of a JSON header, the header, and the values of all tensors.
 //!
-//! The header is read in one pass and checked while it is read, so that a header of any size takes little time and memory.
+//! The header is checked while it is parsed in one pass, so a header of any size takes little time and memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use super::source::{Entry, MOST_DIMENSIONS, MOST_TENSORS, fault_of_name, row_maj
 use super::{Type, shown};
 use crate::error::{Error, Result};
 
-/// The length that the format itself allows.
+/// The format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
 
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub(super) struct Contents {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// The tensors and the metadata; `Entry::bytes` count from the beginning of `file`.
+/// The tensors and the metadata; `Entry::bytes` are offsets in `file`.
 ///
 /// # Errors
 /// The header is damaged, or the tensors do not cover the rest of the file exactly.
@@ -46,7 +46,7 @@ pub(super) fn read(file: &[u8]) -> Result<Contents> {
     let parsed = Header(&mut contents).deserialize(&mut json).and_then(|()| json.end());
     if let Err(error) = parsed {
         return Err(match contents.entries.len() {
-            // It had one more.
+            // It has one element more.
             MOST_TENSORS => Error::usage(format!("it holds more than {MOST_TENSORS} tensors"))
                 .hint("save only the tensors of the network"),
             _ => fail(shown(&error.to_string())),
@@ -56,7 +56,7 @@ pub(super) fn read(file: &[u8]) -> Result<Contents> {
     Ok(contents)
 }
 
-/// Counts the bytes of all tensors from the beginning of the file, where there is neither gap nor overlap between them.
+/// Converts the offsets to file positions, if there is neither gap nor overlap.
 fn place(entries: &mut BTreeMap<String, Entry>, start: usize, length: usize) -> Result<(), String> {
     let mut order: Vec<(&String, &mut Entry)> = entries.iter_mut().collect();
     order.sort_by_key(|(_, entry)| (entry.bytes.start, entry.bytes.end));
@@ -79,7 +79,7 @@ fn place(entries: &mut BTreeMap<String, Entry>, start: usize, length: usize) -> 
     }
 }
 
-/// Puts the entries of the header into the contents, one after the other.
+/// Parses the entries of the header one after the other.
 struct Header<'c>(&'c mut Contents);
 
 impl<'de> DeserializeSeed<'de> for Header<'_> {
@@ -127,7 +127,7 @@ impl<'de> Visitor<'de> for Header<'_> {
     }
 }
 
-/// A tensor as the header describes it.
+/// A tensor in the header.
 #[derive(Deserialize)]
 struct Info {
     dtype: Dtype,
@@ -136,7 +136,7 @@ struct Info {
 }
 
 impl Info {
-    /// Where it lies, counted from the end of the header.
+    /// The byte range, counted from the end of the header.
     fn entry(self) -> Result<Entry, &'static str> {
         let Self { dtype, shape: Shape(shape), data_offsets: (start, end) } = self;
         let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));

@@ -1,4 +1,4 @@
-//! Checkpoints: safetensors under the names of the source weights, the same bytes for the same numbers.
+//! Writes checkpoints: safetensors under the names of the source weights. Equal values give equal bytes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,10 +14,10 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::model::{Description, State};
 
-/// Writes a state under the names of `dialect`, syncs it to the disk, and returns the digest of the file.
+/// Writes a state under the names of `dialect`, syncs it to disk, and returns the digest of the file.
 ///
-/// Counts (i64) come before numbers (f32), each in the order of the description, so that every tensor is aligned.
-/// The file is written by hand because the safetensors crate writes `metadata` in random order.
+/// Counts (i64) come before floats (f32), each in the order of the description, so every tensor is aligned. The
+/// file is written by hand because the safetensors crate writes `metadata` in random order.
 pub fn save(
     path: &Path,
     description: &Description,
@@ -80,12 +80,12 @@ impl Hashing {
     }
 }
 
-/// The digest of each tensor's numbers as they stand in a checkpoint.
+/// The digest of each tensor's values, as a checkpoint stores them.
 pub fn digests(state: &State) -> Result<Vec<Digest>> {
     state.tensors.par_iter().map(|tensor| Ok(Digest::of(&bytes(tensor)?))).collect()
 }
 
-/// The numbers in row-major order, little-endian.
+/// The values in row-major order, little-endian.
 pub fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
     Ok(match tensor.dtype() {

@@ -1,4 +1,4 @@
-//! A weight file, opened: every tensor's name, type and shape at once, its numbers when asked for.
+//! An open weight file: names, types and shapes are known at once, values are read on demand.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,35 +15,35 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::model::{Description, Role, TensorSpec};
 
-/// A safetensors file or a PyTorch archive, mapped into memory.
+/// A memory-mapped safetensors file or PyTorch archive.
 pub struct Source {
     path: PathBuf,
     map: Mmap,
-    /// By the names of the model, where they are known to be others.
+    /// Maps the file's names to the model's, if they differ.
     pub(super) entries: BTreeMap<String, Entry>,
     metadata: BTreeMap<String, String>,
     pub(super) names: Names,
 }
 
-/// Where a tensor lies in its file.
+/// The location of a tensor in its file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub shape: Vec<usize>,
     pub dtype: Type,
     /// The bytes from the first element to the last.
     pub(super) bytes: Range<usize>,
-    /// The steps between neighbours along each dimension, in elements.
+    /// The strides in elements.
     pub(super) strides: Vec<usize>,
 }
 
-/// Far more tensors than a network has.
+/// Far more tensors than any network has.
 pub(super) const MOST_TENSORS: usize = 100_000;
-/// Far more dimensions than a parameter has.
+/// Far more dimensions than any parameter has.
 pub(super) const MOST_DIMENSIONS: usize = 16;
-/// The bytes of the name of a tensor.
+/// The maximum length of a tensor name in bytes.
 const LONGEST_NAME: usize = 1024;
 
-/// What is wrong with a name that no program gives a tensor, if it is one.
+/// Describes what is wrong with a name that no program writes.
 pub(super) fn fault_of_name(name: &str) -> Option<String> {
     if name.len() > LONGEST_NAME {
         Some(format!("the name of a tensor has {} bytes", name.len()))
@@ -55,22 +55,23 @@ pub(super) fn fault_of_name(name: &str) -> Option<String> {
 }
 
 impl Source {
-    /// Opens a file by what it holds, whatever it is called.
+    /// Opens a file; its content, not its name, decides the format.
     ///
     /// # Errors
-    /// A file that is missing, truncated, corrupt or of another kind; a pickled module instead of a state dict.
+    /// The file is missing, truncated, damaged or of another kind, or holds a pickled module instead of a state
+    /// dict.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |error| Error::io("read", path, error).as_usage();
         let within = |error: Error| error.as_usage().within(format!("cannot read `{}`", path.display()));
-        // Asked first: to open a pipe without a writer would wait for one.
+        // Checked first, because opening a pipe without a writer blocks.
         if !path.metadata().map_err(failed)?.is_file() {
             return Err(within(
                 Error::usage("it is not a regular file").hint("use the path of the file with the weights"),
             ));
         }
         let file = File::open(path).map_err(failed)?;
-        // SAFETY: the file is mapped read-only and never written by us. Were another process to change it meanwhile,
-        // numbers could change, and the digest of what was read would tell.
+        // SAFETY: the mapping is read-only and this process never writes the file. If another process changes
+        // it, values may change, and the digest of the bytes read would differ.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
         let state_dict = |entries| Contents { entries, metadata: BTreeMap::new() };
         let contents = match kind(&map) {
@@ -89,14 +90,14 @@ impl Source {
             .with_recorded_names())
     }
 
-    /// Weights that are not there yet, by name and shape alone: what a stage will leave, for [`super::origins`].
+    /// Weights that do not exist yet, by name and shape: the future output of a stage, for [`super::origins`].
     pub fn planned(
         name: &str,
         description: &Description,
         metadata: BTreeMap<String, String>,
     ) -> Result<Self> {
         let failed = |error| Error::io("plan the weights of", Path::new(name), error);
-        // Counts are looked at ahead of time; here they are all 0.
+        // Counts are read early; here they are all 0.
         let map = MmapMut::map_anon(Type::I64.size()).and_then(MmapMut::make_read_only).map_err(failed)?;
         let entry = |spec: &TensorSpec| {
             let dtype = if spec.role == Role::BatchCount { Type::I64 } else { Type::F32 };
@@ -111,12 +112,12 @@ impl Source {
         &self.path
     }
 
-    /// The tensors by name, in the order of their names.
+    /// The tensors in name order.
     pub fn entries(&self) -> &BTreeMap<String, Entry> {
         &self.entries
     }
 
-    /// What the file says of itself; `defrost.arch`, `defrost.classes` and `defrost.names` in files that defrost wrote.
+    /// The file's metadata: `defrost.arch`, `defrost.classes` and `defrost.names` in files written by defrost.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
@@ -131,7 +132,7 @@ impl Source {
     /// Reads a tensor: f16 and bf16 widen exactly to f32, f64 is rounded to it, i64 stays.
     ///
     /// # Errors
-    /// No tensor of this name; numbers of a type that is not read.
+    /// No tensor of this name, or an unsupported type.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let (entry, bytes) = self.found(name)?;
         numbers::tensor(entry, bytes)?.ok_or_else(|| {
@@ -140,10 +141,10 @@ impl Source {
         })
     }
 
-    /// Reads a count, of whatever type: a tensor of one whole number.
+    /// Reads a count of any type: a tensor of one whole number.
     ///
     /// # Errors
-    /// What the tensor is instead, in words that follow its name.
+    /// A description of the tensor, to follow its name.
     pub(super) fn count(&self, name: &str) -> Result<i64, String> {
         let (entry, bytes) = self.found(name).map_err(|error| error.message)?;
         numbers::count(entry, bytes)
@@ -174,7 +175,7 @@ enum Kind {
     Legacy,
 }
 
-/// A safetensors file begins with the length of its JSON header, an archive with the mark of zip, and a file of
+/// A safetensors file begins with the length of its JSON header, an archive with the zip magic, and a file of
 /// PyTorch before 1.6 with a pickled magic number.
 fn kind(bytes: &[u8]) -> Option<Kind> {
     if bytes.starts_with(b"PK\x03\x04") {

@@ -1,4 +1,4 @@
-//! Files of every kind, whole and damaged, and strictness about what is in them.
+//! Files of every kind, intact and damaged, and the strictness of loading.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn open(name: &str) -> Source {
     Source::open(&fixture(name)).unwrap()
 }
 
-/// What went wrong, without the folder.
+/// The error message, without the folder.
 fn text(error: Error) -> String {
     assert_eq!(error.kind, Kind::Usage);
     let folder = format!("{}/", fixture("").display()).replace("//", "/");
@@ -44,7 +44,7 @@ fn every_kind_of_file_holds_the_same_numbers() {
         "nested_2.pth",
     ];
     for name in files {
-        // Wrapped modules put a prefix before each name, whichever way the checkpoint nests what it saves.
+        // Wrapper modules add a prefix to each name, whatever the nesting of the checkpoint.
         let source = open(name).translated(&Description::default()).unwrap();
         let numbers = |tensor: &str| {
             let tensor = source.tensor(tensor).unwrap();
@@ -61,7 +61,7 @@ fn every_kind_of_file_holds_the_same_numbers() {
     assert_eq!(open("parameters.pth").tensor("bias").unwrap().to_vec1::<f32>().unwrap(), [-1.0, -1.0]);
 }
 
-/// Files that PyTorch reads and that are not plain: `tests/fuzz/corpus.py` makes them.
+/// Unusual files that PyTorch reads; `tests/fuzz/corpus.py` makes them.
 fn corpus(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/pickle").join(name)
 }
@@ -233,7 +233,7 @@ fn metadata(classes: &str) -> BTreeMap<String, String> {
         .into()
 }
 
-/// A ResNet-18 for three classes with `change` made to its tensors, in a folder of its own.
+/// A ResNet-18 for three classes with its tensors changed by `change`, in its own folder.
 fn saved(change: impl FnOnce(&mut Description, &mut State)) -> (tempfile::TempDir, Source) {
     let mut description = resnet18(3);
     let number = |(id, spec): (usize, &TensorSpec)| match spec.role {
@@ -277,7 +277,7 @@ fn what_was_saved_is_loaded_bit_for_bit_and_saved_to_the_same_bytes() {
     assert_eq!(digest, source.digest());
     assert_eq!(std::fs::read(&again).unwrap(), std::fs::read(source.path()).unwrap());
     assert_eq!(Source::open(&again).unwrap().metadata()["defrost.arch"], "resnet18");
-    // Another reader agrees.
+    // The safetensors crate agrees.
     let read = candle_core::safetensors::load(&again, &Device::Cpu).unwrap();
     assert_eq!(read["bn1.num_batches_tracked"].dtype(), candle_core::DType::I64);
     assert_eq!(
@@ -286,7 +286,8 @@ fn what_was_saved_is_loaded_bit_for_bit_and_saved_to_the_same_bytes() {
     );
 }
 
-/// The model's own name below `conv1` is not in the file, and so does not keep the file's from being named by its module.
+/// The model's own name below `conv1` is not in the file, so the hint may name the file's tensors by their
+/// module.
 #[test]
 fn the_lines_that_would_allow_it_are_printed() {
     let (_folder, source) = saved(|description, _| {
@@ -317,7 +318,7 @@ fn strictness_names_everything_and_rules_allow_it() {
         "#);
     let allowed = "reinit = [\"@head\"]\nallow_missing = [\"bn1.bias\", \"layer1.0.conv1\"]\n\
                    allow_unexpected = [\"layer1.0.conv_1.weight\"]";
-    // The head's two, the two missing ones, and the counts that the file lacks.
+    // The two of the head, the two missing ones, and the counts that the file lacks.
     assert_eq!(verdict(&source, 2, allowed), Ok(4 + 20));
     let idle = format!("{allowed}\nallow_mismatched = [\"conv1\"]");
     insta::assert_snapshot!(verdict(&source, 2, &idle).unwrap_err(), @r#"
@@ -366,7 +367,7 @@ fn the_same_number_of_other_classes_needs_a_fresh_head() {
     assert!(error.message.contains("classes `a`, `b`, `c`, but this data set has `a`, `c`, `b`"), "{error}");
 }
 
-/// A ResNet-18's tensors in a safetensors file, with the numbers of some of them of another type.
+/// A ResNet-18 in a safetensors file, with some tensors of another type.
 fn retyped(changes: &[(&str, &str, &[u8])]) -> (tempfile::TempDir, Source) {
     let description = resnet18(3);
     let mut header = serde_json::Map::new();
@@ -447,7 +448,7 @@ fn numbers_of_a_wrong_type_are_told_before_any_is_read() {
     assert_eq!(verdict(&source, 3, "reinit = [\"@head\"]"), Ok(2));
 }
 
-/// As a file of something else may be: the list would fill many screens, and take long.
+/// As with a file of something else: the full list would fill many screens.
 #[test]
 fn long_lists_are_cut() {
     let mut description = resnet18(3);
@@ -541,7 +542,7 @@ fn numbers_that_are_not_finite_are_named() {
 fn what_a_published_file_has_beside_an_encoder_is_left_out_and_nothing_else_is() {
     let spec = pipeline::Model::of(pipeline::Arch::ClipVitB32);
     let mut description = Model::build(&spec, 2).description;
-    // Some of its tensors will do.
+    // Some of its tensors are enough.
     description.tensors.truncate(5);
     let beside = ["text_model.embeddings.token_embedding.weight", "logit_scale", "visual_projection.weight"];
     let fits = |strange: &[&str]| {

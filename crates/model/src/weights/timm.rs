@@ -1,14 +1,16 @@
-//! timm's names of networks that torchvision, or the published checkpoint, calls otherwise: the same tensors, one by one.
+//! timm's names for networks that torchvision, or the published checkpoint, names differently. The tensors are
+//! the same.
 //!
-//! ResNets have the same names in both. timm tells variants apart that share their names: its `tf_efficientnet_b0` pads as
-//! TensorFlow does and has another eps than `efficientnet_b0`, and which of the two a file is of, no name says
+//! ResNets have the same names in both. Some timm variants share their names: `tf_efficientnet_b0` pads as
+//! TensorFlow does and has another eps than `efficientnet_b0`. No name tells which of the two a file contains
 //! (docs/weights.md).
 
 use crate::model::{Description, TensorSpec};
 
-/// timm's name of each tensor of the description, in its order; none where timm has the same names, or not this network.
+/// timm's name of each tensor, in the order of the description; `None` if timm has the same names, or does not
+/// have this network.
 ///
-/// A tensor that is not of the published network, such as one of another head, keeps its name.
+/// Tensors outside the published network, such as those of another head, keep their names.
 pub(super) fn names(description: &Description) -> Option<Vec<String>> {
     let name: fn(&[&str]) -> Option<String> = match description.arch.as_str() {
         "mobilenet_v2" => |path| of_module(path, mobilenet_v2),
@@ -25,7 +27,7 @@ pub(super) fn names(description: &Description) -> Option<Vec<String>> {
     Some(names.map(renamed).collect())
 }
 
-/// The shape that timm gives a tensor: torchvision's scales of a ConvNeXt's blocks are [C, 1, 1], timm's [C].
+/// timm's shape of a tensor: torchvision's block scales of a ConvNeXt are [C, 1, 1], timm's are [C].
 pub(super) fn shape(spec: &TensorSpec) -> &[usize] {
     match spec.name.rsplit('.').next() {
         Some("layer_scale") => &spec.shape[..1],
@@ -33,13 +35,13 @@ pub(super) fn shape(spec: &TensorSpec) -> &[usize] {
     }
 }
 
-/// Where only modules have other names: that of a tensor in one.
+/// For networks where only modules have other names: renames the module of a tensor.
 fn of_module(path: &[&str], module: fn(&[&str]) -> Option<String>) -> Option<String> {
     let (leaf, path) = path.split_last()?;
     Some(format!("{}.{leaf}", module(path)?))
 }
 
-/// The convolutions of a block and their normalisations, in the order in which they compute.
+/// The convolutions of a block and their normalizations, in execution order.
 type Convolutions = &'static [[&'static str; 2]];
 
 /// The blocks of run 0 do not expand.
@@ -61,7 +63,7 @@ fn efficientnet(path: &[&str]) -> Option<String> {
         ["features", run, place, "block", part, which] => {
             let run = index(run)?.checked_sub(1)?;
             let convolutions = convolutions(run);
-            // The excitation stands ahead of the convolution that projects.
+            // The squeeze-and-excitation comes before the projection.
             let (part, excitation) = (index(part)?, convolutions.len() - 1);
             let name = match *which {
                 "fc1" if part == excitation => "se.conv_reduce",
@@ -83,7 +85,7 @@ fn mobilenet_v2(path: &[&str]) -> Option<String> {
         ["features", block, "conv", rest @ ..] => {
             let (run, place) = place(&[1, 2, 3, 4, 3, 3, 1], index(block)?.checked_sub(1)?)?;
             let convolutions = convolutions(run);
-            // The last convolution and its normalisation are numbered with the pairs ahead of them.
+            // The last convolution and its normalization continue the numbering of the pairs before.
             let (pair, which) = match rest {
                 [pair, which] => (index(pair)?, index(which)?),
                 [part] => {
@@ -124,7 +126,7 @@ fn convnext(path: &[&str]) -> Option<String> {
         ["features", "0", part, leaf] => format!("stem.{part}.{leaf}"),
         ["classifier", "0", leaf] => format!("head.norm.{leaf}"),
         ["classifier", "2", leaf] => format!("head.fc.{leaf}"),
-        // What halves the image has an even number, the blocks behind it the next.
+        // A downsampling layer has an even number, and the blocks above it the next.
         ["features", stage, place, rest @ ..] => {
             let stage = index(stage)?;
             match (stage % 2, rest) {
@@ -177,7 +179,7 @@ fn index(text: &str) -> Option<usize> {
     text.parse().ok()
 }
 
-/// The run that a block belongs to, and its place in it.
+/// The run of a block, and its index in the run.
 fn place(repeats: &[usize], mut block: usize) -> Option<(usize, usize)> {
     for (run, &repeats) in repeats.iter().enumerate() {
         if block < repeats {

@@ -1,4 +1,4 @@
-//! What to say when a file does not fit a model: every tensor, and what may be meant.
+//! Error messages for a file that does not fit a model: every tensor, and what to do.
 
 use std::collections::BTreeSet;
 
@@ -7,22 +7,22 @@ use crate::error::Error;
 use crate::model::{Description, Role, TensorId, TensorSpec};
 use crate::pipeline::suggest::closest_name;
 
-/// The tensors that no rule allows. They are told by the names that the file has for them, or would have.
+/// The tensors that no rule allows, under the names that the file has or would have.
 pub(super) struct Unmatched<'a> {
     pub description: &'a Description,
     pub source: &'a Source,
     pub missing: Vec<TensorId>,
     pub mismatched: Vec<TensorId>,
     pub unexpected: Vec<&'a str>,
-    /// With what is wrong with their numbers.
+    /// With what is wrong with their values.
     pub mistyped: Vec<(TensorId, String)>,
 }
 
-/// Tensors of one kind that an error lists.
+/// The maximum number of tensors of one kind in an error.
 const SHOWN: usize = 40;
-/// Modules around a network that are looked for before its names.
+/// The maximum depth of wrapper modules to search.
 const DEEPEST_PREFIX: usize = 8;
-/// Names among which a similar one is looked for. Where there are more, the file is of something else.
+/// The maximum number of names to search for a similar one. A file with more is of something else.
 const COMPARED: usize = 2000;
 
 impl Unmatched<'_> {
@@ -106,12 +106,12 @@ impl Unmatched<'_> {
         self.mistyped.iter().map(line)
     }
 
-    /// The shape that the file would have it in.
+    /// The shape that the file would store.
     fn shape<'a>(&self, spec: &'a TensorSpec) -> &'a [usize] {
         self.source.dialect().shape(spec)
     }
 
-    /// A module name before every name of the file that the model would know without it.
+    /// A prefix on every name of the file without which the model would know them.
     fn prefix(&self) -> Option<String> {
         let first = self.source.entries().keys().next()?;
         let known: BTreeSet<&str> = self.description.tensors.iter().map(|spec| spec.name.as_str()).collect();
@@ -128,7 +128,7 @@ impl Unmatched<'_> {
             .map(str::to_owned)
     }
 
-    /// The lines that would allow it all, where they are short enough to be meant.
+    /// The settings that would allow everything, if they are short enough to be intended.
     fn hint(&self) -> String {
         let description = self.description;
         let head = |ids: &[TensorId]| ids.iter().any(|&id| description.in_head(id));
@@ -152,7 +152,7 @@ impl Unmatched<'_> {
             modules(others.map(|&id| description.tensors[id].name.as_str()), &fits)
         };
         let of_file: Vec<String> = self.unexpected.iter().map(|name| self.source.written(name)).collect();
-        // Names that only the model has keep no module of the file from being named.
+        // Names that only the model has do not prevent naming a module of the file.
         let read = description.tensors.iter().filter(|spec| self.source.entries().contains_key(&spec.name));
         let known: Vec<String> = read.map(|spec| self.source.written(&spec.name)).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -175,17 +175,18 @@ impl Unmatched<'_> {
     }
 }
 
-/// More modules than anyone would name: what is meant is another file.
+/// With this many modules the file is the wrong one.
 const WORTH_NAMING: usize = 6;
 
-/// The first lines of a kind, and how many more there are.
+/// The first lines of a kind, and the number of the others.
 fn listed(lines: impl Iterator<Item = String>, count: usize, kind: &str) -> Vec<String> {
     let more = count.saturating_sub(SHOWN);
     let more = (more > 0).then(|| format!("  … and {more} more {kind}"));
     lines.take(SHOWN).chain(more).collect()
 }
 
-/// The shortest names of modules that hold all of `names`, and none of `others`; where they are too many to be named, some.
+/// The shortest module names that cover all of `names` and none of `others`; if there are too many, some of
+/// them.
 fn modules<'a>(names: impl Iterator<Item = &'a str>, others: &[&str]) -> Vec<String> {
     let taken: BTreeSet<&str> = others.iter().flat_map(|name| with_modules(name)).collect();
     let mut known = BTreeSet::new();
@@ -202,7 +203,7 @@ fn modules<'a>(names: impl Iterator<Item = &'a str>, others: &[&str]) -> Vec<Str
     found
 }
 
-/// The modules that hold a tensor, from the outermost on, and the tensor itself.
+/// The modules that contain a tensor, from the outermost, and the tensor itself.
 fn with_modules(name: &str) -> impl Iterator<Item = &str> {
     let ends = name.match_indices('.').map(|(dot, _)| dot).chain([name.len()]);
     ends.map(move |end| &name[..end])

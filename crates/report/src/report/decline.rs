@@ -14,7 +14,7 @@ const OVERFITTING: f64 = 0.15;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decline {
     pub stage: String,
-    /// The train stage it started from.
+    /// The train stage that provided the starting weights.
     pub source: String,
     /// What both were validated by.
     pub metric: &'static Metric,

@@ -86,7 +86,7 @@ pub enum Monitor {
 }
 
 impl Monitor {
-    /// The validation score that it looks at.
+    /// The validation score to monitor.
     pub fn score(self) -> &'static str {
         match self {
             Self::ValidationLoss => "loss",
@@ -96,7 +96,7 @@ impl Monitor {
         }
     }
 
-    /// How much better `value` is than `than`.
+    /// By how much `value` is better than `than`.
     pub fn gain(self, value: f64, than: f64) -> f64 {
         match self {
             Self::ValidationLoss => than - value,

@@ -1,8 +1,8 @@
-//! The numeric code path of features. A change that moves a result raises the version.
+//! The numeric code path of features. A change that alters results needs a higher version.
 
 use crate::code_path::code_paths;
 
 code_paths! {
-    /// The rounding to the numbers in which features are kept.
+    /// Rounding to the stored type.
     FEATURES = "features", 1;
 }

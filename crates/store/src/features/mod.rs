@@ -1,8 +1,9 @@
-//! Rows of numbers by the digest of what they were computed from: kept in immutable files, read through memory maps.
+//! The feature cache: rows of numbers in immutable files, read through memory maps.
 //!
-//! A set of features is addressed by what its rows are made of, a row by its image; who computes them and what they
-//! mean is not known here. Everything is correct without locks: a segment of rows appears by one rename or not at all,
-//! and is used only while its bytes are those it is named by. Deleting any of it costs time, never a result.
+//! A set is addressed by the description of its content, a row by the digest of its image. This module never
+//! knows who computes the rows or what they mean. Everything is correct without locks: a file of rows appears by
+//! one rename or not at all, and is used only if its bytes match its name. Deleting any of it costs time, never
+//! a result.
 
 pub mod code_paths;
 mod segment;

@@ -1,8 +1,8 @@
 //! One immutable file of rows, named by the digest of its bytes.
 //!
-//! Little-endian: magic; type (0 is f32, 1 is bf16) and rank as u32; the shape of a row, the number of keys and that of
-//! rows as u64; for each key its 32 bytes and the number of its row as u64, all ones where there is none; zeros up to a
-//! multiple of 64; the rows.
+//! Little-endian: magic; type (0 is f32, 1 is bf16) and rank as u32; the shape of a row, the number of keys and
+//! the number of rows as u64; for each key its 32 bytes and its row number as u64, all ones if it has no row;
+//! zero padding to a multiple of 64; the rows.
 //!
 //! A row of several tensors has them one behind the other. Such a file has a magic of its own, the number of tensors in
 //! place of the rank, and in place of the shape the rank and the shape of each, all as u64.
@@ -23,7 +23,7 @@ use crate::store::disk;
 const MAGIC: &[u8; 16] = b"defrost rows 1\n\0";
 const MAGIC_OF_SEVERAL: &[u8; 16] = b"defrost rows 2\n\0";
 const SUFFIX: &str = ".rows";
-/// The row of a key that has none: its image cannot be read.
+/// The row number of a key without a row: its image cannot be read.
 const UNREADABLE: u64 = u64::MAX;
 /// Rows begin on cache lines.
 const ALIGNMENT: usize = 64;
@@ -32,7 +32,7 @@ const KEY: usize = 40;
 /// The shape of each tensor of a row.
 pub(super) type Shapes = Vec<Vec<usize>>;
 
-/// Rows on their way to the disk.
+/// Rows to be written.
 pub struct Rows {
     kind: FeatureType,
     shapes: Option<Shapes>,
@@ -46,7 +46,7 @@ impl Rows {
         Self { kind, shapes: None, keys: Vec::new(), count: 0, bytes: Vec::new() }
     }
 
-    /// What the rows take so far.
+    /// The size of the rows so far.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
@@ -80,7 +80,7 @@ impl Rows {
         }
     }
 
-    /// Notes that the image of a key cannot be read.
+    /// Records that the image of a key cannot be read.
     pub fn push_unreadable(&mut self, key: Digest) {
         self.keys.push((key, UNREADABLE));
     }
@@ -133,12 +133,12 @@ impl Rows {
     }
 }
 
-/// The digest a file of rows is named by; none for other names.
+/// The digest in the name of a file of rows; `None` for other names.
 pub(super) fn named(name: &str) -> Option<Digest> {
     name.strip_suffix(SUFFIX)?.parse().ok()
 }
 
-/// A file of rows, mapped.
+/// A memory-mapped file of rows.
 pub(super) struct Segment {
     map: Mmap,
     pub kind: FeatureType,
@@ -150,12 +150,12 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Maps a file. That its bytes are those of its name is for the caller to know.
+    /// Maps a file. The caller has verified that its bytes match its name.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |error| Error::io("read", path, error);
         let file = File::open(path).map_err(failed)?;
-        // SAFETY: the file is read-only and has its name since it was whole; nobody writes into it, and one that is
-        // removed stays as long as it is mapped.
+        // SAFETY: the file is read-only and got its name when it was complete; no process writes to it, and a
+        // removed file stays while it is mapped.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
         Self::parse(map).ok_or_else(|| failed(io::Error::other("not a file of features")))
     }
@@ -185,7 +185,7 @@ impl Segment {
             .then_some(segment)
     }
 
-    /// Every key, and the number of its row.
+    /// Every key with its row number.
     pub fn keys(&self) -> impl Iterator<Item = (Digest, Option<u32>)> {
         self.map[self.keys_at..][..self.keys * KEY].chunks_exact(KEY).map(|entry| {
             let (key, row) = entry.split_at(32);

@@ -10,25 +10,25 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::pipeline::FeatureType;
 
-/// Fewer numbers than these are not worth another thread.
+/// The minimum number of elements per thread.
 const TASK: usize = 1 << 14;
 
-/// Where a row is.
+/// The location of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     segment: u32,
     row: u32,
 }
 
-/// What a set has of an image.
+/// The outcome of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     Row(Place),
-    /// The image was tried and cannot be read.
+    /// The image is known to be unreadable.
     Unreadable,
 }
 
-/// The rows of a set as they were when it was opened, and those added since.
+/// The rows of a set when it was opened, and the rows added since.
 pub struct FeatureSet {
     kind: FeatureType,
     segments: Vec<Segment>,
@@ -40,7 +40,7 @@ impl FeatureSet {
         Self { kind, segments: Vec::new(), places: HashMap::new() }
     }
 
-    /// Adds a segment's rows; false for one that is not of this set's kind.
+    /// Adds a file's rows; returns false if its type or shape differs.
     pub(super) fn add(&mut self, segment: Segment) -> bool {
         if segment.kind != self.kind || self.shapes().is_some_and(|shapes| shapes != segment.shapes) {
             return false;
@@ -54,7 +54,7 @@ impl FeatureSet {
         true
     }
 
-    /// Rows to be added, none yet.
+    /// A writer for new rows.
     pub fn draft(&self) -> Rows {
         Rows::new(self.kind)
     }
@@ -64,7 +64,7 @@ impl FeatureSet {
         self.segments.first().map(|segment| &segment.shapes[..])
     }
 
-    /// What a row takes on the disk, if there is one.
+    /// The bytes of a row on disk, if there is one.
     pub fn row_bytes(&self) -> Option<usize> {
         let numbers =
             |shapes: &[Vec<usize>]| shapes.iter().map(|shape| shape.iter().product::<usize>()).sum::<usize>();

@@ -1,7 +1,7 @@
-//! Where the sets of features are: one folder each, named by what its rows are made of.
+//! The folders of feature sets, each named by the digest of its description.
 //!
-//! `<set>/set.json` says what that is, `<set>/<digest>.rows` hold the rows, `<set>/users/<key>` names a stage that reads
-//! them: `gc` keeps what a stage of some run uses.
+//! `<set>/set.json` is the description, `<set>/<digest>.rows` hold the rows, and `<set>/users/<key>` names a
+//! stage that reads them: `gc` keeps the sets that stages of existing runs use.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -21,35 +21,35 @@ use crate::store::{InputIndex, disk, lock};
 const USERS: &str = "users";
 const LOCK: &str = "lock";
 
-/// The sets of features below a folder, under one numeric profile.
+/// The feature sets below a folder, under one numeric profile.
 #[derive(Clone)]
 pub struct FeatureStore<'a> {
     folder: PathBuf,
     index: &'a InputIndex,
     variant: &'a str,
-    /// How many bytes all sets together may take.
+    /// The maximum bytes of all sets together.
     limit: u64,
-    /// The key of the stage at work.
+    /// The key of the current stage.
     user: Option<Digest>,
 }
 
-/// While it lives, others who would compute rows of the set wait.
+/// While it exists, other processes wait before computing rows of the set.
 pub struct Lock {
     _file: File,
 }
 
 impl<'a> FeatureStore<'a> {
-    /// Makes nothing; folders come with what is first put there. `index` remembers which files were found whole.
+    /// Creates nothing; folders are created when first needed. `index` caches which files are intact.
     pub fn new(folder: PathBuf, index: &'a InputIndex, variant: &'a str, limit: u64) -> Self {
         Self { folder, index, variant, limit, user: None }
     }
 
-    /// The same sets, used by the stage of a key.
+    /// The same store, used by the stage of a key.
     pub fn used_by(&self, key: &Digest) -> Self {
         Self { user: Some(*key), ..self.clone() }
     }
 
-    /// The same stage, with sets of its own in another folder.
+    /// The same stage, with its own sets in another folder.
     pub fn elsewhere(&self, folder: PathBuf) -> Self {
         Self { folder, ..self.clone() }
     }
@@ -62,11 +62,11 @@ impl<'a> FeatureStore<'a> {
         json!({ "made_of": made_of, "profile": self.variant })
     }
 
-    /// The rows there are of what is `made_of` these things, in numbers of one kind; files whose bytes are not those
-    /// of their names are removed. The stage at work becomes a user of the set.
+    /// The existing rows with the description `made_of`, in one type. Files with damaged bytes are removed. The
+    /// current stage becomes a user of the set.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The folder is not writable.
     pub fn open(&self, made_of: &Value, kind: FeatureType) -> Result<FeatureSet> {
         let folder = self.set(made_of);
         if let Some(user) = &self.user {
@@ -77,7 +77,7 @@ impl<'a> FeatureStore<'a> {
             }
         }
         let files = segments(&folder)?;
-        // One that vanishes meanwhile was freed: what it held is computed again.
+        // A file that vanishes was freed by `gc`: its rows are computed again.
         let digest =
             |path: &PathBuf| self.index.digests(std::slice::from_ref(path)).ok().map(|found| found[0]);
         let found: Vec<Option<Digest>> = files.par_iter().map(|(path, _)| digest(path)).collect();
@@ -92,7 +92,7 @@ impl<'a> FeatureStore<'a> {
         Ok(set)
     }
 
-    /// What is there, at the price of reading the keys alone: to be told, not to be computed with.
+    /// The existing rows, reading only their keys: for reports, not for computing.
     pub fn look(&self, made_of: &Value, kind: FeatureType) -> Result<FeatureSet> {
         let mut set = FeatureSet::new(kind);
         for (path, _) in segments(&self.set(made_of))? {
@@ -103,13 +103,13 @@ impl<'a> FeatureStore<'a> {
         Ok(set)
     }
 
-    /// Puts rows where everyone finds them, for good, and adds them to a set.
+    /// Publishes rows and adds them to a set.
     ///
     /// # Errors
-    /// They cannot be written, as on a full disk.
+    /// They cannot be written, for example on a full disk.
     pub fn publish(&self, made_of: &Value, set: &mut FeatureSet, rows: Rows) -> Result<()> {
         let shapes = set.shapes().map(<[_]>::to_vec);
-        // Without one readable image nothing is known of the rows, and nothing is gained by keeping that.
+        // Without one readable image the shape of a row is unknown, and there is nothing to keep.
         if rows.is_empty() || (rows.bytes() == 0 && shapes.is_none()) {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl<'a> FeatureStore<'a> {
         }
     }
 
-    /// How many bytes more may be kept.
+    /// The bytes that may still be used.
     pub fn room(&self) -> Result<u64> {
         let mut taken = 0;
         for set in disk::entries(&self.folder)? {
@@ -130,10 +130,10 @@ impl<'a> FeatureStore<'a> {
         Ok(self.limit.saturating_sub(taken))
     }
 
-    /// Waits until nobody else computes rows of a set, calling `waiting` once if somebody does.
+    /// Waits until no other process computes rows of a set; calls `waiting` once if one does.
     ///
     /// # Errors
-    /// Interrupted while waiting; or the folder cannot be written.
+    /// Interrupted while waiting, or the folder is not writable.
     pub fn lock(&self, made_of: &Value, interrupt: &Interrupt, waiting: &mut dyn FnMut()) -> Result<Lock> {
         let file = lock::open(&self.set(made_of).join(LOCK))?;
         let mut told = false;
@@ -147,18 +147,18 @@ impl<'a> FeatureStore<'a> {
         Ok(Lock { _file: file })
     }
 
-    /// The keys of the stages that have used a set, by the set's folder.
+    /// The keys of the stages that have used a set, from the set's folder.
     pub fn users(set: &Path) -> Result<Vec<String>> {
         disk::entries(&set.join(USERS))
     }
 
-    /// Whether somebody is just computing rows of a set.
+    /// Whether a process computes rows of a set now.
     pub fn is_live(set: &Path) -> bool {
         lock::is_held(&set.join(LOCK))
     }
 }
 
-/// The files of rows in a folder with the digests they are named by, in the order of their names.
+/// The files of rows in a folder with the digests in their names, in name order.
 fn segments(folder: &Path) -> Result<Vec<(PathBuf, Digest)>> {
     let named = |name: &String| Some((folder.join(name), segment::named(name)?));
     Ok(disk::entries(folder)?.iter().filter_map(named).collect())

@@ -62,7 +62,7 @@ fn key(image: u32) -> Digest {
     Digest::of(&image.to_le_bytes())
 }
 
-/// Numbers as prefixes make them: many zeros, all magnitudes.
+/// Values as networks produce them: many zeros, all magnitudes.
 fn row(image: u32) -> Vec<f32> {
     let mut stream = Stream::new(1, Purpose::Initialize, 0, image.into());
     (0..WIDTH)
@@ -209,7 +209,7 @@ fn a_segment_that_is_not_what_its_name_says_is_not_used() {
         world.publish(&mut world.open(), 0..5);
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
-    // Cut short, and something else altogether.
+    // Truncated, and another content.
     let path = world.segments().remove(0);
     fs::remove_file(&path).unwrap();
     for other in [&bytes[..bytes.len() - 4], &bytes[..20], b""] {
@@ -233,7 +233,7 @@ fn two_who_compute_the_same_rows_leave_one_file() {
         }
     });
     assert_eq!(world.segments().len(), 1);
-    // Overlapping ones are two files, and either is right.
+    // Overlapping rows are in two files, and either is correct.
     world.publish(&mut world.open(), 4..9);
     assert_eq!(world.segments().len(), 2);
     assert_row(&world.open(), &[0, 4, 5, 8], FeatureType::F32);

@@ -1,8 +1,9 @@
-//! Stages in progress: one folder per attempt, locked while someone works in it, resumed by whoever comes next.
+//! Stages in progress: one folder per attempt. The process that works in it holds a lock; a later process
+//! resumes it.
 //!
-//! Where nobody can tell whether a process is at work in an attempt (the file system has no locks, or its lock file is
-//! gone), nobody works in that one: a new attempt begins with a copy of its newest checkpoint. Both may then compute the
-//! same, and publish the same bytes.
+//! If it is unknown whether a process works in an attempt (the file system has no locks, or the lock file is
+//! gone), no other process works in it: a new attempt begins with a copy of its newest checkpoint. Both may then
+//! compute the same stage and publish the same bytes.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -21,26 +22,26 @@ const RECORD: &str = "attempt.json";
 const LOCK: &str = "lock";
 const OUTPUT: &str = "output";
 const SCRATCH: &str = "scratch";
-/// Where nobody can tell whether a process is at work in an attempt, one that has not changed for this long is nobody's.
+/// Without locks, an attempt that has not changed for this long is treated as abandoned.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
-/// What is to be computed.
+/// The stage to compute.
 #[derive(Clone, Copy, Debug)]
 pub struct Work<'a> {
     pub key: &'a Digest,
-    /// The numeric profile it is computed under.
+    /// The numeric profile of the computation.
     pub variant: &'a str,
-    /// The keys of the finished stages it reads: `gc` keeps them while the attempt is live.
+    /// The keys of the finished stages it reads. `gc` keeps them during the attempt.
     pub uses: &'a [Digest],
-    /// Compute even if the result is there, and resume only what was begun so.
+    /// Compute even if the result exists, and resume only attempts of this kind.
     pub forced: bool,
 }
 
-/// How work begins.
+/// The outcome of [`Store::begin`].
 pub enum Begun {
-    /// Another process has finished it meanwhile.
+    /// Another process has finished the stage meanwhile.
     Published(Finished),
-    /// It is ours to do.
+    /// This process computes it.
     Working(Attempt),
 }
 
@@ -51,7 +52,7 @@ struct Record {
     forced: bool,
 }
 
-/// A stage being computed. Dropping it leaves its checkpoints to be resumed.
+/// A stage being computed. Dropping it keeps its checkpoints for a later process.
 pub struct Attempt {
     dir: PathBuf,
     key: Digest,
@@ -61,10 +62,10 @@ pub struct Attempt {
 }
 
 impl Store {
-    /// Begins or resumes a stage. If another process is at it, calls `waiting` once and waits for it.
+    /// Begins or resumes a stage. If another process computes it, this calls `waiting` once and waits.
     ///
     /// # Errors
-    /// Interrupted while waiting; or the folder cannot be written.
+    /// Interrupted while waiting, or the folder is not writable.
     pub fn begin(&self, work: Work, interrupt: &Interrupt, waiting: &mut dyn FnMut()) -> Result<Begun> {
         let mut told = false;
         loop {
@@ -72,7 +73,7 @@ impl Store {
             let hold = self.hold()?;
             match self.claim(&work)? {
                 Claim::Taken(attempt) => {
-                    // Between the caller's lookup and the lock, its former holder may have finished.
+                    // Between the caller's lookup and the lock, the previous holder may have finished.
                     if !work.forced
                         && let Some(finished) = self.lookup(work.key, Wanted::Exactly(work.variant))?.found()
                     {
@@ -114,7 +115,7 @@ impl Store {
             }
             return match holder(&dir)? {
                 Holder::Nobody(lock) => {
-                    // Half-written checkpoints of a process that was killed, as large as whole ones.
+                    // Incomplete checkpoints of a killed process may be as large as complete ones.
                     for name in disk::entries(&dir)?.iter().filter(|name| name.starts_with(disk::UNFINISHED))
                     {
                         disk::remove(&dir.join(name))?;
@@ -129,7 +130,7 @@ impl Store {
                 Holder::Gone => Ok(Claim::Lost),
             };
         }
-        // The new attempt is locked before it has its name: nobody sees one that is nobody's.
+        // The new attempt is locked before it gets its name, so no process ever sees it unlocked.
         let unfinished = disk::unfinished_folder(&folder)?;
         let lock = lock::open(&unfinished.path().join(LOCK))?;
         lock::try_alone(&lock)?;
@@ -159,9 +160,9 @@ impl Store {
         Attempt { dir, key: *work.key, variant: work.variant.to_owned(), notes, _lock: lock }
     }
 
-    /// Removes what is left of work on a stage that is finished under a variant, as by a process that was killed right
-    /// behind publishing it. What somebody may be at work in stays, and so does a forced attempt, which computes what is
-    /// there. Nothing depends on it: what cannot be removed is left to `gc`.
+    /// Removes leftover attempts of a finished stage and variant, for example after a process was killed just
+    /// after publishing. It keeps attempts that may be in use, and forced attempts, which recompute an existing
+    /// result. Failures are ignored: `gc` removes the rest.
     pub fn tidy(&self, key: &Digest, variant: &str) {
         let folder = self.work_on(key);
         for name in disk::entries(&folder).unwrap_or_default() {
@@ -170,26 +171,26 @@ impl Store {
             let place = if doomed { dir.join(disk::DOOMED) } else { dir.clone() };
             let finished = match disk::read_json::<Record>(&place.join(RECORD)) {
                 Ok(record) => record.variant == variant && (!record.forced || !place.join(OUTPUT).exists()),
-                // One that was only just being made.
+                // A new attempt that has no lock file yet.
                 Err(_) => name.starts_with(disk::UNFINISHED),
             };
             match holder(&place) {
-                // The lock is held while it goes.
+                // The lock is held during removal.
                 Ok(Holder::Nobody(_lock)) if finished => drop(disk::remove(&dir)),
-                // Without its lock, one that is being removed is as good as gone, and two may remove it.
+                // An attempt without a lock file is being removed; two processes may remove it.
                 Ok(Holder::Unknown) if doomed || (finished && disk::unchanged_for(&place, ABANDONED)) => {
                     drop(disk::remove(&dir));
                 }
-                // Where it has nothing in it, not even a lock, its maker makes it anew.
+                // An empty folder without a lock file: its creator recreates it.
                 Ok(Holder::Unknown) if name.starts_with(disk::UNFINISHED) => drop(fs::remove_dir(&dir)),
                 _ => {}
             }
         }
-        // Fails unless it is empty, which is right.
+        // Fails unless the folder is empty, as intended.
         let _ = fs::remove_dir(folder);
     }
 
-    /// Whether some attempt at a key could be resumed under a variant.
+    /// Whether an attempt at a key can be resumed under a variant.
     pub fn resumable(&self, key: &Digest, variant: &str) -> Result<bool> {
         let folder = self.work_on(key);
         for number in attempts(&folder)? {
@@ -206,9 +207,9 @@ impl Store {
 
 enum Claim {
     Taken(Attempt),
-    /// Another process works on it.
+    /// Another process works in it.
     Busy,
-    /// Another process changed the folder meanwhile: look again.
+    /// Another process changed the folder meanwhile: try again.
     Lost,
 }
 
@@ -218,19 +219,19 @@ impl Attempt {
         &self.notes
     }
 
-    /// The newest whole checkpoint; torn ones are noted and passed over.
+    /// The newest complete checkpoint. Damaged ones are noted and skipped.
     pub fn newest_checkpoint(&mut self) -> Result<Option<Checkpoint>> {
         let (newest, torn) = checkpoint::newest(&self.dir)?;
         self.notes.extend(torn.iter().map(|name| format!("`{name}` is damaged and is skipped")));
         Ok(newest)
     }
 
-    /// Writes the next checkpoint: `fill` puts files into the empty folder it is given.
+    /// Writes the next checkpoint: `fill` writes files into an empty folder.
     pub fn write_checkpoint(&self, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Checkpoint> {
         checkpoint::write(&self.dir, fill)
     }
 
-    /// A fresh folder for the results.
+    /// A new folder for the results.
     pub fn output(&self) -> Result<PathBuf> {
         let output = self.dir.join(OUTPUT);
         disk::remove(&output)?;
@@ -238,31 +239,31 @@ impl Attempt {
         Ok(output)
     }
 
-    /// A folder for what is of use while the attempt lasts, and goes with it. Not made yet.
+    /// A folder for temporary files, removed with the attempt. Not created yet.
     pub fn scratch(&self) -> PathBuf {
         self.dir.join(SCRATCH)
     }
 
-    /// Publishes what is in the output folder and removes the attempt.
+    /// Publishes the output folder and removes the attempt.
     pub fn finish(self, store: &Store) -> Result<Finished> {
         let finished = store.publish(&self.key, &self.variant, &self.dir.join(OUTPUT))?;
         self.discard()?;
         Ok(finished)
     }
 
-    /// Gives the attempt up, with its checkpoints.
+    /// Removes the attempt and its checkpoints.
     pub fn discard(self) -> Result<()> {
         disk::remove(&self.dir)?;
-        // Fails while there are other attempts, which is right.
+        // Fails while other attempts exist, as intended.
         let _ = self.dir.parent().map(fs::remove_dir);
         Ok(())
     }
 }
 
-/// Whether a process is or may be at work in an attempt's folder, and the keys it reads.
+/// Whether a process works or may work in an attempt's folder, and the keys it reads.
 pub fn live_uses(dir: &Path) -> Result<Option<Vec<Digest>>> {
     let Ok(Record { uses, .. }) = disk::read_json(&dir.join(RECORD)) else {
-        // No attempt, or one that is just being made.
+        // No attempt, or a new one without a lock file yet.
         return Ok(matches!(holder(dir)?, Holder::Somebody).then(Vec::new));
     };
     Ok(match holder(dir)? {
@@ -272,12 +273,12 @@ pub fn live_uses(dir: &Path) -> Result<Option<Vec<Digest>>> {
     })
 }
 
-/// Who is at work in an attempt.
+/// Who works in an attempt.
 enum Holder {
-    /// Nobody; while the lock is kept, it is ours.
+    /// No other process. While the lock is held, the attempt belongs to this process.
     Nobody(File),
     Somebody,
-    /// There is no lock to tell by.
+    /// There is no lock to tell.
     Unknown,
     /// It was removed meanwhile.
     Gone,
@@ -295,7 +296,7 @@ fn holder(dir: &Path) -> Result<Holder> {
         Asked::Held => Holder::Somebody,
         Asked::NoLocks => Holder::Unknown,
         Asked::Granted if disk::is_at(&file, &path) => Holder::Nobody(file),
-        // The lock of another file: this one was replaced, or the file system does not number its files for good.
+        // The lock of another file: this one was replaced, or the file system does not keep inode numbers.
         Asked::Granted if dir.exists() => Holder::Unknown,
         Asked::Granted => Holder::Gone,
     })

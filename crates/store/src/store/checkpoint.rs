@@ -1,4 +1,5 @@
-//! Numbered, immutable checkpoints of a stage in progress. The newest whole one counts; a torn one is passed over.
+//! Numbered, immutable checkpoints of a stage in progress. The newest complete one is used; damaged ones are
+//! skipped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +14,10 @@ use crate::error::{Error, Result};
 const RECORD: &str = "checkpoint.json";
 const PREFIX: &str = "checkpoint-";
 
-/// The last one, and one before in case the disk damages it.
+/// The last checkpoint, and the one before in case the disk damages it.
 const KEPT: usize = 2;
 
-/// A verified checkpoint: the folder that holds what was written into it.
+/// A verified checkpoint folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     pub number: u64,
@@ -28,8 +29,8 @@ struct Record {
     files: BTreeMap<String, Digest>,
 }
 
-/// Writes a new checkpoint into `folder` through `fill`, which is given an empty folder; it exists whole or not at all.
-/// Only the last two are kept.
+/// Writes a new checkpoint into `folder`: `fill` writes files into an empty folder. The checkpoint appears
+/// complete or not at all. Only the last two are kept.
 pub(super) fn write(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Checkpoint> {
     let unfinished = disk::unfinished_folder(folder)?;
     fill(unfinished.path())?;
@@ -59,7 +60,7 @@ pub(super) fn write(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Re
     Ok(checkpoint)
 }
 
-/// The newest checkpoint whose every byte is as written, and the names of newer ones that are not.
+/// The newest checkpoint with intact digests, and the names of newer, damaged ones.
 pub(super) fn newest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<String>)> {
     let mut torn = Vec::new();
     for number in numbers(folder)?.into_iter().rev() {
@@ -73,8 +74,8 @@ pub(super) fn newest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<String>)>
     Ok((None, torn))
 }
 
-/// Copies the newest whole checkpoint of several attempts into another folder, and says which it was. The attempts may be
-/// at work meanwhile: one that vanishes is passed over.
+/// Copies the newest complete checkpoint of several attempts into another folder, and returns which one.
+/// Attempts may be in use; one that vanishes is skipped.
 pub(super) fn copy_newest(attempts: &[PathBuf], into: &Path) -> Result<Option<PathBuf>> {
     let mut found: Vec<(u64, PathBuf)> = Vec::new();
     for attempt in attempts {

@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Files that appear complete or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,12 +12,13 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::regular;
 
-/// Files and folders that are being written start with this; whatever still carries it after a crash is garbage.
+/// The name prefix of files and folders that are being written. After a crash, everything with this prefix is
+/// garbage.
 pub const UNFINISHED: &str = ".unfinished-";
-/// What a folder is called while it is removed, within an unfinished one.
+/// The name of a folder during removal, inside an unfinished folder.
 pub(super) const DOOMED: &str = "doomed";
 
-/// Replaces a file in one step: after a crash the old bytes are there, or the new ones.
+/// Replaces a file atomically: after a crash it has the old bytes or the new ones.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = folder_of(path);
     let write = || {
@@ -31,8 +32,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     again(write).map_err(|error| Error::io("write", path, error))
 }
 
-/// Writes a file that is read while more is to come: whole, but not yet on the disk. It takes the name by a rename, and
-/// never writes into a file of that name, which may be a link to one of the store's.
+/// Writes a file that is read while a stage still adds to it: complete, but not synced to disk. It is renamed
+/// into place, and never writes into an existing file, which may be a hard link into the store.
 pub fn show(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         fs::create_dir_all(folder_of(path))?;
@@ -43,7 +44,7 @@ pub fn show(path: &Path, bytes: &[u8]) -> Result<()> {
     again(write).map_err(|error| Error::io("write", path, error))
 }
 
-/// Does something again whose folder or unfinished file another process removed meanwhile. Where there are no locks, two
+/// Retries an operation if another process removed its folder or unfinished file. Without locks, two processes
 /// may clean up in one run directory.
 fn again<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
     const TRIES: usize = 4;
@@ -56,7 +57,7 @@ fn again<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
     work()
 }
 
-/// The folder a path lies in; the current one for a bare name.
+/// The folder of a path; the current one for a bare name.
 pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -64,7 +65,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Writes a value as indented JSON with a closing newline, in one step.
+/// Writes a value atomically, as indented JSON with a final newline.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", path.display())))?;
@@ -78,13 +79,13 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))
 }
 
-/// The digest of a file's bytes as they are now.
+/// The digest of a file's current bytes.
 pub fn digest_file(path: &Path) -> Result<Digest> {
     let read = || digest_opened(&regular::open(path)?);
     read().map_err(|error| Error::io("read", path, error))
 }
 
-/// As many bytes of it as it has now: a file that grows has an end all the same.
+/// Reads only the current length, so that a growing file has an end.
 pub(super) fn digest_opened(file: &File) -> io::Result<Digest> {
     let mut file = file.take(file.metadata()?.len());
     let mut hasher = Hasher::default();
@@ -97,7 +98,8 @@ pub(super) fn digest_opened(file: &File) -> io::Result<Digest> {
     }
 }
 
-/// All files below a folder as `/`-separated relative paths, sorted. Links are an error: what they name is not here.
+/// All files below a folder as sorted relative paths with `/`. A symlink is an error, because its target is
+/// outside.
 pub fn files_below(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(root).follow_links(false).min_depth(1) {
@@ -123,14 +125,14 @@ fn relative_name(root: &Path, path: &Path) -> Result<String> {
         .ok_or_else(|| Error::failed(format!("the name of `{}` is not UTF-8", path.display())))
 }
 
-/// Whether a relative name stays below the folder it is joined to.
+/// Whether a relative name stays below the folder that it is joined to.
 pub fn stays_below(name: &str) -> bool {
     !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Makes a tree last: every file and folder reaches the disk, and every file becomes read-only.
+/// Syncs every file and folder of a tree to disk, and makes every file read-only.
 ///
-/// Folders stay writable, or `rm -r` of a run would fail for everyone but root.
+/// Folders stay writable; otherwise `rm -r` of a run would fail for everyone but root.
 pub fn seal_tree(root: &Path) -> Result<()> {
     for entry in walkdir::WalkDir::new(root).follow_links(false).contents_first(true) {
         let entry = entry.map_err(|error| Error::io("list", root, error.into()))?;
@@ -154,13 +156,13 @@ fn set_read_only(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, permissions)
 }
 
-/// Lets the name of a new or renamed file reach the disk.
+/// Syncs a folder, so that the name of a new or renamed file is on disk.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// Puts the bytes of `source` at `target` without ever showing half a file: by reflink, else by read-only hard link,
-/// else by copy. Never by symlink, so a run can be packed, moved and deleted by itself.
+/// Puts the bytes of `source` at `target`, which appears complete: by reflink, else as a read-only hard link,
+/// else as a copy. Never as a symlink, so a run can be packed, moved and deleted alone.
 pub fn duplicate(source: &Path, target: &Path) -> Result<()> {
     let folder = folder_of(target);
     let place = || {
@@ -172,8 +174,9 @@ pub fn duplicate(source: &Path, target: &Path) -> Result<()> {
             copy.persist(target).map_err(|error| error.error)?;
             return Ok(());
         }
-        // `link` does not replace a file: a name beside the target, then a rename over it. Where both are names of one
-        // file already, the rename does nothing, and dropping the path removes the spare name.
+        // `link` does not replace a file, so it links to a temporary name and renames that. If both names
+        // already belong to one file, the rename does nothing, and dropping the temporary path removes the spare
+        // name.
         let path = copy.into_temp_path();
         fs::remove_file(&path)?;
         if fs::hard_link(source, &path).is_err() {
@@ -196,23 +199,23 @@ fn reflink(_: &Path, _: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// A new file that gets its name once it is whole. Removed again if dropped before.
+/// A new file that gets its name when it is complete. Dropping it before removes it.
 pub fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED);
-    // The default is for secrets; results are for everyone whom the umask lets in.
+    // The default permissions are for secrets; results get the permissions that the umask allows.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
 }
 
-/// A new empty folder that is renamed once it is whole. Removed again if dropped before.
+/// A new empty folder, renamed when it is complete. Dropping it before removes it.
 pub(super) fn unfinished_folder(parent: &Path) -> Result<tempfile::TempDir> {
     new_folder(parent).map_err(|error| Error::io("make a folder in", parent, error))
 }
 
 fn new_folder(parent: &Path) -> io::Result<tempfile::TempDir> {
-    // Another process may remove the parent, being empty, between the two calls.
+    // Another process may remove the empty parent between the two calls.
     again(|| {
         fs::create_dir_all(parent)?;
         let mut builder = tempfile::Builder::new();
@@ -223,7 +226,7 @@ fn new_folder(parent: &Path) -> io::Result<tempfile::TempDir> {
     })
 }
 
-/// Whether an open file is still the one at a path.
+/// Whether an open file is still the file at a path.
 pub(super) fn is_at(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -238,7 +241,7 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Moves a folder to the first free name `<parent>/<label>-<n>` and says where it is now.
+/// Moves a folder to the first free name `<parent>/<label>-<n>` and returns the new path.
 pub(super) fn set_aside(folder: &Path, parent: &Path, label: &str) -> Result<PathBuf> {
     let fail = |error| Error::io("move", folder, error);
     fs::create_dir_all(parent).map_err(fail)?;
@@ -255,14 +258,14 @@ pub(super) fn set_aside(folder: &Path, parent: &Path, label: &str) -> Result<Pat
     unreachable!("some number is free")
 }
 
-/// Whether a rename failed because a folder of that name is already there.
+/// Whether a rename failed because a folder of that name exists.
 pub(super) fn is_occupied(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
 }
 
-/// Removes a folder with all it holds, or a file, or a link (never what it points to). Nothing there is fine.
+/// Removes a folder with its content, a file, or a symlink (never its target). A missing path is no error.
 ///
-/// A folder loses its name first: nobody sees it half removed, or puts something into it meanwhile.
+/// A folder is renamed first, so that no process sees it half removed or writes into it.
 pub fn remove(path: &Path) -> Result<()> {
     let parent = folder_of(path);
     let removed = fs::symlink_metadata(path).and_then(|entry| {
@@ -279,7 +282,7 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// The entries of a folder by name, sorted; none if the folder is not there.
+/// The sorted names in a folder; empty if there is no folder.
 pub fn entries(folder: &Path) -> Result<Vec<String>> {
     let listing = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -294,8 +297,8 @@ pub fn entries(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether nothing at a path or below it changed for some time, by the clock that stamps files there, which on a network
-/// is not this machine's. False where that is not known.
+/// Whether nothing at or below a path changed for some time, by the file system's clock, which may differ from
+/// this machine's. False if unknown.
 pub(super) fn unchanged_for(path: &Path, time: Duration) -> bool {
     let modified =
         |metadata: io::Result<fs::Metadata>| metadata.and_then(|metadata| metadata.modified()).ok();

@@ -1,4 +1,4 @@
-//! Digests of files, remembered: a file whose size, times and inode are as they were is not read again.
+//! An index of file digests: a file with unchanged size, times and inode is not read again.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -15,11 +15,12 @@ use crate::regular;
 
 const MAGIC: &[u8; 16] = b"defrost inputs 1";
 
-/// A file that changed less than this before it was read may change again within the same tick of the file system's
-/// clock, leaving no trace in its times ("racy git"). It is read again next time.
+/// A file that changed less than this before it was read may change again within one tick of the file system's
+/// clock, without a change of its times ("racy git"). It is read again next time.
 const MARGIN_NS: i64 = 2_000_000_000;
 
-/// What tells that a file has not changed. The change time cannot be set back by a program; the modification time can.
+/// The stat fields that show whether a file changed. Programs can reset the modification time, but not the
+/// change time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     size: u64,
@@ -56,7 +57,8 @@ struct Entry {
     digest: Digest,
 }
 
-/// The digests of files read before, by absolute path. Only a cache: deleting it costs time, never a result.
+/// The digests of files read before, by absolute path. It is only a cache: deleting it costs time, never a
+/// result.
 pub struct InputIndex {
     file: PathBuf,
     state: Mutex<State>,
@@ -70,22 +72,22 @@ struct State {
 }
 
 impl InputIndex {
-    /// Reads the index kept in `file`. A missing, torn or damaged one starts over.
+    /// Reads the index in `file`. A missing or damaged index starts empty.
     pub fn open(file: impl Into<PathBuf>) -> Self {
         let file = file.into();
         let entries = fs::read(&file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
         Self { file, state: Mutex::new(State { entries, changed: false }), margin: MARGIN_NS }
     }
 
-    /// The digest of each file's content, in the order asked for; files that changed since are read, all in parallel.
+    /// The digest of each file's content, in the given order. Changed files are read in parallel.
     ///
     /// # Errors
-    /// The paths that are no readable files, in the order given.
+    /// The paths that are not readable files, in the given order.
     pub fn digests(&self, paths: &[PathBuf]) -> Result<Vec<Digest>> {
         self.digests_if(paths, |entry, stat| entry.stat == *stat)
     }
 
-    /// As [`InputIndex::digests`], but reads every file whatever is remembered of it.
+    /// As [`InputIndex::digests`], but it reads every file.
     pub fn rehash(&self, paths: &[PathBuf]) -> Result<Vec<Digest>> {
         self.digests_if(paths, |_, _| false)
     }
@@ -139,7 +141,7 @@ impl InputIndex {
         mistakes.into_result().map(|()| digests)
     }
 
-    /// The digest of a file, and its stat if that can be believed next time.
+    /// The digest of a file, and its stat if the index may trust it next time.
     fn read(&self, path: &Path, now: Option<i64>) -> io::Result<(Digest, Option<Stat>)> {
         let file = regular::open(path)?;
         let stat = Stat::of(&file.metadata()?);
@@ -149,7 +151,7 @@ impl InputIndex {
         Ok((digest, (steady && aged).then_some(stat)))
     }
 
-    /// The time by the clock that also stamps files, which on a network is not this machine's.
+    /// The time by the file system's clock, which may differ from this machine's.
     fn file_system_time(&self) -> Option<i64> {
         let folder = self.file.parent()?;
         fs::create_dir_all(folder).ok()?;
@@ -157,7 +159,7 @@ impl InputIndex {
         Some(Stat::of(&probe.metadata().ok()?).changed)
     }
 
-    /// Keeps what was learnt for the next process; also done on drop. A failure costs a second reading and is no error.
+    /// Saves new digests for the next process; dropping also saves. A failure only costs reading files again.
     pub fn save(&self) {
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if state.changed && disk::write_atomically(&self.file, &encode(&state.entries)).is_ok() {
@@ -165,7 +167,7 @@ impl InputIndex {
         }
     }
 
-    /// Forgets files that are no longer there.
+    /// Forgets missing files.
     pub fn forget_missing(&self) {
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let before = state.entries.len();
@@ -200,7 +202,7 @@ impl Drop for InputIndex {
 }
 
 fn absolute_names(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
-    // Asked for once, not once a path.
+    // Read once, not for every path.
     let here = std::path::absolute(".").map_err(|error| Error::io("find", Path::new("."), error))?;
     let name = |path: &PathBuf| {
         let absolute =
@@ -210,7 +212,8 @@ fn absolute_names(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
     paths.iter().map(name).collect()
 }
 
-/// Magic, then per file by name: length of the name, name, size, times, inode, digest; last the digest of it all.
+/// Magic bytes, then per file in name order: name length, name, size, times, inode, digest; finally the digest
+/// of the whole.
 fn encode(entries: &HashMap<Vec<u8>, Entry>) -> Vec<u8> {
     let mut names: Vec<&Vec<u8>> = entries.keys().collect();
     names.sort();

@@ -1,4 +1,4 @@
-//! Locks of files, which only save double work: a file system that has none grants every request.
+//! File locks. They only avoid double work: on a file system without locks, every request succeeds.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -8,21 +8,21 @@ use std::time::Duration;
 use super::disk;
 use crate::error::{Error, Result};
 
-/// Where there are no locks, a file that changed within this time is one that somebody may be writing.
+/// Without locks, a file that changed within this time may still be in use.
 const RECENT: Duration = Duration::from_secs(300);
 
-/// What came of asking for a lock.
+/// The outcome of a lock request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     Granted,
-    /// Another process holds it.
+    /// Another process holds the lock.
     Held,
-    /// The file system has no locks, as NFS without its lock service: nobody can tell who is at work.
+    /// The file system has no locks, for example NFS without its lock service. It is unknown who works here.
     NoLocks,
 }
 
 impl Asked {
-    /// Whether to go on: there is nobody to wait for, or no way to know.
+    /// Whether to proceed: the lock is held, or there are no locks.
     pub fn go_on(self) -> bool {
         self != Self::Held
     }
@@ -35,17 +35,17 @@ enum Request {
     Shared,
 }
 
-/// Opens a file to lock it, making it if need be.
+/// Opens a file for locking, and creates it if it is missing.
 pub fn open(path: &Path) -> Result<File> {
     let open = || {
         fs::create_dir_all(disk::folder_of(path))?;
-        // Over NFS a shared lock takes the right to read, and an exclusive one the right to write.
+        // On NFS a shared lock needs read permission, and an exclusive one write permission.
         File::options().create(true).read(true).append(true).open(path)
     };
     open().map_err(|error| Error::io("open", path, error))
 }
 
-/// Opens a file that is there to lock it; where it may not be written to, to read it alone, which is enough on a local
+/// Opens an existing file for locking. If it is not writable, it is opened read-only, which is enough on a local
 /// disk.
 pub(super) fn open_existing(path: &Path) -> io::Result<File> {
     match File::options().read(true).append(true).open(path) {
@@ -56,17 +56,18 @@ pub(super) fn open_existing(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Asks for a file as the only one, without waiting.
+/// Requests an exclusive lock without waiting.
 pub fn try_alone(file: &File) -> Result<Asked> {
     asked(ask(file, Request::TryAlone))
 }
 
-/// Waits until nobody has a file alone.
+/// Waits for a shared lock.
 pub(super) fn share(file: &File) -> Result<Asked> {
     asked(ask(file, Request::Shared))
 }
 
-/// Whether someone holds the lock of a file. Where there are no locks, whether it changed within five minutes.
+/// Whether another process holds the lock of a file. Without locks: whether the file changed within five
+/// minutes.
 pub fn is_held(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     match asked(ask(&file, Request::TryShared)) {
@@ -84,7 +85,7 @@ fn asked(answer: Result<(), TryLockError>) -> Result<Asked> {
     }
 }
 
-/// `ENOLCK` of NFS without its lock service, `ENOSYS` and `EOPNOTSUPP` of file systems in user space.
+/// `ENOLCK` of NFS without its lock service; `ENOSYS` and `EOPNOTSUPP` of user-space file systems.
 fn has_no_locks(error: &io::Error) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let no_service = error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error());
@@ -105,7 +106,7 @@ fn ask(file: &File, request: Request) -> Result<(), TryLockError> {
     }
 }
 
-/// File systems without locks, for tests.
+/// Simulates file systems without locks, for tests.
 #[cfg(test)]
 pub(crate) mod seam {
     use std::cell::Cell;
@@ -116,7 +117,7 @@ pub(crate) mod seam {
         ANSWER.get()
     }
 
-    /// Does something on this thread while every request for a lock is answered with an error of the system.
+    /// Runs `work` on this thread while every lock request fails with a system error.
     pub(crate) fn answering<T>(code: i32, work: impl FnOnce() -> T) -> T {
         ANSWER.set(Some(code));
         let done = work();

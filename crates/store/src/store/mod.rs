@@ -1,8 +1,9 @@
-//! Finished stages by key, stages in progress, and digests of files: what makes a rerun compute only what changed.
+//! The cache: finished stages by key, stages in progress, and digests of input files. A rerun computes only what
+//! changed.
 //!
-//! Everything here is correct without locks: a result appears by one rename or not at all, and every file is checked
-//! against its digest before it is believed. Locks only keep two processes from doing the same work; where there are none,
-//! each works in an attempt of its own. The room knows nothing of training, pipelines or run directories, and never prints.
+//! Everything is correct without locks: a result appears by one rename or not at all, and every file is verified
+//! against its digest before use. Locks only prevent double work; without them, each process works in its own
+//! attempt. This module never depends on training, pipelines or run directories, and never prints.
 
 mod attempt;
 mod checkpoint;

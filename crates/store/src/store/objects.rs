@@ -1,4 +1,4 @@
-//! Finished stages by key and variant: looked up, verified, published by one rename.
+//! Finished stages by key and variant: lookup, verification, and publishing by one rename.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,26 +11,26 @@ use super::{InputIndex, SoundIndex, disk, lock};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
-/// The file beside a stage's results that says which they are.
+/// The file next to a stage's results that lists them.
 const RECORD: &str = "object.json";
 
-/// The finished stages of all runs below one `runs` folder, and the index of file digests.
+/// The finished stages of all runs below one `runs` folder, and the index of input digests.
 pub struct Store {
     objects: PathBuf,
     work: PathBuf,
     inputs: InputIndex,
 }
 
-/// Which variant of a key's result will do.
+/// Which variants of a key's result are accepted.
 #[derive(Clone, Copy, Debug)]
 pub enum Wanted<'a> {
-    /// Any, but this one first.
+    /// Any, but this one is preferred.
     Any { preferring: &'a str },
-    /// This one alone.
+    /// Only this one.
     Exactly(&'a str),
 }
 
-/// A finished stage in the store, verified: these files are in `dir`, with these digests.
+/// A finished, verified stage in the store: the files in `dir`, with their digests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
     pub dir: PathBuf,
@@ -39,12 +39,12 @@ pub struct Finished {
     pub files: BTreeMap<String, Digest>,
 }
 
-/// The outcome of looking for a finished stage.
+/// The outcome of a lookup.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Lookup {
     Found(Finished),
     Missing,
-    /// Something is there, but not the bytes that were published; it is as good as missing.
+    /// The stored bytes are not those that were published. Callers treat it as missing.
     Damaged {
         dir: PathBuf,
         reason: String,
@@ -66,41 +66,41 @@ struct Record {
     files: BTreeMap<String, Digest>,
 }
 
-/// While it lives, `gc` waits: what was just looked up cannot vanish before a run directory names it.
+/// While it exists, `gc` waits, so that a result just looked up cannot vanish before a run directory names it.
 pub struct Hold {
-    /// None in a store that may only be read and that nobody has locked yet.
+    /// `None` in a read-only store without a lock file.
     _lock: Option<File>,
 }
 
 impl Store {
-    /// The store of a `runs` folder. Makes nothing; folders come with what is first put there.
+    /// The store of a `runs` folder. It creates nothing; folders are created when first needed.
     pub fn open(runs: &Path) -> Self {
         let objects = runs.join(".store");
         let inputs = InputIndex::open(objects.join("inputs.index"));
         Self { objects, work: runs.join(".work"), inputs }
     }
 
-    /// The remembered digests of input files.
+    /// The index of input file digests.
     pub fn inputs(&self) -> &InputIndex {
         &self.inputs
     }
 
-    /// The remembered digests of images whose headers are sound.
+    /// The index of images with intact headers.
     pub fn sound(&self) -> SoundIndex {
         SoundIndex::open(self.objects.join("sound.index"))
     }
 
-    /// Where the finished stages are: `.store`.
+    /// The folder of finished stages: `.store`.
     pub fn objects(&self) -> &Path {
         &self.objects
     }
 
-    /// Where stages in progress are: `.work`.
+    /// The folder of stages in progress: `.work`.
     pub fn work(&self) -> &Path {
         &self.work
     }
 
-    /// Where the features of frozen layers are: `.store/features`.
+    /// The folder of cached features: `.store/features`.
     pub fn features(&self) -> PathBuf {
         self.objects.join("features")
     }
@@ -109,11 +109,11 @@ impl Store {
         self.work.join(key.to_string())
     }
 
-    /// Keeps `gc` out from a lookup until the run directory that names the key is written. Hold it briefly.
+    /// Blocks `gc` from a lookup until the run directory names the key. Hold it briefly.
     pub fn hold(&self) -> Result<Hold> {
         let path = self.objects.join("lock");
         let file = match lock::open(&path) {
-            // A store that may only be read: hold what is there, if it is.
+            // A read-only store: lock the existing file, if there is one.
             Err(_) if self.objects.is_dir() => lock::open_existing(&path).ok(),
             opened => Some(opened?),
         };
@@ -121,13 +121,13 @@ impl Store {
         Ok(Hold { _lock: file })
     }
 
-    /// The opposite of [`Store::hold`], for `gc`: none while someone holds the store.
+    /// The opposite of [`Store::hold`], for `gc`. `None` while another process holds the store.
     pub fn hold_alone(&self) -> Result<Option<Hold>> {
         let file = lock::open(&self.objects.join("lock"))?;
         Ok(lock::try_alone(&file)?.go_on().then_some(Hold { _lock: Some(file) }))
     }
 
-    /// Looks for a finished stage and verifies it; a file whose stat is not the remembered one is read again.
+    /// Looks up a finished stage and verifies it. Files with a changed stat are read again.
     pub fn lookup(&self, key: &Digest, wanted: Wanted) -> Result<Lookup> {
         let folder = self.objects.join(key.to_string());
         let mut damaged = None;
@@ -177,13 +177,13 @@ impl Store {
         }
     }
 
-    /// Moves the files below `output` into the store as the result of `key`, for good: read-only, on the disk, and
-    /// visible by one rename.
+    /// Publishes the files below `output` as the result of `key`: read-only, synced to disk, and visible by one
+    /// rename.
     ///
-    /// If the result is already there it is kept and `output` removed, since both have the same bytes.
+    /// If the result exists, it is kept and `output` is removed, because both have the same bytes.
     ///
     /// # Errors
-    /// Other bytes than those already there; both are kept, and named.
+    /// The existing result has other bytes. Both are kept, and the message names them.
     pub fn publish(&self, key: &Digest, variant: &str, output: &Path) -> Result<Finished> {
         let names = disk::files_below(output)?;
         if names.iter().any(|name| name == RECORD) {
@@ -205,7 +205,7 @@ impl Store {
             match fs::rename(output, &dir) {
                 Ok(()) => break,
                 Err(error) if disk::is_occupied(&error) => {}
-                // Another process, having found this folder empty, removed it.
+                // Another process removed this empty folder.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && output.exists() => continue,
                 Err(error) => return Err(Error::io("publish", &dir, error)),
             }
@@ -226,7 +226,7 @@ impl Store {
         Ok(Finished { dir, variant: variant.to_owned(), files })
     }
 
-    /// Keeps both results and says what differs.
+    /// Keeps both results and reports the differences.
     fn conflict(
         &self,
         key: &Digest,

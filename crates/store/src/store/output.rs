@@ -1,7 +1,7 @@
-//! Files that a person names: `--out`, `--output`.
+//! Output files that a user names: `--out`, `--output`.
 //!
-//! Unlike a file of the store's own, which simply takes its name, such a file may be there already and be more than a
-//! name: a device, a pipe, a link to where the bytes are to go, a file that only some may read.
+//! Unlike the store's own files, such a file may exist and may be special: a device, a pipe, a symlink, or a
+//! file with restricted permissions.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use super::disk;
 use crate::error::{Error, Result};
 
-/// As many links one behind the other as Linux follows.
+/// The maximum number of symlinks to follow, as in Linux.
 const LINKS: usize = 40;
 
-/// Writes a file that somebody named, and makes its folder if need be.
+/// Writes a file that a user named, and creates its folder if needed.
 ///
-/// A plain file is replaced in one step and keeps its permissions; a link stays, and what it leads to is written. What is
-/// no plain file (a device, a pipe) is written into. True where the file now has these bytes and no others.
+/// A regular file is replaced atomically and keeps its permissions. A symlink stays, and its target is written.
+/// Anything else (a device, a pipe) is written into. Returns true if the file now has exactly these bytes.
 ///
 /// # Errors
-/// It is a folder, or a file that may not be written to, or the disk is full.
+/// It is a folder or not writable, or the disk is full.
 pub fn write_output(path: &Path, bytes: &[u8]) -> Result<bool> {
     let failed = |error| Error::io("write", path, error);
     let there = match fs::metadata(path) {
@@ -37,11 +37,11 @@ pub fn write_output(path: &Path, bytes: &[u8]) -> Result<bool> {
         return write_into(&target, bytes).map(|()| false).map_err(failed);
     }
     if there.is_some() {
-        // A new file in its place would need no right to write to it.
+        // Creating a new file in its place would not need write permission for it.
         File::options().append(true).open(&target).map_err(failed)?;
     }
     match replace(&target, there.as_ref(), bytes) {
-        // The folder is closed, or another file system is mounted at the name: what is open is the file itself.
+        // The folder is not writable, or a file system is mounted at the name: write into the file itself.
         Err(error) if there.is_some() && is_closed(&error) => overwrite(&target, bytes),
         done => done,
     }
@@ -49,7 +49,7 @@ pub fn write_output(path: &Path, bytes: &[u8]) -> Result<bool> {
     .map_err(failed)
 }
 
-/// A new file in place of the old one, with its permissions and, where that is allowed, its owner.
+/// Replaces the old file with a new one with its permissions and, if allowed, its owner.
 fn replace(target: &Path, there: Option<&Metadata>, bytes: &[u8]) -> io::Result<()> {
     let folder = disk::folder_of(target);
     fs::create_dir_all(folder)?;
@@ -59,7 +59,7 @@ fn replace(target: &Path, there: Option<&Metadata>, bytes: &[u8]) -> io::Result<
         #[cfg(unix)]
         {
             use std::os::unix::fs::{MetadataExt, fchown};
-            // Ahead of the permissions, which a change of owner takes away in part.
+            // Before the permissions, because changing the owner clears some of them.
             let _ = fchown(file.as_file(), Some(there.uid()), Some(there.gid()));
         }
         file.as_file().set_permissions(there.permissions())?;
@@ -81,8 +81,8 @@ fn write_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.flush()
 }
 
-/// Whether a path names a file by its number in a process, as `/dev/stdout` does: it may well be a plain file, but the
-/// one that is open is meant, and not its name.
+/// Whether a path names a file descriptor of a process, such as `/dev/stdout`. The descriptor may be a regular
+/// file, but the open file must be written, not its name.
 fn is_descriptor(path: &Path) -> bool {
     let folder = disk::folder_of(path);
     folder == Path::new("/dev/fd") || (folder.starts_with("/proc") && folder.ends_with("fd"))
@@ -93,7 +93,8 @@ fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | ResourceBusy)
 }
 
-/// Where the links at a path lead, be there something or not; the number of a file in a process is followed no further.
+/// The target of the symlinks at a path, whether it exists or not. File descriptors of a process are not
+/// followed.
 fn followed(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
@@ -102,7 +103,7 @@ fn followed(path: &Path) -> io::Result<PathBuf> {
         }
         match fs::read_link(&path) {
             Ok(target) => path = disk::folder_of(&path).join(target),
-            // No link, or nothing yet.
+            // Not a symlink, or nothing there yet.
             Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
                 return Ok(path);
             }

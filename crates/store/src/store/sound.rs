@@ -1,4 +1,4 @@
-//! Contents of images that were looked at and found sound, remembered by digest: they are not looked at again.
+//! An index of images with intact headers, by digest. They are not checked again.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use crate::digest::Digest;
 
 const MAGIC: &[u8; 16] = b"defrost sounds 1";
 
-/// Above this many the index starts over: 64 MiB.
+/// Above this many entries (64 MiB) the index starts empty.
 const MOST: usize = 1 << 21;
 
-/// Digests of sound images. Only a cache: deleting it costs time, never a result.
+/// Digests of intact images. It is only a cache: deleting it costs time, never a result.
 pub struct SoundIndex {
     file: PathBuf,
     known: BTreeSet<Digest>,
@@ -19,7 +19,7 @@ pub struct SoundIndex {
 }
 
 impl SoundIndex {
-    /// Reads the index kept in `file`. A missing, torn or damaged one starts over.
+    /// Reads the index in `file`. A missing or damaged index starts empty.
     pub fn open(file: impl Into<PathBuf>) -> Self {
         let file = file.into();
         let known = std::fs::read(&file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
@@ -39,7 +39,7 @@ impl SoundIndex {
         self.changed |= self.known.len() != before;
     }
 
-    /// Keeps what was learnt for the next process. A failure costs a second look and is no error.
+    /// Saves new entries for the next process. A failure only costs a second check.
     pub fn save(&mut self) {
         if !self.changed {
             return;

@@ -41,7 +41,7 @@ fn publish(store: &Store, scratch: &Path, variant: &str, text: &str) -> crate::R
     store.publish(&key(), variant, &output(scratch, &[("weights", text), ("plots/a.svg", "<svg/>")]))
 }
 
-/// Changes bytes behind a read-only name, as a user with rights or a failing disk would.
+/// Changes bytes of a read-only file, as a privileged user or a failing disk might.
 fn damage(path: &Path) {
     let bytes = fs::read(path).unwrap();
     fs::remove_file(path).unwrap();
@@ -213,7 +213,7 @@ fn an_attempt_resumes_from_its_newest_whole_checkpoint() {
     assert_eq!(attempt.newest_checkpoint().unwrap().as_ref(), Some(&written[2]));
     assert!(!half.exists());
     assert_eq!(fs::read(written[2].dir.join("state")).unwrap(), b"three");
-    // Torn: cut short, as after a power failure.
+    // Truncated, as after a power failure.
     fs::remove_file(written[2].dir.join("best")).unwrap();
     assert_eq!(attempt.newest_checkpoint().unwrap().as_ref(), Some(&written[1]));
     assert_eq!(attempt.notes(), ["`checkpoint-000003` is damaged and is skipped"]);

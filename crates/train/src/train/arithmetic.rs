@@ -1,4 +1,4 @@
-//! Arithmetic over whole tensors of weights or gradients: in parallel, cut by shape alone.
+//! Arithmetic over whole weight or gradient tensors, in parallel; the shape alone decides the split.
 
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;
@@ -14,7 +14,7 @@ use crate::ops::float::{Float, by_dtype, tensor, with_slice};
 use crate::ops::multiversion::multiversion;
 use crate::ops::on_cuda::on_cuda;
 
-/// from + share · (to − from): exactly `from` where the two are equal.
+/// from + share · (to − from): exactly `from` if the two are equal.
 pub fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
     if from.dims() != to.dims() || from.dtype() != to.dtype() {
         return Err(Error::bug("two tensors to be blended do not fit"));
@@ -25,7 +25,7 @@ pub fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
             let along = from.par_chunks(TASK).zip(to.par_chunks(TASK));
             let share = T::from_f64(share);
             let write = |(from, to): (&[T], &[T]), out: &mut [_]| blend_chunk(from, to, share, out);
-            // SAFETY: the kernel writes every number.
+            // SAFETY: the kernel writes every element.
             unsafe { build_along(from.len(), TASK, along, write) }
         }))??;
         tensor(blended, from.shape())
@@ -48,7 +48,7 @@ pub fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
         let scaled = with_slice(x, |x: &[T]| {
             let factor = T::from_f64(factor);
             let write = |x: &[T], out: &mut [_]| scale_chunk(x, factor, out);
-            // SAFETY: the kernel writes every number.
+            // SAFETY: the kernel writes every element.
             unsafe { build_along(x.len(), TASK, x.par_chunks(TASK), write) }
         })?;
         tensor(scaled, x.shape())
@@ -64,7 +64,7 @@ multiversion! {
     }
 }
 
-/// Σ x², in f64, of a tensor of the host.
+/// Σ x², in f64, of a host tensor.
 pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
     by_dtype!(x, T => with_slice(x, |x: &[T]| {
         let parts: Vec<f64> = x.par_chunks(TASK).map(squares_chunk).collect();
@@ -72,7 +72,7 @@ pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
     }))
 }
 
-/// So many sums run beside each other, that a vector holds them.
+/// The number of independent sums, so that the loop vectorises.
 const LANES: usize = 16;
 
 multiversion! {

@@ -1,4 +1,4 @@
-//! The exponential moving average of the weights: Polyak and Juditsky 1992, in the form that timm has it.
+//! The exponential moving average (EMA) of the weights: Polyak and Juditsky 1992, in timm's form.
 
 use candle_core::Tensor;
 
@@ -8,10 +8,11 @@ use crate::freeze::ParameterTable;
 use crate::model::{Description, State, TensorId};
 use crate::pipeline::Ema;
 
-/// What trains, averaged over the optimizer steps; what is frozen has no average, since averaging would move bits.
+/// The average of the trainable weights over optimizer steps. Frozen weights have no average, because averaging
+/// would change their bits.
 ///
-/// As in timm's `ModelEma`, the running statistics of batch normalisation are averaged with the weights that they belong
-/// to, and what is not a real number (the count of batches) is taken over.
+/// As in timm's `ModelEma`, the running statistics of trained batch normalization are averaged too, and values
+/// that are not floats (batch counts) are copied.
 pub struct Average {
     ema: Ema,
     /// In the order of the description.
@@ -19,13 +20,13 @@ pub struct Average {
 }
 
 impl Average {
-    /// Begins at the weights that training begins at.
+    /// Starts at the initial weights.
     pub fn start(ema: &Ema, state: &State, description: &Description, table: &ParameterTable) -> Self {
         let moving = super::checkpoint::moving(description, table).into_iter();
         Self { ema: ema.clone(), tensors: moving.map(|id| (id, state.tensors[id].clone())).collect() }
     }
 
-    /// Takes in the weights after optimizer step `step`, counted from 1.
+    /// Includes the weights after optimizer step `step`, counted from 1.
     pub fn update(&mut self, state: &State, step: u64) -> Result<()> {
         let share = 1.0 - self.decay(step);
         for (id, average) in &mut self.tensors {
@@ -38,8 +39,8 @@ impl Average {
         Ok(())
     }
 
-    /// The share of the average that a step leaves. Without a warmup the beginning would weigh for 1 / (1 − decay) steps,
-    /// which may be the whole stage: (1 + step) / (10 + step), as in TensorFlow's, grows with what there is to average.
+    /// The decay of a step. Without a warmup the initial weights would dominate for 1 / (1 − decay) steps,
+    /// perhaps the whole stage; so it is at most (1 + step) / (10 + step), as in TensorFlow.
     fn decay(&self, step: u64) -> f64 {
         match self.ema.warmup {
             true => self.ema.decay.min((1 + step) as f64 / (10 + step) as f64),
@@ -47,7 +48,7 @@ impl Average {
         }
     }
 
-    /// The averaged weights, everything else as in `state`.
+    /// The averaged weights, with everything else from `state`.
     pub fn applied_to(&self, state: &State) -> State {
         let mut state = state.clone();
         for (id, average) in &self.tensors {

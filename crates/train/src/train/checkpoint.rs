@@ -1,8 +1,8 @@
-//! Everything that changes while a stage trains, and its way into and out of a checkpoint.
+//! Everything that changes while a stage trains, and its conversion to and from checkpoints.
 //!
-//! A checkpoint holds all of it and nothing that cannot change: frozen tensors come from the source weights again.
-//! What is not a tensor is written as TOML, which unlike JSON has words for numbers that are not finite: the validation
-//! loss of a stage about to diverge is one.
+//! A checkpoint contains all of it and nothing that cannot change: frozen tensors are read from the source
+//! weights again. Values other than tensors are TOML, which unlike JSON can represent non-finite numbers, such
+//! as the validation loss of a diverging stage.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use crate::model::{BufferUpdates, Description, State, TensorId};
 pub struct Row {
     /// From 1.
     pub epoch: u32,
-    /// The base learning rate of the epoch's last step.
+    /// The base learning rate at the epoch's last step.
     pub lr: f64,
     pub train: Scores,
     pub validation: Option<Scores>,
@@ -31,22 +31,22 @@ pub struct Row {
     pub best: bool,
 }
 
-/// The weights and the validation outcome of the best epoch so far.
+/// The weights and validation results of the best epoch so far.
 pub struct Best<M> {
-    /// Only what can change; in description order.
+    /// Only tensors that can change, in description order.
     tensors: Vec<(TensorId, Tensor)>,
     pub meter: M,
 }
 
-/// The moving parts of a stage in training.
+/// The changing state of a stage in training.
 pub struct Progress<M> {
     pub state: State,
     pub optimizer: Optimizer,
     /// The gradients since the last optimizer step.
     pub(super) gradients: Gradients,
-    /// The same of what a teacher says, where that and the labels are means by different weights.
+    /// The gradients of the distillation loss, if it and the label loss are averaged by different weights.
     pub(super) taught: Gradients,
-    /// The average of the weights, where the stage keeps one.
+    /// The average of the weights, if the stage uses one.
     pub(super) average: Option<Average>,
     /// Epochs completed.
     pub epoch: u32,
@@ -59,7 +59,7 @@ pub struct Progress<M> {
     pub history: Vec<Row>,
     pub tracker: Tracker,
     pub plateau: Plateau,
-    /// The names of samples left out because they cannot be read.
+    /// The names of skipped samples, which cannot be read.
     pub broken: BTreeSet<String>,
     pub best: Option<Best<M>>,
 }
@@ -70,7 +70,7 @@ pub struct Checkpoint {
     pub position: String,
 }
 
-/// What the names of gradients begin with.
+/// The name prefix of gradients.
 const GRADIENTS: &str = "gradients";
 const GRADIENTS_OF_TEACHER: &str = "gradients_of_teacher";
 
@@ -78,13 +78,13 @@ fn is_zero(weight: &f64) -> bool {
     *weight == 0.0
 }
 
-/// The half of a checkpoint that is not tensors.
+/// The part of a checkpoint other than tensors.
 #[derive(Serialize, Deserialize)]
 struct Position<M> {
     epoch: u32,
     batch: usize,
     step: u64,
-    /// What the batches since the last step count.
+    /// The sum of the batches' weights since the last step.
     accumulated: f64,
     #[serde(default, skip_serializing_if = "is_zero")]
     accumulated_of_teacher: f64,
@@ -97,7 +97,7 @@ struct Position<M> {
 }
 
 impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
-    /// The beginning of a stage.
+    /// The initial state of a stage.
     pub fn start<T: Task<Meter = M>>(setup: &Setup<T>, state: State, optimizer: Optimizer) -> Self {
         let settings = setup.settings;
         let average = settings.ema.as_ref();
@@ -120,14 +120,14 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         }
     }
 
-    /// Takes over running statistics that a batch moved.
+    /// Applies the running statistics of a batch.
     pub(super) fn apply(&mut self, running_statistics: BufferUpdates) {
         for (id, tensor) in running_statistics {
             self.state.tensors[id] = tensor;
         }
     }
 
-    /// The weights that count: the average where there is one, else those that train.
+    /// The resulting weights: the average if there is one, else the trained weights.
     pub fn result(&self) -> State {
         match &self.average {
             Some(average) => average.applied_to(&self.state),
@@ -135,15 +135,15 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         }
     }
 
-    /// Remembers the present result as the best, with the outcome that made them so.
-    /// Training replaces tensors and never changes one, so holding on to them is enough.
+    /// Keeps the current result as the best, with its validation results. Training replaces tensors and never
+    /// modifies one, so keeping references is enough.
     pub fn keep_best(&mut self, description: &Description, table: &ParameterTable, meter: M) {
         let (result, moving) = (self.result(), moving(description, table).into_iter());
         let tensors = moving.map(|id| (id, result.tensors[id].clone())).collect();
         self.best = Some(Best { tensors, meter });
     }
 
-    /// The weights of the best epoch, if any was judged.
+    /// The weights of the best epoch, if there was a validation.
     pub fn best_state(&self) -> Option<State> {
         let mut state = self.state.clone();
         for (id, tensor) in &self.best.as_ref()?.tensors {
@@ -186,7 +186,8 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         Ok(Checkpoint { tensors, position })
     }
 
-    /// Takes up a checkpoint in a progress that [`Progress::start`] made from the same settings and weights.
+    /// Restores a checkpoint into the initial state that [`Progress::start`] made from the same settings and
+    /// weights.
     pub fn resume(
         &mut self,
         checkpoint: Checkpoint,
@@ -197,7 +198,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             .map_err(|error| Error::failed(format!("cannot read the checkpoint: {error}")))?;
         let mut tensors: BTreeMap<String, Tensor> = checkpoint.tensors.into_iter().collect();
         let moving = moving(description, table);
-        // A checkpoint is read on the CPU; the state it continues is where the stage computes.
+        // A checkpoint is read on the CPU and moved to the stage's device.
         let devices: Vec<Device> = self.state.tensors.iter().map(|tensor| tensor.device().clone()).collect();
         let mut take = |prefix: &str, id: TensorId| {
             let name = format!("{prefix}/{}", description.tensors[id].name);
@@ -221,7 +222,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             }
         }
         let mut accumulated = |part: &str, weight: f64| {
-            // A parameter that no batch reached has none.
+            // A parameter that no batch reached has no gradient.
             let gradient = |id: &TensorId| Some((*id, take(part, *id).ok()?));
             Gradients { mean: moving.iter().filter_map(gradient).collect(), weight }
         };

@@ -1,18 +1,18 @@
-//! Which epoch is the best, and when to stop waiting for a better one.
+//! Finds the best epoch, and decides when to stop early.
 
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::{EarlyStop, Monitor};
 
-/// Follows the monitored value over the epochs. Part of every checkpoint.
+/// Tracks the monitored value over the epochs. Part of every checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tracker {
     monitor: Monitor,
     early_stop: Option<EarlyStop>,
     best: Option<Best>,
-    /// What an epoch must beat by more than `min_delta` for patience to be restored.
+    /// The value that must improve by more than `min_delta` to reset patience.
     reference: Option<f64>,
-    /// Epochs since the last that did.
+    /// The epochs since then.
     waited: u32,
 }
 
@@ -28,8 +28,8 @@ impl Tracker {
         Self { monitor, early_stop, best: None, reference: None, waited: 0 }
     }
 
-    /// Takes in the value after an epoch; true if it is the best so far. Ties go to the earlier epoch, and a value that
-    /// is not finite is never the best.
+    /// Adds the value of an epoch; returns whether it is the best so far. Ties go to the earlier epoch, and a
+    /// value that is not finite is never the best.
     pub fn observe(&mut self, epoch: u32, value: f64) -> bool {
         let improved =
             value.is_finite() && self.best.is_none_or(|best| self.monitor.gain(value, best.value) > 0.0);
@@ -47,7 +47,7 @@ impl Tracker {
         improved
     }
 
-    /// The best epoch, whatever `min_delta`; none before the first finite value.
+    /// The best epoch, regardless of `min_delta`; `None` before the first finite value.
     pub fn best(&self) -> Option<Best> {
         self.best
     }
@@ -57,7 +57,7 @@ impl Tracker {
         self.early_stop.as_ref().is_some_and(|stop| self.waited >= stop.patience)
     }
 
-    /// Restores patience: what was waited for so far does not count against what comes.
+    /// Resets patience for a new phase.
     pub fn restore_patience(&mut self) {
         self.waited = 0;
     }
@@ -67,7 +67,7 @@ impl Tracker {
 mod tests {
     use super::*;
 
-    /// The epochs that were the best when they came, and after which the stage would have stopped.
+    /// The epochs that were best when they ended, and the epoch after which the stage stops.
     fn follow(monitor: Monitor, stop: Option<(u32, f64)>, values: &[f64]) -> (Vec<u32>, Option<u32>) {
         let stop = stop.map(|(patience, min_delta)| EarlyStop { patience, min_delta });
         let mut tracker = Tracker::new(monitor, stop);
@@ -76,7 +76,7 @@ mod tests {
             if tracker.observe(epoch, *value) {
                 bests.push(epoch);
             }
-            // As through a checkpoint.
+            // Through serialization, as in a checkpoint.
             tracker = serde_json::from_str(&serde_json::to_string(&tracker).unwrap()).unwrap();
             assert_eq!(tracker.best().map(|best| best.epoch), bests.last().copied());
             if tracker.should_stop() {
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(follow(Monitor::ValidationLoss, Some((3, 0.0)), &values), (vec![0, 2, 5], None));
     }
 
-    /// Small steps are best epochs all the same, and count together once they exceed the delta.
+    /// Small improvements are best epochs too, and reset patience once their sum exceeds the delta.
     #[test]
     fn small_improvements_move_the_best_but_not_the_patience() {
         let values = [0.50, 0.55, 0.60, 0.65];

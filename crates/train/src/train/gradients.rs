@@ -1,4 +1,4 @@
-//! The gradients of an optimizer step: averaged over the batches that make it up, and clipped.
+//! The gradients of an optimizer step: averaged over its batches, and clipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,19 +9,19 @@ use crate::error::Result;
 use crate::model::TensorId;
 use crate::ops::Later;
 
-/// The gradient of a mean loss over the batches since the last optimizer step: what one batch of them all would give, but
-/// for batch normalisation, which sees each batch by itself. Part of every checkpoint.
+/// The gradient of the mean loss over the batches since the last optimizer step. It equals the gradient of one
+/// large batch, except for batch normalization, which sees each batch alone. Part of every checkpoint.
 #[derive(Default)]
 pub struct Gradients {
-    /// Of each parameter that had one in some batch.
+    /// By parameter, for those with a gradient in some batch.
     pub mean: BTreeMap<TensorId, Tensor>,
-    /// What the batches so far count together: the denominator of the mean.
+    /// The sum of the batches' weights: the denominator of the mean.
     pub weight: f64,
 }
 
 impl Gradients {
-    /// Takes in the gradients of a batch's mean loss; `weight` is the denominator of that mean. The first batch's are taken
-    /// as they are.
+    /// Adds the gradients of a batch's mean loss; `weight` is the denominator of that mean. The first batch's
+    /// gradients are taken unchanged.
     pub fn add(&mut self, gradients: Vec<(TensorId, Option<Tensor>)>, weight: f64) -> Result<()> {
         self.weight += weight;
         let share = weight / self.weight;
@@ -29,7 +29,7 @@ impl Gradients {
             let mean = match (self.mean.remove(&id), gradient) {
                 (Some(mean), Some(gradient)) => blend(&mean, &gradient, share)?,
                 (None, Some(gradient)) if share == 1.0 => gradient,
-                // One of the two was zero.
+                // One of the two is zero.
                 (None, Some(gradient)) => scaled(&gradient, share)?,
                 (Some(mean), None) => scaled(&mean, 1.0 - share)?,
                 (None, None) => continue,
@@ -44,7 +44,8 @@ impl Gradients {
         self.weight == 0.0
     }
 
-    /// The gradients of `1 − share` times this loss and `share` times another, which are means by different weights.
+    /// The gradients of (1 − `share`) times this loss plus `share` times another; the two are means with
+    /// different weights.
     pub fn blended(mut self, mut other: Gradients, share: f64) -> Result<Self> {
         let ids: BTreeSet<TensorId> = self.mean.keys().chain(other.mean.keys()).copied().collect();
         for id in ids {
@@ -59,9 +60,9 @@ impl Gradients {
         Ok(self)
     }
 
-    /// Scales all gradients so that their global L2 norm is `most` at most, as PyTorch's `clip_grad_norm_`
-    /// (Pascanu et al., *On the Difficulty of Training Recurrent Neural Networks*, ICML 2013). Gives the norm before;
-    /// where it is not finite nothing is scaled.
+    /// Scales all gradients so that their global L2 norm is at most `most`, as PyTorch's `clip_grad_norm_`
+    /// (Pascanu et al., *On the Difficulty of Training Recurrent Neural Networks*, ICML 2013). Returns the norm
+    /// before. If it is not finite, nothing is scaled.
     pub fn clip(&mut self, most: f64) -> Result<Later<f64>> {
         #[cfg(feature = "cuda")]
         if self.mean.values().next().is_some_and(|first| first.device().is_cuda()) {

@@ -1,4 +1,4 @@
-//! What must hold for a result to mean anything.
+//! Checks that gradients, weights and losses are finite.
 
 use candle_core::Tensor;
 
@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Model, State, TensorId};
 
-/// On its first step every trainable parameter must receive a finite gradient: else it would silently not train.
+/// On its first step every trainable parameter must receive a finite gradient; otherwise it would silently not
+/// train.
 pub fn require_gradients(model: &Model, gradients: &[(TensorId, Option<Tensor>)]) -> Result<()> {
     for (id, gradient) in gradients {
         let name = &model.description.tensors[*id].name;
@@ -27,7 +28,7 @@ pub fn require_gradients(model: &Model, gradients: &[(TensorId, Option<Tensor>)]
     Ok(())
 }
 
-/// A step that spoils the weights is told by the next one's loss; after the last step there is none.
+/// The next step's loss reveals damaged weights; after the last step this check does.
 pub fn require_finite(table: &ParameterTable, state: &State) -> Result<()> {
     for row in table.rows.iter().filter(|row| row.trainable) {
         let sum = on_host(&state.tensors[row.id])?.abs()?.sum_all()?;
@@ -39,7 +40,7 @@ pub fn require_finite(table: &ParameterTable, state: &State) -> Result<()> {
     Ok(())
 }
 
-/// Nothing seen is no loss of 0.
+/// No samples do not mean a loss of 0.
 pub fn unreadable(split: &str) -> Error {
     Error::failed(format!("none of the {split} images can be decoded"))
         .hint("open some of them in an image viewer: the files may be damaged, or of another type than their extension")

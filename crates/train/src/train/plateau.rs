@@ -1,18 +1,18 @@
-//! What plateaus of the monitor take off the learning rate.
+//! Reduces the learning rate when the monitor stops improving.
 
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::{Monitor, ReduceOnPlateau};
 
-/// Follows the monitored value over the epochs, as PyTorch's `ReduceLROnPlateau`. Part of every checkpoint.
+/// Tracks the monitored value over the epochs, as PyTorch's `ReduceLROnPlateau`. Part of every checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plateau {
-    /// What is left of the learning rate.
+    /// The current factor of the learning rate.
     scale: f64,
     best: Option<f64>,
-    /// Epochs since the last improvement or fall.
+    /// Epochs since the last improvement or reduction.
     waited: u32,
-    /// Epochs in which nothing is counted yet.
+    /// Cooldown: epochs in which nothing is counted.
     cooling: u32,
 }
 
@@ -23,12 +23,12 @@ impl Default for Plateau {
 }
 
 impl Plateau {
-    /// What the schedule's factor is multiplied by: 1 until the first fall.
+    /// The factor of the learning rate: 1 until the first reduction.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// Takes in the value after an epoch. One that is not finite is no improvement.
+    /// Adds the value of an epoch. A value that is not finite is no improvement.
     pub fn observe(&mut self, rule: &ReduceOnPlateau, monitor: Monitor, value: f64) {
         let gains = |best: f64| monitor.gain(value, best) > rule.threshold * best.abs();
         if value.is_finite() && self.best.is_none_or(gains) {

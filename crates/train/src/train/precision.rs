@@ -1,4 +1,4 @@
-//! The numbers that a training step computes with.
+//! The numeric precision of training steps.
 
 #[cfg(feature = "cuda")]
 use candle_core::DType;
@@ -7,16 +7,16 @@ use candle_core::{Device, Tensor};
 use crate::error::{Error, Result};
 use crate::pipeline::Precision;
 
-/// While it lives, products of f32 on its device are computed as asked for; then as f32 again.
+/// Sets the precision of f32 matrix products on its device. Dropping it restores f32.
 pub struct Products {
     #[cfg(feature = "cuda")]
     engine: Option<std::sync::Arc<crate::cuda::Engine>>,
 }
 
-/// Has products on `device` computed in `precision`.
+/// Computes matrix products on `device` in `precision`.
 ///
 /// # Errors
-/// A precision that the device does not compute in.
+/// The device does not support the precision.
 pub fn products(device: &Device, precision: Precision) -> Result<Products> {
     if precision == Precision::F32 {
         return Ok(Products {
@@ -43,13 +43,13 @@ impl Drop for Products {
     }
 }
 
-/// What is said where a CPU is asked for what it does not compute in.
+/// The error for a precision that a CPU does not support.
 pub fn refusal(precision: Precision) -> Error {
     Error::usage(format!("CPUs do not train in `{}`", precision.name()))
         .hint("use a GPU with `--device cuda:0`, or remove `precision`")
 }
 
-/// Activations in the type that a training step in `precision` has for them.
+/// Converts activations to the type that training in `precision` uses.
 pub fn rounded(x: &Tensor, precision: Precision) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if precision == Precision::Bf16 && x.device().is_cuda() {

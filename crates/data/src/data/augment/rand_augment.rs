@@ -1,5 +1,6 @@
-//! RandAugment: a few changes drawn from a fixed list, all of one strength (Cubuk et al. 2020, *RandAugment: Practical
-//! Automated Data Augmentation with a Reduced Search Space*), as torchvision has it on PIL images.
+//! RandAugment: a few operations drawn from a fixed list, all with one magnitude (Cubuk et al. 2020,
+//! *RandAugment: Practical Automated Data Augmentation with a Reduced Search Space*), as torchvision applies it
+//! to PIL images.
 
 use image::RgbImage;
 
@@ -8,7 +9,7 @@ use super::photometric;
 use crate::pipeline::RandAugment;
 use crate::random::Stream;
 
-/// The list, in torchvision's order, which the draws choose from.
+/// The operations in torchvision's order, which the draws index.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Identity,
@@ -44,18 +45,18 @@ const KINDS: [Kind; 14] = [
     Kind::Equalize,
 ];
 
-/// One change, drawn.
+/// One drawn operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
     kind: Kind,
-    /// The strength, from 0 to 1.
+    /// The magnitude, from 0 to 1.
     strength: f64,
-    /// Whether a change that has two directions goes the other way.
+    /// The direction of an operation that has two.
     negative: bool,
 }
 
 impl Change {
-    /// Draws as many as are to be done one after the other: for each the kind, then the direction, needed or not.
+    /// Draws the operations to apply in order: for each the kind, then the direction, used or not.
     pub fn draw(settings: &RandAugment, stream: &mut Stream) -> Vec<Self> {
         let strength = f64::from(settings.magnitude) / f64::from(settings.num_magnitude_bins - 1);
         let one = |_| Self {
@@ -73,7 +74,7 @@ impl Change {
 
     /// How an image of some size is moved; none where the change is to colours.
     pub fn affine(self, (width, height): (u32, u32)) -> Option<Affine> {
-        // A share of the side: 150 pixels of the 331 of the images it was found with.
+        // A fraction of the side: 150 of the 331 pixels of the images that it was tuned on.
         let pixels = |side: u32| self.signed(150.0 / 331.0 * f64::from(side)) as i32;
         match self.kind {
             Kind::ShearX => Some(Affine::shear_x(self.signed(0.3))),

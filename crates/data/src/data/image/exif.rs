@@ -1,14 +1,14 @@
-//! The orientation that a camera noted in a file's EXIF data.
+//! Reads the orientation in a file's EXIF data.
 
 use image::metadata::Orientation;
 
 /// The tag of the orientation in the first directory.
 const ORIENTATION: u16 = 0x0112;
-/// Types of a whole number: of two bytes, as cameras write it, and of four, as some editors do.
+/// Integer types: two bytes, as cameras write it, and four bytes, as some editors do.
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
 
-/// How EXIF data, without its name, says that the picture is to be turned. Anything else than 1 to 8 leaves it as it is.
+/// The orientation in EXIF data without its header. Any value except 1 to 8 means no rotation.
 pub fn orientation(exif: &[u8]) -> Orientation {
     directory_value(exif)
         .and_then(|value| u8::try_from(value).ok())
@@ -18,7 +18,7 @@ pub fn orientation(exif: &[u8]) -> Orientation {
 
 fn directory_value(exif: &[u8]) -> Option<u32> {
     let big = match exif.first_chunk::<4>()? {
-        // In each order also with the bytes of 42 in the other, which Pillow takes as well.
+        // For each byte order, Pillow also accepts the magic 42 in the other order.
         b"II*\0" | b"II\0*" => false,
         b"MM\0*" | b"MM*\0" => true,
         _ => return None,
@@ -36,7 +36,7 @@ fn directory_value(exif: &[u8]) -> Option<u32> {
     for entry in 0..usize::from(entries) {
         let at = directory.checked_add(2 + 12 * entry)?;
         if short(at)? == ORIENTATION {
-            // Of several numbers the first; beyond four bytes they are elsewhere.
+            // Of several numbers the first; more than four bytes are stored elsewhere.
             return match (short(at + 2)?, long(at + 4)?) {
                 (SHORT, 1..=2) => short(at + 8).map(u32::from),
                 (LONG, 1) => long(at + 8),
@@ -56,7 +56,7 @@ mod tests {
         let long = |number: u32| if big { number.to_be_bytes() } else { number.to_le_bytes() };
         let mut bytes = if big { b"MM\0*".to_vec() } else { b"II*\0".to_vec() };
         bytes.extend(long(8));
-        // A directory of two entries, the first of which is the camera's maker.
+        // A directory of two entries; the first is the camera's maker.
         bytes.extend(short(2));
         for (tag, kind, value) in [(0x010F, 2, &b"me\0\0"[..]), (ORIENTATION, kind, value)] {
             bytes.extend([&short(tag)[..], &short(kind), &long(1), value].concat());
@@ -81,7 +81,7 @@ mod tests {
         for value in [[0, 0, 0, 0], [9, 0, 0, 0], [6, 1, 0, 0]] {
             assert_eq!(orientation(&exif(false, LONG, &value)), Orientation::NoTransforms, "{value:?}");
         }
-        // A byte, as Pillow leaves it, a text, a directory beyond the end, and one that is cut off.
+        // A byte, which Pillow ignores; a text; a directory beyond the end; a truncated directory.
         assert_eq!(orientation(&exif(false, 1, &[6, 0, 0, 0])), Orientation::NoTransforms);
         assert_eq!(orientation(&exif(true, 2, b"6\0\0\0")), Orientation::NoTransforms);
         assert_eq!(orientation(b"II*\0\xFF\xFF\xFF\xFF"), Orientation::NoTransforms);

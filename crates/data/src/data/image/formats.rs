@@ -26,7 +26,7 @@ pub trait Decoder {
     /// Width and height in pixels, as stored.
     fn size(&self) -> (u32, u32);
 
-    /// The EXIF data, without its name.
+    /// The EXIF data, without its header.
     fn exif(&self) -> Option<&[u8]>;
 
     /// Whether the file can be decoded at a smaller scale than its own.

@@ -1,19 +1,19 @@
-//! The two passes of resizing: rows of pixels to another width, columns to another height.
+//! The two passes of resizing: rows to another width, columns to another height.
 
 use std::ops::Range;
 
 use crate::ops::multiversion::multiversion;
 use crate::ops::profile::Profile;
 
-/// Pillow leaves two bits of an `i32` for sums slightly out of range.
+/// Pillow reserves two bits of an `i32` for sums that slightly exceed the range.
 pub const PRECISION_BITS: u32 = 32 - 8 - 2;
 pub const HALF: i32 = 1 << (PRECISION_BITS - 1);
 pub const CHANNELS: usize = 3;
 
-/// Samples of a row that are summed up at once.
+/// The number of row samples summed at once.
 const LANES: usize = 64;
 
-/// Interleaved samples whose rows lie `stride` samples apart.
+/// Interleaved samples with `stride` samples between rows.
 pub struct Plane<'a> {
     pub samples: &'a [u8],
     pub stride: usize,
@@ -26,7 +26,7 @@ impl<'a> Plane<'a> {
         Self { samples, stride: width * CHANNELS, width, height }
     }
 
-    /// Every row filtered to another width.
+    /// Filters every row to another width.
     pub fn rows(&self, filter: &Filter, out: &mut Vec<u8>) {
         let length = filter.len() * CHANNELS;
         out.resize(length * self.height, 0);
@@ -34,9 +34,10 @@ impl<'a> Plane<'a> {
         if Profile::current() != Profile::Scalar {
             let weights = super::resample_avx2::Weights::new(filter);
             for (y, row) in out.chunks_exact_mut(length).enumerate() {
-                // The vector code may look beyond a row's end, and takes nothing from there.
+                // The vector code may read past the end of a row, but ignores those values.
                 let samples = &self.samples[y * self.stride..];
-                // SAFETY: the current profile is one that the machine has, and every other has AVX2.
+                // SAFETY: the machine supports the current profile, and every profile except the scalar one has
+                // AVX2.
                 let done = unsafe { weights.row(samples, row) };
                 row_portable(filter, done, samples, row);
             }
@@ -47,7 +48,7 @@ impl<'a> Plane<'a> {
         }
     }
 
-    /// Every column filtered to another height.
+    /// Filters every column to another height.
     pub fn columns(&self, filter: &Filter, out: &mut Vec<u8>) {
         let length = self.width * CHANNELS;
         out.resize(length * filter.len(), 0);
@@ -57,7 +58,7 @@ impl<'a> Plane<'a> {
     }
 }
 
-/// The pixels of a row from the position `done` on.
+/// The pixels of a row from position `done`.
 fn row_portable(filter: &Filter, done: usize, samples: &[u8], out: &mut [u8]) {
     for (position, out) in out.chunks_exact_mut(CHANNELS).enumerate().skip(done) {
         let (start, weights) = filter.tap(position);
@@ -72,7 +73,7 @@ fn row_portable(filter: &Filter, done: usize, samples: &[u8], out: &mut [u8]) {
 }
 
 multiversion! {
-    /// The weighted sum of rows that lie `stride` samples apart.
+    /// The weighted sum of rows with `stride` samples between them.
     fn weighted_rows(samples: &[u8], stride: usize, weights: &[i32], out: &mut [u8]) {
         let length = out.len();
         let (blocks, rest) = out.as_chunks_mut::<LANES>();
@@ -115,21 +116,23 @@ impl Weight for f64 {
     }
 }
 
-/// The weights of one axis for some of its output positions.
+/// The weights of one axis for some output positions.
 pub struct Filter<W = i32> {
-    /// The first input position that any weight falls on, and how many from there on.
+    /// The first input position with a weight, and the number of positions from there.
     pub first: usize,
     pub reach: usize,
-    /// Per output position, where its weights start, counted from `first`, and where they end in `weights`.
+    /// Per output position: the start of its input, relative to `first`, and the end of its weights in
+    /// `weights`.
     starts: Vec<(usize, usize)>,
     weights: Vec<W>,
 }
 
 impl<W: Weight> Filter<W> {
-    /// Of `input` positions, `part` is brought to `output` ones, of which `positions` are wanted.
+    /// The weights for scaling the range `part` of `input` positions to `output` positions, for the wanted
+    /// `positions`.
     pub fn new(input: u32, part: Range<f64>, output: u32, positions: Range<u32>) -> Self {
         let scale = (part.end - part.start) / f64::from(output);
-        // The triangle reaches one input pixel either way, more when shrinking: that is the antialias.
+        // The triangle reaches one input pixel on either side, more when shrinking (antialiasing).
         let support = scale.max(1.0);
         let inverse = 1.0 / support;
         let (mut starts, mut weights) = (Vec::with_capacity(positions.len()), Vec::new());
@@ -163,14 +166,14 @@ impl<W: Weight> Filter<W> {
         self.starts.len()
     }
 
-    /// Of an output position, where its weights start, counted from `first`, and the weights.
+    /// For an output position: the start of its input, relative to `first`, and its weights.
     pub fn tap(&self, position: usize) -> (usize, &[W]) {
         let begin = position.checked_sub(1).map_or(0, |before| self.starts[before].1);
         let (start, end) = self.starts[position];
         (start, &self.weights[begin..end])
     }
 
-    /// Those of all output positions.
+    /// The same for all output positions.
     pub fn taps(&self) -> impl Iterator<Item = (usize, &[W])> {
         (0..self.len()).map(|position| self.tap(position))
     }

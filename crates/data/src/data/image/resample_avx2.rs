@@ -1,22 +1,22 @@
-//! Rows of pixels to another width on AVX2: four pixels of the source at once.
+//! Filters rows with AVX2: four source pixels at once.
 
 use std::arch::x86_64::*;
 
 use super::resample::{CHANNELS, Filter, HALF, PRECISION_BITS};
 
-/// Pixels of the source taken at once.
+/// The number of source pixels read at once.
 const GROUP: usize = 4;
-/// Weights are of 22 bits and factors of 15: they are split in two, and so are the sums.
+/// Weights have 22 bits and factors 15, so weights are split in two, and the sums too.
 const LOW_BITS: u32 = PRECISION_BITS / 2;
 
-/// The weights of four pixels, in pairs as the products take them: of the upper bits, of the lower bits.
+/// The weights of four pixels, in pairs for the multiply instruction: of the upper bits, of the lower bits.
 #[repr(align(32))]
 struct Group([[i16; 16]; 2]);
 
-/// A filter's weights, laid out for vectors.
+/// A filter's weights in vector layout.
 pub struct Weights {
     groups: Vec<Group>,
-    /// Per output position, the first pixel.
+    /// Per output position: the first source pixel.
     starts: Vec<usize>,
     per_position: usize,
 }
@@ -43,17 +43,18 @@ impl Weights {
         Self { groups, starts, per_position }
     }
 
-    /// Filters a row, which starts at `samples` and may be followed by anything, as far as there is enough to be read;
-    /// returns how many pixels are done.
+    /// Filters a row at the start of `samples` as far as enough data follows; returns the number of finished
+    /// pixels.
     #[target_feature(enable = "avx2")]
     pub fn row(&self, samples: &[u8], out: &mut [u8]) -> usize {
         let bytes = (GROUP * self.per_position - GROUP) * CHANNELS + 16;
-        // A pixel is written as four bytes, the fourth overwritten by the next: the last is not done here.
+        // A pixel is written as four bytes, and the next overwrites the fourth; the last pixel is not written
+        // here.
         let most = (out.len() / CHANNELS).saturating_sub(1);
         let done =
             self.starts.partition_point(|start| start * CHANNELS + bytes <= samples.len()).min(most) & !1;
         for position in (0..done).step_by(2) {
-            // SAFETY: what is read from the starts of all positions done was counted above.
+            // SAFETY: the reads from all finished positions were counted above.
             let sums = unsafe { [self.sums(position, samples), self.sums(position + 1, samples)] };
             let sums = _mm256_add_epi32(
                 _mm256_permute2x128_si256::<0x20>(sums[0], sums[1]),
@@ -70,7 +71,7 @@ impl Weights {
         done
     }
 
-    /// The weighted sums of a pixel's channels, in two parts that are yet to be added.
+    /// The weighted sums of a pixel's channels, in two parts to be added.
     ///
     /// # Safety
     /// All groups of the position must lie within `samples`, with 4 bytes more.

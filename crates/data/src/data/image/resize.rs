@@ -1,9 +1,10 @@
-//! Bilinear resizing with antialias, bit for bit as Pillow's `Image.resize(size, BILINEAR)`.
+//! Bilinear resizing with antialiasing, with the bits of Pillow's `Image.resize(size, BILINEAR)`.
 //!
-//! Pillow makes two passes, each a weighted sum in 22-bit fixed point that is rounded to 8 bits; the weights come from
-//! a triangle filter that is stretched when shrinking. Integers all the way, so the result is the same on every
-//! machine. Rows go first, but since Pillow 13 columns do where the height shrinks by more than twice as many pixels as
-//! the width (images kept in proportion are not affected; elsewhere earlier versions differ by 1 in some samples).
+//! Pillow makes two passes. Each is a weighted sum in 22-bit fixed point, rounded to 8 bits, with the weights of
+//! a triangle filter that is stretched when shrinking. All arithmetic is on integers, so the result is the same
+//! on every machine. Rows come first; since Pillow 13, columns come first if the height shrinks by more than
+//! twice as many pixels as the width. (Images scaled in proportion are not affected; elsewhere earlier versions
+//! differ by 1 in some samples.)
 
 use std::ops::Range;
 
@@ -28,13 +29,13 @@ impl Region {
         Self::whole(image.dimensions())
     }
 
-    /// The whole of a size.
+    /// The whole image of this size.
     pub fn whole((width, height): (u32, u32)) -> Self {
         Self { left: 0, top: 0, width, height }
     }
 }
 
-/// Resizes a part of an image as if it had been cut out first: pixels around the region have no influence.
+/// Resizes a part of an image as if it were cropped first: pixels around the region have no influence.
 ///
 /// The region must lie inside the image; `width`, `height` and both sides of the region must be at least 1.
 pub fn resize(image: &RgbImage, region: Region, width: u32, height: u32) -> RgbImage {
@@ -45,7 +46,7 @@ pub fn resize(image: &RgbImage, region: Region, width: u32, height: u32) -> RgbI
     RgbImage::from_raw(width, height, pixels).expect("the buffer was made for this size")
 }
 
-/// A resizing that is decided upon, and the pixels it needs.
+/// A planned resize, and the pixels it needs.
 pub struct Resizing<W = i32> {
     across: Filter<W>,
     down: Filter<W>,
@@ -74,23 +75,24 @@ impl<W: Weight> Resizing<W> {
         Self { across, down, columns_first, source }
     }
 
-    /// The pixels of the picture at hand that have any influence.
+    /// The pixels of the available image that affect the result.
     pub fn source(&self) -> Region {
         self.source
     }
 }
 
 impl Resizing {
-    /// Brings a region to a size, of which only a window is wanted: the same pixels, without the work for those around
-    /// them. The picture at hand may be smaller than the one that the region is of, by a divisor; the region's edges
-    /// then fall between pixels, as Pillow's `resize(size, box=…)` has it, of what they touch cut out.
+    /// Plans scaling a region to a size, of which only a window is needed. The result has the same pixels,
+    /// without computing those around the window. The available image may be reduced by `divisor`; the region's
+    /// edges then lie between pixels. The result is that of Pillow's `resize(size, box=…)` on the pixels that
+    /// the region touches.
     ///
-    /// The region must lie inside the picture, the window inside the size, and all must have a pixel at least.
+    /// The region must be inside the image, the window inside the size, and each must have at least one pixel.
     pub fn new(region: Region, divisor: u32, size: (u32, u32), window: Region) -> Self {
         Self::of(region, divisor, size, window)
     }
 
-    /// Makes the window's pixels from an image whose first pixel is at `origin` of the picture.
+    /// Computes the window from an image whose first pixel is at `origin` of the available image.
     pub fn run(&self, image: &RgbImage, origin: (u32, u32), between: &mut Vec<u8>, out: &mut Vec<u8>) {
         let Region { left, top, width, height } = self.source;
         let stride = image.width() as usize * 3;

@@ -6,7 +6,7 @@ use crate::cuda::{Engine, address, arguments, kernel};
 use crate::error::Result;
 use crate::ops::Activation;
 
-/// The number by which kernels know an activation.
+/// The code of an activation in kernels.
 pub fn code(activation: Activation) -> i32 {
     match activation {
         Activation::None => 0,

@@ -1,6 +1,6 @@
-//! Attention on CUDA: products of all heads at once through cuBLAS, scores in f32 between them.
+//! Attention on CUDA: cuBLAS products of all heads at once, with scores in f32 between them.
 //!
-//! As on the CPU the probabilities are computed again on the way back rather than kept.
+//! As on the CPU, the backward pass computes the probabilities again.
 
 use candle_core::{DType, Tensor};
 
@@ -8,7 +8,7 @@ use super::Heads;
 use crate::cuda::{Address, Engine, Operand, Product, address, argument, arguments, kernel};
 use crate::error::Result;
 
-/// As kernels/transformer.cuh has it: [images, tokens, parts, heads, width].
+/// The layout of kernels/transformer.cuh: [images, tokens, parts, heads, width].
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Layout {
@@ -63,12 +63,12 @@ impl Parts {
         Ok(Self { of, all, places: [0, 1, 2].map(|part| first.plus(part * bytes)) })
     }
 
-    /// How many matrices of scores there are, and their side.
+    /// The number of score matrices, and their side.
     fn sizes(&self) -> (usize, usize) {
         (self.of.images * self.of.heads, self.of.tokens)
     }
 
-    /// left · rightᵀ in f32, for two of [tokens, width].
+    /// left · rightᵀ in f32; both are [tokens, width].
     fn scores(&self, left: Address, right: Address) -> Result<Tensor> {
         let ((count, tokens), engine) = (self.sizes(), Engine::of(&self.all)?);
         let (out, to) = engine.tensor(DType::F32, (count, tokens, tokens))?;
@@ -105,7 +105,7 @@ impl Parts {
         self.over_rows("probabilities", &[&scores])
     }
 
-    /// A kernel over rows of scores, which scales by 1 / √width; the result is of the type of x.
+    /// Runs a kernel over rows of scores, scaled by 1 / √width; the result has the type of x.
     fn over_rows(&self, name: &str, inputs: &[&Tensor]) -> Result<Tensor> {
         let ((count, tokens), engine) = (self.sizes(), Engine::of(&self.all)?);
         let (out, to) = engine.tensor(self.all.dtype(), (count, tokens, tokens))?;
@@ -136,7 +136,7 @@ fn split(x: &Tensor, layout: Layout) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The way back.
+/// The inverse of [`split`].
 fn joined(x: &Tensor, layout: Layout, shape: &[usize]) -> Result<Tensor> {
     let (engine, count) = (Engine::of(x)?, x.elem_count());
     let (out, to) = engine.tensor(x.dtype(), shape)?;

@@ -1,11 +1,11 @@
-//! Averages over images on CUDA.
+//! Averages over pixels on CUDA.
 
 use candle_core::Tensor;
 
 use crate::cuda::{Engine, address, arguments, kernel};
 use crate::error::Result;
 
-/// `share` · Σ x over the pixels of each image, times `y` where there is one: [N, H, W, C] to [N, C].
+/// `share` · Σ x over the pixels of each image, multiplied by `y` if given: [N, H, W, C] to [N, C].
 pub fn pixel_sums(x: &Tensor, y: Option<&Tensor>, share: f64) -> Result<Tensor> {
     let (images, height, width, channels) = x.dims4()?;
     let engine = Engine::of(x)?;
@@ -16,7 +16,7 @@ pub fn pixel_sums(x: &Tensor, y: Option<&Tensor>, share: f64) -> Result<Tensor> 
     Ok(out)
 }
 
-/// The gradient of an average over images of this size, [N, C] to [N, H, W, C].
+/// The gradient of an average over images of this size, from [N, C] to [N, H, W, C].
 pub fn spread(grad: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (images, channels) = grad.dims2()?;
     let engine = Engine::of(grad)?;

@@ -1,8 +1,8 @@
-//! The backward half where the activation is of the normalised x alone, no residual added.
+//! The backward pass without a residual: the activation applies to the normalized x alone.
 //!
-//! What bounds it is memory. So the gradient before the activation is computed in both passes, from the output's and x,
-//! rather than written by the first and read by the second; and the result takes the place of the output's gradient
-//! where nobody else holds that.
+//! It is memory-bound. Both passes therefore compute the gradient before the activation from the output's
+//! gradient and x, instead of writing it in the first pass and reading it in the second. The result overwrites
+//! the output's gradient if there is no other reference.
 
 use std::mem::MaybeUninit;
 
@@ -60,7 +60,7 @@ impl BatchNorm {
                     let rows = task * chunk..task * chunk + out.len();
                     turn(out.write_copy_of_slice(&grad[rows.clone()]), &x[rows]);
                 };
-                // SAFETY: `write_copy_of_slice` writes every number.
+                // SAFETY: `write_copy_of_slice` writes every element.
                 unsafe { build(grad.len(), chunk, write) }
             })?;
             tensor(turned, grad.shape().clone())?

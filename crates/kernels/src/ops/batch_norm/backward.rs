@@ -1,5 +1,6 @@
-//! The backward half: two passes over the gradient, fused with the activation's. Without a residual they go another way
-//! (`alone`); with one the first pass writes the gradient before the activation, since the residual wants it too.
+//! The backward pass: two passes over the gradient, fused with the activation's gradient. Without a residual,
+//! `alone` does it. With one, the first pass writes the gradient before the activation, because the residual
+//! needs it too.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -19,13 +20,13 @@ use crate::ops::float::{Float, by_dtype, narrowed, tensor, with_optional_slice, 
 
 pub struct BatchNorm {
     pub norm: Norm,
-    /// Kept where sums over it are needed (for weight and bias, and for x through its own statistics), and where the
-    /// activation's argument is computed again.
+    /// Saved if sums over it are needed (for weight and bias, and for x through the batch statistics), or if the
+    /// activation's argument is recomputed.
     pub x: Option<Tensor>,
-    /// Kept where a clamp cut gradients off and its argument cannot be computed again. The next convolution keeps it as
-    /// well, so it costs nothing.
+    /// Saved if a clamp cuts gradients and its argument cannot be recomputed. The next convolution saves it too,
+    /// so it costs nothing.
     pub output: Option<Tensor>,
-    /// Kept where the activation's argument is computed again.
+    /// Saved if the activation's argument is recomputed.
     pub residual: Option<Tensor>,
     /// A residual was added before the activation.
     pub through_residual: bool,
@@ -72,7 +73,7 @@ impl BatchNorm {
             per_channel::<T>(wanted[2], parts.bias)?,
         ];
         if wanted.len() == 4 {
-            // Without an activation the residual's gradient is the output's.
+            // Without an activation, the residual's gradient is the output's.
             let cut = parts.cut.map(|cut| tensor(cut, shape)).transpose()?;
             gradients.push(wants_residual.then(|| cut.unwrap_or(grad)));
         }
@@ -84,7 +85,7 @@ impl BatchNorm {
         let chunk = rows_per_task(channels) * channels;
         let rows = |task: usize, length: usize| task * chunk..task * chunk + length;
 
-        // First pass: the gradient before the activation, where there is one, and the sums over it.
+        // First pass: the gradient before the activation, if there is one, and its sums.
         let x = kept.x;
         let mean = &padded(&self.norm.mean);
         let sum = |grad: &[T], x: &[T]| self.norm.gradient_sums(grad, x, mean, None);
@@ -101,13 +102,13 @@ impl BatchNorm {
                 let cut = unsafe { out.assume_init_ref() };
                 x.map(|x| sum(cut, &x[rows]))
             };
-            // SAFETY: `before_activation` writes every number.
+            // SAFETY: `before_activation` writes every element.
             let (cut, sums) = unsafe { build_with(grad.len(), chunk, write) };
             (Some(cut), sums)
         };
         let (weight, bias) = self.total(sums.into_iter().flatten(), channels);
 
-        // Second pass, in place if the first one's result is for nobody else.
+        // Second pass, in place if the first result is not needed elsewhere.
         let x_gradient = wants_x.then(|| {
             let towards_x = self.towards_x(&weight, &bias, grad.len() / channels);
             match cut.take_if(|_| !wants_residual) {
@@ -122,7 +123,7 @@ impl BatchNorm {
                         let rows = rows(task, out.len());
                         towards_x.apply(x, rows.clone(), out.write_copy_of_slice(&from[rows]));
                     };
-                    // SAFETY: `write_copy_of_slice` writes every number.
+                    // SAFETY: `write_copy_of_slice` writes every element.
                     unsafe { build(grad.len(), chunk, write) }
                 }
             }
@@ -130,8 +131,8 @@ impl BatchNorm {
         Parts { x: x_gradient, weight, bias, cut }
     }
 
-    /// Writes the gradient before the activation, for some rows. What a clamp cut off, its output tells; the argument of
-    /// the others is computed again from x.
+    /// Writes the gradient before the activation for some rows. A clamp's output tells what it cut; the argument
+    /// of other activations is recomputed from x.
     fn before_activation<T: Float>(
         &self,
         grad: &[T],
@@ -148,7 +149,7 @@ impl BatchNorm {
         });
     }
 
-    /// The sums of all tasks: the gradients of weight and bias.
+    /// Adds the sums of all tasks: the gradients of weight and bias.
     pub(super) fn total(
         &self,
         sums: impl IntoIterator<Item = Sums>,
@@ -161,8 +162,8 @@ impl BatchNorm {
         (weight, bias)
     }
 
-    /// Ioffe and Szegedy, §3: with g the gradient of norm(x) · weight and m the number of rows,
-    /// weight / deviation · (g − Σg / m − norm(x) · Σ(g · norm(x)) / m); without the sums where statistics are given.
+    /// Ioffe and Szegedy, §3: with the gradient g of norm(x) · weight and m rows, weight / deviation · (g − Σg /
+    /// m − norm(x) · Σ(g · norm(x)) / m); without the sums if the statistics are constants.
     pub(super) fn towards_x<T: Float>(
         &self,
         weight_gradient: &[f64],
@@ -190,7 +191,7 @@ impl BatchNorm {
     }
 }
 
-/// The numbers of what was kept.
+/// The elements of the saved tensors.
 #[derive(Clone, Copy)]
 struct Kept<'a, T> {
     x: Option<&'a [T]>,
@@ -205,7 +206,7 @@ impl<T> Kept<'_, T> {
     }
 }
 
-/// What a walk over the rows gave. `cut` is the gradient before the activation, where there is one.
+/// The results of a pass over rows. `cut` is the gradient before the activation, if there is one.
 struct Parts<T> {
     x: Option<Vec<T>>,
     weight: Vec<f64>,
@@ -213,7 +214,7 @@ struct Parts<T> {
     cut: Option<Vec<T>>,
 }
 
-/// From the gradient before the activation to that of x.
+/// Computes the gradient of x from the gradient before the activation.
 pub(super) enum TowardsX<T> {
     Frozen { scale: Vec<T> },
     Training { affine: Affine<T>, slope: Vec<T> },

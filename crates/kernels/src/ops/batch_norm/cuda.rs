@@ -1,4 +1,4 @@
-//! Batch normalisation on CUDA: the CPU's formulas in the CPU's order, nothing read back.
+//! Batch normalization on CUDA: the CPU's formulas in the same order. Nothing is read back to the host.
 
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{DType, Tensor};
@@ -10,15 +10,15 @@ use crate::error::Result;
 use crate::ops::Activation;
 use crate::ops::activation::cuda::code;
 
-/// A normalisation whose statistics are settled, on the device.
+/// A normalization with known statistics, on the device.
 struct Norm {
     channels: usize,
     /// Mean and 1 / deviation, [2, C].
     norm: CudaSlice<f64>,
-    /// Centre, scale and offset of the whole, [3, C].
+    /// Centre, scale and offset of the affine function, [3, C].
     affine: CudaSlice<f32>,
     activation: Activation,
-    /// The statistics are those of the batch, so gradients flow through them too.
+    /// The statistics are the batch's own, so gradients flow through them.
     of_batch: bool,
 }
 
@@ -131,7 +131,7 @@ impl Norm {
     }
 }
 
-/// What is kept, and where, is as on the CPU: see `backward.rs`.
+/// It saves the same tensors as the CPU half, see `backward.rs`.
 struct BatchNorm {
     norm: Norm,
     x: Option<Tensor>,
@@ -148,7 +148,8 @@ impl Backward for BatchNorm {
         let Chunks { rows: chunk, count } = Chunks::of(rows, channels);
         let none = self.norm.activation == Activation::None;
         let wants_residual = wanted.get(3).copied().unwrap_or(false);
-        // The gradient before the activation is written where the residual wants it, else computed where it is needed.
+        // The gradient before the activation is written only if the residual needs it; otherwise it is computed
+        // where it is used.
         let cut = (wants_residual && !none).then(|| engine.tensor(dtype, grad.shape())).transpose()?;
         let written = cut.as_ref().map_or(Address::NONE, |(_, address)| *address);
         let [norm, affine] = [engine.address(&self.norm.norm), engine.address(&self.norm.affine)];
@@ -230,7 +231,7 @@ impl Backward for BatchNorm {
             gradients[2] = Some(totals.get(1)?);
         }
         if wants_residual {
-            // Without an activation the residual's gradient is the output's.
+            // Without an activation, the residual's gradient is the output's.
             gradients[3] = Some(cut.map_or(grad, |(cut, _)| cut));
         }
         Ok(gradients)

@@ -1,4 +1,4 @@
-//! The forward half: statistics in one pass over the data, everything else in a second.
+//! The forward pass: one pass over the data for statistics, a second for everything else.
 
 use std::mem::MaybeUninit;
 
@@ -19,17 +19,17 @@ use crate::ops::on_cuda::on_cuda;
 use crate::ops::profile::Profile;
 use crate::ops::vector::vectorised;
 
-/// The statistics of one batch, [C] each, from which running statistics are updated.
+/// The statistics of one batch, [C] each, for updating running statistics.
 #[derive(Clone, Debug)]
 pub struct BatchStatistics {
     pub mean: Tensor,
-    /// Unbiased, as PyTorch keeps it in `running_var`; the batch itself is normalised with the biased one.
+    /// Unbiased, as in PyTorch's `running_var`. The batch itself is normalized with the biased variance.
     pub variance: Tensor,
 }
 
-/// Normalises x [.., C] with the mean and variance that each channel has in it.
+/// Normalizes x [.., C] with the mean and variance of each channel.
 ///
-/// Fails where a channel has fewer than two values: its variance would mean nothing.
+/// Fails if a channel has fewer than two values, because its variance is undefined.
 pub fn batch_norm_training(
     tape: &mut Tape,
     x: &Value,
@@ -61,7 +61,7 @@ pub fn batch_norm_training(
     Ok((norm.apply(tape, x, weight, bias, residual)?, statistics))
 }
 
-/// Normalises x [.., C] with statistics that are given and do not depend on it.
+/// Normalizes x [.., C] with constant statistics.
 #[allow(clippy::too_many_arguments)]
 pub fn batch_norm_frozen(
     tape: &mut Tape,
@@ -90,14 +90,14 @@ pub fn batch_norm_frozen(
     norm.apply(tape, x, weight, bias, residual)
 }
 
-/// A running statistic after a batch with the statistic `batch`: PyTorch's update.
+/// Updates a running statistic with a batch's statistic, as PyTorch does.
 pub fn running_statistic(running: &Tensor, batch: &Tensor, momentum: f64) -> Result<Tensor> {
     on_cuda!(running, cuda::moved(running, batch, momentum));
     let kept = running.affine(1.0 - momentum, 0.0)?;
     Ok((kept + batch.affine(momentum, 0.0)?)?)
 }
 
-/// The number of channels, all shapes agreeing on it.
+/// Checks the shapes and returns the number of channels.
 fn check_shapes(x: &Value, per_channel: &[&Tensor], residual: Option<&Value>) -> Result<usize> {
     let shape = x.tensor().dims();
     let channels = shape.last().copied().unwrap_or(0);
@@ -126,21 +126,21 @@ fn moments<T: Float>(x: &Tensor, channels: usize) -> Result<(Vec<f64>, Vec<f64>)
             tasks.map(|x| vectorised(profile, Moments { x, channels, shift: shifts })).collect();
         let Sums { first, second } = Sums::total(tasks, channels);
         let mean = first.iter().zip(&shift).map(|(sum, shift)| shift + sum / rows).collect();
-        // Rounding may leave a constant channel a hair below zero; a NaN must stay one.
+        // Rounding may make a constant channel slightly negative; a NaN must stay NaN.
         let square = first.iter().zip(&second).map(|(sum, square)| square - sum * sum / rows);
         let square = square.map(|square| if square < 0.0 { 0.0 } else { square }).collect();
         (mean, square)
     })
 }
 
-/// A normalisation whose statistics are settled. All per channel, in f64: they are few.
+/// A normalization with known statistics, per channel in f64: there are few channels.
 pub struct Norm {
     pub mean: Vec<f64>,
     pub inverse_deviation: Vec<f64>,
     pub weight: Vec<f64>,
     pub bias: Vec<f64>,
     pub activation: Activation,
-    /// The statistics are those of the batch, so gradients flow through them too.
+    /// The statistics are the batch's own, so gradients flow through them.
     pub of_batch: bool,
 }
 
@@ -171,8 +171,8 @@ impl Norm {
         }))
     }
 
-    /// The mean rounded to the working type. What rounding took from it is put back through the offsets, so a channel
-    /// whose mean is large against its deviation keeps its digits.
+    /// The mean rounded to the working type. The offsets compensate for the rounding, so a channel with a mean
+    /// that is large relative to its deviation loses no digits.
     pub fn centre<T: Float>(&self) -> (Vec<T>, Vec<f64>) {
         let centre: Vec<T> = narrowed(&self.mean);
         let lost = centre.iter().zip(&self.mean).map(|(centre, mean)| centre.widen() - mean).collect();
@@ -183,7 +183,8 @@ impl Norm {
         self.weight.iter().zip(&self.inverse_deviation).map(|(weight, inverse)| weight * inverse).collect()
     }
 
-    /// The sums over some rows that gradients need: see [`GradientSums`]. `mean` is this one's, padded.
+    /// The sums over some rows that gradients need, see [`GradientSums`]. `mean` is this normalization's,
+    /// padded.
     pub fn gradient_sums<T: Float>(
         &self,
         grad: &[T],
@@ -195,7 +196,7 @@ impl Norm {
         vectorised(Profile::current(), GradientSums { grad, x, channels, mean, activation, affine })
     }
 
-    /// All of it but the activation.
+    /// The normalization as an affine function, without the activation.
     pub fn affine<T: Float>(&self) -> Affine<T> {
         let (centre, lost) = self.centre::<T>();
         let scale = self.scale();

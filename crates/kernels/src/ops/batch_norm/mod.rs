@@ -1,8 +1,8 @@
-//! Batch normalisation fused with the sum and the activation that follow it in a residual block.
+//! Batch normalization, fused with the addition and activation that follow it in a residual block.
 //!
-//! Ioffe and Szegedy, *Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift*
-//! (ICML 2015). With a residual, y = act(norm(x) · weight + bias + residual). Running statistics are never updated
-//! here: training returns the batch's, and their owner decides.
+//! Ioffe and Szegedy, *Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
+//! Shift* (ICML 2015). With a residual, y = act(norm(x) · weight + bias + residual). This module never updates
+//! running statistics: training returns the batch's statistics, and the caller decides.
 
 mod alone;
 mod backward;

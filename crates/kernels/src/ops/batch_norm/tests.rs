@@ -30,7 +30,7 @@ fn frozen(
     batch_norm_frozen(tape, &inputs[0], &inputs[1], &inputs[2], mean, var, EPS, activation, inputs.get(3))
 }
 
-/// x, weight, bias and residual; the weights are large enough for ReLU6 to cut on both sides.
+/// x, weight, bias and residual; the weights are large enough that ReLU6 clamps on both sides.
 fn inputs(shape: &[usize]) -> Vec<Tensor> {
     let channels = &shape[shape.len() - 1..];
     let weight = (normal("weight", channels) * 4.0).unwrap();
@@ -90,7 +90,7 @@ fn pytorch_agrees() {
     }
 }
 
-/// Σx² − (Σx)² would leave nothing of the variance here, and a mean rounded to f32 would be off by a tenth of the
+/// Here Σx² − (Σx)² would lose the whole variance, and a mean rounded to f32 would be wrong by a tenth of the
 /// deviation.
 #[test]
 fn a_mean_far_from_zero_costs_no_digits() {

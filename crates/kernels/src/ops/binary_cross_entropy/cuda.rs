@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::ops::class_loss::cuda::by_rows;
 use crate::ops::later::Later;
 
-/// As [`super::binary_cross_entropy`], for targets that fit.
+/// As [`super::binary_cross_entropy`], for targets of a matching shape.
 pub fn forward(
     tape: &mut Tape,
     logits: &Value,

@@ -1,4 +1,4 @@
-//! Losses where the scores lie on a GPU: a kernel computes each row's loss and its gradient, another the mean.
+//! Losses of scores on a GPU: one kernel computes each row's loss and gradient, another the mean.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::cuda::{Address, Engine, address, argument, arguments, kernel};
 use crate::error::Result;
 use crate::ops::later::Later;
 
-/// How a loss over classes is computed on a GPU.
+/// The parameters of a class loss on a GPU.
 pub struct Kernel<'a> {
     pub name: &'static str,
-    /// As its struct in kernels/losses.cuh reads them.
+    /// In the layout of the struct in kernels/losses.cuh.
     pub settings: [f64; 3],
     pub class_weights: Option<&'a [f64]>,
 }
@@ -28,14 +28,14 @@ pub struct RowLosses {
 }
 
 impl RowLosses {
-    /// Has them copied to the host.
+    /// Starts copying them to the host.
     pub fn later(self) -> Result<Later<f64>> {
         Ok(Later::coming(self.engine.read_back(self.engine.address(&self.losses), self.rows)?))
     }
 }
 
-/// `part` times the sum of the losses of rows that `launch` writes, and these. `launch` is given an address for the losses
-/// [N] in f64, and one for the gradient of scores [N, K] in their type, 0 where none is wanted.
+/// `part` times the sum of the row losses that `launch` writes, and the row losses. `launch` gets an address for
+/// the losses [N] in f64, and one for the gradient of scores [N, K] in their type, 0 if no gradient is needed.
 pub fn by_rows(
     tape: &mut Tape,
     scores: &Value,
@@ -60,7 +60,7 @@ pub fn by_rows(
     Ok((value, RowLosses { engine, losses, rows }))
 }
 
-/// As [`super::class_loss`], for targets that fit; `part` is what a row counts in the mean.
+/// As [`super::class_loss`], for targets of a matching shape; `part` is the weight of a row in the mean.
 pub(super) fn against_mixtures(
     tape: &mut Tape,
     scores: &Value,
@@ -92,7 +92,7 @@ pub(super) fn against_mixtures(
     })
 }
 
-/// `gradient` times the number that `grad` is.
+/// `gradient` times the scalar `grad`.
 pub(super) fn scaled(gradient: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let engine = Engine::of(grad)?;
     let (out, to) = engine.tensor(gradient.dtype(), gradient.shape())?;

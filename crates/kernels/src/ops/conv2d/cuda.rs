@@ -1,5 +1,5 @@
-//! Convolution on CUDA. By the shape of weights and window alone: depthwise by kernels of our own, pointwise as a product,
-//! the rest through cuDNN; what that does not support is a product over patches.
+//! Convolution on CUDA. The shapes of weights and window select the method: own kernels for depthwise, a matrix
+//! product for pointwise, cuDNN for the rest, and a product over patches where cuDNN has no algorithm.
 
 mod packing;
 mod windows;
@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::ops::Activation;
 use crate::ops::activation::cuda::code;
 
-/// The widest kernel that the depthwise gradient is made for: TAPS of kernels/convolution.cuh.
+/// The maximum kernel size of the depthwise gradient: TAPS of kernels/convolution.cuh.
 const TAPS: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Method {
     }
 }
 
-/// The convolution with packed weights, nothing added.
+/// The convolution with packed weights, without bias or activation.
 fn forward(geometry: &Geometry, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
     let (engine, dtype) = (Engine::of(x)?, x.dtype());
     let (out, to) = engine.tensor(dtype, geometry.output_shape().as_slice())?;
@@ -74,7 +74,7 @@ fn forward(geometry: &Geometry, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// out ← activation(out + bias + residual), in place: `out` was made here and is held by nobody else.
+/// out ← activation(out + bias + residual), in place: `out` was created here, so there is no other reference.
 fn finish(
     out: &Tensor,
     bias: Option<&Tensor>,
@@ -132,7 +132,7 @@ fn input_gradient(geometry: &Geometry, grad: &Tensor, packed: &Tensor) -> Result
     }
 }
 
-/// In f32 and in the order of files, whatever activations are in.
+/// In f32 and in file order, for every type of activations.
 fn weight_gradient(geometry: &Geometry, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let (engine, dtype) = (Engine::of(x)?, x.dtype());
     match Method::of(geometry) {
@@ -186,7 +186,7 @@ fn weight_gradient(geometry: &Geometry, x: &Tensor, grad: &Tensor) -> Result<Ten
     }
 }
 
-/// A convolution on the tape, of x, weight and maybe a bias.
+/// A recorded convolution of x, a weight and an optional bias.
 pub(in crate::ops::conv2d) fn convolution(
     tape: &mut Tape,
     geometry: Geometry,
@@ -202,7 +202,7 @@ pub(in crate::ops::conv2d) fn convolution(
 
 struct Conv2dBackward {
     geometry: Geometry,
-    /// Kept where the weight has a gradient.
+    /// Saved if the weight needs a gradient.
     x: Option<Tensor>,
     packed: Tensor,
 }
@@ -223,10 +223,10 @@ impl Backward for Conv2dBackward {
     }
 }
 
-/// A convolution for inference, its normalisation folded in: weights in f32 and in the order of files.
+/// A convolution for inference with folded normalization: weights in f32 and in file order.
 pub struct Folded {
     weight: Tensor,
-    /// As kernels want them, from the first batch on.
+    /// In the kernels' layout, after the first batch.
     packed: OnceLock<Tensor>,
     bias: Option<Tensor>,
 }

@@ -1,6 +1,6 @@
 //! Depthwise convolution: direct kernels over vectors of channels, a line of pixels at a time.
 
-// Loops count over arrays of vectors on purpose: iterators over several of them at once read worse.
+// Index loops over arrays of vectors are intended: iterators over several arrays at once are harder to read.
 #![allow(clippy::needless_range_loop)]
 
 use std::mem::MaybeUninit;
@@ -14,15 +14,15 @@ use crate::ops::gemm::Epilogue;
 use crate::ops::profile::Profile;
 use crate::ops::vector::{Registers, Vector, Vectorised, load, store, vectorised};
 
-/// Multiply-adds that are worth handing to another thread.
+/// The multiply-adds that are worth a task of their own.
 pub(super) const TASK: usize = 1 << 19;
 
-/// [C, 1, kH, kW] as [kH, kW, C].
+/// Transposes [C, 1, kH, kW] to [kH, kW, C].
 pub(super) fn pack<T: Float>(geometry: &Geometry, weight: &[T]) -> Vec<T> {
     (0..geometry.taps()).flat_map(|tap| weight[tap..].iter().step_by(geometry.taps()).copied()).collect()
 }
 
-/// Writes all of `output`, [N, H, W, C]; `weights` as [`pack`] gives them.
+/// Writes all of `output`, [N, H, W, C]; `weights` in the layout of [`pack`].
 pub(super) fn forward<T: Float>(
     profile: Profile,
     geometry: &Geometry,
@@ -70,8 +70,8 @@ pub(super) fn input_gradient<T: Float>(
     Correlation { profile, channels, runs, source: gradient, weights, epilogue }.write(geometry, output);
 }
 
-/// Positions of one axis that meet the same taps: position `first + step · i` meets, with `taps[j]`, the source's
-/// `origin + source_step · i + j`, where there is one.
+/// Positions of one axis that use the same taps: position `first + step · i` reads, for `taps[j]`, the source
+/// position `origin + source_step · i + j`, if it exists.
 struct Run {
     first: usize,
     step: usize,
@@ -83,14 +83,14 @@ struct Run {
 }
 
 impl Run {
-    /// The taps (as j) that position i meets.
+    /// The taps (as j) that read inside the source at position i.
     fn meets(&self, i: usize) -> Range<usize> {
         let start = self.origin + (self.source_step * i) as isize;
         let end = (self.source_size as isize - start).clamp(0, self.taps.len() as isize) as usize;
         ((-start).max(0) as usize).min(end)..end
     }
 
-    /// The positions (as i) that meet all taps.
+    /// The positions (as i) where all taps read inside the source.
     fn whole(&self) -> Range<usize> {
         let all = 0..self.taps.len();
         let first = (0..self.count).find(|&i| self.meets(i) == all).unwrap_or(self.count);
@@ -98,17 +98,17 @@ impl Run {
         first..end
     }
 
-    /// Where the source of tap 0 at position i lies, if anything there does.
+    /// The source position of tap 0 at position i, if any tap is inside.
     fn start(&self, i: usize) -> isize {
         self.origin + (self.source_step * i) as isize
     }
 }
 
-/// Sums over taps, which both the forward pass and the input gradient are.
+/// Sums over taps; the forward pass and the input gradient are both of this form.
 struct Correlation<'a, T> {
     profile: Profile,
     channels: usize,
-    /// Of the height and of the width; together they hold each position of the output once.
+    /// For height and width; together they contain each output position once.
     runs: [Vec<Run>; 2],
     source: &'a [T],
     weights: &'a [T],
@@ -141,19 +141,19 @@ impl<T: Float> Correlation<'_, T> {
     }
 }
 
-/// A line of the output.
+/// A line of output pixels.
 struct Line<'a, 'o, T> {
     of: &'a Correlation<'a, T>,
-    /// For each run of the width, the positions that meet all taps.
+    /// For each run of the width, the positions where all taps are inside.
     whole: &'a [Range<usize>],
-    /// The lines of the source and of the kernel that meet in it: where each starts.
+    /// The start offsets of the source and kernel lines that contribute.
     meetings: Vec<(usize, usize)>,
-    /// Where the line itself starts.
+    /// The start offset of the line itself.
     offset: usize,
     output: &'o mut [MaybeUninit<T>],
 }
 
-/// One tap: where the first channel of its source and of its weights stand.
+/// One tap: the offsets of the first channel of its source and weights.
 struct Point {
     source: usize,
     weights: usize,
@@ -173,7 +173,7 @@ impl<T: Float> Vectorised for Line<'_, '_, T> {
             }
             let mut i = whole.start;
             self.meet(run, i, &mut points);
-            // Pixels that meet all taps share their weights, and differ in where they stand alone.
+            // Pixels where all taps are inside share their weights; only the source offsets differ.
             while i < whole.end {
                 let pixels = [8, 4, 2, 1].into_iter().find(|pixels| i + pixels <= whole.end);
                 match pixels {
@@ -193,7 +193,7 @@ impl<T: Float> Vectorised for Line<'_, '_, T> {
 }
 
 impl<T: Float> Line<'_, '_, T> {
-    /// The taps that position `i` meets, in the order they are summed.
+    /// The taps inside the source at position `i`, in summation order.
     #[inline(always)]
     fn meet(&self, run: &Run, i: usize, points: &mut Vec<Point>) {
         let channels = self.of.channels;
@@ -208,7 +208,7 @@ impl<T: Float> Line<'_, '_, T> {
         }
     }
 
-    /// Neighbouring pixels of a run, all of which meet the same taps.
+    /// Adjacent pixels of a run where all taps are inside.
     #[inline(always)]
     fn pixels<V: Vector<Number = T>, const PIXELS: usize>(
         &mut self,
@@ -230,8 +230,8 @@ impl<T: Float> Line<'_, '_, T> {
         while channel < channels {
             let count = V::LANES.min(channels - channel);
             let mut sums = [zero; PIXELS];
-            // SAFETY: `count` channels are left, and every pixel has them all, as asserted above; bias and residual
-            // were measured before.
+            // SAFETY: `count` channels are left, and every pixel has them all, as asserted above; the sizes of
+            // bias and residual were checked before.
             unsafe {
                 for point in points {
                     let weights = load(v, weights.as_ptr().add(point.weights + channel), count);

@@ -1,6 +1,7 @@
-//! The weight gradient of depthwise convolution: sums over all pixels, line by line, in parts cut by shape.
+//! The weight gradient of depthwise convolution: sums over all pixels, line by line. The shape alone decides the
+//! split.
 
-// Loops count over arrays of vectors on purpose: iterators over several of them at once read worse.
+// Index loops over arrays of vectors are intended: iterators over several arrays at once are harder to read.
 #![allow(clippy::needless_range_loop)]
 
 use std::ops::Range;
@@ -14,9 +15,9 @@ use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 use crate::ops::vector::{Registers, Vector, Vectorised, each, load, store, vectorised};
 
-/// Pixels for which sums are held in registers.
+/// The number of pixels whose sums are held in registers.
 const PIXELS: usize = 8;
-/// Parts of the work that keep enough threads busy.
+/// The number of parts that keeps enough threads busy.
 const PARTS: usize = 64;
 
 /// The gradient of the weight, [C, 1, kH, kW].
@@ -36,7 +37,7 @@ pub(super) fn weight_gradient<T: Float>(
             let mut line_sums = vec![T::ZERO; taps * channels];
             let lines = part * per_part..lines.min((part + 1) * per_part);
             for line in lines {
-                // A sum for each line keeps the error of long sums down.
+                // A separate sum per line reduces the rounding error of long sums.
                 line_sums.fill(T::ZERO);
                 vectorised(profile, Line { geometry, x, gradient, line, sums: &mut line_sums });
                 add(profile, &mut sums, &line_sums);
@@ -49,7 +50,7 @@ pub(super) fn weight_gradient<T: Float>(
     (0..channels).flat_map(|channel| total[channel..].iter().step_by(channels).copied()).collect()
 }
 
-/// Adds what one line of the output's gradient gives to `sums`, [kH, kW, C].
+/// Adds the contribution of one line of the output's gradient to `sums`, [kH, kW, C].
 struct Line<'a, T> {
     geometry: &'a Geometry,
     x: &'a [T],
@@ -77,7 +78,7 @@ impl<T: Float> Vectorised for Line<'_, T> {
             let x = &x[source..][..geometry.input[1] * channels];
             let mut tap = 0;
             while tap < kernel_width {
-                // The taps of usual kernels share the reading of the gradient.
+                // The taps of common kernel sizes share each load of the gradient.
                 let taps = match kernel_width - tap {
                     7 => 7,
                     5 => 5,
@@ -98,7 +99,7 @@ impl<T: Float> Vectorised for Line<'_, T> {
     }
 }
 
-/// Neighbouring taps of one line of the kernel, over a line of the input and one of the output's gradient.
+/// Adjacent taps of one kernel line, over a line of the input and one of the output's gradient.
 struct Taps<'a, T> {
     geometry: &'a Geometry,
     x: &'a [T],
@@ -111,7 +112,7 @@ impl<T: Float> Taps<'_, T> {
     #[inline(always)]
     fn add<V: Vector<Number = T>, const TAPS: usize>(&self, v: Registers<V>, sums: &mut [T]) {
         let inside: [Range<usize>; TAPS] = std::array::from_fn(|j| self.columns_of(self.tap + j));
-        // The first tap is the last to come inside on the left, the last the first to go outside on the right.
+        // On the left, the last tap enters the image first; on the right, it leaves first.
         let whole = inside[0].start..inside[TAPS - 1].end.max(inside[0].start);
         let mut column = 0;
         while column < self.geometry.output[1] {
@@ -125,7 +126,7 @@ impl<T: Float> Taps<'_, T> {
         }
     }
 
-    /// The output columns for which a tap lies inside the image.
+    /// The output columns where a tap is inside the image.
     fn columns_of(&self, tap: usize) -> Range<usize> {
         let geometry = self.geometry;
         let (stride, left) = (geometry.window.stride[1], geometry.window.padding[1]);
@@ -133,7 +134,7 @@ impl<T: Float> Taps<'_, T> {
         left.saturating_sub(tap).div_ceil(stride).min(end)..end
     }
 
-    /// Adds what neighbouring pixels give to the `wanted` taps.
+    /// Adds the contribution of adjacent pixels to the `wanted` taps.
     #[inline(always)]
     fn add_pixels<V: Vector<Number = T>, const TAPS: usize>(
         &self,

@@ -1,4 +1,5 @@
-//! Convolution for inference: the batch normalisation folded in, the weights packed once, the rest fused.
+//! Convolution for inference: batch normalization is folded in, the weights are packed once, and the rest is
+//! fused.
 
 use candle_core::{DType, Tensor, WithDType};
 
@@ -13,7 +14,7 @@ use crate::ops::on_cuda::on_cuda;
 use crate::ops::profile::Profile;
 use crate::ops::{Activation, Window};
 
-/// A batch normalisation with running statistics, each of its tensors [O].
+/// A batch normalization with running statistics; each tensor is [O].
 #[derive(Clone, Copy)]
 pub struct FoldedNorm<'a> {
     pub weight: &'a Tensor,
@@ -23,11 +24,11 @@ pub struct FoldedNorm<'a> {
     pub eps: f64,
 }
 
-/// A convolution whose weights no longer change.
+/// A convolution with constant weights.
 ///
-/// The result for an image depends on neither its batch nor threads.
+/// The result of an image depends neither on its batch nor on threads.
 pub struct FoldedConv {
-    /// Of the weight [O, C / groups, kH, kW].
+    /// The shape of the weight [O, C / groups, kH, kW].
     shape: Vec<usize>,
     window: Window,
     groups: usize,
@@ -66,8 +67,8 @@ struct Folded<T> {
 }
 
 impl FoldedConv {
-    /// Folds `norm` into the convolution with `weight` [O, C / groups, kH, kW] and `bias` [O]: computed in f64 and
-    /// rounded once.
+    /// Folds `norm` into the convolution with `weight` [O, C / groups, kH, kW] and `bias` [O]. Computed in f64
+    /// and rounded once.
     pub fn new(
         weight: &Tensor,
         norm: Option<FoldedNorm<'_>>,
@@ -127,7 +128,7 @@ impl<T: Float> Folded<T> {
             shift =
                 Some(folded.map(|((offset, scale), (bias, mean))| offset + (bias - mean) * scale).collect());
         }
-        // The smallest image will do: preparing depends on the weights alone.
+        // The smallest image is enough: preparation depends on the weights alone.
         let [_, inputs, height, width] = weight.dims4().map(|(o, i, h, w)| [o, i, h, w])?;
         let geometry = Geometry::new(&[1, height, width, inputs * groups], weight.dims(), window, groups)?;
         let weights = Prepared::new(profile, &geometry, &numbers);
@@ -161,7 +162,7 @@ impl<T: Float> Folded<T> {
     }
 }
 
-/// The numbers of a tensor, exactly.
+/// The exact values of a tensor.
 fn widened(tensor: &Tensor) -> Result<Vec<f64>> {
     by_dtype!(tensor, T => with_slice(tensor, |numbers: &[T]| numbers.iter().map(|x| x.to_f64()).collect()))
 }

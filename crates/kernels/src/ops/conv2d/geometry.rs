@@ -1,11 +1,11 @@
-//! The sizes of one convolution, and how taps of the kernel meet pixels.
+//! The sizes of one convolution, and which pixels each kernel tap reads.
 
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 use crate::ops::Window;
 
-/// All sizes of one convolution, checked against each other.
+/// All sizes of one convolution, checked for consistency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
     pub images: usize,
@@ -55,12 +55,12 @@ impl Geometry {
         Ok(Self { images, input, output, channels, groups, window })
     }
 
-    /// One weight for each channel and tap, no sum over channels.
+    /// One weight per channel and tap, without a sum over channels.
     pub fn is_depthwise(&self) -> bool {
         self.groups > 1 && self.channels == [self.groups; 2]
     }
 
-    /// Every output pixel comes of the input pixel at its place alone.
+    /// Each output pixel depends only on the input pixel at the same position.
     pub fn is_pointwise(&self) -> bool {
         (self.window.kernel, self.window.stride, self.window.padding) == ([1; 2], [1; 2], [0; 4])
     }
@@ -103,7 +103,7 @@ impl Geometry {
         [self.channels[1], self.group_channels()[0], height, width]
     }
 
-    /// The phases of an axis (0: height, 1: width): input positions r, r + stride, … meet the same taps.
+    /// The phases of an axis (0: height, 1: width): the input positions r, r + stride, … use the same taps.
     pub fn phases(&self, axis: usize) -> impl Iterator<Item = Phase> {
         let (size, kernel) = (self.input[axis], self.window.kernel[axis]);
         let (stride, padding) = (self.window.stride[axis], self.window.padding[axis]);
@@ -111,7 +111,7 @@ impl Geometry {
             let lowest = (first + padding) % stride;
             let taps: Vec<usize> =
                 (lowest..kernel).step_by(stride).collect::<Vec<_>>().into_iter().rev().collect();
-            // Input position first + stride · i meets output i + (first + padding − tap) / stride.
+            // Input position first + stride · i contributes to output i + (first + padding − tap) / stride.
             let origin = match taps.first() {
                 Some(&highest) => (first + padding) as isize - highest as isize,
                 None => 0,
@@ -121,13 +121,13 @@ impl Geometry {
     }
 }
 
-/// The input positions of one axis whose gradients come from the same taps.
+/// The input positions of one axis whose gradients use the same taps.
 pub(super) struct Phase {
     pub first: usize,
     pub count: usize,
-    /// The taps, the highest first: in this order they meet ascending output positions.
+    /// The taps in descending order, so that they use ascending output positions.
     pub taps: Vec<usize>,
-    /// The output position that the first tap of the first input position meets.
+    /// The output position of the first tap at the first input position.
     pub origin: isize,
 }
 

@@ -10,11 +10,11 @@ use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, Matrix, Output, Product, Right, RowOffsets, written};
 use crate::ops::profile::Profile;
 
-/// Pixels that are worth a sum of their own.
+/// The number of pixels that are worth a separate sum.
 const CHUNK: usize = 2048;
-/// Columns that one thread sums up.
+/// The columns that one thread sums.
 const COLUMNS: usize = 64;
-/// Parts of the work that keep enough threads busy.
+/// The number of parts that keeps enough threads busy.
 const PARTS: usize = 16;
 
 /// The gradient of a dense or grouped weight, [O, I, kH, kW].
@@ -53,7 +53,7 @@ pub(super) fn weight_gradient<T: Float>(
             }
             .compute(Output::fresh(sums, RowOffsets::Even { start: 0, stride: columns }));
         };
-        // SAFETY: each product writes its chunk whole.
+        // SAFETY: each product writes its whole chunk.
         let mut sums = unsafe {
             written(chunks * outputs * columns, |sums| {
                 sums.par_chunks_exact_mut(outputs * columns).enumerate().for_each(compute);
@@ -68,7 +68,7 @@ pub(super) fn weight_gradient<T: Float>(
             result.append(&mut sums);
             continue;
         }
-        // From [O, kH, kW, I] to [O, I, kH, kW].
+        // Transposes [O, kH, kW, I] to [O, I, kH, kW].
         for kernel in sums.chunks_exact(columns) {
             result.extend((0..inputs).flat_map(|input| kernel[input..].iter().step_by(inputs)));
         }
@@ -76,10 +76,10 @@ pub(super) fn weight_gradient<T: Float>(
     result
 }
 
-/// The gradient of the bias: the sum of each column of a matrix stored row after row, in f64 and rounded once.
+/// The gradient of the bias: the column sums of a row-major matrix, in f64 and rounded once.
 pub(super) fn column_sums<T: Float>(profile: Profile, columns: usize, data: &[T]) -> Vec<T> {
     let mut total = vec![0.0; columns];
-    // Few rows may be wide: threads share the columns, none of which knows of the others.
+    // If there are few, wide rows, threads share the columns, which are independent.
     total.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, total)| {
         let first = block * COLUMNS;
         let mut sums = vec![0.0; total.len()];

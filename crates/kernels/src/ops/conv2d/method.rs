@@ -1,4 +1,4 @@
-//! Which way a convolution is computed, and its three passes by whichever it is.
+//! Selects the method of a convolution, and runs its three passes.
 
 use std::mem::MaybeUninit;
 
@@ -9,7 +9,7 @@ use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, Packed};
 use crate::ops::profile::Profile;
 
-/// Channels from which the sums that Winograd's transforms cost are less than the products they save.
+/// The number of channels from which Winograd's products save more than its transforms cost.
 const WINOGRAD_CHANNELS: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ enum Method {
 }
 
 impl Method {
-    /// By the shape of weights and window alone, so that it is the same for every image and batch.
+    /// The shapes of weights and window alone decide, so the method is the same for every image and batch.
     fn of(geometry: &Geometry) -> Self {
         if geometry.is_depthwise() {
             return Self::Depthwise;
@@ -33,7 +33,7 @@ impl Method {
     }
 }
 
-/// Weights in the layout that the forward pass wants them.
+/// Weights in the layout of the forward pass.
 pub(super) enum Prepared<T> {
     Product(Vec<Packed<T>>),
     Winograd(TransformedWeights<T>),
@@ -41,7 +41,7 @@ pub(super) enum Prepared<T> {
 }
 
 impl<T: Float> Prepared<T> {
-    /// Of a weight [O, I, kH, kW]; the size of the image does not matter.
+    /// From a weight [O, I, kH, kW]; the image size does not matter.
     pub fn new(profile: Profile, geometry: &Geometry, weight: &[T]) -> Self {
         match Method::of(geometry) {
             Method::Product => Self::Product(product::pack(profile, geometry, weight)),

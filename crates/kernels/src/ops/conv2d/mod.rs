@@ -1,9 +1,9 @@
-//! Convolution: dense and grouped as matrix products, depthwise as its own kernels.
+//! Convolution: dense and grouped as matrix products, depthwise with its own kernels.
 //!
-//! The product is implicit: rows of patches are packed block by block straight from the [N, H, W, C] image, and the
-//! whole im2col matrix never exists. The input gradient is again a convolution, of the output gradient with the
-//! weights turned round, one for each phase of the stride; the weight gradient is a product over all output pixels,
-//! cut into chunks by shape alone.
+//! The product is implicit: rows of patches are packed block by block from the [N, H, W, C] image, and the whole
+//! im2col matrix never exists. The input gradient is a convolution of the output gradient with the flipped
+//! weights, one for each phase of the stride. The weight gradient is a product over all output pixels, cut into
+//! chunks by shape alone.
 
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;

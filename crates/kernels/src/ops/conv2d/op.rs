@@ -1,4 +1,4 @@
-//! Convolution on the tape.
+//! Convolution as a recorded operation.
 
 use candle_core::Tensor;
 
@@ -15,12 +15,12 @@ use crate::ops::on_cuda::on_cuda;
 use crate::ops::profile::Profile;
 use crate::ops::{Activation, Window};
 
-/// The convolution (as deep learning has it: without turning the kernel round) of `x` [N, H, W, C] with `weight`
-/// [O, C / groups, kH, kW], plus `bias` [O]. The result is [N, H', W', O].
+/// The convolution of `x` [N, H, W, C] with `weight` [O, C / groups, kH, kW], plus `bias` [O]. As usual in deep
+/// learning, the kernel is not flipped. The result is [N, H', W', O].
 ///
 /// # Errors
 ///
-/// Fails where the shapes do not fit together, or the image is smaller than the window.
+/// The shapes do not match, or the image is smaller than the window.
 pub fn conv2d(
     tape: &mut Tape,
     x: &Value,
@@ -41,7 +41,7 @@ pub fn conv2d(
     })?;
     Ok(tape.record(&inputs, output, || Conv2dBackward {
         geometry,
-        // The input serves the weight's gradient alone: kept only where there will be one.
+        // Only the weight's gradient needs the input: saved only if that is computed.
         x: (!weight.is_constant()).then(|| x.tensor().clone()),
         weight: weight.tensor().clone(),
         bias: bias.is_some(),

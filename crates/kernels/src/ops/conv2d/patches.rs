@@ -1,4 +1,4 @@
-//! Patches of an image as the rows of a matrix that is never built: one row for each position of the window.
+//! Image patches as rows of a matrix that is never built: one row per window position.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -7,27 +7,27 @@ use crate::ops::float::Float;
 use crate::ops::gemm::{BLOCK_COLUMNS, Layout, LeftSource, ROW_STRIDE, RightSource, Tiles, copy_run};
 use crate::ops::profile::Profile;
 
-/// Element (position, (tap y, tap x, channel)) of the im2col matrix of some channels of [N, H, W, C]; zero where a
-/// tap lies outside the image.
+/// Element (position, (tap y, tap x, channel)) of the im2col matrix over some channels of [N, H, W, C]; zero if
+/// a tap is outside the image.
 pub(super) struct Patches<'a, T> {
     pub image: &'a [T],
     /// Height and width of the image.
     pub size: [usize; 2],
-    /// All channels of the image, and those taken.
+    /// The number of all channels, and the channels used.
     pub pixel: usize,
     pub channels: Range<usize>,
     pub kernel: [usize; 2],
     pub stride: [usize; 2],
-    /// Where the first tap of the first position lies; negative by the padding.
+    /// The coordinates of the first tap at the first position; negative because of padding.
     pub origin: [isize; 2],
-    /// Height and width of the positions.
+    /// The height and width of the grid of positions.
     pub grid: [usize; 2],
-    /// The position that row 0 stands for, counted through all images.
+    /// The position of row 0, counted through all images.
     pub first: usize,
 }
 
 impl<'a, T: Float> Patches<'a, T> {
-    /// The patches of an image whose windows are single pixels, side by side: the image itself, as one long line.
+    /// The patches of single-pixel windows: the image itself, as one long line.
     pub fn pixels(image: &'a [T], pixel: usize, channels: Range<usize>) -> Self {
         let width = image.len() / pixel;
         let (kernel, stride, size) = ([1, 1], [1, 1], [1, width]);
@@ -47,7 +47,7 @@ impl<'a, T: Float> Patches<'a, T> {
         let length = self.kernel[1] * self.channels.len();
         let (first, last) = (self.first + rows.start, self.first + rows.end);
         let mut row = first;
-        // Positions of one line of the grid, and columns of one line of the kernel, go together.
+        // Positions in one line of the grid, and columns in one line of the kernel, are handled together.
         while row < last {
             let (line, x) = (row / grid_width, row % grid_width);
             let count = (grid_width - x).min(last - row);
@@ -69,8 +69,8 @@ impl<'a, T: Float> Patches<'a, T> {
         }
     }
 
-    /// Packs a part of one line of the kernel for neighbouring positions; `source` is the first pixel of the image's
-    /// line, if it has that line, and `slot` the place of the first position within a panel.
+    /// Packs a part of one kernel line for adjacent positions. `source` is the first pixel of the image line, if
+    /// the line exists, and `slot` the index of the first position in its panel.
     #[inline(always)]
     fn pack_part(
         &self,
@@ -82,7 +82,7 @@ impl<'a, T: Float> Patches<'a, T> {
         panels: &mut [MaybeUninit<T>],
     ) {
         let (step, channels) = (self.stride[1] as isize, self.channels.len());
-        // The positions for which all taps of the part lie inside.
+        // The positions where all taps of the part are inside.
         let low = -self.origin[1] - (part.start / channels) as isize;
         let high = self.size[1] as isize - self.origin[1] - ((part.end - 1) / channels) as isize;
         let inside = match source {
@@ -104,7 +104,7 @@ impl<'a, T: Float> Patches<'a, T> {
         }
     }
 
-    /// One position near the border of the image or outside, or whose channels are not all taken: by way of a buffer.
+    /// Packs one position through a buffer: it is near or outside the border, or uses only some channels.
     #[inline(never)]
     fn pack_border(
         &self,
@@ -133,14 +133,14 @@ impl<'a, T: Float> Patches<'a, T> {
     }
 }
 
-/// Where a part of a row goes: from a lane of one panel on, then into the next panels.
+/// The destination of a part of a row: from a lane of one panel, then in the next panels.
 #[derive(Clone, Copy)]
 struct Place {
     /// The start of the first panel.
     panel: usize,
     lane: usize,
     width: usize,
-    /// The distance of two panels.
+    /// The distance between two panels.
     stride: usize,
 }
 
@@ -151,7 +151,7 @@ impl Place {
         while from.len() > room {
             let (run, rest) = from.split_at(room);
             copy_run(&mut panels[at..at + room], run);
-            // The next panel's first lane.
+            // The first lane of the next panel.
             at = at + room - self.width + self.stride;
             (from, room) = (rest, self.width);
         }
@@ -159,7 +159,7 @@ impl Place {
     }
 }
 
-// SAFETY: of each row every part is packed, whether inside the image or not.
+// SAFETY: every part of each row is packed, inside or outside the image.
 unsafe impl<T: Float> LeftSource<T> for Patches<'_, T> {
     fn layout(&self) -> Layout {
         Layout::Rows
@@ -180,7 +180,7 @@ unsafe impl<T: Float> LeftSource<T> for Patches<'_, T> {
     }
 }
 
-// SAFETY: of each k every part is packed, whether inside the image or not, and the last panel is filled up before.
+// SAFETY: every part of each k is packed, inside or outside the image; the last panel was padded before.
 unsafe impl<T: Float> RightSource<T> for Patches<'_, T> {
     fn pack(
         &self,

@@ -1,4 +1,4 @@
-//! The linear layer over every pixel or token: a convolution of 1×1 under another name.
+//! The linear layer over every pixel or token: a 1×1 convolution.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -19,10 +19,11 @@ use crate::ops::{Activation, Window};
 /// A window of one pixel.
 pub(super) const PIXEL: Window = Window { kernel: [1; 2], stride: [1; 2], padding: [0; 4] };
 
-/// x [.., in] · weightᵀ + bias + residual, for a weight of [out, in] and a bias of [out]; the residual and the result are
-/// [.., out].
+/// x [.., in] · weightᵀ + bias + residual, for a weight of [out, in] and a bias of [out]; the residual and the
+/// result are [.., out].
 ///
-/// A row has the bits that [`crate::ops::linear`] gives it. This one packs the weight ahead, which pays where rows are many.
+/// A row has the same bits as with [`crate::ops::linear`]. This operation packs the weight first, which is
+/// faster for many rows.
 pub fn pointwise(
     tape: &mut Tape,
     x: &Value,
@@ -86,7 +87,7 @@ fn forward<T: Float>(
             with_optional_slice(residual, |residual| {
                 let weights = Prepared::new(profile, geometry, weight);
                 let epilogue = Epilogue { bias: Some(&bias), residual, activation: Activation::None };
-                // SAFETY: the forward pass writes every row whole.
+                // SAFETY: the forward pass writes every row.
                 unsafe {
                     written(geometry.output_length(), |output| {
                         weights.forward(profile, geometry, x, epilogue, output);
@@ -97,7 +98,7 @@ fn forward<T: Float>(
     })??
 }
 
-/// Saves x for the weight's gradient and the weight for that of x, each only where that gradient flows.
+/// Saves x for the weight's gradient and the weight for the gradient of x, each only if needed.
 struct Pointwise {
     geometry: Geometry,
     x: Option<Tensor>,
@@ -120,7 +121,7 @@ impl Pointwise {
         if let (true, Some(weight)) = (wanted[0], &self.weight) {
             let gradient = with_slice(&grad, |grad: &[T]| {
                 with_slice(weight, |weight: &[T]| {
-                    // SAFETY: it writes every row whole.
+                    // SAFETY: it writes every row.
                     unsafe {
                         written(geometry.input_length(), |output| {
                             input_gradient(profile, geometry, grad, weight, output);

@@ -10,7 +10,7 @@ use crate::ops::gemm::{Epilogue, Output, Packed, Product, Right, RowOffsets};
 use crate::ops::profile::Profile;
 
 impl Geometry {
-    /// The patches that meet the kernel, of one group.
+    /// The patches of one group.
     pub(super) fn patches<'a, T: Float>(&self, group: usize, x: &'a [T]) -> Patches<'a, T> {
         let [channels, _] = self.group_channels();
         let channels = group * channels..(group + 1) * channels;

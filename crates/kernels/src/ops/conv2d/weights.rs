@@ -7,19 +7,19 @@ use crate::ops::float::Float;
 use crate::ops::gemm::RightSource;
 use crate::ops::profile::Profile;
 
-/// Element ((tap, inner channel), column channel): for the forward pass the inner channels are the input's, for the
-/// input gradient the output's.
+/// Element ((tap, inner channel), column channel): in the forward pass the inner channels are the input's, for
+/// the input gradient the output's.
 pub(super) struct Weights<'a, T> {
-    /// From the first weight of the group on.
+    /// From the first weight of the group.
     pub data: &'a [T],
-    /// The place of each tap within a kernel, in the order they are summed.
+    /// The offset of each tap in a kernel, in summation order.
     pub taps: Vec<usize>,
     pub inner: usize,
     pub inner_stride: usize,
     pub column_stride: usize,
 }
 
-// SAFETY: each k of a panel is written for every column, after zeros where columns are missing.
+// SAFETY: each k of a panel is written for every column, and missing columns are zeroed before.
 unsafe impl<T: Float> RightSource<T> for Weights<'_, T> {
     fn pack(
         &self,
@@ -40,7 +40,8 @@ unsafe impl<T: Float> RightSource<T> for Weights<'_, T> {
                     }
                     let mut k = depth.start;
                     while k < depth.end {
-                        // A few k of one tap at a time, so that what both sides touch stays in the cache.
+                        // Handles a few k of one tap at a time, so that both source and destination stay in the
+                        // cache.
                         let (tap, channel) = (k / inner, k % inner);
                         let count = (inner - channel).min(depth.end - k).min(16);
                         let slots;

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::ops::class_loss::cuda::by_rows;
 use crate::ops::later::Later;
 
-/// As [`super::cross_entropy`], for labels that fit.
+/// As [`super::cross_entropy`], for labels of a matching length.
 pub fn forward(
     tape: &mut Tape,
     logits: &Value,

@@ -1,10 +1,10 @@
-//! How far an operation on CUDA may be from the truth: f64 on the CPU, from the same numbers. An error is
-//! max|Δ| / max|expected|.
+//! Error bounds of CUDA operations, against f64 on the CPU with the same inputs. The error is max|Δ| /
+//! max|expected|.
 //!
-//! In f32 it may be twice that of the CPU's f32, or what is stated where sums are long. In bf16, as training has it,
-//! activations and their gradients are bf16; parameters and their gradients, statistics and losses are f32. All inputs are
-//! numbers that bf16 has, so that rounding them loses nothing, and sums are of f32 or wider: what is left is the rounding of
-//! what is written as bf16, [`ROUNDING`] each time, which every test counts, beside the error of f32.
+//! In f32 it may be twice the CPU's f32 error, or the stated bound if sums are long. In bf16, as in training,
+//! activations and their gradients are bf16; parameters and their gradients, statistics and losses are f32. All
+//! inputs are exact in bf16, and sums are in f32 or wider. What remains is the rounding of results to bf16,
+//! [`ROUNDING`] each time, which every test counts, plus the f32 error.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -12,11 +12,12 @@ use crate::autograd::{Backward, Tape, Value};
 use crate::error::Result;
 use crate::ops::testing::{gradients, normal, numbers, relative_error};
 
-/// Where sums are short: 8 units in the last place.
+/// For short sums: 8 units in the last place.
 pub const SHORT: f64 = 8.0 * f32::EPSILON as f64;
-/// Products and sums over some thousand numbers.
+/// For products and sums over some thousand elements.
 pub const LONG: f64 = 4e-6;
-/// bf16 has 8 bits of mantissa, the first one not stored: a number moves by at most half a unit in the last of them.
+/// bf16 has 8 bits of mantissa including the implicit one, so rounding changes a value by at most half a unit in
+/// the last place.
 pub const ROUNDING: f64 = 1.0 / 256.0;
 
 pub fn gpu() -> Device {
@@ -28,30 +29,29 @@ pub fn placed(tensor: &Tensor, dtype: DType) -> Tensor {
     tensor.to_dtype(DType::F32).unwrap().to_dtype(dtype).unwrap().to_device(&gpu()).unwrap()
 }
 
-/// The nearest numbers that bf16 has, in f64.
+/// The nearest bf16 values, in f64.
 pub fn nearest_bf16(tensor: &Tensor) -> Tensor {
     let rounded = tensor.to_dtype(DType::F32).unwrap().to_dtype(DType::BF16).unwrap();
     rounded.to_dtype(DType::F32).unwrap().to_dtype(DType::F64).unwrap()
 }
 
-/// A statistic or a teacher's scores where `like` is: f64 beside f64, otherwise f32.
+/// A statistic or a teacher's scores on the device of `like`: f64 if `like` is f64, otherwise f32.
 pub fn beside(like: &Tensor, tensor: &Tensor) -> Tensor {
     let dtype = if like.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
     tensor.to_dtype(dtype).unwrap().to_device(like.device()).unwrap()
 }
 
-/// What an operation does with bf16.
+/// How an operation treats bf16.
 pub struct Half<'a> {
-    /// The inputs that are f32 all the same: parameters.
+    /// The inputs that are always f32: parameters.
     pub f32: &'a [usize],
-    /// How often the output, and the gradient of each input, is rounded to bf16 on its way; never where it is f32, or
-    /// a copy.
+    /// How often the output, and the gradient of each input, is rounded to bf16; zero if it is f32 or a copy.
     pub roundings: &'a [u32],
 }
 
 pub type Op<'a> = &'a dyn Fn(&mut Tape, &[Value]) -> Result<Value>;
 
-/// The output and all gradients of `op` on the GPU, in f32 and in bf16, beside those in f64.
+/// Compares the output and all gradients of `op` on the GPU, in f32 and in bf16, with f64.
 #[track_caller]
 pub fn check(what: &str, inputs: &[Tensor], bound: f64, half: &Half, op: Op) {
     let results = 1 + inputs.len();
@@ -83,7 +83,7 @@ fn compare(what: &str, inputs: &[Tensor], types: &[DType], bounds: &[f64], op: O
         let leaves: Vec<Value> =
             inputs.iter().zip(types).map(|(input, dtype)| tape.leaf(placed(input, *dtype))).collect();
         let output = op(&mut tape, &leaves).unwrap();
-        // The loss Σ weights · output has the weights for a gradient; candle's kernels are left out of it.
+        // The loss Σ weights · output has the weights as its gradient, without using candle's kernels.
         let weights = placed(&weights, output.tensor().dtype());
         let loss = tape.record(&[&output], placed(&one(), DType::F32), || Given(weights));
         let mut grads = tape.backward(&loss).unwrap();
@@ -102,7 +102,7 @@ fn compare(what: &str, inputs: &[Tensor], types: &[DType], bounds: &[f64], op: O
             (relative_error(found, &exact[index]), relative_error(&near[index], &exact[index]));
         let name = if index == 0 { "output".to_owned() } else { format!("gradient of input {}", index - 1) };
         let bound = bounds[index];
-        // For `--show-output`: how near to its bound each is.
+        // For `--show-output`: how close to its bound each error is.
         println!("{what}, {name}: {error:.1e} of {bound:.1e}");
         assert!(
             error <= bound.max(2.0 * own),
@@ -112,12 +112,12 @@ fn compare(what: &str, inputs: &[Tensor], types: &[DType], bounds: &[f64], op: O
     }
 }
 
-/// A loss, to walk back from.
+/// A loss to start the backward pass from.
 pub fn one() -> Tensor {
     Tensor::ones((), DType::F32, &Device::Cpu).unwrap()
 }
 
-/// Hands over the gradient it was given.
+/// Passes its gradient on unchanged.
 pub struct Given(pub Tensor);
 
 impl Backward for Given {

@@ -1,4 +1,4 @@
-//! Draws, which are the CPU's to the bit, and batches on their way.
+//! Random draws, which equal the CPU's bits, and uploads of batches.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -33,7 +33,7 @@ fn cuda_draws_are_those_of_the_cpu() {
     for (found, expected) in run(placed(&x, DType::BF16)).iter().zip(&expected) {
         let dropped = |tensor: &Tensor| numbers(tensor).iter().map(|x| *x == 0.0).collect::<Vec<_>>();
         assert_eq!(dropped(found), dropped(expected));
-        // Of the four factors two are 2, which rounds nothing.
+        // Two of the four factors are 2, which is exact.
         assert!(relative_error(found, expected) <= 2.0 * ROUNDING + SHORT);
     }
 }

@@ -1,4 +1,4 @@
-//! What computes on images: single numbers, windows, convolutions; and the linear layer.
+//! Operations on images: elementwise, windows, convolutions; and the linear layer.
 
 use std::slice::from_ref;
 
@@ -19,7 +19,7 @@ fn cuda_elementwise() {
     }
     let sum = Half { f32: &[], roundings: &[1, 0, 0] };
     check("sum", &[x.clone(), normal("y", &[3, 4, 5, 37])], 0.0, &sum, &|tape, x| add(tape, &x[0], &x[1]));
-    // Twice a number is exact.
+    // Doubling is exact.
     check("a sum of one", from_ref(&x), 0.0, &once, &|tape, x| {
         let twice = add(tape, &x[0], &x[0])?;
         add(tape, &twice, &x[0])
@@ -41,7 +41,8 @@ fn cuda_pooling() {
         ([3, 2], [2, 1], [0, 0, 2, 1]),
     ] {
         let window = Window { kernel, stride, padding };
-        // A number is the largest of several windows, whose gradients are added. Of equals the first counts, on both sides.
+        // One pixel may be the maximum of several windows, whose gradients are added. Of equal values the first
+        // counts, on both sides.
         let half = Half { f32: &[], roundings: &[0, 1] };
         check(&format!("{window:?}"), from_ref(&x), 0.0, &half, &|tape, x| max_pool2d(tape, &x[0], window));
     }
@@ -52,7 +53,7 @@ fn cuda_pooling() {
 #[test]
 #[ignore = "asks for a GPU"]
 fn cuda_linear() {
-    // The product is written before the bias is added.
+    // The product is rounded before the bias is added.
     for (rows, inputs, outputs) in [(5, 70, 33), (1, 4, 2), (32, 512, 10)] {
         let inputs = [normal("x", &[rows, inputs]), normal("w", &[outputs, inputs]), normal("b", &[outputs])];
         let half = Half { f32: &[1, 2], roundings: &[2, 1, 0, 0] };
@@ -78,7 +79,8 @@ fn cuda_convolution() {
     ]);
 }
 
-/// Neither one group nor one for each channel, as no architecture here has it and cuDNN alone computes it.
+/// Groups that are neither one nor one per channel. No architecture here uses them, and only cuDNN computes
+/// them.
 #[test]
 #[ignore = "asks for a GPU"]
 fn cuda_convolution_in_groups() {
@@ -96,8 +98,8 @@ fn convolutions(cases: &[Convolution]) {
         let weight = normal("w", &[outputs, inputs / groups, kernel[0], kernel[1]]);
         let bias = normal("b", &[outputs]);
         let what = format!("{window:?} over [{images}, {height}, {width}, {inputs}] in {groups} groups");
-        // Where cuDNN has no algorithm, the input's gradient is a sum of patches that were rounded. The gradient of a
-        // depthwise weight and of a product's is written as f32, of others it comes as bf16 from cuDNN.
+        // Where cuDNN has no algorithm, the input's gradient is a sum of rounded patches. The gradients of
+        // depthwise and product weights are written as f32; cuDNN writes those of others as bf16.
         let of_weight = if groups == inputs || kernel == [1, 1] && stride == [1, 1] { 0 } else { 1 };
         let half = Half { f32: &[1], roundings: &[1, 2, of_weight] };
         check(&what, &[x.clone(), weight.clone()], LONG, &half, &|tape, x| {
@@ -110,7 +112,7 @@ fn convolutions(cases: &[Convolution]) {
     }
 }
 
-/// Inference, which is f32 whatever training steps compute with.
+/// Inference, which always runs in f32.
 #[test]
 #[ignore = "asks for a GPU"]
 fn cuda_folded_convolution() {

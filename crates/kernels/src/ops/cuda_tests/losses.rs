@@ -1,4 +1,4 @@
-//! Losses, which are f32 whatever the scores are, and probabilities.
+//! Losses, which are f32 for every type of scores, and probabilities.
 
 use std::slice::from_ref;
 
@@ -9,7 +9,7 @@ use crate::autograd::{Tape, Value};
 use crate::ops::testing::{normal, relative_error};
 use crate::ops::*;
 
-/// A loss of scores: its gradient alone is rounded, and again where what comes from above multiplies it.
+/// Only the gradient of a loss is rounded, and once more when it is multiplied with the gradient from above.
 const OF_SCORES: Half = Half { f32: &[], roundings: &[0, 2] };
 
 #[test]
@@ -99,7 +99,7 @@ fn cuda_losses_of_labels_and_of_teachers() {
         Ok(binary_cross_entropy(tape, &x[0], &targets, Some(&weights))?.0)
     });
     let teacher = (normal("teacher", &[5, 7]) * 3.0).unwrap();
-    // Two rounded gradients, each by its share, are added.
+    // Two rounded gradients are added, weighted by their shares.
     let half = Half { f32: &[], roundings: &[0, 3] };
     check("a blend with a teacher's", from_ref(&logits), LONG, &half, &|tape, x| {
         let teacher = beside(x[0].tensor(), &teacher);

@@ -1,4 +1,4 @@
-//! Every operation on CUDA beside its CPU half, in f32 and in bf16. They ask for a GPU, or for the emulated one of
+//! Every CUDA operation against its CPU half, in f32 and in bf16. These tests need a GPU, or the emulated one of
 //! tests/cuda/emulated: `cuda/cargo test --lib -- --ignored cuda`.
 
 mod check;

@@ -1,4 +1,4 @@
-//! Batch normalisation, fused with activation and residual.
+//! Batch normalization, fused with activation and residual.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -29,8 +29,9 @@ fn cuda_batch_norm() {
             for residual in [false, true] {
                 let what = format!("{name}, {kind:?}, residual: {residual}");
                 let inputs = if residual { &inputs[..] } else { &inputs[..3] };
-                // The gradient before the activation is written where a residual wants it, and the others start from there: sums
-                // of rounded numbers that cancel in part. Without an activation the residual's is the output's.
+                // The gradient before the activation is written if a residual needs it, and the other gradients
+                // start from it: sums of rounded values that partly cancel. Without an activation, the
+                // residual's gradient is the output's.
                 let roundings: &[u32] = match (residual, kind) {
                     (false, _) => &[1, 1, 0, 0],
                     (true, Activation::None) => &[1, 1, 0, 0, 0],
@@ -51,7 +52,7 @@ fn cuda_batch_norm() {
     }
 }
 
-/// With residuals moved where the result is just below 6: bf16 has 6 for it, where nothing flows through a ReLU6.
+/// Residuals shifted so that the result is just below 6. bf16 rounds it to 6, where ReLU6 passes no gradient.
 fn clear_of_six(inputs: &[Tensor], op: Op) -> Vec<Tensor> {
     let mut inputs: Vec<Tensor> = inputs.iter().map(nearest_bf16).collect();
     if let Some(residual) = inputs.get(3) {
@@ -65,7 +66,7 @@ fn clear_of_six(inputs: &[Tensor], op: Op) -> Vec<Tensor> {
     inputs
 }
 
-/// A gradient goes to some of the inputs alone, and statistics move as on the CPU; of bf16 they are f32.
+/// Gradients for some of the inputs only. Running statistics change as on the CPU; with bf16 they are f32.
 #[test]
 #[ignore = "asks for a GPU"]
 fn cuda_batch_norm_of_constants_and_its_statistics() {

@@ -1,4 +1,4 @@
-//! What transformers are made of.
+//! Operations of transformers.
 
 use super::check::{Half, LONG, SHORT, check};
 use crate::ops::testing::normal;
@@ -43,8 +43,8 @@ fn cuda_tokens() {
 #[ignore = "asks for a GPU"]
 fn cuda_attention() {
     for (tokens, heads) in [(9, 4), (150, 1), (1, 2)] {
-        // Probabilities are rounded ahead of their product with the values. On the way back they are, and so are the
-        // gradients of the scores, of which two such probabilities are factors, and the products of these.
+        // Probabilities are rounded before their product with the values. In the backward pass they are rounded
+        // too, and so are the gradients of the scores, which have two such factors, and their products.
         let half = Half { f32: &[], roundings: &[2, 4] };
         let what = format!("attention of {heads} heads");
         check(&what, &[normal("x", &[3, tokens, 72])], LONG, &half, &|tape, x| attention(tape, &x[0], heads));

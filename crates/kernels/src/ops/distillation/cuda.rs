@@ -7,7 +7,7 @@ use crate::cuda::{address, arguments, as_type, kernel};
 use crate::error::Result;
 use crate::ops::class_loss::cuda::by_rows;
 
-/// As [`super::distillation`], for logits of the same shape on the same device.
+/// As [`super::distillation`], for a teacher of the same shape on the same device.
 pub fn forward(tape: &mut Tape, logits: &Value, teacher: &Tensor, temperature: f64) -> Result<Value> {
     let tensor = logits.tensor();
     let (rows, classes) = tensor.dims2()?;

@@ -1,4 +1,4 @@
-//! Dropout on CUDA: the draws are made where they are needed, and made again on the way back.
+//! Dropout on CUDA: the kernel computes the draws, and computes them again in the backward pass.
 
 use candle_core::Tensor;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
@@ -8,7 +8,7 @@ use crate::cuda::{Engine, address, arguments, kernel};
 use crate::error::Result;
 use crate::random::Stream;
 
-/// As on the CPU, with its draws: row n takes `columns` of `streams[n]`.
+/// As on the CPU, with the same draws: row n uses `columns` draws of `streams[n]`.
 pub fn forward(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Stream]) -> Result<Value> {
     let (_, columns) = x.tensor().dims2()?;
     let mut numbers = Vec::with_capacity(6 * streams.len());
@@ -23,7 +23,7 @@ pub fn forward(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Stream]) -> Re
 }
 
 struct Dropout {
-    /// For each row: its key, the rest of its counter, and the draws made before.
+    /// For each row: its key, the fixed part of its counter, and the number of draws before.
     streams: CudaSlice<u32>,
     p: f64,
     scale: f32,

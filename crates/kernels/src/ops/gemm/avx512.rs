@@ -1,4 +1,4 @@
-//! The f32 kernel for AVX-512: 14 rows by 2 vectors of 16 columns, 28 sums in registers.
+//! The f32 kernel for AVX-512: 14 rows by 2 vectors of 16 columns, with 28 accumulators in registers.
 
 use std::arch::x86_64::*;
 
@@ -14,7 +14,7 @@ pub(super) static KERNEL: Kernel<f32> =
 
 #[target_feature(enable = "avx512f")]
 unsafe fn run(tile: &Tile<f32>) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract is passed on.
     unsafe {
         match (tile.layout, tile.columns > LANES) {
             (Layout::Rows, false) => by_rows::<1, ROW_STRIDE, 1>(tile),
@@ -30,7 +30,7 @@ unsafe fn by_rows<const VECTORS: usize, const ROW_STEP: usize, const DEPTH_STEP:
     macro_rules! dispatch {
         ($($rows:literal)*) => {
             match tile.rows {
-                // SAFETY: passed on to the caller.
+                // SAFETY: the caller's contract is passed on.
                 $($rows => unsafe { multiply::<$rows, VECTORS, ROW_STEP, DEPTH_STEP>(tile) },)*
                 rows => unreachable!("a tile of {rows} rows"),
             }
@@ -39,7 +39,7 @@ unsafe fn by_rows<const VECTORS: usize, const ROW_STEP: usize, const DEPTH_STEP:
     dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
 }
 
-/// Repeats `$body` for each row as straight code: a loop over an array of sums would send them through memory.
+/// Repeats `$body` for each row, unrolled: a loop over an array would keep the accumulators in memory.
 macro_rules! for_each_row {
     ($rows:ident, $row:ident => $body:block) => {
         for_each_row!(@ $rows, $row => $body; 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
@@ -65,7 +65,8 @@ unsafe fn multiply<
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
     let (mut left, mut right) = (tile.left, tile.right);
     for _ in 0..tile.depth {
-        // SAFETY: the left block and the right panel are as the tile says; a right panel is padded to 2 vectors.
+        // SAFETY: the left block and the right panel have the tile's shape; a right panel is padded to 2
+        // vectors.
         unsafe {
             let columns: [__m512; VECTORS] = std::array::from_fn(
                 #[inline(always)]
@@ -85,7 +86,8 @@ unsafe fn multiply<
         #[inline(always)]
         |v| u16::MAX >> LANES.saturating_sub(tile.columns - v * LANES),
     );
-    // SAFETY: the masks keep to the tile's columns, masked lanes are not touched, and rows are within the tile.
+    // SAFETY: the masks cover only the tile's columns, masked lanes are not accessed, and rows are within the
+    // tile.
     unsafe {
         for_each_row!(ROWS, row => {
             let output = tile.output.add(*tile.row_offsets.add(row));
@@ -105,10 +107,10 @@ unsafe fn multiply<
     }
 }
 
-/// The epilogue of one vector of columns, on the output just written.
+/// The epilogue of one vector of columns.
 #[target_feature(enable = "avx512f")]
 unsafe fn finish(tile: &Tile<f32>, column: usize, mask: u16) {
-    // SAFETY: as above, and bias and residual reach as far as the output.
+    // SAFETY: as above; bias and residual have the extent of the output.
     unsafe {
         for row in 0..tile.rows {
             let offset = *tile.row_offsets.add(row) + column;

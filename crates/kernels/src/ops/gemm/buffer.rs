@@ -1,7 +1,7 @@
-//! Memory for packed operands: aligned to cache lines, and kept by each thread between products.
+//! Memory for packed operands: aligned to cache lines, and reused by each thread.
 //!
-//! Sources write it and kernels read it through pointers, so it is never seen as numbers before it was written: zeroing
-//! it first would be another pass over every operand.
+//! Sources write it and kernels read it through pointers, so it is never read as numbers before it is written.
+//! Zeroing it first would cost another pass over every operand.
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
@@ -10,12 +10,12 @@ use bytemuck::Pod;
 
 use crate::ops::buffer::poison;
 
-/// One cache line; vector loads that do not straddle two are up to twice as fast.
+/// One cache line. Vector loads that do not cross a line are up to twice as fast.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([MaybeUninit<u64>; 8]);
 
-/// Room for numbers, the first at the start of a cache line.
+/// Memory for numbers, aligned to a cache line.
 pub(super) struct Buffer {
     lines: Box<[MaybeUninit<Line>]>,
 }
@@ -29,7 +29,7 @@ impl Buffer {
 
     pub fn as_slice<T: Pod>(&self) -> &[MaybeUninit<T>] {
         let length = size_of_val(&*self.lines) / size_of::<T>();
-        // SAFETY: as many numbers fit into these bytes, at whose start any of them is aligned; any content will do.
+        // SAFETY: the bytes have room for this many numbers and are aligned for them; any content is valid.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), length) }
     }
 
@@ -46,12 +46,12 @@ fn lines<T>(length: usize) -> usize {
 fn numbers<T: Pod>(lines: &mut [MaybeUninit<Line>]) -> &mut [MaybeUninit<T>] {
     const { assert!(align_of::<T>() <= align_of::<Line>() && size_of::<T>() > 0) };
     let length = size_of_val(lines) / size_of::<T>();
-    // SAFETY: as many numbers fit into these bytes, at whose start any of them is aligned; a line is bytes of which any
-    // will do, and so is a number not yet written.
+    // SAFETY: the bytes have room for this many numbers and are aligned for them; any content is valid for a
+    // line and for an unwritten number.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), length) }
 }
 
-/// Lends two buffers of this thread, of any content. `work` must not come back here.
+/// Lends two buffers of this thread, with arbitrary content. `work` must not call this again.
 pub(super) fn with_workspace<T: Pod, R>(
     left: usize,
     right: usize,
@@ -83,7 +83,7 @@ mod tests {
         for (index, number) in buffer.as_mut_slice::<f32>().iter_mut().take(17).enumerate() {
             number.write(index as f32);
         }
-        // SAFETY: 17 numbers were written.
+        // SAFETY: 17 elements were written.
         let read = |index: usize| unsafe { buffer.as_slice::<f32>()[index].assume_init() };
         assert!((0..17).all(|index| read(index) == index as f32));
         assert!(Buffer::new::<f64>(0).as_slice::<f64>().is_empty());

@@ -10,7 +10,7 @@ use super::source::{LeftSource, Packed, Right, RightSource, Tiles};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
-/// A matrix somewhere in memory: element (r, c) at `r * row_stride + c * column_stride`.
+/// A matrix in memory: element (r, c) at `r * row_stride + c * column_stride`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a, T> {
     pub data: &'a [T],
@@ -19,18 +19,18 @@ pub struct Matrix<'a, T> {
 }
 
 impl<'a, T> Matrix<'a, T> {
-    /// A matrix stored row after row.
+    /// A row-major matrix.
     pub fn row_major(data: &'a [T], columns: usize) -> Self {
         Self { data, row_stride: columns, column_stride: 1 }
     }
 
-    /// The same numbers with rows and columns exchanged.
+    /// The transposed view.
     pub fn transposed(self) -> Self {
         Self { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
     }
 }
 
-/// c (+)= a · b, for a of m × k and b of k × n; c is row-major m × n. The result is the same on all profiles.
+/// c (+)= a · b, for a of m × k and b of k × n; c is row-major m × n. All profiles give the same result.
 pub fn gemm<T: Float>(
     m: usize,
     n: usize,
@@ -68,7 +68,7 @@ pub(super) fn gemm_on<T: Float>(
     .compute(Output::onto(c, RowOffsets::Even { start: 0, stride: n }, accumulate));
 }
 
-// SAFETY: each row, or each k of a tile, is copied whole.
+// SAFETY: each row, or each k of a tile, is copied completely.
 unsafe impl<T: Float> LeftSource<T> for Matrix<'_, T> {
     fn layout(&self) -> Layout {
         if self.row_stride == 1 && self.column_stride != 1 { Layout::Columns } else { Layout::Rows }
@@ -93,7 +93,8 @@ unsafe impl<T: Float> LeftSource<T> for Matrix<'_, T> {
                             let data = &data[k * column_stride + first..];
                             let slot = &mut block[tile * tiles.stride..][..tiles.lanes];
                             match data.first_chunk::<16>() {
-                                // More than needed, but one vector: the lanes beyond the rows are never read.
+                                // Copies more than needed, but as one vector: lanes beyond the rows are never
+                                // read.
                                 Some(data) if slot.len() == 16 => {
                                     slot.write_copy_of_slice(data);
                                 }
@@ -119,7 +120,7 @@ unsafe impl<T: Float> LeftSource<T> for Matrix<'_, T> {
     }
 }
 
-// SAFETY: each k of a panel is copied whole, after zeros where columns are missing.
+// SAFETY: each k of a panel is copied completely, and missing columns are zeroed before.
 unsafe impl<T: Float> RightSource<T> for Matrix<'_, T> {
     fn pack(
         &self,
@@ -144,7 +145,8 @@ unsafe impl<T: Float> RightSource<T> for Matrix<'_, T> {
                         }
                         continue;
                     }
-                    // Both sides stay in the cache while a few k of all columns are moved.
+                    // Handles a few k of all columns at a time, so that source and destination stay in the
+                    // cache.
                     for first in depth.clone().step_by(16) {
                         for (lane, column) in columns.clone().enumerate() {
                             for k in first..depth.end.min(first + 16) {
@@ -159,10 +161,11 @@ unsafe impl<T: Float> RightSource<T> for Matrix<'_, T> {
     }
 }
 
-/// Copies as many numbers as `to` holds from the start of `from`, in vectors of the profile it is inlined into.
+/// Copies as many elements as `to` holds from the start of `from`, with vectors of the profile it is inlined
+/// into.
 ///
-/// Runs are short here, and a call of the system's copy costs as much as the copy. Two vectors a step, since a loop of
-/// single ones would be recognised and turned into that call.
+/// Runs are short, and a call of the system's `memcpy` costs as much as the copy. It copies two vectors per
+/// step, because the compiler would replace a loop of single ones by that call.
 #[inline(always)]
 pub(in crate::ops) fn copy_run<T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
     let length = to.len();
@@ -177,7 +180,7 @@ pub(in crate::ops) fn copy_run<T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
         copy_lanes::<T, 16>(to, from, done);
         done += 16;
     }
-    // What is left lies within one more vector, counted from the end.
+    // Copies the rest with one more vector, which ends at the end.
     match length {
         _ if done == length => {}
         16.. => copy_lanes::<T, 16>(to, from, length - 16),

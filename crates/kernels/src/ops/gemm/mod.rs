@@ -1,12 +1,14 @@
-//! Matrix products, the one engine under convolution and linear layers.
+//! Matrix products, used by convolution and linear layers.
 //!
-//! Every output element is the same sequence of fused multiply-adds, whatever the shape around it: k ascending from
-//! zero within blocks of the inner dimension that depend on its length alone, and those sums added in order. So a
-//! row's bits depend on no other row, on no tail, on no thread, and are the same on all profiles.
+//! Every output element is the same sequence of fused multiply-adds for every shape: k ascends from zero within
+//! blocks of the inner dimension, whose length alone decides the blocks, and the block sums are added in order.
+//! A row's bits therefore depend on no other row, on no remainder and on no thread, and are the same on all
+//! profiles.
 //!
-//! Operands are packed by their sources ([`LeftSource`], [`RightSource`]), so that a convolution packs straight from
-//! the image; after packing, all is one blocking (`product`) and one register kernel for each profile. Blocking after
-//! Goto and van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (2008). The room knows no tensors.
+//! Sources pack the operands ([`LeftSource`], [`RightSource`]), so that a convolution packs from the image.
+//! After packing, there is one blocking (`product`) and one register kernel per profile. Blocking after Goto and
+//! van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (2008). This module never depends on
+//! tensors.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

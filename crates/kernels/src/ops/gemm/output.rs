@@ -1,16 +1,17 @@
-//! Where the rows of a product go.
+//! The destination of a product's rows.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use crate::ops::buffer::poison;
 
-/// The place of each output row, in numbers from the start of the output.
+/// The offset of each output row, in elements from the start of the output.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ops) enum RowOffsets {
     /// Row r at `start + r * stride`.
     Even { start: usize, stride: usize },
-    /// Row r = (image, y, x) of a grid `height` by `width`, which may take only every so many pixels of the output.
+    /// Row r = (image, y, x) of a grid of `height` by `width`, which may use only every n-th pixel of the
+    /// output.
     Grid { start: usize, height: usize, width: usize, image: usize, y: usize, x: usize },
 }
 
@@ -25,7 +26,7 @@ impl RowOffsets {
         }
     }
 
-    /// Whether no two of so many rows of so many numbers share one: threads write them side by side.
+    /// Whether no two rows of this length overlap: threads write them concurrently.
     pub(super) fn are_apart(&self, rows: usize, columns: usize) -> bool {
         match *self {
             Self::Even { stride, .. } => rows <= 1 || stride >= columns,
@@ -40,7 +41,7 @@ impl RowOffsets {
     }
 }
 
-/// The output of a product: numbers not yet written, or sums to add to.
+/// The output of a product: uninitialised memory, or sums to add to.
 pub(in crate::ops) struct Output<'a, T> {
     data: *mut T,
     length: usize,
@@ -49,11 +50,11 @@ pub(in crate::ops) struct Output<'a, T> {
     lifetime: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it stands for a `&mut [T]` that threads write disjoint parts of.
+// SAFETY: it represents a `&mut [T]`, of which threads write disjoint parts.
 unsafe impl<T: Send> Sync for Output<'_, T> {}
 
 impl<'a, T> Output<'a, T> {
-    /// Writes the product, reading nothing.
+    /// Writes the product into uninitialised memory.
     pub fn fresh(data: &'a mut [MaybeUninit<T>], rows: RowOffsets) -> Self {
         Self {
             data: data.as_mut_ptr().cast(),
@@ -64,21 +65,21 @@ impl<'a, T> Output<'a, T> {
         }
     }
 
-    /// Writes the product, or adds it to what is there.
+    /// Writes the product, or adds it to the content.
     pub fn onto(data: &'a mut [T], rows: RowOffsets, accumulate: bool) -> Self {
         Self { data: data.as_mut_ptr(), length: data.len(), rows, accumulate, lifetime: PhantomData }
     }
 
-    /// The same memory with other rows, for products that run side by side.
+    /// The same memory with other rows, for concurrent products.
     ///
     /// # Safety
     ///
-    /// No two of them that run at the same time write to the same number.
+    /// Concurrent products must write disjoint elements.
     pub unsafe fn at(&self, rows: RowOffsets) -> Output<'_, T> {
         Output { data: self.data, length: self.length, rows, accumulate: false, lifetime: PhantomData }
     }
 
-    /// The number at `offset`, of which `columns` from there on are within the output.
+    /// The element at `offset`; checks that `columns` elements from there are within the output.
     pub(super) fn pointer(&self, offset: usize, columns: usize) -> *mut T {
         assert!(offset + columns <= self.length, "an output row ends within the output");
         self.data.wrapping_add(offset)
@@ -89,11 +90,11 @@ impl<'a, T> Output<'a, T> {
     }
 }
 
-/// A vector of `length` numbers that `fill` writes without their being zeroed first.
+/// A vector of `length` elements, written by `fill` without zeroing first.
 ///
 /// # Safety
 ///
-/// `fill` must write every number. (In tests an unwritten one reads as NaN.)
+/// `fill` must write every element. (In tests an unwritten one reads as NaN.)
 pub(in crate::ops) unsafe fn written<T>(length: usize, fill: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
     let mut numbers = Box::new_uninit_slice(length);
     poison(&mut numbers);

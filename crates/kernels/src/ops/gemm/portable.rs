@@ -1,4 +1,4 @@
-//! The kernel in plain Rust: for f64, and for machines without a kernel of their own.
+//! The portable Rust kernel: for f64, and for machines without a specialised kernel.
 
 use super::kernel::{Kernel, Layout, ROW_STRIDE, Tile};
 use crate::ops::float::Float;
@@ -18,7 +18,7 @@ pub(super) fn kernel<T: Float>(profile: Profile) -> Kernel<T> {
 }
 
 unsafe fn run_x86_v4<T: Float>(tile: &Tile<T>) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract is passed on.
     Profile::X86V4.run(
         #[inline(always)]
         || unsafe { run(tile) },
@@ -26,7 +26,7 @@ unsafe fn run_x86_v4<T: Float>(tile: &Tile<T>) {
 }
 
 unsafe fn run_x86_v3<T: Float>(tile: &Tile<T>) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract is passed on.
     Profile::X86V3.run(
         #[inline(always)]
         || unsafe { run(tile) },
@@ -34,7 +34,7 @@ unsafe fn run_x86_v3<T: Float>(tile: &Tile<T>) {
 }
 
 unsafe fn run_scalar<T: Float>(tile: &Tile<T>) {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's contract is passed on.
     unsafe { run(tile) }
 }
 
@@ -46,8 +46,8 @@ unsafe fn run<T: Float>(tile: &Tile<T>) {
     };
     let mut sums = [[T::ZERO; COLUMNS]; ROWS];
     for k in 0..tile.depth {
-        // SAFETY: a right panel has `COLUMNS` numbers for each k; rows beyond the tile's repeat its last, and what they
-        // give is not stored.
+        // SAFETY: a right panel has `COLUMNS` elements for each k; rows beyond the tile repeat its last, and
+        // their results are not stored.
         unsafe {
             let right = &*tile.right.add(k * COLUMNS).cast::<[T; COLUMNS]>();
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -60,7 +60,7 @@ unsafe fn run<T: Float>(tile: &Tile<T>) {
     }
     for (row, sums) in sums.iter().enumerate().take(tile.rows) {
         for (column, &sum) in sums.iter().enumerate().take(tile.columns) {
-            // SAFETY: row and column lie within the tile.
+            // SAFETY: row and column are within the tile.
             unsafe {
                 let offset = *tile.row_offsets.add(row) + column;
                 let mut value = sum;

@@ -1,5 +1,5 @@
-//! Products whose operands their maker writes straight into the kernels' layout, where they are the result of other
-//! work and no copy of anything.
+//! Products of operands that their producer writes directly in the kernels' layout, because they are computed
+//! and not copied.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use crate::ops::Activation;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
-/// The layout of a left operand that is written row by row.
+/// The layout of a left operand written row by row.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct LeftRows {
     rows: usize,
@@ -22,26 +22,26 @@ impl LeftRows {
         Self { rows, depth }
     }
 
-    /// The numbers that hold it. Not all of them mean something.
+    /// The number of elements of the buffer, including padding.
     pub fn length(&self) -> usize {
         depth_blocks(self.depth).count() * self.rows * ROW_STRIDE
     }
 
-    /// The parts of the depth, and where each starts.
+    /// The blocks of the depth, and the offset of each.
     pub fn depth_blocks(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
         let size = self.rows * ROW_STRIDE;
         depth_blocks(self.depth).enumerate().map(move |(index, block)| (block, index * size))
     }
 
-    /// Where a row starts within a part.
+    /// The offset of a row within a block.
     pub fn row(&self, row: usize) -> usize {
         row * ROW_STRIDE
     }
 
-    /// Writes left · right to `output`, row after row, on this thread.
+    /// Writes left · right to `output`, row by row, on this thread.
     ///
     /// # Safety
-    /// Of each row of `left`, all numbers of the depth are written.
+    /// All elements of the depth are written in each row of `left`.
     pub unsafe fn multiply<T: Float>(
         &self,
         profile: Profile,
@@ -72,8 +72,9 @@ impl LeftRows {
                         residual: std::ptr::null(),
                         activation: Activation::None,
                     };
-                    // SAFETY: the operands hold the tile's rows and columns for each k, the output its rows, as
-                    // asserted above; the caller wrote the rows, `Packed` its panels; the kernel is one of the machine's.
+                    // SAFETY: the operands hold the tile's rows and columns for each k, and the output its rows,
+                    // as asserted above; the caller wrote the rows, `Packed` its panels; the machine supports
+                    // the kernel.
                     unsafe { (kernel.run)(&tile) };
                 }
             }
@@ -81,12 +82,12 @@ impl LeftRows {
     }
 }
 
-/// How one side of a product is cut into panels.
+/// How one side of a product is split into panels.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct PanelShape {
     /// The rows or columns of the product.
     pub all: usize,
-    /// Those of each panel, and the numbers it holds for each k.
+    /// The rows or columns of each panel, and its elements for each k.
     pub each: usize,
     pub width: usize,
 }
@@ -102,7 +103,7 @@ impl PanelShape {
     }
 }
 
-/// A product whose operands are both written panel by panel, [k, width] each, and whose output is kept by right panels.
+/// A product of two operands in panels of [k, width]; the output is stored by right panels.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Panels {
     pub left: PanelShape,
@@ -119,12 +120,12 @@ impl Panels {
         }
     }
 
-    /// The longest inner dimension of one multiplication.
+    /// The maximum inner dimension of one multiplication.
     pub fn depth(&self) -> usize {
         DEPTH
     }
 
-    /// The numbers of the output under one right panel: [rows, width].
+    /// The number of output elements under one right panel: [rows, width].
     pub fn panel_length(&self) -> usize {
         self.left.all * self.right.width
     }
@@ -133,8 +134,8 @@ impl Panels {
         self.right.count() * self.panel_length()
     }
 
-    /// Adds to `output` the product of all left panels with one right panel. Left panel i starts at
-    /// `start + i · step` of `left`.
+    /// Adds the product of all left panels with one right panel to `output`. Left panel i starts at `start + i ·
+    /// step` of `left`.
     #[allow(clippy::too_many_arguments)]
     pub fn multiply<T: Float>(
         &self,
@@ -165,7 +166,8 @@ impl Panels {
                 residual: std::ptr::null(),
                 activation: Activation::None,
             };
-            // SAFETY: the panels hold `width` numbers for each k, the output all rows; the kernel is the machine's.
+            // SAFETY: the panels hold `width` elements for each k, the output all rows; the machine supports the
+            // kernel.
             unsafe { (kernel.run)(&tile) };
         }
     }

@@ -1,4 +1,4 @@
-//! The blocking: a product cut into tasks by its shape, and tasks into kernel calls.
+//! The blocking: a product is split into tasks by its shape, and tasks into kernel calls.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::ops::Activation;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
-/// Multiply-adds that are worth handing to another thread.
+/// The multiply-adds that are worth a task of their own.
 const TASK: usize = 1 << 22;
 
 /// output (+)= left · right.
@@ -31,7 +31,7 @@ impl<T: Float> Product<'_, T> {
     /// Computes the product, in parallel.
     ///
     /// # Panics
-    /// Rows overlap in the output.
+    /// Rows of the output overlap.
     pub fn compute(&self, output: Output<'_, T>) {
         let kernel = Kernel::<T>::of(self.profile);
         if let Right::Packed(packed) = self.right {
@@ -47,7 +47,8 @@ impl<T: Float> Product<'_, T> {
         if self.columns == 0 {
             return;
         }
-        // A right operand packed on the way is packed again for each block of rows: let them be few.
+        // An operand that is packed on demand is packed again for each block of rows, so there should be few
+        // blocks.
         let block_rows = match self.right {
             Right::Packed(_) => kernel.block_rows,
             Right::Source(_) => 4 * kernel.block_rows,
@@ -70,7 +71,7 @@ impl<T: Float> Product<'_, T> {
         });
     }
 
-    /// One block of the output, through the whole depth.
+    /// Computes one block of the output, over the whole depth.
     fn block(&self, kernel: &Kernel<T>, rows: Range<usize>, columns: Range<usize>, output: &Output<'_, T>) {
         let (count, height) = kernel.tiles(rows.len());
         let left_length = (count * kernel.lanes * DEPTH).max(rows.len() * ROW_STRIDE);
@@ -109,7 +110,7 @@ impl<T: Float> Product<'_, T> {
         );
     }
 
-    /// All tiles of a block against one right panel, which stays in the first-level cache.
+    /// Multiplies all tiles of a block with one right panel, which stays in the first-level cache.
     #[allow(clippy::too_many_arguments)]
     fn panel(
         &self,
@@ -146,9 +147,9 @@ impl<T: Float> Product<'_, T> {
                 residual: pointer(self.epilogue.residual),
                 activation: if last { self.epilogue.activation } else { Activation::None },
             };
-            // SAFETY: the left source wrote the tile's rows and the right one a full panel for each k, as they promise;
-            // output (and the residual, as long) reach to each row's last column, checked above; the kernel is one
-            // of the machine's.
+            // SAFETY: the left source wrote the tile's rows and the right one a full panel for each k, as their
+            // contracts say; output (and the residual of the same length) contain each row's last column,
+            // checked above; the machine supports the kernel.
             unsafe { (kernel.run)(&call) };
         }
     }

@@ -1,4 +1,4 @@
-//! Where operands come from, and right operands packed once for many products.
+//! Sources of operands, and right operands packed once for many products.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -10,25 +10,25 @@ use super::kernel::{Kernel, Layout, depth_blocks};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
-/// How a block of a left operand is cut into tiles.
+/// How a block of a left operand is split into tiles.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Tiles {
     /// The rows of each tile but the last.
     pub height: usize,
-    /// The distance of two k in [`Layout::Columns`].
+    /// The stride between two k in [`Layout::Columns`].
     pub lanes: usize,
-    /// The distance of two tiles.
+    /// The stride between two tiles.
     pub stride: usize,
 }
 
-/// A left operand, rows × depth, that can copy any part of itself into the kernel's layout.
+/// A left operand, rows × depth, that can pack any part of itself into the kernels' layout.
 ///
 /// # Safety
-/// [`LeftSource::pack`] writes all that it says: kernels read it.
+/// [`LeftSource::pack`] must write everything that it documents: kernels read it.
 pub(in crate::ops) unsafe trait LeftSource<T>: Sync {
     fn layout(&self) -> Layout;
 
-    /// Writes `rows` × `depth` in [`Self::layout`] to `block`, tile after tile. What lies between need not be written.
+    /// Writes `rows` × `depth` in [`Self::layout`] to `block`, tile by tile. Gaps need not be written.
     fn pack(
         &self,
         profile: Profile,
@@ -39,13 +39,13 @@ pub(in crate::ops) unsafe trait LeftSource<T>: Sync {
     );
 }
 
-/// A right operand, depth × columns, that can copy any part of itself into the kernel's layout.
+/// A right operand, depth × columns, that can pack any part of itself into the kernels' layout.
 ///
 /// # Safety
-/// [`RightSource::pack`] writes all that it says: kernels read it.
+/// [`RightSource::pack`] must write everything that it documents: kernels read it.
 pub(in crate::ops) unsafe trait RightSource<T>: Sync {
-    /// Writes `depth` × `columns` to `block`, panel after panel of `width` columns, each k after k. The columns
-    /// missing from the last panel are zeros.
+    /// Writes `depth` × `columns` to `block`, panel by panel of `width` columns, in order of k. Missing columns
+    /// of the last panel are zeros.
     fn pack(
         &self,
         profile: Profile,
@@ -56,15 +56,15 @@ pub(in crate::ops) unsafe trait RightSource<T>: Sync {
     );
 }
 
-/// The right operand of a product: packed before, or as it is needed.
+/// The right operand of a product: packed before, or on demand.
 ///
-/// The latter pays where the same part is not needed again: where the left operand has few rows.
+/// Packing on demand is faster if each part is used once: if the left operand has few rows.
 pub(in crate::ops) enum Right<'a, T> {
     Packed(&'a Packed<T>),
     Source(&'a dyn RightSource<T>),
 }
 
-/// A right operand packed whole: weights, used for every row and batch.
+/// A completely packed right operand: weights, used for every row and batch.
 pub(in crate::ops) struct Packed<T> {
     pub(super) profile: Profile,
     pub(super) depth: usize,
@@ -79,12 +79,12 @@ impl<T: Float> Packed<T> {
         let fill = |block, columns, width, panels: &mut [&mut [MaybeUninit<T>]]| {
             source.pack(profile, block, columns, width, panels[0]);
         };
-        // SAFETY: a source writes all of a panel.
+        // SAFETY: a source writes every element of a panel.
         unsafe { Self::several(profile, depth, columns, 1, fill) }.remove(0)
     }
 
-    /// Packs `count` operands of one shape together. `fill` is given part of the depth, the columns of a panel, its
-    /// width, and each operand's memory for it: `width` numbers for each k.
+    /// Packs `count` operands of one shape together. `fill` gets a range of the depth, the columns of a panel,
+    /// its width, and the memory of each operand: `width` elements for each k.
     ///
     /// # Safety
     /// `fill` must write all of the memory.
@@ -128,7 +128,7 @@ impl<T: Float> Packed<T> {
         self.columns
     }
 
-    /// The panel that starts at `column`, for one block of the depth; all of it was written.
+    /// The panel that starts at `column`, for one block of the depth; it is completely written.
     pub(super) fn panel(&self, block: Range<usize>, column: usize) -> &[MaybeUninit<T>] {
         let width = self.width;
         let start = block.start * self.columns.next_multiple_of(width) + block.len() * column;

@@ -1,4 +1,5 @@
-//! Every profile against a plain f64 product, against each other to the bit, and rows against themselves elsewhere.
+//! Every profile against an f64 product and, to the bit, against each other; rows against the same rows
+//! elsewhere.
 
 use super::kernel::{Kernel, depth_blocks};
 use super::matrix::{Matrix, gemm_on};
@@ -136,7 +137,7 @@ fn packed_panels_are_written_whole() {
             let packed = Packed::new(profile, k, n, &b);
             for column in (0..n).step_by(Kernel::<f32>::of(profile).columns) {
                 for block in depth_blocks(k) {
-                    // SAFETY: unwritten memory is that of NaNs in tests.
+                    // SAFETY: in tests, unwritten memory is filled with NaN.
                     let finite =
                         |number: &std::mem::MaybeUninit<f32>| unsafe { number.assume_init() }.is_finite();
                     assert!(packed.panel(block, column).iter().all(finite), "{profile}, {k}×{n}");

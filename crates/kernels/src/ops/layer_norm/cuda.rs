@@ -26,7 +26,7 @@ pub(super) fn forward(tape: &mut Tape, x: &Value, weight: &Value, bias: &Value, 
 struct Normalization {
     x: Tensor,
     weight: Tensor,
-    /// The mean of each row, and one over its deviation.
+    /// The mean of each row, and 1 / deviation.
     moments: Tensor,
     shape: Shape,
 }

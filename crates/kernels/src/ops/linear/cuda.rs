@@ -1,4 +1,4 @@
-//! The linear layer on CUDA: cuBLAS, and the bias at the end.
+//! The linear layer on CUDA: cuBLAS, then the bias.
 
 use candle_core::{DType, Shape, Tensor};
 

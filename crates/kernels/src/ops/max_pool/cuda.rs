@@ -8,7 +8,7 @@ use crate::autograd::Backward;
 use crate::cuda::{self, Address, Engine, address, arguments, kernel};
 use crate::error::Result;
 
-/// Pools `x`, and says where in its window each number was found if that is to be recorded.
+/// Pools `x`, and records the kernel tap of each maximum if `record` is set.
 pub(super) fn forward(grid: &Grid, x: &Tensor, record: bool) -> Result<(Tensor, Option<MaxPool>)> {
     let engine = Engine::of(x)?;
     let shape = (x.dim(0)?, grid.output[0], grid.output[1], grid.channels);
@@ -42,7 +42,7 @@ impl Grid {
 
 pub struct MaxPool {
     grid: cuda::Grid,
-    /// The place in its window where each number of the output was found.
+    /// The kernel tap of each output element's maximum.
     chosen: CudaSlice<u16>,
 }
 

@@ -1,4 +1,4 @@
-//! Images times a number for each channel on CUDA.
+//! Images times one factor per channel on CUDA.
 
 use candle_core::Tensor;
 

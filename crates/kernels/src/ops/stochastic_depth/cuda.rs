@@ -1,4 +1,4 @@
-//! Rows times a factor each, on CUDA.
+//! Rows times one factor each, on CUDA.
 
 use candle_core::Tensor;
 

@@ -54,7 +54,7 @@ impl FirstToken {
     }
 }
 
-/// The numbers from `offset` on of each of x's `rows`, as many as make up `shape`.
+/// From each of x's `rows`, the elements from `offset` on, as many as `shape` needs.
 fn take(x: &Tensor, rows: usize, offset: usize, shape: &[usize]) -> Result<Tensor> {
     let engine = Engine::of(x)?;
     let (out, to) = engine.tensor(x.dtype(), shape)?;

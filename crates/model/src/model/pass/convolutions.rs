@@ -1,4 +1,5 @@
-//! Convolutions and their normalisation in a pass: by the operations, or folded as in inference where nothing below trains.
+//! Convolutions with their normalization: as operations, or folded as in inference if nothing trains in or below
+//! them.
 
 use candle_core::Tensor;
 
@@ -46,7 +47,7 @@ impl Pass<'_> {
         let shift = self.parameter(norm.spec.bias);
         let frozen = self.norm_mode(norm) == NormMode::Frozen;
         let constant = [x, &scale, &shift].iter().all(|value| value.is_constant());
-        // Statistics of a batch, and those of its gradients, take a pass over the numbers ahead of the one that uses them.
+        // The statistics of a batch, and those of its gradients, need a pass over the data of their own.
         let passes = match (frozen, constant) {
             (true, true) => 2,
             (true, false) => 2 + 3,
@@ -69,7 +70,8 @@ impl Pass<'_> {
         Ok(y)
     }
 
-    /// The end of a residual block: norm(conv(x)), in training left out of some images with probability `p`, + shortcut.
+    /// The end of a residual block: norm(conv(x)) + shortcut. In training, the branch is dropped for some images
+    /// with probability `p`.
     pub(in crate::model) fn conv_norm_residual(
         &mut self,
         conv: &Conv2d,
@@ -106,15 +108,15 @@ impl Pass<'_> {
         self.training.as_ref().map_or(NormMode::Frozen, |training| training.norms[norm.index])
     }
 
-    /// Whether a convolution and its normalisation compute as in inference: nothing in or below them trains.
+    /// Whether a convolution and its normalization compute as in inference: nothing trains in or below them.
     fn is_plain(&self, conv: &Conv2d, norm: &BatchNorm, x: &Value) -> bool {
         let trains = |id: &TensorId| self.training.as_ref().is_some_and(|training| training.trainable[*id]);
         let parameters = [conv.weight, norm.spec.weight, norm.spec.bias];
         self.norm_mode(norm) == NormMode::Frozen && x.is_constant() && !parameters.iter().any(trains)
     }
 
-    /// The path of inference: one convolution with the normalisation folded in. A residual that leads to a leaf is
-    /// added on the tape.
+    /// The inference path: one convolution with folded normalization. A residual that needs a gradient is added
+    /// on the tape.
     fn folded(
         &mut self,
         conv: &Conv2d,
@@ -152,7 +154,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The running statistics after this batch: PyTorch's update, with the unbiased variance.
+    /// Updates the running statistics with this batch, as PyTorch does, with the unbiased variance.
     fn propose(&mut self, norm: &BatchNorm, statistics: BatchStatistics) -> Result<()> {
         let moved = |running: TensorId, batch: Tensor| -> Result<(TensorId, Tensor)> {
             let tensor = &self.state.tensors[running];

@@ -1,4 +1,4 @@
-//! What layers beside convolutions compute in a pass.
+//! Layers other than convolutions.
 
 use candle_core::Tensor;
 
@@ -17,7 +17,7 @@ impl Pass<'_> {
         ops::linear(&mut self.tape, x, &weight, bias.as_ref())
     }
 
-    /// The products of x with the directions of a layer's rows: their cosines, times the lengths of x.
+    /// The products of x with a layer's unit rows: cosines, scaled by the length of x.
     pub(in crate::model) fn cosines(&mut self, directions: &Linear, x: &Value) -> Result<Value> {
         let weight = self.parameter(directions.weight);
         self.count(&weight, x, 1);
@@ -46,7 +46,7 @@ impl Pass<'_> {
             let y = ops::pointwise(&mut self.tape, x, &weight, &bias, residual)?;
             return ops::activation(&mut self.tape, &y, activation);
         }
-        // A convolution of one pixel, over one line.
+        // A single-pixel convolution over one line.
         let outputs = weight.tensor().dim(0)?;
         let window = Window { kernel: [1; 2], stride: [1; 2], padding: [0; 4] };
         let fold = || {
@@ -68,18 +68,18 @@ impl Pass<'_> {
         ops::layer_norm(&mut self.tape, x, &weight, &bias, norm.eps)
     }
 
-    /// The heads of self-attention side by side, [N, T, C], before they are mixed.
+    /// The concatenated heads of self-attention, [N, T, C], before the output projection.
     pub(in crate::model) fn attention(&mut self, attention: &Attention, x: &Value) -> Result<Value> {
         let x = self.pointwise(&attention.input, x, Activation::None, None)?;
         let (images, tokens, width) = x.tensor().dims3()?;
-        // Each token meets each, once as query and key and once as probability and value.
+        // Each token attends to each token: one product for the scores and one for the values.
         let products = images * 2 * tokens * tokens * width / 3;
         self.multiply_adds += (products * if x.is_constant() { 1 } else { 3 }) as u64;
         ops::attention(&mut self.tape, &x, attention.heads)
     }
 
-    /// residual + gain · x; in training the share `left_out` of images keep the residual alone. What does not train is
-    /// never left out.
+    /// residual + gain · x. In training, images keep only the residual with probability `left_out`. Constant
+    /// branches are never dropped.
     pub(in crate::model) fn layer_scale(
         &mut self,
         x: &Value,
@@ -93,7 +93,7 @@ impl Pass<'_> {
         ops::layer_scale(&mut self.tape, &x, &gain, residual)
     }
 
-    /// Patches behind a class token, each with its position.
+    /// The class token followed by patches, with positions added.
     pub(in crate::model) fn tokens(
         &mut self,
         patches: &Value,
@@ -126,7 +126,7 @@ impl Pass<'_> {
         ops::scale_channels(&mut self.tape, x, scale)
     }
 
-    /// Nothing in inference.
+    /// Does nothing in inference.
     pub(in crate::model) fn dropout(&mut self, x: Value, p: f64) -> Result<Value> {
         match &mut self.training {
             Some(training) if p > 0.0 => ops::dropout(&mut self.tape, &x, p, &mut training.dropout),
@@ -134,10 +134,10 @@ impl Pass<'_> {
         }
     }
 
-    /// Leaves the branch of a residual block out of some images of the batch, with probability `p`.
+    /// Drops the branch of a residual block for some images of the batch, with probability `p`.
     ///
-    /// Nothing in inference, nor for a branch in and below which nothing trains: the features of frozen layers are no
-    /// matter of chance, whether they are kept or computed anew.
+    /// Does nothing in inference, or for a constant branch: features of frozen layers are never random, whether
+    /// they are cached or computed again.
     pub(in crate::model) fn stochastic_depth(&mut self, branch: Value, p: f64) -> Result<Value> {
         match &mut self.training {
             Some(training) if p > 0.0 && !branch.is_constant() => {

@@ -1,4 +1,4 @@
-//! Files under other names than the model's own: recognised, read, saved and spoken of.
+//! Files with other names than the model's: recognition, reading, saving and messages.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ fn describe(arch: Arch) -> Description {
     Model::build(&pipeline::Model::of(arch), 1000).description
 }
 
-/// A file with the tensors of a network under other names, in timm's shapes.
+/// A file with a network's tensors under other names, with timm's shapes.
 fn file(folder: &Path, description: &Description, names: &[String]) -> Source {
     let mut renamed = description.clone();
     for (tensor, name) in renamed.tensors.iter_mut().zip(names) {
@@ -55,7 +55,7 @@ fn weights_are_read_under_timms_names_and_saved_under_them() {
     let folder = tempfile::tempdir().unwrap();
     for arch in [Arch::EfficientNetB0, Arch::ConvNextTiny, Arch::VitS16] {
         let mut description = describe(arch);
-        // Some of its layers will do.
+        // Some of its layers are enough.
         description.tensors.truncate(40);
         let names = Dialect::Timm.names(&description);
         let wrapped: Vec<String> = names.iter().map(|name| format!("module._orig_mod.{name}")).collect();

@@ -1,9 +1,9 @@
-//! What is wrong with a pickle, and where.
+//! Errors in pickles, with their position.
 
 #[derive(Debug, PartialEq)]
 pub(in crate::weights) struct Fault {
     pub kind: FaultKind,
-    /// The byte of the file at which the failing instruction begins.
+    /// The file position of the failing instruction.
     pub at: usize,
     pub what: String,
 }
@@ -12,9 +12,9 @@ pub(in crate::weights) struct Fault {
 pub(in crate::weights) enum FaultKind {
     /// No pickler writes this.
     Damaged,
-    /// It may be sound, but takes more memory or time than weights do.
+    /// It may be valid, but needs more memory or time than weights do.
     TooLarge,
-    /// A feature of pickles that needs the program that wrote it.
+    /// A pickle feature that needs the program that wrote it.
     Unsupported,
 }
 

@@ -1,16 +1,16 @@
-//! The bytes of a pickle, taken one after the other, never beyond their end.
+//! Sequential reading of pickle bytes, with bounds checks.
 
 use super::fault::{Fault, Result};
 
 pub(super) struct Input<'a> {
     file: &'a [u8],
     position: usize,
-    /// Where the instruction at hand begins.
+    /// The start of the current instruction.
     instruction: usize,
 }
 
 impl<'a> Input<'a> {
-    /// Reads `file` from byte `position` on.
+    /// Reads `file` from byte `position`.
     pub fn new(file: &'a [u8], position: usize) -> Self {
         let position = position.min(file.len());
         Self { file, position, instruction: position }
@@ -20,7 +20,7 @@ impl<'a> Input<'a> {
         self.position
     }
 
-    /// Where the instruction at hand begins.
+    /// The start of the current instruction.
     pub fn at(&self) -> usize {
         self.instruction
     }
@@ -32,7 +32,7 @@ impl<'a> Input<'a> {
         Ok(opcode)
     }
 
-    /// The next `length` bytes. Nothing is allocated for a length before the bytes are known to be there.
+    /// The next `length` bytes. Nothing is allocated before the bytes are known to exist.
     pub fn take(&mut self, length: u64) -> Result<&'a [u8]> {
         let left = self.left();
         let bytes = usize::try_from(length).ok().and_then(|length| self.file[self.position..].get(..length));
@@ -53,7 +53,7 @@ impl<'a> Input<'a> {
         Ok(bytes)
     }
 
-    /// The bytes up to the end of the line, which is left out.
+    /// The bytes up to the end of the line, without the newline.
     pub fn line(&mut self) -> Result<&'a [u8]> {
         let rest = &self.file[self.position..];
         let end = rest.iter().position(|&byte| byte == b'\n');

@@ -1,4 +1,4 @@
-//! Numbers, texts and lengths, in the form of each instruction.
+//! Numbers, strings and lengths in the encoding of each instruction.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::text;
 use super::value::Value;
 
 impl<'a> Input<'a> {
-    /// A frame only says how much a reader may fetch at once.
+    /// A frame only tells a reader how much to fetch at once.
     pub fn frame(&mut self) -> Result<()> {
         let length = u64::from_le_bytes(self.array()?);
         if length > self.left() as u64 {
@@ -43,7 +43,7 @@ impl<'a> Input<'a> {
         value.ok_or_else(|| self.damaged("what should be a number is none"))
     }
 
-    /// How many bytes follow.
+    /// The length of the following data in bytes.
     pub fn length(&mut self, opcode: u8) -> Result<u64> {
         Ok(match opcode {
             SHORT_BINSTRING | SHORT_BINUNICODE | SHORT_BINBYTES | LONG1 => {
@@ -91,7 +91,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Text where it is; PyTorch reads strings of Python 2 as UTF-8 too.
+/// Text if it is valid UTF-8; PyTorch also reads Python 2 strings as UTF-8.
 pub(super) fn text_or_bytes(bytes: Cow<'_, [u8]>) -> Value<'_> {
     match bytes {
         Cow::Borrowed(bytes) => match std::str::from_utf8(bytes) {

@@ -9,22 +9,23 @@ use super::literal;
 use super::opcode::*;
 use super::value::{Id, Object, Pickle, Value};
 
-/// Far more than any state dict or module has: a tensor takes some 15 objects. Each takes 150 bytes of memory at most.
+/// The object limit, far more than any state dict or module has: a tensor takes some 15 objects. Each takes at
+/// most 150 bytes of memory.
 const MOST_OBJECTS: usize = 1_000_000;
-/// Instructions, of which one alone may make no object and still take some bytes.
+/// The instruction limit, since an instruction may create no object and still take memory.
 const MOST_STEPS: usize = 16_000_000;
 
-/// Values that every pickle has, so that naming them again makes no object.
+/// Values shared by every pickle, so that using them creates no object.
 const SHARED: usize = 4;
 const NONE_ID: Id = Id(0);
 const TRUE_ID: Id = Id(1);
 const FALSE_ID: Id = Id(2);
 const EMPTY_ID: Id = Id(3);
 
-/// Reads the pickle that begins at byte `start` of `file`; also returns where it ends.
+/// Reads the pickle at byte `start` of `file`, and returns it with its end position.
 ///
 /// # Errors
-/// The pickle is damaged, asks for more than a reader of weights gives, or needs the program that wrote it.
+/// The pickle is damaged, exceeds a limit, or needs the program that wrote it.
 pub(in crate::weights) fn read(file: &[u8], start: usize) -> Result<(Pickle<'_>, usize)> {
     let values = vec![Value::None, Value::Bool(true), Value::Bool(false), Value::Tuple(Box::default())];
     let input = Input::new(file, start);
@@ -41,13 +42,13 @@ struct Machine<'a> {
     input: Input<'a>,
     values: Vec<Value<'a>>,
     stack: Vec<Id>,
-    /// Heights of the stack: what lies below the last one is out of reach until that mark is taken away.
+    /// Stack heights. Values below the last mark are inaccessible until the mark is popped.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
 
 impl<'a> Machine<'a> {
-    /// Carries out one instruction; the last returns the value of the pickle.
+    /// Executes one instruction. The last one returns the value of the pickle.
     fn step(&mut self) -> Result<Option<Id>> {
         let opcode = self.input.opcode()?;
         match opcode {
@@ -222,7 +223,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Gives attributes to an object.
+    /// Sets attributes of an object.
     fn build(&mut self) -> Result<()> {
         let state = self.pop()?;
         let id = self.top()?;
@@ -234,7 +235,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Adds to the list, set or object on top of the stack.
+    /// Adds items to the list, set or object on top of the stack.
     fn append(&mut self, items: &[Id]) -> Result<()> {
         let id = self.top()?;
         match self.value_mut(id) {
@@ -245,7 +246,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Adds keys and values in turn to the dict or object on top of the stack.
+    /// Adds alternating keys and values to the dict or object on top of the stack.
     fn set(&mut self, flat: &[Id]) -> Result<()> {
         let entries = self.pairs(flat)?;
         let id = self.top()?;
@@ -312,7 +313,7 @@ impl<'a> Machine<'a> {
         start.map(|start| self.stack.split_off(start)).ok_or_else(|| self.empty())
     }
 
-    /// What was pushed since the last mark, which goes too.
+    /// Pops the values since the last mark, and the mark.
     fn pop_mark(&mut self) -> Result<Vec<Id>> {
         let mark = self.marks.pop().ok_or_else(|| self.empty())?;
         Ok(self.stack.split_off(mark))

@@ -1,8 +1,9 @@
-//! Python's pickles, read as data: which objects there are, and how they refer to each other.
+//! Reads Python pickles as data: the objects, and how they refer to each other.
 //!
-//! A pickle is a program for a small stack machine. The machine here runs it into an arena of values that name each other
-//! by [`Id`]. Classes and functions stay names: nothing is looked up, called or copied, and nothing recurses. So a pickle
-//! of n bytes takes memory proportional to n, up to a fixed number of objects, whatever it refers to how often.
+//! A pickle is a program for a small stack machine. This interpreter runs it into an arena of values that refer
+//! to each other by [`Id`]. Classes and functions remain names: nothing is looked up, called or copied, and
+//! nothing recurses. A pickle of n bytes therefore takes memory proportional to n, up to a fixed number of
+//! objects, whatever it refers to.
 
 mod fault;
 mod input;

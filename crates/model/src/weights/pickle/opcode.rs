@@ -1,4 +1,4 @@
-//! The instructions of protocols 0 to 5, under the names that Python's `pickletools` gives them.
+//! The instructions of protocols 0 to 5, named as in Python's `pickletools`.
 
 pub(super) const MARK: u8 = b'(';
 pub(super) const STOP: u8 = b'.';
@@ -21,7 +21,7 @@ pub(super) const LONG4: u8 = 0x8b;
 pub(super) const FLOAT: u8 = b'F';
 pub(super) const BINFLOAT: u8 = b'G';
 
-// Strings of Python 2, which are bytes in an unknown encoding.
+// Python 2 strings: bytes in an unknown encoding.
 pub(super) const STRING: u8 = b'S';
 pub(super) const BINSTRING: u8 = b'T';
 pub(super) const SHORT_BINSTRING: u8 = b'U';

@@ -1,4 +1,4 @@
-//! Pickles of every protocol as trees, and pickles that ask for too much.
+//! Pickles of every protocol as trees, and pickles that exceed limits.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
 }
 
-/// The pickle of an archive that `torch.save` wrote.
+/// The pickle of an archive written by `torch.save`.
 fn archived(name: &str) -> Vec<u8> {
     let file = std::fs::File::open(path(name)).unwrap();
     let mut archive = zip::ZipArchive::new(file).unwrap();
@@ -20,7 +20,7 @@ fn archived(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// A value in one line; what was shown before is shown again, as deep as `levels`.
+/// A value on one line. Shared values are printed again, up to a depth of `levels`.
 fn shown(pickle: &Pickle, id: Id, levels: usize) -> String {
     if levels == 0 {
         return "…".to_owned();
@@ -147,7 +147,7 @@ fn containers_and_objects_are_read() {
     }
 }
 
-/// The tensors below a module by name, as `named_parameters` and `named_buffers` of PyTorch would have them.
+/// The tensors below a module by name, as in PyTorch's `named_parameters` and `named_buffers`.
 fn tensors(pickle: &Pickle) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![(String::new(), pickle.root())];
@@ -172,7 +172,7 @@ fn tensors(pickle: &Pickle) -> Vec<String> {
 
 #[test]
 fn pickled_modules_are_read_as_trees() {
-    // One that PyTorch wrote, and one with modules inside.
+    // One written by PyTorch, and one that contains modules.
     let linear = archived("tests/fixtures/weights/module.pth");
     let (pickle, _) = read(&linear, 0).unwrap();
     assert_eq!(pickle.class(pickle.root()), Some(("torch.nn.modules.linear", "Linear")));
@@ -284,7 +284,7 @@ fn nesting_is_no_matter_and_numbers_of_objects_are_bounded() {
 
 #[test]
 fn what_is_named_twice_is_there_once() {
-    // Each list holds the one before twice: 2⁶⁰ items, were they copied.
+    // Each list holds the previous one twice: 2⁶⁰ items if they were copied.
     let doubled: Vec<u8> = (0..60).flat_map(|n| [b']', b'(', b'h', n, b'h', n, b'e', b'q', n + 1]).collect();
     let bytes = [&b"]q\x00"[..], &doubled, b"."].concat();
     let (pickle, _) = read(&bytes, 0).unwrap();
@@ -295,7 +295,7 @@ fn what_is_named_twice_is_there_once() {
         other => panic!("{} items", other.len()),
     };
     assert_eq!(first, second);
-    // A dict that holds itself.
+    // A dict that contains itself.
     let (pickle, _) = read(b"}q\x00\x8c\x01ah\x00s.", 0).unwrap();
     assert_eq!(pickle.get(pickle.root(), "a"), Some(pickle.root()));
 }

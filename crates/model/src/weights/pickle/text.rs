@@ -1,10 +1,10 @@
-//! Literals as protocol 0 writes them: in the words of Python source.
+//! Literals of protocol 0, which uses Python source syntax.
 
 use std::borrow::Cow;
 
 use super::value::Value;
 
-/// An integer of at most 64 bits; longer ones are known to be there, and no more.
+/// An integer of at most 64 bits. Of longer ones only the presence is recorded.
 pub(super) fn integer<'a>(digits: &str) -> Option<Value<'a>> {
     if let Ok(number) = digits.parse() {
         return Some(Value::Int(number));
@@ -13,7 +13,7 @@ pub(super) fn integer<'a>(digits: &str) -> Option<Value<'a>> {
     (!bare.is_empty() && bare.bytes().all(|digit| digit.is_ascii_digit())).then_some(Value::LongInt)
 }
 
-/// An integer in two's complement, the lowest byte first.
+/// A two's complement integer, least significant byte first.
 pub(super) fn little_endian<'a>(bytes: &[u8]) -> Value<'a> {
     let negative = bytes.last().is_some_and(|highest| highest & 0x80 != 0);
     let sign = if negative { 0xff } else { 0 };
@@ -25,7 +25,7 @@ pub(super) fn little_endian<'a>(bytes: &[u8]) -> Value<'a> {
     if fits { Value::Int(number) } else { Value::LongInt }
 }
 
-/// The bytes of a string in quotes, with Python's escapes.
+/// The bytes of a quoted string with Python's escapes.
 pub(super) fn quoted(literal: &[u8]) -> Option<Cow<'_, [u8]>> {
     let inside = match literal.trim_ascii_end() {
         [first @ (b'\'' | b'"'), inside @ .., last] if first == last => inside,
@@ -63,14 +63,14 @@ pub(super) fn quoted(literal: &[u8]) -> Option<Cow<'_, [u8]>> {
                 }
                 bytes.push(u8::try_from(value).ok()?);
             }
-            // Python leaves an escape that it does not know as it is.
+            // Python keeps unknown escapes unchanged.
             _ => bytes.extend([b'\\', escaped]),
         }
     }
     Some(Cow::Owned(bytes))
 }
 
-/// Text in Latin-1 with `\u` and `\U` for all else.
+/// Text in Latin-1, with `\u` and `\U` for other characters.
 pub(super) fn raw_unicode(line: &[u8]) -> Option<Cow<'_, str>> {
     if line.is_ascii() && !line.contains(&b'\\') {
         return std::str::from_utf8(line).ok().map(Cow::Borrowed);

@@ -1,4 +1,4 @@
-//! What a pickle holds: values that name each other by their place in one arena.
+//! The content of a pickle: values in one arena that refer to each other by index.
 
 use std::borrow::Cow;
 
@@ -20,35 +20,35 @@ pub(in crate::weights) enum Value<'a> {
     List(Vec<Id>),
     /// Frozen or not.
     Set(Vec<Id>),
-    /// In the order of the file; of equal keys the last holds.
+    /// In file order; of equal keys the last wins.
     Dict(Vec<(Id, Id)>),
-    /// A class or a function, by the names of its module and its own.
+    /// A class or function, by module and name.
     Class {
         module: Id,
         name: Id,
     },
-    /// What lies outside the pickle, by the name that the program gave it: in PyTorch's files, a storage.
+    /// A reference to data outside the pickle, by persistent id: in PyTorch's files, a storage.
     Persistent(Id),
     Object(Box<Object>),
 }
 
-/// What Python would make by calling a class or a function.
+/// The object that Python would create by calling a class or function.
 #[derive(Debug, PartialEq)]
 pub(in crate::weights) struct Object {
     pub class: Id,
     /// A tuple.
     pub arguments: Id,
-    /// A dict of the arguments that have names.
+    /// A dict of the keyword arguments.
     pub keywords: Option<Id>,
-    /// What `__setstate__` would get: most often a dict of the attributes.
+    /// The argument of `__setstate__`, usually a dict of attributes.
     pub state: Option<Id>,
-    /// Of a subclass of `list`, and the like.
+    /// The items of a subclass of `list`, and similar.
     pub items: Vec<Id>,
-    /// Of a subclass of `dict`.
+    /// The entries of a subclass of `dict`.
     pub entries: Vec<(Id, Id)>,
 }
 
-/// A pickle that was read.
+/// A parsed pickle.
 #[derive(Debug)]
 pub(in crate::weights) struct Pickle<'a> {
     pub(super) values: Vec<Value<'a>>,
@@ -65,9 +65,9 @@ impl<'a> Pickle<'a> {
         &self.values[id.0 as usize]
     }
 
-    /// All values in the order in which they were made, those that nothing refers to as well.
+    /// All values in creation order, including unreferenced ones.
     pub fn ids(&self) -> impl Iterator<Item = Id> {
-        // As many as fit, since each was made from an `Id`.
+        // The conversion cannot fail, because each index was made from an `Id`.
         (0..self.values.len() as u32).map(Id)
     }
 
@@ -111,7 +111,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The entries of a dict, or of an object of a subclass; of equal keys the last holds.
+    /// The entries of a dict, or of an object of a subclass; of equal keys the last wins.
     pub fn entries(&self, id: Id) -> Option<Cow<'_, [(Id, Id)]>> {
         let object = match self.value(id) {
             Value::Dict(entries) => return Some(Cow::Borrowed(entries)),
@@ -119,7 +119,7 @@ impl<'a> Pickle<'a> {
             _ => return None,
         };
         let given = match (self.named(object.class), self.items(object.arguments)) {
-            // As Python 2 pickles it: a list of pairs.
+            // The form of Python 2 pickles: a list of pairs.
             (Some(("collections", "OrderedDict")), Some(&[pairs])) => self.pairs(pairs),
             _ => self.rebuilt_dict(object).map(<[_]>::to_vec),
         };
@@ -129,7 +129,8 @@ impl<'a> Pickle<'a> {
         })
     }
 
-    /// The entries of a subclass as protocols 0 and 1 pickle it: its class, its base, and what the base is made of.
+    /// The entries of a subclass in protocols 0 and 1, which store its class, its base, and the base's
+    /// arguments.
     fn rebuilt_dict(&self, object: &Object) -> Option<&[(Id, Id)]> {
         let ("copy_reg" | "copyreg", "_reconstructor") = self.named(object.class)? else { return None };
         let &[_, base, dict] = self.items(object.arguments)? else { return None };
@@ -147,13 +148,13 @@ impl<'a> Pickle<'a> {
         self.items(id)?.iter().map(pair).collect()
     }
 
-    /// What a dict has under a key.
+    /// The value of a key in a dict.
     pub fn get(&self, id: Id, key: &str) -> Option<Id> {
         let entries = self.entries(id)?;
         entries.iter().rev().find(|(name, _)| self.text(*name) == Some(key)).map(|(_, value)| *value)
     }
 
-    /// An attribute of an object: from its state, which is a dict, or a pair of dicts for a class with slots.
+    /// An attribute of an object. Its state is a dict, or a pair of dicts for a class with slots.
     pub fn attribute(&self, id: Id, name: &str) -> Option<Id> {
         let Value::Object(object) = self.value(id) else { return None };
         let state = object.state?;
@@ -181,7 +182,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// A class where it is used: by name, or with its source as PyTorch before 1.6 kept those of modules.
+    /// A class reference: by name, or with its source, as PyTorch before 1.6 stored it for modules.
     fn named(&self, id: Id) -> Option<(&str, &str)> {
         match self.value(id) {
             Value::Class { module, name } => Some((self.text(*module)?, self.text(*name)?)),

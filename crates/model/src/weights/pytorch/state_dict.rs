@@ -1,4 +1,4 @@
-//! Where in a checkpoint the state dict is.
+//! Finds the state dict in a checkpoint.
 
 use std::collections::BTreeSet;
 
@@ -10,22 +10,23 @@ use crate::weights::pickle::{Id, Pickle, Value};
 use crate::weights::shown;
 use crate::weights::source::{MOST_TENSORS, fault_of_name};
 
-/// Where checkpoints of training scripts keep the state dict: the first of these that is there is read. Averaged weights
-/// (the last two) are read where there are no others; to have them in any case, they are saved alone.
+/// The keys under which training scripts store the state dict; the first that exists is read. Averaged weights
+/// (the last two) are read only if there are no others. To use them in any case, save them alone.
 const WRAPPERS: [&str; 6] =
     ["state_dict", "model", "model_state_dict", "model_state", "state_dict_ema", "model_ema"];
 
-/// A dict in a dict in a dict: more are not meant, and a dict may hold itself.
+/// The maximum nesting of dicts. More is not intended, and a dict may contain itself.
 const MOST_LEVELS: usize = 8;
-/// Entries that are looked at in search of the state dict. Dicts may share what they hold without end.
+/// The maximum number of entries to search. Dicts may share content without end.
 const MOST_LOOKS: usize = 4_000_000;
-/// Keys that an error lists.
+/// The number of keys that an error lists.
 const SHOWN: usize = 12;
 
-/// The tensors of a state dict by name, as it is or inside the dict that training scripts save.
+/// The tensors of a state dict by name. The state dict is the file's value, or inside the dict that training
+/// scripts save.
 ///
 /// # Errors
-/// There is no state dict, or it is not clear which is meant; it holds no tensor, or something else.
+/// No state dict, several candidates, no tensors, or other values in it.
 pub(super) fn state_dict<'p>(pickle: &'p Pickle) -> Result<Vec<(&'p str, Tensor<'p>)>> {
     let mut dict = pickle.root();
     let mut path = "checkpoint".to_owned();
@@ -52,19 +53,19 @@ pub(super) fn state_dict<'p>(pickle: &'p Pickle) -> Result<Vec<(&'p str, Tensor<
     Err(Error::usage(format!("it holds no state dict within {MOST_LEVELS} dicts in each other")).hint(CURE))
 }
 
-/// The entry under which scripts keep the weights; a name of a network under such a key is none.
+/// The key under which scripts store the weights. A network's name under such a key does not count.
 fn wrapper<'p>(pickle: &'p Pickle, dict: Id) -> Option<(&'p str, Id)> {
     let found = WRAPPERS.iter().filter_map(|&key| Some((key, pickle.get(dict, key)?)));
     let mut holding = found.filter(|&(_, value)| pickle.is_dict(value) || is_executable(pickle, value));
     holding.next()
 }
 
-/// The one dict of tensors in a dict that is no state dict itself.
+/// The only dict of tensors in a dict that is no state dict itself.
 ///
 /// # Errors
 /// There is none, or more than one.
 fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Option<(&'p str, Id)>> {
-    // A best accuracy may be a tensor as well; a parameter of one number alone is not.
+    // A best accuracy may be a tensor too; a dict of one scalar is not a state dict.
     let is_number =
         |id: Id| tensor(pickle, id).is_ok_and(|tensor| tensor.shape.iter().all(|&size| size == 1));
     let (mut own, mut others) = (false, false);
@@ -137,7 +138,7 @@ fn elsewhere(pickle: &Pickle, entries: &[(Id, Id)], found: &[(&str, Id)]) -> Err
     }
 }
 
-/// The tensors of a dict that holds nothing else.
+/// The tensors of a dict that contains only tensors.
 fn tensors<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Vec<(&'p str, Tensor<'p>)>> {
     if entries.len() > MOST_TENSORS {
         return Err(Error::usage(format!("it holds more than {MOST_TENSORS} tensors")).hint(CURE));
@@ -161,17 +162,17 @@ fn tensors<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Vec<(&'p str,
     Ok(tensors)
 }
 
-/// Versions of modules, which PyTorch keeps as an attribute of the dict and some tools as an entry.
+/// Module versions, which PyTorch stores as an attribute of the dict and some tools as an entry.
 fn is_beside(pickle: &Pickle, key: Id) -> bool {
     pickle.text(key) == Some("_metadata")
 }
 
-/// An object that only its own code could rebuild.
+/// An object that only its own code could restore.
 fn is_executable(pickle: &Pickle, id: Id) -> bool {
     matches!(pickle.value(id), Value::Object(_)) && !pickle.is_dict(id) && !is_tensor(pickle, id)
 }
 
-/// A pickled `torch.nn.Module`, by what every one has.
+/// A pickled `torch.nn.Module`, recognised by attributes that all modules have.
 fn is_module(pickle: &Pickle, id: Id) -> bool {
     pickle.attribute(id, "_parameters").is_some() && pickle.attribute(id, "_modules").is_some()
 }

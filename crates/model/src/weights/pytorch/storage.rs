@@ -1,4 +1,4 @@
-//! The storages that a pickle names: blocks of numbers of one type, which lie outside of it.
+//! The storages that a pickle refers to: blocks of elements of one type, stored outside the pickle.
 
 use crate::weights::pickle::{Id, Pickle, Value};
 use crate::weights::{Type, shown};
@@ -8,13 +8,13 @@ use crate::weights::{Type, shown};
 pub(super) struct Storage<'p> {
     pub key: &'p str,
     pub dtype: Type,
-    /// The bytes of an element; unknown where the type is.
+    /// The bytes of an element; `None` if the type is unknown.
     pub size: Option<usize>,
-    /// In files of PyTorch before 0.4 it may be a part of another storage: the first element, and how many.
+    /// In files of PyTorch before 0.4, a storage may be a view of another one: the first element, and the count.
     pub part: Option<(usize, usize)>,
 }
 
-/// Reads `("storage", type, key, device, elements)` and, in old files, which part of the storage it is.
+/// Reads `("storage", type, key, device, elements)` and, in old files, the view of the storage.
 pub(super) fn storage<'p>(pickle: &'p Pickle, id: Id) -> Option<Storage<'p>> {
     let Value::Persistent(description) = pickle.value(id) else { return None };
     let (class, key, rest) = match pickle.items(*description)? {
@@ -32,7 +32,7 @@ pub(super) fn storage<'p>(pickle: &'p Pickle, id: Id) -> Option<Storage<'p>> {
     Some(Storage { key: pickle.text(key)?, dtype, size, part })
 }
 
-/// The bytes of an element of each storage, by key, whoever names it: the state dict or what is saved with it.
+/// The element size of each storage, by key, from every reference in the pickle.
 pub(super) fn sizes<'p>(pickle: &'p Pickle) -> impl Iterator<Item = (&'p str, usize)> {
     let persistent = pickle.ids().filter(|&id| matches!(pickle.value(id), Value::Persistent(_)));
     persistent.filter_map(|id| storage(pickle, id)).filter_map(|storage| Some((storage.key, storage.size?)))
@@ -63,7 +63,7 @@ fn type_of_storage(class: &str) -> (Type, Option<usize>) {
     (Type::Other(name.to_owned()), Some(size))
 }
 
-/// The type that a tensor names itself where its storage is only bytes, such as `torch.float8_e4m3fn`.
+/// The type that a tensor names itself if its storage is untyped, such as `torch.float8_e4m3fn`.
 pub(super) fn named_type(pickle: &Pickle, id: Id) -> Option<Type> {
     let ("torch", name) = pickle.class(id)? else { return None };
     Some(match name {
@@ -85,7 +85,7 @@ fn known(dtype: Type) -> (Type, Option<usize>) {
     (dtype, Some(size))
 }
 
-/// A size, a stride or an offset.
+/// A non-negative integer: a size, a stride or an offset.
 pub(super) fn natural(pickle: &Pickle, id: Id) -> Option<usize> {
     usize::try_from(pickle.integer(id)?).ok()
 }

@@ -1,4 +1,4 @@
-//! A tensor as a pickle describes it: a call of one of PyTorch's functions that rebuild it from a storage.
+//! A tensor in a pickle: a call of one of PyTorch's functions that rebuild it from a storage.
 
 use super::storage::{Storage, named_type, natural, storage};
 use crate::weights::pickle::{Id, Pickle, Value};
@@ -15,10 +15,10 @@ pub(super) struct Tensor<'p> {
     pub strides: Vec<usize>,
 }
 
-/// A parameter around a tensor of a subclass around a tensor.
+/// The maximum nesting: a parameter around a tensor of a subclass around a tensor.
 const MOST_WRAPPERS: usize = 4;
 
-/// The call that rebuilds a tensor, with what PyTorch wraps around it taken off.
+/// The call that rebuilds a tensor, without PyTorch's wrapper calls.
 struct Call<'p> {
     module: &'p str,
     function: &'p str,
@@ -36,7 +36,8 @@ fn call<'p>(pickle: &'p Pickle, id: Id) -> Option<Call<'p>> {
                 let Value::Object(object) = pickle.value(inside) else { return None };
                 (class, arguments) = (object.class, pickle.items(object.arguments)?);
             }
-            // A tensor with attributes or of a subclass: the function, the subclass, its arguments, the attributes.
+            // A tensor with attributes or of a subclass: the function, the subclass, its arguments, the
+            // attributes.
             ("torch._tensor", "_rebuild_from_type" | "_rebuild_from_type_v2", &[function, _, inside, ..]) => {
                 (class, arguments) = (function, pickle.items(inside)?);
             }
@@ -46,7 +47,7 @@ fn call<'p>(pickle: &'p Pickle, id: Id) -> Option<Call<'p>> {
     None
 }
 
-/// Whether a value is some tensor, of a kind that is read or not.
+/// Whether a value is a tensor, of a supported kind or not.
 pub(super) fn is_tensor(pickle: &Pickle, id: Id) -> bool {
     call(pickle, id).is_some_and(|call| is_rebuild(&call))
 }
@@ -55,10 +56,10 @@ fn is_rebuild(call: &Call) -> bool {
     matches!(call.module, "torch._utils" | "torch._tensor") && call.function.starts_with("_rebuild_")
 }
 
-/// Reads a tensor in dense storage.
+/// Reads a dense tensor.
 ///
 /// # Errors
-/// What the value is instead, in words that follow "`x` in it".
+/// A description of the value, to follow "`x` in it".
 pub(super) fn tensor<'p>(pickle: &'p Pickle, id: Id) -> Result<Tensor<'p>, String> {
     let Some(call) = call(pickle, id).filter(is_rebuild) else {
         return Err(format!("is {}, not a tensor", kind(pickle, id)));
@@ -72,7 +73,7 @@ pub(super) fn tensor<'p>(pickle: &'p Pickle, id: Id) -> Result<Tensor<'p>, Strin
     };
     let dtype = match call.function {
         "_rebuild_tensor" | "_rebuild_tensor_v2" => None,
-        // Gradient or not, hooks, then the type, which its storage does not know.
+        // Whether it needs a gradient, hooks, then the type, which an untyped storage lacks.
         "_rebuild_tensor_v3" => {
             Some(rest.get(2).and_then(|&dtype| named_type(pickle, dtype)).ok_or_else(damaged)?)
         }
@@ -96,7 +97,7 @@ pub(super) fn tensor<'p>(pickle: &'p Pickle, id: Id) -> Result<Tensor<'p>, Strin
 }
 
 fn naturals(pickle: &Pickle, id: Id) -> Option<Vec<usize>> {
-    // Their number is checked by the caller; a longer list is not worth its memory.
+    // The caller checks the length; a longer list is not worth its memory.
     pickle.items(id)?.iter().take(MOST_DIMENSIONS + 1).map(|&item| natural(pickle, item)).collect()
 }
 
@@ -111,7 +112,7 @@ fn unread(call: &Call) -> String {
     format!("is {what} (`{}`), but only dense tensors are supported", shown(call.function))
 }
 
-/// What a value is, in a few words.
+/// A short description of a value.
 pub(super) fn kind(pickle: &Pickle, id: Id) -> String {
     match pickle.value(id) {
         Value::None => "`None`".to_owned(),

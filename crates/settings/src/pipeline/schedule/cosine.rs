@@ -66,7 +66,8 @@ impl ScheduleSettings for Cosine {
 
     fn problems(&self, epochs: u32) -> Vec<Problem> {
         let late = self.restart_epochs.is_some_and(|period| self.warmup().outlasts(period, epochs));
-        let message = format!("the first restart would come after the end of the stage, which has {epochs} epochs");
+        let message =
+            format!("the first restart would come after the end of the stage, which has {epochs} epochs");
         late.then(|| Problem::no_effect("restart_epochs", message)).into_iter().collect()
     }
 

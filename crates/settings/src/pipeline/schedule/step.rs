@@ -37,7 +37,8 @@ impl ScheduleSettings for StepDecay {
 
     fn problems(&self, epochs: u32) -> Vec<Problem> {
         let late = self.warmup().outlasts(self.step_size, epochs);
-        let message = format!("the first reduction would come after the end of the stage, which has {epochs} epochs");
+        let message =
+            format!("the first reduction would come after the end of the stage, which has {epochs} epochs");
         late.then(|| Problem::no_effect("step_size", message)).into_iter().collect()
     }
 }

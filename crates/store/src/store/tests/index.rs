@@ -17,7 +17,7 @@ enum Step {
     Touch {
         file: usize,
     },
-    /// Other bytes, the size and the modification time as before.
+    /// Other bytes, but the same size and modification time.
     Disguise {
         file: usize,
         byte: u8,
@@ -59,7 +59,8 @@ impl World {
         let file = self.root.path().join("inputs.index");
         drop(self.index.take());
         spoil(&file);
-        // Small, so that entries are believed within the test, yet above the tick of the file system's clock.
+        // Small enough that entries are trusted within the test, but longer than one tick of the file system's
+        // clock.
         self.index.insert(InputIndex::open(&file).with_margin(Duration::from_millis(15)))
     }
 
@@ -127,7 +128,7 @@ fn a_steady_file_is_not_read_again_and_a_young_one_is() {
     let index = index.with_margin(Duration::from_millis(15));
     index.digests(std::slice::from_ref(&path)).unwrap();
     assert_eq!(remembered(&index), [Digest::of(b"bytes")]);
-    // A wrong entry shows who is asked: the memory, or the file.
+    // A wrong entry shows whether the index or the file was read.
     index.remember(&path, Digest::of(b"wrong"));
     assert_eq!(index.digests(std::slice::from_ref(&path)).unwrap(), [Digest::of(b"wrong")]);
     assert_eq!(index.rehash(std::slice::from_ref(&path)).unwrap(), [Digest::of(b"bytes")]);

@@ -1,9 +1,9 @@
-//! Attempts of which nobody can tell whether a process is at work in them, and what is left of finished ones.
+//! Attempts whose holder is unknown, and leftovers of finished stages.
 
 use super::*;
 use crate::store::lock::seam::answering;
 
-/// NFS without its lock service.
+/// Simulates NFS without its lock service.
 const ENOLCK: i32 = 37;
 
 fn attempts(root: &Path) -> Vec<String> {
@@ -14,7 +14,7 @@ fn attempt_at(root: &Path, number: u64) -> PathBuf {
     root.join(".work").join(key().to_string()).join(format!("{number:06}"))
 }
 
-/// As if nothing at a path had changed for some hours.
+/// Makes a path look unchanged for some hours.
 fn age(path: &Path, hours: u64) {
     let then = std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
     for entry in walkdir::WalkDir::new(path).contents_first(true) {
@@ -58,12 +58,12 @@ fn without_locks_an_attempt_goes_on_from_a_copy_of_the_newest_checkpoint() {
         let copied = second.newest_checkpoint().unwrap().unwrap();
         assert_eq!((copied.number, fs::read(copied.dir.join("state")).unwrap()), (2, b"two".to_vec()));
         assert!(second.notes()[0].contains("continues from a copy of `"), "{:?}", second.notes());
-        // Both go on, and neither takes anything from the other.
+        // Both proceed, and neither takes files from the other.
         assert_eq!(checkpoint(&second, "three").number, 3);
         assert_eq!(checkpoint(&first, "four").number, 3);
         assert!(newest.dir.exists() && copied.dir.exists());
         assert_eq!(attempts(root.path()), ["000001", "000002"]);
-        // After a day nobody is at work in it any more.
+        // After a day the attempt counts as abandoned.
         drop(first);
         age(&attempt_at(root.path(), 1), 25);
         let third = begin(&store, work(&key));
@@ -89,11 +89,11 @@ fn an_attempt_whose_lock_file_is_gone_is_not_waited_for() {
     let mut second = begin(&store, work(&key));
     let copied = second.newest_checkpoint().unwrap().unwrap();
     assert_eq!(fs::read(copied.dir.join("state")).unwrap(), b"one");
-    // Its process may still be there, and finds its folder as it left it.
+    // Its process may still run, and finds its folder unchanged.
     checkpoint(&first, "two");
 }
 
-/// As a process leaves it that is killed right behind publishing.
+/// The state after a process was killed just after publishing.
 fn killed_behind_publishing(store: &Store, work: Work) {
     let attempt = begin(store, work);
     checkpoint(&attempt, "last");
@@ -111,7 +111,7 @@ fn what_is_left_of_a_finished_stage_is_removed() {
         store.tidy(&key, "scalar");
         assert_eq!(disk::entries(&root.path().join(".work")).unwrap(), Vec::<String>::new());
     }
-    // Killed in the midst of removing it, ahead of its lock and behind it, and right when it was begun.
+    // Killed during removal, before and after the lock file was removed, and just after creation.
     let unfinished = attempt_at(root.path(), 1).with_file_name(format!("{}1", disk::UNFINISHED));
     for lock_is_gone in [false, true] {
         killed_behind_publishing(&store, Work { forced: true, ..work(&key) });
@@ -133,7 +133,7 @@ fn what_somebody_works_in_or_may_go_on_with_stays() {
     let root = tempfile::tempdir().unwrap();
     let (store, key) = (Store::open(root.path()), key());
     publish(&store, &root.path().join("a"), "scalar", "same").unwrap();
-    // Of another variant, and one that computes what is there.
+    // An attempt of another variant, and a forced attempt.
     checkpoint(&begin(&store, Work { variant: "x86-v3", ..work(&key) }), "v3");
     let forced = begin(&store, Work { forced: true, ..work(&key) });
     forced.output().unwrap();

@@ -1,4 +1,4 @@
-//! Arithmetic over whole tensors on CUDA: to the bits of the CPU's, but for the order of long sums.
+//! Arithmetic over whole tensors on CUDA, with the CPU's bits except for the order of long sums.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::model::TensorId;
 use crate::ops::Later;
 
-/// Numbers that one block squares and sums. It enters results.
+/// The number of elements that one block squares and sums. It affects results.
 const CHUNK: usize = 1 << 14;
 
 /// As [`super::blend`].
@@ -21,7 +21,7 @@ pub(super) fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
     Ok(out)
 }
 
-/// As [`Gradients::clip`]: by how much is said on the device, so that nobody waits for it.
+/// As [`Gradients::clip`]. The device computes the factor, so the host does not wait.
 ///
 /// [`Gradients::clip`]: crate::train::gradients::Gradients::clip
 pub(in crate::train) fn clip(gradients: &mut BTreeMap<TensorId, Tensor>, most: f64) -> Result<Later<f64>> {
@@ -94,7 +94,7 @@ mod tests {
             let ((norm, clipped), (expected, exact)) = (run(&gpu, most, 2.0), run(&Device::Cpu, most, 2.0));
             assert!((norm / expected - 1.0).abs() < 1e-12, "{norm} beside {expected}");
             let pairs = clipped.concat().into_iter().zip(exact.concat());
-            // The factor may be rounded the other way.
+            // The factor may be rounded differently.
             assert!(pairs.into_iter().all(|(x, y)| (x - y).abs() <= 2e-7 * y.abs()));
             assert_eq!(run(&gpu, most, 2.0), (norm, clipped), "two runs differ");
         }

@@ -96,7 +96,7 @@ fn adamw<T: Float>(
     let write = |(value, gradient, mean, square): (&[T], &[T], &mut [T], &mut [T]), out: &mut [_]| {
         adamw_chunk(value, gradient, mean, square, factors, out);
     };
-    // SAFETY: the kernel writes every number.
+    // SAFETY: the kernel writes every element.
     unsafe { build_along(value.len(), TASK, along, write) }
 }
 

@@ -47,7 +47,7 @@ fn plain_sgd<T: Float>(value: &[T], gradient: &[T], factors: [T; 2]) -> Vec<T> {
     let along = value.par_chunks(TASK).zip(gradient.par_chunks(TASK));
     let write =
         |(value, gradient): (&[T], &[T]), out: &mut [_]| plain_sgd_chunk(value, gradient, factors, out);
-    // SAFETY: the kernel writes every number.
+    // SAFETY: the kernel writes every element.
     unsafe { build_along(value.len(), TASK, along, write) }
 }
 
@@ -67,7 +67,7 @@ fn sgd<T: Float>(value: &[T], gradient: &[T], velocity: &mut [T], factors: [T; 3
     let write = |((value, gradient), velocity): ((&[T], &[T]), &mut [T]), out: &mut [_]| {
         sgd_chunk(value, gradient, velocity, factors, nesterov, out);
     };
-    // SAFETY: the kernel writes every number.
+    // SAFETY: the kernel writes every element.
     unsafe { build_along(value.len(), TASK, along, write) }
 }
 

@@ -31,7 +31,7 @@ fn every_plateau_takes_off_what_pytorch_s_does() {
         let mut plateau = Plateau::default();
         let observe = |value: &f64| {
             plateau.observe(&rule, case.monitor, *value);
-            // As through a checkpoint.
+            // Through serialization, as in a checkpoint.
             plateau = toml::from_str(&toml::to_string(&plateau).unwrap()).unwrap();
             plateau.scale()
         };

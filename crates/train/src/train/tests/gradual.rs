@@ -1,8 +1,9 @@
-//! Parameters that join on the way: neither they nor their average moved before, and a resume around it changes nothing.
+//! Scheduled unfreezing: parameters and their average do not change before, and resuming around it changes
+//! nothing.
 
 use super::*;
 
-/// The head from the start, a norm after one epoch, its convolution after two, each on its own warmup.
+/// The head from the start, a norm after one epoch, its convolution after two, each with its own warmup.
 const GRADUAL: &str = "train = [\"@head\"]\nepochs = 4\nema = { decay = 0.5 }\n\
     unfreeze = [{ after_epochs = 1, match = [\"_bn1\"], warmup_epochs = 2 },\n\
     { after_epochs = 2, match = [\"_conv_head\"], lr_scale = 0.1 }]";
@@ -63,7 +64,7 @@ fn a_stage_resumed_anywhere_around_an_unfreeze_ends_with_the_same_bits() {
     }
 }
 
-/// At a rate that moves nothing no epoch improves: patience is over after two, and is given anew with each phase.
+/// With a zero learning rate no epoch improves: patience ends after two, and restarts with each phase.
 #[test]
 fn a_stage_does_not_stop_early_ahead_of_its_last_phase() {
     let stage = Stage::lite0(
@@ -74,7 +75,7 @@ fn a_stage_does_not_stop_early_ahead_of_its_last_phase() {
     assert_eq!(stage.finished().history.len(), 7);
 }
 
-/// The norm alone joins, and the loop begins behind it: it would never train.
+/// Only the norm is unfrozen, and the loop begins above it, so it would never train.
 #[test]
 fn what_joins_late_must_receive_a_gradient_too() {
     let cut_off = Stage {

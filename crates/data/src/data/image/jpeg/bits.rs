@@ -1,24 +1,24 @@
-//! Entropy-coded bytes as bits.
+//! Bitwise reading of entropy-coded bytes.
 
 use super::{CUT_OFF, Damage};
 
-/// Zeros behind the data, so that the last codes can be looked up without a test for the end.
+/// Zero padding behind the data, so that the last codes can be looked up without a bounds check.
 const PADDING: usize = 16;
 
-/// One run of entropy-coded data, from a scan header or restart marker to the next marker, without stuffed zeros.
+/// A run of entropy-coded data, from a scan header or restart marker to the next marker, without stuffed zeros.
 #[derive(Default)]
 pub struct Segment {
     bytes: Vec<u8>,
 }
 
 impl Segment {
-    /// Takes what lies at the start of `source` up to a marker; returns its length there. Without a marker the data
-    /// ends early.
+    /// Reads the data at the start of `source` up to a marker, and returns its length. Data without a final
+    /// marker is truncated.
     pub fn fill(&mut self, source: &[u8]) -> Result<usize, Damage> {
         self.bytes.clear();
         let mut position = 0;
         loop {
-            // Eight bytes at a time while none of them is 0xFF.
+            // Copies eight bytes at a time while none of them is 0xFF.
             let plain = source[position..].as_chunks::<8>().0.iter().take_while(|chunk| !has_marker(**chunk));
             let start = position;
             position += 8 * plain.count();
@@ -30,7 +30,7 @@ impl Segment {
                     self.bytes.push(0xFF);
                     position += 2;
                 }
-                // Fill bytes ahead of a marker.
+                // Fill bytes before a marker.
                 Some(0xFF) => position += 1,
                 Some(_) => break,
                 None => return Err(CUT_OFF),
@@ -51,17 +51,17 @@ fn has_marker(chunk: [u8; 8]) -> bool {
     inverted.wrapping_sub(ONES) & !inverted & (ONES << 7) != 0
 }
 
-/// Reads a segment, the highest bit of each byte first.
+/// Reads a segment, most significant bit first.
 pub struct Bits<'a> {
     bytes: &'a [u8],
     position: usize,
-    /// The next bits, from the top down.
+    /// The next bits, left-aligned.
     buffer: u64,
     count: u32,
 }
 
 impl Bits<'_> {
-    /// Has at least 56 bits ready, which are two symbols with their values.
+    /// Makes at least 56 bits available: two symbols with their values.
     #[inline(always)]
     pub fn refill(&mut self) -> Result<(), Damage> {
         let Some(Ok(chunk)) = self.bytes.get(self.position..self.position + 8).map(<[u8; 8]>::try_from)
@@ -76,7 +76,7 @@ impl Bits<'_> {
 
     #[cold]
     fn refill_at_end(&mut self) -> Result<(), Damage> {
-        // The padding is being read: what is left of it serves as long as nothing is asked beyond.
+        // Reads from the padding: its rest is enough unless bits beyond the data are used.
         while self.count <= 56 && self.position < self.bytes.len() {
             self.buffer |= u64::from(self.bytes[self.position]) << (56 - self.count);
             self.position += 1;
@@ -96,7 +96,7 @@ impl Bits<'_> {
         self.count -= count;
     }
 
-    /// The next bits as a number; `count` may be 0.
+    /// The next `count` bits as a number; `count` may be 0.
     #[inline(always)]
     pub fn take(&mut self, count: u32) -> i32 {
         let value = (self.buffer >> 1 >> (63 - count)) as i32;
@@ -110,14 +110,14 @@ impl Bits<'_> {
         extend(self.take(count), count)
     }
 
-    /// Whether no more was read than there is.
+    /// Fails if more was read than the data contains.
     pub fn finish(&self) -> Result<(), Damage> {
         let read = 8 * self.position as i64 - i64::from(self.count);
         if read > 8 * (self.bytes.len() - PADDING) as i64 { Err("a scan ends early") } else { Ok(()) }
     }
 }
 
-/// Half of the values of a size are negative: those whose highest bit is not set.
+/// Half of the values of a size are negative: those whose highest bit is 0.
 #[inline(always)]
 pub fn extend(value: i32, size: u32) -> i32 {
     let negative = ((value << 1) >> size) - 1;

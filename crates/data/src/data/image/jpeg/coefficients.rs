@@ -1,4 +1,4 @@
-//! The blocks of a scan: coefficients from bits (T.81, annexes F and G).
+//! Decodes coefficients of the blocks of a scan (T.81, annexes F and G).
 
 use super::Damage;
 use super::bits::Bits;
@@ -8,7 +8,7 @@ use super::inverse::Block;
 
 const BEYOND: Damage = "a block has too many coefficients";
 
-/// Reads a block of a sequential scan into zeros. Returns whether all but the first coefficient stayed zero.
+/// Reads a block of a sequential scan into zeros. Returns whether only the first coefficient may be non-zero.
 #[inline(always)]
 pub fn sequential(
     bits: &mut Bits,
@@ -33,7 +33,8 @@ pub fn sequential(
         bits.refill()?;
         let mut entry = ac.look_up(bits);
         if entry.is_whole() && !entry.is_end() {
-            // Two that fit the table leave bits enough for one that does not.
+            // Most codes fit the look-up table. One refill has bits for a code from the table and one from
+            // outside it, so the loop reads two codes per refill: refilling is a large part of decoding.
             bits.skip(entry.bits());
             place += entry.run();
             *block.get_mut(usize::from(*ZIGZAG.get(place).ok_or(BEYOND)?)).ok_or(BEYOND)? = entry.value();
@@ -70,7 +71,7 @@ pub fn sequential(
     }
 }
 
-/// A band of coefficients of a progressive scan, and how many blocks are still to be left as they are.
+/// A band of coefficients of a progressive scan, and the number of following blocks without coefficients in it.
 pub struct Band {
     pub start: usize,
     pub end: usize,
@@ -78,7 +79,7 @@ pub struct Band {
     pub ended: u32,
 }
 
-/// The first bits of a first coefficient.
+/// Reads the first bits of a first coefficient.
 pub fn dc_first(
     bits: &mut Bits,
     dc: &Table,
@@ -93,14 +94,14 @@ pub fn dc_first(
     Ok(())
 }
 
-/// One more bit of a first coefficient.
+/// Reads one more bit of a first coefficient.
 pub fn dc_refine(bits: &mut Bits, low: u8, block: &mut Block) -> Result<(), Damage> {
     bits.refill()?;
     block[0] |= (bits.take(1) << low) as i16;
     Ok(())
 }
 
-/// The first bits of a band.
+/// Reads the first bits of a band.
 pub fn ac_first(bits: &mut Bits, ac: &Table, band: &mut Band, block: &mut Block) -> Result<(), Damage> {
     if band.ended > 0 {
         band.ended -= 1;
@@ -128,7 +129,8 @@ pub fn ac_first(bits: &mut Bits, ac: &Table, band: &mut Band, block: &mut Block)
     Ok(())
 }
 
-/// One more bit of a band: of coefficients that are not zero a correction, between them new ones (T.81, G.1.2.3).
+/// Reads one more bit of a band: a correction for each non-zero coefficient, and new coefficients between them
+/// (T.81, G.1.2.3).
 pub fn ac_refine(bits: &mut Bits, ac: &Table, band: &mut Band, block: &mut Block) -> Result<(), Damage> {
     let bit = 1i16 << band.low;
     let mut place = band.start;
@@ -146,7 +148,7 @@ pub fn ac_refine(bits: &mut Bits, ac: &Table, band: &mut Band, block: &mut Block
             0 => {}
             _ => return Err("a scan has a code that means nothing"),
         }
-        // Corrects what it passes, and passes as many zeros as the run says.
+        // Corrects non-zero coefficients on the way, and skips as many zeros as the run says.
         while place <= band.end {
             let coefficient = &mut block[usize::from(ZIGZAG[place])];
             if *coefficient != 0 {

@@ -1,4 +1,5 @@
-//! Rows of samples to rows of RGB8, bit for bit as libjpeg-turbo, and for CMYK as Pillow's `convert("RGB")`.
+//! Converts rows of samples to rows of RGB8, with the bits of libjpeg-turbo, and for CMYK those of Pillow's
+//! `convert("RGB")`.
 
 use super::decoder::Samples;
 use super::geometry::Layout;
@@ -38,7 +39,7 @@ impl Painter {
                 Colors::Ycc => from_ycc(first, second, third, out),
                 Colors::Cmyk => {
                     interleave(first, second, third, out);
-                    // As libjpeg gives them and Pillow turns them about.
+                    // libjpeg returns inverted values, and Pillow inverts them again.
                     out.iter_mut().for_each(|value| *value = 255 - *value);
                     from_cmy(out, fourth);
                 }
@@ -51,7 +52,7 @@ impl Painter {
     }
 }
 
-/// Cyan, magenta and yellow in place to red, green and blue, given the inverted black.
+/// Converts cyan, magenta and yellow to red, green and blue in place, from the inverted black.
 fn from_cmy(out: &mut [u8], light: &[u8]) {
     for (pixel, &light) in out.chunks_exact_mut(3).zip(light) {
         for value in pixel {
@@ -82,7 +83,7 @@ const fn fixed(value: f64) -> i32 {
 const HALF: i32 = 1 << 15;
 
 multiversion! {
-    /// JFIF's colours, in ITU-R 601.
+    /// JFIF's colour space, ITU-R 601.
     fn from_ycc(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
         for (((pixel, luma), blue), red) in out.chunks_exact_mut(3).zip(luma).zip(blue).zip(red) {
             let (luma, blue, red) = (i32::from(*luma), i32::from(*blue) - 128, i32::from(*red) - 128);

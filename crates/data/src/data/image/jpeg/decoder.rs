@@ -1,4 +1,4 @@
-//! From a file to the pixels of a region.
+//! Decodes a file to the pixels of a region.
 
 use super::bits::Segment;
 use super::color::Painter;
@@ -10,7 +10,7 @@ use super::smooth::{self, Known, smoothed};
 use super::{CUT_OFF, Damage};
 use crate::data::Region;
 
-/// More scans than any encoder writes: each is a walk over all blocks, however few bytes it has.
+/// More scans than any encoder writes: each is a pass over all blocks, however few bytes it has.
 const MOST_SCANS: usize = 500;
 
 /// A file whose headers have been read.
@@ -18,7 +18,7 @@ pub struct Jpeg<'a> {
     header: Header<'a>,
 }
 
-/// Memory that decoding needs, kept from one file to the next.
+/// Reusable memory for decoding.
 #[derive(Default)]
 pub struct Workspace {
     segment: Segment,
@@ -28,30 +28,30 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Takes back pixels that are no longer needed, to be written over.
+    /// Returns pixels whose memory may be reused.
     pub fn reuse(&mut self, pixels: Vec<u8>) {
         self.pixels = pixels;
     }
 }
 
-/// What is known of one component.
+/// The samples of one component.
 #[derive(Default)]
 pub(super) struct Samples {
-    /// The blocks that the region needs, as rows of samples.
+    /// The blocks of the region, as rows of samples.
     pub plane: Vec<u8>,
-    /// All blocks of a progressive file, until its last scan.
+    /// All blocks of a progressive file, until the last scan.
     pub coefficients: Vec<Block>,
     pub quantization: Option<Quantization>,
-    /// Of a progressive file, how far its coefficients are known.
+    /// For a progressive file: how many bits of each coefficient are known.
     pub known: Known,
     pub predicted: i32,
 }
 
 impl<'a> Jpeg<'a> {
-    /// Reads all ahead of the first scan.
+    /// Reads everything before the first scan.
     pub fn open(bytes: &'a [u8]) -> Result<Self, Damage> {
         let header = Header::read(bytes)?;
-        // An end marker ahead of the scan, such as that of a thumbnail, does not count.
+        // An end marker before the scan, such as that of a thumbnail, is ignored.
         let ends = |bytes: &[u8]| bytes.windows(2).rev().any(|pair| pair == [0xFF, END_OF_IMAGE]);
         if ends(&bytes[header.scans.position..]) { Ok(Self { header }) } else { Err(CUT_OFF) }
     }
@@ -61,18 +61,18 @@ impl<'a> Jpeg<'a> {
         (self.header.frame.width as u32, self.header.frame.height as u32)
     }
 
-    /// The EXIF data, without its name.
+    /// The EXIF data, without its header.
     pub fn exif(&self) -> Option<&'a [u8]> {
         self.header.exif
     }
 
-    /// The pixels of a region, which is counted in pixels of the scale, as RGB8. The whole file is read all the same.
+    /// Decodes a region, in pixels of the scale, as RGB8. The whole file is read in any case.
     pub fn decode(&self, scale: Scale, region: Region, workspace: &mut Workspace) -> Result<Vec<u8>, Damage> {
         let frame = &self.header.frame;
         let layouts = geometry::layouts(frame, scale, region)?;
         let blocks: usize = layouts.iter().map(|layout| layout.blocks_across * layout.blocks_down).sum();
         if blocks > 8 * self.header.scans.bytes.len() {
-            // Every block has a bit at least: a damaged size must not have memory taken for it.
+            // Every block has at least one bit, so a damaged size does not allocate memory.
             return Err("there is too little of it for its size");
         }
         let Workspace { segment, components, painter, pixels } = workspace;
@@ -122,7 +122,7 @@ impl<'a> Jpeg<'a> {
     }
 }
 
-/// Sets a length for which there may be no memory.
+/// Resizes a buffer, and fails if there is not enough memory.
 fn resize<T: Clone>(items: &mut Vec<T>, length: usize, value: T) -> Result<(), Damage> {
     items
         .try_reserve_exact(length.saturating_sub(items.len()))
@@ -132,7 +132,8 @@ fn resize<T: Clone>(items: &mut Vec<T>, length: usize, value: T) -> Result<(), D
 }
 
 impl Samples {
-    /// All needed blocks of a progressive file, smoothed where `smooths` gives the file's rows of units.
+    /// Transforms all needed blocks of a progressive file, and smooths them if `smooths` gives the number of
+    /// unit rows.
     fn transform(&mut self, quantization: &Quantization, layout: &Layout, smooths: Option<usize>) {
         for row in layout.rows.clone() {
             for column in layout.columns.clone() {
@@ -148,7 +149,7 @@ impl Samples {
     }
 }
 
-/// Transforms a block into its place in the plane.
+/// Transforms a block to its position in the plane.
 #[inline(always)]
 pub(super) fn place(
     block: &Block,

@@ -1,4 +1,4 @@
-//! Where the samples of each component lie, at a scale, for a region of the picture.
+//! The position of each component's samples, for a scale and a region.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use super::Damage;
 use super::header::Frame;
 use crate::data::Region;
 
-/// By how much the picture is made smaller inside the inverse DCT.
+/// The reduction inside the inverse DCT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scale {
     Whole = 1,
@@ -16,10 +16,10 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// The smallest first.
+    /// Smallest first.
     pub const ALL: [Self; 4] = [Self::Eighth, Self::Quarter, Self::Half, Self::Whole];
 
-    /// How many pixels become one, along each axis.
+    /// The number of pixels per result pixel, along each axis.
     pub fn divisor(self) -> u32 {
         self as u32
     }
@@ -35,7 +35,7 @@ impl Scale {
     }
 }
 
-/// The units that a scan is made of: how many blocks of each component, and how many of them.
+/// The units (MCUs) of a scan: their number, and the blocks of each component in one.
 pub struct Units {
     pub across: usize,
     pub down: usize,
@@ -46,20 +46,20 @@ pub struct Units {
 pub struct Layout {
     /// Samples along a side of a block: 8, 4, 2 or 1.
     pub size: usize,
-    /// Pixels along each axis for one sample.
+    /// Pixels per sample along each axis.
     pub across: usize,
     pub down: usize,
-    /// Whether samples between samples are interpolated; else they are repeated.
+    /// Whether upsampling interpolates; otherwise samples are repeated.
     pub smooth: bool,
-    /// The samples that belong to the picture; blocks reach beyond.
+    /// The samples inside the image; blocks extend further.
     pub width: usize,
     pub height: usize,
-    /// Blocks in the file, with those that only fill up the last units.
+    /// Blocks in the file, including those that only complete the last units.
     pub blocks_across: usize,
     pub blocks_down: usize,
-    /// Blocks in a scan of this component alone.
+    /// Blocks in a scan of only this component.
     pub alone: (usize, usize),
-    /// Blocks that the region needs.
+    /// Blocks of the region.
     pub columns: Range<usize>,
     pub rows: Range<usize>,
 }
@@ -69,7 +69,7 @@ impl Layout {
         self.columns.contains(&column) && self.rows.contains(&row)
     }
 
-    /// Samples from one row of the plane to the next.
+    /// Samples between rows of the plane.
     pub fn stride(&self) -> usize {
         self.columns.len() * self.size
     }
@@ -90,7 +90,7 @@ pub fn units(frame: &Frame) -> Units {
     Units { across: frame.width.div_ceil(8 * across), down: frame.height.div_ceil(8 * down) }
 }
 
-/// The largest sampling factors.
+/// The maximum sampling factors.
 fn most(frame: &Frame) -> (usize, usize) {
     let factors = frame.components.iter().map(|component| (component.across, component.down));
     factors.fold((1, 1), |most, factor| (most.0.max(factor.0), most.1.max(factor.1)))
@@ -102,7 +102,8 @@ pub fn layouts(frame: &Frame, scale: Scale, region: Region) -> Result<Vec<Layout
     let units = units(frame);
     let block = scale.block();
     let layout = |component: &super::header::Component| {
-        // As libjpeg: a subsampled component is shrunk less in its transform, rather than enlarged after it.
+        // As libjpeg does: a subsampled component is reduced less in its transform, instead of being upsampled
+        // afterwards.
         let mut size = block;
         while size < 8
             && (most_across * block).is_multiple_of(component.across * size * 2)
@@ -118,7 +119,7 @@ pub fn layouts(frame: &Frame, scale: Scale, region: Region) -> Result<Vec<Layout
         let width = (frame.width * component.across * size).div_ceil(8 * most_across);
         let height = (frame.height * component.down * size).div_ceil(8 * most_down);
         let alone = |length: usize, factor: usize, most: usize| (length * factor).div_ceil(8 * most);
-        // One sample more on each side, to interpolate from.
+        // One more sample on each side, for interpolation.
         let blocks = |first: u32, length: u32, ratio: usize, samples: usize| {
             let first = first as usize;
             let end = (first + length as usize - 1) / ratio + 2;

@@ -6,7 +6,7 @@ use super::huffman::Table;
 use super::inverse::Quantization;
 use super::{CUT_OFF, Damage, standard};
 
-/// Place of each coefficient of a block, in the order of the file.
+/// The position of each coefficient in a block, in file order.
 pub const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
     14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
@@ -17,20 +17,20 @@ pub const START_OF_SCAN: u8 = 0xDA;
 pub const END_OF_IMAGE: u8 = 0xD9;
 const EXIF: &[u8] = b"Exif\0\0";
 
-/// What the components of an image mean.
+/// The colour space of the components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colors {
     Grey,
     Rgb,
-    /// Luma and two colour differences, of JFIF.
+    /// Luma and two chroma components, as in JFIF.
     Ycc,
-    /// As Adobe writes it: inverted.
+    /// Inverted, as Adobe writes it.
     Cmyk,
-    /// CMYK whose first three are turned into luma and colour differences.
+    /// CMYK with the first three components converted to luma and chroma.
     Ycck,
 }
 
-/// A component as the frame declares it.
+/// A component of the frame header.
 #[derive(Clone, Copy, Debug)]
 pub struct Component {
     pub id: u8,
@@ -50,7 +50,7 @@ pub struct Frame {
     pub colors: Colors,
 }
 
-/// Tables as they stand at some place in the file.
+/// The current tables at a position of the file.
 #[derive(Clone, Default)]
 pub struct Tables {
     pub quantization: [Option<Quantization>; 4],
@@ -60,7 +60,7 @@ pub struct Tables {
     pub restart_interval: usize,
 }
 
-/// A scan header: components with their DC and AC tables, the band of coefficients, and the bits of them.
+/// A scan header: components with their DC and AC tables, the band of coefficients, and their bits.
 pub struct Scan {
     pub components: Vec<(usize, usize, usize)>,
     pub start: usize,
@@ -69,7 +69,7 @@ pub struct Scan {
     pub low: u8,
 }
 
-/// The segments from some place on.
+/// The segments from a position.
 #[derive(Clone)]
 pub struct Segments<'a> {
     pub bytes: &'a [u8],
@@ -77,9 +77,9 @@ pub struct Segments<'a> {
 }
 
 impl<'a> Segments<'a> {
-    /// The next marker, and what is in its segment.
+    /// The next marker with the content of its segment.
     ///
-    /// As libjpeg: bytes ahead of a marker are passed over, since cameras and editors leave some there.
+    /// Skips bytes before a marker, as libjpeg does: cameras and editors leave some there.
     pub fn next(&mut self) -> Result<(u8, &'a [u8]), Damage> {
         let marker = self.marker()?;
         if is_bare(marker) {
@@ -89,7 +89,7 @@ impl<'a> Segments<'a> {
         let &length = rest.first_chunk::<2>().ok_or(CUT_OFF)?;
         let length = usize::from(u16::from_be_bytes(length));
         if length < 2 {
-            // A length counts itself. One that does not belongs to nothing that could be passed over.
+            // The length includes its own two bytes. A smaller one is invalid and cannot be skipped.
             self.position += 2;
             return if is_passed_over(marker) { Ok((marker, &[])) } else { Err("a segment has no length") };
         }
@@ -104,7 +104,7 @@ impl<'a> Segments<'a> {
             let start = rest.iter().position(|byte| *byte == 0xFF).ok_or(CUT_OFF)?;
             let fill = rest[start..].iter().position(|byte| *byte != 0xFF).ok_or(CUT_OFF)?;
             self.position += start + fill + 1;
-            // 0xFF of entropy-coded data has a zero behind it.
+            // In entropy-coded data, 0xFF is followed by a zero.
             match rest[start + fill] {
                 0 => {}
                 marker => return Ok(marker),
@@ -118,17 +118,17 @@ fn is_bare(marker: u8) -> bool {
     matches!(marker, 0x01 | 0xD0..=0xD9)
 }
 
-/// Whether a segment says nothing of the pixels, but for the colours that APP0 and APP14 tell.
+/// Whether a segment does not affect pixels, except for the colour space in APP0 and APP14.
 fn is_passed_over(marker: u8) -> bool {
     matches!(marker, 0xE0..=0xEF | 0xFE)
 }
 
-/// All ahead of the first scan.
+/// Everything before the first scan.
 pub struct Header<'a> {
     pub frame: Frame,
     pub tables: Tables,
     pub exif: Option<&'a [u8]>,
-    /// Where the first scan header is.
+    /// The position of the first scan header.
     pub scans: Segments<'a>,
 }
 
@@ -165,7 +165,8 @@ impl<'a> Header<'a> {
 }
 
 impl Tables {
-    /// The tables of T.81, annex K, where there are none: frames of motion JPEG, as webcams write them, leave these out.
+    /// The tables of T.81, annex K, if the file has none: frames of motion JPEG, such as those of webcams, omit
+    /// them.
     fn add_standard(&mut self) {
         for (place, [dc, ac]) in standard::tables().into_iter().enumerate() {
             self.dc[place].get_or_insert(dc);
@@ -173,7 +174,7 @@ impl Tables {
         }
     }
 
-    /// Takes up a segment that may stand anywhere between scans; comments and the like are passed over.
+    /// Reads a segment that may appear between scans; comments and similar segments are skipped.
     pub fn read(&mut self, marker: u8, content: &[u8]) -> Result<(), Damage> {
         match marker {
             0xDB => self.read_quantization(content),
@@ -183,7 +184,7 @@ impl Tables {
                 self.restart_interval = u16::from_be_bytes([high, low]).into();
                 Ok(())
             }
-            // A number of lines, and restart markers that are left over, change nothing.
+            // A line count, and stray restart markers, have no effect.
             0xDC | 0xD0..=0xD7 => Ok(()),
             _ if is_passed_over(marker) => Ok(()),
             _ => Err("it has a marker where none belongs"),
@@ -233,7 +234,7 @@ impl Scan {
         let &[start, end, bits] = rest else { return Err(WRONG) };
         let mut components: Vec<(usize, usize, usize)> = Vec::new();
         for (number, pair) in named.chunks_exact(2).enumerate() {
-            // As libjpeg finds it, also where two components have the same name.
+            // Finds the component as libjpeg does, also if two have the same name.
             let mut places = number..frame.components.len();
             let place = places.find(|place| frame.components[*place].id == pair[0]).ok_or(WRONG)?;
             let twice = components.iter().any(|component| component.0 == place);
@@ -242,7 +243,7 @@ impl Scan {
             }
             components.push((place, usize::from(pair[1] >> 4), usize::from(pair[1] & 15)));
         }
-        // A unit has ten blocks at most (T.81, B.2.3).
+        // A unit has at most ten blocks (T.81, B.2.3).
         let blocks = |&(place, ..): &(usize, usize, usize)| {
             frame.components[place].across * frame.components[place].down
         };
@@ -251,7 +252,7 @@ impl Scan {
             return Err(WRONG);
         }
         if !frame.progressive {
-            // Some cameras write zeros here; a sequential scan has all coefficients whatever it says.
+            // Some cameras write zeros here; a sequential scan always has all coefficients.
             return Ok(Self { components, start: 0, end: 63, high: 0, low: 0 });
         }
         let scan = Self { components, start: start.into(), end: end.into(), high: bits >> 4, low: bits & 15 };
@@ -285,7 +286,7 @@ fn read_frame(content: &[u8], progressive: bool) -> Result<Frame, Damage> {
         components.push(Component { id: part[0], across, down, quantization: part[2].into() });
     }
     if let [only] = &mut components[..] {
-        // The blocks of a lone component follow each other whatever its factors say.
+        // A scan of one component has one block per unit, whatever its factors.
         (only.across, only.down) = (1, 1);
     }
     let (width, height) = (u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
@@ -295,7 +296,7 @@ fn read_frame(content: &[u8], progressive: bool) -> Result<Frame, Damage> {
     Ok(Frame { width, height, progressive, components, colors: Colors::Grey })
 }
 
-/// As libjpeg tells colours: by JFIF's and Adobe's markers, else by the components' names.
+/// Determines the colour space as libjpeg does: by JFIF's and Adobe's markers, else by the components' names.
 fn colors(components: &[Component], jfif: bool, adobe: Option<u8>) -> Result<Colors, Damage> {
     let ids: Vec<u8> = components.iter().map(|component| component.id).collect();
     Ok(match (ids.len(), adobe) {

@@ -1,20 +1,20 @@
-//! Huffman tables, laid out to be looked up by the bits ahead.
+//! Huffman tables for look-up by the next bits.
 
 use super::Damage;
 use super::bits::{Bits, extend};
 
-/// Bits looked up at once. Most codes, with the value that follows, are shorter.
+/// The number of bits looked up at once. Most codes with their values are shorter.
 const AHEAD: u32 = 10;
 
-/// A code and the signed value behind it, as looked up: the number of bits in the low byte, then the run of zeros ahead
-/// of the value, then the value in the upper half.
+/// A looked-up code with its signed value: the number of bits in the low byte, then the run of zeros before the
+/// value, then the value in the upper half.
 #[derive(Clone, Copy)]
 pub struct Entry(u32);
 
 impl Entry {
-    /// What is not all within the bits ahead.
+    /// A code or value that is longer than the looked-up bits.
     pub const PARTIAL: Self = Self(0);
-    /// A run beyond any block: the end of a block.
+    /// A run longer than any block: the end of a block.
     const END: u32 = 64;
 
     #[inline(always)]
@@ -44,19 +44,19 @@ impl Entry {
 }
 
 pub struct Table {
-    /// By the bits ahead, the whole of a coefficient where it fits.
+    /// By the next bits: the complete coefficient, if it fits.
     entries: [Entry; 1 << AHEAD],
-    /// By the bits ahead, the length of the code and its symbol; 0 where the code is longer.
+    /// By the next bits: the length of the code and its symbol; 0 if the code is longer.
     codes: [(u8, u8); 1 << AHEAD],
-    /// Per code length, one more than its last code, moved up to 16 bits.
+    /// Per code length: one more than its last code, shifted to 16 bits.
     limits: [u32; 17],
-    /// Per code length, what to add to a code to get the place of its symbol.
+    /// Per code length: the offset from a code to the index of its symbol.
     offsets: [i32; 17],
     symbols: [u8; 256],
 }
 
 impl Table {
-    /// From the numbers of codes of each length, and the symbols in the order of their codes (T.81, annex C).
+    /// From the number of codes of each length, and the symbols in code order (T.81, annex C).
     pub fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, Damage> {
         const WRONG: Damage = "a Huffman table is wrong";
         let mut table = Self {
@@ -84,7 +84,7 @@ impl Table {
                 code += 1;
                 place += 1;
             }
-            // No code is all ones (T.81, C.2).
+            // No code consists of ones only (T.81, C.2).
             if counts[length as usize - 1] > 0 && code >> length != 0 {
                 return Err(WRONG);
             }
@@ -116,7 +116,7 @@ impl Table {
     }
 }
 
-/// What the bits ahead begin with, if the value behind the code is among them.
+/// The entry of the next bits, if they contain the code and its value.
 fn entry(ahead: u32, length: u32, symbol: u8) -> Entry {
     let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
     let bits = length + size;

@@ -1,8 +1,8 @@
-//! The inverse DCT at four sizes, bit for bit as libjpeg-turbo's `jidctint` and `jidctred`.
+//! The inverse DCT at four sizes, with the bits of libjpeg-turbo's `jidctint` and `jidctred`.
 //!
-//! Loeffler, Ligtenberg and Moschytz (*Practical fast 1-D DCT algorithms with 11 multiplications*, 1989) in 13-bit
-//! fixed point, columns first. The smaller sizes drop the high frequencies inside the transform, which is an exact
-//! box-like reduction and much less work than decoding and shrinking.
+//! Loeffler, Ligtenberg and Moschytz (*Practical fast 1-D DCT algorithms with 11 multiplications*, 1989) in
+//! 13-bit fixed point, columns first. The smaller sizes omit the high frequencies inside the transform: an exact
+//! box-like reduction, and much less work than decoding and resizing.
 
 use std::num::Wrapping;
 
@@ -12,7 +12,7 @@ use crate::ops::profile::Profile;
 pub(super) const CONST_BITS: usize = 13;
 /// Extra bits between the passes.
 const PASS1_BITS: usize = 2;
-/// What each pass of the whole transform rounds away.
+/// The bits that each pass of the full transform rounds off.
 pub(super) const FIRST_SHIFT: usize = CONST_BITS - PASS1_BITS;
 pub(super) const LAST_SHIFT: usize = CONST_BITS + PASS1_BITS + 3;
 
@@ -22,7 +22,7 @@ const fn fixed(value: f64) -> Number {
     Wrapping((value * (1 << CONST_BITS) as f64 + if value < 0.0 { -0.5 } else { 0.5 }) as i32)
 }
 
-/// Rounds bits away.
+/// Rounds off bits.
 #[inline(always)]
 fn descale(value: Number, bits: usize) -> Number {
     (value + Wrapping(1 << (bits - 1))) >> bits
@@ -33,7 +33,7 @@ fn to_byte(value: Number) -> u8 {
     (value.0.wrapping_add(128)).clamp(0, 255) as u8
 }
 
-/// Coefficients in rows of eight, and the quantisation of each.
+/// Coefficients in rows of eight, and their quantization.
 pub type Block = [i16; 64];
 pub type Quantization = [u16; 64];
 
@@ -42,8 +42,8 @@ fn dequantized(block: &Block, quantization: &Quantization) -> [Number; 64] {
     std::array::from_fn(|place| Wrapping(i32::from(block[place]) * i32::from(quantization[place])))
 }
 
-/// Transforms a block to `size` × `size` samples (8, 4, 2 or 1) at the start of `out`, whose rows lie `stride` apart.
-/// `flat` says that no coefficient but the first may be other than zero.
+/// Transforms a block to `size` × `size` samples (8, 4, 2 or 1) at the start of `out`, with rows `stride` apart.
+/// `flat` says that only the first coefficient may be non-zero.
 #[inline(always)]
 pub fn inverse(
     block: &Block,
@@ -54,7 +54,7 @@ pub fn inverse(
     stride: usize,
 ) {
     if flat || size == 1 {
-        // What both passes come to.
+        // The combined effect of both passes.
         let value = Wrapping(i32::from(block[0]) * i32::from(quantization[0]));
         let sample = to_byte(descale(value, 3));
         for row in 0..size {
@@ -69,7 +69,8 @@ pub fn inverse(
     }
 }
 
-/// Eight values of one column or row, in 16 bits between the sums, as libjpeg-turbo's vector code has them.
+/// Transforms eight values of one column or row, with 16 bits between the sums, as libjpeg-turbo's vector code
+/// does.
 fn pass8(v: [i16; 8], bits: usize) -> [i16; 8] {
     let wide = |value: i16| Wrapping(i32::from(value));
     let dot = |pair: [i16; 2], factors: [i16; 2]| {
@@ -95,8 +96,8 @@ fn saturated(value: Number) -> i16 {
     value.0.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
-/// The factors of the eight-point transform by pairs of inputs: frequencies 2 and 6; the sums 7 + 3 and 5 + 1; 7 and
-/// 1; 5 and 3.
+/// The factors of the eight-point transform by pairs of inputs: frequencies 2 and 6; the sums 7 + 3 and 5 + 1; 7
+/// and 1; 5 and 3.
 pub(super) const EVEN: [[i16; 2]; 2] = [
     [factor(0.541196100) + factor(0.765366865), factor(0.541196100)],
     [factor(0.541196100), factor(0.541196100) + factor(-1.847759065)],
@@ -118,7 +119,7 @@ const fn factor(value: f64) -> i16 {
     fixed(value).0 as i16
 }
 
-/// Four values of the lowest frequencies of eight; the fifth has no part in them.
+/// Transforms four values from the lowest of eight frequencies; the fifth is not used.
 #[inline(always)]
 fn pass4(v: [Number; 8], bits: usize) -> [Number; 4] {
     let base = v[0] << (CONST_BITS + 1);
@@ -145,7 +146,7 @@ fn pass2(v: [Number; 8], bits: usize) -> [Number; 2] {
     [base + odd, base - odd].map(|value| descale(value, bits))
 }
 
-/// `rows` rows of eight, column by column from rows of eight coefficients.
+/// Transforms column by column to `rows` rows of eight, from rows of eight coefficients.
 #[inline(always)]
 fn columns<const N: usize>(
     values: &[Number; 64],
@@ -164,7 +165,7 @@ fn columns<const N: usize>(
 fn whole(block: &Block, quantization: &Quantization, out: &mut [u8], stride: usize) {
     #[cfg(target_arch = "x86_64")]
     if Profile::current() != Profile::Scalar {
-        // SAFETY: the current profile is one that the machine has, and every other has AVX2.
+        // SAFETY: the machine supports the current profile, and every profile except the scalar one has AVX2.
         return unsafe { super::inverse_avx2::whole(block, quantization, out, stride) };
     }
     whole_portable(block, quantization, out, stride);
@@ -218,7 +219,7 @@ mod tests {
     fn the_whole_transform_has_the_same_bits_in_vectors() {
         for case in 0..300 {
             let mut stream = Stream::new(case, Purpose::Initialize, 0, 0);
-            // From small numbers, as files have them, to any, as damage makes them.
+            // From small numbers, as in files, to arbitrary ones, as in damaged files.
             let block: Block = std::array::from_fn(|_| stream.next_u32() as i16 >> (case % 12));
             let quantization = std::array::from_fn(|_| (stream.next_u32() >> 24) as u16 + 1);
             let (mut actual, mut expected) = ([0; 80], [0; 80]);

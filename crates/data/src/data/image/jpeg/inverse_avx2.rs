@@ -1,10 +1,10 @@
-//! The whole inverse DCT on AVX2: eight columns at once, two products to an instruction.
+//! The full inverse DCT with AVX2: eight columns at once, two products per instruction.
 
 use std::arch::x86_64::*;
 
 use super::inverse::{Block, CONST_BITS, EVEN, FIRST_SHIFT, INNER, LAST_SHIFT, OUTER, Quantization, SUMS};
 
-/// As `whole_portable`, to the bit.
+/// As `whole_portable`, with the same bits.
 #[target_feature(enable = "avx2")]
 pub fn whole(block: &Block, quantization: &Quantization, out: &mut [u8], stride: usize) {
     let mut rows = [_mm_setzero_si128(); 8];
@@ -19,7 +19,7 @@ pub fn whole(block: &Block, quantization: &Quantization, out: &mut [u8], stride:
     }
     let columns = transpose(pass::<{ FIRST_SHIFT as i32 }>(rows));
     let results = pass::<{ LAST_SHIFT as i32 }>(columns);
-    // Two columns of samples to a register, then three perfect shuffles make rows of them.
+    // Two columns of samples per register; three perfect shuffles turn them into rows.
     let middle = _mm_set1_epi8(-128);
     let pack = |i: usize| _mm_add_epi8(_mm_packs_epi16(results[i], results[i + 1]), middle);
     let mut samples = [pack(0), pack(2), pack(4), pack(6)];
@@ -39,12 +39,12 @@ pub fn whole(block: &Block, quantization: &Quantization, out: &mut [u8], stride:
     }
 }
 
-/// The eight-point transform of eight columns, given and returned as rows.
+/// The eight-point transform of eight columns, as rows.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pass<const SHIFT: i32>(v: [__m128i; 8]) -> [__m128i; 8] {
     let zero = _mm_setzero_si128();
-    // The upper half of each number, so that the shift back extends its sign.
+    // The upper half of each number, so that shifting back extends the sign.
     let scaled = |value| _mm256_srai_epi32::<{ 16 - CONST_BITS as i32 }>(pairs(zero, value));
     let (even0, even1) = (scaled(_mm_add_epi16(v[0], v[4])), scaled(_mm_sub_epi16(v[0], v[4])));
     let [even3, even2] = products(v[2], v[6], EVEN);
@@ -75,21 +75,21 @@ fn products(a: __m128i, b: __m128i, factors: [[i16; 2]; 2]) -> [__m256i; 2] {
     })
 }
 
-/// The numbers of two rows side by side, in order.
+/// Interleaves the numbers of two rows.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pairs(a: __m128i, b: __m128i) -> __m256i {
     _mm256_set_m128i(_mm_unpackhi_epi16(a, b), _mm_unpacklo_epi16(a, b))
 }
 
-/// Eight numbers to 16 bits, saturated.
+/// Converts eight numbers to 16 bits with saturation.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn narrow(wide: __m256i) -> __m128i {
     _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide))
 }
 
-/// Rows to columns, by three perfect shuffles.
+/// Transposes rows and columns by three perfect shuffles.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose(mut rows: [__m128i; 8]) -> [__m128i; 8] {

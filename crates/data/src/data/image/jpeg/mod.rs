@@ -1,8 +1,9 @@
-//! JPEG files to RGB8, bit for bit as libjpeg-turbo decodes them: sequential and progressive Huffman files of 8 bits.
+//! Decodes JPEG files to RGB8, with the bits of libjpeg-turbo: sequential and progressive Huffman files of 8
+//! bits.
 //!
-//! Three things no library gives together: decoding at half, a quarter or an eighth of the size inside the inverse DCT,
-//! transforming only the blocks of a crop, and refusing every file that is not whole. All entropy-coded data is read in
-//! any case, since that is where damage shows. Nothing here knows files, orientations or transforms.
+//! No library combines these: decoding at 1/2, 1/4 or 1/8 size inside the inverse DCT, transforming only the
+//! blocks of a crop, and rejecting every incomplete file. All entropy-coded data is always read, because damage
+//! shows there. This module never depends on files, orientations or transforms.
 
 mod bits;
 mod coefficients;
@@ -24,8 +25,8 @@ pub use decoder::{Jpeg, Workspace};
 pub use format::FORMAT;
 pub use geometry::Scale;
 
-/// What is wrong with a file, in words that follow `the JPEG data is damaged:`.
+/// What is wrong with a file, to follow `the JPEG data is damaged:`.
 type Damage = &'static str;
 
-/// Of a file that ends before its picture does.
+/// For a truncated file.
 const CUT_OFF: Damage = "it is cut off";

@@ -1,4 +1,4 @@
-//! The entropy-coded data of a scan: into samples at once, or, of a progressive file, into coefficients.
+//! Decodes the entropy-coded data of a scan: directly to samples, or for a progressive file to coefficients.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::header::{Frame, Scan, Tables};
 use super::huffman::Table;
 use super::inverse::{Block, Quantization};
 
-/// One scan, ready to be read.
+/// Decodes one scan.
 pub struct Reading<'a> {
     progressive: bool,
     scan: &'a Scan,
@@ -24,7 +24,7 @@ pub struct Reading<'a> {
 struct Part<'a> {
     place: usize,
     layout: &'a Layout,
-    /// Blocks of it in a unit.
+    /// Its blocks per unit.
     across: usize,
     down: usize,
     dc: Option<Arc<Table>>,
@@ -47,7 +47,7 @@ impl<'a> Reading<'a> {
                 return Err("it has a component twice");
             }
             let component = &frame.components[place];
-            // As libjpeg: the table that stands at the component's first scan is its table.
+            // As libjpeg does: a component uses the quantization table that is current at its first scan.
             let quantization = known
                 .or(tables.quantization[component.quantization])
                 .ok_or("it lacks a quantisation table")?;
@@ -77,7 +77,7 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// Reads the scan, which starts at `bytes`; returns how long it is.
+    /// Decodes the scan at the start of `bytes`; returns its length.
     pub(super) fn run(
         &self,
         bytes: &[u8],
@@ -102,8 +102,8 @@ impl<'a> Reading<'a> {
             if unit == total {
                 break;
             }
-            // One whose number is far from the one that is due is taken for it, as libjpeg does; a near one says that
-            // data is missing or there twice.
+            // A restart number far from the expected one is accepted as the expected one, as libjpeg does; a
+            // near one shows that data is missing or repeated.
             match bytes.get(position + 1).map(|marker| marker.wrapping_sub(0xD0)) {
                 Some(number @ 0..8) if [0, 3, 4, 5].contains(&(number.wrapping_sub(restart) & 7)) => {}
                 _ => return Err("a restart marker is missing"),

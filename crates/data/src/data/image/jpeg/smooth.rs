@@ -1,17 +1,18 @@
-//! Progressive files whose scans stop short: coefficients that are not known are estimated from the first coefficients
-//! of the blocks around, bit for bit as libjpeg-turbo does since 2.1 (after T.81, annex K.8, over five by five blocks).
+//! Smoothing of incomplete progressive files: unknown coefficients are estimated from the first coefficients of
+//! neighbouring blocks, with the bits of libjpeg-turbo since 2.1 (after T.81, annex K.8, over five by five
+//! blocks).
 
 use super::geometry::Layout;
 use super::header::{Scan, ZIGZAG};
 use super::inverse::{Block, Quantization};
 
-/// The first coefficients of a file's order, which are those that are estimated.
+/// The first coefficients in file order, which can be estimated.
 const ESTIMATED: usize = 10;
 
-/// Weights of the blocks around, and of the block itself in their middle.
+/// Weights of the neighbouring blocks, with the block itself in the middle.
 type Kernel = [[i32; 5]; 5];
 
-/// How far the first coefficients of a component are known: the bits that are still to come, or -1 for all of them.
+/// The precision of a component's first coefficients: the number of missing bits, or -1 if all are missing.
 #[derive(Clone, Copy)]
 pub struct Known([i32; ESTIMATED]);
 
@@ -22,33 +23,33 @@ impl Default for Known {
 }
 
 impl Known {
-    /// Takes up what a scan adds.
+    /// Records what a scan adds.
     pub fn add(&mut self, scan: &Scan) {
         let covered = self.0.iter_mut().take(scan.end + 1).skip(scan.start);
         covered.for_each(|bits| *bits = scan.low.into());
     }
 
-    /// Whether estimates would help a component that is seen through a quantisation table; none where they cannot be made.
+    /// Whether estimates improve a component with this quantization table; `None` if they are impossible.
     fn gains(&self, quantization: &Quantization) -> Option<bool> {
         let divides = ZIGZAG[..ESTIMATED].iter().all(|place| quantization[usize::from(*place)] != 0);
         (divides && self.0[0] >= 0).then(|| self.0[1..].iter().any(|bits| *bits != 0))
     }
 
-    /// Whether nothing but first coefficients is known. Then these are smoothed as well.
+    /// Whether only first coefficients are known. Then these are smoothed too.
     fn is_first_alone(&self) -> bool {
         self.0[1..].iter().all(|bits| *bits == -1)
     }
 }
 
-/// Whether the blocks of a file are to be smoothed: if it helps one component and can be done for all.
+/// Whether to smooth the blocks of a file: if it improves one component and is possible for all.
 pub fn is_needed<'a>(components: impl Iterator<Item = (&'a Known, &'a Quantization)>) -> bool {
     let gains: Option<Vec<bool>> = components.map(|(known, table)| known.gains(table)).collect();
     gains.is_some_and(|gains| gains.contains(&true))
 }
 
-/// A block with estimates for what is not known of it.
+/// A block with estimates of its unknown coefficients.
 ///
-/// `units` are the rows of units in the file.
+/// `units` is the number of unit rows in the file.
 pub fn smoothed(
     blocks: &[Block],
     (column, row): (usize, usize),
@@ -84,7 +85,7 @@ pub fn smoothed(
     block
 }
 
-/// A sum in units of a coefficient, rounded; not beyond what the bits that are still to come can say.
+/// A weighted sum in units of a coefficient, rounded, and limited to what the missing bits can represent.
 fn rounded(sum: i64, quantization: u16, bits: i32) -> i16 {
     let divisor = i64::from(quantization) << 8;
     let mut size = (sum.abs() + divisor / 2) / divisor;
@@ -94,7 +95,8 @@ fn rounded(sum: i64, quantization: u16, bits: i32) -> i16 {
     (if sum < 0 { -size } else { size }) as i16
 }
 
-/// The rows of blocks two above to two below, at the edges the nearest, with libjpeg's own idea of the lower edge.
+/// The block rows from two above to two below, repeated at the edges, with libjpeg's definition of the lower
+/// edge.
 fn rows_around(row: usize, layout: &Layout, units: usize) -> [usize; 5] {
     let down = layout.blocks_down / units;
     let unit = row / down;
@@ -116,7 +118,7 @@ fn rows_around(row: usize, layout: &Layout, units: usize) -> [usize; 5] {
 
 const NONE: [i32; 5] = [0; 5];
 
-/// Of the first coefficient itself, in 256ths.
+/// For the first coefficient itself, in 1/256.
 const FIRST: Kernel = [
     [-2, -6, -8, -6, -2],
     [-6, 6, 42, 6, -6],
@@ -125,7 +127,7 @@ const FIRST: Kernel = [
     [-2, -6, -8, -6, -2],
 ];
 
-/// Where first coefficients alone are known: of the nine that follow, in the order of the file.
+/// If only first coefficients are known: for the nine that follow, in file order.
 const ALONE: [Kernel; 9] = [
     [[-1, -1, 0, 1, 1], [-3, 13, 0, -13, 3], [-3, 38, 0, -38, 3], [-3, 13, 0, -13, 3], [-1, -1, 0, 1, 1]],
     [[-1, -3, -3, -3, -1], [-1, 13, 38, 13, -1], NONE, [1, -13, -38, -13, 1], [1, 3, 3, 3, 1]],
@@ -138,7 +140,7 @@ const ALONE: [Kernel; 9] = [
     [NONE, [0, 1, 2, 1, 0], NONE, [0, -1, -2, -1, 0], NONE],
 ];
 
-/// Where others are known in part: of the five that follow.
+/// If others are partly known: for the five that follow.
 const BESIDE_OTHERS: [Kernel; 5] = [
     [NONE, NONE, [-7, 50, 0, -50, 7], NONE, NONE],
     [[0, 0, -7, 0, 0], [0, 0, 50, 0, 0], NONE, [0, 0, -50, 0, 0], [0, 0, 7, 0, 0]],

@@ -1,10 +1,10 @@
-//! The Huffman tables of T.81, annex K.3, for files that have none of their own.
+//! The Huffman tables of T.81, annex K.3, for files without tables.
 
 use std::sync::{Arc, LazyLock};
 
 use super::huffman::Table;
 
-/// Of luma, then of colour differences: the tables of first coefficients and of the others.
+/// For luma, then for chroma: the tables of first coefficients and of the others.
 pub fn tables() -> [[Arc<Table>; 2]; 2] {
     static TABLES: LazyLock<[[Arc<Table>; 2]; 2]> = LazyLock::new(|| {
         [

@@ -1,11 +1,11 @@
-//! Samples of a subsampled component between its samples: libjpeg's "fancy" triangle filter, and plain repetition.
+//! Upsampling of components: libjpeg's "fancy" triangle filter, and repetition.
 
 use std::ops::Range;
 
 use super::geometry::Layout;
 use crate::ops::multiversion::multiversion;
 
-/// Writes the samples of a component for one row of pixels, `columns` of it, to the start of `out`.
+/// Writes `columns` of a component's samples for one pixel row to the start of `out`.
 pub fn row(
     layout: &Layout,
     plane: &[u8],
@@ -21,7 +21,7 @@ pub fn row(
     match (layout.across, layout.down, layout.smooth) {
         (1, 1, _) => out.extend_from_slice(&near[columns.start - first_column..columns.end - first_column]),
         (1, 2, true) => {
-            // The neighbour below for the lower of two rows, rounded up there and down above.
+            // For the lower of two rows the neighbour below; rounded up there and down for the upper one.
             let (far, bias) = (line(neighbour(y, layout.height)), 1 + (y % 2) as u16);
             let span = columns.start - first_column..columns.end - first_column;
             let mix = |(near, far): (&u8, &u8)| ((3 * u16::from(*near) + u16::from(*far) + bias) >> 2) as u8;
@@ -30,7 +30,7 @@ pub fn row(
         (2, 1 | 2, true) => {
             let twice = layout.down == 2;
             let far = if twice { line(neighbour(y, layout.height)) } else { near };
-            // With one sample more on either side; the outermost stand in for those that are not there.
+            // With one more sample on either side; at the edges the outermost is repeated.
             let (start, end) = (columns.start / 2, columns.end.div_ceil(2));
             let (left, right) = (start.saturating_sub(1), (end + 1).min(layout.width));
             between.clear();
@@ -51,14 +51,14 @@ pub fn row(
     }
 }
 
-/// The row of samples beside that of pixel row `y` on its nearer side, itself at the edges.
+/// The neighbouring sample row on the nearer side of pixel row `y`; at the edges the row itself.
 fn neighbour(y: usize, height: usize) -> usize {
     let row = y / 2;
     if y.is_multiple_of(2) { row.saturating_sub(1) } else { (row + 1).min(height - 1) }
 }
 
 multiversion! {
-    /// Three parts of the near row and one of the far one, or the near one as it is.
+    /// Three quarters of the near row and one quarter of the far one, or the near row alone.
     fn blend(near: &[u8], far: &[u8], twice: bool, out: &mut [i16]) {
         if twice {
             for ((out, near), far) in out.iter_mut().zip(near).zip(far) {
@@ -73,7 +73,8 @@ multiversion! {
 }
 
 multiversion! {
-    /// Two pixels for each sample but the outermost, each three parts of it and one of the neighbour on its side.
+    /// Two pixels per sample except the outermost: three quarters of the sample and one quarter of the neighbour
+    /// on that side.
     fn spread(samples: &[i16], twice: bool, out: &mut [u8]) {
         let (left_bias, right_bias, shift) = if twice { (8, 7, 4) } else { (1, 2, 2) };
         let count = out.len() / 2;

@@ -1,4 +1,4 @@
-//! Weights in the order and type that kernels want, and their gradients in those of files.
+//! Conversion of weights from file layout to kernel layout, and of their gradients back.
 
 use candle_core::{DType, Tensor};
 
@@ -7,8 +7,8 @@ use crate::cuda::{Engine, address, arguments};
 use crate::error::Result;
 use crate::ops::conv2d::geometry::Geometry;
 
-/// Weights [O, C / groups, kH, kW] in the order and type that kernels want: [O, kH, kW, C / groups], of a depthwise
-/// convolution [kH, kW, C].
+/// Converts weights [O, C / groups, kH, kW] to the layout and type of kernels: [O, kH, kW, C / groups]; [kH, kW,
+/// C] for a depthwise convolution.
 pub fn packed(geometry: &Geometry, weight: &Tensor, dtype: DType) -> Result<Tensor> {
     let (outer, a, b) = axes(geometry);
     if (a == 1 || b == 1) && dtype == DType::F32 {
@@ -18,7 +18,7 @@ pub fn packed(geometry: &Geometry, weight: &Tensor, dtype: DType) -> Result<Tens
     swapped(name, weight, dtype, [outer, a, b])
 }
 
-/// The way back, for gradients; in f32.
+/// The inverse, for gradients; in f32.
 pub fn unpacked(geometry: &Geometry, weight: &Tensor) -> Result<Tensor> {
     let (outer, a, b) = axes(geometry);
     let shape = geometry.weight_shape();
@@ -29,7 +29,7 @@ pub fn unpacked(geometry: &Geometry, weight: &Tensor) -> Result<Tensor> {
     Ok(swapped(name, weight, DType::F32, [outer, b, a])?.reshape(shape.as_slice())?)
 }
 
-/// Weights as [outer, a, b], to become [outer, b, a].
+/// Transposes weights from [outer, a, b] to [outer, b, a].
 fn axes(geometry: &Geometry) -> (usize, usize, usize) {
     match Method::of(geometry) {
         Method::Depthwise => (1, geometry.channels[1], geometry.taps()),

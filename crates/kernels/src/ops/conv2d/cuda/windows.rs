@@ -1,4 +1,4 @@
-//! Windows over images as kernels and cuDNN take them, and as rows of patches where cuDNN has no algorithm.
+//! Windows over images for kernels and cuDNN, and as rows of patches where cuDNN has no algorithm.
 
 use candle_core::{DType, Tensor};
 
@@ -8,10 +8,11 @@ use crate::cuda::{
 use crate::error::{Error, Result};
 use crate::ops::conv2d::geometry::Geometry;
 
-/// About how many numbers the patches of a product may be.
+/// The approximate maximum number of elements in the patches of one product.
 const PATCHES: usize = 1 << 26;
 
-/// As cuDNN has it: the same padding on both sides. Where it differs, images are framed in zeros first.
+/// The convolution for cuDNN, which needs equal padding on both sides. If they differ, images are first padded
+/// with a frame of zeros.
 pub fn framed(geometry: &Geometry) -> (Convolution, Option<Frame>) {
     let Geometry { images, input, output, channels, groups, window } = *geometry;
     let [top, left, bottom, right] = window.padding;
@@ -57,8 +58,8 @@ pub fn grid(geometry: &Geometry) -> Grid {
     }
 }
 
-/// A pass as products over the patches of some images at a time, cut by shape alone. Weights' gradients, which grow from some
-/// images to the next, are f32 whatever activations are.
+/// Computes a pass as products over the patches of some images at a time; the shape alone decides the split.
+/// Weight gradients, which accumulate over images, are f32 for every type of activations.
 pub fn by_patches(
     geometry: &Geometry,
     dtype: DType,

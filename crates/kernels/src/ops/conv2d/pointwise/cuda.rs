@@ -7,7 +7,7 @@ use crate::cuda::column_sums;
 use crate::error::Result;
 use crate::ops::linear::cuda::{self as linear, towards_weight, towards_x};
 
-/// Rows [.., in] as [rows, out].
+/// Reshapes rows [.., in] to [rows, out].
 pub(super) fn forward([x, weight, bias]: [&Tensor; 3], residual: Option<&Tensor>) -> Result<Tensor> {
     let (outputs, inputs) = weight.dims2()?;
     let residual = residual.map(|residual| residual.reshape(((), outputs))).transpose()?;

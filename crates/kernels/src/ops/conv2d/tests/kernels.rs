@@ -1,4 +1,4 @@
-//! The kernels of every profile: right within rounding, the same bits everywhere.
+//! The kernels of every profile: correct within rounding, with the same bits on all.
 
 use candle_core::Device;
 

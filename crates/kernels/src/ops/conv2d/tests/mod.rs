@@ -1,5 +1,5 @@
-//! Every profile against sums written out in f64 and against PyTorch; samples against themselves in other batches;
-//! finite differences through the tape.
+//! Every profile against f64 sums and PyTorch; images in different batches against each other; finite
+//! differences through the tape.
 
 mod kernels;
 mod reference;

@@ -1,4 +1,4 @@
-//! The cases, and what they give when every product is written out.
+//! The test cases, and reference results from explicit sums.
 
 use std::mem::MaybeUninit;
 
@@ -50,7 +50,7 @@ pub fn geometry(&(images, [h, w], [inputs, outputs], groups, kernel, stride, pad
     Geometry::new(&[images, h, w, inputs], &weight, window, groups).expect("the case is sound")
 }
 
-/// Calls `meet` with the places of x, weight and output in each product of the sum.
+/// Calls `meet` with the indices of x, weight and output in each product of the sum.
 pub fn for_each_product(geometry: &Geometry, mut meet: impl FnMut(usize, usize, usize)) {
     let ([height, width], [inputs, outputs]) = (geometry.input, geometry.group_channels());
     let ([kernel_y, kernel_x], [top, left, ..]) = (geometry.window.kernel, geometry.window.padding);
@@ -111,7 +111,7 @@ pub fn computed<T: Float>(
 ) -> Results<T> {
     let epilogue = Epilogue { bias: Some(bias), ..Epilogue::NONE };
     let write = |length: usize, fill: &dyn Fn(&mut [MaybeUninit<T>])| {
-        // SAFETY: what is not written reads as NaN here, and fails the test.
+        // SAFETY: unwritten elements are NaN here, and fail the test.
         unsafe { written(length, |output| fill(output)) }
     };
     let prepared = Prepared::new(profile, geometry, weight);

@@ -1,4 +1,4 @@
-//! Convolution as it is used: folded for inference, and on the tape.
+//! Convolution in use: folded for inference, and recorded.
 
 use candle_core::{Device, Tensor};
 
@@ -97,7 +97,7 @@ fn gradients_through_the_tape_are_finite_differences() {
     for case in &CASES[..13] {
         let geometry = geometry(case);
         let shape = geometry.output_shape();
-        // A second convolution over the whole image makes one number of everything.
+        // A second convolution over the whole image reduces everything to one number.
         let rest = numbers::<f64>(9, geometry.output_length() / geometry.images);
         let rest = Value::constant(tensor(rest, (1, shape[3], shape[1], shape[2])).unwrap());
         let whole = Window { kernel: [shape[1], shape[2]], stride: [1, 1], padding: [0; 4] };

@@ -1,6 +1,6 @@
-//! The forward pass and, with weights turned round, the input gradient.
+//! The forward pass; with flipped weights, the input gradient.
 
-// Loops count over arrays of vectors on purpose: iterators over several of them at once read worse.
+// Index loops over arrays of vectors are intended: iterators over several arrays at once are harder to read.
 #![allow(clippy::needless_range_loop)]
 
 use std::mem::MaybeUninit;
@@ -15,8 +15,8 @@ use crate::ops::gemm::{Epilogue, LeftRows, written};
 use crate::ops::profile::Profile;
 use crate::ops::vector::{Registers, Vector, Vectorised, each, load, store, vectorised};
 
-/// Tiles that are transformed and multiplied together: with 64 channels they stay in the second-level cache, and with
-/// 512 the weights are not read too often.
+/// The number of tiles transformed and multiplied together. With 64 channels they stay in the second-level
+/// cache, and with 512 the weights are not reloaded too often.
 const FEW: usize = 56;
 const MANY: usize = 112;
 
@@ -57,23 +57,23 @@ pub fn forward<T: Float>(
             let along =
                 products.par_chunks_exact_mut(rows * columns).zip(transformed.par_chunks_exact(length));
             along.zip(&weights.0).for_each(|((products, transformed), weights)| {
-                // SAFETY: the transform wrote every channel of each row; what lies between rows is not read.
+                // SAFETY: the transform wrote every channel of each row; gaps between rows are not read.
                 unsafe { left.multiply(profile, transformed, weights, products) };
             });
         };
-        // SAFETY: each product writes its chunk whole.
+        // SAFETY: each product writes its whole chunk.
         let products = unsafe { written(POSITIONS * rows * columns, multiply) };
         vectorised(profile, Result { tiles, block, products: &products, columns, epilogue, output: &output });
     });
 }
 
-/// The output, of which each block writes other pixels.
+/// The output; each block writes different pixels.
 struct Shared<T>(*mut T);
 
 // SAFETY: a pixel belongs to one tile, and a tile to one block.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
-/// Transforms the input tiles of a block into left operands, one for each position.
+/// Transforms the input tiles of a block into left operands, one for each position of a transformed tile.
 struct Input<'a, T> {
     tiles: &'a Tiles,
     block: Range<usize>,
@@ -148,8 +148,8 @@ impl<T: Float> Vectorised for Result<'_, T> {
             let mut column = 0;
             while column < columns {
                 let count = V::LANES.min(columns - column);
-                // SAFETY: the products of a position are `size` numbers; pixels lie within output and residual, whose
-                // lengths were compared; a column's bias exists.
+                // SAFETY: the products of a position have `size` elements; pixels lie within output and
+                // residual, whose lengths were compared; each column has a bias.
                 unsafe {
                     let products = self.products.as_ptr().add(row * columns + column);
                     let products: [V; POSITIONS] = each(

@@ -1,6 +1,6 @@
 //! The weight gradient: products of transformed inputs and transformed output gradients, summed over all tiles.
 
-// Loops count over arrays of vectors on purpose: iterators over several of them at once read worse.
+// Index loops over arrays of vectors are intended: iterators over several arrays at once are harder to read.
 #![allow(clippy::needless_range_loop)]
 
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::ops::gemm::{PanelShape, Panels, written};
 use crate::ops::profile::Profile;
 use crate::ops::vector::{Registers, Vector, Vectorised, each, load, store, vectorised};
 
-/// Sums of this many numbers are worth keeping apart, so that threads need not wait for each other.
+/// Sums of at least this many elements are kept separate, so that threads need not wait for each other.
 const PARTS_LENGTH: usize = 1 << 20;
 const MOST_PARTS: usize = 16;
 
@@ -75,7 +75,7 @@ fn add_block<T: Float>(
                 vectorised(profile, Transform { pixels, of_input, channels, width, numbers });
             });
         };
-        // SAFETY: the transform writes each panel whole.
+        // SAFETY: the transform writes each whole panel.
         unsafe { written(shape.count() * length, fill) }
     };
     let right = transformed(panels.right, true, x);
@@ -103,7 +103,8 @@ fn add_block<T: Float>(
     });
 }
 
-/// Transforms the tiles of a block for one panel of channels: [positions, tiles, width], zeros beyond the channels.
+/// Transforms the tiles of a block for one panel of channels: [positions, tiles, width], with zeros beyond the
+/// channels.
 struct Transform<'a, T> {
     pixels: &'a Pixels<'a, T>,
     of_input: bool,
@@ -151,7 +152,7 @@ impl<T: Float> Vectorised for Transform<'_, T> {
     }
 }
 
-/// From the gradients of transformed kernels to those of the kernels of one output, [I, 3, 3].
+/// Transforms the gradients of transformed kernels to those of the kernels of one output channel, [I, 3, 3].
 struct Back<'a, T> {
     panels: &'a Panels,
     sums: &'a [T],
@@ -178,7 +179,7 @@ impl<T: Float> Vectorised for Back<'_, T> {
                 let sums: [V; POSITIONS] = each(
                     v,
                     #[inline(always)]
-                    // SAFETY: the slice has `count` numbers.
+                    // SAFETY: the slice has `count` elements.
                     |i| unsafe { load(v, self.sums[start + i * position..][..count].as_ptr(), count) },
                 );
                 let mut taps = [[T::ZERO; MOST]; 9];

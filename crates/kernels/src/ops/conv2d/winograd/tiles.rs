@@ -1,30 +1,30 @@
-//! Which pixels a tile covers.
+//! The pixels of each tile.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::ops::conv2d::geometry::Geometry;
 
-/// The tiles of all images, row by row: each makes 2×2 outputs out of 4×4 pixels.
+/// The tiles of all images, row by row: each computes 2×2 outputs from 4×4 pixels.
 #[derive(Clone, Copy)]
 pub struct Tiles {
     pub images: usize,
-    /// Height and width of what is read, and of what is written.
+    /// Height and width of the source, and of the destination.
     pub input: [usize; 2],
     pub output: [usize; 2],
-    /// How far the first tile begins before the first pixel: above, and to the left.
+    /// How far the first tile begins before the first pixel, at the top and the left.
     pub padding: [usize; 2],
 }
 
 impl Tiles {
-    /// Those of the forward pass.
+    /// The tiles of the forward pass.
     pub fn forward(geometry: &Geometry) -> Self {
         let [top, left, ..] = geometry.window.padding;
         let (images, input, output) = (geometry.images, geometry.input, geometry.output);
         Self { images, input, output, padding: [top, left] }
     }
 
-    /// Those of the input gradient, which is a convolution of the output's gradient with the weights turned round.
+    /// The tiles of the input gradient: a convolution of the output's gradient with the flipped weights.
     pub fn backward(geometry: &Geometry) -> Self {
         let [top, left, ..] = geometry.window.padding;
         let (images, input, output) = (geometry.images, geometry.output, geometry.input);
@@ -40,13 +40,13 @@ impl Tiles {
         self.output.map(|size| size.div_ceil(2))
     }
 
-    /// Image, and row and column of the first output, of a tile.
+    /// The image of a tile, and the row and column of its first output.
     fn place(&self, tile: usize) -> (usize, usize, usize) {
         let [rows, columns] = self.grid();
         (tile / (rows * columns), tile / columns % rows * 2, tile % columns * 2)
     }
 
-    /// The 16 input pixels of a tile, counted through all images; `None` outside.
+    /// The indices of the 16 input pixels of a tile, counted through all images; `None` outside.
     pub fn inputs(&self, tile: usize) -> [Option<usize>; 16] {
         let (image, y, x) = self.place(tile);
         let [height, width] = self.input;
@@ -57,7 +57,7 @@ impl Tiles {
         })
     }
 
-    /// The 4 output pixels of a tile; `None` outside.
+    /// The indices of the 4 output pixels of a tile; `None` outside.
     pub fn outputs(&self, tile: usize) -> [Option<usize>; 4] {
         let (image, y, x) = self.place(tile);
         let [height, width] = self.output;
@@ -67,9 +67,9 @@ impl Tiles {
         })
     }
 
-    /// Where the pixels that a transform reads begin, tile by tile: those of [`Tiles::inputs`], or those of
-    /// [`Tiles::outputs`] and then nothing. `source` has `channels` numbers a pixel; `outside` stands for the pixels that
-    /// do not exist.
+    /// The offsets of the pixels that a transform reads, tile by tile: those of [`Tiles::inputs`], or those of
+    /// [`Tiles::outputs`] followed by nothing. `source` has `channels` elements per pixel; `outside` replaces
+    /// pixels outside the image.
     pub fn pixels<'a, T>(
         &self,
         block: Range<usize>,
@@ -95,7 +95,7 @@ impl Tiles {
         Pixels { places, source: PhantomData }
     }
 
-    /// Cuts the tiles into blocks of at most `most`, as even as can be.
+    /// Cuts the tiles into blocks of at most `most`, of almost equal size.
     pub fn blocks(&self, most: usize) -> Vec<Range<usize>> {
         let count = self.count();
         let blocks = count.div_ceil(most).max(1);
@@ -103,11 +103,11 @@ impl Tiles {
     }
 }
 
-/// The places of some pixels, all of whose channels can be read.
+/// The offsets of some pixels with all channels readable.
 pub struct Pixels<'a, T> {
     pub places: Vec<[*const T; 16]>,
     source: PhantomData<&'a [T]>,
 }
 
-// SAFETY: they stand for a `&[T]`.
+// SAFETY: it represents a `&[T]`.
 unsafe impl<T: Sync> Sync for Pixels<'_, T> {}

@@ -1,4 +1,4 @@
-//! The transforms of one tile, on vectors of channels. Only sums, and halves, which round nothing.
+//! The transforms of one tile, on vectors of channels: only sums, and halvings, which are exact.
 
 use crate::ops::vector::Vector;
 

@@ -1,4 +1,4 @@
-//! Kernels transformed, and packed as the right operands of 16 products.
+//! Transforms kernels and packs them as right operands of the 16 products.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -9,12 +9,13 @@ use crate::ops::gemm::Packed;
 use crate::ops::profile::Profile;
 use crate::ops::vector::{Registers, Vector, Vectorised, each, vectorised};
 
-/// Which convolution the weights are for.
+/// The convolution that the weights are used for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// From inputs to outputs.
+    /// Forward: from inputs to outputs.
     Forward,
-    /// From the outputs' gradients to the inputs': inner and outer channels exchanged, kernels turned round.
+    /// Backward: from the output's gradient to the input's, with input and output channels exchanged and kernels
+    /// flipped.
     Backward,
 }
 
@@ -35,7 +36,7 @@ impl<T: Float> TransformedWeights<T> {
                     panels: &mut [&mut [MaybeUninit<T>]]| {
             vectorised(profile, Fill { kernels, depth, columns, width, panels });
         };
-        // SAFETY: `Fill` writes `width` numbers for each k of each panel.
+        // SAFETY: `Fill` writes `width` elements for each k of each panel.
         Self(unsafe { Packed::several(profile, depth, columns, POSITIONS, fill) })
     }
 }
@@ -43,13 +44,13 @@ impl<T: Float> TransformedWeights<T> {
 #[derive(Clone, Copy)]
 struct Kernels<'a, T> {
     weight: &'a [T],
-    /// The distance of two kernels along the inner dimension of the product, and along its columns.
+    /// The strides between kernels along the inner dimension of the product and along its columns.
     inner: usize,
     outer: usize,
     turned: bool,
 }
 
-/// Writes some k of one panel at all positions.
+/// Writes some k of one panel, for all positions.
 struct Fill<'a, 'p, T> {
     kernels: Kernels<'a, T>,
     depth: Range<usize>,
@@ -91,7 +92,7 @@ impl<T: Float> Vectorised for Fill<'_, '_, T> {
                 let count = V::LANES.min(self.width - lane);
                 let values = transform::weight(taps, half);
                 for (panel, value) in self.panels.iter_mut().zip(&values) {
-                    // SAFETY: the panel holds `width` numbers for each k, asserted above.
+                    // SAFETY: the panel holds `width` elements for each k, asserted above.
                     unsafe {
                         value.store_some(panel.as_mut_ptr().cast::<T>().add(slot * self.width + lane), count)
                     };
