@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use defrost::data::{DecodeOptions, Picture, Region, Scale, Scratch, Transform, Workspace, resize};
+use defrost::data::{DecodeOptions, EncodedImage, JpegWorkspace, Region, Scale, Scratch, Transform, resize};
 use defrost::pipeline::{Augment, ImageFolder};
 use defrost::random::{Purpose, Stream};
 
@@ -45,10 +45,10 @@ fn main() {
     let files: Vec<Vec<u8>> = paths.iter().map(|path| std::fs::read(path).expect("a file")).collect();
     println!("{} files, {} bytes", files.len(), files.iter().map(Vec::len).sum::<usize>());
 
-    let mut workspace = Workspace::default();
+    let mut workspace = JpegWorkspace::default();
     for scale in Scale::ALL {
         time(&format!("decode at 1/{}", scale.divisor()), &files, |_, file| {
-            let picture = Picture::open(file, DecodeOptions::default()).expect("a JPEG file");
+            let picture = EncodedImage::open(file, DecodeOptions::default()).expect("a JPEG file");
             let (width, height) = picture.size();
             let region = Region::whole((scale.of(width), scale.of(height)));
             let image = picture.decode(scale, region, &mut workspace).expect("a whole file");
@@ -74,7 +74,7 @@ fn main() {
         time(name, &files, |index, file| {
             epoch += u32::from(index == 0);
             let mut stream = Stream::new(1, Purpose::Augment, epoch, index);
-            let picture = Picture::open(file, DecodeOptions::default()).expect("a JPEG file");
+            let picture = EncodedImage::open(file, DecodeOptions::default()).expect("a JPEG file");
             transform.finish_unkept(&picture, &mut stream, &mut bench, &mut numbers).expect("a whole file");
             black_box(&numbers);
         });

@@ -11,7 +11,7 @@ use defrost::ops::conv2d::{FoldedConv, conv2d};
 use defrost::ops::{Activation, Window};
 
 #[global_allocator]
-static ALLOCATOR: defrost::memory::PageKeeper = defrost::memory::PageKeeper::new();
+static ALLOCATOR: defrost::memory::CachingAllocator = defrost::memory::CachingAllocator::new();
 
 /// Wall-clock and processor seconds; the latter are more reliable on a loaded machine.
 #[derive(Clone, Copy)]

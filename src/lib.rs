@@ -11,7 +11,7 @@
 //! `pipeline`, `cells`, `code_path`, `digest`, `regular`, `random`, `memory`, `events`, `error` and `visible` are leaves; `store` stands on these alone, for `plan` and
 //! `run`, and `features` on it; `bench` stands on `stage`. The library never prints, exits or reads the environment.
 
-pub use defrost_base::{cells, code_path, digest, error, events, memory, random, regular, visible};
+pub use defrost_base::{code_path, csv_cells, digest, error, events, memory, random, regular_file, sanitize};
 pub use defrost_data::data;
 pub use defrost_engine::{bench, estimate, plan, run, stage};
 #[cfg(feature = "cuda")]

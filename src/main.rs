@@ -4,7 +4,7 @@ mod cli;
 
 /// Keeps freed pages: a training step allocates and frees the same large buffers over and over.
 #[global_allocator]
-static ALLOCATOR: defrost::memory::PageKeeper = defrost::memory::PageKeeper::new();
+static ALLOCATOR: defrost::memory::CachingAllocator = defrost::memory::CachingAllocator::new();
 
 fn main() -> std::process::ExitCode {
     cli::main()

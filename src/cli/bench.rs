@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use candle_core::Device;
 use clap::ValueEnum;
-use defrost::bench::{self, Clock, ImagesSettings, NetworkBench, NetworkSettings, StepWork, Timing};
+use defrost::bench::{self, Clock, ImagesSettings, NetworkBench, NetworkSettings, StepCounts, Timing};
 use defrost::device;
-use defrost::{Error, Result, visible};
+use defrost::{Error, Result, sanitize};
 use serde::Serialize;
 
 use super::{Console, estimates};
@@ -188,7 +188,7 @@ fn time_network(
     )?;
     let timing = bench.time(clock)?;
     let peak = peak_rss_mb();
-    let StepWork { multiply_adds, bytes } = bench.work()?;
+    let StepCounts { multiply_adds, bytes } = bench.work()?;
     let network = Network {
         classes: args.classes,
         trainable: bench.trainable(),
@@ -245,7 +245,7 @@ fn page(measured: &Measured) -> String {
     let name = arch.as_ref().map_or_else(String::new, |arch| format!("{arch}: "));
     let mut lines = vec![format!(
         "{name}{what}, batch {batch} at {image_size}×{image_size}, {}, {}",
-        visible::count(*threads, "thread"),
+        sanitize::count(*threads, "thread"),
         measured.dtype
     )];
     let mut line = |label: &str, text: String| lines.push(format!("  {label:<14}{text}"));

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::report::{self, Column, Overlay};
-use defrost::run::{self, Averaged, RunDirectory};
+use defrost::report::{self, Column, RunComparison};
+use defrost::run::{self, AveragedSettings, RunDirectory};
 use defrost::{Error, Result, store};
 use serde_json::json;
 
@@ -39,10 +39,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         runs.retain(|run| !named(run));
         arguments.push(runs);
     }
-    let overlay = run::overlay(&arguments, &Averaged::over(&args.over))?;
+    let overlay = run::compare_runs(&arguments, &AveragedSettings::over(&args.over))?;
     let columns = overlay.columns();
     console.say(table(&overlay, &columns));
-    overlay.advice().iter().for_each(|advice| console.aside(shown(advice)));
+    overlay.advice().iter().for_each(|advice| console.status(shown(advice)));
     for run in overlay.groups.iter().flat_map(|group| &group.runs).filter(|run| run.state != "complete") {
         console.warn(format!("{}/{} is {}: its results so far are compared", run.name, run.id, run.state));
     }
@@ -60,14 +60,18 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(folder: &std::path::Path, overlay: &Overlay, document: &serde_json::Value) -> Result<Vec<PathBuf>> {
+fn write(
+    folder: &std::path::Path,
+    overlay: &RunComparison,
+    document: &serde_json::Value,
+) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
-    let picture = report::overlay(overlay);
+    let picture = report::comparison_svg(overlay);
     let files = [
         ("compare.svg", picture.document().into_bytes()),
         ("compare.png", report::png(&picture)?),
-        ("compare.html", report::overlay_html(overlay).into_bytes()),
-        ("compare.csv", report::overlay_csv(overlay).into_bytes()),
+        ("compare.html", report::comparison_html(overlay).into_bytes()),
+        ("compare.csv", report::comparison_csv(overlay).into_bytes()),
         ("compare.json", format!("{document:#}\n").into_bytes()),
     ];
     let mut written = Vec::new();
@@ -80,7 +84,7 @@ fn write(folder: &std::path::Path, overlay: &Overlay, document: &serde_json::Val
 }
 
 /// One line per group. Columns are right-aligned; columns of the test split follow after a bar.
-fn table(overlay: &Overlay, columns: &[Column]) -> String {
+fn table(overlay: &RunComparison, columns: &[Column]) -> String {
     let first = overlay.groups.iter().map(|group| shown(&group.label).chars().count()).max().unwrap_or(0);
     let cell = |column: &Column, row: usize| shown(column.cells[row].replace('\u{a0}', " "));
     let name = |column: &Column| shown(&column.name);

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::Path;
 
 use defrost::error::Error;
-use defrost::pipeline::{Diagnostic, Report, Resolved};
-use defrost::visible;
+use defrost::pipeline::{Diagnostic, DiagnosticReport, Resolved};
+use defrost::sanitize;
 use serde::Serialize;
 
 pub struct Console {
@@ -23,12 +23,12 @@ pub struct Console {
 /// Only line breaks and colours reach a terminal as control characters. Names go through [`shown`] first, so that none
 /// can start a new line.
 pub fn tell(text: impl std::fmt::Display) {
-    let _ = writeln!(anstream::stderr(), "{}", visible::printed(&text.to_string()));
+    let _ = writeln!(anstream::stderr(), "{}", sanitize::printed(&text.to_string()));
 }
 
 /// A name, path or value from outside, escaped to fit on one line.
 pub fn shown(name: impl std::fmt::Display) -> String {
-    visible::line(&name.to_string()).into_owned()
+    sanitize::line(&name.to_string()).into_owned()
 }
 
 /// The most warnings about pipeline files that are shown.
@@ -49,7 +49,7 @@ impl Console {
         if self.json {
             tell(text);
         } else {
-            self.keep(writeln!(anstream::stdout(), "{}", visible::printed(&text.to_string())));
+            self.keep(writeln!(anstream::stdout(), "{}", sanitize::printed(&text.to_string())));
         }
     }
 
@@ -85,8 +85,8 @@ impl Console {
     }
 
     /// Prints all errors of a pipeline file.
-    pub fn report(&self, report: &Report, file: &Path) {
-        let count = visible::count(report.count(), "error");
+    pub fn report(&self, report: &DiagnosticReport, file: &Path) {
+        let count = sanitize::count(report.count(), "error");
         let more = match report.more {
             0 => String::new(),
             _ => format!(", the first {} shown", report.diagnostics.len()),
@@ -124,12 +124,12 @@ impl Console {
     }
 
     /// Prints progress for people.
-    pub fn aside(&self, message: impl std::fmt::Display) {
+    pub fn status(&self, message: impl std::fmt::Display) {
         tell(message);
     }
 
     pub fn warn(&self, message: impl std::fmt::Display) {
-        tell(format_args!("\x1b[1;33mwarning\x1b[0m: {}", visible::lines(&message.to_string())));
+        tell(format_args!("\x1b[1;33mwarning\x1b[0m: {}", sanitize::lines(&message.to_string())));
     }
 
     /// Prints an error. With `--json`, it is also the document, if none was printed before.
@@ -143,7 +143,7 @@ impl Console {
     pub fn error(&self, error: &Error) {
         tell(format_args!("\x1b[1;31merror\x1b[0m: {error}"));
         if let Some(hint) = &error.hint {
-            tell(format_args!("\x1b[1;36mhint\x1b[0m: {}", visible::lines(hint)));
+            tell(format_args!("\x1b[1;36mhint\x1b[0m: {}", sanitize::lines(hint)));
         }
         error.others.iter().for_each(|other| self.error(other));
     }

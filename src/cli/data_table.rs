@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use defrost::data::{ClassSummary, Double, Summary};
+use defrost::data::{ClassSummary, DatasetSummary, Duplicate};
 use defrost::report::percent;
 
 /// The most classes that are shown, of the largest and of the smallest each.
@@ -11,7 +11,7 @@ const SHOWN: usize = 20;
 const SHOWN_DOUBLES: usize = 3;
 
 /// The splits of a data set with their requested fractions, and the number of images per class and split.
-pub fn lines(summary: &Summary) -> Vec<String> {
+pub fn lines(summary: &DatasetSummary) -> Vec<String> {
     let mut lines = Vec::new();
     for part in &summary.parts {
         let Some(asked) = part.asked.filter(|asked| *asked > 0.0) else { continue };
@@ -68,14 +68,14 @@ fn is_accent(c: char) -> bool {
 }
 
 /// A warning about equal files in two splits, or in two classes.
-pub fn doubles(data: &str, summary: &Summary) -> Option<String> {
+pub fn doubles(data: &str, summary: &DatasetSummary) -> Option<String> {
     let doubles = &summary.doubles;
     let noun = if doubles.count == 1 { "file is" } else { "files are" };
     let mut warning = format!(
         "`{data}`: {} {noun} duplicated ({} in two splits, {} in two classes)",
         doubles.count, doubles.across_parts, doubles.across_classes
     );
-    for Double { files, parts, classes } in doubles.pairs.iter().take(SHOWN_DOUBLES) {
+    for Duplicate { files, parts, classes } in doubles.pairs.iter().take(SHOWN_DOUBLES) {
         let side = |side: usize| {
             format!("`{}` ({}, {})", plain(&files[side]), parts[side].name(), plain(&classes[side]))
         };
@@ -88,8 +88,8 @@ pub fn doubles(data: &str, summary: &Summary) -> Option<String> {
 }
 
 /// The summaries of several runs, each data set once.
-pub fn once(all: impl Iterator<Item = BTreeMap<String, Summary>>) -> Vec<(String, Summary)> {
-    let mut found: Vec<(String, Summary)> = Vec::new();
+pub fn once(all: impl Iterator<Item = BTreeMap<String, DatasetSummary>>) -> Vec<(String, DatasetSummary)> {
+    let mut found: Vec<(String, DatasetSummary)> = Vec::new();
     for one in all.flatten() {
         if !found.contains(&one) {
             found.push(one);

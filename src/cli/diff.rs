@@ -23,7 +23,7 @@ pub struct Args {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let (old, new) = (args.runs.resolve(&args.old, console)?, args.runs.resolve(&args.new, console)?);
-    let difference = run::compare(&old, &new)?;
+    let difference = run::diff(&old, &new)?;
     if console.json() {
         console.document(&json!({
             "old": old.path(), "new": new.path(), "settings": difference.causes, "results": difference.results,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::error::Error;
-use defrost::run::{Embedded, Predictor, Wanted, image_files};
+use defrost::run::{EmbeddedFiles, Predictor, PredictorUse, image_files};
 use defrost::{Result, device};
 use serde_json::{Value, json};
 
@@ -39,10 +39,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     }
     let choice = device::choose(&args.device)?;
     let run = args.runs.resolve(&args.run, console)?;
-    let predictor = Predictor::open(&run, args.stage.as_deref(), Wanted::Embeddings, choice)?;
+    let predictor = Predictor::open(&run, args.stage.as_deref(), PredictorUse::Embeddings, choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
     let files = image_files(&args.images)?;
-    let (mut embedded, mut errors) = (Embedded::default(), Vec::new());
+    let (mut embedded, mut errors) = (EmbeddedFiles::default(), Vec::new());
     for (file, embedding) in files.iter().zip(predictor.embed(&files)) {
         match embedding {
             Ok(row) => {

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::Device;
-use defrost::bench::Meter;
-use defrost::device::Gauge;
-use defrost::estimate::{self, Calibration, Estimate, Machine, Settings, Workload};
+use defrost::bench::ResourceMeter;
+use defrost::device::GpuMemory;
+use defrost::estimate::{self, Calibration, Estimate, EstimateSettings, ThreadCounts, Workload};
 use defrost::features::FeatureStore;
-use defrost::plan::{Parent, Planned, StageStatus, Status};
-use defrost::stage::FeaturesFound;
+use defrost::plan::{ParentStage, PlanEntry, StageStatus, Status};
+use defrost::stage::FeatureCacheStatus;
 use defrost::{Error, Result};
 
 use super::session::Session;
@@ -19,8 +19,8 @@ use super::session::Session;
 /// The estimates of a session's stages.
 pub struct Estimates {
     pub known: Calibration,
-    pub settings: Settings,
-    machine: Machine,
+    pub settings: EstimateSettings,
+    machine: ThreadCounts,
     threads: usize,
     device: Device,
     /// The memory of the process before a stage starts.
@@ -39,12 +39,12 @@ impl Estimates {
             format!("{processor}, {}, {threads} of {processors} threads{build}", session.choice.variant);
         Self {
             known: Calibration::open(session.store.objects(), &name),
-            settings: Settings {
+            settings: EstimateSettings {
                 workers,
                 image_cache: run.image_bytes(),
                 features: run.feature_bytes().is_some(),
             },
-            machine: Machine {
+            machine: ThreadCounts {
                 processors,
                 threads: if session.choice.device.is_cpu() { threads } else { 0 },
                 workers,
@@ -55,7 +55,7 @@ impl Estimates {
         }
     }
 
-    pub fn workload(&self, stage: &Planned, found: &[Option<FeaturesFound>]) -> Workload {
+    pub fn workload(&self, stage: &PlanEntry, found: &[Option<FeatureCacheStatus>]) -> Workload {
         estimate::workload(&stage.work, found, &self.settings)
     }
 
@@ -65,21 +65,21 @@ impl Estimates {
     }
 
     /// Measures what is missing for a stage, with the threads that stages use.
-    pub fn measure(&mut self, stage: &Planned, workload: &Workload) -> Result<()> {
+    pub fn measure(&mut self, stage: &PlanEntry, workload: &Workload) -> Result<()> {
         let threads = self.threads;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
         let Self { known, settings, device, .. } = self;
-        let here = Here { started: Instant::now(), gauge: Gauge::of(device) };
+        let here = ProcessMeter { started: Instant::now(), gauge: GpuMemory::of(device) };
         pool.install(|| estimate::measure(&stage.work, workload, settings, known, device, &here))
     }
 }
 
 /// The estimates of the stages of a session that will run, as far as they are known, and their workloads, from which
 /// the run is learnt.
-pub fn expected(
+pub fn stage_estimates(
     session: &Session,
     statuses: &[StageStatus],
     estimates: &Estimates,
@@ -100,10 +100,10 @@ pub fn expected(
 /// kept.
 pub fn found(
     session: &Session,
-    stage: &Planned,
+    stage: &PlanEntry,
     statuses: &[StageStatus],
-) -> Result<Vec<Option<FeaturesFound>>> {
-    let source = |parent: &Parent| {
+) -> Result<Vec<Option<FeatureCacheStatus>>> {
+    let source = |parent: &ParentStage| {
         let finished = statuses[parent.stage].finished.as_ref()?;
         Some(finished.dir.join(parent.file()))
     };
@@ -117,22 +117,22 @@ pub fn found(
 }
 
 /// The clock of this process, and its large blocks of memory or those of the GPU.
-struct Here {
+struct ProcessMeter {
     started: Instant,
-    gauge: Option<Gauge>,
+    gauge: Option<GpuMemory>,
 }
 
-impl Meter for Here {
+impl ResourceMeter for ProcessMeter {
     fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
 
     fn watch(&self) -> u64 {
-        self.gauge.as_ref().map_or_else(|| crate::ALLOCATOR.watch() as u64, Gauge::watch)
+        self.gauge.as_ref().map_or_else(|| crate::ALLOCATOR.reset_peak() as u64, GpuMemory::reset_peak)
     }
 
     fn peak(&self) -> u64 {
-        self.gauge.as_ref().map_or_else(|| crate::ALLOCATOR.peak() as u64, Gauge::peak)
+        self.gauge.as_ref().map_or_else(|| crate::ALLOCATOR.peak() as u64, GpuMemory::peak)
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use defrost::data::{Dataset, part_folders, written_folders};
 use defrost::model::Model;
-use defrost::{Error, Result, pipeline, regular, store};
+use defrost::{Error, Result, pipeline, regular_file, store};
 use serde_json::json;
 
 use super::Console;
@@ -55,7 +55,7 @@ const HEAD_ALONE: &str = include_str!("init/head_alone.toml");
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let [pipeline, schema] = [PIPELINE, SCHEMA].map(|file| args.dir.join(file));
     let json = serde_json::to_string_pretty(pipeline::schema()).expect("a schema is plain data") + "\n";
-    let other_schema = match regular::read(&schema, json.len() as u64) {
+    let other_schema = match regular_file::read(&schema, json.len() as u64) {
         Ok(bytes) => bytes != json.as_bytes(),
         Err(_) => schema.exists(),
     };

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use defrost::Result;
-use defrost::run::{self, Monitored, RunSummary, State};
+use defrost::run::{self, MonitoredBest, RunState, RunSummary};
 use serde_json::json;
 
 use super::console::shown;
@@ -54,18 +54,18 @@ pub(super) fn minutes(timestamp: &str) -> String {
     format!("{} UTC", minutes.replace('T', " "))
 }
 
-pub(super) fn monitored(monitor: &Monitored) -> String {
+pub(super) fn monitored(monitor: &MonitoredBest) -> String {
     let (metric, stage) = (shown(&monitor.metric), shown(&monitor.stage));
     format!("{metric} {:.4} (epoch {} of {stage})", monitor.value, monitor.epoch)
 }
 
 /// The state in its colour, padded to a width.
-pub(super) fn state(state: State, width: usize) -> String {
+pub(super) fn state(state: RunState, width: usize) -> String {
     let color = match state {
-        State::Complete => 32,
-        State::Running => 36,
-        State::Interrupted => 33,
-        State::Failed => 31,
+        RunState::Complete => 32,
+        RunState::Running => 36,
+        RunState::Interrupted => 33,
+        RunState::Failed => 31,
     };
     format!("\x1b[{color}m{state:width$}\x1b[0m")
 }

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use defrost::data::Dataset;
 use defrost::events::{Event, Interrupt, Observer};
-use defrost::plan::{Parent, Planned};
+use defrost::plan::{ParentStage, PlanEntry};
 use defrost::report;
-use defrost::stage::{Checkpoints, Context, ResolvedStage, Train};
-use defrost::train::{Range, RangeTest};
+use defrost::stage::{Checkpoints, ResolvedStage, StageContext, TrainStage};
+use defrost::train::{LrRange, LrRangeTest};
 use defrost::{Error, Result, store, task};
 use serde_json::json;
 
@@ -57,9 +57,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let task = task::of_stage(planned.work.kind(), &planned.document);
     let (progress, started) = (Progress::of_stage(&planned.name, task), Instant::now());
     let test = pool.install(|| {
-        train.range_test(
+        train.lr_range_test(
             dataset,
-            &Context {
+            &StageContext {
                 device: &session.choice.device,
                 stage: &planned.name,
                 sources: &sources,
@@ -67,7 +67,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                 live: None,
                 checkpoints: &NoCheckpoints,
                 features: None,
-                observer: &StepsOnly(&progress),
+                observer: &StepObserver(&progress),
                 interrupt: &interrupt,
                 clock: &|| started.elapsed().as_secs_f64(),
                 workers: settings.workers.unwrap_or(threads),
@@ -88,8 +88,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         console.document(&json!({
             "stage": planned.name,
             "lr": present,
-            "suggested": test.steepest(),
-            "tenth_of_lowest": test.tenth_of_lowest(),
+            "suggested": test.lr_of_steepest_descent(),
+            "tenth_of_lowest": test.tenth_of_lr_of_lowest_loss(),
             "diverged": test.diverged,
             "points": points(&test).iter().map(|[lr, loss, smoothed]| {
                 json!({ "lr": lr, "loss": loss, "smoothed": smoothed })
@@ -103,7 +103,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn range(args: &Args) -> Result<Range> {
+fn range(args: &Args) -> Result<LrRange> {
     let Args { low, high, steps, .. } = *args;
     if !(low > 0.0 && low < high && high.is_finite()) {
         let error = Error::usage(format!(
@@ -115,19 +115,19 @@ fn range(args: &Args) -> Result<Range> {
         return Err(Error::usage(format!("`--steps` is {steps}, too few for a curve"))
             .hint("use at least 10, such as 100"));
     }
-    Ok(Range { low, high, steps })
+    Ok(LrRange { low, high, steps })
 }
 
 /// A train stage, what it trains and its images.
-type TrainStage<'a> = (&'a Planned, &'a Train, &'a Arc<Dataset>);
+type TestedStage<'a> = (&'a PlanEntry, &'a TrainStage, &'a Arc<Dataset>);
 
 /// The requested train stage, or the only one.
-fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<TrainStage<'a>> {
-    let trains = |stage: &'a Planned| match &stage.work {
+fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<TestedStage<'a>> {
+    let trains = |stage: &'a PlanEntry| match &stage.work {
         ResolvedStage::Train(train, dataset) => Some((stage, &**train, dataset)),
         _ => None,
     };
-    let all: Vec<TrainStage> = session.plan.stages.iter().filter_map(trains).collect();
+    let all: Vec<TestedStage> = session.plan.stages.iter().filter_map(trains).collect();
     let names = || all.iter().map(|(stage, ..)| format!("`{}`", stage.name)).collect::<Vec<_>>().join(", ");
     let error = match (wanted, &all[..]) {
         (None, [only]) => return Ok(*only),
@@ -155,9 +155,9 @@ fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<TrainStage<'a
 }
 
 /// The weights that the stage reads, which must be computed already.
-fn sources(session: &Session, stage: &Planned, file: &Path) -> Result<Vec<PathBuf>> {
+fn sources(session: &Session, stage: &PlanEntry, file: &Path) -> Result<Vec<PathBuf>> {
     let statuses = session.statuses()?;
-    let source = |parent: &Parent| match &statuses[parent.stage].finished {
+    let source = |parent: &ParentStage| match &statuses[parent.stage].finished {
         Some(finished) => Ok(finished.dir.join(parent.file())),
         None => {
             let above = &session.plan.stages[parent.stage].name;
@@ -171,18 +171,18 @@ fn sources(session: &Session, stage: &Planned, file: &Path) -> Result<Vec<PathBu
     stage.parents.iter().map(source).collect()
 }
 
-fn points(test: &RangeTest) -> Vec<[f64; 3]> {
+fn points(test: &LrRangeTest) -> Vec<[f64; 3]> {
     test.points.iter().map(|point| [point.lr, point.loss, point.smoothed]).collect()
 }
 
-fn write(folder: &Path, stage: &str, test: &RangeTest) -> Result<Vec<PathBuf>> {
+fn write(folder: &Path, stage: &str, test: &LrRangeTest) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))?;
     let points = points(test);
     let mut csv = "lr,loss,smoothed\n".to_owned();
     for [lr, loss, smoothed] in &points {
         csv.push_str(&format!("{lr:e},{loss},{smoothed}\n"));
     }
-    let picture = report::lr_curve(stage, &points, test.steepest());
+    let picture = report::lr_curve(stage, &points, test.lr_of_steepest_descent());
     let contents = [
         ("lr_find.csv", csv.into_bytes()),
         ("lr_find.svg", picture.document().into_bytes()),
@@ -196,7 +196,7 @@ fn write(folder: &Path, stage: &str, test: &RangeTest) -> Result<Vec<PathBuf>> {
     contents.into_iter().map(file).collect()
 }
 
-fn text(stage: &str, present: f64, test: &RangeTest) -> String {
+fn text(stage: &str, present: f64, test: &LrRangeTest) -> String {
     let mut out = format!("stage {stage}: smoothed loss by learning rate\n\n");
     chart(&mut out, test);
     let last = test.points.last().map_or(0.0, |point| point.lr);
@@ -204,11 +204,11 @@ fn text(stage: &str, present: f64, test: &RangeTest) -> String {
     if test.diverged {
         out.push_str(&format!("  training diverged at lr = {last:.1e}\n"));
     }
-    match test.steepest() {
+    match test.lr_of_steepest_descent() {
         Some(rate) => out.push_str(&format!("  suggested: lr = {rate:.1e}, where the loss falls fastest\n")),
         None => out.push_str("  no suggestion: the loss does not fall in this range\n"),
     }
-    if let Some(rate) = test.tenth_of_lowest() {
+    if let Some(rate) = test.tenth_of_lr_of_lowest_loss() {
         out.push_str(&format!("  one tenth of the rate with the lowest loss: {rate:.1e}\n"));
     }
     let _ = write!(out, "  in the file: lr = {present:.1e}");
@@ -216,7 +216,7 @@ fn text(stage: &str, present: f64, test: &RangeTest) -> String {
 }
 
 /// A curve of dots, with the suggested rate as a line.
-fn chart(out: &mut String, test: &RangeTest) {
+fn chart(out: &mut String, test: &LrRangeTest) {
     const ROWS: usize = 12;
     const COLUMNS: usize = 64;
     let Some([first, last]) = test.points.first().zip(test.points.last()).map(|(a, b)| [a, b]) else {
@@ -230,7 +230,7 @@ fn chart(out: &mut String, test: &RangeTest) {
         ((share * (COLUMNS - 1) as f64).round() as usize).min(COLUMNS - 1)
     };
     let mut cells = [[' '; COLUMNS]; ROWS];
-    if let Some(rate) = test.steepest() {
+    if let Some(rate) = test.lr_of_steepest_descent() {
         cells.iter_mut().for_each(|row| row[column(rate)] = '│');
     }
     for point in &test.points {
@@ -252,9 +252,9 @@ fn chart(out: &mut String, test: &RangeTest) {
 }
 
 /// Shows progress only: nothing is saved here, so messages about saving are dropped.
-struct StepsOnly<'a>(&'a Progress);
+struct StepObserver<'a>(&'a Progress);
 
-impl Observer for StepsOnly<'_> {
+impl Observer for StepObserver<'_> {
     fn event(&self, event: &Event) {
         if matches!(event, Event::Step { .. } | Event::Warning { .. }) {
             self.0.event(event);

@@ -1,6 +1,5 @@
 //! The command line: one file per command. Only this room prints, reads the environment, and exits.
 
-mod broken;
 mod console;
 mod data_table;
 mod estimates;
@@ -10,12 +9,13 @@ mod panics;
 mod progress;
 mod session;
 mod signals;
-mod typed;
+mod undecodable;
+mod usage_errors;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use defrost::error::{Error, Kind};
+use defrost::error::{Error, ErrorKind};
 
 pub use console::Console;
 pub use options::{PipelineOptions, RunsOptions};
@@ -93,7 +93,7 @@ pub fn main() -> ExitCode {
     signals::report_large_files();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return typed::refuse(error),
+        Err(error) => return usage_errors::report_usage_error(error),
     };
     let console = Console::new(cli.json);
     let command = || dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));
@@ -103,9 +103,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             console.fail(&error);
             ExitCode::from(match error.kind {
-                Kind::Usage => 2,
-                Kind::Failed | Kind::OutOfMemory | Kind::Bug => 1,
-                Kind::Interrupted => 130,
+                ErrorKind::Usage => 2,
+                ErrorKind::Failed | ErrorKind::OutOfMemory | ErrorKind::Bug => 1,
+                ErrorKind::Interrupted => 130,
             })
         }
     }

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use defrost::pipeline::{self, LoadOptions, Report, Resolved};
-use defrost::plan::{self, Depth, Draft};
+use defrost::pipeline::{self, DiagnosticReport, LoadOptions, Resolved};
+use defrost::plan::{self, DiskAccess, StageDraft};
 use defrost::run::{self, RunDirectory};
 use defrost::{Error, Result};
 use serde_json::{Value, json};
@@ -35,19 +35,23 @@ pub struct PipelineOptions {
 impl PipelineOptions {
     /// Reads the runs of a pipeline file (one, or those of its matrix) and resolves their names. One report has all
     /// errors.
-    pub fn check(&self, file: &Path, depth: Depth) -> Result<Vec<(Resolved, Vec<Draft>)>, Report> {
+    pub fn check(
+        &self,
+        file: &Path,
+        depth: DiskAccess,
+    ) -> Result<Vec<(Resolved, Vec<StageDraft>)>, DiagnosticReport> {
         let options = LoadOptions {
             set: self.set.clone(),
             device: self.device.clone(),
             threads: self.threads,
             only: self.only.clone(),
-            inputs: depth == Depth::Inputs,
+            inputs: depth == DiskAccess::Inputs,
             env: &|name| std::env::var(name).ok(),
         };
-        let runs = pipeline::load_but_patterns(file, &options).map_err(Report::brief)?;
+        let runs = pipeline::load_without_patterns(file, &options).map_err(DiagnosticReport::brief)?;
         let resolved: Vec<_> = runs.iter().map(|run| plan::resolve(run, depth)).collect();
-        let drafts = Report::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(resolved));
-        let drafts = drafts.map_err(Report::brief)?;
+        let drafts = DiagnosticReport::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(resolved));
+        let drafts = drafts.map_err(DiagnosticReport::brief)?;
         Ok(runs.into_iter().zip(drafts).collect())
     }
 
@@ -55,9 +59,9 @@ impl PipelineOptions {
     pub fn load_all(
         &self,
         file: &Path,
-        depth: Depth,
+        depth: DiskAccess,
         console: &Console,
-    ) -> Result<Vec<(Resolved, Vec<Draft>)>> {
+    ) -> Result<Vec<(Resolved, Vec<StageDraft>)>> {
         self.check(file, depth).map_err(|report| {
             console.report(&report, file);
             if console.json() {
@@ -72,7 +76,12 @@ impl PipelineOptions {
     }
 
     /// [`Self::load_all`] for a command that works on one run. In a file with a matrix, `--only` selects it.
-    pub fn load(&self, file: &Path, depth: Depth, console: &Console) -> Result<(Resolved, Vec<Draft>)> {
+    pub fn load(
+        &self,
+        file: &Path,
+        depth: DiskAccess,
+        console: &Console,
+    ) -> Result<(Resolved, Vec<StageDraft>)> {
         let mut runs = self.load_all(file, depth, console)?;
         if let [(first, _), _, ..] = runs.as_slice() {
             return Err(several_runs(file, runs.len(), first.label.as_deref().unwrap_or_default()));
@@ -108,18 +117,18 @@ impl RunsOptions {
         let last = argument.rsplit('/').next().unwrap_or(argument);
         let unsaid = |label: &String| !argument.ends_with(label.as_str()) && !run.id().starts_with(last);
         if let Some(label) = run.record()?.label.filter(unsaid) {
-            console.aside(shown(format!("{argument}: the latest run of the matrix, `{label}`")));
+            console.status(shown(format!("{argument}: the latest run of the matrix, `{label}`")));
         } else if let Some(settings) = stages_of(Path::new(argument))
-            && !made_with(&run, &settings)
+            && !has_settings(&run, &settings)
         {
             let (name, id) = (run.record()?.name, run.id());
             let own = |other: &RunDirectory| {
-                other.record().is_ok_and(|record| record.name == name) && made_with(other, &settings)
+                other.record().is_ok_and(|record| record.name == name) && has_settings(other, &settings)
             };
             if let Some(own) = run::all_runs(&runs)?.into_iter().find(own) {
                 return Ok(own);
             }
-            console.aside(shown(format!(
+            console.status(shown(format!(
                 "{argument}: the latest run, `{name}/{id}`, has other settings than the file"
             )));
         }
@@ -136,7 +145,7 @@ impl RunsOptions {
         }
         let all = run::all_runs(&root)?;
         let of_run =
-            |(_, settings): &(Option<String>, Value)| all.iter().find(|run| made_with(run, settings));
+            |(_, settings): &(Option<String>, Value)| all.iter().find(|run| has_settings(run, settings));
         let found: Vec<RunDirectory> = made.iter().filter_map(of_run).cloned().collect();
         let missing: Vec<&str> = made
             .iter()
@@ -205,7 +214,7 @@ fn settings_of(file: &Path) -> Option<Vec<(Option<String>, Value)>> {
 }
 
 /// Whether a run has these settings. False if its settings cannot be read.
-fn made_with(run: &RunDirectory, settings: &Value) -> bool {
+fn has_settings(run: &RunDirectory, settings: &Value) -> bool {
     run.settings().is_ok_and(|made| stages(made) == *settings)
 }
 

@@ -51,14 +51,14 @@ fn message(payload: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use defrost::error::Kind;
+    use defrost::error::ErrorKind;
 
     use super::*;
 
     #[test]
     fn a_panic_is_a_bug_that_names_its_place() {
         let error = guarded::<()>(|| panic!("an epoch of {} batches", 0)).unwrap_err();
-        assert_eq!(error.kind, Kind::Bug);
+        assert_eq!(error.kind, ErrorKind::Bug);
         assert!(error.message.starts_with("panicked at src/cli/panics.rs:"), "{error}");
         assert!(error.message.ends_with(": an epoch of 0 batches"), "{error}");
         assert!(error.hint.unwrap().contains("the same command goes on"));

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::freeze::{ParameterTable, Row};
+use defrost::freeze::{ParameterRow, ParameterTable};
 use defrost::model::{Description, NormMode};
-use defrost::plan::{Depth, Draft};
+use defrost::plan::{DiskAccess, StageDraft};
 use defrost::report;
 use defrost::stage::ResolvedStage;
 use defrost::{Error, Result};
@@ -36,7 +36,7 @@ struct Resolution<'a> {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let (pipeline, drafts) = args.pipeline.load(&args.file, Depth::Names, console)?;
+    let (pipeline, drafts) = args.pipeline.load(&args.file, DiskAccess::Names, console)?;
     let mut tables: Vec<Resolution> = drafts.iter().filter_map(resolution).collect();
     if let Some(wanted) = &args.stage {
         let names: Vec<String> = tables.iter().map(|table| format!("`{}`", table.stage)).collect();
@@ -61,7 +61,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn resolution(draft: &Draft) -> Option<Resolution<'_>> {
+fn resolution(draft: &StageDraft) -> Option<Resolution<'_>> {
     let ResolvedStage::Train(train, _) = &draft.work else { return None };
     let (description, table) = (&train.description, &train.table);
     Some(Resolution { stage: &draft.name, from: &train.settings.from, description, table })
@@ -70,7 +70,7 @@ fn resolution(draft: &Draft) -> Option<Resolution<'_>> {
 fn document(Resolution { stage, description, table, .. }: &Resolution) -> Value {
     let totals = table.totals();
     let (train, eval) = table.last().norm_counts();
-    let parameter = |row: &Row| {
+    let parameter = |row: &ParameterRow| {
         json!({
             "name": row.name,
             "shape": row.shape,
@@ -92,7 +92,7 @@ fn document(Resolution { stage, description, table, .. }: &Resolution) -> Value 
         "trainable_parameters": totals.trainable_parameters,
         "frozen_parameters": totals.frozen_parameters,
         "batch_norm": { "total": train + eval, "train": train, "eval": eval },
-        "phases": table.joining(description),
+        "phases": table.unfreeze_summaries(description),
         "layers": description.layers.iter().map(|layer| &layer.name).collect::<Vec<_>>(),
         "parameters": table.rows.iter().map(parameter).collect::<Vec<_>>(),
     })
@@ -129,13 +129,16 @@ fn text(resolution: &Resolution) -> String {
     lines.extend(totals(table));
     if table.phases.len() > 1 {
         lines.extend(
-            table.joining(description).iter().map(|joining| format!("  {}", report::joining(joining))),
+            table
+                .unfreeze_summaries(description)
+                .iter()
+                .map(|joining| format!("  {}", report::unfreeze_summary(joining))),
         );
     }
     lines.join("\n")
 }
 
-fn cells(row: &Row, description: &Description, table: &ParameterTable) -> [String; 7] {
+fn cells(row: &ParameterRow, description: &Description, table: &ParameterTable) -> [String; 7] {
     let shape: Vec<String> = row.shape.iter().map(usize::to_string).collect();
     let norm = description.norms.iter().position(|norm| norm.weight == row.id || norm.bias == row.id);
     let mode = norm.map_or("", |norm| match table.last().norms[norm] {
@@ -150,8 +153,8 @@ fn cells(row: &Row, description: &Description, table: &ParameterTable) -> [Strin
             (true, 0) => "trains".to_owned(),
             (true, after) => format!("from epoch {}", after + 1),
         },
-        row.lr.map(report::plainly).unwrap_or_default(),
-        row.weight_decay.map(report::plainly).unwrap_or_default(),
+        row.lr.map(report::shortest).unwrap_or_default(),
+        row.weight_decay.map(report::shortest).unwrap_or_default(),
         mode.to_owned(),
         shown(&row.rule),
     ]

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use defrost::data::Split;
 use defrost::digest::Digest;
 use defrost::estimate::{self, Estimate};
-use defrost::freeze::Joining;
-use defrost::plan::{BrokenData, Planned, Status};
+use defrost::freeze::UnfreezeSummary;
+use defrost::plan::{PlanEntry, Status, UndecodableImages};
 use defrost::report;
 use defrost::run::RunDirectory;
-use defrost::stage::{FeaturesFound, PlannedStage, Prefix, ResolvedStage};
-use defrost::{Result, visible};
+use defrost::stage::{FeatureCacheStatus, FrozenPrefix, PlannedStage, ResolvedStage};
+use defrost::{Result, sanitize};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ use super::console::shown;
 use super::estimates::{self, Estimates};
 use super::progress::duration;
 use super::session::Session;
-use super::{Console, PipelineOptions, broken, data_table, images};
+use super::{Console, PipelineOptions, data_table, images, undecodable};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost plan turtles.toml --set stage.finetune.optimizer.lr=3e-5")]
@@ -39,7 +39,7 @@ pub struct Args {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let sessions = Session::open(&args.file, &args.pipeline, args.rehash, console)?;
-    let mut known = Known::default();
+    let mut known = RunsBefore::default();
     let mut documents = Vec::new();
     for session in &sessions {
         if let Some(label) = &session.pipeline.label {
@@ -69,20 +69,20 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     for document in &documents {
         console.say(format!("run directory: {}", shown(document["run_dir"].as_str().unwrap_or_default())));
     }
-    broken::list(&known.broken, console);
+    undecodable::list(&known.broken, console);
     if console.json() {
         match &sessions[..] {
             [session] if session.pipeline.label.is_none() => console.document(&documents[0]),
             _ => console.document(&json!({ "runs": documents })),
         }
     }
-    broken::require_sound(&known.broken)?;
+    undecodable::require_sound(&known.broken)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What earlier runs of the matrix compute.
 #[derive(Default)]
-struct Known {
+struct RunsBefore {
     label: String,
     /// Stages to compute, by recipe, with the label of the run that computes each.
     computed: BTreeMap<Digest, String>,
@@ -91,17 +91,17 @@ struct Known {
     hits: usize,
     shared: usize,
     /// Images that cannot be decoded.
-    broken: Vec<BrokenData>,
+    broken: Vec<UndecodableImages>,
 }
 
-impl Known {
+impl RunsBefore {
     /// The earlier run that computes a stage.
     fn elsewhere(&self, recipe: &Digest) -> Option<String> {
         self.computed.get(recipe).filter(|label| **label != self.label).cloned()
     }
 
     fn sentence(&self, runs: usize) -> String {
-        let (runs, stages) = (visible::count(runs, "run"), self.hits + self.shared + self.computed.len());
+        let (runs, stages) = (sanitize::count(runs, "run"), self.hits + self.shared + self.computed.len());
         format!(
             "{runs} with {stages} stages: {} to compute, {} cached, {} shared with an earlier run",
             self.computed.len(),
@@ -112,13 +112,13 @@ impl Known {
 }
 
 /// Prints the stages of one run, line by line, and returns them as a document.
-fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> Result<Value> {
+fn one(session: &Session, args: &Args, known: &mut RunsBefore, console: &Console) -> Result<Value> {
     let plan = &session.plan;
     let statuses = session.statuses()?;
     let directory = RunDirectory::locate(&session.runs, &plan.name, &plan.recipe)?;
     let broken = plan.broken(&statuses, &vec![true; plan.stages.len()], &session.store);
     // A run that will fail needs no estimates.
-    let fails = broken.iter().any(BrokenData::is_error);
+    let fails = broken.iter().any(UndecodableImages::is_error);
     let mut estimates = (!args.no_estimates && !fails).then(|| Estimates::open(session));
     let width = plan.stages.iter().map(|stage| stage.name.len()).max().unwrap_or(0);
     let mut stages: Vec<Value> = Vec::new();
@@ -133,7 +133,7 @@ fn one(session: &Session, args: &Args, known: &mut Known, console: &Console) -> 
         let why = match (elsewhere.filter(|variant| **variant != session.choice.variant), &shared) {
             (Some(variant), _) => format!("computed on {variant}"),
             (None, Some(label)) => format!("computed once, in `{label}`"),
-            (None, None) => status.why().unwrap_or_default(),
+            (None, None) => status.reason().unwrap_or_default(),
         };
         let line = format!("{word}  {:width$}  {}", stage.name, shown(why));
         console.say(line.trim_end());
@@ -225,24 +225,24 @@ fn schedule(work: &PlannedStage) -> Vec<String> {
     if train.table.phases.len() == 1 && train.settings.layer_decay.is_none() {
         return Vec::new();
     }
-    train.table.joining(&train.description).iter().map(report::joining).collect()
+    train.table.unfreeze_summaries(&train.description).iter().map(report::unfreeze_summary).collect()
 }
 
-fn phases(work: &PlannedStage) -> Option<Vec<Joining>> {
+fn phases(work: &PlannedStage) -> Option<Vec<UnfreezeSummary>> {
     let ResolvedStage::Train(train, _) = work else { return None };
-    Some(train.table.joining(&train.description))
+    Some(train.table.unfreeze_summaries(&train.description))
 }
 
 /// The estimate of a stage. What was never measured is measured. If that fails, prints a warning and returns `None`.
 fn estimated(
     estimates: &mut Estimates,
-    stage: &Planned,
-    found: &[Option<FeaturesFound>],
+    stage: &PlanEntry,
+    found: &[Option<FeatureCacheStatus>],
     console: &Console,
 ) -> Option<Estimate> {
     let workload = estimates.workload(stage, found);
     if !estimate::missing(&workload, &estimates.known).is_empty() {
-        console.aside(format!("timing `{}` on this machine, once", stage.name));
+        console.status(format!("timing `{}` on this machine, once", stage.name));
         if let Err(error) = estimates.measure(stage, &workload) {
             console.warn(format!("no estimate for `{}`: {error}", stage.name));
             return None;
@@ -291,8 +291,8 @@ struct Features {
 
 impl Features {
     /// One entry for each prefix of the stage.
-    fn of(work: &PlannedStage, found: &[Option<FeaturesFound>], kept: bool) -> Vec<Self> {
-        let of = |(place, prefix): (usize, Prefix)| {
+    fn of(work: &PlannedStage, found: &[Option<FeatureCacheStatus>], kept: bool) -> Vec<Self> {
+        let of = |(place, prefix): (usize, FrozenPrefix)| {
             let reason = prefix.recomputed.or((!kept).then_some("`run.feature_cache` is off"));
             let found = found.get(place).and_then(Option::as_ref);
             Self {

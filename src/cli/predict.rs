@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::run::{Predictor, Wanted, image_files};
+use defrost::run::{Predictor, PredictorUse, image_files};
 use defrost::{Result, device};
 use serde_json::json;
 
@@ -30,7 +30,7 @@ pub struct Args {
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let choice = device::choose(&args.device)?;
     let run = args.runs.resolve(&args.run, console)?;
-    let predictor = Predictor::open(&run, args.stage.as_deref(), Wanted::Classes, choice)?;
+    let predictor = Predictor::open(&run, args.stage.as_deref(), PredictorUse::Classes, choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
     let files = image_files(&args.images)?;
     let (mut documents, mut errors) = (Vec::new(), Vec::new());

@@ -9,14 +9,14 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use defrost::events::{Event, Observer, Outcome};
+use defrost::events::{Event, Observer, StageOutcome};
 use defrost::metrics::{Metric, TaskMetrics};
 use defrost::report::{TaskReporting, column_text, count, number};
-use defrost::{task, visible};
+use defrost::{sanitize, task};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::console::{shown, tell};
-use table::{Ended, table};
+use table::{EndedStage, table};
 
 /// Interval between reports of steps, if lines cannot be overwritten.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ struct Screen {
     stages: Vec<String>,
     /// What the task of each stage measures, where it has one.
     metrics: BTreeMap<String, &'static TaskMetrics>,
-    ended: Vec<Ended>,
+    ended: Vec<EndedStage>,
 }
 
 impl Progress {
@@ -138,20 +138,20 @@ impl Screen {
             Event::CheckpointWritten { .. } | Event::StageCost { .. } => {}
             Event::Warning { stage, message } => {
                 let stage = stage.as_ref().map(|stage| format!("stage `{stage}`: ")).unwrap_or_default();
-                self.say(&format!("\x1b[1;33mwarning\x1b[0m: {stage}{}", visible::lines(message)));
+                self.say(&format!("\x1b[1;33mwarning\x1b[0m: {stage}{}", sanitize::lines(message)));
             }
             Event::StageFinished { stage, outcome, seconds, metrics } => {
                 self.hide();
-                let finished = Ended {
+                let finished = EndedStage {
                     stage: stage.clone(),
                     status: outcome.as_str(),
-                    seconds: (*outcome != Outcome::Cached).then_some(*seconds),
+                    seconds: (*outcome != StageOutcome::Cached).then_some(*seconds),
                     reached: None,
                     below: None,
                     numbers: metrics.clone(),
                     metrics: self.metrics(stage),
                 };
-                if *outcome != Outcome::Cached {
+                if *outcome != StageOutcome::Cached {
                     let result = finished.result().map(|result| format!(": {result}")).unwrap_or_default();
                     let early = self.epoch.filter(|(epoch, epochs)| epoch < epochs);
                     let early = early.map_or_else(String::new, |(epoch, epochs)| {
@@ -174,7 +174,7 @@ impl Screen {
             Event::StageStopped { stage, how, seconds } => {
                 self.hide();
                 let reached = self.epoch.map(|(epoch, epochs)| format!("after epoch {epoch} of {epochs}"));
-                self.ended.push(Ended {
+                self.ended.push(EndedStage {
                     stage: stage.clone(),
                     status: how.as_str(),
                     seconds: Some(*seconds),
@@ -205,7 +205,7 @@ impl Screen {
     fn add_not_run(&mut self) {
         for stage in &self.stages {
             if self.ended.iter().all(|ended| ended.stage != *stage) {
-                self.ended.push(Ended {
+                self.ended.push(EndedStage {
                     stage: stage.clone(),
                     status: "not run",
                     seconds: None,
@@ -247,11 +247,11 @@ fn bar(share: f64) -> String {
     "━".repeat(filled) + &"╌".repeat(12 - filled)
 }
 
-fn started(outcome: Outcome) -> &'static str {
+fn started(outcome: StageOutcome) -> &'static str {
     match outcome {
-        Outcome::Ran => "running",
-        Outcome::Cached => "cached",
-        Outcome::Resumed => "resuming",
+        StageOutcome::Ran => "running",
+        StageOutcome::Cached => "cached",
+        StageOutcome::Resumed => "resuming",
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use defrost::Result;
 use defrost::digest::Difference;
 use defrost::report::report_html;
-use defrost::run::{self, RunDirectory, State};
+use defrost::run::{self, RunDirectory, RunState};
 use defrost::store::{self, Store};
 use serde_json::json;
 
@@ -43,7 +43,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                 let written = run.write("report.html", page.as_bytes());
                 written.map_err(|error| error.hint("write the page elsewhere with `--output FILE`"))?;
                 // A run that is being computed again writes its own manifest.
-                if let (State::Complete, Some(runs), false) = (run.state(), runs_of(&run), run.is_live()) {
+                if let (RunState::Complete, Some(runs), false) = (run.state(), runs_of(&run), run.is_live()) {
                     run.seal(&Store::open(runs))?;
                 }
             }
@@ -56,7 +56,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         console.say(shown(page.display()));
     } else {
         // The page may go to standard output, so nothing else may.
-        console.aside(shown(page.display()));
+        console.status(shown(page.display()));
     }
     Ok(ExitCode::SUCCESS)
 }

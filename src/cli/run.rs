@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
-use defrost::device::Gauge;
-use defrost::error::Kind;
+use defrost::device::GpuMemory;
+use defrost::error::ErrorKind;
 use defrost::estimate::Learner;
 use defrost::events::Fanout;
-use defrost::run::{self, Interrupt, Options, Summary, Texts};
+use defrost::run::{self, Interrupt, PipelineTexts, RunOptions, RunResult};
 use defrost::{Error, Result};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use super::estimates::{self, Estimates};
 use super::progress::Progress;
 use super::session::Session;
 use super::signals::stop_on_signals;
-use super::{Console, PipelineOptions, broken, data_table};
+use super::{Console, PipelineOptions, data_table, undecodable};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost run turtles.toml --until frozen")]
@@ -65,7 +65,7 @@ fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Conso
     for (index, session) in sessions.iter().enumerate() {
         let label = session.pipeline.label.as_deref().unwrap_or_default();
         estimates::begin_run();
-        console.aside(format!("\n\x1b[1m{}\x1b[0m ({} of {})", shown(label), index + 1, sessions.len()));
+        console.status(format!("\n\x1b[1m{}\x1b[0m ({} of {})", shown(label), index + 1, sessions.len()));
         let (mut document, error) = match one(session, args, interrupt, console) {
             Ok(summary) => (json!(summary), summary.error),
             Err(error) => (json!({ "error": error }), Some(error)),
@@ -74,7 +74,7 @@ fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Conso
         documents.push(document);
         match error {
             None => {}
-            Some(error) if error.kind == Kind::Interrupted => {
+            Some(error) if error.kind == ErrorKind::Interrupted => {
                 interrupted = Some(error);
                 break;
             }
@@ -99,7 +99,7 @@ fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Conso
         .hint("run the same command again: finished stages are cached"))
 }
 
-fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console) -> Result<Summary> {
+fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console) -> Result<RunResult> {
     let settings = &session.pipeline.run;
     let (threads, pool) = session.threads()?;
     let statuses = session.statuses()?;
@@ -107,13 +107,13 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console)
     // Check this before hours of training, not after.
     let asked = run::selected(&session.plan, args.from.as_deref(), args.until.as_deref())?;
     let found = session.plan.broken(&statuses, &asked, &session.store);
-    broken::list(&found, console);
-    broken::require_sound(&found)?;
+    undecodable::list(&found, console);
+    undecodable::require_sound(&found)?;
     let mut estimates = Estimates::open(session);
-    let (expected, workloads) = estimates::expected(session, &statuses, &estimates)?;
-    let gauge = Gauge::of(&session.choice.device);
+    let (expected, workloads) = estimates::stage_estimates(session, &statuses, &estimates)?;
+    let gauge = GpuMemory::of(&session.choice.device);
     let peak_bytes = || gauge.as_ref().map_or_else(estimates::peak_bytes, |gauge| Some(gauge.peak()));
-    let options = Options {
+    let options = RunOptions {
         device: &session.choice.device,
         from: args.from.as_deref(),
         until: args.until.as_deref(),
@@ -130,7 +130,7 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console)
         peak_bytes: &peak_bytes,
     };
     let resolved = session.pipeline.to_toml();
-    let texts = Texts { pipeline: &session.pipeline.text, resolved: &resolved };
+    let texts = PipelineTexts { pipeline: &session.pipeline.text, resolved: &resolved };
     let (progress, started) = (Progress::new(), Instant::now());
     let clock = || started.elapsed().as_secs_f64();
     let learner = Learner::new(workloads, gauge.is_some(), &clock);
@@ -138,7 +138,7 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console)
     let summary = pool.install(|| {
         run::execute(&session.plan, &texts, &session.store, &session.runs, &options, &observer, interrupt)
     });
-    learner.teach(&mut estimates.known);
+    learner.save_into(&mut estimates.known);
     estimates.known.save();
     summary
 }

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use defrost::device::{self, Choice};
+use defrost::device::{self, DeviceChoice};
 use defrost::pipeline::Resolved;
-use defrost::plan::{self, Depth, Plan, StageStatus, Status};
+use defrost::plan::{self, DiskAccess, Plan, StageStatus, Status};
 use defrost::run;
 use defrost::stage::ResolvedStage;
-use defrost::store::{Store, Wanted};
+use defrost::store::{Store, VariantRequest};
 use defrost::train;
 use defrost::{Error, Result};
 
@@ -20,7 +20,7 @@ pub struct Session {
     pub store: Store,
     pub plan: Plan,
     /// The device to compute on, and its numeric profile.
-    pub choice: Choice,
+    pub choice: DeviceChoice,
 }
 
 impl Session {
@@ -31,7 +31,7 @@ impl Session {
         rehash: bool,
         console: &Console,
     ) -> Result<Vec<Self>> {
-        let runs = options.load_all(file, Depth::Inputs, console)?;
+        let runs = options.load_all(file, DiskAccess::Inputs, console)?;
         console.warnings(runs.iter().map(|(run, _)| run));
         let works = runs.iter().flat_map(|(_, drafts)| drafts.iter().map(|draft| &draft.work));
         images::left_out(works).iter().for_each(|note| console.warn(note));
@@ -42,8 +42,8 @@ impl Session {
         for (pipeline, mut drafts) in runs {
             let mut choice = device::choose(&pipeline.run.device)?;
             for draft in &drafts {
-                for subject in draft.work.computed() {
-                    if !subject.model.arch.computes_on_gpus() {
+                for model_spec in draft.work.computed_models() {
+                    if !model_spec.model.arch.computes_on_gpus() {
                         choice = choice.without_gpus(&format!("stage `{}`", draft.name))?;
                     }
                 }
@@ -77,7 +77,7 @@ impl Session {
 
     /// What a run would do with each stage.
     pub fn statuses(&self) -> Result<Vec<StageStatus>> {
-        let earlier = run::earlier_stages(&self.runs, &self.plan.name, self.plan.label.as_deref());
+        let earlier = run::previous_stages(&self.runs, &self.plan.name, self.plan.label.as_deref());
         plan::statuses(&self.plan, &self.store, self.wanted(), &self.choice.variant, &earlier)
     }
 
@@ -85,14 +85,14 @@ impl Session {
     pub fn require_precision(&self, statuses: &[StageStatus]) -> Result<()> {
         for (stage, status) in self.plan.stages.iter().zip(statuses) {
             if let (ResolvedStage::Train(work, _), true) = (&stage.work, status.status != Status::Hit) {
-                train::products(&self.choice.device, work.settings.precision)
+                train::set_matmul_precision(&self.choice.device, work.settings.precision)
                     .map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
             }
         }
         Ok(())
     }
 
-    pub fn wanted(&self) -> Wanted<'_> {
+    pub fn wanted(&self) -> VariantRequest<'_> {
         wanted(&self.choice)
     }
 
@@ -106,7 +106,7 @@ impl Session {
     }
 }
 
-fn wanted(choice: &Choice) -> Wanted<'_> {
+fn wanted(choice: &DeviceChoice) -> VariantRequest<'_> {
     let variant = &choice.variant;
-    if choice.any { Wanted::Any { preferring: variant } } else { Wanted::Exactly(variant) }
+    if choice.any { VariantRequest::Any { preferring: variant } } else { VariantRequest::Exactly(variant) }
 }

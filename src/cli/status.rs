@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use defrost::run::{self, RunDirectory, RunSummary, StageSummary, State, StepProgress};
-use defrost::{Error, Result, visible};
+use defrost::run::{self, RunDirectory, RunState, RunSummary, StageOverview, StepProgress};
+use defrost::{Error, Result, sanitize};
 
 use super::console::shown;
 use super::list::{minutes, state};
@@ -65,7 +65,7 @@ fn watch(directory: &RunDirectory, console: &Console) -> Result<ExitCode> {
             console.raw(wrap.as_bytes());
             shown = text;
         }
-        if summary.state != State::Running {
+        if summary.state != RunState::Running {
             return Ok(ExitCode::SUCCESS);
         }
         std::thread::sleep(INTERVAL);
@@ -79,7 +79,7 @@ fn text(run: &RunSummary, now: SystemTime) -> String {
     let label = run.label.as_deref().map_or_else(String::new, |label| format!("  {}", shown(label)));
     text += &format!("{}{label}\n{}", shown(started), shown(&run.path));
     let width =
-        |of: fn(&StageSummary) -> &str| run.stages.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
+        |of: fn(&StageOverview) -> &str| run.stages.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
     let (names, kinds) = (width(|stage| &stage.name), width(|stage| &stage.kind));
     for stage in &run.stages {
         let line = format!(
@@ -92,15 +92,15 @@ fn text(run: &RunSummary, now: SystemTime) -> String {
         text += &format!("\n{}", line.trim_end());
     }
     if let Some(failure) = &run.error {
-        text += &format!("\n\x1b[1;31merror\x1b[0m: {}", visible::lines(&failure.message));
+        text += &format!("\n\x1b[1;31merror\x1b[0m: {}", sanitize::lines(&failure.message));
         if let Some(hint) = &failure.hint {
-            text += &format!("\n\x1b[1;36mhint\x1b[0m: {}", visible::lines(hint));
+            text += &format!("\n\x1b[1;36mhint\x1b[0m: {}", sanitize::lines(hint));
         }
     }
     text
 }
 
-fn details(stage: &StageSummary, now: SystemTime) -> String {
+fn details(stage: &StageOverview, now: SystemTime) -> String {
     let mut parts = Vec::new();
     if let Some((done, all)) = stage.epochs.filter(|_| stage.status != "cached") {
         // Within an epoch, the current epoch is counted, like `run` does.
@@ -108,7 +108,7 @@ fn details(stage: &StageSummary, now: SystemTime) -> String {
         parts.push(format!("epoch {}/{all}", if within { (done + 1).min(all) } else { done }));
     }
     if let Some(step) = &stage.step {
-        parts.push(within(step, now));
+        parts.push(step_progress(step, now));
     }
     if let Some(monitor) = &stage.monitor {
         parts.push(format!(
@@ -127,7 +127,7 @@ fn details(stage: &StageSummary, now: SystemTime) -> String {
 }
 
 /// `step 12/40, 123 images/s, 3:07 left (4 s ago)`.
-fn within(step: &StepProgress, now: SystemTime) -> String {
+fn step_progress(step: &StepProgress, now: SystemTime) -> String {
     let mut text = format!("{} {}/{}", step.of, step.done, step.all);
     if step.images_per_second.is_finite() && step.images_per_second > 0.0 {
         text += &format!(", {:.0} images/s", step.images_per_second);
@@ -155,8 +155,8 @@ mod tests {
             time: "2026-11-22T01:59:28.000Z".into(),
         };
         let now: jiff::Timestamp = "2026-11-22T01:59:32Z".parse().unwrap();
-        assert_eq!(within(&step, now.into()), "step 12/40, 123 images/s, 3:07 left (4 s ago)");
+        assert_eq!(step_progress(&step, now.into()), "step 12/40, 123 images/s, 3:07 left (4 s ago)");
         let features = StepProgress { of: "features", seconds_left: None, images_per_second: 0.0, ..step };
-        assert_eq!(within(&features, SystemTime::UNIX_EPOCH), "features 12/40");
+        assert_eq!(step_progress(&features, SystemTime::UNIX_EPOCH), "features 12/40");
     }
 }

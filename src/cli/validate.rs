@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::pipeline::Diagnostic;
-use defrost::plan::{self, Depth};
-use defrost::{Result, visible};
+use defrost::plan::{self, DiskAccess};
+use defrost::{Result, sanitize};
 use serde_json::json;
 
 use super::console::shown;
-use super::{Console, PipelineOptions, broken, images};
+use super::{Console, PipelineOptions, images, undecodable};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost validate turtles.toml --set stage.frozen.epochs=3")]
@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let depth = if args.no_inputs { Depth::Offline } else { Depth::Inputs };
+    let depth = if args.no_inputs { DiskAccess::Offline } else { DiskAccess::Inputs };
     let (mut errors, mut warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = Default::default();
     let (mut unreadable, mut more) = (Vec::new(), 0);
     let (mut decoded, mut found) = (0, Vec::new());
@@ -44,17 +44,17 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                 if args.decode {
                     let (checked, broken) = plan::decode_all(runs.iter().flat_map(|(_, drafts)| drafts));
                     decoded += checked;
-                    broken::list(&broken, console);
+                    undecodable::list(&broken, console);
                     found.extend(broken);
                 }
-                if broken::require_sound(&found).is_err() {
+                if undecodable::require_sound(&found).is_err() {
                     continue;
                 }
-                let stages = visible::count(runs.first().map_or(0, |(_, stages)| stages.len()), "stage");
+                let stages = sanitize::count(runs.first().map_or(0, |(_, stages)| stages.len()), "stage");
                 let labels: Vec<&str> = runs.iter().filter_map(|(run, _)| run.label.as_deref()).collect();
                 let runs = match labels.len() {
                     0 => String::new(),
-                    count => format!(", {}", visible::count(count, "run")),
+                    count => format!(", {}", sanitize::count(count, "run")),
                 };
                 console.say(format!("ok: {}: {stages}{runs}", shown(file.display())));
                 labels.iter().for_each(|label| console.say(format!("    {}", shown(label))));
@@ -66,9 +66,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             }
         }
     }
-    let sound = broken::require_sound(&found);
+    let sound = undecodable::require_sound(&found);
     if args.decode && found.is_empty() && errors.is_empty() {
-        console.say(format!("{} can be decoded", visible::count(decoded, "image")));
+        console.say(format!("{} can be decoded", sanitize::count(decoded, "image")));
     }
     if console.json() {
         let valid = errors.is_empty() && sound.is_ok();

@@ -1,6 +1,6 @@
 use defrost::digest::Digest;
 use defrost::run::Interrupt;
-use defrost::store::{Begun, Work};
+use defrost::store::{AttemptRequest, AttemptStart};
 use insta::assert_snapshot;
 
 use crate::project::{Project, document};
@@ -45,8 +45,8 @@ fn a_live_attempt_keeps_itself_and_what_it_reads() {
     std::fs::remove_dir_all(run.path()).unwrap();
     let store = runs.store();
     let key = Digest::of(b"something new");
-    let work = Work { key: &key, variant: "scalar", uses: &[reads], forced: false };
-    let Begun::Working(attempt) = store.begin(work, &Interrupt::default(), &mut || {}).unwrap() else {
+    let work = AttemptRequest { key: &key, variant: "scalar", uses: &[reads], forced: false };
+    let AttemptStart::Working(attempt) = store.begin(work, &Interrupt::default(), &mut || {}).unwrap() else {
         panic!("nobody has done it");
     };
     assert_eq!(runs.json(&["gc", "--yes"])["garbage"].as_array().unwrap().len(), 2);
@@ -64,7 +64,7 @@ fn nothing_is_freed_while_a_run_looks_through_the_store_or_its_needs_are_unknown
     let runs = Runs::new();
     let run = runs.complete(&Turtles::default());
     let store = runs.store();
-    let hold = store.hold().unwrap();
+    let hold = store.block_gc().unwrap();
     assert_eq!(runs.defrost(&["gc", "--yes"]).status.code(), Some(1));
     drop(hold);
     std::fs::write(run.path().join("plan.json"), "{ torn").unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use defrost::pipeline::{self, LoadOptions, Report, Resolved};
+use defrost::pipeline::{self, DiagnosticReport, LoadOptions, Resolved};
 use jsonschema::Validator;
 use proptest::prelude::*;
 use toml::de::{DeTable, DeValue};
@@ -39,7 +39,7 @@ fn environment(name: &str) -> Option<String> {
     (name == "PHOTOS").then(|| "/photos".to_owned())
 }
 
-fn load(file: &Path, set: &[&str]) -> Result<Resolved, Report> {
+fn load(file: &Path, set: &[&str]) -> Result<Resolved, DiagnosticReport> {
     let set = set.iter().map(|set| set.to_string()).collect();
     pipeline::load(
         file,
@@ -48,7 +48,7 @@ fn load(file: &Path, set: &[&str]) -> Result<Resolved, Report> {
 }
 
 /// Loads a text as if it were a file of the corpus.
-fn load_text(text: &str) -> Result<Resolved, Report> {
+fn load_text(text: &str) -> Result<Resolved, DiagnosticReport> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), text).unwrap();
     load(file.path(), &[])
@@ -63,13 +63,18 @@ fn json(text: &str) -> Option<serde_json::Value> {
     serde_json::to_value(text.parse::<toml::Table>().ok()?).ok()
 }
 
-fn found(result: &Result<Resolved, Report>) -> Vec<String> {
+fn found(result: &Result<Resolved, DiagnosticReport>) -> Vec<String> {
     let diagnostics = result.as_ref().err().map(|report| report.diagnostics.as_slice()).unwrap_or_default();
     diagnostics.iter().map(|d| format!("{} {}:{}", d.code, d.line, d.column)).collect()
 }
 
 /// Program and schema must agree on everything that a schema can express.
-fn assert_same_verdict(text: &str, result: &Result<Resolved, Report>, validator: &Validator, what: &str) {
+fn assert_same_verdict(
+    text: &str,
+    result: &Result<Resolved, DiagnosticReport>,
+    validator: &Validator,
+    what: &str,
+) {
     let diagnostics = result.as_ref().err().map(|report| report.diagnostics.as_slice()).unwrap_or_default();
     let float_for_integer =
         |d: &pipeline::Diagnostic| d.message.contains("expected an integer, found a float");

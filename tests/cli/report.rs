@@ -2,7 +2,7 @@ use std::fs;
 
 use defrost::digest::Digest;
 use defrost::metrics::ClassificationMetrics;
-use defrost::run::{RunDirectory, RunRecord, StageRecord, State};
+use defrost::run::{RunDirectory, RunRecord, RunState, StageRecord};
 use serde_json::json;
 
 use crate::synthetic::Runs;
@@ -37,7 +37,7 @@ fn evaluated(runs: &Runs, seed: u64) -> RunDirectory {
     fs::create_dir_all(run.stage("test")).unwrap();
     fs::write(run.stage("test").join("metrics.json"), serde_json::to_vec(&metrics).unwrap()).unwrap();
     run.seal(&runs.store()).unwrap();
-    run.set_state(State::Complete).unwrap();
+    run.set_state(RunState::Complete).unwrap();
     run
 }
 

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use assert_cmd::Command;
 use defrost::digest::Digest;
 use defrost::run::{
-    Event, Interrupt, Observer, Outcome, Recorder, RunDirectory, RunRecord, StageRecord, State,
+    Event, EventLog, Interrupt, Observer, RunDirectory, RunRecord, RunState, StageOutcome, StageRecord,
 };
-use defrost::store::{Begun, Store, Work};
+use defrost::store::{AttemptRequest, AttemptStart, Store};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
@@ -83,34 +83,39 @@ impl Runs {
 
     /// A complete run: weights loaded, fine-tuned for three epochs, tested.
     pub fn complete(&self, turtles: &Turtles) -> RunDirectory {
-        self.run(turtles, State::Complete, 3)
+        self.run(turtles, RunState::Complete, 3)
     }
 
     /// A run killed in the second stage.
     pub fn interrupted(&self, turtles: &Turtles) -> RunDirectory {
-        self.run(turtles, State::Interrupted, 1)
+        self.run(turtles, RunState::Interrupted, 1)
     }
 
-    fn run(&self, turtles: &Turtles, end: State, stages: usize) -> RunDirectory {
+    fn run(&self, turtles: &Turtles, end: RunState, stages: usize) -> RunDirectory {
         let store = self.store();
         let record = turtles.record();
         let run = RunDirectory::locate(self.path(), "turtles", &record.recipe).expect("the name is fit");
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(turtles.at);
         let recorder =
-            Recorder::open(&run, move || time, &Interrupt::default(), &mut || {}).expect("nobody is there");
+            EventLog::open(&run, move || time, &Interrupt::default(), &mut || {}).expect("nobody is there");
         run.begin(&record, b"name = \"turtles\"\n", &turtles.resolved()).expect("the folder is writable");
         let names = record.stages.iter().map(|stage| stage.name.clone()).collect();
         let (name, run_dir, tasks) = ("turtles".into(), "here".into(), Default::default());
         recorder.event(&Event::RunStarted { name, run_dir, stages: names, tasks });
         for (done, stage) in record.stages.iter().enumerate() {
             let (name, kind) = (stage.name.clone(), stage.kind.clone());
-            recorder.event(&Event::StageStarted { stage: name, kind, outcome: Outcome::Ran, reason: None });
+            recorder.event(&Event::StageStarted {
+                stage: name,
+                kind,
+                outcome: StageOutcome::Ran,
+                reason: None,
+            });
             let key = stage.key.expect("every key is known");
-            let work = Work { key: &key, variant: "scalar", uses: &[], forced: false };
+            let work = AttemptRequest { key: &key, variant: "scalar", uses: &[], forced: false };
             let finished =
                 match store.begin(work, &Interrupt::default(), &mut || {}).expect("nobody is at it") {
-                    Begun::Published(finished) => finished,
-                    Begun::Working(attempt) => {
+                    AttemptStart::Published(finished) => finished,
+                    AttemptStart::Working(attempt) => {
                         let write = |folder: &Path| {
                             for (file, bytes) in turtles.files(&stage.name) {
                                 std::fs::write(folder.join(file), bytes).expect("the folder is writable");
@@ -128,9 +133,14 @@ impl Runs {
                 };
             run.materialize(&store, &stage.name, &finished).expect("the store has it");
             let (stage, metrics) = (stage.name.clone(), BTreeMap::new());
-            recorder.event(&Event::StageFinished { stage, outcome: Outcome::Ran, seconds: 1.5, metrics });
+            recorder.event(&Event::StageFinished {
+                stage,
+                outcome: StageOutcome::Ran,
+                seconds: 1.5,
+                metrics,
+            });
         }
-        if end == State::Complete {
+        if end == RunState::Complete {
             run.seal(&store).expect("all is there");
         }
         run.set_state(end).expect("the folder is writable");

@@ -3,7 +3,7 @@
 
 mod additions;
 mod golden;
-mod house;
+mod layering;
 mod parity;
 mod paths;
 mod recipes;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use defrost::autograd::Value;
 use defrost::data::Transform;
-use defrost::model::{Model, Pass, State};
+use defrost::model::{Model, Pass, StateDict};
 use defrost::pipeline::{self, Arch, ImageFolder};
-use defrost::weights::{LoadRules, Source, load};
+use defrost::weights::{LoadRules, WeightsFile, load};
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -50,9 +50,9 @@ fn the_quickstarts_logits_are_pytorchs() {
     let (images, expected) = fixture();
     let spec = pipeline::Model::of(Arch::EfficientNetLite0);
     let model = Model::build(&spec, 1000);
-    let source = Source::open(&path("pipelines/quickstart/efficientnet_lite0.safetensors")).unwrap();
+    let source = WeightsFile::open(&path("pipelines/quickstart/efficientnet_lite0.safetensors")).unwrap();
     let state = load(&model.description, &source, &LoadRules::default(), 0).unwrap();
-    let logits = |state: &State, images: &Tensor| {
+    let logits = |state: &StateDict, images: &Tensor| {
         let images = Value::constant(images.clone());
         let outputs = model.forward(&mut Pass::inference(state), 0, images).unwrap();
         outputs.logits().unwrap().tensor().clone()
@@ -67,7 +67,7 @@ fn the_quickstarts_logits_are_pytorchs() {
         DType::I64 => tensor.clone(),
         _ => tensor.to_dtype(DType::F64).unwrap(),
     };
-    let state = State { tensors: state.tensors.iter().map(wide).collect() };
+    let state = StateDict { tensors: state.tensors.iter().map(wide).collect() };
     let images = ((wide(&images) * 128.0).unwrap().round().unwrap() / 128.0).unwrap();
     let error = relative_error(&logits(&state, &images), exact);
     assert!(error <= 1e-12, "f64: {error:e}");

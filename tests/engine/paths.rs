@@ -8,16 +8,16 @@ use defrost::Result;
 use defrost::autograd::{Backward, Tape, Value};
 use defrost::code_path::CodePath;
 use defrost::data::{
-    self, Dataset, DecodeOptions, Mixer, Picture, Region, Scale, Scratch, Transform, Workspace,
+    self, BatchMixer, Dataset, DecodeOptions, EncodedImage, JpegWorkspace, Region, Scale, Scratch, Transform,
 };
 use defrost::digest::{Digest, Hasher};
-use defrost::features::{self, FeatureStore, Found};
+use defrost::features::{self, FeatureLookup, FeatureStore};
 use defrost::freeze::ParameterTable;
 use defrost::metrics::{
-    self, ClassificationMetrics, Embeddings, Identification, MeanProbabilities, MultiLabelMetrics, Scores,
-    Similarities,
+    self, ClassificationMetrics, Embeddings, IdentificationMetrics, MeanProbabilities, MultiLabelMetrics,
+    Scores, Similarities,
 };
-use defrost::model::{self, Init, Model, NormMode, Pass, Role, State, TensorSpec};
+use defrost::model::{self, Init, Model, NormMode, Pass, StateDict, TensorRole, TensorSpec};
 use defrost::ops::{
     self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
 };
@@ -26,8 +26,8 @@ use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
 use defrost::task;
-use defrost::train::{self, Average, Gradients, Optimizer, Parameter, Plateau};
-use defrost::weights::{self, Dialect, Source};
+use defrost::train::{self, AccumulatedGradients, EmaWeights, Optimizer, OptimizerParameter, Plateau};
+use defrost::weights::{self, Dialect, WeightsFile};
 
 /// The digest of a code path's results.
 pub type Path = fn() -> String;
@@ -117,7 +117,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (report::code_paths::PICTURES, pictures),
     (report::code_paths::RECOGNITION_PICTURES, recognition_pictures),
     (report::code_paths::TEXT_CELLS, || {
-        let names = ["ant", "-1", "=1", "+a", "@b", "'=1", "\tc"].map(defrost::cells::text);
+        let names = ["ant", "-1", "=1", "+a", "@b", "'=1", "\tc"].map(defrost::csv_cells::text);
         Digest::of(names.join("|").as_bytes()).to_string()
     }),
 ];
@@ -262,7 +262,7 @@ fn normalize_rows() -> String {
 const CLASS_WEIGHTS: [f64; 5] = [0.5, 2.0, 1.0, 1.5, 0.25];
 
 fn of_classes(loss: &dyn ClassLoss) -> Vec<Tensor> {
-    let targets = [Mixture { classes: [0, 3], share: 0.3 }, Mixture::of(1), Mixture::of(4)];
+    let targets = [Mixture { classes: [0, 3], share: 0.3 }, Mixture::single(1), Mixture::single(4)];
     both_ways(&[tensor("logits", &[3, 5])], |tape, inputs| {
         Ok(ops::class_loss(tape, &inputs[0], &targets, loss)?.mean)
     })
@@ -293,7 +293,7 @@ fn distillation() -> String {
     let (logits, teacher) = (tensor("logits of 9", &[17, 9]), tensor("teacher of 9", &[17, 9]));
     let found = both_ways(&[logits], |tape, inputs| {
         let taught = ops::distillation(tape, &inputs[0], &teacher, 4.0)?;
-        ops::blended(tape, &taught, &taught, 0.3)
+        ops::blend_losses(tape, &taught, &taught, 0.3)
     });
     digest(&found)
 }
@@ -306,12 +306,12 @@ fn kept_features() -> String {
     for kind in [FeatureType::F32, FeatureType::Bf16] {
         let made_of = serde_json::json!({ "dtype": kind });
         let mut set = store.open(&made_of, kind).unwrap();
-        let mut draft = set.draft();
+        let mut draft = set.writer();
         let keys: Vec<Digest> = (0..5u8).map(|image| Digest::of(&[image])).collect();
         draft.push(&keys, &[tensor("features", &[5, 3, 7])]).unwrap();
         store.publish(&made_of, &mut set, draft).unwrap();
         let places = keys.iter().rev().map(|key| match set.find(key) {
-            Some(Found::Row(place)) => place,
+            Some(FeatureLookup::Row(place)) => place,
             other => panic!("{other:?}"),
         });
         let rows = set.gather(&places.collect::<Vec<_>>()).unwrap();
@@ -426,7 +426,7 @@ fn cross_entropy() -> String {
         }));
     }
     let (_, losses) = ops::cross_entropy(&mut Tape::new(), &Value::constant(logits), &labels, 0.1).unwrap();
-    digest(&all) + &digest_of(bytemuck::cast_slice(&losses.read().unwrap()))
+    digest(&all) + &digest_of(bytemuck::cast_slice(&losses.wait().unwrap()))
 }
 
 fn softmax() -> String {
@@ -480,15 +480,15 @@ fn architectures(archs: &[Arch]) -> String {
     for &arch in archs {
         let model = small_model(arch);
         let draw = |spec: &TensorSpec| match spec.role {
-            Role::BatchCount => Tensor::new(3i64, &Device::Cpu).unwrap(),
-            Role::NormWeight | Role::RunningVar => positive(&spec.name, &spec.shape),
-            Role::Weight => {
+            TensorRole::BatchCount => Tensor::new(3i64, &Device::Cpu).unwrap(),
+            TensorRole::NormWeight | TensorRole::RunningVar => positive(&spec.name, &spec.shape),
+            TensorRole::Weight => {
                 let inputs: usize = spec.shape[1..].iter().product();
                 tensor(&spec.name, &spec.shape).affine(1.5 / (inputs as f64).sqrt(), 0.0).unwrap()
             }
             _ => tensor(&spec.name, &spec.shape).affine(0.1, 0.0).unwrap(),
         };
-        let state = State { tensors: model.description.tensors.iter().map(draw).collect() };
+        let state = StateDict { tensors: model.description.tensors.iter().map(draw).collect() };
         let images = Value::constant(tensor("images", &[2, IMAGE, IMAGE, 3]));
         let outputs = model.forward(&mut Pass::inference(&state), 0, images.clone()).unwrap();
         all.push(outputs.logits().unwrap().tensor().clone());
@@ -520,11 +520,11 @@ fn decode(names: &[&str]) -> String {
     let mut hasher = Hasher::default();
     for name in names {
         let file = fixture(name);
-        let picture = Picture::open(&file, DecodeOptions::default()).unwrap();
+        let picture = EncodedImage::open(&file, DecodeOptions::default()).unwrap();
         let (width, height) = picture.size();
         for scale in Scale::ALL.into_iter().filter(|scale| picture.scales() || *scale == Scale::Whole) {
             let region = Region::whole((scale.of(width), scale.of(height)));
-            let image = picture.decode(scale, region, &mut Workspace::default()).unwrap();
+            let image = picture.decode(scale, region, &mut JpegWorkspace::default()).unwrap();
             hasher.update(image.into_rgb8().unwrap().as_raw());
         }
     }
@@ -569,7 +569,7 @@ fn augmented(augments: &[&str]) -> String {
         for epoch in 0..6 {
             let mut stream = Stream::new(4, Purpose::Augment, epoch, name_hash("cat/1.png"));
             let mut numbers = vec![0.0; 24 * 24 * 3];
-            let picture = Picture::open(file.get_ref(), DecodeOptions::default()).unwrap();
+            let picture = EncodedImage::open(file.get_ref(), DecodeOptions::default()).unwrap();
             transform.finish_unkept(&picture, &mut stream, &mut Scratch::default(), &mut numbers).unwrap();
             hasher.update(&numbers.iter().map(|number| (number * 255.0).round() as u8).collect::<Vec<_>>());
         }
@@ -578,7 +578,7 @@ fn augmented(augments: &[&str]) -> String {
 }
 
 fn mixed(augment: &str) -> String {
-    let mixer = Mixer::new(&toml::from_str(augment).unwrap(), 4).unwrap();
+    let mixer = BatchMixer::new(&toml::from_str(augment).unwrap(), 4).unwrap();
     let images = tensor("images", &[3, 9, 9, 3]);
     let mix = |epoch| {
         let (mixed, shares) = mixer.mix(&images, epoch, &[1, 2, 3]).unwrap();
@@ -610,8 +610,13 @@ fn split() -> String {
 fn initialize() -> String {
     let init = [Init::Zeros, Init::Ones, Init::Normal { std: 0.02 }, Init::Uniform { bound: 0.1 }];
     let tensors = init.map(|init| {
-        let spec =
-            TensorSpec { name: "fc.weight".into(), shape: vec![13, 7], role: Role::Weight, init, layer: 0 };
+        let spec = TensorSpec {
+            name: "fc.weight".into(),
+            shape: vec![13, 7],
+            role: TensorRole::Weight,
+            init,
+            layer: 0,
+        };
         weights::initialize(&spec, 9).unwrap()
     });
     digest(&tensors)
@@ -619,7 +624,8 @@ fn initialize() -> String {
 
 fn widen() -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let source = Source::open(&path.join("pipelines/quickstart/efficientnet_lite0.safetensors")).unwrap();
+    let source =
+        WeightsFile::open(&path.join("pipelines/quickstart/efficientnet_lite0.safetensors")).unwrap();
     digest(&["_conv_stem.weight", "_bn1.running_var", "_fc.bias"].map(|name| source.tensor(name).unwrap()))
 }
 
@@ -634,9 +640,9 @@ fn save() -> String {
         .to_string()
 }
 
-fn parameter(tensor: usize, after_epochs: u32) -> Parameter {
+fn parameter(tensor: usize, after_epochs: u32) -> OptimizerParameter {
     let name = format!("weight {tensor}");
-    Parameter {
+    OptimizerParameter {
         tensor,
         name,
         lr: 0.1,
@@ -711,7 +717,7 @@ fn schedules() -> String {
 }
 
 fn accumulation() -> String {
-    let mut mean = Gradients::default();
+    let mut mean = AccumulatedGradients::default();
     for (part, images) in [("first", 5.0), ("second", 5.0), ("third", 2.0)] {
         mean.add(vec![(0, Some(tensor(part, &[37, 29])))], images).unwrap();
     }
@@ -721,7 +727,7 @@ fn accumulation() -> String {
 /// Batches weighted by class, and a teacher whose mean is over images.
 fn weighted_accumulation() -> String {
     let parts = [("first", 0.75, 5.0), ("second", 1000.5, 5.0), ("third", 3.25, 2.0)];
-    let (mut labels, mut teacher) = (Gradients::default(), Gradients::default());
+    let (mut labels, mut teacher) = (AccumulatedGradients::default(), AccumulatedGradients::default());
     for (part, weight, images) in parts {
         let of = |what: &str| vec![(0, Some(tensor(&format!("{what} {part}"), &[37, 29])))];
         labels.add(of("labels"), weight).unwrap();
@@ -732,11 +738,11 @@ fn weighted_accumulation() -> String {
 }
 
 fn clipping() -> String {
-    let mut mean = Gradients::default();
+    let mut mean = AccumulatedGradients::default();
     let gradient = |name, shape: &[usize]| Some(tensor(name, shape));
     mean.add(vec![(0, gradient("first", &[150, 290])), (1, gradient("second", &[29]))], 3.0).unwrap();
     let norm = mean.clip(0.7).unwrap();
-    format!("{}{}", digest(mean.mean.values()), digest_of(norm.read().unwrap()[0].to_bits().to_le_bytes()))
+    format!("{}{}", digest(mean.mean.values()), digest_of(norm.wait().unwrap()[0].to_bits().to_le_bytes()))
 }
 
 fn averaging() -> String {
@@ -745,13 +751,13 @@ fn averaging() -> String {
     let table = ParameterTable::resolve(&model.description, &toml::from_str(settings).unwrap()).unwrap();
     let mut state = weights::initialize_all(&model.description, 2).unwrap();
     let ema = toml::from_str("decay = 0.4").unwrap();
-    let mut average = Average::start(&ema, &state, &model.description, &table);
+    let mut average = EmaWeights::start(&ema, &state, &model.description, &table);
     let head = model.description.id("fc.weight").unwrap();
     for step in 1..=3 {
         state.tensors[head] = tensor(&format!("step {step}"), state.tensors[head].dims());
         average.update(&state, step).unwrap();
     }
-    digest([&average.applied_to(&state).tensors[head]])
+    digest([&average.averaged(&state).tensors[head]])
 }
 
 /// Schedules of 21 steps each.
@@ -826,7 +832,7 @@ fn verification() -> String {
 }
 
 fn identification() -> String {
-    let found = Identification::of(&embeddings("queries"), &embeddings("images")).unwrap();
+    let found = IdentificationMetrics::search_gallery(&embeddings("queries"), &embeddings("images")).unwrap();
     digest_of(serde_json::to_string(&(&found, &found.cmc)).unwrap())
 }
 
@@ -870,7 +876,7 @@ fn pictures() -> String {
 fn recognition_pictures() -> String {
     let similarities = Similarities::of_all(&embeddings("images")).unwrap();
     let (verified, curve) = (similarities.verification(&[1e-3, 1e-2]).unwrap(), similarities.roc());
-    let found = Identification::among(&embeddings("queries")).unwrap();
+    let found = IdentificationMetrics::search_within(&embeddings("queries")).unwrap();
     let mut hasher = Hasher::default();
     let matches = report::match_curve("title", found.mean_average_precision, &found.cmc);
     for picture in [report::roc_curve("title", &verified, &curve), matches] {

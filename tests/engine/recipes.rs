@@ -9,8 +9,8 @@ use defrost::code_path::CodePath;
 use defrost::data::{Dataset, Label, LabelKind, Sample, Split};
 use defrost::digest::Digest;
 use defrost::pipeline::{self, LoadOptions};
-use defrost::plan::{Depth, Draft, resolve};
-use defrost::stage::{Digester, FoundWeights, PlannedStage, ResolvedStage};
+use defrost::plan::{DiskAccess, StageDraft, resolve};
+use defrost::stage::{Digester, LocatedWeights, PlannedStage, ResolvedStage};
 use defrost::task::TaskKind;
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ fn pipelines() -> Vec<PathBuf> {
 }
 
 /// The stages of a pipeline, resolved without disk access; empty if only the file's shape is valid.
-fn drafts(file: &Path) -> Option<Vec<Draft>> {
+fn drafts(file: &Path) -> Option<Vec<StageDraft>> {
     let environment = |_: &str| Some("/elsewhere".to_owned());
     let options = LoadOptions {
         set: vec![],
@@ -52,7 +52,7 @@ fn drafts(file: &Path) -> Option<Vec<Draft>> {
         env: &environment,
     };
     let pipeline = pipeline::load(file, &options).unwrap_or_else(|report| panic!("{report:?}"));
-    resolve(&pipeline, Depth::Offline).ok()
+    resolve(&pipeline, DiskAccess::Offline).ok()
 }
 
 /// Two images of each class in each split; the test split lacks the last of several classes.
@@ -91,11 +91,11 @@ fn with_inputs(work: ResolvedStage) -> PlannedStage {
 }
 
 fn with_images(mut work: ResolvedStage, change: impl FnOnce(&mut Dataset)) -> PlannedStage {
-    let mut images = images(&work.subject().classes, work.subject().task == TaskKind::MultiLabel);
+    let mut images = images(&work.model_spec().classes, work.model_spec().task == TaskKind::MultiLabel);
     change(&mut images);
     match &mut work {
-        ResolvedStage::LoadWeights(_, weights) if *weights == FoundWeights::Unknown => {
-            *weights = FoundWeights::File { path: PathBuf::new(), digest: None };
+        ResolvedStage::LoadWeights(_, weights) if *weights == LocatedWeights::Unknown => {
+            *weights = LocatedWeights::File { path: PathBuf::new(), digest: None };
         }
         ResolvedStage::Train(_, found) | ResolvedStage::Evaluate(_, found) => *found = Some(Arc::default()),
         _ => {}
@@ -103,8 +103,8 @@ fn with_images(mut work: ResolvedStage, change: impl FnOnce(&mut Dataset)) -> Pl
     work.digested(&mut StandIns(images)).unwrap()
 }
 
-fn recipes(drafts: Vec<Draft>) -> Recipes {
-    let recipe = |draft: Draft| {
+fn recipes(drafts: Vec<StageDraft>) -> Recipes {
+    let recipe = |draft: StageDraft| {
         let mut document = with_inputs(draft.work).document().unwrap();
         let engine = document.as_object_mut().and_then(|fields| fields.remove("engine")).unwrap();
         let paths = engine.as_object().unwrap().iter().map(|(name, version)| format!("{name} {version}"));

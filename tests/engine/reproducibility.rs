@@ -29,8 +29,8 @@ fn the_worked_example_is_what_the_program_draws() {
     let stream = |purpose| Stream::new(0, purpose, 0, name_hash(path));
     let order = |epoch| written(shuffled(&(0..10).collect::<Vec<_>>(), 0, epoch));
     let mut augment = stream(Purpose::Augment);
-    let mut erase = augment.beside(Purpose::Erase);
-    let mut rand_augment = augment.beside(Purpose::RandAugment);
+    let mut erase = augment.with_purpose(Purpose::Erase);
+    let mut rand_augment = augment.with_purpose(Purpose::RandAugment);
     let (mut mix, mut dropout) = (stream(Purpose::Mix), stream(Purpose::Dropout));
     let mut depth = stream(Purpose::StochasticDepth);
     let mut weights = Stream::new(0, Purpose::Initialize, 0, name_hash("fc.weight"));

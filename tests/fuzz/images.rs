@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use defrost::data::{DecodeOptions, Picture, Region, Scale, Workspace};
+use defrost::data::{DecodeOptions, EncodedImage, JpegWorkspace, Region, Scale};
 
 use crate::support::{Bounds, fuzz};
 
@@ -12,11 +12,11 @@ fn read(bytes: &[u8]) {
         assert!(cause != "the decoder gave up on it", "the decoder panicked");
         assert!(!cause.contains("{ ") && !cause.contains("Error"), "{cause}");
     };
-    let picture = match Picture::open(bytes, DecodeOptions::default()) {
+    let picture = match EncodedImage::open(bytes, DecodeOptions::default()) {
         Ok(picture) => picture,
         Err(cause) => return plain(cause),
     };
-    let mut workspace = Workspace::default();
+    let mut workspace = JpegWorkspace::default();
     for scale in
         [Scale::Whole, Scale::Quarter].into_iter().filter(|scale| picture.scales() || *scale == Scale::Whole)
     {

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use defrost::pipeline::{self, LoadOptions, Report, Resolved};
-use defrost::plan::{self, Depth};
+use defrost::pipeline::{self, DiagnosticReport, LoadOptions, Resolved};
+use defrost::plan::{self, DiskAccess};
 
 use super::support::{Bounds, bounded, fuzz};
 
@@ -14,16 +14,16 @@ const TOML: Bounds = Bounds { memory: 96 << 20, memory_per_byte: 4000, time: Dur
 const CSV: Bounds = Bounds { memory: 96 << 20, memory_per_byte: 1000, time: Duration::from_secs(10) };
 
 /// Everything that a command does with a pipeline file before it computes; errors are rendered as for a user.
-fn read(file: &Path, depth: Depth) {
+fn read(file: &Path, depth: DiskAccess) {
     let options = LoadOptions {
         set: Vec::new(),
         device: None,
         threads: None,
         only: Vec::new(),
-        inputs: depth == Depth::Inputs,
+        inputs: depth == DiskAccess::Inputs,
         env: &|_| None,
     };
-    let checked = |report: Report| {
+    let checked = |report: DiagnosticReport| {
         let report = report.brief();
         assert!(
             (1..=50).contains(&report.diagnostics.len()),
@@ -36,7 +36,7 @@ fn read(file: &Path, depth: Depth) {
         assert!(!text.contains(hidden), "{text:?}");
         serde_json::to_string(&report.diagnostics).expect("diagnostics are plain data");
     };
-    match pipeline::load_but_patterns(file, &options) {
+    match pipeline::load_without_patterns(file, &options) {
         Err(report) => checked(report),
         Ok(runs) => {
             // The first and last run of a matrix; the others are similar.
@@ -54,7 +54,7 @@ fn pipeline_files() {
     let file = folder.path().join("p.toml");
     fuzz("toml", 300, TOML, |text| {
         fs::write(&file, text).unwrap();
-        read(&file, Depth::Offline);
+        read(&file, DiskAccess::Offline);
     });
 }
 
@@ -74,7 +74,7 @@ fn tables_of_images() {
         fs::write(folder.path().join("t.csv"), table).unwrap();
         for pipeline in &pipelines {
             fs::write(&file, pipeline).unwrap();
-            read(&file, Depth::Inputs);
+            read(&file, DiskAccess::Inputs);
         }
     });
 }
@@ -105,7 +105,7 @@ fn long_pipeline_files() {
             list("unfreeze", "{ after_epochs = 1, last = 1 }, ", 50_000),
         ] {
             fs::write(&file, text).unwrap();
-            read(&file, Depth::Offline);
+            read(&file, DiskAccess::Offline);
         }
     });
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use defrost::weights::Source;
+use defrost::weights::WeightsFile;
 
 use super::support::{Bounds, bounded, fuzz};
 
@@ -12,7 +12,7 @@ fn open(input: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights");
     std::fs::write(&path, input).unwrap();
-    match Source::open(&path) {
+    match WeightsFile::open(&path) {
         Ok(source) => {
             assert!(!source.entries().is_empty(), "a file without a tensor is refused");
             for (name, entry) in source.entries().iter().take(20) {

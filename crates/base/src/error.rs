@@ -1,7 +1,7 @@
 //! The library's error type: what failed, whether the input or the program is wrong, and what to do.
 
 mod files;
-mod mistakes;
+mod input_errors;
 mod tensors;
 
 use std::fmt;
@@ -10,16 +10,16 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::visible;
+use crate::sanitize;
 
-pub use mistakes::Mistakes;
+pub use input_errors::InputErrors;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What is at fault. The binary maps it to the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ErrorKind {
     /// The file, an input or the command line is wrong: exit code 2.
     Usage,
     /// Something failed while running: exit code 1.
@@ -41,7 +41,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 /// [`source`](std::error::Error::source) holds the cause for code.
 #[derive(Debug, Serialize)]
 pub struct Error {
-    pub kind: Kind,
+    pub kind: ErrorKind,
     pub message: String,
     pub hint: Option<String>,
     /// Further errors of the same check.
@@ -52,25 +52,25 @@ pub struct Error {
 }
 
 impl Error {
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None, others: Vec::new(), source: None }
     }
 
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Kind::Usage, message)
+        Self::new(ErrorKind::Usage, message)
     }
 
     pub fn failed(message: impl Into<String>) -> Self {
-        Self::new(Kind::Failed, message)
+        Self::new(ErrorKind::Failed, message)
     }
 
     pub fn out_of_memory(message: impl Into<String>) -> Self {
-        Self::new(Kind::OutOfMemory, message)
+        Self::new(ErrorKind::OutOfMemory, message)
     }
 
     /// A state that no file or input can cause. The hint asks to report it.
     pub fn bug(message: impl Into<String>) -> Self {
-        Self::new(Kind::Bug, message).hint(concat!(
+        Self::new(ErrorKind::Bug, message).hint(concat!(
             "report this: it is a bug in defrost ",
             env!("CARGO_PKG_VERSION"),
             ", not in your pipeline file"
@@ -78,7 +78,7 @@ impl Error {
     }
 
     pub fn interrupted(message: impl Into<String>) -> Self {
-        Self::new(Kind::Interrupted, message)
+        Self::new(ErrorKind::Interrupted, message)
     }
 
     /// An I/O failure on a path: `cannot read `x.toml`: permission denied`. For a full or failing disk there is
@@ -107,14 +107,14 @@ impl Error {
     }
 
     pub fn as_usage(mut self) -> Self {
-        self.kind = Kind::Usage;
+        self.kind = ErrorKind::Usage;
         self
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&visible::lines(&self.message))
+        f.write_str(&sanitize::lines(&self.message))
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_bug_asks_to_be_reported_with_the_version() {
         let error = Error::bug("features of no image").within("stage `frozen`");
-        assert_eq!((error.kind, &*error.message), (Kind::Bug, "stage `frozen`: features of no image"));
+        assert_eq!((error.kind, &*error.message), (ErrorKind::Bug, "stage `frozen`: features of no image"));
         assert!(error.hint.unwrap().contains(env!("CARGO_PKG_VERSION")));
     }
 }

@@ -2,6 +2,6 @@
 
 pub mod data;
 
-use defrost_base::{Error, Result, cells, code_path, digest, error, random, regular};
+use defrost_base::{Error, Result, code_path, csv_cells, digest, error, random, regular_file};
 use defrost_kernels::ops;
 use defrost_settings::pipeline;

@@ -6,7 +6,9 @@ pub mod plan;
 pub mod run;
 pub mod stage;
 
-use defrost_base::{Error, Result, cells, code_path, digest, error, events, random, regular, visible};
+use defrost_base::{
+    Error, Result, code_path, csv_cells, digest, error, events, random, regular_file, sanitize,
+};
 use defrost_data::data;
 use defrost_kernels::{autograd, device, ops};
 use defrost_metrics::metrics;

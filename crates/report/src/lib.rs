@@ -2,7 +2,7 @@
 
 pub mod report;
 
-use defrost_base::{cells, code_path, digest, error, regular, visible};
+use defrost_base::{code_path, csv_cells, digest, error, regular_file, sanitize};
 use defrost_data::data;
 use defrost_metrics::metrics;
 use defrost_model::{freeze, model};

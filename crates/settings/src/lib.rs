@@ -2,4 +2,4 @@
 
 pub mod pipeline;
 
-use defrost_base::{error, regular, visible};
+use defrost_base::{error, regular_file, sanitize};

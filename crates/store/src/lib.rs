@@ -5,5 +5,5 @@ pub mod store;
 
 #[cfg(test)]
 use defrost_base::{Error, Result, random};
-use defrost_base::{code_path, digest, error, events, regular};
+use defrost_base::{code_path, digest, error, events, regular_file};
 use defrost_settings::pipeline;

@@ -40,7 +40,7 @@ pub fn stages(arch: pipeline::Arch) -> String {
     TEMPLATE
         .replace("GROUPS", &lines.join("\n"))
         .replace("EPOCHS", &(EPOCHS * groups.len() + LAST_EPOCHS).to_string())
-        .replace("RATE", &report::plainly(RATE))
+        .replace("RATE", &report::shortest(RATE))
 }
 
 /// The layers of the backbone in groups, the one below the head first. Neighbours in one module unfreeze together. A

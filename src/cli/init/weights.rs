@@ -4,7 +4,7 @@ use std::path::Path;
 
 use defrost::model::Model;
 use defrost::pipeline::{self, Arch};
-use defrost::weights::{LoadRules, Source, origins};
+use defrost::weights::{LoadRules, WeightsFile, origins};
 use defrost::{Error, Result};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn loads(file: &Path, arch: Arch) -> Result<()> {
     let stage = stage.map_err(|error| Error::bug(format!("the stage to try: {error}")))?;
     let rules =
         LoadRules::resolve(&description, &stage).map_err(|_| Error::bug("an architecture without a head"))?;
-    origins(&description, &Source::open(file)?.translated(&description)?, &rules).map(drop)
+    origins(&description, &WeightsFile::open(file)?.translated(&description)?, &rules).map(drop)
 }
 
 fn of_option(mut error: Error) -> Error {

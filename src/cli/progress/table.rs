@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use defrost::metrics::{Format, Scores, TaskMetrics};
+use defrost::metrics::{MetricFormat, Scores, TaskMetrics};
 use defrost::report::{count, percent};
 
 use super::duration;
 
 /// A row of the closing table.
-pub struct Ended {
+pub struct EndedStage {
     pub stage: String,
     pub status: &'static str,
     /// `None` for a stage that took no time.
@@ -23,7 +23,7 @@ pub struct Ended {
     pub metrics: &'static TaskMetrics,
 }
 
-impl Ended {
+impl EndedStage {
     /// How far the stage came; or its result, and whether its source was better.
     fn shown(&self) -> String {
         let result = self.reached.clone().or_else(|| self.result()).unwrap_or_default();
@@ -34,15 +34,15 @@ impl Ended {
     pub fn result(&self) -> Option<String> {
         let headline = self.metrics.summary(&self.numbers)?;
         let shown = match headline.format {
-            Format::Percent | Format::Share => percent(headline.value),
-            Format::Number => format!("{:.3}", headline.value),
+            MetricFormat::Percent | MetricFormat::Share => percent(headline.value),
+            MetricFormat::Number => format!("{:.3}", headline.value),
         };
         Some(format!("{} {shown}", headline.title))
     }
 }
 
 /// The closing table. Columns are as wide as their contents.
-pub fn table(rows: &[Ended]) -> String {
+pub fn table(rows: &[EndedStage]) -> String {
     let head = ["stage", "status", "time", "result", "trainable", "frozen"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
         // The count is of the whole stage. If layers unfreeze later, its first epochs train fewer.

@@ -39,7 +39,7 @@ fn an_epoch_says_how_it_went() {
 
 #[test]
 fn the_closing_table_lines_up() {
-    let row = |stage: &str, status, seconds, numbers: &[(&str, f64)]| Ended {
+    let row = |stage: &str, status, seconds, numbers: &[(&str, f64)]| EndedStage {
         stage: stage.into(),
         status,
         seconds,
@@ -65,10 +65,10 @@ fn a_run_that_fails_tells_of_all_its_stages() {
     let (name, run_dir, tasks) = ("turtles".into(), "runs".into(), BTreeMap::new());
     screen.event(&Event::RunStarted { name, run_dir, stages, tasks });
     let (stage, metrics) = ("start".to_owned(), BTreeMap::new());
-    screen.event(&Event::StageFinished { stage, outcome: Outcome::Cached, seconds: 0.1, metrics });
+    screen.event(&Event::StageFinished { stage, outcome: StageOutcome::Cached, seconds: 0.1, metrics });
     let (row, stage) = (Vec::new(), "frozen".to_owned());
     screen.event(&Event::EpochFinished { stage: stage.clone(), epoch: 2, epochs: 8, row, best: true });
-    screen.event(&Event::StageStopped { stage, how: defrost::events::Stopped::Failed, seconds: 12.0 });
+    screen.event(&Event::StageStopped { stage, how: defrost::events::StopReason::Failed, seconds: 12.0 });
     let error = Some("stage `frozen`: the disk is full".to_owned());
     screen.event(&Event::RunFinished { state: "failed".into(), seconds: 13.0, error, hint: None });
     insta::assert_snapshot!(table(&screen.ended).replace(char::from(27), ""), @r"

@@ -2,13 +2,15 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::regular::Refused;
+use crate::regular_file::ReadRefusal;
 
 /// The reason for a failed file operation, and a hint if the system, not a path, is the cause.
 pub(super) fn cause(error: &io::Error) -> (String, Option<&'static str>) {
     let (cause, cure) = match error.kind() {
         // The message says more than its kind.
-        _ if error.get_ref().is_some_and(|cause| cause.is::<Refused>()) => return (error.to_string(), None),
+        _ if error.get_ref().is_some_and(|cause| cause.is::<ReadRefusal>()) => {
+            return (error.to_string(), None);
+        }
         ErrorKind::NotFound => ("no such file or folder", None),
         ErrorKind::PermissionDenied => ("permission denied", None),
         ErrorKind::StorageFull => (

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Error, Kind};
+use super::{Error, ErrorKind};
 
 impl Error {
     /// A failure to read or write tensors at a path.
@@ -30,7 +30,7 @@ impl From<candle_core::Error> for Error {
         };
         let message = format!("tensor error: {error}");
         let kind = match &error {
-            Tensor::Cuda(cause) if is_out_of_device_memory(&**cause) => Kind::OutOfMemory,
+            Tensor::Cuda(cause) if is_out_of_device_memory(&**cause) => ErrorKind::OutOfMemory,
             // Shapes, types and devices are checked before: no input may cause this error.
             Tensor::UnexpectedDType { .. }
             | Tensor::DTypeMismatchBinaryOp { .. }
@@ -45,11 +45,11 @@ impl From<candle_core::Error> for Error {
             | Tensor::NarrowInvalidArgs { .. }
             | Tensor::BroadcastIncompatibleShapes { .. }
             | Tensor::MatMulUnexpectedStriding(_)
-            | Tensor::RequiresContiguous { .. } => Kind::Bug,
-            _ => Kind::Failed,
+            | Tensor::RequiresContiguous { .. } => ErrorKind::Bug,
+            _ => ErrorKind::Failed,
         };
         let described = match kind {
-            Kind::Bug => Self::bug(message),
+            ErrorKind::Bug => Self::bug(message),
             kind => Self::new(kind, message),
         };
         described.caused_by(error)
@@ -84,8 +84,8 @@ mod tests {
     fn tensors_that_do_not_fit_are_a_bug_in_one_line() {
         let tensor = |columns| Tensor::zeros((2, columns), DType::F32, &Device::Cpu).unwrap();
         let error = Error::from((tensor(2) + tensor(3)).unwrap_err());
-        assert_eq!((error.kind, error.message.lines().count()), (Kind::Bug, 1), "{error}");
+        assert_eq!((error.kind, error.message.lines().count()), (ErrorKind::Bug, 1), "{error}");
         let error = Error::from(candle_core::Error::Msg("the file ends early".into()));
-        assert_eq!((error.kind, &*error.message), (Kind::Failed, "tensor error: the file ends early"));
+        assert_eq!((error.kind, &*error.message), (ErrorKind::Failed, "tensor error: the file ends early"));
     }
 }

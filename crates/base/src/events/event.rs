@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// How a stage obtains its result, or how a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum StageOutcome {
     /// Computed from the beginning.
     Ran,
     /// Found finished in the store (a cache hit).
@@ -16,7 +16,7 @@ pub enum Outcome {
     Resumed,
 }
 
-impl Outcome {
+impl StageOutcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ran => "ran",
@@ -29,14 +29,14 @@ impl Outcome {
 /// How a stage ends without a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Stopped {
+pub enum StopReason {
     /// An error occurred.
     Failed,
     /// Interrupted, after writing a checkpoint if the stage has any.
     Interrupted,
 }
 
-impl Stopped {
+impl StopReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Failed => "failed",
@@ -60,7 +60,7 @@ pub enum Event {
     StageStarted {
         stage: String,
         kind: String,
-        outcome: Outcome,
+        outcome: StageOutcome,
         /// Why the stage is computed (`optimizer.lr 1e-4 → 3e-5`), or on which profile it was computed.
         reason: Option<String>,
     },
@@ -122,14 +122,14 @@ pub enum Event {
     },
     StageFinished {
         stage: String,
-        outcome: Outcome,
+        outcome: StageOutcome,
         seconds: f64,
         metrics: BTreeMap<String, f64>,
     },
     /// A stage ended without a result; [`Event::RunFinished`] says why.
     StageStopped {
         stage: String,
-        how: Stopped,
+        how: StopReason,
         seconds: f64,
     },
     /// A train stage whose best epoch is worse than its starting weights.
@@ -175,8 +175,8 @@ impl Observer for Fanout<'_> {
 }
 
 /// Ignores all events.
-pub struct Quiet;
+pub struct NullObserver;
 
-impl Observer for Quiet {
+impl Observer for NullObserver {
     fn event(&self, _: &Event) {}
 }

@@ -4,9 +4,9 @@
 
 mod event;
 mod interrupt;
-mod pace;
 mod scores;
+mod step_timer;
 
-pub use event::{Event, Fanout, Observer, Outcome, Quiet, Stopped};
+pub use event::{Event, Fanout, NullObserver, Observer, StageOutcome, StopReason};
 pub use interrupt::Interrupt;
-pub use pace::{Pace, Position};
+pub use step_timer::{StepPosition, StepTimer};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Block sizes are multiples of this many bytes, so that remainders stay usable.
-pub const GRAIN: usize = 1 << 12;
+pub const GRANULARITY: usize = 1 << 12;
 
 /// The free blocks of some regions of memory. It handles addresses only and never accesses the memory.
 pub struct FreeBlocks {
@@ -18,20 +18,20 @@ impl FreeBlocks {
         Self { by_size: BTreeSet::new(), by_place: BTreeMap::new() }
     }
 
-    /// Takes `size` bytes, a multiple of [`GRAIN`], from the smallest block that is large enough; of several,
+    /// Takes `size` bytes, a multiple of [`GRANULARITY`], from the smallest block that is large enough; of several,
     /// the lowest.
-    pub fn take(&mut self, size: usize) -> Option<Block> {
+    pub fn allocate(&mut self, size: usize) -> Option<MemoryBlock> {
         let &(found, place) = self.by_size.range((size, 0)..).next()?;
         let region = self.remove(place)?.1;
         if found > size {
             self.insert(place + size, found - size, region);
         }
-        Some(Block { place, size, region })
+        Some(MemoryBlock { place, size, region })
     }
 
     /// Returns a block.
-    pub fn give(&mut self, block: Block) {
-        let Block { mut place, mut size, region } = block;
+    pub fn release(&mut self, block: MemoryBlock) {
+        let MemoryBlock { mut place, mut size, region } = block;
         if let Some((&after, &(length, of))) = self.by_place.range(place..).next()
             && after == place + size
             && of == region
@@ -64,7 +64,7 @@ impl FreeBlocks {
 
 /// A part of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
+pub struct MemoryBlock {
     pub place: usize,
     pub size: usize,
     pub region: usize,
@@ -76,12 +76,12 @@ mod tests {
 
     use super::*;
 
-    const SIZE: usize = 64 * GRAIN;
+    const SIZE: usize = 64 * GRANULARITY;
 
     fn two_regions() -> FreeBlocks {
         let mut free = FreeBlocks::new();
         for region in 0..2 {
-            free.give(Block { place: (region + 1) * SIZE, size: SIZE, region });
+            free.release(MemoryBlock { place: (region + 1) * SIZE, size: SIZE, region });
         }
         free
     }
@@ -89,12 +89,12 @@ mod tests {
     #[test]
     fn the_smallest_block_that_fits_is_taken_and_regions_stay_apart() {
         let mut free = two_regions();
-        let first = free.take(40 * GRAIN).unwrap();
+        let first = free.allocate(40 * GRANULARITY).unwrap();
         assert_eq!((first.place, first.region), (SIZE, 0));
-        assert_eq!(free.take(20 * GRAIN).unwrap().place, SIZE + 40 * GRAIN);
-        assert_eq!(free.take(65 * GRAIN), None, "neighbouring regions are not one");
-        free.give(first);
-        assert_eq!(free.take(40 * GRAIN), Some(first));
+        assert_eq!(free.allocate(20 * GRANULARITY).unwrap().place, SIZE + 40 * GRANULARITY);
+        assert_eq!(free.allocate(65 * GRANULARITY), None, "neighbouring regions are not one");
+        free.release(first);
+        assert_eq!(free.allocate(40 * GRANULARITY), Some(first));
     }
 
     proptest! {
@@ -105,20 +105,20 @@ mod tests {
             steps in prop::collection::vec((any::<bool>(), 1..30usize), 1..200),
         ) {
             let mut free = two_regions();
-            let mut taken: Vec<Block> = Vec::new();
+            let mut taken: Vec<MemoryBlock> = Vec::new();
             for (take, number) in steps {
                 if take {
-                    let Some(block) = free.take(number * GRAIN) else { continue };
+                    let Some(block) = free.allocate(number * GRANULARITY) else { continue };
                     for other in &taken {
                         let apart = block.place + block.size <= other.place || other.place + other.size <= block.place;
                         prop_assert!(apart, "{block:?} and {other:?}");
                     }
                     taken.push(block);
                 } else if !taken.is_empty() {
-                    free.give(taken.swap_remove(number % taken.len()));
+                    free.release(taken.swap_remove(number % taken.len()));
                 }
             }
-            taken.into_iter().for_each(|block| free.give(block));
+            taken.into_iter().for_each(|block| free.release(block));
             prop_assert_eq!(free.by_size.iter().copied().collect::<Vec<_>>(), [(SIZE, SIZE), (SIZE, 2 * SIZE)]);
         }
     }

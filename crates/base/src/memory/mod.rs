@@ -4,7 +4,7 @@
 //! system causes page faults and zeroing for every page, up to half the time of a memory-bound step. This module
 //! never knows what a block is for. A program that wants it declares it as its global allocator.
 
+mod allocator;
 mod blocks;
-mod keeper;
 
-pub use keeper::PageKeeper;
+pub use allocator::CachingAllocator;

@@ -44,7 +44,7 @@ impl Stream {
     }
 
     /// The stream of another purpose at the same address, from its beginning.
-    pub fn beside(&self, purpose: Purpose) -> Self {
+    pub fn with_purpose(&self, purpose: Purpose) -> Self {
         let mixed =
             philox([self.key[0], self.key[1], purpose as u32, self.counter[1]], [0x6265_7369, 0x6465_0000]);
         let counter = [0, mixed[2], self.counter[2], self.counter[3]];
@@ -212,11 +212,11 @@ mod tests {
     #[test]
     fn a_stream_beside_another_stands_still_while_that_one_is_drawn_from() {
         let mut stream = Stream::new(1, Purpose::Augment, 2, 3);
-        let before = stream.beside(Purpose::Erase).next_u32();
+        let before = stream.with_purpose(Purpose::Erase).next_u32();
         assert_ne!(before, stream.next_u32());
-        assert_eq!(before, stream.beside(Purpose::Erase).next_u32());
-        assert_ne!(before, stream.beside(Purpose::RandAugment).next_u32());
-        assert_ne!(before, Stream::new(1, Purpose::Augment, 2, 4).beside(Purpose::Erase).next_u32());
+        assert_eq!(before, stream.with_purpose(Purpose::Erase).next_u32());
+        assert_ne!(before, stream.with_purpose(Purpose::RandAugment).next_u32());
+        assert_ne!(before, Stream::new(1, Purpose::Augment, 2, 4).with_purpose(Purpose::Erase).next_u32());
     }
 
     #[test]

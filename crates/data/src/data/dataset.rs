@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::balance::balanced;
-use super::split::{Fractions, keys};
+use super::balanced_split::balanced;
+use super::split::{SplitFractions, keys};
 use super::{Label, LabelKind, Split};
 use crate::digest::Digest;
 use crate::pipeline::{self, SplitMethod};
@@ -72,7 +72,11 @@ impl Dataset {
     }
 
     /// Parts the training samples by the fractions, and makes sure that no part is empty.
-    pub(super) fn part_training(&mut self, settings: &pipeline::Split, fractions: &Fractions) -> Result<()> {
+    pub(super) fn part_training(
+        &mut self,
+        settings: &pipeline::Split,
+        fractions: &SplitFractions,
+    ) -> Result<()> {
         if fractions.validation == 0.0 && fractions.test == 0.0 {
             return Ok(());
         }
@@ -112,7 +116,7 @@ impl Dataset {
         };
         let tries = SEEDS_TRIED.min((HASHES_TRIED / members.len().max(1)) as u64);
         let fills = |seed: &u64| {
-            let fractions = Fractions { seed: *seed, ..*fractions };
+            let fractions = SplitFractions { seed: *seed, ..*fractions };
             gap(&members, &wanted, |key| fractions.part(key)).is_none()
         };
         let better = (0..tries).find(|seed| settings.method == SplitMethod::Hash && fills(seed));

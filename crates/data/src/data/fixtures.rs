@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use image::RgbImage;
 use safetensors::SafeTensors;
 
-use super::{BoxArea, LabelledBox, Moves};
+use super::{BoxArea, GeometryChain, LabelledBox};
 
 pub fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/data").join(name)
@@ -80,7 +80,7 @@ pub fn rectangle_box((width, height): (u32, u32), [left, top, right, bottom]: [u
 
 /// Checks that what moves make of a box is within `slack` pixels of the extent of bright pixels.
 pub fn assert_box_is_where_the_pixels_are(
-    moves: &Moves,
+    moves: &GeometryChain,
     object: LabelledBox,
     is_bright: impl Fn(usize, usize) -> bool,
     slack: f64,

@@ -4,7 +4,7 @@ use super::{BoxArea, LabelledBox};
 
 /// An affine map of the plane, row by row: x′ = m₀₀·x + m₀₁·y + m₀₂, y′ = m₁₀·x + m₁₁·y + m₁₂. Places are in pixels,
 /// from the top left corner of the image; the middle of its first pixel is at (½, ½).
-pub type Map = [[f64; 3]; 2];
+pub type AffineMap = [[f64; 3]; 2];
 
 /// Where the pixels of an image went.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Geometry {
     /// Width and height of the result.
     pub output: [u32; 2],
     /// From the source to the result.
-    pub map: Map,
+    pub map: AffineMap,
 }
 
 impl Geometry {
@@ -25,7 +25,7 @@ impl Geometry {
     }
 
     /// This change, and then one from its result to an image of another size.
-    pub fn then(self, map: Map, (width, height): (u32, u32)) -> Self {
+    pub fn then(self, map: AffineMap, (width, height): (u32, u32)) -> Self {
         let [first, second] = self.map;
         let row = |[a, b, c]: [f64; 3]| {
             let mut row: [f64; 3] = std::array::from_fn(|column| a * first[column] + b * second[column]);
@@ -43,9 +43,9 @@ impl Geometry {
 
 /// Changes one after the other. What one of them moves out of the image, the next cannot bring back.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moves(pub Vec<Geometry>);
+pub struct GeometryChain(pub Vec<Geometry>);
 
-impl Moves {
+impl GeometryChain {
     /// The boxes of the first source as boxes of the last result: the extent of what is visible of each. A box of which
     /// less than a share of the area is visible is left out.
     pub fn boxes(&self, boxes: &[LabelledBox], least_visible: f64) -> Vec<LabelledBox> {
@@ -109,14 +109,14 @@ fn area_of(polygon: &[[f64; 2]]) -> f64 {
 }
 
 /// The map back.
-pub fn inverse(map: Map) -> Map {
+pub fn inverse(map: AffineMap) -> AffineMap {
     let [[a, b, c], [d, e, f]] = map;
     let scale = 1.0 / determinant(map);
     let [a, b, d, e] = [e * scale, -b * scale, -d * scale, a * scale];
     [[a, b, -(a * c + b * f)], [d, e, -(d * c + e * f)]]
 }
 
-fn determinant([[a, b, _], [d, e, _]]: Map) -> f64 {
+fn determinant([[a, b, _], [d, e, _]]: AffineMap) -> f64 {
     a * e - b * d
 }
 
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn boxes_are_cut_at_the_edges_and_left_out_where_little_is_visible() {
         let boxes = [object(0.0, 0.0, 0.25, 0.25), object(0.5, 0.0, 1.0, 1.0)];
-        let moves = Moves(vec![changed()]);
+        let moves = GeometryChain(vec![changed()]);
         let [first, second] = moves.boxes(&boxes, 0.0)[..] else { panic!("both are visible") };
         // x: 2·y + 6 of y in 0 to 5; y: 17 − x/2 of x in 0 to 10.
         assert_eq!(first, object(6.0 / 40.0, 12.0 / 20.0, 16.0 / 40.0, 17.0 / 20.0));
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(moves.boxes(&boxes, 0.59).len(), 2);
         assert_eq!(moves.boxes(&boxes, 0.6), [first]);
         let away = Geometry::identity((10, 10)).then([[1.0, 0.0, 10.0], [0.0, 1.0, 0.0]], (10, 10));
-        assert_eq!(Moves(vec![away]).boxes(&boxes, 0.0), []);
+        assert_eq!(GeometryChain(vec![away]).boxes(&boxes, 0.0), []);
     }
 
     #[test]
@@ -167,12 +167,15 @@ mod tests {
         let size = (10, 10);
         let shift = |right: f64| Geometry::identity(size).then([[1.0, 0.0, right], [0.0, 1.0, 0.0]], size);
         let boxes = [object(0.0, 0.0, 1.0, 0.5)];
-        assert_eq!(Moves(vec![shift(4.0), shift(-4.0)]).boxes(&boxes, 0.6), [object(0.0, 0.0, 0.6, 0.5)]);
-        assert_eq!(Moves(vec![shift(4.0), shift(-4.0)]).boxes(&boxes, 0.61), []);
+        assert_eq!(
+            GeometryChain(vec![shift(4.0), shift(-4.0)]).boxes(&boxes, 0.6),
+            [object(0.0, 0.0, 0.6, 0.5)]
+        );
+        assert_eq!(GeometryChain(vec![shift(4.0), shift(-4.0)]).boxes(&boxes, 0.61), []);
         // Turned by an eighth, a corner is cut off: the extent is that of what is left.
         let half = 0.5f64.sqrt();
         let turned = Geometry::identity(size).then([[half, half, 0.0], [-half, half, 0.0]], size);
-        let [seen] = Moves(vec![turned]).boxes(&[object(0.0, 0.0, 1.0, 0.5)], 0.0)[..] else {
+        let [seen] = GeometryChain(vec![turned]).boxes(&[object(0.0, 0.0, 1.0, 0.5)], 0.0)[..] else {
             panic!("one box")
         };
         let expected = object(0.0, 0.0, half, 0.5 * half).area;

@@ -6,8 +6,8 @@
 //! on white. The room knows no models.
 
 mod augment;
-mod balance;
-mod broken;
+mod balanced_split;
+mod class_presence;
 pub mod code_paths;
 mod dataset;
 mod geometry;
@@ -16,33 +16,34 @@ mod label;
 mod loader;
 mod near_names;
 mod pairs;
-mod presence;
 mod source;
 mod split;
 mod summary;
 mod transform;
+mod undecodable;
 
 #[cfg(test)]
 mod fixtures;
 
 pub use crate::pipeline::EvaluationSplit as Split;
-pub use augment::Mixer;
-pub use broken::{BrokenImage, Look};
+pub use augment::BatchMixer;
 pub use dataset::{Dataset, Sample};
-pub use geometry::{Geometry, Map, Moves};
+pub use geometry::{AffineMap, Geometry, GeometryChain};
 pub use image::{
-    DecodeOptions, Image, Picture, PixelFormat, Raster, Region, Samples, Scale, Workspace, decode,
+    DecodeOptions, EncodedImage, Image, JpegWorkspace, PixelData, PixelFormat, Raster, Region, Scale, decode,
     is_decoding, resize,
 };
 pub use image::{IMAGE_FORMATS, ImageFormat, NO_IMAGE_FORMAT, image_format_extensions, image_format_names};
 pub use label::{BoxArea, Label, LabelKind, LabelledBox};
 pub use loader::{
-    Batch, CacheBudget, Composed, Composer, Epoch, Images, LARGEST_IMAGE, Loader, Part, shuffled,
+    CacheBudget, Composed, ComposedPart, Composer, EpochOrder, ImageBatch, Images, LARGEST_IMAGE, Loader,
+    shuffled,
 };
-pub use near_names::{NearNames, NearWhy};
+pub use near_names::{NearNameReason, NearNames};
 pub use pairs::read_pairs;
 pub use source::{
     DataFormat, LABELS_BETWEEN, data_format, images_below, is_image, part_folders, written_folders,
 };
-pub use summary::{ClassSummary, Double, Doubles, PartSummary, Summary};
-pub use transform::{Fit, Prepared, Scratch, Transform};
+pub use summary::{ClassSummary, DatasetSummary, Duplicate, Duplicates, SplitSummary};
+pub use transform::{FitMode, PreparedImage, Scratch, Transform};
+pub use undecodable::{BrokenImage, DecodeCheck};

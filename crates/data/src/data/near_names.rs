@@ -24,12 +24,12 @@ const MOST_PAIRS: usize = 10_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NearNames {
     pub names: Vec<String>,
-    pub why: NearWhy,
+    pub why: NearNameReason,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NearWhy {
+pub enum NearNameReason {
     /// They differ in case, white space, `-` and `_`, or in the Unicode form of an accent.
     Spelling,
     /// They differ in one letter, and one has few images.
@@ -44,13 +44,13 @@ pub fn near_names(names: &[String], counts: &[[usize; 3]]) -> Vec<NearNames> {
     let mut spelt: BTreeMap<String, Vec<&String>> = BTreeMap::new();
     for name in names {
         if EMPTY.contains(&name.trim().to_lowercase().as_str()) {
-            found.push(NearNames { names: vec![name.clone()], why: NearWhy::Empty });
+            found.push(NearNames { names: vec![name.clone()], why: NearNameReason::Empty });
         }
         spelt.entry(folded(name)).or_default().push(name);
     }
     for same in spelt.into_values().filter(|same| same.len() > 1) {
         let names = same.into_iter().cloned().collect();
-        found.push(NearNames { names, why: NearWhy::Spelling });
+        found.push(NearNames { names, why: NearNameReason::Spelling });
     }
     let images: Vec<usize> = counts.iter().map(|parts| parts.iter().sum()).collect();
     let long = |place: &usize| images[*place] > 0 && names[*place].chars().count() >= LONG;
@@ -65,7 +65,7 @@ pub fn near_names(names: &[String], counts: &[[usize; 3]]) -> Vec<NearNames> {
         });
         if let Some(&meant) = meant {
             let names = vec![names[rare].clone(), names[meant].clone()];
-            found.push(NearNames { names, why: NearWhy::OneLetter });
+            found.push(NearNames { names, why: NearNameReason::OneLetter });
         }
     }
     found
@@ -131,7 +131,7 @@ fn one_letter_apart(one: &str, other: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn found(names: &[(&str, usize)]) -> Vec<(Vec<String>, NearWhy)> {
+    fn found(names: &[(&str, usize)]) -> Vec<(Vec<String>, NearNameReason)> {
         let counts: Vec<[usize; 3]> = names.iter().map(|(_, images)| [*images, 0, 0]).collect();
         let names: Vec<String> = names.iter().map(|(name, _)| (*name).to_owned()).collect();
         near_names(&names, &counts).into_iter().map(|near| (near.names, near.why)).collect()
@@ -146,18 +146,18 @@ mod tests {
             ("caf\u{e9}", "cafe\u{301}"),
             ("fa\u{e7}ade", "FAC\u{327}ADE"),
         ] {
-            let expected = vec![(vec![one.to_owned(), other.to_owned()], NearWhy::Spelling)];
+            let expected = vec![(vec![one.to_owned(), other.to_owned()], NearNameReason::Spelling)];
             assert_eq!(found(&[(one, 50), (other, 50)]), expected, "{one} {other}");
         }
         for name in ["NaN", " ", "null", "N/A"] {
-            assert_eq!(found(&[(name, 3), ("bee", 50)]), [(vec![name.to_owned()], NearWhy::Empty)]);
+            assert_eq!(found(&[(name, 3), ("bee", 50)]), [(vec![name.to_owned()], NearNameReason::Empty)]);
         }
     }
 
     #[test]
     fn a_rare_misspelling_is_found() {
         for rare in ["logerhead", "loggerheda", "loggerhaed", "loggerheat"] {
-            let expected = vec![(vec![rare.to_owned(), "loggerhead".to_owned()], NearWhy::OneLetter)];
+            let expected = vec![(vec![rare.to_owned(), "loggerhead".to_owned()], NearNameReason::OneLetter)];
             assert_eq!(found(&[("loggerhead", 312), (rare, 2)]), expected, "{rare}");
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Split;
 use super::dataset::Dataset;
-use crate::cells;
-use crate::error::{Error, Mistakes, Result};
+use crate::csv_cells;
+use crate::error::{Error, InputErrors, Result};
 
 /// The pairs that `text` lists, each as the places of two samples of one part.
 ///
@@ -27,13 +27,13 @@ pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(us
         })
     };
     let columns = [column("first")?, column("second")?];
-    let (mut pairs, mut mistakes) = (Vec::new(), Mistakes::default());
+    let (mut pairs, mut mistakes) = (Vec::new(), InputErrors::default());
     for row in table.records() {
         let row = row.map_err(unreadable)?;
         let line = row.position().map_or(0, |position| position.line());
         let found = columns.map(|column| {
             let path = row.get(column).unwrap_or_default();
-            let place = places.get(path).or_else(|| places.get(cells::name(path)));
+            let place = places.get(path).or_else(|| places.get(csv_cells::name(path)));
             place.copied().ok_or_else(|| {
                 Error::usage(format!("line {line}: `{path}` is not an image of the {} split", split.name()))
                     .hint("write paths relative to the data set's `root`, such as `person_1/1.jpg`")

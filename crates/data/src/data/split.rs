@@ -12,13 +12,13 @@ use crate::pipeline;
 use crate::{Error, Result};
 
 /// The fractions, the seed and the grouping of a split, checked.
-pub struct Fractions {
+pub struct SplitFractions {
     pub seed: u64,
     pub validation: f64,
     pub test: f64,
 }
 
-impl Fractions {
+impl SplitFractions {
     pub fn new(split: &pipeline::Split) -> Result<Self> {
         let (validation, test) = (split.validation, split.test);
         for (name, share) in [("validation", validation), ("test", test)] {
@@ -124,8 +124,8 @@ mod tests {
 
     use super::*;
 
-    fn fractions(seed: u64, validation: f64, test: f64) -> Fractions {
-        Fractions { seed, validation, test }
+    fn fractions(seed: u64, validation: f64, test: f64) -> SplitFractions {
+        SplitFractions { seed, validation, test }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
 use super::near_names::{NearNames, near_names};
-use super::split::{Fractions, keys};
+use super::split::{SplitFractions, keys};
 use super::{Sample, Split};
 use crate::digest::Digest;
 use crate::pipeline;
@@ -17,23 +17,23 @@ const MOST_DOUBLES: usize = 100;
 
 /// A data set in numbers. Deterministic, and without a path of the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct DatasetSummary {
     pub images: usize,
     /// Whether an image has any number of labels, rather than one class.
     pub multi_label: bool,
     /// Images without any label.
     pub unlabelled: usize,
     /// Training, validation and test.
-    pub parts: Vec<PartSummary>,
+    pub parts: Vec<SplitSummary>,
     /// In the order of the model's outputs.
     pub classes: Vec<ClassSummary>,
     /// Names of classes that are probably one class, or none.
     pub near_names: Vec<NearNames>,
-    pub doubles: Doubles,
+    pub doubles: Duplicates,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PartSummary {
+pub struct SplitSummary {
     pub part: Split,
     pub images: usize,
     /// Where the split has groups.
@@ -56,7 +56,7 @@ pub struct ClassSummary {
 
 /// Files with the same bytes, as far as they are in two parts or under two classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Doubles {
+pub struct Duplicates {
     /// Contents of which either is true.
     pub count: usize,
     /// Contents that are in more than one part.
@@ -64,18 +64,18 @@ pub struct Doubles {
     /// Contents that are under more than one class.
     pub across_classes: usize,
     /// One pair of files for each, the first hundred.
-    pub pairs: Vec<Double>,
+    pub pairs: Vec<Duplicate>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Double {
+pub struct Duplicate {
     pub files: [String; 2],
     pub parts: [Split; 2],
     /// The classes of both, joined by `;` where there are several.
     pub classes: [String; 2],
 }
 
-impl Summary {
+impl DatasetSummary {
     /// `split` is the setting that parted the images: it says which shares and groups were asked for.
     pub fn of(dataset: &Dataset, split: &pipeline::Split) -> Self {
         // An expression that does not fit was an error when the images were parted.
@@ -93,13 +93,13 @@ impl Summary {
 
         let total = dataset.samples.len();
         let asked = |part| {
-            let shares = Fractions::new(split).ok().filter(|_| split.folders.is_none())?;
+            let shares = SplitFractions::new(split).ok().filter(|_| split.folders.is_none())?;
             (shares.wanted().len() > 1).then(|| shares.share(part))
         };
         let part = |part: Split| {
             let images = dataset.samples.iter().filter(|sample| sample.split == part).count();
             let got = images as f64 / total.max(1) as f64;
-            PartSummary {
+            SplitSummary {
                 part,
                 images,
                 groups: keys.as_ref().map(|_| groups[part as usize].len()),
@@ -121,7 +121,7 @@ impl Summary {
             parts: Split::ALL.map(part).into(),
             near_names: near_names(&dataset.classes, &counts),
             classes: dataset.classes.iter().zip(counts).zip(class_groups).map(class).collect(),
-            doubles: Doubles::of(dataset),
+            doubles: Duplicates::of(dataset),
         }
     }
 }
@@ -137,7 +137,7 @@ fn differs(asked: f64, got: f64, images: usize) -> bool {
     (got - asked).abs() > (asked / 3.0).max(2.0 * chance)
 }
 
-impl Doubles {
+impl Duplicates {
     /// None where digests are not known.
     fn of(dataset: &Dataset) -> Self {
         let mut by_content: HashMap<Digest, Vec<&Sample>> = HashMap::new();
@@ -165,7 +165,7 @@ impl Doubles {
                     let names = classes.iter().map(|class| &*dataset.classes[*class as usize]);
                     names.collect::<Vec<_>>().join(";")
                 };
-                doubles.pairs.push(Double {
+                doubles.pairs.push(Duplicate {
                     files: [same[0].path.clone(), other.path.clone()],
                     parts: [same[0].split, other.split],
                     classes: [classes(same[0]), classes(other)],
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn counts_images_and_groups_by_part_and_class() {
         let split = pipeline::Split { validation: 0.25, group: Some(r"^(\d)_".into()), ..Default::default() };
-        let found = Summary::of(
+        let found = DatasetSummary::of(
             &dataset(&[
                 ("ant/1_a.png", &[0], Split::Train, 0),
                 ("ant/1_b.png", &[0], Split::Train, 1),
@@ -212,13 +212,14 @@ mod tests {
         assert_eq!(parts, [(3, Some(1), Some(0.75)), (1, Some(1), Some(0.25)), (0, Some(0), Some(0.0))]);
         assert_eq!((found.classes[0].images, found.classes[0].groups), ([2, 1, 0], Some([1, 1, 0])));
         assert_eq!((found.classes[1].images, found.classes[1].groups), ([1, 0, 0], Some([1, 0, 0])));
-        let ungrouped = Summary::of(&dataset(&[("ant/1.png", &[0], Split::Train, 0)]), &Default::default());
+        let ungrouped =
+            DatasetSummary::of(&dataset(&[("ant/1.png", &[0], Split::Train, 0)]), &Default::default());
         assert_eq!((ungrouped.parts[0].groups, ungrouped.parts[0].asked), (None, None));
     }
 
     #[test]
     fn equal_files_are_told_across_parts_and_classes_alone() {
-        let found = Summary::of(
+        let found = DatasetSummary::of(
             &dataset(&[
                 ("ant/1.png", &[0], Split::Train, 0),
                 ("ant/2.png", &[0], Split::Train, 0),

@@ -4,7 +4,7 @@
 //! changes of a stage between crop and normalisation. Each has a first half that is the same in every epoch and may be
 //! kept ([`Transform::prepare`]), and a second half that is drawn anew ([`Transform::finish`]). Of a picture that is
 //! not kept, only the part that a random crop takes is decoded ([`Transform::finish_unkept`]). The last two
-//! also give the [`Moves`] of the pixels, for the boxes of the picture.
+//! also give the [`GeometryChain`] of the pixels, for the boxes of the picture.
 
 mod framing;
 mod normalizer;
@@ -12,24 +12,24 @@ mod resizing;
 
 use candle_core::{Device, Tensor};
 
-use self::framing::Framing;
+use self::framing::CropPlan;
 use self::normalizer::Normalizer;
-use self::resizing::Source;
-use super::augment::{Draws, random_region};
-use super::geometry::{Geometry, Moves};
-use super::image::{DecodeOptions, Image, Picture, PixelFormat, Region, Scale};
+use self::resizing::PixelSource;
+use super::augment::{AugmentDraws, random_region};
+use super::geometry::{Geometry, GeometryChain};
+use super::image::{DecodeOptions, EncodedImage, Image, PixelFormat, Region, Scale};
 use crate::pipeline::{Augment, Decode, ImageFolder, Normalize};
 use crate::random::Stream;
 use crate::{Error, Result};
 
-pub use framing::Fit;
+pub use framing::FitMode;
 pub use resizing::Scratch;
 
 /// How images of a data set become squares of normalised numbers.
 #[derive(Clone, Debug)]
 pub struct Transform {
     size: u32,
-    fit: Fit,
+    fit: FitMode,
     augment: Augment,
     decode: Decode,
     options: DecodeOptions,
@@ -38,7 +38,7 @@ pub struct Transform {
 
 /// A picture ahead of the random changes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Prepared {
+pub struct PreparedImage {
     pub image: Image,
     /// From the upright picture to the image.
     pub geometry: Geometry,
@@ -56,7 +56,7 @@ impl Transform {
         let resize = folder.resize.unwrap_or_else(|| folder.resize_rounding.round(size * 8, 7));
         Self {
             size: size as u32,
-            fit: Fit::CentreCrop { resize: resize as u32 },
+            fit: FitMode::CentreCrop { resize: resize as u32 },
             augment: augment.clone(),
             decode: folder.decode,
             options: DecodeOptions {
@@ -73,7 +73,7 @@ impl Transform {
     }
 
     /// The same with another fit for pictures without a random crop.
-    pub fn with_fit(self, fit: Fit) -> Self {
+    pub fn with_fit(self, fit: FitMode) -> Self {
         Self { fit, ..self }
     }
 
@@ -94,9 +94,9 @@ impl Transform {
     /// An image file as this transform reads it.
     ///
     /// # Errors
-    /// As of [`Picture::open`].
-    pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<Picture<'a>, String> {
-        Picture::open(bytes, self.options)
+    /// As of [`EncodedImage::open`].
+    pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<EncodedImage<'a>, String> {
+        EncodedImage::open(bytes, self.options)
     }
 
     /// The side of the square images in pixels; of a letterbox, the longer side.
@@ -154,35 +154,35 @@ impl Transform {
     ///
     /// # Errors
     /// Why it cannot be decoded; the caller knows the file's name.
-    pub fn prepare(&self, picture: &Picture, scratch: &mut Scratch) -> Result<Prepared, String> {
+    pub fn prepare(&self, picture: &EncodedImage, scratch: &mut Scratch) -> Result<PreparedImage, String> {
         let size = picture.size();
         if self.augment.random_resized_crop.is_some() {
             let image = self.decode(picture, Scale::Whole, Region::whole(size), &mut scratch.jpeg)?;
-            return Ok(Prepared { image, geometry: Geometry::identity(size) });
+            return Ok(PreparedImage { image, geometry: Geometry::identity(size) });
         }
         let framing = self.fit.framing(size, self.size);
-        let image = self.frame(Source::File(picture), &framing, scratch)?;
-        Ok(Prepared { image, geometry: framing.geometry(size) })
+        let image = self.frame(PixelSource::File(picture), &framing, scratch)?;
+        Ok(PreparedImage { image, geometry: framing.geometry(size) })
     }
 
     /// The random changes to a prepared image, drawn from the sample's stream of this epoch, and normalisation: the
     /// numbers of the result, channels last, and where the pixels of the picture went.
     pub fn finish(
         &self,
-        prepared: &Prepared,
+        prepared: &PreparedImage,
         stream: &mut Stream,
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Moves {
-        let Prepared { image, geometry } = prepared;
+    ) -> GeometryChain {
+        let PreparedImage { image, geometry } = prepared;
         if self.is_deterministic() {
             self.normalizer.image(image, out);
-            return Moves(vec![*geometry]);
+            return GeometryChain(vec![*geometry]);
         }
-        let draws = Draws::new(&self.augment, self.image_size(), stream);
+        let draws = AugmentDraws::new(&self.augment, self.image_size(), stream);
         let (image, geometry) = match self.cropped(image.dimensions(), stream) {
             Some(framing) => {
-                let framed = self.frame(Source::Decoded(image), &framing, scratch);
+                let framed = self.frame(PixelSource::Decoded(image), &framing, scratch);
                 let framed = framed.expect("what is decoded already cannot fail to be");
                 (framed, geometry.then(framing.map(), framing.output))
             }
@@ -198,15 +198,15 @@ impl Transform {
     /// As of [`Transform::prepare`].
     pub fn finish_unkept(
         &self,
-        picture: &Picture,
+        picture: &EncodedImage,
         stream: &mut Stream,
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<Moves, String> {
-        let draws = Draws::new(&self.augment, self.image_size(), stream);
+    ) -> Result<GeometryChain, String> {
+        let draws = AugmentDraws::new(&self.augment, self.image_size(), stream);
         let cropped = self.cropped(picture.size(), stream);
         let framing = cropped.unwrap_or_else(|| self.fit.framing(picture.size(), self.size));
-        let image = self.frame(Source::File(picture), &framing, scratch)?;
+        let image = self.frame(PixelSource::File(picture), &framing, scratch)?;
         self.change(&draws, image, scratch, out);
         Ok(draws.after(&self.augment, framing.geometry(picture.size())))
     }
@@ -226,7 +226,7 @@ impl Transform {
     pub fn evaluate(&self, bytes: &[u8]) -> Result<(Tensor, Geometry)> {
         let picture = self.open(bytes).map_err(Error::failed)?;
         let framing = self.fit.framing(picture.size(), self.size);
-        let image = self.frame(Source::File(&picture), &framing, &mut Scratch::default());
+        let image = self.frame(PixelSource::File(&picture), &framing, &mut Scratch::default());
         let image = image.map_err(Error::failed)?;
         let ((width, height), channels) = (image.dimensions(), self.channels());
         let (width, height) = (width as usize, height as usize);
@@ -237,7 +237,7 @@ impl Transform {
     }
 
     /// The changes that were drawn for an image, with normalisation among them.
-    fn change(&self, draws: &Draws, image: Image, scratch: &mut Scratch, out: &mut [f32]) {
+    fn change(&self, draws: &AugmentDraws, image: Image, scratch: &mut Scratch, out: &mut [f32]) {
         match image {
             Image::Rgb8(image) => {
                 let image = if draws.only_flip(&self.augment) {
@@ -259,9 +259,9 @@ impl Transform {
     }
 
     /// A random crop, if there is one.
-    fn cropped(&self, (width, height): (u32, u32), stream: &mut Stream) -> Option<Framing> {
+    fn cropped(&self, (width, height): (u32, u32), stream: &mut Stream) -> Option<CropPlan> {
         let region = random_region(self.augment.random_resized_crop.as_ref()?, width, height, stream);
-        Some(Framing::filling(region, self.size))
+        Some(CropPlan::filling(region, self.size))
     }
 }
 

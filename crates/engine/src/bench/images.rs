@@ -8,7 +8,7 @@ use candle_core::Device;
 use super::settings::require;
 use super::synthetic::Stopwatch;
 use super::timing::{Clock, Timing};
-use crate::data::{CacheBudget, Dataset, Epoch, Images, Loader, Split, Transform, shuffled};
+use crate::data::{CacheBudget, Dataset, EpochOrder, Images, Loader, Split, Transform, shuffled};
 use crate::error::{Error, Result};
 use crate::pipeline::{Augment, ImageFolder};
 
@@ -55,7 +55,7 @@ pub fn time_images(settings: &ImagesSettings, clock: Clock) -> Result<Timing> {
     let transform = Transform::training(&folder, None, &augment);
     let images = Arc::new(Images::new(dataset, transform, folder.broken, Arc::new(CacheBudget::new(0))));
     let count = (settings.warmup + settings.steps) * settings.batch;
-    let epoch = Epoch {
+    let epoch = EpochOrder {
         order: samples.into_iter().cycle().take(count).collect(),
         batch_size: settings.batch,
         first_batch: 0,

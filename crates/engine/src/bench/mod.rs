@@ -5,13 +5,13 @@
 
 mod images;
 mod network;
-mod pieces;
+mod probes;
 mod settings;
 mod synthetic;
 mod timing;
 
 pub use images::{ImagesSettings, time_images};
-pub use network::{NetworkBench, StepWork};
-pub use pieces::{Meter, Piece, Pieces, Sample, Sight};
+pub use network::{NetworkBench, StepCounts};
+pub use probes::{LoadProbe, NetworkProbes, Probe, ProbeSample, ResourceMeter};
 pub use settings::{Mode, NetworkSettings, arch, precision};
 pub use timing::{Clock, Timing};

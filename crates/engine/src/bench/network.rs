@@ -3,21 +3,21 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::settings::{Mode, NetworkSettings, require};
-use super::synthetic::{FrozenPrefix, Repeated, Stopwatch, images};
+use super::synthetic::{RepeatedBatches, Stopwatch, SyntheticPrefix, images};
 use super::timing::{Clock, Timing};
 use crate::autograd::Value;
-use crate::device::{full, gigabytes, placed};
+use crate::device::{exhausted_gpu, gigabytes, to_device};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
-use crate::model::{Activations, Model, Pass, State};
+use crate::model::{Activations, Model, Pass, StateDict};
 use crate::pipeline::{Precision, Train};
 use crate::task::{Task, TaskKind, TaskSpec, TaskVisitor};
-use crate::train::{self, Optimizer, Progress, Setup};
+use crate::train::{self, Optimizer, TrainContext, TrainProgress};
 use crate::weights;
 
 /// The counted work of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StepWork {
+pub struct StepCounts {
     /// The multiply-adds of all convolutions, linear layers and attention.
     pub multiply_adds: u64,
     /// The activations that convolutions, linear layers and normalizations read and write; see
@@ -71,11 +71,11 @@ impl NetworkBench {
     /// Images too small for the architecture, too few images for batch normalization, or a GPU without enough
     /// memory.
     pub fn time(&self, clock: Clock) -> Result<Timing> {
-        self.timed(clock).map_err(|error| match full(&error, &self.device) {
+        self.timed(clock).map_err(|error| match exhausted_gpu(&error, &self.device) {
             Some(gauge) => Error::out_of_memory(format!(
                 "the GPU's memory is full: a step on {} images needs more than the {} that are free",
                 self.settings.batch,
-                gigabytes(gauge.to_be_had()),
+                gigabytes(gauge.available()),
             ))
             .hint("use a smaller `--batch` or `--image-size`"),
             None => error,
@@ -83,8 +83,8 @@ impl NetworkBench {
     }
 
     fn timed(&self, clock: Clock) -> Result<Timing> {
-        let images = placed(&images(self.settings.batch, self.settings.image_size)?, &self.device)?;
-        let state = weights::initialize_all(&self.model.description, 0)?.on(&self.device)?;
+        let images = to_device(&images(self.settings.batch, self.settings.image_size)?, &self.device)?;
+        let state = weights::initialize_all(&self.model.description, 0)?.to_device(&self.device)?;
         let moments = match self.settings.mode {
             Mode::Infer => self.infer(images, &state, clock)?,
             Mode::Train | Mode::Frozen => self.train(images, state, clock)?,
@@ -95,12 +95,12 @@ impl NetworkBench {
     /// Counts the work of one step, forward and backward.
     ///
     /// It runs two images through the network with all weights zero.
-    pub fn work(&self) -> Result<StepWork> {
+    pub fn work(&self) -> Result<StepCounts> {
         const IMAGES: usize = 2;
         let Self { settings, model, table, .. } = self;
         let tensors = model.description.tensors.iter();
         let zeros = tensors.map(|spec| Ok(Tensor::zeros(spec.shape.as_slice(), DType::F32, &Device::Cpu)?));
-        let state = State { tensors: zeros.collect::<Result<_>>()? };
+        let state = StateDict { tensors: zeros.collect::<Result<_>>()? };
         let layers = model.description.layers.len();
         let trained = match settings.mode {
             Mode::Infer => layers,
@@ -115,7 +115,7 @@ impl NetworkBench {
         let of_batch = |counted: u64| counted / IMAGES as u64 * settings.batch as u64;
         // Layers below the trainable part run in f32.
         let moved = 4 * prefix.activations_moved() + bytes(settings.precision) * rest.activations_moved();
-        Ok(StepWork {
+        Ok(StepCounts {
             multiply_adds: of_batch(prefix.multiply_adds() + rest.multiply_adds()),
             bytes: of_batch(moved),
         })
@@ -125,7 +125,7 @@ impl NetworkBench {
         self.settings.warmup + self.settings.steps
     }
 
-    fn infer(&self, images: Tensor, state: &State, clock: Clock) -> Result<Vec<f64>> {
+    fn infer(&self, images: Tensor, state: &StateDict, clock: Clock) -> Result<Vec<f64>> {
         let mut pass = Pass::inference(state);
         let mut stopwatch = Stopwatch::start(clock, &self.device);
         for _ in 0..self.steps() {
@@ -139,7 +139,7 @@ impl NetworkBench {
         stopwatch.moments()
     }
 
-    fn train(&self, images: Tensor, state: State, clock: Clock) -> Result<Vec<f64>> {
+    fn train(&self, images: Tensor, state: StateDict, clock: Clock) -> Result<Vec<f64>> {
         let settings = &self.settings;
         let classes: Vec<String> = (0..settings.classes).map(|class| class.to_string()).collect();
         let kind = TaskKind::default();
@@ -147,21 +147,28 @@ impl NetworkBench {
         task.visit(Steps { bench: self, images, state, clock })
     }
 
-    fn steps_of<T: Task>(&self, task: &T, images: Tensor, state: State, clock: Clock) -> Result<Vec<f64>> {
+    fn steps_of<T: Task>(
+        &self,
+        task: &T,
+        images: Tensor,
+        state: StateDict,
+        clock: Clock,
+    ) -> Result<Vec<f64>> {
         let Self { settings, model, stage, table, .. } = self;
         let layers = table.first().frozen_prefix(&model.description);
-        let feed = Repeated {
+        let batch_source = RepeatedBatches {
             input: Activations::constants([images]),
             targets: task.synthetic_targets(settings.batch),
             steps: self.steps(),
             layer: layers,
-            prefix: (layers > 0).then(|| FrozenPrefix { model, state: state.clone(), layers }),
+            prefix: (layers > 0).then(|| SyntheticPrefix { model, state: state.clone(), layers }),
         };
-        let setup = Setup { model, table, task, feed: &feed, seed: 0, settings: stage };
-        let optimizer = Optimizer::for_table(&stage.optimizer, table, setup.steps_per_epoch())?;
-        let mut progress = Progress::start(&setup, state, optimizer);
+        let context =
+            TrainContext { model, table, task, batch_source: &batch_source, seed: 0, settings: stage };
+        let optimizer = Optimizer::for_table(&stage.optimizer, table, context.steps_per_epoch())?;
+        let mut progress = TrainProgress::start(&context, state, optimizer);
         let mut stopwatch = Stopwatch::start(clock, &self.device);
-        train::fit(&setup, &mut progress, &mut stopwatch)?;
+        train::fit(&context, &mut progress, &mut stopwatch)?;
         stopwatch.moments()
     }
 }
@@ -170,7 +177,7 @@ impl NetworkBench {
 struct Steps<'a> {
     bench: &'a NetworkBench,
     images: Tensor,
-    state: State,
+    state: StateDict,
     clock: Clock<'a>,
 }
 
@@ -192,7 +199,7 @@ mod tests {
     use super::*;
     use crate::pipeline::Arch;
 
-    fn work(arch: Arch, mode: Mode, batch: usize) -> StepWork {
+    fn work(arch: Arch, mode: Mode, batch: usize) -> StepCounts {
         let settings = NetworkSettings {
             arch,
             mode,

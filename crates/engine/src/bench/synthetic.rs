@@ -6,9 +6,9 @@ use candle_core::{Device, Tensor};
 
 use super::timing::Clock;
 use crate::error::{Error, Result};
-use crate::model::{Activations, Model, Pass, State};
+use crate::model::{Activations, Model, Pass, StateDict};
 use crate::random::{Purpose, Stream};
-use crate::train::{Batch, Batches, Checkpoint, Feed, Host, Row, Step};
+use crate::train::{BatchSource, Batches, EpochRow, StepReport, TrainBatch, TrainCallbacks, TrainCheckpoint};
 
 /// Noise with the range of normalized images: [batch, side, side, 3].
 pub fn images(batch: usize, side: usize) -> Result<Tensor> {
@@ -18,14 +18,14 @@ pub fn images(batch: usize, side: usize) -> Result<Tensor> {
 }
 
 /// The layers that run as inference before those of the training loop.
-pub struct FrozenPrefix<'a> {
+pub struct SyntheticPrefix<'a> {
     pub model: &'a Model,
-    pub state: State,
+    pub state: StateDict,
     pub layers: usize,
 }
 
 /// The same images in every step.
-pub struct Repeated<'a, Targets> {
+pub struct RepeatedBatches<'a, Targets> {
     /// Images, or what layers have made of them.
     pub input: Activations,
     /// What each shows.
@@ -35,11 +35,11 @@ pub struct Repeated<'a, Targets> {
     pub layer: usize,
     /// The layers below, run on each batch of images; `None` if the batch is already their output, or if the
     /// loop runs all layers. Without them no weights need to be held.
-    pub prefix: Option<FrozenPrefix<'a>>,
+    pub prefix: Option<SyntheticPrefix<'a>>,
 }
 
-impl<Targets: Clone> Repeated<'_, Targets> {
-    fn batch(&self, pass: &mut Option<Pass>, index: usize) -> Result<Batch<Targets>> {
+impl<Targets: Clone> RepeatedBatches<'_, Targets> {
+    fn batch(&self, pass: &mut Option<Pass>, index: usize) -> Result<TrainBatch<Targets>> {
         let input = match (&self.prefix, pass) {
             (Some(prefix), Some(pass)) => {
                 prefix.model.forward_layers(pass, 0..prefix.layers, self.input.clone())?
@@ -47,7 +47,7 @@ impl<Targets: Clone> Repeated<'_, Targets> {
             _ => self.input.clone(),
         };
         let images = self.input.images()?;
-        Ok(Batch {
+        Ok(TrainBatch {
             index,
             input,
             layer: self.layer,
@@ -59,7 +59,7 @@ impl<Targets: Clone> Repeated<'_, Targets> {
     }
 }
 
-impl<Targets: Clone> Feed<Targets> for Repeated<'_, Targets> {
+impl<Targets: Clone> BatchSource<Targets> for RepeatedBatches<'_, Targets> {
     fn batches_per_epoch(&self) -> usize {
         self.steps
     }
@@ -82,14 +82,14 @@ impl<Targets: Clone> Feed<Targets> for Repeated<'_, Targets> {
 pub struct Stopwatch<'a> {
     clock: Clock<'a>,
     device: Device,
-    moments: Vec<f64>,
+    seconds: Vec<f64>,
     device_failed: Option<Error>,
 }
 
 impl<'a> Stopwatch<'a> {
     /// The first recorded moment is now.
     pub fn start(clock: Clock<'a>, device: &Device) -> Self {
-        let mut stopwatch = Self { clock, device: device.clone(), moments: Vec::new(), device_failed: None };
+        let mut stopwatch = Self { clock, device: device.clone(), seconds: Vec::new(), device_failed: None };
         stopwatch.lap();
         stopwatch
     }
@@ -98,7 +98,7 @@ impl<'a> Stopwatch<'a> {
         if let Err(error) = self.device.synchronize() {
             self.device_failed.get_or_insert(error.into());
         }
-        self.moments.push((self.clock)());
+        self.seconds.push((self.clock)());
     }
 
     /// The moment of the start, and one per step.
@@ -106,20 +106,20 @@ impl<'a> Stopwatch<'a> {
     /// # Errors
     /// The device failed.
     pub fn moments(self) -> Result<Vec<f64>> {
-        self.device_failed.map_or(Ok(self.moments), Err)
+        self.device_failed.map_or(Ok(self.seconds), Err)
     }
 }
 
-impl Host for Stopwatch<'_> {
-    fn step(&mut self, _: &Step) {
+impl TrainCallbacks for Stopwatch<'_> {
+    fn step(&mut self, _: &StepReport) {
         self.lap();
     }
 
-    fn epoch(&mut self, _: &Row) -> Result<()> {
+    fn epoch(&mut self, _: &EpochRow) -> Result<()> {
         Ok(())
     }
 
-    fn describe(&self, _: &[usize]) -> String {
+    fn describe_samples(&self, _: &[usize]) -> String {
         "synthetic images".to_owned()
     }
 
@@ -131,7 +131,7 @@ impl Host for Stopwatch<'_> {
         false
     }
 
-    fn save(&mut self, _: &Checkpoint, _: u32, _: u64) -> Result<()> {
+    fn save(&mut self, _: &TrainCheckpoint, _: u32, _: u64) -> Result<()> {
         Err(Error::bug("a timing keeps no checkpoints"))
     }
 }

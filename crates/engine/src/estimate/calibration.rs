@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Cost;
+use super::BatchCost;
 use crate::store::disk;
 use crate::{data, model, ops, train};
 
@@ -28,7 +28,7 @@ pub struct Calibration {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Known {
     /// By probe.
-    measured: BTreeMap<String, Cost>,
+    measured: BTreeMap<String, BatchCost>,
     /// Seconds per image, by data: the first time, and from the cache.
     read: BTreeMap<String, [f64; 2]>,
     /// Seconds per image by phase, and of work outside the phases.
@@ -55,7 +55,7 @@ impl Calibration {
         Self { file, machine, known, changed: false }
     }
 
-    pub fn measured(&self, piece: &str) -> Option<&Cost> {
+    pub fn measured(&self, piece: &str) -> Option<&BatchCost> {
         self.known.measured.get(piece)
     }
 
@@ -63,11 +63,11 @@ impl Calibration {
         self.known.read.get(piece).copied()
     }
 
-    pub fn learnt(&self, phase: &str) -> Option<f64> {
+    pub fn learned(&self, phase: &str) -> Option<f64> {
         self.known.learnt.get(phase).copied()
     }
 
-    pub fn set_measured(&mut self, piece: &str, cost: Cost) {
+    pub fn set_measured(&mut self, piece: &str, cost: BatchCost) {
         self.known.measured.insert(piece.to_owned(), cost);
         self.changed = true;
     }
@@ -124,12 +124,12 @@ fn read(file: &std::path::Path) -> Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::estimate::Line;
+    use crate::estimate::LinearCost;
 
     #[test]
     fn machines_know_each_their_own_and_a_damaged_file_is_written_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let cost = Cost { seconds: Line { fixed: 0.5, each: 0.25 }, ..Cost::default() };
+        let cost = BatchCost { seconds: LinearCost { fixed: 0.5, each: 0.25 }, ..BatchCost::default() };
         let mut one = Calibration::open(folder.path(), "one");
         one.set_measured("step", cost);
         one.learn("epoch", 2.0);
@@ -141,7 +141,7 @@ mod tests {
         two.set_reading("photos", [0.5, 0.125]);
         two.save();
         let one = Calibration::open(folder.path(), "one");
-        assert_eq!((one.measured("step"), one.learnt("epoch")), (Some(&cost), Some(2.5)));
+        assert_eq!((one.measured("step"), one.learned("epoch")), (Some(&cost), Some(2.5)));
 
         for damage in [
             &b"{"[..],

@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::Sample;
+use crate::bench::ProbeSample;
 
 /// `fixed + each · images`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct LinearCost {
     pub fixed: f64,
     pub each: f64,
 }
 
-impl Line {
+impl LinearCost {
     /// A line through the last of several points at growing numbers of images, with the slope from the first
     /// one. At least the share `least` of the last value grows with the number of images, and the line is not
     /// steeper than through the origin: small errors of two measurements would otherwise move it far.
-    pub fn through(points: &[(usize, f64)], least: f64) -> Self {
+    pub fn fit(points: &[(usize, f64)], least: f64) -> Self {
         let Some(&(images, value)) = points.last() else { return Self::default() };
         let (images, value) = (images.max(1) as f64, value.max(0.0));
         let steepest = value / images;
@@ -35,23 +35,23 @@ impl Line {
 
 /// The cost of a part of a stage's work for one batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    pub seconds: Line,
+pub struct BatchCost {
+    pub seconds: LinearCost,
     /// The peak memory beyond the weights and the batch.
-    pub bytes: Line,
+    pub bytes: LinearCost,
     /// The number of output values per image.
     pub outputs: usize,
 }
 
-impl Cost {
+impl BatchCost {
     /// From samples at growing numbers of images; at least one sample.
-    pub fn of(samples: &[Sample]) -> Self {
-        let points = |value: fn(&Sample) -> f64| -> Vec<(usize, f64)> {
+    pub fn of(samples: &[ProbeSample]) -> Self {
+        let points = |value: fn(&ProbeSample) -> f64| -> Vec<(usize, f64)> {
             samples.iter().map(|sample| (sample.images, value(sample))).collect()
         };
         Self {
-            seconds: Line::through(&points(|sample| sample.seconds), 0.7),
-            bytes: Line::through(&points(|sample| sample.bytes as f64), 0.0),
+            seconds: LinearCost::fit(&points(|sample| sample.seconds), 0.7),
+            bytes: LinearCost::fit(&points(|sample| sample.bytes as f64), 0.0),
             outputs: samples.last().map_or(0, |sample| sample.outputs),
         }
     }
@@ -63,13 +63,21 @@ mod tests {
 
     #[test]
     fn a_line_goes_through_the_last_point_and_is_neither_too_flat_nor_too_steep() {
-        assert_eq!(Line::through(&[(2, 5.0), (4, 9.0)], 0.0), Line { fixed: 1.0, each: 2.0 });
-        assert_eq!(Line::through(&[(2, 5.0), (4, 9.0)], 0.0).at(32), 65.0);
-        assert_eq!(Line::through(&[(2, 9.0), (4, 8.0)], 0.75), Line { fixed: 2.0, each: 1.5 }, "noise");
-        assert_eq!(Line::through(&[(2, 1.0), (4, 8.0)], 0.0), Line { fixed: 0.0, each: 2.0 }, "noise");
-        assert_eq!(Line::through(&[(8, 4.0)], 0.0), Line { fixed: 0.0, each: 0.5 });
-        assert_eq!(Line::through(&[], 0.0).at(9), 0.0);
-        let through_the_origin = |tenths: u32| Line::through(&[(49, f64::from(tenths) / 10.0)], 0.7);
+        assert_eq!(LinearCost::fit(&[(2, 5.0), (4, 9.0)], 0.0), LinearCost { fixed: 1.0, each: 2.0 });
+        assert_eq!(LinearCost::fit(&[(2, 5.0), (4, 9.0)], 0.0).at(32), 65.0);
+        assert_eq!(
+            LinearCost::fit(&[(2, 9.0), (4, 8.0)], 0.75),
+            LinearCost { fixed: 2.0, each: 1.5 },
+            "noise"
+        );
+        assert_eq!(
+            LinearCost::fit(&[(2, 1.0), (4, 8.0)], 0.0),
+            LinearCost { fixed: 0.0, each: 2.0 },
+            "noise"
+        );
+        assert_eq!(LinearCost::fit(&[(8, 4.0)], 0.0), LinearCost { fixed: 0.0, each: 0.5 });
+        assert_eq!(LinearCost::fit(&[], 0.0).at(9), 0.0);
+        let through_the_origin = |tenths: u32| LinearCost::fit(&[(49, f64::from(tenths) / 10.0)], 0.7);
         assert!(
             (1..100).all(|tenths| through_the_origin(tenths).fixed >= 0.0),
             "less than nothing is no cost"

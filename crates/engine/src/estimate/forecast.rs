@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::phase::Mapped;
-use super::{Calibration, Machine, Phase, Workload};
+use super::workload::MappedFeatures;
+use super::{Calibration, ThreadCounts, Workload, WorkloadPhase};
 
 /// Bytes per second of reading, hashing and writing files; a conservative value for current disks.
 const FILE_RATE: f64 = 400e6;
@@ -21,13 +21,13 @@ pub struct Estimate {
     pub seconds: f64,
     /// The peak memory of the process, or of the GPU.
     pub memory_bytes: u64,
-    pub source: Source,
+    pub source: EstimateSource,
 }
 
 /// The basis of an estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum EstimateSource {
     /// Probes measured on synthetic images.
     Measured,
     /// All phases were seen in runs on this machine.
@@ -36,32 +36,37 @@ pub enum Source {
 
 /// Predicts the workload in a process that holds `baseline` bytes at the start. `None` if a probe was not
 /// measured.
-pub fn forecast(work: &Workload, known: &Calibration, machine: &Machine, baseline: u64) -> Option<Estimate> {
+pub fn forecast(
+    work: &Workload,
+    known: &Calibration,
+    machine: &ThreadCounts,
+    baseline: u64,
+) -> Option<Estimate> {
     let mut seconds =
-        known.learnt(&work.beside).unwrap_or(work.file_bytes as f64 / FILE_RATE + STAGE_SECONDS);
-    let mut source = Source::Learnt;
+        known.learned(&work.beside).unwrap_or(work.file_bytes as f64 / FILE_RATE + STAGE_SECONDS);
+    let mut source = EstimateSource::Learnt;
     let mut largest: f64 = 0.0;
     for phase in &work.phases {
         let measured = measured_seconds(phase, known, machine)?;
-        seconds += match known.learnt(&phase.key) {
+        seconds += match known.learned(&phase.key) {
             Some(each) => each * phase.images as f64,
             None => {
-                source = Source::Measured;
+                source = EstimateSource::Measured;
                 measured
             }
         };
         largest = largest.max(phase_bytes(phase, known)?);
     }
-    if work.phases.is_empty() && known.learnt(&work.beside).is_none() {
-        source = Source::Measured;
+    if work.phases.is_empty() && known.learned(&work.beside).is_none() {
+        source = EstimateSource::Measured;
     }
     let held = (work.weight_bytes as f64 + largest) * BETWEEN;
     let memory_bytes = match machine.threads {
         // Mapped and cached data are in host memory.
-        0 => known.learnt(&work.memory_key()).unwrap_or(held) as u64,
+        0 => known.learned(&work.memory_key()).unwrap_or(held) as u64,
         _ => {
             let process = baseline as f64 + PROCESS + held;
-            let alike = known.learnt(&work.memory_key()).unwrap_or(process) as u64;
+            let alike = known.learned(&work.memory_key()).unwrap_or(process) as u64;
             alike + mapped_bytes(work, known)? + work.cache_bytes
         }
     };
@@ -70,14 +75,14 @@ pub fn forecast(work: &Workload, known: &Calibration, machine: &Machine, baselin
 
 /// The bytes of mapped feature rows; `None` if their length was not measured.
 pub(super) fn mapped_bytes(work: &Workload, known: &Calibration) -> Option<u64> {
-    let bytes = |mapped: &Mapped| {
+    let bytes = |mapped: &MappedFeatures| {
         let row = known.measured(&mapped.piece)?.outputs * mapped.bytes_per_number;
         Some((row * mapped.rows) as u64)
     };
     work.mapped.iter().map(bytes).sum()
 }
 
-fn measured_seconds(phase: &Phase, known: &Calibration, machine: &Machine) -> Option<f64> {
+fn measured_seconds(phase: &WorkloadPhase, known: &Calibration, machine: &ThreadCounts) -> Option<f64> {
     let mut compute = 0.0;
     for piece in &phase.pieces {
         let line = known.measured(piece)?.seconds;
@@ -85,12 +90,12 @@ fn measured_seconds(phase: &Phase, known: &Calibration, machine: &Machine) -> Op
     }
     let Some(reading) = &phase.reading else { return Some(compute) };
     let [first, again] = known.reading(&reading.piece)?;
-    Some(machine.together(compute, first * reading.fresh as f64 + again * reading.again as f64))
+    Some(machine.overlapped(compute, first * reading.fresh as f64 + again * reading.again as f64))
 }
 
 /// The memory of one batch. Each probe's memory is freed before the next, except packed weights. Two more
 /// batches of images are prefetched.
-fn phase_bytes(phase: &Phase, known: &Calibration) -> Option<f64> {
+fn phase_bytes(phase: &WorkloadPhase, known: &Calibration) -> Option<f64> {
     let mut largest: f64 = 0.0;
     for piece in &phase.pieces {
         largest = largest.max(known.measured(piece)?.bytes.at(phase.batch));
@@ -100,22 +105,22 @@ fn phase_bytes(phase: &Phase, known: &Calibration) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cost, Line, Reading};
+    use super::super::{BatchCost, ImageReads, LinearCost};
     use super::*;
 
-    const MACHINE: Machine = Machine { processors: 2, threads: 2, workers: 2 };
+    const MACHINE: ThreadCounts = ThreadCounts { processors: 2, threads: 2, workers: 2 };
 
     fn workload() -> Workload {
         Workload {
             phases: vec![
-                Phase {
+                WorkloadPhase {
                     name: "features",
                     epochs: 1,
                     batches: 4,
                     images: 100,
                     batch: 32,
                     pieces: vec!["pass".into()],
-                    reading: Some(Reading {
+                    reading: Some(ImageReads {
                         piece: "photos".into(),
                         fresh: 100,
                         again: 0,
@@ -123,7 +128,7 @@ mod tests {
                     }),
                     key: "features".into(),
                 },
-                Phase {
+                WorkloadPhase {
                     name: "step",
                     epochs: 10,
                     batches: 70,
@@ -136,7 +141,7 @@ mod tests {
             ],
             weight_bytes: 4000,
             file_bytes: 400_000_000,
-            mapped: vec![Mapped { piece: "pass".into(), rows: 100, bytes_per_number: 4 }],
+            mapped: vec![MappedFeatures { piece: "pass".into(), rows: 100, bytes_per_number: 4 }],
             cache_bytes: 7,
             beside: "beside".into(),
         }
@@ -144,9 +149,15 @@ mod tests {
 
     fn known(folder: &std::path::Path) -> Calibration {
         let mut known = Calibration::open(folder, "machine");
-        let line = |fixed, each| Line { fixed, each };
-        known.set_measured("pass", Cost { seconds: line(0.0, 0.02), bytes: line(500.0, 100.0), outputs: 10 });
-        known.set_measured("step", Cost { seconds: line(0.1, 0.01), bytes: line(0.0, 500.0), outputs: 0 });
+        let line = |fixed, each| LinearCost { fixed, each };
+        known.set_measured(
+            "pass",
+            BatchCost { seconds: line(0.0, 0.02), bytes: line(500.0, 100.0), outputs: 10 },
+        );
+        known.set_measured(
+            "step",
+            BatchCost { seconds: line(0.1, 0.01), bytes: line(0.0, 500.0), outputs: 0 },
+        );
         known.set_reading("photos", [0.01, 0.001]);
         known
     }
@@ -160,18 +171,18 @@ mod tests {
         let expected = (1.0 + 0.15) + (2.0 + 1.0) + (7.0 + 10.0);
         assert!((estimate.seconds - expected).abs() < 1e-9, "{estimate:?}");
         assert_eq!(estimate.memory_bytes, 20_010_000 + 12_600 + 4000 + 7);
-        assert_eq!(estimate.source, Source::Measured);
+        assert_eq!(estimate.source, EstimateSource::Measured);
 
         known.learn("steps", 0.04);
         known.learn("beside", 0.25);
         let estimate = forecast(&workload(), &known, &MACHINE, 0).unwrap();
         assert!((estimate.seconds - (0.25 + 3.0 + 40.0)).abs() < 1e-9, "{estimate:?}");
-        assert_eq!(estimate.source, Source::Measured, "the features were never seen");
+        assert_eq!(estimate.source, EstimateSource::Measured, "the features were never seen");
         known.learn("features", 0.02);
         known.learn(&workload().memory_key(), 9000.0);
         let estimate = forecast(&workload(), &known, &MACHINE, 0).unwrap();
         assert!((estimate.seconds - (0.25 + 2.0 + 40.0)).abs() < 1e-9, "{estimate:?}");
-        assert_eq!((estimate.source, estimate.memory_bytes), (Source::Learnt, 9000 + 4000 + 7));
+        assert_eq!((estimate.source, estimate.memory_bytes), (EstimateSource::Learnt, 9000 + 4000 + 7));
     }
 
     #[test]

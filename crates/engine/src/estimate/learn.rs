@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::forecast::mapped_bytes;
 use super::{Calibration, Workload};
-use crate::events::{Event, Observer, Outcome};
+use crate::events::{Event, Observer, StageOutcome};
 
 /// The additional memory that shows that a stage needed it.
 const CLEARLY: f64 = 1.05;
@@ -17,12 +17,12 @@ pub struct Learner<'a> {
     /// Whether the memory in events is a GPU's.
     of_gpu: bool,
     clock: &'a (dyn Fn() -> f64 + Sync),
-    seen: Mutex<Seen>,
+    seen: Mutex<LearnedPhases>,
 }
 
 #[derive(Default)]
-struct Seen {
-    stage: Watched,
+struct LearnedPhases {
+    stage: ActiveStage,
     /// The peak memory of the process before.
     memory: u64,
     /// The memory of stages that needed more than those before.
@@ -33,7 +33,7 @@ struct Seen {
 
 /// A stage in progress.
 #[derive(Default)]
-struct Watched {
+struct ActiveStage {
     /// Seconds and images of features so far.
     features: (f64, u64),
     /// When the last step or epoch ended.
@@ -54,7 +54,7 @@ impl<'a> Learner<'a> {
     }
 
     /// Stores what was learned.
-    pub fn teach(self, known: &mut Calibration) {
+    pub fn save_into(self, known: &mut Calibration) {
         let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
         seen.learnt.iter().for_each(|(key, seconds)| known.learn(key, *seconds));
         for (stage, bytes) in &seen.memories {
@@ -78,7 +78,7 @@ impl Observer for Learner<'_> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = &mut seen.stage;
         match event {
-            Event::StageStarted { .. } => *watched = Watched::default(),
+            Event::StageStarted { .. } => *watched = ActiveStage::default(),
             Event::Features { done, images_per_second, .. } => {
                 watched.features = (*done as f64 / images_per_second.max(1e-9), *done);
             }
@@ -93,7 +93,7 @@ impl Observer for Learner<'_> {
                     watched.validation = (watched.validation.0 + now - last, watched.validation.1 + 1);
                 }
             }
-            Event::StageFinished { stage, outcome: Outcome::Ran, seconds, .. } => {
+            Event::StageFinished { stage, outcome: StageOutcome::Ran, seconds, .. } => {
                 if let Some(workload) = self.workloads.get(stage) {
                     let watched = std::mem::take(watched);
                     seen.learnt.extend(watched.learnt(workload, *seconds));
@@ -111,7 +111,7 @@ impl Observer for Learner<'_> {
     }
 }
 
-impl Watched {
+impl ActiveStage {
     /// Seconds per image in each phase, and outside the phases.
     fn learnt(&self, workload: &Workload, seconds: f64) -> Vec<(String, f64)> {
         let mut learnt = Vec::new();
@@ -150,13 +150,13 @@ impl Watched {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use super::super::Phase;
+    use super::super::WorkloadPhase;
     use super::*;
 
     /// Two epochs of three steps and a validation.
     #[test]
     fn a_run_teaches_what_its_phases_took() {
-        let phase = |name, batches, images| Phase {
+        let phase = |name, batches, images| WorkloadPhase {
             name,
             epochs: 2,
             batches,
@@ -206,10 +206,10 @@ mod tests {
         at(100, json("stage_cost", cost));
         let folder = tempfile::tempdir().unwrap();
         let mut known = Calibration::open(folder.path(), "machine");
-        learner.teach(&mut known);
-        assert_eq!(known.learnt("step"), Some(1.0), "8 s for 8 images");
-        assert_eq!(known.learnt("validation"), Some(1.6), "16 s for 10 images");
-        assert_eq!(known.learnt("beside"), Some(100.0 - 48.0 - 32.0));
-        assert_eq!(known.learnt(&work.memory_key()), Some(4900.0));
+        learner.save_into(&mut known);
+        assert_eq!(known.learned("step"), Some(1.0), "8 s for 8 images");
+        assert_eq!(known.learned("validation"), Some(1.6), "16 s for 10 images");
+        assert_eq!(known.learned("beside"), Some(100.0 - 48.0 - 32.0));
+        assert_eq!(known.learned(&work.memory_key()), Some(4900.0));
     }
 }

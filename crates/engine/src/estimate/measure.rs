@@ -2,9 +2,9 @@
 
 use candle_core::Device;
 
-use super::pieces::{examples, pieces, sights, size};
-use super::{Calibration, Cost, Settings, Workload};
-use crate::bench::{Meter, Piece, Pieces, Sample};
+use super::probes::{load_probes, probes, sample_images, size};
+use super::{BatchCost, Calibration, EstimateSettings, Workload};
+use crate::bench::{NetworkProbes, Probe, ProbeSample, ResourceMeter};
 use crate::error::Result;
 use crate::pipeline::Augment;
 use crate::stage::PlannedStage;
@@ -35,45 +35,50 @@ pub fn missing(workload: &Workload, known: &Calibration) -> Vec<String> {
 pub fn measure(
     work: &PlannedStage,
     workload: &Workload,
-    settings: &Settings,
+    settings: &EstimateSettings,
     known: &mut Calibration,
     device: &Device,
-    meter: &dyn Meter,
+    meter: &dyn ResourceMeter,
 ) -> Result<()> {
     let missing = missing(workload, known);
     let largest = |key: &String| {
         let phases = workload.phases.iter().filter(|phase| phase.pieces.contains(key));
         phases.map(|phase| phase.batch).max().unwrap_or(FEW).max(FEW)
     };
-    for (subject, pieces) in pieces(work) {
+    for (model_spec, pieces) in probes(work) {
         // Ensemble members may be equal: measurements of the first apply to the next.
         let unknown = |key: &String| missing.contains(key) && known.measured(key).is_none();
         let wanted: Vec<_> = pieces.into_iter().filter(|(key, _)| unknown(key)).collect();
         if wanted.is_empty() {
             continue;
         }
-        let network = Pieces::new(subject, size(work), device)?;
+        let network = NetworkProbes::new(model_spec, size(work), device)?;
         for (key, piece) in wanted {
             known.set_measured(&key, sampled(&network, piece, largest(&key), meter)?);
         }
     }
     let plain = Augment::default();
-    for (key, sight) in sights(work, settings, &plain) {
+    for (key, sight) in load_probes(work, settings, &plain) {
         if missing.contains(&key) && known.reading(&key).is_none() {
-            known.set_reading(&key, sight.seconds(&examples(work, EXAMPLES), meter)?);
+            known.set_reading(&key, sight.seconds(&sample_images(work, EXAMPLES), meter)?);
         }
     }
     Ok(())
 }
 
 /// A few images, then as many of the batch as the time allows, at least twice as many: a line needs two points.
-fn sampled(network: &Pieces, piece: Piece, batch: usize, meter: &dyn Meter) -> Result<Cost> {
-    let mut samples: Vec<Sample> = vec![network.sample(piece, FEW, 2, meter)?];
+fn sampled(
+    network: &NetworkProbes,
+    piece: Probe,
+    batch: usize,
+    meter: &dyn ResourceMeter,
+) -> Result<BatchCost> {
+    let mut samples: Vec<ProbeSample> = vec![network.sample(piece, FEW, 2, meter)?];
     let each = samples[0].seconds.max(1e-9) / FEW as f64;
     let affordable = ((LONGEST / each) as usize).max(2 * FEW).min(batch);
     if affordable > FEW {
         let rounds = if each * affordable as f64 > LONGEST / 2.0 { 2 } else { 3 };
         samples.push(network.sample(piece, affordable, rounds, meter)?);
     }
-    Ok(Cost::of(&samples))
+    Ok(BatchCost::of(&samples))
 }

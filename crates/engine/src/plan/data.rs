@@ -6,21 +6,23 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::planned::Plan;
-use super::resolve::Draft;
+use super::resolve::StageDraft;
 use super::status::{StageStatus, Status};
-use crate::data::{BrokenImage, Dataset, Look, NearNames, NearWhy, Split, Summary, data_format};
+use crate::data::{
+    BrokenImage, Dataset, DatasetSummary, DecodeCheck, NearNameReason, NearNames, Split, data_format,
+};
 use crate::pipeline::{Diagnostic, Resolved, SplitMethod};
 use crate::report::percent;
-use crate::stage::{Inputs, PlannedStage, ResolvedStage, View};
+use crate::stage::{Inputs, PlannedStage, Preprocess, ResolvedStage};
 use crate::store::Store;
 
 /// The data sets that stages read, each once, by name.
 fn datasets<'a, I: Inputs + 'a>(
     stages: impl Iterator<Item = (&'a str, &'a ResolvedStage<I>)>,
-) -> BTreeMap<&'a str, (&'a Arc<Dataset>, &'a View)> {
+) -> BTreeMap<&'a str, (&'a Arc<Dataset>, &'a Preprocess)> {
     let mut found = BTreeMap::new();
     for (name, work) in stages {
-        if let Some(read) = work.dataset().zip(work.view()) {
+        if let Some(read) = work.dataset().zip(work.preprocess()) {
             found.entry(name).or_insert(read);
         }
     }
@@ -29,24 +31,24 @@ fn datasets<'a, I: Inputs + 'a>(
 
 impl Plan {
     /// Every data set that is read, in numbers, by name.
-    pub fn data(&self) -> BTreeMap<String, Summary> {
+    pub fn data(&self) -> BTreeMap<String, DatasetSummary> {
         let found = datasets(self.stages.iter().map(|stage| (stage.data.as_str(), &stage.work)));
-        let summary = |(name, (dataset, view)): (&str, (&Arc<Dataset>, &View))| {
-            (name.to_owned(), Summary::of(dataset, &view.0.split))
+        let summary = |(name, (dataset, view)): (&str, (&Arc<Dataset>, &Preprocess))| {
+            (name.to_owned(), DatasetSummary::of(dataset, &view.0.split))
         };
         found.into_iter().map(summary).collect()
     }
 
     /// The images of stages that are to be computed whose headers say that they cannot be decoded. What is sound is
     /// remembered by content in the store, and not read again. `runs` says which stages are asked for.
-    pub fn broken(&self, statuses: &[StageStatus], runs: &[bool], store: &Store) -> Vec<BrokenData> {
+    pub fn broken(&self, statuses: &[StageStatus], runs: &[bool], store: &Store) -> Vec<UndecodableImages> {
         let asked = self.stages.iter().zip(statuses).zip(runs);
         // What a finished stage read was decoded then.
         let computed: Vec<(&str, &PlannedStage)> = asked
             .filter(|((_, status), runs)| **runs && status.status != Status::Hit)
             .map(|((stage, _), _)| (stage.data.as_str(), &stage.work))
             .collect();
-        let mut sound = store.sound();
+        let mut sound = store.decodable_index();
         let mut found = Vec::new();
         for (name, (dataset, view)) in datasets(computed.iter().copied()) {
             let of = computed.iter().filter(|(other, _)| *other == name);
@@ -56,11 +58,11 @@ impl Plan {
             let digest = |index: &usize| dataset.samples[*index].digest;
             let unknown = |index: &usize| !digest(index).is_some_and(|digest| sound.contains(&digest));
             let unknown: Vec<usize> = samples.iter().copied().filter(unknown).collect();
-            let images = dataset.broken(&unknown, Look::Headers);
+            let images = dataset.broken(&unknown, DecodeCheck::Headers);
             let broken: BTreeSet<&str> = images.iter().map(|image| image.file.as_str()).collect();
             let whole = unknown.iter().filter(|index| !broken.contains(&*dataset.samples[**index].path));
             sound.extend(whole.filter_map(digest));
-            found.extend(BrokenData::new(name, dataset, view, samples.len(), images));
+            found.extend(UndecodableImages::new(name, dataset, view, samples.len(), images));
         }
         sound.save();
         found
@@ -69,7 +71,7 @@ impl Plan {
 
 /// Images of a data set that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct BrokenData {
+pub struct UndecodableImages {
     /// The name of the data set.
     pub data: String,
     /// Where its images are.
@@ -83,13 +85,13 @@ pub struct BrokenData {
     /// Whether they are left out, rather than an error.
     pub skipped: bool,
     /// Classes that have no other image in a part.
-    pub lost: Vec<LostClass>,
+    pub lost: Vec<ClassWithoutImages>,
     /// Whether that is an error.
     pub classes_required: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LostClass {
+pub struct ClassWithoutImages {
     pub class: String,
     pub part: Split,
     pub images: usize,
@@ -98,21 +100,21 @@ pub struct LostClass {
 /// So many are listed in JSON; all are counted.
 const MOST_LISTED: usize = 1000;
 
-impl BrokenData {
+impl UndecodableImages {
     /// None where there are none.
     fn new(
         name: &str,
         dataset: &Dataset,
-        view: &View,
+        preprocess: &Preprocess,
         checked: usize,
         mut images: Vec<BrokenImage>,
     ) -> Option<Self> {
         let files: BTreeSet<&str> = images.iter().map(|image| image.file.as_str()).collect();
         let lost = |part: Split| {
-            let lost = dataset.lost_classes(part, |path| files.contains(path)).into_iter();
-            lost.map(move |(class, images)| LostClass { class: class.to_owned(), part, images })
+            let lost = dataset.classes_without_images(part, |path| files.contains(path)).into_iter();
+            lost.map(move |(class, images)| ClassWithoutImages { class: class.to_owned(), part, images })
         };
-        let lost: Vec<LostClass> = Split::ALL.into_iter().flat_map(lost).collect();
+        let lost: Vec<ClassWithoutImages> = Split::ALL.into_iter().flat_map(lost).collect();
         let count = images.len();
         images.truncate(MOST_LISTED);
         (count > 0).then(|| Self {
@@ -121,9 +123,9 @@ impl BrokenData {
             checked,
             count,
             images,
-            skipped: view.0.broken == crate::pipeline::Broken::Skip,
+            skipped: preprocess.0.broken == crate::pipeline::Broken::Skip,
             lost,
-            classes_required: view.0.split.require_classes,
+            classes_required: preprocess.0.split.require_classes,
         })
     }
 
@@ -136,11 +138,11 @@ impl BrokenData {
 /// Decodes every image of the data sets that stages read, of all parts, and says which cannot be.
 ///
 /// The runs of a matrix may read the same images, which are decoded once.
-pub fn decode_all<'a>(drafts: impl Iterator<Item = &'a Draft>) -> (usize, Vec<BrokenData>) {
+pub fn decode_all<'a>(drafts: impl Iterator<Item = &'a StageDraft>) -> (usize, Vec<UndecodableImages>) {
     let (mut checked, mut found) = (0, Vec::new());
     let mut done: Vec<&Dataset> = Vec::new();
     for draft in drafts {
-        let Some((dataset, view)) = draft.work.dataset().zip(draft.work.view()) else { continue };
+        let Some((dataset, view)) = draft.work.dataset().zip(draft.work.preprocess()) else { continue };
         let same = |other: &&Dataset| {
             let paths = other.samples.iter().map(|sample| &sample.path);
             other.root == dataset.root && paths.eq(dataset.samples.iter().map(|sample| &sample.path))
@@ -152,18 +154,18 @@ pub fn decode_all<'a>(drafts: impl Iterator<Item = &'a Draft>) -> (usize, Vec<Br
         let name = draft.data.as_str();
         let samples: Vec<usize> = (0..dataset.samples.len()).collect();
         checked += samples.len();
-        let images = dataset.broken(&samples, Look::Whole);
-        found.extend(BrokenData::new(name, dataset, view, samples.len(), images));
+        let images = dataset.broken(&samples, DecodeCheck::Whole);
+        found.extend(UndecodableImages::new(name, dataset, view, samples.len(), images));
     }
     (checked, found)
 }
 
 /// What is probably not meant in the data of a pipeline, as far as names and numbers tell.
-pub fn data_warnings(pipeline: &Resolved, drafts: &[Draft]) -> Vec<Diagnostic> {
+pub fn data_warnings(pipeline: &Resolved, drafts: &[StageDraft]) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for (name, (dataset, view)) in datasets(drafts.iter().map(|draft| (draft.data.as_str(), &draft.work))) {
         let split = &view.0.split;
-        let summary = Summary::of(dataset, split);
+        let summary = DatasetSummary::of(dataset, split);
         for part in summary.parts.iter().filter(|part| part.differs) {
             let (word, asked) = (part.part.in_words(), part.asked.unwrap_or_default());
             let groups = match part.groups {
@@ -201,15 +203,15 @@ fn near_in_words(near: &NearNames) -> (String, &'static str) {
     let names: Vec<String> = near.names.iter().map(|name| format!("`{}`", name.escape_default())).collect();
     let names = names.join(", ");
     match near.why {
-        NearWhy::Spelling => (
+        NearNameReason::Spelling => (
             format!("these classes are probably the same: {names}"),
             "use one name: they differ only in case, white space, `-` and `_`, or the Unicode form of an accent",
         ),
-        NearWhy::OneLetter => (
+        NearNameReason::OneLetter => (
             format!("these classes are probably the same: {names}"),
             "correct the misspelt name, which has only few images",
         ),
-        NearWhy::Empty => (
+        NearNameReason::Empty => (
             format!("the class {names} is probably an empty cell"),
             "list the classes to use in `classes`, or give these images a class",
         ),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::resolve::{Depth, Resolver};
+use super::resolve::{DiskAccess, Resolver};
 use crate::data::{Dataset, data_format};
 use crate::pipeline::Data;
-use crate::stage::Subject;
+use crate::stage::ModelSpec;
 use crate::task::{TaskKind, UNKNOWN, is_known, list};
 
 impl Resolver<'_> {
@@ -14,13 +14,13 @@ impl Resolver<'_> {
     pub(super) fn classes(&mut self, name: &str, data: &Data) -> Option<Vec<String>> {
         match (data.classes(), self.depth) {
             (Some(classes), _) => Some(classes.clone()),
-            (None, Depth::Offline) => Some(vec![UNKNOWN.to_owned(); 2]),
+            (None, DiskAccess::Offline) => Some(vec![UNKNOWN.to_owned(); 2]),
             (None, _) => self.scan(name, data).map(|dataset| dataset.classes.clone()),
         }
     }
 
     pub(super) fn images(&mut self, name: &str, data: &Data) -> Option<Arc<Dataset>> {
-        (self.depth == Depth::Inputs).then(|| self.scan(name, data)).flatten()
+        (self.depth == DiskAccess::Inputs).then(|| self.scan(name, data)).flatten()
     }
 
     fn scan(&mut self, name: &str, data: &Data) -> Option<Arc<Dataset>> {
@@ -30,7 +30,7 @@ impl Resolver<'_> {
         let format = data_format(data);
         let found = format.read(&|path| self.pipeline.path(path)).map(Arc::new);
         let found = found.map_err(|error| match self.depth {
-            Depth::Names => {
+            DiskAccess::Names => {
                 error.hint(format!("list `classes` in `[data.{name}]`: then this command needs no data"))
             }
             _ => error,
@@ -62,7 +62,7 @@ impl Resolver<'_> {
         &mut self,
         stage: &str,
         data: &str,
-        head: &Subject,
+        head: &ModelSpec,
         found: &Data,
     ) -> Option<()> {
         let found = TaskKind::of(found);

@@ -2,7 +2,7 @@
 
 use super::resolve::Resolver;
 use crate::pipeline::Evaluate;
-use crate::stage::{ResolvedStage, View};
+use crate::stage::{Preprocess, ResolvedStage};
 use crate::task::{is_known, list};
 
 impl Resolver<'_> {
@@ -12,7 +12,7 @@ impl Resolver<'_> {
         &mut self,
         stage: &str,
         evaluate: &Evaluate,
-        view: &View,
+        preprocess: &Preprocess,
         above: &[&ResolvedStage],
     ) -> Option<()> {
         let names = evaluate.ensemble.as_deref().unwrap_or_default();
@@ -20,8 +20,8 @@ impl Resolver<'_> {
         for (place, (name, work)) in names.iter().zip(above).enumerate() {
             let at = format!("stage.{stage}.ensemble[{place}]");
             let found = match first {
-                None => trained_for(name, work, view),
-                Some(first) => trained_for(name, work, view)
+                None => trained_for(name, work, preprocess),
+                Some(first) => trained_for(name, work, preprocess)
                     .or_else(|| other_classes(first, (name, work)))
                     .or_else(|| other_size(first, (name, work)).filter(|_| evaluate.image_size.is_none())),
             };
@@ -38,9 +38,9 @@ impl Resolver<'_> {
 type Problem = (&'static str, String, &'static str);
 
 /// Pixels in another range would make one member's probabilities noise, and the mean would hide it.
-pub(super) fn trained_for(name: &str, work: &ResolvedStage, view: &View) -> Option<Problem> {
+pub(super) fn trained_for(name: &str, work: &ResolvedStage, preprocess: &Preprocess) -> Option<Problem> {
     let ResolvedStage::Train(train, _) = work else { return None };
-    if train.view.0.normalize == view.0.normalize {
+    if train.preprocess.0.normalize == preprocess.0.normalize {
         return None;
     }
     let message = format!("`{name}` was trained with another `normalize` than this data set's");
@@ -51,7 +51,7 @@ fn other_classes(
     (first, one): (&str, &ResolvedStage),
     (name, other): (&str, &ResolvedStage),
 ) -> Option<Problem> {
-    let (one, other) = (&one.subject().classes, &other.subject().classes);
+    let (one, other) = (&one.model_spec().classes, &other.model_spec().classes);
     if one == other || !(is_known(one) && is_known(other)) {
         return None;
     }
@@ -64,7 +64,7 @@ fn other_size(
     (name, other): (&str, &ResolvedStage),
 ) -> Option<Problem> {
     let (ResolvedStage::Train(one, _), ResolvedStage::Train(other, _)) = (one, other) else { return None };
-    let (one, other) = (one.view.0.image_size, other.view.0.image_size);
+    let (one, other) = (one.preprocess.0.image_size, other.preprocess.0.image_size);
     if one == other {
         return None;
     }

@@ -4,8 +4,8 @@
 
 mod data;
 mod datasets;
-mod elsewhere;
 mod ensemble;
+mod external_weights;
 mod inputs;
 mod planned;
 mod reason;
@@ -17,9 +17,9 @@ mod teacher;
 mod training;
 mod weights;
 
-pub use data::{BrokenData, LostClass, data_warnings, decode_all};
-pub use elsewhere::{Elsewhere, fetch};
-pub use planned::{Plan, Planned};
+pub use data::{ClassWithoutImages, UndecodableImages, data_warnings, decode_all};
+pub use external_weights::{ExternalWeights, fetch};
+pub use planned::{Plan, PlanEntry};
 pub use recipe::key;
-pub use resolve::{Depth, Draft, Parent, resolve};
-pub use status::{Earlier, StageStatus, Status, statuses};
+pub use resolve::{DiskAccess, ParentStage, StageDraft, resolve};
+pub use status::{PreviousStage, StageStatus, Status, statuses};

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::inputs::InputDigester;
 use super::recipe::{recipe, run_recipe};
-use super::resolve::{Draft, Parent};
+use super::resolve::{ParentStage, StageDraft};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::stage::PlannedStage;
@@ -16,16 +16,16 @@ pub struct Plan {
     /// Which run of a matrix it is; it changes no recipe.
     pub label: Option<String>,
     /// Parents first.
-    pub stages: Vec<Planned>,
+    pub stages: Vec<PlanEntry>,
     /// Names the run directory: same file, same inputs, same place.
     pub recipe: Digest,
 }
 
 /// A stage and its recipe.
-pub struct Planned {
+pub struct PlanEntry {
     pub name: String,
     /// The stages whose weights it reads, in order.
-    pub parents: Vec<Parent>,
+    pub parents: Vec<ParentStage>,
     pub work: PlannedStage,
     /// The name of its data set.
     pub data: String,
@@ -41,22 +41,22 @@ impl Plan {
     ///
     /// # Errors
     /// An input cannot be read.
-    pub fn new(name: &str, drafts: Vec<Draft>, index: &InputIndex, rehash: bool) -> Result<Self> {
+    pub fn new(name: &str, drafts: Vec<StageDraft>, index: &InputIndex, rehash: bool) -> Result<Self> {
         let mut digester = InputDigester::new(index, rehash);
-        let digested = |draft: Draft| {
-            let Draft { name, parents, work, data, rules, .. } = draft;
+        let digested = |draft: StageDraft| {
+            let StageDraft { name, parents, work, data, rules, .. } = draft;
             let work = work.digested(&mut digester)?;
             Ok((name, parents, work, data, rules))
         };
         let digested = drafts.into_iter().map(digested).collect::<Result<Vec<_>>>()?;
         index.save();
 
-        let mut stages: Vec<Planned> = Vec::new();
+        let mut stages: Vec<PlanEntry> = Vec::new();
         for (name, parents, work, data, rules) in digested {
             let document = work.document()?;
             let above = parents.iter().map(|parent| (&stages[parent.stage].recipe, parent.file()));
             let recipe = recipe(&document, &above.collect::<Vec<_>>());
-            stages.push(Planned { name, parents, work, data, document, recipe, rules });
+            stages.push(PlanEntry { name, parents, work, data, document, recipe, rules });
         }
         let recipe = run_recipe(name, stages.iter().map(|stage| (stage.name.as_str(), &stage.recipe)));
         Ok(Self { name: name.to_owned(), label: None, stages, recipe })

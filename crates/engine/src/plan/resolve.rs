@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Elsewhere;
+use super::ExternalWeights;
 use crate::data::{self, Dataset};
 use crate::model::RuleError;
-use crate::pipeline::{self, Checkpoint, Diagnostic, ImageSizes, Report, Resolved, Stage};
-use crate::regular;
-use crate::stage::{Evaluate, InitWeights, Member, ResolvedStage, Subject, View};
-use crate::task::{Recognition, TaskKind};
+use crate::pipeline::{self, CheckpointKind, Diagnostic, DiagnosticReport, ImageSizes, Resolved, Stage};
+use crate::regular_file;
+use crate::stage::{EnsembleMember, EvaluateStage, InitWeightsStage, ModelSpec, Preprocess, ResolvedStage};
+use crate::task::{RecognitionSpec, TaskKind};
 
 /// How much of the disk may be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
+pub enum DiskAccess {
     /// Nothing: shape, names and patterns only.
     Offline,
     /// Folder names, where the file leaves the classes to them.
@@ -25,53 +25,55 @@ pub enum Depth {
 }
 
 /// A stage whose names are resolved.
-pub struct Draft {
+pub struct StageDraft {
     pub name: String,
     /// The stages whose weights it reads, in order.
-    pub parents: Vec<Parent>,
+    pub parents: Vec<ParentStage>,
     pub work: ResolvedStage,
     /// The name of its data set.
     pub data: String,
     /// The freezing rules as written, to tell a reader what changed.
     pub rules: Value,
     /// Where the weights are that it takes from another pipeline; none once they are found in the store.
-    pub elsewhere: Option<Elsewhere>,
+    pub elsewhere: Option<ExternalWeights>,
 }
 
 /// A stage above, by its place in the plan, and which of its files is consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parent {
+pub struct ParentStage {
     pub stage: usize,
-    pub checkpoint: Option<Checkpoint>,
+    pub checkpoint: Option<CheckpointKind>,
 }
 
-impl Parent {
+impl ParentStage {
     /// The file of the parent's result.
     pub fn file(&self) -> &'static str {
         match self.checkpoint {
             None => crate::stage::MODEL,
-            Some(Checkpoint::Best) => crate::stage::BEST,
-            Some(Checkpoint::Last) => crate::stage::LAST,
+            Some(CheckpointKind::Best) => crate::stage::BEST,
+            Some(CheckpointKind::Last) => crate::stage::LAST,
         }
     }
 }
 
 /// Resolves every stage, parents first. All errors come together.
-pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> {
+pub fn resolve(pipeline: &Resolved, depth: DiskAccess) -> Result<Vec<StageDraft>, DiagnosticReport> {
     let (datasets, elsewhere) = Default::default();
     // What is wrong with patterns in themselves was found before.
     let diagnostics = pipeline.faults.clone();
     let mut resolver = Resolver { pipeline, depth, datasets, elsewhere, diagnostics };
-    let mut drafts: Vec<Option<Draft>> = Vec::new();
+    let mut drafts: Vec<Option<StageDraft>> = Vec::new();
     let order = pipeline.order();
     let places: HashMap<&str, usize> = order.iter().enumerate().map(|(place, name)| (*name, place)).collect();
     let stages: HashMap<&str, &Stage> =
         pipeline.stages.iter().map(|(name, stage)| (name.as_str(), stage)).collect();
     for name in &order {
         let stage = stages[name];
-        let parent =
-            |parent: pipeline::Parent| Parent { stage: places[parent.stage], checkpoint: parent.checkpoint };
-        let parents: Vec<Parent> = stage.parents().into_iter().map(parent).collect();
+        let parent = |parent: pipeline::Parent| ParentStage {
+            stage: places[parent.stage],
+            checkpoint: parent.checkpoint,
+        };
+        let parents: Vec<ParentStage> = stage.parents().into_iter().map(parent).collect();
         let above = parents.iter().map(|parent| drafts[parent.stage].as_ref().map(|draft| &draft.work));
         // Below a stage that could not be resolved nothing more can be said.
         let resolved = above
@@ -80,23 +82,23 @@ pub fn resolve(pipeline: &Resolved, depth: Depth) -> Result<Vec<Draft>, Report> 
             .map(|(work, rules)| {
                 let (name, elsewhere) = ((*name).to_owned(), resolver.elsewhere.remove(*name));
                 let data = stage.data().unwrap_or_default().to_owned();
-                Draft { name, parents, work, data, rules, elsewhere }
+                StageDraft { name, parents, work, data, rules, elsewhere }
             });
         drafts.push(resolved);
     }
     match (resolver.diagnostics.is_empty(), drafts.into_iter().collect::<Option<Vec<_>>>()) {
         (true, Some(drafts)) => Ok(drafts),
-        _ => Err(Report::new(resolver.diagnostics)),
+        _ => Err(DiagnosticReport::new(resolver.diagnostics)),
     }
 }
 
 pub(super) struct Resolver<'a> {
     pub(super) pipeline: &'a Resolved,
-    pub(super) depth: Depth,
+    pub(super) depth: DiskAccess,
     /// By name; none where scanning failed, which is reported once.
     pub(super) datasets: BTreeMap<String, Option<Arc<Dataset>>>,
     /// By the stage that takes weights from there.
-    pub(super) elsewhere: BTreeMap<String, Elsewhere>,
+    pub(super) elsewhere: BTreeMap<String, ExternalWeights>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -115,48 +117,48 @@ impl Resolver<'_> {
         let anyone = matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings());
         let classes = if anyone { Vec::new() } else { self.classes(data_name, data)? };
         let first = above.first().copied();
-        let subject = match first.map(ResolvedStage::subject) {
-            Some(subject) if !matches!(stage, Stage::LoadWeights(_)) => {
+        let model_spec = match first.map(ResolvedStage::model_spec) {
+            Some(model_spec) if !matches!(stage, Stage::LoadWeights(_)) => {
                 if !anyone {
-                    self.same_classes(name, data_name, &subject.classes, &classes)?;
+                    self.same_classes(name, data_name, &model_spec.classes, &classes)?;
                     for work in above {
-                        self.same_targets(name, data_name, work.subject(), data)?;
+                        self.same_targets(name, data_name, work.model_spec(), data)?;
                     }
                 }
-                subject.clone()
+                model_spec.clone()
             }
             // Weights are read into a model of the stage's own.
             _ => {
                 let (model, image_size) =
                     (self.pipeline.model.get(stage.model()?)?.clone(), images.image_size);
-                Subject { model, classes, task: TaskKind::of(data), image_size }
+                ModelSpec { model, classes, task: TaskKind::of(data), image_size }
             }
         };
         match stage {
-            Stage::LoadWeights(load) => self.load_weights(name, load, first, subject),
+            Stage::LoadWeights(load) => self.load_weights(name, load, first, model_spec),
             Stage::InitWeights(_) => Some((
-                ResolvedStage::InitWeights(InitWeights { subject, seed: self.pipeline.seed }),
+                ResolvedStage::InitWeights(InitWeightsStage { model_spec, seed: self.pipeline.seed }),
                 Value::Null,
             )),
-            Stage::Train(train) => self.train(name, train, (data_name, data), subject, above),
+            Stage::Train(train) => self.train(name, train, (data_name, data), model_spec, above),
             Stage::Evaluate(evaluate) => {
-                let view = View::new(&images, evaluate.image_size, subject.model.arch);
+                let preprocess = Preprocess::new(&images, evaluate.image_size, model_spec.model.arch);
                 for work in above {
-                    self.same_patches(name, data_name, work.subject(), &view)?;
+                    self.same_patches(name, data_name, work.model_spec(), &preprocess)?;
                 }
-                self.ensemble(name, evaluate, &view, above)?;
+                self.ensemble(name, evaluate, &preprocess, above)?;
                 let dataset = self.images(data_name, data);
                 let recognition = self.recognition(name, evaluate, dataset.as_deref())?;
                 self.part(name, evaluate, recognition.as_ref(), dataset.as_deref())?;
-                let member = |work: &&ResolvedStage| Member {
-                    subject: work.subject().clone(),
+                let member = |work: &&ResolvedStage| EnsembleMember {
+                    model_spec: work.model_spec().clone(),
                     layers: work.shared_layers(),
                 };
                 Some((
                     ResolvedStage::Evaluate(
-                        Box::new(Evaluate {
+                        Box::new(EvaluateStage {
                             members: above.iter().map(member).collect(),
-                            view,
+                            preprocess,
                             split: evaluate.split,
                             recognition,
                         }),
@@ -174,18 +176,18 @@ impl Resolver<'_> {
         stage: &str,
         evaluate: &pipeline::Evaluate,
         dataset: Option<&Dataset>,
-    ) -> Option<Option<Recognition>> {
+    ) -> Option<Option<RecognitionSpec>> {
         let mut pairs = None;
         let listed = evaluate.verification.as_ref().and_then(|verification| verification.pairs.as_ref());
         if let (Some(file), Some(dataset)) = (listed, dataset) {
             let at = format!("stage.{stage}.verification.pairs");
             let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(file))?;
-            let read = regular::read_text(&path)
+            let read = regular_file::read_text(&path)
                 .map_err(|error| crate::Error::io("read", &path, error))
                 .and_then(|text| data::read_pairs(&text, dataset, evaluate.split));
             pairs = Some(self.or_diagnose(&at, "pairs", read)?);
         }
-        Some(evaluate.compares_embeddings().then(|| Recognition::new(evaluate, pairs)))
+        Some(evaluate.compares_embeddings().then(|| RecognitionSpec::new(evaluate, pairs)))
     }
 
     /// An architecture may take images of some sizes alone; position embeddings are for the one that the model's first stage
@@ -194,11 +196,11 @@ impl Resolver<'_> {
         &mut self,
         stage: &str,
         data: &str,
-        subject: &Subject,
-        view: &View,
+        model_spec: &ModelSpec,
+        preprocess: &Preprocess,
     ) -> Option<()> {
-        let (known, found) = (subject.image_size, view.0.image_size);
-        let arch = subject.model.arch;
+        let (known, found) = (model_spec.image_size, preprocess.0.image_size);
+        let arch = model_spec.model.arch;
         let (message, help) = match arch.image_sizes() {
             _ if arch.has_sized_positions() && known != found => {
                 let help = format!(

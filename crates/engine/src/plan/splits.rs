@@ -2,8 +2,8 @@
 
 use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
-use crate::pipeline::{self, Checkpoint, Monitor, Parent, Stage};
-use crate::task::Recognition;
+use crate::pipeline::{self, CheckpointKind, Monitor, Parent, Stage};
+use crate::task::RecognitionSpec;
 
 impl Resolver<'_> {
     /// Whether a table has the validation images that its column was trusted to name.
@@ -16,7 +16,7 @@ impl Resolver<'_> {
         if dataset.is_none_or(|dataset| !dataset.split(Split::Validation).is_empty()) {
             return Some(());
         }
-        let best = Parent { stage, checkpoint: Some(Checkpoint::Best) };
+        let best = Parent { stage, checkpoint: Some(CheckpointKind::Best) };
         let follows = |(_, other): &&(String, Stage)| other.parents().contains(&best);
         let at = if train.early_stop.is_some() {
             format!("stage.{stage}.early_stop")
@@ -41,7 +41,7 @@ impl Resolver<'_> {
         &mut self,
         stage: &str,
         evaluate: &pipeline::Evaluate,
-        recognition: Option<&Recognition>,
+        recognition: Option<&RecognitionSpec>,
         dataset: Option<&Dataset>,
     ) -> Option<()> {
         let parts = recognition.map_or_else(|| vec![evaluate.split], |asked| asked.parts(evaluate.split));

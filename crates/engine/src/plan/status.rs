@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::planned::{Plan, Planned};
+use super::planned::{Plan, PlanEntry};
 use super::reason::reasons;
 use super::recipe::key;
-use super::resolve::Parent;
+use super::resolve::ParentStage;
 use crate::digest::{Difference, Digest};
 use crate::error::Result;
-use crate::store::{Finished, Lookup, Store, Wanted};
+use crate::store::{FinishedStage, Lookup, Store, VariantRequest};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,7 +26,7 @@ pub enum Status {
 
 /// A stage as an earlier run of the pipeline had it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Earlier {
+pub struct PreviousStage {
     pub document: Value,
     pub rules: Value,
     /// The digests of the checkpoints it read, in order; none of one that is not there any more.
@@ -38,7 +38,7 @@ pub struct StageStatus {
     /// None while what is above is not there.
     pub key: Option<Digest>,
     pub status: Status,
-    pub finished: Option<Finished>,
+    pub finished: Option<FinishedStage>,
     /// Why it is not a hit; empty for one that is, and for one that was never computed.
     pub reasons: Vec<Difference>,
 }
@@ -49,7 +49,7 @@ const STORE: &str = "store";
 
 impl StageStatus {
     /// The reasons in words: `optimizer.lr 1e-4 → 3e-5`.
-    pub fn why(&self) -> Option<String> {
+    pub fn reason(&self) -> Option<String> {
         match (self.status, &self.reasons[..]) {
             (Status::Hit, _) => None,
             (Status::Resume, _) => Some("interrupted earlier".to_owned()),
@@ -59,13 +59,13 @@ impl StageStatus {
     }
 
     /// The reasons that are left once what is above has been computed.
-    pub fn why_then(&self) -> Option<String> {
+    pub fn reason_after_parents(&self) -> Option<String> {
         if self.status == Status::Resume {
-            return self.why();
+            return self.reason();
         }
         let pending = |reason: &&Difference| !(reason.field == FROM && reason.new.is_none());
         match self.reasons.iter().filter(pending).count() {
-            0 => self.why().filter(|_| self.reasons.is_empty()),
+            0 => self.reason().filter(|_| self.reasons.is_empty()),
             _ => Some(words(self.reasons.iter().filter(pending))),
         }
     }
@@ -84,9 +84,9 @@ fn words<'a>(reasons: impl Iterator<Item = &'a Difference>) -> String {
 pub fn statuses(
     plan: &Plan,
     store: &Store,
-    wanted: Wanted,
+    wanted: VariantRequest,
     variant: &str,
-    earlier: &BTreeMap<String, Earlier>,
+    earlier: &BTreeMap<String, PreviousStage>,
 ) -> Result<Vec<StageStatus>> {
     let mut all: Vec<StageStatus> = Vec::new();
     for stage in &plan.stages {
@@ -99,14 +99,15 @@ pub fn statuses(
 /// `before` are the stages ahead of it in the plan.
 fn status(
     plan: &Plan,
-    stage: &Planned,
+    stage: &PlanEntry,
     before: &[StageStatus],
     store: &Store,
-    wanted: Wanted,
+    wanted: VariantRequest,
     variant: &str,
-    earlier: Option<&Earlier>,
+    earlier: Option<&PreviousStage>,
 ) -> Result<StageStatus> {
-    let digest = |parent: &Parent| before[parent.stage].finished.as_ref()?.files.get(parent.file()).copied();
+    let digest =
+        |parent: &ParentStage| before[parent.stage].finished.as_ref()?.files.get(parent.file()).copied();
     let consumed: Vec<Option<Digest>> = stage.parents.iter().map(digest).collect();
     let mut why = earlier.map_or_else(Vec::new, |earlier| {
         reasons(&earlier.document, &stage.document, &earlier.rules, &stage.rules)

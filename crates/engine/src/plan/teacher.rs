@@ -3,7 +3,7 @@
 use super::ensemble::trained_for;
 use super::resolve::Resolver;
 use crate::pipeline::Train;
-use crate::stage::{ResolvedStage, Subject, View};
+use crate::stage::{ModelSpec, Preprocess, ResolvedStage};
 use crate::task::{is_known, list};
 
 impl Resolver<'_> {
@@ -12,12 +12,12 @@ impl Resolver<'_> {
         &mut self,
         stage: &str,
         train: &Train,
-        student: &Subject,
-        view: &View,
+        student: &ModelSpec,
+        preprocess: &Preprocess,
         above: &[&ResolvedStage],
-    ) -> Option<Option<Subject>> {
+    ) -> Option<Option<ModelSpec>> {
         let (Some(distill), Some(work)) = (&train.distill, above.get(1)) else { return Some(None) };
-        let (name, teacher) = (&distill.teacher, work.subject());
+        let (name, teacher) = (&distill.teacher, work.model_spec());
         let at = format!("stage.{stage}.distill.teacher");
         if teacher.classes != student.classes && is_known(&teacher.classes) && is_known(&student.classes) {
             let message = format!(
@@ -30,7 +30,7 @@ impl Resolver<'_> {
             self.diagnose(&at, "class-list", message, Some(help));
             return None;
         }
-        if let Some((code, message, help)) = trained_for(name, work, view) {
+        if let Some((code, message, help)) = trained_for(name, work, preprocess) {
             self.diagnose(&at, code, message, Some(help.to_owned()));
             return None;
         }

@@ -10,8 +10,8 @@ use crate::data::{Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, NormSpec};
 use crate::pipeline::{self, BatchNormPolicy, Data, Group, Unfreeze};
-use crate::stage::{ResolvedStage, Subject, Train, View};
-use crate::task::{Problem, Training};
+use crate::stage::{ModelSpec, Preprocess, ResolvedStage, TrainStage};
+use crate::task::{TaskProblem, TaskTraining};
 
 impl Resolver<'_> {
     /// `data` goes with its name; `above` are the stages whose weights it reads, in order.
@@ -20,18 +20,18 @@ impl Resolver<'_> {
         name: &str,
         train: &pipeline::Train,
         (data_name, data): (&str, &Data),
-        subject: Subject,
+        model_spec: ModelSpec,
         above: &[&ResolvedStage],
     ) -> Option<(ResolvedStage, Value)> {
-        let description = Arc::new(subject.build().description);
+        let description = Arc::new(model_spec.build().description);
         let table = match ParameterTable::resolve(&description, train) {
             Ok(table) => table,
             Err(errors) => {
                 self.rules(name, errors);
-                return self.in_place_of(train, data, subject, description);
+                return self.placeholder(train, data, model_spec, description);
             }
         };
-        self.features_only(name, &subject, &description, &table)?;
+        self.features_only(name, &model_spec, &description, &table)?;
         self.layer_decay(name, train, &description, &table)?;
         if train.features.is_some() && table.first().frozen_prefix(&description) == 0 {
             let message = "features are not kept if the first layer trains".to_owned();
@@ -39,26 +39,27 @@ impl Resolver<'_> {
             self.diagnose(&format!("stage.{name}.features"), "no-effect", message, Some(help));
             return None;
         }
-        let view = View::new(&data.images(), train.image_size, subject.model.arch);
+        let preprocess = Preprocess::new(&data.images(), train.image_size, model_spec.model.arch);
         for work in above {
-            self.same_patches(name, data_name, work.subject(), &view)?;
+            self.same_patches(name, data_name, work.model_spec(), &preprocess)?;
         }
         let dataset = self.images(data_name, data);
         self.validation(name, train, dataset.as_deref())?;
-        self.task(name, train, &subject, dataset.as_deref())?;
-        self.last_batch(name, train, &description, &table, &view, dataset.as_deref())?;
+        self.task(name, train, &model_spec, dataset.as_deref())?;
+        self.last_batch(name, train, &description, &table, &preprocess, dataset.as_deref())?;
         let rules = json!(Rules::of(train));
-        let teacher = self.teacher(name, train, &subject, &view, above)?;
-        let work = Train::new(subject, view, train.clone(), table, description, self.pipeline.seed);
-        Some((ResolvedStage::Train(Box::new(Train { teacher, ..work }), dataset), rules))
+        let teacher = self.teacher(name, train, &model_spec, &preprocess, above)?;
+        let work =
+            TrainStage::new(model_spec, preprocess, train.clone(), table, description, self.pipeline.seed);
+        Some((ResolvedStage::Train(Box::new(TrainStage { teacher, ..work }), dataset), rules))
     }
 
     /// A stage whose rules are wrong, without them: so that what is wrong below it is found as well. It never runs.
-    fn in_place_of(
+    fn placeholder(
         &self,
         train: &pipeline::Train,
         data: &Data,
-        subject: Subject,
+        model_spec: ModelSpec,
         description: Arc<Description>,
     ) -> Option<(ResolvedStage, Value)> {
         let mut free = pipeline::Train {
@@ -73,8 +74,8 @@ impl Resolver<'_> {
         };
         free.optimizer.settings_mut().no_decay_mut().clear();
         let table = ParameterTable::resolve(&description, &free).ok()?;
-        let view = View::new(&data.images(), train.image_size, subject.model.arch);
-        let work = Train::new(subject, view, free, table, description, self.pipeline.seed);
+        let preprocess = Preprocess::new(&data.images(), train.image_size, model_spec.model.arch);
+        let work = TrainStage::new(model_spec, preprocess, free, table, description, self.pipeline.seed);
         Some((ResolvedStage::Train(Box::new(work), None), Value::Null))
     }
 
@@ -82,11 +83,11 @@ impl Resolver<'_> {
     fn features_only(
         &mut self,
         stage: &str,
-        subject: &Subject,
+        model_spec: &ModelSpec,
         description: &Description,
         table: &ParameterTable,
     ) -> Option<()> {
-        if !subject.model.arch.is_encoder() {
+        if !model_spec.model.arch.is_encoder() {
             return Some(());
         }
         let Some(row) = table.rows.iter().find(|row| row.trainable && !description.in_head(row.id)) else {
@@ -132,13 +133,13 @@ impl Resolver<'_> {
         &mut self,
         stage: &str,
         settings: &pipeline::Train,
-        subject: &Subject,
+        model_spec: &ModelSpec,
         dataset: Option<&Dataset>,
     ) -> Option<()> {
-        let Err(problem) = subject.task(Some(Training { settings, dataset })).check() else {
+        let Err(problem) = model_spec.task(Some(TaskTraining { settings, dataset })).check() else {
             return Some(());
         };
-        let Problem { setting, code, message, help } = problem;
+        let TaskProblem { setting, code, message, help } = problem;
         self.diagnose(&format!("stage.{stage}.{setting}"), code, message, help);
         None
     }
@@ -151,14 +152,14 @@ impl Resolver<'_> {
         train: &pipeline::Train,
         description: &Description,
         table: &ParameterTable,
-        view: &View,
+        preprocess: &Preprocess,
         dataset: Option<&Dataset>,
     ) -> Option<()> {
         let images = dataset.map_or(0, |dataset| dataset.split(Split::Train).len());
         if images % train.batch_size != 1 % train.batch_size || images == 0 {
             return Some(());
         }
-        let image_size = view.0.image_size;
+        let image_size = preprocess.0.image_size;
         let norms = description.norms.iter().zip(&table.last().norms);
         let sensitive =
             norms.filter(|(norm, mode)| **mode == NormMode::Training && norm.values(image_size) == 1);

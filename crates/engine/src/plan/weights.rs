@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::resolve::{Depth, Resolver};
+use super::resolve::{DiskAccess, Resolver};
 use crate::pipeline;
-use crate::stage::{FoundWeights, LoadWeights, ResolvedStage, Subject};
+use crate::stage::{LoadWeightsStage, LocatedWeights, ModelSpec, ResolvedStage};
 use crate::task::is_known;
-use crate::weights::{LoadRules, Source, origins};
+use crate::weights::{LoadRules, WeightsFile, origins};
 
 impl Resolver<'_> {
     pub(super) fn load_weights(
@@ -14,9 +14,9 @@ impl Resolver<'_> {
         name: &str,
         load: &pipeline::LoadWeights,
         above: Option<&ResolvedStage>,
-        subject: Subject,
+        model_spec: ModelSpec,
     ) -> Option<(ResolvedStage, Value)> {
-        let description = subject.build().description;
+        let description = model_spec.build().description;
         let mut rules = match LoadRules::resolve(&description, load) {
             Ok(rules) => rules,
             Err(errors) => {
@@ -24,32 +24,33 @@ impl Resolver<'_> {
                 // Without its rules, so that what is wrong below it is found as well. It never runs.
                 let (settings, seed) = (load.clone(), self.pipeline.seed);
                 let (rules, names) = Default::default();
-                let work = LoadWeights { subject, settings, rules, names, seed };
+                let work = LoadWeightsStage { model_spec, settings, rules, names, seed };
                 return Some((
-                    ResolvedStage::LoadWeights(Box::new(work), FoundWeights::Unknown),
+                    ResolvedStage::LoadWeights(Box::new(work), LocatedWeights::Unknown),
                     Value::Null,
                 ));
             }
         };
-        rules.classes = Some(subject.classes.clone());
-        let (mut weights, mut names) = (FoundWeights::Unknown, None);
+        rules.classes = Some(model_spec.classes.clone());
+        let (mut weights, mut names) = (LocatedWeights::Unknown, None);
         let source = match (&load.file, above, &load.from) {
             (None, Some(above), Some(from)) => {
                 let at = format!("stage.{name}.from");
-                weights = FoundWeights::Above;
+                weights = LocatedWeights::Above;
                 // Of classes that are not known here nothing can be said.
-                let known = [above.subject(), &subject].iter().all(|subject| is_known(&subject.classes));
-                known.then(|| (at, above.subject().source(from)))
+                let known =
+                    [above.model_spec(), &model_spec].iter().all(|model_spec| is_known(&model_spec.classes));
+                known.then(|| (at, above.model_spec().weights_file(from)))
             }
             (None, None, None) => match self.pipeline.elsewhere.get(name) {
                 Some(other) => Some((format!("stage.{name}.stage"), self.other_pipeline(name, other)?)),
                 None => None,
             },
-            (Some(text), ..) if self.depth == Depth::Inputs => {
+            (Some(text), ..) if self.depth == DiskAccess::Inputs => {
                 let at = format!("stage.{name}.file");
                 let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(text))?;
-                let source = Source::open(&path).and_then(|source| source.translated(&description));
-                weights = FoundWeights::File { path, digest: None };
+                let source = WeightsFile::open(&path).and_then(|source| source.translated(&description));
+                weights = LocatedWeights::File { path, digest: None };
                 Some((at, source))
             }
             _ => None,
@@ -60,7 +61,7 @@ impl Resolver<'_> {
             names = self.or_diagnose(&at, "weights", fits)?;
         }
         let (settings, seed) = (load.clone(), self.pipeline.seed);
-        let work = LoadWeights { subject, settings, rules, names, seed };
+        let work = LoadWeightsStage { model_spec, settings, rules, names, seed };
         Some((ResolvedStage::LoadWeights(Box::new(work), weights), Value::Null))
     }
 }

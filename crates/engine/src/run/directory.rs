@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::RunRecord;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::regular;
-use crate::store::{Finished, Store, disk, lock};
+use crate::regular_file;
+use crate::store::{FinishedStage, Store, disk, lock};
 
 pub(super) const PLAN: &str = "plan.json";
 pub(super) const EVENTS: &str = "events.jsonl";
@@ -36,14 +36,14 @@ const UNLISTED: [&str; 4] = [MANIFEST, STATE, EVENTS, LOG];
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum RunState {
     Running,
     Interrupted,
     Failed,
     Complete,
 }
 
-impl State {
+impl RunState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -54,13 +54,13 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for RunState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl FromStr for State {
+impl FromStr for RunState {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -134,7 +134,7 @@ impl RunDirectory {
     /// The merged settings, as JSON.
     pub fn settings(&self) -> Result<serde_json::Value> {
         let path = self.path.join(RESOLVED);
-        let text = regular::read_text(&path).map_err(|error| Error::io("read", &path, error))?;
+        let text = regular_file::read_text(&path).map_err(|error| Error::io("read", &path, error))?;
         toml::from_str(&text)
             .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))
     }
@@ -143,7 +143,7 @@ impl RunDirectory {
     /// state, and `latest`.
     pub fn begin(&self, record: &RunRecord, pipeline: &[u8], resolved: &str) -> Result<()> {
         self.write_record(record)?;
-        self.set_state(State::Running)?;
+        self.set_state(RunState::Running)?;
         self.write(PIPELINE, pipeline)?;
         self.write(RESOLVED, resolved.as_bytes())?;
         let latest = self.path.parent().unwrap_or(Path::new(".")).join(LATEST);
@@ -167,15 +167,15 @@ impl RunDirectory {
     }
 
     /// The state of the run. A run marked as running without a process was killed: it is interrupted.
-    pub fn state(&self) -> State {
-        let text = regular::read_text(&self.path.join(STATE)).unwrap_or_default();
-        match text.trim().parse().unwrap_or(State::Interrupted) {
-            State::Running if !self.is_live() => State::Interrupted,
+    pub fn state(&self) -> RunState {
+        let text = regular_file::read_text(&self.path.join(STATE)).unwrap_or_default();
+        match text.trim().parse().unwrap_or(RunState::Interrupted) {
+            RunState::Running if !self.is_live() => RunState::Interrupted,
             state => state,
         }
     }
 
-    pub fn set_state(&self, state: State) -> Result<()> {
+    pub fn set_state(&self, state: RunState) -> Result<()> {
         disk::write_atomically(&self.path.join(STATE), format!("{state}\n").as_bytes())
     }
 
@@ -198,7 +198,7 @@ impl RunDirectory {
     }
 
     /// Fills a stage's folder with exactly its finished files.
-    pub fn materialize(&self, store: &Store, stage: &str, finished: &Finished) -> Result<()> {
+    pub fn materialize(&self, store: &Store, stage: &str, finished: &FinishedStage) -> Result<()> {
         let folder = self.stage(stage);
         sweep(&folder, |name| finished.files.contains_key(name))?;
         let mut changed = false;
@@ -217,7 +217,7 @@ impl RunDirectory {
     }
 
     /// Whether a stage's folder has exactly its finished files.
-    pub(super) fn has(&self, store: &Store, stage: &str, finished: &Finished) -> bool {
+    pub(super) fn has(&self, store: &Store, stage: &str, finished: &FinishedStage) -> bool {
         let folder = self.stage(stage);
         finished.files.iter().all(|(name, digest)| is_there(store, &folder.join(name), digest))
     }

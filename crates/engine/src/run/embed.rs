@@ -9,9 +9,9 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::Predictor;
 use crate::autograd::Value;
-use crate::cells;
+use crate::csv_cells;
 use crate::data;
-use crate::device::placed;
+use crate::device::to_device;
 use crate::error::{Error, Result};
 use crate::model::Pass;
 use crate::stage::INFERENCE_BATCH;
@@ -19,7 +19,7 @@ use crate::store;
 
 /// Embeddings with the files they are of.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Embedded {
+pub struct EmbeddedFiles {
     /// As they were named, in order.
     pub files: Vec<String>,
     /// As many numbers for each.
@@ -43,7 +43,7 @@ impl Predictor {
             if readable.is_empty() {
                 return Ok(Vec::new());
             }
-            let input = Value::constant(placed(&Tensor::cat(&readable, 0)?, &self.choice.device)?);
+            let input = Value::constant(to_device(&Tensor::cat(&readable, 0)?, &self.choice.device)?);
             let embeddings = self.model.embed(pass, 0, input)?.into_tensor();
             Ok(embeddings.to_device(&Device::Cpu)?.to_vec2()?)
         };
@@ -79,7 +79,7 @@ pub fn image_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-impl Embedded {
+impl EmbeddedFiles {
     /// How many numbers an embedding has; 0 where there is none.
     pub fn dimension(&self) -> usize {
         self.rows.first().map_or(0, Vec::len)
@@ -127,7 +127,7 @@ impl Embedded {
             .write_record(std::iter::once("file".to_owned()).chain(columns))
             .map_err(|error| failed(error.to_string()))?;
         for (file, row) in self.files.iter().zip(&self.rows) {
-            writer.serialize((cells::text(file), row)).map_err(|error| failed(error.to_string()))?;
+            writer.serialize((csv_cells::text(file), row)).map_err(|error| failed(error.to_string()))?;
         }
         writer.into_inner().map_err(|error| failed(error.to_string()))
     }

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::complete;
-use super::directory::{DATA, RunDirectory, State};
+use super::already_complete;
+use super::directory::{DATA, RunDirectory, RunState};
+use super::event_log::EventLog;
 use super::record::RunRecord;
-use super::recorder::Recorder;
 use super::report;
-use super::request::{Options, Summary, Texts};
+use super::request::{PipelineTexts, RunOptions, RunResult};
 use super::runner::{Runner, since};
-use super::selection::Selection;
-use crate::error::{Error, Kind, Result};
+use super::selection::StageSelection;
+use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, Fanout, Interrupt, Observer};
 use crate::plan::{self, Plan};
 use crate::report::{ReportData, report_html};
@@ -24,27 +24,27 @@ use crate::store::Store;
 /// writable.
 pub fn execute(
     plan: &Plan,
-    texts: &Texts,
+    texts: &PipelineTexts,
     store: &Store,
     runs: &Path,
-    options: &Options,
+    options: &RunOptions,
     observer: &dyn Observer,
     interrupt: &Interrupt,
-) -> Result<Summary> {
-    let selection = Selection::new(plan, options.from, options.until, options.force)?;
+) -> Result<RunResult> {
+    let selection = StageSelection::new(plan, options.from, options.until, options.force)?;
     let look = || {
-        let earlier = super::earlier_stages(runs, &plan.name, plan.label.as_deref());
+        let earlier = super::previous_stages(runs, &plan.name, plan.label.as_deref());
         let statuses = plan::statuses(plan, store, options.wanted, options.variant, &earlier)?;
-        selection.demand_above(plan, &statuses)?;
+        selection.require_cached_above(plan, &statuses)?;
         Ok::<_, Error>(statuses)
     };
     if options.from.is_some() {
         // An invalid request creates no run directory.
-        selection.demand_above(plan, options.statuses)?;
+        selection.require_cached_above(plan, options.statuses)?;
     }
     let directory = RunDirectory::locate(runs, &plan.name, &plan.recipe)?;
     let begin = || {
-        let recorder = Recorder::open(&directory, options.clock, interrupt, &mut || {
+        let recorder = EventLog::open(&directory, options.clock, interrupt, &mut || {
             observer.event(&Event::Warning {
                 stage: None,
                 message: "waiting for another process that is working on this run".into(),
@@ -52,11 +52,11 @@ pub fn execute(
         })?;
         // Only now, because the previous holder may have finished stages. `gc` waits until the run names what it
         // found.
-        let _hold = store.hold()?;
+        let _hold = store.block_gc()?;
         let statuses = look()?;
         let mut record = RunRecord::of(plan, options.variant, &statuses);
         if let Ok(before) = directory.record() {
-            record.keep_keys(&before);
+            record.keep_previous_keys(&before);
         }
         directory.begin(&record, texts.pipeline.as_bytes(), texts.resolved)?;
         let data = serde_json::to_string_pretty(&plan.data()).expect("numbers are plain data") + "\n";
@@ -64,10 +64,11 @@ pub fn execute(
         Ok::<_, Error>((recorder, statuses, record))
     };
     let (recorder, statuses, mut record) = match begin() {
-        Err(error) if error.kind == Kind::Failed => {
+        Err(error) if error.kind == ErrorKind::Failed => {
             let statuses = look().unwrap_or_default();
-            let summary =
-                complete::as_it_is(plan, &selection, &statuses, &directory, store, observer, &error);
+            let summary = already_complete::already_complete(
+                plan, &selection, &statuses, &directory, store, observer, &error,
+            );
             return summary.ok_or_else(|| match error.hint {
                 Some(_) => error,
                 None => error.hint("use a writable folder of runs with `--runs-dir`"),
@@ -94,23 +95,25 @@ pub fn execute(
         let complete = runner.finished.iter().all(Option::is_some);
         if complete {
             // All stages are in place; only the state is written.
-            let data =
-                ReportData { state: State::Complete.as_str().to_owned(), ..report::report_data(&directory)? };
+            let data = ReportData {
+                state: RunState::Complete.as_str().to_owned(),
+                ..report::report_data(&directory)?
+            };
             directory.write("report.html", report_html(&data).as_bytes())?;
             directory.seal(store)?;
         }
         Ok(complete)
     });
     let state = match &outcome {
-        Ok(true) => State::Complete,
-        Ok(false) => State::Interrupted,
-        Err(error) if error.kind == Kind::Interrupted => State::Interrupted,
-        Err(_) => State::Failed,
+        Ok(true) => RunState::Complete,
+        Ok(false) => RunState::Interrupted,
+        Err(error) if error.kind == ErrorKind::Interrupted => RunState::Interrupted,
+        Err(_) => RunState::Failed,
     };
     let stages = runner.summaries;
     // The first error counts: on a full disk, writing the state fails too.
     let (outcome, state) = match directory.set_state(state) {
-        Err(error) if outcome.is_ok() => (Err(error), State::Failed),
+        Err(error) if outcome.is_ok() => (Err(error), RunState::Failed),
         _ => (outcome, state),
     };
     let ended = match &outcome {
@@ -129,5 +132,5 @@ pub fn execute(
         let message = format!("the event log is incomplete: {unrecorded}");
         observer.event(&Event::Warning { stage: None, message });
     }
-    Ok(Summary { run_dir: directory.path().to_owned(), state, stages, error })
+    Ok(RunResult { run_dir: directory.path().to_owned(), state, stages, error })
 }

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::directory::{LATEST, PLAN};
-use super::{RunDirectory, happened};
+use super::{RunDirectory, read_events};
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::pipeline::label;
+use crate::pipeline::run_label;
 use crate::pipeline::suggest::closest;
-use crate::regular;
+use crate::regular_file;
 use crate::store::disk;
 
 /// The folder of all runs of a pipeline file: `runs` in the nearest ancestor folder that has `runs` or `.git`,
@@ -100,7 +100,7 @@ pub fn resolve_runs(argument: &str, runs: &Path) -> Result<Vec<RunDirectory>> {
     if let Some(name) = name {
         let of_name = all.iter().filter(|run| name_of(run) == name).cloned().collect();
         let mut selected = latest_by_label(of_name);
-        selected.retain(|(label, _)| label.as_deref().is_some_and(|label| label::selects(digits, label)));
+        selected.retain(|(label, _)| label.as_deref().is_some_and(|label| run_label::selects(digits, label)));
         if !selected.is_empty() {
             return Ok(selected.into_iter().map(|(_, run)| run).collect());
         }
@@ -141,7 +141,7 @@ pub(super) fn latest_of(runs: &Path, name: &str) -> Result<RunDirectory> {
 
 /// The start times of a run.
 fn started(run: &RunDirectory) -> Vec<String> {
-    let starts = happened(run).into_iter().filter(|(_, event)| matches!(event, Event::RunStarted { .. }));
+    let starts = read_events(run).into_iter().filter(|(_, event)| matches!(event, Event::RunStarted { .. }));
     starts.map(|(time, _)| time).collect()
 }
 
@@ -152,13 +152,13 @@ fn label_of(run: &RunDirectory) -> Option<String> {
 /// `turtles/3f9c1a2b`, with the label if there is one.
 fn described(run: &RunDirectory) -> String {
     match label_of(run) {
-        Some(of) => format!("{} ({of})", place(run)),
-        None => place(run),
+        Some(of) => format!("{} ({of})", display_name(run)),
+        None => display_name(run),
     }
 }
 
 /// `turtles/3f9c1a2b`.
-pub(super) fn place(run: &RunDirectory) -> String {
+pub(super) fn display_name(run: &RunDirectory) -> String {
     format!("{}/{}", name_of(run), run.id())
 }
 
@@ -171,7 +171,7 @@ pub(super) fn name_of(run: &RunDirectory) -> String {
 /// The run named by `latest` in a folder of runs.
 fn latest(folder: &Path) -> Result<RunDirectory> {
     let path = folder.join(LATEST);
-    let text = regular::read_text(&path).map_err(|error| Error::io("read", &path, error))?;
+    let text = regular_file::read_text(&path).map_err(|error| Error::io("read", &path, error))?;
     let id = text.trim();
     if !disk::stays_below(id) {
         return Err(Error::usage(format!("`{}` contains no run id", path.display())));

@@ -4,43 +4,43 @@
 //! alone. All its files except the logs have the same bytes for the same pipeline and inputs. This module never
 //! prints, and never reads a clock itself.
 
-mod broken;
-mod compare;
-mod complete;
+mod already_complete;
+mod comparison;
+mod decode_failures;
+mod diff;
 mod directory;
-mod earlier;
 mod embed;
+mod event_log;
 mod execute;
-mod garbage;
+mod gc;
 mod locate;
-mod overlay;
-mod overview;
 mod predict;
+mod previous_run;
 mod record;
-mod recorder;
 mod report;
 mod request;
 mod results;
 mod runner;
 mod selection;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-pub use crate::events::{Event, Fanout, Interrupt, Observer, Outcome, Quiet};
-pub use compare::{Comparison, compare};
-pub use directory::{RunDirectory, State};
-pub use earlier::earlier_stages;
-pub use embed::{Embedded, image_files};
+pub use crate::events::{Event, Fanout, Interrupt, NullObserver, Observer, StageOutcome};
+pub use comparison::{AveragedSettings, compare_runs};
+pub use diff::{RunDiff, diff};
+pub use directory::{RunDirectory, RunState};
+pub use embed::{EmbeddedFiles, image_files};
+pub use event_log::{EventLog, read_events};
 pub use execute::execute;
-pub use garbage::{Garbage, Survey, free, survey};
+pub use gc::{GcSurvey, RemovableItem, free, survey};
 pub use locate::{all_runs, resolve_run, resolve_runs, runs_root, runs_root_from};
-pub use overlay::{Averaged, overlay};
-pub use overview::{Failure, Monitored, RunSummary, StageSummary, StepProgress, list, summarize};
-pub use predict::{Predictor, Wanted};
+pub use predict::{Predictor, PredictorUse};
+pub use previous_run::previous_stages;
 pub use record::{RunRecord, StageRecord};
-pub use recorder::{Recorder, happened};
 pub use report::report_data;
-pub use request::{Ended, Options, StageSummary as Done, Summary, Texts};
+pub use request::{PipelineTexts, RunOptions, RunResult, StageEnd, StageResult as Done};
 pub use selection::selected;
-pub use verify::{FrozenProof, Problem, Verification, verify};
+pub use summary::{MonitoredBest, RunFailure, RunSummary, StageOverview, StepProgress, list, summarize};
+pub use verify::{FrozenProof, VerifyProblem, VerifyReport, verify};

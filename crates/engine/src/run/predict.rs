@@ -7,26 +7,26 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::directory::RESOLVED;
-use super::{Problem, RunDirectory, RunRecord, StageRecord};
+use super::{RunDirectory, RunRecord, StageRecord, VerifyProblem};
 use crate::autograd::Value;
 use crate::data::{LARGEST_IMAGE, Transform, image_format_names};
-use crate::device::{Choice, placed};
+use crate::device::{DeviceChoice, to_device};
 use crate::error::{Error, Result};
-use crate::model::{Model, Pass, State};
+use crate::model::{Model, Pass, StateDict};
 use crate::pipeline::{self, Arch, Data, Head, ImageFolder, PositionResampling, suggest};
-use crate::regular;
-use crate::stage::{BEST, LAST, MODEL, View};
+use crate::regular_file;
+use crate::stage::{BEST, LAST, MODEL, Preprocess};
 use crate::store::disk;
 use crate::task::{Describer, Description, TaskKind, TaskSpec};
-use crate::weights::{self, LoadRules, Source};
+use crate::weights::{self, LoadRules, WeightsFile};
 
 /// A model with its weights, its task and its view of images.
 pub struct Predictor {
     pub(super) model: Model,
-    pub(super) state: State,
+    pub(super) state: StateDict,
     transform: Transform,
     /// Where it computes.
-    pub choice: Choice,
+    pub choice: DeviceChoice,
     /// Puts outputs into words.
     describer: Describer,
     /// The checkpoint below the run directory.
@@ -35,7 +35,7 @@ pub struct Predictor {
 
 /// What a stage's recipe says of its model.
 #[derive(Deserialize)]
-struct Subject {
+struct RecipeModel {
     arch: Arch,
     classes: Vec<String>,
     #[serde(default)]
@@ -46,7 +46,7 @@ struct Subject {
 
 /// What is wanted of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum PredictorUse {
     /// Class scores: of a stage that trained its head, or loaded all of it.
     Classes,
     /// Embeddings: of any stage with weights, since the head may be left out.
@@ -61,7 +61,12 @@ impl Predictor {
     ///
     /// # Errors
     /// No such stage, no weights of it yet, weights that were altered, or a model that does not compute on the GPU that was asked for.
-    pub fn open(run: &RunDirectory, stage: Option<&str>, wanted: Wanted, choice: Choice) -> Result<Self> {
+    pub fn open(
+        run: &RunDirectory,
+        stage: Option<&str>,
+        wanted: PredictorUse,
+        choice: DeviceChoice,
+    ) -> Result<Self> {
         let record = run.record()?;
         let (name, which) = match stage.map(|text| text.split_once('@').unwrap_or((text, ""))) {
             Some((name, which)) => (Some(name), which),
@@ -102,21 +107,26 @@ impl Predictor {
         Ok(Self { checkpoint, ..predictor })
     }
 
-    fn of_stage(run: &RunDirectory, stage: &StageRecord, checkpoint: &Path, choice: Choice) -> Result<Self> {
+    fn of_stage(
+        run: &RunDirectory,
+        stage: &StageRecord,
+        checkpoint: &Path,
+        choice: DeviceChoice,
+    ) -> Result<Self> {
         let document = &stage.document;
         let broken = |error| Error::failed(format!("the run's `plan.json` cannot be read: {error}"));
-        let subject: Subject = serde_json::from_value(document["model"].clone()).map_err(broken)?;
-        let choice = match subject.arch.computes_on_gpus() {
+        let model_spec: RecipeModel = serde_json::from_value(document["model"].clone()).map_err(broken)?;
+        let choice = match model_spec.arch.computes_on_gpus() {
             true => choice,
             false => choice.without_gpus(&format!("stage `{}`", stage.name))?,
         };
         let mut images = match &document["images"] {
-            Json::Null => images_of(run, stage, subject.arch)?,
+            Json::Null => images_of(run, stage, model_spec.arch)?,
             images => images.clone(),
         };
         images["root"] = Json::String(String::new());
         let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
-        let Subject { arch, classes, head, position_resampling } = subject;
+        let RecipeModel { arch, classes, head, position_resampling } = model_spec;
         let kind = TaskKind::of_recipe(&document["model"]);
         let task = TaskSpec { kind, classes: &classes, head: &head, training: None };
         let describer = task.describer();
@@ -124,10 +134,10 @@ impl Predictor {
         let model = Model::build_for(&spec, classes.len(), view.image_size);
         let mut rules = LoadRules::default();
         rules.classes = Some(classes);
-        let state = weights::load(&model.description, &Source::open(checkpoint)?, &rules, 0)?;
+        let state = weights::load(&model.description, &WeightsFile::open(checkpoint)?, &rules, 0)?;
         Ok(Self {
             model,
-            state: state.on(&choice.device)?,
+            state: state.to_device(&choice.device)?,
             transform: Transform::evaluation(&view, None),
             choice,
             describer,
@@ -143,7 +153,7 @@ impl Predictor {
 
     /// An image file as the model sees it: [1, size, size, 3].
     pub(super) fn image(&self, file: &Path) -> Result<Tensor> {
-        let bytes = regular::read(file, LARGEST_IMAGE)
+        let bytes = regular_file::read(file, LARGEST_IMAGE)
             .map_err(|refused| Error::io("read", file, refused.into()).as_usage())?;
         self.transform.tensor(&bytes).map_err(|error| {
             Error::usage(format!("cannot decode `{}`: {error}", file.display()))
@@ -152,7 +162,7 @@ impl Predictor {
     }
 
     fn one(&self, file: &Path, pass: &mut Pass) -> Result<Description> {
-        let image = placed(&self.image(file)?, &self.choice.device)?;
+        let image = to_device(&self.image(file)?, &self.choice.device)?;
         let outputs = self.model.forward(pass, 0, Value::constant(image))?;
         let described = (self.describer)(&outputs)?.pop();
         described.ok_or_else(|| Error::bug("an image without a prediction"))
@@ -160,17 +170,17 @@ impl Predictor {
 }
 
 /// Why a stage has no model, or none with what is wanted; none where it has.
-fn unfit(stage: &StageRecord, wanted: Wanted) -> Option<&'static str> {
+fn unfit(stage: &StageRecord, wanted: PredictorUse) -> Option<&'static str> {
     let settings = &stage.document["settings"];
     let is_afresh = |setting: &str| settings[setting].as_array().is_some_and(|patterns| !patterns.is_empty());
     match (&stage.kind[..], wanted) {
-        ("train", _) | ("load_weights" | "init_weights", Wanted::Embeddings) => None,
-        ("load_weights", Wanted::Classes)
+        ("train", _) | ("load_weights" | "init_weights", PredictorUse::Embeddings) => None,
+        ("load_weights", PredictorUse::Classes)
             if !["reinit", "allow_missing", "allow_mismatched"].into_iter().any(is_afresh) =>
         {
             None
         }
-        ("load_weights" | "init_weights", Wanted::Classes) => {
+        ("load_weights" | "init_weights", PredictorUse::Classes) => {
             Some("has a head that was not trained, so it cannot predict classes")
         }
         _ => Some("is not a train stage, so it has no model"),
@@ -178,7 +188,7 @@ fn unfit(stage: &StageRecord, wanted: Wanted) -> Option<&'static str> {
 }
 
 /// That there is no stage of a name, or none at all, with what is wanted.
-fn no_stage(record: &RunRecord, name: Option<&str>, usable: &[&StageRecord], wanted: Wanted) -> Error {
+fn no_stage(record: &RunRecord, name: Option<&str>, usable: &[&StageRecord], wanted: PredictorUse) -> Error {
     let error = match (name, name.and_then(|name| record.stage(name))) {
         (Some(name), Some(stage)) => {
             Error::usage(format!("stage `{name}` {}", unfit(stage, wanted).unwrap_or_default()))
@@ -206,7 +216,7 @@ fn images_of(run: &RunDirectory, stage: &StageRecord, arch: Arch) -> Result<Json
     let data = data.and_then(|name| setting("data", &name));
     let data = data.ok_or_else(|| broken(format!("it has no data set for stage `{}`", stage.name)))?;
     let data: Data = data.try_into().map_err(|error: toml::de::Error| broken(error.to_string()))?;
-    Ok(View::new(&data.images(), None, arch).document())
+    Ok(Preprocess::new(&data.images(), None, arch).document())
 }
 
 /// Why a stage has not the file of weights that was asked for.
@@ -236,7 +246,7 @@ fn require_sealed(run: &RunDirectory, file: &Path) -> Result<()> {
     let digest = file.to_str().and_then(|name| files.get(name));
     match digest {
         Some(digest) if disk::digest_file(&run.path().join(file))? != *digest => {
-            let changed = Problem::Changed { file: run.path().join(file).display().to_string() };
+            let changed = VerifyProblem::Changed { file: run.path().join(file).display().to_string() };
             Err(Error::failed(changed.to_string())
                 .hint("`defrost verify` checks the whole run; run its pipeline file again to restore it"))
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::plan::{Parent, Plan, StageStatus, Status};
+use crate::plan::{ParentStage, Plan, StageStatus, Status};
 
 /// The plan of a run. Deterministic: it contains no path of this machine and no time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,7 +56,8 @@ impl StageRecord {
 impl RunRecord {
     /// The record of a plan under a numeric profile; keys become known during the run.
     pub fn of(plan: &Plan, variant: &str, statuses: &[StageStatus]) -> Self {
-        let source = |parent: &Parent| format!("stages/{}/{}", plan.stages[parent.stage].name, parent.file());
+        let source =
+            |parent: &ParentStage| format!("stages/{}/{}", plan.stages[parent.stage].name, parent.file());
         let stages = plan.stages.iter().zip(statuses).map(|(stage, status)| {
             let mut sources = stage.parents.iter().map(source);
             StageRecord {
@@ -84,7 +85,7 @@ impl RunRecord {
 
     /// Keeps the previous run's keys of stages whose new key is not known yet, so that `gc` does not remove
     /// results that this run may still reuse.
-    pub fn keep_keys(&mut self, before: &RunRecord) {
+    pub fn keep_previous_keys(&mut self, before: &RunRecord) {
         for stage in self.stages.iter_mut().filter(|stage| stage.key.is_none()) {
             stage.key = before.stage(&stage.name).and_then(|before| before.key);
         }

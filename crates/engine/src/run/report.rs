@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::RunDirectory;
 use crate::error::Result;
 use crate::events::Event;
-use crate::plan::{Plan, Planned};
+use crate::plan::{Plan, PlanEntry};
 use crate::report::ReportData;
 use crate::task;
 
@@ -19,7 +19,7 @@ pub fn report_data(run: &RunDirectory) -> Result<ReportData> {
 
 /// The first event of a run.
 pub(super) fn started(plan: &Plan, directory: &RunDirectory) -> Event {
-    let task = |stage: &Planned| {
+    let task = |stage: &PlanEntry| {
         let task = task::of_stage(stage.work.kind(), &stage.document)?;
         Some((stage.name.clone(), task.name.to_owned()))
     };

@@ -8,18 +8,18 @@ use candle_core::Device;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::State;
+use super::RunState;
 use crate::error::Error;
 use crate::estimate::Estimate;
-use crate::events::{Outcome, Stopped};
-use crate::plan::{Planned, StageStatus};
-use crate::store::Wanted;
+use crate::events::{StageOutcome, StopReason};
+use crate::plan::{PlanEntry, StageStatus};
+use crate::store::VariantRequest;
 
 /// The source of time; the library reads no clock itself.
 pub type Clock = fn() -> SystemTime;
 
 /// What to run, and how.
-pub struct Options<'a> {
+pub struct RunOptions<'a> {
     /// The device of the stages.
     pub device: &'a Device,
     /// Recompute this stage and all below it; all above must be cached.
@@ -28,7 +28,7 @@ pub struct Options<'a> {
     pub until: Option<&'a str>,
     /// Recompute everything.
     pub force: bool,
-    pub wanted: Wanted<'a>,
+    pub wanted: VariantRequest<'a>,
     /// The stages of the plan as the caller found them. They are looked up again once no other process is at work in the
     /// run directory.
     pub statuses: &'a [StageStatus],
@@ -50,21 +50,21 @@ pub struct Options<'a> {
 
 /// The outcome of a run.
 #[derive(Debug, Serialize)]
-pub struct Summary {
+pub struct RunResult {
     pub run_dir: PathBuf,
-    pub state: State,
+    pub state: RunState,
     /// The requested stages.
-    pub stages: Vec<StageSummary>,
+    pub stages: Vec<StageResult>,
     /// The error, if it did not finish.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
 }
 
 #[derive(Debug, Serialize)]
-pub struct StageSummary {
+pub struct StageResult {
     pub name: String,
     pub kind: &'static str,
-    pub status: Ended,
+    pub status: StageEnd,
     pub seconds: f64,
     /// The stage's `metrics.json`, if it has one.
     pub metrics: Value,
@@ -73,8 +73,8 @@ pub struct StageSummary {
     pub error: Option<String>,
 }
 
-impl StageSummary {
-    pub(super) fn of(stage: &Planned, status: Ended, seconds: f64, metrics: Value) -> Self {
+impl StageResult {
+    pub(super) fn of(stage: &PlanEntry, status: StageEnd, seconds: f64, metrics: Value) -> Self {
         Self { name: stage.name.clone(), kind: stage.work.kind(), status, seconds, metrics, error: None }
     }
 }
@@ -82,7 +82,7 @@ impl StageSummary {
 /// How a stage ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ended {
+pub enum StageEnd {
     Ran,
     Cached,
     Resumed,
@@ -92,27 +92,27 @@ pub enum Ended {
     NotRun,
 }
 
-impl From<Outcome> for Ended {
-    fn from(outcome: Outcome) -> Self {
+impl From<StageOutcome> for StageEnd {
+    fn from(outcome: StageOutcome) -> Self {
         match outcome {
-            Outcome::Ran => Self::Ran,
-            Outcome::Cached => Self::Cached,
-            Outcome::Resumed => Self::Resumed,
+            StageOutcome::Ran => Self::Ran,
+            StageOutcome::Cached => Self::Cached,
+            StageOutcome::Resumed => Self::Resumed,
         }
     }
 }
 
-impl From<Stopped> for Ended {
-    fn from(how: Stopped) -> Self {
+impl From<StopReason> for StageEnd {
+    fn from(how: StopReason) -> Self {
         match how {
-            Stopped::Failed => Self::Failed,
-            Stopped::Interrupted => Self::Interrupted,
+            StopReason::Failed => Self::Failed,
+            StopReason::Interrupted => Self::Interrupted,
         }
     }
 }
 
 /// The pipeline files to write into the run directory.
-pub struct Texts<'a> {
+pub struct PipelineTexts<'a> {
     pub pipeline: &'a str,
     pub resolved: &'a str,
 }

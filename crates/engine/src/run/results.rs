@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::RunDirectory;
 use crate::metrics::Scores;
-use crate::regular;
-use crate::store::Finished;
+use crate::regular_file;
+use crate::store::FinishedStage;
 
 /// The numbers of a stage of a run by dotted path, lists left out; none where it has no `metrics.json`.
 pub(super) fn results(run: &RunDirectory, stage: &str) -> Scores {
@@ -15,12 +15,12 @@ pub(super) fn results(run: &RunDirectory, stage: &str) -> Scores {
 }
 
 /// A finished stage's `metrics.json`; null if it has none.
-pub(super) fn read_metrics(finished: &Finished) -> Value {
+pub(super) fn read_metrics(finished: &FinishedStage) -> Value {
     read(&finished.dir)
 }
 
 fn read(folder: &Path) -> Value {
-    let text = regular::read_text(&folder.join("metrics.json")).unwrap_or_default();
+    let text = regular_file::read_text(&folder.join("metrics.json")).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_else(|_| Value::Object(Default::default()))
 }
 

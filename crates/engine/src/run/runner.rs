@@ -5,21 +5,21 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::broken;
+use super::decode_failures;
 use super::directory::RunDirectory;
 use super::record::RunRecord;
 use super::report::report_data;
-use super::request::{Clock, Ended, Options, StageSummary};
+use super::request::{Clock, RunOptions, StageEnd, StageResult};
 use super::results::{numbers, read_metrics};
-use super::selection::Selection;
+use super::selection::StageSelection;
 use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
-use crate::events::{Event, Interrupt, Observer, Outcome, Stopped};
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Event, Interrupt, Observer, StageOutcome, StopReason};
 use crate::features::FeatureStore;
-use crate::plan::{self, Parent, Plan, Planned, StageStatus};
-use crate::report::Decline;
-use crate::stage::{Checkpoints, Context, ResolvedStage};
-use crate::store::{self, Attempt, Begun, Finished, Store};
+use crate::plan::{self, ParentStage, Plan, PlanEntry, StageStatus};
+use crate::report::Regression;
+use crate::stage::{Checkpoints, ResolvedStage, StageContext};
+use crate::store::{self, Attempt, AttemptStart, FinishedStage, Store};
 
 pub(super) fn since(clock: Clock, start: SystemTime) -> f64 {
     clock().duration_since(start).unwrap_or_default().as_secs_f64()
@@ -30,34 +30,34 @@ pub(super) struct Runner<'a> {
     pub plan: &'a Plan,
     pub store: &'a Store,
     pub directory: &'a RunDirectory,
-    pub options: &'a Options<'a>,
+    pub options: &'a RunOptions<'a>,
     pub observer: &'a dyn Observer,
     pub interrupt: &'a Interrupt,
     /// Whether no other process can work in the run directory.
     pub alone: bool,
     /// By stage; `None` for a stage that was not requested and is not cached.
-    pub finished: Vec<Option<Finished>>,
+    pub finished: Vec<Option<FinishedStage>>,
     /// The outcomes of the requested stages.
-    pub summaries: Vec<StageSummary>,
+    pub summaries: Vec<StageResult>,
 }
 
 impl Runner<'_> {
     /// Runs the selected stages. [`Runner::summaries`] has the outcome of each, also after a failure.
     pub fn run(
         &mut self,
-        selection: &Selection,
+        selection: &StageSelection,
         statuses: &[StageStatus],
         record: &mut RunRecord,
     ) -> Result<()> {
         for index in 0..self.plan.stages.len() {
             if let Err(error) = self.interrupt.check() {
-                self.left_out(index, selection);
+                self.record_not_run(index, selection);
                 return Err(error);
             }
             let begun = (self.options.clock)();
             if let Err(error) = self.one(index, selection, statuses, record) {
                 self.stopped(&self.plan.stages[index], &error, since(self.options.clock, begun));
-                self.left_out(index + 1, selection);
+                self.record_not_run(index + 1, selection);
                 return Err(error);
             }
         }
@@ -67,14 +67,14 @@ impl Runner<'_> {
     fn one(
         &mut self,
         index: usize,
-        selection: &Selection,
+        selection: &StageSelection,
         statuses: &[StageStatus],
         record: &mut RunRecord,
     ) -> Result<()> {
         let stage = &self.plan.stages[index];
         if !selection.runs[index] {
             // Stages that were not requested but are cached stay in the run: a complete run stays complete.
-            let finished = self.there(stage, &statuses[index])?;
+            let finished = self.stored_result(stage, &statuses[index])?;
             if let Some(finished) = &finished {
                 self.directory.materialize(self.store, &stage.name, finished)?;
             }
@@ -87,12 +87,13 @@ impl Runner<'_> {
         self.directory.write_record(record)?;
         let begun = (self.options.clock)();
         let within = |error: Error| error.within(format!("stage `{}`", stage.name));
-        let (finished, status) =
-            self.stage(stage, &key, selection.forced[index], statuses[index].why_then()).map_err(within)?;
-        broken::require_classes(stage, &finished).map_err(within)?;
+        let (finished, status) = self
+            .stage(stage, &key, selection.forced[index], statuses[index].reason_after_parents())
+            .map_err(within)?;
+        decode_failures::require_classes(stage, &finished).map_err(within)?;
         self.directory.materialize(self.store, &stage.name, &finished).map_err(within)?;
         let metrics = read_metrics(&finished);
-        if let Some(left_out) = broken::left_out(stage, &metrics, self.directory) {
+        if let Some(left_out) = decode_failures::left_out(stage, &metrics, self.directory) {
             self.warn(stage, &left_out);
         }
         let seconds = since(self.options.clock, begun);
@@ -103,7 +104,7 @@ impl Runner<'_> {
             metrics: numbers(&metrics),
         });
         self.report_decline(stage)?;
-        if status != Outcome::Cached {
+        if status != StageOutcome::Cached {
             let expected = self.options.expected.get(&stage.name);
             self.observer.event(&Event::StageCost {
                 stage: stage.name.clone(),
@@ -113,13 +114,13 @@ impl Runner<'_> {
                 expected_memory_bytes: expected.map(|expected| expected.memory_bytes),
             });
         }
-        self.summaries.push(StageSummary::of(stage, status.into(), seconds, metrics));
+        self.summaries.push(StageResult::of(stage, status.into(), seconds, metrics));
         self.finished.push(Some(finished));
         Ok(())
     }
 
     /// Reports a train stage whose best epoch is worse than its starting weights, also if it was cached.
-    fn report_decline(&self, stage: &Planned) -> Result<()> {
+    fn report_decline(&self, stage: &PlanEntry) -> Result<()> {
         let starts_trained = stage
             .parents
             .iter()
@@ -128,7 +129,7 @@ impl Runner<'_> {
             return Ok(());
         }
         let data = report_data(self.directory)?;
-        if let Some(decline) = data.stage(&stage.name).and_then(|own| Decline::of(own, &data.stages)) {
+        if let Some(decline) = data.stage(&stage.name).and_then(|own| Regression::of(own, &data.stages)) {
             self.observer.event(&Event::StageDeclined {
                 stage: stage.name.clone(),
                 message: format!("ends {}", decline.headline()),
@@ -140,24 +141,25 @@ impl Runner<'_> {
     }
 
     /// Reports a stage that did not finish.
-    fn stopped(&mut self, stage: &Planned, error: &Error, seconds: f64) {
-        let how = if error.kind == Kind::Interrupted { Stopped::Interrupted } else { Stopped::Failed };
+    fn stopped(&mut self, stage: &PlanEntry, error: &Error, seconds: f64) {
+        let how =
+            if error.kind == ErrorKind::Interrupted { StopReason::Interrupted } else { StopReason::Failed };
         self.observer.event(&Event::StageStopped { stage: stage.name.clone(), how, seconds });
-        let summary = StageSummary::of(stage, how.into(), seconds, Value::Object(Default::default()));
-        self.summaries.push(StageSummary { error: Some(error.message.clone()), ..summary });
+        let summary = StageResult::of(stage, how.into(), seconds, Value::Object(Default::default()));
+        self.summaries.push(StageResult { error: Some(error.message.clone()), ..summary });
     }
 
     /// Records that the requested stages from a position on did not run.
-    fn left_out(&mut self, first: usize, selection: &Selection) {
+    fn record_not_run(&mut self, first: usize, selection: &StageSelection) {
         for (stage, _) in self.plan.stages.iter().zip(&selection.runs).skip(first).filter(|(_, runs)| **runs)
         {
             let nothing = Value::Object(Default::default());
-            self.summaries.push(StageSummary::of(stage, Ended::NotRun, 0.0, nothing));
+            self.summaries.push(StageResult::of(stage, StageEnd::NotRun, 0.0, nothing));
         }
     }
 
     /// The result of a stage that was not requested, if the store has it for the current stages above.
-    fn there(&self, stage: &Planned, status: &StageStatus) -> Result<Option<Finished>> {
+    fn stored_result(&self, stage: &PlanEntry, status: &StageStatus) -> Result<Option<FinishedStage>> {
         if stage.parents.iter().any(|parent| self.finished[parent.stage].is_none()) {
             return Ok(None);
         }
@@ -165,8 +167,8 @@ impl Runner<'_> {
         Ok(status.finished.clone().filter(|_| same))
     }
 
-    fn key(&self, stage: &Planned) -> Result<Digest> {
-        let consumed = |parent: &Parent| {
+    fn key(&self, stage: &PlanEntry) -> Result<Digest> {
+        let consumed = |parent: &ParentStage| {
             let finished = self.finished[parent.stage].as_ref();
             finished.and_then(|finished| finished.files.get(parent.file()).copied()).ok_or_else(|| {
                 let above = &self.plan.stages[parent.stage].name;
@@ -179,11 +181,11 @@ impl Runner<'_> {
 
     fn stage(
         &self,
-        stage: &Planned,
+        stage: &PlanEntry,
         key: &Digest,
         forced: bool,
         why: Option<String>,
-    ) -> Result<(Finished, Outcome)> {
+    ) -> Result<(FinishedStage, StageOutcome)> {
         let start = |outcome, reason: Option<String>| {
             self.observer.event(&Event::StageStarted {
                 stage: stage.name.clone(),
@@ -192,28 +194,28 @@ impl Runner<'_> {
                 reason,
             });
         };
-        if !forced && let Some(finished) = self.found(key)? {
+        if !forced && let Some(finished) = self.find(key)? {
             let elsewhere = (finished.variant != self.options.variant)
                 .then(|| format!("computed on {}", finished.variant));
-            start(Outcome::Cached, elsewhere);
-            self.store.tidy(key, &finished.variant);
-            return Ok((finished, Outcome::Cached));
+            start(StageOutcome::Cached, elsewhere);
+            self.store.remove_leftovers(key, &finished.variant);
+            return Ok((finished, StageOutcome::Cached));
         }
         let above = stage.parents.iter().map(|parent| &self.plan.stages[parent.stage]);
         let uses: Vec<Digest> = above.filter_map(|above| self.key(above).ok()).collect();
-        let work = store::Work { key, variant: self.options.variant, uses: &uses, forced };
+        let work = store::AttemptRequest { key, variant: self.options.variant, uses: &uses, forced };
         let mut waiting = || self.warn(stage, "waiting for another process that is computing this stage");
         match self.store.begin(work, self.interrupt, &mut waiting)? {
-            Begun::Published(finished) => {
-                start(Outcome::Cached, None);
-                Ok((finished, Outcome::Cached))
+            AttemptStart::Published(finished) => {
+                start(StageOutcome::Cached, None);
+                Ok((finished, StageOutcome::Cached))
             }
-            Begun::Working(mut attempt) => {
+            AttemptStart::Working(mut attempt) => {
                 let latest = attempt.newest_checkpoint()?.map(|checkpoint| checkpoint.dir);
                 for note in attempt.notes() {
                     self.warn(stage, note);
                 }
-                let outcome = if latest.is_some() { Outcome::Resumed } else { Outcome::Ran };
+                let outcome = if latest.is_some() { StageOutcome::Resumed } else { StageOutcome::Ran };
                 start(outcome, why);
                 self.compute(stage, key, &attempt, latest, forced)?;
                 Ok((attempt.finish(self.store)?, outcome))
@@ -222,14 +224,14 @@ impl Runner<'_> {
     }
 
     /// A finished stage that the run directory names. `gc` may have removed it just before.
-    fn found(&self, key: &Digest) -> Result<Option<Finished>> {
-        let _hold = self.store.hold()?;
+    fn find(&self, key: &Digest) -> Result<Option<FinishedStage>> {
+        let _hold = self.store.block_gc()?;
         Ok(self.store.lookup(key, self.options.wanted)?.found())
     }
 
     fn compute(
         &self,
-        stage: &Planned,
+        stage: &PlanEntry,
         key: &Digest,
         attempt: &Attempt,
         latest: Option<PathBuf>,
@@ -238,22 +240,23 @@ impl Runner<'_> {
         let output = attempt.output()?;
         // If another process may work here, its files stay; no result depends on them.
         let live = self.alone.then(|| self.directory.clear_stage(&stage.name)).transpose()?;
-        let source = |parent: &Parent| Some(self.finished[parent.stage].as_ref()?.dir.join(parent.file()));
+        let source =
+            |parent: &ParentStage| Some(self.finished[parent.stage].as_ref()?.dir.join(parent.file()));
         let sources: Vec<PathBuf> = stage.parents.iter().filter_map(source).collect();
         let features = self.options.feature_bytes.map(|limit| {
             let store =
                 FeatureStore::new(self.store.features(), self.store.inputs(), self.options.variant, limit);
             // `--force` recomputes features too.
-            if forced { store.elsewhere(attempt.scratch()) } else { store.used_by(key) }
+            if forced { store.in_folder(attempt.temporary_folder()) } else { store.for_stage(key) }
         });
         let zero = (self.options.clock)();
-        let context = Context {
+        let context = StageContext {
             device: self.options.device,
             stage: &stage.name,
             sources: &sources,
             output: &output,
             live: live.as_deref(),
-            checkpoints: &Kept { attempt, latest },
+            checkpoints: &AttemptCheckpoints { attempt, latest },
             features: features.as_ref(),
             observer: self.observer,
             interrupt: self.interrupt,
@@ -265,18 +268,18 @@ impl Runner<'_> {
         stage.work.execute(&context)
     }
 
-    fn warn(&self, stage: &Planned, message: &str) {
+    fn warn(&self, stage: &PlanEntry, message: &str) {
         self.observer.event(&Event::Warning { stage: Some(stage.name.clone()), message: message.to_owned() });
     }
 }
 
 /// The checkpoints of an attempt, for a stage.
-struct Kept<'a> {
+struct AttemptCheckpoints<'a> {
     attempt: &'a Attempt,
     latest: Option<PathBuf>,
 }
 
-impl Checkpoints for Kept<'_> {
+impl Checkpoints for AttemptCheckpoints<'_> {
     fn latest(&self) -> Result<Option<PathBuf>> {
         Ok(self.latest.clone())
     }

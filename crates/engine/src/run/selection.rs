@@ -8,18 +8,18 @@ use crate::plan::{Plan, StageStatus};
 /// # Errors
 /// There is no such stage.
 pub fn selected(plan: &Plan, from: Option<&str>, until: Option<&str>) -> Result<Vec<bool>> {
-    Ok(Selection::new(plan, from, until, false)?.runs)
+    Ok(StageSelection::new(plan, from, until, false)?.runs)
 }
 
 /// Which stages run, and which are recomputed.
-pub(super) struct Selection {
+pub(super) struct StageSelection {
     pub runs: Vec<bool>,
     pub forced: Vec<bool>,
     /// For each stage above the `--from` stage, the index of that stage.
     above: Vec<bool>,
 }
 
-impl Selection {
+impl StageSelection {
     pub fn new(plan: &Plan, from: Option<&str>, until: Option<&str>, force: bool) -> Result<Self> {
         let count = plan.stages.len();
         let find = |name: &str| {
@@ -62,7 +62,7 @@ impl Selection {
         Ok(selection)
     }
 
-    pub fn demand_above(&self, plan: &Plan, statuses: &[StageStatus]) -> Result<()> {
+    pub fn require_cached_above(&self, plan: &Plan, statuses: &[StageStatus]) -> Result<()> {
         let missing =
             (0..plan.stages.len()).find(|&index| self.above[index] && statuses[index].finished.is_none());
         match missing {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::digest::Digest;
-use crate::store::{Finished, Store, disk};
+use crate::store::{FinishedStage, Store, disk};
 
 fn record(name: &str, recipe: Digest, stages: &[&str]) -> RunRecord {
     let stage = |name: &&str| StageRecord {
@@ -29,7 +29,7 @@ fn record(name: &str, recipe: Digest, stages: &[&str]) -> RunRecord {
     }
 }
 
-fn finished(store: &Store, root: &Path, text: &str, files: &[&str]) -> Finished {
+fn finished(store: &Store, root: &Path, text: &str, files: &[&str]) -> FinishedStage {
     let output = root.join("output");
     for name in files {
         disk::write_atomically(&output.join(name), text.as_bytes()).unwrap();
@@ -75,7 +75,7 @@ fn recipes_with_the_same_first_digits_get_longer_names() {
     for name in ["", "..", "a/b", ".store", "/tmp"] {
         assert_eq!(
             RunDirectory::locate(runs.path(), name, &one).unwrap_err().kind,
-            crate::error::Kind::Usage
+            crate::error::ErrorKind::Usage
         );
     }
 }
@@ -104,7 +104,7 @@ fn materialising_replaces_what_was_there_and_nothing_outside() {
 
     // Deleting the run leaves the store intact, and the run can be restored from it.
     fs::remove_dir_all(run.path()).unwrap();
-    let wanted = crate::store::Wanted::Exactly("scalar");
+    let wanted = crate::store::VariantRequest::Exactly("scalar");
     let again = store.lookup(&Digest::of(b"bytes"), wanted).unwrap().found().unwrap();
     assert_eq!(again, result);
     run.materialize(&store, "net", &again).unwrap();
@@ -123,7 +123,7 @@ fn sealing_twice_gives_the_same_manifest_and_a_comment_only_its_line() {
         disk::write_atomically(&run.path().join("log.txt"), log.as_bytes()).unwrap();
         run.materialize(&store, "net", &result).unwrap();
         run.seal(&store).unwrap();
-        run.set_state(State::Complete).unwrap();
+        run.set_state(RunState::Complete).unwrap();
         fs::read_to_string(run.path().join("manifest.json")).unwrap()
     };
     let first = complete("seed = 42", "monday");
@@ -161,7 +161,7 @@ fn a_run_is_named_by_path_name_digits_or_pipeline() {
 
     let error = resolve("turtels").unwrap_err();
     assert_eq!(error.hint.as_deref(), Some("did you mean `turtles`?"));
-    assert_eq!(error.kind, crate::error::Kind::Usage);
+    assert_eq!(error.kind, crate::error::ErrorKind::Usage);
     assert!(resolve("").is_err() && resolve("nothing like it").is_err());
 }
 
@@ -173,7 +173,7 @@ fn epoch() -> SystemTime {
 fn events_are_recorded_and_read_back_over_torn_lines() {
     let root = tempfile::tempdir().unwrap();
     let run = begun(root.path(), "turtles", "r", &[]);
-    let open = || Recorder::open(&run, epoch, &Interrupt::default(), &mut || {}).unwrap();
+    let open = || EventLog::open(&run, epoch, &Interrupt::default(), &mut || {}).unwrap();
     let started = Event::RunStarted {
         name: "turtles".into(),
         run_dir: "/x".into(),
@@ -192,19 +192,19 @@ fn events_are_recorded_and_read_back_over_torn_lines() {
     };
     let recorder = open();
     assert!(run.is_live());
-    assert_eq!(run.state(), State::Running);
+    assert_eq!(run.state(), RunState::Running);
     recorder.event(&started);
     recorder.event(&step);
     recorder.event(&step);
     recorder.finish().unwrap();
-    assert_eq!(run.state(), State::Interrupted, "nobody is at it any more");
+    assert_eq!(run.state(), RunState::Interrupted, "nobody is at it any more");
 
     let path = run.path().join("events.jsonl");
     fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"event\": \"run_st").unwrap();
     let finished = Event::RunFinished { state: "complete".into(), seconds: 1.0, error: None, hint: None };
     open().event(&finished);
     let time = "2026-11-22T01:59:28.123Z".to_owned();
-    assert_eq!(happened(&run), [(time.clone(), started), (time.clone(), step), (time, finished)]);
+    assert_eq!(read_events(&run), [(time.clone(), started), (time.clone(), step), (time, finished)]);
     let log = fs::read_to_string(run.path().join("log.txt")).unwrap();
     assert_eq!(
         log,
@@ -216,10 +216,10 @@ fn events_are_recorded_and_read_back_over_torn_lines() {
 fn a_second_process_waits_for_the_run_directory() {
     let root = tempfile::tempdir().unwrap();
     let run = begun(root.path(), "turtles", "r", &[]);
-    let first = Recorder::open(&run, epoch, &Interrupt::default(), &mut || {}).unwrap();
+    let first = EventLog::open(&run, epoch, &Interrupt::default(), &mut || {}).unwrap();
     let mut first = Some(first);
     let mut waited = 0;
-    Recorder::open(&run, epoch, &Interrupt::default(), &mut || {
+    EventLog::open(&run, epoch, &Interrupt::default(), &mut || {
         waited += 1;
         drop(first.take());
     })

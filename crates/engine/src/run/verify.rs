@@ -5,19 +5,19 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{RunDirectory, StageRecord, State};
+use super::{RunDirectory, RunState, StageRecord};
 use crate::error::{Error, Result};
-use crate::freeze::{self, Change};
+use crate::freeze::{self, TensorChange};
 use crate::store::disk;
-use crate::weights::Source;
+use crate::weights::WeightsFile;
 
 /// What was checked, and the problems found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Verification {
+pub struct VerifyReport {
     /// The number of files with their original bytes.
     pub files: usize,
     pub frozen: Vec<FrozenProof>,
-    pub problems: Vec<Problem>,
+    pub problems: Vec<VerifyProblem>,
 }
 
 /// A checkpoint whose frozen tensors equal the starting weights bit for bit.
@@ -32,7 +32,7 @@ pub struct FrozenProof {
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "problem", rename_all = "snake_case")]
-pub enum Problem {
+pub enum VerifyProblem {
     /// A file in the manifest is missing.
     Missing { file: String },
     /// A file is not in the manifest.
@@ -46,7 +46,7 @@ pub enum Problem {
     Unreadable { file: String, reason: String },
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for VerifyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { file } => write!(f, "`{file}` is missing"),
@@ -62,9 +62,9 @@ impl fmt::Display for Problem {
 ///
 /// # Errors
 /// The run is not complete, or its manifest or plan cannot be read.
-pub fn verify(run: &RunDirectory) -> Result<Verification> {
+pub fn verify(run: &RunDirectory) -> Result<VerifyReport> {
     let state = run.state();
-    if state != State::Complete {
+    if state != RunState::Complete {
         return Err(Error::usage(format!(
             "`{}` is {state}: only a complete run can be verified",
             run.path().display()
@@ -74,32 +74,32 @@ pub fn verify(run: &RunDirectory) -> Result<Verification> {
     let manifest = run.manifest()?;
     let there = run.listed_files();
     let present: BTreeSet<&String> = there.iter().collect();
-    let mut problems: Vec<Problem> = there
+    let mut problems: Vec<VerifyProblem> = there
         .iter()
         .filter(|file| !manifest.contains_key(*file))
-        .map(|file| Problem::Unexpected { file: file.clone() })
+        .map(|file| VerifyProblem::Unexpected { file: file.clone() })
         .collect();
     for (file, digest) in &manifest {
         if !present.contains(file) {
-            problems.push(Problem::Missing { file: file.clone() });
+            problems.push(VerifyProblem::Missing { file: file.clone() });
         } else if disk::digest_file(&run.path().join(file))? != *digest {
-            problems.push(Problem::Changed { file: file.clone() });
+            problems.push(VerifyProblem::Changed { file: file.clone() });
         }
     }
-    let files =
-        there.len() - problems.iter().filter(|problem| !matches!(problem, Problem::Missing { .. })).count();
+    let files = there.len()
+        - problems.iter().filter(|problem| !matches!(problem, VerifyProblem::Missing { .. })).count();
     let mut frozen = Vec::new();
     for stage in &run.record()?.stages {
         prove_frozen(run, stage, &mut frozen, &mut problems)?;
     }
-    Ok(Verification { files, frozen, problems })
+    Ok(VerifyReport { files, frozen, problems })
 }
 
 fn prove_frozen(
     run: &RunDirectory,
     stage: &StageRecord,
     proofs: &mut Vec<FrozenProof>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<VerifyProblem>,
 ) -> Result<()> {
     let Some(source) = stage.source.as_ref().filter(|_| !stage.frozen.is_empty()) else {
         return Ok(());
@@ -113,8 +113,8 @@ fn prove_frozen(
         if !run.path().join(source).exists() || !run.path().join(&file).exists() {
             continue;
         }
-        let proof = Source::open(&run.path().join(source)).and_then(|before| {
-            freeze::moved(&before, &Source::open(&run.path().join(&file))?, &stage.frozen)
+        let proof = WeightsFile::open(&run.path().join(source)).and_then(|before| {
+            freeze::changed_tensors(&before, &WeightsFile::open(&run.path().join(&file))?, &stage.frozen)
         });
         match proof {
             Ok(moved) if moved.is_empty() => {
@@ -124,12 +124,12 @@ fn prove_frozen(
             Ok(moved) => problems.extend(moved.into_iter().map(|moved| {
                 let reason = moved.to_string();
                 let element = match moved.change {
-                    Change::Value { index, .. } => Some(index),
-                    Change::Missing { .. } | Change::Shape { .. } => None,
+                    TensorChange::Value { index, .. } => Some(index),
+                    TensorChange::Missing { .. } | TensorChange::Shape { .. } => None,
                 };
-                Problem::Moved { file: file.clone(), tensor: moved.name, element, reason }
+                VerifyProblem::Moved { file: file.clone(), tensor: moved.name, element, reason }
             })),
-            Err(error) => problems.push(Problem::Unreadable { file, reason: error.message }),
+            Err(error) => problems.push(VerifyProblem::Unreadable { file, reason: error.message }),
         }
     }
     Ok(())

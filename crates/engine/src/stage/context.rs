@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
-use super::Subject;
+use super::ModelSpec;
 use crate::data::Dataset;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
 use crate::features::FeatureStore;
-use crate::model::{Description, State};
+use crate::model::{Description, StateDict};
 use crate::report;
 use crate::store::disk;
-use crate::task::File;
-use crate::weights::{self, Dialect, LoadRules, Source};
+use crate::task::TaskFile;
+use crate::weights::{self, Dialect, LoadRules, WeightsFile};
 
 /// The weights of a `load_weights` or `init_weights` stage.
 pub const MODEL: &str = "model.safetensors";
@@ -35,7 +35,7 @@ pub trait Checkpoints {
     fn save(&self, fill: &dyn Fn(&Path) -> Result<()>) -> Result<()>;
 }
 
-pub struct Context<'a> {
+pub struct StageContext<'a> {
     /// Where the stage computes.
     pub device: &'a Device,
     /// The stage's name, for events and messages only.
@@ -61,7 +61,7 @@ pub struct Context<'a> {
     pub checkpoint_seconds: f64,
 }
 
-impl Context<'_> {
+impl StageContext<'_> {
     pub fn warn(&self, message: impl Into<String>) {
         let stage = Some(self.stage.to_owned());
         self.observer.event(&Event::Warning { stage, message: message.into() });
@@ -84,7 +84,7 @@ impl Context<'_> {
     }
 
     /// Writes files of the result.
-    pub fn write_all(&self, files: &[File]) -> Result<()> {
+    pub fn write_all(&self, files: &[TaskFile]) -> Result<()> {
         files.iter().try_for_each(|file| self.write(file.name, &file.bytes))
     }
 
@@ -100,39 +100,48 @@ impl Context<'_> {
     /// Shows a file to whoever looks while the stage runs.
     pub fn live(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let Some(folder) = self.live else { return Ok(()) };
-        disk::show(&folder.join(name), bytes)
+        disk::write_unsynced(&folder.join(name), bytes)
     }
 
     /// Reads one of the checkpoints consumed: all of it, under the very names and shapes of the model.
-    pub fn load_model(&self, place: usize, description: &Description) -> Result<State> {
-        let source = Source::open(self.source_at(place)?)?;
-        weights::load(description, &source, &LoadRules::default(), 0)?.on(self.device)
+    pub fn load_model(&self, place: usize, description: &Description) -> Result<StateDict> {
+        let source = WeightsFile::open(self.source_at(place)?)?;
+        weights::load(description, &source, &LoadRules::default(), 0)?.to_device(self.device)
     }
 
     /// Writes a checkpoint, under the names that the weights came with.
     pub fn save_model(
         &self,
         name: &str,
-        subject: &Subject,
+        model_spec: &ModelSpec,
         description: &Description,
-        state: &State,
+        state: &StateDict,
         dialect: Dialect,
     ) -> Result<Digest> {
-        weights::save(&self.output.join(name), description, state, dialect, &metadata(subject, description)?)
+        weights::save(
+            &self.output.join(name),
+            description,
+            state,
+            dialect,
+            &metadata(model_spec, description)?,
+        )
     }
 }
 
 /// What a checkpoint says of itself: architecture, classes, and a head that is not one linear layer, so that a file
 /// alone can be told from another.
-pub(super) fn metadata(subject: &Subject, description: &Description) -> Result<BTreeMap<String, String>> {
-    let classes = serde_json::to_string(&subject.classes)
+pub(super) fn metadata(
+    model_spec: &ModelSpec,
+    description: &Description,
+) -> Result<BTreeMap<String, String>> {
+    let classes = serde_json::to_string(&model_spec.classes)
         .map_err(|error| Error::bug(format!("cannot write the class list: {error}")))?;
     let mut metadata = BTreeMap::from([
         ("defrost.arch".to_owned(), description.arch.clone()),
         ("defrost.classes".to_owned(), classes),
         ("format".to_owned(), "pt".to_owned()),
     ]);
-    if let Some(head) = subject.document().get("head") {
+    if let Some(head) = model_spec.document().get("head") {
         metadata.insert("defrost.head".to_owned(), head.to_string());
     }
     Ok(metadata)

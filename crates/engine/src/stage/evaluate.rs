@@ -5,45 +5,45 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::feed::{self, Material};
-use super::lost;
+use super::batch_source::{self, BatchInputs};
+use super::class_coverage;
 use super::recipe::{
     EvaluateRecipe, ModelRecipe, PreprocessRecipe, Recipe, RecognitionRecipe, SplitRecipe, engine,
 };
-use super::{Context, Subject, View, train::pretty};
+use super::{ModelSpec, Preprocess, StageContext, train::pretty};
 use crate::code_path::CodePath;
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
-use crate::events::{Pace, Position};
+use crate::events::{StepPosition, StepTimer};
 use crate::model::{self, Pass};
 use crate::ops;
 use crate::pipeline::Broken;
 use crate::report::code_paths::PICTURES;
-use crate::task::{Evaluation, Evaluator, Measured, Recognition};
-use crate::train::Batch;
+use crate::task::{Evaluation, Evaluator, MeasuredImages, RecognitionSpec};
+use crate::train::TrainBatch;
 
-pub struct Evaluate {
+pub struct EvaluateStage {
     /// One model, or those whose probabilities are averaged: all tell the same classes apart.
-    pub members: Vec<Member>,
-    pub view: View,
+    pub members: Vec<EnsembleMember>,
+    pub preprocess: Preprocess,
     pub split: Split,
     /// What is asked of embeddings; else classes are told.
-    pub recognition: Option<Recognition>,
+    pub recognition: Option<RecognitionSpec>,
 }
 
 /// A model that is evaluated.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Member {
-    pub subject: Subject,
+pub struct EnsembleMember {
+    pub model_spec: ModelSpec,
     /// How many layers were frozen where the weights come from: their features are shared with that stage. No part of
     /// the recipe, since the result is the same.
     pub layers: usize,
 }
 
-impl Evaluate {
+impl EvaluateStage {
     /// Of its only model, or the first of several.
-    pub fn subject(&self) -> &Subject {
-        &self.members[0].subject
+    pub fn model_spec(&self) -> &ModelSpec {
+        &self.members[0].model_spec
     }
 
     /// The parts of the data set that are looked at.
@@ -62,13 +62,13 @@ impl Evaluate {
     /// # Errors
     /// A bug: an image without a digest.
     pub fn document(&self, dataset: &Dataset) -> Result<Value> {
-        let models = || self.members.iter().map(|member| ModelRecipe::of(&member.subject));
+        let models = || self.members.iter().map(|member| ModelRecipe::of(&member.model_spec));
         let several = self.members.len() > 1;
         let recognition = |asked| RecognitionRecipe::of(asked, self.split, dataset);
         let recipe = EvaluateRecipe {
             model: models().next().filter(|_| !several),
             ensemble: models().filter(|_| several).collect(),
-            images: PreprocessRecipe::of(&self.view),
+            images: PreprocessRecipe::of(&self.preprocess),
             recognition: self.recognition.as_ref().map(recognition),
             inputs: SplitRecipe::by_name(dataset, &self.parts())?,
             engine: engine(self.code_paths(dataset)),
@@ -80,24 +80,24 @@ impl Evaluate {
     pub fn code_paths(&self, dataset: &Dataset) -> Vec<CodePath> {
         let common = [ops::code_paths::COMMON, model::code_paths::COMMON, data::code_paths::COMMON];
         let mut paths = common.concat();
-        paths.extend(self.members.iter().flat_map(|member| member.subject.code_paths()));
+        paths.extend(self.members.iter().flat_map(|member| member.model_spec.code_paths()));
         match &self.recognition {
             Some(recognition) => paths.extend(recognition.code_paths()),
             None => {
-                paths.extend(self.subject().task(None).metric_code_paths(&Measured {
+                paths.extend(self.model_spec().task(None).metric_code_paths(&MeasuredImages {
                     dataset: Some(dataset),
                     split: self.split,
-                    skips_broken: self.view.0.broken == Broken::Skip,
+                    skips_broken: self.preprocess.0.broken == Broken::Skip,
                     models: self.members.len(),
                 }));
                 paths.push(PICTURES);
             }
         }
-        paths.extend(self.subject().names(dataset, &self.parts()));
+        paths.extend(self.model_spec().names(dataset, &self.parts()));
         paths
     }
 
-    pub fn execute(&self, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
+    pub fn execute(&self, dataset: &Arc<Dataset>, context: &StageContext) -> Result<()> {
         self.measure(dataset, self.evaluator(dataset)?, context)
     }
 
@@ -106,11 +106,11 @@ impl Evaluate {
         &self,
         dataset: &Arc<Dataset>,
         mut evaluator: Box<dyn Evaluator>,
-        context: &Context,
+        context: &StageContext,
     ) -> Result<()> {
         let mut seen = BTreeSet::new();
         for member in 0..self.members.len() {
-            seen.append(&mut self.show(member, dataset, context, evaluator.as_mut())?);
+            seen.append(&mut self.for_each_batch(member, dataset, context, evaluator.as_mut())?);
         }
         self.publish(dataset, &seen, evaluator, context)
     }
@@ -118,35 +118,35 @@ impl Evaluate {
     fn evaluator(&self, dataset: &Arc<Dataset>) -> Result<Box<dyn Evaluator>> {
         match &self.recognition {
             Some(recognition) => Ok(recognition.evaluator(dataset, self.split)),
-            None => self.subject().task(None).evaluator(dataset, self.split, self.members.len()),
+            None => self.model_spec().task(None).evaluator(dataset, self.split, self.members.len()),
         }
     }
 
     /// Shows all images to one of the models. Returns the positions of the samples that can be read.
-    fn show(
+    fn for_each_batch(
         &self,
         member: usize,
         dataset: &Arc<Dataset>,
-        context: &Context,
+        context: &StageContext,
         evaluator: &mut dyn Evaluator,
     ) -> Result<BTreeSet<usize>> {
-        let Member { subject, layers } = &self.members[member];
-        let model = subject.build();
+        let EnsembleMember { model_spec, layers } = &self.members[member];
+        let model = model_spec.build();
         let state = context.load_model(member, &model.description)?;
         let mut pass = Pass::inference(&state);
-        let material = Material::of_evaluation(self, member, dataset, &model, &state, context);
+        let material = BatchInputs::of_evaluation(self, member, dataset, &model, &state, context);
         let mut seen = BTreeSet::new();
-        feed::evaluation(&material, self.samples(dataset), |batches, total| {
-            let mut pace = Pace::new((context.clock)());
+        batch_source::evaluation(&material, self.samples(dataset), |batches, total| {
+            let mut pace = StepTimer::new((context.clock)());
             let (before, total) = (member * total, self.members.len() * total);
             for batch in batches {
                 context.interrupt.check()?;
-                let Batch { input, index, targets: annotations, samples, .. } = batch?;
+                let TrainBatch { input, index, targets: annotations, samples, .. } = batch?;
                 let outputs = evaluator.forward(&model, &mut pass, *layers, input)?;
                 let scores = evaluator.update(pass.tape(), &outputs, &annotations, &samples)?;
                 let (stage, step) = (context.stage, before + index + 1);
                 let left = total - step;
-                let position = Position { stage, epoch: 1, epochs: 1, step, steps: total, left };
+                let position = StepPosition { stage, epoch: 1, epochs: 1, step, steps: total, left };
                 context.observer.event(&pace.step((context.clock)(), samples.len(), position, scores));
                 seen.extend(samples);
             }
@@ -161,7 +161,7 @@ impl Evaluate {
         dataset: &Dataset,
         seen: &BTreeSet<usize>,
         evaluator: Box<dyn Evaluator>,
-        context: &Context,
+        context: &StageContext,
     ) -> Result<()> {
         let parts = self.parts();
         for part in &parts {
@@ -172,7 +172,7 @@ impl Evaluate {
         let broken = self.samples(dataset).into_iter().filter(|sample| !seen.contains(sample));
         let broken: BTreeSet<&str> = broken.map(|sample| dataset.samples[sample].path.as_str()).collect();
         let is_broken = |path: &str| broken.contains(path);
-        lost::require_classes_or_warn(&self.view, dataset, &parts, is_broken, context)?;
+        class_coverage::require_classes_or_warn(&self.preprocess, dataset, &parts, is_broken, context)?;
         context.list_broken(dataset, broken.iter().copied())?;
         context.interrupt.check()?;
         let Evaluation { mut document, files } = evaluator.finish(context.stage)?;

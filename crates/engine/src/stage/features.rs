@@ -10,25 +10,25 @@ use std::sync::Arc;
 use candle_core::Device;
 use serde_json::Value;
 
-use super::frozen::{Frozen, in_order};
-use crate::data::{Dataset, Epoch, Images};
-use crate::device::placed;
+use super::frozen_backbone::{FrozenBackbone, sequential_epoch};
+use crate::data::{Dataset, EpochOrder, Images};
+use crate::device::to_device;
 use crate::digest::{Digest, Hasher};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::events::Event;
-use crate::features::{FeatureSet, FeatureStore, Found, Place};
+use crate::features::{FeatureLookup, FeatureSet, FeatureStore, RowLocation};
 use crate::model::Activations;
 use crate::pipeline::Broken;
 use crate::random::name_hash;
 use crate::task::{Annotated, Annotations};
-use crate::train::Batch;
+use crate::train::TrainBatch;
 
 /// What is computed reaches the store in pieces of about this size.
 const SEGMENT: usize = 64 << 20;
 
 /// What the frozen layers make of the images of one transform.
-pub(super) struct Features<'a> {
-    frozen: &'a Frozen<'a>,
+pub(super) struct FeatureBatches<'a> {
+    frozen: &'a FrozenBackbone<'a>,
     images: Arc<Images>,
     broken: Broken,
     /// Of the draws; only where images are changed at random.
@@ -37,15 +37,15 @@ pub(super) struct Features<'a> {
     made_of: Value,
     set: RefCell<FeatureSet>,
     /// The views whose rows are all there.
-    complete: RefCell<BTreeSet<u32>>,
+    compute_missing: RefCell<BTreeSet<u32>>,
     /// Whether there is no room for them.
     refused: Cell<bool>,
 }
 
-impl<'a> Features<'a> {
+impl<'a> FeatureBatches<'a> {
     /// `seed` addresses the random changes of `images`, if they make any.
     pub fn open(
-        frozen: &'a Frozen<'a>,
+        frozen: &'a FrozenBackbone<'a>,
         images: Arc<Images>,
         broken: Broken,
         seed: Option<u64>,
@@ -54,7 +54,7 @@ impl<'a> Features<'a> {
     ) -> Result<Self> {
         let set = RefCell::new(store.open(&made_of, frozen.prefix.kind)?);
         let (complete, refused) = Default::default();
-        Ok(Self { frozen, images, broken, seed, store, made_of, set, complete, refused })
+        Ok(Self { frozen, images, broken, seed, store, made_of, set, compute_missing: complete, refused })
     }
 
     /// Computes the rows of a view that are not there yet, and says whether all are there then: not where they cannot
@@ -63,7 +63,7 @@ impl<'a> Features<'a> {
     /// # Errors
     /// An image that changed, or that cannot be read and may not be skipped; interrupted. What was computed is kept.
     pub fn complete(&self, samples: &[usize], view: u32) -> Result<bool> {
-        if self.refused.get() || self.complete.borrow().contains(&view) {
+        if self.refused.get() || self.compute_missing.borrow().contains(&view) {
             return Ok(!self.refused.get());
         }
         let context = self.frozen.context;
@@ -87,11 +87,11 @@ impl<'a> Features<'a> {
         }
         drop(lock);
         for &sample in samples {
-            if self.found(sample, view)? == Some(Found::Unreadable) {
+            if self.find(sample, view)? == Some(FeatureLookup::Unreadable) {
                 self.frozen.note_broken(sample);
             }
         }
-        self.complete.borrow_mut().insert(view);
+        self.compute_missing.borrow_mut().insert(view);
         Ok(true)
     }
 
@@ -101,9 +101,9 @@ impl<'a> Features<'a> {
         let (mut missing, mut stored) = (Vec::new(), 0);
         for &sample in samples {
             // One that cannot be read must be tried again where that is an error, to say why.
-            let kept = match self.found(sample, view)? {
-                Some(Found::Row(_)) => true,
-                Some(Found::Unreadable) => self.broken == Broken::Skip,
+            let kept = match self.find(sample, view)? {
+                Some(FeatureLookup::Row(_)) => true,
+                Some(FeatureLookup::Unreadable) => self.broken == Broken::Skip,
                 None => false,
             };
             if kept {
@@ -120,7 +120,7 @@ impl<'a> Features<'a> {
             .ok_or_else(|| Error::bug("features of an image without a digest"))
     }
 
-    fn found(&self, sample: usize, view: u32) -> Result<Option<Found>> {
+    fn find(&self, sample: usize, view: u32) -> Result<Option<FeatureLookup>> {
         Ok(self.set.borrow().find(&self.key(sample, view)?))
     }
 
@@ -133,14 +133,15 @@ impl<'a> Features<'a> {
             ));
             Ok(false)
         };
-        let room = self.store.room()?;
+        let room = self.store.available_bytes()?;
         let fits = |row: usize| (row * missing.len()) as u64 <= room;
         let full = "they would exceed `run.feature_cache`";
         if self.set.borrow().row_bytes().is_some_and(|row| !fits(row)) {
             return refuse(full);
         }
-        let epoch = Epoch { seed: self.seed.unwrap_or(0), epoch: view, ..in_order(missing.clone()) };
-        let mut draft = self.set.borrow().draft();
+        let epoch =
+            EpochOrder { seed: self.seed.unwrap_or(0), epoch: view, ..sequential_epoch(missing.clone()) };
+        let mut draft = self.set.borrow().writer();
         let mut done = 0;
         let (started, mut published) = ((context.clock)(), (context.clock)());
         let mut unreadable: BTreeSet<usize> = missing.iter().copied().collect();
@@ -170,7 +171,7 @@ impl<'a> Features<'a> {
                 images_per_second: done as f64 / (now - started).max(1e-9),
             });
             if draft.bytes() >= SEGMENT || now - published >= context.checkpoint_seconds {
-                let rows = std::mem::replace(&mut draft, self.set.borrow().draft());
+                let rows = std::mem::replace(&mut draft, self.set.borrow().writer());
                 if let Err(error) = self.store.publish(&self.made_of, &mut self.set.borrow_mut(), rows) {
                     return refuse(&error.message);
                 }
@@ -184,7 +185,7 @@ impl<'a> Features<'a> {
         }
         let kept = self.store.publish(&self.made_of, &mut self.set.borrow_mut(), draft);
         match (failed, kept) {
-            (Some(error), _) if error.kind == Kind::Interrupted => {
+            (Some(error), _) if error.kind == ErrorKind::Interrupted => {
                 Err(error.hint("run the same command again to continue"))
             }
             (Some(error), _) => Err(error),
@@ -203,10 +204,15 @@ impl<'a> Features<'a> {
     }
 
     /// The readable ones of some samples.
-    fn batch(&self, index: usize, samples: &[usize], view: u32) -> Result<Option<Batch<Annotations<'_>>>> {
-        let (mut places, mut readable): (Vec<Place>, Vec<usize>) = Default::default();
+    fn batch(
+        &self,
+        index: usize,
+        samples: &[usize],
+        view: u32,
+    ) -> Result<Option<TrainBatch<Annotations<'_>>>> {
+        let (mut places, mut readable): (Vec<RowLocation>, Vec<usize>) = Default::default();
         for &sample in samples {
-            if let Some(Found::Row(place)) = self.found(sample, view)? {
+            if let Some(FeatureLookup::Row(place)) = self.find(sample, view)? {
                 places.push(place);
                 readable.push(sample);
             }
@@ -215,8 +221,8 @@ impl<'a> Features<'a> {
             return Ok(None);
         }
         let rows = self.set.borrow().gather(&places)?;
-        let rows = rows.iter().map(|tensor| placed(tensor, self.frozen.context.device));
-        Ok(Some(Batch {
+        let rows = rows.iter().map(|tensor| to_device(tensor, self.frozen.context.device));
+        Ok(Some(TrainBatch {
             index,
             input: Activations::constants(rows.collect::<Result<Vec<_>>>()?),
             layer: self.frozen.prefix.layers,

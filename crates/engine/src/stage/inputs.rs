@@ -19,14 +19,14 @@ pub trait Inputs {
 
 /// What is found while names are resolved, as far as the disk may be looked at.
 #[derive(Clone, Copy, Debug)]
-pub enum Found {}
+pub enum Located {}
 
 /// All files are there, each with the digest of its content.
 #[derive(Clone, Copy, Debug)]
 pub enum Digested {}
 
-impl Inputs for Found {
-    type Weights = FoundWeights;
+impl Inputs for Located {
+    type Weights = LocatedWeights;
     /// None where the disk may not be looked at.
     type Images = Option<Arc<Dataset>>;
 
@@ -37,7 +37,7 @@ impl Inputs for Found {
 
 impl Inputs for Digested {
     /// None where the weights are those of a stage above.
-    type Weights = Option<WeightsFile>;
+    type Weights = Option<DigestedWeights>;
     type Images = Arc<Dataset>;
 
     fn dataset(images: &Self::Images) -> Option<&Arc<Dataset>> {
@@ -47,7 +47,7 @@ impl Inputs for Digested {
 
 /// Where the weights of a `load_weights` stage are, as far as that is known.
 #[derive(Clone, Debug, PartialEq)]
-pub enum FoundWeights {
+pub enum LocatedWeights {
     /// In the result of a stage above.
     Above,
     /// In a file that is not looked up yet: of another pipeline, or on a disk that may not be looked at.
@@ -58,7 +58,7 @@ pub enum FoundWeights {
 
 /// A file of weights, with the digest of its content.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WeightsFile {
+pub struct DigestedWeights {
     pub path: PathBuf,
     pub digest: Digest,
 }

@@ -3,37 +3,37 @@
 //! A stage reads one checkpoint at most, writes files into one folder, and knows nothing of stores, keys or run
 //! directories, but for the features it shares with other stages.
 
+mod batch_source;
+mod callbacks;
+mod class_coverage;
 mod context;
 mod evaluate;
+mod feature_cache_status;
 mod features;
-mod feed;
-mod found;
-mod frozen;
-mod host;
+mod frozen_backbone;
 mod init_weights;
 mod inputs;
 mod load_weights;
-mod lost;
+mod lr_range_test;
+mod model_spec;
+mod oom;
 mod prefix;
-mod range_test;
 mod recipe;
 mod resolved;
-mod room;
-mod subject;
 mod teacher;
 #[cfg(test)]
 mod tests;
 mod train;
 
-pub use context::{BEST, BROKEN_IMAGES, Checkpoints, Context, LAST, MODEL};
-pub use evaluate::{Evaluate, Member};
-pub use found::FeaturesFound;
-pub(crate) use frozen::INFERENCE_BATCH;
-pub use init_weights::InitWeights;
-pub use inputs::{Digested, Digester, Found, FoundWeights, Inputs, WeightsFile};
-pub use load_weights::LoadWeights;
-pub(crate) use lost::require_classes;
-pub use prefix::Prefix;
+pub(crate) use class_coverage::require_classes;
+pub use context::{BEST, BROKEN_IMAGES, Checkpoints, LAST, MODEL, StageContext};
+pub use evaluate::{EnsembleMember, EvaluateStage};
+pub use feature_cache_status::FeatureCacheStatus;
+pub(crate) use frozen_backbone::INFERENCE_BATCH;
+pub use init_weights::InitWeightsStage;
+pub use inputs::{Digested, DigestedWeights, Digester, Inputs, Located, LocatedWeights};
+pub use load_weights::LoadWeightsStage;
+pub use model_spec::{ModelSpec, Preprocess};
+pub use prefix::FrozenPrefix;
 pub use resolved::{PlannedStage, ResolvedStage};
-pub use subject::{Subject, View};
-pub use train::Train;
+pub use train::TrainStage;

@@ -4,17 +4,17 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::recipe::{FeaturesRecipe, PreprocessRecipe, RandomRecipe, engine};
-use super::{Subject, View};
+use super::{ModelSpec, Preprocess};
 use crate::code_path::CodePath;
 use crate::error::Result;
-use crate::freeze::{ParameterTable, Phase};
-use crate::model::{Description, LayerInput, Role, State};
+use crate::freeze::{FreezePhase, ParameterTable};
+use crate::model::{Description, LayerInput, StateDict, TensorRole};
 use crate::pipeline::{self, Augment, FeatureType};
 use crate::{data, model, ops, weights};
 
 /// The layers that run as plain inference because nothing in them trains, and whether they run once or every epoch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Prefix {
+pub struct FrozenPrefix {
     /// How many epochs of the stage are over when it is these layers.
     pub after_epochs: u32,
     pub layers: usize,
@@ -26,7 +26,7 @@ pub struct Prefix {
     pub recomputed: Option<&'static str>,
 }
 
-impl Prefix {
+impl FrozenPrefix {
     /// The prefixes of a train stage in order: it gets shorter where something deeper thaws.
     pub fn of_training(
         description: &Description,
@@ -39,7 +39,7 @@ impl Prefix {
         prefixes
     }
 
-    fn new(description: &Description, phase: &Phase, settings: &pipeline::Train) -> Self {
+    fn new(description: &Description, phase: &FreezePhase, settings: &pipeline::Train) -> Self {
         let layers = phase.frozen_prefix(description);
         let features = settings.features.clone().unwrap_or_default();
         let recomputed = if layers == 0 {
@@ -57,7 +57,7 @@ impl Prefix {
     }
 
     /// The first layers of a model, for images that look the same every time.
-    pub fn plain(layers: usize) -> Self {
+    pub fn without_features(layers: usize) -> Self {
         let recomputed = (layers == 0).then_some("no layer is known to be frozen");
         Self { after_epochs: 0, layers, kind: FeatureType::F32, views: None, recomputed }
     }
@@ -72,18 +72,18 @@ impl Prefix {
 ///
 /// Only what the layers read enters: a head that trains, or a statistic that counts batches, makes no other features.
 /// `random` are the random changes and their seed, where there are any.
-pub(super) fn made_of(
-    subject: &Subject,
+pub(super) fn cache_identity(
+    model_spec: &ModelSpec,
     description: &Description,
-    state: &State,
-    prefix: &Prefix,
-    view: &View,
+    state: &StateDict,
+    prefix: &FrozenPrefix,
+    preprocess: &Preprocess,
     random: Option<(&Augment, u64)>,
 ) -> Result<Value> {
     let read = description.tensors.iter().zip(&state.tensors);
     let read: Vec<_> =
-        read.filter(|(spec, _)| spec.layer < prefix.layers && spec.role != Role::BatchCount).collect();
-    let tensors = State { tensors: read.iter().map(|(_, tensor)| (*tensor).clone()).collect() };
+        read.filter(|(spec, _)| spec.layer < prefix.layers && spec.role != TensorRole::BatchCount).collect();
+    let tensors = StateDict { tensors: read.iter().map(|(_, tensor)| (*tensor).clone()).collect() };
     let digests = weights::digests(&tensors)?;
     let names = read.iter().map(|(spec, _)| spec.name.as_str());
     let activation = |input: &LayerInput| match input {
@@ -95,20 +95,20 @@ pub(super) fn made_of(
         activations.clear();
     }
     Ok(json!(FeaturesRecipe {
-        arch: subject.model.arch,
+        arch: model_spec.model.arch,
         layers: prefix.layers,
         tensors: names.zip(digests).collect(),
-        images: PreprocessRecipe::of_features(view),
+        images: PreprocessRecipe::of_features(preprocess),
         random: random.map(|(augment, seed)| RandomRecipe { augment, seed }),
         dtype: prefix.kind,
-        engine: engine(code_paths(subject, random.map(|(augment, _)| augment))),
+        engine: engine(code_paths(model_spec, random.map(|(augment, _)| augment))),
         activations,
-        position_resampling: subject.model.position_resampling,
+        position_resampling: model_spec.model.position_resampling,
     }))
 }
 
 /// The code that can change the features of frozen layers, with the random changes to their images, where there are any.
-pub(super) fn code_paths(subject: &Subject, augment: Option<&Augment>) -> Vec<CodePath> {
+pub(super) fn code_paths(model_spec: &ModelSpec, augment: Option<&Augment>) -> Vec<CodePath> {
     let common = [
         ops::code_paths::COMMON,
         model::code_paths::COMMON,
@@ -116,7 +116,7 @@ pub(super) fn code_paths(subject: &Subject, augment: Option<&Augment>) -> Vec<Co
         crate::features::code_paths::ALL,
     ];
     let mut paths = common.concat();
-    paths.extend(model::backbone_code_paths(&subject.model));
+    paths.extend(model::backbone_code_paths(&model_spec.model));
     paths.extend(augment.map(data::code_paths::of_augment).unwrap_or_default());
     paths
 }

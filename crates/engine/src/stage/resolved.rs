@@ -5,22 +5,22 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Context, Digested, Digester, Evaluate, Found, FoundWeights, InitWeights, Inputs, LoadWeights, Subject,
-    Train, View, WeightsFile,
+    Digested, DigestedWeights, Digester, EvaluateStage, InitWeightsStage, Inputs, LoadWeightsStage, Located,
+    LocatedWeights, ModelSpec, Preprocess, StageContext, TrainStage,
 };
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
-use crate::device::explained;
+use crate::device::explain_out_of_memory;
 use crate::error::{Error, Result};
 use crate::pipeline::Broken;
 use crate::weights;
 
 /// What a stage does, with all names resolved, and the files that it reads.
-pub enum ResolvedStage<I: Inputs = Found> {
-    LoadWeights(Box<LoadWeights>, I::Weights),
-    InitWeights(InitWeights),
-    Train(Box<Train>, I::Images),
-    Evaluate(Box<Evaluate>, I::Images),
+pub enum ResolvedStage<I: Inputs = Located> {
+    LoadWeights(Box<LoadWeightsStage>, I::Weights),
+    InitWeights(InitWeightsStage),
+    Train(Box<TrainStage>, I::Images),
+    Evaluate(Box<EvaluateStage>, I::Images),
 }
 
 /// A stage whose inputs are digested: it has a recipe, and can be executed.
@@ -57,21 +57,21 @@ impl<I: Inputs> ResolvedStage<I> {
         matches!(self, Self::Train(train, _) if train.settings.early_stop.is_some())
     }
 
-    pub fn subject(&self) -> &Subject {
+    pub fn model_spec(&self) -> &ModelSpec {
         match self {
-            Self::LoadWeights(load, _) => &load.subject,
-            Self::InitWeights(init) => &init.subject,
-            Self::Train(train, _) => &train.subject,
-            Self::Evaluate(evaluate, _) => evaluate.subject(),
+            Self::LoadWeights(load, _) => &load.model_spec,
+            Self::InitWeights(init) => &init.model_spec,
+            Self::Train(train, _) => &train.model_spec,
+            Self::Evaluate(evaluate, _) => evaluate.model_spec(),
         }
     }
 
     /// The models that it computes with.
-    pub fn computed(&self) -> Vec<&Subject> {
+    pub fn computed_models(&self) -> Vec<&ModelSpec> {
         match self {
             Self::LoadWeights(..) | Self::InitWeights(_) => Vec::new(),
-            Self::Train(train, _) => std::iter::once(&train.subject).chain(&train.teacher).collect(),
-            Self::Evaluate(evaluate, _) => evaluate.members.iter().map(|member| &member.subject).collect(),
+            Self::Train(train, _) => std::iter::once(&train.model_spec).chain(&train.teacher).collect(),
+            Self::Evaluate(evaluate, _) => evaluate.members.iter().map(|member| &member.model_spec).collect(),
         }
     }
 
@@ -84,11 +84,11 @@ impl<I: Inputs> ResolvedStage<I> {
     }
 
     /// How it sees them, if it reads any.
-    pub fn view(&self) -> Option<&View> {
+    pub fn preprocess(&self) -> Option<&Preprocess> {
         match self {
             Self::LoadWeights(..) | Self::InitWeights(_) => None,
-            Self::Train(train, _) => Some(&train.view),
-            Self::Evaluate(evaluate, _) => Some(&evaluate.view),
+            Self::Train(train, _) => Some(&train.preprocess),
+            Self::Evaluate(evaluate, _) => Some(&evaluate.preprocess),
         }
     }
 
@@ -103,7 +103,7 @@ impl<I: Inputs> ResolvedStage<I> {
 
     /// Whether images that cannot be decoded are left out.
     pub fn skips_broken(&self) -> bool {
-        self.view().is_some_and(|view| view.0.broken == Broken::Skip)
+        self.preprocess().is_some_and(|view| view.0.broken == Broken::Skip)
     }
 }
 
@@ -117,11 +117,11 @@ impl ResolvedStage {
         Ok(match self {
             Self::LoadWeights(load, weights) => {
                 let file = match weights {
-                    FoundWeights::Above => None,
-                    FoundWeights::Unknown => return Err(unknown()),
-                    FoundWeights::File { path, digest } => {
+                    LocatedWeights::Above => None,
+                    LocatedWeights::Unknown => return Err(unknown()),
+                    LocatedWeights::File { path, digest } => {
                         let digest = digest.map_or_else(|| digester.file(&path), Ok)?;
-                        Some(WeightsFile { path, digest })
+                        Some(DigestedWeights { path, digest })
                     }
                 };
                 ResolvedStage::LoadWeights(load, file)
@@ -161,13 +161,13 @@ impl PlannedStage {
     }
 
     /// Computes the stage into `context.output` and nothing else.
-    pub fn execute(&self, context: &Context) -> Result<()> {
+    pub fn execute(&self, context: &StageContext) -> Result<()> {
         match self {
             Self::LoadWeights(load, file) => load.execute(file.as_ref(), context),
             Self::InitWeights(init) => init.execute(context),
             Self::Train(train, images) => train.execute(images, context),
             Self::Evaluate(evaluate, images) => evaluate.execute(images, context),
         }
-        .map_err(|error| explained(error, context.device))
+        .map_err(|error| explain_out_of_memory(error, context.device))
     }
 }

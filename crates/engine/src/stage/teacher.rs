@@ -3,23 +3,23 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Context, Subject};
+use super::{ModelSpec, StageContext};
 use crate::autograd::Value;
-use crate::device::placed;
+use crate::device::to_device;
 use crate::error::Result;
-use crate::model::{Model, Outputs, Pass, State};
+use crate::model::{Model, Outputs, Pass, StateDict};
 
 pub(super) struct Teacher {
     model: Model,
-    state: State,
+    state: StateDict,
     /// Where it computes.
     device: Device,
 }
 
 impl Teacher {
     /// With the weights that a train stage reads beside those it starts from.
-    pub fn open(subject: &Subject, context: &Context) -> Result<Self> {
-        let model = subject.build();
+    pub fn open(model_spec: &ModelSpec, context: &StageContext) -> Result<Self> {
+        let model = model_spec.build();
         let state = context.load_model(1, &model.description)?;
         Ok(Self { model, state, device: context.device.clone() })
     }
@@ -31,6 +31,6 @@ impl Teacher {
 
     /// The outputs for images [N, H, W, 3], each as if it were alone.
     pub fn outputs(&self, pass: &mut Pass, images: &Tensor) -> Result<Outputs> {
-        self.model.forward(pass, 0, Value::constant(placed(images, &self.device)?))
+        self.model.forward(pass, 0, Value::constant(to_device(images, &self.device)?))
     }
 }

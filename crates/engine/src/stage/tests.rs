@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::*;
 use crate::data::{Dataset, Label, LabelKind};
-use crate::error::{Kind, Result};
-use crate::events::{Event, Interrupt, Observer, Quiet};
+use crate::error::{ErrorKind, Result};
+use crate::events::{Event, Interrupt, NullObserver, Observer};
 use crate::features::FeatureStore;
 use crate::freeze::ParameterTable;
 use crate::pipeline::{Arch, FeatureType, Head, ImageFolder, Model, Monitor};
@@ -30,26 +30,26 @@ type Files = BTreeMap<String, Vec<u8>>;
 
 /// A train stage with its images.
 struct Staged {
-    train: Train,
+    train: TrainStage,
     dataset: Arc<Dataset>,
 }
 
 impl Staged {
-    fn execute(&self, context: &Context) -> Result<()> {
+    fn execute(&self, context: &StageContext) -> Result<()> {
         self.train.execute(&self.dataset, context)
     }
 }
 
 impl Deref for Staged {
-    type Target = Train;
+    type Target = TrainStage;
 
-    fn deref(&self) -> &Train {
+    fn deref(&self) -> &TrainStage {
         &self.train
     }
 }
 
 impl DerefMut for Staged {
-    fn deref_mut(&mut self) -> &mut Train {
+    fn deref_mut(&mut self) -> &mut TrainStage {
         &mut self.train
     }
 }
@@ -71,9 +71,9 @@ impl Scene {
         for (name, seed) in [("start", 5), ("teacher", 6)] {
             let folder = scene.path(name);
             std::fs::create_dir(&folder).unwrap();
-            let weights = InitWeights { subject: scene.subject(), seed };
+            let weights = InitWeightsStage { model_spec: scene.model_spec(), seed };
             let (folders, interrupt) = (Folders::default(), Interrupt::default());
-            weights.execute(&scene.context(&folder, &folders, None, &Quiet, &interrupt)).unwrap();
+            weights.execute(&scene.context(&folder, &folders, None, &NullObserver, &interrupt)).unwrap();
         }
         scene
     }
@@ -90,11 +90,11 @@ impl Scene {
         image::RgbImage::from_fn(40, 36, &mut pixel).save(path).unwrap();
     }
 
-    fn subject(&self) -> Subject {
+    fn model_spec(&self) -> ModelSpec {
         let head = Head::Linear(toml::from_str("dropout = 0.4").unwrap());
         let classes = vec!["cat".to_owned(), "dog".to_owned()];
         let model = Model { head, ..Model::of(Arch::EfficientNetLite0) };
-        Subject { model, classes, task: TaskKind::Classification, image_size: 32 }
+        ModelSpec { model, classes, task: TaskKind::Classification, image_size: 32 }
     }
 
     fn context<'a>(
@@ -104,8 +104,8 @@ impl Scene {
         features: Option<&'a FeatureStore<'a>>,
         observer: &'a dyn Observer,
         interrupt: &'a Interrupt,
-    ) -> Context<'a> {
-        Context {
+    ) -> StageContext<'a> {
+        StageContext {
             device: &candle_core::Device::Cpu,
             stage: "stage",
             sources: &checkpoints.sources,
@@ -143,11 +143,11 @@ impl Scene {
              train = [\"@head\"]",
         )
         .unwrap();
-        let description = Arc::new(self.subject().build().description);
+        let description = Arc::new(self.model_spec().build().description);
         let table = ParameterTable::resolve(&description, &settings).unwrap();
-        let view = View::new(&folder, None, Arch::ResNet18);
-        let train = Train::new(self.subject(), view, settings, table, description, 11);
-        assert_eq!(train.prefixes, [Prefix::plain(18)]);
+        let preprocess = Preprocess::new(&folder, None, Arch::ResNet18);
+        let train = TrainStage::new(self.model_spec(), preprocess, settings, table, description, 11);
+        assert_eq!(train.prefixes, [FrozenPrefix::without_features(18)]);
         let mut staged = Staged { train, dataset };
         change(&mut staged);
         staged
@@ -159,7 +159,7 @@ impl Scene {
         folders: &Folders,
         observer: &dyn Observer,
         interrupt: &Interrupt,
-        work: &dyn Fn(&Context) -> Result<()>,
+        work: &dyn Fn(&StageContext) -> Result<()>,
     ) -> Result<Files> {
         let index = InputIndex::open(self.path("inputs.index"));
         let store = FeatureStore::new(self.path("features"), &index, "scalar", folders.room.unwrap_or(0));
@@ -179,8 +179,8 @@ impl Scene {
     /// The files of a train stage, with or without room for features.
     fn files(&self, room: Option<u64>, change: impl Fn(&mut Staged)) -> Files {
         let stage = self.stage(&change);
-        let work = |context: &Context| stage.execute(context);
-        self.execute(&self.folders(room), &Quiet, &Interrupt::default(), &work).unwrap()
+        let work = |context: &StageContext| stage.execute(context);
+        self.execute(&self.folders(room), &NullObserver, &Interrupt::default(), &work).unwrap()
     }
 }
 
@@ -282,7 +282,7 @@ fn labels(train: &mut Staged) {
         sample.label = Label::Labels(sample.label.classes().into_owned());
     }
     dataset.samples[3].label = Label::Labels(vec![0, 1]);
-    train.subject.task = TaskKind::MultiLabel;
+    train.model_spec.task = TaskKind::MultiLabel;
     train.settings.loss = toml::from_str("kind = \"bce\"\npositive_weights = \"balanced\"").unwrap();
     train.settings.monitor = Monitor::ValidationMap;
 }
@@ -291,7 +291,7 @@ fn labels(train: &mut Staged) {
 fn taught(train: &mut Staged) {
     mixing(train);
     train.settings.distill = toml::from_str("teacher = \"teacher\"\ntemperature = 2").ok();
-    train.teacher = Some(train.subject.clone());
+    train.teacher = Some(train.model_spec.clone());
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn a_teacher_says_the_same_whatever_is_frozen_and_stays_as_it_is() {
     let files = scene.files(ROOM, taught);
     let on_the_tape = |train: &mut Staged| {
         taught(train);
-        train.prefixes = vec![Prefix::plain(0)];
+        train.prefixes = vec![FrozenPrefix::without_features(0)];
     };
     assert_same(&files, &scene.files(None, on_the_tape), "on the tape");
     assert_ne!(files["last.safetensors"], scene.files(None, mixing)["last.safetensors"]);
@@ -317,7 +317,11 @@ fn features_kept_or_computed_anew_or_on_the_tape_give_the_same_files() {
     assert!(kept.contains_key("best.safetensors") && kept.contains_key("last.safetensors"));
     assert_same(&kept, &scene.files(ROOM, |_| ()), "from the store");
     assert_same(&kept, &scene.files(None, |_| ()), "computed anew");
-    assert_same(&kept, &scene.files(None, |train| train.prefixes = vec![Prefix::plain(0)]), "on the tape");
+    assert_same(
+        &kept,
+        &scene.files(None, |train| train.prefixes = vec![FrozenPrefix::without_features(0)]),
+        "on the tape",
+    );
     // The recipe does not count test images, and this one comes first of all images.
     scene.image("final/cat/0.5.png");
     assert_same(&kept, &scene.files(ROOM, |_| ()), "with one more test image");
@@ -369,7 +373,7 @@ fn gradual(train: &mut Staged) {
         .into();
     let description = Arc::clone(&train.description);
     train.table = ParameterTable::resolve(&description, &train.settings).unwrap();
-    train.prefixes = Prefix::of_training(&description, &train.table, &train.settings);
+    train.prefixes = FrozenPrefix::of_training(&description, &train.table, &train.settings);
 }
 
 #[test]
@@ -382,12 +386,12 @@ fn a_prefix_that_gets_shorter_gives_the_files_of_none_at_all() {
     assert_same(&kept, &scene.files(None, gradual), "computed anew");
     let no_prefix = |train: &mut Staged| {
         gradual(train);
-        train.prefixes = vec![Prefix::plain(0)];
+        train.prefixes = vec![FrozenPrefix::without_features(0)];
     };
     assert_same(&kept, &scene.files(None, no_prefix), "on the tape");
     let counting = Counting::default();
     let stage = scene.stage(&gradual);
-    let work = |context: &Context| stage.execute(context);
+    let work = |context: &StageContext| stage.execute(context);
     scene.execute(&scene.folders(ROOM), &counting, &Interrupt::default(), &work).unwrap();
     assert_eq!(counting.counts(), (33, 33), "eleven images behind each of three prefixes");
 }
@@ -396,14 +400,14 @@ fn a_prefix_that_gets_shorter_gives_the_files_of_none_at_all() {
 fn interrupted_as_a_prefix_gets_shorter_it_ends_in_the_same_files() {
     let scene = Scene::new();
     let stage = scene.stage(&gradual);
-    let work = |context: &Context| stage.execute(context);
+    let work = |context: &StageContext| stage.execute(context);
     let whole = scene.files(ROOM, gradual);
     let folders = scene.folders(ROOM);
     loop {
         let impatient = Impatient::default();
         match scene.execute(&folders, &impatient, &impatient.interrupt, &work) {
             Ok(files) => break assert_same(&whole, &files, "resumed"),
-            Err(error) => assert_eq!(error.kind, crate::error::Kind::Interrupted, "{error}"),
+            Err(error) => assert_eq!(error.kind, crate::error::ErrorKind::Interrupted, "{error}"),
         }
     }
     assert_eq!(folders.saved.borrow().len(), 4, "twice where a phase began, twice on request");
@@ -423,14 +427,14 @@ fn what_is_in_the_store_needs_no_image() {
     let stage = scene.stage(&other);
     let (folder, dataset) = scene.images();
     let evaluate = |layers| {
-        let view = View::new(&folder, None, Arch::ResNet18);
-        let members = vec![Member { subject: scene.subject(), layers }];
-        Evaluate { members, view, split: crate::data::Split::Train, recognition: None }
+        let preprocess = Preprocess::new(&folder, None, Arch::ResNet18);
+        let members = vec![EnsembleMember { model_spec: scene.model_spec(), layers }];
+        EvaluateStage { members, preprocess, split: crate::data::Split::Train, recognition: None }
     };
     let judged = |room, layers| {
         let work = evaluate(layers);
-        let work = |context: &Context| work.execute(&dataset, context);
-        scene.execute(&scene.folders(room), &Quiet, &Interrupt::default(), &work).unwrap()
+        let work = |context: &StageContext| work.execute(&dataset, context);
+        scene.execute(&scene.folders(room), &NullObserver, &Interrupt::default(), &work).unwrap()
     };
     let uncached = judged(None, 0);
     assert_same(&uncached, &judged(None, 18), "an evaluation in two parts");
@@ -458,12 +462,12 @@ fn a_new_photo_is_one_row_and_a_broken_one_is_an_error_where_it_may_not_be_skipp
     let counting = Counting::default();
     let execute = |change: Change| {
         let stage = scene.stage(change);
-        let work = |context: &Context| stage.execute(context);
+        let work = |context: &StageContext| stage.execute(context);
         scene.execute(&scene.folders(ROOM), &counting, &Interrupt::default(), &work)
     };
     execute(&|_| ()).unwrap();
     assert_eq!(counting.counts(), (13, 12));
-    let error = execute(&|train| train.view.0.broken = crate::pipeline::Broken::Error).unwrap_err();
+    let error = execute(&|train| train.preprocess.0.broken = crate::pipeline::Broken::Error).unwrap_err();
     assert!(error.message.starts_with("cannot decode `"), "{error}");
 }
 
@@ -474,7 +478,7 @@ fn features_without_room_are_computed_anew_after_a_warning() {
     let changes: [Change; 2] = [&|_| (), &views];
     for change in changes {
         let stage = scene.stage(change);
-        let work = |context: &Context| stage.execute(context);
+        let work = |context: &StageContext| stage.execute(context);
         let files =
             scene.execute(&scene.folders(Some(999)), &counting, &Interrupt::default(), &work).unwrap();
         assert_same(&files, &scene.files(None, change), "without room");
@@ -499,7 +503,7 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
     }
     let expected = scene.files(None, |_| ());
     let stage = scene.stage(&|_| ());
-    let work = |context: &Context| stage.execute(context);
+    let work = |context: &StageContext| stage.execute(context);
     let mut stored = Vec::new();
     for stop in [true, true, false] {
         let stopping = Stopping(Interrupt::default(), Counting::default());
@@ -508,7 +512,7 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
         let outcome = scene.execute(&scene.folders(ROOM), &stopping, interrupt, &work);
         match outcome {
             Ok(files) => assert_same(&expected, &files, "after two interruptions"),
-            Err(error) => assert_eq!(error.kind, Kind::Interrupted),
+            Err(error) => assert_eq!(error.kind, ErrorKind::Interrupted),
         }
         stored.push(stopping.1.counts().1);
     }
@@ -521,18 +525,26 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
 fn what_features_are_made_of_names_settings_only_where_they_are_set() {
     let scene = Scene::new();
     let stage = scene.stage(&|_| ());
-    let made_of = |subject: &Subject| {
-        let description = subject.build().description;
+    let made_of = |model_spec: &ModelSpec| {
+        let description = model_spec.build().description;
         let state = crate::weights::initialize_all(&description, 1).unwrap();
-        prefix::made_of(subject, &description, &state, &Prefix::plain(1), &stage.view, None).unwrap()
+        prefix::cache_identity(
+            model_spec,
+            &description,
+            &state,
+            &FrozenPrefix::without_features(1),
+            &stage.preprocess,
+            None,
+        )
+        .unwrap()
     };
     let fields =
         |made_of: &serde_json::Value| made_of.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let plain = ["arch", "dtype", "engine", "images", "layers", "random", "tensors"];
-    assert_eq!(fields(&made_of(&scene.subject())), plain);
+    assert_eq!(fields(&made_of(&scene.model_spec())), plain);
     let model = |more: &str| toml::from_str(&format!("arch = \"dinov2_vits14\"\n{more}")).unwrap();
-    let encoder = Subject { model: model(""), ..scene.subject() };
-    let by_size = Subject { model: model("position_resampling = \"size\""), ..scene.subject() };
+    let encoder = ModelSpec { model: model(""), ..scene.model_spec() };
+    let by_size = ModelSpec { model: model("position_resampling = \"size\""), ..scene.model_spec() };
     assert_eq!(fields(&made_of(&encoder)), plain);
     let made = made_of(&by_size);
     assert_eq!(
@@ -554,10 +566,10 @@ fn a_stage_stopped_twice_leaves_the_same_files() {
             let impatient = Impatient::default();
             impatient.steps.store(stops % 2, Ordering::Relaxed);
             let stage = scene.stage(change);
-            let work = |context: &Context| stage.execute(context);
+            let work = |context: &StageContext| stage.execute(context);
             match scene.execute(&folders, &impatient, &impatient.interrupt, &work) {
                 Ok(files) => break files,
-                Err(error) => assert_eq!(error.kind, Kind::Interrupted),
+                Err(error) => assert_eq!(error.kind, ErrorKind::Interrupted),
             }
             stops += 1;
         };

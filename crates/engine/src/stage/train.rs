@@ -8,68 +8,68 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::batch_source::{BatchInputs, TrainingBatches as Batches};
+use super::callbacks::{self, StageCallbacks};
+use super::class_coverage;
 use super::context::{BEST, LAST};
-use super::feed::{Material, Training as Batches};
-use super::host::{self, StageHost};
-use super::lost;
+use super::oom;
 use super::recipe::{
     ModelRecipe, ParametersRecipe, PreprocessRecipe, Recipe, SplitRecipe, TrainRecipe, TrainSettings, engine,
 };
-use super::room;
 use super::teacher::Teacher;
-use super::{Context, Prefix, Subject, View};
+use super::{FrozenPrefix, ModelSpec, Preprocess, StageContext};
 use crate::code_path::CodePath;
 use crate::data::{self, Dataset, Split};
-use crate::device::full;
+use crate::device::exhausted_gpu;
 use crate::error::{Error, Result};
-use crate::freeze::{self, ParameterTable, Phase};
+use crate::freeze::{self, FreezePhase, ParameterTable};
 use crate::metrics::TaskMetrics;
-use crate::model::{self, Description, Model, State};
+use crate::model::{self, Description, Model, StateDict};
 use crate::ops::code_paths::{DISTILLATION, STOCHASTIC_DEPTH};
 use crate::pipeline::{self, Broken};
 use crate::report::code_paths::PICTURES;
-use crate::report::{ParameterCounts, Training};
-use crate::task::{Measured, Task, TaskSpec, TaskVisitor, Training as TaskTraining};
-use crate::train::{self, Optimizer, Progress, Setup};
-use crate::weights::{self, Source};
+use crate::report::{ParameterCounts, TrainingMetrics};
+use crate::task::{MeasuredImages, Task, TaskSpec, TaskTraining, TaskVisitor};
+use crate::train::{self, Optimizer, TrainContext, TrainProgress};
+use crate::weights::{self, WeightsFile};
 use crate::{features, ops, report};
 
-pub struct Train {
-    pub subject: Subject,
-    pub view: View,
+pub struct TrainStage {
+    pub model_spec: ModelSpec,
+    pub preprocess: Preprocess,
     pub settings: pipeline::Train,
     pub table: ParameterTable,
     /// The model that teaches, where one does.
-    pub teacher: Option<Subject>,
+    pub teacher: Option<ModelSpec>,
     /// The frozen layers ahead of all that trains, in order: fewer where deeper ones thaw on the way.
-    pub prefixes: Vec<Prefix>,
+    pub prefixes: Vec<FrozenPrefix>,
     pub seed: u64,
     /// Of the model.
     pub description: Arc<Description>,
 }
 
-impl Train {
+impl TrainStage {
     pub fn new(
-        subject: Subject,
-        view: View,
+        model_spec: ModelSpec,
+        preprocess: Preprocess,
         settings: pipeline::Train,
         table: ParameterTable,
         description: Arc<Description>,
         seed: u64,
     ) -> Self {
-        let prefixes = Prefix::of_training(&description, &table, &settings);
-        Self { subject, view, settings, table, teacher: None, prefixes, seed, description }
+        let prefixes = FrozenPrefix::of_training(&description, &table, &settings);
+        Self { model_spec, preprocess, settings, table, teacher: None, prefixes, seed, description }
     }
 
     /// The epochs, counted from 0, in which a prefix holds.
-    pub fn epochs_of(&self, prefix: &Prefix) -> Range<u32> {
+    pub fn epochs_of(&self, prefix: &FrozenPrefix) -> Range<u32> {
         let next = self.prefixes.iter().map(|prefix| prefix.after_epochs);
         let end = next.filter(|begin| *begin > prefix.after_epochs).min();
         prefix.after_epochs..end.unwrap_or(self.settings.epochs)
     }
 
     /// The phases in order, each with how many epochs it lasts and its prefix.
-    pub fn phases(&self) -> Vec<(&Phase, u32, &Prefix)> {
+    pub fn phases(&self) -> Vec<(&FreezePhase, u32, &FrozenPrefix)> {
         let phases = &self.table.phases;
         let ends = phases[1..].iter().map(|next| next.after_epochs).chain([self.settings.epochs]);
         let mut found = Vec::new();
@@ -90,10 +90,10 @@ impl Train {
     /// # Errors
     /// A bug: an image without a digest.
     pub fn document(&self, dataset: &Dataset) -> Result<Value> {
-        let Self { subject, view, settings, table, teacher, seed, description, .. } = self;
+        let Self { model_spec, preprocess: view, settings, table, teacher, seed, description, .. } = self;
         let recipe = TrainRecipe {
-            model: ModelRecipe::of(subject),
-            settings: TrainSettings::of(settings, &subject.model, *seed),
+            model: ModelRecipe::of(model_spec),
+            settings: TrainSettings::of(settings, &model_spec.model, *seed),
             parameters: ParametersRecipe::of(description, settings, table),
             images: PreprocessRecipe::of(view),
             inputs: SplitRecipe::by_name(dataset, &[Split::Train, Split::Validation])?,
@@ -105,7 +105,7 @@ impl Train {
 
     /// The code that can change the result.
     pub fn code_paths(&self, dataset: &Dataset) -> Vec<CodePath> {
-        let Self { subject, view, settings, teacher, .. } = self;
+        let Self { model_spec, preprocess: view, settings, teacher, .. } = self;
         let common = [
             ops::code_paths::COMMON,
             model::code_paths::COMMON,
@@ -114,19 +114,19 @@ impl Train {
             weights::code_paths::ALL,
         ];
         let mut paths = common.concat();
-        paths.extend(subject.code_paths());
+        paths.extend(model_spec.code_paths());
         paths.extend(data::code_paths::of_augment(&settings.augment));
         paths.extend(self.task(Some(dataset)).code_paths(settings.augment.mixes()));
-        paths.extend((subject.model.stochastic_depth > 0.0).then_some(STOCHASTIC_DEPTH));
+        paths.extend((model_spec.model.stochastic_depth > 0.0).then_some(STOCHASTIC_DEPTH));
         paths.extend(train::code_paths::of_training(settings));
-        paths.extend(self.task(Some(dataset)).metric_code_paths(&Measured {
+        paths.extend(self.task(Some(dataset)).metric_code_paths(&MeasuredImages {
             dataset: Some(dataset),
             split: Split::Validation,
             skips_broken: view.0.broken == Broken::Skip,
             models: 1,
         }));
         paths.push(PICTURES);
-        paths.extend(subject.names(dataset, &[Split::Train, Split::Validation]));
+        paths.extend(model_spec.names(dataset, &[Split::Train, Split::Validation]));
         if let Some(teacher) = teacher {
             paths.push(DISTILLATION);
             paths.extend(teacher.code_paths());
@@ -140,49 +140,54 @@ impl Train {
         table.frozen(description).into_iter().map(|id| description.tensors[id].name.clone()).collect()
     }
 
-    pub fn execute(&self, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
-        self.task(Some(dataset)).visit(Fit { stage: self, dataset, context })
+    pub fn execute(&self, dataset: &Arc<Dataset>, context: &StageContext) -> Result<()> {
+        self.task(Some(dataset)).visit(FitTask { stage: self, dataset, context })
     }
 
     /// The task that the stage trains for.
     pub(super) fn task<'a>(&'a self, dataset: Option<&'a Dataset>) -> TaskSpec<'a> {
         let training = TaskTraining { settings: &self.settings, dataset };
-        self.subject.task(Some(training))
+        self.model_spec.task(Some(training))
     }
 
     /// Trains for a task, and writes the result.
-    pub(super) fn fit<T: Task>(&self, task: &T, dataset: &Arc<Dataset>, context: &Context) -> Result<()> {
-        let model = self.subject.build();
+    pub(super) fn fit<T: Task>(
+        &self,
+        task: &T,
+        dataset: &Arc<Dataset>,
+        context: &StageContext,
+    ) -> Result<()> {
+        let model = self.model_spec.build();
         let source = context.load_model(0, &model.description)?;
-        let materials = Material::of_training(self, dataset, &model, &source, context);
+        let materials = BatchInputs::of_training(self, dataset, &model, &source, context);
         let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
-        let feed = Batches::new(self, task, &materials, teacher.as_ref())?;
-        let setup = Setup {
+        let batch_source = Batches::new(self, task, &materials, teacher.as_ref())?;
+        let train_context = TrainContext {
             model: &model,
             table: &self.table,
             task,
-            feed: &feed,
+            batch_source: &batch_source,
             seed: self.seed,
             settings: &self.settings,
         };
-        let start = |setup: &Setup<T>| {
+        let start = |train_context: &TrainContext<T>| {
             let kind = &self.settings.optimizer;
-            let optimizer = Optimizer::for_table(kind, setup.table, setup.steps_per_epoch())?;
-            Ok(Progress::start(setup, source.clone(), optimizer))
+            let optimizer = Optimizer::for_table(kind, train_context.table, train_context.steps_per_epoch())?;
+            Ok(TrainProgress::start(train_context, source.clone(), optimizer))
         };
-        let mut progress = start(&setup)?;
+        let mut progress = start(&train_context)?;
         if let Some(folder) = context.checkpoints.latest()? {
-            host::read(&folder)
+            callbacks::read(&folder)
                 .and_then(|checkpoint| progress.resume(checkpoint, &model.description, &self.table))
                 .map_err(|error| error.hint("`--force` restarts the stages of a run"))?;
         }
-        feed.prepare(progress.epoch)?;
-        let mut host = StageHost::new(context, dataset, &setup, &progress.history)?;
-        if let Err(error) = train::fit(&setup, &mut progress, &mut host) {
-            let Some(gauge) = full(&error, context.device) else { return Err(error) };
+        batch_source.prepare(progress.epoch)?;
+        let mut callbacks = StageCallbacks::new(context, dataset, &train_context, &progress.history)?;
+        if let Err(error) = train::fit(&train_context, &mut progress, &mut callbacks) {
+            let Some(gauge) = exhausted_gpu(&error, context.device) else { return Err(error) };
             let epoch = progress.epoch;
             drop(progress);
-            return Err(room::too_small(&setup, epoch, &gauge, &start));
+            return Err(oom::out_of_memory_advice(&train_context, epoch, &gauge, &start));
         }
         if !dataset.split(Split::Validation).is_empty() && progress.best.is_none() {
             return Err(Error::failed("there is no best epoch: the monitored metric was never finite")
@@ -194,27 +199,27 @@ impl Train {
     /// Writes the result, and proves on the files themselves that what was frozen is bit for bit what it was.
     fn publish<T: Task>(
         &self,
-        context: &Context,
+        context: &StageContext,
         dataset: &Dataset,
         model: &Model,
         task: &T,
-        progress: &Progress<T::Meter>,
+        progress: &TrainProgress<T::Meter>,
     ) -> Result<()> {
         let description = &model.description;
-        let mut results: Vec<(&str, State)> = vec![(LAST, progress.result())];
+        let mut results: Vec<(&str, StateDict)> = vec![(LAST, progress.final_state())];
         results.extend(progress.best_state().map(|state| (BEST, state)));
         let frozen = self.frozen();
-        let dialect = Source::open(context.source()?)?.dialect();
+        let dialect = WeightsFile::open(context.source()?)?.dialect();
         for (name, state) in &results {
-            context.save_model(name, &self.subject, description, state, dialect)?;
-            prove(context.source()?, &context.output.join(name), &frozen)?;
+            context.save_model(name, &self.model_spec, description, state, dialect)?;
+            require_frozen_unchanged(context.source()?, &context.output.join(name), &frozen)?;
         }
-        let chosen = progress.best_state().unwrap_or_else(|| progress.result());
+        let chosen = progress.best_state().unwrap_or_else(|| progress.final_state());
         let digests = weights::digests(&chosen)?;
         context.write("parameters.csv", self.table.csv(description, Some(&digests))?)?;
 
         let metrics = task.metrics();
-        let row = |row| host::history_row(row, &self.table, metrics.history);
+        let row = |row| callbacks::history_row(row, &self.table, metrics.history);
         let rows: Vec<_> = progress.history.iter().map(row).collect();
         context.write("history.csv", report::history_csv(&rows, metrics.history))?;
         let curves = report::curves(context.stage, &rows, metrics);
@@ -223,7 +228,7 @@ impl Train {
         context.write("metrics.json", pretty(&self.metrics(description, metrics, progress)?))?;
         let parts = [Split::Train, Split::Validation];
         let is_broken = |path: &str| progress.broken.contains(path);
-        lost::require_classes_or_warn(&self.view, dataset, &parts, is_broken, context)?;
+        class_coverage::require_classes_or_warn(&self.preprocess, dataset, &parts, is_broken, context)?;
         context.list_broken(dataset, progress.broken.iter().map(String::as_str))?;
         match &progress.best {
             Some(best) => context.write_all(&task.files(context.stage, &best.meter)?),
@@ -235,12 +240,12 @@ impl Train {
         &self,
         description: &Description,
         metrics: &TaskMetrics,
-        progress: &Progress<M>,
+        progress: &TrainProgress<M>,
     ) -> Result<Value> {
         let rows = &progress.history;
-        let row = |row| host::history_row(row, &self.table, metrics.history);
+        let row = |row| callbacks::history_row(row, &self.table, metrics.history);
         let last = rows.last().ok_or_else(|| Error::bug("a stage without an epoch"))?;
-        let training = Training {
+        let training = TrainingMetrics {
             best: rows.iter().rev().find(|row| row.best).map(row),
             last: row(last),
             parameters: ParameterCounts::of(&self.table, description),
@@ -253,13 +258,13 @@ impl Train {
 }
 
 /// A train stage, executed for the task that it has.
-struct Fit<'a> {
-    stage: &'a Train,
+struct FitTask<'a> {
+    stage: &'a TrainStage,
     dataset: &'a Arc<Dataset>,
-    context: &'a Context<'a>,
+    context: &'a StageContext<'a>,
 }
 
-impl TaskVisitor for Fit<'_> {
+impl TaskVisitor for FitTask<'_> {
     type Output = Result<()>;
 
     fn visit<T: Task>(self, task: T) -> Result<()> {
@@ -268,8 +273,8 @@ impl TaskVisitor for Fit<'_> {
 }
 
 /// Fails by name if a frozen tensor of the result is not bit for bit that of the source.
-fn prove(source: &Path, result: &Path, frozen: &[String]) -> Result<()> {
-    let moved = freeze::moved(&Source::open(source)?, &Source::open(result)?, frozen)?;
+fn require_frozen_unchanged(source: &Path, result: &Path, frozen: &[String]) -> Result<()> {
+    let moved = freeze::changed_tensors(&WeightsFile::open(source)?, &WeightsFile::open(result)?, frozen)?;
     let Some(first) = moved.first() else { return Ok(()) };
     let others = match moved.len() - 1 {
         0 => String::new(),

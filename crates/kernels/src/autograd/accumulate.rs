@@ -7,12 +7,12 @@ use rayon::prelude::*;
 use crate::error::Result;
 
 /// A gradient during the backward pass. It records whether this is the only reference to its memory.
-pub struct Slot {
+pub struct PendingGradient {
     tensor: Tensor,
     alone: bool,
 }
 
-impl Slot {
+impl PendingGradient {
     /// A gradient with no other reference to its memory.
     pub fn new(tensor: Tensor) -> Self {
         Self { tensor, alone: true }
@@ -22,25 +22,25 @@ impl Slot {
         self.tensor
     }
 
-    pub fn is_alone(&self) -> bool {
+    pub fn is_unique(&self) -> bool {
         self.alone
     }
 
     /// Records the address and ownership of this gradient, to recognise results that are the same tensor.
-    pub fn sharing(&self) -> Sharing {
-        Sharing { address: storage_address(&self.tensor), alone: self.alone }
+    pub fn ownership(&self) -> GradientOwnership {
+        GradientOwnership { address: storage_address(&self.tensor), alone: self.alone }
     }
 
     /// The sum of two gradients. Floating-point addition is commutative, so either operand may provide the
     /// memory.
-    pub fn add(self, other: Slot) -> Result<Slot> {
+    pub fn add(self, other: PendingGradient) -> Result<PendingGradient> {
         let (sum, addend) = if self.alone { (self, other) } else { (other, self) };
         if !sum.alone {
             #[cfg(feature = "cuda")]
             if sum.tensor.device().is_cuda() {
-                return Ok(Slot::new(crate::cuda::add(&sum.tensor, &addend.tensor)?));
+                return Ok(PendingGradient::new(crate::cuda::add(&sum.tensor, &addend.tensor)?));
             }
-            return Ok(Slot::new((sum.tensor + addend.tensor)?));
+            return Ok(PendingGradient::new((sum.tensor + addend.tensor)?));
         }
         #[cfg(feature = "cuda")]
         if sum.tensor.device().is_cuda() {
@@ -53,18 +53,18 @@ impl Slot {
 }
 
 /// The address of an operation's output gradient, and whether it was the only reference.
-pub struct Sharing {
+pub struct GradientOwnership {
     address: usize,
     alone: bool,
 }
 
-impl Sharing {
+impl GradientOwnership {
     /// Decides which of the returned gradients have no other reference. New tensors have none. The output's
     /// gradient, if the operation returns it, keeps the ownership it had, for one input only.
     ///
     /// If the output's gradient was dropped, a new tensor may have its address. In that case the old gradient
     /// had no other reference, and neither has the new tensor.
-    pub fn slots(self, grads: Vec<Option<Tensor>>) -> Vec<Option<Slot>> {
+    pub fn pending(self, grads: Vec<Option<Tensor>>) -> Vec<Option<PendingGradient>> {
         let addresses: Vec<Option<usize>> =
             grads.iter().map(|grad| grad.as_ref().map(storage_address)).collect();
         let alone = |address| {
@@ -72,7 +72,7 @@ impl Sharing {
             holders == 1 && (self.alone || address != self.address)
         };
         let slot = |(grad, address): (Option<Tensor>, &Option<usize>)| {
-            Some(Slot { tensor: grad?, alone: alone((*address)?) })
+            Some(PendingGradient { tensor: grad?, alone: alone((*address)?) })
         };
         grads.into_iter().zip(&addresses).map(slot).collect()
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::accumulate::Slot;
+use super::accumulate::PendingGradient;
 use crate::error::Result;
 
 /// The backward function of one recorded operation, with the tensors saved in the forward pass.
@@ -94,9 +94,9 @@ impl Tape {
     ///
     /// Gradients of one tensor are added in tape order, so the result has the same bits every time.
     pub fn backward(mut self, loss: &Value) -> Result<Gradients> {
-        let mut grads: Vec<Option<Slot>> = self.nodes.iter().map(|_| None).collect();
+        let mut grads: Vec<Option<PendingGradient>> = self.nodes.iter().map(|_| None).collect();
         let Some(last) = loss.node else { return Ok(Gradients { grads }) };
-        grads[last] = Some(Slot::new(one(&loss.tensor)?));
+        grads[last] = Some(PendingGradient::new(one(&loss.tensor)?));
         // Operations recorded after the loss do not affect it. Dropping them frees their activations.
         self.nodes.truncate(last + 1);
         for index in (0..=last).rev() {
@@ -104,13 +104,13 @@ impl Tape {
             let Some(backward) = node.backward.take() else { continue };
             let Some(slot) = grads[index].take() else { continue };
             let wanted: Vec<bool> = node.inputs.iter().map(Option::is_some).collect();
-            let sharing = slot.sharing();
-            let input_grads = match slot.is_alone() {
+            let sharing = slot.ownership();
+            let input_grads = match slot.is_unique() {
                 true => backward.backward_in_place(slot.into_tensor(), &wanted)?,
                 false => backward.backward(slot.into_tensor(), &wanted)?,
             };
             debug_assert_eq!(input_grads.len(), node.inputs.len());
-            for (input, slot) in node.inputs.iter().zip(sharing.slots(input_grads)) {
+            for (input, slot) in node.inputs.iter().zip(sharing.pending(input_grads)) {
                 if let (Some(input), Some(slot)) = (*input, slot) {
                     grads[input] = Some(match grads[input].take() {
                         None => slot,
@@ -130,7 +130,7 @@ fn one(like: &Tensor) -> Result<Tensor> {
 
 /// The gradients of the leaves of one tape.
 pub struct Gradients {
-    grads: Vec<Option<Slot>>,
+    grads: Vec<Option<PendingGradient>>,
 }
 
 impl Gradients {

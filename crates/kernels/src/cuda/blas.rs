@@ -10,9 +10,9 @@ use super::engine::{Address, Engine};
 use super::memory;
 use crate::error::{Error, Result};
 
-pub struct Blas(Arc<CudaBlas>);
+pub struct Cublas(Arc<CudaBlas>);
 
-impl Blas {
+impl Cublas {
     /// Split sums are accumulated in f32, also if the result is bf16.
     pub(super) fn new(device: &CudaDevice) -> Result<Self> {
         let blas = device.cublas_handle();
@@ -113,7 +113,7 @@ impl Engine {
             )
         }
         .map_err(|error| match error.0 {
-            sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => memory::too_small(error),
+            sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => memory::out_of_memory(error),
             _ => Error::failed(format!("cuBLAS: {error} in a product of [{m}, {k}] and [{k}, {n}]"))
                 .caused_by(error),
         })

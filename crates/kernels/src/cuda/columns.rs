@@ -4,7 +4,7 @@
 use candle_core::{DType, Tensor};
 
 use super::engine::{Address, Engine, address, optional};
-use super::launch::{Chunks, arguments, kernel};
+use super::launch::{RowChunks, arguments, kernel};
 use crate::error::Result;
 
 /// Σ over the rows of `grad` [.., columns], in f32.
@@ -29,11 +29,11 @@ pub fn column_products(grad: &Tensor, x: &Tensor, moments: Option<&Tensor>) -> R
 /// The sum of the partial sums that `parts` writes for chunks of rows.
 fn summed(
     x: &Tensor,
-    parts: impl FnOnce(&Engine, [usize; 2], Chunks, Address) -> Result<()>,
+    parts: impl FnOnce(&Engine, [usize; 2], RowChunks, Address) -> Result<()>,
 ) -> Result<Tensor> {
     let columns = x.dims().last().copied().unwrap_or(1);
     let (rows, engine) = (x.elem_count() / columns.max(1), Engine::of(x)?);
-    let chunks = Chunks::of(rows, columns);
+    let chunks = RowChunks::of(rows, columns);
     let partial = engine.buffer::<f64>(chunks.count as usize * columns)?;
     let (out, to) = engine.tensor(DType::F32, columns)?;
     let sums = engine.address(&partial);

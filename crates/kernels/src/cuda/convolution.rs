@@ -33,7 +33,7 @@ pub struct Convolution {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pass {
+pub enum ConvolutionPass {
     /// Computes the output from input and weight.
     Forward,
     /// Computes the input's gradient from weight and output gradient.
@@ -43,8 +43,8 @@ pub enum Pass {
 }
 
 /// The cuDNN handle, the plans of the convolutions used so far, and the workspace memory.
-pub struct Dnn {
-    plans: HashMap<(Convolution, DType, bool), Plan>,
+pub struct Cudnn {
+    plans: HashMap<(Convolution, DType, bool), ConvolutionPlan>,
     workspace: Option<CudaSlice<u8>>,
     /// Declared last, so that it is dropped after the objects created with it.
     handle: Handle,
@@ -52,9 +52,9 @@ pub struct Dnn {
 
 // SAFETY: cuDNN handles may move between threads if only one thread uses them at a time. The engine's lock
 // ensures this.
-unsafe impl Send for Dnn {}
+unsafe impl Send for Cudnn {}
 
-struct Plan {
+struct ConvolutionPlan {
     input: Tensor,
     output: Tensor,
     weight: Filter,
@@ -99,7 +99,7 @@ use sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1 as INP
 use sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1 as WEIGHT;
 use sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM as FORWARD;
 
-impl Dnn {
+impl Cudnn {
     pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
         let handle = Handle::new()?;
         // SAFETY: the engine owns both the stream and this handle.
@@ -108,7 +108,7 @@ impl Dnn {
     }
 }
 
-impl Plan {
+impl ConvolutionPlan {
     fn new(handle: sys::cudnnHandle_t, sizes: &Convolution, dtype: DType, tf32: bool) -> Result<Self> {
         use sys::cudnnDataType_t as Numbers;
         use sys::cudnnMathType_t as Math;
@@ -206,7 +206,7 @@ impl Plan {
 }
 
 impl Engine {
-    /// Computes one pass with the operands `first` and `second`, in the order that [`Pass`] describes. Returns
+    /// Computes one pass with the operands `first` and `second`, in the order that [`ConvolutionPass`] describes. Returns
     /// whether cuDNN supports it.
     ///
     /// # Errors
@@ -215,14 +215,14 @@ impl Engine {
         &self,
         sizes: &Convolution,
         dtype: DType,
-        pass: Pass,
+        pass: ConvolutionPass,
         [first, second, out]: [Address; 3],
     ) -> Result<bool> {
         let mut dnn = locked(&self.dnn);
         let dnn = &mut *dnn;
         let key = (*sizes, dtype, self.settings().tf32);
         if !dnn.plans.contains_key(&key) {
-            let plan = Plan::new(dnn.handle.0, sizes, dtype, key.2)?;
+            let plan = ConvolutionPlan::new(dnn.handle.0, sizes, dtype, key.2)?;
             dnn.plans.insert(key, plan);
         }
         let (handle, plan) = (dnn.handle.0, &dnn.plans[&key]);
@@ -242,7 +242,7 @@ impl Engine {
         // SAFETY: the caller in `ops` passes addresses of tensors with the sizes of these descriptors.
         let status = unsafe {
             match pass {
-                Pass::Forward => sys::cudnnConvolutionForward(
+                ConvolutionPass::Forward => sys::cudnnConvolutionForward(
                     handle,
                     one,
                     input,
@@ -257,7 +257,7 @@ impl Engine {
                     output,
                     out,
                 ),
-                Pass::Input => sys::cudnnConvolutionBackwardData(
+                ConvolutionPass::Input => sys::cudnnConvolutionBackwardData(
                     handle,
                     one,
                     weight,
@@ -272,7 +272,7 @@ impl Engine {
                     input,
                     out,
                 ),
-                Pass::Weight => sys::cudnnConvolutionBackwardFilter(
+                ConvolutionPass::Weight => sys::cudnnConvolutionBackwardFilter(
                     handle,
                     one,
                     input,
@@ -311,7 +311,7 @@ fn check(status: cudnnStatus_t) -> Result<()> {
     match status {
         cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(()),
         status if format!("{status:?}").contains("ALLOC") => {
-            Err(memory::too_small(format!("cuDNN: {status:?}")))
+            Err(memory::out_of_memory(format!("cuDNN: {status:?}")))
         }
         status => Err(Error::failed(format!("cuDNN: {status:?}"))),
     }

@@ -13,11 +13,11 @@ use candle_core::cuda_backend::{CudaDType, CudaStorage, DeviceId};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, DType, Device, Shape, Storage, Tensor};
 
-use super::blas::Blas;
-use super::convolution::Dnn;
+use super::blas::Cublas;
+use super::convolution::Cudnn;
 use super::launch::Arguments;
 use super::memory;
-use super::readback::Landing;
+use super::readback::PinnedBuffer;
 use super::signatures::{Pointee, Signature, compare, signature};
 use super::upload::Upload;
 use crate::error::{Error, Result};
@@ -48,17 +48,17 @@ pub struct Engine {
     stream: Arc<CudaStream>,
     module: Arc<CudaModule>,
     functions: Mutex<HashMap<String, (CudaFunction, &'static Signature)>>,
-    settings: Mutex<Settings>,
-    pub(super) blas: Blas,
-    pub(super) dnn: Mutex<Dnn>,
+    matmul_settings: Mutex<MatmulSettings>,
+    pub(super) blas: Cublas,
+    pub(super) dnn: Mutex<Cudnn>,
     upload: Mutex<Upload>,
     /// Free pinned host memory for readbacks.
-    pub(super) landings: Mutex<Vec<Landing>>,
+    pub(super) landings: Mutex<Vec<PinnedBuffer>>,
 }
 
 /// How f32 matrix products are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct MatmulSettings {
     /// Rounds operands to 10 bits of mantissa (TF32), for tensor cores since Ampere.
     pub tf32: bool,
 }
@@ -106,30 +106,30 @@ impl Engine {
         let stream = device.cuda_stream();
         let context = stream.context();
         context.bind_to_thread().map_err(failed)?;
-        memory::keep(context)?;
+        memory::retain_pool(context)?;
         // SAFETY: all computation uses one stream; `Upload` synchronises its own stream with events.
         unsafe { device.disable_event_tracking() };
         let module = context.load_module(KERNELS.into()).map_err(failed)?;
         Ok(Self {
-            blas: Blas::new(device)?,
-            dnn: Mutex::new(Dnn::new(&stream)?),
+            blas: Cublas::new(device)?,
+            dnn: Mutex::new(Cudnn::new(&stream)?),
             upload: Mutex::new(Upload::new(context)?),
             functions: Mutex::default(),
             landings: Mutex::default(),
-            settings: Mutex::default(),
+            matmul_settings: Mutex::default(),
             device: device.clone(),
             stream,
             module,
         })
     }
 
-    pub fn settings(&self) -> Settings {
-        *locked(&self.settings)
+    pub fn settings(&self) -> MatmulSettings {
+        *locked(&self.matmul_settings)
     }
 
     /// Applies to all products from now on.
-    pub fn set(&self, settings: Settings) {
-        *locked(&self.settings) = settings;
+    pub fn set_matmul(&self, settings: MatmulSettings) {
+        *locked(&self.matmul_settings) = settings;
     }
 
     pub(super) fn stream(&self) -> &Arc<CudaStream> {
@@ -152,7 +152,7 @@ impl Engine {
         let take = || unsafe { self.stream.alloc::<T>(length.max(1)) };
         let taken = match take() {
             Err(error) if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
-                self.collect()?;
+                self.trim_pool()?;
                 take()
             }
             taken => taken,
@@ -161,7 +161,7 @@ impl Engine {
     }
 
     /// Copies host data to the device.
-    pub fn copied<T: DeviceRepr>(&self, numbers: &[T]) -> Result<CudaSlice<T>> {
+    pub fn copy_to_device<T: DeviceRepr>(&self, numbers: &[T]) -> Result<CudaSlice<T>> {
         self.stream.clone_htod(numbers).map_err(failed)
     }
 
@@ -258,7 +258,7 @@ fn driver_is_emulated(device: &CudaDevice) -> bool {
 
 pub(super) fn failed(error: driver::DriverError) -> Error {
     match error.0 {
-        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => memory::too_small(error),
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => memory::out_of_memory(error),
         _ => Error::failed(format!("NVIDIA's driver: {error}")).caused_by(error),
     }
 }

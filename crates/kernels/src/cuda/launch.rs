@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use candle_core::DType;
 
 use super::engine::Engine;
-use super::signatures::Argument;
+use super::signatures::KernelArgument;
 use crate::error::{Error, Result};
 
 /// Columns and lanes of blocks that sum columns; threads of blocks that process a row. kernels/common.cuh has
@@ -33,7 +33,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn push<T: Argument>(&mut self, value: T) {
+    pub fn push<T: KernelArgument>(&mut self, value: T) {
         self.types.push(value.type_name());
         self.keep(value.passed());
     }
@@ -72,13 +72,13 @@ pub use arguments;
 
 /// Rows split into chunks for summing. The shape alone decides the split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chunks {
+pub struct RowChunks {
     /// The rows of each chunk but the last.
     pub rows: i64,
     pub count: i32,
 }
 
-impl Chunks {
+impl RowChunks {
     pub fn of(rows: usize, columns: usize) -> Self {
         let wanted = (SUMMING_BLOCKS / columns.div_ceil(COLUMNS).max(1)).max(1);
         let chunk = rows.div_ceil(wanted).max(CHUNK).next_multiple_of(LANES);
@@ -98,7 +98,7 @@ pub fn kernel(name: &str, dtype: DType) -> Result<String> {
 /// The positions of windows on images. kernels/pooling.cuh has the same fields.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Grid {
+pub struct WindowGrid {
     pub channels: i32,
     /// Height and width of the input, and of the output.
     pub input: [i32; 2],
@@ -112,7 +112,7 @@ pub struct Grid {
 /// A window of images, treated as images of another size. kernels/convolution.cuh has the same fields.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Frame {
+pub struct ImageFrame {
     pub channels: i32,
     pub from: [i32; 2],
     pub to: [i32; 2],
@@ -120,9 +120,9 @@ pub struct Frame {
     pub offset: [i32; 2],
 }
 
-impl Frame {
+impl ImageFrame {
     /// The inverse, for gradients.
-    pub fn back(self) -> Self {
+    pub fn inverse(self) -> Self {
         Self { from: self.to, to: self.from, offset: self.offset.map(|offset| -offset), ..self }
     }
 }
@@ -164,7 +164,7 @@ mod tests {
         for (rows, columns) in
             [(1, 1), (127, 3), (128, 64), (129, 64), (802_816, 64), (3136, 2048), (2, 4096)]
         {
-            let Chunks { rows: chunk, count } = Chunks::of(rows, columns);
+            let RowChunks { rows: chunk, count } = RowChunks::of(rows, columns);
             let (chunk, count) = (chunk as usize, count as usize);
             assert!(chunk * count >= rows && chunk * (count - 1) < rows, "{rows} rows of {columns}");
             assert!(count * columns.div_ceil(COLUMNS) <= 2 * SUMMING_BLOCKS && count <= 65_535);

@@ -7,14 +7,14 @@ use super::engine::{Engine, failed};
 use crate::error::{Error, Result};
 
 /// The error for a failed allocation, as the driver or a library reports it.
-pub(super) fn too_small(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+pub(super) fn out_of_memory(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::out_of_memory("the GPU is out of memory")
         .hint("use a smaller `batch_size` or `image_size`")
         .caused_by(cause)
 }
 
 /// Makes the driver keep freed memory, since every training step needs the same memory again.
-pub(super) fn keep(context: &CudaContext) -> Result<()> {
+pub(super) fn retain_pool(context: &CudaContext) -> Result<()> {
     if !context.has_async_alloc() {
         return Ok(());
     }
@@ -38,7 +38,7 @@ impl Engine {
     /// Merges all freed memory. Memory that unfinished kernels freed counts as used until the host has
     /// synchronised, and the pool does not merge blocks of several sizes by itself (`cuMemPoolTrimTo` in the
     /// driver's manual).
-    pub(super) fn collect(&self) -> Result<()> {
+    pub(super) fn trim_pool(&self) -> Result<()> {
         self.synchronize()?;
         let context = self.stream().context();
         if context.has_async_alloc() {
@@ -50,7 +50,7 @@ impl Engine {
     }
 
     /// The bytes in use. Resets the peak. `None` if the driver has no count.
-    pub fn watch_memory(&self) -> Option<u64> {
+    pub fn reset_peak_memory(&self) -> Option<u64> {
         self.synchronize().ok()?;
         let mut anew = 0u64;
         let value = std::ptr::from_mut(&mut anew).cast();
@@ -59,22 +59,22 @@ impl Engine {
         unsafe { sys::cuMemPoolSetAttribute(pool, Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, value) }
             .result()
             .ok()?;
-        self.counted(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+        self.pool_attribute(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
     }
 
-    /// The peak of bytes in use since [`Engine::watch_memory`], or since the start.
-    pub fn most_memory(&self) -> Option<u64> {
-        self.counted(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+    /// The peak of bytes in use since [`Engine::reset_peak_memory`], or since the start.
+    pub fn peak_memory(&self) -> Option<u64> {
+        self.pool_attribute(Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
     }
 
     /// The bytes that this process holds or can still allocate.
-    pub fn memory_to_be_had(&self) -> Result<u64> {
+    pub fn available_memory(&self) -> Result<u64> {
         let (free, _) = self.memory()?;
-        let kept = self.counted(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
+        let kept = self.pool_attribute(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
         Ok(free as u64 + kept.unwrap_or(0))
     }
 
-    fn counted(&self, attribute: Attribute) -> Option<u64> {
+    fn pool_attribute(&self, attribute: Attribute) -> Option<u64> {
         let mut bytes = 0u64;
         let pool = pool(self.stream().context()).ok()?;
         // SAFETY: the driver writes one number of the attribute's type.

@@ -20,15 +20,15 @@ mod upload;
 
 pub use blas::{Operand, Product};
 pub use columns::{column_products, column_sums};
-pub use convolution::{Convolution, Pass};
+pub use convolution::{Convolution, ConvolutionPass};
 pub use device::{Gpu, Versions, gpus, open, versions};
 pub use elementwise::{add, add_in_place, as_type, scaled};
-pub use engine::{Address, Engine, Settings, address, optional};
-pub use launch::{Arguments, Chunks, Frame, Grid, kernel};
+pub use engine::{Address, Engine, MatmulSettings, address, optional};
+pub use launch::{Arguments, ImageFrame, RowChunks, WindowGrid, kernel};
 pub use library::{Library, libraries, require_libraries};
 pub use readback::{Readback, read_back};
-pub use rows::{block, joined};
-pub use signatures::{Argument, Pointee};
+pub use rows::{block, concatenate};
+pub use signatures::{KernelArgument, Pointee};
 
 pub use launch::arguments;
 pub(crate) use signatures::argument;

@@ -18,7 +18,7 @@ const SMALLEST: usize = 1 << 12;
 
 /// Pinned host memory, and the event that marks a finished copy. Allocating pinned memory is slow, so buffers
 /// are reused.
-pub struct Landing {
+pub struct PinnedBuffer {
     memory: PinnedHostSlice<u8>,
     bytes: usize,
     arrived: CudaEvent,
@@ -28,7 +28,7 @@ pub struct Landing {
 pub struct Readback<T> {
     engine: Arc<Engine>,
     /// `Some` until the values have been read.
-    landing: Option<Landing>,
+    landing: Option<PinnedBuffer>,
     count: usize,
     numbers: PhantomData<T>,
 }
@@ -37,7 +37,7 @@ impl Engine {
     /// Starts a copy of `count` values to the host, after all work launched before.
     pub fn read_back<T: Copy>(self: &Arc<Self>, from: Address, count: usize) -> Result<Readback<T>> {
         let bytes = count * size_of::<T>();
-        let landing = self.landing(bytes)?;
+        let landing = self.pinned_buffer(bytes)?;
         let copy = || {
             // SAFETY: it is read only after the event `arrived`.
             let to = unsafe { std::slice::from_raw_parts_mut(landing.memory.as_ptr()?.cast_mut(), bytes) };
@@ -50,7 +50,7 @@ impl Engine {
     }
 
     /// A free buffer that is large enough, or a new one.
-    fn landing(&self, bytes: usize) -> Result<Landing> {
+    fn pinned_buffer(&self, bytes: usize) -> Result<PinnedBuffer> {
         let mut free = locked(&self.landings);
         if let Some(place) = free.iter().position(|landing| landing.bytes >= bytes) {
             return Ok(free.swap_remove(place));
@@ -61,7 +61,7 @@ impl Engine {
         let new = || {
             // SAFETY: it is written before it is read.
             let memory = unsafe { context.alloc_pinned_with_flags::<u8>(bytes, 0) }?;
-            Ok(Landing { memory, bytes, arrived: context.new_event(None)? })
+            Ok(PinnedBuffer { memory, bytes, arrived: context.new_event(None)? })
         };
         new().map_err(failed)
     }

@@ -28,7 +28,7 @@ pub fn block(x: &Tensor, start: usize, count: usize, block: usize) -> Result<Ten
 }
 
 /// The rows of all pieces, in order.
-pub fn joined(pieces: &[Tensor]) -> Result<Tensor> {
+pub fn concatenate(pieces: &[Tensor]) -> Result<Tensor> {
     let Some(first) = pieces.first() else {
         return Err(Error::bug("nothing to join"));
     };

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use super::engine::Address;
-use super::launch::{Frame, Grid};
+use super::launch::{ImageFrame, WindowGrid};
 use crate::error::{Error, Result};
 
 /// The sources, in the order in which all.cu includes them.
@@ -25,7 +25,7 @@ const SOURCES: [&str; 9] = [
 ];
 
 /// A type that can be a kernel argument.
-pub trait Argument {
+pub trait KernelArgument {
     /// The bytes as the kernel receives them.
     type Passed: Copy;
 
@@ -53,9 +53,9 @@ macro_rules! argument {
 }
 pub(crate) use argument;
 
-argument!(i32 => "int", i64 => "index_t", f32 => "float", f64 => "double", Grid => "Grid", Frame => "Frame");
+argument!(i32 => "int", i64 => "index_t", f32 => "float", f64 => "double", WindowGrid => "Grid", ImageFrame => "Frame");
 
-impl Argument for Address {
+impl KernelArgument for Address {
     type Passed = u64;
 
     fn passed(self) -> u64 {
@@ -198,7 +198,7 @@ mod tests {
             &[Address::NONE.to, "float*", "bf16*"],
         ] {
             let (kind, message) = told(wrong).unwrap_err();
-            assert_eq!(kind, crate::error::Kind::Bug);
+            assert_eq!(kind, crate::error::ErrorKind::Bug);
             assert!(message.contains("takes (index_t, float*, bf16*)"), "{message}");
         }
         assert!(super::signature("no_such_kernel").is_err());

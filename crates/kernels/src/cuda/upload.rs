@@ -16,11 +16,11 @@ use crate::error::{Error, Result};
 
 pub struct Upload {
     stream: Arc<CudaStream>,
-    slots: [Option<Slot>; 2],
+    slots: [Option<StagingBuffer>; 2],
     next: usize,
 }
 
-struct Slot {
+struct StagingBuffer {
     host: PinnedHostSlice<f32>,
     device: CudaSlice<f32>,
     length: usize,
@@ -72,7 +72,7 @@ impl Upload {
     }
 
     /// The next slot in turn, with room for this many elements.
-    fn slot(&mut self, engine: &Engine, length: usize) -> Result<&mut Slot> {
+    fn slot(&mut self, engine: &Engine, length: usize) -> Result<&mut StagingBuffer> {
         let slot = &mut self.slots[self.next];
         if slot.as_ref().is_none_or(|slot| slot.length < length) {
             // Waits for all use of the old memory.
@@ -81,7 +81,7 @@ impl Upload {
             *slot = None;
             let context = self.stream.context();
             let new = || {
-                Ok(Slot {
+                Ok(StagingBuffer {
                     // SAFETY: it is written before it is read.
                     host: unsafe { context.alloc_pinned_with_flags::<f32>(length, 0) }?,
                     // SAFETY: likewise.

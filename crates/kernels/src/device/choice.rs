@@ -7,7 +7,7 @@ use crate::ops::profile::Profile;
 
 /// A device to compute on.
 #[derive(Clone, Debug)]
-pub struct Choice {
+pub struct DeviceChoice {
     pub device: Device,
     /// The numeric profile, part of a result's variant. All machines of one profile give the same bytes.
     pub variant: String,
@@ -17,7 +17,7 @@ pub struct Choice {
     pub note: Option<String>,
 }
 
-impl Choice {
+impl DeviceChoice {
     fn cpu(any: bool, note: Option<String>) -> Self {
         Self { device: Device::Cpu, variant: Profile::current().name().to_owned(), any, note }
     }
@@ -43,9 +43,9 @@ impl Choice {
 ///
 /// # Errors
 /// The build or the machine does not have the device.
-pub fn choose(setting: &str) -> Result<Choice> {
+pub fn choose(setting: &str) -> Result<DeviceChoice> {
     match setting {
-        "cpu" => Ok(Choice::cpu(false, None)),
+        "cpu" => Ok(DeviceChoice::cpu(false, None)),
         "auto" => Ok(automatic()),
         _ => {
             let ordinal = setting.strip_prefix("cuda:").and_then(|number| number.parse().ok());
@@ -58,33 +58,33 @@ pub fn choose(setting: &str) -> Result<Choice> {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn automatic() -> Choice {
-    Choice::cpu(true, None)
+fn automatic() -> DeviceChoice {
+    DeviceChoice::cpu(true, None)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(_: usize) -> Result<Choice> {
+fn cuda(_: usize) -> Result<DeviceChoice> {
     Err(Error::usage("this build computes on the CPU only")
         .hint("set `device = \"auto\"`, or build with CUDA (docs/cuda.md)"))
 }
 
 #[cfg(feature = "cuda")]
-fn automatic() -> Choice {
+fn automatic() -> DeviceChoice {
     match cuda(0) {
-        Ok(choice) => Choice { any: true, ..choice },
-        Err(error) => Choice::cpu(true, Some(format!("computing on the CPU: {error}"))),
+        Ok(choice) => DeviceChoice { any: true, ..choice },
+        Err(error) => DeviceChoice::cpu(true, Some(format!("computing on the CPU: {error}"))),
     }
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(ordinal: usize) -> Result<Choice> {
+fn cuda(ordinal: usize) -> Result<DeviceChoice> {
     let (device, gpu) = crate::cuda::open(ordinal)?;
     crate::cuda::Engine::on(&device)?;
     let (versions, [major, minor], count) = (crate::cuda::versions()?, gpu.capability, gpu.multiprocessors);
     let crate::cuda::Versions { cudnn, cublas, .. } = versions;
     // cuBLAS promises equal bits only for the same architecture and number of multiprocessors.
     let variant = format!("cuda sm_{major}{minor}x{count} cudnn {cudnn} cublas {cublas}");
-    Ok(Choice { device, variant, any: false, note: None })
+    Ok(DeviceChoice { device, variant, any: false, note: None })
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(cpu.variant, Profile::current().name());
         assert!(choose("tpu").is_err());
         if let Err(error) = choose("cuda:0") {
-            assert_eq!(error.kind, crate::error::Kind::Usage);
+            assert_eq!(error.kind, crate::error::ErrorKind::Usage);
             assert!(error.message.starts_with("cannot compute on `cuda:0`: ") && error.hint.is_some());
             assert_eq!(auto.note.is_some(), cfg!(feature = "cuda"));
         }

@@ -2,15 +2,15 @@
 
 use candle_core::Device;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// Measures the GPU memory that this process uses.
-pub struct Gauge {
+pub struct GpuMemory {
     #[cfg(feature = "cuda")]
     engine: std::sync::Arc<crate::cuda::Engine>,
 }
 
-impl Gauge {
+impl GpuMemory {
     /// None for a CPU.
     pub fn of(device: &Device) -> Option<Self> {
         #[cfg(feature = "cuda")]
@@ -22,25 +22,25 @@ impl Gauge {
     }
 
     /// The bytes in use after all launched work is done. Resets the peak.
-    pub fn watch(&self) -> u64 {
+    pub fn reset_peak(&self) -> u64 {
         #[cfg(feature = "cuda")]
-        return self.engine.watch_memory().unwrap_or(0);
+        return self.engine.reset_peak_memory().unwrap_or(0);
         #[cfg(not(feature = "cuda"))]
         0
     }
 
-    /// The peak of bytes in use since [`Gauge::watch`], or since the start.
+    /// The peak of bytes in use since [`GpuMemory::reset_peak`], or since the start.
     pub fn peak(&self) -> u64 {
         #[cfg(feature = "cuda")]
-        return self.engine.most_memory().unwrap_or(0);
+        return self.engine.peak_memory().unwrap_or(0);
         #[cfg(not(feature = "cuda"))]
         0
     }
 
     /// The bytes that this process holds or can still allocate.
-    pub fn to_be_had(&self) -> u64 {
+    pub fn available(&self) -> u64 {
         #[cfg(feature = "cuda")]
-        return self.engine.memory_to_be_had().unwrap_or(0);
+        return self.engine.available_memory().unwrap_or(0);
         #[cfg(not(feature = "cuda"))]
         0
     }
@@ -48,18 +48,18 @@ impl Gauge {
 
 /// The GPU that is out of memory, if that is the error's cause. An error that already has an explanation has no
 /// cause.
-pub fn full(error: &Error, device: &Device) -> Option<Gauge> {
-    let of_library = error.kind == Kind::OutOfMemory && std::error::Error::source(error).is_some();
-    if of_library { Gauge::of(device) } else { None }
+pub fn exhausted_gpu(error: &Error, device: &Device) -> Option<GpuMemory> {
+    let of_library = error.kind == ErrorKind::OutOfMemory && std::error::Error::source(error).is_some();
+    if of_library { GpuMemory::of(device) } else { None }
 }
 
 /// Explains an error of an inference pass if the GPU is out of memory.
-pub fn explained(error: Error, device: &Device) -> Error {
-    let Some(gauge) = full(&error, device) else { return error };
+pub fn explain_out_of_memory(error: Error, device: &Device) -> Error {
+    let Some(gauge) = exhausted_gpu(&error, device) else { return error };
     Error::out_of_memory(format!(
         "the GPU's memory is full: activations need more than {}, of {}",
         gigabytes(gauge.peak()),
-        gigabytes(gauge.to_be_had()),
+        gigabytes(gauge.available()),
     ))
     .hint("try a smaller `image_size`; the last checkpoint is kept")
 }

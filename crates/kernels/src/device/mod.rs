@@ -2,8 +2,8 @@
 
 mod choice;
 mod memory;
-mod place;
+mod transfer;
 
-pub use choice::{Choice, choose};
-pub use memory::{Gauge, explained, full, gigabytes};
-pub use place::{on_host, placed, through_bf16};
+pub use choice::{DeviceChoice, choose};
+pub use memory::{GpuMemory, exhausted_gpu, explain_out_of_memory, gigabytes};
+pub use transfer::{round_to_bf16, to_device, to_host};

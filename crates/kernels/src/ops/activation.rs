@@ -8,9 +8,9 @@ use std::mem::MaybeUninit;
 use candle_core::Tensor;
 
 use super::Activation;
-use super::buffer::{TASK, build};
-use super::channels::curve_gradient;
-use super::curve::{Curve, by_curve};
+use super::activation_fn::{ActivationFn, dispatch_activation};
+use super::buffer::{ELEMENTS_PER_TASK, build};
+use super::channels::activation_gradient;
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::multiversion::multiversion;
 use super::on_cuda::on_cuda;
@@ -51,11 +51,11 @@ impl Backward for Activate {
 fn forward<T: Float>(x: &Tensor, activation: Activation) -> Result<Tensor> {
     let output = with_slice(x, |x: &[T]| {
         let write = |task: usize, out: &mut [MaybeUninit<T>]| {
-            let x = &x[task * TASK..task * TASK + out.len()];
-            by_curve!(activation, T, curve => values(x, curve, out));
+            let x = &x[task * ELEMENTS_PER_TASK..task * ELEMENTS_PER_TASK + out.len()];
+            dispatch_activation!(activation, T, activation_fn => values(x, activation_fn, out));
         };
         // SAFETY: `values` writes every element.
-        unsafe { build(x.len(), TASK, write) }
+        unsafe { build(x.len(), ELEMENTS_PER_TASK, write) }
     })?;
     tensor(output, x.shape())
 }
@@ -64,22 +64,22 @@ fn backward<T: Float>(grad: &Tensor, kept: &Tensor, activation: Activation) -> R
     let before = with_slice(grad, |grad: &[T]| {
         with_slice(kept, |kept: &[T]| {
             let write = |task: usize, out: &mut [MaybeUninit<T>]| {
-                let range = task * TASK..task * TASK + out.len();
+                let range = task * ELEMENTS_PER_TASK..task * ELEMENTS_PER_TASK + out.len();
                 let (grad, kept) = (&grad[range.clone()], &kept[range]);
-                by_curve!(activation, T, curve => curve_gradient(grad, kept, curve, out));
+                dispatch_activation!(activation, T, activation_fn => activation_gradient(grad, kept, activation_fn, out));
             };
-            // SAFETY: `curve_gradient` writes every element.
-            unsafe { build(grad.len(), TASK, write) }
+            // SAFETY: `activation_gradient` writes every element.
+            unsafe { build(grad.len(), ELEMENTS_PER_TASK, write) }
         })
     })??;
     tensor(before, grad.shape())
 }
 
 multiversion! {
-    fn values<T: Float, C: Curve<T>>(x: &[T], curve: C, out: &mut [MaybeUninit<T>]) {
+    fn values<T: Float, C: ActivationFn<T>>(x: &[T], activation_fn: C, out: &mut [MaybeUninit<T>]) {
         assert!(x.len() == out.len());
         for (out, x) in out.iter_mut().zip(x) {
-            out.write(curve.value(*x));
+            out.write(activation_fn.value(*x));
         }
     }
 }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn threads_do_not_matter() {
-        let x = normal("x", &[3 * TASK + 7]).to_dtype(DType::F32).unwrap();
+        let x = normal("x", &[3 * ELEMENTS_PER_TASK + 7]).to_dtype(DType::F32).unwrap();
         for kind in [Activation::Relu, Activation::Silu] {
             assert_same_on_any_threads(|| {
                 let (y, mut grads) = gradients(std::slice::from_ref(&x), &x, |tape, inputs| {

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
 
-use super::buffer::{TASK, build};
+use super::buffer::{ELEMENTS_PER_TASK, build};
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::multiversion::multiversion;
 use super::on_cuda::on_cuda;
@@ -38,11 +38,11 @@ fn forward<T: Float>(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     let sum = with_slice(left, |left: &[T]| {
         with_slice(right, |right: &[T]| {
             let write = |task: usize, out: &mut [MaybeUninit<T>]| {
-                let range = task * TASK..task * TASK + out.len();
+                let range = task * ELEMENTS_PER_TASK..task * ELEMENTS_PER_TASK + out.len();
                 add_all(&left[range.clone()], &right[range], out);
             };
             // SAFETY: `add_all` writes every element.
-            unsafe { build(left.len(), TASK, write) }
+            unsafe { build(left.len(), ELEMENTS_PER_TASK, write) }
         })
     })??;
     tensor(sum, left.shape())

@@ -56,7 +56,7 @@ struct Heads {
 
 /// Which third of x: queries, keys or values.
 #[derive(Clone, Copy)]
-enum Part {
+enum Projection {
     Query,
     Key,
     Value,
@@ -83,9 +83,9 @@ impl Heads {
     }
 
     /// Runs `work` for every head of every image.
-    fn each(&self, work: impl Fn(Head) + Sync) {
+    fn each(&self, work: impl Fn(HeadSlice) + Sync) {
         (0..self.images * self.heads).into_par_iter().with_max_len(1).for_each(|task| {
-            work(Head { of: *self, image: task / self.heads, head: task % self.heads });
+            work(HeadSlice { of: *self, image: task / self.heads, head: task % self.heads });
         });
     }
 
@@ -99,12 +99,12 @@ impl Heads {
 
     fn forward<T: Float>(&self, x: &[T]) -> Vec<T> {
         let write = |output: &mut [MaybeUninit<T>]| {
-            let output = Output::fresh(output, RowOffsets::Even { start: 0, stride: 0 });
+            let output = Output::uninitialized(output, RowOffsets::Even { start: 0, stride: 0 });
             self.each(|head| {
                 let probabilities = head.probabilities(x);
-                let values = head.part(x, Part::Value);
+                let values = head.part(x, Projection::Value);
                 // SAFETY: each head of each image writes its own numbers.
-                let output = unsafe { output.at(head.result()) };
+                let output = unsafe { output.with_rows(head.result()) };
                 head.product(head.scores(&probabilities), values, self.width(), output);
             });
         };
@@ -116,18 +116,18 @@ impl Heads {
     /// and K̇ = Ṡᵀ · Q.
     fn backward<T: Float>(&self, x: &[T], grad: &[T]) -> Vec<T> {
         let write = |output: &mut [MaybeUninit<T>]| {
-            let output = Output::fresh(output, RowOffsets::Even { start: 0, stride: 0 });
+            let output = Output::uninitialized(output, RowOffsets::Even { start: 0, stride: 0 });
             self.each(|head| {
                 let to = |part, left, right| {
                     // SAFETY: each head of each image writes its own numbers, part by part.
-                    let output = unsafe { output.at(head.place(part)) };
+                    let output = unsafe { output.with_rows(head.place(part)) };
                     head.product(left, right, self.width(), output);
                 };
                 let probabilities = head.probabilities(x);
                 let grad = head.of_result(grad);
-                to(Part::Value, head.scores(&probabilities).transposed(), grad);
+                to(Projection::Value, head.scores(&probabilities).transposed(), grad);
                 let mut scores = head.empty_scores();
-                head.score_product(grad, head.part(x, Part::Value).transposed(), &mut scores);
+                head.score_product(grad, head.part(x, Projection::Value).transposed(), &mut scores);
                 let rows = padded(self.tokens);
                 let kernel = ScoreGradient {
                     probabilities: &probabilities,
@@ -136,8 +136,8 @@ impl Heads {
                     scale: self.scale(),
                 };
                 vectorised(Profile::current(), kernel);
-                to(Part::Query, head.scores(&scores), head.part(x, Part::Key));
-                to(Part::Key, head.scores(&scores).transposed(), head.part(x, Part::Query));
+                to(Projection::Query, head.scores(&scores), head.part(x, Projection::Key));
+                to(Projection::Key, head.scores(&scores).transposed(), head.part(x, Projection::Query));
             });
         };
         // SAFETY: the three parts of all heads of all images cover the whole output.
@@ -147,25 +147,25 @@ impl Heads {
 
 /// One head of one image.
 #[derive(Clone, Copy)]
-struct Head {
+struct HeadSlice {
     of: Heads,
     image: usize,
     head: usize,
 }
 
-impl Head {
+impl HeadSlice {
     /// The offset of a part in x, per row.
-    fn start(&self, part: Part) -> usize {
+    fn start(&self, part: Projection) -> usize {
         let Heads { tokens, channels, .. } = self.of;
         (3 * self.image * tokens + part as usize) * channels + self.head * self.of.width()
     }
 
-    fn place(&self, part: Part) -> RowOffsets {
+    fn place(&self, part: Projection) -> RowOffsets {
         RowOffsets::Even { start: self.start(part), stride: 3 * self.of.channels }
     }
 
     /// [T, d] of q, k or v.
-    fn part<'a, T>(&self, x: &'a [T], part: Part) -> Matrix<'a, T> {
+    fn part<'a, T>(&self, x: &'a [T], part: Projection) -> Matrix<'a, T> {
         Matrix { data: &x[self.start(part)..], row_stride: 3 * self.of.channels, column_stride: 1 }
     }
 
@@ -195,7 +195,7 @@ impl Head {
     /// The probabilities of this head: a distribution over keys for each query.
     fn probabilities<T: Float>(&self, x: &[T]) -> Vec<T> {
         let mut scores = self.empty_scores();
-        let (queries, keys) = (self.part(x, Part::Query), self.part(x, Part::Key));
+        let (queries, keys) = (self.part(x, Projection::Query), self.part(x, Projection::Key));
         self.score_product(queries, keys.transposed(), &mut scores);
         let kernel = Softmax {
             scores: &mut scores,
@@ -219,7 +219,11 @@ impl Head {
             right: Right::Source(&right),
             epilogue: Epilogue::NONE,
         }
-        .compute(Output::onto(scores, RowOffsets::Even { start: 0, stride: padded(tokens) }, false));
+        .compute(Output::existing(
+            scores,
+            RowOffsets::Even { start: 0, stride: padded(tokens) },
+            false,
+        ));
     }
 
     /// output = left [T, T] · right [T, d]

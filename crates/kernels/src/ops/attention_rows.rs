@@ -1,12 +1,12 @@
 //! Loops of attention over rows of scores: the softmax and its gradient.
 
 use super::float::Float;
-use super::rows::{WIDEST, joined};
+use super::row_sums::{MAX_LANES, sum_lanes};
 use super::vector::{Registers, Vector, Vectorised};
 
 /// The padded length of a row of scores: `tokens` rounded up to whole vectors of any width.
 pub fn padded(tokens: usize) -> usize {
-    tokens.next_multiple_of(WIDEST)
+    tokens.next_multiple_of(MAX_LANES)
 }
 
 /// Converts rows of scores to probabilities: p = e^(scale · (s − max)), divided by the row's sum.
@@ -25,11 +25,11 @@ impl<T: Float> Vectorised for Softmax<'_, T> {
     #[inline(always)]
     fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         let Self { scores, tokens, columns, scale } = self;
-        assert!(columns.is_multiple_of(WIDEST) && tokens <= columns && tokens > 0);
+        assert!(columns.is_multiple_of(MAX_LANES) && tokens <= columns && tokens > 0);
         let nothing = T::ZERO - T::from_f64(f64::INFINITY);
         for row in scores.chunks_exact_mut(columns) {
             row[tokens..].fill(nothing);
-            let mut largest = [nothing; WIDEST];
+            let mut largest = [nothing; MAX_LANES];
             over::<V>(
                 row,
                 #[inline(always)]
@@ -37,14 +37,14 @@ impl<T: Float> Vectorised for Softmax<'_, T> {
                     // SAFETY: `over` passes whole vectors of the row, and there are as many lanes as the widest
                     // vector has.
                     unsafe {
-                        let lanes = largest.as_mut_ptr().add(at % WIDEST);
+                        let lanes = largest.as_mut_ptr().add(at % MAX_LANES);
                         V::load(v, x).at_least(V::load(v, lanes)).store(lanes);
                     }
                 },
             );
             let largest = largest.into_iter().fold(nothing, |most, x| if x > most { x } else { most });
             let (largest, scale) = (V::splat(v, largest), V::splat(v, scale));
-            let mut sums = [T::ZERO; WIDEST];
+            let mut sums = [T::ZERO; MAX_LANES];
             over::<V>(
                 row,
                 #[inline(always)]
@@ -52,11 +52,11 @@ impl<T: Float> Vectorised for Softmax<'_, T> {
                 |at, x| unsafe {
                     let exponential = V::load(v, x).sub(largest).mul(scale).exponential();
                     exponential.store(x);
-                    let lanes = sums.as_mut_ptr().add(at % WIDEST);
+                    let lanes = sums.as_mut_ptr().add(at % MAX_LANES);
                     V::load(v, lanes).add(exponential).store(lanes);
                 },
             );
-            let share = V::splat(v, T::ONE / joined(sums));
+            let share = V::splat(v, T::ONE / sum_lanes(sums));
             over::<V>(
                 row,
                 #[inline(always)]
@@ -84,25 +84,25 @@ impl<T: Float> Vectorised for ScoreGradient<'_, T> {
     #[inline(always)]
     fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         let Self { probabilities, gradients, columns, scale } = self;
-        assert!(columns.is_multiple_of(WIDEST) && probabilities.len() == gradients.len());
+        assert!(columns.is_multiple_of(MAX_LANES) && probabilities.len() == gradients.len());
         let rows = probabilities.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns));
         for (probabilities, gradients) in rows {
             let probabilities = probabilities.as_ptr();
-            let mut sums = [T::ZERO; WIDEST];
+            let mut sums = [T::ZERO; MAX_LANES];
             over::<V>(
                 gradients,
                 #[inline(always)]
                 |at, gradient| {
                     // SAFETY: both rows have this length, with as many lanes as the widest vector.
                     unsafe {
-                        let lanes = sums.as_mut_ptr().add(at % WIDEST);
+                        let lanes = sums.as_mut_ptr().add(at % MAX_LANES);
                         let sum = V::load(v, probabilities.add(at))
                             .fused_multiply_add(V::load(v, gradient), V::load(v, lanes));
                         sum.store(lanes);
                     }
                 },
             );
-            let (sum, scale) = (V::splat(v, joined(sums)), V::splat(v, scale));
+            let (sum, scale) = (V::splat(v, sum_lanes(sums)), V::splat(v, scale));
             over::<V>(
                 gradients,
                 #[inline(always)]
@@ -123,8 +123,8 @@ impl<T: Float> Vectorised for ScoreGradient<'_, T> {
 #[inline(always)]
 fn over<V: Vector>(row: &mut [V::Number], mut take: impl FnMut(usize, *mut V::Number)) {
     let start = row.as_mut_ptr();
-    for at in (0..row.len() / WIDEST * WIDEST).step_by(WIDEST) {
-        for lane in (0..WIDEST).step_by(V::LANES) {
+    for at in (0..row.len() / MAX_LANES * MAX_LANES).step_by(MAX_LANES) {
+        for lane in (0..MAX_LANES).step_by(V::LANES) {
             take(at + lane, start.wrapping_add(at + lane));
         }
     }

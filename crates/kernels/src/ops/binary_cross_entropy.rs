@@ -6,9 +6,9 @@ mod cuda;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::class_loss::ByGradient;
+use super::class_loss::SavedGradient;
+use super::deferred::Deferred;
 use super::float::{Float, by_dtype, tensor, with_slice};
-use super::later::Later;
 use super::on_cuda::on_cuda;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ pub fn binary_cross_entropy(
     logits: &Value,
     targets: &[f32],
     positive_weights: Option<&[f64]>,
-) -> Result<(Value, Later<f64>)> {
+) -> Result<(Value, Deferred<f64>)> {
     let (rows, classes) = logits.tensor().dims2()?;
     if rows * classes == 0 || targets.len() != rows * classes {
         let targets = targets.len();
@@ -32,7 +32,7 @@ pub fn binary_cross_entropy(
     on_cuda!(logits.tensor(), cuda::forward(tape, logits, targets, positive_weights));
     by_dtype!(logits.tensor(), T => {
         let (mean, losses) = forward::<T>(tape, logits, targets, positive_weights)?;
-        Ok((mean, Later::here(losses)))
+        Ok((mean, Deferred::ready(losses)))
     })
 }
 
@@ -63,7 +63,7 @@ fn forward<T: Float>(
     })?;
     let mean = Tensor::new(T::from_f64(losses.iter().sum::<f64>() / rows as f64), &Device::Cpu)?;
     let gradient = tensor(gradient.concat(), (if width == 0 { 0 } else { rows }, classes))?;
-    Ok((tape.record(&[logits], mean, || ByGradient { gradient }), losses))
+    Ok((tape.record(&[logits], mean, || SavedGradient { gradient }), losses))
 }
 
 /// weight · target · log(1 + e^−x) + (1 − target) · log(1 + e^x), and its slope.
@@ -109,12 +109,12 @@ mod tests {
         let logits = Value::constant(Tensor::new(&[[1e30f32, -1e30], [-1e30, 1e30]], &Device::Cpu).unwrap());
         let targets = [1.0, 0.0, 0.0, 0.0];
         let (_, losses) = binary_cross_entropy(&mut Tape::new(), &logits, &targets, None).unwrap();
-        let losses = losses.read().unwrap();
+        let losses = losses.wait().unwrap();
         assert_eq!(losses[0], 0.0);
         assert!((losses[1] / 0.5e30 - 1.0).abs() < 1e-6);
         let (_, losses) =
             binary_cross_entropy(&mut Tape::new(), &logits, &[0.0, 1.0, 1.0, 0.0], None).unwrap();
-        assert!(losses.read().unwrap().iter().all(|loss| (loss / 1e30 - 1.0).abs() < 1e-6));
+        assert!(losses.wait().unwrap().iter().all(|loss| (loss / 1e30 - 1.0).abs() < 1e-6));
         assert!(binary_cross_entropy(&mut Tape::new(), &logits, &[1.0], None).is_err());
     }
 }

@@ -8,11 +8,11 @@ use super::float::Float;
 
 /// The approximate number of elements per task: they fit into the second-level cache and are worth waking a
 /// thread. It decides where sums are split, so it affects results: a change needs a new version.
-pub const TASK: usize = 1 << 14;
+pub const ELEMENTS_PER_TASK: usize = 1 << 14;
 
 /// The number of rows of `width` elements per task.
 pub fn rows_per_task(width: usize) -> usize {
-    (TASK / width.max(1)).max(1)
+    (ELEMENTS_PER_TASK / width.max(1)).max(1)
 }
 
 /// In tests, fills unwritten memory with NaN so that reading it fails a test; otherwise does nothing.

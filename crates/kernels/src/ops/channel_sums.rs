@@ -2,10 +2,10 @@
 //!
 //! Each task handles some rows. The sums of the tasks are added in task order.
 
+use super::activation_fn::{Activation, specialised};
 use super::channels::Affine;
-use super::curve::{Activation, specialised};
 use super::float::Float;
-use super::rows::WIDEST;
+use super::row_sums::MAX_LANES;
 use super::vector::{Registers, Vector, Vectorised, load};
 
 /// Two sums per channel, in f64, so that neither the number of rows nor the split costs precision. The loops are
@@ -43,7 +43,7 @@ impl Sums {
 /// One number per channel, padded with zeros to whole vectors of any width.
 pub fn padded(numbers: &[f64]) -> Vec<f64> {
     let mut padded = numbers.to_vec();
-    padded.resize(numbers.len().next_multiple_of(WIDEST), 0.0);
+    padded.resize(numbers.len().next_multiple_of(MAX_LANES), 0.0);
     padded
 }
 
@@ -64,7 +64,7 @@ impl<T: Float> Vectorised for Moments<'_, T> {
     fn compute<V: Vector<Number = T>>(self, v: Registers<V>) -> Sums {
         let Self { x, channels, shift } = self;
         let mut sums = Sums::zero(shift.len());
-        assert!(shift.len() == channels.next_multiple_of(WIDEST) && V::LANES <= WIDEST);
+        assert!(shift.len() == channels.next_multiple_of(MAX_LANES) && V::LANES <= MAX_LANES);
         for row in x.chunks_exact(channels) {
             let mut channel = 0;
             while channel < channels {
@@ -112,7 +112,7 @@ impl<T: Float> GradientSums<'_, T> {
     fn rows<V: Vector<Number = T>>(self, activation: Activation, v: Registers<V>) -> Sums {
         let Self { grad, x, channels, mean, affine, .. } = self;
         let mut sums = Sums::zero(mean.len());
-        assert!(mean.len() == channels.next_multiple_of(WIDEST) && V::LANES <= WIDEST);
+        assert!(mean.len() == channels.next_multiple_of(MAX_LANES) && V::LANES <= MAX_LANES);
         let fits = |affine: &Affine<T>| affine.centre.len() == channels && affine.scale.len() == channels;
         assert!(affine.is_none_or(|affine| fits(affine) && affine.offset.len() == channels));
         for (grad, x) in grad.chunks_exact(channels).zip(x.chunks_exact(channels)) {

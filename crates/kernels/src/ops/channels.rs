@@ -4,7 +4,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::curve::{Activation, Curve, specialised};
+use super::activation_fn::{Activation, ActivationFn, specialised};
 use super::float::Float;
 use super::multiversion::multiversion;
 use super::vector::{Registers, Vector, Vectorised, load, store};
@@ -135,12 +135,12 @@ impl<T: Float> ArgumentGradient<'_, T> {
 
 multiversion! {
     /// out = the gradient before the activation of [`Normalize`], whose argument is recomputed.
-    pub fn normalized_gradient<T: Float, C: Curve<T>>(
+    pub fn normalized_gradient<T: Float, C: ActivationFn<T>>(
         grad: &[T],
         x: &[T],
         residual: Option<&[T]>,
         affine: &Affine<T>,
-        curve: C,
+        activation_fn: C,
         out: &mut [MaybeUninit<T>],
     ) {
         let channels = affine.centre.len();
@@ -152,14 +152,14 @@ multiversion! {
             for (((x, grad), out), residual) in rows.zip(residual.chunks_exact(channels)) {
                 for channel in 0..channels {
                     let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
-                    out[channel].write(curve.gradient(grad[channel], y + residual[channel]));
+                    out[channel].write(activation_fn.gradient(grad[channel], y + residual[channel]));
                 }
             }
         } else {
             for ((x, grad), out) in rows {
                 for channel in 0..channels {
                     let y = (x[channel] - centre[channel]) * scale[channel] + offset[channel];
-                    out[channel].write(curve.gradient(grad[channel], y));
+                    out[channel].write(activation_fn.gradient(grad[channel], y));
                 }
             }
         }
@@ -169,10 +169,10 @@ multiversion! {
 multiversion! {
     /// out = the gradient of an activation's input, from the gradient of its value and its input (for a clamp:
     /// its value).
-    pub fn curve_gradient<T: Float, C: Curve<T>>(grad: &[T], x: &[T], curve: C, out: &mut [MaybeUninit<T>]) {
+    pub fn activation_gradient<T: Float, C: ActivationFn<T>>(grad: &[T], x: &[T], activation_fn: C, out: &mut [MaybeUninit<T>]) {
         assert!(grad.len() == out.len() && x.len() == out.len());
         for ((out, grad), x) in out.iter_mut().zip(grad).zip(x) {
-            out.write(curve.gradient(*grad, *x));
+            out.write(activation_fn.gradient(*grad, *x));
         }
     }
 }

@@ -6,8 +6,8 @@ pub(super) mod cuda;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use super::deferred::Deferred;
 use super::float::{Float, by_dtype, tensor, with_slice};
-use super::later::Later;
 use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
@@ -23,12 +23,12 @@ pub struct Mixture {
 
 impl Mixture {
     /// A single class.
-    pub fn of(class: u32) -> Self {
+    pub fn single(class: u32) -> Self {
         Self { classes: [class; 2], share: 1.0 }
     }
 
     /// The class with the larger share; the first if they are equal.
-    pub fn most(&self) -> u32 {
+    pub fn majority(&self) -> u32 {
         self.classes[usize::from(self.share < 0.5)]
     }
 
@@ -50,15 +50,15 @@ pub trait ClassLoss: Sync {
 
     /// The parameters of the GPU kernel.
     #[cfg(feature = "cuda")]
-    fn kernel(&self) -> cuda::Kernel<'_>;
+    fn kernel(&self) -> cuda::LossKernel<'_>;
 }
 
 /// The loss of a batch.
-pub struct Losses {
+pub struct WeightedLoss {
     /// Σ losses / Σ weights, as PyTorch's weighted mean: a scalar on the tape.
     pub mean: Value,
     /// The loss of each row, weighted.
-    pub rows: Later<f64>,
+    pub rows: Deferred<f64>,
     /// The weight of each row.
     pub weights: Vec<f64>,
 }
@@ -72,7 +72,7 @@ pub fn class_loss(
     scores: &Value,
     targets: &[Mixture],
     loss: &dyn ClassLoss,
-) -> Result<Losses> {
+) -> Result<WeightedLoss> {
     let (rows, classes) = scores.tensor().dims2()?;
     let fits = |target: &Mixture| {
         (0.0..=1.0).contains(&target.share) && target.classes.iter().all(|class| (*class as usize) < classes)
@@ -86,11 +86,11 @@ pub fn class_loss(
     let part = 1.0 / weights.iter().sum::<f64>();
     on_cuda!(scores.tensor(), {
         let (mean, rows) = cuda::against_mixtures(tape, scores, targets, loss, part)?;
-        Ok(Losses { mean, rows: rows.later()?, weights })
+        Ok(WeightedLoss { mean, rows: rows.deferred()?, weights })
     });
     by_dtype!(scores.tensor(), T => {
         let (mean, rows) = forward::<T>(tape, scores, targets, loss, part)?;
-        Ok(Losses { mean, rows: Later::here(rows), weights })
+        Ok(WeightedLoss { mean, rows: Deferred::ready(rows), weights })
     })
 }
 
@@ -117,15 +117,15 @@ fn forward<T: Float>(
     })?;
     let mean = Tensor::new(T::from_f64(losses.iter().sum::<f64>() * part), &Device::Cpu)?;
     let gradient = tensor(gradient.concat(), (if width == 0 { 0 } else { rows }, classes))?;
-    Ok((tape.record(&[scores], mean, || ByGradient { gradient }), losses))
+    Ok((tape.record(&[scores], mean, || SavedGradient { gradient }), losses))
 }
 
 /// Only the gradient is saved for the backward pass. Computing it costs almost nothing beside the loss.
-pub(super) struct ByGradient {
+pub(super) struct SavedGradient {
     pub gradient: Tensor,
 }
 
-impl Backward for ByGradient {
+impl Backward for SavedGradient {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
         on_cuda!(grad, Ok(vec![Some(cuda::scaled(&self.gradient, &grad)?)]));
         Ok(vec![Some(self.gradient.broadcast_mul(&grad)?)])

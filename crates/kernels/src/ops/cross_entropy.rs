@@ -7,12 +7,12 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use super::class_loss::cuda::Kernel;
-use super::class_loss::{ByGradient, ClassLoss};
+use super::class_loss::cuda::LossKernel;
+use super::class_loss::{ClassLoss, SavedGradient};
+use super::deferred::Deferred;
 use super::float::{Float, by_dtype, tensor, with_slice};
-use super::later::Later;
 use super::on_cuda::on_cuda;
-use super::softmax::Row;
+use super::softmax::LogitRow;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 
@@ -26,7 +26,7 @@ pub fn cross_entropy(
     logits: &Value,
     labels: &[u32],
     label_smoothing: f64,
-) -> Result<(Value, Later<f64>)> {
+) -> Result<(Value, Deferred<f64>)> {
     let (rows, classes) = logits.tensor().dims2()?;
     if rows == 0 || rows != labels.len() || labels.iter().any(|label| *label as usize >= classes) {
         let labels = labels.len();
@@ -35,7 +35,7 @@ pub fn cross_entropy(
     on_cuda!(logits.tensor(), cuda::forward(tape, logits, labels, label_smoothing));
     by_dtype!(logits.tensor(), T => {
         let (mean, losses) = forward::<T>(tape, logits, labels, label_smoothing)?;
-        Ok((mean, Later::here(losses)))
+        Ok((mean, Deferred::ready(losses)))
     })
 }
 
@@ -72,12 +72,12 @@ fn forward<T: Float>(
     let mean = T::from_f64(losses.iter().sum::<f64>() * share);
     let mean = Tensor::new(mean, &Device::Cpu)?;
     let gradient = tensor(gradient, if logits.is_constant() { (0, classes) } else { (rows, classes) })?;
-    Ok((tape.record(&[logits], mean, || ByGradient { gradient }), losses))
+    Ok((tape.record(&[logits], mean, || SavedGradient { gradient }), losses))
 }
 
 /// One row's loss: log Σ exp(logits) minus the average of the logits under the smoothed target.
-fn loss<T: Float>(logits: &[T], label: usize, smoothing: f64) -> (f64, Row) {
-    let row = Row::new(logits);
+fn loss<T: Float>(logits: &[T], label: usize, smoothing: f64) -> (f64, LogitRow) {
+    let row = LogitRow::new(logits);
     let log_sum = libm::log(row.sum);
     // Relative to the maximum, to avoid overflow and loss of precision.
     let surprise = |logit: &T| log_sum - (logit.widen() - row.maximum);
@@ -102,7 +102,7 @@ impl ClassLoss for CrossEntropy<'_> {
     }
 
     fn loss(&self, logits: &[f64], class: usize, share: f64, gradient: &mut [f64]) -> f64 {
-        let row = Row::new(logits);
+        let row = LogitRow::new(logits);
         let log_sum = libm::log(row.sum);
         let spread = self.label_smoothing / logits.len() as f64;
         // The weight of each class in the loss: its share of the smoothed target times its class weight.
@@ -121,9 +121,9 @@ impl ClassLoss for CrossEntropy<'_> {
     }
 
     #[cfg(feature = "cuda")]
-    fn kernel(&self) -> Kernel<'_> {
+    fn kernel(&self) -> LossKernel<'_> {
         let (settings, class_weights) = ([self.label_smoothing, 0.0, 0.0], self.class_weights);
-        Kernel { name: "weighted_cross_entropy", settings, class_weights }
+        LossKernel { name: "weighted_cross_entropy", settings, class_weights }
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
                 fixture.assert(&format!("{name}.logits"), &grads[0]);
                 let constant = Value::constant(logits.clone());
                 let (_, losses) = cross_entropy(&mut Tape::new(), &constant, &labels, smoothing).unwrap();
-                let losses = Tensor::new(losses.read().unwrap(), &Device::Cpu).unwrap();
+                let losses = Tensor::new(losses.wait().unwrap(), &Device::Cpu).unwrap();
                 fixture.assert(&format!("{name}.samples"), &losses);
             }
         }
@@ -169,7 +169,7 @@ mod tests {
     fn weights_and_mixtures_have_their_gradients_and_pytorch_agrees() {
         let weights = [0.5, 2.0, 1.25, 0.0];
         let mixture = |classes, share| Mixture { classes, share };
-        let targets = [mixture([2, 0], 0.3), Mixture::of(1), mixture([3, 3], 0.6)];
+        let targets = [mixture([2, 0], 0.3), Mixture::single(1), mixture([3, 3], 0.6)];
         for (label_smoothing, class_weights) in [(0.0, None), (0.2, None), (0.2, Some(&weights[..]))] {
             let loss = CrossEntropy { label_smoothing, class_weights };
             check_gradients(&[normal("logits", &[3, 4])], |tape, inputs| {
@@ -178,7 +178,7 @@ mod tests {
         }
         let fixture = Fixture::open("losses");
         let labels = numbers(&fixture.get("labels"));
-        let targets: Vec<Mixture> = labels.iter().map(|label| Mixture::of(*label as u32)).collect();
+        let targets: Vec<Mixture> = labels.iter().map(|label| Mixture::single(*label as u32)).collect();
         let weights = numbers(&fixture.get("class_weights"));
         let loss = CrossEntropy { label_smoothing: 0.1, class_weights: Some(&weights) };
         fixture.assert_gradients("weighted", &["logits"], |tape, inputs| {
@@ -193,9 +193,9 @@ mod tests {
         let logits = tape.leaf(normal("logits", &[3, 4]));
         let (labels, loss) = ([2, 0, 3], CrossEntropy { label_smoothing: 0.1, class_weights: None });
         let (plain, rows) = cross_entropy(&mut tape, &logits, &labels, 0.1).unwrap();
-        let mixed = class_loss(&mut tape, &logits, &labels.map(Mixture::of), &loss).unwrap();
+        let mixed = class_loss(&mut tape, &logits, &labels.map(Mixture::single), &loss).unwrap();
         let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-14);
-        let rows = [rows, mixed.rows].map(|rows| rows.read().unwrap());
+        let rows = [rows, mixed.rows].map(|rows| rows.wait().unwrap());
         assert!(close(&rows[0], &rows[1]) && close(&numbers(plain.tensor()), &numbers(mixed.mean.tensor())));
     }
 
@@ -203,7 +203,7 @@ mod tests {
     fn extremes_are_finite_where_mathematics_says_so_and_honest_where_not() {
         let run = |logits: [f32; 3], label| {
             let logits = Value::constant(Tensor::new(&[logits], &Device::Cpu).unwrap());
-            cross_entropy(&mut Tape::new(), &logits, &[label], 0.0).unwrap().1.read().unwrap()[0]
+            cross_entropy(&mut Tape::new(), &logits, &[label], 0.0).unwrap().1.wait().unwrap()[0]
         };
         assert_eq!(run([1e38, -1e38, 0.0], 0), 0.0);
         assert_eq!(run([f32::MAX, f32::MIN, 0.0], 1), 2.0 * f64::from(f32::MAX));

@@ -6,10 +6,10 @@ mod cuda;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::class_loss::ByGradient;
+use super::class_loss::SavedGradient;
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::on_cuda::on_cuda;
-use super::softmax::Row;
+use super::softmax::LogitRow;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
@@ -37,7 +37,7 @@ fn forward<T: Float>(tape: &mut Tape, logits: &Value, teacher: &Tensor, temperat
             let both = rows.map(|(student, teacher)| {
                 let cool = |row: &[T]| -> Vec<f64> { row.iter().map(|x| x.widen() / temperature).collect() };
                 let (student, teacher) = (cool(student), cool(teacher));
-                let (p, q) = (Row::new(&teacher), Row::new(&student));
+                let (p, q) = (LogitRow::new(&teacher), LogitRow::new(&student));
                 // log p − log q, relative to the maxima, to avoid loss of precision.
                 let shift = libm::log(q.sum) - libm::log(p.sum);
                 let divergence = |class: usize| {
@@ -57,14 +57,14 @@ fn forward<T: Float>(tape: &mut Tape, logits: &Value, teacher: &Tensor, temperat
     })??;
     let mean = Tensor::new(T::from_f64(losses.iter().sum::<f64>() * share), &Device::Cpu)?;
     let gradient = tensor(gradient.concat(), (if width == 0 { 0 } else { rows }, classes))?;
-    Ok(tape.record(&[logits], mean, || ByGradient { gradient }))
+    Ok(tape.record(&[logits], mean, || SavedGradient { gradient }))
 }
 
 /// The weighted sum of two scalar losses: `share` of the second, and 1 − `share` of the first.
-pub fn blended(tape: &mut Tape, first: &Value, second: &Value, share: f64) -> Result<Value> {
+pub fn blend_losses(tape: &mut Tape, first: &Value, second: &Value, share: f64) -> Result<Value> {
     let parts = [scaled(first.tensor(), 1.0 - share)?, scaled(second.tensor(), share)?];
     let mean = sum(&parts)?;
-    Ok(tape.record(&[first, second], mean, || Shares([1.0 - share, share])))
+    Ok(tape.record(&[first, second], mean, || BlendedLoss([1.0 - share, share])))
 }
 
 fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
@@ -77,9 +77,9 @@ fn sum([first, second]: &[Tensor; 2]) -> Result<Tensor> {
     Ok((first + second)?)
 }
 
-struct Shares([f64; 2]);
+struct BlendedLoss([f64; 2]);
 
-impl Backward for Shares {
+impl Backward for BlendedLoss {
     fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let part = |(share, wanted): (f64, &bool)| wanted.then(|| scaled(&grad, share)).transpose();
         self.0.into_iter().zip(wanted).map(part).collect()
@@ -102,14 +102,14 @@ mod tests {
     #[test]
     fn a_blend_has_a_share_of_each_gradient() {
         check_gradients(&[normal("one", &[]), normal("other", &[])], |tape, inputs| {
-            blended(tape, &inputs[0], &inputs[1], 0.3)
+            blend_losses(tape, &inputs[0], &inputs[1], 0.3)
         });
         // Both of the same scores, as in training.
         let teacher = normal("teacher", &[3, 4]);
         check_gradients(&[normal("logits", &[3, 4])], |tape, inputs| {
             let (labels, _) = crate::ops::cross_entropy(tape, &inputs[0], &[1, 3, 0], 0.0)?;
             let taught = distillation(tape, &inputs[0], &teacher, 3.0)?;
-            blended(tape, &labels, &taught, 0.7)
+            blend_losses(tape, &labels, &taught, 0.7)
         });
     }
 

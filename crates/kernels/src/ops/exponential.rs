@@ -17,10 +17,10 @@ const ONE: i32 = 127 << 23;
 const GUESS: i32 = 0x7EF3_11C7;
 
 /// The range of the exponential with full precision: outside ± this, the result is constant.
-pub const FAR: f32 = 87.0;
+pub const MAX_ARGUMENT: f32 = 87.0;
 
 /// The operations needed on an f32 register besides arithmetic.
-pub trait Bits: Vector<Number = f32> {
+pub trait ExponentBits: Vector<Number = f32> {
     /// 2^k for an integer k in the lowest bits.
     fn power_of_two(self, one: i32) -> Self;
 
@@ -28,7 +28,7 @@ pub trait Bits: Vector<Number = f32> {
     fn of_bits_missing_to(self, total: i32) -> Self;
 }
 
-impl Bits for Single<f32> {
+impl ExponentBits for Single<f32> {
     #[inline(always)]
     fn power_of_two(self, one: i32) -> Self {
         Self(f32::from_bits((self.0.to_bits() << 23).wrapping_add(one as u32)))
@@ -40,10 +40,10 @@ impl Bits for Single<f32> {
     }
 }
 
-/// e^x as a product of two factors, for x within ± [`FAR`]: e^r and 2^k, where x = k · ln 2 + r (Cody and Waite,
+/// e^x as a product of two factors, for x within ± [`MAX_ARGUMENT`]: e^r and 2^k, where x = k · ln 2 + r (Cody and Waite,
 /// *Software Manual for the Elementary Functions*, 1980, ch. 6).
 #[inline(always)]
-pub fn factors_of<V: Bits>(x: V) -> [V; 2] {
+pub fn factors_of<V: ExponentBits>(x: V) -> [V; 2] {
     let one = x.filled(1.0);
     let rounded = x.fused_multiply_add(x.filled(LOG2_E), x.filled(ROUND));
     let k = rounded.sub(x.filled(ROUND));
@@ -57,17 +57,17 @@ pub fn factors_of<V: Bits>(x: V) -> [V; 2] {
     [power, rounded.power_of_two(ONE)]
 }
 
-/// e^x, with an error of at most 1.5 units in the last place within ± [`FAR`], and constant beyond; NaN for NaN.
+/// e^x, with an error of at most 1.5 units in the last place within ± [`MAX_ARGUMENT`], and constant beyond; NaN for NaN.
 #[inline(always)]
-pub fn exponential_of<V: Bits>(x: V) -> V {
-    let x = x.at_least(x.filled(-FAR)).at_most(x.filled(FAR));
+pub fn exponential_of<V: ExponentBits>(x: V) -> V {
+    let x = x.at_least(x.filled(-MAX_ARGUMENT)).at_most(x.filled(MAX_ARGUMENT));
     let [power, scale] = factors_of(x);
     power.mul(scale)
 }
 
 /// 1 / y of a positive y, by three Newton steps instead of a division, which takes as long as ten.
 #[inline(always)]
-pub fn reciprocal_of<V: Bits>(y: V) -> V {
+pub fn reciprocal_of<V: ExponentBits>(y: V) -> V {
     let (one, minus_y) = (y.filled(1.0), y.filled(-0.0).sub(y));
     let mut guess = y.of_bits_missing_to(GUESS);
     for _ in 0..3 {
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn far_out_it_is_level() {
-        let found = [f32::NEG_INFINITY, -1e30, -FAR].map(|x| exponential_of(Single(x)).0);
+        let found = [f32::NEG_INFINITY, -1e30, -MAX_ARGUMENT].map(|x| exponential_of(Single(x)).0);
         assert!(found.iter().all(|&y| y == found[2] && 0.0 < y && y < 2e-38));
         assert!(exponential_of(Single(f32::NAN)).0.is_nan());
         assert_eq!(exponential_of(Single(0.0)).0, 1.0);

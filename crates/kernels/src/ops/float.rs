@@ -223,12 +223,12 @@ pub fn tensor<T: Float>(data: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor>
 }
 
 /// The elements of a small tensor, such as one per channel, in f64.
-pub fn widened(tensor: &Tensor) -> Result<Vec<f64>> {
+pub fn to_f64(tensor: &Tensor) -> Result<Vec<f64>> {
     by_dtype!(tensor, T => with_slice(tensor, |data: &[T]| data.iter().map(|x| x.widen()).collect()))
 }
 
 /// Rounds to the working type.
-pub fn narrowed<T: Float>(data: &[f64]) -> Vec<T> {
+pub fn from_f64<T: Float>(data: &[f64]) -> Vec<T> {
     data.iter().map(|x| T::from_f64(*x)).collect()
 }
 

@@ -2,8 +2,8 @@
 
 use super::class_loss::ClassLoss;
 #[cfg(feature = "cuda")]
-use super::class_loss::cuda::Kernel;
-use super::softmax::Row;
+use super::class_loss::cuda::LossKernel;
+use super::softmax::LogitRow;
 
 /// −weight · (1 − p)^gamma · log p for the probability p of the correct class: well-classified examples count
 /// less. With `gamma` 0 it is cross-entropy.
@@ -21,7 +21,7 @@ impl ClassLoss for Focal<'_> {
     }
 
     fn loss(&self, logits: &[f64], class: usize, share: f64, gradient: &mut [f64]) -> f64 {
-        let row = Row::new(logits);
+        let row = LogitRow::new(logits);
         let surprise = libm::log(row.sum) - (logits[class] - row.maximum);
         let right = row.exponentials[class] / row.sum;
         // 1 − p as the sum of the other probabilities, without loss of precision if p is almost 1.
@@ -45,9 +45,9 @@ impl ClassLoss for Focal<'_> {
     }
 
     #[cfg(feature = "cuda")]
-    fn kernel(&self) -> Kernel<'_> {
+    fn kernel(&self) -> LossKernel<'_> {
         let (settings, class_weights) = ([self.gamma, 0.0, 0.0], self.class_weights);
-        Kernel { name: "focal", settings, class_weights }
+        LossKernel { name: "focal", settings, class_weights }
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_finite_differences() {
-        let targets = [Mixture { classes: [2, 0], share: 0.3 }, Mixture::of(1), Mixture::of(3)];
+        let targets = [Mixture { classes: [2, 0], share: 0.3 }, Mixture::single(1), Mixture::single(3)];
         for gamma in [0.0, 0.5, 2.0] {
             let loss = Focal { gamma, class_weights: Some(&[0.5, 2.0, 1.25, 1.0]) };
             check_gradients(&[normal("logits", &[3, 4])], |tape, inputs| {
@@ -75,7 +75,7 @@ mod tests {
     fn pytorch_agrees() {
         let fixture = Fixture::open("losses");
         let targets: Vec<Mixture> =
-            numbers(&fixture.get("labels")).iter().map(|label| Mixture::of(*label as u32)).collect();
+            numbers(&fixture.get("labels")).iter().map(|label| Mixture::single(*label as u32)).collect();
         let weights = numbers(&fixture.get("class_weights"));
         for (name, gamma, class_weights) in
             [("focal", 2.0, None), ("focal_weighted", 1.5, Some(&weights[..]))]
@@ -93,7 +93,7 @@ mod tests {
             let logits = Tensor::new(&[logits], &Device::Cpu).unwrap();
             let (loss, grads) = gradients(&[logits], &one, |tape: &mut Tape, inputs: &[Value]| {
                 let loss = Focal { gamma: 0.5, class_weights: None };
-                Ok(class_loss(tape, &inputs[0], &[Mixture::of(0)], &loss)?.mean)
+                Ok(class_loss(tape, &inputs[0], &[Mixture::single(0)], &loss)?.mean)
             });
             assert!(numbers(&loss).iter().chain(&numbers(&grads[0])).all(|x| x.is_finite()));
         }

@@ -10,10 +10,10 @@ use rayon::prelude::*;
 
 use super::buffer::{build_with, rows_per_task};
 use super::channel_sums::Sums;
-use super::float::{Float, by_dtype, narrowed, tensor, with_slice};
+use super::float::{Float, by_dtype, from_f64, tensor, with_slice};
 use super::on_cuda::on_cuda;
 use super::profile::Profile;
-use super::rows::{Row, WIDEST};
+use super::row_sums::{MAX_LANES, RowSums};
 use super::vector::{Registers, Vector, Vectorised, load, store, vectorised};
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
@@ -81,7 +81,7 @@ impl<T: Float> Vectorised for Normalize<'_, T> {
         for (x, output) in x.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
             // Relative to one element of the row, so that the variance loses no precision to a large mean.
             let shift = x[0].widen();
-            let [first, second] = Row(x).moments(v, x[0]).map(|sum| sum / channels as f64);
+            let [first, second] = RowSums(x).moments(v, x[0]).map(|sum| sum / channels as f64);
             let variance = (second - first * first).max(0.0);
             let moments = [shift + first, 1.0 / (variance + eps).sqrt()].map(T::from_f64);
             all.push(moments);
@@ -123,8 +123,8 @@ impl<T: Float> Backward for Normalization<T> {
         let shape = self.weight.shape();
         Ok(vec![
             gradient.map(|gradient| tensor(gradient, self.x.shape())).transpose()?,
-            wanted[1].then(|| tensor::<T>(narrowed(&sums.second), shape)).transpose()?,
-            wanted[2].then(|| tensor::<T>(narrowed(&sums.first), shape)).transpose()?,
+            wanted[1].then(|| tensor::<T>(from_f64(&sums.second), shape)).transpose()?,
+            wanted[2].then(|| tensor::<T>(from_f64(&sums.first), shape)).transpose()?,
         ])
     }
 }
@@ -142,7 +142,7 @@ impl<T: Float> Normalization<T> {
             let moments = &self.moments[task * rows..][..length / channels];
             let sums = wanted[1] || wanted[2];
             let (grad, x) = (&grad[range.clone()], &x[range]);
-            vectorised(profile, Gradient { grad, x, weight, moments, sums, output })
+            vectorised(profile, RowGradient { grad, x, weight, moments, sums, output })
         };
         if !wanted[0] {
             let tasks: Vec<Sums> =
@@ -150,14 +150,14 @@ impl<T: Float> Normalization<T> {
             return (None, Sums::total(tasks, channels));
         }
         let write = |task: usize, output: &mut [MaybeUninit<T>]| part(task, output.len(), Some(output));
-        // SAFETY: `Gradient` writes every element of its output.
+        // SAFETY: `RowGradient` writes every element of its output.
         let (gradient, tasks) = unsafe { build_with(grad.len(), chunk, write) };
         (Some(gradient), Sums::total(tasks, channels))
     }
 }
 
 /// The gradient of whole rows, and for each channel Σ grad and Σ grad · (x − mean) · scale.
-struct Gradient<'a, T> {
+struct RowGradient<'a, T> {
     grad: &'a [T],
     x: &'a [T],
     weight: &'a [T],
@@ -167,14 +167,14 @@ struct Gradient<'a, T> {
     output: Option<&'a mut [MaybeUninit<T>]>,
 }
 
-impl<T: Float> Vectorised for Gradient<'_, T> {
+impl<T: Float> Vectorised for RowGradient<'_, T> {
     type Number = T;
     type Output = Sums;
 
     #[inline(always)]
     fn compute<V: Vector<Number = T>>(mut self, v: Registers<V>) -> Sums {
         let channels = self.weight.len();
-        let mut sums = Sums::zero(channels.next_multiple_of(WIDEST));
+        let mut sums = Sums::zero(channels.next_multiple_of(MAX_LANES));
         assert!(self.grad.len() == self.x.len() && self.moments.len() * channels == self.x.len());
         let rows = self.grad.chunks_exact(channels).zip(self.x.chunks_exact(channels));
         for (index, ((grad, x), moments)) in rows.zip(self.moments).enumerate() {
@@ -199,7 +199,7 @@ impl<T: Float> Vectorised for Gradient<'_, T> {
             }
             let Some(output) = &mut self.output else { continue };
             let output = &mut output[index * channels..][..channels];
-            let [first, second] = Row(x).weighted_sums(v, grad, self.weight, *moments);
+            let [first, second] = RowSums(x).weighted_sums(v, grad, self.weight, *moments);
             let [first, second] = [first, second].map(|sum| V::splat(v, T::from_f64(sum / channels as f64)));
             let mut channel = 0;
             while channel < channels {
@@ -272,8 +272,10 @@ mod tests {
             let moments = vectorised(profile, kernel);
             let grad = &x[..];
             let (x, sums, output) = (&x[..], true, None);
-            let sums =
-                vectorised(profile, Gradient { grad, x, weight: &weight, moments: &moments, sums, output });
+            let sums = vectorised(
+                profile,
+                RowGradient { grad, x, weight: &weight, moments: &moments, sums, output },
+            );
             (moments, sums.first, sums.second)
         });
         let results: Vec<_> = results.collect();

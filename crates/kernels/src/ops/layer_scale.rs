@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::buffer::{build, rows_per_task};
 use super::channel_sums::Sums;
-use super::float::{Float, by_dtype, narrowed, tensor, with_slice};
+use super::float::{Float, by_dtype, from_f64, tensor, with_slice};
 use super::multiversion::multiversion;
 use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
@@ -66,15 +66,15 @@ impl Backward for LayerScale {
         on_cuda!(grad, self.gradients_on_cuda(grad, wanted));
         by_dtype!(grad, T => {
             Ok(vec![
-                self.gain.as_ref().filter(|_| wanted[0]).map(|gain| towards_x::<T>(&grad, gain)).transpose()?,
-                self.x.as_ref().filter(|_| wanted[1]).map(|x| self.towards_gain::<T>(&grad, x)).transpose()?,
+                self.gain.as_ref().filter(|_| wanted[0]).map(|gain| input_gradient::<T>(&grad, gain)).transpose()?,
+                self.x.as_ref().filter(|_| wanted[1]).map(|x| self.gain_gradient::<T>(&grad, x)).transpose()?,
                 wanted[2].then_some(grad),
             ])
         })
     }
 }
 
-fn towards_x<T: Float>(grad: &Tensor, gain: &Tensor) -> Result<Tensor> {
+fn input_gradient<T: Float>(grad: &Tensor, gain: &Tensor) -> Result<Tensor> {
     let gradient = with_slice(grad, |grad: &[T]| {
         with_slice(gain, |gain: &[T]| {
             let chunk = rows_per_task(gain.len()) * gain.len();
@@ -89,7 +89,7 @@ fn towards_x<T: Float>(grad: &Tensor, gain: &Tensor) -> Result<Tensor> {
 }
 
 impl LayerScale {
-    fn towards_gain<T: Float>(&self, grad: &Tensor, x: &Tensor) -> Result<Tensor> {
+    fn gain_gradient<T: Float>(&self, grad: &Tensor, x: &Tensor) -> Result<Tensor> {
         let channels = self.shape.elem_count();
         let sums = with_slice(grad, |grad: &[T]| {
             with_slice(x, |x: &[T]| {
@@ -106,7 +106,7 @@ impl LayerScale {
                 Sums::total(tasks, channels)
             })
         })??;
-        tensor::<T>(narrowed(&sums.first), self.shape.clone())
+        tensor::<T>(from_f64(&sums.first), self.shape.clone())
     }
 }
 

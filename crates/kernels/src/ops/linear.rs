@@ -9,7 +9,7 @@ use candle_core::{Shape, Tensor};
 
 use super::Activation;
 use super::buffer::build;
-use super::float::{Float, by_dtype, narrowed, tensor, with_optional_slice, with_slice};
+use super::float::{Float, by_dtype, from_f64, tensor, with_optional_slice, with_slice};
 use super::gemm::{Epilogue, Matrix, Output, Product, Right, RowOffsets};
 use super::on_cuda::on_cuda;
 use super::profile::Profile;
@@ -74,7 +74,7 @@ fn product<T: Float>(
     let epilogue = Epilogue { bias, residual: None, activation: Activation::None };
     let product = Product { profile: Profile::current(), rows, columns, depth, left, right, epilogue };
     let write = |_, output: &mut [MaybeUninit<T>]| {
-        product.compute(Output::fresh(output, RowOffsets::Even { start: 0, stride: columns }));
+        product.compute(Output::uninitialized(output, RowOffsets::Even { start: 0, stride: columns }));
     };
     // SAFETY: a product writes all its rows, which cover the output.
     unsafe { build(rows * columns, rows * columns, write) }
@@ -125,7 +125,7 @@ impl Linear {
                     sums.iter_mut().zip(row).for_each(|(sum, grad)| *sum += grad.widen());
                 }
             })?;
-            tensor::<T>(narrowed(&sums), outputs)
+            tensor::<T>(from_f64(&sums), outputs)
         };
         let mut gradients = vec![
             self.weight.as_ref().filter(|_| wanted[0]).map(towards_x).transpose()?,

@@ -2,8 +2,8 @@
 
 use super::class_loss::ClassLoss;
 #[cfg(feature = "cuda")]
-use super::class_loss::cuda::Kernel;
-use super::softmax::Row;
+use super::class_loss::cuda::LossKernel;
+use super::softmax::LogitRow;
 
 /// Smaller sin² are clamped to this: f32 cannot resolve cosines closer to 1 or −1.
 const LEAST_SQUARED_SINE: f64 = 1e-7;
@@ -58,7 +58,7 @@ impl ClassLoss for MarginLoss<'_> {
         let (moved, slope) = self.margin.apply(scores[class] / self.scale);
         let mut scores = scores.to_vec();
         scores[class] = self.scale * moved;
-        let (row, weight) = (Row::new(&scores), self.weight(class));
+        let (row, weight) = (LogitRow::new(&scores), self.weight(class));
         for (other, (gradient, exponential)) in gradient.iter_mut().zip(&row.exponentials).enumerate() {
             let probability = exponential / row.sum;
             let towards = if other == class { (probability - 1.0) * slope } else { probability };
@@ -68,13 +68,13 @@ impl ClassLoss for MarginLoss<'_> {
     }
 
     #[cfg(feature = "cuda")]
-    fn kernel(&self) -> Kernel<'_> {
+    fn kernel(&self) -> LossKernel<'_> {
         let (margin, kind) = match self.margin {
             Margin::Cosine { margin } => (margin, 0.0),
             Margin::Angle { margin, easy: false } => (margin, 1.0),
             Margin::Angle { margin, easy: true } => (margin, 2.0),
         };
-        Kernel { name: "margin", settings: [margin, self.scale, kind], class_weights: self.class_weights }
+        LossKernel { name: "margin", settings: [margin, self.scale, kind], class_weights: self.class_weights }
     }
 }
 
@@ -93,8 +93,12 @@ mod tests {
     #[test]
     fn gradients_agree_with_finite_differences() {
         let scores = (normal("cosines", &[4, 3]).tanh().unwrap() * 8.0).unwrap();
-        let targets =
-            [Mixture::of(2), Mixture { classes: [0, 1], share: 0.7 }, Mixture::of(1), Mixture::of(0)];
+        let targets = [
+            Mixture::single(2),
+            Mixture { classes: [0, 1], share: 0.7 },
+            Mixture::single(1),
+            Mixture::single(0),
+        ];
         for margin in [ARC, EASY, COSINE] {
             let loss = MarginLoss { margin, scale: 8.0, class_weights: Some(&[0.5, 2.0, 1.25]) };
             check_gradients(std::slice::from_ref(&scores), |tape, inputs| {
@@ -107,7 +111,7 @@ mod tests {
     fn the_papers_formulas_in_pytorch_agree() {
         let fixture = Fixture::open("losses");
         let targets: Vec<Mixture> =
-            numbers(&fixture.get("labels")).iter().map(|label| Mixture::of(*label as u32)).collect();
+            numbers(&fixture.get("labels")).iter().map(|label| Mixture::single(*label as u32)).collect();
         let weights = numbers(&fixture.get("class_weights"));
         let cases =
             [("arcface", ARC, None), ("arcface_easy", EASY, Some(&weights[..])), ("cosface", COSINE, None)];
@@ -127,7 +131,7 @@ mod tests {
             for margin in [ARC, EASY, COSINE] {
                 let loss = MarginLoss { margin, scale: 64.0, class_weights: None };
                 let (y, grads) = gradients(std::slice::from_ref(&scores), &one, |tape, inputs| {
-                    Ok(class_loss(tape, &inputs[0], &[Mixture::of(0)], &loss)?.mean)
+                    Ok(class_loss(tape, &inputs[0], &[Mixture::single(0)], &loss)?.mean)
                 });
                 assert!(numbers(&y)[0].is_finite());
                 assert!(

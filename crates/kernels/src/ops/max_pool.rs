@@ -33,7 +33,7 @@ pub fn max_pool2d(tape: &mut Tape, x: &Value, window: Window) -> Result<Value> {
         return Err(Error::failed(format!("cannot pool images of {height} × {width} with {window:?}"))
             .hint("use a larger `image_size`"));
     }
-    let grid = Grid {
+    let grid = WindowGrid {
         window,
         input: [height, width],
         output: [
@@ -60,7 +60,7 @@ pub fn max_pool2d(tape: &mut Tape, x: &Value, window: Window) -> Result<Value> {
 
 /// The geometry of the windows.
 #[derive(Clone, Copy)]
-struct Grid {
+struct WindowGrid {
     window: Window,
     /// height, width
     input: [usize; 2],
@@ -68,7 +68,7 @@ struct Grid {
     channels: usize,
 }
 
-impl Grid {
+impl WindowGrid {
     fn pool<T: Float>(&self, x: &[T], images: usize, record: bool) -> (Vec<T>, Vec<Vec<u16>>) {
         let row = self.output[1] * self.channels;
         let image = self.input[0] * self.input[1] * self.channels;
@@ -105,7 +105,7 @@ impl Grid {
 multiversion! {
     /// Computes one output row. `chosen` (unless empty) records the kernel tap of each maximum, which the
     /// backward pass needs to find the pixel without comparing again.
-    fn max_row<T: Float>(image: &[T], grid: &Grid, y: usize, out: &mut [MaybeUninit<T>], chosen: &mut [u16]) {
+    fn max_row<T: Float>(image: &[T], grid: &WindowGrid, y: usize, out: &mut [MaybeUninit<T>], chosen: &mut [u16]) {
         let channels = grid.channels;
         let (rows, top) = grid.inside(0, y);
         for (x, out) in out.chunks_exact_mut(channels).enumerate() {
@@ -150,7 +150,7 @@ fn wins<T: Float>(x: T, best: T) -> bool {
 }
 
 struct MaxPool {
-    grid: Grid,
+    grid: WindowGrid,
     /// For each output row, the kernel tap of each maximum.
     chosen: Vec<Vec<u16>>,
 }
@@ -189,7 +189,7 @@ impl MaxPool {
 multiversion! {
     /// Adds to one row of the input's gradient the gradients of one row of windows whose maximum is in
     /// `kernel_row`.
-    fn scatter_row<T: Float>(grad: &[T], chosen: &[u16], grid: &Grid, kernel_row: usize, out: &mut [T]) {
+    fn scatter_row<T: Float>(grad: &[T], chosen: &[u16], grid: &WindowGrid, kernel_row: usize, out: &mut [T]) {
         let channels = grid.channels;
         let windows = grad.chunks_exact(channels).zip(chosen.chunks_exact(channels));
         for (x, (grad, chosen)) in windows.enumerate() {

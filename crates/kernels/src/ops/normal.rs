@@ -1,10 +1,10 @@
 //! The standard normal distribution in f32, for GELU and its gradient.
 
-use super::exponential::{Bits, FAR, factors_of, reciprocal_of};
+use super::exponential::{ExponentBits, MAX_ARGUMENT, factors_of, reciprocal_of};
 
 /// The limit of full precision for e^(−x²/2); beyond it, Φ(x) is 0 or 1 for all purposes.
-pub const EDGE: f64 = 13.19;
-/// Q(x) = Φ(−x) · e^(x²/2) for 0 ≤ x ≤ [`EDGE`] as a polynomial in t = 1 / (1 + 0.26 · x), constant first (after
+pub const MAX_ABS: f64 = 13.19;
+/// Q(x) = Φ(−x) · e^(x²/2) for 0 ≤ x ≤ [`MAX_ABS`] as a polynomial in t = 1 / (1 + 0.26 · x), constant first (after
 /// Abramowitz and Stegun, *Handbook of Mathematical Functions*, 1964, 26.2.17, with more terms), with minimal
 /// relative error: 5e-9.
 const SCALE: f32 = 0.26;
@@ -24,13 +24,13 @@ const TAIL: [f32; 10] = [
 const DENSITY: f32 = 0.398_942_3;
 
 /// Φ(x), the probability below x, and the density. Both are exact to a few units in the last place, and for x <
-/// 0 also relative to Φ itself, for |x| ≤ 4. Beyond [`EDGE`] they are constant. A NaN has density NaN.
+/// 0 also relative to Φ itself, for |x| ≤ 4. Beyond [`MAX_ABS`] they are constant. A NaN has density NaN.
 #[inline(always)]
-pub fn normal_of<V: Bits>(x: V) -> [V; 2] {
-    let edge = EDGE as f32;
+pub fn normal_of<V: ExponentBits>(x: V) -> [V; 2] {
+    let edge = MAX_ABS as f32;
     let x = x.at_least(x.filled(-edge)).at_most(x.filled(edge));
     let size = x.at_least(x.filled(-0.0).sub(x));
-    let exponent = x.mul(x).mul(x.filled(-0.5)).at_least(x.filled(-FAR));
+    let exponent = x.mul(x).mul(x.filled(-0.5)).at_least(x.filled(-MAX_ARGUMENT));
     let [power, scale] = factors_of(exponent);
     let exponential = power.mul(scale);
     let t = reciprocal_of(size.fused_multiply_add(x.filled(SCALE), x.filled(1.0)));
@@ -77,7 +77,7 @@ mod tests {
         let share = |x: f32| normal_of(Single(x))[0].0;
         assert_eq!([f32::INFINITY, 1e30, 9.0].map(share), [1.0; 3]);
         assert!(
-            [f32::NEG_INFINITY, -1e30, -EDGE as f32].map(share).iter().all(|&y| (0.0..1e-38).contains(&y))
+            [f32::NEG_INFINITY, -1e30, -MAX_ABS as f32].map(share).iter().all(|&y| (0.0..1e-38).contains(&y))
         );
         assert!([0.0, -0.0].map(share).iter().all(|&y| (y - 0.5).abs() <= f32::EPSILON));
         assert!(normal_of(Single(f32::NAN))[1].0.is_nan());

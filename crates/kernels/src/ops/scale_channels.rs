@@ -26,7 +26,7 @@ pub fn scale_channels(tape: &mut Tape, x: &Value, scale: &Value) -> Result<Value
     let pixels = height * width;
     let output = scaled(x.tensor(), scale.tensor(), pixels)?;
     let keep = |needed: bool, value: &Value| needed.then(|| value.tensor().clone());
-    Ok(tape.record(&[x, scale], output, || Scale {
+    Ok(tape.record(&[x, scale], output, || ScaleChannels {
         x: keep(!scale.is_constant(), x),
         scale: keep(!x.is_constant(), scale),
         pixels,
@@ -39,13 +39,13 @@ fn scaled(x: &Tensor, scale: &Tensor, pixels: usize) -> Result<Tensor> {
 }
 
 /// Saves each operand for the other's gradient, if needed.
-struct Scale {
+struct ScaleChannels {
     x: Option<Tensor>,
     scale: Option<Tensor>,
     pixels: usize,
 }
 
-impl Backward for Scale {
+impl Backward for ScaleChannels {
     fn backward(self: Box<Self>, grad: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let scale = self.scale.as_ref().filter(|_| wanted[0]);
         let x = self.x.as_ref().filter(|_| wanted[1]);
@@ -58,7 +58,7 @@ impl Backward for Scale {
         );
         by_dtype!(grad, T => Ok(vec![
             scale.map(|scale| product::<T>(&grad, scale, self.pixels)).transpose()?,
-            x.map(|x| towards_scale::<T>(&grad, x, self.pixels)).transpose()?,
+            x.map(|x| scale_gradient::<T>(&grad, x, self.pixels)).transpose()?,
         ]))
     }
 }
@@ -81,7 +81,7 @@ fn product<T: Float>(x: &Tensor, scale: &Tensor, pixels: usize) -> Result<Tensor
 
 /// Σ grad · x over the pixels of each image: each task sums pixels of one image, and the sums are added in
 /// order.
-fn towards_scale<T: Float>(grad: &Tensor, x: &Tensor, pixels: usize) -> Result<Tensor> {
+fn scale_gradient<T: Float>(grad: &Tensor, x: &Tensor, pixels: usize) -> Result<Tensor> {
     let (images, _, _, channels) = grad.dims4()?;
     let (image, task) = (pixels * channels, rows_per_task(channels) * channels);
     let tasks_per_image = image.div_ceil(task.max(1));

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::exponential::{Bits, FAR, factors_of, reciprocal_of};
+use super::exponential::{ExponentBits, MAX_ARGUMENT, factors_of, reciprocal_of};
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::on_cuda::on_cuda;
 use crate::error::Result;
@@ -22,8 +22,8 @@ pub fn sigmoid(logits: &Tensor) -> Result<Tensor> {
 /// The sigmoid, with an error of at most 2.5 units in the last place within ±87. Beyond, it is constant: 1, or
 /// less than 10⁻³⁷. NaN for NaN.
 #[inline(always)]
-pub fn sigmoid_of<V: Bits>(x: V) -> V {
-    let x = x.at_least(x.filled(-FAR)).at_most(x.filled(FAR));
+pub fn sigmoid_of<V: ExponentBits>(x: V) -> V {
+    let x = x.at_least(x.filled(-MAX_ARGUMENT)).at_most(x.filled(MAX_ARGUMENT));
     let [power, scale] = factors_of(x.filled(-0.0).sub(x));
     reciprocal_of(power.fused_multiply_add(scale, x.filled(1.0)))
 }

@@ -22,7 +22,7 @@ fn rows<T: Float>(logits: &Tensor) -> Result<Tensor> {
         let mut probabilities = vec![T::ZERO; logits.len()];
         let rows = probabilities.par_chunks_mut(classes.max(1)).zip(logits.par_chunks(classes.max(1)));
         rows.for_each(|(probabilities, logits)| {
-            let row = Row::new(logits);
+            let row = LogitRow::new(logits);
             probabilities.iter_mut().zip(&row.exponentials).for_each(|(p, x)| *p = T::from_f64(x / row.sum));
         });
         probabilities
@@ -31,14 +31,14 @@ fn rows<T: Float>(logits: &Tensor) -> Result<Tensor> {
 }
 
 /// One row of logits in f64, relative to its maximum.
-pub struct Row {
+pub struct LogitRow {
     pub maximum: f64,
     /// exp(logit − maximum)
     pub exponentials: Vec<f64>,
     pub sum: f64,
 }
 
-impl Row {
+impl LogitRow {
     pub fn new<T: Float>(logits: &[T]) -> Self {
         let maximum = logits.iter().fold(f64::NEG_INFINITY, |max, x| max.max(x.widen()));
         let exponentials: Vec<f64> = logits.iter().map(|x| libm::exp(x.widen() - maximum)).collect();

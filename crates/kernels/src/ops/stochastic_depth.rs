@@ -30,17 +30,17 @@ pub fn stochastic_depth(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Strea
         return Ok(x.clone());
     }
     let factor = |stream: &mut Stream| if f64::from(stream.uniform()) < p { 0.0 } else { 1.0 / (1.0 - p) };
-    let rows = Rows { factors: streams.iter_mut().map(factor).collect() };
+    let rows = RowScales { factors: streams.iter_mut().map(factor).collect() };
     let output = rows.scale(x.tensor())?;
     Ok(tape.record(&[x], output, || rows))
 }
 
 /// The factor of each row.
-struct Rows {
+struct RowScales {
     factors: Vec<f64>,
 }
 
-impl Rows {
+impl RowScales {
     fn scale(&self, x: &Tensor) -> Result<Tensor> {
         on_cuda!(x, cuda::scale(x, &self.factors));
         by_dtype!(x, T => self.product::<T>(x))
@@ -63,7 +63,7 @@ impl Rows {
     }
 }
 
-impl Backward for Rows {
+impl Backward for RowScales {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(self.scale(&grad)?)])
     }

@@ -10,7 +10,7 @@ use candle_core::Tensor;
 
 use super::average_pool::image_dims;
 use super::buffer::build;
-use super::float::{Float, by_dtype, narrowed, tensor, with_slice};
+use super::float::{Float, by_dtype, from_f64, tensor, with_slice};
 use super::multiversion::multiversion;
 use super::on_cuda::on_cuda;
 use crate::autograd::{Backward, Tape, Value};
@@ -95,7 +95,7 @@ impl Tokens {
             with_slice(grad, |grad: &[T]| {
                 grad.chunks_exact(size).for_each(|grad| add(&grad[..length], &mut sums));
             })?;
-            Ok(narrowed(&sums))
+            Ok(from_f64(&sums))
         };
         Ok(vec![
             wanted[0].then(patches).transpose()?,

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::exponential::{Bits, exponential_of};
+use super::exponential::{ExponentBits, exponential_of};
 use super::normal::normal_of;
 use super::sigmoid::sigmoid_of;
 use super::vector::{Registers, Vector, sealed::Sealed};
@@ -264,7 +264,7 @@ unsafe fn between_256(value: __m256, x: __m256, low: __m256, high: __m256) -> __
     }
 }
 
-impl Bits for Avx512 {
+impl ExponentBits for Avx512 {
     #[inline(always)]
     fn power_of_two(self, one: i32) -> Self {
         // SAFETY: an existing vector proves that the machine has the instructions, here and below.
@@ -283,7 +283,7 @@ impl Bits for Avx512 {
     }
 }
 
-impl Bits for Avx2 {
+impl ExponentBits for Avx2 {
     #[inline(always)]
     fn power_of_two(self, one: i32) -> Self {
         // SAFETY: an existing vector proves that the machine has the instructions, here and below.

@@ -30,7 +30,7 @@ pub struct ClassificationMetrics {
 
 /// The results of [`ClassificationMetrics`]; the content of `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Classification {
+pub struct ClassificationScores {
     pub samples: u64,
     /// The mean over all samples.
     pub loss: f64,
@@ -116,7 +116,7 @@ impl ClassificationMetrics {
     }
 
     /// The results, with the classes' names in label order.
-    pub fn finish(&self, names: &[String]) -> Result<Classification> {
+    pub fn finish(&self, names: &[String]) -> Result<ClassificationScores> {
         if names.len() != self.classes {
             return Err(Error::failed(format!("{} names for {} classes", names.len(), self.classes)));
         }
@@ -148,7 +148,7 @@ impl ClassificationMetrics {
         let mean = |of: fn(&ClassMetrics) -> f64| {
             occurring.iter().map(|class| of(class)).sum::<f64>() / occurring.len().max(1) as f64
         };
-        Ok(Classification {
+        Ok(ClassificationScores {
             samples: self.samples,
             loss: self.loss(),
             accuracy: self.accuracy(),

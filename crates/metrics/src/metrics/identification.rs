@@ -14,7 +14,7 @@ const RANKS: usize = 50;
 
 /// What identification comes to; part of the content of `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Identification {
+pub struct IdentificationMetrics {
     /// Queries with a match in the gallery: those that the rates are of.
     pub queries: u64,
     pub unmatched_queries: u64,
@@ -33,18 +33,18 @@ pub struct Identification {
 }
 
 /// How one query fared.
-struct Found {
+struct QueryResult {
     /// The rank of the best match, from 1.
     rank: usize,
     average_precision: f64,
 }
 
-impl Identification {
+impl IdentificationMetrics {
     /// Looks every query up in the gallery.
     ///
     /// # Errors
     /// No query has a match in the gallery.
-    pub fn of(queries: &Embeddings, gallery: &Embeddings) -> Result<Self> {
+    pub fn search_gallery(queries: &Embeddings, gallery: &Embeddings) -> Result<Self> {
         Self::looked_up(queries, gallery, false)
     }
 
@@ -52,7 +52,7 @@ impl Identification {
     ///
     /// # Errors
     /// No two images are of one identity.
-    pub fn among(images: &Embeddings) -> Result<Self> {
+    pub fn search_within(images: &Embeddings) -> Result<Self> {
         Self::looked_up(images, images, true)
     }
 
@@ -70,7 +70,7 @@ impl Identification {
                 }));
             },
         )?;
-        let matched: Vec<&Found> = found.iter().flatten().collect();
+        let matched: Vec<&QueryResult> = found.iter().flatten().collect();
         if matched.is_empty() {
             return Err(Error::failed("the gallery has no other image of any query's identity")
                 .hint("add images: an identity needs at least two, one of them in the gallery"));
@@ -93,7 +93,12 @@ impl Identification {
 }
 
 /// None where the gallery lacks the identity.
-fn look_up(identity: u32, similarities: &[f32], gallery: &[u32], itself: Option<usize>) -> Option<Found> {
+fn look_up(
+    identity: u32,
+    similarities: &[f32],
+    gallery: &[u32],
+    itself: Option<usize>,
+) -> Option<QueryResult> {
     let others = |image: &usize| Some(*image) != itself;
     let (matches, rest): (Vec<usize>, Vec<usize>) =
         (0..gallery.len()).filter(others).partition(|&image| gallery[image] == identity);
@@ -111,5 +116,5 @@ fn look_up(identity: u32, similarities: &[f32], gallery: &[u32], itself: Option<
         precision += equals.len() as f64 * right as f64 / (right + wrong) as f64;
     }
     let rank = 1 + ahead[0];
-    (!matches.is_empty()).then(|| Found { rank, average_precision: precision / matches.len() as f64 })
+    (!matches.is_empty()).then(|| QueryResult { rank, average_precision: precision / matches.len() as f64 })
 }

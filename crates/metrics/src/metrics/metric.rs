@@ -9,7 +9,7 @@ pub type Scores = BTreeMap<String, f64>;
 
 /// How a value is written for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum MetricFormat {
     /// A share of 1, as a percentage.
     Percent,
     /// A share of 1: a percentage in reports, a plain number in comparisons.
@@ -51,7 +51,7 @@ pub struct Metric {
     pub name: &'static str,
     /// What people read, such as `macro F1`.
     pub title: &'static str,
-    pub format: Format,
+    pub format: MetricFormat,
     pub better: Direction,
     /// Of a metric that is drawn by epoch.
     pub axis: Option<AxisLabel>,
@@ -64,7 +64,12 @@ pub struct Metric {
 }
 
 impl Metric {
-    pub const fn new(name: &'static str, title: &'static str, format: Format, better: Direction) -> Self {
+    pub const fn new(
+        name: &'static str,
+        title: &'static str,
+        format: MetricFormat,
+        better: Direction,
+    ) -> Self {
         Self { name, title, format, better, axis: None, in_training: false, optional: false, column: None }
     }
 
@@ -108,7 +113,7 @@ pub struct Headline {
     /// Such as `validation accuracy`.
     pub title: String,
     pub value: f64,
-    pub format: Format,
+    pub format: MetricFormat,
 }
 
 impl TaskMetrics {
@@ -173,11 +178,11 @@ mod tests {
 
     static METRICS: TaskMetrics = TaskMetrics {
         history: &[
-            Metric::new("loss", "loss", Format::Number, Direction::Lower).in_training().column(8),
-            Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher).in_training(),
-            Metric::new("map", "mAP", Format::Share, Direction::Higher).optional().column(1),
+            Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower).in_training().column(8),
+            Metric::new("accuracy", "accuracy", MetricFormat::Percent, Direction::Higher).in_training(),
+            Metric::new("map", "mAP", MetricFormat::Share, Direction::Higher).optional().column(1),
         ],
-        evaluation: &[Metric::new("map", "mAP", Format::Share, Direction::Higher)],
+        evaluation: &[Metric::new("map", "mAP", MetricFormat::Share, Direction::Higher)],
         headline: &["map", "accuracy"],
     };
 

@@ -13,11 +13,13 @@ mod similarities;
 mod tests;
 mod verification;
 
-pub use classification::{ClassMetrics, Classification, ClassificationMetrics, cross_entropy, most_likely};
+pub use classification::{
+    ClassMetrics, ClassificationMetrics, ClassificationScores, cross_entropy, most_likely,
+};
 pub use embeddings::Embeddings;
 pub use ensemble::MeanProbabilities;
-pub use identification::Identification;
-pub use metric::{AxisLabel, Direction, Format, Headline, Metric, Scores, TaskMetrics};
-pub use multi_label::{LabelMetrics, MultiLabel, MultiLabelMetrics, THRESHOLD};
-pub use similarities::{Pair, Similarities};
-pub use verification::{RocPoint, TarAtFar, Verification};
+pub use identification::IdentificationMetrics;
+pub use metric::{AxisLabel, Direction, Headline, Metric, MetricFormat, Scores, TaskMetrics};
+pub use multi_label::{LabelMetrics, MultiLabelMetrics, MultiLabelScores, THRESHOLD};
+pub use similarities::{SimilarPair, Similarities};
+pub use verification::{RocPoint, TarAtFar, VerificationMetrics};

@@ -39,7 +39,7 @@ struct Ranking {
 
 /// The results of [`MultiLabelMetrics`]; the content of `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MultiLabel {
+pub struct MultiLabelScores {
     pub samples: u64,
     /// The mean over all samples and classes.
     pub loss: f64,
@@ -108,7 +108,7 @@ impl MultiLabelMetrics {
     }
 
     /// Replaces the rankings by their average precisions, after the last batch.
-    pub fn settled(mut self) -> Self {
+    pub fn finalize(mut self) -> Self {
         self.average_precisions = self.average_precisions();
         self.rankings = None;
         self
@@ -130,7 +130,7 @@ impl MultiLabelMetrics {
     }
 
     /// The results, with the classes' names in column order.
-    pub fn finish(&self, names: &[String]) -> Result<MultiLabel> {
+    pub fn finish(&self, names: &[String]) -> Result<MultiLabelScores> {
         if names.len() != self.hits.len() {
             return Err(Error::failed(format!("{} names for {} classes", names.len(), self.hits.len())));
         }
@@ -153,7 +153,7 @@ impl MultiLabelMetrics {
         let [hits, excess, missed] =
             [&self.hits, &self.excess, &self.missed].map(|all| all.iter().sum::<u64>());
         let classes = per_class.len().max(1) as f64;
-        Ok(MultiLabel {
+        Ok(MultiLabelScores {
             samples: self.samples,
             loss: self.loss(),
             accuracy: self.accuracy(),
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(parts, whole);
         let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
         let before = ranked.finish(&names).unwrap();
-        let settled = ranked.settled();
+        let settled = ranked.finalize();
         let kept: MultiLabelMetrics = toml::from_str(&toml::to_string(&settled).unwrap()).unwrap();
         assert_eq!(kept.finish(&names).unwrap(), before);
         assert!(before.map.is_some() && whole.finish(&names).unwrap().map.is_none());

@@ -14,7 +14,7 @@ const MOST: usize = 1 << 30;
 
 /// Two images, and how alike they are.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pair {
+pub struct SimilarPair {
     pub first: usize,
     pub second: usize,
     pub similarity: f32,
@@ -28,9 +28,9 @@ pub struct Similarities {
     pub(super) genuine: Vec<f32>,
     pub(super) impostor: Vec<f32>,
     /// The genuine pairs least alike, the worst first.
-    pub hardest_genuine: Vec<Pair>,
+    pub hardest_genuine: Vec<SimilarPair>,
     /// The impostors most alike, the worst first.
-    pub hardest_impostor: Vec<Pair>,
+    pub hardest_impostor: Vec<SimilarPair>,
 }
 
 impl Similarities {
@@ -64,7 +64,7 @@ impl Similarities {
                 let columns = count - rows.start;
                 for (row, line) in rows.clone().zip(similarities.chunks_exact(columns)) {
                     for (second, &similarity) in (rows.start..).zip(line).skip(row - rows.start + 1) {
-                        let pair = Pair { first: row, second, similarity };
+                        let pair = SimilarPair { first: row, second, similarity };
                         all.add(pair, identities[row] == identities[second]);
                     }
                 }
@@ -82,18 +82,18 @@ impl Similarities {
         let mut all = Self::default();
         for &(first, second) in pairs {
             let similarity = embeddings.similarity(first, second);
-            all.add(Pair { first, second, similarity }, identities[first] == identities[second]);
+            all.add(SimilarPair { first, second, similarity }, identities[first] == identities[second]);
         }
         all.sorted()
     }
 
-    fn add(&mut self, pair: Pair, genuine: bool) {
+    fn add(&mut self, pair: SimilarPair, genuine: bool) {
         if genuine {
             self.genuine.push(pair.similarity);
-            keep(&mut self.hardest_genuine, pair, |a, b| a.total_cmp(&b));
+            insert_hardest(&mut self.hardest_genuine, pair, |a, b| a.total_cmp(&b));
         } else {
             self.impostor.push(pair.similarity);
-            keep(&mut self.hardest_impostor, pair, |a, b| b.total_cmp(&a));
+            insert_hardest(&mut self.hardest_impostor, pair, |a, b| b.total_cmp(&a));
         }
     }
 
@@ -112,8 +112,8 @@ impl Similarities {
 }
 
 /// Takes a pair among the hardest, which stand in order, equals as they came.
-fn keep(hardest: &mut Vec<Pair>, pair: Pair, harder: impl Fn(f32, f32) -> Ordering) {
-    let ahead = |other: &Pair| harder(other.similarity, pair.similarity) != Ordering::Greater;
+fn insert_hardest(hardest: &mut Vec<SimilarPair>, pair: SimilarPair, harder: impl Fn(f32, f32) -> Ordering) {
+    let ahead = |other: &SimilarPair| harder(other.similarity, pair.similarity) != Ordering::Greater;
     if hardest.len() == HARDEST && ahead(&hardest[HARDEST - 1]) {
         return;
     }

@@ -62,7 +62,7 @@ fn embeddings_are_judged_as_scikit_learn_does() {
         let similarities = Similarities::of_all(&all).unwrap();
         agrees(&similarities, &numbers(&fixture["fars"]), &case["verification"], 1e-6);
 
-        let found = Identification::among(&all).unwrap();
+        let found = IdentificationMetrics::search_within(&all).unwrap();
         assert_eq!(found.gallery, identities.len() as u64 - 1);
         identified(&found, &case["among"]);
 
@@ -74,11 +74,11 @@ fn embeddings_are_judged_as_scikit_learn_does() {
         };
         let queries = part(query_rows, &identities[..half]);
         let gallery = part(gallery_rows, &identities[half..]);
-        identified(&Identification::of(&queries, &gallery).unwrap(), &case["half"]);
+        identified(&IdentificationMetrics::search_gallery(&queries, &gallery).unwrap(), &case["half"]);
     }
 }
 
-fn identified(found: &Identification, expected: &Value) {
+fn identified(found: &IdentificationMetrics, expected: &Value) {
     assert_eq!(serde_json::json!(found.queries), expected["queries"]);
     assert_eq!(serde_json::json!(found.unmatched_queries), expected["unmatched"]);
     assert!(close(found.mean_average_precision, &expected["map"]));
@@ -90,7 +90,7 @@ fn identified(found: &Identification, expected: &Value) {
 #[test]
 fn embeddings_that_are_all_the_same_find_nobody_and_tell_nothing() {
     let same = Embeddings::new(vec![1.0; 8], 2, vec![0, 0, 1, 1]).unwrap();
-    let found = Identification::among(&same).unwrap();
+    let found = IdentificationMetrics::search_within(&same).unwrap();
     assert_eq!((found.rank1, found.cmc.as_slice()), (0.0, [0.0, 0.0, 1.0].as_slice()));
     let similarities = Similarities::of_all(&same).unwrap();
     let found = similarities.verification(&[0.1]).unwrap();

@@ -15,7 +15,7 @@ const RATIO: f64 = 1.02;
 
 /// What verification comes to; part of the content of `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verification {
+pub struct VerificationMetrics {
     pub genuine_pairs: u64,
     pub impostor_pairs: u64,
     /// The area under the ROC curve: the share of (genuine, impostor) couples in which the genuine pair is more alike,
@@ -56,7 +56,7 @@ pub struct RocPoint {
 
 /// How many pairs a threshold accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Accepted {
+struct AcceptedPairs {
     threshold: Option<f32>,
     genuine: u64,
     impostor: u64,
@@ -67,18 +67,18 @@ impl Similarities {
     ///
     /// # Errors
     /// A false accept rate is not within 0 and 1.
-    pub fn verification(&self, fars: &[f64]) -> Result<Verification> {
+    pub fn verification(&self, fars: &[f64]) -> Result<VerificationMetrics> {
         if let Some(far) = fars.iter().find(|far| !(0.0..=1.0).contains(*far)) {
             return Err(Error::usage(format!("the false accept rate {far} is not between 0 and 1")));
         }
         let (genuine, impostor) = (self.genuine.len() as u64, self.impostor.len() as u64);
         let (eer, eer_threshold) = self.equal_error();
         // From accepting nothing on: the first of the best has the highest threshold.
-        let right = |at: &Accepted| at.genuine + impostor - at.impostor;
+        let right = |at: &AcceptedPairs| at.genuine + impostor - at.impostor;
         let best = self
             .thresholds()
-            .fold(Accepted::default(), |best, at| if right(&at) > right(&best) { at } else { best });
-        Ok(Verification {
+            .fold(AcceptedPairs::default(), |best, at| if right(&at) > right(&best) { at } else { best });
+        Ok(VerificationMetrics {
             genuine_pairs: genuine,
             impostor_pairs: impostor,
             auc: self.area(),
@@ -93,15 +93,15 @@ impl Similarities {
     /// The ROC curve from (0, 0) to (1, 1): its corners, without those within a 2000th of the one before in both rates
     /// and 2 % in FAR, which no picture shows.
     pub fn roc(&self) -> Vec<RocPoint> {
-        let point = |at: &Accepted| RocPoint {
+        let point = |at: &AcceptedPairs| RocPoint {
             threshold: at.threshold,
             far: at.impostor as f64 / self.impostor.len() as f64,
             tar: at.genuine as f64 / self.genuine.len() as f64,
         };
-        let mut curve = vec![point(&Accepted::default())];
-        let (mut before, mut at) = (Accepted::default(), Accepted::default());
+        let mut curve = vec![point(&AcceptedPairs::default())];
+        let (mut before, mut at) = (AcceptedPairs::default(), AcceptedPairs::default());
         for next in self.thresholds() {
-            if at != before && !straight(&before, &at, &next) {
+            if at != before && !is_collinear(&before, &at, &next) {
                 let (last, corner) = (curve[curve.len() - 1], point(&at));
                 let near = corner.tar - last.tar < FINE && corner.far - last.far < FINE;
                 if !(near && corner.far <= last.far * RATIO) {
@@ -116,7 +116,7 @@ impl Similarities {
     }
 
     /// What every threshold accepts that accepts another number of pairs, from the highest down.
-    fn thresholds(&self) -> impl Iterator<Item = Accepted> {
+    fn thresholds(&self) -> impl Iterator<Item = AcceptedPairs> {
         let (genuine, impostor) = (&self.genuine, &self.impostor);
         let (mut i, mut j) = (0, 0);
         std::iter::from_fn(move || {
@@ -127,13 +127,13 @@ impl Similarities {
             };
             i += genuine[i..].iter().take_while(|&&similarity| similarity == threshold).count();
             j += impostor[j..].iter().take_while(|&&similarity| similarity == threshold).count();
-            Some(Accepted { threshold: Some(threshold), genuine: i as u64, impostor: j as u64 })
+            Some(AcceptedPairs { threshold: Some(threshold), genuine: i as u64, impostor: j as u64 })
         })
     }
 
     /// By trapezoids, in whole numbers up to the last division.
     fn area(&self) -> f64 {
-        let (mut before, mut twice) = (Accepted::default(), 0u128);
+        let (mut before, mut twice) = (AcceptedPairs::default(), 0u128);
         for at in self.thresholds() {
             twice += u128::from(at.impostor - before.impostor) * u128::from(at.genuine + before.genuine);
             before = at;
@@ -144,10 +144,10 @@ impl Similarities {
     fn equal_error(&self) -> (f64, f32) {
         let (genuine, impostor) = (self.genuine.len() as i128, self.impostor.len() as i128);
         // FAR − (1 − TAR), times all couples: grows along the curve from −1 to 1.
-        let excess = |at: &Accepted| {
+        let excess = |at: &AcceptedPairs| {
             i128::from(at.impostor) * genuine + i128::from(at.genuine) * impostor - genuine * impostor
         };
-        let mut before = Accepted::default();
+        let mut before = AcceptedPairs::default();
         for at in self.thresholds() {
             if excess(&at) >= 0 {
                 let (under, over) = (-excess(&before), excess(&at));
@@ -164,8 +164,8 @@ impl Similarities {
 
     fn tar_at(&self, far: f64) -> TarAtFar {
         let impostors = self.impostor.len() as f64;
-        let within = |at: &Accepted| at.impostor as f64 / impostors <= far;
-        let mut best = Accepted::default();
+        let within = |at: &AcceptedPairs| at.impostor as f64 / impostors <= far;
+        let mut best = AcceptedPairs::default();
         for at in self.thresholds().take_while(within) {
             // Thresholds that only accept more impostors are no better.
             if at.genuine > best.genuine {
@@ -182,8 +182,8 @@ impl Similarities {
 }
 
 /// Whether the middle one of three points lies on the line between the others.
-fn straight(a: &Accepted, b: &Accepted, c: &Accepted) -> bool {
-    let step = |from: &Accepted, to: &Accepted| {
+fn is_collinear(a: &AcceptedPairs, b: &AcceptedPairs, c: &AcceptedPairs) -> bool {
+    let step = |from: &AcceptedPairs, to: &AcceptedPairs| {
         (u128::from(to.genuine - from.genuine), u128::from(to.impostor - from.impostor))
     };
     let (one, other) = (step(a, b), step(b, c));

@@ -1,14 +1,14 @@
 //! The mode of each batch normalization layer in a stage. A half-frozen layer without an explicit policy is an
 //! error.
 
-use super::trainable::Trainable;
+use super::trainable::TrainableSet;
 use crate::model::{Description, NormMode, NormSpec, RuleError};
 use crate::pipeline::BatchNormPolicy;
 
 /// The mode of each norm of the description.
 pub(super) fn modes(
     description: &Description,
-    trainable: &Trainable,
+    trainable: &TrainableSet,
     policy: BatchNormPolicy,
 ) -> Result<Vec<NormMode>, RuleError> {
     let mode = |norm: &NormSpec| match policy {
@@ -27,7 +27,7 @@ pub(super) fn modes(
     Ok(description.norms.iter().map(mode).collect())
 }
 
-fn half_frozen(norm: &NormSpec, count: usize, trainable: &Trainable) -> RuleError {
+fn half_frozen(norm: &NormSpec, count: usize, trainable: &TrainableSet) -> RuleError {
     let name = &norm.name;
     let (frozen, training) = if trainable.flags[norm.weight] {
         ((norm.bias, "bias"), (norm.weight, "weight"))
@@ -39,7 +39,7 @@ fn half_frozen(norm: &NormSpec, count: usize, trainable: &Trainable) -> RuleErro
         1 => ", and so is one more layer".to_owned(),
         more => format!(", and so are {more} more layers"),
     };
-    let rules = [trainable.place(frozen.0), trainable.place(training.0)];
+    let rules = [trainable.rule_path(frozen.0), trainable.rule_path(training.0)];
     // The explicit rule is the one to change.
     let place = if rules[0] == trainable.setting { rules[1] } else { rules[0] };
     let message = format!(

@@ -4,18 +4,18 @@
 //! This module never changes weights and never trains; it opens weight files only to compare them.
 
 mod batch_norm;
-mod groups;
-mod joining;
+mod param_groups;
 mod phase;
 mod proof;
 mod table;
 mod trainable;
 mod unfreeze;
+mod unfreeze_summary;
 
-pub use joining::Joining;
-pub use phase::Phase;
-pub use proof::{Change, Moved, moved};
-pub use table::{ParameterTable, Row, Totals};
+pub use phase::FreezePhase;
+pub use proof::{ChangedTensor, TensorChange, changed_tensors};
+pub use table::{ParameterRow, ParameterTable, ParameterTotals};
+pub use unfreeze_summary::UnfreezeSummary;
 
 #[cfg(test)]
 mod tests;

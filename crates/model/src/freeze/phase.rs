@@ -4,7 +4,7 @@ use crate::model::{Description, NormMode, TensorId};
 
 /// The trainable parameters and batch normalization modes from some epoch on. Later phases only add parameters.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Phase {
+pub struct FreezePhase {
     /// The number of finished epochs when it begins.
     pub after_epochs: u32,
     /// By [`TensorId`]; false for every buffer.
@@ -13,7 +13,7 @@ pub struct Phase {
     pub norms: Vec<NormMode>,
 }
 
-impl Phase {
+impl FreezePhase {
     /// The number of leading layers in which nothing trains or updates: they run as inference.
     pub fn frozen_prefix(&self, description: &Description) -> usize {
         let layer = |id: TensorId| description.tensors[id].layer;

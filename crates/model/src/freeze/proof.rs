@@ -6,17 +6,17 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::weights::Source;
+use crate::weights::WeightsFile;
 
 /// A frozen tensor that changed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moved {
+pub struct ChangedTensor {
     pub name: String,
-    pub change: Change,
+    pub change: TensorChange,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum TensorChange {
     /// One of the files lacks it.
     Missing {
         before: bool,
@@ -38,27 +38,31 @@ pub enum Change {
 ///
 /// # Errors
 /// A tensor of an unsupported type.
-pub fn moved(before: &Source, after: &Source, frozen: &[String]) -> Result<Vec<Moved>> {
-    let compare = |name: &String| -> Result<Option<Moved>> {
-        let held = |source: &Source| source.entries().contains_key(name);
+pub fn changed_tensors(
+    before: &WeightsFile,
+    after: &WeightsFile,
+    frozen: &[String],
+) -> Result<Vec<ChangedTensor>> {
+    let compare = |name: &String| -> Result<Option<ChangedTensor>> {
+        let held = |source: &WeightsFile| source.entries().contains_key(name);
         let change = if held(before) && held(after) {
             difference(&before.tensor(name)?, &after.tensor(name)?)?
         } else {
-            Some(Change::Missing { before: held(before), after: held(after) })
+            Some(TensorChange::Missing { before: held(before), after: held(after) })
         };
-        Ok(change.map(|change| Moved { name: name.clone(), change }))
+        Ok(change.map(|change| ChangedTensor { name: name.clone(), change }))
     };
-    let found: Vec<Option<Moved>> = frozen.par_iter().map(compare).collect::<Result<_>>()?;
+    let found: Vec<Option<ChangedTensor>> = frozen.par_iter().map(compare).collect::<Result<_>>()?;
     Ok(found.into_iter().flatten().collect())
 }
 
-fn difference(before: &Tensor, after: &Tensor) -> Result<Option<Change>> {
+fn difference(before: &Tensor, after: &Tensor) -> Result<Option<TensorChange>> {
     if before.dims() != after.dims() {
         let (before, after) = (before.dims().to_vec(), after.dims().to_vec());
-        return Ok(Some(Change::Shape { before, after }));
+        return Ok(Some(TensorChange::Shape { before, after }));
     }
     let (before, after) = (before.flatten_all()?, after.flatten_all()?);
-    let value = |index, before: String, after: String| Change::Value { index, before, after };
+    let value = |index, before: String, after: String| TensorChange::Value { index, before, after };
     Ok(match (before.dtype(), after.dtype()) {
         (DType::F32, DType::F32) => {
             let (before, after) = (before.to_vec1::<f32>()?, after.to_vec1::<f32>()?);
@@ -78,16 +82,16 @@ fn difference(before: &Tensor, after: &Tensor) -> Result<Option<Change>> {
     })
 }
 
-impl fmt::Display for Moved {
+impl fmt::Display for ChangedTensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.name;
         match &self.change {
-            Change::Missing { before: false, .. } => write!(f, "`{name}` is missing from the source"),
-            Change::Missing { .. } => write!(f, "`{name}` is missing from the result"),
-            Change::Shape { before, after } => {
+            TensorChange::Missing { before: false, .. } => write!(f, "`{name}` is missing from the source"),
+            TensorChange::Missing { .. } => write!(f, "`{name}` is missing from the result"),
+            TensorChange::Shape { before, after } => {
                 write!(f, "`{name}` changed shape from {before:?} to {after:?}")
             }
-            Change::Value { index, before, after } => {
+            TensorChange::Value { index, before, after } => {
                 write!(f, "`{name}` changed: element {index} was {before} and is {after}")
             }
         }

@@ -1,9 +1,9 @@
 //! The parameter table: for every parameter, whether and when it trains, and which rule decides.
 
-use super::groups::Pace;
-use super::phase::Phase;
-use super::trainable::Trainable;
-use super::{batch_norm, groups, trainable, unfreeze};
+use super::param_groups::ParamHyper;
+use super::phase::FreezePhase;
+use super::trainable::TrainableSet;
+use super::{batch_norm, param_groups, trainable, unfreeze};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::model::{Description, NormMode, RuleError, TensorId};
@@ -11,7 +11,7 @@ use crate::pipeline::Train;
 
 /// One parameter in one stage.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct ParameterRow {
     pub id: TensorId,
     pub name: String,
     pub shape: Vec<usize>,
@@ -33,9 +33,9 @@ pub struct Row {
     pub layer: usize,
 }
 
-impl Row {
+impl ParameterRow {
     /// The number of its elements.
-    pub fn numbers(&self) -> usize {
+    pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }
 }
@@ -44,14 +44,14 @@ impl Row {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterTable {
     /// In the order of the description; buffers have no row.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ParameterRow>,
     /// In order; the first begins with the stage. Several if `unfreeze` adds parameters.
-    pub phases: Vec<Phase>,
+    pub phases: Vec<FreezePhase>,
 }
 
 /// Numbers of tensors and elements, trainable and frozen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct ParameterTotals {
     pub trainable_tensors: usize,
     pub frozen_tensors: usize,
     pub trainable_parameters: usize,
@@ -67,7 +67,7 @@ impl ParameterTable {
     pub fn resolve(description: &Description, stage: &Train) -> Result<Self, Vec<RuleError>> {
         let start = trainable::resolve(description, stage);
         let states = start.and_then(|start| unfreeze::phases(description, stage, start));
-        let paces = groups::paces(description, stage, states.as_deref().ok());
+        let paces = param_groups::param_hypers(description, stage, states.as_deref().ok());
         let phases = states.as_deref().ok().map(|states| phases(description, stage, states));
         match (states, phases, paces) {
             (Ok(states), Some(Ok(phases)), Ok(paces)) => {
@@ -85,22 +85,22 @@ impl ParameterTable {
     }
 
     /// The phase of an epoch, counted from 0.
-    pub fn phase(&self, epoch: u32) -> &Phase {
+    pub fn phase(&self, epoch: u32) -> &FreezePhase {
         let begun = self.phases.iter().rev().find(|phase| phase.after_epochs <= epoch);
         begun.unwrap_or_else(|| self.first())
     }
 
-    pub fn first(&self) -> &Phase {
+    pub fn first(&self) -> &FreezePhase {
         &self.phases[0]
     }
 
     /// The last phase, in which all parameters train that train at any time.
-    pub fn last(&self) -> &Phase {
+    pub fn last(&self) -> &FreezePhase {
         &self.phases[self.phases.len() - 1]
     }
 
     /// The table of a stage that consists of this phase only.
-    pub fn during(&self, phase: &Phase) -> Self {
+    pub fn during(&self, phase: &FreezePhase) -> Self {
         let mut rows = self.rows.clone();
         for row in &mut rows {
             row.trainable = phase.trainable[row.id];
@@ -108,13 +108,13 @@ impl ParameterTable {
             (row.lr, row.weight_decay) =
                 if row.trainable { (row.lr, row.weight_decay) } else { (None, None) };
         }
-        Self { rows, phases: vec![Phase { after_epochs: 0, ..phase.clone() }] }
+        Self { rows, phases: vec![FreezePhase { after_epochs: 0, ..phase.clone() }] }
     }
 
     /// Totals of parameters that train at any time, and of those that never do.
-    pub fn totals(&self) -> Totals {
-        self.rows.iter().fold(Totals::default(), |mut totals, row| {
-            let numbers = row.numbers();
+    pub fn totals(&self) -> ParameterTotals {
+        self.rows.iter().fold(ParameterTotals::default(), |mut totals, row| {
+            let numbers = row.elements();
             if row.trainable {
                 totals.trainable_tensors += 1;
                 totals.trainable_parameters += numbers;
@@ -129,7 +129,7 @@ impl ParameterTable {
     /// The number of trainable elements in an epoch, counted from 0.
     pub fn trainable_in(&self, epoch: u32) -> usize {
         let phase = self.phase(epoch);
-        self.rows.iter().filter(|row| phase.trainable[row.id]).map(Row::numbers).sum()
+        self.rows.iter().filter(|row| phase.trainable[row.id]).map(ParameterRow::elements).sum()
     }
 
     /// The tensors that must not change: frozen parameters, and buffers of norms in frozen mode.
@@ -182,20 +182,30 @@ impl ParameterTable {
 }
 
 /// The batch normalization mode in each phase.
-fn phases(description: &Description, stage: &Train, states: &[Trainable]) -> Result<Vec<Phase>, RuleError> {
+fn phases(
+    description: &Description,
+    stage: &Train,
+    states: &[TrainableSet],
+) -> Result<Vec<FreezePhase>, RuleError> {
     let begins = std::iter::once(0).chain(stage.unfreeze.iter().map(|unfreeze| unfreeze.after_epochs));
-    let phase = |(after_epochs, state): (u32, &Trainable)| {
+    let phase = |(after_epochs, state): (u32, &TrainableSet)| {
         let norms = batch_norm::modes(description, state, stage.batch_norm)?;
-        Ok(Phase { after_epochs, trainable: state.flags.clone(), norms })
+        Ok(FreezePhase { after_epochs, trainable: state.flags.clone(), norms })
     };
     begins.zip(states).map(phase).collect()
 }
 
-fn row(description: &Description, id: TensorId, states: &[Trainable], phases: &[Phase], pace: Pace) -> Row {
+fn row(
+    description: &Description,
+    id: TensorId,
+    states: &[TrainableSet],
+    phases: &[FreezePhase],
+    pace: ParamHyper,
+) -> ParameterRow {
     let spec = &description.tensors[id];
     let joined = phases.iter().find(|phase| phase.trainable[id]);
     let trains = joined.is_some();
-    Row {
+    ParameterRow {
         id,
         name: spec.name.clone(),
         shape: spec.shape.clone(),

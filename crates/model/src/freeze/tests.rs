@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::*;
 use crate::digest::Digest;
-use crate::model::{Description, Model, RuleError, State};
+use crate::model::{Description, Model, RuleError, StateDict};
 use crate::pipeline::{self, Arch, Train};
-use crate::weights::{Dialect, Source, initialize, save};
+use crate::weights::{Dialect, WeightsFile, initialize, save};
 
 fn describe(arch: Arch, classes: usize) -> Description {
     Model::build(&pipeline::Model::of(arch), classes).description
@@ -124,7 +124,7 @@ fn phases_add_parameters_and_their_norms_and_shorten_the_prefix() {
     assert_eq!([of(6), of(7), of(8)], [(3, 23, 7, 6), (7, 24, 7, 0), (7, 24, 7, 0)]);
     let row = |name: &str| table.rows.iter().find(|row| row.name == name).unwrap();
     let show = |name: &str| {
-        let Row { after_epochs, rule, lr, weight_decay, warmup_epochs, .. } = row(name);
+        let ParameterRow { after_epochs, rule, lr, weight_decay, warmup_epochs, .. } = row(name);
         format!("{after_epochs} | {rule} | {lr:?} {weight_decay:?} {warmup_epochs}")
     };
     assert_eq!(show("fc.weight"), "0 | train[0] = \"@head\" | Some(0.001) Some(0.01) 0");
@@ -287,16 +287,16 @@ fn one_flipped_bit_is_found_and_named() {
     let mut description = describe(Arch::ResNet18, 2);
     description.tensors.truncate(12);
     let tensors = description.tensors.iter().map(|spec| initialize(spec, 1).unwrap()).collect();
-    let state = State { tensors };
+    let state = StateDict { tensors };
     let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, state: &State| -> Source {
+    let write = |name: &str, state: &StateDict| -> WeightsFile {
         let path = folder.path().join(name);
         save(&path, &description, state, Dialect::Own, &BTreeMap::new()).unwrap();
-        Source::open(&path).unwrap()
+        WeightsFile::open(&path).unwrap()
     };
     let before = write("before", &state);
     let names: Vec<String> = description.tensors.iter().map(|spec| spec.name.clone()).collect();
-    assert_eq!(moved(&before, &write("same", &state), &names).unwrap(), []);
+    assert_eq!(changed_tensors(&before, &write("same", &state), &names).unwrap(), []);
 
     let path: &Path = &folder.path().join("same");
     let mut bytes = std::fs::read(path).unwrap();
@@ -304,8 +304,8 @@ fn one_flipped_bit_is_found_and_named() {
     let last = bytes.len() - 4;
     bytes[last] ^= 1;
     std::fs::write(path, bytes).unwrap();
-    let found = moved(&before, &Source::open(path).unwrap(), &names).unwrap();
-    let lines: Vec<String> = found.iter().map(Moved::to_string).collect();
+    let found = changed_tensors(&before, &WeightsFile::open(path).unwrap(), &names).unwrap();
+    let lines: Vec<String> = found.iter().map(ChangedTensor::to_string).collect();
     assert_eq!(
         lines,
         ["`layer1.0.bn1.running_var` changed: element 63 was 1.0 (0x3f800000) and is 1.0000001 (0x3f800001)"]
@@ -313,5 +313,8 @@ fn one_flipped_bit_is_found_and_named() {
     // Minus zero is not zero.
     let mut turned = state.clone();
     turned.tensors[8] = turned.tensors[8].neg().unwrap();
-    assert_eq!(moved(&before, &write("turned", &turned), &names).unwrap()[0].name, "layer1.0.bn1.bias");
+    assert_eq!(
+        changed_tensors(&before, &write("turned", &turned), &names).unwrap()[0].name,
+        "layer1.0.bn1.bias"
+    );
 }

@@ -1,11 +1,11 @@
 //! Which tensors train, by `freeze`, `train`, or a depth setting.
 
-use crate::model::{Description, RuleError, Selection, Sight, TensorId, select};
+use crate::model::{Description, PatternScope, RuleError, TensorId, TensorSelection, select};
 use crate::pipeline::Train;
 
 /// For each tensor: whether it trains, and the rule that decided.
 #[derive(Clone)]
-pub(super) struct Trainable {
+pub(super) struct TrainableSet {
     pub flags: Vec<bool>,
     rules: Vec<Option<String>>,
     /// The setting that applies, for error positions.
@@ -15,9 +15,9 @@ pub(super) struct Trainable {
 /// The state of tensors that no rule matches.
 const DEFAULT: &str = "(default)";
 
-impl Trainable {
+impl TrainableSet {
     /// Makes a tensor trainable by this rule.
-    pub(super) fn thaw(&mut self, id: TensorId, rule: String) {
+    pub(super) fn unfreeze(&mut self, id: TensorId, rule: String) {
         self.flags[id] = true;
         self.rules[id] = Some(rule);
     }
@@ -28,12 +28,12 @@ impl Trainable {
     }
 
     /// The position of the rule that decided, such as `train[0]`; the whole setting if no rule matched.
-    pub(super) fn place(&self, id: TensorId) -> &str {
+    pub(super) fn rule_path(&self, id: TensorId) -> &str {
         self.rules[id].as_deref().and_then(|rule| rule.split(" = ").next()).unwrap_or(self.setting)
     }
 }
 
-pub(super) fn resolve(description: &Description, stage: &Train) -> Result<Trainable, Vec<RuleError>> {
+pub(super) fn resolve(description: &Description, stage: &Train) -> Result<TrainableSet, Vec<RuleError>> {
     let depth = [
         ("freeze_first", stage.freeze_first),
         ("train_first", stage.train_first),
@@ -57,9 +57,9 @@ pub(super) fn resolve(description: &Description, stage: &Train) -> Result<Traina
     Err(vec![error])
 }
 
-fn all(description: &Description) -> Trainable {
+fn all(description: &Description) -> TrainableSet {
     let flags = description.tensors.iter().map(|tensor| tensor.role.is_parameter()).collect();
-    Trainable { flags, rules: vec![None; description.tensors.len()], setting: "train" }
+    TrainableSet { flags, rules: vec![None; description.tensors.len()], setting: "train" }
 }
 
 /// `freeze` selects what is frozen, `train` what trains; the rest is the opposite.
@@ -67,9 +67,9 @@ fn by_names(
     description: &Description,
     setting: &'static str,
     patterns: &[String],
-) -> Result<Trainable, Vec<RuleError>> {
-    let selection: Selection = select(description, setting, patterns, Sight::Parameters)?;
-    let mut trainable = Trainable { setting, ..all(description) };
+) -> Result<TrainableSet, Vec<RuleError>> {
+    let selection: TensorSelection = select(description, setting, patterns, PatternScope::Parameters)?;
+    let mut trainable = TrainableSet { setting, ..all(description) };
     for (id, decided) in selection.decided.iter().enumerate() {
         if trainable.flags[id] {
             trainable.flags[id] = selection.contains(id) == (setting == "train");
@@ -81,7 +81,11 @@ fn by_names(
 }
 
 /// Counts layers in the order of [`Description::layers`].
-fn by_depth(description: &Description, setting: &'static str, count: usize) -> Result<Trainable, RuleError> {
+fn by_depth(
+    description: &Description,
+    setting: &'static str,
+    count: usize,
+) -> Result<TrainableSet, RuleError> {
     let layers = description.layers.len();
     if count > layers {
         let message =
@@ -93,7 +97,7 @@ fn by_depth(description: &Description, setting: &'static str, count: usize) -> R
         "train_last" => layers - count..layers,
         _ => 0..count,
     };
-    let mut trainable = Trainable { setting, ..all(description) };
+    let mut trainable = TrainableSet { setting, ..all(description) };
     for (id, tensor) in description.parameters() {
         let inside = covered.contains(&tensor.layer);
         trainable.flags[id] = inside == (setting != "freeze_first");

@@ -1,21 +1,21 @@
 //! Phases: applies `unfreeze` to the initially trainable tensors.
 
-use super::trainable::Trainable;
-use crate::model::{Description, RuleError, Sight, TensorId, select};
+use super::trainable::TrainableSet;
+use crate::model::{Description, PatternScope, RuleError, TensorId, select};
 use crate::pipeline::{Train, Unfreeze};
 
 /// The trainable tensors of each phase: `start` in the first, and more after each `unfreeze` entry.
 pub(super) fn phases(
     description: &Description,
     stage: &Train,
-    start: Trainable,
-) -> Result<Vec<Trainable>, Vec<RuleError>> {
+    start: TrainableSet,
+) -> Result<Vec<TrainableSet>, Vec<RuleError>> {
     let mut phases = vec![start];
     let mut errors = Vec::new();
     for (index, unfreeze) in stage.unfreeze.iter().enumerate() {
         let mut next = phases[index].clone();
         match joining(description, index, unfreeze, &phases) {
-            Ok(joining) => joining.into_iter().for_each(|(id, rule)| next.thaw(id, rule)),
+            Ok(joining) => joining.into_iter().for_each(|(id, rule)| next.unfreeze(id, rule)),
             Err(found) => errors.extend(found),
         }
         phases.push(next);
@@ -28,7 +28,7 @@ fn joining(
     description: &Description,
     index: usize,
     unfreeze: &Unfreeze,
-    phases: &[Trainable],
+    phases: &[TrainableSet],
 ) -> Result<Vec<(TensorId, String)>, Vec<RuleError>> {
     // Earlier checks require one of the two.
     match (&unfreeze.patterns, unfreeze.last) {
@@ -45,9 +45,9 @@ fn by_names(
     description: &Description,
     setting: &str,
     patterns: &[String],
-    phases: &[Trainable],
+    phases: &[TrainableSet],
 ) -> Result<Vec<(TensorId, String)>, Vec<RuleError>> {
-    let selection = select(description, setting, patterns, Sight::Parameters)?;
+    let selection = select(description, setting, patterns, PatternScope::Parameters)?;
     let rule = |id: TensorId| selection.decided[id].map_or(0, |(rule, _)| rule);
     let selected: Vec<TensorId> =
         (0..description.tensors.len()).filter(|&id| selection.contains(id)).collect();
@@ -66,7 +66,7 @@ fn by_depth(
     description: &Description,
     setting: String,
     count: usize,
-    phases: &[Trainable],
+    phases: &[TrainableSet],
 ) -> Result<Vec<(TensorId, String)>, RuleError> {
     let layers = description.layers.len();
     if count > layers {
@@ -90,7 +90,7 @@ fn trains_already(
     place: String,
     first: TensorId,
     others: usize,
-    phases: &[Trainable],
+    phases: &[TrainableSet],
 ) -> RuleError {
     let name = &description.tensors[first].name;
     let more = if others > 0 { format!(" and {others} more") } else { String::new() };
@@ -100,7 +100,7 @@ fn trains_already(
         return RuleError::new(place, "unfreeze-trains", message)
             .help("freeze these parameters at first, or exclude them with a `!` pattern");
     }
-    let rule = phases[phases.len() - 1].place(first).to_owned();
+    let rule = phases[phases.len() - 1].rule_path(first).to_owned();
     let message = format!("`{name}`{more} would unfreeze twice: `{rule}` selects it too");
     RuleError::new(place, "unfreeze-twice", message).help("exclude it from one of them with a `!` pattern")
 }

@@ -84,20 +84,20 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     use super::*;
-    use crate::model::{NormMode, ParameterGradients, Role, State, TensorSpec};
+    use crate::model::{NormMode, ParameterGradients, StateDict, TensorRole, TensorSpec};
     use crate::ops;
     use crate::ops::testing::{normal, numbers, weighted_sum};
 
     const CLASSES: usize = 3;
     const LAYERS: usize = 6;
 
-    fn state(model: &Model, dtype: DType) -> State {
+    fn state(model: &Model, dtype: DType) -> StateDict {
         let tensor = |spec: &TensorSpec| match spec.role {
-            Role::BatchCount => Tensor::new(3i64, &Device::Cpu).unwrap(),
-            Role::RunningVar => normal(&spec.name, &spec.shape).sqr().unwrap().to_dtype(dtype).unwrap(),
+            TensorRole::BatchCount => Tensor::new(3i64, &Device::Cpu).unwrap(),
+            TensorRole::RunningVar => normal(&spec.name, &spec.shape).sqr().unwrap().to_dtype(dtype).unwrap(),
             _ => normal(&spec.name, &spec.shape).affine(0.3, 0.1).unwrap().to_dtype(dtype).unwrap(),
         };
-        State { tensors: model.description.tensors.iter().map(tensor).collect() }
+        StateDict { tensors: model.description.tensors.iter().map(tensor).collect() }
     }
 
     fn images(dtype: DType) -> Activations {
@@ -107,7 +107,7 @@ mod tests {
     /// A loss of both outputs and its gradients, of the layers from `trained` on.
     fn step(
         model: &Model,
-        state: &State,
+        state: &StateDict,
         trained: usize,
         from: usize,
         input: Activations,
@@ -121,7 +121,7 @@ mod tests {
         let (labels, _) = ops::cross_entropy(pass.tape(), outputs.logits().unwrap(), &[2, 0], 0.0).unwrap();
         let weights = normal("weights", &[2, 2]).to_dtype(labels.tensor().dtype()).unwrap();
         let offsets = weighted_sum(pass.tape(), outputs.get(OFFSETS).unwrap(), &weights);
-        let loss = ops::blended(pass.tape(), &labels, &offsets, 0.4).unwrap();
+        let loss = ops::blend_losses(pass.tape(), &labels, &offsets, 0.4).unwrap();
         let value = loss.tensor().to_dtype(DType::F64).unwrap().to_scalar().unwrap();
         (value, pass.backward(&loss).unwrap().0)
     }
@@ -130,7 +130,7 @@ mod tests {
     fn gradients_through_branches_are_difference_quotients() {
         let model = Model::branching(CLASSES);
         let state = state(&model, DType::F64);
-        let loss = |state: &State| step(&model, state, 0, 0, images(DType::F64)).0;
+        let loss = |state: &StateDict| step(&model, state, 0, 0, images(DType::F64)).0;
         let (_, gradients) = step(&model, &state, 0, 0, images(DType::F64));
         assert_eq!(gradients.len(), model.description.parameters().count());
         for (id, gradient) in gradients {

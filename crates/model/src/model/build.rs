@@ -5,12 +5,12 @@ use std::ops::Range;
 use super::activations::{Activations, Outputs};
 use super::architectures::spec;
 use super::description::Description;
-use super::graph::Graph;
+use super::graph::NetworkGraph;
 use super::network::{Architecture, BuildOptions, Head, Network};
 use super::pass::Pass;
 use crate::autograd::Value;
 use crate::error::Result;
-use crate::ops::Awake;
+use crate::ops::SpinGuard;
 use crate::pipeline;
 
 /// The side in pixels of the images that published weights are for.
@@ -19,7 +19,7 @@ const PUBLISHED_SIZE: usize = 224;
 /// An architecture with its head, ready to compute with any [`super::State`] of its shape.
 pub struct Model {
     pub description: Description,
-    graph: Graph,
+    graph: NetworkGraph,
     network: Box<dyn Network>,
     head: Box<dyn Head>,
 }
@@ -41,14 +41,14 @@ impl Model {
     pub(super) fn of(architecture: Architecture) -> Model {
         let Architecture { scope, network, head } = architecture;
         let description = Description { outputs: head.outputs(), ..scope.finish() };
-        let graph = Graph::new(&description.layers);
+        let graph = NetworkGraph::new(&description.layers);
         Model { description, graph, network, head }
     }
 
     /// A ResNet of two blocks and few channels: small enough for training to be followed in PyTorch to the last digits.
     pub fn tiny(classes: usize) -> Model {
         use super::resnet;
-        let depth = resnet::Depth { bottleneck: false, width: 4, blocks: [1, 1, 0, 0] };
+        let depth = resnet::ResNetDepth { bottleneck: false, width: 4, blocks: [1, 1, 0, 0] };
         let settings = pipeline::Model::of(pipeline::Arch::ResNet18);
         let options = BuildOptions { settings: &settings, classes, image_size: PUBLISHED_SIZE };
         Self::of(resnet::build("tiny", depth).with_head(&options))
@@ -122,7 +122,7 @@ fn through(
     if pass.is_inference() && input.device()?.is_cuda() {
         return in_blocks(pass, &input, compute);
     }
-    let _awake = input.device()?.is_cpu().then(Awake::new);
+    let _awake = input.device()?.is_cpu().then(SpinGuard::new);
     compute(pass, input)
 }
 
@@ -147,14 +147,14 @@ fn in_blocks(
             pieces.push(tensor.narrow(0, 0, count)?);
         }
     }
-    let joined = pieces.iter().map(|pieces| crate::cuda::joined(pieces));
+    let joined = pieces.iter().map(|pieces| crate::cuda::concatenate(pieces));
     Ok(Activations::constants(joined.collect::<Result<Vec<_>>>()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Role, TensorSpec};
+    use crate::model::{TensorRole, TensorSpec};
     use crate::pipeline::Arch;
 
     fn describe(arch: Arch, classes: usize) -> Description {
@@ -193,7 +193,8 @@ mod tests {
             );
             assert!(description.norms.iter().all(|norm| {
                 let role = |id: usize| description.tensors[id].role;
-                (role(norm.weight), role(norm.batch_count)) == (Role::NormWeight, Role::BatchCount)
+                (role(norm.weight), role(norm.batch_count))
+                    == (TensorRole::NormWeight, TensorRole::BatchCount)
             }));
         }
     }
@@ -235,7 +236,7 @@ mod tests {
         let head = toml::from_str("kind = \"embedding\"\ndimension = 16").unwrap();
         let spec = pipeline::Model { head, ..pipeline::Model::of(Arch::EfficientNetLite0) };
         let model = Model::build(&spec, 5);
-        let state = crate::weights::initialize_all(&model.description, 7).unwrap().on(&gpu).unwrap();
+        let state = crate::weights::initialize_all(&model.description, 7).unwrap().to_device(&gpu).unwrap();
         let images = crate::ops::testing::normal("images", &[33, 32, 32, 3]);
         let images = images.to_dtype(candle_core::DType::F32).unwrap().to_device(&gpu).unwrap();
         let rows = |first: usize, count: usize| {

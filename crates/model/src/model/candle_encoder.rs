@@ -11,7 +11,7 @@ use candle_nn::VarBuilder;
 use rayon::prelude::*;
 
 use super::activations::Activations;
-use super::description::{Description, Init, Role, TensorId};
+use super::description::{Description, Init, TensorId, TensorRole};
 use super::network::Network;
 use super::pass::Pass;
 use super::scope::Scope;
@@ -69,7 +69,7 @@ impl Network for CandleEncoder {
 
 /// The sizes of a vision transformer that CLIP and SigLIP share.
 #[derive(Clone, Copy)]
-pub struct Sizes {
+pub struct EncoderSizes {
     pub channels: usize,
     pub hidden: usize,
     pub layers: usize,
@@ -79,7 +79,7 @@ pub struct Sizes {
     pub patch: usize,
 }
 
-impl Sizes {
+impl EncoderSizes {
     pub fn patches(self) -> usize {
         (self.image / self.patch).pow(2)
     }
@@ -128,7 +128,7 @@ pub fn declare_perceptron(scope: &mut Scope, channels: usize, hidden: usize) {
 
 /// Declares a weight of the encoder that belongs to no layer of a kind.
 pub fn declare_weight(scope: &mut Scope, name: &str, shape: Vec<usize>) {
-    scope.tensor(name, shape, Role::Weight, INIT);
+    scope.tensor(name, shape, TensorRole::Weight, INIT);
 }
 
 #[cfg(test)]
@@ -136,7 +136,7 @@ mod tests {
     use candle_core::DType;
 
     use super::*;
-    use crate::model::{Model, State, clip};
+    use crate::model::{Model, StateDict, clip};
     use crate::ops::testing::{normal, numbers};
 
     /// candle's own batches would not do: [`CandleEncoder`] says why.
@@ -145,13 +145,13 @@ mod tests {
         let sizes = clip::BASE_32_SIZES;
         let backbone = clip::build(
             "tiny",
-            Sizes { channels: 192, hidden: 768, layers: 2, heads: 3, image: 96, ..sizes },
+            EncoderSizes { channels: 192, hidden: 768, layers: 2, heads: 3, image: 96, ..sizes },
         );
         let single = |tensor: Tensor| tensor.to_dtype(DType::F32).unwrap();
         let specs = &backbone.scope.description().tensors;
         let tensors =
             specs.iter().map(|spec| single(normal(&spec.name, &spec.shape).affine(0.05, 0.0).unwrap()));
-        let state = State { tensors: tensors.collect() };
+        let state = StateDict { tensors: tensors.collect() };
         let images = single(normal("images", &[5, 96, 96, 3]));
         let features = |images: &Tensor, threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -174,7 +174,7 @@ mod tests {
         let tensors = model.description.tensors.iter();
         let zeros =
             tensors.map(|spec| Tensor::zeros(spec.shape.as_slice(), DType::F32, &candle_core::Device::Cpu));
-        let state = State { tensors: zeros.collect::<Result<_, _>>().unwrap() };
+        let state = StateDict { tensors: zeros.collect::<Result<_, _>>().unwrap() };
         let trainable = vec![true; state.tensors.len()];
         let mut pass = Pass::training(&state, &trainable, &[], 0, 0, &[0]);
         let image = Tensor::zeros((1, 224, 224, 3), DType::F32, &candle_core::Device::Cpu).unwrap();

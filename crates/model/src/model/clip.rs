@@ -7,7 +7,7 @@
 use candle_transformers::models::clip::text_model::Activation;
 use candle_transformers::models::clip::vision_model::{ClipVisionConfig, ClipVisionTransformer};
 
-use super::candle_encoder::{CandleEncoder, Sizes, declare_weight};
+use super::candle_encoder::{CandleEncoder, EncoderSizes, declare_weight};
 use super::code_paths::CLIP;
 use super::network::{ArchSpec, Backbone};
 use super::scope::{NormSettings, Scope};
@@ -17,8 +17,8 @@ pub const BASE_32: ArchSpec = ArchSpec {
     code_paths: &[CLIP],
 };
 
-pub const BASE_32_SIZES: Sizes =
-    Sizes { channels: 768, hidden: 3072, layers: 12, heads: 12, image: 224, patch: 32 };
+pub const BASE_32_SIZES: EncoderSizes =
+    EncoderSizes { channels: 768, hidden: 3072, layers: 12, heads: 12, image: 224, patch: 32 };
 
 const EPS: f64 = 1e-5;
 
@@ -32,8 +32,8 @@ const IGNORED: [&str; 5] = [
 ];
 
 /// One layer, `vision_model`; the head is `classifier`.
-pub fn build(arch: &str, sizes: Sizes) -> Backbone {
-    let Sizes { channels, hidden, layers, heads, image, patch } = sizes;
+pub fn build(arch: &str, sizes: EncoderSizes) -> Backbone {
+    let EncoderSizes { channels, hidden, layers, heads, image, patch } = sizes;
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
     scope.ignore(&IGNORED);

@@ -5,7 +5,7 @@
 
 use super::activations::Activations;
 use super::code_paths::CONVNEXT;
-use super::description::{Init, Role, TensorId};
+use super::description::{Init, TensorId, TensorRole};
 use super::layers::{BiasedConv2d, Dense, LayerNorm, Padding};
 use super::network::{ArchSpec, Backbone, Network};
 use super::pass::Pass;
@@ -95,7 +95,7 @@ fn patches(inputs: usize, outputs: usize, side: usize) -> ConvSettings {
 
 fn block(scope: &mut Scope, channels: usize, number: usize) -> Block {
     let init = Init::Constant { value: SCALE };
-    let gain = scope.tensor("layer_scale", vec![channels, 1, 1], Role::Weight, init);
+    let gain = scope.tensor("layer_scale", vec![channels, 1, 1], TensorRole::Weight, init);
     scope.within("block", |scope| {
         let depthwise = ConvSettings {
             inputs: channels,

@@ -7,7 +7,7 @@ pub type TensorId = usize;
 
 /// The role of a tensor. The first four are parameters, the rest buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum TensorRole {
     Weight,
     Bias,
     NormWeight,
@@ -18,7 +18,7 @@ pub enum Role {
     BatchCount,
 }
 
-impl Role {
+impl TensorRole {
     pub fn is_parameter(self) -> bool {
         matches!(self, Self::Weight | Self::Bias | Self::NormWeight | Self::NormBias)
     }
@@ -56,7 +56,7 @@ pub struct TensorSpec {
     /// The dotted name, as in published weights.
     pub name: String,
     pub shape: Vec<usize>,
-    pub role: Role,
+    pub role: TensorRole,
     pub init: Init,
     /// Index into [`Description::layers`].
     pub layer: usize,

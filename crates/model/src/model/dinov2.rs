@@ -5,13 +5,13 @@
 
 use super::activations::Activations;
 use super::code_paths::DINOV2;
-use super::description::{Init, Role, TensorId};
+use super::description::{Init, TensorId, TensorRole};
 use super::layers::{Attention, BiasedConv2d, Dense, LayerNorm, Padding};
 use super::network::{ArchSpec, Backbone, Network};
 use super::pass::Pass;
 use super::positions;
 use super::scope::{ConvSettings, NormSettings, Scope};
-use super::vit::{SMALL, Width};
+use super::vit::{SMALL, TransformerWidth};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Activation;
@@ -54,14 +54,14 @@ struct Block {
     gains: [TensorId; 2],
 }
 
-fn build(arch: &str, width: Width, resampling: PositionResampling) -> Backbone {
-    let Width { channels, heads } = width;
+fn build(arch: &str, width: TransformerWidth, resampling: PositionResampling) -> Backbone {
+    let TransformerWidth { channels, heads } = width;
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
     scope.ignore(&IGNORED);
     scope.layer("patch_embed");
-    let class_token = scope.tensor("cls_token", vec![1, 1, channels], Role::Weight, INIT);
-    let positions = scope.tensor("pos_embed", vec![1, 1 + SIDE * SIDE, channels], Role::Weight, INIT);
+    let class_token = scope.tensor("cls_token", vec![1, 1, channels], TensorRole::Weight, INIT);
+    let positions = scope.tensor("pos_embed", vec![1, 1 + SIDE * SIDE, channels], TensorRole::Weight, INIT);
     let patches = ConvSettings {
         inputs: 3,
         outputs: channels,
@@ -88,7 +88,7 @@ fn block(scope: &mut Scope, channels: usize, heads: usize) -> Block {
         scope.dense(name, [inputs, outputs], [INIT, Init::Zeros])
     };
     let gain = |scope: &mut Scope, name: &str| {
-        scope.tensor(name, vec![channels], Role::Weight, Init::Constant { value: 1e-5 })
+        scope.tensor(name, vec![channels], TensorRole::Weight, Init::Constant { value: 1e-5 })
     };
     let hidden = EXPANSION * channels;
     let before = scope.layer_norm("norm1", channels, EPS);

@@ -8,7 +8,7 @@ use crate::autograd::Value;
 use crate::error::{Error, Result};
 
 /// The reads of all layers. The image has slot 0, the activation of layer `i` slot `i + 1`.
-pub(super) struct Graph {
+pub(super) struct NetworkGraph {
     /// The slots that each layer reads.
     reads: Vec<Vec<usize>>,
     /// The last layer that reads a slot; 0 where none does.
@@ -32,11 +32,11 @@ impl Description {
     /// What must be kept to run the model from layer `cut` on: the image or the activations of earlier layers, in their
     /// order.
     pub fn crossing(&self, cut: usize) -> Vec<LayerInput> {
-        Graph::new(&self.layers).crossing(cut).map(LayerInput::of_slot).collect()
+        NetworkGraph::new(&self.layers).crossing(cut).map(LayerInput::of_slot).collect()
     }
 }
 
-impl Graph {
+impl NetworkGraph {
     pub fn new(layers: &[LayerSpec]) -> Self {
         let slots = |layer: &LayerSpec| layer.reads.iter().map(|input| input.slot()).collect();
         let reads: Vec<Vec<usize>> = layers.iter().map(slots).collect();
@@ -135,7 +135,7 @@ mod tests {
         let numbers = |values: &Activations| -> Vec<u32> {
             values.tensors().map(|tensor| tensor.to_scalar().unwrap()).collect()
         };
-        let graph = Graph::new(&layers());
+        let graph = NetworkGraph::new(&layers());
         let expected = [vec![0], vec![1], vec![1, 0], vec![3, 1], vec![4]];
         for start in 0..5 {
             for end in start..5 {

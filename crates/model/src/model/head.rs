@@ -34,20 +34,20 @@ use crate::pipeline::{self, HeadActivation};
 
 /// From features [N, C] to class scores [N, classes].
 pub struct ClassificationHead {
-    kind: Kind,
+    kind: HeadKind,
     dropout: f64,
 }
 
-enum Kind {
+enum HeadKind {
     Linear(Linear),
     /// The last one gives the scores.
     Mlp(Vec<Linear>, Activation),
-    Embedding(Embedding),
+    Embedding(EmbeddingLayers),
 }
 
 /// Scores are cosines times `scale`, as in Wang et al., *NormFace* (ACM MM 2017); batch normalisation before the norm is
 /// taken as in Deng et al., *ArcFace* (CVPR 2019), §3.1.
-struct Embedding {
+struct EmbeddingLayers {
     linear: Linear,
     norm: Option<BatchNorm>,
     /// A row for each class, of which the direction alone counts.
@@ -77,7 +77,7 @@ impl ClassificationHead {
         scope.layer(module);
         scope.head(module);
         let kind = match settings {
-            pipeline::Head::Linear(_) => Kind::Linear(scope.linear(module, features, classes)),
+            pipeline::Head::Linear(_) => HeadKind::Linear(scope.linear(module, features, classes)),
             pipeline::Head::Mlp(mlp) => scope.within(module, |scope| {
                 let inputs = [&[features], &mlp.hidden[..]].concat();
                 let outputs = mlp.hidden.iter().chain([&classes]);
@@ -86,7 +86,7 @@ impl ClassificationHead {
                     scope.linear(&(3 * index).to_string(), *inputs, *outputs)
                 };
                 let layers = inputs.iter().zip(outputs).enumerate().map(place).collect();
-                Kind::Mlp(layers, activation(mlp.activation))
+                HeadKind::Mlp(layers, activation(mlp.activation))
             }),
             pipeline::Head::Embedding(embedding) => scope.within(module, |scope| {
                 let (dimension, scale) = (embedding.dimension, embedding.scale);
@@ -96,8 +96,8 @@ impl ClassificationHead {
                 } else {
                     (scope.linear("embedding", features, dimension), None)
                 };
-                let classifier = scope.directions("classifier", dimension, classes);
-                Kind::Embedding(Embedding { linear, norm, classifier, scale })
+                let classifier = scope.cosine_classifier("classifier", dimension, classes);
+                HeadKind::Embedding(EmbeddingLayers { linear, norm, classifier, scale })
             }),
         };
         Self { kind, dropout: settings.dropout() }
@@ -105,11 +105,11 @@ impl ClassificationHead {
 
     fn scores(&self, pass: &mut Pass, features: Value) -> Result<Value> {
         match &self.kind {
-            Kind::Linear(linear) => {
+            HeadKind::Linear(linear) => {
                 let features = pass.dropout(features, self.dropout)?;
                 pass.linear(linear, &features)
             }
-            Kind::Mlp(layers, activation) => {
+            HeadKind::Mlp(layers, activation) => {
                 let mut value = features;
                 for (index, layer) in layers.iter().enumerate() {
                     if index > 0 {
@@ -120,7 +120,7 @@ impl ClassificationHead {
                 }
                 Ok(value)
             }
-            Kind::Embedding(embedding) => {
+            HeadKind::Embedding(embedding) => {
                 let features = pass.dropout(features, self.dropout)?;
                 let directions = embedding.forward(pass, &features, embedding.scale)?;
                 pass.cosines(&embedding.classifier, &directions)
@@ -142,13 +142,13 @@ impl Head for ClassificationHead {
     fn embed(&self, pass: &mut Pass, features: Activations) -> Result<Value> {
         let features = features.only()?;
         match &self.kind {
-            Kind::Linear(_) | Kind::Mlp(..) => Ok(features),
-            Kind::Embedding(embedding) => embedding.forward(pass, &features, 1.0),
+            HeadKind::Linear(_) | HeadKind::Mlp(..) => Ok(features),
+            HeadKind::Embedding(embedding) => embedding.forward(pass, &features, 1.0),
         }
     }
 }
 
-impl Embedding {
+impl EmbeddingLayers {
     fn forward(&self, pass: &mut Pass, features: &Value, length: f64) -> Result<Value> {
         let mut value = pass.linear(&self.linear, features)?;
         if let Some(norm) = &self.norm {
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
     use crate::autograd::Tape;
     use crate::model::scope::NormSettings;
-    use crate::model::{Description, Model, NormMode, Role, State, TensorSpec};
+    use crate::model::{Description, Model, NormMode, StateDict, TensorRole, TensorSpec};
     use crate::ops;
     use crate::ops::testing::{Fixture, assert_close, normal, numbers, weighted_sum};
 
@@ -202,7 +202,7 @@ mod tests {
         for (name, text) in heads {
             let (description, head) = declare(&settings(text));
             let tensor = |spec: &TensorSpec| fixture.get(&format!("{name}.{}", spec.name));
-            let state = State { tensors: description.tensors.iter().map(tensor).collect() };
+            let state = StateDict { tensors: description.tensors.iter().map(tensor).collect() };
             let trainable: Vec<bool> =
                 description.tensors.iter().map(|spec| spec.role.is_parameter()).collect();
             let norms = vec![NormMode::Training; description.norms.len()];
@@ -271,10 +271,10 @@ mod tests {
     fn embeddings_have_unit_length_and_scores_are_scaled_cosines() {
         let (description, head) = declare(&settings("kind = \"embedding\"\ndimension = 4\nscale = 30"));
         let tensor = |spec: &TensorSpec| match spec.role {
-            Role::RunningVar => Tensor::ones(spec.shape.as_slice(), DType::F64, &Device::Cpu).unwrap(),
+            TensorRole::RunningVar => Tensor::ones(spec.shape.as_slice(), DType::F64, &Device::Cpu).unwrap(),
             _ => normal(&spec.name, &spec.shape),
         };
-        let state = State { tensors: description.tensors.iter().map(tensor).collect() };
+        let state = StateDict { tensors: description.tensors.iter().map(tensor).collect() };
         let mut pass = Pass::inference(&state);
         let features = Value::constant(normal("features", &[5, FEATURES]));
         let embeddings = head.embed(&mut pass, features.clone().into()).unwrap();

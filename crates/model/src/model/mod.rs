@@ -35,10 +35,10 @@ mod vit;
 pub use activations::{Activations, LOGITS, Outputs};
 pub use architectures::backbone_code_paths;
 pub use build::Model;
-pub use description::{Description, Init, LayerInput, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
+pub use description::{Description, Init, LayerInput, LayerSpec, NormSpec, TensorId, TensorRole, TensorSpec};
 pub use network::{Head, Network};
-pub use pass::{BufferUpdates, NormMode, ParameterGradients, Pass, State};
-pub use rules::{RuleError, Selection, Sight, select};
+pub use pass::{BufferUpdates, NormMode, ParameterGradients, Pass, StateDict};
+pub use rules::{PatternScope, RuleError, TensorSelection, select};
 
 #[cfg(test)]
 mod parity;

@@ -84,18 +84,20 @@ fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
 }
 
 fn weights(spec: &TensorSpec, dtype: DType) -> Tensor {
-    if spec.role == Role::BatchCount {
+    if spec.role == TensorRole::BatchCount {
         return Tensor::new(3i64, &Device::Cpu).unwrap();
     }
     let (name, shape) = (spec.name.as_str(), spec.shape.as_slice());
     let ends_block = ["bn2.", "bn3.", "block.2.1.", "block.3.1."].iter().any(|part| name.contains(part));
     let half = if ends_block { 0.5 } else { 1.0 };
     let number = |u: f64| match (spec.role, shape) {
-        (Role::Weight, [_, inputs, height, width]) => u * (6.0 / (inputs * height * width) as f64).sqrt(),
-        (Role::Weight, [_] | [_, _, _]) => 0.2 * u,
-        (Role::Weight, _) => u * (3.0 / shape[1] as f64).sqrt(),
-        (Role::RunningVar, _) => 0.5 + u * u,
-        (Role::NormWeight, _) => (1.0 + 0.2 * u) * half,
+        (TensorRole::Weight, [_, inputs, height, width]) => {
+            u * (6.0 / (inputs * height * width) as f64).sqrt()
+        }
+        (TensorRole::Weight, [_] | [_, _, _]) => 0.2 * u,
+        (TensorRole::Weight, _) => u * (3.0 / shape[1] as f64).sqrt(),
+        (TensorRole::RunningVar, _) => 0.5 + u * u,
+        (TensorRole::NormWeight, _) => (1.0 + 0.2 * u) * half,
         _ => 0.2 * u,
     };
     let numbers: Vec<f32> = uniform(name, spec.elements()).map(|u| number(u) as f32).collect();
@@ -108,10 +110,10 @@ fn images(name: &str, shape: [usize; 4], dtype: DType) -> Value {
     Value::constant(tensor.to_dtype(dtype).unwrap().to_device(&device()).unwrap())
 }
 
-fn model(arch: Arch, dtype: DType) -> (Model, State) {
+fn model(arch: Arch, dtype: DType) -> (Model, StateDict) {
     let model = Model::build_for(&pipeline::Model::of(arch), 10, 32);
     let tensors = model.description.tensors.iter().map(|spec| weights(spec, dtype)).collect();
-    (model, State { tensors }.on(&device()).unwrap())
+    (model, StateDict { tensors }.to_device(&device()).unwrap())
 }
 
 fn numbers(tensor: &Tensor) -> Vec<f64> {
@@ -246,7 +248,7 @@ fn check_training(arch: Arch, name: &str, dtype: DType) {
     for (id, tensor) in updated {
         let spec = &model.description.tensors[id];
         match spec.role {
-            Role::BatchCount => assert_eq!(tensor.to_scalar::<i64>().unwrap(), 4),
+            TensorRole::BatchCount => assert_eq!(tensor.to_scalar::<i64>().unwrap(), 4),
             _ => strains.push((
                 strain(&tensor, &buffers[&spec.name], f64::from(f32::EPSILON), dtype),
                 spec.name.clone(),
@@ -335,7 +337,7 @@ fn stochastic_depth_draws_above_frozen_layers_and_leaves_them_alone() {
     let spec = pipeline::Model { stochastic_depth: 0.9, ..pipeline::Model::of(Arch::EfficientNetB0) };
     let model = Model::build(&spec, 10);
     let tensors = model.description.tensors.iter().map(|spec| weights(spec, DType::F32)).collect();
-    let state = State { tensors };
+    let state = StateDict { tensors };
     let (frozen, layers) = (9, model.description.layers.len());
     let trainable: Vec<bool> = model
         .description
@@ -370,7 +372,7 @@ fn a_frozen_norm_in_a_training_network_lets_gradients_through() {
     let mut trainable = vec![false; state.tensors.len()];
     trainable[id] = true;
     let norms = vec![NormMode::Frozen; model.description.norms.len()];
-    let run = |state: &State| {
+    let run = |state: &StateDict| {
         let mut pass = Pass::training(state, &trainable, &norms, 0, 0, &[0, 1]);
         let x = images("input0", [2, 32, 32, 3], DType::F64);
         let output = scores(&model, &mut pass, 0, x);

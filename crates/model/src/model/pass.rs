@@ -11,12 +11,12 @@ use candle_core::{DType, Device, Tensor};
 use super::TensorId;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
-use crate::ops::{Awake, FoldedConv};
+use crate::ops::{FoldedConv, SpinGuard};
 use crate::random::{Purpose, Stream};
 
 /// The values of a model: one tensor for each of its description, parameters and buffers alike.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct StateDict {
     pub tensors: Vec<Tensor>,
 }
 
@@ -40,8 +40,8 @@ pub type BufferUpdates = Vec<(TensorId, Tensor)>;
 /// In training, a convolution with constant input, weights and normalization computes as in inference, with the
 /// same bits. A frozen prefix therefore costs only inference, and its features may be cached.
 pub struct Pass<'a> {
-    state: &'a State,
-    training: Option<Training<'a>>,
+    state: &'a StateDict,
+    training: Option<TrainingPass<'a>>,
     tape: Tape,
     leaves: BTreeMap<TensorId, Value>,
     /// By weight and padding, which depends on the image with `SAME`.
@@ -51,7 +51,7 @@ pub struct Pass<'a> {
     activations_moved: u64,
 }
 
-struct Training<'a> {
+struct TrainingPass<'a> {
     trainable: &'a [bool],
     norms: &'a [NormMode],
     /// One per row of the batch; a second dropout layer continues where the first stopped.
@@ -60,9 +60,9 @@ struct Training<'a> {
     stochastic_depth: Vec<Stream>,
 }
 
-impl State {
+impl StateDict {
     /// The same values on another device. Batch counts stay on the host: no computation uses them.
-    pub fn on(&self, device: &Device) -> Result<Self> {
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
         let place = |tensor: &Tensor| match tensor.dtype() {
             DType::I64 => Ok(tensor.clone()),
             _ => Ok(tensor.to_device(device)?),
@@ -73,7 +73,7 @@ impl State {
 
 impl<'a> Pass<'a> {
     /// Inference. Weights are folded and packed once per pass, so use one pass for many batches.
-    pub fn inference(state: &'a State) -> Self {
+    pub fn inference(state: &'a StateDict) -> Self {
         Self {
             state,
             training: None,
@@ -89,7 +89,7 @@ impl<'a> Pass<'a> {
     /// Training: `trainable[id]` says which parameters are leaves, `norms[i]` is the mode of norm `i`. Dropout
     /// and stochastic depth draw from (seed, epoch, sample) streams, one sample index per row of the batch.
     pub fn training(
-        state: &'a State,
+        state: &'a StateDict,
         trainable: &'a [bool],
         norms: &'a [NormMode],
         seed: u64,
@@ -100,7 +100,7 @@ impl<'a> Pass<'a> {
             samples.iter().map(|&sample| Stream::new(seed, purpose, epoch, sample)).collect()
         };
         let (dropout, stochastic_depth) = (streams(Purpose::Dropout), streams(Purpose::StochasticDepth));
-        let training = Training { trainable, norms, dropout, stochastic_depth };
+        let training = TrainingPass { trainable, norms, dropout, stochastic_depth };
         Self { training: Some(training), ..Self::inference(state) }
     }
 
@@ -130,7 +130,7 @@ impl<'a> Pass<'a> {
     /// Runs the backward pass from `loss`. Returns the gradient of each trainable parameter (`None` if the loss
     /// does not depend on it), and the updated running statistics for the caller to apply.
     pub fn backward(self, loss: &Value) -> Result<(ParameterGradients, BufferUpdates)> {
-        let _awake = loss.tensor().device().is_cpu().then(Awake::new);
+        let _awake = loss.tensor().device().is_cpu().then(SpinGuard::new);
         let mut gradients = self.tape.backward(loss)?;
         let trainable = self.training.map_or(&[][..], |training| training.trainable);
         let gradients = (0..trainable.len())
@@ -177,7 +177,7 @@ impl<'a> Pass<'a> {
 }
 
 /// The cached value of a key, created on first use.
-fn kept<K: Ord, V>(all: &mut BTreeMap<K, V>, key: K, make: impl FnOnce() -> Result<V>) -> Result<&V> {
+fn get_or_make<K: Ord, V>(all: &mut BTreeMap<K, V>, key: K, make: impl FnOnce() -> Result<V>) -> Result<&V> {
     Ok(match all.entry(key) {
         Entry::Occupied(known) => known.into_mut(),
         Entry::Vacant(place) => place.insert(make()?),

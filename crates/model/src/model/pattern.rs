@@ -1,7 +1,7 @@
 //! Which tensors of a model a pattern means.
 
 use super::description::{Description, TensorId};
-use crate::pipeline::{Alias, Pattern};
+use crate::pipeline::{Pattern, PatternAlias};
 
 impl Description {
     /// Whether a pattern means the tensor, leaving `!` aside.
@@ -9,10 +9,10 @@ impl Description {
         let tensor = &self.tensors[id];
         match pattern.alias() {
             None => pattern.matches_name(&tensor.name),
-            Some(Alias::Head) => self.in_head(id),
-            Some(Alias::Backbone) => !self.in_head(id),
-            Some(Alias::Norm) => tensor.role.is_norm(),
-            Some(Alias::Bias) => tensor.role.is_bias(),
+            Some(PatternAlias::Head) => self.in_head(id),
+            Some(PatternAlias::Backbone) => !self.in_head(id),
+            Some(PatternAlias::Norm) => tensor.role.is_norm(),
+            Some(PatternAlias::Bias) => tensor.role.is_bias(),
         }
     }
 }

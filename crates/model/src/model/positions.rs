@@ -5,7 +5,7 @@
 
 use candle_core::{Device, Tensor};
 
-use crate::device::{on_host, placed};
+use crate::device::{to_device, to_host};
 use crate::error::Result;
 use crate::pipeline::PositionResampling;
 
@@ -34,7 +34,7 @@ pub(super) fn resized(
         return Ok(positions.clone());
     }
     let (_, _, channels) = positions.dims3()?;
-    let numbers: Vec<f64> = on_host(positions)?.flatten_all()?.to_vec1()?;
+    let numbers: Vec<f64> = to_host(positions)?.flatten_all()?.to_vec1()?;
     let (class_token, patches) = numbers.split_at(channels);
     let [rows, columns] =
         grid.map(|count| (0..count).map(|place| taps(place, count, side, resampling)).collect::<Vec<_>>());
@@ -53,7 +53,7 @@ pub(super) fn resized(
     }
     let shape = (1, 1 + grid[0] * grid[1], channels);
     let result = Tensor::from_vec(result, shape, &Device::Cpu)?.to_dtype(positions.dtype())?;
-    placed(&result, positions.device())
+    to_device(&result, positions.device())
 }
 
 /// The source positions of `side`, with weights, for position `place` of `count`.

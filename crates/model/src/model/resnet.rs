@@ -33,18 +33,18 @@ pub const RESNET152: ArchSpec = ArchSpec {
 
 /// The kind of block, how many of them each of the four stages has, and the channels of the first.
 #[derive(Clone, Copy)]
-pub struct Depth {
+pub struct ResNetDepth {
     pub bottleneck: bool,
     pub width: usize,
     pub blocks: [usize; 4],
 }
 
-const fn basic(blocks: [usize; 4]) -> Depth {
-    Depth { bottleneck: false, width: 64, blocks }
+const fn basic(blocks: [usize; 4]) -> ResNetDepth {
+    ResNetDepth { bottleneck: false, width: 64, blocks }
 }
 
-const fn bottleneck(blocks: [usize; 4]) -> Depth {
-    Depth { bottleneck: true, width: 64, blocks }
+const fn bottleneck(blocks: [usize; 4]) -> ResNetDepth {
+    ResNetDepth { bottleneck: true, width: 64, blocks }
 }
 
 /// The layers are `stem`, and `layer1.0` … `layer4.n`, the last of which ends in the global average; the head is `fc`.
@@ -61,7 +61,7 @@ struct Block {
 
 const POOL: Window = Window { kernel: [3, 3], stride: [2, 2], padding: [1; 4] };
 
-pub fn build(arch: &str, depth: Depth) -> Backbone {
+pub fn build(arch: &str, depth: ResNetDepth) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     scope.layer("stem");
     let stem = (scope.conv2d("conv1", conv(3, depth.width, 7, 2)), scope.batch_norm("bn1", depth.width));
@@ -104,7 +104,7 @@ fn block(scope: &mut Scope, inputs: usize, width: usize, stride: usize, bottlene
     let downsample = (stride != 1 || inputs != outputs).then(|| {
         let shape = conv(inputs, outputs, 1, stride);
         let branch = |scope: &mut Scope| (scope.conv2d("0", shape), scope.batch_norm("1", outputs));
-        scope.within("downsample", |scope| scope.beside(before, branch))
+        scope.within("downsample", |scope| scope.branch(before, branch))
     });
     Block { convs, downsample }
 }

@@ -36,7 +36,7 @@ impl RuleError {
 
 /// The tensors that a setting can match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum PatternScope {
     /// `freeze`, `train`, `groups`, `no_decay`: a buffer is an error that points to `batch_norm`.
     Parameters,
     /// The load settings.
@@ -45,12 +45,12 @@ pub enum Sight {
 
 /// The tensors that a list of patterns selects.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Selection {
+pub struct TensorSelection {
     /// For each tensor the index of the rule that decided, if any, and whether it is selected.
     pub decided: Vec<Option<(usize, bool)>>,
 }
 
-impl Selection {
+impl TensorSelection {
     pub fn contains(&self, id: TensorId) -> bool {
         matches!(self.decided.get(id), Some(Some((_, true))))
     }
@@ -63,9 +63,9 @@ pub fn select(
     description: &Description,
     setting: &str,
     patterns: &[String],
-    sight: Sight,
-) -> Result<Selection, Vec<RuleError>> {
-    let mut selection = Selection { decided: vec![None; description.tensors.len()] };
+    sight: PatternScope,
+) -> Result<TensorSelection, Vec<RuleError>> {
+    let mut selection = TensorSelection { decided: vec![None; description.tensors.len()] };
     let mut errors: Vec<RuleError> = Vec::new();
     for (index, text) in patterns.iter().enumerate() {
         let place = format!("{setting}[{index}]");
@@ -99,9 +99,9 @@ fn head_of(description: &Description) -> String {
 fn apply(
     description: &Description,
     pattern: &Pattern,
-    sight: Sight,
+    sight: PatternScope,
     index: usize,
-    selection: &mut Selection,
+    selection: &mut TensorSelection,
     hints: bool,
 ) -> Result<(), RuleError> {
     let text = pattern.text();
@@ -110,10 +110,10 @@ fn apply(
     let seen: Vec<TensorId> = matched
         .iter()
         .copied()
-        .filter(|&id| sight == Sight::Tensors || description.tensors[id].role.is_parameter())
+        .filter(|&id| sight == PatternScope::Tensors || description.tensors[id].role.is_parameter())
         .collect();
     if matched.is_empty() {
-        let what = if sight == Sight::Tensors { "tensor" } else { "parameter" };
+        let what = if sight == PatternScope::Tensors { "tensor" } else { "parameter" };
         let error = RuleError::new("", "pattern-unmatched", format!("`{text}` matches no {what}"));
         if !hints {
             return Err(error);

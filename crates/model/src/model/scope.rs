@@ -1,6 +1,8 @@
 //! Declares the tensors of an architecture while it is built.
 
-use super::description::{Description, Init, LayerInput, LayerSpec, NormSpec, Role, TensorId, TensorSpec};
+use super::description::{
+    Description, Init, LayerInput, LayerSpec, NormSpec, TensorId, TensorRole, TensorSpec,
+};
 use super::layers::{BatchNorm, BiasedConv2d, Conv2d, Dense, LayerNorm, Linear, Padding};
 
 /// Builds a [`Description`], and returns layers with the ids of their tensors.
@@ -71,13 +73,13 @@ impl Scope {
         self.stride *= stride;
     }
 
-    /// The current reduction of the feature maps, for [`Scope::beside`].
+    /// The current reduction of the feature maps, for [`Scope::branch`].
     pub fn stride(&self) -> usize {
         self.stride
     }
 
     /// Declares a branch that starts from maps of an earlier `stride` and is added to the current ones.
-    pub fn beside<T>(&mut self, stride: usize, declare: impl FnOnce(&mut Self) -> T) -> T {
+    pub fn branch<T>(&mut self, stride: usize, declare: impl FnOnce(&mut Self) -> T) -> T {
         let joined = std::mem::replace(&mut self.stride, stride);
         let result = declare(self);
         debug_assert_eq!(self.stride, joined, "branches that are joined have maps of one size");
@@ -91,7 +93,7 @@ impl Scope {
         let fan_out = kernel * kernel * outputs / groups;
         let init = Init::Normal { std: (2.0 / fan_out as f64).sqrt() };
         let shape = vec![outputs, inputs / groups, kernel, kernel];
-        let weight = self.within(name, |scope| scope.declare("weight", shape, Role::Weight, init));
+        let weight = self.within(name, |scope| scope.declare("weight", shape, TensorRole::Weight, init));
         self.stride *= stride;
         Conv2d { weight, kernel, stride, groups, padding }
     }
@@ -102,8 +104,8 @@ impl Scope {
         let shape = vec![outputs, inputs / groups, kernel, kernel];
         self.stride *= stride;
         self.within(name, |scope| {
-            let weight = scope.declare("weight", shape, Role::Weight, init);
-            let bias = scope.declare("bias", vec![outputs], Role::Bias, Init::Zeros);
+            let weight = scope.declare("weight", shape, TensorRole::Weight, init);
+            let bias = scope.declare("bias", vec![outputs], TensorRole::Bias, Init::Zeros);
             BiasedConv2d { conv: Conv2d { weight, kernel, stride, groups, padding }, bias }
         })
     }
@@ -111,8 +113,8 @@ impl Scope {
     /// Layer normalization: a weight and a bias.
     pub fn layer_norm(&mut self, name: &str, channels: usize, eps: f64) -> LayerNorm {
         self.within(name, |scope| LayerNorm {
-            weight: scope.declare("weight", vec![channels], Role::NormWeight, Init::Ones),
-            bias: scope.declare("bias", vec![channels], Role::NormBias, Init::Zeros),
+            weight: scope.declare("weight", vec![channels], TensorRole::NormWeight, Init::Ones),
+            bias: scope.declare("bias", vec![channels], TensorRole::NormBias, Init::Zeros),
             eps,
         })
     }
@@ -138,11 +140,11 @@ impl Scope {
         let spec = self.within(name, |scope| NormSpec {
             name: scope.prefix[..scope.prefix.len() - 1].to_owned(),
             stride,
-            weight: scope.declare("weight", vec![channels], Role::NormWeight, Init::Ones),
-            bias: scope.declare("bias", vec![channels], Role::NormBias, Init::Zeros),
-            running_mean: scope.declare("running_mean", vec![channels], Role::RunningMean, Init::Zeros),
-            running_var: scope.declare("running_var", vec![channels], Role::RunningVar, Init::Ones),
-            batch_count: scope.declare("num_batches_tracked", vec![], Role::BatchCount, Init::Zeros),
+            weight: scope.declare("weight", vec![channels], TensorRole::NormWeight, Init::Ones),
+            bias: scope.declare("bias", vec![channels], TensorRole::NormBias, Init::Zeros),
+            running_mean: scope.declare("running_mean", vec![channels], TensorRole::RunningMean, Init::Zeros),
+            running_var: scope.declare("running_var", vec![channels], TensorRole::RunningVar, Init::Ones),
+            batch_count: scope.declare("num_batches_tracked", vec![], TensorRole::BatchCount, Init::Zeros),
         });
         self.description.norms.push(spec.clone());
         BatchNorm { index: self.description.norms.len() - 1, spec, eps, momentum }
@@ -152,21 +154,21 @@ impl Scope {
     pub fn linear(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
         let init = Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() };
         self.within(name, |scope| Linear {
-            weight: scope.declare("weight", vec![outputs, inputs], Role::Weight, init),
-            bias: Some(scope.declare("bias", vec![outputs], Role::Bias, init)),
+            weight: scope.declare("weight", vec![outputs, inputs], TensorRole::Weight, init),
+            bias: Some(scope.declare("bias", vec![outputs], TensorRole::Bias, init)),
         })
     }
 
     /// A linear layer over pixels or tokens; `init` is for its weight and its bias.
     pub fn dense(&mut self, name: &str, [inputs, outputs]: [usize; 2], init: [Init; 2]) -> Dense {
         self.within(name, |scope| Dense {
-            weight: scope.declare("weight", vec![outputs, inputs], Role::Weight, init[0]),
-            bias: scope.declare("bias", vec![outputs], Role::Bias, init[1]),
+            weight: scope.declare("weight", vec![outputs, inputs], TensorRole::Weight, init[0]),
+            bias: scope.declare("bias", vec![outputs], TensorRole::Bias, init[1]),
         })
     }
 
     /// A parameter outside the standard layers.
-    pub fn tensor(&mut self, name: &str, shape: Vec<usize>, role: Role, init: Init) -> TensorId {
+    pub fn tensor(&mut self, name: &str, shape: Vec<usize>, role: TensorRole, init: Init) -> TensorId {
         self.declare(name, shape, role, init)
     }
 
@@ -177,13 +179,13 @@ impl Scope {
 
     /// A linear layer without bias whose rows are class directions: normally distributed with about unit length,
     /// so that none is preferred.
-    pub fn directions(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
+    pub fn cosine_classifier(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
         self.declare_weight(name, inputs, outputs, Init::Normal { std: 1.0 / (inputs as f64).sqrt() })
     }
 
     fn declare_weight(&mut self, name: &str, inputs: usize, outputs: usize, init: Init) -> Linear {
         let shape = vec![outputs, inputs];
-        let weight = self.within(name, |scope| scope.declare("weight", shape, Role::Weight, init));
+        let weight = self.within(name, |scope| scope.declare("weight", shape, TensorRole::Weight, init));
         Linear { weight, bias: None }
     }
 
@@ -192,8 +194,8 @@ impl Scope {
     pub fn pointwise(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
         let init = Init::Normal { std: (2.0 / outputs as f64).sqrt() };
         self.within(name, |scope| Linear {
-            weight: scope.declare("weight", vec![outputs, inputs, 1, 1], Role::Weight, init),
-            bias: Some(scope.declare("bias", vec![outputs], Role::Bias, Init::Zeros)),
+            weight: scope.declare("weight", vec![outputs, inputs, 1, 1], TensorRole::Weight, init),
+            bias: Some(scope.declare("bias", vec![outputs], TensorRole::Bias, Init::Zeros)),
         })
     }
 
@@ -216,7 +218,7 @@ impl Scope {
         self.description
     }
 
-    fn declare(&mut self, name: &str, shape: Vec<usize>, role: Role, init: Init) -> TensorId {
+    fn declare(&mut self, name: &str, shape: Vec<usize>, role: TensorRole, init: Init) -> TensorId {
         let layer = self.description.layers.len() - 1;
         let name = format!("{}{name}", self.prefix);
         self.description.tensors.push(TensorSpec { name, shape, role, init, layer });

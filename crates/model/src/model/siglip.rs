@@ -7,16 +7,17 @@
 use candle_nn::Activation;
 use candle_transformers::models::siglip::{VisionConfig, VisionModel};
 
-use super::candle_encoder::{CandleEncoder, INIT, Sizes, declare_perceptron, declare_weight};
+use super::candle_encoder::{CandleEncoder, EncoderSizes, INIT, declare_perceptron, declare_weight};
 use super::code_paths::SIGLIP;
-use super::description::{Init, Role};
+use super::description::{Init, TensorRole};
 use super::network::{ArchSpec, Backbone};
 use super::scope::{NormSettings, Scope};
 
 pub const BASE_16: ArchSpec =
     ArchSpec { build: |options| build(options.name(), SIZES).with_head(options), code_paths: &[SIGLIP] };
 
-const SIZES: Sizes = Sizes { channels: 768, hidden: 3072, layers: 12, heads: 12, image: 224, patch: 16 };
+const SIZES: EncoderSizes =
+    EncoderSizes { channels: 768, hidden: 3072, layers: 12, heads: 12, image: 224, patch: 16 };
 
 const EPS: f64 = 1e-6;
 
@@ -25,8 +26,8 @@ const IGNORED: [&str; 4] =
     ["text_model", "logit_scale", "logit_bias", "vision_model.embeddings.position_ids"];
 
 /// One layer, `vision_model`; the head is `classifier`.
-fn build(arch: &str, sizes: Sizes) -> Backbone {
-    let Sizes { channels, hidden, layers, heads, image, patch } = sizes;
+fn build(arch: &str, sizes: EncoderSizes) -> Backbone {
+    let EncoderSizes { channels, hidden, layers, heads, image, patch } = sizes;
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
     scope.ignore(&IGNORED);
@@ -34,7 +35,7 @@ fn build(arch: &str, sizes: Sizes) -> Backbone {
     scope.within("vision_model", |scope| {
         scope.within("embeddings", |scope| {
             declare_weight(scope, "patch_embedding.weight", vec![channels, 3, patch, patch]);
-            scope.tensor("patch_embedding.bias", vec![channels], Role::Bias, Init::Zeros);
+            scope.tensor("patch_embedding.bias", vec![channels], TensorRole::Bias, Init::Zeros);
             declare_weight(scope, "position_embedding.weight", vec![sizes.patches(), channels]);
         });
         sizes.declare_layers(scope, EPS, ["layer_norm1", "self_attn", "layer_norm2", "mlp"]);
@@ -65,7 +66,7 @@ fn declare_pooling(scope: &mut Scope, channels: usize, hidden: usize) {
     declare_weight(scope, "probe", vec![1, 1, channels]);
     scope.within("attention", |scope| {
         declare_weight(scope, "in_proj_weight", vec![3 * channels, channels]);
-        scope.tensor("in_proj_bias", vec![3 * channels], Role::Bias, Init::Zeros);
+        scope.tensor("in_proj_bias", vec![3 * channels], TensorRole::Bias, Init::Zeros);
         scope.dense("out_proj", [channels, channels], [INIT, Init::Zeros]);
     });
     scope.layer_norm("layernorm", channels, EPS);

@@ -6,7 +6,7 @@
 
 use super::activations::Activations;
 use super::code_paths::VIT;
-use super::description::{Init, Role, TensorId};
+use super::description::{Init, TensorId, TensorRole};
 use super::layers::{Attention, BiasedConv2d, Dense, LayerNorm, Padding};
 use super::network::{ArchSpec, Backbone, Network};
 use super::pass::Pass;
@@ -30,13 +30,13 @@ const CODE_PATHS: &[CodePath] = &[VIT, LAYER_NORM, GELU, ATTENTION, TOKENS];
 
 /// The numbers of a token, and among how many heads they are shared.
 #[derive(Clone, Copy)]
-pub struct Width {
+pub struct TransformerWidth {
     pub channels: usize,
     pub heads: usize,
 }
 
-pub const SMALL: Width = Width { channels: 384, heads: 6 };
-const BASE: Width = Width { channels: 768, heads: 12 };
+pub const SMALL: TransformerWidth = TransformerWidth { channels: 384, heads: 6 };
+const BASE: TransformerWidth = TransformerWidth { channels: 768, heads: 12 };
 
 /// The side of a patch in pixels.
 const PATCH: usize = 16;
@@ -62,12 +62,12 @@ struct Block {
 }
 
 /// For square images of `image_size` pixels, a multiple of [`PATCH`].
-fn build(arch: &str, width: Width, image_size: usize) -> Backbone {
-    let Width { channels, heads } = width;
+fn build(arch: &str, width: TransformerWidth, image_size: usize) -> Backbone {
+    let TransformerWidth { channels, heads } = width;
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
     scope.layer("conv_proj");
-    let class_token = scope.tensor("class_token", vec![1, 1, channels], Role::Weight, Init::Zeros);
+    let class_token = scope.tensor("class_token", vec![1, 1, channels], TensorRole::Weight, Init::Zeros);
     let patches = ConvSettings {
         inputs: 3,
         outputs: channels,
@@ -82,7 +82,7 @@ fn build(arch: &str, width: Width, image_size: usize) -> Backbone {
     let tokens = 1 + (image_size / PATCH).pow(2);
     let positions = vec![1, tokens, channels];
     let positions =
-        scope.tensor("encoder.pos_embedding", positions, Role::Weight, Init::Normal { std: 0.02 });
+        scope.tensor("encoder.pos_embedding", positions, TensorRole::Weight, Init::Normal { std: 0.02 });
     let mut blocks = Vec::new();
     for index in 0..DEPTH {
         let name = format!("encoder.layers.encoder_layer_{index}");
@@ -102,10 +102,10 @@ fn block(scope: &mut Scope, channels: usize, heads: usize) -> Block {
             weight: scope.tensor(
                 "in_proj_weight",
                 vec![3 * channels, channels],
-                Role::Weight,
+                TensorRole::Weight,
                 xavier(channels, 3 * channels),
             ),
-            bias: scope.tensor("in_proj_bias", vec![3 * channels], Role::Bias, Init::Zeros),
+            bias: scope.tensor("in_proj_bias", vec![3 * channels], TensorRole::Bias, Init::Zeros),
         },
         output: scope.dense(
             "out_proj",

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::source::Entry;
-use super::{Source, timm};
+use super::weights_file::TensorEntry;
+use super::{WeightsFile, timm};
 use crate::error::{Error, Result};
 use crate::model::{Description, Model, TensorSpec};
 use crate::pipeline::{self, Arch};
@@ -57,7 +57,7 @@ impl Dialect {
 
 /// Maps the names of a file to those of the model.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Names {
+pub(super) struct NameMap {
     pub dialect: Dialect,
     /// The prefix of every name in the file.
     prefix: String,
@@ -65,7 +65,7 @@ pub(super) struct Names {
     written: BTreeMap<String, String>,
 }
 
-impl Names {
+impl NameMap {
     fn new(dialect: Dialect, prefix: String, description: &Description) -> Self {
         let own = description.tensors.iter().map(|tensor| tensor.name.clone());
         let pairs = own.zip(dialect.names(description));
@@ -91,7 +91,7 @@ impl Names {
     }
 }
 
-impl Source {
+impl WeightsFile {
     /// Renames the tensors to the model's names if the file uses timm's names or a wrapper's prefix.
     ///
     /// Names of the backbone that only one of the two uses decide which it is.
@@ -106,7 +106,7 @@ impl Source {
         let bare = |name: &String| name[prefix.len()..].to_owned();
         let dialect = recognise(description, &self.entries().keys().map(bare).collect())
             .map_err(|error| error.within(format!("cannot read `{}`", self.path().display())))?;
-        Ok(self.renamed(Names::new(dialect, prefix, description), description))
+        Ok(self.renamed(NameMap::new(dialect, prefix, description), description))
     }
 
     /// The same for a file with recorded architecture and naming.
@@ -121,7 +121,7 @@ impl Source {
         // Names of the backbone and the plain head. Other heads use the model's own names.
         const CLASSES: usize = 2;
         let description = Model::build(&pipeline::Model::of(arch), CLASSES).description;
-        self.renamed(Names::new(dialect, String::new(), &description), &description)
+        self.renamed(NameMap::new(dialect, String::new(), &description), &description)
     }
 
     pub fn dialect(&self) -> Dialect {
@@ -138,7 +138,7 @@ impl Source {
         self.names.sentence()
     }
 
-    fn renamed(mut self, names: Names, description: &Description) -> Self {
+    fn renamed(mut self, names: NameMap, description: &Description) -> Self {
         let own: BTreeMap<&str, &str> =
             names.written.iter().map(|(own, written)| (written.as_str(), own.as_str())).collect();
         let rename = |name: String| {
@@ -159,7 +159,7 @@ impl Source {
     }
 }
 
-impl Entry {
+impl TensorEntry {
     /// Appends dimensions of size one until there are `count`.
     fn append_ones(&mut self, count: usize) {
         self.shape.resize(count, 1);

@@ -4,12 +4,12 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use crate::error::Result;
-use crate::model::{Description, Init, Role, State, TensorSpec};
+use crate::model::{Description, Init, StateDict, TensorRole, TensorSpec};
 use crate::random::{Purpose, Stream, name_hash};
 
 /// A new tensor. It depends neither on the order of calls nor on other tensors.
 pub fn initialize(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
-    if spec.role == Role::BatchCount {
+    if spec.role == TensorRole::BatchCount {
         return Ok(Tensor::zeros(spec.shape.as_slice(), DType::I64, &Device::Cpu)?);
     }
     let mut stream = Stream::new(seed, Purpose::Initialize, 0, name_hash(&spec.name));
@@ -26,7 +26,7 @@ pub fn initialize(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
 }
 
 /// A new tensor for each tensor of a description.
-pub fn initialize_all(description: &Description, seed: u64) -> Result<State> {
+pub fn initialize_all(description: &Description, seed: u64) -> Result<StateDict> {
     let tensors = description.tensors.par_iter().map(|spec| initialize(spec, seed)).collect::<Result<_>>()?;
-    Ok(State { tensors })
+    Ok(StateDict { tensors })
 }

@@ -7,10 +7,10 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::unmatched::Unmatched;
-use super::{LoadRules, Source, initialize};
+use super::{LoadRules, WeightsFile, initialize};
 use crate::error::{Error, Result};
-use crate::model::{Description, Role, State, TensorId, TensorSpec};
-use crate::visible;
+use crate::model::{Description, StateDict, TensorId, TensorRole, TensorSpec};
+use crate::sanitize;
 
 /// Where a tensor's values come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +24,17 @@ pub enum Origin {
 ///
 /// # Errors
 /// As [`origins`]; also a tensor of an unsupported type.
-pub fn load(description: &Description, source: &Source, rules: &LoadRules, seed: u64) -> Result<State> {
+pub fn load(
+    description: &Description,
+    source: &WeightsFile,
+    rules: &LoadRules,
+    seed: u64,
+) -> Result<StateDict> {
     let origins = origins(description, source, rules)?;
     let read = |(spec, origin): (&TensorSpec, &Origin)| match origin {
         Origin::Initialized => initialize(spec, seed),
-        Origin::Source if spec.role == Role::BatchCount => {
-            let count = source.count(&spec.name).map_err(|what| source.fault(&spec.name, &what))?;
+        Origin::Source if spec.role == TensorRole::BatchCount => {
+            let count = source.count(&spec.name).map_err(|what| source.file_error(&spec.name, &what))?;
             Ok(Tensor::full(count, spec.shape.as_slice(), &Device::Cpu)?)
         }
         Origin::Source => {
@@ -46,7 +51,7 @@ pub fn load(description: &Description, source: &Source, rules: &LoadRules, seed:
         }
     };
     let tensors = description.tensors.par_iter().zip(&origins).map(read).collect::<Result<_>>()?;
-    Ok(State { tensors })
+    Ok(StateDict { tensors })
 }
 
 fn is_finite(tensor: &Tensor) -> Result<bool> {
@@ -62,7 +67,7 @@ fn is_finite(tensor: &Tensor) -> Result<bool> {
 /// # Errors
 /// One error lists all missing, unexpected, mismatched and mistyped tensors that no rule allows. Also: rules
 /// that match nothing, and a head trained on other classes that is not reinitialised.
-pub fn origins(description: &Description, source: &Source, rules: &LoadRules) -> Result<Vec<Origin>> {
+pub fn origins(description: &Description, source: &WeightsFile, rules: &LoadRules) -> Result<Vec<Origin>> {
     check_classes(description, source, rules)?;
     let entries = source.entries();
     let mut origins = vec![Origin::Source; description.tensors.len()];
@@ -70,7 +75,7 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
     for (id, spec) in description.tensors.iter().enumerate() {
         match entries.get(&spec.name) {
             _ if rules.reinit.contains(id) => origins[id] = Origin::Initialized,
-            None if spec.role == Role::BatchCount => origins[id] = Origin::Initialized,
+            None if spec.role == TensorRole::BatchCount => origins[id] = Origin::Initialized,
             None => missing.push(id),
             Some(entry) if entry.shape != spec.shape => mismatched.push(id),
             Some(_) => {}
@@ -81,9 +86,9 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
     let mut unexpected: Vec<&str> = entries.keys().map(String::as_str).filter(strange).collect();
 
     let (allowed, idle_missing) = rules.missing.apply_to(description, &missing);
-    missing = leave(missing, &allowed, &mut origins);
+    missing = take_allowed(missing, &allowed, &mut origins);
     let (allowed, idle_mismatched) = rules.mismatched.apply_to(description, &mismatched);
-    mismatched = leave(mismatched, &allowed, &mut origins);
+    mismatched = take_allowed(mismatched, &allowed, &mut origins);
     let (allowed, idle_unexpected) = rules
         .unexpected
         .apply(unexpected.len(), |pattern, item| pattern.matches_name(&source.written(unexpected[item])));
@@ -111,9 +116,9 @@ pub fn origins(description: &Description, source: &Source, rules: &LoadRules) ->
 }
 
 /// Why values cannot be used by the model: a count must be one whole number, everything else floats.
-fn wrong_type(spec: &TensorSpec, source: &Source) -> Option<String> {
+fn wrong_type(spec: &TensorSpec, source: &WeightsFile) -> Option<String> {
     match spec.role {
-        Role::BatchCount => source.count(&spec.name).err(),
+        TensorRole::BatchCount => source.count(&spec.name).err(),
         _ => {
             let dtype = &source.entries()[&spec.name].dtype;
             (!dtype.is_float()).then(|| format!("holds {dtype} numbers, but floats are expected"))
@@ -122,7 +127,7 @@ fn wrong_type(spec: &TensorSpec, source: &Source) -> Option<String> {
 }
 
 /// Marks the allowed tensors as initialised and returns the rest.
-fn leave(ids: Vec<TensorId>, allowed: &[bool], origins: &mut [Origin]) -> Vec<TensorId> {
+fn take_allowed(ids: Vec<TensorId>, allowed: &[bool], origins: &mut [Origin]) -> Vec<TensorId> {
     let (allowed, refused): (Vec<_>, Vec<_>) =
         ids.into_iter().zip(allowed).partition(|(_, allowed)| **allowed);
     for (id, _) in allowed {
@@ -132,7 +137,7 @@ fn leave(ids: Vec<TensorId>, allowed: &[bool], origins: &mut [Origin]) -> Vec<Te
 }
 
 /// Compares the classes recorded in a file with those of the head, by name and order.
-fn check_classes(description: &Description, source: &Source, rules: &LoadRules) -> Result<()> {
+fn check_classes(description: &Description, source: &WeightsFile, rules: &LoadRules) -> Result<()> {
     const SHOWN: usize = 8;
     let recorded = source.metadata().get("defrost.classes");
     let recorded = recorded.and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
@@ -144,8 +149,8 @@ fn check_classes(description: &Description, source: &Source, rules: &LoadRules) 
     Err(Error::usage(format!(
         "the head in `{}` was trained on the classes {}, but this data set has {}",
         source.path().display(),
-        visible::list(&recorded, SHOWN),
-        visible::list(wanted, SHOWN),
+        sanitize::list(&recorded, SHOWN),
+        sanitize::list(wanted, SHOWN),
     ))
     .hint("add `reinit = [\"@head\"]` to the stage, or list `classes` in the same order"))
 }

@@ -3,26 +3,26 @@
 //! It never executes code from a file. It uses descriptions of models, never networks or stages.
 
 pub mod code_paths;
+mod data_type;
 mod dialect;
 mod initialize;
 mod load;
-mod numbers;
 mod pickle;
 mod pytorch;
 mod rules;
 mod safetensors;
 mod save;
-mod source;
 mod timm;
 mod unmatched;
+mod weights_file;
 
+pub use data_type::DataType;
 pub use dialect::Dialect;
 pub use initialize::{initialize, initialize_all};
 pub use load::{Origin, load, origins};
-pub use numbers::Type;
 pub use rules::LoadRules;
 pub use save::{digests, save};
-pub use source::{Entry, Source};
+pub use weights_file::{TensorEntry, WeightsFile};
 
 #[cfg(test)]
 mod tests;

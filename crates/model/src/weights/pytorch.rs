@@ -15,9 +15,9 @@ use zip::{CompressionMethod, ZipArchive};
 
 use self::state_dict::state_dict;
 use self::tensor::Tensor;
-use super::pickle::{self, Fault, FaultKind, Pickle};
-use super::source::{Entry, row_major};
-use super::{Type, shown};
+use super::pickle::{self, Pickle, PickleError, PickleErrorKind};
+use super::weights_file::{TensorEntry, row_major};
+use super::{DataType, shown};
 use crate::error::{Error, Result};
 
 /// The pickled magic number at the start of files of PyTorch before 1.6.
@@ -26,9 +26,9 @@ pub(super) const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x2
 const CURE: &str = "save only the state dict: `torch.save(model.state_dict(), \"weights.pth\")`";
 const COMPARE: &str = "compare its size with the original's; it may be truncated";
 
-type Entries = BTreeMap<String, Entry>;
+type Entries = BTreeMap<String, TensorEntry>;
 
-/// The tensors of a zip archive; `Entry::bytes` are offsets in `file`.
+/// The tensors of a zip archive; `TensorEntry::bytes` are offsets in `file`.
 pub(super) fn zip(file: &[u8]) -> Result<Entries> {
     let damaged = |error: zip::result::ZipError| {
         Error::usage(format!("damaged PyTorch archive: {error}")).hint(COMPARE)
@@ -69,7 +69,7 @@ pub(super) fn zip(file: &[u8]) -> Result<Entries> {
     resolve(state_dict(&pickle)?, file.len(), &members)
 }
 
-/// The tensors of a file of PyTorch before 1.6; `Entry::bytes` are offsets in `file`.
+/// The tensors of a file of PyTorch before 1.6; `TensorEntry::bytes` are offsets in `file`.
 pub(super) fn legacy(file: &[u8]) -> Result<Entries> {
     let (_protocol, end) = unpickle(file, LEGACY_MAGIC.len())?;
     let (_system, end) = unpickle(file, end)?;
@@ -99,12 +99,14 @@ pub(super) fn legacy(file: &[u8]) -> Result<Entries> {
 
 /// The pickle at a byte of the file, and its end.
 fn unpickle(file: &[u8], start: usize) -> Result<(Pickle<'_>, usize)> {
-    pickle::read(file, start).map_err(|Fault { kind, at, what }| match kind {
-        FaultKind::Damaged => Error::usage(format!("damaged pickle at byte {at}: {what}")).hint(COMPARE),
-        FaultKind::TooLarge => {
+    pickle::read(file, start).map_err(|PickleError { kind, at, what }| match kind {
+        PickleErrorKind::Damaged => {
+            Error::usage(format!("damaged pickle at byte {at}: {what}")).hint(COMPARE)
+        }
+        PickleErrorKind::TooLarge => {
             Error::usage(format!("its pickle is not a state dict: at byte {at}, {what}")).hint(CURE)
         }
-        FaultKind::Unsupported => {
+        PickleErrorKind::Unsupported => {
             Error::usage(format!("its pickle cannot be read at byte {at}: {what}")).hint(CURE)
         }
     })
@@ -126,7 +128,7 @@ fn resolve(
             }
         };
         let bytes = match &dtype {
-            Type::Other(_) => Some(0..0),
+            DataType::Other(_) => Some(0..0),
             _ => members.get(storage.key).filter(|member| member.end <= length).and_then(|member| {
                 let size = dtype.size();
                 let (first, end) = match storage.part {
@@ -149,7 +151,7 @@ fn resolve(
         let trivial = |axis: usize| shape[axis] <= 1;
         let same = (0..shape.len()).all(|axis| trivial(axis) || strides[axis] == plain[axis]);
         let strides = if same { plain } else { strides };
-        entries.insert(name.to_owned(), Entry { shape, dtype, bytes, strides });
+        entries.insert(name.to_owned(), TensorEntry { shape, dtype, bytes, strides });
     }
     Ok(entries)
 }

@@ -1,22 +1,22 @@
 //! The patterns of a `load_weights` stage, resolved against the model.
 
-use crate::model::{Description, RuleError, Selection, Sight, TensorId, select};
+use crate::model::{Description, PatternScope, RuleError, TensorId, TensorSelection, select};
 use crate::pipeline::{LoadWeights, Pattern};
 
 /// How strict loading is. The default is fully strict: every tensor is found, expected and of the right shape.
 #[derive(Clone, Debug, Default)]
 pub struct LoadRules {
-    pub(super) reinit: Selection,
-    pub(super) missing: Allowed,
-    pub(super) mismatched: Allowed,
-    pub(super) unexpected: Allowed,
+    pub(super) reinit: TensorSelection,
+    pub(super) missing: AllowedPatterns,
+    pub(super) mismatched: AllowedPatterns,
+    pub(super) unexpected: AllowedPatterns,
     /// The classes of the head. A file that records other classes needs a reinitialised head.
     pub classes: Option<Vec<String>>,
 }
 
 /// The patterns of one `allow_*` setting.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Allowed {
+pub(super) struct AllowedPatterns {
     setting: &'static str,
     patterns: Vec<Pattern>,
 }
@@ -28,15 +28,18 @@ impl LoadRules {
     /// All errors in the patterns. Only [`super::origins`] can check whether they fit a file.
     pub fn resolve(description: &Description, stage: &LoadWeights) -> Result<Self, Vec<RuleError>> {
         let mut errors = Vec::new();
-        let mut of_model =
-            |setting: &str, patterns: &[String]| match select(description, setting, patterns, Sight::Tensors)
-            {
-                Ok(selection) => selection,
-                Err(found) => {
-                    errors.extend(found);
-                    Selection::default()
-                }
-            };
+        let mut of_model = |setting: &str, patterns: &[String]| match select(
+            description,
+            setting,
+            patterns,
+            PatternScope::Tensors,
+        ) {
+            Ok(selection) => selection,
+            Err(found) => {
+                errors.extend(found);
+                TensorSelection::default()
+            }
+        };
         let reinit = of_model("reinit", &stage.reinit);
         of_model("allow_missing", &stage.allow_missing);
         of_model("allow_mismatched", &stage.allow_mismatched);
@@ -64,15 +67,18 @@ impl LoadRules {
         let parsed = |patterns: &[String]| patterns.iter().flat_map(|text| Pattern::parse(text)).collect();
         Ok(Self {
             reinit,
-            missing: Allowed { setting: "allow_missing", patterns: parsed(&stage.allow_missing) },
-            mismatched: Allowed { setting: "allow_mismatched", patterns: parsed(&stage.allow_mismatched) },
-            unexpected: Allowed { setting: "allow_unexpected", patterns: unexpected },
+            missing: AllowedPatterns { setting: "allow_missing", patterns: parsed(&stage.allow_missing) },
+            mismatched: AllowedPatterns {
+                setting: "allow_mismatched",
+                patterns: parsed(&stage.allow_mismatched),
+            },
+            unexpected: AllowedPatterns { setting: "allow_unexpected", patterns: unexpected },
             classes: None,
         })
     }
 }
 
-impl Allowed {
+impl AllowedPatterns {
     /// Which of the `count` refused tensors are allowed, and the rules among them that match nothing, such as
     /// `allow_missing[0] = "fc"`.
     pub(super) fn apply(

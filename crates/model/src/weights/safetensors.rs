@@ -9,24 +9,24 @@ use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::source::{Entry, MOST_DIMENSIONS, MOST_TENSORS, fault_of_name, row_major};
-use super::{Type, shown};
+use super::weights_file::{MAX_DIMENSIONS, MAX_TENSORS, TensorEntry, name_error, row_major};
+use super::{DataType, shown};
 use crate::error::{Error, Result};
 
 /// The format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
 
 #[derive(Default)]
-pub(super) struct Contents {
-    pub entries: BTreeMap<String, Entry>,
+pub(super) struct FileContents {
+    pub entries: BTreeMap<String, TensorEntry>,
     pub metadata: BTreeMap<String, String>,
 }
 
-/// The tensors and the metadata; `Entry::bytes` are offsets in `file`.
+/// The tensors and the metadata; `TensorEntry::bytes` are offsets in `file`.
 ///
 /// # Errors
 /// The header is damaged, or the tensors do not cover the rest of the file exactly.
-pub(super) fn read(file: &[u8]) -> Result<Contents> {
+pub(super) fn read(file: &[u8]) -> Result<FileContents> {
     let fail = |what: String| {
         Error::usage(format!("damaged safetensors file: {what}"))
             .hint("compare its size with the original's; it may be truncated")
@@ -41,13 +41,13 @@ pub(super) fn read(file: &[u8]) -> Result<Contents> {
         .ok_or_else(|| fail(format!("its header has {length} bytes, but only {} are there", rest.len())))?;
     let start = 8 + header.len();
 
-    let mut contents = Contents::default();
+    let mut contents = FileContents::default();
     let mut json = serde_json::Deserializer::from_slice(header);
     let parsed = Header(&mut contents).deserialize(&mut json).and_then(|()| json.end());
     if let Err(error) = parsed {
         return Err(match contents.entries.len() {
             // It has one element more.
-            MOST_TENSORS => Error::usage(format!("it holds more than {MOST_TENSORS} tensors"))
+            MAX_TENSORS => Error::usage(format!("it holds more than {MAX_TENSORS} tensors"))
                 .hint("save only the tensors of the network"),
             _ => fail(shown(&error.to_string())),
         });
@@ -57,8 +57,8 @@ pub(super) fn read(file: &[u8]) -> Result<Contents> {
 }
 
 /// Converts the offsets to file positions, if there is neither gap nor overlap.
-fn place(entries: &mut BTreeMap<String, Entry>, start: usize, length: usize) -> Result<(), String> {
-    let mut order: Vec<(&String, &mut Entry)> = entries.iter_mut().collect();
+fn place(entries: &mut BTreeMap<String, TensorEntry>, start: usize, length: usize) -> Result<(), String> {
+    let mut order: Vec<(&String, &mut TensorEntry)> = entries.iter_mut().collect();
     order.sort_by_key(|(_, entry)| (entry.bytes.start, entry.bytes.end));
     let mut end = start;
     for (name, entry) in order {
@@ -80,7 +80,7 @@ fn place(entries: &mut BTreeMap<String, Entry>, start: usize, length: usize) -> 
 }
 
 /// Parses the entries of the header one after the other.
-struct Header<'c>(&'c mut Contents);
+struct Header<'c>(&'c mut FileContents);
 
 impl<'de> DeserializeSeed<'de> for Header<'_> {
     type Value = ();
@@ -98,7 +98,7 @@ impl<'de> Visitor<'de> for Header<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Contents { entries, metadata } = self.0;
+        let FileContents { entries, metadata } = self.0;
         let mut described = false;
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
@@ -108,14 +108,14 @@ impl<'de> Visitor<'de> for Header<'_> {
                 *metadata = map.next_value::<Option<_>>()?.unwrap_or_default();
                 continue;
             }
-            if let Some(fault) = fault_of_name(&name) {
+            if let Some(fault) = name_error(&name) {
                 return Err(A::Error::custom(fault));
             }
-            if entries.len() == MOST_TENSORS {
+            if entries.len() == MAX_TENSORS {
                 return Err(A::Error::custom("too many tensors"));
             }
             let entry = map
-                .next_value::<Info>()?
+                .next_value::<TensorInfo>()?
                 .entry()
                 .map_err(|what| A::Error::custom(format!("the numbers of `{name}` {what}")))?;
             if entries.contains_key(&name) {
@@ -129,15 +129,15 @@ impl<'de> Visitor<'de> for Header<'_> {
 
 /// A tensor in the header.
 #[derive(Deserialize)]
-struct Info {
+struct TensorInfo {
     dtype: Dtype,
     shape: Shape,
     data_offsets: (usize, usize),
 }
 
-impl Info {
+impl TensorInfo {
     /// The byte range, counted from the end of the header.
-    fn entry(self) -> Result<Entry, &'static str> {
+    fn entry(self) -> Result<TensorEntry, &'static str> {
         let Self { dtype, shape: Shape(shape), data_offsets: (start, end) } = self;
         let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
         let bits = count.and_then(|count| count.checked_mul(dtype.bitsize()));
@@ -145,19 +145,19 @@ impl Info {
             return Err("do not have the bytes that its shape and type take");
         }
         let dtype = match dtype {
-            Dtype::F16 => Type::F16,
-            Dtype::BF16 => Type::Bf16,
-            Dtype::F32 => Type::F32,
-            Dtype::F64 => Type::F64,
-            Dtype::U8 => Type::U8,
-            Dtype::I8 => Type::I8,
-            Dtype::I16 => Type::I16,
-            Dtype::I32 => Type::I32,
-            Dtype::I64 => Type::I64,
-            other => Type::Other(other.to_string().to_lowercase()),
+            Dtype::F16 => DataType::F16,
+            Dtype::BF16 => DataType::Bf16,
+            Dtype::F32 => DataType::F32,
+            Dtype::F64 => DataType::F64,
+            Dtype::U8 => DataType::U8,
+            Dtype::I8 => DataType::I8,
+            Dtype::I16 => DataType::I16,
+            Dtype::I32 => DataType::I32,
+            Dtype::I64 => DataType::I64,
+            other => DataType::Other(other.to_string().to_lowercase()),
         };
         let strides = row_major(&shape);
-        Ok(Entry { shape, dtype, bytes: start..end, strides })
+        Ok(TensorEntry { shape, dtype, bytes: start..end, strides })
     }
 }
 
@@ -170,19 +170,19 @@ impl<'de> Deserialize<'de> for Shape {
             type Value = Shape;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                write!(f, "at most {MOST_DIMENSIONS} sizes")
+                write!(f, "at most {MAX_DIMENSIONS} sizes")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Shape, A::Error> {
                 let mut shape = Vec::new();
-                while shape.len() < MOST_DIMENSIONS {
+                while shape.len() < MAX_DIMENSIONS {
                     match sizes.next_element()? {
                         Some(size) => shape.push(size),
                         None => return Ok(Shape(shape)),
                     }
                 }
                 match sizes.next_element::<IgnoredAny>()? {
-                    Some(_) => Err(A::Error::invalid_length(MOST_DIMENSIONS + 1, &self)),
+                    Some(_) => Err(A::Error::invalid_length(MAX_DIMENSIONS + 1, &self)),
                     None => Ok(Shape(shape)),
                 }
             }

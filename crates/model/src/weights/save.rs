@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::dialect::{Dialect, RECORD};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::model::{Description, State};
+use crate::model::{Description, StateDict};
 
 /// Writes a state under the names of `dialect`, syncs it to disk, and returns the digest of the file.
 ///
@@ -21,7 +21,7 @@ use crate::model::{Description, State};
 pub fn save(
     path: &Path,
     description: &Description,
-    state: &State,
+    state: &StateDict,
     dialect: Dialect,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Digest> {
@@ -55,8 +55,10 @@ pub fn save(
     header.resize(header.len().next_multiple_of(8), b' ');
 
     let failed = |error| Error::io("write", path, error);
-    let mut out =
-        Hashing { file: BufWriter::new(File::create(path).map_err(failed)?), hasher: Hasher::default() };
+    let mut out = HashingWriter {
+        file: BufWriter::new(File::create(path).map_err(failed)?),
+        hasher: Hasher::default(),
+    };
     out.write(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
     out.write(&header).map_err(failed)?;
     for id in order {
@@ -68,12 +70,12 @@ pub fn save(
     Ok(out.hasher.finish())
 }
 
-struct Hashing {
+struct HashingWriter {
     file: BufWriter<File>,
     hasher: Hasher,
 }
 
-impl Hashing {
+impl HashingWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.hasher.update(bytes);
         self.file.write_all(bytes)
@@ -81,7 +83,7 @@ impl Hashing {
 }
 
 /// The digest of each tensor's values, as a checkpoint stores them.
-pub fn digests(state: &State) -> Result<Vec<Digest>> {
+pub fn digests(state: &StateDict) -> Result<Vec<Digest>> {
     state.tensors.par_iter().map(|tensor| Ok(Digest::of(&bytes(tensor)?))).collect()
 }
 

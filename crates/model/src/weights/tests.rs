@@ -6,28 +6,28 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::error::{Error, Kind};
-use crate::model::{Description, Model, Role, State, TensorSpec};
+use crate::error::{Error, ErrorKind};
+use crate::model::{Description, Model, StateDict, TensorRole, TensorSpec};
 use crate::pipeline;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/weights").join(name)
 }
 
-fn open(name: &str) -> Source {
-    Source::open(&fixture(name)).unwrap()
+fn open(name: &str) -> WeightsFile {
+    WeightsFile::open(&fixture(name)).unwrap()
 }
 
 /// The error message, without the folder.
 fn text(error: Error) -> String {
-    assert_eq!(error.kind, Kind::Usage);
+    assert_eq!(error.kind, ErrorKind::Usage);
     let folder = format!("{}/", fixture("").display()).replace("//", "/");
     let hint = error.hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
     format!("{}{hint}", error.message.replace(&folder, ""))
 }
 
 fn refusal(name: &str) -> String {
-    text(Source::open(&fixture(name)).err().expect("a refused file"))
+    text(WeightsFile::open(&fixture(name)).err().expect("a refused file"))
 }
 
 #[test]
@@ -89,12 +89,12 @@ fn what_pytorch_wrote_in_its_time_is_read() {
         ("shared.pth", 2, (64..128).map(|n| n as f32).collect()),
         ("parts.pth", 2, (32..96).map(|n| n as f32).collect()),
     ] {
-        let source = Source::open(&corpus(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let source = WeightsFile::open(&corpus(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(source.entries().len(), count, "{name}");
         assert_eq!(source.tensor("bn1.bias").unwrap().to_vec1::<f32>().unwrap(), first, "{name}");
     }
     let odd: Vec<f32> = (0..64).map(|n| (2 * n + 1) as f32).collect();
-    let shared = Source::open(&corpus("shared.pth")).unwrap();
+    let shared = WeightsFile::open(&corpus("shared.pth")).unwrap();
     assert_eq!(shared.tensor("bn1.weight").unwrap().to_vec1::<f32>().unwrap(), odd);
 }
 
@@ -102,7 +102,7 @@ fn what_pytorch_wrote_in_its_time_is_read() {
 fn what_is_no_state_dict_is_told_with_its_keys() {
     let folder = format!("{}/", corpus("").display()).replace("//", "/");
     let refusal = |name: &str| {
-        let error = Source::open(&corpus(name)).err().unwrap_or_else(|| panic!("{name} is read"));
+        let error = WeightsFile::open(&corpus(name)).err().unwrap_or_else(|| panic!("{name} is read"));
         text(error).replace(&folder, "")
     };
     let alone = "save only the state dict: `torch.save(model.state_dict(), \"weights.pth\")`";
@@ -163,7 +163,7 @@ fn what_is_no_state_dict_is_told_with_its_keys() {
 #[test]
 fn a_folder_is_no_file() {
     let folder = tempfile::tempdir().unwrap();
-    let error = text(Source::open(folder.path()).err().unwrap());
+    let error = text(WeightsFile::open(folder.path()).err().unwrap());
     assert!(error.contains("it is not a regular file"), "{error}");
 }
 
@@ -203,13 +203,13 @@ fn no_truncated_or_altered_file_panics_and_none_truncated_is_read() {
         let whole = std::fs::read(fixture(name)).unwrap();
         for length in (0..whole.len()).step_by(whole.len() / 60) {
             std::fs::write(&path, &whole[..length]).unwrap();
-            assert!(Source::open(&path).is_err(), "{name} cut to {length}");
+            assert!(WeightsFile::open(&path).is_err(), "{name} cut to {length}");
         }
         for place in (0..whole.len()).step_by(whole.len() / 200) {
             let mut altered = whole.clone();
             altered[place] ^= 0x55;
             std::fs::write(&path, &altered).unwrap();
-            if let Ok(source) = Source::open(&path) {
+            if let Ok(source) = WeightsFile::open(&path) {
                 for tensor in source.entries().keys() {
                     let _ = source.tensor(tensor);
                 }
@@ -234,22 +234,22 @@ fn metadata(classes: &str) -> BTreeMap<String, String> {
 }
 
 /// A ResNet-18 for three classes with its tensors changed by `change`, in its own folder.
-fn saved(change: impl FnOnce(&mut Description, &mut State)) -> (tempfile::TempDir, Source) {
+fn saved(change: impl FnOnce(&mut Description, &mut StateDict)) -> (tempfile::TempDir, WeightsFile) {
     let mut description = resnet18(3);
     let number = |(id, spec): (usize, &TensorSpec)| match spec.role {
-        Role::BatchCount => initialize(spec, 0),
+        TensorRole::BatchCount => initialize(spec, 0),
         _ => Ok(Tensor::full(id as f32 / 3.0, spec.shape.as_slice(), &Device::Cpu)?),
     };
     let tensors = description.tensors.iter().enumerate().map(number).collect::<crate::Result<_>>();
-    let mut state = State { tensors: tensors.unwrap() };
+    let mut state = StateDict { tensors: tensors.unwrap() };
     change(&mut description, &mut state);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.safetensors");
     save(&path, &description, &state, Dialect::Own, &metadata("[\"a\",\"b\",\"c\"]")).unwrap();
-    (folder, Source::open(&path).unwrap())
+    (folder, WeightsFile::open(&path).unwrap())
 }
 
-fn remove(description: &mut Description, state: &mut State, unwanted: impl Fn(&str) -> bool) {
+fn remove(description: &mut Description, state: &mut StateDict, unwanted: impl Fn(&str) -> bool) {
     for id in (0..description.tensors.len()).rev() {
         if unwanted(&description.tensors[id].name) {
             description.tensors.remove(id);
@@ -258,7 +258,7 @@ fn remove(description: &mut Description, state: &mut State, unwanted: impl Fn(&s
     }
 }
 
-fn verdict(source: &Source, classes: usize, settings: &str) -> Result<usize, String> {
+fn verdict(source: &WeightsFile, classes: usize, settings: &str) -> Result<usize, String> {
     let description = resnet18(classes);
     let rules = LoadRules::resolve(&description, &stage(settings)).unwrap();
     match origins(&description, source, &rules) {
@@ -276,7 +276,7 @@ fn what_was_saved_is_loaded_bit_for_bit_and_saved_to_the_same_bytes() {
     let digest = save(&again, &description, &state, Dialect::Own, &metadata("[\"a\",\"b\",\"c\"]")).unwrap();
     assert_eq!(digest, source.digest());
     assert_eq!(std::fs::read(&again).unwrap(), std::fs::read(source.path()).unwrap());
-    assert_eq!(Source::open(&again).unwrap().metadata()["defrost.arch"], "resnet18");
+    assert_eq!(WeightsFile::open(&again).unwrap().metadata()["defrost.arch"], "resnet18");
     // The safetensors crate agrees.
     let read = candle_core::safetensors::load(&again, &Device::Cpu).unwrap();
     assert_eq!(read["bn1.num_batches_tracked"].dtype(), candle_core::DType::I64);
@@ -368,7 +368,7 @@ fn the_same_number_of_other_classes_needs_a_fresh_head() {
 }
 
 /// A ResNet-18 in a safetensors file, with some tensors of another type.
-fn retyped(changes: &[(&str, &str, &[u8])]) -> (tempfile::TempDir, Source) {
+fn retyped(changes: &[(&str, &str, &[u8])]) -> (tempfile::TempDir, WeightsFile) {
     let description = resnet18(3);
     let mut header = serde_json::Map::new();
     let mut data = Vec::new();
@@ -376,7 +376,7 @@ fn retyped(changes: &[(&str, &str, &[u8])]) -> (tempfile::TempDir, Source) {
         let change = changes.iter().find(|(name, ..)| spec.name == *name);
         let (dtype, bytes) = match change {
             Some((_, dtype, bytes)) => (*dtype, bytes.repeat(spec.elements())),
-            None if spec.role == Role::BatchCount => ("I64", vec![0; 8]),
+            None if spec.role == TensorRole::BatchCount => ("I64", vec![0; 8]),
             None => ("F32", vec![0; 4 * spec.elements()]),
         };
         let offsets = [data.len(), data.len() + bytes.len()];
@@ -389,7 +389,7 @@ fn retyped(changes: &[(&str, &str, &[u8])]) -> (tempfile::TempDir, Source) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.safetensors");
     std::fs::write(&path, file).unwrap();
-    (folder, Source::open(&path).unwrap())
+    (folder, WeightsFile::open(&path).unwrap())
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn counts_of_any_type_are_read_where_they_are_whole_numbers() {
     let description = resnet18(3);
     let state = load(&description, &source, &LoadRules::default(), 0).unwrap();
     let counts = description.tensors.iter().zip(&state.tensors);
-    let counts = counts.filter(|(spec, _)| spec.role == Role::BatchCount).take(6);
+    let counts = counts.filter(|(spec, _)| spec.role == TensorRole::BatchCount).take(6);
     let counts: Vec<i64> = counts.map(|(_, tensor)| tensor.to_scalar::<i64>().unwrap()).collect();
     assert_eq!(counts, [7, 8, 9, 10, 11, 0]);
 }
@@ -458,11 +458,11 @@ fn long_lists_are_cut() {
     description.tensors.extend(strange);
     description.tensors.retain(|spec| !spec.name.starts_with("layer"));
     let state =
-        State { tensors: description.tensors.iter().map(|spec| initialize(spec, 0).unwrap()).collect() };
+        StateDict { tensors: description.tensors.iter().map(|spec| initialize(spec, 0).unwrap()).collect() };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.safetensors");
     save(&path, &description, &state, Dialect::Own, &BTreeMap::new()).unwrap();
-    let error = verdict(&Source::open(&path).unwrap(), 3, "").unwrap_err();
+    let error = verdict(&WeightsFile::open(&path).unwrap(), 3, "").unwrap_err();
     let lines: Vec<&str> = error.lines().collect();
     assert_eq!(lines.len(), 1 + 41 + 41 + 1, "{error}");
     assert_eq!(lines[41], "  … and 55 more missing");
@@ -519,7 +519,7 @@ fn the_published_lite0_fits_strictly_and_widens_exactly() {
     let description = Model::build(&spec, 1000).description;
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../pipelines/quickstart/efficientnet_lite0.safetensors");
-    let source = Source::open(&path).unwrap();
+    let source = WeightsFile::open(&path).unwrap();
     let origins = origins(&description, &source, &LoadRules::default()).unwrap();
     assert!(origins.iter().all(|origin| *origin == Origin::Source));
     let weight = source.tensor("_conv_stem.weight").unwrap();
@@ -555,7 +555,7 @@ fn what_a_published_file_has_beside_an_encoder_is_left_out_and_nothing_else_is()
         let path = folder.path().join("model.safetensors");
         let state = initialize_all(&whole, 0).unwrap();
         save(&path, &whole, &state, Dialect::Own, &BTreeMap::new()).unwrap();
-        let source = Source::open(&path).unwrap().translated(&description).unwrap();
+        let source = WeightsFile::open(&path).unwrap().translated(&description).unwrap();
         origins(&description, &source, &LoadRules::default()).map_err(|error| error.message)
     };
     assert_eq!(fits(&beside), Ok(vec![Origin::Source; 5]));

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::Source;
+use super::WeightsFile;
 use crate::error::Error;
-use crate::model::{Description, Role, TensorId, TensorSpec};
+use crate::model::{Description, TensorId, TensorRole, TensorSpec};
 use crate::pipeline::suggest::closest_name;
 
 /// The tensors that no rule allows, under the names that the file has or would have.
 pub(super) struct Unmatched<'a> {
     pub description: &'a Description,
-    pub source: &'a Source,
+    pub source: &'a WeightsFile,
     pub missing: Vec<TensorId>,
     pub mismatched: Vec<TensorId>,
     pub unexpected: Vec<&'a str>,
@@ -134,7 +134,8 @@ impl Unmatched<'_> {
         let head = |ids: &[TensorId]| ids.iter().any(|&id| description.in_head(id));
         let refused = [&self.missing[..], &self.mismatched].concat();
         if refused.is_empty() && self.unexpected.is_empty() {
-            let is_count = |(id, _): &(TensorId, String)| description.tensors[*id].role == Role::BatchCount;
+            let is_count =
+                |(id, _): &(TensorId, String)| description.tensors[*id].role == TensorRole::BatchCount;
             return match self.mistyped.iter().all(is_count) {
                 true => "add `reinit = [\"*.num_batches_tracked\"]` to the stage: no result depends on them",
                 false => "save the weights as float32, float16 or bfloat16",

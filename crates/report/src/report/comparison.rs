@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::text::count;
-use crate::cells;
-use crate::metrics::{Format, Metric};
+use crate::csv_cells;
+use crate::metrics::{Metric, MetricFormat};
 
 /// Runs to be compared, in the order they are shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Overlay {
+pub struct RunComparison {
     pub title: String,
     pub groups: Vec<RunGroup>,
     /// The settings whose values are averaged, as dotted paths.
@@ -23,14 +23,14 @@ pub struct Overlay {
 /// The images that a metric was measured on. A run is chosen by its validation metrics; the test is for the one chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum MetricSplit {
     Train,
     Validation,
     #[default]
     Test,
 }
 
-impl Part {
+impl MetricSplit {
     /// The part that an evaluation's `split` names; `test` where it names none.
     pub fn named(split: Option<&str>) -> Self {
         match split {
@@ -58,13 +58,13 @@ pub struct RunGroup {
     pub trainable_parameters: Option<u64>,
     pub parameters: Option<u64>,
     /// What computing all its stages took, wherever that was done; it differs from machine to machine.
-    pub seconds: Option<Measure>,
+    pub seconds: Option<MeanStd>,
     /// The most memory of the process while its stages were computed; it differs from machine to machine.
-    pub memory_bytes: Option<Measure>,
+    pub memory_bytes: Option<MeanStd>,
     /// By stage and metric: `test/accuracy`, or `finetune/validation_accuracy` of the best epoch of a train stage.
-    pub metrics: BTreeMap<String, Measure>,
+    pub metrics: BTreeMap<String, MeanStd>,
     /// The images that each of them was measured on.
-    pub parts: BTreeMap<String, Part>,
+    pub parts: BTreeMap<String, MetricSplit>,
 }
 
 /// One run of a group.
@@ -79,11 +79,11 @@ pub struct ComparedRun {
     pub seconds: Option<f64>,
     pub memory_bytes: Option<u64>,
     pub metrics: BTreeMap<String, f64>,
-    pub parts: BTreeMap<String, Part>,
+    pub parts: BTreeMap<String, MetricSplit>,
     /// Those of the metrics that may be columns of the table.
     #[serde(skip)]
     pub headings: BTreeMap<String, Heading>,
-    /// The epochs of its last train stage and of those above it, counted on: the metric of [`Overlay::curve`] in
+    /// The epochs of its last train stage and of those above it, counted on: the metric of [`RunComparison::curve`] in
     /// validation, or in training where nothing was held out.
     pub curve: Vec<[f64; 2]>,
 }
@@ -98,13 +98,13 @@ pub struct Heading {
 
 /// The mean over runs, and their sample standard deviation where there are several.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Measure {
+pub struct MeanStd {
     pub mean: f64,
     pub sd: Option<f64>,
     pub n: usize,
 }
 
-impl Measure {
+impl MeanStd {
     /// None of no values.
     pub fn of(values: &[f64]) -> Option<Self> {
         let n = values.len();
@@ -140,10 +140,10 @@ const MEBIBYTES: Unit = Unit { factor: 1.0 / (1u64 << 20) as f64, decimals: Some
 
 impl Unit {
     /// Shares such as F1 are plain numbers here, as papers have them.
-    fn of(format: Format) -> &'static Self {
+    fn of(format: MetricFormat) -> &'static Self {
         match format {
-            Format::Percent => &PERCENT,
-            Format::Share | Format::Number => &PLAIN,
+            MetricFormat::Percent => &PERCENT,
+            MetricFormat::Share | MetricFormat::Number => &PLAIN,
         }
     }
 }
@@ -162,7 +162,7 @@ impl RunGroup {
     /// What its runs are together.
     pub fn new(label: String, runs: Vec<ComparedRun>, parameters: Option<(u64, u64)>) -> Self {
         let measure = |value: &dyn Fn(&ComparedRun) -> Option<f64>| {
-            Measure::of(&runs.iter().filter_map(value).collect::<Vec<_>>())
+            MeanStd::of(&runs.iter().filter_map(value).collect::<Vec<_>>())
         };
         let names = runs.iter().flat_map(|run| run.metrics.keys().cloned());
         let metrics = names.map(|name| (name.clone(), measure(&|run| run.metrics.get(&name).copied())));
@@ -184,7 +184,7 @@ pub struct Column {
     pub name: String,
     pub cells: Vec<String>,
     /// The values as they are drawn.
-    pub values: Vec<Option<Measure>>,
+    pub values: Vec<Option<MeanStd>>,
     /// Whether the machine decides it: two runs of one pipeline differ here.
     pub of_machine: bool,
     /// Whether it was measured on test images, which are not for choosing between runs.
@@ -194,11 +194,11 @@ pub struct Column {
 /// The most columns of metrics for choosing, and the most of the test.
 const METRIC_COLUMNS: usize = 4;
 
-impl Overlay {
+impl RunComparison {
     /// The columns of the table, after the label: runs, parameters, metrics for choosing, time, memory, and the test.
     pub fn columns(&self) -> Vec<Column> {
         let shown = |value: Option<u64>| value.map(count).unwrap_or_default();
-        let alone = |value: Option<u64>| value.and_then(|value| Measure::of(&[value as f64]));
+        let alone = |value: Option<u64>| value.and_then(|value| MeanStd::of(&[value as f64]));
         let plain = |name: &str, value: fn(&RunGroup) -> Option<u64>| Column {
             name: name.to_owned(),
             cells: self.groups.iter().map(|group| shown(value(group))).collect(),
@@ -238,11 +238,11 @@ impl Overlay {
         &self,
         name: &str,
         of_machine: bool,
-        value: impl Fn(&RunGroup) -> Option<Measure>,
+        value: impl Fn(&RunGroup) -> Option<MeanStd>,
         unit: &Unit,
     ) -> Column {
-        let values: Vec<Option<Measure>> = self.groups.iter().map(value).collect();
-        let cell = |value: &Option<Measure>| value.map_or_else(String::new, |value| value.text(unit));
+        let values: Vec<Option<MeanStd>> = self.groups.iter().map(value).collect();
+        let cell = |value: &Option<MeanStd>| value.map_or_else(String::new, |value| value.text(unit));
         Column {
             name: name.to_owned(),
             cells: values.iter().map(cell).collect(),
@@ -256,7 +256,9 @@ impl Overlay {
     /// stage has few columns of its own: the last ones are what a run ends with.
     fn shown_metrics(&self, of_test: bool) -> Vec<(&String, &Heading)> {
         let is_of_test = |name: &String| {
-            self.groups.iter().any(|group| group.parts.get(name).copied().unwrap_or_default() == Part::Test)
+            self.groups
+                .iter()
+                .any(|group| group.parts.get(name).copied().unwrap_or_default() == MetricSplit::Test)
         };
         let runs = self.groups.iter().flat_map(|group| &group.runs);
         let headings: BTreeMap<&String, &Heading> = runs.flat_map(|run| &run.headings).collect();
@@ -271,11 +273,11 @@ impl Overlay {
 }
 
 /// The table as CSV: mean, standard deviation and number of runs of everything, metrics not shown included.
-pub fn overlay_csv(overlay: &Overlay) -> String {
+pub fn comparison_csv(overlay: &RunComparison) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["runs", "measure", "mean", "sd", "n", "part"]).expect(IN_MEMORY);
     for group in &overlay.groups {
-        let alone = |value: Option<u64>| value.and_then(|value| Measure::of(&[value as f64]));
+        let alone = |value: Option<u64>| value.and_then(|value| MeanStd::of(&[value as f64]));
         let own = [
             ("trainable_parameters", alone(group.trainable_parameters)),
             ("parameters", alone(group.parameters)),
@@ -284,10 +286,10 @@ pub fn overlay_csv(overlay: &Overlay) -> String {
         ];
         let metrics = group.metrics.iter().map(|(name, measure)| (name.as_str(), Some(*measure)));
         for (name, measure) in own.into_iter().chain(metrics) {
-            let Some(Measure { mean, sd, n }) = measure else { continue };
+            let Some(MeanStd { mean, sd, n }) = measure else { continue };
             let sd = sd.map(|sd| sd.to_string()).unwrap_or_default();
             let part = group.parts.get(name).map_or("", |part| part.name());
-            let [label, name] = [group.label.as_str(), name].map(cells::text);
+            let [label, name] = [group.label.as_str(), name].map(csv_cells::text);
             let row = [&*label, &*name, &mean.to_string(), &sd, &n.to_string(), part];
             writer.write_record(row).expect(IN_MEMORY);
         }
@@ -303,14 +305,15 @@ mod tests {
     use crate::metrics::Direction;
 
     static VALIDATION: Metric =
-        Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher).column(0);
-    static TEST: Metric = Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher).column(2);
+        Metric::new("accuracy", "accuracy", MetricFormat::Percent, Direction::Higher).column(0);
+    static TEST: Metric =
+        Metric::new("accuracy", "accuracy", MetricFormat::Percent, Direction::Higher).column(2);
 
     fn run(seed: u64, accuracy: f64) -> ComparedRun {
         let measured = [
-            ("test/accuracy", accuracy, Part::Test),
-            ("test/odd", 1.0, Part::Test),
-            ("fit/validation_accuracy", accuracy / 2.0, Part::Validation),
+            ("test/accuracy", accuracy, MetricSplit::Test),
+            ("test/odd", 1.0, MetricSplit::Test),
+            ("fit/validation_accuracy", accuracy / 2.0, MetricSplit::Validation),
         ];
         let metrics = measured.iter().map(|(name, value, _)| ((*name).to_owned(), *value)).collect();
         let parts = measured.iter().map(|(name, _, part)| ((*name).to_owned(), *part)).collect();
@@ -330,8 +333,8 @@ mod tests {
         assert!((accuracy.mean - 0.8).abs() < 1e-12 && (accuracy.sd.unwrap() - 0.1).abs() < 1e-12);
         assert_eq!(accuracy.n, 3);
         assert_eq!(accuracy.text(&PLAIN), "0.800 ± 0.100");
-        assert_eq!(Measure::of(&[31.25]).unwrap().text(&SECONDS), "31.2\u{a0}s");
-        let overlay = Overlay {
+        assert_eq!(MeanStd::of(&[31.25]).unwrap().text(&SECONDS), "31.2\u{a0}s");
+        let overlay = RunComparison {
             title: "t".into(),
             groups: vec![group, RunGroup::new("b".into(), vec![run(1, 0.5)], None)],
             averaged_over: vec!["seed".into()],
@@ -347,7 +350,7 @@ mod tests {
         assert_eq!(columns[6].cells, ["80.0 ± 10.0\u{a0}%", "50.0\u{a0}%"]);
         assert!(columns[6].of_test && !columns[3].of_test && overlay.advice().is_some());
         assert_eq!(columns[1].cells, ["10", ""]);
-        let csv = overlay_csv(&overlay);
+        let csv = comparison_csv(&overlay);
         assert!(
             csv.contains("b,test/accuracy,0.5,,1,test\n") && csv.contains("a,test/odd,1,0,3,test\n"),
             "{csv}"

@@ -2,7 +2,7 @@
 
 use super::svg::{Anchor, Font, Paint, Stroke, Svg};
 use super::text::{count, fit, percent, width};
-use crate::metrics::Classification;
+use crate::metrics::ClassificationScores;
 
 /// The matrix is about this large; cells shrink to [`CELLS`] and no further.
 const SIDE: f64 = 640.0;
@@ -15,7 +15,7 @@ const LONGEST_NAME: f64 = 170.0;
 /// From this share on the cell is so dark that its text is white: the contrast of both is 4 here.
 const DARK: f64 = 0.7;
 
-struct Layout {
+struct MatrixLayout {
     cell: f64,
     left: f64,
     top: f64,
@@ -27,8 +27,8 @@ struct Layout {
 }
 
 /// Draws the matrix of `metrics`, rows true and columns predicted, coloured by the share of each row.
-pub fn confusion_matrix(title: &str, metrics: &Classification) -> Svg {
-    let layout = Layout::new(metrics);
+pub fn confusion_matrix(title: &str, metrics: &ClassificationScores) -> Svg {
+    let layout = MatrixLayout::new(metrics);
     let subtitle = format!("accuracy {}, {} images", percent(metrics.accuracy), count(metrics.samples));
     let names_below = layout.height_of_names();
     let heading = width(title, 17.0).max(width(&subtitle, 13.0)) * 1.08;
@@ -47,8 +47,8 @@ pub fn confusion_matrix(title: &str, metrics: &Classification) -> Svg {
     svg
 }
 
-impl Layout {
-    fn new(metrics: &Classification) -> Self {
+impl MatrixLayout {
+    fn new(metrics: &ClassificationScores) -> Self {
         let classes = metrics.per_class.len().max(1) as f64;
         let cell = (SIDE / classes).floor().clamp(CELLS[0], CELLS[1]);
         let name_size = (cell * 0.85).clamp(7.0, 13.0);
@@ -77,7 +77,7 @@ impl Layout {
     }
 }
 
-fn cells(svg: &mut Svg, layout: &Layout, metrics: &Classification) {
+fn cells(svg: &mut Svg, layout: &MatrixLayout, metrics: &ClassificationScores) {
     let gap = if layout.cell >= 14.0 { 1.0 } else { 0.0 };
     let widest = metrics.confusion_matrix.iter().flatten().max().map_or(1, |most| count(*most).len()) as f64;
     // Digits and commas are at most 0.65 of their size wide.
@@ -110,7 +110,7 @@ fn cells(svg: &mut Svg, layout: &Layout, metrics: &Classification) {
     svg.frame([layout.left - 0.5, layout.top - 0.5], [layout.side + 1.0 - gap; 2], stroke);
 }
 
-fn names(svg: &mut Svg, layout: &Layout, metrics: &Classification) {
+fn names(svg: &mut Svg, layout: &MatrixLayout, metrics: &ClassificationScores) {
     let below = layout.top + layout.side;
     let font = Font::new(layout.name_size, Paint::Ink, Anchor::End);
     for (i, (name, class)) in layout.names.iter().zip(&metrics.per_class).enumerate() {
@@ -129,7 +129,7 @@ fn names(svg: &mut Svg, layout: &Layout, metrics: &Classification) {
 }
 
 /// The colours' meaning: a bar from 0 to 100 % to the right of the matrix.
-fn scale(svg: &mut Svg, layout: &Layout) {
+fn scale(svg: &mut Svg, layout: &MatrixLayout) {
     const STEPS: usize = 50;
     let (x, top) = (layout.left + layout.side + 24.0, layout.top);
     // Whole pixels for each step, so that no seams show between them.
@@ -156,7 +156,7 @@ mod tests {
     use crate::metrics::ClassificationMetrics;
 
     /// Every label predicted `hits` times right and once as the class after it.
-    fn matrix(names: &[String], hits: usize) -> Classification {
+    fn matrix(names: &[String], hits: usize) -> ClassificationScores {
         let classes = names.len();
         let mut metrics = ClassificationMetrics::new(classes);
         for label in 0..classes {

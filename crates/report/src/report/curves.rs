@@ -4,7 +4,7 @@ use super::axis::Axis;
 use super::history::HistoryRow;
 use super::svg::{Anchor, Font, Paint, Stroke, Svg};
 use super::text::{percent, significant, width};
-use crate::metrics::{AxisLabel, Direction, Format, Metric, TaskMetrics};
+use crate::metrics::{AxisLabel, Direction, Metric, MetricFormat, TaskMetrics};
 
 const SIZE: [f64; 2] = [960.0, 384.0];
 const TOP: f64 = 108.0;
@@ -17,11 +17,11 @@ const LABEL_DISTANCE: f64 = 15.0;
 struct Panel {
     label: AxisLabel,
     axis: Axis,
-    series: Vec<Series>,
+    series: Vec<CurveSeries>,
     show: fn(f64) -> String,
 }
 
-struct Series {
+struct CurveSeries {
     paint: Paint,
     /// Epoch and value.
     points: Vec<[f64; 2]>,
@@ -80,33 +80,34 @@ impl Panel {
         let label = metric.axis?;
         let series = series(history, metric.name);
         Some(match metric.format {
-            Format::Percent | Format::Share => Self::of_shares(label, series),
-            Format::Number => Self::of_numbers(label, series),
+            MetricFormat::Percent | MetricFormat::Share => Self::of_shares(label, series),
+            MetricFormat::Number => Self::of_numbers(label, series),
         })
     }
 
-    fn of_numbers(label: AxisLabel, series: Vec<Series>) -> Self {
+    fn of_numbers(label: AxisLabel, series: Vec<CurveSeries>) -> Self {
         let (low, high) = range(&series).unwrap_or((0.0, 1.0));
         // Zero is shown where that costs less than half the height: the eye reads ratios of losses.
         let axis = Axis::covering(if low >= 0.0 && low < high * 0.5 { 0.0 } else { low }, high, 5.0);
         Self { label, axis, series, show: |value| significant(value, 3) }
     }
 
-    fn of_shares(label: AxisLabel, series: Vec<Series>) -> Self {
+    fn of_shares(label: AxisLabel, series: Vec<CurveSeries>) -> Self {
         let (low, high) = range(&series).unwrap_or((0.0, 1.0));
         // In per cent, at least five points high, and never beyond 0 and 100.
         let (low, high) = (low * 100.0, high * 100.0);
         let low = low.min(high - 5.0).max(0.0);
         let axis = Axis::covering(low, high.max(low + 5.0).min(100.0), 5.0);
-        let series = series
-            .into_iter()
-            .map(|s| Series { points: s.points.into_iter().map(|[x, y]| [x, y * 100.0]).collect(), ..s });
+        let series = series.into_iter().map(|s| CurveSeries {
+            points: s.points.into_iter().map(|[x, y]| [x, y * 100.0]).collect(),
+            ..s
+        });
         Self { label, axis, series: series.collect(), show: |value| percent(value / 100.0) }
     }
 }
 
 /// The curves of a metric in training and in validation, as far as there are values.
-fn series(history: &[HistoryRow], metric: &str) -> Vec<Series> {
+fn series(history: &[HistoryRow], metric: &str) -> Vec<CurveSeries> {
     let points = |value: &dyn Fn(&HistoryRow) -> Option<f64>| {
         let point = |row| value(row).filter(|y| y.is_finite()).map(|y| [f64::from(row.epoch), y]);
         history.iter().filter_map(point).collect::<Vec<_>>()
@@ -115,12 +116,12 @@ fn series(history: &[HistoryRow], metric: &str) -> Vec<Series> {
     let validation = points(&|row| row.validated(metric));
     [(Paint::Train, train), (Paint::Validation, validation)]
         .into_iter()
-        .map(|(paint, points)| Series { paint, points })
+        .map(|(paint, points)| CurveSeries { paint, points })
         .filter(|s| !s.points.is_empty())
         .collect()
 }
 
-fn range(series: &[Series]) -> Option<(f64, f64)> {
+fn range(series: &[CurveSeries]) -> Option<(f64, f64)> {
     let values = series.iter().flat_map(|series| &series.points).map(|point| (point[1], point[1]));
     values.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
@@ -163,7 +164,7 @@ fn grid(svg: &mut Svg, panel: &Panel, epochs: &Axis, [left, right]: [f64; 2]) {
     svg.text([left - 48.0, (TOP + BOTTOM) / 2.0], panel.label.unit, middle.rotated(-90.0));
 }
 
-fn draw(svg: &mut Svg, series: &Series, panel: &Panel, epochs: &Axis, sides: [f64; 2]) {
+fn draw(svg: &mut Svg, series: &CurveSeries, panel: &Panel, epochs: &Axis, sides: [f64; 2]) {
     let place = |&[x, y]: &[f64; 2]| [epochs.place(x, sides), panel.axis.place(y, [BOTTOM, TOP])];
     let points: Vec<[f64; 2]> = series.points.iter().map(place).collect();
     svg.polyline(&points, Stroke::new(series.paint, 2.0));
@@ -221,7 +222,7 @@ fn mark_best(svg: &mut Svg, panel: &Panel, epochs: &Axis, sides: [f64; 2], best:
 
 /// The last value of each curve beside its end, moved apart where they would overlap.
 fn end_values(svg: &mut Svg, panel: &Panel, [_, right]: [f64; 2]) {
-    let last = |series: &Series| {
+    let last = |series: &CurveSeries| {
         let value = series.points.last().expect("series without points are left out")[1];
         (panel.axis.place(value, [BOTTOM, TOP]), (panel.show)(value), series.paint)
     };
@@ -243,8 +244,9 @@ mod tests {
 
     static METRICS: TaskMetrics = TaskMetrics {
         history: &[
-            Metric::new("loss", "loss", Format::Number, Direction::Lower).drawn("Loss", "mean per image"),
-            Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher)
+            Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower)
+                .drawn("Loss", "mean per image"),
+            Metric::new("accuracy", "accuracy", MetricFormat::Percent, Direction::Higher)
                 .drawn("Accuracy", "images classified correctly, %"),
         ],
         evaluation: &[],

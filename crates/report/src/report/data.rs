@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::history::{HistoryRow, read_history};
 use super::parts::TaskReport;
 use super::reporting::{StageFiles, TaskOf, TaskReporting, optional, parse_json, unreadable};
-use crate::data::Summary;
+use crate::data::DatasetSummary;
 use crate::digest::Difference;
 use crate::error::{Error, Result};
-use crate::freeze::{Joining, ParameterTable};
+use crate::freeze::{ParameterTable, UnfreezeSummary};
 use crate::metrics::TaskMetrics;
 use crate::model::Description;
 
@@ -27,7 +27,7 @@ pub struct ReportData {
     /// The resolved pipeline file.
     pub pipeline: String,
     /// What the data sets hold, by name.
-    pub data: BTreeMap<String, Summary>,
+    pub data: BTreeMap<String, DatasetSummary>,
     /// In the order of the plan.
     pub stages: Vec<StageReport>,
     /// What is different from the run of this name before it, where the caller knows. Depends on what else has run.
@@ -46,7 +46,7 @@ pub struct StageReport {
     pub settings: Value,
     /// What its task measures.
     pub metrics: &'static TaskMetrics,
-    pub training: Option<Training>,
+    pub training: Option<TrainingMetrics>,
     pub history: Vec<HistoryRow>,
     /// The result of an evaluation.
     pub evaluation: Option<TaskReport>,
@@ -56,7 +56,7 @@ pub struct StageReport {
 
 /// How a train stage went: its `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Training {
+pub struct TrainingMetrics {
     /// What `@best` is; absent without a validation split.
     pub best: Option<HistoryRow>,
     /// What `@last` is.
@@ -74,7 +74,7 @@ pub struct ParameterCounts {
     pub batch_norm: BatchNormCounts,
     /// What joined when; nothing where all of it trained from the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub phases: Vec<Joining>,
+    pub phases: Vec<UnfreezeSummary>,
 }
 
 /// How many batch normalisation layers use the batch's statistics, and how many their running ones.
@@ -85,7 +85,7 @@ pub struct BatchNormCounts {
     pub eval: u64,
 }
 
-impl Training {
+impl TrainingMetrics {
     /// The content of `metrics.json`.
     pub fn document(&self, metrics: &TaskMetrics) -> Value {
         let mut document =
@@ -101,7 +101,7 @@ impl ParameterCounts {
     pub fn of(table: &ParameterTable, description: &Description) -> Self {
         let totals = table.totals();
         let (train, eval) = table.last().norm_counts();
-        let phases = if table.phases.len() > 1 { table.joining(description) } else { Vec::new() };
+        let phases = if table.phases.len() > 1 { table.unfreeze_summaries(description) } else { Vec::new() };
         Self {
             trainable_tensors: totals.trainable_tensors as u64,
             frozen_tensors: totals.frozen_tensors as u64,

@@ -31,7 +31,7 @@ pub struct HistoryRow {
 }
 
 /// A field of a row.
-enum Field {
+enum RowField {
     Number(f64),
     Flag(bool),
     Absent,
@@ -65,26 +65,26 @@ impl HistoryRow {
     }
 
     /// A row of its fields by name; columns of an unknown name are passed over.
-    fn of_fields(fields: impl Iterator<Item = Result<(String, Field)>>) -> Result<Self> {
+    fn of_fields(fields: impl Iterator<Item = Result<(String, RowField)>>) -> Result<Self> {
         let (mut row, mut has_epoch, mut has_lr) = (Self::default(), false, false);
         for field in fields {
             let (name, field) = field?;
             match (name.as_str(), field) {
-                (_, Field::Absent) => {}
-                ("epoch", Field::Number(epoch)) => (row.epoch, has_epoch) = (epoch as u32, true),
-                ("lr", Field::Number(lr)) => (row.lr, has_lr) = (lr, true),
-                ("is_best", Field::Flag(is_best)) => row.is_best = is_best,
-                ("trainable_parameters", Field::Number(count)) => {
+                (_, RowField::Absent) => {}
+                ("epoch", RowField::Number(epoch)) => (row.epoch, has_epoch) = (epoch as u32, true),
+                ("lr", RowField::Number(lr)) => (row.lr, has_lr) = (lr, true),
+                ("is_best", RowField::Flag(is_best)) => row.is_best = is_best,
+                ("trainable_parameters", RowField::Number(count)) => {
                     row.trainable_parameters = Some(count as u64);
                 }
-                (name, Field::Number(value)) => {
+                (name, RowField::Number(value)) => {
                     if let Some(name) = name.strip_prefix(TRAIN) {
                         row.train.insert(name.to_owned(), value);
                     } else if let Some(name) = name.strip_prefix(VALIDATION) {
                         row.validation.get_or_insert_default().insert(name.to_owned(), value);
                     }
                 }
-                (name, Field::Flag(_)) => return Err(Error::failed(format!("no number in `{name}`"))),
+                (name, RowField::Flag(_)) => return Err(Error::failed(format!("no number in `{name}`"))),
             }
         }
         match has_epoch && has_lr {
@@ -97,10 +97,10 @@ impl HistoryRow {
 impl<'de> Deserialize<'de> for HistoryRow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let field = |(name, value): (String, Value)| match value {
-            Value::Null => Ok((name, Field::Absent)),
-            Value::Bool(flag) => Ok((name, Field::Flag(flag))),
+            Value::Null => Ok((name, RowField::Absent)),
+            Value::Bool(flag) => Ok((name, RowField::Flag(flag))),
             other => match other.as_f64() {
-                Some(number) => Ok((name, Field::Number(number))),
+                Some(number) => Ok((name, RowField::Number(number))),
                 None => Err(Error::failed(format!("no number in `{name}`"))),
             },
         };
@@ -146,10 +146,10 @@ pub fn read_history(text: &str) -> Result<Vec<HistoryRow>> {
     let row = |record: csv::Result<csv::StringRecord>| {
         let record = record.map_err(unreadable)?;
         let field = |(name, text): (&str, &str)| match text {
-            "" => Ok((name.to_owned(), Field::Absent)),
-            "true" | "false" => Ok((name.to_owned(), Field::Flag(text == "true"))),
+            "" => Ok((name.to_owned(), RowField::Absent)),
+            "true" | "false" => Ok((name.to_owned(), RowField::Flag(text == "true"))),
             text => match text.parse() {
-                Ok(number) => Ok((name.to_owned(), Field::Number(number))),
+                Ok(number) => Ok((name.to_owned(), RowField::Number(number))),
                 Err(_) => Err(Error::failed(format!("unreadable table: `{text}` in `{name}` is no number"))),
             },
         };
@@ -161,13 +161,13 @@ pub fn read_history(text: &str) -> Result<Vec<HistoryRow>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Direction, Format};
+    use crate::metrics::{Direction, MetricFormat};
 
     const METRICS: [Metric; 4] = [
-        Metric::new("loss", "loss", Format::Number, Direction::Lower).in_training(),
-        Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher).in_training(),
-        Metric::new("macro_f1", "macro F1", Format::Share, Direction::Higher),
-        Metric::new("map", "mAP", Format::Share, Direction::Higher).optional(),
+        Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower).in_training(),
+        Metric::new("accuracy", "accuracy", MetricFormat::Percent, Direction::Higher).in_training(),
+        Metric::new("macro_f1", "macro F1", MetricFormat::Share, Direction::Higher),
+        Metric::new("map", "mAP", MetricFormat::Share, Direction::Higher).optional(),
     ];
 
     fn scores(values: &[(&str, f64)]) -> Scores {

@@ -4,16 +4,16 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::data::{ReportData, StageReport};
-use super::decline::Decline;
 use super::html_data;
 use super::html_stage::{key_result, stage_card};
+use super::regression::Regression;
 use super::text::count;
 use crate::digest::Difference;
-use crate::visible;
+use crate::sanitize;
 
 /// Renders the report. Equal data give equal bytes.
 pub fn report_html(data: &ReportData) -> String {
-    let declines = Decline::all(&data.stages);
+    let declines = Regression::all(&data.stages);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -36,7 +36,7 @@ pub fn report_html(data: &ReportData) -> String {
             }
         }
     };
-    visible::document(&page.into_string()).into_owned()
+    sanitize::document(&page.into_string()).into_owned()
 }
 
 fn header(data: &ReportData) -> Markup {
@@ -51,12 +51,12 @@ fn header(data: &ReportData) -> Markup {
     }
 }
 
-fn decline_of<'a>(stage: &StageReport, declines: &'a [Decline]) -> Option<&'a Decline> {
+fn decline_of<'a>(stage: &StageReport, declines: &'a [Regression]) -> Option<&'a Regression> {
     declines.iter().find(|decline| decline.stage == stage.name)
 }
 
 /// All stages at a glance, each leading to its card.
-fn overview(stages: &[StageReport], declines: &[Decline]) -> Markup {
+fn overview(stages: &[StageReport], declines: &[Regression]) -> Markup {
     html! {
         section.card {
             div.scroll {
@@ -169,25 +169,25 @@ fn address(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::confusion_matrix;
-    use super::super::data::{BatchNormCounts, ParameterCounts, Training};
+    use super::super::data::{BatchNormCounts, ParameterCounts, TrainingMetrics};
     use super::super::history::HistoryRow;
     use super::super::parts::{
-        Cell, ColumnKind, ReportColumn, ReportPart, ReportTable, TaskReport, Tile, mistakes,
+        ColumnKind, ReportColumn, ReportPart, ReportTable, TableCell, TaskReport, Tile, mistakes,
     };
     use super::super::tables::Prediction;
     use super::super::text::{number, percent};
     use super::*;
-    use crate::data::{Dataset, Label, Sample, Split, Summary};
+    use crate::data::{Dataset, DatasetSummary, Label, Sample, Split};
     use crate::digest::Digest;
     use crate::metrics::{
-        Classification, ClassificationMetrics, Direction, Format, Metric, Scores, TaskMetrics,
+        ClassificationMetrics, ClassificationScores, Direction, Metric, MetricFormat, Scores, TaskMetrics,
     };
     use crate::pipeline;
 
-    const LOSS: Metric = Metric::new("loss", "loss", Format::Number, Direction::Lower).in_training();
+    const LOSS: Metric = Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower).in_training();
     const ACCURACY: Metric =
-        Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher).in_training();
-    const MACRO_F1: Metric = Metric::new("macro_f1", "macro F1", Format::Share, Direction::Higher);
+        Metric::new("accuracy", "accuracy", MetricFormat::Percent, Direction::Higher).in_training();
+    const MACRO_F1: Metric = Metric::new("macro_f1", "macro F1", MetricFormat::Share, Direction::Higher);
     static METRICS: TaskMetrics = TaskMetrics {
         history: &[LOSS.drawn("Loss", "mean"), ACCURACY.drawn("Accuracy", "%"), MACRO_F1],
         evaluation: &[ACCURACY, MACRO_F1],
@@ -195,7 +195,7 @@ mod tests {
     };
     use serde_json::json;
 
-    fn summary() -> Summary {
+    fn summary() -> DatasetSummary {
         let sample = |path: &str, class, split| Sample {
             path: path.into(),
             label: Label::Class(class),
@@ -213,7 +213,7 @@ mod tests {
             ..Dataset::default()
         };
         let split = pipeline::Split { test: 0.2, group: Some(r"^(\d)".into()), ..Default::default() };
-        Summary::of(&dataset, &split)
+        DatasetSummary::of(&dataset, &split)
     }
 
     fn scores(values: &[(&str, f64)]) -> Scores {
@@ -221,12 +221,12 @@ mod tests {
     }
 
     /// The parts that a task makes of a confusion matrix and its predictions.
-    fn parts(metrics: &Classification, predictions: &[Prediction]) -> TaskReport {
-        let class = |class: &crate::metrics::ClassMetrics| -> Vec<Cell> {
+    fn parts(metrics: &ClassificationScores, predictions: &[Prediction]) -> TaskReport {
+        let class = |class: &crate::metrics::ClassMetrics| -> Vec<TableCell> {
             let rates = [class.precision, class.recall, class.f1].map(|rate| percent(rate).into());
             let mut cells = vec![class.class.as_str().into()];
             cells.extend(rates);
-            cells.extend([Cell::Share(class.f1), count(class.support).into()]);
+            cells.extend([TableCell::Share(class.f1), count(class.support).into()]);
             cells
         };
         let columns = [
@@ -279,7 +279,7 @@ mod tests {
             kind: "train".into(),
             settings: json!({"kind": "train", "from": "pretrained", "optimizer": {"kind": "sgd", "lr": 1e-3}}),
             metrics: &METRICS,
-            training: Some(Training { best: Some(epoch.clone()), last: epoch.clone(), parameters }),
+            training: Some(TrainingMetrics { best: Some(epoch.clone()), last: epoch.clone(), parameters }),
             history: vec![epoch],
             files: vec!["stages/frozen/history.csv".into()],
             ..StageReport::default()

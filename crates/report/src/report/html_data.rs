@@ -4,17 +4,17 @@ use maud::{Markup, html};
 
 use super::html_parts::OPEN_ROWS;
 use super::text::{count, percent};
-use crate::data::{Doubles, PartSummary, Summary};
-use crate::visible;
+use crate::data::{DatasetSummary, Duplicates, SplitSummary};
+use crate::sanitize;
 
 /// So many pairs of equal files are listed, and so many classes: `data.json` has all.
 const SHOWN_DOUBLES: usize = 20;
 const SHOWN_CLASSES: usize = 1000;
 
-pub(super) fn card(name: &str, data: &Summary) -> Markup {
+pub(super) fn card(name: &str, data: &DatasetSummary) -> Markup {
     html! {
         section.card {
-            h2 { "Data: " (visible::line(name)) }
+            h2 { "Data: " (sanitize::line(name)) }
             div.scroll {
                 table {
                     tr {
@@ -27,18 +27,18 @@ pub(super) fn card(name: &str, data: &Summary) -> Markup {
             }
             (classes(data))
             @for near in &data.near_names {
-                p { "Probably the same class, or no class: " @for name in &near.names { code { (visible::line(name)) } " " } }
+                p { "Probably the same class, or no class: " @for name in &near.names { code { (sanitize::line(name)) } " " } }
             }
             (doubles(&data.doubles))
         }
     }
 }
 
-fn grouped(data: &Summary) -> bool {
+fn grouped(data: &DatasetSummary) -> bool {
     data.parts.iter().any(|part| part.groups.is_some())
 }
 
-fn part_row(part: &PartSummary) -> Markup {
+fn part_row(part: &SplitSummary) -> Markup {
     html! {
         tr {
             td { (part.part.in_words()) }
@@ -50,7 +50,7 @@ fn part_row(part: &PartSummary) -> Markup {
     }
 }
 
-fn classes(data: &Summary) -> Markup {
+fn classes(data: &DatasetSummary) -> Markup {
     html! {
         details open[data.classes.len() <= OPEN_ROWS] {
             summary { @if data.multi_label { "Labels" } @else { "Classes" } }
@@ -61,7 +61,7 @@ fn classes(data: &Summary) -> Markup {
                     }
                     @for class in data.classes.iter().take(SHOWN_CLASSES) {
                         tr {
-                            td.name { (visible::line(&class.name)) }
+                            td.name { (sanitize::line(&class.name)) }
                             @for part in 0..3 {
                                 td.number {
                                     (count(class.images[part] as u64))
@@ -81,7 +81,7 @@ fn classes(data: &Summary) -> Markup {
     }
 }
 
-fn doubles(doubles: &Doubles) -> Markup {
+fn doubles(doubles: &Duplicates) -> Markup {
     html! {
         @if !doubles.pairs.is_empty() {
             details {
@@ -95,9 +95,9 @@ fn doubles(doubles: &Doubles) -> Markup {
                         @for double in doubles.pairs.iter().take(SHOWN_DOUBLES) {
                             tr {
                                 @for side in 0..2 {
-                                    td { code { (visible::line(&double.files[side])) } }
+                                    td { code { (sanitize::line(&double.files[side])) } }
                                     td { (double.parts[side].name()) }
-                                    td { (visible::line(&double.classes[side])) }
+                                    td { (sanitize::line(&double.classes[side])) }
                                 }
                             }
                         }

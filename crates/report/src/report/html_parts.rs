@@ -2,9 +2,9 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::parts::{Cell, ColumnKind, ReportColumn, ReportPart, ReportTable, TaskReport, Tile};
+use super::parts::{ColumnKind, ReportColumn, ReportPart, ReportTable, TableCell, TaskReport, Tile};
 use super::text::value_text;
-use crate::visible;
+use crate::sanitize;
 
 /// Tables with more rows than this are folded.
 pub(super) const OPEN_ROWS: usize = 25;
@@ -60,17 +60,17 @@ fn heading(column: &ReportColumn) -> Markup {
     }
 }
 
-fn cell(kind: ColumnKind, cell: &Cell) -> Markup {
+fn cell(kind: ColumnKind, cell: &TableCell) -> Markup {
     let text = match cell {
-        Cell::Share(share) => {
+        TableCell::Share(share) => {
             return html! { td { span.spark { i style=(format!("width:{:.1}%", share * 100.0)) {} } } };
         }
-        Cell::Text(text) => text,
+        TableCell::Text(text) => text,
     };
     match kind {
         ColumnKind::Number => html! { td.number { (text) } },
-        ColumnKind::Name => html! { td.name { (visible::line(text)) } },
-        ColumnKind::File => html! { td.name { code { (visible::line(text)) } } },
-        ColumnKind::Text | ColumnKind::Bar => html! { td { (visible::line(text)) } },
+        ColumnKind::Name => html! { td.name { (sanitize::line(text)) } },
+        ColumnKind::File => html! { td.name { code { (sanitize::line(text)) } } },
+        ColumnKind::Text | ColumnKind::Bar => html! { td { (sanitize::line(text)) } },
     }
 }

@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::curves;
 use super::data::{ParameterCounts, StageReport};
-use super::decline::Decline;
 use super::history::HistoryRow;
 use super::html::{anchor, links, plain};
 use super::html_parts::{self, OPEN_ROWS, tiles};
 use super::parts::Tile;
-use super::text::{column_text, count, joining, number, significant, value_text};
+use super::regression::Regression;
+use super::text::{column_text, count, number, significant, unfreeze_summary, value_text};
 use crate::metrics::{Metric, TaskMetrics};
 
-pub(super) fn stage_card(stage: &StageReport, decline: Option<&Decline>) -> Markup {
+pub(super) fn stage_card(stage: &StageReport, decline: Option<&Regression>) -> Markup {
     html! {
         section.card id=(anchor(&stage.name)) {
             div.row {
@@ -40,7 +40,7 @@ pub(super) fn stage_card(stage: &StageReport, decline: Option<&Decline>) -> Mark
 }
 
 /// That the stage ends below its source, and why that may be.
-fn declined(decline: &Decline) -> Markup {
+fn declined(decline: &Regression) -> Markup {
     html! {
         p { b style="color: var(--bad)" { "Ends " (decline.headline().replace('`', "")) "." } }
         @if !decline.causes.is_empty() {
@@ -94,7 +94,7 @@ fn parameters(counts: &ParameterCounts) -> Markup {
             b { (count(counts.frozen_parameters)) } " frozen in " (counts.frozen_tensors) " tensors"
         }
         @if !counts.phases.is_empty() {
-            ul { @for joined in &counts.phases { li { (joining(joined)) } } }
+            ul { @for joined in &counts.phases { li { (unfreeze_summary(joined)) } } }
         }
         @if norms.total > 0 {
             p.muted {

@@ -7,44 +7,46 @@
 mod axis;
 pub mod code_paths;
 mod comparison;
+mod comparison_html;
+mod comparison_svg;
 mod confusion;
 mod curves;
 mod data;
-mod decline;
 mod history;
 mod html;
 mod html_data;
 mod html_parts;
 mod html_stage;
 mod lr_curve;
-mod overlay;
-mod overlay_html;
 mod parts;
 mod plot;
 mod png;
 mod recognition;
+mod regression;
 mod reporting;
 mod svg;
 mod tables;
 mod text;
 
-pub use comparison::{Column, ComparedRun, Heading, Measure, Overlay, Part, RunGroup, overlay_csv};
+pub use comparison::{
+    Column, ComparedRun, Heading, MeanStd, MetricSplit, RunComparison, RunGroup, comparison_csv,
+};
+pub use comparison_html::comparison_html;
+pub use comparison_svg::comparison_svg;
 pub use confusion::confusion_matrix;
 pub use curves::curves;
-pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, Training};
-pub use decline::Decline;
+pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, TrainingMetrics};
 pub use history::{HistoryRow, history_csv, read_history};
 pub use html::report_html;
 pub use lr_curve::lr_curve;
-pub use overlay::overlay;
-pub use overlay_html::overlay_html;
-pub use parts::{Cell, ColumnKind, ReportColumn, ReportPart, ReportTable, TaskReport, Tile, mistakes};
+pub use parts::{ColumnKind, ReportColumn, ReportPart, ReportTable, TableCell, TaskReport, Tile, mistakes};
 pub use png::png;
 pub use recognition::{
     HardPair, hard_pairs_csv, match_csv, match_curve, read_hard_pairs, read_matches, read_roc, roc_csv,
     roc_curve,
 };
+pub use regression::Regression;
 pub use reporting::{StageFiles, TaskOf, TaskReporting};
 pub use svg::Svg;
 pub use tables::{Prediction, broken_csv, confusion_csv, labels_csv, predictions_csv, read_predictions};
-pub use text::{column_text, count, joining, number, percent, plainly, significant, value_text};
+pub use text::{column_text, count, number, percent, shortest, significant, unfreeze_summary, value_text};

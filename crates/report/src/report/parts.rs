@@ -45,7 +45,7 @@ impl Tile {
 pub struct ReportTable {
     pub title: String,
     pub columns: Vec<ReportColumn>,
-    pub rows: Vec<Vec<Cell>>,
+    pub rows: Vec<Vec<TableCell>>,
     /// Whether a long table is open from the start, too.
     pub always_open: bool,
 }
@@ -78,19 +78,19 @@ pub enum ColumnKind {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Cell {
+pub enum TableCell {
     Text(String),
     /// A share of 1, for a bar.
     Share(f64),
 }
 
-impl From<String> for Cell {
+impl From<String> for TableCell {
     fn from(text: String) -> Self {
         Self::Text(text)
     }
 }
 
-impl From<&str> for Cell {
+impl From<&str> for TableCell {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
@@ -111,7 +111,7 @@ pub fn mistakes(
         1..=MISTAKES => "Mistakes, the surest first".to_owned(),
         more => format!("The {MISTAKES} surest of {} mistakes", count(more as u64)),
     };
-    let row = |(row, confidence): (&Prediction, f32)| -> Vec<Cell> {
+    let row = |(row, confidence): (&Prediction, f32)| -> Vec<TableCell> {
         let [file, label, predicted] =
             [&row.file, &row.label, &row.predicted].map(|text| text.as_str().into());
         vec![file, label, predicted, percent(f64::from(confidence)).into()]

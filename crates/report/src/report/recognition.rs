@@ -8,9 +8,9 @@ use super::plot::{Plot, logarithmic_shares, shares};
 use super::svg::{Anchor, Font, Paint, Stroke, Svg};
 use super::tables::{IN_MEMORY, text, unreadable};
 use super::text::{percent, significant};
-use crate::cells;
+use crate::csv_cells;
 use crate::error::Result;
-use crate::metrics::{RocPoint, Verification};
+use crate::metrics::{RocPoint, VerificationMetrics};
 
 const ENDS: [f64; 2] = [332.0, 92.0];
 /// The rarest false accepts that are drawn: one in a million.
@@ -28,7 +28,7 @@ pub struct HardPair {
 }
 
 /// Draws the ROC curve, plain and with false accepts on a logarithmic scale; `title` usually is the stage's name.
-pub fn roc_curve(title: &str, verification: &Verification, curve: &[RocPoint]) -> Svg {
+pub fn roc_curve(title: &str, verification: &VerificationMetrics, curve: &[RocPoint]) -> Svg {
     let mut svg = Svg::new(&format!("{title}: ROC curve"), 960.0, 384.0);
     svg.text([24.0, 34.0], title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
     let auc = format!("AUC {}, EER {}", significant(verification.auc, 4), percent(verification.eer));
@@ -144,7 +144,7 @@ pub fn hard_pairs_csv(pairs: &[HardPair]) -> String {
     let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     writer.write_record(["risk", "similarity", "first", "second"]).expect(IN_MEMORY);
     for HardPair { risk, similarity, first, second } in pairs {
-        let fields = (risk, similarity, cells::text(first), cells::text(second));
+        let fields = (risk, similarity, csv_cells::text(first), csv_cells::text(second));
         writer.serialize(fields).expect(IN_MEMORY);
     }
     text(writer)
@@ -154,7 +154,7 @@ pub fn hard_pairs_csv(pairs: &[HardPair]) -> String {
 pub fn read_hard_pairs(text: &str) -> Result<Vec<HardPair>> {
     let read = |row: csv::Result<HardPair>| {
         let HardPair { risk, similarity, first, second } = row.map_err(unreadable)?;
-        let [first, second] = [first, second].map(|cell| cells::name(&cell).to_owned());
+        let [first, second] = [first, second].map(|cell| csv_cells::name(&cell).to_owned());
         Ok(HardPair { risk, similarity, first, second })
     };
     csv::Reader::from_reader(text.as_bytes()).deserialize().map(read).collect()
@@ -165,9 +165,9 @@ mod tests {
     use super::*;
     use crate::metrics::TarAtFar;
 
-    fn verification() -> Verification {
+    fn verification() -> VerificationMetrics {
         let at = |far, tar| TarAtFar { far, tar, threshold: Some(0.5), false_accepts: 0 };
-        Verification {
+        VerificationMetrics {
             genuine_pairs: 20,
             impostor_pairs: 1000,
             auc: 0.9,

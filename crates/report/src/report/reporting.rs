@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::parts::TaskReport;
 use crate::error::{Error, Result};
 use crate::metrics::TaskMetrics;
-use crate::regular;
+use crate::regular_file;
 
 /// A task, for all that show results.
 pub struct TaskReporting {
@@ -68,7 +68,7 @@ impl<'a> StageFiles<'a> {
 
 pub(super) fn optional(run: &Path, file: &str) -> Result<Option<String>> {
     let path = run.join(file);
-    match regular::read_text(&path) {
+    match regular_file::read_text(&path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", &path, error)),

@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use crate::cells;
+use crate::csv_cells;
 use crate::data::BrokenImage;
 use crate::error::{Error, Result};
-use crate::metrics::{Classification, LabelMetrics, MultiLabel};
+use crate::metrics::{ClassificationScores, LabelMetrics, MultiLabelScores};
 
 /// One image as a model saw it: a row of `predictions.csv`.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,9 +23,9 @@ pub struct Prediction {
 }
 
 /// Rows are the true classes, columns the predicted ones.
-pub fn confusion_csv(metrics: &Classification) -> String {
+pub fn confusion_csv(metrics: &ClassificationScores) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let names = metrics.per_class.iter().map(|class| cells::text(&class.class));
+    let names = metrics.per_class.iter().map(|class| csv_cells::text(&class.class));
     let header = names.clone().map(Cow::into_owned);
     writer.write_record(std::iter::once("true/predicted".to_owned()).chain(header)).expect(IN_MEMORY);
     for (name, row) in names.zip(&metrics.confusion_matrix) {
@@ -36,14 +36,14 @@ pub fn confusion_csv(metrics: &Classification) -> String {
 }
 
 /// A row for each label.
-pub fn labels_csv(metrics: &MultiLabel) -> String {
+pub fn labels_csv(metrics: &MultiLabelScores) -> String {
     let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     let header = ["label", "images", "precision", "recall", "f1", "average_precision"];
     writer.write_record(header).expect(IN_MEMORY);
     for label in &metrics.per_class {
         let LabelMetrics { class, precision, recall, f1, average_precision, support } = label;
         writer
-            .serialize((cells::text(class), support, precision, recall, f1, average_precision))
+            .serialize((csv_cells::text(class), support, precision, recall, f1, average_precision))
             .expect(IN_MEMORY);
     }
     text(writer)
@@ -53,8 +53,9 @@ pub fn labels_csv(metrics: &MultiLabel) -> String {
 pub fn broken_csv(images: &[BrokenImage]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["file", "cause"]).expect(IN_MEMORY);
-    let row =
-        |image: &BrokenImage| [cells::text(&image.file).into_owned(), cells::text(&image.cause).into_owned()];
+    let row = |image: &BrokenImage| {
+        [csv_cells::text(&image.file).into_owned(), csv_cells::text(&image.cause).into_owned()]
+    };
     images.iter().for_each(|image| writer.write_record(row(image)).expect(IN_MEMORY));
     text(writer)
 }
@@ -66,7 +67,8 @@ pub fn predictions_csv(classes: &[String], predictions: &[Prediction]) -> String
     let columns = classes.iter().map(|class| format!("probability {class}"));
     writer.write_record(header.chain(columns)).expect(IN_MEMORY);
     for row in predictions {
-        let [file, label, predicted] = [&row.file, &row.label, &row.predicted].map(|name| cells::text(name));
+        let [file, label, predicted] =
+            [&row.file, &row.label, &row.predicted].map(|name| csv_cells::text(name));
         let fields = (file, label, predicted, &row.probabilities);
         writer.serialize(fields).expect(IN_MEMORY);
     }
@@ -77,7 +79,7 @@ pub fn predictions_csv(classes: &[String], predictions: &[Prediction]) -> String
 pub fn read_predictions(text: &str) -> Result<Vec<Prediction>> {
     let read = |row: csv::Result<(String, String, String, Vec<f32>)>| {
         let (file, label, predicted, probabilities) = row.map_err(unreadable)?;
-        let [file, label, predicted] = [file, label, predicted].map(|cell| cells::name(&cell).to_owned());
+        let [file, label, predicted] = [file, label, predicted].map(|cell| csv_cells::name(&cell).to_owned());
         Ok(Prediction { file, label, predicted, probabilities })
     };
     csv::Reader::from_reader(text.as_bytes()).deserialize().map(read).collect()

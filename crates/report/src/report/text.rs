@@ -1,8 +1,8 @@
 //! Text: how wide it is in pictures, how it is shortened, and how numbers are written.
 
-use crate::freeze::Joining;
-use crate::metrics::Format;
-use crate::visible;
+use crate::freeze::UnfreezeSummary;
+use crate::metrics::MetricFormat;
+use crate::sanitize;
 
 /// Advance widths of U+0020 to U+007E in Inter Regular, in 2048ths of the font size (its `hmtx` table).
 #[rustfmt::skip]
@@ -42,7 +42,7 @@ pub fn fit(text: &str, size: f64, room: f64) -> String {
 /// Makes text safe inside XML elements and attributes, with nothing hidden in it.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in visible::line(text).chars() {
+    for c in sanitize::line(text).chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
@@ -68,16 +68,16 @@ pub fn number(value: f64) -> String {
 }
 
 /// A setting as short as it can be said without losing a digit: `0.001`, `1e-5`.
-pub fn plainly(value: f64) -> String {
+pub fn shortest(value: f64) -> String {
     let (plain, scientific) = (value.to_string(), format!("{value:e}"));
     if scientific.len() < plain.len() { scientific } else { plain }
 }
 
 /// Such as `from epoch 4: 15 tensors, 8,393,728 parameters at lr 1e-4, layer4.0 … layer4.1`.
-pub fn joining(joining: &Joining) -> String {
+pub fn unfreeze_summary(joining: &UnfreezeSummary) -> String {
     let rates = match joining.lr {
         None => String::new(),
-        Some([low, high]) if low == high => format!(" at lr {}", plainly(low)),
+        Some([low, high]) if low == high => format!(" at lr {}", shortest(low)),
         Some([low, high]) => format!(" at lr {} to {}", number(low), number(high)),
     };
     let layers = match &joining.layers[..] {
@@ -113,18 +113,18 @@ pub fn percent(share: f64) -> String {
 }
 
 /// A value of a metric: a share as a percentage, another number with four significant digits.
-pub fn value_text(format: Format, value: f64) -> String {
+pub fn value_text(format: MetricFormat, value: f64) -> String {
     match format {
-        Format::Percent | Format::Share => percent(value),
-        Format::Number => number(value),
+        MetricFormat::Percent | MetricFormat::Share => percent(value),
+        MetricFormat::Number => number(value),
     }
 }
 
 /// The same for columns: a number that is no share has four decimals, like the others of its column.
-pub fn column_text(format: Format, value: f64) -> String {
+pub fn column_text(format: MetricFormat, value: f64) -> String {
     match format {
-        Format::Percent | Format::Share => percent(value),
-        Format::Number => format!("{value:.4}"),
+        MetricFormat::Percent | MetricFormat::Share => percent(value),
+        MetricFormat::Number => format!("{value:.4}"),
     }
 }
 

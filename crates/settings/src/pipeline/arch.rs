@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Normalize;
 
 /// All architectures, for a macro that makes something of them. A line has the variant of [`Arch`], the name in files, the
-/// `ArchSpec` in `model`, and the fields of [`Facts`] that are not those of [`PLAIN`].
+/// `ArchSpec` in `model`, and the fields of [`ArchFacts`] that are not those of [`PLAIN`].
 #[macro_export]
 macro_rules! architectures {
     ($make:ident) => {
@@ -56,7 +56,7 @@ enum Positions {
 }
 
 /// What the language knows of an architecture.
-struct Facts {
+struct ArchFacts {
     stochastic_depth: bool,
     encoder: bool,
     cpu_only: bool,
@@ -67,7 +67,7 @@ struct Facts {
 }
 
 /// Those of a convolutional network that trains.
-const PLAIN: Facts = Facts {
+const PLAIN: ArchFacts = ArchFacts {
     stochastic_depth: false,
     encoder: false,
     cpu_only: false,
@@ -95,11 +95,11 @@ macro_rules! declare {
                 }
             }
 
-            fn facts(self) -> Facts {
+            fn facts(self) -> ArchFacts {
                 use ImageSizes::{MultipleOf, Only};
                 use Positions::{Resampled, Sized};
                 match self {
-                    $(Self::$variant => Facts { $($field: $value,)* ..PLAIN },)+
+                    $(Self::$variant => ArchFacts { $($field: $value,)* ..PLAIN },)+
                 }
             }
         }

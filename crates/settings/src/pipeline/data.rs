@@ -64,7 +64,7 @@ impl DataSettings for ImageFolder {
 
 /// Which splits a data set has besides training, as far as its settings say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parts {
+pub struct AvailableSplits {
     pub validation: bool,
     pub test: bool,
 }
@@ -167,13 +167,13 @@ impl Default for Split {
 
 impl Split {
     /// The splits it makes.
-    pub fn parts(&self) -> Parts {
+    pub fn parts(&self) -> AvailableSplits {
         match &self.folders {
-            Some(folders) => Parts {
+            Some(folders) => AvailableSplits {
                 validation: folders.validation.is_some() || self.validation > 0.0,
                 test: folders.test.is_some() || self.test > 0.0,
             },
-            None => Parts { validation: self.validation > 0.0, test: self.test > 0.0 },
+            None => AvailableSplits { validation: self.validation > 0.0, test: self.test > 0.0 },
         }
     }
 }

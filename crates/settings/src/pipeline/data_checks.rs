@@ -2,44 +2,44 @@
 
 use regex::Regex;
 
-use super::data::Parts;
-use super::draft::Draft;
+use super::data::AvailableSplits;
 use super::pattern::regex_error;
+use super::unchecked::UncheckedPipeline;
 use super::{Split, TableSplit, label_checks};
 
 /// The split of an image folder.
-pub fn folder(draft: &mut Draft, path: &str) {
+pub fn folder(draft: &mut UncheckedPipeline, path: &str) {
     let at = format!("{path}.split");
     let Some(split) = draft.read::<Split>(&at) else { return };
-    let given = split.folders.as_ref().map(|folders| Given {
+    let given = split.folders.as_ref().map(|folders| OtherSplitSetting {
         by: "folders",
         does: "the folders determine the split of each image",
-        parts: Parts { validation: folders.validation.is_some(), test: folders.test.is_some() },
+        parts: AvailableSplits { validation: folders.validation.is_some(), test: folders.test.is_some() },
     });
     parts(draft, &at, &split, given);
 }
 
 /// The split of a table.
-pub fn table(draft: &mut Draft, path: &str) {
+pub fn table(draft: &mut UncheckedPipeline, path: &str) {
     label_checks::table(draft, path);
     let at = format!("{path}.split");
     let Some(split) = draft.read::<TableSplit>(&at) else { return };
     let given = match (&split.column, &split.files) {
         (Some(_), Some(_)) => {
             let message = "`column` and `files` both determine the split of each image".to_owned();
-            let place = draft.key(&format!("{at}.files"));
+            let place = draft.key_span(&format!("{at}.files"));
             draft.report(place, "conflict", message, "keep one of them".to_owned());
             return;
         }
-        (Some(_), None) => Some(Given {
+        (Some(_), None) => Some(OtherSplitSetting {
             by: "column",
             does: "the column determines the split of each image",
-            parts: Parts { validation: true, test: true },
+            parts: AvailableSplits { validation: true, test: true },
         }),
-        (None, Some(files)) => Some(Given {
+        (None, Some(files)) => Some(OtherSplitSetting {
             by: "files",
             does: "the tables determine the split of each image",
-            parts: Parts { validation: files.validation.is_some(), test: files.test.is_some() },
+            parts: AvailableSplits { validation: files.validation.is_some(), test: files.test.is_some() },
         }),
         (None, None) => None,
     };
@@ -47,15 +47,15 @@ pub fn table(draft: &mut Draft, path: &str) {
 }
 
 /// The setting that splits images other than by fraction.
-struct Given {
+struct OtherSplitSetting {
     by: &'static str,
     does: &'static str,
     /// The splits besides training that it provides.
-    parts: Parts,
+    parts: AvailableSplits,
 }
 
-fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<Given>) {
-    if let Some(Given { by, does, parts }) = given {
+fn parts(draft: &mut UncheckedPipeline, at: &str, split: &Split, given: Option<OtherSplitSetting>) {
+    if let Some(OtherSplitSetting { by, does, parts }) = given {
         let usual = Split::default();
         let (validation, test) = (split.validation != usual.validation, split.test != usual.test);
         // Splits without a folder or table may take a fraction of the training images.
@@ -69,7 +69,7 @@ fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<Given>) {
         ];
         for (key, _) in idle.iter().filter(|(_, idle)| *idle) {
             let message = format!("`{key}` has no effect: {does}");
-            let place = draft.key(&format!("{at}.{key}"));
+            let place = draft.key_span(&format!("{at}.{key}"));
             draft.report(place, "conflict", message, format!("remove `{key}` or `{by}`"));
         }
     }
@@ -78,10 +78,10 @@ fn parts(draft: &mut Draft, at: &str, split: &Split, given: Option<Given>) {
             "validation ({}) and test ({}) leave no images for training",
             split.validation, split.test
         );
-        draft.report(draft.place(at), "conflict", message, "their sum must be below 1".to_owned());
+        draft.report(draft.span(at), "conflict", message, "their sum must be below 1".to_owned());
     }
     if let Some(group) = &split.group {
-        let place = draft.place(&format!("{at}.group"));
+        let place = draft.span(&format!("{at}.group"));
         match Regex::new(group) {
             Err(error) => draft.report(place, "bad-regex", regex_error(&error), None),
             Ok(regex) if regex.captures_len() < 2 => {

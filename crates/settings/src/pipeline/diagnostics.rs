@@ -7,8 +7,8 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use super::source::{Place, Source};
-use crate::visible;
+use super::source_text::{SourceText, Span};
+use crate::sanitize;
 
 /// Of a longer line, only the part around the error is shown.
 const WIDE: usize = 200;
@@ -36,11 +36,11 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// Whether it is a warning, which does not prevent a run.
     pub warning: bool,
-    pub(super) source: Arc<Source>,
+    pub(super) source: Arc<SourceText>,
 }
 
 impl Diagnostic {
-    pub fn new(place: &Place, code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(place: &Span, code: &'static str, message: impl Into<String>) -> Self {
         let (line, column) = place.line_column();
         Self {
             code,
@@ -70,8 +70,8 @@ impl Diagnostic {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let level = if self.warning { Level::WARNING } else { Level::ERROR };
         let title = level.primary_title(readable(&self.message)).id(self.code);
-        let file = visible::line(&self.file);
-        let excerpt = Excerpt::new(&Place { source: Arc::clone(&self.source), range: self.span.clone() });
+        let file = sanitize::line(&self.file);
+        let excerpt = Excerpt::new(&Span { source: Arc::clone(&self.source), range: self.span.clone() });
         let snippet = Snippet::source(&excerpt.text)
             .line_start(self.line)
             .path(file.as_ref())
@@ -110,11 +110,11 @@ struct Excerpt {
 }
 
 impl Excerpt {
-    fn new(place: &Place) -> Self {
+    fn new(place: &Span) -> Self {
         let (line, span) = place.line();
         let (before, inside, after) = (&line[..span.start], &line[span.clone()], &line[span.end..]);
         // Tabs are as wide as in the renderer.
-        let shown = |part: &str| match visible::line(&part.replace('\t', "    ")) {
+        let shown = |part: &str| match sanitize::line(&part.replace('\t', "    ")) {
             Cow::Borrowed(_) => part.to_owned(),
             Cow::Owned(escaped) => escaped,
         };
@@ -154,7 +154,7 @@ fn readable(text: &str) -> String {
         true => first(line, LONG / 2) + last(line, LONG / 4).trim_start_matches('…'),
         false => line.to_owned(),
     };
-    visible::lines(text).split('\n').map(line).collect::<Vec<_>>().join("\n")
+    sanitize::lines(text).split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Text of the user, shortened for use in a message.

@@ -10,21 +10,21 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Diagnostic;
 use super::entries::Entries;
-use super::source::{Place, Source};
+use super::source_text::{SourceText, Span};
 use super::syntax;
 
 /// A setting: its value, and the places of value and key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// The place of its name. Array elements and the root have none.
-    pub key: Option<Place>,
-    pub place: Place,
-    pub value: Value,
+    pub key: Option<Span>,
+    pub place: Span,
+    pub value: NodeValue,
 }
 
 /// The TOML values that a pipeline can use.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum NodeValue {
     String(String),
     Integer(i64),
     /// Finite.
@@ -39,41 +39,41 @@ pub enum Value {
 
 impl Node {
     /// The place that messages point to: the name of a table, the value of any other setting.
-    pub fn mark(&self) -> &Place {
+    pub fn span(&self) -> &Span {
         match (&self.value, &self.key) {
-            (Value::Table(_), Some(key)) => key,
+            (NodeValue::Table(_), Some(key)) => key,
             _ => &self.place,
         }
     }
 
     pub fn entries(&self) -> &[(String, Node)] {
-        if let Value::Table(entries) = &self.value { entries } else { &[] }
+        if let NodeValue::Table(entries) = &self.value { entries } else { &[] }
     }
 
     pub fn items(&self) -> &[Node] {
-        if let Value::Array(items) = &self.value { items } else { &[] }
+        if let NodeValue::Array(items) = &self.value { items } else { &[] }
     }
 
     pub fn items_mut(&mut self) -> &mut [Node] {
-        if let Value::Array(items) = &mut self.value { items } else { &mut [] }
+        if let NodeValue::Array(items) = &mut self.value { items } else { &mut [] }
     }
 
     pub fn get(&self, key: &str) -> Option<&Node> {
-        if let Value::Table(entries) = &self.value { entries.get(key) } else { None }
+        if let NodeValue::Table(entries) = &self.value { entries.get(key) } else { None }
     }
 
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        if let Value::Table(entries) = &mut self.value { entries.get_mut(key) } else { None }
+        if let NodeValue::Table(entries) = &mut self.value { entries.get_mut(key) } else { None }
     }
 
     pub fn remove(&mut self, key: &str) {
-        if let Value::Table(entries) = &mut self.value {
+        if let NodeValue::Table(entries) = &mut self.value {
             entries.remove(key);
         }
     }
 
     pub fn text(&self) -> Option<&str> {
-        if let Value::String(text) = &self.value { Some(text) } else { None }
+        if let NodeValue::String(text) = &self.value { Some(text) } else { None }
     }
 
     /// The setting at a path such as `stage.frozen.train[0]`, or the innermost setting that contains the path.
@@ -82,8 +82,8 @@ impl Node {
         let mut node = self;
         for step in steps {
             let next = match &node.value {
-                Value::Table(_) => node.get(step),
-                Value::Array(items) => step.parse().ok().and_then(|index: usize| items.get(index)),
+                NodeValue::Table(_) => node.get(step),
+                NodeValue::Array(items) => step.parse().ok().and_then(|index: usize| items.get(index)),
                 _ => None,
             };
             match next {
@@ -98,60 +98,60 @@ impl Node {
     pub fn visit<'a>(&'a self, path: &mut Vec<&'a str>, visitor: &mut dyn FnMut(&[&str], &'a Node)) {
         visitor(path, self);
         match &self.value {
-            Value::Table(entries) => {
+            NodeValue::Table(entries) => {
                 for (key, node) in entries.iter() {
                     path.push(key);
                     node.visit(path, visitor);
                     path.pop();
                 }
             }
-            Value::Array(items) => items.iter().for_each(|item| item.visit(path, visitor)),
+            NodeValue::Array(items) => items.iter().for_each(|item| item.visit(path, visitor)),
             _ => {}
         }
     }
 
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
-            Value::String(text) => text.as_str().into(),
-            Value::Integer(number) => (*number).into(),
-            Value::Float(number) => (*number).into(),
-            Value::Boolean(flag) => (*flag).into(),
-            Value::Array(items) => items.iter().map(Node::to_json).collect(),
-            Value::Table(entries) => {
+            NodeValue::String(text) => text.as_str().into(),
+            NodeValue::Integer(number) => (*number).into(),
+            NodeValue::Float(number) => (*number).into(),
+            NodeValue::Boolean(flag) => (*flag).into(),
+            NodeValue::Array(items) => items.iter().map(Node::to_json).collect(),
+            NodeValue::Table(entries) => {
                 entries.iter().map(|(key, node)| (key.clone(), node.to_json())).collect()
             }
-            Value::Invalid => serde_json::Value::Null,
+            NodeValue::Invalid => serde_json::Value::Null,
         }
     }
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for NodeValue {
     /// With its article, as in messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Value::String(_) => "a string",
-            Value::Integer(_) => "an integer",
-            Value::Float(_) => "a float",
-            Value::Boolean(_) => "a boolean",
-            Value::Array(_) => "an array",
-            Value::Table(_) => "a table",
-            Value::Invalid => "nothing",
+            NodeValue::String(_) => "a string",
+            NodeValue::Integer(_) => "an integer",
+            NodeValue::Float(_) => "a float",
+            NodeValue::Boolean(_) => "a boolean",
+            NodeValue::Array(_) => "an array",
+            NodeValue::Table(_) => "a table",
+            NodeValue::Invalid => "nothing",
         })
     }
 }
 
 /// Parses a file. Errors are reported, and what cannot be parsed is left out of the tree.
-pub fn parse(source: &Arc<Source>, diagnostics: &mut Vec<Diagnostic>) -> Node {
+pub fn parse(source: &Arc<SourceText>, diagnostics: &mut Vec<Diagnostic>) -> Node {
     let (table, errors) = DeTable::parse_recoverable(&source.text);
-    let mut reader = Reader { source, offset: 0, diagnostics, refused: BTreeSet::new() };
+    let mut reader = TomlReader { source, offset: 0, diagnostics, refused: BTreeSet::new() };
     reader.syntax_errors(errors);
     let root = table.into_inner();
-    Node { key: None, place: Place::new(source, 0..0), value: reader.table(&root, None) }
+    Node { key: None, place: Span::new(source, 0..0), value: reader.table(&root, None) }
 }
 
 /// Parses the value at byte `offset` of `source`.
 pub fn parse_value(
-    source: &Arc<Source>,
+    source: &Arc<SourceText>,
     offset: usize,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Result<Node, Vec<toml::de::Error>> {
@@ -159,33 +159,33 @@ pub fn parse_value(
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(Reader { source, offset, diagnostics, refused: BTreeSet::new() }.node(None, &value))
+    Ok(TomlReader { source, offset, diagnostics, refused: BTreeSet::new() }.node(None, &value))
 }
 
 /// Reports the syntax errors of the text at byte `offset` of `source`.
 pub fn report_syntax(
-    source: &Arc<Source>,
+    source: &Arc<SourceText>,
     offset: usize,
     errors: Vec<toml::de::Error>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    Reader { source, offset, diagnostics, refused: BTreeSet::new() }.syntax_errors(errors);
+    TomlReader { source, offset, diagnostics, refused: BTreeSet::new() }.syntax_errors(errors);
 }
 
-struct Reader<'a> {
-    source: &'a Arc<Source>,
+struct TomlReader<'a> {
+    source: &'a Arc<SourceText>,
     offset: usize,
     diagnostics: &'a mut Vec<Diagnostic>,
     /// Lines with a syntax error. The parser misreads them, so no further error is reported there.
     refused: BTreeSet<usize>,
 }
 
-impl Reader<'_> {
-    fn place(&self, range: Range<usize>) -> Place {
-        Place::new(self.source, range.start + self.offset..range.end + self.offset)
+impl TomlReader<'_> {
+    fn place(&self, range: Range<usize>) -> Span {
+        Span::new(self.source, range.start + self.offset..range.end + self.offset)
     }
 
-    fn report(&mut self, place: &Place, code: &'static str, message: impl Into<String>, help: &str) {
+    fn report(&mut self, place: &Span, code: &'static str, message: impl Into<String>, help: &str) {
         if self.refused.range(place.lines()).next().is_none() {
             self.diagnostics.push(Diagnostic::new(place, code, message).help(help.to_owned()));
         }
@@ -215,7 +215,7 @@ impl Reader<'_> {
         }
     }
 
-    fn table(&mut self, table: &DeTable<'_>, inline: Option<Range<usize>>) -> Value {
+    fn table(&mut self, table: &DeTable<'_>, inline: Option<Range<usize>>) -> NodeValue {
         if let Some(range) = inline {
             self.refuse_toml_1_1(table, range);
         }
@@ -226,24 +226,24 @@ impl Reader<'_> {
             let place = self.place(key.span());
             (name.clone().into_owned(), self.node(Some(place), value))
         };
-        Value::Table(Entries::new(entries.into_iter().map(node).collect()))
+        NodeValue::Table(Entries::new(entries.into_iter().map(node).collect()))
     }
 
-    fn node(&mut self, key: Option<Place>, value: &Spanned<DeValue<'_>>) -> Node {
+    fn node(&mut self, key: Option<Span>, value: &Spanned<DeValue<'_>>) -> Node {
         let place = self.place(value.span());
         let value = match value.get_ref() {
-            DeValue::String(text) => Value::String(text.clone().into_owned()),
-            DeValue::Boolean(flag) => Value::Boolean(*flag),
+            DeValue::String(text) => NodeValue::String(text.clone().into_owned()),
+            DeValue::Boolean(flag) => NodeValue::Boolean(*flag),
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-                Ok(number) => Value::Integer(number),
+                Ok(number) => NodeValue::Integer(number),
                 Err(_) => {
                     let message = format!("the integer {number} does not fit in 64 bits");
                     self.report(&place, "too-large", message, "the largest is 9223372036854775807");
-                    Value::Invalid
+                    NodeValue::Invalid
                 }
             },
             DeValue::Float(number) => match number.as_str().parse::<f64>() {
-                Ok(number) if number.is_finite() => Value::Float(number),
+                Ok(number) if number.is_finite() => NodeValue::Float(number),
                 _ => {
                     self.report(
                         &place,
@@ -251,7 +251,7 @@ impl Reader<'_> {
                         format!("{number} is not a finite number"),
                         "write a number",
                     );
-                    Value::Invalid
+                    NodeValue::Invalid
                 }
             },
             DeValue::Datetime(_) => {
@@ -261,9 +261,11 @@ impl Reader<'_> {
                     "no setting takes a date or a time",
                     "if it is text, write it in quotes",
                 );
-                Value::Invalid
+                NodeValue::Invalid
             }
-            DeValue::Array(items) => Value::Array(items.iter().map(|item| self.node(None, item)).collect()),
+            DeValue::Array(items) => {
+                NodeValue::Array(items.iter().map(|item| self.node(None, item)).collect())
+            }
             DeValue::Table(table) => {
                 let range = value.span();
                 let inline = self.source.text.as_bytes().get(range.start + self.offset) == Some(&b'{');

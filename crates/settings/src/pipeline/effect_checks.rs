@@ -5,13 +5,13 @@
 
 use serde::Deserialize;
 
-use super::document::{Node, Value};
-use super::draft::Draft;
-use super::source::Place;
+use super::document::{Node, NodeValue};
+use super::source_text::Span;
+use super::unchecked::UncheckedPipeline;
 use super::{Augment, Common, EarlyStop, Group, Optimizer, Schedule, Unfreeze};
 
 /// Checks the train stage at `path`.
-pub fn check(draft: &mut Draft, path: &str) {
+pub fn check(draft: &mut UncheckedPipeline, path: &str) {
     patience(draft, path);
     no_decay(draft, path);
     augment(draft, path);
@@ -19,7 +19,7 @@ pub fn check(draft: &mut Draft, path: &str) {
 }
 
 /// Whether a setting comes from the defaults and the other from the stage. Then the setting is meant for other stages.
-fn for_others(draft: &Draft, path: &str, setting: &str, other: &str) -> bool {
+fn for_others(draft: &UncheckedPipeline, path: &str, setting: &str, other: &str) -> bool {
     let of_defaults = |key: &str| {
         let default = draft.get(&format!("defaults.train.{key}"));
         default.is_some_and(|default| {
@@ -30,7 +30,7 @@ fn for_others(draft: &Draft, path: &str, setting: &str, other: &str) -> bool {
 }
 
 /// Patience that is longer than the stage.
-fn patience(draft: &mut Draft, path: &str) {
+fn patience(draft: &mut UncheckedPipeline, path: &str) {
     let Some(epochs) = draft.read::<u32>(&format!("{path}.epochs")) else { return };
     let stop = draft.read::<EarlyStop>(&format!("{path}.early_stop"));
     if let Some(stop) = stop.filter(|_| !for_others(draft, path, "early_stop", "epochs")) {
@@ -42,7 +42,7 @@ fn patience(draft: &mut Draft, path: &str) {
         let soonest = last_thaw.unwrap_or(1).saturating_add(stop.patience);
         if soonest >= epochs {
             let at = format!("{path}.early_stop.patience");
-            outlasts(draft, &at, "`early_stop` could end the stage", soonest, epochs);
+            exceeds_stage(draft, &at, "`early_stop` could end the stage", soonest, epochs);
         }
     }
     let at = format!("{path}.schedule");
@@ -50,19 +50,19 @@ fn patience(draft: &mut Draft, path: &str) {
     if let Some(rule) = schedule.as_ref().and_then(|schedule| schedule.settings().plateau()) {
         let soonest = rule.patience.saturating_add(2);
         if soonest >= epochs && !for_others(draft, path, "schedule", "epochs") {
-            outlasts(draft, &format!("{at}.patience"), "the learning rate could fall", soonest, epochs);
+            exceeds_stage(draft, &format!("{at}.patience"), "the learning rate could fall", soonest, epochs);
         }
     }
 }
 
-fn outlasts(draft: &mut Draft, at: &str, what: &str, soonest: u32, epochs: u32) {
+fn exceeds_stage(draft: &mut UncheckedPipeline, at: &str, what: &str, soonest: u32, epochs: u32) {
     let message = format!("{what} after epoch {soonest} at the earliest, but the stage has {epochs}");
     let help = "lower `patience`, or raise `epochs`".to_owned();
-    draft.warn(draft.place(at), "no-effect", message, help);
+    draft.warn(draft.span(at), "no-effect", message, help);
 }
 
 /// An optimizer may have no weight decay by default; a decay of 0 that is written is a choice.
-fn no_decay(draft: &mut Draft, path: &str) {
+fn no_decay(draft: &mut UncheckedPipeline, path: &str) {
     let at = format!("{path}.optimizer");
     let Some(optimizer) = draft.read::<Optimizer>(&at) else { return };
     let says = |key: &str, decays: fn(&serde_json::Value) -> bool| {
@@ -81,31 +81,31 @@ fn no_decay(draft: &mut Draft, path: &str) {
     let kind = draft.get(&format!("{at}.kind")).and_then(Node::text).unwrap_or_default();
     let message = "`no_decay` has no effect: no parameter has weight decay".to_owned();
     let help = format!("set `weight_decay`, which is 0 by default for `{kind}`, or remove `no_decay`");
-    draft.report(draft.key(&format!("{at}.no_decay")), "no-effect", message, help);
+    draft.report(draft.key_span(&format!("{at}.no_decay")), "no-effect", message, help);
 }
 
 /// An empty table changes no image. Someone who wants no augmentation would leave the table out.
-fn augment(draft: &mut Draft, path: &str) {
+fn augment(draft: &mut UncheckedPipeline, path: &str) {
     let at = format!("{path}.augment");
     let Some(node) =
-        draft.get(&at).filter(|node| matches!(&node.value, Value::Table(keys) if keys.is_empty()))
+        draft.get(&at).filter(|node| matches!(&node.value, NodeValue::Table(keys) if keys.is_empty()))
     else {
         return;
     };
     // It may replace the table of the defaults or of the file; a matrix or `--set` leaves no trace of that.
     let instead = draft.get("defaults.train.augment").is_some_and(|default| default.place != node.place);
     let in_the_file =
-        |key: &Place| key.source.name != "--set" && key.source.text.get(key.range.clone()) == Some("augment");
+        |key: &Span| key.source.name != "--set" && key.source.text.get(key.range.clone()) == Some("augment");
     if instead || !node.key.as_ref().is_some_and(in_the_file) {
         return;
     }
     let message = "an empty `augment` changes no image".to_owned();
     let help = "add a change, such as `{ horizontal_flip = 0.5 }`, or remove it".to_owned();
-    draft.warn(draft.key(&at), "no-effect", message, help);
+    draft.warn(draft.key_span(&at), "no-effect", message, help);
 }
 
 /// An image that is alone in its batch is mixed with itself.
-fn mixing(draft: &mut Draft, path: &str) {
+fn mixing(draft: &mut UncheckedPipeline, path: &str) {
     let Some(augment) = draft.read::<Augment>(&format!("{path}.augment")) else { return };
     let alone = draft.read::<usize>(&format!("{path}.batch_size")) == Some(1);
     if !augment.mixes() || !alone {
@@ -114,5 +114,5 @@ fn mixing(draft: &mut Draft, path: &str) {
     let key = if augment.mixup.is_some() { "mixup" } else { "cutmix" };
     let message = format!("`{key}` mixes images of the same batch, but batches have one image here");
     let help = format!("raise `batch_size`, or remove `{key}`");
-    draft.report(draft.key(&format!("{path}.augment.{key}")), "no-effect", message, help);
+    draft.report(draft.key_span(&format!("{path}.augment.{key}")), "no-effect", message, help);
 }

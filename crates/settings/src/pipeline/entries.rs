@@ -99,15 +99,15 @@ impl PartialEq for Entries {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::document::Value;
-    use super::super::source::{Place, Source};
+    use super::super::document::NodeValue;
+    use super::super::source_text::{SourceText, Span};
     use super::*;
 
     #[test]
     fn settings_are_found_whether_few_or_many_and_keep_their_order() {
-        let source = Arc::new(Source::new("", ""));
+        let source = Arc::new(SourceText::new("", ""));
         let node =
-            |number| Node { key: None, place: Place::new(&source, 0..0), value: Value::Integer(number) };
+            |number| Node { key: None, place: Span::new(&source, 0..0), value: NodeValue::Integer(number) };
         for count in [0, 1, FEW as i64, FEW as i64 + 1, 40] {
             let name = |number: i64| format!("k{}", (number * 7919) % 101);
             let mut pushed = Entries::default();
@@ -118,7 +118,10 @@ mod tests {
             assert_eq!(pushed, made);
             for number in 0..count {
                 assert_eq!(made.position(&name(number)), Some(number as usize));
-                assert_eq!(pushed.get(&name(number)).map(|node| &node.value), Some(&Value::Integer(number)));
+                assert_eq!(
+                    pushed.get(&name(number)).map(|node| &node.value),
+                    Some(&NodeValue::Integer(number))
+                );
             }
             assert_eq!(made.position("k"), None);
             pushed.remove(&name(3));

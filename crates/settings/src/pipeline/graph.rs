@@ -4,17 +4,17 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::diagnostics::{Diagnostic, brief};
 use super::document::Node;
-use super::draft::Draft;
-use super::stage::{Checkpoint, Parent};
+use super::stage::{CheckpointKind, Parent};
 use super::suggest;
+use super::unchecked::UncheckedPipeline;
 
 /// The stages of a file with their kinds.
-pub struct Stages<'a> {
+pub struct StageKinds<'a> {
     by_name: HashMap<&'a str, Option<&'a str>>,
     names: Vec<&'a str>,
 }
 
-impl<'a> FromIterator<(&'a str, Option<&'a str>)> for Stages<'a> {
+impl<'a> FromIterator<(&'a str, Option<&'a str>)> for StageKinds<'a> {
     fn from_iter<T: IntoIterator<Item = (&'a str, Option<&'a str>)>>(stages: T) -> Self {
         let stages: Vec<_> = stages.into_iter().collect();
         Self { names: stages.iter().map(|(name, _)| *name).collect(), by_name: stages.into_iter().collect() }
@@ -23,12 +23,12 @@ impl<'a> FromIterator<(&'a str, Option<&'a str>)> for Stages<'a> {
 
 /// Checks every reference to a stage: the stage exists, it has the requested weights, and its name has the right form
 /// for its kind.
-pub fn check(draft: &mut Draft) {
+pub fn check(draft: &mut UncheckedPipeline) {
     let entries = draft.entries("stage");
     let kinds = entries.iter().map(|(name, node)| (name.as_str(), node.get("kind").and_then(Node::text)));
-    let stages: Stages = kinds.collect();
+    let stages: StageKinds = kinds.collect();
     for (_, node) in entries {
-        for Reference { node: place, text, role } in references(node) {
+        for StageReference { node: place, text, role } in references(node) {
             for (code, message, help) in problems(draft, &stages, text, role) {
                 draft.diagnostics.push(Diagnostic::new(&place.place, code, message).help(help));
             }
@@ -39,7 +39,7 @@ pub fn check(draft: &mut Draft) {
         let names: Vec<&str> = circle.iter().map(|place| entries[*place].0.as_str()).collect();
         let next = names.get(1).unwrap_or(&names[0]);
         let leads = references(node).into_iter().find(|reference| reference.stage() == *next);
-        let place = leads.map_or(node.mark(), |reference| &reference.node.place);
+        let place = leads.map_or(node.span(), |reference| &reference.node.place);
         let way = match &names[..] {
             [first, second, .., last] if names.len() > MOST_SHOWN => {
                 format!("{first} → {second} → … → {last}")
@@ -56,15 +56,15 @@ pub fn check(draft: &mut Draft) {
 const MOST_SHOWN: usize = 12;
 
 /// A reference to a stage, with its place.
-struct Reference<'a> {
+struct StageReference<'a> {
     node: &'a Node,
     text: &'a str,
-    role: Role,
+    role: WeightsUse,
 }
 
 /// What the weights of a stage are used for.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Role {
+pub enum WeightsUse {
     /// To continue from, or to evaluate.
     Start,
     /// As one of several models whose predictions are averaged.
@@ -73,35 +73,40 @@ pub enum Role {
     Teacher,
 }
 
-impl Reference<'_> {
+impl StageReference<'_> {
     fn stage(&self) -> &str {
         self.text.split_once('@').map_or(self.text, |(stage, _)| stage)
     }
 }
 
 /// All references of a stage.
-fn references(stage: &Node) -> Vec<Reference<'_>> {
-    let from = stage.get("from").into_iter().map(|node| (node, Role::Start));
+fn references(stage: &Node) -> Vec<StageReference<'_>> {
+    let from = stage.get("from").into_iter().map(|node| (node, WeightsUse::Start));
     let members = stage.get("ensemble").map(Node::items).unwrap_or_default();
-    let members = members.iter().map(|node| (node, Role::Member));
+    let members = members.iter().map(|node| (node, WeightsUse::Member));
     let teacher = stage.get("distill").and_then(|distill| distill.get("teacher"));
-    let teacher = teacher.into_iter().map(|node| (node, Role::Teacher));
+    let teacher = teacher.into_iter().map(|node| (node, WeightsUse::Teacher));
     from.chain(members)
         .chain(teacher)
-        .filter_map(|(node, role)| Some(Reference { node, text: node.text()?, role }))
+        .filter_map(|(node, role)| Some(StageReference { node, text: node.text()?, role }))
         .collect()
 }
 
 /// A code, a message, and how to fix it.
-pub type Problem = (&'static str, String, Option<String>);
+pub type ReferenceProblem = (&'static str, String, Option<String>);
 
 /// Checks a reference to a stage of the file.
-pub fn problems(draft: &Draft, stages: &Stages, text: &str, role: Role) -> Vec<Problem> {
+pub fn problems(
+    draft: &UncheckedPipeline,
+    stages: &StageKinds,
+    text: &str,
+    role: WeightsUse,
+) -> Vec<ReferenceProblem> {
     let (stage, word) = text.split_once('@').map_or((text, None), |(stage, word)| (stage, Some(word)));
     let mut problems = Vec::new();
     match stages.by_name.get(stage) {
         None => {
-            let enough = suggest::enough(&draft.diagnostics);
+            let enough = suggest::has_many_errors(&draft.diagnostics);
             let help = || suggest::help(stage, "stages", stages.names.iter().copied());
             let help = if enough { None } else { help() };
             problems.push(("unknown-stage", format!("unknown stage `{}`", brief(stage)), help));
@@ -120,14 +125,19 @@ pub fn problems(draft: &Draft, stages: &Stages, text: &str, role: Role) -> Vec<P
 }
 
 /// Checks that a stage of that kind has the requested weights.
-fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent, role: Role) -> Option<Problem> {
+fn mismatch(
+    draft: &UncheckedPipeline,
+    kind: &str,
+    Parent { stage, checkpoint }: Parent,
+    role: WeightsUse,
+) -> Option<ReferenceProblem> {
     let validated = draft.parts_of(stage).map(|parts| parts.validation);
     match (kind, checkpoint) {
-        ("load_weights" | "init_weights", _) if role == Role::Member => {
+        ("load_weights" | "init_weights", _) if role == WeightsUse::Member => {
             let message = format!("`{stage}` is not a train stage, and an ensemble needs train stages");
             Some(("not-trained", message, Some("name a train stage, such as `frozen@best`".into())))
         }
-        ("init_weights", None) if role == Role::Teacher => {
+        ("init_weights", None) if role == WeightsUse::Teacher => {
             let message = format!("`{stage}` has random weights, so it cannot be a teacher");
             Some(("not-trained", message, Some("name a train stage, such as `teacher@best`".into())))
         }
@@ -143,7 +153,7 @@ fn mismatch(draft: &Draft, kind: &str, Parent { stage, checkpoint }: Parent, rol
             let message = format!("`{stage}` is a train stage: choose its best or last weights");
             Some(("missing-checkpoint", message, Some(help)))
         }
-        ("train", Some(Checkpoint::Best)) if validated == Some(false) => {
+        ("train", Some(CheckpointKind::Best)) if validated == Some(false) => {
             let message = format!("`{stage}` has no validation split, so it has no best epoch");
             let help = format!("write `{stage}@last`, or hold out images with `split.validation`");
             Some(("no-validation", message, Some(help)))
@@ -165,7 +175,7 @@ fn circles(stages: &[(String, Node)]) -> Vec<Vec<usize>> {
         .iter()
         .map(|(_, node)| references(node).iter().filter_map(|r| places.get(r.stage()).copied()).collect())
         .collect();
-    let mut left = tangled(&above);
+    let mut left = cyclic_stages(&above);
     let mut circles = Vec::new();
     for first in 0..stages.len() {
         if let Some(circle) = left[first].then(|| shortest(first, &above, &left)).flatten() {
@@ -179,7 +189,7 @@ fn circles(stages: &[(String, Node)]) -> Vec<Vec<usize>> {
 
 /// The stages on a cycle or between two cycles. Stages without parents, then those without children, are removed until
 /// none is left to remove.
-fn tangled(above: &[Vec<usize>]) -> Vec<bool> {
+fn cyclic_stages(above: &[Vec<usize>]) -> Vec<bool> {
     let mut below: Vec<Vec<usize>> = vec![Vec::new(); above.len()];
     for (place, parents) in above.iter().enumerate() {
         parents.iter().for_each(|parent| below[*parent].push(place));

@@ -1,12 +1,12 @@
 //! Checks of parameter groups and of `unfreeze` that no schema can express.
 
 use super::document::Node;
-use super::draft::Draft;
-use super::shape::pattern_list;
+use super::semantic_checks::pattern_list;
+use super::unchecked::UncheckedPipeline;
 use super::{Group, Rates, Unfreeze};
 
 /// Checks the `groups` and `unfreeze` entries of the train stage at `path`.
-pub fn check(draft: &mut Draft, path: &str) {
+pub fn check(draft: &mut UncheckedPipeline, path: &str) {
     let groups = draft.get(&format!("{path}.groups")).map(Node::items).unwrap_or_default();
     for (index, group) in groups.iter().enumerate() {
         if let Ok(group) = serde_json::from_value(group.to_json()) {
@@ -16,26 +16,26 @@ pub fn check(draft: &mut Draft, path: &str) {
     unfreeze(draft, path);
 }
 
-fn parameter_group(draft: &mut Draft, path: &str, group: &Group) {
+fn parameter_group(draft: &mut UncheckedPipeline, path: &str, group: &Group) {
     pattern_list(draft, &format!("{path}.match"), &group.patterns);
     one_rate(draft, path, group.rates());
     if group.rates().is_empty() {
         let message = "this group has no effect".to_owned();
         let help = "set `lr`, `lr_scale`, `weight_decay` or `warmup_epochs`".to_owned();
-        draft.report(draft.place(path), "no-effect", message, help);
+        draft.report(draft.span(path), "no-effect", message, help);
     }
 }
 
-fn one_rate(draft: &mut Draft, path: &str, rates: Rates) {
+fn one_rate(draft: &mut UncheckedPipeline, path: &str, rates: Rates) {
     if rates.lr.is_some() && rates.lr_scale.is_some() {
         let message = "`lr` and `lr_scale` both set the learning rate".to_owned();
-        let place = draft.key(&format!("{path}.lr_scale"));
+        let place = draft.key_span(&format!("{path}.lr_scale"));
         draft.report(place, "conflict", message, "keep one of them".to_owned());
     }
 }
 
 /// Checks each entry, and that the entries follow one another within the stage.
-fn unfreeze(draft: &mut Draft, path: &str) {
+fn unfreeze(draft: &mut UncheckedPipeline, path: &str) {
     let entries = draft.get(&format!("{path}.unfreeze")).map(Node::items).unwrap_or_default();
     let entries: Vec<Option<Unfreeze>> =
         entries.iter().map(|entry| serde_json::from_value(entry.to_json()).ok()).collect();
@@ -51,10 +51,10 @@ fn unfreeze(draft: &mut Draft, path: &str) {
         {
             let message =
                 format!("the warmup ({warmup} epochs) is longer than the rest of the stage ({left} epochs)");
-            let place = draft.place(&format!("{path}.warmup_epochs"));
+            let place = draft.span(&format!("{path}.warmup_epochs"));
             draft.report(place, "conflict", message, "shorten `warmup_epochs`, or raise `epochs`".to_owned());
         }
-        let place = draft.place(&format!("{path}.after_epochs"));
+        let place = draft.span(&format!("{path}.after_epochs"));
         if epochs.is_some_and(|epochs| entry.after_epochs >= epochs) {
             let message = format!("`after_epochs` is {}, but the stage is over by then", entry.after_epochs);
             draft.report(place, "conflict", message, "lower `after_epochs`, or raise `epochs`".to_owned());
@@ -68,16 +68,16 @@ fn unfreeze(draft: &mut Draft, path: &str) {
     }
 }
 
-fn joining(draft: &mut Draft, path: &str, entry: &Unfreeze) {
+fn joining(draft: &mut UncheckedPipeline, path: &str, entry: &Unfreeze) {
     if let Some(patterns) = &entry.patterns {
         pattern_list(draft, &format!("{path}.match"), patterns);
     }
     one_rate(draft, path, entry.rates());
     let (message, place) = match (&entry.patterns, entry.last) {
         (Some(_), Some(_)) => {
-            ("`match` and `last` both select parameters", draft.key(&format!("{path}.last")))
+            ("`match` and `last` both select parameters", draft.key_span(&format!("{path}.last")))
         }
-        (None, None) => ("this entry unfreezes nothing", draft.place(path)),
+        (None, None) => ("this entry unfreezes nothing", draft.span(path)),
         _ => return,
     };
     draft.report(

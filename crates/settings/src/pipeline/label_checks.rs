@@ -1,10 +1,10 @@
 //! Checks of settings that need one class per image, or multi-label data.
 
-use super::draft::Draft;
+use super::unchecked::UncheckedPipeline;
 use super::{Data, Loss, Monitor};
 
 /// Which columns of a table hold the classes or labels.
-pub fn table(draft: &mut Draft, path: &str) {
+pub fn table(draft: &mut UncheckedPipeline, path: &str) {
     let Some(Data::Csv(table)) = draft.read(path) else { return };
     let given = [
         ("class_column", table.class_column.is_some()),
@@ -14,7 +14,7 @@ pub fn table(draft: &mut Draft, path: &str) {
     let mut given = given.iter().filter(|(_, given)| *given).map(|(key, _)| *key);
     let (first, second) = (given.next(), given.next());
     let mut report = |key: &str, code, message: String, help: &str| {
-        let place = draft.key(&format!("{path}.{key}"));
+        let place = draft.key_span(&format!("{path}.{key}"));
         draft.report(place, code, message, help.to_owned());
     };
     match (first, second) {
@@ -43,7 +43,7 @@ pub fn table(draft: &mut Draft, path: &str) {
 }
 
 /// The loss and the monitored metric of a train stage.
-pub fn train(draft: &mut Draft, name: &str, path: &str) {
+pub fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     let Some(several) = draft.is_multi_label(name) else { return };
     let data = draft.name_of(name, "data").unwrap_or_default();
     let at = format!("{path}.loss");
@@ -62,23 +62,23 @@ pub fn train(draft: &mut Draft, name: &str, path: &str) {
                 "use `cross_entropy`, or set the label columns of a table",
             ),
         };
-        draft.report(draft.key(&at), "conflict", message, help.to_owned());
+        draft.report(draft.key_span(&at), "conflict", message, help.to_owned());
     }
     let at = format!("{path}.distill");
     if several && draft.get(&at).is_some() {
         let message = format!("distillation needs one class per image, but `data.{data}` is multi-label");
-        draft.report(draft.key(&at), "conflict", message, "remove `distill`".to_owned());
+        draft.report(draft.key_span(&at), "conflict", message, "remove `distill`".to_owned());
     }
     let at = format!("{path}.monitor");
     if !several && draft.read(&at) == Some(Monitor::ValidationMap) {
         let message =
             format!("`validation/map` needs multi-label data, but `data.{data}` has one class per image");
-        draft.report(draft.place(&at), "conflict", message, "use `validation/macro_f1`".to_owned());
+        draft.report(draft.span(&at), "conflict", message, "use `validation/macro_f1`".to_owned());
     }
 }
 
 /// Embeddings are compared by class, and ensembles average softmax probabilities: both need one class per image.
-pub fn evaluate(draft: &mut Draft, name: &str, path: &str) {
+pub fn evaluate(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     if draft.is_multi_label(name) != Some(true) {
         return;
     }
@@ -87,7 +87,7 @@ pub fn evaluate(draft: &mut Draft, name: &str, path: &str) {
         if draft.get(&at).is_some() {
             let data = draft.name_of(name, "data").unwrap_or_default();
             let message = format!("`{key}` needs one class per image, but `data.{data}` is multi-label");
-            draft.report(draft.key(&at), "conflict", message, format!("remove `{key}`"));
+            draft.report(draft.key_span(&at), "conflict", message, format!("remove `{key}`"));
         }
     }
 }

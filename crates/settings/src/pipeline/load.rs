@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::diagnostic_report::DiagnosticReport;
 use super::diagnostics::Diagnostic;
-use super::document::{self, Node, Value};
-use super::draft::Draft;
-use super::matrix::{Combination, Matrix};
+use super::document::{self, Node, NodeValue};
+use super::matrix::{Combination, RunMatrix};
+use super::overrides::Override;
 use super::paths::{self, Variables};
-use super::report::Report;
 use super::resolved::Resolved;
-use super::set::Override;
-use super::source::{Place, Source};
-use super::{Run, check, elsewhere, graph, label, merge, schema, shape};
+use super::source_text::{SourceText, Span};
+use super::unchecked::UncheckedPipeline;
+use super::{Run, external_weights, graph, merge, run_label, schema, schema_check, semantic_checks};
 
 /// What the command line and the machine add to a file.
 pub struct LoadOptions<'a> {
@@ -35,7 +35,7 @@ pub struct LoadOptions<'a> {
 ///
 /// # Errors
 /// As [`load_all`].
-pub fn load(path: &Path, options: &LoadOptions) -> Result<Resolved, Report> {
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Resolved, DiagnosticReport> {
     let first = load_all(path, options)?.into_iter().next();
     Ok(first.expect("a file has at least one run"))
 }
@@ -45,7 +45,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Resolved, Report> {
 /// # Errors
 /// The report has every error that can be found without the names of parameters and classes. An error in only some runs
 /// of a matrix says in which.
-pub fn load_all(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
+pub fn load_all(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, DiagnosticReport> {
     load_chain(path, &[], options)
 }
 
@@ -54,7 +54,7 @@ pub fn load_all(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, Rep
 ///
 /// # Errors
 /// As [`load_all`].
-pub fn load_but_patterns(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
+pub fn load_without_patterns(path: &Path, options: &LoadOptions) -> Result<Vec<Resolved>, DiagnosticReport> {
     read_chain(path, &[], options)
 }
 
@@ -64,20 +64,24 @@ pub(super) fn load_chain(
     path: &Path,
     above: &[PathBuf],
     options: &LoadOptions,
-) -> Result<Vec<Resolved>, Report> {
+) -> Result<Vec<Resolved>, DiagnosticReport> {
     let runs = read_chain(path, above, options)?;
     let labels: Vec<Option<String>> = runs.iter().map(|run| run.label.clone()).collect();
     let sound = runs.into_iter().map(|mut run| match std::mem::take(&mut run.faults) {
         faults if faults.is_empty() => Ok(run),
-        faults => Err(Report::new(faults)),
+        faults => Err(DiagnosticReport::new(faults)),
     });
-    Report::of_runs(labels.iter().map(Option::as_deref).zip(sound))
+    DiagnosticReport::of_runs(labels.iter().map(Option::as_deref).zip(sound))
 }
 
-fn read_chain(path: &Path, above: &[PathBuf], options: &LoadOptions) -> Result<Vec<Resolved>, Report> {
+fn read_chain(
+    path: &Path,
+    above: &[PathBuf],
+    options: &LoadOptions,
+) -> Result<Vec<Resolved>, DiagnosticReport> {
     let name = path.display().to_string();
     let (problem, help) = match paths::read(path) {
-        Ok(text) => return load_text(path, Source::new(name, text), above, options),
+        Ok(text) => return load_text(path, SourceText::new(name, text), above, options),
         Err(problem) => problem,
     };
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -89,16 +93,16 @@ fn read_chain(path: &Path, above: &[PathBuf], options: &LoadOptions) -> Result<V
             || paths::closest_file(folder, file).map(|near| format!("did you mean `{}`?", near.display()));
         (format!("cannot read `{name}`: {problem}"), help.map(str::to_owned).or_else(near))
     };
-    let place = Place::new(&Arc::new(Source::new(name, "")), 0..0);
-    Err(Report::new(vec![Diagnostic::new(&place, "unreadable", message).help(help)]))
+    let place = Span::new(&Arc::new(SourceText::new(name, "")), 0..0);
+    Err(DiagnosticReport::new(vec![Diagnostic::new(&place, "unreadable", message).help(help)]))
 }
 
 fn load_text(
     path: &Path,
-    source: Source,
+    source: SourceText,
     above: &[PathBuf],
     options: &LoadOptions,
-) -> Result<Vec<Resolved>, Report> {
+) -> Result<Vec<Resolved>, DiagnosticReport> {
     let chain = [above, &path.canonicalize().into_iter().collect::<Vec<_>>()].concat();
     let base: PathBuf = path.parent().unwrap_or(Path::new("")).to_owned();
     let source = Arc::new(source);
@@ -111,30 +115,30 @@ fn load_text(
         return Err(report(&source, diagnostics));
     }
     let overrides = overrides(options, &mut diagnostics);
-    let matrix = Matrix::read(&root, &overrides, &mut diagnostics);
+    let matrix = RunMatrix::read(&root, &overrides, &mut diagnostics);
     let runs = matrix.combinations();
-    let runs = chosen(runs, &options.only, &mut diagnostics);
+    let runs = selected_runs(runs, &options.only, &mut diagnostics);
     if root.get("matrix").is_some() {
         // Editors see the file as written, so it must also fit the schema without its matrix.
         let mut root = root.clone();
-        settle(&mut root, overrides.iter(), &mut diagnostics);
-        check::check(schema::merged(), &root, "pipeline", &mut diagnostics);
+        apply_overrides(&mut root, overrides.iter(), &mut diagnostics);
+        schema_check::check(schema::merged(), &root, "pipeline", &mut diagnostics);
     }
     let mut single = root;
     single.remove("matrix");
     let root = &single;
     let sound = diagnostics.is_empty();
-    let file = File { path, base, source: &source, root, variables: &variables, chain, options, sound };
+    let file = LoadedFile { path, base, source: &source, root, variables: &variables, chain, options, sound };
     // If all runs have many errors in common, each run would report them again.
     let most = if diagnostics.len() > TOO_MANY { 1 } else { runs.len() };
-    let read: Vec<Result<Resolved, Report>> = runs[..most]
+    let read: Vec<Result<Resolved, DiagnosticReport>> = runs[..most]
         .iter()
         .map(|run| {
             let mut found = Vec::new();
             file.read(run, &overrides, &mut found).ok_or_else(|| report(&source, found))
         })
         .collect();
-    let runs = Report::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(read));
+    let runs = DiagnosticReport::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(read));
     if diagnostics.is_empty() {
         return runs;
     }
@@ -145,22 +149,22 @@ fn load_text(
 const TOO_MANY: usize = 50;
 
 /// The runs that one of the patterns selects. A pattern that selects none is an error.
-fn chosen<'a>(
+fn selected_runs<'a>(
     runs: Vec<Combination<'a>>,
     only: &[String],
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Combination<'a>> {
     let selects = |pattern: &String, run: &Combination| {
-        run.label.as_deref().is_some_and(|label| label::selects(pattern, label))
+        run.label.as_deref().is_some_and(|label| run_label::selects(pattern, label))
     };
     let idle: Vec<&String> =
         only.iter().filter(|pattern| !runs.iter().any(|run| selects(pattern, run))).collect();
     for pattern in &idle {
-        let source = Arc::new(Source::new("--only", (*pattern).clone()));
-        let place = Place::new(&source, 0..pattern.len());
+        let source = Arc::new(SourceText::new("--only", (*pattern).clone()));
+        let place = Span::new(&source, 0..pattern.len());
         let labels = runs.iter().filter_map(|run| run.label.as_deref());
         let (message, help) = match runs.iter().any(|run| run.label.is_some()) {
-            true => (format!("no run of the matrix matches `{pattern}`"), label::help(pattern, labels)),
+            true => (format!("no run of the matrix matches `{pattern}`"), run_label::help(pattern, labels)),
             false => ("`--only` needs a matrix, and the file has none".to_owned(), None),
         };
         diagnostics.push(Diagnostic::new(&place, "unknown-run", message).help(help));
@@ -172,7 +176,11 @@ fn chosen<'a>(
 }
 
 /// Applies settings: those of `[defaults]` before the stages take defaults, all others after.
-fn settle<'a>(root: &mut Node, sets: impl Iterator<Item = &'a Override>, diagnostics: &mut Vec<Diagnostic>) {
+fn apply_overrides<'a>(
+    root: &mut Node,
+    sets: impl Iterator<Item = &'a Override>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     let (to_defaults, to_stages): (Vec<_>, Vec<_>) = sets.partition(|set| set.is_default());
     to_defaults.into_iter().for_each(|set| set.apply(root, diagnostics));
     merge::apply_defaults(root);
@@ -180,10 +188,10 @@ fn settle<'a>(root: &mut Node, sets: impl Iterator<Item = &'a Override>, diagnos
 }
 
 /// A file, merged with the file that it extends.
-struct File<'a> {
+struct LoadedFile<'a> {
     path: &'a Path,
     base: PathBuf,
-    source: &'a Source,
+    source: &'a SourceText,
     root: &'a Node,
     /// The variables in the path of the file that it extends.
     variables: &'a Variables<'a>,
@@ -194,7 +202,7 @@ struct File<'a> {
     sound: bool,
 }
 
-impl File<'_> {
+impl LoadedFile<'_> {
     /// Reads one run of the file. Returns `None` after reporting errors.
     fn read(
         &self,
@@ -205,20 +213,21 @@ impl File<'_> {
         let inputs = self.options.inputs;
         let mut root = self.root.clone();
         let mut variables = self.variables.clone();
-        settle(&mut root, run.sets.iter().copied().chain(overrides), diagnostics);
+        apply_overrides(&mut root, run.sets.iter().copied().chain(overrides), diagnostics);
 
-        check::check(schema::merged(), &root, "pipeline", diagnostics);
+        schema_check::check(schema::merged(), &root, "pipeline", diagnostics);
         paths::check_variables(&root, inputs, &mut variables, diagnostics);
-        let mut draft = Draft::new(&root);
+        let mut draft = UncheckedPipeline::new(&root);
         draft.check_names();
         graph::check(&mut draft);
-        shape::check(&mut draft);
+        semantic_checks::check(&mut draft);
         diagnostics.append(&mut draft.diagnostics);
         let (faults, warnings) = (std::mem::take(&mut draft.faults), std::mem::take(&mut draft.warnings));
         let mut elsewhere = BTreeMap::new();
         if inputs {
             paths::check_inputs(&root, &self.base, &mut variables, diagnostics);
-            let here = elsewhere::Here { base: &self.base, chain: &self.chain, options: self.options };
+            let here =
+                external_weights::CurrentFile { base: &self.base, chain: &self.chain, options: self.options };
             elsewhere = here.load(&root, &mut variables, diagnostics);
         }
         if !diagnostics.is_empty() {
@@ -259,23 +268,23 @@ impl File<'_> {
 }
 
 /// Errors in the file itself come before errors in a file that it extends.
-fn report(source: &Source, mut diagnostics: Vec<Diagnostic>) -> Report {
+fn report(source: &SourceText, mut diagnostics: Vec<Diagnostic>) -> DiagnosticReport {
     diagnostics.sort_by_key(|diagnostic| diagnostic.file != source.name);
-    Report::new(diagnostics)
+    DiagnosticReport::new(diagnostics)
 }
 
 fn integer(node: &Node) -> Option<u64> {
-    if let Value::Integer(number) = node.value { number.try_into().ok() } else { None }
+    if let NodeValue::Integer(number) = node.value { number.try_into().ok() } else { None }
 }
 
 fn overrides(options: &LoadOptions, diagnostics: &mut Vec<Diagnostic>) -> Vec<Override> {
     let mut all: Vec<Override> =
         options.set.iter().filter_map(|argument| Override::parse(argument, diagnostics)).collect();
     if let Some(device) = &options.device {
-        all.push(Override::option("--device", ["run", "device"], device, Value::String(device.clone())));
+        all.push(Override::option("--device", ["run", "device"], device, NodeValue::String(device.clone())));
     }
     if let Some(threads) = options.threads {
-        let value = Value::Integer(threads.try_into().unwrap_or(i64::MAX));
+        let value = NodeValue::Integer(threads.try_into().unwrap_or(i64::MAX));
         all.push(Override::option("--threads", ["run", "threads"], &threads.to_string(), value));
     }
     all

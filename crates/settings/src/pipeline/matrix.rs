@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::check;
 use super::diagnostics::Diagnostic;
-use super::document::{Node, Value};
-use super::label;
+use super::document::{Node, NodeValue};
+use super::overrides::{ChangedSettings, Override};
+use super::run_label;
 use super::schema;
-use super::set::{Override, Taken};
-use super::source::Place;
+use super::schema_check;
+use super::source_text::Span;
 
 /// One axis of the matrix. Several tables multiply, in the order of the file: the last one varies fastest.
 ///
@@ -70,12 +70,12 @@ const MOST_SETTINGS: usize = 2_000_000;
 
 /// The axes of a file. A file without a matrix has none, and is one run.
 #[derive(Default)]
-pub struct Matrix {
-    axes: Vec<Vec<Choice>>,
+pub struct RunMatrix {
+    axes: Vec<Vec<AxisValue>>,
 }
 
 /// One value of an axis.
-struct Choice {
+struct AxisValue {
     label: String,
     sets: Vec<Override>,
 }
@@ -86,18 +86,18 @@ pub struct Combination<'a> {
     pub sets: Vec<&'a Override>,
 }
 
-impl Matrix {
+impl RunMatrix {
     /// Reads the matrix of a merged file. `arguments` are the settings of the command line, which must not change what
     /// the matrix varies. If the matrix is wrong, the error is reported, and the file counts as one without a matrix.
     pub fn read(root: &Node, arguments: &[Override], diagnostics: &mut Vec<Diagnostic>) -> Self {
         let Some(node) = root.get("matrix") else { return Self::default() };
         let mut shape = Vec::new();
-        check::check(&schema::merged()["properties"]["matrix"], node, "matrix", &mut shape);
+        schema_check::check(&schema::merged()["properties"]["matrix"], node, "matrix", &mut shape);
         if !shape.is_empty() {
             diagnostics.append(&mut shape);
             return Self::default();
         }
-        let mut reader = Reader::default();
+        let mut reader = MatrixReader::default();
         // A run has all settings of the file except the matrix.
         let count = |node: &Node| {
             let mut settings = 0usize;
@@ -116,18 +116,18 @@ impl Matrix {
                 most => format!("the matrix has more than {most} runs, too many for a file of this length"),
             };
             let help = "remove values, or use several files".to_owned();
-            diagnostics.push(Diagnostic::new(node.mark(), "too-many-runs", message).help(help));
+            diagnostics.push(Diagnostic::new(node.span(), "too-many-runs", message).help(help));
             return Self::default();
         }
-        let axes: Vec<Vec<Choice>> = node.items().iter().map(|table| reader.axis(table)).collect();
+        let axes: Vec<Vec<AxisValue>> = node.items().iter().map(|table| reader.axis(table)).collect();
         reader.disjoint(&axes);
-        let mut taken = Taken::default();
+        let mut taken = ChangedSettings::default();
         axes.iter().flatten().flat_map(|choice| &choice.sets).for_each(|set| taken.add(set));
         for argument in arguments {
             if let Some(set) = taken.overlapping(argument) {
                 let message = format!("`{}` is varied by the matrix", set.path());
                 let help = "select runs with `--only`".to_owned();
-                reader.report(argument.place(), "bad-set", message, help);
+                reader.report(argument.span(), "bad-set", message, help);
             }
         }
         let right = reader.diagnostics.is_empty();
@@ -142,7 +142,7 @@ impl Matrix {
             let mut longer = Vec::new();
             for run in &all {
                 longer.extend(axis.iter().map(|choice| Combination {
-                    label: Some(label::join(run.label.as_deref(), &choice.label)),
+                    label: Some(run_label::join(run.label.as_deref(), &choice.label)),
                     sets: run.sets.iter().copied().chain(&choice.sets).collect(),
                 }));
             }
@@ -154,23 +154,17 @@ impl Matrix {
 
 /// The errors so far, and the names and settings that earlier axes use.
 #[derive(Default)]
-struct Reader {
+struct MatrixReader {
     names: BTreeSet<String>,
     diagnostics: Vec<Diagnostic>,
 }
 
-impl Reader {
-    fn report(
-        &mut self,
-        place: &Place,
-        code: &'static str,
-        message: String,
-        help: impl Into<Option<String>>,
-    ) {
+impl MatrixReader {
+    fn report(&mut self, place: &Span, code: &'static str, message: String, help: impl Into<Option<String>>) {
         self.diagnostics.push(Diagnostic::new(place, code, message).help(help));
     }
 
-    fn axis(&mut self, table: &Node) -> Vec<Choice> {
+    fn axis(&mut self, table: &Node) -> Vec<AxisValue> {
         let choices = match (table.get("path"), table.get("values"), table.get("cases")) {
             (path, values, Some(cases)) => {
                 for key in [path, values].into_iter().flatten().filter_map(|node| node.key.as_ref()) {
@@ -183,7 +177,7 @@ impl Reader {
             (path, _, None) => {
                 let missing = if path.is_some() { "values" } else { "path" };
                 let help = "a `[[matrix]]` table has `path` and `values`, or `cases`".to_owned();
-                self.report(table.mark(), "missing-key", format!("missing key `{missing}`"), help);
+                self.report(table.span(), "missing-key", format!("missing key `{missing}`"), help);
                 Vec::new()
             }
         };
@@ -198,7 +192,7 @@ impl Reader {
     }
 
     /// The name of an axis, which no other axis may have; `None` if its labels need no name.
-    fn name(&mut self, table: &Node, fallback: Option<(&str, &Place)>) -> Option<String> {
+    fn name(&mut self, table: &Node, fallback: Option<(&str, &Span)>) -> Option<String> {
         let given = table.get("name").and_then(|node| Some((node.text()?, &node.place)));
         let (name, place) = given.or(fallback)?;
         if !self.names.insert(name.to_owned()) {
@@ -208,30 +202,30 @@ impl Reader {
         Some(name.to_owned())
     }
 
-    fn values<'a>(&mut self, table: &Node, path: &'a Node, values: &'a Node) -> Vec<(Choice, &'a Place)> {
+    fn values<'a>(&mut self, table: &Node, path: &'a Node, values: &'a Node) -> Vec<(AxisValue, &'a Span)> {
         let text = path.text().unwrap_or_default();
         let last = text.rsplit('.').next().unwrap_or_default();
         let name = self.name(table, Some((last, &path.place)));
         let mut choices = Vec::new();
         for value in values.items() {
             let label = match &value.value {
-                Value::String(text) => text.clone(),
+                NodeValue::String(text) => text.clone(),
                 _ => value.place.source.text[value.place.range.clone()].to_owned(),
             };
-            if !label::is_label(&label) {
+            if !run_label::is_label(&label) {
                 let help = "write it as one of `cases`, with a `label` that has no `,` and no `*`".to_owned();
                 self.report(&value.place, "bad-label", format!("`{label}` is not valid in a label"), help);
             }
             let Some(set) = self.set(text, &path.place, value) else { break };
             choices.push((
-                Choice { label: label::part(name.as_deref(), &label), sets: vec![set] },
+                AxisValue { label: run_label::part(name.as_deref(), &label), sets: vec![set] },
                 &value.place,
             ));
         }
         choices
     }
 
-    fn cases<'a>(&mut self, table: &Node, cases: &'a Node) -> Vec<(Choice, &'a Place)> {
+    fn cases<'a>(&mut self, table: &Node, cases: &'a Node) -> Vec<(AxisValue, &'a Span)> {
         let name = self.name(table, None);
         let mut choices = Vec::new();
         for case in cases.items() {
@@ -244,20 +238,20 @@ impl Reader {
                 let place = value.key.as_ref().unwrap_or(&value.place);
                 sets.extend(self.set(path, place, value));
             }
-            let mut taken = Taken::default();
+            let mut taken = ChangedSettings::default();
             for set in &sets {
                 if let Some(other) = taken.overlapping(set) {
                     self.twice(set, other);
                 }
                 taken.add(set);
             }
-            choices.push((Choice { label: label::part(name.as_deref(), label), sets }, place));
+            choices.push((AxisValue { label: run_label::part(name.as_deref(), label), sets }, place));
         }
         choices
     }
 
     /// One changed setting, if a matrix may change it.
-    fn set(&mut self, path: &str, place: &Place, value: &Node) -> Option<Override> {
+    fn set(&mut self, path: &str, place: &Span, value: &Node) -> Option<Override> {
         let set = Override::at(path, place, value, &mut self.diagnostics)?;
         let (message, help) = match set.first() {
             "name" => {
@@ -284,12 +278,12 @@ impl Reader {
             true => format!("`{}` is set twice", set.path()),
             false => format!("`{}` is part of what `{}` sets", set.path(), other.path()),
         };
-        self.report(set.place(), "conflict", message, "set it in only one table of the matrix".to_owned());
+        self.report(set.span(), "conflict", message, "set it in only one table of the matrix".to_owned());
     }
 
     /// No axis may change a setting of another: the result would depend on their order.
-    fn disjoint(&mut self, axes: &[Vec<Choice>]) {
-        let mut taken = Taken::default();
+    fn disjoint(&mut self, axes: &[Vec<AxisValue>]) {
+        let mut taken = ChangedSettings::default();
         for axis in axes {
             for set in axis.iter().flat_map(|choice| &choice.sets) {
                 if let Some(other) = taken.overlapping(set) {

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::diagnostics::Diagnostic;
-use super::document::{self, Node, Value};
+use super::document::{self, Node, NodeValue};
 use super::paths::{self, Variables};
-use super::source::Source;
+use super::source_text::SourceText;
 
 /// The settings that select which parameters train. They exclude each other, so a stage that sets one takes none of
 /// them from the defaults.
-pub const WHO_TRAINS: [&str; 5] = ["freeze", "train", "freeze_first", "train_first", "train_last"];
+pub const FREEZE_SETTINGS: [&str; 5] = ["freeze", "train", "freeze_first", "train_first", "train_last"];
 
 /// Merges `root` over the file that `extends` names. Tables are merged; other values are replaced.
 pub fn extend(
@@ -39,12 +39,12 @@ pub fn extend(
             return root;
         }
     };
-    let source = Arc::new(Source::new(path.display().to_string(), text));
+    let source = Arc::new(SourceText::new(path.display().to_string(), text));
     let mut base = document::parse(&source, diagnostics);
     if let Some(second) = base.get("extends") {
         let message = "an extended file cannot itself use `extends`";
         let help = format!("merge both files into `{expanded}`");
-        diagnostics.push(Diagnostic::new(second.mark(), "nested-extends", message).help(help));
+        diagnostics.push(Diagnostic::new(second.span(), "nested-extends", message).help(help));
     }
     if let Some(prefix) =
         Path::new(target).parent().and_then(Path::to_str).filter(|prefix| !prefix.is_empty())
@@ -66,11 +66,11 @@ fn rebase(base: &mut Node, prefix: &str, variables: &mut Variables) {
 
 fn merge(base: Node, over: Node) -> Node {
     let value = match (base.value, over.value) {
-        (Value::Table(mut entries), Value::Table(own)) => {
+        (NodeValue::Table(mut entries), NodeValue::Table(own)) => {
             for (key, node) in own.into_list() {
                 match entries.get_mut(&key) {
                     Some(slot) => {
-                        let empty = Node { key: None, place: node.place.clone(), value: Value::Invalid };
+                        let empty = Node { key: None, place: node.place.clone(), value: NodeValue::Invalid };
                         *slot = merge(std::mem::replace(slot, empty), node);
                     }
                     None => {
@@ -78,7 +78,7 @@ fn merge(base: Node, over: Node) -> Node {
                     }
                 }
             }
-            Value::Table(entries)
+            NodeValue::Table(entries)
         }
         (_, value) => value,
     };
@@ -88,7 +88,8 @@ fn merge(base: Node, over: Node) -> Node {
 /// Gives every train stage the settings of `[defaults.train]` that it does not set. Tables replace whole.
 pub fn apply_defaults(root: &mut Node) {
     let defaults = root.get("defaults").and_then(|defaults| defaults.get("train")).cloned();
-    let (Some(defaults), Some(Node { value: Value::Table(stages), .. })) = (defaults, root.get_mut("stage"))
+    let (Some(defaults), Some(Node { value: NodeValue::Table(stages), .. })) =
+        (defaults, root.get_mut("stage"))
     else {
         return;
     };
@@ -96,11 +97,11 @@ pub fn apply_defaults(root: &mut Node) {
         if stage.get("kind").and_then(Node::text) != Some("train") {
             continue;
         }
-        let says_who_trains = WHO_TRAINS.iter().any(|key| stage.get(key).is_some());
-        let Value::Table(settings) = &mut stage.value else { continue };
+        let says_who_trains = FREEZE_SETTINGS.iter().any(|key| stage.get(key).is_some());
+        let NodeValue::Table(settings) = &mut stage.value else { continue };
         for (key, value) in defaults.entries() {
             let own = settings.get(key).is_some();
-            let excluded = says_who_trains && WHO_TRAINS.contains(&key.as_str());
+            let excluded = says_who_trains && FREEZE_SETTINGS.contains(&key.as_str());
             // These two make a table a stage; the schema refuses them in the defaults.
             let never = key == "kind" || key == "from";
             if !own && !excluded && !never {

@@ -2,7 +2,7 @@
 //!
 //! [`load`] parses a file into a tree of settings that know their places (`document`). It merges `extends`,
 //! `[defaults]` and `--set` (`merge`, `set`), checks the tree against the schema that the types generate (`schema`,
-//! `check`), and checks what no schema can express (`graph`, `shape`, `paths`). One [`Report`] has all errors of a
+//! `check`), and checks what no schema can express (`graph`, `shape`, `paths`). One [`DiagnosticReport`] has all errors of a
 //! file.
 //!
 //! Every room may import this one; it imports only `error`. It never prints, and reads environment variables through a
@@ -10,42 +10,41 @@
 
 mod arch;
 mod augment;
-mod check;
 mod class_weights;
 mod data;
 mod data_checks;
+mod diagnostic_report;
 mod diagnostics;
 mod distill;
 mod document;
-mod draft;
 mod effect_checks;
-mod elsewhere;
 mod entries;
+mod external_weights;
 mod graph;
 mod group_checks;
-pub mod label;
 mod label_checks;
 mod load;
 mod loss;
-mod machine;
 mod matrix;
 mod merge;
 mod model;
 mod names;
 mod normalize;
 mod optimizer;
+mod override_help;
+mod overrides;
 mod paths;
 mod pattern;
 mod recognition;
-mod report;
 mod resolved;
+pub mod run_label;
+mod run_settings;
 mod schedule;
 mod schedule_checks;
 mod schema;
-mod set;
-mod set_paths;
-mod shape;
-mod source;
+mod schema_check;
+mod semantic_checks;
+mod source_text;
 mod stage;
 pub mod suggest;
 pub mod synonyms;
@@ -54,25 +53,26 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod training;
+mod unchecked;
 
 pub use arch::architectures;
 pub use arch::{Arch, ImageSizes};
 pub use augment::*;
 pub use class_weights::ClassWeights;
 pub use data::*;
+pub use diagnostic_report::DiagnosticReport;
 pub use diagnostics::Diagnostic;
 pub use distill::Distill;
-pub use elsewhere::Elsewhere;
-pub use load::{LoadOptions, load, load_all, load_but_patterns};
+pub use external_weights::ExternalStage;
+pub use load::{LoadOptions, load, load_all, load_without_patterns};
 pub use loss::*;
-pub use machine::*;
 pub use model::*;
 pub use normalize::Normalize;
 pub use optimizer::*;
-pub use pattern::{Alias, Pattern, PatternError};
+pub use pattern::{Pattern, PatternAlias, PatternError};
 pub use recognition::*;
-pub use report::Report;
 pub use resolved::Resolved;
+pub use run_settings::*;
 pub use schedule::*;
 pub use schema::schema;
 pub use stage::*;

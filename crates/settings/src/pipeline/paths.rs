@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::diagnostics::Diagnostic;
-use super::document::{Node, Value};
+use super::document::{Node, NodeValue};
 use super::suggest;
-use crate::regular::{self, Refused};
+use crate::regular_file::{self, ReadRefusal};
 
 /// The settings that are paths. `*` is any name.
 const PATHS: [&[&str]; 8] = [
@@ -30,7 +30,7 @@ pub struct Variables<'a> {
 
 /// Why a text cannot be expanded.
 #[derive(Debug, PartialEq)]
-pub enum Unexpandable {
+pub enum ExpandError {
     Unset(String),
     Malformed,
 }
@@ -41,7 +41,7 @@ impl<'a> Variables<'a> {
     }
 
     /// Replaces each `${VAR}` by its value.
-    pub fn expand(&mut self, text: &str) -> Result<String, Unexpandable> {
+    pub fn expand(&mut self, text: &str) -> Result<String, ExpandError> {
         let Self { env, found } = self;
         expand(text, |name| {
             let value = env(name)?;
@@ -52,16 +52,16 @@ impl<'a> Variables<'a> {
 }
 
 /// Replaces each `${VAR}` by what `lookup` has for it.
-pub fn expand(text: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> Result<String, Unexpandable> {
+pub fn expand(text: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> Result<String, ExpandError> {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
-        let (name, after) = after.split_once('}').ok_or(Unexpandable::Malformed)?;
+        let (name, after) = after.split_once('}').ok_or(ExpandError::Malformed)?;
         if !is_variable(name) {
-            return Err(Unexpandable::Malformed);
+            return Err(ExpandError::Malformed);
         }
         expanded.push_str(before);
-        expanded.push_str(&lookup(name).ok_or_else(|| Unexpandable::Unset(name.to_owned()))?);
+        expanded.push_str(&lookup(name).ok_or_else(|| ExpandError::Unset(name.to_owned()))?);
         rest = after;
     }
     expanded.push_str(rest);
@@ -91,8 +91,8 @@ fn is_path(path: &[&str]) -> bool {
 pub fn for_each(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
     fn walk(node: &mut Node, steps: &[&str], change: &mut dyn FnMut(&mut String)) {
         match (steps, &mut node.value) {
-            ([], Value::String(text)) => change(text),
-            ([step, rest @ ..], Value::Table(entries)) => {
+            ([], NodeValue::String(text)) => change(text),
+            ([step, rest @ ..], NodeValue::Table(entries)) => {
                 let chosen = entries.iter_mut().filter(|(key, _)| *step == "*" || key == step);
                 chosen.for_each(|(_, child)| walk(child, rest, change));
             }
@@ -109,7 +109,7 @@ pub fn for_each(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
 fn for_each_in_matrix(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
     let mut rewrite = |path: &str, node: &mut Node| {
         let steps: Vec<&str> = path.split('.').collect();
-        if let (true, Value::String(text)) = (is_path(&steps), &mut node.value) {
+        if let (true, NodeValue::String(text)) = (is_path(&steps), &mut node.value) {
             change(text);
         }
     };
@@ -118,7 +118,7 @@ fn for_each_in_matrix(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
         let values = table.get_mut("values").map(Node::items_mut).unwrap_or_default();
         values.iter_mut().for_each(|value| rewrite(&path, value));
         for case in table.get_mut("cases").map(Node::items_mut).unwrap_or_default() {
-            if let Some(Value::Table(settings)) = case.get_mut("set").map(|set| &mut set.value) {
+            if let Some(NodeValue::Table(settings)) = case.get_mut("set").map(|set| &mut set.value) {
                 settings.iter_mut().for_each(|(path, value)| rewrite(path, value));
             }
         }
@@ -151,12 +151,12 @@ pub fn check_variables(
         }
         match variables.expand(text) {
             Ok(_) => {}
-            Err(Unexpandable::Unset(_)) if !inputs => {}
-            Err(Unexpandable::Unset(name)) => {
+            Err(ExpandError::Unset(_)) if !inputs => {}
+            Err(ExpandError::Unset(name)) => {
                 let message = format!("the environment variable `{name}` is not set");
                 report("unset-variable", message, format!("set it: `{name}=… defrost …`"));
             }
-            Err(Unexpandable::Malformed) => {
+            Err(ExpandError::Malformed) => {
                 let help = "write a variable as `${NAME}`, with letters, digits and `_`".to_owned();
                 report("bad-variable", "invalid variable".into(), help);
             }
@@ -169,16 +169,16 @@ const LARGEST: u64 = 4 << 20;
 
 /// Reads a pipeline file. The error is the reason, for a message, and how to fix it.
 pub fn read(path: &Path) -> Result<String, (String, Option<&'static str>)> {
-    let bytes = regular::read(path, LARGEST).map_err(|refused| {
+    let bytes = regular_file::read(path, LARGEST).map_err(|refused| {
         let help = match refused {
-            Refused::NotRegular("a pipe" | "a socket") => {
+            ReadRefusal::NotRegular("a pipe" | "a socket") => {
                 Some("write it to a file first: paths and runs are relative to the folder of the file")
             }
-            Refused::NotRegular(_) => Some("pass a TOML file"),
-            Refused::TooLarge(_) => Some(
+            ReadRefusal::NotRegular(_) => Some("pass a TOML file"),
+            ReadRefusal::TooLarge(_) => Some(
                 "list classes and images in a CSV file with `format = \"csv\"`, not in the pipeline file",
             ),
-            Refused::Dangling(_) | Refused::Io(_) => None,
+            ReadRefusal::Dangling(_) | ReadRefusal::Io(_) => None,
         };
         (refused.to_string(), help)
     })?;

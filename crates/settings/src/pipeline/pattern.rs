@@ -9,28 +9,32 @@ use super::suggest;
 pub struct Pattern {
     text: String,
     negated: bool,
-    kind: Kind,
+    kind: PatternKind,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum PatternKind {
     /// A module and all below it.
     Module(String),
     Names(Regex),
-    Alias(Alias),
+    Alias(PatternAlias),
 }
 
 /// What an architecture names for all patterns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alias {
+pub enum PatternAlias {
     Head,
     Backbone,
     Norm,
     Bias,
 }
 
-const ALIASES: [(&str, Alias); 4] =
-    [("@head", Alias::Head), ("@backbone", Alias::Backbone), ("@norm", Alias::Norm), ("@bias", Alias::Bias)];
+const ALIASES: [(&str, PatternAlias); 4] = [
+    ("@head", PatternAlias::Head),
+    ("@backbone", PatternAlias::Backbone),
+    ("@norm", PatternAlias::Norm),
+    ("@bias", PatternAlias::Bias),
+];
 
 /// The widest numeric range: no model has a longer list of modules.
 const WIDEST_RANGE: u32 = 1000;
@@ -70,13 +74,13 @@ impl Pattern {
                 ..PatternError::new("the pattern is empty", help)
             });
         } else if body.starts_with('@') {
-            Kind::Alias(alias(body)?)
+            PatternKind::Alias(alias(body)?)
         } else if let Some(expression) = body.strip_prefix("re:") {
-            Kind::Names(regex(expression)?)
+            PatternKind::Names(regex(expression)?)
         } else if is_plain(body) {
-            Kind::Module(body.to_owned())
+            PatternKind::Module(body.to_owned())
         } else {
-            Kind::Names(translate(body)?)
+            PatternKind::Names(translate(body)?)
         };
         Ok(Self { text: text.to_owned(), negated, kind })
     }
@@ -92,21 +96,21 @@ impl Pattern {
     }
 
     /// The alias that it is, if it is one.
-    pub fn alias(&self) -> Option<Alias> {
+    pub fn alias(&self) -> Option<PatternAlias> {
         match self.kind {
-            Kind::Alias(alias) => Some(alias),
-            Kind::Module(_) | Kind::Names(_) => None,
+            PatternKind::Alias(alias) => Some(alias),
+            PatternKind::Module(_) | PatternKind::Names(_) => None,
         }
     }
 
     /// Whether it means the name, leaving `!` aside; an alias never does.
     pub fn matches_name(&self, name: &str) -> bool {
         match &self.kind {
-            Kind::Module(module) => name
+            PatternKind::Module(module) => name
                 .strip_prefix(module.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
-            Kind::Names(regex) => regex.is_match(name),
-            Kind::Alias(_) => false,
+            PatternKind::Names(regex) => regex.is_match(name),
+            PatternKind::Alias(_) => false,
         }
     }
 
@@ -190,7 +194,7 @@ fn is_plain(body: &str) -> bool {
     !body.contains(['*', '{', '}', '[', ']', '!', '@', '?'])
 }
 
-fn alias(text: &str) -> Result<Alias, PatternError> {
+fn alias(text: &str) -> Result<PatternAlias, PatternError> {
     let known = ALIASES.iter().find(|(name, _)| *name == text).map(|(_, alias)| *alias);
     known.ok_or_else(|| {
         let names = ALIASES.map(|(name, _)| name);

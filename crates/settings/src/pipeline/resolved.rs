@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::diagnostics::Diagnostic;
 use super::document::Node;
-use super::paths::{self, Unexpandable};
-use super::{Data, Elsewhere, Model, Run, Stage};
+use super::paths::{self, ExpandError};
+use super::{Data, ExternalStage, Model, Run, Stage};
 use crate::error::{Error, Result};
 
 /// A checked pipeline. Paths are kept as written; [`Resolved::path`] resolves them.
@@ -31,7 +31,7 @@ pub struct Resolved {
     pub base: PathBuf,
     /// The stages of other pipelines that `load_weights` stages read weights from, by the names of the latter. Empty if
     /// the pipeline was loaded without its inputs.
-    pub elsewhere: BTreeMap<String, Elsewhere>,
+    pub elsewhere: BTreeMap<String, ExternalStage>,
     /// Errors in the patterns themselves, which [`super::load_but_patterns`] leaves to the caller that resolves names.
     pub faults: Vec<Diagnostic>,
     /// Warnings: settings that are probably a mistake, but do not prevent a run.
@@ -52,11 +52,11 @@ impl Resolved {
     pub fn path(&self, text: &str) -> Result<PathBuf> {
         match paths::expand(text, |name| self.variables.get(name).cloned()) {
             Ok(expanded) => Ok(self.base.join(expanded)),
-            Err(Unexpandable::Unset(name)) => {
+            Err(ExpandError::Unset(name)) => {
                 Err(Error::usage(format!("the environment variable `{name}` is not set"))
                     .hint(format!("set it: `{name}=… defrost …`")))
             }
-            Err(Unexpandable::Malformed) => Err(Error::usage(format!("`{text}` has a malformed variable"))),
+            Err(ExpandError::Malformed) => Err(Error::usage(format!("`{text}` has a malformed variable"))),
         }
     }
 
@@ -112,7 +112,7 @@ impl Resolved {
         message: impl Into<String>,
         help: impl Into<Option<String>>,
     ) -> Diagnostic {
-        Diagnostic::new(self.root.nearest(path).mark(), code, message).help(help)
+        Diagnostic::new(self.root.nearest(path).span(), code, message).help(help)
     }
 
     /// The pipeline with everything merged and every default written out.

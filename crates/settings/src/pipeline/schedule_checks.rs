@@ -1,20 +1,20 @@
 //! Checks of a schedule that no schema can express: settings that exclude, need or outlast each other.
 
-use super::draft::Draft;
+use super::unchecked::UncheckedPipeline;
 use super::{Idle, Problem, Schedule, Warmup};
 
 /// Checks the schedule of a train stage.
-pub fn check(draft: &mut Draft, name: &str, path: &str) {
+pub fn check(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     let at = format!("{path}.schedule");
     let Some(schedule) = draft.read::<Schedule>(&at) else { return };
     if let Some(epochs) = draft.read::<u32>(&format!("{path}.epochs")) {
         warmup(draft, &at, schedule.settings().warmup(), epochs);
         for Problem { setting, code, message, help } in schedule.settings().problems(epochs) {
-            draft.report(draft.place(&format!("{at}.{setting}")), code, message, help);
+            draft.report(draft.span(&format!("{at}.{setting}")), code, message, help);
         }
     }
     if let Some(Idle { key, message, help }) = schedule.settings().idle() {
-        let place = draft.key(&format!("{at}.{key}"));
+        let place = draft.key_span(&format!("{at}.{key}"));
         draft.report(place, "no-effect", message.to_owned(), help.to_owned());
     }
     if schedule.settings().plateau().is_some() && draft.parts_of(name).is_some_and(|parts| !parts.validation)
@@ -23,20 +23,20 @@ pub fn check(draft: &mut Draft, name: &str, path: &str) {
         let message = format!("`reduce_on_plateau` needs a validation split, and `data.{data}` has none");
         let help =
             format!("hold out images with `data.{data}.split.validation`, or choose another `schedule`");
-        draft.report(draft.key(&at), "no-validation", message, help);
+        draft.report(draft.key_span(&at), "no-validation", message, help);
     }
 }
 
-fn warmup(draft: &mut Draft, at: &str, warmup: Warmup, epochs: u32) {
+fn warmup(draft: &mut UncheckedPipeline, at: &str, warmup: Warmup, epochs: u32) {
     let Warmup { epochs: warmup, start } = warmup;
     if warmup > f64::from(epochs) {
         let message = format!("the warmup ({warmup} epochs) is longer than the stage ({epochs})");
         let help = "shorten `warmup_epochs`, or raise `epochs`".to_owned();
-        draft.report(draft.place(&format!("{at}.warmup_epochs")), "conflict", message, help);
+        draft.report(draft.span(&format!("{at}.warmup_epochs")), "conflict", message, help);
     }
     if warmup == 0.0 && start > 0.0 {
         let message = "`warmup_start` has no effect without a warmup".to_owned();
         let help = "set `warmup_epochs`, or remove `warmup_start`".to_owned();
-        draft.report(draft.key(&format!("{at}.warmup_start")), "no-effect", message, help);
+        draft.report(draft.key_span(&format!("{at}.warmup_start")), "no-effect", message, help);
     }
 }

@@ -229,7 +229,7 @@ impl EvaluationSplit {
 
 /// The weights that a train stage saves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checkpoint {
+pub enum CheckpointKind {
     /// Of the epoch with the best monitored metric. If several are equal, the earliest.
     Best,
     /// Of the last epoch.
@@ -240,7 +240,7 @@ pub enum Checkpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent<'a> {
     pub stage: &'a str,
-    pub checkpoint: Option<Checkpoint>,
+    pub checkpoint: Option<CheckpointKind>,
 }
 
 impl<'a> Parent<'a> {
@@ -248,8 +248,8 @@ impl<'a> Parent<'a> {
     pub fn parse(text: &'a str) -> Option<Self> {
         let (stage, checkpoint) = match text.split_once('@') {
             None => (text, None),
-            Some((stage, "best")) => (stage, Some(Checkpoint::Best)),
-            Some((stage, "last")) => (stage, Some(Checkpoint::Last)),
+            Some((stage, "best")) => (stage, Some(CheckpointKind::Best)),
+            Some((stage, "last")) => (stage, Some(CheckpointKind::Last)),
             Some(_) => return None,
         };
         Some(Self { stage, checkpoint })

@@ -1,7 +1,7 @@
 //! Suggestions of what the user may have meant.
 
 use super::diagnostics::Diagnostic;
-use crate::visible;
+use crate::sanitize;
 
 /// The most errors that get a suggestion. Searching for similar words takes time, and further errors are not shown.
 const MOST: usize = 200;
@@ -12,7 +12,7 @@ const CANDIDATES: usize = 2000;
 const LONGEST: usize = 100;
 
 /// Whether there are too many errors for further suggestions.
-pub fn enough(diagnostics: &[Diagnostic]) -> bool {
+pub fn has_many_errors(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.len() >= MOST
 }
 
@@ -74,7 +74,7 @@ pub fn help<'a>(word: &str, what: &str, candidates: impl IntoIterator<Item = &'a
 
 /// Names for a sentence: `` `a`, `b`, `c` ``; of many, the first.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    visible::list(names, SHOWN)
+    sanitize::list(names, SHOWN)
 }
 
 #[cfg(test)]

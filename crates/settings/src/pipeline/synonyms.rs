@@ -10,19 +10,19 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value as Json;
 
-use self::lists::{REMARKS, SETTINGS, Setting, TABLES, VALUES};
-use super::check;
-use super::document::{self, Node, Value};
+use self::lists::{REMARKS, SETTINGS, SettingSynonyms, TABLES, VALUES};
+use super::document::{self, Node, NodeValue};
+use super::override_help::{fits, variants};
 use super::schema::merged;
-use super::set_paths::{fits, variants};
-use super::source::Source;
+use super::schema_check;
+use super::source_text::SourceText;
 use super::suggest;
 
 /// What to write instead of an invalid key. `path` is the path of the table, from the top of the file.
 pub fn key(root: &Node, path: &[&str], word: &str, node: &Node) -> Option<String> {
     let known = known(word)?;
     let here = general(path);
-    let shared = |setting: &Setting| {
+    let shared = |setting: &SettingSynonyms| {
         setting.path.split('.').zip(here.iter().copied()).take_while(|(a, b)| a == b).count()
     };
     // Of several, the setting nearest to the table with the word; of equally near ones, the first.
@@ -36,7 +36,7 @@ pub fn key(root: &Node, path: &[&str], word: &str, node: &Node) -> Option<String
 /// The key of a table that a word means there, or the key of the table that contains what the word means.
 pub fn entry(path: &[&str], word: &str) -> Option<&'static str> {
     let here = general(path).join(".");
-    let below = |setting: &&Setting| {
+    let below = |setting: &&SettingSynonyms| {
         let rest = setting.path.strip_prefix(here.as_str())?;
         let rest = if here.is_empty() { rest } else { rest.strip_prefix('.')? };
         rest.split('.').next()
@@ -83,14 +83,14 @@ pub fn remark(word: &str) -> Option<&'static str> {
 
 /// What is known about a word.
 #[derive(Default)]
-struct Known {
-    settings: Vec<&'static Setting>,
+struct WordMeaning {
+    settings: Vec<&'static SettingSynonyms>,
     remark: Option<&'static str>,
 }
 
-fn known(word: &str) -> Option<&'static Known> {
-    static WORDS: LazyLock<HashMap<String, Known>> = LazyLock::new(|| {
-        let mut words: HashMap<String, Known> = HashMap::new();
+fn known(word: &str) -> Option<&'static WordMeaning> {
+    static WORDS: LazyLock<HashMap<String, WordMeaning>> = LazyLock::new(|| {
+        let mut words: HashMap<String, WordMeaning> = HashMap::new();
         for setting in SETTINGS.iter() {
             for word in &setting.words {
                 words.entry(folded(word)).or_default().settings.push(setting);
@@ -121,7 +121,7 @@ fn general<'a>(path: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Says where to write a setting, and what.
-fn instead(root: &Node, path: &[&str], setting: &Setting, node: &Node) -> Option<String> {
+fn instead(root: &Node, path: &[&str], setting: &SettingSynonyms, node: &Node) -> Option<String> {
     let steps: Vec<&str> = setting.path.split('.').collect();
     let (owner, rest) = match steps[..] {
         [table, "NAME", ..] => (owner(root, path, table, steps[2]), &steps[2..]),
@@ -145,7 +145,7 @@ fn instead(root: &Node, path: &[&str], setting: &Setting, node: &Node) -> Option
     while rest.len() > 1 {
         let inner: Vec<&str> = table.iter().copied().chain([rest[0]]).collect();
         let found = inner.iter().try_fold(root, |node, step| node.get(step));
-        let takes = |node: &Node| matches!(node.value, Value::Table(_)) && has(&inner, node, rest[1]);
+        let takes = |node: &Node| matches!(node.value, NodeValue::Table(_)) && has(&inner, node, rest[1]);
         if !found.is_some_and(takes) {
             break;
         }
@@ -263,7 +263,7 @@ fn schema_at(path: &str) -> Option<&'static Json> {
 
 /// Whether a schema accepts a text as a value.
 fn holds(schema: &Json, text: &str) -> bool {
-    let source = Arc::new(Source::new("", text));
+    let source = Arc::new(SourceText::new("", text));
     let mut diagnostics = Vec::new();
     let node = document::parse_value(&source, 0, &mut diagnostics);
     diagnostics.is_empty() && node.is_ok_and(|node| holds_node(schema, &node))
@@ -271,12 +271,12 @@ fn holds(schema: &Json, text: &str) -> bool {
 
 fn holds_node(schema: &Json, node: &Node) -> bool {
     let mut diagnostics = Vec::new();
-    check::check(schema, node, "value", &mut diagnostics);
+    schema_check::check(schema, node, "value", &mut diagnostics);
     diagnostics.is_empty()
 }
 
 fn is_plain(node: &Node) -> bool {
-    !matches!(node.value, Value::Table(_) | Value::Invalid) && source_text(node).len() <= 40
+    !matches!(node.value, NodeValue::Table(_) | NodeValue::Invalid) && source_text(node).len() <= 40
 }
 
 fn source_text(node: &Node) -> &str {
@@ -290,7 +290,7 @@ fn kind_of(example: &str) -> Option<&str> {
 
 /// An example with the user's number in place of its first number.
 fn with_number(example: &str, node: &Node) -> Option<String> {
-    if !matches!(node.value, Value::Integer(_) | Value::Float(_)) {
+    if !matches!(node.value, NodeValue::Integer(_) | NodeValue::Float(_)) {
         return None;
     }
     let start = example.find(|c: char| c.is_ascii_digit())?;

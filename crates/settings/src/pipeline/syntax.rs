@@ -1,9 +1,9 @@
 //! Help for syntax errors: what other languages write, as TOML writes it.
 
-use super::source::Place;
+use super::source_text::Span;
 
 /// The help for a syntax error, if it is a known mistake.
-pub fn help(place: &Place) -> Option<String> {
+pub fn help(place: &Span) -> Option<String> {
     let (line, span) = place.line();
     if let Some(literal) = quoted(line, span.start).filter(|text| text.contains('\\')) {
         return Some(backslashes(literal));

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::data::{
-    Broken, DataSettings, Decode, Grey16, ImageFolder, Parts, ResizeRounding, Split, SplitMethod,
+    AvailableSplits, Broken, DataSettings, Decode, Grey16, ImageFolder, ResizeRounding, Split, SplitMethod,
     Transparency, default_exif_orientation, default_image_size,
 };
 use super::normalize::Normalize;
@@ -169,12 +169,12 @@ impl TableSplit {
     }
 
     /// The splits it makes. A column may name any split, which only the table itself shows.
-    pub fn parts(&self) -> Parts {
+    pub fn parts(&self) -> AvailableSplits {
         match (&self.column, &self.files) {
-            (Some(_), _) => Parts { validation: true, test: true },
+            (Some(_), _) => AvailableSplits { validation: true, test: true },
             (None, Some(files)) => {
                 let shares = self.shares().parts();
-                Parts {
+                AvailableSplits {
                     validation: files.validation.is_some() || shares.validation,
                     test: files.test.is_some() || shares.test,
                 }

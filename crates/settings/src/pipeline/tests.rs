@@ -49,11 +49,11 @@ impl Folder {
         folder
     }
 
-    fn load(&self, set: &[&str]) -> Result<Resolved, Report> {
+    fn load(&self, set: &[&str]) -> Result<Resolved, DiagnosticReport> {
         self.load_with(set, false)
     }
 
-    fn load_with(&self, set: &[&str], inputs: bool) -> Result<Resolved, Report> {
+    fn load_with(&self, set: &[&str], inputs: bool) -> Result<Resolved, DiagnosticReport> {
         let set = set.iter().map(|set| set.to_string()).collect();
         let env = |name: &str| (name == "WEIGHTS").then(|| "w".to_owned());
         load(
@@ -68,7 +68,7 @@ impl Folder {
     }
 }
 
-fn errors(result: Result<Resolved, Report>) -> Vec<String> {
+fn errors(result: Result<Resolved, DiagnosticReport>) -> Vec<String> {
     let diagnostics = result.err().map(|report| report.diagnostics).unwrap_or_default();
     let file = |name: &str| Path::new(name).file_name().unwrap().to_str().unwrap().to_owned();
     diagnostics.iter().map(|d| format!("{} {}:{}:{}", d.code, file(&d.file), d.line, d.column)).collect()

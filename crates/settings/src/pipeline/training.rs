@@ -97,7 +97,7 @@ impl Monitor {
     }
 
     /// By how much `value` is better than `than`.
-    pub fn gain(self, value: f64, than: f64) -> f64 {
+    pub fn improvement(self, value: f64, than: f64) -> f64 {
         match self {
             Self::ValidationLoss => than - value,
             Self::ValidationAccuracy | Self::ValidationMacroF1 | Self::ValidationMap => value - than,

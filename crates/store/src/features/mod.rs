@@ -12,6 +12,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use segment::Rows;
-pub use set::{FeatureSet, Found, Place};
-pub use store::{FeatureStore, Lock};
+pub use segment::SegmentWriter;
+pub use set::{FeatureLookup, FeatureSet, RowLocation};
+pub use store::{FeatureSetLock, FeatureStore};

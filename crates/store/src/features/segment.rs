@@ -33,7 +33,7 @@ const KEY: usize = 40;
 pub(super) type Shapes = Vec<Vec<usize>>;
 
 /// Rows to be written.
-pub struct Rows {
+pub struct SegmentWriter {
     kind: FeatureType,
     shapes: Option<Shapes>,
     keys: Vec<(Digest, u64)>,
@@ -41,7 +41,7 @@ pub struct Rows {
     bytes: Vec<u8>,
 }
 
-impl Rows {
+impl SegmentWriter {
     pub(super) fn new(kind: FeatureType) -> Self {
         Self { kind, shapes: None, keys: Vec::new(), count: 0, bytes: Vec::new() }
     }
@@ -134,7 +134,7 @@ impl Rows {
 }
 
 /// The digest in the name of a file of rows; `None` for other names.
-pub(super) fn named(name: &str) -> Option<Digest> {
+pub(super) fn digest_of_name(name: &str) -> Option<Digest> {
     name.strip_suffix(SUFFIX)?.parse().ok()
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::segment::{Rows, Segment};
+use super::segment::{Segment, SegmentWriter};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::pipeline::FeatureType;
@@ -15,15 +15,15 @@ const TASK: usize = 1 << 14;
 
 /// The location of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct RowLocation {
     segment: u32,
     row: u32,
 }
 
 /// The outcome of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    Row(Place),
+pub enum FeatureLookup {
+    Row(RowLocation),
     /// The image is known to be unreadable.
     Unreadable,
 }
@@ -32,7 +32,7 @@ pub enum Found {
 pub struct FeatureSet {
     kind: FeatureType,
     segments: Vec<Segment>,
-    places: HashMap<Digest, Found>,
+    places: HashMap<Digest, FeatureLookup>,
 }
 
 impl FeatureSet {
@@ -47,7 +47,9 @@ impl FeatureSet {
         }
         let number = self.segments.len() as u32;
         for (key, row) in segment.keys() {
-            let found = row.map_or(Found::Unreadable, |row| Found::Row(Place { segment: number, row }));
+            let found = row.map_or(FeatureLookup::Unreadable, |row| {
+                FeatureLookup::Row(RowLocation { segment: number, row })
+            });
             self.places.entry(key).or_insert(found);
         }
         self.segments.push(segment);
@@ -55,8 +57,8 @@ impl FeatureSet {
     }
 
     /// A writer for new rows.
-    pub fn draft(&self) -> Rows {
-        Rows::new(self.kind)
+    pub fn writer(&self) -> SegmentWriter {
+        SegmentWriter::new(self.kind)
     }
 
     /// The shape of each tensor of a row, if there is a row.
@@ -71,12 +73,12 @@ impl FeatureSet {
         self.shapes().map(|shapes| numbers(shapes) * self.kind.bytes())
     }
 
-    pub fn find(&self, key: &Digest) -> Option<Found> {
+    pub fn find(&self, key: &Digest) -> Option<FeatureLookup> {
         self.places.get(key).copied()
     }
 
     /// The tensors of some rows, each [N, …] in f32.
-    pub fn gather(&self, places: &[Place]) -> Result<Vec<Tensor>> {
+    pub fn gather(&self, places: &[RowLocation]) -> Result<Vec<Tensor>> {
         let shapes = self.shapes().ok_or_else(|| Error::bug("an empty set has no rows"))?;
         let mut first = 0;
         let tensor = |shape: &Vec<usize>| {
@@ -88,7 +90,7 @@ impl FeatureSet {
     }
 
     /// The tensor that begins with number `first` of each row.
-    fn gather_tensor(&self, places: &[Place], shape: &[usize], first: usize) -> Result<Tensor> {
+    fn gather_tensor(&self, places: &[RowLocation], shape: &[usize], first: usize) -> Result<Tensor> {
         let width = shape.iter().product::<usize>().max(1);
         let mut numbers = vec![0f32; places.len() * width];
         numbers

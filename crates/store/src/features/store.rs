@@ -10,7 +10,7 @@ use std::time::Duration;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::segment::{self, Rows, Segment};
+use super::segment::{self, Segment, SegmentWriter};
 use super::set::FeatureSet;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ pub struct FeatureStore<'a> {
 }
 
 /// While it exists, other processes wait before computing rows of the set.
-pub struct Lock {
+pub struct FeatureSetLock {
     _file: File,
 }
 
@@ -45,12 +45,12 @@ impl<'a> FeatureStore<'a> {
     }
 
     /// The same store, used by the stage of a key.
-    pub fn used_by(&self, key: &Digest) -> Self {
+    pub fn for_stage(&self, key: &Digest) -> Self {
         Self { user: Some(*key), ..self.clone() }
     }
 
     /// The same stage, with its own sets in another folder.
-    pub fn elsewhere(&self, folder: PathBuf) -> Self {
+    pub fn in_folder(&self, folder: PathBuf) -> Self {
         Self { folder, ..self.clone() }
     }
 
@@ -93,7 +93,7 @@ impl<'a> FeatureStore<'a> {
     }
 
     /// The existing rows, reading only their keys: for reports, not for computing.
-    pub fn look(&self, made_of: &Value, kind: FeatureType) -> Result<FeatureSet> {
+    pub fn open_keys(&self, made_of: &Value, kind: FeatureType) -> Result<FeatureSet> {
         let mut set = FeatureSet::new(kind);
         for (path, _) in segments(&self.set(made_of))? {
             if let Ok(segment) = Segment::open(&path) {
@@ -107,7 +107,7 @@ impl<'a> FeatureStore<'a> {
     ///
     /// # Errors
     /// They cannot be written, for example on a full disk.
-    pub fn publish(&self, made_of: &Value, set: &mut FeatureSet, rows: Rows) -> Result<()> {
+    pub fn publish(&self, made_of: &Value, set: &mut FeatureSet, rows: SegmentWriter) -> Result<()> {
         let shapes = set.shapes().map(<[_]>::to_vec);
         // Without one readable image the shape of a row is unknown, and there is nothing to keep.
         if rows.is_empty() || (rows.bytes() == 0 && shapes.is_none()) {
@@ -121,7 +121,7 @@ impl<'a> FeatureStore<'a> {
     }
 
     /// The bytes that may still be used.
-    pub fn room(&self) -> Result<u64> {
+    pub fn available_bytes(&self) -> Result<u64> {
         let mut taken = 0;
         for set in disk::entries(&self.folder)? {
             let files = segments(&self.folder.join(set))?;
@@ -134,17 +134,22 @@ impl<'a> FeatureStore<'a> {
     ///
     /// # Errors
     /// Interrupted while waiting, or the folder is not writable.
-    pub fn lock(&self, made_of: &Value, interrupt: &Interrupt, waiting: &mut dyn FnMut()) -> Result<Lock> {
+    pub fn lock(
+        &self,
+        made_of: &Value,
+        interrupt: &Interrupt,
+        waiting: &mut dyn FnMut(),
+    ) -> Result<FeatureSetLock> {
         let file = lock::open(&self.set(made_of).join(LOCK))?;
         let mut told = false;
-        while !lock::try_alone(&file)?.go_on() {
+        while !lock::try_exclusive(&file)?.may_proceed() {
             interrupt.check()?;
             if !std::mem::replace(&mut told, true) {
                 waiting();
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        Ok(Lock { _file: file })
+        Ok(FeatureSetLock { _file: file })
     }
 
     /// The keys of the stages that have used a set, from the set's folder.
@@ -160,6 +165,6 @@ impl<'a> FeatureStore<'a> {
 
 /// The files of rows in a folder with the digests in their names, in name order.
 fn segments(folder: &Path) -> Result<Vec<(PathBuf, Digest)>> {
-    let named = |name: &String| Some((folder.join(name), segment::named(name)?));
+    let named = |name: &String| Some((folder.join(name), segment::digest_of_name(name)?));
     Ok(disk::entries(folder)?.iter().filter_map(named).collect())
 }

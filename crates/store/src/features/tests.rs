@@ -35,7 +35,7 @@ impl World {
     }
 
     fn publish(&self, set: &mut FeatureSet, images: std::ops::Range<u32>) {
-        let mut draft = set.draft();
+        let mut draft = set.writer();
         let keys: Vec<Digest> = images.clone().map(key).collect();
         let numbers: Vec<f32> = images.clone().flat_map(row).collect();
         let rows = Tensor::from_vec(numbers, (images.len(), 3, 3, 5), &Device::Cpu).unwrap();
@@ -72,10 +72,10 @@ fn row(image: u32) -> Vec<f32> {
 
 #[track_caller]
 fn assert_row(set: &FeatureSet, images: &[u32], kind: FeatureType) {
-    let places: Vec<Place> = images
+    let places: Vec<RowLocation> = images
         .iter()
         .map(|&image| match set.find(&key(image)) {
-            Some(Found::Row(place)) => place,
+            Some(FeatureLookup::Row(place)) => place,
             other => panic!("image {image}: {other:?}"),
         })
         .collect();
@@ -112,14 +112,14 @@ fn rows_come_back_from_any_segment_in_any_order() {
         assert_eq!((set.shapes(), set.find(&key(0))), (None, None));
         world.publish(&mut set, 0..7);
         world.publish(&mut set, 7..8);
-        let mut draft = set.draft();
+        let mut draft = set.writer();
         draft.push_unreadable(key(99));
         world.store().publish(&made_of(), &mut set, draft).unwrap();
         let again = world.open();
         for set in [&set, &again] {
             assert_row(set, &[7, 0, 3, 3, 6], kind);
             assert_row(set, &[2], kind);
-            assert_eq!(set.find(&key(99)), Some(Found::Unreadable));
+            assert_eq!(set.find(&key(99)), Some(FeatureLookup::Unreadable));
             assert_eq!(set.find(&key(8)), None);
         }
         assert_eq!(again.row_bytes(), Some(WIDTH * kind.bytes()));
@@ -127,7 +127,7 @@ fn rows_come_back_from_any_segment_in_any_order() {
         assert_eq!(world.store().open(&elsewhere, kind).unwrap().find(&key(0)), None);
         let profile = FeatureStore::new(world.root.path().join("features"), &world.index, "x86-v4", 0);
         assert_eq!(profile.open(&made_of(), kind).unwrap().find(&key(0)), None);
-        assert_eq!(profile.room().unwrap(), 0);
+        assert_eq!(profile.available_bytes().unwrap(), 0);
     }
 }
 
@@ -145,20 +145,20 @@ fn rows_of_several_tensors_come_back_as_they_were() {
             Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
         };
         let features = [tensor(0, &[6, 2, 3]), tensor(100, &[6, 5]), tensor(200, &[6])];
-        let mut draft = set.draft();
+        let mut draft = set.writer();
         let first = features.each_ref().map(|tensor| tensor.narrow(0, 0, 4).unwrap());
         draft.push(&keys[..4], &first).unwrap();
         store.publish(&made_of(), &mut set, draft).unwrap();
-        let mut draft = set.draft();
+        let mut draft = set.writer();
         draft.push(&keys[4..], &features.each_ref().map(|tensor| tensor.narrow(0, 4, 2).unwrap())).unwrap();
         store.publish(&made_of(), &mut set, draft).unwrap();
         assert_eq!(set.row_bytes(), Some((6 + 5 + 1) * kind.bytes()));
         for set in [set, world.open()] {
             let order = [3u32, 5, 0, 0, 4];
-            let places: Vec<Place> = order
+            let places: Vec<RowLocation> = order
                 .iter()
                 .map(|&image| match set.find(&key(image)) {
-                    Some(Found::Row(place)) => place,
+                    Some(FeatureLookup::Row(place)) => place,
                     other => panic!("image {image}: {other:?}"),
                 })
                 .collect();
@@ -173,7 +173,7 @@ fn rows_of_several_tensors_come_back_as_they_were() {
             assert!(fs::read(path).unwrap().starts_with(b"defrost rows 2\n\0"));
         }
         // Another number of tensors is another set.
-        let mut draft = world.open().draft();
+        let mut draft = world.open().writer();
         draft.push(&[key(9)], &[tensor(0, &[1, 2, 3])]).unwrap();
         assert!(store.publish(&made_of(), &mut world.open(), draft).is_err());
     }
@@ -253,5 +253,5 @@ fn who_computes_is_waited_for() {
     assert_eq!(waited, 1);
     let _held = store.lock(&made_of(), &interrupt, &mut || {}).unwrap();
     let stopped = store.lock(&made_of(), &interrupt, &mut || interrupt.request());
-    assert_eq!(stopped.err().unwrap().kind, crate::error::Kind::Interrupted);
+    assert_eq!(stopped.err().unwrap().kind, crate::error::ErrorKind::Interrupted);
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::lock::{self, Asked};
-use super::{Checkpoint, Finished, Store, Wanted, checkpoint, disk};
+use super::lock::{self, LockResult};
+use super::{CheckpointFolder, FinishedStage, Store, VariantRequest, checkpoint, disk};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::events::Interrupt;
@@ -27,7 +27,7 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// The stage to compute.
 #[derive(Clone, Copy, Debug)]
-pub struct Work<'a> {
+pub struct AttemptRequest<'a> {
     pub key: &'a Digest,
     /// The numeric profile of the computation.
     pub variant: &'a str,
@@ -38,15 +38,15 @@ pub struct Work<'a> {
 }
 
 /// The outcome of [`Store::begin`].
-pub enum Begun {
+pub enum AttemptStart {
     /// Another process has finished the stage meanwhile.
-    Published(Finished),
+    Published(FinishedStage),
     /// This process computes it.
     Working(Attempt),
 }
 
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct AttemptRecord {
     variant: String,
     uses: Vec<Digest>,
     forced: bool,
@@ -66,21 +66,27 @@ impl Store {
     ///
     /// # Errors
     /// Interrupted while waiting, or the folder is not writable.
-    pub fn begin(&self, work: Work, interrupt: &Interrupt, waiting: &mut dyn FnMut()) -> Result<Begun> {
+    pub fn begin(
+        &self,
+        work: AttemptRequest,
+        interrupt: &Interrupt,
+        waiting: &mut dyn FnMut(),
+    ) -> Result<AttemptStart> {
         let mut told = false;
         loop {
             interrupt.check()?;
-            let hold = self.hold()?;
+            let hold = self.block_gc()?;
             match self.claim(&work)? {
                 Claim::Taken(attempt) => {
                     // Between the caller's lookup and the lock, the previous holder may have finished.
                     if !work.forced
-                        && let Some(finished) = self.lookup(work.key, Wanted::Exactly(work.variant))?.found()
+                        && let Some(finished) =
+                            self.lookup(work.key, VariantRequest::Exactly(work.variant))?.found()
                     {
                         attempt.discard()?;
-                        return Ok(Begun::Published(finished));
+                        return Ok(AttemptStart::Published(finished));
                     }
-                    return Ok(Begun::Working(attempt));
+                    return Ok(AttemptStart::Working(attempt));
                 }
                 Claim::Lost => {}
                 Claim::Busy => {
@@ -94,13 +100,13 @@ impl Store {
         }
     }
 
-    fn claim(&self, work: &Work) -> Result<Claim> {
-        let folder = self.work_on(work.key);
+    fn claim(&self, work: &AttemptRequest) -> Result<Claim> {
+        let folder = self.attempts_of(work.key);
         let (mut notes, mut unknown) = (Vec::new(), Vec::new());
         let numbers = attempts(&folder)?;
         for number in &numbers {
             let dir = attempt_dir(&folder, *number);
-            let Ok(Record { variant, forced, .. }) = disk::read_json(&dir.join(RECORD)) else {
+            let Ok(AttemptRecord { variant, forced, .. }) = disk::read_json(&dir.join(RECORD)) else {
                 continue;
             };
             if variant != work.variant {
@@ -133,8 +139,9 @@ impl Store {
         // The new attempt is locked before it gets its name, so no process ever sees it unlocked.
         let unfinished = disk::unfinished_folder(&folder)?;
         let lock = lock::open(&unfinished.path().join(LOCK))?;
-        lock::try_alone(&lock)?;
-        let record = Record { variant: work.variant.into(), uses: work.uses.to_vec(), forced: work.forced };
+        lock::try_exclusive(&lock)?;
+        let record =
+            AttemptRecord { variant: work.variant.into(), uses: work.uses.to_vec(), forced: work.forced };
         disk::write_json(&unfinished.path().join(RECORD), &record)?;
         if let Some(copied) = checkpoint::copy_newest(&unknown, unfinished.path())? {
             notes.push(format!(
@@ -148,7 +155,7 @@ impl Store {
             Err(error) => Err(Error::io("make", &dir, error)),
             Ok(()) => {
                 let _ = unfinished.keep();
-                for old in unknown.iter().filter(|old| disk::unchanged_for(old, ABANDONED)) {
+                for old in unknown.iter().filter(|old| disk::is_unchanged_for(old, ABANDONED)) {
                     disk::remove(old)?;
                 }
                 Ok(Claim::Taken(self.attempt(dir, work, notes, lock)))
@@ -156,20 +163,20 @@ impl Store {
         }
     }
 
-    fn attempt(&self, dir: PathBuf, work: &Work, notes: Vec<String>, lock: File) -> Attempt {
+    fn attempt(&self, dir: PathBuf, work: &AttemptRequest, notes: Vec<String>, lock: File) -> Attempt {
         Attempt { dir, key: *work.key, variant: work.variant.to_owned(), notes, _lock: lock }
     }
 
     /// Removes leftover attempts of a finished stage and variant, for example after a process was killed just
     /// after publishing. It keeps attempts that may be in use, and forced attempts, which recompute an existing
     /// result. Failures are ignored: `gc` removes the rest.
-    pub fn tidy(&self, key: &Digest, variant: &str) {
-        let folder = self.work_on(key);
+    pub fn remove_leftovers(&self, key: &Digest, variant: &str) {
+        let folder = self.attempts_of(key);
         for name in disk::entries(&folder).unwrap_or_default() {
             let dir = folder.join(&name);
             let doomed = name.starts_with(disk::UNFINISHED) && dir.join(disk::DOOMED).exists();
             let place = if doomed { dir.join(disk::DOOMED) } else { dir.clone() };
-            let finished = match disk::read_json::<Record>(&place.join(RECORD)) {
+            let finished = match disk::read_json::<AttemptRecord>(&place.join(RECORD)) {
                 Ok(record) => record.variant == variant && (!record.forced || !place.join(OUTPUT).exists()),
                 // A new attempt that has no lock file yet.
                 Err(_) => name.starts_with(disk::UNFINISHED),
@@ -178,7 +185,7 @@ impl Store {
                 // The lock is held during removal.
                 Ok(Holder::Nobody(_lock)) if finished => drop(disk::remove(&dir)),
                 // An attempt without a lock file is being removed; two processes may remove it.
-                Ok(Holder::Unknown) if doomed || (finished && disk::unchanged_for(&place, ABANDONED)) => {
+                Ok(Holder::Unknown) if doomed || (finished && disk::is_unchanged_for(&place, ABANDONED)) => {
                     drop(disk::remove(&dir));
                 }
                 // An empty folder without a lock file: its creator recreates it.
@@ -192,10 +199,11 @@ impl Store {
 
     /// Whether an attempt at a key can be resumed under a variant.
     pub fn resumable(&self, key: &Digest, variant: &str) -> Result<bool> {
-        let folder = self.work_on(key);
+        let folder = self.attempts_of(key);
         for number in attempts(&folder)? {
             let dir = attempt_dir(&folder, number);
-            if disk::read_json::<Record>(&dir.join(RECORD)).is_ok_and(|record| record.variant == variant)
+            if disk::read_json::<AttemptRecord>(&dir.join(RECORD))
+                .is_ok_and(|record| record.variant == variant)
                 && checkpoint::newest(&dir)?.0.is_some()
             {
                 return Ok(true);
@@ -220,14 +228,14 @@ impl Attempt {
     }
 
     /// The newest complete checkpoint. Damaged ones are noted and skipped.
-    pub fn newest_checkpoint(&mut self) -> Result<Option<Checkpoint>> {
+    pub fn newest_checkpoint(&mut self) -> Result<Option<CheckpointFolder>> {
         let (newest, torn) = checkpoint::newest(&self.dir)?;
         self.notes.extend(torn.iter().map(|name| format!("`{name}` is damaged and is skipped")));
         Ok(newest)
     }
 
     /// Writes the next checkpoint: `fill` writes files into an empty folder.
-    pub fn write_checkpoint(&self, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Checkpoint> {
+    pub fn write_checkpoint(&self, fill: impl FnOnce(&Path) -> Result<()>) -> Result<CheckpointFolder> {
         checkpoint::write(&self.dir, fill)
     }
 
@@ -240,12 +248,12 @@ impl Attempt {
     }
 
     /// A folder for temporary files, removed with the attempt. Not created yet.
-    pub fn scratch(&self) -> PathBuf {
+    pub fn temporary_folder(&self) -> PathBuf {
         self.dir.join(SCRATCH)
     }
 
     /// Publishes the output folder and removes the attempt.
-    pub fn finish(self, store: &Store) -> Result<Finished> {
+    pub fn finish(self, store: &Store) -> Result<FinishedStage> {
         let finished = store.publish(&self.key, &self.variant, &self.dir.join(OUTPUT))?;
         self.discard()?;
         Ok(finished)
@@ -261,14 +269,14 @@ impl Attempt {
 }
 
 /// Whether a process works or may work in an attempt's folder, and the keys it reads.
-pub fn live_uses(dir: &Path) -> Result<Option<Vec<Digest>>> {
-    let Ok(Record { uses, .. }) = disk::read_json(&dir.join(RECORD)) else {
+pub fn keys_in_use(dir: &Path) -> Result<Option<Vec<Digest>>> {
+    let Ok(AttemptRecord { uses, .. }) = disk::read_json(&dir.join(RECORD)) else {
         // No attempt, or a new one without a lock file yet.
         return Ok(matches!(holder(dir)?, Holder::Somebody).then(Vec::new));
     };
     Ok(match holder(dir)? {
         Holder::Somebody => Some(uses),
-        Holder::Unknown if !disk::unchanged_for(dir, ABANDONED) => Some(uses),
+        Holder::Unknown if !disk::is_unchanged_for(dir, ABANDONED) => Some(uses),
         _ => None,
     })
 }
@@ -292,13 +300,13 @@ fn holder(dir: &Path) -> Result<Holder> {
         }
         file => file.map_err(|error| Error::io("open", &path, error))?,
     };
-    Ok(match lock::try_alone(&file)? {
-        Asked::Held => Holder::Somebody,
-        Asked::NoLocks => Holder::Unknown,
-        Asked::Granted if disk::is_at(&file, &path) => Holder::Nobody(file),
+    Ok(match lock::try_exclusive(&file)? {
+        LockResult::Held => Holder::Somebody,
+        LockResult::NoLocks => Holder::Unknown,
+        LockResult::Granted if disk::is_at(&file, &path) => Holder::Nobody(file),
         // The lock of another file: this one was replaced, or the file system does not keep inode numbers.
-        Asked::Granted if dir.exists() => Holder::Unknown,
-        Asked::Granted => Holder::Gone,
+        LockResult::Granted if dir.exists() => Holder::Unknown,
+        LockResult::Granted => Holder::Gone,
     })
 }
 

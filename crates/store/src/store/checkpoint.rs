@@ -19,19 +19,19 @@ const KEPT: usize = 2;
 
 /// A verified checkpoint folder.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Checkpoint {
+pub struct CheckpointFolder {
     pub number: u64,
     pub dir: PathBuf,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct CheckpointRecord {
     files: BTreeMap<String, Digest>,
 }
 
 /// Writes a new checkpoint into `folder`: `fill` writes files into an empty folder. The checkpoint appears
 /// complete or not at all. Only the last two are kept.
-pub(super) fn write(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Checkpoint> {
+pub(super) fn write(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<CheckpointFolder> {
     let unfinished = disk::unfinished_folder(folder)?;
     fill(unfinished.path())?;
     let names = disk::files_below(unfinished.path())?;
@@ -40,7 +40,7 @@ pub(super) fn write(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Re
         let digest = disk::digest_file(&unfinished.path().join(&name))?;
         files.insert(name, digest);
     }
-    disk::write_json(&unfinished.path().join(RECORD), &Record { files })?;
+    disk::write_json(&unfinished.path().join(RECORD), &CheckpointRecord { files })?;
     disk::seal_tree(unfinished.path())?;
     let mut number = numbers(folder)?.last().map_or(1, |last| last + 1);
     let checkpoint = loop {
@@ -48,7 +48,7 @@ pub(super) fn write(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Re
         match fs::rename(unfinished.path(), &dir) {
             Err(error) if disk::is_occupied(&error) => number += 1,
             Err(error) => return Err(Error::io("write", &dir, error)),
-            Ok(()) => break Checkpoint { number, dir },
+            Ok(()) => break CheckpointFolder { number, dir },
         }
     };
     let _ = unfinished.keep();
@@ -61,13 +61,13 @@ pub(super) fn write(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Re
 }
 
 /// The newest checkpoint with intact digests, and the names of newer, damaged ones.
-pub(super) fn newest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<String>)> {
+pub(super) fn newest(folder: &Path) -> Result<(Option<CheckpointFolder>, Vec<String>)> {
     let mut torn = Vec::new();
     for number in numbers(folder)?.into_iter().rev() {
         let name = format!("{PREFIX}{number:06}");
         let dir = folder.join(&name);
         if is_whole(&dir) {
-            return Ok((Some(Checkpoint { number, dir }), torn));
+            return Ok((Some(CheckpointFolder { number, dir }), torn));
         }
         torn.push(name);
     }
@@ -102,7 +102,7 @@ fn folder_of(attempt: &Path, number: u64) -> PathBuf {
 }
 
 fn is_whole(dir: &Path) -> bool {
-    let Ok(Record { files }) = disk::read_json(&dir.join(RECORD)) else {
+    let Ok(CheckpointRecord { files }) = disk::read_json(&dir.join(RECORD)) else {
         return false;
     };
     files.iter().all(|(name, digest)| {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::regular;
+use crate::regular_file;
 
 /// The name prefix of files and folders that are being written. After a crash, everything with this prefix is
 /// garbage.
@@ -29,24 +29,24 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         file.persist(path).map_err(|error| error.error)?;
         sync_folder(folder)
     };
-    again(write).map_err(|error| Error::io("write", path, error))
+    retry_if_removed(write).map_err(|error| Error::io("write", path, error))
 }
 
 /// Writes a file that is read while a stage still adds to it: complete, but not synced to disk. It is renamed
 /// into place, and never writes into an existing file, which may be a hard link into the store.
-pub fn show(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         fs::create_dir_all(folder_of(path))?;
         let mut file = unfinished_file(folder_of(path))?;
         file.write_all(bytes)?;
         file.persist(path).map(drop).map_err(|error| error.error)
     };
-    again(write).map_err(|error| Error::io("write", path, error))
+    retry_if_removed(write).map_err(|error| Error::io("write", path, error))
 }
 
 /// Retries an operation if another process removed its folder or unfinished file. Without locks, two processes
 /// may clean up in one run directory.
-fn again<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+fn retry_if_removed<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
     const TRIES: usize = 4;
     for _ in 0..TRIES {
         match work() {
@@ -74,14 +74,15 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = regular::read(path, u64::MAX).map_err(|refused| Error::io("read", path, refused.into()))?;
+    let bytes =
+        regular_file::read(path, u64::MAX).map_err(|refused| Error::io("read", path, refused.into()))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))
 }
 
 /// The digest of a file's current bytes.
 pub fn digest_file(path: &Path) -> Result<Digest> {
-    let read = || digest_opened(&regular::open(path)?);
+    let read = || digest_opened(&regular_file::open(path)?);
     read().map_err(|error| Error::io("read", path, error))
 }
 
@@ -186,7 +187,7 @@ pub fn duplicate(source: &Path, target: &Path) -> Result<()> {
         set_read_only(&path)?;
         fs::rename(&path, target)
     };
-    again(place).map_err(|error| Error::io("write", target, error))
+    retry_if_removed(place).map_err(|error| Error::io("write", target, error))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -216,7 +217,7 @@ pub(super) fn unfinished_folder(parent: &Path) -> Result<tempfile::TempDir> {
 
 fn new_folder(parent: &Path) -> io::Result<tempfile::TempDir> {
     // Another process may remove the empty parent between the two calls.
-    again(|| {
+    retry_if_removed(|| {
         fs::create_dir_all(parent)?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(UNFINISHED);
@@ -242,7 +243,7 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
 }
 
 /// Moves a folder to the first free name `<parent>/<label>-<n>` and returns the new path.
-pub(super) fn set_aside(folder: &Path, parent: &Path, label: &str) -> Result<PathBuf> {
+pub(super) fn move_aside(folder: &Path, parent: &Path, label: &str) -> Result<PathBuf> {
     let fail = |error| Error::io("move", folder, error);
     fs::create_dir_all(parent).map_err(fail)?;
     for number in 1.. {
@@ -299,7 +300,7 @@ pub fn entries(folder: &Path) -> Result<Vec<String>> {
 
 /// Whether nothing at or below a path changed for some time, by the file system's clock, which may differ from
 /// this machine's. False if unknown.
-pub(super) fn unchanged_for(path: &Path, time: Duration) -> bool {
+pub(super) fn is_unchanged_for(path: &Path, time: Duration) -> bool {
     let modified =
         |metadata: io::Result<fs::Metadata>| metadata.and_then(|metadata| metadata.modified()).ok();
     let now = tempfile::tempfile_in(folder_of(path)).ok().and_then(|probe| modified(probe.metadata()));

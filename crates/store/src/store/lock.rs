@@ -13,7 +13,7 @@ const RECENT: Duration = Duration::from_secs(300);
 
 /// The outcome of a lock request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum LockResult {
     Granted,
     /// Another process holds the lock.
     Held,
@@ -21,9 +21,9 @@ pub enum Asked {
     NoLocks,
 }
 
-impl Asked {
+impl LockResult {
     /// Whether to proceed: the lock is held, or there are no locks.
-    pub fn go_on(self) -> bool {
+    pub fn may_proceed(self) -> bool {
         self != Self::Held
     }
 }
@@ -57,30 +57,30 @@ pub(super) fn open_existing(path: &Path) -> io::Result<File> {
 }
 
 /// Requests an exclusive lock without waiting.
-pub fn try_alone(file: &File) -> Result<Asked> {
-    asked(ask(file, Request::TryAlone))
+pub fn try_exclusive(file: &File) -> Result<LockResult> {
+    asked(try_lock(file, Request::TryAlone))
 }
 
 /// Waits for a shared lock.
-pub(super) fn share(file: &File) -> Result<Asked> {
-    asked(ask(file, Request::Shared))
+pub(super) fn lock_shared(file: &File) -> Result<LockResult> {
+    asked(try_lock(file, Request::Shared))
 }
 
 /// Whether another process holds the lock of a file. Without locks: whether the file changed within five
 /// minutes.
 pub fn is_held(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
-    match asked(ask(&file, Request::TryShared)) {
-        Ok(Asked::NoLocks) => !disk::unchanged_for(path, RECENT),
-        answer => answer.is_ok_and(|answer| answer == Asked::Held),
+    match asked(try_lock(&file, Request::TryShared)) {
+        Ok(LockResult::NoLocks) => !disk::is_unchanged_for(path, RECENT),
+        answer => answer.is_ok_and(|answer| answer == LockResult::Held),
     }
 }
 
-fn asked(answer: Result<(), TryLockError>) -> Result<Asked> {
+fn asked(answer: Result<(), TryLockError>) -> Result<LockResult> {
     match answer {
-        Ok(()) => Ok(Asked::Granted),
-        Err(TryLockError::WouldBlock) => Ok(Asked::Held),
-        Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(Asked::NoLocks),
+        Ok(()) => Ok(LockResult::Granted),
+        Err(TryLockError::WouldBlock) => Ok(LockResult::Held),
+        Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(LockResult::NoLocks),
         Err(TryLockError::Error(error)) => Err(Error::failed(format!("cannot lock a file: {error}"))),
     }
 }
@@ -94,7 +94,7 @@ fn has_no_locks(error: &io::Error) -> bool {
     no_service || error.kind() == ErrorKind::Unsupported
 }
 
-fn ask(file: &File, request: Request) -> Result<(), TryLockError> {
+fn try_lock(file: &File, request: Request) -> Result<(), TryLockError> {
     #[cfg(test)]
     if let Some(code) = seam::answer() {
         return Err(TryLockError::Error(io::Error::from_raw_os_error(code)));
@@ -136,15 +136,16 @@ mod tests {
         let file = open(&folder.path().join("new/lock")).unwrap();
         // ENOLCK, ENOSYS, EOPNOTSUPP.
         for code in [37, 38, 95] {
-            let answers = seam::answering(code, || [try_alone(&file), share(&file)].map(Result::unwrap));
-            assert_eq!(answers, [Asked::NoLocks; 2]);
-            assert!(answers.iter().all(|answer| answer.go_on()));
+            let answers =
+                seam::answering(code, || [try_exclusive(&file), lock_shared(&file)].map(Result::unwrap));
+            assert_eq!(answers, [LockResult::NoLocks; 2]);
+            assert!(answers.iter().all(|answer| answer.may_proceed()));
         }
-        assert!(seam::answering(5, || try_alone(&file)).is_err());
-        assert_eq!(try_alone(&file).unwrap(), Asked::Granted);
+        assert!(seam::answering(5, || try_exclusive(&file)).is_err());
+        assert_eq!(try_exclusive(&file).unwrap(), LockResult::Granted);
         let other = open(&folder.path().join("new/lock")).unwrap();
-        assert_eq!(try_alone(&other).unwrap(), Asked::Held);
-        assert!(!Asked::Held.go_on() && is_held(&folder.path().join("new/lock")));
+        assert_eq!(try_exclusive(&other).unwrap(), LockResult::Held);
+        assert!(!LockResult::Held.may_proceed() && is_held(&folder.path().join("new/lock")));
     }
 
     #[test]

@@ -7,19 +7,19 @@
 
 mod attempt;
 mod checkpoint;
+mod decodable_index;
 pub mod disk;
-mod inputs;
+mod input_index;
 pub mod lock;
 mod objects;
 mod output;
-mod sound;
 #[cfg(test)]
 mod tests;
 
-pub use attempt::live_uses;
-pub use attempt::{Attempt, Begun, Work};
-pub use checkpoint::Checkpoint;
-pub use inputs::InputIndex;
-pub use objects::{Finished, Hold, Lookup, Store, Wanted};
+pub use attempt::keys_in_use;
+pub use attempt::{Attempt, AttemptRequest, AttemptStart};
+pub use checkpoint::CheckpointFolder;
+pub use decodable_index::DecodableIndex;
+pub use input_index::InputIndex;
+pub use objects::{FinishedStage, GcHold, Lookup, Store, VariantRequest};
 pub use output::write_output;
-pub use sound::SoundIndex;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{InputIndex, SoundIndex, disk, lock};
+use super::{DecodableIndex, InputIndex, disk, lock};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
@@ -17,13 +17,13 @@ const RECORD: &str = "object.json";
 /// The finished stages of all runs below one `runs` folder, and the index of input digests.
 pub struct Store {
     objects: PathBuf,
-    work: PathBuf,
+    attempts_folder: PathBuf,
     inputs: InputIndex,
 }
 
 /// Which variants of a key's result are accepted.
 #[derive(Clone, Copy, Debug)]
-pub enum Wanted<'a> {
+pub enum VariantRequest<'a> {
     /// Any, but this one is preferred.
     Any { preferring: &'a str },
     /// Only this one.
@@ -32,7 +32,7 @@ pub enum Wanted<'a> {
 
 /// A finished, verified stage in the store: the files in `dir`, with their digests.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finished {
+pub struct FinishedStage {
     pub dir: PathBuf,
     pub variant: String,
     /// By relative path with `/`.
@@ -42,7 +42,7 @@ pub struct Finished {
 /// The outcome of a lookup.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Lookup {
-    Found(Finished),
+    Found(FinishedStage),
     Missing,
     /// The stored bytes are not those that were published. Callers treat it as missing.
     Damaged {
@@ -52,7 +52,7 @@ pub enum Lookup {
 }
 
 impl Lookup {
-    pub fn found(self) -> Option<Finished> {
+    pub fn found(self) -> Option<FinishedStage> {
         match self {
             Self::Found(finished) => Some(finished),
             Self::Missing | Self::Damaged { .. } => None,
@@ -61,13 +61,13 @@ impl Lookup {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct ObjectRecord {
     variant: String,
     files: BTreeMap<String, Digest>,
 }
 
 /// While it exists, `gc` waits, so that a result just looked up cannot vanish before a run directory names it.
-pub struct Hold {
+pub struct GcHold {
     /// `None` in a read-only store without a lock file.
     _lock: Option<File>,
 }
@@ -77,7 +77,7 @@ impl Store {
     pub fn open(runs: &Path) -> Self {
         let objects = runs.join(".store");
         let inputs = InputIndex::open(objects.join("inputs.index"));
-        Self { objects, work: runs.join(".work"), inputs }
+        Self { objects, attempts_folder: runs.join(".work"), inputs }
     }
 
     /// The index of input file digests.
@@ -86,8 +86,8 @@ impl Store {
     }
 
     /// The index of images with intact headers.
-    pub fn sound(&self) -> SoundIndex {
-        SoundIndex::open(self.objects.join("sound.index"))
+    pub fn decodable_index(&self) -> DecodableIndex {
+        DecodableIndex::open(self.objects.join("sound.index"))
     }
 
     /// The folder of finished stages: `.store`.
@@ -97,7 +97,7 @@ impl Store {
 
     /// The folder of stages in progress: `.work`.
     pub fn work(&self) -> &Path {
-        &self.work
+        &self.attempts_folder
     }
 
     /// The folder of cached features: `.store/features`.
@@ -105,36 +105,36 @@ impl Store {
         self.objects.join("features")
     }
 
-    pub(super) fn work_on(&self, key: &Digest) -> PathBuf {
-        self.work.join(key.to_string())
+    pub(super) fn attempts_of(&self, key: &Digest) -> PathBuf {
+        self.attempts_folder.join(key.to_string())
     }
 
     /// Blocks `gc` from a lookup until the run directory names the key. Hold it briefly.
-    pub fn hold(&self) -> Result<Hold> {
+    pub fn block_gc(&self) -> Result<GcHold> {
         let path = self.objects.join("lock");
         let file = match lock::open(&path) {
             // A read-only store: lock the existing file, if there is one.
             Err(_) if self.objects.is_dir() => lock::open_existing(&path).ok(),
             opened => Some(opened?),
         };
-        file.as_ref().map(lock::share).transpose()?;
-        Ok(Hold { _lock: file })
+        file.as_ref().map(lock::lock_shared).transpose()?;
+        Ok(GcHold { _lock: file })
     }
 
-    /// The opposite of [`Store::hold`], for `gc`. `None` while another process holds the store.
-    pub fn hold_alone(&self) -> Result<Option<Hold>> {
+    /// The opposite of [`Store::block_gc`], for `gc`. `None` while another process holds the store.
+    pub fn lock_for_gc(&self) -> Result<Option<GcHold>> {
         let file = lock::open(&self.objects.join("lock"))?;
-        Ok(lock::try_alone(&file)?.go_on().then_some(Hold { _lock: Some(file) }))
+        Ok(lock::try_exclusive(&file)?.may_proceed().then_some(GcHold { _lock: Some(file) }))
     }
 
     /// Looks up a finished stage and verifies it. Files with a changed stat are read again.
-    pub fn lookup(&self, key: &Digest, wanted: Wanted) -> Result<Lookup> {
+    pub fn lookup(&self, key: &Digest, wanted: VariantRequest) -> Result<Lookup> {
         let folder = self.objects.join(key.to_string());
         let mut damaged = None;
         for name in self.candidates(&folder, wanted)? {
             let dir = folder.join(name);
             match self.verify(&dir) {
-                Ok(finished) if wanted_admits(wanted, &finished.variant) => {
+                Ok(finished) if request_admits(wanted, &finished.variant) => {
                     return Ok(Lookup::Found(finished));
                 }
                 Ok(_) => {}
@@ -144,20 +144,20 @@ impl Store {
         Ok(damaged.unwrap_or(Lookup::Missing))
     }
 
-    fn candidates(&self, folder: &Path, wanted: Wanted) -> Result<Vec<String>> {
-        let (Wanted::Any { preferring: first } | Wanted::Exactly(first)) = wanted;
+    fn candidates(&self, folder: &Path, wanted: VariantRequest) -> Result<Vec<String>> {
+        let (VariantRequest::Any { preferring: first } | VariantRequest::Exactly(first)) = wanted;
         let first = folder_name(first);
         let mut names = disk::entries(folder)?;
         names.retain(|name| !name.starts_with('.'));
         match wanted {
-            Wanted::Any { .. } => names.sort_by_key(|name| *name != first),
-            Wanted::Exactly(_) => names.retain(|name| *name == first),
+            VariantRequest::Any { .. } => names.sort_by_key(|name| *name != first),
+            VariantRequest::Exactly(_) => names.retain(|name| *name == first),
         }
         Ok(names)
     }
 
-    fn verify(&self, dir: &Path) -> Result<Finished> {
-        let Record { variant, files } = disk::read_json(&dir.join(RECORD))?;
+    fn verify(&self, dir: &Path) -> Result<FinishedStage> {
+        let ObjectRecord { variant, files } = disk::read_json(&dir.join(RECORD))?;
         if let Some(name) = files.keys().find(|name| !disk::stays_below(name)) {
             return Err(Error::failed(format!("`{name}` is not a file of a stage")));
         }
@@ -173,7 +173,7 @@ impl Store {
             Some(((name, _), _)) => {
                 Err(Error::failed(format!("the bytes of `{name}` changed since it was published")))
             }
-            None => Ok(Finished { dir: dir.to_owned(), variant, files }),
+            None => Ok(FinishedStage { dir: dir.to_owned(), variant, files }),
         }
     }
 
@@ -184,7 +184,7 @@ impl Store {
     ///
     /// # Errors
     /// The existing result has other bytes. Both are kept, and the message names them.
-    pub fn publish(&self, key: &Digest, variant: &str, output: &Path) -> Result<Finished> {
+    pub fn publish(&self, key: &Digest, variant: &str, output: &Path) -> Result<FinishedStage> {
         let names = disk::files_below(output)?;
         if names.iter().any(|name| name == RECORD) {
             return Err(Error::failed(format!("a stage must not write `{RECORD}`")));
@@ -194,7 +194,7 @@ impl Store {
         let files: BTreeMap<String, Digest> = names.into_iter().zip(digests).collect();
         disk::write_json(
             &output.join(RECORD),
-            &Record { variant: variant.to_owned(), files: files.clone() },
+            &ObjectRecord { variant: variant.to_owned(), files: files.clone() },
         )?;
         disk::seal_tree(output)?;
 
@@ -216,21 +216,21 @@ impl Store {
                 }
                 Ok(existing) => return Err(self.conflict(key, &existing, &files, output)?),
                 Err(_) => {
-                    disk::set_aside(&dir, &self.work_on(key), "damaged")?;
+                    disk::move_aside(&dir, &self.attempts_of(key), "damaged")?;
                 }
             }
         }
         for parent in [&folder, &self.objects] {
             disk::sync_folder(parent).map_err(|error| Error::io("publish", &dir, error))?;
         }
-        Ok(Finished { dir, variant: variant.to_owned(), files })
+        Ok(FinishedStage { dir, variant: variant.to_owned(), files })
     }
 
     /// Keeps both results and reports the differences.
     fn conflict(
         &self,
         key: &Digest,
-        existing: &Finished,
+        existing: &FinishedStage,
         files: &BTreeMap<String, Digest>,
         output: &Path,
     ) -> Result<Error> {
@@ -240,7 +240,7 @@ impl Store {
             .filter(|name| existing.files.get(*name) != files.get(*name))
             .map(|name| format!("`{name}`"))
             .collect();
-        let kept = disk::set_aside(output, &self.work_on(key), "conflict")?;
+        let kept = disk::move_aside(output, &self.attempts_of(key), "conflict")?;
         let differing = differing.join(", ");
         Ok(Error::failed(format!(
             "recomputing the same stage gave other bytes in {differing}: before `{}`, now `{}`",
@@ -251,10 +251,10 @@ impl Store {
     }
 }
 
-fn wanted_admits(wanted: Wanted, variant: &str) -> bool {
+fn request_admits(wanted: VariantRequest, variant: &str) -> bool {
     match wanted {
-        Wanted::Any { .. } => true,
-        Wanted::Exactly(exact) => exact == variant,
+        VariantRequest::Any { .. } => true,
+        VariantRequest::Exactly(exact) => exact == variant,
     }
 }
 

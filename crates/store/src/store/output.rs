@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(disk::entries(&at("new")).unwrap(), ["other.html", "page.html"]);
         symlink("round", at("round")).unwrap();
         assert!(write_output(&at("round"), b"").is_err());
-        assert_eq!(write_output(root.path(), b"").unwrap_err().kind, crate::error::Kind::Usage);
+        assert_eq!(write_output(root.path(), b"").unwrap_err().kind, crate::error::ErrorKind::Usage);
     }
 
     #[test]

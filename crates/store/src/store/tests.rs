@@ -11,20 +11,20 @@ use super::*;
 use crate::digest::Digest;
 use crate::events::Interrupt;
 
-const WANTED: Wanted = Wanted::Exactly("scalar");
+const WANTED: VariantRequest = VariantRequest::Exactly("scalar");
 
 fn key() -> Digest {
     Digest::of(b"a stage")
 }
 
-fn work(key: &Digest) -> Work<'_> {
-    Work { key, variant: "scalar", uses: &[], forced: false }
+fn work(key: &Digest) -> AttemptRequest<'_> {
+    AttemptRequest { key, variant: "scalar", uses: &[], forced: false }
 }
 
-fn begin(store: &Store, work: Work) -> Attempt {
+fn begin(store: &Store, work: AttemptRequest) -> Attempt {
     match store.begin(work, &Interrupt::default(), &mut || {}).unwrap() {
-        Begun::Working(attempt) => attempt,
-        Begun::Published(finished) => panic!("already published: {finished:?}"),
+        AttemptStart::Working(attempt) => attempt,
+        AttemptStart::Published(finished) => panic!("already published: {finished:?}"),
     }
 }
 
@@ -37,7 +37,7 @@ fn output(folder: &Path, files: &[(&str, &str)]) -> PathBuf {
     folder.to_owned()
 }
 
-fn publish(store: &Store, scratch: &Path, variant: &str, text: &str) -> crate::Result<Finished> {
+fn publish(store: &Store, scratch: &Path, variant: &str, text: &str) -> crate::Result<FinishedStage> {
     store.publish(&key(), variant, &output(scratch, &[("weights", text), ("plots/a.svg", "<svg/>")]))
 }
 
@@ -55,7 +55,7 @@ fn a_published_stage_is_found_read_only_and_under_its_variant() {
     assert_eq!(store.lookup(&key(), WANTED).unwrap(), Lookup::Missing);
     let cuda = publish(&store, &root.path().join("a"), "cuda sm_90 cudnn 9.1", "cuda").unwrap();
     assert_eq!(store.lookup(&key(), WANTED).unwrap(), Lookup::Missing);
-    let any = |preferring| store.lookup(&key(), Wanted::Any { preferring }).unwrap().found().unwrap();
+    let any = |preferring| store.lookup(&key(), VariantRequest::Any { preferring }).unwrap().found().unwrap();
     assert_eq!(any("scalar"), cuda);
     let scalar = publish(&store, &root.path().join("b"), "scalar", "scalar").unwrap();
     assert_eq!(any("scalar"), scalar);
@@ -70,7 +70,7 @@ fn a_published_stage_is_found_read_only_and_under_its_variant() {
 fn whoever_publishes_the_same_bytes_again_succeeds() {
     let root = tempfile::tempdir().unwrap();
     let barrier = Barrier::new(8);
-    let found: Vec<Finished> = std::thread::scope(|scope| {
+    let found: Vec<FinishedStage> = std::thread::scope(|scope| {
         let publishers: Vec<_> = (0..8)
             .map(|i| {
                 let (barrier, root) = (&barrier, root.path());
@@ -157,7 +157,7 @@ fn two_at_the_same_stage_compute_it_once() {
                 let store = Store::open(root.path());
                 let key = key();
                 let mut waiting = || _ = waited.fetch_add(1, Ordering::Relaxed);
-                if let Begun::Working(attempt) =
+                if let AttemptStart::Working(attempt) =
                     store.begin(work(&key), &Interrupt::default(), &mut waiting).unwrap()
                 {
                     computed.fetch_add(1, Ordering::Relaxed);
@@ -182,10 +182,10 @@ fn waiting_ends_when_interrupted() {
     let Err(error) = store.begin(work(&key), &interrupt, &mut || interrupt.request()) else {
         panic!("the attempt was not ours to begin");
     };
-    assert_eq!(error.kind, crate::error::Kind::Interrupted);
+    assert_eq!(error.kind, crate::error::ErrorKind::Interrupted);
 }
 
-fn checkpoint(attempt: &Attempt, text: &str) -> Checkpoint {
+fn checkpoint(attempt: &Attempt, text: &str) -> CheckpointFolder {
     attempt
         .write_checkpoint(|dir| {
             output(dir, &[("state", text), ("best", "b")]);
@@ -202,7 +202,8 @@ fn an_attempt_resumes_from_its_newest_whole_checkpoint() {
     let mut attempt = begin(&store, work(&key));
     assert_eq!(attempt.newest_checkpoint().unwrap(), None);
     assert!(!store.resumable(&key, "scalar").unwrap());
-    let written: Vec<Checkpoint> = ["one", "two", "three"].map(|text| checkpoint(&attempt, text)).into();
+    let written: Vec<CheckpointFolder> =
+        ["one", "two", "three"].map(|text| checkpoint(&attempt, text)).into();
     assert!(!written[0].dir.exists() && written[1].dir.exists());
     let half = written[2].dir.with_file_name(format!("{}1", disk::UNFINISHED));
     output(&half, &[("state", "fo")]);
@@ -241,13 +242,13 @@ fn another_variant_or_an_unforced_attempt_is_not_resumed() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::open(root.path());
     let key = key();
-    checkpoint(&begin(&store, Work { variant: "x86-v3", ..work(&key) }), "v3");
+    checkpoint(&begin(&store, AttemptRequest { variant: "x86-v3", ..work(&key) }), "v3");
     let mut attempt = begin(&store, work(&key));
     assert_eq!(attempt.newest_checkpoint().unwrap(), None);
     assert!(attempt.notes()[0].contains("`x86-v3`"), "{:?}", attempt.notes());
     checkpoint(&attempt, "unforced");
     drop(attempt);
-    let forced = Work { forced: true, ..work(&key) };
+    let forced = AttemptRequest { forced: true, ..work(&key) };
     let mut attempt = begin(&store, forced);
     assert_eq!(attempt.newest_checkpoint().unwrap(), None);
     let written = checkpoint(&attempt, "forced");

@@ -2,7 +2,7 @@
 
 use super::Task;
 use crate::data::Sample;
-use crate::train::{Batch, Batches};
+use crate::train::{Batches, TrainBatch};
 
 /// The annotations of a batch, row by row.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ pub type Annotated<'a> = Batches<'a, Annotations<'a>>;
 /// Makes the targets of every batch.
 pub fn with_targets<'a, T: Task>(task: &'a T, batches: Annotated<'a>) -> Batches<'a, T::Targets> {
     Box::new(batches.map(|batch| {
-        let Batch { index, input, layer, targets, samples, streams, teacher } = batch?;
-        Ok(Batch { index, input, layer, targets: task.targets(&targets)?, samples, streams, teacher })
+        let TrainBatch { index, input, layer, targets, samples, streams, teacher } = batch?;
+        Ok(TrainBatch { index, input, layer, targets: task.targets(&targets)?, samples, streams, teacher })
     }))
 }
 

@@ -1,6 +1,6 @@
 //! Lists of class names, as messages show them.
 
-use crate::visible;
+use crate::sanitize;
 
 /// The name of a class in a folder that may not be read.
 pub const UNKNOWN: &str = "?";
@@ -13,7 +13,7 @@ pub fn is_known(classes: &[String]) -> bool {
 /// The first names of a list, in their order.
 pub fn list(classes: &[String]) -> String {
     const SHOWN: usize = 6;
-    visible::list(classes, SHOWN)
+    sanitize::list(classes, SHOWN)
 }
 
 /// The most likely classes with their probabilities, for people.
@@ -22,6 +22,6 @@ pub(super) fn most_likely_in_words(classes: &[String], probabilities: &[f32]) ->
     let mut ranked: Vec<(&String, f32)> = classes.iter().zip(probabilities.iter().copied()).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     let shown = ranked.iter().take(SHOWN);
-    let shown = shown.map(|(class, p)| format!("{} {:.1} %", visible::line(class), p * 100.0));
+    let shown = shown.map(|(class, p)| format!("{} {:.1} %", sanitize::line(class), p * 100.0));
     shown.collect::<Vec<String>>().join(", ")
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::class_list::{is_known, list};
-use super::{Problem, TaskSpec};
+use super::{TaskProblem, TaskSpec};
 use crate::data::{Dataset, Split};
 use crate::pipeline::{ClassWeights, suggest};
 
@@ -14,9 +14,9 @@ pub(super) fn check(
     weights: Option<&ClassWeights>,
     key: &str,
     dataset: Option<&Dataset>,
-) -> Result<(), Problem> {
+) -> Result<(), TaskProblem> {
     let problem = |message: String, help: Option<String>| {
-        Err(Problem { setting: format!("loss.{key}"), code: "class-list", message, help })
+        Err(TaskProblem { setting: format!("loss.{key}"), code: "class-list", message, help })
     };
     let classes = spec.classes;
     match (weights, dataset) {

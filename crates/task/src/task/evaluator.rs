@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::{Annotations, File, Task};
+use super::{Annotations, Task, TaskFile};
 use crate::autograd::Tape;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
@@ -37,7 +37,7 @@ pub struct Evaluation {
     /// The content of `metrics.json`.
     pub document: Json,
     /// Tables and pictures.
-    pub files: Vec<File>,
+    pub files: Vec<TaskFile>,
 }
 
 impl Evaluation {

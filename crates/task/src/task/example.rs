@@ -4,15 +4,15 @@
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::metrics::{Direction, Format, Metric, Scores, TaskMetrics};
+use crate::metrics::{Direction, Metric, MetricFormat, Scores, TaskMetrics};
 use crate::report::{
     BatchNormCounts, ColumnKind, HistoryRow, ParameterCounts, ReportColumn, ReportData, ReportPart,
-    ReportTable, StageFiles, TaskOf, TaskReport, TaskReporting, Tile, Training, curves, history_csv, percent,
-    report_html,
+    ReportTable, StageFiles, TaskOf, TaskReport, TaskReporting, Tile, TrainingMetrics, curves, history_csv,
+    percent, report_html,
 };
 
-const LOSS: Metric = Metric::new("loss", "loss", Format::Number, Direction::Lower);
-const MAP50: Metric = Metric::new("map50", "mAP50", Format::Share, Direction::Higher)
+const LOSS: Metric = Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower);
+const MAP50: Metric = Metric::new("map50", "mAP50", MetricFormat::Share, Direction::Higher)
     .drawn("Mean average precision", "at an overlap of 0.5, %");
 
 static METRICS: TaskMetrics = TaskMetrics {
@@ -84,7 +84,7 @@ fn its_stages_have_sections_of_the_page() {
     let stage = |name: &str, kind: &str| json!({ "name": name, "kind": kind, "document": document });
     write("plan.json", &json!({ "stages": [stage("fit", "train"), stage("test", "evaluate")] }).to_string());
     write("resolved.toml", "name = \"boats\"\n");
-    let training = Training {
+    let training = TrainingMetrics {
         best: history().pop(),
         last: history().pop().unwrap(),
         parameters: ParameterCounts {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use serde_json::Value as Json;
 
-use super::{Annotations, Evaluator, Measured, TaskSpec};
+use super::{Annotations, Evaluator, MeasuredImages, TaskSpec};
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Sample, Split};
 use crate::error::{Error, Result};
@@ -37,13 +37,13 @@ pub trait Task: train::Task + Sized + Send + Sync + 'static {
     fn new(spec: &TaskSpec) -> Self;
 
     /// Refuses a train stage whose loss, head or monitor does not fit the task or the data set.
-    fn check(&self, spec: &TaskSpec) -> Result<(), Problem>;
+    fn check(&self, spec: &TaskSpec) -> Result<(), TaskProblem>;
 
     /// The code paths of the loss and of predictions, which recipes contain. `mixes` says whether images are mixed.
     fn code_paths(&self, mixes: bool) -> Vec<CodePath>;
 
     /// The code paths of the scores, which recipes contain.
-    fn metric_code_paths(&self, measured: &Measured) -> Vec<CodePath>;
+    fn metric_code_paths(&self, measured: &MeasuredImages) -> Vec<CodePath>;
 
     /// The targets of a batch.
     fn targets(&self, annotations: &Annotations) -> Result<Self::Targets>;
@@ -61,13 +61,13 @@ pub trait Task: train::Task + Sized + Send + Sync + 'static {
     fn describe(&self, prediction: Self::Prediction) -> Description;
 
     /// The table of an evaluation's predictions, in the order of the images.
-    fn predictions_file(&self, predictions: Predictions<Self>) -> File;
+    fn predictions_file(&self, predictions: Predictions<Self>) -> TaskFile;
 
     /// The scores in `metrics.json`.
     fn document(&self, meter: &Self::Meter) -> Result<Json>;
 
     /// The tables and pictures of scores. `stage` is the name that pictures show.
-    fn files(&self, stage: &str, meter: &Self::Meter) -> Result<Vec<File>>;
+    fn files(&self, stage: &str, meter: &Self::Meter) -> Result<Vec<TaskFile>>;
 
     /// An evaluation of several models together.
     ///
@@ -83,12 +83,12 @@ pub type Predictions<'a, T> = Vec<(&'a Sample, <T as Task>::Prediction)>;
 
 /// A file of a stage's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
+pub struct TaskFile {
     pub name: &'static str,
     pub bytes: Vec<u8>,
 }
 
-impl File {
+impl TaskFile {
     pub fn new(name: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
         Self { name, bytes: bytes.into() }
     }
@@ -105,7 +105,7 @@ pub struct Description {
 
 /// Why a train stage does not fit its task.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct TaskProblem {
     /// The setting of the stage, as `loss.class_weights`.
     pub setting: String,
     pub code: &'static str,

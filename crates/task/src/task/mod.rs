@@ -9,7 +9,7 @@
 //!   terminal and the page take its name, title, format and direction from there.
 //! - A task's report is its [`TaskReporting`](crate::report::TaskReporting), and a line in [`TASKS`]. `example.rs` shows one.
 //!
-//! The room never opens files, runs no stage and knows no recipes: what a task writes, it returns as [`File`]s.
+//! The room never opens files, runs no stage and knows no recipes: what a task writes, it returns as [`TaskFile`]s.
 
 mod annotations;
 mod class_list;
@@ -30,8 +30,8 @@ mod tests;
 pub use annotations::{Annotated, Annotations, with_targets};
 pub use class_list::{UNKNOWN, is_known, list};
 pub use evaluator::{Evaluation, Evaluator, SingleModel};
-pub use interface::{Description, File, Predictions, Problem, Task};
+pub use interface::{Description, Predictions, Task, TaskFile, TaskProblem};
 pub use kind::{TaskKind, TaskVisitor};
-pub use recognition::{Comparison, Recognition, Search};
+pub use recognition::{GallerySearch, PairVerification, RecognitionSpec};
 pub use registry::{TASKS, named, of_stage};
-pub use spec::{Describer, Measured, TaskSpec, Training};
+pub use spec::{Describer, MeasuredImages, TaskSpec, TaskTraining};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::evaluator::SingleModel;
-use super::{Description, Evaluator, Problem, Task, TaskKind, TaskVisitor};
+use super::{Description, Evaluator, Task, TaskKind, TaskProblem, TaskVisitor};
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
@@ -18,12 +18,12 @@ pub struct TaskSpec<'a> {
     pub classes: &'a [String],
     pub head: &'a Head,
     /// How the stage trains; none where the task only evaluates or predicts, which it does with its default loss.
-    pub training: Option<Training<'a>>,
+    pub training: Option<TaskTraining<'a>>,
 }
 
 /// The train stage of a task.
 #[derive(Clone, Copy)]
-pub struct Training<'a> {
+pub struct TaskTraining<'a> {
     pub settings: &'a pipeline::Train,
     /// None where images are not read yet, or are synthetic.
     pub dataset: Option<&'a Dataset>,
@@ -31,7 +31,7 @@ pub struct Training<'a> {
 
 /// The images that scores are computed of.
 #[derive(Clone, Copy)]
-pub struct Measured<'a> {
+pub struct MeasuredImages<'a> {
     /// None where images are not read yet.
     pub dataset: Option<&'a Dataset>,
     pub split: Split,
@@ -46,10 +46,10 @@ pub type Describer = Box<dyn Fn(&Outputs) -> Result<Vec<Description>> + Send + S
 
 impl<'a> TaskSpec<'a> {
     /// Refuses a train stage whose loss, head or monitor does not fit the task or the data set.
-    pub fn check(&self) -> Result<(), Problem> {
+    pub fn check(&self) -> Result<(), TaskProblem> {
         struct Check<'a>(TaskSpec<'a>);
         impl TaskVisitor for Check<'_> {
-            type Output = Result<(), Problem>;
+            type Output = Result<(), TaskProblem>;
 
             fn visit<T: Task>(self, task: T) -> Self::Output {
                 task.check(&self.0)?;
@@ -59,9 +59,9 @@ impl<'a> TaskSpec<'a> {
         self.visit(Check(*self))
     }
 
-    fn check_monitor(&self, monitored: &[&str]) -> Result<(), Problem> {
+    fn check_monitor(&self, monitored: &[&str]) -> Result<(), TaskProblem> {
         match self.training.map(|training| training.settings.monitor) {
-            Some(monitor) if !monitored.contains(&monitor.score()) => Err(Problem {
+            Some(monitor) if !monitored.contains(&monitor.score()) => Err(TaskProblem {
                 setting: "monitor".to_owned(),
                 code: "conflict",
                 message: format!("these images have no score `validation/{}`", monitor.score()),
@@ -85,8 +85,8 @@ impl<'a> TaskSpec<'a> {
     }
 
     /// The code paths of the scores.
-    pub fn metric_code_paths(&self, measured: &Measured) -> Vec<CodePath> {
-        struct Paths<'a>(&'a Measured<'a>);
+    pub fn metric_code_paths(&self, measured: &MeasuredImages) -> Vec<CodePath> {
+        struct Paths<'a>(&'a MeasuredImages<'a>);
         impl TaskVisitor for Paths<'_> {
             type Output = Vec<CodePath>;
 

@@ -9,7 +9,7 @@ use candle_core::{Tensor, WithDType};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::ops::buffer::{TASK, build_along};
+use crate::ops::buffer::{ELEMENTS_PER_TASK, build_along};
 use crate::ops::float::{Float, by_dtype, tensor, with_slice};
 use crate::ops::multiversion::multiversion;
 use crate::ops::on_cuda::on_cuda;
@@ -22,11 +22,11 @@ pub fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
     on_cuda!(from, cuda::blend(from, to, share));
     by_dtype!(from, T => {
         let blended = with_slice(from, |from: &[T]| with_slice(to, |to: &[T]| {
-            let along = from.par_chunks(TASK).zip(to.par_chunks(TASK));
+            let along = from.par_chunks(ELEMENTS_PER_TASK).zip(to.par_chunks(ELEMENTS_PER_TASK));
             let share = T::from_f64(share);
             let write = |(from, to): (&[T], &[T]), out: &mut [_]| blend_chunk(from, to, share, out);
             // SAFETY: the kernel writes every element.
-            unsafe { build_along(from.len(), TASK, along, write) }
+            unsafe { build_along(from.len(), ELEMENTS_PER_TASK, along, write) }
         }))??;
         tensor(blended, from.shape())
     })
@@ -49,7 +49,7 @@ pub fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
             let factor = T::from_f64(factor);
             let write = |x: &[T], out: &mut [_]| scale_chunk(x, factor, out);
             // SAFETY: the kernel writes every element.
-            unsafe { build_along(x.len(), TASK, x.par_chunks(TASK), write) }
+            unsafe { build_along(x.len(), ELEMENTS_PER_TASK, x.par_chunks(ELEMENTS_PER_TASK), write) }
         })?;
         tensor(scaled, x.shape())
     })
@@ -67,7 +67,7 @@ multiversion! {
 /// Σ x², in f64, of a host tensor.
 pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
     by_dtype!(x, T => with_slice(x, |x: &[T]| {
-        let parts: Vec<f64> = x.par_chunks(TASK).map(squares_chunk).collect();
+        let parts: Vec<f64> = x.par_chunks(ELEMENTS_PER_TASK).map(squares_chunk).collect();
         parts.iter().sum()
     }))
 }

@@ -10,17 +10,17 @@ use candle_core::{Device, Tensor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::average::Average;
-use super::gradients::Gradients;
+use super::ema::EmaWeights;
+use super::gradients::AccumulatedGradients;
 use super::task::{Scores, Task};
-use super::{Optimizer, Plateau, Setup, Tracker};
+use super::{BestTracker, Optimizer, Plateau, TrainContext};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
-use crate::model::{BufferUpdates, Description, State, TensorId};
+use crate::model::{BufferUpdates, Description, StateDict, TensorId};
 
 /// One epoch of the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Row {
+pub struct EpochRow {
     /// From 1.
     pub epoch: u32,
     /// The base learning rate at the epoch's last step.
@@ -32,22 +32,22 @@ pub struct Row {
 }
 
 /// The weights and validation results of the best epoch so far.
-pub struct Best<M> {
+pub struct BestWeights<M> {
     /// Only tensors that can change, in description order.
     tensors: Vec<(TensorId, Tensor)>,
     pub meter: M,
 }
 
 /// The changing state of a stage in training.
-pub struct Progress<M> {
-    pub state: State,
+pub struct TrainProgress<M> {
+    pub state: StateDict,
     pub optimizer: Optimizer,
     /// The gradients since the last optimizer step.
-    pub(super) gradients: Gradients,
+    pub(super) gradients: AccumulatedGradients,
     /// The gradients of the distillation loss, if it and the label loss are averaged by different weights.
-    pub(super) taught: Gradients,
+    pub(super) taught: AccumulatedGradients,
     /// The average of the weights, if the stage uses one.
-    pub(super) average: Option<Average>,
+    pub(super) average: Option<EmaWeights>,
     /// Epochs completed.
     pub epoch: u32,
     /// Batches completed in the current epoch.
@@ -56,16 +56,16 @@ pub struct Progress<M> {
     pub step: u64,
     /// Running metric sums of the current epoch.
     pub meter: M,
-    pub history: Vec<Row>,
-    pub tracker: Tracker,
+    pub history: Vec<EpochRow>,
+    pub tracker: BestTracker,
     pub plateau: Plateau,
     /// The names of skipped samples, which cannot be read.
     pub broken: BTreeSet<String>,
-    pub best: Option<Best<M>>,
+    pub best: Option<BestWeights<M>>,
 }
 
 /// A checkpoint as data: named tensors, and everything else as TOML.
-pub struct Checkpoint {
+pub struct TrainCheckpoint {
     pub tensors: Vec<(String, Tensor)>,
     pub position: String,
 }
@@ -80,7 +80,7 @@ fn is_zero(weight: &f64) -> bool {
 
 /// The part of a checkpoint other than tensors.
 #[derive(Serialize, Deserialize)]
-struct Position<M> {
+struct CheckpointPosition<M> {
     epoch: u32,
     batch: usize,
     step: u64,
@@ -89,31 +89,36 @@ struct Position<M> {
     #[serde(default, skip_serializing_if = "is_zero")]
     accumulated_of_teacher: f64,
     meter: M,
-    history: Vec<Row>,
-    tracker: Tracker,
+    history: Vec<EpochRow>,
+    tracker: BestTracker,
     plateau: Plateau,
     broken: BTreeSet<String>,
     best: Option<M>,
 }
 
-impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
+impl<M: Clone + Serialize + DeserializeOwned> TrainProgress<M> {
     /// The initial state of a stage.
-    pub fn start<T: Task<Meter = M>>(setup: &Setup<T>, state: State, optimizer: Optimizer) -> Self {
-        let settings = setup.settings;
+    pub fn start<T: Task<Meter = M>>(
+        context: &TrainContext<T>,
+        state: StateDict,
+        optimizer: Optimizer,
+    ) -> Self {
+        let settings = context.settings;
         let average = settings.ema.as_ref();
-        let average = average.map(|ema| Average::start(ema, &state, &setup.model.description, setup.table));
+        let average =
+            average.map(|ema| EmaWeights::start(ema, &state, &context.model.description, context.table));
         Self {
             state,
             optimizer,
-            gradients: Gradients::default(),
-            taught: Gradients::default(),
+            gradients: AccumulatedGradients::default(),
+            taught: AccumulatedGradients::default(),
             average,
             epoch: 0,
             batch: 0,
             step: 0,
-            meter: setup.task.meter(),
+            meter: context.task.meter(),
             history: Vec::new(),
-            tracker: Tracker::new(settings.monitor, settings.early_stop.clone()),
+            tracker: BestTracker::new(settings.monitor, settings.early_stop.clone()),
             plateau: Plateau::default(),
             broken: BTreeSet::new(),
             best: None,
@@ -128,9 +133,9 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
     }
 
     /// The resulting weights: the average if there is one, else the trained weights.
-    pub fn result(&self) -> State {
+    pub fn final_state(&self) -> StateDict {
         match &self.average {
-            Some(average) => average.applied_to(&self.state),
+            Some(average) => average.averaged(&self.state),
             None => self.state.clone(),
         }
     }
@@ -138,13 +143,13 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
     /// Keeps the current result as the best, with its validation results. Training replaces tensors and never
     /// modifies one, so keeping references is enough.
     pub fn keep_best(&mut self, description: &Description, table: &ParameterTable, meter: M) {
-        let (result, moving) = (self.result(), moving(description, table).into_iter());
+        let (result, moving) = (self.final_state(), changing_tensors(description, table).into_iter());
         let tensors = moving.map(|id| (id, result.tensors[id].clone())).collect();
-        self.best = Some(Best { tensors, meter });
+        self.best = Some(BestWeights { tensors, meter });
     }
 
     /// The weights of the best epoch, if there was a validation.
-    pub fn best_state(&self) -> Option<State> {
+    pub fn best_state(&self) -> Option<StateDict> {
         let mut state = self.state.clone();
         for (id, tensor) in &self.best.as_ref()?.tensors {
             state.tensors[*id] = tensor.clone();
@@ -152,11 +157,11 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         Some(state)
     }
 
-    pub fn checkpoint(&self, description: &Description, table: &ParameterTable) -> Result<Checkpoint> {
+    pub fn checkpoint(&self, description: &Description, table: &ParameterTable) -> Result<TrainCheckpoint> {
         let name = |id: TensorId| &description.tensors[id].name;
         let named =
             |part: &str, id: TensorId, tensor: &Tensor| (format!("{part}/{}", name(id)), tensor.clone());
-        let moving = moving(description, table).into_iter();
+        let moving = changing_tensors(description, table).into_iter();
         let mut tensors: Vec<(String, Tensor)> =
             moving.map(|id| named("model", id, &self.state.tensors[id])).collect();
         let best = self.best.iter().flat_map(|best| &best.tensors);
@@ -169,7 +174,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         tensors.extend(
             self.optimizer.state()?.into_iter().map(|(name, tensor)| (format!("optimizer/{name}"), tensor)),
         );
-        let position = toml::to_string(&Position {
+        let position = toml::to_string(&CheckpointPosition {
             epoch: self.epoch,
             batch: self.batch,
             step: self.step,
@@ -183,21 +188,21 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
             best: self.best.as_ref().map(|best| best.meter.clone()),
         })
         .map_err(|error| Error::failed(format!("cannot write a checkpoint: {error}")))?;
-        Ok(Checkpoint { tensors, position })
+        Ok(TrainCheckpoint { tensors, position })
     }
 
-    /// Restores a checkpoint into the initial state that [`Progress::start`] made from the same settings and
+    /// Restores a checkpoint into the initial state that [`TrainProgress::start`] made from the same settings and
     /// weights.
     pub fn resume(
         &mut self,
-        checkpoint: Checkpoint,
+        checkpoint: TrainCheckpoint,
         description: &Description,
         table: &ParameterTable,
     ) -> Result<()> {
-        let position: Position<M> = toml::from_str(&checkpoint.position)
+        let position: CheckpointPosition<M> = toml::from_str(&checkpoint.position)
             .map_err(|error| Error::failed(format!("cannot read the checkpoint: {error}")))?;
         let mut tensors: BTreeMap<String, Tensor> = checkpoint.tensors.into_iter().collect();
-        let moving = moving(description, table);
+        let moving = changing_tensors(description, table);
         // A checkpoint is read on the CPU and moved to the stage's device.
         let devices: Vec<Device> = self.state.tensors.iter().map(|tensor| tensor.device().clone()).collect();
         let mut take = |prefix: &str, id: TensorId| {
@@ -212,7 +217,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         self.best = match position.best {
             Some(meter) => {
                 let tensors = moving.iter().map(|&id| Ok((id, take("best", id)?))).collect::<Result<_>>()?;
-                Some(Best { tensors, meter })
+                Some(BestWeights { tensors, meter })
             }
             None => None,
         };
@@ -224,7 +229,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
         let mut accumulated = |part: &str, weight: f64| {
             // A parameter that no batch reached has no gradient.
             let gradient = |id: &TensorId| Some((*id, take(part, *id).ok()?));
-            Gradients { mean: moving.iter().filter_map(gradient).collect(), weight }
+            AccumulatedGradients { mean: moving.iter().filter_map(gradient).collect(), weight }
         };
         self.gradients = accumulated(GRADIENTS, position.accumulated);
         self.taught = accumulated(GRADIENTS_OF_TEACHER, position.accumulated_of_teacher);
@@ -247,7 +252,7 @@ impl<M: Clone + Serialize + DeserializeOwned> Progress<M> {
 }
 
 /// The tensors a stage can change: trainable parameters, and the running statistics of norms in training mode.
-pub(super) fn moving(description: &Description, table: &ParameterTable) -> Vec<TensorId> {
+pub(super) fn changing_tensors(description: &Description, table: &ParameterTable) -> Vec<TensorId> {
     let frozen: BTreeSet<TensorId> = table.frozen(description).into_iter().collect();
     (0..description.tensors.len()).filter(|id| !frozen.contains(id)).collect()
 }

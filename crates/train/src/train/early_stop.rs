@@ -6,10 +6,10 @@ use crate::pipeline::{EarlyStop, Monitor};
 
 /// Tracks the monitored value over the epochs. Part of every checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tracker {
+pub struct BestTracker {
     monitor: Monitor,
     early_stop: Option<EarlyStop>,
-    best: Option<Best>,
+    best: Option<BestEpoch>,
     /// The value that must improve by more than `min_delta` to reset patience.
     reference: Option<f64>,
     /// The epochs since then.
@@ -18,12 +18,12 @@ pub struct Tracker {
 
 /// An epoch and its monitored value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Best {
+pub struct BestEpoch {
     pub epoch: u32,
     pub value: f64,
 }
 
-impl Tracker {
+impl BestTracker {
     pub fn new(monitor: Monitor, early_stop: Option<EarlyStop>) -> Self {
         Self { monitor, early_stop, best: None, reference: None, waited: 0 }
     }
@@ -31,13 +31,14 @@ impl Tracker {
     /// Adds the value of an epoch; returns whether it is the best so far. Ties go to the earlier epoch, and a
     /// value that is not finite is never the best.
     pub fn observe(&mut self, epoch: u32, value: f64) -> bool {
-        let improved =
-            value.is_finite() && self.best.is_none_or(|best| self.monitor.gain(value, best.value) > 0.0);
+        let improved = value.is_finite()
+            && self.best.is_none_or(|best| self.monitor.improvement(value, best.value) > 0.0);
         if improved {
-            self.best = Some(Best { epoch, value });
+            self.best = Some(BestEpoch { epoch, value });
         }
         let min_delta = self.early_stop.as_ref().map_or(0.0, |stop| stop.min_delta);
-        let counts = self.reference.is_none_or(|reference| self.monitor.gain(value, reference) > min_delta);
+        let counts =
+            self.reference.is_none_or(|reference| self.monitor.improvement(value, reference) > min_delta);
         if value.is_finite() && counts {
             self.reference = Some(value);
             self.waited = 0;
@@ -48,7 +49,7 @@ impl Tracker {
     }
 
     /// The best epoch, regardless of `min_delta`; `None` before the first finite value.
-    pub fn best(&self) -> Option<Best> {
+    pub fn best(&self) -> Option<BestEpoch> {
         self.best
     }
 
@@ -70,7 +71,7 @@ mod tests {
     /// The epochs that were best when they ended, and the epoch after which the stage stops.
     fn follow(monitor: Monitor, stop: Option<(u32, f64)>, values: &[f64]) -> (Vec<u32>, Option<u32>) {
         let stop = stop.map(|(patience, min_delta)| EarlyStop { patience, min_delta });
-        let mut tracker = Tracker::new(monitor, stop);
+        let mut tracker = BestTracker::new(monitor, stop);
         let mut bests = Vec::new();
         for (epoch, value) in (0..).zip(values) {
             if tracker.observe(epoch, *value) {

@@ -7,19 +7,19 @@ use candle_core::Tensor;
 use super::arithmetic::{blend, scaled, sum_of_squares};
 use crate::error::Result;
 use crate::model::TensorId;
-use crate::ops::Later;
+use crate::ops::Deferred;
 
 /// The gradient of the mean loss over the batches since the last optimizer step. It equals the gradient of one
 /// large batch, except for batch normalization, which sees each batch alone. Part of every checkpoint.
 #[derive(Default)]
-pub struct Gradients {
+pub struct AccumulatedGradients {
     /// By parameter, for those with a gradient in some batch.
     pub mean: BTreeMap<TensorId, Tensor>,
     /// The sum of the batches' weights: the denominator of the mean.
     pub weight: f64,
 }
 
-impl Gradients {
+impl AccumulatedGradients {
     /// Adds the gradients of a batch's mean loss; `weight` is the denominator of that mean. The first batch's
     /// gradients are taken unchanged.
     pub fn add(&mut self, gradients: Vec<(TensorId, Option<Tensor>)>, weight: f64) -> Result<()> {
@@ -46,7 +46,7 @@ impl Gradients {
 
     /// The gradients of (1 − `share`) times this loss plus `share` times another; the two are means with
     /// different weights.
-    pub fn blended(mut self, mut other: Gradients, share: f64) -> Result<Self> {
+    pub fn blended(mut self, mut other: AccumulatedGradients, share: f64) -> Result<Self> {
         let ids: BTreeSet<TensorId> = self.mean.keys().chain(other.mean.keys()).copied().collect();
         for id in ids {
             let both = match (self.mean.remove(&id), other.mean.remove(&id)) {
@@ -63,7 +63,7 @@ impl Gradients {
     /// Scales all gradients so that their global L2 norm is at most `most`, as PyTorch's `clip_grad_norm_`
     /// (Pascanu et al., *On the Difficulty of Training Recurrent Neural Networks*, ICML 2013). Returns the norm
     /// before. If it is not finite, nothing is scaled.
-    pub fn clip(&mut self, most: f64) -> Result<Later<f64>> {
+    pub fn clip(&mut self, most: f64) -> Result<Deferred<f64>> {
         #[cfg(feature = "cuda")]
         if self.mean.values().next().is_some_and(|first| first.device().is_cuda()) {
             return super::arithmetic::cuda::clip(&mut self.mean, most);
@@ -79,7 +79,7 @@ impl Gradients {
                 *gradient = scaled(gradient, factor)?;
             }
         }
-        Ok(Later::here(vec![norm]))
+        Ok(Deferred::ready(vec![norm]))
     }
 }
 
@@ -91,14 +91,14 @@ mod tests {
     use crate::ops::testing::{assert_close, assert_same_on_any_threads, normal, numbers};
 
     /// The gradients of a batch.
-    type Part = Vec<(TensorId, Option<Tensor>)>;
+    type BatchGradients = Vec<(TensorId, Option<Tensor>)>;
 
-    fn gradients(names: [&str; 2]) -> Part {
+    fn gradients(names: [&str; 2]) -> BatchGradients {
         names.iter().enumerate().map(|(id, name)| (id, Some(normal(name, &[40, 1000])))).collect()
     }
 
-    fn mean(parts: &[(Part, f64)]) -> Gradients {
-        let mut mean = Gradients::default();
+    fn mean(parts: &[(BatchGradients, f64)]) -> AccumulatedGradients {
+        let mut mean = AccumulatedGradients::default();
         parts.iter().for_each(|(part, weight)| mean.add(part.clone(), *weight).unwrap());
         mean
     }
@@ -125,8 +125,9 @@ mod tests {
     #[test]
     fn two_losses_are_blended_by_their_shares_also_where_one_has_no_gradient() {
         let (one, other) = (gradients(["a", "b"]), gradients(["c", "d"]));
-        let part =
-            |part: &Part, id: usize, share: f64| part[id].1.as_ref().unwrap().affine(share, 0.0).unwrap();
+        let part = |part: &BatchGradients, id: usize, share: f64| {
+            part[id].1.as_ref().unwrap().affine(share, 0.0).unwrap()
+        };
         let labels = mean(&[(vec![(0, one[0].1.clone()), (1, one[1].1.clone())], 7.0)]);
         let teacher = mean(&[(vec![(1, other[1].1.clone()), (2, other[0].1.clone())], 3.0)]);
         let both = labels.blended(teacher, 0.3).unwrap().mean;
@@ -157,7 +158,7 @@ mod tests {
         let norm = squares.map(|x| x * x).sum::<f64>().sqrt();
         for most in [norm * 2.0, norm / 3.0] {
             let mut clipped = mean(&[(given.clone(), 8.0)]);
-            let before = clipped.clip(most).unwrap().read().unwrap()[0];
+            let before = clipped.clip(most).unwrap().wait().unwrap()[0];
             assert!((before / norm - 1.0).abs() < 1e-12);
             let factor = (most / (norm + 1e-6)).min(1.0);
             for (id, gradient) in &given {
@@ -167,14 +168,14 @@ mod tests {
         }
         let mut broken =
             mean(&[(vec![(0, Some(normal("a", &[2]).affine(f64::INFINITY, 0.0).unwrap()))], 1.0)]);
-        assert!(!broken.clip(1.0).unwrap().read().unwrap()[0].is_finite());
+        assert!(!broken.clip(1.0).unwrap().wait().unwrap()[0].is_finite());
     }
 
     #[test]
     fn threads_do_not_matter() {
         let single = |name: &str| Some(normal(name, &[70, 1000]).to_dtype(DType::F32).unwrap());
         assert_same_on_any_threads(|| {
-            let mut mean = Gradients::default();
+            let mut mean = AccumulatedGradients::default();
             mean.add(vec![(0, single("a"))], 3.0).unwrap();
             mean.add(vec![(0, single("b"))], 5.0).unwrap();
             mean.clip(1.0).unwrap();

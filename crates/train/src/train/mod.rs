@@ -3,19 +3,19 @@
 //! The loop knows no tasks and no files: it is given batches, a loss, and a place to put checkpoints.
 
 mod arithmetic;
-mod average;
 mod batch;
 mod checkpoint;
 pub mod code_paths;
+mod context;
 mod early_stop;
+mod ema;
+mod finite_checks;
 mod fit;
 mod gradients;
-mod guards;
+mod lr_range_test;
 mod optimizer;
 mod plateau;
 mod precision;
-mod range_test;
-mod setup;
 mod task;
 #[cfg(test)]
 mod testing;
@@ -24,14 +24,14 @@ mod tests;
 #[cfg(test)]
 mod trajectory;
 
-pub use average::Average;
-pub use checkpoint::{Best, Checkpoint, Progress, Row};
-pub use early_stop::Tracker;
+pub use checkpoint::{BestWeights, EpochRow, TrainCheckpoint, TrainProgress};
+pub use context::{LossTerm, NoCallbacks, StepReport, TrainCallbacks, TrainContext};
+pub use early_stop::BestTracker;
+pub use ema::EmaWeights;
 pub use fit::fit;
-pub use gradients::Gradients;
-pub use optimizer::{Optimizer, Parameter};
+pub use gradients::AccumulatedGradients;
+pub use lr_range_test::{LrPoint, LrRange, LrRangeTest, lr_range_test};
+pub use optimizer::{Optimizer, OptimizerParameter};
 pub use plateau::Plateau;
-pub use precision::products;
-pub use range_test::{Point, Range, RangeTest, range_test};
-pub use setup::{Host, LossPart, Setup, Step, Unwatched};
-pub use task::{Batch, BatchLoss, Batches, Feed, Scores, Task};
+pub use precision::set_matmul_precision;
+pub use task::{BatchLoss, BatchSource, Batches, Scores, Task, TrainBatch};

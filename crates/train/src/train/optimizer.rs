@@ -15,24 +15,24 @@ use std::fmt::Debug;
 
 use candle_core::Tensor;
 
-pub use state::{Optimizer, Parameter};
+pub use state::{Optimizer, OptimizerParameter};
 
 use crate::error::{Error, Result};
 use crate::pipeline;
 
 /// How one optimizer changes a parameter.
-trait Rule: Debug + Send + Sync {
+trait UpdateRule: Debug + Send + Sync {
     /// The names of the buffers that it keeps for each parameter, as PyTorch calls them.
     fn buffers(&self) -> &'static [&'static str];
 
     /// The parameter after the step. The gradient and the buffers, as many as there are names, have its shape. The buffers,
     /// which start at zero, change in place; the parameter does not, because its clones share its memory.
-    fn step(&self, value: &Tensor, gradient: &Tensor, buffers: &[Tensor], pace: Pace) -> Result<Tensor>;
+    fn step(&self, value: &Tensor, gradient: &Tensor, buffers: &[Tensor], pace: StepHyper) -> Result<Tensor>;
 }
 
 /// What one step does with one parameter.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct StepHyper {
     /// Counted from 1.
     step: u64,
     lr: f64,
@@ -40,20 +40,20 @@ struct Pace {
 }
 
 /// The rule of the optimizer that a file names.
-fn rule(settings: &pipeline::Optimizer) -> Box<dyn Rule> {
+fn rule(settings: &pipeline::Optimizer) -> Box<dyn UpdateRule> {
     match settings.clone() {
         pipeline::Optimizer::Sgd(settings) => Box::new(settings),
         pipeline::Optimizer::Adamw(settings) => Box::new(settings),
     }
 }
 
-/// As [`Rule::step`], of tensors whose shapes are compared first.
+/// As [`UpdateRule::step`], of tensors whose shapes are compared first.
 fn step(
-    rule: &dyn Rule,
+    rule: &dyn UpdateRule,
     value: &Tensor,
     gradient: &Tensor,
     buffers: &[Tensor],
-    pace: Pace,
+    pace: StepHyper,
 ) -> Result<Tensor> {
     let fits = buffers.len() == rule.buffers().len()
         && buffers.iter().chain([gradient]).all(|tensor| tensor.dims() == value.dims());

@@ -30,7 +30,7 @@ impl Plateau {
 
     /// Adds the value of an epoch. A value that is not finite is no improvement.
     pub fn observe(&mut self, rule: &ReduceOnPlateau, monitor: Monitor, value: f64) {
-        let gains = |best: f64| monitor.gain(value, best) > rule.threshold * best.abs();
+        let gains = |best: f64| monitor.improvement(value, best) > rule.threshold * best.abs();
         if value.is_finite() && self.best.is_none_or(gains) {
             (self.best, self.waited) = (Some(value), 0);
         } else {

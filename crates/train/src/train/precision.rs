@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::Precision;
 
 /// Sets the precision of f32 matrix products on its device. Dropping it restores f32.
-pub struct Products {
+pub struct MatmulPrecision {
     #[cfg(feature = "cuda")]
     engine: Option<std::sync::Arc<crate::cuda::Engine>>,
 }
@@ -17,9 +17,9 @@ pub struct Products {
 ///
 /// # Errors
 /// The device does not support the precision.
-pub fn products(device: &Device, precision: Precision) -> Result<Products> {
+pub fn set_matmul_precision(device: &Device, precision: Precision) -> Result<MatmulPrecision> {
     if precision == Precision::F32 {
-        return Ok(Products {
+        return Ok(MatmulPrecision {
             #[cfg(feature = "cuda")]
             engine: None,
         });
@@ -27,30 +27,30 @@ pub fn products(device: &Device, precision: Precision) -> Result<Products> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
         let engine = crate::cuda::Engine::on(device)?;
-        engine.set(crate::cuda::Settings { tf32: precision == Precision::Tf32 });
-        return Ok(Products { engine: Some(engine) });
+        engine.set_matmul(crate::cuda::MatmulSettings { tf32: precision == Precision::Tf32 });
+        return Ok(MatmulPrecision { engine: Some(engine) });
     }
     _ = device;
-    Err(refusal(precision))
+    Err(unsupported(precision))
 }
 
 #[cfg(feature = "cuda")]
-impl Drop for Products {
+impl Drop for MatmulPrecision {
     fn drop(&mut self) {
         if let Some(engine) = &self.engine {
-            engine.set(crate::cuda::Settings::default());
+            engine.set_matmul(crate::cuda::MatmulSettings::default());
         }
     }
 }
 
 /// The error for a precision that a CPU does not support.
-pub fn refusal(precision: Precision) -> Error {
+pub fn unsupported(precision: Precision) -> Error {
     Error::usage(format!("CPUs do not train in `{}`", precision.name()))
         .hint("use a GPU with `--device cuda:0`, or remove `precision`")
 }
 
 /// Converts activations to the type that training in `precision` uses.
-pub fn rounded(x: &Tensor, precision: Precision) -> Result<Tensor> {
+pub fn round_to(x: &Tensor, precision: Precision) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if precision == Precision::Bf16 && x.device().is_cuda() {
         return crate::cuda::as_type(x, DType::BF16);
@@ -65,8 +65,11 @@ mod tests {
 
     #[test]
     fn a_cpu_refuses_what_it_does_not_compute_in() {
-        assert!(products(&Device::Cpu, Precision::F32).is_ok());
-        let error = products(&Device::Cpu, Precision::Bf16).err().unwrap();
-        assert_eq!((error.kind, &*error.message), (crate::error::Kind::Usage, "CPUs do not train in `bf16`"));
+        assert!(set_matmul_precision(&Device::Cpu, Precision::F32).is_ok());
+        let error = set_matmul_precision(&Device::Cpu, Precision::Bf16).err().unwrap();
+        assert_eq!(
+            (error.kind, &*error.message),
+            (crate::error::ErrorKind::Usage, "CPUs do not train in `bf16`")
+        );
     }
 }

@@ -12,7 +12,7 @@ use crate::metrics::TaskMetrics;
 use crate::model::{Activations, Outputs};
 
 /// One batch, behind the layers that are frozen in its epoch.
-pub struct Batch<Targets> {
+pub struct TrainBatch<Targets> {
     /// Its place in the epoch, from 0.
     pub index: usize,
     /// What crosses the cut ahead of `layer`: images [N, H, W, C], or what the frozen prefix has made of them.
@@ -30,10 +30,10 @@ pub struct Batch<Targets> {
 }
 
 /// Batches in order; an error ends them.
-pub type Batches<'a, Targets> = Box<dyn Iterator<Item = Result<Batch<Targets>>> + 'a>;
+pub type Batches<'a, Targets> = Box<dyn Iterator<Item = Result<TrainBatch<Targets>>> + 'a>;
 
 /// Where batches come from. The same epoch gives the same batches, from wherever it is entered.
-pub trait Feed<Targets> {
+pub trait BatchSource<Targets> {
     /// Training batches in one epoch.
     fn batches_per_epoch(&self) -> usize;
 

@@ -30,11 +30,11 @@ impl Noise {
         Self { shape: vec![SIDE, SIDE, 3], layer: 0, unreadable: "", batch_size: BATCH }
     }
 
-    pub fn batch(&self, index: usize, samples: &[usize]) -> Result<Batch<Vec<u32>>> {
+    pub fn batch(&self, index: usize, samples: &[usize]) -> Result<TrainBatch<Vec<u32>>> {
         let shape = [&[1], &self.shape[..]].concat();
         let rows: Vec<Tensor> =
             samples.iter().map(|sample| normal(&format!("image {sample}"), &shape)).collect();
-        Ok(Batch {
+        Ok(TrainBatch {
             index,
             input: Activations::constants([Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?]),
             layer: self.layer,
@@ -46,7 +46,7 @@ impl Noise {
     }
 }
 
-impl Feed<Vec<u32>> for Noise {
+impl BatchSource<Vec<u32>> for Noise {
     fn batches_per_epoch(&self) -> usize {
         6usize.div_ceil(self.batch_size)
     }
@@ -79,23 +79,23 @@ pub struct Notes {
     pub asked: Cell<u64>,
     pub steps: u64,
     pub rows: Vec<u32>,
-    pub checkpoints: Vec<Checkpoint>,
+    pub checkpoints: Vec<TrainCheckpoint>,
     /// Of each batch.
-    pub parts: Vec<Vec<LossPart>>,
+    pub parts: Vec<Vec<LossTerm>>,
 }
 
-impl Host for Notes {
-    fn step(&mut self, step: &Step) {
+impl TrainCallbacks for Notes {
+    fn step(&mut self, step: &StepReport) {
         self.steps += 1;
         self.parts.push(step.parts.to_vec());
     }
 
-    fn epoch(&mut self, row: &Row) -> Result<()> {
+    fn epoch(&mut self, row: &EpochRow) -> Result<()> {
         self.rows.push(row.epoch);
         Ok(())
     }
 
-    fn describe(&self, samples: &[usize]) -> String {
+    fn describe_samples(&self, samples: &[usize]) -> String {
         format!("images {samples:?}")
     }
 
@@ -108,9 +108,9 @@ impl Host for Notes {
         self.stop_after == Some(self.steps) || self.stop_at == Some(self.asked.get())
     }
 
-    fn save(&mut self, checkpoint: &Checkpoint, _: u32, _: u64) -> Result<()> {
-        let Checkpoint { tensors, position } = checkpoint;
-        self.checkpoints.push(Checkpoint { tensors: tensors.clone(), position: position.clone() });
+    fn save(&mut self, checkpoint: &TrainCheckpoint, _: u32, _: u64) -> Result<()> {
+        let TrainCheckpoint { tensors, position } = checkpoint;
+        self.checkpoints.push(TrainCheckpoint { tensors: tensors.clone(), position: position.clone() });
         Ok(())
     }
 }

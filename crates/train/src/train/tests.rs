@@ -9,7 +9,7 @@ use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::metrics::{ClassificationMetrics, TaskMetrics};
-use crate::model::{Model, Outputs, Pass, State};
+use crate::model::{Model, Outputs, Pass, StateDict};
 use crate::ops::{
     self,
     testing::{numbers, relative_error},
@@ -73,7 +73,7 @@ impl Task for Classify {
     ) -> Result<BatchLoss<Self::BatchStats>> {
         let output = outputs.logits()?;
         let (loss, losses) = ops::cross_entropy(tape, output, targets, 0.0)?;
-        let mut losses = losses.read()?;
+        let mut losses = losses.wait()?;
         if self.0 == Twist::InfiniteValidation && output.is_constant() {
             losses[0] = f64::INFINITY;
         }
@@ -105,9 +105,9 @@ struct Stage {
     model: Model,
     settings: pipeline::Train,
     table: ParameterTable,
-    source: State,
+    source: StateDict,
     twist: Twist,
-    feed: Noise,
+    batch_source: Noise,
 }
 
 const ADAMW: &str = "from = \"x\"\noptimizer = { kind = \"adamw\", lr = 1e-3 }\n";
@@ -124,8 +124,8 @@ impl Stage {
         );
         let table = ParameterTable::resolve(&model.description, &settings).unwrap();
         let source = weights::initialize_all(&model.description, 7).unwrap();
-        let (twist, feed) = (Twist::None, Noise::images());
-        Self { model, settings, table, source, twist, feed }
+        let (twist, batch_source) = (Twist::None, Noise::images());
+        Self { model, settings, table, source, twist, batch_source }
     }
 
     fn lite0(settings: &str) -> Self {
@@ -136,31 +136,35 @@ impl Stage {
         Self { twist, ..Self::lite0("train = [\"@head\", \"_conv_head\"]") }
     }
 
-    fn fit(&self, from: Option<&Checkpoint>, host: &mut Notes) -> Result<Progress<ClassificationMetrics>> {
+    fn fit(
+        &self,
+        from: Option<&TrainCheckpoint>,
+        callbacks: &mut Notes,
+    ) -> Result<TrainProgress<ClassificationMetrics>> {
         let task = Classify(self.twist);
         let parameters = self.table.rows.iter().filter_map(|row| {
             let (name, lr, weight_decay) = (row.name.clone(), row.lr?, row.weight_decay?);
             let (after_epochs, warmup_steps) = (row.after_epochs, 2 * row.warmup_epochs as u64);
-            Some(Parameter { tensor: row.id, name, lr, weight_decay, after_epochs, warmup_steps })
+            Some(OptimizerParameter { tensor: row.id, name, lr, weight_decay, after_epochs, warmup_steps })
         });
         let optimizer = Optimizer::new(&self.settings.optimizer, parameters)?;
-        let setup = Setup {
+        let context = TrainContext {
             model: &self.model,
             table: &self.table,
             task: &task,
-            feed: &self.feed,
+            batch_source: &self.batch_source,
             seed: 3,
             settings: &self.settings,
         };
-        let mut progress = Progress::start(&setup, self.source.clone(), optimizer);
-        if let Some(Checkpoint { tensors, position }) = from {
-            let checkpoint = Checkpoint { tensors: tensors.clone(), position: position.clone() };
+        let mut progress = TrainProgress::start(&context, self.source.clone(), optimizer);
+        if let Some(TrainCheckpoint { tensors, position }) = from {
+            let checkpoint = TrainCheckpoint { tensors: tensors.clone(), position: position.clone() };
             progress.resume(checkpoint, &self.model.description, &self.table)?;
         }
-        fit(&setup, &mut progress, host).map(|()| progress)
+        fit(&context, &mut progress, callbacks).map(|()| progress)
     }
 
-    fn finished(&self) -> Progress<ClassificationMetrics> {
+    fn finished(&self) -> TrainProgress<ClassificationMetrics> {
         self.fit(None, &mut Notes::default()).unwrap()
     }
 
@@ -170,15 +174,15 @@ impl Stage {
 }
 
 /// All that a finished stage is, to the bit.
-fn bits(progress: &Progress<ClassificationMetrics>) -> String {
+fn bits(progress: &TrainProgress<ClassificationMetrics>) -> String {
     let best = progress.best_state().map(|state| weights::digests(&state).unwrap());
     let optimizer: Vec<_> = progress.optimizer.state().unwrap();
     let (names, tensors): (Vec<_>, Vec<_>) = optimizer.into_iter().unzip();
     format!(
         "{:?} {:?} {best:?} {names:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {:?}",
         weights::digests(&progress.state).unwrap(),
-        weights::digests(&progress.result()).unwrap(),
-        weights::digests(&State { tensors }).unwrap(),
+        weights::digests(&progress.final_state()).unwrap(),
+        weights::digests(&StateDict { tensors }).unwrap(),
         progress.history,
         progress.best.as_ref().map(|best| &best.meter),
         progress.tracker,
@@ -203,7 +207,7 @@ fn a_stage_resumed_after_any_step_ends_with_the_same_bits() {
     for step in 1..=whole.step {
         let mut notes = Notes { stop_after: Some(step), ..Notes::default() };
         let error = stage.fit(None, &mut notes).err().expect("it was interrupted");
-        assert_eq!(error.kind, crate::error::Kind::Interrupted);
+        assert_eq!(error.kind, crate::error::ErrorKind::Interrupted);
         assert_eq!(
             notes.rows.len() as u64,
             (step - 1) / 2,
@@ -232,7 +236,7 @@ fn a_stage_stopped_wherever_it_may_be_ends_with_the_same_bits() {
     for stop in 1..=notes.asked.get() {
         let mut notes = Notes { stop_at: Some(stop), ..Notes::default() };
         let error = stage.fit(None, &mut notes).err().expect("it was interrupted");
-        assert_eq!((error.kind, notes.checkpoints.len()), (crate::error::Kind::Interrupted, 1));
+        assert_eq!((error.kind, notes.checkpoints.len()), (crate::error::ErrorKind::Interrupted, 1));
         let resumed = stage.fit(notes.checkpoints.last(), &mut Notes::default()).unwrap();
         assert!(bits(&whole) == bits(&resumed), "stopped at {stop}");
     }
@@ -243,8 +247,8 @@ fn a_stage_stopped_wherever_it_may_be_ends_with_the_same_bits() {
 fn a_stage_resumed_between_batches_of_one_step_ends_with_the_same_bits() {
     let settings = "train = [\"@head\", \"_conv_head\", \"_bn1\"]\naccumulate = 2\nclip_norm = 0.1\n\
                     ema = { decay = 0.9 }\nschedule = { kind = \"one_cycle\" }";
-    let feed = Noise { batch_size: 2, ..Noise::images() };
-    let stage = Stage { feed, ..Stage::lite0(settings) };
+    let batch_source = Noise { batch_size: 2, ..Noise::images() };
+    let stage = Stage { batch_source, ..Stage::lite0(settings) };
     let whole = stage.finished();
     assert_eq!((whole.step, whole.history.len()), (4, 2));
     for batch in 1..=6 {
@@ -259,9 +263,9 @@ fn a_stage_resumed_between_batches_of_one_step_ends_with_the_same_bits() {
 #[test]
 fn accumulated_batches_make_the_step_of_one_large_batch() {
     let after = |batch_size: usize, accumulate: u32| {
-        let feed = Noise { batch_size, ..Noise::images() };
+        let batch_source = Noise { batch_size, ..Noise::images() };
         let settings = format!("train = [\"@head\"]\naccumulate = {accumulate}");
-        let stage = Stage { feed, ..Stage::lite0(&settings) };
+        let stage = Stage { batch_source, ..Stage::lite0(&settings) };
         let (head, progress) = (stage.model.description.id("_fc.weight").unwrap(), stage.finished());
         (progress.step, progress.state.tensors[head].clone())
     };
@@ -293,7 +297,7 @@ fn an_average_follows_what_trains_and_shares_what_does_not() {
     let (head, mean, count) = (id("_fc.bias"), id("_bn1.running_mean"), id("_bn1.num_batches_tracked"));
     for (warmup, decays) in [(false, [0.75; 3]), (true, [2.0 / 11.0, 0.25, 4.0 / 13.0])] {
         let ema = pipeline::Ema { decay: 0.75, warmup };
-        let mut average = average::Average::start(&ema, &stage.source, description, &stage.table);
+        let mut average = ema::EmaWeights::start(&ema, &stage.source, description, &stage.table);
         let mut state = stage.source.clone();
         let mut expected = [head, mean].map(|id| numbers(&state.tensors[id]));
         for (step, decay) in (1..).zip(decays) {
@@ -306,7 +310,7 @@ fn an_average_follows_what_trains_and_shares_what_does_not() {
             state.tensors[count] = (&state.tensors[count] + 1.0).unwrap();
             average.update(&state, step as u64).unwrap();
         }
-        let result = average.applied_to(&state);
+        let result = average.averaged(&state);
         for (id, expected) in [head, mean].into_iter().zip(&expected) {
             let actual = numbers(&result.tensors[id]).into_iter();
             assert!(actual.zip(expected).all(|(a, e)| (a - e).abs() < 1e-5), "warmup {warmup}");
@@ -323,10 +327,10 @@ fn the_average_is_what_is_validated_and_kept() {
     let stage = Stage::lite0("\nepochs = 1\ntrain = [\"@head\"]\nema = { decay = 0.5, warmup = false }");
     let averaged = stage.finished();
     let plain = Stage::lite0("\nepochs = 1\ntrain = [\"@head\"]").finished();
-    let digests = |state: &State| weights::digests(state).unwrap();
+    let digests = |state: &StateDict| weights::digests(state).unwrap();
     assert_eq!(digests(&averaged.state), digests(&plain.state), "training itself is the same");
-    assert_eq!(digests(&averaged.best_state().unwrap()), digests(&averaged.result()));
-    assert_ne!(digests(&averaged.result()), digests(&plain.result()));
+    assert_eq!(digests(&averaged.best_state().unwrap()), digests(&averaged.final_state()));
+    assert_ne!(digests(&averaged.final_state()), digests(&plain.final_state()));
     assert_ne!(averaged.history[0].validation, plain.history[0].validation);
     assert_eq!(averaged.history[0].train, plain.history[0].train);
 }
@@ -367,7 +371,7 @@ fn a_parameter_that_would_not_train_is_named() {
         @"trainable parameter `_conv_head.weight` receives no gradient: the loss does not depend on it"
     );
     let cut_off = Stage {
-        feed: Noise { shape: vec![1280], layer: 18, ..Noise::images() },
+        batch_source: Noise { shape: vec![1280], layer: 18, ..Noise::images() },
         ..Stage::lite0("train = [\"@head\", \"_bn1\"]\nbatch_norm = \"eval\"")
     };
     insta::assert_snapshot!(
@@ -456,8 +460,8 @@ fn training_has_the_same_bits_on_any_number_of_threads() {
 #[test]
 fn a_split_that_cannot_be_read_is_no_loss_of_zero() {
     for split in ["training", "validation"] {
-        let feed = Noise { unreadable: split, ..Noise::images() };
-        let stage = Stage { feed, ..Stage::lite0("train = [\"@head\"]") };
+        let batch_source = Noise { unreadable: split, ..Noise::images() };
+        let stage = Stage { batch_source, ..Stage::lite0("train = [\"@head\"]") };
         assert_eq!(stage.error().message, format!("none of the {split} images can be decoded"));
     }
 }

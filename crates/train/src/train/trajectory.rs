@@ -13,7 +13,7 @@ use crate::autograd::Tape;
 use crate::error::Result;
 use crate::freeze::ParameterTable;
 use crate::metrics::TaskMetrics;
-use crate::model::{Activations, Model, Outputs, State};
+use crate::model::{Activations, Model, Outputs, StateDict};
 use crate::ops::{self, testing::assert_close};
 use crate::pipeline;
 
@@ -31,7 +31,7 @@ struct Images {
     batch_size: usize,
 }
 
-impl Feed<Vec<u32>> for Images {
+impl BatchSource<Vec<u32>> for Images {
     fn batches_per_epoch(&self) -> usize {
         IMAGES / self.batch_size
     }
@@ -41,7 +41,7 @@ impl Feed<Vec<u32>> for Images {
         let batches = (start..self.batches_per_epoch()).map(move |index| {
             let samples = &order[index * self.batch_size..][..self.batch_size];
             let input = self.pixels.index_select(&Tensor::new(samples, &Device::Cpu)?, 0)?;
-            Ok(Batch {
+            Ok(TrainBatch {
                 index,
                 input: Activations::constants([input]),
                 layer: 0,
@@ -124,16 +124,22 @@ fn train(settings: &str, dtype: DType) -> (Vec<f64>, Vec<(String, Tensor)>) {
         let tensor = &fixture[&format!("initial.{}", spec.name)];
         if tensor.dtype().is_float() { tensor.to_dtype(dtype).unwrap() } else { tensor.clone() }
     });
-    let state = State { tensors: initial.collect() };
+    let state = StateDict { tensors: initial.collect() };
     // The same numbers in both types: eighths of eighths.
     let pixels = fixture["pixels"].to_dtype(dtype).unwrap().affine(1.0 / 64.0, -2.0).unwrap();
-    let feed = Images { pixels, batch_size: settings.batch_size };
+    let batch_source = Images { pixels, batch_size: settings.batch_size };
     let task = Noted::default();
-    let setup =
-        Setup { model: &model, table: &table, task: &task, feed: &feed, seed: 0, settings: &settings };
-    let optimizer = Optimizer::for_table(&settings.optimizer, &table, setup.steps_per_epoch()).unwrap();
-    let mut progress = Progress::start(&setup, state, optimizer);
-    fit(&setup, &mut progress, &mut Unwatched).unwrap();
+    let context = TrainContext {
+        model: &model,
+        table: &table,
+        task: &task,
+        batch_source: &batch_source,
+        seed: 0,
+        settings: &settings,
+    };
+    let optimizer = Optimizer::for_table(&settings.optimizer, &table, context.steps_per_epoch()).unwrap();
+    let mut progress = TrainProgress::start(&context, state, optimizer);
+    fit(&context, &mut progress, &mut NoCallbacks).unwrap();
     assert_eq!(progress.step, 100);
     let names = model.description.tensors.iter().map(|spec| spec.name.clone());
     let last = names.zip(progress.state.tensors).collect();

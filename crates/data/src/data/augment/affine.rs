@@ -3,12 +3,12 @@
 
 use image::{RgbImage, imageops};
 
-use crate::data::geometry::{Geometry, Moves, inverse};
+use crate::data::geometry::{Geometry, GeometryChain, inverse};
 use crate::data::image::Raster;
 
 /// A change of places. One description moves the pixels and says where they went.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Move {
+pub enum AffineMove {
     FlipHorizontal,
     FlipVertical,
     /// Of an image of one size alone.
@@ -20,7 +20,7 @@ pub enum Move {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine([f64; 6]);
 
-impl Move {
+impl AffineMove {
     pub fn apply(&self, mut image: RgbImage) -> RgbImage {
         match self {
             Self::FlipHorizontal => imageops::flip_horizontal_in_place(&mut image),
@@ -41,7 +41,7 @@ impl Move {
     }
 
     /// Adds this move to `before`, in which there is one at least.
-    pub fn follow(&self, mut before: Moves) -> Moves {
+    pub fn follow(&self, mut before: GeometryChain) -> GeometryChain {
         let Some(last) = before.0.last_mut() else { return before };
         let size @ (width, height) = last.output.into();
         match self {

@@ -6,12 +6,12 @@
 
 use image::RgbImage;
 
-use super::affine::{Affine, Move};
+use super::affine::{Affine, AffineMove};
 use super::photometric;
-use super::rand_augment::Change;
-use super::random_erasing::Erasure;
+use super::rand_augment::RandAugmentOp;
+use super::random_erasing::ErasedRectangle;
 use crate::data::Region;
-use crate::data::geometry::{Geometry, Moves};
+use crate::data::geometry::{Geometry, GeometryChain};
 use crate::data::image::Raster;
 use crate::pipeline::{Augment, ColorJitter, RandomResizedCrop};
 use crate::random::{Purpose, Stream};
@@ -21,7 +21,7 @@ const CROP_TRIES: usize = 10;
 
 /// Everything drawn for one image in one epoch, but for the crop.
 #[derive(Debug, PartialEq)]
-pub struct Draws {
+pub struct AugmentDraws {
     flip_horizontal: bool,
     flip_vertical: bool,
     /// Degrees, counter-clockwise.
@@ -32,20 +32,20 @@ pub struct Draws {
     hue: f64,
     /// The order of brightness, contrast, saturation, hue.
     order: Vec<usize>,
-    changes: Vec<Change>,
-    erasure: Option<Erasure>,
+    changes: Vec<RandAugmentOp>,
+    erasure: Option<ErasedRectangle>,
 }
 
-impl Draws {
+impl AugmentDraws {
     /// Draws in a fixed order and number, whatever is switched on. The stream then stands where the crop draws. `side`
     /// is that of the square.
     pub fn new(augment: &Augment, side: usize, stream: &mut Stream) -> Self {
         let changes = augment.rand_augment.as_ref().map_or_else(Vec::new, |settings| {
-            Change::draw(settings, &mut stream.beside(Purpose::RandAugment))
+            RandAugmentOp::draw(settings, &mut stream.with_purpose(Purpose::RandAugment))
         });
         let erasing = augment.random_erasing.as_ref();
-        let erasure =
-            erasing.and_then(|settings| Erasure::draw(settings, side, stream.beside(Purpose::Erase)));
+        let erasure = erasing
+            .and_then(|settings| ErasedRectangle::draw(settings, side, stream.with_purpose(Purpose::Erase)));
         let still = ColorJitter { brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 };
         let jitter = augment.color_jitter.as_ref().unwrap_or(&still);
         let mut between = |low: f64, high: f64| low + (high - low) * stream.uniform_f64();
@@ -111,21 +111,22 @@ impl Draws {
         self.changes.iter().fold(image, |image, change| change.apply(image))
     }
 
-    /// `before`, and then the moves of [`Draws::apply`].
-    pub fn after(&self, augment: &Augment, before: Geometry) -> Moves {
+    /// `before`, and then the moves of [`AugmentDraws::apply`].
+    pub fn after(&self, augment: &Augment, before: Geometry) -> GeometryChain {
         let [width, height] = before.output;
-        let drawn = self.changes.iter().filter_map(|change| change.affine((width, height))).map(Move::Affine);
+        let drawn =
+            self.changes.iter().filter_map(|change| change.affine((width, height))).map(AffineMove::Affine);
         let moves = self.moves(augment, (width, height)).chain(drawn);
-        moves.fold(Moves(vec![before]), |moves, change| change.follow(moves))
+        moves.fold(GeometryChain(vec![before]), |moves, change| change.follow(moves))
     }
 
     /// Flips and rotation of an image of some size.
-    fn moves(&self, augment: &Augment, size: (u32, u32)) -> impl Iterator<Item = Move> + use<> {
+    fn moves(&self, augment: &Augment, size: (u32, u32)) -> impl Iterator<Item = AffineMove> + use<> {
         let rotation = augment.rotation > 0.0;
         let moves = [
-            self.flip_horizontal.then_some(Move::FlipHorizontal),
-            self.flip_vertical.then_some(Move::FlipVertical),
-            rotation.then(|| Move::Affine(Affine::rotation(size, self.angle))),
+            self.flip_horizontal.then_some(AffineMove::FlipHorizontal),
+            self.flip_vertical.then_some(AffineMove::FlipVertical),
+            rotation.then(|| AffineMove::Affine(Affine::rotation(size, self.angle))),
         ];
         moves.into_iter().flatten()
     }
@@ -206,7 +207,7 @@ mod tests {
         let fixtures = Fixtures::open("transformed.safetensors");
         let flipped = |horizontal_flip, vertical_flip| {
             let augment = Augment { horizontal_flip, vertical_flip, ..Augment::default() };
-            Draws::new(&augment, 16, &mut stream(0)).apply(&augment, fixtures.image("source"))
+            AugmentDraws::new(&augment, 16, &mut stream(0)).apply(&augment, fixtures.image("source"))
         };
         assert_eq!(flipped(1.0, 0.0), fixtures.image("flip_horizontal"));
         assert_eq!(flipped(0.0, 1.0), fixtures.image("flip_vertical"));
@@ -220,7 +221,8 @@ mod tests {
         let more = toml::from_str("rand_augment = {}\nrandom_erasing = {}").unwrap();
         let all = Augment { horizontal_flip: 0.5, rotation: 10.0, color_jitter: Some(jitter), ..more };
         let (mut after_one, mut after_all) = (stream(1), stream(1));
-        let (one, all) = (Draws::new(&one, 16, &mut after_one), Draws::new(&all, 16, &mut after_all));
+        let (one, all) =
+            (AugmentDraws::new(&one, 16, &mut after_one), AugmentDraws::new(&all, 16, &mut after_all));
         assert_eq!((one.angle, one.order), (all.angle, all.order));
         assert_eq!(after_one.next_u32(), after_all.next_u32(), "the crop draws from the same place");
     }
@@ -234,9 +236,9 @@ mod tests {
             color_jitter: Some(jitter),
             ..Augment::default()
         };
-        let draws: Vec<Draws> =
-            (0..2000).map(|sample| Draws::new(&augment, 16, &mut stream(sample))).collect();
-        let range = |value: fn(&Draws) -> f64| {
+        let draws: Vec<AugmentDraws> =
+            (0..2000).map(|sample| AugmentDraws::new(&augment, 16, &mut stream(sample))).collect();
+        let range = |value: fn(&AugmentDraws) -> f64| {
             let values = draws.iter().map(value);
             values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)))
         };

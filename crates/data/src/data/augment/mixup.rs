@@ -14,7 +14,7 @@ use crate::random::{Purpose, Stream};
 
 /// Mixes the batches of a train stage.
 #[derive(Clone, Debug)]
-pub struct Mixer {
+pub struct BatchMixer {
     /// α of each.
     mixup: Option<f64>,
     cutmix: Option<f64>,
@@ -23,14 +23,14 @@ pub struct Mixer {
 
 /// What was drawn for one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Mixing {
+enum MixDraw {
     /// The image counts for this share of every number.
     Blend(f64),
     /// A box of the other image: top, left, bottom, right.
     Patch([usize; 4]),
 }
 
-impl Mixer {
+impl BatchMixer {
     /// None where nothing is mixed.
     pub fn new(augment: &Augment, seed: u64) -> Option<Self> {
         let mixup = augment.mixup.as_ref().map(|mixup| mixup.alpha);
@@ -45,7 +45,7 @@ impl Mixer {
         if count != streams.len() {
             return Err(Error::bug(format!("{count} images with {} streams", streams.len())));
         }
-        let drawn: Vec<Mixing> = streams.iter().map(|&name| self.draw(side, epoch, name)).collect();
+        let drawn: Vec<MixDraw> = streams.iter().map(|&name| self.draw(side, epoch, name)).collect();
         let mixed = with_slice(images, |numbers: &[f32]| {
             let length = side * side * channels;
             let others = (0..count).map(|place| &numbers[(place + count - 1) % count * length..][..length]);
@@ -60,19 +60,19 @@ impl Mixer {
     }
 
     /// Which of the two, evenly where both are asked for; then how much.
-    fn draw(&self, side: usize, epoch: u32, name: u64) -> Mixing {
+    fn draw(&self, side: usize, epoch: u32, name: u64) -> MixDraw {
         let mut stream = Stream::new(self.seed, Purpose::Mix, epoch, name);
         let blend = stream.below(2) == 0;
         match (self.mixup, self.cutmix) {
-            (Some(alpha), None) => Mixing::Blend(stream.beta(alpha)),
-            (Some(alpha), Some(_)) if blend => Mixing::Blend(stream.beta(alpha)),
-            (_, Some(alpha)) => Mixing::patch(side, alpha, &mut stream),
-            (None, None) => Mixing::Blend(1.0),
+            (Some(alpha), None) => MixDraw::Blend(stream.beta(alpha)),
+            (Some(alpha), Some(_)) if blend => MixDraw::Blend(stream.beta(alpha)),
+            (_, Some(alpha)) => MixDraw::patch(side, alpha, &mut stream),
+            (None, None) => MixDraw::Blend(1.0),
         }
     }
 }
 
-impl Mixing {
+impl MixDraw {
     /// A box with its middle anywhere, whose area is 1 − λ of the image where the edge does not cut it off.
     fn patch(side: usize, alpha: f64, stream: &mut Stream) -> Self {
         let half = (0.5 * (1.0 - stream.beta(alpha)).sqrt() * side as f64) as usize;
@@ -127,8 +127,8 @@ mod tests {
         Tensor::from_vec(numbers.collect::<Vec<f32>>(), (count, SIDE, SIDE, 3), &Device::Cpu).unwrap()
     }
 
-    fn mixer(augment: &str) -> Mixer {
-        Mixer::new(&toml::from_str(augment).unwrap(), 3).unwrap()
+    fn mixer(augment: &str) -> BatchMixer {
+        BatchMixer::new(&toml::from_str(augment).unwrap(), 3).unwrap()
     }
 
     fn mix(augment: &str, count: usize) -> (Vec<Vec<f32>>, Vec<f64>) {
@@ -164,7 +164,7 @@ mod tests {
         let images = fixture.floats("images");
         let side = 7;
         let length = side * side * 3;
-        for (name, mixing) in [("mixup", Mixing::Blend(0.3)), ("cutmix", Mixing::Patch([1, 2, 4, 6]))] {
+        for (name, mixing) in [("mixup", MixDraw::Blend(0.3)), ("cutmix", MixDraw::Patch([1, 2, 4, 6]))] {
             let mut mixed = images.clone();
             let others = images[2 * length..].chunks(length).chain(images.chunks(length));
             for (own, other) in mixed.chunks_mut(length).zip(others) {

@@ -9,5 +9,5 @@ mod photometric;
 mod rand_augment;
 mod random_erasing;
 
-pub use draws::{Draws, random_region};
-pub use mixup::Mixer;
+pub use draws::{AugmentDraws, random_region};
+pub use mixup::BatchMixer;

@@ -11,7 +11,7 @@ use crate::random::Stream;
 
 /// The operations in torchvision's order, which the draws index.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+enum RandAugmentKind {
     Identity,
     ShearX,
     ShearY,
@@ -28,34 +28,34 @@ enum Kind {
     Equalize,
 }
 
-const KINDS: [Kind; 14] = [
-    Kind::Identity,
-    Kind::ShearX,
-    Kind::ShearY,
-    Kind::TranslateX,
-    Kind::TranslateY,
-    Kind::Rotate,
-    Kind::Brightness,
-    Kind::Color,
-    Kind::Contrast,
-    Kind::Sharpness,
-    Kind::Posterize,
-    Kind::Solarize,
-    Kind::AutoContrast,
-    Kind::Equalize,
+const KINDS: [RandAugmentKind; 14] = [
+    RandAugmentKind::Identity,
+    RandAugmentKind::ShearX,
+    RandAugmentKind::ShearY,
+    RandAugmentKind::TranslateX,
+    RandAugmentKind::TranslateY,
+    RandAugmentKind::Rotate,
+    RandAugmentKind::Brightness,
+    RandAugmentKind::Color,
+    RandAugmentKind::Contrast,
+    RandAugmentKind::Sharpness,
+    RandAugmentKind::Posterize,
+    RandAugmentKind::Solarize,
+    RandAugmentKind::AutoContrast,
+    RandAugmentKind::Equalize,
 ];
 
 /// One drawn operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Change {
-    kind: Kind,
+pub struct RandAugmentOp {
+    kind: RandAugmentKind,
     /// The magnitude, from 0 to 1.
     strength: f64,
     /// The direction of an operation that has two.
     negative: bool,
 }
 
-impl Change {
+impl RandAugmentOp {
     /// Draws the operations to apply in order: for each the kind, then the direction, used or not.
     pub fn draw(settings: &RandAugment, stream: &mut Stream) -> Vec<Self> {
         let strength = f64::from(settings.magnitude) / f64::from(settings.num_magnitude_bins - 1);
@@ -77,11 +77,11 @@ impl Change {
         // A fraction of the side: 150 of the 331 pixels of the images that it was tuned on.
         let pixels = |side: u32| self.signed(150.0 / 331.0 * f64::from(side)) as i32;
         match self.kind {
-            Kind::ShearX => Some(Affine::shear_x(self.signed(0.3))),
-            Kind::ShearY => Some(Affine::shear_y(self.signed(0.3))),
-            Kind::TranslateX => Some(Affine::translation(pixels(width), 0)),
-            Kind::TranslateY => Some(Affine::translation(0, pixels(height))),
-            Kind::Rotate => Some(Affine::rotation((width, height), self.signed(30.0))),
+            RandAugmentKind::ShearX => Some(Affine::shear_x(self.signed(0.3))),
+            RandAugmentKind::ShearY => Some(Affine::shear_y(self.signed(0.3))),
+            RandAugmentKind::TranslateX => Some(Affine::translation(pixels(width), 0)),
+            RandAugmentKind::TranslateY => Some(Affine::translation(0, pixels(height))),
+            RandAugmentKind::Rotate => Some(Affine::rotation((width, height), self.signed(30.0))),
             _ => None,
         }
     }
@@ -93,22 +93,22 @@ impl Change {
         let strength = self.strength;
         let factor = 1.0 + self.signed(0.9) as f32;
         match self.kind {
-            Kind::Identity
-            | Kind::ShearX
-            | Kind::ShearY
-            | Kind::TranslateX
-            | Kind::TranslateY
-            | Kind::Rotate => {}
-            Kind::Brightness => photometric::brightness(&mut image, factor),
-            Kind::Color => photometric::saturation(&mut image, factor),
-            Kind::Contrast => photometric::contrast(&mut image, factor),
-            Kind::Sharpness => photometric::sharpness(&mut image, factor),
-            Kind::Posterize => {
+            RandAugmentKind::Identity
+            | RandAugmentKind::ShearX
+            | RandAugmentKind::ShearY
+            | RandAugmentKind::TranslateX
+            | RandAugmentKind::TranslateY
+            | RandAugmentKind::Rotate => {}
+            RandAugmentKind::Brightness => photometric::brightness(&mut image, factor),
+            RandAugmentKind::Color => photometric::saturation(&mut image, factor),
+            RandAugmentKind::Contrast => photometric::contrast(&mut image, factor),
+            RandAugmentKind::Sharpness => photometric::sharpness(&mut image, factor),
+            RandAugmentKind::Posterize => {
                 photometric::posterize(&mut image, 8 - (4.0 * strength).round_ties_even() as u32)
             }
-            Kind::Solarize => photometric::solarize(&mut image, 255.0 - 255.0 * strength),
-            Kind::AutoContrast => photometric::autocontrast(&mut image),
-            Kind::Equalize => photometric::equalize(&mut image),
+            RandAugmentKind::Solarize => photometric::solarize(&mut image, 255.0 - 255.0 * strength),
+            RandAugmentKind::AutoContrast => photometric::autocontrast(&mut image),
+            RandAugmentKind::Equalize => photometric::equalize(&mut image),
         }
         image
     }
@@ -117,11 +117,11 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::augment::affine::Move;
+    use crate::data::augment::affine::AffineMove;
     use crate::data::fixtures::{
         Fixtures, assert_box_is_where_the_pixels_are, rectangle_box, with_rectangle,
     };
-    use crate::data::geometry::{Geometry, Moves};
+    use crate::data::geometry::{Geometry, GeometryChain};
     use crate::random::Purpose;
 
     #[test]
@@ -133,7 +133,7 @@ mod tests {
             let Some((name_of_kind, magnitude)) = name.split_once(':') else { continue };
             let magnitude: f64 = magnitude.parse().unwrap();
             let kind = *KINDS.iter().find(|kind| format!("{kind:?}") == name_of_kind).unwrap();
-            let change = Change { kind, strength: magnitude.abs() / 30.0, negative: magnitude < 0.0 };
+            let change = RandAugmentOp { kind, strength: magnitude.abs() / 30.0, negative: magnitude < 0.0 };
             assert!(change.apply(source.clone()) == fixtures.image(&name), "{name} differs");
             compared += 1;
         }
@@ -144,7 +144,8 @@ mod tests {
     fn every_kind_is_drawn_both_ways() {
         let settings = RandAugment { num_ops: 2, magnitude: 9, num_magnitude_bins: 31 };
         let mut stream = Stream::new(1, Purpose::RandAugment, 0, 0);
-        let drawn: Vec<Change> = (0..1400).flat_map(|_| Change::draw(&settings, &mut stream)).collect();
+        let drawn: Vec<RandAugmentOp> =
+            (0..1400).flat_map(|_| RandAugmentOp::draw(&settings, &mut stream)).collect();
         for kind in KINDS {
             for negative in [false, true] {
                 let count = drawn.iter().filter(|change| change.kind == kind && change.negative == negative);
@@ -161,10 +162,10 @@ mod tests {
         let mut moved = 0;
         for kind in KINDS {
             for (negative, strength) in [(false, 0.3), (true, 0.3), (true, 1.0), (false, 1.0)] {
-                let change = Change { kind, strength, negative };
+                let change = RandAugmentOp { kind, strength, negative };
                 let Some(affine) = change.affine(size) else { continue };
                 let changed = change.apply(image.clone());
-                let moves = Move::Affine(affine).follow(Moves(vec![Geometry::identity(size)]));
+                let moves = AffineMove::Affine(affine).follow(GeometryChain(vec![Geometry::identity(size)]));
                 let is_bright = |x: usize, y: usize| changed.get_pixel(x as u32, y as u32).0[0] > 0;
                 let object = rectangle_box(size, rectangle);
                 assert_box_is_where_the_pixels_are(&moves, object, is_bright, 1.5, &format!("{change:?}"));

@@ -9,7 +9,7 @@ const TRIES: usize = 10;
 
 /// What was drawn for one image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Erasure {
+pub struct ErasedRectangle {
     top: usize,
     left: usize,
     height: usize,
@@ -18,7 +18,7 @@ pub struct Erasure {
     noise: Option<Stream>,
 }
 
-impl Erasure {
+impl ErasedRectangle {
     /// Draws whether a square of `side` pixels is erased, then what of it: the area evenly, the ratio of height to
     /// width evenly on a logarithmic scale, the place evenly.
     pub fn draw(settings: &RandomErasing, side: usize, mut stream: Stream) -> Option<Self> {
@@ -62,13 +62,13 @@ mod tests {
         RandomErasing { probability: 0.5, scale: [0.02, 0.33], ratio: [0.3, 3.3], value }
     }
 
-    fn draw(settings: &RandomErasing, sample: u64) -> Option<Erasure> {
-        Erasure::draw(settings, 64, Stream::new(7, Purpose::Erase, 3, sample))
+    fn draw(settings: &RandomErasing, sample: u64) -> Option<ErasedRectangle> {
+        ErasedRectangle::draw(settings, 64, Stream::new(7, Purpose::Erase, 3, sample))
     }
 
     #[test]
     fn rectangles_keep_to_probability_scale_and_ratio() {
-        let drawn: Vec<Erasure> =
+        let drawn: Vec<ErasedRectangle> =
             (0..2000).filter_map(|sample| draw(&settings(ErasedValue::Mean), sample)).collect();
         assert!(drawn.len().abs_diff(1000) < 100, "{}", drawn.len());
         for erased in &drawn {

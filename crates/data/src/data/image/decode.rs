@@ -7,7 +7,7 @@
 //! - Embedded colour profiles are not applied, as in Pillow.
 //! - A file that is cut off or malformed is an error: JPEG must reach its end marker with all its data read. Bits that
 //!   flipped inside JPEG's compressed data change the picture unseen, for there is no checksum; PNG's are checked.
-//! - A size that the file cannot hold, or beyond [`MOST_PIXELS`], is an error before memory is taken for it.
+//! - A size that the file cannot hold, or beyond [`MAX_PIXELS`], is an error before memory is taken for it.
 //!
 //! Settings turn the first three off, one by one; then pixels are those of Pillow's `convert("RGB")`.
 //!
@@ -20,11 +20,11 @@ use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
 use super::formats::{Decoder, IMAGE_FORMATS, ImageFormat, format_of};
-use super::{Image, Raster, Region, Scale, Workspace, exif};
+use super::{Image, JpegWorkspace, Raster, Region, Scale, exif};
 use crate::pipeline::{Grey16, Transparency};
 
 /// The most pixels of a picture that is decoded: from here on Pillow takes it for a decompression bomb.
-pub const MOST_PIXELS: u64 = 178_956_970;
+pub const MAX_PIXELS: u64 = 178_956_970;
 
 /// How what a file says beyond its colours is read. The default shows what a person sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +57,13 @@ impl Default for DecodeOptions {
 }
 
 /// A file whose format and size are known.
-pub struct Picture<'a> {
+pub struct EncodedImage<'a> {
     decoder: Box<dyn Decoder + 'a>,
     orientation: Orientation,
     options: DecodeOptions,
 }
 
-impl<'a> Picture<'a> {
+impl<'a> EncodedImage<'a> {
     /// Reads a file's headers.
     ///
     /// # Errors
@@ -99,8 +99,13 @@ impl<'a> Picture<'a> {
     /// A part of the upright picture at a scale; the region is in pixels of that scale.
     ///
     /// # Errors
-    /// The cause, as of [`Picture::open`]. A damaged file is found out whatever the region.
-    pub fn decode(&self, scale: Scale, region: Region, workspace: &mut Workspace) -> Result<Image, String> {
+    /// The cause, as of [`EncodedImage::open`]. A damaged file is found out whatever the region.
+    pub fn decode(
+        &self,
+        scale: Scale,
+        region: Region,
+        workspace: &mut JpegWorkspace,
+    ) -> Result<Image, String> {
         let (width, height) = self.decoder.size();
         let stored = stored_region(region, self.orientation, (scale.of(width), scale.of(height)));
         let image = guarded(|| self.decoder.decode(scale, stored, self.options, workspace))?;
@@ -119,10 +124,10 @@ impl<'a> Picture<'a> {
 /// Decodes an image file to upright, opaque RGB8.
 ///
 /// # Errors
-/// The cause, as of [`Picture::open`].
+/// The cause, as of [`EncodedImage::open`].
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    let picture = Picture::open(bytes, DecodeOptions::default())?;
-    let image = picture.decode(Scale::Whole, Region::whole(picture.size()), &mut Workspace::default())?;
+    let picture = EncodedImage::open(bytes, DecodeOptions::default())?;
+    let image = picture.decode(Scale::Whole, Region::whole(picture.size()), &mut JpegWorkspace::default())?;
     image.into_rgb8().ok_or_else(|| "it was not decoded to RGB8".to_owned())
 }
 
@@ -186,8 +191,8 @@ fn stored_region(region: Region, orientation: Orientation, (width, height): (u32
 pub fn check_pixels(width: u32, height: u32) -> Result<(), String> {
     match u64::from(width) * u64::from(height) {
         0 => Err("the image has no pixels".into()),
-        pixels if pixels > MOST_PIXELS => {
-            Err(format!("its header says {width} × {height} pixels, and at most {MOST_PIXELS} are decoded"))
+        pixels if pixels > MAX_PIXELS => {
+            Err(format!("its header says {width} × {height} pixels, and at most {MAX_PIXELS} are decoded"))
         }
         _ => Ok(()),
     }

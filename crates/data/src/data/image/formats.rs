@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{DecodeOptions, Image, Region, Scale, Workspace, jpeg, png};
+use super::{DecodeOptions, Image, JpegWorkspace, Region, Scale, jpeg, png};
 
 /// An image format: how its files are named, recognised and read.
 pub struct ImageFormat {
@@ -43,7 +43,7 @@ pub trait Decoder {
         scale: Scale,
         region: Region,
         options: DecodeOptions,
-        workspace: &mut Workspace,
+        workspace: &mut JpegWorkspace,
     ) -> Result<Image, String>;
 }
 

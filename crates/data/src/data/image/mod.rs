@@ -14,11 +14,11 @@ mod resample_avx2;
 mod resample_float;
 mod resize;
 
-pub use decode::{DecodeOptions, Picture, PixelFormat, decode, is_decoding};
+pub use decode::{DecodeOptions, EncodedImage, PixelFormat, decode, is_decoding};
 pub use formats::{
     Decoder, IMAGE_FORMATS, ImageFormat, NO_IMAGE_FORMAT, image_format_extensions, image_format_names,
     looks_whole,
 };
-pub use jpeg::{Scale, Workspace};
-pub use pixels::{Image, Raster, Samples};
-pub use resize::{Region, Resizing, resize};
+pub use jpeg::{JpegWorkspace, Scale};
+pub use pixels::{Image, PixelData, Raster};
+pub use resize::{Region, ResizePlan, resize};

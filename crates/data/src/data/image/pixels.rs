@@ -18,12 +18,12 @@ pub struct Raster {
     pub width: u32,
     pub height: u32,
     pub channels: usize,
-    pub samples: Samples,
+    pub samples: PixelData,
 }
 
 /// [height, width, channels]
 #[derive(Clone, Debug, PartialEq)]
-pub enum Samples {
+pub enum PixelData {
     U8(Vec<u8>),
     U16(Vec<u16>),
     /// Where integers were converted, shares of their full range, from 0 to 1.
@@ -80,9 +80,9 @@ impl Raster {
         let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         let pixels = places.map(|(x, y)| source(x, y).map(|(x, y)| y as usize * stride + x as usize));
         let samples = match &self.samples {
-            Samples::U8(samples) => Samples::U8(gather(samples, channels, pixels)),
-            Samples::U16(samples) => Samples::U16(gather(samples, channels, pixels)),
-            Samples::F32(samples) => Samples::F32(gather(samples, channels, pixels)),
+            PixelData::U8(samples) => PixelData::U8(gather(samples, channels, pixels)),
+            PixelData::U16(samples) => PixelData::U16(gather(samples, channels, pixels)),
+            PixelData::F32(samples) => PixelData::F32(gather(samples, channels, pixels)),
         };
         Self { width, height, channels, samples }
     }
@@ -102,9 +102,9 @@ impl Raster {
         let start = region.top as usize * stride + region.left as usize * self.channels;
         let (from, size) = ((start, stride), (region.width as usize * self.channels, region.height as usize));
         match &self.samples {
-            Samples::U8(samples) => rows(samples, from, size, |sample| f32::from(sample) / 255.0),
-            Samples::U16(samples) => rows(samples, from, size, |sample| f32::from(sample) / 65535.0),
-            Samples::F32(samples) => rows(samples, from, size, |sample| sample),
+            PixelData::U8(samples) => rows(samples, from, size, |sample| f32::from(sample) / 255.0),
+            PixelData::U16(samples) => rows(samples, from, size, |sample| f32::from(sample) / 65535.0),
+            PixelData::F32(samples) => rows(samples, from, size, |sample| sample),
         }
     }
 }
@@ -118,9 +118,9 @@ mod tests {
         let raster = |samples| Raster { width: 2, height: 2, channels: 2, samples };
         let flip = |x: u32, y: u32| (y < 2).then_some((1 - x, y));
         for (samples, full) in [
-            (Samples::U8((1..=8).collect()), 255.0),
-            (Samples::U16((1..=8).collect()), 65535.0),
-            (Samples::F32((1..=8).map(|sample| sample as f32).collect()), 1.0),
+            (PixelData::U8((1..=8).collect()), 255.0),
+            (PixelData::U16((1..=8).collect()), 65535.0),
+            (PixelData::F32((1..=8).map(|sample| sample as f32).collect()), 1.0),
         ] {
             let gathered = raster(samples).gathered((2, 3), flip);
             assert_eq!((gathered.width, gathered.height, gathered.channels), (2, 3, 2));

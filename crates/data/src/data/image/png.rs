@@ -3,19 +3,19 @@
 //! The size in a header is held against the file before memory is taken for it. Texts and colour profiles, which may
 //! be packed as small as any bomb, are passed over.
 
+mod csv_rows;
 mod headers;
 mod messages;
-mod rows;
 
 use std::io::Cursor;
 use std::ops::Range;
 
 use png::{Decoder as ChunkDecoder, Limits, Reader, Transformations};
 
+use self::csv_rows::RowFormat;
 use self::headers::{check_header, looks_whole};
 use self::messages::{cause, damaged};
-use self::rows::RowFormat;
-use super::{DecodeOptions, Decoder, Image, ImageFormat, Region, Scale, Workspace};
+use super::{DecodeOptions, Decoder, Image, ImageFormat, JpegWorkspace, Region, Scale};
 
 pub const FORMAT: ImageFormat = ImageFormat {
     name: "PNG",
@@ -36,7 +36,7 @@ const PASSES: [[usize; 4]; 7] =
     [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 
 /// The rows of a file, from the first on.
-type Rows<'a> = Reader<Cursor<&'a [u8]>>;
+type PngRows<'a> = Reader<Cursor<&'a [u8]>>;
 
 /// A file whose headers have been read.
 pub struct Png<'a> {
@@ -66,7 +66,7 @@ impl<'a> Png<'a> {
     /// Row after row, so that memory is written to no sooner than there is something for it.
     fn rows(
         &self,
-        reader: &mut Rows,
+        reader: &mut PngRows,
         format: &RowFormat,
         region: Region,
         row: &mut [u8],
@@ -87,7 +87,7 @@ impl<'a> Png<'a> {
     /// The seven passes of an interlaced file, each over all of the picture.
     fn passes(
         &self,
-        reader: &mut Rows,
+        reader: &mut PngRows,
         format: &RowFormat,
         region: Region,
         row: &mut [u8],
@@ -136,7 +136,7 @@ impl Decoder for Png<'_> {
         _: Scale,
         region: Region,
         options: DecodeOptions,
-        _: &mut Workspace,
+        _: &mut JpegWorkspace,
     ) -> Result<Image, String> {
         let mut reader = reader(self.bytes)?;
         let line = reader.output_line_size(self.width).ok_or_else(|| damaged("its rows are too long"))?;
@@ -161,7 +161,7 @@ fn ranges(region: Region) -> (Range<usize>, Range<usize>) {
     (range(region.left, region.width), range(region.top, region.height))
 }
 
-fn reader(bytes: &[u8]) -> Result<Rows<'_>, String> {
+fn reader(bytes: &[u8]) -> Result<PngRows<'_>, String> {
     let mut decoder = ChunkDecoder::new_with_limits(Cursor::new(bytes), LIMITS);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
@@ -170,7 +170,7 @@ fn reader(bytes: &[u8]) -> Result<Rows<'_>, String> {
     decoder.read_info().map_err(cause)
 }
 
-fn next_row(reader: &mut Rows, row: &mut [u8]) -> Result<(), String> {
+fn next_row(reader: &mut PngRows, row: &mut [u8]) -> Result<(), String> {
     match reader.read_row(row).map_err(cause)? {
         Some(_) => Ok(()),
         None => Err(damaged("it has too few rows")),

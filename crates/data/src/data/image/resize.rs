@@ -40,21 +40,21 @@ impl Region {
 /// The region must lie inside the image; `width`, `height` and both sides of the region must be at least 1.
 pub fn resize(image: &RgbImage, region: Region, width: u32, height: u32) -> RgbImage {
     let size = (width, height);
-    let resizing = Resizing::new(region, 1, size, Region::whole(size));
+    let resizing = ResizePlan::new(region, 1, size, Region::whole(size));
     let mut pixels = Vec::new();
     resizing.run(image, (0, 0), &mut Vec::new(), &mut pixels);
     RgbImage::from_raw(width, height, pixels).expect("the buffer was made for this size")
 }
 
 /// A planned resize, and the pixels it needs.
-pub struct Resizing<W = i32> {
+pub struct ResizePlan<W = i32> {
     across: Filter<W>,
     down: Filter<W>,
     columns_first: bool,
     source: Region,
 }
 
-impl<W: Weight> Resizing<W> {
+impl<W: Weight> ResizePlan<W> {
     fn of(region: Region, divisor: u32, size: (u32, u32), window: Region) -> Self {
         let axis = |start: u32, length: u32, output: u32, positions: Range<u32>| {
             let (first, end) = (start / divisor, (start + length).div_ceil(divisor));
@@ -81,7 +81,7 @@ impl<W: Weight> Resizing<W> {
     }
 }
 
-impl Resizing {
+impl ResizePlan {
     /// Plans scaling a region to a size, of which only a window is needed. The result has the same pixels,
     /// without computing those around the window. The available image may be reduced by `divisor`; the region's
     /// edges then lie between pixels. The result is that of Pillow's `resize(size, box=…)` on the pixels that
@@ -109,8 +109,8 @@ impl Resizing {
     }
 }
 
-impl Resizing<f64> {
-    /// As [`Resizing::new`], for pixels that are not RGB8.
+impl ResizePlan<f64> {
+    /// As [`ResizePlan::new`], for pixels that are not RGB8.
     pub fn in_floats(region: Region, divisor: u32, size: (u32, u32), window: Region) -> Self {
         Self::of(region, divisor, size, window)
     }
@@ -152,7 +152,7 @@ mod tests {
 
     fn resize_window(image: &RgbImage, size: (u32, u32), window: Region) -> RgbImage {
         let mut pixels = Vec::new();
-        Resizing::new(Region::of(image), 1, size, window).run(image, (0, 0), &mut Vec::new(), &mut pixels);
+        ResizePlan::new(Region::of(image), 1, size, window).run(image, (0, 0), &mut Vec::new(), &mut pixels);
         RgbImage::from_raw(window.width, window.height, pixels).unwrap()
     }
 

@@ -11,14 +11,14 @@ use std::thread::JoinHandle;
 use candle_core::{Device, Tensor};
 
 use super::batch_buffer::BatchBuffer;
-use super::composer::Part;
+use super::composer::ComposedPart;
 use super::images::{Images, Loaded, WorkerScratch};
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 
 /// One pass over samples.
 #[derive(Clone, Debug)]
-pub struct Epoch {
+pub struct EpochOrder {
     /// Indices of samples, in the order to load.
     pub order: Vec<usize>,
     /// Samples per batch; the last batch has what is left.
@@ -30,7 +30,7 @@ pub struct Epoch {
     pub epoch: u32,
 }
 
-impl Epoch {
+impl EpochOrder {
     /// The number of batches of the whole pass, from batch 0.
     pub fn batches(&self) -> usize {
         self.order.len().div_ceil(self.batch_size)
@@ -45,7 +45,7 @@ pub fn shuffled(samples: &[usize], seed: u64, epoch: u32) -> Vec<usize> {
 
 /// Images and where they are from.
 #[derive(Debug)]
-pub struct Batch {
+pub struct ImageBatch {
     /// The position in the epoch, from 0.
     pub index: usize,
     /// [N, size, size, channels] in f32, normalised.
@@ -53,7 +53,7 @@ pub struct Batch {
     /// The sample of each image; broken ones are left out.
     pub samples: Vec<usize>,
     /// What each image shows: the sample itself, with others where several are composed.
-    pub parts: Vec<Vec<Part>>,
+    pub parts: Vec<Vec<ComposedPart>>,
 }
 
 /// An iterator over the batches of an epoch.
@@ -61,35 +61,35 @@ pub struct Batch {
 /// A batch whose images are all broken is passed over. After an error there is nothing more. Dropping the loader ends
 /// its threads as soon as they finish the image they are at.
 pub struct Loader {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLoader>,
     workers: Vec<JoinHandle<()>>,
     skipped: BTreeMap<usize, String>,
 }
 
-struct Shared {
+struct SharedLoader {
     images: Arc<Images>,
-    epoch: Epoch,
+    epoch: EpochOrder,
     /// How many samples may be taken beyond the batches handed over: the bound on memory.
     ahead: usize,
-    state: Mutex<State>,
+    state: Mutex<LoaderState>,
     /// Rung when there is more to take, or when to stop.
     work: Condvar,
     /// Rung when a batch is ready, or when none will come.
     ready: Condvar,
 }
 
-struct State {
+struct LoaderState {
     /// The position in the order of the next sample to take.
     next: usize,
     /// The batch to hand over next; `batches[0]` is its place.
     front: usize,
     /// The batches that have been begun.
-    batches: VecDeque<Slot>,
+    batches: VecDeque<BatchSlot>,
     stopped: bool,
     panicked: bool,
 }
 
-enum Slot {
+enum BatchSlot {
     Loading(Loading),
     Ready(Result<Assembled>),
 }
@@ -101,7 +101,7 @@ struct Loading {
 }
 
 struct Assembled {
-    batch: Option<Batch>,
+    batch: Option<ImageBatch>,
     skipped: Vec<(usize, String)>,
 }
 
@@ -110,7 +110,7 @@ impl Loader {
     ///
     /// # Errors
     /// A system without threads to give.
-    pub fn new(images: Arc<Images>, epoch: Epoch, workers: usize) -> Result<Self> {
+    pub fn new(images: Arc<Images>, epoch: EpochOrder, workers: usize) -> Result<Self> {
         if !images.transform.is_square() {
             return Err(Error::bug("a batch of images that are not squares"));
         }
@@ -118,9 +118,9 @@ impl Loader {
         let ahead = 2 * epoch.batch_size.max(workers);
         let next = (epoch.first_batch * epoch.batch_size).min(epoch.order.len());
         let batches = VecDeque::new();
-        let state = State { next, front: epoch.first_batch, batches, stopped: false, panicked: false };
+        let state = LoaderState { next, front: epoch.first_batch, batches, stopped: false, panicked: false };
         let threads = workers.min(epoch.order.len() - next);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedLoader {
             images,
             epoch,
             ahead,
@@ -145,7 +145,7 @@ impl Loader {
 }
 
 impl Iterator for Loader {
-    type Item = Result<Batch>;
+    type Item = Result<ImageBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -175,8 +175,8 @@ impl Drop for Loader {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SharedLoader {
+    fn state(&self) -> MutexGuard<'_, LoaderState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -193,8 +193,10 @@ impl Shared {
             if state.panicked {
                 return Some(Err(Error::bug("a thread that loads images panicked")));
             }
-            if let Some(Slot::Ready(_)) = state.batches.front() {
-                let Some(Slot::Ready(batch)) = state.batches.pop_front() else { unreachable!("just seen") };
+            if let Some(BatchSlot::Ready(_)) = state.batches.front() {
+                let Some(BatchSlot::Ready(batch)) = state.batches.pop_front() else {
+                    unreachable!("just seen")
+                };
                 state.front += 1;
                 self.work.notify_all();
                 return Some(batch);
@@ -206,10 +208,10 @@ impl Shared {
 
     fn work(&self) {
         // Whatever goes wrong in here, nobody waits for it in vain.
-        let _alarm = Alarm(self);
+        let _alarm = PanicAlarm(self);
         let mut scratch = WorkerScratch::default();
         while let Some((position, buffer)) = self.take() {
-            let Epoch { ref order, batch_size, seed, epoch, .. } = self.epoch;
+            let EpochOrder { ref order, batch_size, seed, epoch, .. } = self.epoch;
             let (index, place) = (position / batch_size, position % batch_size);
             // SAFETY: a position is taken once, so no one else has this place of the buffer.
             let numbers = unsafe { buffer.place(place) };
@@ -219,7 +221,7 @@ impl Shared {
                 let batch = self.assemble(index, loading);
                 let mut state = self.state();
                 let place = index - state.front;
-                state.batches[place] = Slot::Ready(batch);
+                state.batches[place] = BatchSlot::Ready(batch);
                 self.ready.notify_all();
             }
         }
@@ -227,7 +229,7 @@ impl Shared {
 
     /// The position of a sample to load, when there is room for it, and the memory of its batch.
     fn take(&self) -> Option<(usize, Arc<BatchBuffer>)> {
-        let Epoch { ref order, batch_size, .. } = self.epoch;
+        let EpochOrder { ref order, batch_size, .. } = self.epoch;
         let mut state = self.state();
         loop {
             if state.stopped || state.next == order.len() {
@@ -246,9 +248,9 @@ impl Shared {
             let samples = (0..missing).map(|_| None).collect();
             let side = self.images.transform.image_size();
             let buffer = Arc::new(BatchBuffer::new(missing, side * side * self.images.transform.channels()));
-            state.batches.push_back(Slot::Loading(Loading { missing, samples, buffer }));
+            state.batches.push_back(BatchSlot::Loading(Loading { missing, samples, buffer }));
         }
-        let Slot::Loading(loading) = &state.batches[index - state.front] else {
+        let BatchSlot::Loading(loading) = &state.batches[index - state.front] else {
             unreachable!("a batch is not ready while a sample is missing")
         };
         Some((position, Arc::clone(&loading.buffer)))
@@ -258,7 +260,7 @@ impl Shared {
     fn put(&self, index: usize, place: usize, loaded: Result<Loaded>) -> Option<Loading> {
         let mut state = self.state();
         let slot = index - state.front;
-        let Slot::Loading(loading) = &mut state.batches[slot] else {
+        let BatchSlot::Loading(loading) = &mut state.batches[slot] else {
             unreachable!("a batch is not ready while a sample is missing")
         };
         loading.samples[place] = Some(loaded);
@@ -295,16 +297,16 @@ impl Shared {
                 (samples.len(), side, side, transform.channels()),
                 &Device::Cpu,
             )?;
-            Some(Batch { index, images, samples, parts })
+            Some(ImageBatch { index, images, samples, parts })
         };
         Ok(Assembled { batch, skipped })
     }
 }
 
 /// Tells the owner when a worker panics.
-struct Alarm<'a>(&'a Shared);
+struct PanicAlarm<'a>(&'a SharedLoader);
 
-impl Drop for Alarm<'_> {
+impl Drop for PanicAlarm<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.state().panicked = true;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::data::image::Image;
-use crate::data::transform::Prepared;
-use crate::data::{Dataset, LabelledBox, Moves};
+use crate::data::transform::PreparedImage;
+use crate::data::{Dataset, GeometryChain, LabelledBox};
 use crate::random::Stream;
 
 /// Decides which samples an image of a batch shows, and puts them together. The random changes follow.
@@ -14,26 +14,26 @@ pub trait Composer: Send + Sync {
 
     /// One image of several parts; the loader does not call this where the sample alone is shown. Without a random crop,
     /// the image has the size of the network's input.
-    fn compose(&self, parts: &[Arc<Prepared>], draw: &mut Stream) -> Composed;
+    fn compose(&self, parts: &[Arc<PreparedImage>], draw: &mut Stream) -> Composed;
 }
 
 /// An image of several parts.
 pub struct Composed {
     pub image: Image,
     /// Of each part, the moves from its prepared image to this one.
-    pub moves: Vec<Moves>,
+    pub moves: Vec<GeometryChain>,
 }
 
 /// A sample that an image shows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part {
+pub struct ComposedPart {
     pub sample: usize,
     /// From its upright picture to the image.
-    pub moves: Moves,
+    pub moves: GeometryChain,
 }
 
-impl Part {
-    /// The boxes of the sample in the image, as of [`Moves::boxes`].
+impl ComposedPart {
+    /// The boxes of the sample in the image, as of [`GeometryChain::boxes`].
     pub fn boxes(&self, dataset: &Dataset, least_visible: f64) -> Vec<LabelledBox> {
         self.moves.boxes(dataset.samples[self.sample].label.boxes(), least_visible)
     }

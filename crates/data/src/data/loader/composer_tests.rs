@@ -8,8 +8,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::data::fixtures::{rectangle_box, with_rectangle};
 use crate::data::image::Image;
-use crate::data::transform::Prepared;
-use crate::data::{Dataset, Geometry, Label, LabelKind, Moves, Region, Sample, Split, Transform, resize};
+use crate::data::transform::PreparedImage;
+use crate::data::{
+    Dataset, Geometry, GeometryChain, Label, LabelKind, Region, Sample, Split, Transform, resize,
+};
 use crate::pipeline::{Augment, Broken, ImageFolder};
 use crate::random::Stream;
 
@@ -27,7 +29,7 @@ impl Composer for Tiles {
         std::iter::once(sample).chain(others).collect()
     }
 
-    fn compose(&self, parts: &[Arc<Prepared>], _: &mut Stream) -> Composed {
+    fn compose(&self, parts: &[Arc<PreparedImage>], _: &mut Stream) -> Composed {
         let mut canvas = RgbImage::new(SIDE, SIDE);
         let mut moves = Vec::new();
         for (part, (left, top)) in parts.iter().zip([(0, 0), (HALF, 0), (0, HALF), (HALF, HALF)]) {
@@ -35,7 +37,7 @@ impl Composer for Tiles {
             let tile = resize(&image, Region::of(&image), HALF, HALF);
             image::imageops::replace(&mut canvas, &tile, left.into(), top.into());
             let map = [[0.5, 0.0, f64::from(left)], [0.0, 0.5, f64::from(top)]];
-            moves.push(Moves(vec![Geometry::identity((SIDE, SIDE)).then(map, (SIDE, SIDE))]));
+            moves.push(GeometryChain(vec![Geometry::identity((SIDE, SIDE)).then(map, (SIDE, SIDE))]));
         }
         Composed { image: Image::Rgb8(canvas), moves }
     }
@@ -58,7 +60,7 @@ fn data() -> (TempDir, Arc<Dataset>) {
     (root, Arc::new(dataset))
 }
 
-fn batches(dataset: &Arc<Dataset>, augment: &str, memory: usize, workers: usize) -> Vec<Batch> {
+fn batches(dataset: &Arc<Dataset>, augment: &str, memory: usize, workers: usize) -> Vec<ImageBatch> {
     let settings = serde_json::json!({ "root": "", "image_size": SIDE, "resize": SIDE, "normalize": "none" });
     let folder: ImageFolder = serde_json::from_value(settings).unwrap();
     let augment: Augment = toml::from_str(augment).unwrap();
@@ -66,7 +68,7 @@ fn batches(dataset: &Arc<Dataset>, augment: &str, memory: usize, workers: usize)
     let memory = Arc::new(CacheBudget::new(memory));
     let images = Images::new(dataset.clone(), transform, Broken::Error, memory)
         .composed_by(Arc::new(Tiles { samples: dataset.samples.len() as u32 }));
-    let epoch = Epoch { order: (0..8).collect(), batch_size: 3, first_batch: 0, seed: 2, epoch: 1 };
+    let epoch = EpochOrder { order: (0..8).collect(), batch_size: 3, first_batch: 0, seed: 2, epoch: 1 };
     Loader::new(Arc::new(images), epoch, workers).unwrap().map(Result::unwrap).collect()
 }
 

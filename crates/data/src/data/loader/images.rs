@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{CacheBudget, Composed, Composer, Part};
-use crate::data::{Dataset, Geometry, Moves, Picture, Prepared, Scratch, Transform};
+use super::{CacheBudget, Composed, ComposedPart, Composer};
+use crate::data::{Dataset, EncodedImage, Geometry, GeometryChain, PreparedImage, Scratch, Transform};
 use crate::digest::Digest;
 use crate::pipeline::Broken;
 use crate::random::{Purpose, Stream, name_hash};
-use crate::regular::{self, Refused};
+use crate::regular_file::{self, ReadRefusal};
 use crate::{Error, Result};
 
 /// The bytes of an image file, at most: far more than any photo has.
@@ -25,7 +25,7 @@ pub struct Images {
     pub(super) transform: Transform,
     broken: Broken,
     memory: Arc<CacheBudget>,
-    kept: Mutex<BTreeMap<usize, Arc<Prepared>>>,
+    kept: Mutex<BTreeMap<usize, Arc<PreparedImage>>>,
     /// Without one, every image shows its own sample alone.
     composer: Option<Arc<dyn Composer>>,
 }
@@ -33,7 +33,7 @@ pub struct Images {
 /// What became of a sample.
 pub(super) enum Loaded {
     /// Its numbers are where they were asked for, and show these parts.
-    Whole(Vec<Part>),
+    Whole(Vec<ComposedPart>),
     /// This sample, which it needs, cannot be decoded, for this cause; it is left out.
     Broken(usize, String),
 }
@@ -77,7 +77,7 @@ impl Images {
         let path = &self.dataset.samples[index].path;
         let mut stream = Stream::new(seed, Purpose::Augment, epoch, name_hash(path));
         if let Some(composer) = &self.composer {
-            let mut draw = stream.beside(Purpose::Compose);
+            let mut draw = stream.with_purpose(Purpose::Compose);
             let parts = composer.parts(index, &mut draw);
             if parts != [index] {
                 return self.load_composed(&parts, &**composer, draw, stream, scratch, out);
@@ -90,7 +90,7 @@ impl Images {
             })?,
         };
         match moves {
-            Ok(moves) => Ok(Loaded::Whole(vec![Part { sample: index, moves }])),
+            Ok(moves) => Ok(Loaded::Whole(vec![ComposedPart { sample: index, moves }])),
             Err(cause) => self.broken(index, cause),
         }
     }
@@ -123,11 +123,11 @@ impl Images {
         if !self.transform.can_finish(size) || moves.len() != parts.len() {
             return Err(Error::bug(format!("{} parts were composed to {size:?} pixels", moves.len())));
         }
-        let composed = Prepared { image, geometry: Geometry::identity(size) };
+        let composed = PreparedImage { image, geometry: Geometry::identity(size) };
         let last = self.transform.finish(&composed, &mut stream, &mut scratch.image, out);
-        let part = |((&sample, prepared), between): ((&usize, &Arc<Prepared>), Moves)| {
+        let part = |((&sample, prepared), between): ((&usize, &Arc<PreparedImage>), GeometryChain)| {
             let moves = std::iter::once(prepared.geometry).chain(between.0).chain(last.0.iter().copied());
-            Part { sample, moves: Moves(moves.collect()) }
+            ComposedPart { sample, moves: GeometryChain(moves.collect()) }
         };
         Ok(Loaded::Whole(parts.iter().zip(&prepared).zip(moves).map(part).collect()))
     }
@@ -137,7 +137,7 @@ impl Images {
         &self,
         index: usize,
         scratch: &mut WorkerScratch,
-        work: impl FnOnce(&Picture, &mut Scratch) -> Result<T, String>,
+        work: impl FnOnce(&EncodedImage, &mut Scratch) -> Result<T, String>,
     ) -> Result<Result<T, String>> {
         let WorkerScratch { file, image } = scratch;
         if let Some(cause) = self.read(index, file)? {
@@ -150,11 +150,11 @@ impl Images {
     fn finish(
         &self,
         index: usize,
-        picture: &Picture,
+        picture: &EncodedImage,
         stream: &mut Stream,
         scratch: &mut Scratch,
         out: &mut [f32],
-    ) -> Result<Moves, String> {
+    ) -> Result<GeometryChain, String> {
         match self.taken(picture) {
             None => self.transform.finish_unkept(picture, stream, scratch, out),
             Some(bytes) => {
@@ -168,9 +168,9 @@ impl Images {
     fn prepare(
         &self,
         index: usize,
-        picture: &Picture,
+        picture: &EncodedImage,
         scratch: &mut Scratch,
-    ) -> Result<Arc<Prepared>, String> {
+    ) -> Result<Arc<PreparedImage>, String> {
         match self.taken(picture) {
             None => self.transform.prepare(picture, scratch).map(Arc::new),
             Some(bytes) => self.keep(index, bytes, self.transform.prepare(picture, scratch)),
@@ -178,7 +178,7 @@ impl Images {
     }
 
     /// The bytes that were taken from the budget to keep a picture; none where it is not kept.
-    fn taken(&self, picture: &Picture) -> Option<usize> {
+    fn taken(&self, picture: &EncodedImage) -> Option<usize> {
         self.transform.kept_bytes(picture.size()).filter(|bytes| self.memory.take(*bytes))
     }
 
@@ -188,8 +188,8 @@ impl Images {
         &self,
         index: usize,
         bytes: usize,
-        prepared: Result<Prepared, String>,
-    ) -> Result<Arc<Prepared>, String> {
+        prepared: Result<PreparedImage, String>,
+    ) -> Result<Arc<PreparedImage>, String> {
         let prepared = prepared.map(Arc::new);
         let new = match (&prepared, self.kept().entry(index)) {
             (Ok(prepared), Entry::Vacant(place)) => {
@@ -204,16 +204,16 @@ impl Images {
         prepared
     }
 
-    fn kept_of(&self, index: usize) -> Option<Arc<Prepared>> {
+    fn kept_of(&self, index: usize) -> Option<Arc<PreparedImage>> {
         self.kept().get(&index).cloned()
     }
 
     /// Reads a sample's file and checks that it is the one that was planned with; the cause where it is too large.
     fn read(&self, index: usize, bytes: &mut Vec<u8>) -> Result<Option<String>> {
         let file = self.dataset.file(index);
-        match regular::read_into(&file, LARGEST_IMAGE, bytes) {
+        match regular_file::read_into(&file, LARGEST_IMAGE, bytes) {
             Ok(()) => {}
-            Err(large @ Refused::TooLarge(_)) => return Ok(Some(large.to_string())),
+            Err(large @ ReadRefusal::TooLarge(_)) => return Ok(Some(large.to_string())),
             Err(refused) => return Err(Error::io("read", &file, refused.into())),
         }
         if self.dataset.samples[index].digest.is_some_and(|expected| expected != Digest::of(bytes)) {
@@ -234,7 +234,7 @@ impl Images {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<usize, Arc<Prepared>>> {
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<usize, Arc<PreparedImage>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ mod composer_tests;
 #[cfg(test)]
 mod tests;
 
-pub use batch_loader::{Batch, Epoch, Loader, shuffled};
+pub use batch_loader::{EpochOrder, ImageBatch, Loader, shuffled};
 pub use cache_budget::CacheBudget;
-pub use composer::{Composed, Composer, Part};
+pub use composer::{Composed, ComposedPart, Composer};
 pub use images::{Images, LARGEST_IMAGE};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use tempfile::TempDir;
 
-use super::{Batch, CacheBudget, Epoch, Images, Loader, shuffled};
+use super::{CacheBudget, EpochOrder, ImageBatch, Images, Loader, shuffled};
 use crate::data::{Dataset, Split, Transform};
 use crate::digest::Digest;
 use crate::pipeline::{Augment, Broken, ImageFolder, RandomResizedCrop};
@@ -48,14 +48,14 @@ fn images(dataset: &Dataset, broken: Broken, memory: usize) -> Arc<Images> {
     Arc::new(Images::new(Arc::new(dataset.clone()), augmented(), broken, memory))
 }
 
-fn epoch(dataset: &Dataset, first_batch: usize) -> Epoch {
+fn epoch(dataset: &Dataset, first_batch: usize) -> EpochOrder {
     let order = shuffled(&dataset.split(Split::Train), 5, 2);
-    Epoch { order, batch_size: 4, first_batch, seed: 5, epoch: 2 }
+    EpochOrder { order, batch_size: 4, first_batch, seed: 5, epoch: 2 }
 }
 
 type Contents = Vec<(usize, Vec<usize>, Vec<f32>)>;
 
-fn contents(loader: impl Iterator<Item = Result<Batch>>) -> Contents {
+fn contents(loader: impl Iterator<Item = Result<ImageBatch>>) -> Contents {
     let batches = loader.map(|batch| {
         let batch = batch.unwrap();
         let numbers = batch.images.flatten_all().unwrap().to_vec1().unwrap();
@@ -106,7 +106,7 @@ fn another_image_in_the_data_changes_no_image() {
     let (root, dataset) = data();
     let of = |dataset: &Dataset, path: &str| {
         let sample = dataset.samples.iter().position(|sample| sample.path == path).unwrap();
-        let epoch = Epoch { order: vec![sample], ..epoch(dataset, 0) };
+        let epoch = EpochOrder { order: vec![sample], ..epoch(dataset, 0) };
         contents(Loader::new(images(dataset, Broken::Error, 0), epoch, 1).unwrap()).remove(0).2
     };
     let before = of(&dataset, "dog/03.png");

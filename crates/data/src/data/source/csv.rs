@@ -11,13 +11,13 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use self::csv_rows::{Roots, Row, read};
+use self::csv_rows::{CsvRow, RootPaths, read};
 use super::format::DataFormat;
+use crate::data::class_presence::{self, PresenceRule};
 use crate::data::dataset::{Dataset, Sample, require_folder};
-use crate::data::presence::{self, Demand};
-use crate::data::split::Fractions;
+use crate::data::split::SplitFractions;
 use crate::data::{Label, LabelKind, Split};
-use crate::error::Mistakes;
+use crate::error::InputErrors;
 use crate::pipeline::{Broken, Csv, suggest};
 use crate::{Error, Result};
 
@@ -63,9 +63,9 @@ impl Dataset {
     /// that is not there, outside the root, or there twice; and as with folders, a part that would be empty.
     fn of_tables(settings: &Csv, tables: &[(Split, PathBuf)], root: &Path) -> Result<Self> {
         require_folder(root)?;
-        let mut mistakes = Mistakes::default();
+        let mut mistakes = InputErrors::default();
         let mut rows = Vec::new();
-        let roots = Roots::of(root);
+        let roots = RootPaths::of(root);
         for (split, table) in tables {
             rows.extend(read(settings, (*split, table.as_path()), &roots, &mut mistakes)?);
         }
@@ -88,7 +88,7 @@ impl Dataset {
             Err(error) => return Err(mistakes.with(error)),
         };
         let places: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
-        let sample = |row: Row| {
+        let sample = |row: CsvRow| {
             let names = row.names.iter();
             let mut classes: Vec<u32> = names.filter_map(|name| places.get(name.as_str())).copied().collect();
             classes.sort_unstable();
@@ -106,19 +106,19 @@ impl Dataset {
             mistakes.add("no training row", Error::usage("no row of the table is in the training split"));
         } else {
             let demand =
-                Demand { every_class: settings.split.require_classes, named: settings.names_classes() };
-            presence::require(&dataset, &parts, &demand, &mut mistakes);
+                PresenceRule { every_class: settings.split.require_classes, named: settings.names_classes() };
+            class_presence::require(&dataset, &parts, &demand, &mut mistakes);
         }
         mistakes.into_result()?;
         let shares = settings.split.shares();
-        dataset.part_training(&shares, &Fractions::new(&shares)?)?;
-        dataset.warnings.extend(presence::untrained(&dataset));
+        dataset.part_training(&shares, &SplitFractions::new(&shares)?)?;
+        dataset.warnings.extend(class_presence::untrained(&dataset));
         Ok(dataset)
     }
 }
 
-fn require_once(rows: &[Row], mistakes: &mut Mistakes) {
-    let mut seen: HashMap<&str, &Row> = HashMap::new();
+fn require_once(rows: &[CsvRow], mistakes: &mut InputErrors) {
+    let mut seen: HashMap<&str, &CsvRow> = HashMap::new();
     for row in rows {
         match seen.entry(&row.path) {
             Entry::Vacant(place) => {
@@ -135,7 +135,7 @@ fn require_once(rows: &[Row], mistakes: &mut Mistakes) {
 }
 
 /// The classes in the order of the model's outputs: those that are named, which must all occur, or those that do.
-fn classes(settings: &Csv, rows: &[Row]) -> Result<Vec<String>> {
+fn classes(settings: &Csv, rows: &[CsvRow]) -> Result<Vec<String>> {
     let found: BTreeSet<&str> = rows.iter().flat_map(|row| &row.names).map(String::as_str).collect();
     let (a_row, least) = match settings.is_multi_label() {
         true => ("has the label", 1),

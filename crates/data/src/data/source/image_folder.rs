@@ -5,21 +5,21 @@
 //! followed, so that data may live elsewhere: a sample is its path below the root and its bytes, wherever they are kept.
 
 mod layout;
-mod part_folders;
+mod split_folders;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use self::layout::Layout;
-use self::part_folders::{Depths, Part, images_beside};
+use self::layout::FolderLayout;
+use self::split_folders::{NestingDepths, SplitFolder, images_beside};
 use super::format::DataFormat;
-use super::walk::{Finds, images, listing};
+use super::walk::{WalkFindings, images, listing};
 use crate::data::Label;
+use crate::data::class_presence::{self, PresenceRule, how_to_fix};
 use crate::data::dataset::{Dataset, Sample, require_folder};
 use crate::data::image::image_format_extensions;
-use crate::data::presence::{self, Demand, cure};
-use crate::data::split::Fractions;
-use crate::error::Mistakes;
+use crate::data::split::SplitFractions;
+use crate::error::InputErrors;
 use crate::pipeline::{Broken, ImageFolder};
 use crate::{Error, Result};
 
@@ -43,21 +43,22 @@ impl Dataset {
     /// between split folders, a part that would be empty, an unusable `split.group`.
     pub fn scan(folder: &ImageFolder, root: &Path) -> Result<Self> {
         require_folder(root)?;
-        let fractions = Fractions::new(&folder.split)?;
-        let mut finds = Finds::default();
-        let parts = Part::all(folder, &fractions, root, &mut finds)?;
+        let fractions = SplitFractions::new(&folder.split)?;
+        let mut finds = WalkFindings::default();
+        let parts = SplitFolder::all(folder, &fractions, root, &mut finds)?;
         let mut warnings = Vec::new();
         if folder.split.folders.is_none() {
             let found = &parts[0].listing.folders;
             let meant =
                 folder.classes.as_ref().is_some_and(|named| named.iter().all(|name| found.contains(name)));
             if !meant {
-                warnings.extend(Layout::require_classes(root, found)?);
+                warnings.extend(FolderLayout::require_classes(root, found)?);
             }
         }
         let classes = classes(folder, &parts, root)?;
         let mut dataset = Self { root: root.to_owned(), classes, warnings, ..Self::default() };
-        let demand = Demand { every_class: folder.split.require_classes, named: folder.classes.is_some() };
+        let demand =
+            PresenceRule { every_class: folder.split.require_classes, named: folder.classes.is_some() };
         let depths = dataset.add_classes(&parts, &demand, folder.broken, &mut finds);
         dataset.ignored.extend(images_beside(root, &parts, &mut finds)?);
         dataset.ignored.append(&mut finds.others);
@@ -71,9 +72,15 @@ impl Dataset {
     }
 
     /// The samples of every class in every part, and how they lie in the folders of their classes.
-    fn add_classes(&mut self, parts: &[Part], demand: &Demand, broken: Broken, finds: &mut Finds) -> Depths {
-        let mut depths = Depths::default();
-        let mut gaps: Vec<(&Part, usize, Option<Vec<String>>)> = Vec::new();
+    fn add_classes(
+        &mut self,
+        parts: &[SplitFolder],
+        demand: &PresenceRule,
+        broken: Broken,
+        finds: &mut WalkFindings,
+    ) -> NestingDepths {
+        let mut depths = NestingDepths::default();
+        let mut gaps: Vec<(&SplitFolder, usize, Option<Vec<String>>)> = Vec::new();
         for part in parts {
             for class in 0..self.classes.len() {
                 let name = &self.classes[class];
@@ -106,14 +113,22 @@ impl Dataset {
             .collect();
         for (part, class, others) in gaps.iter().filter(|(part, ..)| !demand.allows_gap(part.split)) {
             let Some(others) = others else { continue };
-            let error = self.gap(parts, part, *class, others.first(), &cure(part.split, &whole, demand));
+            let error =
+                self.gap(parts, part, *class, others.first(), &how_to_fix(part.split, &whole, demand));
             finds.mistakes.add("class without images", error);
         }
         depths
     }
 
     /// What is wrong where a part shows no image of a class.
-    fn gap(&self, parts: &[Part], part: &Part, class: usize, other: Option<&String>, cure: &str) -> Error {
+    fn gap(
+        &self,
+        parts: &[SplitFolder],
+        part: &SplitFolder,
+        class: usize,
+        other: Option<&String>,
+        cure: &str,
+    ) -> Error {
         let name = &self.classes[class];
         if part.has(name) {
             let error = Error::usage(format!("the class folder `{}` has no images", part.class_folder(name)));
@@ -140,7 +155,7 @@ impl Dataset {
         &mut self,
         unreadable: Vec<(String, String)>,
         broken: Broken,
-        mistakes: &mut Mistakes,
+        mistakes: &mut InputErrors,
     ) {
         if broken == Broken::Skip {
             self.unreadable = unreadable;
@@ -155,8 +170,8 @@ impl Dataset {
     }
 
     /// What a person should know of the folders.
-    fn found_on_the_way(&self, finds: &Finds, depths: &Depths) -> Vec<String> {
-        let mut said: Vec<String> = presence::untrained(self).into_iter().collect();
+    fn found_on_the_way(&self, finds: &WalkFindings, depths: &NestingDepths) -> Vec<String> {
+        let mut said: Vec<String> = class_presence::untrained(self).into_iter().collect();
         if !finds.of_systems.is_empty() {
             let names = finds.of_systems.iter().map(|(name, count)| format!("`{name}` ({count})"));
             let names: Vec<String> = names.collect();
@@ -173,7 +188,7 @@ impl Dataset {
 }
 
 /// The classes to use: those that are named, else all folders of all parts.
-fn classes(folder: &ImageFolder, parts: &[Part], root: &Path) -> Result<Vec<String>> {
+fn classes(folder: &ImageFolder, parts: &[SplitFolder], root: &Path) -> Result<Vec<String>> {
     let classes = match &folder.classes {
         Some(named) => named.clone(),
         None => {
@@ -192,9 +207,9 @@ fn classes(folder: &ImageFolder, parts: &[Part], root: &Path) -> Result<Vec<Stri
     let message =
         format!("`{}` needs a folder for each of at least two classes, but has {found}", part.display());
     let deeper = classes.first().map(|only| part.join(only)).and_then(|below| {
-        let folders = listing(&below, "", &mut Finds::default()).ok()?.folders;
-        let split = match Layout::of(&below, "", &folders) {
-            Layout::Parts(folders) => format!(", and write `split = {}`", layout::written(&folders)),
+        let folders = listing(&below, "", &mut WalkFindings::default()).ok()?.folders;
+        let split = match FolderLayout::of(&below, "", &folders) {
+            FolderLayout::Parts(folders) => format!(", and write `split = {}`", layout::written(&folders)),
             _ => String::new(),
         };
         (folders.len() > 1).then(|| format!("set `root` to `{}`{split}", below.display()))

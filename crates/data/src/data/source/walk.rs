@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::data::IMAGE_FORMATS;
-use crate::error::Mistakes;
-use crate::regular::{self, Refused};
+use crate::error::InputErrors;
+use crate::regular_file::{self, ReadRefusal};
 use crate::{Error, Result};
 
 /// What systems, storage devices and archivers leave in folders: copies, thumbnails and deleted files, never data.
@@ -35,7 +35,7 @@ const OF_SYSTEMS: [&str; 18] = [
 
 /// What a look into the folders of a data set brings up beside images. Paths are below the root, with `/`.
 #[derive(Default)]
-pub struct Finds {
+pub struct WalkFindings {
     /// Files that are no images by their name.
     pub others: Vec<String>,
     /// Images by their name that cannot be read, with the cause.
@@ -44,12 +44,12 @@ pub struct Finds {
     pub dangling: Vec<String>,
     /// By name, how many folders and files of systems there are.
     pub of_systems: BTreeMap<String, usize>,
-    pub mistakes: Mistakes,
+    pub mistakes: InputErrors,
 }
 
 /// What a folder itself has, by name.
 #[derive(Default)]
-pub struct Listing {
+pub struct FolderListing {
     pub folders: Vec<String>,
     pub images: Vec<String>,
 }
@@ -58,10 +58,10 @@ pub struct Listing {
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub fn listing(root: &Path, below: &str, finds: &mut Finds) -> Result<Listing> {
+pub fn listing(root: &Path, below: &str, finds: &mut WalkFindings) -> Result<FolderListing> {
     let folder = root.join(below);
     let cannot = |error| Error::io("read", &folder, error).as_usage();
-    let mut found = Listing::default();
+    let mut found = FolderListing::default();
     for entry in std::fs::read_dir(&folder).map_err(cannot)? {
         let path = entry.map_err(cannot)?.path();
         let name = path.file_name().unwrap_or_default();
@@ -79,7 +79,7 @@ pub fn listing(root: &Path, below: &str, finds: &mut Finds) -> Result<Listing> {
             // It may well be the class folder of a disk that is not there.
             Err(_) if path.extension().is_none() => {
                 let cause =
-                    regular::refused(&path).map_or_else(String::new, |refused| format!(": {refused}"));
+                    regular_file::refusal(&path).map_or_else(String::new, |refused| format!(": {refused}"));
                 let error = Error::usage(format!("cannot read `{}`{cause}", path.display()));
                 finds
                     .mistakes
@@ -94,7 +94,7 @@ pub fn listing(root: &Path, below: &str, finds: &mut Finds) -> Result<Listing> {
 }
 
 /// The images below `root/folder`, at any depth.
-pub fn images(root: &Path, folder: &str, finds: &mut Finds) -> Vec<String> {
+pub fn images(root: &Path, folder: &str, finds: &mut WalkFindings) -> Vec<String> {
     let mut images = Vec::new();
     let start = root.join(folder);
     let mut walk = WalkDir::new(&start).min_depth(1).follow_links(true).sort_by_file_name().into_iter();
@@ -118,7 +118,7 @@ pub fn images(root: &Path, folder: &str, finds: &mut Finds) -> Vec<String> {
             match below(root, entry.path()) {
                 None => finds.mistakes.add("names that are not Unicode", not_unicode(entry.path())),
                 Some(path) if kind.is_file() => images.push(path),
-                Some(path) => finds.cannot_read(path, regular::refused(entry.path())),
+                Some(path) => finds.cannot_read(path, regular_file::refusal(entry.path())),
             }
         }
     }
@@ -130,7 +130,7 @@ pub fn images(root: &Path, folder: &str, finds: &mut Finds) -> Vec<String> {
 /// # Errors
 /// A folder that cannot be read, links in a circle, a name that is not Unicode.
 pub fn images_below(folder: &Path) -> Result<Vec<String>> {
-    let mut finds = Finds::default();
+    let mut finds = WalkFindings::default();
     let mut images = images(folder, "", &mut finds);
     finds.mistakes.into_result()?;
     images.extend(finds.unreadable.into_iter().map(|(image, _)| image));
@@ -138,7 +138,7 @@ pub fn images_below(folder: &Path) -> Result<Vec<String>> {
     Ok(images)
 }
 
-impl Finds {
+impl WalkFindings {
     /// Whether a name is hidden, or a system's: of the latter it is noted.
     fn leaves_out(&mut self, name: &OsStr) -> bool {
         if name.as_encoded_bytes().starts_with(b".") {
@@ -151,7 +151,7 @@ impl Finds {
         known.is_some()
     }
 
-    fn cannot_read(&mut self, path: String, refused: Option<Refused>) {
+    fn cannot_read(&mut self, path: String, refused: Option<ReadRefusal>) {
         let cause = refused.map_or_else(|| "it is changing".to_owned(), |refused| refused.to_string());
         self.unreadable.push((path, cause));
     }
@@ -169,7 +169,7 @@ impl Finds {
             return;
         }
         match (path.is_symlink(), is_image(path), below(root, path)) {
-            (true, true, Some(image)) => self.cannot_read(image, regular::refused(path)),
+            (true, true, Some(image)) => self.cannot_read(image, regular_file::refusal(path)),
             (true, false, _) => self.dangling.push(lossy(root, path)),
             _ => {
                 let cause = error.io_error().map_or_else(|| error.to_string(), |error| cause(path, error));
@@ -182,9 +182,9 @@ impl Finds {
 }
 
 fn cause(path: &Path, error: &std::io::Error) -> String {
-    match (error.kind(), regular::refused(path)) {
+    match (error.kind(), regular_file::refusal(path)) {
         (std::io::ErrorKind::PermissionDenied, _) => "permission denied".to_owned(),
-        (_, Some(refused @ Refused::Dangling(_))) => refused.to_string(),
+        (_, Some(refused @ ReadRefusal::Dangling(_))) => refused.to_string(),
         _ => error.to_string(),
     }
 }

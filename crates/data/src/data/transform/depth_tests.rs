@@ -3,7 +3,7 @@
 use image::{ImageBuffer, Rgb};
 
 use super::*;
-use crate::data::image::{Decoder, ImageFormat, Raster, Samples, Workspace};
+use crate::data::image::{Decoder, ImageFormat, JpegWorkspace, PixelData, Raster};
 use crate::random::Purpose;
 
 const SIDE: usize = 24;
@@ -31,7 +31,7 @@ fn floats(bytes: &[u8]) -> Option<Raster> {
     let samples: Vec<f32> = samples.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     let channels = usize::from(channels);
     let raster =
-        Raster { width: width.into(), height: height.into(), channels, samples: Samples::F32(samples) };
+        Raster { width: width.into(), height: height.into(), channels, samples: PixelData::F32(samples) };
     Some(raster)
 }
 
@@ -44,7 +44,13 @@ impl Decoder for Floats {
         None
     }
 
-    fn decode(&self, _: Scale, region: Region, _: DecodeOptions, _: &mut Workspace) -> Result<Image, String> {
+    fn decode(
+        &self,
+        _: Scale,
+        region: Region,
+        _: DecodeOptions,
+        _: &mut JpegWorkspace,
+    ) -> Result<Image, String> {
         let cut = |x, y| Some((x + region.left, y + region.top));
         Ok(Image::Other(self.0.gathered((region.width, region.height), cut)))
     }
@@ -90,7 +96,7 @@ fn floats_of_four_channels_are_resized_and_normalised_as_a_plain_reference_has_i
     let statistics = [(1.0, 10.0), (2.0, 20.0), (3.0, 30.0), (4.0, 40.0)];
     for (resize, to) in [(28, (42, 28)), (56, (84, 56))] {
         let transform = Transform::evaluation(&folder(resize), None).with_stored_pixels(&statistics).unwrap();
-        let picture = Picture::open_as(&[FLOATS], &file, transform.options).unwrap();
+        let picture = EncodedImage::open_as(&[FLOATS], &file, transform.options).unwrap();
         let (mut scratch, mut numbers) = (Scratch::default(), vec![0.0; SIDE * SIDE * channels]);
         let mut stream = Stream::new(0, Purpose::Augment, 0, 0);
         let moves = transform.finish_unkept(&picture, &mut stream, &mut scratch, &mut numbers).unwrap();
@@ -109,7 +115,7 @@ fn floats_of_four_channels_are_resized_and_normalised_as_a_plain_reference_has_i
         assert!(kept == numbers, "kept and not kept");
     }
     let transform = Transform::evaluation(&folder(28), None).with_stored_pixels(&statistics[..2]).unwrap();
-    let picture = Picture::open_as(&[FLOATS], &file, transform.options).unwrap();
+    let picture = EncodedImage::open_as(&[FLOATS], &file, transform.options).unwrap();
     let cause = transform.prepare(&picture, &mut Scratch::default()).unwrap_err();
     assert_eq!(cause, "it has 4 channels, and 2 are expected");
 }

@@ -1,12 +1,12 @@
 //! Which part of a picture is shown, at which size, and where in the result.
 
 use crate::data::Region;
-use crate::data::geometry::{Geometry, Map};
-use crate::data::image::{Raster, Samples};
+use crate::data::geometry::{AffineMap, Geometry};
+use crate::data::image::{PixelData, Raster};
 
 /// How a picture without a random crop is brought to the size of the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
+pub enum FitMode {
     /// The shorter side is brought to `resize`, then the central square is cut out, padded with black where the picture
     /// is smaller: torchvision's `Resize` and `CenterCrop`.
     CentreCrop { resize: u32 },
@@ -17,7 +17,7 @@ pub enum Fit {
 
 /// A part of a picture that is brought to a size, of which a window is put into the output.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Framing {
+pub(super) struct CropPlan {
     pub region: Region,
     pub size: (u32, u32),
     pub window: Region,
@@ -28,7 +28,7 @@ pub(super) struct Framing {
     pub pad: u8,
 }
 
-impl Framing {
+impl CropPlan {
     /// A region that fills a square.
     pub fn filling(region: Region, side: u32) -> Self {
         let size = (side, side);
@@ -59,11 +59,11 @@ impl Framing {
             let window = std::mem::take(&mut samples);
             self.put(&window, channels, f32::from(self.pad) / 255.0, &mut samples);
         }
-        Raster { width, height, channels, samples: Samples::F32(samples) }
+        Raster { width, height, channels, samples: PixelData::F32(samples) }
     }
 
     /// From places in the picture to places in the output.
-    pub fn map(&self) -> Map {
+    pub fn map(&self) -> AffineMap {
         let axis = |size: u32, (start, length): (u32, u32), window: u32, place: u32| {
             let scale = f64::from(size) / f64::from(length);
             (scale, f64::from(place) - f64::from(window) - f64::from(start) * scale)
@@ -80,9 +80,9 @@ impl Framing {
     }
 }
 
-impl Fit {
+impl FitMode {
     /// Of a picture of some size. Only the pixels inside the window are computed.
-    pub(super) fn framing(self, picture: (u32, u32), side: u32) -> Framing {
+    pub(super) fn framing(self, picture: (u32, u32), side: u32) -> CropPlan {
         let region = Region::whole(picture);
         match self {
             Self::CentreCrop { resize } => {
@@ -90,7 +90,7 @@ impl Fit {
                 let (left, width, pad_left) = central(size.0, side);
                 let (top, height, pad_top) = central(size.1, side);
                 let window = Region { left, top, width, height };
-                Framing { region, size, window, place: (pad_left, pad_top), output: (side, side), pad: 0 }
+                CropPlan { region, size, window, place: (pad_left, pad_top), output: (side, side), pad: 0 }
             }
             Self::Letterbox { pad, stride } => {
                 let scale = f64::from(side) / f64::from(picture.0.max(picture.1));
@@ -102,7 +102,7 @@ impl Fit {
                 };
                 let ((width, across, left), (height, down, top)) = (axis(picture.0), axis(picture.1));
                 let (size, output) = ((width, height), (across, down));
-                Framing { region, size, window: Region::whole(size), place: (left, top), output, pad }
+                CropPlan { region, size, window: Region::whole(size), place: (left, top), output, pad }
             }
         }
     }
@@ -168,9 +168,9 @@ mod tests {
 
     #[test]
     fn a_letterbox_shows_the_whole_picture_in_multiples_of_the_stride() {
-        let fit = Fit::Letterbox { pad: 114, stride: 32 };
+        let fit = FitMode::Letterbox { pad: 114, stride: 32 };
         let framing = |picture| {
-            let Framing { size, place, output, .. } = fit.framing(picture, 64);
+            let CropPlan { size, place, output, .. } = fit.framing(picture, 64);
             (size, place, output)
         };
         assert_eq!(framing((640, 480)), ((64, 48), (0, 8), (64, 64)));
@@ -178,6 +178,6 @@ mod tests {
         assert_eq!(framing((31, 100)), ((20, 64), (6, 0), (32, 64)));
         assert_eq!(framing((32, 8)), ((64, 16), (0, 8), (64, 32)), "a small picture is enlarged");
         assert_eq!(framing((9, 1)), ((64, 7), (0, 12), (64, 32)), "the smaller half is ahead");
-        assert!(!fit.is_square(64) && Fit::Letterbox { pad: 0, stride: 64 }.is_square(64));
+        assert!(!fit.is_square(64) && FitMode::Letterbox { pad: 0, stride: 64 }.is_square(64));
     }
 }

@@ -61,8 +61,8 @@ fn every_fit_moves_the_box_with_the_pixels() {
         [((120, 90), [30, 20, 75, 60]), ((33, 140), [4, 50, 20, 90]), ((20, 16), [2, 3, 18, 9])]
     {
         let file = png(&with_rectangle(size, rectangle));
-        let crop = |resize| Fit::CentreCrop { resize };
-        let letterbox = |stride| Fit::Letterbox { pad: 114, stride };
+        let crop = |resize| FitMode::CentreCrop { resize };
+        let letterbox = |stride| FitMode::Letterbox { pad: 114, stride };
         for fit in [crop(56), crop(48), crop(30), letterbox(48), letterbox(16)] {
             let transform = Transform::evaluation(&folder(56), None).with_fit(fit);
             let (tensor, geometry) = transform.evaluate(&file).unwrap();
@@ -72,12 +72,12 @@ fn every_fit_moves_the_box_with_the_pixels() {
             let is_bright = |x: usize, y: usize| numbers[(y * width + x) * 3] > 0.5;
             let what = format!("{fit:?} of {size:?}");
             let object = rectangle_box(size, rectangle);
-            let moves = Moves(vec![geometry]);
+            let moves = GeometryChain(vec![geometry]);
             assert_box_is_where_the_pixels_are(&moves, object, is_bright, 1.0, &what);
             // Whole boxes lead back to the picture.
-            if let Fit::Letterbox { .. } = fit {
+            if let FitMode::Letterbox { .. } = fit {
                 let moved = moves.boxes(&[object], 1.0 - 1e-9);
-                let back = Moves(vec![geometry.inverse()]).boxes(&moved, 0.0)[0].area;
+                let back = GeometryChain(vec![geometry.inverse()]).boxes(&moved, 0.0)[0].area;
                 assert!((back.left - object.area.left).abs() < 1e-9, "{what}");
                 assert!((back.bottom - object.area.bottom).abs() < 1e-9, "{what}");
                 let corner = if geometry.output == [SIDE as u32; 2] { 114.0 / 255.0 } else { numbers[0] };

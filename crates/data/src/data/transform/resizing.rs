@@ -5,34 +5,34 @@ use std::borrow::Cow;
 use image::RgbImage;
 
 use super::Transform;
-use super::framing::Framing;
-use crate::data::image::{Image, Picture, Region, Resizing, Scale, Workspace};
+use super::framing::CropPlan;
+use crate::data::image::{EncodedImage, Image, JpegWorkspace, Region, ResizePlan, Scale};
 use crate::pipeline::Decode;
 
 /// Memory that the work on an image needs, kept by each thread from one image to the next.
 #[derive(Default)]
 pub struct Scratch {
-    pub(super) jpeg: Workspace,
+    pub(super) jpeg: JpegWorkspace,
     between: Vec<u8>,
     window: Vec<u8>,
     pub(super) pixels: Vec<u8>,
 }
 
 /// Pixels to resize from.
-pub(super) enum Source<'a> {
-    File(&'a Picture<'a>),
+pub(super) enum PixelSource<'a> {
+    File(&'a EncodedImage<'a>),
     Decoded(&'a Image),
 }
 
 impl Transform {
     /// # Errors
-    /// As of [`Picture::decode`], and another number of channels than this transform has statistics for.
+    /// As of [`EncodedImage::decode`], and another number of channels than this transform has statistics for.
     pub(super) fn decode(
         &self,
-        picture: &Picture,
+        picture: &EncodedImage,
         scale: Scale,
         region: Region,
-        workspace: &mut Workspace,
+        workspace: &mut JpegWorkspace,
     ) -> Result<Image, String> {
         let image = picture.decode(scale, region, workspace)?;
         match (image.channels(), self.channels()) {
@@ -46,20 +46,20 @@ impl Transform {
     /// Resizes a part of a source into the output. The memory of RGB8 pixels is the scratch's.
     pub(super) fn frame(
         &self,
-        source: Source,
-        framing: &Framing,
+        source: PixelSource,
+        framing: &CropPlan,
         scratch: &mut Scratch,
     ) -> Result<Image, String> {
-        let Framing { region, size, window, .. } = *framing;
+        let CropPlan { region, size, window, .. } = *framing;
         let scale = match source {
-            Source::Decoded(_) => Scale::Whole,
-            Source::File(picture) => self.scale(picture, region, size),
+            PixelSource::Decoded(_) => Scale::Whole,
+            PixelSource::File(picture) => self.scale(picture, region, size),
         };
-        let resizing = Resizing::new(region, scale.divisor(), size, window);
+        let resizing = ResizePlan::new(region, scale.divisor(), size, window);
         let needed = resizing.source();
         let (image, origin) = match source {
-            Source::Decoded(image) => (Cow::Borrowed(image), (0, 0)),
-            Source::File(picture) => {
+            PixelSource::Decoded(image) => (Cow::Borrowed(image), (0, 0)),
+            PixelSource::File(picture) => {
                 let image = self.decode(picture, scale, needed, &mut scratch.jpeg)?;
                 (Cow::Owned(image), (needed.left, needed.top))
             }
@@ -70,7 +70,7 @@ impl Transform {
                 resizing.run(image, origin, &mut scratch.between, part);
             }
             Image::Other(raster) => {
-                let resizing = Resizing::in_floats(region, scale.divisor(), size, window);
+                let resizing = ResizePlan::in_floats(region, scale.divisor(), size, window);
                 let floats = resizing.floats(raster, origin);
                 return Ok(Image::Other(framing.padded(floats, raster.channels)));
             }
@@ -85,7 +85,7 @@ impl Transform {
     }
 
     /// The smallest scale at which a region still has as many pixels each way as it is brought to.
-    fn scale(&self, picture: &Picture, region: Region, size: (u32, u32)) -> Scale {
+    fn scale(&self, picture: &EncodedImage, region: Region, size: (u32, u32)) -> Scale {
         let suffices = |scale: &Scale| {
             region.width >= size.0 * scale.divisor() && region.height >= size.1 * scale.divisor()
         };

@@ -22,7 +22,8 @@ fn evaluation_is_bit_exact_with_torchvision() {
         let source = fixtures.image(&name);
         let framing = transform.fit.framing(source.dimensions(), transform.size);
         let source = Image::Rgb8(source);
-        let image = transform.frame(Source::Decoded(&source), &framing, &mut Scratch::default()).unwrap();
+        let image =
+            transform.frame(PixelSource::Decoded(&source), &framing, &mut Scratch::default()).unwrap();
         let mut actual = vec![0.0; numbers[1] * numbers[1] * 3];
         transform.normalizer.image(&image, &mut actual);
         assert_eq!(actual, fixtures.floats(&format!("{case}:tensor")), "{case}");
@@ -31,8 +32,8 @@ fn evaluation_is_bit_exact_with_torchvision() {
     assert_eq!(compared, 7);
 }
 
-fn resize(resize: u32) -> Fit {
-    Fit::CentreCrop { resize }
+fn resize(resize: u32) -> FitMode {
+    FitMode::CentreCrop { resize }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::engine::Engine;
+use super::engine::CodePathVersions;
 use super::{PreprocessRecipe, is_default};
 use crate::digest::Digest;
 use crate::pipeline::{Arch, Augment, FeatureType, PositionResampling};
@@ -20,7 +20,7 @@ pub struct FeaturesRecipe<'a> {
     /// The random changes to images, where there are any.
     pub random: Option<RandomRecipe<'a>>,
     pub dtype: FeatureType,
-    pub engine: Engine,
+    pub engine: CodePathVersions,
     /// The layers whose outputs make up a row, where these are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub activations: Vec<&'a str>,

@@ -8,7 +8,7 @@ use super::is_default;
 use crate::pipeline::{
     self, Arch, EmbeddingHead, Head, HeadActivation, LinearHead, MlpHead, PositionResampling,
 };
-use crate::stage::Subject;
+use crate::stage::ModelSpec;
 
 /// A model with its classes. Dropout and stochastic depth are settings of training.
 #[derive(Serialize)]
@@ -36,8 +36,8 @@ enum HeadRecipe<'a> {
 }
 
 impl<'a> ModelRecipe<'a> {
-    pub fn of(subject: &'a Subject) -> Self {
-        let Subject { model, classes, task, image_size } = subject;
+    pub fn of(model_spec: &'a ModelSpec) -> Self {
+        let ModelSpec { model, classes, task, image_size } = model_spec;
         let pipeline::Model { arch, head, stochastic_depth: _, position_resampling } = model;
         Self {
             arch: *arch,

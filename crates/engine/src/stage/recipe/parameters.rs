@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::is_default;
-use crate::freeze::{ParameterTable, Phase, Row};
+use crate::freeze::{FreezePhase, ParameterRow, ParameterTable};
 use crate::model::{Description, NormMode};
 use crate::pipeline;
 
@@ -38,7 +38,7 @@ struct PaceRecipe {
 
 impl<'a> ParametersRecipe<'a> {
     pub fn of(description: &'a Description, settings: &pipeline::Train, table: &'a ParameterTable) -> Self {
-        let unfreeze = |phase: &Phase| UnfreezeRecipe {
+        let unfreeze = |phase: &FreezePhase| UnfreezeRecipe {
             after_epochs: phase.after_epochs,
             trainable: trainable(table, phase),
             norms_in_training: norms_in_training(description, phase),
@@ -53,12 +53,12 @@ impl<'a> ParametersRecipe<'a> {
     }
 }
 
-fn trainable<'a>(table: &'a ParameterTable, phase: &Phase) -> Vec<&'a str> {
+fn trainable<'a>(table: &'a ParameterTable, phase: &FreezePhase) -> Vec<&'a str> {
     let rows = table.rows.iter().filter(|row| phase.trainable[row.id]);
     rows.map(|row| row.name.as_str()).collect()
 }
 
-fn norms_in_training<'a>(description: &'a Description, phase: &Phase) -> Vec<&'a str> {
+fn norms_in_training<'a>(description: &'a Description, phase: &FreezePhase) -> Vec<&'a str> {
     let norms = description.norms.iter().zip(&phase.norms);
     let training = norms.filter(|(_, mode)| **mode == NormMode::Training);
     training.map(|(norm, _)| norm.name.as_str()).collect()
@@ -66,13 +66,13 @@ fn norms_in_training<'a>(description: &'a Description, phase: &Phase) -> Vec<&'a
 
 /// The rates that are not the optimizer's own, by name.
 fn paces<'a>(settings: &pipeline::Train, table: &'a ParameterTable) -> BTreeMap<&'a str, PaceRecipe> {
-    let own = |row: &&Row| {
+    let own = |row: &&ParameterRow| {
         let mut later = settings.unfreeze.iter().filter(|later| later.after_epochs == row.after_epochs);
         let grouped = row.group.is_some() || later.any(|later| !later.rates().is_empty());
         row.trainable && (grouped || settings.layer_decay.is_some() || row.weight_decay == Some(0.0))
     };
-    let pace = |row: &'a Row| {
-        let Row { lr, weight_decay, warmup_epochs, .. } = *row;
+    let pace = |row: &'a ParameterRow| {
+        let ParameterRow { lr, weight_decay, warmup_epochs, .. } = *row;
         (row.name.as_str(), PaceRecipe { lr, weight_decay, warmup_epochs })
     };
     table.rows.iter().filter(own).map(pace).collect()

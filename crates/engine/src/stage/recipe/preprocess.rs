@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::is_default;
 use crate::pipeline::{Broken, Decode, Grey16, ImageFolder, Normalize, ResizeRounding, Transparency};
-use crate::stage::View;
+use crate::stage::Preprocess;
 
 /// How images become tensors. Folder, classes and splits are left out: the recipe has the images that they select.
 #[derive(Serialize)]
@@ -29,11 +29,11 @@ pub struct PreprocessRecipe {
 
 impl PreprocessRecipe {
     /// Of features: whether an image that cannot be read is an error does not change those that can.
-    pub fn of_features(view: &View) -> Self {
-        Self { broken: None, ..Self::of(view) }
+    pub fn of_features(preprocess: &Preprocess) -> Self {
+        Self { broken: None, ..Self::of(preprocess) }
     }
 
-    pub fn of(view: &View) -> Self {
+    pub fn of(preprocess: &Preprocess) -> Self {
         let ImageFolder {
             root: _,
             classes: _,
@@ -47,7 +47,7 @@ impl PreprocessRecipe {
             transparency,
             grey16,
             resize_rounding,
-        } = view.0.clone();
+        } = preprocess.0.clone();
         Self {
             image_size,
             resize,

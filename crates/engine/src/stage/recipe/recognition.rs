@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::data::{Dataset, Split};
 use crate::digest::Digest;
-use crate::task::{Comparison, Recognition, Search};
+use crate::task::{GallerySearch, PairVerification, RecognitionSpec};
 
 /// A comparison of embeddings. The identities are the classes of the data set.
 #[derive(Serialize)]
@@ -31,19 +31,20 @@ struct IdentificationRecipe {
 
 impl<'a> RecognitionRecipe<'a> {
     /// `split` is the evaluation's own.
-    pub fn of(recognition: &'a Recognition, split: Split, dataset: &'a Dataset) -> Self {
+    pub fn of(recognition: &'a RecognitionSpec, split: Split, dataset: &'a Dataset) -> Self {
         let digest = |pairs: &Vec<(usize, usize)>| {
             let path = |sample: usize| dataset.samples[sample].path.as_str();
             let paths: Vec<[&str; 2]> =
                 pairs.iter().map(|&(first, second)| [path(first), path(second)]).collect();
             Digest::of_json(&json!(paths))
         };
-        let verification = |Comparison { pairs, far }: &'a Comparison| VerificationRecipe {
+        let verification = |PairVerification { pairs, far }: &'a PairVerification| VerificationRecipe {
             split,
             pairs: pairs.as_ref().map(digest),
             far,
         };
-        let identification = |&Search { gallery, query }: &Search| IdentificationRecipe { gallery, query };
+        let identification =
+            |&GallerySearch { gallery, query }: &GallerySearch| IdentificationRecipe { gallery, query };
         Self {
             identities: &dataset.classes,
             verification: recognition.verification.as_ref().map(verification),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::engine::Engine;
+use super::engine::CodePathVersions;
 use super::{
     InitWeightsRecipe, LoadWeightsRecipe, ModelRecipe, ParametersRecipe, PreprocessRecipe, RecognitionRecipe,
     SplitRecipe, TrainSettings,
@@ -36,7 +36,7 @@ pub struct TrainRecipe<'a> {
     pub images: PreprocessRecipe,
     /// By split.
     pub inputs: BTreeMap<&'static str, SplitRecipe>,
-    pub engine: Engine,
+    pub engine: CodePathVersions,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher: Option<ModelRecipe<'a>>,
 }
@@ -54,5 +54,5 @@ pub struct EvaluateRecipe<'a> {
     pub recognition: Option<RecognitionRecipe<'a>>,
     /// By split.
     pub inputs: BTreeMap<&'static str, SplitRecipe>,
-    pub engine: Engine,
+    pub engine: CodePathVersions,
 }

@@ -3,16 +3,16 @@
 use serde::Serialize;
 
 use super::ModelRecipe;
-use super::engine::{Engine, engine};
+use super::engine::{CodePathVersions, engine};
 use crate::digest::Digest;
 use crate::pipeline;
-use crate::stage::Subject;
+use crate::stage::ModelSpec;
 use crate::weights;
 
 #[derive(Serialize)]
 pub struct LoadWeightsRecipe<'a> {
     model: ModelRecipe<'a>,
-    engine: Engine,
+    engine: CodePathVersions,
     settings: LoadSettings<'a>,
     /// None where the weights are those of a stage above: the stage consumes them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,7 +37,7 @@ struct WeightsInput {
 impl<'a> LoadWeightsRecipe<'a> {
     /// `file` is the digest of the weights, unless they are those of a stage above.
     pub fn of(
-        subject: &'a Subject,
+        model_spec: &'a ModelSpec,
         settings: &'a pipeline::LoadWeights,
         seed: u64,
         file: Option<Digest>,
@@ -60,7 +60,7 @@ impl<'a> LoadWeightsRecipe<'a> {
         let initializes =
             [reinit, allow_missing, allow_mismatched].iter().any(|patterns| !patterns.is_empty());
         Self {
-            model: ModelRecipe::of(subject),
+            model: ModelRecipe::of(model_spec),
             engine: engine(weights::code_paths::ALL.iter().copied()),
             settings: LoadSettings {
                 reinit,
@@ -76,7 +76,7 @@ impl<'a> LoadWeightsRecipe<'a> {
 #[derive(Serialize)]
 pub struct InitWeightsRecipe<'a> {
     model: ModelRecipe<'a>,
-    engine: Engine,
+    engine: CodePathVersions,
     settings: InitSettings,
 }
 
@@ -86,9 +86,9 @@ struct InitSettings {
 }
 
 impl<'a> InitWeightsRecipe<'a> {
-    pub fn of(subject: &'a Subject, seed: u64) -> Self {
+    pub fn of(model_spec: &'a ModelSpec, seed: u64) -> Self {
         Self {
-            model: ModelRecipe::of(subject),
+            model: ModelRecipe::of(model_spec),
             engine: engine(weights::code_paths::ALL.iter().copied()),
             settings: InitSettings { seed },
         }

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::data::{CacheBudget, Images, Transform};
-use crate::features::Found;
+use crate::features::FeatureLookup;
 use crate::model::Model as Network;
 use crate::pipeline::Broken;
-use crate::stage::features::{Features, key};
-use crate::stage::frozen::{Frozen, in_order};
+use crate::stage::features::{FeatureBatches, key};
+use crate::stage::frozen_backbone::{FrozenBackbone, sequential_epoch};
 use crate::task::Annotations;
 use crate::train::Batches;
 
@@ -42,15 +42,21 @@ fn features_of_two_tensors_are_the_same_kept_or_computed() {
     );
     let (images, samples) = (Arc::new(images), (0..dataset.samples.len()).collect::<Vec<_>>());
     for kind in [FeatureType::F32, FeatureType::Bf16] {
-        let prefix = Prefix { kind, ..Prefix::plain(CUT) };
+        let prefix = FrozenPrefix { kind, ..FrozenPrefix::without_features(CUT) };
         let made_of = serde_json::json!({ "dtype": kind });
-        let work = |context: &Context| {
-            let frozen = Frozen::new(&dataset, &model, &state, &prefix, context);
-            let computed = bits(frozen.batches(&images, in_order(samples.clone()), None, None)?);
+        let work = |context: &StageContext| {
+            let frozen = FrozenBackbone::new(&dataset, &model, &state, &prefix, context);
+            let computed = bits(frozen.batches(&images, sequential_epoch(samples.clone()), None, None)?);
             let store = context.features.unwrap();
             for _ in ["computed", "found"] {
-                let features =
-                    Features::open(&frozen, Arc::clone(&images), Broken::Skip, None, store, made_of.clone())?;
+                let features = FeatureBatches::open(
+                    &frozen,
+                    Arc::clone(&images),
+                    Broken::Skip,
+                    None,
+                    store,
+                    made_of.clone(),
+                )?;
                 assert!(features.complete(&samples, 0)?);
                 assert_eq!(bits(features.batches(samples.clone(), 32, 0, 0)), computed);
                 // In another order, and in batches of other sizes, each image has the same row.
@@ -60,12 +66,15 @@ fn features_of_two_tensors_are_the_same_kept_or_computed() {
                     computed[0].0.len()
                 );
             }
-            let set = store.look(&made_of, kind)?;
+            let set = store.open_keys(&made_of, kind)?;
             assert_eq!(set.shapes().unwrap(), [[16, 16, 4], [16, 16, 4]]);
             let found = |sample: &usize| set.find(&key(&dataset, *sample, None).unwrap());
-            assert_eq!(samples.iter().filter(|sample| found(sample) == Some(Found::Unreadable)).count(), 2);
+            assert_eq!(
+                samples.iter().filter(|sample| found(sample) == Some(FeatureLookup::Unreadable)).count(),
+                2
+            );
             Ok(())
         };
-        scene.execute(&scene.folders(ROOM), &Quiet, &Interrupt::default(), &work).unwrap();
+        scene.execute(&scene.folders(ROOM), &NullObserver, &Interrupt::default(), &work).unwrap();
     }
 }

@@ -13,9 +13,9 @@ use crate::code_path::CodePath;
 use crate::error::Error;
 use crate::metrics::TaskMetrics;
 use crate::model::Outputs;
-use crate::ops::Later;
+use crate::ops::Deferred;
 use crate::task::{
-    Annotations, Description, File, Measured, Predictions, Problem, SingleModel, Task, TaskSpec,
+    Annotations, Description, MeasuredImages, Predictions, SingleModel, Task, TaskFile, TaskProblem, TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -29,7 +29,7 @@ struct Meter {
 
 /// The squared errors of a batch, and how many there are.
 struct Errors {
-    sum: Later<f64>,
+    sum: Deferred<f64>,
     numbers: u64,
 }
 
@@ -74,12 +74,12 @@ impl train::Task for Regression {
         let output = outputs.logits()?;
         let mean = Tensor::new((sum / count as f64) as f32, output.tensor().device())?;
         let mean = tape.record(&[output], mean, || ByRow(gradient));
-        let stats = Errors { sum: Later::here(vec![sum]), numbers: count as u64 };
+        let stats = Errors { sum: Deferred::ready(vec![sum]), numbers: count as u64 };
         Ok(BatchLoss { mean, weight: count as f64, stats })
     }
 
     fn update(&self, meter: &mut Meter, stats: Errors) -> Result<()> {
-        meter.sum += stats.sum.read()?[0];
+        meter.sum += stats.sum.wait()?[0];
         meter.numbers += stats.numbers;
         Ok(())
     }
@@ -110,7 +110,7 @@ impl Task for Regression {
         Self
     }
 
-    fn check(&self, _: &TaskSpec) -> std::result::Result<(), Problem> {
+    fn check(&self, _: &TaskSpec) -> std::result::Result<(), TaskProblem> {
         Ok(())
     }
 
@@ -118,7 +118,7 @@ impl Task for Regression {
         Vec::new()
     }
 
-    fn metric_code_paths(&self, _: &Measured) -> Vec<CodePath> {
+    fn metric_code_paths(&self, _: &MeasuredImages) -> Vec<CodePath> {
         Vec::new()
     }
 
@@ -148,17 +148,17 @@ impl Task for Regression {
         Description { text: number.to_string(), document }
     }
 
-    fn predictions_file(&self, predictions: Predictions<Self>) -> File {
+    fn predictions_file(&self, predictions: Predictions<Self>) -> TaskFile {
         let row = |(sample, number): (&crate::data::Sample, f32)| format!("{},{number}\n", sample.path);
-        File::new("predictions.csv", predictions.into_iter().map(row).collect::<String>())
+        TaskFile::new("predictions.csv", predictions.into_iter().map(row).collect::<String>())
     }
 
     fn document(&self, meter: &Meter) -> Result<Json> {
         Ok(json!({ "loss": train::Task::progress(self, meter)["loss"] }))
     }
 
-    fn files(&self, _: &str, meter: &Meter) -> Result<Vec<File>> {
-        Ok(vec![File::new("numbers.txt", meter.numbers.to_string())])
+    fn files(&self, _: &str, meter: &Meter) -> Result<Vec<TaskFile>> {
+        Ok(vec![TaskFile::new("numbers.txt", meter.numbers.to_string())])
     }
 }
 
@@ -168,7 +168,7 @@ fn joined(train: &mut Staged) {
     train.settings.epochs = 4;
 }
 
-fn work(stage: &Staged, context: &Context) -> Result<()> {
+fn work(stage: &Staged, context: &StageContext) -> Result<()> {
     stage.fit(&Regression, &stage.dataset, context)
 }
 
@@ -176,8 +176,9 @@ fn work(stage: &Staged, context: &Context) -> Result<()> {
 fn a_third_task_trains_resumes_and_moves_nothing_that_is_frozen() {
     let scene = Scene::new();
     let stage = scene.stage(&joined);
-    let work = |context: &Context| work(&stage, context);
-    let run = |folders: &Folders| scene.execute(folders, &Quiet, &Interrupt::default(), &work).unwrap();
+    let work = |context: &StageContext| work(&stage, context);
+    let run =
+        |folders: &Folders| scene.execute(folders, &NullObserver, &Interrupt::default(), &work).unwrap();
     let whole = run(&scene.folders(None));
     assert_same(&whole, &run(&scene.folders(ROOM)), "on features that are kept");
 
@@ -193,7 +194,7 @@ fn a_third_task_trains_resumes_and_moves_nothing_that_is_frozen() {
         impatient.steps.store(stops % 2, Ordering::Relaxed);
         match scene.execute(&folders, &impatient, &impatient.interrupt, &work) {
             Ok(files) => break files,
-            Err(error) => assert_eq!(error.kind, Kind::Interrupted, "{error}"),
+            Err(error) => assert_eq!(error.kind, ErrorKind::Interrupted, "{error}"),
         }
         stops += 1;
     };
@@ -204,31 +205,35 @@ fn a_third_task_trains_resumes_and_moves_nothing_that_is_frozen() {
     let output = tempfile::tempdir().unwrap();
     let result = output.path().join(LAST);
     std::fs::write(&result, &whole[LAST]).unwrap();
-    let open = |path: &Path| crate::weights::Source::open(path).unwrap();
+    let open = |path: &Path| crate::weights::WeightsFile::open(path).unwrap();
     let (before, after) = (open(&scene.path("start").join(MODEL)), open(&result));
     let frozen = stage.frozen();
     assert!(frozen.len() > 100);
-    assert!(crate::freeze::moved(&before, &after, &frozen).unwrap().is_empty());
+    assert!(crate::freeze::changed_tensors(&before, &after, &frozen).unwrap().is_empty());
     let head: Vec<String> =
         stage.table.rows.iter().filter(|row| row.trainable).map(|row| row.name.clone()).collect();
-    assert_eq!(crate::freeze::moved(&before, &after, &head).unwrap().len(), head.len(), "the head trains");
+    assert_eq!(
+        crate::freeze::changed_tensors(&before, &after, &head).unwrap().len(),
+        head.len(),
+        "the head trains"
+    );
 }
 
 #[test]
 fn a_third_task_is_evaluated_with_its_own_predictions_and_files() {
     let scene = Scene::new();
     let (folder, dataset) = scene.images();
-    let evaluate = Evaluate {
-        members: vec![Member { subject: scene.subject(), layers: 0 }],
-        view: View::new(&folder, None, Arch::ResNet18),
+    let evaluate = EvaluateStage {
+        members: vec![EnsembleMember { model_spec: scene.model_spec(), layers: 0 }],
+        preprocess: Preprocess::new(&folder, None, Arch::ResNet18),
         split: crate::data::Split::Validation,
         recognition: None,
     };
-    let work = |context: &Context| {
+    let work = |context: &StageContext| {
         let evaluator = SingleModel::new(Regression, Arc::clone(&dataset), evaluate.split);
         evaluate.measure(&dataset, Box::new(evaluator), context)
     };
-    let files = scene.execute(&scene.folders(None), &Quiet, &Interrupt::default(), &work).unwrap();
+    let files = scene.execute(&scene.folders(None), &NullObserver, &Interrupt::default(), &work).unwrap();
     let metrics: Json = serde_json::from_slice(&files["metrics.json"]).unwrap();
     assert_eq!((&metrics["broken_images"], &metrics["split"]), (&json!(1), &json!("validation")));
     assert!(metrics["loss"].as_f64().unwrap() > 0.0);

@@ -11,31 +11,31 @@ use crate::error::Result;
 /// The layout of kernels/transformer.cuh: [images, tokens, parts, heads, width].
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Layout {
+struct HeadLayout {
     tokens: i32,
     parts: i32,
     heads: i32,
     width: i32,
     images: i64,
 }
-argument!(Layout => "Heads");
+argument!(HeadLayout => "Heads");
 
 impl Heads {
-    fn layout(&self, parts: usize) -> Layout {
+    fn layout(&self, parts: usize) -> HeadLayout {
         let [tokens, parts, heads, width] =
             [self.tokens, parts, self.heads, self.width()].map(|size| size as i32);
-        Layout { tokens, parts, heads, width, images: self.images as i64 }
+        HeadLayout { tokens, parts, heads, width, images: self.images as i64 }
     }
 
     pub(super) fn forward_on_cuda(&self, x: &Tensor) -> Result<Tensor> {
-        let parts = Parts::of(*self, x)?;
+        let parts = QueryKeyValue::of(*self, x)?;
         let probabilities = parts.probabilities()?;
         let output = parts.product(&probabilities, false, parts.places[2], x.dtype())?;
         joined(&output, self.layout(1), &[self.images, self.tokens, self.channels])
     }
 
     pub(super) fn backward_on_cuda(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let (dtype, parts) = (x.dtype(), Parts::of(*self, x)?);
+        let (dtype, parts) = (x.dtype(), QueryKeyValue::of(*self, x)?);
         let grad = split(grad, self.layout(1))?;
         let probabilities = parts.probabilities()?;
         let towards_value = parts.product(&probabilities, true, address(&grad)?, dtype)?;
@@ -43,19 +43,19 @@ impl Heads {
         let scores = parts.over_rows("score_gradient", &[&probabilities, &gradients])?;
         let towards_query = parts.product(&scores, false, parts.places[1], dtype)?;
         let towards_key = parts.product(&scores, true, parts.places[0], dtype)?;
-        let all = crate::cuda::joined(&[towards_query, towards_key, towards_value])?;
+        let all = crate::cuda::concatenate(&[towards_query, towards_key, towards_value])?;
         joined(&all, self.layout(3), x.dims())
     }
 }
 
 /// Queries, keys and values, each [images · heads, tokens, width].
-struct Parts {
+struct QueryKeyValue {
     of: Heads,
     all: Tensor,
     places: [Address; 3],
 }
 
-impl Parts {
+impl QueryKeyValue {
     fn of(of: Heads, x: &Tensor) -> Result<Self> {
         let all = split(x, of.layout(3))?;
         let bytes = all.elem_count() / 3 * all.dtype().size_in_bytes();
@@ -125,7 +125,7 @@ impl Parts {
 }
 
 /// [images, tokens, parts, heads, width] as [parts, images, heads, tokens, width].
-fn split(x: &Tensor, layout: Layout) -> Result<Tensor> {
+fn split(x: &Tensor, layout: HeadLayout) -> Result<Tensor> {
     let (engine, count) = (Engine::of(x)?, x.elem_count());
     let (out, to) = engine.tensor(x.dtype(), count)?;
     engine.numbers(
@@ -137,7 +137,7 @@ fn split(x: &Tensor, layout: Layout) -> Result<Tensor> {
 }
 
 /// The inverse of [`split`].
-fn joined(x: &Tensor, layout: Layout, shape: &[usize]) -> Result<Tensor> {
+fn joined(x: &Tensor, layout: HeadLayout, shape: &[usize]) -> Result<Tensor> {
     let (engine, count) = (Engine::of(x)?, x.elem_count());
     let (out, to) = engine.tensor(x.dtype(), shape)?;
     engine.numbers(

@@ -12,11 +12,11 @@ use super::forward::Norm;
 use crate::autograd::Backward;
 use crate::error::Result;
 use crate::ops::Activation;
+use crate::ops::activation_fn::dispatch_activation;
 use crate::ops::buffer::{build, build_with, rows_per_task};
 use crate::ops::channel_sums::{Sums, padded};
 use crate::ops::channels::{self, Affine};
-use crate::ops::curve::by_curve;
-use crate::ops::float::{Float, by_dtype, narrowed, tensor, with_optional_slice, with_slice};
+use crate::ops::float::{Float, by_dtype, from_f64, tensor, with_optional_slice, with_slice};
 
 pub struct BatchNorm {
     pub norm: Norm,
@@ -51,7 +51,8 @@ impl BatchNorm {
     ) -> Result<Vec<Option<Tensor>>> {
         let wants_residual = wanted.get(3).copied().unwrap_or(false);
         if let (Some(x), false, false) = (&self.x, self.through_residual, wants_residual) {
-            let (x, weight, bias) = with_slice(x, |x| self.walk_alone::<T>(grad, x, wanted[0], in_place))??;
+            let (x, weight, bias) =
+                with_slice(x, |x| self.backward_without_residual::<T>(grad, x, wanted[0], in_place))??;
             let mut gradients =
                 vec![x, per_channel::<T>(wanted[1], weight)?, per_channel::<T>(wanted[2], bias)?];
             gradients.resize(wanted.len(), None);
@@ -61,7 +62,12 @@ impl BatchNorm {
             with_optional_slice(self.x.as_ref(), |x| {
                 with_optional_slice(self.output.as_ref(), |output| {
                     with_optional_slice(self.residual.as_ref(), |residual| {
-                        self.walk(grad, Kept { x, output, residual }, wanted[0], wants_residual)
+                        self.backward_rows(
+                            grad,
+                            SavedTensors { x, output, residual },
+                            wanted[0],
+                            wants_residual,
+                        )
                     })
                 })
             })
@@ -80,7 +86,13 @@ impl BatchNorm {
         Ok(gradients)
     }
 
-    fn walk<T: Float>(&self, grad: &[T], kept: Kept<T>, wants_x: bool, wants_residual: bool) -> Parts<T> {
+    fn backward_rows<T: Float>(
+        &self,
+        grad: &[T],
+        kept: SavedTensors<T>,
+        wants_x: bool,
+        wants_residual: bool,
+    ) -> RowGradients<T> {
         let channels = self.norm.weight.len();
         let chunk = rows_per_task(channels) * channels;
         let rows = |task: usize, length: usize| task * chunk..task * chunk + length;
@@ -106,11 +118,11 @@ impl BatchNorm {
             let (cut, sums) = unsafe { build_with(grad.len(), chunk, write) };
             (Some(cut), sums)
         };
-        let (weight, bias) = self.total(sums.into_iter().flatten(), channels);
+        let (weight, bias) = self.parameter_gradients(sums.into_iter().flatten(), channels);
 
         // Second pass, in place if the first result is not needed elsewhere.
         let x_gradient = wants_x.then(|| {
-            let towards_x = self.towards_x(&weight, &bias, grad.len() / channels);
+            let towards_x = self.input_gradient(&weight, &bias, grad.len() / channels);
             match cut.take_if(|_| !wants_residual) {
                 Some(mut cut) => {
                     let tasks = cut.par_chunks_mut(chunk).enumerate();
@@ -128,7 +140,7 @@ impl BatchNorm {
                 }
             }
         });
-        Parts { x: x_gradient, weight, bias, cut }
+        RowGradients { x: x_gradient, weight, bias, cut }
     }
 
     /// Writes the gradient before the activation for some rows. A clamp's output tells what it cut; the argument
@@ -136,21 +148,21 @@ impl BatchNorm {
     fn before_activation<T: Float>(
         &self,
         grad: &[T],
-        kept: Kept<T>,
+        kept: SavedTensors<T>,
         affine: &Affine<T>,
         out: &mut [MaybeUninit<T>],
     ) {
-        by_curve!(self.norm.activation, T, curve => match kept {
-            Kept { output: Some(output), .. } => channels::curve_gradient(grad, output, curve, out),
-            Kept { x: Some(x), residual, .. } => {
-                channels::normalized_gradient(grad, x, residual, affine, curve, out);
+        dispatch_activation!(self.norm.activation, T, activation_fn => match kept {
+            SavedTensors { output: Some(output), .. } => channels::activation_gradient(grad, output, activation_fn, out),
+            SavedTensors { x: Some(x), residual, .. } => {
+                channels::normalized_gradient(grad, x, residual, affine, activation_fn, out);
             }
-            Kept { .. } => unreachable!("what the activation asks for is kept"),
+            SavedTensors { .. } => unreachable!("what the activation asks for is kept"),
         });
     }
 
     /// Adds the sums of all tasks: the gradients of weight and bias.
-    pub(super) fn total(
+    pub(super) fn parameter_gradients(
         &self,
         sums: impl IntoIterator<Item = Sums>,
         channels: usize,
@@ -164,16 +176,16 @@ impl BatchNorm {
 
     /// Ioffe and Szegedy, §3: with the gradient g of norm(x) · weight and m rows, weight / deviation · (g − Σg /
     /// m − norm(x) · Σ(g · norm(x)) / m); without the sums if the statistics are constants.
-    pub(super) fn towards_x<T: Float>(
+    pub(super) fn input_gradient<T: Float>(
         &self,
         weight_gradient: &[f64],
         bias_gradient: &[f64],
         rows: usize,
-    ) -> TowardsX<T> {
+    ) -> InputGradient<T> {
         let (centre, lost) = self.norm.centre::<T>();
         let scale = self.norm.scale();
         if !self.norm.of_batch {
-            return TowardsX::Frozen { scale: narrowed(&scale) };
+            return InputGradient::Frozen { scale: from_f64(&scale) };
         }
         let share = |channel: usize| -scale[channel] / rows as f64;
         let channels = 0..scale.len();
@@ -184,22 +196,22 @@ impl BatchNorm {
         let offset: Vec<f64> = channels
             .map(|channel| share(channel) * bias_gradient[channel] + slope[channel] * lost[channel])
             .collect();
-        TowardsX::Training {
-            affine: Affine { centre, scale: narrowed(&scale), offset: narrowed(&offset) },
-            slope: narrowed(&slope),
+        InputGradient::Training {
+            affine: Affine { centre, scale: from_f64(&scale), offset: from_f64(&offset) },
+            slope: from_f64(&slope),
         }
     }
 }
 
 /// The elements of the saved tensors.
 #[derive(Clone, Copy)]
-struct Kept<'a, T> {
+struct SavedTensors<'a, T> {
     x: Option<&'a [T]>,
     output: Option<&'a [T]>,
     residual: Option<&'a [T]>,
 }
 
-impl<T> Kept<'_, T> {
+impl<T> SavedTensors<'_, T> {
     fn rows(self, rows: Range<usize>) -> Self {
         let part = |numbers: Option<_>| numbers.map(|numbers: &[T]| &numbers[rows.clone()]);
         Self { x: part(self.x), output: part(self.output), residual: part(self.residual) }
@@ -207,7 +219,7 @@ impl<T> Kept<'_, T> {
 }
 
 /// The results of a pass over rows. `cut` is the gradient before the activation, if there is one.
-struct Parts<T> {
+struct RowGradients<T> {
     x: Option<Vec<T>>,
     weight: Vec<f64>,
     bias: Vec<f64>,
@@ -215,12 +227,12 @@ struct Parts<T> {
 }
 
 /// Computes the gradient of x from the gradient before the activation.
-pub(super) enum TowardsX<T> {
+pub(super) enum InputGradient<T> {
     Frozen { scale: Vec<T> },
     Training { affine: Affine<T>, slope: Vec<T> },
 }
 
-impl<T: Float> TowardsX<T> {
+impl<T: Float> InputGradient<T> {
     fn apply(&self, x: Option<&[T]>, rows: Range<usize>, grad: &mut [T]) {
         match (self, x) {
             (Self::Training { affine, slope }, Some(x)) => {
@@ -237,5 +249,5 @@ fn per_channel<T: Float>(wanted: bool, numbers: Vec<f64>) -> Result<Option<Tenso
         return Ok(None);
     }
     let channels = numbers.len();
-    tensor::<T>(narrowed(&numbers), channels).map(Some)
+    tensor::<T>(from_f64(&numbers), channels).map(Some)
 }

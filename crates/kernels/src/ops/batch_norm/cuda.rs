@@ -5,13 +5,13 @@ use candle_core::{DType, Tensor};
 
 use super::BatchStatistics;
 use crate::autograd::{Backward, Tape, Value};
-use crate::cuda::{Address, Chunks, Engine, address, arguments, kernel, optional};
+use crate::cuda::{Address, Engine, RowChunks, address, arguments, kernel, optional};
 use crate::error::Result;
 use crate::ops::Activation;
 use crate::ops::activation::cuda::code;
 
 /// A normalization with known statistics, on the device.
-struct Norm {
+struct CudaNorm {
     channels: usize,
     /// Mean and 1 / deviation, [2, C].
     norm: CudaSlice<f64>,
@@ -34,9 +34,9 @@ pub fn training(
         let engine = Engine::of(x)?;
         let channels = weight.elem_count();
         let rows = x.elem_count() / channels;
-        let Chunks { rows: chunk, count } = Chunks::of(rows, channels);
+        let RowChunks { rows: chunk, count } = RowChunks::of(rows, channels);
         let partial = engine.buffer::<f64>(count as usize * 2 * channels)?;
-        let norm = Norm::new(&engine, channels, activation, true)?;
+        let norm = CudaNorm::new(&engine, channels, activation, true)?;
         let (statistics, to) = engine.tensor(DType::F32, (2, channels))?;
         let sums = engine.address(&partial);
         let [first, second] = [engine.address(&norm.norm), engine.address(&norm.affine)];
@@ -77,7 +77,7 @@ pub fn frozen(
 ) -> Result<Value> {
     let engine = Engine::of(x.tensor())?;
     let channels = weight.tensor().elem_count();
-    let norm = Norm::new(&engine, channels, activation, false)?;
+    let norm = CudaNorm::new(&engine, channels, activation, false)?;
     let [first, second] = [engine.address(&norm.norm), engine.address(&norm.affine)];
     let [scale, shift] = [address(weight.tensor())?, address(bias.tensor())?];
     let [mean, variance] = [address(mean)?, address(variance)?];
@@ -87,7 +87,7 @@ pub fn frozen(
 }
 
 /// PyTorch's update of a running statistic.
-pub fn moved(running: &Tensor, batch: &Tensor, momentum: f64) -> Result<Tensor> {
+pub fn update_running_statistic(running: &Tensor, batch: &Tensor, momentum: f64) -> Result<Tensor> {
     let engine = Engine::of(running)?;
     let channels = running.elem_count();
     let (out, to) = engine.tensor(DType::F32, running.shape())?;
@@ -97,7 +97,7 @@ pub fn moved(running: &Tensor, batch: &Tensor, momentum: f64) -> Result<Tensor> 
     Ok(out)
 }
 
-impl Norm {
+impl CudaNorm {
     fn new(engine: &Engine, channels: usize, activation: Activation, of_batch: bool) -> Result<Self> {
         let (norm, affine) = (engine.buffer(2 * channels)?, engine.buffer(3 * channels)?);
         Ok(Self { channels, norm, affine, activation, of_batch })
@@ -133,7 +133,7 @@ impl Norm {
 
 /// It saves the same tensors as the CPU half, see `backward.rs`.
 struct BatchNorm {
-    norm: Norm,
+    norm: CudaNorm,
     x: Option<Tensor>,
     output: Option<Tensor>,
     residual: Option<Tensor>,
@@ -145,7 +145,7 @@ impl Backward for BatchNorm {
         let engine = Engine::of(&grad)?;
         let (channels, dtype) = (self.norm.channels, grad.dtype());
         let rows = grad.elem_count() / channels;
-        let Chunks { rows: chunk, count } = Chunks::of(rows, channels);
+        let RowChunks { rows: chunk, count } = RowChunks::of(rows, channels);
         let none = self.norm.activation == Activation::None;
         let wants_residual = wanted.get(3).copied().unwrap_or(false);
         // The gradient before the activation is written only if the residual needs it; otherwise it is computed

@@ -14,7 +14,7 @@ use crate::ops::Activation;
 use crate::ops::buffer::{build, rows_per_task};
 use crate::ops::channel_sums::{GradientSums, Moments, Sums, padded};
 use crate::ops::channels::{Affine, Normalize};
-use crate::ops::float::{Float, by_dtype, narrowed, tensor, widened, with_optional_slice, with_slice};
+use crate::ops::float::{Float, by_dtype, from_f64, tensor, to_f64, with_optional_slice, with_slice};
 use crate::ops::on_cuda::on_cuda;
 use crate::ops::profile::Profile;
 use crate::ops::vector::vectorised;
@@ -52,11 +52,11 @@ pub fn batch_norm_training(
     let (mean, square) = by_dtype!(x.tensor(), T => moments::<T>(x.tensor(), channels))?;
     let count = rows as f64;
     let statistics = by_dtype!(x.tensor(), T => Ok(BatchStatistics {
-        mean: tensor::<T>(narrowed(&mean), channels)?,
-        variance: tensor::<T>(narrowed(&square.iter().map(|square| square / (count - 1.0)).collect::<Vec<_>>()), channels)?,
+        mean: tensor::<T>(from_f64(&mean), channels)?,
+        variance: tensor::<T>(from_f64(&square.iter().map(|square| square / (count - 1.0)).collect::<Vec<_>>()), channels)?,
     }))?;
     let inverse_deviation = square.iter().map(|square| 1.0 / (square / count + eps).sqrt()).collect();
-    let (weights, biases) = (widened(weight.tensor())?, widened(bias.tensor())?);
+    let (weights, biases) = (to_f64(weight.tensor())?, to_f64(bias.tensor())?);
     let norm = Norm { mean, inverse_deviation, weight: weights, bias: biases, activation, of_batch: true };
     Ok((norm.apply(tape, x, weight, bias, residual)?, statistics))
 }
@@ -80,10 +80,10 @@ pub fn batch_norm_frozen(
         cuda::frozen(tape, [x, weight, bias], [running_mean, running_var], eps, activation, residual)
     );
     let norm = Norm {
-        mean: widened(running_mean)?,
-        inverse_deviation: widened(running_var)?.iter().map(|var| 1.0 / (var + eps).sqrt()).collect(),
-        weight: widened(weight.tensor())?,
-        bias: widened(bias.tensor())?,
+        mean: to_f64(running_mean)?,
+        inverse_deviation: to_f64(running_var)?.iter().map(|var| 1.0 / (var + eps).sqrt()).collect(),
+        weight: to_f64(weight.tensor())?,
+        bias: to_f64(bias.tensor())?,
         activation,
         of_batch: false,
     };
@@ -91,8 +91,8 @@ pub fn batch_norm_frozen(
 }
 
 /// Updates a running statistic with a batch's statistic, as PyTorch does.
-pub fn running_statistic(running: &Tensor, batch: &Tensor, momentum: f64) -> Result<Tensor> {
-    on_cuda!(running, cuda::moved(running, batch, momentum));
+pub fn update_running_statistic(running: &Tensor, batch: &Tensor, momentum: f64) -> Result<Tensor> {
+    on_cuda!(running, cuda::update_running_statistic(running, batch, momentum));
     let kept = running.affine(1.0 - momentum, 0.0)?;
     Ok((kept + batch.affine(momentum, 0.0)?)?)
 }
@@ -174,7 +174,7 @@ impl Norm {
     /// The mean rounded to the working type. The offsets compensate for the rounding, so a channel with a mean
     /// that is large relative to its deviation loses no digits.
     pub fn centre<T: Float>(&self) -> (Vec<T>, Vec<f64>) {
-        let centre: Vec<T> = narrowed(&self.mean);
+        let centre: Vec<T> = from_f64(&self.mean);
         let lost = centre.iter().zip(&self.mean).map(|(centre, mean)| centre.widen() - mean).collect();
         (centre, lost)
     }
@@ -201,7 +201,7 @@ impl Norm {
         let (centre, lost) = self.centre::<T>();
         let scale = self.scale();
         let offset: Vec<f64> = (0..scale.len()).map(|c| self.bias[c] + scale[c] * lost[c]).collect();
-        Affine { centre, scale: narrowed(&scale), offset: narrowed(&offset) }
+        Affine { centre, scale: from_f64(&scale), offset: from_f64(&offset) }
     }
 
     fn forward<T: Float>(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{DType, Tensor};
 
-use super::{ByGradient, ClassLoss, Mixture};
+use super::{ClassLoss, Mixture, SavedGradient};
 use crate::autograd::{Tape, Value};
 use crate::cuda::{Address, Engine, address, argument, arguments, kernel};
 use crate::error::Result;
-use crate::ops::later::Later;
+use crate::ops::deferred::Deferred;
 
 /// The parameters of a class loss on a GPU.
-pub struct Kernel<'a> {
+pub struct LossKernel<'a> {
     pub name: &'static str,
     /// In the layout of the struct in kernels/losses.cuh.
     pub settings: [f64; 3],
@@ -29,8 +29,8 @@ pub struct RowLosses {
 
 impl RowLosses {
     /// Starts copying them to the host.
-    pub fn later(self) -> Result<Later<f64>> {
-        Ok(Later::coming(self.engine.read_back(self.engine.address(&self.losses), self.rows)?))
+    pub fn deferred(self) -> Result<Deferred<f64>> {
+        Ok(Deferred::from_readback(self.engine.read_back(self.engine.address(&self.losses), self.rows)?))
     }
 }
 
@@ -54,7 +54,7 @@ pub fn by_rows(
     launch(&engine, [each, towards])?;
     engine.rows("mean_loss", 1, arguments![rows as i32, each, part, to])?;
     let value = match gradient {
-        Some((gradient, _)) => tape.record(&[scores], mean, || ByGradient { gradient }),
+        Some((gradient, _)) => tape.record(&[scores], mean, || SavedGradient { gradient }),
         None => Value::constant(mean),
     };
     Ok((value, RowLosses { engine, losses, rows }))
@@ -68,13 +68,13 @@ pub(super) fn against_mixtures(
     loss: &dyn ClassLoss,
     part: f64,
 ) -> Result<(Value, RowLosses)> {
-    let Kernel { name, settings, class_weights } = loss.kernel();
+    let LossKernel { name, settings, class_weights } = loss.kernel();
     let (tensor, (_, classes)) = (scores.tensor(), scores.tensor().dims2()?);
     let pairs: Vec<u32> = targets.iter().flat_map(|target| target.classes).collect();
     let shares: Vec<f64> = targets.iter().map(|target| target.share).collect();
     by_rows(tape, scores, part, |engine, [losses, gradient]| {
-        let (pairs, shares) = (engine.copied(&pairs)?, engine.copied(&shares)?);
-        let weights = class_weights.map(|weights| engine.copied(weights)).transpose()?;
+        let (pairs, shares) = (engine.copy_to_device(&pairs)?, engine.copy_to_device(&shares)?);
+        let weights = class_weights.map(|weights| engine.copy_to_device(weights)).transpose()?;
         let [pairs, shares] = [engine.address(&pairs), engine.address(&shares)];
         let weights = weights.as_ref().map_or(Address::NONE, |weights| engine.address(weights));
         let arguments = arguments![

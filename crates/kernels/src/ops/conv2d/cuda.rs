@@ -13,7 +13,7 @@ use self::windows::{by_patches, framed, grid, reframe};
 use super::geometry::Geometry;
 use crate::autograd::{Backward, Tape, Value};
 use crate::cuda::{
-    Chunks, Engine, Operand, Pass, Product, address, arguments, column_sums, kernel, optional,
+    ConvolutionPass, Engine, Operand, Product, RowChunks, address, arguments, column_sums, kernel, optional,
 };
 use crate::error::Result;
 use crate::ops::Activation;
@@ -66,8 +66,8 @@ fn forward(geometry: &Geometry, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
             let (sizes, frame) = framed(geometry);
             let framed = frame.map(|frame| reframe(x, geometry.images, frame)).transpose()?;
             let from = address(framed.as_ref().unwrap_or(x))?;
-            if !engine.convolve(&sizes, dtype, Pass::Forward, [from, weight, to])? {
-                by_patches(geometry, dtype, Pass::Forward, [address(x)?, weight, to], &engine)?;
+            if !engine.convolve(&sizes, dtype, ConvolutionPass::Forward, [from, weight, to])? {
+                by_patches(geometry, dtype, ConvolutionPass::Forward, [address(x)?, weight, to], &engine)?;
             }
         }
     }
@@ -119,14 +119,14 @@ fn input_gradient(geometry: &Geometry, grad: &Tensor, packed: &Tensor) -> Result
             let (sizes, frame) = framed(geometry);
             let [height, width] = sizes.input;
             let (out, to) = engine.tensor(dtype, (geometry.images, height, width, geometry.channels[0]))?;
-            if !engine.convolve(&sizes, dtype, Pass::Input, [weight, address(grad)?, to])? {
+            if !engine.convolve(&sizes, dtype, ConvolutionPass::Input, [weight, address(grad)?, to])? {
                 let (out, to) = whole()?;
-                by_patches(geometry, dtype, Pass::Input, [weight, address(grad)?, to], &engine)?;
+                by_patches(geometry, dtype, ConvolutionPass::Input, [weight, address(grad)?, to], &engine)?;
                 return Ok(out);
             }
             match frame {
                 None => Ok(out),
-                Some(frame) => reframe(&out, geometry.images, frame.back()),
+                Some(frame) => reframe(&out, geometry.images, frame.inverse()),
             }
         }
     }
@@ -139,7 +139,7 @@ fn weight_gradient(geometry: &Geometry, x: &Tensor, grad: &Tensor) -> Result<Ten
         Method::Depthwise => {
             let (channels, taps) = (geometry.channels[0], geometry.taps());
             let pixels = geometry.output_pixels();
-            let Chunks { rows: chunk, count } = Chunks::of(pixels, channels);
+            let RowChunks { rows: chunk, count } = RowChunks::of(pixels, channels);
             let partial = engine.buffer::<f64>(count as usize * taps * channels)?;
             let sums = engine.address(&partial);
             let (out, to) = engine.tensor(DType::F32, (taps, channels))?;
@@ -176,11 +176,11 @@ fn weight_gradient(geometry: &Geometry, x: &Tensor, grad: &Tensor) -> Result<Ten
             let (sizes, frame) = framed(geometry);
             let framed = frame.map(|frame| reframe(x, geometry.images, frame)).transpose()?;
             let from = address(framed.as_ref().unwrap_or(x))?;
-            if engine.convolve(&sizes, dtype, Pass::Weight, [from, address(grad)?, to])? {
+            if engine.convolve(&sizes, dtype, ConvolutionPass::Weight, [from, address(grad)?, to])? {
                 return unpacked(geometry, &out);
             }
             let (sums, to) = engine.tensor(DType::F32, out.shape())?;
-            by_patches(geometry, dtype, Pass::Weight, [address(x)?, address(grad)?, to], &engine)?;
+            by_patches(geometry, dtype, ConvolutionPass::Weight, [address(x)?, address(grad)?, to], &engine)?;
             unpacked(geometry, &sums)
         }
     }

@@ -15,7 +15,7 @@ use crate::ops::profile::Profile;
 use crate::ops::vector::{Registers, Vector, Vectorised, load, store, vectorised};
 
 /// The multiply-adds that are worth a task of their own.
-pub(super) const TASK: usize = 1 << 19;
+pub(super) const MULTIPLY_ADDS_PER_TASK: usize = 1 << 19;
 
 /// Transposes [C, 1, kH, kW] to [kH, kW, C].
 pub(super) fn pack<T: Float>(geometry: &Geometry, weight: &[T]) -> Vec<T> {
@@ -32,7 +32,7 @@ pub(super) fn forward<T: Float>(
     output: &mut [MaybeUninit<T>],
 ) {
     let runs = [0, 1].map(|axis| {
-        vec![Run {
+        vec![TapRun {
             first: 0,
             step: 1,
             count: geometry.output[axis],
@@ -55,7 +55,7 @@ pub(super) fn input_gradient<T: Float>(
     output: &mut [MaybeUninit<T>],
 ) {
     let runs = [0, 1].map(|axis| {
-        let run = |phase: super::geometry::Phase| Run {
+        let run = |phase: super::geometry::StridePhase| TapRun {
             first: phase.first,
             step: geometry.window.stride[axis],
             count: phase.count,
@@ -72,7 +72,7 @@ pub(super) fn input_gradient<T: Float>(
 
 /// Positions of one axis that use the same taps: position `first + step · i` reads, for `taps[j]`, the source
 /// position `origin + source_step · i + j`, if it exists.
-struct Run {
+struct TapRun {
     first: usize,
     step: usize,
     count: usize,
@@ -82,7 +82,7 @@ struct Run {
     source_size: usize,
 }
 
-impl Run {
+impl TapRun {
     /// The taps (as j) that read inside the source at position i.
     fn meets(&self, i: usize) -> Range<usize> {
         let start = self.origin + (self.source_step * i) as isize;
@@ -109,7 +109,7 @@ struct Correlation<'a, T> {
     profile: Profile,
     channels: usize,
     /// For height and width; together they contain each output position once.
-    runs: [Vec<Run>; 2],
+    runs: [Vec<TapRun>; 2],
     source: &'a [T],
     weights: &'a [T],
     epilogue: Epilogue<'a, T>,
@@ -123,26 +123,28 @@ impl<T: Float> Correlation<'_, T> {
         let kernel_length = geometry.window.kernel[1] * self.channels;
         assert!(self.epilogue.bias.is_none_or(|bias| bias.len() == self.channels));
         assert!(self.epilogue.residual.is_none_or(|residual| residual.len() == output.len()));
-        let whole: Vec<Range<usize>> = self.runs[1].iter().map(Run::whole).collect();
+        let whole: Vec<Range<usize>> = self.runs[1].iter().map(TapRun::whole).collect();
         let lines = output.par_chunks_mut(length).enumerate();
-        lines.with_min_len(TASK.div_ceil(length * geometry.taps())).for_each(|(line, output)| {
-            let (image, y) = (line / height, line % height);
-            let step = self.runs[0].len();
-            let (run, i) = (&self.runs[0][y % step], y / step);
-            let sources = image * run.source_size;
-            let meetings = run.meets(i).map(|j| {
-                let source = sources + (run.start(i) + j as isize) as usize;
-                (source * source_length, run.taps[j] * kernel_length)
-            });
-            let (meetings, offset) = (meetings.collect(), line * length);
-            let line = Line { of: self, whole: &whole, meetings, offset, output };
-            vectorised(self.profile, line);
-        });
+        lines.with_min_len(MULTIPLY_ADDS_PER_TASK.div_ceil(length * geometry.taps())).for_each(
+            |(line, output)| {
+                let (image, y) = (line / height, line % height);
+                let step = self.runs[0].len();
+                let (run, i) = (&self.runs[0][y % step], y / step);
+                let sources = image * run.source_size;
+                let meetings = run.meets(i).map(|j| {
+                    let source = sources + (run.start(i) + j as isize) as usize;
+                    (source * source_length, run.taps[j] * kernel_length)
+                });
+                let (meetings, offset) = (meetings.collect(), line * length);
+                let line = OutputLine { of: self, whole: &whole, meetings, offset, output };
+                vectorised(self.profile, line);
+            },
+        );
     }
 }
 
 /// A line of output pixels.
-struct Line<'a, 'o, T> {
+struct OutputLine<'a, 'o, T> {
     of: &'a Correlation<'a, T>,
     /// For each run of the width, the positions where all taps are inside.
     whole: &'a [Range<usize>],
@@ -154,12 +156,12 @@ struct Line<'a, 'o, T> {
 }
 
 /// One tap: the offsets of the first channel of its source and weights.
-struct Point {
+struct TapSource {
     source: usize,
     weights: usize,
 }
 
-impl<T: Float> Vectorised for Line<'_, '_, T> {
+impl<T: Float> Vectorised for OutputLine<'_, '_, T> {
     type Number = T;
     type Output = ();
 
@@ -192,15 +194,15 @@ impl<T: Float> Vectorised for Line<'_, '_, T> {
     }
 }
 
-impl<T: Float> Line<'_, '_, T> {
+impl<T: Float> OutputLine<'_, '_, T> {
     /// The taps inside the source at position `i`, in summation order.
     #[inline(always)]
-    fn meet(&self, run: &Run, i: usize, points: &mut Vec<Point>) {
+    fn meet(&self, run: &TapRun, i: usize, points: &mut Vec<TapSource>) {
         let channels = self.of.channels;
         points.clear();
         for &(source, weights) in &self.meetings {
             for j in run.meets(i) {
-                points.push(Point {
+                points.push(TapSource {
                     source: source + (run.start(i) + j as isize) as usize * channels,
                     weights: weights + run.taps[j] * channels,
                 });
@@ -213,9 +215,9 @@ impl<T: Float> Line<'_, '_, T> {
     fn pixels<V: Vector<Number = T>, const PIXELS: usize>(
         &mut self,
         v: Registers<V>,
-        run: &Run,
+        run: &TapRun,
         i: usize,
-        points: &[Point],
+        points: &[TapSource],
     ) {
         let Correlation { channels, source, weights, epilogue, .. } = *self.of;
         let step = run.source_step * channels;

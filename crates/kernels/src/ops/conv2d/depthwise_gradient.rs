@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::depthwise::TASK;
+use super::depthwise::MULTIPLY_ADDS_PER_TASK;
 use super::geometry::Geometry;
 use super::gradient::add;
 use crate::ops::float::Float;
@@ -29,7 +29,8 @@ pub(super) fn weight_gradient<T: Float>(
 ) -> Vec<T> {
     let (channels, taps) = (geometry.groups, geometry.taps());
     let lines = geometry.images * geometry.output[0];
-    let per_part = TASK.div_ceil(geometry.output[1] * channels * taps).max(lines.div_ceil(PARTS));
+    let per_part =
+        MULTIPLY_ADDS_PER_TASK.div_ceil(geometry.output[1] * channels * taps).max(lines.div_ceil(PARTS));
     let parts: Vec<Vec<T>> = (0..lines.div_ceil(per_part))
         .into_par_iter()
         .map(|part| {
@@ -39,7 +40,7 @@ pub(super) fn weight_gradient<T: Float>(
             for line in lines {
                 // A separate sum per line reduces the rounding error of long sums.
                 line_sums.fill(T::ZERO);
-                vectorised(profile, Line { geometry, x, gradient, line, sums: &mut line_sums });
+                vectorised(profile, LineGradient { geometry, x, gradient, line, sums: &mut line_sums });
                 add(profile, &mut sums, &line_sums);
             }
             sums
@@ -51,7 +52,7 @@ pub(super) fn weight_gradient<T: Float>(
 }
 
 /// Adds the contribution of one line of the output's gradient to `sums`, [kH, kW, C].
-struct Line<'a, T> {
+struct LineGradient<'a, T> {
     geometry: &'a Geometry,
     x: &'a [T],
     gradient: &'a [T],
@@ -59,7 +60,7 @@ struct Line<'a, T> {
     sums: &'a mut [T],
 }
 
-impl<T: Float> Vectorised for Line<'_, T> {
+impl<T: Float> Vectorised for LineGradient<'_, T> {
     type Number = T;
     type Output = ();
 
@@ -86,7 +87,7 @@ impl<T: Float> Vectorised for Line<'_, T> {
                     _ => 1,
                 };
                 let sums = &mut sums[(tap_y * kernel_width + tap) * channels..][..taps * channels];
-                let neighbours = Taps { geometry, x, gradient, tap };
+                let neighbours = TapGroup { geometry, x, gradient, tap };
                 match taps {
                     7 => neighbours.add::<V, 7>(v, sums),
                     5 => neighbours.add::<V, 5>(v, sums),
@@ -100,14 +101,14 @@ impl<T: Float> Vectorised for Line<'_, T> {
 }
 
 /// Adjacent taps of one kernel line, over a line of the input and one of the output's gradient.
-struct Taps<'a, T> {
+struct TapGroup<'a, T> {
     geometry: &'a Geometry,
     x: &'a [T],
     gradient: &'a [T],
     tap: usize,
 }
 
-impl<T: Float> Taps<'_, T> {
+impl<T: Float> TapGroup<'_, T> {
     /// Adds the sums of the taps to `sums`, [TAPS, C].
     #[inline(always)]
     fn add<V: Vector<Number = T>, const TAPS: usize>(&self, v: Registers<V>, sums: &mut [T]) {

@@ -32,17 +32,17 @@ pub struct FoldedConv {
     shape: Vec<usize>,
     window: Window,
     groups: usize,
-    numbers: Numbers,
+    numbers: FoldedWeights,
 }
 
-enum Numbers {
+enum FoldedWeights {
     #[cfg(feature = "cuda")]
     Cuda(cuda::Folded),
     F32(Folded<f32>),
     F64(Folded<f64>),
 }
 
-impl Numbers {
+impl FoldedWeights {
     fn new(
         weight: &Tensor,
         norm: Option<FoldedNorm<'_>>,
@@ -76,7 +76,7 @@ impl FoldedConv {
         window: Window,
         groups: usize,
     ) -> Result<Self> {
-        let numbers = Numbers::new(weight, norm, bias, window, groups)?;
+        let numbers = FoldedWeights::new(weight, norm, bias, window, groups)?;
         Ok(Self { shape: weight.dims().to_vec(), window, groups, numbers })
     }
 
@@ -88,9 +88,9 @@ impl FoldedConv {
         }
         match &self.numbers {
             #[cfg(feature = "cuda")]
-            Numbers::Cuda(folded) => folded.forward(&geometry, x, activation, residual),
-            Numbers::F32(folded) => folded.forward(&geometry, x, activation, residual),
-            Numbers::F64(folded) => folded.forward(&geometry, x, activation, residual),
+            FoldedWeights::Cuda(folded) => folded.forward(&geometry, x, activation, residual),
+            FoldedWeights::F32(folded) => folded.forward(&geometry, x, activation, residual),
+            FoldedWeights::F64(folded) => folded.forward(&geometry, x, activation, residual),
         }
     }
 }

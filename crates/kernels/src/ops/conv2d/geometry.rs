@@ -104,7 +104,7 @@ impl Geometry {
     }
 
     /// The phases of an axis (0: height, 1: width): the input positions r, r + stride, … use the same taps.
-    pub fn phases(&self, axis: usize) -> impl Iterator<Item = Phase> {
+    pub fn phases(&self, axis: usize) -> impl Iterator<Item = StridePhase> {
         let (size, kernel) = (self.input[axis], self.window.kernel[axis]);
         let (stride, padding) = (self.window.stride[axis], self.window.padding[axis]);
         (0..stride.min(size)).map(move |first| {
@@ -116,13 +116,13 @@ impl Geometry {
                 Some(&highest) => (first + padding) as isize - highest as isize,
                 None => 0,
             } / stride as isize;
-            Phase { first, count: (size - first).div_ceil(stride), taps, origin }
+            StridePhase { first, count: (size - first).div_ceil(stride), taps, origin }
         })
     }
 }
 
 /// The input positions of one axis whose gradients use the same taps.
-pub(super) struct Phase {
+pub(super) struct StridePhase {
     pub first: usize,
     pub count: usize,
     /// The taps in descending order, so that they use ascending output positions.

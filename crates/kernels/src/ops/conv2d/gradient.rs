@@ -51,7 +51,7 @@ pub(super) fn weight_gradient<T: Float>(
                 right: Right::Source(&right),
                 epilogue: Epilogue::NONE,
             }
-            .compute(Output::fresh(sums, RowOffsets::Even { start: 0, stride: columns }));
+            .compute(Output::uninitialized(sums, RowOffsets::Even { start: 0, stride: columns }));
         };
         // SAFETY: each product writes its whole chunk.
         let mut sums = unsafe {

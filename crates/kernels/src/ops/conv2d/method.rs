@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::geometry::Geometry;
-use super::winograd::{self, Tiles, TransformedWeights, Turn};
+use super::winograd::{self, Direction, Tiles, TransformedWeights};
 use super::{depthwise, depthwise_gradient, gradient, product};
 use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, Packed};
@@ -45,9 +45,12 @@ impl<T: Float> Prepared<T> {
     pub fn new(profile: Profile, geometry: &Geometry, weight: &[T]) -> Self {
         match Method::of(geometry) {
             Method::Product => Self::Product(product::pack(profile, geometry, weight)),
-            Method::Winograd => {
-                Self::Winograd(TransformedWeights::new(profile, weight, geometry.channels, Turn::Forward))
-            }
+            Method::Winograd => Self::Winograd(TransformedWeights::new(
+                profile,
+                weight,
+                geometry.channels,
+                Direction::Forward,
+            )),
             Method::Depthwise => Self::Depthwise(depthwise::pack(geometry, weight)),
         }
     }
@@ -82,7 +85,7 @@ pub(super) fn input_gradient<T: Float>(
     match Method::of(geometry) {
         Method::Product => product::input_gradient(profile, geometry, gradient, weight, output),
         Method::Winograd => {
-            let weights = TransformedWeights::new(profile, weight, geometry.channels, Turn::Backward);
+            let weights = TransformedWeights::new(profile, weight, geometry.channels, Direction::Backward);
             winograd::forward(
                 profile,
                 &Tiles::backward(geometry),

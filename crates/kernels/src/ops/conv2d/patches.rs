@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::ops::float::Float;
-use crate::ops::gemm::{BLOCK_COLUMNS, Layout, LeftSource, ROW_STRIDE, RightSource, Tiles, copy_run};
+use crate::ops::gemm::{BLOCK_COLUMNS, LeftSource, PackLayout, ROW_STRIDE, RightSource, Tiles, copy_run};
 use crate::ops::profile::Profile;
 
 /// Element (position, (tap y, tap x, channel)) of the im2col matrix over some channels of [N, H, W, C]; zero if
@@ -61,7 +61,7 @@ impl<'a, T: Float> Patches<'a, T> {
                     .then(|| (line / grid_height * self.size[0] + y as usize) * self.size[1]);
                 let (panel, lane) = ((column - columns.start) / width, (column - columns.start) % width);
                 let place =
-                    Place { panel: panel * rows.len() * width, lane, width, stride: rows.len() * width };
+                    PanelSpan { panel: panel * rows.len() * width, lane, width, stride: rows.len() * width };
                 column += part.len();
                 self.pack_part(source, x..x + count, part, place, (row - first) * width, panels);
             }
@@ -77,7 +77,7 @@ impl<'a, T: Float> Patches<'a, T> {
         source: Option<usize>,
         positions: Range<usize>,
         part: Range<usize>,
-        place: Place,
+        place: PanelSpan,
         slot: usize,
         panels: &mut [MaybeUninit<T>],
     ) {
@@ -111,7 +111,7 @@ impl<'a, T: Float> Patches<'a, T> {
         source: Option<usize>,
         x: isize,
         part: Range<usize>,
-        place: Place,
+        place: PanelSpan,
         slot: usize,
         panels: &mut [MaybeUninit<T>],
     ) {
@@ -135,7 +135,7 @@ impl<'a, T: Float> Patches<'a, T> {
 
 /// The destination of a part of a row: from a lane of one panel, then in the next panels.
 #[derive(Clone, Copy)]
-struct Place {
+struct PanelSpan {
     /// The start of the first panel.
     panel: usize,
     lane: usize,
@@ -144,7 +144,7 @@ struct Place {
     stride: usize,
 }
 
-impl Place {
+impl PanelSpan {
     #[inline(always)]
     fn copy<T: Copy>(self, mut from: &[T], slot: usize, panels: &mut [MaybeUninit<T>]) {
         let (mut at, mut room) = (self.panel + slot + self.lane, self.width - self.lane);
@@ -161,8 +161,8 @@ impl Place {
 
 // SAFETY: every part of each row is packed, inside or outside the image.
 unsafe impl<T: Float> LeftSource<T> for Patches<'_, T> {
-    fn layout(&self) -> Layout {
-        Layout::Rows
+    fn layout(&self) -> PackLayout {
+        PackLayout::Rows
     }
 
     fn pack(

@@ -71,7 +71,7 @@ pub(super) fn forward<T: Float>(
             right: Right::Packed(packed),
             epilogue: Epilogue { bias, ..epilogue },
         }
-        .compute(Output::fresh(
+        .compute(Output::uninitialized(
             output,
             RowOffsets::Even { start: group * outputs, stride: geometry.channels[1] },
         ));
@@ -127,7 +127,7 @@ pub(super) fn input_gradient<T: Float>(
                     right: Right::Packed(&packed),
                     epilogue: Epilogue::NONE,
                 }
-                .compute(Output::fresh(
+                .compute(Output::uninitialized(
                     output,
                     RowOffsets::Grid {
                         start: (y.first * width + x.first) * pixel + group * inputs,

@@ -25,7 +25,7 @@ pub fn gpu() -> Device {
 }
 
 /// f32 or bf16 on the GPU.
-pub fn placed(tensor: &Tensor, dtype: DType) -> Tensor {
+pub fn to_gpu(tensor: &Tensor, dtype: DType) -> Tensor {
     tensor.to_dtype(DType::F32).unwrap().to_dtype(dtype).unwrap().to_device(&gpu()).unwrap()
 }
 
@@ -36,13 +36,13 @@ pub fn nearest_bf16(tensor: &Tensor) -> Tensor {
 }
 
 /// A statistic or a teacher's scores on the device of `like`: f64 if `like` is f64, otherwise f32.
-pub fn beside(like: &Tensor, tensor: &Tensor) -> Tensor {
+pub fn on_device_of(like: &Tensor, tensor: &Tensor) -> Tensor {
     let dtype = if like.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
     tensor.to_dtype(dtype).unwrap().to_device(like.device()).unwrap()
 }
 
 /// How an operation treats bf16.
-pub struct Half<'a> {
+pub struct Bf16Support<'a> {
     /// The inputs that are always f32: parameters.
     pub f32: &'a [usize],
     /// How often the output, and the gradient of each input, is rounded to bf16; zero if it is f32 or a copy.
@@ -53,7 +53,7 @@ pub type Op<'a> = &'a dyn Fn(&mut Tape, &[Value]) -> Result<Value>;
 
 /// Compares the output and all gradients of `op` on the GPU, in f32 and in bf16, with f64.
 #[track_caller]
-pub fn check(what: &str, inputs: &[Tensor], bound: f64, half: &Half, op: Op) {
+pub fn check(what: &str, inputs: &[Tensor], bound: f64, half: &Bf16Support, op: Op) {
     let results = 1 + inputs.len();
     assert_eq!(half.roundings.len(), results, "{what}: roundings of the output and of each gradient");
     compare(&format!("{what} in f32"), inputs, &vec![DType::F32; inputs.len()], &vec![bound; results], op);
@@ -81,11 +81,11 @@ fn compare(what: &str, inputs: &[Tensor], types: &[DType], bounds: &[f64], op: O
     let on_gpu = || -> Vec<Tensor> {
         let mut tape = Tape::new();
         let leaves: Vec<Value> =
-            inputs.iter().zip(types).map(|(input, dtype)| tape.leaf(placed(input, *dtype))).collect();
+            inputs.iter().zip(types).map(|(input, dtype)| tape.leaf(to_gpu(input, *dtype))).collect();
         let output = op(&mut tape, &leaves).unwrap();
         // The loss Σ weights · output has the weights as its gradient, without using candle's kernels.
-        let weights = placed(&weights, output.tensor().dtype());
-        let loss = tape.record(&[&output], placed(&one(), DType::F32), || Given(weights));
+        let weights = to_gpu(&weights, output.tensor().dtype());
+        let loss = tape.record(&[&output], to_gpu(&one(), DType::F32), || PassThrough(weights));
         let mut grads = tape.backward(&loss).unwrap();
         let mut all = vec![output.into_tensor()];
         for (leaf, dtype) in leaves.iter().zip(types) {
@@ -118,9 +118,9 @@ pub fn one() -> Tensor {
 }
 
 /// Passes its gradient on unchanged.
-pub struct Given(pub Tensor);
+pub struct PassThrough(pub Tensor);
 
-impl Backward for Given {
+impl Backward for PassThrough {
     fn backward(self: Box<Self>, _: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(self.0)])
     }

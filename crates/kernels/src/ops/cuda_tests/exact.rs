@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::check::{Given, ROUNDING, SHORT, gpu, nearest_bf16, one, placed};
+use super::check::{PassThrough, ROUNDING, SHORT, gpu, nearest_bf16, one, to_gpu};
 use crate::autograd::Tape;
 use crate::ops::testing::{normal, numbers, relative_error};
 use crate::ops::*;
@@ -23,14 +23,14 @@ fn cuda_draws_are_those_of_the_cpu() {
             leaf = stochastic_depth(&mut tape, &leaf, p, &mut streams).unwrap();
         }
         let output = leaf.tensor().clone();
-        let loss = tape.record(&[&leaf], one().to_device(x.device()).unwrap(), || Given(x));
+        let loss = tape.record(&[&leaf], one().to_device(x.device()).unwrap(), || PassThrough(x));
         let gradient = tape.backward(&loss).unwrap().take(&first).unwrap();
         [output, gradient].map(|tensor| tensor.to_device(&Device::Cpu).unwrap())
     };
     let expected = run(x.clone());
-    let found = run(placed(&x, DType::F32));
+    let found = run(to_gpu(&x, DType::F32));
     assert_eq!(found.map(|tensor| numbers(&tensor)), expected.each_ref().map(numbers));
-    for (found, expected) in run(placed(&x, DType::BF16)).iter().zip(&expected) {
+    for (found, expected) in run(to_gpu(&x, DType::BF16)).iter().zip(&expected) {
         let dropped = |tensor: &Tensor| numbers(tensor).iter().map(|x| *x == 0.0).collect::<Vec<_>>();
         assert_eq!(dropped(found), dropped(expected));
         // Two of the four factors are 2, which is exact.
@@ -47,12 +47,13 @@ fn cuda_batches_come_over_as_they_are() {
         .map(|rows| normal(&format!("{rows}"), &[*rows, 11]).to_dtype(DType::F32).unwrap())
         .collect();
     let placed: Vec<Tensor> =
-        batches.iter().map(|batch| crate::device::placed(batch, &device).unwrap()).collect();
+        batches.iter().map(|batch| crate::device::to_device(batch, &device).unwrap()).collect();
     for (placed, batch) in placed.iter().zip(&batches) {
         assert_eq!(numbers(&placed.to_device(&Device::Cpu).unwrap()), numbers(batch));
     }
     let block = crate::cuda::block(&placed[0], 2, 5, 8).unwrap();
-    let joined = crate::cuda::joined(&[block, placed[1].clone()]).unwrap().to_device(&Device::Cpu).unwrap();
+    let joined =
+        crate::cuda::concatenate(&[block, placed[1].clone()]).unwrap().to_device(&Device::Cpu).unwrap();
     let joined = numbers(&joined);
     assert_eq!(joined[..55], numbers(&batches[0])[22..]);
     assert!(joined[55..88].iter().all(|number| *number == 0.0));

@@ -4,13 +4,13 @@ use std::slice::from_ref;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::check::{Half, LONG, SHORT, beside, check, gpu, nearest_bf16, placed};
+use super::check::{Bf16Support, LONG, SHORT, check, gpu, nearest_bf16, on_device_of, to_gpu};
 use crate::autograd::{Tape, Value};
 use crate::ops::testing::{normal, relative_error};
 use crate::ops::*;
 
 /// Only the gradient of a loss is rounded, and once more when it is multiplied with the gradient from above.
-const OF_SCORES: Half = Half { f32: &[], roundings: &[0, 2] };
+const OF_SCORES: Bf16Support = Bf16Support { f32: &[], roundings: &[0, 2] };
 
 #[test]
 #[ignore = "asks for a GPU"]
@@ -25,12 +25,12 @@ fn cuda_losses_and_probabilities() {
         let run = |logits: Tensor| {
             let value = Value::constant(logits.clone());
             let losses =
-                cross_entropy(&mut Tape::new(), &value, &labels, smoothing).unwrap().1.read().unwrap();
+                cross_entropy(&mut Tape::new(), &value, &labels, smoothing).unwrap().1.wait().unwrap();
             (losses, softmax(&logits).unwrap().to_device(&Device::Cpu).unwrap())
         };
         let (expected, exact) = run(logits.to_dtype(DType::F32).unwrap());
         for dtype in [DType::F32, DType::BF16] {
-            let (losses, probabilities) = run(placed(&logits, dtype));
+            let (losses, probabilities) = run(to_gpu(&logits, dtype));
             let close = |(loss, expected): (&f64, &f64)| (loss - expected).abs() <= 1e-12 * expected;
             assert!(losses.iter().zip(&expected).all(close), "{losses:?} for {expected:?}");
             assert!(relative_error(&probabilities, &exact) <= SHORT);
@@ -39,7 +39,7 @@ fn cuda_losses_and_probabilities() {
     let extreme = |logits: [f32; 3], device: &Device| {
         let logits =
             Value::constant(Tensor::new(&[logits], &Device::Cpu).unwrap().to_device(device).unwrap());
-        cross_entropy(&mut Tape::new(), &logits, &[0], 0.0).unwrap().1.read().unwrap()[0]
+        cross_entropy(&mut Tape::new(), &logits, &[0], 0.0).unwrap().1.wait().unwrap()[0]
     };
     let gpu = gpu();
     assert_eq!(extreme([1e38, -1e38, 0.0], &gpu), 0.0);
@@ -52,7 +52,7 @@ fn cuda_losses_and_probabilities() {
 #[ignore = "asks for a GPU"]
 fn cuda_cosines_and_their_losses() {
     let mut rows = normal("x", &[6, 300]);
-    let half = Half { f32: &[], roundings: &[1, 1] };
+    let half = Bf16Support { f32: &[], roundings: &[1, 1] };
     check("rows of a length", &[rows.clone()], SHORT, &half, &|tape, x| normalize_rows(tape, &x[0], 16.0));
     rows = (normal("scores", &[6, 9]).tanh().unwrap() * 12.0).unwrap();
     let targets: Vec<Mixture> =
@@ -77,11 +77,11 @@ fn cuda_cosines_and_their_losses() {
             let scores = nearest_bf16(&rows);
             let each = |scores: Tensor| {
                 let value = Value::constant(scores);
-                class_loss(&mut Tape::new(), &value, &targets, loss).unwrap().rows.read().unwrap()
+                class_loss(&mut Tape::new(), &value, &targets, loss).unwrap().rows.wait().unwrap()
             };
             let exact = each(scores.to_dtype(DType::F64).unwrap());
             for dtype in [DType::F32, DType::BF16] {
-                let found = each(placed(&scores, dtype));
+                let found = each(to_gpu(&scores, dtype));
                 let close = |(x, y): (&f64, &f64)| (x - y).abs() <= 1e-12 * y.abs().max(1.0);
                 assert!(found.iter().zip(&exact).all(close), "{name}: {found:?} for {exact:?}");
             }
@@ -100,17 +100,17 @@ fn cuda_losses_of_labels_and_of_teachers() {
     });
     let teacher = (normal("teacher", &[5, 7]) * 3.0).unwrap();
     // Two rounded gradients are added, weighted by their shares.
-    let half = Half { f32: &[], roundings: &[0, 3] };
+    let half = Bf16Support { f32: &[], roundings: &[0, 3] };
     check("a blend with a teacher's", from_ref(&logits), LONG, &half, &|tape, x| {
-        let teacher = beside(x[0].tensor(), &teacher);
+        let teacher = on_device_of(x[0].tensor(), &teacher);
         let taught = distillation(tape, &x[0], &teacher, 2.0)?;
         let told = cross_entropy(tape, &x[0], &[1, 0, 6, 3, 2], 0.1)?.0;
-        blended(tape, &told, &taught, 0.3)
+        blend_losses(tape, &told, &taught, 0.3)
     });
     let logits = nearest_bf16(&logits);
     let exact = sigmoid(&logits).unwrap();
     for dtype in [DType::F32, DType::BF16] {
-        let found = sigmoid(&placed(&logits, dtype)).unwrap().to_device(&Device::Cpu).unwrap();
+        let found = sigmoid(&to_gpu(&logits, dtype)).unwrap().to_device(&Device::Cpu).unwrap();
         assert!(relative_error(&found, &exact) <= SHORT);
     }
 }

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::check::{Given, Half, LONG, Op, ROUNDING, SHORT, beside, check, gpu, nearest_bf16, one, placed};
+use super::check::{
+    Bf16Support, LONG, Op, PassThrough, ROUNDING, SHORT, check, gpu, nearest_bf16, on_device_of, one, to_gpu,
+};
 use crate::autograd::{Tape, Value};
 use crate::ops::testing::{normal, numbers, relative_error};
 use crate::ops::*;
@@ -37,13 +39,14 @@ fn cuda_batch_norm() {
                     (true, Activation::None) => &[1, 1, 0, 0, 0],
                     (true, _) => &[1, 3, 2, 2, 1],
                 };
-                let half = Half { f32: &[1, 2], roundings };
+                let half = Bf16Support { f32: &[1, 2], roundings };
                 let training = |tape: &mut Tape, x: &[Value]| {
                     Ok(batch_norm_training(tape, &x[0], &x[1], &x[2], 1e-5, kind, x.get(3))?.0)
                 };
                 check(&what, &clear_of_six(inputs, &training), LONG, &half, &training);
                 let frozen = |tape: &mut Tape, x: &[Value]| {
-                    let [mean, variance] = [&mean, &variance].map(|tensor| beside(x[0].tensor(), tensor));
+                    let [mean, variance] =
+                        [&mean, &variance].map(|tensor| on_device_of(x[0].tensor(), tensor));
                     batch_norm_frozen(tape, &x[0], &x[1], &x[2], &mean, &variance, 1e-5, kind, x.get(3))
                 };
                 check(&format!("{what}, frozen"), &clear_of_six(inputs, &frozen), LONG, &half, &frozen);
@@ -74,8 +77,8 @@ fn cuda_batch_norm_of_constants_and_its_statistics() {
     let weights = nearest_bf16(&normal("weights", &[3, 4, 5, 6]));
     let run = |device: &Device, dtype: DType, leaf: usize| {
         let place = |tensor, dtype| match device {
-            Device::Cpu => beside(&one(), tensor),
-            _ => placed(tensor, dtype),
+            Device::Cpu => on_device_of(&one(), tensor),
+            _ => to_gpu(tensor, dtype),
         };
         let mut tape = Tape::new();
         let values: Vec<Value> = (inputs.iter().enumerate())
@@ -88,9 +91,9 @@ fn cuda_batch_norm_of_constants_and_its_statistics() {
             batch_norm_training(&mut tape, &values[0], &values[1], &values[2], 1e-5, Activation::Relu, None)
                 .unwrap();
         let weights = place(&weights, dtype);
-        let loss = tape.record(&[&y], place(&one(), DType::F32), || Given(weights));
+        let loss = tape.record(&[&y], place(&one(), DType::F32), || PassThrough(weights));
         let gradient = tape.backward(&loss).unwrap().take(&values[leaf]).unwrap();
-        let running = running_statistic(values[1].tensor(), &statistics.variance, 0.1).unwrap();
+        let running = update_running_statistic(values[1].tensor(), &statistics.variance, 0.1).unwrap();
         [gradient, statistics.mean, running].map(|tensor| tensor.to_device(&Device::Cpu).unwrap())
     };
     for leaf in 0..3 {

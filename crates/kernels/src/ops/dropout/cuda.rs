@@ -16,7 +16,7 @@ pub fn forward(tape: &mut Tape, x: &Value, p: f64, streams: &mut [Stream]) -> Re
         numbers.extend(stream.address());
         stream.skip(columns as u32);
     }
-    let streams = Engine::of(x.tensor())?.copied(&numbers)?;
+    let streams = Engine::of(x.tensor())?.copy_to_device(&numbers)?;
     let dropout = Dropout { streams, p, scale: if p < 1.0 { (1.0 / (1.0 - p)) as f32 } else { 0.0 } };
     let output = dropout.apply(x.tensor())?;
     Ok(tape.record(&[x], output, || dropout))

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, Layout, ROW_STRIDE, Tile};
+use super::kernel::{Kernel, PackLayout, ROW_STRIDE, Tile};
 use crate::ops::Activation;
 use crate::ops::vector_x86::Avx2;
 
@@ -17,10 +17,10 @@ unsafe fn run(tile: &Tile<f32>) {
     // SAFETY: the caller's contract is passed on.
     unsafe {
         match (tile.layout, tile.columns > LANES) {
-            (Layout::Rows, false) => by_rows::<1, ROW_STRIDE, 1>(tile),
-            (Layout::Rows, true) => by_rows::<2, ROW_STRIDE, 1>(tile),
-            (Layout::Columns, false) => by_rows::<1, 1, LANES>(tile),
-            (Layout::Columns, true) => by_rows::<2, 1, LANES>(tile),
+            (PackLayout::Rows, false) => by_rows::<1, ROW_STRIDE, 1>(tile),
+            (PackLayout::Rows, true) => by_rows::<2, ROW_STRIDE, 1>(tile),
+            (PackLayout::Columns, false) => by_rows::<1, 1, LANES>(tile),
+            (PackLayout::Columns, true) => by_rows::<2, 1, LANES>(tile),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(in crate::ops) const ROW_STRIDE: usize = DEPTH + 16;
 
 /// The layout of a packed left block. Each source chooses the layout that copies contiguous runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::ops) enum Layout {
+pub(in crate::ops) enum PackLayout {
     /// Element (row, k) of a block at `row * ROW_STRIDE + k`.
     Rows,
     /// Element (row, k) of a panel at `k * lanes + row`, one panel per tile.
@@ -49,7 +49,7 @@ impl<T> Epilogue<'_, T> {
 pub(super) struct Tile<T> {
     pub depth: usize,
     pub left: *const T,
-    pub layout: Layout,
+    pub layout: PackLayout,
     /// `right_columns` elements for each k.
     pub right: *const T,
     pub rows: usize,

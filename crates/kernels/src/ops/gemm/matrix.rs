@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::kernel::{Epilogue, Layout, ROW_STRIDE};
+use super::kernel::{Epilogue, PackLayout, ROW_STRIDE};
 use super::output::{Output, RowOffsets};
 use super::product::Product;
 use super::source::{LeftSource, Packed, Right, RightSource, Tiles};
@@ -65,13 +65,13 @@ pub(super) fn gemm_on<T: Float>(
         right: Right::Packed(&packed),
         epilogue: Epilogue::NONE,
     }
-    .compute(Output::onto(c, RowOffsets::Even { start: 0, stride: n }, accumulate));
+    .compute(Output::existing(c, RowOffsets::Even { start: 0, stride: n }, accumulate));
 }
 
 // SAFETY: each row, or each k of a tile, is copied completely.
 unsafe impl<T: Float> LeftSource<T> for Matrix<'_, T> {
-    fn layout(&self) -> Layout {
-        if self.row_stride == 1 && self.column_stride != 1 { Layout::Columns } else { Layout::Rows }
+    fn layout(&self) -> PackLayout {
+        if self.row_stride == 1 && self.column_stride != 1 { PackLayout::Columns } else { PackLayout::Rows }
     }
 
     fn pack(
@@ -86,7 +86,7 @@ unsafe impl<T: Float> LeftSource<T> for Matrix<'_, T> {
         profile.run(
             #[inline(always)]
             || match self.layout() {
-                Layout::Columns => {
+                PackLayout::Columns => {
                     for (slot, k) in depth.enumerate() {
                         let block = &mut block[slot * tiles.lanes..];
                         for (tile, first) in rows.clone().step_by(tiles.height).enumerate() {
@@ -103,7 +103,7 @@ unsafe impl<T: Float> LeftSource<T> for Matrix<'_, T> {
                         }
                     }
                 }
-                Layout::Rows => {
+                PackLayout::Rows => {
                     for (row, slot) in rows.zip(block.chunks_mut(ROW_STRIDE)) {
                         let (slot, data) = (&mut slot[..depth.len()], &data[row * row_stride..]);
                         if column_stride == 1 {

@@ -25,7 +25,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::ops) use kernel::{BLOCK_COLUMNS, Epilogue, Layout, ROW_STRIDE};
+pub(in crate::ops) use kernel::{BLOCK_COLUMNS, Epilogue, PackLayout, ROW_STRIDE};
 pub(in crate::ops) use matrix::copy_run;
 pub use matrix::{Matrix, gemm};
 pub(in crate::ops) use output::{Output, RowOffsets, written};

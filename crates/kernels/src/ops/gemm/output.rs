@@ -27,7 +27,7 @@ impl RowOffsets {
     }
 
     /// Whether no two rows of this length overlap: threads write them concurrently.
-    pub(super) fn are_apart(&self, rows: usize, columns: usize) -> bool {
+    pub(super) fn are_disjoint(&self, rows: usize, columns: usize) -> bool {
         match *self {
             Self::Even { stride, .. } => rows <= 1 || stride >= columns,
             Self::Grid { height, width, image, y, x, .. } => {
@@ -55,7 +55,7 @@ unsafe impl<T: Send> Sync for Output<'_, T> {}
 
 impl<'a, T> Output<'a, T> {
     /// Writes the product into uninitialised memory.
-    pub fn fresh(data: &'a mut [MaybeUninit<T>], rows: RowOffsets) -> Self {
+    pub fn uninitialized(data: &'a mut [MaybeUninit<T>], rows: RowOffsets) -> Self {
         Self {
             data: data.as_mut_ptr().cast(),
             length: data.len(),
@@ -66,7 +66,7 @@ impl<'a, T> Output<'a, T> {
     }
 
     /// Writes the product, or adds it to the content.
-    pub fn onto(data: &'a mut [T], rows: RowOffsets, accumulate: bool) -> Self {
+    pub fn existing(data: &'a mut [T], rows: RowOffsets, accumulate: bool) -> Self {
         Self { data: data.as_mut_ptr(), length: data.len(), rows, accumulate, lifetime: PhantomData }
     }
 
@@ -75,7 +75,7 @@ impl<'a, T> Output<'a, T> {
     /// # Safety
     ///
     /// Concurrent products must write disjoint elements.
-    pub unsafe fn at(&self, rows: RowOffsets) -> Output<'_, T> {
+    pub unsafe fn with_rows(&self, rows: RowOffsets) -> Output<'_, T> {
         Output { data: self.data, length: self.length, rows, accumulate: false, lifetime: PhantomData }
     }
 
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn rows_that_share_a_number_are_seen() {
         let even = |stride| RowOffsets::Even { start: 3, stride };
-        assert!(even(4).are_apart(9, 4) && even(0).are_apart(1, 4) && !even(3).are_apart(2, 4));
+        assert!(even(4).are_disjoint(9, 4) && even(0).are_disjoint(1, 4) && !even(3).are_disjoint(2, 4));
         let grid = |image, y, x| RowOffsets::Grid { start: 0, height: 2, width: 3, image, y, x };
         for (rows, columns) in [(12, 4), (7, 1), (6, 4)] {
             for offsets in
@@ -120,10 +120,13 @@ mod tests {
                 let mut places: Vec<usize> = places.collect();
                 places.sort_unstable();
                 let apart = places.windows(2).all(|pair| pair[0] != pair[1]);
-                assert!(apart || !offsets.are_apart(rows, columns), "{offsets:?}, {rows} rows of {columns}");
+                assert!(
+                    apart || !offsets.are_disjoint(rows, columns),
+                    "{offsets:?}, {rows} rows of {columns}"
+                );
             }
-            assert!(grid(24, 12, 4).are_apart(rows, columns));
+            assert!(grid(24, 12, 4).are_disjoint(rows, columns));
         }
-        assert!(!grid(23, 12, 4).are_apart(12, 4) && !grid(24, 11, 4).are_apart(6, 4));
+        assert!(!grid(23, 12, 4).are_disjoint(12, 4) && !grid(24, 11, 4).are_disjoint(6, 4));
     }
 }

@@ -1,6 +1,6 @@
 //! The portable Rust kernel: for f64, and for machines without a specialised kernel.
 
-use super::kernel::{Kernel, Layout, ROW_STRIDE, Tile};
+use super::kernel::{Kernel, PackLayout, ROW_STRIDE, Tile};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 use crate::ops::vector::Single;
@@ -41,8 +41,8 @@ unsafe fn run_scalar<T: Float>(tile: &Tile<T>) {
 #[inline(always)]
 unsafe fn run<T: Float>(tile: &Tile<T>) {
     let (row_step, depth_step) = match tile.layout {
-        Layout::Rows => (ROW_STRIDE, 1),
-        Layout::Columns => (1, ROWS),
+        PackLayout::Rows => (ROW_STRIDE, 1),
+        PackLayout::Columns => (1, ROWS),
     };
     let mut sums = [[T::ZERO; COLUMNS]; ROWS];
     for k in 0..tile.depth {

@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::kernel::{DEPTH, Kernel, Layout, ROW_STRIDE, Tile, depth_blocks};
+use super::kernel::{DEPTH, Kernel, PackLayout, ROW_STRIDE, Tile, depth_blocks};
 use super::source::Packed;
 use crate::ops::Activation;
 use crate::ops::float::Float;
@@ -61,7 +61,7 @@ impl LeftRows {
                     let tile = Tile {
                         depth: block.len(),
                         left: left[start + row * ROW_STRIDE..].as_ptr().cast(),
-                        layout: Layout::Rows,
+                        layout: PackLayout::Rows,
                         right: panel.as_ptr().cast(),
                         rows: height.min(self.rows - row),
                         columns: kernel.columns.min(columns - first),
@@ -155,7 +155,7 @@ impl Panels {
             let tile = Tile {
                 depth,
                 left: left[start + index * step..][..depth * self.left.width].as_ptr(),
-                layout: Layout::Columns,
+                layout: PackLayout::Columns,
                 right: right.as_ptr(),
                 rows: rows.len(),
                 columns: self.right.channels(panel).len(),

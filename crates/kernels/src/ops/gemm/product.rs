@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::with_workspace;
-use super::kernel::{BLOCK_COLUMNS, DEPTH, Epilogue, Kernel, Layout, ROW_STRIDE, Tile, depth_blocks};
+use super::kernel::{BLOCK_COLUMNS, DEPTH, Epilogue, Kernel, PackLayout, ROW_STRIDE, Tile, depth_blocks};
 use super::output::Output;
 use super::source::{LeftSource, Right, Tiles};
 use crate::ops::Activation;
@@ -43,7 +43,7 @@ impl<T: Float> Product<'_, T> {
         let epilogue = &self.epilogue;
         assert!(epilogue.bias.is_none_or(|bias| bias.len() == self.columns), "one bias for each column");
         assert!(epilogue.residual.is_none_or(|residual| residual.len() == output.length()));
-        assert!(output.rows.are_apart(self.rows, self.columns), "rows of the output overlap");
+        assert!(output.rows.are_disjoint(self.rows, self.columns), "rows of the output overlap");
         if self.columns == 0 {
             return;
         }
@@ -86,8 +86,8 @@ impl<T: Float> Product<'_, T> {
             |left: &mut [MaybeUninit<T>], right: &mut [MaybeUninit<T>]| {
                 for depth in depth_blocks(self.depth) {
                     let stride = match self.left.layout() {
-                        Layout::Rows => height * ROW_STRIDE,
-                        Layout::Columns => depth.len() * kernel.lanes,
+                        PackLayout::Rows => height * ROW_STRIDE,
+                        PackLayout::Columns => depth.len() * kernel.lanes,
                     };
                     let tiles = Tiles { height, lanes: kernel.lanes, stride };
                     // An empty sum has nothing to pack.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
-use super::kernel::{Kernel, Layout, depth_blocks};
+use super::kernel::{Kernel, PackLayout, depth_blocks};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
@@ -15,7 +15,7 @@ use crate::ops::profile::Profile;
 pub(in crate::ops) struct Tiles {
     /// The rows of each tile but the last.
     pub height: usize,
-    /// The stride between two k in [`Layout::Columns`].
+    /// The stride between two k in [`PackLayout::Columns`].
     pub lanes: usize,
     /// The stride between two tiles.
     pub stride: usize,
@@ -26,7 +26,7 @@ pub(in crate::ops) struct Tiles {
 /// # Safety
 /// [`LeftSource::pack`] must write everything that it documents: kernels read it.
 pub(in crate::ops) unsafe trait LeftSource<T>: Sync {
-    fn layout(&self) -> Layout;
+    fn layout(&self) -> PackLayout;
 
     /// Writes `rows` × `depth` in [`Self::layout`] to `block`, tile by tile. Gaps need not be written.
     fn pack(
@@ -80,7 +80,7 @@ impl<T: Float> Packed<T> {
             source.pack(profile, block, columns, width, panels[0]);
         };
         // SAFETY: a source writes every element of a panel.
-        unsafe { Self::several(profile, depth, columns, 1, fill) }.remove(0)
+        unsafe { Self::many(profile, depth, columns, 1, fill) }.remove(0)
     }
 
     /// Packs `count` operands of one shape together. `fill` gets a range of the depth, the columns of a panel,
@@ -88,7 +88,7 @@ impl<T: Float> Packed<T> {
     ///
     /// # Safety
     /// `fill` must write all of the memory.
-    pub unsafe fn several(
+    pub unsafe fn many(
         profile: Profile,
         depth: usize,
         columns: usize,

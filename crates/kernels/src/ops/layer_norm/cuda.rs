@@ -37,7 +37,7 @@ impl Backward for Normalization {
             Ok(column_products(&grad, &self.x, Some(&self.moments))?.reshape(self.shape.clone())?)
         };
         Ok(vec![
-            wanted[0].then(|| self.towards_x(&grad)).transpose()?,
+            wanted[0].then(|| self.input_gradient(&grad)).transpose()?,
             wanted[1].then(towards_weight).transpose()?,
             wanted[2].then(|| column_sums(&grad)).transpose()?,
         ])
@@ -45,7 +45,7 @@ impl Backward for Normalization {
 }
 
 impl Normalization {
-    fn towards_x(&self, grad: &Tensor) -> Result<Tensor> {
+    fn input_gradient(&self, grad: &Tensor) -> Result<Tensor> {
         let channels = self.weight.elem_count();
         let (rows, engine) = (grad.elem_count() / channels, Engine::of(grad)?);
         let (out, to) = engine.tensor(grad.dtype(), grad.shape())?;

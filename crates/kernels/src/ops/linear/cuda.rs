@@ -10,10 +10,10 @@ impl Linear {
     pub(super) fn gradients_on_cuda(&self, grad: &Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let mut gradients = vec![None; wanted.len()];
         if let (true, Some(weight)) = (wanted[0], &self.weight) {
-            gradients[0] = Some(towards_x(grad, weight)?);
+            gradients[0] = Some(input_gradient(grad, weight)?);
         }
         if let (true, Some(x)) = (wanted[1], &self.x) {
-            gradients[1] = Some(towards_weight(grad, x, &self.weight_shape)?);
+            gradients[1] = Some(weight_gradient(grad, x, &self.weight_shape)?);
         }
         if wanted.get(2) == Some(&true) {
             gradients[2] = Some(column_sums(grad)?);
@@ -50,7 +50,7 @@ pub fn forward(
     Ok(out)
 }
 
-pub fn towards_x(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub fn input_gradient(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (rows, outputs) = grad.dims2()?;
     let (inputs, dtype, engine) = (weight.dim(1)?, grad.dtype(), Engine::of(grad)?);
     let (out, to) = engine.tensor(dtype, (rows, inputs))?;
@@ -66,7 +66,7 @@ pub fn towards_x(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-pub fn towards_weight(grad: &Tensor, x: &Tensor, shape: &Shape) -> Result<Tensor> {
+pub fn weight_gradient(grad: &Tensor, x: &Tensor, shape: &Shape) -> Result<Tensor> {
     let (rows, outputs) = grad.dims2()?;
     let (inputs, dtype, engine) = (x.dim(1)?, grad.dtype(), Engine::of(grad)?);
     let (out, to) = engine.tensor(DType::F32, shape)?;

@@ -3,13 +3,13 @@
 use candle_core::Tensor;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 
-use super::Grid;
+use super::WindowGrid;
 use crate::autograd::Backward;
 use crate::cuda::{self, Address, Engine, address, arguments, kernel};
 use crate::error::Result;
 
 /// Pools `x`, and records the kernel tap of each maximum if `record` is set.
-pub(super) fn forward(grid: &Grid, x: &Tensor, record: bool) -> Result<(Tensor, Option<MaxPool>)> {
+pub(super) fn forward(grid: &WindowGrid, x: &Tensor, record: bool) -> Result<(Tensor, Option<MaxPool>)> {
     let engine = Engine::of(x)?;
     let shape = (x.dim(0)?, grid.output[0], grid.output[1], grid.channels);
     let (out, to) = engine.tensor(x.dtype(), shape)?;
@@ -25,11 +25,11 @@ pub(super) fn forward(grid: &Grid, x: &Tensor, record: bool) -> Result<(Tensor, 
     Ok((out, chosen.map(|chosen| MaxPool { grid, chosen })))
 }
 
-impl Grid {
-    fn on_cuda(&self) -> cuda::Grid {
+impl WindowGrid {
+    fn on_cuda(&self) -> cuda::WindowGrid {
         let pair = |[first, second]: [usize; 2]| [first as i32, second as i32];
         let [top, left, ..] = self.window.padding;
-        cuda::Grid {
+        cuda::WindowGrid {
             channels: self.channels as i32,
             input: pair(self.input),
             output: pair(self.output),
@@ -41,7 +41,7 @@ impl Grid {
 }
 
 pub struct MaxPool {
-    grid: cuda::Grid,
+    grid: cuda::WindowGrid,
     /// The kernel tap of each output element's maximum.
     chosen: CudaSlice<u16>,
 }

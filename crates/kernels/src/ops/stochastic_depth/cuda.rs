@@ -9,7 +9,7 @@ pub fn scale(x: &Tensor, factors: &[f64]) -> Result<Tensor> {
     let engine = Engine::of(x)?;
     let factors: Vec<f32> = factors.iter().map(|factor| *factor as f32).collect();
     let width = x.elem_count() / factors.len().max(1);
-    let factors = engine.copied(&factors)?;
+    let factors = engine.copy_to_device(&factors)?;
     let (out, to) = engine.tensor(x.dtype(), x.shape())?;
     let (count, factors) = (x.elem_count(), engine.address(&factors));
     let arguments = arguments![count as i64, width as i64, address(x)?, factors, to];

@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::{NormMode, Pass, kept};
+use super::{NormMode, Pass, get_or_make};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::model::TensorId;
@@ -98,7 +98,7 @@ impl Pass<'_> {
         if [x, &weight, &bias].iter().all(|value| value.is_constant()) {
             let key = (conv.weight, window.padding);
             let fold = || FoldedConv::new(weight.tensor(), None, Some(bias.tensor()), window, conv.groups);
-            let folded = kept(&mut self.folded, key, fold)?;
+            let folded = get_or_make(&mut self.folded, key, fold)?;
             return Ok(Value::constant(folded.forward(x.tensor(), Activation::None, None)?));
         }
         ops::conv2d(&mut self.tape, x, &weight, Some(&bias), window, conv.groups)
@@ -158,7 +158,7 @@ impl Pass<'_> {
     fn propose(&mut self, norm: &BatchNorm, statistics: BatchStatistics) -> Result<()> {
         let moved = |running: TensorId, batch: Tensor| -> Result<(TensorId, Tensor)> {
             let tensor = &self.state.tensors[running];
-            Ok((running, ops::running_statistic(tensor, &batch, norm.momentum)?))
+            Ok((running, ops::update_running_statistic(tensor, &batch, norm.momentum)?))
         };
         let mean = moved(norm.spec.running_mean, statistics.mean)?;
         let variance = moved(norm.spec.running_var, statistics.variance)?;

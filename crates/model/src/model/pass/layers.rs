@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Pass, kept};
+use super::{Pass, get_or_make};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::model::TensorId;
@@ -53,7 +53,7 @@ impl Pass<'_> {
             let weight = weight.tensor().reshape((outputs, inputs, 1, 1))?;
             FoldedConv::new(&weight, None, Some(bias.tensor()), window, 1)
         };
-        let folded = kept(&mut self.folded, (dense.weight, window.padding), fold)?;
+        let folded = get_or_make(&mut self.folded, (dense.weight, window.padding), fold)?;
         let line = |tensor: &Tensor, width: usize| tensor.reshape((1, 1, rows, width));
         let residual = residual.map(|residual| line(residual.tensor(), outputs)).transpose()?;
         let y = folded.forward(&line(x.tensor(), inputs)?, activation, residual.as_ref())?;

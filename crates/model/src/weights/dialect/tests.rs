@@ -12,7 +12,7 @@ fn describe(arch: Arch) -> Description {
 }
 
 /// A file with a network's tensors under other names, with timm's shapes.
-fn file(folder: &Path, description: &Description, names: &[String]) -> Source {
+fn file(folder: &Path, description: &Description, names: &[String]) -> WeightsFile {
     let mut renamed = description.clone();
     for (tensor, name) in renamed.tensors.iter_mut().zip(names) {
         tensor.shape = Dialect::Timm.shape(tensor).to_vec();
@@ -21,7 +21,7 @@ fn file(folder: &Path, description: &Description, names: &[String]) -> Source {
     let path = folder.join("x.safetensors");
     let state = initialize_all(description, 3).unwrap();
     save(&path, &renamed, &state, Dialect::Own, &BTreeMap::new()).unwrap();
-    Source::open(&path).unwrap()
+    WeightsFile::open(&path).unwrap()
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn weights_are_read_under_timms_names_and_saved_under_them() {
         let written = header.tensors().into_iter().map(|(name, info)| (name, info.shape.clone()));
         let shapes = description.tensors.iter().map(|spec| Dialect::Timm.shape(spec).to_vec());
         assert_eq!(written.collect::<BTreeMap<_, _>>(), names.into_iter().zip(shapes).collect());
-        let again = Source::open(&path).unwrap();
+        let again = WeightsFile::open(&path).unwrap();
         assert_eq!(again.dialect(), Dialect::Timm);
         let again = load(&description, &again, &LoadRules::default(), 0).unwrap();
         assert_eq!(digests(&again).unwrap(), digests(&expected).unwrap());

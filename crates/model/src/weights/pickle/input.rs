@@ -1,6 +1,6 @@
 //! Sequential reading of pickle bytes, with bounds checks.
 
-use super::fault::{Fault, Result};
+use super::pickle_error::{PickleError, Result};
 
 pub(super) struct Input<'a> {
     file: &'a [u8],
@@ -62,7 +62,7 @@ impl<'a> Input<'a> {
         Ok(&rest[..end])
     }
 
-    pub fn damaged(&self, what: impl Into<String>) -> Fault {
-        Fault::damaged(self.instruction, what)
+    pub fn damaged(&self, what: impl Into<String>) -> PickleError {
+        PickleError::damaged(self.instruction, what)
     }
 }

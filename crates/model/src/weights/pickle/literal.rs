@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::fault::Result;
 use super::input::Input;
 use super::opcode::*;
+use super::pickle_error::Result;
 use super::text;
-use super::value::Value;
+use super::value::PickleValue;
 
 impl<'a> Input<'a> {
     /// A frame only tells a reader how much to fetch at once.
@@ -19,23 +19,23 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    pub fn number(&mut self, opcode: u8) -> Result<Value<'a>> {
+    pub fn number(&mut self, opcode: u8) -> Result<PickleValue<'a>> {
         let value = match opcode {
-            BININT => Some(Value::Int(i64::from(i32::from_le_bytes(self.array()?)))),
-            BININT1 => Some(Value::Int(i64::from(u8::from_le_bytes(self.array()?)))),
-            BININT2 => Some(Value::Int(i64::from(u16::from_le_bytes(self.array()?)))),
+            BININT => Some(PickleValue::Int(i64::from(i32::from_le_bytes(self.array()?)))),
+            BININT1 => Some(PickleValue::Int(i64::from(u8::from_le_bytes(self.array()?)))),
+            BININT2 => Some(PickleValue::Int(i64::from(u16::from_le_bytes(self.array()?)))),
             LONG1 | LONG4 => {
                 let length = self.length(opcode)?;
                 Some(text::little_endian(self.take(length)?))
             }
-            BINFLOAT => Some(Value::Float(f64::from_be_bytes(self.array()?))),
+            BINFLOAT => Some(PickleValue::Float(f64::from_be_bytes(self.array()?))),
             _ => {
                 let line = self.line()?;
                 let digits = std::str::from_utf8(line).unwrap_or_default().trim();
                 match (opcode, digits) {
-                    (INT, "00") => Some(Value::Bool(false)),
-                    (INT, "01") => Some(Value::Bool(true)),
-                    (FLOAT, _) => digits.parse().ok().map(Value::Float),
+                    (INT, "00") => Some(PickleValue::Bool(false)),
+                    (INT, "01") => Some(PickleValue::Bool(true)),
+                    (FLOAT, _) => digits.parse().ok().map(PickleValue::Float),
                     _ => text::integer(digits.strip_suffix('L').unwrap_or(digits)),
                 }
             }
@@ -92,15 +92,15 @@ impl<'a> Input<'a> {
 }
 
 /// Text if it is valid UTF-8; PyTorch also reads Python 2 strings as UTF-8.
-pub(super) fn text_or_bytes(bytes: Cow<'_, [u8]>) -> Value<'_> {
+pub(super) fn text_or_bytes(bytes: Cow<'_, [u8]>) -> PickleValue<'_> {
     match bytes {
         Cow::Borrowed(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => Value::Text(Cow::Borrowed(text)),
-            Err(_) => Value::Bytes(Cow::Borrowed(bytes)),
+            Ok(text) => PickleValue::Text(Cow::Borrowed(text)),
+            Err(_) => PickleValue::Bytes(Cow::Borrowed(bytes)),
         },
         Cow::Owned(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => Value::Text(Cow::Owned(text)),
-            Err(error) => Value::Bytes(Cow::Owned(error.into_bytes())),
+            Ok(text) => PickleValue::Text(Cow::Owned(text)),
+            Err(error) => PickleValue::Bytes(Cow::Owned(error.into_bytes())),
         },
     }
 }

@@ -21,35 +21,35 @@ fn archived(name: &str) -> Vec<u8> {
 }
 
 /// A value on one line. Shared values are printed again, up to a depth of `levels`.
-fn shown(pickle: &Pickle, id: Id, levels: usize) -> String {
+fn shown(pickle: &Pickle, id: ValueId, levels: usize) -> String {
     if levels == 0 {
         return "…".to_owned();
     }
     let list =
-        |ids: &[Id]| ids.iter().map(|&id| shown(pickle, id, levels - 1)).collect::<Vec<_>>().join(", ");
-    let pairs = |entries: &[(Id, Id)]| {
-        let pair = |&(key, value): &(Id, Id)| {
+        |ids: &[ValueId]| ids.iter().map(|&id| shown(pickle, id, levels - 1)).collect::<Vec<_>>().join(", ");
+    let pairs = |entries: &[(ValueId, ValueId)]| {
+        let pair = |&(key, value): &(ValueId, ValueId)| {
             format!("{}: {}", shown(pickle, key, levels - 1), shown(pickle, value, levels - 1))
         };
         entries.iter().map(pair).collect::<Vec<_>>().join(", ")
     };
     match pickle.value(id) {
-        Value::None => "None".to_owned(),
-        Value::Bool(truth) => format!("{truth}"),
-        Value::Int(number) => format!("{number}"),
-        Value::LongInt => "long".to_owned(),
-        Value::Float(number) => format!("{number:?}"),
-        Value::Text(text) => format!("{text:?}"),
-        Value::Bytes(bytes) => format!("bytes {bytes:?}"),
-        Value::Tuple(items) => format!("({})", list(items)),
-        Value::List(items) => format!("[{}]", list(items)),
-        Value::Set(items) => format!("set({})", list(items)),
-        Value::Dict(entries) => format!("{{{}}}", pairs(entries)),
-        Value::Class { module, name } => {
+        PickleValue::None => "None".to_owned(),
+        PickleValue::Bool(truth) => format!("{truth}"),
+        PickleValue::Int(number) => format!("{number}"),
+        PickleValue::LongInt => "long".to_owned(),
+        PickleValue::Float(number) => format!("{number:?}"),
+        PickleValue::Text(text) => format!("{text:?}"),
+        PickleValue::Bytes(bytes) => format!("bytes {bytes:?}"),
+        PickleValue::Tuple(items) => format!("({})", list(items)),
+        PickleValue::List(items) => format!("[{}]", list(items)),
+        PickleValue::Set(items) => format!("set({})", list(items)),
+        PickleValue::Dict(entries) => format!("{{{}}}", pairs(entries)),
+        PickleValue::Class { module, name } => {
             format!("{}.{}", pickle.text(*module).unwrap(), pickle.text(*name).unwrap())
         }
-        Value::Persistent(name) => format!("storage{}", shown(pickle, *name, levels - 1)),
-        Value::Object(object) => {
+        PickleValue::Persistent(name) => format!("storage{}", shown(pickle, *name, levels - 1)),
+        PickleValue::Object(object) => {
             let mut text =
                 format!("{}{}", shown(pickle, object.class, levels), shown(pickle, object.arguments, levels));
             if let Some(keywords) = object.keywords {
@@ -75,7 +75,7 @@ fn tree(bytes: &[u8]) -> String {
     shown(&pickle, pickle.root(), 12)
 }
 
-fn fault(bytes: &[u8]) -> Fault {
+fn fault(bytes: &[u8]) -> PickleError {
     read(bytes, 0).expect_err("a refused pickle")
 }
 
@@ -258,11 +258,11 @@ fn what_is_wrong_is_told_with_its_place() {
         (b"\xee.", 0, "0xee is not an instruction of a pickle"),
         (b"(o.", 1, "an object has no class"),
     ] {
-        let expected = Fault { kind: FaultKind::Damaged, at, what: what.to_owned() };
+        let expected = PickleError { kind: PickleErrorKind::Damaged, at, what: what.to_owned() };
         assert_eq!(fault(bytes), expected, "{}", bytes.escape_ascii());
     }
     for bytes in [&b"\x80\x06."[..], b"\x82\x01.", b"\x97."] {
-        assert_eq!(fault(bytes).kind, FaultKind::Unsupported, "{}", bytes.escape_ascii());
+        assert_eq!(fault(bytes).kind, PickleErrorKind::Unsupported, "{}", bytes.escape_ascii());
     }
 }
 
@@ -278,7 +278,7 @@ fn nesting_is_no_matter_and_numbers_of_objects_are_bounded() {
         [&b"N"[..], &b"N0".repeat(9_000_000), b"."].concat(),
     ] {
         let fault = fault(&bytes);
-        assert_eq!(fault.kind, FaultKind::TooLarge, "{fault:?}");
+        assert_eq!(fault.kind, PickleErrorKind::TooLarge, "{fault:?}");
     }
 }
 
@@ -288,7 +288,7 @@ fn what_is_named_twice_is_there_once() {
     let doubled: Vec<u8> = (0..60).flat_map(|n| [b']', b'(', b'h', n, b'h', n, b'e', b'q', n + 1]).collect();
     let bytes = [&b"]q\x00"[..], &doubled, b"."].concat();
     let (pickle, _) = read(&bytes, 0).unwrap();
-    let lists = pickle.ids().filter(|&id| matches!(pickle.value(id), Value::List(_)));
+    let lists = pickle.ids().filter(|&id| matches!(pickle.value(id), PickleValue::List(_)));
     assert_eq!(lists.count(), 61);
     let (first, second) = match pickle.items(pickle.root()).unwrap() {
         &[first, second] => (first, second),

@@ -2,19 +2,19 @@
 
 use std::borrow::Cow;
 
-use super::value::Value;
+use super::value::PickleValue;
 
 /// An integer of at most 64 bits. Of longer ones only the presence is recorded.
-pub(super) fn integer<'a>(digits: &str) -> Option<Value<'a>> {
+pub(super) fn integer<'a>(digits: &str) -> Option<PickleValue<'a>> {
     if let Ok(number) = digits.parse() {
-        return Some(Value::Int(number));
+        return Some(PickleValue::Int(number));
     }
     let bare = digits.strip_prefix('-').unwrap_or(digits);
-    (!bare.is_empty() && bare.bytes().all(|digit| digit.is_ascii_digit())).then_some(Value::LongInt)
+    (!bare.is_empty() && bare.bytes().all(|digit| digit.is_ascii_digit())).then_some(PickleValue::LongInt)
 }
 
 /// A two's complement integer, least significant byte first.
-pub(super) fn little_endian<'a>(bytes: &[u8]) -> Value<'a> {
+pub(super) fn little_endian<'a>(bytes: &[u8]) -> PickleValue<'a> {
     let negative = bytes.last().is_some_and(|highest| highest & 0x80 != 0);
     let sign = if negative { 0xff } else { 0 };
     let mut eight = [sign; 8];
@@ -22,7 +22,7 @@ pub(super) fn little_endian<'a>(bytes: &[u8]) -> Value<'a> {
     eight[..low.len()].copy_from_slice(low);
     let number = i64::from_le_bytes(eight);
     let fits = high.iter().all(|&byte| byte == sign) && (high.is_empty() || (number < 0) == negative);
-    if fits { Value::Int(number) } else { Value::LongInt }
+    if fits { PickleValue::Int(number) } else { PickleValue::LongInt }
 }
 
 /// The bytes of a quoted string with Python's escapes.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use super::CURE;
 use super::tensor::{Tensor, is_tensor, kind, tensor};
 use crate::error::{Error, Result};
-use crate::visible;
-use crate::weights::pickle::{Id, Pickle, Value};
+use crate::sanitize;
+use crate::weights::pickle::{Pickle, PickleValue, ValueId};
 use crate::weights::shown;
-use crate::weights::source::{MOST_TENSORS, fault_of_name};
+use crate::weights::weights_file::{MAX_TENSORS, name_error};
 
 /// The keys under which training scripts store the state dict; the first that exists is read. Averaged weights
 /// (the last two) are read only if there are no others. To use them in any case, save them alone.
@@ -54,7 +54,7 @@ pub(super) fn state_dict<'p>(pickle: &'p Pickle) -> Result<Vec<(&'p str, Tensor<
 }
 
 /// The key under which scripts store the weights. A network's name under such a key does not count.
-fn wrapper<'p>(pickle: &'p Pickle, dict: Id) -> Option<(&'p str, Id)> {
+fn wrapper<'p>(pickle: &'p Pickle, dict: ValueId) -> Option<(&'p str, ValueId)> {
     let found = WRAPPERS.iter().filter_map(|&key| Some((key, pickle.get(dict, key)?)));
     let mut holding = found.filter(|&(_, value)| pickle.is_dict(value) || is_executable(pickle, value));
     holding.next()
@@ -64,16 +64,16 @@ fn wrapper<'p>(pickle: &'p Pickle, dict: Id) -> Option<(&'p str, Id)> {
 ///
 /// # Errors
 /// There is none, or more than one.
-fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Option<(&'p str, Id)>> {
+fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(ValueId, ValueId)]) -> Result<Option<(&'p str, ValueId)>> {
     // A best accuracy may be a tensor too; a dict of one scalar is not a state dict.
     let is_number =
-        |id: Id| tensor(pickle, id).is_ok_and(|tensor| tensor.shape.iter().all(|&size| size == 1));
+        |id: ValueId| tensor(pickle, id).is_ok_and(|tensor| tensor.shape.iter().all(|&size| size == 1));
     let (mut own, mut others) = (false, false);
     for &(key, value) in entries {
         match is_tensor(pickle, value) {
             true if !is_number(value) => own = true,
             true => {}
-            false => others |= !is_beside(pickle, key),
+            false => others |= !is_version_metadata(pickle, key),
         }
     }
     if own || !others {
@@ -81,7 +81,7 @@ fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Option<(&'p
     }
     let mut looks = 0;
     let mut seen = BTreeSet::new();
-    let mut found: Vec<(&str, Id)> = Vec::new();
+    let mut found: Vec<(&str, ValueId)> = Vec::new();
     for &(key, value) in entries {
         let Some(name) = pickle.text(key) else { continue };
         if !seen.insert(value) {
@@ -92,8 +92,8 @@ fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Option<(&'p
         if looks > MOST_LOOKS {
             return Err(Error::usage("it holds too many nested dicts").hint(CURE));
         }
-        let fits = |&(key, value): &(Id, Id)| {
-            pickle.text(key).is_some() && (is_tensor(pickle, value) || is_beside(pickle, key))
+        let fits = |&(key, value): &(ValueId, ValueId)| {
+            pickle.text(key).is_some() && (is_tensor(pickle, value) || is_version_metadata(pickle, key))
         };
         if inside.iter().all(fits) && inside.iter().any(|&(_, value)| is_tensor(pickle, value)) {
             found.push((name, value));
@@ -101,13 +101,17 @@ fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Option<(&'p
     }
     match found.as_slice() {
         &[one] => Ok(Some(one)),
-        _ => Err(elsewhere(pickle, entries, &found)),
+        _ => Err(nested_elsewhere_error(pickle, entries, &found)),
     }
 }
 
-fn elsewhere(pickle: &Pickle, entries: &[(Id, Id)], found: &[(&str, Id)]) -> Error {
+fn nested_elsewhere_error(
+    pickle: &Pickle,
+    entries: &[(ValueId, ValueId)],
+    found: &[(&str, ValueId)],
+) -> Error {
     let keys: Vec<&str> = entries.iter().filter_map(|&(key, _)| pickle.text(key)).collect();
-    let list = |names: &[&str]| visible::list(names.iter().map(|name| shown(name)), SHOWN);
+    let list = |names: &[&str]| sanitize::list(names.iter().map(|name| shown(name)), SHOWN);
     let module = entries.iter().find(|(_, value)| is_module(pickle, *value));
     let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
     let cause = match (names.as_slice(), module) {
@@ -139,17 +143,17 @@ fn elsewhere(pickle: &Pickle, entries: &[(Id, Id)], found: &[(&str, Id)]) -> Err
 }
 
 /// The tensors of a dict that contains only tensors.
-fn tensors<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Vec<(&'p str, Tensor<'p>)>> {
-    if entries.len() > MOST_TENSORS {
-        return Err(Error::usage(format!("it holds more than {MOST_TENSORS} tensors")).hint(CURE));
+fn tensors<'p>(pickle: &'p Pickle, entries: &[(ValueId, ValueId)]) -> Result<Vec<(&'p str, Tensor<'p>)>> {
+    if entries.len() > MAX_TENSORS {
+        return Err(Error::usage(format!("it holds more than {MAX_TENSORS} tensors")).hint(CURE));
     }
     let mut tensors = Vec::with_capacity(entries.len());
     for &(key, value) in entries {
-        if is_beside(pickle, key) {
+        if is_version_metadata(pickle, key) {
             continue;
         }
         let name = pickle.text(key).ok_or_else(|| Error::usage("its keys are not all names").hint(CURE))?;
-        if let Some(fault) = fault_of_name(name) {
+        if let Some(fault) = name_error(name) {
             return Err(Error::usage(fault).hint(CURE));
         }
         let tensor = tensor(pickle, value);
@@ -163,21 +167,21 @@ fn tensors<'p>(pickle: &'p Pickle, entries: &[(Id, Id)]) -> Result<Vec<(&'p str,
 }
 
 /// Module versions, which PyTorch stores as an attribute of the dict and some tools as an entry.
-fn is_beside(pickle: &Pickle, key: Id) -> bool {
+fn is_version_metadata(pickle: &Pickle, key: ValueId) -> bool {
     pickle.text(key) == Some("_metadata")
 }
 
 /// An object that only its own code could restore.
-fn is_executable(pickle: &Pickle, id: Id) -> bool {
-    matches!(pickle.value(id), Value::Object(_)) && !pickle.is_dict(id) && !is_tensor(pickle, id)
+fn is_executable(pickle: &Pickle, id: ValueId) -> bool {
+    matches!(pickle.value(id), PickleValue::Object(_)) && !pickle.is_dict(id) && !is_tensor(pickle, id)
 }
 
 /// A pickled `torch.nn.Module`, recognised by attributes that all modules have.
-fn is_module(pickle: &Pickle, id: Id) -> bool {
+fn is_module(pickle: &Pickle, id: ValueId) -> bool {
     pickle.attribute(id, "_parameters").is_some() && pickle.attribute(id, "_modules").is_some()
 }
 
-fn executable(pickle: &Pickle, id: Id, path: &str) -> Error {
+fn executable(pickle: &Pickle, id: ValueId, path: &str) -> Error {
     let what = match pickle.class(id) {
         Some((module, name)) => format!("a pickled `{}.{}`", shown(module), shown(name)),
         None => "a pickled object".to_owned(),

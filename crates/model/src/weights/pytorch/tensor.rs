@@ -1,14 +1,14 @@
 //! A tensor in a pickle: a call of one of PyTorch's functions that rebuild it from a storage.
 
-use super::storage::{Storage, named_type, natural, storage};
-use crate::weights::pickle::{Id, Pickle, Value};
-use crate::weights::source::MOST_DIMENSIONS;
-use crate::weights::{Type, shown};
+use super::storage::{Storage, named_type, size_value, storage};
+use crate::weights::pickle::{Pickle, PickleValue, ValueId};
+use crate::weights::weights_file::MAX_DIMENSIONS;
+use crate::weights::{DataType, shown};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tensor<'p> {
     pub storage: Storage<'p>,
-    pub dtype: Type,
+    pub dtype: DataType,
     /// In elements of the storage.
     pub offset: usize,
     pub shape: Vec<usize>,
@@ -19,21 +19,21 @@ pub(super) struct Tensor<'p> {
 const MOST_WRAPPERS: usize = 4;
 
 /// The call that rebuilds a tensor, without PyTorch's wrapper calls.
-struct Call<'p> {
+struct RebuildCall<'p> {
     module: &'p str,
     function: &'p str,
-    arguments: &'p [Id],
+    arguments: &'p [ValueId],
 }
 
-fn call<'p>(pickle: &'p Pickle, id: Id) -> Option<Call<'p>> {
-    let Value::Object(object) = pickle.value(id) else { return None };
+fn call<'p>(pickle: &'p Pickle, id: ValueId) -> Option<RebuildCall<'p>> {
+    let PickleValue::Object(object) = pickle.value(id) else { return None };
     let (mut class, mut arguments) = (object.class, pickle.items(object.arguments)?);
     for _ in 0..MOST_WRAPPERS {
-        let Value::Class { .. } = pickle.value(class) else { return None };
+        let PickleValue::Class { .. } = pickle.value(class) else { return None };
         let (module, function) = pickle.class(class)?;
         match (module, function, arguments) {
             ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state", &[inside, ..]) => {
-                let Value::Object(object) = pickle.value(inside) else { return None };
+                let PickleValue::Object(object) = pickle.value(inside) else { return None };
                 (class, arguments) = (object.class, pickle.items(object.arguments)?);
             }
             // A tensor with attributes or of a subclass: the function, the subclass, its arguments, the
@@ -41,18 +41,18 @@ fn call<'p>(pickle: &'p Pickle, id: Id) -> Option<Call<'p>> {
             ("torch._tensor", "_rebuild_from_type" | "_rebuild_from_type_v2", &[function, _, inside, ..]) => {
                 (class, arguments) = (function, pickle.items(inside)?);
             }
-            _ => return Some(Call { module, function, arguments }),
+            _ => return Some(RebuildCall { module, function, arguments }),
         }
     }
     None
 }
 
 /// Whether a value is a tensor, of a supported kind or not.
-pub(super) fn is_tensor(pickle: &Pickle, id: Id) -> bool {
+pub(super) fn is_tensor(pickle: &Pickle, id: ValueId) -> bool {
     call(pickle, id).is_some_and(|call| is_rebuild(&call))
 }
 
-fn is_rebuild(call: &Call) -> bool {
+fn is_rebuild(call: &RebuildCall) -> bool {
     matches!(call.module, "torch._utils" | "torch._tensor") && call.function.starts_with("_rebuild_")
 }
 
@@ -60,7 +60,7 @@ fn is_rebuild(call: &Call) -> bool {
 ///
 /// # Errors
 /// A description of the value, to follow "`x` in it".
-pub(super) fn tensor<'p>(pickle: &'p Pickle, id: Id) -> Result<Tensor<'p>, String> {
+pub(super) fn tensor<'p>(pickle: &'p Pickle, id: ValueId) -> Result<Tensor<'p>, String> {
     let Some(call) = call(pickle, id).filter(is_rebuild) else {
         return Err(format!("is {}, not a tensor", kind(pickle, id)));
     };
@@ -80,15 +80,15 @@ pub(super) fn tensor<'p>(pickle: &'p Pickle, id: Id) -> Result<Tensor<'p>, Strin
         _ => return Err(unread(&call)),
     };
     let storage = storage(pickle, *found).ok_or_else(damaged)?;
-    let offset = natural(pickle, *offset).ok_or_else(damaged)?;
-    let shape = naturals(pickle, *shape).ok_or_else(damaged)?;
-    let strides = naturals(pickle, *strides).ok_or_else(damaged)?;
+    let offset = size_value(pickle, *offset).ok_or_else(damaged)?;
+    let shape = size_values(pickle, *shape).ok_or_else(damaged)?;
+    let strides = size_values(pickle, *strides).ok_or_else(damaged)?;
     if shape.len() != strides.len() {
         return Err(damaged());
     }
-    if shape.len() > MOST_DIMENSIONS {
+    if shape.len() > MAX_DIMENSIONS {
         return Err(format!(
-            "is a tensor of {} dimensions, but at most {MOST_DIMENSIONS} are supported",
+            "is a tensor of {} dimensions, but at most {MAX_DIMENSIONS} are supported",
             shape.len()
         ));
     }
@@ -96,12 +96,12 @@ pub(super) fn tensor<'p>(pickle: &'p Pickle, id: Id) -> Result<Tensor<'p>, Strin
     Ok(Tensor { storage, dtype, offset, shape, strides })
 }
 
-fn naturals(pickle: &Pickle, id: Id) -> Option<Vec<usize>> {
+fn size_values(pickle: &Pickle, id: ValueId) -> Option<Vec<usize>> {
     // The caller checks the length; a longer list is not worth its memory.
-    pickle.items(id)?.iter().take(MOST_DIMENSIONS + 1).map(|&item| natural(pickle, item)).collect()
+    pickle.items(id)?.iter().take(MAX_DIMENSIONS + 1).map(|&item| size_value(pickle, item)).collect()
 }
 
-fn unread(call: &Call) -> String {
+fn unread(call: &RebuildCall) -> String {
     let what = match call.function {
         "_rebuild_qtensor" => "a quantized tensor",
         "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor" => "a sparse tensor",
@@ -113,25 +113,25 @@ fn unread(call: &Call) -> String {
 }
 
 /// A short description of a value.
-pub(super) fn kind(pickle: &Pickle, id: Id) -> String {
+pub(super) fn kind(pickle: &Pickle, id: ValueId) -> String {
     match pickle.value(id) {
-        Value::None => "`None`".to_owned(),
-        Value::Bool(_) => "a bool".to_owned(),
-        Value::Int(_) | Value::LongInt => "an int".to_owned(),
-        Value::Float(_) => "a float".to_owned(),
-        Value::Text(_) => "a string".to_owned(),
-        Value::Bytes(_) => "bytes".to_owned(),
-        Value::Tuple(_) => "a tuple".to_owned(),
-        Value::List(_) => "a list".to_owned(),
-        Value::Set(_) => "a set".to_owned(),
-        Value::Dict(_) => "a dict".to_owned(),
-        Value::Persistent(_) => "a storage".to_owned(),
-        Value::Class { .. } => match pickle.class(id) {
+        PickleValue::None => "`None`".to_owned(),
+        PickleValue::Bool(_) => "a bool".to_owned(),
+        PickleValue::Int(_) | PickleValue::LongInt => "an int".to_owned(),
+        PickleValue::Float(_) => "a float".to_owned(),
+        PickleValue::Text(_) => "a string".to_owned(),
+        PickleValue::Bytes(_) => "bytes".to_owned(),
+        PickleValue::Tuple(_) => "a tuple".to_owned(),
+        PickleValue::List(_) => "a list".to_owned(),
+        PickleValue::Set(_) => "a set".to_owned(),
+        PickleValue::Dict(_) => "a dict".to_owned(),
+        PickleValue::Persistent(_) => "a storage".to_owned(),
+        PickleValue::Class { .. } => match pickle.class(id) {
             Some((module, name)) => format!("the class `{}.{}`", shown(module), shown(name)),
             None => "a class".to_owned(),
         },
-        Value::Object(_) if is_tensor(pickle, id) => "a tensor".to_owned(),
-        Value::Object(_) => match pickle.class(id) {
+        PickleValue::Object(_) if is_tensor(pickle, id) => "a tensor".to_owned(),
+        PickleValue::Object(_) => match pickle.class(id) {
             Some((module, name)) => format!("a `{}.{}`", shown(module), shown(name)),
             None => "an object".to_owned(),
         },

@@ -54,7 +54,7 @@ impl ScheduleSettings for Cosine {
             None => at.progress(),
             Some(epochs) => {
                 let period = u64::from(epochs) * at.steps_per_epoch;
-                since_restart(at.since_warmup, period, self.restart_multiplier)
+                cycle_progress(at.since_warmup, period, self.restart_multiplier)
             }
         };
         self.final_scale + (1.0 - self.final_scale) * (1.0 + libm::cos(PI * progress)) / 2.0
@@ -82,7 +82,7 @@ impl ScheduleSettings for Cosine {
 
 /// How far the fall has come that `step` is in, the first taking `period` steps and each of the others `multiplier`
 /// times those of the one before.
-fn since_restart(mut step: u64, mut period: u64, multiplier: u32) -> f64 {
+fn cycle_progress(mut step: u64, mut period: u64, multiplier: u32) -> f64 {
     period = period.max(1);
     if multiplier == 1 {
         step %= period;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// A setting that other tools name differently.
-pub struct Setting {
+pub struct SettingSynonyms {
     pub words: Vec<&'static str>,
     /// Such as `stage.NAME.optimizer.momentum`, where `NAME` is any stage.
     pub path: &'static str,
@@ -18,7 +18,7 @@ pub struct Setting {
 }
 
 /// A value of a setting, and what others write for it.
-pub struct Meaning {
+pub struct ValueSynonyms {
     pub words: Vec<&'static str>,
     pub path: &'static str,
     pub value: &'static str,
@@ -30,18 +30,18 @@ pub struct Remark {
     pub text: &'static str,
 }
 
-pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+pub static SETTINGS: LazyLock<Vec<SettingSynonyms>> = LazyLock::new(|| {
     let setting = |Entry { head, whole, words }| {
         let (path, value) = assignment(head);
-        Setting { words, path, value, whole: whole.map(assignment) }
+        SettingSynonyms { words, path, value, whole: whole.map(assignment) }
     };
     entries(include_str!("settings.txt")).into_iter().map(setting).collect()
 });
 
-pub static VALUES: LazyLock<Vec<Meaning>> = LazyLock::new(|| {
+pub static VALUES: LazyLock<Vec<ValueSynonyms>> = LazyLock::new(|| {
     let meaning = |Entry { head, words, .. }| {
         let (path, value) = assignment(head);
-        Meaning { words, path, value }
+        ValueSynonyms { words, path, value }
     };
     entries(include_str!("values.txt")).into_iter().map(meaning).collect()
 });

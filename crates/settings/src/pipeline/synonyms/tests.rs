@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::document::parse;
-use super::lists::{Meaning, Remark};
+use super::lists::{Remark, ValueSynonyms};
 use super::*;
 
 /// Pieces between backticks.
@@ -13,7 +13,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn what_is_suggested_is_in_the_schema() {
-    for Setting { words, path, value, whole } in SETTINGS.iter() {
+    for SettingSynonyms { words, path, value, whole } in SETTINGS.iter() {
         let schema = schema_at(path).unwrap_or_else(|| panic!("{words:?}: there is no `{path}`"));
         assert!(holds(schema, value), "{path} = {value}");
         if let Some((path, text)) = whole {
@@ -21,7 +21,7 @@ fn what_is_suggested_is_in_the_schema() {
         }
         assert!(!words.is_empty(), "{path} has no words");
     }
-    for Meaning { words, path, value } in VALUES.iter() {
+    for ValueSynonyms { words, path, value } in VALUES.iter() {
         // A `kind` is a constant in one of several schemas.
         let (table, tag) = path.rsplit_once('.').unwrap();
         let tagged = ["kind", "format"].contains(&tag);
@@ -129,10 +129,10 @@ from = "fit@last"
 "#;
 
 fn suggested(path: &str, text: &str) -> String {
-    let source = Arc::new(Source::new("p.toml", FILE));
+    let source = Arc::new(SourceText::new("p.toml", FILE));
     let root = parse(&source, &mut Vec::new());
     let (word, value) = text.split_once(" = ").unwrap();
-    let source = Arc::new(Source::new("v", value));
+    let source = Arc::new(SourceText::new("v", value));
     let node = document::parse_value(&source, 0, &mut Vec::new()).unwrap();
     let path: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
     key(&root, &path, word, &node).unwrap_or_default()
@@ -213,7 +213,7 @@ fn values_and_tables_have_words_too() {
     assert_eq!(value(&["run", "device"], "cuda"), Some("cuda:0"));
     assert_eq!(value(&["run", "device"], "tpu"), None);
     let table = |path: &str, text: &str| {
-        let source = Arc::new(Source::new("v", text));
+        let source = Arc::new(SourceText::new("v", text));
         let node = document::parse_value(&source, 0, &mut Vec::new()).unwrap();
         let path: Vec<&str> = path.split('.').collect();
         super::table(&path, schema_at(&general(&path).join(".")).unwrap(), &node).unwrap()

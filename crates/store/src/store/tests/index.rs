@@ -142,7 +142,7 @@ fn all_missing_files_are_named() {
     let index = InputIndex::open(root.path().join("inputs.index"));
     fs::write(root.path().join("there"), "").unwrap();
     let error = index.digests(&["there", "gone", "lost"].map(|name| root.path().join(name))).unwrap_err();
-    assert_eq!(error.kind, crate::error::Kind::Usage);
+    assert_eq!(error.kind, crate::error::ErrorKind::Usage);
     assert!(error.message.contains("gone") && error.message.ends_with("no such file or folder"), "{error}");
     assert!(error.others.len() == 1 && error.others[0].message.contains("lost"), "{error:?}");
     assert!(index.digests(&[root.path().to_owned()]).unwrap_err().message.ends_with("it is a folder"));

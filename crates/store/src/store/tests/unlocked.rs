@@ -26,7 +26,7 @@ fn age(path: &Path, hours: u64) {
 fn without_locks_each_process_works_in_an_attempt_of_its_own() {
     let root = tempfile::tempdir().unwrap();
     let (meet, key) = (Barrier::new(3), key());
-    let found: Vec<Finished> = std::thread::scope(|scope| {
+    let found: Vec<FinishedStage> = std::thread::scope(|scope| {
         let work = || {
             answering(ENOLCK, || {
                 let store = Store::open(root.path());
@@ -71,11 +71,11 @@ fn without_locks_an_attempt_goes_on_from_a_copy_of_the_newest_checkpoint() {
         third.discard().unwrap();
         drop(second);
         assert!(
-            crate::store::live_uses(&attempt_at(root.path(), 2)).unwrap().is_some(),
+            crate::store::keys_in_use(&attempt_at(root.path(), 2)).unwrap().is_some(),
             "gc keeps it for a day"
         );
         age(&attempt_at(root.path(), 2), 25);
-        assert_eq!(crate::store::live_uses(&attempt_at(root.path(), 2)).unwrap(), None);
+        assert_eq!(crate::store::keys_in_use(&attempt_at(root.path(), 2)).unwrap(), None);
     });
 }
 
@@ -94,7 +94,7 @@ fn an_attempt_whose_lock_file_is_gone_is_not_waited_for() {
 }
 
 /// The state after a process was killed just after publishing.
-fn killed_behind_publishing(store: &Store, work: Work) {
+fn killed_behind_publishing(store: &Store, work: AttemptRequest) {
     let attempt = begin(store, work);
     checkpoint(&attempt, "last");
     let folder = output(&attempt.output().unwrap(), &[("weights", "same")]);
@@ -106,25 +106,25 @@ fn what_is_left_of_a_finished_stage_is_removed() {
     let root = tempfile::tempdir().unwrap();
     let (store, key) = (Store::open(root.path()), key());
     for forced in [false, true] {
-        killed_behind_publishing(&store, Work { forced, ..work(&key) });
+        killed_behind_publishing(&store, AttemptRequest { forced, ..work(&key) });
         assert_eq!(attempts(root.path()), ["000001"]);
-        store.tidy(&key, "scalar");
+        store.remove_leftovers(&key, "scalar");
         assert_eq!(disk::entries(&root.path().join(".work")).unwrap(), Vec::<String>::new());
     }
     // Killed during removal, before and after the lock file was removed, and just after creation.
     let unfinished = attempt_at(root.path(), 1).with_file_name(format!("{}1", disk::UNFINISHED));
     for lock_is_gone in [false, true] {
-        killed_behind_publishing(&store, Work { forced: true, ..work(&key) });
+        killed_behind_publishing(&store, AttemptRequest { forced: true, ..work(&key) });
         fs::create_dir(&unfinished).unwrap();
         fs::rename(attempt_at(root.path(), 1), unfinished.join(disk::DOOMED)).unwrap();
         if lock_is_gone {
             fs::remove_file(unfinished.join(disk::DOOMED).join("lock")).unwrap();
         }
-        store.tidy(&key, "scalar");
+        store.remove_leftovers(&key, "scalar");
         assert_eq!(disk::entries(&root.path().join(".work")).unwrap(), Vec::<String>::new());
     }
     fs::create_dir_all(&unfinished).unwrap();
-    store.tidy(&key, "scalar");
+    store.remove_leftovers(&key, "scalar");
     assert_eq!(disk::entries(&root.path().join(".work")).unwrap(), Vec::<String>::new());
 }
 
@@ -134,18 +134,18 @@ fn what_somebody_works_in_or_may_go_on_with_stays() {
     let (store, key) = (Store::open(root.path()), key());
     publish(&store, &root.path().join("a"), "scalar", "same").unwrap();
     // An attempt of another variant, and a forced attempt.
-    checkpoint(&begin(&store, Work { variant: "x86-v3", ..work(&key) }), "v3");
-    let forced = begin(&store, Work { forced: true, ..work(&key) });
+    checkpoint(&begin(&store, AttemptRequest { variant: "x86-v3", ..work(&key) }), "v3");
+    let forced = begin(&store, AttemptRequest { forced: true, ..work(&key) });
     forced.output().unwrap();
     drop(forced);
-    store.tidy(&key, "scalar");
+    store.remove_leftovers(&key, "scalar");
     assert_eq!(attempts(root.path()), ["000001", "000002"]);
-    let held = begin(&store, Work { variant: "x86-v3", ..work(&key) });
-    store.tidy(&key, "x86-v3");
+    let held = begin(&store, AttemptRequest { variant: "x86-v3", ..work(&key) });
+    store.remove_leftovers(&key, "x86-v3");
     assert_eq!(attempts(root.path()), ["000001", "000002"]);
     drop(held);
-    answering(ENOLCK, || store.tidy(&key, "x86-v3"));
+    answering(ENOLCK, || store.remove_leftovers(&key, "x86-v3"));
     assert_eq!(attempts(root.path()), ["000001", "000002"], "nobody can tell");
-    store.tidy(&key, "x86-v3");
+    store.remove_leftovers(&key, "x86-v3");
     assert_eq!(attempts(root.path()), ["000002"]);
 }

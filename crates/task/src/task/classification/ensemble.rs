@@ -16,7 +16,7 @@ use crate::task::interface::rows;
 use crate::task::{Annotations, Evaluation, Evaluator};
 use crate::train::{Scores, Task};
 
-pub struct Averaged {
+pub struct AveragedModels {
     task: Classification,
     dataset: Arc<Dataset>,
     split: Split,
@@ -24,13 +24,13 @@ pub struct Averaged {
     means: BTreeMap<usize, MeanProbabilities>,
 }
 
-impl Averaged {
+impl AveragedModels {
     pub fn new(task: Classification, dataset: Arc<Dataset>, split: Split) -> Self {
         Self { task, dataset, split, means: BTreeMap::new() }
     }
 }
 
-impl Evaluator for Averaged {
+impl Evaluator for AveragedModels {
     fn update(
         &mut self,
         _: &mut Tape,

@@ -6,9 +6,9 @@ use crate::code_path::CodePath;
 use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::ops::code_paths::{CLASS_LOSS, FOCAL, MARGIN};
-use crate::ops::{self, Later, Margin};
+use crate::ops::{self, Deferred, Margin};
 use crate::pipeline::{Distill, Head, Loss};
-use crate::task::{Problem, TaskSpec, class_weights};
+use crate::task::{TaskProblem, TaskSpec, class_weights};
 use crate::train::BatchLoss;
 
 /// The loss of a stage.
@@ -23,9 +23,9 @@ pub struct ClassLosses {
 
 /// What the meter counts of a batch.
 pub struct BatchStats {
-    pub scores: Later<f32>,
+    pub scores: Deferred<f32>,
     pub labels: Vec<u32>,
-    pub losses: Later<f64>,
+    pub losses: Deferred<f64>,
     /// The weight of each row, where classes have weights.
     pub weights: Option<Vec<f64>>,
 }
@@ -50,10 +50,10 @@ impl ClassLosses {
     }
 
     /// Refuses a loss that the head or the classes do not allow.
-    pub fn check(&self, spec: &TaskSpec) -> Result<(), Problem> {
+    pub fn check(&self, spec: &TaskSpec) -> Result<(), TaskProblem> {
         if self.loss.needs_cosines() && !matches!(spec.head, Head::Embedding(_)) {
             let help = "use `head = { kind = \"embedding\", dimension = 512 }` in the model, or another loss";
-            return Err(Problem {
+            return Err(TaskProblem {
                 setting: "loss".to_owned(),
                 code: "conflict",
                 message: "this loss needs cosines, which this head does not compute".to_owned(),
@@ -82,7 +82,7 @@ impl ClassLosses {
         scores: &Value,
         targets: &ClassTargets,
     ) -> Result<BatchLoss<BatchStats>> {
-        let read = Later::of(scores.tensor())?;
+        let read = Deferred::from_tensor(scores.tensor())?;
         let class_weights = self.class_weights.as_deref();
         let margin_loss = |margin| ops::MarginLoss { margin, scale: self.scale, class_weights };
         let losses = match (&self.loss, targets) {
@@ -109,7 +109,7 @@ impl ClassLosses {
                 ops::class_loss(tape, scores, &targets.mixtures(), &margin_loss(margin))
             }
         }?;
-        let ops::Losses { mean, rows: losses, weights } = losses;
+        let ops::WeightedLoss { mean, rows: losses, weights } = losses;
         let weights = class_weights.map(|_| weights);
         // Without class weights each row counts once, however the shares of a mixture are rounded.
         let weight = weights.as_ref().map_or(targets.rows() as f64, |weights| weights.iter().sum());

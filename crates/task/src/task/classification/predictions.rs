@@ -6,7 +6,7 @@ use crate::data::Sample;
 use crate::metrics::most_likely;
 use crate::report;
 use crate::task::class_list::most_likely_in_words;
-use crate::task::{Description, File};
+use crate::task::{Description, TaskFile};
 
 /// What `predict` prints: the class, and the probabilities [K] of all.
 pub fn describe(classes: &[String], probabilities: &[f32]) -> Description {
@@ -19,7 +19,7 @@ pub fn describe(classes: &[String], probabilities: &[f32]) -> Description {
 }
 
 /// The table of predictions: the label of each image, its most likely class, and the probabilities of all.
-pub fn file(classes: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> File {
+pub fn file(classes: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> TaskFile {
     let name = |place: usize| classes[place].clone();
     let row = |(sample, probabilities): (&Sample, Vec<f32>)| report::Prediction {
         file: sample.path.clone(),
@@ -28,5 +28,5 @@ pub fn file(classes: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> File {
         probabilities,
     };
     let rows: Vec<_> = predictions.into_iter().map(row).collect();
-    File::new("predictions.csv", report::predictions_csv(classes, &rows))
+    TaskFile::new("predictions.csv", report::predictions_csv(classes, &rows))
 }

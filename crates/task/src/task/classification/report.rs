@@ -1,16 +1,16 @@
 //! What a classification measures, and its report: the confusion matrix, the classes, and the mistakes.
 
 use crate::error::Result;
-use crate::metrics::{ClassMetrics, Classification, Direction, Format, Metric, TaskMetrics};
+use crate::metrics::{ClassMetrics, ClassificationScores, Direction, Metric, MetricFormat, TaskMetrics};
 use crate::report::{
-    Cell, ColumnKind, Prediction, ReportColumn, ReportPart, ReportTable, StageFiles, TaskReport,
+    ColumnKind, Prediction, ReportColumn, ReportPart, ReportTable, StageFiles, TableCell, TaskReport,
     TaskReporting, Tile, confusion_matrix, count, mistakes, number, percent, read_predictions,
 };
 
-const LOSS: Metric = Metric::new("loss", "loss", Format::Number, Direction::Lower);
-const ACCURACY: Metric = Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher)
+const LOSS: Metric = Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower);
+const ACCURACY: Metric = Metric::new("accuracy", "accuracy", MetricFormat::Percent, Direction::Higher)
     .drawn("Accuracy", "images classified correctly, %");
-const MACRO_F1: Metric = Metric::new("macro_f1", "macro F1", Format::Share, Direction::Higher);
+const MACRO_F1: Metric = Metric::new("macro_f1", "macro F1", MetricFormat::Share, Direction::Higher);
 
 pub static METRICS: TaskMetrics = TaskMetrics {
     history: &[
@@ -32,12 +32,12 @@ pub static REPORTING: TaskReporting = TaskReporting {
 };
 
 fn report(files: &StageFiles) -> Result<TaskReport> {
-    let metrics: Classification = files.json("metrics.json")?;
+    let metrics: ClassificationScores = files.json("metrics.json")?;
     let predictions = files.table("predictions.csv", read_predictions)?;
     Ok(parts(files.stage, &metrics, &predictions))
 }
 
-fn parts(stage: &str, metrics: &Classification, predictions: &[Prediction]) -> TaskReport {
+fn parts(stage: &str, metrics: &ClassificationScores, predictions: &[Prediction]) -> TaskReport {
     let mut parts = vec![
         ReportPart::Tiles(tiles(metrics)),
         ReportPart::Picture(confusion_matrix(stage, metrics)),
@@ -48,7 +48,7 @@ fn parts(stage: &str, metrics: &Classification, predictions: &[Prediction]) -> T
     TaskReport { headline: vec![(&ACCURACY, metrics.accuracy), (&MACRO_F1, metrics.macro_f1)], parts }
 }
 
-fn tiles(metrics: &Classification) -> Vec<Tile> {
+fn tiles(metrics: &ClassificationScores) -> Vec<Tile> {
     let mut tiles = vec![Tile::new(percent(metrics.accuracy), "accuracy")];
     tiles.extend(metrics.top5_accuracy.map(|top5| Tile::new(percent(top5), "top-5 accuracy")));
     tiles.extend([
@@ -59,14 +59,14 @@ fn tiles(metrics: &Classification) -> Vec<Tile> {
     tiles
 }
 
-fn classes(metrics: &Classification) -> ReportTable {
-    let row = |class: &ClassMetrics| -> Vec<Cell> {
+fn classes(metrics: &ClassificationScores) -> ReportTable {
+    let row = |class: &ClassMetrics| -> Vec<TableCell> {
         vec![
             class.class.as_str().into(),
             percent(class.precision).into(),
             percent(class.recall).into(),
             percent(class.f1).into(),
-            Cell::Share(class.f1),
+            TableCell::Share(class.f1),
             count(class.support).into(),
         ]
     };
@@ -109,8 +109,8 @@ mod tests {
             .collect();
         let [classes, mistakes] = tables[..] else { panic!("two tables: {tables:?}") };
         assert_eq!(classes.rows.len(), 2);
-        let files: Vec<&Cell> = mistakes.rows.iter().map(|row| &row[0]).collect();
-        assert_eq!(files, [&Cell::from("z"), &Cell::from("x")]);
+        let files: Vec<&TableCell> = mistakes.rows.iter().map(|row| &row[0]).collect();
+        assert_eq!(files, [&TableCell::from("z"), &TableCell::from("x")]);
         assert_eq!(mistakes.rows[0][3], "90.0\u{a0}%".into());
     }
 }

@@ -46,7 +46,7 @@ impl ClassTargets {
     pub fn labels(&self) -> Cow<'_, [u32]> {
         match self {
             Self::Classes(classes) => Cow::Borrowed(classes),
-            Self::Mixtures(mixtures) => mixtures.iter().map(Mixture::most).collect(),
+            Self::Mixtures(mixtures) => mixtures.iter().map(Mixture::majority).collect(),
         }
     }
 
@@ -54,7 +54,7 @@ impl ClassTargets {
     pub fn mixtures(&self) -> Cow<'_, [Mixture]> {
         match self {
             Self::Mixtures(mixtures) => Cow::Borrowed(mixtures),
-            Self::Classes(classes) => classes.iter().copied().map(Mixture::of).collect(),
+            Self::Classes(classes) => classes.iter().copied().map(Mixture::single).collect(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::ensemble::Averaged;
+use super::ensemble::AveragedModels;
 use super::loss::{BatchStats, ClassLosses};
 use super::targets::ClassTargets;
 use super::{METRICS, predictions};
@@ -20,7 +20,7 @@ use crate::pipeline::Data;
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
-    Annotations, Description, Evaluator, File, Measured, Predictions, Problem, Task, TaskSpec,
+    Annotations, Description, Evaluator, MeasuredImages, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -52,7 +52,7 @@ impl train::Task for Classification {
     }
 
     fn update(&self, meter: &mut ClassificationMetrics, stats: BatchStats) -> Result<()> {
-        let (scores, losses) = (stats.scores.read()?, stats.losses.read()?);
+        let (scores, losses) = (stats.scores.wait()?, stats.losses.wait()?);
         match &stats.weights {
             Some(weights) => meter.update_weighted(&scores, &stats.labels, &losses, weights),
             None => meter.update(&scores, &stats.labels, &losses),
@@ -95,7 +95,7 @@ impl Task for Classification {
         Self { classes: spec.classes.to_vec(), losses: ClassLosses::new(spec) }
     }
 
-    fn check(&self, spec: &TaskSpec) -> Result<(), Problem> {
+    fn check(&self, spec: &TaskSpec) -> Result<(), TaskProblem> {
         self.losses.check(spec)
     }
 
@@ -103,7 +103,7 @@ impl Task for Classification {
         self.losses.code_paths(mixes).to_vec()
     }
 
-    fn metric_code_paths(&self, measured: &Measured) -> Vec<CodePath> {
+    fn metric_code_paths(&self, measured: &MeasuredImages) -> Vec<CodePath> {
         let counts = measured.dataset.map(Dataset::counts).unwrap_or_default();
         let images: Vec<usize> = counts.iter().map(|class| class[measured.split as usize]).collect();
         // An image that cannot be read may be the last of its class.
@@ -134,7 +134,7 @@ impl Task for Classification {
         predictions::describe(&self.classes, &probabilities)
     }
 
-    fn predictions_file(&self, predictions: Predictions<Self>) -> File {
+    fn predictions_file(&self, predictions: Predictions<Self>) -> TaskFile {
         predictions::file(&self.classes, predictions)
     }
 
@@ -143,17 +143,17 @@ impl Task for Classification {
     }
 
     /// The confusion matrix, as numbers and as pictures.
-    fn files(&self, stage: &str, meter: &ClassificationMetrics) -> Result<Vec<File>> {
+    fn files(&self, stage: &str, meter: &ClassificationMetrics) -> Result<Vec<TaskFile>> {
         let metrics = meter.finish(&self.classes)?;
         let picture = report::confusion_matrix(stage, &metrics);
         Ok(vec![
-            File::new("confusion_matrix.csv", report::confusion_csv(&metrics)),
-            File::new("confusion_matrix.svg", picture.document()),
-            File::new("confusion_matrix.png", report::png(&picture)?),
+            TaskFile::new("confusion_matrix.csv", report::confusion_csv(&metrics)),
+            TaskFile::new("confusion_matrix.svg", picture.document()),
+            TaskFile::new("confusion_matrix.png", report::png(&picture)?),
         ])
     }
 
     fn ensemble(self, dataset: Arc<Dataset>, split: Split) -> Result<Box<dyn Evaluator>> {
-        Ok(Box::new(Averaged::new(self, dataset, split)))
+        Ok(Box::new(AveragedModels::new(self, dataset, split)))
     }
 }

@@ -6,7 +6,7 @@ use crate::data::{LABELS_BETWEEN, Sample};
 use crate::metrics::THRESHOLD;
 use crate::report;
 use crate::task::class_list::most_likely_in_words;
-use crate::task::{Description, File};
+use crate::task::{Description, TaskFile};
 
 /// The labels whose probability reaches the threshold.
 fn predicted<'a>(labels: &'a [String], probabilities: &[f32]) -> Vec<&'a str> {
@@ -28,7 +28,7 @@ pub fn describe(labels: &[String], probabilities: &[f32]) -> Description {
 }
 
 /// The table of predictions: the labels of each image, those predicted, and the probabilities of all.
-pub fn file(labels: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> File {
+pub fn file(labels: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> TaskFile {
     let row = |(sample, probabilities): (&Sample, Vec<f32>)| {
         let shown = sample.label.classes();
         let shown: Vec<&str> = shown.iter().map(|label| labels[*label as usize].as_str()).collect();
@@ -40,5 +40,5 @@ pub fn file(labels: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> File {
         }
     };
     let rows: Vec<_> = predictions.into_iter().map(row).collect();
-    File::new("predictions.csv", report::predictions_csv(labels, &rows))
+    TaskFile::new("predictions.csv", report::predictions_csv(labels, &rows))
 }

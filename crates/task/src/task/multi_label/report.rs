@@ -4,19 +4,19 @@ use serde_json::Value;
 
 use crate::data::LABELS_BETWEEN;
 use crate::error::Result;
-use crate::metrics::{Direction, Format, LabelMetrics, Metric, MultiLabel, TaskMetrics};
+use crate::metrics::{Direction, LabelMetrics, Metric, MetricFormat, MultiLabelScores, TaskMetrics};
 use crate::report::{
-    Cell, ColumnKind, Prediction, ReportColumn, ReportPart, ReportTable, StageFiles, TaskReport,
+    ColumnKind, Prediction, ReportColumn, ReportPart, ReportTable, StageFiles, TableCell, TaskReport,
     TaskReporting, Tile, count, mistakes, number, percent, read_predictions,
 };
 
-const LOSS: Metric = Metric::new("loss", "loss", Format::Number, Direction::Lower);
+const LOSS: Metric = Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower);
 /// The share of images whose labels are all right.
-const ACCURACY: Metric = Metric::new("accuracy", "accuracy", Format::Percent, Direction::Higher)
+const ACCURACY: Metric = Metric::new("accuracy", "accuracy", MetricFormat::Percent, Direction::Higher)
     .drawn("Accuracy", "images classified correctly, %");
-const MACRO_F1: Metric = Metric::new("macro_f1", "macro F1", Format::Share, Direction::Higher);
-const MICRO_F1: Metric = Metric::new("micro_f1", "micro F1", Format::Share, Direction::Higher);
-const MAP: Metric = Metric::new("map", "mAP", Format::Share, Direction::Higher)
+const MACRO_F1: Metric = Metric::new("macro_f1", "macro F1", MetricFormat::Share, Direction::Higher);
+const MICRO_F1: Metric = Metric::new("micro_f1", "micro F1", MetricFormat::Share, Direction::Higher);
+const MAP: Metric = Metric::new("map", "mAP", MetricFormat::Share, Direction::Higher)
     .drawn("Mean average precision", "mean over the labels, %");
 
 pub static METRICS: TaskMetrics = TaskMetrics {
@@ -45,7 +45,7 @@ fn is_of(document: &Value) -> bool {
 }
 
 fn report(files: &StageFiles) -> Result<TaskReport> {
-    let metrics: MultiLabel = files.json("metrics.json")?;
+    let metrics: MultiLabelScores = files.json("metrics.json")?;
     let predictions = files.table("predictions.csv", read_predictions)?;
     let mut parts = vec![ReportPart::Tiles(tiles(&metrics)), ReportPart::Table(labels(&metrics))];
     let worst = |row: &Prediction| worst_error(row, &metrics);
@@ -55,7 +55,7 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
 }
 
 /// The probability that a prediction gave to its worst error about a label.
-fn worst_error(row: &Prediction, metrics: &MultiLabel) -> f32 {
+fn worst_error(row: &Prediction, metrics: &MultiLabelScores) -> f32 {
     let shown: Vec<&str> = row.label.split(LABELS_BETWEEN).collect();
     let labels = metrics.per_class.iter().map(|label| label.class.as_str());
     let errors = labels.zip(&row.probabilities);
@@ -63,7 +63,7 @@ fn worst_error(row: &Prediction, metrics: &MultiLabel) -> f32 {
     errors.fold(0.0, f32::max)
 }
 
-fn tiles(metrics: &MultiLabel) -> Vec<Tile> {
+fn tiles(metrics: &MultiLabelScores) -> Vec<Tile> {
     let mut tiles: Vec<Tile> = metrics.map.map(|map| Tile::new(percent(map), "mAP")).into_iter().collect();
     tiles.extend([
         Tile::new(percent(metrics.micro_f1), "micro F1"),
@@ -75,8 +75,8 @@ fn tiles(metrics: &MultiLabel) -> Vec<Tile> {
     tiles
 }
 
-fn labels(metrics: &MultiLabel) -> ReportTable {
-    let row = |label: &LabelMetrics| -> Vec<Cell> {
+fn labels(metrics: &MultiLabelScores) -> ReportTable {
+    let row = |label: &LabelMetrics| -> Vec<TableCell> {
         let average_precision = label.average_precision.unwrap_or_default();
         vec![
             label.class.as_str().into(),
@@ -84,7 +84,7 @@ fn labels(metrics: &MultiLabel) -> ReportTable {
             percent(label.recall).into(),
             percent(label.f1).into(),
             percent(average_precision).into(),
-            Cell::Share(average_precision),
+            TableCell::Share(average_precision),
             count(label.support).into(),
         ]
     };

@@ -11,12 +11,13 @@ use crate::metrics::code_paths::MULTI_LABEL;
 use crate::metrics::{MultiLabelMetrics, TaskMetrics};
 use crate::model::Outputs;
 use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, SIGMOID};
-use crate::ops::{self, Later};
+use crate::ops::{self, Deferred};
 use crate::pipeline::{ClassWeights, Data, Weights};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
-    Annotations, Description, File, Measured, Predictions, Problem, Task, TaskSpec, class_weights,
+    Annotations, Description, MeasuredImages, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
+    class_weights,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -27,9 +28,9 @@ pub struct MultiLabel {
 
 /// What the meter counts of a batch.
 pub struct BatchStats {
-    probabilities: Later<f32>,
+    probabilities: Deferred<f32>,
     truths: Vec<bool>,
-    losses: Later<f64>,
+    losses: Deferred<f64>,
 }
 
 /// The weights of a train stage's loss, if it has any.
@@ -59,13 +60,13 @@ impl train::Task for MultiLabel {
     }
 
     fn finalize(&self, meter: MultiLabelMetrics) -> MultiLabelMetrics {
-        meter.settled()
+        meter.finalize()
     }
 
     fn loss(&self, tape: &mut Tape, outputs: &Outputs, targets: &Vec<f32>) -> Result<BatchLoss<BatchStats>> {
         let (output, weights) = (outputs.logits()?, self.positive_weights.as_deref());
         let (mean, losses) = ops::binary_cross_entropy(tape, output, targets, weights)?;
-        let probabilities = Later::of(&ops::sigmoid(output.tensor())?)?;
+        let probabilities = Deferred::from_tensor(&ops::sigmoid(output.tensor())?)?;
         // A mixed image counts as what it shows the most of.
         let truths = targets.iter().map(|share| *share >= 0.5).collect();
         // The weights of labels are no part of the mean's denominator, as with PyTorch's `pos_weight`.
@@ -74,7 +75,7 @@ impl train::Task for MultiLabel {
     }
 
     fn update(&self, meter: &mut MultiLabelMetrics, stats: BatchStats) -> Result<()> {
-        meter.update(&stats.probabilities.read()?, &stats.truths, &stats.losses.read()?)
+        meter.update(&stats.probabilities.wait()?, &stats.truths, &stats.losses.wait()?)
     }
 
     fn progress(&self, meter: &MultiLabelMetrics) -> Scores {
@@ -118,7 +119,7 @@ impl Task for MultiLabel {
         Self { labels: spec.classes.to_vec(), positive_weights: weights(spec).map(resolve) }
     }
 
-    fn check(&self, spec: &TaskSpec) -> Result<(), Problem> {
+    fn check(&self, spec: &TaskSpec) -> Result<(), TaskProblem> {
         let dataset = spec.training.and_then(|training| training.dataset);
         class_weights::check(spec, weights(spec), "positive_weights", dataset)
     }
@@ -127,7 +128,7 @@ impl Task for MultiLabel {
         vec![BINARY_CROSS_ENTROPY, SIGMOID]
     }
 
-    fn metric_code_paths(&self, _: &Measured) -> Vec<CodePath> {
+    fn metric_code_paths(&self, _: &MeasuredImages) -> Vec<CodePath> {
         vec![MULTI_LABEL]
     }
 
@@ -151,7 +152,7 @@ impl Task for MultiLabel {
         predictions::describe(&self.labels, &probabilities)
     }
 
-    fn predictions_file(&self, predictions: Predictions<Self>) -> File {
+    fn predictions_file(&self, predictions: Predictions<Self>) -> TaskFile {
         predictions::file(&self.labels, predictions)
     }
 
@@ -160,7 +161,7 @@ impl Task for MultiLabel {
     }
 
     /// A row for each label. There is no confusion of one label with another, since each is predicted by itself.
-    fn files(&self, _: &str, meter: &MultiLabelMetrics) -> Result<Vec<File>> {
-        Ok(vec![File::new("labels.csv", report::labels_csv(&meter.finish(&self.labels)?))])
+    fn files(&self, _: &str, meter: &MultiLabelMetrics) -> Result<Vec<TaskFile>> {
+        Ok(vec![TaskFile::new("labels.csv", report::labels_csv(&meter.finish(&self.labels)?))])
     }
 }

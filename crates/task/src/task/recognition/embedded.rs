@@ -8,12 +8,12 @@ use crate::metrics::Embeddings;
 
 /// Embeddings of the images that can be read, by the positions of their samples.
 #[derive(Default)]
-pub struct Embedded {
+pub struct EmbeddedSamples {
     pub dimension: usize,
     pub rows: BTreeMap<usize, Vec<f32>>,
 }
 
-impl Embedded {
+impl EmbeddedSamples {
     /// The embeddings of a part with their samples, in order.
     pub fn part(&self, split: Split, dataset: &Dataset) -> Result<(Embeddings, Vec<usize>)> {
         let samples: Vec<usize> =

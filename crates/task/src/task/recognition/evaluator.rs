@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::embedded::Embedded;
-use super::{Comparison, Recognition, Search};
+use super::embedded::EmbeddedSamples;
+use super::{GallerySearch, PairVerification, RecognitionSpec};
 use crate::autograd::Tape;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
-use crate::metrics::{Identification, Pair, Similarities};
+use crate::metrics::{IdentificationMetrics, SimilarPair, Similarities};
 use crate::model::{Activations, Model, Outputs, Pass};
 use crate::report::{self, HardPair};
 use crate::task::interface::rows;
-use crate::task::{Annotations, Evaluation, Evaluator, File};
+use crate::task::{Annotations, Evaluation, Evaluator, TaskFile};
 use crate::train::Scores;
 
 /// The output that is evaluated: [N, D].
@@ -21,16 +21,16 @@ const EMBEDDINGS: &str = "embeddings";
 
 /// An evaluation of one model by its embeddings.
 pub struct Embeddings {
-    asked: Recognition,
+    asked: RecognitionSpec,
     dataset: Arc<Dataset>,
     /// The part whose pairs are verified.
     split: Split,
-    embedded: Embedded,
+    embedded: EmbeddedSamples,
 }
 
 impl Embeddings {
-    pub fn new(asked: Recognition, dataset: Arc<Dataset>, split: Split) -> Self {
-        Self { asked, dataset, split, embedded: Embedded::default() }
+    pub fn new(asked: RecognitionSpec, dataset: Arc<Dataset>, split: Split) -> Self {
+        Self { asked, dataset, split, embedded: EmbeddedSamples::default() }
     }
 }
 
@@ -72,12 +72,12 @@ impl Evaluator for Embeddings {
 }
 
 fn verify(
-    verification: &Comparison,
+    verification: &PairVerification,
     split: Split,
-    embedded: &Embedded,
+    embedded: &EmbeddedSamples,
     dataset: &Dataset,
     stage: &str,
-) -> Result<(Json, Vec<File>)> {
+) -> Result<(Json, Vec<TaskFile>)> {
     let (embeddings, samples) = embedded.part(split, dataset)?;
     let similarities = match &verification.pairs {
         None => Similarities::of_all(&embeddings)?,
@@ -93,7 +93,7 @@ fn verify(
     let curve = similarities.roc();
     let picture = report::roc_curve(stage, &result, &curve);
 
-    let named = |risk: &'static str, pair: &Pair| {
+    let named = |risk: &'static str, pair: &SimilarPair| {
         let path = |place: usize| dataset.samples[samples[place]].path.clone();
         let (first, second) = (path(pair.first), path(pair.second));
         HardPair { risk: risk.to_owned(), similarity: pair.similarity, first, second }
@@ -104,33 +104,33 @@ fn verify(
     let mut document = json!(result);
     document["split"] = json!(split);
     let files = vec![
-        File::new("roc.csv", report::roc_csv(&curve)),
-        File::new("roc.svg", picture.document()),
-        File::new("roc.png", report::png(&picture)?),
-        File::new("hardest_pairs.csv", report::hard_pairs_csv(&hardest)),
+        TaskFile::new("roc.csv", report::roc_csv(&curve)),
+        TaskFile::new("roc.svg", picture.document()),
+        TaskFile::new("roc.png", report::png(&picture)?),
+        TaskFile::new("hardest_pairs.csv", report::hard_pairs_csv(&hardest)),
     ];
     Ok((document, files))
 }
 
 fn identify(
-    search: &Search,
-    embedded: &Embedded,
+    search: &GallerySearch,
+    embedded: &EmbeddedSamples,
     dataset: &Dataset,
     stage: &str,
-) -> Result<(Json, Vec<File>)> {
+) -> Result<(Json, Vec<TaskFile>)> {
     let (queries, _) = embedded.part(search.query, dataset)?;
     let result = match search.query == search.gallery {
-        true => Identification::among(&queries)?,
-        false => Identification::of(&queries, &embedded.part(search.gallery, dataset)?.0)?,
+        true => IdentificationMetrics::search_within(&queries)?,
+        false => IdentificationMetrics::search_gallery(&queries, &embedded.part(search.gallery, dataset)?.0)?,
     };
     let picture = report::match_curve(stage, result.mean_average_precision, &result.cmc);
     let mut document = json!(result);
     document["query_split"] = json!(search.query);
     document["gallery_split"] = json!(search.gallery);
     let files = vec![
-        File::new("cmc.csv", report::match_csv(&result.cmc)),
-        File::new("cmc.svg", picture.document()),
-        File::new("cmc.png", report::png(&picture)?),
+        TaskFile::new("cmc.csv", report::match_csv(&result.cmc)),
+        TaskFile::new("cmc.svg", picture.document()),
+        TaskFile::new("cmc.png", report::png(&picture)?),
     ];
     Ok((document, files))
 }

@@ -5,8 +5,8 @@
 
 mod embedded;
 mod evaluator;
-mod questions;
 mod report;
+mod spec;
 
-pub use questions::{Comparison, Recognition, Search};
 pub use report::{METRICS, REPORTING};
+pub use spec::{GallerySearch, PairVerification, RecognitionSpec};

@@ -3,19 +3,21 @@
 use serde::Deserialize;
 
 use crate::error::Result;
-use crate::metrics::{Direction, Format, Identification, Metric, RocPoint, TaskMetrics, Verification};
+use crate::metrics::{
+    Direction, IdentificationMetrics, Metric, MetricFormat, RocPoint, TaskMetrics, VerificationMetrics,
+};
 use crate::report::{
-    Cell, ColumnKind, HardPair, ReportColumn, ReportPart, ReportTable, StageFiles, TaskReport, TaskReporting,
-    Tile, count, match_curve, number, percent, read_hard_pairs, read_matches, read_roc, roc_curve,
-    significant,
+    ColumnKind, HardPair, ReportColumn, ReportPart, ReportTable, StageFiles, TableCell, TaskReport,
+    TaskReporting, Tile, count, match_curve, number, percent, read_hard_pairs, read_matches, read_roc,
+    roc_curve, significant,
 };
 
-const AUC: Metric = Metric::new("verification.auc", "AUC", Format::Number, Direction::Higher).column(4);
-const EER: Metric = Metric::new("verification.eer", "EER", Format::Percent, Direction::Lower);
+const AUC: Metric = Metric::new("verification.auc", "AUC", MetricFormat::Number, Direction::Higher).column(4);
+const EER: Metric = Metric::new("verification.eer", "EER", MetricFormat::Percent, Direction::Lower);
 const RANK1: Metric =
-    Metric::new("identification.rank1", "rank 1", Format::Percent, Direction::Higher).column(5);
+    Metric::new("identification.rank1", "rank 1", MetricFormat::Percent, Direction::Higher).column(5);
 const MAP: Metric =
-    Metric::new("identification.mean_average_precision", "mAP", Format::Share, Direction::Higher);
+    Metric::new("identification.mean_average_precision", "mAP", MetricFormat::Share, Direction::Higher);
 
 pub static METRICS: TaskMetrics = TaskMetrics {
     history: &[],
@@ -40,8 +42,8 @@ struct Recognition {
     images: u64,
     /// Dimension of the embedding.
     dimension: u64,
-    verification: Option<Verification>,
-    identification: Option<Identification>,
+    verification: Option<VerificationMetrics>,
+    identification: Option<IdentificationMetrics>,
 }
 
 fn report(files: &StageFiles) -> Result<TaskReport> {
@@ -88,13 +90,18 @@ fn tiles(metrics: &Recognition) -> Vec<Tile> {
     tiles
 }
 
-fn verification(stage: &str, found: &Verification, dimension: u64, roc: &[RocPoint]) -> [ReportPart; 2] {
+fn verification(
+    stage: &str,
+    found: &VerificationMetrics,
+    dimension: u64,
+    roc: &[RocPoint],
+) -> [ReportPart; 2] {
     let (genuine, impostors) = (count(found.genuine_pairs), count(found.impostor_pairs));
     let pairs = format!("{genuine} genuine pairs, {impostors} impostors; embeddings of {dimension} numbers");
     [ReportPart::Note(pairs), ReportPart::Picture(roc_curve(stage, found, roc))]
 }
 
-fn identification(stage: &str, found: &Identification, cmc: &[f64]) -> [ReportPart; 2] {
+fn identification(stage: &str, found: &IdentificationMetrics, cmc: &[f64]) -> [ReportPart; 2] {
     let (queries, gallery) = (count(found.queries), count(found.gallery));
     let unmatched = count(found.unmatched_queries);
     let searched = format!(
@@ -107,7 +114,7 @@ fn identification(stage: &str, found: &Identification, cmc: &[f64]) -> [ReportPa
 /// Pairs whose labels are wrong or whose pictures are ambiguous are among these.
 fn pairs(pairs: &[HardPair]) -> ReportTable {
     let of = |risk: &'static str| pairs.iter().filter(move |pair| pair.risk == risk).take(SHOWN);
-    let row = |pair: &HardPair| -> Vec<Cell> {
+    let row = |pair: &HardPair| -> Vec<TableCell> {
         let similarity = format!("{:.3}", pair.similarity);
         let [first, second] = [&pair.first, &pair.second].map(|path| path.as_str().into());
         vec![pair.risk.as_str().into(), similarity.into(), first, second]

@@ -8,8 +8,8 @@ use crate::ops::{Mixture, testing::numbers};
 use crate::pipeline;
 use crate::task::classification::{ClassTargets, Classification};
 use crate::task::multi_label::MultiLabel;
-use crate::task::{Task, TaskKind, TaskSpec, Training};
-use crate::train::{Checkpoint, Optimizer, Progress, Setup, fit};
+use crate::task::{Task, TaskKind, TaskSpec, TaskTraining};
+use crate::train::{Optimizer, TrainCheckpoint, TrainContext, TrainProgress, fit};
 use crate::weights;
 
 /// What the images of noise show.
@@ -67,7 +67,7 @@ impl Scene {
     fn fit(
         &self,
         [batch_size, accumulate]: [usize; 2],
-        from: Option<Checkpoint>,
+        from: Option<TrainCheckpoint>,
         notes: &mut Notes,
     ) -> Result<Ended> {
         let distill = if self.taught { "distill = { teacher = \"t@last\", weight = 0.3 }" } else { "" };
@@ -82,7 +82,7 @@ impl Scene {
             kind: if self.shows == Shows::Labels { TaskKind::MultiLabel } else { TaskKind::Classification },
             classes: &["a", "b", "c"].map(str::to_owned),
             head: &head,
-            training: Some(Training { settings: &settings, dataset: None }),
+            training: Some(TaskTraining { settings: &settings, dataset: None }),
         };
         match self.shows {
             Shows::Classes => self.with(&Classification::new(&spec), classes, &spec, from, notes),
@@ -96,7 +96,7 @@ impl Scene {
         task: &T,
         targets: fn(&[usize]) -> T::Targets,
         spec: &TaskSpec,
-        from: Option<Checkpoint>,
+        from: Option<TrainCheckpoint>,
         notes: &mut Notes,
     ) -> Result<Ended> {
         let settings = spec.training.unwrap().settings;
@@ -106,14 +106,15 @@ impl Scene {
         let table = ParameterTable::resolve(&model.description, settings).unwrap();
         let layer = model.head_layer();
         let feed = Noise { layer, batch_size: settings.batch_size, targets, taught: self.taught };
-        let setup = Setup { model: &model, table: &table, task, feed: &feed, seed: 3, settings };
-        let optimizer = Optimizer::for_table(&settings.optimizer, &table, setup.steps_per_epoch())?;
+        let train_context =
+            TrainContext { model: &model, table: &table, task, batch_source: &feed, seed: 3, settings };
+        let optimizer = Optimizer::for_table(&settings.optimizer, &table, train_context.steps_per_epoch())?;
         let state = weights::initialize_all(&model.description, 7)?;
-        let mut progress = Progress::start(&setup, state, optimizer);
+        let mut progress = TrainProgress::start(&train_context, state, optimizer);
         if let Some(checkpoint) = from {
             progress.resume(checkpoint, &model.description, &table)?;
         }
-        fit(&setup, &mut progress, notes)?;
+        fit(&train_context, &mut progress, notes)?;
         let head = model.description.tensors.iter().zip(&progress.state.tensors);
         let head = head.filter(|(spec, _)| spec.layer == layer).flat_map(|(_, tensor)| numbers(tensor));
         Ok(Ended {

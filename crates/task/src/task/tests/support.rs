@@ -8,7 +8,9 @@ use crate::error::Result;
 use crate::model::{Activations, LOGITS, Outputs};
 use crate::ops::testing::normal;
 use crate::random::name_hash;
-use crate::train::{Batch, Batches, Checkpoint, Feed, Host, LossPart, Row, Step};
+use crate::train::{
+    BatchSource, Batches, EpochRow, LossTerm, StepReport, TrainBatch, TrainCallbacks, TrainCheckpoint,
+};
 
 pub const CLASSES: usize = 3;
 /// The features of EfficientNet-Lite0, which its head takes.
@@ -30,7 +32,7 @@ fn row(name: String, numbers: usize) -> Tensor {
 }
 
 impl<Targets> Noise<Targets> {
-    fn batch(&self, index: usize, samples: &[usize]) -> Result<Batch<Targets>> {
+    fn batch(&self, index: usize, samples: &[usize]) -> Result<TrainBatch<Targets>> {
         let rows = |what: &str, numbers: usize| {
             let rows: Vec<Tensor> =
                 samples.iter().map(|sample| row(format!("{what} {sample}"), numbers)).collect();
@@ -40,7 +42,7 @@ impl<Targets> Noise<Targets> {
             true => Some(Outputs::new(&[LOGITS], Activations::constants([rows("teacher", CLASSES)?]))?),
             false => None,
         };
-        Ok(Batch {
+        Ok(TrainBatch {
             index,
             input: Activations::constants([rows("image", FEATURES)?]),
             layer: self.layer,
@@ -52,7 +54,7 @@ impl<Targets> Noise<Targets> {
     }
 }
 
-impl<Targets> Feed<Targets> for Noise<Targets> {
+impl<Targets> BatchSource<Targets> for Noise<Targets> {
     fn batches_per_epoch(&self) -> usize {
         6usize.div_ceil(self.batch_size)
     }
@@ -78,22 +80,22 @@ impl<Targets> Feed<Targets> for Noise<Targets> {
 pub struct Notes {
     pub stop_after: Option<u64>,
     pub steps: u64,
-    pub checkpoint: Option<Checkpoint>,
+    pub checkpoint: Option<TrainCheckpoint>,
     /// The summands of each batch's loss.
-    pub parts: Vec<Vec<LossPart>>,
+    pub parts: Vec<Vec<LossTerm>>,
 }
 
-impl Host for Notes {
-    fn step(&mut self, step: &Step) {
+impl TrainCallbacks for Notes {
+    fn step(&mut self, step: &StepReport) {
         self.steps += 1;
         self.parts.push(step.parts.to_vec());
     }
 
-    fn epoch(&mut self, _: &Row) -> Result<()> {
+    fn epoch(&mut self, _: &EpochRow) -> Result<()> {
         Ok(())
     }
 
-    fn describe(&self, samples: &[usize]) -> String {
+    fn describe_samples(&self, samples: &[usize]) -> String {
         format!("images {samples:?}")
     }
 
@@ -105,9 +107,9 @@ impl Host for Notes {
         self.stop_after == Some(self.steps)
     }
 
-    fn save(&mut self, checkpoint: &Checkpoint, _: u32, _: u64) -> Result<()> {
-        let Checkpoint { tensors, position } = checkpoint;
-        self.checkpoint = Some(Checkpoint { tensors: tensors.clone(), position: position.clone() });
+    fn save(&mut self, checkpoint: &TrainCheckpoint, _: u32, _: u64) -> Result<()> {
+        let TrainCheckpoint { tensors, position } = checkpoint;
+        self.checkpoint = Some(TrainCheckpoint { tensors: tensors.clone(), position: position.clone() });
         Ok(())
     }
 }

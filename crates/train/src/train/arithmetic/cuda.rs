@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use crate::cuda::{Engine, address, arguments};
 use crate::error::Result;
 use crate::model::TensorId;
-use crate::ops::Later;
+use crate::ops::Deferred;
 
 /// The number of elements that one block squares and sums. It affects results.
 const CHUNK: usize = 1 << 14;
@@ -21,11 +21,11 @@ pub(super) fn blend(from: &Tensor, to: &Tensor, share: f64) -> Result<Tensor> {
     Ok(out)
 }
 
-/// As [`Gradients::clip`]. The device computes the factor, so the host does not wait.
+/// As [`AccumulatedGradients::clip`]. The device computes the factor, so the host does not wait.
 ///
-/// [`Gradients::clip`]: crate::train::gradients::Gradients::clip
-pub(in crate::train) fn clip(gradients: &mut BTreeMap<TensorId, Tensor>, most: f64) -> Result<Later<f64>> {
-    let Some(first) = gradients.values().next() else { return Ok(Later::here(vec![0.0])) };
+/// [`AccumulatedGradients::clip`]: crate::train::gradients::Gradients::clip
+pub(in crate::train) fn clip(gradients: &mut BTreeMap<TensorId, Tensor>, most: f64) -> Result<Deferred<f64>> {
+    let Some(first) = gradients.values().next() else { return Ok(Deferred::ready(vec![0.0])) };
     let engine = Engine::of(first)?;
     let chunks = |gradient: &Tensor| gradient.elem_count().div_ceil(CHUNK);
     let all = gradients.values().map(chunks).sum();
@@ -47,7 +47,7 @@ pub(in crate::train) fn clip(gradients: &mut BTreeMap<TensorId, Tensor>, most: f
         engine.numbers("scale_f32", count, arguments)?;
         *gradient = out;
     }
-    Ok(Later::coming(engine.read_back(norm_at, 1)?))
+    Ok(Deferred::from_readback(engine.read_back(norm_at, 1)?))
 }
 
 #[cfg(test)]
@@ -57,7 +57,7 @@ mod tests {
     use super::super::{blend, scaled};
     use super::{DType, Tensor};
     use crate::ops::testing::{normal, numbers};
-    use crate::train::gradients::Gradients;
+    use crate::train::gradients::AccumulatedGradients;
 
     #[test]
     #[ignore = "asks for a GPU, or tests/cuda/emulated"]
@@ -84,9 +84,9 @@ mod tests {
                 let gradient = normal(name, &[3, 20_011]).affine(factor, 0.0).unwrap();
                 Some(gradient.to_dtype(DType::F32).unwrap().to_device(device).unwrap())
             };
-            let mut gradients = Gradients::default();
+            let mut gradients = AccumulatedGradients::default();
             gradients.add(vec![(0, of("a", 1.0)), (3, of("b", size))], 4.0).unwrap();
-            let norm = gradients.clip(most).unwrap().read().unwrap()[0];
+            let norm = gradients.clip(most).unwrap().wait().unwrap()[0];
             let clipped = gradients.mean.into_values();
             (norm, clipped.map(|x| numbers(&x.to_device(&Device::Cpu).unwrap())).collect::<Vec<_>>())
         };

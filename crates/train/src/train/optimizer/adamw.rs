@@ -10,20 +10,20 @@ use std::mem::MaybeUninit;
 use candle_core::{Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::{Pace, Rule};
+use super::{StepHyper, UpdateRule};
 use crate::error::{Error, Result};
-use crate::ops::buffer::{TASK, build_along};
+use crate::ops::buffer::{ELEMENTS_PER_TASK, build_along};
 use crate::ops::float::{Float, by_dtype, tensor, with_slice, with_slice_mut};
 use crate::ops::multiversion::multiversion;
 use crate::ops::on_cuda::on_cuda;
 use crate::pipeline::AdamW;
 
-impl Rule for AdamW {
+impl UpdateRule for AdamW {
     fn buffers(&self) -> &'static [&'static str] {
         &["exp_avg", "exp_avg_sq"]
     }
 
-    fn step(&self, value: &Tensor, gradient: &Tensor, buffers: &[Tensor], pace: Pace) -> Result<Tensor> {
+    fn step(&self, value: &Tensor, gradient: &Tensor, buffers: &[Tensor], pace: StepHyper) -> Result<Tensor> {
         let [mean, square] = buffers else { return Err(Error::bug("AdamW without its two buffers")) };
         let factors = Factors::new(self, pace);
         on_cuda!(value, cuda::step(&factors, value, gradient, [mean, square]));
@@ -55,9 +55,9 @@ struct Factors<T> {
 }
 
 impl Factors<f64> {
-    fn new(settings: &AdamW, pace: Pace) -> Self {
+    fn new(settings: &AdamW, pace: StepHyper) -> Self {
         let AdamW { betas: [first, second], eps, .. } = *settings;
-        let Pace { step, lr, weight_decay } = pace;
+        let StepHyper { step, lr, weight_decay } = pace;
         let correction = |beta: f64| 1.0 - libm::pow(beta, step as f64);
         Self {
             shrink: 1.0 - lr * weight_decay,
@@ -90,14 +90,15 @@ fn adamw<T: Float>(
     square: &mut [T],
     factors: &Factors<T>,
 ) -> Vec<T> {
-    let inputs = value.par_chunks(TASK).zip(gradient.par_chunks(TASK));
-    let along = inputs.zip(mean.par_chunks_mut(TASK)).zip(square.par_chunks_mut(TASK));
+    let inputs = value.par_chunks(ELEMENTS_PER_TASK).zip(gradient.par_chunks(ELEMENTS_PER_TASK));
+    let along =
+        inputs.zip(mean.par_chunks_mut(ELEMENTS_PER_TASK)).zip(square.par_chunks_mut(ELEMENTS_PER_TASK));
     let along = along.map(|(((value, gradient), mean), square)| (value, gradient, mean, square));
     let write = |(value, gradient, mean, square): (&[T], &[T], &mut [T], &mut [T]), out: &mut [_]| {
         adamw_chunk(value, gradient, mean, square, factors, out);
     };
     // SAFETY: the kernel writes every element.
-    unsafe { build_along(value.len(), TASK, along, write) }
+    unsafe { build_along(value.len(), ELEMENTS_PER_TASK, along, write) }
 }
 
 multiversion! {

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Pace, Rule, rule, step};
+use super::{StepHyper, UpdateRule, rule, step};
 use crate::ops::testing::{normal, numbers};
 
 #[test]
@@ -15,14 +15,14 @@ fn cuda_steps_have_the_bits_of_the_cpus() {
         "kind = \"adamw\"\nlr = 0.1\nbetas = [0.8, 0.99]\neps = 1e-6",
     ]
     .map(|settings| rule(&toml::from_str(settings).unwrap()));
-    let run = |rule: &dyn Rule, device: &Device| {
+    let run = |rule: &dyn UpdateRule, device: &Device| {
         let place =
             |name: &str| normal(name, &[1031]).to_dtype(DType::F32).unwrap().to_device(device).unwrap();
         let mut value = place("value");
         let buffers: Vec<Tensor> = rule.buffers().iter().map(|_| value.zeros_like().unwrap()).collect();
         for number in 1..4 {
             let gradient = place(&format!("gradient {number}"));
-            let pace = Pace { step: number, lr: 0.1, weight_decay: 0.05 };
+            let pace = StepHyper { step: number, lr: 0.1, weight_decay: 0.05 };
             value = step(rule, &value, &gradient, &buffers, pace).unwrap();
         }
         let all = buffers.into_iter().chain([value]);

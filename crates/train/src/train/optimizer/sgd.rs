@@ -11,20 +11,20 @@ use std::mem::MaybeUninit;
 use candle_core::{Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::{Pace, Rule};
+use super::{StepHyper, UpdateRule};
 use crate::error::Result;
-use crate::ops::buffer::{TASK, build_along};
+use crate::ops::buffer::{ELEMENTS_PER_TASK, build_along};
 use crate::ops::float::{Float, by_dtype, tensor, with_slice, with_slice_mut};
 use crate::ops::multiversion::multiversion;
 use crate::ops::on_cuda::on_cuda;
 use crate::pipeline::Sgd;
 
-impl Rule for Sgd {
+impl UpdateRule for Sgd {
     fn buffers(&self) -> &'static [&'static str] {
         if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }
     }
 
-    fn step(&self, value: &Tensor, gradient: &Tensor, buffers: &[Tensor], pace: Pace) -> Result<Tensor> {
+    fn step(&self, value: &Tensor, gradient: &Tensor, buffers: &[Tensor], pace: StepHyper) -> Result<Tensor> {
         on_cuda!(value, cuda::step(self, value, gradient, buffers, pace));
         by_dtype!(value, T => {
             let changed = with_slice(value, |value: &[T]| {
@@ -44,11 +44,11 @@ impl Rule for Sgd {
 }
 
 fn plain_sgd<T: Float>(value: &[T], gradient: &[T], factors: [T; 2]) -> Vec<T> {
-    let along = value.par_chunks(TASK).zip(gradient.par_chunks(TASK));
+    let along = value.par_chunks(ELEMENTS_PER_TASK).zip(gradient.par_chunks(ELEMENTS_PER_TASK));
     let write =
         |(value, gradient): (&[T], &[T]), out: &mut [_]| plain_sgd_chunk(value, gradient, factors, out);
     // SAFETY: the kernel writes every element.
-    unsafe { build_along(value.len(), TASK, along, write) }
+    unsafe { build_along(value.len(), ELEMENTS_PER_TASK, along, write) }
 }
 
 multiversion! {
@@ -63,12 +63,15 @@ multiversion! {
 }
 
 fn sgd<T: Float>(value: &[T], gradient: &[T], velocity: &mut [T], factors: [T; 3], nesterov: bool) -> Vec<T> {
-    let along = value.par_chunks(TASK).zip(gradient.par_chunks(TASK)).zip(velocity.par_chunks_mut(TASK));
+    let along = value
+        .par_chunks(ELEMENTS_PER_TASK)
+        .zip(gradient.par_chunks(ELEMENTS_PER_TASK))
+        .zip(velocity.par_chunks_mut(ELEMENTS_PER_TASK));
     let write = |((value, gradient), velocity): ((&[T], &[T]), &mut [T]), out: &mut [_]| {
         sgd_chunk(value, gradient, velocity, factors, nesterov, out);
     };
     // SAFETY: the kernel writes every element.
-    unsafe { build_along(value.len(), TASK, along, write) }
+    unsafe { build_along(value.len(), ELEMENTS_PER_TASK, along, write) }
 }
 
 multiversion! {

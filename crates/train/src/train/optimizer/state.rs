@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use super::{Pace, Rule, rule, step};
+use super::{StepHyper, UpdateRule, rule, step};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::TensorId;
@@ -12,7 +12,7 @@ use crate::pipeline;
 
 /// A parameter that trains.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parameter {
+pub struct OptimizerParameter {
     pub tensor: TensorId,
     /// The dotted name, under which its state goes into checkpoints.
     pub name: String,
@@ -27,18 +27,18 @@ pub struct Parameter {
 
 /// The parameters that train and no others, each with its state.
 pub struct Optimizer {
-    rule: Box<dyn Rule>,
+    rule: Box<dyn UpdateRule>,
     /// Those whose epoch has not come.
-    waiting: Vec<Parameter>,
-    slots: BTreeMap<TensorId, Slot>,
+    waiting: Vec<OptimizerParameter>,
+    slots: BTreeMap<TensorId, ParameterState>,
 }
 
 /// One parameter and its memory, which begins with its first gradient.
-struct Slot {
-    parameter: Parameter,
+struct ParameterState {
+    parameter: OptimizerParameter,
     steps: u64,
     shape: Vec<usize>,
-    /// In the order of [`Rule::buffers`].
+    /// In the order of [`UpdateRule::buffers`].
     buffers: Vec<Tensor>,
 }
 
@@ -50,7 +50,7 @@ impl Optimizer {
         steps_per_epoch: u64,
     ) -> Result<Self> {
         let parameters = table.rows.iter().filter_map(|row| {
-            Some(Parameter {
+            Some(OptimizerParameter {
                 tensor: row.id,
                 name: row.name.clone(),
                 lr: row.lr?,
@@ -63,7 +63,10 @@ impl Optimizer {
     }
 
     /// The learning rate and weight decay of `kind` itself are not looked at: `parameters` has them resolved.
-    pub fn new(kind: &pipeline::Optimizer, parameters: impl IntoIterator<Item = Parameter>) -> Result<Self> {
+    pub fn new(
+        kind: &pipeline::Optimizer,
+        parameters: impl IntoIterator<Item = OptimizerParameter>,
+    ) -> Result<Self> {
         let waiting = parameters.into_iter().collect();
         let mut optimizer = Self { rule: rule(kind), waiting, slots: BTreeMap::new() };
         optimizer.begin_epoch(0)?;
@@ -72,21 +75,21 @@ impl Optimizer {
 
     /// Lets those join whose epoch it is, counted from 0. The others keep what is remembered of them.
     pub fn begin_epoch(&mut self, epoch: u32) -> Result<()> {
-        let (joining, waiting): (Vec<Parameter>, Vec<Parameter>) =
+        let (joining, waiting): (Vec<OptimizerParameter>, Vec<OptimizerParameter>) =
             self.waiting.drain(..).partition(|parameter| parameter.after_epochs <= epoch);
         self.waiting = waiting;
-        joining.into_iter().try_for_each(|parameter| self.join(parameter))
+        joining.into_iter().try_for_each(|parameter| self.add_parameter(parameter))
     }
 
     /// Whether some parameter has yet to make its first step.
-    pub fn has_newcomers(&self) -> bool {
+    pub fn has_unstarted_parameters(&self) -> bool {
         self.slots.values().any(|slot| slot.steps == 0)
     }
 
     /// Adds a parameter: its state is fresh, and its steps count from its own first.
-    pub(super) fn join(&mut self, parameter: Parameter) -> Result<()> {
+    pub(super) fn add_parameter(&mut self, parameter: OptimizerParameter) -> Result<()> {
         let name = parameter.name.clone();
-        let slot = Slot { parameter, steps: 0, shape: Vec::new(), buffers: Vec::new() };
+        let slot = ParameterState { parameter, steps: 0, shape: Vec::new(), buffers: Vec::new() };
         match self.slots.insert(slot.parameter.tensor, slot) {
             None => Ok(()),
             Some(_) => Err(Error::bug(format!("`{name}` is in the optimizer twice"))),
@@ -156,10 +159,10 @@ impl Optimizer {
     }
 }
 
-impl Slot {
+impl ParameterState {
     fn update(
         &mut self,
-        rule: &dyn Rule,
+        rule: &dyn UpdateRule,
         value: &Tensor,
         gradient: &Tensor,
         lr_factor: f64,
@@ -180,10 +183,10 @@ impl Slot {
                 *buffer = buffer.to_device(value.device())?;
             }
         }
-        let Parameter { lr, weight_decay, warmup_steps, .. } = self.parameter;
+        let OptimizerParameter { lr, weight_decay, warmup_steps, .. } = self.parameter;
         let warmup =
             if self.steps < warmup_steps { (self.steps + 1) as f64 / warmup_steps as f64 } else { 1.0 };
-        let pace = Pace { step: self.steps + 1, lr: lr * lr_factor * warmup, weight_decay };
+        let pace = StepHyper { step: self.steps + 1, lr: lr * lr_factor * warmup, weight_decay };
         let changed = step(rule, value, gradient, &self.buffers, pace)?;
         self.steps += 1;
         Ok(changed)

@@ -17,14 +17,14 @@ fn adamw() -> pipeline::Optimizer {
 }
 
 /// Tensors 1 and 2 of three.
-fn parameters() -> [Parameter; 2] {
+fn parameters() -> [OptimizerParameter; 2] {
     [
-        Parameter { tensor: 1, name: "a".to_owned(), lr: 0.1, weight_decay: 0.05, ..AT_ONCE },
-        Parameter { tensor: 2, name: "b".to_owned(), lr: 0.02, weight_decay: 0.0, ..AT_ONCE },
+        OptimizerParameter { tensor: 1, name: "a".to_owned(), lr: 0.1, weight_decay: 0.05, ..AT_ONCE },
+        OptimizerParameter { tensor: 2, name: "b".to_owned(), lr: 0.02, weight_decay: 0.0, ..AT_ONCE },
     ]
 }
 
-const AT_ONCE: Parameter = Parameter {
+const AT_ONCE: OptimizerParameter = OptimizerParameter {
     tensor: 0,
     name: String::new(),
     lr: 0.0,
@@ -104,7 +104,7 @@ fn state_that_does_not_fit_is_refused_by_name() {
     let names: Vec<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["a.step", "a.exp_avg", "a.exp_avg_sq", "b.step", "b.exp_avg", "b.exp_avg_sq"]);
 
-    let refusal = |parameters: &[Parameter], state: &[(String, Tensor)]| {
+    let refusal = |parameters: &[OptimizerParameter], state: &[(String, Tensor)]| {
         let mut optimizer = Optimizer::new(&adamw(), parameters.to_vec()).unwrap();
         optimizer.restore(state).unwrap_err().message
     };
@@ -122,25 +122,25 @@ fn state_that_does_not_fit_is_refused_by_name() {
 #[test]
 fn a_parameter_may_join_late_and_one_without_gradient_stays() {
     let [first, late] = parameters();
-    let late = Parameter { lr: 0.1, after_epochs: 2, warmup_steps: 2, ..late };
+    let late = OptimizerParameter { lr: 0.1, after_epochs: 2, warmup_steps: 2, ..late };
     let one = Tensor::new(&[1f64], &Device::Cpu).unwrap();
     let mut tensors = vec![one.clone(); 3];
     let mut optimizer = Optimizer::new(&adamw(), [first.clone(), late]).unwrap();
-    assert!(optimizer.has_newcomers());
+    assert!(optimizer.has_unstarted_parameters());
     for epoch in 0..2 {
         optimizer.begin_epoch(epoch).unwrap();
         optimizer.step(&mut tensors, &[(1, Some(one.clone())), (2, None)], 1.0).unwrap();
-        assert!(!optimizer.has_newcomers());
+        assert!(!optimizer.has_unstarted_parameters());
     }
     assert_eq!(numbers(&tensors[2]), [1.0]);
     assert!(optimizer.step(&mut tensors, &[(2, Some(one.clone()))], 1.0).is_err(), "it does not train yet");
     optimizer.begin_epoch(2).unwrap();
-    assert!(optimizer.has_newcomers());
+    assert!(optimizer.has_unstarted_parameters());
     for expected in [0.95, 0.85, 0.75] {
         optimizer.step(&mut tensors, &[(2, Some(one.clone()))], 1.0).unwrap();
         assert!((numbers(&tensors[2])[0] - expected).abs() < 1e-6, "{}", tensors[2]);
     }
-    assert!(optimizer.join(first).is_err(), "none joins twice");
+    assert!(optimizer.add_parameter(first).is_err(), "none joins twice");
 }
 
 #[test]

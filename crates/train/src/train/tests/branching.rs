@@ -3,9 +3,9 @@
 use candle_core::DType;
 
 use super::*;
-use crate::freeze::moved;
+use crate::freeze::changed_tensors;
 use crate::model::branching::OFFSETS;
-use crate::weights::{Dialect, Source};
+use crate::weights::{Dialect, WeightsFile};
 
 /// The cut ahead of `join`, which reads `body.1` and `stem`.
 const CUT: usize = 3;
@@ -35,7 +35,7 @@ impl Task for Both {
         let parities: Vec<u32> = labels.iter().map(|label| label % 2).collect();
         let (classes, _) = ops::cross_entropy(tape, outputs.logits()?, labels, 0.0)?;
         let (offsets, _) = ops::cross_entropy(tape, outputs.get(OFFSETS)?, &parities, 0.0)?;
-        let mean = ops::blended(tape, &classes, &offsets, 0.3)?;
+        let mean = ops::blend_losses(tape, &classes, &offsets, 0.3)?;
         let stats = mean.tensor().to_dtype(DType::F64)?.to_scalar()?;
         Ok(BatchLoss { mean, weight: labels.len() as f64, stats })
     }
@@ -53,20 +53,20 @@ impl Task for Both {
 struct Cut<'a> {
     images: Noise,
     model: &'a Model,
-    source: &'a State,
+    source: &'a StateDict,
     layer: usize,
 }
 
 impl Cut<'_> {
-    fn through(&self, batch: Result<Batch<Vec<u32>>>) -> Result<Batch<Vec<u32>>> {
+    fn through(&self, batch: Result<TrainBatch<Vec<u32>>>) -> Result<TrainBatch<Vec<u32>>> {
         let batch = batch?;
         let mut pass = Pass::inference(self.source);
         let input = self.model.forward_layers(&mut pass, 0..self.layer, batch.input)?;
-        Ok(Batch { input, layer: self.layer, ..batch })
+        Ok(TrainBatch { input, layer: self.layer, ..batch })
     }
 }
 
-impl Feed<Vec<u32>> for Cut<'_> {
+impl BatchSource<Vec<u32>> for Cut<'_> {
     fn batches_per_epoch(&self) -> usize {
         self.images.batches_per_epoch()
     }
@@ -93,7 +93,7 @@ struct Branches {
     model: Model,
     settings: pipeline::Train,
     table: ParameterTable,
-    source: State,
+    source: StateDict,
 }
 
 impl Branches {
@@ -106,17 +106,18 @@ impl Branches {
         Self { model, settings, table, source }
     }
 
-    fn fit(&self, layer: usize, from: Option<&Checkpoint>, host: &mut Notes) -> Result<State> {
-        let feed = Cut { images: Noise::images(), model: &self.model, source: &self.source, layer };
+    fn fit(&self, layer: usize, from: Option<&TrainCheckpoint>, callbacks: &mut Notes) -> Result<StateDict> {
+        let batch_source = Cut { images: Noise::images(), model: &self.model, source: &self.source, layer };
         let (model, table, settings) = (&self.model, &self.table, &self.settings);
-        let setup = Setup { model, table, task: &Both, feed: &feed, seed: 3, settings };
-        let optimizer = Optimizer::for_table(&settings.optimizer, table, setup.steps_per_epoch())?;
-        let mut progress = Progress::start(&setup, self.source.clone(), optimizer);
-        if let Some(Checkpoint { tensors, position }) = from {
-            let checkpoint = Checkpoint { tensors: tensors.clone(), position: position.clone() };
+        let context =
+            TrainContext { model, table, task: &Both, batch_source: &batch_source, seed: 3, settings };
+        let optimizer = Optimizer::for_table(&settings.optimizer, table, context.steps_per_epoch())?;
+        let mut progress = TrainProgress::start(&context, self.source.clone(), optimizer);
+        if let Some(TrainCheckpoint { tensors, position }) = from {
+            let checkpoint = TrainCheckpoint { tensors: tensors.clone(), position: position.clone() };
             progress.resume(checkpoint, &model.description, table)?;
         }
-        fit(&setup, &mut progress, host).map(|()| progress.state)
+        fit(&context, &mut progress, callbacks).map(|()| progress.state)
     }
 }
 
@@ -124,7 +125,7 @@ impl Branches {
 fn branches_train_to_the_same_bits_behind_every_cut_and_resumed_after_any_step() {
     let branches = Branches::new();
     assert_eq!(branches.table.first().frozen_prefix(&branches.model.description), CUT);
-    let digests = |state: &State| weights::digests(state).unwrap();
+    let digests = |state: &StateDict| weights::digests(state).unwrap();
     let whole = digests(&branches.fit(CUT, None, &mut Notes::default()).unwrap());
     assert_ne!(whole, digests(&branches.source));
     for layer in 0..CUT {
@@ -148,12 +149,12 @@ fn what_is_frozen_below_branches_does_not_move_in_files() {
     let [before, after] = [("before", &branches.source), ("after", &trained)].map(|(name, state)| {
         let path = folder.path().join(name).with_extension("safetensors");
         weights::save(&path, description, state, Dialect::Own, &Default::default()).unwrap();
-        Source::open(&path).unwrap()
+        WeightsFile::open(&path).unwrap()
     });
     let names = |frozen: bool| -> Vec<String> {
         let specs = description.tensors.iter().filter(|spec| (spec.layer < CUT) == frozen);
         specs.map(|spec| spec.name.clone()).collect()
     };
-    assert_eq!(moved(&before, &after, &names(true)).unwrap(), []);
-    assert_eq!(moved(&before, &after, &names(false)).unwrap().len(), names(false).len());
+    assert_eq!(changed_tensors(&before, &after, &names(true)).unwrap(), []);
+    assert_eq!(changed_tensors(&before, &after, &names(false)).unwrap().len(), names(false).len());
 }

@@ -79,7 +79,7 @@ fn a_stage_does_not_stop_early_ahead_of_its_last_phase() {
 #[test]
 fn what_joins_late_must_receive_a_gradient_too() {
     let cut_off = Stage {
-        feed: Noise { shape: vec![1280], layer: 18, ..Noise::images() },
+        batch_source: Noise { shape: vec![1280], layer: 18, ..Noise::images() },
         ..Stage::lite0(
             "train = [\"@head\"]\nbatch_norm = \"eval\"\n\
              unfreeze = [{ after_epochs = 1, match = [\"_bn1\"] }]",

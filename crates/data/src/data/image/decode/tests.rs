@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::data::fixtures::{Fixtures, bytes, corpus, path};
-use crate::data::image::{Resizing, Samples, jpeg};
+use crate::data::image::{PixelData, ResizePlan, jpeg};
 
-fn rgb8(picture: &Picture, scale: Scale, region: Region) -> RgbImage {
-    picture.decode(scale, region, &mut Workspace::default()).unwrap().into_rgb8().unwrap()
+fn rgb8(picture: &EncodedImage, scale: Scale, region: Region) -> RgbImage {
+    picture.decode(scale, region, &mut JpegWorkspace::default()).unwrap().into_rgb8().unwrap()
 }
 
 #[test]
@@ -36,13 +36,13 @@ fn every_scale_is_bit_exact_with_pillows_draft_also_in_crops() {
         let numbers: Vec<u32> = numbers.split(':').map(|number| number.parse().unwrap()).collect();
         let scale = Scale::ALL.into_iter().find(|scale| scale.divisor() == numbers[0]).unwrap();
         let (file, expected) = (bytes(&format!("{file}.jpg")), fixtures.image(&name));
-        let picture = Picture::open(&file, DecodeOptions::default()).unwrap();
+        let picture = EncodedImage::open(&file, DecodeOptions::default()).unwrap();
         let (width, height) = picture.size();
         let actual = match numbers[1..] {
             [left, top, width, height] => {
                 let size = expected.dimensions();
                 let region = Region { left, top, width, height };
-                let resizing = Resizing::new(region, scale.divisor(), size, Region::whole(size));
+                let resizing = ResizePlan::new(region, scale.divisor(), size, Region::whole(size));
                 let part = rgb8(&picture, scale, resizing.source());
                 let (origin, mut pixels) = (resizing.source(), Vec::new());
                 resizing.run(&part, (origin.left, origin.top), &mut Vec::new(), &mut pixels);
@@ -66,7 +66,7 @@ fn a_region_is_cut_from_the_upright_whole() {
         ["baseline_422.jpg", "baseline_420.jpg", "progressive_420.jpg", "rgb8.png"].map(str::to_owned);
     for name in kinds.into_iter().chain(turned) {
         let file = bytes(&name);
-        let picture = Picture::open(&file, DecodeOptions::default()).unwrap();
+        let picture = EncodedImage::open(&file, DecodeOptions::default()).unwrap();
         let whole = decode(&file).unwrap();
         for (left, top, width, height) in [(0, 0, 3, 5), (5, 2, 9, 9), (1, 7, 12, 2)] {
             let region = Region { left, top, width, height };
@@ -109,7 +109,7 @@ fn scans_that_stop_short_are_smoothed_at_every_scale() {
         let Some((file, divisor)) = name.split_once(':') else { continue };
         let file = std::fs::read(path("../../fuzz/corpus").join(format!("{file}.jpg"))).unwrap();
         let scale = Scale::ALL.into_iter().find(|scale| scale.divisor().to_string() == divisor).unwrap();
-        let picture = Picture::open(&file, DecodeOptions::default()).unwrap();
+        let picture = EncodedImage::open(&file, DecodeOptions::default()).unwrap();
         let (width, height) = picture.size();
         let region = Region::whole((scale.of(width), scale.of(height)));
         let actual = rgb8(&picture, scale, region);
@@ -141,8 +141,8 @@ fn with_all_three_settings_off_pixels_are_those_of_torchvisions_loader() {
         };
         let file = std::fs::read(file).unwrap();
         let read = || {
-            let picture = Picture::open(&file, options)?;
-            picture.decode(Scale::Whole, Region::whole(picture.size()), &mut Workspace::default())
+            let picture = EncodedImage::open(&file, options)?;
+            picture.decode(Scale::Whole, Region::whole(picture.size()), &mut JpegWorkspace::default())
         };
         match read() {
             Ok(image) => assert!(image.into_rgb8().unwrap() == fixtures.image(&name), "{name} differs"),
@@ -164,7 +164,7 @@ fn each_setting_changes_its_own_files_alone() {
     let usual = DecodeOptions::default();
     let shown = |name: &str, options| {
         let file = bytes(name);
-        let picture = Picture::open(&file, options).unwrap();
+        let picture = EncodedImage::open(&file, options).unwrap();
         rgb8(&picture, Scale::Whole, Region::whole(picture.size()))
     };
     let settings = [
@@ -244,7 +244,7 @@ fn what_is_wrong_with_a_png_is_said_in_plain_words() {
 
 #[test]
 fn flipped_bits_never_take_the_decoder_down() {
-    let mut workspace = Workspace::default();
+    let mut workspace = JpegWorkspace::default();
     for name in ["baseline_420.jpg", "progressive_420.jpg", "restart.jpg", "cmyk.jpg"] {
         let whole = bytes(name);
         for place in 2..whole.len() {
@@ -320,17 +320,17 @@ fn stored_pixels_keep_their_depth_and_channels() {
         ("rgba16", 4, true),
     ] {
         let file = bytes(&format!("{name}.png"));
-        let picture = Picture::open(&file, options).unwrap();
-        let decode = |region| picture.decode(Scale::Whole, region, &mut Workspace::default()).unwrap();
+        let picture = EncodedImage::open(&file, options).unwrap();
+        let decode = |region| picture.decode(Scale::Whole, region, &mut JpegWorkspace::default()).unwrap();
         let (width, height) = picture.size();
         let Image::Other(whole) = decode(Region::whole((width, height))) else { panic!("{name} is RGB8") };
         assert_eq!((whole.width, whole.height, whole.channels), (width, height, channels), "{name}");
-        assert_eq!(matches!(whole.samples, Samples::U16(_)), is_wide, "{name}");
+        assert_eq!(matches!(whole.samples, PixelData::U16(_)), is_wide, "{name}");
         let region = Region { left: 1, top: 2, width: 3, height: 2 };
         let Image::Other(part) = decode(region) else { panic!("{name} is RGB8") };
         assert_eq!(part.floats(Region::whole((3, 2))), whole.floats(region), "{name}");
         // Without alpha, what a person sees are the high bytes.
-        if let (Samples::U16(samples), 1 | 3) = (&whole.samples, channels) {
+        if let (PixelData::U16(samples), 1 | 3) = (&whole.samples, channels) {
             let repeats = 3 / channels;
             let high = samples.iter().flat_map(|sample| std::iter::repeat_n((sample >> 8) as u8, repeats));
             assert!(high.eq(super::decode(&file).unwrap().into_raw()), "{name}");
@@ -338,7 +338,7 @@ fn stored_pixels_keep_their_depth_and_channels() {
     }
     for name in ["rgb8.png", "grey.jpg"] {
         let file = bytes(name);
-        let picture = Picture::open(&file, options).unwrap();
+        let picture = EncodedImage::open(&file, options).unwrap();
         assert!(super::decode(&file).unwrap() == rgb8(&picture, Scale::Whole, Region::whole(picture.size())));
     }
 }
@@ -348,14 +348,14 @@ fn pixels_of_any_depth_are_turned_upright_as_rgb8_is() {
     let stored = Fixtures::open("resized.safetensors").image("53x37");
     let samples = stored.as_raw().iter().map(|sample| u16::from(*sample)).collect();
     let (width, height) = stored.dimensions();
-    let raster = Raster { width, height, channels: 3, samples: Samples::U16(samples) };
+    let raster = Raster { width, height, channels: 3, samples: PixelData::U16(samples) };
     for orientation in (1..=8).filter_map(Orientation::from_exif) {
         let mut expected = DynamicImage::ImageRgb8(stored.clone());
         expected.apply_orientation(orientation);
         let expected = expected.into_rgb8();
         let turned = upright(&raster, orientation);
         assert_eq!((turned.width, turned.height), expected.dimensions(), "{orientation:?}");
-        let Samples::U16(samples) = turned.samples else { panic!("16 bits stay") };
+        let PixelData::U16(samples) = turned.samples else { panic!("16 bits stay") };
         assert!(samples.iter().map(|sample| *sample as u8).eq(expected.into_raw()), "{orientation:?}");
     }
 }

@@ -7,11 +7,11 @@ const PADDING: usize = 16;
 
 /// A run of entropy-coded data, from a scan header or restart marker to the next marker, without stuffed zeros.
 #[derive(Default)]
-pub struct Segment {
+pub struct EntropySegment {
     bytes: Vec<u8>,
 }
 
-impl Segment {
+impl EntropySegment {
     /// Reads the data at the start of `source` up to a marker, and returns its length. Data without a final
     /// marker is truncated.
     pub fn fill(&mut self, source: &[u8]) -> Result<usize, Damage> {
@@ -40,8 +40,8 @@ impl Segment {
         Ok(position)
     }
 
-    pub fn bits(&self) -> Bits<'_> {
-        Bits { bytes: &self.bytes, position: 0, buffer: 0, count: 0 }
+    pub fn bits(&self) -> BitReader<'_> {
+        BitReader { bytes: &self.bytes, position: 0, buffer: 0, count: 0 }
     }
 }
 
@@ -52,7 +52,7 @@ fn has_marker(chunk: [u8; 8]) -> bool {
 }
 
 /// Reads a segment, most significant bit first.
-pub struct Bits<'a> {
+pub struct BitReader<'a> {
     bytes: &'a [u8],
     position: usize,
     /// The next bits, left-aligned.
@@ -60,7 +60,7 @@ pub struct Bits<'a> {
     count: u32,
 }
 
-impl Bits<'_> {
+impl BitReader<'_> {
     /// Makes at least 56 bits available: two symbols with their values.
     #[inline(always)]
     pub fn refill(&mut self) -> Result<(), Damage> {

@@ -1,9 +1,9 @@
 //! Decodes coefficients of the blocks of a scan (T.81, annexes F and G).
 
 use super::Damage;
-use super::bits::Bits;
+use super::bits::BitReader;
 use super::header::ZIGZAG;
-use super::huffman::Table;
+use super::huffman::HuffmanTable;
 use super::inverse::Block;
 
 const BEYOND: Damage = "a block has too many coefficients";
@@ -11,9 +11,9 @@ const BEYOND: Damage = "a block has too many coefficients";
 /// Reads a block of a sequential scan into zeros. Returns whether only the first coefficient may be non-zero.
 #[inline(always)]
 pub fn sequential(
-    bits: &mut Bits,
-    dc: &Table,
-    ac: &Table,
+    bits: &mut BitReader,
+    dc: &HuffmanTable,
+    ac: &HuffmanTable,
     predicted: &mut i32,
     block: &mut Block,
 ) -> Result<bool, Damage> {
@@ -81,8 +81,8 @@ pub struct Band {
 
 /// Reads the first bits of a first coefficient.
 pub fn dc_first(
-    bits: &mut Bits,
-    dc: &Table,
+    bits: &mut BitReader,
+    dc: &HuffmanTable,
     predicted: &mut i32,
     low: u8,
     block: &mut Block,
@@ -95,14 +95,19 @@ pub fn dc_first(
 }
 
 /// Reads one more bit of a first coefficient.
-pub fn dc_refine(bits: &mut Bits, low: u8, block: &mut Block) -> Result<(), Damage> {
+pub fn dc_refine(bits: &mut BitReader, low: u8, block: &mut Block) -> Result<(), Damage> {
     bits.refill()?;
     block[0] |= (bits.take(1) << low) as i16;
     Ok(())
 }
 
 /// Reads the first bits of a band.
-pub fn ac_first(bits: &mut Bits, ac: &Table, band: &mut Band, block: &mut Block) -> Result<(), Damage> {
+pub fn ac_first(
+    bits: &mut BitReader,
+    ac: &HuffmanTable,
+    band: &mut Band,
+    block: &mut Block,
+) -> Result<(), Damage> {
     if band.ended > 0 {
         band.ended -= 1;
         return Ok(());
@@ -131,7 +136,12 @@ pub fn ac_first(bits: &mut Bits, ac: &Table, band: &mut Band, block: &mut Block)
 
 /// Reads one more bit of a band: a correction for each non-zero coefficient, and new coefficients between them
 /// (T.81, G.1.2.3).
-pub fn ac_refine(bits: &mut Bits, ac: &Table, band: &mut Band, block: &mut Block) -> Result<(), Damage> {
+pub fn ac_refine(
+    bits: &mut BitReader,
+    ac: &HuffmanTable,
+    band: &mut Band,
+    block: &mut Block,
+) -> Result<(), Damage> {
     let bit = 1i16 << band.low;
     let mut place = band.start;
     while band.ended == 0 && place <= band.end {
@@ -178,7 +188,7 @@ pub fn ac_refine(bits: &mut Bits, ac: &Table, band: &mut Band, block: &mut Block
     Ok(())
 }
 
-fn correct(bits: &mut Bits, bit: i16, coefficient: &mut i16) -> Result<(), Damage> {
+fn correct(bits: &mut BitReader, bit: i16, coefficient: &mut i16) -> Result<(), Damage> {
     bits.refill()?;
     if bits.take(1) == 1 && *coefficient & bit == 0 {
         *coefficient = coefficient.wrapping_add(if *coefficient < 0 { -bit } else { bit });

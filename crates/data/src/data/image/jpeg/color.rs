@@ -1,8 +1,8 @@
 //! Converts rows of samples to rows of RGB8, with the bits of libjpeg-turbo, and for CMYK those of Pillow's
 //! `convert("RGB")`.
 
-use super::decoder::Samples;
-use super::geometry::Layout;
+use super::decoder::ComponentSamples;
+use super::geometry::ComponentLayout;
 use super::header::Colors;
 use super::upsample;
 use crate::data::Region;
@@ -10,18 +10,18 @@ use crate::ops::multiversion::multiversion;
 
 /// Memory for one row of each component.
 #[derive(Default)]
-pub struct Painter {
+pub struct ColorConverter {
     rows: [Vec<u8>; 4],
     between: Vec<i16>,
 }
 
-impl Painter {
+impl ColorConverter {
     /// Writes the pixels of a region.
     pub(super) fn paint(
         &mut self,
         colors: Colors,
-        components: &[Samples],
-        layouts: &[Layout],
+        components: &[ComponentSamples],
+        layouts: &[ComponentLayout],
         region: Region,
         pixels: &mut Vec<u8>,
     ) {

@@ -1,12 +1,12 @@
 //! Decodes a file to the pixels of a region.
 
-use super::bits::Segment;
-use super::color::Painter;
-use super::geometry::{self, Layout, Scale};
+use super::bits::EntropySegment;
+use super::color::ColorConverter;
+use super::geometry::{self, ComponentLayout, Scale};
 use super::header::{END_OF_IMAGE, Header, START_OF_SCAN, Scan};
 use super::inverse::{Block, Quantization, inverse};
-use super::scan::Reading;
-use super::smooth::{self, Known, smoothed};
+use super::scan::ScanDecoder;
+use super::smooth::{self, CoefficientPrecision, smoothed};
 use super::{CUT_OFF, Damage};
 use crate::data::Region;
 
@@ -20,14 +20,14 @@ pub struct Jpeg<'a> {
 
 /// Reusable memory for decoding.
 #[derive(Default)]
-pub struct Workspace {
-    segment: Segment,
-    components: Vec<Samples>,
-    painter: Painter,
+pub struct JpegWorkspace {
+    segment: EntropySegment,
+    components: Vec<ComponentSamples>,
+    painter: ColorConverter,
     pixels: Vec<u8>,
 }
 
-impl Workspace {
+impl JpegWorkspace {
     /// Returns pixels whose memory may be reused.
     pub fn reuse(&mut self, pixels: Vec<u8>) {
         self.pixels = pixels;
@@ -36,14 +36,14 @@ impl Workspace {
 
 /// The samples of one component.
 #[derive(Default)]
-pub(super) struct Samples {
+pub(super) struct ComponentSamples {
     /// The blocks of the region, as rows of samples.
     pub plane: Vec<u8>,
     /// All blocks of a progressive file, until the last scan.
     pub coefficients: Vec<Block>,
     pub quantization: Option<Quantization>,
     /// For a progressive file: how many bits of each coefficient are known.
-    pub known: Known,
+    pub known: CoefficientPrecision,
     pub predicted: i32,
 }
 
@@ -67,7 +67,12 @@ impl<'a> Jpeg<'a> {
     }
 
     /// Decodes a region, in pixels of the scale, as RGB8. The whole file is read in any case.
-    pub fn decode(&self, scale: Scale, region: Region, workspace: &mut Workspace) -> Result<Vec<u8>, Damage> {
+    pub fn decode(
+        &self,
+        scale: Scale,
+        region: Region,
+        workspace: &mut JpegWorkspace,
+    ) -> Result<Vec<u8>, Damage> {
         let frame = &self.header.frame;
         let layouts = geometry::layouts(frame, scale, region)?;
         let blocks: usize = layouts.iter().map(|layout| layout.blocks_across * layout.blocks_down).sum();
@@ -75,11 +80,11 @@ impl<'a> Jpeg<'a> {
             // Every block has at least one bit, so a damaged size does not allocate memory.
             return Err("there is too little of it for its size");
         }
-        let Workspace { segment, components, painter, pixels } = workspace;
-        components.resize_with(frame.components.len(), Samples::default);
+        let JpegWorkspace { segment, components, painter, pixels } = workspace;
+        components.resize_with(frame.components.len(), ComponentSamples::default);
         for (samples, layout) in components.iter_mut().zip(&layouts) {
             samples.quantization = None;
-            samples.known = Known::default();
+            samples.known = CoefficientPrecision::default();
             resize(&mut samples.plane, layout.samples(), 0)?;
             samples.coefficients.clear();
             if frame.progressive {
@@ -98,7 +103,7 @@ impl<'a> Jpeg<'a> {
                         return Err("it has too many scans");
                     }
                     let scan = Scan::read(content, frame)?;
-                    let reading = Reading::new(&scan, frame, &tables, &layouts, components)?;
+                    let reading = ScanDecoder::new(&scan, frame, &tables, &layouts, components)?;
                     segments.position +=
                         reading.run(&segments.bytes[segments.position..], segment, components)?;
                 }
@@ -131,10 +136,10 @@ fn resize<T: Clone>(items: &mut Vec<T>, length: usize, value: T) -> Result<(), D
     Ok(())
 }
 
-impl Samples {
+impl ComponentSamples {
     /// Transforms all needed blocks of a progressive file, and smooths them if `smooths` gives the number of
     /// unit rows.
-    fn transform(&mut self, quantization: &Quantization, layout: &Layout, smooths: Option<usize>) {
+    fn transform(&mut self, quantization: &Quantization, layout: &ComponentLayout, smooths: Option<usize>) {
         for row in layout.rows.clone() {
             for column in layout.columns.clone() {
                 let at = (column, row);
@@ -155,7 +160,7 @@ pub(super) fn place(
     block: &Block,
     quantization: &Quantization,
     flat: bool,
-    layout: &Layout,
+    layout: &ComponentLayout,
     column: usize,
     row: usize,
     plane: &mut [u8],

@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use super::{CUT_OFF, Damage, Jpeg, Scale, Workspace};
+use super::{CUT_OFF, Damage, Jpeg, JpegWorkspace, Scale};
 use crate::data::image::decode::check_pixels;
 use crate::data::image::{DecodeOptions, Decoder, Image, ImageFormat, Region};
 
@@ -40,7 +40,7 @@ impl Decoder for Jpeg<'_> {
         scale: Scale,
         region: Region,
         _: DecodeOptions,
-        workspace: &mut Workspace,
+        workspace: &mut JpegWorkspace,
     ) -> Result<Image, String> {
         let pixels = Jpeg::decode(self, scale, region, workspace).map_err(damaged)?;
         RgbImage::from_raw(region.width, region.height, pixels)

@@ -36,14 +36,14 @@ impl Scale {
 }
 
 /// The units (MCUs) of a scan: their number, and the blocks of each component in one.
-pub struct Units {
+pub struct ScanUnits {
     pub across: usize,
     pub down: usize,
 }
 
 /// One component at a scale.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct ComponentLayout {
     /// Samples along a side of a block: 8, 4, 2 or 1.
     pub size: usize,
     /// Pixels per sample along each axis.
@@ -64,7 +64,7 @@ pub struct Layout {
     pub rows: Range<usize>,
 }
 
-impl Layout {
+impl ComponentLayout {
     pub fn is_needed(&self, column: usize, row: usize) -> bool {
         self.columns.contains(&column) && self.rows.contains(&row)
     }
@@ -85,9 +85,9 @@ impl Layout {
 }
 
 /// The units of a scan of all components.
-pub fn units(frame: &Frame) -> Units {
+pub fn units(frame: &Frame) -> ScanUnits {
     let (across, down) = most(frame);
-    Units { across: frame.width.div_ceil(8 * across), down: frame.height.div_ceil(8 * down) }
+    ScanUnits { across: frame.width.div_ceil(8 * across), down: frame.height.div_ceil(8 * down) }
 }
 
 /// The maximum sampling factors.
@@ -97,7 +97,7 @@ fn most(frame: &Frame) -> (usize, usize) {
 }
 
 /// Lays out all components for a region in pixels of the scale.
-pub fn layouts(frame: &Frame, scale: Scale, region: Region) -> Result<Vec<Layout>, Damage> {
+pub fn layouts(frame: &Frame, scale: Scale, region: Region) -> Result<Vec<ComponentLayout>, Damage> {
     let (most_across, most_down) = most(frame);
     let units = units(frame);
     let block = scale.block();
@@ -125,7 +125,7 @@ pub fn layouts(frame: &Frame, scale: Scale, region: Region) -> Result<Vec<Layout
             let end = (first + length as usize - 1) / ratio + 2;
             (first / ratio).saturating_sub(1) / size..end.min(samples).div_ceil(size)
         };
-        Ok(Layout {
+        Ok(ComponentLayout {
             size,
             across,
             down,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::huffman::Table;
+use super::huffman::HuffmanTable;
 use super::inverse::Quantization;
 use super::{CUT_OFF, Damage, standard};
 
@@ -52,10 +52,10 @@ pub struct Frame {
 
 /// The current tables at a position of the file.
 #[derive(Clone, Default)]
-pub struct Tables {
+pub struct DecodeTables {
     pub quantization: [Option<Quantization>; 4],
-    pub dc: [Option<Arc<Table>>; 4],
-    pub ac: [Option<Arc<Table>>; 4],
+    pub dc: [Option<Arc<HuffmanTable>>; 4],
+    pub ac: [Option<Arc<HuffmanTable>>; 4],
     /// Units between restart markers; none if 0.
     pub restart_interval: usize,
 }
@@ -126,7 +126,7 @@ fn is_passed_over(marker: u8) -> bool {
 /// Everything before the first scan.
 pub struct Header<'a> {
     pub frame: Frame,
-    pub tables: Tables,
+    pub tables: DecodeTables,
     pub exif: Option<&'a [u8]>,
     /// The position of the first scan header.
     pub scans: Segments<'a>,
@@ -135,7 +135,7 @@ pub struct Header<'a> {
 impl<'a> Header<'a> {
     pub fn read(bytes: &'a [u8]) -> Result<Self, Damage> {
         let mut segments = Segments { bytes, position: 2 };
-        let (mut tables, mut frame, mut exif) = (Tables::default(), None, None);
+        let (mut tables, mut frame, mut exif) = (DecodeTables::default(), None, None);
         let (mut jfif, mut adobe) = (false, None);
         loop {
             let before = segments.clone();
@@ -164,7 +164,7 @@ impl<'a> Header<'a> {
     }
 }
 
-impl Tables {
+impl DecodeTables {
     /// The tables of T.81, annex K, if the file has none: frames of motion JPEG, such as those of webcams, omit
     /// them.
     fn add_standard(&mut self) {
@@ -219,7 +219,7 @@ impl Tables {
                 _ => return Err(WRONG),
             };
             let table = tables.get_mut(usize::from(first & 15)).ok_or(WRONG)?;
-            *table = Some(Arc::new(Table::new(counts, symbols)?));
+            *table = Some(Arc::new(HuffmanTable::new(counts, symbols)?));
             content = rest;
         }
         Ok(())

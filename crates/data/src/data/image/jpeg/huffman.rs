@@ -1,7 +1,7 @@
 //! Huffman tables for look-up by the next bits.
 
 use super::Damage;
-use super::bits::{Bits, extend};
+use super::bits::{BitReader, extend};
 
 /// The number of bits looked up at once. Most codes with their values are shorter.
 const AHEAD: u32 = 10;
@@ -9,9 +9,9 @@ const AHEAD: u32 = 10;
 /// A looked-up code with its signed value: the number of bits in the low byte, then the run of zeros before the
 /// value, then the value in the upper half.
 #[derive(Clone, Copy)]
-pub struct Entry(u32);
+pub struct HuffmanEntry(u32);
 
-impl Entry {
+impl HuffmanEntry {
     /// A code or value that is longer than the looked-up bits.
     pub const PARTIAL: Self = Self(0);
     /// A run longer than any block: the end of a block.
@@ -43,9 +43,9 @@ impl Entry {
     }
 }
 
-pub struct Table {
+pub struct HuffmanTable {
     /// By the next bits: the complete coefficient, if it fits.
-    entries: [Entry; 1 << AHEAD],
+    entries: [HuffmanEntry; 1 << AHEAD],
     /// By the next bits: the length of the code and its symbol; 0 if the code is longer.
     codes: [(u8, u8); 1 << AHEAD],
     /// Per code length: one more than its last code, shifted to 16 bits.
@@ -55,12 +55,12 @@ pub struct Table {
     symbols: [u8; 256],
 }
 
-impl Table {
+impl HuffmanTable {
     /// From the number of codes of each length, and the symbols in code order (T.81, annex C).
     pub fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, Damage> {
         const WRONG: Damage = "a Huffman table is wrong";
         let mut table = Self {
-            entries: [Entry::PARTIAL; 1 << AHEAD],
+            entries: [HuffmanEntry::PARTIAL; 1 << AHEAD],
             codes: [(0, 0); 1 << AHEAD],
             limits: [0; 17],
             offsets: [0; 17],
@@ -95,13 +95,13 @@ impl Table {
     }
 
     #[inline(always)]
-    pub fn look_up(&self, bits: &Bits) -> Entry {
+    pub fn look_up(&self, bits: &BitReader) -> HuffmanEntry {
         self.entries[bits.peek(AHEAD)]
     }
 
     /// The next symbol.
     #[inline(always)]
-    pub fn symbol(&self, bits: &mut Bits) -> Result<u8, Damage> {
+    pub fn symbol(&self, bits: &mut BitReader) -> Result<u8, Damage> {
         let (length, symbol) = self.codes[bits.peek(AHEAD)];
         if length != 0 {
             bits.skip(length.into());
@@ -117,16 +117,16 @@ impl Table {
 }
 
 /// The entry of the next bits, if they contain the code and its value.
-fn entry(ahead: u32, length: u32, symbol: u8) -> Entry {
+fn entry(ahead: u32, length: u32, symbol: u8) -> HuffmanEntry {
     let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
     let bits = length + size;
     match (run, size) {
-        (0, 0) => Entry(length | Entry::END << 8),
-        (_, 0) => Entry::PARTIAL,
-        _ if bits > AHEAD => Entry::PARTIAL,
+        (0, 0) => HuffmanEntry(length | HuffmanEntry::END << 8),
+        (_, 0) => HuffmanEntry::PARTIAL,
+        _ if bits > AHEAD => HuffmanEntry::PARTIAL,
         _ => {
             let value = extend(((ahead >> (AHEAD - bits)) & ((1 << size) - 1)) as i32, size);
-            Entry(bits | run << 8 | (value as u32) << 16)
+            HuffmanEntry(bits | run << 8 | (value as u32) << 16)
         }
     }
 }

@@ -21,7 +21,7 @@ mod smooth;
 mod standard;
 mod upsample;
 
-pub use decoder::{Jpeg, Workspace};
+pub use decoder::{Jpeg, JpegWorkspace};
 pub use format::FORMAT;
 pub use geometry::Scale;
 

@@ -3,42 +3,42 @@
 use std::sync::Arc;
 
 use super::Damage;
-use super::bits::{Bits, Segment};
+use super::bits::{BitReader, EntropySegment};
 use super::coefficients::{Band, ac_first, ac_refine, dc_first, dc_refine, sequential};
-use super::decoder::{Samples, place};
-use super::geometry::{self, Layout, Units};
-use super::header::{Frame, Scan, Tables};
-use super::huffman::Table;
+use super::decoder::{ComponentSamples, place};
+use super::geometry::{self, ComponentLayout, ScanUnits};
+use super::header::{DecodeTables, Frame, Scan};
+use super::huffman::HuffmanTable;
 use super::inverse::{Block, Quantization};
 
 /// Decodes one scan.
-pub struct Reading<'a> {
+pub struct ScanDecoder<'a> {
     progressive: bool,
     scan: &'a Scan,
-    parts: Vec<Part<'a>>,
-    units: Units,
+    parts: Vec<ScanComponent<'a>>,
+    units: ScanUnits,
     restart_interval: usize,
 }
 
 /// A component in a scan.
-struct Part<'a> {
+struct ScanComponent<'a> {
     place: usize,
-    layout: &'a Layout,
+    layout: &'a ComponentLayout,
     /// Its blocks per unit.
     across: usize,
     down: usize,
-    dc: Option<Arc<Table>>,
-    ac: Option<Arc<Table>>,
+    dc: Option<Arc<HuffmanTable>>,
+    ac: Option<Arc<HuffmanTable>>,
     quantization: Quantization,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> ScanDecoder<'a> {
     pub(super) fn new(
         scan: &'a Scan,
         frame: &Frame,
-        tables: &Tables,
-        layouts: &'a [Layout],
-        components: &mut [Samples],
+        tables: &DecodeTables,
+        layouts: &'a [ComponentLayout],
+        components: &mut [ComponentSamples],
     ) -> Result<Self, Damage> {
         let mut parts = Vec::new();
         for &(place, dc, ac) in &scan.components {
@@ -59,12 +59,12 @@ impl<'a> Reading<'a> {
                 return Err("it lacks a Huffman table");
             }
             let (across, down) = (component.across, component.down);
-            parts.push(Part { place, layout: &layouts[place], across, down, dc, ac, quantization });
+            parts.push(ScanComponent { place, layout: &layouts[place], across, down, dc, ac, quantization });
         }
         let units = match &mut parts[..] {
             [only] => {
                 (only.across, only.down) = (1, 1);
-                Units { across: only.layout.alone.0, down: only.layout.alone.1 }
+                ScanUnits { across: only.layout.alone.0, down: only.layout.alone.1 }
             }
             _ => geometry::units(frame),
         };
@@ -81,8 +81,8 @@ impl<'a> Reading<'a> {
     pub(super) fn run(
         &self,
         bytes: &[u8],
-        segment: &mut Segment,
-        components: &mut [Samples],
+        segment: &mut EntropySegment,
+        components: &mut [ComponentSamples],
     ) -> Result<usize, Damage> {
         let total = self.units.across * self.units.down;
         let interval = if self.restart_interval == 0 { total } else { self.restart_interval };
@@ -115,9 +115,9 @@ impl<'a> Reading<'a> {
 
     fn read_blocks(
         &self,
-        bits: &mut Bits,
+        bits: &mut BitReader,
         units: std::ops::Range<usize>,
-        components: &mut [Samples],
+        components: &mut [ComponentSamples],
     ) -> Result<(), Damage> {
         let mut block: Block = [0; 64];
         for unit in units {
@@ -152,16 +152,16 @@ impl<'a> Reading<'a> {
 
     fn read_band(
         &self,
-        bits: &mut Bits,
+        bits: &mut BitReader,
         units: std::ops::Range<usize>,
-        components: &mut [Samples],
+        components: &mut [ComponentSamples],
     ) -> Result<(), Damage> {
         let Scan { start, end, high, low, .. } = *self.scan;
         let mut band = Band { start, end, low, ended: 0 };
         for unit in units {
             let (unit_row, unit_column) = (unit / self.units.across, unit % self.units.across);
             for part in &self.parts {
-                let Samples { coefficients, predicted, .. } = &mut components[part.place];
+                let ComponentSamples { coefficients, predicted, .. } = &mut components[part.place];
                 for down in 0..part.down {
                     for across in 0..part.across {
                         let (column, row) = (unit_column * part.across + across, unit_row * part.down + down);

@@ -2,7 +2,7 @@
 //! neighbouring blocks, with the bits of libjpeg-turbo since 2.1 (after T.81, annex K.8, over five by five
 //! blocks).
 
-use super::geometry::Layout;
+use super::geometry::ComponentLayout;
 use super::header::{Scan, ZIGZAG};
 use super::inverse::{Block, Quantization};
 
@@ -10,19 +10,19 @@ use super::inverse::{Block, Quantization};
 const ESTIMATED: usize = 10;
 
 /// Weights of the neighbouring blocks, with the block itself in the middle.
-type Kernel = [[i32; 5]; 5];
+type SmoothingKernel = [[i32; 5]; 5];
 
 /// The precision of a component's first coefficients: the number of missing bits, or -1 if all are missing.
 #[derive(Clone, Copy)]
-pub struct Known([i32; ESTIMATED]);
+pub struct CoefficientPrecision([i32; ESTIMATED]);
 
-impl Default for Known {
+impl Default for CoefficientPrecision {
     fn default() -> Self {
         Self([-1; ESTIMATED])
     }
 }
 
-impl Known {
+impl CoefficientPrecision {
     /// Records what a scan adds.
     pub fn add(&mut self, scan: &Scan) {
         let covered = self.0.iter_mut().take(scan.end + 1).skip(scan.start);
@@ -42,7 +42,7 @@ impl Known {
 }
 
 /// Whether to smooth the blocks of a file: if it improves one component and is possible for all.
-pub fn is_needed<'a>(components: impl Iterator<Item = (&'a Known, &'a Quantization)>) -> bool {
+pub fn is_needed<'a>(components: impl Iterator<Item = (&'a CoefficientPrecision, &'a Quantization)>) -> bool {
     let gains: Option<Vec<bool>> = components.map(|(known, table)| known.gains(table)).collect();
     gains.is_some_and(|gains| gains.contains(&true))
 }
@@ -53,26 +53,26 @@ pub fn is_needed<'a>(components: impl Iterator<Item = (&'a Known, &'a Quantizati
 pub fn smoothed(
     blocks: &[Block],
     (column, row): (usize, usize),
-    layout: &Layout,
+    layout: &ComponentLayout,
     units: usize,
-    known: &Known,
+    known: &CoefficientPrecision,
     quantization: &Quantization,
 ) -> Block {
     let last = layout.alone.0 - 1;
     let rows = rows_around(row, layout, units);
-    let around: Kernel = std::array::from_fn(|y| {
+    let around: SmoothingKernel = std::array::from_fn(|y| {
         std::array::from_fn(|x| {
             let column = (column + x).saturating_sub(2).min(last);
             i32::from(blocks[rows[y] * layout.blocks_across + column][0])
         })
     });
-    let sum = |kernel: &Kernel| -> i64 {
+    let sum = |kernel: &SmoothingKernel| -> i64 {
         let products = kernel.iter().flatten().zip(around.iter().flatten()).map(|(weight, dc)| weight * dc);
         i64::from(products.sum::<i32>()) * i64::from(quantization[0])
     };
     let mut block = blocks[row * layout.blocks_across + column];
     let alone = known.is_first_alone();
-    let kernels: &[Kernel] = if alone { &ALONE } else { &BESIDE_OTHERS };
+    let kernels: &[SmoothingKernel] = if alone { &ALONE } else { &BESIDE_OTHERS };
     for (kernel, number) in kernels.iter().zip(1..) {
         let (bits, place) = (known.0[number], usize::from(ZIGZAG[number]));
         if bits != 0 && block[place] == 0 {
@@ -97,7 +97,7 @@ fn rounded(sum: i64, quantization: u16, bits: i32) -> i16 {
 
 /// The block rows from two above to two below, repeated at the edges, with libjpeg's definition of the lower
 /// edge.
-fn rows_around(row: usize, layout: &Layout, units: usize) -> [usize; 5] {
+fn rows_around(row: usize, layout: &ComponentLayout, units: usize) -> [usize; 5] {
     let down = layout.blocks_down / units;
     let unit = row / down;
     let in_unit = match layout.alone.1 % down {
@@ -119,7 +119,7 @@ fn rows_around(row: usize, layout: &Layout, units: usize) -> [usize; 5] {
 const NONE: [i32; 5] = [0; 5];
 
 /// For the first coefficient itself, in 1/256.
-const FIRST: Kernel = [
+const FIRST: SmoothingKernel = [
     [-2, -6, -8, -6, -2],
     [-6, 6, 42, 6, -6],
     [-8, 42, 152, 42, -8],
@@ -128,7 +128,7 @@ const FIRST: Kernel = [
 ];
 
 /// If only first coefficients are known: for the nine that follow, in file order.
-const ALONE: [Kernel; 9] = [
+const ALONE: [SmoothingKernel; 9] = [
     [[-1, -1, 0, 1, 1], [-3, 13, 0, -13, 3], [-3, 38, 0, -38, 3], [-3, 13, 0, -13, 3], [-1, -1, 0, 1, 1]],
     [[-1, -3, -3, -3, -1], [-1, 13, 38, 13, -1], NONE, [1, -13, -38, -13, 1], [1, 3, 3, 3, 1]],
     [[0, 0, 1, 0, 0], [0, 2, 7, 2, 0], [0, -5, -14, -5, 0], [0, 2, 7, 2, 0], [0, 0, 1, 0, 0]],
@@ -141,7 +141,7 @@ const ALONE: [Kernel; 9] = [
 ];
 
 /// If others are partly known: for the five that follow.
-const BESIDE_OTHERS: [Kernel; 5] = [
+const BESIDE_OTHERS: [SmoothingKernel; 5] = [
     [NONE, NONE, [-7, 50, 0, -50, 7], NONE, NONE],
     [[0, 0, -7, 0, 0], [0, 0, 50, 0, 0], NONE, [0, 0, -50, 0, 0], [0, 0, 7, 0, 0]],
     [[0, 0, -1, 0, 0], [0, 0, 13, 0, 0], [0, 0, -24, 0, 0], [0, 0, 13, 0, 0], [0, 0, -1, 0, 0]],

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, LazyLock};
 
-use super::huffman::Table;
+use super::huffman::HuffmanTable;
 
 /// For luma, then for chroma: the tables of first coefficients and of the others.
-pub fn tables() -> [[Arc<Table>; 2]; 2] {
-    static TABLES: LazyLock<[[Arc<Table>; 2]; 2]> = LazyLock::new(|| {
+pub fn tables() -> [[Arc<HuffmanTable>; 2]; 2] {
+    static TABLES: LazyLock<[[Arc<HuffmanTable>; 2]; 2]> = LazyLock::new(|| {
         [
             [table(&LUMA_DC_COUNTS, &DC_SYMBOLS), table(&LUMA_AC_COUNTS, &LUMA_AC_SYMBOLS)],
             [table(&COLOR_DC_COUNTS, &DC_SYMBOLS), table(&COLOR_AC_COUNTS, &COLOR_AC_SYMBOLS)],
@@ -15,8 +15,8 @@ pub fn tables() -> [[Arc<Table>; 2]; 2] {
     TABLES.clone()
 }
 
-fn table(counts: &[u8; 16], symbols: &[u8]) -> Arc<Table> {
-    Arc::new(Table::new(counts, symbols).expect("a table of the standard"))
+fn table(counts: &[u8; 16], symbols: &[u8]) -> Arc<HuffmanTable> {
+    Arc::new(HuffmanTable::new(counts, symbols).expect("a table of the standard"))
 }
 
 const LUMA_DC_COUNTS: [u8; 16] = [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0];

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::geometry::Layout;
+use super::geometry::ComponentLayout;
 use crate::ops::multiversion::multiversion;
 
 /// Writes `columns` of a component's samples for one pixel row to the start of `out`.
 pub fn row(
-    layout: &Layout,
+    layout: &ComponentLayout,
     plane: &[u8],
     y: usize,
     columns: Range<usize>,

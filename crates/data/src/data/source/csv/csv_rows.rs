@@ -12,12 +12,12 @@ use super::LARGEST_TABLE;
 use crate::data::Split;
 use crate::data::image::{NO_IMAGE_FORMAT, image_format_extensions};
 use crate::data::source::is_image;
-use crate::error::Mistakes;
+use crate::error::InputErrors;
 use crate::pipeline::{Csv, suggest};
-use crate::{Error, Result, regular};
+use crate::{Error, Result, regular_file};
 
 /// A row and where it stands.
-pub struct Row<'a> {
+pub struct CsvRow<'a> {
     pub table: &'a Path,
     pub line: u64,
     /// Below the root, with `/`.
@@ -27,7 +27,7 @@ pub struct Row<'a> {
     pub split: Split,
 }
 
-impl Row<'_> {
+impl CsvRow<'_> {
     /// Where it stands, for messages.
     pub fn place(&self) -> impl fmt::Display {
         place(self.table, self.line)
@@ -35,14 +35,14 @@ impl Row<'_> {
 }
 
 /// Where each of the columns is that are read.
-struct Columns {
+struct CsvColumns {
     path: usize,
-    shown: Shown,
+    shown: LabelColumn,
     split: Option<usize>,
 }
 
 /// Where a row says what the image shows.
-enum Shown {
+enum LabelColumn {
     Class(usize),
     /// In one field, with this between two of them.
     Labels(usize, String),
@@ -51,13 +51,13 @@ enum Shown {
 }
 
 /// What is wrong with a row, and what such mistakes are called.
-struct Wrong(&'static str, Error);
+struct RowError(&'static str, Error);
 
-fn wrong(kind: &'static str, message: impl Into<String>) -> Wrong {
-    Wrong(kind, Error::usage(message))
+fn wrong(kind: &'static str, message: impl Into<String>) -> RowError {
+    RowError(kind, Error::usage(message))
 }
 
-impl Wrong {
+impl RowError {
     fn hint(self, hint: impl Into<String>) -> Self {
         Self(self.0, self.1.hint(hint))
     }
@@ -70,10 +70,10 @@ impl Wrong {
 pub fn read<'a>(
     settings: &Csv,
     (split, table): (Split, &'a Path),
-    roots: &Roots,
-    mistakes: &mut Mistakes,
-) -> Result<Vec<Row<'a>>> {
-    let bytes = regular::read(table, LARGEST_TABLE)
+    roots: &RootPaths,
+    mistakes: &mut InputErrors,
+) -> Result<Vec<CsvRow<'a>>> {
+    let bytes = regular_file::read(table, LARGEST_TABLE)
         .map_err(|refused| Error::io("read", table, refused.into()).as_usage())?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -87,15 +87,15 @@ pub fn read<'a>(
         csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
     let unreadable = |error: csv::Error| Error::usage(format!("`{}`: {error}", table.display()));
     let header = reader.headers().map_err(unreadable)?.clone();
-    let columns = Columns::find(settings, &header).map_err(|error| error.within(place(table, 1)))?;
+    let columns = CsvColumns::find(settings, &header).map_err(|error| error.within(place(table, 1)))?;
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(unreadable)?;
         let line = record.position().map_or(0, |position| line_at(text, position));
-        let row = Row { table, line, path: String::new(), names: Vec::new(), split };
+        let row = CsvRow { table, line, path: String::new(), names: Vec::new(), split };
         match columns.fill(row, &header, &record, roots) {
             Ok(row) => rows.push(row),
-            Err(Wrong(kind, error)) => mistakes.add(kind, error.within(place(table, line))),
+            Err(RowError(kind, error)) => mistakes.add(kind, error.within(place(table, line))),
         }
     }
     Ok(rows)
@@ -112,7 +112,7 @@ fn place(table: &Path, line: u64) -> impl fmt::Display {
     format!("`{}`, line {line}", table.display())
 }
 
-impl Columns {
+impl CsvColumns {
     fn find(settings: &Csv, header: &StringRecord) -> Result<Self> {
         let column = |name: &str| {
             let mut found = header.iter().enumerate().filter(|(_, column)| *column == name);
@@ -133,11 +133,13 @@ impl Columns {
             }
         };
         let shown = match (&settings.class_column, &settings.labels_column, &settings.label_columns) {
-            (Some(class), ..) => Shown::Class(column(class)?),
-            (None, Some(labels), _) => Shown::Labels(column(labels)?, settings.separator().to_owned()),
+            (Some(class), ..) => LabelColumn::Class(column(class)?),
+            (None, Some(labels), _) => LabelColumn::Labels(column(labels)?, settings.separator().to_owned()),
             (None, None, labels) => {
                 let labels = labels.iter().flatten();
-                Shown::Flags(labels.map(|label| Ok((column(label)?, label.clone()))).collect::<Result<_>>()?)
+                LabelColumn::Flags(
+                    labels.map(|label| Ok((column(label)?, label.clone()))).collect::<Result<_>>()?,
+                )
             }
         };
         Ok(Self {
@@ -149,11 +151,11 @@ impl Columns {
 
     fn fill<'a>(
         &self,
-        mut row: Row<'a>,
+        mut row: CsvRow<'a>,
         header: &StringRecord,
         record: &StringRecord,
-        roots: &Roots,
-    ) -> Result<Row<'a>, Wrong> {
+        roots: &RootPaths,
+    ) -> Result<CsvRow<'a>, RowError> {
         if record.iter().any(|field| field.contains(['\n', '\r'])) {
             return Err(wrong("quotation mark", "a quoted field continues on the next line")
                 .hint("close its quotation mark; write a quotation mark inside a quoted field twice"));
@@ -183,8 +185,8 @@ impl Columns {
     }
 }
 
-impl Shown {
-    fn names(&self, record: &StringRecord, path: &str) -> Result<Vec<String>, Wrong> {
+impl LabelColumn {
+    fn names(&self, record: &StringRecord, path: &str) -> Result<Vec<String>, RowError> {
         match self {
             Self::Class(column) => match field(record, *column)? {
                 "" => Err(wrong("no class", format!("`{path}` has no class"))),
@@ -211,7 +213,7 @@ impl Shown {
 }
 
 /// The labels of a field, which may be empty.
-fn labels(field: &str, separator: &str) -> Result<Vec<String>, Wrong> {
+fn labels(field: &str, separator: &str) -> Result<Vec<String>, RowError> {
     let mut names: Vec<String> = Vec::new();
     if field.is_empty() {
         return Ok(names);
@@ -230,7 +232,7 @@ fn labels(field: &str, separator: &str) -> Result<Vec<String>, Wrong> {
 }
 
 /// A field that is read; quotation marks stand around a whole field or nowhere.
-fn field(record: &StringRecord, column: usize) -> Result<&str, Wrong> {
+fn field(record: &StringRecord, column: usize) -> Result<&str, RowError> {
     let field = record.get(column).unwrap_or_default();
     match field.contains('"') {
         true => Err(wrong("quotation mark", format!("a quotation mark inside a field: `{field}`"))
@@ -239,7 +241,7 @@ fn field(record: &StringRecord, column: usize) -> Result<&str, Wrong> {
     }
 }
 
-fn part(name: &str) -> Result<Split, Wrong> {
+fn part(name: &str) -> Result<Split, RowError> {
     match name {
         "train" => Ok(Split::Train),
         "validation" | "val" | "valid" => Ok(Split::Validation),
@@ -252,15 +254,15 @@ fn part(name: &str) -> Result<Split, Wrong> {
 }
 
 /// The folder that paths start from, as absolute paths may begin with it.
-pub struct Roots(Vec<PathBuf>);
+pub struct RootPaths(Vec<PathBuf>);
 
-impl Roots {
+impl RootPaths {
     pub fn of(root: &Path) -> Self {
         Self([std::path::absolute(root), root.canonicalize()].into_iter().flatten().collect())
     }
 
     /// A path as samples have it.
-    fn below(&self, given: &str) -> Result<String, Wrong> {
+    fn below(&self, given: &str) -> Result<String, RowError> {
         let text = given.replace('\\', "/");
         let path = Path::new(&text);
         let drive = text.get(1..3) == Some(":/") && text.starts_with(|c: char| c.is_ascii_alphabetic());

@@ -4,22 +4,22 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::csv_rows::Row;
+use super::csv_rows::CsvRow;
 use crate::Error;
-use crate::error::Mistakes;
-use crate::regular::{self, Refused};
+use crate::error::InputErrors;
+use crate::regular_file::{self, ReadRefusal};
 
 /// How many missing files are named.
 const NAMED: usize = 4;
 
 /// Reports the rows whose files cannot be read: those that are missing all together.
-pub fn require(rows: &[Row], root: &Path, mistakes: &mut Mistakes) -> Vec<(String, String)> {
+pub fn require(rows: &[CsvRow], root: &Path, mistakes: &mut InputErrors) -> Vec<(String, String)> {
     let mut missing = Vec::new();
     for row in rows {
         let file = root.join(&row.path);
-        match regular::refused(&file) {
+        match regular_file::refusal(&file) {
             None => {}
-            Some(Refused::Io(error)) if is_missing(&error) => missing.push(row),
+            Some(ReadRefusal::Io(error)) if is_missing(&error) => missing.push(row),
             Some(refused) => {
                 let error = Error::usage(format!("cannot read `{}`: {refused}", file.display()));
                 let hint =
@@ -37,9 +37,9 @@ pub fn require(rows: &[Row], root: &Path, mistakes: &mut Mistakes) -> Vec<(Strin
 }
 
 /// Takes out the rows whose files cannot be read: their paths, each with the cause.
-pub fn leave_out(rows: &mut Vec<Row>, root: &Path) -> Vec<(String, String)> {
+pub fn leave_out(rows: &mut Vec<CsvRow>, root: &Path) -> Vec<(String, String)> {
     let mut unreadable = Vec::new();
-    rows.retain(|row| match regular::refused(&root.join(&row.path)) {
+    rows.retain(|row| match regular_file::refusal(&root.join(&row.path)) {
         None => true,
         Some(refused) => {
             unreadable.push((row.path.clone(), refused.to_string()));
@@ -54,7 +54,7 @@ fn is_missing(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-fn others(rows: &[&Row]) -> String {
+fn others(rows: &[&CsvRow]) -> String {
     let named: Vec<String> =
         rows.iter().take(NAMED).map(|row| format!("`{}` (line {})", row.path, row.line)).collect();
     match rows.len().saturating_sub(NAMED) {
@@ -66,8 +66,8 @@ fn others(rows: &[&Row]) -> String {
 }
 
 /// What may have been meant.
-fn hint(missing: &[&Row], root: &Path) -> String {
-    let mut names = Names::default();
+fn hint(missing: &[&CsvRow], root: &Path) -> String {
+    let mut names = FolderNames::default();
     let differing: Vec<String> =
         missing.iter().filter_map(|row| names.in_other_case(root, &row.path)).collect();
     if let Some(first) = differing.first() {
@@ -92,9 +92,9 @@ fn hint(missing: &[&Row], root: &Path) -> String {
 
 /// What folders hold, by name in small letters; each is read once.
 #[derive(Default)]
-struct Names(HashMap<PathBuf, HashMap<String, String>>);
+struct FolderNames(HashMap<PathBuf, HashMap<String, String>>);
 
-impl Names {
+impl FolderNames {
     /// The path of a file that differs from this one in capitals alone.
     fn in_other_case(&mut self, root: &Path, path: &str) -> Option<String> {
         let (mut folder, mut found) = (root.to_owned(), Vec::new());

@@ -150,7 +150,7 @@ fn every_mistake_is_at_its_line() {
     ] {
         let error = read(&scene(&[("t.csv", text)]), settings).unwrap_err();
         assert!(error.message.contains(mistake), "{text}: {error}");
-        assert_eq!(error.kind, crate::error::Kind::Usage);
+        assert_eq!(error.kind, crate::error::ErrorKind::Usage);
     }
     let semicolons = scene(&[("t.csv", "path;kind\ncat/1.jpg;cat\n")]);
     let hint = read(&semicolons, "").unwrap_err().hint.unwrap();

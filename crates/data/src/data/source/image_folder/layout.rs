@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use crate::data::Split;
-use crate::data::source::walk::{Finds, Listing, join, listing};
+use crate::data::source::walk::{FolderListing, WalkFindings, join, listing};
 use crate::pipeline::SplitFolders;
 use crate::{Error, Result};
 
 /// What the folders of a root are.
-pub enum Layout {
+pub enum FolderLayout {
     /// Classes, as far as one can tell.
     Classes,
     /// Classes with the names of parts, such as `train` and `test`.
@@ -32,29 +32,29 @@ pub fn part_named(name: &str) -> Option<Split> {
 /// The parts that a folder holds as folders, as `split.folders` has them; none where its folders are classes, or parts
 /// without a training one.
 pub fn part_folders(root: &Path) -> Option<SplitFolders> {
-    let names = listing(root, "", &mut Finds::default()).ok()?.folders;
-    match Layout::of(root, "", &names) {
-        Layout::Parts(folders) => Some(folders),
+    let names = listing(root, "", &mut WalkFindings::default()).ok()?.folders;
+    match FolderLayout::of(root, "", &names) {
+        FolderLayout::Parts(folders) => Some(folders),
         _ => None,
     }
 }
 
-impl Layout {
+impl FolderLayout {
     /// What `names`, the folders of `root/below`, are.
     pub fn of(root: &Path, below: &str, names: &[String]) -> Self {
         let look = |name: &String| {
             let part = part_named(name)?;
-            let inside = listing(root, &join(below, name), &mut Finds::default()).unwrap_or_default();
+            let inside = listing(root, &join(below, name), &mut WalkFindings::default()).unwrap_or_default();
             Some((name.clone(), part, inside))
         };
-        let parts: Vec<(String, Split, Listing)> = names.iter().filter_map(look).collect();
+        let parts: Vec<(String, Split, FolderListing)> = names.iter().filter_map(look).collect();
         let training =
             parts.iter().find(|(_, part, inside)| *part == Split::Train && !inside.folders.is_empty());
         let alone = names.len() == 1;
         match training {
             Some((train, _, inside)) if parts.len() > 1 || alone => {
                 let alike = |other: Split| {
-                    let same = |(name, part, there): &&(String, Split, Listing)| {
+                    let same = |(name, part, there): &&(String, Split, FolderListing)| {
                         *part == other && name != train && are_alike(&inside.folders, &there.folders)
                     };
                     parts.iter().find(same).map(|(name, ..)| name.clone())

@@ -3,7 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use crate::cuda::{
-    self, Convolution, Engine, Frame, Grid, Operand, Pass, Product, address, arguments, kernel,
+    self, Convolution, ConvolutionPass, Engine, ImageFrame, Operand, Product, WindowGrid, address, arguments,
+    kernel,
 };
 use crate::error::{Error, Result};
 use crate::ops::conv2d::geometry::Geometry;
@@ -13,7 +14,7 @@ const PATCHES: usize = 1 << 26;
 
 /// The convolution for cuDNN, which needs equal padding on both sides. If they differ, images are first padded
 /// with a frame of zeros.
-pub fn framed(geometry: &Geometry) -> (Convolution, Option<Frame>) {
+pub fn framed(geometry: &Geometry) -> (Convolution, Option<ImageFrame>) {
     let Geometry { images, input, output, channels, groups, window } = *geometry;
     let [top, left, bottom, right] = window.padding;
     let even = Convolution {
@@ -31,12 +32,16 @@ pub fn framed(geometry: &Geometry) -> (Convolution, Option<Frame>) {
     }
     let to = [input[0] + top + bottom, input[1] + left + right];
     let pair = |[first, second]: [usize; 2]| [first as i32, second as i32];
-    let frame =
-        Frame { channels: channels[0] as i32, from: pair(input), to: pair(to), offset: pair([top, left]) };
+    let frame = ImageFrame {
+        channels: channels[0] as i32,
+        from: pair(input),
+        to: pair(to),
+        offset: pair([top, left]),
+    };
     (Convolution { input: to, padding: [0, 0], ..even }, Some(frame))
 }
 
-pub fn reframe(x: &Tensor, images: usize, frame: Frame) -> Result<Tensor> {
+pub fn reframe(x: &Tensor, images: usize, frame: ImageFrame) -> Result<Tensor> {
     let engine = Engine::of(x)?;
     let [height, width] = frame.to.map(|size| size as usize);
     let (out, to) = engine.tensor(x.dtype(), (images, height, width, frame.channels as usize))?;
@@ -45,10 +50,10 @@ pub fn reframe(x: &Tensor, images: usize, frame: Frame) -> Result<Tensor> {
     Ok(out)
 }
 
-pub fn grid(geometry: &Geometry) -> Grid {
+pub fn grid(geometry: &Geometry) -> WindowGrid {
     let pair = |[first, second]: [usize; 2]| [first as i32, second as i32];
     let [top, left, ..] = geometry.window.padding;
-    Grid {
+    WindowGrid {
         channels: geometry.channels[0] as i32,
         input: pair(geometry.input),
         output: pair(geometry.output),
@@ -63,7 +68,7 @@ pub fn grid(geometry: &Geometry) -> Grid {
 pub fn by_patches(
     geometry: &Geometry,
     dtype: DType,
-    pass: Pass,
+    pass: ConvolutionPass,
     [first, second, out]: [cuda::Address; 3],
     engine: &Engine,
 ) -> Result<()> {
@@ -90,23 +95,23 @@ pub fn by_patches(
             engine.numbers(&kernel("patches", dtype)?, count, arguments)
         };
         let product = |dimensions, left, right, out, accumulate| {
-            let sums = if pass == Pass::Weight { DType::F32 } else { dtype };
+            let sums = if pass == ConvolutionPass::Weight { DType::F32 } else { dtype };
             engine.products(&Product { dtype, dimensions, left, right, out, accumulate }, 1, sums)
         };
         match pass {
-            Pass::Forward => {
+            ConvolutionPass::Forward => {
                 unfold(first.plus(start * image))?;
                 let (left, right) = (Operand::plain(memory), Operand::transposed(second));
                 product([rows, outputs, depth], left, right, out.plus(start * result), false)?;
             }
-            Pass::Input => {
+            ConvolutionPass::Input => {
                 let (left, right) = (Operand::plain(second.plus(start * result)), Operand::plain(first));
                 product([rows, depth, outputs], left, right, memory, false)?;
                 let count = images * geometry.input[0] * geometry.input[1] * inputs;
                 let arguments = arguments![count as i64, grid(geometry), memory, out.plus(start * image)];
                 engine.numbers(&kernel("gather_patches", dtype)?, count, arguments)?;
             }
-            Pass::Weight => {
+            ConvolutionPass::Weight => {
                 unfold(first.plus(start * image))?;
                 let (left, right) =
                     (Operand::transposed(second.plus(start * result)), Operand::plain(memory));

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::Pointwise;
 use crate::cuda::column_sums;
 use crate::error::Result;
-use crate::ops::linear::cuda::{self as linear, towards_weight, towards_x};
+use crate::ops::linear::cuda::{self as linear, input_gradient, weight_gradient};
 
 /// Reshapes rows [.., in] to [rows, out].
 pub(super) fn forward([x, weight, bias]: [&Tensor; 3], residual: Option<&Tensor>) -> Result<Tensor> {
@@ -21,10 +21,10 @@ impl Pointwise {
         let rows = grad.reshape(((), outputs))?;
         let mut result = vec![None; wanted.len()];
         if let (true, Some(weight)) = (wanted[0], &self.weight) {
-            result[0] = Some(towards_x(&rows, weight)?.reshape(x_shape)?);
+            result[0] = Some(input_gradient(&rows, weight)?.reshape(x_shape)?);
         }
         if let (true, Some(x)) = (wanted[1], &self.x) {
-            result[1] = Some(towards_weight(&rows, &x.reshape(((), inputs))?, weight_shape)?);
+            result[1] = Some(weight_gradient(&rows, &x.reshape(((), inputs))?, weight_shape)?);
         }
         if wanted[2] {
             result[2] = Some(column_sums(&rows)?);

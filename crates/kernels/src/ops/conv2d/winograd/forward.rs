@@ -35,7 +35,7 @@ pub fn forward<T: Float>(
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == columns));
     assert!(epilogue.residual.is_none_or(|residual| residual.len() == output.len()));
     let zeros = vec![T::ZERO; channels];
-    let output = Shared(output.as_mut_ptr().cast::<T>());
+    let output = SharedOutput(output.as_mut_ptr().cast::<T>());
     let most = if channels * columns > 1 << 14 { MANY } else { FEW };
     tiles.blocks(most).into_par_iter().with_max_len(1).for_each(|block| {
         let rows = block.len();
@@ -43,7 +43,7 @@ pub fn forward<T: Float>(
         let length = left.length();
         let mut transformed = Box::new_uninit_slice(POSITIONS * length);
         poison(&mut transformed);
-        let input = Input {
+        let input = InputTransform {
             tiles,
             block: block.clone(),
             x,
@@ -63,18 +63,21 @@ pub fn forward<T: Float>(
         };
         // SAFETY: each product writes its whole chunk.
         let products = unsafe { written(POSITIONS * rows * columns, multiply) };
-        vectorised(profile, Result { tiles, block, products: &products, columns, epilogue, output: &output });
+        vectorised(
+            profile,
+            OutputTransform { tiles, block, products: &products, columns, epilogue, output: &output },
+        );
     });
 }
 
 /// The output; each block writes different pixels.
-struct Shared<T>(*mut T);
+struct SharedOutput<T>(*mut T);
 
 // SAFETY: a pixel belongs to one tile, and a tile to one block.
-unsafe impl<T: Send> Sync for Shared<T> {}
+unsafe impl<T: Send> Sync for SharedOutput<T> {}
 
 /// Transforms the input tiles of a block into left operands, one for each position of a transformed tile.
-struct Input<'a, T> {
+struct InputTransform<'a, T> {
     tiles: &'a Tiles,
     block: Range<usize>,
     x: &'a [T],
@@ -85,7 +88,7 @@ struct Input<'a, T> {
     transformed: &'a mut [MaybeUninit<T>],
 }
 
-impl<T: Float> Vectorised for Input<'_, T> {
+impl<T: Float> Vectorised for InputTransform<'_, T> {
     type Number = T;
     type Output = ();
 
@@ -125,17 +128,17 @@ impl<T: Float> Vectorised for Input<'_, T> {
 }
 
 /// Transforms products into outputs.
-struct Result<'a, T> {
+struct OutputTransform<'a, T> {
     tiles: &'a Tiles,
     block: Range<usize>,
     /// [positions, tiles, columns]
     products: &'a [T],
     columns: usize,
     epilogue: Epilogue<'a, T>,
-    output: &'a Shared<T>,
+    output: &'a SharedOutput<T>,
 }
 
-impl<T: Float> Vectorised for Result<'_, T> {
+impl<T: Float> Vectorised for OutputTransform<'_, T> {
     type Number = T;
     type Output = ();
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::tiles::{Pixels, Tiles};
+use super::tiles::{PixelOffsets, Tiles};
 use super::{POSITIONS, transform};
 use crate::ops::buffer;
 use crate::ops::conv2d::geometry::Geometry;
@@ -50,7 +50,7 @@ pub fn weight_gradient<T: Float>(profile: Profile, geometry: &Geometry, x: &[T],
     }
     let kernel = inputs * 9;
     let write = |output: usize, kernels: &mut [std::mem::MaybeUninit<T>]| {
-        vectorised(profile, Back { panels: &panels, sums: &total, output, kernels });
+        vectorised(profile, KernelGradientTransform { panels: &panels, sums: &total, output, kernels });
     };
     // SAFETY: every kernel of every output is written.
     unsafe { buffer::build(outputs * kernel, kernel, write) }
@@ -72,7 +72,7 @@ fn add_block<T: Float>(
         let fill = |numbers: &mut [std::mem::MaybeUninit<T>]| {
             numbers.par_chunks_exact_mut(length).enumerate().for_each(|(panel, numbers)| {
                 let (channels, width) = (shape.channels(panel), shape.width);
-                vectorised(profile, Transform { pixels, of_input, channels, width, numbers });
+                vectorised(profile, TileTransform { pixels, of_input, channels, width, numbers });
             });
         };
         // SAFETY: the transform writes each whole panel.
@@ -105,15 +105,15 @@ fn add_block<T: Float>(
 
 /// Transforms the tiles of a block for one panel of channels: [positions, tiles, width], with zeros beyond the
 /// channels.
-struct Transform<'a, T> {
-    pixels: &'a Pixels<'a, T>,
+struct TileTransform<'a, T> {
+    pixels: &'a PixelOffsets<'a, T>,
     of_input: bool,
     channels: Range<usize>,
     width: usize,
     numbers: &'a mut [std::mem::MaybeUninit<T>],
 }
 
-impl<T: Float> Vectorised for Transform<'_, T> {
+impl<T: Float> Vectorised for TileTransform<'_, T> {
     type Number = T;
     type Output = ();
 
@@ -153,14 +153,14 @@ impl<T: Float> Vectorised for Transform<'_, T> {
 }
 
 /// Transforms the gradients of transformed kernels to those of the kernels of one output channel, [I, 3, 3].
-struct Back<'a, T> {
+struct KernelGradientTransform<'a, T> {
     panels: &'a Panels,
     sums: &'a [T],
     output: usize,
     kernels: &'a mut [std::mem::MaybeUninit<T>],
 }
 
-impl<T: Float> Vectorised for Back<'_, T> {
+impl<T: Float> Vectorised for KernelGradientTransform<'_, T> {
     type Number = T;
     type Output = ();
 

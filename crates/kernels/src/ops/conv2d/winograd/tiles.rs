@@ -76,7 +76,7 @@ impl Tiles {
         of_input: bool,
         source: &'a [T],
         outside: &'a [T],
-    ) -> Pixels<'a, T> {
+    ) -> PixelOffsets<'a, T> {
         let channels = outside.len();
         let mut places = vec![[outside.as_ptr(); 16]; block.len()];
         for (places, tile) in places.iter_mut().zip(block) {
@@ -92,7 +92,7 @@ impl Tiles {
                 false => put(&self.outputs(tile)),
             }
         }
-        Pixels { places, source: PhantomData }
+        PixelOffsets { places, source: PhantomData }
     }
 
     /// Cuts the tiles into blocks of at most `most`, of almost equal size.
@@ -104,10 +104,10 @@ impl Tiles {
 }
 
 /// The offsets of some pixels with all channels readable.
-pub struct Pixels<'a, T> {
+pub struct PixelOffsets<'a, T> {
     pub places: Vec<[*const T; 16]>,
     source: PhantomData<&'a [T]>,
 }
 
 // SAFETY: it represents a `&[T]`.
-unsafe impl<T: Sync> Sync for Pixels<'_, T> {}
+unsafe impl<T: Sync> Sync for PixelOffsets<'_, T> {}

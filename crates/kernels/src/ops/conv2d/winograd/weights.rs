@@ -11,7 +11,7 @@ use crate::ops::vector::{Registers, Vector, Vectorised, each, vectorised};
 
 /// The convolution that the weights are used for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum Direction {
     /// Forward: from inputs to outputs.
     Forward,
     /// Backward: from the output's gradient to the input's, with input and output channels exchanged and kernels
@@ -24,25 +24,25 @@ pub struct TransformedWeights<T>(pub(super) Vec<Packed<T>>);
 
 impl<T: Float> TransformedWeights<T> {
     /// `weight` is [O, I, 3, 3].
-    pub fn new(profile: Profile, weight: &[T], [inputs, outputs]: [usize; 2], turn: Turn) -> Self {
+    pub fn new(profile: Profile, weight: &[T], [inputs, outputs]: [usize; 2], turn: Direction) -> Self {
         let (depth, columns, inner, outer) = match turn {
-            Turn::Forward => (inputs, outputs, 9, inputs * 9),
-            Turn::Backward => (outputs, inputs, inputs * 9, 9),
+            Direction::Forward => (inputs, outputs, 9, inputs * 9),
+            Direction::Backward => (outputs, inputs, inputs * 9, 9),
         };
-        let kernels = Kernels { weight, inner, outer, turned: turn == Turn::Backward };
+        let kernels = WeightTransform { weight, inner, outer, turned: turn == Direction::Backward };
         let fill = |depth: Range<usize>,
                     columns: Range<usize>,
                     width: usize,
                     panels: &mut [&mut [MaybeUninit<T>]]| {
-            vectorised(profile, Fill { kernels, depth, columns, width, panels });
+            vectorised(profile, PanelFill { kernels, depth, columns, width, panels });
         };
-        // SAFETY: `Fill` writes `width` elements for each k of each panel.
-        Self(unsafe { Packed::several(profile, depth, columns, POSITIONS, fill) })
+        // SAFETY: `PanelFill` writes `width` elements for each k of each panel.
+        Self(unsafe { Packed::many(profile, depth, columns, POSITIONS, fill) })
     }
 }
 
 #[derive(Clone, Copy)]
-struct Kernels<'a, T> {
+struct WeightTransform<'a, T> {
     weight: &'a [T],
     /// The strides between kernels along the inner dimension of the product and along its columns.
     inner: usize,
@@ -51,22 +51,22 @@ struct Kernels<'a, T> {
 }
 
 /// Writes some k of one panel, for all positions.
-struct Fill<'a, 'p, T> {
-    kernels: Kernels<'a, T>,
+struct PanelFill<'a, 'p, T> {
+    kernels: WeightTransform<'a, T>,
     depth: Range<usize>,
     columns: Range<usize>,
     width: usize,
     panels: &'a mut [&'p mut [MaybeUninit<T>]],
 }
 
-impl<T: Float> Vectorised for Fill<'_, '_, T> {
+impl<T: Float> Vectorised for PanelFill<'_, '_, T> {
     type Number = T;
     type Output = ();
 
     #[inline(always)]
     fn compute<V: Vector<Number = T>>(self, v: Registers<V>) {
         const MOST: usize = 16;
-        let Kernels { weight, inner, outer, turned } = self.kernels;
+        let WeightTransform { weight, inner, outer, turned } = self.kernels;
         let half = V::splat(v, T::from_f64(0.5));
         for panel in self.panels.iter() {
             assert!(panel.len() >= self.depth.len() * self.width && V::LANES <= MOST);

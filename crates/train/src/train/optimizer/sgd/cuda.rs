@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::Pace;
+use super::StepHyper;
 use crate::cuda::{Engine, address, arguments, optional};
 use crate::error::Result;
 use crate::pipeline::Sgd;
@@ -13,7 +13,7 @@ pub fn step(
     value: &Tensor,
     gradient: &Tensor,
     buffers: &[Tensor],
-    pace: Pace,
+    pace: StepHyper,
 ) -> Result<Tensor> {
     let engine = Engine::of(value)?;
     let count = value.elem_count();

@@ -1,0 +1,84 @@
+//! Which classes the parts of a data set show, held against what is asked of them.
+//!
+//! A class that no training image shows cannot be learnt, and a part that lacks a class says nothing of it: both are
+//! mistakes unless `split.require_classes = false` has it so. Of a training part it also takes the class's own name in
+//! `classes`, since a class that is merely found is meant to be trained.
+
+use super::Split;
+use super::dataset::Dataset;
+use super::source::{list, quoted};
+use crate::Error;
+use crate::error::InputErrors;
+
+/// What a data set's settings say of classes that parts lack.
+pub struct PresenceRule {
+    /// Whether every part must show every class.
+    pub every_class: bool,
+    /// Whether the classes are named in the file.
+    pub named: bool,
+}
+
+impl PresenceRule {
+    /// Whether a part may lack a class.
+    pub fn allows_gap(&self, part: Split) -> bool {
+        !self.every_class && (self.named || part != Split::Train)
+    }
+}
+
+/// The classes of which each of the parts has no image.
+pub fn gaps(dataset: &Dataset, parts: &[Split]) -> Vec<(Split, Vec<String>)> {
+    let counts = dataset.counts();
+    let lacks = |part: &Split| {
+        let without = dataset.classes.iter().zip(&counts).filter(|(_, counts)| counts[*part as usize] == 0);
+        (*part, without.map(|(class, _)| class.clone()).collect::<Vec<_>>())
+    };
+    parts.iter().map(lacks).filter(|(_, classes)| !classes.is_empty()).collect()
+}
+
+/// Reports the gaps of a table's parts.
+pub fn require(dataset: &Dataset, parts: &[Split], demand: &PresenceRule, mistakes: &mut InputErrors) {
+    let found = gaps(dataset, parts);
+    let whole: Vec<String> = dataset
+        .classes
+        .iter()
+        .filter(|class| !found.iter().any(|(_, without)| without.contains(class)))
+        .cloned()
+        .collect();
+    for (part, classes) in found.iter().filter(|(part, _)| !demand.allows_gap(*part)) {
+        let what = match (dataset.is_multi_label(), classes.len()) {
+            (true, 1) => "label",
+            (true, _) => "labels",
+            (false, 1) => "class",
+            (false, _) => "classes",
+        };
+        let message =
+            format!("the {} split has no image of {what} {}", part_name(*part), quoted(classes, ", "));
+        mistakes.add("split without a class", Error::usage(message).hint(how_to_fix(*part, &whole, demand)));
+    }
+}
+
+/// How a gap is closed or allowed. `whole` are the classes that every part shows.
+pub fn how_to_fix(part: Split, whole: &[String], demand: &PresenceRule) -> String {
+    let leave = match whole.len() {
+        2..=8 => format!("leave it out with `classes = [{}]`", list(whole)),
+        _ => "leave it out by listing the others in `classes`".to_owned(),
+    };
+    match (part, demand.every_class) {
+        (Split::Train, _) => format!("add training images of it, or {leave}"),
+        _ => format!("set `split.require_classes = false` to allow a split without a class, or {leave}"),
+    }
+}
+
+/// What is said where the file allows that training lacks a class.
+pub fn untrained(dataset: &Dataset) -> Option<String> {
+    let (_, classes) = gaps(dataset, &[Split::Train]).pop()?;
+    Some(format!("no training image has {}: the model cannot learn to predict it", quoted(&classes, ", ")))
+}
+
+fn part_name(part: Split) -> &'static str {
+    match part {
+        Split::Train => "training",
+        Split::Validation => "validation",
+        Split::Test => "test",
+    }
+}

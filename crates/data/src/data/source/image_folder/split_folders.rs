@@ -1,0 +1,143 @@
+//! The folders of a data set's parts, and the classes that each of them has.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::layout::part_named;
+use crate::data::Split;
+use crate::data::source::walk::{FolderListing, WalkFindings, images, join, listing};
+use crate::data::split::SplitFractions;
+use crate::pipeline::ImageFolder;
+use crate::{Error, Result};
+
+/// A folder that holds a part of the data, with a folder for each class.
+pub struct SplitFolder {
+    pub split: Split,
+    /// Below the root; empty where it is the root.
+    pub below: String,
+    pub listing: FolderListing,
+}
+
+impl SplitFolder {
+    /// The folders to look into; the root itself where no split folders are given.
+    ///
+    /// # Errors
+    /// Folders that lie in each other, a part that has a folder and a share, a folder that cannot be read.
+    pub fn all(
+        folder: &ImageFolder,
+        fractions: &SplitFractions,
+        root: &Path,
+        finds: &mut WalkFindings,
+    ) -> Result<Vec<Self>> {
+        let mut parts = Vec::new();
+        for (split, below) in split_folders(folder, fractions)? {
+            let listing = listing(root, &below, finds)?;
+            parts.push(Self { split, below, listing });
+        }
+        Ok(parts)
+    }
+
+    pub fn has(&self, class: &str) -> bool {
+        self.listing.folders.iter().any(|folder| folder == class)
+    }
+
+    pub fn class_folder(&self, class: &str) -> String {
+        join(&self.below, class)
+    }
+}
+
+fn split_folders(folder: &ImageFolder, fractions: &SplitFractions) -> Result<Vec<(Split, String)>> {
+    let Some(folders) = &folder.split.folders else { return Ok(vec![(Split::Train, String::new())]) };
+    for (name, given, share) in
+        [("validation", &folders.validation, fractions.validation), ("test", &folders.test, fractions.test)]
+    {
+        if given.is_some() && share > 0.0 {
+            return Err(Error::usage(format!("`split.{name}` and `split.folders.{name}` are both given"))
+                .hint("remove one of them"));
+        }
+    }
+    let given = [
+        (Split::Train, Some(&folders.train)),
+        (Split::Validation, folders.validation.as_ref()),
+        (Split::Test, folders.test.as_ref()),
+    ];
+    let parts: Vec<(Split, String)> = given
+        .into_iter()
+        .filter_map(|(split, path)| path.map(|path| (split, path.trim_matches('/').replace('\\', "/"))))
+        .collect();
+    for (i, (_, a)) in parts.iter().enumerate() {
+        for (_, b) in &parts[..i] {
+            if Path::new(a).starts_with(b) || Path::new(b).starts_with(a) {
+                return Err(Error::usage(format!("the split folders `{b}` and `{a}` overlap")));
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// The images that lie in no class folder of a part, as paths below the root: beside class folders, beside the parts'
+/// folders, and in folders of the root that neither are parts nor hold any, such as a `testing` that was not named.
+///
+/// # Errors
+/// A root that cannot be read.
+pub fn images_beside(root: &Path, parts: &[SplitFolder], finds: &mut WalkFindings) -> Result<Vec<String>> {
+    let mut beside: Vec<String> = parts.iter().flat_map(|part| part.listing.images.clone()).collect();
+    if parts.iter().any(|part| part.below.is_empty()) {
+        return Ok(beside);
+    }
+    let top = listing(root, "", finds)?;
+    beside.extend(top.images);
+    let used = |name: &str| parts.iter().any(|part| Path::new(&part.below).starts_with(name));
+    for name in top.folders.iter().filter(|name| !used(name)) {
+        // What is wrong in there is nobody's business.
+        beside.extend(images(root, name, &mut WalkFindings::default()));
+    }
+    Ok(beside)
+}
+
+/// How images lie in the folders of their classes.
+#[derive(Default)]
+pub struct NestingDepths {
+    /// At another depth than most of their class, such as thumbnails in a folder of their own.
+    uneven: Vec<String>,
+    /// Whether images lie in a folder such as `val` right below their class.
+    held_out: bool,
+    /// Whether there are images in no folder that is called as a part is.
+    outside: bool,
+}
+
+impl NestingDepths {
+    /// The images of a class folder.
+    pub fn add(&mut self, folder: &str, images: &[String]) {
+        let depth = |image: &String| image.matches('/').count();
+        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+        for image in images {
+            *counts.entry(depth(image)).or_default() += 1;
+            let below =
+                image.strip_prefix(folder).and_then(|below| below.trim_start_matches('/').split_once('/'));
+            match below.and_then(|(inner, _)| part_named(inner)) {
+                Some(part) => self.held_out |= part != Split::Train,
+                None => self.outside = true,
+            }
+        }
+        // Of several that are as common, the one nearest to the class folder.
+        let usual = counts.iter().rev().max_by_key(|(_, count)| **count).map_or(0, |(depth, _)| *depth);
+        self.uneven.extend(images.iter().filter(|image| depth(image) != usual).cloned());
+    }
+
+    /// What a person should know of it.
+    pub fn said(&self) -> Option<String> {
+        if self.held_out && !self.outside {
+            return Some(
+                "class folders contain folders such as `train` and `val`, which are not used as splits: list the images in a CSV file with a split column instead"
+                    .to_owned(),
+            );
+        }
+        let first = self.uneven.first()?;
+        let count = self.uneven.len();
+        let images = if count == 1 { "image is" } else { "images are" };
+        Some(format!(
+            "{count} {images} at another folder depth than most images of the class, such as `{first}`"
+        ))
+    }
+}

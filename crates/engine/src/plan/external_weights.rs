@@ -1,0 +1,89 @@
+//! Weights that are those of a stage of another pipeline: found in the store by key, never computed from here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::planned::Plan;
+use super::resolve::{ParentStage, Resolver, StageDraft, resolve};
+use super::status::statuses;
+use crate::error::{Error, Result};
+use crate::pipeline::{self, DiagnosticReport};
+use crate::stage::{LocatedWeights, ResolvedStage};
+use crate::store::{Store, VariantRequest};
+use crate::weights::WeightsFile;
+
+/// A stage of another pipeline whose weights a stage takes over.
+pub struct ExternalWeights {
+    /// The stage and those above it.
+    pub drafts: Vec<StageDraft>,
+    /// Which of them it is, and which of its files is taken.
+    pub parent: ParentStage,
+    /// The other pipeline's file, as messages name it.
+    pub file: String,
+}
+
+impl Resolver<'_> {
+    /// Resolves what another pipeline does up to a stage whose weights are taken over by one of this: what these weights
+    /// will be, by name and shape.
+    pub(super) fn other_pipeline(
+        &mut self,
+        name: &str,
+        other: &pipeline::ExternalStage,
+    ) -> Option<Result<WeightsFile>> {
+        let file = other.pipeline.file.display().to_string();
+        let drafts = match resolve(&other.pipeline, self.depth) {
+            Ok(drafts) => drafts,
+            Err(DiagnosticReport { diagnostics, .. }) => {
+                let first = diagnostics.first().map_or(String::new(), |first| format!(": {}", first.message));
+                let help = format!("`defrost validate {file}` shows the errors");
+                let message = format!("`{file}` is not valid{first}");
+                self.diagnose(&format!("stage.{name}.pipeline"), "other-pipeline", message, Some(help));
+                return None;
+            }
+        };
+        let wanted = other.parent();
+        let stage = drafts.iter().position(|draft| draft.name == wanted.stage)?;
+        let source = drafts[stage].work.model_spec().weights_file(&other.stage);
+        let parent = ParentStage { stage, checkpoint: wanted.checkpoint };
+        self.elsewhere.insert(name.to_owned(), ExternalWeights { drafts, parent, file });
+        Some(source)
+    }
+}
+
+/// Finds the weights of other pipelines, for the stages that take them over. `runs_dir` is the folder of all runs where
+/// the user names it.
+///
+/// # Errors
+/// They are not in the store, or not those of the other pipeline as it stands now.
+pub fn fetch(
+    drafts: &mut [StageDraft],
+    store: &Store,
+    wanted: VariantRequest,
+    variant: &str,
+    rehash: bool,
+    runs_dir: Option<&Path>,
+) -> Result<()> {
+    for draft in drafts {
+        let Some(ExternalWeights { mut drafts, parent, file }) = draft.elsewhere.take() else { continue };
+        fetch(&mut drafts, store, wanted, variant, rehash, runs_dir)?;
+        let plan = Plan::new(&file, drafts, store.inputs(), rehash)?;
+        let statuses = statuses(&plan, store, wanted, variant, &BTreeMap::new())?;
+        let found = statuses[parent.stage].finished.as_ref().and_then(|finished| {
+            Some((finished.dir.join(parent.file()), *finished.files.get(parent.file())?))
+        });
+        let Some((path, digest)) = found else {
+            let stage = &plan.stages[parent.stage].name;
+            let elsewhere =
+                runs_dir.map_or(String::new(), |folder| format!(" --runs-dir {}", folder.display()));
+            return Err(Error::usage(format!(
+                "stage `{}` loads weights from `{stage}` in `{file}`, which has not been run",
+                draft.name
+            ))
+            .hint(format!("run it first: `defrost run {file} --until {stage}{elsewhere}`")));
+        };
+        if let ResolvedStage::LoadWeights(_, weights) = &mut draft.work {
+            *weights = LocatedWeights::File { path, digest: Some(digest) };
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! Runs read for a comparison: parameters, metrics, curves, and what their stages took wherever they were computed.
+
+mod costs;
+mod labels;
+
+use serde_json::{Value, json};
+
+use self::costs::Costs;
+use super::RunDirectory;
+use super::diff::inputs_and_versions;
+use super::locate::name_of;
+use super::report::report_data;
+use super::results::results;
+use crate::digest::differences;
+use crate::error::{Error, Result};
+use crate::metrics::{Metric, TaskMetrics};
+use crate::pipeline::suggest::closest;
+use crate::report::{ComparedRun, Heading, MetricSplit, ReportData, RunComparison, RunGroup, StageReport};
+use crate::task;
+
+/// The settings whose values become one row, as mean and standard deviation.
+pub struct AveragedSettings(Vec<String>);
+
+impl AveragedSettings {
+    /// Dotted paths of settings, such as `data.turtles.split.seed`. The seed of the pipeline is always one of them.
+    pub fn over(paths: &[String]) -> Self {
+        Self(std::iter::once("seed").chain(paths.iter().map(String::as_str)).map(str::to_owned).collect())
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Whether runs of one row may see other images.
+    fn varies_data(&self) -> bool {
+        self.paths().any(|path| path.starts_with("data."))
+    }
+}
+
+/// A run with what decides which others it is grouped with.
+struct LoadedRun {
+    run: ComparedRun,
+    settings: Value,
+    /// Settings, inputs and versions, but for the name and what is averaged over.
+    alike: Value,
+    parameters: Option<(u64, u64)>,
+    /// What its curve is of.
+    curve: Option<&'static Metric>,
+}
+
+/// A number of a run.
+struct Measured {
+    /// The stage and the name, such as `test/accuracy`.
+    key: String,
+    value: f64,
+    part: MetricSplit,
+    /// Of a metric that its task declares.
+    heading: Option<Heading>,
+}
+
+/// Reads runs for a comparison. `arguments` has the runs that each argument of the command names: those of one argument
+/// that differ in nothing but averaged settings are one row; runs of two arguments never are.
+///
+/// # Errors
+/// The plan or the settings of a run cannot be read; or no two runs differ in a setting of `averaged`.
+pub fn compare_runs(arguments: &[Vec<RunDirectory>], averaged: &AveragedSettings) -> Result<RunComparison> {
+    let runs: Vec<RunDirectory> = arguments.iter().flatten().cloned().collect();
+    let costs = Costs::of(&runs)?;
+    let mut groups: Vec<Vec<LoadedRun>> = Vec::new();
+    for runs in arguments {
+        let before = groups.len();
+        for run in runs {
+            let read = read(run, &costs, averaged)?;
+            match groups[before..].iter_mut().find(|group| group[0].alike == read.alike) {
+                Some(group) => group.push(read),
+                None => groups.push(vec![read]),
+            }
+        }
+    }
+    check_averaged(&groups, averaged)?;
+    let mut names: Vec<&str> = groups.iter().flatten().map(|read| read.run.name.as_str()).collect();
+    names.dedup();
+    let title = names.join(", ");
+    let labels = labels::labels(&groups, averaged);
+    // One picture has one metric: that of the first run.
+    let curve = groups.first().and_then(|group| group[0].curve);
+    let others = groups.iter_mut().flatten().filter(|read| read.curve != curve);
+    others.for_each(|read| read.run.curve.clear());
+    let groups = groups.into_iter().zip(labels).map(|(mut group, label)| {
+        group.sort_by_key(|read| read.run.seed);
+        let parameters = group[0].parameters;
+        RunGroup::new(label, group.into_iter().map(|read| read.run).collect(), parameters)
+    });
+    Ok(RunComparison {
+        title,
+        groups: groups.collect(),
+        averaged_over: averaged.paths().map(str::to_owned).collect(),
+        curve,
+    })
+}
+
+/// A path that is misspelt, or that nothing varies in, would change nothing in silence.
+fn check_averaged(groups: &[Vec<LoadedRun>], averaged: &AveragedSettings) -> Result<()> {
+    let reads: Vec<&LoadedRun> = groups.iter().flatten().collect();
+    let varies = |path: &str| {
+        reads.iter().any(|read| value_at(&read.settings, path) != value_at(&reads[0].settings, path))
+    };
+    let Some(path) = averaged.paths().skip(1).find(|path| !varies(path)) else { return Ok(()) };
+    let error = Error::usage(format!("--over: the runs do not differ in `{path}`"));
+    let fields = reads.iter().flat_map(|read| differences(&reads[0].settings, &read.settings));
+    let fields: Vec<String> =
+        fields.map(|difference| difference.field).filter(|field| field != "name").collect();
+    let near = fields.iter().find(|field| field.ends_with(&format!(".{path}"))).map(String::as_str);
+    Err(match near.or_else(|| closest(path, fields.iter().map(String::as_str))) {
+        Some(field) => error.hint(format!("did you mean `{field}`?")),
+        None => error.hint(
+            "use the dotted path of a setting, as for `--set`; `defrost diff RUN RUN` shows differences",
+        ),
+    })
+}
+
+/// The value at a dotted path; items of lists by their place.
+fn value_at<'a>(settings: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(settings, |value, key| match value {
+        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+        other => other.get(key),
+    })
+}
+
+fn without(settings: &mut Value, path: &str) {
+    let (table, key) = match path.rsplit_once('.') {
+        Some((table, key)) => (settings.pointer_mut(&format!("/{}", table.replace('.', "/"))), key),
+        None => (Some(settings), path),
+    };
+    if let Some(Value::Object(table)) = table {
+        table.remove(key);
+    }
+}
+
+fn read(run: &RunDirectory, costs: &Costs, averaged: &AveragedSettings) -> Result<LoadedRun> {
+    let record = run.record()?;
+    let settings = run.settings()?;
+    let mut alike = settings.clone();
+    std::iter::once("name").chain(averaged.paths()).for_each(|path| without(&mut alike, path));
+    let mut beside = inputs_and_versions(&record);
+    if averaged.varies_data() {
+        let stages = beside["stage"].as_object_mut().into_iter().flat_map(|stages| stages.values_mut());
+        stages.for_each(|stage| without(stage, "inputs"));
+    }
+    let report = report_data(run)?;
+    let trained = report.stages.iter().rev().find_map(|stage| stage.training.as_ref());
+    let parameters = trained.map(|training| {
+        let counts = &training.parameters;
+        (counts.trainable_parameters, counts.trainable_parameters + counts.frozen_parameters)
+    });
+    let evaluated = report.stages.iter().filter(|stage| stage.kind == "evaluate");
+    let measured: Vec<Measured> = report
+        .stages
+        .iter()
+        .flat_map(validated)
+        .chain(evaluated.flat_map(|stage| of_evaluation(run, stage)))
+        .collect();
+    let curve = curve_metric(&report);
+    Ok(LoadedRun {
+        alike: json!({ "settings": alike, "beside": beside }),
+        parameters,
+        run: ComparedRun {
+            run_dir: run.path().display().to_string(),
+            name: name_of(run),
+            id: run.id(),
+            label: record.label.clone(),
+            seed: settings["seed"].as_u64().unwrap_or(0),
+            state: run.state().to_string(),
+            seconds: costs.seconds(&record),
+            memory_bytes: costs.memory(&record),
+            metrics: measured.iter().map(|number| (number.key.clone(), number.value)).collect(),
+            parts: measured.iter().map(|number| (number.key.clone(), number.part)).collect(),
+            headings: measured.into_iter().filter_map(|number| Some((number.key, number.heading?))).collect(),
+            curve: curve.map(|metric| points(&report, metric)).unwrap_or_default(),
+        },
+        settings,
+        curve,
+    })
+}
+
+/// The validation scores of a train stage in its best epoch.
+fn validated(stage: &StageReport) -> Vec<Measured> {
+    let best = stage.training.as_ref().and_then(|training| training.best.as_ref());
+    let scores = best.and_then(|best| best.validation.as_ref());
+    let measured = |(name, value): (&String, &f64)| {
+        let heading = stage
+            .metrics
+            .of_epoch(name)
+            .map(|metric| Heading { text: format!("{} validation {}", stage.name, metric.title), metric });
+        let key = format!("{}/validation_{name}", stage.name);
+        Measured { key, value: *value, part: MetricSplit::Validation, heading }
+    };
+    scores.into_iter().flatten().map(measured).collect()
+}
+
+/// The numbers of an evaluation, but for those that `metrics.json` nests deeper than one table.
+fn of_evaluation(run: &RunDirectory, stage: &StageReport) -> Vec<Measured> {
+    let part = MetricSplit::named(stage.settings["split"].as_str());
+    let whole = results(run, &stage.name).into_iter().filter(|(name, _)| name.matches('.').count() < 2);
+    let measured = |(name, value): (String, f64)| {
+        let heading = stage
+            .metrics
+            .of_evaluation(&name)
+            .map(|metric| Heading { text: format!("{} {}", stage.name, metric.title), metric });
+        Measured { key: format!("{}/{name}", stage.name), value, part, heading }
+    };
+    whole.map(measured).collect()
+}
+
+/// What the curve of a run is of: of the last train stage's metrics the one that leads its comparison; without any train
+/// stage, that of the first task that trains.
+fn curve_metric(report: &ReportData) -> Option<&'static Metric> {
+    let leading =
+        |metrics: &TaskMetrics| metrics.by_prominence().into_iter().find(|metric| metric.column.is_some());
+    let trained = report.stages.iter().rev().find(|stage| stage.kind == "train");
+    let any = task::TASKS.iter().rev().map(|task| task.metrics);
+    trained.map(|stage| stage.metrics).into_iter().chain(any).find_map(leading)
+}
+
+/// A metric by epoch, of the last train stage and of those it starts from, epochs counted on.
+fn points(report: &ReportData, metric: &Metric) -> Vec<[f64; 2]> {
+    let mut chain: Vec<&StageReport> = Vec::new();
+    let mut next = report.stages.iter().rev().find(|stage| stage.kind == "train");
+    while let Some(stage) = next {
+        chain.push(stage);
+        let above = stage.from().and_then(|from| report.stage(from.split('@').next().unwrap_or(from)));
+        next = above.filter(|above| above.kind == "train");
+    }
+    let mut points = Vec::new();
+    for stage in chain.into_iter().rev() {
+        let before = points.len() as f64;
+        let values = stage.history.iter().map(|row| {
+            row.validated(metric.name).or(row.train.get(metric.name).copied()).unwrap_or(f64::NAN)
+        });
+        let numbered = values.enumerate().map(|(index, value)| [before + index as f64 + 1.0, value]);
+        points.extend(numbered.filter(|point| point[1].is_finite()));
+    }
+    points
+}

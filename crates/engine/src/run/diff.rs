@@ -1,0 +1,54 @@
+//! What differs between two runs: what went in, and what came out.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::results::results;
+use super::{RunDirectory, RunRecord, StageRecord};
+use crate::digest::{Difference, differences};
+use crate::error::Result;
+
+/// What differs between two runs, from the first to the second.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunDiff {
+    /// Settings (`stage.finetune.optimizer.lr`), digests of inputs, versions of the engine, numeric profile.
+    pub causes: Vec<Difference>,
+    /// Metrics, by stage: `test.accuracy`.
+    pub results: Vec<Difference>,
+}
+
+/// Compares two runs, of one name or of two.
+///
+/// # Errors
+/// The plan or the settings of one cannot be read.
+pub fn diff(old: &RunDirectory, new: &RunDirectory) -> Result<RunDiff> {
+    let (old_record, new_record) = (old.record()?, new.record()?);
+    let mut causes = differences(&old.settings()?, &new.settings()?);
+    causes.extend(differences(&inputs_and_versions(&old_record), &inputs_and_versions(&new_record)));
+    let results = differences(&all_results(old, &old_record), &all_results(new, &new_record));
+    Ok(RunDiff { causes, results })
+}
+
+/// What a plan holds that decides results and is no setting: inputs and versions of each stage, and the profile.
+pub(super) fn inputs_and_versions(record: &RunRecord) -> Value {
+    let rest = |stage: &StageRecord| {
+        let mut fields = stage.document.as_object().cloned().unwrap_or_default();
+        // Settings are compared as written, and what they come to follows from them.
+        fields.retain(|name, _| ["inputs", "engine"].contains(&name.as_str()));
+        Value::Object(fields)
+    };
+    let stages: Map<String, Value> =
+        record.stages.iter().map(|stage| (stage.name.clone(), rest(stage))).collect();
+    json!({ "profile": record.profile, "stage": stages })
+}
+
+fn all_results(run: &RunDirectory, record: &RunRecord) -> Value {
+    let names: BTreeSet<&String> = record.stages.iter().map(|stage| &stage.name).collect();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), json!(results(run, name))))
+        .collect::<Map<String, Value>>()
+        .into()
+}

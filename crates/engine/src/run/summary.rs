@@ -1,0 +1,248 @@
+//! What a run has come to so far, read from its files: for `list` and `status`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::locate::{display_name, name_of};
+use super::results::results;
+use super::{RunDirectory, RunState, all_runs, diff, read_events};
+use crate::digest::Difference;
+use crate::error::Result;
+use crate::events::Event;
+use crate::metrics::TaskMetrics;
+use crate::{regular_file, task};
+
+/// A run at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunSummary {
+    pub name: String,
+    pub id: String,
+    /// Which run of the pipeline's matrix it is.
+    pub label: Option<String>,
+    pub path: String,
+    pub state: RunState,
+    /// Of a run that failed, why.
+    pub error: Option<RunFailure>,
+    /// When it was last started.
+    pub started: Option<String>,
+    /// Of the last train stage that has one.
+    pub monitor: Option<MonitoredBest>,
+    pub stages: Vec<StageOverview>,
+    /// The settings, inputs and versions that differ from the run of that name, and of its label, before it.
+    pub changes: Vec<Difference>,
+}
+
+/// Why a run failed, as it was said then.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunFailure {
+    pub message: String,
+    /// The cure, where one is known.
+    pub hint: Option<String>,
+}
+
+/// A stage at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageOverview {
+    pub name: String,
+    pub kind: String,
+    /// `waiting`, `running`, `ran`, `cached` or `resumed`; after a run that did not end well, `unfinished`.
+    pub status: &'static str,
+    pub seconds: Option<f64>,
+    /// Epochs done, and to do.
+    pub epochs: Option<(u32, u32)>,
+    /// How far it is within an epoch, or with the features of its frozen layers. Only while it runs.
+    pub step: Option<StepProgress>,
+    pub monitor: Option<MonitoredBest>,
+    pub metrics: BTreeMap<String, f64>,
+    /// What its task measures.
+    #[serde(skip)]
+    pub task: &'static TaskMetrics,
+}
+
+/// How far a stage is in what it does now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepProgress {
+    /// `step`, or `features` while the output of the frozen layers is computed once for each image.
+    pub of: &'static str,
+    /// From 1; images where `of` is `features`.
+    pub done: u64,
+    pub all: u64,
+    pub images_per_second: f64,
+    /// Of the whole stage; unknown while features are computed.
+    pub seconds_left: Option<f64>,
+    /// When this was so: a run records a step every few seconds.
+    pub time: String,
+}
+
+/// The monitored metric where it was best.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MonitoredBest {
+    pub stage: String,
+    /// Such as `validation/accuracy`.
+    pub metric: String,
+    pub value: f64,
+    pub epoch: u32,
+}
+
+/// All runs below a `runs` folder: by name, and of each name the latest started first.
+pub fn list(runs: &Path) -> Result<Vec<RunSummary>> {
+    let mut all: Vec<(String, Option<String>, RunDirectory)> =
+        all_runs(runs)?.into_iter().map(|run| (name_of(&run), first_started(&run), run)).collect();
+    // In the order in which they first came to be, so that "before" does not change when an old one runs again.
+    all.sort_by(|a, b| (&a.0, &a.1, a.2.id()).cmp(&(&b.0, &b.1, b.2.id())));
+    let mut summaries: Vec<RunSummary> = Vec::new();
+    for (index, (name, _, run)) in all.iter().enumerate() {
+        let mut summary = summarize(run).map_err(|error| {
+            error.within(display_name(run)).hint("run its pipeline again, or delete its folder")
+        })?;
+        let same = |other: &RunSummary| other.name == *name && other.label == summary.label;
+        if let Some(before) = summaries.iter().rposition(same) {
+            summary.changes = diff(&all[before].2, &all[index].2)?.causes;
+        }
+        summaries.push(summary);
+    }
+    summaries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| b.started.cmp(&a.started)));
+    Ok(summaries)
+}
+
+fn first_started(run: &RunDirectory) -> Option<String> {
+    read_events(run).into_iter().map(|(time, _)| time).next()
+}
+
+/// What one run has come to so far.
+///
+/// # Errors
+/// Its plan cannot be read.
+pub fn summarize(run: &RunDirectory) -> Result<RunSummary> {
+    let record = run.record()?;
+    let state = run.state();
+    let settings = run.settings().unwrap_or_default();
+    let events = read_events(run);
+    let start = events.iter().rposition(|(_, event)| matches!(event, Event::RunStarted { .. })).unwrap_or(0);
+    let (started, events) =
+        (events.get(start).map(|(time, _)| time.clone()), &events[start.min(events.len())..]);
+    let stages: Vec<StageOverview> = record
+        .stages
+        .iter()
+        .map(|stage| {
+            let metric = settings["stage"][&stage.name]["monitor"].as_str();
+            StageOverview {
+                monitor: metric.and_then(|metric| monitored(run, &stage.name, metric)),
+                metrics: results(run, &stage.name),
+                task: task::of_stage(&stage.kind, &stage.document)
+                    .map(|task| task.metrics)
+                    .unwrap_or_default(),
+                ..progress(&stage.name, &stage.kind, state, events)
+            }
+        })
+        .collect();
+    Ok(RunSummary {
+        name: name_of(run),
+        id: run.id(),
+        label: record.label,
+        path: run.path().display().to_string(),
+        state,
+        error: if state == RunState::Failed { failure(events) } else { None },
+        started,
+        monitor: stages.iter().rev().find_map(|stage| stage.monitor.clone()),
+        stages,
+        changes: Vec::new(),
+    })
+}
+
+fn failure(events: &[(String, Event)]) -> Option<RunFailure> {
+    events.iter().rev().find_map(|(_, event)| match event {
+        Event::RunFinished { error: Some(message), hint, .. } => {
+            Some(RunFailure { message: message.clone(), hint: hint.clone() })
+        }
+        _ => None,
+    })
+}
+
+fn progress(name: &str, kind: &str, state: RunState, events: &[(String, Event)]) -> StageOverview {
+    let unfinished = if state == RunState::Running { "running" } else { "unfinished" };
+    let mut summary = StageOverview {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        status: "waiting",
+        seconds: None,
+        epochs: None,
+        step: None,
+        monitor: None,
+        metrics: BTreeMap::new(),
+        task: &TaskMetrics::NONE,
+    };
+    for (time, event) in events {
+        match event {
+            Event::StageStarted { stage, .. } if stage == name => summary.status = unfinished,
+            Event::Step { stage, epoch, epochs, step, steps, images_per_second, seconds_left, .. }
+                if stage == name =>
+            {
+                summary.epochs = Some((epoch.saturating_sub(1), *epochs));
+                summary.step = Some(StepProgress {
+                    of: "step",
+                    done: *step,
+                    all: *steps,
+                    images_per_second: *images_per_second,
+                    seconds_left: Some(*seconds_left).filter(|left| left.is_finite() && *left >= 0.0),
+                    time: time.clone(),
+                });
+            }
+            Event::Features { stage, done, of, images_per_second } if stage == name => {
+                summary.step = Some(StepProgress {
+                    of: "features",
+                    done: *done,
+                    all: *of,
+                    images_per_second: *images_per_second,
+                    seconds_left: None,
+                    time: time.clone(),
+                });
+            }
+            Event::EpochFinished { stage, epoch, epochs, .. } if stage == name => {
+                summary.epochs = Some((*epoch, *epochs));
+                summary.step = None;
+            }
+            Event::StageFinished { stage, outcome, seconds, .. } if stage == name => {
+                summary.status = outcome.as_str();
+                summary.seconds = Some(*seconds);
+                summary.step = None;
+            }
+            _ => {}
+        }
+    }
+    if state != RunState::Running {
+        summary.step = None;
+    }
+    summary
+}
+
+/// The monitored column of `history.csv` in its best row: the last that is marked so.
+fn monitored(run: &RunDirectory, stage: &str, metric: &str) -> Option<MonitoredBest> {
+    let row = best_row(run, stage)?;
+    let value = *row.get(&metric.replace('/', "_"))?;
+    Some(MonitoredBest {
+        stage: stage.to_owned(),
+        metric: metric.to_owned(),
+        value,
+        epoch: *row.get("epoch")? as u32,
+    })
+}
+
+fn best_row(run: &RunDirectory, stage: &str) -> Option<BTreeMap<String, f64>> {
+    let mut reader =
+        csv::Reader::from_reader(regular_file::open(&run.stage(stage).join("history.csv")).ok()?);
+    let header = reader.headers().ok()?.clone();
+    let marked = |row: &csv::StringRecord| {
+        header.iter().zip(row).any(|(name, value)| name == "is_best" && value == "true")
+    };
+    let best = reader.records().map_while(std::result::Result::ok).filter(marked).last()?;
+    Some(
+        header
+            .iter()
+            .zip(&best)
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect(),
+    )
+}

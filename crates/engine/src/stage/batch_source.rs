@@ -1,0 +1,331 @@
+//! Where a stage's batches come from: images through the frozen layers, or their features from the store.
+//!
+//! The two give the same bytes.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::class_coverage;
+use super::features::FeatureBatches;
+use super::frozen_backbone::{FrozenBackbone, INFERENCE_BATCH, sequential_epoch};
+use super::prefix::cache_identity;
+use super::teacher::Teacher;
+use super::{EnsembleMember, EvaluateStage, FrozenPrefix, ModelSpec, Preprocess, StageContext, TrainStage};
+use crate::data::{BatchMixer, CacheBudget, Dataset, EpochOrder, Images, Split, Transform, shuffled};
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::features::FeatureStore;
+use crate::model::{Model, StateDict};
+use crate::pipeline::Augment;
+use crate::task::{Annotated, Task, with_targets};
+use crate::train::{BatchSource, Batches};
+
+/// What a stage makes batches of.
+pub(super) struct BatchInputs<'a> {
+    model_spec: &'a ModelSpec,
+    preprocess: &'a Preprocess,
+    prefix: FrozenPrefix,
+    frozen: FrozenBackbone<'a>,
+}
+
+impl<'a> BatchInputs<'a> {
+    /// One for each prefix of the stage.
+    pub fn of_training(
+        stage: &'a TrainStage,
+        dataset: &Arc<Dataset>,
+        model: &'a Model,
+        state: &'a StateDict,
+        context: &'a StageContext<'a>,
+    ) -> Vec<Self> {
+        let inputs = |prefix: &FrozenPrefix| {
+            let frozen = FrozenBackbone::new(dataset, model, state, prefix, context);
+            Self {
+                model_spec: &stage.model_spec,
+                preprocess: &stage.preprocess,
+                prefix: prefix.clone(),
+                frozen,
+            }
+        };
+        stage.prefixes.iter().map(inputs).collect()
+    }
+
+    /// What one of the models is shown.
+    pub fn of_evaluation(
+        stage: &'a EvaluateStage,
+        member: usize,
+        dataset: &Arc<Dataset>,
+        model: &'a Model,
+        state: &'a StateDict,
+        context: &'a StageContext<'a>,
+    ) -> Self {
+        let EnsembleMember { model_spec, layers } = &stage.members[member];
+        let prefix = FrozenPrefix::without_features(*layers);
+        let frozen = FrozenBackbone::new(dataset, model, state, &prefix, context);
+        Self { model_spec, preprocess: &stage.preprocess, prefix, frozen }
+    }
+
+    fn images(&self, augment: &Augment, memory: &Arc<CacheBudget>) -> Arc<Images> {
+        let transform = Transform::training(&self.preprocess.0, None, augment);
+        let (dataset, memory) = (Arc::clone(&self.frozen.dataset), Arc::clone(memory));
+        Arc::new(Images::new(dataset, transform, self.preprocess.0.broken, memory))
+    }
+
+    /// What decoded images of this stage may take, those of training and of validation together.
+    fn memory(&self) -> Arc<CacheBudget> {
+        Arc::new(CacheBudget::new(self.frozen.context.image_cache))
+    }
+
+    /// For images that are read once.
+    fn no_memory() -> Arc<CacheBudget> {
+        Arc::new(CacheBudget::new(0))
+    }
+
+    /// The store of features, where they are to be kept; else says once why not.
+    fn store(&self) -> Option<&'a FeatureStore<'a>> {
+        let context = self.frozen.context;
+        let digested = self.frozen.dataset.samples.iter().all(|sample| sample.digest.is_some());
+        let why = match (self.prefix.recomputed, context.features) {
+            (None, Some(store)) if digested => return Some(store),
+            (Some(why), _) => why,
+            (None, _) => "`run.feature_cache` is off",
+        };
+        if self.prefix.layers > 0 {
+            let (stage, reason) = (context.stage.to_owned(), why.to_owned());
+            context.observer.event(&Event::FeaturesRecomputed { stage, reason });
+        }
+        None
+    }
+
+    fn features(
+        &'a self,
+        store: &'a FeatureStore<'a>,
+        random: Option<(&Augment, u64)>,
+    ) -> Result<FeatureBatches<'a>> {
+        let FrozenBackbone { model, state, .. } = self.frozen;
+        let made_of = cache_identity(
+            self.model_spec,
+            &model.description,
+            state,
+            &self.prefix,
+            self.preprocess,
+            random,
+        )?;
+        let images = match random {
+            // What is ahead of the random changes is the same for every view.
+            Some((augment, _)) => self.images(augment, &self.memory()),
+            None => self.images(&Augment::default(), &Self::no_memory()),
+        };
+        FeatureBatches::open(
+            &self.frozen,
+            images,
+            self.preprocess.0.broken,
+            random.map(|(_, seed)| seed),
+            store,
+            made_of,
+        )
+    }
+}
+
+/// The batches of a train stage, from behind the layers that are frozen in their epoch.
+pub(super) struct TrainingBatches<'a, T: Task> {
+    task: &'a T,
+    /// In order, one for each prefix.
+    phases: Vec<PhaseBatches<'a>>,
+}
+
+impl<'a, T: Task> TrainingBatches<'a, T> {
+    /// `materials` are those of the stage's prefixes.
+    pub fn new(
+        stage: &'a TrainStage,
+        task: &'a T,
+        all_inputs: &'a [BatchInputs<'a>],
+        teacher: Option<&'a Teacher>,
+    ) -> Result<Self> {
+        let Some(first) = all_inputs.first() else {
+            return Err(Error::bug("a train stage without a prefix"));
+        };
+        let (dataset, memory) = (&first.frozen.dataset, first.memory());
+        let source = DecodedImages {
+            inputs: first,
+            train: first.images(&stage.settings.augment, &memory),
+            validation: first.images(&Augment::default(), &memory),
+            mixer: BatchMixer::new(&stage.settings.augment, stage.seed),
+            teacher,
+            train_samples: dataset.split(Split::Train),
+            validation_samples: dataset.split(Split::Validation),
+            batch_size: stage.settings.batch_size,
+            seed: stage.seed,
+        };
+        if source.train_samples.is_empty() {
+            return Err(Error::failed("there are no training images"));
+        }
+        let phase_batches = |inputs| PhaseBatches {
+            source: DecodedImages { inputs, ..source.clone() },
+            augment: &stage.settings.augment,
+            cached_features: OnceCell::new(),
+        };
+        Ok(Self { task, phases: all_inputs.iter().map(phase_batches).collect() })
+    }
+
+    /// Computes what the stage will want of its features when it goes on with `epoch`: told here and now, rather than
+    /// after an epoch.
+    pub fn prepare(&self, epoch: u32) -> Result<()> {
+        match self.phase_batches(epoch).cached_features()? {
+            Some(_) => self.require_classes(&[Split::Train, Split::Validation]),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the stage as soon as a class is known to have no image left, rather than with its last epoch.
+    fn require_classes(&self, parts: &[Split]) -> Result<()> {
+        let BatchInputs { preprocess: view, frozen, .. } = self.phases[0].source.inputs;
+        let broken = self.broken();
+        class_coverage::require_classes(view, &frozen.dataset, parts, |path| broken.contains(path))
+    }
+
+    fn phase_batches(&self, epoch: u32) -> &PhaseBatches<'a> {
+        let begun = |phase_batches: &&PhaseBatches| phase_batches.source.inputs.prefix.after_epochs <= epoch;
+        self.phases.iter().rev().find(begun).unwrap_or(&self.phases[0])
+    }
+}
+
+impl<T: Task> BatchSource<T::Targets> for TrainingBatches<'_, T> {
+    fn batches_per_epoch(&self) -> usize {
+        let source = &self.phases[0].source;
+        source.train_samples.len().div_ceil(source.batch_size)
+    }
+
+    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, T::Targets>> {
+        Ok(with_targets(self.task, self.phase_batches(epoch).train(epoch, start)?))
+    }
+
+    fn validation(&self, epoch: u32) -> Option<Result<Batches<'_, T::Targets>>> {
+        let phase_batches = self.phase_batches(epoch);
+        // All training images of the epoch were read by now.
+        let checked = || {
+            self.require_classes(&[Split::Train])?;
+            Ok(with_targets(self.task, phase_batches.validation()?))
+        };
+        (!phase_batches.source.validation_samples.is_empty()).then(checked)
+    }
+
+    fn broken(&self) -> BTreeSet<String> {
+        self.phases.iter().flat_map(|phase_batches| phase_batches.source.inputs.frozen.broken()).collect()
+    }
+}
+
+/// The epochs in which the same layers are frozen.
+struct PhaseBatches<'a> {
+    source: DecodedImages<'a>,
+    augment: &'a Augment,
+    /// Features, where they are kept; found out when its first epoch comes.
+    cached_features: OnceCell<Option<CachedFeatures<'a>>>,
+}
+
+impl<'a> PhaseBatches<'a> {
+    fn cached_features(&self) -> Result<Option<&CachedFeatures<'a>>> {
+        if self.cached_features.get().is_none() {
+            // Nobody else can have set it.
+            _ = self.cached_features.set(self.open()?);
+        }
+        Ok(self.cached_features.get().and_then(Option::as_ref))
+    }
+
+    fn open(&self) -> Result<Option<CachedFeatures<'a>>> {
+        let DecodedImages { inputs, train_samples, validation_samples, seed, .. } = &self.source;
+        let Some(store) = inputs.store() else { return Ok(None) };
+        let plain = inputs.features(store, None)?;
+        let views = match inputs.prefix.views {
+            Some(_) => Some(inputs.features(store, Some((self.augment, *seed)))?),
+            None => None,
+        };
+        let mut samples = validation_samples.clone();
+        if views.is_none() {
+            samples = [&train_samples[..], &samples].concat();
+        }
+        let all = samples.is_empty() || plain.complete(&samples, 0)?;
+        Ok(all.then_some(CachedFeatures { plain, views }))
+    }
+
+    fn train(&self, epoch: u32, start: usize) -> Result<Annotated<'_>> {
+        let DecodedImages { inputs, train_samples, batch_size, seed, .. } = &self.source;
+        let (features, view) = match self.cached_features()? {
+            None => return self.source.train(epoch, start),
+            Some(CachedFeatures { plain, views: None }) => (plain, 0),
+            Some(CachedFeatures { views: Some(views), .. }) => {
+                let view = inputs.prefix.view(epoch);
+                if !views.complete(train_samples, view)? {
+                    return self.source.train(epoch, start);
+                }
+                (views, view)
+            }
+        };
+        Ok(features.batches(shuffled(train_samples, *seed, epoch), *batch_size, start, view))
+    }
+
+    fn validation(&self) -> Result<Annotated<'_>> {
+        let samples = self.source.validation_samples.clone();
+        match self.cached_features()? {
+            Some(cached_features) => Ok(cached_features.plain.batches(samples, INFERENCE_BATCH, 0, 0)),
+            None => self.source.validation(samples),
+        }
+    }
+}
+
+/// Images, decoded for every epoch, and the frozen layers run on each batch.
+#[derive(Clone)]
+struct DecodedImages<'a> {
+    inputs: &'a BatchInputs<'a>,
+    train: Arc<Images>,
+    mixer: Option<BatchMixer>,
+    teacher: Option<&'a Teacher>,
+    validation: Arc<Images>,
+    train_samples: Vec<usize>,
+    validation_samples: Vec<usize>,
+    batch_size: usize,
+    seed: u64,
+}
+
+impl DecodedImages<'_> {
+    fn train(&self, epoch: u32, start: usize) -> Result<Annotated<'_>> {
+        let order = shuffled(&self.train_samples, self.seed, epoch);
+        let view = self.inputs.prefix.view(epoch);
+        let epoch = EpochOrder {
+            order,
+            batch_size: self.batch_size,
+            first_batch: start,
+            seed: self.seed,
+            epoch: view,
+        };
+        self.inputs.frozen.batches(&self.train, epoch, self.mixer.as_ref(), self.teacher)
+    }
+
+    fn validation(&self, samples: Vec<usize>) -> Result<Annotated<'_>> {
+        self.inputs.frozen.batches(&self.validation, sequential_epoch(samples), None, None)
+    }
+}
+
+/// Features that are kept: those of images as they are, and those of augmented views.
+struct CachedFeatures<'a> {
+    plain: FeatureBatches<'a>,
+    views: Option<FeatureBatches<'a>>,
+}
+
+/// Images as an evaluation sees them: `read` is given the batches from behind the frozen layers, and how many there
+/// are.
+pub(super) fn evaluation<T>(
+    inputs: &BatchInputs,
+    samples: Vec<usize>,
+    read: impl FnOnce(Annotated, usize) -> Result<T>,
+) -> Result<T> {
+    let total = samples.len().div_ceil(INFERENCE_BATCH);
+    if let Some(store) = inputs.store() {
+        let features = inputs.features(store, None)?;
+        if features.complete(&samples, 0)? {
+            return read(features.batches(samples, INFERENCE_BATCH, 0, 0), total);
+        }
+    }
+    let images = inputs.images(&Augment::default(), &BatchInputs::no_memory());
+    read(inputs.frozen.batches(&images, sequential_epoch(samples), None, None)?, total)
+}

@@ -1,0 +1,122 @@
+//! Images through the frozen layers.
+//!
+//! They run as plain inference, in which a sample's result depends on nothing but the sample: it does not matter when
+//! or beside whom it is computed.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::teacher::Teacher;
+use super::{FrozenPrefix, StageContext};
+use crate::autograd::Value;
+use crate::data::{BatchMixer, Dataset, EpochOrder, ImageBatch, Images, Loader};
+use crate::device::{round_to_bf16, to_device};
+use crate::error::Result;
+use crate::model::{Activations, Model, Pass, StateDict};
+use crate::pipeline::FeatureType;
+use crate::random::name_hash;
+use crate::task::{Annotated, Annotations};
+use crate::train::TrainBatch;
+
+/// Images per inference batch: a matter of memory alone.
+pub(crate) const INFERENCE_BATCH: usize = 32;
+
+/// The first layers of a model and the images they are shown.
+pub(super) struct FrozenBackbone<'a> {
+    pub dataset: Arc<Dataset>,
+    pub model: &'a Model,
+    pub state: &'a StateDict,
+    pub prefix: FrozenPrefix,
+    pub context: &'a StageContext<'a>,
+    /// Paths of images that cannot be read.
+    broken: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> FrozenBackbone<'a> {
+    pub fn new(
+        dataset: &Arc<Dataset>,
+        model: &'a Model,
+        state: &'a StateDict,
+        prefix: &FrozenPrefix,
+        context: &'a StageContext<'a>,
+    ) -> Self {
+        let (dataset, prefix) = (Arc::clone(dataset), prefix.clone());
+        Self { dataset, model, state, prefix, context, broken: RefCell::default() }
+    }
+
+    /// What the layers make of images, batch by batch; of mixed ones where there is a mixer, and with what a teacher says
+    /// of them where there is one.
+    pub fn batches<'b>(
+        &'b self,
+        images: &Arc<Images>,
+        epoch: EpochOrder,
+        mixer: Option<&'b BatchMixer>,
+        teacher: Option<&'b Teacher>,
+    ) -> Result<Annotated<'b>> {
+        let number = epoch.epoch;
+        let mut loader = Loader::new(Arc::clone(images), epoch, self.context.workers)?;
+        let mut pass = Pass::inference(self.state);
+        let mut taught = teacher.map(|teacher| (teacher, teacher.pass()));
+        Ok(Box::new(std::iter::from_fn(move || {
+            let batch = loader.next();
+            loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
+            let through = |batch: ImageBatch| {
+                let (mut images, mut targets) = (batch.images, self.annotations(&batch.samples));
+                let streams = self.streams(&batch.samples);
+                if let Some(mixer) = mixer {
+                    let (mixed, shares) = mixer.mix(&images, number, &streams)?;
+                    (images, targets.shares) = (mixed, Some(shares));
+                }
+                let teacher =
+                    taught.as_mut().map(|(teacher, pass)| teacher.outputs(pass, &images)).transpose()?;
+                Ok(TrainBatch {
+                    index: batch.index,
+                    teacher,
+                    input: self.forward(&mut pass, images)?,
+                    layer: self.prefix.layers,
+                    targets,
+                    streams,
+                    samples: batch.samples,
+                })
+            };
+            Some(batch?.and_then(through))
+        })))
+    }
+
+    fn forward(&self, pass: &mut Pass, images: Tensor) -> Result<Activations> {
+        let layers = 0..self.prefix.layers;
+        let images = to_device(&images, self.context.device)?;
+        let features = self.model.forward_layers(pass, layers, Value::constant(images))?;
+        match self.prefix.kind {
+            FeatureType::F32 => Ok(features),
+            // As they come back from where they are kept, whether or not they are.
+            FeatureType::Bf16 => features.map(round_to_bf16),
+        }
+    }
+
+    /// By path, as an image is one in a recipe: its place among all images moves when a test image is added.
+    pub fn streams(&self, samples: &[usize]) -> Vec<u64> {
+        samples.iter().map(|&sample| name_hash(&self.dataset.samples[sample].path)).collect()
+    }
+
+    /// What some samples show, unmixed.
+    pub fn annotations(&self, samples: &[usize]) -> Annotations<'_> {
+        Annotations::of(samples.iter().map(|&sample| &self.dataset.samples[sample]))
+    }
+
+    pub fn note_broken(&self, sample: usize) {
+        self.broken.borrow_mut().insert(self.dataset.samples[sample].path.clone());
+    }
+
+    pub fn broken(&self) -> BTreeSet<String> {
+        self.broken.borrow().clone()
+    }
+}
+
+/// Samples in the order given, without anything random.
+pub(super) fn sequential_epoch(order: Vec<usize>) -> EpochOrder {
+    EpochOrder { order, batch_size: INFERENCE_BATCH, first_batch: 0, seed: 0, epoch: 0 }
+}

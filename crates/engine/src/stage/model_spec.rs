@@ -1,0 +1,161 @@
+//! What a stage works on: a model with its classes, and images as the model wants them.
+
+use serde_json::{Value, json};
+
+use super::recipe::{ModelRecipe, PreprocessRecipe};
+use crate::code_path::CodePath;
+use crate::csv_cells;
+use crate::data::{Dataset, Split};
+use crate::error::Result;
+use crate::model::{Model, backbone_code_paths};
+use crate::ops::code_paths::NORMALIZE_ROWS;
+use crate::pipeline::{self, Arch, Head, ImageFolder, ResizeRounding};
+use crate::report::code_paths::TEXT_CELLS;
+use crate::task::{TaskKind, TaskSpec, TaskTraining};
+use crate::weights::WeightsFile;
+
+/// A model and the classes its head tells apart, in the order of its outputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    pub model: pipeline::Model,
+    pub classes: Vec<String>,
+    /// What each image shows of them.
+    pub task: TaskKind,
+    /// The side of the images that position embeddings are for, where the architecture has any.
+    pub image_size: usize,
+}
+
+impl ModelSpec {
+    pub fn build(&self) -> Model {
+        Model::build_for(&self.model, self.classes.len(), self.image_size)
+    }
+
+    /// The task of a stage on this model. `training` is none where the stage does not train.
+    pub fn task<'a>(&'a self, training: Option<TaskTraining<'a>>) -> TaskSpec<'a> {
+        TaskSpec { kind: self.task, classes: &self.classes, head: &self.model.head, training }
+    }
+
+    /// Its weights before they are there, by name and shape, for whoever checks whether they will fit; `name` is what
+    /// messages call them.
+    pub fn weights_file(&self, name: &str) -> Result<WeightsFile> {
+        let description = self.build().description;
+        let metadata = super::context::metadata(self, &description)?;
+        WeightsFile::planned(name, &description, metadata)
+    }
+
+    /// The model and its classes in every recipe.
+    pub fn document(&self) -> Value {
+        json!(ModelRecipe::of(self))
+    }
+
+    /// What the model takes beyond what is common.
+    pub(super) fn code_paths(&self) -> Vec<CodePath> {
+        let mut paths = backbone_code_paths(&self.model);
+        match &self.model.head {
+            Head::Linear(_) | Head::Mlp(_) => {}
+            Head::Embedding(_) => paths.push(NORMALIZE_ROWS),
+        }
+        paths.extend(self.task(None).code_paths(false));
+        paths
+    }
+
+    /// How the names of classes and images are written into tables: a code path of its own where one is not written as it is.
+    pub(super) fn names(&self, dataset: &Dataset, parts: &[Split]) -> Option<CodePath> {
+        let paths = dataset
+            .samples
+            .iter()
+            .filter(|sample| parts.contains(&sample.split))
+            .map(|sample| sample.path.as_str());
+        self.classes.iter().map(String::as_str).chain(paths).any(csv_cells::is_formula).then_some(TEXT_CELLS)
+    }
+}
+
+/// How images become tensors in a stage: the data set's settings, with the stage's own image size, and the channel statistics
+/// of the model where the data set has none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preprocess(pub ImageFolder);
+
+impl Preprocess {
+    pub fn new(data: &ImageFolder, image_size: Option<usize>, arch: Arch) -> Self {
+        let mut data = data.clone();
+        data.normalize = data.normalize.or_else(|| Some(arch.normalize()));
+        if let Some(size) = image_size {
+            // The crop keeps its share of the image.
+            let share = |resize: usize| match data.resize_rounding {
+                ResizeRounding::Nearest => (resize * size).div_ceil(data.image_size),
+                ResizeRounding::Down => resize * size / data.image_size,
+            };
+            data.resize = data.resize.map(share);
+            data.image_size = size;
+        }
+        Self(data)
+    }
+
+    /// The preprocessing in every recipe.
+    pub fn document(&self) -> Value {
+        json!(PreprocessRecipe::of(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(settings: Value) -> Preprocess {
+        let mut all = json!({ "root": "", "image_size": 224, "resize": 256 });
+        all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        Preprocess::new(&serde_json::from_value(all).unwrap(), None, Arch::ResNet18)
+    }
+
+    #[test]
+    fn what_changes_pixels_changes_the_recipe_and_defaults_do_not() {
+        let usual = view(json!({})).document();
+        let mut keys: Vec<&String> = usual.as_object().unwrap().keys().collect();
+        keys.sort();
+        assert_eq!(keys, ["broken", "decode", "image_size", "normalize", "resize"]);
+        let defaults = json!({
+            "exif_orientation": true,
+            "transparency": "white",
+            "grey16": "high_byte",
+            "resize_rounding": "nearest",
+        });
+        assert_eq!(view(defaults).document(), usual);
+        for (key, value) in [
+            ("exif_orientation", json!(false)),
+            ("transparency", json!("drop")),
+            ("grey16", json!("clip")),
+            ("resize_rounding", json!("down")),
+        ] {
+            let document = view(json!({ key: value })).document();
+            assert_eq!(document[key], value);
+            assert_eq!(document.as_object().unwrap().len(), 6, "{key}");
+        }
+    }
+
+    /// Every setting of a data set is either in the recipe, or it says where images are and which, which a recipe knows
+    /// by the images.
+    #[test]
+    fn no_setting_of_a_data_set_is_left_out_of_the_recipe() {
+        let folder: ImageFolder = serde_json::from_value(json!({ "root": "" })).unwrap();
+        let document = view(json!({
+            "exif_orientation": false,
+            "transparency": "drop",
+            "grey16": "clip",
+            "resize_rounding": "down",
+        }))
+        .document();
+        for (key, _) in json!(folder).as_object().unwrap() {
+            let elsewhere = ["root", "classes", "split"].contains(&&**key);
+            assert_eq!(document.get(key).is_none(), elsewhere, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_stage_with_its_own_size_keeps_the_share_of_the_crop() {
+        let resize = |rounding: &str| {
+            let data = json!({ "root": "", "image_size": 224, "resize": 256, "resize_rounding": rounding });
+            Preprocess::new(&serde_json::from_value(data).unwrap(), Some(160), Arch::ResNet18).0.resize
+        };
+        assert_eq!((resize("nearest"), resize("down")), (Some(183), Some(182)));
+    }
+}

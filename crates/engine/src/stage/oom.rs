@@ -1,0 +1,131 @@
+//! Where a GPU's memory is too small for a step: what it would take, and what would fit.
+//!
+//! It is tried: steps on half as many images, and on half of these, until two of them fit. What the whole batch would take
+//! is where the line through both leads.
+
+use std::collections::BTreeSet;
+
+use candle_core::Tensor;
+
+use crate::device::{GpuMemory, gigabytes};
+use crate::error::{Error, Result};
+use crate::pipeline::{self, Precision};
+use crate::task::Task;
+use crate::train::{self, BatchSource, Batches, NoCallbacks, TrainBatch, TrainContext, TrainProgress};
+
+/// What makes the moving parts of a stage as they are at its beginning.
+pub(super) type StartProgress<'a, T> =
+    &'a dyn Fn(&TrainContext<T>) -> Result<TrainProgress<<T as train::Task>::Meter>>;
+
+/// The error of a stage whose step in `epoch` had no room. `start` is what the stage begins with.
+pub(super) fn out_of_memory_advice<T: Task>(
+    train_context: &TrainContext<T>,
+    epoch: u32,
+    gauge: &GpuMemory,
+    start: StartProgress<T>,
+) -> Error {
+    let (settings, batch) = (train_context.settings, train_context.settings.batch_size);
+    let halves = std::iter::successors(Some(batch / 2), |batch| Some(batch / 2));
+    let halves = halves.take_while(|images| *images > 0);
+    let peak = |images: usize| Some((images, peak(train_context, epoch, gauge, start, images).ok()?));
+    let mut fitting = halves.filter_map(peak);
+    let (fits, fewer) = (fitting.next(), fitting.next());
+    let had = gauge.available();
+    let takes = fits.zip(fewer).map(|((images, bytes), (fewer, less))| {
+        let each = bytes.saturating_sub(less) as f64 / (images - fewer) as f64;
+        bytes + (each * (batch - images) as f64) as u64
+    });
+    let takes = match takes.filter(|takes| *takes > had) {
+        Some(takes) => format!("about {}, but {} are free", gigabytes(takes), gigabytes(had)),
+        None => format!("more than the {} that are free", gigabytes(had)),
+    };
+    let mut cures = Vec::new();
+    if let Some((images, _)) = fits {
+        let accumulate = batch.div_ceil(images) * settings.accumulate as usize;
+        cures.push(format!("`batch_size = {images}` with `accumulate = {accumulate}`, which fits"));
+    }
+    if settings.precision != Precision::Bf16 {
+        cures.push("`precision = \"bf16\"`".to_owned());
+    }
+    cures.push("fewer trainable layers (features of frozen layers are cached)".to_owned());
+    Error::out_of_memory(format!("the GPU's memory is full: a step on {batch} images needs {takes}"))
+        .hint(format!("try {}, or a smaller `image_size`; the last checkpoint is kept", cures.join(", ")))
+}
+
+/// The most bytes in use in two steps on batches of so many images: the second one finds what the optimizer keeps.
+fn peak<T: Task>(
+    train_context: &TrainContext<T>,
+    epoch: u32,
+    gauge: &GpuMemory,
+    start: StartProgress<T>,
+    images: usize,
+) -> Result<u64> {
+    let table = train_context.table.during(train_context.table.phase(epoch));
+    let settings = pipeline::Train {
+        epochs: 1,
+        // Of what is advised: gradients wait for others.
+        accumulate: 2,
+        early_stop: None,
+        unfreeze: Vec::new(),
+        ..train_context.settings.clone()
+    };
+    let batch_source =
+        TrialBatches { task: train_context.task, batch_source: train_context.batch_source, epoch, images };
+    gauge.reset_peak();
+    let few = TrainContext {
+        model: train_context.model,
+        table: &table,
+        task: train_context.task,
+        batch_source: &batch_source,
+        seed: 0,
+        settings: &settings,
+    };
+    let mut progress = start(&few)?;
+    train::fit(&few, &mut progress, &mut NoCallbacks)?;
+    Ok(gauge.peak())
+}
+
+/// The first images of an epoch's first batch, for two steps of two batches each.
+struct TrialBatches<'a, T: Task> {
+    task: &'a T,
+    batch_source: &'a dyn BatchSource<T::Targets>,
+    epoch: u32,
+    images: usize,
+}
+
+impl<T: Task> TrialBatches<'_, T> {
+    fn batch(&self, index: usize, batch: &TrainBatch<T::Targets>) -> Result<TrainBatch<T::Targets>> {
+        let rows = self.images.min(batch.samples.len());
+        let first = |tensor: &Tensor| Ok(tensor.narrow(0, 0, rows)?);
+        Ok(TrainBatch {
+            index,
+            input: batch.input.map(first)?,
+            layer: batch.layer,
+            targets: self.task.first(&batch.targets, rows),
+            samples: batch.samples[..rows].to_vec(),
+            streams: batch.streams[..rows].to_vec(),
+            teacher: batch.teacher.as_ref().map(|outputs| outputs.map(first)).transpose()?,
+        })
+    }
+}
+
+impl<T: Task> BatchSource<T::Targets> for TrialBatches<'_, T> {
+    fn batches_per_epoch(&self) -> usize {
+        4
+    }
+
+    fn train(&self, _: u32, _: usize) -> Result<Batches<'_, T::Targets>> {
+        let first = self.batch_source.train(self.epoch, 0)?.next();
+        let first = first.unwrap_or_else(|| Err(Error::bug("an epoch without a batch")));
+        let first = first?;
+        Ok(Box::new((0..self.batches_per_epoch()).map(move |index| self.batch(index, &first))))
+    }
+
+    fn validation(&self, _: u32) -> Option<Result<Batches<'_, T::Targets>>> {
+        None
+    }
+
+    fn broken(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+}

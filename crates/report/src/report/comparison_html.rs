@@ -1,0 +1,81 @@
+//! The page of a comparison: its picture and its table in one file that needs no network, no script and no other file.
+
+use maud::{DOCTYPE, PreEscaped, html};
+
+use super::comparison::{Column, ComparedRun, RunComparison};
+use super::comparison_svg::comparison_svg;
+use super::text::value_text;
+use crate::metrics::{Direction, Metric};
+use crate::sanitize;
+
+/// Columns of the test are set apart: they are not for choosing.
+fn aside(column: &Column) -> Option<&'static str> {
+    column.of_test.then_some("border-left: 1px solid var(--line); color: var(--muted)")
+}
+
+/// Renders the page. Equal data give equal bytes.
+pub fn comparison_html(data: &RunComparison) -> String {
+    let columns = data.columns();
+    let best = |run: &ComparedRun, metric: &Metric| {
+        let values = run.curve.iter().map(|point| point[1]);
+        let best = values.reduce(match metric.better {
+            Direction::Higher => f64::max,
+            Direction::Lower => f64::min,
+        });
+        best.map(|value| value_text(metric.format, value)).unwrap_or_default()
+    };
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content="defrost";
+                title { (data.title) ": runs compared" }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                main {
+                    header { div.row { h1 { (data.title) } span.muted { "runs compared" } } }
+                    section.card {
+                        div.picture { (PreEscaped(comparison_svg(data).inline())) }
+                        div.scroll {
+                            table.wide {
+                                tr { th {} @for column in &columns { th.number style=[aside(column)] { (column.name) } } }
+                                @for (index, group) in data.groups.iter().enumerate() {
+                                    tr {
+                                        td.name { (group.label) }
+                                        @for column in &columns { td.number style=[aside(column)] { (column.cells[index]) } }
+                                    }
+                                }
+                            }
+                        }
+                        p.muted {
+                            "Mean ± sample standard deviation over runs that differ only in " (data.averaged_over.join(", "))
+                            ". Time and memory are those of this machine; everything else follows from the results."
+                        }
+                        @if let Some(advice) = data.advice() { p.muted { "How to read it: " (advice) "." } }
+                    }
+                    section.card {
+                        h2 { "Runs" }
+                        div.scroll {
+                            table.wide {
+                                tr { th { "run" } th { "label" } th.number { "seed" } th { "state" } @if let Some(metric) = data.curve { th.number { "best " (metric.title) " of its curve" } } }
+                                @for run in data.groups.iter().flat_map(|group| &group.runs) {
+                                    tr {
+                                        td { code { (run.name) "/" (run.id) } }
+                                        td { (run.label.as_deref().unwrap_or("")) }
+                                        td.number { (run.seed) }
+                                        td { (run.state) }
+                                        @if let Some(metric) = data.curve { td.number { (best(run, metric)) } }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    sanitize::document(&page.into_string()).into_owned()
+}

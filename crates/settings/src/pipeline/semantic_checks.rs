@@ -1,0 +1,316 @@
+//! Checks that no schema can express: settings that exclude, need or outlast each other.
+
+use super::diagnostics::Diagnostic;
+use super::document::Node;
+use super::merge::FREEZE_SETTINGS;
+use super::unchecked::UncheckedPipeline;
+use super::{
+    Augment, Conflict, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Pattern, PatternError,
+};
+use super::{data_checks, effect_checks, group_checks, label_checks, schedule_checks, suggest};
+
+/// Checks every data set, model and stage.
+pub fn check(draft: &mut UncheckedPipeline) {
+    for (name, data) in draft.entries("data") {
+        let path = format!("data.{name}");
+        image_sizes(draft, &path);
+        match data.get("format").and_then(Node::text) {
+            Some("csv") => data_checks::table(draft, &path),
+            _ => data_checks::folder(draft, &path),
+        }
+    }
+    for (name, _) in draft.entries("model") {
+        model(draft, &format!("model.{name}"));
+    }
+    for (name, stage) in draft.entries("stage") {
+        let path = format!("stage.{name}");
+        match stage.get("kind").and_then(Node::text) {
+            Some("load_weights") => {
+                let help = "set one of `file`, `from` (a stage of this pipeline) and `pipeline` (another pipeline file)";
+                one_weights_origin(
+                    draft,
+                    stage,
+                    &path,
+                    &["file", "from", "pipeline"],
+                    "where the weights come from",
+                    help,
+                );
+                external_stage(draft, stage);
+                for key in ["reinit", "allow_missing", "allow_unexpected", "allow_mismatched"] {
+                    patterns(draft, &format!("{path}.{key}"));
+                }
+            }
+            Some("train") => train(draft, name, &path),
+            Some("evaluate") => {
+                let help = "set `from` (one stage) or `ensemble` (several)";
+                one_weights_origin(draft, stage, &path, &["from", "ensemble"], "what is evaluated", help);
+                ensemble(draft, stage, &path);
+                evaluate(draft, name, &path);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Checks that exactly one of several keys says where the weights come from.
+fn one_weights_origin(
+    draft: &mut UncheckedPipeline,
+    stage: &Node,
+    path: &str,
+    keys: &[&str],
+    what: &str,
+    help: &str,
+) {
+    let given: Vec<&str> = keys.iter().copied().filter(|key| stage.get(key).is_some()).collect();
+    match given[..] {
+        [] => {
+            let message = format!("missing key `{}`", keys[0]);
+            draft.report(stage.span(), "missing-key", message, help.to_owned());
+        }
+        [_] => {}
+        [first, second, ..] => {
+            let message = format!("`{first}` and `{second}` both set {what}");
+            let place = draft.key_span(&format!("{path}.{second}"));
+            draft.report(place, "conflict", message, "keep one of them".to_owned());
+        }
+    }
+}
+
+/// Checks that `pipeline` and `stage` of another pipeline are set together.
+fn external_stage(draft: &mut UncheckedPipeline, stage: &Node) {
+    let (place, missing, help) = match (stage.get("pipeline"), stage.get("stage")) {
+        (Some(pipeline), None) => {
+            (pipeline, "stage", "add the stage of that pipeline, such as `stage = \"domain@best\"`")
+        }
+        (None, Some(of)) => {
+            (of, "pipeline", "add its file as `pipeline`; for a stage of this pipeline, use `from`")
+        }
+        _ => return,
+    };
+    draft.report(place.span(), "missing-key", format!("missing key `{missing}`"), help.to_owned());
+}
+
+/// The schema checks the sizes themselves; here a missing size has its default.
+fn image_sizes(draft: &mut UncheckedPipeline, path: &str) {
+    let side = |key: &str| draft.get(&format!("{path}.{key}")).map(|node| node.to_json());
+    let image_size = side("image_size").map_or(Some(224), |size| size.as_u64());
+    if let (Some(Some(resize)), Some(size)) = (side("resize").map(|resize| resize.as_u64()), image_size)
+        && resize < size
+    {
+        let message = format!("`resize` ({resize}) is smaller than `image_size` ({size})");
+        let help = "the centre crop is cut from the resized image".to_owned();
+        draft.report(draft.span(&format!("{path}.resize")), "conflict", message, help);
+    }
+    let is_given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
+    let is_scaled = draft.entries("stage").iter().any(|(_, stage)| stage.get("image_size").is_some());
+    if is_given("resize") && is_given("resize_rounding") && !is_scaled {
+        let place = draft.key_span(&format!("{path}.resize_rounding"));
+        let message = "`resize_rounding` has no effect: `resize` sets the shorter side".to_owned();
+        draft.report(place, "no-effect", message, "remove one of them".to_owned());
+    }
+}
+
+fn model(draft: &mut UncheckedPipeline, path: &str) {
+    let Some(model) = draft.read::<Model>(path) else { return };
+    if model.stochastic_depth > 0.0 && !model.arch.has_stochastic_depth() {
+        let arch = draft.get(&format!("{path}.arch")).and_then(Node::text).unwrap_or_default();
+        let message = format!("`{arch}` has no stochastic depth");
+        let place = draft.key_span(&format!("{path}.stochastic_depth"));
+        let help = "remove `stochastic_depth`, or use an architecture that supports it".to_owned();
+        draft.report(place, "no-effect", message, help);
+    }
+    if !model.position_resampling.is_default() && !model.arch.resamples_positions() {
+        let arch = draft.get(&format!("{path}.arch")).and_then(Node::text).unwrap_or_default();
+        let message = format!("`{arch}` does not resample position embeddings");
+        let place = draft.key_span(&format!("{path}.position_resampling"));
+        draft.report(place, "no-effect", message, "remove `position_resampling`".to_owned());
+    }
+}
+
+fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
+    freeze_settings(draft, path);
+    patterns(draft, &format!("{path}.freeze"));
+    patterns(draft, &format!("{path}.train"));
+    optimizer(draft, &format!("{path}.optimizer"));
+    group_checks::check(draft, path);
+    schedule_checks::check(draft, name, path);
+    augment(draft, &format!("{path}.augment"));
+    effect_checks::check(draft, path);
+    features(draft, path);
+    label_checks::train(draft, name, path);
+    if draft.parts_of(name).is_some_and(|parts| !parts.validation) {
+        let monitor: Option<Monitor> = draft.read(&format!("{path}.monitor"));
+        let asked = [
+            ("early_stop", draft.read::<EarlyStop>(&format!("{path}.early_stop")).is_some()),
+            ("monitor", monitor.unwrap_or_default() != Monitor::default()),
+        ];
+        for (key, _) in asked.iter().filter(|(_, asked)| *asked) {
+            let data = draft.name_of(name, "data").unwrap_or_default();
+            let message = format!("`{key}` needs a validation split, and `data.{data}` has none");
+            let help = format!("hold out images with `data.{data}.split.validation`, or remove `{key}`");
+            draft.report(draft.key_span(&format!("{path}.{key}")), "no-validation", message, help);
+        }
+    }
+}
+
+fn freeze_settings(draft: &mut UncheckedPipeline, path: &str) {
+    let stage = draft.root.nearest(path);
+    let mut given: Vec<(&str, &Node)> =
+        FREEZE_SETTINGS.iter().filter_map(|key| Some((*key, stage.get(key)?))).collect();
+    given.sort_by_key(|(_, node)| node.key.as_ref().map(|key| key.range.start));
+    if let [(first, _), rest @ ..] = given.as_slice() {
+        for (key, _) in rest {
+            let message = format!("`{key}` and `{first}` both select which parameters train");
+            let help = format!("keep one of {}", suggest::list(given.iter().map(|(key, _)| *key)));
+            draft.report(draft.key_span(&format!("{path}.{key}")), "conflict", message, help);
+        }
+    }
+}
+
+fn optimizer(draft: &mut UncheckedPipeline, path: &str) {
+    patterns(draft, &format!("{path}.no_decay"));
+    let conflict = draft.read::<Optimizer>(path).and_then(|optimizer| optimizer.settings().conflict());
+    if let Some(Conflict { key, message, help }) = conflict {
+        draft.report(
+            draft.key_span(&format!("{path}.{key}")),
+            "conflict",
+            message.to_owned(),
+            help.to_owned(),
+        );
+    }
+}
+
+fn augment(draft: &mut UncheckedPipeline, path: &str) {
+    let Some(augment) = draft.read::<Augment>(path) else { return };
+    let mut ranges = Vec::new();
+    if let Some(crop) = &augment.random_resized_crop {
+        ranges.extend([("random_resized_crop.scale", crop.scale), ("random_resized_crop.ratio", crop.ratio)]);
+    }
+    if let Some(erasing) = &augment.random_erasing {
+        ranges.extend([("random_erasing.scale", erasing.scale), ("random_erasing.ratio", erasing.ratio)]);
+    }
+    for (key, [least, most]) in ranges.into_iter().filter(|(_, [least, most])| least > most) {
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let message = format!("`{name}` has its larger value first: {least}, {most}");
+        draft.report(
+            draft.span(&format!("{path}.{key}")),
+            "conflict",
+            message,
+            format!("write `[{most}, {least}]`"),
+        );
+    }
+    if let Some(drawn) = augment.rand_augment.filter(|drawn| drawn.magnitude >= drawn.num_magnitude_bins) {
+        let (magnitude, bins) = (drawn.magnitude, drawn.num_magnitude_bins);
+        let message =
+            format!("`magnitude` is {magnitude}, but must be less than `num_magnitude_bins` ({bins})");
+        let place = draft.span(&format!("{path}.rand_augment.magnitude"));
+        draft.report(place, "conflict", message, format!("the largest magnitude is {}", bins - 1));
+    }
+}
+
+fn features(draft: &mut UncheckedPipeline, path: &str) {
+    let Some(features) = draft.read::<Features>(&format!("{path}.features")) else { return };
+    if draft.get(&format!("{path}.distill")).is_some() {
+        let message =
+            "features are not kept with `distill`: the teacher sees every image in every epoch".to_owned();
+        let help = "remove `features` or `distill`".to_owned();
+        return draft.report(draft.key_span(&format!("{path}.features")), "no-effect", message, help);
+    }
+    let augment = draft.get(&format!("{path}.augment"));
+    let (random, mixes) = match augment {
+        Some(_) => match draft.read::<Augment>(&format!("{path}.augment")) {
+            Some(augment) => (augment != Augment::default(), augment.mixes()),
+            None => return,
+        },
+        None => (false, false),
+    };
+    let (key, message, help) = match (random, features.views) {
+        (true, _) if mixes => (
+            "features",
+            "features are not kept with `mixup` or `cutmix`: images are mixed differently in every epoch",
+            "remove `features`, or `mixup` and `cutmix`",
+        ),
+        (true, None) => (
+            "features",
+            "features are not kept: the augmentation changes the images in every epoch",
+            "set `views`, the number of augmented views to keep of each image, or remove `features`",
+        ),
+        (false, Some(_)) => (
+            "features.views",
+            "`views` has no effect without `augment`: all views of an image are equal",
+            "remove `views`, or set `augment`",
+        ),
+        _ => return,
+    };
+    draft.report(draft.key_span(&format!("{path}.{key}")), "no-effect", message.to_owned(), help.to_owned());
+}
+
+fn ensemble(draft: &mut UncheckedPipeline, stage: &Node, path: &str) {
+    let compares = ["verification", "identification"].into_iter().find(|key| stage.get(key).is_some());
+    if let (Some(_), Some(key)) = (stage.get("ensemble"), compares) {
+        let message = format!("`{key}` compares embeddings, which cannot be averaged over several models");
+        let help = "evaluate one stage with `from`".to_owned();
+        draft.report(draft.key_span(&format!("{path}.{key}")), "conflict", message, help);
+    }
+}
+
+fn evaluate(draft: &mut UncheckedPipeline, name: &str, path: &str) {
+    label_checks::evaluate(draft, name, path);
+    let given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
+    let sides = ["identification.gallery", "identification.query"];
+    // If the stage names two other splits, its own split is not used.
+    let replaced = sides.into_iter().all(given) && !given("verification");
+    let idle = replaced && given("split");
+    let mut asked: Vec<&str> = sides.into_iter().filter(|key| given(key)).collect();
+    if !replaced {
+        asked.push("split");
+    }
+    if idle {
+        let message = "`split` has no effect: `identification` names both splits".to_owned();
+        draft.report(
+            draft.key_span(&format!("{path}.split")),
+            "no-effect",
+            message,
+            "remove `split`".to_owned(),
+        );
+    }
+    for key in asked {
+        validation_split_exists(draft, name, &format!("{path}.{key}"));
+    }
+}
+
+fn validation_split_exists(draft: &mut UncheckedPipeline, stage: &str, at: &str) {
+    let Some(parts) = draft.parts_of(stage) else { return };
+    let part = match draft.get(at) {
+        Some(_) => draft.read(at),
+        None => Some(EvaluationSplit::default()),
+    };
+    let (part, there) = match part {
+        Some(EvaluationSplit::Validation) => ("validation", parts.validation),
+        Some(EvaluationSplit::Test) => ("test", parts.test),
+        Some(EvaluationSplit::Train) | None => return,
+    };
+    if !there {
+        let data = draft.name_of(stage, "data").unwrap_or_default();
+        let message = format!("`data.{data}` has no {part} split to evaluate on");
+        let help = format!("hold out images with `data.{data}.split.{part}`, or use another split");
+        draft.report(draft.span(at), "no-split", message, help);
+    }
+}
+
+fn patterns(draft: &mut UncheckedPipeline, path: &str) {
+    if let Some(list) = draft.read::<Vec<String>>(path) {
+        pattern_list(draft, path, &list);
+    }
+}
+
+/// Whether each text is a pattern; which names it matches is checked where the model is known, and reported with what is
+/// found here.
+pub(super) fn pattern_list(draft: &mut UncheckedPipeline, path: &str, list: &[String]) {
+    for (index, text) in list.iter().enumerate() {
+        if let Err(PatternError { code, message, help }) = Pattern::parse(text) {
+            let place = draft.span(&format!("{path}[{index}]"));
+            draft.faults.push(Diagnostic::new(place, code, message).help(help));
+        }
+    }
+}
