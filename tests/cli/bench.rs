@@ -60,8 +60,8 @@ fn what_cannot_be_timed_is_refused_with_the_cure() {
     let cases = [
         ("--mode train", "`--arch` is required", "--arch resnet50"),
         ("--arch resnet81", "unknown architecture `resnet81`", "did you mean `resnet18`?"),
-        ("--arch resnet18 --batch 0", "a batch of 0", ""),
-        ("--arch resnet18 --steps 0", "a number of steps of 0", ""),
+        ("--arch resnet18 --batch 0", "the batch size must be", ""),
+        ("--arch resnet18 --steps 0", "the number of steps must be", ""),
         ("--arch resnet18 --threads 0", "at least 1", "remove `--threads`"),
         ("--arch resnet18 --device cuda:0", "cannot compute on `cuda:0`", no_gpu),
         ("--arch resnet18 --images .", "synthetic images", "--mode data"),

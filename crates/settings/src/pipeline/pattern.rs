@@ -301,7 +301,7 @@ fn range(body: &str, inside: &str) -> Result<String, PatternError> {
         )),
         Some(_) => Err(PatternError::new(
             format!("the range `{{{inside}}}` in `{body}` is wider than {WIDEST_RANGE}"),
-            "narrow it",
+            "use a narrower range",
         )),
         None => Err(PatternError::new(
             format!("`{{{inside}}}` in `{body}` is not a numeric range"),
