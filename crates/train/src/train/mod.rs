@@ -1,6 +1,6 @@
 //! Training: the loop, optimizers, schedules, accumulation, averaging, early stopping, checkpoints.
 //!
-//! The loop knows no tasks and no files: it is given batches, a loss, and a place to put checkpoints.
+//! The loop never depends on tasks or files: it receives batches, a loss, and a place for checkpoints.
 
 mod arithmetic;
 mod batch;
