@@ -10,7 +10,7 @@ use crate::metrics::{Metric, Scores};
 use crate::report::{self, HistoryRow};
 use crate::sanitize;
 use crate::stage::StageContext;
-use crate::train::{EpochRow, StepReport, Task, TrainCallbacks, TrainCheckpoint, TrainContext};
+use crate::train::{EpochRow, StepReport, TrainCallbacks, TrainCheckpoint, TrainContext, TrainTask};
 
 /// The two files of a checkpoint.
 const TENSORS: &str = "tensors.safetensors";
@@ -32,7 +32,7 @@ pub struct StageCallbacks<'a> {
 
 impl<'a> StageCallbacks<'a> {
     /// Includes the history of earlier training.
-    pub fn new<T: Task>(
+    pub fn new<T: TrainTask>(
         context: &'a StageContext<'a>,
         dataset: &'a Dataset,
         train_context: &TrainContext<'a, T>,

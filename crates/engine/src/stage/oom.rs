@@ -15,7 +15,7 @@ use crate::train::{self, BatchSource, Batches, NoCallbacks, TrainBatch, TrainCon
 
 /// Makes the state of a stage at its beginning.
 pub(super) type StartProgress<'a, T> =
-    &'a dyn Fn(&TrainContext<T>) -> Result<TrainProgress<<T as train::Task>::Meter>>;
+    &'a dyn Fn(&TrainContext<T>) -> Result<TrainProgress<<T as train::TrainTask>::Meter>>;
 
 /// The error of a stage whose step in `epoch` did not fit. `start` makes the initial state.
 pub(super) fn out_of_memory_advice<T: Task>(

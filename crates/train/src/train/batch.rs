@@ -4,14 +4,14 @@ use super::checkpoint::TrainProgress;
 use super::context::{LossTerm, TrainContext};
 use super::finite_checks::require_gradients;
 use super::precision;
-use super::task::{Task, TrainBatch};
+use super::task::{TrainBatch, TrainTask};
 use crate::error::{Error, Result};
 use crate::model::{BufferUpdates, ParameterGradients, Pass};
 use crate::ops::{self, Deferred};
 
 /// Forward and backward pass: gradients for the next optimizer step, and running statistics, which every batch
 /// updates. Nothing here waits for a GPU.
-pub(super) fn train_batch<T: Task>(
+pub(super) fn train_batch<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     batch: &TrainBatch<T::Targets>,
@@ -34,7 +34,7 @@ pub(super) fn train_batch<T: Task>(
 }
 
 /// The weight of the distillation loss.
-pub(super) fn teacher_share<T: Task>(context: &TrainContext<T>) -> f64 {
+pub(super) fn teacher_share<T: TrainTask>(context: &TrainContext<T>) -> f64 {
     context.settings.distill.as_ref().map_or(0.0, |distill| distill.weight)
 }
 
@@ -71,7 +71,7 @@ struct BackwardResult<Stats> {
     running_statistics: BufferUpdates,
 }
 
-fn forward_backward<T: Task>(
+fn forward_backward<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &TrainProgress<T::Meter>,
     batch: &TrainBatch<T::Targets>,

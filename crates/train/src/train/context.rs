@@ -1,14 +1,14 @@
 //! The inputs and the callbacks of the loop.
 
 use super::checkpoint::{EpochRow, TrainCheckpoint, TrainProgress};
-use super::task::{BatchSource, Scores, Task};
+use super::task::{BatchSource, Scores, TrainTask};
 use crate::error::Result;
 use crate::freeze::ParameterTable;
 use crate::model::Model;
 use crate::pipeline;
 
 /// Everything that stays constant while a stage trains.
-pub struct TrainContext<'a, T: Task> {
+pub struct TrainContext<'a, T: TrainTask> {
     pub model: &'a Model,
     pub table: &'a ParameterTable,
     pub task: &'a T,
@@ -17,7 +17,7 @@ pub struct TrainContext<'a, T: Task> {
     pub settings: &'a pipeline::Train,
 }
 
-impl<T: Task> TrainContext<'_, T> {
+impl<T: TrainTask> TrainContext<'_, T> {
     /// Optimizer steps in one epoch: the last one takes the remaining batches.
     pub fn steps_per_epoch(&self) -> u64 {
         (self.batch_source.batches_per_epoch() as u64).div_ceil(u64::from(self.settings.accumulate))

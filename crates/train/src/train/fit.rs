@@ -4,14 +4,14 @@ use super::batch::{teacher_share, train_batch, wait_scalar};
 use super::checkpoint::{EpochRow, TrainProgress};
 use super::context::{StepReport, TrainCallbacks, TrainContext};
 use super::finite_checks::{require_finite, unreadable};
-use super::task::{Batches, Task};
+use super::task::{Batches, TrainTask};
 use crate::error::{Error, Result};
 use crate::model::{Pass, StateDict};
 use crate::ops::Deferred;
 
 /// Trains to the end, or to the next checkpoint if interrupted. `progress` may come from a checkpoint: the
 /// resulting bytes are the same.
-pub fn fit<T: Task>(
+pub fn fit<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
@@ -69,13 +69,13 @@ pub fn fit<T: Task>(
 }
 
 /// Every scheduled unfreezing happens: a stage does not stop early before its last phase.
-fn should_stop<T: Task>(context: &TrainContext<T>, progress: &TrainProgress<T::Meter>) -> bool {
+fn should_stop<T: TrainTask>(context: &TrainContext<T>, progress: &TrainProgress<T::Meter>) -> bool {
     progress.epoch > context.table.last().after_epochs && progress.tracker.should_stop()
 }
 
 /// At the start of a phase, patience is reset and its parameters are added to the optimizer. Repeating this, as
 /// after resuming, changes nothing.
-fn begin_phase<T: Task>(
+fn begin_phase<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
@@ -90,7 +90,7 @@ fn begin_phase<T: Task>(
     progress.optimizer.begin_epoch(progress.epoch)
 }
 
-fn save<T: Task>(
+fn save<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
@@ -101,7 +101,7 @@ fn save<T: Task>(
 }
 
 /// Writes a checkpoint and ends the stage, as requested.
-fn stop<T: Task>(
+fn stop<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
@@ -112,7 +112,7 @@ fn stop<T: Task>(
 }
 
 /// One step with the gradients since the last, if there are any. Returns their norm, if it is needed.
-fn optimizer_step<T: Task>(
+fn optimizer_step<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
 ) -> Result<Option<Deferred<f64>>> {
@@ -152,7 +152,7 @@ fn diverged<M>(progress: &TrainProgress<M>, what: std::fmt::Arguments, at: &str)
 
 /// Validates, writes the history row, and updates the best epoch. If an epoch is interrupted during validation,
 /// its batches are complete, and validation is repeated.
-fn close_epoch<T: Task>(
+fn close_epoch<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
@@ -193,7 +193,7 @@ fn close_epoch<T: Task>(
 }
 
 /// `None` if interrupted.
-fn validate<T: Task>(
+fn validate<T: TrainTask>(
     context: &TrainContext<T>,
     state: &StateDict,
     batches: Batches<T::Targets>,

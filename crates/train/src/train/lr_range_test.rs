@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    BatchSource, Batches, EpochRow, Optimizer, StepReport, Task, TrainCallbacks, TrainCheckpoint,
-    TrainContext, TrainProgress, fit,
+    BatchSource, Batches, EpochRow, Optimizer, StepReport, TrainCallbacks, TrainCheckpoint, TrainContext,
+    TrainProgress, TrainTask, fit,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::freeze::ParameterTable;
@@ -100,7 +100,7 @@ impl LrRangeTest {
 /// # Errors
 /// Those of the loop, except a non-finite loss, which ends the test. [`ErrorKind::Interrupted`] if `watch` stops
 /// it.
-pub fn lr_range_test<T: Task>(
+pub fn lr_range_test<T: TrainTask>(
     context: &TrainContext<T>,
     range: &LrRange,
     state: StateDict,

@@ -34,4 +34,4 @@ pub use lr_range_test::{LrPoint, LrRange, LrRangeTest, lr_range_test};
 pub use optimizer::{Optimizer, OptimizerParameter};
 pub use plateau::Plateau;
 pub use precision::set_matmul_precision;
-pub use task::{BatchLoss, BatchSource, Batches, Scores, Task, TrainBatch};
+pub use task::{BatchLoss, BatchSource, Batches, Scores, TrainBatch, TrainTask};

@@ -63,7 +63,7 @@ pub struct BatchLoss<Stats> {
 ///
 /// The loop never inspects the associated types: targets may be classes or lists of boxes, and a meter may keep
 /// sums or ranked detections.
-pub trait Task {
+pub trait TrainTask {
     /// The targets of a batch.
     type Targets: Clone + 'static;
 
