@@ -1,15 +1,19 @@
-//! defrost: declarative transfer learning. What the file says is what happened.
+//! defrost: declarative transfer learning. This crate is the program's library: it re-exports the workspace's
+//! crates.
 //!
-//! A pipeline file is read by [`pipeline`], resolved by [`plan`] into stages with recipes and keys, and carried out by
-//! [`run`], which asks [`stage`] for each one's work and keeps the results in [`store`]. A train stage joins [`data`]
-//! (images to batches), [`model`] (architectures), [`freeze`] (who trains), [`task`] (targets, losses and scores) and [`train`] (the loop), all computing
-//! through [`ops`] on the tape of [`autograd`]. [`weights`] reads and writes tensors, [`metrics`] and [`report`] say how
-//! it went, and [`events`] tells whoever watches. [`features`] keeps what frozen layers say of an image, [`memory`] is the
-//! program's allocator, [`device`] says where to compute, [`bench`] times what stages are made of, and [`estimate`] says from it what they will take.
+//! [`pipeline`] reads a pipeline file, [`plan`] resolves it into stages with recipes and keys, and [`run`]
+//! executes the stages of [`stage`] and keeps their results in [`store`]. A train stage combines [`data`]
+//! (batches of images), [`model`] (architectures), [`freeze`] (trainable parameters), [`task`] (targets, losses
+//! and scores) and [`train`] (the loop). All computation goes through [`ops`] on the tape of [`autograd`].
+//! [`weights`] reads and writes tensors, [`metrics`] and [`report`] describe results, and [`events`] carries
+//! what happens to observers. [`features`] caches the output of frozen layers, [`memory`] is the program's
+//! allocator, [`device`] selects where to compute, [`bench`] times parts of stages, and [`estimate`] predicts
+//! durations from that.
 //!
-//! Floors run one way: `run → plan → stage → task → train · report → freeze · metrics → weights · model · data → ops → autograd`.
-//! `pipeline`, `cells`, `code_path`, `digest`, `regular`, `random`, `memory`, `events`, `error` and `visible` are leaves; `store` stands on these alone, for `plan` and
-//! `run`, and `features` on it; `bench` stands on `stage`. The library never prints, exits or reads the environment.
+//! Imports run in one direction: `run → plan → stage → task → train · report → freeze · metrics → weights ·
+//! model · data → ops → autograd`. `pipeline`, `csv_cells`, `code_path`, `digest`, `regular_file`, `random`,
+//! `memory`, `events`, `error` and `sanitize` import no other module but each other. The library never prints,
+//! exits or reads the environment.
 
 pub use defrost_base::{code_path, csv_cells, digest, error, events, memory, random, regular_file, sanitize};
 pub use defrost_data::data;

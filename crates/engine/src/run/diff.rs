@@ -1,4 +1,4 @@
-//! What differs between two runs: what went in, and what came out.
+//! The differences between two runs, in inputs and results.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use super::{RunDirectory, RunRecord, StageRecord};
 use crate::digest::{Difference, differences};
 use crate::error::Result;
 
-/// What differs between two runs, from the first to the second.
+/// The differences from the first run to the second.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunDiff {
-    /// Settings (`stage.finetune.optimizer.lr`), digests of inputs, versions of the engine, numeric profile.
+    /// Settings (`stage.finetune.optimizer.lr`), digests of inputs, code versions, numeric profile.
     pub causes: Vec<Difference>,
     /// Metrics, by stage: `test.accuracy`.
     pub results: Vec<Difference>,
@@ -31,11 +31,12 @@ pub fn diff(old: &RunDirectory, new: &RunDirectory) -> Result<RunDiff> {
     Ok(RunDiff { causes, results })
 }
 
-/// What a plan holds that decides results and is no setting: inputs and versions of each stage, and the profile.
+/// Everything in a plan that affects results and is no setting: inputs and versions of each stage, and the
+/// profile.
 pub(super) fn inputs_and_versions(record: &RunRecord) -> Value {
     let rest = |stage: &StageRecord| {
         let mut fields = stage.document.as_object().cloned().unwrap_or_default();
-        // Settings are compared as written, and what they come to follows from them.
+        // Settings are compared as written; resolved values follow from them.
         fields.retain(|name, _| ["inputs", "engine"].contains(&name.as_str()));
         Value::Object(fields)
     };

@@ -17,7 +17,7 @@ use crate::pipeline::{self, Arch, Data, Head, ImageFolder, PositionResampling, s
 use crate::regular_file;
 use crate::stage::{BEST, LAST, MODEL, Preprocess};
 use crate::store::disk;
-use crate::task::{Describer, Description, TaskKind, TaskSpec};
+use crate::task::{Describer, OutputDescription, TaskKind, TaskSpec};
 use crate::weights::{self, LoadRules, WeightsFile};
 
 /// A model with its weights, its task and its view of images.
@@ -146,7 +146,7 @@ impl Predictor {
     }
 
     /// The prediction for each image file, or why it cannot be read or decoded.
-    pub fn predict(&self, files: &[PathBuf]) -> Vec<Result<Description>> {
+    pub fn predict(&self, files: &[PathBuf]) -> Vec<Result<OutputDescription>> {
         let mut pass = Pass::inference(&self.state);
         files.iter().map(|file| self.one(file, &mut pass)).collect()
     }
@@ -161,7 +161,7 @@ impl Predictor {
         })
     }
 
-    fn one(&self, file: &Path, pass: &mut Pass) -> Result<Description> {
+    fn one(&self, file: &Path, pass: &mut Pass) -> Result<OutputDescription> {
         let image = to_device(&self.image(file)?, &self.choice.device)?;
         let outputs = self.model.forward(pass, 0, Value::constant(image))?;
         let described = (self.describer)(&outputs)?.pop();

@@ -1,4 +1,4 @@
-//! What a run has come to so far, read from its files: for `list` and `status`.
+//! The progress and results of a run, read from its files, for `list` and `status`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,69 +14,69 @@ use crate::events::Event;
 use crate::metrics::TaskMetrics;
 use crate::{regular_file, task};
 
-/// A run at a glance.
+/// A summary of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunSummary {
     pub name: String,
     pub id: String,
-    /// Which run of the pipeline's matrix it is.
+    /// The run's label in the pipeline's matrix.
     pub label: Option<String>,
     pub path: String,
     pub state: RunState,
-    /// Of a run that failed, why.
+    /// The cause, for a failed run.
     pub error: Option<RunFailure>,
-    /// When it was last started.
+    /// The time of the last start.
     pub started: Option<String>,
-    /// Of the last train stage that has one.
+    /// From the last train stage that has one.
     pub monitor: Option<MonitoredBest>,
     pub stages: Vec<StageOverview>,
-    /// The settings, inputs and versions that differ from the run of that name, and of its label, before it.
+    /// The settings, inputs and versions that differ from the previous run of the same name and label.
     pub changes: Vec<Difference>,
 }
 
-/// Why a run failed, as it was said then.
+/// The recorded error of a failed run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunFailure {
     pub message: String,
-    /// The cure, where one is known.
+    /// The hint, if there is one.
     pub hint: Option<String>,
 }
 
-/// A stage at a glance.
+/// A summary of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageOverview {
     pub name: String,
     pub kind: String,
-    /// `waiting`, `running`, `ran`, `cached` or `resumed`; after a run that did not end well, `unfinished`.
+    /// `waiting`, `running`, `ran`, `cached` or `resumed`; `unfinished` after a run that did not finish.
     pub status: &'static str,
     pub seconds: Option<f64>,
-    /// Epochs done, and to do.
+    /// Finished epochs, and all epochs.
     pub epochs: Option<(u32, u32)>,
-    /// How far it is within an epoch, or with the features of its frozen layers. Only while it runs.
+    /// The progress within an epoch, or in computing features. Only while it runs.
     pub step: Option<StepProgress>,
     pub monitor: Option<MonitoredBest>,
     pub metrics: BTreeMap<String, f64>,
-    /// What its task measures.
+    /// The metrics of its task.
     #[serde(skip)]
     pub task: &'static TaskMetrics,
 }
 
-/// How far a stage is in what it does now.
+/// The progress of a stage in its current work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepProgress {
-    /// `step`, or `features` while the output of the frozen layers is computed once for each image.
+    /// `step`, or `features` while the features of the frozen layers are computed.
     pub of: &'static str,
     /// From 1; images where `of` is `features`.
     pub done: u64,
     pub all: u64,
     pub images_per_second: f64,
-    /// Of the whole stage; unknown while features are computed.
+    /// The remaining seconds of the whole stage; unknown while features are computed.
     pub seconds_left: Option<f64>,
-    /// When this was so: a run records a step every few seconds.
+    /// When this was recorded: a run records a step every few seconds.
     pub time: String,
 }
 
-/// The monitored metric where it was best.
+/// The best value of the monitored metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MonitoredBest {
     pub stage: String,
@@ -86,11 +86,11 @@ pub struct MonitoredBest {
     pub epoch: u32,
 }
 
-/// All runs below a `runs` folder: by name, and of each name the latest started first.
+/// All runs below a `runs` folder: by name, and within a name the latest started first.
 pub fn list(runs: &Path) -> Result<Vec<RunSummary>> {
     let mut all: Vec<(String, Option<String>, RunDirectory)> =
         all_runs(runs)?.into_iter().map(|run| (name_of(&run), first_started(&run), run)).collect();
-    // In the order in which they first came to be, so that "before" does not change when an old one runs again.
+    // In order of first start, so that "previous" does not change when an old run is repeated.
     all.sort_by(|a, b| (&a.0, &a.1, a.2.id()).cmp(&(&b.0, &b.1, b.2.id())));
     let mut summaries: Vec<RunSummary> = Vec::new();
     for (index, (name, _, run)) in all.iter().enumerate() {
@@ -111,7 +111,7 @@ fn first_started(run: &RunDirectory) -> Option<String> {
     read_events(run).into_iter().map(|(time, _)| time).next()
 }
 
-/// What one run has come to so far.
+/// Summarises one run.
 ///
 /// # Errors
 /// Its plan cannot be read.
@@ -218,7 +218,7 @@ fn progress(name: &str, kind: &str, state: RunState, events: &[(String, Event)])
     summary
 }
 
-/// The monitored column of `history.csv` in its best row: the last that is marked so.
+/// The monitored value in the best row of `history.csv`: the last row marked as best.
 fn monitored(run: &RunDirectory, stage: &str, metric: &str) -> Option<MonitoredBest> {
     let row = best_row(run, stage)?;
     let value = *row.get(&metric.replace('/', "_"))?;

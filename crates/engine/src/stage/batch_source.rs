@@ -1,6 +1,6 @@
-//! Where a stage's batches come from: images through the frozen layers, or their features from the store.
+//! The batches of a stage: images through the frozen layers, or cached features.
 //!
-//! The two give the same bytes.
+//! Both give the same bytes.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use crate::pipeline::Augment;
 use crate::task::{Annotated, Task, with_targets};
 use crate::train::{BatchSource, Batches};
 
-/// What a stage makes batches of.
+/// What batches are made from.
 pub(super) struct BatchInputs<'a> {
     model_spec: &'a ModelSpec,
     preprocess: &'a Preprocess,
@@ -50,7 +50,7 @@ impl<'a> BatchInputs<'a> {
         stage.prefixes.iter().map(inputs).collect()
     }
 
-    /// What one of the models is shown.
+    /// The images of one evaluated model.
     pub fn of_evaluation(
         stage: &'a EvaluateStage,
         member: usize,
@@ -71,7 +71,7 @@ impl<'a> BatchInputs<'a> {
         Arc::new(Images::new(dataset, transform, self.preprocess.0.broken, memory))
     }
 
-    /// What decoded images of this stage may take, those of training and of validation together.
+    /// The memory for decoded images of this stage, of training and validation together.
     fn memory(&self) -> Arc<CacheBudget> {
         Arc::new(CacheBudget::new(self.frozen.context.image_cache))
     }
@@ -81,7 +81,7 @@ impl<'a> BatchInputs<'a> {
         Arc::new(CacheBudget::new(0))
     }
 
-    /// The store of features, where they are to be kept; else says once why not.
+    /// The feature cache, if features are cached; otherwise reports once why not.
     fn store(&self) -> Option<&'a FeatureStore<'a>> {
         let context = self.frozen.context;
         let digested = self.frozen.dataset.samples.iter().all(|sample| sample.digest.is_some());
@@ -112,7 +112,7 @@ impl<'a> BatchInputs<'a> {
             random,
         )?;
         let images = match random {
-            // What is ahead of the random changes is the same for every view.
+            // Everything before the random changes is the same for every view.
             Some((augment, _)) => self.images(augment, &self.memory()),
             None => self.images(&Augment::default(), &Self::no_memory()),
         };
@@ -127,7 +127,7 @@ impl<'a> BatchInputs<'a> {
     }
 }
 
-/// The batches of a train stage, from behind the layers that are frozen in their epoch.
+/// The batches of a train stage, as outputs of the layers that are frozen in their epoch.
 pub(super) struct TrainingBatches<'a, T: Task> {
     task: &'a T,
     /// In order, one for each prefix.
@@ -135,7 +135,7 @@ pub(super) struct TrainingBatches<'a, T: Task> {
 }
 
 impl<'a, T: Task> TrainingBatches<'a, T> {
-    /// `materials` are those of the stage's prefixes.
+    /// `all_inputs` has one entry per prefix of the stage.
     pub fn new(
         stage: &'a TrainStage,
         task: &'a T,
@@ -168,8 +168,8 @@ impl<'a, T: Task> TrainingBatches<'a, T> {
         Ok(Self { task, phases: all_inputs.iter().map(phase_batches).collect() })
     }
 
-    /// Computes what the stage will want of its features when it goes on with `epoch`: told here and now, rather than
-    /// after an epoch.
+    /// Computes the features that the stage needs in `epoch`, so that this is reported now instead of in the
+    /// middle of an epoch.
     pub fn prepare(&self, epoch: u32) -> Result<()> {
         match self.phase_batches(epoch).cached_features()? {
             Some(_) => self.require_classes(&[Split::Train, Split::Validation]),
@@ -177,7 +177,7 @@ impl<'a, T: Task> TrainingBatches<'a, T> {
         }
     }
 
-    /// Ends the stage as soon as a class is known to have no image left, rather than with its last epoch.
+    /// Fails as soon as a class has no readable image, instead of in the last epoch.
     fn require_classes(&self, parts: &[Split]) -> Result<()> {
         let BatchInputs { preprocess: view, frozen, .. } = self.phases[0].source.inputs;
         let broken = self.broken();
@@ -202,7 +202,7 @@ impl<T: Task> BatchSource<T::Targets> for TrainingBatches<'_, T> {
 
     fn validation(&self, epoch: u32) -> Option<Result<Batches<'_, T::Targets>>> {
         let phase_batches = self.phase_batches(epoch);
-        // All training images of the epoch were read by now.
+        // All training images of the epoch have been read.
         let checked = || {
             self.require_classes(&[Split::Train])?;
             Ok(with_targets(self.task, phase_batches.validation()?))
@@ -219,14 +219,14 @@ impl<T: Task> BatchSource<T::Targets> for TrainingBatches<'_, T> {
 struct PhaseBatches<'a> {
     source: DecodedImages<'a>,
     augment: &'a Augment,
-    /// Features, where they are kept; found out when its first epoch comes.
+    /// Cached features, if features are cached; opened in the first epoch that needs them.
     cached_features: OnceCell<Option<CachedFeatures<'a>>>,
 }
 
 impl<'a> PhaseBatches<'a> {
     fn cached_features(&self) -> Result<Option<&CachedFeatures<'a>>> {
         if self.cached_features.get().is_none() {
-            // Nobody else can have set it.
+            // No other code can have set it.
             _ = self.cached_features.set(self.open()?);
         }
         Ok(self.cached_features.get().and_then(Option::as_ref))
@@ -273,7 +273,7 @@ impl<'a> PhaseBatches<'a> {
     }
 }
 
-/// Images, decoded for every epoch, and the frozen layers run on each batch.
+/// Decodes images in every epoch, and runs the frozen layers on each batch.
 #[derive(Clone)]
 struct DecodedImages<'a> {
     inputs: &'a BatchInputs<'a>,
@@ -306,14 +306,13 @@ impl DecodedImages<'_> {
     }
 }
 
-/// Features that are kept: those of images as they are, and those of augmented views.
+/// Cached features: of unchanged images, and of augmented views.
 struct CachedFeatures<'a> {
     plain: FeatureBatches<'a>,
     views: Option<FeatureBatches<'a>>,
 }
 
-/// Images as an evaluation sees them: `read` is given the batches from behind the frozen layers, and how many there
-/// are.
+/// Passes the batches of an evaluation, as outputs of the frozen layers, to `read`, with their number.
 pub(super) fn evaluation<T>(
     inputs: &BatchInputs,
     samples: Vec<usize>,

@@ -1,4 +1,4 @@
-//! The watcher of a training loop: live history, events, and checkpoints on the clock.
+//! The callbacks of a train stage: live history, events, and checkpoints at intervals.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::metrics::{Metric, Scores};
 use crate::report::{self, HistoryRow};
 use crate::sanitize;
 use crate::stage::StageContext;
-use crate::train::{EpochRow, StepReport, Task, TrainCallbacks, TrainCheckpoint, TrainContext};
+use crate::train::{EpochRow, StepReport, TrainCallbacks, TrainCheckpoint, TrainContext, TrainTask};
 
 /// The two files of a checkpoint.
 const TENSORS: &str = "tensors.safetensors";
@@ -22,17 +22,17 @@ pub struct StageCallbacks<'a> {
     table: &'a ParameterTable,
     epochs: u32,
     batches_per_epoch: usize,
-    /// Rows so far, for the history that grows while the stage runs.
+    /// The rows so far, for the live history.
     rows: Vec<HistoryRow>,
-    /// What the task measures in each epoch.
+    /// The metrics of the task in each epoch.
     metrics: &'static [Metric],
     pace: StepTimer,
     last_checkpoint: f64,
 }
 
 impl<'a> StageCallbacks<'a> {
-    /// Takes up the history of what was trained before.
-    pub fn new<T: Task>(
+    /// Includes the history of earlier training.
+    pub fn new<T: TrainTask>(
         context: &'a StageContext<'a>,
         dataset: &'a Dataset,
         train_context: &TrainContext<'a, T>,
@@ -120,7 +120,7 @@ fn write(checkpoint: &TrainCheckpoint, folder: &Path) -> Result<()> {
     candle_core::safetensors::save(&tensors, &path).map_err(|error| Error::tensors("write", &path, error))?;
     let position = folder.join(POSITION);
     let written = std::fs::write(&position, &checkpoint.position)
-        // The tensors were written as a secret, for the owner alone: give them the permissions of the other file.
+        // The tensors were written with private permissions: give them those of the other file.
         .and_then(|()| std::fs::set_permissions(&path, std::fs::metadata(&position)?.permissions()));
     written.map_err(|error| Error::io("write", &position, error))
 }
@@ -135,7 +135,7 @@ pub fn read(folder: &Path) -> Result<TrainCheckpoint> {
     Ok(TrainCheckpoint { tensors: tensors.into_iter().collect(), position })
 }
 
-/// An epoch as files have it: of the scores, those that the task declares.
+/// An epoch as written to files: the scores that the task declares.
 pub fn history_row(row: &EpochRow, table: &ParameterTable, metrics: &[Metric]) -> HistoryRow {
     let declared =
         |scores: &Scores, metric: &Metric| Some((metric.name.to_owned(), *scores.get(metric.name)?));

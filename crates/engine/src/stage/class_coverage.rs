@@ -1,10 +1,10 @@
-//! Classes of a part that lost every image because none of them can be decoded.
+//! Classes of a split without any decodable image.
 
 use super::{Preprocess, StageContext};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 
-/// Fails where a class of a part has no image left, unless the data set lets a part lack a class.
+/// Fails if a class of a split has no image left, unless the data set allows a missing class.
 pub(crate) fn require_classes(
     preprocess: &Preprocess,
     dataset: &Dataset,
@@ -19,7 +19,7 @@ pub(crate) fn require_classes(
     }
 }
 
-/// The same, with a warning where it is allowed.
+/// The same, with a warning if it is allowed.
 pub(super) fn require_classes_or_warn(
     preprocess: &Preprocess,
     dataset: &Dataset,

@@ -1,4 +1,4 @@
-//! What a stage is given: the checkpoint it starts from, the folder it writes into, and who is watching.
+//! The inputs of a stage's execution: starting checkpoint, output folder, observers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,41 +23,41 @@ pub const MODEL: &str = "model.safetensors";
 pub const BEST: &str = "best.safetensors";
 pub const LAST: &str = "last.safetensors";
 
-/// The images that a stage left out because they cannot be decoded, where there are any.
+/// The images that a stage skipped because they cannot be decoded, if there are any.
 pub const BROKEN_IMAGES: &str = "broken_images.csv";
 
-/// Checkpoints of a stage in progress, each a folder, whole or not there.
+/// The checkpoints of a stage in progress: folders that are complete or do not exist.
 pub trait Checkpoints {
     /// The newest one, if any.
     fn latest(&self) -> Result<Option<PathBuf>>;
 
-    /// Makes a new one of what `fill` puts into the empty folder it is given.
+    /// Creates a checkpoint: `fill` writes files into an empty folder.
     fn save(&self, fill: &dyn Fn(&Path) -> Result<()>) -> Result<()>;
 }
 
 pub struct StageContext<'a> {
-    /// Where the stage computes.
+    /// The device of the stage.
     pub device: &'a Device,
-    /// The stage's name, for events and messages only.
+    /// The stage's name, only for events and messages.
     pub stage: &'a str,
-    /// The checkpoints consumed, in order; none for stages that start the graph.
+    /// The checkpoints consumed, in order; empty for stages that start the graph.
     pub sources: &'a [PathBuf],
     /// The folder that becomes the stage's result.
     pub output: &'a Path,
-    /// Where someone may look while the stage runs; what lies there is no result.
+    /// A folder for live files during the run; they are no result.
     pub live: Option<&'a Path>,
     pub checkpoints: &'a dyn Checkpoints,
-    /// Where features of frozen layers are kept; absent where they are not to be.
+    /// The feature cache; `None` if features are not cached.
     pub features: Option<&'a FeatureStore<'a>>,
     pub observer: &'a dyn Observer,
     pub interrupt: &'a Interrupt,
-    /// Seconds since some moment, for pacing and display only.
+    /// Seconds since a fixed moment, only for pacing and display.
     pub clock: &'a (dyn Fn() -> f64 + Sync),
     /// The number of threads that read and decode images.
     pub workers: usize,
-    /// Bytes that may be spent on keeping decoded images; it changes no result.
+    /// The bytes for caching decoded images; it changes no result.
     pub image_cache: usize,
-    /// At most this much work is lost to a kill.
+    /// The maximum time of work lost to a kill.
     pub checkpoint_seconds: f64,
 }
 
@@ -88,7 +88,7 @@ impl StageContext<'_> {
         files.iter().try_for_each(|file| self.write(file.name, &file.bytes))
     }
 
-    /// Lists the images that were left out because they cannot be decoded, if there are any.
+    /// Lists the images that were skipped because they cannot be decoded, if there are any.
     pub fn list_broken<'p>(&self, dataset: &Dataset, paths: impl IntoIterator<Item = &'p str>) -> Result<()> {
         let paths: BTreeSet<&str> = paths.into_iter().collect();
         if paths.is_empty() {
@@ -97,19 +97,19 @@ impl StageContext<'_> {
         self.write(BROKEN_IMAGES, report::broken_csv(&dataset.causes(&paths)?))
     }
 
-    /// Shows a file to whoever looks while the stage runs.
+    /// Writes a live file, which is readable while the stage runs.
     pub fn live(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let Some(folder) = self.live else { return Ok(()) };
         disk::write_unsynced(&folder.join(name), bytes)
     }
 
-    /// Reads one of the checkpoints consumed: all of it, under the very names and shapes of the model.
+    /// Reads a consumed checkpoint completely, with exactly the names and shapes of the model.
     pub fn load_model(&self, place: usize, description: &Description) -> Result<StateDict> {
         let source = WeightsFile::open(self.source_at(place)?)?;
         weights::load(description, &source, &LoadRules::default(), 0)?.to_device(self.device)
     }
 
-    /// Writes a checkpoint, under the names that the weights came with.
+    /// Writes a checkpoint, with the names of the source weights.
     pub fn save_model(
         &self,
         name: &str,
@@ -128,8 +128,8 @@ impl StageContext<'_> {
     }
 }
 
-/// What a checkpoint says of itself: architecture, classes, and a head that is not one linear layer, so that a file
-/// alone can be told from another.
+/// The metadata of a checkpoint: architecture, classes, and a head that is not one linear layer, so that a file
+/// identifies itself.
 pub(super) fn metadata(
     model_spec: &ModelSpec,
     description: &Description,

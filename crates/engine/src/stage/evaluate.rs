@@ -1,4 +1,4 @@
-//! Evaluation: one split, one set of weights or several, and everything a person wants to see of it.
+//! Evaluation: one split, one or several models, and their metrics and figures.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,41 +23,41 @@ use crate::task::{Evaluation, Evaluator, MeasuredImages, RecognitionSpec};
 use crate::train::TrainBatch;
 
 pub struct EvaluateStage {
-    /// One model, or those whose probabilities are averaged: all tell the same classes apart.
+    /// One model, or several whose probabilities are averaged; all have the same classes.
     pub members: Vec<EnsembleMember>,
     pub preprocess: Preprocess,
     pub split: Split,
-    /// What is asked of embeddings; else classes are told.
+    /// The questions about embeddings; `None` for an evaluation of class scores.
     pub recognition: Option<RecognitionSpec>,
 }
 
-/// A model that is evaluated.
+/// An evaluated model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnsembleMember {
     pub model_spec: ModelSpec,
-    /// How many layers were frozen where the weights come from: their features are shared with that stage. No part of
-    /// the recipe, since the result is the same.
+    /// The number of layers that were frozen in the stage of the weights: their features are shared with that
+    /// stage. Not part of the recipe, since the result is the same.
     pub layers: usize,
 }
 
 impl EvaluateStage {
-    /// Of its only model, or the first of several.
+    /// Of the only model, or the first of several.
     pub fn model_spec(&self) -> &ModelSpec {
         &self.members[0].model_spec
     }
 
-    /// The parts of the data set that are looked at.
+    /// The splits that are read.
     pub fn parts(&self) -> Vec<Split> {
         self.recognition.as_ref().map_or_else(|| vec![self.split], |asked| asked.parts(self.split))
     }
 
-    /// The places of the images that are looked at, in order.
+    /// The indices of the images that are read, in order.
     pub fn samples(&self, dataset: &Dataset) -> Vec<usize> {
         let parts = self.parts();
         (0..dataset.samples.len()).filter(|&sample| parts.contains(&dataset.samples[sample].split)).collect()
     }
 
-    /// The recipe, but for the stages above.
+    /// The recipe, without the stages above.
     ///
     /// # Errors
     /// A bug: an image without a digest.
@@ -101,7 +101,7 @@ impl EvaluateStage {
         self.measure(dataset, self.evaluator(dataset)?, context)
     }
 
-    /// Shows all images to all models, and writes the result.
+    /// Runs all images through all models, and writes the result.
     pub(super) fn measure(
         &self,
         dataset: &Arc<Dataset>,
@@ -122,7 +122,7 @@ impl EvaluateStage {
         }
     }
 
-    /// Shows all images to one of the models. Returns the positions of the samples that can be read.
+    /// Runs all images through one model. Returns the indices of the readable samples.
     fn for_each_batch(
         &self,
         member: usize,
@@ -155,7 +155,7 @@ impl EvaluateStage {
         Ok(seen)
     }
 
-    /// Writes the result of the images that can be read.
+    /// Writes the result for the readable images.
     fn publish(
         &self,
         dataset: &Dataset,

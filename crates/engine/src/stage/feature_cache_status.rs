@@ -1,4 +1,4 @@
-//! Which features a stage would find in the store, for whoever plans.
+//! Which features of a stage are already in the store, for `plan`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ use crate::model::{Description, StateDict};
 use crate::pipeline::Augment;
 use crate::weights::{self, LoadRules, WeightsFile};
 
-/// How far the features of a stage are there already.
+/// How many features of a stage are already stored.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FeatureCacheStatus {
-    /// How many rows the stage wants: one for each image, or for each of its views.
+    /// The number of rows that the stage needs: one per image, or per view.
     pub images: usize,
     /// How many of them are in the store.
     pub stored: usize,
 }
 
-/// The rows a stage asks of one set of features.
+/// The rows that a stage needs from one feature set.
 struct WantedRows<'a> {
     /// The random changes and their seed.
     random: Option<(&'a Augment, u64)>,
@@ -36,8 +36,8 @@ struct WantedRows<'a> {
 }
 
 impl<I: Inputs> ResolvedStage<I> {
-    /// The layers whose features the stage keeps, or why it does not, one after the other where deeper ones thaw on the way;
-    /// none for a stage without such layers.
+    /// The prefixes whose features the stage caches, or the reason why it does not, in order if deeper layers
+    /// are unfrozen later; empty for a stage without a frozen prefix.
     pub fn prefixes(&self) -> Vec<FrozenPrefix> {
         match self {
             Self::Train(train, _) => train.prefixes.clone(),
@@ -50,8 +50,8 @@ impl<I: Inputs> ResolvedStage<I> {
 }
 
 impl PlannedStage {
-    /// What the store has of the features that the stage would ask for with the weights in `sources`, for each of its
-    /// prefixes; none where they are not kept.
+    /// How many features the store has for each prefix, with the weights in `sources`; `None` for prefixes that
+    /// are not cached.
     ///
     /// # Errors
     /// The weights cannot be read.
@@ -88,7 +88,7 @@ impl PlannedStage {
     }
 }
 
-/// A model with the weights that its features are made by.
+/// A model with the weights that compute its features.
 struct FeatureModel<'a> {
     model_spec: &'a ModelSpec,
     description: Description,
@@ -150,7 +150,7 @@ impl TrainStage {
 }
 
 impl EvaluateStage {
-    /// The models whose first layers have features that are kept, with their places among all.
+    /// The models whose first layers have cached features, with their indices.
     pub fn prefixed(&self) -> impl Iterator<Item = (usize, &EnsembleMember)> {
         self.members.iter().enumerate().filter(|(_, member)| member.layers > 0)
     }

@@ -1,7 +1,6 @@
-//! Features of the frozen layers: computed once for each image, kept in the store, and handed over in batches.
+//! Features of the frozen layers: computed once per image, cached, and read in batches.
 //!
-//! Training on them gives the bytes of training on images: a row is what the layers make of the image, whoever computed
-//! it and when.
+//! Training on them gives the same bytes as training on images: a row depends only on the image and the layers.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -23,27 +22,27 @@ use crate::random::name_hash;
 use crate::task::{Annotated, Annotations};
 use crate::train::TrainBatch;
 
-/// What is computed reaches the store in pieces of about this size.
+/// The approximate bytes of each file of new rows.
 const SEGMENT: usize = 64 << 20;
 
-/// What the frozen layers make of the images of one transform.
+/// The features of the images of one transform.
 pub(super) struct FeatureBatches<'a> {
     frozen: &'a FrozenBackbone<'a>,
     images: Arc<Images>,
     broken: Broken,
-    /// Of the draws; only where images are changed at random.
+    /// The seed of the draws; only if images are augmented.
     seed: Option<u64>,
     store: &'a FeatureStore<'a>,
     made_of: Value,
     set: RefCell<FeatureSet>,
-    /// The views whose rows are all there.
+    /// The views with all rows present.
     compute_missing: RefCell<BTreeSet<u32>>,
-    /// Whether there is no room for them.
+    /// Whether the cache is full.
     refused: Cell<bool>,
 }
 
 impl<'a> FeatureBatches<'a> {
-    /// `seed` addresses the random changes of `images`, if they make any.
+    /// `seed` addresses the random changes of `images`, if there are any.
     pub fn open(
         frozen: &'a FrozenBackbone<'a>,
         images: Arc<Images>,
@@ -57,11 +56,11 @@ impl<'a> FeatureBatches<'a> {
         Ok(Self { frozen, images, broken, seed, store, made_of, set, compute_missing: complete, refused })
     }
 
-    /// Computes the rows of a view that are not there yet, and says whether all are there then: not where they cannot
-    /// be kept.
+    /// Computes the missing rows of a view. Returns whether all rows are present afterwards: not if they cannot
+    /// be stored.
     ///
     /// # Errors
-    /// An image that changed, or that cannot be read and may not be skipped; interrupted. What was computed is kept.
+    /// An image changed, or cannot be read and may not be skipped; interrupted. Computed rows are kept.
     pub fn complete(&self, samples: &[usize], view: u32) -> Result<bool> {
         if self.refused.get() || self.compute_missing.borrow().contains(&view) {
             return Ok(!self.refused.get());
@@ -72,7 +71,7 @@ impl<'a> FeatureBatches<'a> {
         if !missing.is_empty() {
             let mut waiting = || context.warn("waiting for another process that is computing these features");
             lock = Some(self.store.lock(&self.made_of, context.interrupt, &mut waiting)?);
-            // Whoever had the lock may have computed them.
+            // The previous holder of the lock may have computed them.
             *self.set.borrow_mut() = self.store.open(&self.made_of, self.frozen.prefix.kind)?;
             (missing, stored) = self.missing(samples, view)?;
         }
@@ -95,12 +94,12 @@ impl<'a> FeatureBatches<'a> {
         Ok(true)
     }
 
-    /// The samples without a row, each content once, and how many have theirs.
+    /// The samples without a row, each content once, and the number of those with one.
     fn missing(&self, samples: &[usize], view: u32) -> Result<(Vec<usize>, usize)> {
         let mut seen = BTreeSet::new();
         let (mut missing, mut stored) = (Vec::new(), 0);
         for &sample in samples {
-            // One that cannot be read must be tried again where that is an error, to say why.
+            // If an unreadable image is an error, it is read again to report the cause.
             let kept = match self.find(sample, view)? {
                 Some(FeatureLookup::Row(_)) => true,
                 Some(FeatureLookup::Unreadable) => self.broken == Broken::Skip,
@@ -124,7 +123,7 @@ impl<'a> FeatureBatches<'a> {
         Ok(self.set.borrow().find(&self.key(sample, view)?))
     }
 
-    /// Computes and keeps rows; false where there is no room for them.
+    /// Computes and stores rows; false if the cache is full.
     fn compute(&self, missing: Vec<usize>, view: u32) -> Result<bool> {
         let context = self.frozen.context;
         let refuse = |why: &str| {
@@ -194,7 +193,7 @@ impl<'a> FeatureBatches<'a> {
         }
     }
 
-    /// Rows of a complete view, in batches.
+    /// Batches of rows of a complete view.
     pub fn batches(&self, order: Vec<usize>, batch_size: usize, start: usize, view: u32) -> Annotated<'_> {
         let count = order.len().div_ceil(batch_size);
         Box::new((start..count).filter_map(move |index| {
@@ -234,8 +233,8 @@ impl<'a> FeatureBatches<'a> {
     }
 }
 
-/// What addresses the row of an image: its content. A view is drawn by the image's path as well, so its row is
-/// addressed by both. None for an image that has no digest.
+/// The address of an image's row: its content. The path determines the draws of a view, so the row of a view is
+/// addressed by both. `None` for an image without a digest.
 pub(super) fn key(dataset: &Dataset, sample: usize, view: Option<u32>) -> Option<Digest> {
     let sample = &dataset.samples[sample];
     let (content, Some(view)) = (sample.digest?, view) else { return sample.digest };

@@ -1,7 +1,7 @@
-//! Images through the frozen layers.
+//! Runs images through the frozen layers.
 //!
-//! They run as plain inference, in which a sample's result depends on nothing but the sample: it does not matter when
-//! or beside whom it is computed.
+//! They run as inference, in which a sample's result depends on nothing but the sample: neither on time nor on
+//! the other samples of the batch.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,17 +21,17 @@ use crate::random::name_hash;
 use crate::task::{Annotated, Annotations};
 use crate::train::TrainBatch;
 
-/// Images per inference batch: a matter of memory alone.
+/// Images per inference batch; it affects only memory.
 pub(crate) const INFERENCE_BATCH: usize = 32;
 
-/// The first layers of a model and the images they are shown.
+/// The first layers of a model, and their images.
 pub(super) struct FrozenBackbone<'a> {
     pub dataset: Arc<Dataset>,
     pub model: &'a Model,
     pub state: &'a StateDict,
     pub prefix: FrozenPrefix,
     pub context: &'a StageContext<'a>,
-    /// Paths of images that cannot be read.
+    /// Paths of unreadable images.
     broken: RefCell<BTreeSet<String>>,
 }
 
@@ -47,8 +47,8 @@ impl<'a> FrozenBackbone<'a> {
         Self { dataset, model, state, prefix, context, broken: RefCell::default() }
     }
 
-    /// What the layers make of images, batch by batch; of mixed ones where there is a mixer, and with what a teacher says
-    /// of them where there is one.
+    /// Batches of features; of mixed images if there is a mixer, and with the teacher's outputs if there is a
+    /// teacher.
     pub fn batches<'b>(
         &'b self,
         images: &Arc<Images>,
@@ -92,17 +92,17 @@ impl<'a> FrozenBackbone<'a> {
         let features = self.model.forward_layers(pass, layers, Value::constant(images))?;
         match self.prefix.kind {
             FeatureType::F32 => Ok(features),
-            // As they come back from where they are kept, whether or not they are.
+            // Rounded as stored features are, whether they are stored or not.
             FeatureType::Bf16 => features.map(round_to_bf16),
         }
     }
 
-    /// By path, as an image is one in a recipe: its place among all images moves when a test image is added.
+    /// By path, which identifies an image in a recipe: its index changes when a test image is added.
     pub fn streams(&self, samples: &[usize]) -> Vec<u64> {
         samples.iter().map(|&sample| name_hash(&self.dataset.samples[sample].path)).collect()
     }
 
-    /// What some samples show, unmixed.
+    /// The annotations of some samples, unmixed.
     pub fn annotations(&self, samples: &[usize]) -> Annotations<'_> {
         Annotations::of(samples.iter().map(|&sample| &self.dataset.samples[sample]))
     }
@@ -116,7 +116,7 @@ impl<'a> FrozenBackbone<'a> {
     }
 }
 
-/// Samples in the order given, without anything random.
+/// Samples in the given order, without randomness.
 pub(super) fn sequential_epoch(order: Vec<usize>) -> EpochOrder {
     EpochOrder { order, batch_size: INFERENCE_BATCH, first_batch: 0, seed: 0, epoch: 0 }
 }

@@ -1,7 +1,7 @@
-//! One file per stage kind: what its recipe is made of, and how it is executed.
+//! The stage kinds, one file each: recipe and execution.
 //!
-//! A stage reads one checkpoint at most, writes files into one folder, and knows nothing of stores, keys or run
-//! directories, but for the features it shares with other stages.
+//! A stage reads checkpoints and writes files into one folder. It never depends on stores, keys or run
+//! directories, except for the feature cache that it shares with other stages.
 
 mod batch_source;
 mod callbacks;

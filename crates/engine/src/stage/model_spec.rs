@@ -1,4 +1,4 @@
-//! What a stage works on: a model with its classes, and images as the model wants them.
+//! The model and the preprocessing of a stage.
 
 use serde_json::{Value, json};
 
@@ -14,14 +14,14 @@ use crate::report::code_paths::TEXT_CELLS;
 use crate::task::{TaskKind, TaskSpec, TaskTraining};
 use crate::weights::WeightsFile;
 
-/// A model and the classes its head tells apart, in the order of its outputs.
+/// A model, and the classes of its head in the order of its outputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelSpec {
     pub model: pipeline::Model,
     pub classes: Vec<String>,
-    /// What each image shows of them.
+    /// The task of its head.
     pub task: TaskKind,
-    /// The side of the images that position embeddings are for, where the architecture has any.
+    /// The image size of the position embeddings, if the architecture has any.
     pub image_size: usize,
 }
 
@@ -30,20 +30,19 @@ impl ModelSpec {
         Model::build_for(&self.model, self.classes.len(), self.image_size)
     }
 
-    /// The task of a stage on this model. `training` is none where the stage does not train.
+    /// The task of a stage on this model. `training` is `None` if the stage does not train.
     pub fn task<'a>(&'a self, training: Option<TaskTraining<'a>>) -> TaskSpec<'a> {
         TaskSpec { kind: self.task, classes: &self.classes, head: &self.model.head, training }
     }
 
-    /// Its weights before they are there, by name and shape, for whoever checks whether they will fit; `name` is what
-    /// messages call them.
+    /// Its future weights, by name and shape, for checking whether they will fit; messages use `name`.
     pub fn weights_file(&self, name: &str) -> Result<WeightsFile> {
         let description = self.build().description;
         let metadata = super::context::metadata(self, &description)?;
         WeightsFile::planned(name, &description, metadata)
     }
 
-    /// The model and its classes in every recipe.
+    /// The model and its classes, in every recipe.
     pub fn document(&self) -> Value {
         json!(ModelRecipe::of(self))
     }
@@ -59,7 +58,8 @@ impl ModelSpec {
         paths
     }
 
-    /// How the names of classes and images are written into tables: a code path of its own where one is not written as it is.
+    /// How names of classes and images are written to CSV files: a separate code path if one needs an
+    /// apostrophe.
     pub(super) fn names(&self, dataset: &Dataset, parts: &[Split]) -> Option<CodePath> {
         let paths = dataset
             .samples
@@ -70,8 +70,8 @@ impl ModelSpec {
     }
 }
 
-/// How images become tensors in a stage: the data set's settings, with the stage's own image size, and the channel statistics
-/// of the model where the data set has none.
+/// How images become tensors in a stage: the data set's settings, the stage's own image size, and the model's
+/// channel statistics if the data set has none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preprocess(pub ImageFolder);
 
@@ -80,7 +80,7 @@ impl Preprocess {
         let mut data = data.clone();
         data.normalize = data.normalize.or_else(|| Some(arch.normalize()));
         if let Some(size) = image_size {
-            // The crop keeps its share of the image.
+            // The crop keeps its fraction of the image.
             let share = |resize: usize| match data.resize_rounding {
                 ResizeRounding::Nearest => (resize * size).div_ceil(data.image_size),
                 ResizeRounding::Down => resize * size / data.image_size,
@@ -91,7 +91,7 @@ impl Preprocess {
         Self(data)
     }
 
-    /// The preprocessing in every recipe.
+    /// The preprocessing, in every recipe.
     pub fn document(&self) -> Value {
         json!(PreprocessRecipe::of(self))
     }
@@ -132,8 +132,8 @@ mod tests {
         }
     }
 
-    /// Every setting of a data set is either in the recipe, or it says where images are and which, which a recipe knows
-    /// by the images.
+    /// Every setting of a data set either enters the recipe or selects images, which the recipe identifies by
+    /// content.
     #[test]
     fn no_setting_of_a_data_set_is_left_out_of_the_recipe() {
         let folder: ImageFolder = serde_json::from_value(json!({ "root": "" })).unwrap();

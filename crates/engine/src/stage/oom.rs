@@ -1,7 +1,7 @@
-//! Where a GPU's memory is too small for a step: what it would take, and what would fit.
+//! Advice for a GPU with too little memory for a step: the memory needed, and the batch size that fits.
 //!
-//! It is tried: steps on half as many images, and on half of these, until two of them fit. What the whole batch would take
-//! is where the line through both leads.
+//! It tries steps on half of the images, and on half of these, until two fit. A line through both gives the
+//! memory of the whole batch.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,11 @@ use crate::pipeline::{self, Precision};
 use crate::task::Task;
 use crate::train::{self, BatchSource, Batches, NoCallbacks, TrainBatch, TrainContext, TrainProgress};
 
-/// What makes the moving parts of a stage as they are at its beginning.
+/// Makes the state of a stage at its beginning.
 pub(super) type StartProgress<'a, T> =
-    &'a dyn Fn(&TrainContext<T>) -> Result<TrainProgress<<T as train::Task>::Meter>>;
+    &'a dyn Fn(&TrainContext<T>) -> Result<TrainProgress<<T as train::TrainTask>::Meter>>;
 
-/// The error of a stage whose step in `epoch` had no room. `start` is what the stage begins with.
+/// The error of a stage whose step in `epoch` did not fit. `start` makes the initial state.
 pub(super) fn out_of_memory_advice<T: Task>(
     train_context: &TrainContext<T>,
     epoch: u32,
@@ -52,7 +52,7 @@ pub(super) fn out_of_memory_advice<T: Task>(
         .hint(format!("try {}, or a smaller `image_size`; the last checkpoint is kept", cures.join(", ")))
 }
 
-/// The most bytes in use in two steps on batches of so many images: the second one finds what the optimizer keeps.
+/// The peak memory of two steps on batches of `images` images: the second includes the optimizer's state.
 fn peak<T: Task>(
     train_context: &TrainContext<T>,
     epoch: u32,
@@ -63,7 +63,7 @@ fn peak<T: Task>(
     let table = train_context.table.during(train_context.table.phase(epoch));
     let settings = pipeline::Train {
         epochs: 1,
-        // Of what is advised: gradients wait for others.
+        // For the advised batch: gradients are kept for `accumulate`.
         accumulate: 2,
         early_stop: None,
         unfreeze: Vec::new(),

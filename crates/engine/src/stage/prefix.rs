@@ -1,4 +1,4 @@
-//! The frozen layers ahead of all that trains: how many they are, and whether what they make of an image is kept.
+//! The frozen prefix: the number of layers below everything that trains, and whether their features are cached.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,22 +12,22 @@ use crate::model::{Description, LayerInput, StateDict, TensorRole};
 use crate::pipeline::{self, Augment, FeatureType};
 use crate::{data, model, ops, weights};
 
-/// The layers that run as plain inference because nothing in them trains, and whether they run once or every epoch.
+/// The layers that run as inference because nothing in them trains, and whether they run once or in every epoch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FrozenPrefix {
-    /// How many epochs of the stage are over when it is these layers.
+    /// The number of finished epochs of the stage when this prefix begins.
     pub after_epochs: u32,
     pub layers: usize,
-    /// The numbers their features come in.
+    /// The type of stored features.
     pub kind: FeatureType,
-    /// How many augmented views of a training image are kept; none where it looks the same in every epoch.
+    /// The number of cached augmented views per training image; `None` if the image is the same in every epoch.
     pub views: Option<u32>,
-    /// Why the features are not kept from epoch to epoch, if they are not.
+    /// Why the features are not cached across epochs, if they are not.
     pub recomputed: Option<&'static str>,
 }
 
 impl FrozenPrefix {
-    /// The prefixes of a train stage in order: it gets shorter where something deeper thaws.
+    /// The prefixes of a train stage in order: they become shorter as deeper layers are unfrozen.
     pub fn of_training(
         description: &Description,
         table: &ParameterTable,
@@ -56,22 +56,22 @@ impl FrozenPrefix {
         Self { after_epochs: phase.after_epochs, layers, kind, views: features.views, recomputed }
     }
 
-    /// The first layers of a model, for images that look the same every time.
+    /// The first layers of a model, for images that are the same every time.
     pub fn without_features(layers: usize) -> Self {
         let recomputed = (layers == 0).then_some("no layer is known to be frozen");
         Self { after_epochs: 0, layers, kind: FeatureType::F32, views: None, recomputed }
     }
 
-    /// The number that draws the augmentation of an epoch: the view's where views are kept, else the epoch's own.
+    /// The epoch number for augmentation draws: the view's if views are cached, else the epoch's own.
     pub fn view(&self, epoch: u32) -> u32 {
         self.views.map_or(epoch, |views| epoch % views)
     }
 }
 
-/// What the features of images are made of, but for the images and the numeric profile: the address of a set.
+/// The description of features, without the images and the numeric profile: the address of a set.
 ///
-/// Only what the layers read enters: a head that trains, or a statistic that counts batches, makes no other features.
-/// `random` are the random changes and their seed, where there are any.
+/// Only what the layers read enters: a trained head or a batch count does not change features. `random` are the
+/// random changes and their seed, if there are any.
 pub(super) fn cache_identity(
     model_spec: &ModelSpec,
     description: &Description,
@@ -107,7 +107,7 @@ pub(super) fn cache_identity(
     }))
 }
 
-/// The code that can change the features of frozen layers, with the random changes to their images, where there are any.
+/// The code that affects the features of frozen layers, including random changes of their images.
 pub(super) fn code_paths(model_spec: &ModelSpec, augment: Option<&Augment>) -> Vec<CodePath> {
     let common = [
         ops::code_paths::COMMON,

@@ -1,4 +1,4 @@
-//! Training: what trains, on what, from which weights; then the proof that nothing else moved.
+//! Train stages: execution, and the proof that frozen tensors did not change.
 
 use std::ops::Range;
 use std::path::Path;
@@ -39,9 +39,9 @@ pub struct TrainStage {
     pub preprocess: Preprocess,
     pub settings: pipeline::Train,
     pub table: ParameterTable,
-    /// The model that teaches, where one does.
+    /// The teacher, if there is one.
     pub teacher: Option<ModelSpec>,
-    /// The frozen layers ahead of all that trains, in order: fewer where deeper ones thaw on the way.
+    /// The frozen prefixes in order: shorter as deeper layers are unfrozen.
     pub prefixes: Vec<FrozenPrefix>,
     pub seed: u64,
     /// Of the model.
@@ -61,14 +61,14 @@ impl TrainStage {
         Self { model_spec, preprocess, settings, table, teacher: None, prefixes, seed, description }
     }
 
-    /// The epochs, counted from 0, in which a prefix holds.
+    /// The epochs of a prefix, counted from 0.
     pub fn epochs_of(&self, prefix: &FrozenPrefix) -> Range<u32> {
         let next = self.prefixes.iter().map(|prefix| prefix.after_epochs);
         let end = next.filter(|begin| *begin > prefix.after_epochs).min();
         prefix.after_epochs..end.unwrap_or(self.settings.epochs)
     }
 
-    /// The phases in order, each with how many epochs it lasts and its prefix.
+    /// The phases in order, each with its number of epochs and its prefix.
     pub fn phases(&self) -> Vec<(&FreezePhase, u32, &FrozenPrefix)> {
         let phases = &self.table.phases;
         let ends = phases[1..].iter().map(|next| next.after_epochs).chain([self.settings.epochs]);
@@ -80,12 +80,12 @@ impl TrainStage {
         found
     }
 
-    /// How many layers have features that are kept and stay the same in the weights that come out.
+    /// The number of layers with cached features that are the same in the resulting weights.
     pub(super) fn shared_layers(&self) -> usize {
         self.prefixes.last().filter(|prefix| prefix.recomputed.is_none()).map_or(0, |prefix| prefix.layers)
     }
 
-    /// The recipe, but for the stages above.
+    /// The recipe, without the stages above.
     ///
     /// # Errors
     /// A bug: an image without a digest.
@@ -134,7 +134,7 @@ impl TrainStage {
         paths
     }
 
-    /// The tensors that may not move: frozen parameters, and buffers of norms that do not train.
+    /// The tensors that must not change: frozen parameters, and buffers of norms that do not train.
     pub fn frozen(&self) -> Vec<String> {
         let Self { table, description, .. } = self;
         table.frozen(description).into_iter().map(|id| description.tensors[id].name.clone()).collect()
@@ -144,7 +144,7 @@ impl TrainStage {
         self.task(Some(dataset)).visit(FitTask { stage: self, dataset, context })
     }
 
-    /// The task that the stage trains for.
+    /// The task of the stage.
     pub(super) fn task<'a>(&'a self, dataset: Option<&'a Dataset>) -> TaskSpec<'a> {
         let training = TaskTraining { settings: &self.settings, dataset };
         self.model_spec.task(Some(training))
@@ -196,7 +196,7 @@ impl TrainStage {
         self.publish(context, dataset, &model, task, &progress)
     }
 
-    /// Writes the result, and proves on the files themselves that what was frozen is bit for bit what it was.
+    /// Writes the result, and compares the frozen tensors in the files bit for bit.
     fn publish<T: Task>(
         &self,
         context: &StageContext,
@@ -257,7 +257,7 @@ impl TrainStage {
     }
 }
 
-/// A train stage, executed for the task that it has.
+/// Executes a train stage for its task.
 struct FitTask<'a> {
     stage: &'a TrainStage,
     dataset: &'a Arc<Dataset>,
@@ -272,7 +272,7 @@ impl TaskVisitor for FitTask<'_> {
     }
 }
 
-/// Fails by name if a frozen tensor of the result is not bit for bit that of the source.
+/// Fails if a frozen tensor of the result differs from the source, and names it.
 fn require_frozen_unchanged(source: &Path, result: &Path, frozen: &[String]) -> Result<()> {
     let moved = freeze::changed_tensors(&WeightsFile::open(source)?, &WeightsFile::open(result)?, frozen)?;
     let Some(first) = moved.first() else { return Ok(()) };

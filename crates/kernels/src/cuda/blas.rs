@@ -43,7 +43,7 @@ impl Operand {
 }
 
 /// out [m, n] = left [m, k] · right [k, n], all row-major, accumulated in f32. All operands have type `dtype`.
-pub struct Product {
+pub struct CublasProduct {
     pub dtype: DType,
     pub dimensions: [usize; 3],
     pub left: Operand,
@@ -56,12 +56,12 @@ pub struct Product {
 impl Engine {
     /// # Errors
     /// Dimensions that exceed cuBLAS's limits, or an unsupported type.
-    pub fn product(&self, product: &Product) -> Result<()> {
+    pub fn product(&self, product: &CublasProduct) -> Result<()> {
         self.products(product, 1, product.dtype)
     }
 
     /// A batch of products of matrices stored one after another. The results have type `sums`.
-    pub fn products(&self, product: &Product, count: usize, sums: DType) -> Result<()> {
+    pub fn products(&self, product: &CublasProduct, count: usize, sums: DType) -> Result<()> {
         let [m, n, k] = product.dimensions;
         if m == 0 || n == 0 || k == 0 || count == 0 {
             return Err(Error::bug(format!("{count} products of [{m}, {k}] and [{k}, {n}]")));

@@ -18,7 +18,7 @@ mod rows;
 mod signatures;
 mod upload;
 
-pub use blas::{Operand, Product};
+pub use blas::{CublasProduct, Operand};
 pub use columns::{column_products, column_sums};
 pub use convolution::{Convolution, ConvolutionPass};
 pub use device::{Gpu, Versions, gpus, open, versions};

@@ -1,16 +1,16 @@
-//! Embeddings of images and whom they show; the cosine similarities of any two.
+//! Embeddings of images with their identities, and cosine similarities of pairs.
 
 use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::ops::gemm::{Matrix, gemm};
 
-/// Rows of one product, at most: a block of similarities is this many rows long.
+/// The maximum rows of one product: a block of similarities has this many rows.
 const BLOCK: usize = 256;
 
-/// Embeddings brought to unit length, and the identity each belongs to.
+/// Embeddings scaled to unit length, and the identity of each.
 ///
-/// An embedding of zeros has no direction: it stays as it is, and its similarity with any other is 0.
+/// A zero embedding has no direction: it stays zero, and its similarity with any other is 0.
 #[derive(Clone, Debug)]
 pub struct Embeddings {
     /// [N, D] row by row.
@@ -23,7 +23,7 @@ impl Embeddings {
     /// Of `rows` [N, D], row by row, and an identity for each.
     ///
     /// # Errors
-    /// The lengths do not agree, or a number is not finite.
+    /// The lengths differ, or a number is not finite.
     pub fn new(mut rows: Vec<f32>, dimension: usize, identities: Vec<u32>) -> Result<Self> {
         if dimension == 0 || rows.len() != identities.len() * dimension {
             let (numbers, images) = (rows.len(), identities.len());
@@ -53,15 +53,15 @@ impl Embeddings {
         &self.identities
     }
 
-    /// The similarity of two images; the same bits in either order, and as of [`Self::blocks`].
+    /// The similarity of two images: the same bits in either order, and in [`Self::blocks`].
     pub fn similarity(&self, first: usize, second: usize) -> f32 {
         let mut similarities = [0.0];
         self.products(first..first + 1, self, second..second + 1, &mut similarities);
         similarities[0]
     }
 
-    /// Similarities of all images with those of `others`, a block of rows at a time: `visit` is given the rows, and
-    /// [rows, columns] row by row, where the columns run from `start(first row)` to the last of `others`.
+    /// Computes similarities of all images with those of `others`, a block of rows at a time. `visit` gets the
+    /// rows, and [rows, columns] row by row; the columns run from `start(first row)` to the last of `others`.
     pub(super) fn blocks(
         &self,
         others: &Embeddings,
@@ -89,7 +89,7 @@ impl Embeddings {
         let left = Matrix::row_major(&self.rows[rows.start * depth..rows.end * depth], depth);
         let right = Matrix::row_major(&others.rows[columns.start * depth..columns.end * depth], depth);
         gemm(m, n, depth, left, right.transposed(), out, false);
-        // A zero has no sign here: equals are equal, whatever orders them.
+        // Adding zero removes the sign of a zero, so that equal similarities compare equal.
         out.iter_mut().for_each(|similarity| *similarity += 0.0);
     }
 }

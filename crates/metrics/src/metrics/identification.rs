@@ -1,7 +1,7 @@
-//! Identification: which images of a gallery show whom a query shows, told by their order of similarity.
+//! Identification: the most similar images of a gallery identify the query.
 //!
-//! As is usual in re-identification (Zheng et al. 2015, *Scalable Person Re-identification: A Benchmark*), without
-//! its filter by camera: a query whose identity the gallery lacks is left out and counted as unmatched.
+//! As is usual in re-identification (Zheng et al. 2015, *Scalable Person Re-identification: A Benchmark*), but
+//! without its filter by camera. A query whose identity the gallery lacks is skipped and counted as unmatched.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -9,30 +9,30 @@ use serde::{Deserialize, Serialize};
 use super::embeddings::Embeddings;
 use crate::error::{Error, Result};
 
-/// The ranks that the cumulative match characteristic is given for, at most.
+/// The maximum rank of the cumulative match characteristic.
 const RANKS: usize = 50;
 
-/// What identification comes to; part of the content of `metrics.json`.
+/// The results of identification; part of the content of `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IdentificationMetrics {
-    /// Queries with a match in the gallery: those that the rates are of.
+    /// Queries with a match in the gallery; the rates are over these.
     pub queries: u64,
     pub unmatched_queries: u64,
-    /// The images that each query is compared with.
+    /// The number of images that each query is compared with.
     pub gallery: u64,
     pub rank1: f64,
     pub rank5: f64,
     pub rank10: f64,
     /// The mean over queries of the average precision, scikit-learn's `average_precision_score`.
     pub mean_average_precision: f64,
-    /// The cumulative match characteristic: at place k − 1 the share of queries with a match among the k most similar
-    /// images of the gallery. An image of another identity that is as similar as the best match stands ahead of it, so
-    /// that embeddings which are all the same find nobody.
+    /// The cumulative match characteristic: at index k − 1 the share of queries with a match among the k most
+    /// similar gallery images. An image of another identity that is as similar as the best match is ranked
+    /// before it, so constant embeddings identify no query.
     #[serde(skip)]
     pub cmc: Vec<f64>,
 }
 
-/// How one query fared.
+/// The result of one query.
 struct QueryResult {
     /// The rank of the best match, from 1.
     rank: usize,
@@ -40,7 +40,7 @@ struct QueryResult {
 }
 
 impl IdentificationMetrics {
-    /// Looks every query up in the gallery.
+    /// Searches every query in the gallery.
     ///
     /// # Errors
     /// No query has a match in the gallery.
@@ -48,15 +48,15 @@ impl IdentificationMetrics {
         Self::looked_up(queries, gallery, false)
     }
 
-    /// Looks every image up among all others.
+    /// Searches every image among all others.
     ///
     /// # Errors
-    /// No two images are of one identity.
+    /// No two images have the same identity.
     pub fn search_within(images: &Embeddings) -> Result<Self> {
         Self::looked_up(images, images, true)
     }
 
-    /// Similarities are held a block of queries at a time.
+    /// One block of similarities is in memory at a time.
     fn looked_up(queries: &Embeddings, gallery: &Embeddings, without_itself: bool) -> Result<Self> {
         let mut found = Vec::with_capacity(queries.count());
         queries.blocks(
@@ -92,7 +92,7 @@ impl IdentificationMetrics {
     }
 }
 
-/// None where the gallery lacks the identity.
+/// `None` if the gallery lacks the identity.
 fn look_up(
     identity: u32,
     similarities: &[f32],

@@ -1,4 +1,4 @@
-//! The similarities of pairs of images: those of one identity, and those of two.
+//! The similarities of genuine pairs and of impostor pairs.
 
 use std::cmp::Ordering;
 
@@ -7,12 +7,12 @@ use rayon::prelude::*;
 use super::embeddings::Embeddings;
 use crate::error::{Error, Result};
 
-/// How many of the hardest pairs of each side are kept by name.
+/// How many of the hardest pairs on each side are kept by name.
 const HARDEST: usize = 20;
-/// The most pairs that are held at once: 4 GiB of similarities, what 46,000 images have.
+/// The maximum number of pairs in memory: 4 GiB of similarities, for 46,000 images.
 const MOST: usize = 1 << 30;
 
-/// Two images, and how alike they are.
+/// Two images and their similarity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SimilarPair {
     pub first: usize,
@@ -20,24 +20,24 @@ pub struct SimilarPair {
     pub similarity: f32,
 }
 
-/// The similarities of genuine pairs (two images of one identity) and of impostors (of two), four bytes a pair: for
-/// all pairs of 10,000 images 200 MB.
+/// The similarities of genuine pairs (two images of one identity) and of impostors (two identities), four bytes
+/// a pair: 200 MB for all pairs of 10,000 images.
 #[derive(Clone, Debug, Default)]
 pub struct Similarities {
-    /// Both from the most alike down.
+    /// Both in descending order.
     pub(super) genuine: Vec<f32>,
     pub(super) impostor: Vec<f32>,
-    /// The genuine pairs least alike, the worst first.
+    /// The genuine pairs with the lowest similarity, lowest first.
     pub hardest_genuine: Vec<SimilarPair>,
-    /// The impostors most alike, the worst first.
+    /// The impostors with the highest similarity, highest first.
     pub hardest_impostor: Vec<SimilarPair>,
 }
 
 impl Similarities {
-    /// Of every two images.
+    /// Of all pairs.
     ///
     /// # Errors
-    /// There are too many, or all pairs are genuine, or none is.
+    /// There are too many pairs, or all are genuine, or none.
     pub fn of_all(embeddings: &Embeddings) -> Result<Self> {
         let identities = embeddings.identities();
         let count = identities.len();
@@ -73,10 +73,10 @@ impl Similarities {
         all.sorted()
     }
 
-    /// Of the pairs listed.
+    /// Of the listed pairs.
     ///
     /// # Errors
-    /// All pairs are genuine, or none is.
+    /// All pairs are genuine, or none.
     pub fn of_pairs(embeddings: &Embeddings, pairs: &[(usize, usize)]) -> Result<Self> {
         let identities = embeddings.identities();
         let mut all = Self::default();
@@ -111,7 +111,7 @@ impl Similarities {
     }
 }
 
-/// Takes a pair among the hardest, which stand in order, equals as they came.
+/// Inserts a pair into the sorted list of the hardest; equal ones stay in their order.
 fn insert_hardest(hardest: &mut Vec<SimilarPair>, pair: SimilarPair, harder: impl Fn(f32, f32) -> Ordering) {
     let ahead = |other: &SimilarPair| harder(other.similarity, pair.similarity) != Ordering::Greater;
     if hardest.len() == HARDEST && ahead(&hardest[HARDEST - 1]) {
@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn every_pair_is_counted_once_and_the_hardest_are_named() {
-        // Enough images for several blocks, each identity on two neighbouring angles but one that is far from itself.
+        // Enough images for several blocks. Each identity has two neighbouring angles, except one whose two are
+        // far apart.
         let mut angles: Vec<(f64, u32)> = (0..600).map(|i| (f64::from(i) * 1e-3, i / 2)).collect();
         angles[7].0 = 3.0;
         let embeddings = at_angles(&angles);

@@ -16,7 +16,7 @@ fn close(found: f64, expected: &Value) -> bool {
     (found - expected.as_f64().unwrap()).abs() < 1e-12
 }
 
-/// Similarities may be given at hand, or come from embeddings in f32, whose thresholds are as close as that.
+/// Similarities may be given directly, or come from f32 embeddings, whose thresholds then have f32 precision.
 fn agrees(similarities: &Similarities, fars: &[f64], expected: &Value, precision: f64) {
     let found = similarities.verification(fars).unwrap();
     assert!(close(found.auc, &expected["auc"]), "{} {}", found.auc, expected["auc"]);

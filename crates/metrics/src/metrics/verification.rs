@@ -1,46 +1,47 @@
-//! Verification: whether two images show one identity, told by a threshold on their similarity.
+//! Verification: whether two images show one identity, by a threshold on their similarity.
 //!
-//! A pair is accepted where its similarity is at least the threshold. Of the genuine pairs the share accepted is the
-//! true accept rate (TAR; the ROC curve's TPR), of the impostors the false accept rate (FAR; FPR). Curve and area are
-//! scikit-learn's `roc_curve` and `roc_auc_score`: equal similarities are accepted together.
+//! A pair is accepted if its similarity is at least the threshold. The share of genuine pairs accepted is the
+//! true accept rate (TAR; the ROC curve's TPR), the share of impostors the false accept rate (FAR; FPR). Curve
+//! and area are scikit-learn's `roc_curve` and `roc_auc_score`: equal similarities are accepted together.
 
 use serde::{Deserialize, Serialize};
 
 use super::similarities::Similarities;
 use crate::error::{Error, Result};
 
-/// A curve is drawn as finely as this: its points lie so far apart in one of the rates, or by [`RATIO`] in FAR.
+/// The resolution of the drawn curve: adjacent points differ this much in one of the rates, or by [`RATIO`] in
+/// FAR.
 const FINE: f64 = 1.0 / 2000.0;
 const RATIO: f64 = 1.02;
 
-/// What verification comes to; part of the content of `metrics.json`.
+/// The results of verification; part of the content of `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerificationMetrics {
     pub genuine_pairs: u64,
     pub impostor_pairs: u64,
-    /// The area under the ROC curve: the share of (genuine, impostor) couples in which the genuine pair is more alike,
-    /// equals counted half.
+    /// The area under the ROC curve: the share of (genuine, impostor) couples in which the genuine pair has the
+    /// higher similarity; equal ones count half.
     pub auc: f64,
-    /// The equal error rate: where the ROC curve, straight between its points, has FAR = 1 − TAR.
+    /// The equal error rate: where the linearly interpolated ROC curve has FAR = 1 − TAR.
     pub eer: f64,
-    /// The threshold whose two error rates are closest to each other, the higher of two.
+    /// The threshold whose two error rates are closest to each other; the higher of two.
     pub eer_threshold: f64,
-    /// The share of pairs told rightly at the best threshold.
+    /// The share of correctly classified pairs at the best threshold.
     pub accuracy: f64,
-    /// The highest of the best thresholds; none where it is best to accept no pair.
+    /// The highest of the best thresholds; `None` if accepting no pair is best.
     pub accuracy_threshold: Option<f64>,
     pub tar_at_far: Vec<TarAtFar>,
 }
 
-/// How many genuine pairs are accepted while at most a share of the impostors is.
+/// The share of genuine pairs accepted if at most a given share of impostors is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TarAtFar {
-    /// The share of impostors that may be accepted.
+    /// The allowed share of impostors.
     pub far: f64,
-    /// The greatest true accept rate among thresholds that accept no more; nothing is interpolated, so with fewer than
-    /// 1 / `far` impostors it is the rate without any false accept.
+    /// The maximum true accept rate among thresholds within this limit, without interpolation. With fewer than 1
+    /// / `far` impostors it is the rate without any false accept.
     pub tar: f64,
-    /// The lowest such threshold; none where the most alike impostors are already too many.
+    /// The lowest such threshold; `None` if the most similar impostors already exceed the limit.
     pub threshold: Option<f64>,
     pub false_accepts: u64,
 }
@@ -48,13 +49,13 @@ pub struct TarAtFar {
 /// A point of the ROC curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RocPoint {
-    /// None at the start, where no pair is accepted.
+    /// `None` at the start, where no pair is accepted.
     pub threshold: Option<f32>,
     pub far: f64,
     pub tar: f64,
 }
 
-/// How many pairs a threshold accepts.
+/// The number of pairs that a threshold accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct AcceptedPairs {
     threshold: Option<f32>,
@@ -63,17 +64,17 @@ struct AcceptedPairs {
 }
 
 impl Similarities {
-    /// All numbers, with the true accept rate at each of the false accept rates given.
+    /// All results, with the true accept rate at each of the given false accept rates.
     ///
     /// # Errors
-    /// A false accept rate is not within 0 and 1.
+    /// A false accept rate is outside of 0 to 1.
     pub fn verification(&self, fars: &[f64]) -> Result<VerificationMetrics> {
         if let Some(far) = fars.iter().find(|far| !(0.0..=1.0).contains(*far)) {
             return Err(Error::usage(format!("the false accept rate {far} is not between 0 and 1")));
         }
         let (genuine, impostor) = (self.genuine.len() as u64, self.impostor.len() as u64);
         let (eer, eer_threshold) = self.equal_error();
-        // From accepting nothing on: the first of the best has the highest threshold.
+        // From accepting nothing: the first of the best has the highest threshold.
         let right = |at: &AcceptedPairs| at.genuine + impostor - at.impostor;
         let best = self
             .thresholds()
@@ -90,8 +91,8 @@ impl Similarities {
         })
     }
 
-    /// The ROC curve from (0, 0) to (1, 1): its corners, without those within a 2000th of the one before in both rates
-    /// and 2 % in FAR, which no picture shows.
+    /// The ROC curve from (0, 0) to (1, 1): its corners, without those within 1/2000 of the previous in both
+    /// rates and 2 % in FAR, which no figure could show.
     pub fn roc(&self) -> Vec<RocPoint> {
         let point = |at: &AcceptedPairs| RocPoint {
             threshold: at.threshold,
@@ -115,7 +116,7 @@ impl Similarities {
         curve
     }
 
-    /// What every threshold accepts that accepts another number of pairs, from the highest down.
+    /// The accepted pairs of each threshold that changes their number, from the highest.
     fn thresholds(&self) -> impl Iterator<Item = AcceptedPairs> {
         let (genuine, impostor) = (&self.genuine, &self.impostor);
         let (mut i, mut j) = (0, 0);
@@ -131,7 +132,7 @@ impl Similarities {
         })
     }
 
-    /// By trapezoids, in whole numbers up to the last division.
+    /// By trapezoids, in integers until the final division.
     fn area(&self) -> f64 {
         let (mut before, mut twice) = (AcceptedPairs::default(), 0u128);
         for at in self.thresholds() {
@@ -143,7 +144,7 @@ impl Similarities {
 
     fn equal_error(&self) -> (f64, f32) {
         let (genuine, impostor) = (self.genuine.len() as i128, self.impostor.len() as i128);
-        // FAR − (1 − TAR), times all couples: grows along the curve from −1 to 1.
+        // FAR − (1 − TAR), times all couples: increases along the curve from −1 to 1.
         let excess = |at: &AcceptedPairs| {
             i128::from(at.impostor) * genuine + i128::from(at.genuine) * impostor - genuine * impostor
         };
@@ -181,7 +182,7 @@ impl Similarities {
     }
 }
 
-/// Whether the middle one of three points lies on the line between the others.
+/// Whether the middle one of three points is on the line between the others.
 fn is_collinear(a: &AcceptedPairs, b: &AcceptedPairs, c: &AcceptedPairs) -> bool {
     let step = |from: &AcceptedPairs, to: &AcceptedPairs| {
         (u128::from(to.genuine - from.genuine), u128::from(to.impostor - from.impostor))
@@ -190,7 +191,7 @@ fn is_collinear(a: &AcceptedPairs, b: &AcceptedPairs, c: &AcceptedPairs) -> bool
     one.0 * other.1 == one.1 * other.0
 }
 
-/// The number that is written like this one: 0.3, where widening would give 0.30000001192092896.
+/// The f64 with the same decimal representation: 0.3 instead of 0.30000001192092896.
 fn shortest(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }

@@ -3,7 +3,7 @@
 
 use super::trainable::TrainableSet;
 use crate::model::{Description, PatternScope, RuleError, TensorId, TensorSelection, select};
-use crate::pipeline::{Common, Group, Rates, Train};
+use crate::pipeline::{CommonSettings, Group, Rates, Train};
 
 /// What the optimizer does with one parameter.
 #[derive(Clone, Copy)]
@@ -31,7 +31,7 @@ pub(super) fn param_hypers(
     stage: &Train,
     phases: Option<&[TrainableSet]>,
 ) -> Result<Vec<ParamHyper>, Vec<RuleError>> {
-    let Common { lr, weight_decay, no_decay } = stage.optimizer.settings().common();
+    let CommonSettings { lr, weight_decay, no_decay } = stage.optimizer.settings().common();
     let pace = ParamHyper { group: None, lr, weight_decay, warmup_epochs: 0.0 };
     let mut paces = vec![pace; description.tensors.len()];
     if let Some(decay) = stage.layer_decay {

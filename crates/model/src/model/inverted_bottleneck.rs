@@ -1,5 +1,5 @@
-//! Chains of inverted bottlenecks, as MobileNetV2 and the EfficientNets are: how they compute. Which tensors they have,
-//! under which names, stands in the file of each architecture.
+//! Chains of inverted bottlenecks, shared by MobileNetV2 and the EfficientNets. Each architecture's file
+//! declares its tensors and their names.
 
 use super::activations::Activations;
 use super::layers::{BatchNorm, Conv2d, Linear};
@@ -14,15 +14,15 @@ pub struct InvertedBottlenecks {
     pub stem: (Conv2d, BatchNorm),
     pub blocks: Vec<Block>,
     pub last: (Conv2d, BatchNorm),
-    /// After every convolution but those that project.
+    /// After every convolution except the projections.
     pub activation: Activation,
-    /// The share of images that the block after the last would leave out in training; it rises to it from none ahead
-    /// of the first (Huang et al. 2016, §3, counted from 0 as torchvision does).
+    /// The drop probability that a block after the last would have; it rises linearly from zero before the first
+    /// (Huang et al. 2016, §3, counted from 0 as torchvision does).
     pub stochastic_depth: f64,
 }
 
-/// An inverted bottleneck: expand, convolve each channel by itself, project without an activation (MobileNetV2, Sandler
-/// et al. 2018, §3.3). Where there is an excitation, what was convolved is weighed before it is projected.
+/// An inverted bottleneck: expand, depthwise convolution, project without an activation (MobileNetV2, Sandler et
+/// al. 2018, §3.3). With squeeze-and-excitation, the channels are scaled before the projection.
 pub struct Block {
     pub expand: Option<(Conv2d, BatchNorm)>,
     pub depthwise: (Conv2d, BatchNorm),
@@ -31,14 +31,14 @@ pub struct Block {
     pub shortcut: bool,
 }
 
-/// Weighs each channel by what an image shows in all of them: Hu et al., *Squeeze-and-Excitation Networks* (CVPR 2018).
+/// Scales each channel by a function of all channels: Hu et al., *Squeeze-and-Excitation Networks* (CVPR 2018).
 pub struct Excitation {
     pub squeeze: Linear,
     pub excite: Linear,
 }
 
 impl Block {
-    /// `left_out` is the share of images that take the shortcut alone.
+    /// `left_out` is the probability of dropping the branch.
     fn forward(&self, pass: &mut Pass, input: Value, activation: Activation, left_out: f64) -> Result<Value> {
         let mut value = input.clone();
         for (conv, norm) in self.expand.iter().chain([&self.depthwise]) {

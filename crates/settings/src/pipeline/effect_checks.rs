@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::document::{Node, NodeValue};
 use super::source_text::Span;
 use super::unchecked::UncheckedPipeline;
-use super::{Augment, Common, EarlyStop, Group, Optimizer, Schedule, Unfreeze};
+use super::{Augment, CommonSettings, EarlyStop, Group, Optimizer, Schedule, Unfreeze};
 
 /// Checks the train stage at `path`.
 pub fn check(draft: &mut UncheckedPipeline, path: &str) {
@@ -74,7 +74,7 @@ fn no_decay(draft: &mut UncheckedPipeline, path: &str) {
         || says("unfreeze", |entry| {
             Unfreeze::deserialize(entry).is_ok_and(|thaw| thaw.weight_decay.is_some())
         });
-    let Common { weight_decay, no_decay, .. } = optimizer.settings().common();
+    let CommonSettings { weight_decay, no_decay, .. } = optimizer.settings().common();
     if no_decay.is_empty() || decays || weight_decay > 0.0 {
         return;
     }

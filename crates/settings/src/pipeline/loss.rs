@@ -39,7 +39,7 @@ impl Default for Loss {
 /// The settings of one loss, as the rest of the program reads them.
 pub trait LossSettings {
     /// The weights of its parts, if not all the same.
-    fn weights(&self) -> Option<Weights<'_>>;
+    fn weights(&self) -> Option<LossWeights<'_>>;
 
     /// Whether it is for images with any number of labels, rather than one class each.
     fn is_multi_label(&self) -> bool {
@@ -54,14 +54,14 @@ pub trait LossSettings {
 
 /// The weights that a loss takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Weights<'a> {
+pub enum LossWeights<'a> {
     /// Of each class; the mean is by them.
     OfClasses(&'a ClassWeights),
     /// Of the images with a label, where one without counts 1.
     OfPositives(&'a ClassWeights),
 }
 
-impl<'a> Weights<'a> {
+impl<'a> LossWeights<'a> {
     /// The setting that has them.
     pub fn key(self) -> &'static str {
         match self {
@@ -90,8 +90,8 @@ impl Loss {
     /// The class weights, if there are any.
     pub fn class_weights(&self) -> Option<&ClassWeights> {
         match self.settings().weights() {
-            Some(Weights::OfClasses(weights)) => Some(weights),
-            Some(Weights::OfPositives(_)) | None => None,
+            Some(LossWeights::OfClasses(weights)) => Some(weights),
+            Some(LossWeights::OfPositives(_)) | None => None,
         }
     }
 

@@ -27,20 +27,20 @@ pub trait OptimizerSettings {
     fn name(&self) -> &'static str;
 
     /// The settings that every optimizer has.
-    fn common(&self) -> Common<'_>;
+    fn common(&self) -> CommonSettings<'_>;
 
     /// The parameters without weight decay.
     fn no_decay_mut(&mut self) -> &mut Vec<String>;
 
     /// A setting that contradicts another one.
-    fn conflict(&self) -> Option<Conflict> {
+    fn conflict(&self) -> Option<SettingConflict> {
         None
     }
 }
 
 /// The settings that every optimizer has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Common<'a> {
+pub struct CommonSettings<'a> {
     /// The learning rate, before the schedule is applied.
     pub lr: f64,
     pub weight_decay: f64,
@@ -50,7 +50,7 @@ pub struct Common<'a> {
 
 /// A setting that contradicts another one of the same optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conflict {
+pub struct SettingConflict {
     pub key: &'static str,
     pub message: &'static str,
     pub help: &'static str,

@@ -55,7 +55,7 @@ pub trait ScheduleSettings {
     }
 
     /// What the learning rate is multiplied by in a step after the warmup.
-    fn factor(&self, at: Moment) -> f64;
+    fn factor(&self, at: ScheduleStep) -> f64;
 
     /// Whether its code is older than the code path of all others.
     fn is_original(&self) -> bool {
@@ -68,19 +68,19 @@ pub trait ScheduleSettings {
     }
 
     /// What is wrong in a stage of so many epochs.
-    fn problems(&self, _epochs: u32) -> Vec<Problem> {
+    fn problems(&self, _epochs: u32) -> Vec<ScheduleProblem> {
         Vec::new()
     }
 
     /// A setting that does nothing without another one.
-    fn idle(&self) -> Option<Idle> {
+    fn idle(&self) -> Option<UnusedSetting> {
         None
     }
 }
 
 /// A step of a stage, counted from 0.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct ScheduleStep {
     pub step: u64,
     /// Steps since the end of the warmup.
     pub since_warmup: u64,
@@ -91,7 +91,7 @@ pub struct Moment {
     pub warmup: u64,
 }
 
-impl Moment {
+impl ScheduleStep {
     /// The share of the steps after the warmup that are over.
     pub fn progress(self) -> f64 {
         (self.since_warmup as f64 / self.total.saturating_sub(self.warmup).max(1) as f64).min(1.0)
@@ -100,7 +100,7 @@ impl Moment {
 
 /// A setting that does not fit the stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ScheduleProblem {
     /// Its path below the schedule.
     pub setting: String,
     pub code: &'static str,
@@ -108,7 +108,7 @@ pub struct Problem {
     pub help: String,
 }
 
-impl Problem {
+impl ScheduleProblem {
     pub(super) fn no_effect(key: &str, message: String) -> Self {
         let help = format!("lower `{key}`, or raise `epochs`");
         Self { setting: key.to_owned(), code: "no-effect", message, help }
@@ -117,7 +117,7 @@ impl Problem {
 
 /// A setting that does nothing without another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Idle {
+pub struct UnusedSetting {
     pub key: &'static str,
     pub message: &'static str,
     pub help: &'static str,
@@ -152,6 +152,12 @@ impl Schedule {
             return start + (1.0 - start) * ((step + 1) as f64 / warmup as f64);
         }
         let total = steps_per_epoch * u64::from(epochs);
-        self.settings().factor(Moment { step, since_warmup: step - warmup, steps_per_epoch, total, warmup })
+        self.settings().factor(ScheduleStep {
+            step,
+            since_warmup: step - warmup,
+            steps_per_epoch,
+            total,
+            warmup,
+        })
     }
 }

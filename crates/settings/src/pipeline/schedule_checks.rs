@@ -1,7 +1,7 @@
 //! Checks of a schedule that no schema can express: settings that exclude, need or outlast each other.
 
 use super::unchecked::UncheckedPipeline;
-use super::{Idle, Problem, Schedule, Warmup};
+use super::{Schedule, ScheduleProblem, UnusedSetting, Warmup};
 
 /// Checks the schedule of a train stage.
 pub fn check(draft: &mut UncheckedPipeline, name: &str, path: &str) {
@@ -9,11 +9,11 @@ pub fn check(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     let Some(schedule) = draft.read::<Schedule>(&at) else { return };
     if let Some(epochs) = draft.read::<u32>(&format!("{path}.epochs")) {
         warmup(draft, &at, schedule.settings().warmup(), epochs);
-        for Problem { setting, code, message, help } in schedule.settings().problems(epochs) {
+        for ScheduleProblem { setting, code, message, help } in schedule.settings().problems(epochs) {
             draft.report(draft.span(&format!("{at}.{setting}")), code, message, help);
         }
     }
-    if let Some(Idle { key, message, help }) = schedule.settings().idle() {
+    if let Some(UnusedSetting { key, message, help }) = schedule.settings().idle() {
         let place = draft.key_span(&format!("{at}.{key}"));
         draft.report(place, "no-effect", message.to_owned(), help.to_owned());
     }

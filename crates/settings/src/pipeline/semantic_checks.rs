@@ -5,7 +5,8 @@ use super::document::Node;
 use super::merge::FREEZE_SETTINGS;
 use super::unchecked::UncheckedPipeline;
 use super::{
-    Augment, Conflict, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Pattern, PatternError,
+    Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Pattern, PatternError,
+    SettingConflict,
 };
 use super::{data_checks, effect_checks, group_checks, label_checks, schedule_checks, suggest};
 
@@ -170,7 +171,7 @@ fn freeze_settings(draft: &mut UncheckedPipeline, path: &str) {
 fn optimizer(draft: &mut UncheckedPipeline, path: &str) {
     patterns(draft, &format!("{path}.no_decay"));
     let conflict = draft.read::<Optimizer>(path).and_then(|optimizer| optimizer.settings().conflict());
-    if let Some(Conflict { key, message, help }) = conflict {
+    if let Some(SettingConflict { key, message, help }) = conflict {
         draft.report(
             draft.key_span(&format!("{path}.{key}")),
             "conflict",

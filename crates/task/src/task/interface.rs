@@ -16,7 +16,7 @@ use crate::train;
 /// A task: the targets, loss and scores of the train loop, and what stages, `plan` and `predict` need beside them.
 ///
 /// It owns its class names and settings, so that stages keep it as long as they run.
-pub trait Task: train::Task + Sized + Send + Sync + 'static {
+pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// What the network says of one image.
     type Prediction;
 
@@ -58,7 +58,7 @@ pub trait Task: train::Task + Sized + Send + Sync + 'static {
     fn predict(&self, outputs: &Outputs) -> Result<Vec<Self::Prediction>>;
 
     /// What `predict` prints for an image.
-    fn describe(&self, prediction: Self::Prediction) -> Description;
+    fn describe(&self, prediction: Self::Prediction) -> OutputDescription;
 
     /// The table of an evaluation's predictions, in the order of the images.
     fn predictions_file(&self, predictions: Predictions<Self>) -> TaskFile;
@@ -96,7 +96,7 @@ impl TaskFile {
 
 /// A prediction for one image, as `predict` prints it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Description {
+pub struct OutputDescription {
     /// One line for people.
     pub text: String,
     /// The fields of the JSON document.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::evaluator::SingleModel;
-use super::{Description, Evaluator, Task, TaskKind, TaskProblem, TaskVisitor};
+use super::{Evaluator, OutputDescription, Task, TaskKind, TaskProblem, TaskVisitor};
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
@@ -42,7 +42,7 @@ pub struct MeasuredImages<'a> {
 }
 
 /// A task that puts the rows of outputs into words.
-pub type Describer = Box<dyn Fn(&Outputs) -> Result<Vec<Description>> + Send + Sync>;
+pub type Describer = Box<dyn Fn(&Outputs) -> Result<Vec<OutputDescription>> + Send + Sync>;
 
 impl<'a> TaskSpec<'a> {
     /// Refuses a train stage whose loss, head or monitor does not fit the task or the data set.

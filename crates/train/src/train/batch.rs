@@ -1,17 +1,17 @@
-//! Forward and backward of one batch.
+//! The forward and backward pass of one batch.
 
 use super::checkpoint::TrainProgress;
 use super::context::{LossTerm, TrainContext};
 use super::finite_checks::require_gradients;
 use super::precision;
-use super::task::{Task, TrainBatch};
+use super::task::{TrainBatch, TrainTask};
 use crate::error::{Error, Result};
 use crate::model::{BufferUpdates, ParameterGradients, Pass};
 use crate::ops::{self, Deferred};
 
-/// Forward and backward: gradients for the next optimizer step, and running statistics, which move with every batch.
-/// Nothing here waits for a GPU.
-pub(super) fn train_batch<T: Task>(
+/// Forward and backward pass: gradients for the next optimizer step, and running statistics, which every batch
+/// updates. Nothing here waits for a GPU.
+pub(super) fn train_batch<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     batch: &TrainBatch<T::Targets>,
@@ -33,12 +33,12 @@ pub(super) fn train_batch<T: Task>(
     Ok(DeferredLosses { parts, stats: labels.stats })
 }
 
-/// The share of the loss that a teacher has.
-pub(super) fn teacher_share<T: Task>(context: &TrainContext<T>) -> f64 {
+/// The weight of the distillation loss.
+pub(super) fn teacher_share<T: TrainTask>(context: &TrainContext<T>) -> f64 {
     context.settings.distill.as_ref().map_or(0.0, |distill| distill.weight)
 }
 
-/// What of a loss is descended on.
+/// The summands of the loss that a backward pass uses.
 #[derive(Clone, Copy, PartialEq)]
 enum LossSelection {
     Whole,
@@ -48,21 +48,21 @@ enum LossSelection {
 
 /// The losses of a batch, which a GPU may still be computing.
 pub(super) struct DeferredLosses<Stats> {
-    /// Each with what the batch counts in its mean, and its share of the whole loss.
+    /// Each with the batch's weight in its mean, and its share of the whole loss.
     parts: Vec<(Deferred<f64>, f64, f64)>,
-    /// What the meter counts.
+    /// The input of the meter.
     stats: Option<Stats>,
 }
 
 impl<Stats> DeferredLosses<Stats> {
-    /// The parts of the loss, and what the meter counts. Blocks until the device has computed them.
+    /// The summands of the loss, and the input of the meter. Blocks until the device has computed them.
     pub fn read(self) -> Result<(Vec<LossTerm>, Option<Stats>)> {
         let part = |(loss, weight, share)| Ok(LossTerm { loss: share * wait_scalar(loss)?, weight });
         Ok((self.parts.into_iter().map(part).collect::<Result<_>>()?, self.stats))
     }
 }
 
-/// Forward and backward of one part of the loss.
+/// The forward and backward pass of some summands of the loss.
 struct BackwardResult<Stats> {
     loss: Deferred<f64>,
     weight: f64,
@@ -71,7 +71,7 @@ struct BackwardResult<Stats> {
     running_statistics: BufferUpdates,
 }
 
-fn forward_backward<T: Task>(
+fn forward_backward<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &TrainProgress<T::Meter>,
     batch: &TrainBatch<T::Targets>,
@@ -113,7 +113,7 @@ fn forward_backward<T: Task>(
     Ok(BackwardResult { loss: value, weight, stats, gradients, running_statistics })
 }
 
-/// The number of a scalar.
+/// The value of a scalar.
 pub(super) fn wait_scalar(number: Deferred<f64>) -> Result<f64> {
     number.wait()?.first().copied().ok_or_else(|| Error::bug("a scalar without a number"))
 }

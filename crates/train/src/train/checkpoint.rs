@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ema::EmaWeights;
 use super::gradients::AccumulatedGradients;
-use super::task::{Scores, Task};
+use super::task::{Scores, TrainTask};
 use super::{BestTracker, Optimizer, Plateau, TrainContext};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
@@ -98,7 +98,7 @@ struct CheckpointPosition<M> {
 
 impl<M: Clone + Serialize + DeserializeOwned> TrainProgress<M> {
     /// The initial state of a stage.
-    pub fn start<T: Task<Meter = M>>(
+    pub fn start<T: TrainTask<Meter = M>>(
         context: &TrainContext<T>,
         state: StateDict,
         optimizer: Optimizer,

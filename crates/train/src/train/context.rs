@@ -1,14 +1,14 @@
-//! What the loop is given, and who watches it.
+//! The inputs and the callbacks of the loop.
 
 use super::checkpoint::{EpochRow, TrainCheckpoint, TrainProgress};
-use super::task::{BatchSource, Scores, Task};
+use super::task::{BatchSource, Scores, TrainTask};
 use crate::error::Result;
 use crate::freeze::ParameterTable;
 use crate::model::Model;
 use crate::pipeline;
 
-/// Everything that stays the same while a stage trains.
-pub struct TrainContext<'a, T: Task> {
+/// Everything that stays constant while a stage trains.
+pub struct TrainContext<'a, T: TrainTask> {
     pub model: &'a Model,
     pub table: &'a ParameterTable,
     pub task: &'a T,
@@ -17,13 +17,13 @@ pub struct TrainContext<'a, T: Task> {
     pub settings: &'a pipeline::Train,
 }
 
-impl<T: Task> TrainContext<'_, T> {
-    /// Optimizer steps in one epoch: the last takes what batches are left.
+impl<T: TrainTask> TrainContext<'_, T> {
+    /// Optimizer steps in one epoch: the last one takes the remaining batches.
     pub fn steps_per_epoch(&self) -> u64 {
         (self.batch_source.batches_per_epoch() as u64).div_ceil(u64::from(self.settings.accumulate))
     }
 
-    /// What the learning rates are multiplied by in a step, as long as the monitor stays.
+    /// The factor of the learning rates in a step, without the monitor's reductions.
     pub(super) fn lr_factor(&self, progress: &TrainProgress<T::Meter>, step: u64) -> f64 {
         let settings = self.settings;
         let factor = settings.schedule.lr_factor(step, self.steps_per_epoch(), settings.epochs);
@@ -36,19 +36,19 @@ impl<T: Task> TrainContext<'_, T> {
     }
 }
 
-/// Who watches the loop and keeps its checkpoints.
+/// Receives steps and epochs from the loop, and stores its checkpoints.
 pub trait TrainCallbacks {
     fn step(&mut self, step: &StepReport);
     fn epoch(&mut self, row: &EpochRow) -> Result<()>;
-    /// Names the samples of a batch, for an error about it.
+    /// Names the samples of a batch, for an error message.
     fn describe_samples(&self, samples: &[usize]) -> String;
     fn checkpoint_due(&self) -> bool;
     fn interrupted(&self) -> bool;
-    /// Keeps a checkpoint taken after `step` optimizer steps, `epoch` epochs being complete.
+    /// Stores a checkpoint after `step` optimizer steps and `epoch` complete epochs.
     fn save(&mut self, checkpoint: &TrainCheckpoint, epoch: u32, step: u64) -> Result<()>;
 }
 
-/// Nobody watches, and nothing is kept: for a loop that runs for its own sake.
+/// Ignores everything, for a loop without a stage.
 pub struct NoCallbacks;
 
 impl TrainCallbacks for NoCallbacks {
@@ -79,21 +79,21 @@ impl TrainCallbacks for NoCallbacks {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossTerm {
     pub loss: f64,
-    /// What the batch counts in the mean over several batches.
+    /// The weight of the batch in the mean over several batches.
     pub weight: f64,
 }
 
-/// What one batch did.
+/// The results of one batch.
 pub struct StepReport<'a> {
     pub epoch: u32,
-    /// Batches done in this epoch, and in a whole one.
+    /// Finished batches of this epoch, and all batches of one.
     pub done: usize,
     pub of: usize,
     pub images: usize,
-    /// The loss that was descended on; the loop ends behind one that is not finite.
+    /// The training loss; the loop ends after one that is not finite.
     pub loss: f64,
-    /// The summands of `loss`, each a mean of its own.
+    /// The summands of `loss`, each a mean.
     pub parts: &'a [LossTerm],
-    /// Running scores of the epoch so far.
+    /// The progress scores of the epoch.
     pub scores: &'a Scores,
 }

@@ -4,14 +4,14 @@ use super::batch::{teacher_share, train_batch, wait_scalar};
 use super::checkpoint::{EpochRow, TrainProgress};
 use super::context::{StepReport, TrainCallbacks, TrainContext};
 use super::finite_checks::{require_finite, unreadable};
-use super::task::{Batches, Task};
+use super::task::{Batches, TrainTask};
 use crate::error::{Error, Result};
 use crate::model::{Pass, StateDict};
 use crate::ops::Deferred;
 
-/// Trains to the end, or to the next checkpoint if interrupted. `progress` may come from a checkpoint: the result is
-/// the same bytes either way.
-pub fn fit<T: Task>(
+/// Trains to the end, or to the next checkpoint if interrupted. `progress` may come from a checkpoint: the
+/// resulting bytes are the same.
+pub fn fit<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
@@ -26,7 +26,7 @@ pub fn fit<T: Task>(
             progress.batch = batch.index + 1;
             let whole = progress.batch.is_multiple_of(context.settings.accumulate as usize);
             let norm = if whole { optimizer_step(context, progress)? } else { None };
-            // Only here does the host wait for a GPU, which has the walk back and the update still ahead of it.
+            // The host waits for a GPU only here, while the backward pass and the update are still queued.
             let (parts, stats) = losses.read()?;
             let loss = parts.iter().map(|part| part.loss).sum::<f64>();
             if let Some(stats) = stats {
@@ -68,14 +68,14 @@ pub fn fit<T: Task>(
     require_finite(context.table, &progress.state)
 }
 
-/// What the file says thaws does thaw: a stage does not stop early ahead of its last phase.
-fn should_stop<T: Task>(context: &TrainContext<T>, progress: &TrainProgress<T::Meter>) -> bool {
+/// Every scheduled unfreezing happens: a stage does not stop early before its last phase.
+fn should_stop<T: TrainTask>(context: &TrainContext<T>, progress: &TrainProgress<T::Meter>) -> bool {
     progress.epoch > context.table.last().after_epochs && progress.tracker.should_stop()
 }
 
-/// Where a phase begins, patience starts anew and its parameters join. To come here again, as after a resume, changes
-/// nothing.
-fn begin_phase<T: Task>(
+/// At the start of a phase, patience is reset and its parameters are added to the optimizer. Repeating this, as
+/// after resuming, changes nothing.
+fn begin_phase<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
@@ -83,14 +83,14 @@ fn begin_phase<T: Task>(
     if progress.epoch > 0 && context.table.phase(progress.epoch).after_epochs == progress.epoch {
         progress.tracker.restore_patience();
         if progress.batch == 0 {
-            // The feed may have much to compute for the layers that are still frozen.
+            // The batch source may have to compute many features of the frozen layers.
             save(context, progress, callbacks)?;
         }
     }
     progress.optimizer.begin_epoch(progress.epoch)
 }
 
-fn save<T: Task>(
+fn save<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
@@ -100,8 +100,8 @@ fn save<T: Task>(
     callbacks.save(&checkpoint, progress.epoch, progress.step)
 }
 
-/// Leaves a checkpoint and ends the stage, as was asked.
-fn stop<T: Task>(
+/// Writes a checkpoint and ends the stage, as requested.
+fn stop<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
@@ -111,8 +111,8 @@ fn stop<T: Task>(
         .hint("run the same command again to continue"))
 }
 
-/// One step on the gradients since the last, if there are any. Gives their norm, where it is asked for.
-fn optimizer_step<T: Task>(
+/// One step with the gradients since the last, if there are any. Returns their norm, if it is needed.
+fn optimizer_step<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
 ) -> Result<Option<Deferred<f64>>> {
@@ -134,7 +134,7 @@ fn optimizer_step<T: Task>(
     Ok(norm)
 }
 
-/// Ends the stage where gradients are not finite: they were not clipped, and what was made of them is thrown away.
+/// Ends the stage if gradients are not finite: they were not clipped, and their update is discarded.
 fn require_norm<M>(norm: Option<Deferred<f64>>, progress: &TrainProgress<M>) -> Result<()> {
     match norm.map(wait_scalar).transpose()? {
         Some(norm) if !norm.is_finite() => {
@@ -150,9 +150,9 @@ fn diverged<M>(progress: &TrainProgress<M>, what: std::fmt::Arguments, at: &str)
         .hint("lower the learning rate or add a warmup; the last checkpoint before this step is kept")
 }
 
-/// Validates, writes the history row, and lets the tracker judge it. An epoch that is stopped while it is validated is
-/// one whose batches are all done: it is validated anew.
-fn close_epoch<T: Task>(
+/// Validates, writes the history row, and updates the best epoch. If an epoch is interrupted during validation,
+/// its batches are complete, and validation is repeated.
+fn close_epoch<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
@@ -192,8 +192,8 @@ fn close_epoch<T: Task>(
     Ok(())
 }
 
-/// None where it was to stop.
-fn validate<T: Task>(
+/// `None` if interrupted.
+fn validate<T: TrainTask>(
     context: &TrainContext<T>,
     state: &StateDict,
     batches: Batches<T::Targets>,
@@ -205,7 +205,7 @@ fn validate<T: Task>(
     if batches.peek().is_none() {
         return Err(unreadable("validation"));
     }
-    // A batch is counted when the next one is launched.
+    // A batch's statistics are read after the next batch is launched.
     let mut last = None;
     for batch in batches {
         if callbacks.interrupted() {

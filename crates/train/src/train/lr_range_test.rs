@@ -1,26 +1,26 @@
 //! The learning rate range test: Smith, *Cyclical Learning Rates for Training Neural Networks* (WACV 2017), §3.3.
 //!
-//! The loop itself runs, with the stage's own rules and batches, while the learning rate grows from step to step; what
-//! comes of the weights is thrown away. The suggestions are fastai's.
+//! The normal loop runs, with the stage's own rules and batches, while the learning rate grows from step to
+//! step. The trained weights are discarded. The suggestions are fastai's.
 
 use std::collections::BTreeSet;
 
 use super::{
-    BatchSource, Batches, EpochRow, Optimizer, StepReport, Task, TrainCallbacks, TrainCheckpoint,
-    TrainContext, TrainProgress, fit,
+    BatchSource, Batches, EpochRow, Optimizer, StepReport, TrainCallbacks, TrainCheckpoint, TrainContext,
+    TrainProgress, TrainTask, fit,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::freeze::ParameterTable;
 use crate::model::StateDict;
 use crate::pipeline::{self, Exponential, Schedule};
 
-/// How much of the smoothed loss a step leaves: its mean is of some ten steps. fastai's 0.98, of some fifty, lags behind
-/// by half of a test's range, and the suggestion is several times too high.
+/// The decay of the smoothed loss: it averages about ten steps. fastai's 0.98 averages about fifty; it lags by
+/// half of a test's range, and the suggestion is several times too high.
 const SMOOTHING: f64 = 0.9;
-/// A smoothed loss so many times the least is a divergence.
+/// A smoothed loss this many times the minimum is a divergence.
 const DIVERGED: f64 = 4.0;
 
-/// The learning rates to be tried, each in one optimizer step, evenly in their logarithm.
+/// The learning rates to try, each in one optimizer step, evenly spaced in their logarithm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LrRange {
     pub low: f64,
@@ -39,28 +39,28 @@ impl LrRange {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LrPoint {
     pub lr: f64,
-    /// Of the weights that the step found.
+    /// The loss of the weights before the step.
     pub loss: f64,
-    /// The mean of this loss and those before, the later the more.
+    /// The smoothed loss: an average of this and earlier losses, with decaying weights.
     pub smoothed: f64,
 }
 
-/// What the test saw.
+/// The results of the test.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LrRangeTest {
     pub points: Vec<LrPoint>,
-    /// Whether it ended before the highest rate because the loss was lost.
+    /// Whether it ended before the highest rate because training diverged.
     pub diverged: bool,
 }
 
 impl LrRangeTest {
-    /// Takes in the loss of the next step; false once it has diverged.
+    /// Adds the loss of the next step; false once it has diverged.
     fn push(&mut self, lr: f64, loss: f64) -> bool {
         if !loss.is_finite() {
             self.diverged = true;
             return false;
         }
-        // A mean of what there is: the weights of the steps so far add up to 1.
+        // Bias-corrected: the weights of the steps so far sum to 1.
         let seen = self.points.len() as f64;
         let weight = |steps: f64| 1.0 - libm::pow(SMOOTHING, steps);
         let before = self.points.last().map_or(0.0, |point| point.smoothed * weight(seen));
@@ -71,8 +71,8 @@ impl LrRangeTest {
         !self.diverged
     }
 
-    /// The rate at which the smoothed loss falls fastest over the rate's logarithm, before it is at its least; none if
-    /// it never falls. The first tenth is left out, in which the smoothing has little to go by.
+    /// The rate of the steepest descent of the smoothed loss over the logarithm of the rate, before its minimum;
+    /// `None` if it never falls. The first tenth is ignored, because smoothing is unreliable there.
     pub fn lr_of_steepest_descent(&self) -> Option<f64> {
         let points = &self.points;
         let slope = |at: usize| {
@@ -84,7 +84,7 @@ impl LrRangeTest {
         (steepest.1 < 0.0).then(|| points[steepest.0].lr)
     }
 
-    /// A tenth of the rate at which the smoothed loss is least.
+    /// A tenth of the rate with the minimum smoothed loss.
     pub fn tenth_of_lr_of_lowest_loss(&self) -> Option<f64> {
         Some(self.points[self.lowest()?].lr / 10.0)
     }
@@ -95,12 +95,12 @@ impl LrRangeTest {
     }
 }
 
-/// Runs the test from `state` on; `watch` sees every point and is asked whether to stop.
+/// Runs the test from `state`; `watch` receives every point and decides whether to stop.
 ///
 /// # Errors
-/// Those of the loop, but for a loss that is no number: with that the rates to be tried end. [`ErrorKind::Interrupted`] when
-/// `watch` asked for it.
-pub fn lr_range_test<T: Task>(
+/// Those of the loop, except a non-finite loss, which ends the test. [`ErrorKind::Interrupted`] if `watch` stops
+/// it.
+pub fn lr_range_test<T: TrainTask>(
     context: &TrainContext<T>,
     range: &LrRange,
     state: StateDict,
@@ -115,7 +115,7 @@ pub fn lr_range_test<T: Task>(
         warmup_start: 0.0,
     };
     let settings = pipeline::Train {
-        // One more than it takes: the last step is not to be the stage's.
+        // One more than needed: the last step must not be the stage's last.
         epochs: (range.steps as u64).div_ceil(steps_per_epoch) as u32 + 1,
         schedule: Schedule::Exponential(growth),
         early_stop: None,
@@ -123,8 +123,8 @@ pub fn lr_range_test<T: Task>(
         unfreeze: Vec::new(),
         ..context.settings.clone()
     };
-    // Those who train from the start, without warmups. All rates keep their ratio to the optimizer's own, which begins at
-    // the lowest.
+    // The parameters that train from the start, without warmups. All rates keep their ratio to the optimizer's
+    // own, which begins at the lowest.
     let mut table = context.table.during(context.table.first());
     let scale = range.low / settings.optimizer.lr();
     for row in &mut table.rows {
@@ -166,7 +166,7 @@ pub fn lr_range_test<T: Task>(
     }
 }
 
-/// A feed without its validation batches.
+/// A batch source without its validation batches.
 struct TrainingOnly<'a, Targets>(&'a dyn BatchSource<Targets>);
 
 impl<Targets> BatchSource<Targets> for TrainingOnly<'_, Targets> {
@@ -187,18 +187,19 @@ impl<Targets> BatchSource<Targets> for TrainingOnly<'_, Targets> {
     }
 }
 
-/// Makes points of the losses, and stops the loop where the test is over.
+/// Records points from the losses, and stops the loop at the end of the test.
 struct LossRecorder<'a> {
     range: &'a LrRange,
     /// Batches per optimizer step.
     accumulate: usize,
-    /// Of the batches since the last optimizer step: each part of the loss times what they count, and what they count.
+    /// For the batches since the last optimizer step: each summand of the loss times its weight, and the
+    /// weights.
     means: Vec<[f64; 2]>,
     /// The loss of the last batch.
     last: f64,
     test: LrRangeTest,
     over: bool,
-    /// Whether the watcher wants no more.
+    /// Whether `watch` has stopped the test.
     stopped: bool,
     watch: &'a mut dyn FnMut(&LrPoint) -> bool,
 }
@@ -214,7 +215,7 @@ impl TrainCallbacks for LossRecorder<'_> {
         if !step.done.is_multiple_of(self.accumulate) && step.done < step.of {
             return;
         }
-        // What one batch of them all would have.
+        // The loss of one batch of them all.
         let loss = std::mem::take(&mut self.means).iter().map(|[sum, weight]| sum / weight).sum();
         let goes_on = self.test.push(self.range.lr(self.test.points.len()), loss);
         self.over = !goes_on || self.test.points.len() == self.range.steps;
@@ -254,7 +255,7 @@ mod tests {
         test
     }
 
-    /// A loss that falls along a logistic curve with its middle at 10⁻³, and explodes from 0.1 on.
+    /// A loss that falls along a logistic curve centred at 10⁻³, and explodes from 0.1.
     #[test]
     fn the_steepest_fall_is_found_and_a_divergence_ends_it() {
         let range = LrRange { low: 1e-6, high: 10.0, steps: 200 };
@@ -262,7 +263,7 @@ mod tests {
         let test = test(&range, |lr| fall(lr) + if lr > 0.1 { libm::exp(60.0 * (lr - 0.1)) } else { 0.0 });
         assert!(test.diverged && test.points.len() < 200);
         let steepest = test.lr_of_steepest_descent().unwrap();
-        // The smoothing lags behind by nine steps, which here are a factor of two.
+        // Smoothing lags by nine steps, which here are a factor of two.
         assert!((1e-3..2.5e-3).contains(&steepest), "{steepest}");
         assert!((3e-3..0.1).contains(&test.tenth_of_lr_of_lowest_loss().unwrap()));
     }

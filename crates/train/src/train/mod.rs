@@ -1,6 +1,6 @@
 //! Training: the loop, optimizers, schedules, accumulation, averaging, early stopping, checkpoints.
 //!
-//! The loop knows no tasks and no files: it is given batches, a loss, and a place to put checkpoints.
+//! The loop never depends on tasks or files: it receives batches, a loss, and a place for checkpoints.
 
 mod arithmetic;
 mod batch;
@@ -34,4 +34,4 @@ pub use lr_range_test::{LrPoint, LrRange, LrRangeTest, lr_range_test};
 pub use optimizer::{Optimizer, OptimizerParameter};
 pub use plateau::Plateau;
 pub use precision::set_matmul_precision;
-pub use task::{BatchLoss, BatchSource, Batches, Scores, Task, TrainBatch};
+pub use task::{BatchLoss, BatchSource, Batches, Scores, TrainBatch, TrainTask};

@@ -1,4 +1,4 @@
-//! What the loop does not know of a task: its targets, its loss and its metrics.
+//! The interface between the loop and a task: batches, losses and metrics.
 
 use std::collections::BTreeSet;
 
@@ -11,28 +11,29 @@ pub use crate::metrics::Scores;
 use crate::metrics::TaskMetrics;
 use crate::model::{Activations, Outputs};
 
-/// One batch, behind the layers that are frozen in its epoch.
+/// One batch, as the output of the layers that are frozen in its epoch.
 pub struct TrainBatch<Targets> {
-    /// Its place in the epoch, from 0.
+    /// Its index in the epoch, from 0.
     pub index: usize,
-    /// What crosses the cut ahead of `layer`: images [N, H, W, C], or what the frozen prefix has made of them.
+    /// The tensors that cross the cut below `layer`: images [N, H, W, C], or the output of the frozen prefix.
     pub input: Activations,
-    /// The first layer that is to run: those ahead of it are the frozen prefix, and were run.
+    /// The first layer to run: the layers below are the frozen prefix, and have run.
     pub layer: usize,
-    /// What the output of its rows is compared with.
+    /// The targets of its rows.
     pub targets: Targets,
-    /// The place of each row's sample in its data set.
+    /// The index of each row's sample in its data set.
     pub samples: Vec<usize>,
-    /// What addresses each row's random draws: of the sample's own name, so that no other sample moves them.
+    /// The stream address of each row's random draws: from the sample's name, so that no other sample affects
+    /// it.
     pub streams: Vec<u64>,
-    /// The output of the teacher for the same rows, a constant; none without a teacher.
+    /// The teacher's output for the same rows, a constant; `None` without a teacher.
     pub teacher: Option<Outputs>,
 }
 
-/// Batches in order; an error ends them.
+/// Batches in order, up to the first error.
 pub type Batches<'a, Targets> = Box<dyn Iterator<Item = Result<TrainBatch<Targets>>> + 'a>;
 
-/// Where batches come from. The same epoch gives the same batches, from wherever it is entered.
+/// The source of batches. The same epoch gives the same batches, from any starting batch.
 pub trait BatchSource<Targets> {
     /// Training batches in one epoch.
     fn batches_per_epoch(&self) -> usize;
@@ -43,7 +44,7 @@ pub trait BatchSource<Targets> {
     /// The validation batches at the end of `epoch`, if there is a validation split.
     fn validation(&self, epoch: u32) -> Option<Result<Batches<'_, Targets>>>;
 
-    /// The names of the samples left out so far because they cannot be read.
+    /// The names of the skipped samples, which cannot be read.
     fn broken(&self) -> BTreeSet<String>;
 }
 
@@ -54,28 +55,28 @@ pub struct BatchLoss<Stats> {
     /// The denominator of the mean, for instance the number of rows or the sum of their weights. The batches of one
     /// optimizer step are averaged by it.
     pub weight: f64,
-    /// What the meter counts.
+    /// The input of the meter.
     pub stats: Stats,
 }
 
-/// A task as the loop needs it: how outputs are compared with their targets, and what is counted.
+/// A task as the loop needs it: the loss of outputs and targets, and its metrics.
 ///
-/// The loop looks into none of the associated types: targets may be classes or lists of boxes, and a meter may keep sums
-/// or ranked detections.
-pub trait Task {
-    /// What the outputs of a batch are compared with.
+/// The loop never inspects the associated types: targets may be classes or lists of boxes, and a meter may keep
+/// sums or ranked detections.
+pub trait TrainTask {
+    /// The targets of a batch.
     type Targets: Clone + 'static;
 
     /// Running sums over an epoch, small and serializable: checkpoints contain them.
     type Meter: Clone + Serialize + DeserializeOwned;
 
-    /// What a meter counts of a batch. A GPU may still compute it.
+    /// The input of a meter from one batch. A GPU may still be computing it.
     type BatchStats;
 
     /// The meter at the start of an epoch.
     fn meter(&self) -> Self::Meter;
 
-    /// What its scores are called and how they are shown.
+    /// The names of its scores, and how they are shown.
     fn metrics(&self) -> &'static TaskMetrics;
 
     /// The meter of a validation, which may compute more than that of training.

@@ -48,7 +48,7 @@ impl Backward for NanBackward {
     }
 }
 
-impl Task for Classify {
+impl TrainTask for Classify {
     type Targets = Vec<u32>;
     type Meter = ClassificationMetrics;
     type BatchStats = (Vec<f32>, Vec<u32>, Vec<f64>);

@@ -67,7 +67,7 @@ impl BatchSource<Vec<u32>> for Images {
 #[derive(Default)]
 struct Noted(RefCell<Vec<f64>>);
 
-impl Task for Noted {
+impl TrainTask for Noted {
     type Targets = Vec<u32>;
     type Meter = u32;
     type BatchStats = ();

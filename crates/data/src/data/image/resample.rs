@@ -32,7 +32,7 @@ impl<'a> Plane<'a> {
         out.resize(length * self.height, 0);
         #[cfg(target_arch = "x86_64")]
         if Profile::current() != Profile::Scalar {
-            let weights = super::resample_avx2::Weights::new(filter);
+            let weights = super::resample_avx2::VectorWeights::new(filter);
             for (y, row) in out.chunks_exact_mut(length).enumerate() {
                 // The vector code may read past the end of a row, but ignores those values.
                 let samples = &self.samples[y * self.stride..];

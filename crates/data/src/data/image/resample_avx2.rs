@@ -11,17 +11,17 @@ const LOW_BITS: u32 = PRECISION_BITS / 2;
 
 /// The weights of four pixels, in pairs for the multiply instruction: of the upper bits, of the lower bits.
 #[repr(align(32))]
-struct Group([[i16; 16]; 2]);
+struct WeightGroup([[i16; 16]; 2]);
 
 /// A filter's weights in vector layout.
-pub struct Weights {
-    groups: Vec<Group>,
+pub struct VectorWeights {
+    groups: Vec<WeightGroup>,
     /// Per output position: the first source pixel.
     starts: Vec<usize>,
     per_position: usize,
 }
 
-impl Weights {
+impl VectorWeights {
     pub fn new(filter: &Filter) -> Self {
         let most = filter.taps().map(|(_, weights)| weights.len()).max().unwrap_or(0);
         let per_position = most.div_ceil(GROUP);
@@ -34,7 +34,7 @@ impl Weights {
                 let part = |part: fn(i32) -> i32| {
                     std::array::from_fn(|lane| part(weight(lane / 8 * 2 + lane % 2)) as i16)
                 };
-                groups.push(Group([
+                groups.push(WeightGroup([
                     part(|weight| weight >> LOW_BITS),
                     part(|weight| weight & ((1 << LOW_BITS) - 1)),
                 ]));
@@ -86,7 +86,7 @@ impl Weights {
         let groups = &self.groups[position * self.per_position..][..self.per_position];
         let mut pixels = samples[self.starts[position] * CHANNELS..].as_ptr();
         let (mut high, mut low) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-        for Group([upper, lower]) in groups {
+        for WeightGroup([upper, lower]) in groups {
             // SAFETY: the caller vouches for the pixels; each array of weights has the 32 bytes that are loaded.
             let (four, upper, lower) = unsafe {
                 let four = _mm_loadu_si128(pixels.cast());

@@ -11,7 +11,7 @@ pub struct BatchBuffer {
     length: usize,
 }
 
-// SAFETY: the only access through a shared reference is `place`, whose caller vouches that no two have the same.
+// SAFETY: the only access through a shared reference is `slot_mut`, whose caller vouches that no two have the same.
 unsafe impl Sync for BatchBuffer {}
 
 impl BatchBuffer {
@@ -27,14 +27,14 @@ impl BatchBuffer {
     /// # Safety
     /// Each place may be asked for once at most.
     #[allow(clippy::mut_from_ref)]
-    pub unsafe fn place(&self, place: usize) -> &mut [f32] {
+    pub unsafe fn slot_mut(&self, place: usize) -> &mut [f32] {
         let cells = &self.numbers[place * self.length..][..self.length];
         // SAFETY: the cells are the caller's alone.
         unsafe { std::slice::from_raw_parts_mut(UnsafeCell::raw_get(cells.as_ptr()), cells.len()) }
     }
 
     /// The numbers of some samples, in order, without the places between.
-    pub fn keep(self, places: &[usize]) -> Vec<f32> {
+    pub fn into_samples(self, places: &[usize]) -> Vec<f32> {
         // SAFETY: a cell has the layout of what is in it, and nobody else has the buffer any more.
         let numbers = unsafe { Box::from_raw(Box::into_raw(self.numbers) as *mut [f32]) };
         let mut numbers = numbers.into_vec();
@@ -59,12 +59,13 @@ mod tests {
             for place in [4, 0, 2, 1] {
                 let buffer = &buffer;
                 // SAFETY: each place is asked for once.
-                scope.spawn(move || unsafe { buffer.place(place) }.fill(place as f32));
+                scope.spawn(move || unsafe { buffer.slot_mut(place) }.fill(place as f32));
             }
         });
-        assert_eq!(buffer.keep(&[0, 2, 4]), [0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 4.0, 4.0, 4.0]);
+        assert_eq!(buffer.into_samples(&[0, 2, 4]), [0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 4.0, 4.0, 4.0]);
         assert!(
-            BatchBuffer::new(2, 0).keep(&[0, 1]).is_empty() && BatchBuffer::default().keep(&[]).is_empty()
+            BatchBuffer::new(2, 0).into_samples(&[0, 1]).is_empty()
+                && BatchBuffer::default().into_samples(&[]).is_empty()
         );
     }
 }

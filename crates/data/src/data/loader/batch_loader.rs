@@ -214,7 +214,7 @@ impl SharedLoader {
             let EpochOrder { ref order, batch_size, seed, epoch, .. } = self.epoch;
             let (index, place) = (position / batch_size, position % batch_size);
             // SAFETY: a position is taken once, so no one else has this place of the buffer.
-            let numbers = unsafe { buffer.place(place) };
+            let numbers = unsafe { buffer.slot_mut(place) };
             let loaded = self.images.load(order[position], seed, epoch, &mut scratch, numbers);
             drop(buffer);
             if let Some(loading) = self.put(index, place, loaded) {
@@ -293,7 +293,7 @@ impl SharedLoader {
             let buffer = Arc::into_inner(loading.buffer).expect("who has finished a sample has let go");
             let side = transform.image_size();
             let images = Tensor::from_vec(
-                buffer.keep(&places),
+                buffer.into_samples(&places),
                 (samples.len(), side, side, transform.channels()),
                 &Device::Cpu,
             )?;

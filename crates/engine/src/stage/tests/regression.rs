@@ -15,7 +15,8 @@ use crate::metrics::TaskMetrics;
 use crate::model::Outputs;
 use crate::ops::Deferred;
 use crate::task::{
-    Annotations, Description, MeasuredImages, Predictions, SingleModel, Task, TaskFile, TaskProblem, TaskSpec,
+    Annotations, MeasuredImages, OutputDescription, Predictions, SingleModel, Task, TaskFile, TaskProblem,
+    TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -49,7 +50,7 @@ fn numbers(outputs: &Outputs) -> Result<Vec<f32>> {
     Ok(outputs.logits()?.tensor().to_vec2::<f32>()?.into_iter().map(|row| row[0]).collect())
 }
 
-impl train::Task for Regression {
+impl train::TrainTask for Regression {
     /// The numbers of each image.
     type Targets = Vec<Vec<f32>>;
     type Meter = Meter;
@@ -143,9 +144,9 @@ impl Task for Regression {
         numbers(outputs)
     }
 
-    fn describe(&self, number: f32) -> Description {
+    fn describe(&self, number: f32) -> OutputDescription {
         let document = serde_json::Map::from_iter([("number".to_owned(), json!(number))]);
-        Description { text: number.to_string(), document }
+        OutputDescription { text: number.to_string(), document }
     }
 
     fn predictions_file(&self, predictions: Predictions<Self>) -> TaskFile {
@@ -154,7 +155,7 @@ impl Task for Regression {
     }
 
     fn document(&self, meter: &Meter) -> Result<Json> {
-        Ok(json!({ "loss": train::Task::progress(self, meter)["loss"] }))
+        Ok(json!({ "loss": train::TrainTask::progress(self, meter)["loss"] }))
     }
 
     fn files(&self, _: &str, meter: &Meter) -> Result<Vec<TaskFile>> {

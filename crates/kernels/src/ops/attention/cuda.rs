@@ -5,7 +5,7 @@
 use candle_core::{DType, Tensor};
 
 use super::Heads;
-use crate::cuda::{Address, Engine, Operand, Product, address, argument, arguments, kernel};
+use crate::cuda::{Address, CublasProduct, Engine, Operand, address, argument, arguments, kernel};
 use crate::error::Result;
 
 /// The layout of kernels/transformer.cuh: [images, tokens, parts, heads, width].
@@ -72,7 +72,7 @@ impl QueryKeyValue {
     fn scores(&self, left: Address, right: Address) -> Result<Tensor> {
         let ((count, tokens), engine) = (self.sizes(), Engine::of(&self.all)?);
         let (out, to) = engine.tensor(DType::F32, (count, tokens, tokens))?;
-        let product = Product {
+        let product = CublasProduct {
             dtype: self.all.dtype(),
             dimensions: [tokens, tokens, self.of.width()],
             left: Operand::plain(left),
@@ -88,7 +88,7 @@ impl QueryKeyValue {
     fn product(&self, scores: &Tensor, transposed: bool, right: Address, out_type: DType) -> Result<Tensor> {
         let ((count, tokens), width, engine) = (self.sizes(), self.of.width(), Engine::of(scores)?);
         let (out, to) = engine.tensor(out_type, (count, tokens, width))?;
-        let product = Product {
+        let product = CublasProduct {
             dtype: scores.dtype(),
             dimensions: [tokens, width, tokens],
             left: Operand { address: address(scores)?, transposed },

@@ -10,10 +10,11 @@ use candle_core::{DType, Tensor};
 
 use self::packing::{packed, unpacked};
 use self::windows::{by_patches, framed, grid, reframe};
-use super::geometry::Geometry;
+use super::geometry::ConvGeometry;
 use crate::autograd::{Backward, Tape, Value};
 use crate::cuda::{
-    ConvolutionPass, Engine, Operand, Product, RowChunks, address, arguments, column_sums, kernel, optional,
+    ConvolutionPass, CublasProduct, Engine, Operand, RowChunks, address, arguments, column_sums, kernel,
+    optional,
 };
 use crate::error::Result;
 use crate::ops::Activation;
@@ -30,7 +31,7 @@ enum Method {
 }
 
 impl Method {
-    fn of(geometry: &Geometry) -> Self {
+    fn of(geometry: &ConvGeometry) -> Self {
         if geometry.is_depthwise() && geometry.window.kernel[1] <= TAPS {
             Self::Depthwise
         } else if geometry.is_pointwise() && geometry.groups == 1 {
@@ -42,7 +43,7 @@ impl Method {
 }
 
 /// The convolution with packed weights, without bias or activation.
-fn forward(geometry: &Geometry, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
+fn forward(geometry: &ConvGeometry, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
     let (engine, dtype) = (Engine::of(x)?, x.dtype());
     let (out, to) = engine.tensor(dtype, geometry.output_shape().as_slice())?;
     let weight = address(packed)?;
@@ -53,7 +54,7 @@ fn forward(geometry: &Geometry, x: &Tensor, packed: &Tensor) -> Result<Tensor> {
         }
         Method::Product => {
             let [inputs, outputs] = geometry.channels;
-            engine.product(&Product {
+            engine.product(&CublasProduct {
                 dtype,
                 dimensions: [geometry.output_pixels(), outputs, inputs],
                 left: Operand::plain(address(x)?),
@@ -92,7 +93,7 @@ fn finish(
     engine.numbers(&kernel("finish", out.dtype())?, count, arguments)
 }
 
-fn input_gradient(geometry: &Geometry, grad: &Tensor, packed: &Tensor) -> Result<Tensor> {
+fn input_gradient(geometry: &ConvGeometry, grad: &Tensor, packed: &Tensor) -> Result<Tensor> {
     let (engine, dtype) = (Engine::of(grad)?, grad.dtype());
     let weight = address(packed)?;
     let whole = || engine.tensor(dtype, geometry.input_shape().as_slice());
@@ -105,7 +106,7 @@ fn input_gradient(geometry: &Geometry, grad: &Tensor, packed: &Tensor) -> Result
         }
         Method::Product => {
             let ((out, to), [inputs, outputs]) = (whole()?, geometry.channels);
-            engine.product(&Product {
+            engine.product(&CublasProduct {
                 dtype,
                 dimensions: [geometry.output_pixels(), inputs, outputs],
                 left: Operand::plain(address(grad)?),
@@ -133,7 +134,7 @@ fn input_gradient(geometry: &Geometry, grad: &Tensor, packed: &Tensor) -> Result
 }
 
 /// In f32 and in file order, for every type of activations.
-fn weight_gradient(geometry: &Geometry, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+fn weight_gradient(geometry: &ConvGeometry, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let (engine, dtype) = (Engine::of(x)?, x.dtype());
     match Method::of(geometry) {
         Method::Depthwise => {
@@ -159,7 +160,7 @@ fn weight_gradient(geometry: &Geometry, x: &Tensor, grad: &Tensor) -> Result<Ten
         Method::Product => {
             let [inputs, outputs] = geometry.channels;
             let (out, to) = engine.tensor(DType::F32, (outputs, 1, inputs))?;
-            let product = Product {
+            let product = CublasProduct {
                 dtype,
                 dimensions: [outputs, inputs, geometry.output_pixels()],
                 left: Operand::transposed(address(grad)?),
@@ -189,7 +190,7 @@ fn weight_gradient(geometry: &Geometry, x: &Tensor, grad: &Tensor) -> Result<Ten
 /// A recorded convolution of x, a weight and an optional bias.
 pub(in crate::ops::conv2d) fn convolution(
     tape: &mut Tape,
-    geometry: Geometry,
+    geometry: ConvGeometry,
     inputs: &[&Value],
 ) -> Result<Value> {
     let (x, weight) = (inputs[0], inputs[1]);
@@ -201,7 +202,7 @@ pub(in crate::ops::conv2d) fn convolution(
 }
 
 struct Conv2dBackward {
-    geometry: Geometry,
+    geometry: ConvGeometry,
     /// Saved if the weight needs a gradient.
     x: Option<Tensor>,
     packed: Tensor,
@@ -254,7 +255,7 @@ impl Folded {
 
     pub(in crate::ops::conv2d) fn forward(
         &self,
-        geometry: &Geometry,
+        geometry: &ConvGeometry,
         x: &Tensor,
         activation: Activation,
         residual: Option<&Tensor>,

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::geometry::Geometry;
+use super::geometry::ConvGeometry;
 use crate::ops::float::Float;
 use crate::ops::gemm::Epilogue;
 use crate::ops::profile::Profile;
@@ -18,14 +18,14 @@ use crate::ops::vector::{Registers, Vector, Vectorised, load, store, vectorised}
 pub(super) const MULTIPLY_ADDS_PER_TASK: usize = 1 << 19;
 
 /// Transposes [C, 1, kH, kW] to [kH, kW, C].
-pub(super) fn pack<T: Float>(geometry: &Geometry, weight: &[T]) -> Vec<T> {
+pub(super) fn pack<T: Float>(geometry: &ConvGeometry, weight: &[T]) -> Vec<T> {
     (0..geometry.taps()).flat_map(|tap| weight[tap..].iter().step_by(geometry.taps()).copied()).collect()
 }
 
 /// Writes all of `output`, [N, H, W, C]; `weights` in the layout of [`pack`].
 pub(super) fn forward<T: Float>(
     profile: Profile,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     x: &[T],
     weights: &[T],
     epilogue: Epilogue<'_, T>,
@@ -49,7 +49,7 @@ pub(super) fn forward<T: Float>(
 /// Writes all of `output`, [N, H, W, C], from the gradient of the convolution's output.
 pub(super) fn input_gradient<T: Float>(
     profile: Profile,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     gradient: &[T],
     weights: &[T],
     output: &mut [MaybeUninit<T>],
@@ -116,7 +116,7 @@ struct Correlation<'a, T> {
 }
 
 impl<T: Float> Correlation<'_, T> {
-    fn write(&self, geometry: &Geometry, output: &mut [MaybeUninit<T>]) {
+    fn write(&self, geometry: &ConvGeometry, output: &mut [MaybeUninit<T>]) {
         let size = |axis: usize| self.runs[axis].iter().map(|run| run.count).sum::<usize>();
         let (height, length) = (size(0), size(1) * self.channels);
         let source_length = self.runs[1].first().map_or(0, |run| run.source_size) * self.channels;

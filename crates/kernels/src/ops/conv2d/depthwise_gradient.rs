@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::depthwise::MULTIPLY_ADDS_PER_TASK;
-use super::geometry::Geometry;
+use super::geometry::ConvGeometry;
 use super::gradient::add;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
@@ -23,7 +23,7 @@ const PARTS: usize = 64;
 /// The gradient of the weight, [C, 1, kH, kW].
 pub(super) fn weight_gradient<T: Float>(
     profile: Profile,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     x: &[T],
     gradient: &[T],
 ) -> Vec<T> {
@@ -53,7 +53,7 @@ pub(super) fn weight_gradient<T: Float>(
 
 /// Adds the contribution of one line of the output's gradient to `sums`, [kH, kW, C].
 struct LineGradient<'a, T> {
-    geometry: &'a Geometry,
+    geometry: &'a ConvGeometry,
     x: &'a [T],
     gradient: &'a [T],
     line: usize,
@@ -102,7 +102,7 @@ impl<T: Float> Vectorised for LineGradient<'_, T> {
 
 /// Adjacent taps of one kernel line, over a line of the input and one of the output's gradient.
 struct TapGroup<'a, T> {
-    geometry: &'a Geometry,
+    geometry: &'a ConvGeometry,
     x: &'a [T],
     gradient: &'a [T],
     tap: usize,

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor, WithDType};
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::geometry::{Geometry, expect_shape};
+use super::geometry::{ConvGeometry, expect_shape};
 use super::method::Prepared;
 use crate::error::Result;
 use crate::ops::float::{Float, by_dtype, tensor, unsupported, with_slice};
@@ -82,7 +82,7 @@ impl FoldedConv {
 
     /// `activation(convolution of x + residual)`, for `x` [N, H, W, C] and a residual of the result's shape.
     pub fn forward(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>) -> Result<Tensor> {
-        let geometry = Geometry::new(x.dims(), &self.shape, self.window, self.groups)?;
+        let geometry = ConvGeometry::new(x.dims(), &self.shape, self.window, self.groups)?;
         if let Some(residual) = residual {
             expect_shape("residual", residual, &geometry.output_shape())?;
         }
@@ -130,7 +130,8 @@ impl<T: Float> Folded<T> {
         }
         // The smallest image is enough: preparation depends on the weights alone.
         let [_, inputs, height, width] = weight.dims4().map(|(o, i, h, w)| [o, i, h, w])?;
-        let geometry = Geometry::new(&[1, height, width, inputs * groups], weight.dims(), window, groups)?;
+        let geometry =
+            ConvGeometry::new(&[1, height, width, inputs * groups], weight.dims(), window, groups)?;
         let weights = Prepared::new(profile, &geometry, &numbers);
         let bias = shift.map(|shift| shift.into_iter().map(T::from_f64).collect());
         Ok(Self { profile, weights, bias })
@@ -138,7 +139,7 @@ impl<T: Float> Folded<T> {
 
     fn forward(
         &self,
-        geometry: &Geometry,
+        geometry: &ConvGeometry,
         x: &Tensor,
         activation: Activation,
         residual: Option<&Tensor>,

@@ -7,7 +7,7 @@ use crate::ops::Window;
 
 /// All sizes of one convolution, checked for consistency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Geometry {
+pub(super) struct ConvGeometry {
     pub images: usize,
     /// Height and width of the input.
     pub input: [usize; 2],
@@ -19,7 +19,7 @@ pub(super) struct Geometry {
     pub window: Window,
 }
 
-impl Geometry {
+impl ConvGeometry {
     /// `x` is [N, H, W, C], `weight` [O, C / groups, kH, kW].
     pub fn new(x: &[usize], weight: &[usize], window: Window, groups: usize) -> Result<Self> {
         let (&[images, height, width, channels], &[outputs, inputs, kernel_height, kernel_width]) =

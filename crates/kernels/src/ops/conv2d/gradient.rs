@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::geometry::Geometry;
+use super::geometry::ConvGeometry;
 use super::patches::Patches;
 use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, Matrix, Output, Product, Right, RowOffsets, written};
@@ -20,7 +20,7 @@ const PARTS: usize = 16;
 /// The gradient of a dense or grouped weight, [O, I, kH, kW].
 pub(super) fn weight_gradient<T: Float>(
     profile: Profile,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     x: &[T],
     gradient: &[T],
 ) -> Vec<T> {

@@ -2,8 +2,8 @@
 
 use std::mem::MaybeUninit;
 
-use super::geometry::Geometry;
-use super::winograd::{self, Direction, Tiles, TransformedWeights};
+use super::geometry::ConvGeometry;
+use super::winograd::{self, ConvDirection, Tiles, TransformedWeights};
 use super::{depthwise, depthwise_gradient, gradient, product};
 use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, Packed};
@@ -21,7 +21,7 @@ enum Method {
 
 impl Method {
     /// The shapes of weights and window alone decide, so the method is the same for every image and batch.
-    fn of(geometry: &Geometry) -> Self {
+    fn of(geometry: &ConvGeometry) -> Self {
         if geometry.is_depthwise() {
             return Self::Depthwise;
         }
@@ -42,14 +42,14 @@ pub(super) enum Prepared<T> {
 
 impl<T: Float> Prepared<T> {
     /// From a weight [O, I, kH, kW]; the image size does not matter.
-    pub fn new(profile: Profile, geometry: &Geometry, weight: &[T]) -> Self {
+    pub fn new(profile: Profile, geometry: &ConvGeometry, weight: &[T]) -> Self {
         match Method::of(geometry) {
             Method::Product => Self::Product(product::pack(profile, geometry, weight)),
             Method::Winograd => Self::Winograd(TransformedWeights::new(
                 profile,
                 weight,
                 geometry.channels,
-                Direction::Forward,
+                ConvDirection::Forward,
             )),
             Method::Depthwise => Self::Depthwise(depthwise::pack(geometry, weight)),
         }
@@ -59,7 +59,7 @@ impl<T: Float> Prepared<T> {
     pub fn forward(
         &self,
         profile: Profile,
-        geometry: &Geometry,
+        geometry: &ConvGeometry,
         x: &[T],
         epilogue: Epilogue<'_, T>,
         output: &mut [MaybeUninit<T>],
@@ -77,7 +77,7 @@ impl<T: Float> Prepared<T> {
 /// Writes all of `output`, [N, H, W, C], from the gradient of the convolution's output.
 pub(super) fn input_gradient<T: Float>(
     profile: Profile,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     gradient: &[T],
     weight: &[T],
     output: &mut [MaybeUninit<T>],
@@ -85,7 +85,8 @@ pub(super) fn input_gradient<T: Float>(
     match Method::of(geometry) {
         Method::Product => product::input_gradient(profile, geometry, gradient, weight, output),
         Method::Winograd => {
-            let weights = TransformedWeights::new(profile, weight, geometry.channels, Direction::Backward);
+            let weights =
+                TransformedWeights::new(profile, weight, geometry.channels, ConvDirection::Backward);
             winograd::forward(
                 profile,
                 &Tiles::backward(geometry),
@@ -105,7 +106,7 @@ pub(super) fn input_gradient<T: Float>(
 /// The gradient of the weight, [O, I, kH, kW].
 pub(super) fn weight_gradient<T: Float>(
     profile: Profile,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     x: &[T],
     gradient: &[T],
 ) -> Vec<T> {

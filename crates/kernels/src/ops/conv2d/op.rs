@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use super::geometry::{Geometry, expect_shape};
+use super::geometry::{ConvGeometry, expect_shape};
 use super::gradient::column_sums;
 use super::method::{Prepared, input_gradient, weight_gradient};
 use crate::autograd::{Backward, Tape, Value};
@@ -29,7 +29,7 @@ pub fn conv2d(
     window: Window,
     groups: usize,
 ) -> Result<Value> {
-    let geometry = Geometry::new(x.tensor().dims(), weight.tensor().dims(), window, groups)?;
+    let geometry = ConvGeometry::new(x.tensor().dims(), weight.tensor().dims(), window, groups)?;
     if let Some(bias) = bias {
         expect_shape("bias", bias.tensor(), &[geometry.channels[1]])?;
     }
@@ -49,7 +49,7 @@ pub fn conv2d(
 }
 
 fn forward<T: Float>(
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
@@ -72,7 +72,7 @@ fn forward<T: Float>(
 }
 
 struct Conv2dBackward {
-    geometry: Geometry,
+    geometry: ConvGeometry,
     x: Option<Tensor>,
     weight: Tensor,
     bias: bool,

@@ -4,7 +4,9 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::ops::float::Float;
-use crate::ops::gemm::{BLOCK_COLUMNS, LeftSource, PackLayout, ROW_STRIDE, RightSource, Tiles, copy_run};
+use crate::ops::gemm::{
+    BLOCK_COLUMNS, LeftSource, PackLayout, ROW_STRIDE, RightSource, TileLayout, copy_run,
+};
 use crate::ops::profile::Profile;
 
 /// Element (position, (tap y, tap x, channel)) of the im2col matrix over some channels of [N, H, W, C]; zero if
@@ -170,7 +172,7 @@ unsafe impl<T: Float> LeftSource<T> for Patches<'_, T> {
         profile: Profile,
         rows: Range<usize>,
         depth: Range<usize>,
-        _: Tiles,
+        _: TileLayout,
         block: &mut [MaybeUninit<T>],
     ) {
         profile.run(

@@ -5,7 +5,7 @@ mod cuda;
 
 use candle_core::{Shape, Tensor};
 
-use super::geometry::Geometry;
+use super::geometry::ConvGeometry;
 use super::gradient::column_sums;
 use super::method::{Prepared, input_gradient, weight_gradient};
 use crate::autograd::{Backward, Tape, Value};
@@ -51,12 +51,12 @@ pub fn pointwise(
 }
 
 /// The geometry of a linear layer over rows, and the shape of its result.
-pub(super) fn of_rows(x: &Tensor, weight: &Tensor) -> Result<(Geometry, Shape)> {
+pub(super) fn of_rows(x: &Tensor, weight: &Tensor) -> Result<(ConvGeometry, Shape)> {
     let (dims, &[outputs, inputs]) = (x.dims(), weight.dims()) else {
         return Err(Error::bug(format!("a linear layer with {:?}", weight.dims())));
     };
     let rows = x.elem_count() / inputs.max(1);
-    let geometry = Geometry::new(&[1, 1, rows, inputs], &[outputs, inputs, 1, 1], PIXEL, 1)?;
+    let geometry = ConvGeometry::new(&[1, 1, rows, inputs], &[outputs, inputs, 1, 1], PIXEL, 1)?;
     match dims.split_last() {
         Some((&last, rest)) if last == inputs => Ok((geometry, Shape::from([rest, &[outputs]].concat()))),
         _ => Err(Error::bug(format!("a linear layer of {dims:?} with {:?}", weight.dims()))),
@@ -64,7 +64,7 @@ pub(super) fn of_rows(x: &Tensor, weight: &Tensor) -> Result<(Geometry, Shape)> 
 }
 
 fn output(
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     shape: Shape,
     [x, weight, bias]: [&Tensor; 3],
     residual: Option<&Tensor>,
@@ -74,7 +74,7 @@ fn output(
 }
 
 fn forward<T: Float>(
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
@@ -100,7 +100,7 @@ fn forward<T: Float>(
 
 /// Saves x for the weight's gradient and the weight for the gradient of x, each only if needed.
 struct Pointwise {
-    geometry: Geometry,
+    geometry: ConvGeometry,
     x: Option<Tensor>,
     weight: Option<Tensor>,
     shapes: [Shape; 2],

@@ -2,14 +2,14 @@
 
 use std::mem::MaybeUninit;
 
-use super::geometry::Geometry;
+use super::geometry::ConvGeometry;
 use super::patches::Patches;
-use super::weights::Weights;
+use super::weights::ConvWeights;
 use crate::ops::float::Float;
 use crate::ops::gemm::{Epilogue, Output, Packed, Product, Right, RowOffsets};
 use crate::ops::profile::Profile;
 
-impl Geometry {
+impl ConvGeometry {
     /// The patches of one group.
     pub(super) fn patches<'a, T: Float>(&self, group: usize, x: &'a [T]) -> Patches<'a, T> {
         let [channels, _] = self.group_channels();
@@ -33,12 +33,12 @@ impl Geometry {
 }
 
 /// The weights of each group, packed for [`forward`].
-pub(super) fn pack<T: Float>(profile: Profile, geometry: &Geometry, weight: &[T]) -> Vec<Packed<T>> {
+pub(super) fn pack<T: Float>(profile: Profile, geometry: &ConvGeometry, weight: &[T]) -> Vec<Packed<T>> {
     let [inputs, outputs] = geometry.group_channels();
     let taps = geometry.taps();
     (0..geometry.groups)
         .map(|group| {
-            let source = Weights {
+            let source = ConvWeights {
                 data: &weight[group * outputs * inputs * taps..],
                 taps: (0..taps).collect(),
                 inner: inputs,
@@ -53,7 +53,7 @@ pub(super) fn pack<T: Float>(profile: Profile, geometry: &Geometry, weight: &[T]
 /// Writes all of `output`, [N, H, W, O].
 pub(super) fn forward<T: Float>(
     profile: Profile,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     x: &[T],
     weights: &[Packed<T>],
     epilogue: Epilogue<'_, T>,
@@ -81,7 +81,7 @@ pub(super) fn forward<T: Float>(
 /// Writes all of `output`, [N, H, W, C], from the gradient of the convolution's output.
 pub(super) fn input_gradient<T: Float>(
     profile: Profile,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     gradient: &[T],
     weight: &[T],
     output: &mut [MaybeUninit<T>],
@@ -93,7 +93,7 @@ pub(super) fn input_gradient<T: Float>(
         for y in geometry.phases(0) {
             for x in geometry.phases(1) {
                 let places = y.taps.iter().flat_map(|y| x.taps.iter().map(move |x| (y, x)));
-                let source = Weights {
+                let source = ConvWeights {
                     data: &weight[group * outputs * inputs * geometry.taps()..],
                     taps: places.map(|(y, x)| y * geometry.window.kernel[1] + x).collect(),
                     inner: outputs,

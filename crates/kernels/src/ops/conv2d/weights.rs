@@ -9,7 +9,7 @@ use crate::ops::profile::Profile;
 
 /// Element ((tap, inner channel), column channel): in the forward pass the inner channels are the input's, for
 /// the input gradient the output's.
-pub(super) struct Weights<'a, T> {
+pub(super) struct ConvWeights<'a, T> {
     /// From the first weight of the group.
     pub data: &'a [T],
     /// The offset of each tap in a kernel, in summation order.
@@ -20,7 +20,7 @@ pub(super) struct Weights<'a, T> {
 }
 
 // SAFETY: each k of a panel is written for every column, and missing columns are zeroed before.
-unsafe impl<T: Float> RightSource<T> for Weights<'_, T> {
+unsafe impl<T: Float> RightSource<T> for ConvWeights<'_, T> {
     fn pack(
         &self,
         profile: Profile,

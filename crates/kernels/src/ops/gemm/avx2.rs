@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, PackLayout, ROW_STRIDE, Tile};
+use super::kernel::{Kernel, KernelCall, PackLayout, ROW_STRIDE};
 use crate::ops::Activation;
 use crate::ops::vector_x86::Avx2;
 
@@ -13,7 +13,7 @@ pub(super) static KERNEL: Kernel<f32> =
     Kernel { rows: ROWS, columns: 2 * LANES, lanes: LANES, block_rows: 16 * ROWS, run };
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run(tile: &Tile<f32>) {
+unsafe fn run(tile: &KernelCall<f32>) {
     // SAFETY: the caller's contract is passed on.
     unsafe {
         match (tile.layout, tile.columns > LANES) {
@@ -26,7 +26,9 @@ unsafe fn run(tile: &Tile<f32>) {
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn by_rows<const VECTORS: usize, const ROW_STEP: usize, const DEPTH_STEP: usize>(tile: &Tile<f32>) {
+unsafe fn by_rows<const VECTORS: usize, const ROW_STEP: usize, const DEPTH_STEP: usize>(
+    tile: &KernelCall<f32>,
+) {
     macro_rules! dispatch {
         ($($rows:literal)*) => {
             match tile.rows {
@@ -60,7 +62,7 @@ unsafe fn multiply<
     const ROW_STEP: usize,
     const DEPTH_STEP: usize,
 >(
-    tile: &Tile<f32>,
+    tile: &KernelCall<f32>,
 ) {
     let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
     let (mut left, mut right) = (tile.left, tile.right);
@@ -110,7 +112,7 @@ unsafe fn multiply<
 
 /// The epilogue of one vector of columns.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn finish(tile: &Tile<f32>, column: usize, mask: __m256i) {
+unsafe fn finish(tile: &KernelCall<f32>, column: usize, mask: __m256i) {
     // SAFETY: as above; bias and residual have the extent of the output.
     unsafe {
         for row in 0..tile.rows {

@@ -46,7 +46,7 @@ impl<T> Epilogue<'_, T> {
 
 /// One kernel call: `output[r][c] (+)= Σ_k left[r][k] · right[k][c]`, k ascending from zero, with one fused
 /// multiply-add per step.
-pub(super) struct Tile<T> {
+pub(super) struct KernelCall<T> {
     pub depth: usize,
     pub left: *const T,
     pub layout: PackLayout,
@@ -80,7 +80,7 @@ pub(super) struct Kernel<T> {
     /// # Safety
     ///
     /// The pointers of the tile must be valid for its shape, and the machine must support the kernel's profile.
-    pub run: unsafe fn(&Tile<T>),
+    pub run: unsafe fn(&KernelCall<T>),
 }
 
 /// The columns of one task, a multiple of every kernel's; also the maximum length of a row that is packed at

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::kernel::{Epilogue, PackLayout, ROW_STRIDE};
 use super::output::{Output, RowOffsets};
 use super::product::Product;
-use super::source::{LeftSource, Packed, Right, RightSource, Tiles};
+use super::source::{LeftSource, Packed, Right, RightSource, TileLayout};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
@@ -79,7 +79,7 @@ unsafe impl<T: Float> LeftSource<T> for Matrix<'_, T> {
         profile: Profile,
         rows: Range<usize>,
         depth: Range<usize>,
-        tiles: Tiles,
+        tiles: TileLayout,
         block: &mut [MaybeUninit<T>],
     ) {
         let &Self { data, row_stride, column_stride } = self;

@@ -31,4 +31,4 @@ pub use matrix::{Matrix, gemm};
 pub(in crate::ops) use output::{Output, RowOffsets, written};
 pub(in crate::ops) use prepared::{LeftRows, PanelShape, Panels};
 pub(in crate::ops) use product::Product;
-pub(in crate::ops) use source::{LeftSource, Packed, Right, RightSource, Tiles};
+pub(in crate::ops) use source::{LeftSource, Packed, Right, RightSource, TileLayout};

@@ -1,6 +1,6 @@
 //! The portable Rust kernel: for f64, and for machines without a specialised kernel.
 
-use super::kernel::{Kernel, PackLayout, ROW_STRIDE, Tile};
+use super::kernel::{Kernel, KernelCall, PackLayout, ROW_STRIDE};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 use crate::ops::vector::Single;
@@ -17,7 +17,7 @@ pub(super) fn kernel<T: Float>(profile: Profile) -> Kernel<T> {
     Kernel { rows: ROWS, columns: COLUMNS, lanes: ROWS, block_rows: 24 * ROWS, run }
 }
 
-unsafe fn run_x86_v4<T: Float>(tile: &Tile<T>) {
+unsafe fn run_x86_v4<T: Float>(tile: &KernelCall<T>) {
     // SAFETY: the caller's contract is passed on.
     Profile::X86V4.run(
         #[inline(always)]
@@ -25,7 +25,7 @@ unsafe fn run_x86_v4<T: Float>(tile: &Tile<T>) {
     );
 }
 
-unsafe fn run_x86_v3<T: Float>(tile: &Tile<T>) {
+unsafe fn run_x86_v3<T: Float>(tile: &KernelCall<T>) {
     // SAFETY: the caller's contract is passed on.
     Profile::X86V3.run(
         #[inline(always)]
@@ -33,13 +33,13 @@ unsafe fn run_x86_v3<T: Float>(tile: &Tile<T>) {
     );
 }
 
-unsafe fn run_scalar<T: Float>(tile: &Tile<T>) {
+unsafe fn run_scalar<T: Float>(tile: &KernelCall<T>) {
     // SAFETY: the caller's contract is passed on.
     unsafe { run(tile) }
 }
 
 #[inline(always)]
-unsafe fn run<T: Float>(tile: &Tile<T>) {
+unsafe fn run<T: Float>(tile: &KernelCall<T>) {
     let (row_step, depth_step) = match tile.layout {
         PackLayout::Rows => (ROW_STRIDE, 1),
         PackLayout::Columns => (1, ROWS),

@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::kernel::{DEPTH, Kernel, PackLayout, ROW_STRIDE, Tile, depth_blocks};
+use super::kernel::{DEPTH, Kernel, KernelCall, PackLayout, ROW_STRIDE, depth_blocks};
 use super::source::Packed;
 use crate::ops::Activation;
 use crate::ops::float::Float;
@@ -58,7 +58,7 @@ impl LeftRows {
             for first in (0..columns).step_by(kernel.columns) {
                 let panel = right.panel(block.clone(), first);
                 for row in (0..self.rows).step_by(height.max(1)) {
-                    let tile = Tile {
+                    let tile = KernelCall {
                         depth: block.len(),
                         left: left[start + row * ROW_STRIDE..].as_ptr().cast(),
                         layout: PackLayout::Rows,
@@ -152,7 +152,7 @@ impl Panels {
         let offsets: Vec<usize> = (0..self.left.each).map(|row| row * self.right.width).collect();
         for index in 0..self.left.count() {
             let rows = self.left.channels(index);
-            let tile = Tile {
+            let tile = KernelCall {
                 depth,
                 left: left[start + index * step..][..depth * self.left.width].as_ptr(),
                 layout: PackLayout::Columns,

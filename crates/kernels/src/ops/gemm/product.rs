@@ -6,9 +6,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::with_workspace;
-use super::kernel::{BLOCK_COLUMNS, DEPTH, Epilogue, Kernel, PackLayout, ROW_STRIDE, Tile, depth_blocks};
+use super::kernel::{
+    BLOCK_COLUMNS, DEPTH, Epilogue, Kernel, KernelCall, PackLayout, ROW_STRIDE, depth_blocks,
+};
 use super::output::Output;
-use super::source::{LeftSource, Right, Tiles};
+use super::source::{LeftSource, Right, TileLayout};
 use crate::ops::Activation;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
@@ -89,7 +91,7 @@ impl<T: Float> Product<'_, T> {
                         PackLayout::Rows => height * ROW_STRIDE,
                         PackLayout::Columns => depth.len() * kernel.lanes,
                     };
-                    let tiles = Tiles { height, lanes: kernel.lanes, stride };
+                    let tiles = TileLayout { height, lanes: kernel.lanes, stride };
                     // An empty sum has nothing to pack.
                     if !depth.is_empty() {
                         self.left.pack(self.profile, rows.clone(), depth.clone(), tiles, left);
@@ -116,7 +118,7 @@ impl<T: Float> Product<'_, T> {
         &self,
         kernel: &Kernel<T>,
         left: &[MaybeUninit<T>],
-        tiles: Tiles,
+        tiles: TileLayout,
         right: &[MaybeUninit<T>],
         depth: &Range<usize>,
         offsets: &[usize],
@@ -133,7 +135,7 @@ impl<T: Float> Product<'_, T> {
                 Some(numbers) if last => numbers.as_ptr().wrapping_add(columns.start),
                 _ => std::ptr::null(),
             };
-            let call = Tile {
+            let call = KernelCall {
                 depth: depth.len(),
                 left: left[tile * tiles.stride..].as_ptr().cast(),
                 layout: self.left.layout(),

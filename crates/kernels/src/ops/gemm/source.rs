@@ -12,7 +12,7 @@ use crate::ops::profile::Profile;
 
 /// How a block of a left operand is split into tiles.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Tiles {
+pub(in crate::ops) struct TileLayout {
     /// The rows of each tile but the last.
     pub height: usize,
     /// The stride between two k in [`PackLayout::Columns`].
@@ -34,7 +34,7 @@ pub(in crate::ops) unsafe trait LeftSource<T>: Sync {
         profile: Profile,
         rows: Range<usize>,
         depth: Range<usize>,
-        tiles: Tiles,
+        tiles: TileLayout,
         block: &mut [MaybeUninit<T>],
     );
 }

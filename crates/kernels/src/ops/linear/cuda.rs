@@ -3,7 +3,9 @@
 use candle_core::{DType, Shape, Tensor};
 
 use super::Linear;
-use crate::cuda::{Engine, Operand, Product, address, arguments, as_type, column_sums, kernel, optional};
+use crate::cuda::{
+    CublasProduct, Engine, Operand, address, arguments, as_type, column_sums, kernel, optional,
+};
 use crate::error::Result;
 
 impl Linear {
@@ -33,7 +35,7 @@ pub fn forward(
     let (outputs, dtype, engine) = (weight.dim(0)?, x.dtype(), Engine::of(x)?);
     let (out, to) = engine.tensor(dtype, (rows, outputs))?;
     let weight = as_type(weight, dtype)?;
-    engine.product(&Product {
+    engine.product(&CublasProduct {
         dtype,
         dimensions: [rows, outputs, inputs],
         left: Operand::plain(address(x)?),
@@ -55,7 +57,7 @@ pub fn input_gradient(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (inputs, dtype, engine) = (weight.dim(1)?, grad.dtype(), Engine::of(grad)?);
     let (out, to) = engine.tensor(dtype, (rows, inputs))?;
     let weight = as_type(weight, dtype)?;
-    engine.product(&Product {
+    engine.product(&CublasProduct {
         dtype,
         dimensions: [rows, inputs, outputs],
         left: Operand::plain(address(grad)?),
@@ -70,7 +72,7 @@ pub fn weight_gradient(grad: &Tensor, x: &Tensor, shape: &Shape) -> Result<Tenso
     let (rows, outputs) = grad.dims2()?;
     let (inputs, dtype, engine) = (x.dim(1)?, grad.dtype(), Engine::of(grad)?);
     let (out, to) = engine.tensor(DType::F32, shape)?;
-    let product = Product {
+    let product = CublasProduct {
         dtype,
         dimensions: [outputs, inputs, rows],
         left: Operand::transposed(address(grad)?),

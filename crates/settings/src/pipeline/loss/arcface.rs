@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LossSettings, Weights};
+use super::{LossSettings, LossWeights};
 use crate::pipeline::ClassWeights;
 
 /// Cross-entropy with a margin on the angle to the true class (Deng et al. 2019). Needs an embedding head.
@@ -27,8 +27,8 @@ fn default_angle() -> f64 {
 }
 
 impl LossSettings for Arcface {
-    fn weights(&self) -> Option<Weights<'_>> {
-        self.class_weights.as_ref().map(Weights::OfClasses)
+    fn weights(&self) -> Option<LossWeights<'_>> {
+        self.class_weights.as_ref().map(LossWeights::OfClasses)
     }
 
     fn needs_cosines(&self) -> bool {

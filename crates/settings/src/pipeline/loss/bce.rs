@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LossSettings, Weights};
+use super::{LossSettings, LossWeights};
 use crate::pipeline::ClassWeights;
 
 /// Binary cross-entropy of each label, averaged over images and labels. For multi-label data.
@@ -17,8 +17,8 @@ pub struct Bce {
 }
 
 impl LossSettings for Bce {
-    fn weights(&self) -> Option<Weights<'_>> {
-        self.positive_weights.as_ref().map(Weights::OfPositives)
+    fn weights(&self) -> Option<LossWeights<'_>> {
+        self.positive_weights.as_ref().map(LossWeights::OfPositives)
     }
 
     fn is_multi_label(&self) -> bool {

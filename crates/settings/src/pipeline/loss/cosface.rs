@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LossSettings, Weights};
+use super::{LossSettings, LossWeights};
 use crate::pipeline::ClassWeights;
 
 /// Cross-entropy with a margin on the cosine of the true class (Wang et al. 2018). Needs an embedding head.
@@ -24,8 +24,8 @@ fn default_cosine() -> f64 {
 }
 
 impl LossSettings for Cosface {
-    fn weights(&self) -> Option<Weights<'_>> {
-        self.class_weights.as_ref().map(Weights::OfClasses)
+    fn weights(&self) -> Option<LossWeights<'_>> {
+        self.class_weights.as_ref().map(LossWeights::OfClasses)
     }
 
     fn needs_cosines(&self) -> bool {

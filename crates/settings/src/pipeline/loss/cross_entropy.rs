@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LossSettings, Weights};
+use super::{LossSettings, LossWeights};
 use crate::pipeline::ClassWeights;
 
 /// Softmax cross-entropy, averaged over the batch.
@@ -20,7 +20,7 @@ pub struct CrossEntropy {
 }
 
 impl LossSettings for CrossEntropy {
-    fn weights(&self) -> Option<Weights<'_>> {
-        self.class_weights.as_ref().map(Weights::OfClasses)
+    fn weights(&self) -> Option<LossWeights<'_>> {
+        self.class_weights.as_ref().map(LossWeights::OfClasses)
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LossSettings, Weights};
+use super::{LossSettings, LossWeights};
 use crate::pipeline::ClassWeights;
 
 /// Cross-entropy that gives less weight to images that are classified well: times (1 − p)^gamma (Lin et al. 2017).
@@ -24,7 +24,7 @@ fn default_gamma() -> f64 {
 }
 
 impl LossSettings for Focal {
-    fn weights(&self) -> Option<Weights<'_>> {
-        self.class_weights.as_ref().map(Weights::OfClasses)
+    fn weights(&self) -> Option<LossWeights<'_>> {
+        self.class_weights.as_ref().map(LossWeights::OfClasses)
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Common, OptimizerSettings};
+use super::{CommonSettings, OptimizerSettings};
 
 /// AdamW: Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (ICLR 2019), like PyTorch's `AdamW`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,8 +46,8 @@ impl OptimizerSettings for AdamW {
         "adamw"
     }
 
-    fn common(&self) -> Common<'_> {
-        Common { lr: self.lr, weight_decay: self.weight_decay, no_decay: &self.no_decay }
+    fn common(&self) -> CommonSettings<'_> {
+        CommonSettings { lr: self.lr, weight_decay: self.weight_decay, no_decay: &self.no_decay }
     }
 
     fn no_decay_mut(&mut self) -> &mut Vec<String> {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Common, Conflict, OptimizerSettings};
+use super::{CommonSettings, OptimizerSettings, SettingConflict};
 
 /// Stochastic gradient descent with momentum, like PyTorch's `SGD`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,16 +33,16 @@ impl OptimizerSettings for Sgd {
         if self.momentum == 0.0 { "plain sgd" } else { "sgd" }
     }
 
-    fn common(&self) -> Common<'_> {
-        Common { lr: self.lr, weight_decay: self.weight_decay, no_decay: &self.no_decay }
+    fn common(&self) -> CommonSettings<'_> {
+        CommonSettings { lr: self.lr, weight_decay: self.weight_decay, no_decay: &self.no_decay }
     }
 
     fn no_decay_mut(&mut self) -> &mut Vec<String> {
         &mut self.no_decay
     }
 
-    fn conflict(&self) -> Option<Conflict> {
-        (self.nesterov && self.momentum == 0.0).then_some(Conflict {
+    fn conflict(&self) -> Option<SettingConflict> {
+        (self.nesterov && self.momentum == 0.0).then_some(SettingConflict {
             key: "nesterov",
             message: "Nesterov momentum needs `momentum` above 0",
             help: "set `momentum`, such as 0.9, or remove `nesterov`",

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::warmup::{Warmup, with_warmup};
-use super::{Moment, ScheduleSettings};
+use super::{ScheduleSettings, ScheduleStep};
 
 with_warmup! {
     /// The same learning rate throughout, after the warmup.
@@ -19,7 +19,7 @@ impl ScheduleSettings for Constant {
         self.own_warmup()
     }
 
-    fn factor(&self, _: Moment) -> f64 {
+    fn factor(&self, _: ScheduleStep) -> f64 {
         1.0
     }
 

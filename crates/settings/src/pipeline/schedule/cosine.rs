@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::warmup::{Warmup, is_zero};
-use super::{Idle, Moment, Problem, ScheduleSettings};
+use super::{ScheduleProblem, ScheduleSettings, ScheduleStep, UnusedSetting};
 
 /// Decays along half a cosine from the learning rate to `final_scale` times it: Loshchilov and Hutter, *SGDR* (ICLR
 /// 2017), §3.
@@ -49,7 +49,7 @@ impl ScheduleSettings for Cosine {
         Warmup { epochs: self.warmup_epochs, start: self.warmup_start }
     }
 
-    fn factor(&self, at: Moment) -> f64 {
+    fn factor(&self, at: ScheduleStep) -> f64 {
         let progress = match self.restart_epochs {
             None => at.progress(),
             Some(epochs) => {
@@ -64,15 +64,15 @@ impl ScheduleSettings for Cosine {
         self.restart_epochs.is_none()
     }
 
-    fn problems(&self, epochs: u32) -> Vec<Problem> {
+    fn problems(&self, epochs: u32) -> Vec<ScheduleProblem> {
         let late = self.restart_epochs.is_some_and(|period| self.warmup().outlasts(period, epochs));
         let message =
             format!("the first restart would come after the end of the stage, which has {epochs} epochs");
-        late.then(|| Problem::no_effect("restart_epochs", message)).into_iter().collect()
+        late.then(|| ScheduleProblem::no_effect("restart_epochs", message)).into_iter().collect()
     }
 
-    fn idle(&self) -> Option<Idle> {
-        (self.restart_multiplier > 1 && self.restart_epochs.is_none()).then_some(Idle {
+    fn idle(&self) -> Option<UnusedSetting> {
+        (self.restart_multiplier > 1 && self.restart_epochs.is_none()).then_some(UnusedSetting {
             key: "restart_multiplier",
             message: "`restart_multiplier` has no effect without `restart_epochs`",
             help: "set `restart_epochs`, or remove `restart_multiplier`",

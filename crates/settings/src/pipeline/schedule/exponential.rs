@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::warmup::{Warmup, with_warmup};
-use super::{Moment, ScheduleSettings};
+use super::{ScheduleSettings, ScheduleStep};
 
 with_warmup! {
     /// Multiplies the learning rate by the same factor every epoch, spread evenly over its steps. At the ends of epochs it
@@ -23,7 +23,7 @@ impl ScheduleSettings for Exponential {
         self.own_warmup()
     }
 
-    fn factor(&self, at: Moment) -> f64 {
+    fn factor(&self, at: ScheduleStep) -> f64 {
         libm::pow(self.gamma, at.since_warmup as f64 / at.steps_per_epoch.max(1) as f64)
     }
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::warmup::{Warmup, with_warmup};
-use super::{Moment, Problem, ScheduleSettings};
+use super::{ScheduleProblem, ScheduleSettings, ScheduleStep};
 
 with_warmup! {
     /// Multiplies the learning rate by a factor after given epochs, like PyTorch's `MultiStepLR`.
@@ -31,12 +31,12 @@ impl ScheduleSettings for MultiStep {
         self.own_warmup()
     }
 
-    fn factor(&self, at: Moment) -> f64 {
+    fn factor(&self, at: ScheduleStep) -> f64 {
         let past = |epochs: &&u32| at.step >= u64::from(**epochs) * at.steps_per_epoch;
         libm::pow(self.gamma, self.milestones.iter().filter(past).count() as f64)
     }
 
-    fn problems(&self, epochs: u32) -> Vec<Problem> {
+    fn problems(&self, epochs: u32) -> Vec<ScheduleProblem> {
         let warmup = self.warmup().epochs;
         let problem = |(index, &milestone): (usize, &u32)| {
             let increasing = index == 0 || self.milestones[index - 1] < milestone;
@@ -55,7 +55,12 @@ impl ScheduleSettings for MultiStep {
             } else {
                 return None;
             };
-            Some(Problem { setting: format!("milestones[{index}]"), code, message, help: help.to_owned() })
+            Some(ScheduleProblem {
+                setting: format!("milestones[{index}]"),
+                code,
+                message,
+                help: help.to_owned(),
+            })
         };
         self.milestones.iter().enumerate().filter_map(problem).collect()
     }

@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, ScheduleSettings};
+use super::{ScheduleSettings, ScheduleStep};
 
 /// Rises to the learning rate, then falls far below its start: Smith and Topin, *Super-Convergence* (2018), like
 /// PyTorch's `OneCycleLR`. Momentum is constant.
@@ -39,7 +39,7 @@ fn default_final_division() -> f64 {
 }
 
 impl ScheduleSettings for OneCycle {
-    fn factor(&self, at: Moment) -> f64 {
+    fn factor(&self, at: ScheduleStep) -> f64 {
         let (step, total) = (at.step as f64, at.total as f64);
         let first = 1.0 / self.div_factor;
         let last = first / self.final_div_factor;

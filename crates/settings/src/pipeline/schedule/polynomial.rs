@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::warmup::{Warmup, with_warmup};
-use super::{Moment, ScheduleSettings};
+use super::{ScheduleSettings, ScheduleStep};
 
 with_warmup! {
     /// Decays to `final_scale` as a power of the remaining steps, like PyTorch's `PolynomialLR`. Linear by default.
@@ -31,7 +31,7 @@ impl ScheduleSettings for Polynomial {
         self.own_warmup()
     }
 
-    fn factor(&self, at: Moment) -> f64 {
+    fn factor(&self, at: ScheduleStep) -> f64 {
         let left = libm::pow(1.0 - at.progress(), self.power);
         self.final_scale + (1.0 - self.final_scale) * left
     }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::warmup::{Warmup, with_warmup};
-use super::{Moment, ScheduleSettings};
+use super::{ScheduleSettings, ScheduleStep};
 
 with_warmup! {
     /// Reduces the learning rate when the monitored metric stops improving, like PyTorch's `ReduceLROnPlateau`.
@@ -51,7 +51,7 @@ impl ScheduleSettings for ReduceOnPlateau {
     }
 
     /// The falls depend on the monitor: the train loop counts them.
-    fn factor(&self, _: Moment) -> f64 {
+    fn factor(&self, _: ScheduleStep) -> f64 {
         1.0
     }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::warmup::{Warmup, with_warmup};
-use super::{Moment, Problem, ScheduleSettings};
+use super::{ScheduleProblem, ScheduleSettings, ScheduleStep};
 
 with_warmup! {
     /// Multiplies the learning rate by a factor every few epochs, like PyTorch's `StepLR`.
@@ -30,15 +30,15 @@ impl ScheduleSettings for StepDecay {
         self.own_warmup()
     }
 
-    fn factor(&self, at: Moment) -> f64 {
+    fn factor(&self, at: ScheduleStep) -> f64 {
         let falls = at.since_warmup / (u64::from(self.step_size) * at.steps_per_epoch).max(1);
         libm::pow(self.gamma, falls as f64)
     }
 
-    fn problems(&self, epochs: u32) -> Vec<Problem> {
+    fn problems(&self, epochs: u32) -> Vec<ScheduleProblem> {
         let late = self.warmup().outlasts(self.step_size, epochs);
         let message =
             format!("the first reduction would come after the end of the stage, which has {epochs} epochs");
-        late.then(|| Problem::no_effect("step_size", message)).into_iter().collect()
+        late.then(|| ScheduleProblem::no_effect("step_size", message)).into_iter().collect()
     }
 }

@@ -14,7 +14,7 @@ use crate::metrics::MeanProbabilities;
 use crate::model::Outputs;
 use crate::task::interface::rows;
 use crate::task::{Annotations, Evaluation, Evaluator};
-use crate::train::{Scores, Task};
+use crate::train::{Scores, TrainTask};
 
 pub struct AveragedModels {
     task: Classification,

@@ -22,7 +22,7 @@ pub struct ClassLosses {
 }
 
 /// What the meter counts of a batch.
-pub struct BatchStats {
+pub struct ClassificationStats {
     pub scores: Deferred<f32>,
     pub labels: Vec<u32>,
     pub losses: Deferred<f64>,
@@ -81,14 +81,15 @@ impl ClassLosses {
         tape: &mut Tape,
         scores: &Value,
         targets: &ClassTargets,
-    ) -> Result<BatchLoss<BatchStats>> {
+    ) -> Result<BatchLoss<ClassificationStats>> {
         let read = Deferred::from_tensor(scores.tensor())?;
         let class_weights = self.class_weights.as_deref();
         let margin_loss = |margin| ops::MarginLoss { margin, scale: self.scale, class_weights };
         let losses = match (&self.loss, targets) {
             (Loss::CrossEntropy(loss), ClassTargets::Classes(labels)) if class_weights.is_none() => {
                 let (mean, losses) = ops::cross_entropy(tape, scores, labels, loss.label_smoothing)?;
-                let stats = BatchStats { scores: read, labels: labels.clone(), losses, weights: None };
+                let stats =
+                    ClassificationStats { scores: read, labels: labels.clone(), losses, weights: None };
                 return Ok(BatchLoss { mean, weight: labels.len() as f64, stats });
             }
             (Loss::Bce(_), _) => return Err(Error::bug("a loss of labels for one class each")),
@@ -113,7 +114,8 @@ impl ClassLosses {
         let weights = class_weights.map(|_| weights);
         // Without class weights each row counts once, however the shares of a mixture are rounded.
         let weight = weights.as_ref().map_or(targets.rows() as f64, |weights| weights.iter().sum());
-        let stats = BatchStats { scores: read, labels: targets.labels().into_owned(), losses, weights };
+        let stats =
+            ClassificationStats { scores: read, labels: targets.labels().into_owned(), losses, weights };
         Ok(BatchLoss { mean, weight, stats })
     }
 

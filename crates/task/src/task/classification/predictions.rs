@@ -6,16 +6,16 @@ use crate::data::Sample;
 use crate::metrics::most_likely;
 use crate::report;
 use crate::task::class_list::most_likely_in_words;
-use crate::task::{Description, TaskFile};
+use crate::task::{OutputDescription, TaskFile};
 
 /// What `predict` prints: the class, and the probabilities [K] of all.
-pub fn describe(classes: &[String], probabilities: &[f32]) -> Description {
+pub fn describe(classes: &[String], probabilities: &[f32]) -> OutputDescription {
     let by_class: Map<_, _> =
         classes.iter().zip(probabilities).map(|(class, p)| (class.clone(), json!(p))).collect();
     let label = &classes[most_likely(probabilities)];
     let document =
         Map::from_iter([("label".to_owned(), json!(label)), ("probabilities".to_owned(), json!(by_class))]);
-    Description { text: most_likely_in_words(classes, probabilities), document }
+    OutputDescription { text: most_likely_in_words(classes, probabilities), document }
 }
 
 /// The table of predictions: the label of each image, its most likely class, and the probabilities of all.

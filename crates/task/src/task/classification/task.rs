@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::ensemble::AveragedModels;
-use super::loss::{BatchStats, ClassLosses};
+use super::loss::{ClassLosses, ClassificationStats};
 use super::targets::ClassTargets;
 use super::{METRICS, predictions};
 use crate::autograd::{Tape, Value};
@@ -20,7 +20,8 @@ use crate::pipeline::Data;
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
-    Annotations, Description, Evaluator, MeasuredImages, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
+    Annotations, Evaluator, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem,
+    TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -29,10 +30,10 @@ pub struct Classification {
     losses: ClassLosses,
 }
 
-impl train::Task for Classification {
+impl train::TrainTask for Classification {
     type Targets = ClassTargets;
     type Meter = ClassificationMetrics;
-    type BatchStats = BatchStats;
+    type BatchStats = ClassificationStats;
 
     fn metrics(&self) -> &'static TaskMetrics {
         &METRICS
@@ -47,11 +48,11 @@ impl train::Task for Classification {
         tape: &mut Tape,
         outputs: &Outputs,
         targets: &ClassTargets,
-    ) -> Result<BatchLoss<BatchStats>> {
+    ) -> Result<BatchLoss<ClassificationStats>> {
         self.losses.of(tape, outputs.logits()?, targets)
     }
 
-    fn update(&self, meter: &mut ClassificationMetrics, stats: BatchStats) -> Result<()> {
+    fn update(&self, meter: &mut ClassificationMetrics, stats: ClassificationStats) -> Result<()> {
         let (scores, losses) = (stats.scores.wait()?, stats.losses.wait()?);
         match &stats.weights {
             Some(weights) => meter.update_weighted(&scores, &stats.labels, &losses, weights),
@@ -130,7 +131,7 @@ impl Task for Classification {
         rows(&ops::softmax(outputs.logits()?.tensor())?)
     }
 
-    fn describe(&self, probabilities: Vec<f32>) -> Description {
+    fn describe(&self, probabilities: Vec<f32>) -> OutputDescription {
         predictions::describe(&self.classes, &probabilities)
     }
 

@@ -6,7 +6,7 @@ use crate::data::{LABELS_BETWEEN, Sample};
 use crate::metrics::THRESHOLD;
 use crate::report;
 use crate::task::class_list::most_likely_in_words;
-use crate::task::{Description, TaskFile};
+use crate::task::{OutputDescription, TaskFile};
 
 /// The labels whose probability reaches the threshold.
 fn predicted<'a>(labels: &'a [String], probabilities: &[f32]) -> Vec<&'a str> {
@@ -15,7 +15,7 @@ fn predicted<'a>(labels: &'a [String], probabilities: &[f32]) -> Vec<&'a str> {
 }
 
 /// What `predict` prints: the labels that are predicted, and the probabilities [K] of all.
-pub fn describe(labels: &[String], probabilities: &[f32]) -> Description {
+pub fn describe(labels: &[String], probabilities: &[f32]) -> OutputDescription {
     let by_label: Map<_, _> =
         labels.iter().zip(probabilities).map(|(label, p)| (label.clone(), json!(p))).collect();
     let predicted = predicted(labels, probabilities);
@@ -24,7 +24,7 @@ pub fn describe(labels: &[String], probabilities: &[f32]) -> Description {
         ("labels".to_owned(), json!(predicted)),
         ("probabilities".to_owned(), json!(by_label)),
     ]);
-    Description { text: most_likely_in_words(labels, probabilities), document }
+    OutputDescription { text: most_likely_in_words(labels, probabilities), document }
 }
 
 /// The table of predictions: the labels of each image, those predicted, and the probabilities of all.

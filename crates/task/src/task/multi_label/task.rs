@@ -12,11 +12,11 @@ use crate::metrics::{MultiLabelMetrics, TaskMetrics};
 use crate::model::Outputs;
 use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, SIGMOID};
 use crate::ops::{self, Deferred};
-use crate::pipeline::{ClassWeights, Data, Weights};
+use crate::pipeline::{ClassWeights, Data, LossWeights};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
-    Annotations, Description, MeasuredImages, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
+    Annotations, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
     class_weights,
 };
 use crate::train::{self, BatchLoss, Scores};
@@ -27,7 +27,7 @@ pub struct MultiLabel {
 }
 
 /// What the meter counts of a batch.
-pub struct BatchStats {
+pub struct MultiLabelStats {
     probabilities: Deferred<f32>,
     truths: Vec<bool>,
     losses: Deferred<f64>,
@@ -36,16 +36,16 @@ pub struct BatchStats {
 /// The weights of a train stage's loss, if it has any.
 fn weights<'a>(spec: &TaskSpec<'a>) -> Option<&'a ClassWeights> {
     match spec.training?.settings.loss.settings().weights() {
-        Some(Weights::OfPositives(weights)) => Some(weights),
+        Some(LossWeights::OfPositives(weights)) => Some(weights),
         _ => None,
     }
 }
 
-impl train::Task for MultiLabel {
+impl train::TrainTask for MultiLabel {
     /// [N, K] row by row.
     type Targets = Vec<f32>;
     type Meter = MultiLabelMetrics;
-    type BatchStats = BatchStats;
+    type BatchStats = MultiLabelStats;
 
     fn metrics(&self) -> &'static TaskMetrics {
         &METRICS
@@ -63,7 +63,12 @@ impl train::Task for MultiLabel {
         meter.finalize()
     }
 
-    fn loss(&self, tape: &mut Tape, outputs: &Outputs, targets: &Vec<f32>) -> Result<BatchLoss<BatchStats>> {
+    fn loss(
+        &self,
+        tape: &mut Tape,
+        outputs: &Outputs,
+        targets: &Vec<f32>,
+    ) -> Result<BatchLoss<MultiLabelStats>> {
         let (output, weights) = (outputs.logits()?, self.positive_weights.as_deref());
         let (mean, losses) = ops::binary_cross_entropy(tape, output, targets, weights)?;
         let probabilities = Deferred::from_tensor(&ops::sigmoid(output.tensor())?)?;
@@ -71,10 +76,10 @@ impl train::Task for MultiLabel {
         let truths = targets.iter().map(|share| *share >= 0.5).collect();
         // The weights of labels are no part of the mean's denominator, as with PyTorch's `pos_weight`.
         let weight = output.tensor().dim(0)? as f64;
-        Ok(BatchLoss { mean, weight, stats: BatchStats { probabilities, truths, losses } })
+        Ok(BatchLoss { mean, weight, stats: MultiLabelStats { probabilities, truths, losses } })
     }
 
-    fn update(&self, meter: &mut MultiLabelMetrics, stats: BatchStats) -> Result<()> {
+    fn update(&self, meter: &mut MultiLabelMetrics, stats: MultiLabelStats) -> Result<()> {
         meter.update(&stats.probabilities.wait()?, &stats.truths, &stats.losses.wait()?)
     }
 
@@ -148,7 +153,7 @@ impl Task for MultiLabel {
         rows(&ops::sigmoid(outputs.logits()?.tensor())?)
     }
 
-    fn describe(&self, probabilities: Vec<f32>) -> Description {
+    fn describe(&self, probabilities: Vec<f32>) -> OutputDescription {
         predictions::describe(&self.labels, &probabilities)
     }
 

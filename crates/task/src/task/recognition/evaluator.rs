@@ -20,7 +20,7 @@ use crate::train::Scores;
 const EMBEDDINGS: &str = "embeddings";
 
 /// An evaluation of one model by its embeddings.
-pub struct Embeddings {
+pub struct EmbeddingEvaluator {
     asked: RecognitionSpec,
     dataset: Arc<Dataset>,
     /// The part whose pairs are verified.
@@ -28,13 +28,13 @@ pub struct Embeddings {
     embedded: EmbeddedSamples,
 }
 
-impl Embeddings {
+impl EmbeddingEvaluator {
     pub fn new(asked: RecognitionSpec, dataset: Arc<Dataset>, split: Split) -> Self {
         Self { asked, dataset, split, embedded: EmbeddedSamples::default() }
     }
 }
 
-impl Evaluator for Embeddings {
+impl Evaluator for EmbeddingEvaluator {
     fn forward(&self, model: &Model, pass: &mut Pass, from: usize, input: Activations) -> Result<Outputs> {
         Outputs::new(&[EMBEDDINGS], model.embed(pass, from, input)?.into())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::evaluator::Embeddings;
+use super::evaluator::EmbeddingEvaluator;
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::digest::Digest;
@@ -89,6 +89,6 @@ impl RecognitionSpec {
 
     /// The evaluation of one model.
     pub fn evaluator(&self, dataset: &Arc<Dataset>, split: Split) -> Box<dyn Evaluator> {
-        Box::new(Embeddings::new(self.clone(), Arc::clone(dataset), split))
+        Box::new(EmbeddingEvaluator::new(self.clone(), Arc::clone(dataset), split))
     }
 }

@@ -13,7 +13,7 @@ const CUT: usize = 3;
 /// Cross-entropy of the logits, and of the offsets as scores of two classes.
 struct Both;
 
-impl Task for Both {
+impl TrainTask for Both {
     type Targets = Vec<u32>;
     type Meter = f64;
     type BatchStats = f64;

@@ -5,11 +5,11 @@ use candle_core::{DType, Tensor};
 use super::Method;
 use crate::cuda::{Engine, address, arguments};
 use crate::error::Result;
-use crate::ops::conv2d::geometry::Geometry;
+use crate::ops::conv2d::geometry::ConvGeometry;
 
 /// Converts weights [O, C / groups, kH, kW] to the layout and type of kernels: [O, kH, kW, C / groups]; [kH, kW,
 /// C] for a depthwise convolution.
-pub fn packed(geometry: &Geometry, weight: &Tensor, dtype: DType) -> Result<Tensor> {
+pub fn packed(geometry: &ConvGeometry, weight: &Tensor, dtype: DType) -> Result<Tensor> {
     let (outer, a, b) = axes(geometry);
     if (a == 1 || b == 1) && dtype == DType::F32 {
         return Ok(weight.clone());
@@ -19,7 +19,7 @@ pub fn packed(geometry: &Geometry, weight: &Tensor, dtype: DType) -> Result<Tens
 }
 
 /// The inverse, for gradients; in f32.
-pub fn unpacked(geometry: &Geometry, weight: &Tensor) -> Result<Tensor> {
+pub fn unpacked(geometry: &ConvGeometry, weight: &Tensor) -> Result<Tensor> {
     let (outer, a, b) = axes(geometry);
     let shape = geometry.weight_shape();
     if (a == 1 || b == 1) && weight.dtype() == DType::F32 {
@@ -30,7 +30,7 @@ pub fn unpacked(geometry: &Geometry, weight: &Tensor) -> Result<Tensor> {
 }
 
 /// Transposes weights from [outer, a, b] to [outer, b, a].
-fn axes(geometry: &Geometry) -> (usize, usize, usize) {
+fn axes(geometry: &ConvGeometry) -> (usize, usize, usize) {
     match Method::of(geometry) {
         Method::Depthwise => (1, geometry.channels[1], geometry.taps()),
         _ => (geometry.channels[1], geometry.group_channels()[0], geometry.taps()),

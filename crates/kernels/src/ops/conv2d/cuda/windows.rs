@@ -3,19 +3,19 @@
 use candle_core::{DType, Tensor};
 
 use crate::cuda::{
-    self, Convolution, ConvolutionPass, Engine, ImageFrame, Operand, Product, WindowGrid, address, arguments,
-    kernel,
+    self, Convolution, ConvolutionPass, CublasProduct, Engine, ImageFrame, Operand, WindowGrid, address,
+    arguments, kernel,
 };
 use crate::error::{Error, Result};
-use crate::ops::conv2d::geometry::Geometry;
+use crate::ops::conv2d::geometry::ConvGeometry;
 
 /// The approximate maximum number of elements in the patches of one product.
 const PATCHES: usize = 1 << 26;
 
 /// The convolution for cuDNN, which needs equal padding on both sides. If they differ, images are first padded
 /// with a frame of zeros.
-pub fn framed(geometry: &Geometry) -> (Convolution, Option<ImageFrame>) {
-    let Geometry { images, input, output, channels, groups, window } = *geometry;
+pub fn framed(geometry: &ConvGeometry) -> (Convolution, Option<ImageFrame>) {
+    let ConvGeometry { images, input, output, channels, groups, window } = *geometry;
     let [top, left, bottom, right] = window.padding;
     let even = Convolution {
         images,
@@ -50,7 +50,7 @@ pub fn reframe(x: &Tensor, images: usize, frame: ImageFrame) -> Result<Tensor> {
     Ok(out)
 }
 
-pub fn grid(geometry: &Geometry) -> WindowGrid {
+pub fn grid(geometry: &ConvGeometry) -> WindowGrid {
     let pair = |[first, second]: [usize; 2]| [first as i32, second as i32];
     let [top, left, ..] = geometry.window.padding;
     WindowGrid {
@@ -66,7 +66,7 @@ pub fn grid(geometry: &Geometry) -> WindowGrid {
 /// Computes a pass as products over the patches of some images at a time; the shape alone decides the split.
 /// Weight gradients, which accumulate over images, are f32 for every type of activations.
 pub fn by_patches(
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     dtype: DType,
     pass: ConvolutionPass,
     [first, second, out]: [cuda::Address; 3],
@@ -96,7 +96,7 @@ pub fn by_patches(
         };
         let product = |dimensions, left, right, out, accumulate| {
             let sums = if pass == ConvolutionPass::Weight { DType::F32 } else { dtype };
-            engine.products(&Product { dtype, dimensions, left, right, out, accumulate }, 1, sums)
+            engine.products(&CublasProduct { dtype, dimensions, left, right, out, accumulate }, 1, sums)
         };
         match pass {
             ConvolutionPass::Forward => {

@@ -4,7 +4,7 @@ use candle_core::Device;
 
 use super::reference::{CASES, computed, error, exact, geometry, numbers};
 use crate::ops::Window;
-use crate::ops::conv2d::geometry::Geometry;
+use crate::ops::conv2d::geometry::ConvGeometry;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
@@ -75,7 +75,7 @@ fn the_error_is_at_most_twice_pytorchs() {
             padding: [padding as usize; 4],
         };
         let (x, weight) = (&fixture["x"], &fixture["weight"]);
-        let geometry = Geometry::new(x.dims(), weight.dims(), window, groups as usize).unwrap();
+        let geometry = ConvGeometry::new(x.dims(), weight.dims(), window, groups as usize).unwrap();
         let floats = |name: &str| fixture[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let [x, weight, bias, gradient] = ["x", "weight", "bias", "grad"].map(floats);
         let bounds = fixture["error"].to_vec1::<f64>().unwrap();

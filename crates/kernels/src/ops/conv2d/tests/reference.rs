@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use crate::ops::Window;
-use crate::ops::conv2d::geometry::Geometry;
+use crate::ops::conv2d::geometry::ConvGeometry;
 use crate::ops::conv2d::gradient::column_sums;
 use crate::ops::conv2d::method::{Prepared, input_gradient, weight_gradient};
 use crate::ops::float::Float;
@@ -44,14 +44,16 @@ pub const CASES: [Case; 17] = [
     (2, [4, 4], [140, 33], 1, [3, 3], [1, 1], [2, 1, 0, 1]),
 ];
 
-pub fn geometry(&(images, [h, w], [inputs, outputs], groups, kernel, stride, padding): &Case) -> Geometry {
+pub fn geometry(
+    &(images, [h, w], [inputs, outputs], groups, kernel, stride, padding): &Case,
+) -> ConvGeometry {
     let window = Window { kernel, stride, padding };
     let weight = [outputs, inputs / groups, kernel[0], kernel[1]];
-    Geometry::new(&[images, h, w, inputs], &weight, window, groups).expect("the case is sound")
+    ConvGeometry::new(&[images, h, w, inputs], &weight, window, groups).expect("the case is sound")
 }
 
 /// Calls `meet` with the indices of x, weight and output in each product of the sum.
-pub fn for_each_product(geometry: &Geometry, mut meet: impl FnMut(usize, usize, usize)) {
+pub fn for_each_product(geometry: &ConvGeometry, mut meet: impl FnMut(usize, usize, usize)) {
     let ([height, width], [inputs, outputs]) = (geometry.input, geometry.group_channels());
     let ([kernel_y, kernel_x], [top, left, ..]) = (geometry.window.kernel, geometry.window.padding);
     for output in 0..geometry.output_length() {
@@ -80,7 +82,7 @@ pub struct Results<T> {
 }
 
 pub fn exact<T: Float>(
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     x: &[T],
     weight: &[T],
     bias: &[T],
@@ -103,7 +105,7 @@ pub fn exact<T: Float>(
 
 pub fn computed<T: Float>(
     profile: Profile,
-    geometry: &Geometry,
+    geometry: &ConvGeometry,
     x: &[T],
     weight: &[T],
     bias: &[T],

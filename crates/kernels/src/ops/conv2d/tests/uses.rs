@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::reference::{CASES, error, exact, geometry, numbers};
 use crate::autograd::{Tape, Value};
-use crate::ops::conv2d::geometry::Geometry;
+use crate::ops::conv2d::geometry::ConvGeometry;
 use crate::ops::conv2d::{FoldedConv, FoldedNorm, conv2d};
 use crate::ops::float::tensor;
 use crate::ops::{Activation, Window};
@@ -161,10 +161,10 @@ fn a_constant_gets_no_gradient_and_keeps_no_input() {
 #[test]
 fn shapes_that_do_not_fit_are_refused() {
     let window = Window { kernel: [3, 3], stride: [1, 1], padding: [0; 4] };
-    assert!(Geometry::new(&[1, 2, 5, 4], &[8, 4, 3, 3], window, 1).is_err());
-    assert!(Geometry::new(&[1, 5, 5, 4], &[8, 3, 3, 3], window, 1).is_err());
-    assert!(Geometry::new(&[1, 5, 5, 4], &[8, 2, 3, 3], window, 2).is_ok());
-    assert!(Geometry::new(&[1, 5, 5, 4], &[9, 2, 3, 3], window, 2).is_err());
+    assert!(ConvGeometry::new(&[1, 2, 5, 4], &[8, 4, 3, 3], window, 1).is_err());
+    assert!(ConvGeometry::new(&[1, 5, 5, 4], &[8, 3, 3, 3], window, 1).is_err());
+    assert!(ConvGeometry::new(&[1, 5, 5, 4], &[8, 2, 3, 3], window, 2).is_ok());
+    assert!(ConvGeometry::new(&[1, 5, 5, 4], &[9, 2, 3, 3], window, 2).is_err());
 
     let ones = |shape: &[usize]| Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
     let (x, weight, short) = (ones(&[1, 5, 5, 4]), ones(&[8, 4, 3, 3]), ones(&[7]));

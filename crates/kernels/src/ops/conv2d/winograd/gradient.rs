@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::tiles::{PixelOffsets, Tiles};
 use super::{POSITIONS, transform};
 use crate::ops::buffer;
-use crate::ops::conv2d::geometry::Geometry;
+use crate::ops::conv2d::geometry::ConvGeometry;
 use crate::ops::conv2d::gradient::add;
 use crate::ops::float::Float;
 use crate::ops::gemm::{PanelShape, Panels, written};
@@ -22,7 +22,12 @@ const PARTS_LENGTH: usize = 1 << 20;
 const MOST_PARTS: usize = 16;
 
 /// The gradient of the weight, [O, I, 3, 3].
-pub fn weight_gradient<T: Float>(profile: Profile, geometry: &Geometry, x: &[T], gradient: &[T]) -> Vec<T> {
+pub fn weight_gradient<T: Float>(
+    profile: Profile,
+    geometry: &ConvGeometry,
+    x: &[T],
+    gradient: &[T],
+) -> Vec<T> {
     let [inputs, outputs] = geometry.channels;
     let tiles = Tiles::forward(geometry);
     let panels = Panels::of::<T>(profile, outputs, inputs);

@@ -17,7 +17,7 @@ mod weights;
 pub(super) use forward::forward;
 pub(super) use gradient::weight_gradient;
 pub(super) use tiles::Tiles;
-pub(super) use weights::{Direction, TransformedWeights};
+pub(super) use weights::{ConvDirection, TransformedWeights};
 
 /// The number of positions in a transformed tile.
 const POSITIONS: usize = 16;

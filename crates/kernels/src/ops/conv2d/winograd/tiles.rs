@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::ops::conv2d::geometry::Geometry;
+use crate::ops::conv2d::geometry::ConvGeometry;
 
 /// The tiles of all images, row by row: each computes 2×2 outputs from 4×4 pixels.
 #[derive(Clone, Copy)]
@@ -18,14 +18,14 @@ pub struct Tiles {
 
 impl Tiles {
     /// The tiles of the forward pass.
-    pub fn forward(geometry: &Geometry) -> Self {
+    pub fn forward(geometry: &ConvGeometry) -> Self {
         let [top, left, ..] = geometry.window.padding;
         let (images, input, output) = (geometry.images, geometry.input, geometry.output);
         Self { images, input, output, padding: [top, left] }
     }
 
     /// The tiles of the input gradient: a convolution of the output's gradient with the flipped weights.
-    pub fn backward(geometry: &Geometry) -> Self {
+    pub fn backward(geometry: &ConvGeometry) -> Self {
         let [top, left, ..] = geometry.window.padding;
         let (images, input, output) = (geometry.images, geometry.output, geometry.input);
         Self { images, input, output, padding: [2 - top, 2 - left] }

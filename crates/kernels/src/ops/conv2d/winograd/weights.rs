@@ -11,7 +11,7 @@ use crate::ops::vector::{Registers, Vector, Vectorised, each, vectorised};
 
 /// The convolution that the weights are used for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub enum ConvDirection {
     /// Forward: from inputs to outputs.
     Forward,
     /// Backward: from the output's gradient to the input's, with input and output channels exchanged and kernels
@@ -24,12 +24,12 @@ pub struct TransformedWeights<T>(pub(super) Vec<Packed<T>>);
 
 impl<T: Float> TransformedWeights<T> {
     /// `weight` is [O, I, 3, 3].
-    pub fn new(profile: Profile, weight: &[T], [inputs, outputs]: [usize; 2], turn: Direction) -> Self {
+    pub fn new(profile: Profile, weight: &[T], [inputs, outputs]: [usize; 2], turn: ConvDirection) -> Self {
         let (depth, columns, inner, outer) = match turn {
-            Direction::Forward => (inputs, outputs, 9, inputs * 9),
-            Direction::Backward => (outputs, inputs, inputs * 9, 9),
+            ConvDirection::Forward => (inputs, outputs, 9, inputs * 9),
+            ConvDirection::Backward => (outputs, inputs, inputs * 9, 9),
         };
-        let kernels = WeightTransform { weight, inner, outer, turned: turn == Direction::Backward };
+        let kernels = WeightTransform { weight, inner, outer, turned: turn == ConvDirection::Backward };
         let fill = |depth: Range<usize>,
                     columns: Range<usize>,
                     width: usize,
