@@ -38,7 +38,7 @@ pub trait KernelArgument {
 /// Declares how the kernel source spells a type with the same layout.
 macro_rules! argument {
     ($($type:ty => $name:literal),* $(,)?) => {
-        $(impl $crate::cuda::Argument for $type {
+        $(impl $crate::cuda::KernelArgument for $type {
             type Passed = Self;
 
             fn passed(self) -> Self {
