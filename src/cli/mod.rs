@@ -46,7 +46,7 @@ commands! {
     Plan(plan),
     /// Show which parameters train, by which rule, and at which learning rate
     Params(params),
-    /// Find a learning rate: record the loss of a train stage while the rate grows
+    /// Run a learning-rate range test on a train stage, and suggest a rate
     LrFind(lr_find),
     /// Run the stages that are not cached, and resume interrupted ones
     Run(run),
@@ -62,7 +62,7 @@ commands! {
     Compare(compare),
     /// Print class probabilities of images
     Predict(predict),
-    /// Compute embeddings of images, to compare images by
+    /// Compute embeddings of images
     Embed(embed),
     /// Write the self-contained HTML report of a run
     Report(report),

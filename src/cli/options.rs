@@ -21,7 +21,7 @@ pub struct PipelineOptions {
     /// Device instead of the file's: `auto`, `cpu` or `cuda:N`
     #[arg(long)]
     pub device: Option<String>,
-    /// Number of threads that compute, instead of the file's
+    /// Number of compute threads, in place of `run.threads`
     #[arg(long)]
     pub threads: Option<usize>,
     /// Select runs of a matrix: a label, or parts of one such as `arch=resnet*`

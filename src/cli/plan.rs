@@ -27,7 +27,7 @@ use super::{Console, PipelineOptions, data_table, images, undecodable};
 pub struct Args {
     /// Pipeline file
     file: PathBuf,
-    /// Hash every input again, instead of trusting sizes and times
+    /// Hash every input again, instead of trusting file sizes and modification times
     #[arg(long)]
     rehash: bool,
     /// Do not estimate time and memory, and do not measure anything

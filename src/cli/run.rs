@@ -24,16 +24,16 @@ use super::{Console, PipelineOptions, data_table, undecodable};
 pub struct Args {
     /// Pipeline file
     file: PathBuf,
-    /// Recompute this stage and all stages below it. All stages above must be finished
+    /// Recompute this stage and all downstream stages. All upstream stages must be finished
     #[arg(long, value_name = "STAGE")]
     from: Option<String>,
-    /// Run this stage and its ancestors only
+    /// Run only this stage and its upstream stages
     #[arg(long, value_name = "STAGE")]
     until: Option<String>,
     /// Recompute everything. If bytes differ from before, the run fails and both results are kept
     #[arg(long)]
     force: bool,
-    /// Hash every input again, instead of trusting sizes and times
+    /// Hash every input again, instead of trusting file sizes and modification times
     #[arg(long)]
     rehash: bool,
     #[command(flatten)]
