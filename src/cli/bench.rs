@@ -115,10 +115,10 @@ struct Spread {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let mut choice = device::choose(&args.device)?;
-    if let Some(name) = &args.arch {
-        if !bench::arch(name)?.computes_on_gpus() {
-            choice = choice.without_gpus(&format!("`{name}`"))?;
-        }
+    if let Some(name) = &args.arch
+        && !bench::arch(name)?.computes_on_gpus()
+    {
+        choice = choice.without_gpus(&format!("`{name}`"))?;
     }
     choice.note.iter().for_each(|note| console.warn(note));
     let threads = threads(args.threads)?;

@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(error.kind, ErrorKind::Bug);
         assert!(error.message.starts_with("panicked at src/cli/panics.rs:"), "{error}");
         assert!(error.message.ends_with(": an epoch of 0 batches"), "{error}");
-        assert!(error.hint.unwrap().contains("the same command goes on"));
+        assert!(error.hint.unwrap().contains("run the same command again"));
         // What a thread of its own says first is the cause of what its owner says then.
         let error = guarded::<()>(|| {
             let thread = std::thread::spawn(|| panic!("the cause"));

@@ -35,7 +35,7 @@ pub struct ImagesSettings<'a> {
 /// A folder that is no data set, or an image that cannot be read.
 pub fn time_images(settings: &ImagesSettings, clock: Clock) -> Result<Timing> {
     require(&[
-        ("batch", settings.batch),
+        ("batch size", settings.batch),
         ("image size", settings.image_size),
         ("number of batches", settings.steps),
     ])?;

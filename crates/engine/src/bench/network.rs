@@ -39,7 +39,7 @@ impl NetworkBench {
     /// Settings without a step to time.
     pub fn new(settings: NetworkSettings, device: &Device) -> Result<Self> {
         require(&[
-            ("batch", settings.batch),
+            ("batch size", settings.batch),
             ("image size", settings.image_size),
             ("number of classes", settings.classes),
             ("number of steps", settings.steps),

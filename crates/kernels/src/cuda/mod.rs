@@ -31,4 +31,4 @@ pub use rows::{block, concatenate};
 pub use signatures::{KernelArgument, Pointee};
 
 pub use launch::arguments;
-pub(crate) use signatures::argument;
+pub use signatures::argument;

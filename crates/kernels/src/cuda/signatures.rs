@@ -36,9 +36,10 @@ pub trait KernelArgument {
 }
 
 /// Declares how the kernel source spells a type with the same layout.
+#[macro_export]
 macro_rules! argument {
     ($($type:ty => $name:literal),* $(,)?) => {
-        $(impl $crate::cuda::Argument for $type {
+        $(impl $crate::cuda::KernelArgument for $type {
             type Passed = Self;
 
             fn passed(self) -> Self {
@@ -51,7 +52,7 @@ macro_rules! argument {
         })*
     };
 }
-pub(crate) use argument;
+pub use argument;
 
 argument!(i32 => "int", i64 => "index_t", f32 => "float", f64 => "double", WindowGrid => "Grid", ImageFrame => "Frame");
 

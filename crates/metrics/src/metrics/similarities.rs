@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn one_side_alone_is_nothing_to_tell_apart() {
         let alone = |identities: [u32; 2]| at_angles(&[(0.0, identities[0]), (1.0, identities[1])]);
-        assert!(Similarities::of_all(&alone([1, 1])).unwrap_err().message.contains("every pair"));
-        assert!(Similarities::of_all(&alone([1, 2])).unwrap_err().message.contains("no pair"));
+        assert!(Similarities::of_all(&alone([1, 1])).unwrap_err().message.contains("all pairs have"));
+        assert!(Similarities::of_all(&alone([1, 2])).unwrap_err().message.contains("no pair has"));
     }
 }

@@ -296,7 +296,7 @@ fn the_lines_that_would_allow_it_are_printed() {
     });
     let refused = verdict(&source, 3, "").unwrap_err();
     let lines = ["allow_missing = [\"conv1\"]", "allow_unexpected = [\"conv1\"]"];
-    assert!(refused.ends_with(&format!("add to the stage `{}` and `{}`", lines[0], lines[1])), "{refused}");
+    assert!(refused.ends_with(&format!("add `{}` and `{}` to the stage", lines[0], lines[1])), "{refused}");
     assert!(verdict(&source, 3, &lines.join("\n")).is_ok());
 }
 

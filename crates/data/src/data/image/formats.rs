@@ -12,11 +12,14 @@ pub struct ImageFormat {
     pub extensions: &'static [&'static str],
     /// The bytes that every file begins with.
     pub signature: &'static [u8],
-    /// Reads the headers of a file. An error is a cause, lowercase and without the file's name.
-    pub open: for<'a> fn(&'a [u8]) -> Result<Box<dyn Decoder + 'a>, String>,
+    /// Reads the headers of a file.
+    pub open: OpenDecoder,
     /// Whether headers and end of a file look whole, at little cost. Where they do not, decoding finds the cause.
     pub looks_whole: fn(&[u8]) -> bool,
 }
+
+/// Reads the headers of a file. An error is a cause, lowercase and without the file's name.
+pub type OpenDecoder = for<'a> fn(&'a [u8]) -> Result<Box<dyn Decoder + 'a>, String>;
 
 /// All formats: one line for each.
 pub const IMAGE_FORMATS: &[ImageFormat] = &[jpeg::FORMAT, png::FORMAT];

@@ -11,7 +11,7 @@ use super::*;
 use crate::autograd::{Backward, Tape};
 use crate::code_path::CodePath;
 use crate::error::Error;
-use crate::metrics::TaskMetrics;
+use crate::metrics::{Direction, Metric, MetricFormat, TaskMetrics};
 use crate::model::Outputs;
 use crate::ops::Deferred;
 use crate::task::{
@@ -21,6 +21,12 @@ use crate::task::{
 use crate::train::{self, BatchLoss, Scores};
 
 struct Regression;
+
+static METRICS: TaskMetrics = TaskMetrics {
+    history: &[Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower).in_training()],
+    evaluation: &[],
+    headline: &["loss"],
+};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Meter {
@@ -57,7 +63,7 @@ impl train::TrainTask for Regression {
     type BatchStats = Errors;
 
     fn metrics(&self) -> &'static TaskMetrics {
-        &TaskMetrics::NONE
+        &METRICS
     }
 
     fn meter(&self) -> Meter {

@@ -51,27 +51,27 @@ fn what_is_no_pattern_is_told_why() {
          "b.{01..2}", "b.{0..5000}", "b.{1..2}*", "b.{1..2", "b]", "layer?", "a.!b", "re:(", "re:[z-a]"]
             .map(|pattern| format!("{pattern:16} {}", refusal(pattern)))
             .join("\n"),
-        @r#"
-                     the pattern is empty; write a name such as `layer1`, or `*` for everything
-    !                the pattern is empty; write a name such as `layer1`, or `*` for everything
+        @"
+                     the pattern is empty; write a name such as `layer1`, or `*` for all parameters
+    !                the pattern is empty; write a name such as `layer1`, or `*` for all parameters
     @heads           unknown alias `@heads`; did you mean `@head`?
     @stem            unknown alias `@stem`; the aliases are `@head`, `@backbone`, `@norm`, `@bias`
-    _blocks.[10-12]  `[10-12]` in `_blocks.[10-12]` stands for one character, not for numbers; write numbers as a range: `{10..12}`
-    layer[34]        `[34]` in `layer[34]` stands for one character, not for numbers; write numbers as a range: `{0..12}`
-    b.[]             `[]` in `b.[]` is no set of characters; a set is written `[ab]` or `[1-4]`, a range of numbers `{0..12}`
-    b.[0..9]         `[0..9]` in `b.[0..9]` is no set of characters; a set is written `[ab]` or `[1-4]`, a range of numbers `{0..12}`
-    b.{3..1}         the range `{3..1}` in `b.{3..1}` runs backwards; write `{1..3}`
-    b.{1,2}          `{1,2}` in `b.{1,2}` is no numeric range; ranges are written `{0..12}`, both ends included
-    b.{01..2}        `{01..2}` in `b.{01..2}` is no numeric range; ranges are written `{0..12}`, both ends included
-    b.{0..5000}      the range `{0..5000}` in `b.{0..5000}` is wider than 1000; narrow it
-    b.{1..2}*        in `b.{1..2}*` the range `{1..2}` stands next to `*` and could match a part of a number; put a `.` between them
-    b.{1..2          `{` in `b.{1..2` is never closed; add `}`
-    b]               `]` in `b]` closes nothing; ranges are written `{0..12}`
-    layer?           `?` cannot stand inside a pattern: `layer?`; write `*` for any characters
-    a.!b             `!` cannot stand inside a pattern: `a.!b`; write it first, or not at all
-    re:(             not a regular expression: unclosed group
-    re:[z-a]         not a regular expression: invalid character class range, the start must be <= the end
-    "#
+    _blocks.[10-12]  `[10-12]` in `_blocks.[10-12]` matches one character, not a number; write a range of numbers: `{10..12}`
+    layer[34]        `[34]` in `layer[34]` matches one character, not a number; write a range of numbers: `{0..12}`
+    b.[]             `[]` in `b.[]` is not a set of characters; write a set as `[ab]` or `[1-4]`, a range of numbers as `{0..12}`
+    b.[0..9]         `[0..9]` in `b.[0..9]` is not a set of characters; write a set as `[ab]` or `[1-4]`, a range of numbers as `{0..12}`
+    b.{3..1}         the range `{3..1}` in `b.{3..1}` is reversed; write `{1..3}`
+    b.{1,2}          `{1,2}` in `b.{1,2}` is not a numeric range; write a range as `{0..12}`, both ends included
+    b.{01..2}        `{01..2}` in `b.{01..2}` is not a numeric range; write a range as `{0..12}`, both ends included
+    b.{0..5000}      the range `{0..5000}` in `b.{0..5000}` is wider than 1000; use a narrower range
+    b.{1..2}*        in `b.{1..2}*` the range `{1..2}` is next to `*` and could match a part of a number; put a `.` between them
+    b.{1..2          `{` in `b.{1..2` is not closed; add `}`
+    b]               unmatched `]` in `b]`; write a range as `{0..12}`
+    layer?           `?` is not allowed inside a pattern: `layer?`; write `*` for any characters
+    a.!b             `!` is not allowed inside a pattern: `a.!b`; write it at the start, or remove it
+    re:(             invalid regular expression: unclosed group
+    re:[z-a]         invalid regular expression: invalid character class range, the start must be <= the end
+    "
     );
 }
 
