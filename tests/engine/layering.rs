@@ -1,6 +1,6 @@
 //! Invariants of the code: the library is quiet, and imports run in one direction.
 //!
-//! Between crates the compiler keeps the direction; within a crate, this does.
+//! The compiler checks the direction between crates; this test checks it between the modules of a crate.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use regex::Regex;
 use walkdir::WalkDir;
 
 /// The modules of the library by layer, lowest first. A module imports only from lower layers.
-const FLOORS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 15] = [
     &["code_path", "regular_file", "sanitize"],
     &["csv_cells", "error"],
     &["cuda", "digest", "memory", "random"],
@@ -46,7 +46,7 @@ fn library() -> Vec<(PathBuf, String)> {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         library.push((below, code.collect::<Vec<_>>().join("\n")));
     }
-    assert!(library.len() > 100, "the library has rooms");
+    assert!(library.len() > 100, "the crates have files");
     library
 }
 
@@ -61,30 +61,30 @@ fn the_library_never_prints_exits_or_reads_environment_and_clock() {
 }
 
 #[test]
-fn imports_run_one_way_down_the_floors() {
-    let floor = |room: &str| FLOORS.iter().position(|rooms| rooms.contains(&room));
+fn imports_run_in_one_direction() {
+    let layer = |module: &str| LAYERS.iter().position(|modules| modules.contains(&module));
     let one = Regex::new(r"\bcrate::([a-z_]+)").unwrap();
     let several = Regex::new(r"\bcrate::\{([^}]*)\}").unwrap();
     for (path, code) in library() {
-        let Some(room) = path.iter().next().and_then(|part| part.to_str()) else { continue };
-        let Some(here) = floor(room.trim_end_matches(".rs")) else { continue };
+        let Some(module) = path.iter().next().and_then(|part| part.to_str()) else { continue };
+        let Some(here) = layer(module.trim_end_matches(".rs")) else { continue };
         let groups = several.captures_iter(&code).flat_map(|list| {
             let names =
                 list[1].split(',').map(|name| name.trim().split("::").next().unwrap_or_default().to_owned());
             names.collect::<Vec<_>>()
         });
         let named = one.captures_iter(&code).map(|name| name[1].to_owned()).chain(groups);
-        for import in named.filter(|import| import != room.trim_end_matches(".rs")) {
-            let Some(there) = floor(&import) else { continue };
-            assert!(there < here, "{}: `{room}` imports `{import}`, which is not below it", path.display());
+        for import in named.filter(|import| import != module.trim_end_matches(".rs")) {
+            let Some(there) = layer(&import) else { continue };
+            assert!(there < here, "{}: `{module}` imports `{import}`, which is not below it", path.display());
         }
     }
 }
 
-/// An architecture is its own file and one line of `architectures!`: no other code asks which one it has. `build.rs` and
+/// An architecture is its own file and one line of `architectures!`: no other code matches on one. `build.rs` and
 /// `parity.rs` name some in what tests alone use.
 #[test]
-fn architectures_are_told_apart_in_one_file() {
+fn architectures_are_distinguished_in_one_file() {
     let variant = Regex::new(r"\bArch::[A-Z]\w+").unwrap();
     let naming = library().into_iter().filter(|(_, code)| variant.is_match(code)).map(|(path, _)| path);
     let expected = ["model/build.rs", "model/parity.rs"].map(PathBuf::from);
