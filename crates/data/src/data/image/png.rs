@@ -3,18 +3,18 @@
 //! The size in a header is held against the file before memory is taken for it. Texts and colour profiles, which may
 //! be packed as small as any bomb, are passed over.
 
-mod csv_rows;
 mod headers;
 mod messages;
+mod rows;
 
 use std::io::Cursor;
 use std::ops::Range;
 
 use png::{Decoder as ChunkDecoder, Limits, Reader, Transformations};
 
-use self::csv_rows::RowFormat;
 use self::headers::{check_header, looks_whole};
 use self::messages::{cause, damaged};
+use self::rows::RowFormat;
 use super::{DecodeOptions, Decoder, Image, ImageFormat, JpegWorkspace, Region, Scale};
 
 pub const FORMAT: ImageFormat = ImageFormat {
