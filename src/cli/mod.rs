@@ -1,4 +1,4 @@
-//! The command line: one file per command. Only this room prints, reads the environment, and exits.
+//! The command line: one file per command. Only this module prints, reads the environment, and exits.
 
 mod console;
 mod data_table;

@@ -3,7 +3,7 @@
 //! What a sample looks like and which part it belongs to is a function of its own path and bytes: never of the other
 //! samples (unless it is mixed with one, or the split is balanced), of the number of workers, or of the order in which
 //! files were read. The network is shown what a person sees, unless settings say otherwise: photos upright, transparency
-//! on white. The room knows no models.
+//! on white. The module knows no models.
 
 mod augment;
 mod balanced_split;

@@ -2,7 +2,7 @@
 //!
 //! An architecture is written once. Building it against a `Scope` declares its tensors, which is all that a
 //! [`Description`] needs; running it against a [`Pass`] computes. Patterns over the names it declares live here too.
-//! The room reads no files and knows no stages.
+//! The module reads no files and knows no stages.
 
 mod activations;
 mod architectures;

@@ -1,11 +1,11 @@
 //! The pipeline language: the settings of a pipeline file, and the checks that need no data and no weights.
 //!
-//! [`load`] parses a file into a tree of settings that know their places (`document`). It merges `extends`,
-//! `[defaults]` and `--set` (`merge`, `set`), checks the tree against the schema that the types generate (`schema`,
-//! `check`), and checks what no schema can express (`graph`, `shape`, `paths`). One [`DiagnosticReport`] has all errors of a
-//! file.
+//! [`load`] parses a file into a tree of settings with their positions (`document`). It merges `extends`, `[defaults]` and
+//! `--set` (`merge`, `overrides`), checks the tree against the schema that the types generate (`schema`, `schema_check`),
+//! and checks what no schema can express (`graph`, `semantic_checks`, `paths`). One [`DiagnosticReport`] has all errors of
+//! a file.
 //!
-//! Every room may import this one; it imports only `error`. It never prints, and reads environment variables through a
+//! Every module may import this one; it imports only `error`. It never prints, and reads environment variables through a
 //! function that it is given. Checks that need the names of parameters or classes are in `plan`.
 
 mod arch;

@@ -1,4 +1,4 @@
-//! A pipeline that passed all checks of this room: defaults are merged and names are filled in.
+//! A pipeline that passed all checks of this module: defaults are merged and names are filled in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;

@@ -9,7 +9,7 @@
 //!   terminal and the page take its name, title, format and direction from there.
 //! - A task's report is its [`TaskReporting`](crate::report::TaskReporting), and a line in [`TASKS`]. `example.rs` shows one.
 //!
-//! The room never opens files, runs no stage and knows no recipes: what a task writes, it returns as [`TaskFile`]s.
+//! The module never opens files, runs no stage and knows no recipes: what a task writes, it returns as [`TaskFile`]s.
 
 mod annotations;
 mod class_list;
