@@ -100,7 +100,8 @@ struct Network {
     multiply_adds: u64,
     /// Counts two operations per multiply-add, in 10⁹ per second.
     gflops: f64,
-    /// The least bytes of activations that convolutions, linear layers and normalisations of one step read and write.
+    /// The minimum number of bytes of activations that convolutions, linear layers and normalisations of one step read
+    /// and write.
     bytes: u64,
     /// In 10⁹ bytes per second.
     gbytes_per_s: f64,
@@ -158,7 +159,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The memory is read right after the steps, so that what follows is not counted.
+/// The memory is read directly after the steps, so that later allocations are not counted.
 fn time_network(
     args: &Args,
     name: &str,

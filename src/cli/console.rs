@@ -31,7 +31,7 @@ pub fn shown(name: impl std::fmt::Display) -> String {
     sanitize::line(&name.to_string()).into_owned()
 }
 
-/// The most warnings about pipeline files that are shown.
+/// The maximum number of warnings about pipeline files that are shown.
 const SHOWN: usize = 50;
 
 impl Console {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use defrost::data::{ClassSummary, DatasetSummary, Duplicate};
 use defrost::report::percent;
 
-/// The most classes that are shown, of the largest and of the smallest each.
+/// The maximum numbers of largest and of smallest classes that are shown.
 const SHOWN: usize = 20;
-/// The most pairs of equal files that are shown.
+/// The maximum number of pairs of equal files that are shown.
 const SHOWN_DOUBLES: usize = 3;
 
 /// The splits of a data set with their requested fractions, and the number of images per class and split.
@@ -43,7 +43,8 @@ pub fn lines(summary: &DatasetSummary) -> Vec<String> {
     lines
 }
 
-/// All classes in order; or of many classes the largest and the smallest, sorted by size, and how many are left out.
+/// All classes in order. If there are many, the largest and the smallest, sorted by size, and the number of omitted
+/// ones.
 fn chosen(classes: &[ClassSummary]) -> (Vec<&ClassSummary>, usize) {
     let mut all: Vec<&ClassSummary> = classes.iter().collect();
     let more = all.len().saturating_sub(2 * SHOWN);
@@ -54,15 +55,15 @@ fn chosen(classes: &[ClassSummary]) -> (Vec<&ClassSummary>, usize) {
     (all, more)
 }
 
-/// A name as it is; or quoted and escaped if it has characters that are easily missed or misread: white space at an
-/// end, control characters, marks that change the direction of writing.
+/// A name, unchanged if it is easy to read. Otherwise it is quoted and escaped: white space at an end, control
+/// characters, and marks that change the writing direction are easily missed.
 pub fn plain(name: &str) -> String {
     let seen = |c: char| matches!(c, '"' | '\'' | '\\') || is_accent(c) || c.escape_debug().len() == 1;
     let plain = name.trim() == name && !name.is_empty() && name.chars().all(seen);
     if plain { name.to_owned() } else { format!("{name:?}") }
 }
 
-/// A combining accent, such as that of é if Unicode spells it as two characters.
+/// A combining accent, such as the one in a decomposed é.
 fn is_accent(c: char) -> bool {
     ('\u{300}'..='\u{36f}').contains(&c)
 }
@@ -87,7 +88,7 @@ pub fn doubles(data: &str, summary: &DatasetSummary) -> Option<String> {
     (doubles.count > 0).then_some(warning)
 }
 
-/// The summaries of several runs, each data set once.
+/// The summaries of several runs, with each data set once.
 pub fn once(all: impl Iterator<Item = BTreeMap<String, DatasetSummary>>) -> Vec<(String, DatasetSummary)> {
     let mut found: Vec<(String, DatasetSummary)> = Vec::new();
     for one in all.flatten() {

@@ -25,7 +25,7 @@ pub struct Args {
     runs: RunsOptions,
 }
 
-/// What results and failures may depend on. All of it is looked up now; nothing is written.
+/// The environment that results and failures may depend on. Everything is read now; nothing is written.
 #[derive(Serialize)]
 struct Findings {
     version: &'static str,
@@ -91,9 +91,9 @@ struct Runs {
     folder: PathBuf,
     exists: bool,
     count: usize,
-    /// Bytes of finished stages, stages in progress and features.
+    /// Bytes of finished stages, unfinished stages and features.
     store_bytes: u64,
-    /// The bytes of features among them.
+    /// The part of these bytes that features use.
     feature_bytes: u64,
 }
 
@@ -146,7 +146,7 @@ fn memory(text: &str) -> Option<Memory> {
     Some(Memory { total_bytes: bytes("MemTotal")?, available_bytes: bytes("MemAvailable")? })
 }
 
-/// What a build with CUDA finds: each library, and the GPUs if all libraries can be opened.
+/// The state of a build with CUDA: each library, and the GPUs if all libraries can be opened.
 #[cfg(feature = "cuda")]
 fn cuda() -> Cuda {
     use defrost::cuda;
@@ -185,7 +185,7 @@ fn runs(folder: PathBuf) -> Result<Runs> {
     Ok(Runs { exists: folder.is_dir(), count, store_bytes, feature_bytes, folder })
 }
 
-/// Files that vanish or cannot be read meanwhile count as 0.
+/// Files that disappear during the scan or cannot be read count as 0.
 fn bytes_below(folder: &Path) -> u64 {
     let entries = WalkDir::new(folder).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
     entries.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()

@@ -1,4 +1,4 @@
-//! What `plan` and `run` know about the machine: its name, its clock and memory, and the measurements made on it.
+//! The machine as `plan` and `run` see it: its name, clock and memory, and earlier measurements.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -59,12 +59,12 @@ impl Estimates {
         estimate::workload(&stage.work, found, &self.settings)
     }
 
-    /// `None` if some of it was never measured.
+    /// `None` if a part of it was never measured.
     pub fn forecast(&self, workload: &Workload) -> Option<Estimate> {
         estimate::forecast(workload, &self.known, &self.machine, self.baseline)
     }
 
-    /// Measures what is missing for a stage, with the threads that stages use.
+    /// Measures missing values for a stage, with the number of threads that stages use.
     pub fn measure(&mut self, stage: &PlanEntry, workload: &Workload) -> Result<()> {
         let threads = self.threads;
         let pool = rayon::ThreadPoolBuilder::new()
@@ -77,8 +77,8 @@ impl Estimates {
     }
 }
 
-/// The estimates of the stages of a session that will run, as far as they are known, and their workloads, from which
-/// the run is learnt.
+/// The known estimates of the stages that will run in a session, and their workloads. Measurements of the run are
+/// stored under these workloads.
 pub fn stage_estimates(
     session: &Session,
     statuses: &[StageStatus],
@@ -96,8 +96,7 @@ pub fn stage_estimates(
     Ok((expected, workloads))
 }
 
-/// The features that a stage would find for each of its prefixes, if the stages above are finished and features are
-/// kept.
+/// The cached features for each prefix of a stage, if the stages above are finished and caching is enabled.
 pub fn found(
     session: &Session,
     stage: &PlanEntry,
@@ -116,7 +115,7 @@ pub fn found(
     stage.work.features_found(&sources, &store)
 }
 
-/// The clock of this process, and its large blocks of memory or those of the GPU.
+/// The clock of this process, and the memory of its large blocks or of the GPU.
 struct ProcessMeter {
     started: Instant,
     gauge: Option<GpuMemory>,

@@ -1,4 +1,4 @@
-//! Describes the images of data sets before a run: the sizes of their splits, and which files are left out.
+//! Describes the images of data sets before a run: the sizes of their splits, and the ignored files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use defrost::data::{Dataset, Split, image_format_extensions, image_format_names, is_image};
 use defrost::stage::{Inputs, ResolvedStage};
 
-/// The data sets that stages read, each once, and whether images that cannot be decoded are left out.
+/// The data sets that stages read, each once, and whether images that cannot be decoded are skipped.
 fn datasets<'a, I: Inputs + 'a>(
     works: impl Iterator<Item = &'a ResolvedStage<I>>,
 ) -> Vec<(&'a Arc<Dataset>, bool)> {
@@ -35,8 +35,8 @@ pub fn parts<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStage<I
     once(datasets(works).iter().map(line))
 }
 
-/// The files that are left out, as in `photos: 27 files are ignored: only .jpg, .jpeg and .png are read (found .bmp,
-/// .webp)`, and the images that are in no class folder.
+/// The ignored files, as in `photos: 27 files are ignored: only .jpg, .jpeg and .png are read (found .bmp, .webp)`.
+/// Includes images outside all class folders.
 pub fn left_out<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStage<I>>) -> Vec<String> {
     let lines = |dataset: &Arc<Dataset>| {
         let (images, others): (Vec<&String>, Vec<&String>) =
@@ -65,7 +65,7 @@ pub fn left_out<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStag
     once(datasets(works).iter().flat_map(|(dataset, _)| lines(dataset)))
 }
 
-/// The images that could not be opened and are left out, with the causes.
+/// The images that could not be opened and are skipped, with the causes.
 fn unreadable(dataset: &Dataset) -> Option<String> {
     const SHOWN: usize = 5;
     let all = &dataset.unreadable;
@@ -91,12 +91,12 @@ pub fn unreadable_of<'a, I: Inputs + 'a>(
     found.iter().flat_map(|(dataset, _)| dataset.unreadable.iter().map(|one| entry(dataset, one))).collect()
 }
 
-/// The help of an argument that takes image files.
+/// The help for an argument that takes image files.
 pub fn files_help() -> String {
     format!("{} files, or folders of them", image_format_names("or"))
 }
 
-/// Each line once, since the runs of a matrix read the same data sets separately.
+/// Each line once, because the runs of a matrix read the same data sets separately.
 fn once(lines: impl Iterator<Item = String>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     lines.for_each(|line| {

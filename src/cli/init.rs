@@ -48,7 +48,7 @@ const PIPELINE: &str = "pipeline.toml";
 const SCHEMA: &str = "pipeline.schema.json";
 const TEMPLATE: &str = include_str!("init/start.toml");
 const TWO_STAGES: &str = include_str!("init/two_stages.toml");
-/// On small data sets, batch statistics undo what was pretrained; docs/results.md has measurements.
+/// On small data sets, batch statistics degrade pretrained weights; docs/results.md has measurements.
 const BATCH_NORM: &str = "batch_norm = \"eval\"                      # keep the pretrained running statistics; small batches give poor ones\n";
 const HEAD_ALONE: &str = include_str!("init/head_alone.toml");
 
@@ -140,7 +140,7 @@ fn fill(args: &Args) -> Result<String> {
     Ok(text.replace("{ SPLIT = true }", &split).replace("\"EVALUATED\"", &format!("\"{evaluated}\"")))
 }
 
-/// The folder's name, changed into a valid name of a pipeline.
+/// The folder's name, converted into a valid pipeline name.
 fn name(dir: &Path) -> String {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -150,12 +150,13 @@ fn name(dir: &Path) -> String {
     if name.is_empty() { "experiment".into() } else { name.chars().take(100).collect() }
 }
 
-/// The split: given folders if there are any, else fractions; and the split to evaluate on.
+/// The split: existing split folders if there are any, else fractions. Also returns the split to evaluate on.
 ///
 /// # Errors
-/// The folders are such that `validate` refuses them with any split.
+/// `validate` refuses these folders with any split.
 fn split(data: Option<&Path>) -> Result<(String, &'static str)> {
-    /// Fractions of validation and test, each with several seeds: the first that leaves no split without a class.
+    /// Fractions of validation and test, each with several seeds. The first combination in which every split has every
+    /// class is used.
     const SHARES: [(f64, f64); 3] = [(0.2, 0.1), (0.25, 0.25), (0.3, 0.0)];
     const SEEDS: u64 = 20;
     let fractions = |(validation, test): (f64, f64), seed| {

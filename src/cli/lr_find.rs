@@ -118,7 +118,7 @@ fn range(args: &Args) -> Result<LrRange> {
     Ok(LrRange { low, high, steps })
 }
 
-/// A train stage, what it trains and its images.
+/// A train stage, its training setup and its images.
 type TestedStage<'a> = (&'a PlanEntry, &'a TrainStage, &'a Arc<Dataset>);
 
 /// The requested train stage, or the only one.
@@ -154,7 +154,7 @@ fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<TestedStage<'
     Err(error.hint(format!("choose one with `--stage`: {}", names())))
 }
 
-/// The weights that the stage reads, which must be computed already.
+/// The weights that the stage reads. They must be computed already.
 fn sources(session: &Session, stage: &PlanEntry, file: &Path) -> Result<Vec<PathBuf>> {
     let statuses = session.statuses()?;
     let source = |parent: &ParentStage| match &statuses[parent.stage].finished {
@@ -215,7 +215,7 @@ fn text(stage: &str, present: f64, test: &LrRangeTest) -> String {
     out
 }
 
-/// A curve of dots, with the suggested rate as a line.
+/// A curve of dots, with a line at the suggested rate.
 fn chart(out: &mut String, test: &LrRangeTest) {
     const ROWS: usize = 12;
     const COLUMNS: usize = 64;

@@ -33,8 +33,8 @@ pub struct PipelineOptions {
 }
 
 impl PipelineOptions {
-    /// Reads the runs of a pipeline file (one, or those of its matrix) and resolves their names. One report has all
-    /// errors.
+    /// Reads the runs of a pipeline file (one, or those of its matrix) and resolves their names. Reports all errors
+    /// together.
     pub fn check(
         &self,
         file: &Path,
@@ -179,7 +179,7 @@ pub fn several_runs(file: &Path, count: usize, label: &str) -> Error {
         .hint(format!("select one, such as `--only \"{label}\"`; `defrost validate` lists them"))
 }
 
-/// A folder on the command line. After `=`, a shell does not expand `~`, and it would become a folder of that name.
+/// A folder on the command line. After `=`, a shell does not expand `~`, so it would create a folder named `~`.
 fn folder(text: OsString) -> Result<PathBuf, &'static str> {
     let path = PathBuf::from(text);
     if path.starts_with("~") {
@@ -218,7 +218,7 @@ fn has_settings(run: &RunDirectory, settings: &Value) -> bool {
     run.settings().is_ok_and(|made| stages(made) == *settings)
 }
 
-/// Settings without those of the machine, which change no result.
+/// Settings without those of the machine, which do not affect results.
 fn stages(mut settings: Value) -> Value {
     settings.as_object_mut().map(|tables| tables.remove("run"));
     settings

@@ -62,7 +62,8 @@ mod tests {
         assert!(error.message.starts_with("panicked at src/cli/panics.rs:"), "{error}");
         assert!(error.message.ends_with(": an epoch of 0 batches"), "{error}");
         assert!(error.hint.unwrap().contains("run the same command again"));
-        // What a thread of its own says first is the cause of what its owner says then.
+        // If a spawned thread panics first, its message is reported as the cause of the panic that follows in the
+        // parent thread.
         let error = guarded::<()>(|| {
             let thread = std::thread::spawn(|| panic!("the cause"));
             thread.join().map_err(|_| ()).expect("a thread panicked");

@@ -80,7 +80,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What earlier runs of the matrix compute.
+/// The stages that earlier runs of the matrix compute.
 #[derive(Default)]
 struct RunsBefore {
     label: String,
@@ -193,7 +193,7 @@ fn one(session: &Session, args: &Args, known: &mut RunsBefore, console: &Console
     Ok(document)
 }
 
-/// What to know about a stage before it runs.
+/// Warnings and notes about a stage before it runs.
 fn note(work: &PlannedStage) -> Option<String> {
     let (train, dataset) = match work {
         ResolvedStage::Train(train, dataset) => (train, dataset),
@@ -233,7 +233,7 @@ fn phases(work: &PlannedStage) -> Option<Vec<UnfreezeSummary>> {
     Some(train.table.unfreeze_summaries(&train.description))
 }
 
-/// The estimate of a stage. What was never measured is measured. If that fails, prints a warning and returns `None`.
+/// The estimate of a stage. Missing measurements are taken now. If that fails, prints a warning and returns `None`.
 fn estimated(
     estimates: &mut Estimates,
     stage: &PlanEntry,
@@ -251,7 +251,7 @@ fn estimated(
     estimates.forecast(&workload)
 }
 
-/// The sum of all stages. `None` if there is no stage, or one without an estimate.
+/// The sum over all stages. `None` if there is no stage, or one without an estimate.
 fn total(all: &[Option<Estimate>]) -> Option<Estimate> {
     let one = |sum: Estimate, next: Estimate| Estimate {
         seconds: sum.seconds + next.seconds,

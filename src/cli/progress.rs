@@ -1,6 +1,6 @@
 //! Prints progress: one live line on a terminal, else plain lines every few seconds, and a table at the end.
 //!
-//! All of it goes to standard error. `NO_COLOR` and the terminal decide about colours.
+//! All of it goes to standard error. Colours depend on `NO_COLOR` and on whether the output is a terminal.
 
 mod table;
 
@@ -36,7 +36,7 @@ struct Screen {
     epoch: Option<(u32, u32)>,
     /// All stages of the run, in order.
     stages: Vec<String>,
-    /// What the task of each stage measures, where it has one.
+    /// The metrics of each stage's task, if it has one.
     metrics: BTreeMap<String, &'static TaskMetrics>,
     ended: Vec<EndedStage>,
 }
@@ -58,7 +58,7 @@ impl Progress {
         }
     }
 
-    /// Of the steps of one stage, outside of a run.
+    /// For the steps of one stage, outside a run.
     pub fn of_stage(name: &str, task: Option<&TaskReporting>) -> Self {
         let mut progress = Self::new();
         let screen = progress.screen.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -218,7 +218,7 @@ impl Screen {
         }
     }
 
-    /// Prints lines that stay, above the live one.
+    /// Prints permanent lines above the live one.
     fn say(&self, text: &str) {
         match &self.live {
             Some(bar) => bar.suspend(|| tell(text)),
@@ -233,7 +233,7 @@ impl Screen {
     }
 }
 
-/// A live line without a message yet. What does not fit the terminal is cut off.
+/// A live line without a message yet. Text beyond the width of the terminal is cut off.
 fn live_line(stage: &str) -> ProgressBar {
     let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     line.set_style(ProgressStyle::with_template("{prefix:>10} {wide_msg}").expect("a valid template"));
@@ -255,7 +255,7 @@ fn started(outcome: StageOutcome) -> &'static str {
     }
 }
 
-/// A line whose verb has its own column.
+/// A line with its verb in a separate column.
 fn headed(verb: &str, text: &str) -> String {
     format!("\x1b[1;36m{verb:>10}\x1b[0m {text}")
 }
@@ -293,7 +293,7 @@ fn epoch_line(epoch: u32, epochs: u32, row: &[(String, f64)], best: bool, metric
         let column = |column: &str| {
             row.iter().find(|(name, _)| name.strip_prefix(part) == Some(column)).map(|(_, value)| *value)
         };
-        // Of validation those that training images are measured by, too: the two are compared at a glance.
+        // For validation, only the metrics that are measured in training too, because readers compare the two.
         let values = metrics.iter().filter(|metric| metric.in_training).filter_map(|metric| {
             let value = column(metric.name)?;
             Some(format!("{} {}", metric.title, column_text(metric.format, value)))

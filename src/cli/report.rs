@@ -42,7 +42,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             if !std::fs::read(&file).is_ok_and(|there| there == page.as_bytes()) {
                 let written = run.write("report.html", page.as_bytes());
                 written.map_err(|error| error.hint("write the page elsewhere with `--output FILE`"))?;
-                // A run that is being computed again writes its own manifest.
+                // If the run is being computed again, it writes its own manifest.
                 if let (RunState::Complete, Some(runs), false) = (run.state(), runs_of(&run), run.is_live()) {
                     run.seal(&Store::open(runs))?;
                 }
@@ -55,7 +55,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     } else if alone {
         console.say(shown(page.display()));
     } else {
-        // The page may go to standard output, so nothing else may.
+        // The page may go to standard output, so no other output may go there.
         console.status(shown(page.display()));
     }
     Ok(ExitCode::SUCCESS)
@@ -68,7 +68,7 @@ fn changes(run: &RunDirectory) -> Result<Option<Vec<Difference>>> {
     Ok(run::list(runs)?.into_iter().find(|summary| summary.path == this).map(|summary| summary.changes))
 }
 
-/// The folder of all runs that a run lies in: `runs/<name>/<id>`.
+/// The folder of all runs that contains a run: `runs/<name>/<id>`.
 fn runs_of(run: &RunDirectory) -> Option<&Path> {
     run.path().parent()?.parent()
 }

@@ -1,4 +1,4 @@
-//! What every command that plans needs: the pipeline, its plan, the store, and the numeric profile.
+//! The state that every planning command needs: the pipeline, its plan, the store, and the numeric profile.
 
 use std::path::{Path, PathBuf};
 

@@ -8,13 +8,13 @@ use defrost::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 use signal_hook::flag;
 
-/// Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU ask for a checkpoint and an orderly end. A second Ctrl-C ends
+/// Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU request a checkpoint and a clean stop. A second Ctrl-C ends
 /// the process immediately.
 pub fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
     let failed = |error| Error::failed(format!("cannot listen for signals: {error}"));
     flag::register_conditional_shutdown(SIGINT, 130, interrupt.flag()).map_err(failed)?;
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU] {
-        // A process started with `nohup` outlives its terminal.
+        // A process started with `nohup` continues after its terminal closes.
         if signal != SIGHUP || !is_ignored(SIGHUP) {
             flag::register(signal, interrupt.flag()).map_err(failed)?;
         }
@@ -22,13 +22,14 @@ pub fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// Makes writing past the file size limit an error that names the file. Otherwise the signal would end the process.
+/// Turns writing past the file size limit into an error that names the file. Otherwise the signal would end the
+/// process.
 pub fn report_large_files() {
-    // If this fails, the process ends as it would have without it.
+    // If this fails, the signal ends the process, as it does by default.
     let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
-/// Whether the process was started with a signal ignored, if the system can tell.
+/// Whether the process was started with a signal ignored, if the system reports it.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

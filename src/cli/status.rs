@@ -103,7 +103,7 @@ fn text(run: &RunSummary, now: SystemTime) -> String {
 fn details(stage: &StageOverview, now: SystemTime) -> String {
     let mut parts = Vec::new();
     if let Some((done, all)) = stage.epochs.filter(|_| stage.status != "cached") {
-        // Within an epoch, the current epoch is counted, like `run` does.
+        // Within an epoch, the current epoch is counted, as in the output of `run`.
         let within = stage.step.as_ref().is_some_and(|step| step.of == "step");
         parts.push(format!("epoch {}/{all}", if within { (done + 1).min(all) } else { done }));
     }

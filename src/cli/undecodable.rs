@@ -6,7 +6,7 @@ use defrost::{Error, Result, sanitize};
 use super::Console;
 use super::data_table::plain;
 
-/// The most images that are listed.
+/// The maximum number of images that are listed.
 const SHOWN: usize = 20;
 
 /// Lists images that cannot be decoded, with the causes.

@@ -1,4 +1,4 @@
-//! Help for users of other tools: what to type instead of a command or an option that does not exist.
+//! Suggestions for users of other tools: the right command or option instead of one that does not exist.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use defrost::regular_file;
 
 use super::console::{shown, tell};
 
-/// Words for a command, and what to type.
+/// Words that a user may try as a command, and the suggestion.
 const COMMANDS: [(&[&str], &str); 20] = [
     (
         &["train", "fit", "finetune", "fine-tune", "learn", "start", "execute", "launch", "go", "training"],
@@ -51,7 +51,7 @@ const COMMANDS: [(&[&str], &str); 20] = [
     ),
 ];
 
-/// Words for an option that is not a setting, and what to type.
+/// Words that are tried as an option but are not settings, and the suggestion.
 const OPTIONS: [(&[&str], &str); 5] = [
     (
         &["config", "cfg", "c", "file", "f", "config-file", "yaml", "pipeline"],
@@ -63,7 +63,7 @@ const OPTIONS: [(&[&str], &str); 5] = [
     (&["tag", "run-name"], "a run has the `name` of its file; change it with `--set name=NAME`"),
 ];
 
-/// Prints what is wrong with a command line, and a suggestion. Help and version are printed unchanged.
+/// Prints the error in a command line, and a suggestion. Help and version are printed unchanged.
 pub fn report_usage_error(mut error: clap::Error) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
@@ -82,7 +82,7 @@ pub fn report_usage_error(mut error: clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// Escapes what was typed: it may be the name of a file.
+/// Escapes the typed text, because it may be the name of a file.
 fn escape(error: &mut clap::Error) {
     let escaped = |(kind, value): (ContextKind, &ContextValue)| match value {
         ContextValue::String(text) => Some((kind, ContextValue::String(shown(text)))),
@@ -92,7 +92,7 @@ fn escape(error: &mut clap::Error) {
     let escaped: Vec<_> = error.context().filter_map(escaped).collect();
     let typed = |(kind, value): &(ContextKind, ContextValue)| error.get(*kind) != Some(value);
     if escaped.iter().any(typed) {
-        // A tip repeats what was typed.
+        // A tip repeats the typed text.
         error.remove(ContextKind::Suggested);
     }
     for (kind, value) in escaped {
@@ -119,7 +119,7 @@ fn found<'a>(table: &[(&[&str], &'a str)], word: &str) -> Option<&'a str> {
     table.iter().find(|(words, _)| words.contains(&word)).map(|(_, text)| *text)
 }
 
-/// What to type instead of `--epochs 5`, or `epochs=5`.
+/// The suggestion instead of `--epochs 5`, or `epochs=5`.
 fn option(typed: &str, arguments: &[String]) -> Option<String> {
     let (name, behind) = typed.split_once('=').map_or((typed, None), |(name, value)| (name, Some(value)));
     let is_option = name.starts_with('-');
@@ -133,7 +133,7 @@ fn option(typed: &str, arguments: &[String]) -> Option<String> {
     let path = word.contains('.').then(|| word.clone());
     if let Some((setting, example)) = synonyms::option(&word) {
         let given = behind.map(str::to_owned).or_else(|| following(name, arguments));
-        // The value was given for one setting, and does not fit a whole table.
+        // The value was given for one setting, so it does not fit a whole table.
         let value = given.filter(|_| !example.starts_with(['{', '['])).unwrap_or_else(|| example.to_owned());
         return Some(match setting {
             "run.device" => format!("write `--device {}`", example.trim_matches('"')),
@@ -163,7 +163,7 @@ fn following(name: &str, arguments: &[String]) -> Option<String> {
     (!value.starts_with('-') && !value.ends_with(".toml")).then(|| value.clone())
 }
 
-/// A path with a name from the file: its first train stage, data set or model.
+/// A path with a name from the file: the first train stage, data set or model.
 fn with_names_of_file(path: &str, arguments: &[String]) -> String {
     const MOST: u64 = 4 << 20;
     let named = || -> Option<String> {

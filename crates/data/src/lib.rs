@@ -1,4 +1,4 @@
-//! Images: found, split, decoded, augmented, and batched.
+//! Images: listing, splitting, decoding, augmentation and batching.
 
 pub mod data;
 

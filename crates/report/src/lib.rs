@@ -1,4 +1,4 @@
-//! Pictures, tables and the one-page report, as bytes.
+//! Figures, tables and the one-page report, as bytes.
 
 pub mod report;
 

@@ -1,4 +1,4 @@
-//! Tasks: the targets, loss, scores, predictions and files of each, one folder per task.
+//! Tasks: targets, loss, scores, predictions and files, with one folder per task.
 
 pub mod task;
 

@@ -14,7 +14,7 @@ const RATIO: f64 = 2.6;
 /// Epochs before each unfreezing, and after the last.
 const EPOCHS: usize = 2;
 const LAST_EPOCHS: usize = 5;
-/// The most groups of the backbone. Deeper layers unfreeze together with the last group.
+/// The maximum number of groups of the backbone. Deeper layers unfreeze together with the last group.
 const MOST_GROUPS: usize = 5;
 
 pub fn stages(arch: pipeline::Arch) -> String {

@@ -1,4 +1,4 @@
-//! Checks that weights fit an architecture, before a pipeline says so.
+//! Checks that weights fit an architecture, before the pipeline file is written.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use defrost::weights::{LoadRules, WeightsFile, origins};
 use defrost::{Error, Result};
 use serde_json::json;
 
-/// Tries what the first stage of the starter does, which loads all but the head.
+/// Does what the first stage of the starter pipeline does: it loads all weights except the head.
 ///
 /// # Errors
 /// The file cannot be read, or its tensors are not those of the architecture. Then the hint names the architecture that

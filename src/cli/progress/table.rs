@@ -19,12 +19,12 @@ pub struct EndedStage {
     pub below: Option<String>,
     /// The numbers of `metrics.json` by dotted path.
     pub numbers: Scores,
-    /// What its task measures.
+    /// The metrics of its task.
     pub metrics: &'static TaskMetrics,
 }
 
 impl EndedStage {
-    /// How far the stage came; or its result, and whether its source was better.
+    /// The progress of an unfinished stage, or its result, with a note if its source was better.
     fn shown(&self) -> String {
         let result = self.reached.clone().or_else(|| self.result()).unwrap_or_default();
         self.below.iter().fold(result, |result, source| format!("{result}, below {source}"))
@@ -45,7 +45,7 @@ impl EndedStage {
 pub fn table(rows: &[EndedStage]) -> String {
     let head = ["stage", "status", "time", "result", "trainable", "frozen"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
-        // The count is of the whole stage. If layers unfreeze later, its first epochs train fewer.
+        // The count is for the whole stage. If layers unfreeze later, its first epochs train fewer parameters.
         let parameters = |key: &str| {
             let value = row.numbers.get(&format!("parameters.{key}"));
             value.map(|value| count(*value as u64)).unwrap_or_default()

@@ -1,10 +1,10 @@
-//! Groups of images dealt to the parts so that shares and class proportions come as near as can be.
+//! Assigns groups of images to splits so that sizes and class proportions are as close to the settings as possible.
 //!
 //! This is iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data",
-//! 2011) for whole groups: the rarest class that is left goes first, its largest group first, each to the part that
-//! needs it most. Then single groups change parts, or two change places, while that helps. Ties go by a hash of the
-//! seed, so equal seeds give equal parts. One more image may move others: that is the price, and why thresholds are
-//! the default. Keys of stages name the images of each part, so a change here needs no version.
+//! 2011) for whole groups. The rarest remaining class goes first, its largest group first, each to the split that
+//! needs it most. Then single groups move, or two groups swap, while that lowers the error. A hash of the seed breaks
+//! ties, so equal seeds give equal splits. One more image may move others; this is why thresholds are the default.
+//! Cache keys of stages list the images of each split, so a change here needs no version.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,27 +12,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Split;
 use super::split::SplitFractions;
 
-/// Above this many groups no pairs are tried: there are enough small ones for single moves.
+/// Above this number of groups no swaps are tried: there are enough small groups for single moves.
 const MOST_SWAPPED: usize = 400;
-/// Rounds of improvement. Each one lowers the error, and few are ever needed.
+/// The maximum number of improvement rounds. Each one lowers the error, and few are needed.
 const ROUNDS: usize = 20;
-/// How much a class counts that a part would lack by its share alone, so that the share of all images gives way.
+/// The weight of a class that a split would lack by its size alone. It outweighs the sizes of the splits.
 const WEIGHT_OF_RARE: f64 = 10.0;
-/// What counts as better, so that rounding never goes round in circles.
+/// The smallest gain that counts, so that rounding errors never cause an endless loop.
 const LEAST_GAIN: f64 = 1e-9;
 
-/// Images that stay together.
+/// Images that stay in one split.
 struct BalanceGroup {
-    /// The seed's hash of its key: the order among equals.
+    /// The seed's hash of the group's key: breaks ties.
     order: u64,
-    /// The images in it.
+    /// The number of images.
     images: f64,
-    /// How many of them show each class.
+    /// The number of its images with each class.
     classes: Vec<(usize, f64)>,
 }
 
-/// The part of each image, by the key of its group and the classes that it shows. With `every_class`, a class in as
-/// many groups as there are parts is wanted in each of them.
+/// The split of each image, from the key of its group and its classes. With `every_class`, a class with at least as
+/// many groups as there are splits is wanted in each split.
 pub fn balanced(
     keys: &[String],
     classes: &[impl AsRef<[u32]>],
@@ -50,7 +50,7 @@ pub fn balanced(
         });
         let group = &mut groups[place];
         group.images += 1.0;
-        // An image without a label counts as one of a class of its own.
+        // Images without a label count as a class of their own.
         let shown = shown.as_ref();
         let shown = if shown.is_empty() { vec![count] } else { shown.iter().map(|c| *c as usize).collect() };
         for class in shown {
@@ -61,7 +61,7 @@ pub fn balanced(
         }
         group_of.push(place);
     }
-    // Sums of fractions depend on their order.
+    // Floating-point sums depend on their order.
     groups.iter_mut().for_each(|group| group.classes.sort_unstable_by_key(|(class, _)| *class));
     let parts = fractions.wanted();
     let mut table = BalanceTable::new(&groups, count + 1, &parts, fractions, every_class);
@@ -70,12 +70,12 @@ pub fn balanced(
     group_of.into_iter().map(|group| parts[table.part_of[group]]).collect()
 }
 
-/// How many images of each class each part has, and should have. The last column counts all images.
+/// The actual and the wanted number of images of each class in each split. The last column counts all images.
 struct BalanceTable<'a> {
     groups: &'a [BalanceGroup],
     wanted: Vec<Vec<f64>>,
     has: Vec<Vec<f64>>,
-    /// By class, how much its error counts.
+    /// The weight of each class's error.
     weights: Vec<f64>,
     part_of: Vec<usize>,
 }
@@ -116,7 +116,7 @@ impl<'a> BalanceTable<'a> {
         Self { groups, wanted, has, weights, part_of: vec![0; groups.len()] }
     }
 
-    /// The column of all images.
+    /// The index of the column of all images.
     fn all(&self) -> usize {
         self.wanted[0].len() - 1
     }
@@ -125,8 +125,8 @@ impl<'a> BalanceTable<'a> {
         group.classes.iter().copied().chain([(self.all(), group.images)])
     }
 
-    /// By how much the error grows where a part gets (or, with -1, loses) a group. The error is Pearson's Σ (has −
-    /// wanted)² / wanted, which fills parts of different sizes alike.
+    /// The change of the error if a split gains a group (or, with sign -1, loses it). The error is Pearson's Σ
+    /// (actual − wanted)² / wanted, which fills splits of different sizes evenly.
     fn growth(&self, part: usize, group: &BalanceGroup, sign: f64) -> f64 {
         let (has, wanted) = (&self.has[part], &self.wanted[part]);
         self.columns(group)
@@ -147,7 +147,7 @@ impl<'a> BalanceTable<'a> {
         }
     }
 
-    /// Gives every group to a part.
+    /// Assigns every group to a split.
     fn deal(&mut self) {
         let groups = self.groups;
         let mut members: Vec<Vec<(f64, usize)>> = vec![Vec::new(); self.all()];
@@ -182,7 +182,7 @@ impl<'a> BalanceTable<'a> {
         }
     }
 
-    /// Lets groups change parts while that lowers the error.
+    /// Moves and swaps groups while that lowers the error.
     fn improve(&mut self) {
         let mut order: Vec<usize> = (0..self.groups.len()).collect();
         order.sort_by_key(|group| (Reverse(self.groups[*group].images as u64), self.groups[*group].order));
@@ -204,7 +204,7 @@ impl<'a> BalanceTable<'a> {
         }
     }
 
-    /// Moves a group to the part where it lowers the error most, if any.
+    /// Moves a group to the split where it lowers the error most, if any.
     fn moved(&mut self, group: usize) -> bool {
         let (groups, from) = (self.groups, self.part_of[group]);
         let leaving = self.growth(from, &groups[group], -1.0);
@@ -219,7 +219,7 @@ impl<'a> BalanceTable<'a> {
         true
     }
 
-    /// Lets two groups change places if that lowers the error.
+    /// Swaps two groups between splits if that lowers the error.
     fn swapped(&mut self, one: usize, other: usize) -> bool {
         let (groups, a, b) = (self.groups, self.part_of[one], self.part_of[other]);
         if a == b {

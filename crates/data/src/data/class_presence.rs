@@ -1,8 +1,8 @@
-//! Which classes the parts of a data set show, held against what is asked of them.
+//! Checks which classes each split of a data set has, against the settings.
 //!
-//! A class that no training image shows cannot be learnt, and a part that lacks a class says nothing of it: both are
-//! mistakes unless `split.require_classes = false` has it so. Of a training part it also takes the class's own name in
-//! `classes`, since a class that is merely found is meant to be trained.
+//! A class without training images cannot be learnt, and a split without a class cannot measure it. Both are errors
+//! unless `split.require_classes = false` allows them. In the training split, the class must also be named in
+//! `classes`, because a class that is only found is meant to be trained.
 
 use super::Split;
 use super::dataset::Dataset;
@@ -10,22 +10,22 @@ use super::source::{list, quoted};
 use crate::Error;
 use crate::error::InputErrors;
 
-/// What a data set's settings say of classes that parts lack.
+/// The data set's settings for classes that a split lacks.
 pub struct PresenceRule {
-    /// Whether every part must show every class.
+    /// Whether every split must have every class.
     pub every_class: bool,
-    /// Whether the classes are named in the file.
+    /// Whether the pipeline file names the classes.
     pub named: bool,
 }
 
 impl PresenceRule {
-    /// Whether a part may lack a class.
+    /// Whether a split may lack a class.
     pub fn allows_gap(&self, part: Split) -> bool {
         !self.every_class && (self.named || part != Split::Train)
     }
 }
 
-/// The classes of which each of the parts has no image.
+/// The classes without an image, for each split.
 pub fn gaps(dataset: &Dataset, parts: &[Split]) -> Vec<(Split, Vec<String>)> {
     let counts = dataset.counts();
     let lacks = |part: &Split| {
@@ -35,7 +35,7 @@ pub fn gaps(dataset: &Dataset, parts: &[Split]) -> Vec<(Split, Vec<String>)> {
     parts.iter().map(lacks).filter(|(_, classes)| !classes.is_empty()).collect()
 }
 
-/// Reports the gaps of a table's parts.
+/// Returns an error for missing classes in a table's splits.
 pub fn require(dataset: &Dataset, parts: &[Split], demand: &PresenceRule, mistakes: &mut InputErrors) {
     let found = gaps(dataset, parts);
     let whole: Vec<String> = dataset
@@ -57,7 +57,7 @@ pub fn require(dataset: &Dataset, parts: &[Split], demand: &PresenceRule, mistak
     }
 }
 
-/// How a gap is closed or allowed. `whole` are the classes that every part shows.
+/// How to fix or allow a missing class. `whole` are the classes that every split has.
 pub fn how_to_fix(part: Split, whole: &[String], demand: &PresenceRule) -> String {
     let leave = match whole.len() {
         2..=8 => format!("leave it out with `classes = [{}]`", list(whole)),
@@ -69,7 +69,7 @@ pub fn how_to_fix(part: Split, whole: &[String], demand: &PresenceRule) -> Strin
     }
 }
 
-/// What is said where the file allows that training lacks a class.
+/// The warning if the settings allow a class without training images.
 pub fn untrained(dataset: &Dataset) -> Option<String> {
     let (_, classes) = gaps(dataset, &[Split::Train]).pop()?;
     Some(format!("no training image has {}: the model cannot learn to predict it", quoted(&classes, ", ")))

@@ -1,4 +1,4 @@
-//! The numeric code paths of images. A change that moves a result raises the version.
+//! The numeric code paths of images. A change that alters a result must raise the version.
 
 use crate::code_path::{CodePath, code_paths};
 use crate::pipeline::Augment;
@@ -6,7 +6,7 @@ use crate::pipeline::Augment;
 code_paths! {
     /// Decoding at every scale, with all conversions to RGB8.
     JPEG = "jpeg", 3;
-    /// The same of PNG.
+    /// As `JPEG`, for PNG.
     PNG = "png", 2;
     /// Crop and scaling.
     RESIZE = "resize", 1;
@@ -15,7 +15,7 @@ code_paths! {
     AUGMENT = "augment", 1;
     /// The order of an epoch.
     SHUFFLE = "shuffle", 1;
-    /// Which part a path belongs to.
+    /// The split that a path belongs to.
     SPLIT = "split", 1;
     RAND_AUGMENT = "rand_augment", 1;
     RANDOM_ERASING = "random_erasing", 1;
@@ -23,10 +23,10 @@ code_paths! {
     CUTMIX = "cutmix", 1;
 }
 
-/// In the recipe of every stage that looks at images.
+/// Part of the recipe of every stage that reads images.
 pub const COMMON: &[CodePath] = &[JPEG, PNG, RESIZE, NORMALIZE, AUGMENT, SHUFFLE, SPLIT];
 
-/// What random changes take beyond that.
+/// The additional code paths of random changes.
 pub fn of_augment(augment: &Augment) -> Vec<CodePath> {
     let Augment {
         random_resized_crop: _,

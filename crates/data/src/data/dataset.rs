@@ -1,4 +1,4 @@
-//! The samples of a data set: paths, labels and parts. The readers in `source` find them.
+//! The samples of a data set: paths, labels and splits. The readers in `source` list them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::pipeline::{self, SplitMethod};
 use crate::{Error, Result};
 
-/// How far the search for a better split seed goes, in seeds and in hashes.
+/// The limit of the search for a better split seed, in seeds and in hashes.
 const SEEDS_TRIED: u64 = 10_000;
 const HASHES_TRIED: usize = 2_000_000;
 
@@ -22,7 +22,7 @@ pub struct Sample {
     pub path: String,
     pub label: Label,
     pub split: Split,
-    /// The digest its bytes must have when they are read; not known from scanning.
+    /// The digest that the file's bytes must have when they are read; `None` after a scan.
     pub digest: Option<Digest>,
 }
 
@@ -35,17 +35,17 @@ pub struct Dataset {
     /// The kind of every sample's label.
     pub label_kind: LabelKind,
     pub samples: Vec<Sample>,
-    /// Files that are no samples: in class folders, those that are no images by their name; elsewhere below
-    /// the root, images.
+    /// Files that are not samples: in class folders, files without an image extension; elsewhere below the root,
+    /// images.
     pub ignored: Vec<String>,
-    /// Images that cannot be read and are left out, each with the cause, where the file allows it.
+    /// Unreadable images, each with the cause. They are left out if the settings allow it.
     pub unreadable: Vec<(String, String)>,
-    /// What is probably not meant, in words.
+    /// Warnings about probable mistakes.
     pub warnings: Vec<String>,
 }
 
 impl Dataset {
-    /// The indices of a part's samples, in the order of their paths.
+    /// The indices of a split's samples, in the order of their paths.
     pub fn split(&self, split: Split) -> Vec<usize> {
         (0..self.samples.len()).filter(|&index| self.samples[index].split == split).collect()
     }
@@ -61,17 +61,17 @@ impl Dataset {
         counts
     }
 
-    /// Whether samples have any number of labels, rather than one class each.
+    /// Whether samples have any number of labels instead of one class each.
     pub fn is_multi_label(&self) -> bool {
         self.label_kind == LabelKind::Labels
     }
 
-    /// Where the bytes of a sample are.
+    /// The path of a sample's file.
     pub fn file(&self, index: usize) -> PathBuf {
         self.root.join(&self.samples[index].path)
     }
 
-    /// Parts the training samples by the fractions, and makes sure that no part is empty.
+    /// Splits the training samples by the fractions. Fails if a split is empty.
     pub(super) fn part_training(
         &mut self,
         settings: &pipeline::Split,
@@ -139,7 +139,7 @@ pub(super) fn require_folder(root: &Path) -> Result<()> {
     Err(Error::usage(format!("the data folder `{}` {what}", root.display())))
 }
 
-/// A class and a part without any of its members, if there is one.
+/// A class and a split without images of it, if there is one.
 fn gap(
     members: &BTreeSet<(u32, &str)>,
     wanted: &[Split],

@@ -1,4 +1,4 @@
-//! What Pillow and torchvision made of the images in `tests/fixtures/data`.
+//! Reference results of Pillow and torchvision for the images in `tests/fixtures/data`.
 
 use std::path::PathBuf;
 
@@ -45,7 +45,7 @@ impl Fixtures {
     }
 }
 
-/// The oddly written, broken and hostile files of a kind, by name without its ending: those of the fuzz tests.
+/// The unusual, damaged and hostile files of a format, by name without extension. The fuzz tests use them too.
 pub fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus").join(kind);
     let files = std::fs::read_dir(folder).expect("the corpus is committed");
@@ -60,7 +60,7 @@ pub fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// A black picture of some size with a white rectangle, as left, top, right, bottom.
+/// A black image with a white rectangle, given as left, top, right, bottom.
 pub fn with_rectangle((width, height): (u32, u32), [left, top, right, bottom]: [u32; 4]) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         let inside = (left..right).contains(&x) && (top..bottom).contains(&y);
@@ -78,7 +78,7 @@ pub fn rectangle_box((width, height): (u32, u32), [left, top, right, bottom]: [u
     }
 }
 
-/// Checks that what moves make of a box is within `slack` pixels of the extent of bright pixels.
+/// Checks that a box after geometric changes is within `slack` pixels of the extent of bright pixels.
 pub fn assert_box_is_where_the_pixels_are(
     moves: &GeometryChain,
     object: LabelledBox,

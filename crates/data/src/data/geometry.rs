@@ -2,11 +2,11 @@
 
 use super::{BoxArea, LabelledBox};
 
-/// An affine map of the plane, row by row: x′ = m₀₀·x + m₀₁·y + m₀₂, y′ = m₁₀·x + m₁₁·y + m₁₂. Places are in pixels,
-/// from the top left corner of the image; the middle of its first pixel is at (½, ½).
+/// An affine map of the plane, row by row: x′ = m₀₀·x + m₀₁·y + m₀₂, y′ = m₁₀·x + m₁₁·y + m₁₂. Coordinates are in
+/// pixels from the top left corner of the image; the centre of its first pixel is (½, ½).
 pub type AffineMap = [[f64; 3]; 2];
 
-/// Where the pixels of an image went.
+/// The geometric change from a source image to a result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Geometry {
     /// Width and height of the upright image.
@@ -18,13 +18,13 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Nothing moved.
+    /// The identity.
     pub fn identity((width, height): (u32, u32)) -> Self {
         let size = [width, height];
         Self { source: size, output: size, map: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]] }
     }
 
-    /// This change, and then one from its result to an image of another size.
+    /// This change followed by `map`, to an image of another size.
     pub fn then(self, map: AffineMap, (width, height): (u32, u32)) -> Self {
         let [first, second] = self.map;
         let row = |[a, b, c]: [f64; 3]| {
@@ -35,19 +35,19 @@ impl Geometry {
         Self { map: map.map(row), output: [width, height], ..self }
     }
 
-    /// The change back from the result to the source.
+    /// The inverse change, from the result to the source.
     pub fn inverse(self) -> Self {
         Self { source: self.output, output: self.source, map: inverse(self.map) }
     }
 }
 
-/// Changes one after the other. What one of them moves out of the image, the next cannot bring back.
+/// Changes in sequence. A later change cannot restore what an earlier one moved out of the image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GeometryChain(pub Vec<Geometry>);
 
 impl GeometryChain {
-    /// The boxes of the first source as boxes of the last result: the extent of what is visible of each. A box of which
-    /// less than a share of the area is visible is left out.
+    /// Maps boxes of the first source to boxes of the last result: the extent of each box's visible area. A box is
+    /// dropped if less than the fraction `least_visible` of its area is visible.
     pub fn boxes(&self, boxes: &[LabelledBox], least_visible: f64) -> Vec<LabelledBox> {
         let moved = |object: &LabelledBox| {
             let area = self.moved(&object.area, least_visible)?;
@@ -81,7 +81,7 @@ impl GeometryChain {
     }
 }
 
-/// What of a convex polygon is inside an image of some width and height (Sutherland and Hodgman 1974).
+/// The intersection of a convex polygon and an image of this width and height (Sutherland and Hodgman 1974).
 fn clipped(polygon: Vec<[f64; 2]>, [width, height]: [f64; 2]) -> Vec<[f64; 2]> {
     let edges = [(0, 1.0, 0.0), (0, -1.0, -width), (1, 1.0, 0.0), (1, -1.0, -height)];
     edges.into_iter().fold(polygon, |polygon, (axis, sign, edge)| {
@@ -108,7 +108,7 @@ fn area_of(polygon: &[[f64; 2]]) -> f64 {
     (polygon.iter().zip(next).map(|([x, y], [to_x, to_y])| x * to_y - to_x * y).sum::<f64>() / 2.0).abs()
 }
 
-/// The map back.
+/// The inverse map.
 pub fn inverse(map: AffineMap) -> AffineMap {
     let [[a, b, c], [d, e, f]] = map;
     let scale = 1.0 / determinant(map);

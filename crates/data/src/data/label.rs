@@ -1,14 +1,14 @@
-//! What a sample shows: a class, any number of labels, or objects in boxes.
+//! Annotations of a sample: a class, any number of labels, or objects in boxes.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The annotation of a sample. Numbers are positions in [`Dataset::classes`](super::Dataset::classes).
+/// The annotation of a sample. Numbers are indices into [`Dataset::classes`](super::Dataset::classes).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Label {
-    /// One class, which in recognition is the identity.
+    /// One class; in recognition, the identity.
     Class(u32),
-    /// Any number of labels, ascending, each once.
+    /// Any number of labels, ascending and unique.
     Labels(Vec<u32>),
     /// Any number of objects.
     Boxes(Vec<LabelledBox>),
@@ -30,8 +30,8 @@ pub struct LabelledBox {
     pub area: BoxArea,
 }
 
-/// A box, in shares of the width and height of the upright image: a format needs no image to read its boxes, and a
-/// resize does not change them.
+/// A box, in fractions of the width and height of the upright image. A format can therefore read boxes without
+/// opening images, and a resize does not change them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BoxArea {
     pub left: f64,
@@ -41,7 +41,7 @@ pub struct BoxArea {
 }
 
 impl Label {
-    /// The classes that the sample shows, ascending, each once.
+    /// The classes of the sample, ascending and unique.
     pub fn classes(&self) -> Cow<'_, [u32]> {
         match self {
             Self::Class(class) => Cow::Borrowed(std::slice::from_ref(class)),
@@ -55,7 +55,7 @@ impl Label {
         }
     }
 
-    /// The class of a sample that has exactly one by its kind.
+    /// The class, if the label kind has exactly one per sample.
     pub fn class(&self) -> Option<u32> {
         match self {
             Self::Class(class) => Some(*class),
@@ -63,7 +63,7 @@ impl Label {
         }
     }
 
-    /// The objects of a sample; none where the label has no boxes.
+    /// The objects of a sample; empty if the label has no boxes.
     pub fn boxes(&self) -> &[LabelledBox] {
         match self {
             Self::Boxes(boxes) => boxes,
@@ -71,14 +71,14 @@ impl Label {
         }
     }
 
-    /// The text that a recipe hashes: the classes, and boxes where the label has them.
+    /// The text that a recipe hashes: the classes, and boxes if the label has them.
     pub fn recipe_text(&self) -> String {
         let Self::Boxes(boxes) = self else {
             return self.classes().iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         };
         let mut text = "boxes".to_owned();
         for LabelledBox { class, area: BoxArea { left, top, right, bottom } } in boxes {
-            // Rust prints the shortest digits that read back as the same number.
+            // Rust prints the shortest digits that parse to the same number.
             write!(text, ";{class} {left} {top} {right} {bottom}").expect("text can be written");
         }
         text

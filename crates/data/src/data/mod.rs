@@ -1,9 +1,9 @@
-//! Images: found, parted into splits, decoded, resized, augmented, and handed over in batches.
+//! Images: listing, splitting, decoding, resizing, augmentation and batching.
 //!
-//! What a sample looks like and which part it belongs to is a function of its own path and bytes: never of the other
-//! samples (unless it is mixed with one, or the split is balanced), of the number of workers, or of the order in which
-//! files were read. The network is shown what a person sees, unless settings say otherwise: photos upright, transparency
-//! on white. The module knows no models.
+//! The pixels and the split of a sample depend only on its own path and bytes. They never depend on the number of
+//! workers or on the order in which files are read. They depend on other samples only where images are mixed or the
+//! split is balanced. By default the network sees what a person sees: photos are upright and transparency is on
+//! white. This module has no code for models.
 
 mod augment;
 mod balanced_split;

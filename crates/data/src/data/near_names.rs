@@ -6,18 +6,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What programs write for an empty cell.
+/// Placeholders that programs write for an empty cell.
 const EMPTY: [&str; 8] = ["", "nan", "null", "n/a", "#n/a", "<na>", "nil", "undefined"];
 
-/// A class whose name differs in one letter from another's is a misspelling only if it is this rare relative to
-/// it, has few images, and the names are long enough to exclude chance.
+/// The rule for one different letter: the class must be this rare relative to the other. It must also have few
+/// images, and the names must be long enough to exclude chance.
 const RARE: usize = 20;
 const FEW: usize = 10;
 const LONG: usize = 6;
 
-/// The maximum number of names compared letter by letter. Larger sets, such as a hundred thousand people, use
+/// The maximum number of name pairs to compare letter by letter. Larger sets, such as a hundred thousand people, use
 /// numbers as names.
-/// names.
 const MOST_PAIRS: usize = 10_000_000;
 
 /// Two names that are probably the same, or one that is probably not a name.
@@ -38,7 +37,7 @@ pub enum NearNameReason {
     Empty,
 }
 
-/// `counts` are the images of each class by split.
+/// `counts` has the images of each class per split.
 pub fn near_names(names: &[String], counts: &[[usize; 3]]) -> Vec<NearNames> {
     let mut found = Vec::new();
     let mut spelt: BTreeMap<String, Vec<&String>> = BTreeMap::new();
@@ -77,8 +76,8 @@ fn folded(name: &str) -> String {
     composed(&name.to_lowercase()).chars().filter(shown).collect()
 }
 
-/// Composes a letter and a combining mark (NFD, used by macOS for file names) to one character (NFC), for
-/// European languages: a table of all would be a dependency.
+/// Composes a letter and a combining mark (NFD, which macOS uses for file names) to one character (NFC). The table
+/// covers European languages; a full one would be a dependency.
 fn composed(text: &str) -> String {
     const MARKS: [(char, &str, &str); 8] = [
         ('\u{300}', "aeiou", "àèìòù"),

@@ -1,4 +1,4 @@
-//! A list of pairs of images, as a table with the columns `first` and `second`, such as our own `hardest_pairs.csv`.
+//! Reads a list of image pairs: a table with the columns `first` and `second`, such as defrost's `hardest_pairs.csv`.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use super::dataset::Dataset;
 use crate::csv_cells;
 use crate::error::{Error, InputErrors, Result};
 
-/// The pairs that `text` lists, each as the places of two samples of one part.
+/// The pairs that `text` lists, each as two positions in the samples of a split.
 ///
 /// # Errors
-/// No table with these columns, no row, images that are not in the part, or that stand beside themselves.
+/// A table without these columns or without rows, an image that is not in the split, or an image paired with itself.
 pub fn read_pairs(text: &str, dataset: &Dataset, split: Split) -> Result<Vec<(usize, usize)>> {
     let places: BTreeMap<&str, usize> = dataset
         .split(split)

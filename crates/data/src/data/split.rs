@@ -1,9 +1,9 @@
-//! Which part of the data a path belongs to: a pure function of the seed and the path's own name.
+//! Assigns paths to splits: a pure function of the seed and the path's own name.
 //!
-//! The name's BLAKE3 hash is a number in [0, 1), and the parts are intervals of that line: first test, then validation,
-//! the rest is training. Adding or removing a photo therefore moves no other, a larger validation share moves nothing
-//! into or out of test, and groups cannot straddle. The price is that shares hold on average and not exactly: counting
-//! off exact shares would move a photo across the border whenever another is added.
+//! The name's BLAKE3 hash is a number in [0, 1), and each split is an interval: first test, then validation, then
+//! training. Adding or removing a photo therefore never moves another one. A larger validation fraction moves nothing
+//! into or out of test, and a group is never divided. The price is that fractions are approximate. Exact fractions
+//! would move a photo to another split whenever another photo is added.
 
 use regex::{Regex, RegexBuilder};
 
@@ -11,7 +11,7 @@ use super::Split;
 use crate::pipeline;
 use crate::{Error, Result};
 
-/// The fractions, the seed and the grouping of a split, checked.
+/// The validated fractions, seed and grouping of a split.
 pub struct SplitFractions {
     pub seed: u64,
     pub validation: f64,
@@ -37,7 +37,7 @@ impl SplitFractions {
         Ok(Self { seed: split.seed, validation, test })
     }
 
-    /// A key's number, which the seed draws.
+    /// The number of a key in [0, 1), which depends on the seed.
     pub fn hash(&self, key: &str) -> u64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.seed.to_le_bytes());
@@ -46,7 +46,7 @@ impl SplitFractions {
         u64::from_le_bytes(bytes)
     }
 
-    /// The part that a key (a relative path, or a group's name) belongs to.
+    /// The split of a key (a relative path or the name of a group).
     pub fn part(&self, key: &str) -> Split {
         let place = (self.hash(key) >> 11) as f64 / (1u64 << 53) as f64;
         if place < self.test {
@@ -58,7 +58,7 @@ impl SplitFractions {
         }
     }
 
-    /// What is asked for a part.
+    /// The requested fraction of a split.
     pub fn share(&self, part: Split) -> f64 {
         match part {
             Split::Train => 1.0 - self.validation - self.test,
@@ -67,21 +67,21 @@ impl SplitFractions {
         }
     }
 
-    /// The parts that are meant to have samples.
+    /// The splits that should have samples.
     pub fn wanted(&self) -> Vec<Split> {
-        // Shares such as 0.7 + 0.3 need not leave exactly nothing.
+        // Fractions such as 0.7 + 0.3 may leave a rounding error instead of zero.
         Split::ALL.into_iter().filter(|part| self.share(*part) > 1e-9).collect()
     }
 }
 
-/// The keys by which samples are parted: their paths, or the names of their groups.
+/// The keys that determine the split of samples: their paths, or the names of their groups.
 ///
-/// The expression sees the path below `root`; `^` and `$` also match at each `/`, so that `^(t\d+)_` finds the turtle
-/// in `green/t12_004.jpg`.
+/// The expression matches the path below `root`. `^` and `$` also match at each `/`, so that `^(t\d+)_` finds the
+/// turtle in `green/t12_004.jpg`.
 ///
 /// # Errors
-/// A bad expression, one without a group, or one that finds nothing in some path: an ungrouped image could end up on
-/// both sides of the split.
+/// An invalid expression, one without a group, or one that does not match some path: an ungrouped image could end up
+/// on both sides of the split.
 pub fn keys(paths: &[String], group: Option<&str>) -> Result<Vec<String>> {
     let Some(expression) = group else { return Ok(paths.to_vec()) };
     let regex = group_regex(expression)?;

@@ -1,5 +1,4 @@
-//! What a data set holds: how many images of which class are in which part, in how many groups, and which files are
-//! there twice.
+//! Statistics of a data set: images per class and split, groups, and duplicate files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,16 +11,16 @@ use super::{Sample, Split};
 use crate::digest::Digest;
 use crate::pipeline;
 
-/// How many pairs of equal files are listed; all are counted.
+/// The maximum number of duplicate pairs to list; all are counted.
 const MOST_DOUBLES: usize = 100;
 
-/// A data set in numbers. Deterministic, and without a path of the machine.
+/// The statistics of a data set. Deterministic, and without a path of the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatasetSummary {
     pub images: usize,
-    /// Whether an image has any number of labels, rather than one class.
+    /// Whether an image has any number of labels instead of one class.
     pub multi_label: bool,
-    /// Images without any label.
+    /// The number of images without a label.
     pub unlabelled: usize,
     /// Training, validation and test.
     pub parts: Vec<SplitSummary>,
@@ -36,17 +35,17 @@ pub struct DatasetSummary {
 pub struct SplitSummary {
     pub part: Split,
     pub images: usize,
-    /// Where the split has groups.
+    /// The number of groups, if the split has groups.
     pub groups: Option<usize>,
-    /// The share that the split asks for, where it asks for one.
+    /// The requested fraction, if there is one.
     pub asked: Option<f64>,
-    /// The share of the images that it has.
+    /// The actual fraction of the images.
     pub got: f64,
-    /// Whether the two differ by more than is to be expected.
+    /// Whether the two differ by more than is expected.
     pub differs: bool,
 }
 
-/// The numbers of one class or label, by part: training, validation, test.
+/// The image counts of one class or label by split: training, validation, test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassSummary {
     pub name: String,
@@ -54,16 +53,16 @@ pub struct ClassSummary {
     pub groups: Option<[usize; 3]>,
 }
 
-/// Files with the same bytes, as far as they are in two parts or under two classes.
+/// Files with the same bytes that are in different splits or classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Duplicates {
-    /// Contents of which either is true.
+    /// The number of distinct contents for which either is true.
     pub count: usize,
-    /// Contents that are in more than one part.
+    /// The number of contents in more than one split.
     pub across_parts: usize,
-    /// Contents that are under more than one class.
+    /// The number of contents in more than one class.
     pub across_classes: usize,
-    /// One pair of files for each, the first hundred.
+    /// One pair of files per content, for the first hundred.
     pub pairs: Vec<Duplicate>,
 }
 
@@ -71,14 +70,14 @@ pub struct Duplicates {
 pub struct Duplicate {
     pub files: [String; 2],
     pub parts: [Split; 2],
-    /// The classes of both, joined by `;` where there are several.
+    /// The classes of both, joined by `;` if there are several.
     pub classes: [String; 2],
 }
 
 impl DatasetSummary {
-    /// `split` is the setting that parted the images: it says which shares and groups were asked for.
+    /// `split` is the setting that split the images; it has the requested fractions and groups.
     pub fn of(dataset: &Dataset, split: &pipeline::Split) -> Self {
-        // An expression that does not fit was an error when the images were parted.
+        // An expression that does not match was already an error when the images were split.
         let paths = || dataset.samples.iter().map(|sample| sample.path.clone()).collect::<Vec<_>>();
         let keys = split.group.as_deref().and_then(|group| keys(&paths(), Some(group)).ok());
         let mut groups: [BTreeSet<&str>; 3] = Default::default();
@@ -126,11 +125,12 @@ impl DatasetSummary {
     }
 }
 
-/// Whether a share is so far from what was asked that a person should know.
+/// Whether a fraction is so far from the requested one that a warning is needed.
 ///
-/// A fair hash over n single images has a standard deviation of √(s(1 − s)/n), so a small data set strays by a third
-/// of a share often enough: that is told by the numbers alone. Beyond both a third of the share and twice that
-/// deviation, something else is at work, mostly few groups of uneven sizes, and the part measures less, or leaves
+/// A fair hash over n single images has a standard deviation of √(s(1 − s)/n). A small data set therefore often
+/// deviates by a third of a fraction, and the numbers alone show that. A deviation above both a third of the fraction
+/// and twice the standard deviation has another cause, mostly few groups of uneven sizes. Then the split measures
+/// less, or leaves less to train on, than the file suggests.
 /// less to train on, than the file seems to say.
 fn differs(asked: f64, got: f64, images: usize) -> bool {
     let chance = (asked * (1.0 - asked) / images.max(1) as f64).sqrt();
@@ -138,7 +138,7 @@ fn differs(asked: f64, got: f64, images: usize) -> bool {
 }
 
 impl Duplicates {
-    /// None where digests are not known.
+    /// `None` if digests are unknown.
     fn of(dataset: &Dataset) -> Self {
         let mut by_content: HashMap<Digest, Vec<&Sample>> = HashMap::new();
         for sample in &dataset.samples {
@@ -146,7 +146,7 @@ impl Duplicates {
                 by_content.entry(digest).or_default().push(sample);
             }
         }
-        // In the order of paths, whatever the order of digests.
+        // In the order of paths, independent of the order of digests.
         let mut found: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
         found.extend(
             by_content.into_values().filter(|same| same.len() > 1).map(|same| (&*same[0].path, same)),

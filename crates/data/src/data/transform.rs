@@ -1,10 +1,10 @@
-//! From a picture to the numbers a network reads.
+//! Transforms a picture to the input values of a network.
 //!
-//! Evaluation is torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize`, bit for bit; training puts the random
-//! changes of a stage between crop and normalisation. Each has a first half that is the same in every epoch and may be
-//! kept ([`Transform::prepare`]), and a second half that is drawn anew ([`Transform::finish`]). Of a picture that is
-//! not kept, only the part that a random crop takes is decoded ([`Transform::finish_unkept`]). The last two
-//! also give the [`GeometryChain`] of the pixels, for the boxes of the picture.
+//! Evaluation is torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize`, bit for bit. Training applies the
+//! random changes of a stage between crop and normalisation. The first half of each is the same in every epoch and
+//! can be cached ([`Transform::prepare`]). The second half is drawn anew in every epoch ([`Transform::finish`]). For
+//! a picture that is not cached, only the region of a random crop is decoded ([`Transform::finish_unkept`]). `finish`
+//! and `finish_unkept` also return the [`GeometryChain`] of the pixels, for the boxes of the picture.
 
 mod framing;
 mod normalizer;
@@ -25,7 +25,7 @@ use crate::{Error, Result};
 pub use framing::FitMode;
 pub use resizing::Scratch;
 
-/// How images of a data set become squares of normalised numbers.
+/// Converts images of a data set to squares of normalised values.
 #[derive(Clone, Debug)]
 pub struct Transform {
     size: u32,
@@ -36,21 +36,21 @@ pub struct Transform {
     normalizer: Normalizer,
 }
 
-/// A picture ahead of the random changes.
+/// A picture before the random changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PreparedImage {
     pub image: Image,
-    /// From the upright picture to the image.
+    /// The geometric change from the upright picture to the image.
     pub geometry: Geometry,
 }
 
 impl Transform {
-    /// The transform of evaluation. `image_size` stands in for the data set's, if given.
+    /// The transform for evaluation. `image_size` overrides the data set's size, if given.
     pub fn evaluation(folder: &ImageFolder, image_size: Option<usize>) -> Self {
         Self::training(folder, image_size, &Augment::default())
     }
 
-    /// The transform of training, which without random changes is that of evaluation.
+    /// The transform for training. Without random changes it equals that for evaluation.
     pub fn training(folder: &ImageFolder, image_size: Option<usize>, augment: &Augment) -> Self {
         let size = image_size.unwrap_or(folder.image_size);
         let resize = folder.resize.unwrap_or_else(|| folder.resize_rounding.round(size * 8, 7));
@@ -72,16 +72,16 @@ impl Transform {
         }
     }
 
-    /// The same with another fit for pictures without a random crop.
+    /// Replaces the fit mode of pictures without a random crop.
     pub fn with_fit(self, fit: FitMode) -> Self {
         Self { fit, ..self }
     }
 
-    /// The same of pixels as they are stored, at their own depth, with the mean and the standard deviation of each of
-    /// their channels; of integers, those of shares of their full range.
+    /// Reads pixels as they are stored, at their own depth. `statistics` are the mean and the standard deviation of
+    /// each channel; for integers, in fractions of their full range.
     ///
     /// # Errors
-    /// Random changes to colours, which are defined for RGB8 alone.
+    /// Random changes to colours, which are defined for RGB8 only.
     pub fn with_stored_pixels(mut self, statistics: &[(f64, f64)]) -> Result<Self> {
         if self.augment.color_jitter.is_some() || self.augment.rand_augment.is_some() {
             return Err(Error::usage("`color_jitter` and `rand_augment` change 8-bit RGB images alone"));
@@ -91,35 +91,35 @@ impl Transform {
         Ok(self)
     }
 
-    /// An image file as this transform reads it.
+    /// Opens an image file with this transform's options.
     ///
     /// # Errors
-    /// As of [`EncodedImage::open`].
+    /// As for [`EncodedImage::open`].
     pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<EncodedImage<'a>, String> {
         EncodedImage::open(bytes, self.options)
     }
 
-    /// The side of the square images in pixels; of a letterbox, the longer side.
+    /// The side of the square images in pixels; for a letterbox, the longer side.
     pub fn image_size(&self) -> usize {
         self.size as usize
     }
 
-    /// The channels of an image.
+    /// The number of channels of an image.
     pub fn channels(&self) -> usize {
         self.normalizer.channels()
     }
 
-    /// Whether [`Transform::finish`] takes a prepared image of some size.
+    /// Whether [`Transform::finish`] accepts a prepared image of this size.
     pub fn can_finish(&self, size: (u32, u32)) -> bool {
         self.augment.random_resized_crop.is_some() || size == (self.size, self.size)
     }
 
-    /// Whether every image becomes a square, as batches need it.
+    /// Whether every image becomes a square, as batches require.
     pub fn is_square(&self) -> bool {
         self.fit.is_square(self.size)
     }
 
-    /// Whether an image comes out the same in every epoch. What is mixed of it and another comes later.
+    /// Whether an image is the same in every epoch. Mixing it with other images happens later and does not count.
     pub fn is_deterministic(&self) -> bool {
         let augment = &self.augment;
         let jitter = augment.color_jitter.as_ref();
@@ -134,8 +134,8 @@ impl Transform {
             })
     }
 
-    /// The bytes of what [`Transform::prepare`] makes of a picture of some size; none where it is not worth keeping,
-    /// which are whole pictures that are cheaper to decode as small as each crop allows.
+    /// The size in bytes of a prepared picture. `None` if caching is not worthwhile: whole pictures are cheaper to
+    /// decode at the smallest scale that each crop allows.
     pub fn kept_bytes(&self, (width, height): (u32, u32)) -> Option<usize> {
         let (width, height) = match (&self.augment.random_resized_crop, self.decode) {
             (None, _) => (self.size, self.size),
@@ -149,11 +149,10 @@ impl Transform {
         Some(width as usize * height as usize * pixel)
     }
 
-    /// The changes to a picture ahead of the random ones: resize and centre crop, or decoding alone ahead of a random
-    /// crop.
+    /// Applies the changes before the random ones: resize and centre crop, or only decoding if a random crop follows.
     ///
     /// # Errors
-    /// Why it cannot be decoded; the caller knows the file's name.
+    /// The cause if the picture cannot be decoded; the caller knows the file's name.
     pub fn prepare(&self, picture: &EncodedImage, scratch: &mut Scratch) -> Result<PreparedImage, String> {
         let size = picture.size();
         if self.augment.random_resized_crop.is_some() {
@@ -165,8 +164,8 @@ impl Transform {
         Ok(PreparedImage { image, geometry: framing.geometry(size) })
     }
 
-    /// The random changes to a prepared image, drawn from the sample's stream of this epoch, and normalisation: the
-    /// numbers of the result, channels last, and where the pixels of the picture went.
+    /// Applies the random changes, drawn from the sample's stream of this epoch, and normalises. Returns the values,
+    /// channels last, and the geometric changes of the pixels.
     pub fn finish(
         &self,
         prepared: &PreparedImage,
@@ -192,10 +191,10 @@ impl Transform {
         draws.after(&self.augment, geometry)
     }
 
-    /// [`Transform::prepare`] and [`Transform::finish`] in one, without what is not needed.
+    /// Does [`Transform::prepare`] and [`Transform::finish`] in one step, without unneeded pixels.
     ///
     /// # Errors
-    /// As of [`Transform::prepare`].
+    /// As for [`Transform::prepare`].
     pub fn finish_unkept(
         &self,
         picture: &EncodedImage,
@@ -211,18 +210,18 @@ impl Transform {
         Ok(draws.after(&self.augment, framing.geometry(picture.size())))
     }
 
-    /// The bytes of one image file to a tensor [1, height, width, channels], without random changes.
+    /// Converts the bytes of one image file to a tensor [1, height, width, channels], without random changes.
     ///
     /// # Errors
-    /// Why the image cannot be decoded; the caller knows the file's name.
+    /// The cause if the image cannot be decoded; the caller knows the file's name.
     pub fn tensor(&self, bytes: &[u8]) -> Result<Tensor> {
         Ok(self.evaluate(bytes)?.0)
     }
 
-    /// [`Transform::tensor`], and where the pixels of the picture went.
+    /// As [`Transform::tensor`], together with the geometric change of the pixels.
     ///
     /// # Errors
-    /// As of [`Transform::tensor`].
+    /// As for [`Transform::tensor`].
     pub fn evaluate(&self, bytes: &[u8]) -> Result<(Tensor, Geometry)> {
         let picture = self.open(bytes).map_err(Error::failed)?;
         let framing = self.fit.framing(picture.size(), self.size);
@@ -236,7 +235,7 @@ impl Transform {
         Ok((tensor, framing.geometry(picture.size())))
     }
 
-    /// The changes that were drawn for an image, with normalisation among them.
+    /// Applies the drawn changes and normalisation to an image.
     fn change(&self, draws: &AugmentDraws, image: Image, scratch: &mut Scratch, out: &mut [f32]) {
         match image {
             Image::Rgb8(image) => {
@@ -258,7 +257,7 @@ impl Transform {
         draws.erase([self.image_size(), self.channels()], out);
     }
 
-    /// A random crop, if there is one.
+    /// The random crop, if there is one.
     fn cropped(&self, (width, height): (u32, u32), stream: &mut Stream) -> Option<CropPlan> {
         let region = random_region(self.augment.random_resized_crop.as_ref()?, width, height, stream);
         Some(CropPlan::filling(region, self.size))

@@ -1,6 +1,6 @@
-//! Images that cannot be decoded, found without training on them: by their headers, or by decoding everything.
+//! Finds images that cannot be decoded without training on them: by their headers, or by decoding everything.
 //!
-//! Causes are worded as a stage words them, since both ask the same decoder.
+//! Causes have the same text as in a stage, because both use the same decoder.
 
 use std::collections::BTreeSet;
 
@@ -23,17 +23,17 @@ pub struct BrokenImage {
     pub cause: String,
 }
 
-/// How closely files are looked at.
+/// How thoroughly to check files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeCheck {
-    /// At their headers and their end: finds what is empty, cut off or of another format.
+    /// Checks headers and file end: finds files that are empty, truncated or of another format.
     Headers,
-    /// At everything, as a stage does.
+    /// Decodes everything, as a stage does.
     Whole,
 }
 
 impl Dataset {
-    /// Those of some samples that cannot be decoded, in order. Reads in parallel.
+    /// The images of `samples` that cannot be decoded, in order. Reads in parallel.
     pub fn broken(&self, samples: &[usize], look: DecodeCheck) -> Vec<BrokenImage> {
         let broken = |&index: &usize| {
             let file = self.samples[index].path.clone();
@@ -46,11 +46,11 @@ impl Dataset {
         samples.par_iter().filter_map(broken).collect()
     }
 
-    /// Why each of some images, which a stage could not decode, cannot be decoded. Where the store remembers only that it
-    /// cannot, its file is read again, since what is written of it is the same in every run.
+    /// The cause for each image that a stage could not decode. Each file is read again: the store may record only that
+    /// decoding failed, and the text must be the same in every run.
     ///
     /// # Errors
-    /// A file that cannot be read, or that changed meanwhile.
+    /// A file that cannot be read, or that has changed since.
     pub fn causes(&self, paths: &BTreeSet<&str>) -> Result<Vec<BrokenImage>> {
         let sample = |path: &&str| {
             let index = self.samples.binary_search_by(|sample| sample.path.as_str().cmp(path));
@@ -71,7 +71,7 @@ impl Dataset {
         paths.iter().map(sample).collect()
     }
 
-    /// The classes that have images in a part, and none but broken ones, each with how many they are.
+    /// The classes whose images in a split are all broken, each with the number of images.
     pub fn classes_without_images(
         &self,
         part: Split,
@@ -95,7 +95,7 @@ impl DecodeCheck {
     fn cause(self, bytes: &[u8]) -> Option<String> {
         match self {
             Self::Headers if looks_whole(bytes) => EncodedImage::open(bytes, DecodeOptions::default()).err(),
-            // Whatever looks wrong is decoded, so that the cause is the decoder's.
+            // Every suspicious file is decoded, so that the cause is the decoder's.
             Self::Headers | Self::Whole => decode(bytes).err(),
         }
     }
@@ -119,7 +119,7 @@ mod tests {
             for length in [0, 1, 8, 30, bytes.len() / 2, bytes.len() - 5] {
                 let cut = &bytes[..length];
                 let cause = DecodeCheck::Headers.cause(cut);
-                // Decoders do without the last bytes of a PNG file, and then so do stages.
+                // Decoders, and therefore stages, do not need the last bytes of a PNG file.
                 assert!(cause.is_some() || length == bytes.len() - 5, "{name} cut to {length} bytes");
                 assert_eq!(cause, DecodeCheck::Whole.cause(cut), "{name} cut to {length} bytes");
             }

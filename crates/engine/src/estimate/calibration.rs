@@ -15,7 +15,7 @@ const FORM: u32 = 1;
 /// The weight of the newest run in learned values.
 const NEWS: f64 = 0.5;
 
-/// The measured cost of probes, and the duration of phases in earlier runs.
+/// /// The measured cost of probes, and the duration of phases in earlier runs.
 ///
 /// It is only a cache: a missing or damaged file starts empty.
 pub struct Calibration {
@@ -93,7 +93,7 @@ impl Calibration {
         }
         let mut stored = read(&self.file);
         stored.form = FORM;
-        // Measurements that another process saved meanwhile stay, unless this one has its own.
+        // Keeps measurements that another process has saved since, unless this one has its own.
         let mut all = stored.machines.remove(&self.machine).unwrap_or_default();
         all.measured.extend(self.known.measured.clone());
         all.read.extend(self.known.read.clone());

@@ -12,9 +12,9 @@ pub struct LinearCost {
 }
 
 impl LinearCost {
-    /// A line through the last of several points at growing numbers of images, with the slope from the first
-    /// one. At least the share `least` of the last value grows with the number of images, and the line is not
-    /// steeper than through the origin: small errors of two measurements would otherwise move it far.
+    /// The line through the last of several points at increasing numbers of images, with the slope from the first
+    /// point. At least the share `least` of the last value grows with the number of images. The line is not steeper
+    /// than the one through the origin. Otherwise small errors of two measurements would change it strongly.
     pub fn fit(points: &[(usize, f64)], least: f64) -> Self {
         let Some(&(images, value)) = points.last() else { return Self::default() };
         let (images, value) = (images.max(1) as f64, value.max(0.0));

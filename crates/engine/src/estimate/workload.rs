@@ -46,7 +46,7 @@ pub struct WorkloadPhase {
     pub batch: usize,
     /// The keys of the probes that each batch runs, in order.
     pub pieces: Vec<String>,
-    /// Images read meanwhile.
+    /// Images read concurrently.
     pub reading: Option<ImageReads>,
     /// The key of the learned seconds per image.
     pub key: String,

@@ -1,4 +1,4 @@
-//! What the data of a pipeline are: numbers, and what a person should know of them before anything runs.
+//! Describes the data of a pipeline: counts, and warnings to show before a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn datasets<'a, I: Inputs + 'a>(
 }
 
 impl Plan {
-    /// Every data set that is read, in numbers, by name.
+    /// Every data set that is read, with its counts, by name.
     pub fn data(&self) -> BTreeMap<String, DatasetSummary> {
         let found = datasets(self.stages.iter().map(|stage| (stage.data.as_str(), &stage.work)));
         let summary = |(name, (dataset, view)): (&str, (&Arc<Dataset>, &Preprocess))| {
@@ -39,11 +39,11 @@ impl Plan {
         found.into_iter().map(summary).collect()
     }
 
-    /// The images of stages that are to be computed whose headers say that they cannot be decoded. What is sound is
-    /// remembered by content in the store, and not read again. `runs` says which stages are asked for.
+    /// The images of stages to be computed that cannot be decoded, as far as their headers show. The store records
+    /// intact images by content, so they are not read again. `runs` says which stages are requested.
     pub fn broken(&self, statuses: &[StageStatus], runs: &[bool], store: &Store) -> Vec<UndecodableImages> {
         let asked = self.stages.iter().zip(statuses).zip(runs);
-        // What a finished stage read was decoded then.
+        // The inputs of a finished stage were decoded when it was computed.
         let computed: Vec<(&str, &PlannedStage)> = asked
             .filter(|((_, status), runs)| **runs && status.status != Status::Hit)
             .map(|((stage, _), _)| (stage.data.as_str(), &stage.work))
@@ -74,17 +74,17 @@ impl Plan {
 pub struct UndecodableImages {
     /// The name of the data set.
     pub data: String,
-    /// Where its images are.
+    /// The location of its images.
     pub root: String,
-    /// How many images were looked at.
+    /// The number of images checked.
     pub checked: usize,
-    /// How many of them cannot be decoded.
+    /// The number of images that cannot be decoded.
     pub count: usize,
-    /// The first of them.
+    /// The first of these images.
     pub images: Vec<BrokenImage>,
-    /// Whether they are left out, rather than an error.
+    /// Whether they are skipped instead of reported as an error.
     pub skipped: bool,
-    /// Classes that have no other image in a part.
+    /// Classes without any other image in a split.
     pub lost: Vec<ClassWithoutImages>,
     /// Whether that is an error.
     pub classes_required: bool,
@@ -97,11 +97,11 @@ pub struct ClassWithoutImages {
     pub images: usize,
 }
 
-/// So many are listed in JSON; all are counted.
+/// The maximum number listed in JSON; the count covers all.
 const MOST_LISTED: usize = 1000;
 
 impl UndecodableImages {
-    /// None where there are none.
+    /// `None` if there are none.
     fn new(
         name: &str,
         dataset: &Dataset,
@@ -129,13 +129,13 @@ impl UndecodableImages {
         })
     }
 
-    /// Whether a run would fail over them.
+    /// Whether a run would fail because of them.
     pub fn is_error(&self) -> bool {
         !self.skipped || (self.classes_required && !self.lost.is_empty())
     }
 }
 
-/// Decodes every image of the data sets that stages read, of all parts, and says which cannot be.
+/// Decodes every image in all splits of the data sets that stages read, and reports those that fail.
 ///
 /// The runs of a matrix may read the same images, which are decoded once.
 pub fn decode_all<'a>(drafts: impl Iterator<Item = &'a StageDraft>) -> (usize, Vec<UndecodableImages>) {
@@ -160,7 +160,7 @@ pub fn decode_all<'a>(drafts: impl Iterator<Item = &'a StageDraft>) -> (usize, V
     (checked, found)
 }
 
-/// What is probably not meant in the data of a pipeline, as far as names and numbers tell.
+/// Probable mistakes in the data of a pipeline, as far as names and counts show them.
 pub fn data_warnings(pipeline: &Resolved, drafts: &[StageDraft]) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for (name, (dataset, view)) in datasets(drafts.iter().map(|draft| (draft.data.as_str(), &draft.work))) {
@@ -199,7 +199,7 @@ pub fn data_warnings(pipeline: &Resolved, drafts: &[StageDraft]) -> Vec<Diagnost
 }
 
 fn near_in_words(near: &NearNames) -> (String, &'static str) {
-    // Escaped, so that what the eye passes over is seen.
+    // Escaped, so that characters that are easily missed are visible.
     let names: Vec<String> = near.names.iter().map(|name| format!("`{}`", name.escape_default())).collect();
     let names = names.join(", ");
     match near.why {

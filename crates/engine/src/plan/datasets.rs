@@ -1,4 +1,4 @@
-//! Data sets of stages: their images and classes, and whether a head tells these apart.
+//! Data sets of stages: their images and classes, and whether a head supports them.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::stage::ModelSpec;
 use crate::task::{TaskKind, UNKNOWN, is_known, list};
 
 impl Resolver<'_> {
-    /// The classes of a data set: those of the file, else those of the folder; two nameless ones where neither may be
-    /// looked at, so that patterns can still be checked.
+    /// The classes of a data set: from the file, else from the folder. If neither may be read, two unnamed classes are
+    /// used, so that patterns can still be checked.
     pub(super) fn classes(&mut self, name: &str, data: &Data) -> Option<Vec<String>> {
         match (data.classes(), self.depth) {
             (Some(classes), _) => Some(classes.clone()),
@@ -57,7 +57,7 @@ impl Resolver<'_> {
         None
     }
 
-    /// Classes that exclude each other and labels that do not are told by other heads.
+    /// Exclusive classes and independent labels need different heads.
     pub(super) fn same_targets(
         &mut self,
         stage: &str,

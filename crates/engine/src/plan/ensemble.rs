@@ -1,4 +1,4 @@
-//! What the members of an ensemble must have in common: the classes they tell apart, and how they see images.
+//! Checks what the members of an ensemble must share: the classes, and the preprocessing of images.
 
 use super::resolve::Resolver;
 use crate::pipeline::Evaluate;
@@ -6,8 +6,8 @@ use crate::stage::{Preprocess, ResolvedStage};
 use crate::task::{is_known, list};
 
 impl Resolver<'_> {
-    /// Holds the members of an evaluation against one another and against the images that all are shown; one alone
-    /// sees images as the evaluation says.
+    /// Compares the members of an evaluation with one another and with the images that all of them read. A single model
+    /// uses the preprocessing of the evaluation.
     pub(super) fn ensemble(
         &mut self,
         stage: &str,
@@ -37,7 +37,7 @@ impl Resolver<'_> {
 
 type Problem = (&'static str, String, &'static str);
 
-/// Pixels in another range would make one member's probabilities noise, and the mean would hide it.
+/// Pixels in another range would turn one member's probabilities into noise, and the mean would hide this.
 pub(super) fn trained_for(name: &str, work: &ResolvedStage, preprocess: &Preprocess) -> Option<Problem> {
     let ResolvedStage::Train(train, _) = work else { return None };
     if train.preprocess.0.normalize == preprocess.0.normalize {

@@ -1,4 +1,4 @@
-//! Weights that are those of a stage of another pipeline: found in the store by key, never computed from here.
+//! Weights of a stage of another pipeline: looked up in the store by key, never computed by this pipeline.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,19 +12,19 @@ use crate::stage::{LocatedWeights, ResolvedStage};
 use crate::store::{Store, VariantRequest};
 use crate::weights::WeightsFile;
 
-/// A stage of another pipeline whose weights a stage takes over.
+/// A stage of another pipeline whose weights a stage loads.
 pub struct ExternalWeights {
     /// The stage and those above it.
     pub drafts: Vec<StageDraft>,
-    /// Which of them it is, and which of its files is taken.
+    /// The index of that stage, and which of its files is used.
     pub parent: ParentStage,
-    /// The other pipeline's file, as messages name it.
+    /// The other pipeline's file, as messages show it.
     pub file: String,
 }
 
 impl Resolver<'_> {
-    /// Resolves what another pipeline does up to a stage whose weights are taken over by one of this: what these weights
-    /// will be, by name and shape.
+    /// Resolves another pipeline up to the stage whose weights this pipeline loads. The result has the names and shapes
+    /// of these weights.
     pub(super) fn other_pipeline(
         &mut self,
         name: &str,
@@ -50,11 +50,11 @@ impl Resolver<'_> {
     }
 }
 
-/// Finds the weights of other pipelines, for the stages that take them over. `runs_dir` is the folder of all runs where
-/// the user names it.
+/// Finds the weights of other pipelines for the stages that load them. `runs_dir` is the folder of all runs, if the
+/// user specifies it.
 ///
 /// # Errors
-/// They are not in the store, or not those of the other pipeline as it stands now.
+/// They are not in the store, or do not match the current state of the other pipeline.
 pub fn fetch(
     drafts: &mut [StageDraft],
     store: &Store,

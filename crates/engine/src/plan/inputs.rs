@@ -1,4 +1,4 @@
-//! The digests of what stages read: each file and each data set once.
+//! The digests of the inputs of stages. Each file and each data set is digested once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::stage::Digester;
 use crate::store::InputIndex;
 
-/// Digests inputs through the index or, with `rehash`, anew.
+/// Digests inputs. Unchanged ones come from the index, unless `rehash` is set.
 pub(super) struct InputDigester<'a> {
     index: &'a InputIndex,
     rehash: bool,
-    /// As found, and with digests: stages share data sets.
+    /// Each data set as found, and with digests, because stages share data sets.
     datasets: Vec<(Arc<Dataset>, Arc<Dataset>)>,
 }
 

@@ -1,4 +1,4 @@
-//! A pipeline with the recipe of each stage: all that can be known before it runs.
+//! A pipeline with the recipe of each stage: everything that is known before it runs.
 
 use serde_json::Value;
 
@@ -10,14 +10,14 @@ use crate::error::Result;
 use crate::stage::PlannedStage;
 use crate::store::InputIndex;
 
-/// A pipeline with everything known that can be known before it runs.
+/// A pipeline with everything that is known before it runs.
 pub struct Plan {
     pub name: String,
-    /// Which run of a matrix it is; it changes no recipe.
+    /// Which run of a matrix it is. No recipe depends on it.
     pub label: Option<String>,
     /// Parents first.
     pub stages: Vec<PlanEntry>,
-    /// Names the run directory: same file, same inputs, same place.
+    /// Names the run directory: the same file and inputs give the same directory.
     pub recipe: Digest,
 }
 
@@ -29,7 +29,7 @@ pub struct PlanEntry {
     pub work: PlannedStage,
     /// The name of its data set.
     pub data: String,
-    /// All that can change its result, but for what is above.
+    /// Everything that can change its result, except the stages above.
     pub document: Value,
     pub recipe: Digest,
     /// The freezing rules as written.
@@ -37,7 +37,7 @@ pub struct PlanEntry {
 }
 
 impl Plan {
-    /// Digests weights and images, through the index or, with `rehash`, anew.
+    /// Digests weights and images. Unchanged ones come from the index, unless `rehash` is set.
     ///
     /// # Errors
     /// An input cannot be read.

@@ -1,4 +1,4 @@
-//! From a checked pipeline to stages whose every name is resolved, or to the list of what cannot be.
+//! Resolves all names in the stages of a checked pipeline, or lists all names that cannot be resolved.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::regular_file;
 use crate::stage::{EnsembleMember, EvaluateStage, InitWeightsStage, ModelSpec, Preprocess, ResolvedStage};
 use crate::task::{RecognitionSpec, TaskKind};
 
-/// How much of the disk may be looked at.
+/// How much of the disk planning may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskAccess {
-    /// Nothing: shape, names and patterns only.
+    /// Nothing: only shapes, names and patterns are checked.
     Offline,
-    /// Folder names, where the file leaves the classes to them.
+    /// Folder names, if the file does not list the classes.
     Names,
-    /// Weights' headers and the lists of images.
+    /// The headers of weights, and the lists of images.
     Inputs,
 }
 
@@ -32,13 +32,13 @@ pub struct StageDraft {
     pub work: ResolvedStage,
     /// The name of its data set.
     pub data: String,
-    /// The freezing rules as written, to tell a reader what changed.
+    /// The freezing rules as written, to show a reader what changed.
     pub rules: Value,
-    /// Where the weights are that it takes from another pipeline; none once they are found in the store.
+    /// The location of the weights that it loads from another pipeline. `None` once they are found in the store.
     pub elsewhere: Option<ExternalWeights>,
 }
 
-/// A stage above, by its place in the plan, and which of its files is consumed.
+/// A stage above, by its index in the plan, and which of its files is consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParentStage {
     pub stage: usize,
@@ -56,10 +56,10 @@ impl ParentStage {
     }
 }
 
-/// Resolves every stage, parents first. All errors come together.
+/// Resolves every stage, parents first. Returns all errors together.
 pub fn resolve(pipeline: &Resolved, depth: DiskAccess) -> Result<Vec<StageDraft>, DiagnosticReport> {
     let (datasets, elsewhere) = Default::default();
-    // What is wrong with patterns in themselves was found before.
+    // Errors in the patterns themselves were found before.
     let diagnostics = pipeline.faults.clone();
     let mut resolver = Resolver { pipeline, depth, datasets, elsewhere, diagnostics };
     let mut drafts: Vec<Option<StageDraft>> = Vec::new();
@@ -75,7 +75,7 @@ pub fn resolve(pipeline: &Resolved, depth: DiskAccess) -> Result<Vec<StageDraft>
         };
         let parents: Vec<ParentStage> = stage.parents().into_iter().map(parent).collect();
         let above = parents.iter().map(|parent| drafts[parent.stage].as_ref().map(|draft| &draft.work));
-        // Below a stage that could not be resolved nothing more can be said.
+        // Stages below one that could not be resolved cannot be checked.
         let resolved = above
             .collect::<Option<Vec<&ResolvedStage>>>()
             .and_then(|above| resolver.stage(name, stage, &above))
@@ -95,9 +95,9 @@ pub fn resolve(pipeline: &Resolved, depth: DiskAccess) -> Result<Vec<StageDraft>
 pub(super) struct Resolver<'a> {
     pub(super) pipeline: &'a Resolved,
     pub(super) depth: DiskAccess,
-    /// By name; none where scanning failed, which is reported once.
+    /// By name. `None` if scanning failed, which is reported once.
     pub(super) datasets: BTreeMap<String, Option<Arc<Dataset>>>,
-    /// By the stage that takes weights from there.
+    /// By the stage that loads these weights.
     pub(super) elsewhere: BTreeMap<String, ExternalWeights>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -113,7 +113,7 @@ impl Resolver<'_> {
         let data_name = stage.data()?;
         let data = self.pipeline.data.get(data_name)?;
         let images = data.images();
-        // Embeddings of anyone may be compared.
+        // Embeddings of any classes may be compared.
         let anyone = matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings());
         let classes = if anyone { Vec::new() } else { self.classes(data_name, data)? };
         let first = above.first().copied();
@@ -127,7 +127,7 @@ impl Resolver<'_> {
                 }
                 model_spec.clone()
             }
-            // Weights are read into a model of the stage's own.
+            // Weights are loaded into a new model of this stage.
             _ => {
                 let (model, image_size) =
                     (self.pipeline.model.get(stage.model()?)?.clone(), images.image_size);
@@ -170,7 +170,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// What is asked of embeddings, if anything is: the list of pairs is read here.
+    /// The requested evaluation of embeddings, if any. The list of pairs is read here.
     fn recognition(
         &mut self,
         stage: &str,
@@ -190,8 +190,8 @@ impl Resolver<'_> {
         Some(evaluate.compares_embeddings().then(|| RecognitionSpec::new(evaluate, pairs)))
     }
 
-    /// An architecture may take images of some sizes alone; position embeddings are for the one that the model's first stage
-    /// gives.
+    /// An architecture may accept only some image sizes. Position embeddings have the size that the first stage of the
+    /// model uses.
     pub(super) fn same_patches(
         &mut self,
         stage: &str,
@@ -226,7 +226,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn rules(&mut self, stage: &str, errors: Vec<RuleError>) {
-        // Texts that are no patterns are among the faults of the file.
+        // Invalid patterns are reported with the errors of the file.
         for error in errors.into_iter().filter(|error| !error.is_syntax()) {
             self.diagnose(&format!("stage.{stage}.{}", error.setting), error.code, error.message, error.help);
         }

@@ -1,4 +1,4 @@
-//! Splits that must have images: what only the images can tell, where a table lists which are for what.
+//! Checks that splits have images. If a table assigns images to splits, only reading it shows this.
 
 use super::resolve::Resolver;
 use crate::data::{Dataset, Split};
@@ -6,7 +6,7 @@ use crate::pipeline::{self, CheckpointKind, Monitor, Parent, Stage};
 use crate::task::RecognitionSpec;
 
 impl Resolver<'_> {
-    /// Whether a table has the validation images that its column was trusted to name.
+    /// Whether a table has the validation images that its split column should provide.
     pub(super) fn validation(
         &mut self,
         stage: &str,
@@ -36,7 +36,7 @@ impl Resolver<'_> {
         None
     }
 
-    /// The same of the parts that an evaluation looks at.
+    /// The same for the splits that an evaluation reads.
     pub(super) fn part(
         &mut self,
         stage: &str,

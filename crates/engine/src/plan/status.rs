@@ -20,30 +20,30 @@ pub enum Status {
     Hit,
     /// To be computed.
     Miss,
-    /// To be computed from its last checkpoint on.
+    /// To be computed, resuming from its last checkpoint.
     Resume,
 }
 
-/// A stage as an earlier run of the pipeline had it.
+/// A stage in an earlier run of the pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PreviousStage {
     pub document: Value,
     pub rules: Value,
-    /// The digests of the checkpoints it read, in order; none of one that is not there any more.
+    /// The digests of the checkpoints it read, in order. `None` for one that no longer exists.
     pub consumed: Vec<Option<Digest>>,
 }
 
 #[derive(Debug)]
 pub struct StageStatus {
-    /// None while what is above is not there.
+    /// `None` until the stages above are finished.
     pub key: Option<Digest>,
     pub status: Status,
     pub finished: Option<FinishedStage>,
-    /// Why it is not a hit; empty for one that is, and for one that was never computed.
+    /// Why it is not a cache hit. Empty for a hit, and for a stage that was never computed.
     pub reasons: Vec<Difference>,
 }
 
-/// The fields of reasons that are no settings: what a stage starts from, and what the store has of it.
+/// The fields of reasons that are not settings: the starting weights, and what the store has for the stage.
 const FROM: &str = "from";
 const STORE: &str = "store";
 
@@ -58,7 +58,7 @@ impl StageStatus {
         }
     }
 
-    /// The reasons that are left once what is above has been computed.
+    /// The reasons that remain once the stages above have been computed.
     pub fn reason_after_parents(&self) -> Option<String> {
         if self.status == Status::Resume {
             return self.reason();
@@ -80,7 +80,7 @@ fn words<'a>(reasons: impl Iterator<Item = &'a Difference>) -> String {
     reasons.map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// Looks every stage up. `variant` is the numeric profile a stage would be computed under.
+/// Looks up every stage. `variant` is the numeric profile of the computation.
 pub fn statuses(
     plan: &Plan,
     store: &Store,
@@ -96,7 +96,7 @@ pub fn statuses(
     Ok(all)
 }
 
-/// `before` are the stages ahead of it in the plan.
+/// `before` are the earlier stages of the plan.
 fn status(
     plan: &Plan,
     stage: &PlanEntry,
@@ -132,7 +132,7 @@ fn status(
             if let Lookup::Damaged { reason, .. } = missing {
                 why.push(because(STORE, Some(json!("whole")), json!(reason)));
             }
-            // Another number of sources is told by the document.
+            // The document shows a different number of sources.
             for (old, new) in earlier.iter().flat_map(|earlier| earlier.consumed.iter().zip(&consumed)) {
                 if old != new {
                     why.push(because(FROM, old.map(|digest| json!(digest)), json!(new)));

@@ -1,4 +1,4 @@
-//! What a teacher and its student must have in common: the classes they tell apart, and how they see images.
+//! Checks what a teacher and its student must share: the classes, and the preprocessing of images.
 
 use super::ensemble::trained_for;
 use super::resolve::Resolver;
@@ -7,7 +7,7 @@ use crate::stage::{ModelSpec, Preprocess, ResolvedStage};
 use crate::task::{is_known, list};
 
 impl Resolver<'_> {
-    /// The model that teaches a train stage, if one does: the second that it reads.
+    /// The teacher of a train stage, if it has one: the second model that the stage reads.
     pub(super) fn teacher(
         &mut self,
         stage: &str,

@@ -1,4 +1,4 @@
-//! What a train stage asks of its model, images and classes.
+//! Checks what a train stage requires of its model, images and classes.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::stage::{ModelSpec, Preprocess, ResolvedStage, TrainStage};
 use crate::task::{TaskProblem, TaskTraining};
 
 impl Resolver<'_> {
-    /// `data` goes with its name; `above` are the stages whose weights it reads, in order.
+    /// `data` is the data set with its name; `above` are the stages whose weights it reads, in order.
     pub(super) fn train(
         &mut self,
         name: &str,
@@ -54,7 +54,8 @@ impl Resolver<'_> {
         Some((ResolvedStage::Train(Box::new(TrainStage { teacher, ..work }), dataset), rules))
     }
 
-    /// A stage whose rules are wrong, without them: so that what is wrong below it is found as well. It never runs.
+    /// A stage whose rules are wrong, without these rules, so that errors in the stages below are found too. It never
+    /// runs.
     fn placeholder(
         &self,
         train: &pipeline::Train,
@@ -93,7 +94,7 @@ impl Resolver<'_> {
         let Some(row) = table.rows.iter().find(|row| row.trainable && !description.in_head(row.id)) else {
             return Some(());
         };
-        // Such as `train[0] = "*"`; a parameter that no rule names trains because the stage says nothing else.
+        // For example `train[0] = "*"`: a parameter that no rule matches trains by default.
         let rule = row.rule.split_once(" = ").map(|(rule, _)| format!(".{rule}"));
         let at = format!("stage.{stage}{}", rule.unwrap_or_default());
         let message = format!(
@@ -105,7 +106,7 @@ impl Resolver<'_> {
         None
     }
 
-    /// Layers that decay one from another must train.
+    /// Layers whose rates decay relative to one another must train.
     fn layer_decay(
         &mut self,
         stage: &str,
@@ -113,7 +114,7 @@ impl Resolver<'_> {
         description: &Description,
         table: &ParameterTable,
     ) -> Option<()> {
-        // A decay of 1 is the plain way to have none, for comparison.
+        // A decay of 1 disables it, for comparison.
         if train.layer_decay.is_none_or(|decay| decay >= 1.0) {
             return Some(());
         }
@@ -128,7 +129,7 @@ impl Resolver<'_> {
         None
     }
 
-    /// What the task asks of the loss, the head, the monitor and the classes.
+    /// What the task requires of the loss, the head, the monitor and the classes.
     fn task(
         &mut self,
         stage: &str,
@@ -144,8 +145,8 @@ impl Resolver<'_> {
         None
     }
 
-    /// One value alone has no variance: a batch of one image is too small for batch normalisation of vectors, as in a head,
-    /// or of maps that have shrunk to one place.
+    /// A single value has no variance. A batch of one image is therefore too small for batch normalisation of vectors,
+    /// as in a head, or of feature maps of size 1 × 1.
     fn last_batch(
         &mut self,
         stage: &str,
@@ -184,11 +185,11 @@ impl Resolver<'_> {
         let better = (train.batch_size + 1..=images + 1).find(|size| images % size != 1);
         let size = better.map(|size| format!("use `batch_size = {size}`"));
         let mut cures = vec![size.unwrap_or_else(|| "add images".to_owned())];
-        // Larger images help where all that is too small are maps.
+        // Larger images help if only feature maps are too small.
         let strides = sensitive.iter().map(|norm| norm.stride).collect::<Option<Vec<_>>>();
         let larger = strides.and_then(|strides| strides.into_iter().max());
         cures.extend(larger.map(|stride| format!("an `image_size` above {stride}")));
-        // The running statistics of pretrained layers are worth something, those of a fresh head are not.
+        // The running statistics of pretrained layers are useful; those of a new head are not.
         cures.extend(first.stride.map(|_| "`batch_norm = \"eval\"`".to_owned()));
         self.diagnose(
             &format!("stage.{stage}.batch_size"),
@@ -208,7 +209,7 @@ fn alternatives(all: &[String]) -> String {
     }
 }
 
-/// The settings that the table of parameters is resolved from, as written.
+/// The settings from which the parameter table is resolved, as written.
 #[derive(Serialize)]
 struct Rules<'a> {
     freeze: &'a Option<Vec<String>>,

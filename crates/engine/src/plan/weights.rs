@@ -1,4 +1,4 @@
-//! Weights that a stage loads: which tensor comes from where, and whether all are there.
+//! Weights that a stage loads: the source of each tensor, and whether all tensors exist.
 
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ impl Resolver<'_> {
             Ok(rules) => rules,
             Err(errors) => {
                 self.rules(name, errors);
-                // Without its rules, so that what is wrong below it is found as well. It never runs.
+                // Without its rules, so that errors in the stages below are found too. It never runs.
                 let (settings, seed) = (load.clone(), self.pipeline.seed);
                 let (rules, names) = Default::default();
                 let work = LoadWeightsStage { model_spec, settings, rules, names, seed };
@@ -37,7 +37,7 @@ impl Resolver<'_> {
             (None, Some(above), Some(from)) => {
                 let at = format!("stage.{name}.from");
                 weights = LocatedWeights::Above;
-                // Of classes that are not known here nothing can be said.
+                // If the classes are not known, they cannot be checked.
                 let known =
                     [above.model_spec(), &model_spec].iter().all(|model_spec| is_known(&model_spec.classes));
                 known.then(|| (at, above.model_spec().weights_file(from)))

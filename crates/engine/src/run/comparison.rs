@@ -1,4 +1,4 @@
-//! Runs read for a comparison: parameters, metrics, curves, and what their stages took wherever they were computed.
+//! Reads runs for a comparison: parameters, metrics, curves, and the cost of their stages, wherever they were computed.
 
 mod costs;
 mod labels;
@@ -18,7 +18,7 @@ use crate::pipeline::suggest::closest;
 use crate::report::{ComparedRun, Heading, MetricSplit, ReportData, RunComparison, RunGroup, StageReport};
 use crate::task;
 
-/// The settings whose values become one row, as mean and standard deviation.
+/// The settings that are averaged over: runs that differ only in them form one row, with mean and standard deviation.
 pub struct AveragedSettings(Vec<String>);
 
 impl AveragedSettings {
@@ -31,20 +31,20 @@ impl AveragedSettings {
         self.0.iter().map(String::as_str)
     }
 
-    /// Whether runs of one row may see other images.
+    /// Whether runs of one row may read different images.
     fn varies_data(&self) -> bool {
         self.paths().any(|path| path.starts_with("data."))
     }
 }
 
-/// A run with what decides which others it is grouped with.
+/// A run, with the values that decide its group.
 struct LoadedRun {
     run: ComparedRun,
     settings: Value,
-    /// Settings, inputs and versions, but for the name and what is averaged over.
+    /// Settings, inputs and versions, without the name and the averaged settings.
     alike: Value,
     parameters: Option<(u64, u64)>,
-    /// What its curve is of.
+    /// The metric of its curve.
     curve: Option<&'static Metric>,
 }
 
@@ -54,15 +54,15 @@ struct Measured {
     key: String,
     value: f64,
     part: MetricSplit,
-    /// Of a metric that its task declares.
+    /// Whether it is a metric that its task declares.
     heading: Option<Heading>,
 }
 
-/// Reads runs for a comparison. `arguments` has the runs that each argument of the command names: those of one argument
-/// that differ in nothing but averaged settings are one row; runs of two arguments never are.
+/// Reads runs for a comparison. `arguments` has the runs of each argument of the command. Runs of one argument that
+/// differ only in averaged settings form one row. Runs of different arguments never do.
 ///
 /// # Errors
-/// The plan or the settings of a run cannot be read; or no two runs differ in a setting of `averaged`.
+/// The plan or the settings of a run cannot be read, or no two runs differ in a setting of `averaged`.
 pub fn compare_runs(arguments: &[Vec<RunDirectory>], averaged: &AveragedSettings) -> Result<RunComparison> {
     let runs: Vec<RunDirectory> = arguments.iter().flatten().cloned().collect();
     let costs = Costs::of(&runs)?;
@@ -82,7 +82,7 @@ pub fn compare_runs(arguments: &[Vec<RunDirectory>], averaged: &AveragedSettings
     names.dedup();
     let title = names.join(", ");
     let labels = labels::labels(&groups, averaged);
-    // One picture has one metric: that of the first run.
+    // A figure shows one metric: that of the first run.
     let curve = groups.first().and_then(|group| group[0].curve);
     let others = groups.iter_mut().flatten().filter(|read| read.curve != curve);
     others.for_each(|read| read.run.curve.clear());
@@ -99,7 +99,7 @@ pub fn compare_runs(arguments: &[Vec<RunDirectory>], averaged: &AveragedSettings
     })
 }
 
-/// A path that is misspelt, or that nothing varies in, would change nothing in silence.
+/// A misspelt path, or one whose value never varies, would silently have no effect.
 fn check_averaged(groups: &[Vec<LoadedRun>], averaged: &AveragedSettings) -> Result<()> {
     let reads: Vec<&LoadedRun> = groups.iter().flatten().collect();
     let varies = |path: &str| {
@@ -119,7 +119,7 @@ fn check_averaged(groups: &[Vec<LoadedRun>], averaged: &AveragedSettings) -> Res
     })
 }
 
-/// The value at a dotted path; items of lists by their place.
+/// The value at a dotted path; list items are addressed by index.
 fn value_at<'a>(settings: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(settings, |value, key| match value {
         Value::Array(items) => items.get(key.parse::<usize>().ok()?),
@@ -198,7 +198,7 @@ fn validated(stage: &StageReport) -> Vec<Measured> {
     scores.into_iter().flatten().map(measured).collect()
 }
 
-/// The numbers of an evaluation, but for those that `metrics.json` nests deeper than one table.
+/// The numbers of an evaluation, except those that `metrics.json` nests more than one table deep.
 fn of_evaluation(run: &RunDirectory, stage: &StageReport) -> Vec<Measured> {
     let part = MetricSplit::named(stage.settings["split"].as_str());
     let whole = results(run, &stage.name).into_iter().filter(|(name, _)| name.matches('.').count() < 2);
@@ -212,8 +212,8 @@ fn of_evaluation(run: &RunDirectory, stage: &StageReport) -> Vec<Measured> {
     whole.map(measured).collect()
 }
 
-/// What the curve of a run is of: of the last train stage's metrics the one that leads its comparison; without any train
-/// stage, that of the first task that trains.
+/// The metric of a run's curve: the comparison metric of the last train stage. Without a train stage, it is that of the
+/// first task that trains.
 fn curve_metric(report: &ReportData) -> Option<&'static Metric> {
     let leading =
         |metrics: &TaskMetrics| metrics.by_prominence().into_iter().find(|metric| metric.column.is_some());
@@ -222,7 +222,7 @@ fn curve_metric(report: &ReportData) -> Option<&'static Metric> {
     trained.map(|stage| stage.metrics).into_iter().chain(any).find_map(leading)
 }
 
-/// A metric by epoch, of the last train stage and of those it starts from, epochs counted on.
+/// A metric by epoch, of the last train stage and of those it starts from. Epochs are numbered consecutively.
 fn points(report: &ReportData, metric: &Metric) -> Vec<[f64; 2]> {
     let mut chain: Vec<&StageReport> = Vec::new();
     let mut next = report.stages.iter().rev().find(|stage| stage.kind == "train");

@@ -19,10 +19,10 @@ pub struct RunDiff {
     pub results: Vec<Difference>,
 }
 
-/// Compares two runs, of one name or of two.
+/// Compares two runs, with the same name or different ones.
 ///
 /// # Errors
-/// The plan or the settings of one cannot be read.
+/// The plan or the settings of a run cannot be read.
 pub fn diff(old: &RunDirectory, new: &RunDirectory) -> Result<RunDiff> {
     let (old_record, new_record) = (old.record()?, new.record()?);
     let mut causes = differences(&old.settings()?, &new.settings()?);
@@ -31,8 +31,7 @@ pub fn diff(old: &RunDirectory, new: &RunDirectory) -> Result<RunDiff> {
     Ok(RunDiff { causes, results })
 }
 
-/// Everything in a plan that affects results and is no setting: inputs and versions of each stage, and the
-/// profile.
+/// Everything in a plan that affects results, except settings: inputs and versions of each stage, and the profile.
 pub(super) fn inputs_and_versions(record: &RunRecord) -> Value {
     let rest = |stage: &StageRecord| {
         let mut fields = stage.document.as_object().cloned().unwrap_or_default();

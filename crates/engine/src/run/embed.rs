@@ -1,4 +1,4 @@
-//! The embeddings that the model of a finished run makes of images, and the files they go to.
+//! Computes embeddings of images with the model of a finished run, and writes them to files.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,19 +17,20 @@ use crate::model::Pass;
 use crate::stage::INFERENCE_BATCH;
 use crate::store;
 
-/// Embeddings with the files they are of.
+/// Embeddings with their image files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EmbeddedFiles {
-    /// As they were named, in order.
+    /// The files as given, in order.
     pub files: Vec<String>,
-    /// As many numbers for each.
+    /// Of equal length for each file.
     pub rows: Vec<Vec<f32>>,
 }
 
 impl Predictor {
-    /// The embedding of each image file, or why it cannot be read or decoded. No other image changes it.
+    /// The embedding of each image file, or the error if it cannot be read or decoded. Images do not affect one
+    /// another.
     ///
-    /// Of an embedding head it has unit length; of any other it is the features that reach the head.
+    /// An embedding head gives unit length. For any other head, the embedding is the head's input features.
     pub fn embed(&self, files: &[PathBuf]) -> Vec<Result<Vec<f32>>> {
         let mut pass = Pass::inference(&self.state);
         let batches = files.chunks(INFERENCE_BATCH);
@@ -58,7 +59,7 @@ impl Predictor {
     }
 }
 
-/// The image files that are meant: files as given, and of each folder the image files at any depth, by name.
+/// The requested image files: files as given, and the image files at any depth of each folder, by name.
 ///
 /// # Errors
 /// A folder without images, or one that cannot be read.
@@ -80,7 +81,7 @@ pub fn image_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 impl EmbeddedFiles {
-    /// How many numbers an embedding has; 0 where there is none.
+    /// The length of an embedding; 0 if there are none.
     pub fn dimension(&self) -> usize {
         self.rows.first().map_or(0, Vec::len)
     }
@@ -88,7 +89,7 @@ impl EmbeddedFiles {
     /// Writes them to a `.safetensors` or a `.csv` file.
     ///
     /// # Errors
-    /// Another kind of file, or one that cannot be written.
+    /// The file type is not supported, or the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let bytes = match path.extension().and_then(|extension| extension.to_str()) {
             Some("safetensors") => self.safetensors()?,
@@ -118,7 +119,7 @@ impl EmbeddedFiles {
             .map_err(|error| internal(error.to_string()))
     }
 
-    /// A row for each file: its name as text, then its numbers, which read back to the bit.
+    /// A row for each file: its name as text, then its numbers, which are read back without loss.
     fn csv(&self) -> Result<Vec<u8>> {
         let failed = |error: String| Error::bug(format!("cannot write embeddings: {error}"));
         let mut writer = csv::Writer::from_writer(Vec::new());

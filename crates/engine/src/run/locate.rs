@@ -46,11 +46,10 @@ pub fn all_runs(runs: &Path) -> Result<Vec<RunDirectory>> {
 ///
 /// # Errors
 /// It names no run, or several.
-/// It names no run, or several.
 pub fn resolve_run(argument: &str, runs: &Path) -> Result<RunDirectory> {
     let mut found = resolve_runs(argument, runs)?;
     if Path::new(argument).is_file() {
-        // As with a name: of the runs of a matrix, the one started last.
+        // As for a name: of the runs of a matrix, the one started last.
         found.sort_by_cached_key(|run| (started(run).pop(), run.id()));
         found = found.split_off(found.len().saturating_sub(1));
     }
@@ -67,7 +66,7 @@ pub fn resolve_run(argument: &str, runs: &Path) -> Result<RunDirectory> {
 /// The runs that an argument names: one as with [`resolve_run`], or several: all of a pipeline file with a
 /// matrix, all whose labels match `name/pattern`, all whose ids begin with the digits.
 ///
-/// Of each label it is the latest run.
+/// Of each label, only the latest run.
 pub fn resolve_runs(argument: &str, runs: &Path) -> Result<Vec<RunDirectory>> {
     let path = Path::new(argument);
     if path.join(PLAN).is_file() {

@@ -1,4 +1,4 @@
-//! The model of a finished run, applied to images it has never seen.
+//! Applies the model of a finished run to new images.
 
 use std::path::{Path, PathBuf};
 
@@ -20,20 +20,20 @@ use crate::store::disk;
 use crate::task::{Describer, OutputDescription, TaskKind, TaskSpec};
 use crate::weights::{self, LoadRules, WeightsFile};
 
-/// A model with its weights, its task and its view of images.
+/// A model with its weights, its task and its preprocessing.
 pub struct Predictor {
     pub(super) model: Model,
     pub(super) state: StateDict,
     transform: Transform,
-    /// Where it computes.
+    /// The device that computes.
     pub choice: DeviceChoice,
-    /// Puts outputs into words.
+    /// Formats outputs for people.
     describer: Describer,
-    /// The checkpoint below the run directory.
+    /// The checkpoint, relative to the run directory.
     pub checkpoint: PathBuf,
 }
 
-/// What a stage's recipe says of its model.
+/// What a stage's recipe says about its model.
 #[derive(Deserialize)]
 struct RecipeModel {
     arch: Arch,
@@ -44,23 +44,25 @@ struct RecipeModel {
     position_resampling: PositionResampling,
 }
 
-/// What is wanted of a model.
+/// The kind of output that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PredictorUse {
-    /// Class scores: of a stage that trained its head, or loaded all of it.
+    /// Class scores: from a stage that trained its head, or loaded all of it.
     Classes,
     /// Embeddings: of any stage with weights, since the head may be left out.
     Embeddings,
 }
 
 impl Predictor {
-    /// The model of a stage: of a train stage the weights of its best epoch where one was judged, else of its last.
+    /// The model of a stage. For a train stage, it has the weights of the best epoch if there was validation, else of
+    /// the last.
     ///
-    /// `stage` may name one, as `frozen`, `frozen@best` or `frozen@last`. Otherwise it is the last train stage of the run,
-    /// or where none trains the last stage that has what is wanted.
+    /// `stage` may name one, as `frozen`, `frozen@best` or `frozen@last`. The default is the last train stage of the
+    /// run. If no stage trains, it is the last stage with the needed output.
     ///
     /// # Errors
-    /// No such stage, no weights of it yet, weights that were altered, or a model that does not compute on the GPU that was asked for.
+    /// There is no such stage, or it has no weights yet. The weights were modified, or the model does not run on the
+    /// requested GPU.
     pub fn open(
         run: &RunDirectory,
         stage: Option<&str>,
@@ -145,13 +147,13 @@ impl Predictor {
         })
     }
 
-    /// The prediction for each image file, or why it cannot be read or decoded.
+    /// The prediction for each image file, or the error if it cannot be read or decoded.
     pub fn predict(&self, files: &[PathBuf]) -> Vec<Result<OutputDescription>> {
         let mut pass = Pass::inference(&self.state);
         files.iter().map(|file| self.one(file, &mut pass)).collect()
     }
 
-    /// An image file as the model sees it: [1, size, size, 3].
+    /// An image file, preprocessed for the model: [1, size, size, 3].
     pub(super) fn image(&self, file: &Path) -> Result<Tensor> {
         let bytes = regular_file::read(file, LARGEST_IMAGE)
             .map_err(|refused| Error::io("read", file, refused.into()).as_usage())?;
@@ -169,7 +171,7 @@ impl Predictor {
     }
 }
 
-/// Why a stage has no model, or none with what is wanted; none where it has.
+/// Why a stage has no model for the needed output; `None` if it has one.
 fn unfit(stage: &StageRecord, wanted: PredictorUse) -> Option<&'static str> {
     let settings = &stage.document["settings"];
     let is_afresh = |setting: &str| settings[setting].as_array().is_some_and(|patterns| !patterns.is_empty());
@@ -187,7 +189,7 @@ fn unfit(stage: &StageRecord, wanted: PredictorUse) -> Option<&'static str> {
     }
 }
 
-/// That there is no stage of a name, or none at all, with what is wanted.
+/// The error if no stage, or none with the given name, has the needed output.
 fn no_stage(record: &RunRecord, name: Option<&str>, usable: &[&StageRecord], wanted: PredictorUse) -> Error {
     let error = match (name, name.and_then(|name| record.stage(name))) {
         (Some(name), Some(stage)) => {
@@ -205,7 +207,7 @@ fn no_stage(record: &RunRecord, name: Option<&str>, usable: &[&StageRecord], wan
     })
 }
 
-/// How a stage that reads no images would see them: as its data set has it.
+/// The preprocessing of a stage that reads no images: that of its data set.
 fn images_of(run: &RunDirectory, stage: &StageRecord, arch: Arch) -> Result<Json> {
     let path = run.path().join(RESOLVED);
     let text = std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
@@ -219,7 +221,7 @@ fn images_of(run: &RunDirectory, stage: &StageRecord, arch: Arch) -> Result<Json
     Ok(Preprocess::new(&data.images(), None, arch).document())
 }
 
-/// Why a stage has not the file of weights that was asked for.
+/// Why a stage does not have the requested file of weights.
 fn without_weights(run: &RunDirectory, stage: &StageRecord, file: &str, usable: &[&StageRecord]) -> Error {
     let finished = |stage: &StageRecord| {
         let last = if stage.kind == "train" { LAST } else { MODEL };
@@ -240,7 +242,7 @@ fn without_weights(run: &RunDirectory, stage: &StageRecord, file: &str, usable: 
         .hint(format!("finish the run: run its pipeline file again{others}"))
 }
 
-/// Fails where the run is complete and the file below it has other bytes than when it ended.
+/// Fails if the run is complete and the file has changed since the run ended.
 fn require_sealed(run: &RunDirectory, file: &Path) -> Result<()> {
     let Ok(files) = run.manifest() else { return Ok(()) };
     let digest = file.to_str().and_then(|name| files.get(name));

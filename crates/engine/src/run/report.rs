@@ -9,10 +9,10 @@ use crate::plan::{Plan, PlanEntry};
 use crate::report::ReportData;
 use crate::task;
 
-/// What a run directory says of its run, finished or not.
+/// The report of a run from its directory, finished or not.
 ///
 /// # Errors
-/// A file of the run has another form.
+/// A file of the run has an unexpected format.
 pub fn report_data(run: &RunDirectory) -> Result<ReportData> {
     ReportData::read(run.path(), task::of_stage)
 }

@@ -29,8 +29,8 @@ pub struct RunOptions<'a> {
     /// Recompute everything.
     pub force: bool,
     pub wanted: VariantRequest<'a>,
-    /// The stages of the plan as the caller found them. They are looked up again once no other process is at work in the
-    /// run directory.
+    /// The stages of the plan as the caller found them. They are looked up again once no other process uses the run
+    /// directory.
     pub statuses: &'a [StageStatus],
     /// The numeric profile of the stages.
     pub variant: &'a str,

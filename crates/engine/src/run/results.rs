@@ -9,7 +9,7 @@ use crate::metrics::Scores;
 use crate::regular_file;
 use crate::store::FinishedStage;
 
-/// The numbers of a stage of a run by dotted path, lists left out; none where it has no `metrics.json`.
+/// The numbers of a stage of a run by dotted path, without lists. Empty if it has no `metrics.json`.
 pub(super) fn results(run: &RunDirectory, stage: &str) -> Scores {
     numbers(&read(&run.stage(stage)))
 }

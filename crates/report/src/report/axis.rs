@@ -1,4 +1,4 @@
-//! Axes: round tick values and the way from values to pixels.
+//! Axes: round tick values, and the mapping from values to pixels.
 
 /// Round values that cover a range: multiples of 1, 2 or 5 times a power of ten.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +14,7 @@ impl Axis {
     pub fn covering(low: f64, high: f64, wanted: f64) -> Self {
         let (low, high) = if high > low { (low, high) } else { widened(low) };
         let (step, decimals) = round_step((high - low) / wanted);
-        // A hair of tolerance, so that a value on a tick does not open another step beyond it.
+        // A small tolerance, so that rounding of a value on a tick does not add another tick.
         let first = (low / step + 1e-6).floor();
         let last = (high / step - 1e-6).ceil();
         let tick = |index: f64| (index * step, label(index * step, decimals));
@@ -26,13 +26,14 @@ impl Axis {
         }
     }
 
-    /// An axis of epochs 1 to `last`, ticks on whole epochs only; the first and the last are its ends.
+    /// An axis of epochs 1 to `last`, with ticks on whole epochs only. It starts at the first epoch and ends at the
+    /// last.
     pub fn epochs(last: u32) -> Self {
         if last <= 1 {
             return Self { low: 0.5, high: 1.5, ticks: vec![(1.0, "1".to_owned())] };
         }
         let step = (round_step(f64::from(last) / 8.0).0.max(1.0)) as u32;
-        // The last epoch is always labelled; a round one too close to it is not.
+        // The last epoch is always labelled. A round tick too close to it is not.
         let mut ticks: Vec<u32> =
             std::iter::once(1).chain((1..).map(|i| i * step)).take_while(|&t| t < last).collect();
         ticks.dedup();
@@ -48,7 +49,7 @@ impl Axis {
         }
     }
 
-    /// Where a value lies between two pixels.
+    /// The position of a value between two pixels.
     pub fn place(&self, value: f64, [from, to]: [f64; 2]) -> f64 {
         from + (value - self.low) / (self.high - self.low) * (to - from)
     }
@@ -60,7 +61,7 @@ fn widened(value: f64) -> (f64, f64) {
     (value - margin, value + margin)
 }
 
-/// The smallest of 1, 2, 5 × 10ⁿ not below `least`, and the decimals it takes to write its multiples.
+/// The smallest of 1, 2, 5 × 10ⁿ not below `least`, and the number of decimals that its multiples need.
 fn round_step(least: f64) -> (f64, usize) {
     let exponent = libm::floor(libm::log10(least)) as i32;
     let power = libm::pow(10.0, f64::from(exponent));

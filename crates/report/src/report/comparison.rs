@@ -1,4 +1,4 @@
-//! Runs side by side: what each took and came to, runs that differ in averaged settings alone as one.
+//! Compares runs: their cost and results. Runs that differ only in averaged settings are one group.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,20 @@ use super::text::count;
 use crate::csv_cells;
 use crate::metrics::{Metric, MetricFormat};
 
-/// Runs to be compared, in the order they are shown.
+/// Runs to compare, in display order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunComparison {
     pub title: String,
     pub groups: Vec<RunGroup>,
     /// The settings whose values are averaged, as dotted paths.
     pub averaged_over: Vec<String>,
-    /// What the curves are of.
+    /// The metric of the curves.
     #[serde(skip)]
     pub curve: Option<&'static Metric>,
 }
 
-/// The images that a metric was measured on. A run is chosen by its validation metrics; the test is for the one chosen.
+/// The images that a metric was measured on. Runs are selected by validation metrics; test metrics evaluate the
+/// selected one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricSplit {
@@ -31,7 +32,7 @@ pub enum MetricSplit {
 }
 
 impl MetricSplit {
-    /// The part that an evaluation's `split` names; `test` where it names none.
+    /// The split in an evaluation's `split` setting; `test` if it has none.
     pub fn named(split: Option<&str>) -> Self {
         match split {
             Some("train") => Self::Train,
@@ -49,21 +50,21 @@ impl MetricSplit {
     }
 }
 
-/// Runs that differ in nothing but averaged settings.
+/// Runs that differ only in averaged settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunGroup {
     pub label: String,
     pub runs: Vec<ComparedRun>,
-    /// Of the last train stage: how many parameters trained, and how many the model has.
+    /// For the last train stage: the number of trainable parameters, and the number of all parameters.
     pub trainable_parameters: Option<u64>,
     pub parameters: Option<u64>,
-    /// What computing all its stages took, wherever that was done; it differs from machine to machine.
+    /// The time to compute all its stages, in whichever run that happened. It depends on the machine.
     pub seconds: Option<MeanStd>,
-    /// The most memory of the process while its stages were computed; it differs from machine to machine.
+    /// The peak memory of the process while its stages were computed. It depends on the machine.
     pub memory_bytes: Option<MeanStd>,
     /// By stage and metric: `test/accuracy`, or `finetune/validation_accuracy` of the best epoch of a train stage.
     pub metrics: BTreeMap<String, MeanStd>,
-    /// The images that each of them was measured on.
+    /// The images that each of these metrics was measured on.
     pub parts: BTreeMap<String, MetricSplit>,
 }
 
@@ -80,15 +81,15 @@ pub struct ComparedRun {
     pub memory_bytes: Option<u64>,
     pub metrics: BTreeMap<String, f64>,
     pub parts: BTreeMap<String, MetricSplit>,
-    /// Those of the metrics that may be columns of the table.
+    /// The metrics that can be columns of the table.
     #[serde(skip)]
     pub headings: BTreeMap<String, Heading>,
-    /// The epochs of its last train stage and of those above it, counted on: the metric of [`RunComparison::curve`] in
-    /// validation, or in training where nothing was held out.
+    /// The epochs of its last train stage and of the train stages above, numbered consecutively. The values are the
+    /// validation metric of [`RunComparison::curve`], or the training metric without a validation split.
     pub curve: Vec<[f64; 2]>,
 }
 
-/// What a column of a metric is called.
+/// The names of a metric's column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heading {
     /// The stage and the metric's title, such as `finetune validation accuracy`.
@@ -96,7 +97,7 @@ pub struct Heading {
     pub metric: &'static Metric,
 }
 
-/// The mean over runs, and their sample standard deviation where there are several.
+/// The mean over runs, and the sample standard deviation if there are several.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MeanStd {
     pub mean: f64,
@@ -105,7 +106,7 @@ pub struct MeanStd {
 }
 
 impl MeanStd {
-    /// None of no values.
+    /// `None` without values.
     pub fn of(values: &[f64]) -> Option<Self> {
         let n = values.len();
         if n == 0 {
@@ -116,7 +117,7 @@ impl MeanStd {
         Some(Self { mean, sd: (n > 1).then(|| libm::sqrt(squares / (n - 1) as f64)), n })
     }
 
-    /// `71.2 ± 1.6 %`: both to the same decimals, and the unit once.
+    /// `71.2 ± 1.6 %`: both with the same decimals, and the unit once.
     fn text(&self, unit: &Unit) -> String {
         let decimals = unit.decimals.unwrap_or_else(|| decimals(self.mean * unit.factor));
         let number = |value: f64| format!("{:.decimals$}", value * unit.factor);
@@ -125,10 +126,10 @@ impl MeanStd {
     }
 }
 
-/// How the numbers of a column are written.
+/// The format of the numbers in a column.
 struct Unit {
     factor: f64,
-    /// As many as three significant digits take, unless they are given.
+    /// Three significant digits, unless the number of decimals is given.
     decimals: Option<usize>,
     symbol: &'static str,
 }
@@ -139,7 +140,7 @@ const SECONDS: Unit = Unit { factor: 1.0, decimals: None, symbol: "\u{a0}s" };
 const MEBIBYTES: Unit = Unit { factor: 1.0 / (1u64 << 20) as f64, decimals: Some(0), symbol: "\u{a0}MiB" };
 
 impl Unit {
-    /// Shares such as F1 are plain numbers here, as papers have them.
+    /// Scores such as F1 are plain numbers here, as in papers.
     fn of(format: MetricFormat) -> &'static Self {
         match format {
             MetricFormat::Percent => &PERCENT,
@@ -148,7 +149,7 @@ impl Unit {
     }
 }
 
-/// The decimals that show three significant digits of a number.
+/// The number of decimals that shows three significant digits of a number.
 fn decimals(value: f64) -> usize {
     match value.abs() {
         value if value >= 100.0 => 0,
@@ -159,7 +160,7 @@ fn decimals(value: f64) -> usize {
 }
 
 impl RunGroup {
-    /// What its runs are together.
+    /// The mean and deviation over its runs.
     pub fn new(label: String, runs: Vec<ComparedRun>, parameters: Option<(u64, u64)>) -> Self {
         let measure = |value: &dyn Fn(&ComparedRun) -> Option<f64>| {
             MeanStd::of(&runs.iter().filter_map(value).collect::<Vec<_>>())
@@ -179,23 +180,24 @@ impl RunGroup {
     }
 }
 
-/// One column of the table: its heading, and what stands in it for each group.
+/// One column of the table: its heading, and the text for each group.
 pub struct Column {
     pub name: String,
     pub cells: Vec<String>,
-    /// The values as they are drawn.
+    /// The values as plotted.
     pub values: Vec<Option<MeanStd>>,
-    /// Whether the machine decides it: two runs of one pipeline differ here.
+    /// Whether it depends on the machine: two runs of the same pipeline have different values.
     pub of_machine: bool,
-    /// Whether it was measured on test images, which are not for choosing between runs.
+    /// Whether it was measured on test images, which must not be used to select a run.
     pub of_test: bool,
 }
 
-/// The most columns of metrics for choosing, and the most of the test.
+/// The maximum number of metric columns for selection, and of test columns.
 const METRIC_COLUMNS: usize = 4;
 
 impl RunComparison {
-    /// The columns of the table, after the label: runs, parameters, metrics for choosing, time, memory, and the test.
+    /// The columns of the table, after the label: runs, parameters, metrics for selection, time, memory, and test
+    /// metrics.
     pub fn columns(&self) -> Vec<Column> {
         let shown = |value: Option<u64>| value.map(count).unwrap_or_default();
         let alone = |value: Option<u64>| value.and_then(|value| MeanStd::of(&[value as f64]));
@@ -223,7 +225,7 @@ impl RunComparison {
         columns
     }
 
-    /// What a reader of the table should know, where it has columns of both kinds.
+    /// The note below the table, if it has columns of both kinds.
     pub fn advice(&self) -> Option<&'static str> {
         let columns = self.columns();
         let has = |of_test: bool| {
@@ -252,8 +254,8 @@ impl RunComparison {
         }
     }
 
-    /// The metrics of the table measured on test images, or on others, by their places in the lists of the tasks. A train
-    /// stage has few columns of its own: the last ones are what a run ends with.
+    /// The metrics of the table that were measured on test images, or on others, by their positions in the task's list.
+    /// A train stage has only a few columns. The last ones are final results of a run.
     fn shown_metrics(&self, of_test: bool) -> Vec<(&String, &Heading)> {
         let is_of_test = |name: &String| {
             self.groups
@@ -272,7 +274,7 @@ impl RunComparison {
     }
 }
 
-/// The table as CSV: mean, standard deviation and number of runs of everything, metrics not shown included.
+/// The table as CSV: mean, standard deviation and number of runs of every metric, including those that are not shown.
 pub fn comparison_csv(overlay: &RunComparison) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["runs", "measure", "mean", "sd", "n", "part"]).expect(IN_MEMORY);

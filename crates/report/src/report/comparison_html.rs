@@ -1,4 +1,4 @@
-//! The page of a comparison: its picture and its table in one file that needs no network, no script and no other file.
+//! The page of a comparison: its figure and its table in one file, without network access, scripts or other files.
 
 use maud::{DOCTYPE, PreEscaped, html};
 
@@ -8,12 +8,12 @@ use super::text::value_text;
 use crate::metrics::{Direction, Metric};
 use crate::sanitize;
 
-/// Columns of the test are set apart: they are not for choosing.
+/// Test columns are visually separate, because they must not be used to select a run.
 fn aside(column: &Column) -> Option<&'static str> {
     column.of_test.then_some("border-left: 1px solid var(--line); color: var(--muted)")
 }
 
-/// Renders the page. Equal data give equal bytes.
+/// Renders the page. Equal data gives equal bytes.
 pub fn comparison_html(data: &RunComparison) -> String {
     let columns = data.columns();
     let best = |run: &ComparedRun, metric: &Metric| {

@@ -1,4 +1,4 @@
-//! The picture of a comparison: the curves of all runs over each other, and below them a bar for each column of the table.
+//! The figure of a comparison: the curves of all runs in one plot, and below it a bar for each column of the table.
 
 use super::axis::Axis;
 use super::comparison::{Column, MeanStd, RunComparison};
@@ -7,33 +7,34 @@ use super::text::{fit, width};
 use crate::metrics::{AxisLabel, MetricFormat};
 
 const WIDTH: f64 = 960.0;
-/// The curves' plot.
+/// The plot of the curves.
 const PLOT: [f64; 2] = [72.0, 928.0];
 const TOP: f64 = 84.0;
 const BOTTOM: f64 = 324.0;
-/// The rows below it: where they begin, how high each is, and where its label ends and its bars begin.
+/// The layout of the rows below it: first position, height, end of the label, and start of the bars.
 const ROWS: f64 = 424.0;
 const ROW: f64 = 34.0;
 const LABELS: [f64; 2] = [24.0, 210.0];
 const BARS: [f64; 2] = [218.0, 936.0];
-/// Between two columns of bars.
+/// The gap between two columns of bars.
 const GAP: f64 = 14.0;
 
-/// Draws runs over each other: a metric by epoch, and a row for each group with mean and standard deviation.
+/// Draws the runs: a metric by epoch in one plot, and a row for each group with mean and standard deviation.
 ///
-/// Everything but the columns `time` and `memory` follows from the results alone.
+/// Everything except the columns `time` and `memory` depends only on the results.
 pub fn comparison_svg(data: &RunComparison) -> Svg {
     let height = ROWS + ROW * data.groups.len() as f64 + 20.0;
     let mut svg = Svg::new(&format!("{}: runs compared", data.title), WIDTH, height);
     svg.text([24.0, 34.0], &data.title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
     curves(&mut svg, data);
-    // One bar for a number of runs says nothing that its text does not.
+    // A bar for the number of runs would add nothing to its text.
     let columns: Vec<Column> = data.columns().into_iter().filter(|column| column.name != "runs").collect();
     rows(&mut svg, data, &columns);
     svg
 }
 
-/// From the smallest to the largest value of all curves; shares of 1 in per cent, at least five points high.
+/// From the smallest to the largest value of all curves. Fractions are in per cent, with a range of at least five
+/// points.
 fn axis(values: impl Iterator<Item = f64> + Clone, is_share: bool) -> Axis {
     let (low, high) = (values.clone().reduce(f64::min), values.reduce(f64::max));
     match low.zip(high) {
@@ -88,7 +89,7 @@ fn curves(svg: &mut Svg, data: &RunComparison) {
     }
 }
 
-/// The line of a group; those whose colour is taken already are dashed.
+/// The line of a group. It is dashed if its colour is already used.
 fn stroke(index: usize, width: f64) -> Stroke {
     let stroke = Stroke::new(Paint::Series(index), width);
     if index < SERIES.len() { stroke } else { stroke.dashed() }
@@ -99,9 +100,9 @@ fn rows(svg: &mut Svg, data: &RunComparison, columns: &[Column]) {
     let heading = Font::new(12.0, Paint::Muted, Anchor::Start);
     for (place, column) in columns.iter().enumerate() {
         let left = BARS[0] + room * place as f64;
-        // A stage, and below it what was measured.
+        // The stage, and below it the metric.
         let (above, below) = column.name.split_once(' ').unwrap_or(("", &column.name));
-        // The test is set apart: it is not for choosing between runs.
+        // Test columns are visually separate, because they must not be used to select a run.
         if column.of_test && (place == 0 || !columns[place - 1].of_test) {
             let x = left - GAP / 2.0;
             let bottom = ROWS + ROW * data.groups.len() as f64 - 8.0;

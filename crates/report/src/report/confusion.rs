@@ -4,15 +4,15 @@ use super::svg::{Anchor, Font, Paint, Stroke, Svg};
 use super::text::{count, fit, percent, width};
 use crate::metrics::ClassificationScores;
 
-/// The matrix is about this large; cells shrink to [`CELLS`] and no further.
+/// The approximate size of the matrix. Cells do not become smaller than [`CELLS`].
 const SIDE: f64 = 640.0;
 const CELLS: [f64; 2] = [8.0, 84.0];
-/// Cells from this size on show counts, and from the second on shares of the row, too.
+/// Cells of at least the first size show counts; cells of at least the second size also show fractions of the row.
 const COUNTS_FROM: f64 = 20.0;
 const SHARES_FROM: f64 = 46.0;
-/// The longest class name in pixels; longer ones lose their middle.
+/// The maximum width of a class name in pixels. Longer names are shortened in the middle.
 const LONGEST_NAME: f64 = 170.0;
-/// From this share on the cell is so dark that its text is white: the contrast of both is 4 here.
+/// Above this fraction, the cell is dark and its text is white. At this value both text colours have a contrast of 4.
 const DARK: f64 = 0.7;
 
 struct MatrixLayout {
@@ -22,11 +22,12 @@ struct MatrixLayout {
     side: f64,
     name_size: f64,
     names: Vec<String>,
-    /// Degrees by which the names below the columns are turned.
+    /// The rotation of the names below the columns, in degrees.
     turn: f64,
 }
 
-/// Draws the matrix of `metrics`, rows true and columns predicted, coloured by the share of each row.
+/// Draws the matrix of `metrics`, with true classes as rows and predicted ones as columns. The colour is the fraction
+/// of each row.
 pub fn confusion_matrix(title: &str, metrics: &ClassificationScores) -> Svg {
     let layout = MatrixLayout::new(metrics);
     let subtitle = format!("accuracy {}, {} images", percent(metrics.accuracy), count(metrics.samples));
@@ -88,7 +89,7 @@ fn cells(svg: &mut Svg, layout: &MatrixLayout, metrics: &ClassificationScores) {
         for (column, &cell) in counts.iter().enumerate().filter(|&(_, &cell)| cell > 0) {
             let [x, y] = layout.corner(row, column);
             let share = cell as f64 / total as f64;
-            // A single mistake among many images must still be seen, most of all where no count tells of it.
+            // A single mistake among many images must be visible, especially if no count is shown.
             let opacity = share.max(if layout.cell < COUNTS_FROM { 0.1 } else { 0.03 });
             svg.rectangle([x, y], [layout.cell - gap; 2], Paint::Heat, opacity);
             if layout.cell < COUNTS_FROM || size < 6.0 {
@@ -128,11 +129,11 @@ fn names(svg: &mut Svg, layout: &MatrixLayout, metrics: &ClassificationScores) {
     }
 }
 
-/// The colours' meaning: a bar from 0 to 100 % to the right of the matrix.
+/// The colour scale: a bar from 0 to 100 % to the right of the matrix.
 fn scale(svg: &mut Svg, layout: &MatrixLayout) {
     const STEPS: usize = 50;
     let (x, top) = (layout.left + layout.side + 24.0, layout.top);
-    // Whole pixels for each step, so that no seams show between them.
+    // Steps have whole pixels, so that there are no gaps between them.
     let height = if layout.side < 200.0 { 100.0 } else { 200.0 };
     for step in 0..STEPS {
         let share = (step as f64 + 0.5) / STEPS as f64;

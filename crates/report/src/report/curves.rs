@@ -1,4 +1,4 @@
-//! The loss and the most telling metric over the epochs of a train stage, side by side.
+//! The loss and the main metric over the epochs of a train stage, in two plots.
 
 use super::axis::Axis;
 use super::history::HistoryRow;
@@ -9,9 +9,9 @@ use crate::metrics::{AxisLabel, Direction, Metric, MetricFormat, TaskMetrics};
 const SIZE: [f64; 2] = [960.0, 384.0];
 const TOP: f64 = 108.0;
 const BOTTOM: f64 = 332.0;
-/// The plots' left and right sides; the room to the right of each is for the values at its curves' ends.
+/// The left and right edges of the plots. The space to the right of each is for the values at the ends of its curves.
 const PLOTS: [[f64; 2]; 2] = [[72.0, 412.0], [552.0, 888.0]];
-/// The least distance between the values at the ends of two curves.
+/// The minimum distance between the values at the ends of two curves.
 const LABEL_DISTANCE: f64 = 15.0;
 
 struct Panel {
@@ -31,7 +31,7 @@ struct CurveSeries {
 pub fn curves(title: &str, history: &[HistoryRow], metrics: &TaskMetrics) -> Svg {
     let panels: Vec<Panel> =
         panels(history, metrics).into_iter().filter_map(|metric| Panel::of(metric, history)).collect();
-    // What every stage of the task has, measured or not.
+    // The metrics that every stage of the task has, with or without values.
     let names: Vec<&str> =
         loss(metrics).into_iter().chain(metrics.headlines().last()).map(|m| m.title).collect();
     let mut svg = Svg::new(&format!("{title}: {} by epoch", names.join(" and ")), SIZE[0], SIZE[1]);
@@ -60,12 +60,13 @@ pub fn curves(title: &str, history: &[HistoryRow], metrics: &TaskMetrics) -> Svg
     svg
 }
 
-/// The first metric that is better low.
+/// The first metric for which lower is better.
 fn loss(metrics: &TaskMetrics) -> Option<&'static Metric> {
     metrics.history.iter().find(|metric| metric.better == Direction::Lower)
 }
 
-/// The loss, and the first headline that has a value, or else the last: the one that every stage of the task has.
+/// The loss, and the first headline metric with a value. If there is none, the last one, which every stage of the task
+/// has.
 fn panels(history: &[HistoryRow], metrics: &TaskMetrics) -> Vec<&'static Metric> {
     let has_value = |metric: &&Metric| {
         history.iter().any(|row| row.validated(metric.name).or(row.train.get(metric.name).copied()).is_some())
@@ -75,7 +76,7 @@ fn panels(history: &[HistoryRow], metrics: &TaskMetrics) -> Vec<&'static Metric>
 }
 
 impl Panel {
-    /// None of a metric that is not drawn.
+    /// `None` for a metric that is not plotted.
     fn of(metric: &Metric, history: &[HistoryRow]) -> Option<Self> {
         let label = metric.axis?;
         let series = series(history, metric.name);
@@ -87,14 +88,14 @@ impl Panel {
 
     fn of_numbers(label: AxisLabel, series: Vec<CurveSeries>) -> Self {
         let (low, high) = range(&series).unwrap_or((0.0, 1.0));
-        // Zero is shown where that costs less than half the height: the eye reads ratios of losses.
+        // Zero is included if that costs less than half the height, because readers compare ratios of losses.
         let axis = Axis::covering(if low >= 0.0 && low < high * 0.5 { 0.0 } else { low }, high, 5.0);
         Self { label, axis, series, show: |value| significant(value, 3) }
     }
 
     fn of_shares(label: AxisLabel, series: Vec<CurveSeries>) -> Self {
         let (low, high) = range(&series).unwrap_or((0.0, 1.0));
-        // In per cent, at least five points high, and never beyond 0 and 100.
+        // In per cent, with a range of at least five points, within 0 and 100.
         let (low, high) = (low * 100.0, high * 100.0);
         let low = low.min(high - 5.0).max(0.0);
         let axis = Axis::covering(low, high.max(low + 5.0).min(100.0), 5.0);
@@ -106,7 +107,7 @@ impl Panel {
     }
 }
 
-/// The curves of a metric in training and in validation, as far as there are values.
+/// The training and validation curves of a metric, for epochs with values.
 fn series(history: &[HistoryRow], metric: &str) -> Vec<CurveSeries> {
     let points = |value: &dyn Fn(&HistoryRow) -> Option<f64>| {
         let point = |row| value(row).filter(|y| y.is_finite()).map(|y| [f64::from(row.epoch), y]);
@@ -126,7 +127,7 @@ fn range(series: &[CurveSeries]) -> Option<(f64, f64)> {
     values.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
-/// What the colours and marks mean, in the upper right corner.
+/// The legend, in the upper right corner.
 fn legend(svg: &mut Svg, validated: bool, best: bool) {
     let font = Font::new(13.0, Paint::Ink, Anchor::Start);
     let entries = [("training", Paint::Train, true), ("validation", Paint::Validation, validated)];
@@ -173,7 +174,7 @@ fn draw(svg: &mut Svg, series: &CurveSeries, panel: &Panel, epochs: &Axis, sides
     }
 }
 
-/// A dashed line at the best epoch, named above the plot.
+/// A dashed line at the best epoch, with a label above the plot.
 fn mark_epoch(svg: &mut Svg, epochs: &Axis, [left, right]: [f64; 2], best: u32) {
     let x = epochs.place(f64::from(best), [left, right]);
     let text = format!("best: epoch {best}");
@@ -183,7 +184,7 @@ fn mark_epoch(svg: &mut Svg, epochs: &Axis, [left, right]: [f64; 2], best: u32) 
     svg.text([at, TOP - 9.0], &text, Font::new(12.0, Paint::Muted, Anchor::Middle));
 }
 
-/// The epochs with which parameters joined, and how many they were.
+/// The epochs in which parameters were unfrozen, and the number of parameters.
 fn thaws(history: &[HistoryRow]) -> Vec<(u32, u64)> {
     let joined = |pair: &[HistoryRow]| {
         let (before, now) = (pair[0].trainable_parameters?, pair[1].trainable_parameters?);
@@ -192,7 +193,7 @@ fn thaws(history: &[HistoryRow]) -> Vec<(u32, u64)> {
     history.windows(2).filter_map(joined).collect()
 }
 
-/// A line between the epoch before and the first in which more trains, with what joined written along it.
+/// A line before the first epoch with more trainable parameters, labelled with their number.
 fn mark_thaw(svg: &mut Svg, epochs: &Axis, sides: [f64; 2], epoch: u32, joined: u64) {
     let x = epochs.place(f64::from(epoch) - 0.5, sides);
     svg.line([x, TOP], [x, BOTTOM], Stroke::new(Paint::Axis, 1.0));
@@ -201,7 +202,7 @@ fn mark_thaw(svg: &mut Svg, epochs: &Axis, sides: [f64; 2], epoch: u32, joined: 
     svg.text([x - 4.0, middle], &text, Font::new(11.0, Paint::Muted, Anchor::Middle).rotated(-90.0));
 }
 
-/// A count in as few letters as a curve has room for: `1.2k`, `8.39M`.
+/// A short form of a count, for a label in a plot: `1.2k`, `8.39M`.
 fn short(count: u64) -> String {
     match count {
         0..1_000 => count.to_string(),
@@ -220,7 +221,7 @@ fn mark_best(svg: &mut Svg, panel: &Panel, epochs: &Axis, sides: [f64; 2], best:
     }
 }
 
-/// The last value of each curve beside its end, moved apart where they would overlap.
+/// The last value of each curve, written at its end. Values that would overlap are moved apart.
 fn end_values(svg: &mut Svg, panel: &Panel, [_, right]: [f64; 2]) {
     let last = |series: &CurveSeries| {
         let value = series.points.last().expect("series without points are left out")[1];

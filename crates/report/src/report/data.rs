@@ -1,4 +1,4 @@
-//! What a report tells of a run, and how it is read from the run's directory.
+//! The data of a report, and how it is read from the run's directory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::freeze::{ParameterTable, UnfreezeSummary};
 use crate::metrics::TaskMetrics;
 use crate::model::Description;
 
-/// A run as its report shows it. Nothing here knows the time or an absolute path.
+/// A run as its report shows it. It contains no time and no absolute path.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReportData {
     pub name: String,
@@ -26,17 +26,17 @@ pub struct ReportData {
     pub state: String,
     /// The resolved pipeline file.
     pub pipeline: String,
-    /// What the data sets hold, by name.
+    /// The contents of the data sets, by name.
     pub data: BTreeMap<String, DatasetSummary>,
     /// In the order of the plan.
     pub stages: Vec<StageReport>,
-    /// What is different from the run of this name before it, where the caller knows. Depends on what else has run.
+    /// The differences from the previous run of this name, if the caller knows them. They depend on other runs.
     pub changes: Option<Vec<Difference>>,
-    /// Files beside the report, relative to it.
+    /// Files in the run directory, relative to the report.
     pub files: Vec<String>,
 }
 
-/// One stage of a run. What a kind of stage does not have is empty.
+/// One stage of a run. Fields that do not apply to its kind are empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StageReport {
     pub name: String,
@@ -44,7 +44,7 @@ pub struct StageReport {
     pub kind: String,
     /// As in the resolved pipeline file.
     pub settings: Value,
-    /// What its task measures.
+    /// The metrics of its task.
     pub metrics: &'static TaskMetrics,
     pub training: Option<TrainingMetrics>,
     pub history: Vec<HistoryRow>,
@@ -54,17 +54,17 @@ pub struct StageReport {
     pub files: Vec<String>,
 }
 
-/// How a train stage went: its `metrics.json`.
+/// The result of a train stage: its `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct TrainingMetrics {
-    /// What `@best` is; absent without a validation split.
+    /// The epoch of `@best`; `None` without a validation split.
     pub best: Option<HistoryRow>,
-    /// What `@last` is.
+    /// The epoch of `@last`.
     pub last: HistoryRow,
     pub parameters: ParameterCounts,
 }
 
-/// How much of a model trained, as `params --json` counts: parameters, not buffers.
+/// The number of trained parameters of a model, as in `params --json`: without buffers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParameterCounts {
     pub trainable_tensors: u64,
@@ -72,12 +72,12 @@ pub struct ParameterCounts {
     pub trainable_parameters: u64,
     pub frozen_parameters: u64,
     pub batch_norm: BatchNormCounts,
-    /// What joined when; nothing where all of it trained from the start.
+    /// The epochs in which parameters were unfrozen; empty if all of them trained from the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<UnfreezeSummary>,
 }
 
-/// How many batch normalisation layers use the batch's statistics, and how many their running ones.
+/// The number of batch normalisation layers that use batch statistics, and of those that use running statistics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchNormCounts {
     pub total: u64,
@@ -117,21 +117,21 @@ impl ParameterCounts {
     }
 }
 
-/// What a run directory holds for people, in the order of the links. What is written after the report, such as the
-/// manifest, is not among them: the page would change by being written again.
+/// Files of a run directory for people, in the order of the links. Files written after the report, such as the
+/// manifest, are not included: writing the page again would change it.
 const RUN_FILES: [&str; 3] = ["pipeline.toml", "resolved.toml", "plan.json"];
-/// What a stage of any task leaves for people, ahead of the task's own files and behind them.
+/// Files for people that a stage of any task writes, before and after the task's own files.
 const STAGE_FILES: [&[&str]; 2] = [
     &["metrics.json", "history.csv", "parameters.csv"],
     &["curves.svg", "curves.png", "best.safetensors", "last.safetensors"],
 ];
 
 impl ReportData {
-    /// Reads the directory of a run, finished or not; all but `plan.json` and `resolved.toml` may be missing. `task_of`
-    /// finds the task of each stage.
+    /// Reads the directory of a run, finished or not. All files except `plan.json` and `resolved.toml` may be missing.
+    /// `task_of` finds the task of each stage.
     ///
     /// # Errors
-    /// A file that is there has another form.
+    /// A file has an unexpected format.
     pub fn read(run: &Path, task_of: TaskOf) -> Result<Self> {
         let plan: Value = parse_json(&required(run, "plan.json")?, "plan.json")?;
         let pipeline = required(run, "resolved.toml")?;
@@ -155,7 +155,7 @@ impl ReportData {
             state: optional(run, "state")?
                 .map_or_else(|| "unknown".to_owned(), |state| state.trim().to_owned()),
             pipeline,
-            // Runs of before had none.
+            // Runs of earlier versions had none.
             data: optional(run, "data.json")?
                 .map_or_else(|| Ok(BTreeMap::new()), |text| parse_json(&text, "data.json"))?,
             stages: stages.iter().map(stage).collect::<Result<_>>()?,
@@ -201,7 +201,7 @@ impl StageReport {
         self.settings["from"].as_str()
     }
 
-    /// The stages whose weights it reads, as the file has them.
+    /// The stages whose weights it reads, as in the file.
     pub fn sources(&self) -> Vec<&str> {
         let members = self.settings["ensemble"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let teacher = self.settings["distill"]["teacher"].as_str();

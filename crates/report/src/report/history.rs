@@ -1,7 +1,7 @@
 //! The epochs of a train stage, as rows of `history.csv` and of `metrics.json`.
 //!
-//! Columns follow the list of the task's metrics: `train_…` of those that training images are measured by, `validation_…` of
-//! all. Numbers are the shortest that read back as the same float; a value that does not exist is an empty field.
+//! Columns follow the task's list of metrics: `train_…` for those measured in training, `validation_…` for all. Numbers
+//! have the shortest form that reads back as the same float. A missing value is an empty field.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
@@ -20,13 +20,13 @@ pub struct HistoryRow {
     pub epoch: u32,
     /// The optimizer's learning rate at the last step of the epoch, before any group's scale.
     pub lr: f64,
-    /// Means over the images as they passed through training, augmentation and all.
+    /// Means over the images of the training steps, with augmentation.
     pub train: Scores,
-    /// Absent without a validation split.
+    /// `None` without a validation split.
     pub validation: Option<Scores>,
     /// Whether the monitor was better than in all epochs before: the last such row is `@best`.
     pub is_best: bool,
-    /// How many numbers trained in this epoch, where some joined on the way.
+    /// The number of trainable parameters in this epoch, if parameters are unfrozen during the stage.
     pub trainable_parameters: Option<u64>,
 }
 
@@ -64,7 +64,7 @@ impl HistoryRow {
         Value::Object(fields)
     }
 
-    /// A row of its fields by name; columns of an unknown name are passed over.
+    /// A row from its fields by name. Columns with unknown names are ignored.
     fn of_fields(fields: impl Iterator<Item = Result<(String, RowField)>>) -> Result<Self> {
         let (mut row, mut has_epoch, mut has_lr) = (Self::default(), false, false);
         for field in fields {
@@ -139,7 +139,7 @@ pub fn history_csv(rows: &[HistoryRow], metrics: &[Metric]) -> String {
 /// Reads what [`history_csv`] wrote.
 ///
 /// # Errors
-/// A field that should be a number is none.
+/// A numeric field is not a number.
 pub fn read_history(text: &str) -> Result<Vec<HistoryRow>> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().map_err(unreadable)?.clone();

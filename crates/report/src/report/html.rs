@@ -1,4 +1,4 @@
-//! The one-page report: all of a run in one file that needs no network, no script and no other file.
+//! The one-page report: a whole run in one file, without network access, scripts or other files.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::text::count;
 use crate::digest::Difference;
 use crate::sanitize;
 
-/// Renders the report. Equal data give equal bytes.
+/// Renders the report. Equal data gives equal bytes.
 pub fn report_html(data: &ReportData) -> String {
     let declines = Regression::all(&data.stages);
     let page = html! {
@@ -55,7 +55,7 @@ fn decline_of<'a>(stage: &StageReport, declines: &'a [Regression]) -> Option<&'a
     declines.iter().find(|decline| decline.stage == stage.name)
 }
 
-/// All stages at a glance, each leading to its card.
+/// The overview of all stages, with a link to the card of each.
 fn overview(stages: &[StageReport], declines: &[Regression]) -> Markup {
     html! {
         section.card {
@@ -129,7 +129,7 @@ fn pipeline(data: &ReportData) -> Markup {
     }
 }
 
-/// Files beside the report.
+/// Files in the run directory.
 pub(super) fn links(files: &[String]) -> Markup {
     html! {
         @if !files.is_empty() {
@@ -142,7 +142,7 @@ pub(super) fn links(files: &[String]) -> Markup {
     }
 }
 
-/// A setting's value as a person would write it: text bare, all else as JSON.
+/// A setting's value for people: text without quotes, everything else as JSON.
 pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -152,7 +152,7 @@ pub(super) fn anchor(stage: &str) -> String {
     format!("stage-{}", address(stage))
 }
 
-/// A relative path as a reference: what a URL may not hold is percent-encoded (RFC 3986, section 2.1).
+/// A relative path as a URL reference: reserved characters are percent-encoded (RFC 3986, section 2.1).
 fn address(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
@@ -220,7 +220,7 @@ mod tests {
         values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
     }
 
-    /// The parts that a task makes of a confusion matrix and its predictions.
+    /// The report parts that a task builds from a confusion matrix and its predictions.
     fn parts(metrics: &ClassificationScores, predictions: &[Prediction]) -> TaskReport {
         let class = |class: &crate::metrics::ClassMetrics| -> Vec<TableCell> {
             let rates = [class.precision, class.recall, class.f1].map(|rate| percent(rate).into());
@@ -256,7 +256,7 @@ mod tests {
         TaskReport { headline: vec![(&ACCURACY, metrics.accuracy), (&MACRO_F1, metrics.macro_f1)], parts }
     }
 
-    /// A run with all that a page can show, its names full of what could break markup.
+    /// A run with everything that a page can show. Its names contain characters that could break markup.
     fn run() -> ReportData {
         let epoch = HistoryRow {
             epoch: 1,
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_page_shows_the_run() {
-        // The style sheet and the pictures have their own tests; a reader of this one wants the text.
+        // The style sheet and the figures have their own tests, so this snapshot has only the text.
         let page = report_html(&run());
         let (head, body) = page.split_once("</style>").unwrap();
         assert!(head.starts_with("<!DOCTYPE html>") && body.ends_with("</html>"));

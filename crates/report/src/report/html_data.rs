@@ -1,4 +1,4 @@
-//! What the data of a run are, on the report's page: parts, classes, equal files.
+//! The data sets on the report's page: splits, classes, equal files.
 
 use maud::{Markup, html};
 
@@ -7,7 +7,7 @@ use super::text::{count, percent};
 use crate::data::{DatasetSummary, Duplicates, SplitSummary};
 use crate::sanitize;
 
-/// So many pairs of equal files are listed, and so many classes: `data.json` has all.
+/// The maximum numbers of pairs of equal files and of classes listed; `data.json` has all.
 const SHOWN_DOUBLES: usize = 20;
 const SHOWN_CLASSES: usize = 1000;
 

@@ -1,5 +1,5 @@
-//! One stage on the report's page: its settings, what it did, and how well. Metrics come from the lists of its task, and the
-//! result of an evaluation from the task's parts.
+//! One stage on the report's page: its settings, its actions and its results. Metrics come from the list of its task,
+//! and the result of an evaluation from the task's report parts.
 
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
@@ -39,7 +39,7 @@ pub(super) fn stage_card(stage: &StageReport, decline: Option<&Regression>) -> M
     }
 }
 
-/// That the stage ends below its source, and why that may be.
+/// Reports that the stage is worse than its source, with the likely causes.
 fn declined(decline: &Regression) -> Markup {
     html! {
         p { b style="color: var(--bad)" { "Ends " (decline.headline().replace('`', "")) "." } }
@@ -49,7 +49,7 @@ fn declined(decline: &Regression) -> Markup {
     }
 }
 
-/// The one result that the overview shows of a stage.
+/// The one result of a stage in the overview.
 pub(super) fn key_result(stage: &StageReport) -> String {
     if let Some(evaluation) = &stage.evaluation {
         return html_parts::headline(evaluation);
@@ -80,7 +80,7 @@ fn epoch_tiles(row: &HistoryRow, epochs: u32, metrics: &TaskMetrics) -> Vec<Tile
     validation.chain(training).chain([epoch]).collect()
 }
 
-/// How much trained, and what batch normalisation did meanwhile.
+/// The number of trained parameters, and the statistics that batch normalisation used.
 fn parameters(counts: &ParameterCounts) -> Markup {
     let all = (counts.trainable_parameters + counts.frozen_parameters).max(1);
     let share = counts.trainable_parameters as f64 / all as f64 * 100.0;

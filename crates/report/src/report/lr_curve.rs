@@ -1,4 +1,4 @@
-//! Loss over learning rate, as a range test sees it.
+//! The plot of loss over learning rate from a range test.
 
 use super::axis::Axis;
 use super::svg::{Anchor, Font, Paint, Stroke, Svg};
@@ -9,7 +9,7 @@ const TOP: f64 = 84.0;
 const BOTTOM: f64 = 356.0;
 const SIDES: [f64; 2] = [76.0, 688.0];
 
-/// Draws rates, losses and smoothed losses, the rates ascending; `suggested` is marked.
+/// Draws losses and smoothed losses over learning rates in ascending order, and marks `suggested`.
 pub fn lr_curve(title: &str, points: &[[f64; 3]], suggested: Option<f64>) -> Svg {
     let mut svg = Svg::new(&format!("{title}: loss by learning rate"), SIZE[0], SIZE[1]);
     svg.text([24.0, 34.0], title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
@@ -37,7 +37,7 @@ pub fn lr_curve(title: &str, points: &[[f64; 3]], suggested: Option<f64>) -> Svg
     svg
 }
 
-/// An axis of the logarithm, with whole powers of ten as its ticks.
+/// A logarithmic axis, with whole powers of ten as its ticks.
 fn decades(points: &[[f64; 3]]) -> Axis {
     let exponent = |point: Option<&[f64; 3]>| point.map_or(0.0, |point| libm::log10(point[0]));
     let (low, high) = (exponent(points.first()), exponent(points.last()));

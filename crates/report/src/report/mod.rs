@@ -1,8 +1,8 @@
-//! Reports: curves, confusion matrices, tables and the one-page HTML, as bytes. Nothing here writes to the disk, and
-//! nothing knows a task by name: the page renders the neutral parts that a task gives it.
+//! Reports: curves, confusion matrices, tables and the one-page HTML, as bytes. Nothing here writes to the disk. No
+//! code here depends on a task's name: the page renders the neutral parts that a task returns.
 //!
-//! A picture is drawn once, as an [`Svg`]; the PNG and the page show the same drawing. Everything is a function of the
-//! results alone: no clock, no path, no font of the machine, so that equal results give equal bytes.
+//! A figure is drawn once, as an [`Svg`]; the PNG and the page show the same drawing. Everything depends only on the
+//! results, without clock, paths or system fonts. Equal results therefore give equal bytes.
 
 mod axis;
 pub mod code_paths;

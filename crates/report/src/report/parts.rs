@@ -1,17 +1,17 @@
-//! What the report of a task is made of. The page renders these parts and knows no task.
+//! The parts of a task's report. The page renders these parts and does not depend on the task.
 
 use super::svg::Svg;
 use super::tables::Prediction;
 use super::text::{count, percent};
 use crate::metrics::Metric;
 
-/// How many mistakes are shown.
+/// The maximum number of mistakes shown.
 const MISTAKES: usize = 12;
 
 /// The result of an evaluation, as its task shows it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskReport {
-    /// What the list of stages shows.
+    /// The text in the list of stages.
     pub headline: Vec<(&'static Metric, f64)>,
     /// In the order of the page.
     pub parts: Vec<ReportPart>,
@@ -19,7 +19,7 @@ pub struct TaskReport {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReportPart {
-    /// Single numbers, side by side.
+    /// Single numbers, in one row.
     Tiles(Vec<Tile>),
     /// A line of text.
     Note(String),
@@ -27,7 +27,7 @@ pub enum ReportPart {
     Table(ReportTable),
 }
 
-/// A number and what it is.
+/// A number and its label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tile {
     pub value: String,
@@ -46,7 +46,7 @@ pub struct ReportTable {
     pub title: String,
     pub columns: Vec<ReportColumn>,
     pub rows: Vec<Vec<TableCell>>,
-    /// Whether a long table is open from the start, too.
+    /// Whether a long table is initially open, too.
     pub always_open: bool,
 }
 
@@ -62,7 +62,7 @@ impl ReportColumn {
     }
 }
 
-/// How the cells of a column look.
+/// The format of a column's cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     /// Text that breaks between words.
@@ -73,14 +73,14 @@ pub enum ColumnKind {
     File,
     /// Aligned to the right.
     Number,
-    /// A bar of a share of 1.
+    /// A bar for a fraction of 1.
     Bar,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum TableCell {
     Text(String),
-    /// A share of 1, for a bar.
+    /// A fraction of 1, for a bar.
     Share(f64),
 }
 
@@ -96,8 +96,8 @@ impl From<&str> for TableCell {
     }
 }
 
-/// The wrong predictions, the most confident first; none where all are right. `confidence` ranks them. `truth` and
-/// `probability` head the columns of the label and of the confidence.
+/// The wrong predictions, the most confident first; `None` if all are right. `confidence` ranks them. `truth` and
+/// `probability` are the headings of the label and confidence columns.
 pub fn mistakes(
     predictions: &[Prediction],
     [truth, probability]: [&str; 2],

@@ -1,10 +1,10 @@
-//! One plot of a picture: a frame with two axes, and curves in it.
+//! One plot of a figure: a frame with two axes, and curves in it.
 
 use super::axis::Axis;
 use super::svg::{Anchor, Font, Paint, Stroke, Svg};
 use super::text::significant;
 
-/// A plot in a rectangle of the sheet; shares are in per cent.
+/// A plot in a rectangle of the figure; fractions are in per cent.
 pub struct Plot {
     pub title: &'static str,
     pub x: Axis,
@@ -48,12 +48,12 @@ impl Plot {
     }
 }
 
-/// Shares of 1 from 0 to 100 per cent.
+/// Fractions of 1 from 0 to 100 per cent.
 pub fn shares() -> Axis {
     Axis::covering(0.0, 100.0, 5.0)
 }
 
-/// Shares of 1 on a logarithmic scale, `decades` powers of ten up to 100 per cent.
+/// Fractions of 1 on a logarithmic scale, `decades` powers of ten up to 100 per cent.
 pub fn logarithmic_shares(decades: u32) -> Axis {
     let tick = |decade: u32| (-f64::from(decade), significant(100.0 / libm::pow(10.0, f64::from(decade)), 3));
     Axis { low: -f64::from(decades), high: 0.0, ticks: (0..=decades).rev().map(tick).collect() }

@@ -1,4 +1,4 @@
-//! SVG to PNG, with fonts of our own: the same bytes on every machine.
+//! Converts SVG to PNG with embedded fonts, so the bytes are the same on every machine.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// Pixels per unit of the drawing, for screens and print.
 const SCALE: f32 = 2.0;
 
-/// Inter, cut down to Latin, Greek and Cyrillic; letters of other scripts are missing in PNG files, not in SVG.
+/// Inter, reduced to Latin, Greek and Cyrillic. Letters of other scripts are missing in PNG files, not in SVG.
 static FONTS: LazyLock<Arc<fontdb::Database>> = LazyLock::new(|| {
     let mut fonts = fontdb::Database::new();
     fonts.load_font_data(include_bytes!("../../assets/fonts/Inter-Regular.ttf").to_vec());

@@ -1,5 +1,4 @@
-//! How well embeddings tell identities apart: the ROC curve and the cumulative match characteristic, as pictures and
-//! tables.
+//! The quality of embeddings: the ROC curve and the cumulative match characteristic, as figures and tables.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,21 +12,21 @@ use crate::error::Result;
 use crate::metrics::{RocPoint, VerificationMetrics};
 
 const ENDS: [f64; 2] = [332.0, 92.0];
-/// The rarest false accepts that are drawn: one in a million.
+/// The lowest false accept rate that is plotted: one in a million.
 const DECADES: u32 = 6;
 
-/// Two images that embeddings find too alike, or not alike enough: a row of `hardest_pairs.csv`.
+/// Two images whose embeddings are too similar, or not similar enough: a row of `hardest_pairs.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HardPair {
-    /// `false reject` or `false accept`, whichever a threshold makes of it first.
+    /// The error that this pair causes at an unsuitable threshold: `false reject` or `false accept`.
     pub risk: String,
     pub similarity: f32,
-    /// Paths below the data set's root.
+    /// Paths relative to the data set's root.
     pub first: String,
     pub second: String,
 }
 
-/// Draws the ROC curve, plain and with false accepts on a logarithmic scale; `title` usually is the stage's name.
+/// Draws the ROC curve, on a linear and on a logarithmic axis of false accepts. `title` usually is the stage's name.
 pub fn roc_curve(title: &str, verification: &VerificationMetrics, curve: &[RocPoint]) -> Svg {
     let mut svg = Svg::new(&format!("{title}: ROC curve"), 960.0, 384.0);
     svg.text([24.0, 34.0], title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
@@ -47,7 +46,7 @@ pub fn roc_curve(title: &str, verification: &VerificationMetrics, curve: &[RocPo
     svg.ring(eer, 4.5, Stroke::new(Paint::Validation, 2.0));
     svg.text([eer[0] + 10.0, eer[1] + 16.0], "EER", Font::new(12.0, Paint::Validation, Anchor::Start).bold());
 
-    // As far down as there are impostors to be accepted.
+    // The axis ends at the lowest rate that the number of impostor pairs allows.
     let impostors = verification.impostor_pairs.max(10) as f64;
     let decades = (libm::ceil(libm::log10(impostors)) as u32).min(DECADES);
     let low = logarithmic_shares(decades);
@@ -65,7 +64,7 @@ pub fn roc_curve(title: &str, verification: &VerificationMetrics, curve: &[RocPo
     svg
 }
 
-/// The curve as what is reached without interpolation, which is what `tar_at_far` tells: flat, then up.
+/// The curve without interpolation, as `tar_at_far` reports it: first horizontal, then vertical.
 fn steps(curve: &[RocPoint], low: f64) -> Vec<[f64; 2]> {
     let exponent = |far: f64| if far > 0.0 { libm::log10(far).max(low) } else { low };
     let mut points: Vec<[f64; 2]> = Vec::new();
@@ -80,7 +79,7 @@ fn steps(curve: &[RocPoint], low: f64) -> Vec<[f64; 2]> {
     points
 }
 
-/// Draws the share of queries found within rank 1, 2, …; `title` usually is the stage's name.
+/// Draws the fraction of queries found within rank 1, 2, …; `title` usually is the stage's name.
 pub fn match_curve(title: &str, mean_average_precision: f64, found: &[f64]) -> Svg {
     let mut svg = Svg::new(&format!("{title}: cumulative match characteristic"), 480.0, 384.0);
     svg.text([24.0, 34.0], title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
@@ -124,7 +123,7 @@ pub fn read_roc(text: &str) -> Result<Vec<RocPoint>> {
     csv::Reader::from_reader(text.as_bytes()).deserialize().map(point).collect()
 }
 
-/// `found` is the share of queries found within rank 1, 2, ….
+/// `found` is the fraction of queries found within rank 1, 2, ….
 pub fn match_csv(found: &[f64]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["rank", "queries_found"]).expect(IN_MEMORY);

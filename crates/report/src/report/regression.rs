@@ -1,4 +1,4 @@
-//! Train stages that end below the stage whose weights they started from, and the likely causes.
+//! Train stages that are worse than their starting weights, and the likely causes.
 
 use serde_json::Value;
 
@@ -7,27 +7,27 @@ use super::history::HistoryRow;
 use super::text::{shortest, value_text};
 use crate::metrics::{Direction, Metric};
 
-/// How far a score of training may be above that of validation before overfitting is named as a cause.
+/// The excess of a training score over the validation score from which overfitting is reported as a cause.
 const OVERFITTING: f64 = 0.15;
 
-/// A train stage whose best epoch is worse than the weights it started from, by the metric that it monitors.
+/// A train stage whose best epoch is worse than its starting weights, by the metric that it monitors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Regression {
     pub stage: String,
     /// The train stage that provided the starting weights.
     pub source: String,
-    /// What both were validated by.
+    /// The validation metric of both stages.
     pub metric: &'static Metric,
-    /// The metric of the weights it started from, and of its own best epoch.
+    /// The metric of its starting weights, and of its own best epoch.
     pub before: f64,
     pub after: f64,
-    /// The likely causes, the likeliest first, each with what to try.
+    /// The likely causes, the most likely first, each with a suggestion.
     pub causes: Vec<String>,
 }
 
 impl Regression {
-    /// Finds it from what both stages wrote. None where the stage is as good as its source, where one of them has not
-    /// finished or has no validation, or where their numbers are not of the same images and the same loss.
+    /// Compares the metrics files of both stages. Returns `None` if the stage is at least as good as its source. Also
+    /// returns `None` if one of them is unfinished or has no validation, or if their images or losses differ.
     pub fn of(stage: &StageReport, stages: &[StageReport]) -> Option<Self> {
         let (name, checkpoint) = stage.from()?.split_once('@')?;
         let source = stages.iter().find(|source| source.name == name)?;
@@ -65,7 +65,7 @@ impl Regression {
     }
 }
 
-/// What two stages are compared by: the metric that the stage monitors, or its headline where the two have other losses.
+/// The metric that compares two stages: the one that the stage monitors, or its headline if the losses differ.
 fn compared(stage: &StageReport, source: &StageReport, row: &HistoryRow) -> Option<&'static Metric> {
     let monitor = stage.settings["monitor"].as_str().unwrap_or("validation/loss");
     let monitored = stage.metrics.of_epoch(monitor.strip_prefix("validation/").unwrap_or(monitor));
@@ -118,7 +118,7 @@ fn causes(
     if best.epoch == now.last.epoch && now.last.epoch > 1 {
         causes.push("its last epoch was its best: it may need more `epochs`".to_owned());
     }
-    // Changed images that are harder than those it is measured on.
+    // Augmented images that are harder than the validation images.
     if of_both.is_some_and(|(_, _, gap)| gap < 0.0) && !is_empty(&stage.settings["augment"]) {
         causes.push("its training images are harder than the others: try a weaker `augment`".to_owned());
     }
@@ -197,7 +197,7 @@ mod tests {
         let mut other = stage("finetune", "frozen@best", 1e-4, 0.5, 0);
         other.settings["data"] = json!("other");
         assert_eq!(Regression::all(&[source.clone(), other.clone()]), []);
-        // Losses of two kinds are not compared; accuracies are.
+        // Losses of different kinds are not compared; accuracies are.
         other.settings = json!({"from": "frozen@best", "loss": {"kind": "focal"}, "optimizer": {"lr": 1e-4}});
         assert_eq!(Regression::all(&[source, other])[0].metric.name, "accuracy");
     }

@@ -1,4 +1,4 @@
-//! What a task tells of itself: its metrics, its files, and how its report is built from these.
+//! The interface of a task for reports: its metrics, its files, and how its report is built from them.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -11,20 +11,20 @@ use crate::error::{Error, Result};
 use crate::metrics::TaskMetrics;
 use crate::regular_file;
 
-/// A task, for all that show results.
+/// A task, for all code that shows results.
 pub struct TaskReporting {
     /// As events name it, such as `classification`.
     pub name: &'static str,
     pub metrics: &'static TaskMetrics,
-    /// The files for people that only stages of this task leave, in the order of the links.
+    /// The files for people that only stages of this task write, in the order of the links.
     pub files: &'static [&'static str],
-    /// Whether a train or evaluate stage is of this task, by its document in `plan.json`.
+    /// Whether a train or evaluate stage belongs to this task, by its document in `plan.json`.
     pub is_of: fn(document: &Value) -> bool,
     /// The report of a finished evaluation.
     pub report: fn(files: &StageFiles) -> Result<TaskReport>,
 }
 
-/// Finds the task of a stage by its kind and its document in `plan.json`; none of a stage that only loads weights.
+/// Finds the task of a stage by its kind and its document in `plan.json`; `None` for a stage that only loads weights.
 pub type TaskOf = fn(kind: &str, document: &Value) -> Option<&'static TaskReporting>;
 
 /// The files of a stage of a run.
@@ -34,17 +34,17 @@ pub struct StageFiles<'a> {
 }
 
 impl<'a> StageFiles<'a> {
-    /// Of a stage in a run directory.
+    /// The files of a stage in a run directory.
     pub fn new(run: &'a Path, stage: &'a str) -> Self {
         Self { run, stage }
     }
 
-    /// The path of a file below the run directory.
+    /// The path of a file, relative to the run directory.
     pub fn place(&self, file: &str) -> String {
         format!("stages/{}/{file}", self.stage)
     }
 
-    /// A file's text; none where the file is missing.
+    /// A file's text; `None` if the file is missing.
     pub fn text(&self, file: &str) -> Result<Option<String>> {
         optional(self.run, &self.place(file))
     }
@@ -52,13 +52,13 @@ impl<'a> StageFiles<'a> {
     /// A JSON file, such as `metrics.json`.
     ///
     /// # Errors
-    /// It is missing, or it has another form.
+    /// It is missing, or has an unexpected format.
     pub fn json<T: for<'de> Deserialize<'de>>(&self, file: &str) -> Result<T> {
         let text = self.text(file)?.ok_or_else(|| unreadable(&self.place(file), "it is missing"))?;
         parse_json(&text, &self.place(file))
     }
 
-    /// A table that `read` understands, such as `roc.csv`; the default where the file is missing.
+    /// A table that `read` parses, such as `roc.csv`; the default if the file is missing.
     pub fn table<T: Default>(&self, file: &str, read: impl FnOnce(&str) -> Result<T>) -> Result<T> {
         let text = self.text(file)?;
         let table = text.map(|text| read(&text).map_err(|error| error.within(self.place(file))));

@@ -1,33 +1,33 @@
-//! A small SVG writer: shapes and text in named paints, as deterministic text.
+//! A small SVG writer: shapes and text in named colours, as deterministic text.
 //!
-//! Every paint is written twice, as the colour for a white page and as a class, so that a page that embeds the drawing
-//! can restyle it (for a dark theme) while the file alone needs no style sheet.
+//! Every colour is written twice: as the value for a white page, and as a class. A page that embeds the drawing can
+//! restyle it, for example for a dark theme. The file alone needs no style sheet.
 
 use std::fmt::Write;
 
 use super::text::{coordinate, escape};
 
-/// What a mark means; the palette is Okabe and Ito's, which all kinds of colour vision tell apart.
+/// The meaning of a mark. The palette is that of Okabe and Ito, which is safe for all kinds of colour vision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
     Paper,
     /// Titles and values.
     Ink,
-    /// Axis labels and everything else of second rank.
+    /// Axis labels and other secondary text.
     Muted,
     Grid,
     Axis,
     Train,
     Validation,
-    /// The cells of a heat map, more or less opaque.
+    /// The cells of a heat map, with variable opacity.
     Heat,
     /// Text on an opaque cell.
     OnHeat,
-    /// One of several runs; the colours begin again after [`SERIES`].
+    /// One of several runs; the colours repeat after [`SERIES`].
     Series(usize),
 }
 
-/// How many runs have a colour of their own: name and colour.
+/// The runs with a colour of their own: name and colour.
 pub const SERIES: [(&str, &str); 7] = [
     ("series-0", "#0072b2"),
     ("series-1", "#d55e00"),
@@ -69,7 +69,7 @@ impl Paint {
     }
 }
 
-/// Where a text hangs on its point.
+/// The anchor of a text, relative to its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
     Start,
@@ -77,14 +77,14 @@ pub enum Anchor {
     End,
 }
 
-/// How a text looks.
+/// The style of a text.
 #[derive(Clone, Copy, Debug)]
 pub struct Font {
     pub size: f64,
     pub bold: bool,
     pub paint: Paint,
     pub anchor: Anchor,
-    /// Degrees, clockwise, around the point it hangs on.
+    /// Degrees, clockwise, around its anchor point.
     pub rotation: f64,
 }
 
@@ -102,7 +102,7 @@ impl Font {
     }
 }
 
-/// How a line looks.
+/// The style of a line.
 #[derive(Clone, Copy, Debug)]
 pub struct Stroke {
     pub paint: Paint,
@@ -136,19 +136,19 @@ pub struct Svg {
 }
 
 impl Svg {
-    /// An empty sheet; the title is what a screen reader says.
+    /// An empty drawing. Screen readers read the title.
     pub fn new(title: &str, width: f64, height: f64) -> Self {
         let mut svg = Self { title: title.to_owned(), width, height, body: String::new() };
         svg.rectangle([0.0, 0.0], [width, height], Paint::Paper, 1.0);
         svg
     }
 
-    /// A file of its own.
+    /// A standalone file.
     pub fn document(&self) -> String {
         self.element(r#" xmlns="http://www.w3.org/2000/svg""#)
     }
 
-    /// An element for an HTML page, where the name space is known.
+    /// An element for an HTML page, without the name space declaration.
     pub fn inline(&self) -> String {
         self.element("")
     }
@@ -204,7 +204,7 @@ impl Svg {
         ));
     }
 
-    /// A ring with the paper inside.
+    /// A ring filled with the background colour.
     pub fn ring(&mut self, at: [f64; 2], radius: f64, stroke: Stroke) {
         let ([x, y], radius) = (at.map(coordinate), coordinate(radius));
         let (paper, stroke) =
@@ -217,7 +217,7 @@ impl Svg {
         self.text_with_title(at, text, None, font);
     }
 
-    /// A text that says more when pointed at, such as the whole of a shortened name.
+    /// A text with a tooltip, such as the full form of a shortened name.
     pub fn text_with_title(&mut self, at: [f64; 2], text: &str, title: Option<&str>, font: Font) {
         let ([x, y], size) = (at.map(coordinate), coordinate(font.size));
         let (name, color) = (font.paint.name(), font.paint.color());

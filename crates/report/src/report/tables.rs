@@ -1,7 +1,7 @@
-//! The tables of a run directory as CSV, written and read back without losing a bit.
+//! The tables of a run directory as CSV, written and read back without loss.
 //!
-//! Numbers are the shortest that read back as the same float; a value that does not exist is an empty field. Names go
-//! through [`cells`].
+//! Numbers have the shortest form that reads back as the same float. A missing value is an empty field. Names are
+//! escaped by [`cells`].
 
 use std::borrow::Cow;
 
@@ -10,12 +10,12 @@ use crate::data::BrokenImage;
 use crate::error::{Error, Result};
 use crate::metrics::{ClassificationScores, LabelMetrics, MultiLabelScores};
 
-/// One image as a model saw it: a row of `predictions.csv`.
+/// The prediction for one image: a row of `predictions.csv`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// The path below the data set's root.
+    /// The path relative to the data set's root.
     pub file: String,
-    /// Its class; of labels, all of them with [`LABELS_BETWEEN`](crate::data::LABELS_BETWEEN) two.
+    /// Its class, or all of its labels, separated by [`LABELS_BETWEEN`](crate::data::LABELS_BETWEEN).
     pub label: String,
     pub predicted: String,
     /// One for each class, in the order of the classes.

@@ -1,4 +1,4 @@
-//! Text: how wide it is in pictures, how it is shortened, and how numbers are written.
+//! Text: its width in figures, shortening, and number formats.
 
 use crate::freeze::UnfreezeSummary;
 use crate::metrics::MetricFormat;
@@ -14,7 +14,7 @@ const ADVANCES: [u16; 95] = [
     1210, 1228, 1254, 1254, 771, 1081, 670, 1211, 1151, 1676, 1118, 1151, 1131, 873, 681, 873, 1355,
 ];
 
-/// The width of a text in pixels, a little generous: exact for ASCII in the regular weight.
+/// The approximate width of a text in pixels, rounded up: exact for ASCII in the regular weight.
 pub fn width(text: &str, size: f64) -> f64 {
     let advance = |c: char| match c as u32 {
         point @ 0x20..=0x7e => f64::from(ADVANCES[point as usize - 0x20]) / 2048.0,
@@ -24,7 +24,7 @@ pub fn width(text: &str, size: f64) -> f64 {
     text.chars().map(advance).sum::<f64>() * size
 }
 
-/// Shortens a text to a width by leaving out its middle: class names often differ at either end.
+/// Shortens a text to a width by removing its middle, because class names often differ at either end.
 pub fn fit(text: &str, size: f64, room: f64) -> String {
     if width(text, size) <= room {
         return text.to_owned();
@@ -39,7 +39,7 @@ pub fn fit(text: &str, size: f64, room: f64) -> String {
     shortened(kept.unwrap_or(1))
 }
 
-/// Makes text safe inside XML elements and attributes, with nothing hidden in it.
+/// Escapes text for XML elements and attributes, and makes invisible characters visible.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in sanitize::line(text).chars() {
@@ -67,7 +67,7 @@ pub fn number(value: f64) -> String {
     significant(value, 4)
 }
 
-/// A setting as short as it can be said without losing a digit: `0.001`, `1e-5`.
+/// The shortest form of a setting that loses no digit: `0.001`, `1e-5`.
 pub fn shortest(value: f64) -> String {
     let (plain, scientific) = (value.to_string(), format!("{value:e}"));
     if scientific.len() < plain.len() { scientific } else { plain }
@@ -90,7 +90,7 @@ pub fn unfreeze_summary(joining: &UnfreezeSummary) -> String {
     format!("from epoch {epoch}: {tensors} tensors, {} parameters{rates}{layers}", count(joining.parameters))
 }
 
-/// A number of so many significant digits, without trailing zeros.
+/// A number with this many significant digits, without trailing zeros.
 pub fn significant(value: f64, digits: usize) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
@@ -107,12 +107,12 @@ pub fn significant(value: f64, digits: usize) -> String {
     if decimals == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
 }
 
-/// A share of 1 as a percentage with one decimal: `91.2 %`, with a no-break space.
+/// A fraction of 1 as a percentage with one decimal: `91.2 %`, with a no-break space.
 pub fn percent(share: f64) -> String {
     format!("{:.1}\u{a0}%", share * 100.0)
 }
 
-/// A value of a metric: a share as a percentage, another number with four significant digits.
+/// A value of a metric: a fraction as a percentage, another number with four significant digits.
 pub fn value_text(format: MetricFormat, value: f64) -> String {
     match format {
         MetricFormat::Percent | MetricFormat::Share => percent(value),
@@ -120,7 +120,7 @@ pub fn value_text(format: MetricFormat, value: f64) -> String {
     }
 }
 
-/// The same for columns: a number that is no share has four decimals, like the others of its column.
+/// The same for columns: a number that is not a fraction has four decimals, like the others in its column.
 pub fn column_text(format: MetricFormat, value: f64) -> String {
     match format {
         MetricFormat::Percent | MetricFormat::Share => percent(value),
@@ -128,7 +128,7 @@ pub fn column_text(format: MetricFormat, value: f64) -> String {
     }
 }
 
-/// A count with thin groups of thousands: `23,512,130`.
+/// A count with thousands separators: `23,512,130`.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();

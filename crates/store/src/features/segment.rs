@@ -4,8 +4,8 @@
 //! the number of rows as u64; for each key its 32 bytes and its row number as u64, all ones if it has no row;
 //! zero padding to a multiple of 64; the rows.
 //!
-//! A row of several tensors has them one behind the other. Such a file has a magic of its own, the number of tensors in
-//! place of the rank, and in place of the shape the rank and the shape of each, all as u64.
+//! A row of several tensors stores them one after the other. Such a file has a different magic and the number of
+//! tensors instead of the rank. Instead of the shape, it has the rank and the shape of each tensor, all as u64.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -32,7 +32,7 @@ const KEY: usize = 40;
 /// The shape of each tensor of a row.
 pub(super) type Shapes = Vec<Vec<usize>>;
 
-/// Rows to be written.
+/// Rows to write.
 pub struct SegmentWriter {
     kind: FeatureType,
     shapes: Option<Shapes>,
@@ -51,7 +51,7 @@ impl SegmentWriter {
         self.bytes.len()
     }
 
-    /// Adds the rows of `features`, [N, …] in f32 each, under one key each: row i has the i-th numbers of every tensor.
+    /// Adds the rows of `features`, [N, …] in f32, one per key. Row i has the i-th values of every tensor.
     pub fn push(&mut self, keys: &[Digest], features: &[Tensor]) -> Result<()> {
         let shapes: Shapes = features.iter().map(|tensor| tensor.dims()[1..].to_vec()).collect();
         let rows = |tensor: &Tensor| tensor.dims()[0] == keys.len();
@@ -89,8 +89,8 @@ impl SegmentWriter {
         self.keys.is_empty()
     }
 
-    /// Writes the file into `folder`: whole and on the disk, or not at all. Where the same rows are there already, that
-    /// file is replaced by its equal. `shapes` are those of a row where only unreadable images are noted.
+    /// Writes the file into `folder` atomically and durably. If the same rows exist already, the file is replaced by an
+    /// equal one. `shapes` are those of a row, for a file that only records unreadable images.
     pub(super) fn write(&self, folder: &Path, shapes: &[Vec<usize>]) -> Result<PathBuf> {
         let shapes = self.shapes.as_deref().unwrap_or(shapes);
         let (magic, count, numbers) = match shapes {
@@ -195,7 +195,7 @@ impl Segment {
         })
     }
 
-    /// Copies numbers of a row from number `first` on, widened to f32.
+    /// Copies values of a row, starting at value `first`, widened to f32.
     pub fn read(&self, row: u32, first: usize, numbers: &mut [f32]) {
         let bytes = &self.map[self.rows_at + row as usize * self.row_bytes..][..self.row_bytes];
         let bytes = &bytes[first * self.kind.bytes()..];
@@ -222,7 +222,7 @@ fn numbers(features: &Tensor) -> Result<Vec<f32>> {
     }
 }
 
-/// How many numbers a row has; none where there are more than can be counted.
+/// The number of values in a row; `None` if it overflows.
 fn row_numbers(shapes: &[Vec<usize>]) -> Option<usize> {
     let numbers = |shape: &Vec<usize>| shape.iter().try_fold(1usize, |all, side| all.checked_mul(*side));
     shapes.iter().try_fold(0usize, |all, shape| all.checked_add(numbers(shape)?))

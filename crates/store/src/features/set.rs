@@ -1,4 +1,4 @@
-//! All rows of one kind: which images have theirs, and a batch of them as tensors.
+//! All rows of one kind: the images that have a row, and batches of rows as tensors.
 
 use std::collections::HashMap;
 
@@ -89,7 +89,7 @@ impl FeatureSet {
         shapes.iter().map(tensor).collect()
     }
 
-    /// The tensor that begins with number `first` of each row.
+    /// The tensor that begins with value `first` of each row.
     fn gather_tensor(&self, places: &[RowLocation], shape: &[usize], first: usize) -> Result<Tensor> {
         let width = shape.iter().product::<usize>().max(1);
         let mut numbers = vec![0f32; places.len() * width];

@@ -131,7 +131,7 @@ fn rows_come_back_from_any_segment_in_any_order() {
     }
 }
 
-/// Rows of two tensors, in one file that tells it.
+/// Rows of two tensors, in one file that records their number.
 #[test]
 fn rows_of_several_tensors_come_back_as_they_were() {
     for kind in [FeatureType::F32, FeatureType::Bf16] {
@@ -172,14 +172,14 @@ fn rows_of_several_tensors_come_back_as_they_were() {
         for path in world.segments() {
             assert!(fs::read(path).unwrap().starts_with(b"defrost rows 2\n\0"));
         }
-        // Another number of tensors is another set.
+        // A different number of tensors is a different set.
         let mut draft = world.open().writer();
         draft.push(&[key(9)], &[tensor(0, &[1, 2, 3])]).unwrap();
         assert!(store.publish(&made_of(), &mut world.open(), draft).is_err());
     }
 }
 
-/// The file of rows of one tensor, byte by byte: stores outlive the program.
+/// The exact bytes of a file with rows of one tensor, because a store is used by later versions of the program.
 #[test]
 fn a_file_of_rows_of_one_tensor_stays_as_it_is() {
     let world = World::new(FeatureType::F32);

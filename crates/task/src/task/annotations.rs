@@ -1,4 +1,4 @@
-//! What the images of a batch show, before a task makes targets of it.
+//! The annotations of a batch's images, from which a task makes targets.
 
 use super::Task;
 use crate::data::Sample;
@@ -9,19 +9,19 @@ use crate::train::{Batches, TrainBatch};
 pub struct Annotations<'a> {
     /// The sample of each row.
     pub samples: Vec<&'a Sample>,
-    /// The share of each row's own image where images were mixed (mixup, CutMix). The row ahead of it has the rest; of
-    /// the first row that is the last.
+    /// The weight of each row's own image if images were mixed (mixup, CutMix). The previous row has the rest; for the
+    /// first row, this is the last row.
     pub shares: Option<Vec<f64>>,
 }
 
 impl<'a> Annotations<'a> {
-    /// Of images that were not mixed.
+    /// For images that were not mixed.
     pub fn of(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
         Self { samples: samples.into_iter().collect(), shares: None }
     }
 }
 
-/// Batches before their targets are made.
+/// Batches without targets yet.
 pub type Annotated<'a> = Batches<'a, Annotations<'a>>;
 
 /// Makes the targets of every batch.

@@ -1,8 +1,8 @@
-//! Lists of class names, as messages show them.
+//! Lists of class names, formatted for messages.
 
 use crate::sanitize;
 
-/// The name of a class in a folder that may not be read.
+/// The name of a class if its folder may not be read.
 pub const UNKNOWN: &str = "?";
 
 /// Whether the names of all classes are known.

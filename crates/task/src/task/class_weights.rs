@@ -1,4 +1,4 @@
-//! Checks of weights by class, which losses of several tasks have.
+//! Checks class weights, which losses of several tasks support.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use super::{TaskProblem, TaskSpec};
 use crate::data::{Dataset, Split};
 use crate::pipeline::{ClassWeights, suggest};
 
-/// Refuses weights that name other classes than the data set has, and balanced weights where a class has no training
+/// Refuses weights whose classes differ from those of the data set. Refuses balanced weights if a class has no training
 /// image. `key` is the setting of the loss that holds the weights.
 pub(super) fn check(
     spec: &TaskSpec,
@@ -32,7 +32,8 @@ pub(super) fn check(
             let help = "list every class; 1 is the default weight".to_owned();
             problem(format!("class `{missing}` has no weight"), Some(help))
         }
-        // Balanced weights are shares of training images: scikit-learn, too, has none for a class that no image shows.
+        // Balanced weights divide by the number of training images, so a class without images has none, as in
+        // scikit-learn.
         (Some(ClassWeights::Balanced), Some(dataset)) => {
             let counts = dataset.counts();
             let without =

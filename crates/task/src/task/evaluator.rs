@@ -11,9 +11,9 @@ use crate::error::Result;
 use crate::model::{Activations, Model, Outputs, Pass};
 use crate::train::Scores;
 
-/// What an evaluation measures. It sees all images of its parts that can be read, once for each model.
+/// The measurements of an evaluation. It receives all readable images of its splits, once for each model.
 pub trait Evaluator {
-    /// Runs a model from layer `from`, which takes `input`, to what is measured: its output, unless this is overridden.
+    /// Runs a model from layer `from`, which takes `input`, and returns the values to measure: by default, its output.
     fn forward(&self, model: &Model, pass: &mut Pass, from: usize, input: Activations) -> Result<Outputs> {
         model.forward(pass, from, input)
     }
@@ -27,7 +27,7 @@ pub trait Evaluator {
         samples: &[usize],
     ) -> Result<Scores>;
 
-    /// The result. `stage` is the name that pictures show.
+    /// The result. `stage` is the name in figures.
     fn finish(self: Box<Self>, stage: &str) -> Result<Evaluation>;
 }
 
@@ -36,12 +36,12 @@ pub trait Evaluator {
 pub struct Evaluation {
     /// The content of `metrics.json`.
     pub document: Json,
-    /// Tables and pictures.
+    /// Tables and figures.
     pub files: Vec<TaskFile>,
 }
 
 impl Evaluation {
-    /// The result of predictions on one part of a data set.
+    /// The result of predictions on one split of a data set.
     pub(super) fn of<T: Task>(
         task: &T,
         meter: &T::Meter,
@@ -59,13 +59,13 @@ impl Evaluation {
     }
 }
 
-/// The evaluation of one model by the loss and the scores of its task.
+/// The evaluation of one model with the loss and the scores of its task.
 pub struct SingleModel<T: Task> {
     task: T,
     dataset: Arc<Dataset>,
     split: Split,
     meter: T::Meter,
-    /// With the positions of their samples.
+    /// Each with the position of its sample.
     predictions: Vec<(usize, T::Prediction)>,
 }
 

@@ -1,5 +1,5 @@
-//! A worked example: a task that finds objects, as far as results are shown. Its metrics and its report are all that it
-//! declares; tables, curves and the page follow.
+//! A worked example: the results of an object detection task. It declares only its metrics and its report; tables,
+//! curves and the page follow from these.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What stages and runs ask of a task beside what the train loop does.
+//! The interface of a task for stages and runs, in addition to that of the train loop.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use crate::model::Outputs;
 use crate::pipeline::Data;
 use crate::train;
 
-/// A task: the targets, loss and scores of the train loop, and what stages, `plan` and `predict` need beside them.
+/// A task: targets, loss and scores for the train loop, and everything else that stages, `plan` and `predict` need.
 ///
-/// It owns its class names and settings, so that stages keep it as long as they run.
+/// It owns its class names and settings, so that a stage can keep it while it runs.
 pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
-    /// What the network says of one image.
+    /// The prediction of the network for one image.
     type Prediction;
 
-    /// What each image of the task shows, in words.
+    /// What each image of the task shows, for messages.
     const ANNOTATION: &'static str;
 
-    /// The field of a recipe's model that is `true` for this task alone, so that a run's model can be read again. None
-    /// for classification, whose recipes are older than the field.
+    /// The field of a recipe's model that is `true` for this task alone. It identifies the task when a run's model is
+    /// loaded. `None` for classification, whose recipes are older than the field.
     const RECIPE_FIELD: Option<&'static str>;
 
     /// The validation scores that `monitor` may name.
@@ -33,16 +33,16 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// Whether a data set has the annotations of the task.
     fn accepts(data: &Data) -> bool;
 
-    /// The task of a stage.
+    /// The task for a stage.
     fn new(spec: &TaskSpec) -> Self;
 
     /// Refuses a train stage whose loss, head or monitor does not fit the task or the data set.
     fn check(&self, spec: &TaskSpec) -> Result<(), TaskProblem>;
 
-    /// The code paths of the loss and of predictions, which recipes contain. `mixes` says whether images are mixed.
+    /// The code paths of the loss and of predictions, which are part of recipes. `mixes` says whether images are mixed.
     fn code_paths(&self, mixes: bool) -> Vec<CodePath>;
 
-    /// The code paths of the scores, which recipes contain.
+    /// The code paths of the scores, which are part of recipes.
     fn metric_code_paths(&self, measured: &MeasuredImages) -> Vec<CodePath>;
 
     /// The targets of a batch.
@@ -66,19 +66,19 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// The scores in `metrics.json`.
     fn document(&self, meter: &Self::Meter) -> Result<Json>;
 
-    /// The tables and pictures of scores. `stage` is the name that pictures show.
+    /// The tables and figures of scores. `stage` is the name in figures.
     fn files(&self, stage: &str, meter: &Self::Meter) -> Result<Vec<TaskFile>>;
 
     /// An evaluation of several models together.
     ///
     /// # Errors
-    /// The task has no rule that averages models; pipeline files that ask for one are refused.
+    /// The task cannot average models. Validation refuses pipeline files that request it.
     fn ensemble(self, _dataset: Arc<Dataset>, _split: Split) -> Result<Box<dyn Evaluator>> {
         Err(Error::bug("an ensemble of a task that has none"))
     }
 }
 
-/// Predictions of an evaluation with their images.
+/// Predictions of an evaluation, with their images.
 pub type Predictions<'a, T> = Vec<(&'a Sample, <T as Task>::Prediction)>;
 
 /// A file of a stage's result.
@@ -103,10 +103,10 @@ pub struct OutputDescription {
     pub document: serde_json::Map<String, Json>,
 }
 
-/// Why a train stage does not fit its task.
+/// The reason why a train stage does not fit its task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskProblem {
-    /// The setting of the stage, as `loss.class_weights`.
+    /// The setting of the stage, such as `loss.class_weights`.
     pub setting: String,
     pub code: &'static str,
     pub message: String,

@@ -1,4 +1,4 @@
-//! The list of all tasks, and the one place that chooses among them.
+//! The list of all tasks, and the only place that selects one of them.
 
 use serde_json::Value as Json;
 
@@ -7,7 +7,7 @@ use super::multi_label::MultiLabel;
 use super::{Task, TaskSpec};
 use crate::pipeline::Data;
 
-/// A task by name. The data set of a stage decides which it is.
+/// A task by name. The data set of a stage determines it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TaskKind {
     #[default]
@@ -15,14 +15,14 @@ pub enum TaskKind {
     MultiLabel,
 }
 
-/// What is done with a task, whichever it is.
+/// An operation on a task of any kind.
 pub trait TaskVisitor {
     type Output;
 
     fn visit<T: Task>(self, task: T) -> Self::Output;
 }
 
-/// The same for the type of a task alone.
+/// The same for the type of a task, without an instance.
 trait TypeVisitor {
     type Output;
 
@@ -52,7 +52,7 @@ impl TaskKind {
         Self::ALL.into_iter().find(|kind| kind.visit(Accepts(data))).unwrap_or_default()
     }
 
-    /// What each image shows, in words.
+    /// What each image shows, for messages.
     pub fn annotation(self) -> &'static str {
         struct Annotation;
         impl TypeVisitor for Annotation {
@@ -86,7 +86,7 @@ impl TaskKind {
 }
 
 impl TaskSpec<'_> {
-    /// Makes the task and hands it to `visitor`.
+    /// Creates the task and passes it to `visitor`.
     pub fn visit<V: TaskVisitor>(&self, visitor: V) -> V::Output {
         struct Make<'a, V>(&'a TaskSpec<'a>, V);
         impl<V: TaskVisitor> TypeVisitor for Make<'_, V> {

@@ -1,15 +1,16 @@
-//! Tasks: one folder each. A task says what images show, and how the outputs of a network are compared with it, scored,
-//! put into words, written to files and reported.
+//! Tasks: one folder each. A task defines what images show. It compares a network's outputs with this, computes scores,
+//! formats predictions, writes files and reports.
 //!
-//! - `classification` has one class for each image, `multi_label` any number of labels; `recognition` is an evaluation that
-//!   compares embeddings. The train loop asks a task what [`train::Task`](crate::train::Task) says, stages and runs ask what
-//!   [`Task`] says. [`TaskKind`] is the one place that lists all tasks. Nothing outside a task's folder looks into its
-//!   targets, its outputs, its meter or its predictions.
-//! - A metric is a line in the task's [`TaskMetrics`](crate::metrics::TaskMetrics). Tables, events, curves, comparisons, the
-//!   terminal and the page take its name, title, format and direction from there.
-//! - A task's report is its [`TaskReporting`](crate::report::TaskReporting), and a line in [`TASKS`]. `example.rs` shows one.
+//! - `classification` has one class for each image, `multi_label` any number of labels. `recognition` is an evaluation
+//!   that compares embeddings. The train loop uses [`train::Task`](crate::train::Task); stages and runs use [`Task`].
+//!   [`TaskKind`] is the one place that lists all tasks. No code outside a task's folder depends on the contents of its
+//!   targets, outputs, meter or predictions.
+//! - A metric is a line in the task's [`TaskMetrics`](crate::metrics::TaskMetrics). Tables, events, curves, comparisons,
+//!   the terminal and the page take its name, title, format and direction from there.
+//! - A task's report is its [`TaskReporting`](crate::report::TaskReporting), and a line in [`TASKS`]. `example.rs` shows
+//!   one.
 //!
-//! The module never opens files, runs no stage and knows no recipes: what a task writes, it returns as [`TaskFile`]s.
+//! The module never opens files, runs no stage and does not depend on recipes. It returns files as [`TaskFile`]s.
 
 mod annotations;
 mod class_list;

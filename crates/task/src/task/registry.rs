@@ -1,21 +1,22 @@
-//! The list of all tasks, and the one place that finds the task of a stage.
+//! The list of all tasks for reports, and the only place that finds the task of a stage.
 
 use serde_json::Value;
 
 use super::{classification, multi_label, recognition};
 use crate::report::TaskReporting;
 
-/// All tasks. The first that says a stage is its own is the stage's task; classification, which takes any, is last.
+/// All tasks. A stage belongs to the first task that accepts it. Classification accepts any stage, so it is last.
 pub static TASKS: [&TaskReporting; 3] =
     [&recognition::REPORTING, &multi_label::REPORTING, &classification::REPORTING];
 
-/// The task of a stage by its kind and its document in `plan.json`; none of a stage that neither trains nor evaluates.
+/// The task of a stage by its kind and its document in `plan.json`; `None` for a stage that neither trains nor
+/// evaluates.
 pub fn of_stage(kind: &str, document: &Value) -> Option<&'static TaskReporting> {
     let has_task = ["train", "evaluate"].contains(&kind);
     TASKS.into_iter().find(|task| has_task && (task.is_of)(document))
 }
 
-/// A task by the name that events give it.
+/// A task by its name in events.
 pub fn named(name: &str) -> Option<&'static TaskReporting> {
     TASKS.into_iter().find(|task| task.name == name)
 }

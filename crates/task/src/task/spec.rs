@@ -1,4 +1,4 @@
-//! What a task is made from, and what can be asked of any task without knowing its types.
+//! The parameters of a task, and operations on any task that do not depend on its types.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::error::Result;
 use crate::model::Outputs;
 use crate::pipeline::{self, Head};
 
-/// What a task is made from.
+/// The parameters of a task.
 #[derive(Clone, Copy)]
 pub struct TaskSpec<'a> {
     pub kind: TaskKind,
     /// The names of the classes or labels, in the order of the network's outputs.
     pub classes: &'a [String],
     pub head: &'a Head,
-    /// How the stage trains; none where the task only evaluates or predicts, which it does with its default loss.
+    /// The train stage; `None` if the task only evaluates or predicts, with its default loss.
     pub training: Option<TaskTraining<'a>>,
 }
 
@@ -25,23 +25,23 @@ pub struct TaskSpec<'a> {
 #[derive(Clone, Copy)]
 pub struct TaskTraining<'a> {
     pub settings: &'a pipeline::Train,
-    /// None where images are not read yet, or are synthetic.
+    /// `None` if images are not read yet, or are synthetic.
     pub dataset: Option<&'a Dataset>,
 }
 
-/// The images that scores are computed of.
+/// The images that scores are computed on.
 #[derive(Clone, Copy)]
 pub struct MeasuredImages<'a> {
-    /// None where images are not read yet.
+    /// `None` if images are not read yet.
     pub dataset: Option<&'a Dataset>,
     pub split: Split,
-    /// Whether images that cannot be decoded are left out.
+    /// Whether images that cannot be decoded are skipped.
     pub skips_broken: bool,
-    /// How many models predict together.
+    /// The number of models that predict together.
     pub models: usize,
 }
 
-/// A task that puts the rows of outputs into words.
+/// A task that formats the rows of outputs for people.
 pub type Describer = Box<dyn Fn(&Outputs) -> Result<Vec<OutputDescription>> + Send + Sync>;
 
 impl<'a> TaskSpec<'a> {
@@ -100,7 +100,7 @@ impl<'a> TaskSpec<'a> {
     /// An evaluation of one model, or of several together.
     ///
     /// # Errors
-    /// Several models of a task that has no rule that averages them.
+    /// There are several models, and the task cannot average them.
     pub fn evaluator(
         &self,
         dataset: &Arc<Dataset>,
@@ -122,7 +122,7 @@ impl<'a> TaskSpec<'a> {
         self.visit(Evaluators(Arc::clone(dataset), split, models))
     }
 
-    /// What `predict` prints of outputs, row by row.
+    /// What `predict` prints for outputs, row by row.
     pub fn describer(&self) -> Describer {
         struct Describers;
         impl TaskVisitor for Describers {

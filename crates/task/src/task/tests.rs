@@ -1,4 +1,4 @@
-//! Tasks through the real loop, and what each says of its targets and scores.
+//! Tests tasks in the real train loop, and the targets and scores that each declares.
 
 mod joined;
 mod scores;

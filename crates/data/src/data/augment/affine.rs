@@ -1,22 +1,22 @@
-//! Pixels moved: flips, and rotation, shear and translation by a matrix, bit for bit as torchvision does them on PIL
-//! images with its defaults, that is the nearest pixel, the same size, and black where nothing was.
+//! Geometric changes: flips, and rotation, shear and translation by a matrix. Results equal those of torchvision on
+//! PIL images with its defaults, bit for bit: nearest pixel, same size, black fill.
 
 use image::{RgbImage, imageops};
 
 use crate::data::geometry::{Geometry, GeometryChain, inverse};
 use crate::data::image::Raster;
 
-/// A change of places. One description moves the pixels and says where they went.
+/// A geometric change. One description moves the pixels and maps coordinates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AffineMove {
     FlipHorizontal,
     FlipVertical,
-    /// Of an image of one size alone.
+    /// Defined for one image size only.
     Affine(Affine),
 }
 
-/// The pixel (x, y) of the result is that of the source at (a·x + b·y + c, d·x + e·y + f), all measured at centres of
-/// pixels: Pillow's `transform` with `AFFINE`.
+/// Pixel (x, y) of the result is the source pixel at (a·x + b·y + c, d·x + e·y + f). Coordinates are those of pixel
+/// centres. Equals Pillow's `transform` with `AFFINE`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine([f64; 6]);
 
@@ -30,7 +30,7 @@ impl AffineMove {
         image
     }
 
-    /// The same of pixels of any depth and number of channels.
+    /// As `apply`, for pixels of any depth and number of channels.
     pub fn apply_to_raster(&self, raster: &Raster) -> Raster {
         let size @ (width, height) = (raster.width, raster.height);
         match self {
@@ -40,12 +40,12 @@ impl AffineMove {
         }
     }
 
-    /// Adds this move to `before`, in which there is one at least.
+    /// Appends this change to `before`, which must not be empty.
     pub fn follow(&self, mut before: GeometryChain) -> GeometryChain {
         let Some(last) = before.0.last_mut() else { return before };
         let size @ (width, height) = last.output.into();
         match self {
-            // A flip moves nothing out of the image.
+            // A flip moves no pixel out of the image.
             Self::FlipHorizontal => {
                 *last = last.then([[-1.0, 0.0, f64::from(width)], [0.0, 1.0, 0.0]], size);
             }
@@ -97,7 +97,7 @@ impl Affine {
         })
     }
 
-    /// The pixel of the source that each pixel of the result shows, in Pillow's 16.16 fixed point.
+    /// The source pixel of each result pixel, in Pillow's 16.16 fixed point.
     fn source(&self, (width, height): (u32, u32)) -> impl Fn(u32, u32) -> Option<(u32, u32)> {
         let Self([a, b, c, d, e, f]) = *self;
         let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;

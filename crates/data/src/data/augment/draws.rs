@@ -1,8 +1,9 @@
-//! The random changes to a training image: torchvision's transforms, with draws of our own.
+//! The random changes to a training image: torchvision's transforms with our own random numbers.
 //!
-//! What is drawn is decided before anything is done, each draw at its own place in the sample's stream: switching one
-//! change on or off leaves all others as they were. The order of doing is crop, flips, rotation, color jitter, RandAugment;
-//! erasing comes behind normalisation. The last two draw from streams of their own.
+//! All random values are drawn before any change is applied, each at a fixed position in the sample's stream.
+//! Switching one change on or off therefore leaves the draws of all others as they were. The order is crop, flips,
+//! rotation, color jitter, RandAugment; erasing follows normalisation. RandAugment and erasing each draw from a
+//! separate stream.
 
 use image::RgbImage;
 
@@ -16,10 +17,10 @@ use crate::data::image::Raster;
 use crate::pipeline::{Augment, ColorJitter, RandomResizedCrop};
 use crate::random::{Purpose, Stream};
 
-/// How often a random crop is tried before the central one is taken, as in torchvision.
+/// The number of random crops to try before the central crop is used, as in torchvision.
 const CROP_TRIES: usize = 10;
 
-/// Everything drawn for one image in one epoch, but for the crop.
+/// All random values of one image in one epoch, except those of the crop.
 #[derive(Debug, PartialEq)]
 pub struct AugmentDraws {
     flip_horizontal: bool,
@@ -37,8 +38,8 @@ pub struct AugmentDraws {
 }
 
 impl AugmentDraws {
-    /// Draws in a fixed order and number, whatever is switched on. The stream then stands where the crop draws. `side`
-    /// is that of the square.
+    /// Draws the same number of values in the same order, whatever is switched on. The crop draws next from the
+    /// stream. `side` is the side of the square in pixels.
     pub fn new(augment: &Augment, side: usize, stream: &mut Stream) -> Self {
         let changes = augment.rand_augment.as_ref().map_or_else(Vec::new, |settings| {
             RandAugmentOp::draw(settings, &mut stream.with_purpose(Purpose::RandAugment))
@@ -66,30 +67,30 @@ impl AugmentDraws {
         }
     }
 
-    /// Whether nothing but flips is ever done to the pixels of a cropped image.
+    /// Whether flips are the only changes to the pixels of a cropped image.
     pub fn only_flip(&self, augment: &Augment) -> bool {
         augment.rotation == 0.0 && augment.color_jitter.is_none() && augment.rand_augment.is_none()
     }
 
-    /// Whether the image is flipped across and down.
+    /// Whether the image is flipped horizontally and vertically.
     pub fn flips(&self) -> (bool, bool) {
         (self.flip_horizontal, self.flip_vertical)
     }
 
-    /// Erases from the normalised numbers of a square, [side, side, channels].
+    /// Erases a rectangle of normalised values of shape [side, side, channels].
     pub fn erase(&self, [side, channels]: [usize; 2], numbers: &mut [f32]) {
         if let Some(erasure) = &self.erasure {
             erasure.clone().apply([side, channels], numbers);
         }
     }
 
-    /// Flips and rotation alone, of pixels of any depth and number of channels.
+    /// Applies flips and rotation only, for pixels of any depth and number of channels.
     pub fn apply_moves(&self, augment: &Augment, raster: Raster) -> Raster {
         let moves = self.moves(augment, (raster.width, raster.height));
         moves.fold(raster, |raster, change| change.apply_to_raster(&raster))
     }
 
-    /// Flips, rotation, color jitter and RandAugment, in this order.
+    /// Applies flips, rotation, color jitter and RandAugment, in this order.
     pub fn apply(&self, augment: &Augment, image: RgbImage) -> RgbImage {
         let moves = self.moves(augment, image.dimensions());
         let mut image = moves.fold(image, |image, change| change.apply(image));
@@ -111,7 +112,7 @@ impl AugmentDraws {
         self.changes.iter().fold(image, |image, change| change.apply(image))
     }
 
-    /// `before`, and then the moves of [`AugmentDraws::apply`].
+    /// `before`, followed by the geometric changes of [`AugmentDraws::apply`].
     pub fn after(&self, augment: &Augment, before: Geometry) -> GeometryChain {
         let [width, height] = before.output;
         let drawn =
@@ -120,7 +121,7 @@ impl AugmentDraws {
         moves.fold(GeometryChain(vec![before]), |moves, change| change.follow(moves))
     }
 
-    /// Flips and rotation of an image of some size.
+    /// The flips and the rotation for an image of this size.
     fn moves(&self, augment: &Augment, size: (u32, u32)) -> impl Iterator<Item = AffineMove> + use<> {
         let rotation = augment.rotation > 0.0;
         let moves = [
@@ -132,10 +133,10 @@ impl AugmentDraws {
     }
 }
 
-/// The part of an image that a random resized crop takes: torchvision's `RandomResizedCrop.get_params`.
+/// The region of a random resized crop: torchvision's `RandomResizedCrop.get_params`.
 ///
-/// The area is drawn evenly, the ratio evenly on a logarithmic scale (Szegedy et al. 2015, *Going Deeper with
-/// Convolutions*, §6); where ten tries do not fit, the largest central part of an allowed ratio is taken.
+/// The area is uniform and the aspect ratio is log-uniform (Szegedy et al. 2015, *Going Deeper with Convolutions*,
+/// §6). If ten tries do not fit, the result is the largest central region with an allowed ratio.
 pub fn random_region(crop: &RandomResizedCrop, width: u32, height: u32, stream: &mut Stream) -> Region {
     let area = f64::from(width) * f64::from(height);
     let (narrow, wide) = (libm::log(crop.ratio[0]), libm::log(crop.ratio[1]));

@@ -1,9 +1,8 @@
-//! Images of a batch mixed with each other: mixup (Zhang et al. 2018, *mixup: Beyond Empirical Risk Minimization*) and
-//! CutMix (Yun et al. 2019), on normalised numbers.
+//! Mixes the images of a batch: mixup (Zhang et al. 2018, *mixup: Beyond Empirical Risk Minimization*) and CutMix
+//! (Yun et al. 2019), on normalised values.
 //!
-//! Each image is mixed with the one ahead of it in the batch, the first with the last, as torchvision rolls a batch by
-//! one. How it is mixed is drawn for each image (what timm calls `elem`) from a stream of its own: no other image
-//! moves its draws.
+//! Each image is mixed with the previous one in the batch, and the first with the last, as torchvision rolls a batch
+//! by one. Each image has its own draws (timm's `elem` mode) from a separate stream, so no other image changes them.
 
 use candle_core::Tensor;
 
@@ -15,31 +14,31 @@ use crate::random::{Purpose, Stream};
 /// Mixes the batches of a train stage.
 #[derive(Clone, Debug)]
 pub struct BatchMixer {
-    /// α of each.
+    /// α of mixup and of CutMix.
     mixup: Option<f64>,
     cutmix: Option<f64>,
     seed: u64,
 }
 
-/// What was drawn for one image.
+/// The random values of one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum MixDraw {
-    /// The image counts for this share of every number.
+    /// The weight of the image itself in every value.
     Blend(f64),
-    /// A box of the other image: top, left, bottom, right.
+    /// A box from the other image: top, left, bottom, right.
     Patch([usize; 4]),
 }
 
 impl BatchMixer {
-    /// None where nothing is mixed.
+    /// `None` if nothing is mixed.
     pub fn new(augment: &Augment, seed: u64) -> Option<Self> {
         let mixup = augment.mixup.as_ref().map(|mixup| mixup.alpha);
         let cutmix = augment.cutmix.as_ref().map(|cutmix| cutmix.alpha);
         (mixup.is_some() || cutmix.is_some()).then_some(Self { mixup, cutmix, seed })
     }
 
-    /// The mixed images of a batch [N, side, side, 3], and of each the share of the one in its own place; the image
-    /// ahead of it has the rest. `streams` address the draws of each.
+    /// The mixed images of a batch [N, side, side, 3], and the weight of each image itself. The previous image in the
+    /// batch has the remaining weight. `streams` identify the random stream of each image.
     pub fn mix(&self, images: &Tensor, epoch: u32, streams: &[u64]) -> Result<(Tensor, Vec<f64>)> {
         let (count, side, _, channels) = images.dims4()?;
         if count != streams.len() {
@@ -59,7 +58,7 @@ impl BatchMixer {
         Ok((Tensor::from_vec(mixed, images.shape(), images.device())?, shares))
     }
 
-    /// Which of the two, evenly where both are asked for; then how much.
+    /// Draws mixup or CutMix, each with probability ½ if both are set; then the strength.
     fn draw(&self, side: usize, epoch: u32, name: u64) -> MixDraw {
         let mut stream = Stream::new(self.seed, Purpose::Mix, epoch, name);
         let blend = stream.below(2) == 0;
@@ -73,7 +72,7 @@ impl BatchMixer {
 }
 
 impl MixDraw {
-    /// A box with its middle anywhere, whose area is 1 − λ of the image where the edge does not cut it off.
+    /// A box with a uniform centre. Its area is 1 − λ of the image before it is clipped at the edges.
     fn patch(side: usize, alpha: f64, stream: &mut Stream) -> Self {
         let half = (0.5 * (1.0 - stream.beta(alpha)).sqrt() * side as f64) as usize;
         let mut ends = || {
@@ -84,7 +83,7 @@ impl MixDraw {
         Self::Patch([top, left, bottom, right])
     }
 
-    /// Mixes `other` into `own`, both of lines of `line` numbers.
+    /// Mixes `other` into `own`. Both have lines of `line` values.
     fn apply(self, own: &mut [f32], other: &[f32], line: usize, channels: usize) {
         match self {
             Self::Blend(share) => {
@@ -101,7 +100,7 @@ impl MixDraw {
         }
     }
 
-    /// What the image keeps of itself.
+    /// The weight of the image itself.
     fn share(self, side: usize) -> f64 {
         match self {
             Self::Blend(share) => share,
@@ -186,7 +185,7 @@ mod tests {
             let (_, others) = mixer.mix(&batch(3), 1, &[13, 7, 11]).unwrap();
             assert_eq!((others[0], others[2]), (shares[3], shares[1]));
             assert_ne!(mixer.mix(&batch(4), 2, &[10, 11, 12, 13]).unwrap().1, shares);
-            // Alone in its batch, an image is mixed with itself.
+            // The only image of a batch is mixed with itself.
             let (alone, _) = mixer.mix(&batch(2).narrow(0, 1, 1).unwrap(), 1, &[5]).unwrap();
             assert!(
                 alone.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().all(|n| (n - 1.0).abs() < 1e-6)

@@ -1,6 +1,6 @@
-//! Random changes to training images, bit for bit as torchvision makes them, with draws of our own.
+//! Random changes to training images: torchvision's results bit for bit, with our own random numbers.
 //!
-//! A change draws from the stream of its own sample. It never reads a file.
+//! Each change draws from its sample's stream. This module never reads a file.
 
 mod affine;
 mod draws;

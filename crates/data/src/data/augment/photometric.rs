@@ -1,12 +1,12 @@
 //! Brightness, contrast, saturation and hue of RGB8 images, bit for bit as torchvision does them on PIL images.
 //!
-//! The first three blend with a degenerate image (black, mean grey, greyscale) as Pillow's `ImageEnhance`; hue turns
-//! the first byte of Pillow's HSV. Widths of the arithmetic (f32, f64) follow Pillow's C. The rest follows Pillow's
-//! `ImageOps` and `ImageEnhance.Sharpness`, also bit for bit.
+//! Brightness, contrast and saturation blend with a degenerate image (black, mean grey, greyscale) as Pillow's
+//! `ImageEnhance` does. Hue rotates the first byte of Pillow's HSV. Float widths (f32, f64) follow Pillow's C code.
+//! The other functions follow Pillow's `ImageOps` and `ImageEnhance.Sharpness`, also bit for bit.
 
 use image::{Rgb, RgbImage};
 
-/// Blends from black: 0 is black, 1 the image itself, more is brighter.
+/// Blends from black: factor 0 gives black, 1 the image itself, a larger factor a brighter image.
 pub fn brightness(image: &mut RgbImage, factor: f32) {
     blend(image, factor, |_| [0; 3]);
 }
@@ -24,9 +24,9 @@ pub fn saturation(image: &mut RgbImage, factor: f32) {
     blend(image, factor, |pixel| [luma(pixel); 3]);
 }
 
-/// Turns the hue by a share of the colour circle, −0.5 to 0.5.
+/// Rotates the hue by a fraction of the colour circle, −0.5 to 0.5.
 pub fn hue(image: &mut RgbImage, turn: f64) {
-    // Whole steps of 1/255, towards zero, around the byte.
+    // The turn in steps of 1/255, truncated towards zero, wraps around in a byte.
     let steps = (turn * 255.0) as i32 as u8;
     for pixel in image.pixels_mut() {
         let [hue, saturation, value] = to_hsv(pixel.0);
@@ -118,7 +118,7 @@ pub fn autocontrast(image: &mut RgbImage) {
     });
 }
 
-/// Makes the values of each channel about equally frequent.
+/// Makes the values of each channel about equally frequent (histogram equalisation).
 pub fn equalize(image: &mut RgbImage) {
     tables(image, |counts| {
         let last = counts.iter().rev().find(|&&count| count > 0).copied().unwrap_or(0);
@@ -136,18 +136,18 @@ pub fn equalize(image: &mut RgbImage) {
     });
 }
 
-/// Blends from a smoothed image: 0 is smooth, 1 the image itself, more is sharper.
+/// Blends from a smoothed image: factor 0 gives the smooth image, 1 the image itself, more is sharper.
 pub fn sharpness(image: &mut RgbImage, factor: f32) {
     let (width, height) = image.dimensions();
     let source = image.clone();
-    // Pillow's filter leaves the edge of an image as it is.
+    // Pillow's filter leaves the edge pixels unchanged.
     for y in 1..height.saturating_sub(1) {
         for x in 1..width.saturating_sub(1) {
             for channel in 0..3 {
                 let own = source.get_pixel(x, y).0[channel];
                 let window = (y - 1..=y + 1).flat_map(|y| (x - 1..=x + 1).map(move |x| (x, y)));
                 let sum: u32 = window.map(|(x, y)| u32::from(source.get_pixel(x, y).0[channel])).sum();
-                // The nearest to a 13th of the window with its centre five times; there are no ties.
+                // The mean of the 3 × 3 window with its centre weighted five times, rounded; there are no ties.
                 let smooth = (2 * (sum + 4 * u32::from(own)) + 13) / 26;
                 let difference = f32::from(own) - smooth as f32;
                 image.get_pixel_mut(x, y).0[channel] = (smooth as f32 + factor * difference) as u8;
@@ -156,7 +156,7 @@ pub fn sharpness(image: &mut RgbImage, factor: f32) {
     }
 }
 
-/// Sends each byte through a table of its channel, made from how often each value occurs there.
+/// Maps each byte through a table of its channel, which is built from the channel's histogram.
 fn tables(image: &mut RgbImage, table: impl Fn(&[u64; 256]) -> [u8; 256]) {
     let mut counts = [[0u64; 256]; 3];
     for pixel in image.pixels() {

@@ -56,7 +56,7 @@ pub struct RandAugmentOp {
 }
 
 impl RandAugmentOp {
-    /// Draws the operations to apply in order: for each the kind, then the direction, used or not.
+    /// Draws the operations in the order in which they apply: for each, the kind and then the direction, used or not.
     pub fn draw(settings: &RandAugment, stream: &mut Stream) -> Vec<Self> {
         let strength = f64::from(settings.magnitude) / f64::from(settings.num_magnitude_bins - 1);
         let one = |_| Self {
@@ -67,14 +67,14 @@ impl RandAugmentOp {
         (0..settings.num_ops).map(one).collect()
     }
 
-    /// `most` by the strength, in the direction that was drawn.
+    /// `most` times the strength, with the sign of the drawn direction.
     fn signed(self, most: f64) -> f64 {
         if self.negative { -most * self.strength } else { most * self.strength }
     }
 
-    /// How an image of some size is moved; none where the change is to colours.
+    /// The geometric change to an image of this size; `None` if the operation changes colours.
     pub fn affine(self, (width, height): (u32, u32)) -> Option<Affine> {
-        // A fraction of the side: 150 of the 331 pixels of the images that it was tuned on.
+        // A fraction of the side: the operation was tuned as 150 pixels of images of 331.
         let pixels = |side: u32| self.signed(150.0 / 331.0 * f64::from(side)) as i32;
         match self.kind {
             RandAugmentKind::ShearX => Some(Affine::shear_x(self.signed(0.3))),

@@ -1,26 +1,26 @@
-//! A rectangle of an image erased (Zhong et al. 2020, *Random Erasing Data Augmentation*), as torchvision's
-//! `RandomErasing` behind its `Normalize`.
+//! Erases a rectangle of an image (Zhong et al. 2020, *Random Erasing Data Augmentation*), as torchvision's
+//! `RandomErasing` does after `Normalize`.
 
 use crate::pipeline::{ErasedValue, RandomErasing};
 use crate::random::Stream;
 
-/// How often a rectangle is tried before the image is left whole, as in torchvision.
+/// The number of rectangles to try before the image is left unchanged, as in torchvision.
 const TRIES: usize = 10;
 
-/// What was drawn for one image.
+/// The random values of one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErasedRectangle {
     top: usize,
     left: usize,
     height: usize,
     width: usize,
-    /// The numbers are drawn from here, row by row; none where they are zeros.
+    /// The stream of the fill values, row by row; `None` if the fill is zero.
     noise: Option<Stream>,
 }
 
 impl ErasedRectangle {
-    /// Draws whether a square of `side` pixels is erased, then what of it: the area evenly, the ratio of height to
-    /// width evenly on a logarithmic scale, the place evenly.
+    /// Draws whether a square of `side` pixels is erased, then the rectangle. Area and position are uniform; the
+    /// ratio of height to width is log-uniform.
     pub fn draw(settings: &RandomErasing, side: usize, mut stream: Stream) -> Option<Self> {
         if stream.uniform_f64() >= settings.probability {
             return None;
@@ -43,7 +43,7 @@ impl ErasedRectangle {
         None
     }
 
-    /// Erases from the normalised numbers of a square, channels last.
+    /// Erases the rectangle in the normalised values of a square, channels last.
     pub fn apply(mut self, [side, channels]: [usize; 2], numbers: &mut [f32]) {
         for row in numbers.chunks_exact_mut(side * channels).skip(self.top).take(self.height) {
             for number in &mut row[self.left * channels..(self.left + self.width) * channels] {

@@ -1,17 +1,19 @@
-//! Bytes of an image file to pixels, as a person would see the picture.
+//! Decodes an image file to pixels, as a person sees the picture.
 //!
-//! - The format is told from the first bytes, never from the file name.
-//! - EXIF orientation is applied: a photo taken upright is seen upright.
+//! - The first bytes determine the format, never the file name.
+//! - EXIF orientation is applied: a photo taken upright is upright.
 //! - Transparency is composited on white.
 //! - 16-bit samples keep their high byte.
 //! - Embedded colour profiles are not applied, as in Pillow.
-//! - A file that is cut off or malformed is an error: JPEG must reach its end marker with all its data read. Bits that
-//!   flipped inside JPEG's compressed data change the picture unseen, for there is no checksum; PNG's are checked.
-//! - A size that the file cannot hold, or beyond [`MAX_PIXELS`], is an error before memory is taken for it.
+//! - A truncated or malformed file is an error. A JPEG file must reach its end marker with all its data read.
+//! - Flipped bits in compressed JPEG data change the picture without an error, since JPEG has no checksum. PNG
+//!   checksums are verified.
+//! - A size that the file cannot contain, or above [`MAX_PIXELS`], is an error before memory is allocated.
 //!
-//! Settings turn the first three off, one by one; then pixels are those of Pillow's `convert("RGB")`.
+//! Options can disable the EXIF orientation and the white background, and can clip 16-bit grey. With all three,
+//! pixels equal those of Pillow's `convert("RGB")`.
 //!
-//! Decoding starts with the headers, so that a caller who knows the size can ask for a part of the picture, at a scale.
+//! Decoding first reads the headers, so that a caller can use the size to request a region at a scale.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,10 +25,10 @@ use super::formats::{Decoder, IMAGE_FORMATS, ImageFormat, format_of};
 use super::{Image, JpegWorkspace, Raster, Region, Scale, exif};
 use crate::pipeline::{Grey16, Transparency};
 
-/// The most pixels of a picture that is decoded: from here on Pillow takes it for a decompression bomb.
+/// The maximum number of pixels. Pillow treats larger pictures as decompression bombs.
 pub const MAX_PIXELS: u64 = 178_956_970;
 
-/// How what a file says beyond its colours is read. The default shows what a person sees.
+/// How to treat metadata and transparency. The default shows what a person sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {
     pub exif_orientation: bool,
@@ -35,13 +37,13 @@ pub struct DecodeOptions {
     pub pixels: PixelFormat,
 }
 
-/// The pixels that decoding gives.
+/// The pixel format of the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PixelFormat {
-    /// Three channels of 8 bits, whatever the file has.
+    /// Three channels of 8 bits, independent of the file.
     #[default]
     Rgb8,
-    /// The depth and the channels that the file has. Transparency is a channel. JPEG files have RGB8.
+    /// The depth and the channels of the file. Transparency is a channel. JPEG files give RGB8.
     Stored,
 }
 
@@ -56,7 +58,7 @@ impl Default for DecodeOptions {
     }
 }
 
-/// A file whose format and size are known.
+/// An image file with known format and size.
 pub struct EncodedImage<'a> {
     decoder: Box<dyn Decoder + 'a>,
     orientation: Orientation,
@@ -67,12 +69,12 @@ impl<'a> EncodedImage<'a> {
     /// Reads a file's headers.
     ///
     /// # Errors
-    /// The cause, lowercase and without the file's name, which is not known here: `the JPEG data is cut off`.
+    /// The cause in lower case, without the file's name, which is unknown here: `the JPEG data is cut off`.
     pub fn open(bytes: &'a [u8], options: DecodeOptions) -> Result<Self, String> {
         Self::open_as(IMAGE_FORMATS, bytes, options)
     }
 
-    /// The same, of one of these formats.
+    /// As `open`, for the given formats only.
     pub(in crate::data) fn open_as(
         formats: &[ImageFormat],
         bytes: &'a [u8],
@@ -91,15 +93,15 @@ impl<'a> EncodedImage<'a> {
         if turns(self.orientation) { (height, width) } else { (width, height) }
     }
 
-    /// Whether it can be decoded at a smaller scale than its own.
+    /// Whether the decoder can reduce the scale.
     pub fn scales(&self) -> bool {
         self.decoder.scales()
     }
 
-    /// A part of the upright picture at a scale; the region is in pixels of that scale.
+    /// Decodes a region of the upright picture at a scale. The region is in pixels of that scale.
     ///
     /// # Errors
-    /// The cause, as of [`EncodedImage::open`]. A damaged file is found out whatever the region.
+    /// The cause, as for [`EncodedImage::open`]. A damaged file is an error for every region.
     pub fn decode(
         &self,
         scale: Scale,
@@ -124,7 +126,7 @@ impl<'a> EncodedImage<'a> {
 /// Decodes an image file to upright, opaque RGB8.
 ///
 /// # Errors
-/// The cause, as of [`EncodedImage::open`].
+/// The cause, as for [`EncodedImage::open`].
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     let picture = EncodedImage::open(bytes, DecodeOptions::default())?;
     let image = picture.decode(Scale::Whole, Region::whole(picture.size()), &mut JpegWorkspace::default())?;
@@ -135,12 +137,12 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread runs a decoder, where a panic is caught and reported as an error of the file.
+/// Whether this thread is inside a decoder. A panic there is caught and becomes an error of the file.
 pub fn is_decoding() -> bool {
     DECODING.get()
 }
 
-/// A broken file must not take the program down, whatever it does to a decoder.
+/// Catches panics of a decoder, so that a broken file cannot end the program.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let before = DECODING.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(work));
@@ -148,7 +150,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     outcome.unwrap_or_else(|_| Err("the decoder gave up on it".into()))
 }
 
-/// Turns stored pixels upright.
+/// Rotates and flips stored pixels to the upright picture.
 fn upright(stored: &Raster, orientation: Orientation) -> Raster {
     use Orientation::{FlipHorizontal, FlipVertical, Rotate90, Rotate180, Rotate270, Rotate270FlipH};
     let (width, height) = (stored.width, stored.height);
@@ -171,7 +173,7 @@ fn turns(orientation: Orientation) -> bool {
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
-/// Where a region of the upright picture lies in the stored one, whose size is given.
+/// Maps a region of the upright picture to the stored one, whose size is given.
 fn stored_region(region: Region, orientation: Orientation, (width, height): (u32, u32)) -> Region {
     use Orientation::{FlipHorizontal, FlipVertical, Rotate90, Rotate180, Rotate270, Rotate270FlipH};
     let mut stored = region;
@@ -187,7 +189,7 @@ fn stored_region(region: Region, orientation: Orientation, (width, height): (u32
     stored
 }
 
-/// Refuses a size that no picture has which is decoded.
+/// Returns an error if the size exceeds the pixel limit.
 pub fn check_pixels(width: u32, height: u32) -> Result<(), String> {
     match u64::from(width) * u64::from(height) {
         0 => Err("the image has no pixels".into()),

@@ -36,7 +36,7 @@ fn directory_value(exif: &[u8]) -> Option<u32> {
     for entry in 0..usize::from(entries) {
         let at = directory.checked_add(2 + 12 * entry)?;
         if short(at)? == ORIENTATION {
-            // Of several numbers the first; more than four bytes are stored elsewhere.
+            // Of several values, the first is used. More than four bytes are stored elsewhere.
             return match (short(at + 2)?, long(at + 4)?) {
                 (SHORT, 1..=2) => short(at + 8).map(u32::from),
                 (LONG, 1) => long(at + 8),

@@ -1,24 +1,24 @@
-//! The table of image formats, and the words and checks that follow from it.
+//! The table of image formats, and the messages and checks derived from it.
 
 use std::sync::LazyLock;
 
 use super::{DecodeOptions, Image, JpegWorkspace, Region, Scale, jpeg, png};
 
-/// An image format: how its files are named, recognised and read.
+/// An image format: its names, its signature and its decoder.
 pub struct ImageFormat {
-    /// As in messages: `JPEG`.
+    /// The name in messages: `JPEG`.
     pub name: &'static str,
-    /// The endings of file names, in small letters and without the dot.
+    /// File extensions in lower case, without the dot.
     pub extensions: &'static [&'static str],
     /// The bytes that every file begins with.
     pub signature: &'static [u8],
     /// Reads the headers of a file.
     pub open: OpenDecoder,
-    /// Whether headers and end of a file look whole, at little cost. Where they do not, decoding finds the cause.
+    /// A cheap check that headers and end of a file look complete. If they do not, decoding determines the cause.
     pub looks_whole: fn(&[u8]) -> bool,
 }
 
-/// Reads the headers of a file. An error is a cause, lowercase and without the file's name.
+/// Reads the headers of a file. An error is a cause in lower case, without the file's name.
 pub type OpenDecoder = for<'a> fn(&'a [u8]) -> Result<Box<dyn Decoder + 'a>, String>;
 
 /// All formats: one line for each.
@@ -37,10 +37,10 @@ pub trait Decoder {
         false
     }
 
-    /// A region of the stored picture, in pixels of the scale. It is RGB8 where the options ask for that.
+    /// Decodes a region of the stored picture, in pixels of the scale. The result is RGB8 if the options ask for it.
     ///
     /// # Errors
-    /// A cause, as of [`ImageFormat::open`]. A damaged file is an error whatever the region.
+    /// A cause, as for [`ImageFormat::open`]. A damaged file is an error for every region.
     fn decode(
         &self,
         scale: Scale,
@@ -50,7 +50,7 @@ pub trait Decoder {
     ) -> Result<Image, String>;
 }
 
-/// Formats that are not read, which often hide behind the name of one that is: offset and bytes of their signatures.
+/// Unsupported formats that often have the extension of a supported one: offset and bytes of their signatures.
 const OTHER_SIGNATURES: [(usize, &[u8], &str); 7] = [
     (8, b"WEBP", "WebP"),
     (0, b"GIF8", "GIF"),
@@ -69,13 +69,13 @@ pub fn image_format_names(joint: &str) -> String {
     list(IMAGE_FORMATS.iter().map(|format| format.name.to_owned()), joint)
 }
 
-/// The endings of file names of all formats: `.jpg, .jpeg or .png`.
+/// The file extensions of all formats: `.jpg, .jpeg or .png`.
 pub fn image_format_extensions(joint: &str) -> String {
     let extensions = IMAGE_FORMATS.iter().flat_map(|format| format.extensions);
     list(extensions.map(|extension| format!(".{extension}")), joint)
 }
 
-/// The format of a file, by its content.
+/// The format of a file, from its content.
 pub(super) fn format_of<'f>(formats: &'f [ImageFormat], bytes: &[u8]) -> Result<&'f ImageFormat, String> {
     match formats.iter().find(|format| bytes.starts_with(format.signature)) {
         Some(format) => Ok(format),
@@ -84,7 +84,7 @@ pub(super) fn format_of<'f>(formats: &'f [ImageFormat], bytes: &[u8]) -> Result<
     }
 }
 
-/// Whether headers and end of a file look whole; false where its format is unknown.
+/// Whether headers and end of a file look complete; false if the format is unknown.
 pub fn looks_whole(bytes: &[u8]) -> bool {
     format_of(IMAGE_FORMATS, bytes).is_ok_and(|format| (format.looks_whole)(bytes))
 }

@@ -1,6 +1,7 @@
-//! One image: decoded from the bytes of a file, and resized.
+//! Decodes and resizes single images.
 //!
-//! The format of a file is known by its content, never by its name. Nothing here knows a data set, a split or a stage.
+//! The content of a file determines its format, never its name. This module does not depend on data sets, splits or
+//! stages.
 
 mod decode;
 mod exif;

@@ -12,7 +12,7 @@ pub enum Image {
     Other(Raster),
 }
 
-/// Rows of pixels, the channels of a pixel next to each other.
+/// Rows of pixels with interleaved channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Raster {
     pub width: u32,
@@ -26,7 +26,7 @@ pub struct Raster {
 pub enum PixelData {
     U8(Vec<u8>),
     U16(Vec<u16>),
-    /// Where integers were converted, shares of their full range, from 0 to 1.
+    /// Converted integers are fractions of their full range, from 0 to 1.
     F32(Vec<f32>),
 }
 
@@ -56,7 +56,7 @@ impl Image {
 }
 
 impl Raster {
-    /// An image of another size whose pixel (x, y) is the one that `source` names, and zero where it names none.
+    /// An image of another size. Each pixel (x, y) is copied from `source(x, y)`, or zero if that is `None`.
     pub fn gathered(
         &self,
         (width, height): (u32, u32),
@@ -87,7 +87,7 @@ impl Raster {
         Self { width, height, channels, samples }
     }
 
-    /// The samples of a region in floats; of integers, as shares of their full range.
+    /// The samples of a region as floats; integers become fractions of their full range.
     pub fn floats(&self, region: Region) -> Vec<f32> {
         fn rows<T: Copy>(
             samples: &[T],

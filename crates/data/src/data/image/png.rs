@@ -1,7 +1,7 @@
-//! PNG files to pixels, row by row, so that no second copy of the picture is made.
+//! Decodes PNG files row by row, so that no second copy of the picture is needed.
 //!
-//! The size in a header is held against the file before memory is taken for it. Texts and colour profiles, which may
-//! be packed as small as any bomb, are passed over.
+//! The size in the header is checked against the file's length before memory is allocated. Texts and colour profiles
+//! are skipped, because they can be decompression bombs.
 
 mod headers;
 mod messages;
@@ -25,17 +25,17 @@ pub const FORMAT: ImageFormat = ImageFormat {
     looks_whole,
 };
 
-/// Deflate packs 258 bytes into two bits at best.
+/// Deflate compresses at most 258 bytes into two bits.
 const BEST_COMPRESSION: u64 = 1032;
-/// The longest side, as in libpng: rows beyond would take memory that no limit on pixels bounds.
+/// The longest side, as in libpng. Longer rows would need memory that the pixel limit does not bound.
 const LONGEST_SIDE: u32 = 1_000_000;
-/// What the crate may take for chunks and rows. Its own default.
+/// The memory limit of the crate for chunks and rows: its default.
 const LIMITS: Limits = Limits { bytes: 64 << 20 };
 /// First column and row of each pass of an interlaced file, and the steps to the next.
 const PASSES: [[usize; 4]; 7] =
     [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 
-/// The rows of a file, from the first on.
+/// Reads the rows of a file in order.
 type PngRows<'a> = Reader<Cursor<&'a [u8]>>;
 
 /// A file whose headers have been read.
@@ -49,12 +49,12 @@ pub struct Png<'a> {
 }
 
 impl<'a> Png<'a> {
-    /// Reads all ahead of the pixels.
+    /// Reads everything before the pixels.
     fn open(bytes: &'a [u8]) -> Result<Self, String> {
         check_header(bytes)?;
         let reader = reader(bytes)?;
         let info = reader.info();
-        // Of an animation, the frame is shown that stands for all of it.
+        // For an animation, the default image is used.
         if info.frame_control.is_some_and(|frame| (frame.width, frame.height) != info.size()) {
             return Err(damaged("the first frame of its animation is not of the image's size"));
         }
@@ -63,7 +63,7 @@ impl<'a> Png<'a> {
         Ok(Self { bytes, width, height, interlaced: info.interlaced, exif })
     }
 
-    /// Row after row, so that memory is written to no sooner than there is something for it.
+    /// Decodes row by row, so that memory is written only when data for it exists.
     fn rows(
         &self,
         reader: &mut PngRows,
@@ -84,7 +84,7 @@ impl<'a> Png<'a> {
         Ok(())
     }
 
-    /// The seven passes of an interlaced file, each over all of the picture.
+    /// Decodes the seven passes of an interlaced file, each of which covers the whole picture.
     fn passes(
         &self,
         reader: &mut PngRows,
@@ -130,7 +130,7 @@ impl Decoder for Png<'_> {
         self.exif.as_deref()
     }
 
-    /// The whole file is read, whatever the region.
+    /// Reads the whole file for every region.
     fn decode(
         &self,
         _: Scale,
@@ -149,13 +149,13 @@ impl Decoder for Png<'_> {
             .map_err(|_| format!("there is no memory for the {length} bytes of its pixels"))?;
         let decode = if self.interlaced { Png::passes } else { Png::rows };
         decode(self, &mut reader, &format, region, &mut row, &mut pixels)?;
-        // Reads what follows the last row: it must be whole too.
+        // Reads the data after the last row, which must be complete too.
         reader.read_row(&mut row).map_err(cause)?;
         format.image(region, pixels).ok_or_else(|| damaged("it has an unknown layout"))
     }
 }
 
-/// Columns and rows.
+/// The column range and the row range.
 fn ranges(region: Region) -> (Range<usize>, Range<usize>) {
     let range = |start: u32, length: u32| start as usize..(start + length) as usize;
     (range(region.left, region.width), range(region.top, region.height))
@@ -165,7 +165,7 @@ fn reader(bytes: &[u8]) -> Result<PngRows<'_>, String> {
     let mut decoder = ChunkDecoder::new_with_limits(Cursor::new(bytes), LIMITS);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
-    // Palettes and fewer than 8 bits to whole samples, a transparent colour to alpha.
+    // Expands palettes and samples below 8 bits to bytes, and a transparent colour to alpha.
     decoder.set_transformations(Transformations::EXPAND);
     decoder.read_info().map_err(cause)
 }

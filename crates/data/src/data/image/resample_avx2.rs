@@ -74,11 +74,12 @@ impl VectorWeights {
     /// The weighted sums of a pixel's channels, in two parts to be added.
     ///
     /// # Safety
-    /// All groups of the position must lie within `samples`, with 4 bytes more.
+    /// All groups of the position must be within `samples`, with 4 more bytes after them.
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn sums(&self, position: usize, samples: &[u8]) -> __m256i {
-        // Two pixels side by side, as 16-bit pairs of a channel: the first two in the lower half, the next in the upper.
+        // Pairs of adjacent pixels, as 16-bit pairs of a channel: the first two pixels in the lower half, the next two in
+        // the upper half.
         let order = _mm256_setr_epi8(
             0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, //
             6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,
@@ -87,7 +88,8 @@ impl VectorWeights {
         let mut pixels = samples[self.starts[position] * CHANNELS..].as_ptr();
         let (mut high, mut low) = (_mm256_setzero_si256(), _mm256_setzero_si256());
         for WeightGroup([upper, lower]) in groups {
-            // SAFETY: the caller vouches for the pixels; each array of weights has the 32 bytes that are loaded.
+            // SAFETY: the caller guarantees that the pixels are in `samples`. Each array of weights has the 32 bytes
+            // that are loaded.
             let (four, upper, lower) = unsafe {
                 let four = _mm_loadu_si128(pixels.cast());
                 pixels = pixels.add(GROUP * CHANNELS);

@@ -2,7 +2,7 @@
 
 use super::resample::Filter;
 
-/// Rows to another width, then columns to another height. `samples` are `width` pixels in each row.
+/// Scales rows to another width, then columns to another height. `samples` has `width` pixels per row.
 pub fn resample(
     samples: &[f32],
     (width, channels): (usize, usize),

@@ -37,7 +37,7 @@ impl Region {
 
 /// Resizes a part of an image as if it were cropped first: pixels around the region have no influence.
 ///
-/// The region must lie inside the image; `width`, `height` and both sides of the region must be at least 1.
+/// The region must be inside the image; `width`, `height` and both sides of the region must be at least 1.
 pub fn resize(image: &RgbImage, region: Region, width: u32, height: u32) -> RgbImage {
     let size = (width, height);
     let resizing = ResizePlan::new(region, 1, size, Region::whole(size));
@@ -82,12 +82,11 @@ impl<W: Weight> ResizePlan<W> {
 }
 
 impl ResizePlan {
-    /// Plans scaling a region to a size, of which only a window is needed. The result has the same pixels,
-    /// without computing those around the window. The available image may be reduced by `divisor`; the region's
-    /// edges then lie between pixels. The result is that of Pillow's `resize(size, box=…)` on the pixels that
-    /// the region touches.
+    /// Plans scaling a region to a size and computing only a window of the result. The window has the same pixels as
+    /// in the full result. The available image may be reduced by `divisor`; the region's edges are then between
+    /// pixels. The result equals Pillow's `resize(size, box=…)` on the pixels that the region touches.
     ///
-    /// The region must be inside the image, the window inside the size, and each must have at least one pixel.
+    /// The region must be inside the image and the window inside the size. Each must have at least one pixel.
     pub fn new(region: Region, divisor: u32, size: (u32, u32), window: Region) -> Self {
         Self::of(region, divisor, size, window)
     }
@@ -115,7 +114,7 @@ impl ResizePlan<f64> {
         Self::of(region, divisor, size, window)
     }
 
-    /// Makes the window's samples from an image whose first pixel is at `origin` of the picture.
+    /// Computes the window's samples from an image whose first pixel is at `origin` of the picture.
     pub fn floats(&self, raster: &Raster, origin: (u32, u32)) -> Vec<f32> {
         let Region { left, top, width, height } = self.source;
         let samples = raster.floats(Region { left: left - origin.0, top: top - origin.1, width, height });

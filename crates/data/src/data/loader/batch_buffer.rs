@@ -1,41 +1,41 @@
-//! The memory of a batch, written by several threads at once, each at places of its own.
+//! The memory of a batch. Several threads write it at once, each at its own slots.
 
 use std::cell::UnsafeCell;
 
-/// Room for the numbers of some samples.
+/// Memory for the values of several samples.
 #[derive(Default)]
 pub struct BatchBuffer {
-    /// One cell each, so that a place can be written while others are.
+    /// One cell per value, so that threads can write different slots at the same time.
     numbers: Box<[UnsafeCell<f32>]>,
-    /// Numbers per sample.
+    /// Values per sample.
     length: usize,
 }
 
-// SAFETY: the only access through a shared reference is `slot_mut`, whose caller vouches that no two have the same.
+// SAFETY: the only access through a shared reference is `slot_mut`, whose caller guarantees that slots are distinct.
 unsafe impl Sync for BatchBuffer {}
 
 impl BatchBuffer {
     pub fn new(samples: usize, length: usize) -> Self {
         let numbers: Box<[f32]> = vec![0.0; samples * length].into();
-        // SAFETY: a cell has the layout of what is in it.
+        // SAFETY: a cell has the layout of its content.
         let numbers = unsafe { Box::from_raw(Box::into_raw(numbers) as *mut [UnsafeCell<f32>]) };
         Self { numbers, length }
     }
 
-    /// The numbers of a sample.
+    /// The values of a sample.
     ///
     /// # Safety
-    /// Each place may be asked for once at most.
+    /// Each slot may be requested at most once.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn slot_mut(&self, place: usize) -> &mut [f32] {
         let cells = &self.numbers[place * self.length..][..self.length];
-        // SAFETY: the cells are the caller's alone.
+        // SAFETY: only this caller has these cells.
         unsafe { std::slice::from_raw_parts_mut(UnsafeCell::raw_get(cells.as_ptr()), cells.len()) }
     }
 
-    /// The numbers of some samples, in order, without the places between.
+    /// The values of the samples at `places`, in order, without the slots between them.
     pub fn into_samples(self, places: &[usize]) -> Vec<f32> {
-        // SAFETY: a cell has the layout of what is in it, and nobody else has the buffer any more.
+        // SAFETY: a cell has the layout of its content, and the buffer is owned here.
         let numbers = unsafe { Box::from_raw(Box::into_raw(self.numbers) as *mut [f32]) };
         let mut numbers = numbers.into_vec();
         for (to, &from) in places.iter().enumerate() {
@@ -58,7 +58,7 @@ mod tests {
         std::thread::scope(|scope| {
             for place in [4, 0, 2, 1] {
                 let buffer = &buffer;
-                // SAFETY: each place is asked for once.
+                // SAFETY: each slot is requested once.
                 scope.spawn(move || unsafe { buffer.slot_mut(place) }.fill(place as f32));
             }
         });

@@ -1,8 +1,9 @@
-//! Batches, loaded ahead by a few threads and handed over in order.
+//! Loads batches ahead with a few threads and returns them in order.
 //!
-//! Threads take samples one by one and never wait for each other; each writes its numbers straight into the memory of the
-//! batch, and the last to finish a sample closes it. Which thread did what cannot be seen in the result: the order is given, each sample's random draws are its
-//! own, and of several errors in a batch the first by position is reported.
+//! Each thread takes one sample at a time and never waits for another. It writes the values directly into the memory
+//! of the batch; the thread that finishes the last sample completes the batch. The result does not depend on the
+//! threads: the order is fixed and each sample has its own random draws. Of several errors in a batch, the first by
+//! position is reported.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,11 +22,11 @@ use crate::{Error, Result};
 pub struct EpochOrder {
     /// Indices of samples, in the order to load.
     pub order: Vec<usize>,
-    /// Samples per batch; the last batch has what is left.
+    /// Samples per batch; the last batch has the remainder.
     pub batch_size: usize,
-    /// The batch to start with, when resuming in the middle.
+    /// The first batch to load, when resuming within an epoch.
     pub first_batch: usize,
-    /// The seed and the number of the epoch, for the random changes.
+    /// Seed and epoch number of the random changes.
     pub seed: u64,
     pub epoch: u32,
 }
@@ -43,23 +44,23 @@ pub fn shuffled(samples: &[usize], seed: u64, epoch: u32) -> Vec<usize> {
     order.into_iter().map(|position| samples[position]).collect()
 }
 
-/// Images and where they are from.
+/// A batch of images and their samples.
 #[derive(Debug)]
 pub struct ImageBatch {
     /// The position in the epoch, from 0.
     pub index: usize,
     /// [N, size, size, channels] in f32, normalised.
     pub images: Tensor,
-    /// The sample of each image; broken ones are left out.
+    /// The sample of each image; broken images are left out.
     pub samples: Vec<usize>,
-    /// What each image shows: the sample itself, with others where several are composed.
+    /// The samples that each image shows: its own, with others if several are composed.
     pub parts: Vec<Vec<ComposedPart>>,
 }
 
 /// An iterator over the batches of an epoch.
 ///
-/// A batch whose images are all broken is passed over. After an error there is nothing more. Dropping the loader ends
-/// its threads as soon as they finish the image they are at.
+/// A batch whose images are all broken is skipped. After an error the iterator ends. When the loader is dropped, its
+/// threads end after their current image.
 pub struct Loader {
     shared: Arc<SharedLoader>,
     workers: Vec<JoinHandle<()>>,
@@ -69,21 +70,21 @@ pub struct Loader {
 struct SharedLoader {
     images: Arc<Images>,
     epoch: EpochOrder,
-    /// How many samples may be taken beyond the batches handed over: the bound on memory.
+    /// How many samples may be loaded beyond the returned batches: the memory bound.
     ahead: usize,
     state: Mutex<LoaderState>,
-    /// Rung when there is more to take, or when to stop.
+    /// Notified when there is a sample to take, or when to stop.
     work: Condvar,
-    /// Rung when a batch is ready, or when none will come.
+    /// Notified when a batch is ready, or when no more will follow.
     ready: Condvar,
 }
 
 struct LoaderState {
     /// The position in the order of the next sample to take.
     next: usize,
-    /// The batch to hand over next; `batches[0]` is its place.
+    /// The index of the next batch to return; `batches[0]` is its slot.
     front: usize,
-    /// The batches that have been begun.
+    /// The batches in progress.
     batches: VecDeque<BatchSlot>,
     stopped: bool,
     panicked: bool,
@@ -106,10 +107,10 @@ struct Assembled {
 }
 
 impl Loader {
-    /// Starts `workers` threads (one at least) that load ahead by two batches, or more where batches are small.
+    /// Starts `workers` threads (at least one) that load two batches ahead, or more if batches are small.
     ///
     /// # Errors
-    /// A system without threads to give.
+    /// The system cannot start a thread.
     pub fn new(images: Arc<Images>, epoch: EpochOrder, workers: usize) -> Result<Self> {
         if !images.transform.is_square() {
             return Err(Error::bug("a batch of images that are not squares"));
@@ -138,7 +139,7 @@ impl Loader {
         Ok(loader)
     }
 
-    /// The broken samples of the batches handed over so far, each with its cause.
+    /// The broken samples of the batches returned so far, each with its cause.
     pub fn skipped(&self) -> &BTreeMap<usize, String> {
         &self.skipped
     }
@@ -169,7 +170,7 @@ impl Drop for Loader {
     fn drop(&mut self) {
         self.shared.stop();
         for worker in self.workers.drain(..) {
-            // A worker that panicked has already been reported as an error.
+            // The panic of a worker has already been reported as an error.
             let _ = worker.join();
         }
     }
@@ -186,7 +187,7 @@ impl SharedLoader {
         self.ready.notify_all();
     }
 
-    /// Waits for the front batch; nothing after the last one or once stopped.
+    /// Waits for the front batch; `None` after the last one or after a stop.
     fn hand_over(&self) -> Option<Result<Assembled>> {
         let mut state = self.state();
         while !state.stopped && state.front < self.epoch.batches() {
@@ -207,13 +208,13 @@ impl SharedLoader {
     }
 
     fn work(&self) {
-        // Whatever goes wrong in here, nobody waits for it in vain.
+        // After a panic here, the loader must not wait forever.
         let _alarm = PanicAlarm(self);
         let mut scratch = WorkerScratch::default();
         while let Some((position, buffer)) = self.take() {
             let EpochOrder { ref order, batch_size, seed, epoch, .. } = self.epoch;
             let (index, place) = (position / batch_size, position % batch_size);
-            // SAFETY: a position is taken once, so no one else has this place of the buffer.
+            // SAFETY: each position is taken once, so no other thread has this slot of the buffer.
             let numbers = unsafe { buffer.slot_mut(place) };
             let loaded = self.images.load(order[position], seed, epoch, &mut scratch, numbers);
             drop(buffer);
@@ -227,7 +228,7 @@ impl SharedLoader {
         }
     }
 
-    /// The position of a sample to load, when there is room for it, and the memory of its batch.
+    /// The position of the next sample and the memory of its batch, when the memory bound allows it.
     fn take(&self) -> Option<(usize, Arc<BatchBuffer>)> {
         let EpochOrder { ref order, batch_size, .. } = self.epoch;
         let mut state = self.state();
@@ -256,7 +257,7 @@ impl SharedLoader {
         Some((position, Arc::clone(&loading.buffer)))
     }
 
-    /// Notes what became of a sample; returns the batch with the last one.
+    /// Records the result of a sample; returns the batch when it is complete.
     fn put(&self, index: usize, place: usize, loaded: Result<Loaded>) -> Option<Loading> {
         let mut state = self.state();
         let slot = index - state.front;
@@ -303,7 +304,7 @@ impl SharedLoader {
     }
 }
 
-/// Tells the owner when a worker panics.
+/// Wakes the owner when a worker panics.
 struct PanicAlarm<'a>(&'a SharedLoader);
 
 impl Drop for PanicAlarm<'_> {

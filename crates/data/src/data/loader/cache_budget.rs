@@ -1,8 +1,8 @@
-//! Bytes that may be spent on keeping images, shared by all who keep some.
+//! A shared memory budget, in bytes, for cached images.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A number of bytes that is given out and does not come back.
+/// A number of bytes that callers take from.
 #[derive(Debug)]
 pub struct CacheBudget {
     left: AtomicUsize,
@@ -13,13 +13,13 @@ impl CacheBudget {
         Self { left: AtomicUsize::new(bytes) }
     }
 
-    /// Whether this many bytes were left; then they are taken.
+    /// Takes this many bytes if they are left; returns whether it did.
     pub fn take(&self, bytes: usize) -> bool {
         let less = |left: usize| left.checked_sub(bytes);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    /// Gives back bytes that were taken for nothing.
+    /// Returns bytes that were taken but not used.
     pub fn give_back(&self, bytes: usize) {
         self.left.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! A data set's images as a stage sees them: read, checked against their digests, decoded, transformed, kept in memory.
+//! The images of a data set for a stage: read, verified by digest, decoded, transformed and cached in memory.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,13 +12,14 @@ use crate::random::{Purpose, Stream, name_hash};
 use crate::regular_file::{self, ReadRefusal};
 use crate::{Error, Result};
 
-/// The bytes of an image file, at most: far more than any photo has.
+/// The maximum size of an image file in bytes: far more than any photo has.
 pub const LARGEST_IMAGE: u64 = 1 << 30;
 
 /// The images of a data set under one transform, shared by all epochs of a stage.
 ///
-/// What a transform prepares (everything ahead of the random changes) is kept while the memory given lasts.
-/// Every epoch asks for every image, so the first to come stay: making room for others would only trade one miss for
+/// The result of [`Transform::prepare`], everything before the random changes, is cached while the memory budget
+/// lasts. Every epoch needs every image, so the first ones cached are never evicted: eviction would only replace one
+/// cache miss by another.
 /// another.
 pub struct Images {
     pub(super) dataset: Arc<Dataset>,
@@ -26,19 +27,19 @@ pub struct Images {
     broken: Broken,
     memory: Arc<CacheBudget>,
     kept: Mutex<BTreeMap<usize, Arc<PreparedImage>>>,
-    /// Without one, every image shows its own sample alone.
+    /// `None` if every image shows only its own sample.
     composer: Option<Arc<dyn Composer>>,
 }
 
-/// What became of a sample.
+/// The result of loading a sample.
 pub(super) enum Loaded {
-    /// Its numbers are where they were asked for, and show these parts.
+    /// The values are written; the image shows these parts.
     Whole(Vec<ComposedPart>),
-    /// This sample, which it needs, cannot be decoded, for this cause; it is left out.
+    /// This sample, which the image needs, cannot be decoded for this cause. The image is left out.
     Broken(usize, String),
 }
 
-/// Memory of a thread that loads images.
+/// The reusable memory of a loader thread.
 #[derive(Default)]
 pub(super) struct WorkerScratch {
     file: Vec<u8>,
@@ -46,7 +47,7 @@ pub(super) struct WorkerScratch {
 }
 
 impl Images {
-    /// `memory` is what may be spent on keeping prepared images; it changes no result.
+    /// `memory` is the budget for cached images; it does not affect results.
     pub fn new(
         dataset: Arc<Dataset>,
         transform: Transform,
@@ -56,15 +57,15 @@ impl Images {
         Self { dataset, transform, broken, memory, kept: Mutex::default(), composer: None }
     }
 
-    /// The same with images of several samples.
+    /// Uses a composer for images of several samples.
     pub fn composed_by(self, composer: Arc<dyn Composer>) -> Self {
         Self { composer: Some(composer), ..self }
     }
 
-    /// Writes the numbers of a sample in an epoch.
+    /// Writes the values of a sample in an epoch.
     ///
     /// # Errors
-    /// An unreadable file, one whose bytes are not those of its digest, and a broken image unless these are skipped.
+    /// An unreadable file, a file whose bytes do not match its digest, or a broken image unless these are skipped.
     pub(super) fn load(
         &self,
         index: usize,
@@ -73,7 +74,7 @@ impl Images {
         scratch: &mut WorkerScratch,
         out: &mut [f32],
     ) -> Result<Loaded> {
-        // By its path, so that another image joining the data set changes nothing here.
+        // The stream is keyed by the path, so that a new image in the data set changes nothing here.
         let path = &self.dataset.samples[index].path;
         let mut stream = Stream::new(seed, Purpose::Augment, epoch, name_hash(path));
         if let Some(composer) = &self.composer {
@@ -95,7 +96,7 @@ impl Images {
         }
     }
 
-    /// The same of an image of several samples.
+    /// As `load`, for an image of several samples.
     fn load_composed(
         &self,
         parts: &[usize],
@@ -132,7 +133,7 @@ impl Images {
         Ok(Loaded::Whole(parts.iter().zip(&prepared).zip(moves).map(part).collect()))
     }
 
-    /// The outcome of work on a picture that is read and opened; the inner error is the cause of a broken image.
+    /// Runs `work` on the opened picture. The inner error is the cause of a broken image.
     fn decoded<T>(
         &self,
         index: usize,
@@ -146,7 +147,7 @@ impl Images {
         Ok(self.transform.open(file).and_then(|picture| work(&picture, image)))
     }
 
-    /// Keeps what can be kept; the error is the cause of a broken image.
+    /// Transforms the image and caches its prepared form if the budget allows. The error is the cause of a broken image.
     fn finish(
         &self,
         index: usize,
@@ -164,7 +165,7 @@ impl Images {
         }
     }
 
-    /// The same of an image that is one of several parts.
+    /// Prepares an image that is one of several parts.
     fn prepare(
         &self,
         index: usize,
@@ -177,13 +178,13 @@ impl Images {
         }
     }
 
-    /// The bytes that were taken from the budget to keep a picture; none where it is not kept.
+    /// Takes the bytes to cache a picture from the budget; `None` if it is not cached.
     fn taken(&self, picture: &EncodedImage) -> Option<usize> {
         self.transform.kept_bytes(picture.size()).filter(|bytes| self.memory.take(*bytes))
     }
 
-    /// Keeps an image for which bytes were taken. They are given back where there is nothing to keep, or where another
-    /// thread kept it meanwhile.
+    /// Caches an image for which bytes were taken. The bytes are returned if the image is not cached, or if another
+    /// thread has cached it meanwhile.
     fn keep(
         &self,
         index: usize,
@@ -208,7 +209,7 @@ impl Images {
         self.kept().get(&index).cloned()
     }
 
-    /// Reads a sample's file and checks that it is the one that was planned with; the cause where it is too large.
+    /// Reads a sample's file and verifies its digest. Returns the cause if the file is too large.
     fn read(&self, index: usize, bytes: &mut Vec<u8>) -> Result<Option<String>> {
         let file = self.dataset.file(index);
         match regular_file::read_into(&file, LARGEST_IMAGE, bytes) {

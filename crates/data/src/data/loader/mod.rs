@@ -1,6 +1,6 @@
-//! Batches: the images of a data set, read and transformed by several threads and handed over in order.
+//! Loads batches: several threads read and transform images, and batches are returned in order.
 //!
-//! Which thread loads which sample never shows in a batch.
+//! A batch never depends on which thread loads which sample.
 
 mod batch_buffer;
 mod batch_loader;

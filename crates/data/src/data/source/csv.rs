@@ -1,8 +1,8 @@
-//! The samples of a table: a CSV file with a row for each image.
+//! Reads samples from a table: a CSV file with a row for each image.
 //!
-//! What a row says must be so: an image that is not there, one that stands there twice, a cell without a class are
-//! errors at their line, all of them in one pass. Rows of classes that are not asked for are left out, and so are
-//! labels. An image may have no label at all.
+//! Every row must be valid. A missing image, an image listed twice and a cell without a class are errors at their
+//! lines, and one pass reports all of them. Rows and labels of classes that are not requested are left out. An image
+//! may have no label at all.
 
 mod csv_rows;
 mod files;
@@ -21,10 +21,10 @@ use crate::error::InputErrors;
 use crate::pipeline::{Broken, Csv, suggest};
 use crate::{Error, Result};
 
-/// The bytes of a table, at most.
+/// The maximum size of a table in bytes.
 pub const LARGEST_TABLE: u64 = 1 << 30;
 
-/// What stands between the labels of one image in tables of our own.
+/// The separator between the labels of one image in defrost's own tables.
 pub const LABELS_BETWEEN: &str = ";";
 
 impl DataFormat for Csv {
@@ -36,7 +36,7 @@ impl DataFormat for Csv {
         let file = resolve(&self.file)?;
         let root = match &self.root {
             Some(root) => resolve(root)?,
-            // Of a bare file name the parent is empty, which is no folder.
+            // The parent of a bare file name is empty, which is not a folder.
             None => match file.parent() {
                 Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
                 _ => PathBuf::from("."),
@@ -56,11 +56,11 @@ impl DataFormat for Csv {
 }
 
 impl Dataset {
-    /// The samples that tables list, each table with the part that its rows are for where they do not say themselves.
+    /// Reads the samples of several tables. Each table has the split of its rows, unless a column gives it.
     ///
     /// # Errors
-    /// A usage error that names table and line: what is not CSV, a missing column, a row without a class, an image
-    /// that is not there, outside the root, or there twice; and as with folders, a part that would be empty.
+    /// A usage error with table and line: invalid CSV, a missing column, a row without a class, or an image that is
+    /// missing, outside the root or listed twice. As with folders, an empty split is an error too.
     fn of_tables(settings: &Csv, tables: &[(Split, PathBuf)], root: &Path) -> Result<Self> {
         require_folder(root)?;
         let mut mistakes = InputErrors::default();
@@ -69,7 +69,7 @@ impl Dataset {
         for (split, table) in tables {
             rows.extend(read(settings, (*split, table.as_path()), &roots, &mut mistakes)?);
         }
-        // Of what could not be read it is not known which classes it has.
+        // The classes of unreadable rows are unknown.
         let all_read = mistakes.is_empty();
         require_once(&rows, &mut mistakes);
         let unreadable = match settings.broken {
@@ -134,7 +134,7 @@ fn require_once(rows: &[CsvRow], mistakes: &mut InputErrors) {
     }
 }
 
-/// The classes in the order of the model's outputs: those that are named, which must all occur, or those that do.
+/// The classes in the order of the model's outputs: the named ones, which must all occur, or else all that occur.
 fn classes(settings: &Csv, rows: &[CsvRow]) -> Result<Vec<String>> {
     let found: BTreeSet<&str> = rows.iter().flat_map(|row| &row.names).map(String::as_str).collect();
     let (a_row, least) = match settings.is_multi_label() {
@@ -142,7 +142,7 @@ fn classes(settings: &Csv, rows: &[CsvRow]) -> Result<Vec<String>> {
         false => ("has the class", 2),
     };
     let named = settings.label_columns.as_ref().or(settings.classes.as_ref());
-    // A part may lack it, so all of them may.
+    // If a split may lack a class, all splits may lack it.
     let missing = named.into_iter().flatten().find(|name| !found.contains(name.as_str()));
     if let Some(missing) = missing.filter(|_| settings.split.require_classes) {
         let error = Error::usage(format!("no row {a_row} `{missing}`"));

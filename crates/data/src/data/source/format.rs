@@ -8,13 +8,13 @@ use crate::pipeline::Data;
 
 /// A data format, implemented by its settings.
 pub trait DataFormat {
-    /// The setting that says where the data are, such as `root`. Errors point at it.
+    /// The setting with the location of the data, such as `root`. Errors point at it.
     fn key(&self) -> &'static str;
 
-    /// Reads names and annotations. `resolve` turns a path of the pipeline file into one of the file system.
+    /// Reads names and annotations. `resolve` turns a path of the pipeline file into a file system path.
     ///
     /// # Errors
-    /// A usage error with every mistake in the data, each at its file and line where it has one.
+    /// A usage error with every mistake in the data, each with its file and line if it has one.
     fn read(&self, resolve: &dyn Fn(&str) -> Result<PathBuf>) -> Result<Dataset>;
 }
 

@@ -1,8 +1,9 @@
-//! The samples of an image folder, found.
+//! Lists the samples of an image folder.
 //!
-//! A class is a folder below the root (or below each split folder), a sample any image file in it, at any depth.
-//! Hidden files and folders are left out, and so are those of systems, such as a NAS's thumbnails in `@eaDir`. Links are
-//! followed, so that data may live elsewhere: a sample is its path below the root and its bytes, wherever they are kept.
+//! A class is a folder below the root (or below each split folder). Its samples are all image files in it, at any
+//! depth. Hidden files and folders are left out, and so are those of operating systems and storage devices, such as a
+//! NAS's thumbnails in `@eaDir`. Links are followed, so that data may be stored elsewhere: only a sample's path below
+//! the root and its bytes matter.
 
 mod layout;
 mod split_folders;
@@ -36,11 +37,11 @@ impl DataFormat for ImageFolder {
 }
 
 impl Dataset {
-    /// Finds the samples below `root` and says which part each belongs to. Reads names, not contents.
+    /// Lists the samples below `root` and assigns each to a split. Reads names, not contents.
     ///
     /// # Errors
     /// A usage error that names the folder: a missing root or class, a class without images, classes that differ
-    /// between split folders, a part that would be empty, an unusable `split.group`.
+    /// between split folders, an empty split, or an unusable `split.group`.
     pub fn scan(folder: &ImageFolder, root: &Path) -> Result<Self> {
         require_folder(root)?;
         let fractions = SplitFractions::new(&folder.split)?;
@@ -71,7 +72,7 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// The samples of every class in every part, and how they lie in the folders of their classes.
+    /// Adds the samples of every class in every split, and records their depths in their class folders.
     fn add_classes(
         &mut self,
         parts: &[SplitFolder],
@@ -91,7 +92,7 @@ impl Dataset {
                     false => Vec::new(),
                 };
                 if images.is_empty() {
-                    // What cannot be read is why, and is told.
+                    // An unreadable folder or file is the cause, and its error is already reported.
                     let explained = finds.mistakes.count() > before.0
                         || broken == Broken::Error && finds.unreadable.len() > before.1;
                     gaps.push((part, class, (!explained).then(|| finds.others[others..].to_vec())));
@@ -120,7 +121,7 @@ impl Dataset {
         depths
     }
 
-    /// What is wrong where a part shows no image of a class.
+    /// The error for a split without an image of a class.
     fn gap(
         &self,
         parts: &[SplitFolder],
@@ -150,7 +151,7 @@ impl Dataset {
         }
     }
 
-    /// Images that cannot be read are left out where the file allows it, and mistakes elsewhere.
+    /// Leaves out unreadable images if the settings allow it; otherwise reports them as errors.
     fn take_unreadable(
         &mut self,
         unreadable: Vec<(String, String)>,
@@ -169,7 +170,7 @@ impl Dataset {
         }
     }
 
-    /// What a person should know of the folders.
+    /// Warnings about the folders.
     fn found_on_the_way(&self, finds: &WalkFindings, depths: &NestingDepths) -> Vec<String> {
         let mut said: Vec<String> = class_presence::untrained(self).into_iter().collect();
         if !finds.of_systems.is_empty() {
@@ -187,7 +188,7 @@ impl Dataset {
     }
 }
 
-/// The classes to use: those that are named, else all folders of all parts.
+/// The classes to use: the named ones, or else all folders of all splits.
 fn classes(folder: &ImageFolder, parts: &[SplitFolder], root: &Path) -> Result<Vec<String>> {
     let classes = match &folder.classes {
         Some(named) => named.clone(),

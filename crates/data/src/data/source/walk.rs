@@ -1,4 +1,4 @@
-//! What lies in a folder: images by their name, and what is there beside them.
+//! Lists the images in a folder by their names, and everything else that is found there.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,7 +11,8 @@ use crate::error::InputErrors;
 use crate::regular_file::{self, ReadRefusal};
 use crate::{Error, Result};
 
-/// What systems, storage devices and archivers leave in folders: copies, thumbnails and deleted files, never data.
+/// Files and folders of operating systems, storage devices and archivers: copies, thumbnails and deleted files, never
+/// data.
 const OF_SYSTEMS: [&str; 18] = [
     "@eaDir",
     "@Recycle",
@@ -33,31 +34,31 @@ const OF_SYSTEMS: [&str; 18] = [
     "Icon\r",
 ];
 
-/// What a look into the folders of a data set brings up beside images. Paths are below the root, with `/`.
+/// What a walk finds in a data set's folders in addition to images. Paths are below the root, with `/`.
 #[derive(Default)]
 pub struct WalkFindings {
-    /// Files that are no images by their name.
+    /// Files without an image extension.
     pub others: Vec<String>,
-    /// Images by their name that cannot be read, with the cause.
+    /// Files with an image extension that cannot be read, each with the cause.
     pub unreadable: Vec<(String, String)>,
-    /// Links that lead nowhere, and have no image's name.
+    /// Broken links without an image extension.
     pub dangling: Vec<String>,
-    /// By name, how many folders and files of systems there are.
+    /// The number of system files and folders, by name.
     pub of_systems: BTreeMap<String, usize>,
     pub mistakes: InputErrors,
 }
 
-/// What a folder itself has, by name.
+/// The direct content of a folder, by name.
 #[derive(Default)]
 pub struct FolderListing {
     pub folders: Vec<String>,
     pub images: Vec<String>,
 }
 
-/// Lists `root/below` without going deeper. Names are sorted.
+/// Lists `root/below` without its subfolders. Names are sorted.
 ///
 /// # Errors
-/// A folder that cannot be read.
+/// An unreadable folder.
 pub fn listing(root: &Path, below: &str, finds: &mut WalkFindings) -> Result<FolderListing> {
     let folder = root.join(below);
     let cannot = |error| Error::io("read", &folder, error).as_usage();
@@ -76,7 +77,7 @@ pub fn listing(root: &Path, below: &str, finds: &mut WalkFindings) -> Result<Fol
             },
             Ok(_) if is_image(&path) => found.images.push(join(below, &name.to_string_lossy())),
             Ok(_) => {}
-            // It may well be the class folder of a disk that is not there.
+            // It may be a link to the class folder of a disk that is not mounted.
             Err(_) if path.extension().is_none() => {
                 let cause =
                     regular_file::refusal(&path).map_or_else(String::new, |refused| format!(": {refused}"));
@@ -125,10 +126,10 @@ pub fn images(root: &Path, folder: &str, finds: &mut WalkFindings) -> Vec<String
     images
 }
 
-/// The images below a folder at any depth, as paths below it: those that cannot be read as well.
+/// The images below a folder at any depth, as paths below it, including unreadable ones.
 ///
 /// # Errors
-/// A folder that cannot be read, links in a circle, a name that is not Unicode.
+/// An unreadable folder, a cycle of links, or a name that is not Unicode.
 pub fn images_below(folder: &Path) -> Result<Vec<String>> {
     let mut finds = WalkFindings::default();
     let mut images = images(folder, "", &mut finds);
@@ -139,7 +140,7 @@ pub fn images_below(folder: &Path) -> Result<Vec<String>> {
 }
 
 impl WalkFindings {
-    /// Whether a name is hidden, or a system's: of the latter it is noted.
+    /// Whether a name is hidden or belongs to a system; the latter is counted.
     fn leaves_out(&mut self, name: &OsStr) -> bool {
         if name.as_encoded_bytes().starts_with(b".") {
             return true;
@@ -156,7 +157,7 @@ impl WalkFindings {
         self.unreadable.push((path, cause));
     }
 
-    /// What a walk could not go into: a folder, or a link.
+    /// Records a folder or a link that a walk cannot enter.
     fn cannot_enter(&mut self, root: &Path, start: &Path, error: &walkdir::Error) {
         let path = error.path().unwrap_or(start);
         if self.leaves_out(path.file_name().unwrap_or_default()) {
@@ -189,7 +190,7 @@ fn cause(path: &Path, error: &std::io::Error) -> String {
     }
 }
 
-/// By its name.
+/// Decides by the file extension.
 pub fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let mut known = IMAGE_FORMATS.iter().flat_map(|format| format.extensions);
@@ -205,7 +206,7 @@ fn below(root: &Path, path: &Path) -> Option<String> {
     Some(parts.collect::<Option<Vec<&str>>>()?.join("/"))
 }
 
-/// For people.
+/// The path for messages.
 fn lossy(root: &Path, path: &Path) -> String {
     let path: PathBuf = path.strip_prefix(root).unwrap_or(path).into();
     path.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")

@@ -1,27 +1,27 @@
-//! Which part of a picture is shown, at which size, and where in the result.
+//! Determines the region of a picture to show, its size, and its position in the result.
 
 use crate::data::Region;
 use crate::data::geometry::{AffineMap, Geometry};
 use crate::data::image::{PixelData, Raster};
 
-/// How a picture without a random crop is brought to the size of the network's input.
+/// How to scale a picture without a random crop to the network's input size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FitMode {
-    /// The shorter side is brought to `resize`, then the central square is cut out, padded with black where the picture
-    /// is smaller: torchvision's `Resize` and `CenterCrop`.
+    /// Scales the shorter side to `resize`, then crops the central square. Smaller pictures are padded with black.
+    /// Equals torchvision's `Resize` and `CenterCrop`.
     CentreCrop { resize: u32 },
-    /// The whole picture is shown: the longer side is brought to the size of the input, and each side is padded with
-    /// `pad` to a multiple of `stride`.
+    /// Shows the whole picture: scales the longer side to the input size and pads each side with `pad` to a multiple
+    /// of `stride`.
     Letterbox { pad: u8, stride: u32 },
 }
 
-/// A part of a picture that is brought to a size, of which a window is put into the output.
+/// A region of a picture, scaled to a size; a window of the result is copied into the output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct CropPlan {
     pub region: Region,
     pub size: (u32, u32),
     pub window: Region,
-    /// Where the window is in the output.
+    /// The position of the window in the output.
     pub place: (u32, u32),
     pub output: (u32, u32),
     /// The value of the pixels around the window.
@@ -40,7 +40,7 @@ impl CropPlan {
         (self.window.width, self.window.height) == self.output
     }
 
-    /// Puts the samples of the window into an output that is `pad` elsewhere.
+    /// Copies the samples of the window into an output that is `pad` elsewhere.
     pub fn put<T: Copy>(&self, window: &[T], channels: usize, pad: T, out: &mut Vec<T>) {
         let line = self.output.0 as usize * channels;
         out.clear();
@@ -51,7 +51,7 @@ impl CropPlan {
         }
     }
 
-    /// The output of a window of floats.
+    /// Pads a window of floats to the output.
     pub fn padded(&self, window: Vec<f32>, channels: usize) -> Raster {
         let (width, height) = self.output;
         let mut samples = window;
@@ -62,7 +62,7 @@ impl CropPlan {
         Raster { width, height, channels, samples: PixelData::F32(samples) }
     }
 
-    /// From places in the picture to places in the output.
+    /// Maps coordinates in the picture to coordinates in the output.
     pub fn map(&self) -> AffineMap {
         let axis = |size: u32, (start, length): (u32, u32), window: u32, place: u32| {
             let scale = f64::from(size) / f64::from(length);
@@ -74,14 +74,14 @@ impl CropPlan {
         [[across, 0.0, right], [0.0, down, below]]
     }
 
-    /// The whole of what it does to a picture of some size.
+    /// The complete geometric change of a picture of this size.
     pub fn geometry(&self, picture: (u32, u32)) -> Geometry {
         Geometry::identity(picture).then(self.map(), self.output)
     }
 }
 
 impl FitMode {
-    /// Of a picture of some size. Only the pixels inside the window are computed.
+    /// The plan for a picture of this size. Only the pixels inside the window are computed.
     pub(super) fn framing(self, picture: (u32, u32), side: u32) -> CropPlan {
         let region = Region::whole(picture);
         match self {
@@ -97,7 +97,7 @@ impl FitMode {
                 let axis = |length: u32| {
                     let length = ((f64::from(length) * scale).round_ties_even() as u32).max(1);
                     let output = length.next_multiple_of(stride);
-                    // The smaller half of odd margins is ahead.
+                    // Of odd margins, the smaller half comes first.
                     (length, output, (output - length) / 2)
                 };
                 let ((width, across, left), (height, down, top)) = (axis(picture.0), axis(picture.1));
@@ -116,13 +116,13 @@ impl FitMode {
     }
 }
 
-/// The size with the shorter side as given, the longer in proportion and rounded down as torchvision's `Resize` does.
+/// The size with the given shorter side. The longer side is in proportion, rounded down as in torchvision's `Resize`.
 fn resized((width, height): (u32, u32), shorter: u32) -> (u32, u32) {
     let longer = |short: u32, long: u32| ((u64::from(shorter) * u64::from(long)) / u64::from(short)) as u32;
     if width <= height { (shorter, longer(width, height)) } else { (longer(height, width), shorter) }
 }
 
-/// Of an axis of some length, the offset and length of what a central crop keeps, and the black ahead of it.
+/// For an axis of this length: the offset and length of the central crop, and the black padding before it.
 fn central(length: u32, size: u32) -> (u32, u32, u32) {
     // Odd margins: padding puts the smaller half first, cropping rounds half to even.
     match length.checked_sub(size) {
@@ -160,7 +160,7 @@ mod tests {
                 let expected = half + (length - size) % 2 * (half % 2);
                 assert_eq!((offset, kept, padding), (expected, size, 0), "{length} {size}");
             } else {
-                // Padding of (crop - image) // 2 ahead.
+                // Padding of (crop - image) // 2 at the start.
                 assert_eq!((offset, kept, padding), (0, length, (size - length) / 2), "{length} {size}");
             }
         }

@@ -1,4 +1,4 @@
-//! Pixels to normalised numbers.
+//! Normalises pixels.
 
 use image::RgbImage;
 
@@ -10,7 +10,7 @@ use crate::data::image::{Image, Raster};
 pub(super) struct Normalizer {
     /// Mean and standard deviation of each channel.
     statistics: Vec<(f32, f32)>,
-    /// Of RGB8, `(value / 255 − mean) / std` for every value of a byte, per channel.
+    /// For RGB8: `(value / 255 − mean) / std` for every byte value, per channel.
     bytes: [[f32; 256]; 3],
 }
 
@@ -38,7 +38,7 @@ impl Normalizer {
         }
     }
 
-    /// Normalises pixels of any depth, which have as many channels as there are statistics.
+    /// Normalises pixels of any depth, with as many channels as there are statistics.
     pub fn raster(&self, raster: &Raster, out: &mut [f32]) {
         let values = raster.floats(Region::whole((raster.width, raster.height)));
         let pixels = values.chunks_exact(self.channels()).zip(out.chunks_exact_mut(self.channels()));
@@ -49,7 +49,7 @@ impl Normalizer {
         }
     }
 
-    /// Normalises an image, flipped across or down by the order it is written in.
+    /// Normalises an image. It is flipped horizontally or vertically by the order in which it is written.
     pub fn rgb8(&self, image: &RgbImage, (across, down): (bool, bool), out: &mut [f32]) {
         let [red, green, blue] = &self.bytes;
         let (length, height) = (image.width() as usize * 3, image.height() as usize);

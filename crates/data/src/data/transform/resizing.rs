@@ -1,4 +1,4 @@
-//! A part of a picture, decoded and brought to the size of the output.
+//! Decodes a region of a picture and resizes it to the output size.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::framing::CropPlan;
 use crate::data::image::{EncodedImage, Image, JpegWorkspace, Region, ResizePlan, Scale};
 use crate::pipeline::Decode;
 
-/// Memory that the work on an image needs, kept by each thread from one image to the next.
+/// Reusable memory of a thread for processing images.
 #[derive(Default)]
 pub struct Scratch {
     pub(super) jpeg: JpegWorkspace,
@@ -18,7 +18,7 @@ pub struct Scratch {
     pub(super) pixels: Vec<u8>,
 }
 
-/// Pixels to resize from.
+/// The pixels to resize.
 pub(super) enum PixelSource<'a> {
     File(&'a EncodedImage<'a>),
     Decoded(&'a Image),
@@ -26,7 +26,7 @@ pub(super) enum PixelSource<'a> {
 
 impl Transform {
     /// # Errors
-    /// As of [`EncodedImage::decode`], and another number of channels than this transform has statistics for.
+    /// As for [`EncodedImage::decode`], and a number of channels that differs from this transform's statistics.
     pub(super) fn decode(
         &self,
         picture: &EncodedImage,
@@ -43,7 +43,7 @@ impl Transform {
         }
     }
 
-    /// Resizes a part of a source into the output. The memory of RGB8 pixels is the scratch's.
+    /// Resizes a region of a source into the output. The memory of RGB8 pixels comes from the scratch.
     pub(super) fn frame(
         &self,
         source: PixelSource,
@@ -84,7 +84,7 @@ impl Transform {
         Ok(Image::Rgb8(rgb8(framing.output, std::mem::take(&mut scratch.pixels))))
     }
 
-    /// The smallest scale at which a region still has as many pixels each way as it is brought to.
+    /// The smallest scale at which a region still has at least as many pixels on each axis as the target size.
     fn scale(&self, picture: &EncodedImage, region: Region, size: (u32, u32)) -> Scale {
         let suffices = |scale: &Scale| {
             region.width >= size.0 * scale.divisor() && region.height >= size.1 * scale.divisor()
@@ -99,7 +99,7 @@ impl Transform {
 }
 
 impl Scratch {
-    /// A copy of an image; that of RGB8 pixels is in this memory.
+    /// Copies an image; RGB8 pixels are copied into this memory.
     pub(super) fn copy(&mut self, image: &Image) -> Image {
         let Image::Rgb8(image) = image else { return image.clone() };
         let mut pixels = std::mem::take(&mut self.pixels);

@@ -1,4 +1,4 @@
-//! What stages took where they were computed.
+//! The cost of stages in the runs that computed them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::events::Event;
 use crate::run::{RunDirectory, RunRecord, all_runs, read_events};
 
-/// What stages took where they were computed, by key: a run that found one in the store did not pay for it.
+/// The cost of stages where they were computed, by key. A run with a cache hit did not pay this cost.
 pub(super) struct Costs {
     by_key: BTreeMap<Digest, (f64, Option<u64>)>,
 }
 
 impl Costs {
-    /// Reads the events of the runs, and of all others that lie beside them.
+    /// Reads the events of the runs, and of all other runs in the same folders.
     pub(super) fn of(runs: &[RunDirectory]) -> Result<Self> {
         let mut roots: Vec<&Path> = runs.iter().filter_map(|run| run.path().parent()?.parent()).collect();
         roots.sort();
@@ -37,12 +37,12 @@ impl Costs {
         Ok(Self { by_key })
     }
 
-    /// None where some stage's time is not known.
+    /// `None` if the time of a stage is unknown.
     pub(super) fn seconds(&self, record: &RunRecord) -> Option<f64> {
         record.stages.iter().map(|stage| Some(self.by_key.get(&stage.key?)?.0)).sum()
     }
 
-    /// None where some stage's peak is not known: it might be the highest.
+    /// `None` if the peak of a stage is unknown, because it might be the highest.
     pub(super) fn memory(&self, record: &RunRecord) -> Option<u64> {
         let peaks: Option<Vec<u64>> =
             record.stages.iter().map(|stage| self.by_key.get(&stage.key?)?.1).collect();

@@ -1,4 +1,4 @@
-//! What each row of a comparison is called: by what tells it from the others.
+//! Labels for the rows of a comparison, from what distinguishes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,8 @@ use crate::pipeline::run_label;
 /// With more differing settings than this, a label names the first ones and the run.
 const MOST_SETTINGS: usize = 3;
 
-/// One label for each group, no two alike. A group is called by its label in the matrix, less what it is averaged over;
-/// without one, by the settings that differ between groups; and where these say nothing, by name and id.
+/// One unique label for each group. It is the label in the matrix, without the averaged settings. If there is none, it
+/// lists the settings that differ between groups. If none differ, it is the name and the id.
 pub(super) fn labels(groups: &[Vec<LoadedRun>], averaged: &AveragedSettings) -> Vec<String> {
     let fields = differing(groups);
     let short = short_names(&fields);
@@ -48,7 +48,7 @@ pub(super) fn labels(groups: &[Vec<LoadedRun>], averaged: &AveragedSettings) -> 
     named.iter().enumerate().map(told_apart).collect()
 }
 
-/// The settings that differ between groups, in the order of their paths.
+/// The settings that differ between groups, sorted by path.
 fn differing(groups: &[Vec<LoadedRun>]) -> Vec<String> {
     let Some((first, others)) = groups.split_first() else { return Vec::new() };
     let settings = |group: &[LoadedRun]| group[0].alike["settings"].clone();
@@ -57,8 +57,8 @@ fn differing(groups: &[Vec<LoadedRun>]) -> Vec<String> {
     fields.into_iter().collect()
 }
 
-/// Of each dotted path the shortest end that no other has: `lr` of `stage.a.optimizer.lr`, or `a.optimizer.lr` beside
-/// `b.optimizer.lr`.
+/// The shortest unique suffix of each dotted path: `lr` for `stage.a.optimizer.lr`, or `a.optimizer.lr` if
+/// `b.optimizer.lr` exists too.
 fn short_names(fields: &[String]) -> BTreeMap<String, String> {
     let ends = |field: &str| {
         let starts: Vec<usize> =
@@ -73,15 +73,16 @@ fn short_names(fields: &[String]) -> BTreeMap<String, String> {
     fields.iter().map(|field| (field.clone(), short(field))).collect()
 }
 
-/// The parts of a matrix label that all runs of a group share, less those that say what it is averaged over.
+/// The parts of a matrix label that all runs of a group share, without those of averaged settings.
 fn matrix_parts(group: &[LoadedRun], fields: &[String], averaged: &AveragedSettings) -> Vec<String> {
     let (run, others) = (&group[0].run, &group[1..]);
     let shared = |part: &(&str, &str)| {
         let has = |label: &str| run_label::parts(label).any(|found| found == *part);
         others.iter().all(|other| other.run.label.as_deref().is_some_and(has))
     };
-    // A single run of an averaged group still has its value in its label. A setting of the same last word may differ
-    // between the groups, such as the seed of the split beside that of the pipeline: then the part is that setting's.
+    // A single run of an averaged group still has its value in its label. Another setting with the same last word may
+    // differ between the groups, for example the seed of the split and that of the pipeline. Then the part belongs to
+    // that setting.
     let is_averaged = |(axis, value): &(&str, &str)| {
         let ends_so = |path: &str| path.rsplit('.').next() == Some(axis);
         let differs =
@@ -96,12 +97,12 @@ fn matrix_parts(group: &[LoadedRun], fields: &[String], averaged: &AveragedSetti
         .collect()
 }
 
-/// Where all labels are values of one and the same setting, the heading of the rows need not repeat it.
+/// If all labels are values of the same setting, the heading of the rows need not repeat it.
 fn without_the_axis(labels: Vec<String>) -> Vec<String> {
     let axes: Option<BTreeSet<&str>> =
         labels.iter().map(|label| label.split_once('=').map(|(axis, _)| axis)).collect();
     let one_value_each = || labels.iter().all(|label| !label.contains(", "));
-    // A bare number says nothing by itself: `3` of `split.seed=3`.
+    // A bare number is ambiguous: `3` of `split.seed=3`.
     let words = || {
         labels
             .iter()
@@ -114,7 +115,7 @@ fn without_the_axis(labels: Vec<String>) -> Vec<String> {
     labels.iter().map(value).collect()
 }
 
-/// A setting's value as a person would write it; `–` where it is not set.
+/// A setting's value for people; `–` if it is not set.
 fn text(value: Option<&Value>) -> String {
     value.map_or("–".to_owned(), |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }

@@ -1,7 +1,6 @@
 //! Several classifiers evaluated together: the mean of their class probabilities.
 //!
-//! They run one after the other, so that no more than one is in memory. What stays of each image is one number for each
-//! class.
+//! They run one after the other, so that only one is in memory. For each image, one number per class is kept.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +41,7 @@ impl Evaluator for AveragedModels {
         for ((row, sample), shown) in rows.iter().zip(samples).zip(&annotations.samples) {
             self.means.entry(*sample).or_default().add(row, class_of(shown)? as usize);
         }
-        // The mean is not known before the last model has run.
+        // The mean is known only after the last model has run.
         Ok(Scores::new())
     }
 

@@ -15,23 +15,23 @@ use crate::train::BatchLoss;
 #[derive(Clone, Debug)]
 pub struct ClassLosses {
     loss: Loss,
-    /// The factor of an embedding head's cosines; 1 for other heads.
+    /// The scale of an embedding head's cosines; 1 for other heads.
     scale: f64,
     class_weights: Option<Vec<f64>>,
     distill: Option<Distill>,
 }
 
-/// What the meter counts of a batch.
+/// The values that the meter accumulates for a batch.
 pub struct ClassificationStats {
     pub scores: Deferred<f32>,
     pub labels: Vec<u32>,
     pub losses: Deferred<f64>,
-    /// The weight of each row, where classes have weights.
+    /// The weight of each row, if classes have weights.
     pub weights: Option<Vec<f64>>,
 }
 
 impl ClassLosses {
-    /// The loss of a train stage; plain cross-entropy where none is given.
+    /// The loss of a train stage. The default is plain cross-entropy.
     pub fn new(spec: &TaskSpec) -> Self {
         let Some(training) = spec.training else {
             return Self { loss: Loss::default(), scale: 1.0, class_weights: None, distill: None };
@@ -70,7 +70,7 @@ impl ClassLosses {
             Loss::CrossEntropy(_) => &[CLASS_LOSS],
             Loss::Focal(_) => &[CLASS_LOSS, FOCAL],
             Loss::Arcface(_) | Loss::Cosface(_) => &[CLASS_LOSS, MARGIN],
-            // Pipeline files with a loss of another task are refused.
+            // Validation of the pipeline file refuses a loss of another task.
             Loss::Bce(_) => &[],
         }
     }
@@ -112,7 +112,7 @@ impl ClassLosses {
         }?;
         let ops::WeightedLoss { mean, rows: losses, weights } = losses;
         let weights = class_weights.map(|_| weights);
-        // Without class weights each row counts once, however the shares of a mixture are rounded.
+        // Without class weights each row counts once, regardless of rounding in the mixture's weights.
         let weight = weights.as_ref().map_or(targets.rows() as f64, |weights| weights.iter().sum());
         let stats =
             ClassificationStats { scores: read, labels: targets.labels().into_owned(), losses, weights };

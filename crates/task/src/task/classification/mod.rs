@@ -1,6 +1,6 @@
 //! Classification: one class for each image.
 //!
-//! The network gives a score for each class. The folder knows nothing of images, files or stages.
+//! The network gives a score for each class. This folder does not depend on images, files or stages.
 
 mod ensemble;
 mod loss;

@@ -1,4 +1,4 @@
-//! The most likely classes of an image, in words and as rows of a table.
+//! The most likely classes of an image, as text and as rows of a table.
 
 use serde_json::{Map, json};
 

@@ -1,4 +1,4 @@
-//! What a classification measures, and its report: the confusion matrix, the classes, and the mistakes.
+//! The metrics of classification, and its report: the confusion matrix, the classes, and the mistakes.
 
 use crate::error::Result;
 use crate::metrics::{ClassMetrics, ClassificationScores, Direction, Metric, MetricFormat, TaskMetrics};
@@ -22,7 +22,7 @@ pub static METRICS: TaskMetrics = TaskMetrics {
     headline: &["accuracy"],
 };
 
-/// Any stage that no other task claims.
+/// Any stage that does not belong to another task.
 pub static REPORTING: TaskReporting = TaskReporting {
     name: "classification",
     metrics: &METRICS,

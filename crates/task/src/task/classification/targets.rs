@@ -1,4 +1,4 @@
-//! The targets of classification: a class for each row, or two where images were mixed.
+//! The targets of classification: a class for each row, or two if images were mixed.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::task::annotations::mixed_in;
 pub enum ClassTargets {
     /// The class of each row.
     Classes(Vec<u32>),
-    /// Two classes and their shares for each row: images that were mixed (mixup, CutMix).
+    /// Two classes and their weights for each row, for mixed images (mixup, CutMix).
     Mixtures(Vec<Mixture>),
 }
 
@@ -42,7 +42,7 @@ impl ClassTargets {
         }
     }
 
-    /// The class of each row; of a mixture, the one with the greater share.
+    /// The class of each row; for a mixture, the one with the greater weight.
     pub fn labels(&self) -> Cow<'_, [u32]> {
         match self {
             Self::Classes(classes) => Cow::Borrowed(classes),

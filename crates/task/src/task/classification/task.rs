@@ -1,4 +1,4 @@
-//! The task of classification: a loss on the scores of classes, counted by the classification metrics.
+//! The classification task: a loss on class scores, measured by the classification metrics.
 
 use std::sync::Arc;
 
@@ -60,7 +60,8 @@ impl train::TrainTask for Classification {
         }
     }
 
-    /// The meter counts the loss of the labels alone, in training as in validation, so that the two can be compared.
+    /// The meter measures the label loss alone, without distillation, so that training and validation losses are
+    /// comparable.
     fn distillation_loss(&self, tape: &mut Tape, outputs: &Outputs, teacher: &Outputs) -> Result<Value> {
         self.losses.distillation(tape, outputs.logits()?, teacher.logits()?)
     }
@@ -107,7 +108,7 @@ impl Task for Classification {
     fn metric_code_paths(&self, measured: &MeasuredImages) -> Vec<CodePath> {
         let counts = measured.dataset.map(Dataset::counts).unwrap_or_default();
         let images: Vec<usize> = counts.iter().map(|class| class[measured.split as usize]).collect();
-        // An image that cannot be read may be the last of its class.
+        // An unreadable image may be the last one of its class.
         let lacks_one = measured.skips_broken || images.contains(&0);
         let mut paths = vec![CLASSIFICATION];
         paths.extend((lacks_one && images.iter().any(|images| *images > 0)).then_some(ABSENT_CLASSES));
@@ -143,7 +144,7 @@ impl Task for Classification {
         Ok(json!(meter.finish(&self.classes)?))
     }
 
-    /// The confusion matrix, as numbers and as pictures.
+    /// The confusion matrix, as numbers and as figures.
     fn files(&self, stage: &str, meter: &ClassificationMetrics) -> Result<Vec<TaskFile>> {
         let metrics = meter.finish(&self.classes)?;
         let picture = report::confusion_matrix(stage, &metrics);

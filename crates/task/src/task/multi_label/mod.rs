@@ -1,6 +1,6 @@
-//! Multi-label classification: any number of labels for each image, each predicted by itself.
+//! Multi-label classification: any number of labels for each image, each predicted independently.
 //!
-//! The network gives a score for each label. The folder knows nothing of images, files or stages.
+//! The network gives a score for each label. This folder does not depend on images, files or stages.
 
 mod predictions;
 mod report;

@@ -1,4 +1,4 @@
-//! The labels of an image, in words and as rows of a table.
+//! The labels of an image, as text and as rows of a table.
 
 use serde_json::{Map, json};
 
@@ -14,7 +14,7 @@ fn predicted<'a>(labels: &'a [String], probabilities: &[f32]) -> Vec<&'a str> {
     pairs.filter(|(_, p)| **p >= THRESHOLD).map(|(label, _)| label.as_str()).collect()
 }
 
-/// What `predict` prints: the labels that are predicted, and the probabilities [K] of all.
+/// What `predict` prints: the predicted labels, and the probabilities [K] of all.
 pub fn describe(labels: &[String], probabilities: &[f32]) -> OutputDescription {
     let by_label: Map<_, _> =
         labels.iter().zip(probabilities).map(|(label, p)| (label.clone(), json!(p))).collect();
@@ -27,7 +27,7 @@ pub fn describe(labels: &[String], probabilities: &[f32]) -> OutputDescription {
     OutputDescription { text: most_likely_in_words(labels, probabilities), document }
 }
 
-/// The table of predictions: the labels of each image, those predicted, and the probabilities of all.
+/// The table of predictions: the true labels of each image, the predicted labels, and the probabilities of all.
 pub fn file(labels: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> TaskFile {
     let row = |(sample, probabilities): (&Sample, Vec<f32>)| {
         let shown = sample.label.classes();

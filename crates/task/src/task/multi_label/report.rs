@@ -1,4 +1,4 @@
-//! What is measured of images with any number of labels, and its report: the labels, and the mistakes.
+//! The metrics of multi-label classification, and its report: the labels, and the mistakes.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::report::{
 };
 
 const LOSS: Metric = Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower);
-/// The share of images whose labels are all right.
+/// The fraction of images with every label predicted correctly.
 const ACCURACY: Metric = Metric::new("accuracy", "accuracy", MetricFormat::Percent, Direction::Higher)
     .drawn("Accuracy", "images classified correctly, %");
 const MACRO_F1: Metric = Metric::new("macro_f1", "macro F1", MetricFormat::Share, Direction::Higher);
@@ -38,7 +38,7 @@ pub static REPORTING: TaskReporting = TaskReporting {
     report,
 };
 
-/// Its model, or the first of several, predicts labels.
+/// Whether its model, or the first of several, predicts labels.
 fn is_of(document: &Value) -> bool {
     let models = [&document["model"], &document["ensemble"][0]];
     models.iter().any(|model| model["multi_label"] == true)
@@ -54,7 +54,8 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
     Ok(TaskReport { headline: headline.collect(), parts })
 }
 
-/// The probability that a prediction gave to its worst error about a label.
+/// The largest error of a prediction over all labels: the difference between the true label (0 or 1) and its
+/// probability.
 fn worst_error(row: &Prediction, metrics: &MultiLabelScores) -> f32 {
     let shown: Vec<&str> = row.label.split(LABELS_BETWEEN).collect();
     let labels = metrics.per_class.iter().map(|label| label.class.as_str());

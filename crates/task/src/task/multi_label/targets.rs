@@ -1,9 +1,9 @@
-//! The targets of multi-label classification: each label or not, or a share of it where images were mixed.
+//! The targets of multi-label classification: 0 or 1 for each label, or a fraction if images were mixed.
 
 use crate::task::Annotations;
 use crate::task::annotations::mixed_in;
 
-/// How much of each label each row shows, [N, K] row by row: 1 or 0, or a share where images were mixed.
+/// The value of each label for each row, [N, K] in row-major order: 1 or 0, or a fraction if images were mixed.
 pub fn of(annotations: &Annotations, labels: usize) -> Vec<f32> {
     let samples = &annotations.samples;
     let mut shown = vec![0.0; labels * samples.len()];

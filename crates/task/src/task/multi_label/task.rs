@@ -1,4 +1,4 @@
-//! The task of multi-label classification: binary cross-entropy of each label, counted by the metrics of labels.
+//! The multi-label task: binary cross-entropy for each label, measured by the multi-label metrics.
 
 use serde_json::{Value as Json, json};
 
@@ -26,7 +26,7 @@ pub struct MultiLabel {
     positive_weights: Option<Vec<f64>>,
 }
 
-/// What the meter counts of a batch.
+/// The values that the meter accumulates for a batch.
 pub struct MultiLabelStats {
     probabilities: Deferred<f32>,
     truths: Vec<bool>,
@@ -42,7 +42,7 @@ fn weights<'a>(spec: &TaskSpec<'a>) -> Option<&'a ClassWeights> {
 }
 
 impl train::TrainTask for MultiLabel {
-    /// [N, K] row by row.
+    /// [N, K] in row-major order.
     type Targets = Vec<f32>;
     type Meter = MultiLabelMetrics;
     type BatchStats = MultiLabelStats;
@@ -72,9 +72,9 @@ impl train::TrainTask for MultiLabel {
         let (output, weights) = (outputs.logits()?, self.positive_weights.as_deref());
         let (mean, losses) = ops::binary_cross_entropy(tape, output, targets, weights)?;
         let probabilities = Deferred::from_tensor(&ops::sigmoid(output.tensor())?)?;
-        // A mixed image counts as what it shows the most of.
+        // A mixed image counts as having a label if the label's share is at least one half.
         let truths = targets.iter().map(|share| *share >= 0.5).collect();
-        // The weights of labels are no part of the mean's denominator, as with PyTorch's `pos_weight`.
+        // Label weights do not change the denominator of the mean, as with PyTorch's `pos_weight`.
         let weight = output.tensor().dim(0)? as f64;
         Ok(BatchLoss { mean, weight, stats: MultiLabelStats { probabilities, truths, losses } })
     }
@@ -165,7 +165,7 @@ impl Task for MultiLabel {
         Ok(json!(meter.finish(&self.labels)?))
     }
 
-    /// A row for each label. There is no confusion of one label with another, since each is predicted by itself.
+    /// A row for each label. Labels are predicted independently, so there is no confusion between them.
     fn files(&self, _: &str, meter: &MultiLabelMetrics) -> Result<Vec<TaskFile>> {
         Ok(vec![TaskFile::new("labels.csv", report::labels_csv(&meter.finish(&self.labels)?))])
     }

@@ -6,7 +6,7 @@ use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::metrics::Embeddings;
 
-/// Embeddings of the images that can be read, by the positions of their samples.
+/// Embeddings of the readable images, by the positions of their samples.
 #[derive(Default)]
 pub struct EmbeddedSamples {
     pub dimension: usize,
@@ -14,7 +14,7 @@ pub struct EmbeddedSamples {
 }
 
 impl EmbeddedSamples {
-    /// The embeddings of a part with their samples, in order.
+    /// The embeddings of a split with their samples, in order.
     pub fn part(&self, split: Split, dataset: &Dataset) -> Result<(Embeddings, Vec<usize>)> {
         let samples: Vec<usize> =
             dataset.split(split).into_iter().filter(|sample| self.rows.contains_key(sample)).collect();

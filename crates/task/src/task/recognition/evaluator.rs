@@ -16,14 +16,14 @@ use crate::task::interface::rows;
 use crate::task::{Annotations, Evaluation, Evaluator, TaskFile};
 use crate::train::Scores;
 
-/// The output that is evaluated: [N, D].
+/// The output to evaluate: [N, D].
 const EMBEDDINGS: &str = "embeddings";
 
-/// An evaluation of one model by its embeddings.
+/// An evaluation of one model's embeddings.
 pub struct EmbeddingEvaluator {
     asked: RecognitionSpec,
     dataset: Arc<Dataset>,
-    /// The part whose pairs are verified.
+    /// The split whose pairs are verified.
     split: Split,
     embedded: EmbeddedSamples,
 }
@@ -82,7 +82,7 @@ fn verify(
     let similarities = match &verification.pairs {
         None => Similarities::of_all(&embeddings)?,
         Some(pairs) => {
-            // Broken images have no embedding.
+            // Unreadable images have no embedding.
             let place = |sample: usize| samples.binary_search(&sample).ok();
             let pairs: Vec<(usize, usize)> =
                 pairs.iter().filter_map(|&(first, second)| Some((place(first)?, place(second)?))).collect();

@@ -1,7 +1,7 @@
-//! Recognition: images compared by their embeddings. Pairs are verified, and queries are looked up in a gallery.
+//! Recognition: compares images by their embeddings. It verifies pairs, and looks up queries in a gallery.
 //!
-//! The identity of an image is its class in the data set of the evaluation, which may have other classes than the head was
-//! trained on. Models are trained for it by classification; the folder trains nothing.
+//! The identity of an image is its class in the evaluation's data set, which may differ from the classes of the head.
+//! Classification trains the models; this folder trains nothing.
 
 mod embedded;
 mod evaluator;

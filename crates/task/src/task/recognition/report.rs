@@ -1,4 +1,5 @@
-//! What is measured of embeddings, and its report: the ROC curve, the cumulative match characteristic, and the hardest pairs.
+//! The metrics of embeddings, and their report: the ROC curve, the cumulative match characteristic, and the hardest
+//! pairs.
 
 use serde::Deserialize;
 
@@ -33,7 +34,7 @@ pub static REPORTING: TaskReporting = TaskReporting {
     report,
 };
 
-/// How many of the hardest pairs of each kind are shown.
+/// The number of hardest pairs of each kind that are shown.
 const SHOWN: usize = 6;
 
 /// The content of `metrics.json`.
@@ -111,7 +112,7 @@ fn identification(stage: &str, found: &IdentificationMetrics, cmc: &[f64]) -> [R
     [ReportPart::Note(searched), ReportPart::Picture(picture)]
 }
 
-/// Pairs whose labels are wrong or whose pictures are ambiguous are among these.
+/// They often include pairs with wrong labels and ambiguous images.
 fn pairs(pairs: &[HardPair]) -> ReportTable {
     let of = |risk: &'static str| pairs.iter().filter(move |pair| pair.risk == risk).take(SHOWN);
     let row = |pair: &HardPair| -> Vec<TableCell> {

@@ -1,4 +1,4 @@
-//! What an evaluation asks of embeddings.
+//! The settings of an evaluation of embeddings.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::pipeline;
 use crate::report::code_paths::RECOGNITION_PICTURES;
 use crate::task::Evaluator;
 
-/// What an evaluation of embeddings asks; at least one of the two.
+/// The measurements of an evaluation of embeddings; at least one of the two.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecognitionSpec {
     pub verification: Option<PairVerification>,
@@ -23,12 +23,12 @@ pub struct RecognitionSpec {
 /// Pairs of images of the evaluation's split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairVerification {
-    /// The places of both samples in the data set; every two images of the split where none are given.
+    /// The positions of both samples in the data set. Without a list, all pairs of images in the split.
     pub pairs: Option<Vec<(usize, usize)>>,
     pub far: Vec<f64>,
 }
 
-/// Images of one part looked up in another, or among all others of the same.
+/// Queries of one split, looked up in another split or among the other images of the same one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GallerySearch {
     pub gallery: Split,
@@ -36,7 +36,7 @@ pub struct GallerySearch {
 }
 
 impl RecognitionSpec {
-    /// As the file has it, with the pairs that it lists.
+    /// As in the file, with the pairs that it lists.
     pub fn new(settings: &pipeline::Evaluate, pairs: Option<Vec<(usize, usize)>>) -> Self {
         let comparison =
             |verification: &pipeline::Verification| PairVerification { pairs, far: verification.far.clone() };
@@ -50,7 +50,7 @@ impl RecognitionSpec {
         }
     }
 
-    /// The parts of the data set whose images are embedded.
+    /// The splits of the data set whose images are embedded.
     pub fn parts(&self, split: Split) -> Vec<Split> {
         let mut parts: Vec<Split> = Vec::new();
         parts.extend(self.verification.as_ref().map(|_| split));
@@ -60,7 +60,7 @@ impl RecognitionSpec {
         parts
     }
 
-    /// What a recipe says of it, beside the images.
+    /// Its settings in a recipe, without the images.
     pub fn document(&self, split: Split, dataset: &Dataset) -> Value {
         let pairs = |pairs: &Vec<(usize, usize)>| {
             let path = |sample: usize| dataset.samples[sample].path.as_str();
@@ -82,7 +82,7 @@ impl RecognitionSpec {
         })
     }
 
-    /// The code that can change the result.
+    /// The code paths that can change the result.
     pub fn code_paths(&self) -> Vec<CodePath> {
         vec![VERIFICATION, IDENTIFICATION, RECOGNITION_PICTURES]
     }

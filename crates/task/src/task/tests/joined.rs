@@ -1,4 +1,5 @@
-//! Batches that are joined to one optimizer step make the step of one large batch, whatever the loss is a mean by.
+//! Batches that are combined in one optimizer step give the step of one large batch, for every kind of mean in the
+//! loss.
 
 use super::support::{CLASSES, Noise, Notes};
 use crate::error::Result;
@@ -12,7 +13,7 @@ use crate::task::{Task, TaskKind, TaskSpec, TaskTraining};
 use crate::train::{Optimizer, TrainCheckpoint, TrainContext, TrainProgress, fit};
 use crate::weights;
 
-/// What the images of noise show.
+/// The annotations of the noise images.
 #[derive(Clone, Copy, PartialEq)]
 enum Shows {
     Classes,
@@ -41,7 +42,7 @@ fn labels(samples: &[usize]) -> Vec<f32> {
     samples.iter().flat_map(|sample| shares(*sample)).collect()
 }
 
-/// A stage that trains the head of a network on what is shown.
+/// A stage that trains the head of a network on these annotations.
 struct Scene {
     head: &'static str,
     loss: &'static str,
@@ -53,7 +54,7 @@ const LINEAR: &str = "kind = \"linear\"\ndropout = 0.25";
 const COSINES: &str = "kind = \"embedding\"\ndimension = 8\nbatch_norm = false\nscale = 16";
 const WEIGHTS: &str = "class_weights = { a = 1, b = 50, c = 0.1 }";
 
-/// What a stage ended with.
+/// The result of a stage.
 struct Ended {
     /// The digests of all weights.
     digests: Vec<String>,
@@ -155,7 +156,7 @@ fn apart(some: &[f64], other: &[f64]) -> f64 {
     some.iter().zip(other).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max) / largest
 }
 
-/// Six images: one batch of them, or one by one, or batches of 4 and 2, or of 5 and 1.
+/// Six images in one batch, one at a time, in batches of 4 and 2, or in batches of 5 and 1.
 #[test]
 fn joined_batches_are_one_large_batch_under_every_loss() {
     for scene in scenes() {
@@ -184,7 +185,7 @@ fn a_stage_resumed_amid_joined_batches_ends_with_the_same_bits_under_every_loss(
     }
 }
 
-/// A learning rate range test shows the loss of the whole step.
+/// A learning rate range test reports the loss of the whole step.
 #[test]
 fn a_step_says_what_each_batch_counts() {
     let scene = Scene {

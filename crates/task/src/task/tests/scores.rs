@@ -1,4 +1,4 @@
-//! What a task says of its scores agrees with what it computes.
+//! The scores that a task declares are those that it computes.
 
 use candle_core::{Device, Tensor};
 
@@ -7,7 +7,7 @@ use crate::model::{LOGITS, Outputs};
 use crate::pipeline::{Head, Monitor};
 use crate::task::{Task, TaskKind, TaskSpec, TaskVisitor};
 
-/// The names of a validation's scores, those of progress among them, and those that may be monitored.
+/// The names of the validation scores, of those shown as progress, and of those that can be monitored.
 struct Names;
 
 impl TaskVisitor for Names {

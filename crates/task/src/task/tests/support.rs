@@ -1,4 +1,4 @@
-//! A feed of noise and a host that keeps notes.
+//! A source of noise batches, and a host that records events.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +13,20 @@ use crate::train::{
 };
 
 pub const CLASSES: usize = 3;
-/// The features of EfficientNet-Lite0, which its head takes.
+/// The features of EfficientNet-Lite0 at the input of its head.
 const FEATURES: usize = 1280;
 
-/// Features of six images of noise, behind all that is frozen.
+/// Features of six noise images, after all frozen layers.
 pub struct Noise<Targets> {
-    /// The layer that takes them.
+    /// The layer whose input they are.
     pub layer: usize,
     pub batch_size: usize,
     pub targets: fn(&[usize]) -> Targets,
-    /// Whether a teacher's scores come with them.
+    /// Whether batches include a teacher's scores.
     pub taught: bool,
 }
 
-/// A row of numbers drawn by name.
+/// A row of random numbers, seeded by name.
 fn row(name: String, numbers: usize) -> Tensor {
     normal(&name, &[1, numbers]).to_dtype(DType::F32).unwrap()
 }
@@ -81,7 +81,7 @@ pub struct Notes {
     pub stop_after: Option<u64>,
     pub steps: u64,
     pub checkpoint: Option<TrainCheckpoint>,
-    /// The summands of each batch's loss.
+    /// The terms of each batch's loss.
     pub parts: Vec<Vec<LossTerm>>,
 }
 

@@ -1,4 +1,4 @@
-//! Targets of plain and of mixed images, against torchvision's.
+//! Compares targets of plain and of mixed images with torchvision's.
 
 use candle_core::Device;
 

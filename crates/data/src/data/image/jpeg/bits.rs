@@ -2,7 +2,7 @@
 
 use super::{CUT_OFF, Damage};
 
-/// Zero padding behind the data, so that the last codes can be looked up without a bounds check.
+/// Zero padding after the data, so that the last codes can be looked up without a bounds check.
 const PADDING: usize = 16;
 
 /// A run of entropy-coded data, from a scan header or restart marker to the next marker, without stuffed zeros.

@@ -1,10 +1,10 @@
-//! What can be said of a PNG file without its pixels.
+//! Checks of PNG files that need no pixels.
 
 use super::messages::{CUT_OFF, damaged};
 use super::{BEST_COMPRESSION, FORMAT, LONGEST_SIDE};
 use crate::data::image::decode::check_pixels;
 
-/// Refuses a header whose picture cannot be in the file, or is larger than any that is decoded.
+/// Returns an error if the file is too short for the picture, or the picture exceeds the limits.
 pub fn check_header(bytes: &[u8]) -> Result<(), String> {
     let header: &[u8; 17] = bytes.get(12..).and_then(<[u8]>::first_chunk).ok_or(CUT_OFF)?;
     let [b'I', b'H', b'D', b'R', w3, w2, w1, w0, h3, h2, h1, h0, depth, color, ..] = *header else {
@@ -33,8 +33,8 @@ pub fn check_header(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a file has a picture of some size and goes on, chunk by chunk, to its end (PNG specification, section
-/// 5): nothing is inflated.
+/// Whether a file has a valid size and complete chunks up to its end (PNG specification, section 5). Nothing is
+/// decompressed.
 pub fn looks_whole(bytes: &[u8]) -> bool {
     let Some(mut rest) = bytes.strip_prefix(FORMAT.signature) else { return false };
     let is_header = |size: &[u8]| size.len() == 13 && size[..4] != [0; 4] && size[4..8] != [0; 4];
@@ -42,7 +42,7 @@ pub fn looks_whole(bytes: &[u8]) -> bool {
     while let Some((length, after)) = rest.split_first_chunk::<4>() {
         let length = u32::from_be_bytes(*length) as usize;
         let Some((kind, after)) = after.split_first_chunk::<4>() else { return false };
-        // A checksum of four bytes is behind what the chunk holds.
+        // A checksum of four bytes follows the content of each chunk.
         let Some(next) = length.checked_add(4).and_then(|length| after.get(length..)) else { return false };
         match kind {
             b"IEND" => return has_data,

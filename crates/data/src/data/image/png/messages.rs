@@ -1,4 +1,4 @@
-//! What is wrong with a PNG file, in words.
+//! Error messages for PNG files.
 
 use png::DecodingError;
 
@@ -8,7 +8,7 @@ pub fn damaged(cause: &str) -> String {
     format!("the PNG data is damaged: {cause}")
 }
 
-/// The crate's errors in the words of this program's own: it names chunks and values as Rust's debug output does.
+/// Rewords the crate's errors, which name chunks and values in Rust's debug format.
 pub fn cause(error: DecodingError) -> String {
     let text = match error {
         DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -29,12 +29,12 @@ pub fn cause(error: DecodingError) -> String {
     damaged(&plain)
 }
 
-/// The four letters of the chunk that a message of the crate is about.
+/// The four letters of the chunk in a message of the crate.
 fn chunk_name(text: &str) -> Option<&str> {
     text.split_once("ChunkType { type: ").and_then(|(_, rest)| rest.split([',', ' ']).next())
 }
 
-/// A sentence without its full stop and capital, and of each chunk its name alone.
+/// A sentence without its full stop and capital, with each chunk reduced to its name.
 fn without_debug_output(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
@@ -45,7 +45,7 @@ fn without_debug_output(text: &str) -> String {
     }
     plain.push_str(rest);
     let plain = plain.trim_end_matches('.');
-    // A word of several capitals, such as IDAT, keeps them.
+    // Words of several capitals, such as IDAT, are unchanged.
     let is_name = plain.chars().nth(1).is_some_and(char::is_uppercase);
     match plain.chars().next() {
         Some(first) if !is_name => first.to_lowercase().chain(plain.chars().skip(1)).collect(),

@@ -1,4 +1,4 @@
-//! Rows of a PNG file to pixels.
+//! Converts rows of a PNG file to pixels.
 
 use std::ops::Range;
 
@@ -9,12 +9,12 @@ use super::PngRows;
 use crate::data::image::{DecodeOptions, Image, PixelData, PixelFormat, Raster, Region};
 use crate::pipeline::{Grey16, Transparency};
 
-/// What the samples of a row are.
+/// The sample format of a row.
 pub struct RowFormat {
     color: ColorType,
-    /// Bytes of a sample, the high one first.
+    /// Bytes per sample, high byte first.
     wide: usize,
-    /// Whether grey of 16 bits is clipped at 255.
+    /// Whether 16-bit grey is clipped at 255.
     clips: bool,
     transparency: Transparency,
     pixels: PixelFormat,
@@ -24,7 +24,7 @@ impl RowFormat {
     pub fn of(reader: &PngRows, options: DecodeOptions) -> Self {
         let (color, depth) = reader.output_color_type();
         let wide = if depth == BitDepth::Sixteen { 2 } else { 1 };
-        // Pillow has a mode of its own for grey of 16 bits, but none for grey with alpha.
+        // Pillow has a separate mode for 16-bit grey, but none for 16-bit grey with alpha.
         let clips = reader.info().color_type == ColorType::Grayscale && options.grey16 == Grey16::Clip;
         Self {
             color,
@@ -35,7 +35,7 @@ impl RowFormat {
         }
     }
 
-    /// The bytes of a pixel in the file, but for those below 8 bits.
+    /// The bytes per pixel in the file, after expansion to whole bytes.
     fn stored(&self) -> usize {
         self.color.samples() * self.wide
     }
@@ -48,7 +48,7 @@ impl RowFormat {
         }
     }
 
-    /// The image of all pixels of a region, as they were written; none where their number is wrong.
+    /// The image of a region from its written pixels; `None` if their number is wrong.
     pub fn image(&self, region: Region, pixels: Vec<u8>) -> Option<Image> {
         let Region { width, height, .. } = region;
         if self.pixels == PixelFormat::Rgb8 || (self.color == ColorType::Rgb && self.wide == 1) {
@@ -61,7 +61,7 @@ impl RowFormat {
         Some(Image::Other(Raster { width, height, channels: self.color.samples(), samples }))
     }
 
-    /// Writes columns of a row as RGB8, or as they are stored.
+    /// Writes columns of a row as RGB8, or in the stored format.
     pub fn convert(&self, row: &[u8], columns: Range<usize>, out: &mut [u8]) {
         let Self { wide, clips, .. } = *self;
         let step = self.stored();

@@ -1,7 +1,7 @@
-//! The rows of a table of images as they stand there, each held against what is asked of it.
+//! Parses and validates the rows of an image table.
 //!
-//! Fields are separated by commas, and quotation marks stand around a whole field or nowhere: a mark that is not closed
-//! would swallow the rows behind it.
+//! Commas separate fields. Quotation marks enclose a whole field or are an error: an unclosed mark would swallow the
+//! rows after it.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -16,41 +16,41 @@ use crate::error::InputErrors;
 use crate::pipeline::{Csv, suggest};
 use crate::{Error, Result, regular_file};
 
-/// A row and where it stands.
+/// A row and its position.
 pub struct CsvRow<'a> {
     pub table: &'a Path,
     pub line: u64,
-    /// Below the root, with `/`.
+    /// The path below the root, with `/`.
     pub path: String,
-    /// Its class, or its labels.
+    /// Its class or its labels.
     pub names: Vec<String>,
     pub split: Split,
 }
 
 impl CsvRow<'_> {
-    /// Where it stands, for messages.
+    /// The position for messages.
     pub fn place(&self) -> impl fmt::Display {
         place(self.table, self.line)
     }
 }
 
-/// Where each of the columns is that are read.
+/// The positions of the columns to read.
 struct CsvColumns {
     path: usize,
     shown: LabelColumn,
     split: Option<usize>,
 }
 
-/// Where a row says what the image shows.
+/// The columns with the annotation.
 enum LabelColumn {
     Class(usize),
-    /// In one field, with this between two of them.
+    /// One field, with the separator between labels.
     Labels(usize, String),
-    /// A field for each label.
+    /// One field per label.
     Flags(Vec<(usize, String)>),
 }
 
-/// What is wrong with a row, and what such mistakes are called.
+/// A row's error, and the kind of such errors.
 struct RowError(&'static str, Error);
 
 fn wrong(kind: &'static str, message: impl Into<String>) -> RowError {
@@ -63,10 +63,10 @@ impl RowError {
     }
 }
 
-/// The rows of a table in which nothing is wrong; `split` is their part where no column says it.
+/// The valid rows of a table. `split` is their split if no column gives it.
 ///
 /// # Errors
-/// A usage error with the table and the line, where it is no table with these columns.
+/// A usage error with the table and the line, if the file is not a table with these columns.
 pub fn read<'a>(
     settings: &Csv,
     (split, table): (Split, &'a Path),
@@ -81,7 +81,7 @@ pub fn read<'a>(
         Error::usage(format!("`{}`, line {line}: this is not UTF-8 text", table.display()))
             .hint("save the table as UTF-8")
     })?;
-    // Spreadsheets put a mark ahead of UTF-8.
+    // Spreadsheets write a byte order mark before UTF-8.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
@@ -101,7 +101,7 @@ pub fn read<'a>(
     Ok(rows)
 }
 
-/// The line of a record: it begins behind the empty lines ahead of it.
+/// The line of a record, which starts after any empty lines before it.
 fn line_at(text: &str, position: &csv::Position) -> u64 {
     let rest = text.as_bytes().get(position.byte() as usize..).unwrap_or_default();
     let empty = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
@@ -212,7 +212,7 @@ impl LabelColumn {
     }
 }
 
-/// The labels of a field, which may be empty.
+/// The labels in a field, which may be empty.
 fn labels(field: &str, separator: &str) -> Result<Vec<String>, RowError> {
     let mut names: Vec<String> = Vec::new();
     if field.is_empty() {
@@ -231,7 +231,7 @@ fn labels(field: &str, separator: &str) -> Result<Vec<String>, RowError> {
     Ok(names)
 }
 
-/// A field that is read; quotation marks stand around a whole field or nowhere.
+/// The content of a field. Quotation marks must enclose the whole field.
 fn field(record: &StringRecord, column: usize) -> Result<&str, RowError> {
     let field = record.get(column).unwrap_or_default();
     match field.contains('"') {
@@ -253,7 +253,7 @@ fn part(name: &str) -> Result<Split, RowError> {
     }
 }
 
-/// The folder that paths start from, as absolute paths may begin with it.
+/// The root folder in all its forms, because absolute paths may start with it.
 pub struct RootPaths(Vec<PathBuf>);
 
 impl RootPaths {
@@ -261,7 +261,7 @@ impl RootPaths {
         Self([std::path::absolute(root), root.canonicalize()].into_iter().flatten().collect())
     }
 
-    /// A path as samples have it.
+    /// The path of a sample, relative to the root.
     fn below(&self, given: &str) -> Result<String, RowError> {
         let text = given.replace('\\', "/");
         let path = Path::new(&text);

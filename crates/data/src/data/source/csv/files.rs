@@ -1,4 +1,4 @@
-//! Whether the files that rows name are there.
+//! Checks that the files named by rows exist.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -9,10 +9,10 @@ use crate::Error;
 use crate::error::InputErrors;
 use crate::regular_file::{self, ReadRefusal};
 
-/// How many missing files are named.
+/// The maximum number of missing files in a message.
 const NAMED: usize = 4;
 
-/// Reports the rows whose files cannot be read: those that are missing all together.
+/// Reports rows with unreadable files; one error covers all missing files.
 pub fn require(rows: &[CsvRow], root: &Path, mistakes: &mut InputErrors) -> Vec<(String, String)> {
     let mut missing = Vec::new();
     for row in rows {
@@ -36,7 +36,7 @@ pub fn require(rows: &[CsvRow], root: &Path, mistakes: &mut InputErrors) -> Vec<
     Vec::new()
 }
 
-/// Takes out the rows whose files cannot be read: their paths, each with the cause.
+/// Removes the rows with unreadable files. Returns their paths, each with the cause.
 pub fn leave_out(rows: &mut Vec<CsvRow>, root: &Path) -> Vec<(String, String)> {
     let mut unreadable = Vec::new();
     rows.retain(|row| match regular_file::refusal(&root.join(&row.path)) {
@@ -65,7 +65,7 @@ fn others(rows: &[&CsvRow]) -> String {
     }
 }
 
-/// What may have been meant.
+/// Suggests what the paths probably should be.
 fn hint(missing: &[&CsvRow], root: &Path) -> String {
     let mut names = FolderNames::default();
     let differing: Vec<String> =
@@ -90,12 +90,12 @@ fn hint(missing: &[&CsvRow], root: &Path) -> String {
     }
 }
 
-/// What folders hold, by name in small letters; each is read once.
+/// The content of folders, by name in lower case. Each folder is read once.
 #[derive(Default)]
 struct FolderNames(HashMap<PathBuf, HashMap<String, String>>);
 
 impl FolderNames {
-    /// The path of a file that differs from this one in capitals alone.
+    /// The path of a file that differs only in case.
     fn in_other_case(&mut self, root: &Path, path: &str) -> Option<String> {
         let (mut folder, mut found) = (root.to_owned(), Vec::new());
         for part in path.split('/') {

@@ -1,4 +1,4 @@
-//! Folders of parts, recognised by their names: `train` and `val` above the classes, rather than classes.
+//! Recognises split folders by their names: `train` and `val` above the class folders, instead of classes.
 
 use std::path::Path;
 
@@ -7,19 +7,19 @@ use crate::data::source::walk::{FolderListing, WalkFindings, join, listing};
 use crate::pipeline::SplitFolders;
 use crate::{Error, Result};
 
-/// What the folders of a root are.
+/// The meaning of a root's folders.
 pub enum FolderLayout {
-    /// Classes, as far as one can tell.
+    /// Probably classes.
     Classes,
-    /// Classes with the names of parts, such as `train` and `test`.
+    /// Classes with the names of splits, such as `train` and `test`.
     Doubtful(Vec<String>),
-    /// Parts, each with a folder for each class.
+    /// Splits, each with a folder for each class.
     Parts(SplitFolders),
-    /// Parts of which none is for training.
+    /// Splits without one for training.
     WithoutTraining(Vec<String>),
 }
 
-/// The part that a folder of this name holds, usually.
+/// The split that a folder of this name usually holds.
 pub fn part_named(name: &str) -> Option<Split> {
     match name.to_lowercase().as_str() {
         "train" | "training" => Some(Split::Train),
@@ -29,8 +29,8 @@ pub fn part_named(name: &str) -> Option<Split> {
     }
 }
 
-/// The parts that a folder holds as folders, as `split.folders` has them; none where its folders are classes, or parts
-/// without a training one.
+/// The split folders in a folder, in the form of `split.folders`. `None` if its folders are classes, or splits
+/// without one for training.
 pub fn part_folders(root: &Path) -> Option<SplitFolders> {
     let names = listing(root, "", &mut WalkFindings::default()).ok()?.folders;
     match FolderLayout::of(root, "", &names) {
@@ -40,7 +40,7 @@ pub fn part_folders(root: &Path) -> Option<SplitFolders> {
 }
 
 impl FolderLayout {
-    /// What `names`, the folders of `root/below`, are.
+    /// Determines the layout of `names`, the folders of `root/below`.
     pub fn of(root: &Path, below: &str, names: &[String]) -> Self {
         let look = |name: &String| {
             let part = part_named(name)?;
@@ -60,7 +60,7 @@ impl FolderLayout {
                     parts.iter().find(same).map(|(name, ..)| name.clone())
                 };
                 let (validation, test) = (alike(Split::Validation), alike(Split::Test));
-                // Classes that are called so by chance would have images of their own.
+                // Classes that have the name of a split by chance have images directly in their folders.
                 let holds_classes = inside.folders.len() > 1 && inside.images.is_empty();
                 if validation.is_some() || test.is_some() || holds_classes {
                     return Self::Parts(SplitFolders { train: train.clone(), validation, test });
@@ -77,10 +77,11 @@ impl FolderLayout {
         }
     }
 
-    /// Fails where `names`, the folders of the root, are parts and would become classes; a warning where they may be.
+    /// Fails if `names`, the folders of the root, are splits that would become classes. Returns a warning if they may
+    /// be splits.
     ///
     /// # Errors
-    /// The setting to write.
+    /// A usage error with the setting to write.
     pub fn require_classes(root: &Path, names: &[String]) -> Result<Option<String>> {
         let named = |names: &[String]| quoted(names, " and ");
         let message = |names: &[String]| {
@@ -113,7 +114,7 @@ impl FolderLayout {
     }
 }
 
-/// `split` as it is written for these folders, with a share for validation where none is for it.
+/// The `split` setting for these folders, with a validation fraction if no folder is for validation.
 pub fn written(folders: &SplitFolders) -> String {
     let share = if folders.validation.is_some() { "" } else { "validation = 0.2, " };
     format!("{{ {share}{} }}", written_folders(folders))
@@ -132,23 +133,23 @@ fn names_of(folders: &SplitFolders) -> Vec<String> {
     [Some(train), validation.as_ref(), test.as_ref()].into_iter().flatten().cloned().collect()
 }
 
-/// Whether two folders hold mostly the same folders.
+/// Whether most subfolders of two folders have the same names.
 fn are_alike(one: &[String], other: &[String]) -> bool {
     let common = one.iter().filter(|name| other.contains(name)).count();
     common > 0 && common * 2 >= one.len().min(other.len())
 }
 
-/// As TOML has a text.
+/// Formats a TOML string.
 fn text(name: &str) -> String {
     toml::Value::String(name.to_owned()).to_string()
 }
 
-/// As the items of a TOML array.
+/// Formats the items of a TOML array.
 pub fn list(names: &[String]) -> String {
     names.iter().map(|name| text(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// The first names, for a sentence.
+/// Quotes the first names, for a message.
 pub fn quoted(names: &[String], between: &str) -> String {
     const SHOWN: usize = 6;
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();

@@ -1,4 +1,4 @@
-//! The folders of a data set's parts, and the classes that each of them has.
+//! The split folders of a data set, and the classes in each of them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,19 +10,19 @@ use crate::data::split::SplitFractions;
 use crate::pipeline::ImageFolder;
 use crate::{Error, Result};
 
-/// A folder that holds a part of the data, with a folder for each class.
+/// A folder that holds a split of the data, with a folder for each class.
 pub struct SplitFolder {
     pub split: Split,
-    /// Below the root; empty where it is the root.
+    /// The path below the root; empty for the root itself.
     pub below: String,
     pub listing: FolderListing,
 }
 
 impl SplitFolder {
-    /// The folders to look into; the root itself where no split folders are given.
+    /// The folders to scan; the root itself if no split folders are given.
     ///
     /// # Errors
-    /// Folders that lie in each other, a part that has a folder and a share, a folder that cannot be read.
+    /// A folder inside another one, a split with both a folder and a fraction, or an unreadable folder.
     pub fn all(
         folder: &ImageFolder,
         fractions: &SplitFractions,
@@ -75,11 +75,11 @@ fn split_folders(folder: &ImageFolder, fractions: &SplitFractions) -> Result<Vec
     Ok(parts)
 }
 
-/// The images that lie in no class folder of a part, as paths below the root: beside class folders, beside the parts'
-/// folders, and in folders of the root that neither are parts nor hold any, such as a `testing` that was not named.
+/// The images outside all class folders, as paths below the root. They are next to class folders, next to split
+/// folders, or in other folders of the root that contain no split folder, such as an unnamed `testing`.
 ///
 /// # Errors
-/// A root that cannot be read.
+/// An unreadable root.
 pub fn images_beside(root: &Path, parts: &[SplitFolder], finds: &mut WalkFindings) -> Result<Vec<String>> {
     let mut beside: Vec<String> = parts.iter().flat_map(|part| part.listing.images.clone()).collect();
     if parts.iter().any(|part| part.below.is_empty()) {
@@ -89,25 +89,25 @@ pub fn images_beside(root: &Path, parts: &[SplitFolder], finds: &mut WalkFinding
     beside.extend(top.images);
     let used = |name: &str| parts.iter().any(|part| Path::new(&part.below).starts_with(name));
     for name in top.folders.iter().filter(|name| !used(name)) {
-        // What is wrong in there is nobody's business.
+        // Errors inside these folders do not matter, because the data set does not use them.
         beside.extend(images(root, name, &mut WalkFindings::default()));
     }
     Ok(beside)
 }
 
-/// How images lie in the folders of their classes.
+/// The depths of images in their class folders.
 #[derive(Default)]
 pub struct NestingDepths {
-    /// At another depth than most of their class, such as thumbnails in a folder of their own.
+    /// Images at an unusual depth in their class, such as thumbnails in a separate folder.
     uneven: Vec<String>,
-    /// Whether images lie in a folder such as `val` right below their class.
+    /// Whether images are in a folder such as `val` directly below their class.
     held_out: bool,
-    /// Whether there are images in no folder that is called as a part is.
+    /// Whether any image is outside folders with the name of a split.
     outside: bool,
 }
 
 impl NestingDepths {
-    /// The images of a class folder.
+    /// Adds the images of a class folder.
     pub fn add(&mut self, folder: &str, images: &[String]) {
         let depth = |image: &String| image.matches('/').count();
         let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
@@ -120,12 +120,12 @@ impl NestingDepths {
                 None => self.outside = true,
             }
         }
-        // Of several that are as common, the one nearest to the class folder.
+        // Of several equally frequent depths, the smallest is used.
         let usual = counts.iter().rev().max_by_key(|(_, count)| **count).map_or(0, |(depth, _)| *depth);
         self.uneven.extend(images.iter().filter(|image| depth(image) != usual).cloned());
     }
 
-    /// What a person should know of it.
+    /// The warning, if there is one.
     pub fn said(&self) -> Option<String> {
         if self.held_out && !self.outside {
             return Some(
