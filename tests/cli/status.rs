@@ -45,8 +45,15 @@ fn a_run_that_is_not_there_is_an_error_with_a_suggestion() {
 #[test]
 fn a_run_is_followed_within_an_epoch_to_its_end() {
     let project = Project::new();
-    // One step in five seconds is recorded, and shown until its epoch ends: a long run has many such moments.
-    let run = project.start(&["--set", "stage.finetune.epochs=4000"]);
+    // One step in five seconds is recorded, and shown until its epoch ends: large images make long epochs.
+    let run = project.start(&[
+        "--set",
+        "stage.finetune.epochs=400",
+        "--set",
+        "data.photos.image_size=192",
+        "--set",
+        "data.photos.resize=192",
+    ]);
     let begun = Instant::now();
     let step = loop {
         let output = project.defrost(&["status", "colours", "--json"]);
