@@ -27,9 +27,6 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// loaded. `None` for classification, whose recipes are older than the field.
     const RECIPE_FIELD: Option<&'static str>;
 
-    /// The validation scores that `monitor` may name.
-    const MONITORED: &'static [&'static str];
-
     /// Whether a data set has the annotations of the task.
     fn accepts(data: &Data) -> bool;
 

@@ -7,6 +7,7 @@ use super::{Evaluator, OutputDescription, Task, TaskKind, TaskProblem, TaskVisit
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
+use crate::metrics::TaskMetrics;
 use crate::model::Outputs;
 use crate::pipeline::{self, Head};
 
@@ -53,21 +54,26 @@ impl<'a> TaskSpec<'a> {
 
             fn visit<T: Task>(self, task: T) -> Self::Output {
                 task.check(&self.0)?;
-                self.0.check_monitor(T::MONITORED)
+                self.0.check_monitor(task.metrics())
             }
         }
         self.visit(Check(*self))
     }
 
-    fn check_monitor(&self, monitored: &[&str]) -> Result<(), TaskProblem> {
-        match self.training.map(|training| training.settings.monitor) {
-            Some(monitor) if !monitored.contains(&monitor.score()) => Err(TaskProblem {
+    fn check_monitor(&self, metrics: &TaskMetrics) -> Result<(), TaskProblem> {
+        let monitor = self.training.map(|training| training.settings.monitor.score());
+        match monitor.filter(|score| metrics.of_epoch(score).is_none()) {
+            Some(score) => Err(TaskProblem {
                 setting: "monitor".to_owned(),
                 code: "conflict",
-                message: format!("these images have no score `validation/{}`", monitor.score()),
-                help: pipeline::suggest::help(monitor.score(), "scores", monitored.iter().copied()),
+                message: format!("these images have no score `validation/{score}`"),
+                help: pipeline::suggest::help(
+                    score,
+                    "scores",
+                    metrics.history.iter().map(|metric| metric.name),
+                ),
             }),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

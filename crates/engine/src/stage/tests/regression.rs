@@ -107,8 +107,6 @@ impl Task for Regression {
 
     const RECIPE_FIELD: Option<&'static str> = Some("numbers");
 
-    const MONITORED: &'static [&'static str] = &["loss"];
-
     fn accepts(_: &crate::pipeline::Data) -> bool {
         false
     }

@@ -87,8 +87,6 @@ impl Task for Classification {
 
     const RECIPE_FIELD: Option<&'static str> = None;
 
-    const MONITORED: &'static [&'static str] = &["loss", "accuracy", "macro_f1"];
-
     fn accepts(data: &Data) -> bool {
         !data.is_multi_label()
     }

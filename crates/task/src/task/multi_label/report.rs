@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::task::RECIPE_FIELD;
 use crate::data::LABELS_BETWEEN;
 use crate::error::Result;
 use crate::metrics::{Direction, LabelMetrics, Metric, MetricFormat, MultiLabelScores, TaskMetrics};
@@ -41,7 +42,7 @@ pub static REPORTING: TaskReporting = TaskReporting {
 /// Whether its model, or the first of several, predicts labels.
 fn is_of(document: &Value) -> bool {
     let models = [&document["model"], &document["ensemble"][0]];
-    models.iter().any(|model| model["multi_label"] == true)
+    models.iter().any(|model| model[RECIPE_FIELD] == true)
 }
 
 fn report(files: &StageFiles) -> Result<TaskReport> {

@@ -21,6 +21,9 @@ use crate::task::{
 };
 use crate::train::{self, BatchLoss, Scores};
 
+/// The field of a recipe's model that is `true` for this task.
+pub(super) const RECIPE_FIELD: &str = "multi_label";
+
 pub struct MultiLabel {
     labels: Vec<String>,
     positive_weights: Option<Vec<f64>>,
@@ -103,9 +106,7 @@ impl Task for MultiLabel {
 
     const ANNOTATION: &'static str = "multi-label images";
 
-    const RECIPE_FIELD: Option<&'static str> = Some("multi_label");
-
-    const MONITORED: &'static [&'static str] = &["loss", "accuracy", "macro_f1", "map"];
+    const RECIPE_FIELD: Option<&'static str> = Some(RECIPE_FIELD);
 
     fn accepts(data: &Data) -> bool {
         data.is_multi_label()

@@ -22,7 +22,8 @@ impl TaskVisitor for Names {
         task.update(&mut meter, loss.stats).unwrap();
         assert_eq!(task.predict(&outputs).unwrap().len(), 2);
         let names = |scores: crate::train::Scores| scores.into_keys().collect();
-        let mut monitored: Vec<String> = T::MONITORED.iter().map(|name| name.to_string()).collect();
+        let mut monitored: Vec<String> =
+            task.metrics().history.iter().map(|metric| metric.name.to_owned()).collect();
         monitored.sort();
         [names(task.scores(&meter)), names(task.progress(&meter)), monitored]
     }
