@@ -53,13 +53,15 @@ pub fn left_out<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStag
             (!files.is_empty()).then_some(line)
         };
         let kinds = format!("only {} are read (found {})", image_format_extensions("and"), kinds.join(", "));
-        let beside = images
+        let outside = images
             .first()
             .map_or_else(String::new, |image| format!("not in a class folder of a split (`{image}`)"));
         let root = dataset.root.display();
         let warnings = dataset.warnings.iter().map(move |warning| format!("{root}: {warning}"));
-        let lines =
-            [line(&others, "file is", "files are", &kinds), line(&images, "image is", "images are", &beside)];
+        let lines = [
+            line(&others, "file is", "files are", &kinds),
+            line(&images, "image is", "images are", &outside),
+        ];
         lines.into_iter().flatten().chain(unreadable(dataset)).chain(warnings).collect::<Vec<_>>()
     };
     once(datasets(works).iter().flat_map(|(dataset, _)| lines(dataset)))

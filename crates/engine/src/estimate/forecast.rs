@@ -43,7 +43,7 @@ pub fn forecast(
     baseline: u64,
 ) -> Option<Estimate> {
     let mut seconds =
-        known.learned(&work.beside).unwrap_or(work.file_bytes as f64 / FILE_RATE + STAGE_SECONDS);
+        known.learned(&work.overhead).unwrap_or(work.file_bytes as f64 / FILE_RATE + STAGE_SECONDS);
     let mut source = EstimateSource::Learnt;
     let mut largest: f64 = 0.0;
     for phase in &work.phases {
@@ -57,7 +57,7 @@ pub fn forecast(
         };
         largest = largest.max(phase_bytes(phase, known)?);
     }
-    if work.phases.is_empty() && known.learned(&work.beside).is_none() {
+    if work.phases.is_empty() && known.learned(&work.overhead).is_none() {
         source = EstimateSource::Measured;
     }
     let held = (work.weight_bytes as f64 + largest) * BETWEEN;
@@ -143,7 +143,7 @@ mod tests {
             file_bytes: 400_000_000,
             mapped: vec![MappedFeatures { piece: "pass".into(), rows: 100, bytes_per_number: 4 }],
             cache_bytes: 7,
-            beside: "beside".into(),
+            overhead: "overhead".into(),
         }
     }
 
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(estimate.source, EstimateSource::Measured);
 
         known.learn("steps", 0.04);
-        known.learn("beside", 0.25);
+        known.learn("overhead", 0.25);
         let estimate = forecast(&workload(), &known, &MACHINE, 0).unwrap();
         assert!((estimate.seconds - (0.25 + 3.0 + 40.0)).abs() < 1e-9, "{estimate:?}");
         assert_eq!(estimate.source, EstimateSource::Measured, "the features were never seen");

@@ -119,7 +119,7 @@ impl ActiveStage {
         if workload.phases.iter().filter(|phase| ["step", "evaluation"].contains(&phase.name)).count() > 1 {
             return learnt;
         }
-        let mut beside = seconds;
+        let mut overhead = seconds;
         let features = workload.phases.iter().filter(|phase| phase.name == "features").count();
         for phase in &workload.phases {
             let images = phase.images as f64 / phase.batches.max(1) as f64;
@@ -138,10 +138,10 @@ impl ActiveStage {
                 }
                 _ => continue,
             };
-            beside -= spent;
+            overhead -= spent;
             learnt.push((phase.key.clone(), each));
         }
-        learnt.push((workload.beside.clone(), beside.max(0.0)));
+        learnt.push((workload.overhead.clone(), overhead.max(0.0)));
         learnt
     }
 }
@@ -168,7 +168,7 @@ mod tests {
         };
         let work = Workload {
             phases: vec![phase("step", 6, 48), phase("validation", 2, 20)],
-            beside: "beside".to_owned(),
+            overhead: "overhead".to_owned(),
             cache_bytes: 100,
             ..Workload::default()
         };
@@ -209,7 +209,7 @@ mod tests {
         learner.save_into(&mut known);
         assert_eq!(known.learned("step"), Some(1.0), "8 s for 8 images");
         assert_eq!(known.learned("validation"), Some(1.6), "16 s for 10 images");
-        assert_eq!(known.learned("beside"), Some(100.0 - 48.0 - 32.0));
+        assert_eq!(known.learned("overhead"), Some(100.0 - 48.0 - 32.0));
         assert_eq!(known.learned(&work.memory_key()), Some(4900.0));
     }
 }

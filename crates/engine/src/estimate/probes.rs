@@ -104,11 +104,11 @@ pub(super) fn step_key(train: &TrainStage, phase: &freeze::FreezePhase, prefix: 
         Precision::F32 => String::new(),
         rounded => format!(" in {}", rounded.name()),
     };
-    let beside = [(stage.accumulate > 1, " accumulated"), (stage.clip_norm.is_some(), " clipped")];
-    let beside = beside.into_iter().chain([(stage.ema.is_some(), " averaged")]);
-    let beside: String = beside.filter(|(there, _)| *there).map(|(_, name)| name).collect();
+    let variants = [(stage.accumulate > 1, " accumulated"), (stage.clip_norm.is_some(), " clipped")];
+    let variants = variants.into_iter().chain([(stage.ema.is_some(), " averaged")]);
+    let variants: String = variants.filter(|(there, _)| *there).map(|(_, name)| name).collect();
     format!(
-        "{kind}{beside}{precision} step of {}, layers from {from}, trainable {digest}, at {size}",
+        "{kind}{variants}{precision} step of {}, layers from {from}, trainable {digest}, at {size}",
         model_key(&train.model_spec)
     )
 }

@@ -30,8 +30,8 @@ pub fn workload(
     let model_spec = work.model_spec();
     let description = model_spec.build().description;
     let weights = bytes(&description, |_| true);
-    let beside = format!("beside {} of {}", work.kind(), model_key(model_spec));
-    let base = Workload { weight_bytes: weights, beside, ..Workload::default() };
+    let overhead = format!("beside {} of {}", work.kind(), model_key(model_spec));
+    let base = Workload { weight_bytes: weights, overhead, ..Workload::default() };
     match work {
         ResolvedStage::LoadWeights(_, file) => {
             let file = file.as_ref().and_then(|file| std::fs::metadata(&file.path).ok());

@@ -13,14 +13,14 @@ pub struct Workload {
     /// The bytes of decoded images in memory.
     pub cache_bytes: u64,
     /// The key of the learned time outside the phases.
-    pub beside: String,
+    pub overhead: String,
 }
 
 impl Workload {
     /// The key of the learned process memory, without parts that grow with the number of images.
     pub fn memory_key(&self) -> String {
         let phases: Vec<&str> = self.phases.iter().map(|phase| phase.key.as_str()).collect();
-        format!("memory {}: {}", self.beside, phases.join("; "))
+        format!("memory {}: {}", self.overhead, phases.join("; "))
     }
 }
 

@@ -142,9 +142,9 @@ fn read(run: &RunDirectory, costs: &Costs, averaged: &AveragedSettings) -> Resul
     let settings = run.settings()?;
     let mut alike = settings.clone();
     std::iter::once("name").chain(averaged.paths()).for_each(|path| without(&mut alike, path));
-    let mut beside = inputs_and_versions(&record);
+    let mut inputs = inputs_and_versions(&record);
     if averaged.varies_data() {
-        let stages = beside["stage"].as_object_mut().into_iter().flat_map(|stages| stages.values_mut());
+        let stages = inputs["stage"].as_object_mut().into_iter().flat_map(|stages| stages.values_mut());
         stages.for_each(|stage| without(stage, "inputs"));
     }
     let report = report_data(run)?;
@@ -162,7 +162,7 @@ fn read(run: &RunDirectory, costs: &Costs, averaged: &AveragedSettings) -> Resul
         .collect();
     let curve = curve_metric(&report);
     Ok(LoadedRun {
-        alike: json!({ "settings": alike, "beside": beside }),
+        alike: json!({ "settings": alike, "inputs": inputs }),
         parameters,
         run: ComparedRun {
             run_dir: run.path().display().to_string(),

@@ -120,7 +120,7 @@ fn forward<T: Float>(
     Ok((tape.record(&[scores], mean, || SavedGradient { gradient }), losses))
 }
 
-/// Only the gradient is saved for the backward pass. Computing it costs almost nothing beside the loss.
+/// Only the gradient is saved for the backward pass. Computing it costs almost nothing compared with the loss.
 pub(super) struct SavedGradient {
     pub gradient: Tensor,
 }

@@ -47,7 +47,7 @@ fn forward<T: Float>(
 ) -> Result<(Value, Vec<f64>)> {
     let (rows, classes) = logits.tensor().dims2()?;
     let share = 1.0 / rows as f64;
-    // Only the gradient is saved for the backward pass. Computing it costs almost nothing beside the loss.
+    // Only the gradient is saved for the backward pass. Computing it costs almost nothing compared with the loss.
     let mut gradient = vec![T::ZERO; if logits.is_constant() { 0 } else { rows * classes }];
     let losses = with_slice(logits.tensor(), |logits: &[T]| -> Vec<f64> {
         let row = |index: usize| &logits[index * classes..(index + 1) * classes];

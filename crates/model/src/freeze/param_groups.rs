@@ -12,7 +12,7 @@ pub(super) struct ParamHyper {
     /// Before the schedule.
     pub lr: f64,
     pub weight_decay: f64,
-    /// Of its own, beside the schedule's.
+    /// In addition to the schedule's.
     pub warmup_epochs: f64,
 }
 

@@ -11,7 +11,7 @@ use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Activation;
 
-/// The output beside the logits: [N, 2].
+/// The second output: [N, 2].
 pub const OFFSETS: &str = "offsets";
 
 /// The layers are `stem`, `body.0`, `body.1`, `join`, which adds what the stem has made, and `down`.

@@ -127,7 +127,7 @@ fn through(
 }
 
 /// On a GPU, which way a layer is computed follows from the number of images as well. So inference goes in blocks of so
-/// many, the last one filled up with zeros: an image's result depends on nothing beside it.
+/// many, the last one filled up with zeros: an image's result does not depend on the other images.
 #[cfg(feature = "cuda")]
 fn in_blocks(
     pass: &mut Pass,

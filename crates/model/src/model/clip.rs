@@ -22,7 +22,7 @@ pub const BASE_32_SIZES: EncoderSizes =
 
 const EPS: f64 = 1e-5;
 
-/// What a published file has beside the image encoder.
+/// What a published file has in addition to the image encoder.
 const IGNORED: [&str; 5] = [
     "text_model",
     "text_projection",

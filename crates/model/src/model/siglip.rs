@@ -21,7 +21,7 @@ const SIZES: EncoderSizes =
 
 const EPS: f64 = 1e-6;
 
-/// What a published file has beside the image encoder.
+/// What a published file has in addition to the image encoder.
 const IGNORED: [&str; 4] =
     ["text_model", "logit_scale", "logit_bias", "vision_model.embeddings.position_ids"];
 

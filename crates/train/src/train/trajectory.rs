@@ -1,4 +1,4 @@
-//! 100 steps beside PyTorch's, from the same weights and batches: `tests/fixtures/train/make_trajectory.py`.
+//! 100 steps compared with PyTorch's, from the same weights and batches: `tests/fixtures/train/make_trajectory.py`.
 //!
 //! Two blocks of a ResNet, batch normalisation in training mode, warmup and cosine; only the last block and the head
 //! train until step 50, then everything does, and what joins has fresh optimizer state.

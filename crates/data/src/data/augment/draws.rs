@@ -38,7 +38,7 @@ pub struct AugmentDraws {
 }
 
 impl AugmentDraws {
-    /// Draws the same number of values in the same order, whatever is switched on. The crop draws next from the
+    /// Draws the same number of values in the same order for all settings. The crop draws next from the
     /// stream. `side` is the side of the square in pixels.
     pub fn new(augment: &Augment, side: usize, stream: &mut Stream) -> Self {
         let changes = augment.rand_augment.as_ref().map_or_else(Vec::new, |settings| {

@@ -286,7 +286,7 @@ fn read_frame(content: &[u8], progressive: bool) -> Result<Frame, Damage> {
         components.push(Component { id: part[0], across, down, quantization: part[2].into() });
     }
     if let [only] = &mut components[..] {
-        // A scan of one component has one block per unit, whatever its factors.
+        // A scan of one component has one block per unit, for all sampling factors.
         (only.across, only.down) = (1, 1);
     }
     let (width, height) = (u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());

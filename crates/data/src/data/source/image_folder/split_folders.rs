@@ -81,18 +81,18 @@ fn split_folders(folder: &ImageFolder, fractions: &SplitFractions) -> Result<Vec
 /// # Errors
 /// An unreadable root.
 pub fn images_beside(root: &Path, parts: &[SplitFolder], finds: &mut WalkFindings) -> Result<Vec<String>> {
-    let mut beside: Vec<String> = parts.iter().flat_map(|part| part.listing.images.clone()).collect();
+    let mut unclassified: Vec<String> = parts.iter().flat_map(|part| part.listing.images.clone()).collect();
     if parts.iter().any(|part| part.below.is_empty()) {
-        return Ok(beside);
+        return Ok(unclassified);
     }
     let top = listing(root, "", finds)?;
-    beside.extend(top.images);
+    unclassified.extend(top.images);
     let used = |name: &str| parts.iter().any(|part| Path::new(&part.below).starts_with(name));
     for name in top.folders.iter().filter(|name| !used(name)) {
         // Errors inside these folders do not matter, because the data set does not use them.
-        beside.extend(images(root, name, &mut WalkFindings::default()));
+        unclassified.extend(images(root, name, &mut WalkFindings::default()));
     }
-    Ok(beside)
+    Ok(unclassified)
 }
 
 /// The depths of images in their class folders.
