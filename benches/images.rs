@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use defrost::data::{DecodeOptions, EncodedImage, JpegWorkspace, Region, Scale, Scratch, Transform, resize};
-use defrost::pipeline::{Augment, ImageFolder};
+use defrost::pipeline::{Augment, ImageSettings};
 use defrost::random::{Purpose, Stream};
 
 #[global_allocator]
@@ -30,7 +30,7 @@ fn time(name: &str, files: &[Vec<u8>], mut work: impl FnMut(u64, &[u8])) {
 /// A training transform: a random resized crop, flipped half of the time.
 fn transform(decode: &str, augment: &str) -> Transform {
     let folder = format!("root = \"unused\"\nimage_size = {SIDE}\ndecode = \"{decode}\"");
-    let folder: ImageFolder = toml::from_str(&folder).expect("settings of a data set");
+    let folder: ImageSettings = toml::from_str(&folder).expect("settings of a data set");
     let augment: Augment = toml::from_str(augment).expect("settings of an augmentation");
     Transform::training(&folder, None, &augment)
 }

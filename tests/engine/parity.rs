@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use defrost::autograd::Value;
 use defrost::data::Transform;
 use defrost::model::{Model, Pass, StateDict};
-use defrost::pipeline::{self, Arch, ImageFolder};
+use defrost::pipeline::{self, Arch, ImageSettings};
 use defrost::weights::{LoadRules, WeightsFile, load};
 
 fn path(name: &str) -> PathBuf {
@@ -20,9 +20,8 @@ fn fixture() -> (Tensor, HashMap<String, Tensor>) {
     let bytes = std::fs::read(&file).unwrap();
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     let names: Vec<String> = serde_json::from_str(&header.metadata().as_ref().unwrap()["images"]).unwrap();
-    let folder: ImageFolder =
-        toml::from_str("root = \"\"\nimage_size = 128\nresize = 128\nnormalize = \"efficientnet_lite\"")
-            .unwrap();
+    let folder: ImageSettings =
+        toml::from_str("image_size = 128\nresize = 128\nnormalize = \"efficientnet_lite\"").unwrap();
     let transform = Transform::evaluation(&folder, None);
     let image = |name: &String| {
         let bytes = std::fs::read(path("pipelines/quickstart/emoji").join(name)).unwrap();

@@ -21,7 +21,9 @@ use defrost::model::{self, Init, Model, NormMode, Pass, StateDict, TensorRole, T
 use defrost::ops::{
     self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
 };
-use defrost::pipeline::{self, Arch, Augment, FeatureType, ImageFolder, Monitor, ReduceOnPlateau, Schedule};
+use defrost::pipeline::{
+    self, Arch, Augment, FeatureType, ImageFolder, ImageSettings, Monitor, ReduceOnPlateau, Schedule,
+};
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
@@ -546,14 +548,14 @@ fn resize() -> String {
     digest_of([small.into_raw(), large.into_raw()].concat())
 }
 
-fn folder(settings: &str) -> ImageFolder {
-    toml::from_str(&format!("root = \"x\"\n{settings}")).unwrap()
+fn images(settings: &str) -> ImageSettings {
+    toml::from_str(settings).unwrap()
 }
 
 fn normalize() -> String {
     let tensors = ["imagenet", "inception", "efficientnet_lite", "none"].map(|name| {
-        let folder = folder(&format!("image_size = 24\nnormalize = \"{name}\""));
-        Transform::evaluation(&folder, None).tensor(&fixture("rgb8.png")).unwrap()
+        let images = images(&format!("image_size = 24\nnormalize = \"{name}\""));
+        Transform::evaluation(&images, None).tensor(&fixture("rgb8.png")).unwrap()
     });
     digest(&tensors)
 }
@@ -562,8 +564,8 @@ fn augmented(augments: &[&str]) -> String {
     let mut hasher = Hasher::default();
     for augment in augments {
         let augment: Augment = toml::from_str(augment).unwrap();
-        let folder = folder("image_size = 24\nnormalize = \"none\"");
-        let transform = Transform::training(&folder, None, &augment);
+        let images = images("image_size = 24\nnormalize = \"none\"");
+        let transform = Transform::training(&images, None, &augment);
         let mut file = std::io::Cursor::new(Vec::new());
         picture().write_to(&mut file, image::ImageFormat::Png).unwrap();
         for epoch in 0..6 {
@@ -600,7 +602,8 @@ fn split() -> String {
         std::fs::write(path, "").unwrap();
     }
     let parts = ["", "\nsplit.group = '^(.+?)__'", "\nsplit.seed = 3"].map(|settings| {
-        let folder = folder(&format!("split.validation = 0.3\nsplit.test = 0.2{settings}"));
+        let settings = format!("root = \"x\"\nsplit.validation = 0.3\nsplit.test = 0.2{settings}");
+        let folder: ImageFolder = toml::from_str(&settings).unwrap();
         let dataset = Dataset::scan(&folder, root.path()).unwrap();
         dataset.samples.iter().map(|sample| (sample.path.clone(), sample.split.name())).collect::<Vec<_>>()
     });

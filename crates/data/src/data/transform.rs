@@ -18,7 +18,7 @@ use self::resizing::PixelSource;
 use super::augment::{AugmentDraws, random_region};
 use super::geometry::{Geometry, GeometryChain};
 use super::image::{DecodeOptions, EncodedImage, Image, PixelFormat, Region, Scale};
-use crate::pipeline::{Augment, Decode, ImageFolder, Normalize};
+use crate::pipeline::{Augment, Decode, Fit, ImageSettings, Normalize};
 use crate::random::Stream;
 use crate::{Error, Result};
 
@@ -46,27 +46,33 @@ pub struct PreparedImage {
 
 impl Transform {
     /// The transform for evaluation. `image_size` overrides the data set's size, if given.
-    pub fn evaluation(folder: &ImageFolder, image_size: Option<usize>) -> Self {
-        Self::training(folder, image_size, &Augment::default())
+    pub fn evaluation(images: &ImageSettings, image_size: Option<usize>) -> Self {
+        Self::training(images, image_size, &Augment::default())
     }
 
     /// The transform for training. Without random changes it equals that for evaluation.
-    pub fn training(folder: &ImageFolder, image_size: Option<usize>, augment: &Augment) -> Self {
-        let size = image_size.unwrap_or(folder.image_size);
-        let resize = folder.resize.unwrap_or_else(|| folder.resize_rounding.round(size * 8, 7));
+    pub fn training(images: &ImageSettings, image_size: Option<usize>, augment: &Augment) -> Self {
+        let size = image_size.unwrap_or(images.image_size);
+        let fit = match images.fit {
+            Fit::CentreCrop => {
+                let resize = images.resize.unwrap_or_else(|| images.resize_rounding.round(size * 8, 7));
+                FitMode::CentreCrop { resize: resize as u32 }
+            }
+            Fit::Letterbox { pad } => FitMode::Letterbox { pad, stride: size as u32 },
+        };
         Self {
             size: size as u32,
-            fit: FitMode::CentreCrop { resize: resize as u32 },
+            fit,
             augment: augment.clone(),
-            decode: folder.decode,
+            decode: images.decode,
             options: DecodeOptions {
-                exif_orientation: folder.exif_orientation,
-                transparency: folder.transparency,
-                grey16: folder.grey16,
+                exif_orientation: images.exif_orientation,
+                transparency: images.transparency,
+                grey16: images.grey16,
                 pixels: PixelFormat::Rgb8,
             },
             normalizer: {
-                let Normalize { mean, std } = folder.normalize.unwrap_or_default();
+                let Normalize { mean, std } = images.normalize.unwrap_or_default();
                 Normalizer::new(&mean.into_iter().zip(std).collect::<Vec<_>>())
             },
         }

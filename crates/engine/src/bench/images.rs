@@ -10,7 +10,7 @@ use super::synthetic::Stopwatch;
 use super::timing::{Clock, Timing};
 use crate::data::{CacheBudget, Dataset, EpochOrder, Images, Loader, Split, Transform, shuffled};
 use crate::error::{Error, Result};
-use crate::pipeline::{Augment, ImageFolder};
+use crate::pipeline::{Augment, Data, ImageFolder};
 
 /// The batches to load, and how often they are timed.
 #[derive(Clone, Debug)]
@@ -52,8 +52,9 @@ pub fn time_images(settings: &ImagesSettings, clock: Clock) -> Result<Timing> {
     .map_err(internal)?;
     let dataset = Arc::new(Dataset::scan(&folder, settings.root)?);
     let samples = shuffled(&dataset.split(Split::Train), 0, 0);
-    let transform = Transform::training(&folder, None, &augment);
-    let images = Arc::new(Images::new(dataset, transform, folder.broken, Arc::new(CacheBudget::new(0))));
+    let images = Data::ImageFolder(folder).images();
+    let transform = Transform::training(&images, None, &augment);
+    let images = Arc::new(Images::new(dataset, transform, images.broken, Arc::new(CacheBudget::new(0))));
     let count = (settings.warmup + settings.steps) * settings.batch;
     let epoch = EpochOrder {
         order: samples.into_iter().cycle().take(count).collect(),

@@ -13,7 +13,7 @@ use crate::device::to_device;
 use crate::error::{Error, Result};
 use crate::freeze::{FreezePhase, ParameterTable};
 use crate::model::{Activations, Model, Pass, StateDict};
-use crate::pipeline::{Augment, ImageFolder, Train};
+use crate::pipeline::{Augment, ImageSettings, Train};
 use crate::stage::ModelSpec;
 use crate::task::{Task, TaskTraining, TaskVisitor};
 use crate::train::{self, Optimizer, TrainContext, TrainProgress};
@@ -184,7 +184,7 @@ impl TaskVisitor for Step<'_> {
 /// The loading of images into batches.
 pub struct LoadProbe<'a> {
     pub dataset: &'a Arc<Dataset>,
-    pub folder: &'a ImageFolder,
+    pub images: &'a ImageSettings,
     pub augment: &'a Augment,
     pub workers: usize,
     /// Whether decoded images are cached.
@@ -197,9 +197,9 @@ impl LoadProbe<'_> {
     /// # Errors
     /// Images that cannot be read.
     pub fn seconds(&self, samples: &[usize], meter: &dyn ResourceMeter) -> Result<[f64; 2]> {
-        let transform = Transform::training(self.folder, None, self.augment);
+        let transform = Transform::training(self.images, None, self.augment);
         let memory = Arc::new(CacheBudget::new(if self.kept { usize::MAX } else { 0 }));
-        let images = Images::new(Arc::clone(self.dataset), transform, self.folder.broken, memory);
+        let images = Images::new(Arc::clone(self.dataset), transform, self.images.broken, memory);
         let images = Arc::new(images);
         let mut seconds = [0.0; 2];
         for (epoch, seconds) in seconds.iter_mut().enumerate() {

@@ -53,7 +53,7 @@ pub(super) fn load_probes<'a>(
     };
     let sight = |augment| {
         let kept = caches_images(work) && settings.image_cache > 0;
-        let sight = LoadProbe { dataset, folder: &view.0, augment, workers: settings.workers, kept };
+        let sight = LoadProbe { dataset, images: &view.0, augment, workers: settings.workers, kept };
         (load_key(work, augment, settings), sight)
     };
     augments.into_iter().map(sight).collect()

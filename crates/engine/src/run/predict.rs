@@ -13,7 +13,7 @@ use crate::data::{LARGEST_IMAGE, Transform, image_format_names};
 use crate::device::{DeviceChoice, to_device};
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, StateDict};
-use crate::pipeline::{self, Arch, Data, Head, ImageFolder, PositionResampling, suggest};
+use crate::pipeline::{self, Arch, Data, Head, ImageSettings, PositionResampling, suggest};
 use crate::regular_file;
 use crate::stage::{BEST, LAST, MODEL, Preprocess};
 use crate::store::disk;
@@ -122,12 +122,11 @@ impl Predictor {
             true => choice,
             false => choice.without_gpus(&format!("stage `{}`", stage.name))?,
         };
-        let mut images = match &document["images"] {
+        let images = match &document["images"] {
             Json::Null => images_of(run, stage, model_spec.arch)?,
             images => images.clone(),
         };
-        images["root"] = Json::String(String::new());
-        let view: ImageFolder = serde_json::from_value(images).map_err(broken)?;
+        let view: ImageSettings = serde_json::from_value(images).map_err(broken)?;
         let RecipeModel { arch, classes, head, position_resampling } = model_spec;
         let kind = TaskKind::of_recipe(&document["model"]);
         let task = TaskSpec { kind, classes: &classes, head: &head, training: None };

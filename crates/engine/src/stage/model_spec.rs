@@ -9,7 +9,7 @@ use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::model::{Model, backbone_code_paths};
 use crate::ops::code_paths::NORMALIZE_ROWS;
-use crate::pipeline::{self, Arch, Head, ImageFolder, ResizeRounding};
+use crate::pipeline::{self, Arch, Head, ImageSettings, ResizeRounding};
 use crate::report::code_paths::TEXT_CELLS;
 use crate::task::{TaskKind, TaskSpec, TaskTraining};
 use crate::weights::WeightsFile;
@@ -73,10 +73,10 @@ impl ModelSpec {
 /// How images become tensors in a stage: the data set's settings, the stage's own image size, and the model's
 /// channel statistics if the data set has none.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Preprocess(pub ImageFolder);
+pub struct Preprocess(pub ImageSettings);
 
 impl Preprocess {
-    pub fn new(data: &ImageFolder, image_size: Option<usize>, arch: Arch) -> Self {
+    pub fn new(data: &ImageSettings, image_size: Option<usize>, arch: Arch) -> Self {
         let mut data = data.clone();
         data.normalize = data.normalize.or_else(|| Some(arch.normalize()));
         if let Some(size) = image_size {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn view(settings: Value) -> Preprocess {
-        let mut all = json!({ "root": "", "image_size": 224, "resize": 256 });
+        let mut all = json!({ "image_size": 224, "resize": 256 });
         all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         Preprocess::new(&serde_json::from_value(all).unwrap(), None, Arch::ResNet18)
     }
@@ -136,7 +136,7 @@ mod tests {
     /// content.
     #[test]
     fn no_setting_of_a_data_set_is_left_out_of_the_recipe() {
-        let folder: ImageFolder = serde_json::from_value(json!({ "root": "" })).unwrap();
+        let images: ImageSettings = serde_json::from_value(json!({})).unwrap();
         let document = view(json!({
             "exif_orientation": false,
             "transparency": "drop",
@@ -144,16 +144,15 @@ mod tests {
             "resize_rounding": "down",
         }))
         .document();
-        for (key, _) in json!(folder).as_object().unwrap() {
-            let elsewhere = ["root", "classes", "split"].contains(&&**key);
-            assert_eq!(document.get(key).is_none(), elsewhere, "{key}");
+        for (key, _) in json!(images).as_object().unwrap() {
+            assert_eq!(document.get(key).is_none(), key == "split", "{key}");
         }
     }
 
     #[test]
     fn a_stage_with_its_own_size_keeps_the_share_of_the_crop() {
         let resize = |rounding: &str| {
-            let data = json!({ "root": "", "image_size": 224, "resize": 256, "resize_rounding": rounding });
+            let data = json!({ "image_size": 224, "resize": 256, "resize_rounding": rounding });
             Preprocess::new(&serde_json::from_value(data).unwrap(), Some(160), Arch::ResNet18).0.resize
         };
         assert_eq!((resize("nearest"), resize("down")), (Some(183), Some(182)));

@@ -13,7 +13,7 @@ use crate::error::{ErrorKind, Result};
 use crate::events::{Event, Interrupt, NullObserver, Observer};
 use crate::features::FeatureStore;
 use crate::freeze::ParameterTable;
-use crate::pipeline::{Arch, FeatureType, Head, ImageFolder, Model, Monitor};
+use crate::pipeline::{Arch, Data, FeatureType, Head, ImageFolder, ImageSettings, Model, Monitor};
 use crate::random::{Purpose, Stream};
 use crate::store::{InputIndex, disk};
 use crate::task::TaskKind;
@@ -122,7 +122,7 @@ impl Scene {
         }
     }
 
-    fn images(&self) -> (ImageFolder, Arc<Dataset>) {
+    fn images(&self) -> (ImageSettings, Arc<Dataset>) {
         let folder: ImageFolder = toml::from_str(
             "root = \"\"\nimage_size = 32\nbroken = \"skip\"\n\
              split.folders = { train = \"learn\", validation = \"judge\", test = \"final\" }",
@@ -132,7 +132,7 @@ impl Scene {
         for index in 0..dataset.samples.len() {
             dataset.samples[index].digest = Some(disk::digest_file(&dataset.file(index)).unwrap());
         }
-        (folder, Arc::new(dataset))
+        (Data::ImageFolder(folder).images(), Arc::new(dataset))
     }
 
     /// Two epochs of the head alone. `change` is made to the stage.

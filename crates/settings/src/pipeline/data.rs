@@ -1,11 +1,9 @@
 //! Data sets, as written in a pipeline file.
 
-use std::borrow::Cow;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Csv, Normalize};
+use super::{Csv, Fit, ImageSettings, Normalize};
 
 /// A data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,7 +18,7 @@ pub enum Data {
 pub(super) trait DataSettings {
     fn classes(&self) -> Option<&Vec<String>>;
     fn is_multi_label(&self) -> bool;
-    fn images(&self) -> Cow<'_, ImageFolder>;
+    fn images(&self) -> ImageSettings;
 }
 
 impl Data {
@@ -42,8 +40,8 @@ impl Data {
         self.settings().is_multi_label()
     }
 
-    /// How the images are split and decoded, as settings of an image folder.
-    pub fn images(&self) -> Cow<'_, ImageFolder> {
+    /// How the images are split and become tensors.
+    pub fn images(&self) -> ImageSettings {
         self.settings().images()
     }
 }
@@ -57,8 +55,20 @@ impl DataSettings for ImageFolder {
         false
     }
 
-    fn images(&self) -> Cow<'_, ImageFolder> {
-        Cow::Borrowed(self)
+    fn images(&self) -> ImageSettings {
+        ImageSettings {
+            image_size: self.image_size,
+            fit: Fit::CentreCrop,
+            resize: self.resize,
+            normalize: self.normalize,
+            split: self.split.clone(),
+            broken: self.broken,
+            decode: self.decode,
+            exif_orientation: self.exif_orientation,
+            transparency: self.transparency,
+            grey16: self.grey16,
+            resize_rounding: self.resize_rounding,
+        }
     }
 }
 

@@ -1,14 +1,13 @@
 //! Data sets listed in a table, as written in a pipeline file.
 
-use std::borrow::Cow;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::data::{
-    AvailableSplits, Broken, DataSettings, Decode, Grey16, ImageFolder, ResizeRounding, Split, SplitMethod,
-    Transparency, default_exif_orientation, default_image_size,
+    AvailableSplits, Broken, DataSettings, Decode, Grey16, ResizeRounding, Split, SplitMethod, Transparency,
+    default_exif_orientation, default_image_size,
 };
+use super::images::{Fit, ImageSettings};
 use super::normalize::Normalize;
 
 /// A CSV file with one row per image: its path, and its class or labels.
@@ -104,12 +103,10 @@ impl DataSettings for Csv {
         Csv::is_multi_label(self)
     }
 
-    /// The same settings as those of an image folder.
-    fn images(&self) -> Cow<'_, ImageFolder> {
-        Cow::Owned(ImageFolder {
-            root: self.root.clone().unwrap_or_default(),
-            classes: None,
+    fn images(&self) -> ImageSettings {
+        ImageSettings {
             image_size: self.image_size,
+            fit: Fit::CentreCrop,
             resize: self.resize,
             normalize: self.normalize,
             split: self.split.shares(),
@@ -119,7 +116,7 @@ impl DataSettings for Csv {
             transparency: self.transparency,
             grey16: self.grey16,
             resize_rounding: self.resize_rounding,
-        })
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::data::transform::PreparedImage;
 use crate::data::{
     Dataset, Geometry, GeometryChain, Label, LabelKind, Region, Sample, Split, Transform, resize,
 };
-use crate::pipeline::{Augment, Broken, ImageFolder};
+use crate::pipeline::{Augment, Broken, ImageSettings};
 use crate::random::Stream;
 
 const SIDE: u32 = 48;
@@ -61,8 +61,8 @@ fn data() -> (TempDir, Arc<Dataset>) {
 }
 
 fn batches(dataset: &Arc<Dataset>, augment: &str, memory: usize, workers: usize) -> Vec<ImageBatch> {
-    let settings = serde_json::json!({ "root": "", "image_size": SIDE, "resize": SIDE, "normalize": "none" });
-    let folder: ImageFolder = serde_json::from_value(settings).unwrap();
+    let settings = serde_json::json!({ "image_size": SIDE, "resize": SIDE, "normalize": "none" });
+    let folder: ImageSettings = serde_json::from_value(settings).unwrap();
     let augment: Augment = toml::from_str(augment).unwrap();
     let transform = Transform::training(&folder, None, &augment);
     let memory = Arc::new(CacheBudget::new(memory));

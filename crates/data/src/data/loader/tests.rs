@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::{CacheBudget, EpochOrder, ImageBatch, Images, Loader, shuffled};
 use crate::data::{Dataset, Split, Transform};
 use crate::digest::Digest;
-use crate::pipeline::{Augment, Broken, ImageFolder, RandomResizedCrop};
+use crate::pipeline::{Augment, Broken, Data, ImageFolder, RandomResizedCrop};
 use crate::{Error, Result};
 
 fn folder() -> ImageFolder {
@@ -40,7 +40,7 @@ fn augmented() -> Transform {
         rotation: 9.0,
         ..Augment::default()
     };
-    Transform::training(&folder(), None, &augment)
+    Transform::training(&Data::ImageFolder(folder()).images(), None, &augment)
 }
 
 fn images(dataset: &Dataset, broken: Broken, memory: usize) -> Arc<Images> {

@@ -8,8 +8,8 @@ use crate::random::Purpose;
 
 const SIDE: usize = 24;
 
-fn folder(resize: usize) -> ImageFolder {
-    let settings = serde_json::json!({ "root": "", "image_size": SIDE, "resize": resize });
+fn folder(resize: usize) -> ImageSettings {
+    let settings = serde_json::json!({ "image_size": SIDE, "resize": resize });
     serde_json::from_value(settings).unwrap()
 }
 

@@ -5,14 +5,14 @@ use crate::data::geometry::{AffineMap, Geometry};
 use crate::data::image::{PixelData, Raster};
 
 /// How to scale a picture without a random crop to the network's input size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FitMode {
     /// Scales the shorter side to `resize`, then crops the central square. Smaller pictures are padded with black.
     /// Equals torchvision's `Resize` and `CenterCrop`.
     CentreCrop { resize: u32 },
     /// Shows the whole picture: scales the longer side to the input size and pads each side with `pad` to a multiple
-    /// of `stride`.
-    Letterbox { pad: u8, stride: u32 },
+    /// of `stride`. 255 is full range.
+    Letterbox { pad: f64, stride: u32 },
 }
 
 /// A region of a picture, scaled to a size; a window of the result is copied into the output.
@@ -24,15 +24,15 @@ pub(super) struct CropPlan {
     /// The position of the window in the output.
     pub place: (u32, u32),
     pub output: (u32, u32),
-    /// The value of the pixels around the window.
-    pub pad: u8,
+    /// The value of the pixels around the window, where 255 is full range.
+    pub pad: f64,
 }
 
 impl CropPlan {
     /// A region that fills a square.
     pub fn filling(region: Region, side: u32) -> Self {
         let size = (side, side);
-        Self { region, size, window: Region::whole(size), place: (0, 0), output: size, pad: 0 }
+        Self { region, size, window: Region::whole(size), place: (0, 0), output: size, pad: 0.0 }
     }
 
     /// Whether the window is the whole output.
@@ -57,7 +57,7 @@ impl CropPlan {
         let mut samples = window;
         if !self.fills() {
             let window = std::mem::take(&mut samples);
-            self.put(&window, channels, f32::from(self.pad) / 255.0, &mut samples);
+            self.put(&window, channels, (self.pad / 255.0) as f32, &mut samples);
         }
         Raster { width, height, channels, samples: PixelData::F32(samples) }
     }
@@ -90,7 +90,7 @@ impl FitMode {
                 let (left, width, pad_left) = central(size.0, side);
                 let (top, height, pad_top) = central(size.1, side);
                 let window = Region { left, top, width, height };
-                CropPlan { region, size, window, place: (pad_left, pad_top), output: (side, side), pad: 0 }
+                CropPlan { region, size, window, place: (pad_left, pad_top), output: (side, side), pad: 0.0 }
             }
             Self::Letterbox { pad, stride } => {
                 let scale = f64::from(side) / f64::from(picture.0.max(picture.1));
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_letterbox_shows_the_whole_picture_in_multiples_of_the_stride() {
-        let fit = FitMode::Letterbox { pad: 114, stride: 32 };
+        let fit = FitMode::Letterbox { pad: 114.0, stride: 32 };
         let framing = |picture| {
             let CropPlan { size, place, output, .. } = fit.framing(picture, 64);
             (size, place, output)
@@ -178,6 +178,6 @@ mod tests {
         assert_eq!(framing((31, 100)), ((20, 64), (6, 0), (32, 64)));
         assert_eq!(framing((32, 8)), ((64, 16), (0, 8), (64, 32)), "a small picture is enlarged");
         assert_eq!(framing((9, 1)), ((64, 7), (0, 12), (64, 32)), "the smaller half is ahead");
-        assert!(!fit.is_square(64) && FitMode::Letterbox { pad: 0, stride: 64 }.is_square(64));
+        assert!(!fit.is_square(64) && FitMode::Letterbox { pad: 0.0, stride: 64 }.is_square(64));
     }
 }

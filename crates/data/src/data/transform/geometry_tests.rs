@@ -8,9 +8,9 @@ use crate::random::Purpose;
 
 const SIDE: usize = 48;
 
-fn folder(resize: usize) -> ImageFolder {
+fn folder(resize: usize) -> ImageSettings {
     let settings = serde_json::json!({
-        "root": "", "image_size": SIDE, "resize": resize, "normalize": "none",
+        "image_size": SIDE, "resize": resize, "normalize": "none",
     });
     serde_json::from_value(settings).unwrap()
 }
@@ -62,7 +62,7 @@ fn every_fit_moves_the_box_with_the_pixels() {
     {
         let file = png(&with_rectangle(size, rectangle));
         let crop = |resize| FitMode::CentreCrop { resize };
-        let letterbox = |stride| FitMode::Letterbox { pad: 114, stride };
+        let letterbox = |stride| FitMode::Letterbox { pad: 114.0, stride };
         for fit in [crop(56), crop(48), crop(30), letterbox(48), letterbox(16)] {
             let transform = Transform::evaluation(&folder(56), None).with_fit(fit);
             let (tensor, geometry) = transform.evaluate(&file).unwrap();

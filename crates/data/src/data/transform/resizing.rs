@@ -79,7 +79,7 @@ impl Transform {
             scratch.jpeg.reuse(image.into_raw());
         }
         if !framing.fills() {
-            framing.put(&scratch.window, 3, framing.pad, &mut scratch.pixels);
+            framing.put(&scratch.window, 3, framing.pad.round() as u8, &mut scratch.pixels);
         }
         Ok(Image::Rgb8(rgb8(framing.output, std::mem::take(&mut scratch.pixels))))
     }

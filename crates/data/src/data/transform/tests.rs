@@ -5,9 +5,8 @@ use crate::data::fixtures::{Fixtures, bytes};
 use crate::pipeline::{ColorJitter, RandomResizedCrop, ResizeRounding};
 use crate::random::Purpose;
 
-fn folder(image_size: usize, resize: Option<usize>) -> ImageFolder {
-    serde_json::from_value(serde_json::json!({ "root": "", "image_size": image_size, "resize": resize }))
-        .unwrap()
+fn folder(image_size: usize, resize: Option<usize>) -> ImageSettings {
+    serde_json::from_value(serde_json::json!({ "image_size": image_size, "resize": resize })).unwrap()
 }
 
 #[test]
@@ -46,7 +45,7 @@ fn the_shorter_side_defaults_to_an_eighth_more() {
 #[test]
 fn the_shorter_side_is_rounded_as_the_setting_says() {
     let side = |image_size: usize, rounding: ResizeRounding| {
-        let folder = ImageFolder { resize_rounding: rounding, ..folder(image_size, None) };
+        let folder = ImageSettings { resize_rounding: rounding, ..folder(image_size, None) };
         Transform::evaluation(&folder, None).fit
     };
     for size in 1..=4096 {
@@ -67,9 +66,9 @@ fn the_shorter_side_is_rounded_as_the_setting_says() {
 #[test]
 fn the_settings_of_a_data_set_reach_the_decoder() {
     let tensor = |settings: serde_json::Value, file: &str| {
-        let mut all = serde_json::json!({ "root": "", "image_size": 12, "resize": 12 });
+        let mut all = serde_json::json!({ "image_size": 12, "resize": 12 });
         all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
-        let folder: ImageFolder = serde_json::from_value(all).unwrap();
+        let folder: ImageSettings = serde_json::from_value(all).unwrap();
         let tensor = Transform::evaluation(&folder, None).tensor(&bytes(file)).unwrap();
         tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };

@@ -3,14 +3,16 @@
 use serde::Serialize;
 
 use super::is_default;
-use crate::pipeline::{Broken, Decode, Grey16, ImageFolder, Normalize, ResizeRounding, Transparency};
+use crate::pipeline::{Broken, Decode, Fit, Grey16, ImageSettings, Normalize, ResizeRounding, Transparency};
 use crate::stage::Preprocess;
 
-/// How images become tensors. Folder, classes and splits are left out: the recipe has the images that they select.
+/// How images become tensors. Splits are left out: the recipe has the images that they select.
 #[derive(Serialize)]
 pub struct PreprocessRecipe {
     image_size: usize,
     resize: Option<usize>,
+    #[serde(skip_serializing_if = "is_default")]
+    fit: Fit,
     normalize: Normalize,
     /// None where the record is of images that can be read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,11 +36,10 @@ impl PreprocessRecipe {
     }
 
     pub fn of(preprocess: &Preprocess) -> Self {
-        let ImageFolder {
-            root: _,
-            classes: _,
+        let ImageSettings {
             split: _,
             image_size,
+            fit,
             resize,
             normalize,
             broken,
@@ -51,6 +52,7 @@ impl PreprocessRecipe {
         Self {
             image_size,
             resize,
+            fit,
             normalize: normalize.unwrap_or_default(),
             broken: Some(broken),
             decode,
