@@ -186,7 +186,7 @@ fn extends_merges_tables_and_rebases_paths() {
     let over = "extends = \"shared/base.toml\"\n[data.d]\nimage_size = 96\n[stage.fit]\ntrain = [\"fc\"]\n";
     let folder = Folder::new(&[("p.toml", over), ("shared/base.toml", PIPELINE)]);
     let resolved = folder.load(&[]).unwrap();
-    let data = resolved.data["d"].images();
+    let Data::ImageFolder(data) = &resolved.data["d"] else { panic!() };
     assert_eq!((data.image_size, data.root.as_str()), (96, "shared/images"));
     assert_eq!(train(&resolved, "fit").train, Some(vec!["fc".to_owned()]));
     let Some(Stage::LoadWeights(start)) = resolved.stage("start") else { panic!() };
