@@ -652,6 +652,7 @@ fn parameter(tensor: usize, after_epochs: u32) -> OptimizerParameter {
         weight_decay: 0.05,
         after_epochs,
         warmup_steps: 2 * u64::from(after_epochs),
+        is_bias: false,
     }
 }
 

@@ -31,6 +31,7 @@ pub struct ParameterRow {
     pub warmup_epochs: f64,
     /// Index into [`Description::layers`].
     pub layer: usize,
+    pub is_bias: bool,
 }
 
 impl ParameterRow {
@@ -217,5 +218,6 @@ fn row(
         weight_decay: trains.then_some(pace.weight_decay),
         warmup_epochs: if trains { pace.warmup_epochs } else { 0.0 },
         layer: spec.layer,
+        is_bias: spec.role.is_bias(),
     }
 }

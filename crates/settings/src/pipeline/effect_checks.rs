@@ -8,12 +8,13 @@ use serde::Deserialize;
 use super::document::{Node, NodeValue};
 use super::source_text::Span;
 use super::unchecked::UncheckedPipeline;
-use super::{Augment, CommonSettings, EarlyStop, Group, Optimizer, Schedule, Unfreeze};
+use super::{Augment, CommonSettings, EarlyStop, Ema, Group, Optimizer, Schedule, Unfreeze};
 
 /// Checks the train stage at `path`.
 pub fn check(draft: &mut UncheckedPipeline, path: &str) {
     patience(draft, path);
     no_decay(draft, path);
+    ema(draft, path);
     augment(draft, path);
     mixing(draft, path);
 }
@@ -82,6 +83,17 @@ fn no_decay(draft: &mut UncheckedPipeline, path: &str) {
     let message = "`no_decay` has no effect: no parameter has weight decay".to_owned();
     let help = format!("set `weight_decay`, which is 0 by default for `{kind}`, or remove `no_decay`");
     draft.report(draft.key_span(&format!("{at}.no_decay")), "no-effect", message, help);
+}
+
+/// A time constant is a kind of warmup.
+fn ema(draft: &mut UncheckedPipeline, path: &str) {
+    let at = format!("{path}.ema");
+    let Some(ema) = draft.read::<Ema>(&at) else { return };
+    if ema.time_constant.is_some() && !ema.warmup {
+        let message = "`time_constant` shapes the warmup, which is off".to_owned();
+        let place = draft.key_span(&format!("{at}.time_constant"));
+        draft.report(place, "conflict", message, "remove `warmup = false`, or `time_constant`".to_owned());
+    }
 }
 
 /// An empty table changes no image. Someone who wants no augmentation would leave the table out.

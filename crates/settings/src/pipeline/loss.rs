@@ -6,6 +6,7 @@ mod arcface;
 mod bce;
 mod cosface;
 mod cross_entropy;
+mod detection;
 mod focal;
 
 use schemars::JsonSchema;
@@ -15,6 +16,7 @@ pub use arcface::Arcface;
 pub use bce::Bce;
 pub use cosface::Cosface;
 pub use cross_entropy::CrossEntropy;
+pub use detection::{DetectionLoss, Reduction};
 pub use focal::Focal;
 
 use super::class_weights::ClassWeights;
@@ -28,6 +30,7 @@ pub enum Loss {
     Arcface(Arcface),
     Cosface(Cosface),
     Bce(Bce),
+    Detection(DetectionLoss),
 }
 
 impl Default for Loss {
@@ -84,6 +87,7 @@ impl Loss {
             Self::Arcface(settings) => settings,
             Self::Cosface(settings) => settings,
             Self::Bce(settings) => settings,
+            Self::Detection(settings) => settings,
         }
     }
 

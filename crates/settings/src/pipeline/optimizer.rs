@@ -2,6 +2,7 @@
 //!
 //! It reads settings and computes nothing: the steps are in `train/optimizer`.
 
+mod adam;
 mod adamw;
 mod groups;
 mod sgd;
@@ -9,6 +10,7 @@ mod sgd;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use adam::Adam;
 pub use adamw::AdamW;
 pub use groups::{Group, Rates, Unfreeze};
 pub use sgd::Sgd;
@@ -18,6 +20,7 @@ pub use sgd::Sgd;
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Optimizer {
     Sgd(Sgd),
+    Adam(Adam),
     Adamw(AdamW),
 }
 
@@ -31,6 +34,11 @@ pub trait OptimizerSettings {
 
     /// The parameters without weight decay.
     fn no_decay_mut(&mut self) -> &mut Vec<String>;
+
+    /// The momentum, of an optimizer whose momentum may change during training.
+    fn momentum(&self) -> Option<f64> {
+        None
+    }
 
     /// A setting that contradicts another one.
     fn conflict(&self) -> Option<SettingConflict> {
@@ -60,6 +68,7 @@ impl Optimizer {
     pub fn settings(&self) -> &dyn OptimizerSettings {
         match self {
             Self::Sgd(settings) => settings,
+            Self::Adam(settings) => settings,
             Self::Adamw(settings) => settings,
         }
     }
@@ -67,6 +76,7 @@ impl Optimizer {
     pub fn settings_mut(&mut self) -> &mut dyn OptimizerSettings {
         match self {
             Self::Sgd(settings) => settings,
+            Self::Adam(settings) => settings,
             Self::Adamw(settings) => settings,
         }
     }

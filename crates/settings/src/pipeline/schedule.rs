@@ -146,11 +146,11 @@ impl Schedule {
     /// the last, as with PyTorch's schedulers. What a plateau of the monitor takes off is not in here: see
     /// [`ScheduleSettings::plateau`].
     pub fn lr_factor(&self, step: u64, steps_per_epoch: u64, epochs: u32) -> f64 {
-        let Warmup { epochs: warmup_epochs, start } = self.settings().warmup();
-        let warmup = (warmup_epochs * steps_per_epoch as f64).round() as u64;
-        if step < warmup {
-            return start + (1.0 - start) * ((step + 1) as f64 / warmup as f64);
+        if let Some(progress) = self.warmup_progress(step, steps_per_epoch) {
+            let start = self.settings().warmup().start;
+            return start + (1.0 - start) * progress;
         }
+        let warmup = self.warmup_steps(steps_per_epoch);
         let total = steps_per_epoch * u64::from(epochs);
         self.settings().factor(ScheduleStep {
             step,
@@ -159,5 +159,15 @@ impl Schedule {
             total,
             warmup,
         })
+    }
+
+    fn warmup_steps(&self, steps_per_epoch: u64) -> u64 {
+        (self.settings().warmup().epochs * steps_per_epoch as f64).round() as u64
+    }
+
+    /// How far the warmup has come in `step`, counted from 0: above 0, and 1 in its last step. `None` after it.
+    pub fn warmup_progress(&self, step: u64, steps_per_epoch: u64) -> Option<f64> {
+        let warmup = self.warmup_steps(steps_per_epoch);
+        (step < warmup).then(|| (step + 1) as f64 / warmup as f64)
     }
 }

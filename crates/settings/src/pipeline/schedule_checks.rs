@@ -1,11 +1,12 @@
 //! Checks of a schedule that no schema can express: settings that exclude, need or outlast each other.
 
 use super::unchecked::UncheckedPipeline;
-use super::{Schedule, ScheduleProblem, UnusedSetting, Warmup};
+use super::{Optimizer, Schedule, ScheduleProblem, UnusedSetting, Warmup, WarmupStart};
 
 /// Checks the schedule of a train stage.
 pub fn check(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     let at = format!("{path}.schedule");
+    warmup_from(draft, path);
     let Some(schedule) = draft.read::<Schedule>(&at) else { return };
     if let Some(epochs) = draft.read::<u32>(&format!("{path}.epochs")) {
         warmup(draft, &at, schedule.settings().warmup(), epochs);
@@ -24,6 +25,29 @@ pub fn check(draft: &mut UncheckedPipeline, name: &str, path: &str) {
         let help =
             format!("hold out images with `data.{data}.split.validation`, or choose another `schedule`");
         draft.report(draft.key_span(&at), "no-validation", message, help);
+    }
+}
+
+/// Where biases and momentum start in the warmup.
+fn warmup_from(draft: &mut UncheckedPipeline, path: &str) {
+    let at = format!("{path}.warmup_from");
+    let Some(from) = draft.read::<WarmupStart>(&at) else { return };
+    let schedule = draft.read::<Schedule>(&format!("{path}.schedule")).unwrap_or_default();
+    if schedule.settings().warmup().epochs == 0.0 {
+        let message = "`warmup_from` has no effect without a warmup".to_owned();
+        let help = "set `warmup_epochs` of the schedule, or remove `warmup_from`".to_owned();
+        draft.report(draft.key_span(&at), "no-effect", message, help);
+    } else if from == WarmupStart::default() {
+        let message = "an empty `warmup_from` has no effect".to_owned();
+        let help = "set `bias_lr` or `momentum`, or remove it".to_owned();
+        draft.report(draft.key_span(&at), "no-effect", message, help);
+    }
+    let optimizer = draft.read::<Optimizer>(&format!("{path}.optimizer"));
+    if from.momentum.is_some() && optimizer.is_some_and(|optimizer| optimizer.settings().momentum().is_none())
+    {
+        let message = "only the momentum of `sgd` can start at another value".to_owned();
+        let place = draft.key_span(&format!("{at}.momentum"));
+        draft.report(place, "conflict", message, "remove `momentum`, or use `sgd`".to_owned());
     }
 }
 

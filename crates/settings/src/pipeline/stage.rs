@@ -9,7 +9,7 @@ use super::loss::Loss;
 use super::optimizer::{Group, Optimizer, Unfreeze};
 use super::recognition::{Identification, Verification};
 use super::schedule::Schedule;
-use super::training::{BatchNormPolicy, EarlyStop, Ema, Features, Monitor, Precision};
+use super::training::{BatchNormPolicy, EarlyStop, Ema, Features, Monitor, Precision, WarmupStart};
 
 /// One step of the experiment. Stages form a graph through `from`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -97,6 +97,9 @@ pub struct Train {
     /// How the learning rate changes over the stage. Constant by default.
     #[serde(default)]
     pub schedule: Schedule,
+    /// Where biases and momentum start in the warmup of the schedule, if not with everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_from: Option<WarmupStart>,
     /// The loss. Cross-entropy by default.
     #[serde(default)]
     pub loss: Loss,

@@ -129,6 +129,24 @@ pub struct Ema {
     /// Starts with a smaller decay, (1 + step) / (10 + step), so that the initial weights lose their influence soon.
     #[serde(default = "default_warmup")]
     pub warmup: bool,
+    /// Steps over which the decay grows, in place of the warmup's formula: it is `decay` · (1 − exp(−step /
+    /// `time_constant`)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub time_constant: Option<f64>,
+}
+
+/// Where biases and momentum start in the warmup of the schedule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WarmupStart {
+    /// The learning rate of biases at the start. It moves linearly to their full rate. By default, biases start with the
+    /// rate of all others.
+    #[schemars(range(min = 0))]
+    pub bias_lr: Option<f64>,
+    /// The momentum of SGD at the start. It moves linearly to the optimizer's. Constant by default.
+    #[schemars(range(min = 0, max = 1))]
+    pub momentum: Option<f64>,
 }
 
 fn default_decay() -> f64 {

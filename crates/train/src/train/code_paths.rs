@@ -1,7 +1,7 @@
 //! The numeric code paths of training. A change that moves a result raises the version.
 
 use crate::code_path::{CodePath, code_paths};
-use crate::pipeline::Train;
+use crate::pipeline::{Loss, Optimizer, Reduction, Train};
 
 code_paths! {
     OPTIMIZER = "optimizer", 1;
@@ -14,6 +14,11 @@ code_paths! {
     WEIGHTED_ACCUMULATION = "weighted_accumulation", 1;
     AVERAGING = "averaging", 1;
     JOINING = "joining", 1;
+    /// Gradients of a step that are summed over its images.
+    SUMMED_GRADIENTS = "summed_gradients", 1;
+    ADAM = "adam", 1;
+    /// Biases and momentum that start elsewhere in a warmup.
+    WARMUP_FROM = "warmup_from", 1;
 }
 
 /// What a train stage takes.
@@ -28,6 +33,10 @@ pub fn of_training(stage: &Train) -> Vec<CodePath> {
         paths.extend(stage.loss.class_weights().map(|_| WEIGHTED_ACCUMULATION));
     }
     paths.extend(stage.ema.as_ref().map(|_| AVERAGING));
+    let sums = matches!(&stage.loss, Loss::Detection(loss) if loss.reduction == Reduction::Sum);
+    paths.extend(sums.then_some(SUMMED_GRADIENTS));
+    paths.extend(matches!(stage.optimizer, Optimizer::Adam(_)).then_some(ADAM));
+    paths.extend(stage.warmup_from.as_ref().map(|_| WARMUP_FROM));
     paths.extend((!stage.unfreeze.is_empty() || warms_up).then_some(JOINING));
     paths
 }

@@ -1,6 +1,7 @@
 //! The inputs and the callbacks of the loop.
 
 use super::checkpoint::{EpochRow, TrainCheckpoint, TrainProgress};
+use super::optimizer::{StepRates, WarmupRates};
 use super::task::{BatchSource, Scores, TrainTask};
 use crate::error::Result;
 use crate::freeze::ParameterTable;
@@ -28,6 +29,21 @@ impl<T: TrainTask> TrainContext<'_, T> {
         let settings = self.settings;
         let factor = settings.schedule.lr_factor(step, self.steps_per_epoch(), settings.epochs);
         factor * progress.plateau.scale()
+    }
+
+    /// The rates of an optimizer step.
+    pub(super) fn step_rates(&self, progress: &TrainProgress<T::Meter>, step: u64) -> StepRates {
+        let factor = self.lr_factor(progress, step);
+        let warmup = self.settings.warmup_from.as_ref().and_then(|start| {
+            let momentum = self.settings.optimizer.settings().momentum();
+            Some(WarmupRates {
+                progress: self.settings.schedule.warmup_progress(step, self.steps_per_epoch())?,
+                full: progress.plateau.scale(),
+                bias_lr: start.bias_lr,
+                momentum: start.momentum.zip(momentum).map(<[f64; 2]>::from),
+            })
+        });
+        StepRates { factor, warmup }
     }
 
     /// The optimizer's own learning rate in a step.

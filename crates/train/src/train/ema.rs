@@ -40,8 +40,11 @@ impl EmaWeights {
     }
 
     /// The decay of a step. Without a warmup the initial weights would dominate for 1 / (1 − decay) steps,
-    /// perhaps the whole stage; so it is at most (1 + step) / (10 + step), as in TensorFlow.
+    /// perhaps the whole stage; so it is at most (1 + step) / (10 + step), as in TensorFlow, or grows over a time constant.
     fn decay(&self, step: u64) -> f64 {
+        if let Some(steps) = self.ema.time_constant {
+            return self.ema.decay * (1.0 - libm::exp(-(step as f64) / steps));
+        }
         match self.ema.warmup {
             true => self.ema.decay.min((1 + step) as f64 / (10 + step) as f64),
             false => self.ema.decay,

@@ -123,10 +123,13 @@ fn optimizer_step<T: TrainTask>(
     if !progress.taught.is_empty() {
         gradients = gradients.blended(std::mem::take(&mut progress.taught), teacher_share(context))?;
     }
+    if context.task.sums_batches() {
+        gradients = gradients.into_sum()?;
+    }
     let norm = context.settings.clip_norm.map(|most| gradients.clip(most)).transpose()?;
     let gradients: Vec<_> = gradients.mean.into_iter().map(|(id, mean)| (id, Some(mean))).collect();
-    let factor = context.lr_factor(progress, progress.step);
-    progress.optimizer.step(&mut progress.state.tensors, &gradients, factor)?;
+    let rates = context.step_rates(progress, progress.step);
+    progress.optimizer.step(&mut progress.state.tensors, &gradients, rates)?;
     progress.step += 1;
     if let Some(average) = &mut progress.average {
         average.update(&progress.state, progress.step)?;

@@ -60,6 +60,14 @@ impl AccumulatedGradients {
         Ok(self)
     }
 
+    /// The sum over the batches in place of their mean.
+    pub fn into_sum(mut self) -> Result<Self> {
+        for gradient in self.mean.values_mut() {
+            *gradient = scaled(gradient, self.weight)?;
+        }
+        Ok(self)
+    }
+
     /// Scales all gradients so that their global L2 norm is at most `most`, as PyTorch's `clip_grad_norm_`
     /// (Pascanu et al., *On the Difficulty of Training Recurrent Neural Networks*, ICML 2013). Returns the norm
     /// before. If it is not finite, nothing is scaled.

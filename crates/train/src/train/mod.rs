@@ -31,7 +31,7 @@ pub use ema::EmaWeights;
 pub use fit::fit;
 pub use gradients::AccumulatedGradients;
 pub use lr_range_test::{LrPoint, LrRange, LrRangeTest, lr_range_test};
-pub use optimizer::{Optimizer, OptimizerParameter};
+pub use optimizer::{Optimizer, OptimizerParameter, StepRates, WarmupRates};
 pub use plateau::Plateau;
 pub use precision::set_matmul_precision;
 pub use task::{BatchLoss, BatchSource, Batches, Scores, TrainBatch, TrainTask};

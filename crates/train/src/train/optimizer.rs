@@ -3,6 +3,7 @@
 //! A step is a single pass over the numbers of a parameter, parallel over chunks. An optimizer knows no schedule and no
 //! freezing rule: the table of parameters has the learning rate of each.
 
+mod adam;
 mod adamw;
 #[cfg(all(test, feature = "cuda"))]
 mod cuda_tests;
@@ -15,7 +16,7 @@ use std::fmt::Debug;
 
 use candle_core::Tensor;
 
-pub use state::{Optimizer, OptimizerParameter};
+pub use state::{Optimizer, OptimizerParameter, StepRates, WarmupRates};
 
 use crate::error::{Error, Result};
 use crate::pipeline;
@@ -37,12 +38,15 @@ struct StepHyper {
     step: u64,
     lr: f64,
     weight_decay: f64,
+    /// In place of the optimizer's own, in a warmup of the momentum.
+    momentum: Option<f64>,
 }
 
 /// The rule of the optimizer that a file names.
 fn rule(settings: &pipeline::Optimizer) -> Box<dyn UpdateRule> {
     match settings.clone() {
         pipeline::Optimizer::Sgd(settings) => Box::new(settings),
+        pipeline::Optimizer::Adam(settings) => Box::new(settings),
         pipeline::Optimizer::Adamw(settings) => Box::new(settings),
     }
 }

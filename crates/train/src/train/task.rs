@@ -73,6 +73,11 @@ pub trait TrainTask {
     /// The input of a meter from one batch. A GPU may still be computing it.
     type BatchStats;
 
+    /// Whether an optimizer step follows the sum of its batches' gradients, each times its weight, and not their mean.
+    fn sums_batches(&self) -> bool {
+        false
+    }
+
     /// The meter at the start of an epoch.
     fn meter(&self) -> Self::Meter;
 

@@ -145,7 +145,15 @@ impl Stage {
         let parameters = self.table.rows.iter().filter_map(|row| {
             let (name, lr, weight_decay) = (row.name.clone(), row.lr?, row.weight_decay?);
             let (after_epochs, warmup_steps) = (row.after_epochs, 2 * row.warmup_epochs as u64);
-            Some(OptimizerParameter { tensor: row.id, name, lr, weight_decay, after_epochs, warmup_steps })
+            Some(OptimizerParameter {
+                tensor: row.id,
+                name,
+                lr,
+                weight_decay,
+                after_epochs,
+                warmup_steps,
+                is_bias: row.is_bias,
+            })
         });
         let optimizer = Optimizer::new(&self.settings.optimizer, parameters)?;
         let context = TrainContext {
@@ -296,7 +304,7 @@ fn an_average_follows_what_trains_and_shares_what_does_not() {
     let id = |name: &str| description.id(name).unwrap();
     let (head, mean, count) = (id("_fc.bias"), id("_bn1.running_mean"), id("_bn1.num_batches_tracked"));
     for (warmup, decays) in [(false, [0.75; 3]), (true, [2.0 / 11.0, 0.25, 4.0 / 13.0])] {
-        let ema = pipeline::Ema { decay: 0.75, warmup };
+        let ema = pipeline::Ema { decay: 0.75, warmup, time_constant: None };
         let mut average = ema::EmaWeights::start(&ema, &stage.source, description, &stage.table);
         let mut state = stage.source.clone();
         let mut expected = [head, mean].map(|id| numbers(&state.tensors[id]));

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::is_default;
 use crate::pipeline::{
     self, Augment, Distill, EarlyStop, Ema, Features, Loss, Monitor, Optimizer, Precision, Schedule,
+    WarmupStart,
 };
 
 /// The settings of a train stage that are not in the table of its parameters.
@@ -34,6 +35,8 @@ pub struct TrainSettings<'a> {
     distill: Option<DistillRecipe>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ema: Option<&'a Ema>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warmup_from: Option<&'a WarmupStart>,
 }
 
 #[derive(Serialize)]
@@ -66,6 +69,7 @@ impl<'a> TrainSettings<'a> {
             clip_norm,
             ema,
             schedule,
+            warmup_from,
             loss,
             distill,
             augment,
@@ -95,6 +99,7 @@ impl<'a> TrainSettings<'a> {
                 weight: *weight,
             }),
             ema: ema.as_ref(),
+            warmup_from: warmup_from.as_ref(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::adam::{default_betas, default_eps};
 use super::{CommonSettings, OptimizerSettings};
 
 /// AdamW: Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (ICLR 2019), like PyTorch's `AdamW`.
@@ -27,14 +28,6 @@ pub struct AdamW {
     /// Patterns of parameters without weight decay, such as `["@norm", "@bias"]`.
     #[serde(default)]
     pub no_decay: Vec<String>,
-}
-
-fn default_betas() -> [f64; 2] {
-    [0.9, 0.999]
-}
-
-fn default_eps() -> f64 {
-    1e-8
 }
 
 fn default_weight_decay() -> f64 {

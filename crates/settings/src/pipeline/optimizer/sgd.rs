@@ -41,6 +41,10 @@ impl OptimizerSettings for Sgd {
         &mut self.no_decay
     }
 
+    fn momentum(&self) -> Option<f64> {
+        Some(self.momentum)
+    }
+
     fn conflict(&self) -> Option<SettingConflict> {
         (self.nesterov && self.momentum == 0.0).then_some(SettingConflict {
             key: "nesterov",

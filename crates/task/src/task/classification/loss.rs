@@ -71,7 +71,7 @@ impl ClassLosses {
             Loss::Focal(_) => &[CLASS_LOSS, FOCAL],
             Loss::Arcface(_) | Loss::Cosface(_) => &[CLASS_LOSS, MARGIN],
             // Validation of the pipeline file refuses a loss of another task.
-            Loss::Bce(_) => &[],
+            Loss::Bce(_) | Loss::Detection(_) => &[],
         }
     }
 
@@ -92,7 +92,9 @@ impl ClassLosses {
                     ClassificationStats { scores: read, labels: labels.clone(), losses, weights: None };
                 return Ok(BatchLoss { mean, weight: labels.len() as f64, stats });
             }
-            (Loss::Bce(_), _) => return Err(Error::bug("a loss of labels for one class each")),
+            (Loss::Bce(_) | Loss::Detection(_), _) => {
+                return Err(Error::bug("a loss of labels for one class each"));
+            }
             (Loss::CrossEntropy(loss), _) => {
                 let loss = ops::CrossEntropy { label_smoothing: loss.label_smoothing, class_weights };
                 ops::class_loss(tape, scores, &targets.mixtures(), &loss)

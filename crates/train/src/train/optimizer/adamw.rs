@@ -24,27 +24,14 @@ impl UpdateRule for AdamW {
     }
 
     fn step(&self, value: &Tensor, gradient: &Tensor, buffers: &[Tensor], pace: StepHyper) -> Result<Tensor> {
-        let [mean, square] = buffers else { return Err(Error::bug("AdamW without its two buffers")) };
-        let factors = Factors::new(self, pace);
-        on_cuda!(value, cuda::step(&factors, value, gradient, [mean, square]));
-        by_dtype!(value, T => {
-            let factors = factors.map(T::from_f64);
-            let changed = with_slice(value, |value: &[T]| {
-                with_slice(gradient, |gradient: &[T]| {
-                    with_slice_mut(mean, |mean: &mut [T]| {
-                        with_slice_mut(square, |square| adamw(value, gradient, mean, square, &factors))
-                    })
-                })
-            })????;
-            tensor(changed, value.shape())
-        })
+        Factors::new(self.betas, self.eps, pace).step(value, gradient, buffers)
     }
 }
 
 /// What one step of AdamW multiplies and divides by, the same for all numbers of a parameter.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Factors<T> {
+pub(super) struct Factors<T> {
     shrink: T,
     mean_step: T,
     square_decay: T,
@@ -55,9 +42,8 @@ struct Factors<T> {
 }
 
 impl Factors<f64> {
-    fn new(settings: &AdamW, pace: StepHyper) -> Self {
-        let AdamW { betas: [first, second], eps, .. } = *settings;
-        let StepHyper { step, lr, weight_decay } = pace;
+    pub fn new([first, second]: [f64; 2], eps: f64, pace: StepHyper) -> Self {
+        let StepHyper { step, lr, weight_decay, .. } = pace;
         let correction = |beta: f64| 1.0 - libm::pow(beta, step as f64);
         Self {
             shrink: 1.0 - lr * weight_decay,
@@ -68,6 +54,23 @@ impl Factors<f64> {
             root_correction: correction(second).sqrt(),
             eps,
         }
+    }
+
+    /// The parameter after the step; the two running averages change in place.
+    pub fn step(&self, value: &Tensor, gradient: &Tensor, buffers: &[Tensor]) -> Result<Tensor> {
+        let [mean, square] = buffers else { return Err(Error::bug("an Adam without its two buffers")) };
+        on_cuda!(value, cuda::step(self, value, gradient, [mean, square]));
+        by_dtype!(value, T => {
+            let factors = self.map(T::from_f64);
+            let changed = with_slice(value, |value: &[T]| {
+                with_slice(gradient, |gradient: &[T]| {
+                    with_slice_mut(mean, |mean: &mut [T]| {
+                        with_slice_mut(square, |square| adamw(value, gradient, mean, square, &factors))
+                    })
+                })
+            })????;
+            tensor(changed, value.shape())
+        })
     }
 
     fn map<T>(&self, narrow: impl Fn(f64) -> T) -> Factors<T> {

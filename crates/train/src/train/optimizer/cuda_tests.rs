@@ -22,7 +22,7 @@ fn cuda_steps_have_the_bits_of_the_cpus() {
         let buffers: Vec<Tensor> = rule.buffers().iter().map(|_| value.zeros_like().unwrap()).collect();
         for number in 1..4 {
             let gradient = place(&format!("gradient {number}"));
-            let pace = StepHyper { step: number, lr: 0.1, weight_decay: 0.05 };
+            let pace = StepHyper { step: number, lr: 0.1, weight_decay: 0.05, momentum: None };
             value = step(rule, &value, &gradient, &buffers, pace).unwrap();
         }
         let all = buffers.into_iter().chain([value]);

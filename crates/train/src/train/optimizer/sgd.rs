@@ -30,7 +30,8 @@ impl UpdateRule for Sgd {
             let changed = with_slice(value, |value: &[T]| {
                 with_slice(gradient, |gradient: &[T]| match buffers {
                     [velocity] => {
-                        let factors = [self.momentum, pace.weight_decay, pace.lr].map(T::from_f64);
+                        let momentum = pace.momentum.unwrap_or(self.momentum);
+                        let factors = [momentum, pace.weight_decay, pace.lr].map(T::from_f64);
                         with_slice_mut(velocity, |velocity| {
                             sgd(value, gradient, velocity, factors, self.nesterov)
                         })

@@ -23,6 +23,52 @@ pub struct OptimizerParameter {
     pub after_epochs: u32,
     /// Its own first steps, over which its learning rate rises linearly: (step + 1) / warmup_steps.
     pub warmup_steps: u64,
+    /// Whether it is a bias, which may have a warmup of its own.
+    pub is_bias: bool,
+}
+
+/// What the schedule does in one step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepRates {
+    /// The factor of learning rates.
+    pub factor: f64,
+    /// What starts elsewhere, during the warmup of the schedule.
+    pub warmup: Option<WarmupRates>,
+}
+
+/// Rates that move from a start of their own to their full values.
+#[derive(Clone, Copy, Debug)]
+pub struct WarmupRates {
+    /// How far the warmup has come, in (0, 1].
+    pub progress: f64,
+    /// The factor of learning rates at its end.
+    pub full: f64,
+    /// The learning rate of biases at its start.
+    pub bias_lr: Option<f64>,
+    /// The momentum at its start, and at its end.
+    pub momentum: Option<[f64; 2]>,
+}
+
+impl From<f64> for StepRates {
+    fn from(factor: f64) -> Self {
+        Self { factor, warmup: None }
+    }
+}
+
+impl StepRates {
+    fn lr(&self, parameter: &OptimizerParameter) -> f64 {
+        match self.warmup {
+            Some(WarmupRates { progress, full, bias_lr: Some(start), .. }) if parameter.is_bias => {
+                start + (parameter.lr * full - start) * progress
+            }
+            _ => parameter.lr * self.factor,
+        }
+    }
+
+    fn momentum(&self) -> Option<f64> {
+        let WarmupRates { progress, momentum, .. } = self.warmup?;
+        momentum.map(|[start, end]| start + (end - start) * progress)
+    }
 }
 
 /// The parameters that train and no others, each with its state.
@@ -57,6 +103,7 @@ impl Optimizer {
                 weight_decay: row.weight_decay?,
                 after_epochs: row.after_epochs,
                 warmup_steps: (row.warmup_epochs * steps_per_epoch as f64).round() as u64,
+                is_bias: row.is_bias,
             })
         });
         Self::new(kind, parameters)
@@ -98,20 +145,21 @@ impl Optimizer {
 
     /// One step: replaces each of `tensors` that has a gradient. One without a gradient stays, and its steps do not count.
     ///
-    /// `lr_factor` is the schedule's. Tensors are replaced, not changed, so clones of them are snapshots.
+    /// `rates` are the schedule's. Tensors are replaced, not changed, so clones of them are snapshots.
     pub fn step(
         &mut self,
         tensors: &mut [Tensor],
         gradients: &[(TensorId, Option<Tensor>)],
-        lr_factor: f64,
+        rates: impl Into<StepRates>,
     ) -> Result<()> {
+        let rates = rates.into();
         for (id, gradient) in gradients {
             let Some(gradient) = gradient else { continue };
             let (Some(slot), Some(value)) = (self.slots.get_mut(id), tensors.get_mut(*id)) else {
                 return Err(Error::bug(format!("tensor {id} has a gradient but does not train")));
             };
             *value = slot
-                .update(&*self.rule, value, gradient, lr_factor)
+                .update(&*self.rule, value, gradient, &rates)
                 .map_err(|error| error.within(format_args!("parameter `{}`", slot.parameter.name)))?;
         }
         Ok(())
@@ -165,7 +213,7 @@ impl ParameterState {
         rule: &dyn UpdateRule,
         value: &Tensor,
         gradient: &Tensor,
-        lr_factor: f64,
+        rates: &StepRates,
     ) -> Result<Tensor> {
         if self.steps == 0 {
             self.shape = value.dims().to_vec();
@@ -183,10 +231,11 @@ impl ParameterState {
                 *buffer = buffer.to_device(value.device())?;
             }
         }
-        let OptimizerParameter { lr, weight_decay, warmup_steps, .. } = self.parameter;
+        let OptimizerParameter { weight_decay, warmup_steps, .. } = self.parameter;
         let warmup =
             if self.steps < warmup_steps { (self.steps + 1) as f64 / warmup_steps as f64 } else { 1.0 };
-        let pace = StepHyper { step: self.steps + 1, lr: lr * lr_factor * warmup, weight_decay };
+        let lr = rates.lr(&self.parameter) * warmup;
+        let pace = StepHyper { step: self.steps + 1, lr, weight_decay, momentum: rates.momentum() };
         let changed = step(rule, value, gradient, &self.buffers, pace)?;
         self.steps += 1;
         Ok(changed)

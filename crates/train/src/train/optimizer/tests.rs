@@ -31,6 +31,7 @@ const AT_ONCE: OptimizerParameter = OptimizerParameter {
     weight_decay: 0.0,
     after_epochs: 0,
     warmup_steps: 0,
+    is_bias: false,
 };
 
 struct Trajectory {

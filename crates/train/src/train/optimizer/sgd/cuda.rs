@@ -20,8 +20,8 @@ pub fn step(
     let (out, to) = engine.tensor(DType::F32, value.shape())?;
     let (from, slope) = (address(value)?, address(gradient)?);
     let velocity = optional(buffers.first())?;
-    let [momentum, weight_decay, lr] =
-        [settings.momentum, pace.weight_decay, pace.lr].map(|factor| factor as f32);
+    let momentum = pace.momentum.unwrap_or(settings.momentum);
+    let [momentum, weight_decay, lr] = [momentum, pace.weight_decay, pace.lr].map(|factor| factor as f32);
     let nesterov = i32::from(settings.nesterov);
     let arguments = arguments![count as i64, from, slope, velocity, momentum, weight_decay, lr, nesterov, to];
     engine.numbers("sgd", count, arguments)?;
