@@ -17,7 +17,7 @@ use crate::pipeline::{self, Arch, Data, Head, ImageSettings, PositionResampling,
 use crate::regular_file;
 use crate::stage::{BEST, LAST, MODEL, Preprocess};
 use crate::store::disk;
-use crate::task::{Describer, OutputDescription, TaskKind, TaskSpec};
+use crate::task::{Annotations, Describer, OutputDescription, TaskKind, TaskSpec};
 use crate::weights::{self, LoadRules, WeightsFile};
 
 /// A model with its weights, its task and its preprocessing.
@@ -165,7 +165,7 @@ impl Predictor {
     fn one(&self, file: &Path, pass: &mut Pass) -> Result<OutputDescription> {
         let image = to_device(&self.image(file)?, &self.choice.device)?;
         let outputs = self.model.forward(pass, 0, Value::constant(image))?;
-        let described = (self.describer)(&outputs)?.pop();
+        let described = (self.describer)(&outputs, &Annotations::of([]))?.pop();
         described.ok_or_else(|| Error::bug("an image without a prediction"))
     }
 }

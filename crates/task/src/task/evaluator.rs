@@ -53,7 +53,7 @@ impl Evaluation {
         document["split"] = json!(split.name());
         let predictions = predictions.into_iter();
         let predictions = predictions.map(|(sample, prediction)| (&dataset.samples[sample], prediction));
-        let mut files = vec![task.predictions_file(predictions.collect())];
+        let mut files = task.predictions_files(predictions.collect())?;
         files.extend(task.files(stage, meter)?);
         Ok(Self { document, files })
     }
@@ -86,7 +86,7 @@ impl<T: Task> Evaluator for SingleModel<T> {
     ) -> Result<Scores> {
         let loss = self.task.loss(tape, outputs, &self.task.targets(annotations)?)?;
         self.task.update(&mut self.meter, loss.stats)?;
-        self.predictions.extend(samples.iter().copied().zip(self.task.predict(outputs)?));
+        self.predictions.extend(samples.iter().copied().zip(self.task.predict(outputs, annotations)?));
         Ok(self.task.progress(&self.meter))
     }
 

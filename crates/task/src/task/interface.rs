@@ -51,14 +51,14 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// The targets of the first `rows` rows.
     fn first(&self, targets: &Self::Targets, rows: usize) -> Self::Targets;
 
-    /// The prediction for each row.
-    fn predict(&self, outputs: &Outputs) -> Result<Vec<Self::Prediction>>;
+    /// The prediction for each row. `annotations` has where the pixels of each row come from; its samples may be missing.
+    fn predict(&self, outputs: &Outputs, annotations: &Annotations) -> Result<Vec<Self::Prediction>>;
 
     /// What `predict` prints for an image.
     fn describe(&self, prediction: Self::Prediction) -> OutputDescription;
 
-    /// The table of an evaluation's predictions, in the order of the images.
-    fn predictions_file(&self, predictions: Predictions<Self>) -> TaskFile;
+    /// The tables of an evaluation's predictions, in the order of the images.
+    fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>>;
 
     /// The scores in `metrics.json`.
     fn document(&self, meter: &Self::Meter) -> Result<Json>;

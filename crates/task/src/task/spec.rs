@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::evaluator::SingleModel;
-use super::{Evaluator, OutputDescription, Task, TaskKind, TaskProblem, TaskVisitor};
+use super::{Annotations, Evaluator, OutputDescription, Task, TaskKind, TaskProblem, TaskVisitor};
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
@@ -43,7 +43,7 @@ pub struct MeasuredImages<'a> {
 }
 
 /// A task that formats the rows of outputs for people.
-pub type Describer = Box<dyn Fn(&Outputs) -> Result<Vec<OutputDescription>> + Send + Sync>;
+pub type Describer = Box<dyn Fn(&Outputs, &Annotations) -> Result<Vec<OutputDescription>> + Send + Sync>;
 
 impl<'a> TaskSpec<'a> {
     /// Refuses a train stage whose loss, head or monitor does not fit the task or the data set.
@@ -135,8 +135,8 @@ impl<'a> TaskSpec<'a> {
             type Output = Describer;
 
             fn visit<T: Task>(self, task: T) -> Self::Output {
-                Box::new(move |outputs| {
-                    let predictions = task.predict(outputs)?.into_iter();
+                Box::new(move |outputs, annotations| {
+                    let predictions = task.predict(outputs, annotations)?.into_iter();
                     Ok(predictions.map(|prediction| task.describe(prediction)).collect())
                 })
             }

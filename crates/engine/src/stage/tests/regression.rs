@@ -144,7 +144,7 @@ impl Task for Regression {
         targets[..rows].to_vec()
     }
 
-    fn predict(&self, outputs: &Outputs) -> Result<Vec<f32>> {
+    fn predict(&self, outputs: &Outputs, _: &Annotations) -> Result<Vec<f32>> {
         numbers(outputs)
     }
 
@@ -153,9 +153,10 @@ impl Task for Regression {
         OutputDescription { text: number.to_string(), document }
     }
 
-    fn predictions_file(&self, predictions: Predictions<Self>) -> TaskFile {
+    fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {
         let row = |(sample, number): (&crate::data::Sample, f32)| format!("{},{number}\n", sample.path);
-        TaskFile::new("predictions.csv", predictions.into_iter().map(row).collect::<String>())
+        let table = predictions.into_iter().map(row).collect::<String>();
+        Ok(vec![TaskFile::new("predictions.csv", table)])
     }
 
     fn document(&self, meter: &Meter) -> Result<Json> {

@@ -126,7 +126,7 @@ impl Task for Classification {
         targets.first(rows)
     }
 
-    fn predict(&self, outputs: &Outputs) -> Result<Vec<Vec<f32>>> {
+    fn predict(&self, outputs: &Outputs, _: &Annotations) -> Result<Vec<Vec<f32>>> {
         rows(&ops::softmax(outputs.logits()?.tensor())?)
     }
 
@@ -134,8 +134,8 @@ impl Task for Classification {
         predictions::describe(&self.classes, &probabilities)
     }
 
-    fn predictions_file(&self, predictions: Predictions<Self>) -> TaskFile {
-        predictions::file(&self.classes, predictions)
+    fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {
+        Ok(vec![predictions::file(&self.classes, predictions)])
     }
 
     fn document(&self, meter: &ClassificationMetrics) -> Result<Json> {

@@ -150,7 +150,7 @@ impl Task for MultiLabel {
         targets[..rows * self.labels.len()].to_vec()
     }
 
-    fn predict(&self, outputs: &Outputs) -> Result<Vec<Vec<f32>>> {
+    fn predict(&self, outputs: &Outputs, _: &Annotations) -> Result<Vec<Vec<f32>>> {
         rows(&ops::sigmoid(outputs.logits()?.tensor())?)
     }
 
@@ -158,8 +158,8 @@ impl Task for MultiLabel {
         predictions::describe(&self.labels, &probabilities)
     }
 
-    fn predictions_file(&self, predictions: Predictions<Self>) -> TaskFile {
-        predictions::file(&self.labels, predictions)
+    fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {
+        Ok(vec![predictions::file(&self.labels, predictions)])
     }
 
     fn document(&self, meter: &MultiLabelMetrics) -> Result<Json> {

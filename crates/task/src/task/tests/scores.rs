@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use crate::autograd::{Tape, Value};
 use crate::model::{LOGITS, Outputs};
 use crate::pipeline::{Head, Monitor};
-use crate::task::{Task, TaskKind, TaskSpec, TaskVisitor};
+use crate::task::{Annotations, Task, TaskKind, TaskSpec, TaskVisitor};
 
 /// The names of the validation scores, of those shown as progress, and of those that can be monitored.
 struct Names;
@@ -20,7 +20,7 @@ impl TaskVisitor for Names {
         let targets = task.synthetic_targets(2);
         let loss = task.loss(&mut Tape::new(), &outputs, &targets).unwrap();
         task.update(&mut meter, loss.stats).unwrap();
-        assert_eq!(task.predict(&outputs).unwrap().len(), 2);
+        assert_eq!(task.predict(&outputs, &Annotations::of([])).unwrap().len(), 2);
         let names = |scores: crate::train::Scores| scores.into_keys().collect();
         let mut monitored: Vec<String> =
             task.metrics().history.iter().map(|metric| metric.name.to_owned()).collect();
