@@ -13,7 +13,7 @@ use super::paths::{self, Variables};
 use super::resolved::Resolved;
 use super::source_text::{SourceText, Span};
 use super::unchecked::UncheckedPipeline;
-use super::{Run, external_weights, graph, merge, run_label, schema, schema_check, semantic_checks};
+use super::{Run, external_weights, graph, merge, preset, run_label, schema, schema_check, semantic_checks};
 
 /// What the command line and the machine add to a file.
 pub struct LoadOptions<'a> {
@@ -175,7 +175,8 @@ fn selected_runs<'a>(
     runs.into_iter().filter(|run| only.iter().any(|pattern| selects(pattern, run))).collect()
 }
 
-/// Applies settings: those of `[defaults]` before the stages take defaults, all others after.
+/// Applies settings: those of `[defaults]` before the stages take defaults, those that a preset depends on before the
+/// stages take presets, all others after.
 fn apply_overrides<'a>(
     root: &mut Node,
     sets: impl Iterator<Item = &'a Override>,
@@ -184,6 +185,9 @@ fn apply_overrides<'a>(
     let (to_defaults, to_stages): (Vec<_>, Vec<_>) = sets.partition(|set| set.is_default());
     to_defaults.into_iter().for_each(|set| set.apply(root, diagnostics));
     merge::apply_defaults(root);
+    let (to_presets, to_stages): (Vec<_>, Vec<_>) = to_stages.into_iter().partition(|set| set.shapes_a_preset());
+    to_presets.into_iter().for_each(|set| set.apply(root, diagnostics));
+    preset::apply(root);
     to_stages.into_iter().for_each(|set| set.apply(root, diagnostics));
 }
 

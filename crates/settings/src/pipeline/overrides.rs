@@ -75,6 +75,12 @@ impl Override {
         self.steps[0].name == "defaults"
     }
 
+    /// Whether the settings of a preset depend on it.
+    pub fn shapes_a_preset(&self) -> bool {
+        let [stage, _, setting] = &self.steps[..] else { return false };
+        stage.name == "stage" && ["preset", "batch_size", "epochs"].contains(&setting.name.as_str())
+    }
+
     /// The first name of its path.
     pub fn first(&self) -> &str {
         &self.steps[0].name

@@ -7,6 +7,7 @@ use super::augment::Augment;
 use super::distill::Distill;
 use super::loss::Loss;
 use super::optimizer::{Group, Optimizer, Unfreeze};
+use super::preset::Preset;
 use super::recognition::{Identification, Verification};
 use super::schedule::Schedule;
 use super::training::{BatchNormPolicy, EarlyStop, Ema, Features, Monitor, Precision, WarmupStart};
@@ -76,6 +77,9 @@ pub struct Train {
     pub from: String,
     /// The data set to train on, by its name under `[data]`. Optional if the file has one data set.
     pub data: Option<String>,
+    /// Published training settings, for all that this stage does not set itself.
+    #[serde(default, skip_serializing)]
+    pub preset: Option<Preset>,
     /// Number of passes over the training images.
     #[schemars(range(min = 1))]
     pub epochs: u32,

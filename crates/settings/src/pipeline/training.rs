@@ -83,6 +83,18 @@ pub enum Monitor {
     // Mean average precision, for multi-label data.
     #[serde(rename = "validation/map")]
     ValidationMap,
+    // COCO's average precision of boxes, at IoU thresholds from 0.50 to 0.95 and at single ones.
+    #[serde(rename = "validation/ap50_95")]
+    ValidationAp50To95,
+    #[serde(rename = "validation/ap50")]
+    ValidationAp50,
+    #[serde(rename = "validation/ap75")]
+    ValidationAp75,
+    #[serde(rename = "validation/ap_small")]
+    ValidationApSmall,
+    // At the confidence that is best for boxes of all classes.
+    #[serde(rename = "validation/f1")]
+    ValidationF1,
 }
 
 impl Monitor {
@@ -93,6 +105,11 @@ impl Monitor {
             Self::ValidationAccuracy => "accuracy",
             Self::ValidationMacroF1 => "macro_f1",
             Self::ValidationMap => "map",
+            Self::ValidationAp50To95 => "ap50_95",
+            Self::ValidationAp50 => "ap50",
+            Self::ValidationAp75 => "ap75",
+            Self::ValidationApSmall => "ap_small",
+            Self::ValidationF1 => "f1",
         }
     }
 
@@ -100,7 +117,7 @@ impl Monitor {
     pub fn improvement(self, value: f64, than: f64) -> f64 {
         match self {
             Self::ValidationLoss => than - value,
-            Self::ValidationAccuracy | Self::ValidationMacroF1 | Self::ValidationMap => value - than,
+            _ => value - than,
         }
     }
 }

@@ -51,6 +51,8 @@ impl<'a> TrainSettings<'a> {
             // The recipe has the images that these select, and the digest of the weights.
             from: _,
             data: _,
+            // Its settings are written out.
+            preset: _,
             image_size: _,
             // The table of parameters is resolved from these.
             freeze: _,
