@@ -127,6 +127,12 @@ mod tests {
                 let expected = ((of(&first, one) + of(&second, two)).unwrap() + of(&third, three)).unwrap();
                 assert_close("mean", &mean.mean[&id], &expected, 1e-14);
             }
+            let sum = mean.into_sum().unwrap();
+            let whole = (first[0].1.as_ref().unwrap().affine(weights[0], 0.0).unwrap()
+                + second[0].1.as_ref().unwrap().affine(weights[1], 0.0).unwrap())
+            .unwrap();
+            let whole = (whole + third[0].1.as_ref().unwrap().affine(weights[2], 0.0).unwrap()).unwrap();
+            assert_close("sum", &sum.mean[&0], &whole, 1e-14);
         }
     }
 

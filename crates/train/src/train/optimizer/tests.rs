@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use super::*;
 use crate::ops::testing::{Fixture, assert_same_on_any_threads, normal, numbers};
 use crate::pipeline;
-use crate::pipeline::{AdamW, Sgd};
+use crate::pipeline::{Adam, AdamW, Sgd};
 
 fn sgd(momentum: f64, nesterov: bool) -> pipeline::Optimizer {
     pipeline::Optimizer::Sgd(Sgd { lr: 0.1, momentum, nesterov, weight_decay: 0.0, no_decay: Vec::new() })
@@ -14,6 +14,11 @@ fn sgd(momentum: f64, nesterov: bool) -> pipeline::Optimizer {
 fn adamw() -> pipeline::Optimizer {
     let (betas, eps) = ([0.8, 0.99], 1e-6);
     pipeline::Optimizer::Adamw(AdamW { lr: 0.1, betas, eps, weight_decay: 0.0, no_decay: Vec::new() })
+}
+
+fn adam() -> pipeline::Optimizer {
+    let (betas, eps) = ([0.8, 0.99], 1e-6);
+    pipeline::Optimizer::Adam(Adam { lr: 0.1, betas, eps, weight_decay: 0.0, no_decay: Vec::new() })
 }
 
 /// Tensors 1 and 2 of three.
@@ -63,6 +68,7 @@ fn twenty_steps_end_where_pytorch_ends() {
         ("sgd", sgd(0.0, false)),
         ("momentum", sgd(0.9, false)),
         ("nesterov", sgd(0.9, true)),
+        ("adam", adam()),
         ("adamw", adamw()),
     ];
     for (name, kind) in kinds {
@@ -79,7 +85,7 @@ fn twenty_steps_end_where_pytorch_ends() {
 
 #[test]
 fn a_restored_optimizer_goes_on_to_the_same_bits() {
-    for kind in [sgd(0.0, false), sgd(0.9, true), adamw()] {
+    for kind in [sgd(0.0, false), sgd(0.9, true), adam(), adamw()] {
         let mut whole = Trajectory::start(DType::F32);
         let mut optimizer = Optimizer::new(&kind, parameters()).unwrap();
         whole.run(&mut optimizer, 0..7);
@@ -161,4 +167,29 @@ fn threads_do_not_matter_and_clones_are_snapshots() {
         });
     }
     assert_eq!(numbers(&value), before);
+}
+
+/// A bias starts at a learning rate of its own, and momentum at a smaller one; both reach theirs with the warmup.
+#[test]
+fn biases_and_momentum_start_elsewhere_in_a_warmup() {
+    let one = Tensor::ones(1, DType::F64, &Device::Cpu).unwrap();
+    let parameter = |tensor, is_bias| OptimizerParameter { tensor, lr: 0.1, is_bias, ..AT_ONCE };
+    let kind = sgd(0.9, false);
+    let mut optimizer = Optimizer::new(&kind, [parameter(0, false), parameter(1, true)]).unwrap();
+    let mut tensors = [one.clone(), one.clone()];
+    let (mut values, mut velocities) = ([1.0; 2], [0.0; 2]);
+    for (progress, rates, momentum) in
+        [(0.25, [0.025, 0.175], 0.3), (0.5, [0.05, 0.15], 0.5), (1.0, [0.1, 0.1], 0.9)]
+    {
+        let warmup = WarmupRates { progress, full: 1.0, bias_lr: Some(0.2), momentum: Some([0.1, 0.9]) };
+        let gradients = [(0, Some(one.clone())), (1, Some(one.clone()))];
+        optimizer
+            .step(&mut tensors, &gradients, StepRates { factor: progress, warmup: Some(warmup) })
+            .unwrap();
+        for (place, tensor) in tensors.iter().enumerate() {
+            velocities[place] = velocities[place] * momentum + 1.0;
+            values[place] -= rates[place] * velocities[place];
+            assert!((numbers(tensor)[0] - values[place]).abs() < 1e-12, "{progress} {place}");
+        }
+    }
 }
