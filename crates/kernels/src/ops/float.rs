@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Shape, Storage,
 use super::exponential::exponential_of;
 use super::normal::normal_of;
 use super::sigmoid::sigmoid_of;
+use super::softplus::softplus_of;
 use super::vector::{Single, Vector};
 use crate::error::{Error, Result};
 
@@ -44,6 +45,9 @@ pub trait Float:
     /// e^self, constant beyond ±87 in f32.
     fn exponential(self) -> Self;
 
+    /// log(1 + e^self). In f32 it vectorises if it is inlined.
+    fn softplus(self) -> Self;
+
     /// The standard normal distribution: the probability below self, and the density.
     fn normal(self) -> [Self; 2];
 
@@ -57,7 +61,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ident, $variant:ident, [$sigmoid:expr, $exponential:expr, $normal:expr], $widest:ty, $wide:ty) => {
+    ($type:ident, $variant:ident, [$sigmoid:expr, $exponential:expr, $softplus:expr, $normal:expr], $widest:ty, $wide:ty) => {
         impl Float for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -83,6 +87,11 @@ macro_rules! float {
             #[inline(always)]
             fn exponential(self) -> Self {
                 $exponential(self)
+            }
+
+            #[inline(always)]
+            fn softplus(self) -> Self {
+                $softplus(self)
             }
 
             #[inline(always)]
@@ -117,7 +126,12 @@ macro_rules! float {
 float!(
     f32,
     F32,
-    [|x| sigmoid_of(Single(x)).0, |x| exponential_of(Single(x)).0, |x| normal_of(Single(x)).map(|x| x.0)],
+    [
+        |x| sigmoid_of(Single(x)).0,
+        |x| exponential_of(Single(x)).0,
+        |x| softplus_of(Single(x)).0,
+        |x| normal_of(Single(x)).map(|x| x.0)
+    ],
     super::vector_x86::Avx512,
     super::vector_x86::Avx2
 );
@@ -125,11 +139,28 @@ float!(
 float!(
     f32,
     F32,
-    [|x| sigmoid_of(Single(x)).0, |x| exponential_of(Single(x)).0, |x| normal_of(Single(x)).map(|x| x.0)],
+    [
+        |x| sigmoid_of(Single(x)).0,
+        |x| exponential_of(Single(x)).0,
+        |x| softplus_of(Single(x)).0,
+        |x| normal_of(Single(x)).map(|x| x.0)
+    ],
     Single<f32>,
     Single<f32>
 );
-float!(f64, F64, [|x: f64| 1.0 / (1.0 + libm::exp(-x)), libm::exp, normal], Single<f64>, Single<f64>);
+float!(
+    f64,
+    F64,
+    [|x: f64| 1.0 / (1.0 + libm::exp(-x)), libm::exp, softplus, normal],
+    Single<f64>,
+    Single<f64>
+);
+
+/// log(1 + e^x) in f64.
+fn softplus(x: f64) -> f64 {
+    let rest = libm::log1p(libm::exp(-x.abs()));
+    if x < 0.0 { rest } else { x + rest }
+}
 
 /// The standard normal distribution in f64.
 fn normal(x: f64) -> [f64; 2] {
@@ -161,19 +192,7 @@ pub use by_dtype;
 #[track_caller]
 pub fn with_slice<T: Float, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        return Err(Error::bug(format!("a tensor of shape {:?} is not contiguous", tensor.shape())));
-    };
-    let Storage::Cpu(storage) = &*storage else {
-        let place = Location::caller();
-        return Err(Error::bug(format!(
-            "a tensor of a GPU came to the CPU's half of an operation ({place})"
-        )));
-    };
-    let Some(data) = T::storage(storage) else {
-        return Err(Error::bug(format!("expected {:?}, found {:?}", T::DTYPE, tensor.dtype())));
-    };
-    Ok(f(&data[start..end]))
+    Ok(f(slice(tensor, &storage, layout)?))
 }
 
 /// [`with_slice`] for an optional tensor.
@@ -185,6 +204,36 @@ pub fn with_optional_slice<T: Float, R>(
     match tensor {
         None => Ok(f(None)),
         Some(tensor) => with_slice(tensor, |data| f(Some(data))),
+    }
+}
+
+/// [`with_slice`] for several tensors.
+#[track_caller]
+pub fn with_slices<T: Float, R>(tensors: &[&Tensor], f: impl FnOnce(&[&[T]]) -> R) -> Result<R> {
+    let storages: Vec<_> = tensors.iter().map(|tensor| tensor.storage_and_layout()).collect();
+    let slices: Result<Vec<&[T]>> = tensors
+        .iter()
+        .zip(&storages)
+        .map(|(tensor, (storage, layout))| slice(tensor, storage, layout))
+        .collect();
+    Ok(f(&slices?))
+}
+
+/// The elements of a contiguous tensor.
+#[track_caller]
+fn slice<'a, T: Float>(tensor: &Tensor, storage: &'a Storage, layout: &Layout) -> Result<&'a [T]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        return Err(Error::bug(format!("a tensor of shape {:?} is not contiguous", tensor.shape())));
+    };
+    let Storage::Cpu(storage) = storage else {
+        let place = Location::caller();
+        return Err(Error::bug(format!(
+            "a tensor of a GPU came to the CPU's half of an operation ({place})"
+        )));
+    };
+    match T::storage(storage) {
+        Some(data) => Ok(&data[start..end]),
+        None => Err(Error::bug(format!("expected {:?}, found {:?}", T::DTYPE, tensor.dtype()))),
     }
 }
 

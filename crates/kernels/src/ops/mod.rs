@@ -25,6 +25,7 @@ mod cross_entropy;
 #[cfg(all(test, feature = "cuda"))]
 mod cuda_tests;
 mod deferred;
+mod detection;
 mod distillation;
 mod dropout;
 mod exponential;
@@ -45,6 +46,7 @@ mod row_sums;
 mod scale_channels;
 mod sigmoid;
 mod softmax;
+mod softplus;
 mod spin_guard;
 mod stochastic_depth;
 pub mod testing;
@@ -64,6 +66,9 @@ pub use class_loss::{ClassLoss, Mixture, WeightedLoss, class_loss};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d, pointwise};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use deferred::Deferred;
+pub use detection::{
+    DecodedBoxes, DetectionGains, DetectionLevel, DetectionLoss, TargetBox, decode, detection_loss,
+};
 pub use distillation::{blend_losses, distillation};
 pub use dropout::dropout;
 pub use focal::Focal;

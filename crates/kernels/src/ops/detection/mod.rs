@@ -1,0 +1,20 @@
+//! The training loss of anchor-free detection heads such as YOLO11's, and their decoded predictions.
+//!
+//! Per anchor point, the head predicts logits of each class, and for each side of a box a distribution over
+//! distances. [`detection_loss`] assigns anchor points to objects and sums three terms; [`decode`] turns logits
+//! into boxes and scores. Non-maximum suppression is not done here.
+
+mod anchors;
+mod assign;
+mod decode;
+mod gradient;
+mod image;
+mod iou;
+mod loss;
+mod positive;
+#[cfg(test)]
+mod tests;
+
+pub use anchors::DetectionLevel;
+pub use decode::{DecodedBoxes, decode};
+pub use loss::{DetectionGains, DetectionLoss, TargetBox, detection_loss};
