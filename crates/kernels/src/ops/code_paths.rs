@@ -26,6 +26,8 @@ code_paths! {
     TOKENS = "tokens", 1;
     BINARY_CROSS_ENTROPY = "binary_cross_entropy", 1;
     SIGMOID = "sigmoid", 1;
+    UPSAMPLE = "upsample", 1;
+    ATTENTION_QKV = "attention_qkv", 1;
 }
 
 /// In the recipe of every stage that runs a model, whether or not its architecture uses the operation. Code
