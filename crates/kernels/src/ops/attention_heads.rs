@@ -4,6 +4,9 @@
 //! cache. The backward pass computes them again instead of saving them: they would be by far the largest saved
 //! tensor, and recomputing costs a fiftieth of a transformer's step.
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
+
 use rayon::prelude::*;
 
 use super::attention_rows::{ScoreGradient, Softmax, padded};

@@ -81,7 +81,8 @@ impl Grid {
             && height * width * channels * keys > 0
             && channels % heads == 0
             && keys % heads == 0;
-        let grid = Self { images, height, width, heads, key: keys / heads.max(1), value: channels / heads.max(1) };
+        let grid =
+            Self { images, height, width, heads, key: keys / heads.max(1), value: channels / heads.max(1) };
         if fits { Ok(grid) } else { Err(refused()) }
     }
 
@@ -207,7 +208,8 @@ mod tests {
     fn an_image_depends_on_no_other_and_threads_do_not_matter() {
         let single = |tensor: &Tensor| tensor.to_dtype(DType::F32).unwrap();
         let inputs: Vec<Tensor> = inputs(3, [5, 9], [64, 128]).iter().map(single).collect();
-        let values = |inputs: &[Tensor]| -> Vec<Value> { inputs.iter().cloned().map(Value::constant).collect() };
+        let values =
+            |inputs: &[Tensor]| -> Vec<Value> { inputs.iter().cloned().map(Value::constant).collect() };
         let whole = run(2)(&mut Tape::new(), &values(&inputs)).unwrap().into_tensor();
         let last: Vec<Tensor> = inputs.iter().map(|input| input.narrow(0, 2, 1).unwrap()).collect();
         let alone = run(2)(&mut Tape::new(), &values(&last)).unwrap();

@@ -26,6 +26,7 @@ code_paths! {
     TOKENS = "tokens", 1;
     BINARY_CROSS_ENTROPY = "binary_cross_entropy", 1;
     SIGMOID = "sigmoid", 1;
+    CONCAT = "concat", 1;
     UPSAMPLE = "upsample", 1;
     ATTENTION_QKV = "attention_qkv", 1;
 }

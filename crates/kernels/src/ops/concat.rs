@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn candle_agrees_bit_for_bit() {
-        let parts = [normal("a", &[2, 30, 17, 40]), normal("b", &[2, 30, 17, 3]), normal("c", &[2, 30, 17, 65])];
+        let parts =
+            [normal("a", &[2, 30, 17, 40]), normal("b", &[2, 30, 17, 3]), normal("c", &[2, 30, 17, 65])];
         let expected = Tensor::cat(&parts, 3).unwrap();
         let inputs = values(&parts);
         let joined = concat(&mut Tape::new(), &inputs.iter().collect::<Vec<_>>()).unwrap();

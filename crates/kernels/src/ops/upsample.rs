@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn only_images_have_a_size() {
-        let refused = |shape: &[usize]| run(&mut Tape::new(), &[Value::constant(normal("x", shape))]).is_err();
+        let refused =
+            |shape: &[usize]| run(&mut Tape::new(), &[Value::constant(normal("x", shape))]).is_err();
         assert!(refused(&[2, 3]) && refused(&[1, 0, 2, 3]));
         let one = run(&mut Tape::new(), &[Value::constant(normal("x", &[1, 1, 1, 1]))]).unwrap();
         assert_eq!((one.tensor().dims(), numbers(one.tensor()).len()), (&[1, 2, 2, 1][..], 4));
