@@ -238,6 +238,7 @@ fn normalize(arch: &str) -> &'static str {
         "efficientnet_lite0" => "efficientnet_lite",
         "clip_vit_b32" => "clip",
         "siglip_base_patch16_224" => "inception",
+        detector if detector.starts_with("yolo11") => "none",
         _ => "imagenet",
     }
 }

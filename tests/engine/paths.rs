@@ -62,12 +62,16 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (ops::code_paths::ATTENTION, attention),
     (ops::code_paths::LAYER_SCALE, layer_scale),
     (ops::code_paths::TOKENS, tokens),
+    (ops::code_paths::CONCAT, concat),
+    (ops::code_paths::UPSAMPLE, upsample),
+    (ops::code_paths::ATTENTION_QKV, attention_qkv),
     (ops::code_paths::BINARY_CROSS_ENTROPY, binary_cross_entropy),
     (ops::code_paths::SIGMOID, || {
         digest([&ops::sigmoid(&tensor("logits", &[40, 9]).affine(12.0, 0.0).unwrap()).unwrap()])
     }),
     (model::code_paths::CONVNEXT, || architectures(&[Arch::ConvNextTiny])),
     (model::code_paths::VIT, || architectures(&[Arch::VitS16])),
+    (model::code_paths::YOLO11, yolo11),
     (model::code_paths::DINOV2, || architectures(&[Arch::DinoV2VitS14])),
     (data::code_paths::JPEG, || {
         decode(&[
@@ -386,6 +390,67 @@ fn layer_norm() -> String {
 fn attention() -> String {
     let x = tensor("x", &[2, 37, 3 * 4 * 9]).affine(3.0, 0.0).unwrap();
     digest(&both_ways(&[x], |tape, inputs| ops::attention(tape, &inputs[0], 4)))
+}
+
+fn attention_qkv() -> String {
+    let map = |name, channels| tensor(name, &[2, 5, 7, channels]).affine(2.0, 0.0).unwrap();
+    let inputs = [map("query", 2 * 32), map("key", 2 * 32), map("value", 2 * 64)];
+    digest(&both_ways(&inputs, |tape, inputs| {
+        ops::attention_qkv(tape, &inputs[0], &inputs[1], &inputs[2], 2)
+    }))
+}
+
+fn concat() -> String {
+    let inputs = [tensor("x", &[2, 9, 7, 37]), tensor("y", &[2, 9, 7, 24])];
+    digest(&both_ways(&inputs, |tape, inputs| {
+        let parts = ops::split_channels(tape, &inputs[1], 2, &[5, 7])?;
+        ops::concat(tape, &[&parts[1], &inputs[0], &parts[0]])
+    }))
+}
+
+fn upsample() -> String {
+    let x = tensor("x", &[2, 9, 7, 37]);
+    digest(&both_ways(&[x], |tape, inputs| ops::upsample_nearest(tape, &inputs[0])))
+}
+
+/// A detector, with blocks of both kinds.
+fn yolo11() -> String {
+    let head = pipeline::Head::Detect(pipeline::DetectHead { class_width: None });
+    let model = Model::build(&pipeline::Model { head, ..pipeline::Model::of(Arch::Yolo11N) }, 3);
+    let description = &model.description;
+    let draw = |spec: &TensorSpec| match spec.role {
+        TensorRole::BatchCount => Tensor::new(3i64, &Device::Cpu).unwrap(),
+        TensorRole::Constant => weights::initialize(spec, 0).unwrap(),
+        TensorRole::NormWeight | TensorRole::RunningVar => positive(&spec.name, &spec.shape),
+        TensorRole::Weight => {
+            let inputs: usize = spec.shape[1..].iter().product();
+            tensor(&spec.name, &spec.shape).affine(1.5 / (inputs as f64).sqrt(), 0.0).unwrap()
+        }
+        _ => tensor(&spec.name, &spec.shape).affine(0.1, 0.0).unwrap(),
+    };
+    let state = StateDict { tensors: description.tensors.iter().map(draw).collect() };
+    let images = Value::constant(tensor("images", &[2, 64, 64, 3]));
+    let outputs = model.forward(&mut Pass::inference(&state), 0, images.clone()).unwrap();
+    let mut all: Vec<Tensor> = outputs.tensors().cloned().collect();
+    let trainable: Vec<bool> = description.tensors.iter().map(|spec| spec.role.is_parameter()).collect();
+    let norms = vec![NormMode::Training; description.norms.len()];
+    let mut pass = Pass::training(&state, &trainable, &norms, 1, 0, &[10, 11]);
+    let outputs = model.forward(&mut pass, 0, images).unwrap();
+    let mut loss = None;
+    for name in description.outputs {
+        let output = outputs.get(name).unwrap();
+        let weights = tensor(name, output.tensor().dims());
+        let zero = Tensor::new(0f32, &Device::Cpu).unwrap();
+        let part = pass.tape().record(&[output], zero, || WeightedSum(weights));
+        loss = Some(match loss {
+            None => part,
+            Some(sum) => ops::add(pass.tape(), &sum, &part).unwrap(),
+        });
+    }
+    let (gradients, buffers) = pass.backward(&loss.unwrap()).unwrap();
+    all.extend(gradients.into_iter().map(|(_, gradient)| gradient.unwrap()));
+    all.extend(buffers.into_iter().map(|(_, tensor)| tensor));
+    digest(&all)
 }
 
 fn layer_scale() -> String {

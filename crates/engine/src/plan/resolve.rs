@@ -211,7 +211,8 @@ impl Resolver<'_> {
             ImageSizes::MultipleOf(patch) if !found.is_multiple_of(patch) => {
                 let near = (found / patch).max(1) * patch;
                 let help = format!("set `image_size = {near}`, or another multiple of {patch}");
-                (format!("`image_size` {found} is not a multiple of the patch size, {patch} pixels"), help)
+                let what = if arch.is_detector() { "the largest stride" } else { "the patch size" };
+                (format!("`image_size` {found} is not a multiple of {what}, {patch} pixels"), help)
             }
             ImageSizes::Only(side) if found != side => {
                 let help = format!("set `image_size = {side}`");

@@ -7,4 +7,4 @@
 mod accumulate;
 mod tape;
 
-pub use tape::{Backward, Gradients, Tape, Value};
+pub use tape::{Backward, BackwardOfSeveral, Gradients, Tape, Value};

@@ -25,6 +25,15 @@ pub trait Backward: Send {
     }
 }
 
+/// The backward function of an operation with several outputs, such as one that takes channels apart.
+pub trait BackwardOfSeveral: Send {
+    /// Computes the gradients of the inputs from those of the outputs, in recording order. An output that the loss
+    /// does not depend on has none, but at least one has.
+    ///
+    /// `wanted` and the result are as in [`Backward::backward`], but all gradients are new tensors.
+    fn backward(self: Box<Self>, grads: Vec<Option<Tensor>>, wanted: &[bool]) -> Result<Vec<Option<Tensor>>>;
+}
+
 /// A tensor in a forward pass: a constant, a leaf, or the output of a recorded operation.
 #[derive(Clone, Debug)]
 pub struct Value {
@@ -54,8 +63,14 @@ impl Value {
 
 struct Node {
     inputs: Vec<Option<usize>>,
-    /// `None` for a leaf, and after use.
-    backward: Option<Box<dyn Backward>>,
+    /// `None` for a leaf, for all outputs of an operation but the first, and after use.
+    backward: Option<NodeBackward>,
+}
+
+enum NodeBackward {
+    OfOne(Box<dyn Backward>),
+    /// With the number of outputs. They are nodes in a row, the first of which has this.
+    OfSeveral(usize, Box<dyn BackwardOfSeveral>),
 }
 
 /// The record of one forward pass.
@@ -86,8 +101,28 @@ impl Tape {
         if inputs.iter().all(Option::is_none) {
             return Value::constant(output);
         }
-        self.nodes.push(Node { inputs, backward: Some(Box::new(backward())) });
+        self.nodes.push(Node { inputs, backward: Some(NodeBackward::OfOne(Box::new(backward()))) });
         Value { tensor: output, node: Some(self.nodes.len() - 1) }
+    }
+
+    /// As [`Tape::record`], for an operation with several outputs.
+    pub fn record_several<B: BackwardOfSeveral + 'static>(
+        &mut self,
+        inputs: &[&Value],
+        outputs: Vec<Tensor>,
+        backward: impl FnOnce() -> B,
+    ) -> Vec<Value> {
+        let inputs: Vec<Option<usize>> = inputs.iter().map(|value| value.node).collect();
+        if inputs.iter().all(Option::is_none) {
+            return outputs.into_iter().map(Value::constant).collect();
+        }
+        let first = self.nodes.len();
+        let backward = NodeBackward::OfSeveral(outputs.len(), Box::new(backward()));
+        self.nodes.push(Node { inputs, backward: Some(backward) });
+        let others = 1..outputs.len();
+        self.nodes.extend(others.map(|_| Node { inputs: Vec::new(), backward: None }));
+        let value = |(place, tensor)| Value { tensor, node: Some(first + place) };
+        outputs.into_iter().enumerate().map(value).collect()
     }
 
     /// Runs the backward pass from a scalar `loss`, and frees each operation's saved tensors after use.
@@ -102,15 +137,29 @@ impl Tape {
         for index in (0..=last).rev() {
             let node = &mut self.nodes[index];
             let Some(backward) = node.backward.take() else { continue };
-            let Some(slot) = grads[index].take() else { continue };
             let wanted: Vec<bool> = node.inputs.iter().map(Option::is_some).collect();
-            let sharing = slot.ownership();
-            let input_grads = match slot.is_unique() {
-                true => backward.backward_in_place(slot.into_tensor(), &wanted)?,
-                false => backward.backward(slot.into_tensor(), &wanted)?,
+            let input_grads = match backward {
+                NodeBackward::OfOne(backward) => {
+                    let Some(slot) = grads[index].take() else { continue };
+                    let sharing = slot.ownership();
+                    sharing.pending(match slot.is_unique() {
+                        true => backward.backward_in_place(slot.into_tensor(), &wanted)?,
+                        false => backward.backward(slot.into_tensor(), &wanted)?,
+                    })
+                }
+                NodeBackward::OfSeveral(outputs, backward) => {
+                    let slots = grads[index..index + outputs].iter_mut();
+                    let slots: Vec<Option<Tensor>> =
+                        slots.map(|slot| slot.take().map(PendingGradient::into_tensor)).collect();
+                    if slots.iter().all(Option::is_none) {
+                        continue;
+                    }
+                    let found = backward.backward(slots, &wanted)?;
+                    found.into_iter().map(|grad| grad.map(PendingGradient::new)).collect()
+                }
             };
             debug_assert_eq!(input_grads.len(), node.inputs.len());
-            for (input, slot) in node.inputs.iter().zip(sharing.pending(input_grads)) {
+            for (input, slot) in node.inputs.iter().zip(input_grads) {
                 if let (Some(input), Some(slot)) = (*input, slot) {
                     grads[input] = Some(match grads[input].take() {
                         None => slot,
@@ -223,6 +272,54 @@ mod tests {
         let mut grads = tape.backward(&both).unwrap();
         assert_eq!(grads.take(&x).unwrap().to_vec1::<f64>().unwrap(), [3.0, 3.0]);
         assert_eq!(grads.take(&y).unwrap().to_vec1::<f64>().unwrap(), [1.0, 1.0]);
+    }
+
+    /// (x, x), whose gradients are subtracted, with zero for a missing one.
+    struct Fork;
+
+    impl BackwardOfSeveral for Fork {
+        fn backward(self: Box<Self>, grads: Vec<Option<Tensor>>, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+            let [first, second] = [0, 1].map(|index| grads[index].clone());
+            let zeros = || Tensor::zeros(2, candle_core::DType::F64, &Device::Cpu);
+            let grad = |grad: Option<Tensor>| grad.map_or_else(zeros, Ok);
+            Ok(vec![Some((grad(first)? - grad(second)?)?)])
+        }
+    }
+
+    fn fork(tape: &mut Tape, x: &Value) -> Vec<Value> {
+        tape.record_several(&[x], vec![x.tensor().clone(); 2], || Fork)
+    }
+
+    #[test]
+    fn gradients_of_several_outputs_meet_in_one_operation() {
+        let log = Arc::default();
+        let grad_of_x = |build: &dyn Fn(&mut Tape, &Value) -> Value| {
+            let mut tape = Tape::new();
+            let x = leaf(&mut tape);
+            let y = build(&mut tape, &x);
+            tape.backward(&y).unwrap().take(&x).map(|grad| grad.to_vec1::<f64>().unwrap())
+        };
+        let both = grad_of_x(&|tape, x| {
+            let parts = fork(tape, x);
+            let scaled = scale(tape, &parts[0], 5.0);
+            sum(tape, &[&scaled, &parts[1], &parts[1], x], "both", &log)
+        });
+        assert_eq!(both, Some(vec![4.0, 4.0]), "5 − 2 through the fork, 1 beside it");
+        // The first, whose node holds the operation, and the last, behind which the record ends.
+        for (place, expected) in [(0, 3.0), (1, -3.0)] {
+            let one = grad_of_x(&|tape, x| {
+                let parts = fork(tape, x);
+                scale(tape, &parts[place], 3.0)
+            });
+            assert_eq!(one, Some(vec![expected; 2]));
+            let itself = grad_of_x(&|tape, x| fork(tape, x).swap_remove(place));
+            assert_eq!(itself, Some(vec![expected / 3.0; 2]));
+        }
+        let beside = grad_of_x(&|tape, x| {
+            fork(tape, x);
+            scale(tape, x, 2.0)
+        });
+        assert_eq!(beside, Some(vec![2.0, 2.0]));
     }
 
     #[test]

@@ -1,8 +1,4 @@
 //! Multi-head attention: Vaswani et al., *Attention Is All You Need* (2017), §3.2.
-//!
-//! Each head of each image is one task. It computes its [T, T] probabilities in a buffer that stays in the
-//! cache. The backward pass computes them again instead of saving them: they would be by far the largest saved
-//! tensor, and recomputing costs a fiftieth of a transformer's step.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -10,14 +6,11 @@ mod cuda;
 use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
-use super::attention_rows::{ScoreGradient, Softmax, padded};
+use super::attention_heads::{HeadParts, HeadSize, Projection, each_head};
 use super::float::{Float, by_dtype, tensor, with_slice};
-use super::gemm::{Epilogue, Matrix, Output, Product, Right, RowOffsets, written};
+use super::gemm::{Matrix, Output, RowOffsets, written};
 use super::on_cuda::on_cuda;
-use super::profile::Profile;
-use super::vector::vectorised;
 use crate::autograd::{Backward, Tape, Value};
 use crate::error::{Error, Result};
 
@@ -54,14 +47,6 @@ struct Heads {
     heads: usize,
 }
 
-/// Which third of x: queries, keys or values.
-#[derive(Clone, Copy)]
-enum Projection {
-    Query,
-    Key,
-    Value,
-}
-
 impl Heads {
     fn new(dims: &[usize], heads: usize) -> Result<Self> {
         match *dims {
@@ -82,11 +67,9 @@ impl Heads {
         T::from_f64(1.0 / (self.width() as f64).sqrt())
     }
 
-    /// Runs `work` for every head of every image.
-    fn each(&self, work: impl Fn(HeadSlice) + Sync) {
-        (0..self.images * self.heads).into_par_iter().with_max_len(1).for_each(|task| {
-            work(HeadSlice { of: *self, image: task / self.heads, head: task % self.heads });
-        });
+    fn head<T: Float>(&self) -> HeadSize<T> {
+        let width = self.width();
+        HeadSize { tokens: self.tokens, key: width, value: width, scale: self.scale() }
     }
 
     fn attend(&self, x: &Tensor) -> Result<Tensor> {
@@ -100,145 +83,54 @@ impl Heads {
     fn forward<T: Float>(&self, x: &[T]) -> Vec<T> {
         let write = |output: &mut [MaybeUninit<T>]| {
             let output = Output::uninitialized(output, RowOffsets::Even { start: 0, stride: 0 });
-            self.each(|head| {
-                let probabilities = head.probabilities(x);
-                let values = head.part(x, Projection::Value);
+            each_head(self.images, self.heads, |image, head| {
+                let rows = RowOffsets::Even { start: self.result(image, head), stride: self.channels };
                 // SAFETY: each head of each image writes its own numbers.
-                let output = unsafe { output.with_rows(head.result()) };
-                head.product(head.scores(&probabilities), values, self.width(), output);
+                let output = unsafe { output.with_rows(rows) };
+                self.head().forward(self.parts(x, image, head), output);
             });
         };
         // SAFETY: the heads of all images cover the whole output.
         unsafe { written(self.images * self.tokens * self.channels, write) }
     }
 
-    /// With probabilities P and output gradient G: V̇ = Pᵀ · G; with the gradient Ṡ of the scores: Q̇ = Ṡ · K
-    /// and K̇ = Ṡᵀ · Q.
     fn backward<T: Float>(&self, x: &[T], grad: &[T]) -> Vec<T> {
         let write = |output: &mut [MaybeUninit<T>]| {
             let output = Output::uninitialized(output, RowOffsets::Even { start: 0, stride: 0 });
-            self.each(|head| {
-                let to = |part, left, right| {
+            each_head(self.images, self.heads, |image, head| {
+                let grad = &grad[self.result(image, head)..];
+                let grad = Matrix { data: grad, row_stride: self.channels, column_stride: 1 };
+                self.head().backward(self.parts(x, image, head), grad, |part| {
+                    let start = self.start(image, head, part);
                     // SAFETY: each head of each image writes its own numbers, part by part.
-                    let output = unsafe { output.with_rows(head.place(part)) };
-                    head.product(left, right, self.width(), output);
-                };
-                let probabilities = head.probabilities(x);
-                let grad = head.of_result(grad);
-                to(Projection::Value, head.scores(&probabilities).transposed(), grad);
-                let mut scores = head.empty_scores();
-                head.score_product(grad, head.part(x, Projection::Value).transposed(), &mut scores);
-                let rows = padded(self.tokens);
-                let kernel = ScoreGradient {
-                    probabilities: &probabilities,
-                    gradients: &mut scores,
-                    columns: rows,
-                    scale: self.scale(),
-                };
-                vectorised(Profile::current(), kernel);
-                to(Projection::Query, head.scores(&scores), head.part(x, Projection::Key));
-                to(Projection::Key, head.scores(&scores).transposed(), head.part(x, Projection::Query));
+                    unsafe { output.with_rows(RowOffsets::Even { start, stride: 3 * self.channels }) }
+                });
             });
         };
         // SAFETY: the three parts of all heads of all images cover the whole output.
         unsafe { written(3 * self.images * self.tokens * self.channels, write) }
     }
-}
 
-/// One head of one image.
-#[derive(Clone, Copy)]
-struct HeadSlice {
-    of: Heads,
-    image: usize,
-    head: usize,
-}
-
-impl HeadSlice {
-    /// The offset of a part in x, per row.
-    fn start(&self, part: Projection) -> usize {
-        let Heads { tokens, channels, .. } = self.of;
-        (3 * self.image * tokens + part as usize) * channels + self.head * self.of.width()
+    /// The offset of a part of a head in x: a third of each row for each part.
+    fn start(&self, image: usize, head: usize, part: Projection) -> usize {
+        (3 * image * self.tokens + part as usize) * self.channels + head * self.width()
     }
 
-    fn place(&self, part: Projection) -> RowOffsets {
-        RowOffsets::Even { start: self.start(part), stride: 3 * self.of.channels }
+    /// The offset of a head in the result.
+    fn result(&self, image: usize, head: usize) -> usize {
+        image * self.tokens * self.channels + head * self.width()
     }
 
-    /// [T, d] of q, k or v.
-    fn part<'a, T>(&self, x: &'a [T], part: Projection) -> Matrix<'a, T> {
-        Matrix { data: &x[self.start(part)..], row_stride: 3 * self.of.channels, column_stride: 1 }
-    }
-
-    fn result(&self) -> RowOffsets {
-        let Heads { tokens, channels, .. } = self.of;
-        let start = self.image * tokens * channels + self.head * self.of.width();
-        RowOffsets::Even { start, stride: channels }
-    }
-
-    /// [T, d] of a tensor with the result's shape.
-    fn of_result<'a, T>(&self, grad: &'a [T]) -> Matrix<'a, T> {
-        let Heads { tokens, channels, .. } = self.of;
-        let start = self.image * tokens * channels + self.head * self.of.width();
-        Matrix { data: &grad[start..], row_stride: channels, column_stride: 1 }
-    }
-
-    /// [T, T], padded as in [`Self::empty_scores`].
-    fn scores<'a, T>(&self, scores: &'a [T]) -> Matrix<'a, T> {
-        Matrix::row_major(scores, padded(self.of.tokens))
-    }
-
-    /// Rows of scores, padded to whole vectors. Padding after the last token does not affect the softmax.
-    fn empty_scores<T: Float>(&self) -> Vec<T> {
-        vec![T::ZERO; self.of.tokens * padded(self.of.tokens)]
-    }
-
-    /// The probabilities of this head: a distribution over keys for each query.
-    fn probabilities<T: Float>(&self, x: &[T]) -> Vec<T> {
-        let mut scores = self.empty_scores();
-        let (queries, keys) = (self.part(x, Projection::Query), self.part(x, Projection::Key));
-        self.score_product(queries, keys.transposed(), &mut scores);
-        let kernel = Softmax {
-            scores: &mut scores,
-            tokens: self.of.tokens,
-            columns: padded(self.of.tokens),
-            scale: self.of.scale(),
+    fn parts<'a, T>(&self, x: &'a [T], image: usize, head: usize) -> HeadParts<'a, T> {
+        let part = |part| {
+            let data = &x[self.start(image, head, part)..];
+            Matrix { data, row_stride: 3 * self.channels, column_stride: 1 }
         };
-        vectorised(Profile::current(), kernel);
-        scores
-    }
-
-    /// scores = left [T, d] · right [d, T]
-    fn score_product<T: Float>(&self, left: Matrix<T>, right: Matrix<T>, scores: &mut [T]) {
-        let Heads { tokens, .. } = self.of;
-        Product {
-            profile: Profile::current(),
-            rows: tokens,
-            columns: tokens,
-            depth: self.of.width(),
-            left: &left,
-            right: Right::Source(&right),
-            epilogue: Epilogue::NONE,
+        HeadParts {
+            query: part(Projection::Query),
+            key: part(Projection::Key),
+            value: part(Projection::Value),
         }
-        .compute(Output::existing(
-            scores,
-            RowOffsets::Even { start: 0, stride: padded(tokens) },
-            false,
-        ));
-    }
-
-    /// output = left [T, T] · right [T, d]
-    fn product<T: Float>(&self, left: Matrix<T>, right: Matrix<T>, columns: usize, output: Output<'_, T>) {
-        let Heads { tokens, .. } = self.of;
-        Product {
-            profile: Profile::current(),
-            rows: tokens,
-            columns,
-            depth: tokens,
-            left: &left,
-            right: Right::Source(&right),
-            epilogue: Epilogue::NONE,
-        }
-        .compute(output);
     }
 }
 
@@ -247,9 +139,12 @@ mod tests {
     use candle_core::DType;
 
     use super::*;
+    use crate::ops::attention_rows::Softmax;
+    use crate::ops::profile::Profile;
     use crate::ops::testing::{
         Fixture, assert_same_on_any_threads, check_gradients, gradients, normal, numbers,
     };
+    use crate::ops::vector::vectorised;
 
     #[test]
     fn gradients_agree_with_finite_differences() {

@@ -11,6 +11,8 @@ mod activation;
 mod activation_fn;
 mod add;
 mod attention;
+mod attention_heads;
+mod attention_qkv;
 mod attention_rows;
 mod average_pool;
 mod batch_norm;
@@ -20,6 +22,7 @@ mod channel_sums;
 mod channels;
 mod class_loss;
 pub mod code_paths;
+mod concat;
 pub mod conv2d;
 mod cross_entropy;
 #[cfg(all(test, feature = "cuda"))]
@@ -51,6 +54,7 @@ mod spin_guard;
 mod stochastic_depth;
 pub mod testing;
 mod tokens;
+mod upsample;
 pub mod vector;
 #[cfg(target_arch = "x86_64")]
 mod vector_x86;
@@ -59,10 +63,12 @@ pub use activation::activation;
 pub use activation_fn::Activation;
 pub use add::add;
 pub use attention::attention;
+pub use attention_qkv::attention_qkv;
 pub use average_pool::global_average_pool;
 pub use batch_norm::{BatchStatistics, batch_norm_frozen, batch_norm_training, update_running_statistic};
 pub use binary_cross_entropy::binary_cross_entropy;
 pub use class_loss::{ClassLoss, Mixture, WeightedLoss, class_loss};
+pub use concat::{concat, split_channels};
 pub use conv2d::{FoldedConv, FoldedNorm, conv2d, pointwise};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use deferred::Deferred;
@@ -84,6 +90,7 @@ pub use softmax::softmax;
 pub use spin_guard::SpinGuard;
 pub use stochastic_depth::stochastic_depth;
 pub use tokens::{first_token, tokens};
+pub use upsample::upsample_nearest;
 
 /// A window over an image: kernel, stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! This module never changes weights and never trains; it opens weight files only to compare them.
 
 mod batch_norm;
+mod freeze_summary;
 mod param_groups;
 mod phase;
 mod proof;
@@ -12,6 +13,7 @@ mod trainable;
 mod unfreeze;
 mod unfreeze_summary;
 
+pub use freeze_summary::FreezeSummary;
 pub use phase::FreezePhase;
 pub use proof::{ChangedTensor, TensorChange, changed_tensors};
 pub use table::{ParameterRow, ParameterTable, ParameterTotals};

@@ -133,10 +133,11 @@ impl ParameterTable {
         self.rows.iter().filter(|row| phase.trainable[row.id]).map(ParameterRow::elements).sum()
     }
 
-    /// The tensors that must not change: frozen parameters, and buffers of norms in frozen mode.
+    /// The tensors that must not change: frozen parameters, constants, and buffers of norms in frozen mode.
     pub fn frozen(&self, description: &Description) -> Vec<TensorId> {
         let mut ids: Vec<TensorId> =
             self.rows.iter().filter(|row| !row.trainable).map(|row| row.id).collect();
+        ids.extend(description.constants().map(|(id, _)| id));
         for (norm, mode) in description.norms.iter().zip(&self.last().norms) {
             if *mode == NormMode::Frozen {
                 ids.extend([norm.running_mean, norm.running_var, norm.batch_count]);

@@ -33,6 +33,51 @@ fn refusals(settings: &str) -> String {
     errors.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+fn detector() -> Description {
+    let head = pipeline::Head::Detect(pipeline::DetectHead { class_width: None });
+    Model::build(&pipeline::Model { head, ..pipeline::Model::of(Arch::Yolo11N) }, 5).description
+}
+
+#[test]
+fn a_detector_has_a_neck_and_its_constant_is_in_no_list() {
+    let description = detector();
+    let table = |settings: &str| ParameterTable::resolve(&description, &stage(settings)).unwrap();
+    let frozen = |settings: &str| table(settings).totals().frozen_parameters;
+    assert_eq!(frozen("freeze = [\"@backbone\"]"), 1_365_472);
+    assert_eq!(frozen("freeze = [\"@neck\"]"), 2_159_168 - 1_365_472);
+    assert_eq!(frozen("train = [\"@head\"]"), 2_159_168);
+    assert_eq!(frozen("freeze = [\"@head\"]"), 431_647 - 16);
+    // All trains, and the constant is proven not to move, but is not a parameter.
+    let all = table("");
+    assert!(all.rows.iter().all(|row| row.name != "model.23.dfl.conv.weight" && row.trainable));
+    let fixed: Vec<&str> =
+        all.frozen(&description).into_iter().map(|id| description.tensors[id].name.as_str()).collect();
+    assert_eq!(fixed, ["model.23.dfl.conv.weight"]);
+    // Layers that differ in nothing that trains.
+    assert_eq!(frozen("freeze_first = 11"), frozen("freeze_first = 13"));
+    assert_eq!(table("freeze_first = 13").first().frozen_prefix(&description), 13);
+    let messages = |description: &Description, settings: &str| -> Vec<String> {
+        let errors = ParameterTable::resolve(description, &stage(settings)).unwrap_err();
+        errors.into_iter().map(|error| format!("{}: {}", error.code, error.message)).collect()
+    };
+    assert_eq!(
+        messages(&description, "freeze = [\"model.23.dfl\"]"),
+        ["pattern-constant: `model.23.dfl` matches only `model.23.dfl.conv.weight`, a constant of `yolo11n`"]
+    );
+    assert_eq!(
+        messages(&describe(Arch::ResNet18, 2), "freeze = [\"@neck\"]"),
+        ["pattern-unmatched: `@neck` matches nothing: `resnet18` has no neck here"]
+    );
+    assert_eq!(
+        messages(&description, "freeze_first = 25"),
+        ["depth-too-large: `freeze_first = 25` is more than the 24 layers of `yolo11n`"]
+    );
+    assert_eq!(
+        messages(&description, "train_last = 0"),
+        ["nothing-to-train: this stage has nothing to train"]
+    );
+}
+
 #[test]
 fn backbone_freezing_of_resnet50_leaves_126_tensors() {
     let description = describe(Arch::ResNet50, 1000);

@@ -2,7 +2,9 @@
 
 use super::code_paths::POSITION_RESAMPLING;
 use super::network::ArchSpec;
-use super::{clip, convnext, dinov2, efficientnet, efficientnet_lite, mobilenet_v2, resnet, siglip, vit};
+use super::{
+    clip, convnext, dinov2, efficientnet, efficientnet_lite, mobilenet_v2, resnet, siglip, vit, yolo11,
+};
 use crate::code_path::CodePath;
 use crate::pipeline::{Arch, Model, architectures};
 

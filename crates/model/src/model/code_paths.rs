@@ -14,6 +14,7 @@ code_paths! {
     POSITION_RESAMPLING = "position_resampling", 1;
     CLIP = "clip", 1;
     SIGLIP = "siglip", 1;
+    YOLO11 = "yolo11", 1;
 }
 
 /// In the recipe of every stage that computes with a model; those of later architectures enter the recipes of their own

@@ -9,7 +9,7 @@ use super::description::{Init, TensorId, TensorRole};
 use super::layers::{BiasedConv2d, Dense, LayerNorm, Padding};
 use super::network::{ArchSpec, Backbone, Network};
 use super::pass::Pass;
-use super::scope::{ConvSettings, NormSettings, Scope};
+use super::scope::{ConvSettings, Form, NormSettings, Scope};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Activation;
@@ -82,6 +82,7 @@ fn build(arch: &str, stages: [[usize; 2]; 4], stochastic_depth: f64) -> Backbone
         }
         inputs = channels;
     }
+    scope.form(Form::Vector);
     scope.layer("classifier.0");
     let norm = scope.layer_norm("classifier.0", inputs, EPS);
     let network = ConvNeXt { stem, body, norm, stochastic_depth: stochastic_depth / (number - 1) as f64 };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// The index of a tensor in [`Description::tensors`].
 pub type TensorId = usize;
 
-/// The role of a tensor. The first four are parameters, the rest buffers.
+/// The role of a tensor. The first four are parameters, then come buffers and constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorRole {
     Weight,
@@ -16,6 +16,9 @@ pub enum TensorRole {
     RunningVar,
     /// `num_batches_tracked`: an i64 scalar that PyTorch's strict loading expects.
     BatchCount,
+    /// Numbers that the architecture fixes and published files keep as if they were a weight. They never train, and
+    /// a file may lack them.
+    Constant,
 }
 
 impl TensorRole {
@@ -24,7 +27,7 @@ impl TensorRole {
     }
 
     pub fn is_norm(self) -> bool {
-        !matches!(self, Self::Weight | Self::Bias)
+        !matches!(self, Self::Weight | Self::Bias | Self::Constant)
     }
 
     pub fn is_bias(self) -> bool {
@@ -48,6 +51,8 @@ pub enum Init {
     Uniform {
         bound: f64,
     },
+    /// 0, 1, 2, … in row-major order.
+    Index,
 }
 
 /// One tensor of a state dict.
@@ -77,6 +82,48 @@ pub enum LayerInput {
     Layer(usize),
 }
 
+/// What a layer puts out for an image, without numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerOutput {
+    /// `stride` are the pixels of an image per position, along each side. A part of a position counts as one unless
+    /// `rounds_down`.
+    Map {
+        channels: usize,
+        stride: usize,
+        rounds_down: bool,
+    },
+    /// As [`LayerOutput::Map`], with the positions one after the other, behind a class token.
+    Tokens {
+        channels: usize,
+        stride: usize,
+    },
+    Vector {
+        channels: usize,
+    },
+    /// The positions of several maps, one after the other.
+    Points {
+        channels: usize,
+        strides: &'static [usize],
+    },
+}
+
+impl LayerOutput {
+    /// The sizes for a square image, the channels first.
+    pub fn shape(&self, image_size: usize) -> Vec<usize> {
+        match *self {
+            Self::Map { channels, stride, rounds_down } => {
+                let side = if rounds_down { image_size / stride } else { image_size.div_ceil(stride) };
+                vec![channels, side, side]
+            }
+            Self::Tokens { channels, stride } => vec![channels, 1 + (image_size / stride).pow(2)],
+            Self::Vector { channels } => vec![channels],
+            Self::Points { channels, strides } => {
+                vec![channels, strides.iter().map(|stride| (image_size / stride).pow(2)).sum()]
+            }
+        }
+    }
+}
+
 /// One of the layers that depth settings count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSpec {
@@ -84,6 +131,9 @@ pub struct LayerSpec {
     pub name: String,
     /// What it reads, each once: the layer before it, unless it says otherwise.
     pub reads: Vec<LayerInput>,
+    /// Such as `C3k2`; `None` for [`Description::kind`] to tell by the tensors.
+    pub kind: Option<&'static str>,
+    pub output: LayerOutput,
 }
 
 /// One batch normalization layer and its five tensors.
@@ -116,8 +166,10 @@ pub struct Description {
     pub tensors: Vec<TensorSpec>,
     pub norms: Vec<NormSpec>,
     pub layers: Vec<LayerSpec>,
-    /// The module names of the head, for `@head`; `@backbone` is everything else.
+    /// The module names of the head, for `@head`.
     pub head: Vec<String>,
+    /// The module names of the neck, for `@neck`; empty without one. `@backbone` is everything else.
+    pub neck: Vec<String>,
     /// The names of what the last layer puts out.
     pub outputs: &'static [&'static str],
     /// Modules and tensors in published files that are not part of the model; loading skips them.
@@ -139,6 +191,35 @@ impl Description {
     pub fn in_head(&self, id: TensorId) -> bool {
         let name = &self.tensors[id].name;
         self.head.iter().any(|module| is_within(name, module))
+    }
+
+    /// Whether a tensor belongs to the neck.
+    pub fn in_neck(&self, id: TensorId) -> bool {
+        let name = &self.tensors[id].name;
+        self.neck.iter().any(|module| is_within(name, module))
+    }
+
+    /// The tensors that the architecture fixes, with their ids.
+    pub fn constants(&self) -> impl Iterator<Item = (TensorId, &TensorSpec)> {
+        self.tensors.iter().enumerate().filter(|(_, tensor)| tensor.role == TensorRole::Constant)
+    }
+
+    /// What a layer is, such as `Conv` or `Block`.
+    pub fn kind(&self, layer: usize) -> &'static str {
+        let LayerSpec { name, kind, .. } = &self.layers[layer];
+        let weights = self.tensors.iter().filter(|tensor| tensor.layer == layer);
+        let ranks: Vec<usize> = weights
+            .filter(|tensor| tensor.role == TensorRole::Weight && tensor.shape.len() > 1)
+            .map(|tensor| tensor.shape.len())
+            .collect();
+        match (kind, &ranks[..]) {
+            (Some(kind), _) => kind,
+            _ if self.head.contains(name) => "Head",
+            (None, []) => "Norm",
+            // A convolution, after tokens and positions if it makes patches.
+            _ if ranks.iter().filter(|rank| **rank == 4).count() == 1 && !ranks.contains(&2) => "Conv",
+            _ => "Block",
+        }
     }
 
     /// Whether a published file may have this name for something outside of the model, such as a text encoder.
@@ -170,6 +251,51 @@ mod tests {
     use crate::ops::testing::normal;
     use crate::pipeline::{self, Arch};
     use crate::weights;
+
+    #[test]
+    fn layers_put_out_what_is_said_of_them() {
+        for (arch, size) in [
+            (Arch::ResNet18, 45),
+            (Arch::MobileNetV2, 33),
+            (Arch::EfficientNetB0, 45),
+            (Arch::EfficientNetLite0, 33),
+            (Arch::ConvNextTiny, 47),
+            (Arch::VitS16, 32),
+            (Arch::DinoV2VitS14, 28),
+            (Arch::Yolo11N, 64),
+        ] {
+            let model = Model::build_for(&pipeline::Model::of(arch), 3, size);
+            let description = &model.description;
+            let state = weights::initialize_all(description, 1).unwrap();
+            let image = normal("image", &[1, size, size, 3]).to_dtype(candle_core::DType::F32).unwrap();
+            let mut pass = Pass::inference(&state);
+            let mut value = Value::constant(image).into();
+            for (layer, spec) in description.layers.iter().enumerate() {
+                value = model.forward_layers(&mut pass, layer..layer + 1, value).unwrap();
+                let mut dims = value.tensors().next().unwrap().dims()[1..].to_vec();
+                dims.rotate_right(1);
+                assert_eq!(spec.output.shape(size), dims, "{arch:?} `{}`", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn layers_have_a_kind() {
+        let kinds = |arch: Arch| {
+            let description = Model::build(&pipeline::Model::of(arch), 3).description;
+            let mut kinds: Vec<&str> =
+                (0..description.layers.len()).map(|layer| description.kind(layer)).collect();
+            kinds.dedup();
+            kinds
+        };
+        assert_eq!(kinds(Arch::ResNet50), ["Conv", "Block", "Head"]);
+        assert_eq!(kinds(Arch::MobileNetV2), ["Conv", "Block", "Conv", "Head"]);
+        assert_eq!(kinds(Arch::VitS16), ["Conv", "Block", "Norm", "Head"]);
+        assert_eq!(kinds(Arch::ClipVitB32), ["Block", "Head"]);
+        let detector =
+            ["Conv", "C3k2", "Conv", "C3k2", "Conv", "C3k2", "Conv", "C3k2", "SPPF", "C2PSA", "Head"];
+        assert_eq!(kinds(Arch::Yolo11N)[..], detector[..]);
+    }
 
     /// With one training image, exactly the norms of single-position maps fail, and the first of them ends the
     /// pass.

@@ -10,7 +10,7 @@ use super::layers::{Attention, BiasedConv2d, Dense, LayerNorm, Padding};
 use super::network::{ArchSpec, Backbone, Network};
 use super::pass::Pass;
 use super::positions;
-use super::scope::{ConvSettings, NormSettings, Scope};
+use super::scope::{ConvSettings, Form, NormSettings, Scope};
 use super::vit::{SMALL, TransformerWidth};
 use crate::autograd::Value;
 use crate::error::Result;
@@ -71,12 +71,14 @@ fn build(arch: &str, width: TransformerWidth, resampling: PositionResampling) ->
         padding: Padding::Fixed(0),
     };
     let patches = scope.biased_conv2d("patch_embed.proj", patches, INIT);
+    scope.form(Form::Tokens);
     let mut blocks = Vec::new();
     for index in 0..DEPTH {
         let name = format!("blocks.{index}");
         scope.layer(&name);
         blocks.push(scope.within(&name, |scope| block(scope, channels, heads)));
     }
+    scope.form(Form::Vector);
     scope.layer("norm");
     let norm = scope.layer_norm("norm", channels, EPS);
     let network = DinoV2 { class_token, positions, resampling, patches, blocks, norm };

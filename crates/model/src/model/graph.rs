@@ -94,9 +94,11 @@ impl NetworkGraph {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LayerOutput;
 
     fn layer(reads: &[LayerInput]) -> LayerSpec {
-        LayerSpec { name: String::new(), reads: reads.to_vec() }
+        let output = LayerOutput::Vector { channels: 1 };
+        LayerSpec { name: String::new(), reads: reads.to_vec(), kind: None, output }
     }
 
     /// Layers 0 to 4, where 2 reads the image again, 3 reads 0 ahead of 2, and nothing reads 1.

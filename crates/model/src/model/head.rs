@@ -26,7 +26,7 @@ use super::activations::{Activations, LOGITS};
 use super::layers::{BatchNorm, Linear};
 use super::network::{Architecture, Backbone, BuildOptions, Head};
 use super::pass::Pass;
-use super::scope::Scope;
+use super::scope::{Form, Scope};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::Activation;
@@ -59,6 +59,8 @@ impl Backbone {
     /// Puts the head that the settings ask for behind the last layer.
     pub fn with_head(self, options: &BuildOptions) -> Architecture {
         let Self { mut scope, network, features, head } = self;
+        scope.form(Form::Vector);
+        scope.channels(features);
         let settings = &options.settings.head;
         let head = ClassificationHead::declare(&mut scope, head, features, options.classes, settings);
         Architecture { scope, network, head: Box::new(head) }
@@ -99,6 +101,8 @@ impl ClassificationHead {
                 let classifier = scope.cosine_classifier("classifier", dimension, classes);
                 HeadKind::Embedding(EmbeddingLayers { linear, norm, classifier, scale })
             }),
+            // Validation refuses it where there is no detector, which builds it itself.
+            pipeline::Head::Detect(_) => HeadKind::Linear(scope.linear(module, features, classes)),
         };
         Self { kind, dropout: settings.dropout() }
     }

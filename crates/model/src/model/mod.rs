@@ -31,14 +31,20 @@ mod rules;
 mod scope;
 mod siglip;
 mod vit;
+pub mod yolo11;
+mod yolo11_blocks;
 
 pub use activations::{Activations, LOGITS, Outputs};
 pub use architectures::backbone_code_paths;
 pub use build::Model;
-pub use description::{Description, Init, LayerInput, LayerSpec, NormSpec, TensorId, TensorRole, TensorSpec};
+pub use description::{
+    Description, Init, LayerInput, LayerOutput, LayerSpec, NormSpec, TensorId, TensorRole, TensorSpec,
+};
 pub use network::{Head, Network};
 pub use pass::{BufferUpdates, NormMode, ParameterGradients, Pass, StateDict};
 pub use rules::{PatternScope, RuleError, TensorSelection, select};
 
 #[cfg(test)]
 mod parity;
+#[cfg(test)]
+mod parity_yolo11;

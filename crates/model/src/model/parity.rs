@@ -40,13 +40,13 @@ struct Training {
 
 /// Some elements of a tensor, and what judges them.
 #[derive(Deserialize)]
-struct Sample {
+pub(super) struct Sample {
     places: Vec<usize>,
     values: Vec<f64>,
     norm: f64,
     scale: f64,
     /// PyTorch's float32 against its float64, relative to `scale`.
-    error: f64,
+    pub(super) error: f64,
 }
 
 thread_local! {
@@ -54,8 +54,13 @@ thread_local! {
     static DEVICE: std::cell::RefCell<Device> = const { std::cell::RefCell::new(Device::Cpu) };
 }
 
-fn device() -> Device {
+pub(super) fn device() -> Device {
     DEVICE.with_borrow(Clone::clone)
+}
+
+#[cfg(feature = "cuda")]
+pub(super) fn compute_on_gpu() {
+    DEVICE.set(crate::device::choose("cuda:0").unwrap().device);
 }
 
 /// How many times PyTorch's own error is allowed: sums on GPUs, and those of NVIDIA's libraries, go in orders of their own.
@@ -70,7 +75,7 @@ fn fixture(arch: &str) -> Fixture {
 }
 
 /// Numbers in [−1, 1) that both sides can make.
-fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
+pub(super) fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
     let fnv1a = name
         .bytes()
         .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
@@ -83,13 +88,16 @@ fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
     })
 }
 
-fn weights(spec: &TensorSpec, dtype: DType) -> Tensor {
+pub(super) fn weights(spec: &TensorSpec, dtype: DType) -> Tensor {
     if spec.role == TensorRole::BatchCount {
         return Tensor::new(3i64, &Device::Cpu).unwrap();
     }
     let (name, shape) = (spec.name.as_str(), spec.shape.as_slice());
     let ends_block = ["bn2.", "bn3.", "block.2.1.", "block.3.1."].iter().any(|part| name.contains(part));
     let half = if ends_block { 0.5 } else { 1.0 };
+    if spec.role == TensorRole::Constant {
+        return crate::weights::initialize(spec, 0).unwrap().to_dtype(dtype).unwrap();
+    }
     let number = |u: f64| match (spec.role, shape) {
         (TensorRole::Weight, [_, inputs, height, width]) => {
             u * (6.0 / (inputs * height * width) as f64).sqrt()
@@ -104,7 +112,7 @@ fn weights(spec: &TensorSpec, dtype: DType) -> Tensor {
     Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
 }
 
-fn images(name: &str, shape: [usize; 4], dtype: DType) -> Value {
+pub(super) fn images(name: &str, shape: [usize; 4], dtype: DType) -> Value {
     let numbers: Vec<f64> = uniform(name, shape.iter().product()).map(|u| 2.0 * u).collect();
     let tensor = Tensor::from_vec(numbers, shape.as_slice(), &Device::Cpu).unwrap();
     Value::constant(tensor.to_dtype(dtype).unwrap().to_device(&device()).unwrap())
@@ -202,7 +210,7 @@ fn tensors_are_those_of_the_published_state_dicts() {
 
 /// The worst of a tensor's stored elements and of its norm, as a share of what is allowed. `floor` is an error that
 /// what is compared inherits in any case: PyTorch's own error in one number or a few may be small by luck.
-fn strain(tensor: &Tensor, sample: &Sample, floor: f64, dtype: DType) -> f64 {
+pub(super) fn strain(tensor: &Tensor, sample: &Sample, floor: f64, dtype: DType) -> f64 {
     let found = numbers(tensor);
     let values = sample.places.iter().map(|&place| found[place]).zip(&sample.values);
     let worst = values.fold(0.0f64, |worst, (x, y)| worst.max((x - y).abs()));
@@ -279,7 +287,7 @@ fn a_training_step_is_pytorchs() {
 #[test]
 #[ignore = "asks for a GPU"]
 fn cuda_networks_are_pytorchs() {
-    DEVICE.set(crate::device::choose("cuda:0").unwrap().device);
+    compute_on_gpu();
     for (arch, name) in [
         (Arch::ResNet18, "resnet18"),
         (Arch::ResNet50, "resnet50"),

@@ -10,7 +10,8 @@ impl Description {
         match pattern.alias() {
             None => pattern.matches_name(&tensor.name),
             Some(PatternAlias::Head) => self.in_head(id),
-            Some(PatternAlias::Backbone) => !self.in_head(id),
+            Some(PatternAlias::Neck) => self.in_neck(id),
+            Some(PatternAlias::Backbone) => !self.in_head(id) && !self.in_neck(id),
             Some(PatternAlias::Norm) => tensor.role.is_norm(),
             Some(PatternAlias::Bias) => tensor.role.is_bias(),
         }

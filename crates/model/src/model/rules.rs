@@ -1,7 +1,7 @@
 //! Lists of patterns as rules: the last match wins, and every rule must change something given those before it.
 
-use super::description::{Description, TensorId};
-use crate::pipeline::{Pattern, PatternError};
+use super::description::{Description, TensorId, TensorRole};
+use crate::pipeline::{Pattern, PatternAlias, PatternError};
 
 /// An error in a rule of a stage, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +112,11 @@ fn apply(
         .copied()
         .filter(|&id| sight == PatternScope::Tensors || description.tensors[id].role.is_parameter())
         .collect();
+    if matched.is_empty() && pattern.alias() == Some(PatternAlias::Neck) && description.neck.is_empty() {
+        let message = format!("`{text}` matches nothing: `{}` has no neck here", description.arch);
+        return Err(RuleError::new("", "pattern-unmatched", message)
+            .help("only a detector with `head = { kind = \"detect\" }` has a neck"));
+    }
     if matched.is_empty() {
         let what = if sight == PatternScope::Tensors { "tensor" } else { "parameter" };
         let error = RuleError::new("", "pattern-unmatched", format!("`{text}` matches no {what}"));
@@ -125,6 +130,12 @@ fn apply(
             Some(suggestion) => error.help(format!("did you mean `{suggestion}`?")),
             None => error.help(format!("`defrost params` lists the names of `{}`", description.arch)),
         });
+    }
+    if seen.is_empty() && description.tensors[matched[0]].role == TensorRole::Constant {
+        let name = &description.tensors[matched[0]].name;
+        let message = format!("`{text}` matches only `{name}`, a constant of `{}`", description.arch);
+        return Err(RuleError::new("", "pattern-constant", message)
+            .help("it is never trained in any stage: remove the pattern"));
     }
     if seen.is_empty() {
         let buffer = &description.tensors[matched[0]].name;

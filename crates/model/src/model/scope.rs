@@ -1,7 +1,7 @@
 //! Declares the tensors of an architecture while it is built.
 
 use super::description::{
-    Description, Init, LayerInput, LayerSpec, NormSpec, TensorId, TensorRole, TensorSpec,
+    Description, Init, LayerInput, LayerOutput, LayerSpec, NormSpec, TensorId, TensorRole, TensorSpec,
 };
 use super::layers::{BatchNorm, BiasedConv2d, Conv2d, Dense, LayerNorm, Linear, Padding};
 
@@ -15,6 +15,19 @@ pub struct Scope {
     norm: NormSettings,
     /// The pixels of an image per position of the current feature maps, along each side.
     stride: usize,
+    /// Whether a part of a position is left out.
+    rounds_down: bool,
+    /// The channels of what was last declared.
+    channels: usize,
+    form: Form,
+}
+
+/// The form of what layers put out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Map,
+    Tokens,
+    Vector,
 }
 
 /// The settings shared by all batch normalization layers of an architecture.
@@ -39,7 +52,8 @@ pub struct ConvSettings {
 impl Scope {
     pub fn new(arch: &str, norm: NormSettings) -> Self {
         let description = Description { arch: arch.to_owned(), ..Description::default() };
-        Self { description, prefix: String::new(), norm, stride: 1 }
+        let prefix = String::new();
+        Self { description, prefix, norm, stride: 1, rounds_down: false, channels: 3, form: Form::Map }
     }
 
     /// Begins the next layer, which reads the one before it: what is declared from here on belongs to it.
@@ -54,7 +68,44 @@ impl Scope {
             (1..reads.len()).all(|place| !reads[..place].contains(&reads[place])),
             "`{name}` reads once"
         );
-        self.description.layers.push(LayerSpec { name: name.to_owned(), reads: reads.to_vec() });
+        let output = self.current_output();
+        let layer = LayerSpec { name: name.to_owned(), reads: reads.to_vec(), kind: None, output };
+        self.description.layers.push(layer);
+    }
+
+    /// Says what the layer is.
+    pub fn kind(&mut self, kind: &'static str) {
+        if let Some(layer) = self.description.layers.last_mut() {
+            layer.kind = Some(kind);
+        }
+    }
+
+    /// From here on, layers put out tensors of this form.
+    pub fn form(&mut self, form: Form) {
+        self.form = form;
+        self.output(self.current_output());
+    }
+
+    /// Says how many channels the layer puts out, where the last tensor does not tell.
+    pub fn channels(&mut self, channels: usize) {
+        self.channels = channels;
+        self.output(self.current_output());
+    }
+
+    /// Says what the layer puts out, where nothing else tells; nothing is declared in it after that.
+    pub fn output(&mut self, output: LayerOutput) {
+        if let Some(layer) = self.description.layers.last_mut() {
+            layer.output = output;
+        }
+    }
+
+    fn current_output(&self) -> LayerOutput {
+        let (channels, stride) = (self.channels, self.stride);
+        match self.form {
+            Form::Map => LayerOutput::Map { channels, stride, rounds_down: self.rounds_down },
+            Form::Tokens => LayerOutput::Tokens { channels, stride },
+            Form::Vector => LayerOutput::Vector { channels },
+        }
     }
 
     /// Declares inside the module `name`.
@@ -70,7 +121,13 @@ impl Scope {
     /// A pooling that keeps one of `stride` positions along each side. All windows here are padded for ⌈size /
     /// stride⌉ positions.
     pub fn pool(&mut self, stride: usize) {
-        self.stride *= stride;
+        self.set_stride(self.stride * stride);
+    }
+
+    /// From here on, maps have another size: those of a layer that enlarges them, or that reads an earlier one.
+    pub fn set_stride(&mut self, stride: usize) {
+        self.stride = stride;
+        self.output(self.current_output());
     }
 
     /// The current reduction of the feature maps, for [`Scope::branch`].
@@ -89,29 +146,42 @@ impl Scope {
 
     /// A convolution without bias: normal with variance 2 / fan-out (He et al. 2015, §2.2), fan-out counted per group.
     pub fn conv2d(&mut self, name: &str, conv: ConvSettings) -> Conv2d {
+        let fan_out = conv.kernel * conv.kernel * conv.outputs / conv.groups;
+        self.declare_conv2d(name, conv, Init::Normal { std: (2.0 / fan_out as f64).sqrt() })
+    }
+
+    /// A convolution without bias, initialised as PyTorch's `Conv2d`: uniform in ±1/√fan-in.
+    pub fn conv2d_uniform(&mut self, name: &str, conv: ConvSettings) -> Conv2d {
+        let fan_in = conv.kernel * conv.kernel * conv.inputs / conv.groups;
+        self.declare_conv2d(name, conv, Init::Uniform { bound: 1.0 / (fan_in as f64).sqrt() })
+    }
+
+    fn declare_conv2d(&mut self, name: &str, conv: ConvSettings, init: Init) -> Conv2d {
         let ConvSettings { inputs, outputs, kernel, stride, groups, padding } = conv;
-        let fan_out = kernel * kernel * outputs / groups;
-        let init = Init::Normal { std: (2.0 / fan_out as f64).sqrt() };
         let shape = vec![outputs, inputs / groups, kernel, kernel];
         let weight = self.within(name, |scope| scope.declare("weight", shape, TensorRole::Weight, init));
+        self.rounds_down |= stride == kernel && stride > 1 && padding == Padding::Fixed(0);
         self.stride *= stride;
+        self.channels(outputs);
         Conv2d { weight, kernel, stride, groups, padding }
     }
 
     /// A convolution with bias: its weight is initialised by `init`, the bias with zeros.
     pub fn biased_conv2d(&mut self, name: &str, conv: ConvSettings, init: Init) -> BiasedConv2d {
-        let ConvSettings { inputs, outputs, kernel, stride, groups, padding } = conv;
-        let shape = vec![outputs, inputs / groups, kernel, kernel];
-        self.stride *= stride;
-        self.within(name, |scope| {
-            let weight = scope.declare("weight", shape, TensorRole::Weight, init);
-            let bias = scope.declare("bias", vec![outputs], TensorRole::Bias, Init::Zeros);
-            BiasedConv2d { conv: Conv2d { weight, kernel, stride, groups, padding }, bias }
-        })
+        self.biased_conv2d_with(name, conv, [init, Init::Zeros])
+    }
+
+    /// A convolution with bias; `init` is for its weight and its bias.
+    pub fn biased_conv2d_with(&mut self, name: &str, conv: ConvSettings, init: [Init; 2]) -> BiasedConv2d {
+        let outputs = conv.outputs;
+        let conv = self.declare_conv2d(name, conv, init[0]);
+        let bias = |scope: &mut Self| scope.declare("bias", vec![outputs], TensorRole::Bias, init[1]);
+        BiasedConv2d { conv, bias: self.within(name, bias) }
     }
 
     /// Layer normalization: a weight and a bias.
     pub fn layer_norm(&mut self, name: &str, channels: usize, eps: f64) -> LayerNorm {
+        self.channels(channels);
         self.within(name, |scope| LayerNorm {
             weight: scope.declare("weight", vec![channels], TensorRole::NormWeight, Init::Ones),
             bias: scope.declare("bias", vec![channels], TensorRole::NormBias, Init::Zeros),
@@ -153,6 +223,7 @@ impl Scope {
     /// A linear layer with bias, initialised as PyTorch's `Linear`: uniform in ±1/√fan-in.
     pub fn linear(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {
         let init = Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() };
+        self.channels(outputs);
         self.within(name, |scope| Linear {
             weight: scope.declare("weight", vec![outputs, inputs], TensorRole::Weight, init),
             bias: Some(scope.declare("bias", vec![outputs], TensorRole::Bias, init)),
@@ -161,6 +232,7 @@ impl Scope {
 
     /// A linear layer over pixels or tokens; `init` is for its weight and its bias.
     pub fn dense(&mut self, name: &str, [inputs, outputs]: [usize; 2], init: [Init; 2]) -> Dense {
+        self.channels(outputs);
         self.within(name, |scope| Dense {
             weight: scope.declare("weight", vec![outputs, inputs], TensorRole::Weight, init[0]),
             bias: scope.declare("bias", vec![outputs], TensorRole::Bias, init[1]),
@@ -185,6 +257,7 @@ impl Scope {
 
     fn declare_weight(&mut self, name: &str, inputs: usize, outputs: usize, init: Init) -> Linear {
         let shape = vec![outputs, inputs];
+        self.channels(outputs);
         let weight = self.within(name, |scope| scope.declare("weight", shape, TensorRole::Weight, init));
         Linear { weight, bias: None }
     }
@@ -202,6 +275,11 @@ impl Scope {
     /// Sets the module that computes class scores from features: `@head`.
     pub fn head(&mut self, module: &str) {
         self.description.head.push(module.to_owned());
+    }
+
+    /// Adds a module to the neck: `@neck`.
+    pub fn neck(&mut self, module: &str) {
+        self.description.neck.push(module.to_owned());
     }
 
     /// Sets names in published files that are not part of the model.

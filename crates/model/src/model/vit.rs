@@ -10,7 +10,7 @@ use super::description::{Init, TensorId, TensorRole};
 use super::layers::{Attention, BiasedConv2d, Dense, LayerNorm, Padding};
 use super::network::{ArchSpec, Backbone, Network};
 use super::pass::Pass;
-use super::scope::{ConvSettings, NormSettings, Scope};
+use super::scope::{ConvSettings, Form, NormSettings, Scope};
 use crate::autograd::Value;
 use crate::code_path::CodePath;
 use crate::error::Result;
@@ -83,12 +83,14 @@ fn build(arch: &str, width: TransformerWidth, image_size: usize) -> Backbone {
     let positions = vec![1, tokens, channels];
     let positions =
         scope.tensor("encoder.pos_embedding", positions, TensorRole::Weight, Init::Normal { std: 0.02 });
+    scope.form(Form::Tokens);
     let mut blocks = Vec::new();
     for index in 0..DEPTH {
         let name = format!("encoder.layers.encoder_layer_{index}");
         scope.layer(&name);
         blocks.push(scope.within(&name, |scope| block(scope, channels, heads)));
     }
+    scope.form(Form::Vector);
     scope.layer("encoder.ln");
     let norm = scope.layer_norm("encoder.ln", channels, EPS);
     let network = VisionTransformer { patches, class_token, positions, blocks, norm };

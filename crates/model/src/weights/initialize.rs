@@ -17,6 +17,7 @@ pub fn initialize(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
         Init::Zeros => vec![0.0; spec.elements()],
         Init::Ones => vec![1.0; spec.elements()],
         Init::Constant { value } => vec![value as f32; spec.elements()],
+        Init::Index => (0..spec.elements()).map(|place| place as f32).collect(),
         Init::Normal { std } => (0..spec.elements()).map(|_| (std * stream.normal()) as f32).collect(),
         Init::Uniform { bound } => {
             (0..spec.elements()).map(|_| (bound * (2.0 * stream.uniform_f64() - 1.0)) as f32).collect()

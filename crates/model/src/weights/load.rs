@@ -47,11 +47,30 @@ pub fn load(
                 ))
                 .hint("the file is damaged, or its training diverged: use another checkpoint"));
             }
+            if spec.role == TensorRole::Constant {
+                require_constant(spec, &tensor, source)?;
+            }
             Ok(tensor)
         }
     };
     let tensors = description.tensors.par_iter().zip(&origins).map(read).collect::<Result<_>>()?;
     Ok(StateDict { tensors })
+}
+
+/// The computation has these numbers in it, whatever a file says.
+fn require_constant(spec: &TensorSpec, found: &Tensor, source: &WeightsFile) -> Result<()> {
+    let numbers = |tensor: &Tensor| -> Result<Vec<f32>> { Ok(tensor.flatten_all()?.to_vec1()?) };
+    if numbers(found)? == numbers(&initialize(spec, 0)?)? {
+        return Ok(());
+    }
+    let (name, file, last) = (source.written(&spec.name), source.path().display(), spec.elements() - 1);
+    Err(Error::usage(format!(
+        "tensor `{name}` of `{file}` is not 0, 1, …, {last}, as in every published file"
+    ))
+    .hint(format!(
+        "the file is of another network; to ignore the tensor, add `reinit = [\"{}\"]`",
+        spec.name
+    )))
 }
 
 fn is_finite(tensor: &Tensor) -> Result<bool> {
@@ -62,7 +81,7 @@ fn is_finite(tensor: &Tensor) -> Result<bool> {
 /// Decides where the values of each tensor come from. It reads no values except counts.
 ///
 /// A file may lack `num_batches_tracked`: PyTorch before 0.4.1 and many converters omit it, and no computation
-/// depends on it. It then starts at 0. Tensors that [`Description::ignores`] names are silently skipped.
+/// depends on it. It then starts at 0. It may also lack constants of the architecture. Tensors that [`Description::ignores`] names are silently skipped.
 ///
 /// # Errors
 /// One error lists all missing, unexpected, mismatched and mistyped tensors that no rule allows. Also: rules
@@ -75,7 +94,9 @@ pub fn origins(description: &Description, source: &WeightsFile, rules: &LoadRule
     for (id, spec) in description.tensors.iter().enumerate() {
         match entries.get(&spec.name) {
             _ if rules.reinit.contains(id) => origins[id] = Origin::Initialized,
-            None if spec.role == TensorRole::BatchCount => origins[id] = Origin::Initialized,
+            None if matches!(spec.role, TensorRole::BatchCount | TensorRole::Constant) => {
+                origins[id] = Origin::Initialized
+            }
             None => missing.push(id),
             Some(entry) if entry.shape != spec.shape => mismatched.push(id),
             Some(_) => {}

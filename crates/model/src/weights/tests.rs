@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
+mod constants;
+
 use super::*;
 use crate::error::{Error, ErrorKind};
 use crate::model::{Description, Model, StateDict, TensorRole, TensorSpec};

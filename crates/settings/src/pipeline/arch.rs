@@ -31,6 +31,16 @@ macro_rules! architectures {
                 { encoder: true, cpu_only: true, image_sizes: Only(224), normalize: Some("clip") };
             SiglipBase16 = "siglip_base_patch16_224", siglip::BASE_16,
                 { encoder: true, cpu_only: true, image_sizes: Only(224), normalize: Some("inception") };
+            Yolo11N = "yolo11n", yolo11::NANO,
+                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none") };
+            Yolo11S = "yolo11s", yolo11::SMALL,
+                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none") };
+            Yolo11M = "yolo11m", yolo11::MEDIUM,
+                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none") };
+            Yolo11L = "yolo11l", yolo11::LARGE,
+                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none") };
+            Yolo11X = "yolo11x", yolo11::EXTRA_LARGE,
+                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none") };
         }
     };
 }
@@ -59,6 +69,7 @@ enum Positions {
 struct ArchFacts {
     stochastic_depth: bool,
     encoder: bool,
+    detector: bool,
     cpu_only: bool,
     positions: Positions,
     image_sizes: ImageSizes,
@@ -70,6 +81,7 @@ struct ArchFacts {
 const PLAIN: ArchFacts = ArchFacts {
     stochastic_depth: false,
     encoder: false,
+    detector: false,
     cpu_only: false,
     positions: Positions::None,
     image_sizes: ImageSizes::Any,
@@ -119,6 +131,11 @@ impl Arch {
         self.facts().encoder
     }
 
+    /// Whether it can find objects: whether it has a neck for the head `detect`.
+    pub fn is_detector(self) -> bool {
+        self.facts().detector
+    }
+
     /// Whether it computes on GPUs. Models of candle-transformers compute on CPUs only.
     pub fn computes_on_gpus(self) -> bool {
         !self.facts().cpu_only
@@ -138,8 +155,8 @@ impl Arch {
         self.facts().image_sizes
     }
 
-    /// The channel statistics that its published weights were trained with, used if a data set gives none. The encoders
-    /// have their own. Published weights of the others differ, and most use ImageNet's.
+    /// The channel statistics that its published weights were trained with, used if a data set gives none. Encoders and
+    /// detectors have their own. Published weights of the others differ, and most use ImageNet's.
     pub fn normalize(self) -> Normalize {
         self.facts().normalize.map_or_else(Normalize::default, Normalize::named)
     }

@@ -9,9 +9,9 @@ use super::Arch;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// The architecture, by torchvision's or timm's name.
+    /// The architecture, by torchvision's, timm's or Ultralytics' name.
     pub arch: Arch,
-    /// The head, which computes class scores (logits) from features.
+    /// The head, which computes class scores (logits) from features, or boxes and class scores from feature maps.
     #[serde(default)]
     pub head: Head,
     /// In training, the fraction of images that skip the last residual block. It falls linearly to 0 towards the first
@@ -57,13 +57,14 @@ impl PositionResampling {
     }
 }
 
-/// The head, which computes class scores (logits) from features.
+/// The head, which computes class scores (logits) from features, or boxes and class scores from feature maps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Head {
     Linear(LinearHead),
     Mlp(MlpHead),
     Embedding(EmbeddingHead),
+    Detect(DetectHead),
 }
 
 impl Default for Head {
@@ -79,7 +80,13 @@ impl Head {
             Self::Linear(linear) => linear.dropout,
             Self::Mlp(mlp) => mlp.dropout,
             Self::Embedding(embedding) => embedding.dropout,
+            Self::Detect(_) => 0.0,
         }
+    }
+
+    /// Whether it finds objects.
+    pub fn detects(&self) -> bool {
+        matches!(self, Self::Detect(_))
     }
 }
 
@@ -138,6 +145,19 @@ pub struct EmbeddingHead {
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub dropout: f64,
+}
+
+/// The boxes and classes of objects, at each place of three feature maps. For detectors only, such as `yolo11n`; with any
+/// other head, a detector is its backbone and classifies images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetectHead {
+    /// Channels of the class branch. The default, as published, is the number of channels of the largest map, but at
+    /// least the number of classes up to 100. A checkpoint of 80 classes fits a `yolo11n` of fewer classes only with
+    /// `class_width = 80`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub class_width: Option<usize>,
 }
 
 fn yes() -> bool {

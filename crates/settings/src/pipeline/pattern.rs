@@ -24,13 +24,15 @@ enum PatternKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatternAlias {
     Head,
+    Neck,
     Backbone,
     Norm,
     Bias,
 }
 
-const ALIASES: [(&str, PatternAlias); 4] = [
+const ALIASES: [(&str, PatternAlias); 5] = [
     ("@head", PatternAlias::Head),
+    ("@neck", PatternAlias::Neck),
     ("@backbone", PatternAlias::Backbone),
     ("@norm", PatternAlias::Norm),
     ("@bias", PatternAlias::Bias),
@@ -141,7 +143,7 @@ impl Pattern {
 
 /// The alias, or the pattern for everything, that a word of other tools means.
 fn synonym(word: &str) -> Option<&'static str> {
-    const WORDS: [(&str, &[&str]); 5] = [
+    const WORDS: [(&str, &[&str]); 6] = [
         (
             "@head",
             &[
@@ -157,11 +159,14 @@ fn synonym(word: &str) -> Option<&'static str> {
                 "output",
                 "predictions",
                 "classification_head",
+                "detect",
+                "detection_head",
                 "final_layer",
                 "new_layers",
                 "dense",
             ],
         ),
+        ("@neck", &["neck", "necks", "fpn", "pan", "pafpn"]),
         (
             "@backbone",
             &[

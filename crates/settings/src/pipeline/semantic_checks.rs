@@ -126,6 +126,11 @@ fn model(draft: &mut UncheckedPipeline, path: &str) {
         let place = draft.key_span(&format!("{path}.position_resampling"));
         draft.report(place, "no-effect", message, "remove `position_resampling`".to_owned());
     }
+    if model.head.detects() && !model.arch.is_detector() {
+        let message = format!("`{}` has no detector: it classifies whole images", model.arch.name());
+        let help = "use a detector, such as `arch = \"yolo11s\"`, or another kind of head".to_owned();
+        draft.report(draft.span(&format!("{path}.head.kind")), "no-detector", message, help);
+    }
 }
 
 fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::is_default;
 use crate::pipeline::{
-    self, Arch, EmbeddingHead, Head, HeadActivation, LinearHead, MlpHead, PositionResampling,
+    self, Arch, DetectHead, EmbeddingHead, Head, HeadActivation, LinearHead, MlpHead, PositionResampling,
 };
 use crate::stage::ModelSpec;
 
@@ -31,8 +31,19 @@ pub struct ModelRecipe<'a> {
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum HeadRecipe<'a> {
-    Mlp { hidden: &'a [usize], activation: HeadActivation },
-    Embedding { dimension: usize, batch_norm: bool, scale: f64 },
+    Mlp {
+        hidden: &'a [usize],
+        activation: HeadActivation,
+    },
+    Embedding {
+        dimension: usize,
+        batch_norm: bool,
+        scale: f64,
+    },
+    Detect {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        class_width: Option<usize>,
+    },
 }
 
 impl<'a> ModelRecipe<'a> {
@@ -60,6 +71,7 @@ impl<'a> HeadRecipe<'a> {
             Head::Embedding(EmbeddingHead { dimension, batch_norm, scale, dropout: _ }) => {
                 Some(Self::Embedding { dimension: *dimension, batch_norm: *batch_norm, scale: *scale })
             }
+            Head::Detect(DetectHead { class_width }) => Some(Self::Detect { class_width: *class_width }),
         }
     }
 }

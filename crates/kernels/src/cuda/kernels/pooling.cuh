@@ -71,6 +71,38 @@ __device__ void max_pool_backward(
 BOTH(max_pool_backward, PARAMETERS, (count, grid, grad, chosen, out))
 #undef PARAMETERS
 
+// Each pixel of x as four of images [height, width] of twice its size.
+template <typename T>
+__device__ void upsample(index_t count, int channels, int height, int width, const T* x, T* out) {
+    int size[2] = {height, width};
+    for (index_t i = first_index(); i < count; i += stride()) {
+        int channel, row, column;
+        index_t image = place_of(i, channels, size, &row, &column, &channel);
+        out[i] = x[((image * (height / 2) + row / 2) * (width / 2) + column / 2) * channels + channel];
+    }
+}
+#define PARAMETERS(T) (index_t count, int channels, int height, int width, const T* x, T* out)
+BOTH(upsample, PARAMETERS, (count, channels, height, width, x, out))
+#undef PARAMETERS
+
+// The way back to images [height, width]: the sums of the four.
+template <typename T>
+__device__ void upsample_backward(index_t count, int channels, int height, int width, const T* grad, T* out) {
+    int size[2] = {height, width};
+    for (index_t i = first_index(); i < count; i += stride()) {
+        int channel, row, column;
+        index_t image = place_of(i, channels, size, &row, &column, &channel);
+        index_t line = (index_t)2 * width * channels;
+        const T* upper = grad + ((image * height + row) * 2 * width + column) * 2 * channels + channel;
+        const T* lower = upper + line;
+        float above = widen(upper[0]) + widen(upper[channels]), below = widen(lower[0]) + widen(lower[channels]);
+        narrow(above + below, out + i);
+    }
+}
+#define PARAMETERS(T) (index_t count, int channels, int height, int width, const T* grad, T* out)
+BOTH(upsample_backward, PARAMETERS, (count, channels, height, width, grad, out))
+#undef PARAMETERS
+
 // share · Σ x (· y, where there is one) over the pixels of each image: [N, pixels, C] to [N, C].
 template <typename T>
 __device__ void pixel_sums(int pixels, int channels, const T* x, const T* y, double share, T* out) {

@@ -136,6 +136,19 @@ __device__ void put(index_t count, int inner, int outer, int offset, const T* x,
 BOTH(put, PARAMETERS, (count, inner, outer, offset, x, out))
 #undef PARAMETERS
 
+// The rows of x [rows, inner] from `offset` on in rows of `outer` numbers, whose others stay as they are.
+template <typename T>
+__device__ void insert(index_t count, int inner, int outer, int offset, const T* x, T* out) {
+    for (index_t i = first_index(); i < count; i += stride()) {
+        int place;
+        index_t row = divide(i, inner, &place);
+        out[row * outer + offset + place] = x[i];
+    }
+}
+#define PARAMETERS(T) (index_t count, int inner, int outer, int offset, const T* x, T* out)
+BOTH(insert, PARAMETERS, (count, inner, outer, offset, x, out))
+#undef PARAMETERS
+
 // x [images, tokens, parts, heads, width] as [parts, images, heads, tokens, width].
 struct Heads {
     int tokens, parts, heads, width;

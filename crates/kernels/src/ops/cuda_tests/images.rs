@@ -52,6 +52,31 @@ fn cuda_pooling() {
 
 #[test]
 #[ignore = "asks for a GPU"]
+fn cuda_channels_side_by_side() {
+    // Copies are exact; the sum of two gradients of one part is rounded once.
+    let parts = [normal("a", &[3, 4, 5, 7]), normal("b", &[3, 4, 5, 1]), normal("c", &[3, 4, 5, 33])];
+    let half = Bf16Support { f32: &[], roundings: &[0, 0, 0, 0] };
+    check("concatenation", &parts, 0.0, &half, &|tape, x| concat(tape, &x.iter().collect::<Vec<_>>()));
+    let half = Bf16Support { f32: &[], roundings: &[0, 1] };
+    for (groups, sizes) in [(1, [20, 7, 9]), (3, [4, 7, 1])] {
+        check("split", from_ref(&normal("x", &[3, 4, 5, 36])), SHORT, &half, &|tape, x| {
+            let parts = split_channels(tape, &x[0], groups, &sizes)?;
+            concat(tape, &[&parts[2], &parts[0], &parts[0], &parts[1]])
+        });
+    }
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
+fn cuda_upsampling() {
+    let half = Bf16Support { f32: &[], roundings: &[0, 1] };
+    check("twice the size", from_ref(&normal("x", &[3, 4, 5, 37])), SHORT, &half, &|tape, x| {
+        upsample_nearest(tape, &x[0])
+    });
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
 fn cuda_linear() {
     // The product is rounded before the bias is added.
     for (rows, inputs, outputs) in [(5, 70, 33), (1, 4, 2), (32, 512, 10)] {

@@ -41,6 +41,19 @@ fn cuda_tokens() {
 
 #[test]
 #[ignore = "asks for a GPU"]
+fn cuda_attention_with_wider_values() {
+    for (size, heads) in [([3, 3], 2), ([15, 10], 1), ([1, 1], 2)] {
+        let map = |name, channels| normal(name, &[3, size[0], size[1], heads * channels]);
+        let inputs = [map("query", 12), map("key", 12), map("value", 24)];
+        // As above; values are one product closer to the output.
+        let half = Bf16Support { f32: &[], roundings: &[2, 4, 4, 2] };
+        let what = format!("attention of {heads} heads over {size:?}");
+        check(&what, &inputs, LONG, &half, &|tape, x| attention_qkv(tape, &x[0], &x[1], &x[2], heads));
+    }
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
 fn cuda_attention() {
     for (tokens, heads) in [(9, 4), (150, 1), (1, 2)] {
         // Probabilities are rounded before their product with the values. In the backward pass they are rounded

@@ -93,6 +93,47 @@ impl Pass<'_> {
         ops::layer_scale(&mut self.tape, &x, &gain, residual)
     }
 
+    /// As [`Pass::attention`], of queries, keys and values [N, H, W, C], without a projection.
+    pub(in crate::model) fn attention_qkv(
+        &mut self,
+        query: &Value,
+        key: &Value,
+        value: &Value,
+        heads: usize,
+    ) -> Result<Value> {
+        let (images, height, width, channels) = value.tensor().dims4()?;
+        let all_channels = key.tensor().dim(candle_core::D::Minus1)? + channels;
+        let products = images * (height * width).pow(2) * all_channels;
+        let constant = [query, key, value].iter().all(|value| value.is_constant());
+        self.multiply_adds += (products * if constant { 1 } else { 3 }) as u64;
+        ops::attention_qkv(&mut self.tape, query, key, value, heads)
+    }
+
+    /// a + b, of the same shape.
+    pub(in crate::model) fn add(&mut self, a: &Value, b: &Value) -> Result<Value> {
+        ops::add(&mut self.tape, a, b)
+    }
+
+    /// The channels of all parts side by side.
+    pub(in crate::model) fn concat(&mut self, parts: &[&Value]) -> Result<Value> {
+        ops::concat(&mut self.tape, parts)
+    }
+
+    /// The channels of each of `groups` groups taken apart, into parts of these sizes.
+    pub(in crate::model) fn split_channels(
+        &mut self,
+        x: &Value,
+        groups: usize,
+        sizes: &[usize],
+    ) -> Result<Vec<Value>> {
+        ops::split_channels(&mut self.tape, x, groups, sizes)
+    }
+
+    /// Twice the height and width.
+    pub(in crate::model) fn upsample_nearest(&mut self, x: &Value) -> Result<Value> {
+        ops::upsample_nearest(&mut self.tape, x)
+    }
+
     /// The class token followed by patches, with positions added.
     pub(in crate::model) fn tokens(
         &mut self,

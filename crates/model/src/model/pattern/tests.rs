@@ -36,12 +36,11 @@ fn patterns_of_the_docs_match() {
     assert!(shown.len() > 20, "{shown:?}");
     let archs =
         ["resnet50", "mobilenet_v2", "efficientnet_b0", "efficientnet_lite0", "convnext_tiny", "vit_s_16"];
-    let descriptions: Vec<Description> = archs
-        .iter()
-        .map(|arch| {
-            crate::model::Model::build(&toml::from_str(&format!("arch = \"{arch}\"")).unwrap(), 3).description
-        })
-        .collect();
+    let settings = archs.map(|arch| format!("arch = \"{arch}\""));
+    let detector = "arch = \"yolo11n\"\nhead = { kind = \"detect\" }".to_owned();
+    let build =
+        |settings: String| crate::model::Model::build(&toml::from_str(&settings).unwrap(), 3).description;
+    let descriptions: Vec<Description> = settings.into_iter().chain([detector]).map(build).collect();
     for (name, text) in shown {
         let pattern = Pattern::parse(&text).unwrap();
         let matches = |description: &Description| {

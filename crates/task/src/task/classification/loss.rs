@@ -43,7 +43,7 @@ impl ClassLosses {
         };
         let scale = match spec.head {
             Head::Embedding(embedding) => embedding.scale,
-            Head::Linear(_) | Head::Mlp(_) => 1.0,
+            Head::Linear(_) | Head::Mlp(_) | Head::Detect(_) => 1.0,
         };
         let class_weights = loss.class_weights().map(|weights| weights.resolve(spec.classes, &images));
         Self { loss: loss.clone(), scale, class_weights, distill: training.settings.distill.clone() }
