@@ -43,7 +43,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         let error = Error::usage(format!("`--count` is {}", args.count));
         return Err(error.hint(format!("a sheet shows 1 to {MOST} images")));
     }
-    let format = sheet::Format::of(&args.out)?;
+    let format = sheet::format_of(&args.out)?;
     let session = Session::open_one(&args.file, &args.pipeline, console)?;
     let (planned, train, dataset) = train_stage(&session, args.stage.as_deref())?;
     let epochs = train.settings.epochs;

@@ -69,7 +69,7 @@ fn what_cannot_be_shown_says_why() {
     assert!(fails(&["--stage", "test"]).contains("stage `test` is not a train stage"));
     assert!(fails(&["--stage", "frozen", "--epoch", "4"]).contains("its epochs are 1 to 3"));
     assert!(fails(&["--stage", "frozen", "--count", "0"]).contains("1 to 100 images"));
-    assert!(fails(&["--stage", "frozen", "--out", "sheet.gif"]).contains("not a JPEG or PNG file"));
+    assert!(fails(&["--stage", "frozen", "--out", "sheet.gif"]).contains("which is no picture file"));
     project.edit("horizontal_flip = 0.5, rotation = 10", "mosaic = {}, close_mosaic = 0");
     assert!(fails(&["--stage", "finetune"]).contains("`mosaic` needs a data set with boxes"));
 }

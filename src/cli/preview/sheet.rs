@@ -1,14 +1,14 @@
 //! A grid of images with the outlines of their boxes.
 
+use std::io::Cursor;
 use std::path::Path;
 
 use defrost::data::LabelledBox;
 use defrost::stage::PreviewImage;
 use defrost::{Error, Result};
 use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
 use image::imageops::{self, FilterType};
-use image::{Rgb, RgbImage};
+use image::{ImageFormat, Rgb, RgbImage};
 
 /// The side of a cell, and the space between cells, in pixels.
 const CELLS: [u32; 2] = [96, 480];
@@ -25,24 +25,15 @@ const COLOURS: [[u8; 3]; 7] = [
     [204, 121, 167],
 ];
 
-/// The format of the written file.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Format {
-    Jpeg,
-    Png,
-}
-
-impl Format {
-    /// # Errors
-    /// A name without a known extension.
-    pub fn of(path: &Path) -> Result<Self> {
-        let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
-        match extension.as_deref().and_then(|extension| extension.to_str()) {
-            Some("jpg" | "jpeg") => Ok(Self::Jpeg),
-            Some("png") => Ok(Self::Png),
-            _ => Err(Error::usage(format!("`--out` is `{}`, not a JPEG or PNG file", path.display()))
-                .hint("use a name such as `sheet.jpg`")),
-        }
+/// The format of a file of this name.
+///
+/// # Errors
+/// It is none that is written.
+pub fn format_of(path: &Path) -> Result<ImageFormat> {
+    match ImageFormat::from_path(path) {
+        Ok(format) if format.writing_enabled() => Ok(format),
+        _ => Err(Error::usage(format!("`--out` is `{}`, which is no picture file", path.display()))
+            .hint("use a name such as `sheet.jpg` or `sheet.png`")),
     }
 }
 
@@ -50,7 +41,7 @@ impl Format {
 ///
 /// # Errors
 /// The picture cannot be encoded.
-pub fn sheet(images: &[PreviewImage], format: Format) -> Result<Vec<u8>> {
+pub fn sheet(images: &[PreviewImage], format: ImageFormat) -> Result<Vec<u8>> {
     let columns = (1u32..).find(|columns| (columns * columns) as usize >= images.len()).unwrap_or(1);
     let rows = (images.len() as u32).div_ceil(columns);
     let cell = (WIDTH / columns).saturating_sub(GAP).clamp(CELLS[0], CELLS[1]);
@@ -69,8 +60,8 @@ pub fn sheet(images: &[PreviewImage], format: Format) -> Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     let written = match format {
-        Format::Jpeg => JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(&picture),
-        Format::Png => picture.write_with_encoder(PngEncoder::new(&mut bytes)),
+        ImageFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(&picture),
+        format => picture.write_to(&mut Cursor::new(&mut bytes), format),
     };
     written.map_err(|error| Error::failed(format!("cannot encode the sheet: {error}")))?;
     Ok(bytes)

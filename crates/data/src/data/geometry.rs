@@ -253,4 +253,44 @@ mod tests {
         let near = sides(seen.area).into_iter().zip(sides(expected)).all(|(a, b)| (a - b).abs() < 1e-12);
         assert!(near, "{seen:?}");
     }
+
+    #[test]
+    fn a_filter_drops_small_thin_and_mostly_hidden_boxes() {
+        let size = (100, 100);
+        let shift = |right: f64| Geometry::identity(size).then([[1.0, 0.0, right], [0.0, 1.0, 0.0]], size);
+        let kept = |object: LabelledBox, moves: &[f64], whole_after: usize| {
+            let moves = GeometryChain(moves.iter().map(|right| shift(*right)).collect());
+            moves.kept_boxes(&[object], &BoxFilter::training(whole_after)).len()
+        };
+        let tenth = object(0.9, 0.0, 1.0, 1.0);
+        assert_eq!(
+            (kept(tenth, &[8.0], 0), kept(tenth, &[9.5], 0)),
+            (1, 0),
+            "two pixels of ten, then half a one"
+        );
+        let wide = object(0.0, 0.0, 1.0, 1.0);
+        assert_eq!((kept(wide, &[89.0], 0), kept(wide, &[91.0], 0)), (1, 0), "a tenth is visible");
+        // The first change cuts the box to 20 pixels; the second hides half of these.
+        assert_eq!((kept(wide, &[80.0, 10.0], 1), kept(wide, &[80.0, 15.0], 0)), (1, 0));
+        assert_eq!(kept(object(0.0, 0.5, 0.02, 0.9), &[0.0], 0), 0, "two pixels wide");
+        let flat = Geometry::identity(size).then([[5.0, 0.0, 0.0], [0.0, 1.0, 0.0]], (500, 100));
+        let thin = |bottom: f64| {
+            GeometryChain(vec![flat]).kept_boxes(&[object(0.0, 0.0, 1.0, bottom)], &BoxFilter::training(0))
+        };
+        assert_eq!((thin(0.06).len(), thin(0.05).len()), (1, 0), "a hundred times longer");
+    }
+
+    #[test]
+    fn areas_of_the_result_lead_back_to_the_source_and_are_clipped_to_it() {
+        // A letterbox of 40 × 20 in 20 × 20: half the size, five pixels lower.
+        let letterbox = Geometry::identity((40, 20)).then([[0.5, 0.0, 0.0], [0.0, 0.5, 5.0]], (20, 20));
+        let chain = GeometryChain(vec![letterbox]);
+        let back = chain.source_area(&object(0.25, 0.4, 0.5, 0.6).area).unwrap();
+        let sides = [back.left, back.top, back.right, back.bottom];
+        let expected = [0.25, 0.3, 0.5, 0.7];
+        assert!(sides.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{sides:?}");
+        let all = chain.source_area(&object(0.0, 0.0, 1.0, 1.0).area).unwrap();
+        assert_eq!([all.left, all.top, all.right, all.bottom], [0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(GeometryChain(Vec::new()).source_area(&all), None);
+    }
 }

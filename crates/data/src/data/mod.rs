@@ -9,6 +9,7 @@ mod augment;
 mod balanced_split;
 mod class_presence;
 pub mod code_paths;
+mod composition;
 mod dataset;
 mod geometry;
 mod image;
@@ -26,7 +27,8 @@ mod undecodable;
 mod fixtures;
 
 pub use crate::pipeline::EvaluationSplit as Split;
-pub use augment::{BatchMixer, BatchResizer, SampleComposer};
+pub use augment::{BatchMixer, BatchResizer};
+pub use composition::SampleComposer;
 pub use dataset::{Dataset, Sample};
 pub use geometry::{AffineMap, BoxFilter, Geometry, GeometryChain};
 pub use image::{

@@ -81,3 +81,45 @@ pub fn with_targets<'a, T: Task>(task: &'a T, batches: Annotated<'a>) -> Batches
 pub(super) fn mixed_in(rows: usize) -> impl Iterator<Item = usize> {
     (0..rows).map(move |row| (row + rows - 1) % rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{BoxFilter, Geometry, Label, Split};
+
+    #[test]
+    fn rows_have_the_boxes_of_all_their_parts_in_the_input() {
+        let object = |class, left| LabelledBox {
+            class,
+            area: BoxArea { left, top: 0.5, right: left + 0.25, bottom: 1.0 },
+        };
+        let sample = |number: u32| Sample {
+            path: format!("{number}.png"),
+            label: Label::Boxes(vec![object(number, 0.25)]),
+            split: Split::Train,
+            digest: None,
+        };
+        let mut dataset = Dataset {
+            label_kind: LabelKind::Boxes,
+            samples: (0..2).map(sample).collect(),
+            ..Dataset::default()
+        };
+        // A letterbox of 40 × 20 pixels, five pixels lower.
+        let letterbox = Geometry::identity((40, 20)).then([[0.5, 0.0, 0.0], [0.0, 0.5, 5.0]], (20, 20));
+        let part = |sample| ComposedPart {
+            sample,
+            moves: GeometryChain(vec![letterbox]),
+            filter: BoxFilter::VISIBLE,
+        };
+        let parts = [vec![part(1)], vec![part(0), part(1)]];
+        let annotations = Annotations::of_images(&dataset, &[1, 0], &parts);
+        let objects = annotations.objects.unwrap();
+        let area = BoxArea { left: 0.25, top: 0.5, right: 0.5, bottom: 0.75 };
+        assert_eq!(objects[0].boxes, [LabelledBox { class: 1, area }]);
+        assert_eq!(objects[1].boxes.iter().map(|object| object.class).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!((objects[0].picture_size(), objects[0].input_size()), (Some([40, 20]), Some([20, 20])));
+        assert_eq!(objects[0].picture_area(&area), Some(object(1, 0.25).area));
+        dataset.label_kind = LabelKind::Class;
+        assert!(Annotations::of_images(&dataset, &[1, 0], &parts).objects.is_none());
+    }
+}

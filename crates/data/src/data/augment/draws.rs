@@ -3,7 +3,7 @@
 //! All random values are drawn before any change is applied, each at a fixed position in the sample's stream.
 //! Switching one change on or off therefore leaves the draws of all others as they were. The order is crop, flips,
 //! rotation, HSV, color jitter, RandAugment; erasing follows normalisation. HSV, RandAugment and erasing each draw from
-//! a separate stream. Mosaic and affine come before all of these: `sample_composer.rs`.
+//! a separate stream. Mosaic and affine come before all of these: the module `composition`.
 
 use image::RgbImage;
 

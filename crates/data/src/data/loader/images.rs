@@ -5,12 +5,11 @@ use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{CacheBudget, Composed, ComposedPart, Composer, Composition};
-use crate::data::augment::SampleComposer;
 use crate::data::{
-    BoxFilter, Dataset, EncodedImage, Geometry, GeometryChain, PreparedImage, Scratch, Split, Transform,
+    BoxFilter, Dataset, EncodedImage, Geometry, GeometryChain, PreparedImage, Scratch, Transform,
 };
 use crate::digest::Digest;
-use crate::pipeline::{Augment, Broken, ImageSettings};
+use crate::pipeline::Broken;
 use crate::random::{Purpose, Stream, name_hash};
 use crate::regular_file::{self, ReadRefusal};
 use crate::{Error, Result};
@@ -58,24 +57,6 @@ impl Images {
         memory: Arc<CacheBudget>,
     ) -> Self {
         Self { dataset, transform, broken, memory, kept: Mutex::default(), composer: None }
-    }
-
-    /// The images of a train stage of `epochs` epochs, with its random changes.
-    pub fn for_training(
-        dataset: Arc<Dataset>,
-        settings: &ImageSettings,
-        augment: &Augment,
-        epochs: u32,
-        memory: Arc<CacheBudget>,
-    ) -> Self {
-        let transform = Transform::training(settings, None, augment);
-        let training = dataset.split(Split::Train);
-        let composer = SampleComposer::new(augment, &transform, dataset.label_kind, training, epochs);
-        let images = Self::new(dataset, transform, settings.broken, memory);
-        match composer {
-            Some(composer) => images.composed_by(Arc::new(composer)),
-            None => images,
-        }
     }
 
     /// Composes every image. Pictures are prepared whole: their longer side has the size of the network's input.

@@ -9,8 +9,6 @@ mod composer;
 mod images;
 
 #[cfg(test)]
-mod composer_tests;
-#[cfg(test)]
 mod tests;
 
 pub use batch_loader::{EpochOrder, ImageBatch, Loader, shuffled};

@@ -55,7 +55,7 @@ struct Layout {
 
 impl SampleComposer {
     /// `None` if no image is composed. Mosaics and mixed compositions are only for data sets with boxes: other labels
-    /// are mixed by [`BatchMixer`](super::BatchMixer). `samples` are the training images and `epochs` the number of
+    /// are mixed by [`BatchMixer`](crate::data::BatchMixer). `samples` are the training images and `epochs` the number of
     /// epochs of the stage.
     pub fn new(
         augment: &Augment,

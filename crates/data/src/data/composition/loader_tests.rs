@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::*;
 use crate::data::fixtures::{rectangle_box, with_rectangle};
-use crate::data::{BoxFilter, Dataset, Label, LabelKind, LabelledBox, Sample, Split};
+use crate::data::{
+    BoxFilter, CacheBudget, Dataset, EpochOrder, ImageBatch, Images, Label, LabelKind, LabelledBox, Loader,
+    Sample, Split,
+};
 use crate::pipeline::{Augment, ImageSettings};
 
 const SIDE: u32 = 48;
