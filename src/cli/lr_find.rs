@@ -3,14 +3,12 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
-use defrost::data::Dataset;
 use defrost::events::{Event, Interrupt, Observer};
 use defrost::plan::{ParentStage, PlanEntry};
 use defrost::report;
-use defrost::stage::{Checkpoints, ResolvedStage, StageContext, TrainStage};
+use defrost::stage::{Checkpoints, StageContext};
 use defrost::train::{LrRange, LrRangeTest};
 use defrost::{Error, Result, store, task};
 use serde_json::json;
@@ -19,6 +17,7 @@ use super::console::shown;
 use super::progress::Progress;
 use super::session::Session;
 use super::signals::stop_on_signals;
+use super::train_stage::train_stage;
 use super::{Console, PipelineOptions};
 
 #[derive(clap::Args)]
@@ -48,7 +47,7 @@ pub struct Args {
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let range = range(&args)?;
     let session = Session::open_one(&args.file, &args.pipeline, console)?;
-    let (planned, train, dataset) = stage(&session, args.stage.as_deref())?;
+    let (planned, train, dataset) = train_stage(&session, args.stage.as_deref())?;
     let sources = sources(&session, planned, &args.file)?;
     let settings = &session.pipeline.run;
     let interrupt = Interrupt::default();
@@ -116,42 +115,6 @@ fn range(args: &Args) -> Result<LrRange> {
             .hint("use at least 10, such as 100"));
     }
     Ok(LrRange { low, high, steps })
-}
-
-/// A train stage, its training setup and its images.
-type TestedStage<'a> = (&'a PlanEntry, &'a TrainStage, &'a Arc<Dataset>);
-
-/// The requested train stage, or the only one.
-fn stage<'a>(session: &'a Session, wanted: Option<&str>) -> Result<TestedStage<'a>> {
-    let trains = |stage: &'a PlanEntry| match &stage.work {
-        ResolvedStage::Train(train, dataset) => Some((stage, &**train, dataset)),
-        _ => None,
-    };
-    let all: Vec<TestedStage> = session.plan.stages.iter().filter_map(trains).collect();
-    let names = || all.iter().map(|(stage, ..)| format!("`{}`", stage.name)).collect::<Vec<_>>().join(", ");
-    let error = match (wanted, &all[..]) {
-        (None, [only]) => return Ok(*only),
-        (None, []) => return Err(Error::usage("this pipeline has no train stage")),
-        (Some(name), []) if session.pipeline.stage(name).is_some() => {
-            return Err(Error::usage(format!(
-                "stage `{name}` is not a train stage, and this pipeline has none"
-            )));
-        }
-        (Some(name), []) => {
-            return Err(Error::usage(format!(
-                "unknown stage `{name}`, and this pipeline has no train stage"
-            )));
-        }
-        (None, _) => Error::usage("this pipeline has several train stages"),
-        (Some(name), _) => match all.iter().find(|(stage, ..)| stage.name == name) {
-            Some(found) => return Ok(*found),
-            None if session.pipeline.stage(name).is_some() => {
-                Error::usage(format!("stage `{name}` is not a train stage"))
-            }
-            None => Error::usage(format!("unknown stage `{name}`")),
-        },
-    };
-    Err(error.hint(format!("choose one with `--stage`: {}", names())))
 }
 
 /// The weights that the stage reads. They must be computed already.

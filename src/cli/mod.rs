@@ -9,6 +9,7 @@ mod panics;
 mod progress;
 mod session;
 mod signals;
+mod train_stage;
 mod undecodable;
 mod usage_errors;
 
@@ -48,6 +49,8 @@ commands! {
     Params(params),
     /// Run a learning-rate range test on a train stage, and suggest a rate
     LrFind(lr_find),
+    /// Write a sheet of training images as a stage sees them, with their boxes or classes
+    Preview(preview),
     /// Run the stages that are not cached, and resume interrupted ones
     Run(run),
     /// List the runs

@@ -30,6 +30,7 @@ mod matrix;
 mod params;
 mod plan;
 mod predict;
+mod preview;
 mod project;
 mod recognition;
 mod report;

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use defrost::Result;
 use defrost::autograd::{Backward, Tape, Value};
 use defrost::code_path::CodePath;
 use defrost::data::{
-    self, BatchMixer, Dataset, DecodeOptions, EncodedImage, JpegWorkspace, Region, Scale, Scratch, Transform,
+    self, BatchMixer, BatchResizer, BoxArea, CacheBudget, Dataset, DecodeOptions, EncodedImage, EpochOrder,
+    Images, JpegWorkspace, Label, LabelKind, LabelledBox, Loader, Region, Sample, Scale, Scratch, Split,
+    Transform,
 };
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{self, FeatureLookup, FeatureStore};
@@ -100,6 +103,15 @@ pub const PATHS: &[(CodePath, Path)] = &[
     }),
     (data::code_paths::MIXUP, || mixed("mixup = { alpha = 0.4 }")),
     (data::code_paths::CUTMIX, || mixed("cutmix = {}")),
+    (data::code_paths::COMPOSE, || {
+        composed(&[
+            "mosaic = {}\naffine = { degrees = 10, shear = 3 }",
+            "mosaic = { probability = 0.5 }\nmixup = { alpha = 32 }",
+            "affine = {}",
+        ])
+    }),
+    (data::code_paths::HSV, || augmented(&["hsv = {}", "hsv = { hue = 1, saturation = 1, value = 1 }"])),
+    (data::code_paths::MULTI_SCALE, multi_scale),
     (data::code_paths::SHUFFLE, shuffle),
     (data::code_paths::SPLIT, split),
     (features::code_paths::FEATURES, kept_features),
@@ -642,6 +654,59 @@ fn augmented(augments: &[&str]) -> String {
         }
     }
     hasher.finish().to_string()
+}
+
+/// Compositions of four pictures with boxes: pixels, and the boxes that remain.
+fn composed(augments: &[&str]) -> String {
+    let root = tempfile::tempdir().unwrap();
+    let sample = |number: u32| {
+        let path = format!("{number}.png");
+        let size = (40 + 7 * number, 60 - 9 * number);
+        let picture = picture();
+        image::imageops::resize(&picture, size.0, size.1, image::imageops::FilterType::Nearest)
+            .save(root.path().join(&path))
+            .unwrap();
+        let area = BoxArea { left: 0.1, top: 0.2, right: 0.5 + 0.1 * f64::from(number), bottom: 0.7 };
+        let label = Label::Boxes(vec![LabelledBox { class: number % 2, area }]);
+        Sample { path, label, split: Split::Train, digest: None }
+    };
+    let dataset = Arc::new(Dataset {
+        root: root.path().to_owned(),
+        classes: vec!["a".to_owned(), "b".to_owned()],
+        label_kind: LabelKind::Boxes,
+        samples: (0..4).map(sample).collect(),
+        ..Dataset::default()
+    });
+    let mut hasher = Hasher::default();
+    for augment in augments {
+        let augment: Augment = toml::from_str(&format!("close_mosaic = 0\n{augment}")).unwrap();
+        let settings = images("image_size = 32\nnormalize = \"none\"");
+        let memory = Arc::new(CacheBudget::new(0));
+        let images = Arc::new(Images::for_training(dataset.clone(), &settings, &augment, 4, memory));
+        for epoch in 0..4 {
+            let order = EpochOrder { order: (0..4).collect(), batch_size: 4, first_batch: 0, seed: 4, epoch };
+            for batch in Loader::new(images.clone(), order, 1).unwrap() {
+                let batch = batch.unwrap();
+                let numbers = batch.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                hasher
+                    .update(&numbers.iter().map(|number| (number * 255.0).round() as u8).collect::<Vec<_>>());
+                for part in batch.parts.iter().flatten() {
+                    for LabelledBox { area, .. } in part.boxes(&dataset) {
+                        hasher.update(
+                            &[area.left, area.top, area.right, area.bottom].map(f64::to_le_bytes).concat(),
+                        );
+                    }
+                }
+            }
+        }
+    }
+    hasher.finish().to_string()
+}
+
+fn multi_scale() -> String {
+    let resizer = BatchResizer::new(&toml::from_str("multi_scale = 0.5").unwrap(), 4).unwrap();
+    let images = tensor("images", &[2, 64, 64, 3]);
+    digest(&(0..6).map(|batch| resizer.resize(&images, 1, batch).unwrap()).collect::<Vec<_>>())
 }
 
 fn mixed(augment: &str) -> String {

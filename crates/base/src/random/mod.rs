@@ -18,6 +18,11 @@ pub enum Purpose {
     Erase = 7,
     Mix = 8,
     Compose = 9,
+    /// The partner of a mixed image with boxes, and its composition.
+    ComposePartner = 10,
+    Hsv = 11,
+    /// The size of a batch.
+    BatchSize = 12,
 }
 
 /// An endless stream of draws, addressed by its key.

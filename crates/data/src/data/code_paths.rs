@@ -19,8 +19,13 @@ code_paths! {
     SPLIT = "split", 1;
     RAND_AUGMENT = "rand_augment", 1;
     RANDOM_ERASING = "random_erasing", 1;
+    /// Of batches, and of composed images with boxes.
     MIXUP = "mixup", 1;
     CUTMIX = "cutmix", 1;
+    /// Mosaic, affine, and mixup of images with boxes: draws, pixels and kept boxes.
+    COMPOSE = "compose", 1;
+    HSV = "hsv", 1;
+    MULTI_SCALE = "multi_scale", 1;
 }
 
 /// Part of the recipe of every stage that reads images.
@@ -38,12 +43,20 @@ pub fn of_augment(augment: &Augment) -> Vec<CodePath> {
         random_erasing,
         mixup,
         cutmix,
+        mosaic,
+        close_mosaic: _,
+        affine,
+        hsv,
+        multi_scale,
     } = augment;
     let taken = [
         rand_augment.as_ref().map(|_| RAND_AUGMENT),
         random_erasing.as_ref().map(|_| RANDOM_ERASING),
         mixup.as_ref().map(|_| MIXUP),
         cutmix.as_ref().map(|_| CUTMIX),
+        (mosaic.is_some() || affine.is_some()).then_some(COMPOSE),
+        hsv.as_ref().map(|_| HSV),
+        (*multi_scale > 0.0).then_some(MULTI_SCALE),
     ];
     taken.into_iter().flatten().collect()
 }

@@ -39,6 +39,11 @@ impl Fixtures {
         RgbImage::from_raw(*width as u32, *height as u32, tensor.data().to_vec()).expect("sizes agree")
     }
 
+    pub fn doubles(&self, name: &str) -> Vec<f64> {
+        let tensors = self.tensors();
+        bytemuck::pod_collect_to_vec(tensors.tensor(name).expect("the fixture has this tensor").data())
+    }
+
     pub fn floats(&self, name: &str) -> Vec<f32> {
         let tensors = self.tensors();
         bytemuck::pod_collect_to_vec(tensors.tensor(name).expect("the fixture has this tensor").data())

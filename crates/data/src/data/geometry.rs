@@ -41,6 +41,37 @@ impl Geometry {
     }
 }
 
+/// Which boxes of a changed image remain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BoxFilter {
+    /// Smallest visible fraction of a box's area.
+    pub least_visible: f64,
+    /// The number of changes after which the visible part of a box counts as its whole area.
+    pub whole_after: usize,
+    /// Width and height of a box in pixels must be larger.
+    pub least_side: f64,
+    /// The ratio of the longer to the shorter side must be smaller.
+    pub most_aspect: f64,
+}
+
+impl BoxFilter {
+    /// All boxes of which anything is visible.
+    pub const VISIBLE: Self =
+        Self { least_visible: 0.0, whole_after: 0, least_side: 0.0, most_aspect: f64::INFINITY };
+
+    /// The boxes of a randomly changed image, as YOLO detectors are trained with. The area after `whole_after` changes
+    /// counts as whole: a mosaic cuts boxes without dropping them.
+    pub const fn training(whole_after: usize) -> Self {
+        Self { least_visible: 0.1, whole_after, least_side: 2.0, most_aspect: 100.0 }
+    }
+
+    fn keeps_shape(&self, area: &BoxArea, [width, height]: [f64; 2]) -> bool {
+        let (width, height) = ((area.right - area.left) * width, (area.bottom - area.top) * height);
+        let (shorter, longer) = (width.min(height), width.max(height));
+        shorter > self.least_side && longer < self.most_aspect * shorter
+    }
+}
+
 /// Changes in sequence. A later change cannot restore what an earlier one moved out of the image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GeometryChain(pub Vec<Geometry>);
@@ -49,21 +80,56 @@ impl GeometryChain {
     /// Maps boxes of the first source to boxes of the last result: the extent of each box's visible area. A box is
     /// dropped if less than the fraction `least_visible` of its area is visible.
     pub fn boxes(&self, boxes: &[LabelledBox], least_visible: f64) -> Vec<LabelledBox> {
+        self.kept_boxes(boxes, &BoxFilter { least_visible, ..BoxFilter::VISIBLE })
+    }
+
+    /// As [`GeometryChain::boxes`]; drops the boxes that the filter does not keep.
+    ///
+    /// Under rotation and shear, the extent is that of the visible part of the turned box, and areas are those of the
+    /// turned box. YOLO's training code takes the extents of the corners instead, which are larger.
+    pub fn kept_boxes(&self, boxes: &[LabelledBox], filter: &BoxFilter) -> Vec<LabelledBox> {
         let moved = |object: &LabelledBox| {
-            let area = self.moved(&object.area, least_visible)?;
+            let area = self.moved(&object.area, filter)?;
             Some(LabelledBox { area, ..*object })
         };
         boxes.iter().filter_map(moved).collect()
     }
 
-    fn moved(&self, area: &BoxArea, least_visible: f64) -> Option<BoxArea> {
+    /// Maps an area of the last result back to the first source, clipped to it. For maps that rotate or shear, the
+    /// result is the extent of the corners.
+    pub fn source_area(&self, area: &BoxArea) -> Option<BoxArea> {
+        let (first, last) = (self.0.first()?, self.0.last()?);
+        let [width, height] = last.output.map(f64::from);
+        let mut corners = [
+            [area.left * width, area.top * height],
+            [area.right * width, area.top * height],
+            [area.right * width, area.bottom * height],
+            [area.left * width, area.bottom * height],
+        ];
+        for change in self.0.iter().rev() {
+            let map = inverse(change.map);
+            corners = corners.map(|[x, y]| map.map(|[a, b, c]| a * x + b * y + c));
+        }
+        let [width, height] = first.source.map(f64::from);
+        let ends = |axis: usize, side: f64| {
+            let places = corners.iter().map(|place| (place[axis] / side).clamp(0.0, 1.0));
+            places.fold((1.0f64, 0.0f64), |(least, most), place| (least.min(place), most.max(place)))
+        };
+        let ((left, right), (top, bottom)) = (ends(0, width), ends(1, height));
+        Some(BoxArea { left, top, right, bottom })
+    }
+
+    fn moved(&self, area: &BoxArea, filter: &BoxFilter) -> Option<BoxArea> {
         let (first, last) = (self.0.first()?, self.0.last()?);
         let [width, height] = first.source.map(f64::from);
         let (left, right) = (area.left * width, area.right * width);
         let (top, bottom) = (area.top * height, area.bottom * height);
         let mut polygon = vec![[left, top], [right, top], [right, bottom], [left, bottom]];
         let mut whole = area_of(&polygon);
-        for Geometry { map, output, .. } in &self.0 {
+        for (number, Geometry { map, output, .. }) in self.0.iter().enumerate() {
+            if number == filter.whole_after {
+                whole = area_of(&polygon);
+            }
             let place = |[x, y]: [f64; 2]| map.map(|[a, b, c]| a * x + b * y + c);
             polygon = clipped(polygon.into_iter().map(place).collect(), output.map(f64::from));
             whole *= determinant(*map).abs();
@@ -77,7 +143,11 @@ impl GeometryChain {
             })
         };
         let ((left, right), (top, bottom)) = (ends(0, width), ends(1, height));
-        (visible > 0.0 && visible >= least_visible * whole).then_some(BoxArea { left, top, right, bottom })
+        let area = BoxArea { left, top, right, bottom };
+        let kept = visible > 0.0
+            && visible >= filter.least_visible * whole
+            && filter.keeps_shape(&area, [width, height]);
+        kept.then_some(area)
     }
 }
 
@@ -182,5 +252,45 @@ mod tests {
         let sides = |area: BoxArea| [area.left, area.top, area.right, area.bottom];
         let near = sides(seen.area).into_iter().zip(sides(expected)).all(|(a, b)| (a - b).abs() < 1e-12);
         assert!(near, "{seen:?}");
+    }
+
+    #[test]
+    fn a_filter_drops_small_thin_and_mostly_hidden_boxes() {
+        let size = (100, 100);
+        let shift = |right: f64| Geometry::identity(size).then([[1.0, 0.0, right], [0.0, 1.0, 0.0]], size);
+        let kept = |object: LabelledBox, moves: &[f64], whole_after: usize| {
+            let moves = GeometryChain(moves.iter().map(|right| shift(*right)).collect());
+            moves.kept_boxes(&[object], &BoxFilter::training(whole_after)).len()
+        };
+        let tenth = object(0.9, 0.0, 1.0, 1.0);
+        assert_eq!(
+            (kept(tenth, &[8.0], 0), kept(tenth, &[9.5], 0)),
+            (1, 0),
+            "two pixels of ten, then half a one"
+        );
+        let wide = object(0.0, 0.0, 1.0, 1.0);
+        assert_eq!((kept(wide, &[89.0], 0), kept(wide, &[91.0], 0)), (1, 0), "a tenth is visible");
+        // The first change cuts the box to 20 pixels; the second hides half of these.
+        assert_eq!((kept(wide, &[80.0, 10.0], 1), kept(wide, &[80.0, 15.0], 0)), (1, 0));
+        assert_eq!(kept(object(0.0, 0.5, 0.02, 0.9), &[0.0], 0), 0, "two pixels wide");
+        let flat = Geometry::identity(size).then([[5.0, 0.0, 0.0], [0.0, 1.0, 0.0]], (500, 100));
+        let thin = |bottom: f64| {
+            GeometryChain(vec![flat]).kept_boxes(&[object(0.0, 0.0, 1.0, bottom)], &BoxFilter::training(0))
+        };
+        assert_eq!((thin(0.06).len(), thin(0.05).len()), (1, 0), "a hundred times longer");
+    }
+
+    #[test]
+    fn areas_of_the_result_lead_back_to_the_source_and_are_clipped_to_it() {
+        // A letterbox of 40 × 20 in 20 × 20: half the size, five pixels lower.
+        let letterbox = Geometry::identity((40, 20)).then([[0.5, 0.0, 0.0], [0.0, 0.5, 5.0]], (20, 20));
+        let chain = GeometryChain(vec![letterbox]);
+        let back = chain.source_area(&object(0.25, 0.4, 0.5, 0.6).area).unwrap();
+        let sides = [back.left, back.top, back.right, back.bottom];
+        let expected = [0.25, 0.3, 0.5, 0.7];
+        assert!(sides.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{sides:?}");
+        let all = chain.source_area(&object(0.0, 0.0, 1.0, 1.0).area).unwrap();
+        assert_eq!([all.left, all.top, all.right, all.bottom], [0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(GeometryChain(Vec::new()).source_area(&all), None);
     }
 }

@@ -9,6 +9,7 @@ mod augment;
 mod balanced_split;
 mod class_presence;
 pub mod code_paths;
+mod composition;
 mod dataset;
 mod geometry;
 mod image;
@@ -26,9 +27,10 @@ mod undecodable;
 mod fixtures;
 
 pub use crate::pipeline::EvaluationSplit as Split;
-pub use augment::BatchMixer;
+pub use augment::{BatchMixer, BatchResizer};
+pub use composition::SampleComposer;
 pub use dataset::{Dataset, Sample};
-pub use geometry::{AffineMap, Geometry, GeometryChain};
+pub use geometry::{AffineMap, BoxFilter, Geometry, GeometryChain};
 pub use image::{
     DecodeOptions, EncodedImage, Image, JpegWorkspace, PixelData, PixelFormat, Raster, Region, Scale, decode,
     is_decoding, resize,
@@ -36,8 +38,8 @@ pub use image::{
 pub use image::{IMAGE_FORMATS, ImageFormat, NO_IMAGE_FORMAT, image_format_extensions, image_format_names};
 pub use label::{BoxArea, Label, LabelKind, LabelledBox};
 pub use loader::{
-    CacheBudget, Composed, ComposedPart, Composer, EpochOrder, ImageBatch, Images, LARGEST_IMAGE, Loader,
-    shuffled,
+    CacheBudget, Composed, ComposedPart, Composer, Composition, EpochOrder, ImageBatch, Images,
+    LARGEST_IMAGE, Loader, shuffled,
 };
 pub use near_names::{NearNameReason, NearNames};
 pub use pairs::read_pairs;

@@ -25,6 +25,9 @@ use crate::{Error, Result};
 pub use framing::FitMode;
 pub use resizing::Scratch;
 
+/// The padding of detectors, where 255 is full range.
+const DEFAULT_PAD: f64 = 114.0;
+
 /// Converts images of a data set to squares of normalised values.
 #[derive(Clone, Debug)]
 pub struct Transform {
@@ -83,6 +86,20 @@ impl Transform {
         Self { fit, ..self }
     }
 
+    /// Prepares whole pictures without padding: the longer side has the size of the network's input.
+    pub fn of_whole_pictures(self) -> Self {
+        let pad = self.pad();
+        self.with_fit(FitMode::Letterbox { pad, stride: 1 })
+    }
+
+    /// The value around a picture that does not fill the image, where 255 is full range.
+    pub fn pad(&self) -> f64 {
+        match self.fit {
+            FitMode::Letterbox { pad, .. } => pad,
+            FitMode::CentreCrop { .. } => DEFAULT_PAD,
+        }
+    }
+
     /// Reads pixels as they are stored, at their own depth. `statistics` are the mean and the standard deviation of
     /// each channel; for integers, in fractions of their full range.
     ///
@@ -91,6 +108,10 @@ impl Transform {
     pub fn with_stored_pixels(mut self, statistics: &[(f64, f64)]) -> Result<Self> {
         if self.augment.color_jitter.is_some() || self.augment.rand_augment.is_some() {
             return Err(Error::usage("`color_jitter` and `rand_augment` change 8-bit RGB images alone"));
+        }
+        if self.augment.hsv.as_ref().is_some_and(|hsv| hsv.hue > 0.0 || hsv.saturation > 0.0) {
+            return Err(Error::usage("only 8-bit RGB images have a hue and a saturation")
+                .hint("set `hsv = { hue = 0, saturation = 0 }`: the value is scaled at any depth"));
         }
         self.options.pixels = PixelFormat::Stored;
         self.normalizer = Normalizer::new(statistics);
@@ -115,6 +136,11 @@ impl Transform {
         self.normalizer.channels()
     }
 
+    /// The RGB8 pixels of normalised values, to be looked at.
+    pub fn picture(&self, numbers: &[f32]) -> Vec<u8> {
+        self.normalizer.picture(numbers)
+    }
+
     /// Whether [`Transform::finish`] accepts a prepared image of this size.
     pub fn can_finish(&self, size: (u32, u32)) -> bool {
         self.augment.random_resized_crop.is_some() || size == (self.size, self.size)
@@ -135,6 +161,9 @@ impl Transform {
             && augment.rotation == 0.0
             && augment.rand_augment.is_none()
             && augment.random_erasing.is_none()
+            && augment.mosaic.is_none()
+            && augment.affine.is_none()
+            && augment.hsv.is_none()
             && jitter.is_none_or(|jitter| {
                 [jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue] == [0.0; 4]
             })
@@ -144,7 +173,7 @@ impl Transform {
     /// decode at the smallest scale that each crop allows.
     pub fn kept_bytes(&self, (width, height): (u32, u32)) -> Option<usize> {
         let (width, height) = match (&self.augment.random_resized_crop, self.decode) {
-            (None, _) => (self.size, self.size),
+            (None, _) => self.fit.framing((width, height), self.size).output,
             (Some(_), Decode::Full) => (width, height),
             (Some(_), Decode::Scaled) => return None,
         };
@@ -256,7 +285,7 @@ impl Transform {
                 scratch.pixels = image.into_raw();
             }
             Image::Other(raster) => {
-                let raster = draws.apply_moves(&self.augment, raster);
+                let raster = draws.apply_to_raster(&self.augment, raster);
                 self.normalizer.raster(&raster, out);
             }
         }

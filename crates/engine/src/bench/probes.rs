@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use super::synthetic::{RepeatedBatches, Stopwatch, images};
 use super::timing::Timing;
 use crate::autograd::Value;
-use crate::data::{CacheBudget, Dataset, EpochOrder, Images, Loader, Transform};
+use crate::data::{CacheBudget, Dataset, EpochOrder, Images, Loader};
 use crate::device::to_device;
 use crate::error::{Error, Result};
 use crate::freeze::{FreezePhase, ParameterTable};
@@ -197,10 +197,11 @@ impl LoadProbe<'_> {
     /// # Errors
     /// Images that cannot be read.
     pub fn seconds(&self, samples: &[usize], meter: &dyn ResourceMeter) -> Result<[f64; 2]> {
-        let transform = Transform::training(self.images, None, self.augment);
         let memory = Arc::new(CacheBudget::new(if self.kept { usize::MAX } else { 0 }));
-        let images = Images::new(Arc::clone(self.dataset), transform, self.images.broken, memory);
-        let images = Arc::new(images);
+        // Composed images cost most: no epoch is a closing one.
+        let epochs = u32::MAX;
+        let dataset = Arc::clone(self.dataset);
+        let images = Arc::new(Images::for_training(dataset, self.images, self.augment, epochs, memory));
         let mut seconds = [0.0; 2];
         for (epoch, seconds) in seconds.iter_mut().enumerate() {
             let epoch = EpochOrder {

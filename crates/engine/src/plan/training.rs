@@ -6,10 +6,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::resolve::Resolver;
-use crate::data::{Dataset, Split};
+use crate::data::{BatchResizer, Dataset, LabelKind, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, NormSpec};
-use crate::pipeline::{self, BatchNormPolicy, Data, Group, Unfreeze};
+use crate::pipeline::{self, BatchNormPolicy, Data, Group, ImageSizes, Unfreeze};
 use crate::stage::{ModelSpec, Preprocess, ResolvedStage, TrainStage};
 use crate::task::{TaskProblem, TaskTraining};
 
@@ -44,6 +44,7 @@ impl Resolver<'_> {
             self.same_patches(name, data_name, work.model_spec(), &preprocess)?;
         }
         let dataset = self.images(data_name, data);
+        self.composition(name, train, &model_spec, &preprocess, dataset.as_deref())?;
         self.validation(name, train, dataset.as_deref())?;
         self.task(name, train, &model_spec, dataset.as_deref())?;
         self.last_batch(name, train, &description, &table, &preprocess, dataset.as_deref())?;
@@ -142,6 +143,42 @@ impl Resolver<'_> {
         };
         let TaskProblem { setting, code, message, help } = problem;
         self.diagnose(&format!("stage.{stage}.{setting}"), code, message, help);
+        None
+    }
+
+    /// What the random changes require of labels and image sizes.
+    fn composition(
+        &mut self,
+        stage: &str,
+        train: &pipeline::Train,
+        model_spec: &ModelSpec,
+        preprocess: &Preprocess,
+        dataset: Option<&Dataset>,
+    ) -> Option<()> {
+        let augment = &train.augment;
+        let has_boxes = dataset.map(|dataset| dataset.label_kind == LabelKind::Boxes);
+        let side = preprocess.0.image_size;
+        let arch = model_spec.model.arch;
+        let (key, code, message, help) = if augment.mosaic.is_some() && has_boxes == Some(false) {
+            let message = "`mosaic` needs a data set with boxes: four images have no one label".to_owned();
+            ("mosaic", "conflict", message, "remove it; `cutmix` combines two images and their labels")
+        } else if augment.cutmix.is_some() && has_boxes == Some(true) {
+            let message = "`cutmix` mixes labels, but the images have boxes".to_owned();
+            ("cutmix", "conflict", message, "remove it, or use `mixup`, which keeps the boxes of both images")
+        } else if augment.multi_scale > 0.0 && arch.image_sizes() != ImageSizes::Any {
+            let message =
+                format!("`multi_scale` changes the image size, but `{}` has fixed sizes", arch.name());
+            ("multi_scale", "conflict", message, "remove `multi_scale`")
+        } else if augment.multi_scale > 0.0
+            && BatchResizer::sizes(side, augment.multi_scale).iter().all(|size| *size == side)
+        {
+            let message =
+                format!("`multi_scale` has no effect: no other multiple of 32 is that close to {side}");
+            ("multi_scale", "no-effect", message, "raise it, or remove it")
+        } else {
+            return Some(());
+        };
+        self.diagnose(&format!("stage.{stage}.augment.{key}"), code, message, Some(help.to_owned()));
         None
     }
 

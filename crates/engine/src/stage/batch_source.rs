@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use super::class_coverage;
 use super::features::FeatureBatches;
-use super::frozen_backbone::{FrozenBackbone, INFERENCE_BATCH, sequential_epoch};
+use super::frozen_backbone::{BatchChanges, FrozenBackbone, INFERENCE_BATCH, sequential_epoch};
 use super::prefix::cache_identity;
 use super::teacher::Teacher;
 use super::{EnsembleMember, EvaluateStage, FrozenPrefix, ModelSpec, Preprocess, StageContext, TrainStage};
-use crate::data::{BatchMixer, CacheBudget, Dataset, EpochOrder, Images, Split, Transform, shuffled};
+use crate::data::{
+    BatchMixer, BatchResizer, CacheBudget, Dataset, EpochOrder, Images, LabelKind, Split, shuffled,
+};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::features::FeatureStore;
@@ -65,10 +67,15 @@ impl<'a> BatchInputs<'a> {
         Self { model_spec, preprocess: &stage.preprocess, prefix, frozen }
     }
 
-    fn images(&self, augment: &Augment, memory: &Arc<CacheBudget>) -> Arc<Images> {
-        let transform = Transform::training(&self.preprocess.0, None, augment);
+    /// The images of a stage with this number of epochs.
+    fn images(&self, augment: &Augment, epochs: u32, memory: &Arc<CacheBudget>) -> Arc<Images> {
         let (dataset, memory) = (Arc::clone(&self.frozen.dataset), Arc::clone(memory));
-        Arc::new(Images::new(dataset, transform, self.preprocess.0.broken, memory))
+        Arc::new(Images::for_training(dataset, &self.preprocess.0, augment, epochs, memory))
+    }
+
+    /// The images without random changes.
+    fn plain_images(&self, memory: &Arc<CacheBudget>) -> Arc<Images> {
+        self.images(&Augment::default(), 0, memory)
     }
 
     /// The memory for decoded images of this stage, of training and validation together.
@@ -85,7 +92,9 @@ impl<'a> BatchInputs<'a> {
     fn store(&self) -> Option<&'a FeatureStore<'a>> {
         let context = self.frozen.context;
         let digested = self.frozen.dataset.samples.iter().all(|sample| sample.digest.is_some());
+        let has_boxes = self.frozen.dataset.label_kind == LabelKind::Boxes;
         let why = match (self.prefix.recomputed, context.features) {
+            (None, _) if has_boxes => "boxes need the size of each image",
             (None, Some(store)) if digested => return Some(store),
             (Some(why), _) => why,
             (None, _) => "`run.feature_cache` is off",
@@ -113,8 +122,8 @@ impl<'a> BatchInputs<'a> {
         )?;
         let images = match random {
             // Everything before the random changes is the same for every view.
-            Some((augment, _)) => self.images(augment, &self.memory()),
-            None => self.images(&Augment::default(), &Self::no_memory()),
+            Some((augment, _)) => self.images(augment, 0, &self.memory()),
+            None => self.plain_images(&Self::no_memory()),
         };
         FeatureBatches::open(
             &self.frozen,
@@ -146,11 +155,15 @@ impl<'a, T: Task> TrainingBatches<'a, T> {
             return Err(Error::bug("a train stage without a prefix"));
         };
         let (dataset, memory) = (&first.frozen.dataset, first.memory());
+        let settings = &stage.settings;
+        // Images with boxes are mixed before: each keeps its own boxes.
+        let has_boxes = dataset.label_kind == LabelKind::Boxes;
         let source = DecodedImages {
             inputs: first,
-            train: first.images(&stage.settings.augment, &memory),
-            validation: first.images(&Augment::default(), &memory),
-            mixer: BatchMixer::new(&stage.settings.augment, stage.seed),
+            train: first.images(&settings.augment, settings.epochs, &memory),
+            validation: first.plain_images(&memory),
+            mixer: BatchMixer::new(&settings.augment, stage.seed).filter(|_| !has_boxes),
+            resizer: BatchResizer::new(&settings.augment, stage.seed),
             teacher,
             train_samples: dataset.split(Split::Train),
             validation_samples: dataset.split(Split::Validation),
@@ -279,6 +292,7 @@ struct DecodedImages<'a> {
     inputs: &'a BatchInputs<'a>,
     train: Arc<Images>,
     mixer: Option<BatchMixer>,
+    resizer: Option<BatchResizer>,
     teacher: Option<&'a Teacher>,
     validation: Arc<Images>,
     train_samples: Vec<usize>,
@@ -298,11 +312,13 @@ impl DecodedImages<'_> {
             seed: self.seed,
             epoch: view,
         };
-        self.inputs.frozen.batches(&self.train, epoch, self.mixer.as_ref(), self.teacher)
+        let changes = BatchChanges { mixer: self.mixer.as_ref(), resizer: self.resizer.as_ref() };
+        self.inputs.frozen.batches(&self.train, epoch, changes, self.teacher)
     }
 
     fn validation(&self, samples: Vec<usize>) -> Result<Annotated<'_>> {
-        self.inputs.frozen.batches(&self.validation, sequential_epoch(samples), None, None)
+        let epoch = sequential_epoch(samples);
+        self.inputs.frozen.batches(&self.validation, epoch, BatchChanges::default(), None)
     }
 }
 
@@ -325,6 +341,7 @@ pub(super) fn evaluation<T>(
             return read(features.batches(samples, INFERENCE_BATCH, 0, 0), total);
         }
     }
-    let images = inputs.images(&Augment::default(), &BatchInputs::no_memory());
-    read(inputs.frozen.batches(&images, sequential_epoch(samples), None, None)?, total)
+    let images = inputs.plain_images(&BatchInputs::no_memory());
+    let epoch = sequential_epoch(samples);
+    read(inputs.frozen.batches(&images, epoch, BatchChanges::default(), None)?, total)
 }

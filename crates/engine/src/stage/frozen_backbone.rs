@@ -12,7 +12,7 @@ use candle_core::Tensor;
 use super::teacher::Teacher;
 use super::{FrozenPrefix, StageContext};
 use crate::autograd::Value;
-use crate::data::{BatchMixer, Dataset, EpochOrder, ImageBatch, Images, Loader};
+use crate::data::{BatchMixer, BatchResizer, Dataset, EpochOrder, ImageBatch, Images, Loader};
 use crate::device::{round_to_bf16, to_device};
 use crate::error::Result;
 use crate::model::{Activations, Model, Pass, StateDict};
@@ -47,13 +47,13 @@ impl<'a> FrozenBackbone<'a> {
         Self { dataset, model, state, prefix, context, broken: RefCell::default() }
     }
 
-    /// Batches of features; of mixed images if there is a mixer, and with the teacher's outputs if there is a
-    /// teacher.
+    /// Batches of features; of changed images if there are changes of batches, and with the teacher's outputs if there
+    /// is a teacher.
     pub fn batches<'b>(
         &'b self,
         images: &Arc<Images>,
         epoch: EpochOrder,
-        mixer: Option<&'b BatchMixer>,
+        changes: BatchChanges<'b>,
         teacher: Option<&'b Teacher>,
     ) -> Result<Annotated<'b>> {
         let number = epoch.epoch;
@@ -64,11 +64,15 @@ impl<'a> FrozenBackbone<'a> {
             let batch = loader.next();
             loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
             let through = |batch: ImageBatch| {
-                let (mut images, mut targets) = (batch.images, self.annotations(&batch.samples));
+                let (mut images, mut targets) =
+                    (batch.images, Annotations::of_images(&self.dataset, &batch.samples, &batch.parts));
                 let streams = self.streams(&batch.samples);
-                if let Some(mixer) = mixer {
+                if let Some(mixer) = changes.mixer {
                     let (mixed, shares) = mixer.mix(&images, number, &streams)?;
                     (images, targets.shares) = (mixed, Some(shares));
+                }
+                if let Some(resizer) = changes.resizer {
+                    images = resizer.resize(&images, number, batch.index)?;
                 }
                 let teacher =
                     taught.as_mut().map(|(teacher, pass)| teacher.outputs(pass, &images)).transpose()?;
@@ -114,6 +118,13 @@ impl<'a> FrozenBackbone<'a> {
     pub fn broken(&self) -> BTreeSet<String> {
         self.broken.borrow().clone()
     }
+}
+
+/// The random changes of whole batches.
+#[derive(Clone, Copy, Default)]
+pub(super) struct BatchChanges<'a> {
+    pub mixer: Option<&'a BatchMixer>,
+    pub resizer: Option<&'a BatchResizer>,
 }
 
 /// Samples in the given order, without randomness.

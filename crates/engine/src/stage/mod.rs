@@ -18,6 +18,7 @@ mod lr_range_test;
 mod model_spec;
 mod oom;
 mod prefix;
+mod preview;
 mod recipe;
 mod resolved;
 mod teacher;
@@ -35,5 +36,6 @@ pub use inputs::{Digested, DigestedWeights, Digester, Inputs, Located, LocatedWe
 pub use load_weights::LoadWeightsStage;
 pub use model_spec::{ModelSpec, Preprocess};
 pub use prefix::FrozenPrefix;
+pub use preview::PreviewImage;
 pub use resolved::{PlannedStage, ResolvedStage};
 pub use train::TrainStage;

@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Random changes to training images, applied in this order: crop, flips, rotation, color jitter, RandAugment,
-/// normalisation, erasing, mixing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+use super::composition::{Affine, Hsv, Mosaic};
+
+/// Random changes to training images, applied in this order: crop, or mosaic and affine; mixup of images with boxes;
+/// flips, rotation, hsv, color jitter, RandAugment, normalisation, erasing, mixing of other images, multi-scale.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {
     /// Crops a random region and resizes it to `image_size`. Without it, training images are resized and centre-cropped
@@ -38,6 +40,45 @@ pub struct Augment {
     /// area.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutmix: Option<Cutmix>,
+    /// Puts four training images around a random point and shows the part around it. Needs a data set with boxes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mosaic: Option<Mosaic>,
+    /// Number of last epochs of the stage without `mosaic`, and without `mixup` of images with boxes. The last epochs
+    /// then show whole images, as validation does.
+    #[serde(default = "default_close_mosaic", skip_serializing_if = "is_default_close_mosaic")]
+    pub close_mosaic: u32,
+    /// Moves, scales, rotates and shears the whole image on a padded square. Without `mosaic`, the longer side of an
+    /// image is resized to `image_size` before, and nothing is cropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affine: Option<Affine>,
+    /// Random hue, saturation and value, as detectors are trained with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsv: Option<Hsv>,
+    /// Resizes each batch to a random size: a multiple of 32 between (1 − x) and (1 + x) times `image_size`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub multi_scale: f64,
+}
+
+impl Default for Augment {
+    fn default() -> Self {
+        Self {
+            random_resized_crop: None,
+            horizontal_flip: 0.0,
+            vertical_flip: 0.0,
+            rotation: 0.0,
+            color_jitter: None,
+            rand_augment: None,
+            random_erasing: None,
+            mixup: None,
+            cutmix: None,
+            mosaic: None,
+            close_mosaic: default_close_mosaic(),
+            affine: None,
+            hsv: None,
+            multi_scale: 0.0,
+        }
+    }
 }
 
 impl Augment {
@@ -45,6 +86,28 @@ impl Augment {
     pub fn mixes(&self) -> bool {
         self.mixup.is_some() || self.cutmix.is_some()
     }
+
+    /// Whether features of the images cannot be kept, not even of views: an image depends on other images, on the
+    /// epoch or on its batch, or its objects move.
+    pub fn composes(&self) -> bool {
+        self.mixes() || self.mosaic.is_some() || self.affine.is_some() || self.multi_scale > 0.0
+    }
+}
+
+fn default_close_mosaic() -> u32 {
+    10
+}
+
+fn is_default_close_mosaic(epochs: &u32) -> bool {
+    *epochs == default_close_mosaic()
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
+fn is_one(number: &f64) -> bool {
+    *number == 1.0
 }
 
 /// Same as torchvision's `RandomResizedCrop`.
@@ -171,10 +234,19 @@ pub enum ErasedValue {
 #[serde(deny_unknown_fields)]
 pub struct Mixup {
     /// The weight of the image itself is drawn from Beta(alpha, alpha). With a small alpha, images stay almost whole;
-    /// with 1, all weights are equally likely.
+    /// with 1, all weights are equally likely; with a large alpha, both images are about equally visible. Detectors
+    /// are trained with 32: images with boxes keep all boxes of both.
     #[serde(default = "default_mixup")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
+    /// Probability that an image is mixed.
+    #[serde(default = "always", skip_serializing_if = "is_one")]
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub probability: f64,
+}
+
+pub(super) fn always() -> f64 {
+    1.0
 }
 
 fn default_mixup() -> f64 {

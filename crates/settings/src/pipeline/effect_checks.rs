@@ -17,6 +17,7 @@ pub fn check(draft: &mut UncheckedPipeline, path: &str) {
     ema(draft, path);
     augment(draft, path);
     mixing(draft, path);
+    closing(draft, path);
 }
 
 /// Whether a setting comes from the defaults and the other from the stage. Then the setting is meant for other stages.
@@ -120,11 +121,36 @@ fn augment(draft: &mut UncheckedPipeline, path: &str) {
 fn mixing(draft: &mut UncheckedPipeline, path: &str) {
     let Some(augment) = draft.read::<Augment>(&format!("{path}.augment")) else { return };
     let alone = draft.read::<usize>(&format!("{path}.batch_size")) == Some(1);
-    if !augment.mixes() || !alone {
+    // Images with boxes are mixed with images of other batches. Only they have a mosaic.
+    if !augment.mixes() || !alone || augment.mosaic.is_some() {
         return;
     }
     let key = if augment.mixup.is_some() { "mixup" } else { "cutmix" };
     let message = format!("`{key}` mixes images of the same batch, but batches have one image here");
     let help = format!("raise `batch_size`, or remove `{key}`");
     draft.report(draft.key_span(&format!("{path}.augment.{key}")), "no-effect", message, help);
+}
+
+/// The last epochs have no mosaic; a short stage then has none at all.
+fn closing(draft: &mut UncheckedPipeline, path: &str) {
+    let Some(augment) = draft.read::<Augment>(&format!("{path}.augment")) else { return };
+    let closed = augment.close_mosaic;
+    let at = format!("{path}.augment.close_mosaic");
+    if augment.mosaic.is_none() && augment.mixup.is_none() {
+        if draft.get(&at).is_some() {
+            let message = "`close_mosaic` has no effect without `mosaic` or `mixup`".to_owned();
+            draft.report(draft.key_span(&at), "no-effect", message, "remove it, or set `mosaic`".to_owned());
+        }
+        return;
+    }
+    let epochs = draft.read::<u32>(&format!("{path}.epochs"));
+    if let Some(epochs) = epochs.filter(|epochs| augment.mosaic.is_some() && *epochs <= closed) {
+        let (place, how) = match draft.get(&at) {
+            Some(_) => (at, "`close_mosaic` is"),
+            None => (format!("{path}.augment.mosaic"), "`close_mosaic` is by default"),
+        };
+        let message = format!("`mosaic` has no effect: {how} {closed}, and the stage has {epochs} epochs");
+        let help = "lower `close_mosaic`, raise `epochs`, or remove `mosaic`".to_owned();
+        draft.warn(draft.key_span(&place), "no-effect", message, help);
+    }
 }

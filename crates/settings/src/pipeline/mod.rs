@@ -11,6 +11,7 @@
 mod arch;
 mod augment;
 mod class_weights;
+mod composition;
 mod data;
 mod data_checks;
 mod diagnostic_report;
@@ -61,6 +62,7 @@ pub use arch::architectures;
 pub use arch::{Arch, ImageSizes};
 pub use augment::*;
 pub use class_weights::ClassWeights;
+pub use composition::*;
 pub use data::*;
 pub use diagnostic_report::DiagnosticReport;
 pub use diagnostics::Diagnostic;

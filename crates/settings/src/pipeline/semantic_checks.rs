@@ -188,6 +188,15 @@ fn optimizer(draft: &mut UncheckedPipeline, path: &str) {
 
 fn augment(draft: &mut UncheckedPipeline, path: &str) {
     let Some(augment) = draft.read::<Augment>(path) else { return };
+    let composed = [("mosaic", augment.mosaic.is_some()), ("affine", augment.affine.is_some())];
+    if augment.random_resized_crop.is_some()
+        && let Some((key, _)) = composed.into_iter().find(|(_, given)| *given)
+    {
+        let message =
+            format!("`{key}` and `random_resized_crop` both decide which part of an image is shown");
+        let place = draft.key_span(&format!("{path}.{key}"));
+        draft.report(place, "conflict", message, "keep one of them".to_owned());
+    }
     let mut ranges = Vec::new();
     if let Some(crop) = &augment.random_resized_crop {
         ranges.extend([("random_resized_crop.scale", crop.scale), ("random_resized_crop.ratio", crop.ratio)]);
@@ -223,15 +232,20 @@ fn features(draft: &mut UncheckedPipeline, path: &str) {
         return draft.report(draft.key_span(&format!("{path}.features")), "no-effect", message, help);
     }
     let augment = draft.get(&format!("{path}.augment"));
-    let (random, mixes) = match augment {
+    let (random, composes) = match augment {
         Some(_) => match draft.read::<Augment>(&format!("{path}.augment")) {
-            Some(augment) => (augment != Augment::default(), augment.mixes()),
+            Some(augment) => (augment != Augment::default(), augment.composes().then(|| augment.mixes())),
             None => return,
         },
-        None => (false, false),
+        None => (false, None),
     };
     let (key, message, help) = match (random, features.views) {
-        (true, _) if mixes => (
+        (true, _) if composes == Some(false) => (
+            "features",
+            "features are not kept with `mosaic`, `affine` or `multi_scale`: images are composed anew in every epoch",
+            "remove `features`, or these changes of `augment`",
+        ),
+        (true, _) if composes == Some(true) => (
             "features",
             "features are not kept with `mixup` or `cutmix`: images are mixed differently in every epoch",
             "remove `features`, or `mixup` and `cutmix`",

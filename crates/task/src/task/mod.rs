@@ -28,7 +28,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use annotations::{Annotated, Annotations, with_targets};
+pub use annotations::{Annotated, Annotations, InputObjects, with_targets};
 pub use class_list::{UNKNOWN, is_known, list};
 pub use evaluator::{Evaluation, Evaluator, SingleModel};
 pub use interface::{OutputDescription, Predictions, Task, TaskFile, TaskProblem};

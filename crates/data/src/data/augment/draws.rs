@@ -2,12 +2,13 @@
 //!
 //! All random values are drawn before any change is applied, each at a fixed position in the sample's stream.
 //! Switching one change on or off therefore leaves the draws of all others as they were. The order is crop, flips,
-//! rotation, color jitter, RandAugment; erasing follows normalisation. RandAugment and erasing each draw from a
-//! separate stream.
+//! rotation, HSV, color jitter, RandAugment; erasing follows normalisation. HSV, RandAugment and erasing each draw from
+//! a separate stream. Mosaic and affine come before all of these: the module `composition`.
 
 use image::RgbImage;
 
 use super::affine::{Affine, AffineMove};
+use super::hsv::HsvChange;
 use super::photometric;
 use super::rand_augment::RandAugmentOp;
 use super::random_erasing::ErasedRectangle;
@@ -33,6 +34,7 @@ pub struct AugmentDraws {
     hue: f64,
     /// The order of brightness, contrast, saturation, hue.
     order: Vec<usize>,
+    hsv: Option<HsvChange>,
     changes: Vec<RandAugmentOp>,
     erasure: Option<ErasedRectangle>,
 }
@@ -44,6 +46,10 @@ impl AugmentDraws {
         let changes = augment.rand_augment.as_ref().map_or_else(Vec::new, |settings| {
             RandAugmentOp::draw(settings, &mut stream.with_purpose(Purpose::RandAugment))
         });
+        let hsv = augment
+            .hsv
+            .as_ref()
+            .map(|settings| HsvChange::draw(settings, &mut stream.with_purpose(Purpose::Hsv)));
         let erasing = augment.random_erasing.as_ref();
         let erasure = erasing
             .and_then(|settings| ErasedRectangle::draw(settings, side, stream.with_purpose(Purpose::Erase)));
@@ -62,6 +68,7 @@ impl AugmentDraws {
             flip_horizontal: between(0.0, 1.0) < augment.horizontal_flip,
             flip_vertical: between(0.0, 1.0) < augment.vertical_flip,
             order: stream.permutation(4),
+            hsv,
             changes,
             erasure,
         }
@@ -69,7 +76,10 @@ impl AugmentDraws {
 
     /// Whether flips are the only changes to the pixels of a cropped image.
     pub fn only_flip(&self, augment: &Augment) -> bool {
-        augment.rotation == 0.0 && augment.color_jitter.is_none() && augment.rand_augment.is_none()
+        augment.rotation == 0.0
+            && self.hsv.is_none()
+            && augment.color_jitter.is_none()
+            && augment.rand_augment.is_none()
     }
 
     /// Whether the image is flipped horizontally and vertically.
@@ -84,16 +94,23 @@ impl AugmentDraws {
         }
     }
 
-    /// Applies flips and rotation only, for pixels of any depth and number of channels.
-    pub fn apply_moves(&self, augment: &Augment, raster: Raster) -> Raster {
+    /// Applies flips and rotation, and scales the value, for pixels of any depth and number of channels.
+    pub fn apply_to_raster(&self, augment: &Augment, raster: Raster) -> Raster {
         let moves = self.moves(augment, (raster.width, raster.height));
-        moves.fold(raster, |raster, change| change.apply_to_raster(&raster))
+        let raster = moves.fold(raster, |raster, change| change.apply_to_raster(&raster));
+        match &self.hsv {
+            Some(hsv) => hsv.scale_value(raster),
+            None => raster,
+        }
     }
 
-    /// Applies flips, rotation, color jitter and RandAugment, in this order.
+    /// Applies flips, rotation, HSV, color jitter and RandAugment, in this order.
     pub fn apply(&self, augment: &Augment, image: RgbImage) -> RgbImage {
         let moves = self.moves(augment, image.dimensions());
         let mut image = moves.fold(image, |image, change| change.apply(image));
+        if let Some(hsv) = &self.hsv {
+            hsv.apply(&mut image);
+        }
         if let Some(jitter) = &augment.color_jitter {
             for change in &self.order {
                 match change {

@@ -14,8 +14,8 @@ use crate::random::{Purpose, Stream};
 /// Mixes the batches of a train stage.
 #[derive(Clone, Debug)]
 pub struct BatchMixer {
-    /// α of mixup and of CutMix.
-    mixup: Option<f64>,
+    /// α and probability of mixup, and α of CutMix.
+    mixup: Option<(f64, f64)>,
     cutmix: Option<f64>,
     seed: u64,
 }
@@ -32,7 +32,7 @@ enum MixDraw {
 impl BatchMixer {
     /// `None` if nothing is mixed.
     pub fn new(augment: &Augment, seed: u64) -> Option<Self> {
-        let mixup = augment.mixup.as_ref().map(|mixup| mixup.alpha);
+        let mixup = augment.mixup.as_ref().map(|mixup| (mixup.alpha, mixup.probability));
         let cutmix = augment.cutmix.as_ref().map(|cutmix| cutmix.alpha);
         (mixup.is_some() || cutmix.is_some()).then_some(Self { mixup, cutmix, seed })
     }
@@ -63,10 +63,12 @@ impl BatchMixer {
         let mut stream = Stream::new(self.seed, Purpose::Mix, epoch, name);
         let blend = stream.below(2) == 0;
         match (self.mixup, self.cutmix) {
-            (Some(alpha), None) => MixDraw::Blend(stream.beta(alpha)),
-            (Some(alpha), Some(_)) if blend => MixDraw::Blend(stream.beta(alpha)),
+            (Some((alpha, probability)), cutmix) if blend || cutmix.is_none() => {
+                let share = stream.beta(alpha);
+                MixDraw::Blend(if stream.uniform_f64() < probability { share } else { 1.0 })
+            }
             (_, Some(alpha)) => MixDraw::patch(side, alpha, &mut stream),
-            (None, None) => MixDraw::Blend(1.0),
+            _ => MixDraw::Blend(1.0),
         }
     }
 }

@@ -4,10 +4,13 @@
 
 mod affine;
 mod draws;
+mod hsv;
 mod mixup;
+mod multi_scale;
 mod photometric;
 mod rand_augment;
 mod random_erasing;
 
 pub use draws::{AugmentDraws, random_region};
 pub use mixup::BatchMixer;
+pub use multi_scale::BatchResizer;

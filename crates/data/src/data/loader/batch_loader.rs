@@ -112,7 +112,7 @@ impl Loader {
     /// # Errors
     /// The system cannot start a thread.
     pub fn new(images: Arc<Images>, epoch: EpochOrder, workers: usize) -> Result<Self> {
-        if !images.transform.is_square() {
+        if !images.is_square() {
             return Err(Error::bug("a batch of images that are not squares"));
         }
         let workers = workers.max(1);

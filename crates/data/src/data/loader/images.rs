@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{CacheBudget, Composed, ComposedPart, Composer};
-use crate::data::{Dataset, EncodedImage, Geometry, GeometryChain, PreparedImage, Scratch, Transform};
+use super::{CacheBudget, Composed, ComposedPart, Composer, Composition};
+use crate::data::{
+    BoxFilter, Dataset, EncodedImage, Geometry, GeometryChain, PreparedImage, Scratch, Transform,
+};
 use crate::digest::Digest;
 use crate::pipeline::Broken;
 use crate::random::{Purpose, Stream, name_hash};
@@ -57,9 +59,19 @@ impl Images {
         Self { dataset, transform, broken, memory, kept: Mutex::default(), composer: None }
     }
 
-    /// Uses a composer for images of several samples.
+    /// Composes every image. Pictures are prepared whole: their longer side has the size of the network's input.
     pub fn composed_by(self, composer: Arc<dyn Composer>) -> Self {
-        Self { composer: Some(composer), ..self }
+        Self { transform: self.transform.of_whole_pictures(), composer: Some(composer), ..self }
+    }
+
+    /// The RGB8 pixels of the normalised values of an image, to be looked at.
+    pub fn picture(&self, numbers: &[f32]) -> Vec<u8> {
+        self.transform.picture(numbers)
+    }
+
+    /// Whether every image becomes a square, as batches require.
+    pub(super) fn is_square(&self) -> bool {
+        self.composer.is_some() || self.transform.is_square()
     }
 
     /// Writes the values of a sample in an epoch.
@@ -78,11 +90,8 @@ impl Images {
         let path = &self.dataset.samples[index].path;
         let mut stream = Stream::new(seed, Purpose::Augment, epoch, name_hash(path));
         if let Some(composer) = &self.composer {
-            let mut draw = stream.with_purpose(Purpose::Compose);
-            let parts = composer.parts(index, &mut draw);
-            if parts != [index] {
-                return self.load_composed(&parts, &**composer, draw, stream, scratch, out);
-            }
+            let composition = composer.draw(index, epoch, &stream);
+            return self.load_composed(&*composition, stream, scratch, out);
         }
         let moves = match self.kept_of(index) {
             Some(kept) => Ok(self.transform.finish(&kept, &mut stream, &mut scratch.image, out)),
@@ -91,7 +100,13 @@ impl Images {
             })?,
         };
         match moves {
-            Ok(moves) => Ok(Loaded::Whole(vec![ComposedPart { sample: index, moves }])),
+            Ok(moves) => {
+                let filter = match self.transform.is_deterministic() {
+                    true => BoxFilter::VISIBLE,
+                    false => BoxFilter::training(0),
+                };
+                Ok(Loaded::Whole(vec![ComposedPart { sample: index, moves, filter }]))
+            }
             Err(cause) => self.broken(index, cause),
         }
     }
@@ -99,13 +114,12 @@ impl Images {
     /// As `load`, for an image of several samples.
     fn load_composed(
         &self,
-        parts: &[usize],
-        composer: &dyn Composer,
-        mut draw: Stream,
+        composition: &dyn Composition,
         mut stream: Stream,
         scratch: &mut WorkerScratch,
         out: &mut [f32],
     ) -> Result<Loaded> {
+        let parts = composition.parts();
         let mut prepared = Vec::with_capacity(parts.len());
         for &part in parts {
             let found = match self.kept_of(part) {
@@ -119,7 +133,7 @@ impl Images {
                 Err(cause) => return self.broken(part, cause),
             }
         }
-        let Composed { image, moves } = composer.compose(&prepared, &mut draw);
+        let Composed { image, moves, cutting } = composition.compose(&prepared);
         let size = image.dimensions();
         if !self.transform.can_finish(size) || moves.len() != parts.len() {
             return Err(Error::bug(format!("{} parts were composed to {size:?} pixels", moves.len())));
@@ -128,7 +142,9 @@ impl Images {
         let last = self.transform.finish(&composed, &mut stream, &mut scratch.image, out);
         let part = |((&sample, prepared), between): ((&usize, &Arc<PreparedImage>), GeometryChain)| {
             let moves = std::iter::once(prepared.geometry).chain(between.0).chain(last.0.iter().copied());
-            ComposedPart { sample, moves: GeometryChain(moves.collect()) }
+            // The first change prepares the picture.
+            let filter = BoxFilter::training(1 + cutting);
+            ComposedPart { sample, moves: GeometryChain(moves.collect()), filter }
         };
         Ok(Loaded::Whole(parts.iter().zip(&prepared).zip(moves).map(part).collect()))
     }

@@ -9,11 +9,9 @@ mod composer;
 mod images;
 
 #[cfg(test)]
-mod composer_tests;
-#[cfg(test)]
 mod tests;
 
 pub use batch_loader::{EpochOrder, ImageBatch, Loader, shuffled};
 pub use cache_budget::CacheBudget;
-pub use composer::{Composed, ComposedPart, Composer};
+pub use composer::{Composed, ComposedPart, Composer, Composition};
 pub use images::{Images, LARGEST_IMAGE};

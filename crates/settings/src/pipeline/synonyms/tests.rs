@@ -163,7 +163,9 @@ fn a_suggestion_says_what_to_write_and_where() {
         ("data.d", "val_split = 0.2", "write `split = { validation = 0.2 }`"),
         ("data.d", "label_col = \"y\"", "write `class_column = \"y\"` in a data set with `format = \"csv\"`"),
         ("model.m", "drop_path_rate = 0.1", "write `stochastic_depth = 0.1`"),
-        ("stage.fit", "mosaic = 1.0", "mosaic is not supported yet; `cutmix` combines parts of two images"),
+        ("stage.fit", "mosaic = 1.0", "write `mosaic = { probability = 1.0 }` in `augment`"),
+        ("stage.fit", "close_mosaic = 5", "write `close_mosaic = 5` in `augment`"),
+        ("stage.fit", "hsv_v = 0.3", "write `hsv = { value = 0.3 }` in `augment`"),
         ("stage.fit", "RandomHorizontalFlip = 0.5", "write `horizontal_flip = 0.5` in `augment`"),
         ("stage.fit", "nonsense = 1", ""),
     ] {
