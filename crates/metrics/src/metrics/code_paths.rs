@@ -7,6 +7,8 @@ code_paths! {
     /// Macro averages over samples that may lack a class.
     ABSENT_CLASSES = "absent_classes", 1;
     MULTI_LABEL = "multi_label", 1;
+    DETECTION_METRICS = "detection_metrics", 1;
+    NON_MAXIMUM_SUPPRESSION = "non_maximum_suppression", 1;
     ENSEMBLE = "ensemble", 1;
     VERIFICATION = "verification", 1;
     IDENTIFICATION = "identification", 1;

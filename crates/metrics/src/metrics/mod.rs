@@ -3,6 +3,7 @@
 
 mod classification;
 pub mod code_paths;
+pub mod detection;
 mod embeddings;
 mod ensemble;
 mod identification;

@@ -1,0 +1,138 @@
+//! COCO's matching of the detections and objects of one class in one image.
+//!
+//! Greedy by score, at each threshold of intersection over union by itself: a detection takes the free object that it
+//! overlaps most. Objects that a model should find come first; only a detection that has none of them may take an
+//! ignored one, and then counts for nothing. A crowd is never used up.
+
+use super::average_precision::IOU_THRESHOLDS;
+use super::boxes::{Detection, GroundTruth, SizeRange, area, overlap};
+
+/// The most detections of a class in an image that are matched, by score.
+pub(super) const DETECTIONS: usize = 100;
+
+/// What a detection counts as. Arrays are by [`SizeRange`]; bit i of a number is for threshold i.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Outcome {
+    pub(super) hits: [u16; 4],
+    /// Counts neither as a hit nor as a mistake.
+    pub(super) ignored: [u16; 4],
+}
+
+impl Outcome {
+    pub(super) fn is_hit(&self, range: SizeRange, threshold: usize) -> bool {
+        self.hits[range as usize] >> threshold & 1 == 1
+    }
+
+    pub(super) fn is_ignored(&self, range: SizeRange, threshold: usize) -> bool {
+        self.ignored[range as usize] >> threshold & 1 == 1
+    }
+}
+
+/// By falling score; of equal scores the first stays first.
+pub(super) fn by_score(a: f32, b: f32) -> std::cmp::Ordering {
+    b.partial_cmp(&a).unwrap_or(std::cmp::Ordering::Equal)
+}
+
+/// The best of the detections by falling score, with what they count as. All are of one class and have a finite score.
+pub(super) fn match_class(mut detections: Vec<&Detection>, truth: &[&GroundTruth]) -> Vec<(f32, Outcome)> {
+    detections.sort_by(|a, b| by_score(a.score, b.score));
+    detections.truncate(DETECTIONS);
+    let overlaps: Vec<Vec<(usize, f64)>> = detections.iter().map(|each| reachable(each, truth)).collect();
+    let mut outcomes: Vec<(f32, Outcome)> =
+        detections.iter().map(|each| (each.score, Outcome::default())).collect();
+    for range in SizeRange::EVERY {
+        let ignored: Vec<bool> =
+            truth.iter().map(|object| !object.counts() || range.excludes(object.area)).collect();
+        let outside: Vec<bool> = detections.iter().map(|each| range.excludes(area(each.corners))).collect();
+        for (i, threshold) in IOU_THRESHOLDS.into_iter().enumerate() {
+            let mut taken = vec![false; truth.len()];
+            for (detection, (_, outcome)) in outcomes.iter_mut().enumerate() {
+                let found = best(&overlaps[detection], threshold, &ignored, |object| {
+                    taken[object] && !truth[object].crowd
+                });
+                let (hit, skipped) = match found {
+                    Some(object) => {
+                        taken[object] = true;
+                        (!ignored[object], ignored[object])
+                    }
+                    None => (false, outside[detection]),
+                };
+                outcome.hits[range as usize] |= u16::from(hit) << i;
+                outcome.ignored[range as usize] |= u16::from(skipped) << i;
+            }
+        }
+    }
+    outcomes
+}
+
+/// The objects that the detection overlaps enough for the lowest threshold, in their order.
+fn reachable(detection: &Detection, truth: &[&GroundTruth]) -> Vec<(usize, f64)> {
+    let overlaps = truth.iter().map(|object| overlap(detection.corners, object)).enumerate();
+    overlaps.filter(|(_, overlap)| *overlap >= IOU_THRESHOLDS[0]).collect()
+}
+
+/// The object with the largest overlap, of equal ones the last as in pycocotools. Those that are not ignored have
+/// precedence.
+fn best(
+    overlaps: &[(usize, f64)],
+    threshold: f64,
+    ignored: &[bool],
+    is_taken: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let among = |wanted: bool| {
+        let free = overlaps.iter().filter(|(object, overlap)| {
+            ignored[*object] == wanted && *overlap >= threshold && !is_taken(*object)
+        });
+        free.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(object, _)| *object)
+    };
+    among(false).or_else(|| among(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detection(score: f32, left: f64, width: f64) -> Detection {
+        Detection { class: 0, score, corners: [left, 0.0, left + width, 10.0] }
+    }
+
+    fn object(left: f64, width: f64) -> GroundTruth {
+        let corners = [left, 0.0, left + width, 10.0];
+        GroundTruth { class: 0, corners, area: width * 10.0, crowd: false, ignored: false }
+    }
+
+    /// At IoU 0.5 over all sizes: + hit, − mistake, · ignored.
+    fn signs(detections: &[Detection], truth: &[GroundTruth]) -> String {
+        let matches = match_class(detections.iter().collect(), &truth.iter().collect::<Vec<_>>());
+        let sign = |(_, outcome): &(f32, Outcome)| match () {
+            () if outcome.is_hit(SizeRange::All, 0) => '+',
+            () if outcome.is_ignored(SizeRange::All, 0) => '·',
+            () => '-',
+        };
+        matches.iter().map(sign).collect()
+    }
+
+    #[test]
+    fn the_highest_score_takes_the_object() {
+        let truth = [object(0.0, 10.0)];
+        assert_eq!(signs(&[detection(0.5, 0.0, 10.0), detection(0.9, 1.0, 10.0)], &truth), "+-");
+        let both = [object(0.0, 10.0), object(2.0, 10.0)];
+        assert_eq!(signs(&[detection(0.5, 0.0, 10.0), detection(0.9, 1.0, 10.0)], &both), "++");
+    }
+
+    #[test]
+    fn a_crowd_takes_any_number_and_an_ignored_object_takes_one() {
+        let found = [0.9, 0.8, 0.7].map(|score| detection(score, 0.0, 5.0));
+        assert_eq!(signs(&found, &[GroundTruth { crowd: true, ..object(0.0, 100.0) }]), "···");
+        assert_eq!(signs(&found, &[GroundTruth { ignored: true, ..object(0.0, 5.0) }]), "·--");
+        let wanted = [GroundTruth { crowd: true, ..object(0.0, 100.0) }, object(0.0, 8.0)];
+        assert_eq!(signs(&found, &wanted), "+··", "an object goes before the crowd that overlaps more");
+    }
+
+    #[test]
+    fn only_the_best_hundred_are_matched() {
+        let found: Vec<Detection> = (0..150).map(|i| detection(i as f32 / 150.0, 0.0, 10.0)).collect();
+        let signs = signs(&found, &[object(0.0, 10.0)]);
+        assert_eq!((signs.len(), signs.starts_with("+-")), (DETECTIONS, true));
+    }
+}
