@@ -242,7 +242,7 @@ fn features(draft: &mut UncheckedPipeline, path: &str) {
     let (key, message, help) = match (random, features.views) {
         (true, _) if composes == Some(false) => (
             "features",
-            "features are not kept with `mosaic`, `affine` or `multi_scale`: images are composed anew in every epoch",
+            "features are not kept with `mosaic`, `affine` or `multi_scale`: images are composed differently in every epoch",
             "remove `features`, or these changes of `augment`",
         ),
         (true, _) if composes == Some(true) => (

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::autograd::{Backward, Tape};
 use crate::code_path::CodePath;
+use crate::data::{BoxArea, LabelledBox};
 use crate::error::Error;
 use crate::metrics::{Direction, Metric, MetricFormat, TaskMetrics};
 use crate::model::Outputs;
@@ -127,10 +128,14 @@ impl Task for Regression {
         Vec::new()
     }
 
-    /// A cat has one number, a dog two.
+    /// A cat has one number, a dog two. An image with boxes has their widths.
     fn targets(&self, annotations: &Annotations) -> Result<Vec<Vec<f32>>> {
         if annotations.shares.is_some() {
             return Err(Error::usage("numbers of mixed images"));
+        }
+        if let Some(objects) = &annotations.objects {
+            let widths = |object: &LabelledBox| (object.area.right - object.area.left) as f32;
+            return Ok(objects.iter().map(|row| row.boxes.iter().map(widths).collect()).collect());
         }
         let of = |class: u32| if class == 0 { vec![1.0] } else { vec![2.0, 3.0] };
         Ok(annotations.samples.iter().filter_map(|sample| sample.label.class()).map(of).collect())
@@ -247,4 +252,71 @@ fn a_third_task_is_evaluated_with_its_own_predictions_and_files() {
     assert_eq!(rows.lines().count(), 3);
     assert!(rows.starts_with("judge/cat/0.png,"), "{rows}");
     assert_eq!(files["numbers.txt"], b"4");
+}
+
+/// Images with boxes: mosaics until the last epoch, and batches of 32 and 64 pixels.
+fn boxes(train: &mut Staged) {
+    let dataset = Arc::make_mut(&mut train.dataset);
+    dataset.label_kind = LabelKind::Boxes;
+    for sample in &mut dataset.samples {
+        let area = BoxArea { left: 0.1, top: 0.2, right: 0.9, bottom: 0.8 };
+        let class = sample.label.class().unwrap();
+        sample.label = Label::Boxes(vec![LabelledBox { class, area }]);
+    }
+    train.settings.augment = toml::from_str(
+        "mosaic = {}\nclose_mosaic = 1\naffine = { scale = 0.2 }\nhsv = {}\nhorizontal_flip = 0.5\n\
+         mixup = { alpha = 32, probability = 0.3 }\nmulti_scale = 1.0",
+    )
+    .unwrap();
+    train.settings.epochs = 3;
+    train.prefixes[0].recomputed = Some("the augmentation changes the images every epoch");
+}
+
+#[test]
+fn boxes_reach_the_targets_where_the_network_sees_them_and_a_stage_resumes_on_its_mosaics() {
+    let scene = Scene::new();
+    let stage = scene.stage(&boxes);
+    let work = |context: &StageContext| work(&stage, context);
+    let whole = scene.execute(&scene.folders(None), &NullObserver, &Interrupt::default(), &work).unwrap();
+    // Validation: four boxes of whole images in a centre crop, of which one image is broken.
+    assert_eq!(whole["numbers.txt"], b"3");
+    let folders = scene.folders(ROOM);
+    let mut stops = 0;
+    let resumed = loop {
+        let impatient = Impatient::default();
+        impatient.steps.store(stops % 2, Ordering::Relaxed);
+        match scene.execute(&folders, &impatient, &impatient.interrupt, &work) {
+            Ok(files) => break files,
+            Err(error) => assert_eq!(error.kind, ErrorKind::Interrupted, "{error}"),
+        }
+        stops += 1;
+    };
+    assert!(stops >= 1);
+    assert_same(&whole, &resumed, "stopped");
+}
+
+#[test]
+fn a_preview_shows_mosaics_with_their_boxes_until_they_are_closed() {
+    let scene = Scene::new();
+    let stage = scene.stage(&boxes);
+    let preview = |epoch, workers| stage.preview(&stage.dataset, epoch, 5, workers).unwrap();
+    let first = preview(0, 2);
+    assert!(!first.is_empty() && first.iter().all(|image| image.parts.len() >= 4));
+    assert!(first.iter().any(|image| image.boxes.as_ref().is_some_and(|boxes| boxes.len() > 1)));
+    for image in &first {
+        let [width, height] = image.size;
+        assert!([32, 64].contains(&width) && image.pixels.len() == (width * height * 3) as usize);
+        assert!(image.shares.is_empty() && image.parts[0] == image.path);
+    }
+    assert_eq!(preview(0, 1), first);
+    let last = preview(2, 2);
+    assert!(last.len() == 5 && last.iter().all(|image| image.parts.len() == 1));
+    // Classes instead of boxes, and images of batches that are mixed.
+    let stage = scene.stage(&mixing);
+    let shown = stage.preview(&stage.dataset, 0, 4, 2).unwrap();
+    assert_eq!(shown.len(), 4);
+    for image in shown {
+        let total: f64 = image.shares.iter().map(|(_, share)| share).sum();
+        assert!((total - 1.0).abs() < 1e-9 && image.boxes.is_none(), "{image:?}");
+    }
 }
