@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use defrost::data::{ClassSummary, DatasetSummary, Duplicate};
+use defrost::data::{BoxSummary, ClassSummary, DatasetSummary, Duplicate};
 use defrost::report::percent;
 
 /// The maximum numbers of largest and of smallest classes that are shown.
@@ -28,19 +28,52 @@ pub fn lines(summary: &DatasetSummary) -> Vec<String> {
         if more > 0 && place == SHOWN {
             lines.push(format!("… {more} more; `--json` lists all …"));
         }
-        let cell = |part: usize| match class.groups {
-            Some(groups) if class.images[part] > 0 => format!("{} ({})", class.images[part], groups[part]),
+        let boxes = boxes_of(summary, class);
+        let cell = |part: usize| match (class.groups, boxes) {
+            (_, Some(boxes)) if boxes[part] > 0 => format!("{} in {}", boxes[part], class.images[part]),
+            (Some(groups), None) if class.images[part] > 0 => {
+                format!("{} ({})", class.images[part], groups[part])
+            }
             _ => class.images[part].to_string(),
         };
         lines.push(format!("{name:width$}  {:>10}  {:>10}  {:>10}", cell(0), cell(1), cell(2)));
     }
-    if summary.classes.iter().any(|class| class.groups.is_some()) {
+    if let Some(boxes) = &summary.boxes {
+        lines.push("(boxes in images)".to_owned());
+        lines.extend(box_lines(boxes));
+    } else if summary.classes.iter().any(|class| class.groups.is_some()) {
         lines.push("(in parentheses: groups)".to_owned());
     }
     if summary.unlabelled > 0 {
         lines.push(format!("{} images without any label", summary.unlabelled));
     }
     lines
+}
+
+/// The numbers of a class's boxes, if images have boxes.
+fn boxes_of(summary: &DatasetSummary, class: &ClassSummary) -> Option<[usize; 3]> {
+    let place = summary.classes.iter().position(|other| other.name == class.name)?;
+    summary.boxes.as_ref()?.of_classes.get(place).copied()
+}
+
+/// The numbers of boxes and of images without any, and the sizes of boxes.
+fn box_lines(boxes: &BoxSummary) -> Vec<String> {
+    let row = |name: &str, [training, validation, test]: [usize; 3]| {
+        (training + validation + test > 0)
+            .then(|| format!("{name}: {training} training, {validation} validation, {test} test"))
+    };
+    let sizes = boxes.sizes.map(|[small, medium, large]| {
+        format!(
+            "box sizes: {small} small (below 32 × 32 pixels), {medium} medium (below 96 × 96), {large} large"
+        )
+    });
+    let all = [
+        row("boxes", boxes.boxes),
+        row("ignored boxes (crowds and difficult objects)", boxes.ignored),
+        row("background images, without a box", boxes.background),
+        sizes,
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// All classes in order. If there are many, the largest and the smallest, sorted by size, and the number of omitted

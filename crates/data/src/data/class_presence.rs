@@ -14,8 +14,10 @@ use crate::error::InputErrors;
 pub struct PresenceRule {
     /// Whether every split must have every class.
     pub every_class: bool,
-    /// Whether the pipeline file names the classes.
+    /// Whether the pipeline file, or the data set itself, names the classes.
     pub named: bool,
+    /// Whether `classes` can leave out a class. In YOLO's files without a `data.yaml`, it numbers the classes.
+    pub selectable: bool,
 }
 
 impl PresenceRule {
@@ -59,13 +61,14 @@ pub fn require(dataset: &Dataset, parts: &[Split], demand: &PresenceRule, mistak
 
 /// How to fix or allow a missing class. `whole` are the classes that every split has.
 pub fn how_to_fix(part: Split, whole: &[String], demand: &PresenceRule) -> String {
-    let leave = match whole.len() {
-        2..=8 => format!("leave it out with `classes = [{}]`", list(whole)),
-        _ => "leave it out by listing the others in `classes`".to_owned(),
+    let leave = match (demand.selectable, whole.len()) {
+        (false, _) => String::new(),
+        (true, 2..=8) => format!(", or leave it out with `classes = [{}]`", list(whole)),
+        (true, _) => ", or leave it out by listing the others in `classes`".to_owned(),
     };
     match (part, demand.every_class) {
-        (Split::Train, _) => format!("add training images of it, or {leave}"),
-        _ => format!("set `split.require_classes = false` to allow a split without a class, or {leave}"),
+        (Split::Train, _) => format!("add training images of it{leave}"),
+        _ => format!("set `split.require_classes = false` to allow a split without a class{leave}"),
     }
 }
 

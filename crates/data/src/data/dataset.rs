@@ -40,6 +40,10 @@ pub struct Dataset {
     pub ignored: Vec<String>,
     /// Unreadable images, each with the cause. They are left out if the settings allow it.
     pub unreadable: Vec<(String, String)>,
+    /// COCO's category id of each class, which tables of predictions need; empty for other formats.
+    pub category_ids: Vec<i64>,
+    /// The numbers of small, medium and large boxes by COCO's areas, if the sizes of all images are known.
+    pub box_sizes: Option<[usize; 3]>,
     /// Warnings about probable mistakes.
     pub warnings: Vec<String>,
 }

@@ -77,10 +77,7 @@ pub fn with_rectangle((width, height): (u32, u32), [left, top, right, bottom]: [
 pub fn rectangle_box((width, height): (u32, u32), [left, top, right, bottom]: [u32; 4]) -> LabelledBox {
     let share = |place: u32, length: u32| f64::from(place) / f64::from(length);
     let (left, right) = (share(left, width), share(right, width));
-    LabelledBox {
-        class: 1,
-        area: BoxArea { left, top: share(top, height), right, bottom: share(bottom, height) },
-    }
+    LabelledBox::new(1, BoxArea { left, top: share(top, height), right, bottom: share(bottom, height) })
 }
 
 /// Checks that a box after geometric changes is within `slack` pixels of the extent of bright pixels.

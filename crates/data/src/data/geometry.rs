@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     fn object(left: f64, top: f64, right: f64, bottom: f64) -> LabelledBox {
-        LabelledBox { class: 3, area: BoxArea { left, top, right, bottom } }
+        LabelledBox::new(3, BoxArea { left, top, right, bottom })
     }
 
     /// Half as wide and twice as high, turned by a quarter, and moved.

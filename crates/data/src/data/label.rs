@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+pub use crate::pipeline::LabelKind;
+
 /// The annotation of a sample. Numbers are indices into [`Dataset::classes`](super::Dataset::classes).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Label {
@@ -14,20 +16,32 @@ pub enum Label {
     Boxes(Vec<LabelledBox>),
 }
 
-/// The kind of annotation that all samples of a data set have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LabelKind {
-    #[default]
-    Class,
-    Labels,
-    Boxes,
-}
-
 /// An object: its class and the box around it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LabelledBox {
     pub class: u32,
     pub area: BoxArea,
+    /// Whether it is a group of objects in one box (COCO's `iscrowd`). A crowd is no target in training. In evaluation,
+    /// predictions inside it are neither hits nor misses.
+    pub crowd: bool,
+    /// Whether it is marked as difficult and settings say to ignore such objects (Pascal VOC): no target in training,
+    /// neither a hit nor a miss in evaluation.
+    pub difficult: bool,
+    /// The area of the object itself in pixels of the file (COCO's `area`, by which small, medium and large objects are
+    /// told apart), if it is given and differs from that of the box.
+    pub pixel_area: Option<f64>,
+}
+
+impl LabelledBox {
+    /// An ordinary object.
+    pub fn new(class: u32, area: BoxArea) -> Self {
+        Self { class, area, crowd: false, difficult: false, pixel_area: None }
+    }
+
+    /// Whether it is no target in training.
+    pub fn is_ignored(&self) -> bool {
+        self.crowd || self.difficult
+    }
 }
 
 /// A box, in fractions of the width and height of the upright image. A format can therefore read boxes without
@@ -77,9 +91,20 @@ impl Label {
             return self.classes().iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         };
         let mut text = "boxes".to_owned();
-        for LabelledBox { class, area: BoxArea { left, top, right, bottom } } in boxes {
+        for LabelledBox { class, area: BoxArea { left, top, right, bottom }, crowd, difficult, pixel_area } in
+            boxes
+        {
             // Rust prints the shortest digits that parse to the same number.
             write!(text, ";{class} {left} {top} {right} {bottom}").expect("text can be written");
+            if *crowd {
+                text.push_str(" crowd");
+            }
+            if *difficult {
+                text.push_str(" difficult");
+            }
+            if let Some(area) = pixel_area {
+                write!(text, " area={area}").expect("text can be written");
+            }
         }
         text
     }
@@ -90,7 +115,7 @@ mod tests {
     use super::*;
 
     fn object(class: u32, left: f64) -> LabelledBox {
-        LabelledBox { class, area: BoxArea { left, top: 0.25, right: 0.5, bottom: 1.0 } }
+        LabelledBox::new(class, BoxArea { left, top: 0.25, right: 0.5, bottom: 1.0 })
     }
 
     #[test]
@@ -109,5 +134,10 @@ mod tests {
         let boxes = Label::Boxes(vec![object(2, 0.1), object(0, 0.0)]);
         assert_eq!(boxes.recipe_text(), "boxes;2 0.1 0.25 0.5 1;0 0 0.25 0.5 1");
         assert_eq!(Label::Boxes(vec![]).recipe_text(), "boxes");
+        let marked = LabelledBox { crowd: true, difficult: true, pixel_area: Some(12.5), ..object(1, 0.0) };
+        assert_eq!(
+            Label::Boxes(vec![marked, object(0, 0.0)]).recipe_text(),
+            "boxes;1 0 0.25 0.5 1 crowd difficult area=12.5;0 0 0.25 0.5 1"
+        );
     }
 }

@@ -46,6 +46,6 @@ pub use pairs::read_pairs;
 pub use source::{
     DataFormat, LABELS_BETWEEN, data_format, images_below, is_image, part_folders, written_folders,
 };
-pub use summary::{ClassSummary, DatasetSummary, Duplicate, Duplicates, SplitSummary};
+pub use summary::{BoxSummary, ClassSummary, DatasetSummary, Duplicate, Duplicates, SplitSummary};
 pub use transform::{FitMode, PreparedImage, Scratch, Transform};
 pub use undecodable::{BrokenImage, DecodeCheck};

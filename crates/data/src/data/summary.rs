@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::near_names::{NearNames, near_names};
 use super::split::{SplitFractions, keys};
-use super::{Sample, Split};
+use super::{LabelKind, LabelledBox, Sample, Split};
 use crate::digest::Digest;
 use crate::pipeline;
 
@@ -29,6 +29,47 @@ pub struct DatasetSummary {
     /// Names of classes that are probably one class, or none.
     pub near_names: Vec<NearNames>,
     pub doubles: Duplicates,
+    /// Of images with boxes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boxes: Option<BoxSummary>,
+}
+
+/// The boxes of a data set. Arrays of three are of training, validation and test, unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BoxSummary {
+    pub boxes: [usize; 3],
+    /// The boxes of each class, in the order of the model's outputs.
+    pub of_classes: Vec<[usize; 3]>,
+    /// Images without a box.
+    pub background: [usize; 3],
+    /// Boxes that are ignored: crowds, and objects that are marked as difficult.
+    pub ignored: [usize; 3],
+    /// Small, medium and large boxes by COCO's areas in the files' pixels (below 32², below 96², others), if the sizes of
+    /// all images are known.
+    pub sizes: Option<[usize; 3]>,
+}
+
+impl BoxSummary {
+    fn of(dataset: &Dataset) -> Option<Self> {
+        if dataset.label_kind != LabelKind::Boxes {
+            return None;
+        }
+        let mut all = Self {
+            boxes: [0; 3],
+            of_classes: vec![[0; 3]; dataset.classes.len()],
+            background: [0; 3],
+            ignored: [0; 3],
+            sizes: dataset.box_sizes,
+        };
+        for sample in &dataset.samples {
+            let (part, boxes) = (sample.split as usize, sample.label.boxes());
+            all.background[part] += usize::from(boxes.is_empty());
+            all.boxes[part] += boxes.len();
+            all.ignored[part] += boxes.iter().filter(|object| LabelledBox::is_ignored(object)).count();
+            boxes.iter().for_each(|object| all.of_classes[object.class as usize][part] += 1);
+        }
+        Some(all)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,11 +157,16 @@ impl DatasetSummary {
         Self {
             images: total,
             multi_label: dataset.is_multi_label(),
-            unlabelled: dataset.samples.iter().filter(|sample| sample.label.classes().is_empty()).count(),
+            unlabelled: match dataset.label_kind {
+                // These are background, which is meant.
+                LabelKind::Boxes => 0,
+                _ => dataset.samples.iter().filter(|sample| sample.label.classes().is_empty()).count(),
+            },
             parts: Split::ALL.map(part).into(),
             near_names: near_names(&dataset.classes, &counts),
             classes: dataset.classes.iter().zip(counts).zip(class_groups).map(class).collect(),
             doubles: Duplicates::of(dataset),
+            boxes: BoxSummary::of(dataset),
         }
     }
 }

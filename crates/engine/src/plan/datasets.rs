@@ -57,6 +57,18 @@ impl Resolver<'_> {
         None
     }
 
+    /// The task of the data set's annotations.
+    pub(super) fn task(&mut self, name: &str, data: &Data) -> Option<TaskKind> {
+        if let Some(task) = TaskKind::of(data) {
+            return Some(task);
+        }
+        // Mistakes in the data are told too.
+        self.images(name, data);
+        let message = format!("`{name}` {}, from which no task learns yet", data.label_kind().in_words());
+        self.diagnose(&format!("data.{name}.format"), "no-task", message, None);
+        None
+    }
+
     /// Exclusive classes and independent labels need different heads.
     pub(super) fn same_targets(
         &mut self,
@@ -65,7 +77,7 @@ impl Resolver<'_> {
         head: &ModelSpec,
         found: &Data,
     ) -> Option<()> {
-        let found = TaskKind::of(found);
+        let found = self.task(data, found)?;
         if head.task == found {
             return Some(());
         }

@@ -131,7 +131,7 @@ impl Resolver<'_> {
             _ => {
                 let (model, image_size) =
                     (self.pipeline.model.get(stage.model()?)?.clone(), images.image_size);
-                ModelSpec { model, classes, task: TaskKind::of(data), image_size }
+                ModelSpec { model, classes, task: self.task(data_name, data)?, image_size }
             }
         };
         match stage {

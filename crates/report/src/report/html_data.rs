@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::html_parts::OPEN_ROWS;
 use super::text::{count, percent};
-use crate::data::{DatasetSummary, Duplicates, SplitSummary};
+use crate::data::{BoxSummary, DatasetSummary, Duplicates, SplitSummary};
 use crate::sanitize;
 
 /// The maximum numbers of pairs of equal files and of classes listed; `data.json` has all.
@@ -26,6 +26,7 @@ pub(super) fn card(name: &str, data: &DatasetSummary) -> Markup {
                 }
             }
             (classes(data))
+            @if let Some(boxes) = &data.boxes { (boxes_note(boxes)) }
             @for near in &data.near_names {
                 p { "Probably the same class, or no class: " @for name in &near.names { code { (sanitize::line(name)) } " " } }
             }
@@ -77,6 +78,33 @@ fn classes(data: &DatasetSummary) -> Markup {
             }
             @if grouped(data) { p.muted { "In parentheses: groups." } }
             @if data.unlabelled > 0 { p.muted { (count(data.unlabelled as u64)) " images without any label." } }
+        }
+    }
+}
+
+/// The numbers of boxes and of images without any, and the sizes of boxes.
+fn boxes_note(boxes: &BoxSummary) -> Markup {
+    let row = |name: &str, parts: [usize; 3]| {
+        html! {
+            @if parts.iter().sum::<usize>() > 0 {
+                tr { td { (name) } @for part in parts { td.number { (count(part as u64)) } } }
+            }
+        }
+    };
+    html! {
+        div.scroll {
+            table {
+                tr { th {} th.number { "training" } th.number { "validation" } th.number { "test" } }
+                (row("boxes", boxes.boxes))
+                (row("ignored boxes (crowds, difficult objects)", boxes.ignored))
+                (row("images without a box", boxes.background))
+            }
+        }
+        @if let Some([small, medium, large]) = boxes.sizes {
+            p.muted {
+                "Boxes: " (count(small as u64)) " small (below 32 × 32 pixels), " (count(medium as u64))
+                " medium (below 96 × 96), " (count(large as u64)) " large."
+            }
         }
     }
 }

@@ -3,21 +3,23 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Csv, Fit, ImageSettings, Normalize};
+use super::{Coco, Csv, Fit, ImageSettings, LabelKind, Normalize, Voc, Yolo};
 
 /// A data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "format", rename_all = "snake_case")]
-#[schemars(extend("x-reserved" = ["coco", "yolo"]))]
 pub enum Data {
     ImageFolder(ImageFolder),
     Csv(Csv),
+    Yolo(Yolo),
+    Coco(Coco),
+    Voc(Voc),
 }
 
 /// The settings of a data format.
 pub(super) trait DataSettings {
     fn classes(&self) -> Option<&Vec<String>>;
-    fn is_multi_label(&self) -> bool;
+    fn label_kind(&self) -> LabelKind;
     fn images(&self) -> ImageSettings;
 }
 
@@ -27,6 +29,9 @@ impl Data {
         match self {
             Self::ImageFolder(settings) => settings,
             Self::Csv(settings) => settings,
+            Self::Yolo(settings) => settings,
+            Self::Coco(settings) => settings,
+            Self::Voc(settings) => settings,
         }
     }
 
@@ -35,9 +40,9 @@ impl Data {
         self.settings().classes()
     }
 
-    /// Whether images are multi-label: they have any number of labels, not one class each.
-    pub fn is_multi_label(&self) -> bool {
-        self.settings().is_multi_label()
+    /// What each image is annotated with.
+    pub fn label_kind(&self) -> LabelKind {
+        self.settings().label_kind()
     }
 
     /// How the images are split and become tensors.
@@ -51,8 +56,8 @@ impl DataSettings for ImageFolder {
         self.classes.as_ref()
     }
 
-    fn is_multi_label(&self) -> bool {
-        false
+    fn label_kind(&self) -> LabelKind {
+        LabelKind::Class
     }
 
     fn images(&self) -> ImageSettings {

@@ -5,18 +5,81 @@ use regex::Regex;
 use super::data::AvailableSplits;
 use super::pattern::regex_error;
 use super::unchecked::UncheckedPipeline;
-use super::{Split, TableSplit, label_checks};
+use super::{CocoSplit, Split, TableSplit, VocSplit, label_checks};
 
-/// The split of an image folder.
+/// The split of an image folder, and of other data sets that are split by folders.
 pub fn folder(draft: &mut UncheckedPipeline, path: &str) {
     let at = format!("{path}.split");
     let Some(split) = draft.read::<Split>(&at) else { return };
-    let given = split.folders.as_ref().map(|folders| OtherSplitSetting {
+    let given = by_folders(&split);
+    parts(draft, &at, &split, given);
+}
+
+fn by_folders(split: &Split) -> Option<OtherSplitSetting> {
+    split.folders.as_ref().map(|folders| OtherSplitSetting {
         by: "folders",
         does: "the folders determine the split of each image",
         parts: AvailableSplits { validation: folders.validation.is_some(), test: folders.test.is_some() },
+    })
+}
+
+/// The place and the split of images with YOLO's text files.
+pub fn yolo(draft: &mut UncheckedPipeline, path: &str) {
+    let is_given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
+    let missing = match (is_given("file"), is_given("root"), is_given("classes")) {
+        (false, false, _) => Some((
+            "file",
+            "set `file` (the data set's `data.yaml`), or `root` (the folder of `images` and `labels`) and `classes`",
+        )),
+        (false, true, false) => Some((
+            "classes",
+            "without a `data.yaml`, list the names of all classes in the order of their numbers",
+        )),
+        _ => None,
+    };
+    if let Some((key, help)) = missing {
+        let place = draft.span(path);
+        draft.report(place, "missing-key", format!("missing key `{key}`"), help.to_owned());
+    }
+    folder(draft, path);
+}
+
+/// The split of images in COCO's JSON files.
+pub fn coco(draft: &mut UncheckedPipeline, path: &str) {
+    let at = format!("{path}.split");
+    let Some(split) = draft.read::<CocoSplit>(&at) else { return };
+    let given = split.files.as_ref().map(|files| OtherSplitSetting {
+        by: "files",
+        does: "the files determine the split of each image",
+        parts: AvailableSplits { validation: files.validation.is_some(), test: files.test.is_some() },
     });
-    parts(draft, &at, &split, given);
+    if let Some(folders) = &split.folders {
+        let files = split.files.as_ref();
+        let unused = [
+            (
+                "validation",
+                folders.validation.is_some(),
+                files.is_some_and(|files| files.validation.is_some()),
+            ),
+            ("test", folders.test.is_some(), files.is_some_and(|files| files.test.is_some())),
+        ];
+        for (key, folder, file) in unused {
+            if folder && !file {
+                let message = format!("`folders.{key}` has no effect without `files.{key}`");
+                let place = draft.key_span(&format!("{at}.folders.{key}"));
+                let help = "a folder only says where the images of a JSON file are";
+                draft.report(place, "no-effect", message, help.to_owned());
+            }
+        }
+    }
+    parts(draft, &at, &split.shares(), given);
+}
+
+/// The split of images with Pascal VOC's XML files.
+pub fn voc(draft: &mut UncheckedPipeline, path: &str) {
+    let at = format!("{path}.split");
+    let Some(split) = draft.read::<VocSplit>(&at) else { return };
+    parts(draft, &at, &split.shares(), by_folders(&split.shares()));
 }
 
 /// The split of a table.

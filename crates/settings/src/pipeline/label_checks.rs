@@ -1,7 +1,7 @@
-//! Checks of settings that need one class per image, or multi-label data.
+//! Checks of settings that need one class per image, multi-label data, or boxes.
 
 use super::unchecked::UncheckedPipeline;
-use super::{Data, Loss, Monitor};
+use super::{Data, LabelKind, Loss, Monitor};
 
 /// Which columns of a table hold the classes or labels.
 pub fn table(draft: &mut UncheckedPipeline, path: &str) {
@@ -42,52 +42,108 @@ pub fn table(draft: &mut UncheckedPipeline, path: &str) {
     }
 }
 
-/// The loss and the monitored metric of a train stage.
+/// A setting of a stage that fits only some kinds of annotations.
+struct FitsOnly {
+    key: &'static str,
+    /// What the setting needs, after its name.
+    needs: &'static str,
+    kinds: &'static [LabelKind],
+}
+
+/// Settings of a train stage.
+const OF_TRAINING: &[FitsOnly] = &[
+    FitsOnly { key: "distill", needs: ONE_CLASS, kinds: &[LabelKind::Class] },
+    FitsOnly { key: "augment.random_resized_crop", needs: NO_BOXES, kinds: WITHOUT_BOXES },
+    FitsOnly { key: "augment.rand_augment", needs: NO_BOXES, kinds: WITHOUT_BOXES },
+    FitsOnly { key: "augment.mixup", needs: NO_BOXES, kinds: WITHOUT_BOXES },
+    FitsOnly { key: "augment.cutmix", needs: NO_BOXES, kinds: WITHOUT_BOXES },
+];
+
+/// Settings of an evaluation. Embeddings are compared by class, and ensembles average softmax probabilities.
+const OF_EVALUATION: &[FitsOnly] = &[
+    FitsOnly { key: "verification", needs: ONE_CLASS, kinds: &[LabelKind::Class] },
+    FitsOnly { key: "identification", needs: ONE_CLASS, kinds: &[LabelKind::Class] },
+    FitsOnly { key: "ensemble", needs: ONE_CLASS, kinds: &[LabelKind::Class] },
+];
+
+const ONE_CLASS: &str = "needs one class per image";
+const NO_BOXES: &str = "is for classes of whole images";
+const WITHOUT_BOXES: &[LabelKind] = &[LabelKind::Class, LabelKind::Labels];
+
+/// The annotations for which a metric can be monitored.
+fn monitored(monitor: Monitor) -> &'static [LabelKind] {
+    match monitor {
+        Monitor::ValidationLoss => &[LabelKind::Class, LabelKind::Labels, LabelKind::Boxes],
+        Monitor::ValidationAccuracy | Monitor::ValidationMacroF1 => WITHOUT_BOXES,
+        Monitor::ValidationMap => &[LabelKind::Labels, LabelKind::Boxes],
+    }
+}
+
+/// The loss and the monitored metric of a train stage, and everything else that its annotations must fit.
 pub fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
-    let Some(several) = draft.is_multi_label(name) else { return };
+    let Some(kind) = draft.label_kind(name) else { return };
     let data = draft.name_of(name, "data").unwrap_or_default();
     let at = format!("{path}.loss");
     let loss = match draft.get(&at) {
         None => Some(Loss::default()),
         Some(_) => draft.read(&at),
     };
-    if loss.is_some_and(|loss| loss.is_multi_label() != several) {
-        let (message, help) = match several {
-            true => (
-                format!("`data.{data}` is multi-label, but this loss needs one class per image"),
-                "write `loss = { kind = \"bce\" }`",
-            ),
-            false => (
-                format!("`data.{data}` has one class per image, but `bce` is for multi-label data"),
-                "use `cross_entropy`, or set the label columns of a table",
-            ),
-        };
+    if let Some(needs) = loss.map(|loss| loss.label_kind()).filter(|needs| *needs != kind) {
+        let (message, help) = unfit_loss(data, kind, needs);
         draft.report(draft.key_span(&at), "conflict", message, help.to_owned());
     }
-    let at = format!("{path}.distill");
-    if several && draft.get(&at).is_some() {
-        let message = format!("distillation needs one class per image, but `data.{data}` is multi-label");
-        draft.report(draft.key_span(&at), "conflict", message, "remove `distill`".to_owned());
-    }
+    settings(draft, path, data, kind, OF_TRAINING);
     let at = format!("{path}.monitor");
-    if !several && draft.read(&at) == Some(Monitor::ValidationMap) {
-        let message =
-            format!("`validation/map` needs multi-label data, but `data.{data}` has one class per image");
-        draft.report(draft.span(&at), "conflict", message, "use `validation/macro_f1`".to_owned());
+    let monitor: Option<Monitor> = draft.read(&at);
+    if let Some(monitor) = monitor.filter(|monitor| !monitored(*monitor).contains(&kind)) {
+        let score = monitor.score();
+        let (message, help) = match kind {
+            LabelKind::Boxes => (
+                format!("`validation/{score}` needs classes of whole images, but `data.{data}` has boxes"),
+                "use `validation/map`",
+            ),
+            _ => (
+                format!("`validation/{score}` needs multi-label data, but `data.{data}` {}", kind.in_words()),
+                "use `validation/macro_f1`",
+            ),
+        };
+        draft.report(draft.span(&at), "conflict", message, help.to_owned());
     }
 }
 
-/// Embeddings are compared by class, and ensembles average softmax probabilities: both need one class per image.
-pub fn evaluate(draft: &mut UncheckedPipeline, name: &str, path: &str) {
-    if draft.is_multi_label(name) != Some(true) {
-        return;
-    }
-    for key in ["verification", "identification", "ensemble"] {
-        let at = format!("{path}.{key}");
-        if draft.get(&at).is_some() {
-            let data = draft.name_of(name, "data").unwrap_or_default();
-            let message = format!("`{key}` needs one class per image, but `data.{data}` is multi-label");
-            draft.report(draft.key_span(&at), "conflict", message, format!("remove `{key}`"));
+/// A loss that learns from other annotations than the data set has.
+fn unfit_loss(data: &str, has: LabelKind, needs: LabelKind) -> (String, &'static str) {
+    let message = match needs {
+        LabelKind::Class => {
+            format!("`data.{data}` {}, but this loss needs one class per image", has.in_words())
         }
+        LabelKind::Labels => format!("`data.{data}` {}, but `bce` is for multi-label data", has.in_words()),
+        LabelKind::Boxes => format!("`data.{data}` {}, but `detection` is for boxes", has.in_words()),
+    };
+    let help = match has {
+        LabelKind::Class => "use `cross_entropy`, or set the label columns of a table",
+        LabelKind::Labels => "write `loss = { kind = \"bce\" }`",
+        LabelKind::Boxes => "write `loss = { kind = \"detection\" }`",
+    };
+    (message, help)
+}
+
+fn settings(draft: &mut UncheckedPipeline, path: &str, data: &str, kind: LabelKind, all: &[FitsOnly]) {
+    for FitsOnly { key, needs, .. } in all.iter().filter(|setting| !setting.kinds.contains(&kind)) {
+        let at = format!("{path}.{key}");
+        if draft.get(&at).is_none() {
+            continue;
+        }
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let subject = if name == "distill" { "distillation".to_owned() } else { format!("`{name}`") };
+        let message = format!("{subject} {needs}, but `data.{data}` {}", kind.in_words());
+        draft.report(draft.key_span(&at), "conflict", message, format!("remove `{name}`"));
     }
+}
+
+/// The settings of an evaluation that its annotations must fit.
+pub fn evaluate(draft: &mut UncheckedPipeline, name: &str, path: &str) {
+    let Some(kind) = draft.label_kind(name) else { return };
+    let data = draft.name_of(name, "data").unwrap_or_default();
+    settings(draft, path, data, kind, OF_EVALUATION);
 }

@@ -20,6 +20,7 @@ pub use detection::{DetectionLoss, Reduction};
 pub use focal::Focal;
 
 use super::class_weights::ClassWeights;
+use super::label_kind::LabelKind;
 
 /// The loss of a train stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,9 +45,9 @@ pub trait LossSettings {
     /// The weights of its parts, if not all the same.
     fn weights(&self) -> Option<LossWeights<'_>>;
 
-    /// Whether it is for images with any number of labels, rather than one class each.
-    fn is_multi_label(&self) -> bool {
-        false
+    /// The annotations that it learns from.
+    fn label_kind(&self) -> LabelKind {
+        LabelKind::Class
     }
 
     /// Whether it adds a margin to cosines, which only an embedding head computes.
@@ -99,9 +100,9 @@ impl Loss {
         }
     }
 
-    /// Whether it is for images with any number of labels, rather than one class each.
-    pub fn is_multi_label(&self) -> bool {
-        self.settings().is_multi_label()
+    /// The annotations that it learns from.
+    pub fn label_kind(&self) -> LabelKind {
+        self.settings().label_kind()
     }
 
     /// Whether it adds a margin to cosines, which only an embedding head computes.

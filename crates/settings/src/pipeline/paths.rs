@@ -298,7 +298,8 @@ pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnos
             data.get("split").and_then(|split| split.get("folders")).map(Node::entries).unwrap_or_default();
         for (_, folder) in folders.iter().filter(|_| there) {
             if let Some(name) = folder.text() {
-                sought.push((folder, format!("{path}/{name}"), true));
+                // A YOLO data set may name a list of images.
+                sought.push((folder, format!("{path}/{name}"), !name.ends_with(".txt")));
             }
         }
     }

@@ -17,6 +17,9 @@ pub fn check(draft: &mut UncheckedPipeline) {
         image_sizes(draft, &path);
         match data.get("format").and_then(Node::text) {
             Some("csv") => data_checks::table(draft, &path),
+            Some("yolo") => data_checks::yolo(draft, &path),
+            Some("coco") => data_checks::coco(draft, &path),
+            Some("voc") => data_checks::voc(draft, &path),
             _ => data_checks::folder(draft, &path),
         }
     }

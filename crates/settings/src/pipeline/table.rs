@@ -8,6 +8,7 @@ use super::data::{
     default_exif_orientation, default_image_size,
 };
 use super::images::{Fit, ImageSettings};
+use super::label_kind::LabelKind;
 use super::normalize::Normalize;
 
 /// A CSV file with one row per image: its path, and its class or labels.
@@ -99,8 +100,8 @@ impl DataSettings for Csv {
         self.label_columns.as_ref().or(self.classes.as_ref())
     }
 
-    fn is_multi_label(&self) -> bool {
-        Csv::is_multi_label(self)
+    fn label_kind(&self) -> LabelKind {
+        if self.is_multi_label() { LabelKind::Labels } else { LabelKind::Class }
     }
 
     fn images(&self) -> ImageSettings {

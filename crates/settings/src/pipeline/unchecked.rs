@@ -8,7 +8,7 @@ use super::diagnostics::{Diagnostic, brief};
 use super::document::Node;
 use super::source_text::Span;
 use super::suggest;
-use super::{AvailableSplits, Data, Model, Split, Stage, TableSplit};
+use super::{AvailableSplits, CocoSplit, Data, LabelKind, Model, Split, Stage, TableSplit, VocSplit, Yolo};
 
 pub struct UncheckedPipeline<'a> {
     pub root: &'a Node,
@@ -33,6 +33,11 @@ impl<'a> UncheckedPipeline<'a> {
     /// The setting at a path, if the file has it and it fits its schema.
     pub fn read<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
         serde_json::from_value(self.get(path)?.to_json()).ok()
+    }
+
+    /// As [`read`](Self::read), with the default if the file does not have the setting.
+    pub fn read_or_default<T: DeserializeOwned + Default>(&self, path: &str) -> Option<T> {
+        if self.get(path).is_none() { Some(T::default()) } else { self.read(path) }
     }
 
     /// The entries of a table.
@@ -80,17 +85,28 @@ impl<'a> UncheckedPipeline<'a> {
     pub fn parts_of(&self, stage: &str) -> Option<AvailableSplits> {
         let path = format!("data.{}", self.name_of(stage, "data")?);
         let split = format!("{path}.split");
-        match (self.get(&path)?.get("format").and_then(Node::text)?, self.get(&split)) {
-            (_, None) => Some(Split::default().parts()),
-            ("csv", _) => self.read(&split).map(|split: TableSplit| split.parts()),
-            _ => self.read(&split).map(|split: Split| split.parts()),
+        let data = self.get(&path)?;
+        match data.get("format").and_then(Node::text)? {
+            "csv" => self.read_or_default(&split).map(|split: TableSplit| split.parts()),
+            "coco" => self.read_or_default(&split).map(|split: CocoSplit| split.parts()),
+            "voc" => self.read_or_default(&split).map(|split: VocSplit| split.parts()),
+            "yolo" => {
+                let has_file = data.get("file").is_some();
+                self.read_or_default(&split).map(|split: Split| Yolo::parts(has_file, &split))
+            }
+            _ => self.read_or_default(&split).map(|split: Split| split.parts()),
         }
     }
 
-    /// Whether the data set of a stage is multi-label; `None` if this is unknown.
-    pub fn is_multi_label(&self, stage: &str) -> Option<bool> {
+    /// The annotations of a stage's data set; `None` if this is unknown.
+    pub fn label_kind(&self, stage: &str) -> Option<LabelKind> {
         let data = self.get(&format!("data.{}", self.name_of(stage, "data")?))?;
-        Some(["labels_column", "label_columns"].iter().any(|key| data.get(key).is_some()))
+        let has_labels = ["labels_column", "label_columns"].iter().any(|key| data.get(key).is_some());
+        Some(match data.get("format").and_then(Node::text) {
+            Some("yolo" | "coco" | "voc") => LabelKind::Boxes,
+            _ if has_labels => LabelKind::Labels,
+            _ => LabelKind::Class,
+        })
     }
 
     /// Checks that every stage names a data set and a model that exist. If the file has one, the stage need not name

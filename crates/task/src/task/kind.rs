@@ -39,8 +39,8 @@ impl TaskKind {
         }
     }
 
-    /// The task of a stage on a data set.
-    pub fn of(data: &Data) -> Self {
+    /// The task of a stage on a data set; `None` if no task has its annotations.
+    pub fn of(data: &Data) -> Option<Self> {
         struct Accepts<'a>(&'a Data);
         impl TypeVisitor for Accepts<'_> {
             type Output = bool;
@@ -49,7 +49,7 @@ impl TaskKind {
                 T::accepts(self.0)
             }
         }
-        Self::ALL.into_iter().find(|kind| kind.visit(Accepts(data))).unwrap_or_default()
+        Self::ALL.into_iter().find(|kind| kind.visit(Accepts(data)))
     }
 
     /// What each image shows, for messages.

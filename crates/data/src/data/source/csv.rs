@@ -105,8 +105,11 @@ impl Dataset {
         if dataset.split(Split::Train).is_empty() {
             mistakes.add("no training row", Error::usage("no row of the table is in the training split"));
         } else {
-            let demand =
-                PresenceRule { every_class: settings.split.require_classes, named: settings.names_classes() };
+            let demand = PresenceRule {
+                every_class: settings.split.require_classes,
+                named: settings.names_classes(),
+                selectable: true,
+            };
             class_presence::require(&dataset, &parts, &demand, &mut mistakes);
         }
         mistakes.into_result()?;

@@ -23,5 +23,8 @@ pub fn data_format(data: &Data) -> &dyn DataFormat {
     match data {
         Data::ImageFolder(settings) => settings,
         Data::Csv(settings) => settings,
+        Data::Yolo(settings) => settings,
+        Data::Coco(settings) => settings,
+        Data::Voc(settings) => settings,
     }
 }

@@ -24,7 +24,7 @@ use crate::error::InputErrors;
 use crate::pipeline::{Broken, ImageFolder};
 use crate::{Error, Result};
 
-pub use layout::{list, part_folders, quoted, written_folders};
+pub use layout::{list, part_folders, part_named, quoted, written_folders};
 
 impl DataFormat for ImageFolder {
     fn key(&self) -> &'static str {
@@ -58,8 +58,11 @@ impl Dataset {
         }
         let classes = classes(folder, &parts, root)?;
         let mut dataset = Self { root: root.to_owned(), classes, warnings, ..Self::default() };
-        let demand =
-            PresenceRule { every_class: folder.split.require_classes, named: folder.classes.is_some() };
+        let demand = PresenceRule {
+            every_class: folder.split.require_classes,
+            named: folder.classes.is_some(),
+            selectable: true,
+        };
         let depths = dataset.add_classes(&parts, &demand, folder.broken, &mut finds);
         dataset.ignored.extend(images_beside(root, &parts, &mut finds)?);
         dataset.ignored.append(&mut finds.others);

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{LossSettings, LossWeights};
-use crate::pipeline::ClassWeights;
+use crate::pipeline::{ClassWeights, LabelKind};
 
 /// Binary cross-entropy of each label, averaged over images and labels. For multi-label data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +21,7 @@ impl LossSettings for Bce {
         self.positive_weights.as_ref().map(LossWeights::OfPositives)
     }
 
-    fn is_multi_label(&self) -> bool {
-        true
+    fn label_kind(&self) -> LabelKind {
+        LabelKind::Labels
     }
 }

@@ -16,7 +16,7 @@ use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, ENSEMBLE};
 use crate::metrics::{ClassificationMetrics, TaskMetrics};
 use crate::model::Outputs;
 use crate::ops;
-use crate::pipeline::Data;
+use crate::pipeline::{Data, LabelKind};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
@@ -88,7 +88,7 @@ impl Task for Classification {
     const RECIPE_FIELD: Option<&'static str> = None;
 
     fn accepts(data: &Data) -> bool {
-        !data.is_multi_label()
+        data.label_kind() == LabelKind::Class
     }
 
     fn new(spec: &TaskSpec) -> Self {

@@ -1,0 +1,134 @@
+//! Images with boxes in COCO's JSON files, as written in a pipeline file.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::boxed_images::{BoxedImageSettings, default_box_image_size, default_pad};
+use super::data::{
+    AvailableSplits, Broken, DataSettings, Split, SplitFolders, SplitMethod, Transparency,
+    default_exif_orientation,
+};
+use super::images::ImageSettings;
+use super::label_kind::LabelKind;
+use super::normalize::Normalize;
+use super::table::SplitFiles;
+
+/// Images with boxes that a JSON file in COCO's format lists. Crowds are ignored in training and evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Coco {
+    /// The JSON file of the training images, relative to the pipeline file. `${VAR}` is replaced by the environment
+    /// variable.
+    #[schemars(length(min = 1))]
+    pub file: String,
+    /// The folder that file names in the JSON file are relative to. Defaults to the folder of the JSON file.
+    #[schemars(length(min = 1))]
+    pub root: Option<String>,
+    /// The classes to use, in this order. Boxes of other classes are left out. By default all categories, in the order
+    /// of their ids.
+    #[schemars(length(min = 1), inner(length(min = 1)), extend("uniqueItems" = true))]
+    pub classes: Option<Vec<String>>,
+    /// Side length of the square images, in pixels. The longer side of a picture is scaled to it.
+    #[serde(default = "default_box_image_size")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub image_size: usize,
+    /// The grey value that pads pictures to squares; 255 is white.
+    #[serde(default = "default_pad")]
+    #[schemars(range(min = 0, max = 255))]
+    pub pad: f64,
+    /// Mean and standard deviation of each channel: a name, or `{ mean = [r, g, b], std = [r, g, b] }`. Defaults to the
+    /// statistics that the architecture was pretrained with.
+    pub normalize: Option<Normalize>,
+    /// How the images are split into training, validation and test.
+    #[serde(default)]
+    pub split: CocoSplit,
+    /// What to do if an image cannot be decoded.
+    #[serde(default)]
+    pub broken: Broken,
+    /// Whether to rotate photos upright, by the orientation in their EXIF data. Boxes are those of the upright picture.
+    #[serde(default = "default_exif_orientation")]
+    pub exif_orientation: bool,
+    /// What to do with transparency in PNG files.
+    #[serde(default)]
+    pub transparency: Transparency,
+}
+
+impl DataSettings for Coco {
+    fn classes(&self) -> Option<&Vec<String>> {
+        self.classes.as_ref()
+    }
+
+    fn label_kind(&self) -> LabelKind {
+        LabelKind::Boxes
+    }
+
+    fn images(&self) -> ImageSettings {
+        let settings = BoxedImageSettings {
+            image_size: self.image_size,
+            pad: self.pad,
+            normalize: &self.normalize,
+            split: self.split.shares(),
+            broken: self.broken,
+            exif_orientation: self.exif_orientation,
+            transparency: self.transparency,
+        };
+        settings.letterboxed()
+    }
+}
+
+/// How the images of JSON files are split: by fractions, or by separate files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
+pub struct CocoSplit {
+    /// Fraction of the images (or groups) held out for validation.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub validation: f64,
+    /// Fraction of the images (or groups) held out for the final test.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub test: f64,
+    /// How fractions are met. `hash`: percentages are approximate; adding a photo never moves another photo to a
+    /// different split. `balanced`: sizes and class proportions are as close as possible; adding a photo may move
+    /// others.
+    pub method: SplitMethod,
+    /// Error if a split lacks a class. `false` allows it. This does not balance class proportions; `method =
+    /// "balanced"` does.
+    pub require_classes: bool,
+    /// Seed of the split, independent of the pipeline's seed. Another seed gives another split.
+    pub seed: u64,
+    /// A regular expression over the path below `root`. Images with the same first capture group stay in the same
+    /// split. `^` and `$` also match at each `/`.
+    pub group: Option<String>,
+    /// JSON files of other splits, with the same categories. `file` then lists the training images, and those of splits
+    /// that take a fraction of it.
+    pub files: Option<SplitFiles>,
+    /// Folders below `root` with the images of each JSON file, such as `train2017`. By default `root` itself.
+    pub folders: Option<SplitFolders>,
+}
+
+impl Default for CocoSplit {
+    fn default() -> Self {
+        let Split { validation, test, method, require_classes, seed, group, folders } = Split::default();
+        Self { validation, test, method, require_classes, seed, group, files: None, folders }
+    }
+}
+
+impl CocoSplit {
+    /// The settings that split by fraction.
+    pub fn shares(&self) -> Split {
+        let Self { validation, test, method, require_classes, seed, group, .. } = self.clone();
+        Split { validation, test, method, require_classes, seed, group, folders: None }
+    }
+
+    /// The splits it makes.
+    pub fn parts(&self) -> AvailableSplits {
+        let shares = self.shares().parts();
+        let has = |file: fn(&SplitFiles) -> &Option<String>| {
+            self.files.as_ref().is_some_and(|files| file(files).is_some())
+        };
+        AvailableSplits {
+            validation: has(|files| &files.validation) || shares.validation,
+            test: has(|files| &files.test) || shares.test,
+        }
+    }
+}
