@@ -58,7 +58,7 @@ impl Resolver<'_> {
     }
 
     /// The task of the data set's annotations.
-    pub(super) fn task(&mut self, name: &str, data: &Data) -> Option<TaskKind> {
+    pub(super) fn task_of(&mut self, name: &str, data: &Data) -> Option<TaskKind> {
         if let Some(task) = TaskKind::of(data) {
             return Some(task);
         }
@@ -77,7 +77,7 @@ impl Resolver<'_> {
         head: &ModelSpec,
         found: &Data,
     ) -> Option<()> {
-        let found = self.task(data, found)?;
+        let found = self.task_of(data, found)?;
         if head.task == found {
             return Some(());
         }

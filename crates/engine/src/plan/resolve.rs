@@ -11,7 +11,7 @@ use crate::model::RuleError;
 use crate::pipeline::{self, CheckpointKind, Diagnostic, DiagnosticReport, ImageSizes, Resolved, Stage};
 use crate::regular_file;
 use crate::stage::{EnsembleMember, EvaluateStage, InitWeightsStage, ModelSpec, Preprocess, ResolvedStage};
-use crate::task::{RecognitionSpec, TaskKind};
+use crate::task::RecognitionSpec;
 
 /// How much of the disk planning may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl Resolver<'_> {
             _ => {
                 let (model, image_size) =
                     (self.pipeline.model.get(stage.model()?)?.clone(), images.image_size);
-                ModelSpec { model, classes, task: self.task(data_name, data)?, image_size }
+                ModelSpec { model, classes, task: self.task_of(data_name, data)?, image_size }
             }
         };
         match stage {

@@ -55,7 +55,6 @@ const OF_TRAINING: &[FitsOnly] = &[
     FitsOnly { key: "distill", needs: ONE_CLASS, kinds: &[LabelKind::Class] },
     FitsOnly { key: "augment.random_resized_crop", needs: NO_BOXES, kinds: WITHOUT_BOXES },
     FitsOnly { key: "augment.rand_augment", needs: NO_BOXES, kinds: WITHOUT_BOXES },
-    FitsOnly { key: "augment.mixup", needs: NO_BOXES, kinds: WITHOUT_BOXES },
     FitsOnly { key: "augment.cutmix", needs: NO_BOXES, kinds: WITHOUT_BOXES },
 ];
 
@@ -75,7 +74,12 @@ fn monitored(monitor: Monitor) -> &'static [LabelKind] {
     match monitor {
         Monitor::ValidationLoss => &[LabelKind::Class, LabelKind::Labels, LabelKind::Boxes],
         Monitor::ValidationAccuracy | Monitor::ValidationMacroF1 => WITHOUT_BOXES,
-        Monitor::ValidationMap => &[LabelKind::Labels, LabelKind::Boxes],
+        Monitor::ValidationMap => &[LabelKind::Labels],
+        Monitor::ValidationAp50To95
+        | Monitor::ValidationAp50
+        | Monitor::ValidationAp75
+        | Monitor::ValidationApSmall
+        | Monitor::ValidationF1 => &[LabelKind::Boxes],
     }
 }
 
@@ -100,7 +104,11 @@ pub fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
         let (message, help) = match kind {
             LabelKind::Boxes => (
                 format!("`validation/{score}` needs classes of whole images, but `data.{data}` has boxes"),
-                "use `validation/map`",
+                "use `validation/ap50_95`",
+            ),
+            _ if monitored(monitor) == [LabelKind::Boxes] => (
+                format!("`validation/{score}` needs boxes, but `data.{data}` {}", kind.in_words()),
+                "use `validation/macro_f1`",
             ),
             _ => (
                 format!("`validation/{score}` needs multi-label data, but `data.{data}` {}", kind.in_words()),

@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn rows_have_the_boxes_of_all_their_parts_in_the_input() {
-        let object = |class, left| LabelledBox {
+        let object = |class, left| LabelledBox::new(
             class,
-            area: BoxArea { left, top: 0.5, right: left + 0.25, bottom: 1.0 },
-        };
+            BoxArea { left, top: 0.5, right: left + 0.25, bottom: 1.0 },
+        );
         let sample = |number: u32| Sample {
             path: format!("{number}.png"),
             label: Label::Boxes(vec![object(number, 0.25)]),
@@ -115,7 +115,7 @@ mod tests {
         let annotations = Annotations::of_images(&dataset, &[1, 0], &parts);
         let objects = annotations.objects.unwrap();
         let area = BoxArea { left: 0.25, top: 0.5, right: 0.5, bottom: 0.75 };
-        assert_eq!(objects[0].boxes, [LabelledBox { class: 1, area }]);
+        assert_eq!(objects[0].boxes, [LabelledBox::new(1, area)]);
         assert_eq!(objects[1].boxes.iter().map(|object| object.class).collect::<Vec<_>>(), [0, 1]);
         assert_eq!((objects[0].picture_size(), objects[0].input_size()), (Some([40, 20]), Some([20, 20])));
         assert_eq!(objects[0].picture_area(&area), Some(object(1, 0.25).area));

@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use super::classification::Classification;
+use super::detection::Detection;
 use super::multi_label::MultiLabel;
 use super::{Task, TaskSpec};
 use crate::pipeline::Data;
@@ -13,6 +14,7 @@ pub enum TaskKind {
     #[default]
     Classification,
     MultiLabel,
+    Detection,
 }
 
 /// An operation on a task of any kind.
@@ -30,12 +32,13 @@ trait TypeVisitor {
 }
 
 impl TaskKind {
-    pub const ALL: [Self; 2] = [Self::Classification, Self::MultiLabel];
+    pub const ALL: [Self; 3] = [Self::Classification, Self::MultiLabel, Self::Detection];
 
     fn visit<V: TypeVisitor>(self, visitor: V) -> V::Output {
         match self {
             Self::Classification => visitor.visit::<Classification>(),
             Self::MultiLabel => visitor.visit::<MultiLabel>(),
+            Self::Detection => visitor.visit::<Detection>(),
         }
     }
 

@@ -16,6 +16,7 @@ mod annotations;
 mod class_list;
 mod class_weights;
 pub mod classification;
+pub mod detection;
 mod evaluator;
 #[cfg(test)]
 mod example;

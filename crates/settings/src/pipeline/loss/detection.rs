@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{LossSettings, LossWeights};
+use crate::pipeline::LabelKind;
 
 /// The loss of YOLO11's detection head: task-aligned assignment (Feng et al. 2021), complete IoU of boxes, distribution
 /// focal loss of their sides, and binary cross-entropy of classes.
@@ -62,6 +63,10 @@ impl Default for DetectionLoss {
 }
 
 impl LossSettings for DetectionLoss {
+    fn label_kind(&self) -> LabelKind {
+        LabelKind::Boxes
+    }
+
     fn weights(&self) -> Option<LossWeights<'_>> {
         None
     }

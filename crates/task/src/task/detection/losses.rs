@@ -1,0 +1,41 @@
+//! The running sums of the loss's terms, and the scores of a validation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::detection::DetectionMetrics;
+use crate::train::Scores;
+
+/// The meter: means of the terms over images, and in a validation all that was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DetectionMeter {
+    images: f64,
+    /// Sums over images of the weighted terms: boxes, classes, distances.
+    terms: [f64; 3],
+    /// `None` in training.
+    pub metrics: Option<DetectionMetrics>,
+}
+
+/// The names of the terms, in order.
+const TERMS: [&str; 3] = ["box_loss", "class_loss", "dfl_loss"];
+
+impl DetectionMeter {
+    pub fn new(metrics: Option<DetectionMetrics>) -> Self {
+        Self { images: 0.0, terms: [0.0; 3], metrics }
+    }
+
+    /// Adds the terms of a batch, which are means over its images.
+    pub fn add(&mut self, terms: &[f64], images: f64) {
+        self.images += images;
+        for (sum, term) in self.terms.iter_mut().zip(terms) {
+            *sum += term * images;
+        }
+    }
+
+    /// The loss and its terms.
+    pub fn losses(&self) -> Scores {
+        let means = self.terms.map(|sum| sum / self.images);
+        let mut scores: Scores = TERMS.into_iter().map(str::to_owned).zip(means).collect();
+        scores.insert("loss".to_owned(), means.iter().sum());
+        scores
+    }
+}

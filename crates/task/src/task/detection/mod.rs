@@ -1,0 +1,13 @@
+//! Object detection: boxes and classes of the objects in an image, trained with the loss of YOLO11's head and measured as
+//! COCO does.
+
+mod found;
+mod losses;
+mod pictures;
+mod predictions;
+mod report;
+mod targets;
+mod task;
+
+pub use report::{METRICS, REPORTING};
+pub use task::Detection;

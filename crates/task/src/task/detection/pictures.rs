@@ -1,0 +1,181 @@
+//! The tables and figures of an evaluation: curves by class, and the confusion matrix with the background.
+
+use crate::error::Result;
+use crate::metrics::detection::{
+    CONFUSION_CONFIDENCE, CONFUSION_IOU, ClassCurves as Curves, DetectionConfusion, DetectionCurves, DetectionMetrics,
+    DetectionScores, curve_position,
+};
+use crate::report::{
+    CellText, ClassCurve, ClassCurves, MatrixPicture, ShareOf, Svg, class_curves, class_curves_csv, matrix_csv,
+    matrix_picture, png,
+};
+use crate::task::TaskFile;
+
+/// One of the curves.
+struct CurveKind {
+    /// The names of its CSV, SVG and PNG files.
+    files: [&'static str; 3],
+    heading: &'static str,
+    x_title: &'static str,
+    y_title: &'static str,
+    values: fn(&Curves) -> &Vec<f64>,
+    /// Whether it is drawn over recall, not over confidence.
+    by_recall: bool,
+}
+
+const CURVES: [CurveKind; 4] = [
+    CurveKind {
+        files: ["PR_curve.csv", "PR_curve.svg", "PR_curve.png"],
+        heading: "Precision by recall, at IoU 0.5",
+        x_title: "recall",
+        y_title: "precision",
+        values: |curves| &curves.precision_by_recall,
+        by_recall: true,
+    },
+    CurveKind {
+        files: ["F1_curve.csv", "F1_curve.svg", "F1_curve.png"],
+        heading: "F1 by confidence",
+        x_title: "confidence",
+        y_title: "F1",
+        values: |curves| &curves.f1,
+        by_recall: false,
+    },
+    CurveKind {
+        files: ["P_curve.csv", "P_curve.svg", "P_curve.png"],
+        heading: "Precision by confidence",
+        x_title: "confidence",
+        y_title: "precision",
+        values: |curves| &curves.precision,
+        by_recall: false,
+    },
+    CurveKind {
+        files: ["R_curve.csv", "R_curve.svg", "R_curve.png"],
+        heading: "Recall by confidence",
+        x_title: "confidence",
+        y_title: "recall",
+        values: |curves| &curves.recall,
+        by_recall: false,
+    },
+];
+
+/// The names of all files, for reports.
+pub const FILES: [&str; 18] = [
+    "predictions.csv",
+    "predictions_coco.json",
+    "predictions_coco_ids.json",
+    "confusion_matrix.csv",
+    "confusion_matrix.svg",
+    "confusion_matrix.png",
+    "confusion_matrix_normalized.svg",
+    "confusion_matrix_normalized.png",
+    "PR_curve.csv",
+    "PR_curve.svg",
+    "PR_curve.png",
+    "F1_curve.csv",
+    "F1_curve.svg",
+    "F1_curve.png",
+    "P_curve.svg",
+    "P_curve.png",
+    "R_curve.svg",
+    "R_curve.png",
+];
+
+pub fn files(stage: &str, classes: &[String], metrics: &DetectionMetrics) -> Result<Vec<TaskFile>> {
+    let (scores, curves) = (metrics.finish(classes)?, metrics.curves());
+    let mut files = Vec::new();
+    for kind in &CURVES {
+        let Some(drawing) = CurveDrawing::new(kind, &scores, &curves) else { continue };
+        let picture = drawing.picture(stage);
+        let [csv, svg, bitmap] = kind.files;
+        files.push(TaskFile::new(csv, class_curves_csv(kind.x_title, &drawing.x, drawing.mean, &drawing.classes)));
+        files.push(TaskFile::new(svg, picture.document()));
+        files.push(TaskFile::new(bitmap, png(&picture)?));
+    }
+    let counts = counts(metrics.confusion());
+    let names = names(classes);
+    files.push(TaskFile::new("confusion_matrix.csv", matrix_csv("predicted/true", &names, &counts)));
+    for (text, svg, bitmap) in [
+        (CellText::CountAlone, "confusion_matrix.svg", "confusion_matrix.png"),
+        (CellText::Share, "confusion_matrix_normalized.svg", "confusion_matrix_normalized.png"),
+    ] {
+        let picture = confusion(stage, classes, &counts, text);
+        files.push(TaskFile::new(svg, picture.document()));
+        files.push(TaskFile::new(bitmap, png(&picture)?));
+    }
+    Ok(files)
+}
+
+/// The numbers of one picture.
+struct CurveDrawing<'a> {
+    kind: &'a CurveKind,
+    x: Vec<f64>,
+    mean: &'a [f64],
+    mean_number: String,
+    mark: Option<[f64; 2]>,
+    classes: Vec<ClassCurve>,
+}
+
+impl<'a> CurveDrawing<'a> {
+    /// `None` without any object to find.
+    fn new(kind: &'a CurveKind, scores: &DetectionScores, curves: &'a DetectionCurves) -> Option<Self> {
+        let mean = (kind.values)(curves.mean.as_ref()?);
+        let x: Vec<f64> = (0..mean.len()).map(curve_position).collect();
+        let best = |values: &[f64]| {
+            let most = values.iter().copied().fold(0.0, f64::max);
+            let place = values.iter().position(|value| *value == most).unwrap_or_default();
+            [x[place], most]
+        };
+        let number = |values: &[f64], ap50: Option<f64>| match kind.by_recall {
+            true => ap50.map(|ap50| format!("{ap50:.3}")).unwrap_or_default(),
+            false => {
+                let [at, most] = best(values);
+                format!("{most:.2} at {at:.3}")
+            }
+        };
+        let class = |(class, curves): (&crate::metrics::detection::ClassDetectionScores, &Option<Curves>)| {
+            let values = (kind.values)(curves.as_ref()?).clone();
+            let number = number(&values, class.ap50);
+            Some(ClassCurve { class: class.class.clone(), values, number })
+        };
+        let mark = (!kind.by_recall).then(|| best(mean));
+        Some(Self {
+            mean_number: number(mean, scores.ap50),
+            mark,
+            classes: scores.classes.iter().zip(&curves.classes).filter_map(class).collect(),
+            kind,
+            mean,
+            x,
+        })
+    }
+
+    fn picture(&self, stage: &str) -> Svg {
+        let CurveKind { heading, x_title, y_title, .. } = *self.kind;
+        let Self { x, mean, mean_number, mark, classes, .. } = self;
+        class_curves(stage, &ClassCurves { heading, x_title, y_title, x, mean, mean_number, mark: *mark, classes })
+    }
+}
+
+fn counts(confusion: &DetectionConfusion) -> Vec<Vec<u64>> {
+    confusion.rows().map(<[u64]>::to_vec).collect()
+}
+
+fn names(classes: &[String]) -> Vec<&str> {
+    classes.iter().map(String::as_str).chain(["background"]).collect()
+}
+
+/// Rows are predicted classes and columns true ones, the last of both is the background. The colour is the fraction of
+/// each column.
+pub fn confusion(stage: &str, classes: &[String], counts: &[Vec<u64>], text: CellText) -> Svg {
+    let subtitle = format!("boxes with a confidence above {CONFUSION_CONFIDENCE} and an IoU above {CONFUSION_IOU}");
+    matrix_picture(&MatrixPicture {
+        title: stage,
+        subtitle: &subtitle,
+        names: names(classes),
+        counts,
+        row_title: "predicted class",
+        column_title: "true class",
+        shares: ShareOf::Column,
+        share_title: "share of the true class",
+        text,
+    })
+}

@@ -1,0 +1,219 @@
+//! The detection task: its loss, scores and predictions.
+
+use serde_json::{Value as Json, json};
+
+use super::losses::DetectionMeter;
+use super::predictions::FoundObjects;
+use super::targets::ImageObjects;
+use super::{METRICS, found, pictures, predictions, targets};
+use crate::autograd::Tape;
+use crate::code_path::CodePath;
+use crate::data::{BoxArea, LabelledBox};
+use crate::error::{Error, Result};
+use crate::metrics::TaskMetrics;
+use crate::metrics::code_paths::DETECTION;
+use crate::metrics::detection::{DetectionMetrics, DetectionScores, NmsSettings};
+use crate::model::Outputs;
+use crate::ops::code_paths::{DETECTION_DECODE, DETECTION_LOSS};
+use crate::ops::{self, Deferred, DetectionGains};
+use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
+use crate::task::{
+    Annotations, InputObjects, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
+};
+use crate::train::{self, BatchLoss, Scores};
+
+/// The field of a recipe's model that is `true` for this task.
+pub(super) const RECIPE_FIELD: &str = "detection";
+
+pub struct Detection {
+    classes: Vec<String>,
+    gains: DetectionGains,
+    reduction: Reduction,
+}
+
+/// What the meter takes from a batch.
+pub struct DetectionStats {
+    terms: Deferred<f64>,
+    outputs: Outputs,
+    objects: Vec<ImageObjects>,
+}
+
+impl train::TrainTask for Detection {
+    type Targets = Vec<ImageObjects>;
+    type Meter = DetectionMeter;
+    type BatchStats = DetectionStats;
+
+    fn metrics(&self) -> &'static TaskMetrics {
+        &METRICS
+    }
+
+    fn sums_batches(&self) -> bool {
+        self.reduction == Reduction::Sum
+    }
+
+    fn meter(&self) -> DetectionMeter {
+        DetectionMeter::new(None)
+    }
+
+    fn validation_meter(&self) -> DetectionMeter {
+        DetectionMeter::new(Some(DetectionMetrics::new(self.classes.len())))
+    }
+
+    fn loss(
+        &self,
+        tape: &mut Tape,
+        outputs: &Outputs,
+        objects: &Vec<ImageObjects>,
+    ) -> Result<BatchLoss<DetectionStats>> {
+        let levels = found::levels(outputs)?;
+        let size = found::input_size(&levels)?;
+        let boxes: Vec<Vec<ops::TargetBox>> = objects.iter().map(|image| image.targets(size)).collect();
+        let ops::DetectionLoss { total, terms } = ops::detection_loss(tape, &levels, &boxes, &self.gains)?;
+        let outputs = outputs.map(|tensor| Ok(tensor.clone()))?;
+        let stats = DetectionStats { terms, outputs, objects: objects.clone() };
+        Ok(BatchLoss { mean: total, weight: objects.len() as f64, stats })
+    }
+
+    fn update(&self, meter: &mut DetectionMeter, stats: DetectionStats) -> Result<()> {
+        let DetectionStats { terms, outputs, objects } = stats;
+        meter.add(&terms.wait()?, objects.len() as f64);
+        let Some(metrics) = &mut meter.metrics else { return Ok(()) };
+        let frames: Vec<_> = objects.iter().map(|image| image.frame.as_ref()).collect();
+        let images = found::detections(&outputs, &frames, &NmsSettings::EVALUATION)?;
+        objects.iter().zip(images).try_for_each(|(image, found)| metrics.update(&found, &image.truth))
+    }
+
+    fn progress(&self, meter: &DetectionMeter) -> Scores {
+        meter.losses()
+    }
+
+    fn scores(&self, meter: &DetectionMeter) -> Scores {
+        let mut scores = meter.losses();
+        let all = meter.metrics.as_ref().and_then(|metrics| metrics.finish(&self.classes).ok());
+        scores.extend(all.iter().flat_map(headline_scores));
+        scores
+    }
+}
+
+/// The scores of an epoch. Without objects to find, there are none.
+fn headline_scores(all: &DetectionScores) -> impl Iterator<Item = (String, f64)> {
+    let named = [
+        ("ap50_95", all.ap50_95),
+        ("ap50", all.ap50),
+        ("ap75", all.ap75),
+        ("ap_small", all.ap_small),
+        ("ap_medium", all.ap_medium),
+        ("ap_large", all.ap_large),
+        ("precision", all.precision),
+        ("recall", all.recall),
+        ("f1", all.f1),
+    ];
+    named.into_iter().filter_map(|(name, score)| Some((name.to_owned(), score?)))
+}
+
+impl Task for Detection {
+    type Prediction = FoundObjects;
+
+    const ANNOTATION: &'static str = "boxes around objects";
+
+    const RECIPE_FIELD: Option<&'static str> = Some(RECIPE_FIELD);
+
+    fn accepts(data: &Data) -> bool {
+        data.label_kind() == LabelKind::Boxes
+    }
+
+    fn new(spec: &TaskSpec) -> Self {
+        let settings = match spec.training.map(|training| &training.settings.loss) {
+            Some(Loss::Detection(settings)) => settings.clone(),
+            _ => DetectionLoss::default(),
+        };
+        let DetectionLoss { box_gain, class_gain, dfl_gain, reduction } = settings;
+        let gains = DetectionGains { box_gain, class_gain, dfl_gain };
+        Self { classes: spec.classes.to_vec(), gains, reduction }
+    }
+
+    fn check(&self, spec: &TaskSpec) -> Result<(), TaskProblem> {
+        let problem = |setting: &str, message: &str, help: &str| TaskProblem {
+            setting: setting.to_owned(),
+            code: "conflict",
+            message: message.to_owned(),
+            help: Some(help.to_owned()),
+        };
+        let Some(training) = spec.training else { return Ok(()) };
+        if !matches!(spec.head, Head::Detect(_)) {
+            let help = "set `head = { kind = \"detect\" }` in the model";
+            return Err(problem("data", "the images have boxes, but the head predicts one class each", help));
+        }
+        if !matches!(training.settings.loss, Loss::Detection(_)) {
+            let help = "write `loss = { kind = \"detection\" }`";
+            return Err(problem("loss", "the images have boxes, and this loss is for classes of images", help));
+        }
+        if training.settings.distill.is_some() {
+            return Err(problem("distill", "detection has no distillation", "remove `distill`"));
+        }
+        Ok(())
+    }
+
+    fn code_paths(&self, _: bool) -> Vec<CodePath> {
+        vec![DETECTION_LOSS, DETECTION_DECODE]
+    }
+
+    fn metric_code_paths(&self, _: &MeasuredImages) -> Vec<CodePath> {
+        vec![DETECTION]
+    }
+
+    fn targets(&self, annotations: &Annotations) -> Result<Vec<ImageObjects>> {
+        targets::of(annotations)
+    }
+
+    /// Seven objects each, as an image of COCO has on average.
+    fn synthetic_targets(&self, rows: usize) -> Vec<ImageObjects> {
+        let object = |number: usize| {
+            let place = number as f64 / 10.0;
+            let area = BoxArea { left: place, top: 0.5 * place, right: place + 0.3, bottom: 0.5 * place + 0.4 };
+            LabelledBox::new((number % self.classes.len().max(1)) as u32, area)
+        };
+        let image = ImageObjects { boxes: (0..7).map(object).collect(), ..ImageObjects::default() };
+        vec![image; rows]
+    }
+
+    fn first(&self, targets: &Vec<ImageObjects>, rows: usize) -> Vec<ImageObjects> {
+        targets[..rows].to_vec()
+    }
+
+    /// With the settings of an evaluation: all that scores count.
+    fn predict(&self, outputs: &Outputs, annotations: &Annotations) -> Result<Vec<FoundObjects>> {
+        let frames = targets::frames(annotations)?;
+        let known: Vec<_> = frames.iter().map(Some).collect();
+        let found = found::detections(outputs, &known, &NmsSettings::EVALUATION)?;
+        let image = |(frame, objects): (&InputObjects, _)| FoundObjects {
+            size: frame.picture_size().unwrap_or_default(),
+            objects,
+        };
+        Ok(frames.iter().zip(found).map(image).collect())
+    }
+
+    fn describe(&self, found: FoundObjects) -> OutputDescription {
+        predictions::describe(&self.classes, &found)
+    }
+
+    fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {
+        predictions::files(&self.classes, predictions)
+    }
+
+    fn document(&self, meter: &DetectionMeter) -> Result<Json> {
+        let metrics = meter.metrics.as_ref().ok_or_else(|| Error::bug("scores of a training meter"))?;
+        let mut document = json!(metrics.finish(&self.classes)?);
+        for (name, loss) in meter.losses() {
+            document[name] = json!(loss);
+        }
+        Ok(document)
+    }
+
+    fn files(&self, stage: &str, meter: &DetectionMeter) -> Result<Vec<TaskFile>> {
+        match &meter.metrics {
+            Some(metrics) => pictures::files(stage, &self.classes, metrics),
+            None => Ok(Vec::new()),
+        }
+    }
+}
