@@ -185,7 +185,8 @@ fn apply_overrides<'a>(
     let (to_defaults, to_stages): (Vec<_>, Vec<_>) = sets.partition(|set| set.is_default());
     to_defaults.into_iter().for_each(|set| set.apply(root, diagnostics));
     merge::apply_defaults(root);
-    let (to_presets, to_stages): (Vec<_>, Vec<_>) = to_stages.into_iter().partition(|set| set.shapes_a_preset());
+    let (to_presets, to_stages): (Vec<_>, Vec<_>) =
+        to_stages.into_iter().partition(|set| set.shapes_a_preset());
     to_presets.into_iter().for_each(|set| set.apply(root, diagnostics));
     preset::apply(root);
     to_stages.into_iter().for_each(|set| set.apply(root, diagnostics));

@@ -36,7 +36,8 @@ impl Preset {
                 let weight_decay = 5e-4 * (batch_size * accumulate) as f64 / NOMINAL_BATCH as f64;
                 let close_mosaic = 10.min(epochs / 2);
                 let warmup = 3.min(epochs - 1).max(0);
-                let warmup_from = if warmup > 0 { "warmup_from = { bias_lr = 0.1, momentum = 0.8 }\n" } else { "" };
+                let warmup_from =
+                    if warmup > 0 { "warmup_from = { bias_lr = 0.1, momentum = 0.8 }\n" } else { "" };
                 let patience = if epochs > 100 { "early_stop = { patience = 100 }\n" } else { "" };
                 format!(
                     "epochs = {epochs}\nbatch_size = {batch_size}\naccumulate = {accumulate}\n\
@@ -57,7 +58,8 @@ impl Preset {
 pub fn apply(root: &mut Node) {
     let Some(Node { value: NodeValue::Table(stages), .. }) = root.get_mut("stage") else { return };
     for (_, stage) in stages.iter_mut() {
-        let named = stage.get("preset").and_then(Node::text).and_then(|name| Some((name, Preset::named(name)?)));
+        let named =
+            stage.get("preset").and_then(Node::text).and_then(|name| Some((name, Preset::named(name)?)));
         let Some((name, preset)) = named else { continue };
         let integer = |key: &str| match stage.get(key).map(|node| &node.value) {
             Some(NodeValue::Integer(number)) => Some(*number),
@@ -70,7 +72,9 @@ pub fn apply(root: &mut Node) {
         for (key, value) in settings.entries() {
             // A warmup of biases and momentum belongs to the schedule that warms up, and a decay to its optimizer.
             let with = match key.as_str() {
-                "warmup_from" => ["schedule", "optimizer"].iter().any(|other| is_written(own.get(other), &source)),
+                "warmup_from" => {
+                    ["schedule", "optimizer"].iter().any(|other| is_written(own.get(other), &source))
+                }
                 _ => false,
             };
             if own.get(key).is_none() && !with {

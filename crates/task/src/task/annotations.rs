@@ -89,10 +89,9 @@ mod tests {
 
     #[test]
     fn rows_have_the_boxes_of_all_their_parts_in_the_input() {
-        let object = |class, left| LabelledBox::new(
-            class,
-            BoxArea { left, top: 0.5, right: left + 0.25, bottom: 1.0 },
-        );
+        let object = |class, left| {
+            LabelledBox::new(class, BoxArea { left, top: 0.5, right: left + 0.25, bottom: 1.0 })
+        };
         let sample = |number: u32| Sample {
             path: format!("{number}.png"),
             label: Label::Boxes(vec![object(number, 0.25)]),

@@ -304,11 +304,8 @@ fn an_average_follows_what_trains_and_shares_what_does_not() {
     let id = |name: &str| description.id(name).unwrap();
     let (head, mean, count) = (id("_fc.bias"), id("_bn1.running_mean"), id("_bn1.num_batches_tracked"));
     let slow = [1.0, 2.0, 3.0].map(|step: f64| 0.75 * (1.0 - (-step / 2.0).exp()));
-    let kinds = [
-        (false, None, [0.75; 3]),
-        (true, None, [2.0 / 11.0, 0.25, 4.0 / 13.0]),
-        (true, Some(2.0), slow),
-    ];
+    let kinds =
+        [(false, None, [0.75; 3]), (true, None, [2.0 / 11.0, 0.25, 4.0 / 13.0]), (true, Some(2.0), slow)];
     for (warmup, time_constant, decays) in kinds {
         let ema = pipeline::Ema { decay: 0.75, warmup, time_constant };
         let mut average = ema::EmaWeights::start(&ema, &stage.source, description, &stage.table);

@@ -46,7 +46,12 @@ fn features_of_two_tensors_are_the_same_kept_or_computed() {
         let made_of = serde_json::json!({ "dtype": kind });
         let work = |context: &StageContext| {
             let frozen = FrozenBackbone::new(&dataset, &model, &state, &prefix, context);
-            let computed = bits(frozen.batches(&images, sequential_epoch(samples.clone()), BatchChanges::default(), None)?);
+            let computed = bits(frozen.batches(
+                &images,
+                sequential_epoch(samples.clone()),
+                BatchChanges::default(),
+                None,
+            )?);
             let store = context.features.unwrap();
             for _ in ["computed", "found"] {
                 let features = FeatureBatches::open(

@@ -261,7 +261,7 @@ fn boxes(train: &mut Staged) {
     for sample in &mut dataset.samples {
         let area = BoxArea { left: 0.1, top: 0.2, right: 0.9, bottom: 0.8 };
         let class = sample.label.class().unwrap();
-        sample.label = Label::Boxes(vec![LabelledBox { class, area }]);
+        sample.label = Label::Boxes(vec![LabelledBox::new(class, area)]);
     }
     train.settings.augment = toml::from_str(
         "mosaic = {}\nclose_mosaic = 1\naffine = { scale = 0.2 }\nhsv = {}\nhorizontal_flip = 0.5\n\

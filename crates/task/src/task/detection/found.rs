@@ -52,7 +52,8 @@ pub fn detections(
         let scores = &scores[row * score_count..][..score_count];
         let kept = non_maximum_suppression(boxes, scores, classes, settings)?;
         let detection = |kept: &Kept| {
-            let corners: [f64; 4] = std::array::from_fn(|side| f64::from(boxes[kept.anchor as usize * 4 + side]));
+            let corners: [f64; 4] =
+                std::array::from_fn(|side| f64::from(boxes[kept.anchor as usize * 4 + side]));
             let corners = frame.map_or(corners, |frame| targets::in_picture(frame, corners, size));
             Detection { class: kept.class, score: kept.score, corners }
         };

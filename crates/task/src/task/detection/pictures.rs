@@ -2,12 +2,12 @@
 
 use crate::error::Result;
 use crate::metrics::detection::{
-    CONFUSION_CONFIDENCE, CONFUSION_IOU, ClassCurves as Curves, DetectionConfusion, DetectionCurves, DetectionMetrics,
-    DetectionScores, curve_position,
+    CONFUSION_CONFIDENCE, CONFUSION_IOU, ClassCurves as Curves, DetectionConfusion, DetectionCurves,
+    DetectionMetrics, DetectionScores, curve_position,
 };
 use crate::report::{
-    CellText, ClassCurve, ClassCurves, MatrixPicture, ShareOf, Svg, class_curves, class_curves_csv, matrix_csv,
-    matrix_picture, png,
+    CellText, ClassCurve, ClassCurves, MatrixPicture, ShareOf, Svg, class_curves, class_curves_csv,
+    matrix_csv, matrix_picture, png,
 };
 use crate::task::TaskFile;
 
@@ -87,7 +87,10 @@ pub fn files(stage: &str, classes: &[String], metrics: &DetectionMetrics) -> Res
         let Some(drawing) = CurveDrawing::new(kind, &scores, &curves) else { continue };
         let picture = drawing.picture(stage);
         let [csv, svg, bitmap] = kind.files;
-        files.push(TaskFile::new(csv, class_curves_csv(kind.x_title, &drawing.x, drawing.mean, &drawing.classes)));
+        files.push(TaskFile::new(
+            csv,
+            class_curves_csv(kind.x_title, &drawing.x, drawing.mean, &drawing.classes),
+        ));
         files.push(TaskFile::new(svg, picture.document()));
         files.push(TaskFile::new(bitmap, png(&picture)?));
     }
@@ -151,7 +154,10 @@ impl<'a> CurveDrawing<'a> {
     fn picture(&self, stage: &str) -> Svg {
         let CurveKind { heading, x_title, y_title, .. } = *self.kind;
         let Self { x, mean, mean_number, mark, classes, .. } = self;
-        class_curves(stage, &ClassCurves { heading, x_title, y_title, x, mean, mean_number, mark: *mark, classes })
+        class_curves(
+            stage,
+            &ClassCurves { heading, x_title, y_title, x, mean, mean_number, mark: *mark, classes },
+        )
     }
 }
 
@@ -166,7 +172,8 @@ fn names(classes: &[String]) -> Vec<&str> {
 /// Rows are predicted classes and columns true ones, the last of both is the background. The colour is the fraction of
 /// each column.
 pub fn confusion(stage: &str, classes: &[String], counts: &[Vec<u64>], text: CellText) -> Svg {
-    let subtitle = format!("boxes with a confidence above {CONFUSION_CONFIDENCE} and an IoU above {CONFUSION_IOU}");
+    let subtitle =
+        format!("boxes with a confidence above {CONFUSION_CONFIDENCE} and an IoU above {CONFUSION_IOU}");
     matrix_picture(&MatrixPicture {
         title: stage,
         subtitle: &subtitle,

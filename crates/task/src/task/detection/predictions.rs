@@ -32,7 +32,11 @@ pub fn describe(classes: &[String], found: FoundObjects) -> OutputDescription {
         let class = &classes[object.class as usize];
         let start = if place == 0 { ":" } else { "," };
         // Writing to a string cannot fail.
-        _ = write!(text, "{start} {class} {:.2} ({left:.0}, {top:.0})–({right:.0}, {bottom:.0})", object.score);
+        _ = write!(
+            text,
+            "{start} {class} {:.2} ({left:.0}, {top:.0})–({right:.0}, {bottom:.0})",
+            object.score
+        );
     }
     let document = boxes_json(&image(String::new(), found.size, &objects), classes);
     let fields = document.as_object().cloned().unwrap_or_default();
@@ -74,7 +78,8 @@ pub fn files(classes: &[String], predictions: Vec<(&Sample, FoundObjects)>) -> R
         .iter()
         .map(|(id, image)| json!({ "id": id, "file_name": image.file, "width": image.width, "height": image.height }))
         .collect();
-    let categories: Vec<_> = ids.iter().zip(classes).map(|(id, name)| json!({ "id": id, "name": name })).collect();
+    let categories: Vec<_> =
+        ids.iter().zip(classes).map(|(id, name)| json!({ "id": id, "name": name })).collect();
     let index = json!({ "images": listed, "categories": categories });
     Ok(vec![
         TaskFile::new("predictions.csv", boxes_csv(&images, classes)),

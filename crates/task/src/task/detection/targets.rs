@@ -38,7 +38,8 @@ pub fn frames<'a>(annotations: &'a Annotations) -> Result<&'a [InputObjects]> {
 impl ImageObjects {
     /// The objects to learn, in pixels of an input of this size.
     pub fn targets(&self, size: [f64; 2]) -> Vec<TargetBox> {
-        let target = |object: &LabelledBox| TargetBox { class: object.class, corners: pixels(&object.area, size) };
+        let target =
+            |object: &LabelledBox| TargetBox { class: object.class, corners: pixels(&object.area, size) };
         self.boxes.iter().map(target).collect()
     }
 }

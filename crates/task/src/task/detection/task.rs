@@ -11,14 +11,15 @@ use crate::code_path::CodePath;
 use crate::data::{BoxArea, LabelledBox};
 use crate::error::{Error, Result};
 use crate::metrics::TaskMetrics;
-use crate::metrics::code_paths::DETECTION;
+use crate::metrics::code_paths::{DETECTION_METRICS, NON_MAXIMUM_SUPPRESSION};
 use crate::metrics::detection::{DetectionMetrics, DetectionScores, NmsSettings};
 use crate::model::Outputs;
 use crate::ops::code_paths::{DETECTION_DECODE, DETECTION_LOSS};
 use crate::ops::{self, Deferred, DetectionGains};
 use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
 use crate::task::{
-    Annotations, InputObjects, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
+    Annotations, InputObjects, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem,
+    TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -146,7 +147,11 @@ impl Task for Detection {
         }
         if !matches!(training.settings.loss, Loss::Detection(_)) {
             let help = "write `loss = { kind = \"detection\" }`";
-            return Err(problem("loss", "the images have boxes, and this loss is for classes of images", help));
+            return Err(problem(
+                "loss",
+                "the images have boxes, and this loss is for classes of images",
+                help,
+            ));
         }
         if training.settings.distill.is_some() {
             return Err(problem("distill", "detection has no distillation", "remove `distill`"));
@@ -159,7 +164,7 @@ impl Task for Detection {
     }
 
     fn metric_code_paths(&self, _: &MeasuredImages) -> Vec<CodePath> {
-        vec![DETECTION]
+        vec![DETECTION_METRICS, NON_MAXIMUM_SUPPRESSION]
     }
 
     fn targets(&self, annotations: &Annotations) -> Result<Vec<ImageObjects>> {
@@ -170,7 +175,8 @@ impl Task for Detection {
     fn synthetic_targets(&self, rows: usize) -> Vec<ImageObjects> {
         let object = |number: usize| {
             let place = number as f64 / 10.0;
-            let area = BoxArea { left: place, top: 0.5 * place, right: place + 0.3, bottom: 0.5 * place + 0.4 };
+            let area =
+                BoxArea { left: place, top: 0.5 * place, right: place + 0.3, bottom: 0.5 * place + 0.4 };
             LabelledBox::new((number % self.classes.len().max(1)) as u32, area)
         };
         let image = ImageObjects { boxes: (0..7).map(object).collect(), ..ImageObjects::default() };
@@ -194,7 +200,7 @@ impl Task for Detection {
     }
 
     fn describe(&self, found: FoundObjects) -> OutputDescription {
-        predictions::describe(&self.classes, &found)
+        predictions::describe(&self.classes, found)
     }
 
     fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {
