@@ -49,4 +49,6 @@ pub use regression::Regression;
 pub use reporting::{StageFiles, TaskOf, TaskReporting};
 pub use svg::Svg;
 pub use tables::{Prediction, broken_csv, confusion_csv, labels_csv, predictions_csv, read_predictions};
-pub use text::{column_text, count, number, percent, shortest, significant, unfreeze_summary, value_text};
+pub use text::{
+    column_text, count, freeze_summary, number, percent, shortest, significant, unfreeze_summary, value_text,
+};
