@@ -1,5 +1,7 @@
 //! `defrost params`: shows which parameters train, by which rule, and at which learning rate.
 
+mod layers;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +14,7 @@ use defrost::{Error, Result};
 use serde_json::{Value, json};
 
 use super::console::shown;
+use layers::{layer_lines, layer_rows};
 use super::{Console, PipelineOptions};
 
 #[derive(clap::Args)]
@@ -23,6 +26,9 @@ pub struct Args {
     /// Show only this train stage
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
+    /// Show one line for each layer instead of each parameter
+    #[arg(long)]
+    layers: bool,
     #[command(flatten)]
     pipeline: PipelineOptions,
 }
@@ -33,6 +39,7 @@ struct Resolution<'a> {
     from: &'a str,
     description: &'a Description,
     table: &'a ParameterTable,
+    image_size: usize,
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
@@ -55,7 +62,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if console.json() {
         console.document(&json!({ "stages": tables.iter().map(document).collect::<Vec<_>>() }));
     } else {
-        let texts: Vec<String> = tables.iter().map(text).collect();
+        let texts: Vec<String> = tables.iter().map(|table| text(table, args.layers)).collect();
         console.say(texts.join("\n\n"));
     }
     Ok(ExitCode::SUCCESS)
@@ -64,10 +71,12 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 fn resolution(draft: &StageDraft) -> Option<Resolution<'_>> {
     let ResolvedStage::Train(train, _) = &draft.work else { return None };
     let (description, table) = (&train.description, &train.table);
-    Some(Resolution { stage: &draft.name, from: &train.settings.from, description, table })
+    let image_size = train.preprocess.0.image_size;
+    Some(Resolution { stage: &draft.name, from: &train.settings.from, description, table, image_size })
 }
 
-fn document(Resolution { stage, description, table, .. }: &Resolution) -> Value {
+fn document(resolution: &Resolution) -> Value {
+    let Resolution { stage, description, table, .. } = resolution;
     let totals = table.totals();
     let (train, eval) = table.last().norm_counts();
     let parameter = |row: &ParameterRow| {
@@ -93,14 +102,40 @@ fn document(Resolution { stage, description, table, .. }: &Resolution) -> Value 
         "frozen_parameters": totals.frozen_parameters,
         "batch_norm": { "total": train + eval, "train": train, "eval": eval },
         "phases": table.unfreeze_summaries(description),
+        "constants": description.constants().map(|(_, tensor)| &tensor.name).collect::<Vec<_>>(),
+        "layer_table": layer_rows(description, table, resolution.image_size),
         "layers": description.layers.iter().map(|layer| &layer.name).collect::<Vec<_>>(),
         "parameters": table.rows.iter().map(parameter).collect::<Vec<_>>(),
     })
 }
 
-/// One line per parameter, grouped by the layers that depth settings count.
-fn text(resolution: &Resolution) -> String {
-    let Resolution { stage, from, description, table } = resolution;
+/// One line per parameter, grouped by the layers that depth settings count. A table of the layers follows if the
+/// architecture has any without parameters, since these count too; or comes alone if `only_layers`.
+fn text(resolution: &Resolution, only_layers: bool) -> String {
+    let Resolution { stage, from, description, table, image_size } = resolution;
+    let mut lines = vec![format!("stage {stage}: {} from {from}", description.arch), String::new()];
+    if !only_layers {
+        lines.extend(parameter_lines(description, table));
+        lines.push(String::new());
+    }
+    let rows = layer_rows(description, table, *image_size);
+    if only_layers || rows.iter().any(|row| row.parameters == 0) {
+        lines.extend(layer_lines(&rows, *image_size));
+        lines.push(String::new());
+    }
+    lines.extend(totals(description, table));
+    if table.phases.len() > 1 {
+        lines.extend(
+            table
+                .unfreeze_summaries(description)
+                .iter()
+                .map(|joining| format!("  {}", report::unfreeze_summary(joining))),
+        );
+    }
+    lines.join("\n")
+}
+
+fn parameter_lines(description: &Description, table: &ParameterTable) -> Vec<String> {
     let cells: Vec<[String; 7]> = table.rows.iter().map(|row| cells(row, description, table)).collect();
     let header = ["parameter", "shape", "", "lr", "decay", "batch norm", "rule"];
     let widths: [usize; 7] = std::array::from_fn(|column| {
@@ -115,8 +150,7 @@ fn text(resolution: &Resolution) -> String {
         let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         format!("    {}", padded.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
     };
-    let mut lines =
-        vec![format!("stage {stage}: {} from {from}", description.arch), String::new(), line(&header)];
+    let mut lines = vec![line(&header)];
     let mut layer = None;
     for (row, cells) in table.rows.iter().zip(&cells) {
         if layer != Some(row.layer) {
@@ -125,17 +159,7 @@ fn text(resolution: &Resolution) -> String {
         }
         lines.push(line(&cells.each_ref().map(String::as_str)));
     }
-    lines.push(String::new());
-    lines.extend(totals(table));
-    if table.phases.len() > 1 {
-        lines.extend(
-            table
-                .unfreeze_summaries(description)
-                .iter()
-                .map(|joining| format!("  {}", report::unfreeze_summary(joining))),
-        );
-    }
-    lines.join("\n")
+    lines
 }
 
 fn cells(row: &ParameterRow, description: &Description, table: &ParameterTable) -> [String; 7] {
@@ -160,15 +184,20 @@ fn cells(row: &ParameterRow, description: &Description, table: &ParameterTable) 
     ]
 }
 
-fn totals(table: &ParameterTable) -> [String; 3] {
+fn totals(description: &Description, table: &ParameterTable) -> Vec<String> {
     let totals = table.totals();
     let count = |kind: &str, tensors: usize, parameters: usize| {
         format!("  {kind}  {tensors:>4} tensors  {:>12} parameters", report::count(parameters as u64))
     };
     let (train, eval) = table.last().norm_counts();
-    [
+    let mut lines = vec![
         count("trains", totals.trainable_tensors, totals.trainable_parameters),
         count("frozen", totals.frozen_tensors, totals.frozen_parameters),
         format!("  batch norm: {} layers, {train} train, {eval} eval", train + eval),
-    ]
+    ];
+    let constants: Vec<&str> = description.constants().map(|(_, tensor)| tensor.name.as_str()).collect();
+    if !constants.is_empty() {
+        lines.push(format!("  constant, not a parameter: {}", constants.join(", ")));
+    }
+    lines
 }

@@ -124,6 +124,9 @@ impl Screen {
                     count(*images)
                 ));
             }
+            Event::Trainable { stage, summary, .. } => {
+                self.say(&format!("{:>10} {stage}  {}", "", shown(summary)));
+            }
             Event::WeightsNamed { stage, names } => {
                 self.say(&format!("{:>10} {stage}  the weights have {}", "", shown(names)));
             }

@@ -122,3 +122,75 @@ fn what_is_wrong_is_told_where_it_was_said() {
         "#
     );
 }
+
+/// A detector, which needs neither data nor weights here.
+const DETECTOR: &str = r#"
+name = "roads"
+
+[data.roads]
+format = "image_folder"
+root = "images"
+classes = ["car", "cyclist", "pedestrian", "tram", "truck"]
+image_size = 640
+
+[model.net]
+arch = "yolo11s"
+head = { kind = "detect" }
+
+[stage.start]
+kind = "init_weights"
+
+[stage.frozen]
+kind = "train"
+from = "start"
+freeze_first = 3
+epochs = 1
+optimizer = { kind = "sgd", lr = 0.01 }
+"#;
+
+#[test]
+fn the_layers_of_a_detector_are_listed_with_those_that_have_no_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("roads.toml");
+    std::fs::write(&file, DETECTOR).unwrap();
+    let file = file.to_str().unwrap();
+    let text = |arguments: &[&str]| {
+        let output = params(&[&[file], arguments].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let layers = text(&["--layers"]);
+    let cells: Vec<String> =
+        layers.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for line in [
+        "0 model.0 Conv 32×320×320 928 1 frozen",
+        "2 model.2 C3k2 128×160×160 26,080 4 frozen",
+        "3 model.3 Conv 128×80×80 147,712 1 trains",
+        "9 model.9 SPPF 512×20×20 656,896 2 trains",
+        "10 model.10 C2PSA 512×20×20 990,976 7 trains",
+        "11 model.11 Upsample 512×40×40 – –",
+        "12 model.12 Concat 768×40×40 – –",
+        "23 model.23 Detect 69×8400 821,327 18 trains",
+        "constant, not a parameter: model.23.dfl.conv.weight",
+        "trains 237 tensors 9,384,143 parameters",
+        "frozen 18 tensors 45,568 parameters",
+    ] {
+        assert!(cells.iter().any(|found| found == line), "no `{line}` in\n{layers}");
+    }
+    assert!(text(&[]).contains(&layers.lines().skip(2).collect::<Vec<_>>().join("\n")));
+    let stage = &document(&[file])["stages"][0];
+    assert_eq!(stage["constants"], serde_json::json!(["model.23.dfl.conv.weight"]));
+    let rows = stage["layer_table"].as_array().unwrap();
+    assert_eq!((rows.len(), stage["layers"].as_array().unwrap().len()), (24, 24));
+    assert_eq!(
+        rows[12],
+        serde_json::json!({
+            "index": 12, "name": "model.12", "kind": "Concat", "output": [768, 40, 40],
+            "parameters": 0, "frozen_parameters": 0, "norms": 0,
+        })
+    );
+    assert_eq!(
+        (&stage["trainable_parameters"], &stage["frozen_parameters"]),
+        (&9_384_143.into(), &45_568.into())
+    );
+}

@@ -64,6 +64,14 @@ pub enum Event {
         /// Why the stage is computed (`optimizer.lr 1e-4 → 3e-5`), or on which profile it was computed.
         reason: Option<String>,
     },
+    /// What a train stage freezes and trains when it begins.
+    Trainable {
+        stage: String,
+        frozen_parameters: u64,
+        trainable_parameters: u64,
+        /// The same for people, with layers and norms.
+        summary: String,
+    },
     /// One optimizer step, or one batch of an evaluation.
     Step {
         stage: String,

@@ -147,6 +147,7 @@ fn sentence(event: &Event) -> Option<String> {
             let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
             format!("stage {stage}: {kind}, {}{reason}", outcome.as_str())
         }
+        Event::Trainable { stage, summary, .. } => format!("stage {stage}: {summary}"),
         Event::WeightsNamed { stage, names } => format!("stage {stage}: the weights have {names}"),
         Event::Step { .. } | Event::Features { .. } => return None,
         Event::FeaturesFound { stage, images, stored } => {

@@ -22,6 +22,7 @@ use crate::code_path::CodePath;
 use crate::data::{self, Dataset, Split};
 use crate::device::exhausted_gpu;
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::freeze::{self, FreezePhase, ParameterTable};
 use crate::metrics::TaskMetrics;
 use crate::model::{self, Description, Model, StateDict};
@@ -159,6 +160,7 @@ impl TrainStage {
     ) -> Result<()> {
         let model = self.model_spec.build();
         let source = context.load_model(0, &model.description)?;
+        self.tell_trainable(context);
         let materials = BatchInputs::of_training(self, dataset, &model, &source, context);
         let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
         let batch_source = Batches::new(self, task, &materials, teacher.as_ref())?;
@@ -194,6 +196,16 @@ impl TrainStage {
                 .hint("lower the learning rate, or monitor another metric"));
         }
         self.publish(context, dataset, &model, task, &progress)
+    }
+
+    fn tell_trainable(&self, context: &StageContext) {
+        let summary = self.table.freeze_summary(&self.description, &self.settings);
+        context.observer.event(&Event::Trainable {
+            stage: context.stage.to_owned(),
+            frozen_parameters: summary.frozen_parameters,
+            trainable_parameters: summary.trainable_parameters,
+            summary: report::freeze_summary(&summary),
+        });
     }
 
     /// Writes the result, and compares the frozen tensors in the files bit for bit.

@@ -304,7 +304,7 @@ mod tests {
             let scaled = scale(tape, &parts[0], 5.0);
             sum(tape, &[&scaled, &parts[1], &parts[1], x], "both", &log)
         });
-        assert_eq!(both, Some(vec![4.0, 4.0]), "5 − 2 through the fork, 1 beside it");
+        assert_eq!(both, Some(vec![4.0, 4.0]), "5 − 2 through the fork, 1 around it");
         // The first, whose node holds the operation, and the last, behind which the record ends.
         for (place, expected) in [(0, 3.0), (1, -3.0)] {
             let one = grad_of_x(&|tape, x| {
@@ -315,11 +315,11 @@ mod tests {
             let itself = grad_of_x(&|tape, x| fork(tape, x).swap_remove(place));
             assert_eq!(itself, Some(vec![expected / 3.0; 2]));
         }
-        let beside = grad_of_x(&|tape, x| {
+        let unused = grad_of_x(&|tape, x| {
             fork(tape, x);
             scale(tape, x, 2.0)
         });
-        assert_eq!(beside, Some(vec![2.0, 2.0]));
+        assert_eq!(unused, Some(vec![2.0, 2.0]));
     }
 
     #[test]

@@ -78,7 +78,12 @@ fn by_depth(
     let inside = description.parameters().filter(|(_, tensor)| tensor.layer >= layers - count);
     let joining: Vec<TensorId> = inside.map(|(id, _)| id).filter(|&id| !before.flags[id]).collect();
     if joining.is_empty() {
-        let message = format!("`last = {count}` has no effect: these layers already train");
+        let begins = layers - count;
+        let why = match description.parameters().any(|(_, tensor)| tensor.layer == begins) {
+            true => "these layers already train".to_owned(),
+            false => format!("layer {begins} has no parameters, and the layers after it already train"),
+        };
+        let message = format!("`last = {count}` has no effect: {why}");
         return Err(RuleError::new(setting, "unfreeze-trains", message).help("raise it, or remove the entry"));
     }
     let rule = format!("{setting} = {count}");

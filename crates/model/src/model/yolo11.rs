@@ -271,7 +271,7 @@ fn last(scope: &mut Scope, inputs: usize, outputs: usize, bias: f64) -> BiasedCo
     scope.biased_conv2d_with("2", same(inputs, outputs, 1), [weight, Init::Constant { value: bias }])
 }
 
-/// About five objects in an image of 640 pixels, whatever the size of images is, and a place of the map each.
+/// The logit of about five objects among the places of an image of 640 pixels, also for other image sizes.
 fn class_bias(classes: usize, stride: usize) -> f64 {
     let places = (640.0 / stride as f64) * (640.0 / stride as f64);
     libm::log(5.0 / classes as f64 / places)

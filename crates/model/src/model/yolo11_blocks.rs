@@ -87,7 +87,7 @@ impl Bottleneck {
     }
 }
 
-/// Two bottlenecks beside a convolution.
+/// Two bottlenecks in a row, concatenated with a 1×1 convolution of the input.
 struct C3k {
     cv1: Conv,
     cv2: Conv,
@@ -111,8 +111,8 @@ impl C3k {
         for block in &self.inner {
             deep = block.forward(pass, &deep)?;
         }
-        let beside = self.cv2.forward(pass, x)?;
-        let joined = pass.concat(&[&deep, &beside])?;
+        let shallow = self.cv2.forward(pass, x)?;
+        let joined = pass.concat(&[&deep, &shallow])?;
         self.cv3.forward(pass, &joined)
     }
 }

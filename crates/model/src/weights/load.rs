@@ -57,7 +57,7 @@ pub fn load(
     Ok(StateDict { tensors })
 }
 
-/// The computation has these numbers in it, whatever a file says.
+/// The computation always uses these numbers, so a file with others is of another network.
 fn require_constant(spec: &TensorSpec, found: &Tensor, source: &WeightsFile) -> Result<()> {
     let numbers = |tensor: &Tensor| -> Result<Vec<f32>> { Ok(tensor.flatten_all()?.to_vec1()?) };
     if numbers(found)? == numbers(&initialize(spec, 0)?)? {

@@ -59,4 +59,6 @@ pub use svg::Svg;
 pub use tables::{
     Prediction, broken_csv, confusion_csv, labels_csv, matrix_csv, predictions_csv, read_predictions,
 };
-pub use text::{column_text, count, number, percent, shortest, significant, unfreeze_summary, value_text};
+pub use text::{
+    column_text, count, freeze_summary, number, percent, shortest, significant, unfreeze_summary, value_text,
+};

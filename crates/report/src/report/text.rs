@@ -1,6 +1,6 @@
 //! Text: its width in figures, shortening, and number formats.
 
-use crate::freeze::UnfreezeSummary;
+use crate::freeze::{FreezeSummary, UnfreezeSummary};
 use crate::metrics::MetricFormat;
 use crate::sanitize;
 
@@ -71,6 +71,47 @@ pub fn number(value: f64) -> String {
 pub fn shortest(value: f64) -> String {
     let (plain, scientific) = (value.to_string(), format!("{value:e}"));
     if scientific.len() < plain.len() { scientific } else { plain }
+}
+
+/// Such as `frozen: layers 0–2 (45,568 parameters, 6 of 81 BatchNorms in eval); trainable: 9,384,143`.
+pub fn freeze_summary(summary: &FreezeSummary) -> String {
+    let FreezeSummary { frozen_parameters, frozen_tensors, frozen_layers, .. } = summary;
+    let parameters = format!("{} parameters", count(*frozen_parameters));
+    let norms = match (summary.norms_in_eval, summary.norms) {
+        (_, 0) => None,
+        (eval, norms) => Some(format!("{eval} of {norms} BatchNorms in eval")),
+    };
+    let run = |run: &std::ops::RangeInclusive<usize>| match (run.start(), run.end()) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first}–{last}"),
+    };
+    let inside = |first: Option<String>| {
+        let inside: Vec<String> = first.into_iter().chain(norms.clone()).collect();
+        if inside.is_empty() { String::new() } else { format!(" ({})", inside.join(", ")) }
+    };
+    let frozen = match (frozen_tensors, &frozen_layers[..]) {
+        (0, _) => {
+            let norms = norms.clone().filter(|_| summary.norms_in_eval > 0);
+            format!("nothing frozen{}", norms.map_or_else(String::new, |norms| format!(" ({norms})")))
+        }
+        (tensors, []) => {
+            let tensors = if *tensors == 1 { "1 tensor".to_owned() } else { format!("{tensors} tensors") };
+            format!("frozen: {parameters} in {tensors}{}", inside(None))
+        }
+        (_, runs) => {
+            let one = matches!(runs, [only] if only.start() == only.end());
+            let runs: Vec<String> = runs.iter().map(run).collect();
+            let word = if one { "layer" } else { "layers" };
+            format!("frozen: {word} {}{}", runs.join(", "), inside(Some(parameters)))
+        }
+    };
+    let joins: Vec<String> = summary.unfreezes_after.iter().map(|after| (after + 1).to_string()).collect();
+    let joins = match &joins[..] {
+        [] => String::new(),
+        [epoch] => format!("; more from epoch {epoch}"),
+        epochs => format!("; more from epochs {}", epochs.join(", ")),
+    };
+    format!("{frozen}; trainable: {}{joins}", count(summary.trainable_parameters))
 }
 
 /// Such as `from epoch 4: 15 tensors, 8,393,728 parameters at lr 1e-4, layer4.0 … layer4.1`.
