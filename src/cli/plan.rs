@@ -197,11 +197,13 @@ fn one(session: &Session, args: &Args, known: &mut RunsBefore, console: &Console
 fn note(work: &PlannedStage) -> Option<String> {
     let (train, dataset) = match work {
         ResolvedStage::Train(train, dataset) => (train, dataset),
-        ResolvedStage::LoadWeights(load, _) => {
+        ResolvedStage::LoadWeights(load, ..) => {
             let settings = &load.settings;
             let elsewhere = settings.stage.as_ref().zip(settings.pipeline.as_ref());
             let elsewhere = elsewhere.map(|(stage, file)| format!("weights of `{stage}` in `{file}`"));
-            return elsewhere.or(load.names.as_ref().map(|names| format!("the weights have {names}")));
+            let names = elsewhere.or(load.names.as_ref().map(|names| format!("the weights have {names}")));
+            let notes: Vec<String> = names.into_iter().chain(load.class_rows.clone()).collect();
+            return (!notes.is_empty()).then(|| notes.join("; "));
         }
         _ => return None,
     };

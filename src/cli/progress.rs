@@ -130,6 +130,9 @@ impl Screen {
             Event::WeightsNamed { stage, names } => {
                 self.say(&format!("{:>10} {stage}  the weights have {}", "", shown(names)));
             }
+            Event::WeightsAdapted { stage, what } => {
+                self.say(&format!("{:>10} {stage}  {}", "", shown(what)));
+            }
             Event::FeaturesRecomputed { stage, reason } => {
                 self.say(&format!("{:>10} {stage}  features are not kept: {}", "", shown(reason)));
             }

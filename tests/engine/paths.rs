@@ -20,7 +20,7 @@ use defrost::metrics::{
     self, ClassificationMetrics, Embeddings, IdentificationMetrics, MeanProbabilities, MultiLabelMetrics,
     Scores, Similarities,
 };
-use defrost::model::{self, Init, Model, NormMode, Pass, StateDict, TensorRole, TensorSpec};
+use defrost::model::{self, Description, Init, Model, NormMode, Pass, StateDict, TensorRole, TensorSpec};
 use defrost::ops::{
     self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
 };
@@ -32,7 +32,7 @@ use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
 use defrost::task;
 use defrost::train::{self, AccumulatedGradients, EmaWeights, Optimizer, OptimizerParameter, Plateau};
-use defrost::weights::{self, Dialect, WeightsFile};
+use defrost::weights::{self, Dialect, LoadRules, WeightsFile};
 
 /// The digest of a code path's results.
 pub type Path = fn() -> String;
@@ -118,6 +118,9 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (weights::code_paths::INITIALIZE, initialize),
     (weights::code_paths::WIDEN, widen),
     (weights::code_paths::SAVE, save),
+    (weights::code_paths::CLASS_ROWS, class_rows),
+    (weights::code_paths::FIRST_CONV, first_conv),
+    (model::code_paths::RESTORE_BATCH_NORM, restored_norms),
     (train::code_paths::OPTIMIZER, optimizer),
     (train::code_paths::SCHEDULE, schedule),
     (train::code_paths::SCHEDULES, schedules),
@@ -761,6 +764,56 @@ fn widen() -> String {
     let source =
         WeightsFile::open(&path.join("pipelines/quickstart/efficientnet_lite0.safetensors")).unwrap();
     digest(&["_conv_stem.weight", "_bn1.running_var", "_fc.bias"].map(|name| source.tensor(name).unwrap()))
+}
+
+/// Loads a small model, saved by `written`, with some settings of a stage.
+fn adapted(settings: &str, model: &Model, written: &Description, classes: &[&str]) -> StateDict {
+    let state = weights::initialize_all(written, 2).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    weights::save(&path, written, &state, Dialect::Own, &BTreeMap::new()).unwrap();
+    let stage = toml::from_str(&format!("file = \"x\"\n{settings}")).unwrap();
+    let mut rules = LoadRules::resolve(&model.description, &stage).unwrap();
+    let head = |name: &str| model.description.id(name).unwrap();
+    rules.class_tensors = vec![head("fc.weight"), head("fc.bias")];
+    rules.classes = Some(classes.iter().map(|class| (*class).to_owned()).collect());
+    let source = WeightsFile::open(&path).unwrap();
+    weights::load(&model.description, &source, &rules, 5).unwrap()
+}
+
+fn class_rows() -> String {
+    let (model, other) = (Model::tiny(3), Model::tiny(4));
+    let settings = "class_rows = \"by_name\"\nfile_classes = [\"d\", \"c\", \"x\", \"a\"]";
+    let state = adapted(settings, &model, &other.description, &["a", "B", "C "]);
+    digest(&state.tensors[state.tensors.len() - 2..])
+}
+
+fn first_conv() -> String {
+    let mut adapted_weights = Vec::new();
+    for method in ["sum", "mean", "repeat", "first"] {
+        let model = Model::tiny(3);
+        for channels in [1, 2, 4, 7] {
+            let mut written = model.description.clone();
+            written.tensors[0].shape[1] = channels;
+            let settings = format!("first_conv = \"{method}\"");
+            adapted_weights
+                .push(adapted(&settings, &model, &written, &["a", "b", "c"]).tensors.swap_remove(0));
+        }
+    }
+    digest(&adapted_weights)
+}
+
+fn restored_norms() -> String {
+    let model = Model::tiny(3);
+    let mut state = weights::initialize_all(&model.description, 2).unwrap();
+    for norm in &model.description.norms {
+        let channels = &model.description.tensors[norm.bias].shape;
+        state.tensors[norm.bias] = tensor(&norm.name, channels);
+    }
+    let norms: Vec<usize> = (0..model.description.norms.len()).collect();
+    let batches = ["one", "two"].map(|name| Ok(tensor(name, &[3, 40, 40, 3])));
+    model.restore_batch_norms(&mut state, &norms, &Device::Cpu, batches).unwrap();
+    digest(state.tensors.iter().filter(|tensor| tensor.rank() == 1))
 }
 
 fn save() -> String {

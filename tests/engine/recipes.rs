@@ -94,8 +94,13 @@ fn with_images(mut work: ResolvedStage, change: impl FnOnce(&mut Dataset)) -> Pl
     let mut images = images(&work.model_spec().classes, work.model_spec().task == TaskKind::MultiLabel);
     change(&mut images);
     match &mut work {
-        ResolvedStage::LoadWeights(_, weights) if *weights == LocatedWeights::Unknown => {
-            *weights = LocatedWeights::File { path: PathBuf::new(), digest: None };
+        ResolvedStage::LoadWeights(_, weights, found) => {
+            if *weights == LocatedWeights::Unknown {
+                *weights = LocatedWeights::File { path: PathBuf::new(), digest: None };
+            }
+            if let Some(found) = found {
+                *found = Some(Arc::default());
+            }
         }
         ResolvedStage::Train(_, found) | ResolvedStage::Evaluate(_, found) => *found = Some(Arc::default()),
         _ => {}

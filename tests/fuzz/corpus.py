@@ -196,6 +196,37 @@ def files():
     convolution = module("Conv2d", stride=(1, 1), _parameters={"weight": parameter([1.0] * 6, (2, 3, 1, 1)), "bias": None})
     net = module("Sequential", _modules={"0": convolution, "1": norm, "again": norm})
     save("modules.pth", net)
+    averaged = module("Sequential", _modules={"0": norm})
+    save("modules_both.pth", {"model": net, "ema": averaged, "optimizer": None})
+    save("modules_empty_ema.pth", {"model": net, "ema": module("Sequential")}, old=True)
+    save("modules_beside_state_dict.pth", {"state_dict": weights(), "ema": averaged})
+    save("modules_of_two_nets.pth", {"generator": net, "critic": averaged})
+    save("modules_no_tensor.pth", module("Sequential", _modules={"0": module("Sequential"), "1": None}))
+    save("module_part.pth", module("Sequential", _modules={"0": norm, "head": {"weight": tensor([1.0])}}))
+    save("module_value.pth", module("Sequential", _modules={"0": module("Conv2d", _parameters={"weight": [1.0]})}))
+    save("module_table.pth", module("Sequential", _modules={"0": Reduced(module_class["Conv2d"])}))
+    save("module_unnamed.pth", module("Sequential", _modules={0: norm}))
+    unsaved = module("BatchNorm2d", _buffers={"running_mean": tensor([0.5]), "anchors": tensor([2.0]), "none": None}, _non_persistent_buffers_set={"anchors"})
+    for protocol in (2, 4):
+        save(f"module_unsaved_{protocol}.pth", module("Sequential", _modules={"0": unsaved}), protocol)
+    named = module("Sequential", _modules={"0": norm}, names={1: "Car", 0: "person"})
+    save("module_names.pth", {"model": named, "ema": None})
+    save("module_names_list.pth", module("Sequential", _modules={"0": norm}, names=["a", "b"]))
+    save("module_names_numbers.pth", module("Sequential", _modules={"0": norm}, names={0: "0", 1: "1"}))
+    save("module_names_gap.pth", module("Sequential", _modules={"0": norm}, names={0: "a", 2: "b"}))
+    whole = module("Sequential")
+    whole._modules["again"] = whole
+    save("module_in_itself.pth", whole)
+    doubled = norm
+    for _ in range(60):
+        doubled = module("Sequential", _modules={"a": doubled, "b": doubled})
+    save("module_doubled.pth", doubled)
+    deep = norm
+    for _ in range(150):
+        deep = module("Sequential", _modules={"a": deep})
+    save("module_deep.pth", deep)
+    save("module_long_name.pth", module("Sequential", _modules={"n" * 900: module("Sequential", _modules={"n" * 900: norm})}))
+    save("module_control_name.pth", module("Sequential", _modules={"a\nerror: forged": norm}))
     save("modules_in_dict.pth", {"epoch": 3, "ema": net}, old=True)
 
 

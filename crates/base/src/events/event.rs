@@ -92,6 +92,11 @@ pub enum Event {
         stage: String,
         names: String,
     },
+    /// Weights that fit the model only in part were taken over in a way that the stage asks for.
+    WeightsAdapted {
+        stage: String,
+        what: String,
+    },
     /// The features of the frozen layers were computed for more images, once for all epochs.
     Features {
         stage: String,

@@ -33,7 +33,7 @@ pub fn workload(
     let overhead = format!("beside {} of {}", work.kind(), model_key(model_spec));
     let base = Workload { weight_bytes: weights, overhead, ..Workload::default() };
     match work {
-        ResolvedStage::LoadWeights(_, file) => {
+        ResolvedStage::LoadWeights(_, file, _) => {
             let file = file.as_ref().and_then(|file| std::fs::metadata(&file.path).ok());
             let file = file.map_or(weights, |metadata| metadata.len());
             Workload { weight_bytes: weights + file, file_bytes: file + 2 * weights, ..base }

@@ -81,7 +81,7 @@ pub fn fetch(
             ))
             .hint(format!("run it first: `defrost run {file} --until {stage}{elsewhere}`")));
         };
-        if let ResolvedStage::LoadWeights(_, weights) = &mut draft.work {
+        if let ResolvedStage::LoadWeights(_, weights, _) = &mut draft.work {
             *weights = LocatedWeights::File { path, digest: Some(digest) };
         }
     }

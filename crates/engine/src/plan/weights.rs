@@ -1,12 +1,16 @@
 //! Weights that a stage loads: the source of each tensor, and whether all tensors exist.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::resolve::{DiskAccess, Resolver};
+use crate::data::{Dataset, Split};
+use crate::model::Model;
 use crate::pipeline;
-use crate::stage::{LoadWeightsStage, LocatedWeights, ModelSpec, ResolvedStage};
+use crate::stage::{LoadWeightsStage, LocatedWeights, ModelSpec, Preprocess, ResolvedStage};
 use crate::task::is_known;
-use crate::weights::{LoadRules, WeightsFile, origins};
+use crate::weights::{ClassMapping, LoadRules, WeightsFile, class_tensors, origins};
 
 impl Resolver<'_> {
     pub(super) fn load_weights(
@@ -24,15 +28,36 @@ impl Resolver<'_> {
                 // Without its rules, so that errors in the stages below are found too. It never runs.
                 let (settings, seed) = (load.clone(), self.pipeline.seed);
                 let (rules, names) = Default::default();
-                let work = LoadWeightsStage { model_spec, settings, rules, names, seed };
+                let work = LoadWeightsStage {
+                    model_spec,
+                    settings,
+                    rules,
+                    names,
+                    seed,
+                    preprocess: None,
+                    class_rows: None,
+                };
                 return Some((
-                    ResolvedStage::LoadWeights(Box::new(work), LocatedWeights::Unknown),
+                    ResolvedStage::LoadWeights(Box::new(work), LocatedWeights::Unknown, None),
                     Value::Null,
                 ));
             }
         };
-        rules.classes = Some(model_spec.classes.clone());
-        let (mut weights, mut names) = (LocatedWeights::Unknown, None);
+        // Of classes that are not known yet, nothing can be said.
+        rules.classes = (rules.class_rows().is_none() || is_known(&model_spec.classes))
+            .then(|| model_spec.classes.clone());
+        rules.class_tensors = class_tensors(model_spec.classes.len(), |classes| {
+            Model::build_for(&model_spec.model, classes, model_spec.image_size).description
+        });
+        let preprocess = load.restore_batch_norm.and_then(|_| {
+            let data = self.pipeline.data.get(load.data.as_deref()?)?;
+            Some(Preprocess::new(&data.images(), None, model_spec.model.arch))
+        });
+        let images = match load.restore_batch_norm {
+            Some(restore) => Some(self.first_training_images(name, load, restore.images)?),
+            None => None,
+        };
+        let (mut weights, mut names, mut class_rows) = (LocatedWeights::Unknown, None, None);
         let source = match (&load.file, above, &load.from) {
             (None, Some(above), Some(from)) => {
                 let at = format!("stage.{name}.from");
@@ -56,12 +81,43 @@ impl Resolver<'_> {
             _ => None,
         };
         if let Some((at, source)) = source {
-            let fits = source
-                .and_then(|source| origins(&description, &source, &rules).map(|_| source.names_in_words()));
-            names = self.or_diagnose(&at, "weights", fits)?;
+            let fits = source.and_then(|source| {
+                origins(&description, &source, &rules)?;
+                let mapping = ClassMapping::new(&source, &rules)?;
+                Ok((source.names_in_words(), mapping.map(|mapping| mapping.sentence())))
+            });
+            (names, class_rows) = self.or_diagnose(&at, "weights", fits)?;
         }
         let (settings, seed) = (load.clone(), self.pipeline.seed);
-        let work = LoadWeightsStage { model_spec, settings, rules, names, seed };
-        Some((ResolvedStage::LoadWeights(Box::new(work), weights), Value::Null))
+        let work = LoadWeightsStage { model_spec, settings, rules, names, seed, preprocess, class_rows };
+        Some((ResolvedStage::LoadWeights(Box::new(work), weights, images), Value::Null))
+    }
+
+    /// The data set with its first training images alone. The inner `None` where the disk may not be looked at.
+    fn first_training_images(
+        &mut self,
+        name: &str,
+        load: &pipeline::LoadWeights,
+        count: usize,
+    ) -> Option<Option<Arc<Dataset>>> {
+        let data_name = load.data.as_deref()?;
+        let data = self.pipeline.data.get(data_name)?;
+        let Some(dataset) = self.images(data_name, data) else { return Some(None) };
+        let samples = dataset.split(Split::Train);
+        if samples.is_empty() {
+            let message =
+                format!("`data.{data_name}` has no training images to restore batch normalisation from");
+            self.diagnose(&format!("stage.{name}.restore_batch_norm"), "no-images", message, None);
+            return None;
+        }
+        let first = samples.iter().take(count).map(|&sample| dataset.samples[sample].clone());
+        let first = Dataset {
+            root: dataset.root.clone(),
+            classes: dataset.classes.clone(),
+            label_kind: dataset.label_kind,
+            samples: first.collect(),
+            ..Dataset::default()
+        };
+        Some(Some(Arc::new(first)))
     }
 }

@@ -149,6 +149,7 @@ fn sentence(event: &Event) -> Option<String> {
         }
         Event::Trainable { stage, summary, .. } => format!("stage {stage}: {summary}"),
         Event::WeightsNamed { stage, names } => format!("stage {stage}: the weights have {names}"),
+        Event::WeightsAdapted { stage, what } => format!("stage {stage}: {what}"),
         Event::Step { .. } | Event::Features { .. } => return None,
         Event::FeaturesFound { stage, images, stored } => {
             format!("stage {stage}: features of {images} images: {stored} from the store")

@@ -17,7 +17,8 @@ use crate::weights;
 
 /// What a stage does, with all names resolved, and the files that it reads.
 pub enum ResolvedStage<I: Inputs = Located> {
-    LoadWeights(Box<LoadWeightsStage>, I::Weights),
+    /// With the images from which batch normalisation is restored, if it is.
+    LoadWeights(Box<LoadWeightsStage>, I::Weights, Option<I::Images>),
     InitWeights(InitWeightsStage),
     Train(Box<TrainStage>, I::Images),
     Evaluate(Box<EvaluateStage>, I::Images),
@@ -59,7 +60,7 @@ impl<I: Inputs> ResolvedStage<I> {
 
     pub fn model_spec(&self) -> &ModelSpec {
         match self {
-            Self::LoadWeights(load, _) => &load.model_spec,
+            Self::LoadWeights(load, ..) => &load.model_spec,
             Self::InitWeights(init) => &init.model_spec,
             Self::Train(train, _) => &train.model_spec,
             Self::Evaluate(evaluate, _) => evaluate.model_spec(),
@@ -115,7 +116,7 @@ impl ResolvedStage {
     pub fn digested(self, digester: &mut dyn Digester) -> Result<PlannedStage> {
         let unknown = || Error::bug("a stage is planned without its inputs");
         Ok(match self {
-            Self::LoadWeights(load, weights) => {
+            Self::LoadWeights(load, weights, images) => {
                 let file = match weights {
                     LocatedWeights::Above => None,
                     LocatedWeights::Unknown => return Err(unknown()),
@@ -124,7 +125,11 @@ impl ResolvedStage {
                         Some(DigestedWeights { path, digest })
                     }
                 };
-                ResolvedStage::LoadWeights(load, file)
+                let images = match images {
+                    None => None,
+                    Some(found) => Some(digester.images(&found.ok_or_else(unknown)?)?),
+                };
+                ResolvedStage::LoadWeights(load, file, images)
             }
             Self::InitWeights(init) => ResolvedStage::InitWeights(init),
             Self::Train(train, images) => {
@@ -141,7 +146,8 @@ impl PlannedStage {
     /// The code that can change the result.
     pub fn code_paths(&self) -> Vec<CodePath> {
         match self {
-            Self::LoadWeights(..) | Self::InitWeights(_) => weights::code_paths::ALL.to_vec(),
+            Self::LoadWeights(load, ..) => load.code_paths(),
+            Self::InitWeights(_) => weights::code_paths::COMMON.to_vec(),
             Self::Train(train, images) => train.code_paths(images),
             Self::Evaluate(evaluate, images) => evaluate.code_paths(images),
         }
@@ -153,7 +159,7 @@ impl PlannedStage {
     /// A bug: an image without a digest.
     pub fn document(&self) -> Result<Value> {
         match self {
-            Self::LoadWeights(load, file) => Ok(load.document(file.as_ref())),
+            Self::LoadWeights(load, file, images) => load.document(file.as_ref(), images.as_ref()),
             Self::InitWeights(init) => Ok(init.document()),
             Self::Train(train, images) => train.document(images),
             Self::Evaluate(evaluate, images) => evaluate.document(images),
@@ -163,7 +169,7 @@ impl PlannedStage {
     /// Computes the stage into `context.output` and nothing else.
     pub fn execute(&self, context: &StageContext) -> Result<()> {
         match self {
-            Self::LoadWeights(load, file) => load.execute(file.as_ref(), context),
+            Self::LoadWeights(load, file, images) => load.execute(file.as_ref(), images.as_ref(), context),
             Self::InitWeights(init) => init.execute(context),
             Self::Train(train, images) => train.execute(images, context),
             Self::Evaluate(evaluate, images) => evaluate.execute(images, context),

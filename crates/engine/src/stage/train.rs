@@ -112,7 +112,7 @@ impl TrainStage {
             model::code_paths::COMMON,
             data::code_paths::COMMON,
             features::code_paths::ALL,
-            weights::code_paths::ALL,
+            weights::code_paths::COMMON,
         ];
         let mut paths = common.concat();
         paths.extend(model_spec.code_paths());

@@ -15,6 +15,8 @@ code_paths! {
     CLIP = "clip", 1;
     SIGLIP = "siglip", 1;
     YOLO11 = "yolo11", 1;
+    /// The statistics with which merged batch normalisation is put back.
+    RESTORE_BATCH_NORM = "restore_batch_norm", 1;
 }
 
 /// In the recipe of every stage that computes with a model; those of later architectures enter the recipes of their own

@@ -27,6 +27,7 @@ mod pass;
 mod pattern;
 mod positions;
 mod resnet;
+mod restore_norms;
 mod rules;
 mod scope;
 mod siglip;

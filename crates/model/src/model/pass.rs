@@ -2,17 +2,21 @@
 
 mod convolutions;
 mod layers;
+mod measured;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use candle_core::{DType, Device, Tensor};
 
+use self::measured::Measurement;
 use super::TensorId;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::ops::{FoldedConv, SpinGuard};
 use crate::random::{Purpose, Stream};
+
+pub(super) use self::measured::Measured;
 
 /// The values of a model: one tensor for each of its description, parameters and buffers alike.
 #[derive(Clone, Debug)]
@@ -42,6 +46,8 @@ pub type BufferUpdates = Vec<(TensorId, Tensor)>;
 pub struct Pass<'a> {
     state: &'a StateDict,
     training: Option<TrainingPass<'a>>,
+    /// Convolutions that inference measures.
+    measurement: Option<Measurement>,
     tape: Tape,
     leaves: BTreeMap<TensorId, Value>,
     /// By weight and padding, which depends on the image with `SAME`.
@@ -77,6 +83,7 @@ impl<'a> Pass<'a> {
         Self {
             state,
             training: None,
+            measurement: None,
             tape: Tape::new(),
             leaves: BTreeMap::new(),
             folded: BTreeMap::new(),
@@ -106,7 +113,8 @@ impl<'a> Pass<'a> {
 
     #[cfg(feature = "cuda")]
     pub(super) fn is_inference(&self) -> bool {
-        self.training.is_none()
+        // Zero images that fill up a block would be measured too.
+        self.training.is_none() && self.measurement.is_none()
     }
 
     /// The tape, for recording a loss.

@@ -74,7 +74,12 @@ impl NameMap {
 
     /// The name in the file for the model's `name`, or for a name that only the file has.
     pub fn written(&self, name: &str) -> String {
-        format!("{}{}", self.prefix, self.written.get(name).map_or(name, String::as_str))
+        format!("{}{}", self.prefix, self.bare(name))
+    }
+
+    /// The same without the prefix.
+    fn bare(&self, name: &str) -> String {
+        self.written.get(name).map_or(name, String::as_str).to_owned()
     }
 
     /// Such as "timm's names, each after `module.`"; `None` for the model's own names without a prefix.
@@ -131,6 +136,11 @@ impl WeightsFile {
     /// The name in the file for the model's tensor `name`.
     pub fn written(&self, name: &str) -> String {
         self.names.written(name)
+    }
+
+    /// The name in the file for the model's tensor `name`, without a wrapper's prefix.
+    pub(super) fn bare(&self, name: &str) -> String {
+        self.names.bare(name)
     }
 
     /// The file's naming, unless it is the model's own.

@@ -2,9 +2,12 @@
 //!
 //! It never executes code from a file. It uses descriptions of models, never networks or stages.
 
+mod class_rows;
 pub mod code_paths;
 mod data_type;
 mod dialect;
+mod first_conv;
+mod fused;
 mod initialize;
 mod load;
 mod pickle;
@@ -16,14 +19,20 @@ mod timm;
 mod unmatched;
 mod weights_file;
 
+pub use class_rows::{ClassMapping, class_tensors};
 pub use data_type::DataType;
 pub use dialect::Dialect;
+pub use fused::norms_to_restore;
 pub use initialize::{initialize, initialize_all};
 pub use load::{Origin, load, origins};
 pub use rules::LoadRules;
 pub use save::{digests, save};
 pub use weights_file::{TensorEntry, WeightsFile};
 
+#[cfg(test)]
+mod adapted_tests;
+#[cfg(test)]
+mod module_tests;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,10 @@
-//! Reads files written by `torch.save`: a pickle that names storages, parsed as data and never executed.
+//! Reads files written by `torch.save`, of state dicts and of modules: a pickle that names storages, parsed as data and
+//! never executed.
 //!
 //! Since PyTorch 1.6 such a file is a zip archive with one uncompressed file per storage; before, the pickle and
 //! the storages follow each other in one stream.
 
+mod module;
 mod state_dict;
 mod storage;
 mod tensor;
@@ -13,9 +15,10 @@ use std::ops::Range;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use self::state_dict::state_dict;
+use self::state_dict::{Found, state_dict};
 use self::tensor::Tensor;
 use super::pickle::{self, Pickle, PickleError, PickleErrorKind};
+use super::safetensors::FileContents;
 use super::weights_file::{TensorEntry, row_major};
 use super::{DataType, shown};
 use crate::error::{Error, Result};
@@ -26,10 +29,8 @@ pub(super) const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x2
 const CURE: &str = "save only the state dict: `torch.save(model.state_dict(), \"weights.pth\")`";
 const COMPARE: &str = "compare its size with the original's; it may be truncated";
 
-type Entries = BTreeMap<String, TensorEntry>;
-
 /// The tensors of a zip archive; `TensorEntry::bytes` are offsets in `file`.
-pub(super) fn zip(file: &[u8]) -> Result<Entries> {
+pub(super) fn zip(file: &[u8]) -> Result<FileContents> {
     let damaged = |error: zip::result::ZipError| {
         Error::usage(format!("damaged PyTorch archive: {error}")).hint(COMPARE)
     };
@@ -70,11 +71,11 @@ pub(super) fn zip(file: &[u8]) -> Result<Entries> {
 }
 
 /// The tensors of a file of PyTorch before 1.6; `TensorEntry::bytes` are offsets in `file`.
-pub(super) fn legacy(file: &[u8]) -> Result<Entries> {
+pub(super) fn legacy(file: &[u8]) -> Result<FileContents> {
     let (_protocol, end) = unpickle(file, LEGACY_MAGIC.len())?;
     let (_system, end) = unpickle(file, end)?;
     let (pickle, end) = unpickle(file, end)?;
-    let tensors = state_dict(&pickle)?;
+    let found = state_dict(&pickle)?;
     let (keys, mut position) = unpickle(file, end)?;
     let damaged = || Error::usage("its list of storages is damaged").hint(COMPARE);
     let sizes: BTreeMap<&str, usize> = storage::sizes(&pickle).collect();
@@ -94,7 +95,7 @@ pub(super) fn legacy(file: &[u8]) -> Result<Entries> {
         position = end.ok_or_else(truncated)?;
         members.insert(key.to_owned(), start..position);
     }
-    resolve(tensors, file.len(), &members)
+    resolve(found, file.len(), &members)
 }
 
 /// The pickle at a byte of the file, and its end.
@@ -113,13 +114,9 @@ fn unpickle(file: &[u8], start: usize) -> Result<(Pickle<'_>, usize)> {
 }
 
 /// Finds each tensor's bytes in its storage, and checks the bounds.
-fn resolve(
-    tensors: Vec<(&str, Tensor)>,
-    length: usize,
-    members: &BTreeMap<String, Range<usize>>,
-) -> Result<Entries> {
-    let mut entries = Entries::new();
-    for (name, Tensor { storage, dtype, offset, shape, strides }) in tensors {
+fn resolve(found: Found, length: usize, members: &BTreeMap<String, Range<usize>>) -> Result<FileContents> {
+    let mut entries = BTreeMap::new();
+    for (name, Tensor { storage, dtype, offset, shape, strides }) in found.tensors {
         let elements = match extent(&shape, &strides) {
             Some(elements) => elements,
             None => {
@@ -151,9 +148,9 @@ fn resolve(
         let trivial = |axis: usize| shape[axis] <= 1;
         let same = (0..shape.len()).all(|axis| trivial(axis) || strides[axis] == plain[axis]);
         let strides = if same { plain } else { strides };
-        entries.insert(name.to_owned(), TensorEntry { shape, dtype, bytes, strides });
+        entries.insert(name, TensorEntry { shape, dtype, bytes, strides });
     }
-    Ok(entries)
+    Ok(FileContents { entries, classes: found.classes, ..FileContents::default() })
 }
 
 /// The number of elements from the first to the last, inclusive.

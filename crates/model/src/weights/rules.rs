@@ -1,7 +1,7 @@
 //! The patterns of a `load_weights` stage, resolved against the model.
 
 use crate::model::{Description, PatternScope, RuleError, TensorId, TensorSelection, select};
-use crate::pipeline::{LoadWeights, Pattern};
+use crate::pipeline::{ClassRows, FirstConv, LoadWeights, Pattern};
 
 /// How strict loading is. The default is fully strict: every tensor is found, expected and of the right shape.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +12,13 @@ pub struct LoadRules {
     pub(super) unexpected: AllowedPatterns,
     /// The classes of the head. A file that records other classes needs a reinitialised head.
     pub classes: Option<Vec<String>>,
+    /// The tensors of the head with a row for each class, by [`super::class_tensors`]; if empty, the whole head counts.
+    pub class_tensors: Vec<TensorId>,
+    pub(super) class_rows: Option<ClassRows>,
+    pub(super) file_classes: Vec<String>,
+    pub(super) first_conv: Option<FirstConv>,
+    /// Whether merged batch normalisation is put back.
+    pub(super) restores_norms: bool,
 }
 
 /// The patterns of one `allow_*` setting.
@@ -74,7 +81,17 @@ impl LoadRules {
             },
             unexpected: AllowedPatterns { setting: "allow_unexpected", patterns: unexpected },
             classes: None,
+            class_tensors: Vec::new(),
+            class_rows: stage.class_rows.clone(),
+            file_classes: stage.file_classes.clone(),
+            first_conv: stage.first_conv,
+            restores_norms: stage.restore_batch_norm.is_some(),
         })
+    }
+
+    /// Which rows of a head with other classes are read, if any.
+    pub fn class_rows(&self) -> Option<&ClassRows> {
+        self.class_rows.as_ref()
     }
 }
 

@@ -20,6 +20,8 @@ const LONGEST_HEADER: u64 = 100_000_000;
 pub(super) struct FileContents {
     pub entries: BTreeMap<String, TensorEntry>,
     pub metadata: BTreeMap<String, String>,
+    /// The class names that a pickled module has.
+    pub classes: Option<Vec<String>>,
 }
 
 /// The tensors and the metadata; `TensorEntry::bytes` are offsets in `file`.
@@ -98,7 +100,7 @@ impl<'de> Visitor<'de> for Header<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let FileContents { entries, metadata } = self.0;
+        let FileContents { entries, metadata, .. } = self.0;
         let mut described = false;
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {

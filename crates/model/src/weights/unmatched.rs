@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::WeightsFile;
+use super::first_conv::{differs_in_channels, first_conv};
 use crate::error::Error;
 use crate::model::{Description, TensorId, TensorRole, TensorSpec};
 use crate::pipeline::suggest::closest_name;
+use crate::sanitize;
 
 /// The tensors that no rule allows, under the names that the file has or would have.
 pub(super) struct Unmatched<'a> {
@@ -128,6 +130,38 @@ impl Unmatched<'_> {
             .map(str::to_owned)
     }
 
+    /// For a detector whose class branch has another width in the file.
+    fn wider_class_branch(&self) -> Option<String> {
+        let hidden = |&&id: &&TensorId| {
+            let name = &self.description.tensors[id].name;
+            self.description.in_head(id) && name.contains(".cv3.") && name.ends_with(".0.1.conv.weight")
+        };
+        let id = *self.mismatched.iter().find(hidden)?;
+        let spec = &self.description.tensors[id];
+        let width = super::class_rows::rows(&self.source.entries()[&spec.name].shape);
+        let own = super::class_rows::rows(&spec.shape);
+        (width != own).then(|| {
+            format!(
+                "the class branch has {width} channels in the file and {own} in the model: add `class_width = {width}` to the head, as in `head = {{ kind = \"detect\", class_width = {width} }}`, or `reinit` the branch"
+            )
+        })
+    }
+
+    /// For a first convolution that reads another number of image channels in the file.
+    fn other_channels(&self) -> Option<String> {
+        let id = first_conv(self.description).filter(|id| self.mismatched.contains(id))?;
+        let spec = &self.description.tensors[id];
+        let file = &self.source.entries()[&spec.name].shape;
+        differs_in_channels(&spec.shape, file).then(|| {
+            format!(
+                "`{}` is for {} of image in the file and {} in the model: add `first_conv = \"sum\"` (or \"mean\", \"repeat\", \"first\") to the stage",
+                self.source.written(&spec.name),
+                sanitize::count(file[1], "channel"),
+                spec.shape[1],
+            )
+        })
+    }
+
     /// The settings that would allow everything, if they are short enough to be intended.
     fn hint(&self) -> String {
         let description = self.description;
@@ -141,6 +175,9 @@ impl Unmatched<'_> {
                 false => "save the weights as float32, float16 or bfloat16",
             }
             .to_owned();
+        }
+        if let Some(hint) = self.wider_class_branch().or_else(|| self.other_channels()) {
+            return hint;
         }
         if refused.iter().all(|&id| description.in_head(id)) && self.unexpected.is_empty() {
             return "add `reinit = [\"@head\"]` to the stage: a head for other classes is initialised at random"

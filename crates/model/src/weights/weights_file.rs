@@ -22,6 +22,7 @@ pub struct WeightsFile {
     /// Maps the file's names to the model's, if they differ.
     pub(super) entries: BTreeMap<String, TensorEntry>,
     metadata: BTreeMap<String, String>,
+    classes: Option<Vec<String>>,
     pub(super) names: NameMap,
 }
 
@@ -58,8 +59,8 @@ impl WeightsFile {
     /// Opens a file; its content, not its name, decides the format.
     ///
     /// # Errors
-    /// The file is missing, truncated, damaged or of another kind, or holds a pickled module instead of a state
-    /// dict.
+    /// The file is missing, truncated, damaged or of another kind, or holds neither a state dict nor a pickled
+    /// module.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |error| Error::io("read", path, error).as_usage();
         let within = |error: Error| error.as_usage().within(format!("cannot read `{}`", path.display()));
@@ -73,20 +74,20 @@ impl WeightsFile {
         // SAFETY: the mapping is read-only and this process never writes the file. If another process changes
         // it, values may change, and the digest of the bytes read would differ.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        let state_dict = |entries| FileContents { entries, metadata: BTreeMap::new() };
         let contents = match kind(&map) {
             Some(FileKind::Safetensors) => safetensors::read(&map),
-            Some(FileKind::Zip) => pytorch::zip(&map).map(state_dict),
-            Some(FileKind::Legacy) => pytorch::legacy(&map).map(state_dict),
+            Some(FileKind::Zip) => pytorch::zip(&map),
+            Some(FileKind::Legacy) => pytorch::legacy(&map),
             None => Err(unknown(&map)),
         };
-        let FileContents { entries, metadata } = contents.map_err(within)?;
+        let FileContents { entries, metadata, classes } = contents.map_err(within)?;
         if entries.is_empty() {
             return Err(within(
                 Error::usage("it holds no tensors").hint("use the path of the file with the weights"),
             ));
         }
-        Ok(Self { path: path.to_owned(), map, entries, metadata, names: NameMap::default() }
+        let classes = classes.or_else(|| recorded_classes(&metadata));
+        Ok(Self { path: path.to_owned(), map, entries, metadata, classes, names: NameMap::default() }
             .with_recorded_names())
     }
 
@@ -106,7 +107,8 @@ impl WeightsFile {
             TensorEntry { shape: spec.shape.clone(), dtype, bytes, strides: Vec::new() }
         };
         let entries = description.tensors.iter().map(|spec| (spec.name.clone(), entry(spec))).collect();
-        Ok(Self { path: name.into(), map, entries, metadata, names: NameMap::default() })
+        let classes = recorded_classes(&metadata);
+        Ok(Self { path: name.into(), map, entries, metadata, classes, names: NameMap::default() })
     }
 
     pub fn path(&self) -> &Path {
@@ -121,6 +123,12 @@ impl WeightsFile {
     /// The file's metadata: `defrost.arch`, `defrost.classes` and `defrost.names` in files written by defrost.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// The classes of the file's head in the order of its outputs, if it records them: as metadata, as defrost does, or
+    /// as `names` of a pickled module, as Ultralytics does.
+    pub fn classes(&self) -> Option<&[String]> {
+        self.classes.as_deref()
     }
 
     /// The digest of the whole file.
@@ -160,6 +168,10 @@ impl WeightsFile {
         let (name, path) = (self.written(name), self.path.display());
         Error::usage(format!("tensor `{name}` of `{path}` {what}"))
     }
+}
+
+fn recorded_classes(metadata: &BTreeMap<String, String>) -> Option<Vec<String>> {
+    metadata.get("defrost.classes").and_then(|text| serde_json::from_str(text).ok())
 }
 
 pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {

@@ -8,6 +8,7 @@
 //! Every module may import this one; it imports only `error`. It never prints, and reads environment variables through a
 //! function that it is given. Checks that need the names of parameters or classes are in `plan`.
 
+mod adapted_weights;
 mod arch;
 mod augment;
 mod boxed_images;
@@ -63,6 +64,7 @@ mod unchecked;
 mod voc;
 mod yolo;
 
+pub use adapted_weights::{ClassRows, FirstConv, RestoreBatchNorm};
 pub use arch::architectures;
 pub use arch::{Arch, ImageSizes};
 pub use augment::*;

@@ -43,6 +43,12 @@ pub fn check(draft: &mut UncheckedPipeline) {
                 for key in ["reinit", "allow_missing", "allow_unexpected", "allow_mismatched"] {
                     patterns(draft, &format!("{path}.{key}"));
                 }
+                if stage.get("file_classes").is_some() && stage.get("class_rows").is_none() {
+                    let place = draft.key_span(&format!("{path}.file_classes"));
+                    let message = "`file_classes` has no effect without `class_rows`".to_owned();
+                    let help = "add `class_rows = \"by_name\"`, or remove `file_classes`".to_owned();
+                    draft.report(place, "no-effect", message, help);
+                }
             }
             Some("train") => train(draft, name, &path),
             Some("evaluate") => {

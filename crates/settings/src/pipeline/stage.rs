@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::adapted_weights::{ClassRows, FirstConv, RestoreBatchNorm};
 use super::augment::Augment;
 use super::distill::Distill;
 use super::loss::Loss;
@@ -57,6 +58,22 @@ pub struct LoadWeights {
     /// Patterns of tensors that may have another shape in the file. They are initialised at random.
     #[serde(default)]
     pub allow_mismatched: Vec<String>,
+    /// For a head with other classes: takes the rows of its last layers from classes of the file. `"by_name"` takes
+    /// those of the same name; a table such as `{ tram = "train" }` names the file's class for classes of the data set.
+    /// The other rows are initialised at random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_rows: Option<ClassRows>,
+    /// The classes of the file in the order of its outputs, for `class_rows` if the file does not record them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("uniqueItems" = true))]
+    pub file_classes: Vec<String>,
+    /// How the first convolution is taken from a file for another number of image channels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_conv: Option<FirstConv>,
+    /// Puts batch normalisation back where the file has it merged into the convolutions, with statistics of training
+    /// images. Outputs of the network do not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_batch_norm: Option<RestoreBatchNorm>,
 }
 
 /// Initialises all weights at random, from the seed and each parameter's name.

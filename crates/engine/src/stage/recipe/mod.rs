@@ -24,7 +24,7 @@ pub(super) use preprocess::PreprocessRecipe;
 pub(super) use recognition::RecognitionRecipe;
 pub(super) use stages::{EvaluateRecipe, Recipe, TrainRecipe};
 pub(super) use train_settings::TrainSettings;
-pub(super) use weights::{InitWeightsRecipe, LoadWeightsRecipe};
+pub(super) use weights::{InitWeightsRecipe, LoadWeightsRecipe, RestoreInput, WeightsInputs};
 
 /// Whether a setting has its default value, at which a recipe leaves it out.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -1,12 +1,17 @@
 //! Weights that a stage loads or initializes.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::ModelRecipe;
 use super::engine::{CodePathVersions, engine};
+use super::{ModelRecipe, PreprocessRecipe, SplitRecipe};
+use crate::code_path::CodePath;
+use crate::data::{Dataset, Split};
 use crate::digest::Digest;
-use crate::pipeline;
-use crate::stage::ModelSpec;
+use crate::error::Result;
+use crate::pipeline::{self, ClassRows, FirstConv, RestoreBatchNorm};
+use crate::stage::{ModelSpec, Preprocess};
 use crate::weights;
 
 #[derive(Serialize)]
@@ -14,12 +19,11 @@ pub struct LoadWeightsRecipe<'a> {
     model: ModelRecipe<'a>,
     engine: CodePathVersions,
     settings: LoadSettings<'a>,
-    /// None where the weights are those of a stage above: the stage consumes them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inputs: Option<WeightsInput>,
+    #[serde(skip_serializing_if = "WeightsInputs::is_empty")]
+    inputs: WeightsInputs,
 }
 
-/// The patterns of tensors that the stage may initialize.
+/// The settings that can change the result. Those after the seed are younger than the recipes.
 #[derive(Serialize)]
 struct LoadSettings<'a> {
     reinit: &'a [String],
@@ -27,20 +31,55 @@ struct LoadSettings<'a> {
     allow_mismatched: &'a [String],
     /// None where nothing is initialized.
     seed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class_rows: Option<&'a ClassRows>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    file_classes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_conv: Option<FirstConv>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restore_batch_norm: Option<RestoreBatchNorm>,
 }
 
+#[derive(Default, Serialize)]
+pub struct WeightsInputs {
+    /// The digest of the weights. None where they are those of a stage above: the stage consumes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Digest>,
+    /// The images from which batch normalisation is restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_from: Option<RestoreInput>,
+}
+
+impl WeightsInputs {
+    fn is_empty(&self) -> bool {
+        self.file.is_none() && self.restored_from.is_none()
+    }
+}
+
+/// Training images, and how they are seen.
 #[derive(Serialize)]
-struct WeightsInput {
-    file: Digest,
+pub struct RestoreInput {
+    images: PreprocessRecipe,
+    inputs: BTreeMap<&'static str, SplitRecipe>,
+}
+
+impl RestoreInput {
+    /// # Errors
+    /// A bug: an image without a digest.
+    pub fn new(preprocess: &Preprocess, dataset: &Dataset) -> Result<Self> {
+        let inputs = SplitRecipe::by_name(dataset, &[Split::Train])?;
+        Ok(Self { images: PreprocessRecipe::of(preprocess), inputs })
+    }
 }
 
 impl<'a> LoadWeightsRecipe<'a> {
-    /// `file` is the digest of the weights, unless they are those of a stage above.
     pub fn of(
         model_spec: &'a ModelSpec,
         settings: &'a pipeline::LoadWeights,
         seed: u64,
-        file: Option<Digest>,
+        code_paths: Vec<CodePath>,
+        inputs: WeightsInputs,
     ) -> Self {
         let pipeline::LoadWeights {
             // The recipe has the digest of the weights, not where they come from.
@@ -48,7 +87,7 @@ impl<'a> LoadWeightsRecipe<'a> {
             from: _,
             pipeline: _,
             stage: _,
-            // The subject has the model and its classes.
+            // The subject has the model and its classes; images are found by their digests.
             model: _,
             data: _,
             // An unread tensor changes no byte of the result.
@@ -56,19 +95,29 @@ impl<'a> LoadWeightsRecipe<'a> {
             reinit,
             allow_missing,
             allow_mismatched,
+            class_rows,
+            file_classes,
+            first_conv,
+            restore_batch_norm,
         } = settings;
-        let initializes =
-            [reinit, allow_missing, allow_mismatched].iter().any(|patterns| !patterns.is_empty());
+        let patterns = [reinit, allow_missing, allow_mismatched];
+        let initializes = patterns.iter().any(|patterns| !patterns.is_empty())
+            || class_rows.is_some()
+            || *first_conv == Some(FirstConv::First);
         Self {
             model: ModelRecipe::of(model_spec),
-            engine: engine(weights::code_paths::ALL.iter().copied()),
+            engine: engine(code_paths),
             settings: LoadSettings {
                 reinit,
                 allow_missing,
                 allow_mismatched,
                 seed: initializes.then_some(seed),
+                class_rows: class_rows.as_ref(),
+                file_classes,
+                first_conv: *first_conv,
+                restore_batch_norm: *restore_batch_norm,
             },
-            inputs: file.map(|file| WeightsInput { file }),
+            inputs,
         }
     }
 }
@@ -89,7 +138,7 @@ impl<'a> InitWeightsRecipe<'a> {
     pub fn of(model_spec: &'a ModelSpec, seed: u64) -> Self {
         Self {
             model: ModelRecipe::of(model_spec),
-            engine: engine(weights::code_paths::ALL.iter().copied()),
+            engine: engine(weights::code_paths::COMMON.iter().copied()),
             settings: InitSettings { seed },
         }
     }

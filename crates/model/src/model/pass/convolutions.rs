@@ -24,6 +24,9 @@ impl Pass<'_> {
         let window = conv.window(height, width);
         let weight = self.parameter(conv.weight);
         self.count(&weight, x, window.outputs([height, width]).iter().product());
+        if self.measures(norm) {
+            return self.measured(conv, norm, window, activation, x, residual);
+        }
         if self.is_plain(conv, norm, x) {
             return self.folded(conv, norm, window, activation, x, residual);
         }

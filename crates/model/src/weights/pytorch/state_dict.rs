@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::CURE;
+use super::module;
 use super::tensor::{Tensor, is_tensor, kind, tensor};
 use crate::error::{Error, Result};
 use crate::sanitize;
@@ -22,15 +23,30 @@ const MOST_LOOKS: usize = 4_000_000;
 /// The number of keys that an error lists.
 const SHOWN: usize = 12;
 
-/// The tensors of a state dict by name. The state dict is the file's value, or inside the dict that training
+/// The key under which Ultralytics keeps a module with averaged weights, which it prefers to the one under `model`.
+const AVERAGED_MODULE: &str = "ema";
+
+/// What a checkpoint holds of a network.
+pub(super) struct Found<'p> {
+    pub tensors: Vec<(String, Tensor<'p>)>,
+    /// The class names that a pickled module has.
+    pub classes: Option<Vec<String>>,
+}
+
+/// The tensors of a state dict or of a pickled module by name. It is the file's value, or inside the dict that training
 /// scripts save.
 ///
 /// # Errors
-/// No state dict, several candidates, no tensors, or other values in it.
-pub(super) fn state_dict<'p>(pickle: &'p Pickle) -> Result<Vec<(&'p str, Tensor<'p>)>> {
+/// Neither, several candidates, no tensors, or other values in it.
+pub(super) fn state_dict<'p>(pickle: &'p Pickle) -> Result<Found<'p>> {
     let mut dict = pickle.root();
     let mut path = "checkpoint".to_owned();
     for _ in 0..MOST_LEVELS {
+        if module::is_module(pickle, dict) {
+            let tensors = module::tensors(pickle, dict)
+                .map_err(|error| error.within(format!("it is a pickled {}", class(pickle, dict))))?;
+            return Ok(Found { tensors, classes: module::classes(pickle, dict) });
+        }
         if is_executable(pickle, dict) {
             return Err(executable(pickle, dict, &path));
         }
@@ -47,7 +63,7 @@ pub(super) fn state_dict<'p>(pickle: &'p Pickle) -> Result<Vec<(&'p str, Tensor<
                 path = format!("{path}[\"{}\"]", shown(key));
                 dict = value;
             }
-            None => return tensors(pickle, &entries),
+            None => return Ok(Found { tensors: tensors(pickle, &entries)?, classes: None }),
         }
     }
     Err(Error::usage(format!("it holds no state dict within {MOST_LEVELS} dicts in each other")).hint(CURE))
@@ -57,10 +73,19 @@ pub(super) fn state_dict<'p>(pickle: &'p Pickle) -> Result<Vec<(&'p str, Tensor<
 fn wrapper<'p>(pickle: &'p Pickle, dict: ValueId) -> Option<(&'p str, ValueId)> {
     let found = WRAPPERS.iter().filter_map(|&key| Some((key, pickle.get(dict, key)?)));
     let mut holding = found.filter(|&(_, value)| pickle.is_dict(value) || is_executable(pickle, value));
-    holding.next()
+    let first = holding.next();
+    let averaged = pickle.get(dict, AVERAGED_MODULE).filter(|&value| module::has_content(pickle, value));
+    match (averaged, first) {
+        // Beside a state dict, averaged weights are read only if they are saved alone.
+        (Some(averaged), Some((_, value))) if module::is_module(pickle, value) => {
+            Some((AVERAGED_MODULE, averaged))
+        }
+        (Some(averaged), None) => Some((AVERAGED_MODULE, averaged)),
+        _ => first,
+    }
 }
 
-/// The only dict of tensors in a dict that is no state dict itself.
+/// The only dict of tensors, or module, in a dict that is no state dict itself.
 ///
 /// # Errors
 /// There is none, or more than one.
@@ -85,6 +110,10 @@ fn unwrapped<'p>(pickle: &'p Pickle, entries: &[(ValueId, ValueId)]) -> Result<O
     for &(key, value) in entries {
         let Some(name) = pickle.text(key) else { continue };
         if !seen.insert(value) {
+            continue;
+        }
+        if module::has_content(pickle, value) {
+            found.push((name, value));
             continue;
         }
         let Some(inside) = pickle.entries(value) else { continue };
@@ -112,15 +141,11 @@ fn nested_elsewhere_error(
 ) -> Error {
     let keys: Vec<&str> = entries.iter().filter_map(|&(key, _)| pickle.text(key)).collect();
     let list = |names: &[&str]| sanitize::list(names.iter().map(|name| shown(name)), SHOWN);
-    let module = entries.iter().find(|(_, value)| is_module(pickle, *value));
     let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
-    let cause = match (names.as_slice(), module) {
-        ([], _) if keys.is_empty() => "it holds no state dict, and none of its keys is a string".to_owned(),
-        ([], Some((_, value))) => {
-            format!("it holds no state dict, but {}; its keys are {}", kind(pickle, *value), list(&keys))
-        }
-        ([], None) => format!("it holds no state dict; its keys are {}", list(&keys)),
-        (several, _) => {
+    let cause = match names.as_slice() {
+        [] if keys.is_empty() => "it holds no state dict, and none of its keys is a string".to_owned(),
+        [] => format!("it holds no state dict; its keys are {}", list(&keys)),
+        several => {
             format!(
                 "the weights may be under one of the keys {}; its keys are {}",
                 list(several),
@@ -129,21 +154,17 @@ fn nested_elsewhere_error(
         }
     };
     let error = Error::usage(cause);
-    match (names.first(), module.and_then(|(key, _)| pickle.text(*key))) {
-        (Some(first), _) => error.hint(format!(
+    match names.first() {
+        Some(first) => error.hint(format!(
             "save only the right one: `torch.save(checkpoint[\"{}\"], \"weights.pth\")`",
             shown(first)
         )),
-        (None, Some(key)) => error.hint(format!(
-            "save only the state dict: `torch.save(checkpoint[\"{}\"].state_dict(), \"weights.pth\")`",
-            shown(key)
-        )),
-        (None, None) => error.hint(CURE),
+        None => error.hint(CURE),
     }
 }
 
 /// The tensors of a dict that contains only tensors.
-fn tensors<'p>(pickle: &'p Pickle, entries: &[(ValueId, ValueId)]) -> Result<Vec<(&'p str, Tensor<'p>)>> {
+fn tensors<'p>(pickle: &'p Pickle, entries: &[(ValueId, ValueId)]) -> Result<Vec<(String, Tensor<'p>)>> {
     if entries.len() > MAX_TENSORS {
         return Err(Error::usage(format!("it holds more than {MAX_TENSORS} tensors")).hint(CURE));
     }
@@ -158,7 +179,7 @@ fn tensors<'p>(pickle: &'p Pickle, entries: &[(ValueId, ValueId)]) -> Result<Vec
         }
         let tensor = tensor(pickle, value);
         let tensor = tensor.map_err(|what| Error::usage(format!("`{name}` in it {what}")).hint(CURE))?;
-        tensors.push((name, tensor));
+        tensors.push((name.to_owned(), tensor));
     }
     if tensors.is_empty() {
         return Err(Error::usage("it is a state dict without tensors").hint(CURE));
@@ -176,17 +197,17 @@ fn is_executable(pickle: &Pickle, id: ValueId) -> bool {
     matches!(pickle.value(id), PickleValue::Object(_)) && !pickle.is_dict(id) && !is_tensor(pickle, id)
 }
 
-/// A pickled `torch.nn.Module`, recognised by attributes that all modules have.
-fn is_module(pickle: &Pickle, id: ValueId) -> bool {
-    pickle.attribute(id, "_parameters").is_some() && pickle.attribute(id, "_modules").is_some()
+/// Such as "`torch.nn.modules.linear.Linear`".
+fn class(pickle: &Pickle, id: ValueId) -> String {
+    match pickle.class(id) {
+        Some((module, name)) => format!("`{}.{}`", shown(module), shown(name)),
+        None => "object".to_owned(),
+    }
 }
 
 fn executable(pickle: &Pickle, id: ValueId, path: &str) -> Error {
-    let what = match pickle.class(id) {
-        Some((module, name)) => format!("a pickled `{}.{}`", shown(module), shown(name)),
-        None => "a pickled object".to_owned(),
-    };
-    let error = Error::usage(format!("it is {what}, which cannot be read without executing code"));
+    let class = class(pickle, id);
+    let error = Error::usage(format!("it is a pickled {class}, which cannot be read without executing code"));
     match path {
         "checkpoint" => error.hint(CURE),
         path => error
