@@ -116,6 +116,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (metrics::code_paths::IDENTIFICATION, identification),
     (report::code_paths::PICTURES, pictures),
     (report::code_paths::RECOGNITION_PICTURES, recognition_pictures),
+    (report::code_paths::BOX_PICTURES, box_pictures),
     (report::code_paths::TEXT_CELLS, || {
         let names = ["ant", "-1", "=1", "+a", "@b", "'=1", "\tc"].map(defrost::csv_cells::text);
         Digest::of(names.join("|").as_bytes()).to_string()
@@ -888,5 +889,81 @@ fn recognition_pictures() -> String {
     let (first, second) = ("a/1.jpg".to_owned(), "b/1.jpg".to_owned());
     let pair = report::HardPair { risk: "false accept".to_owned(), similarity: 0.9, first, second };
     hasher.update(report::hard_pairs_csv(&[pair]).as_bytes());
+    hasher.finish().to_string()
+}
+
+fn box_pictures() -> String {
+    let mut hasher = Hasher::default();
+    let x = [0.0, 0.25, 0.5, 0.75, 1.0];
+    let curve = |class: &str, values: [f64; 5]| {
+        let (class, number) = (class.to_owned(), "0.625".to_owned());
+        report::ClassCurve { class, values: values.to_vec(), number }
+    };
+    let curves =
+        [curve("car", [1.0, 0.9, 0.8, 0.5, 0.0]), curve("a tram of a long name", [1.0, 0.5, 0.25, 0.1, 0.0])];
+    let mean = [1.0, 0.7, 0.525, 0.3, 0.0];
+    let picture = report::class_curves(
+        "title",
+        &report::ClassCurves {
+            heading: "Precision by recall",
+            x_title: "recall",
+            y_title: "precision",
+            x: &x,
+            mean: &mean,
+            mean_number: "0.7 at 0.25",
+            mark: Some([0.25, 0.7]),
+            classes: &curves,
+        },
+    );
+    let matrix = |text| {
+        report::matrix_picture(&report::MatrixPicture {
+            title: "title",
+            subtitle: "subtitle",
+            names: vec!["car", "background"],
+            counts: &[vec![996, 3], vec![4, 0]],
+            row_title: "predicted class",
+            column_title: "true class",
+            shares: report::ShareOf::Column,
+            share_title: "share of the true class",
+            text,
+        })
+    };
+    for picture in [picture, matrix(report::CellText::CountAlone), matrix(report::CellText::Share)] {
+        hasher.update(picture.document().as_bytes());
+        hasher.update(&report::png(&picture).unwrap());
+    }
+    hasher.update(report::class_curves_csv("recall", &x, &mean, &curves).as_bytes());
+
+    let image = image::RgbImage::from_fn(150, 90, |x, y| image::Rgb([x as u8, 2 * y as u8, 77]));
+    let shown = |class, left| report::ImageBox {
+        class,
+        score: Some(0.1 + 0.2),
+        left,
+        top: 30.1,
+        right: left + 50.7,
+        bottom: 95.0,
+    };
+    let boxes = [shown(0, -3.5), shown(1, 40.25)];
+    let classes = ["car", "tram"].map(str::to_owned);
+    let entry = |caption| report::SheetImage { image: &image, name: "a/1.jpg", caption, boxes: &boxes };
+    let sheet = report::sheet("title", &[entry(None), entry(Some("caption"))], &classes).unwrap();
+    for picture in [report::picture_of_boxes(&image, &boxes, &classes).unwrap(), sheet] {
+        hasher.update(&report::jpeg(&picture).unwrap());
+        hasher.update(&report::image_png(&picture).unwrap());
+    }
+    let image =
+        report::ImageBoxes { file: "a/1.jpg".to_owned(), width: 150, height: 90, boxes: boxes.to_vec() };
+    hasher.update(report::boxes_csv(std::slice::from_ref(&image), &classes).as_bytes());
+    hasher.update(report::yolo_text(&image).as_bytes());
+    hasher.update(report::coco_results(&[(7, &image)], &[1, 2]).unwrap().as_bytes());
+    hasher.update(report::boxes_json(&image, &classes).to_string().as_bytes());
+    let epoch = report::BoxEpoch {
+        epoch: 1,
+        train: [1.5, 0.123_456_78, f64::NAN],
+        scores: [0.5, 0.25, 2.0 / 3.0, 0.0],
+        validation: [1.0; 3],
+        lr: [1e-3, 3.3e-5, 0.1],
+    };
+    hasher.update(report::results_csv(&[epoch]).as_bytes());
     hasher.finish().to_string()
 }

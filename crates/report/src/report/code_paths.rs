@@ -6,6 +6,8 @@ code_paths! {
     PICTURES = "pictures", 1;
     /// For evaluations that compare embeddings.
     RECOGNITION_PICTURES = "recognition_pictures", 1;
+    /// For evaluations that compare boxes: curves by class, matrices with a background, boxes on images.
+    BOX_PICTURES = "box_pictures", 1;
     /// Names in CSV files that a spreadsheet would execute are written as text.
     TEXT_CELLS = "text_cells", 1;
 }

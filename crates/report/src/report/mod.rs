@@ -5,6 +5,8 @@
 //! results, without clock, paths or system fonts. Equal results therefore give equal bytes.
 
 mod axis;
+mod boxes;
+mod class_curves;
 pub mod code_paths;
 mod comparison;
 mod comparison_html;
@@ -28,12 +30,18 @@ mod svg;
 mod tables;
 mod text;
 
+pub use boxes::{
+    BoxClassScores, BoxEpoch, BoxScores, ImageBox, ImageBoxes, MOST_IN_SHEET, RESULTS_HEADER, SheetImage,
+    box_scores_parts, boxes_csv, boxes_json, coco_results, image_png, jpeg, picture_of_boxes, read_boxes,
+    results_csv, sheet, yolo_text,
+};
+pub use class_curves::{ClassCurve, ClassCurves, MOST_CURVES, class_curves, class_curves_csv};
 pub use comparison::{
     Column, ComparedRun, Heading, MeanStd, MetricSplit, RunComparison, RunGroup, comparison_csv,
 };
 pub use comparison_html::comparison_html;
 pub use comparison_svg::comparison_svg;
-pub use confusion::confusion_matrix;
+pub use confusion::{CellText, MatrixPicture, ShareOf, confusion_matrix, matrix_picture};
 pub use curves::curves;
 pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, TrainingMetrics};
 pub use history::{HistoryRow, history_csv, read_history};
@@ -48,5 +56,7 @@ pub use recognition::{
 pub use regression::Regression;
 pub use reporting::{StageFiles, TaskOf, TaskReporting};
 pub use svg::Svg;
-pub use tables::{Prediction, broken_csv, confusion_csv, labels_csv, predictions_csv, read_predictions};
+pub use tables::{
+    Prediction, broken_csv, confusion_csv, labels_csv, matrix_csv, predictions_csv, read_predictions,
+};
 pub use text::{column_text, count, number, percent, shortest, significant, unfreeze_summary, value_text};

@@ -21,13 +21,21 @@ static FONTS: LazyLock<Arc<fontdb::Database>> = LazyLock::new(|| {
 
 /// Renders a drawing as the bytes of a PNG file.
 pub fn png(svg: &Svg) -> Result<Vec<u8>> {
-    let failed = |cause: &dyn std::fmt::Display| Error::failed(format!("cannot render a picture: {cause}"));
+    pixels(svg, SCALE)?.encode_png().map_err(|error| failed(&error))
+}
+
+fn failed(cause: &dyn std::fmt::Display) -> Error {
+    Error::failed(format!("cannot render a picture: {cause}"))
+}
+
+/// Renders a drawing with `scale` pixels per unit. The pixels are RGBA, premultiplied.
+pub(super) fn pixels(svg: &Svg, scale: f32) -> Result<Pixmap> {
     let options = Options { fontdb: Arc::clone(&FONTS), font_family: "Inter".into(), ..Options::default() };
     let tree = Tree::from_str(&svg.document(), &options).map_err(|error| failed(&error))?;
-    let size = tree.size().to_int_size().scale_by(SCALE).ok_or_else(|| failed(&"it is too large"))?;
+    let size = tree.size().to_int_size().scale_by(scale).ok_or_else(|| failed(&"it is too large"))?;
     let mut pixels = Pixmap::new(size.width(), size.height()).ok_or_else(|| failed(&"it is too large"))?;
-    resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
-    pixels.encode_png().map_err(|error| failed(&error))
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
+    Ok(pixels)
 }
 
 #[cfg(test)]

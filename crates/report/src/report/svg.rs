@@ -23,8 +23,12 @@ pub enum Paint {
     Heat,
     /// Text on an opaque cell.
     OnHeat,
-    /// One of several runs; the colours repeat after [`SERIES`].
+    /// One of several runs or classes; the colours repeat after [`SERIES`].
     Series(usize),
+    /// The box of a class on an image, by the index of the class; the colours repeat after [`BOXES`].
+    Box(usize),
+    /// Text on a [`Paint::Box`].
+    OnBox(usize),
 }
 
 /// The runs with a colour of their own: name and colour.
@@ -38,8 +42,29 @@ pub const SERIES: [(&str, &str); 7] = [
     ("series-6", "#57606a"),
 ];
 
+/// The classes with a box colour of their own: name, colour, and the text colour with the higher contrast on it. The
+/// first seven are those of Okabe and Ito; the others repeat their hues, darker or lighter.
+pub const BOXES: [(&str, &str, &str); 14] = [
+    ("box-0", "#e69f00", INK),
+    ("box-1", "#0072b2", WHITE),
+    ("box-2", "#009e73", INK),
+    ("box-3", "#d55e00", INK),
+    ("box-4", "#cc79a7", INK),
+    ("box-5", "#56b4e9", INK),
+    ("box-6", "#f0e442", INK),
+    ("box-7", "#7a4b00", WHITE),
+    ("box-8", "#7fc4ff", INK),
+    ("box-9", "#00553e", WHITE),
+    ("box-10", "#ffb380", INK),
+    ("box-11", "#8a2f63", WHITE),
+    ("box-12", "#003a66", WHITE),
+    ("box-13", "#b8f0d8", INK),
+];
+const INK: &str = "#1b1f24";
+const WHITE: &str = "#ffffff";
+
 impl Paint {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Paper => "paper",
             Self::Ink => "ink",
@@ -51,13 +76,15 @@ impl Paint {
             Self::Heat => "heat",
             Self::OnHeat => "on-heat",
             Self::Series(index) => SERIES[index % SERIES.len()].0,
+            Self::Box(class) => BOXES[class % BOXES.len()].0,
+            Self::OnBox(_) => "on-box",
         }
     }
 
     fn color(self) -> &'static str {
         match self {
-            Self::Paper | Self::OnHeat => "#ffffff",
-            Self::Ink => "#1b1f24",
+            Self::Paper | Self::OnHeat => WHITE,
+            Self::Ink => INK,
             Self::Muted => "#57606a",
             Self::Grid => "#e4e8ec",
             Self::Axis => "#8c959f",
@@ -65,6 +92,8 @@ impl Paint {
             Self::Validation => "#d55e00",
             Self::Heat => "#08519c",
             Self::Series(index) => SERIES[index % SERIES.len()].1,
+            Self::Box(class) => BOXES[class % BOXES.len()].1,
+            Self::OnBox(class) => BOXES[class % BOXES.len()].2,
         }
     }
 }
@@ -107,21 +136,37 @@ impl Font {
 pub struct Stroke {
     pub paint: Paint,
     pub width: f64,
-    pub dashed: bool,
+    pub dash: Dash,
+}
+
+/// The pattern of a line. Lines of one colour differ in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dash {
+    Solid,
+    Dashed,
+    Dotted,
 }
 
 impl Stroke {
     pub fn new(paint: Paint, width: f64) -> Self {
-        Self { paint, width, dashed: false }
+        Self { paint, width, dash: Dash::Solid }
     }
 
     pub fn dashed(self) -> Self {
-        Self { dashed: true, ..self }
+        self.with(Dash::Dashed)
+    }
+
+    pub fn with(self, dash: Dash) -> Self {
+        Self { dash, ..self }
     }
 
     fn attributes(self) -> String {
         let (name, color, width) = (self.paint.name(), self.paint.color(), coordinate(self.width));
-        let dashes = if self.dashed { r#" stroke-dasharray="4 3""# } else { "" };
+        let dashes = match self.dash {
+            Dash::Solid => "",
+            Dash::Dashed => r#" stroke-dasharray="4 3""#,
+            Dash::Dotted => r#" stroke-dasharray="0.1 3""#,
+        };
         format!(r#"class="stroke-{name}" stroke="{color}" stroke-width="{width}"{dashes}"#)
     }
 }
@@ -138,9 +183,14 @@ pub struct Svg {
 impl Svg {
     /// An empty drawing. Screen readers read the title.
     pub fn new(title: &str, width: f64, height: f64) -> Self {
-        let mut svg = Self { title: title.to_owned(), width, height, body: String::new() };
+        let mut svg = Self::transparent(title, width, height);
         svg.rectangle([0.0, 0.0], [width, height], Paint::Paper, 1.0);
         svg
+    }
+
+    /// An empty drawing without paper, to be laid over an image.
+    pub fn transparent(title: &str, width: f64, height: f64) -> Self {
+        Self { title: title.to_owned(), width, height, body: String::new() }
     }
 
     /// A standalone file.

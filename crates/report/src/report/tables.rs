@@ -24,11 +24,17 @@ pub struct Prediction {
 
 /// Rows are the true classes, columns the predicted ones.
 pub fn confusion_csv(metrics: &ClassificationScores) -> String {
+    let names: Vec<&str> = metrics.per_class.iter().map(|class| class.class.as_str()).collect();
+    matrix_csv("true/predicted", &names, &metrics.confusion_matrix)
+}
+
+/// A matrix of counts. `corner` says what rows and columns are, such as `true/predicted`.
+pub fn matrix_csv(corner: &str, names: &[&str], counts: &[Vec<u64>]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let names = metrics.per_class.iter().map(|class| csv_cells::text(&class.class));
+    let names = names.iter().map(|name| csv_cells::text(name));
     let header = names.clone().map(Cow::into_owned);
-    writer.write_record(std::iter::once("true/predicted".to_owned()).chain(header)).expect(IN_MEMORY);
-    for (name, row) in names.zip(&metrics.confusion_matrix) {
+    writer.write_record(std::iter::once(corner.to_owned()).chain(header)).expect(IN_MEMORY);
+    for (name, row) in names.zip(counts) {
         let counts = row.iter().map(u64::to_string);
         writer.write_record(std::iter::once(name.into_owned()).chain(counts)).expect(IN_MEMORY);
     }

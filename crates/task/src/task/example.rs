@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::metrics::{Direction, Metric, MetricFormat, Scores, TaskMetrics};
 use crate::report::{
-    BatchNormCounts, ColumnKind, HistoryRow, ParameterCounts, ReportColumn, ReportData, ReportPart,
-    ReportTable, StageFiles, TaskOf, TaskReport, TaskReporting, Tile, TrainingMetrics, curves, history_csv,
-    percent, report_html,
+    BatchNormCounts, BoxClassScores, BoxScores, ColumnKind, HistoryRow, ParameterCounts, ReportColumn,
+    ReportData, ReportPart, ReportTable, StageFiles, TaskOf, TaskReport, TaskReporting, TrainingMetrics,
+    box_scores_parts, curves, history_csv, report_html,
 };
 
 const LOSS: Metric = Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower);
@@ -31,7 +31,12 @@ static REPORTING: TaskReporting = TaskReporting {
 
 fn report(files: &StageFiles) -> Result<TaskReport> {
     let metrics: Value = files.json("metrics.json")?;
-    let map50 = metrics["map50"].as_f64().unwrap_or_default();
+    let number = |name: &str| metrics[name].as_f64().unwrap_or_default();
+    let [precision, recall, ap50, ap] = ["precision", "recall", "map50", "map"].map(number);
+    let scores = Some(BoxScores { precision, recall, ap50, ap });
+    let class =
+        |class: &str, scores| BoxClassScores { class: class.to_owned(), images: 1, instances: 2, scores };
+    let classes = [class("boat", scores), class("buoy", None)];
     let rows = files
         .table("detections.csv", |text| Ok(text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()))?;
     let table = ReportTable {
@@ -40,9 +45,9 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
         rows: rows.into_iter().map(|file| vec![file.into()]).collect(),
         always_open: true,
     };
-    let tiles = vec![Tile::new(percent(map50), "mAP50")];
-    let parts = vec![ReportPart::Tiles(tiles), ReportPart::Table(table)];
-    Ok(TaskReport { headline: vec![(&MAP50, map50)], parts })
+    let mut parts = box_scores_parts(&class("all", scores), None, Vec::new(), &classes);
+    parts.push(ReportPart::Table(table));
+    Ok(TaskReport { headline: vec![(&MAP50, ap50)], parts })
 }
 
 fn scores(values: &[(&str, f64)]) -> Scores {
@@ -98,7 +103,10 @@ fn its_stages_have_sections_of_the_page() {
     };
     write("stages/fit/history.csv", &history_csv(&history(), METRICS.history));
     write("stages/fit/metrics.json", &training.document(&METRICS).to_string());
-    write("stages/test/metrics.json", r#"{"map50": 0.75, "loss": 0.5}"#);
+    write(
+        "stages/test/metrics.json",
+        r#"{"map50": 0.75, "map": 0.5, "precision": 0.8, "recall": 0.7, "loss": 0.5}"#,
+    );
     write("stages/test/detections.csv", "file\nharbour/1.jpg\n");
     let task_of: TaskOf = |_, document| (REPORTING.is_of)(document).then_some(&REPORTING);
     let data = ReportData::read(run.path(), task_of).unwrap();
@@ -108,6 +116,8 @@ fn its_stages_have_sections_of_the_page() {
         "validation mAP50 50.0\u{a0}% at epoch 2",
         "<span>validation mAP50</span>",
         "<td class=\"result\">mAP50 75.0\u{a0}%",
+        "<b>50.0\u{a0}%</b><span>AP50-95</span>",
+        "no ground truth",
         "<code>harbour/1.jpg</code>",
         "stages/test/detections.csv",
     ] {

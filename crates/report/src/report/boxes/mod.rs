@@ -1,0 +1,56 @@
+//! Boxes on images: drawn, in sheets of images, as tables and in the formats of other tools, and their scores as parts
+//! of a report. Boxes are in pixels of the original image, from its upper left corner.
+
+mod encode;
+mod epochs;
+mod files;
+mod layer;
+mod picture;
+mod scores;
+mod sheet;
+
+pub use encode::{image_png, jpeg};
+pub use epochs::{BoxEpoch, RESULTS_HEADER, results_csv};
+pub use files::{boxes_csv, boxes_json, coco_results, read_boxes, yolo_text};
+pub use picture::picture_of_boxes;
+pub use scores::{BoxClassScores, BoxScores, box_scores_parts};
+pub use sheet::{MOST_IN_SHEET, SheetImage, sheet};
+
+/// A box of a class on an image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ImageBox {
+    /// The index of the class.
+    pub class: usize,
+    /// The confidence; `None` for a label.
+    pub score: Option<f32>,
+    pub left: f32,
+    pub top: f32,
+    pub right: f32,
+    pub bottom: f32,
+}
+
+impl ImageBox {
+    fn corners(&self) -> [f32; 4] {
+        [self.left, self.top, self.right, self.bottom]
+    }
+
+    fn is_finite(&self) -> bool {
+        self.corners().iter().chain(&self.score).all(|value| value.is_finite())
+    }
+}
+
+/// The boxes of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageBoxes {
+    /// The path relative to the data set's root.
+    pub file: String,
+    /// The size of the image, upright.
+    pub width: u32,
+    pub height: u32,
+    pub boxes: Vec<ImageBox>,
+}
+
+/// The name of a class; its index if it has none.
+fn class_name(classes: &[String], class: usize) -> String {
+    classes.get(class).cloned().unwrap_or_else(|| format!("class {class}"))
+}
