@@ -57,7 +57,7 @@ pub fn lay_over(picture: &mut RgbImage, layer: &Pixmap) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{image_png, jpeg};
+    use super::super::jpeg;
     use super::*;
 
     fn photo(width: u32, height: u32) -> RgbImage {
@@ -107,11 +107,6 @@ mod tests {
             let picture = draw();
             assert_eq!([picture.width(), picture.height()], expected);
             assert_eq!(jpeg(&picture).unwrap(), jpeg(&draw()).unwrap());
-            if let Ok(folder) = std::env::var("LOOK") {
-                let file = format!("{folder}/boxes_{}.", size[0]);
-                std::fs::write(file.clone() + "png", image_png(&picture).unwrap()).unwrap();
-                std::fs::write(file + "jpg", jpeg(&picture).unwrap()).unwrap();
-            }
         }
         assert!(picture_of_boxes(&RgbImage::new(0, 0), &[], &[]).is_ok());
     }

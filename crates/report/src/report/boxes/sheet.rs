@@ -106,7 +106,6 @@ impl Grid {
 
 #[cfg(test)]
 mod tests {
-    use super::super::jpeg;
     use super::*;
 
     #[test]
@@ -149,14 +148,6 @@ mod tests {
             let picture = draw();
             assert!(picture.width() <= WIDTH as u32 && picture.height() <= 2_000, "{count}");
             assert_eq!(picture, draw());
-            if let Ok(folder) = std::env::var("LOOK") {
-                std::fs::write(format!("{folder}/sheet_{count}.jpg"), jpeg(&picture).unwrap()).unwrap();
-                std::fs::write(
-                    format!("{folder}/sheet_{count}.png"),
-                    super::super::image_png(&picture).unwrap(),
-                )
-                .unwrap();
-            }
         }
     }
 }
