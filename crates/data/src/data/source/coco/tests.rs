@@ -104,9 +104,55 @@ fn every_mistake_is_told() {
         let scene = scene(|text| text.replace(from, to));
         format!("{from} -> {to}\n{}", told(&scene, "").replace(&scene.path().display().to_string(), "."))
     });
-    insta::assert_snapshot!(all.join("\n---\n"), @r"");
+    insta::assert_snapshot!(all.join("\n---\n"), @r#"
+    "image_id": 12, "category_id": 90 -> "image_id": 99, "category_id": 90
+    `train.json`, annotation 1: there is no image with the id 99
+    ---
+    "category_id": 90 -> "category_id": 5
+    `train.json`, annotation 1: there is no category with the id 5
+    ---
+    [1, 2, 4, 6] -> [1, 2, 4]
+    `train.json`, annotation 1: `bbox` has 3 numbers (write `bbox` as x, y, width and height in pixels)
+    ---
+    [1, 2, 4, 6] -> [30, 20, -4, 6]
+    `train.json`, annotation 1: `bbox` has width -4 and height 6 (write `bbox` as x, y, width and height in pixels, not as two corners)
+    ---
+    [1, 2, 4, 6] -> [5000, 5000, 4, 6]
+    `train.json`, annotation 1: the box is outside of `a.png` (correct it: boxes are probably those of another image, or of another size of it)
+    ---
+    [1, 2, 4, 6] -> null
+    `train.json`, annotation 1: there is no `bbox` (write `bbox` as x, y, width and height in pixels)
+    ---
+    [1, 2, 4, 6] -> [NaN, 2, 4, 6]
+    `train.json`, line 3, column 55: this is not a COCO file: expected value (numbers such as `NaN` and `Infinity` are not JSON)
+    ---
+    "id": 13 -> "id": 12
+    `train.json`: two images have the id of `b.png`
+    ---
+    a.png -> z.png
+    `train.json`: `z.png` is not in `photos` (set `root` to the folder that the paths are relative to, or restore the images)
+    ---
+    a.png -> ../../z.png
+    `train.json`: `../../z.png` is outside of `photos` (set `root` to the folder that contains all images)
+    ---
+    a.png -> a.xyz
+    `train.json`: `a.xyz` is not a .jpg, .jpeg or .png file
+    ---
+    "name": "tram" -> "name": "car"
+    `train.json`: the categories 7 and 90 are both named `car` (give them different names, or merge them)
+    ---
+    "images" -> "pictures"
+    `train.json`, line 5, column 91: this is not a COCO file: missing field `images` (name the file with `images`, `annotations` and `categories`)
+    ---
+    "width":  -> "width": 1
+    `train.json`: `a.png` has 19 × 13 pixels, but its annotations are for 119 × 13 (use the images that were annotated, or scale the boxes with them)
+    `train.json`: `b.png` has 19 × 13 pixels, but its annotations are for 119 × 13 (use the images that were annotated, or scale the boxes with them)
+    ---
+    "iscrowd": 1 -> "iscrowd": 2
+    `train.json`, line 4, column 92: this is not a COCO file: `iscrowd` is neither 0 nor 1
+    "#);
     let results = scene(|_| "[{\"image_id\": 1, \"bbox\": [1, 2, 3, 4], \"score\": 0.5}]".to_owned());
-    insta::assert_snapshot!(told(&results, ""), @r"");
+    insta::assert_snapshot!(told(&results, ""), @r"`train.json`, line 1, column 2: this is not a COCO file: invalid type: map, expected a sequence (a list of results is not a data set: name the file with `images` and `annotations`)");
 }
 
 #[test]
@@ -121,7 +167,12 @@ fn dirt_is_corrected_and_counted() {
     assert_eq!((dataset.samples[0].label.boxes()[0].area.left, dataset.samples[0].label.boxes()[1].pixel_area), (0.0, None));
     let warnings: Vec<String> =
         dataset.warnings.iter().map(|text| text.replace(&format!("{}/", scene.path().display()), "")).collect();
-    insta::assert_debug_snapshot!(warnings, @r"");
+    insta::assert_debug_snapshot!(warnings, @r#"
+    [
+        "`train.json`: the `area` of 1 annotation is not positive or larger than the box; the area of the box is used",
+        "1 box reaches beyond its image and is clipped, such as in `a.png`",
+    ]
+    "#);
 }
 
 #[test]

@@ -96,8 +96,11 @@ fn its_own_layout_and_lists_are_read() {
     let all = read(&scene, "first_pixel = 1\nsplit.image_sets = false").unwrap();
     assert_eq!(all.split(Split::Train).len(), 4);
     list("val.txt", "3\n9\n1\n");
-    insta::assert_snapshot!(told(&scene, "first_pixel = 1"), @r"");
-    insta::assert_snapshot!(told(&scene, "split.validation = 0.5").replace(&scene.path().display().to_string(), "."), @r"");
+    insta::assert_snapshot!(told(&scene, "first_pixel = 1"), @r"
+    `ImageSets/Main/val.txt`, line 2: there is no image `9` (restore the image, or set `split.image_sets = false`)
+    `JPEGImages/1.png` is in the training split and in the validation split (an image that was trained on cannot measure the model: name it in one split)
+    ");
+    insta::assert_snapshot!(told(&scene, "split.validation = 0.5").replace(&scene.path().display().to_string(), "."), @r"`split.validation` and `ImageSets/Main/val.txt` both make the validation split (remove `split.validation`, or set `split.image_sets = false`)");
 }
 
 #[test]
@@ -124,7 +127,20 @@ fn every_mistake_is_at_its_line() {
     let told = told(&scene, "first_pixel = 1")
         .replace(&format!("{width} × {height}"), "W × H")
         .replace(&format!("9999 × {height}"), "9999 × H");
-    insta::assert_snapshot!(told, @r"");
+    insta::assert_snapshot!(told, @r"
+    `a.xml`, line 5: an object without a name
+    `a.xml`, line 6: `xmin` is `x`, not a number
+    `a.xml`, line 7: `xmin` (5) is larger than `xmax` (1) (exchange them if the box is right otherwise)
+    `a.xml`, line 8: `xmin` is 0, but the first pixel is 1 (set `first_pixel = 0` if all files start at 0)
+    `a.xml`, line 10: `difficult` is `2`, neither 0 nor 1
+    `a.xml`, line 11: the object `car` has no `bndbox`
+    `a.xml`, line 12: `bndbox` has no `ymin`
+    `b.xml`, line 1: this is not XML: the root node was opened but never closed
+    `c.xml` has no `annotation` (set `root` to a folder with XML files in Pascal VOC's format)
+    `e.xml`, line 1: this is not XML: XML with DTD detected
+    `d.xml`: `d.png` has W × H pixels, but its annotations are for 9999 × H (use the images that were annotated, or scale the boxes with them)
+    `a.xml`, line 9: the box is outside of `a.png` (correct it: boxes are probably those of another image, or of another size of it)
+    ");
 }
 
 #[test]
