@@ -1,4 +1,4 @@
-//! Pipeline files, and the CSV files that they name.
+//! Pipeline files, and the tables and annotations that they name.
 
 use std::fs;
 use std::path::Path;
@@ -75,6 +75,95 @@ fn tables_of_images() {
         for pipeline in &pipelines {
             fs::write(&file, pipeline).unwrap();
             read(&file, DiskAccess::Inputs);
+        }
+    });
+}
+
+/// Reads a data set with boxes, one of whose files is hostile.
+fn boxes(settings: &str, folder: &Path) {
+    let file = folder.join("p.toml");
+    let text = format!(
+        "name = \"t\"\n[data.d]\n{settings}\n[model.m]\narch = \"resnet18\"\n[stage.a]\nkind = \"init_weights\"\n"
+    );
+    fs::write(&file, text).unwrap();
+    read(&file, DiskAccess::Inputs);
+}
+
+/// A folder with one image.
+fn one_image() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("images")).unwrap();
+    fs::create_dir_all(folder.path().join("labels")).unwrap();
+    let png = include_bytes!("../fixtures/data/grey1.png");
+    fs::write(folder.path().join("images/1.png"), png).unwrap();
+    folder
+}
+
+#[test]
+fn yolo_labels() {
+    let folder = one_image();
+    let settings = "format = \"yolo\"\nroot = \".\"\nclasses = [\"a\", \"b\"]\nsplit.require_classes = false";
+    fuzz("yolo", 300, CSV, |text| {
+        fs::write(folder.path().join("labels/1.txt"), text).unwrap();
+        boxes(settings, folder.path());
+        boxes(&format!("{settings}\nclip = true"), folder.path());
+    });
+}
+
+#[test]
+fn yolo_yaml_files() {
+    let folder = one_image();
+    fs::write(folder.path().join("labels/1.txt"), "0 0.5 0.5 0.2 0.2\n").unwrap();
+    fs::write(folder.path().join("list.txt"), "./images/1.png\n").unwrap();
+    fuzz("yaml", 300, CSV, |text| {
+        fs::write(folder.path().join("data.yaml"), text).unwrap();
+        boxes("format = \"yolo\"\nfile = \"data.yaml\"", folder.path());
+    });
+}
+
+#[test]
+fn coco_files() {
+    let folder = one_image();
+    fuzz("coco", 300, CSV, |text| {
+        fs::write(folder.path().join("t.json"), text).unwrap();
+        boxes("format = \"coco\"\nfile = \"t.json\"\nroot = \"images\"", folder.path());
+    });
+}
+
+#[test]
+fn voc_files() {
+    let folder = one_image();
+    fuzz("voc", 300, CSV, |text| {
+        fs::write(folder.path().join("images/1.xml"), text).unwrap();
+        boxes("format = \"voc\"\nroot = \"images\"", folder.path());
+    });
+}
+
+/// Long files of labels, generated here instead of committed.
+#[test]
+fn long_label_files() {
+    bounded(3 << 30, Duration::from_secs(120), || {
+        let folder = one_image();
+        let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
+        let yolo = "format = \"yolo\"\nfile = \"data.yaml\"";
+        for text in ["[".repeat(1_000_000), "a: ".repeat(300_000), "- ".repeat(500_000), "x: &a [*a]\n".repeat(50_000)] {
+            write("data.yaml", text);
+            boxes(yolo, folder.path());
+        }
+        let voc = "format = \"voc\"\nroot = \"images\"";
+        for text in ["<a>".repeat(500_000), format!("<annotation>{}</annotation>", "<object/>".repeat(300_000))] {
+            write("images/1.xml", text);
+            boxes(voc, folder.path());
+        }
+        let coco = "format = \"coco\"\nfile = \"t.json\"\nroot = \"images\"";
+        for text in ["[".repeat(1_000_000), format!("{{\"images\": [], \"x\": {}", "{\"a\":".repeat(500_000))] {
+            write("t.json", text);
+            boxes(coco, folder.path());
+        }
+        write("data.yaml", "train: images\nnames: [a]\n".to_owned());
+        for text in ["0 ".repeat(2_000_001), "0 0.5 0.5 0.1 0.1\n".repeat(300_000), "9 0 0\n".repeat(500_000)] {
+            write("labels/1.txt", text);
+            boxes(yolo, folder.path());
         }
     });
 }

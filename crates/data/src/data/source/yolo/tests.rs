@@ -103,7 +103,13 @@ fn dirt_that_does_not_change_a_label_is_corrected_and_counted() {
     let dataset = read(&scene, "").unwrap();
     let expected = vec![(0, [0.4, 0.3, 0.6, 0.7]), (1, [0.0, 0.4, 0.3, 0.6]), (0, [0.55, 0.55, 0.65, 0.65])];
     assert_eq!(boxes(&dataset)[0].2, expected);
-    insta::assert_debug_snapshot!(dataset.warnings, @r"");
+    insta::assert_debug_snapshot!(dataset.warnings, @r#"
+    [
+        "1 box is listed twice and used once, such as in `images/train/a.png`",
+        "1 box reaches beyond its image and is clipped, such as in `images/train/a.png`",
+        "1 box has no area and is left out, such as in `images/train/a.png`",
+    ]
+    "#);
 }
 
 #[test]
@@ -126,7 +132,23 @@ fn every_mistake_of_a_label_is_at_its_line() {
         "0 1 2 3 4 5 6 7",
     ];
     let scene = scene(YAML, &[("train/a", &format!("0 0.5 0.5 0.1 0.1\n{}", lines.join("\n"))), PLAIN[1]]);
-    insta::assert_snapshot!(told(&scene, ""), @r"");
+    insta::assert_snapshot!(told(&scene, ""), @r"
+    `labels/train/a.txt`, line 2: the class is 2, but there are classes 0 to 1 (numbers of classes start at 0: these labels probably start at 1)
+    `labels/train/a.txt`, line 3: the class is 7, but there are classes 0 to 1 (correct the class, or add its name)
+    `labels/train/a.txt`, line 4: 4 fields instead of 5 (add the class as the first field: `class x y width height`)
+    `labels/train/a.txt`, line 5: 6 fields instead of 5 (remove the last field: these are probably predictions, with a score in each line)
+    `labels/train/a.txt`, line 6: `0,0.5,0.5,0.1,0.1`: fields are separated by spaces (replace commas and semicolons by spaces)
+    `labels/train/a.txt`, line 7: `nan` is not a number
+    `labels/train/a.txt`, line 8: the class is `0.5` (the class is the first field, a whole number: it is probably missing, or another field)
+    `labels/train/a.txt`, line 9: the class is `-1` (classes are whole numbers from 0)
+    `labels/train/a.txt`, line 10: x is 1.2, outside of the image (0 to 1) (correct it, or set `clip = true` to clip such boxes to their images)
+    `labels/train/a.txt`, line 11: width is -0.1, negative or above 1 (correct it, or set `clip = true` to clip such boxes to their images)
+    `labels/train/a.txt`, line 12: x is 320, outside of the image (0 to 1) (divide x and width by the width of the image, y and height by its height: these are pixels)
+    `labels/train/a.txt`, line 13: `car` is not a number (write the number of the class, not its name)
+    `labels/train/a.txt`, line 14: a polygon in a file with a box in line 1 (use one form in a file: `class x y width height`, or a polygon of three points or more)
+    `labels/train/a.txt`, line 15: 2 fields; a box has 5, and a polygon has a class and pairs of numbers
+    `labels/train/a.txt`, line 16: 8 fields; a box has 5, and a polygon has a class and pairs of numbers
+    ");
 }
 
 #[test]
@@ -136,7 +158,12 @@ fn coordinates_outside_are_clipped_if_asked() {
     assert!(told(&scene, "").contains("`labels/train/a.txt`, line 1: x is 1.1"));
     let dataset = read(&scene, "clip = true").unwrap();
     assert_eq!(boxes(&dataset)[0].2, [(0, [0.9, 0.4, 1.0, 0.6]), (1, [0.45, 0.45, 0.55, 0.55])]);
-    insta::assert_debug_snapshot!(dataset.warnings, @r"");
+    insta::assert_debug_snapshot!(dataset.warnings, @r#"
+    [
+        "1 box reaches beyond its image and is clipped, such as in `images/train/a.png`",
+        "1 box has no area and is left out, such as in `images/train/a.png`",
+    ]
+    "#);
 }
 
 #[test]
@@ -160,14 +187,25 @@ fn images_and_labels_must_fit_each_other() {
     all.push(told(&none, ""));
     let empty = scene(YAML, &[("train/a", ""), ("val/b", "")]);
     all.push(told(&empty, ""));
-    insta::assert_snapshot!(all.join("\n---\n"), @r"");
+    insta::assert_snapshot!(all.join("\n---\n"), @r"
+    `images/train/a.jpg` and `images/train/a.png` share the labels `labels/train/a.txt` (rename or remove one of them: each image needs labels of its own)
+    ---
+    none of the 2 images has a label file (`images/train/a.png` needs `labels/train/a.txt`: correct the folders or the names)
+    ---
+    none of the 2 images has a box (check that the labels are those of these images)
+    ");
     // Most of them.
     let few = scene(YAML, PLAIN);
     for name in ["c", "d", "e"] {
         write(few.path(), &format!("images/train/{name}.png"), &fixtures::bytes("rgb8.png"));
         write(few.path(), &format!("labels/train/other{name}.txt"), b"");
     }
-    insta::assert_debug_snapshot!(told_warnings(&few), @r"");
+    insta::assert_debug_snapshot!(told_warnings(&few), @r#"
+    [
+        "3 of 5 label files have no image, such as `labels/train/otherc.txt`",
+        "3 of 5 images have no label file and are used as background, such as `images/train/c.png`",
+    ]
+    "#);
 }
 
 fn told_warnings(scene: &tempfile::TempDir) -> Vec<String> {
@@ -198,7 +236,12 @@ fn lists_name_images_in_any_form() {
         "lists/val.txt",
         b"images/val/b.png\nimages/val/c.png\n../x.png\nimages/val/b.xyz\nimages/train/a.png\n",
     );
-    insta::assert_snapshot!(told(&scene, ""), @r"");
+    insta::assert_snapshot!(told(&scene, ""), @r"
+    `./lists/val.txt`, line 3: `../x.png` is outside of `.` (set `root` to the folder that contains all images)
+    `./lists/val.txt`, line 4: `images/val/b.xyz` is not a .jpg, .jpeg or .png file
+    `images/train/a.png` is in the training split and in the validation split (an image that was trained on cannot measure the model: name it in one split)
+    `labels/val/c.txt`: `images/val/c.png` is not in `.` (set `root` to the folder that the paths are relative to, or restore the images)
+    ");
 }
 
 #[test]
@@ -222,7 +265,35 @@ fn mistakes_in_a_yaml_file_are_at_their_lines() {
     all.push(told(&scene(YAML, PLAIN), "split.validation = 0.2"));
     all.push(told(&scene(YAML, PLAIN), "classes = [\"trams\"]"));
     all.push(told(&scene(YAML, PLAIN), "root = \".\"\nclasses = [\"car\", \"tram\"]"));
-    insta::assert_snapshot!(all.join("\n---\n"), @r"");
+    insta::assert_snapshot!(all.join("\n---\n"), @r#"
+    `data.yaml` has no `names` (list the names of the classes by number: `names: [car, tram]`)
+    ---
+    `data.yaml`, line 2: the class `car` is listed twice
+    ---
+    `data.yaml`, line 3: the class 1 has no name, but there is a class 2 (number the classes from 0, without gaps)
+    ---
+    `data.yaml`, line 2: `nc` is 3, but `names` has 2 classes (correct `nc`, or remove it)
+    ---
+    `data.yaml`, line 1: `images/nowhere` does not exist (paths are relative to the data set's folder: correct `path` in the YAML file, or set `root`)
+    ---
+    `data.yaml`, line 1: `path`: `../nowhere` is not a folder (a relative `path` starts at the folder of the YAML file: correct it, or set `root`)
+    ---
+    `data.yaml` has no `train` (name the folder or the list of the training images, or set `split.folders`)
+    ---
+    `images/train/a.png` is in the training split and in the validation split (an image that was trained on cannot measure the model: name it in one split)
+    ---
+    `data.yaml`, line 2: `kpt_shape`: the labels have key points, which are not read (convert the labels to boxes: class, centre, width and height)
+    ---
+    `data.yaml`, line 2: this is not YAML: illegal placement of ':' indicator
+    ---
+    `data.yaml` has no keys such as `train` and `names` (name the data set's YAML file in `file`)
+    ---
+    `split.validation` and `data.yaml`, line 2 both make the validation split (remove `split.validation`, or leave the images to the training split in `split.folders`)
+    ---
+    the data set has no class `trams` (did you mean `tram`?)
+    ---
+    the images in `.` are in folders of splits (write `split = { folders = { train = "images/train", validation = "images/val" } }`)
+    "#);
 }
 
 #[test]

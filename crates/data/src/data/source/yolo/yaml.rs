@@ -173,7 +173,8 @@ mod tests {
         }
         let (_, cause) = Yaml::parse(&laughs).unwrap_err();
         assert_eq!(cause, "too many values, or aliases of aliases");
-        let (line, cause) = Yaml::parse(&"[".repeat(100_000)).unwrap_err();
+        assert!(Yaml::parse(&"[".repeat(100_000)).is_err());
+        let (line, cause) = Yaml::parse(&"[".repeat(40)).unwrap_err();
         assert_eq!((line, &*cause), (1, "lists and maps are nested too deep"));
         assert_eq!(Yaml::parse("a: &x b\nc: *x\n").unwrap().get("c").unwrap().text(), Some("b"));
     }
