@@ -1,21 +1,18 @@
 //! `defrost preview`: writes a sheet of training images as a stage sees them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use defrost::report::{self, ImageBox, MOST_IN_SHEET, SheetImage};
 use defrost::stage::PreviewImage;
 use defrost::{Error, Result, store};
+use image::RgbImage;
 use serde_json::{Value, json};
 
 use super::console::shown;
 use super::session::Session;
 use super::train_stage::train_stage;
 use super::{Console, PipelineOptions};
-
-mod sheet;
-
-/// A sheet shows at most this many images.
-const MOST: usize = 100;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost preview turtles.toml --stage finetune --count 25 --out sheet.jpg")]
@@ -39,11 +36,11 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    if !(1..=MOST).contains(&args.count) {
+    if !(1..=MOST_IN_SHEET).contains(&args.count) {
         let error = Error::usage(format!("`--count` is {}", args.count));
-        return Err(error.hint(format!("a sheet shows 1 to {MOST} images")));
+        return Err(error.hint(format!("a sheet shows 1 to {MOST_IN_SHEET} images")));
     }
-    let format = sheet::format_of(&args.out)?;
+    let encode = encoder(&args.out)?;
     let session = Session::open_one(&args.file, &args.pipeline, console)?;
     let (planned, train, dataset) = train_stage(&session, args.stage.as_deref())?;
     let epochs = train.settings.epochs;
@@ -54,8 +51,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let (threads, pool) = session.threads()?;
     let workers = session.pipeline.run.workers.unwrap_or(threads);
     let images = pool.install(|| train.preview(dataset, args.epoch - 1, args.count, workers))?;
-    let bytes = sheet::sheet(&images, format)?;
-    store::write_output(&args.out, &bytes)?;
+    let title = format!("{}, epoch {} of {epochs}", planned.name, args.epoch);
+    store::write_output(&args.out, &encode(&sheet(&title, &images, &dataset.classes)?)?)?;
     if console.json() {
         let entry = |image: &PreviewImage| entry(image, &dataset.classes);
         console.document(&json!({
@@ -72,6 +69,48 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         console.say(format!("{text}  written: {}", shown(args.out.display())));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The encoder of a file of this name.
+fn encoder(path: &Path) -> Result<fn(&RgbImage) -> Result<Vec<u8>>> {
+    let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
+    match extension.as_deref().and_then(|extension| extension.to_str()) {
+        Some("jpg" | "jpeg") => Ok(report::jpeg),
+        Some("png") => Ok(report::image_png),
+        _ => Err(Error::usage(format!("`--out` is `{}`, which is no picture file", path.display()))
+            .hint("use a name such as `sheet.jpg` or `sheet.png`")),
+    }
+}
+
+fn sheet(title: &str, images: &[PreviewImage], classes: &[String]) -> Result<RgbImage> {
+    let mut pictures = Vec::with_capacity(images.len());
+    for image in images {
+        let [width, height] = image.size;
+        let picture = RgbImage::from_raw(width, height, image.pixels.clone());
+        let picture = picture.ok_or_else(|| Error::bug("a preview whose pixels do not have its size"))?;
+        pictures.push((picture, boxes(image), caption(image, classes)));
+    }
+    let shown = pictures.iter().zip(images).map(|((picture, boxes, caption), image)| SheetImage {
+        image: picture,
+        name: &image.path,
+        caption: Some(caption),
+        boxes,
+    });
+    report::sheet(title, &shown.collect::<Vec<_>>(), classes)
+}
+
+/// The boxes in pixels.
+fn boxes(image: &PreviewImage) -> Vec<ImageBox> {
+    let [width, height] = image.size.map(f64::from);
+    let pixels = |object: &defrost::data::LabelledBox| ImageBox {
+        class: object.class as usize,
+        score: None,
+        left: (object.area.left * width) as f32,
+        top: (object.area.top * height) as f32,
+        right: (object.area.right * width) as f32,
+        bottom: (object.area.bottom * height) as f32,
+    };
+    image.boxes.iter().flatten().map(pixels).collect()
 }
 
 fn name(classes: &[String], class: u32) -> String {

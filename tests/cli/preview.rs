@@ -71,5 +71,8 @@ fn what_cannot_be_shown_says_why() {
     assert!(fails(&["--stage", "frozen", "--count", "0"]).contains("1 to 100 images"));
     assert!(fails(&["--stage", "frozen", "--out", "sheet.gif"]).contains("which is no picture file"));
     project.edit("horizontal_flip = 0.5, rotation = 10", "mosaic = {}, close_mosaic = 0");
-    assert!(fails(&["--stage", "finetune"]).contains("`mosaic` needs a data set with boxes"));
+    assert!(
+        fails(&["--stage", "finetune"])
+            .contains("`mosaic` needs boxes, but `data.photos` has one class per image")
+    );
 }

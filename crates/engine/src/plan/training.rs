@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::resolve::Resolver;
-use crate::data::{BatchResizer, Dataset, LabelKind, Split};
+use crate::data::{BatchResizer, Dataset, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{Description, NormMode, NormSpec};
 use crate::pipeline::{self, BatchNormPolicy, Data, Group, ImageSizes, Unfreeze};
@@ -44,7 +44,7 @@ impl Resolver<'_> {
             self.same_patches(name, data_name, work.model_spec(), &preprocess)?;
         }
         let dataset = self.images(data_name, data);
-        self.composition(name, train, &model_spec, &preprocess, dataset.as_deref())?;
+        self.multi_scale(name, train, &model_spec, &preprocess)?;
         self.validation(name, train, dataset.as_deref())?;
         self.task(name, train, &model_spec, dataset.as_deref())?;
         self.last_batch(name, train, &description, &table, &preprocess, dataset.as_deref())?;
@@ -146,39 +146,36 @@ impl Resolver<'_> {
         None
     }
 
-    /// What the random changes require of labels and image sizes.
-    fn composition(
+    /// Batches of several image sizes need a network that takes them.
+    fn multi_scale(
         &mut self,
         stage: &str,
         train: &pipeline::Train,
         model_spec: &ModelSpec,
         preprocess: &Preprocess,
-        dataset: Option<&Dataset>,
     ) -> Option<()> {
-        let augment = &train.augment;
-        let has_boxes = dataset.map(|dataset| dataset.label_kind == LabelKind::Boxes);
-        let side = preprocess.0.image_size;
-        let arch = model_spec.model.arch;
-        let (key, code, message, help) = if augment.mosaic.is_some() && has_boxes == Some(false) {
-            let message = "`mosaic` needs a data set with boxes: four images have no one label".to_owned();
-            ("mosaic", "conflict", message, "remove it; `cutmix` combines two images and their labels")
-        } else if augment.cutmix.is_some() && has_boxes == Some(true) {
-            let message = "`cutmix` mixes labels, but the images have boxes".to_owned();
-            ("cutmix", "conflict", message, "remove it, or use `mixup`, which keeps the boxes of both images")
-        } else if augment.multi_scale > 0.0 && arch.image_sizes() != ImageSizes::Any {
-            let message =
-                format!("`multi_scale` changes the image size, but `{}` has fixed sizes", arch.name());
-            ("multi_scale", "conflict", message, "remove `multi_scale`")
-        } else if augment.multi_scale > 0.0
-            && BatchResizer::sizes(side, augment.multi_scale).iter().all(|size| *size == side)
-        {
+        let (most, side, arch) = (train.augment.multi_scale, preprocess.0.image_size, model_spec.model.arch);
+        if most == 0.0 {
+            return Some(());
+        }
+        let sizes = BatchResizer::sizes(side, most);
+        let takes = |size: &usize| match arch.image_sizes() {
+            ImageSizes::Any => true,
+            ImageSizes::MultipleOf(of) => size % of == 0,
+            ImageSizes::Only(only) => *size == only,
+        };
+        let has_positions = arch.has_sized_positions() || arch.resamples_positions();
+        let (code, message, help) = if has_positions || !sizes.iter().all(takes) {
+            let message = format!("`{}` does not take images of several sizes", arch.name());
+            ("conflict", message, "remove `multi_scale`")
+        } else if sizes.iter().all(|size| *size == side) {
             let message =
                 format!("`multi_scale` has no effect: no other multiple of 32 is that close to {side}");
-            ("multi_scale", "no-effect", message, "raise it, or remove it")
+            ("no-effect", message, "raise it, or remove it")
         } else {
             return Some(());
         };
-        self.diagnose(&format!("stage.{stage}.augment.{key}"), code, message, Some(help.to_owned()));
+        self.diagnose(&format!("stage.{stage}.augment.multi_scale"), code, message, Some(help.to_owned()));
         None
     }
 

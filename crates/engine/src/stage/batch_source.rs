@@ -94,7 +94,7 @@ impl<'a> BatchInputs<'a> {
         let digested = self.frozen.dataset.samples.iter().all(|sample| sample.digest.is_some());
         let has_boxes = self.frozen.dataset.label_kind == LabelKind::Boxes;
         let why = match (self.prefix.recomputed, context.features) {
-            (None, _) if has_boxes => "boxes need the size of each image",
+            (None, _) if has_boxes => "boxes move with the pixels of each image",
             (None, Some(store)) if digested => return Some(store),
             (Some(why), _) => why,
             (None, _) => "`run.feature_cache` is off",

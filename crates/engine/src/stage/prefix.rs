@@ -9,7 +9,7 @@ use crate::code_path::CodePath;
 use crate::error::Result;
 use crate::freeze::{FreezePhase, ParameterTable};
 use crate::model::{Description, LayerInput, StateDict, TensorRole};
-use crate::pipeline::{self, Augment, FeatureType};
+use crate::pipeline::{self, Augment, FeatureType, LabelKind};
 use crate::{data, model, ops, weights};
 
 /// The layers that run as inference because nothing in them trains, and whether they run once or in every epoch.
@@ -46,6 +46,8 @@ impl FrozenPrefix {
             Some("the first layer trains")
         } else if settings.distill.is_some() {
             Some("the teacher sees every image in every epoch")
+        } else if settings.loss.label_kind() == LabelKind::Boxes {
+            Some("boxes move with the pixels of each image")
         } else if settings.augment != Augment::default() && features.views.is_none() {
             Some("the augmentation changes the images every epoch")
         } else {

@@ -10,14 +10,14 @@ use super::source_text::Span;
 use super::unchecked::UncheckedPipeline;
 use super::{Augment, CommonSettings, EarlyStop, Ema, Group, Optimizer, Schedule, Unfreeze};
 
-/// Checks the train stage at `path`.
-pub fn check(draft: &mut UncheckedPipeline, path: &str) {
+/// Checks the train stage of this name, at `path`.
+pub fn check(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     patience(draft, path);
     no_decay(draft, path);
     ema(draft, path);
     augment(draft, path);
-    mixing(draft, path);
-    closing(draft, path);
+    mixing(draft, name, path);
+    closing(draft, name, path);
 }
 
 /// Whether a setting comes from the defaults and the other from the stage. Then the setting is meant for other stages.
@@ -118,11 +118,11 @@ fn augment(draft: &mut UncheckedPipeline, path: &str) {
 }
 
 /// An image that is alone in its batch is mixed with itself.
-fn mixing(draft: &mut UncheckedPipeline, path: &str) {
+fn mixing(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     let Some(augment) = draft.read::<Augment>(&format!("{path}.augment")) else { return };
     let alone = draft.read::<usize>(&format!("{path}.batch_size")) == Some(1);
-    // Images with boxes are mixed with images of other batches. Only they have a mosaic.
-    if !augment.mixes() || !alone || augment.mosaic.is_some() {
+    // Images with boxes are mixed with images of other batches.
+    if !augment.mixes() || !alone || draft.label_kind(name) == Some(LabelKind::Boxes) {
         return;
     }
     let key = if augment.mixup.is_some() { "mixup" } else { "cutmix" };
@@ -132,25 +132,32 @@ fn mixing(draft: &mut UncheckedPipeline, path: &str) {
 }
 
 /// The last epochs have no mosaic; a short stage then has none at all.
-fn closing(draft: &mut UncheckedPipeline, path: &str) {
+fn closing(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     let Some(augment) = draft.read::<Augment>(&format!("{path}.augment")) else { return };
     let closed = augment.close_mosaic;
     let at = format!("{path}.augment.close_mosaic");
-    if augment.mosaic.is_none() && augment.mixup.is_none() {
-        if draft.get(&at).is_some() {
-            let message = "`close_mosaic` has no effect without `mosaic` or `mixup`".to_owned();
-            draft.report(draft.key_span(&at), "no-effect", message, "remove it, or set `mosaic`".to_owned());
+    let has_boxes = draft.label_kind(name).is_none_or(|kind| kind == LabelKind::Boxes);
+    let key = match (&augment.mosaic, &augment.mixup) {
+        (Some(_), _) => "mosaic",
+        (None, Some(_)) if has_boxes => "mixup",
+        _ => {
+            if draft.get(&at).is_some() {
+                let message =
+                    "`close_mosaic` has no effect without `mosaic`, or `mixup` of images with boxes";
+                let help = "remove it, or set `mosaic`".to_owned();
+                draft.report(draft.key_span(&at), "no-effect", message.to_owned(), help);
+            }
+            return;
         }
-        return;
-    }
+    };
     let epochs = draft.read::<u32>(&format!("{path}.epochs"));
-    if let Some(epochs) = epochs.filter(|epochs| augment.mosaic.is_some() && *epochs <= closed) {
+    if let Some(epochs) = epochs.filter(|epochs| *epochs <= closed) {
         let (place, how) = match draft.get(&at) {
             Some(_) => (at, "`close_mosaic` is"),
-            None => (format!("{path}.augment.mosaic"), "`close_mosaic` is by default"),
+            None => (format!("{path}.augment.{key}"), "`close_mosaic` is by default"),
         };
-        let message = format!("`mosaic` has no effect: {how} {closed}, and the stage has {epochs} epochs");
-        let help = "lower `close_mosaic`, raise `epochs`, or remove `mosaic`".to_owned();
+        let message = format!("`{key}` has no effect: {how} {closed}, and the stage has {epochs} epochs");
+        let help = format!("lower `close_mosaic`, raise `epochs`, or remove `{key}`");
         draft.warn(draft.key_span(&place), "no-effect", message, help);
     }
 }

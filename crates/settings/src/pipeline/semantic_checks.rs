@@ -150,7 +150,7 @@ fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     group_checks::check(draft, path);
     schedule_checks::check(draft, name, path);
     augment(draft, &format!("{path}.augment"));
-    effect_checks::check(draft, path);
+    effect_checks::check(draft, name, path);
     features(draft, path);
     label_checks::train(draft, name, path);
     if draft.parts_of(name).is_some_and(|parts| !parts.validation) {
