@@ -12,10 +12,11 @@ use super::launch::{ImageFrame, WindowGrid};
 use crate::error::{Error, Result};
 
 /// The sources, in the order in which all.cu includes them.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     include_str!("kernels/batch_norm.cuh"),
     include_str!("kernels/classes.cuh"),
     include_str!("kernels/convolution.cuh"),
+    include_str!("kernels/detection.cuh"),
     include_str!("kernels/elementwise.cuh"),
     include_str!("kernels/losses.cuh"),
     include_str!("kernels/optimizer.cuh"),
@@ -176,7 +177,10 @@ mod tests {
         assert_eq!(signature("mean_loss").unwrap(), &["int", "double*", "double", "float*"]);
         let settings = ["double*", "Settings", "double", "double*", "float*"];
         assert_eq!(signature("margin_f32").unwrap()[4..], settings);
-        let known = ["int", "index_t", "float", "double", "Grid", "Frame", "Heads", "Settings", "AdamW"];
+        let known = [
+            "int", "index_t", "float", "double", "Grid", "Frame", "Heads", "Settings", "AdamW", "Head",
+            "Gains",
+        ];
         for (name, types) in SOURCES.iter().flat_map(|source| parsed(source)) {
             assert!(!types.is_empty(), "{name}");
             let fits = |name: &String| known.contains(&&**name) || name.ends_with('*') && !name.contains('T');

@@ -2,6 +2,7 @@
 #include "batch_norm.cuh"
 #include "classes.cuh"
 #include "convolution.cuh"
+#include "detection.cuh"
 #include "elementwise.cuh"
 #include "losses.cuh"
 #include "optimizer.cuh"

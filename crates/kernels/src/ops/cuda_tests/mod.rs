@@ -2,6 +2,7 @@
 //! tests/cuda/emulated: `cuda/cargo test --lib -- --ignored cuda`.
 
 mod check;
+mod detection;
 mod exact;
 mod images;
 mod losses;

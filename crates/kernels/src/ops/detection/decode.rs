@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::ops::buffer::build;
 use crate::ops::float::{Float, by_dtype, tensor, with_slices};
 use crate::ops::multiversion::multiversion;
+use crate::ops::on_cuda::on_cuda;
 
 /// The predictions of a batch for each of its A anchor points, numbered by level, row and column.
 pub struct DecodedBoxes {
@@ -27,6 +28,7 @@ pub struct DecodedBoxes {
 pub fn decode(levels: &[DetectionLevel]) -> Result<DecodedBoxes> {
     let anchors = Anchors::of(levels)?;
     let first = levels[0].box_logits.tensor();
+    on_cuda!(first, super::cuda::decode(levels, &anchors));
     by_dtype!(first, T => on_cpu::<T>(levels, &anchors))
 }
 

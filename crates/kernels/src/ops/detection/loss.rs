@@ -15,6 +15,7 @@ use crate::ops::buffer::ELEMENTS_PER_TASK;
 use crate::ops::deferred::Deferred;
 use crate::ops::float::{Float, by_dtype, with_slices};
 use crate::ops::multiversion::multiversion;
+use crate::ops::on_cuda::on_cuda;
 
 /// An object of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,6 +68,7 @@ pub fn detection_loss(
         )));
     }
     let first = levels[0].box_logits.tensor();
+    on_cuda!(first, super::cuda::forward(tape, levels, anchors, targets, gains));
     by_dtype!(first, T => forward::<T>(tape, levels, anchors, targets, gains, |logits, _, objects| {
         assign(logits, objects)
     }))

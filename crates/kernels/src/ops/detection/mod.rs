@@ -6,6 +6,8 @@
 
 mod anchors;
 mod assign;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod decode;
 mod gradient;
 mod image;
