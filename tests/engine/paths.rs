@@ -671,7 +671,7 @@ fn composed(augments: &[&str]) -> String {
             .save(root.path().join(&path))
             .unwrap();
         let area = BoxArea { left: 0.1, top: 0.2, right: 0.5 + 0.1 * f64::from(number), bottom: 0.7 };
-        let label = Label::Boxes(vec![LabelledBox { class: number % 2, area }]);
+        let label = Label::Boxes(vec![LabelledBox::new(number % 2, area)]);
         Sample { path, label, split: Split::Train, digest: None }
     };
     let dataset = Arc::new(Dataset {

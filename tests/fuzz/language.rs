@@ -146,22 +146,31 @@ fn long_label_files() {
         let folder = one_image();
         let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
         let yolo = "format = \"yolo\"\nfile = \"data.yaml\"";
-        for text in ["[".repeat(1_000_000), "a: ".repeat(300_000), "- ".repeat(500_000), "x: &a [*a]\n".repeat(50_000)] {
+        for text in [
+            "[".repeat(1_000_000),
+            "a: ".repeat(300_000),
+            "- ".repeat(500_000),
+            "x: &a [*a]\n".repeat(50_000),
+        ] {
             write("data.yaml", text);
             boxes(yolo, folder.path());
         }
         let voc = "format = \"voc\"\nroot = \"images\"";
-        for text in ["<a>".repeat(500_000), format!("<annotation>{}</annotation>", "<object/>".repeat(300_000))] {
+        for text in
+            ["<a>".repeat(500_000), format!("<annotation>{}</annotation>", "<object/>".repeat(300_000))]
+        {
             write("images/1.xml", text);
             boxes(voc, folder.path());
         }
         let coco = "format = \"coco\"\nfile = \"t.json\"\nroot = \"images\"";
-        for text in ["[".repeat(1_000_000), format!("{{\"images\": [], \"x\": {}", "{\"a\":".repeat(500_000))] {
+        for text in ["[".repeat(1_000_000), format!("{{\"images\": [], \"x\": {}", "{\"a\":".repeat(500_000))]
+        {
             write("t.json", text);
             boxes(coco, folder.path());
         }
         write("data.yaml", "train: images\nnames: [a]\n".to_owned());
-        for text in ["0 ".repeat(2_000_001), "0 0.5 0.5 0.1 0.1\n".repeat(300_000), "9 0 0\n".repeat(500_000)] {
+        for text in ["0 ".repeat(2_000_001), "0 0.5 0.5 0.1 0.1\n".repeat(300_000), "9 0 0\n".repeat(500_000)]
+        {
             write("labels/1.txt", text);
             boxes(yolo, folder.path());
         }

@@ -6,6 +6,7 @@
 use serde::Deserialize;
 
 use super::document::{Node, NodeValue};
+use super::label_kind::LabelKind;
 use super::source_text::Span;
 use super::unchecked::UncheckedPipeline;
 use super::{Augment, CommonSettings, EarlyStop, Ema, Group, Optimizer, Schedule, Unfreeze};

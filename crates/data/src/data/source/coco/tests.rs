@@ -47,7 +47,10 @@ fn told(scene: &tempfile::TempDir, settings: &str) -> String {
 #[test]
 fn categories_are_classes_in_the_order_of_their_ids() {
     let dataset = read(&scene(str::to_owned), "").unwrap();
-    assert_eq!((&dataset.classes[..], &dataset.category_ids[..]), (&["car".to_owned(), "tram".to_owned()][..], &[7, 90][..]));
+    assert_eq!(
+        (&dataset.classes[..], &dataset.category_ids[..]),
+        (&["car".to_owned(), "tram".to_owned()][..], &[7, 90][..])
+    );
     let [a, b] = &dataset.samples[..] else { panic!("{dataset:?}") };
     let (width, height) = crate::data::decode(&fixtures::bytes("rgb8.png")).unwrap().dimensions();
     let (width, height) = (f64::from(width), f64::from(height));
@@ -66,10 +69,13 @@ fn files_of_splits_have_folders_of_their_own() {
     let text = fs::read_to_string(scene.path().join("train.json")).unwrap();
     fs::create_dir(scene.path().join("photos/val")).unwrap();
     fs::copy(scene.path().join("photos/a.png"), scene.path().join("photos/val/c.png")).unwrap();
-    let other = text.replace("\"a.png\"", "\"c.png\"").replace("13,", "14,").replace("\"b.png\"", "\"../b.png\"");
+    let other =
+        text.replace("\"a.png\"", "\"c.png\"").replace("13,", "14,").replace("\"b.png\"", "\"../b.png\"");
     fs::write(scene.path().join("val.json"), &other).unwrap();
     let settings = "split = { files = { validation = \"val.json\" }, folders = { train = \".\", validation = \"val\" } }";
-    assert!(told(&scene, settings).starts_with("`b.png` is in the training split and in the validation split"));
+    assert!(
+        told(&scene, settings).starts_with("`b.png` is in the training split and in the validation split")
+    );
     fs::write(scene.path().join("val.json"), other.replace("../b.png", "c.png")).unwrap();
     assert!(told(&scene, settings).starts_with("`val/c.png` is listed twice"));
     fs::copy(scene.path().join("photos/a.png"), scene.path().join("photos/val/d.png")).unwrap();
@@ -78,7 +84,10 @@ fn files_of_splits_have_folders_of_their_own() {
     let found: Vec<(&str, Split)> =
         dataset.samples.iter().map(|Sample { path, split, .. }| (path.as_str(), *split)).collect();
     let (train, validation) = (Split::Train, Split::Validation);
-    assert_eq!(found, [("a.png", train), ("b.png", train), ("val/c.png", validation), ("val/d.png", validation)]);
+    assert_eq!(
+        found,
+        [("a.png", train), ("b.png", train), ("val/c.png", validation), ("val/d.png", validation)]
+    );
 }
 
 #[test]
@@ -158,15 +167,20 @@ fn every_mistake_is_told() {
 #[test]
 fn dirt_is_corrected_and_counted() {
     let scene = scene(|text| {
-        text.replace("[1, 2, 4, 6]", "[-3, 2, 8, 6]").replace("7.5", "700").replace(
-            "\"area\": 24.0, \"iscrowd\": 0",
-            "\"area\": 48",
-        )
+        text.replace("[1, 2, 4, 6]", "[-3, 2, 8, 6]")
+            .replace("7.5", "700")
+            .replace("\"area\": 24.0, \"iscrowd\": 0", "\"area\": 48")
     });
     let dataset = read(&scene, "").unwrap();
-    assert_eq!((dataset.samples[0].label.boxes()[0].area.left, dataset.samples[0].label.boxes()[1].pixel_area), (0.0, None));
-    let warnings: Vec<String> =
-        dataset.warnings.iter().map(|text| text.replace(&format!("{}/", scene.path().display()), "")).collect();
+    assert_eq!(
+        (dataset.samples[0].label.boxes()[0].area.left, dataset.samples[0].label.boxes()[1].pixel_area),
+        (0.0, None)
+    );
+    let warnings: Vec<String> = dataset
+        .warnings
+        .iter()
+        .map(|text| text.replace(&format!("{}/", scene.path().display()), ""))
+        .collect();
     insta::assert_debug_snapshot!(warnings, @r#"
     [
         "`train.json`: the `area` of 1 annotation is not positive or larger than the box; the area of the box is used",

@@ -48,7 +48,8 @@ fn told(scene: &tempfile::TempDir, settings: &str) -> String {
 
 #[test]
 fn the_first_pixel_is_stated_or_told() {
-    let objects = object("tram", ["3", "2", "8", "7"], "") + &object(" car ", ["1", "1", "2", "2"], "<difficult>1</difficult>");
+    let objects = object("tram", ["3", "2", "8", "7"], "")
+        + &object(" car ", ["1", "1", "2", "2"], "<difficult>1</difficult>");
     let scene = scene(&[("a", xml(&objects)), ("b", xml(""))]);
     let (width, height) = size();
     let side = |place: f64, length: u32| place / f64::from(length);
@@ -61,7 +62,10 @@ fn the_first_pixel_is_stated_or_told() {
     let dataset = read(&scene, "").unwrap();
     assert_eq!(dataset.classes, ["car", "tram"]);
     let boxes = dataset.samples[0].label.boxes();
-    assert_eq!((boxes[0], boxes[1].class, boxes[1].difficult), (LabelledBox::new(1, area(2.0, 1.0)), 0, true));
+    assert_eq!(
+        (boxes[0], boxes[1].class, boxes[1].difficult),
+        (LabelledBox::new(1, area(2.0, 1.0)), 0, true)
+    );
     assert_eq!(dataset.warnings.len(), 1, "{:?}", dataset.warnings);
     assert!(dataset.warnings[0].starts_with("coordinates are taken to start at 1"));
     let dataset = read(&scene, "first_pixel = 0\ndifficult = \"keep\"").unwrap();
@@ -81,7 +85,8 @@ fn its_own_layout_and_lists_are_read() {
         let text = xml(&object("car", ["1", "1", "5", "5"], ""));
         fs::write(scene.path().join(format!("Annotations/{name}.xml")), text).unwrap();
     }
-    let list = |name: &str, text: &str| fs::write(scene.path().join("ImageSets/Main").join(name), text).unwrap();
+    let list =
+        |name: &str, text: &str| fs::write(scene.path().join("ImageSets/Main").join(name), text).unwrap();
     list("train.txt", "1\r\n2 -1\n");
     list("val.txt", "3\n");
     list("car_train.txt", "4 1\n");
@@ -92,7 +97,10 @@ fn its_own_layout_and_lists_are_read() {
     let dataset = read(&scene, "first_pixel = 1").unwrap();
     let expected = [named("1", Split::Train), named("2", Split::Train), named("3", Split::Validation)];
     assert_eq!(splits(&dataset), expected);
-    assert_eq!(dataset.warnings, ["1 image is in no list of `ImageSets/Main` and left out, such as `JPEGImages/4.png`"]);
+    assert_eq!(
+        dataset.warnings,
+        ["1 image is in no list of `ImageSets/Main` and left out, such as `JPEGImages/4.png`"]
+    );
     let all = read(&scene, "first_pixel = 1\nsplit.image_sets = false").unwrap();
     assert_eq!(all.split(Split::Train).len(), 4);
     list("val.txt", "3\n9\n1\n");
@@ -116,7 +124,8 @@ fn every_mistake_is_at_its_line() {
         "<object><name>car</name><part><bndbox/></part><bndbox><xmin>1</xmin></bndbox></object>\n".to_owned(),
     ];
     let (width, height) = size();
-    let other = xml(&object("car", ["1", "1", "5", "5"], "")).replace(&format!("<width>{width}<"), "<width>9999<");
+    let other =
+        xml(&object("car", ["1", "1", "5", "5"], "")).replace(&format!("<width>{width}<"), "<width>9999<");
     let scene = scene(&[
         ("a", xml(&objects.concat())),
         ("b", "<annotation><size>".to_owned()),
@@ -161,7 +170,10 @@ fn a_photo_on_its_side_is_told_from_a_wrong_size() {
     fs::write(scene.path().join("a.xml"), text([height, width])).unwrap();
     let warnings = read(&scene, "first_pixel = 1").unwrap().warnings;
     assert!(warnings[0].starts_with("1 image has an EXIF orientation on its side"), "{warnings:?}");
-    assert_eq!(read(&scene, "first_pixel = 1\nexif_orientation = false").unwrap().warnings, Vec::<String>::new());
+    assert_eq!(
+        read(&scene, "first_pixel = 1\nexif_orientation = false").unwrap().warnings,
+        Vec::<String>::new()
+    );
 }
 
 #[test]
