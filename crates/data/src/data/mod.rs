@@ -30,7 +30,7 @@ pub use augment::BatchMixer;
 pub use dataset::{Dataset, Sample};
 pub use geometry::{AffineMap, Geometry, GeometryChain};
 pub use image::{
-    DecodeOptions, EncodedImage, Image, JpegWorkspace, PixelData, PixelFormat, Raster, Region, Scale, decode,
+    DecodeOptions, EncodedImage, Image, ImageReader, JpegWorkspace, PixelData, PixelFormat, Raster, Region, Scale, decode,
     is_decoding, resize,
 };
 pub use image::{IMAGE_FORMATS, ImageFormat, NO_IMAGE_FORMAT, image_format_extensions, image_format_names};

@@ -32,10 +32,20 @@ impl Model {
         Self::build_for(settings, classes, PUBLISHED_SIZE)
     }
 
+    /// As [`Model::build_for`], for images of so many channels.
+    pub fn build_for_channels(
+        settings: &pipeline::Model,
+        classes: usize,
+        image_size: usize,
+        channels: usize,
+    ) -> Model {
+        let build = spec(settings.arch).build;
+        Self::of(build(&BuildOptions { settings, classes, image_size, channels }))
+    }
+
     /// As [`Model::build`], for square images of `image_size` pixels.
     pub fn build_for(settings: &pipeline::Model, classes: usize, image_size: usize) -> Model {
-        let build = spec(settings.arch).build;
-        Self::of(build(&BuildOptions { settings, classes, image_size }))
+        Self::build_for_channels(settings, classes, image_size, pipeline::RGB_CHANNELS)
     }
 
     pub(super) fn of(architecture: Architecture) -> Model {
@@ -50,8 +60,9 @@ impl Model {
         use super::resnet;
         let depth = resnet::ResNetDepth { bottleneck: false, width: 4, blocks: [1, 1, 0, 0] };
         let settings = pipeline::Model::of(pipeline::Arch::ResNet18);
-        let options = BuildOptions { settings: &settings, classes, image_size: PUBLISHED_SIZE };
-        Self::of(resnet::build("tiny", depth).with_head(&options))
+        let channels = pipeline::RGB_CHANNELS;
+        let options = BuildOptions { settings: &settings, classes, image_size: PUBLISHED_SIZE, channels };
+        Self::of(resnet::build("tiny", depth, channels).with_head(&options))
     }
 
     /// The outputs of a batch. `input` is what crosses the cut ahead of layer `from`: the images where that is 0, else

@@ -6,6 +6,7 @@ mod affine;
 mod draws;
 mod mixup;
 mod photometric;
+mod photometric_float;
 mod rand_augment;
 mod random_erasing;
 
