@@ -1,8 +1,8 @@
 //! The numeric code paths of images. A change that alters a result must raise the version.
 
-use crate::code_path::{CodePath, code_paths};
 use super::image::IMAGE_FORMATS;
 use super::{Dataset, Split};
+use crate::code_path::{CodePath, code_paths};
 use crate::pipeline::{Augment, Color, ImageSettings};
 
 code_paths! {
@@ -41,8 +41,10 @@ pub const COMMON: &[CodePath] = &[JPEG, PNG, RESIZE, NORMALIZE, AUGMENT, SHUFFLE
 /// say.
 pub fn of_images(images: &ImageSettings, dataset: &Dataset, parts: &[Split]) -> Vec<CodePath> {
     let paths = dataset.samples.iter().filter(|sample| parts.contains(&sample.split));
-    let mut formats: Vec<CodePath> =
-        paths.filter_map(|sample| format_of_name(&sample.path)).filter(|path| !COMMON.contains(path)).collect();
+    let mut formats: Vec<CodePath> = paths
+        .filter_map(|sample| format_of_name(&sample.path))
+        .filter(|path| !COMMON.contains(path))
+        .collect();
     formats.sort();
     formats.dedup();
     [of_pixels(images), formats].concat()

@@ -65,7 +65,8 @@ impl Dataset {
                 ))
                 .hint("run again without changing the data"));
             }
-            let cause = DecodeCheck::Whole.cause(&bytes, reader).unwrap_or_else(|| "it cannot be decoded".to_owned());
+            let cause =
+                DecodeCheck::Whole.cause(&bytes, reader).unwrap_or_else(|| "it cannot be decoded".to_owned());
             Ok(BrokenImage { file: (*path).to_owned(), cause })
         };
         paths.iter().map(sample).collect()
@@ -134,7 +135,10 @@ mod tests {
         }
         assert_eq!(cause(DecodeCheck::Headers, b"").unwrap(), "the file is empty");
         let gif = b"GIF89a";
-        assert_eq!(cause(DecodeCheck::Headers, gif).unwrap(), "it is a GIF file, none of JPEG, PNG, WebP, BMP and TIFF");
+        assert_eq!(
+            cause(DecodeCheck::Headers, gif).unwrap(),
+            "it is a GIF file, none of JPEG, PNG, WebP, BMP and TIFF"
+        );
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl NetworkBench {
     }
 
     fn timed(&self, clock: Clock) -> Result<Timing> {
-        let images = to_device(&images(self.settings.batch, self.settings.image_size, RGB_CHANNELS)?, &self.device)?;
+        let images =
+            to_device(&images(self.settings.batch, self.settings.image_size, RGB_CHANNELS)?, &self.device)?;
         let state = weights::initialize_all(&self.model.description, 0)?.to_device(&self.device)?;
         let moments = match self.settings.mode {
             Mode::Infer => self.infer(images, &state, clock)?,

@@ -13,7 +13,8 @@ use crate::train::{BatchSource, Batches, EpochRow, StepReport, TrainBatch, Train
 /// Noise with the range of normalized images: [batch, side, side, channels].
 pub fn images(batch: usize, side: usize, channels: usize) -> Result<Tensor> {
     let mut stream = Stream::new(0, Purpose::Augment, 0, 0);
-    let numbers: Vec<f32> = (0..batch * side * side * channels).map(|_| 4.0 * stream.uniform() - 2.0).collect();
+    let numbers: Vec<f32> =
+        (0..batch * side * side * channels).map(|_| 4.0 * stream.uniform() - 2.0).collect();
     Ok(Tensor::from_vec(numbers, (batch, side, side, channels), &Device::Cpu)?)
 }
 

@@ -269,9 +269,9 @@ fn kept_bytes(work: &PlannedStage) -> usize {
         (Some(_), Decode::Full) if dataset.samples.is_empty() => 0,
         // One image represents all.
         (Some(_), Decode::Full) => {
-            let size = std::fs::read(dataset.file(0)).ok().and_then(|bytes| {
-                reader.open(&bytes).ok().map(|picture| picture.size())
-            });
+            let size = std::fs::read(dataset.file(0))
+                .ok()
+                .and_then(|bytes| reader.open(&bytes).ok().map(|picture| picture.size()));
             size.map_or(0, |(width, height)| width as usize * height as usize * pixel)
         }
     }

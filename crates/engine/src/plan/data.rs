@@ -9,7 +9,8 @@ use super::planned::Plan;
 use super::resolve::StageDraft;
 use super::status::{StageStatus, Status};
 use crate::data::{
-    BrokenImage, Dataset, DatasetSummary, DecodeCheck, ImageReader, NearNameReason, NearNames, Split, data_format,
+    BrokenImage, Dataset, DatasetSummary, DecodeCheck, ImageReader, NearNameReason, NearNames, Split,
+    data_format,
 };
 use crate::pipeline::{Diagnostic, Resolved, SplitMethod};
 use crate::report::percent;
@@ -56,7 +57,9 @@ impl Plan {
             let read = |index: &usize| parts.contains(dataset.samples[*index].split.name());
             let samples: Vec<usize> = (0..dataset.samples.len()).filter(read).collect();
             let digest = |index: &usize| dataset.samples[*index].digest;
-            let unknown = |index: &usize| view.0.keeps_depth() || !digest(index).is_some_and(|digest| sound.contains(&digest));
+            let unknown = |index: &usize| {
+                view.0.keeps_depth() || !digest(index).is_some_and(|digest| sound.contains(&digest))
+            };
             let unknown: Vec<usize> = samples.iter().copied().filter(unknown).collect();
             let reader = ImageReader::new(&view.0);
             let images = dataset.broken(&unknown, DecodeCheck::Headers, &reader);

@@ -99,7 +99,10 @@ impl StageContext<'_> {
         if paths.is_empty() {
             return Ok(());
         }
-        self.write(BROKEN_IMAGES, report::broken_csv(&dataset.causes(&paths, &ImageReader::new(&preprocess.0))?))
+        self.write(
+            BROKEN_IMAGES,
+            report::broken_csv(&dataset.causes(&paths, &ImageReader::new(&preprocess.0))?),
+        )
     }
 
     /// Writes a live file, which is readable while the stage runs.

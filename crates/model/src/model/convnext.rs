@@ -63,7 +63,10 @@ fn build(options: &BuildOptions, stages: [[usize; 2]; 4]) -> Backbone {
     scope.layer("features.0");
     let mut inputs = stages[0][0];
     let stem = scope.within("features.0", |scope| {
-        (scope.biased_conv2d("0", patches(options.channels, inputs, 4), INIT), scope.layer_norm("1", inputs, EPS))
+        (
+            scope.biased_conv2d("0", patches(options.channels, inputs, 4), INIT),
+            scope.layer_norm("1", inputs, EPS),
+        )
     });
     let (mut body, mut number) = (Vec::new(), 0);
     for (stage, [channels, blocks]) in stages.into_iter().enumerate() {

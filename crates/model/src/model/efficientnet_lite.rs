@@ -8,10 +8,7 @@ use super::network::{ArchSpec, Backbone, BuildOptions};
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::ops::Activation;
 
-pub const LITE0: ArchSpec = ArchSpec {
-    build: |options| build(options).with_head(options),
-    code_paths: &[],
-};
+pub const LITE0: ArchSpec = ArchSpec { build: |options| build(options).with_head(options), code_paths: &[] };
 
 /// Repeats, kernel, stride of the first, expansion and outputs of each run of blocks (EfficientNet, table 1).
 const RUNS: [[usize; 5]; 7] = [
@@ -32,7 +29,8 @@ fn build(options: &BuildOptions) -> Backbone {
     // TensorFlow's momentum of 0.99 keeps that share of the old value; PyTorch counts the other share.
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-3, momentum: 0.01 });
     scope.layer("stem");
-    let stem = (scope.conv2d("_conv_stem", conv(options.channels, STEM, 3, 2)), scope.batch_norm("_bn0", STEM));
+    let stem =
+        (scope.conv2d("_conv_stem", conv(options.channels, STEM, 3, 2)), scope.batch_norm("_bn0", STEM));
     let mut inputs = STEM;
     let mut blocks = Vec::new();
     for [repeats, kernel, stride, expansion, outputs] in RUNS {

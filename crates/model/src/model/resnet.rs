@@ -64,7 +64,8 @@ const POOL: Window = Window { kernel: [3, 3], stride: [2, 2], padding: [1; 4] };
 pub fn build(arch: &str, depth: ResNetDepth, channels: usize) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     scope.layer("stem");
-    let stem = (scope.conv2d("conv1", conv(channels, depth.width, 7, 2)), scope.batch_norm("bn1", depth.width));
+    let stem =
+        (scope.conv2d("conv1", conv(channels, depth.width, 7, 2)), scope.batch_norm("bn1", depth.width));
     scope.pool(POOL.stride[0]);
     let expansion = if depth.bottleneck { 4 } else { 1 };
     let mut inputs = depth.width;

@@ -25,10 +25,7 @@ const NAMED: [(&str, Named); 5] = [
     ("imagenet", Named { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }),
     ("inception", Named { mean: [0.5; 3], std: [0.5; 3] }),
     ("efficientnet_lite", Named { mean: [127.0 / 255.0; 3], std: [128.0 / 255.0; 3] }),
-    (
-        "clip",
-        Named { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711] },
-    ),
+    ("clip", Named { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711] }),
     ("none", Named { mean: [0.0; 3], std: [1.0; 3] }),
 ];
 
@@ -41,7 +38,10 @@ impl Default for Normalize {
 impl Normalize {
     /// The statistics of that name; ImageNet's if there is no such name.
     pub(super) fn named(name: &str) -> Self {
-        NAMED.iter().find(|(known, _)| *known == name).map_or_else(Self::default, |(_, numbers)| numbers.into())
+        NAMED
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or_else(Self::default, |(_, numbers)| numbers.into())
     }
 
     /// The statistics of so many channels. Those that are the same in every channel are so for any number of them;

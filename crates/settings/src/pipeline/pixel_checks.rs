@@ -49,21 +49,27 @@ pub fn data(draft: &mut UncheckedPipeline, path: &str) {
 /// Whether there is a mean and a standard deviation for each channel.
 fn statistics(draft: &mut UncheckedPipeline, path: &str, channels: usize) {
     let at = format!("{path}.normalize");
-    let help = format!("write `{{ mean = [ … ], std = [ … ] }}` with one number for each of {channels} channels");
+    let help =
+        format!("write `{{ mean = [ … ], std = [ … ] }}` with one number for each of {channels} channels");
     let (place, message) = match draft.get(&at) {
         None if channels == RGB_CHANNELS => return,
         None => {
-            let message = format!("statistics of the architecture are for {RGB_CHANNELS} channels, not {channels}");
+            let message =
+                format!("statistics of the architecture are for {RGB_CHANNELS} channels, not {channels}");
             (draft.span(&format!("{path}.channels")), format!("`normalize` is missing: {message}"))
         }
         Some(_) => match draft.read::<Normalize>(&at) {
             None => {
-                let length = |key: &str| draft.read::<Vec<f64>>(&format!("{at}.{key}")).map(|list| list.len());
+                let length =
+                    |key: &str| draft.read::<Vec<f64>>(&format!("{at}.{key}")).map(|list| list.len());
                 let (Some(means), Some(stds)) = (length("mean"), length("std")) else { return };
                 if means == stds {
                     return;
                 }
-                (draft.span(&format!("{at}.std")), format!("`mean` has {means} numbers, and `std` has {stds}"))
+                (
+                    draft.span(&format!("{at}.std")),
+                    format!("`mean` has {means} numbers, and `std` has {stds}"),
+                )
             }
             Some(normalize) if normalize.of_channels(channels).is_some() => return,
             Some(normalize) => {
@@ -100,7 +106,11 @@ pub fn augment(draft: &mut UncheckedPipeline, stage: &str, path: &str) {
     {
         let message = format!("`{key}` is a property of RGB colours, and {cause}");
         let place = draft.key_span(&format!("{path}.color_jitter.{key}"));
-        draft.report(place, "conflict", message, format!("remove `{key}`; `brightness` and `contrast` apply"));
+        draft.report(
+            place,
+            "conflict",
+            message,
+            format!("remove `{key}`; `brightness` and `contrast` apply"),
+        );
     }
 }
-

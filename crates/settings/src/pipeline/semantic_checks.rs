@@ -8,9 +8,7 @@ use super::{
     Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Pattern, PatternError,
     SettingConflict,
 };
-use super::{
-    data_checks, effect_checks, group_checks, label_checks, pixel_checks, schedule_checks, suggest,
-};
+use super::{data_checks, effect_checks, group_checks, label_checks, pixel_checks, schedule_checks, suggest};
 
 /// Checks every data set, model and stage.
 pub fn check(draft: &mut UncheckedPipeline) {

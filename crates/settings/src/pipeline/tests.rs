@@ -187,7 +187,8 @@ fn extends_merges_tables_and_rebases_paths() {
     let folder = Folder::new(&[("p.toml", over), ("shared/base.toml", PIPELINE)]);
     let resolved = folder.load(&[]).unwrap();
     let data = resolved.data["d"].images();
-    assert_eq!((data.image_size, data.root.as_str()), (96, "shared/images"));
+    let Data::ImageFolder(folder_data) = &resolved.data["d"] else { panic!() };
+    assert_eq!((data.image_size, folder_data.root.as_str()), (96, "shared/images"));
     assert_eq!(train(&resolved, "fit").train, Some(vec!["fc".to_owned()]));
     let Some(Stage::LoadWeights(start)) = resolved.stage("start") else { panic!() };
     let file = start.file.as_deref().unwrap();

@@ -8,9 +8,9 @@
 use image::RgbImage;
 
 use super::affine::{Affine, AffineMove};
-use super::{photometric, photometric_float};
 use super::rand_augment::RandAugmentOp;
 use super::random_erasing::ErasedRectangle;
+use super::{photometric, photometric_float};
 use crate::data::Region;
 use crate::data::geometry::{Geometry, GeometryChain};
 use crate::data::image::Raster;

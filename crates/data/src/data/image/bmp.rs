@@ -36,7 +36,8 @@ impl<'a> Bmp<'a> {
         let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(cause)?;
         let (width, height) = decoder.dimensions();
         check_pixels(width, height)?;
-        let number = |at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_le_bytes(*bytes));
+        let number =
+            |at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_le_bytes(*bytes));
         // A header of twelve bytes has sides and depth in half the bytes, and no compression.
         let (depth, compression) = match number(14) {
             Some(12) => (number(24).map(|word| word & 0xFFFF), Some(0)),

@@ -215,10 +215,14 @@ pub fn shown(
     let pixels = match (channels, transparency) {
         (1, _) => samples.iter().flat_map(|value| [*value; 3]).collect(),
         (4, Transparency::White) => {
-            let seen = |[red, green, blue, alpha]: &[u8; 4]| [*red, *green, *blue].map(|value| on_white(value, *alpha));
+            let seen = |[red, green, blue, alpha]: &[u8; 4]| {
+                [*red, *green, *blue].map(|value| on_white(value, *alpha))
+            };
             samples.as_chunks().0.iter().flat_map(seen).collect()
         }
-        (4, Transparency::Drop) => samples.as_chunks::<4>().0.iter().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect(),
+        (4, Transparency::Drop) => {
+            samples.as_chunks::<4>().0.iter().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
+        }
         _ => samples,
     };
     RgbImage::from_raw(width, height, pixels).map(Image::Rgb8)

@@ -28,7 +28,8 @@ pub type Signature = (usize, &'static [u8]);
 pub type OpenDecoder = for<'a> fn(&'a [u8]) -> Result<Box<dyn Decoder + 'a>, String>;
 
 /// All formats: one line for each.
-pub const IMAGE_FORMATS: &[ImageFormat] = &[jpeg::FORMAT, png::FORMAT, webp::FORMAT, bmp::FORMAT, tiff::FORMAT];
+pub const IMAGE_FORMATS: &[ImageFormat] =
+    &[jpeg::FORMAT, png::FORMAT, webp::FORMAT, bmp::FORMAT, tiff::FORMAT];
 
 /// A file whose headers have been read.
 pub trait Decoder {

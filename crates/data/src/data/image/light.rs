@@ -87,7 +87,9 @@ impl StoredPixels {
             && !(low >= 0.0 && high <= f64::from(largest))
         {
             let bits = u32::BITS - largest.leading_zeros();
-            return Err(format!("its values have {bits} bits, 0 to {largest}, and `range` is [{low}, {high}]"));
+            return Err(format!(
+                "its values have {bits} bits, 0 to {largest}, and `range` is [{low}, {high}]"
+            ));
         }
         Ok(place.get_or_init(|| (0..=largest).map(|sample| self.value(f64::from(sample), range)).collect()))
     }
@@ -95,7 +97,9 @@ impl StoredPixels {
     /// The value in the range; of log-chromaticity, the logarithm of its light.
     fn value(&self, sample: f64, [low, high]: [f64; 2]) -> f64 {
         let value = (sample - low) / (high - low);
-        self.log.as_ref().map_or(value, |settings| libm::log(linear(value, settings.from).max(settings.floor)))
+        self.log
+            .as_ref()
+            .map_or(value, |settings| libm::log(linear(value, settings.from).max(settings.floor)))
     }
 
     /// Writes pixels, and returns the number of clipped values.
@@ -170,9 +174,8 @@ mod tests {
     fn exposure_cancels_and_what_is_far_from_grey_is_clipped_and_counted() {
         let settings = LogChromaticity { from: Encoding::Linear, floor: 1.0 / 1024.0 };
         let pixels = StoredPixels::new(None, 3, Color::LogChromaticity(settings));
-        let values = |samples: [f32; 6]| {
-            floats(pixels.values(raster(3, PixelData::F32(samples.to_vec()))).unwrap())
-        };
+        let values =
+            |samples: [f32; 6]| floats(pixels.values(raster(3, PixelData::F32(samples.to_vec()))).unwrap());
         let (plain, clipped) = values([0.8, 0.4, 0.2, 0.4, 0.2, 0.1]);
         assert_eq!(clipped, 0);
         let ln2 = std::f64::consts::LN_2;

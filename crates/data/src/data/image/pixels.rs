@@ -47,7 +47,11 @@ impl Image {
     }
 
     /// An image of bytes; `None` if their number is wrong.
-    pub(super) fn of_bytes(Region { width, height, .. }: Region, channels: usize, samples: Vec<u8>) -> Option<Self> {
+    pub(super) fn of_bytes(
+        Region { width, height, .. }: Region,
+        channels: usize,
+        samples: Vec<u8>,
+    ) -> Option<Self> {
         if channels == 3 {
             return RgbImage::from_raw(width, height, samples).map(Self::Rgb8);
         }

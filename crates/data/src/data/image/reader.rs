@@ -19,7 +19,8 @@ impl Default for ImageReader {
 
 impl ImageReader {
     pub fn new(images: &ImageSettings) -> Self {
-        let stored = images.keeps_depth().then(|| StoredPixels::new(images.range, images.channels, images.color));
+        let stored =
+            images.keeps_depth().then(|| StoredPixels::new(images.range, images.channels, images.color));
         let pixels = match stored {
             Some(_) => PixelFormat::Stored { has_range: images.range.is_some() },
             None => PixelFormat::Rgb8,

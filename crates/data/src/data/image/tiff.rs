@@ -14,7 +14,9 @@ use image::RgbImage;
 
 use self::chunks::decompressed;
 use self::layout::{Layout, Photometric, SampleKind};
-use super::{DecodeOptions, Decoder, Image, ImageFormat, JpegWorkspace, PixelData, PixelFormat, Raster, Region, Scale};
+use super::{
+    DecodeOptions, Decoder, Image, ImageFormat, JpegWorkspace, PixelData, PixelFormat, Raster, Region, Scale,
+};
 use crate::data::code_paths;
 use crate::pipeline::Transparency;
 
@@ -88,9 +90,9 @@ impl<'a> Tiff<'a> {
         let Layout { channels, kind, .. } = self.layout;
         let inverted = self.layout.photometric == Photometric::WhiteIsZero;
         let samples = match kind {
-            SampleKind::Bits(bits) => {
-                PixelData::U8(self.samples(region, channels, |line, row| unpack::bits(line, bits, inverted, row))?)
-            }
+            SampleKind::Bits(bits) => PixelData::U8(
+                self.samples(region, channels, |line, row| unpack::bits(line, bits, inverted, row))?,
+            ),
             SampleKind::U16 => {
                 PixelData::U16(self.samples(region, channels, |line, row| unpack::wide(line, inverted, row))?)
             }
@@ -110,7 +112,9 @@ impl<'a> Tiff<'a> {
 
     /// The colours of a palette: the high bytes, as in Pillow.
     fn from_palette(&self, region: Region, palette: &[u16]) -> Result<RgbImage, String> {
-        let SampleKind::Bits(bits) = self.layout.kind else { return Err(damaged("its palette is too large")) };
+        let SampleKind::Bits(bits) = self.layout.kind else {
+            return Err(damaged("its palette is too large"));
+        };
         let indices = self.samples(region, 1, |line, row| unpack::indices(line, bits, row))?;
         let colors = 1usize << bits;
         let pixels = indices.iter().flat_map(|index| {
@@ -171,7 +175,7 @@ impl Decoder for Tiff<'_> {
             return Err(self.depth_needs_range());
         }
         let channels = self.layout.channels;
-        if options.pixels == PixelFormat::Rgb8 && channels > 4 {
+        if options.pixels == PixelFormat::Rgb8 && !self.layout.has_shown_channels() {
             return Err(format!("it has {channels} channels: the data set must say `channels = {channels}`"));
         }
         Ok(())

@@ -177,11 +177,21 @@ fn values(settings: serde_json::Value, resize: usize, file: &[u8]) -> Vec<f32> {
 fn tiff16((width, height): (u32, u32), samples: &[u16]) -> Vec<u8> {
     let length = samples.len() as u32 * 2;
     let fields = [
-        (256u16, width), (257, height), (258, 16), (259, 1), (262, 2), (273, 122), (277, 3), (278, height), (279, length),
+        (256u16, width),
+        (257, height),
+        (258, 16),
+        (259, 1),
+        (262, 2),
+        (273, 122),
+        (277, 3),
+        (278, height),
+        (279, length),
     ];
     let mut file = b"II*\0\x08\0\0\0\x09\0".to_vec();
     for (tag, value) in fields {
-        file.extend([&tag.to_le_bytes()[..], &4u16.to_le_bytes(), &1u32.to_le_bytes(), &value.to_le_bytes()].concat());
+        file.extend(
+            [&tag.to_le_bytes()[..], &4u16.to_le_bytes(), &1u32.to_le_bytes(), &value.to_le_bytes()].concat(),
+        );
     }
     file.extend(0u32.to_le_bytes());
     file.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
@@ -192,7 +202,8 @@ fn stored_values(settings: serde_json::Value, file: &[u8]) -> Vec<f32> {
     let reader = ImageReader::new(&folder(28, settings));
     let picture = reader.open(file).unwrap();
     let region = Region::whole(picture.size());
-    let Image::Other(raster) = reader.decode(&picture, Scale::Whole, region, &mut JpegWorkspace::default()).unwrap()
+    let Image::Other(raster) =
+        reader.decode(&picture, Scale::Whole, region, &mut JpegWorkspace::default()).unwrap()
     else {
         panic!("they are floats")
     };
@@ -234,7 +245,9 @@ fn log_chromaticity_of_eight_bits_undoes_the_encoding_of_screens() {
     for (pixel, values) in picture.as_raw().chunks_exact(3).zip(computed.chunks_exact(3)) {
         let light = |value: u8| {
             let value = f64::from(value) / 255.0;
-            if value < 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }.max(1.0 / 1024.0).ln()
+            if value < 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+                .max(1.0 / 1024.0)
+                .ln()
         };
         let logarithms: Vec<f64> = pixel.iter().map(|value| light(*value)).collect();
         let mean = logarithms.iter().sum::<f64>() / 3.0;
@@ -250,7 +263,10 @@ fn what_turns_in_from_outside_is_black_or_grey_of_chromaticity() {
     let augment: Augment = toml::from_str("rotation = 45.0").unwrap();
     for (settings, expected) in [
         (serde_json::json!({ "range": [0.0, 65535.0], "normalize": "none" }), 0.0),
-        (serde_json::json!({ "range": [0.0, 65535.0], "normalize": "none", "color": "log_chromaticity" }), 0.5),
+        (
+            serde_json::json!({ "range": [0.0, 65535.0], "normalize": "none", "color": "log_chromaticity" }),
+            0.5,
+        ),
     ] {
         let transform = Transform::training(&folder(28, settings), None, &augment);
         let file = bytes("linear16.tif");
@@ -279,7 +295,8 @@ fn sixteen_bits_stay_sixteen_bits() {
     let samples: Vec<u16> = (0..SIDE * SIDE * 3).map(|sample| 30_000 + sample as u16).collect();
     let file = tiff16((SIDE as u32, SIDE as u32), &samples);
     let settings = serde_json::json!({ "range": [0.0, 65535.0], "normalize": "none" });
-    let transform = Transform::training(&folder(SIDE, settings), None, &toml::from_str("horizontal_flip = 1.0").unwrap());
+    let transform =
+        Transform::training(&folder(SIDE, settings), None, &toml::from_str("horizontal_flip = 1.0").unwrap());
     let picture = transform.open(&file).unwrap();
     let mut numbers = vec![0.0; SIDE * SIDE * 3];
     let mut stream = Stream::new(1, Purpose::Augment, 0, 7);

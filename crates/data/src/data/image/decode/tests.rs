@@ -348,7 +348,8 @@ fn a_strange_file_is_called_by_its_name() {
 
 #[test]
 fn stored_pixels_keep_their_depth_and_channels() {
-    let options = DecodeOptions { pixels: PixelFormat::Stored { has_range: false }, ..DecodeOptions::default() };
+    let options =
+        DecodeOptions { pixels: PixelFormat::Stored { has_range: false }, ..DecodeOptions::default() };
     for (name, channels, is_wide) in [
         ("grey1", 1, false),
         ("grey8", 1, false),

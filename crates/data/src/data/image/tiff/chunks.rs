@@ -109,7 +109,8 @@ fn accumulate(row: &mut [u8], bytes: usize, samples: usize) {
         match (left, this) {
             ([left], [this]) => *this = this.wrapping_add(*left),
             (&[a, b], [c, d]) => {
-                [*c, *d] = u16::from_ne_bytes([*c, *d]).wrapping_add(u16::from_ne_bytes([a, b])).to_ne_bytes();
+                [*c, *d] =
+                    u16::from_ne_bytes([*c, *d]).wrapping_add(u16::from_ne_bytes([a, b])).to_ne_bytes();
             }
             (&[a, b, c, d], [e, f, g, h]) => {
                 let left = u32::from_ne_bytes([a, b, c, d]);

@@ -223,6 +223,12 @@ impl Layout {
         self.has_alpha.then(|| self.channels - 1)
     }
 
+    /// Whether a person can see all channels: grey or RGB, with transparency or without. A fourth channel of RGB that
+    /// is not transparency is left out, as in Pillow.
+    pub fn has_shown_channels(&self) -> bool {
+        matches!((self.channels, &self.photometric), (1 | 3, _) | (4, Photometric::Rgb)) || self.has_alpha
+    }
+
     /// The number of strips or tiles across and down.
     fn grid(&self) -> (u32, u32) {
         (self.width.div_ceil(self.chunk.0), self.height.div_ceil(self.chunk.1))
@@ -258,7 +264,9 @@ fn kind(directory: &Directory) -> Result<SampleKind, String> {
     };
     let bits = same(tag::BITS, 1, "depths")?;
     let unread = |what: &str| {
-        Err(format!("its values are {what} of {bits} bits, and 1, 2, 4, 8 or 16 bits or floats of 16 or 32 are read"))
+        Err(format!(
+            "its values are {what} of {bits} bits, and 1, 2, 4, 8 or 16 bits or floats of 16 or 32 are read"
+        ))
     };
     match (same(tag::SAMPLE_FORMAT, 1, "types")?, bits) {
         (1 | 4, 1 | 2 | 4 | 8) => Ok(SampleKind::Bits(bits)),
@@ -312,13 +320,17 @@ fn compression(directory: &Directory) -> Result<Compression, String> {
         50001 => "WebP".to_owned(),
         other => format!("compression {other}"),
     };
-    Err(format!("it is compressed with {name}, which is not read; save it with LZW, Deflate or PackBits, or without"))
+    Err(format!(
+        "it is compressed with {name}, which is not read; save it with LZW, Deflate or PackBits, or without"
+    ))
 }
 
 fn predictor(directory: &Directory, kind: SampleKind) -> Result<Predictor, String> {
     match (directory.number(tag::PREDICTOR, 1)?, kind) {
         (1, _) => Ok(Predictor::None),
-        (2, SampleKind::Bits(8) | SampleKind::U16 | SampleKind::F16 | SampleKind::F32) => Ok(Predictor::Horizontal),
+        (2, SampleKind::Bits(8) | SampleKind::U16 | SampleKind::F16 | SampleKind::F32) => {
+            Ok(Predictor::Horizontal)
+        }
         (3, SampleKind::F16 | SampleKind::F32) => Ok(Predictor::Float),
         (other, _) => Err(format!("its predictor {other} is not read for values of {} bits", kind.bits())),
     }

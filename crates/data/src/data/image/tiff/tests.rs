@@ -77,16 +77,16 @@ fn eight_bits_are_shown_as_a_person_sees_them() {
     // Transparency is on white.
     let stored = fixtures.floats("rgba8_deflate");
     let seen = stored.chunks_exact(4).flat_map(|pixel| {
-        [0, 1, 2].map(|channel| ((pixel[channel] * pixel[3] + 255.0 * (255.0 - pixel[3])) / 255.0).round() as u8)
+        [0, 1, 2]
+            .map(|channel| ((pixel[channel] * pixel[3] + 255.0 * (255.0 - pixel[3])) / 255.0).round() as u8)
     });
     assert!(seen.eq(decode(&bytes("rgba8_deflate.tif")).unwrap().into_raw()));
 }
 
 #[test]
 fn depth_without_a_range_is_refused_with_what_to_write() {
-    let cause = |name: &str, pixels| {
-        read(&bytes(name), DecodeOptions { pixels, ..STORED }, None).unwrap_err()
-    };
+    let cause =
+        |name: &str, pixels| read(&bytes(name), DecodeOptions { pixels, ..STORED }, None).unwrap_err();
     for pixels in [PixelFormat::Rgb8, PixelFormat::Stored { has_range: false }] {
         assert_eq!(
             cause("grey16.tif", pixels),
@@ -95,6 +95,9 @@ fn depth_without_a_range_is_refused_with_what_to_write() {
         );
         assert!(cause("grey32f.tif", pixels).contains("`range = [0, 1]`"));
     }
+    let pixels: Vec<u8> = (0..40).collect();
+    let bands = made(&fields(&[(277, 5), (279, 40)]), &pixels);
+    assert_eq!(decode(&bands).unwrap_err(), "it has 5 channels: the data set must say `channels = 5`");
 }
 
 /// A file with this directory of numbers and these pixels behind it. `OFFSET` stands for their place.
@@ -154,12 +157,18 @@ fn what_is_not_read_is_refused_by_its_name() {
         let cause = decode(&made(&fields(others), &pixels)).unwrap_err();
         assert!(cause.starts_with(expected), "{others:?}: {cause}");
     }
-    assert_eq!(decode(b"II+\0\x08\0\0\0").unwrap_err(), "it is a BigTIFF file, none of JPEG, PNG, WebP, BMP and TIFF");
+    assert_eq!(
+        decode(b"II+\0\x08\0\0\0").unwrap_err(),
+        "it is a BigTIFF file, none of JPEG, PNG, WebP, BMP and TIFF"
+    );
 }
 
 #[test]
 fn a_value_that_is_no_number_is_an_error_with_its_place() {
-    let pixels: Vec<u8> = [0.5f32, 1.0, 2.0, f32::NAN, 0.0, 0.0, 0.0, 0.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let pixels: Vec<u8> = [0.5f32, 1.0, 2.0, f32::NAN, 0.0, 0.0, 0.0, 0.0]
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
     let file = made(&fields(&[(258, 32), (279, 32), (339, 3)]), &pixels);
     assert_eq!(read(&file, STORED, None).unwrap_err(), "its value at column 3 and row 0 is not a number");
 }
@@ -172,7 +181,10 @@ fn of_several_pages_only_reduced_copies_may_follow() {
         let link = 8 + 2 + 12 * 9;
         file[link..link + 4].copy_from_slice(&second.to_le_bytes());
         file.extend(1u16.to_le_bytes());
-        file.extend([&254u16.to_le_bytes()[..], &4u16.to_le_bytes(), &1u32.to_le_bytes(), &kind.to_le_bytes()].concat());
+        file.extend(
+            [&254u16.to_le_bytes()[..], &4u16.to_le_bytes(), &1u32.to_le_bytes(), &kind.to_le_bytes()]
+                .concat(),
+        );
         file.extend(0u32.to_le_bytes());
         decode(&file)
     };
@@ -182,7 +194,9 @@ fn of_several_pages_only_reduced_copies_may_follow() {
 
 #[test]
 fn no_cut_and_no_flipped_bit_takes_the_decoder_down() {
-    for name in ["rgb16_tiles.tif", "bands16_planar_tiles.tif", "rgb8_lzw.tif", "rgb8_packbits.tif", "two16f.tif"] {
+    for name in
+        ["rgb16_tiles.tif", "bands16_planar_tiles.tif", "rgb8_lzw.tif", "rgb8_packbits.tif", "two16f.tif"]
+    {
         let whole = bytes(name);
         for length in (0..whole.len()).step_by(61).chain([whole.len() - 1]) {
             assert!(read(&whole[..length], STORED, None).is_err(), "{name} cut to {length} bytes");
