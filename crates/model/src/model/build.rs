@@ -211,6 +211,31 @@ mod tests {
     }
 
     #[test]
+    fn the_first_layer_takes_the_channels_of_the_images() {
+        for arch in [
+            Arch::ResNet18,
+            Arch::MobileNetV2,
+            Arch::EfficientNetB0,
+            Arch::EfficientNetLite0,
+            Arch::ConvNextTiny,
+        ] {
+            assert!(arch.takes_any_channels());
+            let settings = pipeline::Model::of(arch);
+            let first = |channels| {
+                let Description { tensors, .. } =
+                    Model::build_for_channels(&settings, 2, 32, channels).description;
+                let others: Vec<Vec<usize>> =
+                    tensors[1..].iter().map(|tensor| tensor.shape.clone()).collect();
+                (tensors[0].shape.clone(), others)
+            };
+            let ((usual, others), (wide, same)) = (first(3), first(5));
+            assert_eq!((usual[1], wide[1]), (3, 5), "{}", arch.name());
+            assert_eq!(others, same, "{}", arch.name());
+        }
+        assert!(!Arch::VitS16.takes_any_channels() && !Arch::ClipVitB32.takes_any_channels());
+    }
+
+    #[test]
     fn tensors_stand_in_the_order_and_under_the_names_of_the_state_dict() {
         let description = describe(Arch::ResNet50, 2);
         let line = |tensor: &TensorSpec| {

@@ -130,3 +130,20 @@ impl JsonSchema for Normalize {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_that_are_the_same_in_every_channel_are_so_for_any_number() {
+        let named = Normalize::named;
+        assert_eq!(named("imagenet").of_channels(3), Some(named("imagenet")));
+        assert_eq!(named("imagenet").of_channels(4), None);
+        let five = Normalize { mean: vec![0.5; 5], std: vec![0.5; 5] };
+        assert_eq!(named("inception").of_channels(5), Some(five.clone()));
+        assert_eq!(five.of_channels(5), Some(five));
+        let written = serde_json::json!({ "mean": [0.1, 0.2], "std": [1.0] });
+        assert!(serde_json::from_value::<Normalize>(written).is_err());
+    }
+}

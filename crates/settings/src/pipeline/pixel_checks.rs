@@ -1,5 +1,6 @@
 //! Checks of depth, channels and colours of pixels that no schema can express.
 
+use super::document::Node;
 use super::unchecked::UncheckedPipeline;
 use super::{Augment, Color, Normalize, RGB_CHANNELS};
 
@@ -37,8 +38,10 @@ pub fn data(draft: &mut UncheckedPipeline, path: &str) {
         draft.report(draft.span(&at("color")), "conflict", message, "remove one of them".to_owned());
     }
     statistics(draft, path, channels);
-    for key in ["grey16", "transparency"] {
-        if stored && draft.get(&at(key)).is_some() {
+    for (key, usual) in [("grey16", "high_byte"), ("transparency", "white")] {
+        // The resolved file of a run has all defaults.
+        let differs = draft.get(&at(key)).and_then(Node::text).is_some_and(|text| text != usual);
+        if stored && differs {
             let message = format!("`{key}` has no effect: pixels are read as they are stored");
             let help = format!("remove `{key}`, or `range`, `channels` and `color`");
             draft.report(draft.key_span(&at(key)), "no-effect", message, help);
