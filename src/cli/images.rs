@@ -35,7 +35,7 @@ pub fn parts<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStage<I
     once(datasets(works).iter().map(line))
 }
 
-/// The ignored files, as in `photos: 27 files are ignored: only .jpg, .jpeg and .png are read (found .bmp, .webp)`.
+/// The ignored files, as in `photos: 27 files are ignored: only .jpg, … and .tiff are read (found .gif, .txt)`.
 /// Includes images outside all class folders.
 pub fn left_out<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStage<I>>) -> Vec<String> {
     let lines = |dataset: &Arc<Dataset>| {

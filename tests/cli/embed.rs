@@ -112,7 +112,7 @@ fn what_cannot_be_embedded_is_named() {
     let cases: [(&[&str], &str); 4] = [
         (&["photos/red/00.png"], "`--out` or `--json` is required"),
         (&["photos/red/00.png", "--out", "some.npy"], "neither a .safetensors nor a .csv file"),
-        (&["empty", "--out", "some.csv"], "`empty` has no JPEG or PNG file"),
+        (&["empty", "--out", "some.csv"], "`empty` has no JPEG, PNG, WebP, BMP or TIFF file"),
         (&["photos", "--out", "some.csv", "--stage", "frosen"], "no stage `frosen`"),
     ];
     for (arguments, mistake) in cases {

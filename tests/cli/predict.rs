@@ -108,7 +108,11 @@ fn a_folder_is_all_its_images_by_name() {
     std::fs::create_dir(project.path().join("empty")).unwrap();
     let output = project.defrost(&["predict", "colours", "empty"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("`empty` has no JPEG or PNG file"));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("`empty` has no JPEG, PNG, WebP, BMP or TIFF file")
+    );
 }
 
 #[cfg(unix)]

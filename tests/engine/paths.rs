@@ -86,6 +86,27 @@ pub const PATHS: &[(CodePath, Path)] = &[
         ])
     }),
     (data::code_paths::PNG, || decode(&["rgb8.png", "palette_alpha.png", "grey16.png", "grey_alpha8.png"])),
+    (data::code_paths::WEBP, || {
+        decode(&["lossless_alpha.webp", "lossy.webp", "lossy_alpha.webp", "upright_6.webp"])
+    }),
+    (data::code_paths::BMP, || decode(&["rgb24.bmp", "palette.bmp", "grey.bmp"])),
+    (data::code_paths::TIFF, || {
+        let shown =
+            decode(&["rgb8_lzw.tif", "rgba8_deflate.tif", "palette8.tif", "bilevel.tif", "upright_6.tif"]);
+        let deep = stored("range = [-1, 2]\nchannels = 3\nnormalize = \"none\"", "rgb32f_tiles.tif", "");
+        shown + &deep
+    }),
+    (data::code_paths::STORED_PIXELS, || {
+        let jitter = "color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.2 }\nrotation = 20.0";
+        let range = "range = [0, 60000]\nnormalize = \"none\"";
+        let bands = "range = [0, 65535]\nchannels = 5\nnormalize = \"none\"";
+        stored(range, "rgb16_tiles.tif", jitter) + &stored(bands, "bands16.tif", "horizontal_flip = 0.5")
+    }),
+    (data::code_paths::LOG_CHROMATICITY, || {
+        let screen = "color = \"log_chromaticity\"\nnormalize = \"none\"";
+        let linear = "range = [0, 65535]\nnormalize = \"none\"\ncolor = { kind = \"log_chromaticity\", from = \"linear\" }";
+        stored(screen, "rgb8.png", "") + &stored(linear, "linear16.tif", "")
+    }),
     (data::code_paths::RESIZE, resize),
     (data::code_paths::NORMALIZE, normalize),
     (data::code_paths::AUGMENT, || {
@@ -703,6 +724,23 @@ fn composed(augments: &[&str]) -> String {
                 }
             }
         }
+    }
+    hasher.finish().to_string()
+}
+
+/// Pixels that keep their depth, changed at random.
+fn stored(settings: &str, file: &str, augment: &str) -> String {
+    let augment: Augment = toml::from_str(augment).unwrap();
+    let images = images(&format!("image_size = 24\n{settings}"));
+    let transform = Transform::training(&images, None, &augment);
+    let file = fixture(file);
+    let mut hasher = Hasher::default();
+    for epoch in 0..4 {
+        let mut stream = Stream::new(4, Purpose::Augment, epoch, name_hash("cat/1.tif"));
+        let mut numbers = vec![0.0f32; 24 * 24 * images.channels];
+        let picture = transform.open(&file).unwrap();
+        transform.finish_unkept(&picture, &mut stream, &mut Scratch::default(), &mut numbers).unwrap();
+        hasher.update(bytemuck::cast_slice(&numbers));
     }
     hasher.finish().to_string()
 }

@@ -170,6 +170,13 @@ fn every_code_path_is_in_the_recipe_of_some_stage() {
         let named = with_images(draft.work, |images| images.samples[0].path = "=1.png".into());
         taken.extend(named.code_paths());
     }
+    // Nor one of a format that is less usual.
+    for extension in ["webp", "bmp", "tif"] {
+        for draft in drafts(&file).unwrap() {
+            let named = |images: &mut Dataset| images.samples[0].path = format!("1.{extension}");
+            taken.extend(with_images(draft.work, named).code_paths());
+        }
+    }
     let declared: BTreeSet<CodePath> = declared().into_values().collect();
     assert_eq!(taken, declared);
 }

@@ -1,13 +1,24 @@
 //! The numeric code paths of images. A change that alters a result must raise the version.
 
+use super::image::IMAGE_FORMATS;
+use super::{Dataset, Split};
 use crate::code_path::{CodePath, code_paths};
-use crate::pipeline::Augment;
+use crate::pipeline::{Augment, Color, ImageSettings};
 
 code_paths! {
     /// Decoding at every scale, with all conversions to RGB8.
     JPEG = "jpeg", 3;
     /// As `JPEG`, for PNG.
     PNG = "png", 2;
+    /// As `JPEG`, for WebP.
+    WEBP = "webp", 1;
+    /// As `JPEG`, for BMP.
+    BMP = "bmp", 1;
+    /// As `JPEG`, for TIFF.
+    TIFF = "tiff", 1;
+    /// Pixels that keep their depth: the declared range, resizing and changes of colours in floats.
+    STORED_PIXELS = "stored_pixels", 1;
+    LOG_CHROMATICITY = "log_chromaticity", 1;
     /// Crop and scaling.
     RESIZE = "resize", 1;
     NORMALIZE = "normalize", 1;
@@ -30,6 +41,40 @@ code_paths! {
 
 /// Part of the recipe of every stage that reads images.
 pub const COMMON: &[CodePath] = &[JPEG, PNG, RESIZE, NORMALIZE, AUGMENT, SHUFFLE, SPLIT];
+
+/// The additional code paths of the images of some splits: how their pixels are read, and the formats that their names
+/// say.
+pub fn of_images(images: &ImageSettings, dataset: &Dataset, parts: &[Split]) -> Vec<CodePath> {
+    let paths = dataset.samples.iter().filter(|sample| parts.contains(&sample.split));
+    let mut formats: Vec<CodePath> = paths
+        .filter_map(|sample| format_of_name(&sample.path))
+        .filter(|path| !COMMON.contains(path))
+        .collect();
+    formats.sort();
+    formats.dedup();
+    [of_pixels(images), formats].concat()
+}
+
+/// The additional code paths of the settings of pixels.
+pub fn of_pixels(images: &ImageSettings) -> Vec<CodePath> {
+    let taken = [
+        images.keeps_depth().then_some(STORED_PIXELS),
+        matches!(images.color, Color::LogChromaticity(_)).then_some(LOG_CHROMATICITY),
+    ];
+    taken.into_iter().flatten().collect()
+}
+
+/// The code paths of formats that not every recipe has.
+pub fn of_formats() -> Vec<CodePath> {
+    IMAGE_FORMATS.iter().map(|format| format.code_path).filter(|path| !COMMON.contains(path)).collect()
+}
+
+fn format_of_name(path: &str) -> Option<CodePath> {
+    let (_, extension) = path.rsplit_once('.')?;
+    let extension = extension.to_ascii_lowercase();
+    let format = IMAGE_FORMATS.iter().find(|format| format.extensions.contains(&extension.as_str()))?;
+    Some(format.code_path)
+}
 
 /// The additional code paths of random changes.
 pub fn of_augment(augment: &Augment) -> Vec<CodePath> {

@@ -32,8 +32,8 @@ pub use composition::SampleComposer;
 pub use dataset::{Dataset, Sample};
 pub use geometry::{AffineMap, BoxFilter, Geometry, GeometryChain};
 pub use image::{
-    DecodeOptions, EncodedImage, Image, JpegWorkspace, PixelData, PixelFormat, Raster, Region, Scale, decode,
-    is_decoding, resize,
+    DecodeOptions, EncodedImage, Image, ImageReader, JpegWorkspace, PixelData, PixelFormat, Raster, Region,
+    Scale, decode, is_decoding, resize,
 };
 pub use image::{IMAGE_FORMATS, ImageFormat, NO_IMAGE_FORMAT, image_format_extensions, image_format_names};
 pub use label::{BoxArea, Label, LabelKind, LabelledBox};

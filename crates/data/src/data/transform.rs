@@ -17,8 +17,8 @@ use self::normalizer::Normalizer;
 use self::resizing::PixelSource;
 use super::augment::{AugmentDraws, random_region};
 use super::geometry::{Geometry, GeometryChain};
-use super::image::{DecodeOptions, EncodedImage, Image, PixelFormat, Region, Scale};
-use crate::pipeline::{Augment, Decode, Fit, ImageSettings, Normalize};
+use super::image::{EncodedImage, Image, ImageReader, Region, Scale};
+use crate::pipeline::{Augment, Decode, Fit, ImageSettings};
 use crate::random::Stream;
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ pub struct Transform {
     fit: FitMode,
     augment: Augment,
     decode: Decode,
-    options: DecodeOptions,
+    reader: ImageReader,
     normalizer: Normalizer,
 }
 
@@ -68,16 +68,8 @@ impl Transform {
             fit,
             augment: augment.clone(),
             decode: images.decode,
-            options: DecodeOptions {
-                exif_orientation: images.exif_orientation,
-                transparency: images.transparency,
-                grey16: images.grey16,
-                pixels: PixelFormat::Rgb8,
-            },
-            normalizer: {
-                let Normalize { mean, std } = images.normalize.unwrap_or_default();
-                Normalizer::new(&mean.into_iter().zip(std).collect::<Vec<_>>())
-            },
+            reader: ImageReader::new(images),
+            normalizer: Normalizer::new(&images.statistics()),
         }
     }
 
@@ -100,30 +92,12 @@ impl Transform {
         }
     }
 
-    /// Reads pixels as they are stored, at their own depth. `statistics` are the mean and the standard deviation of
-    /// each channel; for integers, in fractions of their full range.
-    ///
-    /// # Errors
-    /// Random changes to colours, which are defined for RGB8 only.
-    pub fn with_stored_pixels(mut self, statistics: &[(f64, f64)]) -> Result<Self> {
-        if self.augment.color_jitter.is_some() || self.augment.rand_augment.is_some() {
-            return Err(Error::usage("`color_jitter` and `rand_augment` change 8-bit RGB images alone"));
-        }
-        if self.augment.hsv.as_ref().is_some_and(|hsv| hsv.hue > 0.0 || hsv.saturation > 0.0) {
-            return Err(Error::usage("only 8-bit RGB images have a hue and a saturation")
-                .hint("set `hsv = { hue = 0, saturation = 0 }`: the value is scaled at any depth"));
-        }
-        self.options.pixels = PixelFormat::Stored;
-        self.normalizer = Normalizer::new(statistics);
-        Ok(self)
-    }
-
     /// Opens an image file with this transform's options.
     ///
     /// # Errors
-    /// As for [`EncodedImage::open`].
+    /// As for [`ImageReader::open`].
     pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<EncodedImage<'a>, String> {
-        EncodedImage::open(bytes, self.options)
+        self.reader.open(bytes)
     }
 
     /// The side of the square images in pixels; for a letterbox, the longer side.
@@ -144,6 +118,11 @@ impl Transform {
     /// Whether [`Transform::finish`] accepts a prepared image of this size.
     pub fn can_finish(&self, size: (u32, u32)) -> bool {
         self.augment.random_resized_crop.is_some() || size == (self.size, self.size)
+    }
+
+    /// How image files are read.
+    pub fn reader(&self) -> &ImageReader {
+        &self.reader
     }
 
     /// Whether every image becomes a square, as batches require.
@@ -177,10 +156,7 @@ impl Transform {
             (Some(_), Decode::Full) => (width, height),
             (Some(_), Decode::Scaled) => return None,
         };
-        let pixel = match self.options.pixels {
-            PixelFormat::Rgb8 => 3,
-            PixelFormat::Stored => self.channels() * size_of::<f32>(),
-        };
+        let pixel = if self.reader.is_rgb8() { 3 } else { self.channels() * size_of::<f32>() };
         Some(width as usize * height as usize * pixel)
     }
 
@@ -285,7 +261,7 @@ impl Transform {
                 scratch.pixels = image.into_raw();
             }
             Image::Other(raster) => {
-                let raster = draws.apply_to_raster(&self.augment, raster);
+                let raster = draws.apply_to_raster(&self.augment, raster, self.reader.background());
                 self.normalizer.raster(&raster, out);
             }
         }

@@ -10,7 +10,7 @@ use crate::device::{exhausted_gpu, gigabytes, to_device};
 use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Activations, Model, Pass, StateDict};
-use crate::pipeline::{Precision, Train};
+use crate::pipeline::{Precision, RGB_CHANNELS, Train};
 use crate::task::{Task, TaskKind, TaskSpec, TaskVisitor};
 use crate::train::{self, Optimizer, TrainContext, TrainProgress};
 use crate::weights;
@@ -83,7 +83,8 @@ impl NetworkBench {
     }
 
     fn timed(&self, clock: Clock) -> Result<Timing> {
-        let images = to_device(&images(self.settings.batch, self.settings.image_size)?, &self.device)?;
+        let images =
+            to_device(&images(self.settings.batch, self.settings.image_size, RGB_CHANNELS)?, &self.device)?;
         let state = weights::initialize_all(&self.model.description, 0)?.to_device(&self.device)?;
         let moments = match self.settings.mode {
             Mode::Infer => self.infer(images, &state, clock)?,
@@ -109,7 +110,7 @@ impl NetworkBench {
         let mut prefix = Pass::inference(&state);
         let mut rest =
             Pass::training(&state, &table.first().trainable, &table.first().norms, 0, 0, &[0; IMAGES]);
-        let images = Value::constant(images(IMAGES, settings.image_size)?);
+        let images = Value::constant(images(IMAGES, settings.image_size, RGB_CHANNELS)?);
         let features = model.forward_layers(&mut prefix, 0..trained, images)?;
         model.forward_layers(&mut rest, trained..layers, features)?;
         let of_batch = |counted: u64| counted / IMAGES as u64 * settings.batch as u64;

@@ -95,7 +95,10 @@ impl NetworkProbes {
 
     /// The input of a layer.
     fn input_of_layer(&self, layer: usize, count: usize) -> Result<Activations> {
-        let images = Value::constant(to_device(&images(count, self.image_size)?, &self.device)?);
+        let images = Value::constant(to_device(
+            &images(count, self.image_size, self.model_spec.channels)?,
+            &self.device,
+        )?);
         self.model.forward_layers(&mut Pass::inference(&self.state), 0..layer, images)
     }
 

@@ -10,11 +10,12 @@ use crate::model::{Activations, Model, Pass, StateDict};
 use crate::random::{Purpose, Stream};
 use crate::train::{BatchSource, Batches, EpochRow, StepReport, TrainBatch, TrainCallbacks, TrainCheckpoint};
 
-/// Noise with the range of normalized images: [batch, side, side, 3].
-pub fn images(batch: usize, side: usize) -> Result<Tensor> {
+/// Noise with the range of normalized images: [batch, side, side, channels].
+pub fn images(batch: usize, side: usize, channels: usize) -> Result<Tensor> {
     let mut stream = Stream::new(0, Purpose::Augment, 0, 0);
-    let numbers: Vec<f32> = (0..batch * side * side * 3).map(|_| 4.0 * stream.uniform() - 2.0).collect();
-    Ok(Tensor::from_vec(numbers, (batch, side, side, 3), &Device::Cpu)?)
+    let numbers: Vec<f32> =
+        (0..batch * side * side * channels).map(|_| 4.0 * stream.uniform() - 2.0).collect();
+    Ok(Tensor::from_vec(numbers, (batch, side, side, channels), &Device::Cpu)?)
 }
 
 /// The layers that run as inference before those of the training loop.

@@ -7,7 +7,7 @@ use crate::bench::{LoadProbe, Probe};
 use crate::data::Split;
 use crate::digest::Digest;
 use crate::freeze;
-use crate::pipeline::{Augment, Head, Precision};
+use crate::pipeline::{Augment, Head, Precision, RGB_CHANNELS};
 use crate::stage::{
     EnsembleMember, FrozenPrefix, ModelSpec, PlannedStage, Preprocess, ResolvedStage, TrainStage,
 };
@@ -85,7 +85,11 @@ pub(super) fn model_key(model_spec: &ModelSpec) -> String {
         Head::Linear(_) => String::new(),
         other => format!(" under {}", json!(other)),
     };
-    format!("{} with {} classes{head}", arch.as_str().unwrap_or_default(), model_spec.classes.len())
+    let channels = match model_spec.channels {
+        RGB_CHANNELS => String::new(),
+        other => format!(" of {other} channels"),
+    };
+    format!("{} with {} classes{head}{channels}", arch.as_str().unwrap_or_default(), model_spec.classes.len())
 }
 
 pub(super) fn pass_key(model_spec: &ModelSpec, size: usize, from: usize, to: usize) -> String {

@@ -2,7 +2,7 @@
 
 use super::probes::{load_key, model_key, pass_key, size, step_key};
 use super::workload::{ImageReads, MappedFeatures, Workload, WorkloadPhase};
-use crate::data::{DecodeOptions, EncodedImage, Split};
+use crate::data::{ImageReader, Split};
 use crate::model::Description;
 use crate::pipeline::{Augment, Decode};
 use crate::stage::{
@@ -260,16 +260,19 @@ fn split(work: &PlannedStage, split: Split) -> usize {
 /// The bytes of one cached decoded image: its square, or the whole image if random crops follow.
 fn kept_bytes(work: &PlannedStage) -> usize {
     let (ResolvedStage::Train(train, _), Some(dataset)) = (work, work.dataset()) else { return 0 };
-    match (&train.settings.augment.random_resized_crop, train.preprocess.0.decode) {
-        (None, _) => size(work).pow(2) * 3,
+    let images = &train.preprocess.0;
+    let reader = ImageReader::new(images);
+    let pixel = if reader.is_rgb8() { 3 } else { images.channels * size_of::<f32>() };
+    match (&train.settings.augment.random_resized_crop, images.decode) {
+        (None, _) => size(work).pow(2) * pixel,
         (Some(_), Decode::Scaled) => 0,
         (Some(_), Decode::Full) if dataset.samples.is_empty() => 0,
         // One image represents all.
         (Some(_), Decode::Full) => {
-            let size = std::fs::read(dataset.file(0)).ok().and_then(|bytes| {
-                EncodedImage::open(&bytes, DecodeOptions::default()).ok().map(|picture| picture.size())
-            });
-            size.map_or(0, |(width, height)| width as usize * height as usize * 3)
+            let size = std::fs::read(dataset.file(0))
+                .ok()
+                .and_then(|bytes| reader.open(&bytes).ok().map(|picture| picture.size()));
+            size.map_or(0, |(width, height)| width as usize * height as usize * pixel)
         }
     }
 }

@@ -9,7 +9,8 @@ use super::planned::Plan;
 use super::resolve::StageDraft;
 use super::status::{StageStatus, Status};
 use crate::data::{
-    BrokenImage, Dataset, DatasetSummary, DecodeCheck, NearNameReason, NearNames, Split, data_format,
+    BrokenImage, Dataset, DatasetSummary, DecodeCheck, ImageReader, NearNameReason, NearNames, Split,
+    data_format,
 };
 use crate::pipeline::{Diagnostic, Resolved, SplitMethod};
 use crate::report::percent;
@@ -56,12 +57,18 @@ impl Plan {
             let read = |index: &usize| parts.contains(dataset.samples[*index].split.name());
             let samples: Vec<usize> = (0..dataset.samples.len()).filter(read).collect();
             let digest = |index: &usize| dataset.samples[*index].digest;
-            let unknown = |index: &usize| !digest(index).is_some_and(|digest| sound.contains(&digest));
+            let unknown = |index: &usize| {
+                view.0.keeps_depth() || !digest(index).is_some_and(|digest| sound.contains(&digest))
+            };
             let unknown: Vec<usize> = samples.iter().copied().filter(unknown).collect();
-            let images = dataset.broken(&unknown, DecodeCheck::Headers);
+            let reader = ImageReader::new(&view.0);
+            let images = dataset.broken(&unknown, DecodeCheck::Headers, &reader);
             let broken: BTreeSet<&str> = images.iter().map(|image| image.file.as_str()).collect();
             let whole = unknown.iter().filter(|index| !broken.contains(&*dataset.samples[**index].path));
-            sound.extend(whole.filter_map(digest));
+            // The index is for 8-bit RGB; other settings refuse other files.
+            if reader.is_rgb8() {
+                sound.extend(whole.filter_map(digest));
+            }
             found.extend(UndecodableImages::new(name, dataset, view, samples.len(), images));
         }
         sound.save();
@@ -154,7 +161,7 @@ pub fn decode_all<'a>(drafts: impl Iterator<Item = &'a StageDraft>) -> (usize, V
         let name = draft.data.as_str();
         let samples: Vec<usize> = (0..dataset.samples.len()).collect();
         checked += samples.len();
-        let images = dataset.broken(&samples, DecodeCheck::Whole);
+        let images = dataset.broken(&samples, DecodeCheck::Whole, &ImageReader::new(&view.0));
         found.extend(UndecodableImages::new(name, dataset, view, samples.len(), images));
     }
     (checked, found)

@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::ExternalWeights;
 use crate::data::{self, Dataset};
 use crate::model::RuleError;
-use crate::pipeline::{self, CheckpointKind, Diagnostic, DiagnosticReport, ImageSizes, Resolved, Stage};
+use crate::pipeline::{
+    self, CheckpointKind, Diagnostic, DiagnosticReport, ImageSizes, RGB_CHANNELS, Resolved, Stage,
+};
 use crate::regular_file;
 use crate::stage::{EnsembleMember, EvaluateStage, InitWeightsStage, ModelSpec, Preprocess, ResolvedStage};
 use crate::task::RecognitionSpec;
@@ -131,7 +133,16 @@ impl Resolver<'_> {
             _ => {
                 let (model, image_size) =
                     (self.pipeline.model.get(stage.model()?)?.clone(), images.image_size);
-                ModelSpec { model, classes, task: self.task_of(data_name, data)?, image_size }
+                let channels = images.channels;
+                if channels != RGB_CHANNELS && !model.arch.takes_any_channels() {
+                    let arch = model.arch.name();
+                    let message = format!("`{arch}` takes red, green and blue only, not {channels} channels");
+                    let help = "use a convolutional network, such as `resnet50`, or images of 3 channels";
+                    let at = format!("data.{data_name}.channels");
+                    self.diagnose(&at, "channels", message, Some(help.to_owned()));
+                    return None;
+                }
+                ModelSpec { model, classes, task: self.task_of(data_name, data)?, image_size, channels }
             }
         };
         match stage {
@@ -190,6 +201,18 @@ impl Resolver<'_> {
         Some(evaluate.compares_embeddings().then(|| RecognitionSpec::new(evaluate, pairs)))
     }
 
+    /// The first layer is made for the number of channels of the model's first stage.
+    fn same_channels(&mut self, data: &str, model_spec: &ModelSpec, preprocess: &Preprocess) -> Option<()> {
+        let (known, found) = (model_spec.channels, preprocess.0.channels);
+        if known == found {
+            return Some(());
+        }
+        let message = format!("the model takes images of {known} channels, and these have {found}");
+        let help = format!("use a data set with `channels = {known}`, or load the weights for this one");
+        self.diagnose(&format!("data.{data}.channels"), "channels", message, Some(help));
+        None
+    }
+
     /// An architecture may accept only some image sizes. Position embeddings have the size that the first stage of the
     /// model uses.
     pub(super) fn same_patches(
@@ -199,6 +222,7 @@ impl Resolver<'_> {
         model_spec: &ModelSpec,
         preprocess: &Preprocess,
     ) -> Option<()> {
+        self.same_channels(data, model_spec, preprocess)?;
         let (known, found) = (model_spec.image_size, preprocess.0.image_size);
         let arch = model_spec.model.arch;
         let (message, help) = match arch.image_sizes() {

@@ -132,7 +132,7 @@ impl Predictor {
         let task = TaskSpec { kind, classes: &classes, head: &head, training: None };
         let describer = task.describer();
         let spec = pipeline::Model { head, position_resampling, ..pipeline::Model::of(arch) };
-        let model = Model::build_for(&spec, classes.len(), view.image_size);
+        let model = Model::build_for_channels(&spec, classes.len(), view.image_size, view.channels);
         let mut rules = LoadRules::default();
         rules.classes = Some(classes);
         let state = weights::load(&model.description, &WeightsFile::open(checkpoint)?, &rules, 0)?;
@@ -152,7 +152,7 @@ impl Predictor {
         files.iter().map(|file| self.one(file, &mut pass)).collect()
     }
 
-    /// An image file, preprocessed for the model: [1, size, size, 3].
+    /// An image file, preprocessed for the model: [1, size, size, channels].
     pub(super) fn image(&self, file: &Path) -> Result<Tensor> {
         let bytes = regular_file::read(file, LARGEST_IMAGE)
             .map_err(|refused| Error::io("read", file, refused.into()).as_usage())?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
-use super::ModelSpec;
-use crate::data::Dataset;
+use super::{ModelSpec, Preprocess};
+use crate::data::{Dataset, ImageReader};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
@@ -89,12 +89,20 @@ impl StageContext<'_> {
     }
 
     /// Lists the images that were skipped because they cannot be decoded, if there are any.
-    pub fn list_broken<'p>(&self, dataset: &Dataset, paths: impl IntoIterator<Item = &'p str>) -> Result<()> {
+    pub fn list_broken<'p>(
+        &self,
+        dataset: &Dataset,
+        preprocess: &Preprocess,
+        paths: impl IntoIterator<Item = &'p str>,
+    ) -> Result<()> {
         let paths: BTreeSet<&str> = paths.into_iter().collect();
         if paths.is_empty() {
             return Ok(());
         }
-        self.write(BROKEN_IMAGES, report::broken_csv(&dataset.causes(&paths)?))
+        self.write(
+            BROKEN_IMAGES,
+            report::broken_csv(&dataset.causes(&paths, &ImageReader::new(&preprocess.0))?),
+        )
     }
 
     /// Writes a live file, which is readable while the stage runs.

@@ -93,6 +93,7 @@ impl EvaluateStage {
                 paths.push(PICTURES);
             }
         }
+        paths.extend(data::code_paths::of_images(&self.preprocess.0, dataset, &self.parts()));
         paths.extend(self.model_spec().names(dataset, &self.parts()));
         paths
     }
@@ -173,7 +174,7 @@ impl EvaluateStage {
         let broken: BTreeSet<&str> = broken.map(|sample| dataset.samples[sample].path.as_str()).collect();
         let is_broken = |path: &str| broken.contains(path);
         class_coverage::require_classes_or_warn(&self.preprocess, dataset, &parts, is_broken, context)?;
-        context.list_broken(dataset, broken.iter().copied())?;
+        context.list_broken(dataset, &self.preprocess, broken.iter().copied())?;
         context.interrupt.check()?;
         let Evaluation { mut document, files } = evaluator.finish(context.stage)?;
         document["broken_images"] = json!(broken.len());

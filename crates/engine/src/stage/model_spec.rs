@@ -23,11 +23,13 @@ pub struct ModelSpec {
     pub task: TaskKind,
     /// The image size of the position embeddings, if the architecture has any.
     pub image_size: usize,
+    /// The number of channels of the images.
+    pub channels: usize,
 }
 
 impl ModelSpec {
     pub fn build(&self) -> Model {
-        Model::build_for(&self.model, self.classes.len(), self.image_size)
+        Model::build_for_channels(&self.model, self.classes.len(), self.image_size, self.channels)
     }
 
     /// The task of a stage on this model. `training` is `None` if the stage does not train.
@@ -78,7 +80,9 @@ pub struct Preprocess(pub ImageSettings);
 impl Preprocess {
     pub fn new(data: &ImageSettings, image_size: Option<usize>, arch: Arch) -> Self {
         let mut data = data.clone();
-        data.normalize = data.normalize.or_else(|| Some(arch.normalize()));
+        let normalize = data.normalize.unwrap_or_else(|| arch.normalize());
+        // One of another length is an error of the file.
+        data.normalize = Some(normalize.of_channels(data.channels).unwrap_or(normalize));
         if let Some(size) = image_size {
             // The crop keeps its fraction of the image.
             let share = |resize: usize| match data.resize_rounding {
@@ -118,6 +122,9 @@ mod tests {
             "transparency": "white",
             "grey16": "high_byte",
             "resize_rounding": "nearest",
+            "range": null,
+            "channels": 3,
+            "color": "srgb",
         });
         assert_eq!(view(defaults).document(), usual);
         for (key, value) in [
@@ -125,6 +132,8 @@ mod tests {
             ("transparency", json!("drop")),
             ("grey16", json!("clip")),
             ("resize_rounding", json!("down")),
+            ("range", json!([0.0, 4095.0])),
+            ("color", json!({ "kind": "log_chromaticity", "from": "linear", "floor": 0.01 })),
         ] {
             let document = view(json!({ key: value })).document();
             assert_eq!(document[key], value);

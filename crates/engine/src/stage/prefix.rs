@@ -103,14 +103,18 @@ pub(super) fn cache_identity(
         images: PreprocessRecipe::of_features(preprocess),
         random: random.map(|(augment, seed)| RandomRecipe { augment, seed }),
         dtype: prefix.kind,
-        engine: engine(code_paths(model_spec, random.map(|(augment, _)| augment))),
+        engine: engine(code_paths(model_spec, preprocess, random.map(|(augment, _)| augment))),
         activations,
         position_resampling: model_spec.model.position_resampling,
     }))
 }
 
 /// The code that affects the features of frozen layers, including random changes of their images.
-pub(super) fn code_paths(model_spec: &ModelSpec, augment: Option<&Augment>) -> Vec<CodePath> {
+pub(super) fn code_paths(
+    model_spec: &ModelSpec,
+    preprocess: &Preprocess,
+    augment: Option<&Augment>,
+) -> Vec<CodePath> {
     let common = [
         ops::code_paths::COMMON,
         model::code_paths::COMMON,
@@ -119,6 +123,9 @@ pub(super) fn code_paths(model_spec: &ModelSpec, augment: Option<&Augment>) -> V
     ];
     let mut paths = common.concat();
     paths.extend(model::backbone_code_paths(&model_spec.model));
+    // Rows are found by the content of images, whatever their format.
+    paths.extend(data::code_paths::of_formats());
+    paths.extend(data::code_paths::of_pixels(&preprocess.0));
     paths.extend(augment.map(data::code_paths::of_augment).unwrap_or_default());
     paths
 }

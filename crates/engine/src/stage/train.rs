@@ -127,7 +127,9 @@ impl TrainStage {
             models: 1,
         }));
         paths.push(PICTURES);
-        paths.extend(model_spec.names(dataset, &[Split::Train, Split::Validation]));
+        let parts = [Split::Train, Split::Validation];
+        paths.extend(data::code_paths::of_images(&view.0, dataset, &parts));
+        paths.extend(model_spec.names(dataset, &parts));
         if let Some(teacher) = teacher {
             paths.push(DISTILLATION);
             paths.extend(teacher.code_paths());
@@ -241,7 +243,7 @@ impl TrainStage {
         let parts = [Split::Train, Split::Validation];
         let is_broken = |path: &str| progress.broken.contains(path);
         class_coverage::require_classes_or_warn(&self.preprocess, dataset, &parts, is_broken, context)?;
-        context.list_broken(dataset, progress.broken.iter().map(String::as_str))?;
+        context.list_broken(dataset, &self.preprocess, progress.broken.iter().map(String::as_str))?;
         match &progress.best {
             Some(best) => context.write_all(&task.files(context.stage, &best.meter)?),
             None => Ok(()),

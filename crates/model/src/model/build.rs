@@ -32,10 +32,20 @@ impl Model {
         Self::build_for(settings, classes, PUBLISHED_SIZE)
     }
 
+    /// As [`Model::build_for`], for images of so many channels.
+    pub fn build_for_channels(
+        settings: &pipeline::Model,
+        classes: usize,
+        image_size: usize,
+        channels: usize,
+    ) -> Model {
+        let build = spec(settings.arch).build;
+        Self::of(build(&BuildOptions { settings, classes, image_size, channels }))
+    }
+
     /// As [`Model::build`], for square images of `image_size` pixels.
     pub fn build_for(settings: &pipeline::Model, classes: usize, image_size: usize) -> Model {
-        let build = spec(settings.arch).build;
-        Self::of(build(&BuildOptions { settings, classes, image_size }))
+        Self::build_for_channels(settings, classes, image_size, pipeline::RGB_CHANNELS)
     }
 
     pub(super) fn of(architecture: Architecture) -> Model {
@@ -50,8 +60,9 @@ impl Model {
         use super::resnet;
         let depth = resnet::ResNetDepth { bottleneck: false, width: 4, blocks: [1, 1, 0, 0] };
         let settings = pipeline::Model::of(pipeline::Arch::ResNet18);
-        let options = BuildOptions { settings: &settings, classes, image_size: PUBLISHED_SIZE };
-        Self::of(resnet::build("tiny", depth).with_head(&options))
+        let channels = pipeline::RGB_CHANNELS;
+        let options = BuildOptions { settings: &settings, classes, image_size: PUBLISHED_SIZE, channels };
+        Self::of(resnet::build("tiny", depth, channels).with_head(&options))
     }
 
     /// The outputs of a batch. `input` is what crosses the cut ahead of layer `from`: the images where that is 0, else
@@ -197,6 +208,31 @@ mod tests {
                     == (TensorRole::NormWeight, TensorRole::BatchCount)
             }));
         }
+    }
+
+    #[test]
+    fn the_first_layer_takes_the_channels_of_the_images() {
+        for arch in [
+            Arch::ResNet18,
+            Arch::MobileNetV2,
+            Arch::EfficientNetB0,
+            Arch::EfficientNetLite0,
+            Arch::ConvNextTiny,
+        ] {
+            assert!(arch.takes_any_channels());
+            let settings = pipeline::Model::of(arch);
+            let first = |channels| {
+                let Description { tensors, .. } =
+                    Model::build_for_channels(&settings, 2, 32, channels).description;
+                let others: Vec<Vec<usize>> =
+                    tensors[1..].iter().map(|tensor| tensor.shape.clone()).collect();
+                (tensors[0].shape.clone(), others)
+            };
+            let ((usual, others), (wide, same)) = (first(3), first(5));
+            assert_eq!((usual[1], wide[1]), (3, 5), "{}", arch.name());
+            assert_eq!(others, same, "{}", arch.name());
+        }
+        assert!(!Arch::VitS16.takes_any_channels() && !Arch::ClipVitB32.takes_any_channels());
     }
 
     #[test]

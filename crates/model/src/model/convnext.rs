@@ -7,7 +7,7 @@ use super::activations::Activations;
 use super::code_paths::CONVNEXT;
 use super::description::{Init, TensorId, TensorRole};
 use super::layers::{BiasedConv2d, Dense, LayerNorm, Padding};
-use super::network::{ArchSpec, Backbone, Network};
+use super::network::{ArchSpec, Backbone, BuildOptions, Network};
 use super::pass::Pass;
 use super::scope::{ConvSettings, Form, NormSettings, Scope};
 use crate::autograd::Value;
@@ -16,7 +16,7 @@ use crate::ops::Activation;
 use crate::ops::code_paths::{GELU, LAYER_NORM, LAYER_SCALE};
 
 pub const TINY: ArchSpec = ArchSpec {
-    build: |options| build(options.name(), STAGES, options.settings.stochastic_depth).with_head(options),
+    build: |options| build(options, STAGES).with_head(options),
     code_paths: &[CONVNEXT, LAYER_NORM, GELU, LAYER_SCALE],
 };
 
@@ -56,13 +56,17 @@ struct Block {
     perceptron: [Dense; 2],
 }
 
-fn build(arch: &str, stages: [[usize; 2]; 4], stochastic_depth: f64) -> Backbone {
+fn build(options: &BuildOptions, stages: [[usize; 2]; 4]) -> Backbone {
+    let (arch, stochastic_depth) = (options.name(), options.settings.stochastic_depth);
     // There is no batch normalisation here.
     let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
     scope.layer("features.0");
     let mut inputs = stages[0][0];
     let stem = scope.within("features.0", |scope| {
-        (scope.biased_conv2d("0", patches(3, inputs, 4), INIT), scope.layer_norm("1", inputs, EPS))
+        (
+            scope.biased_conv2d("0", patches(options.channels, inputs, 4), INIT),
+            scope.layer_norm("1", inputs, EPS),
+        )
     });
     let (mut body, mut number) = (Vec::new(), 0);
     for (stage, [channels, blocks]) in stages.into_iter().enumerate() {

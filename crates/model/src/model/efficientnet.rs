@@ -4,35 +4,35 @@
 
 use super::inverted_bottleneck::{Block, Excitation, InvertedBottlenecks};
 use super::layers::{BatchNorm, Conv2d, Padding};
-use super::network::{ArchSpec, Backbone};
+use super::network::{ArchSpec, Backbone, BuildOptions};
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::ops::Activation;
 
 pub const B0: ArchSpec = ArchSpec {
     build: |options| {
         let scaling = Scaling { width: 1.0, depth: 1.0 };
-        build(options.name(), scaling, options.settings.stochastic_depth).with_head(options)
+        build(options, scaling).with_head(options)
     },
     code_paths: &[],
 };
 pub const B1: ArchSpec = ArchSpec {
     build: |options| {
         let scaling = Scaling { width: 1.0, depth: 1.1 };
-        build(options.name(), scaling, options.settings.stochastic_depth).with_head(options)
+        build(options, scaling).with_head(options)
     },
     code_paths: &[],
 };
 pub const B2: ArchSpec = ArchSpec {
     build: |options| {
         let scaling = Scaling { width: 1.1, depth: 1.2 };
-        build(options.name(), scaling, options.settings.stochastic_depth).with_head(options)
+        build(options, scaling).with_head(options)
     },
     code_paths: &[],
 };
 pub const B3: ArchSpec = ArchSpec {
     build: |options| {
         let scaling = Scaling { width: 1.2, depth: 1.4 };
-        build(options.name(), scaling, options.settings.stochastic_depth).with_head(options)
+        build(options, scaling).with_head(options)
     },
     code_paths: &[],
 };
@@ -75,11 +75,12 @@ impl Scaling {
 
 /// The layers are `features.0` (the stem), the blocks `features.1.0` … `features.7.n`, `features.8`, which ends in the
 /// global average; the head is `classifier.1`.
-fn build(arch: &str, scaling: Scaling, stochastic_depth: f64) -> Backbone {
+fn build(options: &BuildOptions, scaling: Scaling) -> Backbone {
+    let (arch, stochastic_depth) = (options.name(), options.settings.stochastic_depth);
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     let mut inputs = scaling.channels(STEM);
     scope.layer("features.0");
-    let stem = scope.within("features.0", |scope| conv_norm(scope, conv(3, inputs, 3, 2)));
+    let stem = scope.within("features.0", |scope| conv_norm(scope, conv(options.channels, inputs, 3, 2)));
     let mut blocks = Vec::new();
     for (run, [expansion, kernel, stride, outputs, repeats]) in (1..).zip(RUNS) {
         let outputs = scaling.channels(outputs);

@@ -4,14 +4,11 @@
 
 use super::inverted_bottleneck::{Block, InvertedBottlenecks};
 use super::layers::Padding;
-use super::network::{ArchSpec, Backbone};
+use super::network::{ArchSpec, Backbone, BuildOptions};
 use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::ops::Activation;
 
-pub const LITE0: ArchSpec = ArchSpec {
-    build: |options| build(options.name(), options.settings.stochastic_depth).with_head(options),
-    code_paths: &[],
-};
+pub const LITE0: ArchSpec = ArchSpec { build: |options| build(options).with_head(options), code_paths: &[] };
 
 /// Repeats, kernel, stride of the first, expansion and outputs of each run of blocks (EfficientNet, table 1).
 const RUNS: [[usize; 5]; 7] = [
@@ -27,11 +24,13 @@ const STEM: usize = 32;
 const FEATURES: usize = 1280;
 
 /// The layers are `stem`, `_blocks.0` … `_blocks.15`, `_conv_head`, which ends in the global average; the head is `_fc`.
-fn build(arch: &str, stochastic_depth: f64) -> Backbone {
+fn build(options: &BuildOptions) -> Backbone {
+    let (arch, stochastic_depth) = (options.name(), options.settings.stochastic_depth);
     // TensorFlow's momentum of 0.99 keeps that share of the old value; PyTorch counts the other share.
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-3, momentum: 0.01 });
     scope.layer("stem");
-    let stem = (scope.conv2d("_conv_stem", conv(3, STEM, 3, 2)), scope.batch_norm("_bn0", STEM));
+    let stem =
+        (scope.conv2d("_conv_stem", conv(options.channels, STEM, 3, 2)), scope.batch_norm("_bn0", STEM));
     let mut inputs = STEM;
     let mut blocks = Vec::new();
     for [repeats, kernel, stride, expansion, outputs] in RUNS {

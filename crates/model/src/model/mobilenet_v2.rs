@@ -8,7 +8,7 @@ use super::scope::{ConvSettings, NormSettings, Scope};
 use crate::ops::Activation;
 
 pub const MOBILENET_V2: ArchSpec =
-    ArchSpec { build: |options| build(options.name()).with_head(options), code_paths: &[] };
+    ArchSpec { build: |options| build(options.name(), options.channels).with_head(options), code_paths: &[] };
 
 /// Expansion, outputs, repeats and stride of the first of each run of blocks (the paper's table 2).
 const RUNS: [[usize; 4]; 7] = [
@@ -24,10 +24,10 @@ const STEM: usize = 32;
 const FEATURES: usize = 1280;
 
 /// The layers are `features.0` (the stem) … `features.18`, which ends in the global average; the head is `classifier.1`.
-fn build(arch: &str) -> Backbone {
+fn build(arch: &str, channels: usize) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     scope.layer("features.0");
-    let stem = scope.within("features.0", |scope| conv_norm(scope, "0", "1", conv(3, STEM, 3, 2)));
+    let stem = scope.within("features.0", |scope| conv_norm(scope, "0", "1", conv(channels, STEM, 3, 2)));
     let mut inputs = STEM;
     let mut blocks = Vec::new();
     for [expansion, outputs, repeats, stride] in RUNS {

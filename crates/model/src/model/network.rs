@@ -61,6 +61,8 @@ pub struct BuildOptions<'a> {
     pub classes: usize,
     /// The side in pixels of the images that position embeddings are for, where the architecture has any.
     pub image_size: usize,
+    /// The number of channels of the images: 3, or any for architectures that say so in the table.
+    pub channels: usize,
 }
 
 impl BuildOptions<'_> {

@@ -11,23 +11,23 @@ use crate::error::Result;
 use crate::ops::{Activation, Window};
 
 pub const RESNET18: ArchSpec = ArchSpec {
-    build: |options| build(options.name(), basic([2, 2, 2, 2])).with_head(options),
+    build: |options| build(options.name(), basic([2, 2, 2, 2]), options.channels).with_head(options),
     code_paths: &[],
 };
 pub const RESNET34: ArchSpec = ArchSpec {
-    build: |options| build(options.name(), basic([3, 4, 6, 3])).with_head(options),
+    build: |options| build(options.name(), basic([3, 4, 6, 3]), options.channels).with_head(options),
     code_paths: &[],
 };
 pub const RESNET50: ArchSpec = ArchSpec {
-    build: |options| build(options.name(), bottleneck([3, 4, 6, 3])).with_head(options),
+    build: |options| build(options.name(), bottleneck([3, 4, 6, 3]), options.channels).with_head(options),
     code_paths: &[],
 };
 pub const RESNET101: ArchSpec = ArchSpec {
-    build: |options| build(options.name(), bottleneck([3, 4, 23, 3])).with_head(options),
+    build: |options| build(options.name(), bottleneck([3, 4, 23, 3]), options.channels).with_head(options),
     code_paths: &[],
 };
 pub const RESNET152: ArchSpec = ArchSpec {
-    build: |options| build(options.name(), bottleneck([3, 8, 36, 3])).with_head(options),
+    build: |options| build(options.name(), bottleneck([3, 8, 36, 3]), options.channels).with_head(options),
     code_paths: &[],
 };
 
@@ -61,10 +61,11 @@ struct Block {
 
 const POOL: Window = Window { kernel: [3, 3], stride: [2, 2], padding: [1; 4] };
 
-pub fn build(arch: &str, depth: ResNetDepth) -> Backbone {
+pub fn build(arch: &str, depth: ResNetDepth, channels: usize) -> Backbone {
     let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
     scope.layer("stem");
-    let stem = (scope.conv2d("conv1", conv(3, depth.width, 7, 2)), scope.batch_norm("bn1", depth.width));
+    let stem =
+        (scope.conv2d("conv1", conv(channels, depth.width, 7, 2)), scope.batch_norm("bn1", depth.width));
     scope.pool(POOL.stride[0]);
     let expansion = if depth.bottleneck { 4 } else { 1 };
     let mut inputs = depth.width;

@@ -11,18 +11,18 @@ use super::Normalize;
 macro_rules! architectures {
     ($make:ident) => {
         $make! {
-            ResNet18 = "resnet18", resnet::RESNET18, {};
-            ResNet34 = "resnet34", resnet::RESNET34, {};
-            ResNet50 = "resnet50", resnet::RESNET50, {};
-            ResNet101 = "resnet101", resnet::RESNET101, {};
-            ResNet152 = "resnet152", resnet::RESNET152, {};
-            MobileNetV2 = "mobilenet_v2", mobilenet_v2::MOBILENET_V2, {};
-            EfficientNetB0 = "efficientnet_b0", efficientnet::B0, { stochastic_depth: true };
-            EfficientNetB1 = "efficientnet_b1", efficientnet::B1, { stochastic_depth: true };
-            EfficientNetB2 = "efficientnet_b2", efficientnet::B2, { stochastic_depth: true };
-            EfficientNetB3 = "efficientnet_b3", efficientnet::B3, { stochastic_depth: true };
-            EfficientNetLite0 = "efficientnet_lite0", efficientnet_lite::LITE0, { stochastic_depth: true };
-            ConvNextTiny = "convnext_tiny", convnext::TINY, { stochastic_depth: true };
+            ResNet18 = "resnet18", resnet::RESNET18, { any_channels: true };
+            ResNet34 = "resnet34", resnet::RESNET34, { any_channels: true };
+            ResNet50 = "resnet50", resnet::RESNET50, { any_channels: true };
+            ResNet101 = "resnet101", resnet::RESNET101, { any_channels: true };
+            ResNet152 = "resnet152", resnet::RESNET152, { any_channels: true };
+            MobileNetV2 = "mobilenet_v2", mobilenet_v2::MOBILENET_V2, { any_channels: true };
+            EfficientNetB0 = "efficientnet_b0", efficientnet::B0, { any_channels: true, stochastic_depth: true };
+            EfficientNetB1 = "efficientnet_b1", efficientnet::B1, { any_channels: true, stochastic_depth: true };
+            EfficientNetB2 = "efficientnet_b2", efficientnet::B2, { any_channels: true, stochastic_depth: true };
+            EfficientNetB3 = "efficientnet_b3", efficientnet::B3, { any_channels: true, stochastic_depth: true };
+            EfficientNetLite0 = "efficientnet_lite0", efficientnet_lite::LITE0, { any_channels: true, stochastic_depth: true };
+            ConvNextTiny = "convnext_tiny", convnext::TINY, { any_channels: true, stochastic_depth: true };
             VitS16 = "vit_s_16", vit::SMALL_16, { positions: Sized, image_sizes: MultipleOf(16) };
             VitB16 = "vit_b_16", vit::BASE_16, { positions: Sized, image_sizes: MultipleOf(16) };
             DinoV2VitS14 = "dinov2_vits14", dinov2::SMALL_14,
@@ -67,6 +67,8 @@ enum Positions {
 
 /// What the language knows of an architecture.
 struct ArchFacts {
+    /// Whether its first layer takes images of any number of channels.
+    any_channels: bool,
     stochastic_depth: bool,
     encoder: bool,
     detector: bool,
@@ -79,6 +81,7 @@ struct ArchFacts {
 
 /// Those of a convolutional network that trains.
 const PLAIN: ArchFacts = ArchFacts {
+    any_channels: false,
     stochastic_depth: false,
     encoder: false,
     detector: false,
@@ -121,6 +124,11 @@ macro_rules! declare {
 architectures!(declare);
 
 impl Arch {
+    /// Whether it takes images of any number of channels, and not of red, green and blue only.
+    pub fn takes_any_channels(self) -> bool {
+        self.facts().any_channels
+    }
+
     /// Whether `stochastic_depth` applies to it: whether the published network was trained with it.
     pub fn has_stochastic_depth(self) -> bool {
         self.facts().stochastic_depth

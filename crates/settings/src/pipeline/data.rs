@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Coco, Csv, Fit, ImageSettings, LabelKind, Normalize, Voc, Yolo};
+use super::pixels::default_channels;
+use super::{Coco, Color, Csv, Fit, ImageSettings, LabelKind, Normalize, Voc, Yolo};
 
 /// A data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,13 +66,16 @@ impl DataSettings for ImageFolder {
             image_size: self.image_size,
             fit: Fit::CentreCrop,
             resize: self.resize,
-            normalize: self.normalize,
+            normalize: self.normalize.clone(),
             split: self.split.clone(),
             broken: self.broken,
             decode: self.decode,
             exif_orientation: self.exif_orientation,
             transparency: self.transparency,
             grey16: self.grey16,
+            range: self.range,
+            channels: self.channels,
+            color: self.color,
             resize_rounding: self.resize_rounding,
         }
     }
@@ -116,12 +120,23 @@ pub struct ImageFolder {
     /// Whether to rotate photos upright, by the orientation in their EXIF data.
     #[serde(default = "default_exif_orientation")]
     pub exif_orientation: bool,
-    /// What to do with transparency in PNG files.
+    /// What to do with transparency.
     #[serde(default)]
     pub transparency: Transparency,
     /// How to convert 16-bit greyscale PNG files to 8 bits.
     #[serde(default)]
     pub grey16: Grey16,
+    /// The stored values of black and white, such as `[0, 4095]`: pixels keep their depth and are mapped linearly to [0, 1].
+    /// Needed for TIFF files of 16 bits or floats. Without it, images are read as 8-bit RGB.
+    #[schemars(extend("items" = { "type": "number" }))]
+    pub range: Option<[f64; 2]>,
+    /// Number of channels of each image. With another number than 3, pixels are read as they are stored.
+    #[serde(default = "default_channels")]
+    #[schemars(range(min = 1, max = 64))]
+    pub channels: usize,
+    /// The colour space of the values that the network sees: a name, or `{ kind = "log_chromaticity", from = "linear" }`.
+    #[serde(default)]
+    pub color: Color,
     /// How to round the length of the shorter side if it is computed from `image_size`.
     #[serde(default)]
     pub resize_rounding: ResizeRounding,
@@ -243,7 +258,7 @@ pub enum Decode {
     Scaled,
 }
 
-/// What to do with transparency in PNG files.
+/// What to do with transparency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Transparency {

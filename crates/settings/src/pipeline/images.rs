@@ -6,6 +6,7 @@ use super::data::{
     Broken, Decode, Grey16, ResizeRounding, Split, Transparency, default_exif_orientation, default_image_size,
 };
 use super::normalize::Normalize;
+use super::pixels::{Color, RGB_CHANNELS, default_channels, is_rgb};
 
 /// The settings of images that every data format has. A format writes its own; the rest of the program reads these.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,8 +33,29 @@ pub struct ImageSettings {
     pub transparency: Transparency,
     #[serde(default)]
     pub grey16: Grey16,
+    /// The stored values of black and white, for pixels that keep their depth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
+    #[serde(default = "default_channels", skip_serializing_if = "is_rgb")]
+    pub channels: usize,
+    #[serde(default, skip_serializing_if = "Color::is_default")]
+    pub color: Color,
     #[serde(default)]
     pub resize_rounding: ResizeRounding,
+}
+
+impl ImageSettings {
+    /// Mean and standard deviation of each channel.
+    pub fn statistics(&self) -> Vec<(f64, f64)> {
+        let normalize = self.normalize.clone().unwrap_or_default();
+        let Normalize { mean, std } = normalize.of_channels(self.channels).unwrap_or(normalize);
+        mean.into_iter().zip(std).collect()
+    }
+
+    /// Whether pixels keep the depth and the channels of their files, instead of becoming 8-bit RGB.
+    pub fn keeps_depth(&self) -> bool {
+        self.range.is_some() || self.channels != RGB_CHANNELS || !self.color.is_default()
+    }
 }
 
 /// How pictures of any shape become squares.
@@ -43,7 +65,8 @@ pub enum Fit {
     /// Scales the shorter side, then crops the central square.
     #[default]
     CentreCrop,
-    /// Scales the longer side, then pads the picture to a square. `pad` is the value around it, where 255 is full range.
+    /// Scales the longer side, then pads the picture to a square. `pad` is the value around it, where 255 is full range:
+    /// the white of `range`. In log-chromaticity, 127.5 is grey.
     Letterbox { pad: f64 },
 }
 

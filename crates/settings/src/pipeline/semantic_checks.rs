@@ -8,13 +8,14 @@ use super::{
     Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Pattern, PatternError,
     SettingConflict,
 };
-use super::{data_checks, effect_checks, group_checks, label_checks, schedule_checks, suggest};
+use super::{data_checks, effect_checks, group_checks, label_checks, pixel_checks, schedule_checks, suggest};
 
 /// Checks every data set, model and stage.
 pub fn check(draft: &mut UncheckedPipeline) {
     for (name, data) in draft.entries("data") {
         let path = format!("data.{name}");
         image_sizes(draft, &path);
+        pixel_checks::data(draft, &path);
         match data.get("format").and_then(Node::text) {
             Some("csv") => data_checks::table(draft, &path),
             Some("yolo") => data_checks::yolo(draft, &path),
@@ -150,6 +151,7 @@ fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     group_checks::check(draft, path);
     schedule_checks::check(draft, name, path);
     augment(draft, &format!("{path}.augment"));
+    pixel_checks::augment(draft, name, &format!("{path}.augment"));
     effect_checks::check(draft, name, path);
     features(draft, path);
     label_checks::train(draft, name, path);

@@ -31,12 +31,13 @@ impl AffineMove {
     }
 
     /// As `apply`, for pixels of any depth and number of channels.
-    pub fn apply_to_raster(&self, raster: &Raster) -> Raster {
+    /// `background` is the value of floats that come from outside.
+    pub fn apply_to_raster(&self, raster: &Raster, background: f32) -> Raster {
         let size @ (width, height) = (raster.width, raster.height);
         match self {
             Self::FlipHorizontal => raster.gathered(size, |x, y| Some((width - 1 - x, y))),
             Self::FlipVertical => raster.gathered(size, |x, y| Some((x, height - 1 - y))),
-            Self::Affine(affine) => raster.gathered(size, affine.source(size)),
+            Self::Affine(affine) => raster.gathered_on(background, size, affine.source(size)),
         }
     }
 

@@ -9,9 +9,9 @@ use image::RgbImage;
 
 use super::affine::{Affine, AffineMove};
 use super::hsv::HsvChange;
-use super::photometric;
 use super::rand_augment::RandAugmentOp;
 use super::random_erasing::ErasedRectangle;
+use super::{photometric, photometric_float};
 use crate::data::Region;
 use crate::data::geometry::{Geometry, GeometryChain};
 use crate::data::image::Raster;
@@ -94,14 +94,28 @@ impl AugmentDraws {
         }
     }
 
-    /// Applies flips and rotation, and scales the value, for pixels of any depth and number of channels.
-    pub fn apply_to_raster(&self, augment: &Augment, raster: Raster) -> Raster {
+    /// Applies flips, rotation and color jitter to floats. `background` is the value of pixels from outside the image.
+    pub fn apply_to_raster(&self, augment: &Augment, raster: Raster, background: f32) -> Raster {
         let moves = self.moves(augment, (raster.width, raster.height));
-        let raster = moves.fold(raster, |raster, change| change.apply_to_raster(&raster));
-        match &self.hsv {
-            Some(hsv) => hsv.scale_value(raster),
-            None => raster,
+        let mut raster = moves.fold(raster, |raster, change| change.apply_to_raster(&raster, background));
+        if let Some(hsv) = &self.hsv {
+            raster = hsv.scale_value(raster);
         }
+        let Some(jitter) = &augment.color_jitter else { return raster };
+        for change in &self.order {
+            match change {
+                0 if jitter.brightness > 0.0 => {
+                    photometric_float::brightness(&mut raster, self.brightness as f32)
+                }
+                1 if jitter.contrast > 0.0 => photometric_float::contrast(&mut raster, self.contrast as f32),
+                2 if jitter.saturation > 0.0 => {
+                    photometric_float::saturation(&mut raster, self.saturation as f32)
+                }
+                3 if jitter.hue > 0.0 => photometric_float::hue(&mut raster, self.hue as f32),
+                _ => {}
+            }
+        }
+        raster
     }
 
     /// Applies flips, rotation, HSV, color jitter and RandAugment, in this order.

@@ -8,6 +8,7 @@ mod hsv;
 mod mixup;
 mod multi_scale;
 mod photometric;
+mod photometric_float;
 mod rand_augment;
 mod random_erasing;
 

@@ -3,7 +3,7 @@
 //! - The first bytes determine the format, never the file name.
 //! - EXIF orientation is applied: a photo taken upright is upright.
 //! - Transparency is composited on white.
-//! - 16-bit samples keep their high byte.
+//! - 16-bit samples of PNG files keep their high byte; those of TIFF files need a declared range.
 //! - Embedded colour profiles are not applied, as in Pillow.
 //! - A truncated or malformed file is an error. A JPEG file must reach its end marker with all its data read.
 //! - Flipped bits in compressed JPEG data change the picture without an error, since JPEG has no checksum. PNG
@@ -43,8 +43,11 @@ pub enum PixelFormat {
     /// Three channels of 8 bits, independent of the file.
     #[default]
     Rgb8,
-    /// The depth and the channels of the file. Transparency is a channel. JPEG files give RGB8.
-    Stored,
+    /// The depth and the channels of the file. Transparency is a channel. JPEG and BMP files give RGB8.
+    Stored {
+        /// Whether the data set says which values are black and white.
+        has_range: bool,
+    },
 }
 
 impl Default for DecodeOptions {
@@ -82,6 +85,7 @@ impl<'a> EncodedImage<'a> {
     ) -> Result<Self, String> {
         let format = format_of(formats, bytes)?;
         let decoder = guarded(|| (format.open)(bytes))?;
+        decoder.accepts(options)?;
         let exif = decoder.exif().filter(|_| options.exif_orientation);
         let orientation = exif.map_or(Orientation::NoTransforms, exif::orientation);
         Ok(Self { decoder, orientation, options })
@@ -187,6 +191,41 @@ fn stored_region(region: Region, orientation: Orientation, (width, height): (u32
         stored.top = height - stored.top - stored.height;
     }
     stored
+}
+
+/// The samples of a region of a picture of bytes, whose width and channels are given.
+pub fn cut(samples: &[u8], (width, channels): (u32, usize), region: Region) -> Vec<u8> {
+    let stride = width as usize * channels;
+    let (left, length) = (region.left as usize * channels, region.width as usize * channels);
+    let rows = samples.chunks_exact(stride).skip(region.top as usize).take(region.height as usize);
+    rows.flat_map(|row| &row[left..left + length]).copied().collect()
+}
+
+/// What a person sees of a picture of bytes, with 1, 3 or 4 channels; `None` if their number is wrong.
+pub fn shown(
+    Region { width, height, .. }: Region,
+    channels: usize,
+    samples: Vec<u8>,
+    transparency: Transparency,
+) -> Option<Image> {
+    let on_white = |value: u8, alpha: u8| {
+        let (value, alpha) = (u32::from(value), u32::from(alpha));
+        ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    let pixels = match (channels, transparency) {
+        (1, _) => samples.iter().flat_map(|value| [*value; 3]).collect(),
+        (4, Transparency::White) => {
+            let seen = |[red, green, blue, alpha]: &[u8; 4]| {
+                [*red, *green, *blue].map(|value| on_white(value, *alpha))
+            };
+            samples.as_chunks().0.iter().flat_map(seen).collect()
+        }
+        (4, Transparency::Drop) => {
+            samples.as_chunks::<4>().0.iter().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
+        }
+        _ => samples,
+    };
+    RgbImage::from_raw(width, height, pixels).map(Image::Rgb8)
 }
 
 /// Returns an error if the size exceeds the pixel limit.

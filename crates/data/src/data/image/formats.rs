@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use super::{DecodeOptions, Image, JpegWorkspace, Region, Scale, jpeg, png};
+use super::{DecodeOptions, Image, JpegWorkspace, Region, Scale, bmp, jpeg, png, tiff, webp};
+use crate::code_path::CodePath;
 
 /// An image format: its names, its signature and its decoder.
 pub struct ImageFormat {
@@ -10,19 +11,25 @@ pub struct ImageFormat {
     pub name: &'static str,
     /// File extensions in lower case, without the dot.
     pub extensions: &'static [&'static str],
-    /// The bytes that every file begins with.
-    pub signature: &'static [u8],
+    /// Offset and bytes of the signatures, of which every file has one.
+    pub signatures: &'static [Signature],
+    /// The version of its decoder.
+    pub code_path: CodePath,
     /// Reads the headers of a file.
     pub open: OpenDecoder,
     /// A cheap check that headers and end of a file look complete. If they do not, decoding determines the cause.
     pub looks_whole: fn(&[u8]) -> bool,
 }
 
+/// Bytes that are at an offset.
+pub type Signature = (usize, &'static [u8]);
+
 /// Reads the headers of a file. An error is a cause in lower case, without the file's name.
 pub type OpenDecoder = for<'a> fn(&'a [u8]) -> Result<Box<dyn Decoder + 'a>, String>;
 
 /// All formats: one line for each.
-pub const IMAGE_FORMATS: &[ImageFormat] = &[jpeg::FORMAT, png::FORMAT];
+pub const IMAGE_FORMATS: &[ImageFormat] =
+    &[jpeg::FORMAT, png::FORMAT, webp::FORMAT, bmp::FORMAT, tiff::FORMAT];
 
 /// A file whose headers have been read.
 pub trait Decoder {
@@ -35,6 +42,14 @@ pub trait Decoder {
     /// Whether the file can be decoded at a smaller scale than its own.
     fn scales(&self) -> bool {
         false
+    }
+
+    /// Whether the file can be decoded with these options, as far as its headers show.
+    ///
+    /// # Errors
+    /// A cause, with what to write in the data set.
+    fn accepts(&self, _: DecodeOptions) -> Result<(), String> {
+        Ok(())
     }
 
     /// Decodes a region of the stored picture, in pixels of the scale. The result is RGB8 if the options ask for it.
@@ -51,25 +66,25 @@ pub trait Decoder {
 }
 
 /// Unsupported formats that often have the extension of a supported one: offset and bytes of their signatures.
-const OTHER_SIGNATURES: [(usize, &[u8], &str); 7] = [
-    (8, b"WEBP", "WebP"),
-    (0, b"GIF8", "GIF"),
-    (0, b"BM", "BMP"),
-    (0, b"II*\0", "TIFF"),
-    (0, b"MM\0*", "TIFF"),
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypavif", "AVIF"),
+const OTHER_SIGNATURES: [(Signature, &str); 6] = [
+    ((0, b"GIF8"), "GIF"),
+    ((0, b"II+\0"), "BigTIFF"),
+    ((0, b"MM\0+"), "BigTIFF"),
+    ((0, b"\0\0\0\x0CjP  "), "JPEG 2000"),
+    ((4, b"ftypheic"), "HEIC"),
+    ((4, b"ftypavif"), "AVIF"),
 ];
 
-/// `neither JPEG nor PNG`
-pub static NO_IMAGE_FORMAT: LazyLock<String> = LazyLock::new(|| format!("neither {}", names("", " nor ")));
+/// `none of JPEG, PNG, WebP, BMP and TIFF`
+pub static NO_IMAGE_FORMAT: LazyLock<String> =
+    LazyLock::new(|| format!("none of {}", image_format_names("and")));
 
-/// The names of all formats: `JPEG or PNG`.
+/// The names of all formats: `JPEG, PNG, WebP, BMP or TIFF`.
 pub fn image_format_names(joint: &str) -> String {
     list(IMAGE_FORMATS.iter().map(|format| format.name.to_owned()), joint)
 }
 
-/// The file extensions of all formats: `.jpg, .jpeg or .png`.
+/// The file extensions of all formats: `.jpg, .jpeg, .png, .webp, .bmp, .tif or .tiff`.
 pub fn image_format_extensions(joint: &str) -> String {
     let extensions = IMAGE_FORMATS.iter().flat_map(|format| format.extensions);
     list(extensions.map(|extension| format!(".{extension}")), joint)
@@ -77,7 +92,7 @@ pub fn image_format_extensions(joint: &str) -> String {
 
 /// The format of a file, from its content.
 pub(super) fn format_of<'f>(formats: &'f [ImageFormat], bytes: &[u8]) -> Result<&'f ImageFormat, String> {
-    match formats.iter().find(|format| bytes.starts_with(format.signature)) {
+    match formats.iter().find(|format| format.signatures.iter().any(|signature| has(bytes, signature))) {
         Some(format) => Ok(format),
         None if bytes.is_empty() => Err("the file is empty".into()),
         None => Err(no_image(bytes)),
@@ -89,18 +104,16 @@ pub fn looks_whole(bytes: &[u8]) -> bool {
     format_of(IMAGE_FORMATS, bytes).is_ok_and(|format| (format.looks_whole)(bytes))
 }
 
-fn no_image(bytes: &[u8]) -> String {
-    let known = OTHER_SIGNATURES
-        .iter()
-        .find(|(offset, signature, _)| bytes.get(*offset..).is_some_and(|rest| rest.starts_with(signature)));
-    match known {
-        Some((_, _, format)) => format!("it is a {format} file, {}", *NO_IMAGE_FORMAT),
-        None => format!("it is neither {} file", names("a ", " nor ")),
-    }
+fn has(bytes: &[u8], (offset, signature): &Signature) -> bool {
+    bytes.get(*offset..).is_some_and(|rest| rest.starts_with(signature))
 }
 
-fn names(article: &str, joint: &str) -> String {
-    IMAGE_FORMATS.iter().map(|format| format!("{article}{}", format.name)).collect::<Vec<_>>().join(joint)
+fn no_image(bytes: &[u8]) -> String {
+    let known = OTHER_SIGNATURES.iter().find(|(signature, _)| has(bytes, signature));
+    match known {
+        Some((_, format)) => format!("it is a {format} file, {}", *NO_IMAGE_FORMAT),
+        None => format!("it is not a {} file", image_format_names("or")),
+    }
 }
 
 fn list(items: impl Iterator<Item = String>, joint: &str) -> String {
@@ -117,8 +130,9 @@ mod tests {
 
     #[test]
     fn words_follow_from_the_table() {
-        assert_eq!(*NO_IMAGE_FORMAT, "neither JPEG nor PNG");
-        assert_eq!(image_format_names("or"), "JPEG or PNG");
-        assert_eq!(image_format_extensions("and"), ".jpg, .jpeg and .png");
+        assert_eq!(*NO_IMAGE_FORMAT, "none of JPEG, PNG, WebP, BMP and TIFF");
+        assert_eq!(image_format_names("or"), "JPEG, PNG, WebP, BMP or TIFF");
+        let extensions = ".jpg, .jpeg, .png, .webp, .bmp, .tif and .tiff";
+        assert_eq!(image_format_extensions("and"), extensions);
     }
 }

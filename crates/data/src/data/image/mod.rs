@@ -3,17 +3,22 @@
 //! The content of a file determines its format, never its name. This module does not depend on data sets, splits or
 //! stages.
 
+mod bmp;
 mod decode;
 mod exif;
 mod formats;
 mod jpeg;
+mod light;
 mod pixels;
 mod png;
+mod reader;
 mod resample;
 #[cfg(target_arch = "x86_64")]
 mod resample_avx2;
 mod resample_float;
 mod resize;
+mod tiff;
+mod webp;
 
 pub use decode::{DecodeOptions, EncodedImage, PixelFormat, decode, is_decoding};
 pub use formats::{
@@ -21,5 +26,7 @@ pub use formats::{
     looks_whole,
 };
 pub use jpeg::{JpegWorkspace, Scale};
+pub use light::StoredPixels;
 pub use pixels::{Image, PixelData, Raster};
+pub use reader::ImageReader;
 pub use resize::{Region, ResizePlan, resize};

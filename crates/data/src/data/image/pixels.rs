@@ -46,6 +46,19 @@ impl Image {
         }
     }
 
+    /// An image of bytes; `None` if their number is wrong.
+    pub(super) fn of_bytes(
+        Region { width, height, .. }: Region,
+        channels: usize,
+        samples: Vec<u8>,
+    ) -> Option<Self> {
+        if channels == 3 {
+            return RgbImage::from_raw(width, height, samples).map(Self::Rgb8);
+        }
+        let is_whole = samples.len() == width as usize * height as usize * channels;
+        is_whole.then(|| Self::Other(Raster { width, height, channels, samples: PixelData::U8(samples) }))
+    }
+
     /// The image, if it is RGB8.
     pub fn into_rgb8(self) -> Option<RgbImage> {
         match self {
@@ -55,15 +68,53 @@ impl Image {
     }
 }
 
+impl From<Raster> for Image {
+    /// Three channels of 8 bits take the fast paths.
+    fn from(raster: Raster) -> Self {
+        match raster {
+            Raster { width, height, channels: 3, samples: PixelData::U8(samples) } => {
+                match RgbImage::from_raw(width, height, samples) {
+                    Some(image) => Self::Rgb8(image),
+                    // A raster always has the samples of its size.
+                    None => Self::Rgb8(RgbImage::new(width, height)),
+                }
+            }
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl PixelData {
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U8(samples) => samples.len(),
+            Self::U16(samples) => samples.len(),
+            Self::F32(samples) => samples.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Raster {
     /// An image of another size. Each pixel (x, y) is copied from `source(x, y)`, or zero if that is `None`.
-    pub fn gathered(
+    pub fn gathered(&self, size: (u32, u32), source: impl Fn(u32, u32) -> Option<(u32, u32)>) -> Self {
+        self.gathered_on(0.0, size, source)
+    }
+
+    /// As `gathered`, with another value than zero where there is no source. It is for floats; integers are zero.
+    pub fn gathered_on(
         &self,
+        background: f32,
         (width, height): (u32, u32),
         source: impl Fn(u32, u32) -> Option<(u32, u32)>,
     ) -> Self {
-        fn gather<T: Copy + Default>(
+        fn gather<T: Copy>(
             samples: &[T],
+            background: T,
             channels: usize,
             pixels: impl Iterator<Item = Option<usize>>,
         ) -> Vec<T> {
@@ -71,7 +122,7 @@ impl Raster {
             for pixel in pixels {
                 match pixel {
                     Some(pixel) => gathered.extend_from_slice(&samples[pixel * channels..][..channels]),
-                    None => gathered.extend(std::iter::repeat_n(T::default(), channels)),
+                    None => gathered.extend(std::iter::repeat_n(background, channels)),
                 }
             }
             gathered
@@ -80,9 +131,9 @@ impl Raster {
         let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         let pixels = places.map(|(x, y)| source(x, y).map(|(x, y)| y as usize * stride + x as usize));
         let samples = match &self.samples {
-            PixelData::U8(samples) => PixelData::U8(gather(samples, channels, pixels)),
-            PixelData::U16(samples) => PixelData::U16(gather(samples, channels, pixels)),
-            PixelData::F32(samples) => PixelData::F32(gather(samples, channels, pixels)),
+            PixelData::U8(samples) => PixelData::U8(gather(samples, 0, channels, pixels)),
+            PixelData::U16(samples) => PixelData::U16(gather(samples, 0, channels, pixels)),
+            PixelData::F32(samples) => PixelData::F32(gather(samples, background, channels, pixels)),
         };
         Self { width, height, channels, samples }
     }

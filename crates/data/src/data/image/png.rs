@@ -16,15 +16,18 @@ use self::headers::{check_header, looks_whole};
 use self::messages::{cause, damaged};
 use self::rows::RowFormat;
 use super::{DecodeOptions, Decoder, Image, ImageFormat, JpegWorkspace, Region, Scale};
+use crate::data::code_paths;
 
 pub const FORMAT: ImageFormat = ImageFormat {
     name: "PNG",
     extensions: &["png"],
-    signature: b"\x89PNG\r\n\x1a\n",
+    signatures: &[(0, SIGNATURE)],
+    code_path: code_paths::PNG,
     open: |bytes| Ok(Box::new(Png::open(bytes)?)),
     looks_whole,
 };
 
+const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// Deflate compresses at most 258 bytes into two bits.
 const BEST_COMPRESSION: u64 = 1032;
 /// The longest side, as in libpng. Longer rows would need memory that the pixel limit does not bound.

@@ -55,6 +55,32 @@ fn every_random_change_moves_the_box_with_the_pixels() {
     }
 }
 
+/// Files of the eight orientations, all of which show the same picture when they are upright.
+#[test]
+fn boxes_are_of_the_upright_picture_in_every_format() {
+    let (size, rectangle) = ((32, 24), [5, 4, 20, 12]);
+    for kind in ["jpg", "png", "webp", "tif"] {
+        for orientation in 1..=8 {
+            let name = format!("upright_{orientation}.{kind}");
+            let file = crate::data::fixtures::bytes(&name);
+            let transform =
+                Transform::training(&folder(56), None, &toml::from_str("rotation = 20.0").unwrap());
+            let picture = transform.open(&file).unwrap();
+            assert_eq!(picture.size(), size, "{name}");
+            for epoch in 0..5 {
+                let mut numbers = vec![0.0; SIDE * SIDE * 3];
+                let mut stream = Stream::new(3, Purpose::Augment, epoch, 1);
+                let mut scratch = Scratch::default();
+                let moves =
+                    transform.finish_unkept(&picture, &mut stream, &mut scratch, &mut numbers).unwrap();
+                let is_bright = |x: usize, y: usize| numbers[(y * SIDE + x) * 3] > 0.5;
+                let object = rectangle_box(size, rectangle);
+                assert_box_is_where_the_pixels_are(&moves, object, is_bright, 2.0, &name);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_fit_moves_the_box_with_the_pixels() {
     for (size, rectangle) in

@@ -26,7 +26,7 @@ pub(super) enum PixelSource<'a> {
 
 impl Transform {
     /// # Errors
-    /// As for [`EncodedImage::decode`], and a number of channels that differs from this transform's statistics.
+    /// As for [`ImageReader::decode`](crate::data::ImageReader::decode).
     pub(super) fn decode(
         &self,
         picture: &EncodedImage,
@@ -34,13 +34,7 @@ impl Transform {
         region: Region,
         workspace: &mut JpegWorkspace,
     ) -> Result<Image, String> {
-        let image = picture.decode(scale, region, workspace)?;
-        match (image.channels(), self.channels()) {
-            (found, expected) if found != expected => {
-                Err(format!("it has {found} channels, and {expected} are expected"))
-            }
-            _ => Ok(image),
-        }
+        self.reader.decode(picture, scale, region, workspace)
     }
 
     /// Resizes a region of a source into the output. The memory of RGB8 pixels comes from the scratch.

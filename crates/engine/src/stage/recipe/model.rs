@@ -21,6 +21,9 @@ pub struct ModelRecipe<'a> {
     /// Of an architecture whose position embeddings are for one image size.
     #[serde(skip_serializing_if = "Option::is_none")]
     image_size: Option<usize>,
+    /// Of images with another number of channels than three.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<usize>,
     #[serde(skip_serializing_if = "is_default")]
     position_resampling: PositionResampling,
     /// A head that is not one linear layer.
@@ -48,13 +51,14 @@ enum HeadRecipe<'a> {
 
 impl<'a> ModelRecipe<'a> {
     pub fn of(model_spec: &'a ModelSpec) -> Self {
-        let ModelSpec { model, classes, task, image_size } = model_spec;
+        let ModelSpec { model, classes, task, image_size, channels } = model_spec;
         let pipeline::Model { arch, head, stochastic_depth: _, position_resampling } = model;
         Self {
             arch: *arch,
             classes,
             task: task.recipe_field().map(|field| BTreeMap::from([(field, true)])),
             image_size: arch.has_sized_positions().then_some(*image_size),
+            channels: (*channels != pipeline::RGB_CHANNELS).then_some(*channels),
             position_resampling: *position_resampling,
             head: HeadRecipe::of(head),
         }

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::is_default;
-use crate::pipeline::{Broken, Decode, Fit, Grey16, ImageSettings, Normalize, ResizeRounding, Transparency};
+use crate::pipeline::{
+    Broken, Color, Decode, Fit, Grey16, ImageSettings, Normalize, RGB_CHANNELS, ResizeRounding, Transparency,
+};
 use crate::stage::Preprocess;
 
 /// How images become tensors. Splits are left out: the recipe has the images that they select.
@@ -25,6 +27,13 @@ pub struct PreprocessRecipe {
     transparency: Transparency,
     #[serde(skip_serializing_if = "is_default")]
     grey16: Grey16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    range: Option<[f64; 2]>,
+    /// Other than red, green and blue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<usize>,
+    #[serde(skip_serializing_if = "is_default")]
+    color: Color,
     #[serde(skip_serializing_if = "is_default")]
     resize_rounding: ResizeRounding,
 }
@@ -47,6 +56,9 @@ impl PreprocessRecipe {
             exif_orientation,
             transparency,
             grey16,
+            range,
+            channels,
+            color,
             resize_rounding,
         } = preprocess.0.clone();
         Self {
@@ -59,6 +71,9 @@ impl PreprocessRecipe {
             exif_orientation: (!exif_orientation).then_some(false),
             transparency,
             grey16,
+            range,
+            channels: (channels != RGB_CHANNELS).then_some(channels),
+            color,
             resize_rounding,
         }
     }

@@ -286,6 +286,46 @@ fn png_of_every_kind_is_what_a_person_sees_on_white() {
 }
 
 #[test]
+fn webp_and_bmp_are_what_pillow_shows() {
+    let fixtures = Fixtures::open("stored.safetensors");
+    for (name, slack) in [
+        ("lossless.webp", 0),
+        ("lossless_alpha.webp", 0),
+        ("lossy.webp", 1),
+        ("lossy_alpha.webp", 1),
+        ("rgb24.bmp", 0),
+        ("palette.bmp", 0),
+        ("grey.bmp", 0),
+    ] {
+        let file = bytes(name);
+        let shown = decode(&file).unwrap();
+        let expected = fixtures.floats(name);
+        let worst = shown.as_raw().iter().zip(&expected).map(|(a, b)| a.abs_diff(*b as u8)).max();
+        assert!(worst <= Some(slack), "{name} differs by {worst:?}");
+        let picture = EncodedImage::open(&file, DecodeOptions::default()).unwrap();
+        let region = Region { left: 5, top: 2, width: 9, height: 11 };
+        let cut = image::imageops::crop_imm(&shown, 5, 2, 9, 11).to_image();
+        assert!(rgb8(&picture, Scale::Whole, region) == cut, "a part of {name} differs");
+        for length in 0..file.len() - 5 {
+            assert!(decode(&file[..length]).is_err(), "{name} cut to {length} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_small_webp_or_bmp_cannot_ask_for_much_memory() {
+    let mut webp = bytes("lossless.webp");
+    // 16383 × 16383 pixels in the header of the lossless part, behind its signature.
+    let place = webp.windows(4).position(|name| name == b"VP8L").unwrap() + 9;
+    webp[place..place + 4].copy_from_slice(&0x0FFF_BFFEu32.to_le_bytes());
+    assert!(decode(&webp).unwrap_err().starts_with("its header says 16383 × 16383 pixels"));
+    let mut bmp = bytes("rgb24.bmp");
+    bmp[18..22].copy_from_slice(&13_000u32.to_le_bytes());
+    bmp[22..26].copy_from_slice(&13_000u32.to_le_bytes());
+    assert_eq!(decode(&bmp).unwrap_err(), "the BMP data is cut off");
+}
+
+#[test]
 fn no_cut_of_a_file_is_taken_for_an_image() {
     for name in ["baseline_420.jpg", "progressive_420.jpg", "restart.jpg", "orientation_6.jpg", "rgba8.png"] {
         let whole = bytes(name);
@@ -300,14 +340,16 @@ fn no_cut_of_a_file_is_taken_for_an_image() {
 #[test]
 fn a_strange_file_is_called_by_its_name() {
     assert_eq!(decode(b"").unwrap_err(), "the file is empty");
-    assert_eq!(decode(b"RIFF\0\0\0\0WEBPVP8 ").unwrap_err(), "it is a WebP file, neither JPEG nor PNG");
-    assert_eq!(decode(b"hello").unwrap_err(), "it is neither a JPEG nor a PNG file");
+    assert_eq!(decode(b"GIF89a").unwrap_err(), "it is a GIF file, none of JPEG, PNG, WebP, BMP and TIFF");
+    assert_eq!(decode(b"hello").unwrap_err(), "it is not a JPEG, PNG, WebP, BMP or TIFF file");
+    assert_eq!(decode(b"RIFF\0\0\0\0WEBPVP8 ").unwrap_err(), "the WebP data is cut off");
     assert_eq!(decode(&bytes("baseline_420.jpg")[..900]).unwrap_err(), "the JPEG data is cut off");
 }
 
 #[test]
 fn stored_pixels_keep_their_depth_and_channels() {
-    let options = DecodeOptions { pixels: PixelFormat::Stored, ..DecodeOptions::default() };
+    let options =
+        DecodeOptions { pixels: PixelFormat::Stored { has_range: false }, ..DecodeOptions::default() };
     for (name, channels, is_wide) in [
         ("grey1", 1, false),
         ("grey8", 1, false),

@@ -3,13 +3,15 @@
 use image::RgbImage;
 
 use super::{CUT_OFF, Damage, Jpeg, JpegWorkspace, Scale};
+use crate::data::code_paths;
 use crate::data::image::decode::check_pixels;
 use crate::data::image::{DecodeOptions, Decoder, Image, ImageFormat, Region};
 
 pub const FORMAT: ImageFormat = ImageFormat {
     name: "JPEG",
     extensions: &["jpg", "jpeg"],
-    signature: &[0xFF, 0xD8, 0xFF],
+    signatures: &[(0, &[0xFF, 0xD8, 0xFF])],
+    code_path: code_paths::JPEG,
     open: |bytes| Ok(Box::new(open(bytes)?)),
     // Opening reads the headers and looks for the end.
     looks_whole: |_| true,

@@ -1,7 +1,7 @@
 //! Checks of PNG files that need no pixels.
 
 use super::messages::{CUT_OFF, damaged};
-use super::{BEST_COMPRESSION, FORMAT, LONGEST_SIDE};
+use super::{BEST_COMPRESSION, LONGEST_SIDE, SIGNATURE};
 use crate::data::image::decode::check_pixels;
 
 /// Returns an error if the file is too short for the picture, or the picture exceeds the limits.
@@ -36,7 +36,7 @@ pub fn check_header(bytes: &[u8]) -> Result<(), String> {
 /// Whether a file has a valid size and complete chunks up to its end (PNG specification, section 5). Nothing is
 /// decompressed.
 pub fn looks_whole(bytes: &[u8]) -> bool {
-    let Some(mut rest) = bytes.strip_prefix(FORMAT.signature) else { return false };
+    let Some(mut rest) = bytes.strip_prefix(SIGNATURE) else { return false };
     let is_header = |size: &[u8]| size.len() == 13 && size[..4] != [0; 4] && size[4..8] != [0; 4];
     let (mut first, mut has_data) = (true, false);
     while let Some((length, after)) = rest.split_first_chunk::<4>() {

@@ -44,7 +44,7 @@ impl RowFormat {
     pub fn bytes(&self) -> usize {
         match self.pixels {
             PixelFormat::Rgb8 => 3,
-            PixelFormat::Stored => self.stored(),
+            PixelFormat::Stored { .. } => self.stored(),
         }
     }
 
@@ -66,7 +66,7 @@ impl RowFormat {
         let Self { wide, clips, .. } = *self;
         let step = self.stored();
         let row = &row[columns.start * step..columns.end * step];
-        if self.pixels == PixelFormat::Stored {
+        if self.pixels != PixelFormat::Rgb8 {
             return out[..row.len()].copy_from_slice(row);
         }
         let grey = |pixel: &[u8]| if clips && pixel[0] > 0 { 255 } else { pixel[usize::from(clips)] };

@@ -110,7 +110,11 @@ fn every_mistake_is_at_its_line() {
         ("path,kind\n,cat\n", "", "line 2: a row without a path"),
         ("path,kind\n../photos/cat/1.jpg,cat\n", "", "line 2: `../photos/cat/1.jpg` is outside"),
         ("path,kind\n/etc/1.jpg,cat\n", "", "line 2: `/etc/1.jpg` is outside"),
-        ("path,kind\ncat/1,cat\n", "", "line 2: `cat/1` is not a .jpg, .jpeg or .png file"),
+        (
+            "path,kind\ncat/1,cat\n",
+            "",
+            "line 2: `cat/1` is not a .jpg, .jpeg, .png, .webp, .bmp, .tif or .tiff file",
+        ),
         ("path,kind\ncat/1.jpg,cat\ncat/a,b.jpg,cat\n", "", "line 3: 3 fields, but the first line names 2"),
         ("path,kind\n\"cat/1.jpg,cat\ncat/2.png,cat\n", "", "line 2: a quoted field continues"),
         ("path,kind\ncat/1.jpg,ca\"t\n", "", "line 2: a quotation mark inside a field"),
