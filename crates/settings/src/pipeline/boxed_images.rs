@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::data::{AvailableSplits, Broken, Decode, Grey16, ResizeRounding, Split, Transparency};
 use super::images::{Fit, ImageSettings};
 use super::normalize::Normalize;
+use super::pixels::Color;
 
 /// The side length that YOLO models are trained with.
 pub(super) fn default_box_image_size() -> usize {
@@ -26,6 +27,9 @@ pub(super) struct BoxedImageSettings<'a> {
     pub broken: Broken,
     pub exif_orientation: bool,
     pub transparency: Transparency,
+    pub range: Option<[f64; 2]>,
+    pub channels: usize,
+    pub color: Color,
 }
 
 impl BoxedImageSettings<'_> {
@@ -35,13 +39,16 @@ impl BoxedImageSettings<'_> {
             image_size: self.image_size,
             fit: Fit::Letterbox { pad: self.pad },
             resize: None,
-            normalize: *self.normalize,
+            normalize: self.normalize.clone(),
             split: self.split,
             broken: self.broken,
             decode: Decode::default(),
             exif_orientation: self.exif_orientation,
             transparency: self.transparency,
             grey16: Grey16::default(),
+            range: self.range,
+            channels: self.channels,
+            color: self.color,
             resize_rounding: ResizeRounding::default(),
         }
     }

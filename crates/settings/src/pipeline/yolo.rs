@@ -8,6 +8,7 @@ use super::data::{AvailableSplits, Broken, DataSettings, Split, Transparency, de
 use super::images::ImageSettings;
 use super::label_kind::LabelKind;
 use super::normalize::Normalize;
+use super::pixels::{Color, default_channels};
 
 /// Images with a text file of boxes each, in YOLO's layout: `images/a.jpg` has its boxes in `labels/a.txt`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,6 +50,17 @@ pub struct Yolo {
     /// What to do with transparency in PNG files.
     #[serde(default)]
     pub transparency: Transparency,
+    /// The stored values of black and white, such as `[0, 4095]`: pixels keep their depth and are mapped linearly to [0, 1].
+    /// Needed for TIFF files of 16 bits or floats. Without it, images are read as 8-bit RGB.
+    #[schemars(extend("items" = { "type": "number" }))]
+    pub range: Option<[f64; 2]>,
+    /// Number of channels of each image. With another number than 3, pixels are read as they are stored.
+    #[serde(default = "default_channels")]
+    #[schemars(range(min = 1, max = 64))]
+    pub channels: usize,
+    /// The colour space of the values that the network sees: a name, or `{ kind = "log_chromaticity", from = "linear" }`.
+    #[serde(default)]
+    pub color: Color,
     /// Whether to clip boxes with coordinates outside of [0, 1]. Without it, coordinates that are wrong by more than 0.01
     /// are an error.
     #[serde(default)]
@@ -83,6 +95,9 @@ impl DataSettings for Yolo {
             broken: self.broken,
             exif_orientation: self.exif_orientation,
             transparency: self.transparency,
+            range: self.range,
+            channels: self.channels,
+            color: self.color,
         };
         settings.letterboxed()
     }

@@ -82,7 +82,7 @@ fn boxes_are_those_of_the_formulas_and_tighter_under_rotation() {
             let chain = GeometryChain(vec![Geometry::identity(size), placed, moved]);
             let expected = fixture.floats(&format!("boxes.{number}.{part}"));
             for (index, expected) in expected.chunks_exact(5).enumerate() {
-                let object = LabelledBox { class: 0, area: area(&boxes[(part * 12 + index) * 4..]) };
+                let object = LabelledBox::new(0, area(&boxes[(part * 12 + index) * 4..]));
                 let actual = chain.kept_boxes(&[object], &BoxFilter::training(2));
                 let what = format!("case {number}, part {part}, box {index}: {actual:?} {expected:?}");
                 let wanted = area(expected);
