@@ -76,8 +76,7 @@ fn what_is_no_image_is_named() {
     let project = Project::finished();
     std::fs::write(project.path().join("notes.txt"), "no picture").unwrap();
     std::fs::write(project.path().join("cut.png"), b"\x89PNG\r\n\x1a\n\0\0").unwrap();
-    for (file, cause) in
-        [("notes.txt", "neither a JPEG nor a PNG"), ("cut.png", "PNG"), ("nobody.png", "cannot read")]
+    for (file, cause) in [("notes.txt", "not a JPEG, PNG"), ("cut.png", "PNG"), ("nobody.png", "cannot read")]
     {
         let output = project.defrost(&["predict", "colours", "photos/red/00.png", file, "--json"]);
         let text = String::from_utf8(output.stderr).unwrap();

@@ -16,7 +16,11 @@ struct PixelSettings {
 fn settings(draft: &UncheckedPipeline, path: &str) -> Option<PixelSettings> {
     let at = |key: &str| format!("{path}.{key}");
     let given = |key: &str| draft.get(&at(key)).is_some();
-    let channels = if given("channels") { draft.read(&at("channels"))? } else { RGB_CHANNELS };
+    let channels = match given("channels") {
+        // The schema refuses an image without channels.
+        true => draft.read(&at("channels")).filter(|channels| *channels > 0)?,
+        false => RGB_CHANNELS,
+    };
     let color: Color = if given("color") { draft.read(&at("color"))? } else { Color::default() };
     let stored = given("range") || channels != RGB_CHANNELS || !color.is_default();
     Some(PixelSettings { channels, color, stored })

@@ -56,7 +56,7 @@ impl Image {
             return RgbImage::from_raw(width, height, samples).map(Self::Rgb8);
         }
         let is_whole = samples.len() == width as usize * height as usize * channels;
-        is_whole.then(|| Self::Other(Raster { width, height, channels, samples: PixelData::U8(samples) }))
+        is_whole.then_some(Self::Other(Raster { width, height, channels, samples: PixelData::U8(samples) }))
     }
 
     /// The image, if it is RGB8.

@@ -4,17 +4,11 @@ use super::{DecodeOptions, EncodedImage, Image, JpegWorkspace, PixelFormat, Regi
 use crate::pipeline::ImageSettings;
 
 /// Opens and decodes the images of a data set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ImageReader {
     pub options: DecodeOptions,
     /// `None` if images become 8-bit RGB.
     stored: Option<StoredPixels>,
-}
-
-impl Default for ImageReader {
-    fn default() -> Self {
-        Self { options: DecodeOptions::default(), stored: None }
-    }
 }
 
 impl ImageReader {

@@ -111,7 +111,7 @@ impl<'a> Tiff<'a> {
     }
 
     /// The colours of a palette: the high bytes, as in Pillow.
-    fn from_palette(&self, region: Region, palette: &[u16]) -> Result<RgbImage, String> {
+    fn palette_colors(&self, region: Region, palette: &[u16]) -> Result<RgbImage, String> {
         let SampleKind::Bits(bits) = self.layout.kind else {
             return Err(damaged("its palette is too large"));
         };
@@ -190,7 +190,7 @@ impl Decoder for Tiff<'_> {
     ) -> Result<Image, String> {
         self.accepts(options)?;
         if let Photometric::Palette(palette) = &self.layout.photometric {
-            return self.from_palette(region, palette).map(Image::Rgb8);
+            return self.palette_colors(region, palette).map(Image::Rgb8);
         }
         let raster = self.stored(region)?;
         match options.pixels {
