@@ -5,6 +5,7 @@ mod compare;
 mod cuda;
 mod data;
 mod datasets;
+mod detection;
 mod diff;
 mod distill;
 mod docs;

@@ -23,7 +23,7 @@ fn a_sheet_shows_the_images_of_an_epoch_with_their_classes() {
             (&serde_json::json!([image["path"]]), &serde_json::Value::Null)
         );
     }
-    assert!(!project.path().join("runs/.store").exists(), "nothing is computed");
+    assert!(!project.path().join("runs/colours").exists(), "no run begins");
     // The same every time, with any number of workers; another epoch has another order.
     let again = sheet(&project, &["--count", "6", "--set", "run.workers=1"]);
     assert_eq!(again, (document.clone(), first.clone()));

@@ -22,7 +22,8 @@ const ADDITIONS: &[Addition] = &[
         what: "an optimizer",
         example: r"(?i)\badamw\b",
         own: &["pipeline/optimizer/adamw.rs", "train/optimizer/adamw"],
-        others: &["pipeline/optimizer.rs", "train/optimizer.rs"],
+        // Adam shares its code.
+        others: &["pipeline/optimizer.rs", "pipeline/optimizer/adam.rs", "train/optimizer.rs", "train/optimizer/adam.rs"],
     },
     Addition {
         what: "a schedule",

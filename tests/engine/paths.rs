@@ -18,6 +18,7 @@ use defrost::features::{self, FeatureLookup, FeatureStore};
 use defrost::freeze::ParameterTable;
 use defrost::metrics::{
     self, ClassificationMetrics, Embeddings, IdentificationMetrics, MeanProbabilities, MultiLabelMetrics,
+    detection,
     Scores, Similarities,
 };
 use defrost::model::{self, Description, Init, Model, NormMode, Pass, StateDict, TensorRole, TensorSpec};
@@ -31,7 +32,9 @@ use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
 use defrost::task;
-use defrost::train::{self, AccumulatedGradients, EmaWeights, Optimizer, OptimizerParameter, Plateau};
+use defrost::train::{
+    self, AccumulatedGradients, EmaWeights, Optimizer, OptimizerParameter, Plateau, StepRates, WarmupRates,
+};
 use defrost::weights::{self, Dialect, LoadRules, WeightsFile};
 
 /// The digest of a code path's results.
@@ -54,6 +57,13 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (ops::code_paths::DISTILLATION, distillation),
     (ops::code_paths::NORMALIZE_ROWS, normalize_rows),
     (ops::code_paths::STOCHASTIC_DEPTH, stochastic_depth),
+    (ops::code_paths::DETECTION_LOSS, detection_loss),
+    (ops::code_paths::DETECTION_DECODE, detection_decode),
+    (metrics::code_paths::DETECTION_METRICS, detection_metrics),
+    (metrics::code_paths::NON_MAXIMUM_SUPPRESSION, non_maximum_suppression),
+    (train::code_paths::ADAM, || optimizers(&["kind = \"adam\"\nlr = 0.1"])),
+    (train::code_paths::SUMMED_GRADIENTS, summed_gradients),
+    (train::code_paths::WARMUP_FROM, warmup_from),
     (model::code_paths::ARCHITECTURES, || {
         architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])
     }),
@@ -324,6 +334,84 @@ fn binary_cross_entropy() -> String {
     digest(&both_ways(&[tensor("logits", &[8, 5])], |tape, inputs| {
         Ok(ops::binary_cross_entropy(tape, &inputs[0], &shares, Some(&CLASS_WEIGHTS))?.0)
     }))
+}
+
+/// The outputs of a head with three classes, level by level.
+fn detection_levels() -> Vec<Tensor> {
+    let level = |side: usize| {
+        [tensor(&format!("boxes {side}"), &[2, side, side, 64]), tensor(&format!("classes {side}"), &[2, side, side, 3])]
+    };
+    [8, 4, 2].into_iter().flat_map(level).collect()
+}
+
+fn levels_of(values: &[Value]) -> Vec<ops::DetectionLevel<'_>> {
+    let mut levels = Vec::new();
+    for (pair, stride) in values.chunks(2).zip([8, 16, 32]) {
+        levels.push(ops::DetectionLevel { stride, box_logits: &pair[0], class_logits: &pair[1] });
+    }
+    levels
+}
+
+fn detection_loss() -> String {
+    let target = |class, corners| ops::TargetBox { class, corners };
+    let targets = [vec![target(0, [3.0, 5.0, 40.0, 30.0]), target(2, [20.0, 20.0, 60.0, 61.0])], Vec::new()];
+    let gains = ops::DetectionGains { box_gain: 7.5, class_gain: 0.5, dfl_gain: 1.5 };
+    digest(&both_ways(&detection_levels(), |tape, inputs| {
+        Ok(ops::detection_loss(tape, &levels_of(inputs), &targets, &gains)?.total)
+    }))
+}
+
+fn detection_decode() -> String {
+    let values: Vec<Value> = detection_levels().into_iter().map(Value::constant).collect();
+    let decoded = ops::decode(&levels_of(&values)).unwrap();
+    digest(&[decoded.boxes, decoded.scores])
+}
+
+/// Boxes and scores of 60 anchor points and three classes.
+fn boxes_and_scores() -> (Vec<f32>, Vec<f32>) {
+    let corners = numbers("corners", 60 * 4);
+    let boxes = corners.chunks(4).flat_map(|n| {
+        let (left, top) = (40.0 + 30.0 * n[0], 40.0 + 30.0 * n[1]);
+        [left, top, left + 12.0 + 9.0 * n[2].abs(), top + 12.0 + 9.0 * n[3].abs()]
+    });
+    let scores = numbers("scores of boxes", 60 * 3).iter().map(|x| 0.5 + 0.2 * x).collect();
+    (boxes.collect(), scores)
+}
+
+fn non_maximum_suppression() -> String {
+    let (boxes, scores) = boxes_and_scores();
+    let kept = |settings| detection::non_maximum_suppression(&boxes, &scores, 3, &settings).unwrap();
+    digest_of(format!(
+        "{:?} {:?}",
+        kept(detection::NmsSettings::EVALUATION),
+        kept(detection::NmsSettings::PREDICTION)
+    ))
+}
+
+fn detection_metrics() -> String {
+    let (boxes, scores) = boxes_and_scores();
+    let corners = |place: usize| -> [f64; 4] { std::array::from_fn(|side| f64::from(boxes[place * 4 + side])) };
+    let found = |place: usize| detection::Detection {
+        class: (place % 3) as u32,
+        score: scores[place],
+        corners: corners(place).map(|corner| corner + 1.5),
+    };
+    let object = |place: usize| detection::GroundTruth {
+        class: (place % 3) as u32,
+        corners: corners(place),
+        area: 400.0,
+        crowd: place == 6,
+        ignored: place == 9,
+    };
+    let mut metrics = detection::DetectionMetrics::new(3);
+    for image in 0..4 {
+        let range = image * 15..image * 15 + 15;
+        let truth: Vec<_> = range.clone().step_by(3 + image).map(object).collect();
+        metrics.update(&range.map(found).collect::<Vec<_>>(), &truth).unwrap();
+    }
+    let names = ["a", "b", "c"].map(str::to_owned);
+    let scores = metrics.finish(&names).unwrap();
+    digest_of(format!("{} {:?}", serde_json::to_string(&scores).unwrap(), metrics.curves().mean))
 }
 
 fn margin() -> String {
@@ -893,12 +981,15 @@ fn joining() -> String {
 }
 
 fn optimizer() -> String {
-    let kinds = [
+    optimizers(&[
         "kind = \"sgd\"\nlr = 0.1",
         "kind = \"sgd\"\nlr = 0.1\nmomentum = 0.9",
         "kind = \"sgd\"\nlr = 0.1\nmomentum = 0.9\nnesterov = true",
         "kind = \"adamw\"\nlr = 0.1",
-    ];
+    ])
+}
+
+fn optimizers(kinds: &[&str]) -> String {
     let mut all = Vec::new();
     for kind in kinds {
         let mut optimizer = Optimizer::new(&toml::from_str(kind).unwrap(), [parameter(0, 0)]).unwrap();
@@ -911,6 +1002,28 @@ fn optimizer() -> String {
         all.extend(optimizer.state().unwrap().into_iter().map(|(_, tensor)| tensor));
     }
     digest(&all)
+}
+
+fn summed_gradients() -> String {
+    let mut mean = AccumulatedGradients::default();
+    for (part, weight) in [("first", 3.0), ("second", 2.0)] {
+        mean.add(vec![(0, Some(tensor(part, &[37, 29])))], weight).unwrap();
+    }
+    digest(mean.into_sum().unwrap().mean.values())
+}
+
+fn warmup_from() -> String {
+    let kind = toml::from_str("kind = \"sgd\"\nlr = 0.1\nmomentum = 0.9").unwrap();
+    let parameters = [parameter(0, 0), OptimizerParameter { is_bias: true, ..parameter(1, 0) }];
+    let mut optimizer = Optimizer::new(&kind, parameters).unwrap();
+    let mut tensors = ["weight", "bias"].map(|name| tensor(name, &[37]));
+    for progress in [0.25, 0.5, 1.0] {
+        let warmup = WarmupRates { progress, full: 1.0, bias_lr: Some(0.3), momentum: Some([0.5, 0.9]) };
+        let gradients = [0, 1].map(|id| (id, Some(tensor(&format!("gradient {id} {progress}"), &[37]))));
+        let rates = StepRates { factor: progress, warmup: Some(warmup) };
+        optimizer.step(&mut tensors, &gradients, rates).unwrap();
+    }
+    digest(&tensors)
 }
 
 fn schedule() -> String {

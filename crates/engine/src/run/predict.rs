@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::directory::RESOLVED;
 use super::{RunDirectory, RunRecord, StageRecord, VerifyProblem};
 use crate::autograd::Value;
-use crate::data::{LARGEST_IMAGE, Transform, image_format_names};
+use crate::data::{Geometry, LARGEST_IMAGE, Transform, image_format_names};
 use crate::device::{DeviceChoice, to_device};
 use crate::error::{Error, Result};
 use crate::model::{Model, Pass, StateDict};
@@ -154,18 +154,24 @@ impl Predictor {
 
     /// An image file, preprocessed for the model: [1, size, size, channels].
     pub(super) fn image(&self, file: &Path) -> Result<Tensor> {
+        Ok(self.placed_image(file)?.0)
+    }
+
+    /// As [`Predictor::image`], with the place of the picture in it.
+    fn placed_image(&self, file: &Path) -> Result<(Tensor, Geometry)> {
         let bytes = regular_file::read(file, LARGEST_IMAGE)
             .map_err(|refused| Error::io("read", file, refused.into()).as_usage())?;
-        self.transform.tensor(&bytes).map_err(|error| {
+        self.transform.evaluate(&bytes).map_err(|error| {
             Error::usage(format!("cannot decode `{}`: {error}", file.display()))
                 .hint(format!("use {} images", image_format_names("or")))
         })
     }
 
     fn one(&self, file: &Path, pass: &mut Pass) -> Result<OutputDescription> {
-        let image = to_device(&self.image(file)?, &self.choice.device)?;
+        let (image, geometry) = self.placed_image(file)?;
+        let image = to_device(&image, &self.choice.device)?;
         let outputs = self.model.forward(pass, 0, Value::constant(image))?;
-        let described = (self.describer)(&outputs, &Annotations::of([]))?.pop();
+        let described = (self.describer)(&outputs, &Annotations::of_picture(geometry))?.pop();
         described.ok_or_else(|| Error::bug("an image without a prediction"))
     }
 }

@@ -1,7 +1,7 @@
 //! The annotations of a batch's images, from which a task makes targets.
 
 use super::Task;
-use crate::data::{BoxArea, ComposedPart, Dataset, GeometryChain, LabelKind, LabelledBox, Sample};
+use crate::data::{BoxArea, ComposedPart, Dataset, Geometry, GeometryChain, LabelKind, LabelledBox, Sample};
 use crate::train::{Batches, TrainBatch};
 
 /// The annotations of a batch, row by row.
@@ -56,6 +56,12 @@ impl<'a> Annotations<'a> {
         Self { samples: samples.into_iter().collect(), shares: None, objects: None }
     }
 
+    /// For a picture of no data set, which a prediction is asked for.
+    pub fn of_picture(geometry: Geometry) -> Self {
+        let objects = InputObjects { boxes: Vec::new(), moves: GeometryChain(vec![geometry]) };
+        Self { objects: Some(vec![objects]), ..Self::of([]) }
+    }
+
     /// For images that show these parts, row by row.
     pub fn of_images(dataset: &'a Dataset, samples: &[usize], parts: &[Vec<ComposedPart>]) -> Self {
         let objects = || parts.iter().map(|parts| InputObjects::of(parts, dataset)).collect();
@@ -85,7 +91,7 @@ pub(super) fn mixed_in(rows: usize) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{BoxFilter, Geometry, Label, Split};
+    use crate::data::{BoxFilter, Label, Split};
 
     #[test]
     fn rows_have_the_boxes_of_all_their_parts_in_the_input() {

@@ -12,7 +12,7 @@ use crate::weights::weights_file::{MAX_TENSORS, name_error};
 
 /// The maximum number of visited modules and of entries in them. A module may be its own part, or share parts without
 /// end.
-const MOST_LOOKS: usize = 2_000_000;
+const MOST_LOOKS: usize = 100_000;
 /// The number of modules whose names lead to one that cannot be read; a longer path is no network.
 const DEEPEST: usize = 128;
 

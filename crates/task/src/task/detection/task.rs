@@ -16,6 +16,7 @@ use crate::metrics::detection::{DetectionMetrics, DetectionScores, NmsSettings};
 use crate::model::Outputs;
 use crate::ops::code_paths::{DETECTION_DECODE, DETECTION_LOSS};
 use crate::ops::{self, Deferred, DetectionGains};
+use crate::report::code_paths::BOX_PICTURES;
 use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
 use crate::task::{
     Annotations, InputObjects, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem,
@@ -164,7 +165,7 @@ impl Task for Detection {
     }
 
     fn metric_code_paths(&self, _: &MeasuredImages) -> Vec<CodePath> {
-        vec![DETECTION_METRICS, NON_MAXIMUM_SUPPRESSION]
+        vec![DETECTION_METRICS, NON_MAXIMUM_SUPPRESSION, BOX_PICTURES]
     }
 
     fn targets(&self, annotations: &Annotations) -> Result<Vec<ImageObjects>> {
