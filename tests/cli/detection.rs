@@ -83,7 +83,8 @@ fn a_detector_trains_behind_frozen_layers_and_is_scored_told_and_proven() {
     assert!(stages.iter().all(|stage| stage["status"] == "ran"), "{result:#}");
     let run_dir = project.path().join(result["run_dir"].as_str().unwrap());
     let stage = |name: &str| run_dir.join("stages").join(name);
-    let metrics: Value = serde_json::from_slice(&fs::read(stage("check").join("metrics.json")).unwrap()).unwrap();
+    let metrics: Value =
+        serde_json::from_slice(&fs::read(stage("check").join("metrics.json")).unwrap()).unwrap();
     for score in ["ap50_95", "ap50", "precision", "loss", "box_loss"] {
         assert!(metrics[score].is_number(), "{score}: {metrics:#}");
     }
@@ -100,7 +101,10 @@ fn a_detector_trains_behind_frozen_layers_and_is_scored_told_and_proven() {
     assert!(again["stages"].as_array().unwrap().iter().all(|stage| stage["status"] == "cached"));
 
     let told = document(&project.defrost(&["predict", "squares.toml", "squares/images/val/0.png", "--json"]));
-    assert_eq!((&told["predictions"][0]["width"], &told["predictions"][0]["height"]), (&64.into(), &48.into()));
+    assert_eq!(
+        (&told["predictions"][0]["width"], &told["predictions"][0]["height"]),
+        (&64.into(), &48.into())
+    );
     assert!(told["predictions"][0]["boxes"].is_array(), "{told:#}");
 }
 

@@ -23,7 +23,7 @@ const ADDITIONS: &[Addition] = &[
         example: r"(?i)\badamw\b",
         own: &["pipeline/optimizer/adamw.rs", "train/optimizer/adamw"],
         // Adam shares its code.
-        others: &["pipeline/optimizer.rs", "pipeline/optimizer/adam.rs", "train/optimizer.rs", "train/optimizer/adam.rs"],
+        others: &["pipeline/optimizer.rs", "train/optimizer.rs", "train/optimizer/adam.rs"],
     },
     Addition {
         what: "a schedule",

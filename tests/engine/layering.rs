@@ -87,6 +87,6 @@ fn imports_run_in_one_direction() {
 fn architectures_are_distinguished_in_one_file() {
     let variant = Regex::new(r"\bArch::[A-Z]\w+").unwrap();
     let naming = library().into_iter().filter(|(_, code)| variant.is_match(code)).map(|(path, _)| path);
-    let expected = ["model/build.rs", "model/parity.rs", "model/parity_yolo11.rs"].map(PathBuf::from);
+    let expected = ["model/build.rs", "model/parity.rs"].map(PathBuf::from);
     assert_eq!(naming.collect::<std::collections::BTreeSet<_>>(), expected.into());
 }

@@ -18,8 +18,7 @@ use defrost::features::{self, FeatureLookup, FeatureStore};
 use defrost::freeze::ParameterTable;
 use defrost::metrics::{
     self, ClassificationMetrics, Embeddings, IdentificationMetrics, MeanProbabilities, MultiLabelMetrics,
-    detection,
-    Scores, Similarities,
+    Scores, Similarities, detection,
 };
 use defrost::model::{self, Description, Init, Model, NormMode, Pass, StateDict, TensorRole, TensorSpec};
 use defrost::ops::{
@@ -339,7 +338,10 @@ fn binary_cross_entropy() -> String {
 /// The outputs of a head with three classes, level by level.
 fn detection_levels() -> Vec<Tensor> {
     let level = |side: usize| {
-        [tensor(&format!("boxes {side}"), &[2, side, side, 64]), tensor(&format!("classes {side}"), &[2, side, side, 3])]
+        [
+            tensor(&format!("boxes {side}"), &[2, side, side, 64]),
+            tensor(&format!("classes {side}"), &[2, side, side, 3]),
+        ]
     };
     [8, 4, 2].into_iter().flat_map(level).collect()
 }
@@ -390,7 +392,8 @@ fn non_maximum_suppression() -> String {
 
 fn detection_metrics() -> String {
     let (boxes, scores) = boxes_and_scores();
-    let corners = |place: usize| -> [f64; 4] { std::array::from_fn(|side| f64::from(boxes[place * 4 + side])) };
+    let corners =
+        |place: usize| -> [f64; 4] { std::array::from_fn(|side| f64::from(boxes[place * 4 + side])) };
     let found = |place: usize| detection::Detection {
         class: (place % 3) as u32,
         score: scores[place],

@@ -20,6 +20,6 @@ pub use table::{ParameterRow, ParameterTable, ParameterTotals};
 pub use unfreeze_summary::UnfreezeSummary;
 
 #[cfg(test)]
-mod published_depths;
+mod depth_tests;
 #[cfg(test)]
 mod tests;

@@ -48,4 +48,4 @@ pub use rules::{PatternScope, RuleError, TensorSelection, select};
 #[cfg(test)]
 mod parity;
 #[cfg(test)]
-mod parity_yolo11;
+mod yolo11_tests;

@@ -96,7 +96,7 @@ pub(super) fn weights(spec: &TensorSpec, dtype: DType) -> Tensor {
     let ends_block = ["bn2.", "bn3.", "block.2.1.", "block.3.1."].iter().any(|part| name.contains(part));
     let half = if ends_block { 0.5 } else { 1.0 };
     if spec.role == TensorRole::Constant {
-        return crate::weights::initialize(spec, 0).unwrap().to_dtype(dtype).unwrap();
+        return super::super::weights::initialize(spec, 0).unwrap().to_dtype(dtype).unwrap();
     }
     let number = |u: f64| match (spec.role, shape) {
         (TensorRole::Weight, [_, inputs, height, width]) => {

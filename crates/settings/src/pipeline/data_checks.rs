@@ -39,7 +39,7 @@ pub fn yolo(draft: &mut UncheckedPipeline, path: &str) {
     };
     if let Some((key, help)) = missing {
         let place = draft.span(path);
-        draft.report(place, "no-classes", format!("missing key `{key}`"), help.to_owned());
+        draft.report(place, "incomplete", format!("missing key `{key}`"), help.to_owned());
     }
     folder(draft, path);
 }

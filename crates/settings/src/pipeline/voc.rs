@@ -13,7 +13,7 @@ use super::label_kind::LabelKind;
 use super::normalize::Normalize;
 use super::pixels::{Color, default_channels};
 
-/// Images with an XML file of boxes each, in Pascal VOC's format. The XML files are beside the images, or the images are
+/// Images with an XML file of boxes each, in Pascal VOC's format. The XML files are next to the images, or the images are
 /// in `JPEGImages` and the XML files in `Annotations`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -16,8 +16,8 @@ use crate::metrics::detection::{DetectionMetrics, DetectionScores, NmsSettings};
 use crate::model::Outputs;
 use crate::ops::code_paths::{DETECTION_DECODE, DETECTION_LOSS};
 use crate::ops::{self, Deferred, DetectionGains};
-use crate::report::code_paths::BOX_PICTURES;
 use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
+use crate::report::code_paths::BOX_PICTURES;
 use crate::task::{
     Annotations, InputObjects, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem,
     TaskSpec,
