@@ -71,8 +71,11 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes a picture as the bytes of a file.
+type Encoder = fn(&RgbImage) -> Result<Vec<u8>>;
+
 /// The encoder of a file of this name.
-fn encoder(path: &Path) -> Result<fn(&RgbImage) -> Result<Vec<u8>>> {
+fn encoder(path: &Path) -> Result<Encoder> {
     let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
     match extension.as_deref().and_then(|extension| extension.to_str()) {
         Some("jpg" | "jpeg") => Ok(report::jpeg),

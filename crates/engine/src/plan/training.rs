@@ -161,7 +161,7 @@ impl Resolver<'_> {
         let sizes = BatchResizer::sizes(side, most);
         let takes = |size: &usize| match arch.image_sizes() {
             ImageSizes::Any => true,
-            ImageSizes::MultipleOf(of) => size % of == 0,
+            ImageSizes::MultipleOf(of) => size.is_multiple_of(of),
             ImageSizes::Only(only) => *size == only,
         };
         let has_positions = arch.has_sized_positions() || arch.resamples_positions();

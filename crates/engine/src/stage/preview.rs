@@ -74,6 +74,7 @@ impl TrainStage {
                 tensor = resizer.resize(&tensor, view, batch.index)?;
             }
             let (rows, height, width, _) = tensor.dims4()?;
+            #[expect(clippy::needless_range_loop)]
             for row in 0..rows.min(count - shown.len()) {
                 let numbers = tensor.get(row)?.flatten_all()?.to_vec1::<f32>()?;
                 let own = &dataset.samples[batch.samples[row]];

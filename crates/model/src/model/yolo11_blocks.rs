@@ -118,8 +118,8 @@ impl C3k {
 }
 
 enum InnerBlock {
-    Bottleneck(Bottleneck),
-    C3k(C3k),
+    Bottleneck(Box<Bottleneck>),
+    C3k(Box<C3k>),
 }
 
 impl InnerBlock {
@@ -161,8 +161,13 @@ impl C3k2 {
                 .map(|index| {
                     let name = format!("m.{index}");
                     match nested {
-                        true => InnerBlock::C3k(C3k::new(scope, &name, hidden)),
-                        false => InnerBlock::Bottleneck(Bottleneck::new(scope, &name, hidden, hidden / 2)),
+                        true => InnerBlock::C3k(Box::new(C3k::new(scope, &name, hidden))),
+                        false => InnerBlock::Bottleneck(Box::new(Bottleneck::new(
+                            scope,
+                            &name,
+                            hidden,
+                            hidden / 2,
+                        ))),
                     }
                 })
                 .collect(),

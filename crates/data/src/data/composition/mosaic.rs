@@ -28,7 +28,7 @@ impl MosaicPoint {
     /// left below and right below.
     pub fn corner(&self, part: usize, (width, height): (u32, u32)) -> [i64; 2] {
         let (x, y) = (i64::from(self.x), i64::from(self.y));
-        let left = if part % 2 == 0 { x - i64::from(width) } else { x };
+        let left = if part.is_multiple_of(2) { x - i64::from(width) } else { x };
         let top = if part < 2 { y - i64::from(height) } else { y };
         [left, top]
     }

@@ -97,14 +97,14 @@ fn warp_channels<T: WarpSample>(
                     ]);
                 }
             } else {
-                for channel in 0..channels {
+                for (channel, out) in pixel.iter_mut().enumerate() {
                     // The place is one more than that of the pixel.
                     let value =
                         |x: usize, y: usize| match (1..=width).contains(&x) && (1..=height).contains(&y) {
                             true => source.values[(y - 1) * line + (x - 1) * channels + channel].to_float(),
                             false => pad.to_float(),
                         };
-                    pixel[channel] = blend([
+                    *out = blend([
                         value(right, below),
                         value(right + 1, below),
                         value(right, below + 1),

@@ -158,7 +158,7 @@ fn folder_images(root: &Path, folder: &str, finds: &mut WalkFindings) -> Vec<Str
 fn label_path(root: &Path, image: &str) -> PathBuf {
     let parts: Vec<&str> = image.split('/').collect();
     let folders = parts.len().saturating_sub(1);
-    let file = match parts[..folders].iter().rposition(|part| *part == IMAGES) {
+    match parts[..folders].iter().rposition(|part| *part == IMAGES) {
         Some(place) => {
             let parts: Vec<&str> = parts
                 .iter()
@@ -170,8 +170,7 @@ fn label_path(root: &Path, image: &str) -> PathBuf {
             if folder.is_dir() { moved } else { root.join(image).with_extension("xml") }
         }
         None => root.join(image).with_extension("xml"),
-    };
-    file
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::weights::weights_file::{MAX_TENSORS, name_error};
 
 /// The maximum number of visited modules and of entries in them. A module may be its own part, or share parts without
 /// end.
-const MOST_LOOKS: usize = 100_000;
+const MOST_LOOKS: usize = 60_000;
 /// The number of modules whose names lead to one that cannot be read; a longer path is no network.
 const DEEPEST: usize = 128;
 
@@ -155,7 +155,7 @@ fn width(pickle: &Pickle, module: ValueId) -> usize {
 }
 
 /// The entries of a table with their names, in order; of equal names the last wins.
-fn named<'p>(pickle: &'p Pickle, table: ValueId, prefix: &str) -> Result<Vec<(String, ValueId)>> {
+fn named(pickle: &Pickle, table: ValueId, prefix: &str) -> Result<Vec<(String, ValueId)>> {
     let place = || shown(prefix.trim_end_matches('.'));
     let entries = pickle.entries(table).ok_or_else(|| {
         Error::usage(format!("the module `{}` in it keeps {}, not a dict", place(), kind(pickle, table)))

@@ -47,6 +47,8 @@ fn told(scene: &tempfile::TempDir, settings: &str) -> String {
         .replace(&scene.path().display().to_string(), ".")
 }
 
+/// The path and the split of each image, with the class and the sides of its boxes.
+#[expect(clippy::type_complexity)]
 fn boxes(dataset: &Dataset) -> Vec<(&str, Split, Vec<(u32, [f64; 4])>)> {
     let sides = |BoxArea { left, top, right, bottom }: BoxArea| {
         [left, top, right, bottom].map(|side| (side * 1e6).round() / 1e6)
