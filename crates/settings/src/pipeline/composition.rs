@@ -57,8 +57,8 @@ fn default_affine_scale() -> f64 {
     0.5
 }
 
-/// Shifts the hue and scales saturation and value in 8-bit HSV, each by its own draw. Same as OpenCV's conversions of
-/// RGB8 images. Images of other depths have no hue and saturation; their values are scaled.
+/// Shifts the hue and scales saturation and value, each by its own draw. 8-bit images are converted as OpenCV does.
+/// Images without RGB colours have neither hue nor saturation: set both to 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hsv {

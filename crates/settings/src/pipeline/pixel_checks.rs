@@ -107,6 +107,15 @@ pub fn augment(draft: &mut UncheckedPipeline, stage: &str, path: &str) {
         Color::Srgb => return,
         Color::LogChromaticity(_) => "log-chromaticity has neither".to_owned(),
     };
+    if let Some(hsv) = &augment.hsv {
+        for (key, _) in
+            [("hue", hsv.hue), ("saturation", hsv.saturation)].iter().filter(|(_, most)| *most > 0.0)
+        {
+            let message = format!("`{key}` of `hsv` is a property of RGB colours, and {cause}");
+            let place = draft.key_span(&format!("{path}.hsv.{key}"));
+            draft.report(place, "conflict", message, format!("set `{key} = 0` in `hsv`; `value` applies"));
+        }
+    }
     let Some(jitter) = augment.color_jitter else { return };
     for (key, _) in
         [("saturation", jitter.saturation), ("hue", jitter.hue)].iter().filter(|(_, most)| *most > 0.0)

@@ -99,7 +99,7 @@ impl AugmentDraws {
         let moves = self.moves(augment, (raster.width, raster.height));
         let mut raster = moves.fold(raster, |raster, change| change.apply_to_raster(&raster, background));
         if let Some(hsv) = &self.hsv {
-            raster = hsv.scale_value(raster);
+            raster = hsv.apply_to_raster(raster);
         }
         let Some(jitter) = &augment.color_jitter else { return raster };
         for change in &self.order {

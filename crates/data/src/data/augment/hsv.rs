@@ -2,6 +2,7 @@
 
 use image::RgbImage;
 
+use super::photometric_float;
 use crate::data::image::{PixelData, Raster, Region};
 use crate::pipeline::Hsv;
 use crate::random::Stream;
@@ -35,15 +36,25 @@ impl HsvChange {
         }
     }
 
-    /// Scales all samples, as the value scales the brightest channel and with it the others.
-    pub fn scale_value(&self, raster: Raster) -> Raster {
+    /// As [`HsvChange::apply`], for pixels of any depth and number of channels, without rounding. Without a change of
+    /// hue and saturation, the value scales all channels; only RGB images have the other two.
+    pub fn apply_to_raster(&self, raster: Raster) -> Raster {
         let Raster { width, height, channels, .. } = raster;
         let mut samples = match raster.samples {
             PixelData::F32(samples) => samples,
             _ => raster.floats(Region::whole((width, height))),
         };
-        let factor = self.value as f32;
-        samples.iter_mut().for_each(|sample| *sample *= factor);
+        let value = self.value as f32;
+        if channels == 3 && (self.hue, self.saturation) != (0.0, 1.0) {
+            let (turn, saturation) = ((self.hue / 180.0) as f32, self.saturation as f32);
+            samples
+                .as_chunks_mut()
+                .0
+                .iter_mut()
+                .for_each(|pixel| *pixel = photometric_float::hsv(*pixel, turn, saturation, value));
+        } else {
+            samples.iter_mut().for_each(|sample| *sample *= value);
+        }
         Raster { width, height, channels, samples: PixelData::F32(samples) }
     }
 }
@@ -144,10 +155,37 @@ mod tests {
     }
 
     #[test]
-    fn the_value_of_floats_is_scaled() {
+    fn the_value_of_floats_is_scaled_at_any_number_of_channels() {
         let samples = PixelData::U16(vec![0, 65535, 13107, 26214]);
         let raster = Raster { width: 2, height: 1, channels: 2, samples };
-        let scaled = HsvChange { hue: 9.0, saturation: 0.5, value: 1.25 }.scale_value(raster);
+        let scaled = HsvChange { hue: 0.0, saturation: 1.0, value: 1.25 }.apply_to_raster(raster);
         assert_eq!(scaled.samples, PixelData::F32(vec![0.0, 1.25, 0.25, 0.5]));
+    }
+
+    #[test]
+    fn colours_of_floats_are_those_of_bytes_up_to_rounding() {
+        let image = Fixtures::open("mosaic.safetensors").image("hsv.source");
+        let (width, height) = image.dimensions();
+        for (hue, saturation, value) in [(2.7, 0.6, 0.8), (-130.0, 1.9, 0.9), (90.0, 0.0, 1.4)] {
+            let change = HsvChange { hue, saturation, value };
+            let samples =
+                PixelData::F32(image.as_raw().iter().map(|&byte| f32::from(byte) / 255.0).collect());
+            let floats = change.apply_to_raster(Raster { width, height, channels: 3, samples });
+            let PixelData::F32(floats) = floats.samples else { panic!("floats") };
+            let mut bytes = image.clone();
+            change.apply(&mut bytes);
+            // Bytes have 180 hues and are truncated three times; floats have no largest value.
+            let differences = floats.iter().zip(bytes.as_raw());
+            let mean = differences
+                .map(|(float, &byte)| (float.min(1.0) * 255.0 - f32::from(byte)).abs())
+                .sum::<f32>()
+                / floats.len() as f32;
+            assert!(mean < 4.0, "{hue} {saturation} {value}: {mean}");
+        }
+        // Black and values below black have no hue.
+        let samples = PixelData::F32(vec![0.0, 0.0, 0.0, -0.5, -0.25, -0.5]);
+        let dark = Raster { width: 2, height: 1, channels: 3, samples };
+        let changed = HsvChange { hue: 60.0, saturation: 2.0, value: 2.0 }.apply_to_raster(dark);
+        assert_eq!(changed.samples, PixelData::F32(vec![0.0, 0.0, 0.0, -1.0, -0.5, -1.0]));
     }
 }

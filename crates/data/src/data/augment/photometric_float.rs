@@ -35,6 +35,18 @@ pub fn hue(raster: &mut Raster, turn: f32) {
     }
 }
 
+/// Turns the hue by a fraction of the colour circle, and multiplies saturation and value. The saturation is at most 1;
+/// the value has no limit. Of a pixel without a positive channel, only the value changes.
+pub fn hsv(pixel: [f32; 3], turn: f32, saturation: f32, value: f32) -> [f32; 3] {
+    let most = pixel[0].max(pixel[1]).max(pixel[2]);
+    if most <= 0.0 {
+        return pixel.map(|channel| channel * value);
+    }
+    let [hue, own, _] = to_hsv(pixel);
+    to_rgb([(hue + turn).rem_euclid(1.0), (own * saturation).min(1.0), 1.0])
+        .map(|channel| channel * most * value)
+}
+
 fn grey(pixel: &[f32]) -> f32 {
     match pixel {
         [red, green, blue] => LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue,
