@@ -187,6 +187,42 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_frozen_fits_one_line() {
+        let summary = FreezeSummary {
+            trainable_parameters: 9_384_143,
+            frozen_parameters: 45_568,
+            frozen_tensors: 18,
+            frozen_layers: vec![0..=2],
+            norms_in_eval: 6,
+            norms: 81,
+            unfreezes_after: Vec::new(),
+        };
+        assert_eq!(
+            freeze_summary(&summary),
+            "frozen: layers 0–2 (45,568 parameters, 6 of 81 BatchNorms in eval); trainable: 9,384,143"
+        );
+        let runs = FreezeSummary { frozen_layers: vec![0..=0, 4..=5], ..summary.clone() };
+        assert!(freeze_summary(&runs).starts_with("frozen: layers 0, 4–5 (45,568 parameters, "));
+        let one = FreezeSummary { frozen_layers: vec![3..=3], norms: 0, norms_in_eval: 0, ..summary.clone() };
+        assert_eq!(freeze_summary(&one), "frozen: layer 3 (45,568 parameters); trainable: 9,384,143");
+        let parts = FreezeSummary { frozen_layers: vec![], unfreezes_after: vec![2, 5], ..summary.clone() };
+        assert_eq!(
+            freeze_summary(&parts),
+            "frozen: 45,568 parameters in 18 tensors (6 of 81 BatchNorms in eval); trainable: 9,384,143; more from epochs 3, 6"
+        );
+        let none =
+            FreezeSummary { frozen_parameters: 0, frozen_tensors: 0, frozen_layers: vec![], ..summary };
+        assert_eq!(
+            freeze_summary(&FreezeSummary { norms_in_eval: 0, ..none.clone() }),
+            "nothing frozen; trainable: 9,384,143"
+        );
+        assert_eq!(
+            freeze_summary(&none),
+            "nothing frozen (6 of 81 BatchNorms in eval); trainable: 9,384,143"
+        );
+    }
+
+    #[test]
     fn long_names_lose_their_middle_and_fit() {
         let name = "American Staffordshire bull terrier";
         let short = fit(name, 12.0, 120.0);
