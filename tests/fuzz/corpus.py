@@ -221,6 +221,10 @@ def files():
     for _ in range(60):
         doubled = module("Sequential", _modules={"a": doubled, "b": doubled})
     save("module_doubled.pth", doubled)
+    shared = norm
+    for _ in range(20):
+        shared = module("Sequential", _modules={"a": shared, "b": shared})
+    save("module_shared.pth", shared)
     deep = norm
     for _ in range(150):
         deep = module("Sequential", _modules={"a": deep})

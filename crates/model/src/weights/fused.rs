@@ -20,9 +20,10 @@ pub(super) struct FusedNorm {
 pub(super) fn fused(description: &Description, source: &WeightsFile) -> Vec<FusedNorm> {
     let entries = source.entries();
     let found = |(norm, spec): (usize, &NormSpec)| {
-        let values = [spec.weight, spec.bias, spec.running_mean, spec.running_var];
-        if values.iter().any(|&id| entries.contains_key(&description.tensors[id].name)) {
-            return None;
+        for id in [spec.weight, spec.bias, spec.running_mean, spec.running_var] {
+            if entries.contains_key(&description.tensors.get(id)?.name) {
+                return None;
+            }
         }
         let conv = &description.tensors[convolution(description, spec)?].name;
         let own = conv.strip_suffix("weight")?;

@@ -66,7 +66,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// All values in creation order, including unreferenced ones.
-    pub fn ids(&self) -> impl Iterator<Item = ValueId> {
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = ValueId> {
         // The conversion cannot fail, because each index was made from an `ValueId`.
         (0..self.values.len() as u32).map(ValueId)
     }

@@ -3,6 +3,8 @@
 //! The classes of modules do not matter, so a module of any library can be read: the names are those of PyTorch's
 //! `state_dict()`, unless a class changes what that function returns.
 
+use std::borrow::Cow;
+
 use super::CURE;
 use super::tensor::{Tensor, kind, tensor};
 use crate::error::{Error, Result};
@@ -10,11 +12,16 @@ use crate::weights::pickle::{Pickle, PickleValue, ValueId};
 use crate::weights::shown;
 use crate::weights::weights_file::{MAX_TENSORS, name_error};
 
-/// The maximum number of visited modules and of entries in them. A module may be its own part, or share parts without
-/// end.
-const MOST_LOOKS: usize = 60_000;
-/// The number of modules whose names lead to one that cannot be read; a longer path is no network.
-const DEEPEST: usize = 128;
+/// The maximum number of entries of all visited modules. A module may be its own part, or share parts without end.
+const MOST_LOOKS: usize = 2_000_000;
+/// The maximum depth of modules in each other; networks have some ten.
+const DEEPEST: usize = 32;
+/// A tensor takes some 15 objects of the pickle. A file may name a shared one again, but only so often that the result is
+/// not much larger than the file: at most so many tensors and bytes of names, or a share of the objects if that is more.
+const REPEATED_TENSORS: usize = 2048;
+const REPEATED_NAMES: usize = 128 << 10;
+const OBJECTS_PER_TENSOR: usize = 6;
+const NAME_BYTES_PER_OBJECT: usize = 16;
 
 /// The tables of a module.
 struct Parts {
@@ -53,58 +60,99 @@ pub(super) fn has_content(pickle: &Pickle, id: ValueId) -> bool {
 /// # Errors
 /// A part that is no module, a value that is no tensor, no tensors, or more than any network has.
 pub(super) fn tensors<'p>(pickle: &'p Pickle, root: ValueId) -> Result<Vec<(String, Tensor<'p>)>> {
-    let refused = |what: String| Error::usage(what).hint(CURE);
-    let mut found = Vec::new();
-    let mut looks = 0usize;
-    // Modules to visit with their prefix and depth; the next one is last.
-    let mut open = vec![(String::new(), 0, root)];
-    while let Some((prefix, depth, module)) = open.pop() {
-        looks = looks.saturating_add(1 + width(pickle, module));
-        if looks > MOST_LOOKS {
-            return Err(refused(
-                "it is a module with too many parts, or one that contains itself".to_owned(),
-            ));
-        }
-        let Some(parts) = parts(pickle, module) else {
-            let (kind, name) = (kind(pickle, module), prefix.trim_end_matches('.'));
-            return Err(refused(format!(
-                "`{}` in it is {kind}, not a module with `_parameters` and `_modules`",
-                shown(name)
-            )));
+    let mut walk = Walk { pickle, looks: 0, name_bytes: 0, found: Vec::new() };
+    let mut open = vec![walk.enter(String::new(), root)?];
+    while let Some(module) = open.last_mut() {
+        let Some(&(key, part)) = module.inside.get(module.next) else {
+            open.pop();
+            continue;
         };
-        if depth > DEEPEST {
+        module.next += 1;
+        let name = named(pickle, &module.prefix, key)?;
+        if matches!(pickle.value(part), PickleValue::None) {
+            continue;
+        }
+        if open.len() > DEEPEST {
             return Err(refused(format!("it has modules in each other, more than {DEEPEST} deep")));
         }
-        let tables = [(Some(parts.parameters), None), (parts.buffers, parts.unsaved)];
-        for (table, unsaved) in tables {
-            let Some(table) = table else { continue };
-            for (name, value) in named(pickle, table, &prefix)? {
-                if matches!(pickle.value(value), PickleValue::None)
-                    || unsaved.is_some_and(|unsaved| holds(pickle, unsaved, &name))
-                {
-                    continue;
+        open.push(walk.enter(format!("{name}."), part)?);
+    }
+    match walk.found.is_empty() {
+        true => Err(refused("it is a module without tensors")),
+        false => Ok(walk.found),
+    }
+}
+
+/// A module that is being walked.
+struct OpenModule<'p> {
+    /// The start of the names of everything in it.
+    prefix: String,
+    /// The modules in it, and the next one to visit.
+    inside: Cow<'p, [(ValueId, ValueId)]>,
+    next: usize,
+}
+
+struct Walk<'p> {
+    pickle: &'p Pickle<'p>,
+    looks: usize,
+    name_bytes: usize,
+    found: Vec<(String, Tensor<'p>)>,
+}
+
+impl<'p> Walk<'p> {
+    /// Takes the tensors of a module itself.
+    fn enter(&mut self, prefix: String, module: ValueId) -> Result<OpenModule<'p>> {
+        let pickle = self.pickle;
+        self.looks = self.looks.saturating_add(1 + width(pickle, module));
+        if self.looks > MOST_LOOKS {
+            return Err(refused("it is a module with too many parts, or one that contains itself"));
+        }
+        let Some(parts) = parts(pickle, module) else {
+            let (kind, name) = (kind(pickle, module), shown(prefix.trim_end_matches('.')));
+            return Err(refused(format!(
+                "`{name}` in it is {kind}, not a module with `_parameters` and `_modules`"
+            )));
+        };
+        for &(key, value) in table(pickle, parts.parameters, &prefix)?.iter() {
+            self.take(&prefix, key, value)?;
+        }
+        if let Some(buffers) = parts.buffers {
+            for &(key, value) in table(pickle, buffers, &prefix)?.iter() {
+                if !parts.unsaved.is_some_and(|unsaved| holds(pickle, unsaved, key)) {
+                    self.take(&prefix, key, value)?;
                 }
-                let name = joined(&prefix, &name)?;
-                let tensor = tensor(pickle, value);
-                let tensor = tensor.map_err(|what| refused(format!("`{}` in it {what}", shown(&name))))?;
-                if found.len() == MAX_TENSORS {
-                    return Err(refused(format!("it holds more than {MAX_TENSORS} tensors")));
-                }
-                found.push((name, tensor));
             }
         }
-        let mut inside = Vec::new();
-        for (name, value) in named(pickle, parts.modules, &prefix)? {
-            if !matches!(pickle.value(value), PickleValue::None) {
-                inside.push((format!("{}.", joined(&prefix, &name)?), depth + 1, value));
-            }
+        let inside = table(pickle, parts.modules, &prefix)?;
+        Ok(OpenModule { prefix, inside, next: 0 })
+    }
+
+    /// Takes a tensor, if there is one.
+    fn take(&mut self, prefix: &str, key: ValueId, value: ValueId) -> Result<()> {
+        let pickle = self.pickle;
+        if matches!(pickle.value(value), PickleValue::None) {
+            return Ok(());
         }
-        open.extend(inside.into_iter().rev());
+        let name = named(pickle, prefix, key)?;
+        let tensor = tensor(pickle, value);
+        let tensor = tensor.map_err(|what| refused(format!("`{}` in it {what}", shown(&name))))?;
+        self.name_bytes += name.len();
+        let objects = pickle.ids().len();
+        if self.found.len() >= REPEATED_TENSORS.max(objects / OBJECTS_PER_TENSOR)
+            || self.name_bytes > REPEATED_NAMES.max(objects * NAME_BYTES_PER_OBJECT)
+        {
+            return Err(refused("it is a module that has the same tensors under too many names"));
+        }
+        if self.found.len() == MAX_TENSORS {
+            return Err(refused(format!("it holds more than {MAX_TENSORS} tensors")));
+        }
+        self.found.push((name, tensor));
+        Ok(())
     }
-    match found.is_empty() {
-        true => Err(refused("it is a module without tensors".to_owned())),
-        false => Ok(found),
-    }
+}
+
+fn refused(what: impl Into<String>) -> Error {
+    Error::usage(what).hint(CURE)
 }
 
 /// The class names that detectors and classifiers keep in `names`: a list, or a dict by number. `None` if there are
@@ -154,25 +202,29 @@ fn width(pickle: &Pickle, module: ValueId) -> usize {
     attributes + length(parts.parameters) + length(parts.modules) + buffers.saturating_mul(1 + unsaved)
 }
 
-/// The entries of a table with their names, in order; of equal names the last wins.
-fn named(pickle: &Pickle, table: ValueId, prefix: &str) -> Result<Vec<(String, ValueId)>> {
-    let place = || shown(prefix.trim_end_matches('.'));
-    let entries = pickle.entries(table).ok_or_else(|| {
-        Error::usage(format!("the module `{}` in it keeps {}, not a dict", place(), kind(pickle, table)))
-            .hint(CURE)
-    })?;
-    let entry = |&(key, value): &(ValueId, ValueId)| match pickle.text(key) {
-        Some(name) => Ok((name.to_owned(), value)),
-        None => Err(Error::usage(format!("a part of the module `{}` in it has no name", place())).hint(CURE)),
-    };
-    entries.iter().map(entry).collect()
+/// The entries of a module's table; of equal names the last wins.
+fn table<'p>(pickle: &'p Pickle, table: ValueId, prefix: &str) -> Result<Cow<'p, [(ValueId, ValueId)]>> {
+    pickle.entries(table).ok_or_else(|| {
+        let (kind, place) = (kind(pickle, table), place(prefix));
+        refused(format!("{place} in it keeps its parts in {kind}, not in a dict"))
+    })
 }
 
-fn joined(prefix: &str, name: &str) -> Result<String> {
+/// The name of a tensor or a module in a module.
+fn named(pickle: &Pickle, prefix: &str, key: ValueId) -> Result<String> {
+    let name = pickle.text(key);
+    let name = name.ok_or_else(|| refused(format!("a part of {} in it has no name", place(prefix))))?;
     let name = format!("{prefix}{name}");
     match name_error(&name) {
-        Some(fault) => Err(Error::usage(fault).hint(CURE)),
+        Some(fault) => Err(refused(fault)),
         None => Ok(name),
+    }
+}
+
+fn place(prefix: &str) -> String {
+    match prefix.trim_end_matches('.') {
+        "" => "the outermost module".to_owned(),
+        name => format!("the module `{}`", shown(name)),
     }
 }
 
@@ -188,6 +240,7 @@ fn set_items<'p>(pickle: &'p Pickle, id: ValueId) -> &'p [ValueId] {
     }
 }
 
-fn holds(pickle: &Pickle, set: ValueId, name: &str) -> bool {
-    set_items(pickle, set).iter().any(|&item| pickle.text(item) == Some(name))
+fn holds(pickle: &Pickle, set: ValueId, key: ValueId) -> bool {
+    let name = pickle.text(key);
+    name.is_some() && set_items(pickle, set).iter().any(|&item| pickle.text(item) == name)
 }
