@@ -35,7 +35,9 @@ pub struct FoundImage {
     /// The path below the root, with `/`.
     pub path: String,
     pub split: Split,
-    /// What lists the image, or has its objects, for messages: `` `labels/a.txt` ``.
+    /// The list that names the image, if there is one, for messages: `` `train.txt`, line 3 ``.
+    pub named_in: Option<String>,
+    /// What has its objects, for messages: `` `labels/a.txt` ``.
     pub listed_in: String,
     /// Whether there are annotations of the image, even if they list no object.
     pub is_labelled: bool,
@@ -119,9 +121,29 @@ impl BoxedImages {
         self.warnings.extend(cleaning.in_words());
         self.require_labels()?;
         let classes = self.classes(rules)?;
-        // Sizes are those of the boxes that remain, and are counted before other classes are left out.
+        self.leave_out_others(&classes);
         let box_sizes = areas.map(|areas| cleaning::box_sizes(&self.images, &areas));
         self.split(classes, box_sizes, rules)
+    }
+
+    /// Leaves out the boxes of classes that are not used.
+    fn leave_out_others(&mut self, classes: &[String]) {
+        let is_used: Vec<bool> = self.names.iter().map(|name| classes.contains(name)).collect();
+        let mut emptied: Vec<&str> = Vec::new();
+        for image in &mut self.images {
+            let before = image.objects.len();
+            image.objects.retain(|found| is_used[found.object.class as usize]);
+            if before > 0 && image.objects.is_empty() {
+                emptied.push(&image.path);
+            }
+        }
+        if let Some(first) = emptied.first() {
+            let show = if emptied.len() == 1 { "image shows" } else { "images show" };
+            let count = emptied.len();
+            self.warnings.push(format!(
+                "{count} {show} only objects of classes that are left out and will be background, such as `{first}`"
+            ));
+        }
     }
 
     /// An image is one sample, of one split.
@@ -156,7 +178,7 @@ impl BoxedImages {
     /// Images that cannot be read are an error, or are left out. One error covers all missing ones.
     fn require_files(&mut self, broken: Broken) {
         let (root, mistakes) = (&self.root, &mut self.mistakes);
-        let mut missing: Vec<(String, String)> = Vec::new();
+        let mut missing: Vec<(String, Option<String>)> = Vec::new();
         self.images.retain(|image| {
             let file = root.join(&image.path);
             let Some(refused) = regular_file::refusal(&file) else { return true };
@@ -168,7 +190,7 @@ impl BoxedImages {
                 ReadRefusal::Io(error)
                     if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
                 {
-                    missing.push((image.path.clone(), image.listed_in.clone()));
+                    missing.push((image.path.clone(), image.named_in.clone()));
                 }
                 refused => {
                     let error = Error::usage(format!("cannot read `{}`: {refused}", file.display()));
@@ -195,7 +217,12 @@ impl BoxedImages {
             };
             let message = format!("`{path}` is not in `{}`{others}", root.display());
             let hint = "set `root` to the folder that the paths are relative to, or restore the images";
-            mistakes.add("missing image", Error::usage(message).within(place).hint(hint));
+            let error = Error::usage(message).hint(hint);
+            let error = match place {
+                Some(place) => error.within(place),
+                None => error,
+            };
+            self.mistakes.add("missing image", error);
         }
     }
 

@@ -194,6 +194,7 @@ impl CocoReader<'_> {
             images.push(FoundImage {
                 path: below.unwrap_or_default(),
                 split: self.split,
+                named_in: Some(in_file.clone()),
                 listed_in: in_file.clone(),
                 is_labelled: false,
                 objects: Vec::new(),

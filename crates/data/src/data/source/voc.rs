@@ -107,6 +107,7 @@ fn read_folder(settings: &Voc, root: &Path) -> Result<Dataset> {
         all.push(FoundImage {
             path,
             split,
+            named_in: None,
             listed_in: format!("`{}`", file.display()),
             is_labelled: text.exists,
             objects: text.objects.iter().map(object).collect(),

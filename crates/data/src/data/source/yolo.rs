@@ -84,7 +84,7 @@ fn read_places(
     let mut mistakes = InputErrors::default();
     let mut finds = WalkFindings::default();
     let mut warnings = Vec::new();
-    let mut found: Vec<(String, Split)> = Vec::new();
+    let mut found: Vec<((String, Option<String>), Split)> = Vec::new();
     for place in &places {
         match images_of(root, place, &mut finds, &mut mistakes, &mut warnings) {
             Ok(images) => found.extend(images.into_iter().map(|image| (image, place.split))),
@@ -93,18 +93,19 @@ fn read_places(
     }
     std::mem::take(&mut finds.mistakes).into_result()?;
     let pairs: Vec<(String, PathBuf)> =
-        found.iter().map(|(image, _)| (image.clone(), label_path(root.absolute(), image))).collect();
+        found.iter().map(|((image, _), _)| (image.clone(), label_path(root.absolute(), image))).collect();
     let files = LabelFiles { pairs: &pairs, extension: "txt", others: &["classes.txt"] };
     files.require_own(&mut mistakes);
     warnings.extend(files.orphans());
     let rules = LabelRules { classes: names.len(), clip: settings.clip };
     let read: Vec<LabelText> = pairs.par_iter().map(|(_, labels)| LabelText::read(labels, &rules)).collect();
     let mut all = Vec::with_capacity(found.len());
-    for (((path, split), (_, labels)), text) in found.into_iter().zip(&pairs).zip(read) {
+    for ((((path, named_in), split), (_, labels)), text) in found.into_iter().zip(&pairs).zip(read) {
         text.mistakes.into_iter().for_each(|(kind, error)| mistakes.add(kind, error));
         all.push(FoundImage {
             path,
             split,
+            named_in,
             listed_in: format!("`{}`", labels.display()),
             is_labelled: text.exists,
             objects: text.objects,
@@ -133,14 +134,14 @@ fn read_places(
     })
 }
 
-/// The images of a folder, or of a list, as paths below the root.
+/// The images of a folder, or of a list, as paths below the root, each with its place in a list.
 fn images_of(
     root: &RootFolder,
     place: &ImagePlace,
     finds: &mut WalkFindings,
     mistakes: &mut InputErrors,
     warnings: &mut Vec<String>,
-) -> Result<Vec<String>> {
+) -> Result<Vec<(String, Option<String>)>> {
     let mut written = place.path.as_str();
     // Exports of a labelling service have `../train/images` in a file that is itself above `train`.
     if let Some(inner) = written.strip_prefix("../")
@@ -162,7 +163,7 @@ fn images_of(
         if found.is_empty() && mistakes.count() == before && finds.unreadable.len() == unread {
             return Err(place.error(format!("`{}` has no images", whole.display())));
         }
-        return Ok(found);
+        return Ok(found.into_iter().map(|image| (image, None)).collect());
     }
     match whole.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) {
         true => lists::read(&whole, root, mistakes),

@@ -179,9 +179,13 @@ fn a_photo_on_its_side_is_told_from_a_wrong_size() {
 #[test]
 fn objects_of_other_classes_are_left_out() {
     let objects = object("tram", ["3", "2", "8", "7"], "") + &object("car", ["1", "1", "2", "2"], "");
-    let scene = scene(&[("a", xml(&objects))]);
+    let scene = scene(&[("a", xml(&objects)), ("b", xml(&object("car", ["1", "1", "2", "2"], "")))]);
     let dataset = read(&scene, "first_pixel = 1\nclasses = [\"tram\"]").unwrap();
     assert_eq!((dataset.samples[0].label.boxes().len(), dataset.samples[0].label.boxes()[0].class), (1, 0));
+    assert_eq!(dataset.box_sizes, Some([1, 0, 0]));
+    let warned =
+        "1 image shows only objects of classes that are left out and will be background, such as `b.png`";
+    assert_eq!(dataset.warnings, [warned]);
     let message = told(&scene, "first_pixel = 1\nclasses = [\"bus\"]");
     assert!(message.starts_with("no box is of the class `bus`"), "{message}");
 }

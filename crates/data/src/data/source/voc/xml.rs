@@ -12,6 +12,8 @@ use crate::regular_file::{self, ReadRefusal};
 /// The maximum size of a file in bytes, and the maximum number of its nodes.
 const LARGEST_XML: u64 = 1 << 26;
 const MOST_NODES: u32 = 4_000_000;
+/// Mistakes of one file that are told; the rest have the same cause.
+const MOST_MISTAKES: usize = 50;
 
 /// An object of an image.
 pub struct VocObject {
@@ -72,21 +74,25 @@ impl VocText {
             }
         };
         let root = document.root_element();
-        let line = |node: Node| i64::from(document.text_pos_at(node.range().start).row);
         let mut read = Self { exists: true, ..Self::default() };
         if root.tag_name().name() != "annotation" {
             let error = Error::usage(format!("`{}` has no `annotation`", file.display()));
             return Self::wrong(error.hint("set `root` to a folder with XML files in Pascal VOC's format"));
         }
         read.size = child(root, "size").and_then(|size| Some([side(size, "width")?, side(size, "height")?]));
+        // Lines are counted on the way: the document would count them from its start for each object.
+        let (mut counted, mut line) = (0, 1);
         for node in root.children().filter(|node| node.has_tag_name("object")) {
+            let start = node.range().start;
+            line += text[counted..start].bytes().filter(|byte| *byte == b'\n').count() as i64;
+            counted = start;
             match object(node, first) {
-                Ok((name, area, difficult)) => {
-                    read.objects.push(VocObject { name, area, difficult, line: line(node) });
-                }
+                Ok((name, area, difficult)) => read.objects.push(VocObject { name, area, difficult, line }),
                 Err((kind, error)) => {
-                    let place = format!("`{}`, line {}", file.display(), line(node));
-                    read.mistakes.push((kind, error.within(place)));
+                    read.mistakes.push((kind, error.within(format!("`{}`, line {line}", file.display()))));
+                    if read.mistakes.len() >= MOST_MISTAKES {
+                        break;
+                    }
                 }
             }
         }

@@ -11,12 +11,16 @@ use crate::{Error, Result, regular_file};
 /// The maximum size of a list in bytes.
 const LARGEST_LIST: u64 = 1 << 28;
 
-/// The images of a list, as paths below the root. A path that starts with `./` is relative to the list, others to the
+/// The images of a list, as paths below the root, each with its place. A path that starts with `./` is relative to the list, others to the
 /// root.
 ///
 /// # Errors
 /// The list cannot be read, or is not text. Mistakes of single lines are added to `mistakes`.
-pub fn read(list: &Path, root: &RootFolder, mistakes: &mut InputErrors) -> Result<Vec<String>> {
+pub fn read(
+    list: &Path,
+    root: &RootFolder,
+    mistakes: &mut InputErrors,
+) -> Result<Vec<(String, Option<String>)>> {
     let bytes = regular_file::read(list, LARGEST_LIST)
         .map_err(|refused| Error::io("read", list, refused.into()).as_usage())?;
     let text = String::from_utf8(bytes).map_err(|_| {
@@ -38,7 +42,7 @@ pub fn read(list: &Path, root: &RootFolder, mistakes: &mut InputErrors) -> Resul
             continue;
         }
         match root.below(from, written) {
-            Some(image) => images.push(image),
+            Some(image) => images.push((image, Some(place()))),
             None => {
                 let message = format!("`{written}` is outside of `{}`", root.path.display());
                 let hint = "set `root` to the folder that contains all images";
