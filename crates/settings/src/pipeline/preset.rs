@@ -68,6 +68,8 @@ pub fn apply(root: &mut Node) {
         let text = preset.settings(integer("batch_size"), integer("epochs"));
         let source = Arc::new(SourceText::new(format!("preset {name}"), text));
         let settings = document::parse(&source, &mut Vec::new());
+        // Its settings are written out in its place.
+        stage.remove("preset");
         let NodeValue::Table(own) = &mut stage.value else { continue };
         for (key, value) in settings.entries() {
             // A warmup of biases and momentum belongs to the schedule that warms up, and a decay to its optimizer.

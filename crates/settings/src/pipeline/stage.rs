@@ -95,7 +95,7 @@ pub struct Train {
     /// The data set to train on, by its name under `[data]`. Optional if the file has one data set.
     pub data: Option<String>,
     /// Published training settings, for all that this stage does not set itself.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
     /// Number of passes over the training images.
     #[schemars(range(min = 1))]

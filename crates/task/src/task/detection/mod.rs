@@ -8,6 +8,8 @@ mod predictions;
 mod report;
 mod targets;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use report::{METRICS, REPORTING};
 pub use task::Detection;
