@@ -17,7 +17,7 @@ const SIZE: [usize; 2] = [160, 128];
 fn maps(images: usize) -> Vec<Tensor> {
     let map = |name: &str, stride: usize, channels, scale, offset| {
         let shape = [images, SIZE[0] / stride, SIZE[1] / stride, channels];
-        ((normal(&format!("{name} {stride}"), &shape) * scale).unwrap() + offset).unwrap()
+        normal(&format!("{name} {stride}"), &shape).affine(scale, offset).unwrap()
     };
     let level = |stride| [map("boxes", stride, 64, 1.5, 0.0), map("classes", stride, CLASSES, 1.0, -1.0)];
     STRIDES.into_iter().flat_map(level).collect()
