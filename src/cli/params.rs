@@ -14,8 +14,8 @@ use defrost::{Error, Result};
 use serde_json::{Value, json};
 
 use super::console::shown;
-use layers::{layer_lines, layer_rows};
 use super::{Console, PipelineOptions};
+use layers::{layer_lines, layer_rows};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost params turtles.toml --stage frozen")]

@@ -123,9 +123,8 @@ fn name(classes: &[String], class: u32) -> String {
 /// `cat`, `cat 70 % + dog 30 %`, or `3 boxes of 4 photos`.
 fn caption(image: &PreviewImage, classes: &[String]) -> String {
     if let Some(boxes) = &image.boxes {
-        let several = |count: usize, one: &str, more: &str| {
-            format!("{count} {}", if count == 1 { one } else { more })
-        };
+        let several =
+            |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
         let boxes = several(boxes.len(), "box", "boxes");
         return match image.parts.len() {
             1 => boxes,
@@ -153,7 +152,8 @@ fn entry(image: &PreviewImage, classes: &[String]) -> Value {
         };
         boxes.iter().map(one).collect::<Vec<_>>()
     });
-    let shares = image.shares.iter().map(|(class, share)| json!({ "class": name(classes, *class), "share": share }));
+    let shares =
+        image.shares.iter().map(|(class, share)| json!({ "class": name(classes, *class), "share": share }));
     json!({
         "path": image.path,
         "size": image.size,
