@@ -27,8 +27,8 @@ pub struct LabelledBox {
     /// Whether it is marked as difficult and settings say to ignore such objects (Pascal VOC): no target in training,
     /// neither a hit nor a miss in evaluation.
     pub difficult: bool,
-    /// The area of the object itself in pixels of the file (COCO's `area`, by which small, medium and large objects are
-    /// told apart), if it is given and differs from that of the box.
+    /// The area of the object itself in pixels of the file (COCO's `area`, by which objects are small, medium or
+    /// large), if it is given and differs from that of the box.
     pub pixel_area: Option<f64>,
 }
 

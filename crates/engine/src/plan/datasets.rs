@@ -62,7 +62,7 @@ impl Resolver<'_> {
         if let Some(task) = TaskKind::of(data) {
             return Some(task);
         }
-        // Mistakes in the data are told too.
+        // Also reports mistakes in the data.
         self.images(name, data);
         let message = format!("`{name}` {}, from which no task learns yet", data.label_kind().in_words());
         self.diagnose(&format!("data.{name}.format"), "no-task", message, None);

@@ -12,7 +12,7 @@ const ENDS: [f64; 2] = [462.0, 92.0];
 /// The left and right edges of the legend, and the height of its rows.
 const LEGEND: [f64; 2] = [552.0, 780.0];
 const ROW: f64 = 17.6;
-/// Curves of more classes cannot be told apart. There are seven colours in three patterns.
+/// Curves of more classes look alike. There are seven colours in three patterns.
 pub const MOST_CURVES: usize = 20;
 const PATTERNS: [Dash; 3] = [Dash::Solid, Dash::Dashed, Dash::Dotted];
 

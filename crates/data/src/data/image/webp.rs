@@ -87,7 +87,7 @@ impl Decoder for WebP<'_> {
     }
 }
 
-/// The crate's errors have names and numbers of Rust's debug format, so only their kind is told.
+/// The crate's messages contain names and numbers in Rust's debug format. A user gets only the kind of the error.
 fn cause(error: DecodingError) -> String {
     match error {
         DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => CUT_OFF.to_owned(),

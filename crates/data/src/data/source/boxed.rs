@@ -2,7 +2,7 @@
 //!
 //! Annotations of real data sets have many small faults. What cannot change the meaning of a label is corrected and
 //! counted: boxes that are repeated, reach beyond their image or have no area. Everything else is an error at its place,
-//! and one pass reports all of them. Nothing is written beside the images.
+//! and one pass reports all errors. The folders of the data set are only read.
 
 mod cleaning;
 mod pairing;

@@ -214,7 +214,7 @@ impl CocoReader<'_> {
                     images[place].is_labelled = true;
                     images[place].objects.push(FoundBox { object, number });
                 }
-                // The image's mistake is already told.
+                // The image's mistake is already reported.
                 (Ok(None), Ok(_)) => {}
                 (Err(error), _) | (_, Err(error)) => {
                     mistakes.add("annotation", error.within(format!("{in_file}, annotation {number}")));

@@ -1,6 +1,6 @@
 //! Reads images with boxes from XML files in Pascal VOC's format.
 //!
-//! The XML files are beside the images, or the images are in `JPEGImages` and the XML files in `Annotations`. In the latter
+//! The XML files are next to the images, or the images are in `JPEGImages` and the XML files in `Annotations`. In the latter
 //! case `ImageSets/Main` may have lists of the splits.
 
 mod image_sets;
@@ -155,7 +155,7 @@ fn folder_images(root: &Path, folder: &str, finds: &mut WalkFindings) -> Vec<Str
     }
 }
 
-/// The XML file of an image: in `Annotations` if the image is in `JPEGImages`, else beside it.
+/// The XML file of an image: in `Annotations` if the image is in `JPEGImages`, else next to it.
 fn label_path(root: &Path, image: &str) -> PathBuf {
     let parts: Vec<&str> = image.split('/').collect();
     let folders = parts.len().saturating_sub(1);

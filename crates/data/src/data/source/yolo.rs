@@ -1,7 +1,7 @@
 //! Reads images with boxes from YOLO's text files: `images/a.jpg` has its boxes in `labels/a.txt`.
 //!
 //! A `data.yaml` names the classes and, for each split, folders or lists of images. Caches and arrays of other programs
-//! beside the images are never read.
+//! in the folders of the images are never read.
 
 mod data_yaml;
 mod label_file;

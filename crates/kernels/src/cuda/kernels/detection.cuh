@@ -272,7 +272,7 @@ BOTH(detection_claims, PARAMETERS, (head, labels, numbers, predicted, claims))
 #undef PARAMETERS
 
 // The object that each claimed anchor point goes to, with alignment and overlap, [objects * TAKEN] and [objects * TAKEN, 2].
-// Where several claim one, the first of the claims stands for all, and the others get NOBODY.
+// Where several claim one, the first of the claims has the owner, and the others get NOBODY.
 template <typename T>
 __device__ void detection_owners(
     Head head, index_t count, const unsigned int* firsts, const unsigned int* labels, const double* numbers,

@@ -19,7 +19,7 @@ const CELLS: [f64; 2] = [120.0, 420.0];
 const MARGIN: f64 = 16.0;
 const GAP: f64 = 10.0;
 const LINE: f64 = 17.0;
-/// The colour of a cell beside its image: that of [`Paint::Grid`].
+/// The colour of a cell around its image: that of [`Paint::Grid`].
 const UNUSED: Rgb<u8> = Rgb([0xe4, 0xe8, 0xec]);
 
 /// An image of a sheet.

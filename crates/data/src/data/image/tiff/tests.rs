@@ -100,7 +100,7 @@ fn depth_without_a_range_is_refused_with_what_to_write() {
     assert_eq!(decode(&bands).unwrap_err(), "it has 5 channels: the data set must say `channels = 5`");
 }
 
-/// A file with this directory of numbers and these pixels behind it. `OFFSET` stands for their place.
+/// A file with this directory of numbers, followed by these pixels. The value `OFFSET` is replaced by their offset.
 fn made(fields: &[(u16, u16, u32)], pixels: &[u8]) -> Vec<u8> {
     let mut file = b"II*\0\x08\0\0\0".to_vec();
     let offset = 8 + 2 + 12 * fields.len() as u32 + 4;

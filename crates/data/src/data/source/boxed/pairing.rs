@@ -69,8 +69,8 @@ impl LabelFiles<'_> {
     }
 }
 
-/// Of files that are no images, those that are pictures of a format that is not read. Labels, caches and arrays beside
-/// images are not worth a mention.
+/// Of files that are no images, those that are pictures of a format that is not read. Labels, caches and arrays of
+/// other programs are left out.
 pub fn unreadable_pictures(files: Vec<String>) -> Vec<String> {
     let is_picture = |file: &String| {
         let extension = Path::new(file).extension().and_then(|extension| extension.to_str());

@@ -12,7 +12,7 @@ use crate::regular_file::{self, ReadRefusal};
 /// The maximum size of a file in bytes, and the maximum number of its nodes.
 const LARGEST_XML: u64 = 1 << 26;
 const MOST_NODES: u32 = 4_000_000;
-/// Mistakes of one file that are told; the rest have the same cause.
+/// The most mistakes of one file that are reported; the rest have the same cause.
 const MOST_MISTAKES: usize = 50;
 
 /// An object of an image.

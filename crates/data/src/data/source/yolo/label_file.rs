@@ -11,7 +11,7 @@ use crate::regular_file::{self, ReadRefusal};
 
 /// The maximum size of a label file in bytes.
 const LARGEST_LABELS: u64 = 1 << 26;
-/// Mistakes of one file that are told; the rest have the same cause.
+/// The most mistakes of one file that are reported; the rest have the same cause.
 const MOST_MISTAKES: usize = 50;
 /// Coordinates may be wrong by this much, from rounding.
 const TOLERANCE: f64 = 0.01;

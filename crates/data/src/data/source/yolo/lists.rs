@@ -27,7 +27,7 @@ pub fn read(
         Error::usage(format!("`{}` is not UTF-8 text", list.display())).hint("save it as UTF-8")
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let beside = list.parent().unwrap_or(Path::new("."));
+    let list_folder = list.parent().unwrap_or(Path::new("."));
     let mut images = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let written = line.trim();
@@ -35,7 +35,7 @@ pub fn read(
             continue;
         }
         let place = || format!("`{}`, line {}", list.display(), number + 1);
-        let from = if written.starts_with("./") { beside } else { &root.path };
+        let from = if written.starts_with("./") { list_folder } else { &root.path };
         if !is_image(Path::new(written)) {
             let message = format!("`{written}` is not a {} file", image_format_extensions("or"));
             mistakes.add("no image file", Error::usage(message).within(place()));
