@@ -5,8 +5,8 @@ use std::io::Cursor;
 use image::codecs::bmp::BmpDecoder;
 use image::{ColorType, ImageDecoder, ImageError};
 
-use super::decode::{check_pixels, cut, shown};
-use super::{DecodeOptions, Decoder, Image, ImageFormat, JpegWorkspace, PixelFormat, Region, Scale};
+use super::decode::{check_pixels, decode_whole};
+use super::{DecodeOptions, Decoder, Image, ImageFormat, JpegWorkspace, Region, Scale};
 use crate::data::code_paths;
 
 pub const FORMAT: ImageFormat = ImageFormat {
@@ -79,18 +79,10 @@ impl Decoder for Bmp<'_> {
             _ => 3,
         };
         let length = decoder.total_bytes() as usize;
-        let mut samples: Vec<u8> = Vec::new();
-        samples
-            .try_reserve_exact(length)
-            .map_err(|_| format!("there is no memory for the {length} bytes of its pixels"))?;
-        samples.resize(length, 0);
-        decoder.read_image(&mut samples).map_err(cause)?;
-        let samples = cut(&samples, (self.width, channels), region);
-        match options.pixels {
-            PixelFormat::Rgb8 => shown(region, channels, samples, options.transparency),
-            PixelFormat::Stored { .. } => Image::of_bytes(region, channels, samples),
-        }
-        .ok_or_else(|| "the BMP data has an unknown layout".to_owned())
+        let image = decode_whole((self.width, channels), length, region, options, |samples| {
+            decoder.read_image(samples).map_err(cause)
+        })?;
+        image.ok_or_else(|| "the BMP data has an unknown layout".to_owned())
     }
 }
 

@@ -193,8 +193,34 @@ fn stored_region(region: Region, orientation: Orientation, (width, height): (u32
     stored
 }
 
+/// Decodes a whole picture of bytes, whose width, channels and length in bytes are given, and cuts a region out of it.
+pub fn decode_whole(
+    (width, channels): (u32, usize),
+    length: usize,
+    region: Region,
+    options: DecodeOptions,
+    read: impl FnOnce(&mut [u8]) -> Result<(), String>,
+) -> Result<Option<Image>, String> {
+    let mut samples: Vec<u8> = Vec::new();
+    reserve_pixels(&mut samples, length)?;
+    samples.resize(length, 0);
+    read(&mut samples)?;
+    let samples = cut(&samples, (width, channels), region);
+    Ok(match options.pixels {
+        PixelFormat::Rgb8 => shown(region, channels, samples, options.transparency),
+        PixelFormat::Stored { .. } => Image::of_bytes(region, channels, samples),
+    })
+}
+
+/// Reserves memory for the bytes of a picture.
+pub fn reserve_pixels(pixels: &mut Vec<u8>, length: usize) -> Result<(), String> {
+    pixels
+        .try_reserve_exact(length)
+        .map_err(|_| format!("there is no memory for the {length} bytes of its pixels"))
+}
+
 /// The samples of a region of a picture of bytes, whose width and channels are given.
-pub fn cut(samples: &[u8], (width, channels): (u32, usize), region: Region) -> Vec<u8> {
+fn cut(samples: &[u8], (width, channels): (u32, usize), region: Region) -> Vec<u8> {
     let stride = width as usize * channels;
     let (left, length) = (region.left as usize * channels, region.width as usize * channels);
     let rows = samples.chunks_exact(stride).skip(region.top as usize).take(region.height as usize);
@@ -202,7 +228,7 @@ pub fn cut(samples: &[u8], (width, channels): (u32, usize), region: Region) -> V
 }
 
 /// What a person sees of a picture of bytes, with 1, 3 or 4 channels; `None` if their number is wrong.
-pub fn shown(
+fn shown(
     Region { width, height, .. }: Region,
     channels: usize,
     samples: Vec<u8>,

@@ -15,6 +15,7 @@ use png::{Decoder as ChunkDecoder, Limits, Reader, Transformations};
 use self::headers::{check_header, looks_whole};
 use self::messages::{cause, damaged};
 use self::rows::RowFormat;
+use super::decode::reserve_pixels;
 use super::{DecodeOptions, Decoder, Image, ImageFormat, JpegWorkspace, Region, Scale};
 use crate::data::code_paths;
 
@@ -147,9 +148,7 @@ impl Decoder for Png<'_> {
         let format = RowFormat::of(&reader, options);
         let mut pixels = Vec::new();
         let length = region.width as usize * region.height as usize * format.bytes();
-        pixels
-            .try_reserve_exact(length)
-            .map_err(|_| format!("there is no memory for the {length} bytes of its pixels"))?;
+        reserve_pixels(&mut pixels, length)?;
         let decode = if self.interlaced { Png::passes } else { Png::rows };
         decode(self, &mut reader, &format, region, &mut row, &mut pixels)?;
         // Reads the data after the last row, which must be complete too.

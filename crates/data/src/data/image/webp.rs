@@ -4,8 +4,8 @@ use std::io::{Cursor, ErrorKind};
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use super::decode::{check_pixels, cut, shown};
-use super::{DecodeOptions, Decoder, Image, ImageFormat, JpegWorkspace, PixelFormat, Region, Scale};
+use super::decode::{check_pixels, decode_whole};
+use super::{DecodeOptions, Decoder, Image, ImageFormat, JpegWorkspace, Region, Scale};
 use crate::data::code_paths;
 
 pub const FORMAT: ImageFormat = ImageFormat {
@@ -71,19 +71,11 @@ impl Decoder for WebP<'_> {
     ) -> Result<Image, String> {
         let mut decoder = WebPDecoder::new(Cursor::new(self.bytes)).map_err(cause)?;
         let length = decoder.output_buffer_size().ok_or_else(|| "the image is too large".to_owned())?;
-        let mut samples: Vec<u8> = Vec::new();
-        samples
-            .try_reserve_exact(length)
-            .map_err(|_| format!("there is no memory for the {length} bytes of its pixels"))?;
-        samples.resize(length, 0);
-        decoder.read_image(&mut samples).map_err(cause)?;
         let channels = if decoder.has_alpha() { 4 } else { 3 };
-        let samples = cut(&samples, (self.width, channels), region);
-        match options.pixels {
-            PixelFormat::Rgb8 => shown(region, channels, samples, options.transparency),
-            PixelFormat::Stored { .. } => Image::of_bytes(region, channels, samples),
-        }
-        .ok_or_else(|| "the WebP data has an unknown layout".to_owned())
+        let image = decode_whole((self.width, channels), length, region, options, |samples| {
+            decoder.read_image(samples).map_err(cause)
+        })?;
+        image.ok_or_else(|| "the WebP data has an unknown layout".to_owned())
     }
 }
 
