@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use self::json::{CocoAnnotation, CocoFile, CocoId};
 use super::boxed::{BoxedImages, BoxedRules, FoundBox, FoundImage, RootFolder, Units};
+use super::files_of_splits::{files_of_splits, root_folder};
 use super::format::DataFormat;
 use super::is_image;
 use crate::data::dataset::{Dataset, require_folder};
@@ -27,23 +28,9 @@ impl DataFormat for Coco {
 
     fn read(&self, resolve: &dyn Fn(&str) -> Result<PathBuf>) -> Result<Dataset> {
         let file = resolve(&self.file)?;
-        let root = match &self.root {
-            Some(root) => resolve(root)?,
-            None => match file.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-                _ => PathBuf::from("."),
-            },
-        };
+        let root = root_folder(&file, self.root.as_deref(), resolve)?;
         require_folder(&root)?;
-        let mut files = vec![(Split::Train, file)];
-        let others = self.split.files.iter();
-        let others =
-            others.flat_map(|files| [(Split::Validation, &files.validation), (Split::Test, &files.test)]);
-        for (split, file) in others {
-            if let Some(file) = file {
-                files.push((split, resolve(file)?));
-            }
-        }
+        let files = files_of_splits(file, self.split.files.as_ref(), resolve)?;
         read_files(self, &files, RootFolder::new(root))
     }
 }

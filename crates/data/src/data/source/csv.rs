@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use self::csv_rows::{CsvRow, RootPaths, read};
+use super::files_of_splits::{files_of_splits, root_folder};
 use super::format::DataFormat;
 use crate::data::class_presence::{self, PresenceRule};
 use crate::data::dataset::{Dataset, Sample, require_folder};
@@ -34,23 +35,8 @@ impl DataFormat for Csv {
 
     fn read(&self, resolve: &dyn Fn(&str) -> Result<PathBuf>) -> Result<Dataset> {
         let file = resolve(&self.file)?;
-        let root = match &self.root {
-            Some(root) => resolve(root)?,
-            // The parent of a bare file name is empty, which is not a folder.
-            None => match file.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-                _ => PathBuf::from("."),
-            },
-        };
-        let mut tables = vec![(Split::Train, file)];
-        let files = self.split.files.iter();
-        let parts =
-            files.flat_map(|files| [(Split::Validation, &files.validation), (Split::Test, &files.test)]);
-        for (part, file) in parts {
-            if let Some(file) = file {
-                tables.push((part, resolve(file)?));
-            }
-        }
+        let root = root_folder(&file, self.root.as_deref(), resolve)?;
+        let tables = files_of_splits(file, self.split.files.as_ref(), resolve)?;
         Dataset::of_tables(self, &tables, &root)
     }
 }

@@ -5,6 +5,7 @@
 mod boxed;
 mod coco;
 mod csv;
+mod files_of_splits;
 mod format;
 mod image_folder;
 mod voc;
