@@ -3,66 +3,34 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::boxed_images::{BoxedImageSettings, default_box_image_size, default_pad};
-use super::data::{
-    AvailableSplits, Broken, DataSettings, Split, SplitFolders, SplitMethod, Transparency,
-    default_exif_orientation,
-};
+use super::boxed_images::with_box_images;
+use super::data::{AvailableSplits, DataSettings, Split, SplitFolders, SplitMethod};
 use super::images::ImageSettings;
 use super::label_kind::LabelKind;
-use super::normalize::Normalize;
-use super::pixels::{Color, default_channels};
 use super::table::SplitFiles;
 
-/// Images with boxes that a JSON file in COCO's format lists. Crowds are ignored in training and evaluation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Coco {
-    /// The JSON file of the training images, relative to the pipeline file. `${VAR}` is replaced by the environment
-    /// variable.
-    #[schemars(length(min = 1))]
-    pub file: String,
-    /// The folder that file names in the JSON file are relative to. Defaults to the folder of the JSON file.
-    #[schemars(length(min = 1))]
-    pub root: Option<String>,
-    /// The classes to use, in this order. Boxes of other classes are left out. By default all categories, in the order
-    /// of their ids.
-    #[schemars(length(min = 1), inner(length(min = 1)), extend("uniqueItems" = true))]
-    pub classes: Option<Vec<String>>,
-    /// Side length of the square images, in pixels. The longer side of a picture is scaled to it.
-    #[serde(default = "default_box_image_size")]
-    #[schemars(range(min = 1, max = 4096))]
-    pub image_size: usize,
-    /// The grey value that pads pictures to squares; 255 is white.
-    #[serde(default = "default_pad")]
-    #[schemars(range(min = 0, max = 255))]
-    pub pad: f64,
-    /// Mean and standard deviation of each channel: a name, or `{ mean = [r, g, b], std = [r, g, b] }`. Defaults to the
-    /// statistics that the architecture was pretrained with.
-    pub normalize: Option<Normalize>,
-    /// How the images are split into training, validation and test.
-    #[serde(default)]
-    pub split: CocoSplit,
-    /// What to do if an image cannot be decoded.
-    #[serde(default)]
-    pub broken: Broken,
-    /// Whether to rotate photos upright, by the orientation in their EXIF data. Boxes are those of the upright picture.
-    #[serde(default = "default_exif_orientation")]
-    pub exif_orientation: bool,
-    /// What to do with transparency in PNG files.
-    #[serde(default)]
-    pub transparency: Transparency,
-    /// The stored values of black and white, such as `[0, 4095]`: pixels keep their depth and are mapped linearly to [0, 1].
-    /// Needed for TIFF files of 16 bits or floats. Without it, images are read as 8-bit RGB.
-    #[schemars(extend("items" = { "type": "number" }))]
-    pub range: Option<[f64; 2]>,
-    /// Number of channels of each image. With another number than 3, pixels are read as they are stored.
-    #[serde(default = "default_channels")]
-    #[schemars(range(min = 1, max = 64))]
-    pub channels: usize,
-    /// The colour space of the values that the network sees: a name, or `{ kind = "log_chromaticity", from = "linear" }`.
-    #[serde(default)]
-    pub color: Color,
+with_box_images! {
+    /// Images with boxes that a JSON file in COCO's format lists. Crowds are ignored in training and evaluation.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct Coco {
+        /// The JSON file of the training images, relative to the pipeline file. `${VAR}` is replaced by the environment
+        /// variable.
+        #[schemars(length(min = 1))]
+        pub file: String,
+        /// The folder that file names in the JSON file are relative to. Defaults to the folder of the JSON file.
+        #[schemars(length(min = 1))]
+        pub root: Option<String>,
+        /// The classes to use, in this order. Boxes of other classes are left out. By default all categories, in the order
+        /// of their ids.
+        #[schemars(length(min = 1), inner(length(min = 1)), extend("uniqueItems" = true))]
+        pub classes: Option<Vec<String>>,
+    }
+    split {
+        /// How the images are split into training, validation and test.
+        #[serde(default)]
+        pub split: CocoSplit,
+    }
 }
 
 impl DataSettings for Coco {
@@ -75,19 +43,7 @@ impl DataSettings for Coco {
     }
 
     fn images(&self) -> ImageSettings {
-        let settings = BoxedImageSettings {
-            image_size: self.image_size,
-            pad: self.pad,
-            normalize: &self.normalize,
-            split: self.split.shares(),
-            broken: self.broken,
-            exif_orientation: self.exif_orientation,
-            transparency: self.transparency,
-            range: self.range,
-            channels: self.channels,
-            color: self.color,
-        };
-        settings.letterboxed()
+        self.letterboxed(self.split.shares())
     }
 }
 
