@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use schemars::JsonSchema;
+use serde::de::value::{self, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
 use super::document::{self, Node, NodeValue};
@@ -23,7 +24,7 @@ const NOMINAL_BATCH: i64 = 64;
 
 impl Preset {
     fn named(name: &str) -> Option<Self> {
-        (name == "yolo11").then_some(Self::Yolo11)
+        Self::deserialize(StrDeserializer::<value::Error>::new(name)).ok()
     }
 
     /// Its settings as TOML, for a stage of this batch size and number of epochs.
@@ -68,25 +69,15 @@ pub fn apply(root: &mut Node) {
         let text = preset.settings(integer("batch_size"), integer("epochs"));
         let source = Arc::new(SourceText::new(format!("preset {name}"), text));
         let settings = document::parse(&source, &mut Vec::new());
+        // The preset's warmup of biases and momentum is for its own schedule and optimizer.
+        let has_own_steps = ["schedule", "optimizer"].iter().any(|key| stage.get(key).is_some());
         // Its settings are written out in its place.
         stage.remove("preset");
         let NodeValue::Table(own) = &mut stage.value else { continue };
         for (key, value) in settings.entries() {
-            // A warmup of biases and momentum belongs to the schedule that warms up, and a decay to its optimizer.
-            let with = match key.as_str() {
-                "warmup_from" => {
-                    ["schedule", "optimizer"].iter().any(|other| is_written(own.get(other), &source))
-                }
-                _ => false,
-            };
-            if own.get(key).is_none() && !with {
+            if own.get(key).is_none() && !(key == "warmup_from" && has_own_steps) {
                 own.push(key.clone(), value.clone());
             }
         }
     }
-}
-
-/// Whether the stage has a setting of its own, not the preset's.
-fn is_written(node: Option<&Node>, preset: &Arc<SourceText>) -> bool {
-    node.is_some_and(|node| !Arc::ptr_eq(&node.place.source, preset))
 }
