@@ -57,15 +57,15 @@ impl Plan {
             let read = |index: &usize| parts.contains(dataset.samples[*index].split.name());
             let samples: Vec<usize> = (0..dataset.samples.len()).filter(read).collect();
             let digest = |index: &usize| dataset.samples[*index].digest;
-            let unknown = |index: &usize| {
-                view.0.keeps_depth() || !digest(index).is_some_and(|digest| sound.contains(&digest))
-            };
-            let unknown: Vec<usize> = samples.iter().copied().filter(unknown).collect();
             let reader = ImageReader::new(&view.0);
+            // The index is for 8-bit RGB; other settings refuse other files.
+            let is_sound = |index: &usize| {
+                reader.is_rgb8() && digest(index).is_some_and(|digest| sound.contains(&digest))
+            };
+            let unknown: Vec<usize> = samples.iter().copied().filter(|index| !is_sound(index)).collect();
             let images = dataset.broken(&unknown, DecodeCheck::Headers, &reader);
             let broken: BTreeSet<&str> = images.iter().map(|image| image.file.as_str()).collect();
             let whole = unknown.iter().filter(|index| !broken.contains(&*dataset.samples[**index].path));
-            // The index is for 8-bit RGB; other settings refuse other files.
             if reader.is_rgb8() {
                 sound.extend(whole.filter_map(digest));
             }

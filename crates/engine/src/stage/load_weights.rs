@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::model::{self, Model, StateDict};
 use crate::ops;
-use crate::pipeline::{self, Augment};
+use crate::pipeline;
 use crate::sanitize;
 use crate::weights::{self, ClassMapping, LoadRules, WeightsFile};
 
@@ -112,7 +112,7 @@ impl LoadWeightsStage {
         let (Some(preprocess), Some(dataset)) = (&self.preprocess, images) else {
             return Err(Error::bug("batch normalisation is restored without images"));
         };
-        let transform = Transform::training(&preprocess.0, None, &Augment::default());
+        let transform = Transform::evaluation(&preprocess.0, None);
         let unkept = Arc::new(CacheBudget::new(0));
         let images = Arc::new(Images::new(Arc::clone(dataset), transform, preprocess.0.broken, unkept));
         let mut loader = Loader::new(images, sequential_epoch(dataset.split(Split::Train)), context.workers)?;
